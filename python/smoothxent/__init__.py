@@ -1,0 +1,42 @@
+"""Softmax cross-entropy with label smoothing: its value, its gradient, and what it is made of.
+
+For logits z of one sample, K classes, target distribution q, a prior u (uniform by default) and
+label smoothing eps (section 7 of arXiv 1512.00567):
+
+    p(k)     = exp(z_k) / sum_i exp(z_i)                     softmax, log_softmax, logsumexp
+    q'(k)    = (1 - eps) q(k) + eps u(k)                     smooth_labels, label_dropout
+    loss     = -sum_k q'(k) log p(k)                         cross_entropy
+             = (1 - eps) H(q, p) + eps (KL(u || p) + H(u))   cross_entropy_terms
+    gradient = p(k) - q'(k)                                  cross_entropy_value_and_grad
+
+`class_prior` counts u from labels. Arrays are positional, everything else is by keyword, and the
+classes are along the last axis unless `axis` says otherwise.
+"""
+
+from smoothxent._activations import log_softmax, logsumexp, softmax
+from smoothxent._errors import InternalError, LabelError
+from smoothxent._labels import class_prior, label_dropout, smooth_labels
+from smoothxent._losses import cross_entropy, cross_entropy_value_and_grad
+from smoothxent._smoothxent import __version__
+from smoothxent._terms import CrossEntropyTerms, cross_entropy_terms
+from smoothxent._threads import get_num_threads, num_threads, set_num_threads, show_config
+
+__all__ = [
+    "CrossEntropyTerms",
+    "InternalError",
+    "LabelError",
+    "__version__",
+    "class_prior",
+    "cross_entropy",
+    "cross_entropy_terms",
+    "cross_entropy_value_and_grad",
+    "get_num_threads",
+    "label_dropout",
+    "log_softmax",
+    "logsumexp",
+    "num_threads",
+    "set_num_threads",
+    "show_config",
+    "smooth_labels",
+    "softmax",
+]

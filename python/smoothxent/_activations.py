@@ -1,0 +1,321 @@
+"""Softmax, its logarithm, and its normaliser, along one axis.
+
+With M = max_k z_k, S = sum_k exp(z_k - M) and L = log S:
+
+    softmax      p(k)     = exp(z_k - M) / S
+    log_softmax  log p(k) = (z_k - M) - L
+    logsumexp    lse      = M + L
+
+Each function here is a signature, its documentation, and one call.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeVar, overload
+
+from smoothxent import _smoothxent as _native
+
+if TYPE_CHECKING:
+    from typing import SupportsIndex
+
+    import numpy as np
+    from numpy.typing import ArrayLike, DTypeLike, NDArray
+
+    _Out = TypeVar("_Out", bound=NDArray[Any])
+    _Float = TypeVar("_Float", np.float32, np.float64)
+
+
+@overload
+def softmax(
+    logits: ArrayLike, /, *, axis: SupportsIndex = -1, dtype: DTypeLike | None = None, out: _Out
+) -> _Out: ...
+@overload
+def softmax(
+    logits: ArrayLike,
+    /,
+    *,
+    axis: SupportsIndex = -1,
+    dtype: type[_Float] | np.dtype[_Float],
+    out: None = None,
+) -> NDArray[_Float]: ...
+@overload
+def softmax(
+    logits: NDArray[_Float],
+    /,
+    *,
+    axis: SupportsIndex = -1,
+    dtype: None = None,
+    out: None = None,
+) -> NDArray[_Float]: ...
+@overload
+def softmax(
+    logits: ArrayLike,
+    /,
+    *,
+    axis: SupportsIndex = -1,
+    dtype: DTypeLike | None = None,
+    out: None = None,
+) -> NDArray[np.floating[Any]]: ...
+def softmax(
+    logits: ArrayLike,
+    /,
+    *,
+    axis: SupportsIndex = -1,
+    dtype: DTypeLike | None = None,
+    out: NDArray[Any] | None = None,
+) -> NDArray[np.floating[Any]]:
+    r"""Return the softmax of the logits along an axis.
+
+    Use it for probabilities. `log_softmax` gives their logarithms, also where a probability
+    underflows or is 1 to all digits; `cross_entropy` needs neither.
+
+    For K logits z along `axis`,
+
+    .. math:: p(k) = \frac{e^{z_k}}{\sum_{i=1}^K e^{z_i}}.
+
+    Parameters
+    ----------
+    logits : array_like
+        float32 or float64 with K classes along `axis` and any other axes, in any memory layout.
+        Integers, bools and lists are converted to float64.
+    axis : int, default -1
+        The axis of the classes. (SciPy's default is the whole array.)
+    dtype : dtype, optional
+        float32 or float64; by default that of `logits`. The result is computed in the wider of the
+        two and rounded once.
+    out : ndarray, optional
+        Where to write the result: of the shape of `logits` and of a type to which the result can be
+        cast under "same_kind". It may be `logits` itself, or overlap it.
+
+    Returns
+    -------
+    ndarray
+        Probabilities, of the shape of `logits`. It is `out` if that is given, otherwise a new
+        array of type `dtype`.
+
+    Raises
+    ------
+    TypeError
+        If `logits`, `dtype` or `out` is of a type that cannot be used.
+    ValueError
+        If `logits` has no classes (but has rows), or `axis` or the memory or shape of `out` is not
+        as described. `out` is then unchanged.
+
+    Notes
+    -----
+    Special values: a class with logit -inf has probability 0. A row with a NaN or +inf, or with
+    nothing but -inf, is NaN; other rows are not affected. Logits of any finite size are safe.
+
+    Accuracy: within 2 ulp of the exact value wherever that is a normal number.
+
+    Large inputs are shared among up to `get_num_threads` threads. The bits of a row depend only on
+    its values, K and the types: not on other rows, memory layout, threads or instruction set.
+
+    References
+    ----------
+    .. [1] J. S. Bridle, "Probabilistic Interpretation of Feedforward Classification Network
+       Outputs, with Relationships to Statistical Pattern Recognition", in Neurocomputing, 1990.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import smoothxent as sx
+    >>> sx.softmax([[0.0, 0.0, 0.0, 0.0], [1.0, 2.0, 3.0, -np.inf]])
+    array([[0.25      , 0.25      , 0.25      , 0.25      ],
+           [0.09003057, 0.24472847, 0.66524096, 0.        ]])
+
+    In place, over the first axis:
+
+    >>> z = np.array([[1000.0, 0.0], [1000.0, 0.0]])
+    >>> sx.softmax(z, axis=0, out=z) is z
+    True
+    >>> z
+    array([[0.5, 0.5],
+           [0.5, 0.5]])
+    """
+    return _native.softmax(logits, axis, dtype, out)
+
+
+@overload
+def log_softmax(
+    logits: ArrayLike, /, *, axis: SupportsIndex = -1, dtype: DTypeLike | None = None, out: _Out
+) -> _Out: ...
+@overload
+def log_softmax(
+    logits: ArrayLike,
+    /,
+    *,
+    axis: SupportsIndex = -1,
+    dtype: type[_Float] | np.dtype[_Float],
+    out: None = None,
+) -> NDArray[_Float]: ...
+@overload
+def log_softmax(
+    logits: NDArray[_Float],
+    /,
+    *,
+    axis: SupportsIndex = -1,
+    dtype: None = None,
+    out: None = None,
+) -> NDArray[_Float]: ...
+@overload
+def log_softmax(
+    logits: ArrayLike,
+    /,
+    *,
+    axis: SupportsIndex = -1,
+    dtype: DTypeLike | None = None,
+    out: None = None,
+) -> NDArray[np.floating[Any]]: ...
+def log_softmax(
+    logits: ArrayLike,
+    /,
+    *,
+    axis: SupportsIndex = -1,
+    dtype: DTypeLike | None = None,
+    out: NDArray[Any] | None = None,
+) -> NDArray[np.floating[Any]]:
+    r"""Return the logarithm of the softmax of the logits along an axis.
+
+    Use it for log-probabilities: unlike the logarithm of `softmax` it neither underflows nor loses
+    digits near 0. For the loss of known targets use `cross_entropy`, which reads one of the K
+    values and writes none.
+
+    For K logits z along `axis`,
+
+    .. math:: \log p(k) = z_k - \log \sum_{i=1}^K e^{z_i}.
+
+    Parameters
+    ----------
+    logits : array_like
+        float32 or float64 with K classes along `axis` and any other axes, in any memory layout.
+        Integers, bools and lists are converted to float64.
+    axis : int, default -1
+        The axis of the classes. (SciPy's default is the whole array.)
+    dtype : dtype, optional
+        float32 or float64; by default that of `logits`. The result is computed in the wider of the
+        two and rounded once.
+    out : ndarray, optional
+        Where to write the result: of the shape of `logits` and of a type to which the result can be
+        cast under "same_kind". It may be `logits` itself, or overlap it.
+
+    Returns
+    -------
+    ndarray
+        Log-probabilities, at most 0, of the shape of `logits`. It is `out` if that is given,
+        otherwise a new array of type `dtype`.
+
+    Raises
+    ------
+    TypeError
+        If `logits`, `dtype` or `out` is of a type that cannot be used.
+    ValueError
+        If `logits` has no classes (but has rows), or `axis` or the memory or shape of `out` is not
+        as described. `out` is then unchanged.
+
+    Notes
+    -----
+    Special values: a class with logit -inf has log-probability -inf. A row with a NaN or +inf, or
+    with nothing but -inf, is NaN; other rows are not affected. Logits of any finite size are safe.
+
+    Accuracy: within 2 ulp of the exact value wherever the probability is a normal number, also for
+    the leading class of a confident row, where the value is close to 0.
+
+    Large inputs are shared among up to `get_num_threads` threads. The bits of a row depend only on
+    its values, K and the types: not on other rows, memory layout, threads or instruction set.
+
+    Examples
+    --------
+    >>> import smoothxent as sx
+    >>> sx.log_softmax([1.0, 2.0, 3.0])
+    array([-2.40760596, -1.40760596, -0.40760596])
+
+    The log-probability of a confident prediction keeps its digits:
+
+    >>> sx.log_softmax([40.0, 0.0])
+    array([-4.24835426e-18, -4.00000000e+01])
+    """
+    return _native.log_softmax(logits, axis, dtype, out)
+
+
+@overload
+def logsumexp(
+    logits: ArrayLike, /, *, axis: SupportsIndex = -1, keepdims: bool = False, out: _Out
+) -> _Out: ...
+@overload
+def logsumexp(
+    logits: NDArray[_Float],
+    /,
+    *,
+    axis: SupportsIndex = -1,
+    keepdims: bool = False,
+    out: None = None,
+) -> NDArray[_Float]: ...
+@overload
+def logsumexp(
+    logits: ArrayLike, /, *, axis: SupportsIndex = -1, keepdims: bool = False, out: None = None
+) -> NDArray[np.floating[Any]]: ...
+def logsumexp(
+    logits: ArrayLike,
+    /,
+    *,
+    axis: SupportsIndex = -1,
+    keepdims: bool = False,
+    out: NDArray[Any] | None = None,
+) -> NDArray[np.floating[Any]]:
+    r"""Return the logarithm of the sum of exponentials of the logits along an axis.
+
+    Use it for the normaliser of a softmax (the negated free energy). `log_softmax` gives the
+    normalised values; do not subtract this from the logits yourself, which loses digits.
+
+    For K logits z along `axis`,
+
+    .. math:: \mathrm{lse}(z) = \log \sum_{i=1}^K e^{z_i}.
+
+    Parameters
+    ----------
+    logits : array_like
+        float32 or float64 with K classes along `axis` and any other axes, in any memory layout.
+        Integers, bools and lists are converted to float64.
+    axis : int, default -1
+        The axis of the classes. (SciPy's default is the whole array.)
+    keepdims : bool, default False
+        Keep `axis` in the result, with length 1.
+    out : ndarray, optional
+        Where to write the result: of its shape and of a type to which it can be cast under
+        "same_kind". It may overlap `logits`.
+
+    Returns
+    -------
+    ndarray
+        One value for each row, of the shape of `logits` without `axis` (0-d for one row) and of
+        its type. It is `out` if that is given, otherwise a new array.
+
+    Raises
+    ------
+    TypeError
+        If `logits`, `keepdims` or `out` is of a type that cannot be used.
+    ValueError
+        If `logits` has no classes (but has rows), or `axis` or the memory or shape of `out` is not
+        as described. `out` is then unchanged.
+
+    Notes
+    -----
+    Special values: a row of nothing but -inf gives -inf, a row with +inf gives +inf, and a row with
+    a NaN gives NaN; other rows are not affected. Logits of any finite size are safe.
+
+    Accuracy: within 2 ulp of max(abs(M), L) for M the largest logit and lse = M + L.
+
+    Large inputs are shared among up to `get_num_threads` threads. The bits of a row depend only on
+    its values, K and the types: not on other rows, memory layout, threads or instruction set.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import smoothxent as sx
+    >>> sx.logsumexp([[0.0, 0.0], [1000.0, 1000.0], [-np.inf, 3.0]])
+    array([6.93147181e-01, 1.00069315e+03, 3.00000000e+00])
+    >>> sx.logsumexp(np.zeros((2, 3), np.float32), axis=0, keepdims=True).shape
+    (1, 3)
+    """
+    return _native.logsumexp(logits, axis, keepdims, out)

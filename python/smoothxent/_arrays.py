@@ -1,0 +1,139 @@
+"""What counts as an array: the slow path of every argument that is not already one.
+
+The native code reads exact, native-endian float32 and float64 arrays by itself, whatever their
+strides. For anything else it calls one of the functions below, once per argument:
+
+    as_logits    -> float32 or float64                    (logits)
+    as_real      -> float32 or float64                    (priors, weights)
+    as_targets   -> any integer type, float32 or float64  (labels or probabilities)
+
+Each returns a base-class ndarray in native byte order, without a copy where the dtype permits it,
+or raises a TypeError that names the argument and the remedy. Nothing that would lose information
+is accepted: no masks, no gradients, no other devices, no narrower types.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+# DLPack device types whose memory the processor can read: kDLCPU and the page-locked or managed
+# memory of CUDA and ROCm.
+_READABLE_DEVICES = frozenset({1, 3, 11, 13})
+_DEVICE_NAMES = {2: "CUDA", 4: "OpenCL", 7: "Vulkan", 8: "Metal", 10: "ROCm", 14: "oneAPI"}
+
+
+def as_logits(obj: object, name: str) -> NDArray[Any]:
+    """Return `obj` as float32 or float64; integers, bools and numbers in lists become float64."""
+    return _as_floating(_as_ndarray(obj, name, fill="-numpy.inf"), obj, name)
+
+
+def as_real(obj: object, name: str) -> NDArray[Any]:
+    """Return `obj`, a prior or weights, as float32 or float64, by the rules of `as_logits`."""
+    return _as_floating(_as_ndarray(obj, name, fill="0.0"), obj, name)
+
+
+def as_targets(obj: object, name: str) -> NDArray[Any]:
+    """Return `obj` as labels of an integer dtype or probabilities in float32 or float64.
+
+    The dtype is kept: it is what tells labels from probabilities. Booleans are neither.
+    """
+    array = _as_ndarray(obj, name, fill="ignore_index")
+    dtype = array.dtype
+    if dtype.kind in "iu" or _is_supported_float(dtype):
+        if array.size == 0 and isinstance(obj, (list, tuple, range)):
+            # NumPy reads [] as float64, but rows of probabilities would have had their classes.
+            return array.astype(np.int64)
+        return _native_endian(array)
+    if dtype.kind == "b":
+        raise TypeError(
+            f"{name} has dtype bool, expected integer labels, or probabilities in float32 or "
+            f"float64 (use {name}.astype(numpy.int64) for the classes 0 and 1)"
+        )
+    raise TypeError(
+        f"{name} has dtype {_described(dtype, obj)}, expected integer labels, or probabilities in "
+        "float32 or float64"
+    )
+
+
+def _as_floating(array: NDArray[Any], obj: object, name: str) -> NDArray[Any]:
+    dtype = array.dtype
+    if _is_supported_float(dtype):
+        return _native_endian(array)
+    if dtype.kind in "biu":
+        return array.astype(np.float64)
+    raise TypeError(
+        f"{name} has dtype {_described(dtype, obj)}, expected float32 or float64 "
+        "(integers and bools are converted to float64)"
+    )
+
+
+def _is_supported_float(dtype: np.dtype[Any]) -> bool:
+    return dtype.kind == "f" and dtype.itemsize in (4, 8)
+
+
+def _native_endian(array: NDArray[Any]) -> NDArray[Any]:
+    return array.astype(array.dtype.newbyteorder("="), copy=False)
+
+
+def _described(dtype: np.dtype[Any], obj: object) -> str:
+    source = "" if hasattr(obj, "dtype") else f" (converted from {type(obj).__name__})"
+    return f"{dtype}{source}"
+
+
+def _as_ndarray(obj: object, name: str, fill: str) -> NDArray[Any]:
+    """Return `obj` as a base-class ndarray of any dtype, sharing memory where it can."""
+    _refuse_masked(obj, name, fill)
+    if isinstance(obj, np.ndarray):
+        return obj.view(np.ndarray)
+    if hasattr(obj, "nnz") and (hasattr(obj, "toarray") or hasattr(obj, "todense")):
+        dense = "toarray" if hasattr(obj, "toarray") else "todense"
+        raise TypeError(f"{name} is a sparse array; pass {name}.{dense}()")
+    if getattr(obj, "requires_grad", False) is True:
+        raise TypeError(
+            f"{name} is a tensor that requires a gradient, which a NumPy result cannot carry; pass "
+            f"{name}.detach().cpu()"
+        )
+    _refuse_other_device(obj, name)
+    try:
+        # NumPy finds the buffer protocol and __array__ itself, both without a copy. It does not
+        # try DLPack, and would read an object that offers only that element by element.
+        if hasattr(obj, "__dlpack__") and not hasattr(obj, "__array__"):
+            return np.from_dlpack(obj)
+        return np.asarray(obj)
+    except (TypeError, ValueError, RuntimeError, BufferError) as error:
+        raise TypeError(f"{name} cannot be read as an array: {error}") from error
+
+
+def _refuse_masked(obj: object, name: str, fill: str) -> None:
+    ma = sys.modules.get("numpy.ma")  # absent: there can be no masked arrays
+    if ma is None:
+        return
+    rows = obj if isinstance(obj, (list, tuple)) else (obj,)
+    if any(isinstance(row, ma.MaskedArray) and ma.is_masked(row) for row in rows):
+        kind = "a masked array" if rows[0] is obj else "a sequence of masked arrays"
+        raise TypeError(
+            f"{name} is {kind} with masked values; decide what they mean, for example with "
+            f".filled({fill})"
+        )
+
+
+def _refuse_other_device(obj: object, name: str) -> None:
+    device_of = getattr(obj, "__dlpack_device__", None)
+    if device_of is None:
+        return
+    try:
+        device, number = map(int, device_of())
+    except (BufferError, RuntimeError, TypeError, ValueError):
+        return  # for example a sharded array, which can still offer __array__
+    if device not in _READABLE_DEVICES:
+        kind = _DEVICE_NAMES.get(device, f"DLPack type {device}")
+        raise TypeError(
+            f"{name} is on device {number} ({kind}); copy it to the CPU first, for example with "
+            f"{name}.cpu()"
+        )

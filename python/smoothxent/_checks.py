@@ -1,0 +1,262 @@
+"""The conditions on arguments of the functions in plain NumPy, in the words of the native code.
+
+Each check returns the argument in the form that the arithmetic needs, or raises: TypeError for what
+can never be right, LabelError for labels, ValueError for other values. The place in a message is
+that of the first bad row, with rows in C order and the classes of a row last.
+"""
+
+from __future__ import annotations
+
+import operator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from smoothxent._arrays import as_real, as_targets
+from smoothxent._errors import LabelError
+
+if TYPE_CHECKING:
+    from typing import SupportsFloat, SupportsIndex
+
+    from numpy.typing import ArrayLike, DTypeLike, NDArray
+
+
+def number(value: SupportsFloat, name: str) -> float:
+    """Return a real number as a float."""
+    is_array = isinstance(value, np.ndarray) and value.ndim > 0
+    if not (is_array or isinstance(value, (bool, str, bytes, bytearray))):
+        try:
+            return float(value)
+        except TypeError:
+            pass
+    raise TypeError(f"{name} must be a real number, got {type(value).__name__}")
+
+
+def unit_interval(value: SupportsFloat, name: str) -> float:
+    """Return a number in [0, 1]."""
+    given = number(value, name)
+    if not 0.0 <= given <= 1.0:  # also refuses nan
+        raise ValueError(f"{name} must be in [0, 1], got {given!r}")
+    return given
+
+
+def integer(value: SupportsIndex, name: str) -> int:
+    """Return an integer; a bool is none, because ``ignore_index=False`` would mean class 0."""
+    if not isinstance(value, bool):
+        try:
+            return operator.index(value)
+        except TypeError:
+            pass
+    raise TypeError(f"{name} must be an integer, got {type(value).__name__}")
+
+
+def class_axis(axis: SupportsIndex, ndim: int) -> int:
+    """Return the axis of the classes in smoothed labels, counted from the front."""
+    given = integer(axis, "axis")
+    if not -ndim <= given < ndim:
+        raise np.exceptions.AxisError(
+            f"axis {given} is out of bounds for smoothed labels of {ndim} dimensions"
+        )
+    return given % ndim
+
+
+def class_count(num_classes: SupportsIndex | None) -> int:
+    """Return the number of classes that integer labels need to be told."""
+    if num_classes is None:
+        raise TypeError("num_classes is required for integer labels")
+    count = integer(num_classes, "num_classes")
+    if count < 1:
+        raise ValueError(f"num_classes must be at least 1, got {count}")
+    return count
+
+
+def matching_class_count(num_classes: SupportsIndex | None, length: int, axis: int) -> int:
+    """Return the number of classes of probabilities, which `num_classes` may repeat."""
+    if length == 0:
+        raise ValueError(f"targets has 0 classes along axis {axis}")
+    if num_classes is not None and integer(num_classes, "num_classes") != length:
+        raise ValueError(
+            f"targets has {length} classes along axis {axis}, but num_classes is {num_classes}"
+        )
+    return length
+
+
+def labels(targets: ArrayLike) -> NDArray[np.integer[Any]]:
+    """Return an array of integer labels, not yet looked at."""
+    given = as_targets(targets, "targets")
+    if given.dtype.kind == "f":
+        raise TypeError(f"targets must be integer labels, got {given.dtype}")
+    return given
+
+
+def kept(
+    given: NDArray[np.integer[Any]],
+    classes: int,
+    ignore_index: SupportsIndex | None,
+) -> NDArray[np.bool_]:
+    """Return which labels are not ignored, after a check that those are classes."""
+    ignored = None if ignore_index is None else integer(ignore_index, "ignore_index")
+    counted = np.ones(given.shape, np.bool_) if ignored is None else np.asarray(given != ignored)
+    bad = counted & ((given < 0) | (given >= classes))
+    if bad.any():
+        place = _first(bad)
+        raise LabelError(
+            f"targets{_shown(place)} is {given[place]}, but there {_counted(classes)} "
+            f"(ignore_index is {ignored})"
+        )
+    return counted
+
+
+def all_classes(given: NDArray[np.integer[Any]], classes: int) -> None:
+    """Check labels none of which may be ignored."""
+    bad = np.asarray((given < 0) | (given >= classes))
+    if bad.any():
+        place = _first(bad)
+        raise LabelError(f"targets{_shown(place)} is {given[place]}, but there {_counted(classes)}")
+
+
+def probabilities(q: NDArray[Any], axis: int) -> None:
+    """Check that target distributions are finite and non-negative."""
+    bad = ~(np.isfinite(q) & (q >= 0.0))
+    if bad.any():
+        place = _first(bad, axis)
+        raise ValueError(
+            f"targets{_shown(place)} is {float(q[place])}, but probabilities must be finite and "
+            "non-negative"
+        )
+
+
+def prior_values(u: NDArray[Any], axis: int) -> None:
+    """Check that every distribution along `axis` is one: finite, non-negative, with sum 1."""
+    bad = ~(np.isfinite(u) & (u >= 0.0))
+    if bad.any():
+        place = _first(bad, axis)
+        raise ValueError(
+            f"prior{_shown(place)} is {float(u[place])}, but a prior must be finite and "
+            "non-negative"
+        )
+    tolerance = 1e-6 * max(1.0, u.shape[axis] ** 0.5)
+    total = np.asarray(u.sum(axis, dtype=np.float64))
+    off = np.asarray(np.abs(total - 1.0) > tolerance)
+    if off.any():
+        row = _first(off)
+        raise ValueError(
+            f"prior{_shown(row)} sums to {total[row]}, expected 1 within {tolerance} "
+            "(it is never renormalised)"
+        )
+
+
+def class_distribution(prior: ArrayLike, classes: int) -> NDArray[Any]:
+    """Return one prior of shape (K,)."""
+    u = as_real(prior, "prior")
+    if u.shape != (classes,):
+        raise ValueError(f"prior must have shape ({classes},), got {u.shape}")
+    prior_values(u, 0)
+    return u
+
+
+def aligned_prior(
+    prior: ArrayLike | None, shape: tuple[int, ...], axis: int, *, read_values: bool
+) -> NDArray[Any]:
+    """Return a prior that broadcasts to `shape`; ones if there is none or it need not be read."""
+    if prior is None:
+        return np.ones(())
+    u = as_real(prior, "prior")
+    classes = shape[axis]
+    own_axis = 0 if u.ndim == 1 else axis - (len(shape) - u.ndim)
+    fits = 0 <= own_axis < u.ndim <= len(shape) and u.shape[own_axis] == classes
+    if fits and u.ndim > 1:
+        fits = all(n in (1, m) for n, m in zip(u.shape[::-1], shape[::-1], strict=False))
+    if not fits:
+        raise ValueError(
+            f"prior must have shape ({classes},) or be broadcastable to {shape} with {classes} "
+            f"classes along axis {axis}, got {u.shape}"
+        )
+    if not read_values:
+        return np.ones(())
+    prior_values(u, own_axis)
+    return u.reshape(-1, *[1] * (len(shape) - 1 - axis)) if u.ndim == 1 else u
+
+
+def kept_weights(sample_weight: ArrayLike, counted: NDArray[np.bool_]) -> NDArray[Any]:
+    """Return the weights of the labels that count; the others are not looked at."""
+    given = as_real(sample_weight, "sample_weight")
+    try:
+        weight = np.broadcast_to(given, counted.shape)
+    except ValueError:
+        raise ValueError(
+            f"sample_weight must be broadcastable to targets of shape {counted.shape}, got "
+            f"{given.shape}"
+        ) from None
+    bad = counted & ~(np.isfinite(weight) & (weight >= 0.0))
+    if bad.any():
+        place = _first(bad)
+        own = place[len(place) - given.ndim :]
+        own = tuple(0 if n == 1 else i for i, n in zip(own, given.shape, strict=True))
+        raise ValueError(
+            f"sample_weight{_shown(own)} is {float(given[own])}, but weights must be finite and "
+            "non-negative"
+        )
+    return weight[counted]
+
+
+def generator(rng: np.random.Generator | int | None) -> np.random.Generator:
+    """Return the generator that was given, or a new one from a seed."""
+    try:
+        return np.random.default_rng(rng)
+    except (TypeError, ValueError) as error:
+        expected = "rng must be a numpy.random.Generator, a non-negative seed or None"
+        raise type(error)(f"{expected}, got {rng!r}") from None
+
+
+def result(out: NDArray[Any] | None, shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
+    """Return `out` if a floating result of `shape` can be written to it, or a new array."""
+    try:
+        new = None if dtype is None else np.dtype(dtype)
+    except TypeError:
+        new = None
+    if new is None or new.kind != "f" or new.itemsize > 8:
+        shown = repr(dtype) if new is None else str(new)
+        raise TypeError(f"dtype must be float16, float32 or float64, got {shown}")
+    if out is None:
+        return np.empty(shape, new)
+    if not isinstance(out, np.ndarray):
+        raise TypeError(f"out must be a numpy.ndarray, got {type(out).__name__}")
+    if out.shape != shape:
+        raise ValueError(f"out must have shape {shape}, got {out.shape}")
+    if not np.can_cast(new, out.dtype, "same_kind"):
+        raise TypeError(
+            f'out has dtype {out.dtype}, to which {new} cannot be cast under "same_kind"'
+        )
+    if not out.flags.writeable:
+        raise ValueError("out is read-only")
+    if _overlaps_itself(out):
+        raise ValueError("out overlaps itself (two of its elements share memory)")
+    return out
+
+
+def _overlaps_itself(array: NDArray[Any]) -> bool:
+    """Tell whether elements may share memory: a stride is within the extent of smaller ones."""
+    span = array.itemsize
+    strides = sorted((abs(s), n) for s, n in zip(array.strides, array.shape, strict=True) if n > 1)
+    for stride, n in strides:
+        if stride < span:
+            return array.size > 0
+        span += stride * (n - 1)
+    return False
+
+
+def _first(bad: NDArray[np.bool_], axis: int | None = None) -> tuple[int, ...]:
+    """Return the place of the first True, with the axis of the classes counted last."""
+    if axis is None:
+        return tuple(int(i) for i in np.unravel_index(bad.argmax(), bad.shape))
+    *row, k = _first(np.moveaxis(bad, axis, -1))
+    return (*row[:axis], k, *row[axis:])
+
+
+def _shown(place: tuple[int, ...]) -> str:
+    return str(list(place)) if place else ""
+
+
+def _counted(classes: int) -> str:
+    return "is 1 class" if classes == 1 else f"are {classes} classes"

@@ -1,0 +1,399 @@
+"""Smoothing seen from the labels: smoothed targets, label dropout, and priors counted from data.
+
+All three are the same distribution q' = (1 - eps) q + eps u of section 7 of arXiv 1512.00567:
+
+    smooth_labels   writes q' down
+    label_dropout   draws from it: with probability eps a label is replaced by a draw from u
+    class_prior     estimates u
+
+They are plain NumPy, for data preparation and for checking; the losses never need q' in memory.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any, TypeVar, overload
+
+import numpy as np
+
+from smoothxent import _checks
+from smoothxent._arrays import as_targets
+
+if TYPE_CHECKING:
+    from typing import SupportsFloat, SupportsIndex
+
+    from numpy.typing import ArrayLike, DTypeLike, NDArray
+
+    _Out = TypeVar("_Out", bound=NDArray[Any])
+    _Label = TypeVar("_Label", bound=np.integer[Any])
+
+
+@overload
+def smooth_labels(
+    targets: ArrayLike,
+    num_classes: SupportsIndex | None = None,
+    /,
+    *,
+    label_smoothing: SupportsFloat,
+    prior: ArrayLike | None = None,
+    axis: SupportsIndex = -1,
+    dtype: DTypeLike = np.float32,
+    out: _Out,
+) -> _Out: ...
+@overload
+def smooth_labels(
+    targets: ArrayLike,
+    num_classes: SupportsIndex | None = None,
+    /,
+    *,
+    label_smoothing: SupportsFloat,
+    prior: ArrayLike | None = None,
+    axis: SupportsIndex = -1,
+    dtype: DTypeLike = np.float32,
+    out: None = None,
+) -> NDArray[np.floating[Any]]: ...
+def smooth_labels(
+    targets: ArrayLike,
+    num_classes: SupportsIndex | None = None,
+    /,
+    *,
+    label_smoothing: SupportsFloat,
+    prior: ArrayLike | None = None,
+    axis: SupportsIndex = -1,
+    dtype: DTypeLike = np.float32,
+    out: NDArray[Any] | None = None,
+) -> NDArray[Any]:
+    r"""Return the smoothed target distributions.
+
+    Use it to feed another library, or to look at what a loss sees. For the loss itself pass the
+    labels and `label_smoothing` to `cross_entropy`, which gives the same value without this array.
+
+    With q the one-hot or given distributions, u the prior and eps the label smoothing,
+
+    .. math:: q'(k) = (1 - \varepsilon)\, q(k) + \varepsilon\, u(k).
+
+    Parameters
+    ----------
+    targets : array_like
+        Integer labels in [0, `num_classes`) of any shape S, or probabilities in float32 or float64
+        with the classes along `axis`, finite and non-negative. Probabilities that do not sum to 1
+        are used as given.
+    num_classes : int, optional
+        The number of classes K, at least 1. Required for labels. For probabilities it is their
+        length along `axis`; a different number is an error.
+    label_smoothing : float
+        eps, in [0, 1]. With 0 the values of `prior` are not read.
+    prior : array_like, optional
+        u, of shape (K,) whatever `axis` is, or broadcastable to the result with K classes along
+        `axis`. Finite and non-negative, each distribution summing to 1 within
+        ``1e-6 * max(1, sqrt(K))``; used as given, never renormalised. Uniform, 1 / K, by default.
+    axis : int, default -1
+        The axis of the classes in the result.
+    dtype : dtype, default float32
+        The type of a new result: float16, float32 or float64.
+    out : ndarray, optional
+        Where to write the result, of its shape and a floating type. `dtype` is then not used. It
+        may be, or overlap, `targets` or `prior`.
+
+    Returns
+    -------
+    ndarray
+        S with K inserted at `axis` for labels, the shape of `targets` for probabilities. It is
+        `out` if that is given, otherwise a new array.
+
+    Raises
+    ------
+    LabelError
+        If a label is outside [0, K).
+    TypeError
+        If an argument is of a type that cannot be used.
+    ValueError
+        If `label_smoothing`, `prior`, a probability, `num_classes`, `axis` or the shape of `out`
+        is not as described. `out` is then unchanged.
+
+    Notes
+    -----
+    Values are computed in float64 and rounded once to the type of the result. Label smoothing 0
+    gives the targets themselves, 1 gives the prior.
+
+    TensorFlow and PyTorch use the same eps. Libraries that spread it over the K - 1 other classes
+    (fairseq, Megatron-LM) need ``eps * K / (K - 1)`` here.
+
+    References
+    ----------
+    .. [1] C. Szegedy, V. Vanhoucke, S. Ioffe, J. Shlens and Z. Wojna, "Rethinking the Inception
+       Architecture for Computer Vision", section 7, arXiv:1512.00567, 2015.
+
+    Examples
+    --------
+    >>> import smoothxent as sx
+    >>> sx.smooth_labels([0, 3], 4, label_smoothing=0.1)
+    array([[0.925, 0.025, 0.025, 0.025],
+           [0.025, 0.025, 0.025, 0.925]], dtype=float32)
+
+    With a prior that is not uniform:
+
+    >>> sx.smooth_labels([2, 0], 3, label_smoothing=0.5, prior=[0.5, 0.25, 0.25])
+    array([[0.25 , 0.125, 0.625],
+           [0.75 , 0.125, 0.125]], dtype=float32)
+
+    Probabilities, smoothed in place:
+
+    >>> import numpy as np
+    >>> q = np.array([[1.0, 0.0], [0.5, 0.5]])
+    >>> sx.smooth_labels(q, label_smoothing=0.25, out=q) is q
+    True
+    >>> q
+    array([[0.875, 0.125],
+           [0.5  , 0.5  ]])
+    """
+    epsilon = _checks.unit_interval(label_smoothing, "label_smoothing")
+    given = as_targets(targets, "targets")
+    is_labels = given.dtype.kind != "f"
+    axis = _checks.class_axis(axis, given.ndim + is_labels)
+    if is_labels:
+        classes = _checks.class_count(num_classes)
+        shape = (*given.shape[:axis], classes, *given.shape[axis:])
+        _checks.all_classes(given, classes)
+    else:
+        shape = given.shape
+        classes = _checks.matching_class_count(num_classes, shape[axis], axis)
+        _checks.probabilities(given, axis)
+    u = _checks.aligned_prior(prior, shape, axis, read_values=epsilon != 0.0)
+    result = _checks.result(out, shape, dtype)
+
+    # q' = (1 - eps) q + weight * u; without a prior u is 1 and eps / K is rounded once.
+    weight = epsilon if prior is not None else epsilon / classes
+    with np.errstate(under="ignore"):
+        if is_labels:
+            index = np.expand_dims(given.astype(np.intp), axis)  # a copy: `out` may overlap it
+            u_at_label = np.take_along_axis(np.broadcast_to(u, shape), index, axis)
+            np.multiply(u, weight, out=result, dtype=np.float64, casting="same_kind")
+            at_label = (1.0 - epsilon) + weight * u_at_label.astype(np.float64)
+            np.put_along_axis(result, index, at_label, axis)
+        else:
+            _smooth_probabilities(given, 1.0 - epsilon, u, weight, result)
+    return result
+
+
+def _smooth_probabilities(
+    q: NDArray[Any], share: float, u: NDArray[Any], weight: float, result: NDArray[Any]
+) -> None:
+    """Write share * q + weight * u, in float64 by the buffer, so that each value rounds once."""
+    with np.nditer(
+        [q, u, result],
+        flags=["external_loop", "buffered", "zerosize_ok", "copy_if_overlap"],
+        op_flags=[
+            ["readonly", "overlap_assume_elementwise"],
+            ["readonly"],
+            ["writeonly", "no_broadcast", "overlap_assume_elementwise"],
+        ],
+        op_dtypes=[np.float64] * 3,
+        casting="same_kind",
+    ) as chunks:
+        for q_chunk, u_chunk, smoothed in chunks:
+            smoothed[...] = share * q_chunk + weight * u_chunk
+
+
+@overload
+def label_dropout(
+    targets: NDArray[_Label],
+    num_classes: SupportsIndex,
+    /,
+    *,
+    rate: SupportsFloat,
+    prior: ArrayLike | None = None,
+    ignore_index: SupportsIndex | None = -100,
+    rng: np.random.Generator | int | None = None,
+) -> NDArray[_Label]: ...
+@overload
+def label_dropout(
+    targets: ArrayLike,
+    num_classes: SupportsIndex,
+    /,
+    *,
+    rate: SupportsFloat,
+    prior: ArrayLike | None = None,
+    ignore_index: SupportsIndex | None = -100,
+    rng: np.random.Generator | int | None = None,
+) -> NDArray[np.integer[Any]]: ...
+def label_dropout(
+    targets: ArrayLike,
+    num_classes: SupportsIndex,
+    /,
+    *,
+    rate: SupportsFloat,
+    prior: ArrayLike | None = None,
+    ignore_index: SupportsIndex | None = -100,
+    rng: np.random.Generator | int | None = None,
+) -> NDArray[Any]:
+    r"""Return the labels, each replaced with probability `rate` by a draw from the prior.
+
+    It is label smoothing by sampling: drawn afresh for every step, the cross-entropy with these
+    labels has `cross_entropy` with ``label_smoothing=rate`` as its mean, with more noise. Use it
+    where only plain labels are accepted.
+
+    With u the prior and ell the cross-entropy, label y becomes y' with
+
+    .. math:: P(y' = k) = (1 - r)\, \delta_{k,y} + r\, u(k), \qquad
+              E\,[\ell(y')] = (1 - r)\, \ell(y) + r \sum_k u(k)\, \ell(k).
+
+    A draw from u may give the same label again.
+
+    Parameters
+    ----------
+    targets : array_like
+        Integer labels of any shape, each in [0, `num_classes`) or `ignore_index`.
+    num_classes : int
+        The number of classes K, at least 1.
+    rate : float
+        The probability r of a replacement, in [0, 1].
+    prior : array_like, optional
+        u, of shape (K,), finite and non-negative, summing to 1 within
+        ``1e-6 * max(1, sqrt(K))``. Uniform by default. A class of probability 0 is never drawn.
+    ignore_index : int or None, default -100
+        The label that marks ignored entries; they are never replaced. None: there is none.
+    rng : numpy.random.Generator or int, optional
+        The generator, or a seed for a new one; by default a new one with an unpredictable seed.
+
+    Returns
+    -------
+    ndarray
+        A new array of the shape and dtype of `targets`.
+
+    Raises
+    ------
+    LabelError
+        If a label is neither in [0, K) nor `ignore_index`.
+    TypeError
+        If an argument is of a type that cannot be used.
+    ValueError
+        If `rate`, `prior` or `num_classes` is not as described, or the dtype of `targets` cannot
+        hold the label K - 1.
+
+    Notes
+    -----
+    Two variates are drawn for each entry, first all that decide about a replacement, then all
+    replacements. How far a generator advances, and what it gives to an entry, does not depend on
+    the labels, on which of them are ignored, or on `rate`.
+
+    References
+    ----------
+    .. [1] C. Szegedy, V. Vanhoucke, S. Ioffe, J. Shlens and Z. Wojna, "Rethinking the Inception
+       Architecture for Computer Vision", section 7, arXiv:1512.00567, 2015.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import smoothxent as sx
+    >>> labels = np.array([0, 1, 2, -100])
+    >>> sx.label_dropout(labels, 3, rate=0.0)
+    array([   0,    1,    2, -100])
+    >>> sx.label_dropout(labels, 3, rate=1.0, prior=[0.0, 1.0, 0.0])
+    array([   1,    1,    1, -100])
+    >>> sx.label_dropout(np.zeros(100_000, int), 10, rate=0.1, rng=0).mean().round(1)
+    np.float64(0.5)
+    """
+    probability = _checks.unit_interval(rate, "rate")
+    labels = _checks.labels(targets)
+    classes = _checks.class_count(num_classes)
+    if np.iinfo(labels.dtype).max < classes - 1:
+        raise ValueError(
+            f"targets has dtype {labels.dtype}, which cannot hold the label {classes - 1}"
+        )
+    kept = _checks.kept(labels, classes, ignore_index)
+    u = None if prior is None else _checks.class_distribution(prior, classes)
+
+    generator = _checks.generator(rng)
+    dropped = kept & (generator.random(labels.shape) < probability)
+    if u is None:
+        drawn = generator.integers(classes, size=labels.shape)
+    else:
+        # Inverse CDF: the first class whose cumulative mass exceeds the variate, so never one of
+        # mass 0; a variate that rounds up to the total belongs to the last class with mass.
+        cumulative = np.cumsum(u, dtype=np.float64)
+        variates = generator.random(labels.shape) * cumulative[-1]
+        last = np.flatnonzero(u)[-1]
+        drawn = np.minimum(np.searchsorted(cumulative, variates, side="right"), last)
+    return np.where(dropped, drawn.astype(labels.dtype), labels)
+
+
+def class_prior(
+    targets: ArrayLike,
+    num_classes: SupportsIndex,
+    /,
+    *,
+    sample_weight: ArrayLike | None = None,
+    pseudocount: SupportsFloat = 0.0,
+    ignore_index: SupportsIndex | None = -100,
+) -> NDArray[np.float64]:
+    r"""Return the share of each class in the labels, a prior for label smoothing.
+
+    Use it when the classes are unbalanced: with the uniform prior, smoothing pulls predictions
+    towards rare classes. Pass the result as `prior` to the other functions.
+
+    With n(k) the number, or total weight, of the labels k, and a the pseudocount,
+
+    .. math:: u(k) = \frac{n(k) + a}{\sum_j (n(j) + a)}.
+
+    Parameters
+    ----------
+    targets : array_like
+        Integer labels of any shape, each in [0, `num_classes`) or `ignore_index`.
+    num_classes : int
+        The number of classes K, at least 1.
+    sample_weight : array_like, optional
+        Weights, broadcastable to `targets`, finite and non-negative; by default each label
+        counts 1. The weights of ignored labels are not read.
+    pseudocount : float, default 0.0
+        a, finite and non-negative. A positive value gives classes without labels some mass.
+    ignore_index : int or None, default -100
+        The label that marks entries that are not counted. None: there is none.
+
+    Returns
+    -------
+    ndarray
+        u, a new float64 array of shape (K,) that sums to 1.
+
+    Raises
+    ------
+    LabelError
+        If a label is neither in [0, K) nor `ignore_index`.
+    TypeError
+        If an argument is of a type that cannot be used.
+    ValueError
+        If `sample_weight`, `pseudocount` or `num_classes` is not as described, or there is nothing
+        to count: the total is 0.
+
+    Notes
+    -----
+    Sums are float64: the result is within a few ulp of the exact shares, and the sum of its
+    elements within a few ulp of 1.
+
+    Examples
+    --------
+    >>> import smoothxent as sx
+    >>> sx.class_prior([0, 0, 2, -100], 3)
+    array([0.66666667, 0.        , 0.33333333])
+    >>> sx.class_prior([0, 0, 2, -100], 3, pseudocount=1.0)
+    array([0.5       , 0.16666667, 0.33333333])
+    """
+    labels = _checks.labels(targets)
+    classes = _checks.class_count(num_classes)
+    added = _checks.number(pseudocount, "pseudocount")
+    if not 0.0 <= added < math.inf:
+        raise ValueError(f"pseudocount must be finite and non-negative, got {added!r}")
+    kept = _checks.kept(labels, classes, ignore_index)
+    weights = None if sample_weight is None else _checks.kept_weights(sample_weight, kept)
+    counts = np.bincount(labels[kept].astype(np.intp), weights, minlength=classes)
+    with np.errstate(over="ignore"):
+        mass = counts.astype(np.float64) + added
+        total = float(mass.sum())
+    if total == 0.0:
+        raise ValueError(
+            "targets has nothing to count: the total weight of its labels is 0, and so is "
+            "pseudocount"
+        )
+    if total == math.inf:
+        raise ValueError("sample_weight and pseudocount sum to more than a float64 can hold")
+    return mass / total

@@ -1,0 +1,58 @@
+# The native module. Kept by hand: every parameter is positional-only and required, the defaults,
+# the documentation and the precise types are those of the wrappers.
+from typing import Any, SupportsFloat, SupportsIndex
+
+import numpy as np
+from numpy.typing import ArrayLike, DTypeLike, NDArray
+
+__version__: str
+
+def softmax(
+    logits: ArrayLike, axis: SupportsIndex, dtype: DTypeLike | None, out: NDArray[Any] | None, /
+) -> NDArray[np.floating[Any]]: ...
+def log_softmax(
+    logits: ArrayLike, axis: SupportsIndex, dtype: DTypeLike | None, out: NDArray[Any] | None, /
+) -> NDArray[np.floating[Any]]: ...
+def logsumexp(
+    logits: ArrayLike, axis: SupportsIndex, keepdims: bool, out: NDArray[Any] | None, /
+) -> NDArray[np.floating[Any]]: ...
+def cross_entropy(
+    logits: ArrayLike,
+    targets: ArrayLike,
+    label_smoothing: SupportsFloat,
+    prior: ArrayLike | None,
+    ignore_index: SupportsIndex | None,
+    axis: SupportsIndex,
+    reduction: str,
+    out: NDArray[Any] | None,
+    /,
+) -> float | NDArray[np.floating[Any]]: ...
+def cross_entropy_value_and_grad(
+    logits: ArrayLike,
+    targets: ArrayLike,
+    label_smoothing: SupportsFloat,
+    prior: ArrayLike | None,
+    ignore_index: SupportsIndex | None,
+    axis: SupportsIndex,
+    reduction: str,
+    out: NDArray[Any] | None,
+    grad_out: NDArray[Any] | None,
+    /,
+) -> tuple[float | NDArray[np.floating[Any]], NDArray[np.floating[Any]]]: ...
+def cross_entropy_terms(
+    logits: ArrayLike,
+    targets: ArrayLike,
+    prior: ArrayLike | None,
+    ignore_index: SupportsIndex | None,
+    axis: SupportsIndex,
+    /,
+) -> tuple[
+    NDArray[np.floating[Any]],
+    NDArray[np.floating[Any]],
+    NDArray[np.floating[Any]],
+    NDArray[np.floating[Any]],
+    NDArray[np.floating[Any]],
+]: ...
+def set_num_threads(n: SupportsIndex, /) -> None: ...
+def get_num_threads() -> int: ...
+def show_config() -> dict[str, Any]: ...

@@ -1,0 +1,144 @@
+"""How many threads the native code uses, and what it runs on."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Literal, overload
+
+from smoothxent import _smoothxent as _native
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+def set_num_threads(n: int) -> None:
+    """Set the largest number of threads that a call may use.
+
+    The setting holds for the whole process, in all of its threads. Use `num_threads` to set it for
+    a block of code. It decides speed only: results are the same bits for every number of threads.
+
+    Parameters
+    ----------
+    n : int
+        At least 1; 1 means that every call runs in the thread that makes it.
+
+    Raises
+    ------
+    TypeError
+        If `n` is not an integer.
+    ValueError
+        If `n` is smaller than 1.
+
+    Examples
+    --------
+    >>> import smoothxent as sx
+    >>> before = sx.get_num_threads()
+    >>> sx.set_num_threads(2)
+    >>> sx.get_num_threads()
+    2
+    >>> sx.set_num_threads(before)
+    """
+    _native.set_num_threads(n)
+
+
+def get_num_threads() -> int:
+    """Return the largest number of threads that a call may use.
+
+    Until `set_num_threads` is called this is the first of the environment variables
+    ``SMOOTHXENT_NUM_THREADS``, ``RAYON_NUM_THREADS`` and ``OMP_NUM_THREADS`` that is set, otherwise
+    the number of processors that the process may use.
+
+    Returns
+    -------
+    int
+        At least 1. Small calls use fewer threads than this.
+
+    Examples
+    --------
+    >>> import smoothxent as sx
+    >>> sx.get_num_threads() >= 1
+    True
+    """
+    return _native.get_num_threads()
+
+
+@contextmanager
+def num_threads(n: int) -> Iterator[None]:
+    """Use at most `n` threads inside a ``with`` block or a decorated function.
+
+    The previous setting is restored at the end of the block, also when it raises. The setting is
+    one for the whole process: blocks that overlap in several threads see each other's.
+
+    Parameters
+    ----------
+    n : int
+        At least 1.
+
+    Raises
+    ------
+    TypeError
+        If `n` is not an integer.
+    ValueError
+        If `n` is smaller than 1.
+
+    Examples
+    --------
+    >>> import smoothxent as sx
+    >>> with sx.num_threads(1):
+    ...     sx.get_num_threads()
+    1
+    """
+    previous = _native.get_num_threads()
+    _native.set_num_threads(n)
+    try:
+        yield
+    finally:
+        _native.set_num_threads(previous)
+
+
+@overload
+def show_config(mode: Literal["stdout"] = "stdout") -> None: ...
+@overload
+def show_config(mode: Literal["dicts"]) -> dict[str, Any]: ...
+def show_config(mode: str = "stdout") -> dict[str, Any] | None:
+    """Print or return the version, the instruction set in use and the threads.
+
+    Put its output into a bug report.
+
+    Parameters
+    ----------
+    mode : {"stdout", "dicts"}, default "stdout"
+        Print the configuration, or return it.
+
+    Returns
+    -------
+    dict or None
+        The configuration if `mode` is ``"dicts"``, otherwise None.
+
+    Raises
+    ------
+    ValueError
+        If `mode` is neither of the two.
+
+    Examples
+    --------
+    >>> import smoothxent as sx
+    >>> sx.show_config(mode="dicts")["version"] == sx.__version__
+    True
+    """
+    if mode not in ("stdout", "dicts"):
+        raise ValueError(f'mode must be "stdout" or "dicts", got "{mode}"')
+    config = _native.show_config()
+    if mode == "dicts":
+        return config
+    _print_nested(config, indent="")
+    return None
+
+
+def _print_nested(config: dict[str, Any], indent: str) -> None:
+    for key, value in config.items():
+        if isinstance(value, dict):
+            print(f"{indent}{key}:")
+            _print_nested(value, indent + "  ")
+        else:
+            print(f"{indent}{key}: {value}")

@@ -1,0 +1,170 @@
+//! From a batch to rows: blocks, threads, and the fixed order of reductions over rows.
+//!
+//! ```text
+//! for slices of rows short enough to answer Ctrl-C between them
+//!     for blocks of rows, in parallel: for each row: load, operate, store
+//! ```
+//!
+//! A row's result depends on nothing but the row; scalars of rows go to one
+//! slot each and are added in the order of the rows. So neither the blocks nor
+//! the threads can change a bit.
+
+use crate::element::Float;
+use crate::error::Error;
+use crate::kernel::stats::{Workspace, padded_len};
+use crate::pool;
+use crate::simd::memory::{Rows, RowsMut, Sink, Source};
+use crate::simd::{Level, Vector, VectorJob};
+use crate::target::{TargetScratch, zeros};
+use std::ops::Range;
+use std::sync::Mutex;
+
+/// Bytes of logits worth waking one more thread for: waking costs some 10 µs, in which one
+/// thread sweeps about this much.
+const BYTES_PER_THREAD: usize = 1 << 20;
+/// Bytes of logits in a block: small enough to balance, large enough to make claiming free.
+const BYTES_PER_BLOCK: usize = 1 << 17;
+/// Bytes of logits between two looks for Ctrl-C: 50 ms at the slowest level and one thread.
+const BYTES_PER_SLICE: usize = 1 << 24;
+
+/// How to run: the instruction set, the width, and what to ask between slices.
+pub struct Run<'r> {
+    /// Instruction set.
+    pub level: Level,
+    /// Most threads to use, the caller included.
+    pub threads: usize,
+    /// Called between slices of long work; an error ends the call.
+    pub checkpoint: &'r mut dyn FnMut() -> Result<(), Error>,
+}
+
+impl Run<'_> {
+    /// Runs `body` with the best level, `pool::num_threads()` threads and no checkpoint.
+    pub fn with_defaults<R>(body: impl FnOnce(&mut Run<'_>) -> R) -> R {
+        let mut checkpoint = || Ok(());
+        body(&mut Run { level: Level::current(), threads: pool::num_threads(), checkpoint: &mut checkpoint })
+    }
+}
+
+/// What is done to each row.
+pub(crate) trait RowOp<F: Float>: Sync {
+    /// Elements of the row's target scratch: a prior, a mixture.
+    fn target_scratch(&self) -> (usize, usize) {
+        (0, 0)
+    }
+
+    /// Reads `z` (if it wants to), writes all of `out` (empty where the operation has no row output).
+    fn row<V: Vector<Scalar = F>>(
+        &self,
+        token: V::Token,
+        row: usize,
+        z: Source<'_, F>,
+        out: Sink<'_, F>,
+        memory: &mut RowMemory<'_, F>,
+    );
+}
+
+/// Memory of our own that one row may use.
+pub(crate) struct RowMemory<'s, F> {
+    pub(crate) workspace: Workspace<'s, F>,
+    pub(crate) target: TargetScratch<'s, F>,
+}
+
+/// Applies `op` to every row of `logits`, with row outputs to `output` if there is one.
+pub(crate) fn for_each_row<F: Float, O: RowOp<F>>(
+    logits: &Rows<'_>,
+    output: Option<&RowsMut<'_>>,
+    op: &O,
+    run: &mut Run<'_>,
+) -> Result<(), Error> {
+    let (rows, classes) = (logits.rows(), logits.classes());
+    if rows == 0 {
+        return Ok(());
+    }
+    let row_bytes = classes.saturating_mul(F::STORAGE.size()).max(1);
+    let threads = run.threads.min(1 + rows.saturating_mul(row_bytes) / BYTES_PER_THREAD).min(rows);
+    let block_rows = (BYTES_PER_BLOCK / row_bytes).max(1);
+    let slice_rows = (BYTES_PER_SLICE / row_bytes).max(threads).next_multiple_of(block_rows);
+
+    let mut scratch = Vec::new();
+    scratch.try_reserve_exact(threads).map_err(|_| Error::OutOfMemory { bytes: 0 })?;
+    for _ in 0..threads {
+        scratch.push(Mutex::new(Scratch::<F>::new(classes, op.target_scratch())?));
+    }
+
+    for slice_start in (0..rows).step_by(slice_rows) {
+        if slice_start > 0 {
+            (run.checkpoint)()?;
+        }
+        let slice_end = rows.min(slice_start + slice_rows);
+        let blocks = (slice_end - slice_start).div_ceil(block_rows);
+        let level = run.level;
+        pool::for_each_block(blocks, threads, &|block| {
+            let start = slice_start + block * block_rows;
+            let range = start..slice_end.min(start + block_rows);
+            // One scratch per thread exists, so one is always free: no waiting.
+            let mut scratch =
+                scratch.iter().find_map(|scratch| scratch.try_lock().ok()).expect("a scratch for each thread");
+            F::dispatch(level, Block { logits, output, op, range, scratch: &mut *scratch });
+        });
+    }
+    Ok(())
+}
+
+/// One thread's memory, in one allocation.
+struct Scratch<F> {
+    memory: Vec<F>,
+    classes: usize,
+    target: (usize, usize),
+}
+
+/// Upper bound of the lanes of any vector.
+const MOST_LANES: usize = 16;
+
+impl<F: Float> Scratch<F> {
+    fn new(classes: usize, target: (usize, usize)) -> Result<Self, Error> {
+        let len = padded_len(classes, MOST_LANES).saturating_add(classes.saturating_mul(3) + target.0 + target.1);
+        Ok(Self { memory: zeros(len)?, classes, target })
+    }
+}
+
+/// A block of rows, to be run at some instruction set.
+struct Block<'b, F, O> {
+    logits: &'b Rows<'b>,
+    output: Option<&'b RowsMut<'b>>,
+    op: &'b O,
+    range: Range<usize>,
+    scratch: &'b mut Scratch<F>,
+}
+
+impl<F: Float, O: RowOp<F>> VectorJob<F> for Block<'_, F, O> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<V: Vector<Scalar = F>>(self, token: V::Token) {
+        let classes = self.scratch.classes;
+        let (prior_len, mixture_len) = self.scratch.target;
+        let (exps, rest) = self.scratch.memory.split_at_mut(padded_len(classes, MOST_LANES));
+        let (shifted, rest) = rest.split_at_mut(classes);
+        let (gathered, rest) = rest.split_at_mut(classes);
+        let (unscattered, rest) = rest.split_at_mut(classes);
+        let (prior, rest) = rest.split_at_mut(prior_len);
+        let (mixture, _) = rest.split_at_mut(mixture_len);
+        let mut memory = RowMemory {
+            workspace: Workspace { exps, shifted },
+            target: TargetScratch { prior, mixture },
+        };
+        for row in self.range {
+            let z = self.logits.source(row, gathered);
+            match self.output {
+                None => self.op.row::<V>(token, row, z, Sink::from_slice(&mut []), &mut memory),
+                Some(output) => match output.sink(row) {
+                    Some(out) => self.op.row::<V>(token, row, z, out, &mut memory),
+                    None => {
+                        self.op.row::<V>(token, row, z, Sink::from_slice(unscattered), &mut memory);
+                        output.scatter(row, unscattered);
+                    }
+                },
+            }
+        }
+    }
+}

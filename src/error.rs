@@ -1,0 +1,122 @@
+//! What can go wrong, each with the sentence that the user reads.
+
+use std::fmt;
+
+/// A refused argument or a failed call. `Display` is the whole message.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum Error {
+    /// A label that is no class.
+    Label {
+        /// Where in the targets.
+        index: Vec<usize>,
+        /// The label.
+        value: i128,
+        /// K
+        num_classes: usize,
+        /// The label that marks ignored rows.
+        ignore_index: Option<i128>,
+    },
+    /// A probability target that is negative, infinite or NaN.
+    Probability {
+        /// Where in the targets.
+        index: Vec<usize>,
+        /// The probability.
+        value: f64,
+    },
+    /// A prior with an entry that is negative, infinite or NaN.
+    Prior {
+        /// Where in the prior.
+        index: Vec<usize>,
+        /// The entry.
+        value: f64,
+    },
+    /// A prior that does not sum to 1.
+    PriorSum {
+        /// Which row of the prior; empty for a shared one.
+        index: Vec<usize>,
+        /// The sum.
+        sum: f64,
+        /// How far from 1 it may be.
+        tolerance: f64,
+    },
+    /// A label_smoothing outside [0, 1].
+    LabelSmoothing(f64),
+    /// An allocation failed.
+    OutOfMemory {
+        /// Its size.
+        bytes: usize,
+    },
+    /// The caller asked to stop between two slices of work.
+    Interrupted,
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Error::Label { index, value, num_classes, ignore_index } => {
+                let classes = if *num_classes == 1 { "is 1 class" } else { &format!("are {num_classes} classes") };
+                write!(f, "targets{} is {value}, but there {classes} (ignore_index is ", Index(index))?;
+                match ignore_index {
+                    Some(ignored) => write!(f, "{ignored})"),
+                    None => f.write_str("None)"),
+                }
+            }
+            Error::Probability { index, value } => write!(
+                f,
+                "targets{} is {}, but probabilities must be finite and non-negative",
+                Index(index),
+                Number(*value)
+            ),
+            Error::Prior { index, value } => write!(
+                f,
+                "prior{} is {}, but a prior must be finite and non-negative",
+                Index(index),
+                Number(*value)
+            ),
+            Error::PriorSum { index, sum, tolerance } => write!(
+                f,
+                "prior{} sums to {}, expected 1 within {} (it is never renormalised)",
+                Index(index),
+                Number(*sum),
+                Number(*tolerance)
+            ),
+            Error::LabelSmoothing(value) => {
+                write!(f, "label_smoothing must be in [0, 1], got {}", Number(*value))
+            }
+            Error::OutOfMemory { bytes } => write!(f, "cannot allocate {bytes} bytes"),
+            Error::Interrupted => f.write_str("interrupted"),
+        }
+    }
+}
+
+impl std::error::Error for Error {}
+
+/// `[3, 2]`, or nothing for the whole.
+struct Index<'a>(&'a [usize]);
+
+impl fmt::Display for Index<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0.is_empty() { Ok(()) } else { write!(f, "{:?}", self.0) }
+    }
+}
+
+/// A float as Python prints it.
+pub(crate) struct Number(pub(crate) f64);
+
+impl fmt::Display for Number {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let value = self.0;
+        if value.is_nan() {
+            f.write_str("nan")
+        } else if value != 0.0 && value.is_finite() && !(1e-4..1e16).contains(&value.abs()) {
+            // Python writes exponents with a sign and at least two digits.
+            let text = format!("{value:e}");
+            let (digits, exponent) = text.split_once('e').unwrap_or((&text, "0"));
+            let (sign, exponent) = exponent.strip_prefix('-').map_or(('+', exponent), |rest| ('-', rest));
+            write!(f, "{digits}e{sign}{exponent:0>2}")
+        } else {
+            write!(f, "{value:?}")
+        }
+    }
+}

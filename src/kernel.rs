@@ -1,0 +1,17 @@
+//! One row reduction, and an epilogue for each operation.
+//!
+//! | file | what |
+//! |---|---|
+//! | `exp` | the exponential, relative to a power of two near the maximum |
+//! | `stats` | the reduction: M, Σ without the maxima, ties, Σ w (M − z) |
+//! | `odd` | rows with NaN, infinities or huge logits |
+//! | `scale` | exponentials to probabilities |
+//! | `softmax` | softmax, log-softmax, log-sum-exp |
+//! | `loss` | smoothed cross-entropy, its gradient, its terms |
+
+mod exp;
+pub(crate) mod loss;
+mod odd;
+mod scale;
+pub(crate) mod softmax;
+pub(crate) mod stats;

@@ -1,0 +1,177 @@
+//! Smoothed cross-entropy: epilogues of [`reduce`] over a target in normal form.
+//!
+//! With q' = spike·δ_y + β·w (target.rs), M, L, S and `others` as in stats.rs
+//! and Q = Σ_k β·w_k:
+//!
+//! ```text
+//! loss = spike·[(M − z_y) + L] + β·Σ_k w_k (M − z_k) + Q·L          all terms ≥ 0
+//! g_k  = (spike + Q)·p_k − β·w_k                                    k ≠ y
+//! g_y  = −spike·(S − e_y)/S + Q·e_y/S − β·w_y                       never p_y − 1
+//! ```
+//!
+//! (equations of section 7 of arXiv 1512.00567 with Σ q' = spike + Q, 1 for
+//! distributions). S − e_y is `others` when y is the only maximum: no digit is
+//! lost on confident rows.
+
+use super::scale::Scale;
+use super::softmax::lse_of;
+use super::stats::{RowClass, RowStats, Weights, Workspace, reduce};
+use crate::element::{Float, Wide};
+use crate::simd::Vector;
+use crate::simd::memory::{Sink, Source};
+use crate::target::RowTarget;
+
+/// The loss of one row.
+#[inline(always)]
+pub(crate) fn loss<V: Vector>(
+    token: V::Token,
+    z: Source<'_, V::Scalar>,
+    target: &RowTarget<'_, V::Scalar>,
+    workspace: &mut Workspace<'_, V::Scalar>,
+) -> f64 {
+    let stats = reduce::<V, false>(token, z, target.weights, workspace);
+    loss_of(&stats, z, target)
+}
+
+/// The loss of one row; `scale` times its gradient goes to `grad`.
+#[inline(always)]
+pub(crate) fn loss_and_grad<V: Vector>(
+    token: V::Token,
+    z: Source<'_, V::Scalar>,
+    target: &RowTarget<'_, V::Scalar>,
+    scale: f64,
+    mut grad: Sink<'_, V::Scalar>,
+    workspace: &mut Workspace<'_, V::Scalar>,
+) -> f64 {
+    let stats = reduce::<V, true>(token, z, target.weights, workspace);
+    // Before the gradient is written: it may lie where the logits are.
+    let loss = loss_of(&stats, z, target);
+    if stats.class != RowClass::Finite {
+        grad.fill(V::Scalar::NAN);
+        return loss;
+    }
+    let at_label = target.has_spike().then(|| label_grad(&stats, z, target, workspace.exps));
+    write_grad::<V>(token, &stats, target, scale, &mut grad, workspace.exps);
+    if let Some(value) = at_label {
+        grad.set(target.class, V::Scalar::from_f64((value * Wide::new(scale)).value()));
+    }
+    loss
+}
+
+#[inline(always)]
+fn loss_of<F: Float>(
+    stats: &RowStats<F::Wide>,
+    z: Source<'_, F>,
+    target: &RowTarget<'_, F>,
+) -> f64 {
+    if stats.class != RowClass::Finite {
+        return f64::NAN;
+    }
+    let excess = stats.log_excess();
+    let mut logarithms = excess * target.smooth_mass;
+    let mut gaps = stats.dot * target.factor;
+    // A spike of 0 is skipped: the label's logit may be −inf.
+    if target.has_spike() {
+        let unit = 1.0 / stats.unit;
+        let gap = F::Wide::new(stats.max * unit) - F::Wide::new(z.get(target.class).to_f64() * unit);
+        gaps = gaps + gap * target.spike;
+        logarithms = logarithms + excess * target.spike;
+    }
+    (gaps * F::Wide::new(stats.unit) + logarithms).value()
+}
+
+/// g_y, with S − e_y free of cancellation.
+#[inline(always)]
+fn label_grad<F: Float>(
+    stats: &RowStats<F::Wide>,
+    z: Source<'_, F>,
+    target: &RowTarget<'_, F>,
+    exps: &[F],
+) -> F::Wide {
+    let class = target.class;
+    let sum = stats.sum();
+    let (at_label, rest) = if z.get(class).to_f64() == stats.max {
+        let other_ties = stats.peak * F::Wide::new(stats.ties - 1.0);
+        (stats.peak, stats.others + other_ties)
+    } else {
+        let at_label = F::Wide::new(exps[class].to_f64());
+        (at_label, sum - at_label)
+    };
+    let smooth = match target.weights {
+        Weights::Absent => F::Wide::new(0.0),
+        Weights::Ones => target.factor,
+        Weights::Row(row) => target.factor * F::Wide::new(row.get(class).to_f64()),
+    };
+    (target.smooth_mass * at_label - target.spike * rest).over(sum) - smooth
+}
+
+/// scale·[(spike + Q)·p − β·w] for every class.
+#[inline(always)]
+fn write_grad<V: Vector>(
+    token: V::Token,
+    stats: &RowStats<<V::Scalar as Float>::Wide>,
+    target: &RowTarget<'_, V::Scalar>,
+    scale: f64,
+    grad: &mut Sink<'_, V::Scalar>,
+    exps: &[V::Scalar],
+) {
+    let zero = V::Scalar::default();
+    let exps = Source::from_slice(exps);
+    let weight = (target.spike + target.smooth_mass) * Wide::new(scale);
+    let probabilities = Scale::<V>::new(token, stats, weight);
+    let guarded = -scale * 2f64.powi(V::Scalar::GUARD_BITS);
+    let minus_q = (target.factor * Wide::new(guarded)).value();
+    let minus_q = V::splat(token, V::Scalar::from_f64(minus_q));
+    let classes = (0..grad.len()).step_by(V::LANES);
+    match target.weights {
+        Weights::Absent => {
+            for at in classes {
+                let exps = exps.vector(token, at, zero);
+                grad.set_vector(at, probabilities.probability(exps));
+            }
+        }
+        Weights::Ones => {
+            for at in classes {
+                let exps = exps.vector(token, at, zero);
+                grad.set_vector(at, probabilities.probability_plus(exps, minus_q));
+            }
+        }
+        Weights::Row(row) => {
+            for at in classes {
+                let exps = exps.vector(token, at, zero);
+                let minus_q = row.vector::<V>(token, at, zero).mul(minus_q);
+                grad.set_vector(at, probabilities.probability_plus(exps, minus_q));
+            }
+        }
+    }
+}
+
+/// Per-row parts of the loss; see `cross_entropy_terms`.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct RowTerms {
+    /// H(q, p)
+    pub(crate) nll: f64,
+    /// H(u, p)
+    pub(crate) prior_cross_entropy: f64,
+    /// log Σ exp(z)
+    pub(crate) logsumexp: f64,
+}
+
+/// H(q, p), H(u, p) and lse of one row: the loss with ε = 0 and with ε = 1.
+#[inline(always)]
+pub(crate) fn terms<V: Vector>(
+    token: V::Token,
+    z: Source<'_, V::Scalar>,
+    hard: &RowTarget<'_, V::Scalar>,
+    prior: &RowTarget<'_, V::Scalar>,
+    workspace: &mut Workspace<'_, V::Scalar>,
+) -> RowTerms {
+    let stats = reduce::<V, false>(token, z, prior.weights, workspace);
+    let prior_cross_entropy = loss_of(&stats, z, prior);
+    let logsumexp = lse_of(&stats);
+    let nll = match hard.weights {
+        Weights::Absent => loss_of(&RowStats { unit: stats.unit, dot: Wide::new(0.0), ..stats }, z, hard),
+        _ => loss::<V>(token, z, hard, workspace),
+    };
+    RowTerms { nll, prior_cross_entropy, logsumexp }
+}

@@ -1,0 +1,79 @@
+//! Rows that leave the fast path: NaN, infinities, huge logits, a weighted sum that overflows.
+
+use super::exp::LARGEST_MAX;
+use super::stats::{RowClass, RowStats, Weights, Workspace, weighted};
+use crate::element::{Float, Wide};
+use crate::simd::Vector;
+use crate::simd::memory::Source;
+
+/// `dot` is kept in units of 2^64 here: no sum of finite terms overflows.
+const UNIT: f64 = 18_446_744_073_709_551_616.0;
+
+/// As [`super::stats::reduce`], for any row.
+#[inline(never)]
+pub(super) fn reduce<V: Vector, const STORE: bool>(
+    token: V::Token,
+    z: Source<'_, V::Scalar>,
+    max: V::Scalar,
+    weights: Weights<'_, V::Scalar>,
+    workspace: &mut Workspace<'_, V::Scalar>,
+) -> RowStats<<V::Scalar as Float>::Wide> {
+    let class = classify(z);
+    if class != RowClass::Finite {
+        let max = if class == RowClass::PlusInfinity { f64::INFINITY } else { f64::NEG_INFINITY };
+        return RowStats::of_class(class, max);
+    }
+    let mut stats = if max.to_f64().abs() <= LARGEST_MAX {
+        weighted::<V, STORE>(token, z, max, Weights::Absent, workspace.exps)
+    } else {
+        // Exact wherever exp(z − M) is not 0: such z are within a factor 2 of M.
+        let shifted = &mut workspace.shifted[..z.len()];
+        for (k, target) in shifted.iter_mut().enumerate() {
+            *target = V::Scalar::from_f64(z.get(k).to_f64() - max.to_f64());
+        }
+        let (shifted, zero) = (Source::from_slice(&*shifted), V::Scalar::default());
+        weighted::<V, STORE>(token, shifted, zero, Weights::Absent, workspace.exps)
+    };
+    stats.kernel_max = stats.max;
+    stats.max = max.to_f64();
+    stats.dot = scaled_dot(z, max, weights);
+    stats.unit = UNIT;
+    stats
+}
+
+/// Σ w_k (M − z_k) / UNIT, one class after the other.
+fn scaled_dot<F: Float>(z: Source<'_, F>, max: F, weights: Weights<'_, F>) -> F::Wide {
+    let max = F::Wide::new(max.to_f64() / UNIT);
+    let gap = |k: usize| max - F::Wide::new(z.get(k).to_f64() / UNIT);
+    let classes = 0..z.len();
+    let zero = F::Wide::new(0.0);
+    match weights {
+        Weights::Absent => zero,
+        Weights::Ones => classes.fold(zero, |sum, k| sum + gap(k)),
+        Weights::Row(row) => classes
+            .filter(|&k| row.get(k).to_f64() != 0.0)
+            .fold(zero, |sum, k| sum + F::Wide::new(row.get(k).to_f64()) * gap(k)),
+    }
+}
+
+fn classify<F: Float>(z: Source<'_, F>) -> RowClass {
+    let mut nan = false;
+    let mut plus_infinity = false;
+    let mut minus_infinity = 0;
+    for k in 0..z.len() {
+        let value = z.get(k).to_f64();
+        nan |= value.is_nan();
+        plus_infinity |= value == f64::INFINITY;
+        minus_infinity += usize::from(value == f64::NEG_INFINITY);
+    }
+    if nan {
+        RowClass::NaN
+    } else if plus_infinity {
+        RowClass::PlusInfinity
+    } else if minus_infinity == z.len() {
+        RowClass::AllMinusInfinity
+    } else {
+        RowClass::Finite
+    }
+}
+

@@ -1,0 +1,69 @@
+//! Softmax, log-softmax and log-sum-exp: epilogues of [`reduce`].
+
+use super::scale::Scale;
+use super::stats::{RowClass, RowStats, Weights, Workspace, reduce};
+use crate::element::{Float, Wide};
+use crate::simd::Vector;
+use crate::simd::memory::{Sink, Source};
+
+/// p_k = exp(z_k) / Σ exp(z)
+#[inline(always)]
+pub(crate) fn softmax<V: Vector>(
+    token: V::Token,
+    z: Source<'_, V::Scalar>,
+    mut out: Sink<'_, V::Scalar>,
+    workspace: &mut Workspace<'_, V::Scalar>,
+) {
+    let stats = reduce::<V, true>(token, z, Weights::Absent, workspace);
+    if stats.class != RowClass::Finite {
+        // NaN, +inf and rows of −inf have no probabilities.
+        return out.fill(V::Scalar::NAN);
+    }
+    let scale = Scale::<V>::new(token, &stats, Wide::new(1.0));
+    let exps = Source::from_slice(&*workspace.exps);
+    for at in (0..out.len()).step_by(V::LANES) {
+        let exps = exps.vector(token, at, V::Scalar::default());
+        out.set_vector(at, scale.probability(exps));
+    }
+}
+
+/// log p_k = (z_k − M) − L, kept apart until the end.
+#[inline(always)]
+pub(crate) fn log_softmax<V: Vector>(
+    token: V::Token,
+    z: Source<'_, V::Scalar>,
+    mut out: Sink<'_, V::Scalar>,
+    workspace: &mut Workspace<'_, V::Scalar>,
+) {
+    let stats = reduce::<V, false>(token, z, Weights::Absent, workspace);
+    if stats.class != RowClass::Finite {
+        return out.fill(V::Scalar::NAN);
+    }
+    let max = V::splat(token, V::Scalar::from_f64(stats.max));
+    let (high, low) = V::Scalar::split(stats.log_excess());
+    let (high, low) = (V::splat(token, high), V::splat(token, low));
+    for at in (0..out.len()).step_by(V::LANES) {
+        let gap = z.vector::<V>(token, at, V::Scalar::default()).sub(max);
+        out.set_vector(at, gap.sub(low).sub(high));
+    }
+}
+
+/// lse = M + L
+#[inline(always)]
+pub(crate) fn logsumexp<V: Vector>(
+    token: V::Token,
+    z: Source<'_, V::Scalar>,
+    workspace: &mut Workspace<'_, V::Scalar>,
+) -> f64 {
+    lse_of(&reduce::<V, false>(token, z, Weights::Absent, workspace))
+}
+
+#[inline(always)]
+pub(super) fn lse_of<W: Wide>(stats: &RowStats<W>) -> f64 {
+    match stats.class {
+        RowClass::Finite => (W::new(stats.max) + stats.log_excess()).value(),
+        RowClass::NaN => f64::NAN,
+        RowClass::PlusInfinity => f64::INFINITY,
+        RowClass::AllMinusInfinity => f64::NEG_INFINITY,
+    }
+}

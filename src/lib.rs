@@ -1,0 +1,45 @@
+//! The loss of label-smoothing regularization on a CPU.
+//!
+//! For logits z of one sample, label y, any class distribution u and ε in [0, 1]
+//! (Szegedy et al. 2015, "Rethinking the Inception Architecture for Computer
+//! Vision", section 7, arXiv 1512.00567):
+//!
+//! ```text
+//! p(k)     = exp(z_k) / Σ_i exp(z_i)
+//! q'(k)    = (1 − ε) δ_{k,y} + ε u(k)
+//! H(q', p) = −Σ_k q'(k) log p(k) = (1 − ε) H(q, p) + ε H(u, p)
+//! ∂H/∂z_k  = p(k) − q'(k)
+//! ```
+//!
+//! Layers, each using those below it only:
+//!
+//! ```text
+//! python            the extension module (feature `python`)
+//! ops               operations on a batch
+//! batch, pool       rows, blocks, threads
+//! kernel, target    one row: reduction and epilogues; q' in normal form
+//! math, element     exp, log; compute types
+//! simd              vectors, levels, loads and stores
+//! ```
+#![deny(unsafe_code, missing_docs)]
+
+mod batch;
+mod element;
+mod error;
+mod kernel;
+mod math;
+mod ops;
+mod pool;
+#[allow(unsafe_code, reason = "one of the two homes of unsafe: vectors, loads and stores")]
+mod simd;
+mod target;
+
+pub use batch::Run;
+pub use element::{DoubleDouble, Float, Wide};
+pub use error::Error;
+pub use ops::{
+    Activation, CrossEntropy, Reduction, TermsOut, activation, cross_entropy_terms, logsumexp,
+};
+pub use simd::Level;
+pub use simd::memory::{Rows, RowsMut, Storage};
+pub use target::{Labels, Prior, Probabilities, Targets, prior_tolerance};

@@ -1,0 +1,89 @@
+//! One 64-byte logical vector, the same on every instruction set.
+//!
+//! The mathematics of this crate is written once over [`Vector`]: 16 lanes of
+//! `f32` or 8 lanes of `f64`, whatever the registers underneath. Lane `i`
+//! holds classes `i`, `i + LANES`, ... of a row, so the order in which numbers
+//! are added depends on the class index alone and every instruction set gives
+//! the same bits. Two rules keep it so:
+//!
+//! 1. `mul_add` is a true fused multiply-add everywhere (emulated exactly where
+//!    the hardware has none);
+//! 2. no operation's result may depend on the hardware: `max` may lose or keep
+//!    a NaN, so NaN is found by the sums, never by `max`.
+//!
+//! This module and its children are one of the two homes of `unsafe`; nothing
+//! of the SIMD library behind them leaks out.
+
+mod fearless;
+pub mod fpenv;
+mod lane_sum;
+mod level;
+pub mod memory;
+mod portable;
+
+pub use level::{Level, run_f32, run_f64};
+pub use lane_sum::LaneSum;
+
+use crate::element::Float;
+
+/// A 64-byte vector of `LANES` scalars.
+pub trait Vector: Copy {
+    /// Proof that the instruction set is present; needed to make a vector.
+    type Token: Copy;
+    type Scalar: Float;
+    type Mask: Copy;
+    /// Wide per-lane accumulators: what block sums are flushed into.
+    type Sum: LaneSum<Self>;
+    const LANES: usize;
+
+    /// Runs `job` in a function of its own, compiled for the instruction set: what several
+    /// operations share is compiled once.
+    fn outlined<R>(token: Self::Token, job: impl FnOnce() -> R) -> R;
+    fn splat(token: Self::Token, value: Self::Scalar) -> Self;
+    /// The `LANES` scalars at `source`.
+    ///
+    /// # Safety
+    /// - `source` is valid for reading `LANES` scalars; no alignment is needed.
+    unsafe fn load(token: Self::Token, source: *const Self::Scalar) -> Self;
+    /// Writes the `LANES` scalars to `target`.
+    ///
+    /// # Safety
+    /// - `target` is valid for writing `LANES` scalars; no alignment is needed.
+    unsafe fn store(self, target: *mut Self::Scalar);
+    fn lane(self, index: usize) -> Self::Scalar;
+
+    fn add(self, other: Self) -> Self;
+    fn sub(self, other: Self) -> Self;
+    fn mul(self, other: Self) -> Self;
+    /// `self * b + c`, rounded once.
+    fn mul_add(self, b: Self, c: Self) -> Self;
+    /// `c - self * b`, rounded once.
+    fn neg_mul_add(self, b: Self, c: Self) -> Self;
+    /// The larger; either operand when one is NaN.
+    fn max(self, other: Self) -> Self;
+    /// `self <= other`, false for NaN.
+    fn le(self, other: Self) -> Self::Mask;
+    /// `self >= other`, false for NaN.
+    fn ge(self, other: Self) -> Self::Mask;
+    fn eq(self, other: Self) -> Self::Mask;
+    /// `self` where `mask` is false, +0 where it is true.
+    fn zero_where(self, mask: Self::Mask) -> Self;
+    /// `value` where `mask` is true, +0 elsewhere.
+    fn only_where(self, mask: Self::Mask) -> Self;
+    /// Adds `bias` to the bits as an integer and shifts them to the exponent
+    /// field: for `t = n + 1.5·2^(MANTISSA_BITS)` this is the number
+    /// `2^(n + bias - EXPONENT_BIAS)`.
+    fn exponent_from_low_bits(self, bias: i64) -> Self;
+}
+
+/// A vector of `f32` with a type of vectors for its halves in `f64`.
+pub trait Widen: Vector<Scalar = f32> {
+    type Doubles: Vector<Scalar = f64, Token = Self::Token>;
+    fn widen(self) -> (Self::Doubles, Self::Doubles);
+}
+
+/// Work that is generic over the vector of scalar type `F`.
+pub trait VectorJob<F: Float> {
+    type Output;
+    fn run<V: Vector<Scalar = F>>(self, token: V::Token) -> Self::Output;
+}

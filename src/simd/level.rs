@@ -1,0 +1,131 @@
+//! The instruction sets, the best one, and the variable that caps it.
+
+use super::portable::{Lanes, Portable};
+use super::{Vector, VectorJob};
+use fearless_simd::{Level as Detected, f32x16, f64x8};
+use std::sync::OnceLock;
+
+/// The instruction sets that kernels are compiled for, from narrow to wide.
+#[derive(Clone, Copy, Debug)]
+pub struct Level(Tokens);
+
+#[derive(Clone, Copy, Debug)]
+enum Tokens {
+    Portable(Portable),
+    #[cfg(target_arch = "aarch64")]
+    Neon(fearless_simd::Neon),
+    #[cfg(target_arch = "x86_64")]
+    Avx2(fearless_simd::Avx2),
+    #[cfg(target_arch = "x86_64")]
+    Avx512(fearless_simd::Avx512),
+}
+
+/// The environment variable that caps the level of [`Level::current`].
+pub const LEVEL_VARIABLE: &str = "SMOOTHXENT_MAX_ISA";
+
+impl Level {
+    /// Every level this machine can run, narrowest first.
+    #[must_use]
+    pub fn available() -> &'static [Level] {
+        static AVAILABLE: OnceLock<Box<[Level]>> = OnceLock::new();
+        AVAILABLE.get_or_init(|| {
+            let best = Detected::new();
+            [
+                Some(Tokens::Portable(Portable)),
+                #[cfg(target_arch = "aarch64")]
+                best.as_neon().map(Tokens::Neon),
+                #[cfg(target_arch = "x86_64")]
+                best.as_avx2().map(Tokens::Avx2),
+                #[cfg(target_arch = "x86_64")]
+                best.as_avx512().map(Tokens::Avx512),
+            ]
+            .into_iter()
+            .flatten()
+            .map(Level)
+            .collect()
+        })
+    }
+
+    /// The widest available level, or the one that `SMOOTHXENT_MAX_ISA` allows.
+    /// Read once per process. An unknown name caps nothing; [`Level::override_problem`] tells.
+    #[must_use]
+    pub fn current() -> Level {
+        static CURRENT: OnceLock<Level> = OnceLock::new();
+        *CURRENT.get_or_init(|| {
+            let available = Level::available();
+            let widest = available[available.len() - 1];
+            let Ok(cap) = std::env::var(LEVEL_VARIABLE) else { return widest };
+            if !NAMES.contains(&cap.as_str()) {
+                return widest;
+            }
+            let rank = |name: &str| NAMES.iter().position(|known| *known == name);
+            available
+                .iter()
+                .rev()
+                .find(|level| rank(level.name()) <= rank(&cap))
+                .copied()
+                .unwrap_or(available[0])
+        })
+    }
+
+    /// What is wrong with the value of `SMOOTHXENT_MAX_ISA`, if anything.
+    #[must_use]
+    pub fn override_problem() -> Option<String> {
+        let cap = std::env::var(LEVEL_VARIABLE).ok()?;
+        (!NAMES.contains(&cap.as_str())).then(|| {
+            format!("{LEVEL_VARIABLE} is {cap:?}, expected one of {}; it is ignored", NAMES.join(", "))
+        })
+    }
+
+    /// The name that `SMOOTHXENT_MAX_ISA` and `show_config` use.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self.0 {
+            Tokens::Portable(_) => "portable",
+            #[cfg(target_arch = "aarch64")]
+            Tokens::Neon(_) => "neon",
+            #[cfg(target_arch = "x86_64")]
+            Tokens::Avx2(_) => "avx2",
+            #[cfg(target_arch = "x86_64")]
+            Tokens::Avx512(_) => "avx512",
+        }
+    }
+}
+
+/// Names from narrow to wide; one that this machine lacks means the next narrower.
+const NAMES: [&str; 4] = ["portable", "neon", "avx2", "avx512"];
+
+/// Runs `$job` at `$level` on vectors of the token's type.
+macro_rules! at_level {
+    ($level:expr, $vector:ident, $portable:ty, $job:expr) => {
+        match $level.0 {
+            Tokens::Portable(token) => $job.run::<$portable>(token),
+            #[cfg(target_arch = "aarch64")]
+            Tokens::Neon(token) => at_level!(token, $vector, $job),
+            #[cfg(target_arch = "x86_64")]
+            Tokens::Avx2(token) => at_level!(token, $vector, $job),
+            #[cfg(target_arch = "x86_64")]
+            Tokens::Avx512(token) => at_level!(token, $vector, $job),
+        }
+    };
+    ($token:ident, $vector:ident, $job:expr) => {
+        $vector::outlined(
+            $token,
+            #[inline(always)]
+            || $job.run::<$vector<_>>($token),
+        )
+    };
+}
+
+/// Runs `job` on 16 lanes of `f32`.
+#[inline(always)]
+pub fn run_f32<J: VectorJob<f32>>(level: Level, job: J) -> J::Output {
+    at_level!(level, f32x16, Lanes<f32, 16>, job)
+}
+
+/// Runs `job` on 8 lanes of `f64`.
+#[inline(always)]
+pub fn run_f64<J: VectorJob<f64>>(level: Level, job: J) -> J::Output {
+    at_level!(level, f64x8, Lanes<f64, 8>, job)
+}
+

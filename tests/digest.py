@@ -1,0 +1,74 @@
+"""One SHA-256 over the bits of every operation's results, for comparing threads, processes and instruction sets.
+
+    python digest.py          print the digest and the level as JSON
+"""
+
+import hashlib
+import json
+import sys
+
+import numpy as np
+
+import smoothxent as sx
+from problems import CLASS_COUNTS, FLOATS, ROW_KINDS, one_hot, problem
+
+LOSS_OPTIONS = (  # (label_smoothing, whether the prior is given)
+    (0.0, False),
+    (0.1, False),
+    (0.1, True),
+    (1.0, True),
+)
+
+
+def results(logits, labels, prior):
+    """Every result on one problem, as arrays."""
+    yield sx.softmax(logits)
+    yield sx.log_softmax(logits)
+    yield sx.logsumexp(logits)
+    for label_smoothing, has_prior in LOSS_OPTIONS:
+        options = {"label_smoothing": label_smoothing, "prior": prior if has_prior else None}
+        yield from sx.cross_entropy_value_and_grad(logits, labels, reduction="none", **options)
+        yield from map(np.asarray, sx.cross_entropy_value_and_grad(logits, labels, **options))
+        yield np.asarray(sx.cross_entropy(logits, labels, reduction="sum", **options))
+    yield from sx.cross_entropy_terms(logits, labels, prior=prior)
+
+
+def digest(problems):
+    """The digest of the results on all the problems."""
+    state = hashlib.sha256()
+    for item in problems:
+        for result in results(*item):
+            state.update(np.ascontiguousarray(result).data)
+    return state.hexdigest()
+
+
+def small_problems():
+    """Every length of row, the five kinds of rows, both layouts, and rows with special values; tens of milliseconds."""
+    for dtype in FLOATS:
+        for classes in CLASS_COUNTS:
+            item = problem(classes, dtype, rows=19 if classes < 300 else 2)
+            yield item
+            if classes < 300:
+                yield item.logits.copy(order="F"), one_hot(item.labels, classes, dtype), item.prior
+                yield special_rows(item.logits), item.labels, item.prior
+        for rows in ROW_KINDS.values():
+            logits, labels = rows(np.random.default_rng(11), rows=3)
+            yield logits.astype(dtype), labels, problem(logits.shape[1]).prior
+
+
+def special_rows(logits):
+    """The rows with -inf, a denormal, the largest number and nan in some places."""
+    rng = np.random.default_rng(12)
+    info = np.finfo(logits.dtype)
+    values = [-np.inf, info.smallest_subnormal, -info.max, info.max, 1e30, -0.0, np.nan]
+    return np.where(rng.random(logits.shape) < 0.1, rng.choice(values, logits.shape), logits).astype(logits.dtype)
+
+
+def large_problem(dtype=np.float32, rows=4200, classes=1000):
+    """More than 4M logits: enough for every thread to get a share."""
+    return problem(classes, dtype, rows=rows, seed=2)
+
+
+if __name__ == "__main__":
+    config = sx.show_config(mode="dicts")
+    json.dump({"digest": digest(small_problems()), "config": config}, sys.stdout)

@@ -1,0 +1,272 @@
+"""What the arguments may be made of, and what the results are."""
+
+import itertools
+
+import numpy as np
+import pytest
+
+import reference
+import smoothxent as sx
+import ulp
+from problems import FLOATS, LABEL_DTYPES, one_hot, problem
+from ulp import assert_same_bits, assert_within
+
+every_float = pytest.mark.parametrize("dtype", FLOATS)
+
+
+def everything(z, labels, **options):
+    """All the results, in a fixed order."""
+    loss, grad = sx.cross_entropy_value_and_grad(z, labels, reduction="none", **options)
+    return sx.softmax(z), sx.log_softmax(z), sx.logsumexp(z), loss, grad, *sx.cross_entropy_terms(z, labels)
+
+
+def assert_all_same(got, expected):
+    for one, other in zip(got, expected, strict=True):
+        assert_same_bits(one, other)
+
+
+class TestLogits:
+    @every_float
+    def test_results_have_the_dtype_of_the_logits(self, dtype):
+        z, labels, _ = problem(10, dtype)
+        for result in everything(z, labels):
+            assert type(result) is np.ndarray
+            assert result.dtype == dtype
+
+    @pytest.mark.parametrize("dtype", ["int8", "uint8", "int16", "int32", "int64", "uint64", "bool"])
+    def test_integers_and_bools_become_float64(self, dtype):
+        z = (problem(10).logits > 1).astype(dtype) if dtype == "bool" else np.abs(problem(10).logits).astype(dtype)
+        labels = problem(10).labels
+        assert_all_same(everything(z, labels), everything(z.astype(np.float64), labels))
+
+    def test_lists_become_float64(self):
+        z = [[1.0, 2.0, 3.0], [0.5, 0.25, 0.125]]
+        assert_all_same(everything(z, [0, 2]), everything(np.array(z), np.array([0, 2])))
+        whole = [[1, 2, 3], (4, 5, 6)]
+        assert_all_same(everything(whole, (0, 2)), everything(np.array(whole, np.float64), np.array([0, 2])))
+
+    @every_float
+    def test_other_byte_order(self, dtype):
+        z, labels, u = problem(33, dtype)
+        swapped = z.astype(z.dtype.newbyteorder())
+        assert not swapped.dtype.isnative
+        assert_all_same(everything(swapped, labels), everything(z, labels))
+        q = one_hot(labels, 33, dtype)
+        options = {"label_smoothing": 0.1, "reduction": "none"}
+        expected = sx.cross_entropy(z, labels, prior=u, **options)
+        assert_same_bits(sx.cross_entropy(z, q.astype(q.dtype.newbyteorder()), prior=u, **options), expected)
+        assert_same_bits(sx.cross_entropy(z, labels, prior=u.astype(u.dtype.newbyteorder()), **options), expected)
+
+    @every_float
+    def test_subclasses_are_read_as_plain_arrays(self, dtype):
+        class Tagged(np.ndarray):
+            def __array_ufunc__(self, *args, **kwargs):
+                raise AssertionError("no ufunc of a subclass is called")
+
+        z, labels, _ = problem(10, dtype)
+        for got in everything(z.view(Tagged), labels.view(Tagged)):
+            assert type(got) is np.ndarray
+        assert_all_same(everything(z.view(Tagged), labels.view(Tagged)), everything(z, labels))
+        assert_all_same(everything(np.ma.array(z), labels), everything(z, labels))
+
+    @every_float
+    def test_other_array_types(self, dtype):
+        z, labels, _ = problem(10, dtype)
+
+        class HasArray:
+            def __array__(self, dtype=None, copy=None):
+                return z
+
+        class HasDLPack:
+            def __dlpack__(self, **options):
+                return z.copy().__dlpack__(**options)
+
+            def __dlpack_device__(self):
+                return z.__dlpack_device__()
+
+        for obj in (HasArray(), HasDLPack(), memoryview(z)):
+            assert_all_same(everything(obj, labels), everything(z, labels))
+
+    @pytest.mark.parametrize("dtype", ["float16", "longdouble"])
+    def test_float_types_that_are_not_supported(self, dtype):
+        z = np.ones((2, 3), dtype)
+        for call in (sx.softmax, sx.log_softmax, sx.logsumexp, lambda x: sx.cross_entropy(x, [0, 1])):
+            with pytest.raises(TypeError, match=rf"^logits has dtype {z.dtype}, expected float32 or float64"):
+                call(z)
+
+    @pytest.mark.parametrize(
+        "z",
+        [
+            np.ones((2, 3), complex),
+            np.ones((2, 3), object),
+            np.full((2, 3), "1.0"),
+            np.full((2, 3), b"1.0"),
+            np.zeros((2, 3), "datetime64[s]"),
+            np.zeros((2, 3), "timedelta64[s]"),
+            np.zeros((2, 3), [("x", "f4")]),
+        ],
+        ids=lambda z: str(z.dtype),
+    )
+    def test_types_that_are_no_numbers(self, z):
+        for call in (sx.softmax, sx.log_softmax, sx.logsumexp, lambda x: sx.cross_entropy(x, [0, 1])):
+            with pytest.raises(TypeError, match="^logits has dtype "):
+                call(z)
+
+    @pytest.mark.parametrize("obj", [None, "logits", {"a": 1}, {1.0, 2.0}, object(), [[1.0, 2.0], [3.0]]])
+    def test_objects_that_are_no_arrays(self, obj):
+        with pytest.raises(TypeError, match="^logits "):
+            sx.softmax(obj)
+
+    def test_masked_values_are_refused(self):
+        z = np.ma.array(problem(10).logits, mask=False)
+        z[1, 2] = np.ma.masked
+        with pytest.raises(TypeError, match="^logits is a masked array with masked values; "):
+            sx.softmax(z)
+        with pytest.raises(TypeError, match="^logits is a masked array with masked values; "):
+            sx.cross_entropy(z, problem(10).labels)
+        labels = np.ma.array([0, 1, 2], mask=[False, True, False])
+        with pytest.raises(TypeError, match="^targets is a masked array with masked values; "):
+            sx.cross_entropy(np.zeros((3, 4)), labels)
+        with pytest.raises(TypeError, match="^prior is a masked array with masked values; "):
+            sx.cross_entropy(np.zeros((3, 3)), [0, 1, 2], label_smoothing=0.1, prior=labels)
+
+
+class TestTargets:
+    @pytest.mark.parametrize("dtype", LABEL_DTYPES)
+    @pytest.mark.parametrize("ignored", [None, -100, 200, 3])
+    def test_every_integer_type_gives_the_same_bits(self, dtype, ignored):
+        z = problem(100).logits
+        labels = np.array([5, 99, 0, 3, 42, 3, 7])
+        expected = sx.cross_entropy_value_and_grad(z, labels, ignore_index=ignored, reduction="none")
+        for order in "<>":
+            typed = labels.astype(np.dtype(dtype).newbyteorder(order))
+            got = sx.cross_entropy_value_and_grad(z, typed, ignore_index=ignored, reduction="none")
+            assert_all_same(got, expected)
+
+    def test_ignore_index_of_the_ends_of_the_integers(self):
+        z = problem(10, rows=2).logits
+        for dtype, ignored in (("uint64", 2**64 - 1), ("int64", -(2**63)), ("uint8", 255), ("int8", -128)):
+            loss = sx.cross_entropy(z, np.array([ignored, 3], dtype), ignore_index=ignored, reduction="none")
+            assert loss[0] == 0
+            assert loss[1] > 0
+
+    def test_ignore_index_does_not_wrap_into_the_labels_type(self):
+        """-100 as uint8 is 156, which is a class here."""
+        z = problem(200, rows=2).logits
+        loss = sx.cross_entropy(z, np.array([156, 0], np.uint8), reduction="none")
+        assert (loss > 0).all()
+
+    @every_float
+    def test_probabilities_of_either_type(self, dtype):
+        z, labels, _ = problem(10, dtype)
+        q = np.array([0.5, 0.25, 0.25, 0, 0, 0, 0, 0, 0, 0], np.float32) + np.zeros((7, 1), np.float32)
+        got = [sx.cross_entropy_value_and_grad(z, q.astype(t), label_smoothing=0.1, reduction="none") for t in FLOATS]
+        assert_all_same(got[0], got[1])
+
+    @pytest.mark.parametrize("dtype", ["bool", "float16", "longdouble", "complex64", "object", "U1", "datetime64[s]"])
+    def test_types_that_are_no_targets(self, dtype):
+        for shape in ((2,), (2, 3)):
+            with pytest.raises(TypeError, match="^targets has dtype "):
+                sx.cross_entropy(np.zeros((2, 3)), np.ones(shape).astype(dtype))
+
+    def test_integers_of_the_shape_of_the_logits(self):
+        expected = (
+            r"^targets must be integer labels of shape \(8,\) or floating probabilities of shape \(8, 10\), "
+            r"got int64 of shape \(8, 10\)$"
+        )
+        with pytest.raises(TypeError, match=expected):
+            sx.cross_entropy(np.zeros((8, 10)), np.zeros((8, 10), np.int64))
+
+    def test_floats_of_the_shape_of_labels(self):
+        expected = (
+            r"^targets must be integer labels of shape \(8,\) or floating probabilities of shape \(8, 10\), "
+            r"got float32 of shape \(8,\)$"
+        )
+        with pytest.raises(TypeError, match=expected):
+            sx.cross_entropy(np.zeros((8, 10)), np.zeros(8, np.float32))
+
+
+class TestPriorAndSmoothing:
+    @every_float
+    def test_integers_and_lists_as_a_prior(self, dtype):
+        z, labels, _ = problem(4, dtype)
+        options = {"label_smoothing": 0.1, "reduction": "none"}
+        expected = sx.cross_entropy(z, labels, prior=np.array([0.0, 1.0, 0.0, 0.0]), **options)
+        for prior in ([0, 1, 0, 0], np.array([0, 1, 0, 0]), np.array([False, True, False, False]), (0.0, 1.0, 0.0, 0)):
+            assert_same_bits(sx.cross_entropy(z, labels, prior=prior, **options), expected)
+
+    def test_a_float64_prior_keeps_its_digits_beside_float32_logits(self):
+        """u_0 = 1e-9 apart from 1: float32 would make it 1, and the loss of the other class 0."""
+        z = np.array([[0, -1e9]], np.float32)
+        u = [1 - 1e-9, 1e-9]
+        loss = sx.cross_entropy(z, [0], label_smoothing=1.0, prior=u, reduction="none")
+        assert_within(ulp.LOSS, loss, reference.cross_entropy(z, [0], 1.0, u))
+
+    @every_float
+    def test_label_smoothing_may_be_any_real_number(self, dtype):
+        z, labels, _ = problem(4, dtype)
+        for one, other in ((0.5, np.float32(0.5)), (0.5, np.float64(0.5)), (0.5, np.array(0.5)), (1.0, 1), (0.0, 0)):
+            same = [sx.cross_entropy(z, labels, label_smoothing=eps) for eps in (one, other)]
+            assert same[0] == same[1]
+
+    @pytest.mark.parametrize("value", ["0.1", None, [0.1], np.array([0.1, 0.2]), 1j])
+    def test_label_smoothing_that_is_no_number(self, value):
+        with pytest.raises(TypeError, match="^label_smoothing must be a real number, got "):
+            sx.cross_entropy(np.zeros((2, 3)), [0, 1], label_smoothing=value)
+
+
+@pytest.mark.parametrize("operation, exact", [(sx.softmax, reference.softmax), (sx.log_softmax, reference.log_softmax)])
+class TestDtypeOfTheResult:
+    @pytest.mark.parametrize("logits_dtype, result_dtype", list(itertools.product(FLOATS, repeat=2)))
+    def test_computed_in_the_wider_type_and_rounded_once(self, operation, exact, logits_dtype, result_dtype):
+        z = problem(33, logits_dtype).logits
+        for spelling in (result_dtype, np.dtype(result_dtype), np.dtype(result_dtype).name):
+            result = operation(z, dtype=spelling)
+            assert result.dtype == result_dtype
+            assert_within(2, result, exact(z))
+        if logits_dtype == np.float32 and result_dtype == np.float64:
+            assert_same_bits(result, operation(z.astype(np.float64)))
+        if logits_dtype == np.float64 and result_dtype == np.float32:
+            assert_same_bits(result, operation(z).astype(np.float32))
+        if logits_dtype == result_dtype:
+            assert_same_bits(result, operation(z))
+
+    def test_out_of_the_narrower_type_is_the_rounded_result(self, operation, exact):
+        z = problem(33, np.float64).logits
+        out = np.empty(z.shape, np.float32)
+        assert operation(z, out=out) is out
+        assert_same_bits(out, operation(z).astype(np.float32))
+
+    def test_out_of_the_wider_type(self, operation, exact):
+        z = problem(33, np.float32).logits
+        out = np.empty(z.shape, np.float64)
+        assert operation(z, out=out) is out
+        assert_within(2, out.astype(np.float32), exact(z))
+        assert operation(z, dtype=np.float64, out=out) is out
+        assert_same_bits(out, operation(z, dtype=np.float64))
+
+    @pytest.mark.parametrize("dtype", ["int32", "float16", "complex64", "longdouble", object])
+    def test_other_types(self, operation, exact, dtype):
+        with pytest.raises(TypeError, match="^dtype must be float32 or float64, got "):
+            operation(problem(3).logits, dtype=dtype)
+
+
+class TestOutOfTheLosses:
+    @pytest.mark.parametrize("logits_dtype, out_dtype, grad_dtype", list(itertools.product(FLOATS, repeat=3)))
+    def test_same_kind_of_number(self, logits_dtype, out_dtype, grad_dtype):
+        z, labels, _ = problem(33, logits_dtype)
+        out, grad_out = np.empty(7, out_dtype), np.empty(z.shape, grad_dtype)
+        value, grad = sx.cross_entropy_value_and_grad(
+            z, labels, label_smoothing=0.1, reduction="none", out=out, grad_out=grad_out
+        )
+        assert value is out
+        assert grad is grad_out
+        expected = sx.cross_entropy_value_and_grad(z, labels, label_smoothing=0.1, reduction="none")
+        narrow = np.float32 if np.float32 in (logits_dtype, out_dtype) else np.float64
+        assert_same_bits(out.astype(narrow), expected[0].astype(narrow))
+        narrow = np.float32 if np.float32 in (logits_dtype, grad_dtype) else np.float64
+        assert_same_bits(grad_out.astype(narrow), expected[1].astype(narrow))
+        lse = np.empty(7, out_dtype)
+        assert sx.logsumexp(z, out=lse) is lse
+        narrow = np.float32 if np.float32 in (logits_dtype, out_dtype) else np.float64
+        assert_same_bits(lse.astype(narrow), sx.logsumexp(z).astype(narrow))

@@ -1,0 +1,85 @@
+"""Logits up to the largest numbers and offsets 1e4 to 1e30: finite and accurate, never an overflow.
+
+The exact result may itself be too large for its dtype; then it is the infinity that rounding gives.
+"""
+
+import numpy as np
+import pytest
+
+import reference
+import smoothxent as sx
+import ulp
+from problems import FLOATS, problem
+from ulp import assert_within
+
+every_float = pytest.mark.parametrize("dtype", FLOATS)
+
+
+def check(z, labels, *, label_smoothing=0.0):
+    loss, grad = sx.cross_entropy_value_and_grad(z, labels, label_smoothing=label_smoothing, reduction="none")
+    assert_within(ulp.LOSS, loss, reference.cross_entropy(z, labels, label_smoothing))
+    p = reference.softmax(z)
+    scale = np.maximum(p, reference.smoothed(labels, z.shape[-1], label_smoothing))
+    assert_within(ulp.GRADIENT, grad, reference.gradient(z, labels, label_smoothing), at=scale)
+    assert_within(ulp.SOFTMAX, sx.softmax(z), p)
+    assert_within(ulp.LOG_SOFTMAX, sx.log_softmax(z), reference.log_softmax(z))
+    assert_within(ulp.LOGSUMEXP, sx.logsumexp(z), reference.logsumexp(z), at=np.abs(z).max(-1))
+
+
+@every_float
+@pytest.mark.parametrize("label_smoothing", [0.0, 0.1])
+@pytest.mark.parametrize("offset", [1e4, -1e4, 1e6, -1e6, 1e7, 1e15, -1e15, 1e30, -1e30])
+@pytest.mark.parametrize("classes", [3, 33, 1000])
+def test_offsets(dtype, label_smoothing, offset, classes):
+    """What is left of the differences after the logits were rounded counts in full."""
+    z, labels, _ = problem(classes, dtype)
+    check((z + dtype(offset)).astype(dtype), labels, label_smoothing=label_smoothing)
+
+
+@every_float
+@pytest.mark.parametrize("classes", [3, 17, 33, 1000])
+def test_wide_spreads(dtype, classes):
+    for scale in (100, 1e3, 1e6, 1e9, 1e20, 1e35):
+        z = problem(classes, dtype, scale=scale).logits
+        for label_smoothing in (0.0, 0.1):
+            check(z, problem(classes).labels, label_smoothing=label_smoothing)
+
+
+@every_float
+def test_largest_numbers(dtype):
+    big = np.finfo(dtype).max
+    z = np.array([[big, big, 0], [big, 0, 0], [0, -big, -big], [-big, -big, -big], [1, -big, 2]], dtype)
+    for label in (0, 2):
+        check(z, np.full(5, label))
+
+
+def test_difference_of_the_largest_numbers():
+    """M - z_k = 2 FLT_MAX has no float32, but the tenth of it in the smoothed loss has."""
+    big = np.finfo(np.float32).max
+    z = np.array([[big, -big], [big, -big]], np.float32)
+    for label_smoothing in (0.0, 0.1):
+        check(z, np.array([0, 0]), label_smoothing=label_smoothing)
+    loss, grad = sx.cross_entropy_value_and_grad(z, [0, 1], reduction="none")
+    assert loss[0] == 0
+    assert loss[1] == np.inf  # the exact loss, 6.8e38, rounds to it
+    assert np.isfinite(grad).all()
+
+
+@every_float
+def test_denormal_logits_are_numbers_near_zero(dtype):
+    tiny = np.finfo(dtype).smallest_subnormal
+    check(np.array([[tiny, -tiny, 0, 3 * tiny]], dtype), np.array([1]))
+
+
+@every_float
+@pytest.mark.parametrize("classes", [2, 16, 33, 1000, 2049])
+def test_ties_for_the_maximum(dtype, classes):
+    """L = log c + log1p(S_o / c) for c classes at the maximum."""
+    z = problem(classes, dtype).logits.copy()
+    for row, count in enumerate((1, 2, 2, classes // 2, classes - 1, classes, classes)):
+        z[row, :count] = 12.5 + row
+        if row % 2:
+            z[row, count:] -= 60
+    for label in (0, classes - 1):
+        check(z, np.full(7, label))
+        check(z, np.full(7, label), label_smoothing=0.1)

@@ -1,0 +1,64 @@
+"""Ctrl-C is answered in the middle of a long call, and the package is usable afterwards."""
+
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+# The logits are one row seen 2^24 times through a stride of 0: no memory, and 2 * 10^12 exponentials. That is minutes on
+# any machine of today, so a call that does not answer is caught by the watchdog.
+SCRIPT = """
+import os, signal, threading
+import numpy as np
+import smoothxent as sx
+
+sx.set_num_threads({threads})
+row = np.linspace(-1, 1, 2**17, dtype=np.float32)
+labels = np.zeros(2**24, np.uint8)
+small = sx.cross_entropy(row, 0)
+for _ in range(3):
+    press = threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT))
+    press.start()
+    try:
+        sx.cross_entropy(np.broadcast_to(row, (2**24, 2**17)), labels, {options})
+        print("the call ended")
+    except KeyboardInterrupt:
+        print("KeyboardInterrupt")
+    press.join()
+    assert sx.cross_entropy(row, 0) == small
+"""
+
+WATCHDOG = 60  # seconds
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("options", ["", "label_smoothing=0.1, reduction='none'"])
+def test_ctrl_c(threads, options):
+    script = textwrap.dedent(SCRIPT).format(threads=threads, options=options)
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=WATCHDOG)
+    assert (run.returncode, run.stdout) == (0, "KeyboardInterrupt\n" * 3), run.stderr
+
+
+def test_handler_of_the_program_runs_during_the_call():
+    """A signal handler that raises an exception of its own ends the call with that exception."""
+    script = """
+import signal
+import numpy as np
+import smoothxent as sx
+
+class Alarm(Exception):
+    pass
+
+def ring(signum, frame):
+    raise Alarm
+
+signal.signal(signal.SIGALRM, ring)
+signal.setitimer(signal.ITIMER_REAL, 0.2)
+try:
+    sx.cross_entropy(np.broadcast_to(np.float32(0), (2**24, 2**17)), np.zeros(2**24, np.uint8))
+except Alarm:
+    print("Alarm")
+"""
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=WATCHDOG)
+    assert (run.returncode, run.stdout) == (0, "Alarm\n"), run.stderr

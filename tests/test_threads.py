@@ -1,0 +1,201 @@
+"""The number of threads decides speed alone: the same bits, the same errors, from any thread."""
+
+import threading
+
+import numpy as np
+import pytest
+
+import smoothxent as sx
+from digest import digest, large_problem, results
+from problems import FLOATS, problem
+from ulp import assert_same_bits
+
+every_float = pytest.mark.parametrize("dtype", FLOATS)
+COUNTS = (1, 2, 3, 8)  # serial; both cores of a small machine; a count that divides nothing evenly; more than there are
+
+
+def digest_with(threads, item):
+    with sx.num_threads(threads):
+        return digest([item])
+
+
+class TestSameBits:
+    @every_float
+    def test_many_rows(self, dtype):
+        """4.2M logits, so that every thread gets a share."""
+        item = large_problem(dtype)
+        digests = {digest_with(threads, item) for threads in COUNTS}
+        assert len(digests) == 1
+
+    @every_float
+    def test_few_long_rows(self, dtype):
+        """Rows of 1.5M classes, fewer than threads: a row itself is shared out."""
+        item = problem(1_500_001, dtype, rows=3)
+        digests = {digest_with(threads, item) for threads in COUNTS}
+        assert len(digests) == 1
+
+    @pytest.mark.parametrize("classes, rows", [(10, 420_001), (33, 130_001)])
+    def test_many_short_rows(self, classes, rows):
+        item = problem(classes, rows=rows)
+        digests = {digest_with(threads, item) for threads in COUNTS}
+        assert len(digests) == 1
+
+    def test_classes_on_the_first_axis(self):
+        z, labels, u = large_problem()
+        expected = sx.cross_entropy_value_and_grad(z, labels, label_smoothing=0.1, prior=u, reduction="none")
+        turned = np.ascontiguousarray(z.T)
+        for threads in COUNTS:
+            with sx.num_threads(threads):
+                loss, grad = sx.cross_entropy_value_and_grad(
+                    turned, labels, label_smoothing=0.1, prior=u, reduction="none", axis=0
+                )
+            assert_same_bits(loss, expected[0])
+            assert_same_bits(grad.T, expected[1])
+
+    def test_a_row_of_a_large_batch_is_a_row_alone(self):
+        """The pool works on the batch, the calling thread alone on the row."""
+        z, labels, u = large_problem()
+        options = {"label_smoothing": 0.1, "prior": u, "reduction": "none"}
+        loss, grad = sx.cross_entropy_value_and_grad(z, labels, **options)
+        p = sx.softmax(z)
+        for row in (0, 1, 1023, 2099, 2100, 4199):
+            one = slice(row, row + 1)
+            alone = sx.cross_entropy_value_and_grad(z[one], labels[one], **options)
+            assert_same_bits(loss[one], alone[0])
+            assert_same_bits(grad[one], alone[1])
+            assert_same_bits(p[one], sx.softmax(z[one]))
+
+    def test_in_place_and_given_outputs(self):
+        z, labels, _ = large_problem()
+        expected = sx.cross_entropy_value_and_grad(z, labels, label_smoothing=0.1)
+        for threads in COUNTS:
+            with sx.num_threads(threads):
+                work = z.copy()
+                value, grad = sx.cross_entropy_value_and_grad(work, labels, label_smoothing=0.1, grad_out=work)
+            assert grad is work
+            assert value == expected[0]
+            assert_same_bits(grad, expected[1])
+
+
+def test_lowest_bad_row_is_reported_whatever_the_number_of_threads():
+    z = np.zeros((420_001, 10), np.float32)
+    labels = np.zeros(len(z), np.int64)
+    labels[[1234, 1235, 300_000, 420_000]] = [10, -1, 99, 2**40]
+    for threads in COUNTS:
+        with sx.num_threads(threads), pytest.raises(sx.LabelError, match=r"^targets\[1234\] is 10, but there are 10"):
+            sx.cross_entropy(z, labels)
+
+
+class TestSetting:
+    def test_set_and_get(self):
+        for count in (1, 2, 7):
+            assert sx.set_num_threads(count) is None
+            assert sx.get_num_threads() == count
+
+    def test_numpy_integers(self):
+        sx.set_num_threads(np.int64(3))
+        assert sx.get_num_threads() == 3
+
+    def test_context_manager_restores(self):
+        sx.set_num_threads(2)
+        with sx.num_threads(5):
+            assert sx.get_num_threads() == 5
+            with sx.num_threads(1):
+                assert sx.get_num_threads() == 1
+            assert sx.get_num_threads() == 5
+        assert sx.get_num_threads() == 2
+
+    def test_context_manager_restores_after_an_exception(self):
+        sx.set_num_threads(2)
+        with pytest.raises(KeyError), sx.num_threads(5):  # noqa: PT012
+            assert sx.get_num_threads() == 5
+            raise KeyError
+        assert sx.get_num_threads() == 2
+
+    @pytest.mark.parametrize("count", [0, -1, -(2**70)])
+    def test_counts_below_one(self, count):
+        before = sx.get_num_threads()
+        for call in (sx.set_num_threads, lambda n: sx.num_threads(n).__enter__()):
+            with pytest.raises(ValueError, match=rf"^n must be at least 1, got {count}$"):
+                call(count)
+        assert sx.get_num_threads() == before
+
+    @pytest.mark.parametrize("count", ["2", 2.0, None, [2]])
+    def test_counts_that_are_no_integers(self, count):
+        before = sx.get_num_threads()
+        for call in (sx.set_num_threads, lambda n: sx.num_threads(n).__enter__()):
+            with pytest.raises(TypeError, match=f"^n must be an integer, got {type(count).__name__}$"):
+                call(count)
+        assert sx.get_num_threads() == before
+
+
+class TestCallers:
+    def run(self, functions):
+        """Run all at once, each in its thread; raise what one of them raised."""
+        start = threading.Barrier(len(functions))
+        failures = []
+
+        def body(function):
+            try:
+                start.wait(60)
+                function()
+            except BaseException as failure:
+                failures.append(failure)
+
+        threads = [threading.Thread(target=body, args=(f,), daemon=True) for f in functions]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(120)
+            assert not thread.is_alive(), "a call never returned"
+        if failures:
+            raise failures[0]
+
+    def test_calls_from_several_threads_at_once(self):
+        items = [problem(1000, rows=1500, seed=seed) for seed in range(4)]
+        expected = [list(results(*item)) for item in items]
+
+        def caller(item, right):
+            def call():
+                for got, want in zip(results(*item), right):
+                    assert_same_bits(got, want)
+
+            return call
+
+        self.run([caller(item, right) for item, right in zip(items, expected)] * 2)
+
+    def test_two_threads_with_the_same_output(self):
+        """Each element is one of the two answers."""
+        one, other = (problem(1000, rows=1500, seed=seed).logits for seed in (1, 2))
+        out = np.empty_like(one)
+        answers = sx.softmax(one), sx.softmax(other)
+        for _ in range(3):
+            self.run([lambda: sx.softmax(one, out=out), lambda: sx.softmax(other, out=out)])
+            assert ((out == answers[0]) | (out == answers[1])).all()
+
+    def test_logits_changing_during_the_call(self):
+        """The numbers are unspecified in the rows that change and exact in the others."""
+        z, labels, _ = large_problem()
+        expected = sx.cross_entropy(z, labels, label_smoothing=0.1, reduction="none")
+        work = z.copy()
+        done = threading.Event()
+
+        def write():
+            rng = np.random.default_rng(1)
+            while not done.is_set():
+                work[100:200] = rng.choice([np.nan, np.inf, -np.inf, 0, 1e30], (100, 1))
+
+        def read():
+            try:
+                for _ in range(5):
+                    loss, grad = sx.cross_entropy_value_and_grad(
+                        work, labels, label_smoothing=0.1, reduction="none"
+                    )
+                    assert loss.shape == (4200,)
+                    assert grad.shape == z.shape
+                    for part in (slice(100), slice(200, None)):
+                        assert_same_bits(loss[part], expected[part])
+            finally:
+                done.set()
+
+        self.run([write, read])

@@ -1,0 +1,63 @@
+"""Errors in ulp: units in the last place of the result's own dtype.
+
+One ulp of x in a dtype with p significand bits is 2^(floor(log2 |x|) - p + 1). A correctly rounded result is within 0.5.
+Below the smallest normal number the unit would be that of the denormals, where no accuracy is promised: there a result
+need only be as small as what it approximates, and is asked to be within one smallest normal of it.
+"""
+
+import numpy as np
+
+from reference import Real
+
+# The promised bounds, for float32 and float64 alike.
+SOFTMAX = 2
+LOG_SOFTMAX = 2
+LOSS = 2
+LOGSUMEXP = 2  # at the size of max(|M|, L), M the largest logit and L = logsumexp - M
+GRADIENT = 2  # at the size of max(p_k, q'_k), whose difference the gradient is
+
+
+def ulp(x, dtype):
+    """The size of one ulp of `dtype` at x, in extended precision."""
+    info = np.finfo(dtype)
+    exponent = np.frexp(np.abs(np.asarray(x, Real)))[1] - 1
+    return np.ldexp(Real(1), np.maximum(exponent, info.minexp) - info.nmant)
+
+
+def ulp_error(got, exact, at=None):
+    """|got - exact| in ulp of got's dtype, at the size of `exact` or of `at` where that is what bounds the error."""
+    got, exact = np.asarray(got), np.asarray(exact, Real)
+    info = np.finfo(got.dtype)
+    scale = np.broadcast_to(np.abs(exact) if at is None else np.asarray(at, Real), exact.shape)
+    with np.errstate(invalid="ignore", over="ignore"):
+        same = (got == exact.astype(got.dtype)) | (np.isnan(got) & np.isnan(exact))
+        gap = np.abs(got.astype(Real) - exact)
+        error = np.where(scale < info.smallest_normal, gap > info.smallest_normal, gap / ulp(scale, got.dtype))
+        # A correctly rounded overflow is no error; neither is nan for nan. Any other nan or infinity is.
+        error = np.where(np.isfinite(got) & np.isfinite(exact), error, np.where(same, 0, np.inf))
+    return error
+
+
+def assert_within(bound, got, exact, at=None):
+    """Every element of `got` is within `bound` ulp of `exact`; says where the worst one is."""
+    got, exact = np.asarray(got), np.asarray(exact, Real)
+    assert got.shape == exact.shape, f"shape {got.shape}, expected {exact.shape}"
+    error = ulp_error(got, exact, at)
+    if error.size and error.max() > bound:
+        where = np.unravel_index(np.argmax(error), error.shape)
+        place = ", ".join(map(str, where))
+        raise AssertionError(
+            f"[{place}] is {got[where]!r}, expected {exact[where]!r}: {float(error[where]):.3g} ulp, allowed {bound}"
+        )
+
+
+def assert_same_bits(got, expected):
+    """Equal dtype, shape and bytes: nan equals nan, and 0.0 differs from -0.0."""
+    got, expected = np.asarray(got), np.asarray(expected)
+    assert got.dtype == expected.dtype, f"{got.dtype}, expected {expected.dtype}"
+    assert got.shape == expected.shape, f"shape {got.shape}, expected {expected.shape}"
+    word = f"u{got.itemsize}"
+    different = np.ascontiguousarray(got).view(word) != np.ascontiguousarray(expected).view(word)
+    if different.any():
+        where = ", ".join(map(str, np.argwhere(different)[0]))
+        raise AssertionError(f"{int(different.sum())} elements of {got.size} differ, the first at [{where}]")

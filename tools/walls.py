@@ -1,0 +1,171 @@
+"""The walls of CONTRIBUTING.md, checked: who may use what, and how `unsafe` is documented.
+
+    for each Rust file: blank out comments and literals
+        each walled word left in the code is a violation, unless the file is one of its homes
+        each `crate::module` left in the code must not be of a higher layer
+        each `unsafe` left in the code needs its contract right above it
+    for each file: count lines
+
+Run from anywhere; prints `path:line: message` for each violation and exits 1 if there is any.
+"""
+
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+FOLDERS = ("src", "python", "tests", "benches", "examples", "tools")
+SUFFIXES = (".rs", ".py", ".pyi")
+MAX_LINES = 400
+
+# What is walled in, the words that betray it, and its homes (a trailing / means everything below).
+WALLS = [
+    ("rayon", r"\brayon(_core)?\b", ["src/pool.rs"]),
+    ("pyo3", r"\bpyo3\b", ["src/python.rs", "src/python/"]),
+    (
+        "std::arch",
+        r"\b(std|core)\s*::\s*(\{[^}]*\b)?arch\b|\b(global_)?asm!|\bis_\w+_feature_detected!",
+        ["src/simd.rs", "src/simd/"],
+    ),
+    ("fearless_simd", r"\bfearless_simd\b", ["src/simd.rs", "src/simd/"]),
+    ("unsafe", r"\bunsafe\b", ["src/simd.rs", "src/simd/", "src/python/arrays.rs"]),
+]
+
+# Arrows point down: a module of src/ may name its own layer and those below it.
+LAYERS = [
+    ["python"],
+    ["ops"],
+    ["batch"],
+    ["pool"],
+    ["kernel", "target"],
+    ["element", "math", "simd"],
+    ["error"],
+]
+
+# Block comments nest, so only their start is matched here. A lifetime ('a) is not a char ('a').
+COMMENT_OR_LITERAL = re.compile(
+    r"""//[^\n]* | /\* | [bc]?r(?P<hashes>\#*)".*?"(?P=hashes) | [bc]?"(?:\\.|[^"\\])*"
+        | b?'(?:\\(?:x..|u\{[^}]*\}|.)|[^\\'\n])'""",
+    re.DOTALL | re.VERBOSE,
+)
+# `unsafe fn(...)` is a type and needs no contract; `unsafe fn name` and `unsafe trait` set one.
+SETS_CONTRACT = re.compile(r"unsafe\s+(extern\s+)?fn\s+[\w$]|unsafe\s+trait\b")
+IS_TYPE = re.compile(r"unsafe\s+(extern\s+)?fn\s*\(")
+
+
+def split(source: str) -> tuple[list[str], list[str]]:
+    """Lines of code and lines of comments; in each, everything else is blank."""
+    code, comments = "", ""
+    position = 0
+    while match := COMMENT_OR_LITERAL.search(source, position):
+        start, end = match.span()
+        if match[0] == "/*":
+            end = end_of_block_comment(source, start)
+        before, text = source[position:start], source[start:end]
+        code += before + blank(text)
+        comments += blank(before) + (text if text.startswith("/") else blank(text))
+        position = end
+    rest = source[position:]
+    return (code + rest).split("\n"), (comments + blank(rest)).split("\n")
+
+
+def blank(text: str) -> str:
+    return re.sub(r"[^\n]", " ", text)
+
+
+def end_of_block_comment(source: str, start: int) -> int:
+    depth = 0
+    for match in re.compile(r"/\*|\*/").finditer(source, start):
+        depth += 1 if match[0] == "/*" else -1
+        if depth == 0:
+            return match.end()
+    return len(source)
+
+
+def comment_above(code: list[str], comments: list[str], line: int) -> str:
+    """The comments on this line and above it, up to the end of the previous statement."""
+    found = [comments[line]]
+    for above in reversed(range(line)):
+        text = code[above].strip()
+        if text.endswith((";", "{", "}", ",")) or not (text or comments[above].strip()):
+            break
+        found.append(comments[above])
+    return "\n".join(found)
+
+
+def in_trait_impl(code: list[str], line: int) -> bool:
+    """Whether the block around this line is `impl Trait for Type`, whose contracts the trait sets."""
+    indent = len(code[line]) - len(code[line].lstrip())
+    header = ""
+    for text in reversed(code[:line]):
+        if not header and (not text.strip() or len(text) - len(text.lstrip()) >= indent):
+            continue
+        if header and (not text.strip() or text.rstrip().endswith((";", "{", "}"))):
+            break
+        header = f"{text} {header}"
+    return re.search(r"\bimpl\b.*\bfor\b", header) is not None
+
+
+def wall_violations(path: str, code: list[str]) -> Iterator[tuple[int, str]]:
+    for name, words, homes in WALLS:
+        if any(path == home or (home.endswith("/") and path.startswith(home)) for home in homes):
+            continue
+        for line, text in enumerate(code):
+            if re.search(words, text):
+                yield line, f"{name} outside {' and '.join(homes)}"
+
+
+def arrow_violations(path: str, code: list[str]) -> Iterator[tuple[int, str]]:
+    if not path.startswith("src/") or path == "src/lib.rs":
+        return
+    module = Path(path).with_suffix("").parts[1]
+    depths = [depth for depth, layer in enumerate(LAYERS) if module in layer]
+    if not depths:
+        yield 0, f"module {module} has no layer in tools/walls.py"
+        return
+    above = "|".join(name for layer in LAYERS[: depths[0]] for name in layer)
+    for line, text in enumerate(code):
+        if above and (match := re.search(rf"\bcrate::(?:\{{[^}}]*\b)?({above})\b", text)):
+            yield line, f"crate::{match[1]} is in a higher layer"
+
+
+def contract_violations(code: list[str], comments: list[str]) -> Iterator[tuple[int, str]]:
+    for line, text in enumerate(code):
+        for match in re.finditer(r"\bunsafe\b", text):
+            rest = "\n".join([text[match.start() :], *code[line + 1 : line + 3]])
+            sets_contract = SETS_CONTRACT.match(rest)
+            if IS_TYPE.match(rest) or (sets_contract and in_trait_impl(code, line)):
+                continue
+            contract = "# Safety" if sets_contract else "SAFETY:"
+            if contract not in comment_above(code, comments, line):
+                yield line, f"unsafe without `{contract}` above it"
+
+
+def violations(path: str, source: str) -> Iterator[tuple[int, str]]:
+    if path.endswith(".rs"):
+        code, comments = split(source)
+        yield from wall_violations(path, code)
+        yield from arrow_violations(path, code)
+        yield from contract_violations(code, comments)
+    lines = source.count("\n")
+    if lines > MAX_LINES:
+        yield MAX_LINES, f"{lines} lines, the most is {MAX_LINES}"
+
+
+def main() -> int:
+    files = sorted(
+        path for name in FOLDERS for path in (ROOT / name).rglob("*") if path.suffix in SUFFIXES
+    )
+    count = 0
+    for file in files:
+        path = file.relative_to(ROOT).as_posix()
+        for line, message in sorted(violations(path, file.read_text(encoding="utf-8"))):
+            print(f"{path}:{line + 1}: {message}")
+            count += 1
+    print(f"walls: {len(files)} files, {count} violations")
+    return 1 if count else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
