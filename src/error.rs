@@ -35,6 +35,8 @@ pub enum Error {
     PriorSum {
         /// Which row of the prior; empty for a shared one.
         index: Vec<usize>,
+        /// Where the class axis lies among the axes of `index`.
+        class_axis: usize,
         /// The sum.
         sum: f64,
         /// How far from 1 it may be.
@@ -74,10 +76,10 @@ impl fmt::Display for Error {
                 Index(index),
                 Number(*value)
             ),
-            Error::PriorSum { index, sum, tolerance } => write!(
+            Error::PriorSum { index, class_axis, sum, tolerance } => write!(
                 f,
                 "prior{} sums to {}, expected 1 within {} (it is never renormalised)",
-                Index(index),
+                RowIndex(index, *class_axis),
                 Number(*sum),
                 Number(*tolerance)
             ),
@@ -98,6 +100,20 @@ struct Index<'a>(&'a [usize]);
 impl fmt::Display for Index<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.0.is_empty() { Ok(()) } else { write!(f, "{:?}", self.0) }
+    }
+}
+
+/// `[3, :]`, or nothing for the whole.
+struct RowIndex<'a>(&'a [usize], usize);
+
+impl fmt::Display for RowIndex<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0.is_empty() {
+            return Ok(());
+        }
+        let mut places: Vec<String> = self.0.iter().map(usize::to_string).collect();
+        places.insert(self.1.min(places.len()), ":".to_owned());
+        write!(f, "[{}]", places.join(", "))
     }
 }
 

@@ -34,6 +34,9 @@ mod pool;
 mod simd;
 mod target;
 
+#[cfg(feature = "python")]
+mod python;
+
 pub use batch::Run;
 pub use element::{DoubleDouble, Float, Wide};
 pub use error::Error;

@@ -195,7 +195,8 @@ fn check_prior(values: &[f64], row: Option<usize>) -> Result<f64, Error> {
     if (sum - 1.0).abs() <= tolerance {
         Ok(sum)
     } else {
-        Err(Error::PriorSum { index: row.into_iter().collect(), sum, tolerance })
+        let index: Vec<usize> = row.into_iter().collect();
+        Err(Error::PriorSum { class_axis: index.len(), index, sum, tolerance })
     }
 }
 

@@ -1,6 +1,6 @@
-"""One SHA-256 over the bits of every operation's results, for comparing threads, processes and instruction sets.
+"""One SHA-256 over the bits of all results, to compare threads, processes and instruction sets.
 
-    python digest.py          print the digest and the level as JSON
+`python digest.py` prints it as JSON, with the configuration.
 """
 
 import hashlib
@@ -61,7 +61,9 @@ def special_rows(logits):
     rng = np.random.default_rng(12)
     info = np.finfo(logits.dtype)
     values = [-np.inf, info.smallest_subnormal, -info.max, info.max, 1e30, -0.0, np.nan]
-    return np.where(rng.random(logits.shape) < 0.1, rng.choice(values, logits.shape), logits).astype(logits.dtype)
+    return np.where(
+        rng.random(logits.shape) < 0.1, rng.choice(values, logits.shape), logits
+    ).astype(logits.dtype)
 
 
 def large_problem(dtype=np.float32, rows=4200, classes=1000):

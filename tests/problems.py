@@ -21,7 +21,8 @@ SHORT_ROWS = (
     255, 256, 257,  # one block of partial sums, float32
 )  # fmt: skip
 MIDDLE_ROWS = (1000, 1001, 1023, 1024, 1025, 2049)  # ImageNet; powers of two and their neighbours
-LONG_ROWS = (16383, 16384, 16385, 40000)  # one segment of a long row and its edges; two segments and a rest
+# One segment of a long row, and its edges; two segments and a rest.
+LONG_ROWS = (16383, 16384, 16385, 40000)
 CLASS_COUNTS = SHORT_ROWS + MIDDLE_ROWS + LONG_ROWS
 
 

@@ -1,19 +1,21 @@
-"""The paper's formulas in extended precision: the oracle of the tests (arXiv 1512.00567, section 7).
+"""The paper's formulas in extended precision: the oracle (arXiv 1512.00567, section 7).
 
-For logits z, a target distribution q, a prior u and smoothing eps, with the K classes on the last axis:
+For logits z, a target distribution q, a prior u and smoothing eps, with the classes last:
 
     p(k)             = exp(z_k) / sum_i exp(z_i)
     q'(k)            = (1 - eps) q(k) + eps u(k)
     H(q', p)         = -sum_k q'(k) log p(k)                   where 0 log 0 = 0
     d H(q', p)/d z_k = (sum_j q'(j)) p(k) - q'(k)
 
-Three deviations keep the digits of np.longdouble (a 64-bit significand on x86) where the plain text would lose them:
+Three deviations keep the digits of np.longdouble (64 of them on x86) where that would lose them:
 
-1. z - max z is kept as a rounded difference and its rounding error (Knuth's TwoSum), since the exact difference of two
-   float64 numbers may need more than 64 bits.
-2. log p(k) = (z_k - M) - L with L = log(c) + log1p(S_o / c), for the c classes at the maximum M and the sum S_o over the
-   others: both terms are <= 0, so nothing cancels, and L is accurate when one class has nearly all the probability.
-3. 1 - p(k) = sum_{j != k} p(j) is summed, not subtracted: gradient = p(k) sum_{j != k} q'(j) - q'(k) sum_{j != k} p(j).
+1. z - max z is kept as a rounded difference and its rounding error (Knuth's TwoSum), since the
+   exact difference of two float64 numbers may need more than 64 bits.
+2. log p(k) = (z_k - M) - L with L = log(c) + log1p(S_o / c), for the c classes at the maximum M and
+   the sum S_o over the others: both terms are <= 0, so nothing cancels, and L is accurate when one
+   class has nearly all the probability.
+3. 1 - p(k) is summed, not subtracted:
+   gradient = p(k) sum_{j != k} q'(j) - q'(k) sum_{j != k} p(j).
 
 `test_reference.py` checks this file against decimal arithmetic of 60 digits.
 """
@@ -66,22 +68,18 @@ def logsumexp(logits):
     return np.asarray(logits, Real).max(-1) + shifted(logits).log_total[..., 0]
 
 
-def distribution(targets, classes, ignore_index=-100):
-    """q: probabilities as they are, labels one-hot, an ignored label as a row of zeros."""
+def smoothed(targets, classes, label_smoothing=0.0, prior=None, ignore_index=-100):
+    """q' = (1 - eps) q + eps u of labels or probabilities; zeros for an ignored label."""
     targets = np.asarray(targets)
     if targets.dtype.kind == "f":
-        return targets.astype(Real)
-    return ((targets[..., None] == np.arange(classes)) & (targets[..., None] != ignore_index)).astype(Real)
-
-
-def smoothed(targets, classes, label_smoothing=0.0, prior=None, ignore_index=-100):
-    """q' = (1 - eps) q + eps u; zeros for an ignored label."""
-    q = distribution(targets, classes, ignore_index)
-    if label_smoothing == 0:
-        return q
+        q, counts = targets.astype(Real), True
+    else:
+        q = (targets[..., None] == np.arange(classes)).astype(Real)
+        counts = targets[..., None] != ignore_index
+    if label_smoothing == 0:  # the prior is not read
+        return counts * q
     u = np.full(classes, 1 / Real(classes)) if prior is None else np.asarray(prior, Real)
-    kept = np.ones(1) if np.asarray(targets).dtype.kind == "f" else np.asarray(targets)[..., None] != ignore_index
-    return kept * ((1 - Real(label_smoothing)) * q + Real(label_smoothing) * u)
+    return counts * ((1 - Real(label_smoothing)) * q + Real(label_smoothing) * u)
 
 
 def cross_entropy(logits, targets, label_smoothing=0.0, prior=None, ignore_index=-100):

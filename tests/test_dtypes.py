@@ -17,7 +17,14 @@ every_float = pytest.mark.parametrize("dtype", FLOATS)
 def everything(z, labels, **options):
     """All the results, in a fixed order."""
     loss, grad = sx.cross_entropy_value_and_grad(z, labels, reduction="none", **options)
-    return sx.softmax(z), sx.log_softmax(z), sx.logsumexp(z), loss, grad, *sx.cross_entropy_terms(z, labels)
+    return (
+        sx.softmax(z),
+        sx.log_softmax(z),
+        sx.logsumexp(z),
+        loss,
+        grad,
+        *sx.cross_entropy_terms(z, labels),
+    )
 
 
 def assert_all_same(got, expected):
@@ -33,9 +40,15 @@ class TestLogits:
             assert type(result) is np.ndarray
             assert result.dtype == dtype
 
-    @pytest.mark.parametrize("dtype", ["int8", "uint8", "int16", "int32", "int64", "uint64", "bool"])
+    @pytest.mark.parametrize(
+        "dtype", ["int8", "uint8", "int16", "int32", "int64", "uint64", "bool"]
+    )
     def test_integers_and_bools_become_float64(self, dtype):
-        z = (problem(10).logits > 1).astype(dtype) if dtype == "bool" else np.abs(problem(10).logits).astype(dtype)
+        z = (
+            (problem(10).logits > 1).astype(dtype)
+            if dtype == "bool"
+            else np.abs(problem(10).logits).astype(dtype)
+        )
         labels = problem(10).labels
         assert_all_same(everything(z, labels), everything(z.astype(np.float64), labels))
 
@@ -43,7 +56,9 @@ class TestLogits:
         z = [[1.0, 2.0, 3.0], [0.5, 0.25, 0.125]]
         assert_all_same(everything(z, [0, 2]), everything(np.array(z), np.array([0, 2])))
         whole = [[1, 2, 3], (4, 5, 6)]
-        assert_all_same(everything(whole, (0, 2)), everything(np.array(whole, np.float64), np.array([0, 2])))
+        assert_all_same(
+            everything(whole, (0, 2)), everything(np.array(whole, np.float64), np.array([0, 2]))
+        )
 
     @every_float
     def test_other_byte_order(self, dtype):
@@ -54,8 +69,12 @@ class TestLogits:
         q = one_hot(labels, 33, dtype)
         options = {"label_smoothing": 0.1, "reduction": "none"}
         expected = sx.cross_entropy(z, labels, prior=u, **options)
-        assert_same_bits(sx.cross_entropy(z, q.astype(q.dtype.newbyteorder()), prior=u, **options), expected)
-        assert_same_bits(sx.cross_entropy(z, labels, prior=u.astype(u.dtype.newbyteorder()), **options), expected)
+        assert_same_bits(
+            sx.cross_entropy(z, q.astype(q.dtype.newbyteorder()), prior=u, **options), expected
+        )
+        assert_same_bits(
+            sx.cross_entropy(z, labels, prior=u.astype(u.dtype.newbyteorder()), **options), expected
+        )
 
     @every_float
     def test_subclasses_are_read_as_plain_arrays(self, dtype):
@@ -90,8 +109,15 @@ class TestLogits:
     @pytest.mark.parametrize("dtype", ["float16", "longdouble"])
     def test_float_types_that_are_not_supported(self, dtype):
         z = np.ones((2, 3), dtype)
-        for call in (sx.softmax, sx.log_softmax, sx.logsumexp, lambda x: sx.cross_entropy(x, [0, 1])):
-            with pytest.raises(TypeError, match=rf"^logits has dtype {z.dtype}, expected float32 or float64"):
+        for call in (
+            sx.softmax,
+            sx.log_softmax,
+            sx.logsumexp,
+            lambda x: sx.cross_entropy(x, [0, 1]),
+        ):
+            with pytest.raises(
+                TypeError, match=rf"^logits has dtype {z.dtype}, expected float32 or float64"
+            ):
                 call(z)
 
     @pytest.mark.parametrize(
@@ -108,11 +134,18 @@ class TestLogits:
         ids=lambda z: str(z.dtype),
     )
     def test_types_that_are_no_numbers(self, z):
-        for call in (sx.softmax, sx.log_softmax, sx.logsumexp, lambda x: sx.cross_entropy(x, [0, 1])):
+        for call in (
+            sx.softmax,
+            sx.log_softmax,
+            sx.logsumexp,
+            lambda x: sx.cross_entropy(x, [0, 1]),
+        ):
             with pytest.raises(TypeError, match="^logits has dtype "):
                 call(z)
 
-    @pytest.mark.parametrize("obj", [None, "logits", {"a": 1}, {1.0, 2.0}, object(), [[1.0, 2.0], [3.0]]])
+    @pytest.mark.parametrize(
+        "obj", [None, "logits", {"a": 1}, {1.0, 2.0}, object(), [[1.0, 2.0], [3.0]]]
+    )
     def test_objects_that_are_no_arrays(self, obj):
         with pytest.raises(TypeError, match="^logits "):
             sx.softmax(obj)
@@ -137,7 +170,9 @@ class TestTargets:
     def test_every_integer_type_gives_the_same_bits(self, dtype, ignored):
         z = problem(100).logits
         labels = np.array([5, 99, 0, 3, 42, 3, 7])
-        expected = sx.cross_entropy_value_and_grad(z, labels, ignore_index=ignored, reduction="none")
+        expected = sx.cross_entropy_value_and_grad(
+            z, labels, ignore_index=ignored, reduction="none"
+        )
         for order in "<>":
             typed = labels.astype(np.dtype(dtype).newbyteorder(order))
             got = sx.cross_entropy_value_and_grad(z, typed, ignore_index=ignored, reduction="none")
@@ -145,8 +180,15 @@ class TestTargets:
 
     def test_ignore_index_of_the_ends_of_the_integers(self):
         z = problem(10, rows=2).logits
-        for dtype, ignored in (("uint64", 2**64 - 1), ("int64", -(2**63)), ("uint8", 255), ("int8", -128)):
-            loss = sx.cross_entropy(z, np.array([ignored, 3], dtype), ignore_index=ignored, reduction="none")
+        for dtype, ignored in (
+            ("uint64", 2**64 - 1),
+            ("int64", -(2**63)),
+            ("uint8", 255),
+            ("int8", -128),
+        ):
+            loss = sx.cross_entropy(
+                z, np.array([ignored, 3], dtype), ignore_index=ignored, reduction="none"
+            )
             assert loss[0] == 0
             assert loss[1] > 0
 
@@ -158,12 +200,19 @@ class TestTargets:
 
     @every_float
     def test_probabilities_of_either_type(self, dtype):
-        z, labels, _ = problem(10, dtype)
-        q = np.array([0.5, 0.25, 0.25, 0, 0, 0, 0, 0, 0, 0], np.float32) + np.zeros((7, 1), np.float32)
-        got = [sx.cross_entropy_value_and_grad(z, q.astype(t), label_smoothing=0.1, reduction="none") for t in FLOATS]
+        z = problem(10, dtype).logits
+        q = np.array([0.5, 0.25, 0.25, 0, 0, 0, 0, 0, 0, 0], np.float32) + np.zeros(
+            (7, 1), np.float32
+        )
+        got = [
+            sx.cross_entropy_value_and_grad(z, q.astype(t), label_smoothing=0.1, reduction="none")
+            for t in FLOATS
+        ]
         assert_all_same(got[0], got[1])
 
-    @pytest.mark.parametrize("dtype", ["bool", "float16", "longdouble", "complex64", "object", "U1", "datetime64[s]"])
+    @pytest.mark.parametrize(
+        "dtype", ["bool", "float16", "longdouble", "complex64", "object", "U1", "datetime64[s]"]
+    )
     def test_types_that_are_no_targets(self, dtype):
         for shape in ((2,), (2, 3)):
             with pytest.raises(TypeError, match="^targets has dtype "):
@@ -192,7 +241,12 @@ class TestPriorAndSmoothing:
         z, labels, _ = problem(4, dtype)
         options = {"label_smoothing": 0.1, "reduction": "none"}
         expected = sx.cross_entropy(z, labels, prior=np.array([0.0, 1.0, 0.0, 0.0]), **options)
-        for prior in ([0, 1, 0, 0], np.array([0, 1, 0, 0]), np.array([False, True, False, False]), (0.0, 1.0, 0.0, 0)):
+        for prior in (
+            [0, 1, 0, 0],
+            np.array([0, 1, 0, 0]),
+            np.array([False, True, False, False]),
+            (0.0, 1.0, 0.0, 0),
+        ):
             assert_same_bits(sx.cross_entropy(z, labels, prior=prior, **options), expected)
 
     def test_a_float64_prior_keeps_its_digits_beside_float32_logits(self):
@@ -205,7 +259,13 @@ class TestPriorAndSmoothing:
     @every_float
     def test_label_smoothing_may_be_any_real_number(self, dtype):
         z, labels, _ = problem(4, dtype)
-        for one, other in ((0.5, np.float32(0.5)), (0.5, np.float64(0.5)), (0.5, np.array(0.5)), (1.0, 1), (0.0, 0)):
+        for one, other in (
+            (0.5, np.float32(0.5)),
+            (0.5, np.float64(0.5)),
+            (0.5, np.array(0.5)),
+            (1.0, 1),
+            (0.0, 0),
+        ):
             same = [sx.cross_entropy(z, labels, label_smoothing=eps) for eps in (one, other)]
             assert same[0] == same[1]
 
@@ -215,10 +275,16 @@ class TestPriorAndSmoothing:
             sx.cross_entropy(np.zeros((2, 3)), [0, 1], label_smoothing=value)
 
 
-@pytest.mark.parametrize("operation, exact", [(sx.softmax, reference.softmax), (sx.log_softmax, reference.log_softmax)])
+@pytest.mark.parametrize(
+    "operation, exact", [(sx.softmax, reference.softmax), (sx.log_softmax, reference.log_softmax)]
+)
 class TestDtypeOfTheResult:
-    @pytest.mark.parametrize("logits_dtype, result_dtype", list(itertools.product(FLOATS, repeat=2)))
-    def test_computed_in_the_wider_type_and_rounded_once(self, operation, exact, logits_dtype, result_dtype):
+    @pytest.mark.parametrize(
+        "logits_dtype, result_dtype", list(itertools.product(FLOATS, repeat=2))
+    )
+    def test_computed_in_the_wider_type_and_rounded_once(
+        self, operation, exact, logits_dtype, result_dtype
+    ):
         z = problem(33, logits_dtype).logits
         for spelling in (result_dtype, np.dtype(result_dtype), np.dtype(result_dtype).name):
             result = operation(z, dtype=spelling)
@@ -252,7 +318,9 @@ class TestDtypeOfTheResult:
 
 
 class TestOutOfTheLosses:
-    @pytest.mark.parametrize("logits_dtype, out_dtype, grad_dtype", list(itertools.product(FLOATS, repeat=3)))
+    @pytest.mark.parametrize(
+        "logits_dtype, out_dtype, grad_dtype", list(itertools.product(FLOATS, repeat=3))
+    )
     def test_same_kind_of_number(self, logits_dtype, out_dtype, grad_dtype):
         z, labels, _ = problem(33, logits_dtype)
         out, grad_out = np.empty(7, out_dtype), np.empty(z.shape, grad_dtype)

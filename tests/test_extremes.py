@@ -16,7 +16,9 @@ every_float = pytest.mark.parametrize("dtype", FLOATS)
 
 
 def check(z, labels, *, label_smoothing=0.0):
-    loss, grad = sx.cross_entropy_value_and_grad(z, labels, label_smoothing=label_smoothing, reduction="none")
+    loss, grad = sx.cross_entropy_value_and_grad(
+        z, labels, label_smoothing=label_smoothing, reduction="none"
+    )
     assert_within(ulp.LOSS, loss, reference.cross_entropy(z, labels, label_smoothing))
     p = reference.softmax(z)
     scale = np.maximum(p, reference.smoothed(labels, z.shape[-1], label_smoothing))
@@ -48,7 +50,9 @@ def test_wide_spreads(dtype, classes):
 @every_float
 def test_largest_numbers(dtype):
     big = np.finfo(dtype).max
-    z = np.array([[big, big, 0], [big, 0, 0], [0, -big, -big], [-big, -big, -big], [1, -big, 2]], dtype)
+    z = np.array(
+        [[big, big, 0], [big, 0, 0], [0, -big, -big], [-big, -big, -big], [1, -big, 2]], dtype
+    )
     for label in (0, 2):
         check(z, np.full(5, label))
 

@@ -100,7 +100,9 @@ class TestReductions:
         z, labels, u = problem(100, dtype)
         options = {"label_smoothing": 0.1, "prior": u}
         none = sx.cross_entropy_value_and_grad(z, labels, reduction="none", **options)[1]
-        assert_same_bits(sx.cross_entropy_value_and_grad(z, labels, reduction="sum", **options)[1], none)
+        assert_same_bits(
+            sx.cross_entropy_value_and_grad(z, labels, reduction="sum", **options)[1], none
+        )
 
     @pytest.mark.parametrize("label_smoothing", [0.0, 0.1])
     def test_gradient_of_the_mean_is_divided_by_the_rows_that_count(self, dtype, label_smoothing):
@@ -108,14 +110,20 @@ class TestReductions:
         labels[[1, 3]] = -100
         _, grad = sx.cross_entropy_value_and_grad(z, labels, label_smoothing=label_smoothing)
         exact = reference.gradient(z, labels, label_smoothing) / 5
-        scale = np.maximum(reference.softmax(z), reference.smoothed(labels, 100, label_smoothing)) / 5
+        scale = (
+            np.maximum(reference.softmax(z), reference.smoothed(labels, 100, label_smoothing)) / 5
+        )
         assert_within(MEAN_GRADIENT, grad, exact, at=scale)
 
     def test_value_is_that_of_cross_entropy(self, dtype):
-        for classes, reduction in itertools.product((2, 10, 33, 1000, 16385), ("none", "sum", "mean")):
+        for classes, reduction in itertools.product(
+            (2, 10, 33, 1000, 16385), ("none", "sum", "mean")
+        ):
             z, labels, u = problem(classes, dtype)
             for options in ({}, {"label_smoothing": 0.1}, {"label_smoothing": 0.1, "prior": u}):
-                value, _ = sx.cross_entropy_value_and_grad(z, labels, reduction=reduction, **options)
+                value, _ = sx.cross_entropy_value_and_grad(
+                    z, labels, reduction=reduction, **options
+                )
                 assert_same_bits(value, sx.cross_entropy(z, labels, reduction=reduction, **options))
 
 
@@ -135,7 +143,9 @@ class TestSmallSlopes:
     def test_at_the_smoothed_optimum_the_gradient_vanishes(self, dtype):
         """For logits log q' the gradient is 0 up to the rounding of the logits."""
         q = reference.smoothed([7], 50, 0.1)
-        _, grad = sx.cross_entropy_value_and_grad(np.log(q).astype(dtype), [7], label_smoothing=0.1, reduction="sum")
+        _, grad = sx.cross_entropy_value_and_grad(
+            np.log(q).astype(dtype), [7], label_smoothing=0.1, reduction="sum"
+        )
         assert (np.abs(grad) <= 4 * np.finfo(dtype).eps * q).all()
 
     def test_sure_and_right_gives_zero(self, dtype):

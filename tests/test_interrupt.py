@@ -36,7 +36,9 @@ WATCHDOG = 60  # seconds
 @pytest.mark.parametrize("options", ["", "label_smoothing=0.1, reduction='none'"])
 def test_ctrl_c(threads, options):
     script = textwrap.dedent(SCRIPT).format(threads=threads, options=options)
-    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=WATCHDOG)
+    run = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=WATCHDOG
+    )
     assert (run.returncode, run.stdout) == (0, "KeyboardInterrupt\n" * 3), run.stderr
 
 
@@ -60,5 +62,7 @@ try:
 except Alarm:
     print("Alarm")
 """
-    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=WATCHDOG)
+    run = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=WATCHDOG
+    )
     assert (run.returncode, run.stdout) == (0, "Alarm\n"), run.stderr

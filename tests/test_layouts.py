@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import smoothxent as sx
-from problems import FLOATS, one_hot, problem
+from problems import FLOATS, problem
 from ulp import assert_same_bits
 
 every_float = pytest.mark.parametrize("dtype", FLOATS)
@@ -22,7 +22,13 @@ def everything(z, labels, prior, axis=-1):
     loss, grad = sx.cross_entropy_value_and_grad(z, labels, prior=prior, axis=axis, **OPTIONS)
     lse = sx.logsumexp(z, axis=axis)
     activations = last(sx.softmax(z, axis=axis)), last(sx.log_softmax(z, axis=axis))
-    return *activations, lse, loss, last(grad), *sx.cross_entropy_terms(z, labels, prior=prior, axis=axis)
+    return (
+        *activations,
+        lse,
+        loss,
+        last(grad),
+        *sx.cross_entropy_terms(z, labels, prior=prior, axis=axis),
+    )
 
 
 def assert_all_same(got, expected):
@@ -173,7 +179,10 @@ class TestOut:
         yield lambda out: sx.logsumexp(z, keepdims=True, out=out), (*rows, 1)
         yield lambda out: sx.cross_entropy(z, labels, out=out, **OPTIONS), rows
         yield lambda out: sx.cross_entropy_value_and_grad(z, labels, out=out, **OPTIONS)[0], rows
-        yield lambda out: sx.cross_entropy_value_and_grad(z, labels, grad_out=out, **OPTIONS)[1], z.shape
+        yield (
+            lambda out: sx.cross_entropy_value_and_grad(z, labels, grad_out=out, **OPTIONS)[1],
+            z.shape,
+        )
 
     @every_float
     @pytest.mark.parametrize("classes", [1, 3, 16, 33, 300, 1025])
@@ -188,7 +197,12 @@ class TestOut:
             wide = np.full([3 * n + 2 for n in shape], 7, dtype)
             for step in (1, 3, -2):
                 wide[...] = 7
-                view = wide[tuple(slice(1, 1 + n * step, step) if step > 0 else slice(n * -step, 0, step) for n in shape)]
+                view = wide[
+                    tuple(
+                        slice(1, 1 + n * step, step) if step > 0 else slice(n * -step, 0, step)
+                        for n in shape
+                    )
+                ]
                 assert view.shape == shape
                 assert call(view) is view
                 assert_same_bits(view, fresh)
@@ -212,7 +226,9 @@ class TestOut:
                 assert_same_bits(same, result)
         for layout in ("C", "F"):
             same = z.copy(order=layout)
-            loss, grad = sx.cross_entropy_value_and_grad(same, labels, prior=u, grad_out=same, **OPTIONS)
+            loss, grad = sx.cross_entropy_value_and_grad(
+                same, labels, prior=u, grad_out=same, **OPTIONS
+            )
             assert grad is same
             assert_same_bits(loss, expected[3])
             assert_same_bits(grad, expected[4])
@@ -228,7 +244,10 @@ class TestOut:
         n = z.size
         for shift in (1, 2, 15, classes - 1, classes, classes + 1, n - 1):
             for first, second in ((0, shift), (shift, 0)):
-                for operation, result in ((sx.softmax, sx.softmax(z)), (sx.log_softmax, sx.log_softmax(z))):
+                for operation, result in (
+                    (sx.softmax, sx.softmax(z)),
+                    (sx.log_softmax, sx.log_softmax(z)),
+                ):
                     logits, out = overlapping(z, first, second, n + shift)
                     operation(logits, out=out)
                     assert_same_bits(out, result)
@@ -264,7 +283,12 @@ class TestOut:
                 for key, value in fresh.items():
                     args[key][...] = value
                 got = sx.cross_entropy_value_and_grad(
-                    args["logits"], args["targets"], prior=args["prior"], out=out, grad_out=grad_out, **OPTIONS
+                    args["logits"],
+                    args["targets"],
+                    prior=args["prior"],
+                    out=out,
+                    grad_out=grad_out,
+                    **OPTIONS,
                 )
                 assert_same_bits(got[0], loss)
                 assert_same_bits(got[1], grad)

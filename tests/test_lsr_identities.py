@@ -48,7 +48,9 @@ class TestMixture:
         terms = sx.CrossEntropyTerms(
             *(t.astype(np.longdouble) for t in sx.cross_entropy_terms(z, labels, prior=u))
         )
-        by_terms = (1 - np.longdouble(eps)) * terms.nll + eps * (terms.prior_kl + terms.prior_entropy)
+        by_terms = (1 - np.longdouble(eps)) * terms.nll + eps * (
+            terms.prior_kl + terms.prior_entropy
+        )
         # The divergence is a difference, within 2 ulp of the cross-entropy it is taken from.
         assert_within(2 * bound(dtype), mixed, by_terms)
 
@@ -64,7 +66,9 @@ class TestMixture:
         """onehot * (1 - label_smoothing) + label_smoothing / num_classes"""
         z, labels, _ = problem(classes, dtype)
         q = (one_hot(labels, classes, np.float64) * (1 - eps) + eps / classes).astype(dtype)
-        smoothed, grad = sx.cross_entropy_value_and_grad(z, labels, label_smoothing=eps, reduction="none")
+        smoothed, grad = sx.cross_entropy_value_and_grad(
+            z, labels, label_smoothing=eps, reduction="none"
+        )
         assert_within(bound(dtype) + 1, smoothed, rows_loss(z, q))
         _, grad_q = sx.cross_entropy_value_and_grad(z, q, reduction="none")
         scale = np.maximum(sx.softmax(z), q)
@@ -92,7 +96,9 @@ class TestLabelDropout:
         z, _, u = problem(classes, np.float64, rows=3)
         z, label = z[1], 4
         prior = u if given else None
-        drawn = sx.label_dropout(np.full(n, label), classes, rate=eps, prior=prior, rng=np.random.default_rng(7))
+        drawn = sx.label_dropout(
+            np.full(n, label), classes, rate=eps, prior=prior, rng=np.random.default_rng(7)
+        )
         loss_of = sx.cross_entropy(np.tile(z, (classes, 1)), np.arange(classes), reduction="none")
         losses = loss_of[drawn]
         exact = sx.cross_entropy(z, label, label_smoothing=eps, prior=prior)
@@ -105,7 +111,9 @@ class TestGradientIdentities:
     def test_gradient_sums_to_zero_over_the_classes(self, classes, dtype):
         z, labels, u = problem(classes, dtype)
         for eps, prior in itertools.product((0.0, 0.1, 1.0), (None, u)):
-            _, grad = sx.cross_entropy_value_and_grad(z, labels, label_smoothing=eps, prior=prior, reduction="none")
+            _, grad = sx.cross_entropy_value_and_grad(
+                z, labels, label_smoothing=eps, prior=prior, reduction="none"
+            )
             # Each p_k and q'_k errs by ulp.GRADIENT of itself and they sum to 2; the prior itself sums to 1 +- 1e-16 K.
             slack = 2 * ulp.GRADIENT * np.finfo(dtype).eps + 2e-16
             assert (np.abs(grad.astype(np.longdouble).sum(-1)) <= slack).all()
@@ -115,15 +123,21 @@ class TestGradientIdentities:
         for scale in (0.1, 3, 100, 1e6):
             z = problem(classes, dtype, scale=scale).logits
             for eps, prior in itertools.product((0.0, 0.1, 1.0), (None, u)):
-                _, grad = sx.cross_entropy_value_and_grad(z, labels, label_smoothing=eps, prior=prior, reduction="sum")
+                _, grad = sx.cross_entropy_value_and_grad(
+                    z, labels, label_smoothing=eps, prior=prior, reduction="sum"
+                )
                 assert (np.abs(grad) <= 1).all()
 
     def test_gradient_is_softmax_minus_smoothed_labels(self, classes, dtype):
         z, labels, u = problem(classes, dtype)
         for eps, prior in itertools.product((0.1, 0.5), (None, u)):
-            _, grad = sx.cross_entropy_value_and_grad(z, labels, label_smoothing=eps, prior=prior, reduction="sum")
+            _, grad = sx.cross_entropy_value_and_grad(
+                z, labels, label_smoothing=eps, prior=prior, reduction="sum"
+            )
             p = sx.softmax(z).astype(np.longdouble)
-            q = sx.smooth_labels(labels, classes, label_smoothing=eps, prior=prior, dtype=np.float64)
+            q = sx.smooth_labels(
+                labels, classes, label_smoothing=eps, prior=prior, dtype=np.float64
+            )
             assert_within(ulp.GRADIENT + ulp.SOFTMAX, grad, p - q, at=np.maximum(p, q))
 
 
@@ -153,7 +167,9 @@ class TestSymmetries:
         place = np.argsort(order)  # where each class went
         options = {"label_smoothing": 0.1, "reduction": "none"}
         loss, grad = sx.cross_entropy_value_and_grad(z, labels, prior=u, **options)
-        other_loss, other_grad = sx.cross_entropy_value_and_grad(z[:, order], place[labels], prior=u[order], **options)
+        other_loss, other_grad = sx.cross_entropy_value_and_grad(
+            z[:, order], place[labels], prior=u[order], **options
+        )
         p = sx.softmax(z).astype(np.longdouble)
         assert_within(TWO_RESULTS, other_loss, loss)
         assert_within(TWO_RESULTS, sx.softmax(z[:, order]), p[:, order])
@@ -166,7 +182,9 @@ class TestSymmetries:
             for reduction in ("none", "sum", "mean"):
                 options = {"label_smoothing": eps, "prior": prior, "reduction": reduction}
                 by_label = sx.cross_entropy_value_and_grad(z, labels, **options)
-                by_target = sx.cross_entropy_value_and_grad(z, one_hot(labels, classes, q_dtype), **options)
+                by_target = sx.cross_entropy_value_and_grad(
+                    z, one_hot(labels, classes, q_dtype), **options
+                )
                 assert_same_bits(by_target[0], by_label[0])
                 assert_same_bits(by_target[1], by_label[1])
 
@@ -190,7 +208,9 @@ class TestSymmetries:
         options = {"label_smoothing": 0.1, "reduction": "none"}
         loss, grad = sx.cross_entropy_value_and_grad(z, labels, prior=single, **options)
         for prior in (single.astype(np.float64), np.tile(single, (len(z), 1)), single[None]):
-            other_loss, other_grad = sx.cross_entropy_value_and_grad(z, labels, prior=prior, **options)
+            other_loss, other_grad = sx.cross_entropy_value_and_grad(
+                z, labels, prior=prior, **options
+            )
             assert_same_bits(other_loss, loss)
             assert_same_bits(other_grad, grad)
 

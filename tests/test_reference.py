@@ -21,7 +21,9 @@ def exact(logits, labels, label_smoothing, prior):
         weight = np.frompyfunc(decimal.Decimal.exp, 1, 1)(z)
         total = weight.sum(-1, keepdims=True)
         p = weight / total
-        q = (1 - eps) * number((labels[:, None] == np.arange(z.shape[1])).astype(int).astype(object)) + eps * u
+        q = (1 - eps) * number(
+            (labels[:, None] == np.arange(z.shape[1])).astype(int).astype(object)
+        ) + eps * u
         log_p = z - np.frompyfunc(decimal.Decimal.ln, 1, 1)(total)
         return -(q * log_p).sum(-1), p * q.sum(-1, keepdims=True) - q, p
 
@@ -31,7 +33,8 @@ def relative(got, want, scale=None):
     with decimal.localcontext(decimal.Context(prec=60)):
         scale = want if scale is None else scale
         return max(
-            abs((_decimal(g) - w) / s) if s else abs(_decimal(g)) for g, w, s in zip(got.flat, want.flat, scale.flat)
+            abs((_decimal(g) - w) / s) if s else abs(_decimal(g))
+            for g, w, s in zip(got.flat, want.flat, scale.flat)
         )
 
 
@@ -52,9 +55,14 @@ def test_oracle_agrees_with_decimals(kind, dtype, label_smoothing):
     loss, slope, p = exact(logits.astype(np.float64), labels, label_smoothing, prior)
 
     got = reference.gradient(logits, labels, label_smoothing, prior)
-    at = np.maximum(np.abs(slope), p * decimal.Decimal(label_smoothing))  # with smoothing p - q' may truly cancel
+    at = np.maximum(
+        np.abs(slope), p * decimal.Decimal(label_smoothing)
+    )  # with smoothing p - q' may truly cancel
     assert relative(got, slope, at) < ORACLE_RELATIVE_ERROR
-    assert relative(reference.cross_entropy(logits, labels, label_smoothing, prior), loss) < ORACLE_RELATIVE_ERROR
+    assert (
+        relative(reference.cross_entropy(logits, labels, label_smoothing, prior), loss)
+        < ORACLE_RELATIVE_ERROR
+    )
     assert relative(reference.softmax(logits), p) < ORACLE_RELATIVE_ERROR
 
 
@@ -62,6 +70,8 @@ def test_ties_for_the_maximum():
     logits = np.array([[2.0, 2.0, -1.0, 2.0]])
     rest = np.exp(np.longdouble(-3))
     np.testing.assert_allclose(
-        reference.softmax(logits), [[1 / (3 + rest)] * 2 + [rest / (3 + rest)] + [1 / (3 + rest)]], rtol=1e-18
+        reference.softmax(logits),
+        [[1 / (3 + rest)] * 2 + [rest / (3 + rest)] + [1 / (3 + rest)]],
+        rtol=1e-18,
     )
     np.testing.assert_allclose(reference.logsumexp(logits), [2 + np.log(3 + rest)], rtol=1e-18)

@@ -39,7 +39,9 @@ class TestIgnoredRows:
         z = problem(10, dtype).logits
         labels = np.full(7, -100)
         for reduction, expected in (("mean", NAN), ("sum", 0.0)):
-            value, grad = loss_and_grad(z, labels, label_smoothing=label_smoothing, reduction=reduction)
+            value, grad = loss_and_grad(
+                z, labels, label_smoothing=label_smoothing, reduction=reduction
+            )
             assert_same_bits(np.isnan(value), np.isnan(expected))
             assert np.isnan(expected) or value == expected
             assert (grad == 0).all()
@@ -101,8 +103,12 @@ class TestMinusInfinity:
     z = np.array([[1.0, 2.0, -INF, 0.5]])
 
     @every_target
-    @pytest.mark.parametrize("label_smoothing, prior", [(0.0, None), (0.3, [0.5, 0.25, 0, 0.25]), (0.0, [0.25] * 4)])
-    def test_off_the_label_where_u_is_zero_or_eps_is_zero(self, dtype, form, label_smoothing, prior):
+    @pytest.mark.parametrize(
+        "label_smoothing, prior", [(0.0, None), (0.3, [0.5, 0.25, 0, 0.25]), (0.0, [0.25] * 4)]
+    )
+    def test_off_the_label_where_u_is_zero_or_eps_is_zero(
+        self, dtype, form, label_smoothing, prior
+    ):
         """finite, gradient 0 there; integer, one-hot and probability targets agree (0 log 0 = 0)"""
         z = self.z.astype(dtype)
         q = target(form, [0], 4, dtype)
@@ -111,7 +117,9 @@ class TestMinusInfinity:
         assert_within(ulp.LOSS, loss, reference.cross_entropy(z, q, **options))
         assert np.isfinite(loss).all()
         assert grad[0, 2] == 0
-        assert_within(ulp.GRADIENT, grad, reference.gradient(z, q, **options), at=np.full((1, 4), 0.25))
+        assert_within(
+            ulp.GRADIENT, grad, reference.gradient(z, q, **options), at=np.full((1, 4), 0.25)
+        )
         if form != "probabilities":
             by_label = loss_and_grad(z, [0], **options)
             assert_same_bits(loss, by_label[0])
@@ -122,10 +130,14 @@ class TestMinusInfinity:
         loss_of_fewer, grad_of_fewer = loss_and_grad(np.delete(z, 2, axis=1), fewer, label_smoothing=label_smoothing,
                                                      prior=prior)  # fmt: skip
         assert_within(2 * ulp.LOSS, loss, loss_of_fewer)
-        assert_within(2 * ulp.GRADIENT, np.delete(grad, 2, axis=1), grad_of_fewer, at=np.full((1, 3), 0.25))
+        assert_within(
+            2 * ulp.GRADIENT, np.delete(grad, 2, axis=1), grad_of_fewer, at=np.full((1, 3), 0.25)
+        )
 
     @every_target
-    @pytest.mark.parametrize("label_smoothing, prior", [(0.1, None), (1.0, None), (0.1, [0.5, 0.25, 0.1, 0.15])])
+    @pytest.mark.parametrize(
+        "label_smoothing, prior", [(0.1, None), (1.0, None), (0.1, [0.5, 0.25, 0.1, 0.15])]
+    )
     def test_off_the_label_with_eps_and_u_positive(self, dtype, form, label_smoothing, prior):
         """loss +inf, gradient p - q' finite"""
         z = self.z.astype(dtype)
@@ -149,7 +161,9 @@ class TestMinusInfinity:
         scale = np.maximum(reference.softmax(z), q_smooth)
         assert_within(ulp.GRADIENT, grad, reference.softmax(z) - q_smooth, at=scale)
         for reduction in ("sum", "mean"):
-            assert sx.cross_entropy(z, q, label_smoothing=label_smoothing, reduction=reduction) == INF
+            assert (
+                sx.cross_entropy(z, q, label_smoothing=label_smoothing, reduction=reduction) == INF
+            )
 
     @every_target
     def test_eps_one_skips_the_label_term(self, dtype, form):
@@ -186,8 +200,16 @@ class TestMinusInfinity:
 
 def check_only_row_is_nan(row, z, clean, targets, label_smoothing=0.1):
     """Every operation gives nan throughout that row, and the clean bits in the others."""
-    dirty = (sx.softmax(z), sx.log_softmax(z), *loss_and_grad(z, targets, label_smoothing=label_smoothing))
-    right = (sx.softmax(clean), sx.log_softmax(clean), *loss_and_grad(clean, targets, label_smoothing=label_smoothing))
+    dirty = (
+        sx.softmax(z),
+        sx.log_softmax(z),
+        *loss_and_grad(z, targets, label_smoothing=label_smoothing),
+    )
+    right = (
+        sx.softmax(clean),
+        sx.log_softmax(clean),
+        *loss_and_grad(clean, targets, label_smoothing=label_smoothing),
+    )
     for got, expected in zip(dirty, right):
         assert np.isnan(got[row]).all()
         assert_same_bits(np.delete(got, row, axis=0), np.delete(expected, row, axis=0))
@@ -208,7 +230,11 @@ class TestPlusInfinityAndNan:
         z[2 * place, place] = special
         for got, right in zip(
             (sx.softmax(z), sx.log_softmax(z), *loss_and_grad(z, labels, label_smoothing=0.1)),
-            (sx.softmax(clean), sx.log_softmax(clean), *loss_and_grad(clean, labels, label_smoothing=0.1)),
+            (
+                sx.softmax(clean),
+                sx.log_softmax(clean),
+                *loss_and_grad(clean, labels, label_smoothing=0.1),
+            ),
         ):
             assert np.isnan(got[::2]).all()
             assert_same_bits(got[1::2], right[1::2])
@@ -220,7 +246,9 @@ class TestPlusInfinityAndNan:
     @pytest.mark.parametrize("classes", [1000, 1025, 16385])
     def test_in_long_rows(self, dtype, classes):
         clean, labels, _ = problem(classes, dtype, rows=3)
-        for special, place in itertools.product((INF, NAN), (0, 1, classes // 2, classes - 2, classes - 1)):
+        for special, place in itertools.product(
+            (INF, NAN), (0, 1, classes // 2, classes - 2, classes - 1)
+        ):
             z = clean.copy()
             z[1, place] = special
             check_only_row_is_nan(1, z, clean, labels)

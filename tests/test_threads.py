@@ -11,7 +11,12 @@ from problems import FLOATS, problem
 from ulp import assert_same_bits
 
 every_float = pytest.mark.parametrize("dtype", FLOATS)
-COUNTS = (1, 2, 3, 8)  # serial; both cores of a small machine; a count that divides nothing evenly; more than there are
+COUNTS = (
+    1,
+    2,
+    3,
+    8,
+)  # serial; both cores of a small machine; a count that divides nothing evenly; more than there are
 
 
 def digest_with(threads, item):
@@ -42,7 +47,9 @@ class TestSameBits:
 
     def test_classes_on_the_first_axis(self):
         z, labels, u = large_problem()
-        expected = sx.cross_entropy_value_and_grad(z, labels, label_smoothing=0.1, prior=u, reduction="none")
+        expected = sx.cross_entropy_value_and_grad(
+            z, labels, label_smoothing=0.1, prior=u, reduction="none"
+        )
         turned = np.ascontiguousarray(z.T)
         for threads in COUNTS:
             with sx.num_threads(threads):
@@ -71,7 +78,9 @@ class TestSameBits:
         for threads in COUNTS:
             with sx.num_threads(threads):
                 work = z.copy()
-                value, grad = sx.cross_entropy_value_and_grad(work, labels, label_smoothing=0.1, grad_out=work)
+                value, grad = sx.cross_entropy_value_and_grad(
+                    work, labels, label_smoothing=0.1, grad_out=work
+                )
             assert grad is work
             assert value == expected[0]
             assert_same_bits(grad, expected[1])
@@ -82,7 +91,10 @@ def test_lowest_bad_row_is_reported_whatever_the_number_of_threads():
     labels = np.zeros(len(z), np.int64)
     labels[[1234, 1235, 300_000, 420_000]] = [10, -1, 99, 2**40]
     for threads in COUNTS:
-        with sx.num_threads(threads), pytest.raises(sx.LabelError, match=r"^targets\[1234\] is 10, but there are 10"):
+        with (
+            sx.num_threads(threads),
+            pytest.raises(sx.LabelError, match=r"^targets\[1234\] is 10, but there are 10"),
+        ):
             sx.cross_entropy(z, labels)
 
 
@@ -124,7 +136,9 @@ class TestSetting:
     def test_counts_that_are_no_integers(self, count):
         before = sx.get_num_threads()
         for call in (sx.set_num_threads, lambda n: sx.num_threads(n).__enter__()):
-            with pytest.raises(TypeError, match=f"^n must be an integer, got {type(count).__name__}$"):
+            with pytest.raises(
+                TypeError, match=f"^n must be an integer, got {type(count).__name__}$"
+            ):
                 call(count)
         assert sx.get_num_threads() == before
 

@@ -53,7 +53,10 @@ class TestLoss:
     """Labels and dense probabilities, the loss and the gradient."""
 
     def options(self, prior, label_smoothing, prior_kind):
-        return {"label_smoothing": label_smoothing, "prior": prior if prior_kind == "random" else None}
+        return {
+            "label_smoothing": label_smoothing,
+            "prior": prior if prior_kind == "random" else None,
+        }
 
     def check(self, z, targets, options):
         q = reference.smoothed(targets, z.shape[-1], **options)
@@ -70,7 +73,7 @@ class TestLoss:
         self.check(z, labels, self.options(prior, label_smoothing, prior_kind))
 
     def test_probabilities(self, classes, dtype, label_smoothing, prior_kind):
-        z, labels, prior = problem(classes, dtype)
+        z, _, prior = problem(classes, dtype)
         q = random_probabilities(np.random.default_rng(classes), *z.shape, dtype)
         self.check(z, q, self.options(prior, label_smoothing, prior_kind))
 
@@ -82,7 +85,9 @@ class TestByHand:
 
     def test_activations(self):
         np.testing.assert_allclose(sx.softmax(self.z), [[0.125, 0.25, 0.625]], rtol=1e-15)
-        np.testing.assert_allclose(sx.log_softmax(self.z), np.log([[0.125, 0.25, 0.625]]), rtol=1e-15)
+        np.testing.assert_allclose(
+            sx.log_softmax(self.z), np.log([[0.125, 0.25, 0.625]]), rtol=1e-15
+        )
         np.testing.assert_allclose(sx.logsumexp(self.z), [math.log(8)], rtol=1e-15)
 
     def test_loss_is_minus_log_p_of_the_label(self):
@@ -91,7 +96,9 @@ class TestByHand:
     def test_smoothed_loss(self):
         uniform = -(math.log(0.125) + math.log(0.25) + math.log(0.625)) / 3
         expected = 0.7 * -math.log(0.25) + 0.3 * uniform
-        assert sx.cross_entropy(self.z, [1], label_smoothing=0.3) == pytest.approx(expected, rel=1e-15)
+        assert sx.cross_entropy(self.z, [1], label_smoothing=0.3) == pytest.approx(
+            expected, rel=1e-15
+        )
 
     def test_gradient_is_p_minus_smoothed_q(self):
         _, grad = sx.cross_entropy_value_and_grad(self.z, [1], label_smoothing=0.3)
@@ -99,15 +106,21 @@ class TestByHand:
 
     def test_prior(self):
         prior = [0.5, 0.25, 0.25]
-        expected = 0.5 * -math.log(0.625) + 0.5 * -(0.5 * math.log(0.125) + 0.25 * math.log(0.25 * 0.625))
-        assert sx.cross_entropy(self.z, [2], label_smoothing=0.5, prior=prior) == pytest.approx(expected, rel=1e-15)
+        expected = 0.5 * -math.log(0.625) + 0.5 * -(
+            0.5 * math.log(0.125) + 0.25 * math.log(0.25 * 0.625)
+        )
+        assert sx.cross_entropy(self.z, [2], label_smoothing=0.5, prior=prior) == pytest.approx(
+            expected, rel=1e-15
+        )
 
     @every_float
     @pytest.mark.parametrize("classes", [2, 10, 1000])
     @pytest.mark.parametrize("label_smoothing", [0.0, 0.1, 1.0])
     def test_equal_logits_cost_log_k(self, classes, dtype, label_smoothing):
         z = np.full((4, classes), 3.5, dtype)
-        loss = sx.cross_entropy(z, [0, 1, 0, classes - 1], label_smoothing=label_smoothing, reduction="none")
+        loss = sx.cross_entropy(
+            z, [0, 1, 0, classes - 1], label_smoothing=label_smoothing, reduction="none"
+        )
         assert_within(1, loss, np.full(4, np.log(np.longdouble(classes))))
 
 
@@ -117,7 +130,9 @@ class TestReductions:
 
     def rows(self, dtype):
         z = problem(10, dtype).logits
-        return z, sx.cross_entropy(z, self.labels, label_smoothing=0.1, reduction="none").astype(np.float64)
+        return z, sx.cross_entropy(z, self.labels, label_smoothing=0.1, reduction="none").astype(
+            np.float64
+        )
 
     def test_none_is_the_loss_of_every_row(self, dtype):
         z, rows = self.rows(dtype)
@@ -134,7 +149,9 @@ class TestReductions:
 
     def test_mean_is_the_default(self, dtype):
         z, _ = self.rows(dtype)
-        assert sx.cross_entropy(z, self.labels) == sx.cross_entropy(z, self.labels, reduction="mean")
+        assert sx.cross_entropy(z, self.labels) == sx.cross_entropy(
+            z, self.labels, reduction="mean"
+        )
 
     def test_mean_of_probabilities_divides_by_their_mass(self, dtype):
         z, _ = self.rows(dtype)
@@ -143,7 +160,9 @@ class TestReductions:
         mass = q.astype(np.longdouble).sum()
         options = {"label_smoothing": 0.2}
         value, grad = sx.cross_entropy_value_and_grad(z, q, **options)
-        assert_within(SUM_OF_LOSSES, dtype(value), reference.cross_entropy(z, q, **options).sum() / mass)
+        assert_within(
+            SUM_OF_LOSSES, dtype(value), reference.cross_entropy(z, q, **options).sum() / mass
+        )
         q_smooth = reference.smoothed(q, 10, **options)
         scale = np.maximum(reference.softmax(z) * q_smooth.sum(-1, keepdims=True), q_smooth) / mass
         assert_within(ulp.GRADIENT + 1, grad, reference.gradient(z, q, **options) / mass, at=scale)
@@ -165,7 +184,9 @@ class TestReductions:
         exact = reference.cross_entropy(z[:7], labels[:7]).sum() * 15000
         value = sx.cross_entropy(z, labels, reduction="sum")
         # 105000 roundings of a float64 sum: at most sqrt-like growth in any fixed tree; in float32 it would be thousands.
-        assert abs(value - exact) < exact * (2 * np.finfo(dtype).eps if dtype == np.float32 else 2.0**-46)
+        assert abs(value - exact) < exact * (
+            2 * np.finfo(dtype).eps if dtype == np.float32 else 2.0**-46
+        )
 
 
 @every_float
@@ -186,7 +207,9 @@ class TestShapes:
     def test_batch_of_several_axes(self, dtype):
         z = problem(11, dtype, rows=24).logits
         labels = np.arange(24) % 11
-        flat, flat_grad = sx.cross_entropy_value_and_grad(z, labels, label_smoothing=0.1, reduction="none")
+        flat, flat_grad = sx.cross_entropy_value_and_grad(
+            z, labels, label_smoothing=0.1, reduction="none"
+        )
         for batch in ((4, 6), (2, 3, 4), (1, 24), (24, 1, 1)):
             loss, grad = sx.cross_entropy_value_and_grad(
                 z.reshape(*batch, 11), labels.reshape(batch), label_smoothing=0.1, reduction="none"
@@ -207,14 +230,18 @@ class TestShapes:
         options = {"label_smoothing": 0.3, "reduction": "none"}
         loss, grad = sx.cross_entropy_value_and_grad(z, labels, prior=prior, **options)
         for row in range(6):
-            one = sx.cross_entropy_value_and_grad(z[row : row + 1], labels[row : row + 1], prior=prior[row], **options)
+            one = sx.cross_entropy_value_and_grad(
+                z[row : row + 1], labels[row : row + 1], prior=prior[row], **options
+            )
             assert_same_bits(loss[row : row + 1], one[0])
             assert_same_bits(grad[row : row + 1], one[1])
 
     def test_one_dimensional_prior_is_along_the_class_axis_whatever_it_is(self, dtype):
         z, labels, prior = problem(5, dtype, rows=5)
         options = {"label_smoothing": 0.3, "reduction": "none", "prior": prior}
-        assert_same_bits(sx.cross_entropy(z.T, labels, axis=0, **options), sx.cross_entropy(z, labels, **options))
+        assert_same_bits(
+            sx.cross_entropy(z.T, labels, axis=0, **options), sx.cross_entropy(z, labels, **options)
+        )
 
 
 @every_float
@@ -227,7 +254,13 @@ class TestTerms:
         z, _, prior = problem(10, dtype, rows=4)
         u = prior.astype(np.longdouble)
         terms = sx.cross_entropy_terms(z, self.labels, prior=prior)
-        assert terms._fields == ("nll", "prior_cross_entropy", "prior_kl", "prior_entropy", "logsumexp")
+        assert terms._fields == (
+            "nll",
+            "prior_cross_entropy",
+            "prior_kl",
+            "prior_entropy",
+            "logsumexp",
+        )
         assert all(term.shape == (4,) and term.dtype == dtype for term in terms)
         entropy = -(u * np.log(u)).sum()
         cross = reference.cross_entropy(z, self.labels, 1.0, prior)
@@ -240,7 +273,9 @@ class TestTerms:
     def test_without_a_prior_it_is_uniform(self, dtype):
         z = problem(10, dtype, rows=4).logits
         terms = sx.cross_entropy_terms(z, self.labels)
-        assert_within(ulp.LOSS, terms.prior_cross_entropy, reference.cross_entropy(z, self.labels, 1.0))
+        assert_within(
+            ulp.LOSS, terms.prior_cross_entropy, reference.cross_entropy(z, self.labels, 1.0)
+        )
         assert_within(ulp.LOSS, terms.prior_entropy, np.full(4, np.log(np.longdouble(10))))
 
     def test_bits_of_the_functions_they_split(self, dtype):
@@ -248,7 +283,10 @@ class TestTerms:
         terms = sx.cross_entropy_terms(z, self.labels, prior=prior)
         options = {"prior": prior, "reduction": "none"}
         assert_same_bits(terms.nll, sx.cross_entropy(z, self.labels, **options))
-        assert_same_bits(terms.prior_cross_entropy, sx.cross_entropy(z, self.labels, label_smoothing=1.0, **options))
+        assert_same_bits(
+            terms.prior_cross_entropy,
+            sx.cross_entropy(z, self.labels, label_smoothing=1.0, **options),
+        )
         assert_same_bits(terms.logsumexp, sx.logsumexp(z))
 
     def test_probability_targets_and_axis(self, dtype):

@@ -32,7 +32,9 @@ def ulp_error(got, exact, at=None):
     with np.errstate(invalid="ignore", over="ignore"):
         same = (got == exact.astype(got.dtype)) | (np.isnan(got) & np.isnan(exact))
         gap = np.abs(got.astype(Real) - exact)
-        error = np.where(scale < info.smallest_normal, gap > info.smallest_normal, gap / ulp(scale, got.dtype))
+        error = np.where(
+            scale < info.smallest_normal, gap > info.smallest_normal, gap / ulp(scale, got.dtype)
+        )
         # A correctly rounded overflow is no error; neither is nan for nan. Any other nan or infinity is.
         error = np.where(np.isfinite(got) & np.isfinite(exact), error, np.where(same, 0, np.inf))
     return error
@@ -60,4 +62,6 @@ def assert_same_bits(got, expected):
     different = np.ascontiguousarray(got).view(word) != np.ascontiguousarray(expected).view(word)
     if different.any():
         where = ", ".join(map(str, np.argwhere(different)[0]))
-        raise AssertionError(f"{int(different.sum())} elements of {got.size} differ, the first at [{where}]")
+        raise AssertionError(
+            f"{int(different.sum())} elements of {got.size} differ, the first at [{where}]"
+        )

@@ -17,7 +17,7 @@
 //! are flushed to wide lanes; the lanes of a segment of 16384 classes are joined
 //! by a fixed tree; segments follow one another. A missing class adds +0.
 
-use super::exp::{LARGEST_MAX, Parts, RowExp};
+use super::exp::{LARGEST_MAX, RowExp};
 use super::odd;
 use crate::element::{Float, Wide};
 use crate::simd::memory::{Sink, Source};
@@ -208,6 +208,31 @@ impl<V: Vector> Terms<V> {
     }
 }
 
+/// The terms of one vector of logits, and its exponentials if they are stored.
+#[inline(always)]
+fn terms<V: Vector, const STORE: bool, const WEIGHTS: u8>(
+    token: V::Token,
+    exp: &RowExp<V>,
+    z: V,
+    weights: V,
+    ties: &mut V,
+) -> (Terms<V>, V) {
+    let zero = V::splat(token, V::Scalar::default());
+    let parts = exp.parts(z);
+    let is_max = z.ge(exp.max());
+    let scales = parts.scale.zero_where(is_max);
+    *ties = ties.add(V::splat(token, V::Scalar::from_f64(1.0)).only_where(is_max));
+    let gap = exp.max().sub(z);
+    let dots = match WEIGHTS {
+        ABSENT => zero,
+        ONES => gap,
+        // 0·log 0 = 0: a class without weight adds nothing, not even inf·0.
+        _ => weights.mul(gap).zero_where(weights.eq(zero)),
+    };
+    let terms = Terms { scales, fractions: parts.fraction.mul(scales), dots };
+    (terms, if STORE { parts.rounded() } else { zero })
+}
+
 #[inline(always)]
 fn sweep<V: Vector, const STORE: bool, const WEIGHTS: u8>(
     token: V::Token,
@@ -217,29 +242,12 @@ fn sweep<V: Vector, const STORE: bool, const WEIGHTS: u8>(
     exps: &mut [V::Scalar],
 ) -> RowStats<<V::Scalar as Float>::Wide> {
     let exp = RowExp::<V>::new(token, max);
-    let one = V::splat(token, V::Scalar::from_f64(1.0));
     let zero = V::Scalar::default();
     let quad_len = QUAD * V::LANES;
     let mut exps = Sink::from_slice(exps);
     let mut stats = RowStats::of_class(RowClass::Finite, max.to_f64());
     let mut ties = 0.0;
     let mut at = 0;
-
-    let terms = |z: V, w: V, ties: &mut V| -> (Terms<V>, V) {
-        let parts = exp.parts(z);
-        let is_max = z.ge(exp.max());
-        let other = Parts { fraction: parts.fraction, scale: parts.scale.zero_where(is_max) };
-        *ties = ties.add(one.only_where(is_max));
-        let gap = exp.max().sub(z);
-        let dots = match WEIGHTS {
-            ABSENT => V::splat(token, zero),
-            ONES => gap,
-            // 0·log 0 = 0: a class without weight adds nothing, not even inf·0.
-            _ => w.mul(gap).zero_where(w.eq(V::splat(token, zero))),
-        };
-        let terms = Terms { scales: other.scale, fractions: other.fraction.mul(other.scale), dots };
-        (terms, if STORE { parts.rounded() } else { z })
-    };
 
     while at < z.len() {
         let segment_end = z.len().min(at + SEGMENT);
@@ -257,7 +265,8 @@ fn sweep<V: Vector, const STORE: bool, const WEIGHTS: u8>(
                     let weights =
                         if WEIGHTS == ROW { weights.quad::<V>(token, at) } else { logits };
                     for i in 0..QUAD {
-                        (quad[i], stored[i]) = terms(logits[i], weights[i], &mut segment_ties);
+                        (quad[i], stored[i]) =
+                            terms::<V, STORE, WEIGHTS>(token, &exp, logits[i], weights[i], &mut segment_ties);
                     }
                 } else {
                     // The row's last quad: classes that do not exist are maxima of weight 0 ...
@@ -269,7 +278,8 @@ fn sweep<V: Vector, const STORE: bool, const WEIGHTS: u8>(
                         let logits = z.head::<V>(token, next, max);
                         let weights =
                             if WEIGHTS == ROW { weights.head::<V>(token, next, zero) } else { logits };
-                        (quad[i], stored[i]) = terms(logits, weights, &mut segment_ties);
+                        (quad[i], stored[i]) =
+                            terms::<V, STORE, WEIGHTS>(token, &exp, logits, weights, &mut segment_ties);
                         next += V::LANES;
                     }
                     // ... and are taken off the count of maxima.

@@ -28,17 +28,25 @@ impl Storage {
             Storage::F64 => 8,
         }
     }
+
+    /// The one with more digits.
+    #[must_use]
+    pub fn wider(self, other: Storage) -> Storage {
+        if self.size() >= other.size() { self } else { other }
+    }
 }
 
 /// Lengths and byte strides of the axes that number the rows, in C order.
 #[derive(Clone, Debug)]
-enum Outer {
+pub enum Outer {
+    /// One axis, or several that step like one.
     Line { len: usize, stride: isize },
+    /// Any axes.
     Grid(Vec<(usize, isize)>),
 }
 
 impl Outer {
-    fn new(axes: impl Iterator<Item = (usize, isize)>) -> Self {
+    pub fn new(axes: impl Iterator<Item = (usize, isize)>) -> Self {
         let mut merged: Vec<(usize, isize)> = Vec::new();
         for (len, stride) in axes {
             if len == 1 {
@@ -59,7 +67,7 @@ impl Outer {
         }
     }
 
-    fn rows(&self) -> usize {
+    pub fn rows(&self) -> usize {
         match self {
             Outer::Line { len, .. } => *len,
             Outer::Grid(axes) => axes.iter().map(|axis| axis.0).product(),
@@ -67,7 +75,7 @@ impl Outer {
     }
 
     #[inline(always)]
-    fn offset(&self, row: usize) -> isize {
+    pub fn offset(&self, row: usize) -> isize {
         match self {
             Outer::Line { stride, .. } => row.cast_signed() * stride,
             Outer::Grid(axes) => Self::grid_offset(axes, row),
@@ -334,7 +342,15 @@ impl<'a, F: Float> Source<'a, F> {
     pub(crate) fn quad<V: Vector<Scalar = F>>(&self, token: V::Token, at: usize) -> [V; 4] {
         check(at, 4 * V::LANES, self.len);
         // SAFETY: the four vectors lie inside the row, by the check.
-        std::array::from_fn(|i| unsafe { V::load(token, self.start.add(at + i * V::LANES)) })
+        unsafe {
+            let start = self.start.add(at);
+            [
+                V::load(token, start),
+                V::load(token, start.add(V::LANES)),
+                V::load(token, start.add(2 * V::LANES)),
+                V::load(token, start.add(3 * V::LANES)),
+            ]
+        }
     }
 
     /// The vector from element `at` on, `pad` in the lanes after the row's end.

@@ -1,0 +1,216 @@
+//! Arguments that are not arrays of numbers to fill: options, and targets and priors against
+//! the logits they belong to.
+
+use super::arrays::{Array, Kind};
+use super::errors::{Shape, raise, row_index, wrong_type};
+use super::numpy::axis_error;
+use crate::error::Error;
+use crate::ops::Reduction;
+use crate::target::{Prior, Probabilities, Targets};
+use pyo3::exceptions::{PyTypeError, PyValueError};
+use pyo3::prelude::*;
+use pyo3::types::{PyBool, PyString};
+
+/// Logits and the axis of their classes.
+pub(super) struct Logits {
+    pub(super) array: Array,
+    pub(super) axis: usize,
+}
+
+impl Logits {
+    pub(super) fn new(logits: &Bound<'_, PyAny>, axis: &Bound<'_, PyAny>) -> PyResult<Self> {
+        let array = Array::real(logits, "logits", "as_logits")?;
+        let shape = array.shape();
+        let given = integer(axis, "axis")?;
+        let dimensions = shape.len() as i128;
+        if !(-dimensions..dimensions).contains(&given) {
+            return Err(axis_error(axis.py(), &given.to_string(), shape)?);
+        }
+        let axis = usize::try_from(given.rem_euclid(dimensions)).expect("an axis of the shape");
+        let rows: usize = without(shape, axis).iter().product();
+        if shape[axis] == 0 && rows > 0 {
+            return Err(PyValueError::new_err(format!("logits has 0 classes along axis {axis}")));
+        }
+        Ok(Self { array, axis })
+    }
+
+    pub(super) fn shape(&self) -> &[usize] {
+        self.array.shape()
+    }
+
+    pub(super) fn classes(&self) -> usize {
+        self.shape()[self.axis]
+    }
+
+    /// The shape of one number a row.
+    pub(super) fn row_shape(&self) -> Vec<usize> {
+        without(self.shape(), self.axis)
+    }
+
+    /// Labels or probabilities, checked against the logits.
+    pub(super) fn targets<'a>(
+        &self,
+        py: Python<'_>,
+        array: &'a Array,
+        ignore_index: Option<i128>,
+    ) -> PyResult<Targets<'a>> {
+        let (shape, given, axis) = (self.shape(), array.shape(), self.axis);
+        let is_label = !matches!(array.kind(), Kind::Float(_));
+        let rows = self.row_shape();
+        let expected = if is_label { &rows[..] } else { shape };
+        if given.len() != expected.len() {
+            return Err(PyTypeError::new_err(format!(
+                "targets must be integer labels of shape {} or floating probabilities of shape {}, got {} of shape {}",
+                Shape(&rows),
+                Shape(shape),
+                array.kind().name(),
+                Shape(given)
+            )));
+        }
+        if given != expected {
+            return Err(PyValueError::new_err(format!(
+                "targets must have shape {} for logits of shape {} and axis {axis}, got {}",
+                Shape(expected),
+                Shape(shape),
+                Shape(given)
+            )));
+        }
+        let targets = if is_label {
+            array.labels(self.classes(), ignore_index).map(Targets::Labels)
+        } else {
+            Probabilities::new(array.rows(axis)).map(Targets::Probabilities)
+        };
+        targets.map_err(|mut error| {
+            match &mut error {
+                Error::Label { index, .. } => *index = row_index(index[0], shape, axis),
+                Error::Probability { index, .. } => {
+                    let class = index[1];
+                    *index = row_index(index[0], shape, axis);
+                    index.insert(axis, class);
+                }
+                _ => {}
+            }
+            raise(py, &error)
+        })
+    }
+
+    /// The array of a prior, whose shape fits the logits.
+    pub(super) fn prior_array(&self, prior: &Bound<'_, PyAny>) -> PyResult<Option<Array>> {
+        if prior.is_none() {
+            return Ok(None);
+        }
+        let array = Array::real(prior, "prior", "as_real")?;
+        let (shape, given) = (self.shape(), array.shape());
+        let fits = if given.len() == 1 {
+            given[0] == self.classes()
+        } else {
+            let missing = shape.len().checked_sub(given.len());
+            missing.is_some_and(|missing| {
+                self.axis >= missing
+                    && given[self.axis - missing] == self.classes()
+                    && given.iter().zip(&shape[missing..]).all(|(own, wanted)| own == wanted || *own == 1)
+            })
+        };
+        if fits {
+            return Ok(Some(array));
+        }
+        Err(PyValueError::new_err(format!(
+            "prior must have shape ({},) or be broadcastable to logits of shape {}, got {}",
+            self.classes(),
+            Shape(shape),
+            Shape(given)
+        )))
+    }
+
+    /// The checked prior; without smoothing its values are not read.
+    pub(super) fn prior<'a>(
+        &self,
+        py: Python<'_>,
+        array: Option<&'a Array>,
+        label_smoothing: f64,
+    ) -> PyResult<Prior<'a>> {
+        let Some(array) = array.filter(|_| label_smoothing > 0.0) else {
+            return Ok(Prior::Uniform);
+        };
+        let (shape, given) = (self.shape(), array.shape());
+        let rows = if given.len() == 1 { array.rows(0) } else { array.rows_broadcast(self.axis, shape) };
+        if rows.rows() == 0 || rows.classes() == 0 {
+            return Ok(Prior::Uniform);
+        }
+        Prior::new(rows).map_err(|mut error| {
+            // Where in the array that was given: without the axes it was broadcast along.
+            let missing = shape.len() - given.len();
+            let own_place = |row: usize, class: usize| {
+                let mut place = row_index(row, shape, self.axis);
+                place.insert(self.axis, class);
+                let own = place[missing..].iter().zip(given);
+                own.map(|(&at, &len)| if len == 1 { 0 } else { at }).collect::<Vec<_>>()
+            };
+            match &mut error {
+                Error::Prior { index, .. } if given.len() > 1 => {
+                    let row = if index.len() == 2 { index[0] } else { 0 };
+                    *index = own_place(row, index[index.len() - 1]);
+                }
+                Error::PriorSum { index, class_axis, .. } if given.len() > 1 => {
+                    *index = own_place(index.first().copied().unwrap_or(0), 0);
+                    *class_axis = self.axis - missing;
+                    index.remove(*class_axis);
+                }
+                _ => {}
+            }
+            raise(py, &error)
+        })
+    }
+}
+
+pub(super) fn without(shape: &[usize], axis: usize) -> Vec<usize> {
+    let mut shape = shape.to_vec();
+    shape.remove(axis);
+    shape
+}
+
+/// A Python integer, by `__index__`; bool is refused.
+pub(super) fn integer(obj: &Bound<'_, PyAny>, name: &str) -> PyResult<i128> {
+    let refused = || wrong_type(obj, name, "an integer");
+    if obj.is_instance_of::<PyBool>() {
+        return Err(refused());
+    }
+    obj.extract::<i64>().map(i128::from).or_else(|error| {
+        if error.is_instance_of::<PyTypeError>(obj.py()) {
+            return Err(refused());
+        }
+        // No label, axis or count is as large as any of these.
+        let negative = obj.lt(0)?;
+        Ok(obj.extract::<i128>().unwrap_or(if negative { i128::MIN } else { i128::MAX }))
+    })
+}
+
+pub(super) fn ignore_index(obj: &Bound<'_, PyAny>) -> PyResult<Option<i128>> {
+    if obj.is_none() { Ok(None) } else { integer(obj, "ignore_index").map(Some) }
+}
+
+pub(super) fn reduction(obj: &Bound<'_, PyAny>) -> PyResult<Reduction> {
+    let given = match obj.cast::<PyString>() {
+        Ok(text) => match text.to_cow()?.as_ref() {
+            "none" => return Ok(Reduction::None),
+            "sum" => return Ok(Reduction::Sum),
+            "mean" => return Ok(Reduction::Mean),
+            other => format!("\"{other}\""),
+        },
+        Err(_) => obj.repr()?.to_string(),
+    };
+    Err(PyValueError::new_err(format!("reduction must be \"none\", \"sum\" or \"mean\", got {given}")))
+}
+
+pub(super) fn label_smoothing(py: Python<'_>, obj: &Bound<'_, PyAny>) -> PyResult<f64> {
+    let value: f64 = obj.extract().map_err(|_| wrong_type(obj, "label_smoothing", "a real number"))?;
+    if (0.0..=1.0).contains(&value) {
+        // −0 is 0.
+        return Ok(value + 0.0);
+    }
+    Err(raise(py, &Error::LabelSmoothing(value)))
+}
+
+pub(super) fn flag(obj: &Bound<'_, PyAny>, name: &str) -> PyResult<bool> {
+    obj.extract().map_err(|_| wrong_type(obj, name, "a bool"))
+}

@@ -1,0 +1,303 @@
+//! NumPy arrays as raw views: the second home of `unsafe`.
+//!
+//! An [`Array`] holds the exporter's buffer, so the memory stays allocated for
+//! as long as a view borrows the array; pointer, shape and strides are read
+//! once, when the buffer is taken. No reference to the memory is ever made: other
+//! threads may write it while the interpreter is detached, and then the numbers read
+//! are unspecified and nothing else. (`ndarray.resize(refcheck=False)` frees
+//! memory under any extension; it is the caller's to avoid.)
+#![allow(unsafe_code, reason = "one of the two homes of unsafe: views of Python's memory")]
+
+use super::errors::Shape;
+use crate::error::Error;
+use crate::simd::memory::{Outer, Rows, RowsMut, Storage};
+use crate::target::Labels;
+use pyo3::buffer::PyUntypedBuffer;
+use pyo3::exceptions::{PyTypeError, PyValueError};
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::PyType;
+
+/// What the elements of an array are, in native byte order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    Float(Storage),
+    Signed(usize),
+    Unsigned(usize),
+}
+
+/// An exported buffer of numbers that the native code reads or writes as they lie.
+pub(super) struct Array {
+    buffer: PyUntypedBuffer,
+    kind: Kind,
+}
+
+/// Is `obj` an instance of numpy.ndarray itself, not of a subclass?
+fn is_exact_ndarray(obj: &Bound<'_, PyAny>) -> PyResult<bool> {
+    Ok(obj.get_type().is(ndarray(obj.py())?))
+}
+
+fn ndarray(py: Python<'_>) -> PyResult<&Bound<'_, PyType>> {
+    static NDARRAY: PyOnceLock<Py<PyType>> = PyOnceLock::new();
+    NDARRAY.import(py, "numpy", "ndarray")
+}
+
+impl Array {
+    /// The buffer of `obj` if it is an exact ndarray of numbers in native byte order.
+    fn exact(obj: &Bound<'_, PyAny>) -> PyResult<Option<Self>> {
+        if !is_exact_ndarray(obj)? {
+            return Ok(None);
+        }
+        Ok(Self::of_buffer(obj).filter(|array| array.buffer.suboffsets().is_none()))
+    }
+
+    /// `None` where the elements are not numbers in native byte order, or have no buffer at all.
+    fn of_buffer(obj: &Bound<'_, PyAny>) -> Option<Self> {
+        let buffer = PyUntypedBuffer::get(obj).ok()?;
+        let kind = Kind::of(buffer.format().to_bytes(), buffer.item_size())?;
+        Some(Self { buffer, kind })
+    }
+
+    /// A new C-contiguous array and its view.
+    pub(super) fn empty<'py>(
+        py: Python<'py>,
+        shape: &[usize],
+        storage: Storage,
+    ) -> PyResult<(Bound<'py, PyAny>, Self)> {
+        let object = super::numpy::empty(py, shape, storage)?;
+        match Self::of_buffer(&object) {
+            Some(array) => Ok((object, array)),
+            None => Err(PyTypeError::new_err("numpy.empty returned no array of numbers")),
+        }
+    }
+
+    /// A real array: `obj` itself where it is one, else what `smoothxent._arrays` makes of it.
+    pub(super) fn real(obj: &Bound<'_, PyAny>, name: &str, converter: &str) -> PyResult<Self> {
+        if let Some(array) = Self::exact(obj)?
+            && matches!(array.kind, Kind::Float(_))
+        {
+            return Ok(array);
+        }
+        Self::converted(obj, name, converter)
+    }
+
+    /// Labels or probabilities.
+    pub(super) fn targets(obj: &Bound<'_, PyAny>) -> PyResult<Self> {
+        match Self::exact(obj)? {
+            Some(array) => Ok(array),
+            None => Self::converted(obj, "targets", "as_targets"),
+        }
+    }
+
+    fn converted(obj: &Bound<'_, PyAny>, name: &str, converter: &str) -> PyResult<Self> {
+        let arrays = obj.py().import("smoothxent._arrays")?;
+        let array = arrays.call_method1(converter, (obj, name))?;
+        Self::exact(&array)?.ok_or_else(|| {
+            PyTypeError::new_err(format!("{name} cannot be read as an array of numbers"))
+        })
+    }
+
+    /// An array to write: an ndarray of `shape` in float32 or float64 to which `result` casts.
+    pub(super) fn output(
+        obj: &Bound<'_, PyAny>,
+        name: &str,
+        shape: &[usize],
+        result: Storage,
+    ) -> PyResult<Self> {
+        if !obj.is_instance(ndarray(obj.py())?)? {
+            let kind = obj.get_type().name()?;
+            return Err(PyTypeError::new_err(format!("{name} must be a numpy.ndarray, got {kind}")));
+        }
+        let given: Vec<usize> = obj.getattr("shape")?.extract()?;
+        if given != shape {
+            let (shape, given) = (Shape(shape), Shape(&given));
+            return Err(PyValueError::new_err(format!("{name} must have shape {shape}, got {given}")));
+        }
+        let array = match Self::of_buffer(obj) {
+            Some(array) if matches!(array.kind, Kind::Float(_)) => array,
+            _ => return Err(super::numpy::refuse_output_dtype(obj, name, result)?),
+        };
+        if array.buffer.readonly() {
+            return Err(PyValueError::new_err(format!("{name} is read-only")));
+        }
+        if array.overlaps_itself() {
+            let text = format!("{name} overlaps itself (two of its elements share memory)");
+            return Err(PyValueError::new_err(text));
+        }
+        Ok(array)
+    }
+
+    pub(super) fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// The storage of a real array.
+    pub(super) fn storage(&self) -> Storage {
+        match self.kind {
+            Kind::Float(storage) => storage,
+            // Only for labels, which are never asked.
+            Kind::Signed(_) | Kind::Unsigned(_) => Storage::F64,
+        }
+    }
+
+    pub(super) fn shape(&self) -> &[usize] {
+        self.buffer.shape()
+    }
+
+    /// Bytes of all elements.
+    pub(super) fn bytes(&self) -> usize {
+        self.buffer.len_bytes()
+    }
+
+    fn axes(&self) -> impl DoubleEndedIterator<Item = (usize, isize)> {
+        self.shape().iter().copied().zip(self.buffer.strides().iter().copied())
+    }
+
+    /// Rows along `axis`, in the C order of the other axes. Of a real array.
+    pub(super) fn rows(&self, axis: usize) -> Rows<'_> {
+        self.broadcast_rows(axis, self.axes())
+    }
+
+    /// Rows along `axis` after broadcasting to `shape`, to which this array broadcasts.
+    pub(super) fn rows_broadcast(&self, axis: usize, shape: &[usize]) -> Rows<'_> {
+        let missing = shape.len() - self.shape().len();
+        let own = self.axes().zip(&shape[missing..]);
+        let own = own.map(|((len, stride), &wanted)| (wanted, if len == wanted { stride } else { 0 }));
+        let leading = shape[..missing].iter().map(|&len| (len, 0));
+        self.broadcast_rows(axis, leading.chain(own).collect::<Vec<_>>().into_iter())
+    }
+
+    fn broadcast_rows(&self, axis: usize, axes: impl Iterator<Item = (usize, isize)>) -> Rows<'_> {
+        let mut axes: Vec<_> = axes.collect();
+        let classes = axes.remove(axis);
+        // SAFETY: the exporter vouches for every element of its shape and strides while the
+        // buffer is held, which outlives the view; a stride of 0 repeats such an element.
+        unsafe { Rows::from_raw(self.buffer.buf_ptr().cast(), self.storage(), classes, axes.into_iter()) }
+    }
+
+    /// Rows along `axis`, to write. Of an [`Array::output`] or a new array.
+    pub(super) fn rows_mut(&self, axis: usize) -> RowsMut<'_> {
+        let mut axes: Vec<_> = self.axes().collect();
+        let classes = axes.remove(axis);
+        // SAFETY: as in `broadcast_rows`; `output` has checked that the buffer is writable and
+        // that no two elements share memory, and a new array is both.
+        unsafe { RowsMut::from_raw(self.buffer.buf_ptr().cast(), self.storage(), classes, axes.into_iter()) }
+    }
+
+    /// Every element as a row of its own, in C order, to write.
+    pub(super) fn elements_mut(&self) -> RowsMut<'_> {
+        let one = (1, self.storage().size().cast_signed());
+        // SAFETY: as in `rows_mut`.
+        unsafe { RowsMut::from_raw(self.buffer.buf_ptr().cast(), self.storage(), one, self.axes()) }
+    }
+
+    /// Validated copies of the labels, in C order.
+    pub(super) fn labels(&self, num_classes: usize, ignore_index: Option<i128>) -> Result<Labels, Error> {
+        match self.kind {
+            Kind::Signed(1) => self.labels_as::<i8>(num_classes, ignore_index),
+            Kind::Signed(2) => self.labels_as::<i16>(num_classes, ignore_index),
+            Kind::Signed(4) => self.labels_as::<i32>(num_classes, ignore_index),
+            Kind::Unsigned(1) => self.labels_as::<u8>(num_classes, ignore_index),
+            Kind::Unsigned(2) => self.labels_as::<u16>(num_classes, ignore_index),
+            Kind::Unsigned(4) => self.labels_as::<u32>(num_classes, ignore_index),
+            Kind::Unsigned(_) => self.labels_as::<u64>(num_classes, ignore_index),
+            Kind::Signed(_) | Kind::Float(_) => self.labels_as::<i64>(num_classes, ignore_index),
+        }
+    }
+
+    fn labels_as<T: Copy + Into<i128>>(
+        &self,
+        num_classes: usize,
+        ignore_index: Option<i128>,
+    ) -> Result<Labels, Error> {
+        let start = self.buffer.buf_ptr().cast::<u8>().cast_const();
+        let outer = Outer::new(self.axes());
+        let values = (0..outer.rows()).map(|row| {
+            let at = start.wrapping_offset(outer.offset(row)).cast::<T>();
+            // SAFETY: an element of the held buffer, of a type with the buffer's item size
+            // (`Kind::of`); read once, by value, unaligned.
+            unsafe { at.read_unaligned() }.into()
+        });
+        Labels::new(values, num_classes, ignore_index)
+    }
+
+    /// The bytes from the first to the last element.
+    fn extent(&self) -> (usize, usize) {
+        let start = self.buffer.buf_ptr().addr();
+        if self.shape().contains(&0) {
+            return (start, start);
+        }
+        let mut extent = (start, start + self.buffer.item_size());
+        for (len, stride) in self.axes() {
+            let reach = (len.cast_signed() - 1) * stride;
+            if reach < 0 {
+                extent.0 = extent.0.wrapping_add_signed(reach);
+            } else {
+                extent.1 = extent.1.wrapping_add_signed(reach);
+            }
+        }
+        extent
+    }
+
+    /// May an element of one lie in memory of the other? (Yes for interleaved views.)
+    pub(super) fn may_overlap(&self, other: &Array) -> bool {
+        let (a, b) = (self.extent(), other.extent());
+        a.0 < b.1 && b.0 < a.1
+    }
+
+    /// Is element for element the same memory?
+    pub(super) fn is_alias_of(&self, other: &Array) -> bool {
+        self.buffer.buf_ptr() == other.buffer.buf_ptr()
+            && self.kind == other.kind
+            && self.shape() == other.shape()
+            && self.axes().zip(other.axes()).all(|(a, b)| a.1 == b.1 || a.0 <= 1)
+    }
+
+    /// Could two elements share memory? Exact for every layout that slicing, transposing and
+    /// reshaping make: each axis must step over all of the narrower ones.
+    fn overlaps_itself(&self) -> bool {
+        let mut axes: Vec<_> = self.axes().filter(|axis| axis.0 > 1).collect();
+        if self.shape().contains(&0) {
+            return false;
+        }
+        axes.sort_unstable_by_key(|axis| axis.1.unsigned_abs());
+        let mut span = self.buffer.item_size();
+        for (len, stride) in axes {
+            if stride.unsigned_abs() < span {
+                return true;
+            }
+            span += (len - 1) * stride.unsigned_abs();
+        }
+        false
+    }
+}
+
+impl Kind {
+    /// From a `struct` format: one number in native byte order, or nothing.
+    fn of(format: &[u8], size: usize) -> Option<Self> {
+        let code = match format {
+            [code] | [b'@' | b'=' | b'^', code] => *code,
+            #[cfg(target_endian = "little")]
+            [b'<', code] => *code,
+            #[cfg(target_endian = "big")]
+            [b'>' | b'!', code] => *code,
+            _ => return None,
+        };
+        match code {
+            b'f' if size == 4 => Some(Kind::Float(Storage::F32)),
+            b'd' if size == 8 => Some(Kind::Float(Storage::F64)),
+            b'b' | b'h' | b'i' | b'l' | b'q' | b'n' => Some(Kind::Signed(size)),
+            b'B' | b'H' | b'I' | b'L' | b'Q' | b'N' => Some(Kind::Unsigned(size)),
+            _ => None,
+        }
+    }
+
+    /// The name of the dtype.
+    pub(super) fn name(self) -> String {
+        match self {
+            Kind::Float(storage) => format!("float{}", storage.size() * 8),
+            Kind::Signed(size) => format!("int{}", size * 8),
+            Kind::Unsigned(size) => format!("uint{}", size * 8),
+        }
+    }
+}

@@ -1,0 +1,117 @@
+"""The caller's floating-point environment: results do not depend on it, and it comes back as it was.
+
+Covers the rounding mode, flush-to-zero and denormals-are-zero of a caller, and the exception flags that NumPy reads.
+"""
+
+import ctypes
+import ctypes.util
+import platform
+import sys
+
+import numpy as np
+import pytest
+
+import smoothxent as sx
+from digest import large_problem, results, special_rows
+from problems import FLOATS, problem
+from ulp import assert_same_bits
+
+GLIBC_X86 = sys.platform == "linux" and platform.machine() == "x86_64"
+libm = ctypes.CDLL(ctypes.util.find_library("m") or None) if GLIBC_X86 else None
+
+MXCSR_DEFAULT = 0x1F80
+MODES = {  # control bits of MXCSR
+    "upward": 0x1F80 | 2 << 13,
+    "downward": 0x1F80 | 1 << 13,
+    "toward zero": 0x1F80 | 3 << 13,
+    "flush to zero": 0x1F80 | 1 << 15,
+    "denormals are zero": 0x1F80 | 1 << 6,
+    "all of it": 0x1F80 | 3 << 13 | 1 << 15 | 1 << 6,
+}
+
+
+class Environment(ctypes.Structure):
+    """fenv_t of glibc on x86-64: the x87 environment, then MXCSR."""
+
+    _fields_ = [("x87", ctypes.c_uint8 * 28), ("mxcsr", ctypes.c_uint32)]
+
+
+def get_mxcsr():
+    environment = Environment()
+    assert libm.fegetenv(ctypes.byref(environment)) == 0
+    return environment.mxcsr
+
+
+def set_mxcsr(value):
+    environment = Environment()
+    assert libm.fegetenv(ctypes.byref(environment)) == 0
+    environment.mxcsr = value
+    assert libm.fesetenv(ctypes.byref(environment)) == 0
+
+
+def problems():
+    for dtype in FLOATS:
+        for classes in (3, 33, 1000):
+            item = problem(classes, dtype, scale=30)
+            yield item
+            tiny = np.finfo(dtype).smallest_normal
+            yield item._replace(logits=(item.logits * tiny / 100).astype(dtype))  # denormals
+    yield large_problem(rows=1500)
+
+
+@pytest.mark.skipif(
+    not GLIBC_X86, reason="the layout of the environment is known for glibc on x86-64 alone"
+)
+@pytest.mark.parametrize("mode", MODES)
+def test_results_do_not_depend_on_the_mode_and_it_comes_back(mode):
+    items = list(problems())
+    expected = [list(results(*item)) for item in items]
+    got = []
+    for item in items:
+        set_mxcsr(MODES[mode])
+        try:
+            got.append(list(results(*item)))
+            left = get_mxcsr()
+        finally:
+            set_mxcsr(MXCSR_DEFAULT)
+        assert left & ~0x3F == MODES[mode], "the control bits have changed"
+    for one, other in zip(got, expected):
+        for result, right in zip(one, other):
+            assert_same_bits(result, right)
+
+
+@pytest.mark.skipif(
+    not GLIBC_X86, reason="the layout of the environment is known for glibc on x86-64 alone"
+)
+@pytest.mark.parametrize("sticky", [0, 0x3F])
+def test_exception_flags_come_back(sticky):
+    """Neither raised by overflow, underflow or nan inside, nor cleared."""
+    z = special_rows(problem(33).logits)
+    labels, out, grad = problem(33).labels, np.empty(7, np.float32), np.empty_like(z)
+    calls = (
+        lambda: sx.softmax(z, out=grad),
+        lambda: sx.log_softmax(z, out=grad),
+        lambda: sx.logsumexp(z, out=out),
+        lambda: sx.cross_entropy_value_and_grad(
+            z, labels, reduction="none", out=out, grad_out=grad
+        ),
+    )
+    for call in calls:
+        set_mxcsr(MXCSR_DEFAULT | sticky)
+        try:
+            call()
+            left = get_mxcsr()
+        finally:
+            set_mxcsr(MXCSR_DEFAULT)
+        assert left & 0x3F == sticky
+
+
+def test_no_floating_point_warning():
+    """Special values, overflow to infinity and underflow raise nothing, even where NumPy is told to raise."""
+    for dtype in FLOATS:
+        for classes in (3, 33, 1000):
+            z, labels, u = problem(classes, dtype, scale=50)
+            with np.errstate(all="raise"):
+                list(results(special_rows(z), labels, u))
+                list(results(np.full_like(z, -np.inf), labels, u))
+                sx.smooth_labels(labels, classes, label_smoothing=1e-300, prior=u)

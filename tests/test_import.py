@@ -1,0 +1,120 @@
+"""Importing starts no thread and loads nothing heavy; the public names and their defaults are what is documented."""
+
+import inspect
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import smoothxent as sx
+
+FUNCTIONS = {
+    "softmax": "(logits, /, *, axis=-1, dtype=None, out=None)",
+    "log_softmax": "(logits, /, *, axis=-1, dtype=None, out=None)",
+    "logsumexp": "(logits, /, *, axis=-1, keepdims=False, out=None)",
+    "cross_entropy": "(logits, targets, /, *, label_smoothing=0.0, prior=None, ignore_index=-100, axis=-1, "
+        "reduction='mean', out=None)",
+    "cross_entropy_value_and_grad": "(logits, targets, /, *, label_smoothing=0.0, prior=None, ignore_index=-100, "
+        "axis=-1, reduction='mean', out=None, grad_out=None)",
+    "cross_entropy_terms": "(logits, targets, /, *, prior=None, ignore_index=-100, axis=-1)",
+    "smooth_labels": "(targets, num_classes=None, /, *, label_smoothing, prior=None, axis=-1, "
+        "dtype=<class 'numpy.float32'>, out=None)",
+    "label_dropout": "(targets, num_classes, /, *, rate, prior=None, ignore_index=-100, rng=None)",
+    "class_prior": "(targets, num_classes, /, *, sample_weight=None, pseudocount=0.0, ignore_index=-100)",
+}  # fmt: skip
+OTHER_NAMES = {
+    "CrossEntropyTerms", "InternalError", "LabelError", "__version__", "get_num_threads", "num_threads",
+    "set_num_threads", "show_config",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_signatures(name):
+    signature = inspect.signature(getattr(sx, name))
+    bare = [p.replace(annotation=inspect.Parameter.empty) for p in signature.parameters.values()]
+    assert str(inspect.Signature(bare)) == FUNCTIONS[name]
+
+
+def test_public_names():
+    assert set(sx.__all__) == set(FUNCTIONS) | OTHER_NAMES
+    for name in sx.__all__:
+        assert hasattr(sx, name)
+
+
+def test_typed():
+    assert Path(sx.__file__).with_name("py.typed").exists()
+
+
+def test_show_config(capsys):
+    config = sx.show_config(mode="dicts")
+    assert config["version"] == sx.__version__
+    assert sx.show_config() is None
+    printed = capsys.readouterr().out
+    assert sx.__version__ in printed
+    with pytest.raises(ValueError, match='^mode must be "stdout" or "dicts", got '):
+        sx.show_config(mode="json")
+
+
+def run(script):
+    """The JSON that a fresh interpreter prints."""
+    process = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=60
+    )
+    assert process.returncode == 0, process.stderr
+    return json.loads(process.stdout)
+
+
+def test_import_loads_only_our_modules():
+    loaded = run("""
+import json, sys
+import numpy
+before = set(sys.modules)
+import smoothxent
+print(json.dumps(sorted(set(sys.modules) - before)))
+""")
+    foreign = (
+        {name.partition(".")[0] for name in loaded} - set(sys.stdlib_module_names) - {"smoothxent"}
+    )
+    assert not foreign
+    heavy = {
+        "asyncio",
+        "concurrent",
+        "email",
+        "http",
+        "multiprocessing",
+        "subprocess",
+        "unittest",
+        "urllib",
+    }
+    assert not heavy & set(loaded)
+
+
+@pytest.mark.skipif(
+    not Path("/proc/self/status").exists(), reason="the system does not tell a process its threads"
+)
+def test_import_and_small_calls_start_no_thread():
+    counts = run("""
+import json
+import numpy as np
+
+def threads():
+    with open("/proc/self/status") as status:
+        return int(next(line for line in status if line.startswith("Threads:")).split()[1])
+
+counts = [threads()]
+import smoothxent as sx
+counts.append(threads())
+z, y = np.zeros((100, 100), np.float32), np.zeros(100, int)
+sx.set_num_threads(8)
+for dtype in ("f4", "f8"):
+    sx.softmax(z.astype(dtype)), sx.log_softmax(z.astype(dtype)), sx.logsumexp(z.astype(dtype))
+    sx.cross_entropy_value_and_grad(z.astype(dtype), y, label_smoothing=0.1)
+counts.append(threads())
+sx.softmax(np.zeros((5000, 1000), np.float32))
+counts.append(threads())
+print(json.dumps(counts))
+""")
+    assert counts[0] == counts[1] == counts[2]
+    assert counts[3] > counts[2]  # or the test would prove nothing

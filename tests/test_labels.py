@@ -1,0 +1,303 @@
+"""smooth_labels, label_dropout and class_prior: smoothing seen from the labels."""
+
+import numpy as np
+import pytest
+
+import reference
+import smoothxent as sx
+from problems import FLOATS, LABEL_DTYPES, one_hot, random_prior, random_probabilities
+from ulp import assert_same_bits, assert_within
+
+every_float = pytest.mark.parametrize("dtype", FLOATS)
+
+# (1 - eps) q + eps u in float64, rounded once to the result: 0.5 ulp in float32; in float64 each of the two products and
+# the sum rounds.
+SMOOTHED = {np.float32: 0.51, np.float64: 2}
+
+# A count of draws is within 5 standard deviations of its mean; by chance it is not once in two million.
+DEVIATIONS = 5
+
+
+@every_float
+class TestSmoothLabels:
+    labels = np.array([3, 0, 9, 5])
+
+    @pytest.mark.parametrize("eps", [0.0, 0.1, 0.5, 1.0])
+    @pytest.mark.parametrize("classes", [10, 1000])
+    def test_formula(self, dtype, eps, classes):
+        """q'(k) = (1 - eps) q(k) + eps u(k)"""
+        for prior in (None, random_prior(np.random.default_rng(1), classes)):
+            options = {"label_smoothing": eps, "prior": prior}
+            exact = reference.smoothed(self.labels, classes, **options)
+            q = sx.smooth_labels(self.labels, classes, dtype=dtype, **options)
+            assert q.dtype == dtype
+            assert_within(SMOOTHED[dtype], q, exact)
+            dense = random_probabilities(np.random.default_rng(2), 4, classes, dtype)
+            q = sx.smooth_labels(dense, dtype=dtype, **options)
+            assert_within(SMOOTHED[dtype], q, reference.smoothed(dense, classes, **options))
+
+    def test_ends(self, dtype):
+        """eps = 0 gives the targets themselves, the prior unread; eps = 1 gives the prior"""
+        u = random_prior(np.random.default_rng(1), 10)
+        for prior in (None, u, np.full(10, np.nan)):
+            q = sx.smooth_labels(self.labels, 10, label_smoothing=0, prior=prior, dtype=dtype)
+            assert_same_bits(q, one_hot(self.labels, 10, dtype))
+        q = sx.smooth_labels(self.labels, 10, label_smoothing=1, prior=u, dtype=dtype)
+        assert_same_bits(q, np.tile(u.astype(dtype), (4, 1)))
+
+    def test_one_hot_gives_what_the_label_gives(self, dtype):
+        u = random_prior(np.random.default_rng(1), 10)
+        for prior in (None, u):
+            options = {"label_smoothing": 0.1, "prior": prior, "dtype": dtype}
+            by_label = sx.smooth_labels(self.labels, 10, **options)
+            assert_within(
+                SMOOTHED[dtype], sx.smooth_labels(one_hot(self.labels, 10), **options), by_label
+            )
+
+    @pytest.mark.parametrize("axis", [0, 1, 2, -1, -3])
+    def test_axis(self, dtype, axis):
+        labels = np.arange(6).reshape(2, 3)
+        last = sx.smooth_labels(labels, 10, label_smoothing=0.1, dtype=dtype)
+        moved = sx.smooth_labels(labels, 10, label_smoothing=0.1, axis=axis, dtype=dtype)
+        assert_same_bits(moved, np.moveaxis(last, -1, axis))
+        u = random_prior(np.random.default_rng(1), 10)
+        last = sx.smooth_labels(labels, 10, label_smoothing=0.1, prior=u, dtype=dtype)
+        moved = sx.smooth_labels(labels, 10, label_smoothing=0.1, prior=u, axis=axis, dtype=dtype)
+        assert_same_bits(moved, np.moveaxis(last, -1, axis))
+        again = sx.smooth_labels(moved, label_smoothing=0.2, prior=u, axis=axis, dtype=dtype)
+        assert_same_bits(
+            again,
+            np.moveaxis(
+                sx.smooth_labels(last, label_smoothing=0.2, prior=u, dtype=dtype), -1, axis
+            ),
+        )
+
+    def test_prior_of_each_row(self, dtype):
+        u = np.random.default_rng(1).dirichlet(np.ones(10), 4)
+        q = sx.smooth_labels(self.labels, 10, label_smoothing=0.3, prior=u, dtype=dtype)
+        for row in range(4):
+            one = sx.smooth_labels(
+                self.labels[row : row + 1], 10, label_smoothing=0.3, prior=u[row], dtype=dtype
+            )
+            assert_same_bits(q[row : row + 1], one)
+
+    def test_out(self, dtype):
+        fresh = sx.smooth_labels(self.labels, 10, label_smoothing=0.1, dtype=dtype)
+        out = np.full((4, 20), 7, dtype)
+        view = out[:, ::2]
+        assert sx.smooth_labels(self.labels, 10, label_smoothing=0.1, out=view) is view
+        assert_same_bits(view, fresh)
+        assert (out[:, 1::2] == 7).all()
+
+    def test_in_place(self, dtype):
+        q = random_probabilities(np.random.default_rng(2), 4, 10, dtype)
+        fresh = sx.smooth_labels(q, label_smoothing=0.1, dtype=dtype)
+        same = q.copy()
+        assert sx.smooth_labels(same, label_smoothing=0.1, out=same) is same
+        assert_same_bits(same, fresh)
+        same = q.copy()
+        turned = sx.smooth_labels(same, label_smoothing=0.1, out=same[::-1])
+        assert_same_bits(turned, fresh)
+
+    def test_every_integer_type(self, dtype):
+        expected = sx.smooth_labels(self.labels, 10, label_smoothing=0.1, dtype=dtype)
+        for label_dtype in LABEL_DTYPES:
+            labels = self.labels.astype(label_dtype)
+            for typed in (labels, labels.astype(labels.dtype.newbyteorder())):
+                assert_same_bits(
+                    sx.smooth_labels(typed, 10, label_smoothing=0.1, dtype=dtype), expected
+                )
+
+    def test_default_is_float32(self, dtype):
+        assert sx.smooth_labels(self.labels, 10, label_smoothing=0.1).dtype == np.float32
+
+    def test_no_rows_and_no_batch_axis(self, dtype):
+        assert sx.smooth_labels(np.zeros(0, int), 10, label_smoothing=0.1, dtype=dtype).shape == (
+            0,
+            10,
+        )
+        one = sx.smooth_labels(3, 10, label_smoothing=0.1, dtype=dtype)
+        assert_same_bits(one, sx.smooth_labels([3], 10, label_smoothing=0.1, dtype=dtype)[0])
+
+
+SMOOTH_ERRORS = [
+    (([0, 10], 10), {}, sx.LabelError, "targets[1] is 10, but there are 10 classes"),
+    (([0, -1], 10), {}, sx.LabelError, "targets[1] is -1, but there are 10 classes"),
+    (([0, -100], 10), {}, sx.LabelError, "targets[1] is -100, but there are 10 classes"),
+    (([0, 1], 10), {"label_smoothing": 1.5}, ValueError, "label_smoothing must be in [0, 1], got 1.5"),
+    (([0, 1], 10), {"label_smoothing": "no"}, TypeError, "label_smoothing must be a real number, got str"),
+    (([0, 1], 10), {"axis": 2}, np.exceptions.AxisError,
+        "axis 2 is out of bounds for smoothed labels of 2 dimensions"),
+    (([0, 1],), {}, TypeError, "num_classes is required for integer labels"),
+    (([0, 1], 0), {}, ValueError, "num_classes must be at least 1, got 0"),
+    (([0, 1], 2.0), {}, TypeError, "num_classes must be an integer, got float"),
+    (([[0.5, 0.5]], 3), {}, ValueError, "targets has 2 classes along axis 1, but num_classes is 3"),
+    (([[0.5, -0.5]],), {}, ValueError, "targets[0, 1] is -0.5, but probabilities must be finite and non-negative"),
+    (([0, 1], 2), {"prior": [0.5, 0.6]}, ValueError, None),
+    (([0, 1], 2), {"prior": [0.5, -0.5]}, ValueError, "prior[1] is -0.5, but a prior must be finite and non-negative"),
+    (([0, 1], 2), {"out": np.zeros((2, 3))}, ValueError, "out must have shape (2, 2), got (2, 3)"),
+    (([0, 1], 2), {"out": [[0.0]]}, TypeError, "out must be a numpy.ndarray, got list"),
+    (([0, 1], 2), {"out": np.zeros((2, 2), int)}, TypeError,
+        'out has dtype int64, to which float32 cannot be cast under "same_kind"'),
+    (([0, 1], 2), {"dtype": int}, TypeError, "dtype must be float16, float32 or float64, got int64"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("arguments, options, exception, text", SMOOTH_ERRORS)
+def test_errors_of_smooth_labels(arguments, options, exception, text):
+    with pytest.raises(exception) as caught:
+        sx.smooth_labels(*arguments, **({"label_smoothing": 0.1} | options))
+    assert text is None or str(caught.value) == text
+
+
+class TestLabelDropout:
+    """P(y' = k) = (1 - rate) [k = y] + rate u(k)"""
+
+    n = 100_000
+
+    def counts(self, classes=5, label=2, **options):
+        drawn = sx.label_dropout(np.full(self.n, label), classes, **options)
+        assert drawn.shape == (self.n,)
+        return np.bincount(drawn, minlength=classes)
+
+    @pytest.mark.parametrize("rate", [0.1, 0.5, 1.0])
+    @pytest.mark.parametrize("prior", [None, [0.5, 0.25, 0.1, 0.15, 0.0]])
+    def test_distribution(self, rate, prior):
+        counts = self.counts(rate=rate, prior=prior, rng=np.random.default_rng(1))
+        u = np.full(5, 0.2) if prior is None else np.array(prior)
+        p = (1 - rate) * (np.arange(5) == 2) + rate * u
+        deviation = np.sqrt(self.n * p * (1 - p))
+        assert (np.abs(counts - self.n * p) <= DEVIATIONS * deviation).all()
+
+    def test_rate_zero_changes_nothing_and_returns_a_new_array(self):
+        labels = np.array([0, 1, 2, -100])
+        dropped = sx.label_dropout(labels, 3, rate=0.0, rng=1)
+        assert_same_bits(dropped, labels)
+        assert not np.shares_memory(dropped, labels)
+
+    def test_labels_are_not_written(self):
+        labels = np.arange(100) % 5
+        before = labels.copy()
+        sx.label_dropout(labels, 5, rate=1.0, rng=1)
+        assert_same_bits(labels, before)
+
+    def test_ignored_labels_stay(self):
+        labels = np.where(np.arange(1000) % 3 == 0, -100, 1)
+        dropped = sx.label_dropout(labels, 4, rate=1.0, rng=1)
+        assert ((dropped == -100) == (labels == -100)).all()
+        dropped = sx.label_dropout(
+            np.where(labels == -100, 7, 1), 4, rate=1.0, ignore_index=7, rng=1
+        )
+        assert ((dropped == 7) == (labels == -100)).all()
+
+    def test_dtype_and_shape_stay(self):
+        for dtype in LABEL_DTYPES:
+            labels = np.zeros((2, 3, 4), dtype)
+            dropped = sx.label_dropout(labels, 100, rate=0.5, rng=1)
+            assert dropped.dtype == dtype
+            assert dropped.shape == (2, 3, 4)
+
+    def test_a_seed_gives_the_same_draws(self):
+        labels = np.arange(1000) % 10
+        first, again, other = (
+            sx.label_dropout(labels, 10, rate=0.5, rng=seed) for seed in (1, 1, 2)
+        )
+        assert_same_bits(first, again)
+        assert (first != other).any()
+        generator = np.random.default_rng(1)
+        assert_same_bits(sx.label_dropout(labels, 10, rate=0.5, rng=generator), first)
+        assert (
+            sx.label_dropout(labels, 10, rate=0.5, rng=generator) != first
+        ).any()  # it has moved on
+
+    def test_without_a_seed_draws_differ(self):
+        labels = np.zeros(1000, int)
+        assert (
+            sx.label_dropout(labels, 10, rate=1.0) != sx.label_dropout(labels, 10, rate=1.0)
+        ).any()
+
+    @pytest.mark.parametrize(
+        "arguments, options, exception, text",
+        [
+            (
+                ([0, 5], 5),
+                {},
+                sx.LabelError,
+                "targets[1] is 5, but there are 5 classes (ignore_index is -100)",
+            ),
+            (([0, 1], 5), {"rate": 1.5}, ValueError, "rate must be in [0, 1], got 1.5"),
+            (([0, 1], 5), {"rate": np.nan}, ValueError, "rate must be in [0, 1], got nan"),
+            (
+                ([0, 1], 2),
+                {"prior": [0.5, 0.25, 0.25]},
+                ValueError,
+                "prior must have shape (2,), got (3,)",
+            ),
+            (([0.5, 0.5], 2), {}, TypeError, "targets must be integer labels, got float64"),
+            (
+                (np.zeros(2, np.int8), 1000),
+                {},
+                ValueError,
+                "targets has dtype int8, which cannot hold the label 999",
+            ),
+        ],
+    )
+    def test_errors(self, arguments, options, exception, text):
+        with pytest.raises(exception) as caught:
+            sx.label_dropout(*arguments, **({"rate": 0.1} | options))
+        assert str(caught.value) == text
+
+
+class TestClassPrior:
+    """u(k) = (n(k) + a) / sum_j (n(j) + a)"""
+
+    labels = np.array([0, 2, 2, -100, 2, 4, 0])
+
+    def test_counts(self):
+        u = sx.class_prior(self.labels, 5)
+        assert_same_bits(u, np.array([2, 0, 3, 0, 1]) / 6)
+
+    def test_pseudocount(self):
+        u = sx.class_prior(self.labels, 5, pseudocount=0.5)
+        np.testing.assert_allclose(u, np.array([2.5, 0.5, 3.5, 0.5, 1.5]) / 8.5, rtol=1e-15)
+
+    def test_weights(self):
+        weight = np.array([1, 2, 3, np.nan, 4, 5, 6])  # that of the ignored label is not read
+        u = sx.class_prior(self.labels, 5, sample_weight=weight)
+        np.testing.assert_allclose(u, np.array([7, 0, 9, 0, 5]) / 21, rtol=1e-15)
+
+    def test_ignore_index(self):
+        u = sx.class_prior(self.labels[self.labels >= 0], 5, ignore_index=2)
+        np.testing.assert_allclose(u, np.array([2, 0, 0, 0, 1]) / 3, rtol=1e-15)
+
+    def test_sums_to_one_and_is_accepted_as_a_prior(self):
+        labels = np.random.default_rng(1).integers(0, 1000, (20, 50))
+        u = sx.class_prior(labels, 1000)
+        assert u.dtype == np.float64
+        assert abs(u.sum() - 1) < 1e-14
+        assert np.isfinite(
+            sx.cross_entropy(np.zeros((2, 1000)), [0, 1], label_smoothing=0.1, prior=u)
+        )
+
+    def test_every_integer_type(self):
+        for dtype in LABEL_DTYPES:
+            assert_same_bits(
+                sx.class_prior(np.array([0, 1, 1], dtype), 2), np.array([1 / 3, 2 / 3])
+            )
+
+    @pytest.mark.parametrize(
+        "arguments, options, exception, text",
+        [
+            (([0, 5], 5), {}, sx.LabelError, "targets[1] is 5, but there are 5 classes (ignore_index is -100)"),
+            (([0, -100], 5), {"ignore_index": None}, sx.LabelError,
+                "targets[1] is -100, but there are 5 classes (ignore_index is None)"),
+            (([0, 1], 5), {"pseudocount": -1.0}, ValueError, "pseudocount must be finite and non-negative, got -1.0"),
+            (([0, 1], 5), {"sample_weight": [1.0, -1.0]}, ValueError,
+                "sample_weight[1] is -1.0, but weights must be finite and non-negative"),
+            (([-100], 5), {}, ValueError, None),
+        ],
+    )  # fmt: skip
+    def test_errors(self, arguments, options, exception, text):
+        with pytest.raises(exception) as caught:
+            sx.class_prior(*arguments, **options)
+        assert text is None or str(caught.value) == text

@@ -1,0 +1,103 @@
+"""Losses need no memory of the size of the logits; what cannot be had is a MemoryError; nothing is left behind."""
+
+import gc
+import subprocess
+import sys
+import tracemalloc
+
+import numpy as np
+import pytest
+
+import smoothxent as sx
+from problems import problem
+
+# One row seen 3 million times, 3 * 10^9 logits: any array of them would be 12 GB. More than 2^31, so a 32-bit count fails too.
+SCRIPT = """
+import resource
+import numpy as np
+import smoothxent as sx
+
+def peak():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024  # MiB
+
+rows = 3_000_000
+row = np.sin(np.arange(1000, dtype=np.float32))
+z = np.broadcast_to(row, (rows, 1000))
+labels = np.zeros(rows, np.uint8)
+prior = np.full(1000, 0.001)
+before = peak()
+loss = sx.cross_entropy(z, labels, label_smoothing=0.1, reduction="none")
+assert loss.shape == (rows,) and (loss == sx.cross_entropy(row, 0, label_smoothing=0.1, reduction="none")).all()
+mean = sx.cross_entropy(z, labels, label_smoothing=0.1, prior=prior)
+lse = sx.logsumexp(z)
+assert (lse == sx.logsumexp(row)).all()
+print(peak() - before)
+"""
+ROWS_OF_RESULTS = (
+    200  # MiB: 3 * 10^6 losses, logsumexps, booleans and labels of up to 8 bytes are 23 MiB each
+)
+
+
+def test_losses_of_billions_of_logits_need_memory_for_the_rows_alone():
+    pytest.importorskip("resource", reason="the system does not tell a process its memory")
+    run = subprocess.run(
+        [sys.executable, "-c", SCRIPT], capture_output=True, text=True, timeout=300
+    )
+    assert run.returncode == 0, run.stderr
+    assert int(run.stdout) < ROWS_OF_RESULTS
+
+
+def test_a_result_too_large_is_a_memory_error():
+    z = np.broadcast_to(np.float32(0), (2**28, 2**28))
+    for call in (sx.softmax, sx.log_softmax):
+        with pytest.raises(MemoryError):
+            call(z)
+    labels = np.broadcast_to(np.int8(0), 2**28)
+    with pytest.raises(MemoryError):
+        sx.cross_entropy_value_and_grad(z, labels)
+    assert sx.softmax(np.zeros(2))[0] == 0.5
+
+
+def test_calls_leave_nothing_behind():
+    """Neither memory nor references, with and without an error."""
+    z, labels, u = problem(100)
+    z_swapped = z.astype(z.dtype.newbyteorder())
+    bad = labels.copy()
+    bad[3] = 100
+
+    def calls():
+        out = np.empty_like(z)
+        sx.softmax(z, out=out)
+        sx.softmax(z_swapped)
+        sx.cross_entropy_value_and_grad(z, labels, label_smoothing=0.1, prior=u, grad_out=out)
+        sx.cross_entropy_terms(z, labels, prior=u)
+        for wrong in (
+            lambda: sx.cross_entropy(z, bad),
+            lambda: sx.softmax(z, out=out[1:]),
+            lambda: sx.softmax("z"),
+        ):
+            with pytest.raises((TypeError, ValueError)):
+                wrong()
+
+    def references():
+        return [
+            sys.getrefcount(a)
+            for a in (z, labels, u, z_swapped, bad, np.float32, np.dtype(np.float32))
+        ]
+
+    for _ in range(10):
+        calls()
+    gc.collect()
+    before = references()
+    tracemalloc.start()
+    for _ in range(10):
+        calls()
+    gc.collect()
+    start = tracemalloc.get_traced_memory()[0]
+    for _ in range(200):
+        calls()
+    gc.collect()
+    grown = tracemalloc.get_traced_memory()[0] - start
+    tracemalloc.stop()
+    assert all(abs(now - then) < 100 for now, then in zip(references(), before))
+    assert grown < 200 * 64  # less than any one object per round
