@@ -19,6 +19,8 @@ pub trait Float: Copy + PartialOrd + Default + Send + Sync + sealed::Sealed + 's
     const NEG_INFINITY: Self;
     /// Not a number
     const NAN: Self;
+    /// The smallest positive number.
+    const SMALLEST: Self;
     /// The smallest positive normal number: smaller probabilities are flushed to zero.
     const MIN_POSITIVE: f64;
     /// Probabilities are formed 2^GUARD_BITS too large, so that their low parts stay normal.
@@ -32,6 +34,8 @@ pub trait Float: Copy + PartialOrd + Default + Send + Sync + sealed::Sealed + 's
     fn from_f64(value: f64) -> Self;
     /// Exact.
     fn to_f64(self) -> f64;
+    /// Rounded to the wide type.
+    fn wide_of(value: DoubleDouble) -> Self::Wide;
     /// `value` as the nearest number of this type plus the rest.
     fn split(value: Self::Wide) -> (Self, Self);
     #[doc(hidden)]
@@ -49,6 +53,7 @@ impl Float for f32 {
     const STORAGE: Storage = Storage::F32;
     const NEG_INFINITY: f32 = f32::NEG_INFINITY;
     const NAN: f32 = f32::NAN;
+    const SMALLEST: f32 = f32::from_bits(1);
     const MIN_POSITIVE: f64 = f32::MIN_POSITIVE as f64;
     const GUARD_BITS: i32 = 32;
     const EXP: math::ExpCore<f32> = math::EXP_F32;
@@ -61,6 +66,10 @@ impl Float for f32 {
     #[inline(always)]
     fn to_f64(self) -> f64 {
         f64::from(self)
+    }
+    #[inline(always)]
+    fn wide_of(value: DoubleDouble) -> f64 {
+        value.high
     }
     #[inline(always)]
     fn split(value: f64) -> (f32, f32) {
@@ -78,6 +87,7 @@ impl Float for f64 {
     const STORAGE: Storage = Storage::F64;
     const NEG_INFINITY: f64 = f64::NEG_INFINITY;
     const NAN: f64 = f64::NAN;
+    const SMALLEST: f64 = f64::from_bits(1);
     const MIN_POSITIVE: f64 = f64::MIN_POSITIVE;
     const GUARD_BITS: i32 = 60;
     const EXP: math::ExpCore<f64> = math::EXP_F64;
@@ -89,6 +99,10 @@ impl Float for f64 {
     #[inline(always)]
     fn to_f64(self) -> f64 {
         self
+    }
+    #[inline(always)]
+    fn wide_of(value: DoubleDouble) -> DoubleDouble {
+        value
     }
     #[inline(always)]
     fn split(value: DoubleDouble) -> (f64, f64) {

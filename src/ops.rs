@@ -77,7 +77,8 @@ impl<F: Float> RowOp<F> for LogSumExp<'_> {
         _out: Sink<'_, F>,
         memory: &mut RowMemory<'_, F>,
     ) {
-        self.out.set(row, softmax::logsumexp::<V>(token, z, &mut memory.workspace));
+        let lse = softmax::logsumexp::<V>(token, z, &mut memory.workspace);
+        self.out.set(row, F::from_f64(lse).to_f64());
     }
 }
 
@@ -139,12 +140,11 @@ impl CrossEntropy<'_> {
             Reduction::Mean => self.targets.mass(),
             Reduction::None | Reduction::Sum => 1.0,
         };
-        let rows = LossRows {
-            targets: SmoothedTargets::<F>::new(self.targets, self.label_smoothing, self.prior, logits.classes())?,
-            // Nothing counted: the mean is 0/0, its gradient 0 all the same.
-            scale: if divisor == 0.0 { 0.0 } else { 1.0 / divisor },
-            losses,
-        };
+        // Nothing counted: the mean is 0/0, its gradient 0 all the same.
+        let scale = if divisor == 0.0 { 0.0 } else { 1.0 / divisor };
+        let (epsilon, classes) = (self.label_smoothing, logits.classes());
+        let targets = SmoothedTargets::<F>::new(self.targets, epsilon, self.prior, scale, classes)?;
+        let rows = LossRows { targets, losses, round: self.reduction == Reduction::None };
         for_each_row::<F, _>(logits, grad, &rows, run)?;
         if self.reduction == Reduction::None {
             return Ok(f64::NAN);
@@ -156,8 +156,9 @@ impl CrossEntropy<'_> {
 
 struct LossRows<'a, F: Float> {
     targets: SmoothedTargets<'a, F>,
-    scale: f64,
     losses: &'a RowsMut<'a>,
+    /// Are the losses results of their own, in the compute type whatever takes them?
+    round: bool,
 }
 
 impl<F: Float> RowOp<F> for LossRows<'_, F> {
@@ -182,9 +183,9 @@ impl<F: Float> RowOp<F> for LossRows<'_, F> {
                 0.0
             }
             Some(target) if out.len() == 0 => loss::loss::<V>(token, z, &target, workspace),
-            Some(target) => loss::loss_and_grad::<V>(token, z, &target, self.scale, out, workspace),
+            Some(target) => loss::loss_and_grad::<V>(token, z, &target, out, workspace),
         };
-        self.losses.set(row, value);
+        self.losses.set(row, if self.round { F::from_f64(value).to_f64() } else { value });
     }
 }
 
@@ -222,8 +223,8 @@ pub fn cross_entropy_terms<F: Float>(
     }
     let classes = logits.classes();
     let rows = TermRows {
-        hard: SmoothedTargets::<F>::new(targets, 0.0, prior, classes)?,
-        smooth: SmoothedTargets::<F>::new(targets, 1.0, prior, classes)?,
+        hard: SmoothedTargets::<F>::new(targets, 0.0, prior, 1.0, classes)?,
+        smooth: SmoothedTargets::<F>::new(targets, 1.0, prior, 1.0, classes)?,
         entropies: prior.entropies(classes)?,
         out,
     };

@@ -1,7 +1,365 @@
-//! placeholder
-pub fn for_each_block(blocks: usize, _threads: usize, body: &(dyn Fn(usize) + Sync)) { for b in 0..blocks { body(b) } }
-pub fn num_threads() -> usize { 1 }
-pub fn set_num_threads(_n: usize) {}
-pub fn take_spawn_warning() -> Option<String> { None }
-pub struct PoolState { pub width: usize, pub source: &'static str, pub spawned: usize }
-pub fn describe() -> PoolState { PoolState { width: 1, source: "x", spawned: 0 } }
+//! Blocks of rows on several threads, in a pool that belongs to this process alone.
+//!
+//! ```text
+//! next = 0
+//! on the caller and on each helper:    while (block = next++) < blocks: body(block)
+//! ```
+//!
+//! 1. **No thread before it is needed.** The first call that asks for two threads starts them. One
+//!    thread or one block is a plain loop.
+//! 2. **Safe to fork.** A child has none of its parent's threads, and a lock that one of them held
+//!    stays locked for ever. So a `Segment` serves the process that started it and no other,
+//!    segments are appended by compare-and-swap, no state here is behind a lock, and nothing is
+//!    ever dropped: dropping an inherited pool would wait for threads that do not exist.
+//! 3. **Grows by the difference.** A call that needs more threads than there are appends a segment of
+//!    those that are missing, up to the next power of two (so there are few segments) but not beyond
+//!    [`num_threads`].
+//! 4. **Helpers are claimed, not queued for.** A call takes threads that are idle and does the rest
+//!    itself: a short call does not wait for the helpers of a long one, and nested calls do not wait
+//!    for each other.
+//! 5. **A thread that cannot be started is not an error** but one warning: see `Segment::start`.
+//!
+//! Which thread runs which block is left to chance; no result may depend on it.
+
+#[cfg(test)]
+mod tests;
+mod width;
+
+use std::hint;
+use std::io;
+use std::iter;
+use std::sync::atomic::{
+    AtomicBool, AtomicU32, AtomicU64, AtomicUsize,
+    Ordering::{Acquire, Relaxed, Release},
+};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use once_cell::race::OnceBox;
+use rayon_core::{ThreadBuilder, ThreadPool, ThreadPoolBuilder};
+
+use crate::simd::fpenv::with_default_fp_env;
+pub use width::{num_threads, set_num_threads};
+
+/// No more are started, the caller included, whatever is asked for.
+const MAX_THREADS: usize = 1024;
+
+/// Kernels use less than 64 KiB, but some C libraries would give a thread only 128.
+const STACK_BYTES: usize = 1 << 20;
+
+static POOL: Pool = Pool::new(spawn);
+
+/// Does what must not happen for the first time while another thread forks: reads the environment,
+/// and sets up the memory reclamation of the work queues, whose once-cell would hang a child that is
+/// forked in that microsecond. Starts no thread.
+///
+/// To be called while the module is imported; left out, both happen at the first use.
+pub fn init() {
+    width::Initial::get();
+    crossbeam_epoch::default_collector();
+}
+
+/// To be called in the child after a fork, so that it is not taken for an ancestor that had the same
+/// process id. After forks that do not call it (from C) the id alone decides.
+pub fn after_fork_in_child() {
+    POOL.forks.fetch_add(1, Relaxed);
+}
+
+/// Runs `body(block)` once for each block in `0..blocks` on at most `threads` threads, of which the
+/// caller is one.
+///
+/// `body` finds the default floating-point environment, and may call this function. A panic in it
+/// reaches the caller when all threads are done; the pool stays usable.
+pub fn for_each_block(blocks: usize, threads: usize, body: &(dyn Fn(usize) + Sync)) {
+    POOL.for_each_block(blocks, threads, num_threads(), body);
+}
+
+/// What `show_config` tells about threads.
+#[derive(Debug)]
+pub struct PoolState {
+    /// [`num_threads`].
+    pub width: usize,
+    /// What set the width: "`set_num_threads`", an environment variable or "`available_parallelism`".
+    pub source: &'static str,
+    /// One sentence for each environment variable that was not followed.
+    pub ignored: &'static [String],
+    /// The number of threads this process has started; callers come on top.
+    pub spawned: usize,
+    /// Why there are fewer threads than were asked for.
+    pub degraded: Option<String>,
+}
+
+/// The state of the pool in this process.
+#[must_use]
+pub fn describe() -> PoolState {
+    let (width, source) = width::current();
+    let process = POOL.process();
+    PoolState {
+        width,
+        source,
+        ignored: &width::Initial::get().ignored,
+        spawned: POOL.segments(process).map(|segment| segment.spawned).sum(),
+        degraded: POOL.degraded(process),
+    }
+}
+
+/// Says that threads could not be started; only to the first who asks after it happened.
+pub fn take_spawn_warning() -> Option<String> {
+    POOL.take_spawn_warning()
+}
+
+/// A process: how many forks it is away from the one that loaded this library, and its id.
+type Process = u64;
+
+type Spawn = fn(ThreadBuilder) -> io::Result<JoinHandle<()>>;
+
+struct Pool {
+    spawn: Spawn,
+    forks: AtomicU32,
+    first: OnceBox<Segment>,
+    /// The process in which a thread is appending a segment, else 0. A mark that a child inherits
+    /// names another process and so does not hold it up.
+    growing: AtomicU64,
+    unreported: AtomicBool,
+}
+
+/// Threads that were started together.
+struct Segment {
+    process: Process,
+    asked: usize,
+    spawned: usize,
+    /// None if no thread could be started.
+    threads: Option<ThreadPool>,
+    idle: AtomicUsize,
+    failure: Option<String>,
+    next: OnceBox<Segment>,
+}
+
+impl Pool {
+    const fn new(spawn: Spawn) -> Self {
+        Self {
+            spawn,
+            forks: AtomicU32::new(0),
+            first: OnceBox::new(),
+            growing: AtomicU64::new(0),
+            unreported: AtomicBool::new(false),
+        }
+    }
+
+    fn for_each_block(
+        &self,
+        blocks: usize,
+        threads: usize,
+        width: usize,
+        body: &(dyn Fn(usize) + Sync),
+    ) {
+        if threads <= 1 || blocks <= 1 {
+            return with_default_fp_env(|| (0..blocks).for_each(body));
+        }
+        let next = AtomicUsize::new(0);
+        let claim = || Some(next.fetch_add(1, Relaxed)).filter(|&block| block < blocks);
+        let task = || with_default_fp_env(|| iter::from_fn(claim).for_each(body));
+
+        let process = self.process();
+        let threads = threads.min(blocks).min(MAX_THREADS);
+        self.grow(process, threads.next_power_of_two().min(width) - 1);
+        share(self.segments(process), threads - 1, &task);
+    }
+
+    fn process(&self) -> Process {
+        Process::from(self.forks.load(Relaxed)) << 32 | Process::from(std::process::id())
+    }
+
+    /// The segments of every process from the first ancestor to this one.
+    fn chain(&self) -> impl Iterator<Item = &Segment> {
+        iter::successors(self.first.get(), |segment| segment.next.get())
+    }
+
+    fn segments(&self, process: Process) -> impl Iterator<Item = &Segment> {
+        self.chain()
+            .filter(move |segment| segment.process == process)
+    }
+
+    fn asked(&self, process: Process) -> usize {
+        self.segments(process).map(|segment| segment.asked).sum()
+    }
+
+    /// Raises the number of threads asked for to `helpers`. If another thread is doing so at this
+    /// moment, the call makes do with what there is: to wait would take a lock.
+    fn grow(&self, process: Process, helpers: usize) {
+        if self.asked(process) >= helpers {
+            return;
+        }
+        let growing = self.growing.load(Relaxed);
+        if growing == process
+            || self
+                .growing
+                .compare_exchange(growing, process, Acquire, Relaxed)
+                .is_err()
+        {
+            return;
+        }
+        let before = self.asked(process); // again: it may have grown since
+        if before < helpers {
+            let segment = Segment::start(process, before, helpers - before, self.spawn);
+            let failed = segment.failure.is_some();
+            let end = self.chain().last().map_or(&self.first, |last| &last.next);
+            let appended = end.set(Box::new(segment));
+            debug_assert!(
+                appended.is_ok(),
+                "`growing` lets one thread append at a time"
+            );
+            self.unreported.fetch_or(failed, Release);
+        }
+        self.growing.store(0, Release);
+    }
+
+    fn degraded(&self, process: Process) -> Option<String> {
+        let failure = self
+            .segments(process)
+            .find_map(|segment| segment.failure.as_deref())?;
+        let spawned: usize = self.segments(process).map(|segment| segment.spawned).sum();
+        let asked = self.asked(process);
+        Some(format!(
+            "only {spawned} of {asked} threads could be started: {failure}"
+        ))
+    }
+
+    fn take_spawn_warning(&self) -> Option<String> {
+        // The load spares the usual call a write.
+        let unreported = self.unreported.load(Relaxed) && self.unreported.swap(false, Acquire);
+        if unreported {
+            self.degraded(self.process())
+        } else {
+            None
+        }
+    }
+}
+
+/// Runs `task` on the caller and on at most `helpers` idle threads of `segments`; returns when all
+/// of them are done.
+fn share<'pool>(
+    mut segments: impl Iterator<Item = &'pool Segment>,
+    helpers: usize,
+    task: &(dyn Fn() + Sync),
+) {
+    while helpers > 0
+        && let Some(segment) = segments.next()
+    {
+        if let Some(threads) = &segment.threads
+            && let claimed @ 1.. = segment.claim(helpers)
+        {
+            let busy = AtomicUsize::new(claimed);
+            return threads.in_place_scope(|scope| {
+                for _ in 0..claimed {
+                    scope.spawn(|_| {
+                        let _claim = Claim {
+                            idle: &segment.idle,
+                            busy: &busy,
+                        };
+                        task();
+                    });
+                }
+                share(segments, helpers - claimed, task);
+                spin_while(&busy);
+            });
+        }
+    }
+    task();
+}
+
+/// Waits a moment for the other threads, which mostly finish with the caller, before the scope puts
+/// it to sleep. To fall asleep and be woken costs more than this, and the next call would find the
+/// helpers asleep too: 33 µs instead of 21 for calls of 2 x 20 µs one after the other.
+fn spin_while(busy: &AtomicUsize) {
+    const LIMIT: Duration = Duration::from_micros(3);
+    let start = Instant::now();
+    while busy.load(Relaxed) > 0 && start.elapsed() < LIMIT {
+        hint::spin_loop();
+    }
+}
+
+/// A thread at work for one call; idle again when this is dropped, by a panic too.
+struct Claim<'pool, 'call> {
+    idle: &'pool AtomicUsize,
+    busy: &'call AtomicUsize,
+}
+
+impl Drop for Claim<'_, '_> {
+    fn drop(&mut self) {
+        self.idle.fetch_add(1, Relaxed);
+        self.busy.fetch_sub(1, Relaxed);
+    }
+}
+
+impl Segment {
+    /// Starts `asked` threads or, should that fail, half as many, and so on down to none. Not as many
+    /// as will go, since the rest of the program needs threads too.
+    fn start(process: Process, before: usize, asked: usize, spawn: Spawn) -> Self {
+        let mut spawned = asked;
+        let mut threads = None;
+        let mut failure = None;
+        while spawned > 0 && threads.is_none() {
+            match start_threads(before, spawned, spawn) {
+                Ok(started) => threads = Some(started),
+                Err(error) => {
+                    failure.get_or_insert(error);
+                    spawned /= 2;
+                }
+            }
+        }
+        let idle = AtomicUsize::new(spawned);
+        Self {
+            process,
+            asked,
+            spawned,
+            threads,
+            idle,
+            failure,
+            next: OnceBox::new(),
+        }
+    }
+
+    fn claim(&self, wanted: usize) -> usize {
+        let take = |idle: usize| Some(idle.saturating_sub(wanted));
+        let (Ok(idle) | Err(idle)) = self.idle.fetch_update(Relaxed, Relaxed, take);
+        idle.min(wanted)
+    }
+}
+
+/// Starts `count` threads or none: on failure those already started have ended on return, so that
+/// they do not count against the next attempt.
+fn start_threads(before: usize, count: usize, spawn: Spawn) -> Result<ThreadPool, String> {
+    // A thread that is denied one of its first allocations ends the process. So see that they fit,
+    // with room to spare, before stacks use up the address space.
+    let mut room = Vec::<u8>::new();
+    let bytes = count * (STACK_BYTES + (64 << 10)) + (4 << 20);
+    room.try_reserve_exact(bytes)
+        .map_err(|error| error.to_string())?;
+    drop(hint::black_box(room)); // or the allocation would be optimized away
+    let mut started = Vec::new();
+    let threads = ThreadPoolBuilder::new()
+        .num_threads(count)
+        .thread_name(move |k| format!("smoothxent-{}", before + k + 1))
+        .stack_size(STACK_BYTES)
+        .spawn_handler(|thread| {
+            started.push(spawn(thread)?);
+            Ok(())
+        })
+        .build();
+    if threads.is_err() {
+        for thread in started {
+            let _ = thread.join(); // it has no result
+        }
+    }
+    threads.map_err(|error| error.to_string())
+}
+
+fn spawn(thread: ThreadBuilder) -> io::Result<JoinHandle<()>> {
+    let name = thread.name().unwrap_or_default().to_owned();
+    let stack = thread.stack_size().unwrap_or(STACK_BYTES);
+    thread::Builder::new()
+        .name(name)
+        .stack_size(stack)
+        .spawn(|| thread.run())
+}

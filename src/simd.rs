@@ -57,6 +57,8 @@ pub trait Vector: Copy {
     fn mul(self, other: Self) -> Self;
     /// `self * b + c`, rounded once.
     fn mul_add(self, b: Self, c: Self) -> Self;
+    /// `self * b - c`, rounded once.
+    fn mul_sub(self, b: Self, c: Self) -> Self;
     /// `c - self * b`, rounded once.
     fn neg_mul_add(self, b: Self, c: Self) -> Self;
     /// The larger; either operand when one is NaN.

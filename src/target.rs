@@ -11,11 +11,11 @@
 //! Labels and priors are validated here, once, before anything is written; a
 //! label is copied on the way, so the value that was checked is the value used.
 
-use crate::element::{Float, Wide};
+use crate::element::{DoubleDouble, Float, Wide};
 use crate::error::Error;
 use crate::kernel::stats::{Weights, count_to_f64};
 use crate::math;
-use crate::simd::memory::{Rows, Source};
+use crate::simd::memory::Rows;
 
 /// An ignored row, and "more than one class" in [`ProbabilityRow`].
 const NO_CLASS: u32 = u32::MAX;
@@ -35,7 +35,7 @@ impl Targets<'_> {
         match self {
             Targets::Labels(labels) => count_to_f64(labels.counted),
             Targets::Probabilities(targets) => {
-                targets.summary.iter().fold(DoubleSum::default(), |sum, row| sum.plus(row.mass)).value()
+                targets.summary.iter().fold(DoubleDouble::new(0.0), |sum, row| sum + row.mass).value()
             }
         }
     }
@@ -93,7 +93,7 @@ pub struct Probabilities<'a> {
 struct ProbabilityRow {
     /// The only class with a probability other than 0, or [`NO_CLASS`].
     only: u32,
-    mass: f64,
+    mass: DoubleDouble,
 }
 
 impl<'a> Probabilities<'a> {
@@ -115,7 +115,7 @@ impl<'a> Probabilities<'a> {
                 Some(class) if !others => u32::try_from(class).unwrap_or(NO_CLASS),
                 _ => NO_CLASS,
             };
-            summary.push(ProbabilityRow { only, mass: compensated_sum(&row_values) });
+            summary.push(ProbabilityRow { only, mass: exact_sum(&row_values) });
         }
         Ok(Self { rows, summary })
     }
@@ -130,14 +130,14 @@ pub enum Prior<'a> {
         /// u, in double precision.
         values: Vec<f64>,
         /// Σ u
-        mass: f64,
+        mass: DoubleDouble,
     },
     /// One distribution per row.
     PerRow {
         /// u
         rows: Rows<'a>,
         /// Σ u of each row.
-        masses: Vec<f64>,
+        masses: Vec<DoubleDouble>,
     },
 }
 
@@ -185,15 +185,16 @@ impl<'a> Prior<'a> {
     }
 }
 
-fn check_prior(values: &[f64], row: Option<usize>) -> Result<f64, Error> {
+fn check_prior(values: &[f64], row: Option<usize>) -> Result<DoubleDouble, Error> {
     if let Some(class) = values.iter().position(|u| !(*u >= 0.0 && u.is_finite())) {
         let index = row.into_iter().chain([class]).collect();
         return Err(Error::Prior { index, value: values[class] });
     }
-    let sum = compensated_sum(values);
+    let mass = exact_sum(values);
+    let sum = mass.value();
     let tolerance = prior_tolerance(values.len());
     if (sum - 1.0).abs() <= tolerance {
-        Ok(sum)
+        Ok(mass)
     } else {
         let index: Vec<usize> = row.into_iter().collect();
         Err(Error::PriorSum { class_axis: index.len(), index, sum, tolerance })
@@ -212,6 +213,10 @@ pub(crate) struct RowTarget<'r, F: Float> {
     pub(crate) weights: Weights<'r, F>,
     /// β
     pub(crate) factor: F::Wide,
+    /// β·scale
+    pub(crate) grad_factor: F::Wide,
+    /// What the gradient is multiplied by.
+    pub(crate) scale: f64,
     /// Q
     pub(crate) smooth_mass: F::Wide,
 }
@@ -223,7 +228,8 @@ impl<F: Float> RowTarget<'_, F> {
     }
 }
 
-/// Memory of one row for [`SmoothedTargets::row`]; empty where no row needs it.
+/// Memory of one row for [`SmoothedTargets::row`]: each twice as long as a row, or empty where
+/// no row needs it.
 pub(crate) struct TargetScratch<'s, F> {
     pub(crate) prior: &'s mut [F],
     pub(crate) mixture: &'s mut [F],
@@ -233,104 +239,163 @@ pub(crate) struct TargetScratch<'s, F> {
 pub(crate) struct SmoothedTargets<'a, F: Float> {
     targets: &'a Targets<'a>,
     prior: &'a Prior<'a>,
-    /// A shared prior, in the compute type.
+    /// A shared prior in the compute type, and after it what that rounding lost.
     shared: Vec<F>,
     label_smoothing: f64,
+    scale: f64,
     classes: usize,
 }
 
 impl<'a, F: Float> SmoothedTargets<'a, F> {
+    /// Of targets whose gradient is multiplied by `scale`.
     pub(crate) fn new(
         targets: &'a Targets<'a>,
         label_smoothing: f64,
         prior: &'a Prior<'a>,
+        scale: f64,
         classes: usize,
     ) -> Result<Self, Error> {
         let mut shared = Vec::new();
         // ε = 0: the prior is not read.
         if let (Prior::Shared { values, .. }, true) = (prior, label_smoothing > 0.0) {
-            shared = with_capacity(values.len())?;
-            shared.extend(values.iter().map(|u| F::from_f64(*u)));
+            shared = zeros(2 * classes)?;
+            let (high, low) = shared.split_at_mut(classes);
+            for ((high, low), u) in high.iter_mut().zip(low).zip(values) {
+                (*high, *low) = split_probability(*u);
+            }
         }
-        Ok(Self { targets, prior, shared, label_smoothing, classes })
+        Ok(Self { targets, prior, shared, label_smoothing, scale, classes })
     }
 
     /// Elements of [`TargetScratch::prior`] and [`TargetScratch::mixture`].
     pub(crate) fn scratch_lens(&self) -> (usize, usize) {
         let prior = matches!(self.prior, Prior::PerRow { .. }) && self.label_smoothing > 0.0;
         let mixture = matches!(self.targets, Targets::Probabilities(_));
-        (if prior { self.classes } else { 0 }, if mixture { self.classes } else { 0 })
+        let row = self.classes.saturating_mul(2);
+        (if prior { row } else { 0 }, if mixture { row } else { 0 })
     }
 
     /// The normal form of row `row`; `None` where the row is ignored.
     #[inline(always)]
-    pub(crate) fn row<'s>(&'s self, row: usize, scratch: &'s mut TargetScratch<'_, F>) -> Option<RowTarget<'s, F>> {
-        let one = F::Wide::new(1.0);
-        let label_weight = one - F::Wide::new(self.label_smoothing);
+    pub(crate) fn row<'s>(
+        &'s self,
+        row: usize,
+        scratch: &'s mut TargetScratch<'_, F>,
+    ) -> Option<RowTarget<'s, F>> {
+        let label_weight = F::Wide::new(1.0) - F::Wide::new(self.label_smoothing);
         match self.targets {
             Targets::Labels(labels) => {
                 let class = labels.classes[row];
-                (class != NO_CLASS).then(|| self.with_spike(row, class, label_weight, scratch.prior))
+                (class != NO_CLASS)
+                    .then(|| self.with_spike(row, class, label_weight, scratch.prior))
             }
             Targets::Probabilities(targets) => {
                 let ProbabilityRow { only, mass } = targets.summary[row];
+                let no_spike = F::Wide::new(0.0);
                 if self.label_smoothing == 1.0 {
                     // q' = u: the target is not read.
-                    return Some(self.with_spike(row, 0, F::Wide::new(0.0), scratch.prior));
+                    return Some(self.with_spike(row, 0, no_spike, scratch.prior));
                 }
+                let mass = F::wide_of(mass);
                 if only != NO_CLASS {
-                    let spike = label_weight * F::Wide::new(mass);
-                    return Some(self.with_spike(row, only, spike, scratch.prior));
+                    return Some(self.with_spike(row, only, label_weight * mass, scratch.prior));
                 }
-                let smooth = self.with_spike(row, 0, F::Wide::new(0.0), scratch.prior);
-                let smooth_mass = smooth.smooth_mass + label_weight * F::Wide::new(mass);
-                targets.rows.gather(row, scratch.mixture);
-                self.mix(smooth.weights, scratch.mixture);
-                let weights = Weights::Row(Source::from_slice(scratch.mixture));
-                Some(RowTarget { weights, factor: one, smooth_mass, ..smooth })
+                let smooth = self.with_spike(row, 0, no_spike, scratch.prior);
+                Some(RowTarget {
+                    smooth_mass: smooth.smooth_mass + label_weight * mass,
+                    factor: F::Wide::new(1.0),
+                    grad_factor: F::Wide::new(self.scale),
+                    weights: match smooth.weights {
+                        Weights::Absent => row_weights(&targets.rows, row, scratch.mixture),
+                        _ => mixed(&targets.rows, row, label_weight, &smooth, scratch.mixture),
+                    },
+                    ..smooth
+                })
             }
         }
     }
 
     /// spike·δ_class + ε·u
     #[inline(always)]
-    fn with_spike<'s>(&'s self, row: usize, class: u32, spike: F::Wide, scratch: &'s mut [F]) -> RowTarget<'s, F> {
-        let zero = F::Wide::new(0.0);
+    fn with_spike<'s>(
+        &'s self,
+        row: usize,
+        class: u32,
+        spike: F::Wide,
+        scratch: &'s mut [F],
+    ) -> RowTarget<'s, F> {
+        let (zero, one) = (F::Wide::new(0.0), F::Wide::new(1.0));
         let smoothing = F::Wide::new(self.label_smoothing);
-        let (weights, factor, smooth_mass) = if self.label_smoothing == 0.0 {
+        let (weights, factor, mass) = if self.label_smoothing == 0.0 {
             (Weights::Absent, zero, zero)
         } else {
             match self.prior {
                 Prior::Uniform => {
                     let classes = F::Wide::new(count_to_f64(self.classes));
-                    (Weights::Ones, smoothing.over(classes), smoothing)
+                    (Weights::Ones, smoothing.over(classes), one)
                 }
                 Prior::Shared { mass, .. } => {
-                    let weights = Weights::Row(Source::from_slice(&self.shared));
-                    (weights, smoothing, smoothing * F::Wide::new(*mass))
+                    let (high, low) = self.shared.split_at(self.classes);
+                    (Weights::in_two_parts(high, low), smoothing, F::wide_of(*mass))
                 }
                 Prior::PerRow { rows, masses } => {
-                    let mass = F::Wide::new(masses[row]);
-                    (Weights::Row(rows.source(row, scratch)), smoothing, smoothing * mass)
+                    (row_weights(rows, row, scratch), smoothing, F::wide_of(masses[row]))
                 }
             }
         };
-        RowTarget { class: class as usize, spike, weights, factor, smooth_mass }
-    }
-
-    /// q ← (1 − ε)·q + ε·u
-    fn mix(&self, prior: Weights<'_, F>, q: &mut [F]) {
-        let epsilon = self.label_smoothing;
-        let uniform = epsilon / count_to_f64(self.classes);
-        for (k, q) in q.iter_mut().enumerate() {
-            let smooth = match prior {
-                Weights::Absent => 0.0,
-                Weights::Ones => uniform,
-                Weights::Row(u) => epsilon * u.get(k).to_f64(),
-            };
-            *q = F::from_f64((1.0 - epsilon) * q.to_f64() + smooth);
+        RowTarget {
+            class: class as usize,
+            spike,
+            weights,
+            factor,
+            grad_factor: factor * F::Wide::new(self.scale),
+            scale: self.scale,
+            smooth_mass: smoothing * mass,
         }
     }
+}
+
+/// Row `row` of `rows` as weights: as it lies if it is in the compute type, else in two parts.
+#[inline(always)]
+fn row_weights<'s, F: Float>(rows: &Rows<'s>, row: usize, scratch: &'s mut [F]) -> Weights<'s, F> {
+    if rows.storage() == F::STORAGE {
+        return Weights::Row { high: rows.source(row, scratch), low: None };
+    }
+    gather_in_two_parts(rows, row, scratch)
+}
+
+fn gather_in_two_parts<'s, F: Float>(rows: &Rows<'_>, row: usize, scratch: &'s mut [F]) -> Weights<'s, F> {
+    let (high, low) = scratch.split_at_mut(rows.classes());
+    rows.gather_with(row, high, |u| split_probability(u).0);
+    rows.gather_with(row, low, |u| split_probability(u).1);
+    Weights::in_two_parts(high, low)
+}
+
+/// (1 − ε)·q + β·w in two parts.
+fn mixed<'s, F: Float>(
+    rows: &Rows<'_>,
+    row: usize,
+    label_weight: F::Wide,
+    smooth: &RowTarget<'_, F>,
+    scratch: &'s mut [F],
+) -> Weights<'s, F> {
+    gather_in_two_parts(rows, row, scratch);
+    let (high, low) = scratch.split_at_mut(rows.classes());
+    for (k, (high, low)) in high.iter_mut().zip(&mut *low).enumerate() {
+        let q = F::Wide::new(high.to_f64()) + F::Wide::new(low.to_f64());
+        let mixed = label_weight * q + smooth.factor * smooth.weights.get(k);
+        (*high, *low) = F::split(mixed);
+    }
+    Weights::in_two_parts(high, low)
+}
+
+/// `u` in the compute type and what that rounding lost; a positive probability stays positive.
+fn split_probability<F: Float>(u: f64) -> (F, F) {
+    let high = F::from_f64(u);
+    if u > 0.0 && high.to_f64() == 0.0 {
+        return (F::SMALLEST, F::default());
+    }
+    (high, F::from_f64(u - high.to_f64()))
 }
 
 /// Neumaier's compensated sum, in the order given.
@@ -359,8 +424,9 @@ impl DoubleSum {
     }
 }
 
-fn compensated_sum(values: &[f64]) -> f64 {
-    values.iter().fold(DoubleSum::default(), |sum, value| sum.plus(*value)).value()
+/// Σ of finite values ≥ 0, to some 100 bits.
+fn exact_sum(values: &[f64]) -> DoubleDouble {
+    values.iter().fold(DoubleDouble::new(0.0), |sum, value| sum + DoubleDouble::new(*value))
 }
 
 /// An empty vector with room for `len` elements.

@@ -43,7 +43,7 @@ def digest(problems):
 
 
 def small_problems():
-    """Every length of row, the five kinds of rows, both layouts, and rows with special values; tens of milliseconds."""
+    """Every length of row, the five kinds of rows, two layouts, and rows with special values."""
     for dtype in FLOATS:
         for classes in CLASS_COUNTS:
             item = problem(classes, dtype, rows=19 if classes < 300 else 2)

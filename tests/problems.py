@@ -1,7 +1,7 @@
 """The shapes and the rows that the tests draw from.
 
-A kernel treats a row in pieces, so a fault shows at the edges of the pieces: the counts of classes below are those edges,
-the numbers beside them, and a few ordinary sizes.
+A kernel treats a row in pieces, so a fault shows at the edges of the pieces: the counts of classes
+below are those edges, the numbers beside them, and a few ordinary sizes.
 """
 
 from typing import NamedTuple
@@ -15,7 +15,7 @@ SHORT_ROWS = (
     1, 2, 3,  # no choice, one pair, no power of two
     7, 8, 9,  # one vector of float64: 8 lanes
     15, 16, 17,  # one vector of float32: 16 lanes
-    31, 32, 33,  # four vectors of float64; the shapes that are worked with rows in the lanes end here
+    31, 32, 33,  # four vectors of float64
     63, 64, 65,  # four vectors of float32
     127, 128, 129,  # one block of partial sums, float64
     255, 256, 257,  # one block of partial sums, float32
@@ -45,7 +45,7 @@ def random_probabilities(rng, rows, classes, dtype):
 
 
 def problem(classes, dtype=np.float32, rows=None, scale=3.0, seed=0):
-    """Normal logits; the labels include the first and the last class, where off-by-one faults show."""
+    """Normal logits; labels with the first and the last class, where off-by-one faults show."""
     rng = np.random.default_rng([seed, classes])
     rows = rows or (7 if classes <= 2049 else 2)
     logits = (scale * rng.standard_normal((rows, classes))).astype(dtype)
@@ -59,7 +59,8 @@ def one_hot(labels, classes, dtype=np.float32):
     return (np.asarray(labels)[..., None] == np.arange(classes)).astype(dtype)
 
 
-# The five kinds of rows on which accuracy is promised. Each takes a generator and returns float64 logits and labels.
+# The five kinds of rows on which accuracy is promised. Each takes a generator and returns float64
+# logits and labels.
 
 
 def ordinary_rows(rng, rows=64, classes=1000):
@@ -73,7 +74,7 @@ def wide_rows(rng, rows=64, classes=1000):
 
 
 def confident_rows(rng, rows=64, classes=1000):
-    """The label leads by 15 to 40: log p(y) is down to 1e-17, all lost if it is formed from 1 or from logsumexp."""
+    """The label leads by 15 to 40: log p(y), down to 1e-17, is lost if formed from p or logsumexp."""
     logits = rng.standard_normal((rows, classes))
     labels = rng.integers(0, classes, rows)
     logits[np.arange(rows), labels] = logits.max(-1) + rng.uniform(15, 40, rows)
@@ -81,7 +82,7 @@ def confident_rows(rng, rows=64, classes=1000):
 
 
 def offset_rows(rng, rows=64, classes=1000):
-    """N(0, 3^2) + 1e4: log p is a small difference of large numbers if it is formed from logsumexp."""
+    """N(0, 3^2) + 1e4: log p is a small difference of large numbers if formed from logsumexp."""
     return 1e4 + 3 * rng.standard_normal((rows, classes)), rng.integers(0, classes, rows)
 
 

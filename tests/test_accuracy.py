@@ -14,8 +14,9 @@ import ulp
 from problems import FLOATS, ROW_KINDS, random_prior
 from ulp import assert_within, ulp_error
 
-# The mean error over a kind of rows, of which correct rounding leaves 0.25: a small error that is always there moves the
-# mean more than it moves the worst case. logsumexp has none, as its unit may be twice that of the result.
+# The mean error over a kind of rows, of which correct rounding leaves 0.25: a small error that is
+# always there moves the mean more than it moves the worst case. logsumexp has none, as its unit may
+# be twice that of the result.
 MEAN_ULP = {"softmax": 0.4, "log_softmax": 0.4, "loss": 0.35, "gradient": 0.4}
 ENOUGH_FOR_A_MEAN = 64  # the mean of so many roundings is 0.25 +- 0.02
 
@@ -27,7 +28,7 @@ def rows_of(kind, dtype):
 
 
 def activation_errors(z):
-    """Errors in ulp, by operation; probabilities and only those at or above the smallest normal number."""
+    """Errors in ulp, by operation; of the probabilities those that are normal numbers."""
     p = reference.softmax(z)
     normal = p >= np.finfo(z.dtype).smallest_normal
     scale = np.maximum(np.abs(z.max(-1)), reference.shifted(z).log_total[..., 0])
@@ -82,7 +83,7 @@ def test_errors_in_ulp(kind, dtype):
 
 @pytest.mark.parametrize("dtype", FLOATS)
 def test_gradient_at_a_confident_label(dtype):
-    """With eps = 0 the gradient at the label has all its digits, in ulp of itself: it is not p_y - 1."""
+    """With eps = 0 the gradient at the label has all its own digits: it is not p_y - 1."""
     z, labels, _ = rows_of("confident", dtype)
     _, grad = sx.cross_entropy_value_and_grad(z, labels, reduction="sum")
     exact = reference.gradient(z, labels)

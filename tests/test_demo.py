@@ -1,4 +1,4 @@
-"""The demo runs as a user would run it: tables of every arm, three pictures with something in them."""
+"""The demo runs as a user runs it: tables of every arm, three pictures with something in them."""
 
 import re
 import subprocess
@@ -74,13 +74,13 @@ class TestTable:
                 )  # three roundings to 0.01
 
     def test_classifiers_have_learned(self, demo, model, split):
-        """Guessing errs in 90 %; --quick leaves time for half of it with few examples of some digits."""
+        """Guessing errs in 90 %; with few examples of some digits --quick gets to half of it."""
         values, _, _ = parts(demo[0], model, split)
         for error, *_ in values.values():
             assert 0 < error < (20 if split == "balanced" else 70)
 
     def test_smoothing_narrows_the_gap_of_the_logits(self, demo, model, split):
-        """The effect that section 7 of the paper is about: the largest logit stays nearer to the others."""
+        """What section 7 of the paper is about: the largest logit stays nearer to the others."""
         _, to_baseline, _ = parts(demo[0], model, split)
         gaps = [to_baseline["uniform prior", eps][-1] for eps in EPS]
         assert 0 > gaps[0] > gaps[1] > gaps[2]

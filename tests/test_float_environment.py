@@ -1,6 +1,8 @@
-"""The caller's floating-point environment: results do not depend on it, and it comes back as it was.
+"""The caller's floating-point environment: results do not depend on it, and it comes back as it
+was.
 
-Covers the rounding mode, flush-to-zero and denormals-are-zero of a caller, and the exception flags that NumPy reads.
+Covers the rounding mode, flush-to-zero and denormals-are-zero of a caller, and the exception flags
+that NumPy reads.
 """
 
 import ctypes
@@ -107,7 +109,7 @@ def test_exception_flags_come_back(sticky):
 
 
 def test_no_floating_point_warning():
-    """Special values, overflow to infinity and underflow raise nothing, even where NumPy is told to raise."""
+    """Special values, overflow and underflow raise nothing, even where NumPy is told to raise."""
     for dtype in FLOATS:
         for classes in (3, 33, 1000):
             z, labels, u = problem(classes, dtype, scale=50)

@@ -1,7 +1,9 @@
-"""fork works: before the first use, after it, from the middle of a call, twice over, and by multiprocessing.
+"""fork works: before the first use, after it, from the middle of a call, twice over, and by
+multiprocessing.
 
-A child inherits the memory of a pool but none of its threads; a library that trusts the memory waits for ever. Each case is
-a process of its own with a watchdog, so that a hang is a failure and not a hang of the tests.
+A child inherits the memory of a pool but none of its threads; a library that trusts the memory
+waits for ever. Each case is a process of its own with a watchdog, so that a hang is a failure and
+not a hang of the tests.
 """
 
 import os
@@ -103,7 +105,7 @@ SCENARIOS = {
     """,
     "a child made outside Python": """
         import ctypes
-        libc = ctypes.PyDLL(None)  # the interpreter's lock stays held; Python's at-fork hooks do not run
+        libc = ctypes.PyDLL(None)  # keeps the interpreter's lock; Python's hooks do not run
         expected = digest([item])
         child = libc.fork()
         if child == 0:

@@ -1,6 +1,7 @@
 """The gradient is that of the value returned, for every combination of options.
 
-Here it is checked against differences of the loss itself; test_values.py checks it against the formula.
+Here it is checked against differences of the loss itself; test_values.py checks it against the
+formula.
 """
 
 import itertools
@@ -16,8 +17,8 @@ from ulp import assert_same_bits, assert_within
 
 every_float = pytest.mark.parametrize("dtype", FLOATS)
 
-# A central difference of step h errs by h^2/6 times the third derivative, below 1 here, and by the rounding of the
-# losses, 2^-53 of a sum near 20, over h: 2e-11 and 2e-10 with this step.
+# A central difference of step h errs by h^2/6 times the third derivative, below 1 here, and by the
+# rounding of the losses, 2^-53 of a sum near 20, over h: 2e-11 and 2e-10 with this step.
 STEP = 1e-5
 DIFFERENCE = 1e-9
 
@@ -162,7 +163,7 @@ class TestSmallSlopes:
 
 
 def test_mass_of_the_prior_is_used_as_given():
-    """With U = sum(u) a little off 1, loss = (1-eps) nll + eps sum_k u_k (-log p_k), gradient = ((1-eps) + eps U) p - q'."""
+    """For U = sum(u) a little off 1 the gradient is ((1 - eps) + eps U) p - q'."""
     z, labels, u = problem(16, np.float64)
     u = u * (1 + 9e-7)
     options = {"label_smoothing": 0.5, "prior": u}

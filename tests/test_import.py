@@ -1,4 +1,4 @@
-"""Importing starts no thread and loads nothing heavy; the public names and their defaults are what is documented."""
+"""Importing starts no thread and loads nothing heavy; the public names are what is documented."""
 
 import inspect
 import json

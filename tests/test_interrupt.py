@@ -6,8 +6,9 @@ import textwrap
 
 import pytest
 
-# The logits are one row seen 2^24 times through a stride of 0: no memory, and 2 * 10^12 exponentials. That is minutes on
-# any machine of today, so a call that does not answer is caught by the watchdog.
+# The logits are one row seen 2^24 times through a stride of 0: no memory, and 2 * 10^12
+# exponentials. That is minutes on any machine of today, so a call that does not answer is caught by
+# the watchdog.
 SCRIPT = """
 import os, signal, threading
 import numpy as np

@@ -10,11 +10,12 @@ from ulp import assert_same_bits, assert_within
 
 every_float = pytest.mark.parametrize("dtype", FLOATS)
 
-# (1 - eps) q + eps u in float64, rounded once to the result: 0.5 ulp in float32; in float64 each of the two products and
-# the sum rounds.
+# (1 - eps) q + eps u in float64, rounded once to the result: 0.5 ulp in float32; in float64 each of
+# the two products and the sum rounds.
 SMOOTHED = {np.float32: 0.51, np.float64: 2}
 
-# A count of draws is within 5 standard deviations of its mean; by chance it is not once in two million.
+# A count of draws is within 5 standard deviations of its mean; by chance it is not once in two
+# million.
 DEVIATIONS = 5
 
 

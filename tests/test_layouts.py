@@ -45,7 +45,7 @@ def misaligned(z):
 
 
 def spread(z, steps):
-    """The same values, every axis in steps (negative: backwards) through a larger array of nan (or -1)."""
+    """The same values, every axis in steps (negative: backwards) through an array of nan or -1."""
     shape = tuple(n * abs(step) + 1 for n, step in zip(z.shape, steps))
     large = np.full((*shape, z.itemsize), 0xFF, np.uint8).view(z.dtype)[..., 0]
     view = large[tuple(slice(1, None, step) if step > 0 else slice(-1, 0, step) for step in steps)]
@@ -302,7 +302,7 @@ class TestOut:
 
     @every_float
     def test_random_views_of_one_array(self, dtype):
-        """The logits and the result are random views of the same memory; compared with the logits copied first."""
+        """Logits and result are random views of the same memory; the logits copied first tell."""
         rng = np.random.default_rng(8)
         memory = 3 * rng.standard_normal(400).astype(dtype)
         for _ in range(400):
@@ -336,7 +336,7 @@ def overlapping(z, first, second, length):
 
 
 def random_view(rng, rows, classes):
-    """A function giving a random (rows, classes) view, without self-overlap, of an array of 400 elements."""
+    """A function giving a random (rows, classes) view of 400 elements, without self-overlap."""
     column_step = int(rng.choice([1, 2, 3]))
     row_step = int(rng.integers((classes - 1) * column_step + 1, (classes - 1) * column_step + 6))
     if rng.random() < 0.3:  # the classes are the slower axis

@@ -1,6 +1,8 @@
-"""Every instruction set gives the same bits: one digest of all results, in a process for each level.
+"""Every instruction set gives the same bits: one digest of all results, in a process for each
+level.
 
-SMOOTHXENT_MAX_ISA names the highest instruction set to use; a processor without it uses the best below.
+SMOOTHXENT_MAX_ISA names the highest instruction set to use; a processor without it uses the best
+below.
 """
 
 import json
@@ -44,7 +46,7 @@ def test_same_bits_at_every_level(runs):
 
 
 def test_level_is_reported(runs):
-    """show_config names the level in use: at most the one asked for, and the best there is by default."""
+    """show_config names the level in use: at most the one asked for, by default the best."""
     used = {level: result["config"]["simd"]["level"] for level, result in runs.items()}
     assert used["portable"] == "portable"
     for level in LEVELS:

@@ -14,7 +14,8 @@ every_float = pytest.mark.parametrize("dtype", FLOATS)
 some_lengths = pytest.mark.parametrize("classes", [1, 2, 3, 16, 33, 257, 1000, 16385])
 assert {1, 2, 3, 16, 33, 257, 1000, 16385} <= set(SHORT_ROWS + MIDDLE_ROWS + LONG_ROWS)
 
-# Two results that are each within 2 ulp, and a sum or a scaling of them in float64 whose error is small beside float32's.
+# Two results that are each within 2 ulp, and a sum or a scaling of them in float64 whose error is
+# small beside float32's.
 TWO_RESULTS = 4
 # The same in float64, where forming the identity in the test costs a few roundings of its own.
 TWO_RESULTS_F64 = 8
@@ -91,7 +92,7 @@ class TestLabelDropout:
 
     @pytest.mark.parametrize("given", [False, True])
     def test_sampled(self, given):
-        """The mean over n draws is within 5 standard errors; by chance it would not be once in two million seeds."""
+        """The mean of n draws is within 5 standard errors; by chance not once in two million seeds."""
         classes, n, eps = 10, 200_000, 0.3
         z, _, u = problem(classes, np.float64, rows=3)
         z, label = z[1], 4
@@ -114,7 +115,8 @@ class TestGradientIdentities:
             _, grad = sx.cross_entropy_value_and_grad(
                 z, labels, label_smoothing=eps, prior=prior, reduction="none"
             )
-            # Each p_k and q'_k errs by ulp.GRADIENT of itself and they sum to 2; the prior itself sums to 1 +- 1e-16 K.
+            # Each p_k and q'_k errs by ulp.GRADIENT of itself and they sum to 2; the prior itself
+            # sums to 1 +- 1e-16 K.
             slack = 2 * ulp.GRADIENT * np.finfo(dtype).eps + 2e-16
             assert (np.abs(grad.astype(np.longdouble).sum(-1)) <= slack).all()
 
@@ -145,7 +147,7 @@ class TestGradientIdentities:
 @every_float
 class TestSymmetries:
     def test_adding_a_constant_to_a_row_changes_nothing(self, classes, dtype):
-        """The logits are multiples of 1/64, so that the sum with the constant is exact and so the answer the same."""
+        """The logits are multiples of 1/64, so that their sum with the constant is exact."""
         z, labels, u = problem(classes, dtype)
         z = np.round(z * 64) / 64
         for constant in (-1000.0, 64.0, 8192.0):
@@ -202,7 +204,7 @@ class TestSymmetries:
                 assert_same_bits(got, expected[rows])
 
     def test_equal_priors_give_equal_bits(self, classes, dtype):
-        """One prior for all and the same prior written out for every row; a prior alike float32 in float32 or float64."""
+        """One prior for all rows or written out for each, float32 or the same numbers in float64."""
         z, labels, u = problem(classes, dtype)
         single = u.astype(np.float32)
         options = {"label_smoothing": 0.1, "reduction": "none"}

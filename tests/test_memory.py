@@ -1,4 +1,4 @@
-"""Losses need no memory of the size of the logits; what cannot be had is a MemoryError; nothing is left behind."""
+"""Losses take no memory of the size of the logits; too much is a MemoryError; nothing leaks."""
 
 import gc
 import subprocess
@@ -11,7 +11,8 @@ import pytest
 import smoothxent as sx
 from problems import problem
 
-# One row seen 3 million times, 3 * 10^9 logits: any array of them would be 12 GB. More than 2^31, so a 32-bit count fails too.
+# One row seen 3 million times, 3 * 10^9 logits: any array of them would be 12 GB. More than 2^31,
+# so a 32-bit count fails too.
 SCRIPT = """
 import resource
 import numpy as np
@@ -27,7 +28,8 @@ labels = np.zeros(rows, np.uint8)
 prior = np.full(1000, 0.001)
 before = peak()
 loss = sx.cross_entropy(z, labels, label_smoothing=0.1, reduction="none")
-assert loss.shape == (rows,) and (loss == sx.cross_entropy(row, 0, label_smoothing=0.1, reduction="none")).all()
+one = sx.cross_entropy(row, 0, label_smoothing=0.1, reduction="none")
+assert loss.shape == (rows,) and (loss == one).all()
 mean = sx.cross_entropy(z, labels, label_smoothing=0.1, prior=prior)
 lse = sx.logsumexp(z)
 assert (lse == sx.logsumexp(row)).all()

@@ -8,7 +8,8 @@ import pytest
 import reference
 from problems import FLOATS, ROW_KINDS
 
-# The oracle must be far better than the 2 ulp of float64 it judges: 2^-53 is half an ulp, this is a fortieth of one.
+# The oracle must be far better than the 2 ulp of float64 it judges: 2^-53 is half an ulp, this is a
+# fortieth of one.
 ORACLE_RELATIVE_ERROR = 2.0**-58
 
 

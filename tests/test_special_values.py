@@ -217,7 +217,9 @@ def check_only_row_is_nan(row, z, clean, targets, label_smoothing=0.1):
 
 @every_float
 class TestPlusInfinityAndNan:
-    """one +inf logit; any NaN: nan in that row only (logsumexp +inf for +inf alone); SIMD max must not lose a NaN"""
+    """one +inf logit; any NaN: nan in that row only (logsumexp +inf for +inf alone);
+    SIMD max must not lose a NaN
+    """
 
     @pytest.mark.parametrize("special, total", [(INF, INF), (NAN, NAN), (-NAN, NAN)])
     @pytest.mark.parametrize("classes", SHORT_ROWS)

@@ -1,4 +1,4 @@
-"""Every operation against the oracle, at every length of row, and a few results that can be done by hand."""
+"""Every operation against the oracle, at every length of row, and a few results done by hand."""
 
 import math
 
@@ -14,7 +14,8 @@ from ulp import assert_same_bits, assert_within
 every_length = pytest.mark.parametrize("classes", CLASS_COUNTS)
 every_float = pytest.mark.parametrize("dtype", FLOATS)
 
-# A sum of float64 terms, all >= 0, of relative error 2 ulp of their own dtype each: their errors do not grow in the sum.
+# A sum of float64 terms, all >= 0, of relative error 2 ulp of their own dtype each: their errors do
+# not grow in the sum.
 SUM_OF_LOSSES = 3
 
 
@@ -183,7 +184,8 @@ class TestReductions:
         labels = np.tile(np.arange(7), 15000)
         exact = reference.cross_entropy(z[:7], labels[:7]).sum() * 15000
         value = sx.cross_entropy(z, labels, reduction="sum")
-        # 105000 roundings of a float64 sum: at most sqrt-like growth in any fixed tree; in float32 it would be thousands.
+        # 105000 roundings of a float64 sum: at most sqrt-like growth in any fixed tree; in float32
+        # it would be thousands.
         assert abs(value - exact) < exact * (
             2 * np.finfo(dtype).eps if dtype == np.float32 else 2.0**-46
         )

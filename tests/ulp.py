@@ -1,8 +1,9 @@
 """Errors in ulp: units in the last place of the result's own dtype.
 
-One ulp of x in a dtype with p significand bits is 2^(floor(log2 |x|) - p + 1). A correctly rounded result is within 0.5.
-Below the smallest normal number the unit would be that of the denormals, where no accuracy is promised: there a result
-need only be as small as what it approximates, and is asked to be within one smallest normal of it.
+One ulp of x in a dtype with p significand bits is 2^(floor(log2 |x|) - p + 1). A correctly rounded
+result is within 0.5. Below the smallest normal number the unit would be that of the denormals,
+where no accuracy is promised: there a result need only be as small as what it approximates, and is
+asked to be within one smallest normal of it.
 """
 
 import numpy as np
@@ -25,7 +26,7 @@ def ulp(x, dtype):
 
 
 def ulp_error(got, exact, at=None):
-    """|got - exact| in ulp of got's dtype, at the size of `exact` or of `at` where that is what bounds the error."""
+    """|got - exact| in ulp of got's dtype, at the size of `exact`, or of `at` if that is given."""
     got, exact = np.asarray(got), np.asarray(exact, Real)
     info = np.finfo(got.dtype)
     scale = np.broadcast_to(np.abs(exact) if at is None else np.asarray(at, Real), exact.shape)
@@ -35,7 +36,8 @@ def ulp_error(got, exact, at=None):
         error = np.where(
             scale < info.smallest_normal, gap > info.smallest_normal, gap / ulp(scale, got.dtype)
         )
-        # A correctly rounded overflow is no error; neither is nan for nan. Any other nan or infinity is.
+        # A correctly rounded overflow is no error; neither is nan for nan. Any other nan or
+        # infinity is.
         error = np.where(np.isfinite(got) & np.isfinite(exact), error, np.where(same, 0, np.inf))
     return error
 
@@ -49,7 +51,8 @@ def assert_within(bound, got, exact, at=None):
         where = np.unravel_index(np.argmax(error), error.shape)
         place = ", ".join(map(str, where))
         raise AssertionError(
-            f"[{place}] is {got[where]!r}, expected {exact[where]!r}: {float(error[where]):.3g} ulp, allowed {bound}"
+            f"[{place}] is {got[where]!r}, expected {exact[where]!r}: "
+            f"{float(error[where]):.3g} ulp, allowed {bound}"
         )
 
 

@@ -37,7 +37,7 @@ def unit_interval(value: SupportsFloat, name: str) -> float:
     given = number(value, name)
     if not 0.0 <= given <= 1.0:  # also refuses nan
         raise ValueError(f"{name} must be in [0, 1], got {given!r}")
-    return given
+    return given + 0.0  # -0.0 is 0.0
 
 
 def integer(value: SupportsIndex, name: str) -> int:
@@ -101,7 +101,7 @@ def kept(
     if bad.any():
         place = _first(bad)
         raise LabelError(
-            f"targets{_shown(place)} is {given[place]}, but there {_counted(classes)} "
+            f"targets{_shown(*place)} is {given[place]}, but there {_counted(classes)} "
             f"(ignore_index is {ignored})"
         )
     return counted
@@ -112,7 +112,9 @@ def all_classes(given: NDArray[np.integer[Any]], classes: int) -> None:
     bad = np.asarray((given < 0) | (given >= classes))
     if bad.any():
         place = _first(bad)
-        raise LabelError(f"targets{_shown(place)} is {given[place]}, but there {_counted(classes)}")
+        raise LabelError(
+            f"targets{_shown(*place)} is {given[place]}, but there {_counted(classes)}"
+        )
 
 
 def probabilities(q: NDArray[Any], axis: int) -> None:
@@ -121,7 +123,7 @@ def probabilities(q: NDArray[Any], axis: int) -> None:
     if bad.any():
         place = _first(bad, axis)
         raise ValueError(
-            f"targets{_shown(place)} is {float(q[place])}, but probabilities must be finite and "
+            f"targets{_shown(*place)} is {float(q[place])}, but probabilities must be finite and "
             "non-negative"
         )
 
@@ -132,7 +134,7 @@ def prior_values(u: NDArray[Any], axis: int) -> None:
     if bad.any():
         place = _first(bad, axis)
         raise ValueError(
-            f"prior{_shown(place)} is {float(u[place])}, but a prior must be finite and "
+            f"prior{_shown(*place)} is {float(u[place])}, but a prior must be finite and "
             "non-negative"
         )
     tolerance = 1e-6 * max(1.0, u.shape[axis] ** 0.5)
@@ -140,8 +142,9 @@ def prior_values(u: NDArray[Any], axis: int) -> None:
     off = np.asarray(np.abs(total - 1.0) > tolerance)
     if off.any():
         row = _first(off)
+        shown = _shown(*row[:axis], ":", *row[axis:]) if row else ""
         raise ValueError(
-            f"prior{_shown(row)} sums to {total[row]}, expected 1 within {tolerance} "
+            f"prior{shown} sums to {total[row]}, expected 1 within {tolerance} "
             "(it is never renormalised)"
         )
 
@@ -169,8 +172,8 @@ def aligned_prior(
         fits = all(n in (1, m) for n, m in zip(u.shape[::-1], shape[::-1], strict=False))
     if not fits:
         raise ValueError(
-            f"prior must have shape ({classes},) or be broadcastable to {shape} with {classes} "
-            f"classes along axis {axis}, got {u.shape}"
+            f"prior must have shape ({classes},) or be broadcastable to smoothed labels of shape "
+            f"{shape}, got {u.shape}"
         )
     if not read_values:
         return np.ones(())
@@ -194,7 +197,7 @@ def kept_weights(sample_weight: ArrayLike, counted: NDArray[np.bool_]) -> NDArra
         own = place[len(place) - given.ndim :]
         own = tuple(0 if n == 1 else i for i, n in zip(own, given.shape, strict=True))
         raise ValueError(
-            f"sample_weight{_shown(own)} is {float(given[own])}, but weights must be finite and "
+            f"sample_weight{_shown(*own)} is {float(given[own])}, but weights must be finite and "
             "non-negative"
         )
     return weight[counted]
@@ -254,8 +257,8 @@ def _first(bad: NDArray[np.bool_], axis: int | None = None) -> tuple[int, ...]:
     return (*row[:axis], k, *row[axis:])
 
 
-def _shown(place: tuple[int, ...]) -> str:
-    return str(list(place)) if place else ""
+def _shown(*place: int | str) -> str:
+    return f"[{', '.join(map(str, place))}]" if place else ""
 
 
 def _counted(classes: int) -> str:

@@ -26,6 +26,17 @@ class CrossEntropyTerms(NamedTuple):
 
         loss = (1 - eps) * nll + eps * prior_cross_entropy
         prior_cross_entropy = prior_kl + prior_entropy
+
+    It is what `cross_entropy_terms` returns.
+
+    Examples
+    --------
+    >>> import smoothxent as sx
+    >>> terms = sx.cross_entropy_terms([[0.0, 0.0], [0.0, 1.0]], [0, 1])
+    >>> terms._fields
+    ('nll', 'prior_cross_entropy', 'prior_kl', 'prior_entropy', 'logsumexp')
+    >>> terms.prior_entropy
+    array([0.69314718, 0.69314718])
     """
 
     nll: NDArray[np.floating[Any]]

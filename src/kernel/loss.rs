@@ -13,7 +13,7 @@
 //! distributions). S − e_y is `others` when y is the only maximum: no digit is
 //! lost on confident rows.
 
-use super::scale::Scale;
+use super::scale::{Guarded, Scale};
 use super::softmax::lse_of;
 use super::stats::{RowClass, RowStats, Weights, Workspace, reduce};
 use crate::element::{Float, Wide};
@@ -33,13 +33,12 @@ pub(crate) fn loss<V: Vector>(
     loss_of(&stats, z, target)
 }
 
-/// The loss of one row; `scale` times its gradient goes to `grad`.
+/// The loss of one row; its gradient, times `target.scale`, goes to `grad`.
 #[inline(always)]
 pub(crate) fn loss_and_grad<V: Vector>(
     token: V::Token,
     z: Source<'_, V::Scalar>,
     target: &RowTarget<'_, V::Scalar>,
-    scale: f64,
     mut grad: Sink<'_, V::Scalar>,
     workspace: &mut Workspace<'_, V::Scalar>,
 ) -> f64 {
@@ -50,10 +49,15 @@ pub(crate) fn loss_and_grad<V: Vector>(
         grad.fill(V::Scalar::NAN);
         return loss;
     }
+    if z.len() == 1 {
+        // One class: p = 1 and q' is all there, whatever the rounding of 1/S.
+        grad.fill(V::Scalar::default());
+        return loss;
+    }
     let at_label = target.has_spike().then(|| label_grad(&stats, z, target, workspace.exps));
-    write_grad::<V>(token, &stats, target, scale, &mut grad, workspace.exps);
+    write_grad::<V>(token, &stats, target, &mut grad, workspace.exps);
     if let Some(value) = at_label {
-        grad.set(target.class, V::Scalar::from_f64((value * Wide::new(scale)).value()));
+        grad.set(target.class, V::Scalar::from_f64(value.value()));
     }
     loss
 }
@@ -97,31 +101,24 @@ fn label_grad<F: Float>(
         let at_label = F::Wide::new(exps[class].to_f64());
         (at_label, sum - at_label)
     };
-    let smooth = match target.weights {
-        Weights::Absent => F::Wide::new(0.0),
-        Weights::Ones => target.factor,
-        Weights::Row(row) => target.factor * F::Wide::new(row.get(class).to_f64()),
-    };
-    (target.smooth_mass * at_label - target.spike * rest).over(sum) - smooth
+    let smooth = target.grad_factor * target.weights.get(class);
+    (target.smooth_mass * at_label - target.spike * rest).over(sum) * F::Wide::new(target.scale) - smooth
 }
 
-/// scale·[(spike + Q)·p − β·w] for every class.
+/// [(spike + Q)·p − β·w]·scale for every class.
 #[inline(always)]
 fn write_grad<V: Vector>(
     token: V::Token,
     stats: &RowStats<<V::Scalar as Float>::Wide>,
     target: &RowTarget<'_, V::Scalar>,
-    scale: f64,
     grad: &mut Sink<'_, V::Scalar>,
     exps: &[V::Scalar],
 ) {
     let zero = V::Scalar::default();
     let exps = Source::from_slice(exps);
-    let weight = (target.spike + target.smooth_mass) * Wide::new(scale);
+    let weight = (target.spike + target.smooth_mass) * Wide::new(target.scale);
     let probabilities = Scale::<V>::new(token, stats, weight);
-    let guarded = -scale * 2f64.powi(V::Scalar::GUARD_BITS);
-    let minus_q = (target.factor * Wide::new(guarded)).value();
-    let minus_q = V::splat(token, V::Scalar::from_f64(minus_q));
+    let q = Guarded::<V>::new(token, target.grad_factor);
     let classes = (0..grad.len()).step_by(V::LANES);
     match target.weights {
         Weights::Absent => {
@@ -133,14 +130,21 @@ fn write_grad<V: Vector>(
         Weights::Ones => {
             for at in classes {
                 let exps = exps.vector(token, at, zero);
-                grad.set_vector(at, probabilities.probability_plus(exps, minus_q));
+                grad.set_vector(at, probabilities.probability_less(exps, q));
             }
         }
-        Weights::Row(row) => {
+        Weights::Row { high, low: None } => {
             for at in classes {
                 let exps = exps.vector(token, at, zero);
-                let minus_q = row.vector::<V>(token, at, zero).mul(minus_q);
-                grad.set_vector(at, probabilities.probability_plus(exps, minus_q));
+                let q = q.times(high.vector(token, at, zero));
+                grad.set_vector(at, probabilities.probability_less(exps, q));
+            }
+        }
+        Weights::Row { high, low: Some(low) } => {
+            for at in classes {
+                let exps = exps.vector(token, at, zero);
+                let q = q.times_two(high.vector(token, at, zero), low.vector(token, at, zero));
+                grad.set_vector(at, probabilities.probability_less(exps, q));
             }
         }
     }

@@ -45,15 +45,9 @@ pub(super) fn reduce<V: Vector, const STORE: bool>(
 fn scaled_dot<F: Float>(z: Source<'_, F>, max: F, weights: Weights<'_, F>) -> F::Wide {
     let max = F::Wide::new(max.to_f64() / UNIT);
     let gap = |k: usize| max - F::Wide::new(z.get(k).to_f64() / UNIT);
-    let classes = 0..z.len();
-    let zero = F::Wide::new(0.0);
-    match weights {
-        Weights::Absent => zero,
-        Weights::Ones => classes.fold(zero, |sum, k| sum + gap(k)),
-        Weights::Row(row) => classes
-            .filter(|&k| row.get(k).to_f64() != 0.0)
-            .fold(zero, |sum, k| sum + F::Wide::new(row.get(k).to_f64()) * gap(k)),
-    }
+    (0..z.len())
+        .filter(|&k| weights.get(k).value() != 0.0)
+        .fold(F::Wide::new(0.0), |sum, k| sum + weights.get(k) * gap(k))
 }
 
 fn classify<F: Float>(z: Source<'_, F>) -> RowClass {

@@ -44,11 +44,47 @@ impl<V: Vector> Scale<V> {
         exps.mul_add(self.high, exps.mul(self.low)).mul(self.unguard)
     }
 
-    /// w·e/S + a, where `guarded` is a·2^GUARD_BITS.
+    /// w·e/S − q.
+    ///
+    /// q goes in with the low part of w·e/S, and what that addition rounds off is added last:
+    /// where p and q cancel nothing of q is lost, elsewhere the last addition changes nothing.
     #[inline(always)]
-    pub(super) fn probability_plus(&self, exps: V, guarded: V) -> V {
+    pub(super) fn probability_less(&self, exps: V, q: Guarded<V>) -> V {
         let exps = exps.only_where(exps.ge(self.least));
-        let low = exps.mul_add(self.low, guarded);
-        exps.mul_add(self.high, low).mul(self.unguard)
+        let low = exps.mul_add(self.low, q.minus_low);
+        let joined = low.add(q.minus_high);
+        let lost = low.sub(joined.sub(q.minus_high));
+        exps.mul_add(self.high, joined).add(lost).mul(self.unguard)
+    }
+}
+
+/// −q·2^GUARD_BITS in two parts.
+#[derive(Clone, Copy)]
+pub(super) struct Guarded<V> {
+    minus_high: V,
+    minus_low: V,
+}
+
+impl<V: Vector> Guarded<V> {
+    #[inline(always)]
+    pub(super) fn new(token: V::Token, q: <V::Scalar as Float>::Wide) -> Self {
+        let guard = -2f64.powi(V::Scalar::GUARD_BITS);
+        let (high, low) = V::Scalar::split(q * Wide::new(guard));
+        Self { minus_high: V::splat(token, high), minus_low: V::splat(token, low) }
+    }
+
+    /// q·weights
+    #[inline(always)]
+    pub(super) fn times(self, weights: V) -> Self {
+        let minus_high = weights.mul(self.minus_high);
+        let lost = weights.mul_sub(self.minus_high, minus_high);
+        Self { minus_high, minus_low: weights.mul_add(self.minus_low, lost) }
+    }
+
+    /// q·(high + low)
+    #[inline(always)]
+    pub(super) fn times_two(self, high: V, low: V) -> Self {
+        let Self { minus_high, minus_low } = self.times(high);
+        Self { minus_high, minus_low: low.mul_add(self.minus_high, minus_low) }
     }
 }

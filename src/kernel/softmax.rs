@@ -19,6 +19,10 @@ pub(crate) fn softmax<V: Vector>(
         // NaN, +inf and rows of −inf have no probabilities.
         return out.fill(V::Scalar::NAN);
     }
+    if z.len() == 1 {
+        // Whatever the rounding of 1/S.
+        return out.fill(V::Scalar::from_f64(1.0));
+    }
     let scale = Scale::<V>::new(token, &stats, Wide::new(1.0));
     let exps = Source::from_slice(&*workspace.exps);
     for at in (0..out.len()).step_by(V::LANES) {

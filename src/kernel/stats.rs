@@ -37,7 +37,25 @@ pub(crate) enum Weights<'r, F> {
     Absent,
     /// w = 1: the sum of all M − z.
     Ones,
-    Row(Source<'r, F>),
+    /// One weight for each class, in one or two parts; `dot` takes the high part alone.
+    Row { high: Source<'r, F>, low: Option<Source<'r, F>> },
+}
+
+impl<'r, F: Float> Weights<'r, F> {
+    pub(crate) fn in_two_parts(high: &'r [F], low: &'r [F]) -> Self {
+        Weights::Row { high: Source::from_slice(high), low: Some(Source::from_slice(low)) }
+    }
+
+    /// w of one class.
+    pub(crate) fn get(&self, class: usize) -> F::Wide {
+        let wide = |row: &Source<'_, F>| F::Wide::new(row.get(class).to_f64());
+        match self {
+            Weights::Absent => F::Wide::new(0.0),
+            Weights::Ones => F::Wide::new(1.0),
+            Weights::Row { high, low: None } => wide(high),
+            Weights::Row { high, low: Some(low) } => wide(high) + wide(low),
+        }
+    }
 }
 
 /// What kind of numbers a row has; all but `Finite` are answered by the edge-case table.
@@ -173,8 +191,8 @@ pub(super) fn weighted<V: Vector, const STORE: bool>(
         Weights::Ones => {
             V::outlined(token, #[inline(always)] || sweep::<V, STORE, ONES>(token, z, max, z, exps))
         }
-        Weights::Row(row) => {
-            V::outlined(token, #[inline(always)] || sweep::<V, STORE, ROW>(token, z, max, row, exps))
+        Weights::Row { high, .. } => {
+            V::outlined(token, #[inline(always)] || sweep::<V, STORE, ROW>(token, z, max, high, exps))
         }
     }
 }

@@ -30,6 +30,8 @@ pub(super) enum Kind {
 pub(super) struct Array {
     buffer: PyUntypedBuffer,
     kind: Kind,
+    /// An array without axes, whose buffer is exported as one of a single element.
+    is_scalar: bool,
 }
 
 /// Is `obj` an instance of numpy.ndarray itself, not of a subclass?
@@ -40,6 +42,10 @@ fn is_exact_ndarray(obj: &Bound<'_, PyAny>) -> PyResult<bool> {
 fn ndarray(py: Python<'_>) -> PyResult<&Bound<'_, PyType>> {
     static NDARRAY: PyOnceLock<Py<PyType>> = PyOnceLock::new();
     NDARRAY.import(py, "numpy", "ndarray")
+}
+
+fn is_without_axes(obj: &Bound<'_, PyAny>) -> bool {
+    obj.getattr("ndim").and_then(|ndim| ndim.extract::<usize>()).is_ok_and(|ndim| ndim == 0)
 }
 
 impl Array {
@@ -53,9 +59,16 @@ impl Array {
 
     /// `None` where the elements are not numbers in native byte order, or have no buffer at all.
     fn of_buffer(obj: &Bound<'_, PyAny>) -> Option<Self> {
-        let buffer = PyUntypedBuffer::get(obj).ok()?;
+        let (buffer, is_scalar) = match PyUntypedBuffer::get(obj) {
+            Ok(buffer) => (buffer, false),
+            // PyO3 takes no buffer without a shape.
+            Err(_) if is_without_axes(obj) => {
+                (PyUntypedBuffer::get(&obj.call_method1("reshape", (1,)).ok()?).ok()?, true)
+            }
+            Err(_) => return None,
+        };
         let kind = Kind::of(buffer.format().to_bytes(), buffer.item_size())?;
-        Some(Self { buffer, kind })
+        Some(Self { buffer, kind, is_scalar })
     }
 
     /// A new C-contiguous array and its view.
@@ -141,7 +154,7 @@ impl Array {
     }
 
     pub(super) fn shape(&self) -> &[usize] {
-        self.buffer.shape()
+        if self.is_scalar { &[] } else { self.buffer.shape() }
     }
 
     /// Bytes of all elements.

@@ -56,6 +56,10 @@ macro_rules! vector {
                 self.mul_add_precise(b, c)
             }
             #[inline(always)]
+            fn mul_sub(self, b: Self, c: Self) -> Self {
+                self.mul_add_precise(b, -c)
+            }
+            #[inline(always)]
             fn neg_mul_add(self, b: Self, c: Self) -> Self {
                 (-self).mul_add_precise(b, c)
             }

@@ -1,1 +1,263 @@
-//! placeholder
+//! The floating-point environment of the kernels: the IEEE defaults, whatever the caller had set.
+//!
+//! A library built with -ffast-math, or a program that wants it so, leaves a thread flushing
+//! denormals, rounding another way or trapping; and a pool thread keeps what its creator had at the
+//! time. One call could mix several arithmetics. So every task does
+//!
+//! ```text
+//! saved = control and sticky bits
+//! control = round to nearest, denormals kept, every exception masked     (unless it is that already)
+//! result = f()
+//! control and sticky bits = saved                                        (also when f panics)
+//! ```
+//!
+//! The sticky bits come back too: kernels overflow and divide 0 by 0 by design, which must not
+//! surface as the caller's floating-point warnings.
+//!
+//! The compiler takes the default environment for granted: to it a division has nothing to do with
+//! the control register, and may move past a switch. Three things keep `f` between the switches:
+//!
+//! 1. The `asm!` blocks have none of the options `pure`, `nomem` and `readonly`: they are volatile
+//!    and may write any memory, so nothing that goes through memory crosses them.
+//! 2. `f` and its result pass through `black_box`: what `f` captured by value is unknown before the
+//!    first switch, and its result is needed before the second.
+//! 3. `f` is called in a function that is never inlined.
+
+use std::hint::black_box;
+
+/// Runs `f` under the IEEE default environment, then puts back the caller's, sticky bits included;
+/// also when `f` panics.
+#[inline]
+pub fn with_default_fp_env<R>(f: impl FnOnce() -> R) -> R {
+    let _restore = Restore(register::enter());
+    let f = black_box(f);
+    black_box(call(f)) // evaluated before `_restore` is dropped
+}
+
+#[inline(never)]
+fn call<R>(f: impl FnOnce() -> R) -> R {
+    f()
+}
+
+struct Restore(register::Saved);
+
+impl Drop for Restore {
+    fn drop(&mut self) {
+        register::restore(self.0);
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+mod register {
+    use std::arch::asm;
+
+    /// The whole of MXCSR.
+    pub(super) type Saved = u32;
+
+    /// Bits 0..=5, one sticky flag per exception; they influence no result.
+    const STICKY: u32 = 0x003f;
+    /// Bits 7..=12 mask the six exceptions. Rounding (13, 14), FTZ (15) and DAZ (6) are zero.
+    const DEFAULT: u32 = 0x1f80;
+
+    #[inline]
+    pub(super) fn enter() -> Saved {
+        let saved = read();
+        if saved & !STICKY != DEFAULT {
+            write(DEFAULT);
+        }
+        saved
+    }
+
+    #[inline]
+    pub(super) fn restore(saved: Saved) {
+        if read() != saved {
+            write(saved);
+        }
+    }
+
+    #[inline]
+    pub(super) fn read() -> Saved {
+        let mut value = 0;
+        // SAFETY: stmxcsr, of the x86-64 baseline, stores four bytes at the address it is given: the
+        // live local `value`. It changes nothing else.
+        unsafe { asm!("stmxcsr [{}]", in(reg) &raw mut value, options(nostack, preserves_flags)) };
+        value
+    }
+
+    #[inline]
+    pub(super) fn write(value: Saved) {
+        // SAFETY: ldmxcsr loads four bytes from the address it is given: the live local `value`. It
+        // faults on reserved bits only; `value` is DEFAULT or was read from the register. Without
+        // `preserves_flags`, which would promise that the sticky bits stay.
+        unsafe { asm!("ldmxcsr [{}]", in(reg) &raw const value, options(nostack)) };
+    }
+}
+
+#[cfg(target_arch = "aarch64")]
+mod register {
+    use std::arch::asm;
+
+    /// FPCR (control) and FPSR (sticky bits).
+    pub(super) type Saved = (u64, u64);
+
+    /// Round to nearest, no flushing, default-NaN off, no trap: every field is zero.
+    const DEFAULT: u64 = 0;
+
+    #[inline]
+    pub(super) fn enter() -> Saved {
+        let saved = read();
+        if saved.0 != DEFAULT {
+            write((DEFAULT, saved.1));
+        }
+        saved
+    }
+
+    #[inline]
+    pub(super) fn restore(saved: Saved) {
+        if read() != saved {
+            write(saved);
+        }
+    }
+
+    #[inline]
+    pub(super) fn read() -> Saved {
+        let (control, status): (u64, u64);
+        // SAFETY: user mode may read both registers, which changes nothing.
+        unsafe {
+            asm!("mrs {}, fpcr", "mrs {}, fpsr", out(reg) control, out(reg) status, options(nostack, preserves_flags));
+        }
+        (control, status)
+    }
+
+    #[inline]
+    pub(super) fn write((control, status): Saved) {
+        // SAFETY: user mode may write both registers; the values are the default or were read from
+        // them. Without `preserves_flags`, which would promise that FPSR stays.
+        unsafe {
+            asm!("msr fpcr, {}", "msr fpsr, {}", in(reg) control, in(reg) status, options(nostack))
+        };
+    }
+}
+
+/// Elsewhere the environment is left as it is: there is no portable way to set it.
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+mod register {
+    pub(super) type Saved = ();
+    pub(super) fn enter() {}
+    pub(super) fn restore((): Saved) {}
+}
+
+#[cfg(all(test, any(target_arch = "x86_64", target_arch = "aarch64")))]
+pub(crate) mod tests {
+    use super::*;
+    use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+
+    #[cfg(target_arch = "x86_64")]
+    mod environments {
+        use super::register::Saved;
+        pub(super) const DEFAULT: Saved = 0x1f80;
+        /// FTZ and DAZ, rounding towards zero.
+        pub(super) const FLUSH_TO_ZERO: Saved = 0x1f80 | 0x8040 | 0x6000;
+        /// Rounding towards zero, inexact raised.
+        pub(super) const TRUNCATING_INEXACT: Saved = 0x7fa0;
+        /// The first two, rounding down, rounding up, overflow and underflow raised, nothing masked.
+        pub(super) const ALL: [Saved; 6] = [DEFAULT, FLUSH_TO_ZERO, 0x3f80, 0x5f80, 0x1f98, 0];
+
+        pub(super) fn is_default(environment: Saved) -> bool {
+            environment & 0xffc0 == DEFAULT
+        }
+    }
+
+    #[cfg(target_arch = "aarch64")]
+    mod environments {
+        use super::register::Saved;
+        pub(super) const DEFAULT: Saved = (0, 0);
+        /// FZ, rounding towards zero.
+        pub(super) const FLUSH_TO_ZERO: Saved = (1 << 24 | 3 << 22, 0);
+        /// Rounding towards zero, inexact raised.
+        pub(super) const TRUNCATING_INEXACT: Saved = (3 << 22, 1 << 4);
+        /// The first two, rounding down, rounding up, overflow and underflow raised.
+        pub(super) const ALL: [Saved; 5] = [
+            DEFAULT,
+            FLUSH_TO_ZERO,
+            (2 << 22, 0),
+            (1 << 22, 0),
+            (0, 0b1100),
+        ];
+
+        pub(super) fn is_default(environment: Saved) -> bool {
+            environment.0 == 0
+        }
+    }
+
+    /// Runs `f` under `environment` and checks that it leaves it so, sticky bits included.
+    fn under<R>(environment: register::Saved, f: impl FnOnce() -> R) -> R {
+        let before = register::read();
+        register::write(environment);
+        let outcome = catch_unwind(AssertUnwindSafe(|| black_box(call(black_box(f)))));
+        let after = register::read();
+        register::write(before);
+        let result = outcome.unwrap_or_else(|panic| resume_unwind(panic));
+        assert_eq!(after, environment);
+        result
+    }
+
+    /// For tests of those who promise their callees the default environment.
+    pub(crate) fn under_flush_to_zero(f: impl FnOnce()) {
+        under(environments::FLUSH_TO_ZERO, f);
+    }
+
+    /// Invalid, division by zero, overflow, underflow, inexact and a denormal operand.
+    fn raise_everything() {
+        let [zero, one, tiny, huge] = black_box([0.0, 1.0, f32::MIN_POSITIVE, f32::MAX]);
+        black_box([
+            zero / black_box(0.0),
+            one / zero,
+            huge * huge,
+            tiny * tiny,
+            tiny / 3.0,
+            tiny / 2.0 * 3.0,
+        ]);
+    }
+
+    #[test]
+    fn f_runs_under_the_default_environment() {
+        for environment in environments::ALL {
+            let inside = under(environment, || with_default_fp_env(register::read));
+            assert!(
+                environments::is_default(inside),
+                "{environment:x?} became {inside:x?}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_environment_comes_back() {
+        for environment in environments::ALL {
+            under(environment, || with_default_fp_env(raise_everything));
+            under(environment, || {
+                let panic = catch_unwind(|| {
+                    with_default_fp_env(|| {
+                        raise_everything();
+                        panic!("f panics");
+                    })
+                });
+                assert!(panic.is_err());
+            });
+        }
+    }
+
+    /// The operands are at hand before the first switch and the quotient is used after the second:
+    /// a compiler that moved the division over either would truncate it.
+    #[test]
+    fn arithmetic_stays_between_the_switches() {
+        const NEAREST: u32 = 0x3eaa_aaab;
+        const TRUNCATED: u32 = 0x3eaa_aaaa;
+        let (x, y): (f32, f32) = black_box((1.0, 3.0));
+        let quotients = under(environments::TRUNCATING_INEXACT, || {
+            let inside = with_default_fp_env(|| x / y);
+            [inside, black_box(x) / black_box(y)].map(f32::to_bits)
+        });
+        assert_eq!(quotients, [NEAREST, TRUNCATED]);
+    }
+}

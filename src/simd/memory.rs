@@ -229,11 +229,16 @@ impl<'a> Rows<'a> {
 
     /// Copies row `row` to `target`, converted to `F`.
     pub(crate) fn gather<F: Float>(&self, row: usize, target: &mut [F]) {
+        self.gather_with(row, target, F::from_f64);
+    }
+
+    /// Copies row `row` to `target`, each element as `convert` makes it.
+    pub(crate) fn gather_with<F>(&self, row: usize, target: &mut [F], convert: impl Fn(f64) -> F) {
         assert!(target.len() == self.classes);
         let mut at = self.row_start(row);
         for element in target {
             // SAFETY: `at` walks the elements of this row, readable by the promise of `from_raw`.
-            *element = F::from_f64(unsafe { read(at, self.storage) });
+            *element = convert(unsafe { read(at, self.storage) });
             at = at.wrapping_offset(self.class_stride);
         }
     }

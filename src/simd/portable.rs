@@ -70,6 +70,10 @@ macro_rules! portable {
                 Self(std::array::from_fn(|i| self.0[i].mul_add(b.0[i], c.0[i])))
             }
             #[inline(always)]
+            fn mul_sub(self, b: Self, c: Self) -> Self {
+                Self(std::array::from_fn(|i| self.0[i].mul_add(b.0[i], -c.0[i])))
+            }
+            #[inline(always)]
             fn neg_mul_add(self, b: Self, c: Self) -> Self {
                 Self(std::array::from_fn(|i| (-self.0[i]).mul_add(b.0[i], c.0[i])))
             }
