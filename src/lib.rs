@@ -29,7 +29,7 @@ mod error;
 mod kernel;
 mod math;
 mod ops;
-mod pool;
+pub mod pool;
 #[allow(unsafe_code, reason = "one of the two homes of unsafe: vectors, loads and stores")]
 mod simd;
 mod target;

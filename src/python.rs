@@ -15,8 +15,8 @@ use crate::simd::Level;
 use crate::simd::memory::Storage;
 use arguments::{Logits, flag, ignore_index, integer, label_smoothing, reduction};
 use arrays::Array;
-use call::{Inputs, Output, run};
-use pyo3::exceptions::PyValueError;
+use call::{Inputs, Output, guard, run};
+use pyo3::exceptions::{PyRuntimeWarning, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyFloat, PyTuple};
 
@@ -46,7 +46,7 @@ fn softmax<'py>(
     dtype: Argument<'_, 'py>,
     out: Argument<'_, 'py>,
 ) -> PyResult<Bound<'py, PyAny>> {
-    activation(Activation::Softmax, logits, axis, dtype, out)
+    guard(out.py(), || activation(Activation::Softmax, logits, axis, dtype, out))
 }
 
 #[pyfunction]
@@ -57,7 +57,7 @@ fn log_softmax<'py>(
     dtype: Argument<'_, 'py>,
     out: Argument<'_, 'py>,
 ) -> PyResult<Bound<'py, PyAny>> {
-    activation(Activation::LogSoftmax, logits, axis, dtype, out)
+    guard(out.py(), || activation(Activation::LogSoftmax, logits, axis, dtype, out))
 }
 
 fn activation<'py>(
@@ -88,19 +88,21 @@ fn logsumexp<'py>(
     keepdims: Argument<'_, 'py>,
     out: Argument<'_, 'py>,
 ) -> PyResult<Bound<'py, PyAny>> {
-    let logits = Logits::new(logits, axis)?;
-    let mut shape = logits.row_shape();
-    if flag(keepdims, "keepdims")? {
-        shape.insert(logits.axis, 1);
-    }
-    let compute = logits.array.storage();
-    let inputs = Inputs { logits: &logits.array, others: vec![], compute, in_place: false };
-    let output = Output::new(out, "out", &shape, compute, &inputs)?;
-    let (z, lse) = (logits.array.rows(logits.axis), output.array.elements_mut());
-    run(out.py(), logits.array.bytes(), |run| {
-        compute_in!(compute, F => ops::logsumexp::<F>(&z, &lse, run))
-    })?;
-    output.finish()
+    guard(out.py(), || {
+        let logits = Logits::new(logits, axis)?;
+        let mut shape = logits.row_shape();
+        if flag(keepdims, "keepdims")? {
+            shape.insert(logits.axis, 1);
+        }
+        let compute = logits.array.storage();
+        let inputs = Inputs { logits: &logits.array, others: vec![], compute, in_place: false };
+        let output = Output::new(out, "out", &shape, compute, &inputs)?;
+        let (z, lse) = (logits.array.rows(logits.axis), output.array.elements_mut());
+        run(out.py(), logits.array.bytes(), |run| {
+            compute_in!(compute, F => ops::logsumexp::<F>(&z, &lse, run))
+        })?;
+        output.finish()
+    })
 }
 
 #[pyfunction]
@@ -117,7 +119,7 @@ fn cross_entropy<'py>(
     out: Argument<'_, 'py>,
 ) -> PyResult<Bound<'py, PyAny>> {
     let options = LossArguments { logits, targets, label_smoothing, prior, ignore_index, axis, reduction, out };
-    Ok(options.evaluate(None)?.0)
+    guard(out.py(), || Ok(options.evaluate(None)?.0))
 }
 
 #[pyfunction]
@@ -135,8 +137,10 @@ fn cross_entropy_value_and_grad<'py>(
     grad_out: Argument<'_, 'py>,
 ) -> PyResult<(Bound<'py, PyAny>, Bound<'py, PyAny>)> {
     let options = LossArguments { logits, targets, label_smoothing, prior, ignore_index, axis, reduction, out };
-    let (loss, grad) = options.evaluate(Some(grad_out))?;
-    Ok((loss, grad.expect("asked for")))
+    guard(out.py(), || {
+        let (loss, grad) = options.evaluate(Some(grad_out))?;
+        Ok((loss, grad.expect("asked for")))
+    })
 }
 
 struct LossArguments<'a, 'py> {
@@ -216,29 +220,31 @@ fn cross_entropy_terms<'py>(
     axis: Argument<'_, 'py>,
 ) -> PyResult<Bound<'py, PyTuple>> {
     let py = logits.py();
-    let logits = Logits::new(logits, axis)?;
-    let prior_array = logits.prior_array(prior)?;
-    let prior = logits.prior(py, prior_array.as_ref(), 1.0)?;
-    let ignored = arguments::ignore_index(ignore_index)?;
-    let target_array = Array::targets(targets)?;
-    let targets = logits.targets(py, &target_array, ignored)?;
-    let (compute, shape) = (logits.array.storage(), logits.row_shape());
-    let mut arrays = Vec::with_capacity(5);
-    for _ in 0..5 {
-        arrays.push(Array::empty(py, &shape, compute)?);
-    }
-    let out = TermsOut {
-        nll: arrays[0].1.elements_mut(),
-        prior_cross_entropy: arrays[1].1.elements_mut(),
-        prior_kl: arrays[2].1.elements_mut(),
-        prior_entropy: arrays[3].1.elements_mut(),
-        logsumexp: arrays[4].1.elements_mut(),
-    };
-    let z = logits.array.rows(logits.axis);
-    run(py, logits.array.bytes(), |run| {
-        compute_in!(compute, F => ops::cross_entropy_terms::<F>(&z, &targets, &prior, &out, run))
-    })?;
-    PyTuple::new(py, arrays.into_iter().map(|(object, _)| object))
+    guard(py, || {
+        let logits = Logits::new(logits, axis)?;
+        let prior_array = logits.prior_array(prior)?;
+        let prior = logits.prior(py, prior_array.as_ref(), 1.0)?;
+        let ignored = arguments::ignore_index(ignore_index)?;
+        let target_array = Array::targets(targets)?;
+        let targets = logits.targets(py, &target_array, ignored)?;
+        let (compute, shape) = (logits.array.storage(), logits.row_shape());
+        let mut arrays = Vec::with_capacity(5);
+        for _ in 0..5 {
+            arrays.push(Array::empty(py, &shape, compute)?);
+        }
+        let out = TermsOut {
+            nll: arrays[0].1.elements_mut(),
+            prior_cross_entropy: arrays[1].1.elements_mut(),
+            prior_kl: arrays[2].1.elements_mut(),
+            prior_entropy: arrays[3].1.elements_mut(),
+            logsumexp: arrays[4].1.elements_mut(),
+        };
+        let z = logits.array.rows(logits.axis);
+        run(py, logits.array.bytes(), |run| {
+            compute_in!(compute, F => ops::cross_entropy_terms::<F>(&z, &targets, &prior, &out, run))
+        })?;
+        PyTuple::new(py, arrays.into_iter().map(|(object, _)| object))
+    })
 }
 
 #[pyfunction]
@@ -264,13 +270,19 @@ fn show_config(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
     let available: Vec<&str> = Level::available().iter().map(|level| level.name()).collect();
     simd.set_item("available", available)?;
     if let Some(problem) = Level::override_problem() {
-        simd.set_item("problem", problem)?;
+        simd.set_item("ignored", problem)?;
     }
     let state = pool::describe();
     let threads = PyDict::new(py);
     threads.set_item("count", state.width)?;
     threads.set_item("source", state.source)?;
     threads.set_item("started", state.spawned)?;
+    if let Some(reason) = state.degraded {
+        threads.set_item("degraded", reason)?;
+    }
+    if !state.ignored.is_empty() {
+        threads.set_item("ignored", state.ignored)?;
+    }
     let config = PyDict::new(py);
     config.set_item("version", env!("CARGO_PKG_VERSION"))?;
     config.set_item("simd", simd)?;
@@ -278,15 +290,47 @@ fn show_config(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
     Ok(config)
 }
 
+#[pyfunction]
+fn _after_fork_in_child() {
+    pool::after_fork_in_child();
+}
+
+/// Settles what must not happen for the first time during a fork, and warns of variables that
+/// are not followed. Starts no thread.
+fn initialise(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    let py = module.py();
+    pool::init();
+    let hook = PyDict::new(py);
+    hook.set_item("after_in_child", module.getattr("_after_fork_in_child")?)?;
+    let os = py.import("os")?;
+    // Windows has no fork.
+    if let Some(register) = os.getattr_opt("register_at_fork")? {
+        register.call((), Some(&hook))?;
+    }
+    let ignored = pool::describe().ignored.iter().cloned().chain(Level::override_problem());
+    for message in ignored {
+        let message = std::ffi::CString::new(message).unwrap_or_default();
+        PyErr::warn(py, &py.get_type::<PyRuntimeWarning>(), &message, 2)?;
+    }
+    Ok(())
+}
+
 /// The native half of the package `smoothxent`.
 #[pymodule(gil_used = false)]
 mod _smoothxent {
+    use pyo3::prelude::*;
+
     #[pymodule_export]
     use super::{
-        cross_entropy, cross_entropy_terms, cross_entropy_value_and_grad, get_num_threads, log_softmax, logsumexp,
-        set_num_threads, show_config, softmax,
+        _after_fork_in_child, cross_entropy, cross_entropy_terms, cross_entropy_value_and_grad, get_num_threads,
+        log_softmax, logsumexp, set_num_threads, show_config, softmax,
     };
     #[pymodule_export]
     #[allow(non_upper_case_globals, reason = "the name of the Python attribute")]
     const __version__: &str = env!("CARGO_PKG_VERSION");
+
+    #[pymodule_init]
+    fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        super::initialise(module)
+    }
 }

@@ -11,6 +11,7 @@ use crate::batch::Run;
 use crate::error::Error;
 use crate::pool;
 use crate::simd::Level;
+use crate::simd::fpenv::with_default_fp_env;
 use crate::simd::memory::Storage;
 use pyo3::exceptions::PyRuntimeWarning;
 use pyo3::prelude::*;
@@ -78,6 +79,14 @@ impl Inputs<'_> {
     }
 }
 
+/// Runs a whole call: in the default floating-point environment, the caller's restored after it,
+/// and with a panic turned into `InternalError`.
+pub(super) fn guard<R>(py: Python<'_>, body: impl FnOnce() -> PyResult<R>) -> PyResult<R> {
+    with_default_fp_env(|| {
+        catch_unwind(AssertUnwindSafe(body)).unwrap_or_else(|payload| Err(internal(py, &*payload)))
+    })
+}
+
 /// Bytes of logits below which the interpreter lock is kept: some 20 µs of work.
 const ATTACHED_BYTES: usize = 1 << 18;
 
@@ -94,20 +103,17 @@ pub(super) fn run<R: Send>(
             Error::Interrupted
         })
     };
-    let guarded = || {
+    let work = || {
         let (level, threads) = (Level::current(), pool::num_threads());
-        let mut run = Run { level, threads, checkpoint: &mut checkpoint };
-        catch_unwind(AssertUnwindSafe(|| body(&mut run)))
+        body(&mut Run { level, threads, checkpoint: &mut checkpoint })
     };
-    let outcome = if bytes <= ATTACHED_BYTES { guarded() } else { py.detach(guarded) };
+    let outcome = if bytes <= ATTACHED_BYTES { work() } else { py.detach(work) };
     if let Some(message) = pool::take_spawn_warning() {
         let message = std::ffi::CString::new(message).unwrap_or_default();
         PyErr::warn(py, &py.get_type::<PyRuntimeWarning>(), &message, 2)?;
     }
-    match outcome {
-        Ok(Ok(result)) => Ok(result),
-        Ok(Err(Error::Interrupted)) if pending.is_some() => Err(pending.take().expect("checked")),
-        Ok(Err(error)) => Err(raise(py, &error)),
-        Err(payload) => Err(internal(py, &*payload)),
-    }
+    outcome.map_err(|error| match (error, pending.take()) {
+        (Error::Interrupted, Some(signal)) => signal,
+        (error, _) => raise(py, &error),
+    })
 }
