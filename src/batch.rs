@@ -9,13 +9,15 @@
 //! slot each and are added in the order of the rows. So neither the blocks nor
 //! the threads can change a bit.
 
+use crate::alloc::zeros;
 use crate::element::Float;
 use crate::error::Error;
 use crate::kernel::stats::{Workspace, padded_len};
 use crate::pool;
-use crate::simd::memory::{Rows, RowsMut, Sink, Source};
+use crate::simd::memory::{Rows, RowsMut};
+use crate::simd::row::{Sink, Source};
 use crate::simd::{Level, Vector, VectorJob};
-use crate::target::{TargetScratch, zeros};
+use crate::target::TargetScratch;
 use std::ops::Range;
 use std::sync::Mutex;
 
@@ -41,7 +43,11 @@ impl Run<'_> {
     /// Runs `body` with the best level, `pool::num_threads()` threads and no checkpoint.
     pub fn with_defaults<R>(body: impl FnOnce(&mut Run<'_>) -> R) -> R {
         let mut checkpoint = || Ok(());
-        body(&mut Run { level: Level::current(), threads: pool::num_threads(), checkpoint: &mut checkpoint })
+        body(&mut Run {
+            level: Level::current(),
+            threads: pool::num_threads(),
+            checkpoint: &mut checkpoint,
+        })
     }
 }
 
@@ -81,12 +87,19 @@ pub(crate) fn for_each_row<F: Float, O: RowOp<F>>(
         return Ok(());
     }
     let row_bytes = classes.saturating_mul(F::STORAGE.size()).max(1);
-    let threads = run.threads.min(1 + rows.saturating_mul(row_bytes) / BYTES_PER_THREAD).min(rows);
+    let threads = run
+        .threads
+        .min(1 + rows.saturating_mul(row_bytes) / BYTES_PER_THREAD)
+        .min(rows);
     let block_rows = (BYTES_PER_BLOCK / row_bytes).max(1);
-    let slice_rows = (BYTES_PER_SLICE / row_bytes).max(threads).next_multiple_of(block_rows);
+    let slice_rows = (BYTES_PER_SLICE / row_bytes)
+        .max(threads)
+        .next_multiple_of(block_rows);
 
     let mut scratch = Vec::new();
-    scratch.try_reserve_exact(threads).map_err(|_| Error::OutOfMemory { bytes: 0 })?;
+    scratch
+        .try_reserve_exact(threads)
+        .map_err(|_| Error::OutOfMemory { bytes: 0 })?;
     for _ in 0..threads {
         scratch.push(Mutex::new(Scratch::<F>::new(classes, op.target_scratch())?));
     }
@@ -102,9 +115,20 @@ pub(crate) fn for_each_row<F: Float, O: RowOp<F>>(
             let start = slice_start + block * block_rows;
             let range = start..slice_end.min(start + block_rows);
             // One scratch per thread exists, so one is always free: no waiting.
-            let mut scratch =
-                scratch.iter().find_map(|scratch| scratch.try_lock().ok()).expect("a scratch for each thread");
-            F::dispatch(level, Block { logits, output, op, range, scratch: &mut *scratch });
+            let mut scratch = scratch
+                .iter()
+                .find_map(|scratch| scratch.try_lock().ok())
+                .expect("a scratch for each thread");
+            F::dispatch(
+                level,
+                Block {
+                    logits,
+                    output,
+                    op,
+                    range,
+                    scratch: &mut *scratch,
+                },
+            );
         });
     }
     Ok(())
@@ -122,8 +146,13 @@ const MOST_LANES: usize = 16;
 
 impl<F: Float> Scratch<F> {
     fn new(classes: usize, target: (usize, usize)) -> Result<Self, Error> {
-        let len = padded_len(classes, MOST_LANES).saturating_add(classes.saturating_mul(3) + target.0 + target.1);
-        Ok(Self { memory: zeros(len)?, classes, target })
+        let len = padded_len(classes, MOST_LANES)
+            .saturating_add(classes.saturating_mul(3) + target.0 + target.1);
+        Ok(Self {
+            memory: zeros(len)?,
+            classes,
+            target,
+        })
     }
 }
 
@@ -143,7 +172,10 @@ impl<F: Float, O: RowOp<F>> VectorJob<F> for Block<'_, F, O> {
     fn run<V: Vector<Scalar = F>>(self, token: V::Token) {
         let classes = self.scratch.classes;
         let (prior_len, mixture_len) = self.scratch.target;
-        let (exps, rest) = self.scratch.memory.split_at_mut(padded_len(classes, MOST_LANES));
+        let (exps, rest) = self
+            .scratch
+            .memory
+            .split_at_mut(padded_len(classes, MOST_LANES));
         let (shifted, rest) = rest.split_at_mut(classes);
         let (gathered, rest) = rest.split_at_mut(classes);
         let (unscattered, rest) = rest.split_at_mut(classes);
@@ -156,11 +188,14 @@ impl<F: Float, O: RowOp<F>> VectorJob<F> for Block<'_, F, O> {
         for row in self.range {
             let z = self.logits.source(row, gathered);
             match self.output {
-                None => self.op.row::<V>(token, row, z, Sink::from_slice(&mut []), &mut memory),
+                None => self
+                    .op
+                    .row::<V>(token, row, z, Sink::from_slice(&mut []), &mut memory),
                 Some(output) => match output.sink(row) {
                     Some(out) => self.op.row::<V>(token, row, z, out, &mut memory),
                     None => {
-                        self.op.row::<V>(token, row, z, Sink::from_slice(unscattered), &mut memory);
+                        self.op
+                            .row::<V>(token, row, z, Sink::from_slice(unscattered), &mut memory);
                         output.scatter(row, unscattered);
                     }
                 },

@@ -56,9 +56,22 @@ pub enum Error {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Error::Label { index, value, num_classes, ignore_index } => {
-                let classes = if *num_classes == 1 { "is 1 class" } else { &format!("are {num_classes} classes") };
-                write!(f, "targets{} is {value}, but there {classes} (ignore_index is ", Index(index))?;
+            Error::Label {
+                index,
+                value,
+                num_classes,
+                ignore_index,
+            } => {
+                let classes = if *num_classes == 1 {
+                    "is 1 class"
+                } else {
+                    &format!("are {num_classes} classes")
+                };
+                write!(
+                    f,
+                    "targets{} is {value}, but there {classes} (ignore_index is ",
+                    Index(index)
+                )?;
                 match ignore_index {
                     Some(ignored) => write!(f, "{ignored})"),
                     None => f.write_str("None)"),
@@ -76,7 +89,12 @@ impl fmt::Display for Error {
                 Index(index),
                 Number(*value)
             ),
-            Error::PriorSum { index, class_axis, sum, tolerance } => write!(
+            Error::PriorSum {
+                index,
+                class_axis,
+                sum,
+                tolerance,
+            } => write!(
                 f,
                 "prior{} sums to {}, expected 1 within {} (it is never renormalised)",
                 RowIndex(index, *class_axis),
@@ -84,7 +102,11 @@ impl fmt::Display for Error {
                 Number(*tolerance)
             ),
             Error::LabelSmoothing(value) => {
-                write!(f, "label_smoothing must be in [0, 1], got {}", Number(*value))
+                write!(
+                    f,
+                    "label_smoothing must be in [0, 1], got {}",
+                    Number(*value)
+                )
             }
             Error::OutOfMemory { bytes } => write!(f, "cannot allocate {bytes} bytes"),
             Error::Interrupted => f.write_str("interrupted"),
@@ -99,7 +121,11 @@ struct Index<'a>(&'a [usize]);
 
 impl fmt::Display for Index<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.0.is_empty() { Ok(()) } else { write!(f, "{:?}", self.0) }
+        if self.0.is_empty() {
+            Ok(())
+        } else {
+            write!(f, "{:?}", self.0)
+        }
     }
 }
 
@@ -129,7 +155,9 @@ impl fmt::Display for Number {
             // Python writes exponents with a sign and at least two digits.
             let text = format!("{value:e}");
             let (digits, exponent) = text.split_once('e').unwrap_or((&text, "0"));
-            let (sign, exponent) = exponent.strip_prefix('-').map_or(('+', exponent), |rest| ('-', rest));
+            let (sign, exponent) = exponent
+                .strip_prefix('-')
+                .map_or(('+', exponent), |rest| ('-', rest));
             write!(f, "{digits}e{sign}{exponent:0>2}")
         } else {
             write!(f, "{value:?}")

@@ -23,6 +23,7 @@
 //! ```
 #![deny(unsafe_code, missing_docs)]
 
+mod alloc;
 mod batch;
 mod element;
 mod error;
@@ -30,7 +31,10 @@ mod kernel;
 mod math;
 mod ops;
 pub mod pool;
-#[allow(unsafe_code, reason = "one of the two homes of unsafe: vectors, loads and stores")]
+#[allow(
+    unsafe_code,
+    reason = "one of the two homes of unsafe: vectors, loads and stores"
+)]
 mod simd;
 mod target;
 

@@ -1,12 +1,14 @@
 //! The operations on a batch: what the bindings and the Rust tests call.
 
+use crate::alloc::zeros;
 use crate::batch::{RowMemory, RowOp, Run, for_each_row};
-use crate::element::Float;
+use crate::element::{DoubleDouble, Float, Wide};
 use crate::error::Error;
 use crate::kernel::{loss, softmax};
 use crate::simd::Vector;
-use crate::simd::memory::{Rows, RowsMut, Sink, Source};
-use crate::target::{DoubleSum, Prior, SmoothedTargets, TargetScratch, Targets, zeros};
+use crate::simd::memory::{Rows, RowsMut};
+use crate::simd::row::{Sink, Source};
+use crate::target::{Prior, SmoothedTargets, TargetScratch, Targets};
 
 /// What is written for each class.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,7 +48,9 @@ impl<F: Float> RowOp<F> for Activation {
     ) {
         match self {
             Activation::Softmax => softmax::softmax::<V>(token, z, out, &mut memory.workspace),
-            Activation::LogSoftmax => softmax::log_softmax::<V>(token, z, out, &mut memory.workspace),
+            Activation::LogSoftmax => {
+                softmax::log_softmax::<V>(token, z, out, &mut memory.workspace);
+            }
         }
     }
 }
@@ -58,7 +62,11 @@ impl<F: Float> RowOp<F> for Activation {
 ///
 /// # Panics
 /// When `out` does not have one element for each row of `logits`.
-pub fn logsumexp<F: Float>(logits: &Rows<'_>, out: &RowsMut<'_>, run: &mut Run<'_>) -> Result<(), Error> {
+pub fn logsumexp<F: Float>(
+    logits: &Rows<'_>,
+    out: &RowsMut<'_>,
+    run: &mut Run<'_>,
+) -> Result<(), Error> {
     assert_one_per_row(logits, out);
     for_each_row::<F, _>(logits, None, &LogSumExp { out }, run)
 }
@@ -121,7 +129,10 @@ impl CrossEntropy<'_> {
         grad: Option<&RowsMut<'_>>,
         run: &mut Run<'_>,
     ) -> Result<f64, Error> {
-        assert!(self.targets.rows() == logits.rows(), "one target for each row");
+        assert!(
+            self.targets.rows() == logits.rows(),
+            "one target for each row"
+        );
         if let Some(grad) = grad {
             assert_same_shape(logits, grad);
         }
@@ -144,12 +155,18 @@ impl CrossEntropy<'_> {
         let scale = if divisor == 0.0 { 0.0 } else { 1.0 / divisor };
         let (epsilon, classes) = (self.label_smoothing, logits.classes());
         let targets = SmoothedTargets::<F>::new(self.targets, epsilon, self.prior, scale, classes)?;
-        let rows = LossRows { targets, losses, round: self.reduction == Reduction::None };
+        let rows = LossRows {
+            targets,
+            losses,
+            round: self.reduction == Reduction::None,
+        };
         for_each_row::<F, _>(logits, grad, &rows, run)?;
         if self.reduction == Reduction::None {
             return Ok(f64::NAN);
         }
-        let sum = row_losses.iter().fold(DoubleSum::default(), |sum, loss| sum.plus(*loss)).value();
+        // In the order of the rows, whoever computed them.
+        let add = |sum, loss: &f64| sum + DoubleDouble::new(*loss);
+        let sum = row_losses.iter().fold(DoubleDouble::new(0.0), add).value();
         Ok(sum / divisor)
     }
 }
@@ -185,7 +202,14 @@ impl<F: Float> RowOp<F> for LossRows<'_, F> {
             Some(target) if out.len() == 0 => loss::loss::<V>(token, z, &target, workspace),
             Some(target) => loss::loss_and_grad::<V>(token, z, &target, out, workspace),
         };
-        self.losses.set(row, if self.round { F::from_f64(value).to_f64() } else { value });
+        self.losses.set(
+            row,
+            if self.round {
+                F::from_f64(value).to_f64()
+            } else {
+                value
+            },
+        );
     }
 }
 
@@ -218,7 +242,13 @@ pub fn cross_entropy_terms<F: Float>(
     run: &mut Run<'_>,
 ) -> Result<(), Error> {
     assert!(targets.rows() == logits.rows(), "one target for each row");
-    for view in [&out.nll, &out.prior_cross_entropy, &out.prior_kl, &out.prior_entropy, &out.logsumexp] {
+    for view in [
+        &out.nll,
+        &out.prior_cross_entropy,
+        &out.prior_kl,
+        &out.prior_entropy,
+        &out.logsumexp,
+    ] {
         assert_one_per_row(logits, view);
     }
     let classes = logits.classes();
@@ -256,21 +286,35 @@ impl<F: Float> RowOp<F> for TermRows<'_, F> {
         memory: &mut RowMemory<'_, F>,
     ) {
         let RowMemory { workspace, target } = memory;
-        let mut hard_scratch = TargetScratch { prior: &mut [], mixture: target.mixture };
-        let mut smooth_scratch = TargetScratch { prior: target.prior, mixture: &mut [] };
+        let mut hard_scratch = TargetScratch {
+            prior: &mut [],
+            mixture: target.mixture,
+        };
+        let mut smooth_scratch = TargetScratch {
+            prior: target.prior,
+            mixture: &mut [],
+        };
         let hard = self.hard.row(row, &mut hard_scratch);
         let smooth = self.smooth.row(row, &mut smooth_scratch);
         let (terms, entropy) = match (hard, smooth) {
             (Some(hard), Some(smooth)) => (
                 loss::terms::<V>(token, z, &hard, &smooth, workspace),
-                if self.entropies.len() == 1 { self.entropies[0] } else { self.entropies[row] },
+                if self.entropies.len() == 1 {
+                    self.entropies[0]
+                } else {
+                    self.entropies[row]
+                },
             ),
             // An ignored row is never read.
             _ => (loss::RowTerms::default(), 0.0),
         };
         self.out.nll.set(row, terms.nll);
-        self.out.prior_cross_entropy.set(row, terms.prior_cross_entropy);
-        self.out.prior_kl.set(row, terms.prior_cross_entropy - entropy);
+        self.out
+            .prior_cross_entropy
+            .set(row, terms.prior_cross_entropy);
+        self.out
+            .prior_kl
+            .set(row, terms.prior_cross_entropy - entropy);
         self.out.prior_entropy.set(row, entropy);
         self.out.logsumexp.set(row, terms.logsumexp);
     }
@@ -278,9 +322,15 @@ impl<F: Float> RowOp<F> for TermRows<'_, F> {
 
 fn assert_same_shape(logits: &Rows<'_>, out: &RowsMut<'_>) {
     let (rows, classes) = (logits.rows(), logits.classes());
-    assert!((out.rows(), out.classes()) == (rows, classes), "out of {rows} rows of {classes} classes");
+    assert!(
+        (out.rows(), out.classes()) == (rows, classes),
+        "out of {rows} rows of {classes} classes"
+    );
 }
 
 fn assert_one_per_row(logits: &Rows<'_>, out: &RowsMut<'_>) {
-    assert!((out.rows(), out.classes()) == (logits.rows(), 1), "one element for each row");
+    assert!(
+        (out.rows(), out.classes()) == (logits.rows(), 1),
+        "one element for each row"
+    );
 }

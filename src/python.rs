@@ -3,26 +3,7 @@
 //! Every parameter is positional and required; names, defaults and documentation
 //! belong to the Python package. All errors are raised before anything is written.
 
-mod arguments;
-mod arrays;
-mod call;
-mod errors;
-mod numpy;
-
-use crate::ops::{self, Activation, CrossEntropy, Reduction, TermsOut};
-use crate::pool;
-use crate::simd::Level;
-use crate::simd::memory::Storage;
-use arguments::{Logits, flag, ignore_index, integer, label_smoothing, reduction};
-use arrays::Array;
-use call::{Inputs, Output, guard, run};
-use pyo3::exceptions::{PyRuntimeWarning, PyValueError};
-use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyFloat, PyTuple};
-
-type Argument<'a, 'py> = &'a Bound<'py, PyAny>;
-
-/// Evaluates `$call` with `$F` being the compute type of `$storage`.
+/// Evaluates `$call` with `$F` being the compute type of `$storage`: the one match on a dtype.
 macro_rules! compute_in {
     ($storage:expr, $F:ident => $call:expr) => {
         match $storage {
@@ -38,6 +19,28 @@ macro_rules! compute_in {
     };
 }
 
+mod arguments;
+mod arrays;
+mod call;
+mod errors;
+mod loss;
+mod numpy;
+
+use crate::ops::{self, Activation, TermsOut};
+use crate::pool;
+use crate::simd::Level;
+use crate::simd::memory::Storage;
+use arguments::{Logits, flag, integer};
+use arrays::Array;
+use call::{Inputs, Output, guard, run};
+use loss::LossArguments;
+use pyo3::exceptions::{PyRuntimeWarning, PyValueError};
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyTuple};
+
+/// What Python passed.
+type Argument<'a, 'py> = &'a Bound<'py, PyAny>;
+
 #[pyfunction]
 #[pyo3(signature = (logits, axis, dtype, out, /))]
 fn softmax<'py>(
@@ -46,7 +49,9 @@ fn softmax<'py>(
     dtype: Argument<'_, 'py>,
     out: Argument<'_, 'py>,
 ) -> PyResult<Bound<'py, PyAny>> {
-    guard(out.py(), || activation(Activation::Softmax, logits, axis, dtype, out))
+    guard(out.py(), || {
+        activation(Activation::Softmax, logits, axis, dtype, out)
+    })
 }
 
 #[pyfunction]
@@ -57,7 +62,9 @@ fn log_softmax<'py>(
     dtype: Argument<'_, 'py>,
     out: Argument<'_, 'py>,
 ) -> PyResult<Bound<'py, PyAny>> {
-    guard(out.py(), || activation(Activation::LogSoftmax, logits, axis, dtype, out))
+    guard(out.py(), || {
+        activation(Activation::LogSoftmax, logits, axis, dtype, out)
+    })
 }
 
 fn activation<'py>(
@@ -69,14 +76,28 @@ fn activation<'py>(
 ) -> PyResult<Bound<'py, PyAny>> {
     let logits = Logits::new(logits, axis)?;
     let own = logits.array.storage();
-    let result = if dtype.is_none() { own } else { numpy::requested_storage(dtype)? };
+    let result = if dtype.is_none() {
+        own
+    } else {
+        numpy::requested_storage(dtype)?
+    };
     let compute = own.wider(result);
-    let inputs = Inputs { logits: &logits.array, others: vec![], compute, in_place: true };
+    let inputs = Inputs {
+        logits: &logits.array,
+        others: vec![],
+        compute,
+        in_place: true,
+    };
     let output = Output::new(out, "out", logits.shape(), result, &inputs)?;
-    let (z, p) = (logits.array.rows(logits.axis), output.array.rows_mut(logits.axis));
-    run(out.py(), logits.array.bytes(), |run| {
-        compute_in!(compute, F => ops::activation::<F>(kind, &z, &p, run))
-    })?;
+    let (z, p) = (
+        logits.array.rows(logits.axis),
+        output.array.rows_mut(logits.axis),
+    );
+    run(
+        out.py(),
+        logits.array.bytes(),
+        |run| compute_in!(compute, F => ops::activation::<F>(kind, &z, &p, run)),
+    )?;
     output.finish()
 }
 
@@ -95,19 +116,29 @@ fn logsumexp<'py>(
             shape.insert(logits.axis, 1);
         }
         let compute = logits.array.storage();
-        let inputs = Inputs { logits: &logits.array, others: vec![], compute, in_place: false };
+        let inputs = Inputs {
+            logits: &logits.array,
+            others: vec![],
+            compute,
+            in_place: false,
+        };
         let output = Output::new(out, "out", &shape, compute, &inputs)?;
         let (z, lse) = (logits.array.rows(logits.axis), output.array.elements_mut());
-        run(out.py(), logits.array.bytes(), |run| {
-            compute_in!(compute, F => ops::logsumexp::<F>(&z, &lse, run))
-        })?;
+        run(
+            out.py(),
+            logits.array.bytes(),
+            |run| compute_in!(compute, F => ops::logsumexp::<F>(&z, &lse, run)),
+        )?;
         output.finish()
     })
 }
 
 #[pyfunction]
 #[pyo3(signature = (logits, targets, label_smoothing, prior, ignore_index, axis, reduction, out, /))]
-#[allow(clippy::too_many_arguments, reason = "the arguments of the Python function")]
+#[allow(
+    clippy::too_many_arguments,
+    reason = "the arguments of the Python function"
+)]
 fn cross_entropy<'py>(
     logits: Argument<'_, 'py>,
     targets: Argument<'_, 'py>,
@@ -118,13 +149,25 @@ fn cross_entropy<'py>(
     reduction: Argument<'_, 'py>,
     out: Argument<'_, 'py>,
 ) -> PyResult<Bound<'py, PyAny>> {
-    let options = LossArguments { logits, targets, label_smoothing, prior, ignore_index, axis, reduction, out };
+    let options = LossArguments {
+        logits,
+        targets,
+        label_smoothing,
+        prior,
+        ignore_index,
+        axis,
+        reduction,
+        out,
+    };
     guard(out.py(), || Ok(options.evaluate(None)?.0))
 }
 
 #[pyfunction]
 #[pyo3(signature = (logits, targets, label_smoothing, prior, ignore_index, axis, reduction, out, grad_out, /))]
-#[allow(clippy::too_many_arguments, reason = "the arguments of the Python function")]
+#[allow(
+    clippy::too_many_arguments,
+    reason = "the arguments of the Python function"
+)]
 fn cross_entropy_value_and_grad<'py>(
     logits: Argument<'_, 'py>,
     targets: Argument<'_, 'py>,
@@ -136,78 +179,20 @@ fn cross_entropy_value_and_grad<'py>(
     out: Argument<'_, 'py>,
     grad_out: Argument<'_, 'py>,
 ) -> PyResult<(Bound<'py, PyAny>, Bound<'py, PyAny>)> {
-    let options = LossArguments { logits, targets, label_smoothing, prior, ignore_index, axis, reduction, out };
+    let options = LossArguments {
+        logits,
+        targets,
+        label_smoothing,
+        prior,
+        ignore_index,
+        axis,
+        reduction,
+        out,
+    };
     guard(out.py(), || {
         let (loss, grad) = options.evaluate(Some(grad_out))?;
         Ok((loss, grad.expect("asked for")))
     })
-}
-
-struct LossArguments<'a, 'py> {
-    logits: Argument<'a, 'py>,
-    targets: Argument<'a, 'py>,
-    label_smoothing: Argument<'a, 'py>,
-    prior: Argument<'a, 'py>,
-    ignore_index: Argument<'a, 'py>,
-    axis: Argument<'a, 'py>,
-    reduction: Argument<'a, 'py>,
-    out: Argument<'a, 'py>,
-}
-
-impl<'py> LossArguments<'_, 'py> {
-    /// The loss, and the gradient if there is a `grad_out` (which may be None).
-    fn evaluate(
-        &self,
-        grad_out: Option<Argument<'_, 'py>>,
-    ) -> PyResult<(Bound<'py, PyAny>, Option<Bound<'py, PyAny>>)> {
-        let py = self.out.py();
-        let logits = Logits::new(self.logits, self.axis)?;
-        let reduction = reduction(self.reduction)?;
-        let label_smoothing = label_smoothing(py, self.label_smoothing)?;
-        let prior_array = logits.prior_array(self.prior)?;
-        let prior = logits.prior(py, prior_array.as_ref(), label_smoothing)?;
-        let ignored = ignore_index(self.ignore_index)?;
-        let target_array = Array::targets(self.targets)?;
-        let targets = logits.targets(py, &target_array, ignored)?;
-
-        let compute = logits.array.storage();
-        let others = prior_array.iter().chain([&target_array]).collect();
-        let mut inputs = Inputs { logits: &logits.array, others, compute, in_place: false };
-        let losses = match reduction {
-            Reduction::None => Some(Output::new(self.out, "out", &logits.row_shape(), compute, &inputs)?),
-            Reduction::Sum | Reduction::Mean if self.out.is_none() => None,
-            // A scalar is accumulated in float64 and rounded once, to whatever `out` holds.
-            Reduction::Sum | Reduction::Mean => {
-                Array::output(self.out, "out", &[], Storage::F32)?;
-                None
-            }
-        };
-        inputs.in_place = true;
-        if let Some(losses) = &losses {
-            inputs.others.push(&losses.array);
-        }
-        let grad = match grad_out {
-            None => None,
-            Some(grad_out) => Some(Output::new(grad_out, "grad_out", logits.shape(), compute, &inputs)?),
-        };
-        let (z, loss_rows) = (logits.array.rows(logits.axis), losses.as_ref().map(|losses| losses.array.elements_mut()));
-        let grad_rows = grad.as_ref().map(|grad| grad.array.rows_mut(logits.axis));
-        let operation = CrossEntropy { targets: &targets, label_smoothing, prior: &prior, reduction };
-        let value = run(py, logits.array.bytes(), |run| {
-            compute_in!(compute, F => operation.run::<F>(&z, loss_rows.as_ref(), grad_rows.as_ref(), run))
-        })?;
-        let loss = match losses {
-            Some(losses) => losses.finish()?,
-            None => {
-                let value = PyFloat::new(py, value).into_any();
-                if !self.out.is_none() {
-                    self.out.set_item(PyTuple::empty(py), &value)?;
-                }
-                value
-            }
-        };
-        Ok((loss, grad.map(Output::finish).transpose()?))
-    }
 }
 
 #[pyfunction]
@@ -240,9 +225,11 @@ fn cross_entropy_terms<'py>(
             logsumexp: arrays[4].1.elements_mut(),
         };
         let z = logits.array.rows(logits.axis);
-        run(py, logits.array.bytes(), |run| {
-            compute_in!(compute, F => ops::cross_entropy_terms::<F>(&z, &targets, &prior, &out, run))
-        })?;
+        run(
+            py,
+            logits.array.bytes(),
+            |run| compute_in!(compute, F => ops::cross_entropy_terms::<F>(&z, &targets, &prior, &out, run)),
+        )?;
         PyTuple::new(py, arrays.into_iter().map(|(object, _)| object))
     })
 }
@@ -252,7 +239,9 @@ fn cross_entropy_terms<'py>(
 fn set_num_threads(n: Argument<'_, '_>) -> PyResult<()> {
     let given = integer(n, "n")?;
     if given < 1 {
-        return Err(PyValueError::new_err(format!("n must be at least 1, got {given}")));
+        return Err(PyValueError::new_err(format!(
+            "n must be at least 1, got {given}"
+        )));
     }
     pool::set_num_threads(usize::try_from(given).unwrap_or(usize::MAX));
     Ok(())
@@ -267,7 +256,10 @@ fn get_num_threads() -> usize {
 fn show_config(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
     let simd = PyDict::new(py);
     simd.set_item("level", Level::current().name())?;
-    let available: Vec<&str> = Level::available().iter().map(|level| level.name()).collect();
+    let available: Vec<&str> = Level::available()
+        .iter()
+        .map(|level| level.name())
+        .collect();
     simd.set_item("available", available)?;
     if let Some(problem) = Level::override_problem() {
         simd.set_item("ignored", problem)?;
@@ -307,7 +299,11 @@ fn initialise(module: &Bound<'_, PyModule>) -> PyResult<()> {
     if let Some(register) = os.getattr_opt("register_at_fork")? {
         register.call((), Some(&hook))?;
     }
-    let ignored = pool::describe().ignored.iter().cloned().chain(Level::override_problem());
+    let ignored = pool::describe()
+        .ignored
+        .iter()
+        .cloned()
+        .chain(Level::override_problem());
     for message in ignored {
         let message = std::ffi::CString::new(message).unwrap_or_default();
         PyErr::warn(py, &py.get_type::<PyRuntimeWarning>(), &message, 2)?;
@@ -322,8 +318,8 @@ mod _smoothxent {
 
     #[pymodule_export]
     use super::{
-        _after_fork_in_child, cross_entropy, cross_entropy_terms, cross_entropy_value_and_grad, get_num_threads,
-        log_softmax, logsumexp, set_num_threads, show_config, softmax,
+        _after_fork_in_child, cross_entropy, cross_entropy_terms, cross_entropy_value_and_grad,
+        get_num_threads, log_softmax, logsumexp, set_num_threads, show_config, softmax,
     };
     #[pymodule_export]
     #[allow(non_upper_case_globals, reason = "the name of the Python attribute")]

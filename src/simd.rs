@@ -20,9 +20,10 @@ mod lane_sum;
 mod level;
 pub mod memory;
 mod portable;
+pub mod row;
 
-pub use level::{Level, run_f32, run_f64};
 pub use lane_sum::LaneSum;
+pub use level::{Level, run_f32, run_f64};
 
 use crate::element::Float;
 

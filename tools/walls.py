@@ -39,7 +39,7 @@ LAYERS = [
     ["batch"],
     ["pool"],
     ["kernel", "target"],
-    ["element", "math", "simd"],
+    ["alloc", "element", "math", "simd"],
     ["error"],
 ]
 

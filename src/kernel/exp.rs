@@ -89,7 +89,10 @@ impl<V: Vector> RowExp<V> {
         let fraction = rest.add(n.neg_mul_add(self.ln2_low, square));
         let scale = shifted.exponent_from_low_bits(self.exponent_bias);
         let dropped = z.le(self.cut);
-        Parts { fraction: fraction.zero_where(dropped), scale: scale.zero_where(dropped) }
+        Parts {
+            fraction: fraction.zero_where(dropped),
+            scale: scale.zero_where(dropped),
+        }
     }
 }
 
@@ -103,4 +106,3 @@ impl<V: Vector> Parts<V> {
 
 /// Rows with a larger |M| are shifted by M before the kernel: n must fit the low mantissa bits.
 pub(super) const LARGEST_MAX: f64 = 1e6;
-

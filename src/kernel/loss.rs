@@ -18,7 +18,7 @@ use super::softmax::lse_of;
 use super::stats::{RowClass, RowStats, Weights, Workspace, reduce};
 use crate::element::{Float, Wide};
 use crate::simd::Vector;
-use crate::simd::memory::{Sink, Source};
+use crate::simd::row::{Sink, Source};
 use crate::target::RowTarget;
 
 /// The loss of one row.
@@ -54,7 +54,9 @@ pub(crate) fn loss_and_grad<V: Vector>(
         grad.fill(V::Scalar::default());
         return loss;
     }
-    let at_label = target.has_spike().then(|| label_grad(&stats, z, target, workspace.exps));
+    let at_label = target
+        .has_spike()
+        .then(|| label_grad(&stats, z, target, workspace.exps));
     write_grad::<V>(token, &stats, target, &mut grad, workspace.exps);
     if let Some(value) = at_label {
         grad.set(target.class, V::Scalar::from_f64(value.value()));
@@ -77,7 +79,8 @@ fn loss_of<F: Float>(
     // A spike of 0 is skipped: the label's logit may be −inf.
     if target.has_spike() {
         let unit = 1.0 / stats.unit;
-        let gap = F::Wide::new(stats.max * unit) - F::Wide::new(z.get(target.class).to_f64() * unit);
+        let gap =
+            F::Wide::new(stats.max * unit) - F::Wide::new(z.get(target.class).to_f64() * unit);
         gaps = gaps + gap * target.spike;
         logarithms = logarithms + excess * target.spike;
     }
@@ -102,7 +105,8 @@ fn label_grad<F: Float>(
         (at_label, sum - at_label)
     };
     let smooth = target.grad_factor * target.weights.get(class);
-    (target.smooth_mass * at_label - target.spike * rest).over(sum) * F::Wide::new(target.scale) - smooth
+    (target.smooth_mass * at_label - target.spike * rest).over(sum) * F::Wide::new(target.scale)
+        - smooth
 }
 
 /// [(spike + Q)·p − β·w]·scale for every class.
@@ -140,7 +144,10 @@ fn write_grad<V: Vector>(
                 grad.set_vector(at, probabilities.probability_less(exps, q));
             }
         }
-        Weights::Row { high, low: Some(low) } => {
+        Weights::Row {
+            high,
+            low: Some(low),
+        } => {
             for at in classes {
                 let exps = exps.vector(token, at, zero);
                 let q = q.times_two(high.vector(token, at, zero), low.vector(token, at, zero));
@@ -174,8 +181,20 @@ pub(crate) fn terms<V: Vector>(
     let prior_cross_entropy = loss_of(&stats, z, prior);
     let logsumexp = lse_of(&stats);
     let nll = match hard.weights {
-        Weights::Absent => loss_of(&RowStats { unit: stats.unit, dot: Wide::new(0.0), ..stats }, z, hard),
+        Weights::Absent => loss_of(
+            &RowStats {
+                unit: stats.unit,
+                dot: Wide::new(0.0),
+                ..stats
+            },
+            z,
+            hard,
+        ),
         _ => loss::<V>(token, z, hard, workspace),
     };
-    RowTerms { nll, prior_cross_entropy, logsumexp }
+    RowTerms {
+        nll,
+        prior_cross_entropy,
+        logsumexp,
+    }
 }

@@ -4,7 +4,7 @@ use super::exp::LARGEST_MAX;
 use super::stats::{RowClass, RowStats, Weights, Workspace, weighted};
 use crate::element::{Float, Wide};
 use crate::simd::Vector;
-use crate::simd::memory::Source;
+use crate::simd::row::Source;
 
 /// `dot` is kept in units of 2^64 here: no sum of finite terms overflows.
 const UNIT: f64 = 18_446_744_073_709_551_616.0;
@@ -20,7 +20,11 @@ pub(super) fn reduce<V: Vector, const STORE: bool>(
 ) -> RowStats<<V::Scalar as Float>::Wide> {
     let class = classify(z);
     if class != RowClass::Finite {
-        let max = if class == RowClass::PlusInfinity { f64::INFINITY } else { f64::NEG_INFINITY };
+        let max = if class == RowClass::PlusInfinity {
+            f64::INFINITY
+        } else {
+            f64::NEG_INFINITY
+        };
         return RowStats::of_class(class, max);
     }
     let mut stats = if max.to_f64().abs() <= LARGEST_MAX {
@@ -70,4 +74,3 @@ fn classify<F: Float>(z: Source<'_, F>) -> RowClass {
         RowClass::Finite
     }
 }
-

@@ -4,7 +4,7 @@ use super::scale::Scale;
 use super::stats::{RowClass, RowStats, Weights, Workspace, reduce};
 use crate::element::{Float, Wide};
 use crate::simd::Vector;
-use crate::simd::memory::{Sink, Source};
+use crate::simd::row::{Sink, Source};
 
 /// p_k = exp(z_k) / Σ exp(z)
 #[inline(always)]

@@ -20,7 +20,7 @@
 use super::exp::{LARGEST_MAX, RowExp};
 use super::odd;
 use crate::element::{Float, Wide};
-use crate::simd::memory::{Sink, Source};
+use crate::simd::row::{Sink, Source};
 use crate::simd::{LaneSum, Vector};
 
 /// Vectors that are summed as a balanced tree.
@@ -38,12 +38,18 @@ pub(crate) enum Weights<'r, F> {
     /// w = 1: the sum of all M − z.
     Ones,
     /// One weight for each class, in one or two parts; `dot` takes the high part alone.
-    Row { high: Source<'r, F>, low: Option<Source<'r, F>> },
+    Row {
+        high: Source<'r, F>,
+        low: Option<Source<'r, F>>,
+    },
 }
 
 impl<'r, F: Float> Weights<'r, F> {
     pub(crate) fn in_two_parts(high: &'r [F], low: &'r [F]) -> Self {
-        Weights::Row { high: Source::from_slice(high), low: Some(Source::from_slice(low)) }
+        Weights::Row {
+            high: Source::from_slice(high),
+            low: Some(Source::from_slice(low)),
+        }
     }
 
     /// w of one class.
@@ -53,7 +59,10 @@ impl<'r, F: Float> Weights<'r, F> {
             Weights::Absent => F::Wide::new(0.0),
             Weights::Ones => F::Wide::new(1.0),
             Weights::Row { high, low: None } => wide(high),
-            Weights::Row { high, low: Some(low) } => wide(high) + wide(low),
+            Weights::Row {
+                high,
+                low: Some(low),
+            } => wide(high) + wide(low),
         }
     }
 }
@@ -91,7 +100,16 @@ pub(crate) struct RowStats<W> {
 impl<W: Wide> RowStats<W> {
     pub(crate) fn of_class(class: RowClass, max: f64) -> Self {
         let zero = W::new(0.0);
-        Self { class, max, kernel_max: max, ties: 1.0, peak: W::new(1.0), others: zero, dot: zero, unit: 1.0 }
+        Self {
+            class,
+            max,
+            kernel_max: max,
+            ties: 1.0,
+            peak: W::new(1.0),
+            others: zero,
+            dot: zero,
+            unit: 1.0,
+        }
     }
 
     /// ties·peak
@@ -110,7 +128,11 @@ impl<W: Wide> RowStats<W> {
     #[inline(always)]
     pub(crate) fn log_excess(&self) -> W {
         let tail = self.others.over(self.top()).log1p();
-        if self.ties == 1.0 { tail } else { W::log_count(self.ties) + tail }
+        if self.ties == 1.0 {
+            tail
+        } else {
+            W::log_count(self.ties) + tail
+        }
     }
 }
 
@@ -138,7 +160,11 @@ pub(crate) fn reduce<V: Vector, const STORE: bool>(
     weights: Weights<'_, V::Scalar>,
     workspace: &mut Workspace<'_, V::Scalar>,
 ) -> RowStats<<V::Scalar as Float>::Wide> {
-    let max = V::outlined(token, #[inline(always)] || maximum::<V>(token, z));
+    let max = V::outlined(
+        token,
+        #[inline(always)]
+        || maximum::<V>(token, z),
+    );
     // Written so that a NaN maximum is odd too.
     if max.to_f64().abs() <= LARGEST_MAX {
         let stats = weighted::<V, STORE>(token, z, max, weights, workspace.exps);
@@ -185,15 +211,21 @@ pub(super) fn weighted<V: Vector, const STORE: bool>(
     exps: &mut [V::Scalar],
 ) -> RowStats<<V::Scalar as Float>::Wide> {
     match weights {
-        Weights::Absent => {
-            V::outlined(token, #[inline(always)] || sweep::<V, STORE, ABSENT>(token, z, max, z, exps))
-        }
-        Weights::Ones => {
-            V::outlined(token, #[inline(always)] || sweep::<V, STORE, ONES>(token, z, max, z, exps))
-        }
-        Weights::Row { high, .. } => {
-            V::outlined(token, #[inline(always)] || sweep::<V, STORE, ROW>(token, z, max, high, exps))
-        }
+        Weights::Absent => V::outlined(
+            token,
+            #[inline(always)]
+            || sweep::<V, STORE, ABSENT>(token, z, max, z, exps),
+        ),
+        Weights::Ones => V::outlined(
+            token,
+            #[inline(always)]
+            || sweep::<V, STORE, ONES>(token, z, max, z, exps),
+        ),
+        Weights::Row { high, .. } => V::outlined(
+            token,
+            #[inline(always)]
+            || sweep::<V, STORE, ROW>(token, z, max, high, exps),
+        ),
     }
 }
 
@@ -213,7 +245,11 @@ impl<V: Vector> Terms<V> {
     #[inline(always)]
     fn zero(token: V::Token) -> Self {
         let zero = V::splat(token, V::Scalar::default());
-        Self { scales: zero, fractions: zero, dots: zero }
+        Self {
+            scales: zero,
+            fractions: zero,
+            dots: zero,
+        }
     }
 
     #[inline(always)]
@@ -247,7 +283,11 @@ fn terms<V: Vector, const STORE: bool, const WEIGHTS: u8>(
         // 0·log 0 = 0: a class without weight adds nothing, not even inf·0.
         _ => weights.mul(gap).zero_where(weights.eq(zero)),
     };
-    let terms = Terms { scales, fractions: parts.fraction.mul(scales), dots };
+    let terms = Terms {
+        scales,
+        fractions: parts.fraction.mul(scales),
+        dots,
+    };
     (terms, if STORE { parts.rounded() } else { zero })
 }
 
@@ -280,11 +320,19 @@ fn sweep<V: Vector, const STORE: bool, const WEIGHTS: u8>(
                 let mut stored = [V::splat(token, zero); QUAD];
                 if at + quad_len <= z.len() {
                     let logits = z.quad::<V>(token, at);
-                    let weights =
-                        if WEIGHTS == ROW { weights.quad::<V>(token, at) } else { logits };
+                    let weights = if WEIGHTS == ROW {
+                        weights.quad::<V>(token, at)
+                    } else {
+                        logits
+                    };
                     for i in 0..QUAD {
-                        (quad[i], stored[i]) =
-                            terms::<V, STORE, WEIGHTS>(token, &exp, logits[i], weights[i], &mut segment_ties);
+                        (quad[i], stored[i]) = terms::<V, STORE, WEIGHTS>(
+                            token,
+                            &exp,
+                            logits[i],
+                            weights[i],
+                            &mut segment_ties,
+                        );
                     }
                 } else {
                     // The row's last quad: classes that do not exist are maxima of weight 0 ...
@@ -294,10 +342,18 @@ fn sweep<V: Vector, const STORE: bool, const WEIGHTS: u8>(
                             break;
                         }
                         let logits = z.head::<V>(token, next, max);
-                        let weights =
-                            if WEIGHTS == ROW { weights.head::<V>(token, next, zero) } else { logits };
-                        (quad[i], stored[i]) =
-                            terms::<V, STORE, WEIGHTS>(token, &exp, logits, weights, &mut segment_ties);
+                        let weights = if WEIGHTS == ROW {
+                            weights.head::<V>(token, next, zero)
+                        } else {
+                            logits
+                        };
+                        (quad[i], stored[i]) = terms::<V, STORE, WEIGHTS>(
+                            token,
+                            &exp,
+                            logits,
+                            weights,
+                            &mut segment_ties,
+                        );
                         next += V::LANES;
                     }
                     // ... and are taken off the count of maxima.
@@ -332,7 +388,10 @@ fn sweep<V: Vector, const STORE: bool, const WEIGHTS: u8>(
     stats
 }
 
-#[allow(clippy::cast_precision_loss, reason = "counts of lanes and classes are below 2^53")]
+#[allow(
+    clippy::cast_precision_loss,
+    reason = "counts of lanes and classes are below 2^53"
+)]
 pub(crate) fn count_to_f64(count: usize) -> f64 {
     count as f64
 }

@@ -63,10 +63,10 @@ pub const EXP_F32: ExpCore<f32> = ExpCore {
 
 /// |z| ≤ 1e6
 pub const EXP_F64: ExpCore<f64> = ExpCore {
-    log2e: f64::from_bits(0x3ff7_1547_652b_82fe),    // 0x1.71547652b82fep+0
-    magic: 6_755_399_441_055_744.0,                  // 1.5 * 2^52
+    log2e: f64::from_bits(0x3ff7_1547_652b_82fe), // 0x1.71547652b82fep+0
+    magic: 6_755_399_441_055_744.0,               // 1.5 * 2^52
     ln2_high: f64::from_bits(0x3fe6_2e42_fefa_39ef), // 0x1.62e42fefa39efp-1
-    ln2_low: f64::from_bits(0x3c7a_bc9e_3b39_803f),  // 0x1.abc9e3b39803fp-56
+    ln2_low: f64::from_bits(0x3c7a_bc9e_3b39_803f), // 0x1.abc9e3b39803fp-56
     coefficients: &[
         f64::from_bits(0x3fe0_0000_0000_0000), // C2 = 0x1p-1
         f64::from_bits(0x3fc5_5555_5555_555b), // C3 = 0x1.555555555555bp-3

@@ -62,15 +62,20 @@ fn log_reduced(k: f64, f_hi: f64, f_lo: f64) -> (f64, f64) {
 
 /// log(u_hi + u_lo) for finite normal u_hi > 0, |u_lo| <= ulp(u_hi) / 2.
 fn log_two_parts(u_hi: f64, u_lo: f64) -> (f64, f64) {
-    debug_assert!(u_hi >= f64::MIN_POSITIVE && u_hi < f64::INFINITY);
+    debug_assert!((f64::MIN_POSITIVE..f64::INFINITY).contains(&u_hi));
     let bits = u_hi.to_bits();
-    let k = ((bits + (ONE_BITS - SQRT_HALF_BITS)) >> 52) as i64 - 1023;
-    let m = f64::from_bits(bits.wrapping_sub((k as u64) << 52)); // in [sqrt(1/2), sqrt(2))
+    let k = ((bits + (ONE_BITS - SQRT_HALF_BITS)) >> 52).cast_signed() - 1023;
+    let m = f64::from_bits(bits.wrapping_sub(k.cast_unsigned() << 52)); // in [sqrt(1/2), sqrt(2))
     // 2^-k; for k >= 1023 it would be subnormal, and u_lo is then below 2^-53 of log(u)'s last bit.
-    let scale = if k < 1023 { f64::from_bits(((1023 - k) as u64) << 52) } else { 0.0 };
+    let scale = if k < 1023 {
+        f64::from_bits((1023 - k).cast_unsigned() << 52)
+    } else {
+        0.0
+    };
     let f_hi = m - 1.0; // exact
     let f_lo = u_lo * scale;
     let f = f_hi + f_lo;
+    #[allow(clippy::cast_precision_loss, reason = "|k| < 2^11")]
     log_reduced(k as f64, f, f_lo - (f - f_hi))
 }
 
@@ -110,31 +115,74 @@ mod tests {
 
     fn check((high, low): (f64, f64), wanted: (f64, f64), what: &str) {
         let error = ((high - wanted.0) + (low - wanted.1)).abs();
-        assert!(error <= wanted.0.abs() * 2f64.powi(-57), "{what}: {high} + {low}, wanted {wanted:?}");
-        assert!(high + low == high, "{what} is not normalised: {high} + {low}");
+        assert!(
+            error <= wanted.0.abs() * 2f64.powi(-57),
+            "{what}: {high} + {low}, wanted {wanted:?}"
+        );
+        assert!(
+            high + low == high,
+            "{what} is not normalised: {high} + {low}"
+        );
     }
 
+    #[allow(clippy::approx_constant, reason = "a table of logarithms")]
     /// x_hi, x_lo, then log(1 + x) to 106 bits.
     const LOG1P: [(f64, f64, f64, f64); 18] = [
         (1e-300, 0.0, 1e-300, 0.0),
-        (8.673617379884035e-19, 0.0, 8.673617379884035e-19, -3.76158192263132e-37),
+        (
+            8.673617379884035e-19,
+            0.0,
+            8.673617379884035e-19,
+            -3.76158192263132e-37,
+        ),
         (1e-10, 1e-27, 9.999999999500001e-11, -2.389513322221794e-27),
-        (0.001, -5e-20, 0.0009995003330835331, -1.0979023961755331e-20),
+        (
+            0.001,
+            -5e-20,
+            0.0009995003330835331,
+            -1.0979023961755331e-20,
+        ),
         (0.1, 3e-18, 0.09531017980432487, 2.3464275622311023e-18),
         (0.41, 0.0, 0.3435897043900769, -1.81427225919764e-17),
         (0.4140625, 0.0, 0.34646676734620857, 1.028583585496265e-17),
-        (0.4142135623730951, 2e-17, 0.3465735902799727, -6.680064287705252e-19),
-        (0.414213562373095, 0.0, 0.3465735902799726, 1.7707537475825424e-17),
+        (
+            0.4142135623730951,
+            2e-17,
+            0.3465735902799727,
+            -6.680064287705252e-19,
+        ),
+        (
+            0.414213562373095,
+            0.0,
+            0.3465735902799726,
+            1.7707537475825424e-17,
+        ),
         (0.5, 0.0, 0.4054651081081644, -2.8811380259626426e-18),
         (1.0, -1e-17, 0.6931471805599453, 1.8190468138462994e-17),
         (1.5, 0.0, 0.9162907318741551, -4.141195369011963e-17),
-        (1.8284271247461903, 1e-16, 1.039720770839918, -2.8034325850132385e-17),
+        (
+            1.8284271247461903,
+            1e-16,
+            1.039720770839918,
+            -2.8034325850132385e-17,
+        ),
         (3.0, 0.0, 1.3862943611198906, 4.638093627692599e-17),
         (1000000.0, 1e-11, 13.815511557963774, 3.889087526460232e-16),
-        (9007199254740992.0, 0.5, 36.7368005696771, 8.40516752719734e-16),
-        (1.152921504606847e+18, 0.0, 41.58883083359672, 1.836384659895831e-15),
+        (
+            9007199254740992.0,
+            0.5,
+            36.7368005696771,
+            8.40516752719734e-16,
+        ),
+        (
+            1.152921504606847e+18,
+            0.0,
+            41.58883083359672,
+            1.836384659895831e-15,
+        ),
         (1e+300, 1e+283, 690.7755278982137, 2.3757660028800245e-14),
     ];
+    #[allow(clippy::approx_constant, reason = "a table of logarithms")]
     const LOG: [(f64, f64, f64); 11] = [
         (2.0, 0.6931471805599453, 2.3190468138462996e-17),
         (3.0, 1.0986122886681098, -9.07129723500153e-17),
@@ -152,7 +200,11 @@ mod tests {
     #[test]
     fn logarithms_have_106_bits() {
         for (x_hi, x_lo, high, low) in LOG1P {
-            check(log1p(x_hi, x_lo), (high, low), &format!("log1p({x_hi:e} + {x_lo:e})"));
+            check(
+                log1p(x_hi, x_lo),
+                (high, low),
+                &format!("log1p({x_hi:e} + {x_lo:e})"),
+            );
         }
         for (count, high, low) in LOG {
             check(log_count(count), (high, low), &format!("log({count})"));
@@ -161,6 +213,9 @@ mod tests {
         assert_eq!(log1p(0.0, 0.0), (0.0, 0.0));
         assert_eq!(log_count(1.0), (0.0, 0.0));
         // log of the smallest subnormal, -1074 ln 2.
-        assert_eq!(log(5e-324).to_bits(), (-744.440_071_921_381_2_f64).to_bits());
+        assert_eq!(
+            log(5e-324).to_bits(),
+            (-744.440_071_921_381_2_f64).to_bits()
+        );
     }
 }

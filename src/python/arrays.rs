@@ -6,7 +6,10 @@
 //! threads may write it while the interpreter is detached, and then the numbers read
 //! are unspecified and nothing else. (`ndarray.resize(refcheck=False)` frees
 //! memory under any extension; it is the caller's to avoid.)
-#![allow(unsafe_code, reason = "one of the two homes of unsafe: views of Python's memory")]
+#![allow(
+    unsafe_code,
+    reason = "one of the two homes of unsafe: views of Python's memory"
+)]
 
 use super::errors::Shape;
 use crate::error::Error;
@@ -45,7 +48,9 @@ fn ndarray(py: Python<'_>) -> PyResult<&Bound<'_, PyType>> {
 }
 
 fn is_without_axes(obj: &Bound<'_, PyAny>) -> bool {
-    obj.getattr("ndim").and_then(|ndim| ndim.extract::<usize>()).is_ok_and(|ndim| ndim == 0)
+    obj.getattr("ndim")
+        .and_then(|ndim| ndim.extract::<usize>())
+        .is_ok_and(|ndim| ndim == 0)
 }
 
 impl Array {
@@ -62,13 +67,18 @@ impl Array {
         let (buffer, is_scalar) = match PyUntypedBuffer::get(obj) {
             Ok(buffer) => (buffer, false),
             // PyO3 takes no buffer without a shape.
-            Err(_) if is_without_axes(obj) => {
-                (PyUntypedBuffer::get(&obj.call_method1("reshape", (1,)).ok()?).ok()?, true)
-            }
+            Err(_) if is_without_axes(obj) => (
+                PyUntypedBuffer::get(&obj.call_method1("reshape", (1,)).ok()?).ok()?,
+                true,
+            ),
             Err(_) => return None,
         };
         let kind = Kind::of(buffer.format().to_bytes(), buffer.item_size())?;
-        Some(Self { buffer, kind, is_scalar })
+        Some(Self {
+            buffer,
+            kind,
+            is_scalar,
+        })
     }
 
     /// A new C-contiguous array and its view.
@@ -80,7 +90,9 @@ impl Array {
         let object = super::numpy::empty(py, shape, storage)?;
         match Self::of_buffer(&object) {
             Some(array) => Ok((object, array)),
-            None => Err(PyTypeError::new_err("numpy.empty returned no array of numbers")),
+            None => Err(PyTypeError::new_err(
+                "numpy.empty returned no array of numbers",
+            )),
         }
     }
 
@@ -119,12 +131,16 @@ impl Array {
     ) -> PyResult<Self> {
         if !obj.is_instance(ndarray(obj.py())?)? {
             let kind = obj.get_type().name()?;
-            return Err(PyTypeError::new_err(format!("{name} must be a numpy.ndarray, got {kind}")));
+            return Err(PyTypeError::new_err(format!(
+                "{name} must be a numpy.ndarray, got {kind}"
+            )));
         }
         let given: Vec<usize> = obj.getattr("shape")?.extract()?;
         if given != shape {
             let (shape, given) = (Shape(shape), Shape(&given));
-            return Err(PyValueError::new_err(format!("{name} must have shape {shape}, got {given}")));
+            return Err(PyValueError::new_err(format!(
+                "{name} must have shape {shape}, got {given}"
+            )));
         }
         let array = match Self::of_buffer(obj) {
             Some(array) if matches!(array.kind, Kind::Float(_)) => array,
@@ -154,7 +170,11 @@ impl Array {
     }
 
     pub(super) fn shape(&self) -> &[usize] {
-        if self.is_scalar { &[] } else { self.buffer.shape() }
+        if self.is_scalar {
+            &[]
+        } else {
+            self.buffer.shape()
+        }
     }
 
     /// Bytes of all elements.
@@ -163,7 +183,10 @@ impl Array {
     }
 
     fn axes(&self) -> impl DoubleEndedIterator<Item = (usize, isize)> {
-        self.shape().iter().copied().zip(self.buffer.strides().iter().copied())
+        self.shape()
+            .iter()
+            .copied()
+            .zip(self.buffer.strides().iter().copied())
     }
 
     /// Rows along `axis`, in the C order of the other axes. Of a real array.
@@ -175,7 +198,8 @@ impl Array {
     pub(super) fn rows_broadcast(&self, axis: usize, shape: &[usize]) -> Rows<'_> {
         let missing = shape.len() - self.shape().len();
         let own = self.axes().zip(&shape[missing..]);
-        let own = own.map(|((len, stride), &wanted)| (wanted, if len == wanted { stride } else { 0 }));
+        let own =
+            own.map(|((len, stride), &wanted)| (wanted, if len == wanted { stride } else { 0 }));
         let leading = shape[..missing].iter().map(|&len| (len, 0));
         self.broadcast_rows(axis, leading.chain(own).collect::<Vec<_>>().into_iter())
     }
@@ -185,7 +209,14 @@ impl Array {
         let classes = axes.remove(axis);
         // SAFETY: the exporter vouches for every element of its shape and strides while the
         // buffer is held, which outlives the view; a stride of 0 repeats such an element.
-        unsafe { Rows::from_raw(self.buffer.buf_ptr().cast(), self.storage(), classes, axes.into_iter()) }
+        unsafe {
+            Rows::from_raw(
+                self.buffer.buf_ptr().cast(),
+                self.storage(),
+                classes,
+                axes.into_iter(),
+            )
+        }
     }
 
     /// Rows along `axis`, to write. Of an [`Array::output`] or a new array.
@@ -194,18 +225,36 @@ impl Array {
         let classes = axes.remove(axis);
         // SAFETY: as in `broadcast_rows`; `output` has checked that the buffer is writable and
         // that no two elements share memory, and a new array is both.
-        unsafe { RowsMut::from_raw(self.buffer.buf_ptr().cast(), self.storage(), classes, axes.into_iter()) }
+        unsafe {
+            RowsMut::from_raw(
+                self.buffer.buf_ptr().cast(),
+                self.storage(),
+                classes,
+                axes.into_iter(),
+            )
+        }
     }
 
     /// Every element as a row of its own, in C order, to write.
     pub(super) fn elements_mut(&self) -> RowsMut<'_> {
         let one = (1, self.storage().size().cast_signed());
         // SAFETY: as in `rows_mut`.
-        unsafe { RowsMut::from_raw(self.buffer.buf_ptr().cast(), self.storage(), one, self.axes()) }
+        unsafe {
+            RowsMut::from_raw(
+                self.buffer.buf_ptr().cast(),
+                self.storage(),
+                one,
+                self.axes(),
+            )
+        }
     }
 
     /// Validated copies of the labels, in C order.
-    pub(super) fn labels(&self, num_classes: usize, ignore_index: Option<i128>) -> Result<Labels, Error> {
+    pub(super) fn labels(
+        &self,
+        num_classes: usize,
+        ignore_index: Option<i128>,
+    ) -> Result<Labels, Error> {
         match self.kind {
             Kind::Signed(1) => self.labels_as::<i8>(num_classes, ignore_index),
             Kind::Signed(2) => self.labels_as::<i16>(num_classes, ignore_index),
@@ -263,7 +312,10 @@ impl Array {
         self.buffer.buf_ptr() == other.buffer.buf_ptr()
             && self.kind == other.kind
             && self.shape() == other.shape()
-            && self.axes().zip(other.axes()).all(|(a, b)| a.1 == b.1 || a.0 <= 1)
+            && self
+                .axes()
+                .zip(other.axes())
+                .all(|(a, b)| a.1 == b.1 || a.0 <= 1)
     }
 
     /// Could two elements share memory? Exact for every layout that slicing, transposing and

@@ -22,7 +22,9 @@ fn dtype(py: Python<'_>, storage: Storage) -> PyResult<&Bound<'_, PyAny>> {
         Storage::F32 => (&FLOAT32, "float32"),
         Storage::F64 => (&FLOAT64, "float64"),
     };
-    let object = cell.get_or_try_init(py, || dtype_of(py, name.into_pyobject(py)?.as_any()).map(Bound::unbind))?;
+    let object = cell.get_or_try_init(py, || {
+        dtype_of(py, name.into_pyobject(py)?.as_any()).map(Bound::unbind)
+    })?;
     Ok(object.bind(py))
 }
 
@@ -32,7 +34,11 @@ fn dtype_of<'py>(py: Python<'py>, obj: &Bound<'py, PyAny>) -> PyResult<Bound<'py
 }
 
 /// numpy.empty(shape, dtype)
-pub(super) fn empty<'py>(py: Python<'py>, shape: &[usize], storage: Storage) -> PyResult<Bound<'py, PyAny>> {
+pub(super) fn empty<'py>(
+    py: Python<'py>,
+    shape: &[usize],
+    storage: Storage,
+) -> PyResult<Bound<'py, PyAny>> {
     static EMPTY: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
     let shape = PyTuple::new(py, shape)?;
     attribute(py, &EMPTY, "empty")?.call1((shape, dtype(py, storage)?))
@@ -41,13 +47,17 @@ pub(super) fn empty<'py>(py: Python<'py>, shape: &[usize], storage: Storage) -> 
 /// numpy.copyto(target, source, casting="same_kind")
 pub(super) fn copyto(target: &Bound<'_, PyAny>, source: &Bound<'_, PyAny>) -> PyResult<()> {
     static COPYTO: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
-    attribute(target.py(), &COPYTO, "copyto")?.call1((target, source)).map(drop)
+    attribute(target.py(), &COPYTO, "copyto")?
+        .call1((target, source))
+        .map(drop)
 }
 
 /// The `dtype=` of a result: float32 or float64.
 pub(super) fn requested_storage(obj: &Bound<'_, PyAny>) -> PyResult<Storage> {
     let py = obj.py();
-    let refuse = |what: String| PyTypeError::new_err(format!("dtype must be float32 or float64, got {what}"));
+    let refuse = |what: String| {
+        PyTypeError::new_err(format!("dtype must be float32 or float64, got {what}"))
+    };
     let Ok(requested) = dtype_of(py, obj) else {
         return Err(refuse(obj.repr()?.to_string()));
     };
@@ -60,16 +70,24 @@ pub(super) fn requested_storage(obj: &Bound<'_, PyAny>) -> PyResult<Storage> {
 }
 
 /// Why an array of another dtype cannot take a result of `storage`.
-pub(super) fn refuse_output_dtype(obj: &Bound<'_, PyAny>, name: &str, storage: Storage) -> PyResult<PyErr> {
+pub(super) fn refuse_output_dtype(
+    obj: &Bound<'_, PyAny>,
+    name: &str,
+    storage: Storage,
+) -> PyResult<PyErr> {
     let py = obj.py();
     let (own, result) = (obj.getattr("dtype")?, dtype(py, storage)?);
-    let casts = py.import("numpy")?.call_method1("can_cast", (result, &own, "same_kind"))?;
+    let casts = py
+        .import("numpy")?
+        .call_method1("can_cast", (result, &own, "same_kind"))?;
     let reason = if casts.is_truthy()? {
         "but only float32 and float64 are supported".to_owned()
     } else {
         format!("to which {result} cannot be cast under \"same_kind\"")
     };
-    Ok(PyTypeError::new_err(format!("{name} has dtype {own}, {reason}")))
+    Ok(PyTypeError::new_err(format!(
+        "{name} has dtype {own}, {reason}"
+    )))
 }
 
 /// numpy.exceptions.AxisError

@@ -88,7 +88,11 @@ macro_rules! vector {
                 mask.select(self, <Self as SimdBase<S>>::splat(self.simd, 0.0))
             }
             #[inline(always)]
-            #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "wraps on purpose: two's complement")]
+            #[allow(
+                clippy::cast_possible_truncation,
+                clippy::cast_sign_loss,
+                reason = "wraps on purpose: two's complement"
+            )]
             fn exponent_from_low_bits(self, bias: i64) -> Self {
                 let bits: $bits<S> = self.bitcast();
                 let bias = <$bits<S> as SimdBase<S>>::splat(self.simd, bias as $uint);

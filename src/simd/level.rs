@@ -54,7 +54,9 @@ impl Level {
         *CURRENT.get_or_init(|| {
             let available = Level::available();
             let widest = available[available.len() - 1];
-            let Ok(cap) = std::env::var(LEVEL_VARIABLE) else { return widest };
+            let Ok(cap) = std::env::var(LEVEL_VARIABLE) else {
+                return widest;
+            };
             if !NAMES.contains(&cap.as_str()) {
                 return widest;
             }
@@ -73,7 +75,10 @@ impl Level {
     pub fn override_problem() -> Option<String> {
         let cap = std::env::var(LEVEL_VARIABLE).ok()?;
         (!NAMES.contains(&cap.as_str())).then(|| {
-            format!("{LEVEL_VARIABLE} is {cap:?}, expected one of {}; it is ignored", NAMES.join(", "))
+            format!(
+                "{LEVEL_VARIABLE} is {cap:?}, expected one of {}; it is ignored",
+                NAMES.join(", ")
+            )
         })
     }
 
@@ -128,4 +133,3 @@ pub fn run_f32<J: VectorJob<f32>>(level: Level, job: J) -> J::Output {
 pub fn run_f64<J: VectorJob<f64>>(level: Level, job: J) -> J::Output {
     at_level!(level, f64x8, Lanes<f64, 8>, job)
 }
-

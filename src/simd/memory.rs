@@ -1,4 +1,4 @@
-//! Raw views of rows of numbers, and every load and store of this crate.
+//! Raw views of rows of numbers, wherever and however they lie.
 //!
 //! A view is a pointer, lengths and byte strides. It makes no reference: the
 //! memory may belong to an array that another thread is writing, in which case
@@ -6,7 +6,7 @@
 //! states once that its addresses are valid; all methods are checked against
 //! the view's own lengths.
 
-use super::Vector;
+use super::row::{Sink, Source};
 use crate::element::Float;
 use std::marker::PhantomData;
 
@@ -32,7 +32,11 @@ impl Storage {
     /// The one with more digits.
     #[must_use]
     pub fn wider(self, other: Storage) -> Storage {
-        if self.size() >= other.size() { self } else { other }
+        if self.size() >= other.size() {
+            self
+        } else {
+            other
+        }
     }
 }
 
@@ -124,7 +128,14 @@ macro_rules! view {
                 axes: impl Iterator<Item = (usize, isize)>,
             ) -> Self {
                 let outer = Outer::new(axes);
-                Self { start, storage, classes, class_stride, outer, memory: PhantomData }
+                Self {
+                    start,
+                    storage,
+                    classes,
+                    class_stride,
+                    outer,
+                    memory: PhantomData,
+                }
             }
 
             /// Number of rows.
@@ -181,21 +192,6 @@ view!(
     "- Every element so addressed stays writable for `'a`, and no two share memory; no alignment is needed."
 );
 
-/// One row to read: `len` neighbouring elements.
-#[derive(Clone, Copy)]
-pub(crate) struct Source<'a, F> {
-    start: *const F,
-    len: usize,
-    memory: PhantomData<&'a F>,
-}
-
-/// One row to write: `len` neighbouring elements.
-pub(crate) struct Sink<'a, F> {
-    start: *mut F,
-    len: usize,
-    memory: PhantomData<&'a mut F>,
-}
-
 impl<'a> Rows<'a> {
     /// The rows of a slice of `len / classes` rows.
     ///
@@ -207,7 +203,12 @@ impl<'a> Rows<'a> {
         let class_axis = (classes, F::STORAGE.size().cast_signed());
         // SAFETY: the borrowed slice is readable for 'a and exactly covered.
         unsafe {
-            Self::from_raw(values.as_ptr().cast(), F::STORAGE, class_axis, [(len, stride)].into_iter())
+            Self::from_raw(
+                values.as_ptr().cast(),
+                F::STORAGE,
+                class_axis,
+                [(len, stride)].into_iter(),
+            )
         }
     }
 
@@ -219,8 +220,8 @@ impl<'a> Rows<'a> {
         'a: 's,
     {
         if self.is_direct::<F>() {
-            let start = self.row_start(row).cast();
-            return Source { start, len: self.classes, memory: PhantomData };
+            // SAFETY: a row of neighbouring elements of this type, by the promise of `from_raw`.
+            return unsafe { Source::from_raw(self.row_start(row).cast(), self.classes) };
         }
         let scratch = &mut scratch[..self.classes];
         self.gather(row, scratch);
@@ -261,11 +262,9 @@ impl<'a> RowsMut<'a> {
     /// Row `row` for writing in place, if it lies in memory as `F` does.
     #[inline(always)]
     pub(crate) fn sink<F: Float>(&self, row: usize) -> Option<Sink<'a, F>> {
-        self.is_direct::<F>().then(|| Sink {
-            start: self.row_start(row).cast(),
-            len: self.classes,
-            memory: PhantomData,
-        })
+        // SAFETY: as in `source`, writable by the promise of `from_raw`.
+        let sink = || unsafe { Sink::from_raw(self.row_start(row).cast(), self.classes) };
+        self.is_direct::<F>().then(sink)
     }
 
     /// Rounds `values` to the storage type into row `row`.
@@ -314,135 +313,9 @@ unsafe fn write(at: *mut u8, storage: Storage, value: f64) {
 }
 
 fn slice_axis<F: Float>(len: usize, classes: usize) -> (usize, isize) {
-    assert!(classes > 0 && len.is_multiple_of(classes), "{len} elements in rows of {classes}");
+    assert!(
+        classes > 0 && len.is_multiple_of(classes),
+        "{len} elements in rows of {classes}"
+    );
     (len / classes, (classes * F::STORAGE.size()).cast_signed())
-}
-
-/// The bounds check of every vector access, made once for `count` neighbours.
-#[inline(always)]
-fn check(at: usize, count: usize, len: usize) {
-    assert!(at <= len && count <= len - at, "elements {at}.. of {len}");
-}
-
-impl<'a, F: Float> Source<'a, F> {
-    #[inline(always)]
-    pub(crate) fn from_slice(values: &'a [F]) -> Self {
-        Self { start: values.as_ptr(), len: values.len(), memory: PhantomData }
-    }
-
-    #[inline(always)]
-    pub(crate) fn len(&self) -> usize {
-        self.len
-    }
-
-    #[inline(always)]
-    pub(crate) fn get(&self, index: usize) -> F {
-        check(index, 1, self.len);
-        // SAFETY: index < len, and `len` elements are readable.
-        unsafe { self.start.add(index).read_unaligned() }
-    }
-
-    /// Four neighbouring vectors from element `at` on.
-    #[inline(always)]
-    pub(crate) fn quad<V: Vector<Scalar = F>>(&self, token: V::Token, at: usize) -> [V; 4] {
-        check(at, 4 * V::LANES, self.len);
-        // SAFETY: the four vectors lie inside the row, by the check.
-        unsafe {
-            let start = self.start.add(at);
-            [
-                V::load(token, start),
-                V::load(token, start.add(V::LANES)),
-                V::load(token, start.add(2 * V::LANES)),
-                V::load(token, start.add(3 * V::LANES)),
-            ]
-        }
-    }
-
-    /// The vector from element `at` on, `pad` in the lanes after the row's end.
-    #[inline(always)]
-    pub(crate) fn vector<V: Vector<Scalar = F>>(&self, token: V::Token, at: usize, pad: F) -> V {
-        if at + V::LANES <= self.len {
-            // SAFETY: LANES elements from `at` lie inside the row.
-            unsafe { V::load(token, self.start.add(at)) }
-        } else {
-            self.head(token, at, pad)
-        }
-    }
-
-    /// The elements from `at` on, as many as there are, and `pad` in the lanes after the row's end.
-    #[inline(always)]
-    pub(crate) fn head<V: Vector<Scalar = F>>(&self, token: V::Token, at: usize, pad: F) -> V {
-        check(at, 0, self.len);
-        let count = (self.len - at).min(V::LANES);
-        let mut lanes = [pad; 16];
-        // SAFETY: `count` elements from `at` lie inside the row; `lanes` is ours and holds 16.
-        unsafe {
-            self.start.add(at).cast::<u8>().copy_to_nonoverlapping(
-                lanes.as_mut_ptr().cast(),
-                count * size_of::<F>(),
-            );
-            V::load(token, lanes.as_ptr())
-        }
-    }
-}
-
-impl<'a, F: Float> Sink<'a, F> {
-    #[inline(always)]
-    pub(crate) fn from_slice(values: &'a mut [F]) -> Self {
-        Self { start: values.as_mut_ptr(), len: values.len(), memory: PhantomData }
-    }
-
-    #[inline(always)]
-    pub(crate) fn len(&self) -> usize {
-        self.len
-    }
-
-    #[inline(always)]
-    pub(crate) fn set(&mut self, index: usize, value: F) {
-        check(index, 1, self.len);
-        // SAFETY: index < len, and `len` elements are writable.
-        unsafe { self.start.add(index).write_unaligned(value) };
-    }
-
-    #[inline(always)]
-    pub(crate) fn fill(&mut self, value: F) {
-        for index in 0..self.len {
-            self.set(index, value);
-        }
-    }
-
-    /// Four neighbouring vectors from element `at` on.
-    #[inline(always)]
-    pub(crate) fn set_quad<V: Vector<Scalar = F>>(&mut self, at: usize, vectors: [V; 4]) {
-        check(at, 4 * V::LANES, self.len);
-        for (i, vector) in vectors.into_iter().enumerate() {
-            // SAFETY: the four vectors lie inside the row, by the check.
-            unsafe { vector.store(self.start.add(at + i * V::LANES)) };
-        }
-    }
-
-    /// `vector` to the elements from `at` on, as many lanes as there are elements.
-    #[inline(always)]
-    pub(crate) fn set_vector<V: Vector<Scalar = F>>(&mut self, at: usize, vector: V) {
-        if at + V::LANES <= self.len {
-            // SAFETY: LANES elements from `at` lie inside the row.
-            unsafe { vector.store(self.start.add(at)) };
-        } else {
-            self.set_head(at, vector);
-        }
-    }
-
-    /// The first lanes of `vector` to the elements from `at` on, as many as there are.
-    #[inline(always)]
-    pub(crate) fn set_head<V: Vector<Scalar = F>>(&mut self, at: usize, vector: V) {
-        check(at, 0, self.len);
-        let count = (self.len - at).min(V::LANES);
-        let mut lanes = [F::default(); 16];
-        // SAFETY: `lanes` is ours and holds 16; `count` elements from `at` lie inside the row.
-        unsafe {
-            vector.store(lanes.as_mut_ptr());
-            let target = self.start.add(at).cast::<u8>();
-            target.copy_from_nonoverlapping(lanes.as_ptr().cast(), count * size_of::<F>());
-        }
-    }
 }

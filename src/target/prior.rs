@@ -1,0 +1,107 @@
+//! The prior u: uniform, one for all rows, or one for each.
+
+use super::exact_sum;
+use crate::alloc::{with_capacity, zeros};
+use crate::element::{DoubleDouble, Wide};
+use crate::error::Error;
+use crate::kernel::stats::count_to_f64;
+use crate::math;
+use crate::simd::memory::Rows;
+
+/// The prior u.
+pub enum Prior<'a> {
+    /// 1/K
+    Uniform,
+    /// The same distribution for every row.
+    Shared {
+        /// u, in double precision.
+        values: Vec<f64>,
+        /// Σ u
+        mass: DoubleDouble,
+    },
+    /// One distribution per row.
+    PerRow {
+        /// u
+        rows: Rows<'a>,
+        /// Σ u of each row.
+        masses: Vec<DoubleDouble>,
+    },
+}
+
+/// How far the sum of a prior of K classes may be from 1: 1e-6·max(1, √K), room for float32.
+#[must_use]
+pub fn prior_tolerance(classes: usize) -> f64 {
+    1e-6 * count_to_f64(classes).sqrt().max(1.0)
+}
+
+impl<'a> Prior<'a> {
+    /// Reads and checks every row: finite, ≥ 0, summing to 1 within [`prior_tolerance`].
+    ///
+    /// # Errors
+    /// [`Error::Prior`], [`Error::PriorSum`] for the first bad row; [`Error::OutOfMemory`].
+    pub fn new(rows: Rows<'a>) -> Result<Self, Error> {
+        let mut values: Vec<f64> = zeros(rows.classes())?;
+        if rows.is_one_row() {
+            rows.gather(0, &mut values);
+            let mass = check_prior(&values, None)?;
+            return Ok(Prior::Shared { values, mass });
+        }
+        let mut masses = with_capacity(rows.rows())?;
+        for row in 0..rows.rows() {
+            rows.gather(row, &mut values);
+            masses.push(check_prior(&values, Some(row))?);
+        }
+        Ok(Prior::PerRow { rows, masses })
+    }
+
+    /// H(u), with 0·log 0 = 0: one number, or one for each row of a per-row prior.
+    pub(crate) fn entropies(&self, classes: usize) -> Result<Vec<f64>, Error> {
+        let Prior::PerRow { rows, .. } = self else {
+            return Ok(vec![match self {
+                Prior::Shared { values, .. } => entropy(values),
+                _ => math::log_count(count_to_f64(classes)).0,
+            }]);
+        };
+        let mut values: Vec<f64> = zeros(classes)?;
+        let mut entropies = with_capacity(rows.rows())?;
+        for row in 0..rows.rows() {
+            rows.gather(row, &mut values);
+            entropies.push(entropy(&values));
+        }
+        Ok(entropies)
+    }
+}
+
+fn check_prior(values: &[f64], row: Option<usize>) -> Result<DoubleDouble, Error> {
+    if let Some(class) = values.iter().position(|u| !(*u >= 0.0 && u.is_finite())) {
+        let index = row.into_iter().chain([class]).collect();
+        return Err(Error::Prior {
+            index,
+            value: values[class],
+        });
+    }
+    let mass = exact_sum(values);
+    let sum = mass.value();
+    let tolerance = prior_tolerance(values.len());
+    if (sum - 1.0).abs() <= tolerance {
+        Ok(mass)
+    } else {
+        let index: Vec<usize> = row.into_iter().collect();
+        Err(Error::PriorSum {
+            class_axis: index.len(),
+            index,
+            sum,
+            tolerance,
+        })
+    }
+}
+
+fn entropy(values: &[f64]) -> f64 {
+    let surprise = |u: &f64| if *u == 0.0 { 0.0 } else { -*u * math::log(*u) };
+    let sum = |sum: DoubleDouble, term| sum + DoubleDouble::new(term);
+    values
+        .iter()
+        .map(surprise)
+        .fold(DoubleDouble::new(0.0), sum)
+        .value()
+}
