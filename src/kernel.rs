@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `exp` | the exponential, relative to a power of two near the maximum |
 //! | `stats` | the reduction: M, Σ without the maxima, ties, Σ w (M − z) |
+//! | `sweep` | its sweeps over the row, in the canonical order of summation |
 //! | `odd` | rows with NaN, infinities or huge logits |
 //! | `scale` | exponentials to probabilities |
 //! | `softmax` | softmax, log-softmax, log-sum-exp |
@@ -15,3 +16,4 @@ mod odd;
 mod scale;
 pub(crate) mod softmax;
 pub(crate) mod stats;
+mod sweep;

@@ -213,10 +213,8 @@ fn cross_entropy_terms<'py>(
         let target_array = Array::targets(targets)?;
         let targets = logits.targets(py, &target_array, ignored)?;
         let (compute, shape) = (logits.array.storage(), logits.row_shape());
-        let mut arrays = Vec::with_capacity(5);
-        for _ in 0..5 {
-            arrays.push(Array::empty(py, &shape, compute)?);
-        }
+        let empty = || Array::empty(py, &shape, compute);
+        let arrays = [empty()?, empty()?, empty()?, empty()?, empty()?];
         let out = TermsOut {
             nll: arrays[0].1.elements_mut(),
             prior_cross_entropy: arrays[1].1.elements_mut(),

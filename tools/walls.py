@@ -19,6 +19,9 @@ FOLDERS = ("src", "python", "tests", "benches", "examples", "tools")
 SUFFIXES = (".rs", ".py", ".pyi")
 MAX_LINES = 400
 
+# A crate of its own, not part of the package: it compares SIMD libraries.
+BENCH = ["benches/simd_bakeoff/"]
+
 # What is walled in, the words that betray it, and its homes (a trailing / means everything below).
 WALLS = [
     ("rayon", r"\brayon(_core)?\b", ["src/pool.rs"]),
@@ -26,10 +29,10 @@ WALLS = [
     (
         "std::arch",
         r"\b(std|core)\s*::\s*(\{[^}]*\b)?arch\b|\b(global_)?asm!|\bis_\w+_feature_detected!",
-        ["src/simd.rs", "src/simd/"],
+        ["src/simd.rs", "src/simd/", *BENCH],
     ),
-    ("fearless_simd", r"\bfearless_simd\b", ["src/simd.rs", "src/simd/"]),
-    ("unsafe", r"\bunsafe\b", ["src/simd.rs", "src/simd/", "src/python/arrays.rs"]),
+    ("fearless_simd", r"\bfearless_simd\b", ["src/simd.rs", "src/simd/", *BENCH]),
+    ("unsafe", r"\bunsafe\b", ["src/simd.rs", "src/simd/", "src/python/arrays.rs", *BENCH]),
 ]
 
 # Arrows point down: a module of src/ may name its own layer and those below it.

@@ -123,37 +123,33 @@ fn write_grad<V: Vector>(
     let weight = (target.spike + target.smooth_mass) * Wide::new(target.scale);
     let probabilities = Scale::<V>::new(token, stats, weight);
     let q = Guarded::<V>::new(token, target.grad_factor);
-    let classes = (0..grad.len()).step_by(V::LANES);
     match target.weights {
-        Weights::Absent => {
-            for at in classes {
-                let exps = exps.vector(token, at, zero);
-                grad.set_vector(at, probabilities.probability(exps));
-            }
-        }
-        Weights::Ones => {
-            for at in classes {
-                let exps = exps.vector(token, at, zero);
-                grad.set_vector(at, probabilities.probability_less(exps, q));
-            }
-        }
-        Weights::Row { high, low: None } => {
-            for at in classes {
-                let exps = exps.vector(token, at, zero);
-                let q = q.times(high.vector(token, at, zero));
-                grad.set_vector(at, probabilities.probability_less(exps, q));
-            }
-        }
+        Weights::Absent => grad.fill_with(
+            #[inline(always)]
+            |place| probabilities.probability(exps.at::<V>(token, place, zero)),
+        ),
+        Weights::Ones => grad.fill_with(
+            #[inline(always)]
+            |place| probabilities.probability_less(exps.at::<V>(token, place, zero), q),
+        ),
+        Weights::Row { high, low: None } => grad.fill_with(
+            #[inline(always)]
+            |place| {
+                let q = q.times(high.at(token, place, zero));
+                probabilities.probability_less(exps.at::<V>(token, place, zero), q)
+            },
+        ),
         Weights::Row {
             high,
             low: Some(low),
-        } => {
-            for at in classes {
-                let exps = exps.vector(token, at, zero);
-                let q = q.times_two(high.vector(token, at, zero), low.vector(token, at, zero));
-                grad.set_vector(at, probabilities.probability_less(exps, q));
-            }
-        }
+        } => grad.fill_with(
+            #[inline(always)]
+            |place| {
+                let (high, low) = (high.at(token, place, zero), low.at(token, place, zero));
+                probabilities
+                    .probability_less(exps.at::<V>(token, place, zero), q.times_two(high, low))
+            },
+        ),
     }
 }
 

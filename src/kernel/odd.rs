@@ -1,7 +1,8 @@
 //! Rows that leave the fast path: NaN, infinities, huge logits, a weighted sum that overflows.
 
 use super::exp::LARGEST_MAX;
-use super::stats::{RowClass, RowStats, Weights, Workspace, weighted};
+use super::stats::{RowClass, RowStats, Weights, Workspace};
+use super::sweep::weighted;
 use crate::element::{Float, Wide};
 use crate::simd::Vector;
 use crate::simd::row::Source;

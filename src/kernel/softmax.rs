@@ -25,10 +25,11 @@ pub(crate) fn softmax<V: Vector>(
     }
     let scale = Scale::<V>::new(token, &stats, Wide::new(1.0));
     let exps = Source::from_slice(&*workspace.exps);
-    for at in (0..out.len()).step_by(V::LANES) {
-        let exps = exps.vector(token, at, V::Scalar::default());
-        out.set_vector(at, scale.probability(exps));
-    }
+    let zero = V::Scalar::default();
+    out.fill_with(
+        #[inline(always)]
+        |place| scale.probability(exps.at::<V>(token, place, zero)),
+    );
 }
 
 /// log p_k = (z_k − M) − L, kept apart until the end.
@@ -46,10 +47,11 @@ pub(crate) fn log_softmax<V: Vector>(
     let max = V::splat(token, V::Scalar::from_f64(stats.max));
     let (high, low) = V::Scalar::split(stats.log_excess());
     let (high, low) = (V::splat(token, high), V::splat(token, low));
-    for at in (0..out.len()).step_by(V::LANES) {
-        let gap = z.vector::<V>(token, at, V::Scalar::default()).sub(max);
-        out.set_vector(at, gap.sub(low).sub(high));
-    }
+    let zero = V::Scalar::default();
+    out.fill_with(
+        #[inline(always)]
+        |place| z.at::<V>(token, place, zero).sub(max).sub(low).sub(high),
+    );
 }
 
 /// lse = M + L

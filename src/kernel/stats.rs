@@ -17,18 +17,12 @@
 //! are flushed to wide lanes; the lanes of a segment of 16384 classes are joined
 //! by a fixed tree; segments follow one another. A missing class adds +0.
 
-use super::exp::{LARGEST_MAX, RowExp};
+use super::exp::LARGEST_MAX;
 use super::odd;
+use super::sweep::{maximum, weighted};
 use crate::element::{Float, Wide};
-use crate::simd::row::{Sink, Source};
-use crate::simd::{LaneSum, Vector};
-
-/// Vectors that are summed as a balanced tree.
-pub(super) const QUAD: usize = 4;
-/// Quads between two flushes to wide lanes: few enough additions to lose less than an ulp.
-const QUADS_PER_BLOCK: usize = 4;
-/// Classes whose lanes are joined at once: the unit in which a long row can be divided.
-const SEGMENT: usize = 16_384;
+use crate::simd::Vector;
+use crate::simd::row::{QUAD, Source};
 
 /// The weights w of `dot`.
 #[derive(Clone, Copy)]
@@ -160,11 +154,7 @@ pub(crate) fn reduce<V: Vector, const STORE: bool>(
     weights: Weights<'_, V::Scalar>,
     workspace: &mut Workspace<'_, V::Scalar>,
 ) -> RowStats<<V::Scalar as Float>::Wide> {
-    let max = V::outlined(
-        token,
-        #[inline(always)]
-        || maximum::<V>(token, z),
-    );
+    let max = maximum::<V>(token, z);
     // Written so that a NaN maximum is odd too.
     if max.to_f64().abs() <= LARGEST_MAX {
         let stats = weighted::<V, STORE>(token, z, max, weights, workspace.exps);
@@ -173,219 +163,6 @@ pub(crate) fn reduce<V: Vector, const STORE: bool>(
         }
     }
     odd::reduce::<V, STORE>(token, z, max, weights, workspace)
-}
-
-/// M, ignoring or keeping NaN as the hardware does: the sums find NaN.
-#[inline(always)]
-fn maximum<V: Vector>(token: V::Token, z: Source<'_, V::Scalar>) -> V::Scalar {
-    let lowest = V::Scalar::NEG_INFINITY;
-    let mut best = [V::splat(token, lowest); QUAD];
-    let mut at = 0;
-    while at + QUAD * V::LANES <= z.len() {
-        let quad = z.quad::<V>(token, at);
-        for (best, z) in best.iter_mut().zip(quad) {
-            *best = z.max(*best);
-        }
-        at += QUAD * V::LANES;
-    }
-    while at < z.len() {
-        best[0] = z.vector::<V>(token, at, lowest).max(best[0]);
-        at += V::LANES;
-    }
-    let best = best[0].max(best[1]).max(best[2].max(best[3]));
-    let mut max = best.lane(0);
-    for index in 1..V::LANES {
-        let lane = best.lane(index);
-        max = if lane > max { lane } else { max };
-    }
-    max
-}
-
-/// The second sweep for |max| ≤ [`LARGEST_MAX`].
-#[inline(always)]
-pub(super) fn weighted<V: Vector, const STORE: bool>(
-    token: V::Token,
-    z: Source<'_, V::Scalar>,
-    max: V::Scalar,
-    weights: Weights<'_, V::Scalar>,
-    exps: &mut [V::Scalar],
-) -> RowStats<<V::Scalar as Float>::Wide> {
-    match weights {
-        Weights::Absent => V::outlined(
-            token,
-            #[inline(always)]
-            || sweep::<V, STORE, ABSENT>(token, z, max, z, exps),
-        ),
-        Weights::Ones => V::outlined(
-            token,
-            #[inline(always)]
-            || sweep::<V, STORE, ONES>(token, z, max, z, exps),
-        ),
-        Weights::Row { high, .. } => V::outlined(
-            token,
-            #[inline(always)]
-            || sweep::<V, STORE, ROW>(token, z, max, high, exps),
-        ),
-    }
-}
-
-const ABSENT: u8 = 0;
-const ONES: u8 = 1;
-const ROW: u8 = 2;
-
-/// What one vector adds to the sums: exp = scales + fractions, without the maxima.
-#[derive(Clone, Copy)]
-struct Terms<V> {
-    scales: V,
-    fractions: V,
-    dots: V,
-}
-
-impl<V: Vector> Terms<V> {
-    #[inline(always)]
-    fn zero(token: V::Token) -> Self {
-        let zero = V::splat(token, V::Scalar::default());
-        Self {
-            scales: zero,
-            fractions: zero,
-            dots: zero,
-        }
-    }
-
-    #[inline(always)]
-    fn plus(self, other: Self) -> Self {
-        Self {
-            scales: self.scales.add(other.scales),
-            fractions: self.fractions.add(other.fractions),
-            dots: self.dots.add(other.dots),
-        }
-    }
-}
-
-/// The terms of one vector of logits, and its exponentials if they are stored.
-#[inline(always)]
-fn terms<V: Vector, const STORE: bool, const WEIGHTS: u8>(
-    token: V::Token,
-    exp: &RowExp<V>,
-    z: V,
-    weights: V,
-    ties: &mut V,
-) -> (Terms<V>, V) {
-    let zero = V::splat(token, V::Scalar::default());
-    let parts = exp.parts(z);
-    let is_max = z.ge(exp.max());
-    let scales = parts.scale.zero_where(is_max);
-    *ties = ties.add(V::splat(token, V::Scalar::from_f64(1.0)).only_where(is_max));
-    let gap = exp.max().sub(z);
-    let dots = match WEIGHTS {
-        ABSENT => zero,
-        ONES => gap,
-        // 0·log 0 = 0: a class without weight adds nothing, not even inf·0.
-        _ => weights.mul(gap).zero_where(weights.eq(zero)),
-    };
-    let terms = Terms {
-        scales,
-        fractions: parts.fraction.mul(scales),
-        dots,
-    };
-    (terms, if STORE { parts.rounded() } else { zero })
-}
-
-#[inline(always)]
-fn sweep<V: Vector, const STORE: bool, const WEIGHTS: u8>(
-    token: V::Token,
-    z: Source<'_, V::Scalar>,
-    max: V::Scalar,
-    weights: Source<'_, V::Scalar>,
-    exps: &mut [V::Scalar],
-) -> RowStats<<V::Scalar as Float>::Wide> {
-    let exp = RowExp::<V>::new(token, max);
-    let zero = V::Scalar::default();
-    let quad_len = QUAD * V::LANES;
-    let mut exps = Sink::from_slice(exps);
-    let mut stats = RowStats::of_class(RowClass::Finite, max.to_f64());
-    let mut ties = 0.0;
-    let mut at = 0;
-
-    while at < z.len() {
-        let segment_end = z.len().min(at + SEGMENT);
-        let mut sum = V::Sum::zero(token);
-        let mut dot = V::Sum::zero(token);
-        let mut segment_ties = V::splat(token, zero);
-        while at < segment_end {
-            let block_end = segment_end.min(at + QUADS_PER_BLOCK * quad_len);
-            let mut block = Terms::zero(token);
-            while at < block_end {
-                let mut quad = [Terms::zero(token); QUAD];
-                let mut stored = [V::splat(token, zero); QUAD];
-                if at + quad_len <= z.len() {
-                    let logits = z.quad::<V>(token, at);
-                    let weights = if WEIGHTS == ROW {
-                        weights.quad::<V>(token, at)
-                    } else {
-                        logits
-                    };
-                    for i in 0..QUAD {
-                        (quad[i], stored[i]) = terms::<V, STORE, WEIGHTS>(
-                            token,
-                            &exp,
-                            logits[i],
-                            weights[i],
-                            &mut segment_ties,
-                        );
-                    }
-                } else {
-                    // The row's last quad: classes that do not exist are maxima of weight 0 ...
-                    let mut next = at;
-                    for i in 0..QUAD {
-                        if next >= z.len() {
-                            break;
-                        }
-                        let logits = z.head::<V>(token, next, max);
-                        let weights = if WEIGHTS == ROW {
-                            weights.head::<V>(token, next, zero)
-                        } else {
-                            logits
-                        };
-                        (quad[i], stored[i]) = terms::<V, STORE, WEIGHTS>(
-                            token,
-                            &exp,
-                            logits,
-                            weights,
-                            &mut segment_ties,
-                        );
-                        next += V::LANES;
-                    }
-                    // ... and are taken off the count of maxima.
-                    ties -= count_to_f64(next - z.len());
-                }
-                if STORE {
-                    exps.set_quad(at, stored);
-                }
-                block = block.plus(quad[0].plus(quad[1]).plus(quad[2].plus(quad[3])));
-                at += quad_len;
-            }
-            at = at.min(z.len());
-            sum.add(block.scales);
-            sum.add(block.fractions);
-            if WEIGHTS != ABSENT {
-                dot.add(block.dots);
-            }
-        }
-        let mut count = V::Sum::zero(token);
-        count.add(segment_ties);
-        ties += count.total().value();
-        stats.others = stats.others + sum.total();
-        if WEIGHTS != ABSENT {
-            stats.dot = stats.dot + dot.total();
-        }
-    }
-    stats.ties = ties;
-    let peak = exp.parts(exp.max());
-    let fraction = Wide::new(peak.fraction.lane(0).to_f64());
-    let scale: <V::Scalar as Float>::Wide = Wide::new(peak.scale.lane(0).to_f64());
-    stats.peak = scale + scale * fraction;
-    stats
 }
 
 #[allow(

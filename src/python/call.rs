@@ -111,7 +111,7 @@ pub(super) fn run<R: Send>(
 ) -> PyResult<R> {
     let mut pending: Option<PyErr> = None;
     let mut checkpoint = || {
-        Python::attach(|py| py.check_signals()).map_err(|signal| {
+        Python::attach(Python::check_signals).map_err(|signal| {
             pending = Some(signal);
             Error::Interrupted
         })

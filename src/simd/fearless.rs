@@ -2,8 +2,8 @@
 
 use super::{Vector, Widen, lane_sum::CompensatedSum, lane_sum::WidenedSum};
 use fearless_simd::{
-    Bytes, Select, Simd, SimdBase, SimdFloat, SimdFrom, f32x16, f64x8, mask32x16, mask64x8, u32x16,
-    u64x8,
+    Bytes, Simd, SimdBase, SimdFloat, SimdFrom, SimdMask, f32x16, f64x8, mask32x16, mask64x8,
+    u32x16, u64x8,
 };
 
 macro_rules! vector {
@@ -81,11 +81,11 @@ macro_rules! vector {
             }
             #[inline(always)]
             fn zero_where(self, mask: Self::Mask) -> Self {
-                mask.select(<Self as SimdBase<S>>::splat(self.simd, 0.0), self)
+                (!mask.to_vector() & self.bitcast::<<$mask<S> as SimdMask<S>>::Ints>()).bitcast()
             }
             #[inline(always)]
             fn only_where(self, mask: Self::Mask) -> Self {
-                mask.select(self, <Self as SimdBase<S>>::splat(self.simd, 0.0))
+                (mask.to_vector() & self.bitcast::<<$mask<S> as SimdMask<S>>::Ints>()).bitcast()
             }
             #[inline(always)]
             #[allow(

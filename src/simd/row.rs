@@ -19,7 +19,52 @@ pub(crate) struct Sink<'a, F> {
     memory: PhantomData<&'a mut F>,
 }
 
-/// The bounds check of every vector access, made once for `count` neighbours.
+/// Vectors that are loaded, summed and stored together.
+pub(crate) const QUAD: usize = 4;
+
+/// Four vectors inside a row, for reading one by one after a single bounds check.
+#[derive(Clone, Copy)]
+pub(crate) struct QuadSource<'a, F> {
+    start: *const F,
+    lanes: usize,
+    memory: PhantomData<&'a F>,
+}
+
+impl<F: Float> QuadSource<'_, F> {
+    #[inline(always)]
+    pub(crate) fn vector<V: Vector<Scalar = F>>(self, token: V::Token, index: usize) -> V {
+        assert!(index < QUAD && V::LANES == self.lanes);
+        // SAFETY: QUAD vectors of this many lanes lie inside the row, by the check of `quad`.
+        unsafe { V::load(token, self.start.add(index * V::LANES)) }
+    }
+}
+
+/// Four vectors inside a row, for writing one by one after a single bounds check.
+pub(crate) struct QuadSink<'a, F> {
+    start: *mut F,
+    lanes: usize,
+    memory: PhantomData<&'a mut F>,
+}
+
+impl<F: Float> QuadSink<'_, F> {
+    #[inline(always)]
+    pub(crate) fn set<V: Vector<Scalar = F>>(&mut self, index: usize, vector: V) {
+        assert!(index < QUAD && V::LANES == self.lanes);
+        // SAFETY: QUAD vectors of this many lanes lie inside the row, by the check of `quad`.
+        unsafe { vector.store(self.start.add(index * V::LANES)) };
+    }
+}
+
+/// One vector of a row that is swept in whole quads first: see [`Sink::fill_with`].
+#[derive(Clone, Copy)]
+pub(crate) enum Place {
+    /// Vector `index` of the quad at `at`.
+    Quad { at: usize, index: usize },
+    /// The vector at an element after the last whole quad; the row may end in it.
+    Rest { at: usize },
+}
+
+/// The bounds check of every access, made once for `count` neighbours.
 #[inline(always)]
 fn check(at: usize, count: usize, len: usize) {
     assert!(at <= len && count <= len - at, "elements {at}.. of {len}");
@@ -58,19 +103,24 @@ impl<'a, F: Float> Source<'a, F> {
         unsafe { self.start.add(index).read_unaligned() }
     }
 
-    /// Four neighbouring vectors from element `at` on.
+    /// The four neighbouring vectors from element `at` on.
     #[inline(always)]
-    pub(crate) fn quad<V: Vector<Scalar = F>>(&self, token: V::Token, at: usize) -> [V; 4] {
-        check(at, 4 * V::LANES, self.len);
+    pub(crate) fn quad<V: Vector<Scalar = F>>(&self, at: usize) -> QuadSource<'a, F> {
+        check(at, QUAD * V::LANES, self.len);
         // SAFETY: the four vectors lie inside the row, by the check.
-        unsafe {
-            let start = self.start.add(at);
-            [
-                V::load(token, start),
-                V::load(token, start.add(V::LANES)),
-                V::load(token, start.add(2 * V::LANES)),
-                V::load(token, start.add(3 * V::LANES)),
-            ]
+        QuadSource {
+            start: unsafe { self.start.add(at) },
+            lanes: V::LANES,
+            memory: PhantomData,
+        }
+    }
+
+    /// The vector at `place`, `pad` in the lanes after the row's end.
+    #[inline(always)]
+    pub(crate) fn at<V: Vector<Scalar = F>>(&self, token: V::Token, place: Place, pad: F) -> V {
+        match place {
+            Place::Quad { at, index } => self.quad::<V>(at).vector(token, index),
+            Place::Rest { at } => self.vector(token, at, pad),
         }
     }
 
@@ -142,13 +192,32 @@ impl<'a, F: Float> Sink<'a, F> {
         }
     }
 
-    /// Four neighbouring vectors from element `at` on.
+    /// The four neighbouring vectors from element `at` on.
     #[inline(always)]
-    pub(crate) fn set_quad<V: Vector<Scalar = F>>(&mut self, at: usize, vectors: [V; 4]) {
-        check(at, 4 * V::LANES, self.len);
-        for (i, vector) in vectors.into_iter().enumerate() {
-            // SAFETY: the four vectors lie inside the row, by the check.
-            unsafe { vector.store(self.start.add(at + i * V::LANES)) };
+    pub(crate) fn quad<V: Vector<Scalar = F>>(&mut self, at: usize) -> QuadSink<'_, F> {
+        check(at, QUAD * V::LANES, self.len);
+        // SAFETY: the four vectors lie inside the row, by the check.
+        QuadSink {
+            start: unsafe { self.start.add(at) },
+            lanes: V::LANES,
+            memory: PhantomData,
+        }
+    }
+
+    /// Writes `vector(place)` everywhere.
+    #[inline(always)]
+    pub(crate) fn fill_with<V: Vector<Scalar = F>>(&mut self, vector: impl Fn(Place) -> V) {
+        let mut at = 0;
+        while at + QUAD * V::LANES <= self.len {
+            let mut quad = self.quad::<V>(at);
+            for index in 0..QUAD {
+                quad.set(index, vector(Place::Quad { at, index }));
+            }
+            at += QUAD * V::LANES;
+        }
+        while at < self.len {
+            self.set_vector(at, vector(Place::Rest { at }));
+            at += V::LANES;
         }
     }
 

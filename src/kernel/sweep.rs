@@ -1,0 +1,268 @@
+//! The sweeps over one row: the maximum, then the sums in their canonical order.
+
+use super::exp::{Parts, RowExp};
+use super::stats::{RowClass, RowStats, Weights, count_to_f64};
+use crate::element::{Float, Wide};
+use crate::simd::row::{QUAD, Sink, Source};
+use crate::simd::{LaneSum, Vector};
+
+/// Quads between two flushes to wide lanes: few enough additions to lose less than an ulp.
+const QUADS_PER_BLOCK: usize = 4;
+/// Classes whose lanes are joined at once: the unit in which a long row can be divided.
+const SEGMENT: usize = 16_384;
+
+/// M, ignoring or keeping NaN as the hardware does: the sums find NaN.
+#[inline(always)]
+pub(super) fn maximum<V: Vector>(token: V::Token, z: Source<'_, V::Scalar>) -> V::Scalar {
+    V::outlined(
+        token,
+        #[inline(always)]
+        || {
+            let lowest = V::Scalar::NEG_INFINITY;
+            let mut best = [V::splat(token, lowest); QUAD];
+            let mut at = 0;
+            while at + QUAD * V::LANES <= z.len() {
+                let quad = z.quad::<V>(at);
+                for (i, best) in best.iter_mut().enumerate() {
+                    *best = quad.vector::<V>(token, i).max(*best);
+                }
+                at += QUAD * V::LANES;
+            }
+            while at < z.len() {
+                best[0] = z.vector::<V>(token, at, lowest).max(best[0]);
+                at += V::LANES;
+            }
+            largest_lane(best[0].max(best[1]).max(best[2].max(best[3])))
+        },
+    )
+}
+
+/// A tree: the order of maxima cannot be seen.
+#[inline(always)]
+fn largest_lane<V: Vector>(vector: V) -> V::Scalar {
+    let mut lanes = [V::Scalar::NEG_INFINITY; 16];
+    for (index, lane) in lanes.iter_mut().enumerate().take(V::LANES) {
+        *lane = vector.lane(index);
+    }
+    for half in [8, 4, 2, 1] {
+        for index in 0..half {
+            if lanes[index + half] > lanes[index] {
+                lanes[index] = lanes[index + half];
+            }
+        }
+    }
+    lanes[0]
+}
+
+/// The second sweep, for |max| ≤ [`super::exp::LARGEST_MAX`].
+#[inline(always)]
+pub(super) fn weighted<V: Vector, const STORE: bool>(
+    token: V::Token,
+    z: Source<'_, V::Scalar>,
+    max: V::Scalar,
+    weights: Weights<'_, V::Scalar>,
+    exps: &mut [V::Scalar],
+) -> RowStats<<V::Scalar as Float>::Wide> {
+    match weights {
+        Weights::Absent => sweep::<V, STORE, ABSENT>(token, z, max, z, exps),
+        Weights::Ones => sweep::<V, STORE, ONES>(token, z, max, z, exps),
+        Weights::Row { high, .. } => sweep::<V, STORE, ROW>(token, z, max, high, exps),
+    }
+}
+
+/// Compiled once for all operations.
+#[inline(always)]
+fn sweep<V: Vector, const STORE: bool, const WEIGHTS: u8>(
+    token: V::Token,
+    z: Source<'_, V::Scalar>,
+    max: V::Scalar,
+    weights: Source<'_, V::Scalar>,
+    exps: &mut [V::Scalar],
+) -> RowStats<<V::Scalar as Float>::Wide> {
+    V::outlined(
+        token,
+        #[inline(always)]
+        || {
+            let exp = RowExp::new(token, max);
+            Sweep::<V, STORE, WEIGHTS> {
+                token,
+                exp,
+                z,
+                weights,
+                max,
+            }
+            .run(exps)
+        },
+    )
+}
+
+const ABSENT: u8 = 0;
+const ONES: u8 = 1;
+const ROW: u8 = 2;
+
+/// What one vector adds to the sums: exp = scales + fractions, without the maxima.
+#[derive(Clone, Copy)]
+struct Terms<V> {
+    scales: V,
+    fractions: V,
+    dots: V,
+}
+
+impl<V: Vector> Terms<V> {
+    #[inline(always)]
+    fn zero(token: V::Token) -> Self {
+        let zero = V::splat(token, V::Scalar::default());
+        Self {
+            scales: zero,
+            fractions: zero,
+            dots: zero,
+        }
+    }
+
+    #[inline(always)]
+    fn plus(self, other: Self) -> Self {
+        Self {
+            scales: self.scales.add(other.scales),
+            fractions: self.fractions.add(other.fractions),
+            dots: self.dots.add(other.dots),
+        }
+    }
+}
+
+/// The second sweep over one row, with everything that stays the same in it.
+struct Sweep<'r, V: Vector, const STORE: bool, const WEIGHTS: u8> {
+    token: V::Token,
+    exp: RowExp<V>,
+    z: Source<'r, V::Scalar>,
+    /// z itself where there are no weights to read.
+    weights: Source<'r, V::Scalar>,
+    max: V::Scalar,
+}
+
+impl<V: Vector, const STORE: bool, const WEIGHTS: u8> Sweep<'_, V, STORE, WEIGHTS> {
+    const QUAD_LEN: usize = QUAD * V::LANES;
+
+    /// The whole row.
+    #[inline(always)]
+    fn run(&self, exps: &mut [V::Scalar]) -> RowStats<<V::Scalar as Float>::Wide> {
+        let token = self.token;
+        let len = self.z.len();
+        let mut exps = Sink::from_slice(exps);
+        let mut stats = RowStats::of_class(RowClass::Finite, self.max.to_f64());
+        let mut ties = 0.0;
+        let mut at = 0;
+        while at < len {
+            let segment_end = len.min(at + SEGMENT);
+            let mut sum = V::Sum::zero(token);
+            let mut dot = V::Sum::zero(token);
+            let mut segment_ties = self.splat(0.0);
+            while at < segment_end {
+                let block_end = segment_end.min(at + QUADS_PER_BLOCK * Self::QUAD_LEN);
+                let mut block = Terms::zero(token);
+                while at + Self::QUAD_LEN <= block_end {
+                    block = block.plus(self.quad(at, &mut exps, &mut segment_ties));
+                    at += Self::QUAD_LEN;
+                }
+                if at < block_end {
+                    block = block.plus(self.last_quad(at, &mut exps, &mut segment_ties));
+                    // Classes that do not exist were counted as maxima.
+                    let rest = len - at;
+                    ties -= count_to_f64(rest.next_multiple_of(V::LANES) - rest);
+                    at = len;
+                }
+                sum.add(block.scales);
+                sum.add(block.fractions);
+                if WEIGHTS != ABSENT {
+                    dot.add(block.dots);
+                }
+            }
+            let mut count = V::Sum::zero(token);
+            count.add(segment_ties);
+            ties += count.total().value();
+            stats.others = stats.others + sum.total();
+            if WEIGHTS != ABSENT {
+                stats.dot = stats.dot + dot.total();
+            }
+        }
+        stats.ties = ties;
+        let peak = self.exp.parts(self.exp.max());
+        let fraction = Wide::new(peak.fraction.lane(0).to_f64());
+        let scale: <V::Scalar as Float>::Wide = Wide::new(peak.scale.lane(0).to_f64());
+        stats.peak = scale + scale * fraction;
+        stats
+    }
+
+    /// Four whole vectors: (t0 + t1) + (t2 + t3).
+    #[inline(always)]
+    fn quad(&self, at: usize, exps: &mut Sink<'_, V::Scalar>, ties: &mut V) -> Terms<V> {
+        let first = self.pair(at, 0, exps, ties);
+        first.plus(self.pair(at, 2, exps, ties))
+    }
+
+    /// Vectors `first` and `first + 1` of the quad at `at`.
+    #[inline(always)]
+    fn pair(
+        &self,
+        at: usize,
+        first: usize,
+        exps: &mut Sink<'_, V::Scalar>,
+        ties: &mut V,
+    ) -> Terms<V> {
+        let (z, weights) = (self.z.quad::<V>(at), self.weights.quad::<V>(at));
+        let mut pair = [Terms::zero(self.token); 2];
+        for (i, terms) in pair.iter_mut().enumerate() {
+            let z = z.vector::<V>(self.token, first + i);
+            let parts = self.exp.parts(z);
+            if STORE {
+                exps.quad::<V>(at).set(first + i, parts.rounded());
+            }
+            *terms = self.terms(z, weights.vector(self.token, first + i), parts, ties);
+        }
+        pair[0].plus(pair[1])
+    }
+
+    /// The row's last quad: lanes after its end are maxima of weight 0, vectors after it are 0.
+    #[inline(always)]
+    fn last_quad(&self, start: usize, exps: &mut Sink<'_, V::Scalar>, ties: &mut V) -> Terms<V> {
+        let mut quad = [Terms::zero(self.token); QUAD];
+        for (i, terms) in quad.iter_mut().enumerate() {
+            let at = start + i * V::LANES;
+            if at >= self.z.len() {
+                break;
+            }
+            let z = self.z.vector::<V>(self.token, at, self.max);
+            let weights = self.weights.vector(self.token, at, V::Scalar::default());
+            let parts = self.exp.parts(z);
+            if STORE {
+                exps.set_vector(at, parts.rounded());
+            }
+            *terms = self.terms(z, weights, parts, ties);
+        }
+        quad[0].plus(quad[1]).plus(quad[2].plus(quad[3]))
+    }
+
+    /// What the vector `z` adds to the sums.
+    #[inline(always)]
+    fn terms(&self, z: V, weights: V, parts: Parts<V>, ties: &mut V) -> Terms<V> {
+        let is_max = z.ge(self.exp.max());
+        let scales = parts.scale.zero_where(is_max);
+        *ties = ties.add(self.splat(1.0).only_where(is_max));
+        let gap = self.exp.max().sub(z);
+        let dots = match WEIGHTS {
+            ABSENT => self.splat(0.0),
+            ONES => gap,
+            // 0·log 0 = 0: a class without weight adds nothing, not even inf·0.
+            _ => weights.mul(gap).zero_where(weights.eq(self.splat(0.0))),
+        };
+        Terms {
+            scales,
+            fractions: parts.fraction.mul(scales),
+            dots,
+        }
+    }
+
+    #[inline(always)]
+    fn splat(&self, value: f64) -> V {
+        V::splat(self.token, V::Scalar::from_f64(value))
+    }
+}
