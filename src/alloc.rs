@@ -8,9 +8,7 @@ pub(crate) fn with_capacity<T>(len: usize) -> Result<Vec<T>, Error> {
     let mut vector = Vec::new();
     vector
         .try_reserve_exact(len)
-        .map_err(|_| Error::OutOfMemory {
-            bytes: len.saturating_mul(size_of::<T>()),
-        })?;
+        .map_err(|_| Error::OutOfMemory { bytes: len.saturating_mul(size_of::<T>()) })?;
     Ok(vector)
 }
 

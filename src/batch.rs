@@ -87,19 +87,12 @@ pub(crate) fn for_each_row<F: Float, O: RowOp<F>>(
         return Ok(());
     }
     let row_bytes = classes.saturating_mul(F::STORAGE.size()).max(1);
-    let threads = run
-        .threads
-        .min(1 + rows.saturating_mul(row_bytes) / BYTES_PER_THREAD)
-        .min(rows);
+    let threads = run.threads.min(1 + rows.saturating_mul(row_bytes) / BYTES_PER_THREAD).min(rows);
     let block_rows = (BYTES_PER_BLOCK / row_bytes).max(1);
-    let slice_rows = (BYTES_PER_SLICE / row_bytes)
-        .max(threads)
-        .next_multiple_of(block_rows);
+    let slice_rows = (BYTES_PER_SLICE / row_bytes).max(threads).next_multiple_of(block_rows);
 
     let mut scratch = Vec::new();
-    scratch
-        .try_reserve_exact(threads)
-        .map_err(|_| Error::OutOfMemory { bytes: 0 })?;
+    scratch.try_reserve_exact(threads).map_err(|_| Error::OutOfMemory { bytes: 0 })?;
     for _ in 0..threads {
         scratch.push(Mutex::new(Scratch::<F>::new(classes, op.target_scratch())?));
     }
@@ -119,16 +112,7 @@ pub(crate) fn for_each_row<F: Float, O: RowOp<F>>(
                 .iter()
                 .find_map(|scratch| scratch.try_lock().ok())
                 .expect("a scratch for each thread");
-            F::dispatch(
-                level,
-                Block {
-                    logits,
-                    output,
-                    op,
-                    range,
-                    scratch: &mut *scratch,
-                },
-            );
+            F::dispatch(level, Block { logits, output, op, range, scratch: &mut *scratch });
         });
     }
     Ok(())
@@ -148,11 +132,7 @@ impl<F: Float> Scratch<F> {
     fn new(classes: usize, target: (usize, usize)) -> Result<Self, Error> {
         let len = padded_len(classes, MOST_LANES)
             .saturating_add(classes.saturating_mul(3) + target.0 + target.1);
-        Ok(Self {
-            memory: zeros(len)?,
-            classes,
-            target,
-        })
+        Ok(Self { memory: zeros(len)?, classes, target })
     }
 }
 
@@ -172,10 +152,7 @@ impl<F: Float, O: RowOp<F>> VectorJob<F> for Block<'_, F, O> {
     fn run<V: Vector<Scalar = F>>(self, token: V::Token) {
         let classes = self.scratch.classes;
         let (prior_len, mixture_len) = self.scratch.target;
-        let (exps, rest) = self
-            .scratch
-            .memory
-            .split_at_mut(padded_len(classes, MOST_LANES));
+        let (exps, rest) = self.scratch.memory.split_at_mut(padded_len(classes, MOST_LANES));
         let (shifted, rest) = rest.split_at_mut(classes);
         let (gathered, rest) = rest.split_at_mut(classes);
         let (unscattered, rest) = rest.split_at_mut(classes);
@@ -188,14 +165,11 @@ impl<F: Float, O: RowOp<F>> VectorJob<F> for Block<'_, F, O> {
         for row in self.range {
             let z = self.logits.source(row, gathered);
             match self.output {
-                None => self
-                    .op
-                    .row::<V>(token, row, z, Sink::from_slice(&mut []), &mut memory),
+                None => self.op.row::<V>(token, row, z, Sink::from_slice(&mut []), &mut memory),
                 Some(output) => match output.sink(row) {
                     Some(out) => self.op.row::<V>(token, row, z, out, &mut memory),
                     None => {
-                        self.op
-                            .row::<V>(token, row, z, Sink::from_slice(unscattered), &mut memory);
+                        self.op.row::<V>(token, row, z, Sink::from_slice(unscattered), &mut memory);
                         output.scatter(row, unscattered);
                     }
                 },

@@ -59,10 +59,7 @@ impl Float for f32 {
     const EXP: math::ExpCore<f32> = math::EXP_F32;
 
     #[inline(always)]
-    #[allow(
-        clippy::cast_possible_truncation,
-        reason = "the one place where f64 rounds to f32"
-    )]
+    #[allow(clippy::cast_possible_truncation, reason = "the one place where f64 rounds to f32")]
     fn from_f64(value: f64) -> f32 {
         value as f32
     }
@@ -175,10 +172,7 @@ impl DoubleDouble {
     pub fn renormalised(high: f64, low: f64) -> Self {
         let sum = high + low;
         if sum.is_finite() {
-            Self {
-                high: sum,
-                low: low - (sum - high),
-            }
+            Self { high: sum, low: low - (sum - high) }
         } else {
             // inf − inf inside the error terms is no NaN of the operands.
             Self { high, low: 0.0 }
@@ -201,10 +195,7 @@ impl Sub for DoubleDouble {
     type Output = Self;
     #[inline(always)]
     fn sub(self, other: Self) -> Self {
-        self + Self {
-            high: -other.high,
-            low: -other.low,
-        }
+        self + Self { high: -other.high, low: -other.low }
     }
 }
 
@@ -214,20 +205,14 @@ impl Mul for DoubleDouble {
     fn mul(self, other: Self) -> Self {
         let product = self.high * other.high;
         let lost = self.high.mul_add(other.high, -product);
-        Self::renormalised(
-            product,
-            lost + (self.high * other.low + self.low * other.high),
-        )
+        Self::renormalised(product, lost + (self.high * other.low + self.low * other.high))
     }
 }
 
 impl Wide for DoubleDouble {
     #[inline(always)]
     fn new(value: f64) -> Self {
-        Self {
-            high: value,
-            low: 0.0,
-        }
+        Self { high: value, low: 0.0 }
     }
     #[inline(always)]
     fn value(self) -> f64 {

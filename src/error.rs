@@ -56,12 +56,7 @@ pub enum Error {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Error::Label {
-                index,
-                value,
-                num_classes,
-                ignore_index,
-            } => {
+            Error::Label { index, value, num_classes, ignore_index } => {
                 let classes = if *num_classes == 1 {
                     "is 1 class"
                 } else {
@@ -89,12 +84,7 @@ impl fmt::Display for Error {
                 Index(index),
                 Number(*value)
             ),
-            Error::PriorSum {
-                index,
-                class_axis,
-                sum,
-                tolerance,
-            } => write!(
+            Error::PriorSum { index, class_axis, sum, tolerance } => write!(
                 f,
                 "prior{} sums to {}, expected 1 within {} (it is never renormalised)",
                 RowIndex(index, *class_axis),
@@ -102,11 +92,7 @@ impl fmt::Display for Error {
                 Number(*tolerance)
             ),
             Error::LabelSmoothing(value) => {
-                write!(
-                    f,
-                    "label_smoothing must be in [0, 1], got {}",
-                    Number(*value)
-                )
+                write!(f, "label_smoothing must be in [0, 1], got {}", Number(*value))
             }
             Error::OutOfMemory { bytes } => write!(f, "cannot allocate {bytes} bytes"),
             Error::Interrupted => f.write_str("interrupted"),
@@ -121,11 +107,7 @@ struct Index<'a>(&'a [usize]);
 
 impl fmt::Display for Index<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.0.is_empty() {
-            Ok(())
-        } else {
-            write!(f, "{:?}", self.0)
-        }
+        if self.0.is_empty() { Ok(()) } else { write!(f, "{:?}", self.0) }
     }
 }
 
@@ -155,9 +137,8 @@ impl fmt::Display for Number {
             // Python writes exponents with a sign and at least two digits.
             let text = format!("{value:e}");
             let (digits, exponent) = text.split_once('e').unwrap_or((&text, "0"));
-            let (sign, exponent) = exponent
-                .strip_prefix('-')
-                .map_or(('+', exponent), |rest| ('-', rest));
+            let (sign, exponent) =
+                exponent.strip_prefix('-').map_or(('+', exponent), |rest| ('-', rest));
             write!(f, "{digits}e{sign}{exponent:0>2}")
         } else {
             write!(f, "{value:?}")

@@ -129,10 +129,7 @@ impl CrossEntropy<'_> {
         grad: Option<&RowsMut<'_>>,
         run: &mut Run<'_>,
     ) -> Result<f64, Error> {
-        assert!(
-            self.targets.rows() == logits.rows(),
-            "one target for each row"
-        );
+        assert!(self.targets.rows() == logits.rows(), "one target for each row");
         if let Some(grad) = grad {
             assert_same_shape(logits, grad);
         }
@@ -155,11 +152,7 @@ impl CrossEntropy<'_> {
         let scale = if divisor == 0.0 { 0.0 } else { 1.0 / divisor };
         let (epsilon, classes) = (self.label_smoothing, logits.classes());
         let targets = SmoothedTargets::<F>::new(self.targets, epsilon, self.prior, scale, classes)?;
-        let rows = LossRows {
-            targets,
-            losses,
-            round: self.reduction == Reduction::None,
-        };
+        let rows = LossRows { targets, losses, round: self.reduction == Reduction::None };
         for_each_row::<F, _>(logits, grad, &rows, run)?;
         if self.reduction == Reduction::None {
             return Ok(f64::NAN);
@@ -202,14 +195,7 @@ impl<F: Float> RowOp<F> for LossRows<'_, F> {
             Some(target) if out.len() == 0 => loss::loss::<V>(token, z, &target, workspace),
             Some(target) => loss::loss_and_grad::<V>(token, z, &target, out, workspace),
         };
-        self.losses.set(
-            row,
-            if self.round {
-                F::from_f64(value).to_f64()
-            } else {
-                value
-            },
-        );
+        self.losses.set(row, if self.round { F::from_f64(value).to_f64() } else { value });
     }
 }
 
@@ -242,13 +228,9 @@ pub fn cross_entropy_terms<F: Float>(
     run: &mut Run<'_>,
 ) -> Result<(), Error> {
     assert!(targets.rows() == logits.rows(), "one target for each row");
-    for view in [
-        &out.nll,
-        &out.prior_cross_entropy,
-        &out.prior_kl,
-        &out.prior_entropy,
-        &out.logsumexp,
-    ] {
+    for view in
+        [&out.nll, &out.prior_cross_entropy, &out.prior_kl, &out.prior_entropy, &out.logsumexp]
+    {
         assert_one_per_row(logits, view);
     }
     let classes = logits.classes();
@@ -286,35 +268,21 @@ impl<F: Float> RowOp<F> for TermRows<'_, F> {
         memory: &mut RowMemory<'_, F>,
     ) {
         let RowMemory { workspace, target } = memory;
-        let mut hard_scratch = TargetScratch {
-            prior: &mut [],
-            mixture: target.mixture,
-        };
-        let mut smooth_scratch = TargetScratch {
-            prior: target.prior,
-            mixture: &mut [],
-        };
+        let mut hard_scratch = TargetScratch { prior: &mut [], mixture: target.mixture };
+        let mut smooth_scratch = TargetScratch { prior: target.prior, mixture: &mut [] };
         let hard = self.hard.row(row, &mut hard_scratch);
         let smooth = self.smooth.row(row, &mut smooth_scratch);
         let (terms, entropy) = match (hard, smooth) {
             (Some(hard), Some(smooth)) => (
                 loss::terms::<V>(token, z, &hard, &smooth, workspace),
-                if self.entropies.len() == 1 {
-                    self.entropies[0]
-                } else {
-                    self.entropies[row]
-                },
+                if self.entropies.len() == 1 { self.entropies[0] } else { self.entropies[row] },
             ),
             // An ignored row is never read.
             _ => (loss::RowTerms::default(), 0.0),
         };
         self.out.nll.set(row, terms.nll);
-        self.out
-            .prior_cross_entropy
-            .set(row, terms.prior_cross_entropy);
-        self.out
-            .prior_kl
-            .set(row, terms.prior_cross_entropy - entropy);
+        self.out.prior_cross_entropy.set(row, terms.prior_cross_entropy);
+        self.out.prior_kl.set(row, terms.prior_cross_entropy - entropy);
         self.out.prior_entropy.set(row, entropy);
         self.out.logsumexp.set(row, terms.logsumexp);
     }
@@ -329,8 +297,5 @@ fn assert_same_shape(logits: &Rows<'_>, out: &RowsMut<'_>) {
 }
 
 fn assert_one_per_row(logits: &Rows<'_>, out: &RowsMut<'_>) {
-    assert!(
-        (out.rows(), out.classes()) == (logits.rows(), 1),
-        "one element for each row"
-    );
+    assert!((out.rows(), out.classes()) == (logits.rows(), 1), "one element for each row");
 }

@@ -176,8 +176,7 @@ impl Pool {
     }
 
     fn segments(&self, process: Process) -> impl Iterator<Item = &Segment> {
-        self.chain()
-            .filter(move |segment| segment.process == process)
+        self.chain().filter(move |segment| segment.process == process)
     }
 
     fn asked(&self, process: Process) -> usize {
@@ -192,10 +191,7 @@ impl Pool {
         }
         let growing = self.growing.load(Relaxed);
         if growing == process
-            || self
-                .growing
-                .compare_exchange(growing, process, Acquire, Relaxed)
-                .is_err()
+            || self.growing.compare_exchange(growing, process, Acquire, Relaxed).is_err()
         {
             return;
         }
@@ -205,34 +201,23 @@ impl Pool {
             let failed = segment.failure.is_some();
             let end = self.chain().last().map_or(&self.first, |last| &last.next);
             let appended = end.set(Box::new(segment));
-            debug_assert!(
-                appended.is_ok(),
-                "`growing` lets one thread append at a time"
-            );
+            debug_assert!(appended.is_ok(), "`growing` lets one thread append at a time");
             self.unreported.fetch_or(failed, Release);
         }
         self.growing.store(0, Release);
     }
 
     fn degraded(&self, process: Process) -> Option<String> {
-        let failure = self
-            .segments(process)
-            .find_map(|segment| segment.failure.as_deref())?;
+        let failure = self.segments(process).find_map(|segment| segment.failure.as_deref())?;
         let spawned: usize = self.segments(process).map(|segment| segment.spawned).sum();
         let asked = self.asked(process);
-        Some(format!(
-            "only {spawned} of {asked} threads could be started: {failure}"
-        ))
+        Some(format!("only {spawned} of {asked} threads could be started: {failure}"))
     }
 
     fn take_spawn_warning(&self) -> Option<String> {
         // The load spares the usual call a write.
         let unreported = self.unreported.load(Relaxed) && self.unreported.swap(false, Acquire);
-        if unreported {
-            self.degraded(self.process())
-        } else {
-            None
-        }
+        if unreported { self.degraded(self.process()) } else { None }
     }
 }
 
@@ -253,10 +238,7 @@ fn share<'pool>(
             return threads.in_place_scope(|scope| {
                 for _ in 0..claimed {
                     scope.spawn(|_| {
-                        let _claim = Claim {
-                            idle: &segment.idle,
-                            busy: &busy,
-                        };
+                        let _claim = Claim { idle: &segment.idle, busy: &busy };
                         task();
                     });
                 }
@@ -309,15 +291,7 @@ impl Segment {
             }
         }
         let idle = AtomicUsize::new(spawned);
-        Self {
-            process,
-            asked,
-            spawned,
-            threads,
-            idle,
-            failure,
-            next: OnceBox::new(),
-        }
+        Self { process, asked, spawned, threads, idle, failure, next: OnceBox::new() }
     }
 
     fn claim(&self, wanted: usize) -> usize {
@@ -334,8 +308,7 @@ fn start_threads(before: usize, count: usize, spawn: Spawn) -> Result<ThreadPool
     // with room to spare, before stacks use up the address space.
     let mut room = Vec::<u8>::new();
     let bytes = count * (STACK_BYTES + (64 << 10)) + (4 << 20);
-    room.try_reserve_exact(bytes)
-        .map_err(|error| error.to_string())?;
+    room.try_reserve_exact(bytes).map_err(|error| error.to_string())?;
     drop(hint::black_box(room)); // or the allocation would be optimized away
     let mut started = Vec::new();
     let threads = ThreadPoolBuilder::new()
@@ -358,8 +331,5 @@ fn start_threads(before: usize, count: usize, spawn: Spawn) -> Result<ThreadPool
 fn spawn(thread: ThreadBuilder) -> io::Result<JoinHandle<()>> {
     let name = thread.name().unwrap_or_default().to_owned();
     let stack = thread.stack_size().unwrap_or(STACK_BYTES);
-    thread::Builder::new()
-        .name(name)
-        .stack_size(stack)
-        .spawn(|| thread.run())
+    thread::Builder::new().name(name).stack_size(stack).spawn(|| thread.run())
 }

@@ -49,9 +49,7 @@ fn softmax<'py>(
     dtype: Argument<'_, 'py>,
     out: Argument<'_, 'py>,
 ) -> PyResult<Bound<'py, PyAny>> {
-    guard(out.py(), || {
-        activation(Activation::Softmax, logits, axis, dtype, out)
-    })
+    guard(out.py(), || activation(Activation::Softmax, logits, axis, dtype, out))
 }
 
 #[pyfunction]
@@ -62,9 +60,7 @@ fn log_softmax<'py>(
     dtype: Argument<'_, 'py>,
     out: Argument<'_, 'py>,
 ) -> PyResult<Bound<'py, PyAny>> {
-    guard(out.py(), || {
-        activation(Activation::LogSoftmax, logits, axis, dtype, out)
-    })
+    guard(out.py(), || activation(Activation::LogSoftmax, logits, axis, dtype, out))
 }
 
 fn activation<'py>(
@@ -76,23 +72,11 @@ fn activation<'py>(
 ) -> PyResult<Bound<'py, PyAny>> {
     let logits = Logits::new(logits, axis)?;
     let own = logits.array.storage();
-    let result = if dtype.is_none() {
-        own
-    } else {
-        numpy::requested_storage(dtype)?
-    };
+    let result = if dtype.is_none() { own } else { numpy::requested_storage(dtype)? };
     let compute = own.wider(result);
-    let inputs = Inputs {
-        logits: &logits.array,
-        others: vec![],
-        compute,
-        in_place: true,
-    };
+    let inputs = Inputs { logits: &logits.array, others: vec![], compute, in_place: true };
     let output = Output::new(out, "out", logits.shape(), result, &inputs)?;
-    let (z, p) = (
-        logits.array.rows(logits.axis),
-        output.array.rows_mut(logits.axis),
-    );
+    let (z, p) = (logits.array.rows(logits.axis), output.array.rows_mut(logits.axis));
     run(
         out.py(),
         logits.array.bytes(),
@@ -116,12 +100,7 @@ fn logsumexp<'py>(
             shape.insert(logits.axis, 1);
         }
         let compute = logits.array.storage();
-        let inputs = Inputs {
-            logits: &logits.array,
-            others: vec![],
-            compute,
-            in_place: false,
-        };
+        let inputs = Inputs { logits: &logits.array, others: vec![], compute, in_place: false };
         let output = Output::new(out, "out", &shape, compute, &inputs)?;
         let (z, lse) = (logits.array.rows(logits.axis), output.array.elements_mut());
         run(
@@ -135,10 +114,7 @@ fn logsumexp<'py>(
 
 #[pyfunction]
 #[pyo3(signature = (logits, targets, label_smoothing, prior, ignore_index, axis, reduction, out, /))]
-#[allow(
-    clippy::too_many_arguments,
-    reason = "the arguments of the Python function"
-)]
+#[allow(clippy::too_many_arguments, reason = "the arguments of the Python function")]
 fn cross_entropy<'py>(
     logits: Argument<'_, 'py>,
     targets: Argument<'_, 'py>,
@@ -164,10 +140,7 @@ fn cross_entropy<'py>(
 
 #[pyfunction]
 #[pyo3(signature = (logits, targets, label_smoothing, prior, ignore_index, axis, reduction, out, grad_out, /))]
-#[allow(
-    clippy::too_many_arguments,
-    reason = "the arguments of the Python function"
-)]
+#[allow(clippy::too_many_arguments, reason = "the arguments of the Python function")]
 fn cross_entropy_value_and_grad<'py>(
     logits: Argument<'_, 'py>,
     targets: Argument<'_, 'py>,
@@ -237,9 +210,7 @@ fn cross_entropy_terms<'py>(
 fn set_num_threads(n: Argument<'_, '_>) -> PyResult<()> {
     let given = integer(n, "n")?;
     if given < 1 {
-        return Err(PyValueError::new_err(format!(
-            "n must be at least 1, got {given}"
-        )));
+        return Err(PyValueError::new_err(format!("n must be at least 1, got {given}")));
     }
     pool::set_num_threads(usize::try_from(given).unwrap_or(usize::MAX));
     Ok(())
@@ -254,10 +225,7 @@ fn get_num_threads() -> usize {
 fn show_config(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
     let simd = PyDict::new(py);
     simd.set_item("level", Level::current().name())?;
-    let available: Vec<&str> = Level::available()
-        .iter()
-        .map(|level| level.name())
-        .collect();
+    let available: Vec<&str> = Level::available().iter().map(|level| level.name()).collect();
     simd.set_item("available", available)?;
     if let Some(problem) = Level::override_problem() {
         simd.set_item("ignored", problem)?;
@@ -297,11 +265,7 @@ fn initialise(module: &Bound<'_, PyModule>) -> PyResult<()> {
     if let Some(register) = os.getattr_opt("register_at_fork")? {
         register.call((), Some(&hook))?;
     }
-    let ignored = pool::describe()
-        .ignored
-        .iter()
-        .cloned()
-        .chain(Level::override_problem());
+    let ignored = pool::describe().ignored.iter().cloned().chain(Level::override_problem());
     for message in ignored {
         let message = std::ffi::CString::new(message).unwrap_or_default();
         PyErr::warn(py, &py.get_type::<PyRuntimeWarning>(), &message, 2)?;

@@ -123,10 +123,7 @@ impl<'a> Probabilities<'a> {
         let mut summary = with_capacity(rows.rows())?;
         for row in 0..rows.rows() {
             rows.gather(row, &mut row_values);
-            if let Some(class) = row_values
-                .iter()
-                .position(|q| !(*q >= 0.0 && q.is_finite()))
-            {
+            if let Some(class) = row_values.iter().position(|q| !(*q >= 0.0 && q.is_finite())) {
                 return Err(Error::Probability {
                     index: vec![row, class],
                     value: row_values[class],
@@ -138,10 +135,7 @@ impl<'a> Probabilities<'a> {
                 Some(class) if !others => u32::try_from(class).unwrap_or(NO_CLASS),
                 _ => NO_CLASS,
             };
-            summary.push(ProbabilityRow {
-                only,
-                mass: exact_sum(&row_values),
-            });
+            summary.push(ProbabilityRow { only, mass: exact_sum(&row_values) });
         }
         Ok(Self { rows, summary })
     }
@@ -149,7 +143,5 @@ impl<'a> Probabilities<'a> {
 
 /// Σ of finite values ≥ 0, to some 100 bits.
 fn exact_sum(values: &[f64]) -> DoubleDouble {
-    values.iter().fold(DoubleDouble::new(0.0), |sum, value| {
-        sum + DoubleDouble::new(*value)
-    })
+    values.iter().fold(DoubleDouble::new(0.0), |sum, value| sum + DoubleDouble::new(*value))
 }

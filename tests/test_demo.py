@@ -73,6 +73,12 @@ class TestTable:
                     differences, of_means, rtol=0, atol=0.016
                 )  # three roundings to 0.01
 
+    def test_methods_differ_at_the_same_eps(self, demo, model, split):
+        """A prior that was not used, or labels that were not dropped, would leave zeros."""
+        _, _, to_uniform = parts(demo[0], model, split)
+        for differences in to_uniform.values():
+            assert any(abs(difference) >= 0.0002 for difference in differences)
+
     def test_classifiers_have_learned(self, demo, model, split):
         """Guessing errs in 90 %; with few examples of some digits --quick gets to half of it."""
         values, _, _ = parts(demo[0], model, split)

@@ -1,25 +1,22 @@
-"""Every instruction set gives the same bits: one digest of all results, in a process for each
-level.
+"""Every instruction set gives the same bits: a digest of all results, in a process for each level.
 
-SMOOTHXENT_MAX_ISA names the highest instruction set to use; a processor without it uses the best
-below.
+SMOOTHXENT_MAX_ISA names the widest instruction set to use; where the processor lacks it, the next
+narrower one is used.
 """
 
 import json
 import os
-import platform
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-X86 = platform.machine().lower() in ("x86_64", "amd64")
-LEVELS = ("portable", "avx2", "avx512") if X86 else ("portable",)
+LEVELS = ("portable", "neon", "avx2", "avx512")  # from narrow to wide; each machine has some
 
 
 def run(level):
-    """The digest and the configuration of a process with that highest level; None: as it comes."""
+    """The digest, configuration and messages of a process with that level; None: as it comes."""
     environment = {key: value for key, value in os.environ.items() if key != "SMOOTHXENT_MAX_ISA"}
     if level is not None:
         environment["SMOOTHXENT_MAX_ISA"] = level
@@ -32,7 +29,7 @@ def run(level):
         timeout=300,
     )
     assert process.returncode == 0, process.stderr
-    return json.loads(process.stdout)
+    return json.loads(process.stdout) | {"stderr": process.stderr}
 
 
 @pytest.fixture(scope="module")
@@ -46,10 +43,25 @@ def test_same_bits_at_every_level(runs):
 
 
 def test_level_is_reported(runs):
-    """show_config names the level in use: at most the one asked for, by default the best."""
-    used = {level: result["config"]["simd"]["level"] for level, result in runs.items()}
-    assert used["portable"] == "portable"
-    for level in LEVELS:
-        assert LEVELS.index(used[level]) <= LEVELS.index(level)
-    if X86:
-        assert used[None] == used["avx512"]
+    """show_config names the level in use: the widest available one up to the one asked for."""
+    available = runs[None]["config"]["simd"]["available"]
+    assert available[0] == "portable"
+    assert available == sorted(available, key=LEVELS.index)
+    for level, result in runs.items():
+        allowed = LEVELS if level is None else LEVELS[: LEVELS.index(level) + 1]
+        assert (
+            result["config"]["simd"]["level"] == [name for name in available if name in allowed][-1]
+        )
+        assert "ignored" not in result["config"]["simd"]
+        assert result["stderr"] == ""
+
+
+def test_unknown_level_is_ignored_with_a_warning(runs):
+    message = (
+        'SMOOTHXENT_MAX_ISA is "sse9", expected one of portable, neon, avx2, avx512; it is ignored'
+    )
+    result = run("sse9")
+    assert result["digest"] == runs[None]["digest"]
+    assert result["config"]["simd"]["level"] == runs[None]["config"]["simd"]["level"]
+    assert result["config"]["simd"]["ignored"] == message
+    assert f"RuntimeWarning: {message}" in result["stderr"]

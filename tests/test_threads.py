@@ -1,5 +1,8 @@
 """The number of threads decides speed alone: the same bits, the same errors, from any thread."""
 
+import os
+import subprocess
+import sys
 import threading
 
 import numpy as np
@@ -141,6 +144,46 @@ class TestSetting:
             ):
                 call(count)
         assert sx.get_num_threads() == before
+
+
+class TestEnvironment:
+    """Until it is set: SMOOTHXENT_NUM_THREADS, RAYON_NUM_THREADS, OMP_NUM_THREADS, processors."""
+
+    def run(self, variables):
+        """The number of threads and the messages of a process with these variables."""
+        environment = {k: v for k, v in os.environ.items() if not k.endswith("_NUM_THREADS")}
+        script = "import smoothxent as sx; print(sx.get_num_threads())"
+        run = subprocess.run(
+            [sys.executable, "-c", script],
+            env=environment | variables,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        assert run.returncode == 0, run.stderr
+        return int(run.stdout), run.stderr
+
+    def test_order(self):
+        ours, rayon, openmp = (
+            {"SMOOTHXENT_NUM_THREADS": "5"},
+            {"RAYON_NUM_THREADS": "6"},
+            {"OMP_NUM_THREADS": "7"},
+        )
+        assert self.run(ours | rayon | openmp) == (5, "")
+        assert self.run(rayon | openmp) == (6, "")
+        assert self.run(openmp) == (7, "")
+
+    def test_processors(self):
+        count, _ = self.run({})
+        assert 1 <= count <= os.cpu_count()
+
+    def test_value_that_is_no_count_is_ignored_with_a_warning(self):
+        count, messages = self.run({"SMOOTHXENT_NUM_THREADS": "two", "OMP_NUM_THREADS": "7"})
+        assert count == 7
+        assert (
+            'RuntimeWarning: SMOOTHXENT_NUM_THREADS is "two", expected a whole number of at least 1; '
+            "it is ignored" in messages
+        )
 
 
 class TestCallers:

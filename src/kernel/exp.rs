@@ -89,10 +89,7 @@ impl<V: Vector> RowExp<V> {
         let fraction = rest.add(n.neg_mul_add(self.ln2_low, square));
         let scale = shifted.exponent_from_low_bits(self.exponent_bias);
         let dropped = z.le(self.cut);
-        Parts {
-            fraction: fraction.zero_where(dropped),
-            scale: scale.zero_where(dropped),
-        }
+        Parts { fraction: fraction.zero_where(dropped), scale: scale.zero_where(dropped) }
     }
 }
 

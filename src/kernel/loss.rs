@@ -54,9 +54,7 @@ pub(crate) fn loss_and_grad<V: Vector>(
         grad.fill(V::Scalar::default());
         return loss;
     }
-    let at_label = target
-        .has_spike()
-        .then(|| label_grad(&stats, z, target, workspace.exps));
+    let at_label = target.has_spike().then(|| label_grad(&stats, z, target, workspace.exps));
     write_grad::<V>(token, &stats, target, &mut grad, workspace.exps);
     if let Some(value) = at_label {
         grad.set(target.class, V::Scalar::from_f64(value.value()));
@@ -139,10 +137,7 @@ fn write_grad<V: Vector>(
                 probabilities.probability_less(exps.at::<V>(token, place, zero), q)
             },
         ),
-        Weights::Row {
-            high,
-            low: Some(low),
-        } => grad.fill_with(
+        Weights::Row { high, low: Some(low) } => grad.fill_with(
             #[inline(always)]
             |place| {
                 let (high, low) = (high.at(token, place, zero), low.at(token, place, zero));
@@ -177,20 +172,10 @@ pub(crate) fn terms<V: Vector>(
     let prior_cross_entropy = loss_of(&stats, z, prior);
     let logsumexp = lse_of(&stats);
     let nll = match hard.weights {
-        Weights::Absent => loss_of(
-            &RowStats {
-                unit: stats.unit,
-                dot: Wide::new(0.0),
-                ..stats
-            },
-            z,
-            hard,
-        ),
+        Weights::Absent => {
+            loss_of(&RowStats { unit: stats.unit, dot: Wide::new(0.0), ..stats }, z, hard)
+        }
         _ => loss::<V>(token, z, hard, workspace),
     };
-    RowTerms {
-        nll,
-        prior_cross_entropy,
-        logsumexp,
-    }
+    RowTerms { nll, prior_cross_entropy, logsumexp }
 }

@@ -21,11 +21,7 @@ pub(super) fn reduce<V: Vector, const STORE: bool>(
 ) -> RowStats<<V::Scalar as Float>::Wide> {
     let class = classify(z);
     if class != RowClass::Finite {
-        let max = if class == RowClass::PlusInfinity {
-            f64::INFINITY
-        } else {
-            f64::NEG_INFINITY
-        };
+        let max = if class == RowClass::PlusInfinity { f64::INFINITY } else { f64::NEG_INFINITY };
         return RowStats::of_class(class, max);
     }
     let mut stats = if max.to_f64().abs() <= LARGEST_MAX {

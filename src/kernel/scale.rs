@@ -41,8 +41,7 @@ impl<V: Vector> Scale<V> {
     #[inline(always)]
     pub(super) fn probability(&self, exps: V) -> V {
         let exps = exps.only_where(exps.ge(self.least));
-        exps.mul_add(self.high, exps.mul(self.low))
-            .mul(self.unguard)
+        exps.mul_add(self.high, exps.mul(self.low)).mul(self.unguard)
     }
 
     /// w·e/S − q.
@@ -71,10 +70,7 @@ impl<V: Vector> Guarded<V> {
     pub(super) fn new(token: V::Token, q: <V::Scalar as Float>::Wide) -> Self {
         let guard = -2f64.powi(V::Scalar::GUARD_BITS);
         let (high, low) = V::Scalar::split(q * Wide::new(guard));
-        Self {
-            minus_high: V::splat(token, high),
-            minus_low: V::splat(token, low),
-        }
+        Self { minus_high: V::splat(token, high), minus_low: V::splat(token, low) }
     }
 
     /// q·weights
@@ -82,22 +78,13 @@ impl<V: Vector> Guarded<V> {
     pub(super) fn times(self, weights: V) -> Self {
         let minus_high = weights.mul(self.minus_high);
         let lost = weights.mul_sub(self.minus_high, minus_high);
-        Self {
-            minus_high,
-            minus_low: weights.mul_add(self.minus_low, lost),
-        }
+        Self { minus_high, minus_low: weights.mul_add(self.minus_low, lost) }
     }
 
     /// q·(high + low)
     #[inline(always)]
     pub(super) fn times_two(self, high: V, low: V) -> Self {
-        let Self {
-            minus_high,
-            minus_low,
-        } = self.times(high);
-        Self {
-            minus_high,
-            minus_low: low.mul_add(self.minus_high, minus_low),
-        }
+        let Self { minus_high, minus_low } = self.times(high);
+        Self { minus_high, minus_low: low.mul_add(self.minus_high, minus_low) }
     }
 }

@@ -32,18 +32,12 @@ pub(crate) enum Weights<'r, F> {
     /// w = 1: the sum of all M − z.
     Ones,
     /// One weight for each class, in one or two parts; `dot` takes the high part alone.
-    Row {
-        high: Source<'r, F>,
-        low: Option<Source<'r, F>>,
-    },
+    Row { high: Source<'r, F>, low: Option<Source<'r, F>> },
 }
 
 impl<'r, F: Float> Weights<'r, F> {
     pub(crate) fn in_two_parts(high: &'r [F], low: &'r [F]) -> Self {
-        Weights::Row {
-            high: Source::from_slice(high),
-            low: Some(Source::from_slice(low)),
-        }
+        Weights::Row { high: Source::from_slice(high), low: Some(Source::from_slice(low)) }
     }
 
     /// w of one class.
@@ -53,10 +47,7 @@ impl<'r, F: Float> Weights<'r, F> {
             Weights::Absent => F::Wide::new(0.0),
             Weights::Ones => F::Wide::new(1.0),
             Weights::Row { high, low: None } => wide(high),
-            Weights::Row {
-                high,
-                low: Some(low),
-            } => wide(high) + wide(low),
+            Weights::Row { high, low: Some(low) } => wide(high) + wide(low),
         }
     }
 }
@@ -122,11 +113,7 @@ impl<W: Wide> RowStats<W> {
     #[inline(always)]
     pub(crate) fn log_excess(&self) -> W {
         let tail = self.others.over(self.top()).log1p();
-        if self.ties == 1.0 {
-            tail
-        } else {
-            W::log_count(self.ties) + tail
-        }
+        if self.ties == 1.0 { tail } else { W::log_count(self.ties) + tail }
     }
 }
 
@@ -165,10 +152,7 @@ pub(crate) fn reduce<V: Vector, const STORE: bool>(
     odd::reduce::<V, STORE>(token, z, max, weights, workspace)
 }
 
-#[allow(
-    clippy::cast_precision_loss,
-    reason = "counts of lanes and classes are below 2^53"
-)]
+#[allow(clippy::cast_precision_loss, reason = "counts of lanes and classes are below 2^53")]
 pub(crate) fn count_to_f64(count: usize) -> f64 {
     count as f64
 }

@@ -84,14 +84,7 @@ fn sweep<V: Vector, const STORE: bool, const WEIGHTS: u8>(
         #[inline(always)]
         || {
             let exp = RowExp::new(token, max);
-            Sweep::<V, STORE, WEIGHTS> {
-                token,
-                exp,
-                z,
-                weights,
-                max,
-            }
-            .run(exps)
+            Sweep::<V, STORE, WEIGHTS> { token, exp, z, weights, max }.run(exps)
         },
     )
 }
@@ -112,11 +105,7 @@ impl<V: Vector> Terms<V> {
     #[inline(always)]
     fn zero(token: V::Token) -> Self {
         let zero = V::splat(token, V::Scalar::default());
-        Self {
-            scales: zero,
-            fractions: zero,
-            dots: zero,
-        }
+        Self { scales: zero, fractions: zero, dots: zero }
     }
 
     #[inline(always)]
@@ -254,11 +243,7 @@ impl<V: Vector, const STORE: bool, const WEIGHTS: u8> Sweep<'_, V, STORE, WEIGHT
             // 0·log 0 = 0: a class without weight adds nothing, not even inf·0.
             _ => weights.mul(gap).zero_where(weights.eq(self.splat(0.0))),
         };
-        Terms {
-            scales,
-            fractions: parts.fraction.mul(scales),
-            dots,
-        }
+        Terms { scales, fractions: parts.fraction.mul(scales), dots }
     }
 
     #[inline(always)]

@@ -11,10 +11,7 @@ use super::*;
 fn wait_until(what: &str, is_so: impl Fn() -> bool) {
     let start = Instant::now();
     while !is_so() {
-        assert!(
-            start.elapsed() < Duration::from_secs(30),
-            "still not so: {what}"
-        );
+        assert!(start.elapsed() < Duration::from_secs(30), "still not so: {what}");
         thread::yield_now();
     }
 }
@@ -28,8 +25,7 @@ thread_local! {
 fn limited(thread: ThreadBuilder) -> io::Result<JoinHandle<()>> {
     let room = ROOM.with_borrow(Arc::clone);
     let take = |room: usize| room.checked_sub(1);
-    room.fetch_update(Relaxed, Relaxed, take)
-        .map_err(|_| io::ErrorKind::WouldBlock)?;
+    room.fetch_update(Relaxed, Relaxed, take).map_err(|_| io::ErrorKind::WouldBlock)?;
     Ok(thread::spawn(move || {
         thread.run();
         room.fetch_add(1, Relaxed);
@@ -42,17 +38,10 @@ fn check(pool: &Pool, blocks: usize, threads: usize) -> HashSet<Option<String>> 
     let names = Mutex::new(HashSet::new());
     pool.for_each_block(blocks, threads, threads, &|block| {
         runs[block].fetch_add(1, Relaxed);
-        names
-            .lock()
-            .unwrap()
-            .insert(thread::current().name().map(str::to_owned));
+        names.lock().unwrap().insert(thread::current().name().map(str::to_owned));
     });
     for (block, runs) in runs.iter().enumerate() {
-        assert_eq!(
-            runs.load(Relaxed),
-            1,
-            "block {block} of {blocks}, {threads} threads"
-        );
+        assert_eq!(runs.load(Relaxed), 1, "block {block} of {blocks}, {threads} threads");
     }
     names.into_inner().unwrap()
 }
@@ -67,15 +56,11 @@ fn rendezvous(parties: usize) -> impl Fn(usize) + Sync {
 }
 
 fn spawned(pool: &Pool) -> usize {
-    pool.segments(pool.process())
-        .map(|segment| segment.spawned)
-        .sum()
+    pool.segments(pool.process()).map(|segment| segment.spawned).sum()
 }
 
 fn idle(pool: &Pool) -> usize {
-    pool.segments(pool.process())
-        .map(|segment| segment.idle.load(Relaxed))
-        .sum()
+    pool.segments(pool.process()).map(|segment| segment.idle.load(Relaxed)).sum()
 }
 
 #[test]
@@ -160,11 +145,7 @@ fn a_panic_reaches_the_caller() {
             }));
             let message = *caught.unwrap_err().downcast::<String>().unwrap();
             assert_eq!(message, format!("block {bad}"));
-            assert_eq!(
-                running.load(Relaxed),
-                0,
-                "returned before a thread was done"
-            );
+            assert_eq!(running.load(Relaxed), 0, "returned before a thread was done");
             check(&pool, 100, threads);
         }
     }
@@ -219,9 +200,7 @@ fn a_call_does_not_wait_for_busy_helpers() {
                 wait_until("the short call is done", || done.load(Relaxed));
             });
         });
-        wait_until("the only helper is in the long call", || {
-            busy.load(Relaxed) == 2
-        });
+        wait_until("the only helper is in the long call", || busy.load(Relaxed) == 2);
         let names = check(&pool, 10, 2);
         done.store(true, Relaxed);
         assert_eq!(names.len(), 1);
@@ -266,12 +245,7 @@ fn a_child_starts_its_own_threads() {
     assert_eq!((spawned(&pool), pool.take_spawn_warning()), (0, None));
     pool.for_each_block(3, 3, 3, &rendezvous(3));
     assert_eq!(spawned(&pool), 2);
-    assert_eq!(
-        pool.segments(parent)
-            .map(|segment| segment.spawned)
-            .sum::<usize>(),
-        2
-    );
+    assert_eq!(pool.segments(parent).map(|segment| segment.spawned).sum::<usize>(), 2);
 }
 
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
@@ -282,10 +256,7 @@ fn blocks_find_the_default_fp_environment() {
     let pool = Pool::new(spawn);
     let meet = rendezvous(2);
     let body = |block| {
-        assert!(
-            hint::black_box(f32::MIN_POSITIVE) / 2.0 > 0.0,
-            "denormals are flushed"
-        );
+        assert!(hint::black_box(f32::MIN_POSITIVE) / 2.0 > 0.0, "denormals are flushed");
         meet(block);
     };
     // The helper is started under the caller's environment and keeps it for the second call.
@@ -305,9 +276,6 @@ fn the_public_pool() {
     });
     assert_eq!(runs.into_inner(), 100);
     let state = describe();
-    assert_eq!(
-        (state.width, state.source, state.spawned),
-        (3, "set_num_threads", 2)
-    );
+    assert_eq!((state.width, state.source, state.spawned), (3, "set_num_threads", 2));
     assert_eq!((state.degraded, take_spawn_warning()), (None, None));
 }

@@ -12,11 +12,7 @@ use std::thread;
 use once_cell::race::OnceBox;
 
 /// Consulted in this order; the first that is a number of at least 1 counts.
-const VARIABLES: [&str; 3] = [
-    "SMOOTHXENT_NUM_THREADS",
-    "RAYON_NUM_THREADS",
-    "OMP_NUM_THREADS",
-];
+const VARIABLES: [&str; 3] = ["SMOOTHXENT_NUM_THREADS", "RAYON_NUM_THREADS", "OMP_NUM_THREADS"];
 
 /// What [`set_num_threads`] was given; 0 before its first call.
 static SET: AtomicUsize = AtomicUsize::new(0);
@@ -75,11 +71,7 @@ impl Initial {
             };
             match number.trim().parse() {
                 Ok(width @ 1..) => {
-                    return Self {
-                        width,
-                        source: name,
-                        ignored,
-                    };
+                    return Self { width, source: name, ignored };
                 }
                 _ => ignored.push(format!(
                     "{name} is {value:?}, expected a whole number of at least 1; it is ignored"
@@ -88,11 +80,7 @@ impl Initial {
         }
         // A system that does not tell gets one thread.
         let width = thread::available_parallelism().map_or(1, usize::from);
-        Self {
-            width,
-            source: "available_parallelism",
-            ignored,
-        }
+        Self { width, source: "available_parallelism", ignored }
     }
 }
 
@@ -109,11 +97,7 @@ mod tests {
 
     #[test]
     fn precedence() {
-        let all = [
-            ("OMP_NUM_THREADS", "4"),
-            ("RAYON_NUM_THREADS", "3"),
-            (VARIABLES[0], "2"),
-        ];
+        let all = [("OMP_NUM_THREADS", "4"), ("RAYON_NUM_THREADS", "3"), (VARIABLES[0], "2")];
         for (set, width, source) in [
             (&all[..], 2, "SMOOTHXENT_NUM_THREADS"),
             (&all[..2], 3, "RAYON_NUM_THREADS"),
@@ -125,10 +109,7 @@ mod tests {
         }
         let initial = read(&[]);
         assert_eq!(initial.source, "available_parallelism");
-        assert_eq!(
-            initial.width,
-            thread::available_parallelism().unwrap().get()
-        );
+        assert_eq!(initial.width, thread::available_parallelism().unwrap().get());
     }
 
     #[test]

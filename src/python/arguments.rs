@@ -29,9 +29,7 @@ impl Logits {
         let axis = usize::try_from(given.rem_euclid(dimensions)).expect("an axis of the shape");
         let rows: usize = without(shape, axis).iter().product();
         if shape[axis] == 0 && rows > 0 {
-            return Err(PyValueError::new_err(format!(
-                "logits has 0 classes along axis {axis}"
-            )));
+            return Err(PyValueError::new_err(format!("logits has 0 classes along axis {axis}")));
         }
         Ok(Self { array, axis })
     }
@@ -78,9 +76,7 @@ impl Logits {
             )));
         }
         let targets = if is_label {
-            array
-                .labels(self.classes(), ignore_index)
-                .map(Targets::Labels)
+            array.labels(self.classes(), ignore_index).map(Targets::Labels)
         } else {
             Probabilities::new(array.rows(axis)).map(Targets::Probabilities)
         };
@@ -140,11 +136,8 @@ impl Logits {
             return Ok(Prior::Uniform);
         };
         let (shape, given) = (self.shape(), array.shape());
-        let rows = if given.len() == 1 {
-            array.rows(0)
-        } else {
-            array.rows_broadcast(self.axis, shape)
-        };
+        let rows =
+            if given.len() == 1 { array.rows(0) } else { array.rows_broadcast(self.axis, shape) };
         if rows.rows() == 0 || rows.classes() == 0 {
             return Ok(Prior::Uniform);
         }
@@ -155,17 +148,14 @@ impl Logits {
                 let mut place = row_index(row, shape, self.axis);
                 place.insert(self.axis, class);
                 let own = place[missing..].iter().zip(given);
-                own.map(|(&at, &len)| if len == 1 { 0 } else { at })
-                    .collect::<Vec<_>>()
+                own.map(|(&at, &len)| if len == 1 { 0 } else { at }).collect::<Vec<_>>()
             };
             match &mut error {
                 Error::Prior { index, .. } if given.len() > 1 => {
                     let row = if index.len() == 2 { index[0] } else { 0 };
                     *index = own_place(row, index[index.len() - 1]);
                 }
-                Error::PriorSum {
-                    index, class_axis, ..
-                } if given.len() > 1 => {
+                Error::PriorSum { index, class_axis, .. } if given.len() > 1 => {
                     *index = own_place(index.first().copied().unwrap_or(0), 0);
                     *class_axis = self.axis - missing;
                     index.remove(*class_axis);
@@ -195,18 +185,12 @@ pub(super) fn integer(obj: &Bound<'_, PyAny>, name: &str) -> PyResult<i128> {
         }
         // No label, axis or count is as large as any of these.
         let negative = obj.lt(0)?;
-        Ok(obj
-            .extract::<i128>()
-            .unwrap_or(if negative { i128::MIN } else { i128::MAX }))
+        Ok(obj.extract::<i128>().unwrap_or(if negative { i128::MIN } else { i128::MAX }))
     })
 }
 
 pub(super) fn ignore_index(obj: &Bound<'_, PyAny>) -> PyResult<Option<i128>> {
-    if obj.is_none() {
-        Ok(None)
-    } else {
-        integer(obj, "ignore_index").map(Some)
-    }
+    if obj.is_none() { Ok(None) } else { integer(obj, "ignore_index").map(Some) }
 }
 
 pub(super) fn reduction(obj: &Bound<'_, PyAny>) -> PyResult<Reduction> {
@@ -225,9 +209,8 @@ pub(super) fn reduction(obj: &Bound<'_, PyAny>) -> PyResult<Reduction> {
 }
 
 pub(super) fn label_smoothing(py: Python<'_>, obj: &Bound<'_, PyAny>) -> PyResult<f64> {
-    let value: f64 = obj
-        .extract()
-        .map_err(|_| wrong_type(obj, "label_smoothing", "a real number"))?;
+    let value: f64 =
+        obj.extract().map_err(|_| wrong_type(obj, "label_smoothing", "a real number"))?;
     if (0.0..=1.0).contains(&value) {
         // −0 is 0.
         return Ok(value + 0.0);

@@ -6,10 +6,7 @@
 //! threads may write it while the interpreter is detached, and then the numbers read
 //! are unspecified and nothing else. (`ndarray.resize(refcheck=False)` frees
 //! memory under any extension; it is the caller's to avoid.)
-#![allow(
-    unsafe_code,
-    reason = "one of the two homes of unsafe: views of Python's memory"
-)]
+#![allow(unsafe_code, reason = "one of the two homes of unsafe: views of Python's memory")]
 
 use super::errors::Shape;
 use crate::error::Error;
@@ -48,9 +45,7 @@ fn ndarray(py: Python<'_>) -> PyResult<&Bound<'_, PyType>> {
 }
 
 fn is_without_axes(obj: &Bound<'_, PyAny>) -> bool {
-    obj.getattr("ndim")
-        .and_then(|ndim| ndim.extract::<usize>())
-        .is_ok_and(|ndim| ndim == 0)
+    obj.getattr("ndim").and_then(|ndim| ndim.extract::<usize>()).is_ok_and(|ndim| ndim == 0)
 }
 
 impl Array {
@@ -67,18 +62,13 @@ impl Array {
         let (buffer, is_scalar) = match PyUntypedBuffer::get(obj) {
             Ok(buffer) => (buffer, false),
             // PyO3 takes no buffer without a shape.
-            Err(_) if is_without_axes(obj) => (
-                PyUntypedBuffer::get(&obj.call_method1("reshape", (1,)).ok()?).ok()?,
-                true,
-            ),
+            Err(_) if is_without_axes(obj) => {
+                (PyUntypedBuffer::get(&obj.call_method1("reshape", (1,)).ok()?).ok()?, true)
+            }
             Err(_) => return None,
         };
         let kind = Kind::of(buffer.format().to_bytes(), buffer.item_size())?;
-        Some(Self {
-            buffer,
-            kind,
-            is_scalar,
-        })
+        Some(Self { buffer, kind, is_scalar })
     }
 
     /// A new C-contiguous array and its view.
@@ -90,9 +80,7 @@ impl Array {
         let object = super::numpy::empty(py, shape, storage)?;
         match Self::of_buffer(&object) {
             Some(array) => Ok((object, array)),
-            None => Err(PyTypeError::new_err(
-                "numpy.empty returned no array of numbers",
-            )),
+            None => Err(PyTypeError::new_err("numpy.empty returned no array of numbers")),
         }
     }
 
@@ -170,11 +158,7 @@ impl Array {
     }
 
     pub(super) fn shape(&self) -> &[usize] {
-        if self.is_scalar {
-            &[]
-        } else {
-            self.buffer.shape()
-        }
+        if self.is_scalar { &[] } else { self.buffer.shape() }
     }
 
     /// Bytes of all elements.
@@ -183,10 +167,7 @@ impl Array {
     }
 
     fn axes(&self) -> impl DoubleEndedIterator<Item = (usize, isize)> {
-        self.shape()
-            .iter()
-            .copied()
-            .zip(self.buffer.strides().iter().copied())
+        self.shape().iter().copied().zip(self.buffer.strides().iter().copied())
     }
 
     /// Rows along `axis`, in the C order of the other axes. Of a real array.
@@ -210,12 +191,7 @@ impl Array {
         // SAFETY: the exporter vouches for every element of its shape and strides while the
         // buffer is held, which outlives the view; a stride of 0 repeats such an element.
         unsafe {
-            Rows::from_raw(
-                self.buffer.buf_ptr().cast(),
-                self.storage(),
-                classes,
-                axes.into_iter(),
-            )
+            Rows::from_raw(self.buffer.buf_ptr().cast(), self.storage(), classes, axes.into_iter())
         }
     }
 
@@ -239,14 +215,7 @@ impl Array {
     pub(super) fn elements_mut(&self) -> RowsMut<'_> {
         let one = (1, self.storage().size().cast_signed());
         // SAFETY: as in `rows_mut`.
-        unsafe {
-            RowsMut::from_raw(
-                self.buffer.buf_ptr().cast(),
-                self.storage(),
-                one,
-                self.axes(),
-            )
-        }
+        unsafe { RowsMut::from_raw(self.buffer.buf_ptr().cast(), self.storage(), one, self.axes()) }
     }
 
     /// Validated copies of the labels, in C order.
@@ -312,10 +281,7 @@ impl Array {
         self.buffer.buf_ptr() == other.buffer.buf_ptr()
             && self.kind == other.kind
             && self.shape() == other.shape()
-            && self
-                .axes()
-                .zip(other.axes())
-                .all(|(a, b)| a.1 == b.1 || a.0 <= 1)
+            && self.axes().zip(other.axes()).all(|(a, b)| a.1 == b.1 || a.0 <= 1)
     }
 
     /// Could two elements share memory? Exact for every layout that slicing, transposing and

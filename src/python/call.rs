@@ -37,29 +37,17 @@ impl<'py> Output<'py> {
         let py = out.py();
         if out.is_none() {
             let (computed, array) = Array::empty(py, shape, storage)?;
-            return Ok(Self {
-                array,
-                computed,
-                wanted: None,
-            });
+            return Ok(Self { array, computed, wanted: None });
         }
         let array = Array::output(out, name, shape, storage)?;
         // A result is rounded to its own type first, also on its way to a wider array.
         let direct =
             !inputs.forbid(&array) && (array.storage() == storage || inputs.compute == storage);
         if direct {
-            return Ok(Self {
-                array,
-                computed: out.clone(),
-                wanted: None,
-            });
+            return Ok(Self { array, computed: out.clone(), wanted: None });
         }
         let (computed, array) = Array::empty(py, shape, storage)?;
-        Ok(Self {
-            array,
-            computed,
-            wanted: Some(out.clone()),
-        })
+        Ok(Self { array, computed, wanted: Some(out.clone()) })
     }
 
     /// The finished array.
@@ -111,24 +99,18 @@ pub(super) fn run<R: Send>(
 ) -> PyResult<R> {
     let mut pending: Option<PyErr> = None;
     let mut checkpoint = || {
-        Python::attach(Python::check_signals).map_err(|signal| {
+        #[allow(clippy::redundant_closure_for_method_calls, reason = "the method has one lifetime")]
+        let signals = Python::attach(|py| py.check_signals());
+        signals.map_err(|signal| {
             pending = Some(signal);
             Error::Interrupted
         })
     };
     let work = || {
         let (level, threads) = (Level::current(), pool::num_threads());
-        body(&mut Run {
-            level,
-            threads,
-            checkpoint: &mut checkpoint,
-        })
+        body(&mut Run { level, threads, checkpoint: &mut checkpoint })
     };
-    let outcome = if bytes <= ATTACHED_BYTES {
-        work()
-    } else {
-        py.detach(work)
-    };
+    let outcome = if bytes <= ATTACHED_BYTES { work() } else { py.detach(work) };
     if let Some(message) = pool::take_spawn_warning() {
         let message = std::ffi::CString::new(message).unwrap_or_default();
         PyErr::warn(py, &py.get_type::<PyRuntimeWarning>(), &message, 2)?;

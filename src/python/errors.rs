@@ -50,11 +50,7 @@ pub(super) fn internal(py: Python<'_>, payload: &(dyn std::any::Any + Send)) -> 
         .map(String::as_str)
         .or_else(|| payload.downcast_ref::<&str>().copied())
         .unwrap_or("unknown panic");
-    own_exception(
-        py,
-        "InternalError",
-        format!("a bug in smoothxent, please report it: {message}"),
-    )
+    own_exception(py, "InternalError", format!("a bug in smoothxent, please report it: {message}"))
 }
 
 fn own_exception(py: Python<'_>, name: &str, text: String) -> PyErr {
@@ -67,9 +63,6 @@ fn own_exception(py: Python<'_>, name: &str, text: String) -> PyErr {
 
 /// `{name} must be {expected}, got {type of obj}`
 pub(super) fn wrong_type(obj: &Bound<'_, PyAny>, name: &str, expected: &str) -> PyErr {
-    let kind = obj
-        .get_type()
-        .name()
-        .map_or_else(|_| "?".to_owned(), |kind| kind.to_string());
+    let kind = obj.get_type().name().map_or_else(|_| "?".to_owned(), |kind| kind.to_string());
     PyTypeError::new_err(format!("{name} must be {expected}, got {kind}"))
 }

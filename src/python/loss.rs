@@ -38,20 +38,11 @@ impl<'py> LossArguments<'_, 'py> {
 
         let compute = logits.array.storage();
         let others = prior_array.iter().chain([&target_array]).collect();
-        let mut inputs = Inputs {
-            logits: &logits.array,
-            others,
-            compute,
-            in_place: false,
-        };
+        let mut inputs = Inputs { logits: &logits.array, others, compute, in_place: false };
         let losses = match reduction {
-            Reduction::None => Some(Output::new(
-                self.out,
-                "out",
-                &logits.row_shape(),
-                compute,
-                &inputs,
-            )?),
+            Reduction::None => {
+                Some(Output::new(self.out, "out", &logits.row_shape(), compute, &inputs)?)
+            }
             Reduction::Sum | Reduction::Mean if self.out.is_none() => None,
             // A scalar is accumulated in float64 and rounded once, to whatever `out` holds.
             Reduction::Sum | Reduction::Mean => {
@@ -65,25 +56,17 @@ impl<'py> LossArguments<'_, 'py> {
         }
         let grad = match grad_out {
             None => None,
-            Some(grad_out) => Some(Output::new(
-                grad_out,
-                "grad_out",
-                logits.shape(),
-                compute,
-                &inputs,
-            )?),
+            Some(grad_out) => {
+                Some(Output::new(grad_out, "grad_out", logits.shape(), compute, &inputs)?)
+            }
         };
         let (z, loss_rows) = (
             logits.array.rows(logits.axis),
             losses.as_ref().map(|losses| losses.array.elements_mut()),
         );
         let grad_rows = grad.as_ref().map(|grad| grad.array.rows_mut(logits.axis));
-        let operation = CrossEntropy {
-            targets: &targets,
-            label_smoothing,
-            prior: &prior,
-            reduction,
-        };
+        let operation =
+            CrossEntropy { targets: &targets, label_smoothing, prior: &prior, reduction };
         let value = run(
             py,
             logits.array.bytes(),

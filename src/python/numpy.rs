@@ -47,9 +47,7 @@ pub(super) fn empty<'py>(
 /// numpy.copyto(target, source, casting="same_kind")
 pub(super) fn copyto(target: &Bound<'_, PyAny>, source: &Bound<'_, PyAny>) -> PyResult<()> {
     static COPYTO: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
-    attribute(target.py(), &COPYTO, "copyto")?
-        .call1((target, source))
-        .map(drop)
+    attribute(target.py(), &COPYTO, "copyto")?.call1((target, source)).map(drop)
 }
 
 /// The `dtype=` of a result: float32 or float64.
@@ -77,17 +75,13 @@ pub(super) fn refuse_output_dtype(
 ) -> PyResult<PyErr> {
     let py = obj.py();
     let (own, result) = (obj.getattr("dtype")?, dtype(py, storage)?);
-    let casts = py
-        .import("numpy")?
-        .call_method1("can_cast", (result, &own, "same_kind"))?;
+    let casts = py.import("numpy")?.call_method1("can_cast", (result, &own, "same_kind"))?;
     let reason = if casts.is_truthy()? {
         "but only float32 and float64 are supported".to_owned()
     } else {
         format!("to which {result} cannot be cast under \"same_kind\"")
     };
-    Ok(PyTypeError::new_err(format!(
-        "{name} has dtype {own}, {reason}"
-    )))
+    Ok(PyTypeError::new_err(format!("{name} has dtype {own}, {reason}")))
 }
 
 /// numpy.exceptions.AxisError

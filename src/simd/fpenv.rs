@@ -177,13 +177,8 @@ pub(crate) mod tests {
         /// Rounding towards zero, inexact raised.
         pub(super) const TRUNCATING_INEXACT: Saved = (3 << 22, 1 << 4);
         /// The first two, rounding down, rounding up, overflow and underflow raised.
-        pub(super) const ALL: [Saved; 5] = [
-            DEFAULT,
-            FLUSH_TO_ZERO,
-            (2 << 22, 0),
-            (1 << 22, 0),
-            (0, 0b1100),
-        ];
+        pub(super) const ALL: [Saved; 5] =
+            [DEFAULT, FLUSH_TO_ZERO, (2 << 22, 0), (1 << 22, 0), (0, 0b1100)];
 
         pub(super) fn is_default(environment: Saved) -> bool {
             environment.0 == 0
@@ -224,10 +219,7 @@ pub(crate) mod tests {
     fn f_runs_under_the_default_environment() {
         for environment in environments::ALL {
             let inside = under(environment, || with_default_fp_env(register::read));
-            assert!(
-                environments::is_default(inside),
-                "{environment:x?} became {inside:x?}"
-            );
+            assert!(environments::is_default(inside), "{environment:x?} became {inside:x?}");
         }
     }
 

@@ -23,10 +23,7 @@ impl<V: Widen> LaneSum<V> for WidenedSum<V> {
     #[inline(always)]
     fn zero(token: V::Token) -> Self {
         let zero = V::Doubles::splat(token, 0.0);
-        Self {
-            low: zero,
-            high: zero,
-        }
+        Self { low: zero, high: zero }
     }
     #[inline(always)]
     fn add(&mut self, block: V) {
@@ -53,20 +50,14 @@ impl<V: Vector<Scalar = f64>> LaneSum<V> for CompensatedSum<V> {
     #[inline(always)]
     fn zero(token: V::Token) -> Self {
         let zero = V::splat(token, 0.0);
-        Self {
-            high: zero,
-            low: zero,
-        }
+        Self { high: zero, low: zero }
     }
     #[inline(always)]
     fn add(&mut self, block: V) {
         // Knuth's TwoSum: high + block = sum + lost, exactly.
         let sum = self.high.add(block);
         let from_block = sum.sub(self.high);
-        let lost = self
-            .high
-            .sub(sum.sub(from_block))
-            .add(block.sub(from_block));
+        let lost = self.high.sub(sum.sub(from_block)).add(block.sub(from_block));
         self.high = sum;
         self.low = self.low.add(lost);
     }

@@ -32,11 +32,7 @@ impl Storage {
     /// The one with more digits.
     #[must_use]
     pub fn wider(self, other: Storage) -> Storage {
-        if self.size() >= other.size() {
-            self
-        } else {
-            other
-        }
+        if self.size() >= other.size() { self } else { other }
     }
 }
 
@@ -128,14 +124,7 @@ macro_rules! view {
                 axes: impl Iterator<Item = (usize, isize)>,
             ) -> Self {
                 let outer = Outer::new(axes);
-                Self {
-                    start,
-                    storage,
-                    classes,
-                    class_stride,
-                    outer,
-                    memory: PhantomData,
-                }
+                Self { start, storage, classes, class_stride, outer, memory: PhantomData }
             }
 
             /// Number of rows.
@@ -313,9 +302,6 @@ unsafe fn write(at: *mut u8, storage: Storage, value: f64) {
 }
 
 fn slice_axis<F: Float>(len: usize, classes: usize) -> (usize, isize) {
-    assert!(
-        classes > 0 && len.is_multiple_of(classes),
-        "{len} elements in rows of {classes}"
-    );
+    assert!(classes > 0 && len.is_multiple_of(classes), "{len} elements in rows of {classes}");
     (len / classes, (classes * F::STORAGE.size()).cast_signed())
 }

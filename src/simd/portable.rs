@@ -75,9 +75,7 @@ macro_rules! portable {
             }
             #[inline(always)]
             fn neg_mul_add(self, b: Self, c: Self) -> Self {
-                Self(std::array::from_fn(|i| {
-                    (-self.0[i]).mul_add(b.0[i], c.0[i])
-                }))
+                Self(std::array::from_fn(|i| (-self.0[i]).mul_add(b.0[i], c.0[i])))
             }
             #[inline(always)]
             fn max(self, other: Self) -> Self {
@@ -98,15 +96,11 @@ macro_rules! portable {
             }
             #[inline(always)]
             fn zero_where(self, mask: Self::Mask) -> Self {
-                Self(std::array::from_fn(
-                    |i| if mask[i] { 0.0 } else { self.0[i] },
-                ))
+                Self(std::array::from_fn(|i| if mask[i] { 0.0 } else { self.0[i] }))
             }
             #[inline(always)]
             fn only_where(self, mask: Self::Mask) -> Self {
-                Self(std::array::from_fn(
-                    |i| if mask[i] { self.0[i] } else { 0.0 },
-                ))
+                Self(std::array::from_fn(|i| if mask[i] { self.0[i] } else { 0.0 }))
             }
             #[inline(always)]
             #[allow(

@@ -75,20 +75,12 @@ impl<'a, F: Float> Source<'a, F> {
     /// - `len` elements from `start` on stay readable for `'a`; no alignment is needed.
     #[inline(always)]
     pub(super) unsafe fn from_raw(start: *const F, len: usize) -> Self {
-        Self {
-            start,
-            len,
-            memory: PhantomData,
-        }
+        Self { start, len, memory: PhantomData }
     }
 
     #[inline(always)]
     pub(crate) fn from_slice(values: &'a [F]) -> Self {
-        Self {
-            start: values.as_ptr(),
-            len: values.len(),
-            memory: PhantomData,
-        }
+        Self { start: values.as_ptr(), len: values.len(), memory: PhantomData }
     }
 
     #[inline(always)]
@@ -108,11 +100,8 @@ impl<'a, F: Float> Source<'a, F> {
     pub(crate) fn quad<V: Vector<Scalar = F>>(&self, at: usize) -> QuadSource<'a, F> {
         check(at, QUAD * V::LANES, self.len);
         // SAFETY: the four vectors lie inside the row, by the check.
-        QuadSource {
-            start: unsafe { self.start.add(at) },
-            lanes: V::LANES,
-            memory: PhantomData,
-        }
+        let start = unsafe { self.start.add(at) };
+        QuadSource { start, lanes: V::LANES, memory: PhantomData }
     }
 
     /// The vector at `place`, `pad` in the lanes after the row's end.
@@ -157,20 +146,12 @@ impl<'a, F: Float> Sink<'a, F> {
     /// - `len` elements from `start` on stay writable for `'a`; no alignment is needed.
     #[inline(always)]
     pub(super) unsafe fn from_raw(start: *mut F, len: usize) -> Self {
-        Self {
-            start,
-            len,
-            memory: PhantomData,
-        }
+        Self { start, len, memory: PhantomData }
     }
 
     #[inline(always)]
     pub(crate) fn from_slice(values: &'a mut [F]) -> Self {
-        Self {
-            start: values.as_mut_ptr(),
-            len: values.len(),
-            memory: PhantomData,
-        }
+        Self { start: values.as_mut_ptr(), len: values.len(), memory: PhantomData }
     }
 
     #[inline(always)]
@@ -197,11 +178,8 @@ impl<'a, F: Float> Sink<'a, F> {
     pub(crate) fn quad<V: Vector<Scalar = F>>(&mut self, at: usize) -> QuadSink<'_, F> {
         check(at, QUAD * V::LANES, self.len);
         // SAFETY: the four vectors lie inside the row, by the check.
-        QuadSink {
-            start: unsafe { self.start.add(at) },
-            lanes: V::LANES,
-            memory: PhantomData,
-        }
+        let start = unsafe { self.start.add(at) };
+        QuadSink { start, lanes: V::LANES, memory: PhantomData }
     }
 
     /// Writes `vector(place)` everywhere.

@@ -65,14 +65,7 @@ impl<'a, F: Float> SmoothedTargets<'a, F> {
                 (*high, *low) = split_probability(*u);
             }
         }
-        Ok(Self {
-            targets,
-            prior,
-            shared,
-            label_smoothing,
-            scale,
-            classes,
-        })
+        Ok(Self { targets, prior, shared, label_smoothing, scale, classes })
     }
 
     /// Elements of [`TargetScratch::prior`] and [`TargetScratch::mixture`].
@@ -144,17 +137,11 @@ impl<'a, F: Float> SmoothedTargets<'a, F> {
                 }
                 Prior::Shared { mass, .. } => {
                     let (high, low) = self.shared.split_at(self.classes);
-                    (
-                        Weights::in_two_parts(high, low),
-                        smoothing,
-                        F::wide_of(*mass),
-                    )
+                    (Weights::in_two_parts(high, low), smoothing, F::wide_of(*mass))
                 }
-                Prior::PerRow { rows, masses } => (
-                    row_weights(rows, row, scratch),
-                    smoothing,
-                    F::wide_of(masses[row]),
-                ),
+                Prior::PerRow { rows, masses } => {
+                    (row_weights(rows, row, scratch), smoothing, F::wide_of(masses[row]))
+                }
             }
         };
         RowTarget {
@@ -173,10 +160,7 @@ impl<'a, F: Float> SmoothedTargets<'a, F> {
 #[inline(always)]
 fn row_weights<'s, F: Float>(rows: &Rows<'s>, row: usize, scratch: &'s mut [F]) -> Weights<'s, F> {
     if rows.storage() == F::STORAGE {
-        return Weights::Row {
-            high: rows.source(row, scratch),
-            low: None,
-        };
+        return Weights::Row { high: rows.source(row, scratch), low: None };
     }
     gather_in_two_parts(rows, row, scratch)
 }

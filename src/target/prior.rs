@@ -75,10 +75,7 @@ impl<'a> Prior<'a> {
 fn check_prior(values: &[f64], row: Option<usize>) -> Result<DoubleDouble, Error> {
     if let Some(class) = values.iter().position(|u| !(*u >= 0.0 && u.is_finite())) {
         let index = row.into_iter().chain([class]).collect();
-        return Err(Error::Prior {
-            index,
-            value: values[class],
-        });
+        return Err(Error::Prior { index, value: values[class] });
     }
     let mass = exact_sum(values);
     let sum = mass.value();
@@ -87,21 +84,12 @@ fn check_prior(values: &[f64], row: Option<usize>) -> Result<DoubleDouble, Error
         Ok(mass)
     } else {
         let index: Vec<usize> = row.into_iter().collect();
-        Err(Error::PriorSum {
-            class_axis: index.len(),
-            index,
-            sum,
-            tolerance,
-        })
+        Err(Error::PriorSum { class_axis: index.len(), index, sum, tolerance })
     }
 }
 
 fn entropy(values: &[f64]) -> f64 {
     let surprise = |u: &f64| if *u == 0.0 { 0.0 } else { -*u * math::log(*u) };
     let sum = |sum: DoubleDouble, term| sum + DoubleDouble::new(term);
-    values
-        .iter()
-        .map(surprise)
-        .fold(DoubleDouble::new(0.0), sum)
-        .value()
+    values.iter().map(surprise).fold(DoubleDouble::new(0.0), sum).value()
 }
