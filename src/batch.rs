@@ -53,6 +53,11 @@ impl Run<'_> {
 
 /// What is done to each row.
 pub(crate) trait RowOp<F: Float>: Sync {
+    /// What a class that the mask leaves out gets in the row output.
+    fn masked_value(&self) -> F {
+        F::default()
+    }
+
     /// Elements of the row's target scratch: a prior, a mixture.
     fn target_scratch(&self) -> (usize, usize) {
         (0, 0)
@@ -71,6 +76,8 @@ pub(crate) trait RowOp<F: Float>: Sync {
 
 /// Memory of our own that one row may use.
 pub(crate) struct RowMemory<'s, F> {
+    /// 1 for each class that the mask keeps, else 0; empty without a mask.
+    pub(crate) kept: &'s mut [F],
     pub(crate) workspace: Workspace<'s, F>,
     pub(crate) target: TargetScratch<'s, F>,
 }
@@ -78,6 +85,7 @@ pub(crate) struct RowMemory<'s, F> {
 /// Applies `op` to every row of `logits`, with row outputs to `output` if there is one.
 pub(crate) fn for_each_row<F: Float, O: RowOp<F>>(
     logits: &Rows<'_>,
+    mask: Option<&Rows<'_>>,
     output: Option<&RowsMut<'_>>,
     op: &O,
     run: &mut Run<'_>,
@@ -94,7 +102,7 @@ pub(crate) fn for_each_row<F: Float, O: RowOp<F>>(
     let mut scratch = Vec::new();
     scratch.try_reserve_exact(threads).map_err(|_| Error::OutOfMemory { bytes: 0 })?;
     for _ in 0..threads {
-        scratch.push(Mutex::new(Scratch::<F>::new(classes, op.target_scratch())?));
+        scratch.push(Mutex::new(Scratch::<F>::new(classes, mask.is_some(), op.target_scratch())?));
     }
 
     for slice_start in (0..rows).step_by(slice_rows) {
@@ -112,7 +120,7 @@ pub(crate) fn for_each_row<F: Float, O: RowOp<F>>(
                 .iter()
                 .find_map(|scratch| scratch.try_lock().ok())
                 .expect("a scratch for each thread");
-            F::dispatch(level, Block { logits, output, op, range, scratch: &mut *scratch });
+            F::dispatch(level, Block { logits, mask, output, op, range, scratch: &mut *scratch });
         });
     }
     Ok(())
@@ -122,6 +130,7 @@ pub(crate) fn for_each_row<F: Float, O: RowOp<F>>(
 struct Scratch<F> {
     memory: Vec<F>,
     classes: usize,
+    kept: usize,
     target: (usize, usize),
 }
 
@@ -129,16 +138,18 @@ struct Scratch<F> {
 const MOST_LANES: usize = 16;
 
 impl<F: Float> Scratch<F> {
-    fn new(classes: usize, target: (usize, usize)) -> Result<Self, Error> {
+    fn new(classes: usize, is_masked: bool, target: (usize, usize)) -> Result<Self, Error> {
+        let kept = if is_masked { classes } else { 0 };
         let len = padded_len(classes, MOST_LANES)
-            .saturating_add(classes.saturating_mul(3) + target.0 + target.1);
-        Ok(Self { memory: zeros(len)?, classes, target })
+            .saturating_add(classes.saturating_mul(3) + kept + target.0 + target.1);
+        Ok(Self { memory: zeros(len)?, classes, kept, target })
     }
 }
 
 /// A block of rows, to be run at some instruction set.
 struct Block<'b, F, O> {
     logits: &'b Rows<'b>,
+    mask: Option<&'b Rows<'b>>,
     output: Option<&'b RowsMut<'b>>,
     op: &'b O,
     range: Range<usize>,
@@ -156,24 +167,50 @@ impl<F: Float, O: RowOp<F>> VectorJob<F> for Block<'_, F, O> {
         let (shifted, rest) = rest.split_at_mut(classes);
         let (gathered, rest) = rest.split_at_mut(classes);
         let (unscattered, rest) = rest.split_at_mut(classes);
+        let (kept, rest) = rest.split_at_mut(self.scratch.kept);
         let (prior, rest) = rest.split_at_mut(prior_len);
         let (mixture, _) = rest.split_at_mut(mixture_len);
         let mut memory = RowMemory {
+            kept,
             workspace: Workspace { exps, shifted },
             target: TargetScratch { prior, mixture },
         };
         for row in self.range {
-            let z = self.logits.source(row, gathered);
-            match self.output {
-                None => self.op.row::<V>(token, row, z, Sink::from_slice(&mut []), &mut memory),
-                Some(output) => match output.sink(row) {
-                    Some(out) => self.op.row::<V>(token, row, z, out, &mut memory),
-                    None => {
-                        self.op.row::<V>(token, row, z, Sink::from_slice(unscattered), &mut memory);
-                        output.scatter(row, unscattered);
-                    }
-                },
+            let z = match self.mask {
+                None => self.logits.source(row, gathered),
+                Some(mask) => {
+                    mask.gather(row, memory.kept);
+                    self.logits.gather(row, gathered);
+                    // As if the class were not there: nothing of its logit is left.
+                    fill_masked(memory.kept, F::NEG_INFINITY, |k, value| gathered[k] = value);
+                    Source::from_slice(gathered)
+                }
+            };
+            let Some(output) = self.output else {
+                self.op.row::<V>(token, row, z, Sink::from_slice(&mut []), &mut memory);
+                continue;
+            };
+            let masked = self.op.masked_value();
+            if let Some(out) = output.sink(row) {
+                self.op.row::<V>(token, row, z, out, &mut memory);
+                if let Some(mut out) = output.sink(row) {
+                    fill_masked(memory.kept, masked, |k, value| out.set(k, value));
+                }
+            } else {
+                self.op.row::<V>(token, row, z, Sink::from_slice(unscattered), &mut memory);
+                fill_masked(memory.kept, masked, |k, value| unscattered[k] = value);
+                output.scatter(row, unscattered);
             }
+        }
+    }
+}
+
+/// Gives `value` to every class that is not kept.
+#[inline(always)]
+fn fill_masked<F: Float>(kept: &[F], value: F, mut set: impl FnMut(usize, F)) {
+    for (class, is_kept) in kept.iter().enumerate() {
+        if is_kept.to_f64() == 0.0 {
+            set(class, value);
         }
     }
 }

@@ -10,7 +10,7 @@
 //! | `softmax` | softmax, log-softmax, log-sum-exp |
 //! | `loss` | smoothed cross-entropy, its gradient, its terms |
 
-mod exp;
+pub(crate) mod exp;
 pub(crate) mod loss;
 mod odd;
 mod scale;

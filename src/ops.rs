@@ -4,11 +4,12 @@ use crate::alloc::zeros;
 use crate::batch::{RowMemory, RowOp, Run, for_each_row};
 use crate::element::{DoubleDouble, Float, Wide};
 use crate::error::Error;
+use crate::kernel::exp::Temperature;
 use crate::kernel::{loss, softmax};
 use crate::simd::Vector;
 use crate::simd::memory::{Rows, RowsMut};
 use crate::simd::row::{Sink, Source};
-use crate::target::{Prior, SmoothedTargets, TargetScratch, Targets};
+use crate::target::{LossTerms, Prior, SmoothedTargets, TargetScratch, Targets};
 
 /// What is written for each class.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,15 +29,22 @@ pub enum Activation {
 /// When `out` has another number of rows or classes than `logits`.
 pub fn activation<F: Float>(
     kind: Activation,
+    temperature: f64,
     logits: &Rows<'_>,
     out: &RowsMut<'_>,
     run: &mut Run<'_>,
 ) -> Result<(), Error> {
     assert_same_shape(logits, out);
-    for_each_row::<F, _>(logits, Some(out), &kind, run)
+    let op = ActivationRows { kind, temperature: Temperature::<F>::new(temperature) };
+    for_each_row::<F, _>(logits, Some(out), &op, run)
 }
 
-impl<F: Float> RowOp<F> for Activation {
+struct ActivationRows<F: Float> {
+    kind: Activation,
+    temperature: Temperature<F>,
+}
+
+impl<F: Float> RowOp<F> for ActivationRows<F> {
     #[inline(always)]
     fn row<V: Vector<Scalar = F>>(
         &self,
@@ -46,10 +54,12 @@ impl<F: Float> RowOp<F> for Activation {
         out: Sink<'_, F>,
         memory: &mut RowMemory<'_, F>,
     ) {
-        match self {
-            Activation::Softmax => softmax::softmax::<V>(token, z, out, &mut memory.workspace),
+        match self.kind {
+            Activation::Softmax => {
+                softmax::softmax::<V>(token, z, &self.temperature, out, &mut memory.workspace)
+            }
             Activation::LogSoftmax => {
-                softmax::log_softmax::<V>(token, z, out, &mut memory.workspace);
+                softmax::log_softmax::<V>(token, z, &self.temperature, out, &mut memory.workspace);
             }
         }
     }
@@ -63,19 +73,26 @@ impl<F: Float> RowOp<F> for Activation {
 /// # Panics
 /// When `out` does not have one element for each row of `logits`.
 pub fn logsumexp<F: Float>(
+    temperature: f64,
     logits: &Rows<'_>,
     out: &RowsMut<'_>,
     run: &mut Run<'_>,
 ) -> Result<(), Error> {
     assert_one_per_row(logits, out);
-    for_each_row::<F, _>(logits, None, &LogSumExp { out }, run)
+    for_each_row::<F, _>(
+        logits,
+        None,
+        &LogSumExp { temperature: Temperature::<F>::new(temperature), out },
+        run,
+    )
 }
 
-struct LogSumExp<'a> {
+struct LogSumExp<'a, F: Float> {
+    temperature: Temperature<F>,
     out: &'a RowsMut<'a>,
 }
 
-impl<F: Float> RowOp<F> for LogSumExp<'_> {
+impl<F: Float> RowOp<F> for LogSumExp<'_, F> {
     #[inline(always)]
     fn row<V: Vector<Scalar = F>>(
         &self,
@@ -85,7 +102,7 @@ impl<F: Float> RowOp<F> for LogSumExp<'_> {
         _out: Sink<'_, F>,
         memory: &mut RowMemory<'_, F>,
     ) {
-        let lse = softmax::logsumexp::<V>(token, z, &mut memory.workspace);
+        let lse = softmax::logsumexp::<V>(token, z, &self.temperature, &mut memory.workspace);
         self.out.set(row, F::from_f64(lse).to_f64());
     }
 }
@@ -97,20 +114,22 @@ pub enum Reduction {
     None,
     /// Their sum.
     Sum,
-    /// Their sum over the sum of the unsmoothed target mass.
+    /// Their sum over Σ_i s_i Σ_k q_ik c_k, the weighted mass of the unsmoothed targets.
     Mean,
+    /// Their sum over the number of rows with a weight other than 0; 0 if there are none.
+    SumByNonzeroWeights,
 }
 
 /// Smoothed cross-entropy H(q', p) with q' = (1 − ε)q + εu.
 pub struct CrossEntropy<'a> {
     /// q
     pub targets: &'a Targets<'a>,
-    /// ε
-    pub label_smoothing: f64,
-    /// u
-    pub prior: &'a Prior<'a>,
+    /// ε, u and the weights
+    pub terms: LossTerms<'a>,
     /// What is returned.
     pub reduction: Reduction,
+    /// Takes the place of the divisor of a mean.
+    pub normalizer: Option<f64>,
 }
 
 impl CrossEntropy<'_> {
@@ -144,14 +163,16 @@ impl CrossEntropy<'_> {
             }
         };
         assert_one_per_row(logits, losses);
-        let divisor = match self.reduction {
-            Reduction::Mean => self.targets.mass(),
-            Reduction::None | Reduction::Sum => 1.0,
+        let LossTerms { class_weight, sample_weight, .. } = self.terms;
+        let divisor = match (self.reduction, self.normalizer) {
+            (Reduction::None | Reduction::Sum, _) => 1.0,
+            (_, Some(normalizer)) => normalizer,
+            (Reduction::Mean, None) => self.targets.mass(class_weight, sample_weight),
+            (Reduction::SumByNonzeroWeights, None) => self.targets.counted(sample_weight),
         };
         // Nothing counted: the mean is 0/0, its gradient 0 all the same.
-        let scale = if divisor == 0.0 { 0.0 } else { 1.0 / divisor };
-        let (epsilon, classes) = (self.label_smoothing, logits.classes());
-        let targets = SmoothedTargets::<F>::new(self.targets, epsilon, self.prior, scale, classes)?;
+        let targets =
+            SmoothedTargets::<F>::new(self.targets, self.terms, divisor, logits.classes())?;
         let rows = LossRows { targets, losses, round: self.reduction == Reduction::None };
         for_each_row::<F, _>(logits, grad, &rows, run)?;
         if self.reduction == Reduction::None {
@@ -160,7 +181,8 @@ impl CrossEntropy<'_> {
         // In the order of the rows, whoever computed them.
         let add = |sum, loss: &f64| sum + DoubleDouble::new(*loss);
         let sum = row_losses.iter().fold(DoubleDouble::new(0.0), add).value();
-        Ok(sum / divisor)
+        let is_empty = divisor == 0.0 && self.reduction == Reduction::SumByNonzeroWeights;
+        Ok(if is_empty { 0.0 } else { sum / divisor })
     }
 }
 
@@ -224,6 +246,7 @@ pub fn cross_entropy_terms<F: Float>(
     logits: &Rows<'_>,
     targets: &Targets<'_>,
     prior: &Prior<'_>,
+    temperature: f64,
     out: &TermsOut<'_>,
     run: &mut Run<'_>,
 ) -> Result<(), Error> {
@@ -234,9 +257,15 @@ pub fn cross_entropy_terms<F: Float>(
         assert_one_per_row(logits, view);
     }
     let classes = logits.classes();
+    let smoothed = |label_smoothing| {
+        let (class_weight, sample_weight, z_loss) = (None, None, 0.0);
+        let terms =
+            LossTerms { label_smoothing, prior, class_weight, sample_weight, temperature, z_loss };
+        SmoothedTargets::<F>::new(targets, terms, 1.0, classes)
+    };
     let rows = TermRows {
-        hard: SmoothedTargets::<F>::new(targets, 0.0, prior, 1.0, classes)?,
-        smooth: SmoothedTargets::<F>::new(targets, 1.0, prior, 1.0, classes)?,
+        hard: smoothed(0.0)?,
+        smooth: smoothed(1.0)?,
         entropies: prior.entropies(classes)?,
         out,
     };

@@ -14,6 +14,7 @@
 mod normal;
 mod prior;
 
+pub use normal::LossTerms;
 pub(crate) use normal::{RowTarget, SmoothedTargets, TargetScratch};
 pub use prior::{Prior, prior_tolerance};
 
@@ -35,17 +36,42 @@ pub enum Targets<'a> {
 }
 
 impl Targets<'_> {
-    /// Σ of the unsmoothed target mass: the divisor of a mean.
+    /// Σ_i s_i Σ_k q_ik c_k over the rows that are not ignored: the divisor of a mean.
     #[must_use]
-    pub fn mass(&self) -> f64 {
+    pub fn mass(&self, class_weight: Option<&[f64]>, sample_weight: Option<&[f64]>) -> f64 {
+        let row_weight = |row: usize| sample_weight.map_or(1.0, |weights| weights[row]);
+        let sum = |sum: DoubleDouble, term: DoubleDouble| sum + term;
+        let zero = DoubleDouble::new(0.0);
         match self {
-            Targets::Labels(labels) => count_to_f64(labels.counted),
-            Targets::Probabilities(targets) => targets
-                .summary
-                .iter()
-                .fold(DoubleDouble::new(0.0), |sum, row| sum + row.mass)
-                .value(),
+            Targets::Labels(labels) if class_weight.is_none() && sample_weight.is_none() => {
+                count_to_f64(labels.counted)
+            }
+            Targets::Labels(labels) => {
+                let counted = labels.classes.iter().enumerate().filter(|row| *row.1 != NO_CLASS);
+                let mass = counted.map(|(row, class)| {
+                    let weight = class_weight.map_or(1.0, |weights| weights[*class as usize]);
+                    DoubleDouble::new(weight) * DoubleDouble::new(row_weight(row))
+                });
+                mass.fold(zero, sum).value()
+            }
+            Targets::Probabilities(targets) => {
+                let rows = targets.summary.iter().enumerate();
+                let mass = rows.map(|(row, q)| q.mass * DoubleDouble::new(row_weight(row)));
+                mass.fold(zero, sum).value()
+            }
         }
+    }
+
+    /// Number of rows that are not ignored and have a weight other than 0.
+    #[must_use]
+    pub fn counted(&self, sample_weight: Option<&[f64]>) -> f64 {
+        let is_ignored = |row: usize| match self {
+            Targets::Labels(labels) => labels.classes[row] == NO_CLASS,
+            Targets::Probabilities(_) => false,
+        };
+        let has_weight = |row: usize| sample_weight.is_none_or(|weights| weights[row] != 0.0);
+        let counts = |row: &usize| !is_ignored(*row) && has_weight(*row);
+        count_to_f64((0..self.rows()).filter(counts).count())
     }
 
     /// Number of rows.
@@ -114,11 +140,11 @@ struct ProbabilityRow {
 }
 
 impl<'a> Probabilities<'a> {
-    /// Reads every row once: all entries must be finite and ≥ 0.
+    /// Reads every row once: all entries must be finite and ≥ 0. A row's mass is Σ_k q_k c_k.
     ///
     /// # Errors
     /// [`Error::Probability`] for the first that is not; [`Error::OutOfMemory`].
-    pub fn new(rows: Rows<'a>) -> Result<Self, Error> {
+    pub fn new(rows: Rows<'a>, class_weight: Option<&[f64]>) -> Result<Self, Error> {
         let mut row_values: Vec<f64> = zeros(rows.classes())?;
         let mut summary = with_capacity(rows.rows())?;
         for row in 0..rows.rows() {
@@ -135,10 +161,19 @@ impl<'a> Probabilities<'a> {
                 Some(class) if !others => u32::try_from(class).unwrap_or(NO_CLASS),
                 _ => NO_CLASS,
             };
-            summary.push(ProbabilityRow { only, mass: exact_sum(&row_values) });
+            summary.push(ProbabilityRow { only, mass: weighted_sum(&row_values, class_weight) });
         }
         Ok(Self { rows, summary })
     }
+}
+
+/// Σ of finite values ≥ 0, each times its weight, to some 100 bits.
+fn weighted_sum(values: &[f64], weights: Option<&[f64]>) -> DoubleDouble {
+    let Some(weights) = weights else { return exact_sum(values) };
+    let terms = values.iter().zip(weights);
+    terms.fold(DoubleDouble::new(0.0), |sum, (value, weight)| {
+        sum + DoubleDouble::new(*value) * DoubleDouble::new(*weight)
+    })
 }
 
 /// Σ of finite values ≥ 0, to some 100 bits.

@@ -13,7 +13,7 @@
 //! is far under the smallest normal number) and −inf become exactly 0; NaN
 //! stays NaN because the comparison with the cut is false for it.
 
-use crate::element::Float;
+use crate::element::{Float, Wide};
 use crate::simd::Vector;
 
 /// The constants of one row, in registers.
@@ -26,7 +26,52 @@ pub(super) struct RowExp<V: Vector> {
     magic: V,
     ln2_high: V,
     ln2_low: V,
+    /// 1/T in two parts, for [`TEMPERED`] rows.
+    inverse_temperature: (V, V),
     coefficients: [V; MAX_COEFFICIENTS],
+}
+
+/// Whether logits are divided by a temperature other than 1: rows that are not do no work for it.
+pub(super) const PLAIN: bool = false;
+pub(super) const TEMPERED: bool = true;
+
+/// T > 0, which the logits are divided by.
+#[derive(Clone, Copy)]
+pub(crate) struct Temperature<F: Float> {
+    /// 1/T
+    pub(crate) inverse: F::Wide,
+    parts: (F, F),
+    is_one: bool,
+}
+
+impl<F: Float> Temperature<F> {
+    pub(crate) fn new(temperature: f64) -> Self {
+        let inverse = F::Wide::new(1.0).over(F::Wide::new(temperature));
+        Self { inverse, parts: F::split(inverse), is_one: temperature == 1.0 }
+    }
+
+    #[inline(always)]
+    pub(crate) fn is_one(&self) -> bool {
+        self.is_one
+    }
+
+    /// 1/T in two parts.
+    #[inline(always)]
+    pub(crate) fn parts(&self) -> (F, F) {
+        self.parts
+    }
+
+    /// The largest |M|/T of the kernel. With a temperature, `low` must stay small beside f.
+    #[inline(always)]
+    pub(super) fn largest_max(&self) -> f64 {
+        if self.is_one { LARGEST_MAX } else { 1e-2 * LARGEST_MAX }
+    }
+
+    /// x/T
+    #[inline(always)]
+    pub(crate) fn divide(&self, x: f64) -> f64 {
+        x * self.inverse.value()
+    }
 }
 
 const MAX_COEFFICIENTS: usize = 11;
@@ -39,18 +84,24 @@ pub(super) struct Parts<V> {
 }
 
 impl<V: Vector> RowExp<V> {
-    /// For a row whose largest element is `max`, |max| ≤ [`LARGEST_MAX`].
+    /// For a row whose largest element is `max`, |max|/T ≤ [`LARGEST_MAX`].
     #[inline(always)]
-    pub(super) fn new(token: V::Token, max: V::Scalar) -> Self {
+    pub(super) fn new(
+        token: V::Token,
+        max: V::Scalar,
+        temperature: &Temperature<V::Scalar>,
+    ) -> Self {
         let core = const { V::Scalar::EXP };
         let splat = |value| V::splat(token, value);
         // N only has to be near M·log2 e and the same everywhere: plain f64, no fused operation.
-        let n = (max.to_f64() * std::f64::consts::LOG2_E).round_ties_even();
+        let n = temperature.divide(max.to_f64() * std::f64::consts::LOG2_E).round_ties_even();
         #[allow(clippy::cast_possible_truncation, reason = "|n| < 2^21")]
         let shift = core.headroom - n as i64;
         // n − N + H + bias ≥ 1 for all kept z, with one to spare for the rounding of n.
         #[allow(clippy::cast_precision_loss, reason = "small integers")]
         let cut = (2 - core.exponent_bias - shift) as f64 * std::f64::consts::LN_2;
+        let cut = cut / temperature.inverse.value();
+        let (inverse_high, inverse_low) = temperature.parts();
         let mut coefficients = [splat(V::Scalar::default()); MAX_COEFFICIENTS];
         for (vector, value) in coefficients.iter_mut().zip(core.coefficients) {
             *vector = splat(*value);
@@ -63,6 +114,7 @@ impl<V: Vector> RowExp<V> {
             magic: splat(core.magic),
             ln2_high: splat(core.ln2_high),
             ln2_low: splat(core.ln2_low),
+            inverse_temperature: (splat(inverse_high), splat(inverse_low)),
             coefficients,
         }
     }
@@ -74,21 +126,32 @@ impl<V: Vector> RowExp<V> {
 
     /// Both parts are 0 below the cut; NaN gives a NaN fraction.
     #[inline(always)]
-    pub(super) fn parts(&self, z: V) -> Parts<V> {
+    pub(super) fn parts<const HEAT: bool>(&self, logits: V) -> Parts<V> {
         let degree = const { <V::Scalar as Float>::EXP.coefficients.len() };
+        // z/T = z + low: what the rounding of z/T loses is added to f.
+        let (z, low) = if HEAT == TEMPERED {
+            let (high, low) = self.inverse_temperature;
+            let quotient = logits.mul(high);
+            (quotient, logits.mul_add(low, logits.mul_sub(high, quotient)))
+        } else {
+            (logits, logits)
+        };
         let shifted = z.mul_add(self.log2e, self.magic);
         let n = shifted.sub(self.magic);
         let rest = n.neg_mul_add(self.ln2_high, z);
         let f = n.neg_mul_add(self.ln2_low, rest);
+        let f = if HEAT == TEMPERED { f.add(low) } else { f };
         let mut q = self.coefficients[degree - 1];
         for index in (0..degree - 1).rev() {
             q = q.mul_add(f, self.coefficients[index]);
         }
         // s = rest + (f²·q − n·ln2_low): the low part of f is added after the large one is known.
         let square = f.mul(f).mul(q);
-        let fraction = rest.add(n.neg_mul_add(self.ln2_low, square));
+        let small = n.neg_mul_add(self.ln2_low, square);
+        let small = if HEAT == TEMPERED { small.add(low) } else { small };
+        let fraction = rest.add(small);
         let scale = shifted.exponent_from_low_bits(self.exponent_bias);
-        let dropped = z.le(self.cut);
+        let dropped = logits.le(self.cut);
         Parts { fraction: fraction.zero_where(dropped), scale: scale.zero_where(dropped) }
     }
 }

@@ -4,10 +4,13 @@
 //! and Q = Σ_k β·w_k:
 //!
 //! ```text
-//! loss = spike·[(M − z_y) + L] + β·Σ_k w_k (M − z_k) + Q·L          all terms ≥ 0
+//! loss = spike·[(M − z_y)/T + L] + β·Σ_k w_k (M − z_k)/T + Q·L      all terms ≥ 0
 //! g_k  = (spike + Q)·p_k − β·w_k                                    k ≠ y
 //! g_y  = −spike·(S − e_y)/S + Q·e_y/S − β·w_y                       never p_y − 1
 //! ```
+//!
+//! z_loss adds z_loss·lse² to the loss and 2·z_loss·lse to the Q of the gradient; all of the
+//! gradient is divided by T.
 //!
 //! (equations of section 7 of arXiv 1512.00567 with Σ q' = spike + Q, 1 for
 //! distributions). S − e_y is `others` when y is the only maximum: no digit is
@@ -29,7 +32,7 @@ pub(crate) fn loss<V: Vector>(
     target: &RowTarget<'_, V::Scalar>,
     workspace: &mut Workspace<'_, V::Scalar>,
 ) -> f64 {
-    let stats = reduce::<V, false>(token, z, target.weights, workspace);
+    let stats = reduce::<V, false>(token, z, target.weights, &target.temperature, workspace);
     loss_of(&stats, z, target)
 }
 
@@ -42,14 +45,14 @@ pub(crate) fn loss_and_grad<V: Vector>(
     mut grad: Sink<'_, V::Scalar>,
     workspace: &mut Workspace<'_, V::Scalar>,
 ) -> f64 {
-    let stats = reduce::<V, true>(token, z, target.weights, workspace);
+    let stats = reduce::<V, true>(token, z, target.weights, &target.temperature, workspace);
     // Before the gradient is written: it may lie where the logits are.
     let loss = loss_of(&stats, z, target);
     if stats.class != RowClass::Finite {
         grad.fill(V::Scalar::NAN);
         return loss;
     }
-    if z.len() == 1 {
+    if z.len() == 1 && target.z_loss == 0.0 {
         // One class: p = 1 and q' is all there, whatever the rounding of 1/S.
         grad.fill(V::Scalar::default());
         return loss;
@@ -82,7 +85,23 @@ fn loss_of<F: Float>(
         gaps = gaps + gap * target.spike;
         logarithms = logarithms + excess * target.spike;
     }
-    (gaps * F::Wide::new(stats.unit) + logarithms).value()
+    let gaps = gaps * target.temperature.inverse * F::Wide::new(stats.unit);
+    let mut loss = gaps + logarithms;
+    if target.z_loss != 0.0 {
+        let lse = lse_of(stats, &target.temperature);
+        loss = loss + F::Wide::new(target.z_loss) * lse * lse;
+    }
+    (loss * F::Wide::new(target.row_weight)).value()
+}
+
+/// Q + 2·z_loss·lse: the weight of p_k in the gradient, without the spike's.
+#[inline(always)]
+fn probability_weight<F: Float>(stats: &RowStats<F::Wide>, target: &RowTarget<'_, F>) -> F::Wide {
+    if target.z_loss == 0.0 {
+        return target.smooth_mass;
+    }
+    let lse = lse_of(stats, &target.temperature);
+    target.smooth_mass + F::Wide::new(2.0 * target.z_loss) * lse
 }
 
 /// g_y, with S − e_y free of cancellation.
@@ -103,8 +122,8 @@ fn label_grad<F: Float>(
         (at_label, sum - at_label)
     };
     let smooth = target.grad_factor * target.weights.get(class);
-    (target.smooth_mass * at_label - target.spike * rest).over(sum) * F::Wide::new(target.scale)
-        - smooth
+    let weight = probability_weight(stats, target);
+    (weight * at_label - target.spike * rest).over(sum) * target.scale - smooth
 }
 
 /// [(spike + Q)·p − β·w]·scale for every class.
@@ -118,7 +137,7 @@ fn write_grad<V: Vector>(
 ) {
     let zero = V::Scalar::default();
     let exps = Source::from_slice(exps);
-    let weight = (target.spike + target.smooth_mass) * Wide::new(target.scale);
+    let weight = (target.spike + probability_weight(stats, target)) * target.scale;
     let probabilities = Scale::<V>::new(token, stats, weight);
     let q = Guarded::<V>::new(token, target.grad_factor);
     match target.weights {
@@ -168,9 +187,9 @@ pub(crate) fn terms<V: Vector>(
     prior: &RowTarget<'_, V::Scalar>,
     workspace: &mut Workspace<'_, V::Scalar>,
 ) -> RowTerms {
-    let stats = reduce::<V, false>(token, z, prior.weights, workspace);
+    let stats = reduce::<V, false>(token, z, prior.weights, &prior.temperature, workspace);
     let prior_cross_entropy = loss_of(&stats, z, prior);
-    let logsumexp = lse_of(&stats);
+    let logsumexp = lse_of(&stats, &prior.temperature).value();
     let nll = match hard.weights {
         Weights::Absent => {
             loss_of(&RowStats { unit: stats.unit, dot: Wide::new(0.0), ..stats }, z, hard)

@@ -1,6 +1,6 @@
 //! Rows that leave the fast path: NaN, infinities, huge logits, a weighted sum that overflows.
 
-use super::exp::LARGEST_MAX;
+use super::exp::Temperature;
 use super::stats::{RowClass, RowStats, Weights, Workspace};
 use super::sweep::weighted;
 use crate::element::{Float, Wide};
@@ -17,6 +17,7 @@ pub(super) fn reduce<V: Vector, const STORE: bool>(
     z: Source<'_, V::Scalar>,
     max: V::Scalar,
     weights: Weights<'_, V::Scalar>,
+    temperature: &Temperature<V::Scalar>,
     workspace: &mut Workspace<'_, V::Scalar>,
 ) -> RowStats<<V::Scalar as Float>::Wide> {
     let class = classify(z);
@@ -24,8 +25,9 @@ pub(super) fn reduce<V: Vector, const STORE: bool>(
         let max = if class == RowClass::PlusInfinity { f64::INFINITY } else { f64::NEG_INFINITY };
         return RowStats::of_class(class, max);
     }
-    let mut stats = if max.to_f64().abs() <= LARGEST_MAX {
-        weighted::<V, STORE>(token, z, max, Weights::Absent, workspace.exps)
+    let absent = Weights::Absent;
+    let mut stats = if temperature.divide(max.to_f64().abs()) <= temperature.largest_max() {
+        weighted::<V, STORE>(token, z, max, absent, temperature, workspace.exps)
     } else {
         // Exact wherever exp(z − M) is not 0: such z are within a factor 2 of M.
         let shifted = &mut workspace.shifted[..z.len()];
@@ -33,9 +35,8 @@ pub(super) fn reduce<V: Vector, const STORE: bool>(
             *target = V::Scalar::from_f64(z.get(k).to_f64() - max.to_f64());
         }
         let (shifted, zero) = (Source::from_slice(&*shifted), V::Scalar::default());
-        weighted::<V, STORE>(token, shifted, zero, Weights::Absent, workspace.exps)
+        weighted::<V, STORE>(token, shifted, zero, absent, temperature, workspace.exps)
     };
-    stats.kernel_max = stats.max;
     stats.max = max.to_f64();
     stats.dot = scaled_dot(z, max, weights);
     stats.unit = UNIT;

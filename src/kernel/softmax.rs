@@ -1,5 +1,6 @@
 //! Softmax, log-softmax and log-sum-exp: epilogues of [`reduce`].
 
+use super::exp::Temperature;
 use super::scale::Scale;
 use super::stats::{RowClass, RowStats, Weights, Workspace, reduce};
 use crate::element::{Float, Wide};
@@ -11,10 +12,11 @@ use crate::simd::row::{Sink, Source};
 pub(crate) fn softmax<V: Vector>(
     token: V::Token,
     z: Source<'_, V::Scalar>,
+    temperature: &Temperature<V::Scalar>,
     mut out: Sink<'_, V::Scalar>,
     workspace: &mut Workspace<'_, V::Scalar>,
 ) {
-    let stats = reduce::<V, true>(token, z, Weights::Absent, workspace);
+    let stats = reduce::<V, true>(token, z, Weights::Absent, temperature, workspace);
     if stats.class != RowClass::Finite {
         // NaN, +inf and rows of −inf have no probabilities.
         return out.fill(V::Scalar::NAN);
@@ -32,44 +34,55 @@ pub(crate) fn softmax<V: Vector>(
     );
 }
 
-/// log p_k = (z_k − M) − L, kept apart until the end.
+/// log p_k = (z_k − M)/T − L, kept apart until the end.
 #[inline(always)]
 pub(crate) fn log_softmax<V: Vector>(
     token: V::Token,
     z: Source<'_, V::Scalar>,
+    temperature: &Temperature<V::Scalar>,
     mut out: Sink<'_, V::Scalar>,
     workspace: &mut Workspace<'_, V::Scalar>,
 ) {
-    let stats = reduce::<V, false>(token, z, Weights::Absent, workspace);
+    let stats = reduce::<V, false>(token, z, Weights::Absent, temperature, workspace);
     if stats.class != RowClass::Finite {
         return out.fill(V::Scalar::NAN);
     }
     let max = V::splat(token, V::Scalar::from_f64(stats.max));
     let (high, low) = V::Scalar::split(stats.log_excess());
     let (high, low) = (V::splat(token, high), V::splat(token, low));
+    let (inverse, inverse_low) = temperature.parts();
+    let (inverse, inverse_low) = (V::splat(token, inverse), V::splat(token, inverse_low));
+    let lowest = V::splat(token, V::Scalar::NEG_INFINITY);
     let zero = V::Scalar::default();
     out.fill_with(
         #[inline(always)]
-        |place| z.at::<V>(token, place, zero).sub(max).sub(low).sub(high),
+        |place| {
+            let gap = z.at::<V>(token, place, zero).sub(max);
+            // −inf·0 would be NaN.
+            let rest = gap.mul(inverse_low).zero_where(gap.le(lowest)).sub(low);
+            gap.mul_add(inverse, rest).sub(high)
+        },
     );
 }
 
-/// lse = M + L
+/// lse = M/T + L
 #[inline(always)]
 pub(crate) fn logsumexp<V: Vector>(
     token: V::Token,
     z: Source<'_, V::Scalar>,
+    temperature: &Temperature<V::Scalar>,
     workspace: &mut Workspace<'_, V::Scalar>,
 ) -> f64 {
-    lse_of(&reduce::<V, false>(token, z, Weights::Absent, workspace))
+    let stats = reduce::<V, false>(token, z, Weights::Absent, temperature, workspace);
+    lse_of(&stats, temperature).value()
 }
 
 #[inline(always)]
-pub(super) fn lse_of<W: Wide>(stats: &RowStats<W>) -> f64 {
+pub(super) fn lse_of<F: Float>(stats: &RowStats<F::Wide>, temperature: &Temperature<F>) -> F::Wide {
     match stats.class {
-        RowClass::Finite => (W::new(stats.max) + stats.log_excess()).value(),
-        RowClass::NaN => f64::NAN,
-        RowClass::PlusInfinity => f64::INFINITY,
-        RowClass::AllMinusInfinity => f64::NEG_INFINITY,
+        RowClass::Finite => F::Wide::new(stats.max) * temperature.inverse + stats.log_excess(),
+        RowClass::NaN => F::Wide::new(f64::NAN),
+        RowClass::PlusInfinity => F::Wide::new(f64::INFINITY),
+        RowClass::AllMinusInfinity => F::Wide::new(f64::NEG_INFINITY),
     }
 }

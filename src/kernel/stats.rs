@@ -17,7 +17,7 @@
 //! are flushed to wide lanes; the lanes of a segment of 16384 classes are joined
 //! by a fixed tree; segments follow one another. A missing class adds +0.
 
-use super::exp::LARGEST_MAX;
+use super::exp::Temperature;
 use super::odd;
 use super::sweep::{maximum, weighted};
 use crate::element::{Float, Wide};
@@ -70,8 +70,6 @@ pub(crate) struct RowStats<W> {
     pub(crate) class: RowClass,
     /// M
     pub(crate) max: f64,
-    /// M, or 0 where the row was shifted by M before the kernel.
-    pub(crate) kernel_max: f64,
     pub(crate) ties: f64,
     /// exp(M)·2^(H − N) of one maximum.
     pub(crate) peak: W,
@@ -85,16 +83,7 @@ pub(crate) struct RowStats<W> {
 impl<W: Wide> RowStats<W> {
     pub(crate) fn of_class(class: RowClass, max: f64) -> Self {
         let zero = W::new(0.0);
-        Self {
-            class,
-            max,
-            kernel_max: max,
-            ties: 1.0,
-            peak: W::new(1.0),
-            others: zero,
-            dot: zero,
-            unit: 1.0,
-        }
+        Self { class, max, ties: 1.0, peak: W::new(1.0), others: zero, dot: zero, unit: 1.0 }
     }
 
     /// ties·peak
@@ -139,17 +128,19 @@ pub(crate) fn reduce<V: Vector, const STORE: bool>(
     token: V::Token,
     z: Source<'_, V::Scalar>,
     weights: Weights<'_, V::Scalar>,
+    temperature: &Temperature<V::Scalar>,
     workspace: &mut Workspace<'_, V::Scalar>,
 ) -> RowStats<<V::Scalar as Float>::Wide> {
     let max = maximum::<V>(token, z);
     // Written so that a NaN maximum is odd too.
-    if max.to_f64().abs() <= LARGEST_MAX {
-        let stats = weighted::<V, STORE>(token, z, max, weights, workspace.exps);
+    if temperature.divide(max.to_f64().abs()) <= temperature.largest_max() {
+        let exps = &mut *workspace.exps;
+        let stats = weighted::<V, STORE>(token, z, max, weights, temperature, exps);
         if stats.others.value().is_finite() && stats.dot.value().is_finite() {
             return stats;
         }
     }
-    odd::reduce::<V, STORE>(token, z, max, weights, workspace)
+    odd::reduce::<V, STORE>(token, z, max, weights, temperature, workspace)
 }
 
 #[allow(clippy::cast_precision_loss, reason = "counts of lanes and classes are below 2^53")]

@@ -1,6 +1,6 @@
 //! The sweeps over one row: the maximum, then the sums in their canonical order.
 
-use super::exp::{Parts, RowExp};
+use super::exp::{PLAIN, Parts, RowExp, TEMPERED, Temperature};
 use super::stats::{RowClass, RowStats, Weights, count_to_f64};
 use crate::element::{Float, Wide};
 use crate::simd::row::{QUAD, Sink, Source};
@@ -61,21 +61,44 @@ pub(super) fn weighted<V: Vector, const STORE: bool>(
     z: Source<'_, V::Scalar>,
     max: V::Scalar,
     weights: Weights<'_, V::Scalar>,
+    temperature: &Temperature<V::Scalar>,
+    exps: &mut [V::Scalar],
+) -> RowStats<<V::Scalar as Float>::Wide> {
+    let row = Row { z, max, temperature };
+    if temperature.is_one() {
+        heated::<V, STORE, PLAIN>(token, row, weights, exps)
+    } else {
+        heated::<V, STORE, TEMPERED>(token, row, weights, exps)
+    }
+}
+
+/// What is swept.
+#[derive(Clone, Copy)]
+struct Row<'r, F: Float> {
+    z: Source<'r, F>,
+    max: F,
+    temperature: &'r Temperature<F>,
+}
+
+#[inline(always)]
+fn heated<V: Vector, const STORE: bool, const HEAT: bool>(
+    token: V::Token,
+    row: Row<'_, V::Scalar>,
+    weights: Weights<'_, V::Scalar>,
     exps: &mut [V::Scalar],
 ) -> RowStats<<V::Scalar as Float>::Wide> {
     match weights {
-        Weights::Absent => sweep::<V, STORE, ABSENT>(token, z, max, z, exps),
-        Weights::Ones => sweep::<V, STORE, ONES>(token, z, max, z, exps),
-        Weights::Row { high, .. } => sweep::<V, STORE, ROW>(token, z, max, high, exps),
+        Weights::Absent => sweep::<V, STORE, HEAT, ABSENT>(token, row, row.z, exps),
+        Weights::Ones => sweep::<V, STORE, HEAT, ONES>(token, row, row.z, exps),
+        Weights::Row { high, .. } => sweep::<V, STORE, HEAT, ROW>(token, row, high, exps),
     }
 }
 
 /// Compiled once for all operations.
 #[inline(always)]
-fn sweep<V: Vector, const STORE: bool, const WEIGHTS: u8>(
+fn sweep<V: Vector, const STORE: bool, const HEAT: bool, const WEIGHTS: u8>(
     token: V::Token,
-    z: Source<'_, V::Scalar>,
-    max: V::Scalar,
+    row: Row<'_, V::Scalar>,
     weights: Source<'_, V::Scalar>,
     exps: &mut [V::Scalar],
 ) -> RowStats<<V::Scalar as Float>::Wide> {
@@ -83,8 +106,9 @@ fn sweep<V: Vector, const STORE: bool, const WEIGHTS: u8>(
         token,
         #[inline(always)]
         || {
-            let exp = RowExp::new(token, max);
-            Sweep::<V, STORE, WEIGHTS> { token, exp, z, weights, max }.run(exps)
+            let Row { z, max, temperature } = row;
+            let exp = RowExp::new(token, max, temperature);
+            Sweep::<V, STORE, HEAT, WEIGHTS> { token, exp, z, weights, max }.run(exps)
         },
     )
 }
@@ -119,7 +143,7 @@ impl<V: Vector> Terms<V> {
 }
 
 /// The second sweep over one row, with everything that stays the same in it.
-struct Sweep<'r, V: Vector, const STORE: bool, const WEIGHTS: u8> {
+struct Sweep<'r, V: Vector, const STORE: bool, const HEAT: bool, const WEIGHTS: u8> {
     token: V::Token,
     exp: RowExp<V>,
     z: Source<'r, V::Scalar>,
@@ -128,7 +152,9 @@ struct Sweep<'r, V: Vector, const STORE: bool, const WEIGHTS: u8> {
     max: V::Scalar,
 }
 
-impl<V: Vector, const STORE: bool, const WEIGHTS: u8> Sweep<'_, V, STORE, WEIGHTS> {
+impl<V: Vector, const STORE: bool, const HEAT: bool, const WEIGHTS: u8>
+    Sweep<'_, V, STORE, HEAT, WEIGHTS>
+{
     const QUAD_LEN: usize = QUAD * V::LANES;
 
     /// The whole row.
@@ -174,7 +200,7 @@ impl<V: Vector, const STORE: bool, const WEIGHTS: u8> Sweep<'_, V, STORE, WEIGHT
             }
         }
         stats.ties = ties;
-        let peak = self.exp.parts(self.exp.max());
+        let peak = self.exp.parts::<HEAT>(self.exp.max());
         let fraction = Wide::new(peak.fraction.lane(0).to_f64());
         let scale: <V::Scalar as Float>::Wide = Wide::new(peak.scale.lane(0).to_f64());
         stats.peak = scale + scale * fraction;
@@ -201,7 +227,7 @@ impl<V: Vector, const STORE: bool, const WEIGHTS: u8> Sweep<'_, V, STORE, WEIGHT
         let mut pair = [Terms::zero(self.token); 2];
         for (i, terms) in pair.iter_mut().enumerate() {
             let z = z.vector::<V>(self.token, first + i);
-            let parts = self.exp.parts(z);
+            let parts = self.exp.parts::<HEAT>(z);
             if STORE {
                 exps.quad::<V>(at).set(first + i, parts.rounded());
             }
@@ -221,7 +247,7 @@ impl<V: Vector, const STORE: bool, const WEIGHTS: u8> Sweep<'_, V, STORE, WEIGHT
             }
             let z = self.z.vector::<V>(self.token, at, self.max);
             let weights = self.weights.vector(self.token, at, V::Scalar::default());
-            let parts = self.exp.parts(z);
+            let parts = self.exp.parts::<HEAT>(z);
             if STORE {
                 exps.set_vector(at, parts.rounded());
             }

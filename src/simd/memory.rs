@@ -8,11 +8,18 @@
 
 use super::row::{Sink, Source};
 use crate::element::Float;
+use half::{bf16, f16};
 use std::marker::PhantomData;
 
 /// How one element lies in memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Storage {
+    /// One byte: 0 is false, anything else true. Of masks only.
+    Bool,
+    /// IEEE 754 binary16, native byte order.
+    F16,
+    /// The upper half of a binary32, native byte order.
+    Bf16,
     /// IEEE 754 binary32, native byte order.
     F32,
     /// IEEE 754 binary64, native byte order.
@@ -24,15 +31,17 @@ impl Storage {
     #[must_use]
     pub const fn size(self) -> usize {
         match self {
+            Storage::Bool => 1,
+            Storage::F16 | Storage::Bf16 => 2,
             Storage::F32 => 4,
             Storage::F64 => 8,
         }
     }
 
-    /// The one with more digits.
+    /// What rows of both are computed in: the 16-bit types only store.
     #[must_use]
-    pub fn wider(self, other: Storage) -> Storage {
-        if self.size() >= other.size() { self } else { other }
+    pub fn compute_with(self, other: Storage) -> Storage {
+        if self == Storage::F64 || other == Storage::F64 { Storage::F64 } else { Storage::F32 }
     }
 }
 
@@ -217,18 +226,31 @@ impl<'a> Rows<'a> {
         Source::from_slice(scratch)
     }
 
-    /// Copies row `row` to `target`, converted to `F`.
-    pub(crate) fn gather<F: Float>(&self, row: usize, target: &mut [F]) {
-        self.gather_with(row, target, F::from_f64);
+    /// One element.
+    pub(crate) fn get(&self, row: usize, class: usize) -> f64 {
+        assert!(class < self.classes);
+        let at = self.row_start(row).wrapping_offset(class.cast_signed() * self.class_stride);
+        // SAFETY: an element of this row, readable by the promise of `from_raw`.
+        unsafe { read(at, self.storage) }
     }
 
-    /// Copies row `row` to `target`, each element as `convert` makes it.
-    pub(crate) fn gather_with<F>(&self, row: usize, target: &mut [F], convert: impl Fn(f64) -> F) {
+    /// Copies row `row` to `target`, converted to `F`.
+    pub(crate) fn gather<F: Float>(&self, row: usize, target: &mut [F]) {
+        self.gather_with(row, target, |_, value| F::from_f64(value));
+    }
+
+    /// Copies row `row` to `target`, each element as `convert` makes it from its class and value.
+    pub(crate) fn gather_with<F>(
+        &self,
+        row: usize,
+        target: &mut [F],
+        convert: impl Fn(usize, f64) -> F,
+    ) {
         assert!(target.len() == self.classes);
         let mut at = self.row_start(row);
-        for element in target {
+        for (class, element) in target.iter_mut().enumerate() {
             // SAFETY: `at` walks the elements of this row, readable by the promise of `from_raw`.
-            *element = convert(unsafe { read(at, self.storage) });
+            *element = convert(class, unsafe { read(at, self.storage) });
             at = at.wrapping_offset(self.class_stride);
         }
     }
@@ -282,6 +304,9 @@ unsafe fn read(at: *const u8, storage: Storage) -> f64 {
     // SAFETY: promised by the caller; unaligned reads by value.
     unsafe {
         match storage {
+            Storage::Bool => f64::from(u8::from(at.read() != 0)),
+            Storage::F16 => f16::from_bits(at.cast::<u16>().read_unaligned()).to_f64(),
+            Storage::Bf16 => bf16::from_bits(at.cast::<u16>().read_unaligned()).to_f64(),
             Storage::F32 => f64::from(at.cast::<f32>().read_unaligned()),
             Storage::F64 => at.cast::<f64>().read_unaligned(),
         }
@@ -295,6 +320,9 @@ unsafe fn write(at: *mut u8, storage: Storage, value: f64) {
     // SAFETY: promised by the caller; unaligned writes.
     unsafe {
         match storage {
+            Storage::Bool => at.write(u8::from(value != 0.0)),
+            Storage::F16 => at.cast::<u16>().write_unaligned(f16::from_f64(value).to_bits()),
+            Storage::Bf16 => at.cast::<u16>().write_unaligned(bf16::from_f64(value).to_bits()),
             Storage::F32 => at.cast::<f32>().write_unaligned(f32::from_f64(value)),
             Storage::F64 => at.cast::<f64>().write_unaligned(value),
         }

@@ -1,9 +1,10 @@
-//! The normal form of a row's target, and how it is made from targets, ε and prior.
+//! The normal form of a row's target, and how it is made from targets, ε, prior and weights.
 
 use super::{NO_CLASS, Prior, ProbabilityRow, Targets};
 use crate::alloc::zeros;
-use crate::element::{Float, Wide};
+use crate::element::{DoubleDouble, Float, Wide};
 use crate::error::Error;
+use crate::kernel::exp::Temperature;
 use crate::kernel::stats::{Weights, count_to_f64};
 use crate::simd::memory::Rows;
 
@@ -16,10 +17,14 @@ pub(crate) struct RowTarget<'r, F: Float> {
     pub(crate) factor: F::Wide,
     /// β·scale
     pub(crate) grad_factor: F::Wide,
-    /// What the gradient is multiplied by.
-    pub(crate) scale: f64,
+    /// What the gradient is multiplied by, 1/T included.
+    pub(crate) scale: F::Wide,
+    /// What the loss is multiplied by.
+    pub(crate) row_weight: f64,
     /// Q
     pub(crate) smooth_mass: F::Wide,
+    pub(crate) temperature: Temperature<F>,
+    pub(crate) z_loss: f64,
 }
 
 impl<F: Float> RowTarget<'_, F> {
@@ -36,79 +41,134 @@ pub(crate) struct TargetScratch<'s, F> {
     pub(crate) mixture: &'s mut [F],
 }
 
-/// q' of every row: targets, ε and u.
+/// What the loss is made of besides its targets; validated.
+#[derive(Clone, Copy)]
+pub struct LossTerms<'a> {
+    /// ε in [0, 1]
+    pub label_smoothing: f64,
+    /// u
+    pub prior: &'a Prior<'a>,
+    /// c: a weight for each class, finite and ≥ 0.
+    pub class_weight: Option<&'a [f64]>,
+    /// s: a weight for each row, finite and ≥ 0. A row of weight 0 is never read.
+    pub sample_weight: Option<&'a [f64]>,
+    /// T > 0, which the logits are divided by.
+    pub temperature: f64,
+    /// The weight of lse² in each row's loss.
+    pub z_loss: f64,
+}
+
+/// q' of every row: targets, ε, u, c and s.
 pub(crate) struct SmoothedTargets<'a, F: Float> {
     targets: &'a Targets<'a>,
-    prior: &'a Prior<'a>,
-    /// A shared prior in the compute type, and after it what that rounding lost.
+    terms: LossTerms<'a>,
+    /// u·c if it is the same for all rows and not uniform, and after it what rounding lost.
     shared: Vec<F>,
-    label_smoothing: f64,
-    scale: f64,
+    /// Σ u·c of `shared`.
+    shared_mass: DoubleDouble,
+    temperature: Temperature<F>,
+    scale: F::Wide,
+    is_masked: bool,
     classes: usize,
 }
 
 impl<'a, F: Float> SmoothedTargets<'a, F> {
-    /// Of targets whose gradient is multiplied by `scale`.
+    /// Of targets whose gradient is divided by `divisor`, or 0 if that is 0.
     pub(crate) fn new(
         targets: &'a Targets<'a>,
-        label_smoothing: f64,
-        prior: &'a Prior<'a>,
-        scale: f64,
+        terms: LossTerms<'a>,
+        divisor: f64,
+        is_masked: bool,
         classes: usize,
     ) -> Result<Self, Error> {
+        let temperature = Temperature::<F>::new(terms.temperature);
+        let scale = if divisor == 0.0 {
+            F::Wide::new(0.0)
+        } else {
+            temperature.inverse.over(F::Wide::new(divisor))
+        };
         let mut shared = Vec::new();
+        let mut shared_mass = DoubleDouble::new(0.0);
+        let values = match terms.prior {
+            Prior::Shared { values, .. } => Some(&values[..]),
+            Prior::Uniform | Prior::PerRow { .. } => None,
+        };
+        let is_shared = !matches!(terms.prior, Prior::PerRow { .. });
+        let is_weighted = values.is_some() || terms.class_weight.is_some();
         // ε = 0: the prior is not read.
-        if let (Prior::Shared { values, .. }, true) = (prior, label_smoothing > 0.0) {
+        if terms.label_smoothing > 0.0 && is_shared && is_weighted {
             shared = zeros(2 * classes)?;
             let (high, low) = shared.split_at_mut(classes);
-            for ((high, low), u) in high.iter_mut().zip(low).zip(values) {
-                (*high, *low) = split_probability(*u);
+            for (k, (high, low)) in high.iter_mut().zip(low).enumerate() {
+                let u = values.map_or(1.0, |values| values[k]);
+                let weighted = weighted(u, terms.class_weight, k);
+                shared_mass = shared_mass + weighted;
+                (*high, *low) = split_probability(weighted);
             }
         }
-        Ok(Self { targets, prior, shared, label_smoothing, scale, classes })
+        Ok(Self { targets, terms, shared, shared_mass, temperature, scale, is_masked, classes })
     }
 
     /// Elements of [`TargetScratch::prior`] and [`TargetScratch::mixture`].
     pub(crate) fn scratch_lens(&self) -> (usize, usize) {
-        let prior = matches!(self.prior, Prior::PerRow { .. }) && self.label_smoothing > 0.0;
+        let prior = matches!(self.terms.prior, Prior::PerRow { .. }) || self.is_masked;
+        let prior = prior && self.terms.label_smoothing > 0.0;
         let mixture = matches!(self.targets, Targets::Probabilities(_));
         let row = self.classes.saturating_mul(2);
         (if prior { row } else { 0 }, if mixture { row } else { 0 })
     }
 
-    /// The normal form of row `row`; `None` where the row is ignored.
+    /// The normal form of row `row`, of whose classes those in `kept` are there (all, if it is
+    /// empty); `None` where the row is ignored or has weight 0.
     #[inline(always)]
     pub(crate) fn row<'s>(
         &'s self,
         row: usize,
+        kept: &[F],
         scratch: &'s mut TargetScratch<'_, F>,
     ) -> Option<RowTarget<'s, F>> {
-        let label_weight = F::Wide::new(1.0) - F::Wide::new(self.label_smoothing);
+        let no_spike = F::Wide::new(0.0);
+        let label_weight = F::Wide::new(1.0) - F::Wide::new(self.terms.label_smoothing);
+        if self.terms.sample_weight.is_some_and(|weights| weights[row] == 0.0) {
+            return None;
+        }
         match self.targets {
             Targets::Labels(labels) => {
                 let class = labels.classes[row];
-                (class != NO_CLASS)
-                    .then(|| self.with_spike(row, class, label_weight, scratch.prior))
+                if class == NO_CLASS {
+                    return None;
+                }
+                let spike = match self.terms.class_weight {
+                    None => label_weight,
+                    Some(weights) => label_weight * F::Wide::new(weights[class as usize]),
+                };
+                Some(self.with_spike(row, class, spike, kept, scratch.prior))
             }
             Targets::Probabilities(targets) => {
                 let ProbabilityRow { only, mass } = targets.summary[row];
-                let no_spike = F::Wide::new(0.0);
-                if self.label_smoothing == 1.0 {
+                if self.terms.label_smoothing == 1.0 {
                     // q' = u: the target is not read.
-                    return Some(self.with_spike(row, 0, no_spike, scratch.prior));
+                    return Some(self.with_spike(row, 0, no_spike, kept, scratch.prior));
                 }
                 let mass = F::wide_of(mass);
                 if only != NO_CLASS {
-                    return Some(self.with_spike(row, only, label_weight * mass, scratch.prior));
+                    let spike = label_weight * mass;
+                    return Some(self.with_spike(row, only, spike, kept, scratch.prior));
                 }
-                let smooth = self.with_spike(row, 0, no_spike, scratch.prior);
+                let smooth = self.with_spike(row, 0, no_spike, kept, scratch.prior);
+                let class_weight = self.terms.class_weight;
                 Some(RowTarget {
                     smooth_mass: smooth.smooth_mass + label_weight * mass,
                     factor: F::Wide::new(1.0),
-                    grad_factor: F::Wide::new(self.scale),
-                    weights: match smooth.weights {
-                        Weights::Absent => row_weights(&targets.rows, row, scratch.mixture),
-                        _ => mixed(&targets.rows, row, label_weight, &smooth, scratch.mixture),
+                    grad_factor: smooth.scale,
+                    weights: match (smooth.weights, class_weight) {
+                        (Weights::Absent, None) => {
+                            row_weights(&targets.rows, row, None, scratch.mixture)
+                        }
+                        _ => {
+                            gather(&targets.rows, row, class_weight, scratch.mixture);
+                            mixed(label_weight, &smooth, scratch.mixture)
+                        }
                     },
                     ..smooth
                 })
@@ -116,76 +176,120 @@ impl<'a, F: Float> SmoothedTargets<'a, F> {
         }
     }
 
-    /// spike·δ_class + ε·u
+    /// spike·δ_class + ε·u·c
     #[inline(always)]
     fn with_spike<'s>(
         &'s self,
         row: usize,
         class: u32,
         spike: F::Wide,
+        kept: &[F],
         scratch: &'s mut [F],
     ) -> RowTarget<'s, F> {
-        let (zero, one) = (F::Wide::new(0.0), F::Wide::new(1.0));
-        let smoothing = F::Wide::new(self.label_smoothing);
-        let (weights, factor, mass) = if self.label_smoothing == 0.0 {
+        let zero = F::Wide::new(0.0);
+        let LossTerms { label_smoothing, prior, class_weight, .. } = self.terms;
+        let smoothing = F::Wide::new(label_smoothing);
+        let (weights, factor, smooth_mass) = if label_smoothing == 0.0 {
             (Weights::Absent, zero, zero)
+        } else if !kept.is_empty() {
+            self.renormalised(row, kept, scratch)
         } else {
-            match self.prior {
-                Prior::Uniform => {
-                    let classes = F::Wide::new(count_to_f64(self.classes));
-                    (Weights::Ones, smoothing.over(classes), one)
-                }
-                Prior::Shared { mass, .. } => {
-                    let (high, low) = self.shared.split_at(self.classes);
-                    (Weights::in_two_parts(high, low), smoothing, F::wide_of(*mass))
+            let uniform = smoothing.over(F::Wide::new(count_to_f64(self.classes)));
+            let (high, low) = self.shared.split_at(self.shared.len() / 2);
+            let shared = Weights::in_two_parts(high, low);
+            match prior {
+                Prior::Uniform if class_weight.is_none() => (Weights::Ones, uniform, smoothing),
+                Prior::Uniform => (shared, uniform, uniform * F::wide_of(self.shared_mass)),
+                Prior::Shared { .. } => {
+                    (shared, smoothing, smoothing * F::wide_of(self.shared_mass))
                 }
                 Prior::PerRow { rows, masses } => {
-                    (row_weights(rows, row, scratch), smoothing, F::wide_of(masses[row]))
+                    let weights = row_weights(rows, row, class_weight, scratch);
+                    let mass = match class_weight {
+                        None => F::wide_of(masses[row]),
+                        Some(_) => (0..self.classes).fold(zero, |sum, k| sum + weights.get(k)),
+                    };
+                    (weights, smoothing, smoothing * mass)
                 }
             }
         };
+        let row_weight = self.terms.sample_weight.map_or(1.0, |weights| weights[row]);
+        let scale =
+            if row_weight == 1.0 { self.scale } else { self.scale * F::Wide::new(row_weight) };
         RowTarget {
             class: class as usize,
             spike,
             weights,
             factor,
-            grad_factor: factor * F::Wide::new(self.scale),
-            scale: self.scale,
-            smooth_mass: smoothing * mass,
+            grad_factor: factor * scale,
+            scale,
+            row_weight,
+            smooth_mass,
+            temperature: self.temperature,
+            z_loss: self.terms.z_loss,
         }
     }
-}
 
-/// Row `row` of `rows` as weights: as it lies if it is in the compute type, else in two parts.
-#[inline(always)]
-fn row_weights<'s, F: Float>(rows: &Rows<'s>, row: usize, scratch: &'s mut [F]) -> Weights<'s, F> {
-    if rows.storage() == F::STORAGE {
-        return Weights::Row { high: rows.source(row, scratch), low: None };
+    /// ε·u'·c with u' = u / Σ u over the classes that are kept, 0 elsewhere.
+    fn renormalised<'s>(
+        &self,
+        row: usize,
+        kept: &[F],
+        scratch: &'s mut [F],
+    ) -> (Weights<'s, F>, F::Wide, F::Wide) {
+        let LossTerms { label_smoothing, prior, class_weight, .. } = self.terms;
+        let (high, low) = scratch.split_at_mut(self.classes);
+        let (mut prior_mass, mut mass) = (DoubleDouble::new(0.0), DoubleDouble::new(0.0));
+        for (k, is_kept) in kept.iter().enumerate() {
+            let u = if is_kept.to_f64() == 0.0 { 0.0 } else { prior.get(row, k) };
+            let weighted = weighted(u, class_weight, k);
+            prior_mass = prior_mass + DoubleDouble::new(u);
+            mass = mass + weighted;
+            (high[k], low[k]) = split_probability(weighted);
+        }
+        let factor = F::Wide::new(label_smoothing).over(F::wide_of(prior_mass));
+        let smooth_mass = F::Wide::new(label_smoothing) * F::wide_of(mass.over(prior_mass));
+        (Weights::in_two_parts(high, low), factor, smooth_mass)
     }
-    gather_in_two_parts(rows, row, scratch)
 }
 
-fn gather_in_two_parts<'s, F: Float>(
-    rows: &Rows<'_>,
+/// u·c of class `k`.
+fn weighted(u: f64, class_weight: Option<&[f64]>, k: usize) -> DoubleDouble {
+    let u = DoubleDouble::new(u);
+    class_weight.map_or(u, |weights| u * DoubleDouble::new(weights[k]))
+}
+
+/// Row `row` of `rows`, times c, as weights: as it lies if it is in the compute type and there
+/// is no c, else in two parts.
+#[inline(always)]
+fn row_weights<'s, F: Float>(
+    rows: &Rows<'s>,
     row: usize,
+    class_weight: Option<&[f64]>,
     scratch: &'s mut [F],
 ) -> Weights<'s, F> {
-    let (high, low) = scratch.split_at_mut(rows.classes());
-    rows.gather_with(row, high, |u| split_probability(u).0);
-    rows.gather_with(row, low, |u| split_probability(u).1);
+    if rows.storage() == F::STORAGE && class_weight.is_none() {
+        return Weights::Row { high: rows.source(row, scratch), low: None };
+    }
+    gather(rows, row, class_weight, scratch);
+    let (high, low) = scratch.split_at(rows.classes());
     Weights::in_two_parts(high, low)
 }
 
-/// (1 − ε)·q + β·w in two parts.
+/// Row `row` of `rows`, times c, in two parts.
+fn gather<F: Float>(rows: &Rows<'_>, row: usize, class_weight: Option<&[f64]>, scratch: &mut [F]) {
+    let (high, low) = scratch.split_at_mut(rows.classes());
+    rows.gather_with(row, high, |k, u| split_probability(weighted(u, class_weight, k)).0);
+    rows.gather_with(row, low, |k, u| split_probability(weighted(u, class_weight, k)).1);
+}
+
+/// (1 − ε)·q + β·w in two parts, in the place of q.
 fn mixed<'s, F: Float>(
-    rows: &Rows<'_>,
-    row: usize,
     label_weight: F::Wide,
     smooth: &RowTarget<'_, F>,
     scratch: &'s mut [F],
 ) -> Weights<'s, F> {
-    gather_in_two_parts(rows, row, scratch);
-    let (high, low) = scratch.split_at_mut(rows.classes());
+    let (high, low) = scratch.split_at_mut(scratch.len() / 2);
     for (k, (high, low)) in high.iter_mut().zip(&mut *low).enumerate() {
         let q = F::Wide::new(high.to_f64()) + F::Wide::new(low.to_f64());
         let mixed = label_weight * q + smooth.factor * smooth.weights.get(k);
@@ -195,10 +299,10 @@ fn mixed<'s, F: Float>(
 }
 
 /// `u` in the compute type and what that rounding lost; a positive probability stays positive.
-fn split_probability<F: Float>(u: f64) -> (F, F) {
-    let high = F::from_f64(u);
-    if u > 0.0 && high.to_f64() == 0.0 {
+fn split_probability<F: Float>(u: DoubleDouble) -> (F, F) {
+    let (high, low) = F::split(F::wide_of(u));
+    if u.value() > 0.0 && high.to_f64() == 0.0 {
         return (F::SMALLEST, F::default());
     }
-    (high, F::from_f64(u - high.to_f64()))
+    (high, low)
 }

@@ -54,6 +54,15 @@ impl<'a> Prior<'a> {
         Ok(Prior::PerRow { rows, masses })
     }
 
+    /// u of one class, not divided by K if it is uniform.
+    pub(crate) fn get(&self, row: usize, class: usize) -> f64 {
+        match self {
+            Prior::Uniform => 1.0,
+            Prior::Shared { values, .. } => values[class],
+            Prior::PerRow { rows, .. } => rows.get(row, class),
+        }
+    }
+
     /// H(u), with 0·log 0 = 0: one number, or one for each row of a per-row prior.
     pub(crate) fn entropies(&self, classes: usize) -> Result<Vec<f64>, Error> {
         let Prior::PerRow { rows, .. } = self else {
