@@ -42,6 +42,20 @@ pub enum Error {
         /// How far from 1 it may be.
         tolerance: f64,
     },
+    /// A prior without mass on the classes that a mask keeps.
+    MaskedPrior {
+        /// Which row of the logits.
+        index: Vec<usize>,
+    },
+    /// A weight that is negative, infinite or NaN.
+    Weight {
+        /// Which argument.
+        name: &'static str,
+        /// Where in it.
+        index: Vec<usize>,
+        /// The weight.
+        value: f64,
+    },
     /// A label_smoothing outside [0, 1].
     LabelSmoothing(f64),
     /// An allocation failed.
@@ -90,6 +104,20 @@ impl fmt::Display for Error {
                 RowIndex(index, *class_axis),
                 Number(*sum),
                 Number(*tolerance)
+            ),
+            Error::MaskedPrior { index } => {
+                let row = if index.is_empty() {
+                    String::new()
+                } else {
+                    format!(" of row {}", Index(index))
+                };
+                write!(f, "the prior{row} has no mass on the classes that where keeps")
+            }
+            Error::Weight { name, index, value } => write!(
+                f,
+                "{name}{} is {}, but weights must be finite and non-negative",
+                Index(index),
+                Number(*value)
             ),
             Error::LabelSmoothing(value) => {
                 write!(f, "label_smoothing must be in [0, 1], got {}", Number(*value))

@@ -9,7 +9,7 @@ use crate::kernel::{loss, softmax};
 use crate::simd::Vector;
 use crate::simd::memory::{Rows, RowsMut};
 use crate::simd::row::{Sink, Source};
-use crate::target::{LossTerms, Prior, SmoothedTargets, TargetScratch, Targets};
+use crate::target::{LossTerms, Prior, SmoothedTargets, TargetScratch, Targets, kept_row_weights};
 
 /// What is written for each class.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,12 +31,13 @@ pub fn activation<F: Float>(
     kind: Activation,
     temperature: f64,
     logits: &Rows<'_>,
+    mask: Option<&Rows<'_>>,
     out: &RowsMut<'_>,
     run: &mut Run<'_>,
 ) -> Result<(), Error> {
-    assert_same_shape(logits, out);
+    assert_same_shape(logits, mask, Some(out));
     let op = ActivationRows { kind, temperature: Temperature::<F>::new(temperature) };
-    for_each_row::<F, _>(logits, Some(out), &op, run)
+    for_each_row::<F, _>(logits, mask, Some(out), &op, run)
 }
 
 struct ActivationRows<F: Float> {
@@ -45,6 +46,13 @@ struct ActivationRows<F: Float> {
 }
 
 impl<F: Float> RowOp<F> for ActivationRows<F> {
+    fn masked_value(&self) -> F {
+        match self.kind {
+            Activation::Softmax => F::default(),
+            Activation::LogSoftmax => F::NEG_INFINITY,
+        }
+    }
+
     #[inline(always)]
     fn row<V: Vector<Scalar = F>>(
         &self,
@@ -56,7 +64,7 @@ impl<F: Float> RowOp<F> for ActivationRows<F> {
     ) {
         match self.kind {
             Activation::Softmax => {
-                softmax::softmax::<V>(token, z, &self.temperature, out, &mut memory.workspace)
+                softmax::softmax::<V>(token, z, &self.temperature, out, &mut memory.workspace);
             }
             Activation::LogSoftmax => {
                 softmax::log_softmax::<V>(token, z, &self.temperature, out, &mut memory.workspace);
@@ -75,16 +83,14 @@ impl<F: Float> RowOp<F> for ActivationRows<F> {
 pub fn logsumexp<F: Float>(
     temperature: f64,
     logits: &Rows<'_>,
+    mask: Option<&Rows<'_>>,
     out: &RowsMut<'_>,
     run: &mut Run<'_>,
 ) -> Result<(), Error> {
+    assert_same_shape(logits, mask, None);
     assert_one_per_row(logits, out);
-    for_each_row::<F, _>(
-        logits,
-        None,
-        &LogSumExp { temperature: Temperature::<F>::new(temperature), out },
-        run,
-    )
+    let op = LogSumExp { temperature: Temperature::<F>::new(temperature), out };
+    for_each_row::<F, _>(logits, mask, None, &op, run)
 }
 
 struct LogSumExp<'a, F: Float> {
@@ -137,21 +143,21 @@ impl CrossEntropy<'_> {
     /// the gradient of what is returned to `grad`.
     ///
     /// # Errors
-    /// [`Error::OutOfMemory`], or the error of `run.checkpoint`.
+    /// [`Error::MaskedPrior`] for the first row whose prior has no mass on the classes that `mask`
+    /// keeps; [`Error::OutOfMemory`], or the error of `run.checkpoint`.
     ///
     /// # Panics
     /// When the views disagree in rows or classes.
     pub fn run<F: Float>(
         &self,
         logits: &Rows<'_>,
+        mask: Option<&Rows<'_>>,
         losses: Option<&RowsMut<'_>>,
         grad: Option<&RowsMut<'_>>,
         run: &mut Run<'_>,
     ) -> Result<f64, Error> {
         assert!(self.targets.rows() == logits.rows(), "one target for each row");
-        if let Some(grad) = grad {
-            assert_same_shape(logits, grad);
-        }
+        assert_same_shape(logits, mask, grad);
         let mut row_losses = Vec::new();
         let own_losses;
         let losses = match losses {
@@ -163,7 +169,17 @@ impl CrossEntropy<'_> {
             }
         };
         assert_one_per_row(logits, losses);
-        let LossTerms { class_weight, sample_weight, .. } = self.terms;
+        let LossTerms { label_smoothing, prior, class_weight, sample_weight, .. } = self.terms;
+        let kept_rows;
+        let sample_weight = match mask {
+            None => sample_weight,
+            Some(mask) => {
+                kept_rows =
+                    kept_row_weights(mask, self.targets, label_smoothing, prior, sample_weight)?;
+                Some(&kept_rows[..])
+            }
+        };
+        let terms = LossTerms { sample_weight, ..self.terms };
         let divisor = match (self.reduction, self.normalizer) {
             (Reduction::None | Reduction::Sum, _) => 1.0,
             (_, Some(normalizer)) => normalizer,
@@ -171,10 +187,10 @@ impl CrossEntropy<'_> {
             (Reduction::SumByNonzeroWeights, None) => self.targets.counted(sample_weight),
         };
         // Nothing counted: the mean is 0/0, its gradient 0 all the same.
-        let targets =
-            SmoothedTargets::<F>::new(self.targets, self.terms, divisor, logits.classes())?;
+        let (is_masked, classes) = (mask.is_some(), logits.classes());
+        let targets = SmoothedTargets::<F>::new(self.targets, terms, divisor, is_masked, classes)?;
         let rows = LossRows { targets, losses, round: self.reduction == Reduction::None };
-        for_each_row::<F, _>(logits, grad, &rows, run)?;
+        for_each_row::<F, _>(logits, mask, grad, &rows, run)?;
         if self.reduction == Reduction::None {
             return Ok(f64::NAN);
         }
@@ -207,8 +223,8 @@ impl<F: Float> RowOp<F> for LossRows<'_, F> {
         mut out: Sink<'_, F>,
         memory: &mut RowMemory<'_, F>,
     ) {
-        let RowMemory { workspace, target } = memory;
-        let value = match self.targets.row(row, target) {
+        let RowMemory { kept, workspace, target } = memory;
+        let value = match self.targets.row(row, kept, target) {
             // An ignored row is never read.
             None => {
                 out.fill(F::default());
@@ -238,12 +254,13 @@ pub struct TermsOut<'a> {
 /// Computes every field of `out` for targets q and prior u; ignored rows are 0.
 ///
 /// # Errors
-/// [`Error::OutOfMemory`], or the error of `run.checkpoint`.
+/// [`Error::MaskedPrior`] as for [`CrossEntropy::run`]; [`Error::OutOfMemory`], or the error of `run.checkpoint`.
 ///
 /// # Panics
 /// When the views disagree in rows or classes.
 pub fn cross_entropy_terms<F: Float>(
     logits: &Rows<'_>,
+    mask: Option<&Rows<'_>>,
     targets: &Targets<'_>,
     prior: &Prior<'_>,
     temperature: f64,
@@ -256,28 +273,37 @@ pub fn cross_entropy_terms<F: Float>(
     {
         assert_one_per_row(logits, view);
     }
+    assert_same_shape(logits, mask, None);
     let classes = logits.classes();
+    let kept_rows = match mask {
+        None => None,
+        Some(mask) => Some(kept_row_weights(mask, targets, 1.0, prior, None)?),
+    };
     let smoothed = |label_smoothing| {
-        let (class_weight, sample_weight, z_loss) = (None, None, 0.0);
+        let (class_weight, sample_weight, z_loss) = (None, kept_rows.as_deref(), 0.0);
         let terms =
             LossTerms { label_smoothing, prior, class_weight, sample_weight, temperature, z_loss };
-        SmoothedTargets::<F>::new(targets, terms, 1.0, classes)
+        SmoothedTargets::<F>::new(targets, terms, 1.0, mask.is_some(), classes)
     };
     let rows = TermRows {
+        targets,
         hard: smoothed(0.0)?,
         smooth: smoothed(1.0)?,
+        prior,
         entropies: prior.entropies(classes)?,
         out,
     };
-    for_each_row::<F, _>(logits, None, &rows, run)
+    for_each_row::<F, _>(logits, mask, None, &rows, run)
 }
 
 struct TermRows<'a, F: Float> {
+    targets: &'a Targets<'a>,
     /// ε = 0: q alone.
     hard: SmoothedTargets<'a, F>,
     /// ε = 1: u alone.
     smooth: SmoothedTargets<'a, F>,
-    /// H(u): one, or one a row.
+    prior: &'a Prior<'a>,
+    /// H(u) without a mask: one, or one a row.
     entropies: Vec<f64>,
     out: &'a TermsOut<'a>,
 }
@@ -296,18 +322,29 @@ impl<F: Float> RowOp<F> for TermRows<'_, F> {
         _out: Sink<'_, F>,
         memory: &mut RowMemory<'_, F>,
     ) {
-        let RowMemory { workspace, target } = memory;
+        let RowMemory { kept, workspace, target } = memory;
         let mut hard_scratch = TargetScratch { prior: &mut [], mixture: target.mixture };
         let mut smooth_scratch = TargetScratch { prior: target.prior, mixture: &mut [] };
-        let hard = self.hard.row(row, &mut hard_scratch);
-        let smooth = self.smooth.row(row, &mut smooth_scratch);
+        let hard = self.hard.row(row, kept, &mut hard_scratch);
+        let smooth = self.smooth.row(row, kept, &mut smooth_scratch);
         let (terms, entropy) = match (hard, smooth) {
             (Some(hard), Some(smooth)) => (
                 loss::terms::<V>(token, z, &hard, &smooth, workspace),
-                if self.entropies.len() == 1 { self.entropies[0] } else { self.entropies[row] },
+                if !kept.is_empty() {
+                    let is_kept = |k: usize| kept[k].to_f64() != 0.0;
+                    self.prior.kept_entropy(row, is_kept, kept.len())
+                } else if self.entropies.len() == 1 {
+                    self.entropies[0]
+                } else {
+                    self.entropies[row]
+                },
             ),
-            // An ignored row is never read.
-            _ => (loss::RowTerms::default(), 0.0),
+            // An ignored row is never read, and neither is one without a class.
+            _ => {
+                let is_ignored = self.targets.is_ignored(row);
+                let logsumexp = if is_ignored { 0.0 } else { f64::NEG_INFINITY };
+                (loss::RowTerms { logsumexp, ..loss::RowTerms::default() }, 0.0)
+            }
         };
         self.out.nll.set(row, terms.nll);
         self.out.prior_cross_entropy.set(row, terms.prior_cross_entropy);
@@ -317,12 +354,12 @@ impl<F: Float> RowOp<F> for TermRows<'_, F> {
     }
 }
 
-fn assert_same_shape(logits: &Rows<'_>, out: &RowsMut<'_>) {
-    let (rows, classes) = (logits.rows(), logits.classes());
-    assert!(
-        (out.rows(), out.classes()) == (rows, classes),
-        "out of {rows} rows of {classes} classes"
-    );
+fn assert_same_shape(logits: &Rows<'_>, mask: Option<&Rows<'_>>, out: Option<&RowsMut<'_>>) {
+    let shape = (logits.rows(), logits.classes());
+    let (rows, classes) = shape;
+    let fits = mask.is_none_or(|mask| (mask.rows(), mask.classes()) == shape)
+        && out.is_none_or(|out| (out.rows(), out.classes()) == shape);
+    assert!(fits, "mask and out of {rows} rows of {classes} classes");
 }
 
 fn assert_one_per_row(logits: &Rows<'_>, out: &RowsMut<'_>) {

@@ -11,9 +11,11 @@
 //! Labels and priors are validated here, once, before anything is written; a
 //! label is copied on the way, so the value that was checked is the value used.
 
+mod kept;
 mod normal;
 mod prior;
 
+pub(crate) use kept::kept_row_weights;
 pub use normal::LossTerms;
 pub(crate) use normal::{RowTarget, SmoothedTargets, TargetScratch};
 pub use prior::{Prior, prior_tolerance};
@@ -65,12 +67,8 @@ impl Targets<'_> {
     /// Number of rows that are not ignored and have a weight other than 0.
     #[must_use]
     pub fn counted(&self, sample_weight: Option<&[f64]>) -> f64 {
-        let is_ignored = |row: usize| match self {
-            Targets::Labels(labels) => labels.classes[row] == NO_CLASS,
-            Targets::Probabilities(_) => false,
-        };
         let has_weight = |row: usize| sample_weight.is_none_or(|weights| weights[row] != 0.0);
-        let counts = |row: &usize| !is_ignored(*row) && has_weight(*row);
+        let counts = |row: &usize| !self.is_ignored(*row) && has_weight(*row);
         count_to_f64((0..self.rows()).filter(counts).count())
     }
 

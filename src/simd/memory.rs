@@ -321,12 +321,30 @@ unsafe fn write(at: *mut u8, storage: Storage, value: f64) {
     unsafe {
         match storage {
             Storage::Bool => at.write(u8::from(value != 0.0)),
-            Storage::F16 => at.cast::<u16>().write_unaligned(f16::from_f64(value).to_bits()),
-            Storage::Bf16 => at.cast::<u16>().write_unaligned(bf16::from_f64(value).to_bits()),
+            Storage::F16 => {
+                at.cast::<u16>().write_unaligned(f16::from_f32(to_odd(value)).to_bits());
+            }
+            Storage::Bf16 => {
+                at.cast::<u16>().write_unaligned(bf16::from_f32(to_odd(value)).to_bits());
+            }
             Storage::F32 => at.cast::<f32>().write_unaligned(f32::from_f64(value)),
             Storage::F64 => at.cast::<f64>().write_unaligned(value),
         }
     }
+}
+
+/// `value` in f32, rounded to the neighbour with an odd last bit where it is not exact: rounding
+/// that to 16 bits is rounding `value` once (Boldo and Melquiond 2008, "Emulation of FMA and
+/// correctly rounded sums: proved algorithms using rounding to odd").
+fn to_odd(value: f64) -> f32 {
+    let nearest = f32::from_f64(value);
+    let back = f64::from(nearest);
+    if back == value || !nearest.is_finite() {
+        return nearest;
+    }
+    // Towards zero, then up to odd.
+    let away = back.abs() > value.abs();
+    f32::from_bits((nearest.to_bits() - u32::from(away)) | 1)
 }
 
 fn slice_axis<F: Float>(len: usize, classes: usize) -> (usize, isize) {
