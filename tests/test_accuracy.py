@@ -135,7 +135,7 @@ def test_adversarial_rows(dtype, seed):
 
 # Above the promise: sums whose small addends, each just below half an ulp of the large one, are all
 # rounded away. Measured 3.11 for the loss, with the addends placed for the order of summation.
-ROUNDED_AWAY = 4
+ROUNDED_AWAY = 2
 
 
 @pytest.mark.parametrize("dtype", FLOATS)

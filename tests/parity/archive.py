@@ -9,7 +9,7 @@ A case holds what the framework was asked and what it answered:
     call                       the framework's function
     op, logits, targets        what to ask of smoothxent, and
     options                    the keyword arguments that mean the same
-    float64, float32           the framework's answers computed in that type: loss and grad, or value
+    float64, float32, ...      its answers computed in that type: loss and grad, or value, or error
 
 All floating inputs are float32 values, so that one float64 answer judges both types.
 """
@@ -26,31 +26,34 @@ FOLDER = Path(__file__).parent
 LARGE = 130
 
 
-def ask(peer, case, call, dtypes=("float64", "float32"), **more):
-    """The case with the answers of `peer(logits, targets, **options, **more)` added, by dtype."""
+def ask(peer, case, call, dtypes=None, **more):
+    """The case with the answers of `peer(logits, targets, **options | more)` added, by dtype."""
     answered = {"call": call, "op": "cross_entropy", **case}
-    for dtype in dtypes:
-        logits, targets = as_type(case["logits"], dtype), as_type(case.get("targets"), dtype)
+    half = case["logits"].dtype == np.float16
+    for dtype in dtypes or (("float16",) if half else ("float64", "float32")):
+        arrays = [as_type(case[name], dtype) for name in ("logits", "targets") if name in case]
         options = {name: as_type(value, dtype) for name, value in case["options"].items()}
-        arguments = (logits,) if targets is None else (logits, targets)
         try:
-            answer = peer(*arguments, **options, **more)
+            answer = peer(*arrays, **options | more)
         except Exception as error:  # whatever the framework raises is its answer
             if "name" not in case:
                 raise
             answer = {"error": f"{type(error).__name__}: {str(error).strip().splitlines()[0]}"}
-        if not isinstance(answer, dict):
+        if isinstance(answer, tuple):
             answer = dict(zip(("loss", "grad"), answer))
-            if logits.size >= LARGE and case["options"]["reduction"] != "mean":
-                del answer["grad"]
-        answered[dtype] = answer
+            if case["logits"].size >= LARGE and options["reduction"] != "mean":
+                answer.pop("grad", None)
+        answered[dtype] = {
+            name: value if name == "error" else np.asarray(value) for name, value in answer.items()
+        }
     return answered
 
 
 def as_type(value, dtype):
     """A floating array in another floating type; anything else as it is."""
     floating = isinstance(value, np.ndarray) and value.dtype.kind == "f"
-    return value.astype(dtype) if floating else value
+    # NumPy has no bfloat16; values that it holds are float32 values too.
+    return value.astype(dtype.replace("bfloat16", "float32")) if floating else value
 
 
 def write(framework, versions, cases):

@@ -100,63 +100,86 @@ def grid(variants, axis=-1, epsilons=EPSILONS, shapes=SHAPES):
             }
 
 
-def activations(axis=-1, op="softmax", masked=False):
-    """Cases for softmax, log_softmax or logsumexp."""
-    for shape in SHAPES:
+def activations(axis=-1, variants=("all classes",)):
+    """Cases for softmax, log_softmax and logsumexp: the grid, and where frameworks differ."""
+    for op, shape, variant in itertools.product(ACTIVATIONS, SHAPES, variants):
         inputs = problem(shape)
         yield {
             "op": op,
             "shape": shape,
-            "variant": "classes masked" if masked else "all classes",
+            "variant": variant,
             "logits": np.ascontiguousarray(np.moveaxis(inputs["logits"], -1, axis)),
-            "options": {"axis": axis} | ({"where": inputs["where"]} if masked else {}),
+            "options": {"axis": axis}
+            | ({"where": inputs["where"]} if variant == "classes masked" else {}),
         }
+    for op, (name, logits) in itertools.product(ACTIVATIONS, ACTIVATION_DIFFERENCES.items()):
+        yield {"op": op, "name": name, "logits": logits, "options": {"axis": -1}}
 
 
 def differences(*names):
-    """The cases of that name, or all: (logits, targets, options)."""
+    """The cases of these names, or all."""
     for name in names or DIFFERENCES:
         logits, targets, options = DIFFERENCES[name]
         yield {
             "name": name,
-            "logits": np.asarray(logits, None if hasattr(logits, "dtype") else np.float32),
+            "logits": logits,
             "targets": np.asarray(targets, None if np.ndim(targets) < 2 else np.float32),
             "options": {"label_smoothing": 0.0, "reduction": "mean"} | options,
         }
 
 
+def row(*logits):
+    return np.array([logits], np.float32)
+
+
+def rows(*logits):
+    """A row without anything special, and one that may have."""
+    return np.concatenate([row(2, 1, -1), row(*logits)])
+
+
 INF, NAN = np.inf, np.nan
-ROWS = [[2.0, 1.0, -1.0], [0.5, -3.0, 4.0]]  # two rows without anything special
-NONE, SUM = {"reduction": "none"}, {"reduction": "sum"}
+PLAIN = rows(0.5, -3, 4)
+NONE = {"reduction": "none"}
 SMOOTH = {"reduction": "none", "label_smoothing": 0.1}
-HALF_ROWS = np.zeros((70000, 2), np.float16)  # 70000 > 65504, the largest float16
+MANY = 70000  # more than 65504, the largest float16
+MASKED = np.array([[True, True, True], [False, True, True]])
 
 DIFFERENCES = {
-    "all rows ignored": (ROWS, [-100, -100], {}),
-    "no rows": (np.zeros((0, 3), np.float32), np.zeros(0, np.int64), {}),
-    "nan in an ignored row": ([ROWS[0], [NAN, INF, 0.0]], [0, -100], {}),
-    "sample weights all zero": (ROWS, [0, 1], {"sample_weight": np.zeros(2, np.float32)}),
-    "-inf off the label": ([[2.0, 1.0, -INF]], [0], NONE),
-    "-inf off the label, one-hot": ([[2.0, 1.0, -INF]], [[1, 0, 0]], NONE),
-    "-inf off the label, smoothed": ([[2.0, 1.0, -INF]], [0], SMOOTH),
-    "-inf at the label": ([[2.0, 1.0, -INF]], [2], NONE),
-    "a row of -inf": ([ROWS[0], [-INF] * 3], [0, 0], NONE),
-    "+inf off the label": ([ROWS[0], [INF, 0.0, 1.0]], [0, 1], NONE),
-    "+inf at the label": ([ROWS[0], [INF, 0.0, 1.0]], [0, 0], NONE),
-    "label K": (ROWS, [0, 3], NONE),
-    "label -1": (ROWS, [0, -1], NONE),
-    "probabilities sum to 2": (ROWS, [[2, 0, 0], [0, 1, 1]], {}),
-    "negative probability": (ROWS, [[1.5, -0.5, 0], [0, 1, 0]], NONE),
+    "all rows ignored": (PLAIN, [-100, -100], {}),
+    "no rows": (PLAIN[:0], np.zeros(0, np.int64), {}),
+    "nan in an ignored row": (rows(NAN, INF, 0), [0, -100], {}),
+    "sample weights all zero": (PLAIN, [0, 1], {"sample_weight": np.zeros(2, np.float32)}),
+    "-inf off the label": (row(2, 1, -INF), [0], NONE),
+    "-inf off the label, one-hot": (row(2, 1, -INF), [[1, 0, 0]], NONE),
+    "-inf off the label, smoothed": (row(2, 1, -INF), [0], SMOOTH),
+    "-inf at the label": (row(2, 1, -INF), [2], NONE),
+    "a row of -inf": (rows(-INF, -INF, -INF), [0, 0], NONE),
+    "+inf off the label": (rows(INF, 0, 1), [0, 1], NONE),
+    "+inf at the label": (rows(INF, 0, 1), [0, 0], NONE),
+    "label K": (PLAIN, [0, 3], NONE),
+    "label -1": (PLAIN, [0, -1], NONE),
+    "label masked": (PLAIN, [0, 0], {"where": MASKED} | NONE),
+    "all classes masked": (PLAIN, [0, 0], {"where": MASKED[:, :1]} | NONE),
+    "probabilities sum to 2": (PLAIN, [[2, 0, 0], [0, 1, 1]], {}),
+    "negative probability": (PLAIN, [[1.5, -0.5, 0], [0, 1, 0]], NONE),
     "class weights with probabilities": (
-        ROWS,
+        PLAIN,
         [[0.5, 0.5, 0], [0, 0, 1]],
         {"class_weight": np.array([1, 2, 3], np.float32)},
     ),
-    "label_smoothing -0.1": (ROWS, [0, 1], {"label_smoothing": -0.1}),
-    "label_smoothing 1.5": (ROWS, [0, 1], {"label_smoothing": 1.5}),
-    "label_smoothing nan": (ROWS, [0, 1], {"label_smoothing": NAN}),
-    "confident rows": ([[20.0, 0.0], [0.0, 40.0]], [0, 1], NONE),
-    "large offset": ([[1e4 + 1 / 32, 1e4], [3e7, 3e7]], [0, 1], NONE),
-    "large gap, smoothed": ([[200.0, 0.0, 0.0]], [0], SMOOTH),
-    "16-bit mean": (HALF_ROWS, np.zeros(70000, np.int64), {}),
+    "label_smoothing -0.1": (PLAIN, [0, 1], {"label_smoothing": -0.1}),
+    "label_smoothing 1.5": (PLAIN, [0, 1], {"label_smoothing": 1.5}),
+    "label_smoothing nan": (PLAIN, [0, 1], {"label_smoothing": NAN}),
+    "confident rows": (np.array([[20, 0], [0, 40]], np.float32), [0, 1], NONE),
+    "large offset": (np.array([[1e4 + 1 / 32, 1e4], [3e7, 3e7]], np.float32), [0, 1], NONE),
+    "large gap, smoothed": (row(200, 0, 0), [0], SMOOTH),
+    "mean of many rows in 16 bits": (np.zeros((MANY, 2), np.float16), np.zeros(MANY, np.int64), {}),
+}
+
+ACTIVATIONS = ("softmax", "log_softmax", "logsumexp")
+ACTIVATION_DIFFERENCES = {
+    "confident row": np.array([20, 0], np.float32),
+    "one +inf": np.array([1, 1, INF], np.float32),
+    "only -inf": np.array([-INF, -INF], np.float32),
+    "many classes in 16 bits": np.zeros(MANY, np.float16),
 }
