@@ -23,6 +23,9 @@ pub trait Float: Copy + PartialOrd + Default + Send + Sync + sealed::Sealed + 's
     const SMALLEST: Self;
     /// The smallest positive normal number: smaller probabilities are flushed to zero.
     const MIN_POSITIVE: f64;
+    /// Rows of at most so many classes have their weighted sums formed in the wide type.
+    #[doc(hidden)]
+    const SHORT_ROW: usize;
     /// Probabilities are formed 2^GUARD_BITS too large, so that their low parts stay normal.
     #[doc(hidden)]
     const GUARD_BITS: i32;
@@ -55,6 +58,7 @@ impl Float for f32 {
     const NAN: f32 = f32::NAN;
     const SMALLEST: f32 = f32::from_bits(1);
     const MIN_POSITIVE: f64 = f32::MIN_POSITIVE as f64;
+    const SHORT_ROW: usize = 32;
     const GUARD_BITS: i32 = 32;
     const EXP: math::ExpCore<f32> = math::EXP_F32;
 
@@ -89,6 +93,8 @@ impl Float for f64 {
     const NAN: f64 = f64::NAN;
     const SMALLEST: f64 = f64::from_bits(1);
     const MIN_POSITIVE: f64 = f64::MIN_POSITIVE;
+    // Double-double terms would cost more than they are worth: the loss is within 2 ulp without.
+    const SHORT_ROW: usize = 0;
     const GUARD_BITS: i32 = 60;
     const EXP: math::ExpCore<f64> = math::EXP_F64;
 

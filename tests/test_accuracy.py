@@ -133,6 +133,30 @@ def test_adversarial_rows(dtype, seed):
             assert error.max() <= BOUNDS[operation], f"{operation}: worst {error.max()} ulp"
 
 
+# Above the promise: sums whose small addends, each just below half an ulp of the large one, are all
+# rounded away. Measured 3.11 for the loss, with the addends placed for the order of summation.
+ROUNDED_AWAY = 2
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+def test_small_addends_rounded_away(dtype):
+    """The label leads, one class has nearly all the rest, and every other adds half an ulp to it."""
+    lanes = 16 if dtype == np.float32 else 8
+    half_ulp = float(np.finfo(dtype).eps) / 2
+    second = 5
+    same_lane = second + lanes * np.arange(1, 16)
+    parts = np.array([2, 1, 1] + [0.5] * 12) / 2  # of a pair, a quad of vectors, and a block
+    for start in np.linspace(-9.7, -9.0, 60):
+        for share in (0.5, 0.8, 0.98):
+            z = np.full((1, 16 * lanes + 1), 40 * np.log(half_ulp) / 2)
+            z[0, -1], z[0, second] = 0, start
+            binade = 2.0 ** np.floor(start / np.log(2))
+            z[0, same_lane] = np.log(share * parts * half_ulp * binade)
+            z = z.astype(dtype)
+            loss = sx.cross_entropy(z, [z.shape[1] - 1], reduction="none")
+            assert_within(ROUNDED_AWAY, loss, reference.cross_entropy(z, [z.shape[1] - 1]))
+
+
 if __name__ == "__main__":
     print("worst / mean error in ulp")
     for dtype, kind in itertools.product(FLOATS, ROW_KINDS):

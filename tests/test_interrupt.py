@@ -1,10 +1,13 @@
 """Ctrl-C is answered in the middle of a long call, and the package is usable afterwards."""
 
+import os
 import subprocess
 import sys
 import textwrap
 
 import pytest
+
+pytestmark = pytest.mark.skipif(os.name != "posix", reason="the system has no signals to send")
 
 # The logits are one row seen 2^24 times through a stride of 0: no memory, and 2 * 10^12
 # exponentials. That is minutes on any machine of today, so a call that does not answer is caught by

@@ -38,15 +38,21 @@ pub(super) fn reduce<V: Vector, const STORE: bool>(
         weighted::<V, STORE>(token, shifted, zero, absent, temperature, workspace.exps)
     };
     stats.max = max.to_f64();
-    stats.dot = scaled_dot(z, max, weights);
+    stats.dot = wide_dot(z, max, weights, UNIT);
     stats.unit = UNIT;
     stats
 }
 
-/// Σ w_k (M − z_k) / UNIT, one class after the other.
-fn scaled_dot<F: Float>(z: Source<'_, F>, max: F, weights: Weights<'_, F>) -> F::Wide {
-    let max = F::Wide::new(max.to_f64() / UNIT);
-    let gap = |k: usize| max - F::Wide::new(z.get(k).to_f64() / UNIT);
+/// Σ w_k (M − z_k) / unit, one class after the other, every term wide.
+#[inline(always)]
+pub(super) fn wide_dot<F: Float>(
+    z: Source<'_, F>,
+    max: F,
+    weights: Weights<'_, F>,
+    unit: f64,
+) -> F::Wide {
+    let max = F::Wide::new(max.to_f64() / unit);
+    let gap = |k: usize| max - F::Wide::new(z.get(k).to_f64() / unit);
     (0..z.len())
         .filter(|&k| weights.get(k).value() != 0.0)
         .fold(F::Wide::new(0.0), |sum, k| sum + weights.get(k) * gap(k))

@@ -13,9 +13,9 @@
 //!
 //! Canonical order (what makes the bits independent of everything but the row):
 //! lane = class mod LANES; four neighbouring vectors are added as
-//! (v0 + v1) + (v2 + v3); four such quads follow one another in a block; blocks
-//! are flushed to wide lanes; the lanes of a segment of 16384 classes are joined
-//! by a fixed tree; segments follow one another. A missing class adds +0.
+//! (v0 + v1) + (v2 + v3); quads are added to wide lanes one after another; the
+//! lanes of a segment of 16384 classes are joined by a fixed tree; segments follow
+//! one another. A missing class adds +0.
 
 use super::exp::Temperature;
 use super::odd;
@@ -135,7 +135,13 @@ pub(crate) fn reduce<V: Vector, const STORE: bool>(
     // Written so that a NaN maximum is odd too.
     if temperature.divide(max.to_f64().abs()) <= temperature.largest_max() {
         let exps = &mut *workspace.exps;
-        let stats = weighted::<V, STORE>(token, z, max, weights, temperature, exps);
+        // The roundings of w, M − z and their product average out in a long row, not in a short one.
+        let is_short = matches!(weights, Weights::Row { .. }) && z.len() <= V::Scalar::SHORT_ROW;
+        let swept = if is_short { Weights::Absent } else { weights };
+        let mut stats = weighted::<V, STORE>(token, z, max, swept, temperature, exps);
+        if is_short {
+            stats.dot = odd::wide_dot(z, max, weights, 1.0);
+        }
         if stats.others.value().is_finite() && stats.dot.value().is_finite() {
             return stats;
         }

@@ -6,8 +6,6 @@ use crate::element::{Float, Wide};
 use crate::simd::row::{QUAD, Sink, Source};
 use crate::simd::{LaneSum, Vector};
 
-/// Quads between two flushes to wide lanes: few enough additions to lose less than an ulp.
-const QUADS_PER_BLOCK: usize = 4;
 /// Classes whose lanes are joined at once: the unit in which a long row can be divided.
 const SEGMENT: usize = 16_384;
 
@@ -140,6 +138,15 @@ impl<V: Vector> Terms<V> {
             dots: self.dots.add(other.dots),
         }
     }
+
+    /// To wide lanes. A quad at a time: where one class dominates, each addition of narrow
+    /// numbers before this may round the others away by half an ulp of it.
+    #[inline(always)]
+    fn flush(self, sum: &mut V::Sum, dot: &mut V::Sum) {
+        sum.add(self.scales);
+        sum.add(self.fractions);
+        dot.add(self.dots);
+    }
 }
 
 /// The second sweep over one row, with everything that stays the same in it.
@@ -171,25 +178,16 @@ impl<V: Vector, const STORE: bool, const HEAT: bool, const WEIGHTS: u8>
             let mut sum = V::Sum::zero(token);
             let mut dot = V::Sum::zero(token);
             let mut segment_ties = self.splat(0.0);
-            while at < segment_end {
-                let block_end = segment_end.min(at + QUADS_PER_BLOCK * Self::QUAD_LEN);
-                let mut block = Terms::zero(token);
-                while at + Self::QUAD_LEN <= block_end {
-                    block = block.plus(self.quad(at, &mut exps, &mut segment_ties));
-                    at += Self::QUAD_LEN;
-                }
-                if at < block_end {
-                    block = block.plus(self.last_quad(at, &mut exps, &mut segment_ties));
-                    // Classes that do not exist were counted as maxima.
-                    let rest = len - at;
-                    ties -= count_to_f64(rest.next_multiple_of(V::LANES) - rest);
-                    at = len;
-                }
-                sum.add(block.scales);
-                sum.add(block.fractions);
-                if WEIGHTS != ABSENT {
-                    dot.add(block.dots);
-                }
+            while at + Self::QUAD_LEN <= segment_end {
+                self.quad(at, &mut exps, &mut segment_ties).flush(&mut sum, &mut dot);
+                at += Self::QUAD_LEN;
+            }
+            if at < segment_end {
+                self.last_quad(at, &mut exps, &mut segment_ties).flush(&mut sum, &mut dot);
+                // Classes that do not exist were counted as maxima.
+                let rest = len - at;
+                ties -= count_to_f64(rest.next_multiple_of(V::LANES) - rest);
+                at = len;
             }
             let mut count = V::Sum::zero(token);
             count.add(segment_ties);
