@@ -7,12 +7,12 @@
 macro_rules! compute_in {
     ($storage:expr, $F:ident => $call:expr) => {
         match $storage {
-            Storage::F32 => {
-                type $F = f32;
-                $call
-            }
             Storage::F64 => {
                 type $F = f64;
+                $call
+            }
+            _ => {
+                type $F = f32;
                 $call
             }
         }
@@ -23,8 +23,10 @@ mod arguments;
 mod arrays;
 mod call;
 mod errors;
+mod kind;
 mod loss;
 mod numpy;
+mod weights;
 
 use crate::ops::{self, Activation, TermsOut};
 use crate::pool;
@@ -32,8 +34,9 @@ use crate::simd::Level;
 use crate::simd::memory::Storage;
 use arguments::{Logits, flag, integer};
 use arrays::Array;
-use call::{Inputs, Output, guard, run};
+use call::{Inputs, Output, guard, result_dtype, run, run_placing};
 use loss::LossArguments;
+use numpy::Dtype;
 use pyo3::exceptions::{PyRuntimeWarning, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
@@ -42,87 +45,119 @@ use pyo3::types::{PyDict, PyTuple};
 type Argument<'a, 'py> = &'a Bound<'py, PyAny>;
 
 #[pyfunction]
-#[pyo3(signature = (logits, axis, dtype, out, /))]
+#[pyo3(signature = (logits, axis, temperature, r#where, dtype, out, /))]
 fn softmax<'py>(
     logits: Argument<'_, 'py>,
     axis: Argument<'_, 'py>,
+    temperature: Argument<'_, 'py>,
+    r#where: Argument<'_, 'py>,
     dtype: Argument<'_, 'py>,
     out: Argument<'_, 'py>,
 ) -> PyResult<Bound<'py, PyAny>> {
-    guard(out.py(), || activation(Activation::Softmax, logits, axis, dtype, out))
+    guard(out.py(), || {
+        activation(Activation::Softmax, logits, axis, temperature, r#where, dtype, out)
+    })
 }
 
 #[pyfunction]
-#[pyo3(signature = (logits, axis, dtype, out, /))]
+#[pyo3(signature = (logits, axis, temperature, r#where, dtype, out, /))]
 fn log_softmax<'py>(
     logits: Argument<'_, 'py>,
     axis: Argument<'_, 'py>,
+    temperature: Argument<'_, 'py>,
+    r#where: Argument<'_, 'py>,
     dtype: Argument<'_, 'py>,
     out: Argument<'_, 'py>,
 ) -> PyResult<Bound<'py, PyAny>> {
-    guard(out.py(), || activation(Activation::LogSoftmax, logits, axis, dtype, out))
+    guard(out.py(), || {
+        activation(Activation::LogSoftmax, logits, axis, temperature, r#where, dtype, out)
+    })
 }
 
 fn activation<'py>(
     kind: Activation,
     logits: Argument<'_, 'py>,
     axis: Argument<'_, 'py>,
+    temperature: Argument<'_, 'py>,
+    r#where: Argument<'_, 'py>,
     dtype: Argument<'_, 'py>,
     out: Argument<'_, 'py>,
 ) -> PyResult<Bound<'py, PyAny>> {
     let logits = Logits::new(logits, axis)?;
-    let own = logits.array.storage();
-    let result = if dtype.is_none() { own } else { numpy::requested_storage(dtype)? };
-    let compute = own.wider(result);
-    let inputs = Inputs { logits: &logits.array, others: vec![], compute, in_place: true };
-    let output = Output::new(out, "out", logits.shape(), result, &inputs)?;
+    let temperature = arguments::temperature(temperature)?;
+    let mask_array = logits.mask_array(r#where)?;
+    let (result, compute) = if dtype.is_none() {
+        let compute = logits.array.compute();
+        (result_dtype(&logits.array, compute, out)?, compute)
+    } else {
+        let result = numpy::requested(dtype)?;
+        let compute = logits.array.storage().compute_with(result.storage);
+        (result, compute)
+    };
+    let others = mask_array.iter().collect();
+    let inputs = Inputs { logits: &logits.array, others, compute, in_place: true };
+    let output = Output::new(out, "out", logits.shape(), &result, &inputs)?;
     let (z, p) = (logits.array.rows(logits.axis), output.array.rows_mut(logits.axis));
+    let mask = logits.mask_rows(mask_array.as_ref());
     run(
         out.py(),
         logits.array.bytes(),
-        |run| compute_in!(compute, F => ops::activation::<F>(kind, &z, &p, run)),
+        |run| compute_in!(compute, F => ops::activation::<F>(kind, temperature, &z, mask.as_ref(), &p, run)),
     )?;
     output.finish()
 }
 
 #[pyfunction]
-#[pyo3(signature = (logits, axis, keepdims, out, /))]
+#[pyo3(signature = (logits, axis, temperature, r#where, keepdims, out, /))]
 fn logsumexp<'py>(
     logits: Argument<'_, 'py>,
     axis: Argument<'_, 'py>,
+    temperature: Argument<'_, 'py>,
+    r#where: Argument<'_, 'py>,
     keepdims: Argument<'_, 'py>,
     out: Argument<'_, 'py>,
 ) -> PyResult<Bound<'py, PyAny>> {
     guard(out.py(), || {
         let logits = Logits::new(logits, axis)?;
+        let temperature = arguments::temperature(temperature)?;
+        let mask_array = logits.mask_array(r#where)?;
         let mut shape = logits.row_shape();
         if flag(keepdims, "keepdims")? {
             shape.insert(logits.axis, 1);
         }
-        let compute = logits.array.storage();
-        let inputs = Inputs { logits: &logits.array, others: vec![], compute, in_place: false };
-        let output = Output::new(out, "out", &shape, compute, &inputs)?;
+        let compute = logits.array.compute();
+        let result = result_dtype(&logits.array, compute, out)?;
+        let others = mask_array.iter().collect();
+        let inputs = Inputs { logits: &logits.array, others, compute, in_place: false };
+        let output = Output::new(out, "out", &shape, &result, &inputs)?;
         let (z, lse) = (logits.array.rows(logits.axis), output.array.elements_mut());
+        let mask = logits.mask_rows(mask_array.as_ref());
         run(
             out.py(),
             logits.array.bytes(),
-            |run| compute_in!(compute, F => ops::logsumexp::<F>(&z, &lse, run)),
+            |run| compute_in!(compute, F => ops::logsumexp::<F>(temperature, &z, mask.as_ref(), &lse, run)),
         )?;
         output.finish()
     })
 }
 
 #[pyfunction]
-#[pyo3(signature = (logits, targets, label_smoothing, prior, ignore_index, axis, reduction, out, /))]
+#[pyo3(signature = (logits, targets, label_smoothing, prior, class_weight, sample_weight, ignore_index, r#where, temperature, z_loss, axis, reduction, normalizer, out, /))]
 #[allow(clippy::too_many_arguments, reason = "the arguments of the Python function")]
 fn cross_entropy<'py>(
     logits: Argument<'_, 'py>,
     targets: Argument<'_, 'py>,
     label_smoothing: Argument<'_, 'py>,
     prior: Argument<'_, 'py>,
+    class_weight: Argument<'_, 'py>,
+    sample_weight: Argument<'_, 'py>,
     ignore_index: Argument<'_, 'py>,
+    r#where: Argument<'_, 'py>,
+    temperature: Argument<'_, 'py>,
+    z_loss: Argument<'_, 'py>,
     axis: Argument<'_, 'py>,
     reduction: Argument<'_, 'py>,
+    normalizer: Argument<'_, 'py>,
     out: Argument<'_, 'py>,
 ) -> PyResult<Bound<'py, PyAny>> {
     let options = LossArguments {
@@ -130,25 +165,37 @@ fn cross_entropy<'py>(
         targets,
         label_smoothing,
         prior,
+        class_weight,
+        sample_weight,
         ignore_index,
+        mask: r#where,
+        temperature,
+        z_loss,
         axis,
         reduction,
+        normalizer,
         out,
     };
     guard(out.py(), || Ok(options.evaluate(None)?.0))
 }
 
 #[pyfunction]
-#[pyo3(signature = (logits, targets, label_smoothing, prior, ignore_index, axis, reduction, out, grad_out, /))]
+#[pyo3(signature = (logits, targets, label_smoothing, prior, class_weight, sample_weight, ignore_index, r#where, temperature, z_loss, axis, reduction, normalizer, out, grad_out, /))]
 #[allow(clippy::too_many_arguments, reason = "the arguments of the Python function")]
 fn cross_entropy_value_and_grad<'py>(
     logits: Argument<'_, 'py>,
     targets: Argument<'_, 'py>,
     label_smoothing: Argument<'_, 'py>,
     prior: Argument<'_, 'py>,
+    class_weight: Argument<'_, 'py>,
+    sample_weight: Argument<'_, 'py>,
     ignore_index: Argument<'_, 'py>,
+    r#where: Argument<'_, 'py>,
+    temperature: Argument<'_, 'py>,
+    z_loss: Argument<'_, 'py>,
     axis: Argument<'_, 'py>,
     reduction: Argument<'_, 'py>,
+    normalizer: Argument<'_, 'py>,
     out: Argument<'_, 'py>,
     grad_out: Argument<'_, 'py>,
 ) -> PyResult<(Bound<'py, PyAny>, Bound<'py, PyAny>)> {
@@ -157,9 +204,15 @@ fn cross_entropy_value_and_grad<'py>(
         targets,
         label_smoothing,
         prior,
+        class_weight,
+        sample_weight,
         ignore_index,
+        mask: r#where,
+        temperature,
+        z_loss,
         axis,
         reduction,
+        normalizer,
         out,
     };
     guard(out.py(), || {
@@ -169,12 +222,14 @@ fn cross_entropy_value_and_grad<'py>(
 }
 
 #[pyfunction]
-#[pyo3(signature = (logits, targets, prior, ignore_index, axis, /))]
+#[pyo3(signature = (logits, targets, prior, ignore_index, r#where, temperature, axis, /))]
 fn cross_entropy_terms<'py>(
     logits: Argument<'_, 'py>,
     targets: Argument<'_, 'py>,
     prior: Argument<'_, 'py>,
     ignore_index: Argument<'_, 'py>,
+    r#where: Argument<'_, 'py>,
+    temperature: Argument<'_, 'py>,
     axis: Argument<'_, 'py>,
 ) -> PyResult<Bound<'py, PyTuple>> {
     let py = logits.py();
@@ -182,11 +237,14 @@ fn cross_entropy_terms<'py>(
         let logits = Logits::new(logits, axis)?;
         let prior_array = logits.prior_array(prior)?;
         let prior = logits.prior(py, prior_array.as_ref(), 1.0)?;
+        let temperature = arguments::temperature(temperature)?;
+        let mask_array = logits.mask_array(r#where)?;
         let ignored = arguments::ignore_index(ignore_index)?;
         let target_array = Array::targets(targets)?;
-        let targets = logits.targets(py, &target_array, ignored)?;
-        let (compute, shape) = (logits.array.storage(), logits.row_shape());
-        let empty = || Array::empty(py, &shape, compute);
+        let targets = logits.targets(py, &target_array, ignored, None)?;
+        let (compute, shape) = (logits.array.compute(), logits.row_shape());
+        let per_row = Dtype::of(py, compute)?;
+        let empty = || Array::empty(py, &shape, &per_row);
         let arrays = [empty()?, empty()?, empty()?, empty()?, empty()?];
         let out = TermsOut {
             nll: arrays[0].1.elements_mut(),
@@ -196,10 +254,12 @@ fn cross_entropy_terms<'py>(
             logsumexp: arrays[4].1.elements_mut(),
         };
         let z = logits.array.rows(logits.axis);
-        run(
+        let mask = logits.mask_rows(mask_array.as_ref());
+        run_placing(
             py,
             logits.array.bytes(),
-            |run| compute_in!(compute, F => ops::cross_entropy_terms::<F>(&z, &targets, &prior, &out, run)),
+            |run| compute_in!(compute, F => ops::cross_entropy_terms::<F>(&z, mask.as_ref(), &targets, &prior, temperature, &out, run)),
+            |error| logits.place_row(error),
         )?;
         PyTuple::new(py, arrays.into_iter().map(|(object, _)| object))
     })

@@ -11,18 +11,12 @@ Each case is judged three ways:
 from each other is in test_parity_differences.py.
 """
 
-import collections
 import functools
 
 import numpy as np
-import pytest
 
-import reference
 import smoothxent as sx
-import ulp
 from parity.archive import as_type, read
-from reference import Real
-from ulp import assert_within, ulp_error
 
 # What smoothxent can do. Cases with anything else wait in the files.
 OPTIONS = {"label_smoothing", "prior", "ignore_index", "axis", "reduction"}

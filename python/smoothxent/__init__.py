@@ -15,8 +15,10 @@ classes are along the last axis unless `axis` says otherwise.
 
 from smoothxent._activations import log_softmax, logsumexp, softmax
 from smoothxent._errors import InternalError, LabelError
-from smoothxent._labels import class_prior, label_dropout, smooth_labels
-from smoothxent._losses import cross_entropy, cross_entropy_value_and_grad
+from smoothxent._gradients import cross_entropy_value_and_grad
+from smoothxent._labels import class_prior, label_dropout
+from smoothxent._losses import cross_entropy
+from smoothxent._smoothing import smooth_labels
 from smoothxent._smoothxent import __version__
 from smoothxent._terms import CrossEntropyTerms, cross_entropy_terms
 from smoothxent._threads import get_num_threads, num_threads, set_num_threads, show_config

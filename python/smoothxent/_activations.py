@@ -4,10 +4,7 @@ With M = max_k z_k, S = sum_k exp(z_k - M) and L = log S:
 
     softmax      p(k)     = exp(z_k - M) / S
     log_softmax  log p(k) = (z_k - M) - L
-    logsumexp    lse      = M + L
-
-Each function here is a signature, its documentation, and one call.
-"""
+    logsumexp    lse      = M + L"""
 
 from __future__ import annotations
 
@@ -16,18 +13,25 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 from smoothxent import _smoothxent as _native
 
 if TYPE_CHECKING:
-    from typing import SupportsIndex
+    from typing import SupportsFloat, SupportsIndex
 
     import numpy as np
     from numpy.typing import ArrayLike, DTypeLike, NDArray
 
     _Out = TypeVar("_Out", bound=NDArray[Any])
-    _Float = TypeVar("_Float", np.float32, np.float64)
+    _Float = TypeVar("_Float", np.float16, np.float32, np.float64)
 
 
 @overload
 def softmax(
-    logits: ArrayLike, /, *, axis: SupportsIndex = -1, dtype: DTypeLike | None = None, out: _Out
+    logits: ArrayLike,
+    /,
+    *,
+    axis: SupportsIndex = -1,
+    temperature: SupportsFloat = 1.0,
+    where: ArrayLike | None = None,
+    dtype: DTypeLike | None = None,
+    out: _Out,
 ) -> _Out: ...
 @overload
 def softmax(
@@ -35,6 +39,8 @@ def softmax(
     /,
     *,
     axis: SupportsIndex = -1,
+    temperature: SupportsFloat = 1.0,
+    where: ArrayLike | None = None,
     dtype: type[_Float] | np.dtype[_Float],
     out: None = None,
 ) -> NDArray[_Float]: ...
@@ -44,6 +50,8 @@ def softmax(
     /,
     *,
     axis: SupportsIndex = -1,
+    temperature: SupportsFloat = 1.0,
+    where: ArrayLike | None = None,
     dtype: None = None,
     out: None = None,
 ) -> NDArray[_Float]: ...
@@ -53,6 +61,8 @@ def softmax(
     /,
     *,
     axis: SupportsIndex = -1,
+    temperature: SupportsFloat = 1.0,
+    where: ArrayLike | None = None,
     dtype: DTypeLike | None = None,
     out: None = None,
 ) -> NDArray[np.floating[Any]]: ...
@@ -61,6 +71,8 @@ def softmax(
     /,
     *,
     axis: SupportsIndex = -1,
+    temperature: SupportsFloat = 1.0,
+    where: ArrayLike | None = None,
     dtype: DTypeLike | None = None,
     out: NDArray[Any] | None = None,
 ) -> NDArray[np.floating[Any]]:
@@ -76,13 +88,18 @@ def softmax(
     Parameters
     ----------
     logits : array_like
-        float32 or float64 with K classes along `axis` and any other axes, in any memory layout.
-        Integers, bools and lists are converted to float64.
+        float16, bfloat16, float32 or float64 with K classes along `axis` and any other axes, in any
+        memory layout. Integers, bools and lists are converted to float64.
     axis : int, default -1
         The axis of the classes. (SciPy's default is the whole array.)
+    temperature : float, default 1.0
+        T, between 1e-30 and 1e30: z / T takes the place of z.
+    where : array_like of bool, optional
+        Which classes are there, broadcastable to `logits`; False removes a class from the softmax,
+        whatever its logit holds. All of them by default.
     dtype : dtype, optional
-        float32 or float64; by default that of `logits`. The result is computed in the wider of the
-        two and rounded once.
+        One of these four types; by default that of `logits`. The result is computed in the wider of
+        the two, at least in float32, and rounded once.
     out : ndarray, optional
         Where to write the result: of the shape of `logits` and of a type to which the result can be
         cast under "same_kind". It may be `logits` itself, or overlap it.
@@ -96,20 +113,24 @@ def softmax(
     Raises
     ------
     TypeError
-        If `logits`, `dtype` or `out` is of a type that cannot be used.
+        If an argument is of a type that cannot be used.
     ValueError
-        If `logits` has no classes (but has rows), or `axis` or the memory or shape of `out` is not
-        as described. `out` is then unchanged.
+        If `logits` has no classes (but has rows), or an argument has a shape, memory or value that
+        is not as described. `out` is then unchanged.
 
     Notes
     -----
     Special values: a class with logit -inf has probability 0. A row with a NaN or +inf, or with
     nothing but -inf, is NaN; other rows are not affected. Logits of any finite size are safe.
+    A class that `where` removes has probability exactly 0, also in a row without any class.
 
     Accuracy: within 2 ulp of the exact value wherever that is a normal number.
 
+    float16 and bfloat16 are storage only: the float32 result is rounded once. An `out` in float32 or
+    float64 takes it unrounded.
+
     Large inputs are shared among up to `get_num_threads` threads. The bits of a row depend only on
-    its values, K and the types: not on other rows, memory layout, threads or instruction set.
+    its values, K, the types and the options: not on other rows, memory layout, threads or instruction set.
 
     References
     ----------
@@ -124,6 +145,11 @@ def softmax(
     array([[0.25      , 0.25      , 0.25      , 0.25      ],
            [0.09003057, 0.24472847, 0.66524096, 0.        ]])
 
+    Without a class, and with the rest flatter:
+
+    >>> sx.softmax([1.0, 2.0, 3.0], where=[True, False, True], temperature=2.0)
+    array([0.26894142, 0.        , 0.73105858])
+
     In place, over the first axis:
 
     >>> z = np.array([[1000.0, 0.0], [1000.0, 0.0]])
@@ -133,12 +159,19 @@ def softmax(
     array([[0.5, 0.5],
            [0.5, 0.5]])
     """
-    return _native.softmax(logits, axis, dtype, out)
+    return _native.softmax(logits, axis, temperature, where, dtype, out)
 
 
 @overload
 def log_softmax(
-    logits: ArrayLike, /, *, axis: SupportsIndex = -1, dtype: DTypeLike | None = None, out: _Out
+    logits: ArrayLike,
+    /,
+    *,
+    axis: SupportsIndex = -1,
+    temperature: SupportsFloat = 1.0,
+    where: ArrayLike | None = None,
+    dtype: DTypeLike | None = None,
+    out: _Out,
 ) -> _Out: ...
 @overload
 def log_softmax(
@@ -146,6 +179,8 @@ def log_softmax(
     /,
     *,
     axis: SupportsIndex = -1,
+    temperature: SupportsFloat = 1.0,
+    where: ArrayLike | None = None,
     dtype: type[_Float] | np.dtype[_Float],
     out: None = None,
 ) -> NDArray[_Float]: ...
@@ -155,6 +190,8 @@ def log_softmax(
     /,
     *,
     axis: SupportsIndex = -1,
+    temperature: SupportsFloat = 1.0,
+    where: ArrayLike | None = None,
     dtype: None = None,
     out: None = None,
 ) -> NDArray[_Float]: ...
@@ -164,6 +201,8 @@ def log_softmax(
     /,
     *,
     axis: SupportsIndex = -1,
+    temperature: SupportsFloat = 1.0,
+    where: ArrayLike | None = None,
     dtype: DTypeLike | None = None,
     out: None = None,
 ) -> NDArray[np.floating[Any]]: ...
@@ -172,6 +211,8 @@ def log_softmax(
     /,
     *,
     axis: SupportsIndex = -1,
+    temperature: SupportsFloat = 1.0,
+    where: ArrayLike | None = None,
     dtype: DTypeLike | None = None,
     out: NDArray[Any] | None = None,
 ) -> NDArray[np.floating[Any]]:
@@ -188,13 +229,18 @@ def log_softmax(
     Parameters
     ----------
     logits : array_like
-        float32 or float64 with K classes along `axis` and any other axes, in any memory layout.
-        Integers, bools and lists are converted to float64.
+        float16, bfloat16, float32 or float64 with K classes along `axis` and any other axes, in any
+        memory layout. Integers, bools and lists are converted to float64.
     axis : int, default -1
         The axis of the classes. (SciPy's default is the whole array.)
+    temperature : float, default 1.0
+        T, between 1e-30 and 1e30: z / T takes the place of z.
+    where : array_like of bool, optional
+        Which classes are there, broadcastable to `logits`; False removes a class from the softmax,
+        whatever its logit holds. All of them by default.
     dtype : dtype, optional
-        float32 or float64; by default that of `logits`. The result is computed in the wider of the
-        two and rounded once.
+        One of these four types; by default that of `logits`. The result is computed in the wider of
+        the two, at least in float32, and rounded once.
     out : ndarray, optional
         Where to write the result: of the shape of `logits` and of a type to which the result can be
         cast under "same_kind". It may be `logits` itself, or overlap it.
@@ -208,21 +254,25 @@ def log_softmax(
     Raises
     ------
     TypeError
-        If `logits`, `dtype` or `out` is of a type that cannot be used.
+        If an argument is of a type that cannot be used.
     ValueError
-        If `logits` has no classes (but has rows), or `axis` or the memory or shape of `out` is not
-        as described. `out` is then unchanged.
+        If `logits` has no classes (but has rows), or an argument has a shape, memory or value that
+        is not as described. `out` is then unchanged.
 
     Notes
     -----
     Special values: a class with logit -inf has log-probability -inf. A row with a NaN or +inf, or
     with nothing but -inf, is NaN; other rows are not affected. Logits of any finite size are safe.
+    A class that `where` removes has log-probability -inf, also in a row without any class.
 
     Accuracy: within 2 ulp of the exact value wherever the probability is a normal number, also for
     the leading class of a confident row, where the value is close to 0.
 
+    float16 and bfloat16 are storage only: the float32 result is rounded once. An `out` in float32 or
+    float64 takes it unrounded.
+
     Large inputs are shared among up to `get_num_threads` threads. The bits of a row depend only on
-    its values, K and the types: not on other rows, memory layout, threads or instruction set.
+    its values, K, the types and the options: not on other rows, memory layout, threads or instruction set.
 
     Examples
     --------
@@ -235,12 +285,19 @@ def log_softmax(
     >>> sx.log_softmax([40.0, 0.0])
     array([-4.24835426e-18, -4.00000000e+01])
     """
-    return _native.log_softmax(logits, axis, dtype, out)
+    return _native.log_softmax(logits, axis, temperature, where, dtype, out)
 
 
 @overload
 def logsumexp(
-    logits: ArrayLike, /, *, axis: SupportsIndex = -1, keepdims: bool = False, out: _Out
+    logits: ArrayLike,
+    /,
+    *,
+    axis: SupportsIndex = -1,
+    temperature: SupportsFloat = 1.0,
+    where: ArrayLike | None = None,
+    keepdims: bool = False,
+    out: _Out,
 ) -> _Out: ...
 @overload
 def logsumexp(
@@ -248,18 +305,29 @@ def logsumexp(
     /,
     *,
     axis: SupportsIndex = -1,
+    temperature: SupportsFloat = 1.0,
+    where: ArrayLike | None = None,
     keepdims: bool = False,
     out: None = None,
 ) -> NDArray[_Float]: ...
 @overload
 def logsumexp(
-    logits: ArrayLike, /, *, axis: SupportsIndex = -1, keepdims: bool = False, out: None = None
+    logits: ArrayLike,
+    /,
+    *,
+    axis: SupportsIndex = -1,
+    temperature: SupportsFloat = 1.0,
+    where: ArrayLike | None = None,
+    keepdims: bool = False,
+    out: None = None,
 ) -> NDArray[np.floating[Any]]: ...
 def logsumexp(
     logits: ArrayLike,
     /,
     *,
     axis: SupportsIndex = -1,
+    temperature: SupportsFloat = 1.0,
+    where: ArrayLike | None = None,
     keepdims: bool = False,
     out: NDArray[Any] | None = None,
 ) -> NDArray[np.floating[Any]]:
@@ -275,10 +343,15 @@ def logsumexp(
     Parameters
     ----------
     logits : array_like
-        float32 or float64 with K classes along `axis` and any other axes, in any memory layout.
-        Integers, bools and lists are converted to float64.
+        float16, bfloat16, float32 or float64 with K classes along `axis` and any other axes, in any
+        memory layout. Integers, bools and lists are converted to float64.
     axis : int, default -1
         The axis of the classes. (SciPy's default is the whole array.)
+    temperature : float, default 1.0
+        T, between 1e-30 and 1e30: z / T takes the place of z.
+    where : array_like of bool, optional
+        Which classes are there, broadcastable to `logits`; False removes a class from the softmax,
+        whatever its logit holds. All of them by default.
     keepdims : bool, default False
         Keep `axis` in the result, with length 1.
     out : ndarray, optional
@@ -294,20 +367,24 @@ def logsumexp(
     Raises
     ------
     TypeError
-        If `logits`, `keepdims` or `out` is of a type that cannot be used.
+        If an argument is of a type that cannot be used.
     ValueError
-        If `logits` has no classes (but has rows), or `axis` or the memory or shape of `out` is not
-        as described. `out` is then unchanged.
+        If `logits` has no classes (but has rows), or an argument has a shape, memory or value that
+        is not as described. `out` is then unchanged.
 
     Notes
     -----
     Special values: a row of nothing but -inf gives -inf, a row with +inf gives +inf, and a row with
-    a NaN gives NaN; other rows are not affected. Logits of any finite size are safe.
+    a NaN gives NaN; other rows are not affected. Logits of any finite size are safe. A row in which
+    `where` leaves no class gives -inf.
 
     Accuracy: within 2 ulp of max(abs(M), L) for M the largest logit and lse = M + L.
 
+    float16 and bfloat16 are storage only: the float32 result is rounded once. An `out` in float32 or
+    float64 takes it unrounded.
+
     Large inputs are shared among up to `get_num_threads` threads. The bits of a row depend only on
-    its values, K and the types: not on other rows, memory layout, threads or instruction set.
+    its values, K, the types and the options: not on other rows, memory layout, threads or instruction set.
 
     Examples
     --------
@@ -318,4 +395,4 @@ def logsumexp(
     >>> sx.logsumexp(np.zeros((2, 3), np.float32), axis=0, keepdims=True).shape
     (1, 3)
     """
-    return _native.logsumexp(logits, axis, keepdims, out)
+    return _native.logsumexp(logits, axis, temperature, where, keepdims, out)

@@ -1,11 +1,13 @@
 """What counts as an array: the slow path of every argument that is not already one.
 
-The native code reads exact, native-endian float32 and float64 arrays by itself, whatever their
-strides. For anything else it calls one of the functions below, once per argument:
+The native code reads exact, native-endian arrays of four floating types by itself, whatever their
+strides: float16, bfloat16 (of ml_dtypes, which need not be there), float32 and float64. For
+anything else it calls one of the functions below, once per argument:
 
-    as_logits    -> float32 or float64                    (logits)
-    as_real      -> float32 or float64                    (priors, weights)
-    as_targets   -> any integer type, float32 or float64  (labels or probabilities)
+    as_logits    -> a floating type                  (logits)
+    as_real      -> a floating type                  (priors, weights)
+    as_targets   -> any integer or a floating type   (labels or probabilities)
+    as_mask      -> bool                             (which classes are there)
 
 Each returns a base-class ndarray in native byte order, without a copy where the dtype permits it,
 or raises a TypeError that names the argument and the remedy. Nothing that would lose information
@@ -25,21 +27,22 @@ if TYPE_CHECKING:
 # DLPack device types whose memory the processor can read: kDLCPU and the page-locked or managed
 # memory of CUDA and ROCm.
 _READABLE_DEVICES = frozenset({1, 3, 11, 13})
+_FLOATS = "float16, bfloat16, float32 or float64"
 _DEVICE_NAMES = {2: "CUDA", 4: "OpenCL", 7: "Vulkan", 8: "Metal", 10: "ROCm", 14: "oneAPI"}
 
 
 def as_logits(obj: object, name: str) -> NDArray[Any]:
-    """Return `obj` as float32 or float64; integers, bools and numbers in lists become float64."""
+    """Return `obj` as a floating type; integers, bools and numbers in lists become float64."""
     return _as_floating(_as_ndarray(obj, name, fill="-numpy.inf"), obj, name)
 
 
 def as_real(obj: object, name: str) -> NDArray[Any]:
-    """Return `obj`, a prior or weights, as float32 or float64, by the rules of `as_logits`."""
+    """Return `obj`, a prior or weights, as a floating type, by the rules of `as_logits`."""
     return _as_floating(_as_ndarray(obj, name, fill="0.0"), obj, name)
 
 
 def as_targets(obj: object, name: str) -> NDArray[Any]:
-    """Return `obj` as labels of an integer dtype or probabilities in float32 or float64.
+    """Return `obj` as labels of an integer dtype or probabilities in a floating type.
 
     The dtype is kept: it is what tells labels from probabilities. Booleans are neither.
     """
@@ -52,13 +55,31 @@ def as_targets(obj: object, name: str) -> NDArray[Any]:
         return _native_endian(array)
     if dtype.kind == "b":
         raise TypeError(
-            f"{name} has dtype bool, expected integer labels, or probabilities in float32 or "
-            f"float64 (use {name}.astype(numpy.int64) for the classes 0 and 1)"
+            f"{name} has dtype bool, expected integer labels, or probabilities in {_FLOATS} "
+            f"(use {name}.astype(numpy.int64) for the classes 0 and 1)"
         )
     raise TypeError(
         f"{name} has dtype {_described(dtype, obj)}, expected integer labels, or probabilities in "
-        "float32 or float64"
+        f"{_FLOATS}"
     )
+
+
+def as_numpy_targets(obj: object, name: str) -> NDArray[Any]:
+    """Return `obj` by the rules of `as_targets`, for the functions in plain NumPy."""
+    return _widened(as_targets(obj, name))
+
+
+def as_numpy_real(obj: object, name: str) -> NDArray[Any]:
+    """Return `obj` by the rules of `as_real`, for the functions in plain NumPy."""
+    return _widened(as_real(obj, name))
+
+
+def as_mask(obj: object, name: str) -> NDArray[np.bool_]:
+    """Return `obj` as booleans; nothing else says which classes are there."""
+    array = _as_ndarray(obj, name, fill="False")
+    if array.dtype.kind != "b":
+        raise TypeError(f"{name} has dtype {_described(array.dtype, obj)}, expected bool")
+    return array
 
 
 def _as_floating(array: NDArray[Any], obj: object, name: str) -> NDArray[Any]:
@@ -68,16 +89,27 @@ def _as_floating(array: NDArray[Any], obj: object, name: str) -> NDArray[Any]:
     if dtype.kind in "biu":
         return array.astype(np.float64)
     raise TypeError(
-        f"{name} has dtype {_described(dtype, obj)}, expected float32 or float64 "
+        f"{name} has dtype {_described(dtype, obj)}, expected {_FLOATS} "
         "(integers and bools are converted to float64)"
     )
 
 
 def _is_supported_float(dtype: np.dtype[Any]) -> bool:
-    return dtype.kind == "f" and dtype.itemsize in (4, 8)
+    return (dtype.kind == "f" and dtype.itemsize <= 8) or _is_bfloat16(dtype)
+
+
+def _is_bfloat16(dtype: np.dtype[Any]) -> bool:
+    """Tell bfloat16 by its name: whoever made the array has the package."""
+    return dtype.name == "bfloat16"
+
+
+def _widened(array: NDArray[Any]) -> NDArray[Any]:
+    return array.astype(np.float32) if _is_bfloat16(array.dtype) else array
 
 
 def _native_endian(array: NDArray[Any]) -> NDArray[Any]:
+    if _is_bfloat16(array.dtype):
+        return array  # there is no other
     return array.astype(array.dtype.newbyteorder("="), copy=False)
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from smoothxent._arrays import as_real, as_targets
+from smoothxent._arrays import as_mask, as_numpy_real, as_numpy_targets
 from smoothxent._errors import LabelError
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ def matching_class_count(num_classes: SupportsIndex | None, length: int, axis: i
 
 def labels(targets: ArrayLike) -> NDArray[np.integer[Any]]:
     """Return an array of integer labels, not yet looked at."""
-    given = as_targets(targets, "targets")
+    given = as_numpy_targets(targets, "targets")
     if given.dtype.kind == "f":
         raise TypeError(f"targets must be integer labels, got {given.dtype}")
     return given
@@ -151,7 +151,7 @@ def prior_values(u: NDArray[Any], axis: int) -> None:
 
 def class_distribution(prior: ArrayLike, classes: int) -> NDArray[Any]:
     """Return one prior of shape (K,)."""
-    u = as_real(prior, "prior")
+    u = as_numpy_real(prior, "prior")
     if u.shape != (classes,):
         raise ValueError(f"prior must have shape ({classes},), got {u.shape}")
     prior_values(u, 0)
@@ -164,7 +164,7 @@ def aligned_prior(
     """Return a prior that broadcasts to `shape`; ones if there is none or it need not be read."""
     if prior is None:
         return np.ones(())
-    u = as_real(prior, "prior")
+    u = as_numpy_real(prior, "prior")
     classes = shape[axis]
     own_axis = 0 if u.ndim == 1 else axis - (len(shape) - u.ndim)
     fits = 0 <= own_axis < u.ndim <= len(shape) and u.shape[own_axis] == classes
@@ -181,9 +181,34 @@ def aligned_prior(
     return u.reshape(-1, *[1] * (len(shape) - 1 - axis)) if u.ndim == 1 else u
 
 
+def mask(where: ArrayLike, shape: tuple[int, ...]) -> NDArray[np.bool_]:
+    """Return a mask, broadcast to smoothed labels of `shape`."""
+    given = as_mask(where, "where")
+    try:
+        return np.broadcast_to(given, shape)
+    except ValueError:
+        raise ValueError(
+            f"where must be broadcastable to smoothed labels of shape {shape}, got {given.shape}"
+        ) from None
+
+
+def renormalised_prior(
+    u: NDArray[Any], kept: NDArray[np.bool_], has_classes: NDArray[np.bool_], axis: int
+) -> NDArray[Any]:
+    """Return `u` over the classes that are kept, with sum 1 in each row that has any."""
+    left = np.where(kept, u, 0.0)
+    total = left.sum(axis, keepdims=True, dtype=np.float64)
+    bad = (has_classes & (total == 0.0)).squeeze(axis)
+    if bad.any():
+        place = _first(bad)
+        row = f" of row {_shown(*place)}" if place else ""
+        raise ValueError(f"the prior{row} has no mass on the classes that where keeps")
+    return left / np.where(total == 0.0, 1.0, total)
+
+
 def kept_weights(sample_weight: ArrayLike, counted: NDArray[np.bool_]) -> NDArray[Any]:
     """Return the weights of the labels that count; the others are not looked at."""
-    given = as_real(sample_weight, "sample_weight")
+    given = as_numpy_real(sample_weight, "sample_weight")
     try:
         weight = np.broadcast_to(given, counted.shape)
     except ValueError:

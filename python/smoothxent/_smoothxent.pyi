@@ -8,22 +8,46 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 __version__: str
 
 def softmax(
-    logits: ArrayLike, axis: SupportsIndex, dtype: DTypeLike | None, out: NDArray[Any] | None, /
+    logits: ArrayLike,
+    axis: SupportsIndex,
+    temperature: SupportsFloat,
+    where: ArrayLike | None,
+    dtype: DTypeLike | None,
+    out: NDArray[Any] | None,
+    /,
 ) -> NDArray[np.floating[Any]]: ...
 def log_softmax(
-    logits: ArrayLike, axis: SupportsIndex, dtype: DTypeLike | None, out: NDArray[Any] | None, /
+    logits: ArrayLike,
+    axis: SupportsIndex,
+    temperature: SupportsFloat,
+    where: ArrayLike | None,
+    dtype: DTypeLike | None,
+    out: NDArray[Any] | None,
+    /,
 ) -> NDArray[np.floating[Any]]: ...
 def logsumexp(
-    logits: ArrayLike, axis: SupportsIndex, keepdims: bool, out: NDArray[Any] | None, /
+    logits: ArrayLike,
+    axis: SupportsIndex,
+    temperature: SupportsFloat,
+    where: ArrayLike | None,
+    keepdims: bool,
+    out: NDArray[Any] | None,
+    /,
 ) -> NDArray[np.floating[Any]]: ...
 def cross_entropy(
     logits: ArrayLike,
     targets: ArrayLike,
     label_smoothing: SupportsFloat,
     prior: ArrayLike | None,
+    class_weight: ArrayLike | None,
+    sample_weight: ArrayLike | None,
     ignore_index: SupportsIndex | None,
+    where: ArrayLike | None,
+    temperature: SupportsFloat,
+    z_loss: SupportsFloat,
     axis: SupportsIndex,
     reduction: str,
+    normalizer: SupportsFloat | None,
     out: NDArray[Any] | None,
     /,
 ) -> float | NDArray[np.floating[Any]]: ...
@@ -32,9 +56,15 @@ def cross_entropy_value_and_grad(
     targets: ArrayLike,
     label_smoothing: SupportsFloat,
     prior: ArrayLike | None,
+    class_weight: ArrayLike | None,
+    sample_weight: ArrayLike | None,
     ignore_index: SupportsIndex | None,
+    where: ArrayLike | None,
+    temperature: SupportsFloat,
+    z_loss: SupportsFloat,
     axis: SupportsIndex,
     reduction: str,
+    normalizer: SupportsFloat | None,
     out: NDArray[Any] | None,
     grad_out: NDArray[Any] | None,
     /,
@@ -44,6 +74,8 @@ def cross_entropy_terms(
     targets: ArrayLike,
     prior: ArrayLike | None,
     ignore_index: SupportsIndex | None,
+    where: ArrayLike | None,
+    temperature: SupportsFloat,
     axis: SupportsIndex,
     /,
 ) -> tuple[

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from smoothxent import _smoothxent as _native
 
 if TYPE_CHECKING:
-    from typing import SupportsIndex
+    from typing import SupportsFloat, SupportsIndex
 
     import numpy as np
     from numpy.typing import ArrayLike, NDArray
@@ -58,6 +58,8 @@ def cross_entropy_terms(
     *,
     prior: ArrayLike | None = None,
     ignore_index: SupportsIndex | None = -100,
+    where: ArrayLike | None = None,
+    temperature: SupportsFloat = 1.0,
     axis: SupportsIndex = -1,
 ) -> CrossEntropyTerms:
     r"""Return the terms that the smoothed loss of each row is made of.
@@ -79,13 +81,17 @@ def cross_entropy_terms(
         u, as for `cross_entropy`.
     ignore_index : int or None, default -100
         As for `cross_entropy`.
+    where : array_like of bool, optional
+        As for `cross_entropy`: the prior of a row is renormalised over the classes that are left.
+    temperature : float, default 1.0
+        As for `cross_entropy`; all terms are those of z / T.
     axis : int, default -1
         The axis of the classes.
 
     Returns
     -------
     CrossEntropyTerms
-        A named tuple of new arrays of shape S in the type of `logits`: ``nll`` is H(q, p),
+        A named tuple of new arrays of shape S, in the type of the losses of `cross_entropy`: ``nll`` is H(q, p),
         ``prior_cross_entropy`` H(u, p), ``prior_kl`` the divergence of p from u, ``prior_entropy``
         H(u), and ``logsumexp`` the normaliser of the softmax.
 
@@ -101,7 +107,8 @@ def cross_entropy_terms(
 
     Notes
     -----
-    Special values: all terms of an ignored row are exactly 0. A logit of -inf makes those terms
+    Special values: all terms of an ignored row are exactly 0, and so are those of a row in which
+    `where` leaves no class, but for a logsumexp of -inf. A logit of -inf makes those terms
     +inf whose distribution has mass there. A row with a NaN or +inf, or with nothing but -inf, has
     nan for the terms that depend on p, and the logsumexp of `logsumexp`.
 
@@ -127,5 +134,5 @@ def cross_entropy_terms(
     True
     """
     return CrossEntropyTerms._make(
-        _native.cross_entropy_terms(logits, targets, prior, ignore_index, axis)
+        _native.cross_entropy_terms(logits, targets, prior, ignore_index, where, temperature, axis)
     )

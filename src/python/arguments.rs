@@ -1,10 +1,11 @@
 //! Arguments that are not arrays of numbers to fill: options, and targets and priors against
 //! the logits they belong to.
 
-use super::arrays::{Array, Kind};
+use super::arrays::Array;
 use super::errors::{Shape, raise, row_index, wrong_type};
+use super::kind::Kind;
 use super::numpy::axis_error;
-use crate::error::Error;
+use crate::error::{Error, Number};
 use crate::ops::Reduction;
 use crate::target::{Prior, Probabilities, Targets};
 use pyo3::exceptions::{PyTypeError, PyValueError};
@@ -53,6 +54,7 @@ impl Logits {
         py: Python<'_>,
         array: &'a Array,
         ignore_index: Option<i128>,
+        class_weight: Option<&[f64]>,
     ) -> PyResult<Targets<'a>> {
         let (shape, given, axis) = (self.shape(), array.shape(), self.axis);
         let is_label = !matches!(array.kind(), Kind::Float(_));
@@ -78,7 +80,7 @@ impl Logits {
         let targets = if is_label {
             array.labels(self.classes(), ignore_index).map(Targets::Labels)
         } else {
-            Probabilities::new(array.rows(axis)).map(Targets::Probabilities)
+            Probabilities::new(array.rows(axis), class_weight).map(Targets::Probabilities)
         };
         targets.map_err(|mut error| {
             match &mut error {
@@ -199,23 +201,74 @@ pub(super) fn reduction(obj: &Bound<'_, PyAny>) -> PyResult<Reduction> {
             "none" => return Ok(Reduction::None),
             "sum" => return Ok(Reduction::Sum),
             "mean" => return Ok(Reduction::Mean),
+            "sum_by_nonzero_weights" => return Ok(Reduction::SumByNonzeroWeights),
             other => format!("\"{other}\""),
         },
         Err(_) => obj.repr()?.to_string(),
     };
     Err(PyValueError::new_err(format!(
-        "reduction must be \"none\", \"sum\" or \"mean\", got {given}"
+        "reduction must be \"none\", \"sum\", \"mean\" or \"sum_by_nonzero_weights\", got {given}"
     )))
 }
 
+/// A real number.
+fn number(obj: &Bound<'_, PyAny>, name: &str) -> PyResult<f64> {
+    obj.extract().map_err(|_| wrong_type(obj, name, "a real number"))
+}
+
+fn refused(name: &str, expected: &str, value: f64) -> PyErr {
+    PyValueError::new_err(format!("{name} must be {expected}, got {}", Number(value)))
+}
+
 pub(super) fn label_smoothing(py: Python<'_>, obj: &Bound<'_, PyAny>) -> PyResult<f64> {
-    let value: f64 =
-        obj.extract().map_err(|_| wrong_type(obj, "label_smoothing", "a real number"))?;
+    let value = number(obj, "label_smoothing")?;
     if (0.0..=1.0).contains(&value) {
         // −0 is 0.
         return Ok(value + 0.0);
     }
     Err(raise(py, &Error::LabelSmoothing(value)))
+}
+
+fn is_positive(value: f64) -> bool {
+    value > 0.0 && value.is_finite()
+}
+
+/// T, whose inverse must be an ordinary number in float32 too.
+pub(super) fn temperature(obj: &Bound<'_, PyAny>) -> PyResult<f64> {
+    let value = number(obj, "temperature")?;
+    if !is_positive(value) {
+        return Err(refused("temperature", "a positive finite number", value));
+    }
+    if !(1e-30..=1e30).contains(&value) {
+        return Err(refused("temperature", "between 1e-30 and 1e+30", value));
+    }
+    Ok(value)
+}
+
+pub(super) fn z_loss(obj: &Bound<'_, PyAny>) -> PyResult<f64> {
+    let value = number(obj, "z_loss")?;
+    if value >= 0.0 && value.is_finite() {
+        return Ok(value);
+    }
+    Err(refused("z_loss", "finite and non-negative", value))
+}
+
+pub(super) fn normalizer(obj: &Bound<'_, PyAny>, reduction: Reduction) -> PyResult<Option<f64>> {
+    if obj.is_none() {
+        return Ok(None);
+    }
+    let value = number(obj, "normalizer")?;
+    if !is_positive(value) {
+        return Err(refused("normalizer", "a positive finite number", value));
+    }
+    let given = match reduction {
+        Reduction::Mean | Reduction::SumByNonzeroWeights => return Ok(Some(value)),
+        Reduction::None => "none",
+        Reduction::Sum => "sum",
+    };
+    Err(PyValueError::new_err(format!(
+        "normalizer is the divisor of reduction \"mean\" or \"sum_by_nonzero_weights\", got reduction \"{given}\""
+    )))
 }
 
 pub(super) fn flag(obj: &Bound<'_, PyAny>, name: &str) -> PyResult<bool> {

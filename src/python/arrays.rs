@@ -9,6 +9,8 @@
 #![allow(unsafe_code, reason = "one of the two homes of unsafe: views of Python's memory")]
 
 use super::errors::Shape;
+use super::kind::Kind;
+use super::numpy::Dtype;
 use crate::error::Error;
 use crate::simd::memory::{Outer, Rows, RowsMut, Storage};
 use crate::target::Labels;
@@ -18,18 +20,12 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::PyType;
 
-/// What the elements of an array are, in native byte order.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
-    Float(Storage),
-    Signed(usize),
-    Unsigned(usize),
-}
-
 /// An exported buffer of numbers that the native code reads or writes as they lie.
 pub(super) struct Array {
     buffer: PyUntypedBuffer,
     kind: Kind,
+    /// The dtype object of bfloat16, which NumPy itself does not have.
+    bfloat16: Option<Py<PyAny>>,
     /// An array without axes, whose buffer is exported as one of a single element.
     is_scalar: bool,
 }
@@ -42,6 +38,21 @@ fn is_exact_ndarray(obj: &Bound<'_, PyAny>) -> PyResult<bool> {
 fn ndarray(py: Python<'_>) -> PyResult<&Bound<'_, PyType>> {
     static NDARRAY: PyOnceLock<Py<PyType>> = PyOnceLock::new();
     NDARRAY.import(py, "numpy", "ndarray")
+}
+
+fn bfloat16_dtype<'py>(obj: &Bound<'py, PyAny>) -> Option<Bound<'py, PyAny>> {
+    let dtype = obj.getattr("dtype").ok()?;
+    let is_bfloat16 = super::numpy::is_bfloat16(&dtype).unwrap_or(false);
+    is_bfloat16.then_some(dtype)
+}
+
+/// Does `given` broadcast to `shape`?
+pub(super) fn broadcasts(given: &[usize], shape: &[usize]) -> bool {
+    let missing = shape.len().checked_sub(given.len());
+    missing.is_some_and(|missing| {
+        let mut axes = given.iter().zip(&shape[missing..]);
+        axes.all(|(own, wanted)| own == wanted || *own == 1)
+    })
 }
 
 fn is_without_axes(obj: &Bound<'_, PyAny>) -> bool {
@@ -57,8 +68,20 @@ impl Array {
         Ok(Self::of_buffer(obj).filter(|array| array.buffer.suboffsets().is_none()))
     }
 
-    /// `None` where the elements are not numbers in native byte order, or have no buffer at all.
-    fn of_buffer(obj: &Bound<'_, PyAny>) -> Option<Self> {
+    /// `None` where the elements are not numbers in native byte order.
+    pub(super) fn of_buffer(obj: &Bound<'_, PyAny>) -> Option<Self> {
+        if let Some(array) = Self::of_exported(obj) {
+            return Some(array);
+        }
+        // bfloat16 arrays export no buffer; their bits do.
+        let bfloat16 = bfloat16_dtype(obj)?;
+        let bits = ndarray(obj.py()).ok()?.getattr("view").ok()?.call1((obj, "uint16")).ok()?;
+        let array = Self::of_exported(&bits)?;
+        let kind = Kind::Float(Storage::Bf16);
+        Some(Self { kind, bfloat16: Some(bfloat16.unbind()), ..array })
+    }
+
+    fn of_exported(obj: &Bound<'_, PyAny>) -> Option<Self> {
         let (buffer, is_scalar) = match PyUntypedBuffer::get(obj) {
             Ok(buffer) => (buffer, false),
             // PyO3 takes no buffer without a shape.
@@ -68,16 +91,16 @@ impl Array {
             Err(_) => return None,
         };
         let kind = Kind::of(buffer.format().to_bytes(), buffer.item_size())?;
-        Some(Self { buffer, kind, is_scalar })
+        Some(Self { buffer, kind, bfloat16: None, is_scalar })
     }
 
     /// A new C-contiguous array and its view.
     pub(super) fn empty<'py>(
         py: Python<'py>,
         shape: &[usize],
-        storage: Storage,
+        dtype: &Dtype<'py>,
     ) -> PyResult<(Bound<'py, PyAny>, Self)> {
-        let object = super::numpy::empty(py, shape, storage)?;
+        let object = super::numpy::empty(py, shape, dtype)?;
         match Self::of_buffer(&object) {
             Some(array) => Ok((object, array)),
             None => Err(PyTypeError::new_err("numpy.empty returned no array of numbers")),
@@ -97,8 +120,16 @@ impl Array {
     /// Labels or probabilities.
     pub(super) fn targets(obj: &Bound<'_, PyAny>) -> PyResult<Self> {
         match Self::exact(obj)? {
-            Some(array) => Ok(array),
-            None => Self::converted(obj, "targets", "as_targets"),
+            Some(array) if array.kind != Kind::Bool => Ok(array),
+            _ => Self::converted(obj, "targets", "as_targets"),
+        }
+    }
+
+    /// Booleans.
+    pub(super) fn mask(obj: &Bound<'_, PyAny>, name: &str) -> PyResult<Self> {
+        match Self::exact(obj)? {
+            Some(array) if array.kind == Kind::Bool => Ok(array),
+            _ => Self::converted(obj, name, "as_mask"),
         }
     }
 
@@ -110,12 +141,12 @@ impl Array {
         })
     }
 
-    /// An array to write: an ndarray of `shape` in float32 or float64 to which `result` casts.
+    /// An array to write: an ndarray of `shape` in a floating type that the core stores.
     pub(super) fn output(
         obj: &Bound<'_, PyAny>,
         name: &str,
         shape: &[usize],
-        result: Storage,
+        result: &Dtype<'_>,
     ) -> PyResult<Self> {
         if !obj.is_instance(ndarray(obj.py())?)? {
             let kind = obj.get_type().name()?;
@@ -148,13 +179,27 @@ impl Array {
         self.kind
     }
 
-    /// The storage of a real array.
+    /// The dtype of a real array.
+    pub(super) fn dtype<'py>(&self, py: Python<'py>) -> PyResult<Dtype<'py>> {
+        match &self.bfloat16 {
+            Some(object) => Ok(Dtype { storage: Storage::Bf16, object: object.bind(py).clone() }),
+            None => Dtype::of(py, self.storage()),
+        }
+    }
+
+    /// The storage of a real array or a mask.
     pub(super) fn storage(&self) -> Storage {
         match self.kind {
+            Kind::Bool => Storage::Bool,
             Kind::Float(storage) => storage,
             // Only for labels, which are never asked.
             Kind::Signed(_) | Kind::Unsigned(_) => Storage::F64,
         }
+    }
+
+    /// What rows of this real array are computed in.
+    pub(super) fn compute(&self) -> Storage {
+        self.storage().compute_with(Storage::F32)
     }
 
     pub(super) fn shape(&self) -> &[usize] {
@@ -177,12 +222,23 @@ impl Array {
 
     /// Rows along `axis` after broadcasting to `shape`, to which this array broadcasts.
     pub(super) fn rows_broadcast(&self, axis: usize, shape: &[usize]) -> Rows<'_> {
+        self.broadcast_rows(axis, self.broadcast_axes(shape).into_iter())
+    }
+
+    /// Every element as a row of its own, in C order, after broadcasting to `shape`.
+    pub(super) fn elements(&self, shape: &[usize]) -> Rows<'_> {
+        let one = [(1, self.storage().size().cast_signed())];
+        let axes = self.broadcast_axes(shape).into_iter().chain(one);
+        self.broadcast_rows(shape.len(), axes)
+    }
+
+    /// Lengths and strides after broadcasting to `shape`.
+    fn broadcast_axes(&self, shape: &[usize]) -> Vec<(usize, isize)> {
         let missing = shape.len() - self.shape().len();
         let own = self.axes().zip(&shape[missing..]);
         let own =
             own.map(|((len, stride), &wanted)| (wanted, if len == wanted { stride } else { 0 }));
-        let leading = shape[..missing].iter().map(|&len| (len, 0));
-        self.broadcast_rows(axis, leading.chain(own).collect::<Vec<_>>().into_iter())
+        shape[..missing].iter().map(|&len| (len, 0)).chain(own).collect()
     }
 
     fn broadcast_rows(&self, axis: usize, axes: impl Iterator<Item = (usize, isize)>) -> Rows<'_> {
@@ -232,7 +288,7 @@ impl Array {
             Kind::Unsigned(2) => self.labels_as::<u16>(num_classes, ignore_index),
             Kind::Unsigned(4) => self.labels_as::<u32>(num_classes, ignore_index),
             Kind::Unsigned(_) => self.labels_as::<u64>(num_classes, ignore_index),
-            Kind::Signed(_) | Kind::Float(_) => self.labels_as::<i64>(num_classes, ignore_index),
+            _ => self.labels_as::<i64>(num_classes, ignore_index),
         }
     }
 
@@ -300,35 +356,5 @@ impl Array {
             span += (len - 1) * stride.unsigned_abs();
         }
         false
-    }
-}
-
-impl Kind {
-    /// From a `struct` format: one number in native byte order, or nothing.
-    fn of(format: &[u8], size: usize) -> Option<Self> {
-        let code = match format {
-            [code] | [b'@' | b'=' | b'^', code] => *code,
-            #[cfg(target_endian = "little")]
-            [b'<', code] => *code,
-            #[cfg(target_endian = "big")]
-            [b'>' | b'!', code] => *code,
-            _ => return None,
-        };
-        match code {
-            b'f' if size == 4 => Some(Kind::Float(Storage::F32)),
-            b'd' if size == 8 => Some(Kind::Float(Storage::F64)),
-            b'b' | b'h' | b'i' | b'l' | b'q' | b'n' => Some(Kind::Signed(size)),
-            b'B' | b'H' | b'I' | b'L' | b'Q' | b'N' => Some(Kind::Unsigned(size)),
-            _ => None,
-        }
-    }
-
-    /// The name of the dtype.
-    pub(super) fn name(self) -> String {
-        match self {
-            Kind::Float(storage) => format!("float{}", storage.size() * 8),
-            Kind::Signed(size) => format!("int{}", size * 8),
-            Kind::Unsigned(size) => format!("uint{}", size * 8),
-        }
     }
 }

@@ -6,7 +6,7 @@
 
 use super::arrays::Array;
 use super::errors::{internal, raise};
-use super::numpy::copyto;
+use super::numpy::{Dtype, copyto};
 use crate::batch::Run;
 use crate::error::Error;
 use crate::pool;
@@ -31,22 +31,23 @@ impl<'py> Output<'py> {
         out: &Bound<'py, PyAny>,
         name: &str,
         shape: &[usize],
-        storage: Storage,
+        dtype: &Dtype<'py>,
         inputs: &Inputs<'_>,
     ) -> PyResult<Self> {
         let py = out.py();
         if out.is_none() {
-            let (computed, array) = Array::empty(py, shape, storage)?;
+            let (computed, array) = Array::empty(py, shape, dtype)?;
             return Ok(Self { array, computed, wanted: None });
         }
-        let array = Array::output(out, name, shape, storage)?;
+        let array = Array::output(out, name, shape, dtype)?;
+        let storage = dtype.storage;
         // A result is rounded to its own type first, also on its way to a wider array.
         let direct =
             !inputs.forbid(&array) && (array.storage() == storage || inputs.compute == storage);
         if direct {
             return Ok(Self { array, computed: out.clone(), wanted: None });
         }
-        let (computed, array) = Array::empty(py, shape, storage)?;
+        let (computed, array) = Array::empty(py, shape, dtype)?;
         Ok(Self { array, computed, wanted: Some(out.clone()) })
     }
 
@@ -60,6 +61,21 @@ impl<'py> Output<'py> {
             }
         }
     }
+}
+
+/// The type of a result that has a value for each logit: theirs, but 16 bits do not limit what
+/// goes to a wider `out`.
+pub(super) fn result_dtype<'py>(
+    logits: &Array,
+    compute: Storage,
+    out: &Bound<'py, PyAny>,
+) -> PyResult<Dtype<'py>> {
+    let own = logits.dtype(out.py())?;
+    if own.storage == compute || out.is_none() {
+        return Ok(own);
+    }
+    let is_wider = Array::of_buffer(out).is_some_and(|out| out.storage().size() > 2);
+    if is_wider { Dtype::of(out.py(), compute) } else { Ok(own) }
 }
 
 /// The arrays that are read while outputs are written.
@@ -91,11 +107,21 @@ pub(super) fn guard<R>(py: Python<'_>, body: impl FnOnce() -> PyResult<R>) -> Py
 /// Bytes of logits below which the interpreter lock is kept: some 20 µs of work.
 const ATTACHED_BYTES: usize = 1 << 18;
 
-/// Runs `body` on `bytes` of logits, detached from the interpreter unless it is short.
+/// Runs `body` on `bytes` of numbers, detached from the interpreter unless it is short.
 pub(super) fn run<R: Send>(
     py: Python<'_>,
     bytes: usize,
     body: impl FnOnce(&mut Run<'_>) -> Result<R, Error> + Send,
+) -> PyResult<R> {
+    run_placing(py, bytes, body, |_| {})
+}
+
+/// As [`run`]; `place` translates the place in an error to the shape that the user knows.
+pub(super) fn run_placing<R: Send>(
+    py: Python<'_>,
+    bytes: usize,
+    body: impl FnOnce(&mut Run<'_>) -> Result<R, Error> + Send,
+    place: impl FnOnce(&mut Error),
 ) -> PyResult<R> {
     let mut pending: Option<PyErr> = None;
     let mut checkpoint = || {
@@ -117,6 +143,9 @@ pub(super) fn run<R: Send>(
     }
     outcome.map_err(|error| match (error, pending.take()) {
         (Error::Interrupted, Some(signal)) => signal,
-        (error, _) => raise(py, &error),
+        (mut error, _) => {
+            place(&mut error);
+            raise(py, &error)
+        }
     })
 }

@@ -1,22 +1,30 @@
 //! The loss, with or without its gradient: validate everything, then compute, then wrap.
 
 use super::Argument;
-use super::arguments::{Logits, ignore_index, label_smoothing, reduction};
+use super::arguments::{self, Logits};
 use super::arrays::Array;
-use super::call::{Inputs, Output, run};
+use super::call::{Inputs, Output, result_dtype, run_placing};
+use super::numpy::Dtype;
 use crate::ops::{CrossEntropy, Reduction};
 use crate::simd::memory::Storage;
+use crate::target::LossTerms;
 use pyo3::prelude::*;
-use pyo3::types::{PyFloat, PyTuple};
+use pyo3::types::PyFloat;
 
 pub(super) struct LossArguments<'a, 'py> {
     pub(super) logits: Argument<'a, 'py>,
     pub(super) targets: Argument<'a, 'py>,
     pub(super) label_smoothing: Argument<'a, 'py>,
     pub(super) prior: Argument<'a, 'py>,
+    pub(super) class_weight: Argument<'a, 'py>,
+    pub(super) sample_weight: Argument<'a, 'py>,
     pub(super) ignore_index: Argument<'a, 'py>,
+    pub(super) mask: Argument<'a, 'py>,
+    pub(super) temperature: Argument<'a, 'py>,
+    pub(super) z_loss: Argument<'a, 'py>,
     pub(super) axis: Argument<'a, 'py>,
     pub(super) reduction: Argument<'a, 'py>,
+    pub(super) normalizer: Argument<'a, 'py>,
     pub(super) out: Argument<'a, 'py>,
 }
 
@@ -28,27 +36,34 @@ impl<'py> LossArguments<'_, 'py> {
     ) -> PyResult<(Bound<'py, PyAny>, Option<Bound<'py, PyAny>>)> {
         let py = self.out.py();
         let logits = Logits::new(self.logits, self.axis)?;
-        let reduction = reduction(self.reduction)?;
-        let label_smoothing = label_smoothing(py, self.label_smoothing)?;
+        let reduction = arguments::reduction(self.reduction)?;
+        let normalizer = arguments::normalizer(self.normalizer, reduction)?;
+        let label_smoothing = arguments::label_smoothing(py, self.label_smoothing)?;
+        let temperature = arguments::temperature(self.temperature)?;
+        let z_loss = arguments::z_loss(self.z_loss)?;
         let prior_array = logits.prior_array(self.prior)?;
         let prior = logits.prior(py, prior_array.as_ref(), label_smoothing)?;
-        let ignored = ignore_index(self.ignore_index)?;
+        let class_weight = logits.class_weight(self.class_weight)?;
+        let class_weight = class_weight.as_deref();
+        let sample_weight = logits.sample_weight(self.sample_weight)?;
+        let sample_weight = sample_weight.as_deref();
+        let mask_array = logits.mask_array(self.mask)?;
+        let ignored = arguments::ignore_index(self.ignore_index)?;
         let target_array = Array::targets(self.targets)?;
-        let targets = logits.targets(py, &target_array, ignored)?;
+        let targets = logits.targets(py, &target_array, ignored, class_weight)?;
 
-        let compute = logits.array.storage();
-        let others = prior_array.iter().chain([&target_array]).collect();
+        let compute = logits.array.compute();
+        let per_row = Dtype::of(py, compute)?;
+        let others = prior_array.iter().chain(&mask_array).chain([&target_array]).collect();
         let mut inputs = Inputs { logits: &logits.array, others, compute, in_place: false };
-        let losses = match reduction {
+        let (losses, scalar) = match reduction {
             Reduction::None => {
-                Some(Output::new(self.out, "out", &logits.row_shape(), compute, &inputs)?)
+                let shape = logits.row_shape();
+                (Some(Output::new(self.out, "out", &shape, &per_row, &inputs)?), None)
             }
-            Reduction::Sum | Reduction::Mean if self.out.is_none() => None,
+            _ if self.out.is_none() => (None, None),
             // A scalar is accumulated in float64 and rounded once, to whatever `out` holds.
-            Reduction::Sum | Reduction::Mean => {
-                Array::output(self.out, "out", &[], Storage::F32)?;
-                None
-            }
+            _ => (None, Some(Array::output(self.out, "out", &[], &Dtype::of(py, Storage::F32)?)?)),
         };
         inputs.in_place = true;
         if let Some(losses) = &losses {
@@ -56,30 +71,32 @@ impl<'py> LossArguments<'_, 'py> {
         }
         let grad = match grad_out {
             None => None,
-            Some(grad_out) => {
-                Some(Output::new(grad_out, "grad_out", logits.shape(), compute, &inputs)?)
+            Some(out) => {
+                let dtype = result_dtype(&logits.array, compute, out)?;
+                Some(Output::new(out, "grad_out", logits.shape(), &dtype, &inputs)?)
             }
         };
-        let (z, loss_rows) = (
-            logits.array.rows(logits.axis),
-            losses.as_ref().map(|losses| losses.array.elements_mut()),
-        );
+        let z = logits.array.rows(logits.axis);
+        let loss_rows = losses.as_ref().map(|losses| losses.array.elements_mut());
         let grad_rows = grad.as_ref().map(|grad| grad.array.rows_mut(logits.axis));
-        let operation =
-            CrossEntropy { targets: &targets, label_smoothing, prior: &prior, reduction };
-        let value = run(
+        let mask = logits.mask_rows(mask_array.as_ref());
+        let prior = &prior;
+        let terms =
+            LossTerms { label_smoothing, prior, class_weight, sample_weight, temperature, z_loss };
+        let operation = CrossEntropy { targets: &targets, terms, reduction, normalizer };
+        let value = run_placing(
             py,
             logits.array.bytes(),
-            |run| compute_in!(compute, F => operation.run::<F>(&z, loss_rows.as_ref(), grad_rows.as_ref(), run)),
+            |run| compute_in!(compute, F => operation.run::<F>(&z, mask.as_ref(), loss_rows.as_ref(), grad_rows.as_ref(), run)),
+            |error| logits.place_row(error),
         )?;
         let loss = match losses {
             Some(losses) => losses.finish()?,
             None => {
-                let value = PyFloat::new(py, value).into_any();
-                if !self.out.is_none() {
-                    self.out.set_item(PyTuple::empty(py), &value)?;
+                if let Some(scalar) = scalar {
+                    scalar.elements_mut().set(0, value);
                 }
-                value
+                PyFloat::new(py, value).into_any()
             }
         };
         Ok((loss, grad.map(Output::finish).transpose()?))

@@ -14,18 +14,34 @@ fn attribute<'py>(
     cell.import(py, "numpy", name)
 }
 
-/// numpy.float32 or numpy.float64, as a dtype object.
-fn dtype(py: Python<'_>, storage: Storage) -> PyResult<&Bound<'_, PyAny>> {
-    static FLOAT32: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
-    static FLOAT64: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
-    let (cell, name) = match storage {
-        Storage::F32 => (&FLOAT32, "float32"),
-        Storage::F64 => (&FLOAT64, "float64"),
-    };
-    let object = cell.get_or_try_init(py, || {
-        dtype_of(py, name.into_pyobject(py)?.as_any()).map(Bound::unbind)
-    })?;
-    Ok(object.bind(py))
+/// The dtype of a result.
+pub(super) struct Dtype<'py> {
+    pub(super) storage: Storage,
+    pub(super) object: Bound<'py, PyAny>,
+}
+
+impl<'py> Dtype<'py> {
+    /// NumPy's own type for `storage`, which bfloat16 does not have.
+    pub(super) fn of(py: Python<'py>, storage: Storage) -> PyResult<Self> {
+        static FLOAT16: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+        static FLOAT32: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+        static FLOAT64: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+        let (cell, name) = match storage {
+            Storage::F16 => (&FLOAT16, "float16"),
+            Storage::F32 => (&FLOAT32, "float32"),
+            Storage::Bool | Storage::Bf16 | Storage::F64 => (&FLOAT64, "float64"),
+        };
+        let object = cell.get_or_try_init(py, || {
+            dtype_of(py, name.into_pyobject(py)?.as_any()).map(Bound::unbind)
+        })?;
+        Ok(Self { storage, object: object.bind(py).clone() })
+    }
+}
+
+/// Is a dtype bfloat16, as ml_dtypes has it? By its name: the package need not be there.
+pub(super) fn is_bfloat16(dtype: &Bound<'_, PyAny>) -> PyResult<bool> {
+    let name = dtype.getattr("name")?;
+    Ok(name.eq("bfloat16")? && dtype.getattr("isnative")?.is_truthy()?)
 }
 
 fn dtype_of<'py>(py: Python<'py>, obj: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
@@ -37,47 +53,53 @@ fn dtype_of<'py>(py: Python<'py>, obj: &Bound<'py, PyAny>) -> PyResult<Bound<'py
 pub(super) fn empty<'py>(
     py: Python<'py>,
     shape: &[usize],
-    storage: Storage,
+    dtype: &Dtype<'py>,
 ) -> PyResult<Bound<'py, PyAny>> {
     static EMPTY: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
     let shape = PyTuple::new(py, shape)?;
-    attribute(py, &EMPTY, "empty")?.call1((shape, dtype(py, storage)?))
+    attribute(py, &EMPTY, "empty")?.call1((shape, &dtype.object))
 }
 
-/// numpy.copyto(target, source, casting="same_kind")
+/// numpy.copyto(target, source, casting="unsafe"): both are real.
 pub(super) fn copyto(target: &Bound<'_, PyAny>, source: &Bound<'_, PyAny>) -> PyResult<()> {
     static COPYTO: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
-    attribute(target.py(), &COPYTO, "copyto")?.call1((target, source)).map(drop)
+    attribute(target.py(), &COPYTO, "copyto")?.call1((target, source, "unsafe")).map(drop)
 }
 
-/// The `dtype=` of a result: float32 or float64.
-pub(super) fn requested_storage(obj: &Bound<'_, PyAny>) -> PyResult<Storage> {
+/// The types that results can have, in messages.
+const SUPPORTED: &str = "float16, bfloat16, float32 or float64";
+
+/// The `dtype=` of a result.
+pub(super) fn requested<'py>(obj: &Bound<'py, PyAny>) -> PyResult<Dtype<'py>> {
     let py = obj.py();
-    let refuse = |what: String| {
-        PyTypeError::new_err(format!("dtype must be float32 or float64, got {what}"))
-    };
+    let refuse =
+        |what: String| PyTypeError::new_err(format!("dtype must be {SUPPORTED}, got {what}"));
     let Ok(requested) = dtype_of(py, obj) else {
         return Err(refuse(obj.repr()?.to_string()));
     };
-    for storage in [Storage::F32, Storage::F64] {
-        if requested.eq(dtype(py, storage)?)? {
-            return Ok(storage);
+    for storage in [Storage::F32, Storage::F64, Storage::F16] {
+        let dtype = Dtype::of(py, storage)?;
+        if requested.eq(&dtype.object)? {
+            return Ok(dtype);
         }
+    }
+    if is_bfloat16(&requested)? {
+        return Ok(Dtype { storage: Storage::Bf16, object: requested });
     }
     Err(refuse(requested.str()?.to_string()))
 }
 
-/// Why an array of another dtype cannot take a result of `storage`.
+/// Why an array of another dtype cannot take a result of type `result`.
 pub(super) fn refuse_output_dtype(
     obj: &Bound<'_, PyAny>,
     name: &str,
-    storage: Storage,
+    result: &Dtype<'_>,
 ) -> PyResult<PyErr> {
-    let py = obj.py();
-    let (own, result) = (obj.getattr("dtype")?, dtype(py, storage)?);
-    let casts = py.import("numpy")?.call_method1("can_cast", (result, &own, "same_kind"))?;
+    let (own, result) = (obj.getattr("dtype")?, &result.object);
+    let numpy = obj.py().import("numpy")?;
+    let casts = numpy.call_method1("can_cast", (result, &own, "same_kind"))?;
     let reason = if casts.is_truthy()? {
-        "but only float32 and float64 are supported".to_owned()
+        format!("expected {SUPPORTED} in native byte order")
     } else {
         format!("to which {result} cannot be cast under \"same_kind\"")
     };

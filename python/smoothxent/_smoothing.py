@@ -1,0 +1,203 @@
+"""Smoothed targets written down: q' = (1 - eps) q + eps u, section 7 of arXiv 1512.00567.
+
+Plain NumPy, for other libraries and for checking; the losses never need q' in memory.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeVar, overload
+
+import numpy as np
+
+from smoothxent import _checks
+from smoothxent._arrays import as_numpy_targets
+
+if TYPE_CHECKING:
+    from typing import SupportsFloat, SupportsIndex
+
+    from numpy.typing import ArrayLike, DTypeLike, NDArray
+
+    _Out = TypeVar("_Out", bound=NDArray[Any])
+
+
+@overload
+def smooth_labels(
+    targets: ArrayLike,
+    num_classes: SupportsIndex | None = None,
+    /,
+    *,
+    label_smoothing: SupportsFloat,
+    prior: ArrayLike | None = None,
+    where: ArrayLike | None = None,
+    axis: SupportsIndex = -1,
+    dtype: DTypeLike = np.float32,
+    out: _Out,
+) -> _Out: ...
+@overload
+def smooth_labels(
+    targets: ArrayLike,
+    num_classes: SupportsIndex | None = None,
+    /,
+    *,
+    label_smoothing: SupportsFloat,
+    prior: ArrayLike | None = None,
+    where: ArrayLike | None = None,
+    axis: SupportsIndex = -1,
+    dtype: DTypeLike = np.float32,
+    out: None = None,
+) -> NDArray[np.floating[Any]]: ...
+def smooth_labels(
+    targets: ArrayLike,
+    num_classes: SupportsIndex | None = None,
+    /,
+    *,
+    label_smoothing: SupportsFloat,
+    prior: ArrayLike | None = None,
+    where: ArrayLike | None = None,
+    axis: SupportsIndex = -1,
+    dtype: DTypeLike = np.float32,
+    out: NDArray[Any] | None = None,
+) -> NDArray[Any]:
+    r"""Return the smoothed target distributions.
+
+    Use it to feed another library, or to look at what a loss sees. For the loss itself pass the
+    labels and `label_smoothing` to `cross_entropy`, which gives the same value without this array.
+
+    With q the one-hot or given distributions, u the prior and eps the label smoothing,
+
+    .. math:: q'(k) = (1 - \varepsilon)\, q(k) + \varepsilon\, u(k).
+
+    Parameters
+    ----------
+    targets : array_like
+        Integer labels in [0, `num_classes`) of any shape S, or probabilities with the classes
+        along `axis`, finite and non-negative. Probabilities that do not sum to 1
+        are used as given.
+    num_classes : int, optional
+        The number of classes K, at least 1. Required for labels. For probabilities it is their
+        length along `axis`; a different number is an error.
+    label_smoothing : float
+        eps, in [0, 1]. With 0 the values of `prior` are not read.
+    prior : array_like, optional
+        u, of shape (K,) whatever `axis` is, or broadcastable to the result with K classes along
+        `axis`. Finite and non-negative, each distribution summing to 1 within
+        ``1e-6 * max(1, sqrt(K))``; used as given, and only `where` renormalises it. Uniform, 1 / K,
+        by default.
+    where : array_like of bool, optional
+        Which classes are there, broadcastable to the result: u is renormalised over them. A row
+        without any class is 0. All classes by default.
+    axis : int, default -1
+        The axis of the classes in the result.
+    dtype : dtype, default float32
+        The type of a new result: float16, float32 or float64.
+    out : ndarray, optional
+        Where to write the result, of its shape and a floating type. `dtype` is then not used. It
+        may be, or overlap, `targets` or `prior`.
+
+    Returns
+    -------
+    ndarray
+        S with K inserted at `axis` for labels, the shape of `targets` for probabilities. It is
+        `out` if that is given, otherwise a new array.
+
+    Raises
+    ------
+    LabelError
+        If a label is outside [0, K).
+    TypeError
+        If an argument is of a type that cannot be used.
+    ValueError
+        If `label_smoothing`, `prior`, `where`, a probability, `num_classes`, `axis` or the shape of `out`
+        is not as described. `out` is then unchanged.
+
+    Notes
+    -----
+    Values are computed in float64 and rounded once to the type of the result. Label smoothing 0
+    gives the targets themselves, 1 gives the prior.
+
+    TensorFlow and PyTorch use the same eps. Libraries that spread it over the K - 1 other classes
+    (fairseq, Megatron-LM) need ``eps * K / (K - 1)`` here.
+
+    References
+    ----------
+    .. [1] C. Szegedy, V. Vanhoucke, S. Ioffe, J. Shlens and Z. Wojna, "Rethinking the Inception
+       Architecture for Computer Vision", section 7, arXiv:1512.00567, 2015.
+
+    Examples
+    --------
+    >>> import smoothxent as sx
+    >>> sx.smooth_labels([0, 3], 4, label_smoothing=0.1)
+    array([[0.925, 0.025, 0.025, 0.025],
+           [0.025, 0.025, 0.025, 0.925]], dtype=float32)
+
+    With a prior that is not uniform:
+
+    >>> sx.smooth_labels([2, 0], 3, label_smoothing=0.5, prior=[0.5, 0.25, 0.25])
+    array([[0.25 , 0.125, 0.625],
+           [0.75 , 0.125, 0.125]], dtype=float32)
+
+    Probabilities, smoothed in place:
+
+    >>> import numpy as np
+    >>> q = np.array([[1.0, 0.0], [0.5, 0.5]])
+    >>> sx.smooth_labels(q, label_smoothing=0.25, out=q) is q
+    True
+    >>> q
+    array([[0.875, 0.125],
+           [0.5  , 0.5  ]])
+    """
+    epsilon = _checks.unit_interval(label_smoothing, "label_smoothing")
+    given = as_numpy_targets(targets, "targets")
+    is_labels = given.dtype.kind != "f"
+    axis = _checks.class_axis(axis, given.ndim + is_labels)
+    if is_labels:
+        classes = _checks.class_count(num_classes)
+        shape = (*given.shape[:axis], classes, *given.shape[axis:])
+        _checks.all_classes(given, classes)
+    else:
+        shape = given.shape
+        classes = _checks.matching_class_count(num_classes, shape[axis], axis)
+        _checks.probabilities(given, axis)
+    u = _checks.aligned_prior(prior, shape, axis, read_values=epsilon != 0.0)
+    # q' = (1 - eps) q + weight * u; without a prior u is 1 and eps / K is rounded once.
+    weight = epsilon if prior is not None else epsilon / classes
+    has_classes: NDArray[np.bool_] | None = None
+    if where is not None:
+        kept = _checks.mask(where, shape)
+        has_classes = np.asarray(kept.any(axis, keepdims=True))
+        if epsilon != 0.0:
+            weight = epsilon
+            u = _checks.renormalised_prior(u, kept, has_classes, axis)
+    result = _checks.result(out, shape, dtype)
+
+    with np.errstate(under="ignore"):
+        if is_labels:
+            index = np.expand_dims(given.astype(np.intp), axis)  # a copy: `out` may overlap it
+            u_at_label = np.take_along_axis(np.broadcast_to(u, shape), index, axis)
+            np.multiply(u, weight, out=result, dtype=np.float64, casting="same_kind")
+            at_label = (1.0 - epsilon) + weight * u_at_label.astype(np.float64)
+            np.put_along_axis(result, index, at_label, axis)
+        else:
+            _smooth_probabilities(given, 1.0 - epsilon, u, weight, result)
+    if has_classes is not None:
+        np.copyto(result, 0.0, where=~has_classes)
+    return result
+
+
+def _smooth_probabilities(
+    q: NDArray[Any], share: float, u: NDArray[Any], weight: float, result: NDArray[Any]
+) -> None:
+    """Write share * q + weight * u, in float64 by the buffer, so that each value rounds once."""
+    with np.nditer(
+        [q, u, result],
+        flags=["external_loop", "buffered", "zerosize_ok", "copy_if_overlap"],
+        op_flags=[
+            ["readonly", "overlap_assume_elementwise"],
+            ["readonly"],
+            ["writeonly", "no_broadcast", "overlap_assume_elementwise"],
+        ],
+        op_dtypes=[np.float64] * 3,
+        casting="same_kind",
+    ) as chunks:
+        for q_chunk, u_chunk, smoothed in chunks:
+            smoothed[...] = share * q_chunk + weight * u_chunk

@@ -1,0 +1,95 @@
+//! Weights and masks against the logits they belong to.
+
+use super::arguments::Logits;
+use super::arrays::{Array, broadcasts};
+use super::errors::{Shape, raise, row_index};
+use crate::error::Error;
+use crate::simd::memory::Rows;
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+
+impl Logits {
+    /// c, one weight for each class.
+    pub(super) fn class_weight(&self, obj: &Bound<'_, PyAny>) -> PyResult<Option<Vec<f64>>> {
+        if obj.is_none() {
+            return Ok(None);
+        }
+        let array = Array::real(obj, "class_weight", "as_real")?;
+        let given = array.shape();
+        if given != [self.classes()] {
+            return Err(PyValueError::new_err(format!(
+                "class_weight must have shape ({},), got {}",
+                self.classes(),
+                Shape(given)
+            )));
+        }
+        let weights = weights(&array.elements(given), "class_weight");
+        weights.map(Some).map_err(|error| raise(obj.py(), &error))
+    }
+
+    /// s, one weight for each row.
+    pub(super) fn sample_weight(&self, obj: &Bound<'_, PyAny>) -> PyResult<Option<Vec<f64>>> {
+        if obj.is_none() {
+            return Ok(None);
+        }
+        let array = Array::real(obj, "sample_weight", "as_real")?;
+        let (given, shape) = (array.shape(), self.row_shape());
+        if !broadcasts(given, &shape) {
+            return Err(PyValueError::new_err(format!(
+                "sample_weight must be broadcastable to the rows, of shape {}, got {}",
+                Shape(&shape),
+                Shape(given)
+            )));
+        }
+        weights(&array.elements(&shape), "sample_weight").map(Some).map_err(|mut error| {
+            if let Error::Weight { index, .. } = &mut error {
+                // Where in the array that was given.
+                let place = row_index(index[0], self.shape(), self.axis);
+                let own = place[shape.len() - given.len()..].iter().zip(given);
+                *index = own.map(|(&at, &len)| if len == 1 { 0 } else { at }).collect();
+            }
+            raise(obj.py(), &error)
+        })
+    }
+
+    /// The array of a mask, which broadcasts to the logits.
+    pub(super) fn mask_array(&self, obj: &Bound<'_, PyAny>) -> PyResult<Option<Array>> {
+        if obj.is_none() {
+            return Ok(None);
+        }
+        let array = Array::mask(obj, "where")?;
+        if broadcasts(array.shape(), self.shape()) {
+            return Ok(Some(array));
+        }
+        Err(PyValueError::new_err(format!(
+            "where must be broadcastable to logits of shape {}, got {}",
+            Shape(self.shape()),
+            Shape(array.shape())
+        )))
+    }
+
+    /// The mask of every row.
+    pub(super) fn mask_rows<'a>(&self, array: Option<&'a Array>) -> Option<Rows<'a>> {
+        array.map(|array| array.rows_broadcast(self.axis, self.shape()))
+    }
+
+    /// Gives the place of a row in an error its index in the logits without their class axis.
+    pub(super) fn place_row(&self, error: &mut Error) {
+        if let Error::MaskedPrior { index } = error {
+            *index = row_index(index[0], self.shape(), self.axis);
+        }
+    }
+}
+
+/// Copies of weights, all of them finite and ≥ 0.
+fn weights(elements: &Rows<'_>, name: &'static str) -> Result<Vec<f64>, Error> {
+    let mut weights = crate::alloc::with_capacity(elements.rows())?;
+    for row in 0..elements.rows() {
+        let value = elements.get(row, 0);
+        if !(value >= 0.0 && value.is_finite()) {
+            return Err(Error::Weight { name, index: vec![row], value });
+        }
+        weights.push(value);
+    }
+    Ok(weights)
+}
