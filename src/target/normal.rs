@@ -85,7 +85,7 @@ impl<'a, F: Float> SmoothedTargets<'a, F> {
         let scale = if divisor == 0.0 {
             F::Wide::new(0.0)
         } else {
-            temperature.inverse.over(F::Wide::new(divisor))
+            temperature.inverse * F::Wide::new(1.0 / divisor)
         };
         let mut shared = Vec::new();
         let mut shared_mass = DoubleDouble::new(0.0);
