@@ -13,7 +13,7 @@
 //! is far under the smallest normal number) and −inf become exactly 0; NaN
 //! stays NaN because the comparison with the cut is false for it.
 
-use crate::element::Float;
+use crate::element::{Float, Wide};
 use crate::simd::Vector;
 
 /// The constants of one row, in registers.
@@ -75,6 +75,30 @@ impl<V: Vector> RowExp<V> {
     /// Both parts are 0 below the cut; NaN gives a NaN fraction.
     #[inline(always)]
     pub(super) fn parts(&self, z: V) -> Parts<V> {
+        let (rest, small, scale) = self.core(z);
+        let dropped = z.le(self.cut);
+        Parts { fraction: rest.add(small).zero_where(dropped), scale: scale.zero_where(dropped) }
+    }
+
+    /// exp(M) with s as the sums have it, whose errors then cancel in p; and without the rounding
+    /// of s, for L.
+    #[inline(always)]
+    pub(super) fn peak(&self) -> [<V::Scalar as Float>::Wide; 2] {
+        let (rest, small, scale) = self.core(self.max);
+        let wide = |vector: V| <V::Scalar as Float>::Wide::new(vector.lane(0).to_f64());
+        let fractions = [wide(rest.add(small)), wide(rest) + wide(small)];
+        fractions.map(|fraction| wide(scale) + wide(scale) * fraction)
+    }
+
+    /// exp(M) as [`Parts::rounded`] makes it.
+    #[inline(always)]
+    pub(super) fn stored_peak(&self) -> V::Scalar {
+        self.parts(self.max).rounded().lane(0)
+    }
+
+    /// s in two parts, and 2^(n − N + H).
+    #[inline(always)]
+    fn core(&self, z: V) -> (V, V, V) {
         let degree = const { <V::Scalar as Float>::EXP.coefficients.len() };
         let shifted = z.mul_add(self.log2e, self.magic);
         let n = shifted.sub(self.magic);
@@ -86,10 +110,8 @@ impl<V: Vector> RowExp<V> {
         }
         // s = rest + (f²·q − n·ln2_low): the low part of f is added after the large one is known.
         let square = f.mul(f).mul(q);
-        let fraction = rest.add(n.neg_mul_add(self.ln2_low, square));
-        let scale = shifted.exponent_from_low_bits(self.exponent_bias);
-        let dropped = z.le(self.cut);
-        Parts { fraction: fraction.zero_where(dropped), scale: scale.zero_where(dropped) }
+        let small = n.neg_mul_add(self.ln2_low, square);
+        (rest, small, shifted.exponent_from_low_bits(self.exponent_bias))
     }
 }
 

@@ -18,7 +18,7 @@ pub(super) fn reduce<V: Vector, const STORE: bool>(
     max: V::Scalar,
     weights: Weights<'_, V::Scalar>,
     workspace: &mut Workspace<'_, V::Scalar>,
-) -> RowStats<<V::Scalar as Float>::Wide> {
+) -> RowStats<V::Scalar> {
     let class = classify(z);
     if class != RowClass::Finite {
         let max = if class == RowClass::PlusInfinity { f64::INFINITY } else { f64::NEG_INFINITY };
@@ -35,7 +35,6 @@ pub(super) fn reduce<V: Vector, const STORE: bool>(
         let (shifted, zero) = (Source::from_slice(&*shifted), V::Scalar::default());
         weighted::<V, STORE>(token, shifted, zero, Weights::Absent, workspace.exps)
     };
-    stats.kernel_max = stats.max;
     stats.max = max.to_f64();
     stats.dot = wide_dot(z, max, weights, UNIT);
     stats.unit = UNIT;

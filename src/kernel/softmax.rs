@@ -23,7 +23,7 @@ pub(crate) fn softmax<V: Vector>(
         // Whatever the rounding of 1/S.
         return out.fill(V::Scalar::from_f64(1.0));
     }
-    let scale = Scale::<V>::new(token, &stats, Wide::new(1.0));
+    let scale = Scale::<V>::new(token, &stats, Wide::new(1.0), 0.0);
     let exps = Source::from_slice(&*workspace.exps);
     let zero = V::Scalar::default();
     out.fill_with(
@@ -65,9 +65,9 @@ pub(crate) fn logsumexp<V: Vector>(
 }
 
 #[inline(always)]
-pub(super) fn lse_of<W: Wide>(stats: &RowStats<W>) -> f64 {
+pub(super) fn lse_of<F: Float>(stats: &RowStats<F>) -> f64 {
     match stats.class {
-        RowClass::Finite => (W::new(stats.max) + stats.log_excess()).value(),
+        RowClass::Finite => (F::Wide::new(stats.max) + stats.log_excess()).value(),
         RowClass::NaN => f64::NAN,
         RowClass::PlusInfinity => f64::INFINITY,
         RowClass::AllMinusInfinity => f64::NEG_INFINITY,

@@ -60,12 +60,38 @@ pub(super) fn weighted<V: Vector, const STORE: bool>(
     max: V::Scalar,
     weights: Weights<'_, V::Scalar>,
     exps: &mut [V::Scalar],
-) -> RowStats<<V::Scalar as Float>::Wide> {
+) -> RowStats<V::Scalar> {
     match weights {
         Weights::Absent => sweep::<V, STORE, ABSENT>(token, z, max, z, exps),
         Weights::Ones => sweep::<V, STORE, ONES>(token, z, max, z, exps),
         Weights::Row { high, .. } => sweep::<V, STORE, ROW>(token, z, max, high, exps),
     }
+}
+
+/// What the low parts of weights add to `dot`.
+#[inline(always)]
+pub(super) fn low_dot<V: Vector>(
+    token: V::Token,
+    z: Source<'_, V::Scalar>,
+    max: V::Scalar,
+    low: Source<'_, V::Scalar>,
+) -> <V::Scalar as Float>::Wide {
+    V::outlined(
+        token,
+        #[inline(always)]
+        || {
+            let zero = V::splat(token, V::Scalar::default());
+            let top = V::splat(token, max);
+            let mut sum = V::Sum::zero(token);
+            for at in (0..z.len()).step_by(V::LANES) {
+                let low = low.vector::<V>(token, at, V::Scalar::default());
+                let gap = top.sub(z.vector(token, at, max));
+                // Nothing is lost of a weight of 0, whose gap may be infinite.
+                sum.add(low.mul(gap).zero_where(low.eq(zero)));
+            }
+            sum.total()
+        },
+    )
 }
 
 /// Compiled once for all operations.
@@ -76,7 +102,7 @@ fn sweep<V: Vector, const STORE: bool, const WEIGHTS: u8>(
     max: V::Scalar,
     weights: Source<'_, V::Scalar>,
     exps: &mut [V::Scalar],
-) -> RowStats<<V::Scalar as Float>::Wide> {
+) -> RowStats<V::Scalar> {
     V::outlined(
         token,
         #[inline(always)]
@@ -140,7 +166,7 @@ impl<V: Vector, const STORE: bool, const WEIGHTS: u8> Sweep<'_, V, STORE, WEIGHT
 
     /// The whole row.
     #[inline(always)]
-    fn run(&self, exps: &mut [V::Scalar]) -> RowStats<<V::Scalar as Float>::Wide> {
+    fn run(&self, exps: &mut [V::Scalar]) -> RowStats<V::Scalar> {
         let token = self.token;
         let len = self.z.len();
         let mut exps = Sink::from_slice(exps);
@@ -172,10 +198,8 @@ impl<V: Vector, const STORE: bool, const WEIGHTS: u8> Sweep<'_, V, STORE, WEIGHT
             }
         }
         stats.ties = ties;
-        let peak = self.exp.parts(self.exp.max());
-        let fraction = Wide::new(peak.fraction.lane(0).to_f64());
-        let scale: <V::Scalar as Float>::Wide = Wide::new(peak.scale.lane(0).to_f64());
-        stats.peak = scale + scale * fraction;
+        [stats.peak, stats.exact_peak] = self.exp.peak();
+        stats.stored_peak = self.exp.stored_peak();
         stats
     }
 

@@ -6,6 +6,7 @@ use super::arrays::Array;
 use super::call::{Inputs, Output, run};
 use crate::ops::{CrossEntropy, Reduction};
 use crate::simd::memory::Storage;
+use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyFloat, PyTuple};
 
@@ -39,6 +40,7 @@ impl<'py> LossArguments<'_, 'py> {
         let compute = logits.array.storage();
         let others = prior_array.iter().chain([&target_array]).collect();
         let mut inputs = Inputs { logits: &logits.array, others, compute, in_place: false };
+        let mut scalar_out = None;
         let losses = match reduction {
             Reduction::None => {
                 Some(Output::new(self.out, "out", &logits.row_shape(), compute, &inputs)?)
@@ -46,20 +48,23 @@ impl<'py> LossArguments<'_, 'py> {
             Reduction::Sum | Reduction::Mean if self.out.is_none() => None,
             // A scalar is accumulated in float64 and rounded once, to whatever `out` holds.
             Reduction::Sum | Reduction::Mean => {
-                Array::output(self.out, "out", &[], Storage::F32)?;
+                scalar_out = Some(Array::output(self.out, "out", &[], Storage::F32)?);
                 None
             }
         };
         inputs.in_place = true;
-        if let Some(losses) = &losses {
-            inputs.others.push(&losses.array);
-        }
         let grad = match grad_out {
             None => None,
             Some(grad_out) => {
                 Some(Output::new(grad_out, "grad_out", logits.shape(), compute, &inputs)?)
             }
         };
+        let out = losses.as_ref().map(Output::result).or(scalar_out.as_ref());
+        if let (Some(out), Some(grad)) = (out, &grad)
+            && out.may_overlap(grad.result())
+        {
+            return Err(PyValueError::new_err("out and grad_out share memory"));
+        }
         let (z, loss_rows) = (
             logits.array.rows(logits.axis),
             losses.as_ref().map(|losses| losses.array.elements_mut()),

@@ -102,12 +102,14 @@ impl<'a, F: Float> SmoothedTargets<'a, F> {
                     return Some(self.with_spike(row, only, label_weight * mass, scratch.prior));
                 }
                 let smooth = self.with_spike(row, 0, no_spike, scratch.prior);
+                // Without smoothing, probabilities may be of any size.
+                let unit = if self.label_smoothing == 0.0 { unit_of(mass.value()) } else { 1.0 };
                 Some(RowTarget {
                     smooth_mass: smooth.smooth_mass + label_weight * mass,
-                    factor: F::Wide::new(1.0),
-                    grad_factor: F::Wide::new(self.scale),
+                    factor: F::Wide::new(unit),
+                    grad_factor: F::Wide::new(self.scale * unit),
                     weights: match smooth.weights {
-                        Weights::Absent => row_weights(&targets.rows, row, scratch.mixture),
+                        Weights::Absent => row_weights(&targets.rows, row, unit, scratch.mixture),
                         _ => mixed(&targets.rows, row, label_weight, &smooth, scratch.mixture),
                     },
                     ..smooth
@@ -133,14 +135,18 @@ impl<'a, F: Float> SmoothedTargets<'a, F> {
             match self.prior {
                 Prior::Uniform => {
                     let classes = F::Wide::new(count_to_f64(self.classes));
-                    (Weights::Ones, smoothing.over(classes), one)
+                    let factor = smoothing.over(classes);
+                    // ε/K may underflow, but not to 0: a logit of −inf still costs +inf.
+                    let is_lost = factor.value() == 0.0;
+                    let factor = if is_lost { F::Wide::new(f64::from_bits(1)) } else { factor };
+                    (Weights::Ones, factor, one)
                 }
                 Prior::Shared { mass, .. } => {
                     let (high, low) = self.shared.split_at(self.classes);
                     (Weights::in_two_parts(high, low), smoothing, F::wide_of(*mass))
                 }
                 Prior::PerRow { rows, masses } => {
-                    (row_weights(rows, row, scratch), smoothing, F::wide_of(masses[row]))
+                    (row_weights(rows, row, 1.0, scratch), smoothing, F::wide_of(masses[row]))
                 }
             }
         };
@@ -156,23 +162,36 @@ impl<'a, F: Float> SmoothedTargets<'a, F> {
     }
 }
 
-/// Row `row` of `rows` as weights: as it lies if it is in the compute type, else in two parts.
+/// The power of two that weights of this mass are divided by, to stay far from the ends of f32.
+fn unit_of(mass: f64) -> f64 {
+    let is_ordinary = (1e-18..1e18).contains(&mass) || mass == 0.0;
+    if is_ordinary { 1.0 } else { f64::from_bits(mass.to_bits() & f64::INFINITY.to_bits()) }
+}
+
+/// Row `row` of `rows` over `unit` as weights: as it lies if it is in the compute type, else in
+/// two parts.
 #[inline(always)]
-fn row_weights<'s, F: Float>(rows: &Rows<'s>, row: usize, scratch: &'s mut [F]) -> Weights<'s, F> {
-    if rows.storage() == F::STORAGE {
+fn row_weights<'s, F: Float>(
+    rows: &Rows<'s>,
+    row: usize,
+    unit: f64,
+    scratch: &'s mut [F],
+) -> Weights<'s, F> {
+    if rows.storage() == F::STORAGE && unit == 1.0 {
         return Weights::Row { high: rows.source(row, scratch), low: None };
     }
-    gather_in_two_parts(rows, row, scratch)
+    gather_in_two_parts(rows, row, unit, scratch)
 }
 
 fn gather_in_two_parts<'s, F: Float>(
     rows: &Rows<'_>,
     row: usize,
+    unit: f64,
     scratch: &'s mut [F],
 ) -> Weights<'s, F> {
     let (high, low) = scratch.split_at_mut(rows.classes());
-    rows.gather_with(row, high, |u| split_probability(u).0);
-    rows.gather_with(row, low, |u| split_probability(u).1);
+    rows.gather_with(row, high, |u| split_probability(u / unit).0);
+    rows.gather_with(row, low, |u| split_probability(u / unit).1);
     Weights::in_two_parts(high, low)
 }
 
@@ -184,12 +203,15 @@ fn mixed<'s, F: Float>(
     smooth: &RowTarget<'_, F>,
     scratch: &'s mut [F],
 ) -> Weights<'s, F> {
-    gather_in_two_parts(rows, row, scratch);
+    gather_in_two_parts(rows, row, 1.0, scratch);
     let (high, low) = scratch.split_at_mut(rows.classes());
     for (k, (high, low)) in high.iter_mut().zip(&mut *low).enumerate() {
         let q = F::Wide::new(high.to_f64()) + F::Wide::new(low.to_f64());
         let mixed = label_weight * q + smooth.factor * smooth.weights.get(k);
         (*high, *low) = F::split(mixed);
+        if mixed.value() > 0.0 && high.to_f64() == 0.0 {
+            *high = F::SMALLEST;
+        }
     }
     Weights::in_two_parts(high, low)
 }
