@@ -28,6 +28,11 @@ const BYTES_PER_THREAD: usize = 1 << 20;
 const BYTES_PER_BLOCK: usize = 1 << 17;
 /// Bytes of logits between two looks for Ctrl-C: 50 ms at the slowest level and one thread.
 const BYTES_PER_SLICE: usize = 1 << 24;
+/// A row of few classes takes as long as one of so many bytes.
+const LEAST_ROW_BYTES: usize = 256;
+
+/// Asked now and then during long work; an error ends it.
+pub type Checkpoint<'r> = &'r mut dyn FnMut() -> Result<(), Error>;
 
 /// How to run: the instruction set, the width, and what to ask between slices.
 pub struct Run<'r> {
@@ -36,7 +41,7 @@ pub struct Run<'r> {
     /// Most threads to use, the caller included.
     pub threads: usize,
     /// Called between slices of long work; an error ends the call.
-    pub checkpoint: &'r mut dyn FnMut() -> Result<(), Error>,
+    pub checkpoint: Checkpoint<'r>,
 }
 
 impl Run<'_> {
@@ -97,7 +102,9 @@ pub(crate) fn for_each_row<F: Float, O: RowOp<F>>(
     let row_bytes = classes.saturating_mul(F::STORAGE.size()).max(1);
     let threads = run.threads.min(1 + rows.saturating_mul(row_bytes) / BYTES_PER_THREAD).min(rows);
     let block_rows = (BYTES_PER_BLOCK / row_bytes).max(1);
-    let slice_rows = (BYTES_PER_SLICE / row_bytes).max(threads).next_multiple_of(block_rows);
+    let slice_rows = (BYTES_PER_SLICE / row_bytes.max(LEAST_ROW_BYTES))
+        .max(threads)
+        .next_multiple_of(block_rows);
 
     let mut scratch = Vec::new();
     scratch.try_reserve_exact(threads).map_err(|_| Error::OutOfMemory { bytes: 0 })?;

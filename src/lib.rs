@@ -38,7 +38,7 @@ mod target;
 #[cfg(feature = "python")]
 mod python;
 
-pub use batch::Run;
+pub use batch::{Checkpoint, Run};
 pub use element::{DoubleDouble, Float, Wide};
 pub use error::Error;
 pub use ops::{

@@ -197,8 +197,12 @@ impl CrossEntropy<'_> {
         // In the order of the rows, whoever computed them.
         let add = |sum, loss: &f64| sum + DoubleDouble::new(*loss);
         let sum = row_losses.iter().fold(DoubleDouble::new(0.0), add).value();
-        let is_empty = divisor == 0.0 && self.reduction == Reduction::SumByNonzeroWeights;
-        Ok(if is_empty { 0.0 } else { sum / divisor })
+        // 0/0 and x/0 alike: the mean over nothing.
+        Ok(match self.reduction {
+            Reduction::SumByNonzeroWeights if divisor == 0.0 => 0.0,
+            _ if divisor == 0.0 => f64::NAN,
+            _ => sum / divisor,
+        })
     }
 }
 
@@ -348,7 +352,9 @@ impl<F: Float> RowOp<F> for TermRows<'_, F> {
         };
         self.out.nll.set(row, terms.nll);
         self.out.prior_cross_entropy.set(row, terms.prior_cross_entropy);
-        self.out.prior_kl.set(row, terms.prior_cross_entropy - entropy);
+        let divergence = terms.prior_cross_entropy - entropy;
+        // D_KL is never negative, whatever the roundings of its two parts; NaN stays.
+        self.out.prior_kl.set(row, if divergence < 0.0 { 0.0 } else { divergence });
         self.out.prior_entropy.set(row, entropy);
         self.out.logsumexp.set(row, terms.logsumexp);
     }

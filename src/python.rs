@@ -318,6 +318,7 @@ fn _after_fork_in_child() {
 fn initialise(module: &Bound<'_, PyModule>) -> PyResult<()> {
     let py = module.py();
     pool::init();
+    let _ = Level::current();
     let hook = PyDict::new(py);
     hook.set_item("after_in_child", module.getattr("_after_fork_in_child")?)?;
     let os = py.import("os")?;

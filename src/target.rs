@@ -97,10 +97,14 @@ impl Labels {
         values: impl ExactSizeIterator<Item = i128>,
         num_classes: usize,
         ignore_index: Option<i128>,
+        checkpoint: &mut dyn FnMut() -> Result<(), Error>,
     ) -> Result<Self, Error> {
         let mut classes = with_capacity(values.len())?;
         let mut counted = 0;
         for (row, value) in values.enumerate() {
+            if row % NUMBERS_PER_LOOK == NUMBERS_PER_LOOK - 1 {
+                checkpoint()?;
+            }
             if Some(value) == ignore_index {
                 classes.push(NO_CLASS);
                 continue;
@@ -142,10 +146,18 @@ impl<'a> Probabilities<'a> {
     ///
     /// # Errors
     /// [`Error::Probability`] for the first that is not; [`Error::OutOfMemory`].
-    pub fn new(rows: Rows<'a>, class_weight: Option<&[f64]>) -> Result<Self, Error> {
+    pub fn new(
+        rows: Rows<'a>,
+        class_weight: Option<&[f64]>,
+        checkpoint: &mut dyn FnMut() -> Result<(), Error>,
+    ) -> Result<Self, Error> {
         let mut row_values: Vec<f64> = zeros(rows.classes())?;
         let mut summary = with_capacity(rows.rows())?;
+        let rows_per_look = (NUMBERS_PER_LOOK / rows.classes().max(1)).max(1);
         for row in 0..rows.rows() {
+            if row % rows_per_look == rows_per_look - 1 {
+                checkpoint()?;
+            }
             rows.gather(row, &mut row_values);
             if let Some(class) = row_values.iter().position(|q| !(*q >= 0.0 && q.is_finite())) {
                 return Err(Error::Probability {
@@ -174,7 +186,24 @@ fn weighted_sum(values: &[f64], weights: Option<&[f64]>) -> DoubleDouble {
     })
 }
 
-/// Σ of finite values ≥ 0, to some 100 bits.
+/// Numbers validated between two looks for Ctrl-C: some 10 ms.
+const NUMBERS_PER_LOOK: usize = 1 << 22;
+
+/// Σ of finite values ≥ 0, to some 100 bits: eight sums side by side, each with what its
+/// additions lost.
 fn exact_sum(values: &[f64]) -> DoubleDouble {
-    values.iter().fold(DoubleDouble::new(0.0), |sum, value| sum + DoubleDouble::new(*value))
+    const LANES: usize = 8;
+    let (mut high, mut low) = ([0.0; LANES], [0.0; LANES]);
+    let (chunks, rest) = values.as_chunks::<LANES>();
+    for chunk in chunks {
+        for lane in 0..LANES {
+            let sum = high[lane] + chunk[lane];
+            let from_value = sum - high[lane];
+            low[lane] += (high[lane] - (sum - from_value)) + (chunk[lane] - from_value);
+            high[lane] = sum;
+        }
+    }
+    let lanes = high.iter().zip(&low).map(|(high, low)| DoubleDouble::renormalised(*high, *low));
+    let rest = rest.iter().map(|value| DoubleDouble::new(*value));
+    lanes.chain(rest).fold(DoubleDouble::new(0.0), |sum, term| sum + term)
 }

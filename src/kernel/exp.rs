@@ -126,7 +126,31 @@ impl<V: Vector> RowExp<V> {
 
     /// Both parts are 0 below the cut; NaN gives a NaN fraction.
     #[inline(always)]
-    pub(super) fn parts<const HEAT: bool>(&self, logits: V) -> Parts<V> {
+    pub(super) fn parts<const HEAT: bool>(&self, z: V) -> Parts<V> {
+        let (rest, small, scale) = self.core::<HEAT>(z);
+        let dropped = z.le(self.cut);
+        Parts { fraction: rest.add(small).zero_where(dropped), scale: scale.zero_where(dropped) }
+    }
+
+    /// exp(M) with s as the sums have it, whose errors then cancel in p; and without the rounding
+    /// of s, for L.
+    #[inline(always)]
+    pub(super) fn peak<const HEAT: bool>(&self) -> [<V::Scalar as Float>::Wide; 2] {
+        let (rest, small, scale) = self.core::<HEAT>(self.max);
+        let wide = |vector: V| <V::Scalar as Float>::Wide::new(vector.lane(0).to_f64());
+        let fractions = [wide(rest.add(small)), wide(rest) + wide(small)];
+        fractions.map(|fraction| wide(scale) + wide(scale) * fraction)
+    }
+
+    /// exp(M) as [`Parts::rounded`] makes it.
+    #[inline(always)]
+    pub(super) fn stored_peak<const HEAT: bool>(&self) -> V::Scalar {
+        self.parts::<HEAT>(self.max).rounded().lane(0)
+    }
+
+    /// s in two parts, and 2^(n − N + H).
+    #[inline(always)]
+    fn core<const HEAT: bool>(&self, logits: V) -> (V, V, V) {
         let degree = const { <V::Scalar as Float>::EXP.coefficients.len() };
         // z/T = z + low: what the rounding of z/T loses is added to f.
         let (z, low) = if HEAT == TEMPERED {
@@ -149,10 +173,7 @@ impl<V: Vector> RowExp<V> {
         let square = f.mul(f).mul(q);
         let small = n.neg_mul_add(self.ln2_low, square);
         let small = if HEAT == TEMPERED { small.add(low) } else { small };
-        let fraction = rest.add(small);
-        let scale = shifted.exponent_from_low_bits(self.exponent_bias);
-        let dropped = logits.le(self.cut);
-        Parts { fraction: fraction.zero_where(dropped), scale: scale.zero_where(dropped) }
+        (rest, small, shifted.exponent_from_low_bits(self.exponent_bias))
     }
 }
 

@@ -16,7 +16,7 @@
 //! distributions). S − e_y is `others` when y is the only maximum: no digit is
 //! lost on confident rows.
 
-use super::scale::{Guarded, Scale};
+use super::scale::Scale;
 use super::softmax::lse_of;
 use super::stats::{RowClass, RowStats, Weights, Workspace, reduce};
 use crate::element::{Float, Wide};
@@ -66,11 +66,7 @@ pub(crate) fn loss_and_grad<V: Vector>(
 }
 
 #[inline(always)]
-fn loss_of<F: Float>(
-    stats: &RowStats<F::Wide>,
-    z: Source<'_, F>,
-    target: &RowTarget<'_, F>,
-) -> f64 {
+fn loss_of<F: Float>(stats: &RowStats<F>, z: Source<'_, F>, target: &RowTarget<'_, F>) -> f64 {
     if stats.class != RowClass::Finite {
         return f64::NAN;
     }
@@ -96,7 +92,7 @@ fn loss_of<F: Float>(
 
 /// Q + 2·z_loss·lse: the weight of p_k in the gradient, without the spike's.
 #[inline(always)]
-fn probability_weight<F: Float>(stats: &RowStats<F::Wide>, target: &RowTarget<'_, F>) -> F::Wide {
+fn probability_weight<F: Float>(stats: &RowStats<F>, target: &RowTarget<'_, F>) -> F::Wide {
     if target.z_loss == 0.0 {
         return target.smooth_mass;
     }
@@ -107,7 +103,7 @@ fn probability_weight<F: Float>(stats: &RowStats<F::Wide>, target: &RowTarget<'_
 /// g_y, with S − e_y free of cancellation.
 #[inline(always)]
 fn label_grad<F: Float>(
-    stats: &RowStats<F::Wide>,
+    stats: &RowStats<F>,
     z: Source<'_, F>,
     target: &RowTarget<'_, F>,
     exps: &[F],
@@ -130,7 +126,7 @@ fn label_grad<F: Float>(
 #[inline(always)]
 fn write_grad<V: Vector>(
     token: V::Token,
-    stats: &RowStats<<V::Scalar as Float>::Wide>,
+    stats: &RowStats<V::Scalar>,
     target: &RowTarget<'_, V::Scalar>,
     grad: &mut Sink<'_, V::Scalar>,
     exps: &[V::Scalar],
@@ -138,8 +134,8 @@ fn write_grad<V: Vector>(
     let zero = V::Scalar::default();
     let exps = Source::from_slice(exps);
     let weight = (target.spike + probability_weight(stats, target)) * target.scale;
-    let probabilities = Scale::<V>::new(token, stats, weight);
-    let q = Guarded::<V>::new(token, target.grad_factor);
+    let probabilities = Scale::<V>::new(token, stats, weight, target.grad_factor.value());
+    let q = probabilities.guarded(token, target.grad_factor);
     match target.weights {
         Weights::Absent => grad.fill_with(
             #[inline(always)]

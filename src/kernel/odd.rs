@@ -19,7 +19,7 @@ pub(super) fn reduce<V: Vector, const STORE: bool>(
     weights: Weights<'_, V::Scalar>,
     temperature: &Temperature<V::Scalar>,
     workspace: &mut Workspace<'_, V::Scalar>,
-) -> RowStats<<V::Scalar as Float>::Wide> {
+) -> RowStats<V::Scalar> {
     let class = classify(z);
     if class != RowClass::Finite {
         let max = if class == RowClass::PlusInfinity { f64::INFINITY } else { f64::NEG_INFINITY };

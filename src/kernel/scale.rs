@@ -14,34 +14,60 @@ pub(super) struct Scale<V: Vector> {
     low: V,
     /// The exponential whose scaled probability is the smallest normal number.
     least: V,
+    /// The exponential of the maxima as it is stored, and their scaled probability.
+    stored_peak: V,
+    peak: V,
     unguard: V,
+    guard: f64,
 }
 
+/// Weights up to this can be multiplied by 2^GUARD_BITS.
+const LARGEST_GUARDED: f64 = 18_446_744_073_709_551_616.0;
+
 impl<V: Vector> Scale<V> {
+    /// For probabilities times `weight`, from which at most `q_factor` times a weight is taken.
     #[inline(always)]
     pub(super) fn new(
         token: V::Token,
-        stats: &RowStats<<V::Scalar as Float>::Wide>,
+        stats: &RowStats<V::Scalar>,
         weight: <V::Scalar as Float>::Wide,
+        q_factor: f64,
     ) -> Self {
-        let guard = 2f64.powi(V::Scalar::GUARD_BITS);
+        // z_loss makes a negative weight where lse is.
+        let size = weight.value().abs();
+        let is_large = size.max(q_factor) > LARGEST_GUARDED;
+        let guard = if is_large { 1.0 } else { 2f64.powi(V::Scalar::GUARD_BITS) };
         let sum = stats.sum();
-        let (high, low) = V::Scalar::split((weight * Wide::new(guard)).over(sum));
-        let least = V::Scalar::MIN_POSITIVE * (sum.value() / weight.value());
+        let guarded = weight * Wide::new(guard);
+        let (high, low) = V::Scalar::split(guarded.over(sum));
+        let least = V::Scalar::MIN_POSITIVE * (sum.value() / size);
+        let peak = (guarded * stats.peak).over(sum).value();
         let splat = |value| V::splat(token, value);
         Self {
             high: splat(high),
             low: splat(low),
             least: splat(V::Scalar::from_f64(least)),
+            stored_peak: splat(stats.stored_peak),
+            peak: splat(V::Scalar::from_f64(peak)),
             unguard: splat(V::Scalar::from_f64(1.0 / guard)),
+            guard,
         }
     }
 
-    /// w·e/S
+    /// −q in two parts, for [`Scale::probability_less`].
+    #[inline(always)]
+    pub(super) fn guarded(&self, token: V::Token, q: <V::Scalar as Float>::Wide) -> Guarded<V> {
+        let (high, low) = V::Scalar::split(q * Wide::new(-self.guard));
+        Guarded { minus_high: V::splat(token, high), minus_low: V::splat(token, low) }
+    }
+
+    /// w·e/S. The maxima have theirs from the unrounded exp(M): equal logits give 1/K.
     #[inline(always)]
     pub(super) fn probability(&self, exps: V) -> V {
+        let is_peak = exps.ge(self.stored_peak);
         let exps = exps.only_where(exps.ge(self.least));
-        exps.mul_add(self.high, exps.mul(self.low)).mul(self.unguard)
+        let scaled = exps.mul_add(self.high, exps.mul(self.low));
+        scaled.zero_where(is_peak).add(self.peak.only_where(is_peak)).mul(self.unguard)
     }
 
     /// w·e/S − q.
@@ -66,13 +92,6 @@ pub(super) struct Guarded<V> {
 }
 
 impl<V: Vector> Guarded<V> {
-    #[inline(always)]
-    pub(super) fn new(token: V::Token, q: <V::Scalar as Float>::Wide) -> Self {
-        let guard = -2f64.powi(V::Scalar::GUARD_BITS);
-        let (high, low) = V::Scalar::split(q * Wide::new(guard));
-        Self { minus_high: V::splat(token, high), minus_low: V::splat(token, low) }
-    }
-
     /// q·weights
     #[inline(always)]
     pub(super) fn times(self, weights: V) -> Self {

@@ -25,7 +25,7 @@ pub(crate) fn softmax<V: Vector>(
         // Whatever the rounding of 1/S.
         return out.fill(V::Scalar::from_f64(1.0));
     }
-    let scale = Scale::<V>::new(token, &stats, Wide::new(1.0));
+    let scale = Scale::<V>::new(token, &stats, Wide::new(1.0), 0.0);
     let exps = Source::from_slice(&*workspace.exps);
     let zero = V::Scalar::default();
     out.fill_with(
@@ -78,7 +78,7 @@ pub(crate) fn logsumexp<V: Vector>(
 }
 
 #[inline(always)]
-pub(super) fn lse_of<F: Float>(stats: &RowStats<F::Wide>, temperature: &Temperature<F>) -> F::Wide {
+pub(super) fn lse_of<F: Float>(stats: &RowStats<F>, temperature: &Temperature<F>) -> F::Wide {
     match stats.class {
         RowClass::Finite => F::Wide::new(stats.max) * temperature.inverse + stats.log_excess(),
         RowClass::NaN => F::Wide::new(f64::NAN),

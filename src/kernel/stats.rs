@@ -19,7 +19,7 @@
 
 use super::exp::Temperature;
 use super::odd;
-use super::sweep::{maximum, weighted};
+use super::sweep::{low_dot, maximum, weighted};
 use crate::element::{Float, Wide};
 use crate::simd::Vector;
 use crate::simd::row::{QUAD, Source};
@@ -31,7 +31,7 @@ pub(crate) enum Weights<'r, F> {
     Absent,
     /// w = 1: the sum of all M − z.
     Ones,
-    /// One weight for each class, in one or two parts; `dot` takes the high part alone.
+    /// One weight for each class, in one or two parts.
     Row { high: Source<'r, F>, low: Option<Source<'r, F>> },
 }
 
@@ -66,43 +66,58 @@ pub(crate) enum RowClass {
 }
 
 /// The reduction of one row.
-pub(crate) struct RowStats<W> {
+pub(crate) struct RowStats<F: Float> {
     pub(crate) class: RowClass,
     /// M
     pub(crate) max: f64,
     pub(crate) ties: f64,
     /// exp(M)·2^(H − N) of one maximum.
-    pub(crate) peak: W,
-    pub(crate) others: W,
+    pub(crate) peak: F::Wide,
+    /// The same, more exactly.
+    pub(crate) exact_peak: F::Wide,
+    /// The same as it is stored among the exponentials.
+    pub(crate) stored_peak: F,
+    pub(crate) others: F::Wide,
     /// `dot / unit`
-    pub(crate) dot: W,
+    pub(crate) dot: F::Wide,
     /// 1, or a power of two where `dot` would overflow.
     pub(crate) unit: f64,
 }
 
-impl<W: Wide> RowStats<W> {
+impl<F: Float> RowStats<F> {
     pub(crate) fn of_class(class: RowClass, max: f64) -> Self {
-        let zero = W::new(0.0);
-        Self { class, max, ties: 1.0, peak: W::new(1.0), others: zero, dot: zero, unit: 1.0 }
+        let zero = F::Wide::new(0.0);
+        Self {
+            class,
+            max,
+            ties: 1.0,
+            peak: F::Wide::new(1.0),
+            exact_peak: F::Wide::new(1.0),
+            stored_peak: F::from_f64(1.0),
+            others: zero,
+            dot: zero,
+            unit: 1.0,
+        }
     }
 
     /// ties·peak
     #[inline(always)]
-    pub(crate) fn top(&self) -> W {
-        self.peak * W::new(self.ties)
+    pub(crate) fn top(&self) -> F::Wide {
+        self.peak * F::Wide::new(self.ties)
     }
 
     /// S
     #[inline(always)]
-    pub(crate) fn sum(&self) -> W {
+    pub(crate) fn sum(&self) -> F::Wide {
         self.top() + self.others
     }
 
     /// L = lse − M ≥ 0
     #[inline(always)]
-    pub(crate) fn log_excess(&self) -> W {
-        let tail = self.others.over(self.top()).log1p();
-        if self.ties == 1.0 { tail } else { W::log_count(self.ties) + tail }
+    pub(crate) fn log_excess(&self) -> F::Wide {
+        let top = self.exact_peak * F::Wide::new(self.ties);
+        let tail = self.others.over(top).log1p();
+        if self.ties == 1.0 { tail } else { F::Wide::log_count(self.ties) + tail }
     }
 }
 
@@ -130,7 +145,7 @@ pub(crate) fn reduce<V: Vector, const STORE: bool>(
     weights: Weights<'_, V::Scalar>,
     temperature: &Temperature<V::Scalar>,
     workspace: &mut Workspace<'_, V::Scalar>,
-) -> RowStats<<V::Scalar as Float>::Wide> {
+) -> RowStats<V::Scalar> {
     let max = maximum::<V>(token, z);
     // Written so that a NaN maximum is odd too.
     if temperature.divide(max.to_f64().abs()) <= temperature.largest_max() {
@@ -141,6 +156,8 @@ pub(crate) fn reduce<V: Vector, const STORE: bool>(
         let mut stats = weighted::<V, STORE>(token, z, max, swept, temperature, exps);
         if is_short {
             stats.dot = odd::wide_dot(z, max, weights, 1.0);
+        } else if let Weights::Row { low: Some(low), .. } = weights {
+            stats.dot = stats.dot + low_dot::<V>(token, z, max, low);
         }
         if stats.others.value().is_finite() && stats.dot.value().is_finite() {
             return stats;

@@ -61,7 +61,7 @@ pub(super) fn weighted<V: Vector, const STORE: bool>(
     weights: Weights<'_, V::Scalar>,
     temperature: &Temperature<V::Scalar>,
     exps: &mut [V::Scalar],
-) -> RowStats<<V::Scalar as Float>::Wide> {
+) -> RowStats<V::Scalar> {
     let row = Row { z, max, temperature };
     if temperature.is_one() {
         heated::<V, STORE, PLAIN>(token, row, weights, exps)
@@ -84,12 +84,38 @@ fn heated<V: Vector, const STORE: bool, const HEAT: bool>(
     row: Row<'_, V::Scalar>,
     weights: Weights<'_, V::Scalar>,
     exps: &mut [V::Scalar],
-) -> RowStats<<V::Scalar as Float>::Wide> {
+) -> RowStats<V::Scalar> {
     match weights {
         Weights::Absent => sweep::<V, STORE, HEAT, ABSENT>(token, row, row.z, exps),
         Weights::Ones => sweep::<V, STORE, HEAT, ONES>(token, row, row.z, exps),
         Weights::Row { high, .. } => sweep::<V, STORE, HEAT, ROW>(token, row, high, exps),
     }
+}
+
+/// What the low parts of weights add to `dot`.
+#[inline(always)]
+pub(super) fn low_dot<V: Vector>(
+    token: V::Token,
+    z: Source<'_, V::Scalar>,
+    max: V::Scalar,
+    low: Source<'_, V::Scalar>,
+) -> <V::Scalar as Float>::Wide {
+    V::outlined(
+        token,
+        #[inline(always)]
+        || {
+            let zero = V::splat(token, V::Scalar::default());
+            let top = V::splat(token, max);
+            let mut sum = V::Sum::zero(token);
+            for at in (0..z.len()).step_by(V::LANES) {
+                let low = low.vector::<V>(token, at, V::Scalar::default());
+                let gap = top.sub(z.vector(token, at, max));
+                // Nothing is lost of a weight of 0, whose gap may be infinite.
+                sum.add(low.mul(gap).zero_where(low.eq(zero)));
+            }
+            sum.total()
+        },
+    )
 }
 
 /// Compiled once for all operations.
@@ -99,7 +125,7 @@ fn sweep<V: Vector, const STORE: bool, const HEAT: bool, const WEIGHTS: u8>(
     row: Row<'_, V::Scalar>,
     weights: Source<'_, V::Scalar>,
     exps: &mut [V::Scalar],
-) -> RowStats<<V::Scalar as Float>::Wide> {
+) -> RowStats<V::Scalar> {
     V::outlined(
         token,
         #[inline(always)]
@@ -166,7 +192,7 @@ impl<V: Vector, const STORE: bool, const HEAT: bool, const WEIGHTS: u8>
 
     /// The whole row.
     #[inline(always)]
-    fn run(&self, exps: &mut [V::Scalar]) -> RowStats<<V::Scalar as Float>::Wide> {
+    fn run(&self, exps: &mut [V::Scalar]) -> RowStats<V::Scalar> {
         let token = self.token;
         let len = self.z.len();
         let mut exps = Sink::from_slice(exps);
@@ -198,10 +224,8 @@ impl<V: Vector, const STORE: bool, const HEAT: bool, const WEIGHTS: u8>
             }
         }
         stats.ties = ties;
-        let peak = self.exp.parts::<HEAT>(self.exp.max());
-        let fraction = Wide::new(peak.fraction.lane(0).to_f64());
-        let scale: <V::Scalar as Float>::Wide = Wide::new(peak.scale.lane(0).to_f64());
-        stats.peak = scale + scale * fraction;
+        [stats.peak, stats.exact_peak] = self.exp.peak::<HEAT>();
+        stats.stored_peak = self.exp.stored_peak::<HEAT>();
         stats
     }
 

@@ -2,9 +2,11 @@
 //! the logits they belong to.
 
 use super::arrays::Array;
+use super::call::run_placing;
 use super::errors::{Shape, raise, row_index, wrong_type};
 use super::kind::Kind;
 use super::numpy::axis_error;
+use crate::batch::Run;
 use crate::error::{Error, Number};
 use crate::ops::Reduction;
 use crate::target::{Prior, Probabilities, Targets};
@@ -25,7 +27,7 @@ impl Logits {
         let given = integer(axis, "axis")?;
         let dimensions = shape.len() as i128;
         if !(-dimensions..dimensions).contains(&given) {
-            return Err(axis_error(axis.py(), &given.to_string(), shape)?);
+            return Err(axis_error(axis.py(), given, shape)?);
         }
         let axis = usize::try_from(given.rem_euclid(dimensions)).expect("an axis of the shape");
         let rows: usize = without(shape, axis).iter().product();
@@ -77,22 +79,21 @@ impl Logits {
                 Shape(given)
             )));
         }
-        let targets = if is_label {
-            array.labels(self.classes(), ignore_index).map(Targets::Labels)
-        } else {
-            Probabilities::new(array.rows(axis), class_weight).map(Targets::Probabilities)
-        };
-        targets.map_err(|mut error| {
-            match &mut error {
-                Error::Label { index, .. } => *index = row_index(index[0], shape, axis),
-                Error::Probability { index, .. } => {
-                    let class = index[1];
-                    *index = row_index(index[0], shape, axis);
-                    index.insert(axis, class);
-                }
-                _ => {}
+        let rows = (!is_label).then(|| array.rows(axis));
+        let validate = |run: &mut Run<'_>| match rows {
+            None => array.labels(self.classes(), ignore_index, run.checkpoint).map(Targets::Labels),
+            Some(rows) => {
+                Probabilities::new(rows, class_weight, run.checkpoint).map(Targets::Probabilities)
             }
-            raise(py, &error)
+        };
+        run_placing(py, array.bytes(), validate, |error| match error {
+            Error::Label { index, .. } => *index = row_index(index[0], shape, axis),
+            Error::Probability { index, .. } => {
+                let class = index[1];
+                *index = row_index(index[0], shape, axis);
+                index.insert(axis, class);
+            }
+            _ => {}
         })
     }
 
@@ -143,7 +144,8 @@ impl Logits {
         if rows.rows() == 0 || rows.classes() == 0 {
             return Ok(Prior::Uniform);
         }
-        Prior::new(rows).map_err(|mut error| {
+        let validate = |run: &mut Run<'_>| Prior::new(rows, run.checkpoint);
+        run_placing(py, array.bytes(), validate, |error| {
             // Where in the array that was given: without the axes it was broadcast along.
             let missing = shape.len() - given.len();
             let own_place = |row: usize, class: usize| {
@@ -152,7 +154,7 @@ impl Logits {
                 let own = place[missing..].iter().zip(given);
                 own.map(|(&at, &len)| if len == 1 { 0 } else { at }).collect::<Vec<_>>()
             };
-            match &mut error {
+            match error {
                 Error::Prior { index, .. } if given.len() > 1 => {
                     let row = if index.len() == 2 { index[0] } else { 0 };
                     *index = own_place(row, index[index.len() - 1]);
@@ -164,7 +166,6 @@ impl Logits {
                 }
                 _ => {}
             }
-            raise(py, &error)
         })
     }
 }
@@ -175,20 +176,33 @@ pub(super) fn without(shape: &[usize], axis: usize) -> Vec<usize> {
     shape
 }
 
-/// A Python integer, by `__index__`; bool is refused.
-pub(super) fn integer(obj: &Bound<'_, PyAny>, name: &str) -> PyResult<i128> {
+/// A Python integer, by `__index__`; bool is refused. One beyond all labels, axes and counts is
+/// `None`, for the caller to name.
+fn index(obj: &Bound<'_, PyAny>, name: &str) -> PyResult<Option<i128>> {
     let refused = || wrong_type(obj, name, "an integer");
     if obj.is_instance_of::<PyBool>() {
         return Err(refused());
     }
-    obj.extract::<i64>().map(i128::from).or_else(|error| {
-        if error.is_instance_of::<PyTypeError>(obj.py()) {
-            return Err(refused());
-        }
-        // No label, axis or count is as large as any of these.
-        let negative = obj.lt(0)?;
-        Ok(obj.extract::<i128>().unwrap_or(if negative { i128::MIN } else { i128::MAX }))
+    if let Ok(small) = obj.extract::<i64>() {
+        return Ok(Some(i128::from(small)));
+    }
+    if !obj.hasattr("__index__")? {
+        return Err(refused());
+    }
+    // An exception of the object's own __index__ is the caller's, and goes through.
+    let exact = obj.call_method0("__index__")?;
+    Ok(exact.extract::<i64>().map(i128::from).or_else(|_| exact.extract()).ok())
+}
+
+/// A Python integer that fits 64 bits, as any axis or count does.
+pub(super) fn integer(obj: &Bound<'_, PyAny>, name: &str) -> PyResult<i128> {
+    index(obj, name)?.ok_or_else(|| {
+        PyValueError::new_err(format!("{name} must fit 64 bits, got {}", described(obj)))
     })
+}
+
+fn described(obj: &Bound<'_, PyAny>) -> String {
+    obj.repr().map_or_else(|_| "?".to_owned(), |text| text.to_string())
 }
 
 pub(super) fn ignore_index(obj: &Bound<'_, PyAny>) -> PyResult<Option<i128>> {
@@ -211,9 +225,16 @@ pub(super) fn reduction(obj: &Bound<'_, PyAny>) -> PyResult<Reduction> {
     )))
 }
 
-/// A real number.
+/// A real number; bool is refused.
 fn number(obj: &Bound<'_, PyAny>, name: &str) -> PyResult<f64> {
-    obj.extract().map_err(|_| wrong_type(obj, name, "a real number"))
+    let refused = || wrong_type(obj, name, "a real number");
+    if obj.is_instance_of::<PyBool>() || obj.get_type().name()? == "bool" {
+        return Err(refused());
+    }
+    obj.extract().map_err(|error: PyErr| {
+        // Not a number at all; any other exception is the object's own, and goes through.
+        if error.is_instance_of::<PyTypeError>(obj.py()) { refused() } else { error }
+    })
 }
 
 fn refused(name: &str, expected: &str, value: f64) -> PyErr {

@@ -11,6 +11,7 @@
 use super::errors::Shape;
 use super::kind::Kind;
 use super::numpy::Dtype;
+use crate::batch::Checkpoint;
 use crate::error::Error;
 use crate::simd::memory::{Outer, Rows, RowsMut, Storage};
 use crate::target::Labels;
@@ -55,6 +56,12 @@ pub(super) fn broadcasts(given: &[usize], shape: &[usize]) -> bool {
     })
 }
 
+/// A view of an array without axes as one of shape (1,), by NumPy's own method: a subclass
+/// may have another of that name.
+fn as_one_element<'py>(obj: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    ndarray(obj.py())?.getattr("reshape")?.call1((obj, 1))
+}
+
 fn is_without_axes(obj: &Bound<'_, PyAny>) -> bool {
     obj.getattr("ndim").and_then(|ndim| ndim.extract::<usize>()).is_ok_and(|ndim| ndim == 0)
 }
@@ -86,7 +93,7 @@ impl Array {
             Ok(buffer) => (buffer, false),
             // PyO3 takes no buffer without a shape.
             Err(_) if is_without_axes(obj) => {
-                (PyUntypedBuffer::get(&obj.call_method1("reshape", (1,)).ok()?).ok()?, true)
+                (PyUntypedBuffer::get(&as_one_element(obj).ok()?).ok()?, true)
             }
             Err(_) => return None,
         };
@@ -154,16 +161,24 @@ impl Array {
                 "{name} must be a numpy.ndarray, got {kind}"
             )));
         }
-        let given: Vec<usize> = obj.getattr("shape")?.extract()?;
+        if !is_exact_ndarray(obj)? && obj.hasattr("mask")? {
+            let text = format!("{name} is a masked array; pass an ordinary one, or its .data");
+            return Err(PyTypeError::new_err(text));
+        }
+        let array = Self::of_buffer(obj).filter(|array| matches!(array.kind, Kind::Float(_)));
+        // What the buffer says counts; an attribute of a subclass may say anything.
+        let given: Vec<usize> = match &array {
+            Some(array) => array.shape().to_vec(),
+            None => obj.getattr("shape")?.extract()?,
+        };
         if given != shape {
             let (shape, given) = (Shape(shape), Shape(&given));
             return Err(PyValueError::new_err(format!(
                 "{name} must have shape {shape}, got {given}"
             )));
         }
-        let array = match Self::of_buffer(obj) {
-            Some(array) if matches!(array.kind, Kind::Float(_)) => array,
-            _ => return Err(super::numpy::refuse_output_dtype(obj, name, result)?),
+        let Some(array) = array else {
+            return Err(super::numpy::refuse_output_dtype(obj, name, result)?);
         };
         if array.buffer.readonly() {
             return Err(PyValueError::new_err(format!("{name} is read-only")));
@@ -279,16 +294,18 @@ impl Array {
         &self,
         num_classes: usize,
         ignore_index: Option<i128>,
+        checkpoint: Checkpoint<'_>,
     ) -> Result<Labels, Error> {
+        let (n, i, c) = (num_classes, ignore_index, checkpoint);
         match self.kind {
-            Kind::Signed(1) => self.labels_as::<i8>(num_classes, ignore_index),
-            Kind::Signed(2) => self.labels_as::<i16>(num_classes, ignore_index),
-            Kind::Signed(4) => self.labels_as::<i32>(num_classes, ignore_index),
-            Kind::Unsigned(1) => self.labels_as::<u8>(num_classes, ignore_index),
-            Kind::Unsigned(2) => self.labels_as::<u16>(num_classes, ignore_index),
-            Kind::Unsigned(4) => self.labels_as::<u32>(num_classes, ignore_index),
-            Kind::Unsigned(_) => self.labels_as::<u64>(num_classes, ignore_index),
-            _ => self.labels_as::<i64>(num_classes, ignore_index),
+            Kind::Signed(1) => self.labels_as::<i8>(n, i, c),
+            Kind::Signed(2) => self.labels_as::<i16>(n, i, c),
+            Kind::Signed(4) => self.labels_as::<i32>(n, i, c),
+            Kind::Unsigned(1) => self.labels_as::<u8>(n, i, c),
+            Kind::Unsigned(2) => self.labels_as::<u16>(n, i, c),
+            Kind::Unsigned(4) => self.labels_as::<u32>(n, i, c),
+            Kind::Unsigned(_) => self.labels_as::<u64>(n, i, c),
+            _ => self.labels_as::<i64>(n, i, c),
         }
     }
 
@@ -296,6 +313,7 @@ impl Array {
         &self,
         num_classes: usize,
         ignore_index: Option<i128>,
+        checkpoint: Checkpoint<'_>,
     ) -> Result<Labels, Error> {
         let start = self.buffer.buf_ptr().cast::<u8>().cast_const();
         let outer = Outer::new(self.axes());
@@ -305,7 +323,7 @@ impl Array {
             // (`Kind::of`); read once, by value, unaligned.
             unsafe { at.read_unaligned() }.into()
         });
-        Labels::new(values, num_classes, ignore_index)
+        Labels::new(values, num_classes, ignore_index, checkpoint)
     }
 
     /// The bytes from the first to the last element.

@@ -22,7 +22,7 @@ pub(super) struct Output<'py> {
     pub(super) array: Array,
     computed: Bound<'py, PyAny>,
     /// The caller's array, where it is not `computed` itself.
-    wanted: Option<Bound<'py, PyAny>>,
+    wanted: Option<(Bound<'py, PyAny>, Array)>,
 }
 
 impl<'py> Output<'py> {
@@ -47,15 +47,21 @@ impl<'py> Output<'py> {
         if direct {
             return Ok(Self { array, computed: out.clone(), wanted: None });
         }
+        let wanted = Some((out.clone(), array));
         let (computed, array) = Array::empty(py, shape, dtype)?;
-        Ok(Self { array, computed, wanted: Some(out.clone()) })
+        Ok(Self { array, computed, wanted })
+    }
+
+    /// The array that the caller gets.
+    pub(super) fn result(&self) -> &Array {
+        self.wanted.as_ref().map_or(&self.array, |(_, array)| array)
     }
 
     /// The finished array.
     pub(super) fn finish(self) -> PyResult<Bound<'py, PyAny>> {
         match self.wanted {
             None => Ok(self.computed),
-            Some(wanted) => {
+            Some((wanted, _)) => {
                 copyto(&wanted, &self.computed)?;
                 Ok(wanted)
             }
@@ -137,15 +143,17 @@ pub(super) fn run_placing<R: Send>(
         body(&mut Run { level, threads, checkpoint: &mut checkpoint })
     };
     let outcome = if bytes <= ATTACHED_BYTES { work() } else { py.detach(work) };
-    if let Some(message) = pool::take_spawn_warning() {
-        let message = std::ffi::CString::new(message).unwrap_or_default();
-        PyErr::warn(py, &py.get_type::<PyRuntimeWarning>(), &message, 2)?;
-    }
-    outcome.map_err(|error| match (error, pending.take()) {
+    let result = outcome.map_err(|error| match (error, pending.take()) {
         (Error::Interrupted, Some(signal)) => signal,
         (mut error, _) => {
             place(&mut error);
             raise(py, &error)
         }
-    })
+    });
+    // Last: a warning that is made an error must not hide another error.
+    if let (Ok(_), Some(message)) = (&result, pool::take_spawn_warning()) {
+        let message = std::ffi::CString::new(message).unwrap_or_default();
+        PyErr::warn(py, &py.get_type::<PyRuntimeWarning>(), &message, 2)?;
+    }
+    result
 }

@@ -8,6 +8,7 @@ use super::numpy::Dtype;
 use crate::ops::{CrossEntropy, Reduction};
 use crate::simd::memory::Storage;
 use crate::target::LossTerms;
+use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyFloat;
 
@@ -66,9 +67,6 @@ impl<'py> LossArguments<'_, 'py> {
             _ => (None, Some(Array::output(self.out, "out", &[], &Dtype::of(py, Storage::F32)?)?)),
         };
         inputs.in_place = true;
-        if let Some(losses) = &losses {
-            inputs.others.push(&losses.array);
-        }
         let grad = match grad_out {
             None => None,
             Some(out) => {
@@ -76,6 +74,12 @@ impl<'py> LossArguments<'_, 'py> {
                 Some(Output::new(out, "grad_out", logits.shape(), &dtype, &inputs)?)
             }
         };
+        let out = losses.as_ref().map(Output::result).or(scalar.as_ref());
+        if let (Some(out), Some(grad)) = (out, &grad)
+            && out.may_overlap(grad.result())
+        {
+            return Err(PyValueError::new_err("out and grad_out share memory"));
+        }
         let z = logits.array.rows(logits.axis);
         let loss_rows = losses.as_ref().map(|losses| losses.array.elements_mut());
         let grad_rows = grad.as_ref().map(|grad| grad.array.rows_mut(logits.axis));

@@ -107,7 +107,7 @@ pub(super) fn refuse_output_dtype(
 }
 
 /// numpy.exceptions.AxisError
-pub(super) fn axis_error(py: Python<'_>, axis: &str, shape: &[usize]) -> PyResult<PyErr> {
+pub(super) fn axis_error(py: Python<'_>, axis: i128, shape: &[usize]) -> PyResult<PyErr> {
     let dimensions = shape.len();
     let text = format!("axis {axis} is out of bounds for logits of {dimensions} dimensions");
     let class = py.import("numpy.exceptions")?.getattr("AxisError")?;

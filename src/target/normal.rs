@@ -156,19 +156,17 @@ impl<'a, F: Float> SmoothedTargets<'a, F> {
                     return Some(self.with_spike(row, only, spike, kept, scratch.prior));
                 }
                 let smooth = self.with_spike(row, 0, no_spike, kept, scratch.prior);
-                let class_weight = self.terms.class_weight;
+                let LossTerms { label_smoothing, class_weight, .. } = self.terms;
+                // Without smoothing, probabilities may be of any size.
+                let unit = if label_smoothing == 0.0 { unit_of(mass.value()) } else { 1.0 };
+                let (rows, mixture) = (&targets.rows, &mut *scratch.mixture);
                 Some(RowTarget {
                     smooth_mass: smooth.smooth_mass + label_weight * mass,
-                    factor: F::Wide::new(1.0),
-                    grad_factor: smooth.scale,
-                    weights: match (smooth.weights, class_weight) {
-                        (Weights::Absent, None) => {
-                            row_weights(&targets.rows, row, None, scratch.mixture)
-                        }
-                        _ => {
-                            gather(&targets.rows, row, class_weight, scratch.mixture);
-                            mixed(label_weight, &smooth, scratch.mixture)
-                        }
+                    factor: F::Wide::new(unit),
+                    grad_factor: smooth.scale * F::Wide::new(unit),
+                    weights: match smooth.weights {
+                        Weights::Absent => row_weights(rows, row, class_weight, unit, mixture),
+                        _ => mixed(rows, row, class_weight, label_weight, &smooth, mixture),
                     },
                     ..smooth
                 })
@@ -195,6 +193,9 @@ impl<'a, F: Float> SmoothedTargets<'a, F> {
             self.renormalised(row, kept, scratch)
         } else {
             let uniform = smoothing.over(F::Wide::new(count_to_f64(self.classes)));
+            // ε/K may underflow, but not to 0: a logit of −inf still costs +inf.
+            let is_lost = uniform.value() == 0.0;
+            let uniform = if is_lost { F::Wide::new(f64::from_bits(1)) } else { uniform };
             let (high, low) = self.shared.split_at(self.shared.len() / 2);
             let shared = Weights::in_two_parts(high, low);
             match prior {
@@ -204,7 +205,7 @@ impl<'a, F: Float> SmoothedTargets<'a, F> {
                     (shared, smoothing, smoothing * F::wide_of(self.shared_mass))
                 }
                 Prior::PerRow { rows, masses } => {
-                    let weights = row_weights(rows, row, class_weight, scratch);
+                    let weights = row_weights(rows, row, class_weight, 1.0, scratch);
                     let mass = match class_weight {
                         None => F::wide_of(masses[row]),
                         Some(_) => (0..self.classes).fold(zero, |sum, k| sum + weights.get(k)),
@@ -253,47 +254,67 @@ impl<'a, F: Float> SmoothedTargets<'a, F> {
     }
 }
 
+/// The power of two that weights of this mass are divided by, to stay far from the ends of f32.
+fn unit_of(mass: f64) -> f64 {
+    let is_ordinary = (1e-18..1e18).contains(&mass) || mass == 0.0;
+    if is_ordinary { 1.0 } else { f64::from_bits(mass.to_bits() & f64::INFINITY.to_bits()) }
+}
+
 /// u·c of class `k`.
 fn weighted(u: f64, class_weight: Option<&[f64]>, k: usize) -> DoubleDouble {
     let u = DoubleDouble::new(u);
     class_weight.map_or(u, |weights| u * DoubleDouble::new(weights[k]))
 }
 
-/// Row `row` of `rows`, times c, as weights: as it lies if it is in the compute type and there
+/// Row `row` of `rows` over `unit`, times c, as weights: as it lies if it is in the compute type and there
 /// is no c, else in two parts.
 #[inline(always)]
 fn row_weights<'s, F: Float>(
     rows: &Rows<'s>,
     row: usize,
     class_weight: Option<&[f64]>,
+    unit: f64,
     scratch: &'s mut [F],
 ) -> Weights<'s, F> {
-    if rows.storage() == F::STORAGE && class_weight.is_none() {
+    if rows.storage() == F::STORAGE && class_weight.is_none() && unit == 1.0 {
         return Weights::Row { high: rows.source(row, scratch), low: None };
     }
-    gather(rows, row, class_weight, scratch);
+    gather(rows, row, class_weight, unit, scratch);
     let (high, low) = scratch.split_at(rows.classes());
     Weights::in_two_parts(high, low)
 }
 
 /// Row `row` of `rows`, times c, in two parts.
-fn gather<F: Float>(rows: &Rows<'_>, row: usize, class_weight: Option<&[f64]>, scratch: &mut [F]) {
+fn gather<F: Float>(
+    rows: &Rows<'_>,
+    row: usize,
+    class_weight: Option<&[f64]>,
+    unit: f64,
+    scratch: &mut [F],
+) {
     let (high, low) = scratch.split_at_mut(rows.classes());
-    rows.gather_with(row, high, |k, u| split_probability(weighted(u, class_weight, k)).0);
-    rows.gather_with(row, low, |k, u| split_probability(weighted(u, class_weight, k)).1);
+    rows.gather_with(row, high, |k, u| split_probability(weighted(u / unit, class_weight, k)).0);
+    rows.gather_with(row, low, |k, u| split_probability(weighted(u / unit, class_weight, k)).1);
 }
 
 /// (1 − ε)·q + β·w in two parts, in the place of q.
 fn mixed<'s, F: Float>(
+    rows: &Rows<'_>,
+    row: usize,
+    class_weight: Option<&[f64]>,
     label_weight: F::Wide,
     smooth: &RowTarget<'_, F>,
     scratch: &'s mut [F],
 ) -> Weights<'s, F> {
-    let (high, low) = scratch.split_at_mut(scratch.len() / 2);
+    gather(rows, row, class_weight, 1.0, scratch);
+    let (high, low) = scratch.split_at_mut(rows.classes());
     for (k, (high, low)) in high.iter_mut().zip(&mut *low).enumerate() {
         let q = F::Wide::new(high.to_f64()) + F::Wide::new(low.to_f64());
         let mixed = label_weight * q + smooth.factor * smooth.weights.get(k);
         (*high, *low) = F::split(mixed);
+        if mixed.value() > 0.0 && high.to_f64() == 0.0 {
+            *high = F::SMALLEST;
+        }
     }
     Weights::in_two_parts(high, low)
 }

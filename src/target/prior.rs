@@ -1,6 +1,6 @@
 //! The prior u: uniform, one for all rows, or one for each.
 
-use super::exact_sum;
+use super::{NUMBERS_PER_LOOK, exact_sum};
 use crate::alloc::{with_capacity, zeros};
 use crate::element::{DoubleDouble, Wide};
 use crate::error::Error;
@@ -39,7 +39,10 @@ impl<'a> Prior<'a> {
     ///
     /// # Errors
     /// [`Error::Prior`], [`Error::PriorSum`] for the first bad row; [`Error::OutOfMemory`].
-    pub fn new(rows: Rows<'a>) -> Result<Self, Error> {
+    pub fn new(
+        rows: Rows<'a>,
+        checkpoint: &mut dyn FnMut() -> Result<(), Error>,
+    ) -> Result<Self, Error> {
         let mut values: Vec<f64> = zeros(rows.classes())?;
         if rows.is_one_row() {
             rows.gather(0, &mut values);
@@ -47,7 +50,11 @@ impl<'a> Prior<'a> {
             return Ok(Prior::Shared { values, mass });
         }
         let mut masses = with_capacity(rows.rows())?;
+        let rows_per_look = (NUMBERS_PER_LOOK / rows.classes().max(1)).max(1);
         for row in 0..rows.rows() {
+            if row % rows_per_look == rows_per_look - 1 {
+                checkpoint()?;
+            }
             rows.gather(row, &mut values);
             masses.push(check_prior(&values, Some(row))?);
         }

@@ -113,7 +113,7 @@ def activations(axis=-1, variants=("all classes",)):
             | ({"where": inputs["where"]} if variant == "classes masked" else {}),
         }
     for op, (name, logits) in itertools.product(ACTIVATIONS, ACTIVATION_DIFFERENCES.items()):
-        yield {"op": op, "name": name, "logits": logits, "options": {"axis": -1}}
+        yield {"op": op, "name": f"{op}, {name}", "logits": logits, "options": {"axis": -1}}
 
 
 def differences(*names):
@@ -123,7 +123,9 @@ def differences(*names):
         yield {
             "name": name,
             "logits": logits,
-            "targets": np.asarray(targets, None if np.ndim(targets) < 2 else np.float32),
+            "targets": np.asarray(
+                targets, np.float32 if np.ndim(targets) == logits.ndim else np.int64
+            ),
             "options": {"label_smoothing": 0.0, "reduction": "mean"} | options,
         }
 
@@ -149,6 +151,11 @@ DIFFERENCES = {
     "no rows": (PLAIN[:0], np.zeros(0, np.int64), {}),
     "nan in an ignored row": (rows(NAN, INF, 0), [0, -100], {}),
     "sample weights all zero": (PLAIN, [0, 1], {"sample_weight": np.zeros(2, np.float32)}),
+    "sample weights of shape (2, 1)": (
+        np.array([[[2, 1], [0, 4]], [[3, 1], [0, -1]]], np.float32),
+        [[0, 1], [1, 1]],
+        {"sample_weight": np.array([[1], [2]], np.float32)},
+    ),
     "-inf off the label": (row(2, 1, -INF), [0], NONE),
     "-inf off the label, one-hot": (row(2, 1, -INF), [[1, 0, 0]], NONE),
     "-inf off the label, smoothed": (row(2, 1, -INF), [0], SMOOTH),

@@ -8,8 +8,9 @@ import keras
 import tensorflow as tf
 
 from parity import archive
-from parity.make_tensorflow import DENSE, LABELS, SKIPPED, dense, differences, grid, with_gradient
+from parity.make_tensorflow import LABELS, SKIPPED, dense, differences, grid, with_gradient
 
+DENSE = (*LABELS, "probabilities", "probabilities, sample weights")
 REDUCTIONS = {
     "none": "none",
     "sum": "sum",

@@ -84,7 +84,8 @@ def grid(peer, variants, reductions, call, epsilons=cases.EPSILONS):
 
 def differences(peer, call, mean, skipped=SKIPPED, sparse=False, **more):
     for case in cases.differences():
-        smooth = case["targets"].ndim == 2 or case["options"]["label_smoothing"] != 0
+        labels = case["targets"].ndim < case["logits"].ndim
+        smooth = not labels or case["options"]["label_smoothing"] != 0
         if case["name"] not in skipped and not (sparse and smooth):
             theirs = {"none": "none", "mean": mean}[case["options"]["reduction"]]
             yield archive.ask(peer, case, call, reduction=theirs, **more)

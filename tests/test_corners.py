@@ -1,0 +1,159 @@
+"""Corners that looked safe and were not: sizes of targets, underflow, arrays that lie about themselves."""
+
+import numpy as np
+import pytest
+
+import reference
+import smoothxent as sx
+import ulp
+from problems import FLOATS
+from ulp import assert_within
+
+f32 = np.float32
+
+
+class TestSizeOfTargets:
+    """Probability targets need not sum to 1, and may be of any size."""
+
+    @pytest.mark.parametrize("mass", [1e-31, 1e-20, 1e20, 1e30])
+    def test_float32(self, mass):
+        z = np.array([[0, 1, -1], [2, 0.5, -3]], f32)
+        q = (np.array([[1, 0.5, 0.25], [0, 1, 0]]) * mass).astype(f32)
+        loss, grad = sx.cross_entropy_value_and_grad(z, q, reduction="none")
+        assert_within(ulp.LOSS, loss, reference.cross_entropy(z, q))
+        at = np.broadcast_to(q.astype(float).sum(-1, keepdims=True), z.shape)
+        assert_within(ulp.GRADIENT, grad, reference.gradient(z, q), at)
+        mean, mean_grad = sx.cross_entropy_value_and_grad(z, q)
+        assert np.isfinite(mean)
+        assert np.abs(mean_grad).max() <= 1
+        assert np.abs(mean_grad.sum(-1)).max() <= 1e-6
+
+    @pytest.mark.parametrize("mass", [1e-100, 1e-50, 1e50])
+    def test_float64_beside_float32_logits(self, mass):
+        z = np.array([[0, 1, -1]], f32)
+        q = np.array([[1, 0.5, 0.25]])
+        loss, grad = sx.cross_entropy_value_and_grad(z, q)
+        other_loss, other_grad = sx.cross_entropy_value_and_grad(z, q * mass)
+        assert other_loss == pytest.approx(loss, rel=1e-6)
+        assert np.abs(other_grad - grad).max() <= 1e-6
+
+    @pytest.mark.parametrize("mass", [1e-290, 1e290])
+    def test_float64(self, mass):
+        z, q = np.array([[0, 1, -1.0]]), np.array([[1, 0.5, 0.25]])
+        loss, grad = sx.cross_entropy_value_and_grad(z, q)
+        other_loss, other_grad = sx.cross_entropy_value_and_grad(z, q * mass)
+        assert other_loss == pytest.approx(loss, rel=1e-14)
+        assert np.abs(other_grad - grad).max() <= 1e-14
+
+    @pytest.mark.parametrize("label_smoothing", [0.0, 0.1])
+    def test_no_mass_at_all(self, label_smoothing):
+        """Nothing counts: the mean is nan, the gradient 0."""
+        z = np.array([[0.0, 1.0]])
+        loss, grad = sx.cross_entropy_value_and_grad(
+            z, np.zeros((1, 2)), label_smoothing=label_smoothing
+        )
+        assert np.isnan(loss)
+        assert (grad == 0).all()
+
+
+class TestUnderflow:
+    """-inf off the label costs +inf as soon as its probability is above 0, however small."""
+
+    @pytest.mark.parametrize("dtype", FLOATS)
+    def test_smallest_label_smoothing(self, dtype):
+        z = np.array([[0.0, -np.inf, 1.0]], dtype)
+        loss = sx.cross_entropy(z, [0], label_smoothing=5e-324, reduction="none")
+        assert (loss == np.inf).all()
+
+    @pytest.mark.parametrize("targets", [[0], [[0.5, 0.0, 0.5]]])
+    def test_small_label_smoothing_of_a_prior(self, targets):
+        z = np.array([[0.0, -np.inf, 1.0]], f32)
+        options = {"label_smoothing": 1e-300, "prior": [0.5, 0.25, 0.25], "reduction": "none"}
+        assert (sx.cross_entropy(z, targets, **options) == np.inf).all()
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+@pytest.mark.parametrize("classes", [1, 2, 3, 4, 10, 1000])
+def test_equal_logits_have_equal_shares(dtype, classes):
+    """1/K, rounded: not the same number times two roundings."""
+    for logit in (3.3, -0.7, 100.1, 1e5 + 0.1):
+        p = sx.softmax(np.full((2, classes), logit, dtype))
+        assert (p == dtype(1) / dtype(classes)).all()
+
+
+def test_divergence_from_the_prior_is_never_negative():
+    u = np.array([0.2, 0.3, 0.5])
+    for shift in np.linspace(-5, 5, 101):
+        terms = sx.cross_entropy_terms(np.log(u) + shift, np.int64(0), prior=u)
+        assert terms.prior_kl >= 0
+
+
+class TestArguments:
+    @pytest.mark.parametrize("value", [True, False, np.True_])
+    def test_bools_are_no_label_smoothing(self, value):
+        with pytest.raises(TypeError, match=r"^label_smoothing must be a real number, got bool$"):
+            sx.cross_entropy([[0.0, 1.0]], [0], label_smoothing=value)
+
+    def test_exceptions_of_the_argument_go_through(self):
+        class Stubborn:
+            def __float__(self):
+                raise KeyboardInterrupt
+
+            def __index__(self):
+                raise RuntimeError("mine")
+
+            def __lt__(self, other):
+                return False
+
+        with pytest.raises(KeyboardInterrupt):
+            sx.cross_entropy([[0.0, 1.0]], [0], label_smoothing=Stubborn())
+        with pytest.raises(RuntimeError, match="^mine$"):
+            sx.cross_entropy([[0.0, 1.0]], [0], ignore_index=Stubborn())
+
+    def test_integers_of_any_size(self):
+        for name in ("axis", "ignore_index"):
+            with pytest.raises(ValueError, match=rf"^{name} must fit 64 bits, got 1{'0' * 50}$"):
+                sx.cross_entropy([[0.0, 1.0]], [0], **{name: 10**50})
+
+    def test_outputs_that_share_memory(self):
+        z, both = np.zeros((4, 4), f32), np.zeros((4, 4), f32)
+        for options in ({"reduction": "none", "out": both[:, 0]}, {"out": both[0, 0, ...]}):
+            with pytest.raises(ValueError, match="^out and grad_out share memory$"):
+                sx.cross_entropy_value_and_grad(z, [0, 1, 2, 3], grad_out=both, **options)
+        assert (both == 0).all()
+
+
+class TestSubclasses:
+    """What a subclass says of itself is not believed where memory is at stake."""
+
+    def test_reshape(self):
+        class Elsewhere(np.ndarray):
+            def reshape(self, *args, **options):
+                return np.zeros(0, f32)
+
+        out = np.zeros((), f32).view(Elsewhere)
+        assert sx.logsumexp(np.zeros(3, f32), out=out) is out
+        assert float(out[()]) == f32(np.log(3))
+
+    def test_shape(self):
+        class Liar(np.ndarray):
+            shape = property(lambda self: (3, 3))
+
+        out = np.zeros((2, 2), f32).view(Liar)
+        with pytest.raises(ValueError, match=r"^out must have shape \(3, 3\), got \(2, 2\)$"):
+            sx.softmax(np.zeros((3, 3), f32), out=out)
+
+    def test_masked_output(self):
+        out = np.ma.masked_array(np.zeros(3, f32), [0, 1, 0])
+        with pytest.raises(TypeError, match="^out is a masked array"):
+            sx.softmax(np.zeros(3, f32), out=out)
+
+    def test_masked_rows_in_lists(self):
+        row = np.ma.masked_array([1.0, 2.0], [0, 1])
+        with pytest.raises(TypeError, match="^logits is a masked array with masked values"):
+            sx.softmax([[row]])
+
+    @pytest.mark.parametrize("dtype", ["c8", "O", "U5", "i8"])
+    def test_outputs_of_smooth_labels(self, dtype):
+        with pytest.raises(TypeError, match="^out has dtype"):
+            sx.smooth_labels([0], 2, label_smoothing=0.1, out=np.zeros((1, 2), dtype))
