@@ -33,11 +33,36 @@ def results(logits, labels, prior):
     yield from sx.cross_entropy_terms(logits, labels, prior=prior)
 
 
+def option_results(logits, labels, prior):
+    """Results with weights, a mask, a temperature and z_loss, and of logits in float16."""
+    rng = np.random.default_rng(13)
+    where = rng.random(logits.shape) < 0.8
+    heat = {"where": where, "temperature": 1.7}
+    weights = {
+        "class_weight": rng.exponential(size=logits.shape[-1]),
+        "sample_weight": rng.exponential(size=logits.shape[0]),
+        "z_loss": 1e-3,
+    }
+    with np.errstate(over="ignore", invalid="ignore"):
+        half = logits.astype(np.float16)
+    for z in (logits, half):
+        yield sx.softmax(z, **heat)
+        yield sx.log_softmax(z, **heat)
+        yield sx.logsumexp(z, **heat)
+        for label_smoothing in (0.0, 0.1):
+            options = {"label_smoothing": label_smoothing, "prior": prior, "reduction": "none"}
+            yield from sx.cross_entropy_value_and_grad(z, labels, **options, **weights)
+            try:
+                yield from sx.cross_entropy_value_and_grad(z, labels, **options, **heat, **weights)
+            except ValueError:  # a mask that leaves nothing of a prior
+                yield np.zeros(0)
+
+
 def digest(problems):
     """The digest of the results on all the problems."""
     state = hashlib.sha256()
     for item in problems:
-        for result in results(*item):
+        for result in (*results(*item), *option_results(*item)):
             state.update(np.ascontiguousarray(result).data)
     return state.hexdigest()
 

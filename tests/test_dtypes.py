@@ -106,9 +106,8 @@ class TestLogits:
         for obj in (HasArray(), HasDLPack(), memoryview(z)):
             assert_all_same(everything(obj, labels), everything(z, labels))
 
-    @pytest.mark.parametrize("dtype", ["float16", "longdouble"])
-    def test_float_types_that_are_not_supported(self, dtype):
-        z = np.ones((2, 3), dtype)
+    def test_float_types_that_are_not_supported(self):
+        z = np.ones((2, 3), np.longdouble)
         for call in (
             sx.softmax,
             sx.log_softmax,
@@ -116,7 +115,7 @@ class TestLogits:
             lambda x: sx.cross_entropy(x, [0, 1]),
         ):
             with pytest.raises(
-                TypeError, match=rf"^logits has dtype {z.dtype}, expected float32 or float64"
+                TypeError, match=rf"^logits has dtype {z.dtype}, expected float16, "
             ):
                 call(z)
 
@@ -211,7 +210,7 @@ class TestTargets:
         assert_all_same(got[0], got[1])
 
     @pytest.mark.parametrize(
-        "dtype", ["bool", "float16", "longdouble", "complex64", "object", "U1", "datetime64[s]"]
+        "dtype", ["bool", "longdouble", "complex64", "object", "U1", "datetime64[s]"]
     )
     def test_types_that_are_no_targets(self, dtype):
         for shape in ((2,), (2, 3)):
@@ -311,9 +310,11 @@ class TestDtypeOfTheResult:
         assert operation(z, dtype=np.float64, out=out) is out
         assert_same_bits(out, operation(z, dtype=np.float64))
 
-    @pytest.mark.parametrize("dtype", ["int32", "float16", "complex64", "longdouble", object])
+    @pytest.mark.parametrize("dtype", ["int32", "complex64", "longdouble", object])
     def test_other_types(self, operation, exact, dtype):
-        with pytest.raises(TypeError, match="^dtype must be float32 or float64, got "):
+        with pytest.raises(
+            TypeError, match="^dtype must be float16, bfloat16, float32 or float64, "
+        ):
             operation(problem(3).logits, dtype=dtype)
 
 

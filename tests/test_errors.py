@@ -121,7 +121,7 @@ CASES = {
         "label_smoothing must be a real number, got str"),
     "label_smoothing None": (loss(label_smoothing=None), TypeError,
         "label_smoothing must be a real number, got NoneType"),
-    "reduction unknown": (loss(reduction="avg"), ValueError, 'reduction must be "none", "sum" or "mean", got "avg"'),
+    "reduction unknown": (loss(reduction="avg"), ValueError, 'reduction must be "none", "sum", "mean" or "sum_by_nonzero_weights", got "avg"'),
     "ignore_index not an integer": (loss(ignore_index=1.5), TypeError, "ignore_index must be an integer, got float"),
     "keepdims not a bool": (partial(sx.logsumexp, Z, keepdims="no"), TypeError, "keepdims must be a bool, got str"),
     # prior

@@ -31,6 +31,7 @@ WALLS = [
         r"\b(std|core)\s*::\s*(\{[^}]*\b)?arch\b|\b(global_)?asm!|\bis_\w+_feature_detected!",
         ["src/simd.rs", "src/simd/", *BENCH],
     ),
+    ("half", r"\bhalf\s*::", ["src/simd/memory.rs"]),
     ("fearless_simd", r"\bfearless_simd\b", ["src/simd.rs", "src/simd/", *BENCH]),
     ("unsafe", r"\bunsafe\b", ["src/simd.rs", "src/simd/", "src/python/arrays.rs", *BENCH]),
 ]

@@ -1,0 +1,302 @@
+"""`where`: a class that is False is not there, for the softmax, the prior and the gradient."""
+
+import numpy as np
+import pytest
+
+import smoothxent as sx
+import ulp
+from options_reference import Problem, effective
+from problems import FLOATS, one_hot, problem, random_probabilities
+from reference import log_softmax, logsumexp, softmax
+from ulp import assert_same_bits, assert_within
+
+every_float = pytest.mark.parametrize("dtype", FLOATS)
+every_target = pytest.mark.parametrize("form", ["labels", "one-hot"])
+INF, NAN = np.inf, np.nan
+GRADIENT = ulp.GRADIENT + 1
+
+
+def mask_of(shape, seed=0):
+    kept = np.random.default_rng(seed).random(shape) < 0.6
+    kept[..., 0] = True
+    return kept
+
+
+def target(form, labels, classes, dtype):
+    return np.asarray(labels) if form == "labels" else one_hot(labels, classes, dtype)
+
+
+@every_float
+@pytest.mark.parametrize("classes", [1, 2, 17, 64, 65, 300, 2049])
+@pytest.mark.parametrize("temperature", [1.0, 0.3])
+def test_activations(dtype, classes, temperature):
+    z = problem(classes, dtype).logits
+    where = mask_of(z.shape)
+    exact = effective(z, where, temperature)
+    options = {"where": where, "temperature": temperature}
+    p, log_p = sx.softmax(z, **options), sx.log_softmax(z, **options)
+    assert_within(ulp.SOFTMAX, p, softmax(exact))
+    assert_within(ulp.LOG_SOFTMAX, log_p, log_softmax(exact))
+    assert (p[~where] == 0).all()
+    assert (log_p[~where] == -INF).all()
+    top = exact.max(-1)
+    lse = logsumexp(exact)
+    assert_within(
+        ulp.LOGSUMEXP, sx.logsumexp(z, **options), lse, at=np.maximum(np.abs(top), lse - top)
+    )
+
+
+@every_float
+@pytest.mark.parametrize("poison", [NAN, INF, -INF, 1e30])
+def test_masked_logits_are_not_read(dtype, poison):
+    """Whatever the logit of a class that is not there, no bit changes."""
+    z, labels, u = problem(33, dtype)
+    where = mask_of(z.shape)
+    where[np.arange(7), labels] = True
+    dirty = np.where(where, z, dtype(poison))
+    for one, other in zip(results(z, labels, u, where), results(dirty, labels, u, where)):
+        assert_same_bits(one, other)
+
+
+def results(z, labels, u, where, axis=-1):
+    """Everything that takes a mask."""
+    smooth = {"label_smoothing": 0.1, "prior": u, "reduction": "none"}
+    options = {"where": where, "axis": axis}
+    return (
+        sx.softmax(z, **options),
+        sx.log_softmax(z, **options),
+        sx.logsumexp(z, **options),
+        *sx.cross_entropy_value_and_grad(z, labels, **smooth, **options),
+        *sx.cross_entropy_terms(z, labels, prior=u, **options),
+    )
+
+
+@every_float
+@pytest.mark.parametrize("label_smoothing", [0.0, 0.1, 1.0])
+@pytest.mark.parametrize("has_prior", [False, True])
+@pytest.mark.parametrize("classes", [3, 40, 400])
+def test_slicing_the_classes_out(dtype, label_smoothing, has_prior, classes):
+    """The same as the problem without those classes, with u over the others; labels and one-hot."""
+    z, labels, u = problem(classes, dtype)
+    where = np.ones(classes, bool)
+    where[1::2] = False
+    labels = labels // 2 * 2
+    sliced = u[where] / u[where].sum() if has_prior else None
+    expected = Problem(z[:, where], labels // 2, label_smoothing=label_smoothing, prior=sliced)
+    for targets in (labels, one_hot(labels, classes, dtype)):
+        loss, grad = sx.cross_entropy_value_and_grad(
+            z,
+            targets,
+            where=where,
+            label_smoothing=label_smoothing,
+            prior=u if has_prior else None,
+            reduction="none",
+        )
+        assert_within(ulp.LOSS, loss, expected.losses())
+        size = expected.gradient_size()
+        assert_within(GRADIENT, grad[:, where], expected.gradient(), at=size)
+        assert (grad[:, ~where] == 0).all()
+
+
+@every_float
+def test_terms_recombine(dtype):
+    """loss = (1 - eps) nll + eps prior_cross_entropy; KL + H(u) of the renormalised prior."""
+    z, labels, u = problem(40, dtype)
+    where = mask_of(z.shape)
+    where[np.arange(7), labels] = True
+    rtol = 16 * np.finfo(dtype).eps
+    for prior in (None, u, np.broadcast_to(u, z.shape).copy()):
+        options = {"where": where, "prior": prior, "temperature": 1.5}
+        terms = sx.cross_entropy_terms(z, labels, **options)
+        loss = sx.cross_entropy(z, labels, label_smoothing=0.3, reduction="none", **options)
+        np.testing.assert_allclose(
+            0.7 * terms.nll + 0.3 * terms.prior_cross_entropy, loss, rtol=rtol
+        )
+        np.testing.assert_allclose(
+            terms.prior_kl + terms.prior_entropy, terms.prior_cross_entropy, rtol=rtol
+        )
+        v = np.where(where, 1 if prior is None else prior, 0.0)
+        v /= v.sum(-1, keepdims=True)
+        entropy = -np.where(v == 0, 0, v * np.log(np.where(v == 0, 1, v))).sum(-1)
+        np.testing.assert_allclose(terms.prior_entropy, entropy, rtol=rtol)
+        np.testing.assert_array_equal(
+            terms.logsumexp, sx.logsumexp(z, where=where, temperature=1.5)
+        )
+
+
+@every_float
+class TestEdges:
+    z = np.array([[1.0, 2.0, 3.0], [0.5, -1.0, 2.0]])
+
+    @every_target
+    @pytest.mark.parametrize("label_smoothing", [0.0, 0.1])
+    def test_label_masked_by_where(self, dtype, form, label_smoothing):
+        """loss +inf, gradient finite (0 on masked classes)"""
+        where = [[True, True, False], [True, True, True]]
+        loss, grad = sx.cross_entropy_value_and_grad(
+            self.z.astype(dtype),
+            target(form, [2, 2], 3, dtype),
+            where=where,
+            label_smoothing=label_smoothing,
+            reduction="none",
+        )
+        assert loss[0] == INF
+        assert np.isfinite(loss[1])
+        assert np.isfinite(grad).all()
+        assert grad[0, 2] == 0
+
+    def test_mass_masked_by_where(self, dtype):
+        q = np.array([[0.5, 0.0, 0.5], [0.5, 0.5, 0.0]], dtype)
+        loss, grad = sx.cross_entropy_value_and_grad(
+            self.z.astype(dtype), q, where=[True, True, False], reduction="none"
+        )
+        assert loss[0] == INF
+        assert np.isfinite(loss[1])
+        assert np.isfinite(grad).all()
+        assert (grad[:, 2] == 0).all()
+
+    @every_target
+    @pytest.mark.parametrize("label_smoothing", [0.0, 0.1, 1.0])
+    def test_whole_row_where_false(self, dtype, form, label_smoothing):
+        """softmax 0, log_softmax -inf, logsumexp -inf, loss 0 and the row leaves the divisor"""
+        z = self.z.astype(dtype)
+        z[0] = NAN
+        where = np.array([[False], [True]])
+        assert (sx.softmax(z, where=where)[0] == 0).all()
+        assert (sx.log_softmax(z, where=where)[0] == -INF).all()
+        assert sx.logsumexp(z, where=where)[0] == -INF
+        options = {"label_smoothing": label_smoothing}
+        q = target(form, [1, 2], 3, dtype)
+        for reduction in ("mean", "sum", "sum_by_nonzero_weights"):
+            value, grad = sx.cross_entropy_value_and_grad(
+                z, q, where=where, reduction=reduction, **options
+            )
+            alone, alone_grad = sx.cross_entropy_value_and_grad(
+                z[1:], q[1:], where=[True], reduction=reduction, **options
+            )
+            assert value == alone
+            assert (grad[0] == 0).all()
+            assert_same_bits(grad[1:], alone_grad)
+        terms = sx.cross_entropy_terms(z, q, where=where)
+        assert [float(term[0]) for term in terms] == [0, 0, 0, 0, -INF]
+
+    def test_special_values_beside_the_mask(self, dtype):
+        """NaN and +inf in a class that is there: nan in that row; -inf everywhere there too."""
+        z = np.array([[NAN, 0, 1], [INF, 0, 1], [-INF, -INF, 1], [0, 0, NAN]], dtype)
+        where = np.array([True, True, False])
+        p, loss = (
+            sx.softmax(z, where=where),
+            sx.cross_entropy(z, [1] * 4, where=where, reduction="none"),
+        )
+        assert np.isnan(p[:3, :2]).all()
+        assert (p[:, 2] == 0).all()
+        assert np.isnan(loss[:3]).all()
+        np.testing.assert_array_equal(p[3], [0.5, 0.5, 0])
+        assert np.isfinite(loss[3])
+        assert np.isnan(sx.logsumexp(z, where=where)[0])
+        assert (sx.logsumexp(z, where=where)[1:3] == [INF, -INF]).all()
+
+    @pytest.mark.parametrize("label_smoothing", [0.0, 0.1, 1.0])
+    def test_one_class_left(self, dtype, label_smoothing):
+        """loss 0; no more than the rounding of the sum in the gradient"""
+        loss, grad = sx.cross_entropy_value_and_grad(
+            self.z.astype(dtype),
+            [1, 1],
+            where=[False, True, False],
+            label_smoothing=label_smoothing,
+            reduction="none",
+        )
+        assert (loss == 0).all()
+        assert np.abs(grad).max() <= ulp.GRADIENT * np.finfo(dtype).eps
+
+
+@every_float
+def test_everything_there(dtype):
+    """A mask without False changes no value of the softmax, and the loss by no more than rounding."""
+    z, labels, u = problem(65, dtype)
+    assert_same_bits(sx.softmax(z, where=True), sx.softmax(z))
+    assert_same_bits(sx.log_softmax(z, where=np.ones(65, bool)), sx.log_softmax(z))
+    loss = sx.cross_entropy(z, labels, where=True, reduction="none")
+    assert_same_bits(loss, sx.cross_entropy(z, labels, reduction="none"))
+    smooth = {"label_smoothing": 0.1, "prior": u, "reduction": "none"}
+    loss = sx.cross_entropy(z, labels, where=True, **smooth)
+    assert_within(ulp.LOSS, loss, Problem(z, labels, label_smoothing=0.1, prior=u).losses())
+
+
+@every_float
+def test_layouts_of_the_mask(dtype):
+    """Any strides, broadcasting as NumPy does, any axis; and it is left alone."""
+    z, labels, u = problem(33, dtype)
+    where = mask_of(z.shape)
+    expected = results(z, labels, u, where)
+    wide = np.zeros((14, 99), bool)
+    wide[::2, ::3] = where
+    backwards = np.ascontiguousarray(where[::-1, ::-1])[::-1, ::-1]
+    for turned in (where.copy(order="F"), wide[::2, ::3], backwards, where.tolist()):
+        for one, other in zip(results(z, labels, u, turned), expected, strict=True):
+            assert_same_bits(one, other)
+    row = results(z, labels, u, np.broadcast_to(where[0], z.shape))
+    for one, other in zip(results(z, labels, u, where[0]), row, strict=True):
+        assert_same_bits(one, other)
+    moved = results(z.T, labels, u, where.T, axis=0)
+    for one, other in zip(moved, expected, strict=True):
+        assert_same_bits(one.T, other)
+
+
+@every_float
+def test_in_place_and_overlap(dtype):
+    z, labels, u = problem(33, dtype)
+    where = mask_of(z.shape)
+    options = {"where": where, "label_smoothing": 0.1, "prior": u}
+    expected = sx.cross_entropy_value_and_grad(z, labels, **options)[1]
+    for destination in (z.copy(), np.zeros_like(z, order="F"), np.zeros((7, 66), dtype)[:, ::2]):
+        destination[...] = z
+        grad = sx.cross_entropy_value_and_grad(
+            destination, labels, grad_out=destination, **options
+        )[1]
+        assert grad is destination
+        assert_same_bits(grad, expected)
+        destination[...] = z
+        p = sx.softmax(destination, where=where, out=destination)
+        assert_same_bits(p, sx.softmax(z, where=where))
+    # The mask in the bytes of the output.
+    raw = np.zeros(z.nbytes, np.uint8)
+    out = raw.view(dtype).reshape(z.shape)
+    mask = raw[: z.size].view(bool).reshape(z.shape)
+    mask[...] = where
+    assert_same_bits(sx.softmax(z, where=mask, out=out), sx.softmax(z, where=where))
+
+
+@pytest.mark.parametrize("axis", [-1, 0])
+@pytest.mark.parametrize("has_prior", [False, True])
+def test_smooth_labels(axis, has_prior):
+    """q' with u renormalised: its cross-entropy is that of the labels with the same mask."""
+    z, labels, u = problem(9, np.float64)
+    where = mask_of(z.shape)
+    where[np.arange(7), labels] = True
+    where[3] = False
+    prior = u if has_prior else None
+    q = sx.smooth_labels(
+        labels,
+        9,
+        label_smoothing=0.3,
+        prior=prior,
+        where=np.moveaxis(where, -1, axis),
+        axis=axis,
+        dtype=np.float64,
+    )
+    q = np.moveaxis(q, axis, -1)
+    assert (q[3] == 0).all()
+    kept = [0, 1, 2, 4, 5, 6]
+    np.testing.assert_allclose(q[kept].sum(-1), 1, rtol=1e-15)
+    loss = sx.cross_entropy(z, q, where=where, reduction="none")
+    expected = sx.cross_entropy(
+        z, labels, where=where, label_smoothing=0.3, prior=prior, reduction="none"
+    )
+    np.testing.assert_allclose(loss, expected, rtol=1e-14)
+    q = random_probabilities(np.random.default_rng(2), 7, 9, np.float64)
+    u = np.full(9, 1 / 9) if prior is None else u
+    v = np.where(where, u, 0) / np.maximum(np.where(where, u, 0).sum(-1, keepdims=True), 1e-9)
+    expected = np.where(where.any(-1, keepdims=True), 0.7 * q + 0.3 * v, 0)
+    got = sx.smooth_labels(q, label_smoothing=0.3, prior=prior, where=where, dtype=np.float64)
+    np.testing.assert_allclose(got, expected, rtol=1e-14)

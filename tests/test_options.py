@@ -1,0 +1,337 @@
+"""Weights, temperature, z_loss, reductions and normalizer: against the oracle, and what they mean."""
+
+import itertools
+
+import numpy as np
+import pytest
+
+import smoothxent as sx
+import ulp
+from options_reference import Problem, effective
+from problems import FLOATS, one_hot, problem, random_probabilities
+from reference import log_softmax, logsumexp, softmax
+from test_gradient import DIFFERENCE, differences
+from ulp import assert_same_bits, assert_within
+
+every_float = pytest.mark.parametrize("dtype", FLOATS)
+INF, NAN = np.inf, np.nan
+REDUCTIONS = ("none", "sum", "mean", "sum_by_nonzero_weights")
+
+# The gradient is multiplied by s / T, which is a quotient of its own for float64, and with a z_loss
+# it is a difference of three terms; beyond that it is within the promised ulp.
+GRADIENT = ulp.GRADIENT + 1
+# Scalars are sums of rows in double-double and one quotient, of losses in float64.
+SCALAR = 8
+
+
+def draw(rng, rows, classes):
+    """One value of each option, of no particular size."""
+    where = rng.random((rows, classes)) < 0.7
+    where[:, 0] = True
+    where[rows // 2] = False  # a row without a class
+    sample_weight = rng.uniform(0, 3, rows)
+    sample_weight[1 % rows] = 0
+    return {
+        "class_weight": rng.uniform(0.1, 4, classes),
+        "sample_weight": sample_weight,
+        "where": where,
+        "temperature": 2.7,
+        "z_loss": 0.01,
+    }
+
+
+def targets_of(form, z, labels, rng):
+    if form == "labels":
+        return labels
+    if form == "one-hot":
+        return one_hot(labels, z.shape[1], z.dtype)
+    return random_probabilities(rng, *z.shape, z.dtype)
+
+
+def check(z, targets, **options):
+    exact = Problem(z, targets, **options)
+    loss, grad = sx.cross_entropy_value_and_grad(z, targets, reduction="none", **options)
+    assert_within(ulp.LOSS, loss, exact.losses())
+    assert_within(GRADIENT, grad, exact.gradient(), at=exact.gradient_size())
+    assert (grad[~exact.kept] == 0).all()
+    assert_same_bits(sx.cross_entropy(z, targets, reduction="none", **options), loss)
+
+
+@every_float
+@pytest.mark.parametrize("classes", [1, 2, 3, 17, 65, 300, 2049])
+@pytest.mark.parametrize("form", ["labels", "one-hot", "probabilities"])
+@pytest.mark.parametrize(
+    "name", ["class_weight", "sample_weight", "where", "temperature", "z_loss"]
+)
+def test_each_option(dtype, classes, form, name):
+    rng = np.random.default_rng([classes, 5])
+    z, labels, u = problem(classes, dtype, rows=7)
+    option = {name: draw(rng, *z.shape)[name]}
+    targets = targets_of(form, z, labels, rng)
+    for label_smoothing, prior in ((0.0, None), (0.1, None), (0.1, u), (1.0, u)):
+        check(z, targets, label_smoothing=label_smoothing, prior=prior, **option)
+
+
+@every_float
+@pytest.mark.parametrize("form", ["labels", "one-hot", "probabilities"])
+def test_every_combination(dtype, form):
+    rng = np.random.default_rng(6)
+    z, labels, u = problem(9, dtype, rows=8)
+    labels[4] = -100
+    targets = targets_of(form, z, np.where(labels < 0, 0, labels), rng)
+    targets = labels if form == "labels" else targets
+    rows_of_u = rng.dirichlet(np.ones(9), 8)
+    drawn = draw(rng, 8, 9)
+    for chosen in itertools.product((False, True), repeat=5):
+        options = {name: drawn[name] for name, use in zip(drawn, chosen) if use}
+        for label_smoothing, prior in ((0.0, None), (0.3, None), (0.3, u), (0.3, rows_of_u)):
+            check(z, targets, label_smoothing=label_smoothing, prior=prior, **options)
+
+
+@every_float
+@pytest.mark.parametrize("reduction", REDUCTIONS[1:])
+@pytest.mark.parametrize("normalizer", [None, 12.5])
+@pytest.mark.parametrize("form", ["labels", "probabilities"])
+def test_reductions(dtype, reduction, normalizer, form):
+    """The sum over its divisor, for loss and gradient alike; `normalizer` replaces any divisor."""
+    if reduction == "sum" and normalizer is not None:
+        return
+    rng = np.random.default_rng(7)
+    z, labels, _ = problem(9, dtype, rows=8)
+    labels[4] = -100
+    targets = labels if form == "labels" else targets_of(form, z, labels, rng)
+    for where in (None, draw(rng, 8, 9)["where"]):
+        options = draw(rng, 8, 9) | {"where": where, "label_smoothing": 0.1}
+        exact = Problem(z, targets, **options)
+        divisor = exact.divisor(reduction) if normalizer is None else normalizer
+        value, grad = sx.cross_entropy_value_and_grad(
+            z, targets, reduction=reduction, normalizer=normalizer, **options
+        )
+        assert isinstance(value, float)
+        assert_within(SCALAR, np.float64(value), exact.losses().sum() / divisor)
+        size = exact.gradient_size() / divisor
+        assert_within(GRADIENT + 1, grad, exact.gradient() / divisor, at=size)
+
+
+@every_float
+@pytest.mark.parametrize("classes", [1, 2, 16, 33, 1000])
+@pytest.mark.parametrize("temperature", [1e-30, 1e-3, 0.1, 0.9999, 1.5, 64.0, 1e4, 1e30])
+def test_temperature_of_the_activations(dtype, classes, temperature):
+    for scale in (3.0, 1e3, 1e12):
+        z = problem(classes, dtype, scale=scale).logits
+        exact = effective(z, None, temperature)
+        assert_within(ulp.SOFTMAX, sx.softmax(z, temperature=temperature), softmax(exact))
+        p = softmax(exact)
+        normal = p > np.finfo(dtype).smallest_normal
+        got = sx.log_softmax(z, temperature=temperature)
+        assert_within(ulp.LOG_SOFTMAX, got[normal], log_softmax(exact)[normal])
+        at = np.maximum(np.abs(exact.max(-1)), logsumexp(exact) - exact.max(-1))
+        got = sx.logsumexp(z, temperature=temperature)
+        assert_within(ulp.LOGSUMEXP, got, logsumexp(exact), at=at)
+
+
+@every_float
+def test_temperature_one_is_bit_for_bit_none(dtype):
+    z, labels, u = problem(33, dtype)
+    assert_same_bits(sx.softmax(z, temperature=1), sx.softmax(z))
+    one = sx.cross_entropy(z, labels, prior=u, label_smoothing=0.1, temperature=1.0, z_loss=0.0)
+    assert one == sx.cross_entropy(z, labels, prior=u, label_smoothing=0.1)
+
+
+@every_float
+@pytest.mark.parametrize("power", [0.25, 2.0, 8.0])
+def test_temperature_divides_the_logits(dtype, power):
+    """A power of two divides exactly: the loss is that of z / T, the gradient that over T."""
+    z, labels, u = problem(65, dtype)
+    options = {"prior": u, "label_smoothing": 0.1, "reduction": "none"}
+    loss, grad = sx.cross_entropy_value_and_grad(z, labels, temperature=power, **options)
+    scaled = z / dtype(power)
+    exact = Problem(scaled, labels, prior=u, label_smoothing=0.1)
+    assert_within(ulp.LOSS, loss, exact.losses())
+    assert_within(GRADIENT, grad, exact.gradient() / power, at=exact.gradient_size() / power)
+
+
+class TestClassWeight:
+    """PyTorch's meaning: (1 - eps) w_y (-log p_y) + eps sum_k w_k u_k (-log p_k), over sum w_y."""
+
+    @every_float
+    def test_formula(self, dtype):
+        z, labels, u = problem(10, dtype)
+        w = np.linspace(0.1, 2, 10)
+        log_p = log_softmax(z)
+        for label_smoothing in (0.0, 0.1, 1.0):
+            hard = -(w * log_p)[np.arange(7), labels]
+            soft = -(w * u * log_p).sum(-1)
+            expected = (1 - label_smoothing) * hard + label_smoothing * soft
+            options = {"class_weight": w, "prior": u, "label_smoothing": label_smoothing}
+            got = sx.cross_entropy(z, labels, reduction="none", **options)
+            assert_within(ulp.LOSS, got, expected)
+            mean = sx.cross_entropy(z, labels, **options)
+            assert mean == pytest.approx(float(expected.sum() / w[labels].sum()), rel=1e-14)
+
+    @every_float
+    def test_ones_change_no_value(self, dtype):
+        z, labels, _ = problem(33, dtype)
+        for options in ({"class_weight": np.ones(33)}, {"sample_weight": 1.0}):
+            for a, b in zip(
+                sx.cross_entropy_value_and_grad(z, labels, reduction="none", **options),
+                sx.cross_entropy_value_and_grad(z, labels, reduction="none"),
+                strict=True,
+            ):
+                assert_same_bits(a, b)
+
+    @every_float
+    def test_weight_zero_and_a_label_of_minus_infinity(self, dtype):
+        """0 log 0 = 0: a class without weight costs nothing."""
+        z = np.array([[1.0, -INF, 2.0]], dtype)
+        loss, grad = sx.cross_entropy_value_and_grad(z, [1], class_weight=[1.0, 0.0, 1.0])
+        assert np.isnan(loss)  # over a mass of 0
+        assert (grad == 0).all()
+        assert sx.cross_entropy(z, [1], class_weight=[1.0, 0.0, 1.0], reduction="sum") == 0
+
+
+class TestSampleWeight:
+    @every_float
+    def test_scales_a_row(self, dtype):
+        z, labels, u = problem(17, dtype)
+        options = {"prior": u, "label_smoothing": 0.1, "reduction": "none"}
+        loss, grad = sx.cross_entropy_value_and_grad(z, labels, **options)
+        twice = sx.cross_entropy_value_and_grad(z, labels, sample_weight=2.0, **options)
+        assert_same_bits(twice[0], 2 * loss)
+        assert_same_bits(twice[1], 2 * grad)
+
+    @every_float
+    @pytest.mark.parametrize("poison", [NAN, INF])
+    def test_weight_zero_is_never_read(self, dtype, poison):
+        """As an ignored row: loss and gradient exactly 0, and it leaves the divisors."""
+        z, labels, _ = problem(17, dtype)
+        s = np.ones(7)
+        s[[2, 5]] = 0
+        dirty = np.where(s[:, None] == 0, dtype(poison), z)
+        for reduction in ("sum", "mean", "sum_by_nonzero_weights"):
+            value, grad = sx.cross_entropy_value_and_grad(
+                dirty, labels, sample_weight=s, reduction=reduction
+            )
+            kept_value, kept_grad = sx.cross_entropy_value_and_grad(
+                z[s == 1], labels[s == 1], reduction=reduction
+            )
+            assert value == kept_value
+            assert_same_bits(grad[s == 1], kept_grad)
+            assert (grad[s == 0] == 0).all()
+
+    def test_broadcasts_to_the_rows(self):
+        z = np.random.default_rng(1).standard_normal((2, 3, 4))
+        y = np.zeros((2, 3), int)
+        by_row = sx.cross_entropy(z, y, sample_weight=[[1.0], [2.0]], reduction="none")
+        full = np.broadcast_to([[1.0], [2.0]], (2, 3))
+        assert_same_bits(by_row, sx.cross_entropy(z, y, sample_weight=full, reduction="none"))
+        moved = sx.cross_entropy(
+            np.moveaxis(z, -1, 0), y, axis=0, sample_weight=full, reduction="none"
+        )
+        assert_same_bits(moved, by_row)
+
+
+NOTHING_COUNTS = {
+    "all ignored": ({}, [-100, -100]),
+    "all weights zero": ({"sample_weight": 0.0}, [0, 1]),
+    "no classes left": ({"where": False}, [0, 1]),
+}
+
+
+@every_float
+class TestNothingCounts:
+    """ "mean": nan; "sum", "sum_by_nonzero_weights", or with `normalizer`: 0; gradient exactly 0"""
+
+    @pytest.mark.parametrize("case", NOTHING_COUNTS)
+    @pytest.mark.parametrize("label_smoothing", [0.0, 0.1])
+    def test_all_rows(self, dtype, case, label_smoothing):
+        options, labels = NOTHING_COUNTS[case]
+        z = np.full((2, 3), NAN, dtype)
+        for extra, expected in (
+            ({"reduction": "mean"}, NAN),
+            ({"reduction": "sum"}, 0.0),
+            ({"reduction": "sum_by_nonzero_weights"}, 0.0),
+            ({"reduction": "mean", "normalizer": 3.0}, 0.0),
+            ({"reduction": "sum_by_nonzero_weights", "normalizer": 3.0}, 0.0),
+        ):
+            value, grad = sx.cross_entropy_value_and_grad(
+                z, labels, label_smoothing=label_smoothing, **options, **extra
+            )
+            assert value == expected or np.isnan([value, expected]).all()
+            assert (grad == 0).all()
+        loss = sx.cross_entropy(z, labels, reduction="none", **options)
+        assert (loss == 0).all()
+
+
+@every_float
+@pytest.mark.parametrize("classes", [2, 33, 300, 1000])
+def test_one_hot_is_the_label_bit_for_bit(dtype, classes):
+    rng = np.random.default_rng(8)
+    z, labels, u = problem(classes, dtype)
+    options = draw(rng, *z.shape) | {"label_smoothing": 0.1, "prior": u}
+    for reduction in REDUCTIONS:
+        one = sx.cross_entropy_value_and_grad(z, labels, reduction=reduction, **options)
+        other = sx.cross_entropy_value_and_grad(
+            z, one_hot(labels, classes, dtype), reduction=reduction, **options
+        )
+        for a, b in zip(one, other, strict=True):
+            assert_same_bits(a, b)
+
+
+@every_float
+def test_batch_slicing_changes_no_bit(dtype):
+    rng = np.random.default_rng(9)
+    z, labels, u = problem(65, dtype, rows=9)
+    options = draw(rng, *z.shape)
+    per_row = ("sample_weight", "where")
+    fixed = {"label_smoothing": 0.1, "prior": u, "reduction": "none"}
+    loss, grad = sx.cross_entropy_value_and_grad(z, labels, **options, **fixed)
+    for part in (slice(0, 1), slice(3, 7), slice(None, None, -2)):
+        own = {name: v[part] if name in per_row else v for name, v in options.items()}
+        got = sx.cross_entropy_value_and_grad(z[part], labels[part], **own, **fixed)
+        assert_same_bits(got[0], loss[part])
+        assert_same_bits(got[1], grad[part])
+
+
+def test_normalizer_over_micro_batches():
+    """Two halves with one count of tokens add up to the whole."""
+    z, labels, _ = problem(10, np.float64, rows=8)
+    labels[5] = -100
+    whole, grad = sx.cross_entropy_value_and_grad(z, labels)
+    halves = [
+        sx.cross_entropy_value_and_grad(z[part], labels[part], normalizer=7)
+        for part in (slice(4), slice(4, None))
+    ]
+    assert sum(value for value, _ in halves) == pytest.approx(whole, rel=1e-15)
+    assert_same_bits(np.concatenate([g for _, g in halves]), grad)
+
+
+@every_float
+@pytest.mark.parametrize("level", [0.0, 1e4, -1e4])
+def test_z_loss_at_any_level(dtype, level):
+    """lse^2 of large and of negative lse, where the gradient of z_loss is negative."""
+    z, labels, _ = problem(17, dtype)
+    z = (z + level).astype(dtype)
+    check(z, labels, z_loss=0.25)
+    check(z[:, :1], np.zeros(7, int), z_loss=0.25)
+
+
+@pytest.mark.parametrize("form", ["labels", "probabilities"])
+@pytest.mark.parametrize("label_smoothing", [0.0, 0.1, 1.0])
+@pytest.mark.parametrize("reduction", REDUCTIONS)
+def test_gradient_is_the_slope_of_the_loss(form, label_smoothing, reduction):
+    """With each option alone and all of them; every row has a label that is there."""
+    rng = np.random.default_rng(10)
+    z = 2 * rng.standard_normal((4, 5))
+    where = rng.random((4, 5)) < 0.7
+    labels = np.array([1, 3, -100, 0])
+    where[np.arange(4), np.maximum(labels, 0)] = True
+    q = rng.uniform(0, 1, (4, 5)) * where
+    drawn = draw(rng, 4, 5) | {"where": where}
+    for chosen in (*([name] for name in drawn), drawn):
+        options = {name: drawn[name] for name in chosen} | {"label_smoothing": label_smoothing}
+        options |= {"reduction": reduction, "prior": rng.dirichlet(np.ones(5))}
+        targets = labels if form == "labels" else q
+        _, grad = sx.cross_entropy_value_and_grad(z, targets, **options)
+        slope = differences(lambda x: np.sum(sx.cross_entropy(x, targets, **options)), z)  # noqa: B023
+        np.testing.assert_allclose(grad, slope, rtol=0, atol=10 * DIFFERENCE)

@@ -1,0 +1,191 @@
+"""float16 and bfloat16 store, float32 computes: every result is the float32 one, rounded once.
+
+bfloat16 is the type of ml_dtypes, which the package knows by its name only.
+"""
+
+import ml_dtypes
+import numpy as np
+import pytest
+
+import smoothxent as sx
+from problems import one_hot, problem
+from test_layouts import LAYOUTS
+from ulp import assert_same_bits
+
+BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
+TYPES = (np.dtype(np.float16), BFLOAT16)
+every_type = pytest.mark.parametrize("dtype", TYPES, ids=str)
+CLASSES = (1, 2, 7, 16, 17, 33, 300, 1000)
+SMOOTH = {"label_smoothing": 0.1, "reduction": "none"}
+
+
+def draw(classes, dtype):
+    z, labels, u = problem(classes, np.float32)
+    return z.astype(dtype), labels, u
+
+
+@every_type
+@pytest.mark.parametrize("classes", CLASSES)
+def test_float32_rounded_once(dtype, classes):
+    z, labels, u = draw(classes, dtype)
+    wide = z.astype(np.float32)
+    where = np.ones(classes, bool)
+    where[1::3] = False
+    for options in ({}, {"temperature": 0.7}, {"where": where}):
+        for function in (sx.softmax, sx.log_softmax, sx.logsumexp):
+            assert_same_bits(function(z, **options), function(wide, **options).astype(dtype))
+        loss, grad = sx.cross_entropy_value_and_grad(z, labels, prior=u, **SMOOTH, **options)
+        wide_loss, wide_grad = sx.cross_entropy_value_and_grad(
+            wide, labels, prior=u, **SMOOTH, **options
+        )
+        assert_same_bits(loss, wide_loss)  # float32
+        assert_same_bits(grad, wide_grad.astype(dtype))
+        assert sx.cross_entropy(z, labels, **options) == sx.cross_entropy(wide, labels, **options)
+        terms = sx.cross_entropy_terms(z, labels, prior=u, **options)
+        wide_terms = sx.cross_entropy_terms(wide, labels, prior=u, **options)
+        for one, other in zip(terms, wide_terms, strict=True):
+            assert_same_bits(one, other)
+
+
+@every_type
+@pytest.mark.parametrize("source", [np.float32, np.float64])
+def test_as_dtype_and_out(dtype, source):
+    """`dtype=`, `out=` and `grad_out=`: computed in the wider type, rounded once."""
+    z, labels, u = problem(33, source)
+    for function in (sx.softmax, sx.log_softmax):
+        result = function(z, dtype=dtype)
+        assert result.dtype is dtype or result.dtype == dtype
+        exact = function(z.astype(np.float64)) if source is np.float64 else function(z)
+        assert_same_bits(result, exact.astype(dtype))
+        out = np.zeros(z.shape, dtype)
+        assert function(z, out=out) is out
+        assert_same_bits(out, result)
+    grad_out, out = np.zeros(z.shape, dtype), np.zeros(7, dtype)
+    sx.cross_entropy_value_and_grad(z, labels, prior=u, out=out, grad_out=grad_out, **SMOOTH)
+    loss, grad = sx.cross_entropy_value_and_grad(z, labels, prior=u, **SMOOTH)
+    assert_same_bits(grad_out, grad.astype(dtype))
+    assert_same_bits(out, loss.astype(dtype))
+    scalar = np.zeros((), dtype)
+    value = sx.cross_entropy(z, labels, out=scalar)
+    assert scalar == np.asarray(value).astype(dtype)
+
+
+def test_float64_is_not_rounded_twice():
+    """log 2 (1 + 2^-12 + a little) lies just above a tie of float16: by way of float32 it is one."""
+    values = 1 + 2.0**-11 + np.array([2.0**-40, -(2.0**-40), 0.0])
+    log_p = sx.log_softmax(np.stack([np.zeros(3), -values], -1), dtype=np.float64)
+    got = sx.log_softmax(np.stack([np.zeros(3), -values], -1), dtype=np.float16)
+    assert_same_bits(got, log_p.astype(np.float16))
+    lse = np.zeros(3, np.float16)
+    sx.logsumexp(values[:, None], out=lse)  # K = 1: the logit itself
+    assert_same_bits(lse, np.array([1 + 2.0**-10, 1, 1], np.float16))
+
+
+@every_type
+def test_wider_outputs_take_the_float32_result(dtype):
+    z, labels, _ = draw(33, dtype)
+    wide = z.astype(np.float32)
+    for kind in (np.float32, np.float64):
+        out = np.zeros(z.shape, kind)
+        assert_same_bits(sx.softmax(z, out=out), sx.softmax(wide).astype(kind))
+        _, grad = sx.cross_entropy_value_and_grad(z, labels, grad_out=out)
+        assert_same_bits(grad, sx.cross_entropy_value_and_grad(wide, labels)[1].astype(kind))
+    assert_same_bits(sx.softmax(z, dtype=np.float32), sx.softmax(wide))
+
+
+@every_type
+def test_dtype_of_results(dtype):
+    """The object itself, which for bfloat16 is not NumPy's own."""
+    z, labels, _ = draw(5, dtype)
+    loss, grad = sx.cross_entropy_value_and_grad(z, labels, reduction="none")
+    assert (loss.dtype, grad.dtype) == (np.float32, dtype)
+    assert sx.softmax(z).dtype is z.dtype
+    assert sx.logsumexp(z).dtype is z.dtype
+    assert sx.logsumexp(z[0]).shape == ()
+
+
+@every_type
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_layouts(dtype, layout):
+    z, labels, u = draw(17, dtype)
+    turned = LAYOUTS[layout](z)
+    assert_same_bits(sx.softmax(turned), sx.softmax(z))
+    one = sx.cross_entropy_value_and_grad(turned, labels, prior=u, **SMOOTH)
+    other = sx.cross_entropy_value_and_grad(z, labels, prior=u, **SMOOTH)
+    assert_same_bits(one[0], other[0])
+    assert_same_bits(one[1], other[1])
+
+
+@every_type
+def test_in_place(dtype):
+    z, labels, _ = draw(33, dtype)
+    expected = sx.cross_entropy_value_and_grad(z, labels)[1]
+    for own in (z.copy(), z.copy(order="F")):
+        assert sx.cross_entropy_value_and_grad(own, labels, grad_out=own)[1] is own
+        assert_same_bits(own, expected)
+    wide = np.zeros((7, 40), dtype)
+    wide[:, :33] = z
+    assert_same_bits(sx.softmax(wide[:, :33], out=wide[:, 5:38]), sx.softmax(z))
+
+
+@every_type
+def test_targets_and_priors(dtype):
+    """Read as they are: what they are in float64."""
+    z, labels, u = problem(8, np.float64)
+    q = one_hot(labels, 8, np.float32)
+    assert_same_bits(
+        sx.cross_entropy(z, q.astype(dtype), **SMOOTH), sx.cross_entropy(z, labels, **SMOOTH)
+    )
+    dense = (np.full((7, 8), 0.125) + 0.1 * q).astype(dtype)
+    wide = dense.astype(np.float64)
+    assert_same_bits(sx.cross_entropy(z, dense, **SMOOTH), sx.cross_entropy(z, wide, **SMOOTH))
+    u = np.array([0.5, 0.25, 0.125, 0.125, 0, 0, 0, 0]).astype(dtype)
+    w = np.arange(8).astype(dtype)
+    options = {"prior": u, "class_weight": w, "sample_weight": w[1:], **SMOOTH}
+    same = {name: v.astype(np.float64) for name, v in options.items() if hasattr(v, "astype")}
+    assert_same_bits(
+        sx.cross_entropy(z, labels, **options), sx.cross_entropy(z, labels, **options | same)
+    )
+    q = sx.smooth_labels(dense, label_smoothing=0.1, prior=u, dtype=np.float64)
+    expected = sx.smooth_labels(wide, label_smoothing=0.1, prior=same["prior"], dtype=np.float64)
+    assert_same_bits(q, expected)
+    prior = sx.class_prior(labels, 8, sample_weight=w[1:])
+    assert_same_bits(prior, sx.class_prior(labels, 8, sample_weight=same["sample_weight"]))
+
+
+@every_type
+def test_special_values(dtype):
+    inf, nan = np.inf, np.nan
+    z = np.array([[0, -inf], [inf, 0], [nan, 0], [-inf, -inf], [65504, 65504]]).astype(dtype)
+    expected = np.array([[1, 0], [nan, nan], [nan, nan], [nan, nan], [0.5, 0.5]])
+    np.testing.assert_array_equal(sx.softmax(z).astype(float), expected)
+    np.testing.assert_array_equal(sx.logsumexp(z).astype(float)[:4], np.array([0, inf, nan, -inf]))
+    loss, grad = sx.cross_entropy_value_and_grad(
+        z, [0, -100, 0, -100, 1], reduction="none", label_smoothing=0.5
+    )
+    assert loss[0] == inf
+    assert np.isnan(loss[2])
+    assert (loss[[1, 3]] == 0).all()
+    assert (grad[[1, 3]].astype(float) == 0).all()
+    assert (grad[4].astype(float) == 0).all() or np.isfinite(grad[4].astype(float)).all()
+
+
+def test_all_float16_values_round_as_numpy_rounds():
+    """Every finite float16 through K = 1, where the normaliser is the logit; subnormals too."""
+    z = np.arange(2**16, dtype=np.uint16).view(np.float16)
+    z = z[np.isfinite(z)]
+    assert_same_bits(sx.logsumexp(z[:, None]) + np.float16(0), z + np.float16(0))
+    halfway = (z[:-1].astype(np.float64) + z[1:].astype(np.float64)) / 2
+    for nudge in (1 - 2.0**-40, 1.0, 1 + 2.0**-40):
+        out = np.zeros(halfway.shape, np.float16)
+        sx.logsumexp((halfway * nudge)[:, None], out=out)
+        assert_same_bits(out + np.float16(0), (halfway * nudge).astype(np.float16) + np.float16(0))
+
+
+@pytest.mark.parametrize("kind", ["float8_e4m3fn", "float8_e5m2", "int4"])
+def test_other_types_of_ml_dtypes_are_refused(kind):
+    z = np.zeros((2, 3), getattr(ml_dtypes, kind))
+    with pytest.raises(TypeError, match=rf"^logits has dtype {kind}, expected float16, bfloat16, "):
+        sx.softmax(z)
+    with pytest.raises(TypeError, match=r"^dtype must be float16, bfloat16, float32 or float64, "):
+        sx.softmax(np.zeros((2, 3)), dtype=z.dtype)
