@@ -2,7 +2,7 @@
 //!
 //! The reference for every other level, and the level of processors without
 //! FMA: there `mul_add` is a call of the C library's correctly rounded `fma`.
-//! Slow and exact.
+//! Slow and exact, and not inlined, which would only make it slow to compile.
 
 use super::{Vector, Widen, lane_sum::CompensatedSum, lane_sum::WidenedSum};
 
@@ -65,15 +65,15 @@ macro_rules! portable {
             fn mul(self, other: Self) -> Self {
                 Self(self.zip(other, |a, b| a * b))
             }
-            #[inline(always)]
+            #[inline(never)]
             fn mul_add(self, b: Self, c: Self) -> Self {
                 Self(std::array::from_fn(|i| self.0[i].mul_add(b.0[i], c.0[i])))
             }
-            #[inline(always)]
+            #[inline(never)]
             fn mul_sub(self, b: Self, c: Self) -> Self {
                 Self(std::array::from_fn(|i| self.0[i].mul_add(b.0[i], -c.0[i])))
             }
-            #[inline(always)]
+            #[inline(never)]
             fn neg_mul_add(self, b: Self, c: Self) -> Self {
                 Self(std::array::from_fn(|i| (-self.0[i]).mul_add(b.0[i], c.0[i])))
             }
