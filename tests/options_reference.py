@@ -25,9 +25,12 @@ DEFAULTS = {
 
 
 def effective(logits, where=None, temperature=1.0):
-    """The logits that the softmax sees."""
-    z = np.asarray(logits, Real) / Real(temperature)
-    return z if where is None else np.where(where, z, -np.inf)
+    """The logits that the softmax sees, less their maximum, and that: apart they keep their digits."""
+    z = np.asarray(logits, Real)
+    z = z if where is None else np.where(where, z, -np.inf)
+    top = z.max(-1, keepdims=True)
+    level = np.where(np.isfinite(top), top, 0)
+    return (z - level) / Real(temperature), level[..., 0] / Real(temperature)
 
 
 class Problem:
@@ -57,11 +60,11 @@ class Problem:
         )
         self.temperature, self.z_loss = Real(options["temperature"]), Real(options["z_loss"])
         # A row that does not count is not looked at.
-        z = effective(logits, where, self.temperature)
+        z, level = effective(logits, where, self.temperature)
         self.z = np.where(self.counts[..., None], z, np.where(self.kept, 0, -np.inf))
         with np.errstate(invalid="ignore"):
             self.row = reference.shifted(self.z)
-            self.lse = reference.logsumexp(self.z)
+            self.lse = level + reference.logsumexp(self.z)
         self.p = self.row.weight / self.row.weight.sum(-1, keepdims=True)
 
     def losses(self):

@@ -95,7 +95,7 @@ def _as_floating(array: NDArray[Any], obj: object, name: str) -> NDArray[Any]:
 
 
 def _is_supported_float(dtype: np.dtype[Any]) -> bool:
-    return (dtype.kind == "f" and dtype.itemsize <= 8) or _is_bfloat16(dtype)
+    return (dtype.kind == "f" and dtype.itemsize in (2, 4, 8)) or _is_bfloat16(dtype)
 
 
 def _is_bfloat16(dtype: np.dtype[Any]) -> bool:
