@@ -145,3 +145,6 @@ impl fmt::Display for Number {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
