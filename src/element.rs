@@ -242,3 +242,6 @@ impl Wide for DoubleDouble {
         Self::renormalised(high, low)
     }
 }
+
+#[cfg(test)]
+mod tests;

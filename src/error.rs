@@ -173,3 +173,6 @@ impl fmt::Display for Number {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

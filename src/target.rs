@@ -207,3 +207,6 @@ fn exact_sum(values: &[f64]) -> DoubleDouble {
     let rest = rest.iter().map(|value| DoubleDouble::new(*value));
     lanes.chain(rest).fold(DoubleDouble::new(0.0), |sum, term| sum + term)
 }
+
+#[cfg(test)]
+mod tests;

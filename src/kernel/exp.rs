@@ -13,6 +13,9 @@
 //! is far under the smallest normal number) and −inf become exactly 0; NaN
 //! stays NaN because the comparison with the cut is false for it.
 
+#[cfg(test)]
+mod tests;
+
 use crate::element::{Float, Wide};
 use crate::simd::Vector;
 

@@ -351,3 +351,6 @@ fn slice_axis<F: Float>(len: usize, classes: usize) -> (usize, isize) {
     assert!(classes > 0 && len.is_multiple_of(classes), "{len} elements in rows of {classes}");
     (len / classes, (classes * F::STORAGE.size()).cast_signed())
 }
+
+#[cfg(test)]
+mod tests;

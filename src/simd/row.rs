@@ -224,3 +224,6 @@ impl<'a, F: Float> Sink<'a, F> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,186 @@
+//! Views address what a loop over all axes addresses, and copies convert once.
+
+use super::{Outer, Rows, RowsMut, Storage};
+
+/// Length and byte stride.
+type Axis = (usize, isize);
+
+/// The offsets of all rows, axis by axis.
+fn offsets(axes: &[Axis]) -> Vec<isize> {
+    axes.iter().fold(vec![0], |outer, (len, stride)| {
+        let inner = (0..len.cast_signed()).map(move |i| i * stride);
+        outer.iter().flat_map(|start| inner.clone().map(move |offset| start + offset)).collect()
+    })
+}
+
+#[test]
+fn axes_are_merged_where_they_step_like_one() {
+    let lines: [(&[Axis], Axis); 9] = [
+        (&[], (1, 0)),
+        (&[(1, 99)], (1, 0)),
+        (&[(5, 8)], (5, 8)),
+        (&[(3, 40), (5, 8)], (15, 8)),
+        (&[(2, 120), (3, 40), (5, 8)], (30, 8)),
+        (&[(2, 120), (1, -3), (3, 40)], (6, 40)),
+        (&[(3, -40), (5, -8)], (15, -8)),
+        (&[(3, 0), (5, 0)], (15, 0)),
+        (&[(0, 8)], (0, 8)),
+    ];
+    for (axes, (len, stride)) in lines {
+        let outer = Outer::new(axes.iter().copied());
+        assert!(
+            matches!(outer, Outer::Line { len: l, stride: s } if (l, s) == (len, stride)),
+            "{axes:?} became {outer:?}"
+        );
+    }
+    // The transposed, the reversed, the repeated and the padded axis stay on their own.
+    for axes in [[(5, 8), (3, 40)], [(3, 40), (5, -8)], [(3, 0), (5, 8)], [(3, 48), (5, 8)]] {
+        let outer = Outer::new(axes.into_iter());
+        assert!(matches!(&outer, Outer::Grid(kept) if *kept == axes), "{axes:?} became {outer:?}");
+    }
+}
+
+#[test]
+fn rows_lie_where_the_axes_say() {
+    let strides = [-120, -8, 0, 8, 24, 40, 120];
+    for lens in [[2, 3, 5], [1, 3, 5], [2, 1, 1], [2, 0, 5]] {
+        for outer_stride in strides {
+            for middle_stride in strides {
+                for inner_stride in strides {
+                    let axes = [
+                        (lens[0], outer_stride),
+                        (lens[1], middle_stride),
+                        (lens[2], inner_stride),
+                    ];
+                    let outer = Outer::new(axes.into_iter());
+                    let found: Vec<isize> =
+                        (0..outer.rows()).map(|row| outer.offset(row)).collect();
+                    assert_eq!(found, offsets(&axes), "{axes:?}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn one_row_is_one_place() {
+    let is_one_row = |axes: &[Axis]| {
+        // SAFETY: no element is read.
+        let rows =
+            unsafe { Rows::from_raw(std::ptr::null(), Storage::F32, (4, 4), axes.iter().copied()) };
+        rows.is_one_row()
+    };
+    for axes in [&[] as &[_], &[(1, 16)], &[(7, 0)], &[(7, 0), (3, 0)], &[(7, 0), (1, 16), (3, 0)]]
+    {
+        assert!(is_one_row(axes), "{axes:?}");
+    }
+    let axes: [&[Axis]; 3] = [&[(7, 16)], &[(7, 0), (3, 16)], &[(7, 16), (3, 0)]];
+    for axes in axes {
+        assert!(!is_one_row(axes), "{axes:?}");
+    }
+}
+
+/// 24 elements off alignment by a byte.
+fn strided_bytes<const SIZE: usize>(element: impl Fn(usize) -> [u8; SIZE]) -> Vec<u8> {
+    std::iter::once(0xAA).chain((0..24).flat_map(element)).collect()
+}
+
+/// Start and axes of 2 rows, 12 elements apart, of 4 classes, 3 apart and backwards from element 9.
+fn strided_view(size: usize) -> (usize, Axis, [Axis; 1]) {
+    let size_signed = size.cast_signed();
+    (1 + 9 * size, (4, -3 * size_signed), [(2, 12 * size_signed)])
+}
+
+#[test]
+fn strided_rows_are_gathered() {
+    let f32s = strided_bytes(|i| (f32::from(u8::try_from(i).unwrap()) + 0.5).to_ne_bytes());
+    let f64s = strided_bytes(|i| (f64::from(u8::try_from(i).unwrap()) + 0.1).to_ne_bytes());
+    for (storage, bytes, part) in [(Storage::F32, &f32s, 0.5), (Storage::F64, &f64s, 0.1)] {
+        let (start, class_axis, axes) = strided_view(storage.size());
+        // SAFETY: elements 0 to 21 of the 24 in `bytes`.
+        let rows = unsafe {
+            Rows::from_raw(bytes.as_ptr().add(start), storage, class_axis, axes.into_iter())
+        };
+        for row in 0..2 {
+            let wanted = [9.0, 6.0, 3.0, 0.0].map(|i: f64| i + 12.0 * f64::from(row) + part);
+            let row = usize::try_from(row).unwrap();
+            let mut doubles = [0f64; 4];
+            rows.gather(row, &mut doubles);
+            assert_eq!(doubles, wanted, "{storage:?}");
+            let mut singles = [0f32; 4];
+            let source = rows.source::<f32>(row, &mut singles);
+            #[allow(clippy::cast_possible_truncation, reason = "rounded like the view's")]
+            let rounded = wanted.map(|value| value as f32);
+            assert_eq!([0, 1, 2, 3].map(|k| source.get(k)), rounded, "{storage:?}");
+        }
+    }
+}
+
+#[test]
+fn strided_rows_are_scattered() {
+    for storage in [Storage::F32, Storage::F64] {
+        let size = storage.size();
+        let mut bytes = vec![0xAA; 1 + 24 * size];
+        let (start, class_axis, axes) = strided_view(size);
+        let pointer = bytes.as_mut_ptr();
+        // SAFETY: elements 0 to 21 of the 24 in `bytes`, which is not used while the view is.
+        let rows =
+            unsafe { RowsMut::from_raw(pointer.add(start), storage, class_axis, axes.into_iter()) };
+        assert!(rows.sink::<f32>(0).is_none() && rows.sink::<f64>(0).is_none());
+        rows.scatter(0, &[9.0f64, 6.0, 3.0, 0.1]);
+        rows.scatter(1, &[21.0f32, 18.0, 15.0, 12.5]);
+        for (i, element) in bytes[1..].chunks(size).enumerate() {
+            let wanted = match i {
+                0 => 0.1,
+                12 => 12.5,
+                3 | 6 | 9 | 15 | 18 | 21 => f64::from(u8::try_from(i).unwrap()),
+                _ => {
+                    assert!(element.iter().all(|byte| *byte == 0xAA), "element {i} was written");
+                    continue;
+                }
+            };
+            #[allow(clippy::cast_possible_truncation, reason = "rounded like the view's")]
+            let is_wanted = match storage {
+                Storage::F32 => element == (wanted as f32).to_ne_bytes(),
+                Storage::F64 => element == wanted.to_ne_bytes(),
+            };
+            assert!(is_wanted, "element {i} of {storage:?}: {element:?}");
+        }
+        assert_eq!(bytes[0], 0xAA);
+    }
+}
+
+/// Neighbouring elements of the compute type are used where they lie; one class always is.
+#[test]
+fn neighbours_are_not_copied() {
+    let mut values = [1f32, 2.0, 3.0, 4.0, 5.0, 6.0];
+    let start = values.as_ptr();
+    for (classes, rows) in [(3, 2), (1, 6)] {
+        let view = Rows::from_slice(&values, classes);
+        assert_eq!((view.rows(), view.classes(), view.storage()), (rows, classes, Storage::F32));
+        for row in 0..rows {
+            // No scratch is needed.
+            let source = view.source::<f32>(row, &mut []);
+            assert_eq!(source.get(0), values[row * classes]);
+        }
+    }
+    // SAFETY: 2 elements of `values` that are 2 apart.
+    let one_class =
+        unsafe { Rows::from_raw(start.cast(), Storage::F32, (1, 400), [(2, 8)].into_iter()) };
+    assert_eq!(one_class.source::<f32>(1, &mut []).get(0), 3.0);
+    let sink = RowsMut::from_slice(&mut values, 3).sink::<f32>(1);
+    sink.expect("neighbours of this type").set(2, 9.0);
+    assert_eq!(values[5], 9.0);
+}
+
+#[test]
+#[should_panic(expected = "row 2 of 2")]
+fn no_row_beyond_the_last() {
+    Rows::from_slice(&[0f32; 6], 3).gather(2, &mut [0f32; 3]);
+}
+
+#[test]
+#[should_panic(expected = "7 elements in rows of 3")]
+fn no_broken_rows() {
+    let _ = Rows::from_slice(&[0f32; 7], 3);
+}

@@ -1,0 +1,128 @@
+//! Loads and stores reach every element of a row and none outside, at every level.
+
+use super::{QUAD, Sink, Source};
+use crate::element::Float;
+use crate::simd::{Level, Vector, VectorJob};
+use std::panic::catch_unwind;
+
+/// Longer than two quads of the narrowest elements, with room around for what must stay as it is.
+const ROOM: usize = 160;
+const BEFORE: usize = 5;
+
+/// Copies `len` elements vector by vector from place to place, marking the lanes after the end.
+struct Copy<'r, F> {
+    from: &'r [F],
+    to: &'r mut [F],
+    first: usize,
+}
+
+impl<F: Float> VectorJob<F> for Copy<'_, F> {
+    type Output = ();
+    #[inline(always)]
+    fn run<V: Vector<Scalar = F>>(self, token: V::Token) {
+        let pad = F::from_f64(-1.0);
+        let (from, mut to) = (Source::from_slice(self.from), Sink::from_slice(self.to));
+        for at in (self.first..from.len()).step_by(V::LANES) {
+            let vector = from.vector::<V>(token, at, pad);
+            for lane in 0..V::LANES {
+                let wanted = if at + lane < from.len() { from.get(at + lane) } else { pad };
+                assert!(
+                    vector.lane(lane) == wanted,
+                    "lane {lane} of element {at} of {}",
+                    from.len()
+                );
+            }
+            to.set_vector(at, vector);
+        }
+    }
+}
+
+struct FillWith<'r, F>(&'r mut [F], &'r [F]);
+
+impl<F: Float> VectorJob<F> for FillWith<'_, F> {
+    type Output = ();
+    #[inline(always)]
+    fn run<V: Vector<Scalar = F>>(self, token: V::Token) {
+        let from = Source::from_slice(self.1);
+        Sink::from_slice(self.0).fill_with(|place| from.at::<V>(token, place, F::NAN));
+    }
+}
+
+fn check_copies<F: Float + std::fmt::Debug>() {
+    let number = |i: usize| F::from_f64(f64::from(u16::try_from(i).expect("a small number")));
+    let from: Vec<F> = (0..ROOM).map(number).collect();
+    let untouched = F::from_f64(-2.0);
+    for level in Level::available() {
+        for len in 0..ROOM - 2 * BEFORE {
+            let source = &from[BEFORE..BEFORE + len];
+            for first in 0..len.min(3) {
+                let mut to = [untouched; ROOM];
+                let target = &mut to[BEFORE..BEFORE + len];
+                F::dispatch(*level, Copy { from: source, to: target, first });
+                let (here, rest) = to.split_at(BEFORE + len);
+                assert!(here[..BEFORE + first].iter().chain(rest).all(|x| *x == untouched));
+                assert!(here[BEFORE + first..] == source[first..], "{len} from {first}");
+            }
+            let mut to = [untouched; ROOM];
+            F::dispatch(*level, FillWith(&mut to[BEFORE..BEFORE + len], source));
+            let (here, rest) = to.split_at(BEFORE + len);
+            assert!(here[..BEFORE].iter().chain(rest).all(|x| *x == untouched));
+            assert!(here[BEFORE..] == *source, "{len} elements in quads and a rest");
+        }
+    }
+}
+
+#[test]
+fn every_length_is_copied() {
+    check_copies::<f32>();
+    check_copies::<f64>();
+}
+
+/// What is done one element too far.
+#[derive(Clone, Copy, Debug)]
+enum Access {
+    Load,
+    Head,
+    Quad,
+    Store,
+    StoreQuad,
+}
+
+struct TooFar(Access);
+
+impl<F: Float> VectorJob<F> for TooFar {
+    type Output = ();
+    #[inline(always)]
+    fn run<V: Vector<Scalar = F>>(self, token: V::Token) {
+        let mut row = [F::default(); 100];
+        let quad_end = row.len() - QUAD * V::LANES;
+        let zero = F::default();
+        let (source, vector) = (Source::from_slice(&row), V::splat(token, zero));
+        let _ = match self.0 {
+            Access::Load => source.vector(token, 101, zero),
+            Access::Head => source.head(token, 101, zero),
+            Access::Quad => source.quad::<V>(quad_end + 1).vector(token, 0),
+            Access::Store => {
+                Sink::from_slice(&mut row).set_vector(101, vector);
+                vector
+            }
+            Access::StoreQuad => {
+                Sink::from_slice(&mut row).quad::<V>(quad_end + 1).set(0, vector);
+                vector
+            }
+        };
+    }
+}
+
+#[test]
+fn no_access_reaches_beyond_the_row() {
+    assert!(catch_unwind(|| Source::from_slice(&[0f32; 4]).get(4)).is_err());
+    assert!(catch_unwind(|| Sink::from_slice(&mut [0f32; 4]).set(4, 0.0)).is_err());
+    for level in Level::available() {
+        for access in [Access::Load, Access::Head, Access::Quad, Access::Store, Access::StoreQuad] {
+            let f32s = catch_unwind(|| f32::dispatch(*level, TooFar(access)));
+            let f64s = catch_unwind(|| f64::dispatch(*level, TooFar(access)));
+            assert!(f32s.is_err() && f64s.is_err(), "{access:?} at {}", level.name());
+        }
+    }
+}

@@ -1,0 +1,87 @@
+//! What is accepted, what is refused and where, and what it weighs.
+
+use super::{Labels, Prior, Probabilities, Targets, prior_tolerance};
+use crate::element::Wide;
+use crate::error::Error;
+use crate::simd::memory::Rows;
+
+fn labels(values: &[i128], num_classes: usize, ignore_index: Option<i128>) -> Result<f64, Error> {
+    let labels = Labels::new(values.iter().copied(), num_classes, ignore_index, &mut || Ok(()))?;
+    let targets = Targets::Labels(labels);
+    assert_eq!(targets.rows(), values.len());
+    Ok(targets.mass())
+}
+
+#[test]
+fn labels_are_classes_or_ignored() {
+    assert_eq!(labels(&[], 0, None), Ok(0.0));
+    assert_eq!(labels(&[0, 9, 5], 10, None), Ok(3.0));
+    assert_eq!(labels(&[0, -100, 9], 10, Some(-100)), Ok(2.0));
+    // A class can be the one to ignore; it counts no more.
+    assert_eq!(labels(&[3, 0, 3], 10, Some(3)), Ok(1.0));
+    assert_eq!(labels(&[i128::from(u64::MAX)], 10, Some(i128::from(u64::MAX))), Ok(0.0));
+}
+
+#[test]
+fn the_lowest_bad_label_is_reported() {
+    let num_classes = 10;
+    for ignore_index in [None, Some(-100)] {
+        for value in [10, -1, i128::from(u32::MAX), 1 << 32, i128::from(i64::MIN)] {
+            let error = Error::Label { index: vec![2], value, num_classes, ignore_index };
+            assert_eq!(labels(&[0, 9, value, -7], num_classes, ignore_index), Err(error));
+        }
+    }
+    let error = Error::Label { index: vec![0], value: -100, num_classes, ignore_index: None };
+    assert_eq!(labels(&[-100], num_classes, None), Err(error));
+}
+
+#[test]
+fn probabilities_are_finite_and_not_negative() {
+    let mass = |values: &[f64]| {
+        let probabilities = Probabilities::new(Rows::from_slice(values, 3), &mut || Ok(()))?;
+        Ok::<_, Error>(Targets::Probabilities(probabilities).mass())
+    };
+    assert_eq!(mass(&[0.5, 0.25, 0.25, 0.0, -0.0, 3.0]), Ok(4.0));
+    for value in [-0.5, -1e-300, f64::INFINITY, f64::NAN] {
+        let found = mass(&[0.5, 0.25, 0.25, 0.0, value, f64::NAN]);
+        let Err(Error::Probability { index, value: reported }) = found else {
+            panic!("{value} was accepted: {found:?}")
+        };
+        assert_eq!((index, reported.to_bits()), (vec![1, 1], value.to_bits()));
+    }
+}
+
+#[test]
+fn a_prior_is_a_distribution() {
+    let rows = [0.25f32, 0.25, 0.5, 1.0, 0.0, 0.0];
+    let Ok(Prior::Shared { values, mass }) =
+        Prior::new(Rows::from_slice(&rows[..3], 3), &mut || Ok(()))
+    else {
+        panic!("one row is for all")
+    };
+    assert_eq!((values, mass.value()), (vec![0.25, 0.25, 0.5], 1.0));
+    let Ok(Prior::PerRow { masses, .. }) = Prior::new(Rows::from_slice(&rows, 3), &mut || Ok(()))
+    else {
+        panic!("two rows are one each")
+    };
+    assert!(masses.len() == 2 && masses.iter().all(|mass| mass.value() == 1.0));
+}
+
+#[test]
+fn the_first_bad_row_of_a_prior_is_reported() {
+    let error = |values: &[f64]| Prior::new(Rows::from_slice(values, 2), &mut || Ok(())).err();
+    let tolerance = prior_tolerance(2);
+    let sum = |index: Vec<usize>, sum| {
+        Some(Error::PriorSum { class_axis: index.len(), index, sum, tolerance })
+    };
+    assert_eq!(error(&[-0.25, 1.25]), Some(Error::Prior { index: vec![0], value: -0.25 }));
+    assert_eq!(error(&[0.5, 0.75]), sum(vec![], 1.25));
+    assert_eq!(error(&[0.5, 0.5, 0.0, 0.0, 7.0, 7.0]), sum(vec![1], 0.0));
+    let infinite = Error::Prior { index: vec![1, 1], value: f64::INFINITY };
+    assert_eq!(error(&[0.5, 0.5, 0.0, f64::INFINITY]), Some(infinite));
+    // Used as it is within the tolerance, refused outside.
+    assert_eq!(error(&[0.5, 0.5 + 0.99 * tolerance]), None);
+    assert!(error(&[0.5, 0.5 + 1.01 * tolerance]).is_some());
+    assert!(error(&[0.5, 0.5 - 1.01 * tolerance]).is_some());
+    assert_eq!([1, 100, 10_000].map(prior_tolerance), [1e-6, 1e-6 * 10.0, 1e-6 * 100.0]);
+}
