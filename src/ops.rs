@@ -284,9 +284,9 @@ pub fn cross_entropy_terms<F: Float>(
         Some(mask) => Some(kept_row_weights(mask, targets, 1.0, prior, None)?),
     };
     let smoothed = |label_smoothing| {
-        let (class_weight, sample_weight, z_loss) = (None, kept_rows.as_deref(), 0.0);
+        let sample_weight = kept_rows.as_deref();
         let terms =
-            LossTerms { label_smoothing, prior, class_weight, sample_weight, temperature, z_loss };
+            LossTerms { sample_weight, temperature, ..LossTerms::new(label_smoothing, prior) };
         SmoothedTargets::<F>::new(targets, terms, 1.0, mask.is_some(), classes)
     };
     let rows = TermRows {

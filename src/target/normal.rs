@@ -58,6 +58,16 @@ pub struct LossTerms<'a> {
     pub z_loss: f64,
 }
 
+impl<'a> LossTerms<'a> {
+    /// Nothing but smoothing: no weights, T = 1, no z_loss.
+    #[must_use]
+    pub fn new(label_smoothing: f64, prior: &'a Prior<'a>) -> Self {
+        let (class_weight, sample_weight) = (None, None);
+        let (temperature, z_loss) = (1.0, 0.0);
+        Self { label_smoothing, prior, class_weight, sample_weight, temperature, z_loss }
+    }
+}
+
 /// q' of every row: targets, ε, u, c and s.
 pub(crate) struct SmoothedTargets<'a, F: Float> {
     targets: &'a Targets<'a>,

@@ -9,7 +9,7 @@ fn labels(values: &[i128], num_classes: usize, ignore_index: Option<i128>) -> Re
     let labels = Labels::new(values.iter().copied(), num_classes, ignore_index, &mut || Ok(()))?;
     let targets = Targets::Labels(labels);
     assert_eq!(targets.rows(), values.len());
-    Ok(targets.mass())
+    Ok(targets.mass(None, None))
 }
 
 #[test]
@@ -38,8 +38,8 @@ fn the_lowest_bad_label_is_reported() {
 #[test]
 fn probabilities_are_finite_and_not_negative() {
     let mass = |values: &[f64]| {
-        let probabilities = Probabilities::new(Rows::from_slice(values, 3), &mut || Ok(()))?;
-        Ok::<_, Error>(Targets::Probabilities(probabilities).mass())
+        let probabilities = Probabilities::new(Rows::from_slice(values, 3), None, &mut || Ok(()))?;
+        Ok::<_, Error>(Targets::Probabilities(probabilities).mass(None, None))
     };
     assert_eq!(mass(&[0.5, 0.25, 0.25, 0.0, -0.0, 3.0]), Ok(4.0));
     for value in [-0.5, -1e-300, f64::INFINITY, f64::NAN] {

@@ -11,8 +11,8 @@
 
 use crate::rows::{IGNORED, Kind, Problem};
 use smoothxent::{
-    Activation, CrossEntropy, Float, Labels, Level, Prior, Probabilities, Reduction, Rows, RowsMut,
-    Run, Targets, TermsOut, activation, cross_entropy_terms, logsumexp,
+    Activation, CrossEntropy, Float, Labels, Level, LossTerms, Prior, Probabilities, Reduction,
+    Rows, RowsMut, Run, Targets, TermsOut, activation, cross_entropy_terms, logsumexp,
 };
 use std::collections::BTreeMap;
 
@@ -99,8 +99,9 @@ fn outputs<F: Float, S: Float>(
     let rows = |values| Rows::from_slice(values, problem.classes);
     let labels = problem.labels.iter().copied();
     let labels = Labels::new(labels, problem.classes, Some(IGNORED), &mut || Ok(())).unwrap();
-    let probabilities =
-        |values| Targets::Probabilities(Probabilities::new(rows(values), &mut || Ok(())).unwrap());
+    let probabilities = |values| {
+        Targets::Probabilities(Probabilities::new(rows(values), None, &mut || Ok(())).unwrap())
+    };
     for (target, targets) in [
         ("labels", Targets::Labels(labels)),
         ("one-hot", probabilities(&problem.one_hot)),
@@ -116,9 +117,9 @@ fn outputs<F: Float, S: Float>(
                 let mut add = |what, reduction| {
                     let loss = CrossEntropy {
                         targets: &targets,
-                        label_smoothing,
-                        prior: &prior,
+                        terms: LossTerms::new(label_smoothing, &prior),
                         reduction,
+                        normalizer: None,
                     };
                     outputs.add_loss::<F, S>(&format!("{what}, {name}"), problem, &loss, run);
                 };
@@ -139,11 +140,12 @@ impl Outputs {
         let logits = Rows::from_slice(&problem.logits, classes);
         let mut out = vec![S::default(); problem.logits.len()];
         for kind in [Activation::Softmax, Activation::LogSoftmax] {
-            activation::<F>(kind, &logits, &RowsMut::from_slice(&mut out, classes), run).unwrap();
+            activation::<F>(kind, 1.0, &logits, None, &RowsMut::from_slice(&mut out, classes), run)
+                .unwrap();
             self.0.insert(format!("{kind:?}"), Output::new(&out, classes, true));
         }
         let mut out = vec![S::default(); problem.kinds.len()];
-        logsumexp::<F>(&logits, &RowsMut::from_slice(&mut out, 1), run).unwrap();
+        logsumexp::<F>(1.0, &logits, None, &RowsMut::from_slice(&mut out, 1), run).unwrap();
         self.0.insert("logsumexp".to_owned(), Output::new(&out, 1, true));
     }
 
@@ -165,7 +167,7 @@ impl Outputs {
             let grad_out = RowsMut::from_slice(&mut grad, classes);
             let losses_out = by_row.then_some(&losses_out);
             let grad_out = suffix.is_empty().then_some(&grad_out);
-            let value = loss.run::<F>(&logits, losses_out, grad_out, run).unwrap();
+            let value = loss.run::<F>(&logits, None, losses_out, grad_out, run).unwrap();
             let output = if by_row {
                 Output::new(&losses, 1, true)
             } else {
@@ -189,7 +191,7 @@ impl Outputs {
             let [nll, prior_cross_entropy, prior_kl, prior_entropy, logsumexp] =
                 terms.each_mut().map(|term| RowsMut::from_slice(term, 1));
             let out = TermsOut { nll, prior_cross_entropy, prior_kl, prior_entropy, logsumexp };
-            cross_entropy_terms::<F>(&logits, targets, prior, &out, run).unwrap();
+            cross_entropy_terms::<F>(&logits, None, targets, prior, 1.0, &out, run).unwrap();
         }
         for (index, term) in terms.iter().enumerate() {
             self.0.insert(format!("term {index}, {name}"), Output::new(term, 1, true));

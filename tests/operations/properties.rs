@@ -6,8 +6,9 @@
 use crate::formulas::{Reference, check};
 use crate::rows::{IGNORED, Kind, Problem};
 use smoothxent::{
-    Activation, CrossEntropy, Error, Float, Labels, Level, Prior, Probabilities, Reduction, Rows,
-    RowsMut, Run, Storage, Targets, TermsOut, activation, cross_entropy_terms, logsumexp,
+    Activation, CrossEntropy, Error, Float, Labels, Level, LossTerms, Prior, Probabilities,
+    Reduction, Rows, RowsMut, Run, Storage, Targets, TermsOut, activation, cross_entropy_terms,
+    logsumexp,
 };
 
 /// What is promised for f32.
@@ -50,9 +51,11 @@ fn check_activations<F: Float>(problem: &Problem<F>, ulps: f64) {
     for (kind, out) in
         [(Activation::Softmax, &mut softmax), (Activation::LogSoftmax, &mut log_softmax)]
     {
-        run(|run| activation::<F>(kind, &logits, &RowsMut::from_slice(out, classes), run));
+        run(|run| {
+            activation::<F>(kind, 1.0, &logits, None, &RowsMut::from_slice(out, classes), run)
+        });
     }
-    run(|run| logsumexp::<F>(&logits, &RowsMut::from_slice(&mut lse, 1), run));
+    run(|run| logsumexp::<F>(1.0, &logits, None, &RowsMut::from_slice(&mut lse, 1), run));
     for (row, wanted) in references(problem).iter().enumerate() {
         let place = place(problem, row);
         let size = wanted.max.abs().max(wanted.excess);
@@ -96,7 +99,7 @@ fn cases<F: Float>(problem: &Problem<F>) -> Vec<Case<'_, F>> {
         let prior = || u.map_or(Prior::Uniform, |u| Prior::new(rows(u), &mut || Ok(())).unwrap());
         let labels =
             Labels::new(labels.iter().copied(), *classes, Some(IGNORED), &mut || Ok(())).unwrap();
-        let dense = Probabilities::new(rows(probabilities), &mut || Ok(())).unwrap();
+        let dense = Probabilities::new(rows(probabilities), None, &mut || Ok(())).unwrap();
         cases.extend([
             Case { targets: Targets::Labels(labels), q: one_hot, prior: prior(), u },
             Case { targets: Targets::Probabilities(dense), q: probabilities, prior: prior(), u },
@@ -107,14 +110,19 @@ fn cases<F: Float>(problem: &Problem<F>) -> Vec<Case<'_, F>> {
 
 fn check_loss<F: Float>(problem: &Problem<F>, case: &Case<'_, F>, label_smoothing: f64, ulps: f64) {
     let Case { targets, prior, .. } = case;
-    let loss = CrossEntropy { targets, label_smoothing, prior, reduction: Reduction::None };
+    let loss = CrossEntropy {
+        targets,
+        terms: LossTerms::new(label_smoothing, prior),
+        reduction: Reduction::None,
+        normalizer: None,
+    };
     let classes = problem.classes;
     let mut grad = vec![F::default(); problem.logits.len()];
     let mut losses = vec![F::default(); problem.kinds.len()];
     let logits = Rows::from_slice(&problem.logits, classes);
     let losses_out = RowsMut::from_slice(&mut losses, 1);
     let grad_out = RowsMut::from_slice(&mut grad, classes);
-    run(|run| loss.run::<F>(&logits, Some(&losses_out), Some(&grad_out), run));
+    run(|run| loss.run::<F>(&logits, None, Some(&losses_out), Some(&grad_out), run));
     for (row, wanted) in references(problem).iter().enumerate() {
         let (q, u) = case.row(row, classes);
         let smoothed = |(q, u)| (1.0 - label_smoothing) * q + label_smoothing * u;
@@ -137,7 +145,9 @@ fn check_terms<F: Float>(problem: &Problem<F>, case: &Case<'_, F>, ulps: f64) {
             terms.each_mut().map(|term| RowsMut::from_slice(term, 1));
         let out = TermsOut { nll, prior_cross_entropy, prior_kl, prior_entropy, logsumexp };
         let logits = Rows::from_slice(&problem.logits, classes);
-        run(|run| cross_entropy_terms::<F>(&logits, &case.targets, &case.prior, &out, run));
+        run(|run| {
+            cross_entropy_terms::<F>(&logits, None, &case.targets, &case.prior, 1.0, &out, run)
+        });
     }
     let [nll, prior_cross_entropy, prior_kl, prior_entropy, lse] = terms;
     for (row, wanted) in references(problem).iter().enumerate() {
@@ -197,10 +207,14 @@ fn reductions() {
         let mut losses = vec![f64::NAN; rows];
         let losses_out = RowsMut::from_slice(&mut losses, 1);
         let grad_out = RowsMut::from_slice(&mut grad, classes);
-        let loss =
-            CrossEntropy { targets, label_smoothing: 0.1, prior: &Prior::Uniform, reduction };
+        let loss = CrossEntropy {
+            targets,
+            terms: LossTerms::new(0.1, &Prior::Uniform),
+            reduction,
+            normalizer: None,
+        };
         let losses_out = (reduction == Reduction::None).then_some(&losses_out);
-        let value = run(|run| loss.run::<f64>(&logits, losses_out, Some(&grad_out), run));
+        let value = run(|run| loss.run::<f64>(&logits, None, losses_out, Some(&grad_out), run));
         (value, losses, grad)
     };
     let (value, losses, grad) = loss_and_grad(Reduction::None);
@@ -235,11 +249,16 @@ fn nothing_counted() {
     );
     for (reduction, wanted) in [(Reduction::Mean, f64::NAN), (Reduction::Sum, 0.0)] {
         let mut grad = [f32::NAN; 3];
-        let loss =
-            CrossEntropy { targets, label_smoothing: 0.1, prior: &Prior::Uniform, reduction };
+        let loss = CrossEntropy {
+            targets,
+            terms: LossTerms::new(0.1, &Prior::Uniform),
+            reduction,
+            normalizer: None,
+        };
         let grad_out = RowsMut::from_slice(&mut grad, 3);
-        let value =
-            run(|run| loss.run::<f32>(&Rows::from_slice(&logits, 3), None, Some(&grad_out), run));
+        let value = run(|run| {
+            loss.run::<f32>(&Rows::from_slice(&logits, 3), None, None, Some(&grad_out), run)
+        });
         assert!(value == wanted || value.is_nan() && wanted.is_nan(), "{reduction:?}: {value}");
         assert_eq!(grad.map(f32::to_bits), [0; 3], "{reduction:?}");
     }
@@ -259,7 +278,8 @@ fn checkpoint() {
             if Some(calls) == stop_at { Err(Error::Interrupted) } else { Ok(()) }
         };
         let mut run = Run { level: Level::current(), threads: 2, checkpoint: &mut checkpoint };
-        let result = logsumexp::<f32>(&logits, &RowsMut::from_slice(&mut lse, 1), &mut run);
+        let result =
+            logsumexp::<f32>(1.0, &logits, None, &RowsMut::from_slice(&mut lse, 1), &mut run);
         match stop_at {
             None => {
                 assert_eq!(result, Ok(()));
