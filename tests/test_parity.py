@@ -28,8 +28,11 @@ from reference import Real
 from ulp import ulp_error
 
 # What smoothxent can do. Cases that ask for more are judged by the formulas alone.
-OPTIONS = {"label_smoothing", "prior", "ignore_index", "axis", "reduction"}
-REDUCTIONS = {"none", "sum", "mean"}
+OPTIONS = {
+    "label_smoothing", "prior", "class_weight", "sample_weight", "ignore_index", "where", "temperature", "z_loss",
+    "axis", "reduction", "normalizer",
+}  # fmt: skip
+REDUCTIONS = {"none", "sum", "mean", "sum_by_nonzero_weights"}
 DTYPES = {"float64", "float32"}
 
 FRAMEWORKS = ("torch", "tensorflow", "keras", "jax", "sklearn")
