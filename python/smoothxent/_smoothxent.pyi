@@ -5,8 +5,23 @@ from typing import Any, SupportsFloat, SupportsIndex
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
+__all__ = [
+    "__version__",
+    "_after_fork_in_child",
+    "cross_entropy",
+    "cross_entropy_terms",
+    "cross_entropy_value_and_grad",
+    "get_num_threads",
+    "log_softmax",
+    "logsumexp",
+    "set_num_threads",
+    "show_config",
+    "softmax",
+]
+
 __version__: str
 
+def _after_fork_in_child() -> None: ...
 def softmax(
     logits: ArrayLike, axis: SupportsIndex, dtype: DTypeLike | None, out: NDArray[Any] | None, /
 ) -> NDArray[np.floating[Any]]: ...
