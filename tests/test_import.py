@@ -29,7 +29,7 @@ FUNCTIONS = {
 }  # fmt: skip
 OTHER_NAMES = {
     "CrossEntropyTerms", "InternalError", "LabelError", "__version__", "get_num_threads", "num_threads",
-    "set_num_threads", "show_config",
+    "set_num_threads", "show_config", "tf_losses",
 }  # fmt: skip
 
 

@@ -10,9 +10,11 @@ label smoothing eps (section 7 of arXiv 1512.00567):
     gradient = p(k) - q'(k)                                  cross_entropy_value_and_grad
 
 `class_prior` counts u from labels. Arrays are positional, everything else is by keyword, and the
-classes are along the last axis unless `axis` says otherwise.
+classes are along the last axis unless `axis` says otherwise. `tf_losses` has the loss as
+tf.compat.v1.losses calls it.
 """
 
+from smoothxent import tf_losses
 from smoothxent._activations import log_softmax, logsumexp, softmax
 from smoothxent._errors import InternalError, LabelError
 from smoothxent._gradients import cross_entropy_value_and_grad
@@ -41,4 +43,5 @@ __all__ = [
     "show_config",
     "smooth_labels",
     "softmax",
+    "tf_losses",
 ]

@@ -130,7 +130,7 @@ impl<'a, F: Float> SmoothedTargets<'a, F> {
 
     /// The normal form of row `row`, of whose classes those in `kept` are there (all, if it is
     /// empty); `None` where the row is ignored or has weight 0.
-    #[inline(always)]
+    #[inline(never)] // scalars, once a row: not worth a copy in each kernel
     pub(crate) fn row<'s>(
         &'s self,
         row: usize,
@@ -185,7 +185,6 @@ impl<'a, F: Float> SmoothedTargets<'a, F> {
     }
 
     /// spike·δ_class + ε·u·c
-    #[inline(always)]
     fn with_spike<'s>(
         &'s self,
         row: usize,
@@ -278,7 +277,6 @@ fn weighted(u: f64, class_weight: Option<&[f64]>, k: usize) -> DoubleDouble {
 
 /// Row `row` of `rows` over `unit`, times c, as weights: as it lies if it is in the compute type and there
 /// is no c, else in two parts.
-#[inline(always)]
 fn row_weights<'s, F: Float>(
     rows: &Rows<'s>,
     row: usize,

@@ -1,0 +1,323 @@
+"""The cross-entropies of tf.compat.v1.losses: their arguments in their order, their reductions.
+
+For the losses l of the rows, from `smoothxent.cross_entropy`, and weights w broadcast to them:
+
+    none                              w l
+    weighted_sum                      sum w l
+    weighted_mean                     sum w l / sum w
+    weighted_sum_over_batch_size      sum w l / number of rows
+    weighted_sum_by_nonzero_weights   sum w l / number of rows with w != 0     (the default)
+
+and 0 where the divisor is 0. There are no graphs here, so neither `scope` nor `loss_collection`.
+"""
+
+from __future__ import annotations
+
+import re
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Literal, overload
+
+import numpy as np
+
+from smoothxent._arrays import as_logits, as_numpy_real, as_real, as_targets
+from smoothxent._losses import cross_entropy
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import SupportsFloat
+
+    from numpy.typing import ArrayLike, NDArray
+
+    _Scalar = Literal[
+        "weighted_sum",
+        "weighted_mean",
+        "weighted_sum_over_batch_size",
+        "weighted_sum_by_nonzero_weights",
+        "sum",
+        "mean",
+        "sum_over_batch_size",
+        "sum_by_nonzero_weights",
+    ]
+
+__all__ = ["softmax_cross_entropy", "sparse_softmax_cross_entropy"]
+
+# The values of tf.compat.v1.losses.Reduction; each is also known without "weighted_".
+_REDUCTIONS = (
+    "none",
+    "weighted_sum",
+    "weighted_mean",
+    "weighted_sum_over_batch_size",
+    "weighted_sum_by_nonzero_weights",
+)
+_SHORT = {name.removeprefix("weighted_") for name in _REDUCTIONS}
+
+
+@overload
+def softmax_cross_entropy(
+    onehot_labels: ArrayLike,
+    logits: ArrayLike,
+    weights: ArrayLike = 1.0,
+    label_smoothing: SupportsFloat = 0,
+    reduction: _Scalar = "sum_by_nonzero_weights",
+) -> float: ...
+@overload
+def softmax_cross_entropy(
+    onehot_labels: ArrayLike,
+    logits: ArrayLike,
+    weights: ArrayLike = 1.0,
+    label_smoothing: SupportsFloat = 0,
+    *,
+    reduction: Literal["none"],
+) -> NDArray[np.floating[Any]]: ...
+@overload
+def softmax_cross_entropy(
+    onehot_labels: ArrayLike,
+    logits: ArrayLike,
+    weights: ArrayLike = 1.0,
+    label_smoothing: SupportsFloat = 0,
+    reduction: str = "sum_by_nonzero_weights",
+) -> float | NDArray[np.floating[Any]]: ...
+def softmax_cross_entropy(
+    onehot_labels: ArrayLike,
+    logits: ArrayLike,
+    weights: ArrayLike = 1.0,
+    label_smoothing: SupportsFloat = 0,
+    reduction: str = "sum_by_nonzero_weights",
+) -> float | NDArray[np.floating[Any]]:
+    r"""Return the loss that tf.compat.v1.losses.softmax_cross_entropy returns.
+
+    Use it in place of that function, for example where Inception-v3 is trained with smoothed
+    labels. `sparse_softmax_cross_entropy` takes integer labels; `smoothxent.cross_entropy` takes
+    both, smooths both, and has more options.
+
+    For one row of K logits with softmax p, one-hot label or distribution q and label smoothing eps,
+
+    .. math::
+       \ell = -\sum_{k=1}^K \bigl[ q(k)\, (1 - \varepsilon) + \varepsilon / K \bigr] \log p(k).
+
+    Parameters
+    ----------
+    onehot_labels : array_like
+        q, of the shape of `logits`, finite and non-negative. Integers and bools are converted to
+        float64.
+    logits : array_like
+        float16, bfloat16, float32 or float64 with K classes along the last axis; the other axes, of
+        shape S, are the rows. Integers, bools and lists are converted to float64.
+    weights : array_like, default 1.0
+        A scalar, or an array with as many dimensions as S, each of them 1 or that of S; finite and
+        non-negative. A weight for each row, whose logits are not read if it is 0.
+    label_smoothing : float, default 0
+        eps, in [0, 1].
+    reduction : str, default "sum_by_nonzero_weights"
+        "none" returns the weighted losses of the rows, "weighted_sum" their sum. "weighted_mean"
+        divides that sum by the sum of the weights, "weighted_sum_over_batch_size" by the number of
+        rows, "weighted_sum_by_nonzero_weights" by the number of rows with a weight other than 0.
+        Each is also known without "weighted\_", as the default is here.
+
+    Returns
+    -------
+    float or ndarray
+        A Python float, accumulated in float64. For "none", losses of shape S in a new array, in
+        float64 for float64 logits and in float32 for all others.
+
+    Raises
+    ------
+    TypeError
+        If an argument is of a type that cannot be used.
+    ValueError
+        If an argument has a shape or value that is not as described.
+
+    Notes
+    -----
+    Special values:
+
+    - Where the divisor is 0, as without any rows, the loss is 0.
+    - A row of weight 0 has loss 0, whatever its logits hold.
+    - A logit of -inf where the smoothed label has no mass makes no difference; TensorFlow says nan.
+    - Other special logits give what they give in `smoothxent.cross_entropy`.
+
+    TensorFlow adds up in float32, also for float64 logits; here nothing is rounded to float32 but
+    the losses of rows that are float32 themselves. TensorFlow computes with negative weights and
+    with smoothing outside [0, 1]; here they are errors.
+
+    Accuracy, threads and determinism are those of `smoothxent.cross_entropy`.
+
+    References
+    ----------
+    .. [1] C. Szegedy, V. Vanhoucke, S. Ioffe, J. Shlens and Z. Wojna, "Rethinking the Inception
+       Architecture for Computer Vision", section 7, arXiv:1512.00567, 2015.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from smoothxent import tf_losses
+    >>> logits = np.array([[2.0, 1.0, 0.0], [0.0, 3.0, 0.0]])
+    >>> onehot = np.array([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
+    >>> round(tf_losses.softmax_cross_entropy(onehot, logits, 1.0, 0.1), 6)
+    0.401264
+    >>> tf_losses.softmax_cross_entropy(onehot, logits, [1.0, 0.0], 0.1, reduction="none")
+    array([0.50760596, 0.        ])
+    >>> tf_losses.softmax_cross_entropy(onehot, logits, weights=0.0)
+    0.0
+    """
+    z, q = as_logits(logits, "logits"), as_real(onehot_labels, "onehot_labels")
+    if q.shape != z.shape:
+        raise ValueError(f"onehot_labels must have the shape of logits, {z.shape}, got {q.shape}")
+    w = as_numpy_real(weights, "weights")
+    with _arguments_called("onehot_labels"):
+        return _weighted(z, q, w, label_smoothing, reduction)
+
+
+@overload
+def sparse_softmax_cross_entropy(
+    labels: ArrayLike,
+    logits: ArrayLike,
+    weights: ArrayLike = 1.0,
+    reduction: _Scalar = "sum_by_nonzero_weights",
+) -> float: ...
+@overload
+def sparse_softmax_cross_entropy(
+    labels: ArrayLike,
+    logits: ArrayLike,
+    weights: ArrayLike = 1.0,
+    *,
+    reduction: Literal["none"],
+) -> NDArray[np.floating[Any]]: ...
+@overload
+def sparse_softmax_cross_entropy(
+    labels: ArrayLike,
+    logits: ArrayLike,
+    weights: ArrayLike = 1.0,
+    reduction: str = "sum_by_nonzero_weights",
+) -> float | NDArray[np.floating[Any]]: ...
+def sparse_softmax_cross_entropy(
+    labels: ArrayLike,
+    logits: ArrayLike,
+    weights: ArrayLike = 1.0,
+    reduction: str = "sum_by_nonzero_weights",
+) -> float | NDArray[np.floating[Any]]:
+    r"""Return the loss that tf.compat.v1.losses.sparse_softmax_cross_entropy returns.
+
+    Use it in place of that function. `softmax_cross_entropy` takes one-hot labels and smooths
+    them; `smoothxent.cross_entropy` smooths integer labels too.
+
+    For one row of K logits with softmax p and label y,
+
+    .. math:: \ell = -\log p(y).
+
+    Parameters
+    ----------
+    labels : array_like
+        Integer labels of shape S or (\*S, 1), each in [0, K). There is no label that means to ignore
+        a row; weight 0 does.
+    logits : array_like
+        float16, bfloat16, float32 or float64 with K classes along the last axis; the other axes, of
+        shape S, are the rows. Integers, bools and lists are converted to float64.
+    weights : array_like, default 1.0
+        As in `softmax_cross_entropy`, or of shape (\*S, 1).
+    reduction : str, default "sum_by_nonzero_weights"
+        As in `softmax_cross_entropy`.
+
+    Returns
+    -------
+    float or ndarray
+        As from `softmax_cross_entropy`.
+
+    Raises
+    ------
+    LabelError
+        If a label is not in [0, K), whatever its weight.
+    TypeError
+        If an argument is of a type that cannot be used.
+    ValueError
+        If an argument has a shape or value that is not as described.
+
+    Notes
+    -----
+    Those of `softmax_cross_entropy`. TensorFlow raises for a label outside [0, K) too, or says nan
+    when compiled by XLA.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from smoothxent import tf_losses
+    >>> logits = np.array([[2.0, 1.0, 0.0], [0.0, 3.0, 0.0]])
+    >>> round(tf_losses.sparse_softmax_cross_entropy([0, 1], logits), 6)
+    0.251264
+    >>> round(tf_losses.sparse_softmax_cross_entropy([0, 1], logits, [3, 1], "weighted_mean"), 6)
+    0.329435
+    """
+    z, y = as_logits(logits, "logits"), as_targets(labels, "labels")
+    rows = z.shape[:-1]
+    if y.dtype.kind not in "iu":
+        raise TypeError(f"labels must be integer labels, got {y.dtype}")
+    if y.shape not in (rows, (*rows, 1)):
+        raise ValueError(
+            f"labels must have shape {rows} or {(*rows, 1)} for logits of shape {z.shape}, "
+            f"got {y.shape}"
+        )
+    w = as_numpy_real(weights, "weights")
+    if w.ndim == len(rows) + 1 and w.shape[-1] == 1:
+        w = w[..., 0]
+    with _arguments_called("labels"):
+        return _weighted(z, y.reshape(rows), w, 0.0, reduction)
+
+
+def _weighted(
+    logits: NDArray[Any],
+    targets: NDArray[Any],
+    weights: NDArray[Any],
+    label_smoothing: SupportsFloat,
+    reduction: str,
+) -> float | NDArray[np.floating[Any]]:
+    """Return the losses, or their sum divided as `reduction` says."""
+    kind = _short_name(reduction)
+    rows = logits.shape[:-1]
+    same_rank = weights.ndim == len(rows)
+    if weights.ndim and not (same_rank and all(n in (1, m) for n, m in zip(weights.shape, rows))):
+        raise ValueError(
+            "weights must be a scalar, or have 1 or the same length in each dimension of the "
+            f"losses, of shape {rows}, got {weights.shape}"
+        )
+    losses = cross_entropy(
+        logits,
+        targets,
+        label_smoothing=label_smoothing,
+        sample_weight=weights,
+        ignore_index=None,
+        reduction="none" if kind == "none" else "sum",
+    )
+    if kind in ("none", "sum"):
+        return losses
+    of_rows = np.broadcast_to(weights, rows)
+    if kind == "mean":
+        divisor = float(of_rows.sum(dtype=np.float64))
+    elif kind == "sum_by_nonzero_weights":
+        divisor = float(np.count_nonzero(of_rows))
+    else:
+        divisor = float(of_rows.size)
+    return float(losses) / divisor if divisor else 0.0
+
+
+def _short_name(reduction: str) -> str:
+    if isinstance(reduction, str):
+        if reduction in _REDUCTIONS or reduction in _SHORT:
+            return reduction.removeprefix("weighted_")
+        got = f'"{reduction}"'
+    else:
+        got = repr(reduction)
+    *names, last = (f'"{name}"' for name in _REDUCTIONS)
+    raise ValueError(f"reduction must be {', '.join(names)} or {last}, got {got}")
+
+
+@contextmanager
+def _arguments_called(targets: str) -> Iterator[None]:
+    """Have errors of `cross_entropy` name the arguments as they are called here."""
+    try:
+        yield
+    except (TypeError, ValueError) as error:
+        if len(error.args) == 1 and isinstance(error.args[0], str):
+            text = re.sub(r"^targets\b", targets, error.args[0])
+            text = re.sub(r"^sample_weight\b", "weights", text)
+            error.args = (text.removesuffix(" (ignore_index is None)"),)
+        raise
