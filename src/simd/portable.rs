@@ -31,7 +31,7 @@ macro_rules! portable {
             type Sum = $sum<Self>;
             const LANES: usize = $lanes;
 
-            #[inline(always)]
+            #[inline(never)]
             fn outlined<R>(_token: Portable, job: impl FnOnce() -> R) -> R {
                 job()
             }
@@ -53,15 +53,15 @@ macro_rules! portable {
             fn lane(self, index: usize) -> $scalar {
                 self.0[index]
             }
-            #[inline(always)]
+            #[inline(never)]
             fn add(self, other: Self) -> Self {
                 Self(self.zip(other, |a, b| a + b))
             }
-            #[inline(always)]
+            #[inline(never)]
             fn sub(self, other: Self) -> Self {
                 Self(self.zip(other, |a, b| a - b))
             }
-            #[inline(always)]
+            #[inline(never)]
             fn mul(self, other: Self) -> Self {
                 Self(self.zip(other, |a, b| a * b))
             }
@@ -77,32 +77,32 @@ macro_rules! portable {
             fn neg_mul_add(self, b: Self, c: Self) -> Self {
                 Self(std::array::from_fn(|i| (-self.0[i]).mul_add(b.0[i], c.0[i])))
             }
-            #[inline(always)]
+            #[inline(never)]
             fn max(self, other: Self) -> Self {
                 Self(self.zip(other, |a, b| if a > b { a } else { b }))
             }
-            #[inline(always)]
+            #[inline(never)]
             fn le(self, other: Self) -> Self::Mask {
                 self.zip(other, |a, b| a <= b)
             }
-            #[inline(always)]
+            #[inline(never)]
             fn ge(self, other: Self) -> Self::Mask {
                 self.zip(other, |a, b| a >= b)
             }
-            #[inline(always)]
+            #[inline(never)]
             #[allow(clippy::float_cmp, reason = "lane by lane, exactly")]
             fn eq(self, other: Self) -> Self::Mask {
                 self.zip(other, |a, b| a == b)
             }
-            #[inline(always)]
+            #[inline(never)]
             fn zero_where(self, mask: Self::Mask) -> Self {
                 Self(std::array::from_fn(|i| if mask[i] { 0.0 } else { self.0[i] }))
             }
-            #[inline(always)]
+            #[inline(never)]
             fn only_where(self, mask: Self::Mask) -> Self {
                 Self(std::array::from_fn(|i| if mask[i] { self.0[i] } else { 0.0 }))
             }
-            #[inline(always)]
+            #[inline(never)]
             #[allow(
                 clippy::cast_possible_truncation,
                 clippy::cast_sign_loss,
@@ -121,7 +121,7 @@ portable!(f64, 8, u64, 52, CompensatedSum);
 
 impl Widen for Lanes<f32, 16> {
     type Doubles = Lanes<f64, 8>;
-    #[inline(always)]
+    #[inline(never)]
     fn widen(self) -> (Lanes<f64, 8>, Lanes<f64, 8>) {
         let half = |first: usize| Lanes(std::array::from_fn(|i| f64::from(self.0[first + i])));
         (half(0), half(8))
