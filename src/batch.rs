@@ -9,15 +9,17 @@
 //! slot each and are added in the order of the rows. So neither the blocks nor
 //! the threads can change a bit.
 
-use crate::alloc::zeros;
+use crate::alloc::{with_capacity, zeros};
 use crate::element::Float;
 use crate::error::Error;
-use crate::kernel::stats::{Workspace, padded_len};
+use crate::kernel::group::{Group, RowGroup};
+use crate::kernel::stats::padded_len;
 use crate::pool;
 use crate::simd::memory::{Rows, RowsMut};
 use crate::simd::row::{Sink, Source};
-use crate::simd::{Level, Vector, VectorJob};
+use crate::simd::{Level, MOST_LANES, Vector, VectorJob};
 use crate::target::TargetScratch;
+use std::array::from_fn;
 use std::ops::Range;
 use std::sync::Mutex;
 
@@ -63,27 +65,24 @@ pub(crate) trait RowOp<F: Float>: Sync {
         F::default()
     }
 
-    /// Elements of the row's target scratch: a prior, a mixture.
+    /// Are the exponentials of rows kept?
+    fn keeps_exps(&self) -> bool;
+
+    /// Elements of a row's target scratch: a prior, a mixture.
     fn target_scratch(&self) -> (usize, usize) {
         (0, 0)
     }
 
-    /// Reads `z` (if it wants to), writes all of `out` (empty where the operation has no row output).
-    fn row<V: Vector<Scalar = F>>(
-        &self,
-        token: V::Token,
-        row: usize,
-        z: Source<'_, F>,
-        out: Sink<'_, F>,
-        memory: &mut RowMemory<'_, F>,
-    );
+    /// Reads the rows (if it wants to), and writes all of their outputs, if there are any.
+    fn group<V: Vector<Scalar = F>, G: Group<V>>(&self, group: &mut G, rows: GroupRows<'_, F>);
 }
 
-/// Memory of our own that one row may use.
-pub(crate) struct RowMemory<'s, F> {
-    /// 1 for each class that the mask keeps, else 0; empty without a mask.
-    pub(crate) kept: &'s mut [F],
-    pub(crate) workspace: Workspace<'s, F>,
+/// Which rows a group has, and memory of our own for them.
+pub(crate) struct GroupRows<'s, F> {
+    /// The number of the first.
+    pub(crate) first: usize,
+    /// 1 for each class that the mask keeps, else 0, row after row; empty without a mask.
+    pub(crate) kept: &'s [F],
     pub(crate) target: TargetScratch<'s, F>,
 }
 
@@ -106,10 +105,10 @@ pub(crate) fn for_each_row<F: Float, O: RowOp<F>>(
         .max(threads)
         .next_multiple_of(block_rows);
 
-    let mut scratch = Vec::new();
-    scratch.try_reserve_exact(threads).map_err(|_| Error::OutOfMemory { bytes: 0 })?;
+    let needs = Needs::new::<F, O>(logits, mask, output, op);
+    let mut scratch = with_capacity(threads)?;
     for _ in 0..threads {
-        scratch.push(Mutex::new(Scratch::<F>::new(classes, mask.is_some(), op.target_scratch())?));
+        scratch.push(Mutex::new(zeros::<F>(needs.len())?));
     }
 
     for slice_start in (0..rows).step_by(slice_rows) {
@@ -127,29 +126,59 @@ pub(crate) fn for_each_row<F: Float, O: RowOp<F>>(
                 .iter()
                 .find_map(|scratch| scratch.try_lock().ok())
                 .expect("a scratch for each thread");
-            F::dispatch(level, Block { logits, mask, output, op, range, scratch: &mut *scratch });
+            let scratch = &mut scratch[..];
+            F::dispatch(level, Block { logits, mask, output, op, range, needs, scratch });
         });
     }
     Ok(())
 }
 
-/// One thread's memory, in one allocation.
-struct Scratch<F> {
-    memory: Vec<F>,
+/// Bytes of exponentials that a group of rows may keep: half of a small first-level cache.
+const BYTES_PER_GROUP: usize = 1 << 14;
+
+/// The memory that one thread needs, in elements: how many rows are in a group, and what each of
+/// them needs.
+#[derive(Clone, Copy)]
+struct Needs {
     classes: usize,
+    group: usize,
+    exps: usize,
+    gathered: usize,
+    unscattered: usize,
     kept: usize,
-    target: (usize, usize),
+    prior: usize,
+    mixture: usize,
 }
 
-/// Upper bound of the lanes of any vector.
-const MOST_LANES: usize = 16;
+impl Needs {
+    fn new<F: Float, O: RowOp<F>>(
+        logits: &Rows<'_>,
+        mask: Option<&Rows<'_>>,
+        output: Option<&RowsMut<'_>>,
+        op: &O,
+    ) -> Self {
+        let classes = logits.classes();
+        let where_needed = |is_needed| if is_needed { classes } else { 0 };
+        let padded = padded_len(classes, MOST_LANES);
+        let (prior, mixture) = op.target_scratch();
+        let lanes = MOST_LANES * size_of::<f32>() / F::STORAGE.size();
+        Self {
+            classes,
+            group: (BYTES_PER_GROUP / (padded * F::STORAGE.size()).max(1)).clamp(1, lanes),
+            exps: if op.keeps_exps() { padded } else { 0 },
+            gathered: where_needed(mask.is_some() || !logits.is_direct::<F>()),
+            unscattered: where_needed(output.is_some_and(|output| !output.is_direct::<F>())),
+            kept: where_needed(mask.is_some()),
+            prior,
+            mixture,
+        }
+    }
 
-impl<F: Float> Scratch<F> {
-    fn new(classes: usize, is_masked: bool, target: (usize, usize)) -> Result<Self, Error> {
-        let kept = if is_masked { classes } else { 0 };
-        let len = padded_len(classes, MOST_LANES)
-            .saturating_add(classes.saturating_mul(3) + kept + target.0 + target.1);
-        Ok(Self { memory: zeros(len)?, classes, kept, target })
+    /// Of all rows of a group, and of one shifted row.
+    fn len(&self) -> usize {
+        let row = [self.gathered, self.unscattered, self.kept, self.prior, self.mixture];
+        let row = row.iter().fold(self.exps, |sum, len| sum.saturating_add(*len));
+        row.saturating_mul(self.group).saturating_add(self.classes)
     }
 }
 
@@ -160,53 +189,75 @@ struct Block<'b, F, O> {
     output: Option<&'b RowsMut<'b>>,
     op: &'b O,
     range: Range<usize>,
-    scratch: &'b mut Scratch<F>,
+    needs: Needs,
+    scratch: &'b mut [F],
 }
 
 impl<F: Float, O: RowOp<F>> VectorJob<F> for Block<'_, F, O> {
     type Output = ();
 
     #[inline(always)]
-    fn run<V: Vector<Scalar = F>>(self, token: V::Token) {
-        let classes = self.scratch.classes;
-        let (prior_len, mixture_len) = self.scratch.target;
-        let (exps, rest) = self.scratch.memory.split_at_mut(padded_len(classes, MOST_LANES));
-        let (shifted, rest) = rest.split_at_mut(classes);
-        let (gathered, rest) = rest.split_at_mut(classes);
-        let (unscattered, rest) = rest.split_at_mut(classes);
-        let (kept, rest) = rest.split_at_mut(self.scratch.kept);
-        let (prior, rest) = rest.split_at_mut(prior_len);
-        let (mixture, _) = rest.split_at_mut(mixture_len);
-        let mut memory = RowMemory {
-            kept,
-            workspace: Workspace { exps, shifted },
-            target: TargetScratch { prior, mixture },
-        };
-        for row in self.range {
-            let z = match self.mask {
-                None => self.logits.source(row, gathered),
-                Some(mask) => {
-                    mask.gather(row, memory.kept);
-                    self.logits.gather(row, gathered);
-                    // As if the class were not there: nothing of its logit is left.
-                    fill_masked(memory.kept, F::NEG_INFINITY, |k, value| gathered[k] = value);
-                    Source::from_slice(gathered)
-                }
-            };
-            let Some(output) = self.output else {
-                self.op.row::<V>(token, row, z, Sink::from_slice(&mut []), &mut memory);
-                continue;
-            };
-            let masked = self.op.masked_value();
-            if let Some(out) = output.sink(row) {
-                self.op.row::<V>(token, row, z, out, &mut memory);
-                if let Some(mut out) = output.sink(row) {
-                    fill_masked(memory.kept, masked, |k, value| out.set(k, value));
-                }
-            } else {
-                self.op.row::<V>(token, row, z, Sink::from_slice(unscattered), &mut memory);
-                fill_masked(memory.kept, masked, |k, value| unscattered[k] = value);
-                output.scatter(row, unscattered);
+    fn run<V: Vector<Scalar = F>>(mut self, token: V::Token) {
+        for first in self.range.clone().step_by(self.needs.group) {
+            let len = self.needs.group.min(self.range.end - first);
+            self.rows::<V>(token, first, len);
+        }
+    }
+}
+
+impl<F: Float, O: RowOp<F>> Block<'_, F, O> {
+    /// A group of rows, swept one by one.
+    #[inline(always)]
+    fn rows<V: Vector<Scalar = F>>(&mut self, token: V::Token, first: usize, len: usize) {
+        let needs = self.needs;
+        let mut rest = &mut self.scratch[..];
+        let mut take = |len: usize| rest.split_off_mut(..needs.group * len).unwrap_or_default();
+        let exps = take(needs.exps);
+        let gathered = take(needs.gathered);
+        let unscattered = take(needs.unscattered);
+        let kept = take(needs.kept);
+        let target = TargetScratch { prior: take(needs.prior), mixture: take(needs.mixture) };
+        if let Some(mask) = self.mask {
+            for (row, kept) in (first..first + len).zip(kept.chunks_exact_mut(needs.classes)) {
+                mask.gather(row, kept);
+            }
+        }
+        let kept = &kept[..len * needs.kept];
+        let kept_row = |lane: usize| &kept[lane * needs.kept..][..needs.kept];
+        for (lane, gathered) in gathered.chunks_exact_mut(needs.classes).enumerate().take(len) {
+            self.logits.gather(first + lane, gathered);
+            // As if the class were not there: nothing of its logit is left.
+            fill_masked(kept_row(lane), F::NEG_INFINITY, |k, value| gathered[k] = value);
+        }
+        let z: [Source<'_, F>; MOST_LANES] = from_fn(|lane| {
+            let direct = if lane < len { self.logits.direct(first + lane) } else { None };
+            let mut own = gathered.chunks_exact(needs.classes.max(1)).skip(lane);
+            match direct {
+                Some(direct) if needs.gathered == 0 => direct,
+                _ => Source::from_slice(own.next().unwrap_or_default()),
+            }
+        });
+        let mut own = unscattered.chunks_exact_mut(needs.classes.max(1));
+        let mut out: [Sink<'_, F>; MOST_LANES] = from_fn(|lane| {
+            let output = self.output.filter(|_| lane < len);
+            let direct = output.and_then(|output| output.sink(first + lane));
+            direct.unwrap_or_else(|| Sink::from_slice(own.next().unwrap_or_default()))
+        });
+        let has_output = self.output.is_some();
+        let out = if has_output { &mut out[..len] } else { &mut [] };
+        let mut group = RowGroup::<V>::new(token, &z[..len], out, exps, needs.exps, rest);
+        self.op.group(&mut group, GroupRows { first, kept, target });
+        let Some(output) = self.output else { return };
+        let masked = self.op.masked_value();
+        if needs.unscattered > 0 {
+            for (lane, own) in unscattered.chunks_exact_mut(needs.classes).enumerate().take(len) {
+                fill_masked(kept_row(lane), masked, |k, value| own[k] = value);
+                output.scatter(first + lane, own);
+            }
+        } else if needs.kept > 0 {
+            for lane in 0..len {
+                let mut out = output.sink(first + lane).expect("what is not scattered is direct");
+                fill_masked(kept_row(lane), masked, |k, value| out.set(k, value));
             }
         }
     }

@@ -1,16 +1,18 @@
-//! One row reduction, and an epilogue for each operation.
+//! One reduction, and an epilogue for each operation.
 //!
 //! | file | what |
 //! |---|---|
 //! | `exp` | the exponential, relative to a power of two near the maximum |
 //! | `stats` | the reduction: M, Σ without the maxima, ties, Σ w (M − z) |
-//! | `sweep` | its sweeps over the row, in the canonical order of summation |
+//! | `sweep` | its sweeps over one row, in the canonical order of summation |
+//! | `group` | rows that are finished together, a lane each |
 //! | `odd` | rows with NaN, infinities or huge logits |
 //! | `scale` | exponentials to probabilities |
 //! | `softmax` | softmax, log-softmax, log-sum-exp |
 //! | `loss` | smoothed cross-entropy, its gradient, its terms |
 
 pub(crate) mod exp;
+pub(crate) mod group;
 pub(crate) mod loss;
 mod odd;
 mod scale;

@@ -34,12 +34,13 @@ pub mod pool;
 #[allow(unsafe_code, reason = "one of the two homes of unsafe: vectors, loads and stores")]
 mod simd;
 mod target;
+mod wide;
 
 #[cfg(feature = "python")]
 mod python;
 
 pub use batch::{Checkpoint, Run};
-pub use element::{DoubleDouble, Float, Wide};
+pub use element::Float;
 pub use error::Error;
 pub use ops::{
     Activation, CrossEntropy, Reduction, TermsOut, activation, cross_entropy_terms, logsumexp,
@@ -47,3 +48,4 @@ pub use ops::{
 pub use simd::Level;
 pub use simd::memory::{Rows, RowsMut, Storage};
 pub use target::{Labels, LossTerms, Prior, Probabilities, Targets, prior_tolerance};
+pub use wide::{DoubleDouble, Wide};

@@ -1,15 +1,16 @@
 //! The operations on a batch: what the bindings and the Rust tests call.
 
 use crate::alloc::zeros;
-use crate::batch::{RowMemory, RowOp, Run, for_each_row};
-use crate::element::{DoubleDouble, Float, Wide};
+use crate::batch::{GroupRows, RowOp, Run, for_each_row};
+use crate::element::Float;
 use crate::error::Error;
 use crate::kernel::exp::Temperature;
+use crate::kernel::group::Group;
 use crate::kernel::{loss, softmax};
 use crate::simd::Vector;
 use crate::simd::memory::{Rows, RowsMut};
-use crate::simd::row::{Sink, Source};
 use crate::target::{LossTerms, Prior, SmoothedTargets, TargetScratch, Targets, kept_row_weights};
+use crate::wide::{DoubleDouble, Wide};
 
 /// What is written for each class.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,22 +54,15 @@ impl<F: Float> RowOp<F> for ActivationRows<F> {
         }
     }
 
+    fn keeps_exps(&self) -> bool {
+        self.kind == Activation::Softmax
+    }
+
     #[inline(always)]
-    fn row<V: Vector<Scalar = F>>(
-        &self,
-        token: V::Token,
-        _row: usize,
-        z: Source<'_, F>,
-        out: Sink<'_, F>,
-        memory: &mut RowMemory<'_, F>,
-    ) {
+    fn group<V: Vector<Scalar = F>, G: Group<V>>(&self, group: &mut G, _rows: GroupRows<'_, F>) {
         match self.kind {
-            Activation::Softmax => {
-                softmax::softmax::<V>(token, z, &self.temperature, out, &mut memory.workspace);
-            }
-            Activation::LogSoftmax => {
-                softmax::log_softmax::<V>(token, z, &self.temperature, out, &mut memory.workspace);
-            }
+            Activation::Softmax => softmax::softmax::<V, G>(group, &self.temperature),
+            Activation::LogSoftmax => softmax::log_softmax::<V, G>(group, &self.temperature),
         }
     }
 }
@@ -99,17 +93,16 @@ struct LogSumExp<'a, F: Float> {
 }
 
 impl<F: Float> RowOp<F> for LogSumExp<'_, F> {
+    fn keeps_exps(&self) -> bool {
+        false
+    }
+
     #[inline(always)]
-    fn row<V: Vector<Scalar = F>>(
-        &self,
-        token: V::Token,
-        row: usize,
-        z: Source<'_, F>,
-        _out: Sink<'_, F>,
-        memory: &mut RowMemory<'_, F>,
-    ) {
-        let lse = softmax::logsumexp::<V>(token, z, &self.temperature, &mut memory.workspace);
-        self.out.set(row, F::from_f64(lse).to_f64());
+    fn group<V: Vector<Scalar = F>, G: Group<V>>(&self, group: &mut G, rows: GroupRows<'_, F>) {
+        let lse = softmax::logsumexp::<V, G>(group, &self.temperature);
+        for (row, lse) in (rows.first..).zip(&lse[..group.rows()]) {
+            self.out.set(row, F::from_f64(*lse).to_f64());
+        }
     }
 }
 
@@ -189,7 +182,8 @@ impl CrossEntropy<'_> {
         // Nothing counted: the mean is 0/0, its gradient 0 all the same.
         let (is_masked, classes) = (mask.is_some(), logits.classes());
         let targets = SmoothedTargets::<F>::new(self.targets, terms, divisor, is_masked, classes)?;
-        let rows = LossRows { targets, losses, round: self.reduction == Reduction::None };
+        let round = self.reduction == Reduction::None;
+        let rows = LossRows { targets, losses, round, has_grad: grad.is_some() };
         for_each_row::<F, _>(logits, mask, grad, &rows, run)?;
         if self.reduction == Reduction::None {
             return Ok(f64::NAN);
@@ -211,6 +205,7 @@ struct LossRows<'a, F: Float> {
     losses: &'a RowsMut<'a>,
     /// Are the losses results of their own, in the compute type whatever takes them?
     round: bool,
+    has_grad: bool,
 }
 
 impl<F: Float> RowOp<F> for LossRows<'_, F> {
@@ -218,26 +213,22 @@ impl<F: Float> RowOp<F> for LossRows<'_, F> {
         self.targets.scratch_lens()
     }
 
+    fn keeps_exps(&self) -> bool {
+        self.has_grad
+    }
+
     #[inline(always)]
-    fn row<V: Vector<Scalar = F>>(
-        &self,
-        token: V::Token,
-        row: usize,
-        z: Source<'_, F>,
-        mut out: Sink<'_, F>,
-        memory: &mut RowMemory<'_, F>,
-    ) {
-        let RowMemory { kept, workspace, target } = memory;
-        let value = match self.targets.row(row, kept, target) {
-            // An ignored row is never read.
-            None => {
-                out.fill(F::default());
-                0.0
-            }
-            Some(target) if out.len() == 0 => loss::loss::<V>(token, z, &target, workspace),
-            Some(target) => loss::loss_and_grad::<V>(token, z, &target, out, workspace),
+    fn group<V: Vector<Scalar = F>, G: Group<V>>(&self, group: &mut G, rows: GroupRows<'_, F>) {
+        let GroupRows { first, kept, target, .. } = rows;
+        let target = self.targets.group(first, group.rows(), kept, target);
+        let losses = if self.has_grad {
+            loss::loss_and_grad::<V, G>(group, &target)
+        } else {
+            loss::loss::<V, G>(group, &target)
         };
-        self.losses.set(row, if self.round { F::from_f64(value).to_f64() } else { value });
+        for (row, &loss) in (first..).zip(&losses[..group.rows()]) {
+            self.losses.set(row, if self.round { F::from_f64(loss).to_f64() } else { loss });
+        }
     }
 }
 
@@ -317,46 +308,53 @@ impl<F: Float> RowOp<F> for TermRows<'_, F> {
         (self.smooth.scratch_lens().0, self.hard.scratch_lens().1)
     }
 
+    fn keeps_exps(&self) -> bool {
+        false
+    }
+
     #[inline(always)]
-    fn row<V: Vector<Scalar = F>>(
-        &self,
-        token: V::Token,
-        row: usize,
-        z: Source<'_, F>,
-        _out: Sink<'_, F>,
-        memory: &mut RowMemory<'_, F>,
-    ) {
-        let RowMemory { kept, workspace, target } = memory;
-        let mut hard_scratch = TargetScratch { prior: &mut [], mixture: target.mixture };
-        let mut smooth_scratch = TargetScratch { prior: target.prior, mixture: &mut [] };
-        let hard = self.hard.row(row, kept, &mut hard_scratch);
-        let smooth = self.smooth.row(row, kept, &mut smooth_scratch);
-        let (terms, entropy) = match (hard, smooth) {
-            (Some(hard), Some(smooth)) => (
-                loss::terms::<V>(token, z, &hard, &smooth, workspace),
-                if !kept.is_empty() {
-                    let is_kept = |k: usize| kept[k].to_f64() != 0.0;
-                    self.prior.kept_entropy(row, is_kept, kept.len())
-                } else if self.entropies.len() == 1 {
-                    self.entropies[0]
-                } else {
-                    self.entropies[row]
-                },
-            ),
-            // An ignored row is never read, and neither is one without a class.
-            _ => {
+    fn group<V: Vector<Scalar = F>, G: Group<V>>(&self, group: &mut G, rows: GroupRows<'_, F>) {
+        let GroupRows { first, kept, target, .. } = rows;
+        let TargetScratch { prior, mixture } = target;
+        let len = group.rows();
+        let hard = TargetScratch { prior: &mut [], mixture };
+        let hard = self.hard.group(first, len, kept, hard);
+        let smooth = TargetScratch { prior, mixture: &mut [] };
+        let smooth = self.smooth.group(first, len, kept, smooth);
+        let terms = loss::terms::<V, G>(group, &hard, &smooth);
+        for lane in 0..len {
+            let row = first + lane;
+            let kept = kept.get(lane * group.classes()..(lane + 1) * group.classes());
+            let mut values =
+                [terms.nll[lane], terms.prior_cross_entropy[lane], terms.logsumexp[lane]];
+            let mut entropy = 0.0;
+            if smooth.counted[lane] {
+                entropy = self.entropy(row, kept.unwrap_or(&[]));
+            } else {
+                // An ignored row is never read, and neither is one without a class.
                 let is_ignored = self.targets.is_ignored(row);
-                let logsumexp = if is_ignored { 0.0 } else { f64::NEG_INFINITY };
-                (loss::RowTerms { logsumexp, ..loss::RowTerms::default() }, 0.0)
+                values = [0.0, 0.0, if is_ignored { 0.0 } else { f64::NEG_INFINITY }];
             }
-        };
-        self.out.nll.set(row, terms.nll);
-        self.out.prior_cross_entropy.set(row, terms.prior_cross_entropy);
-        let divergence = terms.prior_cross_entropy - entropy;
-        // D_KL is never negative, whatever the roundings of its two parts; NaN stays.
-        self.out.prior_kl.set(row, if divergence < 0.0 { 0.0 } else { divergence });
-        self.out.prior_entropy.set(row, entropy);
-        self.out.logsumexp.set(row, terms.logsumexp);
+            let [nll, prior_cross_entropy, logsumexp] = values;
+            let divergence = prior_cross_entropy - entropy;
+            self.out.nll.set(row, nll);
+            self.out.prior_cross_entropy.set(row, prior_cross_entropy);
+            // D_KL is never negative, whatever the roundings of its two parts; NaN stays.
+            self.out.prior_kl.set(row, if divergence < 0.0 { 0.0 } else { divergence });
+            self.out.prior_entropy.set(row, entropy);
+            self.out.logsumexp.set(row, logsumexp);
+        }
+    }
+}
+
+impl<F: Float> TermRows<'_, F> {
+    /// H(u) of a row, over the classes that a mask keeps.
+    fn entropy(&self, row: usize, kept: &[F]) -> f64 {
+        if !kept.is_empty() {
+            let is_kept = |k: usize| kept[k].to_f64() != 0.0;
+            return self.prior.kept_entropy(row, is_kept, kept.len());
+        }
+        self.entropies[if self.entropies.len() == 1 { 0 } else { row }]
     }
 }
 

@@ -17,15 +17,21 @@
 mod fearless;
 pub mod fpenv;
 mod lane_sum;
+pub(crate) mod lanes;
 mod level;
 pub mod memory;
 mod portable;
 pub mod row;
 
-pub use lane_sum::LaneSum;
+pub use lane_sum::{LaneSum, tree};
 pub use level::{Level, run_f32, run_f64};
 
 use crate::element::Float;
+use crate::wide::Real;
+use lanes::WideLanes;
+
+/// The lanes of the vectors with the most: `f32`.
+pub const MOST_LANES: usize = 16;
 
 /// A 64-byte vector of `LANES` scalars.
 pub trait Vector: Copy {
@@ -33,6 +39,10 @@ pub trait Vector: Copy {
     type Token: Copy;
     type Scalar: Float;
     type Mask: Copy;
+    /// A double for each lane.
+    type Doubles: Real + WideLanes<Token = Self::Token, Scalar = f64>;
+    /// A wide scalar for each lane.
+    type Wide: WideLanes<Token = Self::Token, Scalar = <Self::Scalar as Float>::Wide, Real = Self::Doubles>;
     /// Wide per-lane accumulators: what block sums are flushed into.
     type Sum: LaneSum<Self>;
     const LANES: usize;
@@ -51,11 +61,40 @@ pub trait Vector: Copy {
     /// # Safety
     /// - `target` is valid for writing `LANES` scalars; no alignment is needed.
     unsafe fn store(self, target: *mut Self::Scalar);
-    fn lane(self, index: usize) -> Self::Scalar;
+    fn token(self) -> Self::Token;
+    /// Exact.
+    fn to_doubles(self) -> Self::Doubles;
+    /// Rounded to nearest.
+    fn from_doubles(doubles: Self::Doubles) -> Self;
+    /// The nearest numbers, and the rest.
+    fn split(wide: Self::Wide) -> (Self, Self);
+
+    /// The first lanes of `values`.
+    #[inline(always)]
+    fn from_slice(token: Self::Token, values: &[Self::Scalar]) -> Self {
+        assert!(values.len() >= Self::LANES);
+        // SAFETY: that many scalars are readable.
+        unsafe { Self::load(token, values.as_ptr()) }
+    }
+    /// The lanes to the beginning of `values`.
+    #[inline(always)]
+    fn to_slice(self, values: &mut [Self::Scalar]) {
+        assert!(values.len() >= Self::LANES);
+        // SAFETY: that many scalars are writable.
+        unsafe { self.store(values.as_mut_ptr()) };
+    }
+    /// One scalar a lane, and zeros after the last.
+    #[inline(always)]
+    fn to_array(self) -> [Self::Scalar; MOST_LANES] {
+        let mut scalars = [Self::Scalar::default(); MOST_LANES];
+        self.to_slice(&mut scalars);
+        scalars
+    }
 
     fn add(self, other: Self) -> Self;
     fn sub(self, other: Self) -> Self;
     fn mul(self, other: Self) -> Self;
+    fn div(self, other: Self) -> Self;
     /// `self * b + c`, rounded once.
     fn mul_add(self, b: Self, c: Self) -> Self;
     /// `self * b - c`, rounded once.
@@ -71,18 +110,15 @@ pub trait Vector: Copy {
     fn eq(self, other: Self) -> Self::Mask;
     /// `self` where `mask` is false, +0 where it is true.
     fn zero_where(self, mask: Self::Mask) -> Self;
-    /// `value` where `mask` is true, +0 elsewhere.
+    /// `self` where `mask` is true, +0 elsewhere.
     fn only_where(self, mask: Self::Mask) -> Self;
-    /// Adds `bias` to the bits as an integer and shifts them to the exponent
-    /// field: for `t = n + 1.5·2^(MANTISSA_BITS)` this is the number
-    /// `2^(n + bias - EXPONENT_BIAS)`.
-    fn exponent_from_low_bits(self, bias: i64) -> Self;
-}
-
-/// A vector of `f32` with a type of vectors for its halves in `f64`.
-pub trait Widen: Vector<Scalar = f32> {
-    type Doubles: Vector<Scalar = f64, Token = Self::Token>;
-    fn widen(self) -> (Self::Doubles, Self::Doubles);
+    /// `a` where `mask` is true, else `b`.
+    fn select(mask: Self::Mask, a: Self, b: Self) -> Self;
+    /// The lanes of both in turn: those of the lower halves, those of the upper.
+    fn zip(self, other: Self) -> (Self, Self);
+    /// Shifts the bits up to the exponent field: for `t = e + 1.5·2^(MANTISSA_BITS)` with an
+    /// integer e > 0 this is the number whose exponent field is `e`.
+    fn exponent_from_low_bits(self) -> Self;
 }
 
 /// Work that is generic over the vector of scalar type `F`.

@@ -17,14 +17,14 @@ mod prior;
 
 pub(crate) use kept::kept_row_weights;
 pub use normal::LossTerms;
-pub(crate) use normal::{RowTarget, SmoothedTargets, TargetScratch};
+pub(crate) use normal::{GroupTarget, SmoothedTargets, TargetScratch};
 pub use prior::{Prior, prior_tolerance};
 
 use crate::alloc::{with_capacity, zeros};
-use crate::element::{DoubleDouble, Wide};
 use crate::error::Error;
 use crate::kernel::stats::count_to_f64;
 use crate::simd::memory::Rows;
+use crate::wide::{DoubleDouble, Wide};
 
 /// An ignored row, and "more than one class" in [`ProbabilityRow`].
 const NO_CLASS: u32 = u32::MAX;

@@ -1,7 +1,7 @@
 //! exp(z) relative to a power of two near the row's maximum.
 //!
 //! ```text
-//! n   = round(z·log2 e)                    integer, by adding and subtracting 1.5·2^m
+//! n   = round(z·log2 e)                    integer, by adding and subtracting `magic`
 //! f   = z − n·ln 2                         two constants, |f| ≤ ln 2 / 2
 //! s   = exp(f) − 1                         polynomial of math.rs, not rounded into 1 + s
 //! exp(z) = 2^N · 2^−H · (sc + s·sc)        N = round(M·log2 e), sc = 2^(n − N + H)
@@ -16,22 +16,21 @@
 #[cfg(test)]
 mod tests;
 
-use crate::element::{Float, Wide};
+use super::scale::each_row;
+use crate::element::Float;
 use crate::simd::Vector;
+use crate::wide::{Real, Wide};
 
-/// The constants of one row, in registers.
+/// The constants of rows: a lane holds those of its own row, or all lanes those of one.
 #[derive(Clone, Copy)]
-pub(super) struct RowExp<V: Vector> {
+pub(super) struct Exp<V: Vector> {
     max: V,
     cut: V,
-    exponent_bias: i64,
-    log2e: V,
+    /// 1.5·2^(mantissa bits) and the exponent field of 2^(H − N): adding it to z·log2 e rounds to an
+    /// integer and leaves the exponent field of the result in the low bits.
     magic: V,
-    ln2_high: V,
-    ln2_low: V,
     /// 1/T in two parts, for [`TEMPERED`] rows.
     inverse_temperature: (V, V),
-    coefficients: [V; MAX_COEFFICIENTS],
 }
 
 /// Whether logits are divided by a temperature other than 1: rows that are not do no work for it.
@@ -66,18 +65,16 @@ impl<F: Float> Temperature<F> {
 
     /// The largest |M|/T of the kernel. With a temperature, `low` must stay small beside f.
     #[inline(always)]
-    pub(super) fn largest_max(&self) -> f64 {
+    fn largest_max(&self) -> f64 {
         if self.is_one { LARGEST_MAX } else { 1e-2 * LARGEST_MAX }
     }
 
-    /// x/T
+    /// May a row with this maximum be swept as it is? False for NaN.
     #[inline(always)]
-    pub(crate) fn divide(&self, x: f64) -> f64 {
-        x * self.inverse.value()
+    pub(super) fn is_in_range(&self, max: F) -> bool {
+        max.to_f64().abs() * self.inverse.value() <= self.largest_max()
     }
 }
-
-const MAX_COEFFICIENTS: usize = 11;
 
 /// exp of one vector: the whole is `scale + fraction·scale`.
 #[derive(Clone, Copy)]
@@ -86,39 +83,39 @@ pub(super) struct Parts<V> {
     pub(super) scale: V,
 }
 
-impl<V: Vector> RowExp<V> {
-    /// For a row whose largest element is `max`, |max|/T ≤ [`LARGEST_MAX`].
+impl<V: Vector> Exp<V> {
+    /// For rows whose largest elements are `max`, |max|/T ≤ [`LARGEST_MAX`].
     #[inline(always)]
-    pub(super) fn new(
-        token: V::Token,
-        max: V::Scalar,
-        temperature: &Temperature<V::Scalar>,
-    ) -> Self {
+    pub(super) fn new(token: V::Token, max: V, temperature: &Temperature<V::Scalar>) -> Self {
         let core = const { V::Scalar::EXP };
-        let splat = |value| V::splat(token, value);
-        // N only has to be near M·log2 e and the same everywhere: plain f64, no fused operation.
-        let n = temperature.divide(max.to_f64() * std::f64::consts::LOG2_E).round_ties_even();
-        #[allow(clippy::cast_possible_truncation, reason = "|n| < 2^21")]
-        let shift = core.headroom - n as i64;
-        // n − N + H + bias ≥ 1 for all kept z, with one to spare for the rounding of n.
+        let top = max.to_doubles();
+        let inverse = top.like(temperature.inverse.value());
+        // N only has to be near M·log2 e and the same everywhere: plain doubles, no fused operation.
+        let scaled = top * top.like(std::f64::consts::LOG2_E) * inverse;
+        let n = (scaled + top.like(ROUND)) - top.like(ROUND);
         #[allow(clippy::cast_precision_loss, reason = "small integers")]
-        let cut = (2 - core.exponent_bias - shift) as f64 * std::f64::consts::LN_2;
-        let cut = cut / temperature.inverse.value();
+        let (bias, headroom) = (core.exponent_bias as f64, core.headroom as f64);
+        let shift = top.like(headroom) - n;
+        // n − N + H + bias ≥ 1 for all kept z, with one to spare for the rounding of n.
+        let cut = (top.like(2.0 - bias) - shift) * top.like(std::f64::consts::LN_2) / inverse;
+        let magic = top.like(core.magic.to_f64()) + (shift + top.like(bias));
         let (inverse_high, inverse_low) = temperature.parts();
-        let mut coefficients = [splat(V::Scalar::default()); MAX_COEFFICIENTS];
-        for (vector, value) in coefficients.iter_mut().zip(core.coefficients) {
-            *vector = splat(*value);
-        }
         Self {
-            max: splat(max),
-            cut: splat(V::Scalar::from_f64(cut)),
-            exponent_bias: shift + core.exponent_bias,
-            log2e: splat(core.log2e),
-            magic: splat(core.magic),
-            ln2_high: splat(core.ln2_high),
-            ln2_low: splat(core.ln2_low),
-            inverse_temperature: (splat(inverse_high), splat(inverse_low)),
-            coefficients,
+            max,
+            cut: V::from_doubles(cut),
+            magic: V::from_doubles(magic),
+            inverse_temperature: (V::splat(token, inverse_high), V::splat(token, inverse_low)),
+        }
+    }
+
+    /// The constants of the row in one lane, in all lanes.
+    #[inline(always)]
+    pub(super) fn each_row(self) -> impl Fn(usize) -> Self {
+        let row = each_row([self.max, self.cut, self.magic]);
+        #[inline(always)]
+        move |lane| {
+            let [max, cut, magic] = row(lane);
+            Self { max, cut, magic, ..self }
         }
     }
 
@@ -135,26 +132,23 @@ impl<V: Vector> RowExp<V> {
         Parts { fraction: rest.add(small).zero_where(dropped), scale: scale.zero_where(dropped) }
     }
 
-    /// exp(M) with s as the sums have it, whose errors then cancel in p; and without the rounding
-    /// of s, for L.
+    /// exp(M)
     #[inline(always)]
-    pub(super) fn peak<const HEAT: bool>(&self) -> [<V::Scalar as Float>::Wide; 2] {
+    pub(super) fn peaks<const HEAT: bool>(&self) -> Peaks<V> {
         let (rest, small, scale) = self.core::<HEAT>(self.max);
-        let wide = |vector: V| <V::Scalar as Float>::Wide::new(vector.lane(0).to_f64());
-        let fractions = [wide(rest.add(small)), wide(rest) + wide(small)];
-        fractions.map(|fraction| wide(scale) + wide(scale) * fraction)
-    }
-
-    /// exp(M) as [`Parts::rounded`] makes it.
-    #[inline(always)]
-    pub(super) fn stored_peak<const HEAT: bool>(&self) -> V::Scalar {
-        self.parts::<HEAT>(self.max).rounded().lane(0)
+        let fraction = rest.add(small);
+        let summed = V::Wide::new(fraction.to_doubles());
+        let exact = V::Wide::new(rest.to_doubles()) + V::Wide::new(small.to_doubles());
+        let stored = Parts { fraction, scale }.rounded();
+        let scale = V::Wide::new(scale.to_doubles());
+        Peaks { summed: scale + scale * summed, exact: scale + scale * exact, stored }
     }
 
     /// s in two parts, and 2^(n − N + H).
     #[inline(always)]
     fn core<const HEAT: bool>(&self, logits: V) -> (V, V, V) {
-        let degree = const { <V::Scalar as Float>::EXP.coefficients.len() };
+        let core = const { V::Scalar::EXP };
+        let token = self.max.token();
         // z/T = z + low: what the rounding of z/T loses is added to f.
         let (z, low) = if HEAT == TEMPERED {
             let (high, low) = self.inverse_temperature;
@@ -163,22 +157,36 @@ impl<V: Vector> RowExp<V> {
         } else {
             (logits, logits)
         };
-        let shifted = z.mul_add(self.log2e, self.magic);
+        let shifted = z.mul_add(V::splat(token, core.log2e), self.magic);
         let n = shifted.sub(self.magic);
-        let rest = n.neg_mul_add(self.ln2_high, z);
-        let f = n.neg_mul_add(self.ln2_low, rest);
+        let rest = n.neg_mul_add(V::splat(token, core.ln2_high), z);
+        let f = n.neg_mul_add(V::splat(token, core.ln2_low), rest);
         let f = if HEAT == TEMPERED { f.add(low) } else { f };
-        let mut q = self.coefficients[degree - 1];
+        let degree = core.coefficients.len();
+        let mut q = V::splat(token, core.coefficients[degree - 1]);
         for index in (0..degree - 1).rev() {
-            q = q.mul_add(f, self.coefficients[index]);
+            q = q.mul_add(f, V::splat(token, core.coefficients[index]));
         }
         // s = rest + (f²·q − n·ln2_low): the low part of f is added after the large one is known.
         let square = f.mul(f).mul(q);
-        let small = n.neg_mul_add(self.ln2_low, square);
+        let small = n.neg_mul_add(V::splat(token, core.ln2_low), square);
         let small = if HEAT == TEMPERED { small.add(low) } else { small };
-        (rest, small, shifted.exponent_from_low_bits(self.exponent_bias))
+        (rest, small, shifted.exponent_from_low_bits())
     }
 }
+
+/// exp(M) of rows.
+pub(super) struct Peaks<V: Vector> {
+    /// With s as the sums have it, whose errors then cancel in p.
+    pub(super) summed: V::Wide,
+    /// Without the rounding of s, for L.
+    pub(super) exact: V::Wide,
+    /// As [`Parts::rounded`] makes it.
+    pub(super) stored: V,
+}
+
+/// 1.5·2^52: adding and subtracting it rounds a double to an integer.
+const ROUND: f64 = 6_755_399_441_055_744.0;
 
 impl<V: Vector> Parts<V> {
     /// The rounded exponential.

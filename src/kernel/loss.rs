@@ -1,4 +1,4 @@
-//! Smoothed cross-entropy: epilogues of [`reduce`] over a target in normal form.
+//! Smoothed cross-entropy: epilogues of the reduction over targets in normal form.
 //!
 //! With q' = spike·δ_y + β·w (target.rs), M, L, S and `others` as in stats.rs
 //! and Q = Σ_k β·w_k:
@@ -16,181 +16,238 @@
 //! distributions). S − e_y is `others` when y is the only maximum: no digit is
 //! lost on confident rows.
 
-use super::scale::Scale;
-use super::softmax::lse_of;
-use super::stats::{RowClass, RowStats, Weights, Workspace, reduce};
-use crate::element::{Float, Wide};
-use crate::simd::Vector;
-use crate::simd::row::{Sink, Source};
-use crate::target::RowTarget;
+use super::exp::Temperature;
+use super::group::{AtLabel, Epilogue, Group};
+use super::scale::{Guarded, Scale};
+use super::softmax::{lse_of, lse_of_any};
+use super::stats::{RowWeights, Stats, Weights};
+use super::sweep::{ABSENT, ONES, ROW};
+use crate::element::Float;
+use crate::simd::lanes::WideLanes;
+use crate::simd::{MOST_LANES, Vector};
+use crate::target::GroupTarget;
+use crate::wide::{Real, Wide};
+use std::array::from_fn;
 
-/// The loss of one row.
+/// The losses of the rows; 0 for those that do not count.
 #[inline(always)]
-pub(crate) fn loss<V: Vector>(
-    token: V::Token,
-    z: Source<'_, V::Scalar>,
-    target: &RowTarget<'_, V::Scalar>,
-    workspace: &mut Workspace<'_, V::Scalar>,
-) -> f64 {
-    let stats = reduce::<V, false>(token, z, target.weights, &target.temperature, workspace);
-    loss_of(&stats, z, target)
+pub(crate) fn loss<V: Vector, G: Group<V>>(
+    group: &mut G,
+    target: &GroupTarget<'_, V::Scalar>,
+) -> [f64; MOST_LANES] {
+    let stats = group.reduce::<false>(&target.counted, &target.weights, &target.temperature);
+    let at_label = group.logits_at(&target.counted, &target.class);
+    TargetLanes::<V>::new(group.token(), target).losses(&stats, at_label)
 }
 
-/// The loss of one row; its gradient, times `target.scale`, goes to `grad`.
+/// The losses of the rows; their gradients, times `target.scale`, are written.
 #[inline(always)]
-pub(crate) fn loss_and_grad<V: Vector>(
-    token: V::Token,
-    z: Source<'_, V::Scalar>,
-    target: &RowTarget<'_, V::Scalar>,
-    mut grad: Sink<'_, V::Scalar>,
-    workspace: &mut Workspace<'_, V::Scalar>,
-) -> f64 {
-    let stats = reduce::<V, true>(token, z, target.weights, &target.temperature, workspace);
+pub(crate) fn loss_and_grad<V: Vector, G: Group<V>>(
+    group: &mut G,
+    target: &GroupTarget<'_, V::Scalar>,
+) -> [f64; MOST_LANES] {
+    let counted = &target.counted;
+    let stats = group.reduce::<true>(counted, &target.weights, &target.temperature);
     // Before the gradient is written: it may lie where the logits are.
-    let loss = loss_of(&stats, z, target);
-    if stats.class != RowClass::Finite {
-        grad.fill(V::Scalar::NAN);
-        return loss;
-    }
-    if z.len() == 1 && target.z_loss == 0.0 {
-        // One class: p = 1 and q' is all there, whatever the rounding of 1/S.
-        grad.fill(V::Scalar::default());
-        return loss;
-    }
-    let at_label = target.has_spike().then(|| label_grad(&stats, z, target, workspace.exps));
-    write_grad::<V>(token, &stats, target, &mut grad, workspace.exps);
-    if let Some(value) = at_label {
-        grad.set(target.class, V::Scalar::from_f64(value.value()));
-    }
-    loss
-}
-
-#[inline(always)]
-fn loss_of<F: Float>(stats: &RowStats<F>, z: Source<'_, F>, target: &RowTarget<'_, F>) -> f64 {
-    if stats.class != RowClass::Finite {
-        return f64::NAN;
-    }
-    let excess = stats.log_excess();
-    let mut logarithms = excess * target.smooth_mass;
-    let mut gaps = stats.dot * target.factor;
-    // A spike of 0 is skipped: the label's logit may be −inf.
-    if target.has_spike() {
-        let unit = 1.0 / stats.unit;
-        let gap =
-            F::Wide::new(stats.max * unit) - F::Wide::new(z.get(target.class).to_f64() * unit);
-        gaps = gaps + gap * target.spike;
-        logarithms = logarithms + excess * target.spike;
-    }
-    let gaps = gaps * target.temperature.inverse * F::Wide::new(stats.unit);
-    let mut loss = gaps + logarithms;
-    if target.z_loss != 0.0 {
-        let lse = lse_of(stats, &target.temperature);
-        loss = loss + F::Wide::new(target.z_loss) * lse * lse;
-    }
-    (loss * F::Wide::new(target.row_weight)).value()
-}
-
-/// Q + 2·z_loss·lse: the weight of p_k in the gradient, without the spike's.
-#[inline(always)]
-fn probability_weight<F: Float>(stats: &RowStats<F>, target: &RowTarget<'_, F>) -> F::Wide {
-    if target.z_loss == 0.0 {
-        return target.smooth_mass;
-    }
-    let lse = lse_of(stats, &target.temperature);
-    target.smooth_mass + F::Wide::new(2.0 * target.z_loss) * lse
-}
-
-/// g_y, with S − e_y free of cancellation.
-#[inline(always)]
-fn label_grad<F: Float>(
-    stats: &RowStats<F>,
-    z: Source<'_, F>,
-    target: &RowTarget<'_, F>,
-    exps: &[F],
-) -> F::Wide {
-    let class = target.class;
-    let sum = stats.sum();
-    let (at_label, rest) = if z.get(class).to_f64() == stats.max {
-        let other_ties = stats.peak * F::Wide::new(stats.ties - 1.0);
-        (stats.peak, stats.others + other_ties)
+    let z_label = group.logits_at(counted, &target.class);
+    let lanes = TargetLanes::<V>::new(group.token(), target);
+    let losses = lanes.losses(&stats, z_label);
+    let finite = stats.finite(counted);
+    // One class: p = 1 and q' is all there, whatever the rounding of 1/S.
+    if group.classes() == 1 && target.z_loss == 0.0 {
+        for lane in (0..group.rows()).filter(|&lane| finite[lane]) {
+            group.fill(lane, V::Scalar::default());
+        }
     } else {
-        let at_label = F::Wide::new(exps[class].to_f64());
-        (at_label, sum - at_label)
-    };
-    let smooth = target.grad_factor * target.weights.get(class);
-    let weight = probability_weight(stats, target);
-    (weight * at_label - target.spike * rest).over(sum) * target.scale - smooth
+        let label = lanes.at_label(&stats, z_label, group.exps_at(&finite, &target.class));
+        let epilogue = lanes.gradient(&stats);
+        group.write(&finite, &epilogue, &target.weights, Some(&label));
+    }
+    for lane in (0..group.rows()).filter(|&lane| !finite[lane]) {
+        // An ignored row is never read, its gradient is 0.
+        let value = if counted[lane] { V::Scalar::NAN } else { V::Scalar::default() };
+        group.fill(lane, value);
+    }
+    losses
 }
 
-/// [(spike + Q)·p − β·w]·scale for every class.
-#[inline(always)]
-fn write_grad<V: Vector>(
-    token: V::Token,
-    stats: &RowStats<V::Scalar>,
-    target: &RowTarget<'_, V::Scalar>,
-    grad: &mut Sink<'_, V::Scalar>,
-    exps: &[V::Scalar],
-) {
-    let zero = V::Scalar::default();
-    let exps = Source::from_slice(exps);
-    let weight = (target.spike + probability_weight(stats, target)) * target.scale;
-    let probabilities = Scale::<V>::new(token, stats, weight, target.grad_factor.value());
-    let q = probabilities.guarded(token, target.grad_factor);
-    match target.weights {
-        Weights::Absent => grad.fill_with(
+/// The targets of rows, a lane each.
+struct TargetLanes<'t, V: Vector> {
+    target: &'t GroupTarget<'t, V::Scalar>,
+    spike: V::Wide,
+    factor: V::Wide,
+    scale: V::Wide,
+    smooth_mass: V::Wide,
+    inverse_temperature: V::Wide,
+}
+
+impl<'t, V: Vector> TargetLanes<'t, V> {
+    #[inline(always)]
+    fn new(token: V::Token, target: &'t GroupTarget<'t, V::Scalar>) -> Self {
+        Self {
+            target,
+            spike: V::Wide::from_scalars(token, &target.spike),
+            factor: V::Wide::from_scalars(token, &target.factor),
+            scale: V::Wide::from_scalars(token, &target.scale),
+            smooth_mass: V::Wide::from_scalars(token, &target.smooth_mass),
+            inverse_temperature: V::Wide::splat(token, target.temperature.inverse),
+        }
+    }
+
+    /// The loss of every row: NaN where it is not finite, 0 where it does not count.
+    #[inline(always)]
+    fn losses(&self, stats: &Stats<V>, z_label: V) -> [f64; MOST_LANES] {
+        V::outlined(
+            stats.max.token(),
             #[inline(always)]
-            |place| probabilities.probability(exps.at::<V>(token, place, zero)),
-        ),
-        Weights::Ones => grad.fill_with(
+            || self.losses_of(stats, z_label),
+        )
+    }
+
+    #[inline(always)]
+    fn losses_of(&self, stats: &Stats<V>, z_label: V) -> [f64; MOST_LANES] {
+        let excess = stats.log_excess();
+        let unit = stats.unit;
+        let reduce = unit.like(1.0) / unit;
+        // A spike of 0 is skipped: the label's logit may be −inf.
+        let gap = V::Wide::new(stats.max.to_doubles() * reduce)
+            - V::Wide::new(z_label.to_doubles() * reduce);
+        let spike = self.spike.value();
+        let gap = V::Wide::select(spike.eq(spike.like(0.0)), gap.constant(0.0), gap);
+        let gaps = stats.dot * self.factor + gap * self.spike;
+        let gaps = gaps * self.inverse_temperature * V::Wide::new(unit);
+        let mut loss = gaps + (excess * self.smooth_mass + excess * self.spike);
+        if self.target.z_loss != 0.0 {
+            let lse = lse_of(stats, &self.target.temperature);
+            loss = loss + lse.constant(self.target.z_loss) * lse * lse;
+        }
+        let row_weight = V::Doubles::from_scalars(stats.max.token(), &self.target.row_weight);
+        let losses = (loss * V::Wide::new(row_weight)).value().to_scalars();
+        let finite = stats.finite(&self.target.counted);
+        from_fn(|lane| match (finite[lane], self.target.counted[lane]) {
+            (true, _) => losses[lane],
+            (false, true) => f64::NAN,
+            (false, false) => 0.0,
+        })
+    }
+
+    /// Q + 2·z_loss·lse: the weight of p_k in the gradient, without the spike's.
+    #[inline(always)]
+    fn probability_weight(&self, stats: &Stats<V>) -> V::Wide {
+        if self.target.z_loss == 0.0 {
+            return self.smooth_mass;
+        }
+        let lse = lse_of(stats, &self.target.temperature);
+        self.smooth_mass + lse.constant(2.0 * self.target.z_loss) * lse
+    }
+
+    /// g_y, with S − e_y free of cancellation.
+    #[inline(always)]
+    fn at_label(&self, stats: &Stats<V>, z_label: V, e_label: V) -> AtLabel<V> {
+        V::outlined(
+            stats.max.token(),
             #[inline(always)]
-            |place| probabilities.probability_less(exps.at::<V>(token, place, zero), q),
-        ),
-        Weights::Row { high, low: None } => grad.fill_with(
+            || self.at_label_of(stats, z_label, e_label),
+        )
+    }
+
+    #[inline(always)]
+    fn at_label_of(&self, stats: &Stats<V>, z_label: V, e_label: V) -> AtLabel<V> {
+        let (token, target) = (z_label.token(), self.target);
+        let sum = stats.sum();
+        let is_max = z_label.to_doubles().eq(stats.max.to_doubles());
+        let stored = V::Wide::new(e_label.to_doubles());
+        let other_ties = stats.peak * V::Wide::new(stats.ties - stats.ties.like(1.0));
+        let at_label = V::Wide::select(is_max, stats.peak, stored);
+        let rest = V::Wide::select(is_max, stats.others + other_ties, sum - stored);
+        let mut weights = [<V::Scalar as Float>::Wide::new(0.0); MOST_LANES];
+        for (lane, weight) in weights.iter_mut().enumerate() {
+            *weight = target.weights.of_row(lane).get(target.class[lane]);
+        }
+        let smooth = self.factor * self.scale * V::Wide::from_scalars(token, &weights);
+        let weight = self.probability_weight(stats);
+        let value = (weight * at_label - self.spike * rest).over(sum) * self.scale - smooth;
+        AtLabel {
+            rows: from_fn(|lane| target.spike[lane].value() != 0.0),
+            classes: target.class,
+            values: V::from_doubles(value.value()),
+        }
+    }
+
+    /// [(spike + Q)·p − β·w]·scale for every class.
+    #[inline(always)]
+    fn gradient(&self, stats: &Stats<V>) -> Gradient<V> {
+        V::outlined(
+            stats.max.token(),
             #[inline(always)]
-            |place| {
-                let q = q.times(high.at(token, place, zero));
-                probabilities.probability_less(exps.at::<V>(token, place, zero), q)
-            },
-        ),
-        Weights::Row { high, low: Some(low) } => grad.fill_with(
-            #[inline(always)]
-            |place| {
-                let (high, low) = (high.at(token, place, zero), low.at(token, place, zero));
-                probabilities
-                    .probability_less(exps.at::<V>(token, place, zero), q.times_two(high, low))
-            },
-        ),
+            || self.gradient_of(stats),
+        )
+    }
+
+    #[inline(always)]
+    fn gradient_of(&self, stats: &Stats<V>) -> Gradient<V> {
+        let weight = (self.spike + self.probability_weight(stats)) * self.scale;
+        let (scale, q) = Scale::new(stats, weight, self.factor * self.scale);
+        Gradient { scale, q }
     }
 }
 
-/// Per-row parts of the loss; see `cross_entropy_terms`.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy)]
+struct Gradient<V: Vector> {
+    scale: Scale<V>,
+    q: Guarded<V>,
+}
+
+impl<V: Vector> Epilogue<V> for Gradient<V> {
+    const OF_EXPS: bool = true;
+    const IS_WEIGHTED: bool = true;
+
+    #[inline(always)]
+    fn each_row(self) -> impl Fn(usize) -> Self {
+        let (scale, q) = (self.scale.each_row(), self.q.each_row());
+        #[inline(always)]
+        move |lane| Self { scale: scale(lane), q: q(lane) }
+    }
+    #[inline(always)]
+    fn apply<const WEIGHTS: u8>(&self, exps: V, high: V, low: V) -> V {
+        match WEIGHTS {
+            ABSENT => self.scale.probability(exps),
+            ONES => self.scale.probability_less(exps, self.q),
+            ROW => self.scale.probability_less(exps, self.q.times(high)),
+            _ => self.scale.probability_less(exps, self.q.times_two(high, low)),
+        }
+    }
+}
+
+/// Per-row parts of the losses; see `cross_entropy_terms`.
 pub(crate) struct RowTerms {
     /// H(q, p)
-    pub(crate) nll: f64,
+    pub(crate) nll: [f64; MOST_LANES],
     /// H(u, p)
-    pub(crate) prior_cross_entropy: f64,
+    pub(crate) prior_cross_entropy: [f64; MOST_LANES],
     /// log Σ exp(z)
-    pub(crate) logsumexp: f64,
+    pub(crate) logsumexp: [f64; MOST_LANES],
 }
 
-/// H(q, p), H(u, p) and lse of one row: the loss with ε = 0 and with ε = 1.
+/// H(q, p), H(u, p) and lse of rows: the loss with ε = 0 and with ε = 1.
 #[inline(always)]
-pub(crate) fn terms<V: Vector>(
-    token: V::Token,
-    z: Source<'_, V::Scalar>,
-    hard: &RowTarget<'_, V::Scalar>,
-    prior: &RowTarget<'_, V::Scalar>,
-    workspace: &mut Workspace<'_, V::Scalar>,
+pub(crate) fn terms<V: Vector, G: Group<V>>(
+    group: &mut G,
+    hard: &GroupTarget<'_, V::Scalar>,
+    prior: &GroupTarget<'_, V::Scalar>,
 ) -> RowTerms {
-    let stats = reduce::<V, false>(token, z, prior.weights, &prior.temperature, workspace);
-    let prior_cross_entropy = loss_of(&stats, z, prior);
-    let logsumexp = lse_of(&stats, &prior.temperature).value();
+    let temperature: &Temperature<V::Scalar> = &prior.temperature;
+    let stats = group.reduce::<false>(&prior.counted, &prior.weights, temperature);
+    let z_label = group.logits_at(&prior.counted, &prior.class);
+    let prior_cross_entropy = TargetLanes::<V>::new(group.token(), prior).losses(&stats, z_label);
+    let logsumexp = lse_of_any(&stats, temperature);
     let nll = match hard.weights {
-        Weights::Absent => {
-            loss_of(&RowStats { unit: stats.unit, dot: Wide::new(0.0), ..stats }, z, hard)
+        RowWeights::Same(Weights::Absent) => {
+            let stats = Stats { dot: stats.dot.constant(0.0), ..stats };
+            let z_label = group.logits_at(&hard.counted, &hard.class);
+            TargetLanes::<V>::new(group.token(), hard).losses(&stats, z_label)
         }
-        _ => loss::<V>(token, z, hard, workspace),
+        _ => loss::<V, G>(group, hard),
     };
     RowTerms { nll, prior_cross_entropy, logsumexp }
 }

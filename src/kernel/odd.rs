@@ -1,61 +1,45 @@
 //! Rows that leave the fast path: NaN, infinities, huge logits, a weighted sum that overflows.
 
-use super::exp::Temperature;
-use super::stats::{RowClass, RowStats, Weights, Workspace};
-use super::sweep::weighted;
-use crate::element::{Float, Wide};
+use super::stats::{RowClass, Sums, Weights};
+use super::sweep::{Row, wide_dot};
+use crate::element::Float;
 use crate::simd::Vector;
 use crate::simd::row::Source;
 
 /// `dot` is kept in units of 2^64 here: no sum of finite terms overflows.
-const UNIT: f64 = 18_446_744_073_709_551_616.0;
+pub(super) const UNIT: f64 = 18_446_744_073_709_551_616.0;
 
-/// As [`super::stats::reduce`], for any row.
+/// The sums of a row of any kind, `dot` in [`UNIT`]s.
+///
+/// `row` has the row itself where its maximum is in the kernel's range. Elsewhere it has a maximum
+/// of 0, and the row is shifted by M first: exact wherever exp(z − M) is not 0, since such z are
+/// within a factor 2 of M.
 #[inline(never)]
-pub(super) fn reduce<V: Vector, const STORE: bool>(
-    token: V::Token,
-    z: Source<'_, V::Scalar>,
+pub(super) fn sums<V: Vector, const STORE: bool>(
+    row: Row<'_, V>,
     max: V::Scalar,
+    is_in_range: bool,
     weights: Weights<'_, V::Scalar>,
-    temperature: &Temperature<V::Scalar>,
-    workspace: &mut Workspace<'_, V::Scalar>,
-) -> RowStats<V::Scalar> {
+    exps: &mut [V::Scalar],
+    shifted: &mut [V::Scalar],
+) -> (RowClass, Sums<V::Scalar>) {
+    let z = row.z;
     let class = classify(z);
     if class != RowClass::Finite {
-        let max = if class == RowClass::PlusInfinity { f64::INFINITY } else { f64::NEG_INFINITY };
-        return RowStats::of_class(class, max);
+        return (class, Sums::zero());
     }
-    let absent = Weights::Absent;
-    let mut stats = if temperature.divide(max.to_f64().abs()) <= temperature.largest_max() {
-        weighted::<V, STORE>(token, z, max, absent, temperature, workspace.exps)
+    let mut sums = if is_in_range {
+        row.sums::<STORE>(Weights::Absent, exps)
     } else {
-        // Exact wherever exp(z − M) is not 0: such z are within a factor 2 of M.
-        let shifted = &mut workspace.shifted[..z.len()];
+        let shifted = &mut shifted[..z.len()];
         for (k, target) in shifted.iter_mut().enumerate() {
             *target = V::Scalar::from_f64(z.get(k).to_f64() - max.to_f64());
         }
-        let (shifted, zero) = (Source::from_slice(&*shifted), V::Scalar::default());
-        weighted::<V, STORE>(token, shifted, zero, absent, temperature, workspace.exps)
+        let row = Row { z: Source::from_slice(&*shifted), ..row };
+        row.sums::<STORE>(Weights::Absent, exps)
     };
-    stats.max = max.to_f64();
-    stats.dot = wide_dot(z, max, weights, UNIT);
-    stats.unit = UNIT;
-    stats
-}
-
-/// Σ w_k (M − z_k) / unit, one class after the other, every term wide.
-#[inline(always)]
-pub(super) fn wide_dot<F: Float>(
-    z: Source<'_, F>,
-    max: F,
-    weights: Weights<'_, F>,
-    unit: f64,
-) -> F::Wide {
-    let max = F::Wide::new(max.to_f64() / unit);
-    let gap = |k: usize| max - F::Wide::new(z.get(k).to_f64() / unit);
-    (0..z.len())
-        .filter(|&k| weights.get(k).value() != 0.0)
-        .fold(F::Wide::new(0.0), |sum, k| sum + weights.get(k) * gap(k))
+    sums.dot = wide_dot(z, max, weights, UNIT);
+    (class, sums)
 }
 
 fn classify<F: Float>(z: Source<'_, F>) -> RowClass {

@@ -4,11 +4,13 @@
 //! intermediate value is subnormal; probabilities below the smallest normal
 //! number are 0, by comparison and not by the processor's mode.
 
-use super::stats::RowStats;
-use crate::element::{Float, Wide};
-use crate::simd::Vector;
+use super::stats::Stats;
+use crate::element::Float;
+use crate::simd::{MOST_LANES, Vector};
+use crate::wide::{Real, Wide};
 
-/// `w / S` of one row, in registers.
+/// `w / S` of rows: a lane holds that of its own row, or all lanes that of one.
+#[derive(Clone, Copy)]
 pub(super) struct Scale<V: Vector> {
     high: V,
     low: V,
@@ -18,47 +20,51 @@ pub(super) struct Scale<V: Vector> {
     stored_peak: V,
     peak: V,
     unguard: V,
-    guard: f64,
 }
 
 /// Weights up to this can be multiplied by 2^GUARD_BITS.
 const LARGEST_GUARDED: f64 = 18_446_744_073_709_551_616.0;
 
 impl<V: Vector> Scale<V> {
-    /// For probabilities times `weight`, from which at most `q_factor` times a weight is taken.
+    /// For probabilities times `weight`, from which `q` times a weight of at most 1 is taken.
     #[inline(always)]
-    pub(super) fn new(
-        token: V::Token,
-        stats: &RowStats<V::Scalar>,
-        weight: <V::Scalar as Float>::Wide,
-        q_factor: f64,
-    ) -> Self {
+    pub(super) fn new(stats: &Stats<V>, weight: V::Wide, q: V::Wide) -> (Self, Guarded<V>) {
+        let sum = stats.sum();
         // z_loss makes a negative weight where lse is.
         let size = weight.value().abs();
-        let is_large = size.max(q_factor) > LARGEST_GUARDED;
-        let guard = if is_large { 1.0 } else { 2f64.powi(V::Scalar::GUARD_BITS) };
-        let sum = stats.sum();
-        let guarded = weight * Wide::new(guard);
-        let (high, low) = V::Scalar::split(guarded.over(sum));
-        let least = V::Scalar::MIN_POSITIVE * (sum.value() / size);
-        let peak = (guarded * stats.peak).over(sum).value();
-        let splat = |value| V::splat(token, value);
-        Self {
-            high: splat(high),
-            low: splat(low),
-            least: splat(V::Scalar::from_f64(least)),
-            stored_peak: splat(stats.stored_peak),
-            peak: splat(V::Scalar::from_f64(peak)),
-            unguard: splat(V::Scalar::from_f64(1.0 / guard)),
-            guard,
-        }
+        let largest = V::Doubles::pick(size.ge(q.value()), size, q.value());
+        let is_guarded = size.like(LARGEST_GUARDED).ge(largest);
+        let one = size.like(1.0);
+        let guard = size.like(2f64.powi(V::Scalar::GUARD_BITS));
+        let guard = V::Doubles::pick(is_guarded, guard, one);
+        let unguard = V::from_doubles(one / guard);
+        let guard = V::Wide::new(guard);
+        let guarded = weight * guard;
+        let (high, low) = V::split(guarded.over(sum));
+        let least = size.like(V::Scalar::MIN_POSITIVE) * (sum.value() / size);
+        let scale = Self {
+            high,
+            low,
+            least: V::from_doubles(least),
+            stored_peak: stats.stored_peak,
+            peak: V::from_doubles((guarded * stats.peak).over(sum).value()),
+            unguard,
+        };
+        let minus_one = q.constant(-1.0);
+        let (minus_high, minus_low) = V::split(q * (guard * minus_one));
+        (scale, Guarded { minus_high, minus_low })
     }
 
-    /// −q in two parts, for [`Scale::probability_less`].
+    /// The constants of the row in one lane, in all lanes.
     #[inline(always)]
-    pub(super) fn guarded(&self, token: V::Token, q: <V::Scalar as Float>::Wide) -> Guarded<V> {
-        let (high, low) = V::Scalar::split(q * Wide::new(-self.guard));
-        Guarded { minus_high: V::splat(token, high), minus_low: V::splat(token, low) }
+    pub(super) fn each_row(self) -> impl Fn(usize) -> Self {
+        let row =
+            each_row([self.high, self.low, self.least, self.stored_peak, self.peak, self.unguard]);
+        #[inline(always)]
+        move |lane| {
+            let [high, low, least, stored_peak, peak, unguard] = row(lane);
+            Self { high, low, least, stored_peak, peak, unguard }
+        }
     }
 
     /// w·e/S. The maxima have theirs from the unrounded exp(M): equal logits give 1/K.
@@ -91,7 +97,36 @@ pub(super) struct Guarded<V> {
     minus_low: V,
 }
 
+/// Of each vector the scalar in one lane, in all lanes.
+#[inline(always)]
+pub(super) fn each_row<V: Vector, const N: usize>(vectors: [V; N]) -> impl Fn(usize) -> [V; N] {
+    let token = vectors[0].token();
+    let mut scalars = [[V::Scalar::default(); MOST_LANES]; N];
+    for (scalars, vector) in scalars.iter_mut().zip(&vectors) {
+        vector.to_slice(scalars);
+    }
+    #[inline(always)]
+    move |lane: usize| {
+        let mut row = vectors;
+        for (vector, scalars) in row.iter_mut().zip(&scalars) {
+            *vector = V::splat(token, scalars[lane]);
+        }
+        row
+    }
+}
+
 impl<V: Vector> Guarded<V> {
+    /// The constants of the row in one lane, in all lanes.
+    #[inline(always)]
+    pub(super) fn each_row(self) -> impl Fn(usize) -> Self {
+        let row = each_row([self.minus_high, self.minus_low]);
+        #[inline(always)]
+        move |lane| {
+            let [minus_high, minus_low] = row(lane);
+            Self { minus_high, minus_low }
+        }
+    }
+
     /// q·weights
     #[inline(always)]
     pub(super) fn times(self, weights: V) -> Self {

@@ -1,88 +1,152 @@
-//! Softmax, log-softmax and log-sum-exp: epilogues of [`reduce`].
+//! Softmax, log-softmax and log-sum-exp: epilogues of the reduction.
 
 use super::exp::Temperature;
-use super::scale::Scale;
-use super::stats::{RowClass, RowStats, Weights, Workspace, reduce};
-use crate::element::{Float, Wide};
-use crate::simd::Vector;
-use crate::simd::row::{Sink, Source};
+use super::group::{Epilogue, Group, Lanes};
+use super::scale::{Scale, each_row};
+use super::stats::{RowClass, RowWeights, Stats, Weights};
+use crate::element::Float;
+use crate::simd::lanes::WideLanes;
+use crate::simd::{MOST_LANES, Vector};
+use crate::wide::Wide;
+
+const ALL: Lanes = [true; MOST_LANES];
+
+/// Fills the rows that are not finite: NaN, +inf and rows of −inf have no probabilities.
+#[inline(always)]
+fn fill_odd<V: Vector, G: Group<V>>(group: &mut G, finite: &Lanes) {
+    for lane in (0..group.rows()).filter(|&lane| !finite[lane]) {
+        group.fill(lane, V::Scalar::NAN);
+    }
+}
 
 /// p_k = exp(z_k) / Σ exp(z)
 #[inline(always)]
-pub(crate) fn softmax<V: Vector>(
-    token: V::Token,
-    z: Source<'_, V::Scalar>,
-    temperature: &Temperature<V::Scalar>,
-    mut out: Sink<'_, V::Scalar>,
-    workspace: &mut Workspace<'_, V::Scalar>,
-) {
-    let stats = reduce::<V, true>(token, z, Weights::Absent, temperature, workspace);
-    if stats.class != RowClass::Finite {
-        // NaN, +inf and rows of −inf have no probabilities.
-        return out.fill(V::Scalar::NAN);
-    }
-    if z.len() == 1 {
+pub(crate) fn softmax<V: Vector, G: Group<V>>(group: &mut G, temperature: &Temperature<V::Scalar>) {
+    let weights = RowWeights::Same(Weights::Absent);
+    let stats = group.reduce::<true>(&ALL, &weights, temperature);
+    let finite = stats.finite(&ALL);
+    if group.classes() == 1 {
         // Whatever the rounding of 1/S.
-        return out.fill(V::Scalar::from_f64(1.0));
+        for lane in 0..group.rows() {
+            group.fill(lane, V::Scalar::from_f64(1.0));
+        }
+    } else {
+        let one = stats.peak.constant(1.0);
+        let (scale, _) = Scale::<V>::new(&stats, one, stats.peak.constant(0.0));
+        group.write(&finite, &Probability { scale }, &weights, None);
     }
-    let scale = Scale::<V>::new(token, &stats, Wide::new(1.0), 0.0);
-    let exps = Source::from_slice(&*workspace.exps);
-    let zero = V::Scalar::default();
-    out.fill_with(
+    fill_odd::<V, G>(group, &finite);
+}
+
+#[derive(Clone, Copy)]
+struct Probability<V: Vector> {
+    scale: Scale<V>,
+}
+
+impl<V: Vector> Epilogue<V> for Probability<V> {
+    const OF_EXPS: bool = true;
+    const IS_WEIGHTED: bool = false;
+
+    #[inline(always)]
+    fn each_row(self) -> impl Fn(usize) -> Self {
+        let scale = self.scale.each_row();
         #[inline(always)]
-        |place| scale.probability(exps.at::<V>(token, place, zero)),
-    );
+        move |lane| Self { scale: scale(lane) }
+    }
+    #[inline(always)]
+    fn apply<const WEIGHTS: u8>(&self, exps: V, _high: V, _low: V) -> V {
+        self.scale.probability(exps)
+    }
 }
 
 /// log p_k = (z_k − M)/T − L, kept apart until the end.
 #[inline(always)]
-pub(crate) fn log_softmax<V: Vector>(
-    token: V::Token,
-    z: Source<'_, V::Scalar>,
+pub(crate) fn log_softmax<V: Vector, G: Group<V>>(
+    group: &mut G,
     temperature: &Temperature<V::Scalar>,
-    mut out: Sink<'_, V::Scalar>,
-    workspace: &mut Workspace<'_, V::Scalar>,
 ) {
-    let stats = reduce::<V, false>(token, z, Weights::Absent, temperature, workspace);
-    if stats.class != RowClass::Finite {
-        return out.fill(V::Scalar::NAN);
-    }
-    let max = V::splat(token, V::Scalar::from_f64(stats.max));
-    let (high, low) = V::Scalar::split(stats.log_excess());
-    let (high, low) = (V::splat(token, high), V::splat(token, low));
+    let weights = RowWeights::Same(Weights::Absent);
+    let stats = group.reduce::<false>(&ALL, &weights, temperature);
+    let finite = stats.finite(&ALL);
+    let (high, low) = V::split(stats.log_excess());
     let (inverse, inverse_low) = temperature.parts();
-    let (inverse, inverse_low) = (V::splat(token, inverse), V::splat(token, inverse_low));
-    let lowest = V::splat(token, V::Scalar::NEG_INFINITY);
-    let zero = V::Scalar::default();
-    out.fill_with(
+    let token = group.token();
+    let epilogue = LogProbability {
+        max: stats.max,
+        high,
+        low,
+        inverse: V::splat(token, inverse),
+        inverse_low: V::splat(token, inverse_low),
+    };
+    group.write(&finite, &epilogue, &weights, None);
+    fill_odd::<V, G>(group, &finite);
+}
+
+#[derive(Clone, Copy)]
+struct LogProbability<V> {
+    max: V,
+    /// L in two parts.
+    high: V,
+    low: V,
+    /// 1/T in two parts.
+    inverse: V,
+    inverse_low: V,
+}
+
+impl<V: Vector> Epilogue<V> for LogProbability<V> {
+    const OF_EXPS: bool = false;
+    const IS_WEIGHTED: bool = false;
+
+    #[inline(always)]
+    fn each_row(self) -> impl Fn(usize) -> Self {
+        let row = each_row([self.max, self.high, self.low]);
         #[inline(always)]
-        |place| {
-            let gap = z.at::<V>(token, place, zero).sub(max);
-            // −inf·0 would be NaN.
-            let rest = gap.mul(inverse_low).zero_where(gap.le(lowest)).sub(low);
-            gap.mul_add(inverse, rest).sub(high)
-        },
-    );
-}
-
-/// lse = M/T + L
-#[inline(always)]
-pub(crate) fn logsumexp<V: Vector>(
-    token: V::Token,
-    z: Source<'_, V::Scalar>,
-    temperature: &Temperature<V::Scalar>,
-    workspace: &mut Workspace<'_, V::Scalar>,
-) -> f64 {
-    let stats = reduce::<V, false>(token, z, Weights::Absent, temperature, workspace);
-    lse_of(&stats, temperature).value()
-}
-
-#[inline(always)]
-pub(super) fn lse_of<F: Float>(stats: &RowStats<F>, temperature: &Temperature<F>) -> F::Wide {
-    match stats.class {
-        RowClass::Finite => F::Wide::new(stats.max) * temperature.inverse + stats.log_excess(),
-        RowClass::NaN => F::Wide::new(f64::NAN),
-        RowClass::PlusInfinity => F::Wide::new(f64::INFINITY),
-        RowClass::AllMinusInfinity => F::Wide::new(f64::NEG_INFINITY),
+        move |lane| {
+            let [max, high, low] = row(lane);
+            Self { max, high, low, ..self }
+        }
     }
+    #[inline(always)]
+    fn apply<const WEIGHTS: u8>(&self, z: V, _high: V, _low: V) -> V {
+        let gap = z.sub(self.max);
+        let lowest = V::splat(z.token(), V::Scalar::NEG_INFINITY);
+        // −inf·0 would be NaN.
+        let rest = gap.mul(self.inverse_low).zero_where(gap.le(lowest)).sub(self.low);
+        gap.mul_add(self.inverse, rest).sub(self.high)
+    }
+}
+
+/// lse = M/T + L of each row.
+#[inline(always)]
+pub(crate) fn logsumexp<V: Vector, G: Group<V>>(
+    group: &mut G,
+    temperature: &Temperature<V::Scalar>,
+) -> [f64; MOST_LANES] {
+    let stats = group.reduce::<false>(&ALL, &RowWeights::Same(Weights::Absent), temperature);
+    lse_of_any(&stats, temperature)
+}
+
+/// The lse of finite rows.
+#[inline(always)]
+pub(super) fn lse_of<V: Vector>(stats: &Stats<V>, temperature: &Temperature<V::Scalar>) -> V::Wide {
+    let inverse = V::Wide::splat(stats.max.token(), temperature.inverse);
+    V::Wide::new(stats.max.to_doubles()) * inverse + stats.log_excess()
+}
+
+/// The lse of each row.
+#[inline(always)]
+pub(super) fn lse_of_any<V: Vector>(
+    stats: &Stats<V>,
+    temperature: &Temperature<V::Scalar>,
+) -> [f64; MOST_LANES] {
+    let mut values = lse_of(stats, temperature).value().to_scalars();
+    for (value, class) in values.iter_mut().zip(&stats.class) {
+        match class {
+            RowClass::Finite => {}
+            RowClass::NaN => *value = f64::NAN,
+            RowClass::PlusInfinity => *value = f64::INFINITY,
+            RowClass::AllMinusInfinity => *value = f64::NEG_INFINITY,
+        }
+    }
+    values
 }

@@ -1,4 +1,4 @@
-//! The reduction of one row: everything an epilogue needs.
+//! The reduction of rows: everything an epilogue needs.
 //!
 //! ```text
 //! M      = max z                                         first sweep
@@ -17,12 +17,10 @@
 //! lanes of a segment of 16384 classes are joined by a fixed tree; segments follow
 //! one another. A missing class adds +0.
 
-use super::exp::Temperature;
-use super::odd;
-use super::sweep::{low_dot, maximum, weighted};
-use crate::element::{Float, Wide};
-use crate::simd::Vector;
+use crate::element::Float;
 use crate::simd::row::{QUAD, Source};
+use crate::simd::{MOST_LANES, Vector};
+use crate::wide::{Real, Wide};
 
 /// The weights w of `dot`.
 #[derive(Clone, Copy)]
@@ -65,108 +63,108 @@ pub(crate) enum RowClass {
     AllMinusInfinity,
 }
 
-/// The reduction of one row.
-pub(crate) struct RowStats<F: Float> {
-    pub(crate) class: RowClass,
-    /// M
-    pub(crate) max: f64,
-    pub(crate) ties: f64,
-    /// exp(M)·2^(H − N) of one maximum.
-    pub(crate) peak: F::Wide,
-    /// The same, more exactly.
-    pub(crate) exact_peak: F::Wide,
-    /// The same as it is stored among the exponentials.
-    pub(crate) stored_peak: F,
-    pub(crate) others: F::Wide,
-    /// `dot / unit`
-    pub(crate) dot: F::Wide,
-    /// 1, or a power of two where `dot` would overflow.
-    pub(crate) unit: f64,
+/// The sums of one row.
+#[derive(Clone, Copy)]
+pub(super) struct Sums<F: Float> {
+    pub(super) others: F::Wide,
+    pub(super) dot: F::Wide,
+    pub(super) ties: f64,
 }
 
-impl<F: Float> RowStats<F> {
-    pub(crate) fn of_class(class: RowClass, max: f64) -> Self {
+impl<F: Float> Sums<F> {
+    #[inline(always)]
+    pub(super) fn zero() -> Self {
         let zero = F::Wide::new(0.0);
-        Self {
-            class,
-            max,
-            ties: 1.0,
-            peak: F::Wide::new(1.0),
-            exact_peak: F::Wide::new(1.0),
-            stored_peak: F::from_f64(1.0),
-            others: zero,
-            dot: zero,
-            unit: 1.0,
-        }
+        Self { others: zero, dot: zero, ties: 0.0 }
     }
+}
 
+/// The reduction of rows, one in each lane. Of a lane whose row is not finite or was not read all
+/// but the class is without meaning.
+pub(crate) struct Stats<V: Vector> {
+    pub(super) class: [RowClass; MOST_LANES],
+    /// M
+    pub(super) max: V,
+    pub(super) ties: V::Doubles,
+    /// exp(M)·2^(H − N) of one maximum.
+    pub(super) peak: V::Wide,
+    /// The same, more exactly.
+    pub(super) exact_peak: V::Wide,
+    /// The same as it is stored among the exponentials.
+    pub(super) stored_peak: V,
+    pub(super) others: V::Wide,
+    /// `dot / unit`
+    pub(super) dot: V::Wide,
+    /// 1, or a power of two where `dot` would overflow.
+    pub(super) unit: V::Doubles,
+}
+
+impl<V: Vector> Stats<V> {
     /// ties·peak
     #[inline(always)]
-    pub(crate) fn top(&self) -> F::Wide {
-        self.peak * F::Wide::new(self.ties)
+    pub(super) fn top(&self) -> V::Wide {
+        self.peak * V::Wide::new(self.ties)
     }
 
     /// S
     #[inline(always)]
-    pub(crate) fn sum(&self) -> F::Wide {
+    pub(super) fn sum(&self) -> V::Wide {
         self.top() + self.others
     }
 
     /// L = lse − M ≥ 0
     #[inline(always)]
-    pub(crate) fn log_excess(&self) -> F::Wide {
-        let top = self.exact_peak * F::Wide::new(self.ties);
+    pub(super) fn log_excess(&self) -> V::Wide {
+        V::outlined(
+            self.max.token(),
+            #[inline(always)]
+            || self.log_excess_of_rows(),
+        )
+    }
+
+    #[inline(always)]
+    fn log_excess_of_rows(&self) -> V::Wide {
+        let top = self.exact_peak * V::Wide::new(self.ties);
         let tail = self.others.over(top).log1p();
-        if self.ties == 1.0 { tail } else { F::Wide::log_count(self.ties) + tail }
+        let is_alone = self.ties.eq(self.ties.like(1.0));
+        if V::Doubles::all(is_alone) {
+            return tail;
+        }
+        V::Wide::select(is_alone, tail, V::Wide::log_count(self.ties) + tail)
+    }
+
+    /// Which of the rows that were read are finite.
+    #[inline(always)]
+    pub(super) fn finite(&self, counted: &[bool; MOST_LANES]) -> [bool; MOST_LANES] {
+        std::array::from_fn(|lane| counted[lane] && self.class[lane] == RowClass::Finite)
     }
 }
 
-/// Where a row's intermediate values go: both in memory of our own.
-pub(crate) struct Workspace<'s, F> {
-    /// The exponentials, padded to whole quads.
-    pub(crate) exps: &'s mut [F],
-    /// A row shifted by its maximum.
-    pub(crate) shifted: &'s mut [F],
-}
-
-/// Padded length of [`Workspace::exps`].
+/// Padded length of a row of exponentials.
 pub(crate) const fn padded_len(classes: usize, lanes: usize) -> usize {
     classes.next_multiple_of(QUAD * lanes)
-}
-
-/// Reduces row `z`; with `STORE` the exponentials go to `workspace.exps`.
-///
-/// Rows outside the kernel's range are shifted by M first (exact wherever the
-/// result is not 0: neighbours of a huge M differ from it by a multiple of its ulp).
-#[inline(always)]
-pub(crate) fn reduce<V: Vector, const STORE: bool>(
-    token: V::Token,
-    z: Source<'_, V::Scalar>,
-    weights: Weights<'_, V::Scalar>,
-    temperature: &Temperature<V::Scalar>,
-    workspace: &mut Workspace<'_, V::Scalar>,
-) -> RowStats<V::Scalar> {
-    let max = maximum::<V>(token, z);
-    // Written so that a NaN maximum is odd too.
-    if temperature.divide(max.to_f64().abs()) <= temperature.largest_max() {
-        let exps = &mut *workspace.exps;
-        // The roundings of w, M − z and their product average out in a long row, not in a short one.
-        let is_short = matches!(weights, Weights::Row { .. }) && z.len() <= V::Scalar::SHORT_ROW;
-        let swept = if is_short { Weights::Absent } else { weights };
-        let mut stats = weighted::<V, STORE>(token, z, max, swept, temperature, exps);
-        if is_short {
-            stats.dot = odd::wide_dot(z, max, weights, 1.0);
-        } else if let Weights::Row { low: Some(low), .. } = weights {
-            stats.dot = stats.dot + low_dot::<V>(token, z, max, low);
-        }
-        if stats.others.value().is_finite() && stats.dot.value().is_finite() {
-            return stats;
-        }
-    }
-    odd::reduce::<V, STORE>(token, z, max, weights, temperature, workspace)
 }
 
 #[allow(clippy::cast_precision_loss, reason = "counts of lanes and classes are below 2^53")]
 pub(crate) fn count_to_f64(count: usize) -> f64 {
     count as f64
+}
+
+/// The weights of the rows of a group.
+#[derive(Clone, Copy)]
+pub(crate) enum RowWeights<'r, F> {
+    /// The same for all.
+    Same(Weights<'r, F>),
+    /// One for each.
+    Each([Weights<'r, F>; MOST_LANES]),
+}
+
+impl<'r, F: Float> RowWeights<'r, F> {
+    #[inline(always)]
+    pub(crate) fn of_row(&self, lane: usize) -> Weights<'r, F> {
+        match self {
+            RowWeights::Same(weights) => *weights,
+            RowWeights::Each(weights) => weights[lane],
+        }
+    }
 }

@@ -1,10 +1,11 @@
 //! The sweeps over one row: the maximum, then the sums in their canonical order.
 
-use super::exp::{PLAIN, Parts, RowExp, TEMPERED, Temperature};
-use super::stats::{RowClass, RowStats, Weights, count_to_f64};
-use crate::element::{Float, Wide};
+use super::exp::{Exp, PLAIN, Parts, TEMPERED};
+use super::stats::{Sums, Weights, count_to_f64};
+use crate::element::Float;
 use crate::simd::row::{QUAD, Sink, Source};
 use crate::simd::{LaneSum, Vector};
+use crate::wide::Wide;
 
 /// Classes whose lanes are joined at once: the unit in which a long row can be divided.
 const SEGMENT: usize = 16_384;
@@ -38,63 +39,94 @@ pub(super) fn maximum<V: Vector>(token: V::Token, z: Source<'_, V::Scalar>) -> V
 /// A tree: the order of maxima cannot be seen.
 #[inline(always)]
 fn largest_lane<V: Vector>(vector: V) -> V::Scalar {
-    let mut lanes = [V::Scalar::NEG_INFINITY; 16];
-    for (index, lane) in lanes.iter_mut().enumerate().take(V::LANES) {
-        *lane = vector.lane(index);
-    }
-    for half in [8, 4, 2, 1] {
+    let mut lanes = vector.to_array();
+    let mut half = V::LANES / 2;
+    while half > 0 {
         for index in 0..half {
             if lanes[index + half] > lanes[index] {
                 lanes[index] = lanes[index + half];
             }
         }
+        half /= 2;
     }
     lanes[0]
 }
 
-/// The second sweep, for |max| ≤ [`super::exp::LARGEST_MAX`].
-#[inline(always)]
-pub(super) fn weighted<V: Vector, const STORE: bool>(
-    token: V::Token,
-    z: Source<'_, V::Scalar>,
-    max: V::Scalar,
-    weights: Weights<'_, V::Scalar>,
-    temperature: &Temperature<V::Scalar>,
-    exps: &mut [V::Scalar],
-) -> RowStats<V::Scalar> {
-    let row = Row { z, max, temperature };
-    if temperature.is_one() {
-        heated::<V, STORE, PLAIN>(token, row, weights, exps)
-    } else {
-        heated::<V, STORE, TEMPERED>(token, row, weights, exps)
-    }
-}
-
-/// What is swept.
+/// What is swept: a row whose largest element is `exp.max()`, at most [`super::exp::LARGEST_MAX`].
 #[derive(Clone, Copy)]
-struct Row<'r, F: Float> {
-    z: Source<'r, F>,
-    max: F,
-    temperature: &'r Temperature<F>,
+pub(super) struct Row<'r, V: Vector> {
+    pub(super) exp: Exp<V>,
+    pub(super) is_tempered: bool,
+    pub(super) z: Source<'r, V::Scalar>,
+    pub(super) max: V::Scalar,
 }
 
-#[inline(always)]
-fn heated<V: Vector, const STORE: bool, const HEAT: bool>(
-    token: V::Token,
-    row: Row<'_, V::Scalar>,
-    weights: Weights<'_, V::Scalar>,
-    exps: &mut [V::Scalar],
-) -> RowStats<V::Scalar> {
-    match weights {
-        Weights::Absent => sweep::<V, STORE, HEAT, ABSENT>(token, row, row.z, exps),
-        Weights::Ones => sweep::<V, STORE, HEAT, ONES>(token, row, row.z, exps),
-        Weights::Row { high, .. } => sweep::<V, STORE, HEAT, ROW>(token, row, high, exps),
+impl<V: Vector> Row<'_, V> {
+    /// The sums of a row with these weights.
+    #[inline(always)]
+    pub(super) fn sums<const STORE: bool>(
+        self,
+        weights: Weights<'_, V::Scalar>,
+        exps: &mut [V::Scalar],
+    ) -> Sums<V::Scalar> {
+        // The roundings of w, M − z and their product average out in a long row, not in a short one.
+        let is_short =
+            matches!(weights, Weights::Row { .. }) && self.z.len() <= V::Scalar::SHORT_ROW;
+        let mut sums = self.swept::<STORE>(if is_short { Weights::Absent } else { weights }, exps);
+        if is_short {
+            sums.dot = wide_dot(self.z, self.max, weights, 1.0);
+        } else if let Weights::Row { low: Some(low), .. } = weights {
+            sums.dot = sums.dot + low_dot::<V>(self.exp.max().token(), self.z, self.max, low);
+        }
+        sums
     }
+
+    /// The second sweep.
+    #[inline(always)]
+    fn swept<const STORE: bool>(
+        self,
+        weights: Weights<'_, V::Scalar>,
+        exps: &mut [V::Scalar],
+    ) -> Sums<V::Scalar> {
+        if self.is_tempered {
+            self.heated::<STORE, TEMPERED>(weights, exps)
+        } else {
+            self.heated::<STORE, PLAIN>(weights, exps)
+        }
+    }
+
+    #[inline(always)]
+    fn heated<const STORE: bool, const HEAT: bool>(
+        self,
+        weights: Weights<'_, V::Scalar>,
+        exps: &mut [V::Scalar],
+    ) -> Sums<V::Scalar> {
+        match weights {
+            Weights::Absent => sweep::<V, STORE, HEAT, ABSENT>(self, self.z, exps),
+            Weights::Ones => sweep::<V, STORE, HEAT, ONES>(self, self.z, exps),
+            Weights::Row { high, .. } => sweep::<V, STORE, HEAT, ROW>(self, high, exps),
+        }
+    }
+}
+
+/// Σ w_k (M − z_k) / unit, one class after the other, every term wide.
+#[inline(always)]
+pub(super) fn wide_dot<F: Float>(
+    z: Source<'_, F>,
+    max: F,
+    weights: Weights<'_, F>,
+    unit: f64,
+) -> F::Wide {
+    let max = F::Wide::new(max.to_f64() / unit);
+    let gap = |k: usize| max - F::Wide::new(z.get(k).to_f64() / unit);
+    (0..z.len())
+        .filter(|&k| weights.get(k).value() != 0.0)
+        .fold(F::Wide::new(0.0), |sum, k| sum + weights.get(k) * gap(k))
 }
 
 /// What the low parts of weights add to `dot`.
 #[inline(always)]
-pub(super) fn low_dot<V: Vector>(
+fn low_dot<V: Vector>(
     token: V::Token,
     z: Source<'_, V::Scalar>,
     max: V::Scalar,
@@ -121,25 +153,26 @@ pub(super) fn low_dot<V: Vector>(
 /// Compiled once for all operations.
 #[inline(always)]
 fn sweep<V: Vector, const STORE: bool, const HEAT: bool, const WEIGHTS: u8>(
-    token: V::Token,
-    row: Row<'_, V::Scalar>,
+    row: Row<'_, V>,
     weights: Source<'_, V::Scalar>,
     exps: &mut [V::Scalar],
-) -> RowStats<V::Scalar> {
+) -> Sums<V::Scalar> {
+    let token = row.exp.max().token();
     V::outlined(
         token,
         #[inline(always)]
         || {
-            let Row { z, max, temperature } = row;
-            let exp = RowExp::new(token, max, temperature);
+            let Row { exp, z, max, .. } = row;
             Sweep::<V, STORE, HEAT, WEIGHTS> { token, exp, z, weights, max }.run(exps)
         },
     )
 }
 
-const ABSENT: u8 = 0;
-const ONES: u8 = 1;
-const ROW: u8 = 2;
+/// Kinds of weights.
+pub(super) const ABSENT: u8 = 0;
+pub(super) const ONES: u8 = 1;
+pub(super) const ROW: u8 = 2;
+pub(super) const TWO_PARTS: u8 = 3;
 
 /// What one vector adds to the sums: exp = scales + fractions, without the maxima.
 #[derive(Clone, Copy)]
@@ -178,7 +211,7 @@ impl<V: Vector> Terms<V> {
 /// The second sweep over one row, with everything that stays the same in it.
 struct Sweep<'r, V: Vector, const STORE: bool, const HEAT: bool, const WEIGHTS: u8> {
     token: V::Token,
-    exp: RowExp<V>,
+    exp: Exp<V>,
     z: Source<'r, V::Scalar>,
     /// z itself where there are no weights to read.
     weights: Source<'r, V::Scalar>,
@@ -192,41 +225,37 @@ impl<V: Vector, const STORE: bool, const HEAT: bool, const WEIGHTS: u8>
 
     /// The whole row.
     #[inline(always)]
-    fn run(&self, exps: &mut [V::Scalar]) -> RowStats<V::Scalar> {
+    fn run(&self, exps: &mut [V::Scalar]) -> Sums<V::Scalar> {
         let token = self.token;
         let len = self.z.len();
         let mut exps = Sink::from_slice(exps);
-        let mut stats = RowStats::of_class(RowClass::Finite, self.max.to_f64());
-        let mut ties = 0.0;
+        let mut sums = Sums::zero();
         let mut at = 0;
         while at < len {
             let segment_end = len.min(at + SEGMENT);
             let mut sum = V::Sum::zero(token);
             let mut dot = V::Sum::zero(token);
-            let mut segment_ties = self.splat(0.0);
+            let mut ties = self.splat(0.0);
             while at + Self::QUAD_LEN <= segment_end {
-                self.quad(at, &mut exps, &mut segment_ties).flush(&mut sum, &mut dot);
+                self.quad(at, &mut exps, &mut ties).flush(&mut sum, &mut dot);
                 at += Self::QUAD_LEN;
             }
             if at < segment_end {
-                self.last_quad(at, &mut exps, &mut segment_ties).flush(&mut sum, &mut dot);
+                self.last_quad(at, &mut exps, &mut ties).flush(&mut sum, &mut dot);
                 // Classes that do not exist were counted as maxima.
                 let rest = len - at;
-                ties -= count_to_f64(rest.next_multiple_of(V::LANES) - rest);
+                sums.ties -= count_to_f64(rest.next_multiple_of(V::LANES) - rest);
                 at = len;
             }
             let mut count = V::Sum::zero(token);
-            count.add(segment_ties);
-            ties += count.total().value();
-            stats.others = stats.others + sum.total();
+            count.add(ties);
+            sums.ties += count.total().value();
+            sums.others = sums.others + sum.total();
             if WEIGHTS != ABSENT {
-                stats.dot = stats.dot + dot.total();
+                sums.dot = sums.dot + dot.total();
             }
         }
-        stats.ties = ties;
-        [stats.peak, stats.exact_peak] = self.exp.peak::<HEAT>();
-        stats.stored_peak = self.exp.stored_peak::<HEAT>();
-        stats
+        sums
     }
 
     /// Four whole vectors: (t0 + t1) + (t2 + t3).

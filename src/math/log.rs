@@ -12,6 +12,8 @@
 //! k = 0 and 2^-56.8 otherwise. Measured over 1e8 inputs against 113-bit arithmetic:
 //! 2^-57.9, and 0.522 ulp for `high` alone.
 
+use crate::wide::Real;
+
 /// 42 bits: k LN2_HIGH is exact for |k| < 2^11. LN2_HIGH + LN2_LOW = ln 2 (1 + 2^-97).
 const LN2_HIGH: f64 = f64::from_bits(0x3fe6_2e42_fefa_3800); // 0x1.62e42fefa38p-1
 const LN2_LOW: f64 = f64::from_bits(0x3d2e_f357_93c7_6730); // 0x1.ef35793c7673p-45
@@ -30,77 +32,84 @@ const SQRT_HALF_BITS: u64 = 0x3fe6_a09e_667f_3bcd;
 const ONE_BITS: u64 = 0x3ff0_0000_0000_0000;
 
 /// The upper 26 of 53 bits: products of two halves are exact.
-#[inline]
-fn upper_half(x: f64) -> f64 {
-    f64::from_bits(x.to_bits() & !0x7ff_ffff)
-}
+const UPPER_HALF: u64 = !0x7ff_ffff;
+const EXPONENT: u64 = 0x7ff0_0000_0000_0000;
+/// 2^52, whose last bit counts ones.
+const UNIT_BITS: u64 = 0x4330_0000_0000_0000;
+/// 2^52 and the bias of an exponent.
+const UNIT_AND_BIAS: f64 = 4_503_599_627_371_519.0;
 
 /// k ln 2 + log(1 + f_hi + f_lo), 1 + f in [sqrt(1/2), sqrt(2)], |f_lo| <= ulp(f_hi) / 2.
-#[inline]
-fn log_reduced(k: f64, f_hi: f64, f_lo: f64) -> (f64, f64) {
-    let d = 2.0 + f_hi;
-    let d_lo = (f_hi - (d - 2.0)) + f_lo;
+#[inline(always)]
+fn log_reduced<T: Real>(k: T, f_hi: T, f_lo: T) -> (T, T) {
+    let d = k.like(2.0) + f_hi;
+    let d_lo = (f_hi - (d - k.like(2.0))) + f_lo;
     let s = f_hi / d;
-    let (s1, d1) = (upper_half(s), upper_half(d));
+    let (s1, d1) = (s.bits_and(UPPER_HALF), d.bits_and(UPPER_HALF));
     let (s2, d2) = (s - s1, d - d1);
     let rest = (((f_hi - s1 * d1) - s1 * d2) - s2 * d1) - s2 * d2;
     let s_lo = (rest + (f_lo - s * d_lo)) / d;
     let z = s * s;
-    let mut r = LOG_R[7];
+    let mut r = k.like(LOG_R[7]);
     for &c in LOG_R[..7].iter().rev() {
-        r = r * z + c;
+        r = r * z + k.like(c);
     }
     // 2 s_lo (1 + z): the derivative of 2 atanh is 2 / (1 - z).
-    let tail = (s * z) * r + 2.0 * (s_lo + s_lo * z);
-    let big = k * LN2_HIGH;
-    let two_s = 2.0 * s;
+    let tail = (s * z) * r + k.like(2.0) * (s_lo + s_lo * z);
+    let big = k * k.like(LN2_HIGH);
+    let two_s = k.like(2.0) * s;
     let h = big + two_s; // big = 0 or |big| > |two_s|
-    let l = (two_s - (h - big)) + (tail + k * LN2_LOW);
+    let l = (two_s - (h - big)) + (tail + k * k.like(LN2_LOW));
     let hi = h + l;
     (hi, l - (hi - h))
 }
 
-/// log(u_hi + u_lo) for finite normal u_hi > 0, |u_lo| <= ulp(u_hi) / 2.
-fn log_two_parts(u_hi: f64, u_lo: f64) -> (f64, f64) {
-    debug_assert!((f64::MIN_POSITIVE..f64::INFINITY).contains(&u_hi));
-    let bits = u_hi.to_bits();
-    let k = ((bits + (ONE_BITS - SQRT_HALF_BITS)) >> 52).cast_signed() - 1023;
-    let m = f64::from_bits(bits.wrapping_sub(k.cast_unsigned() << 52)); // in [sqrt(1/2), sqrt(2))
-    // 2^-k; for k >= 1023 it would be subnormal, and u_lo is then below 2^-53 of log(u)'s last bit.
-    let scale = if k < 1023 { f64::from_bits((1023 - k).cast_unsigned() << 52) } else { 0.0 };
-    let f_hi = m - 1.0; // exact
+/// u_hi + u_lo = 2^k (1 + f_hi + f_lo) with 1 + f in [sqrt(1/2), sqrt(2)], for normal u_hi > 0
+/// below 2^1023 and |u_lo| <= ulp(u_hi) / 2.
+#[inline(always)]
+fn reduced<T: Real>(u_hi: T, u_lo: T) -> (T, T, T) {
+    let exponent = u_hi.bits_plus(ONE_BITS - SQRT_HALF_BITS).bits_and(EXPONENT);
+    let k = exponent.bits_after_significand().bits_plus(UNIT_BITS) - u_hi.like(UNIT_AND_BIAS);
+    let m = u_hi.bits_minus(exponent).bits_plus(ONE_BITS); // in [sqrt(1/2), sqrt(2))
+    let scale = u_hi.like(f64::from_bits(2 * ONE_BITS)).bits_minus(exponent); // 2^-k
+    let f_hi = m - u_hi.like(1.0); // exact
     let f_lo = u_lo * scale;
     let f = f_hi + f_lo;
-    #[allow(clippy::cast_precision_loss, reason = "|k| < 2^11")]
-    log_reduced(k as f64, f, f_lo - (f - f_hi))
+    (k, f, f_lo - (f - f_hi))
 }
 
 /// log(1 + x_hi + x_lo) for finite x_hi >= 0, |x_lo| <= ulp(x_hi) / 2.
-pub fn log1p(x_hi: f64, x_lo: f64) -> (f64, f64) {
+#[inline(always)]
+pub fn log1p<T: Real>(x_hi: T, x_lo: T) -> (T, T) {
     const TINY: f64 = f64::from_bits(0x3c30_0000_0000_0000); // 2^-60: x^2 / 2 is below 2^-61 of x
-    if x_hi < TINY {
-        return (x_hi, x_lo);
-    }
-    if x_hi < 0.414_062_5 {
-        return log_reduced(0.0, x_hi, x_lo); // below sqrt(2) - 1: 1 + x is never formed
-    }
-    let u = 1.0 + x_hi;
-    let v = u - 1.0;
-    log_two_parts(u, ((1.0 - (u - v)) + (x_hi - v)) + x_lo)
+    let u = x_hi.like(1.0) + x_hi;
+    let v = u - x_hi.like(1.0);
+    let (k, f_hi, f_lo) = reduced(u, ((x_hi.like(1.0) - (u - v)) + (x_hi - v)) + x_lo);
+    // Below sqrt(2) - 1 the sum 1 + x is not used.
+    let is_large = x_hi.ge(x_hi.like(0.414_062_5));
+    let (high, low) = log_reduced(
+        T::pick(is_large, k, x_hi.like(0.0)),
+        T::pick(is_large, f_hi, x_hi),
+        T::pick(is_large, f_lo, x_lo),
+    );
+    let is_not_tiny = x_hi.ge(x_hi.like(TINY));
+    (T::pick(is_not_tiny, high, x_hi), T::pick(is_not_tiny, low, x_lo))
 }
 
-/// log(count) for a count ≥ 1.
-pub fn log_count(count: f64) -> (f64, f64) {
-    log_two_parts(count, 0.0)
+/// log(count) for a count ≥ 1, or another normal number below 2^1023.
+#[inline(always)]
+pub fn log_count<T: Real>(count: T) -> (T, T) {
+    let (k, f_hi, f_lo) = reduced(count, count.like(0.0));
+    log_reduced(k, f_hi, f_lo)
 }
 
 /// log(x) for x > 0, rounded.
 pub fn log(x: f64) -> f64 {
     if x >= f64::MIN_POSITIVE {
-        return log_two_parts(x, 0.0).0;
+        return log_count(x).0;
     }
     // A subnormal: 2^54 lifts it to a normal number.
-    let (high, low) = log_two_parts(x * 18_014_398_509_481_984.0, 0.0);
+    let (high, low) = log_count(x * 18_014_398_509_481_984.0);
     let (ln2_high, ln2_low) = (54.0 * LN2_HIGH, 54.0 * LN2_LOW);
     (high - ln2_high) + (low - ln2_low)
 }

@@ -1,18 +1,23 @@
 //! [`Vector`] over the `fearless_simd` crate: one line per operation.
 
-use super::{Vector, Widen, lane_sum::CompensatedSum, lane_sum::WidenedSum};
+use super::Vector;
+use super::lane_sum::CompensatedSum;
+use super::lanes::{DoubleVector, Doubles};
+use crate::wide::{DoubleDouble, SIGNIFICAND};
 use fearless_simd::{
     Bytes, Simd, SimdBase, SimdFloat, SimdFrom, SimdMask, f32x16, f64x8, mask32x16, mask64x8,
     u32x16, u64x8,
 };
 
 macro_rules! vector {
-    ($vector:ident, $scalar:ty, $lanes:literal, $bits:ident, $uint:ty, $mantissa:literal, $mask:ident, $sum:ident) => {
+    ($vector:ident, $scalar:ty, $lanes:literal, $bits:ident, $mantissa:literal, $mask:ident, $doubles:ty, $wide:ty, $sum:ty, $to_doubles:path, $from_doubles:path, $split:path) => {
         impl<S: Simd> Vector for $vector<S> {
             type Token = S;
             type Scalar = $scalar;
             type Mask = $mask<S>;
-            type Sum = $sum<Self>;
+            type Doubles = $doubles;
+            type Wide = $wide;
+            type Sum = $sum;
             const LANES: usize = $lanes;
 
             #[inline(always)]
@@ -36,8 +41,20 @@ macro_rules! vector {
                 unsafe { target.cast::<[$scalar; $lanes]>().write_unaligned(lanes) };
             }
             #[inline(always)]
-            fn lane(self, index: usize) -> $scalar {
-                self[index]
+            fn token(self) -> S {
+                self.simd
+            }
+            #[inline(always)]
+            fn to_doubles(self) -> Self::Doubles {
+                $to_doubles(self)
+            }
+            #[inline(always)]
+            fn from_doubles(doubles: Self::Doubles) -> Self {
+                $from_doubles(doubles)
+            }
+            #[inline(always)]
+            fn split(wide: Self::Wide) -> (Self, Self) {
+                $split(wide)
             }
             #[inline(always)]
             fn add(self, other: Self) -> Self {
@@ -50,6 +67,10 @@ macro_rules! vector {
             #[inline(always)]
             fn mul(self, other: Self) -> Self {
                 self * other
+            }
+            #[inline(always)]
+            fn div(self, other: Self) -> Self {
+                self / other
             }
             #[inline(always)]
             fn mul_add(self, b: Self, c: Self) -> Self {
@@ -88,27 +109,97 @@ macro_rules! vector {
                 (mask.to_vector() & self.bitcast::<<$mask<S> as SimdMask<S>>::Ints>()).bitcast()
             }
             #[inline(always)]
-            #[allow(
-                clippy::cast_possible_truncation,
-                clippy::cast_sign_loss,
-                reason = "wraps on purpose: two's complement"
-            )]
-            fn exponent_from_low_bits(self, bias: i64) -> Self {
+            fn select(mask: Self::Mask, a: Self, b: Self) -> Self {
+                fearless_simd::Select::select(mask, a, b)
+            }
+            #[inline(always)]
+            fn zip(self, other: Self) -> (Self, Self) {
+                self.interleave(other)
+            }
+            #[inline(always)]
+            fn exponent_from_low_bits(self) -> Self {
                 let bits: $bits<S> = self.bitcast();
-                let bias = <$bits<S> as SimdBase<S>>::splat(self.simd, bias as $uint);
-                ((bits + bias) << $mantissa).bitcast()
+                (bits << $mantissa).bitcast()
             }
         }
     };
 }
 
-vector!(f32x16, f32, 16, u32x16, u32, 23, mask32x16, WidenedSum);
-vector!(f64x8, f64, 8, u64x8, u64, 52, mask64x8, CompensatedSum);
+vector!(
+    f32x16,
+    f32,
+    16,
+    u32x16,
+    23,
+    mask32x16,
+    Doubles<f64x8<S>, 2>,
+    Doubles<f64x8<S>, 2>,
+    Doubles<f64x8<S>, 2>,
+    widened,
+    narrowed,
+    two_floats
+);
+vector!(
+    f64x8, f64, 8, u64x8, 52, mask64x8,
+    Doubles<Self, 1>, DoubleDouble<Doubles<Self, 1>>, CompensatedSum<Self>,
+    alone, the_only, two_doubles
+);
 
-impl<S: Simd> Widen for f32x16<S> {
-    type Doubles = f64x8<S>;
+#[inline(always)]
+fn widened<S: Simd>(vector: f32x16<S>) -> Doubles<f64x8<S>, 2> {
+    let (low, high) = vector.simd.widen_f32x16(vector);
+    Doubles([low, high])
+}
+#[inline(always)]
+fn narrowed<S: Simd>(doubles: Doubles<f64x8<S>, 2>) -> f32x16<S> {
+    let Doubles([low, high]) = doubles;
+    low.simd.narrow_f64x8(low, high)
+}
+#[inline(always)]
+fn two_floats<S: Simd>(wide: Doubles<f64x8<S>, 2>) -> (f32x16<S>, f32x16<S>) {
+    let high = narrowed(wide);
+    (high, narrowed(wide - widened(high)))
+}
+#[inline(always)]
+fn alone<S: Simd>(vector: f64x8<S>) -> Doubles<f64x8<S>, 1> {
+    Doubles([vector])
+}
+#[inline(always)]
+fn the_only<S: Simd>(doubles: Doubles<f64x8<S>, 1>) -> f64x8<S> {
+    doubles.0[0]
+}
+#[inline(always)]
+fn two_doubles<S: Simd>(wide: DoubleDouble<Doubles<f64x8<S>, 1>>) -> (f64x8<S>, f64x8<S>) {
+    (wide.high.0[0], wide.low.0[0])
+}
+
+impl<S: Simd> DoubleVector for f64x8<S> {
     #[inline(always)]
-    fn widen(self) -> (f64x8<S>, f64x8<S>) {
-        self.simd.widen_f32x16(self)
+    fn abs(self) -> Self {
+        self.simd.abs_f64x8(self)
+    }
+    #[inline(always)]
+    fn all(mask: mask64x8<S>) -> bool {
+        mask.all_true()
+    }
+    #[inline(always)]
+    fn bits_and(self, mask: u64) -> Self {
+        let bits: u64x8<S> = self.bitcast();
+        (bits & mask).bitcast()
+    }
+    #[inline(always)]
+    fn bits_plus(self, term: u64) -> Self {
+        let bits: u64x8<S> = self.bitcast();
+        (bits + term).bitcast()
+    }
+    #[inline(always)]
+    fn bits_minus(self, other: Self) -> Self {
+        let (bits, others): (u64x8<S>, u64x8<S>) = (self.bitcast(), other.bitcast());
+        (bits - others).bitcast()
+    }
+    #[inline(always)]
+    fn bits_after_significand(self) -> Self {
+        let bits: u64x8<S> = self.bitcast();
+        (bits >> SIGNIFICAND).bitcast()
     }
 }

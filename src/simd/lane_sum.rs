@@ -2,51 +2,72 @@
 //!
 //! The tree joins lane i with lane i + 8 (f32 only), then i + 4, i + 2, i + 1.
 
-use super::{Vector, Widen};
-use crate::element::{DoubleDouble, Float};
+use super::lanes::{DoubleVector, Doubles};
+use super::{MOST_LANES, Vector};
+use crate::element::Float;
+use crate::wide::{DoubleDouble, Real};
+use std::ops::Add;
 
 /// Sums of blocks, kept wider than the block itself.
 pub trait LaneSum<V: Vector>: Copy {
     fn zero(token: V::Token) -> Self;
     fn add(&mut self, block: V);
-    fn total(self) -> <V::Scalar as Float>::Wide;
+    /// The sum of each lane.
+    fn lanes(self) -> V::Wide;
+
+    /// The sum of all lanes.
+    #[inline(always)]
+    fn total(self) -> <V::Scalar as Float>::Wide {
+        use super::lanes::WideLanes;
+        tree::<V, _>(self.lanes().to_scalars())
+    }
 }
 
-/// 16 lanes of f32 block sums, accumulated in f64.
-#[derive(Clone, Copy)]
-pub struct WidenedSum<V: Widen> {
-    low: V::Doubles,
-    high: V::Doubles,
+/// The sum of the first LANES of `lanes`.
+#[inline(always)]
+pub fn tree<V: Vector, W: Copy + Add<Output = W>>(mut lanes: [W; MOST_LANES]) -> W {
+    let mut half = V::LANES / 2;
+    while half > 0 {
+        for i in 0..half {
+            lanes[i] = lanes[i] + lanes[i + half];
+        }
+        half /= 2;
+    }
+    lanes[0]
 }
 
-impl<V: Widen> LaneSum<V> for WidenedSum<V> {
+/// f32 block sums are accumulated in doubles.
+impl<V, X> LaneSum<V> for Doubles<X, 2>
+where
+    X: DoubleVector<Token = V::Token>,
+    V: Vector<Scalar = f32, Doubles = Self, Wide = Self>,
+{
     #[inline(always)]
     fn zero(token: V::Token) -> Self {
-        let zero = V::Doubles::splat(token, 0.0);
-        Self { low: zero, high: zero }
+        Self([X::splat(token, 0.0); 2])
     }
     #[inline(always)]
     fn add(&mut self, block: V) {
-        let (low, high) = block.widen();
-        self.low = self.low.add(low);
-        self.high = self.high.add(high);
+        *self = *self + block.to_doubles();
     }
     #[inline(always)]
-    fn total(self) -> f64 {
-        let lanes = self.low.add(self.high);
-        let [a, b, c, d] = std::array::from_fn(|i| lanes.lane(i) + lanes.lane(i + 4));
-        (a + c) + (b + d)
+    fn lanes(self) -> Self {
+        self
     }
 }
 
-/// 8 lanes of f64 block sums, each with the sum of the roundings it lost.
+/// f64 block sums, each with the sum of the roundings it lost.
 #[derive(Clone, Copy)]
 pub struct CompensatedSum<V> {
     high: V,
     low: V,
 }
 
-impl<V: Vector<Scalar = f64>> LaneSum<V> for CompensatedSum<V> {
+impl<V> LaneSum<V> for CompensatedSum<V>
+where
+    V: DoubleVector<Doubles = Doubles<V, 1>, Wide = DoubleDouble<Doubles<V, 1>>>,
+    Doubles<V, 1>: Real,
+{
     #[inline(always)]
     fn zero(token: V::Token) -> Self {
         let zero = V::splat(token, 0.0);
@@ -62,9 +83,7 @@ impl<V: Vector<Scalar = f64>> LaneSum<V> for CompensatedSum<V> {
         self.low = self.low.add(lost);
     }
     #[inline(always)]
-    fn total(self) -> DoubleDouble {
-        let lane = |i| DoubleDouble::renormalised(self.high.lane(i), self.low.lane(i));
-        let [a, b, c, d] = std::array::from_fn(|i| lane(i) + lane(i + 4));
-        (a + c) + (b + d)
+    fn lanes(self) -> V::Wide {
+        DoubleDouble::renormalised(Doubles([self.high]), Doubles([self.low]))
     }
 }

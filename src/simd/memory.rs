@@ -164,7 +164,7 @@ macro_rules! view {
             }
 
             /// Whether a row is `classes` neighbouring elements of type `F`.
-            fn is_direct<F: Float>(&self) -> bool {
+            pub(crate) fn is_direct<F: Float>(&self) -> bool {
                 self.storage == F::STORAGE
                     && (self.class_stride == F::STORAGE.size().cast_signed() || self.classes <= 1)
             }
@@ -217,13 +217,20 @@ impl<'a> Rows<'a> {
     where
         'a: 's,
     {
-        if self.is_direct::<F>() {
-            // SAFETY: a row of neighbouring elements of this type, by the promise of `from_raw`.
-            return unsafe { Source::from_raw(self.row_start(row).cast(), self.classes) };
+        if let Some(direct) = self.direct(row) {
+            return direct;
         }
         let scratch = &mut scratch[..self.classes];
         self.gather(row, scratch);
         Source::from_slice(scratch)
+    }
+
+    /// Row `row` in place, if it lies in memory as `F` does.
+    #[inline(always)]
+    pub(crate) fn direct<F: Float>(&self, row: usize) -> Option<Source<'a, F>> {
+        // SAFETY: a row of neighbouring elements of this type, by the promise of `from_raw`.
+        let source = || unsafe { Source::from_raw(self.row_start(row).cast(), self.classes) };
+        self.is_direct::<F>().then(source)
     }
 
     /// One element.
@@ -273,7 +280,7 @@ impl<'a> RowsMut<'a> {
     /// Row `row` for writing in place, if it lies in memory as `F` does.
     #[inline(always)]
     pub(crate) fn sink<F: Float>(&self, row: usize) -> Option<Sink<'a, F>> {
-        // SAFETY: as in `source`, writable by the promise of `from_raw`.
+        // SAFETY: as in `direct`, writable by the promise of `from_raw`.
         let sink = || unsafe { Sink::from_raw(self.row_start(row).cast(), self.classes) };
         self.is_direct::<F>().then(sink)
     }

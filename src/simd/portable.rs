@@ -4,7 +4,12 @@
 //! FMA: there `mul_add` is a call of the C library's correctly rounded `fma`.
 //! Slow and exact, and not inlined, which would only make it slow to compile.
 
-use super::{Vector, Widen, lane_sum::CompensatedSum, lane_sum::WidenedSum};
+use super::Vector;
+use super::lane_sum::CompensatedSum;
+use super::lanes::{DoubleVector, Doubles};
+use crate::element::Float;
+use crate::wide::{DoubleDouble, Real};
+use std::array::from_fn;
 
 /// Proof of nothing: any processor will do.
 #[derive(Clone, Copy, Debug)]
@@ -17,18 +22,20 @@ pub struct Lanes<T, const N: usize>([T; N]);
 
 impl<T: Copy, const N: usize> Lanes<T, N> {
     #[inline(always)]
-    fn zip<R: Copy>(self, other: Self, f: impl Fn(T, T) -> R) -> [R; N] {
-        std::array::from_fn(|i| f(self.0[i], other.0[i]))
+    fn both<R: Copy>(self, other: Self, f: impl Fn(T, T) -> R) -> [R; N] {
+        from_fn(|i| f(self.0[i], other.0[i]))
     }
 }
 
 macro_rules! portable {
-    ($scalar:ty, $lanes:literal, $uint:ty, $mantissa:literal, $sum:ident) => {
+    ($scalar:ty, $lanes:literal, $mantissa:literal, $doubles:ty, $wide:ty, $sum:ty, $to_doubles:expr, $from_doubles:expr, $split:expr) => {
         impl Vector for Lanes<$scalar, $lanes> {
             type Token = Portable;
             type Scalar = $scalar;
             type Mask = [bool; $lanes];
-            type Sum = $sum<Self>;
+            type Doubles = $doubles;
+            type Wide = $wide;
+            type Sum = $sum;
             const LANES: usize = $lanes;
 
             #[inline(never)]
@@ -50,80 +57,141 @@ macro_rules! portable {
                 unsafe { target.cast::<[$scalar; $lanes]>().write_unaligned(self.0) };
             }
             #[inline(always)]
-            fn lane(self, index: usize) -> $scalar {
-                self.0[index]
+            fn token(self) -> Portable {
+                Portable
+            }
+            #[inline(never)]
+            fn to_doubles(self) -> Self::Doubles {
+                $to_doubles(self)
+            }
+            #[inline(never)]
+            fn from_doubles(doubles: Self::Doubles) -> Self {
+                $from_doubles(doubles)
+            }
+            #[inline(never)]
+            fn split(wide: Self::Wide) -> (Self, Self) {
+                $split(wide)
             }
             #[inline(never)]
             fn add(self, other: Self) -> Self {
-                Self(self.zip(other, |a, b| a + b))
+                Self(self.both(other, |a, b| a + b))
             }
             #[inline(never)]
             fn sub(self, other: Self) -> Self {
-                Self(self.zip(other, |a, b| a - b))
+                Self(self.both(other, |a, b| a - b))
             }
             #[inline(never)]
             fn mul(self, other: Self) -> Self {
-                Self(self.zip(other, |a, b| a * b))
+                Self(self.both(other, |a, b| a * b))
+            }
+            #[inline(never)]
+            fn div(self, other: Self) -> Self {
+                Self(self.both(other, |a, b| a / b))
             }
             #[inline(never)]
             fn mul_add(self, b: Self, c: Self) -> Self {
-                Self(std::array::from_fn(|i| self.0[i].mul_add(b.0[i], c.0[i])))
+                Self(from_fn(|i| self.0[i].mul_add(b.0[i], c.0[i])))
             }
             #[inline(never)]
             fn mul_sub(self, b: Self, c: Self) -> Self {
-                Self(std::array::from_fn(|i| self.0[i].mul_add(b.0[i], -c.0[i])))
+                Self(from_fn(|i| self.0[i].mul_add(b.0[i], -c.0[i])))
             }
             #[inline(never)]
             fn neg_mul_add(self, b: Self, c: Self) -> Self {
-                Self(std::array::from_fn(|i| (-self.0[i]).mul_add(b.0[i], c.0[i])))
+                Self(from_fn(|i| (-self.0[i]).mul_add(b.0[i], c.0[i])))
             }
             #[inline(never)]
             fn max(self, other: Self) -> Self {
-                Self(self.zip(other, |a, b| if a > b { a } else { b }))
+                Self(self.both(other, |a, b| if a > b { a } else { b }))
             }
             #[inline(never)]
             fn le(self, other: Self) -> Self::Mask {
-                self.zip(other, |a, b| a <= b)
+                self.both(other, |a, b| a <= b)
             }
             #[inline(never)]
             fn ge(self, other: Self) -> Self::Mask {
-                self.zip(other, |a, b| a >= b)
+                self.both(other, |a, b| a >= b)
             }
             #[inline(never)]
             #[allow(clippy::float_cmp, reason = "lane by lane, exactly")]
             fn eq(self, other: Self) -> Self::Mask {
-                self.zip(other, |a, b| a == b)
+                self.both(other, |a, b| a == b)
             }
             #[inline(never)]
             fn zero_where(self, mask: Self::Mask) -> Self {
-                Self(std::array::from_fn(|i| if mask[i] { 0.0 } else { self.0[i] }))
+                Self(from_fn(|i| if mask[i] { 0.0 } else { self.0[i] }))
             }
             #[inline(never)]
             fn only_where(self, mask: Self::Mask) -> Self {
-                Self(std::array::from_fn(|i| if mask[i] { self.0[i] } else { 0.0 }))
+                Self(from_fn(|i| if mask[i] { self.0[i] } else { 0.0 }))
             }
             #[inline(never)]
-            #[allow(
-                clippy::cast_possible_truncation,
-                clippy::cast_sign_loss,
-                reason = "two's complement, as the vector instructions wrap"
-            )]
-            fn exponent_from_low_bits(self, bias: i64) -> Self {
-                let shifted = |x: $scalar| x.to_bits().wrapping_add(bias as $uint) << $mantissa;
-                Self(self.0.map(|x| <$scalar>::from_bits(shifted(x))))
+            fn select(mask: Self::Mask, a: Self, b: Self) -> Self {
+                Self(from_fn(|i| if mask[i] { a.0[i] } else { b.0[i] }))
+            }
+            #[inline(never)]
+            fn zip(self, other: Self) -> (Self, Self) {
+                let turn = |i: usize| if i % 2 == 0 { self.0[i / 2] } else { other.0[i / 2] };
+                (Self(from_fn(turn)), Self(from_fn(|i| turn($lanes + i))))
+            }
+            #[inline(never)]
+            fn exponent_from_low_bits(self) -> Self {
+                Self(self.0.map(|x| <$scalar>::from_bits(x.to_bits() << $mantissa)))
             }
         }
     };
 }
 
-portable!(f32, 16, u32, 23, WidenedSum);
-portable!(f64, 8, u64, 52, CompensatedSum);
+portable!(
+    f32,
+    16,
+    23,
+    Doubles<Lanes<f64, 8>, 2>,
+    Doubles<Lanes<f64, 8>, 2>,
+    Doubles<Lanes<f64, 8>, 2>,
+    |vector: Self| {
+        let half = |first: usize| Lanes(from_fn(|i| f64::from(vector.0[first + i])));
+        Doubles([half(0), half(8)])
+    },
+    |Doubles([low, high]): Self::Doubles| {
+        Self(from_fn(|i| f32::from_f64(if i < 8 { low.0[i] } else { high.0[i - 8] })))
+    },
+    |wide: Self::Wide| {
+        let high = Self::from_doubles(wide);
+        (high, Self::from_doubles(wide - high.to_doubles()))
+    }
+);
+portable!(
+    f64, 8, 52,
+    Doubles<Self, 1>, DoubleDouble<Doubles<Self, 1>>, CompensatedSum<Self>,
+    |vector| Doubles([vector]),
+    |Doubles([vector]): Self::Doubles| vector,
+    |wide: Self::Wide| (wide.high.0[0], wide.low.0[0])
+);
 
-impl Widen for Lanes<f32, 16> {
-    type Doubles = Lanes<f64, 8>;
+impl DoubleVector for Lanes<f64, 8> {
     #[inline(never)]
-    fn widen(self) -> (Lanes<f64, 8>, Lanes<f64, 8>) {
-        let half = |first: usize| Lanes(std::array::from_fn(|i| f64::from(self.0[first + i])));
-        (half(0), half(8))
+    fn abs(self) -> Self {
+        Self(self.0.map(f64::abs))
+    }
+    #[inline(never)]
+    fn all(mask: [bool; 8]) -> bool {
+        mask.into_iter().all(|lane| lane)
+    }
+    #[inline(never)]
+    fn bits_and(self, mask: u64) -> Self {
+        Self(self.0.map(|x| x.bits_and(mask)))
+    }
+    #[inline(never)]
+    fn bits_plus(self, term: u64) -> Self {
+        Self(self.0.map(|x| x.bits_plus(term)))
+    }
+    #[inline(never)]
+    fn bits_minus(self, other: Self) -> Self {
+        Self(self.both(other, f64::bits_minus))
+    }
+    #[inline(never)]
+    fn bits_after_significand(self) -> Self {
+        Self(self.0.map(f64::bits_after_significand))
     }
 }

@@ -155,11 +155,6 @@ impl<'a, F: Float> Sink<'a, F> {
     }
 
     #[inline(always)]
-    pub(crate) fn len(&self) -> usize {
-        self.len
-    }
-
-    #[inline(always)]
     pub(crate) fn set(&mut self, index: usize, value: F) {
         check(index, 1, self.len);
         // SAFETY: index < len, and `len` elements are writable.

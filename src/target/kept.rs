@@ -2,11 +2,11 @@
 
 use super::{NO_CLASS, Prior, Targets};
 use crate::alloc::{with_capacity, zeros};
-use crate::element::{DoubleDouble, Wide};
 use crate::error::Error;
 use crate::kernel::stats::count_to_f64;
 use crate::math;
 use crate::simd::memory::Rows;
+use crate::wide::{DoubleDouble, Wide};
 
 /// The weight of each row: `sample_weight`, and 0 where `mask` keeps no class. With smoothing,
 /// the prior of every row that counts must have mass on the classes that are kept.

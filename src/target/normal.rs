@@ -2,40 +2,52 @@
 
 use super::{NO_CLASS, Prior, ProbabilityRow, Targets};
 use crate::alloc::zeros;
-use crate::element::{DoubleDouble, Float, Wide};
+use crate::element::Float;
 use crate::error::Error;
 use crate::kernel::exp::Temperature;
-use crate::kernel::stats::{Weights, count_to_f64};
+use crate::kernel::group::Lanes;
+use crate::kernel::stats::{RowWeights, Weights, count_to_f64};
+use crate::simd::MOST_LANES;
 use crate::simd::memory::Rows;
+use crate::wide::{DoubleDouble, Wide};
 
-/// The target of one row in normal form: q' = spike·δ_class + factor·weights.
-pub(crate) struct RowTarget<'r, F: Float> {
-    pub(crate) class: usize,
-    pub(crate) spike: F::Wide,
-    pub(crate) weights: Weights<'r, F>,
+/// The targets of a group of rows in normal form: q' = spike·δ_class + factor·weights. Of a row
+/// that does not count all other fields are zeros.
+pub(crate) struct GroupTarget<'r, F: Float> {
+    /// False: the row is ignored or has weight 0.
+    pub(crate) counted: Lanes,
+    pub(crate) class: [usize; MOST_LANES],
+    pub(crate) spike: [F::Wide; MOST_LANES],
+    pub(crate) weights: RowWeights<'r, F>,
     /// β
-    pub(crate) factor: F::Wide,
-    /// β·scale
-    pub(crate) grad_factor: F::Wide,
-    /// What the gradient is multiplied by, 1/T included.
-    pub(crate) scale: F::Wide,
-    /// What the loss is multiplied by.
-    pub(crate) row_weight: f64,
+    pub(crate) factor: [F::Wide; MOST_LANES],
     /// Q
-    pub(crate) smooth_mass: F::Wide,
+    pub(crate) smooth_mass: [F::Wide; MOST_LANES],
+    /// What the gradient is multiplied by, 1/T included.
+    pub(crate) scale: [F::Wide; MOST_LANES],
+    /// What the loss is multiplied by.
+    pub(crate) row_weight: [f64; MOST_LANES],
     pub(crate) temperature: Temperature<F>,
     pub(crate) z_loss: f64,
 }
 
-impl<F: Float> RowTarget<'_, F> {
-    #[inline(always)]
-    pub(crate) fn has_spike(&self) -> bool {
-        self.spike.value() != 0.0
-    }
+/// spike·δ_class + factor·weights of one row.
+struct RowTarget<'r, F: Float> {
+    class: u32,
+    spike: F::Wide,
+    smooth: Smooth<'r, F>,
 }
 
-/// Memory of one row for [`SmoothedTargets::row`]: each twice as long as a row, or empty where
-/// no row needs it.
+/// factor·weights, and their sum.
+#[derive(Clone, Copy)]
+struct Smooth<'r, F: Float> {
+    weights: Weights<'r, F>,
+    factor: F::Wide,
+    mass: F::Wide,
+}
+
+/// Memory for the normal forms of rows: each twice as long as a row for each of them, or empty
+/// where no row needs it.
 pub(crate) struct TargetScratch<'s, F> {
     pub(crate) prior: &'s mut [F],
     pub(crate) mixture: &'s mut [F],
@@ -128,125 +140,186 @@ impl<'a, F: Float> SmoothedTargets<'a, F> {
         (if prior { row } else { 0 }, if mixture { row } else { 0 })
     }
 
-    /// The normal form of row `row`, of whose classes those in `kept` are there (all, if it is
-    /// empty); `None` where the row is ignored or has weight 0.
-    #[inline(never)] // scalars, once a row: not worth a copy in each kernel
-    pub(crate) fn row<'s>(
+    /// The normal forms of rows `first`, `first + 1`, ..., `len` in all; `kept` has a row of
+    /// classes that are there for each, or nothing where all are.
+    #[inline(never)] // scalars: not worth a copy in each kernel
+    pub(crate) fn group<'s>(
         &'s self,
-        row: usize,
+        first: usize,
+        len: usize,
         kept: &[F],
-        scratch: &'s mut TargetScratch<'_, F>,
-    ) -> Option<RowTarget<'s, F>> {
-        let no_spike = F::Wide::new(0.0);
-        let label_weight = F::Wide::new(1.0) - F::Wide::new(self.terms.label_smoothing);
-        if self.terms.sample_weight.is_some_and(|weights| weights[row] == 0.0) {
-            return None;
+        scratch: TargetScratch<'s, F>,
+    ) -> GroupTarget<'s, F> {
+        let zero = F::Wide::new(0.0);
+        let mut group = GroupTarget {
+            counted: [false; MOST_LANES],
+            class: [0; MOST_LANES],
+            spike: [zero; MOST_LANES],
+            weights: RowWeights::Same(Weights::Absent),
+            factor: [zero; MOST_LANES],
+            smooth_mass: [zero; MOST_LANES],
+            scale: [zero; MOST_LANES],
+            row_weight: [0.0; MOST_LANES],
+            temperature: self.temperature,
+            z_loss: self.terms.z_loss,
+        };
+        if let (Some(smooth), Targets::Labels(labels)) = (self.common(), self.targets) {
+            group.weights = RowWeights::Same(smooth.weights);
+            for (lane, &class) in labels.classes[first..first + len].iter().enumerate() {
+                if class != NO_CLASS {
+                    let target = RowTarget { class, spike: self.spike(class), smooth };
+                    self.set(&mut group, lane, first + lane, &target);
+                }
+            }
+            return group;
         }
-        match self.targets {
-            Targets::Labels(labels) => {
-                let class = labels.classes[row];
-                if class == NO_CLASS {
-                    return None;
-                }
-                let spike = match self.terms.class_weight {
-                    None => label_weight,
-                    Some(weights) => label_weight * F::Wide::new(weights[class as usize]),
-                };
-                Some(self.with_spike(row, class, spike, kept, scratch.prior))
+        let mut weights = [Weights::Absent; MOST_LANES];
+        let mut priors = scratch.prior.chunks_mut(2 * self.classes);
+        let mut mixtures = scratch.mixture.chunks_mut(2 * self.classes);
+        for lane in 0..len {
+            let kept = kept.get(lane * self.classes..(lane + 1) * self.classes).unwrap_or(&[]);
+            let prior = priors.next().unwrap_or_default();
+            let mixture = mixtures.next().unwrap_or_default();
+            if let Some(target) = self.row(first + lane, kept, prior, mixture) {
+                weights[lane] = target.smooth.weights;
+                self.set(&mut group, lane, first + lane, &target);
             }
-            Targets::Probabilities(targets) => {
-                let ProbabilityRow { only, mass } = targets.summary[row];
-                if self.terms.label_smoothing == 1.0 {
-                    // q' = u: the target is not read.
-                    return Some(self.with_spike(row, 0, no_spike, kept, scratch.prior));
-                }
-                let mass = F::wide_of(mass);
-                if only != NO_CLASS {
-                    let spike = label_weight * mass;
-                    return Some(self.with_spike(row, only, spike, kept, scratch.prior));
-                }
-                let smooth = self.with_spike(row, 0, no_spike, kept, scratch.prior);
-                let LossTerms { label_smoothing, class_weight, .. } = self.terms;
-                // Without smoothing, probabilities may be of any size.
-                let unit = if label_smoothing == 0.0 { unit_of(mass.value()) } else { 1.0 };
-                let (rows, mixture) = (&targets.rows, &mut *scratch.mixture);
-                Some(RowTarget {
-                    smooth_mass: smooth.smooth_mass + label_weight * mass,
-                    factor: F::Wide::new(unit),
-                    grad_factor: smooth.scale * F::Wide::new(unit),
-                    weights: match smooth.weights {
-                        Weights::Absent => row_weights(rows, row, class_weight, unit, mixture),
-                        _ => mixed(rows, row, class_weight, label_weight, &smooth, mixture),
-                    },
-                    ..smooth
-                })
-            }
+        }
+        group.weights = RowWeights::Each(weights);
+        group
+    }
+
+    /// Puts the target of row `row` into a lane, unless its weight is 0.
+    #[inline(always)]
+    fn set(
+        &self,
+        group: &mut GroupTarget<'_, F>,
+        lane: usize,
+        row: usize,
+        target: &RowTarget<'_, F>,
+    ) {
+        let row_weight = self.terms.sample_weight.map_or(1.0, |weights| weights[row]);
+        if row_weight == 0.0 {
+            return;
+        }
+        group.counted[lane] = true;
+        group.class[lane] = target.class as usize;
+        group.spike[lane] = target.spike;
+        group.factor[lane] = target.smooth.factor;
+        group.smooth_mass[lane] = target.smooth.mass;
+        group.scale[lane] =
+            if row_weight == 1.0 { self.scale } else { self.scale * F::Wide::new(row_weight) };
+        group.row_weight[lane] = row_weight;
+    }
+
+    /// (1 − ε)·c_y
+    #[inline(always)]
+    fn spike(&self, class: u32) -> F::Wide {
+        let label_weight = F::Wide::new(1.0) - F::Wide::new(self.terms.label_smoothing);
+        match self.terms.class_weight {
+            None => label_weight,
+            Some(weights) => label_weight * F::Wide::new(weights[class as usize]),
         }
     }
 
-    /// spike·δ_class + ε·u·c
-    fn with_spike<'s>(
+    /// The normal form of row `row`, of whose classes those in `kept` are there (all, if it is
+    /// empty); `None` where the row is ignored.
+    fn row<'s>(
         &'s self,
         row: usize,
-        class: u32,
-        spike: F::Wide,
         kept: &[F],
-        scratch: &'s mut [F],
-    ) -> RowTarget<'s, F> {
+        prior: &'s mut [F],
+        mixture: &'s mut [F],
+    ) -> Option<RowTarget<'s, F>> {
+        let no_spike = F::Wide::new(0.0);
+        let targets = match self.targets {
+            Targets::Labels(labels) => {
+                let class = labels.classes[row];
+                return (class != NO_CLASS).then(|| RowTarget {
+                    class,
+                    spike: self.spike(class),
+                    smooth: self.smooth(row, kept, prior),
+                });
+            }
+            Targets::Probabilities(targets) => targets,
+        };
+        let smooth = self.smooth(row, kept, prior);
+        let LossTerms { label_smoothing, class_weight, .. } = self.terms;
+        if label_smoothing == 1.0 {
+            // q' = u: the target is not read.
+            return Some(RowTarget { class: 0, spike: no_spike, smooth });
+        }
+        let ProbabilityRow { only, mass } = targets.summary[row];
+        let mass = F::wide_of(mass);
+        let label_weight = F::Wide::new(1.0) - F::Wide::new(label_smoothing);
+        if only != NO_CLASS {
+            return Some(RowTarget { class: only, spike: label_weight * mass, smooth });
+        }
+        // Without smoothing, probabilities may be of any size.
+        let unit = if label_smoothing == 0.0 { unit_of(mass.value()) } else { 1.0 };
+        let rows = &targets.rows;
+        let smooth = Smooth {
+            mass: smooth.mass + label_weight * mass,
+            factor: F::Wide::new(unit),
+            weights: match smooth.weights {
+                Weights::Absent => row_weights(rows, row, class_weight, unit, mixture),
+                _ => mixed(rows, row, class_weight, label_weight, &smooth, mixture),
+            },
+        };
+        Some(RowTarget { class: 0, spike: no_spike, smooth })
+    }
+
+    /// ε·u·c of every row, where it is the same for all.
+    fn common(&self) -> Option<Smooth<'_, F>> {
         let zero = F::Wide::new(0.0);
         let LossTerms { label_smoothing, prior, class_weight, .. } = self.terms;
+        if label_smoothing == 0.0 {
+            return Some(Smooth { weights: Weights::Absent, factor: zero, mass: zero });
+        }
+        if self.is_masked {
+            return None;
+        }
         let smoothing = F::Wide::new(label_smoothing);
-        let (weights, factor, smooth_mass) = if label_smoothing == 0.0 {
-            (Weights::Absent, zero, zero)
-        } else if !kept.is_empty() {
-            self.renormalised(row, kept, scratch)
-        } else {
-            let uniform = smoothing.over(F::Wide::new(count_to_f64(self.classes)));
-            // ε/K may underflow, but not to 0: a logit of −inf still costs +inf.
-            let is_lost = uniform.value() == 0.0;
-            let uniform = if is_lost { F::Wide::new(f64::from_bits(1)) } else { uniform };
-            let (high, low) = self.shared.split_at(self.shared.len() / 2);
-            let shared = Weights::in_two_parts(high, low);
-            match prior {
-                Prior::Uniform if class_weight.is_none() => (Weights::Ones, uniform, smoothing),
-                Prior::Uniform => (shared, uniform, uniform * F::wide_of(self.shared_mass)),
-                Prior::Shared { .. } => {
-                    (shared, smoothing, smoothing * F::wide_of(self.shared_mass))
-                }
-                Prior::PerRow { rows, masses } => {
-                    let weights = row_weights(rows, row, class_weight, 1.0, scratch);
-                    let mass = match class_weight {
-                        None => F::wide_of(masses[row]),
-                        Some(_) => (0..self.classes).fold(zero, |sum, k| sum + weights.get(k)),
-                    };
-                    (weights, smoothing, smoothing * mass)
-                }
+        let uniform = smoothing.over(F::Wide::new(count_to_f64(self.classes)));
+        // ε/K may underflow, but not to 0: a logit of −inf still costs +inf.
+        let is_lost = uniform.value() == 0.0;
+        let uniform = if is_lost { F::Wide::new(f64::from_bits(1)) } else { uniform };
+        let (high, low) = self.shared.split_at(self.shared.len() / 2);
+        let shared = Weights::in_two_parts(high, low);
+        let shared_mass = F::wide_of(self.shared_mass);
+        let (weights, factor, mass) = match prior {
+            Prior::Uniform if class_weight.is_none() => (Weights::Ones, uniform, smoothing),
+            Prior::Uniform => (shared, uniform, uniform * shared_mass),
+            Prior::Shared { .. } => (shared, smoothing, smoothing * shared_mass),
+            Prior::PerRow { .. } => return None,
+        };
+        Some(Smooth { weights, factor, mass })
+    }
+
+    /// ε·u·c of one row.
+    fn smooth<'s>(&'s self, row: usize, kept: &[F], scratch: &'s mut [F]) -> Smooth<'s, F> {
+        if let Some(smooth) = self.common() {
+            return smooth;
+        }
+        if !kept.is_empty() {
+            return self.renormalised(row, kept, scratch);
+        }
+        let LossTerms { label_smoothing, prior, class_weight, .. } = self.terms;
+        let Prior::PerRow { rows, masses } = prior else { unreachable!("all others are common") };
+        let weights = row_weights(rows, row, class_weight, 1.0, scratch);
+        let mass = match class_weight {
+            None => F::wide_of(masses[row]),
+            Some(_) => {
+                let zero = F::Wide::new(0.0);
+                (0..self.classes).fold(zero, |sum, k| sum + weights.get(k))
             }
         };
-        let row_weight = self.terms.sample_weight.map_or(1.0, |weights| weights[row]);
-        let scale =
-            if row_weight == 1.0 { self.scale } else { self.scale * F::Wide::new(row_weight) };
-        RowTarget {
-            class: class as usize,
-            spike,
-            weights,
-            factor,
-            grad_factor: factor * scale,
-            scale,
-            row_weight,
-            smooth_mass,
-            temperature: self.temperature,
-            z_loss: self.terms.z_loss,
-        }
+        let factor = F::Wide::new(label_smoothing);
+        Smooth { weights, factor, mass: factor * mass }
     }
 
     /// ε·u'·c with u' = u / Σ u over the classes that are kept, 0 elsewhere.
-    fn renormalised<'s>(
-        &self,
-        row: usize,
-        kept: &[F],
-        scratch: &'s mut [F],
-    ) -> (Weights<'s, F>, F::Wide, F::Wide) {
+    fn renormalised<'s>(&self, row: usize, kept: &[F], scratch: &'s mut [F]) -> Smooth<'s, F> {
         let LossTerms { label_smoothing, prior, class_weight, .. } = self.terms;
         let (high, low) = scratch.split_at_mut(self.classes);
         let (mut prior_mass, mut mass) = (DoubleDouble::new(0.0), DoubleDouble::new(0.0));
@@ -259,7 +332,7 @@ impl<'a, F: Float> SmoothedTargets<'a, F> {
         }
         let factor = F::Wide::new(label_smoothing).over(F::wide_of(prior_mass));
         let smooth_mass = F::Wide::new(label_smoothing) * F::wide_of(mass.over(prior_mass));
-        (Weights::in_two_parts(high, low), factor, smooth_mass)
+        Smooth { weights: Weights::in_two_parts(high, low), factor, mass: smooth_mass }
     }
 }
 
@@ -311,7 +384,7 @@ fn mixed<'s, F: Float>(
     row: usize,
     class_weight: Option<&[f64]>,
     label_weight: F::Wide,
-    smooth: &RowTarget<'_, F>,
+    smooth: &Smooth<'_, F>,
     scratch: &'s mut [F],
 ) -> Weights<'s, F> {
     gather(rows, row, class_weight, 1.0, scratch);

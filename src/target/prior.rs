@@ -2,11 +2,11 @@
 
 use super::{NUMBERS_PER_LOOK, exact_sum};
 use crate::alloc::{with_capacity, zeros};
-use crate::element::{DoubleDouble, Wide};
 use crate::error::Error;
 use crate::kernel::stats::count_to_f64;
 use crate::math;
 use crate::simd::memory::Rows;
+use crate::wide::{DoubleDouble, Wide};
 
 /// The prior u.
 pub enum Prior<'a> {

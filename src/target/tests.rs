@@ -1,9 +1,9 @@
 //! What is accepted, what is refused and where, and what it weighs.
 
 use super::{Labels, Prior, Probabilities, Targets, prior_tolerance};
-use crate::element::Wide;
 use crate::error::Error;
 use crate::simd::memory::Rows;
+use crate::wide::Wide;
 
 fn labels(values: &[i128], num_classes: usize, ignore_index: Option<i128>) -> Result<f64, Error> {
     let labels = Labels::new(values.iter().copied(), num_classes, ignore_index, &mut || Ok(()))?;

@@ -27,7 +27,7 @@ impl<F: Float> VectorJob<F> for Copy<'_, F> {
             for lane in 0..V::LANES {
                 let wanted = if at + lane < from.len() { from.get(at + lane) } else { pad };
                 assert!(
-                    vector.lane(lane) == wanted,
+                    vector.to_array()[lane] == wanted,
                     "lane {lane} of element {at} of {}",
                     from.len()
                 );

@@ -7,7 +7,7 @@
 //! error of e/sc = e/sc − exp(z − n·ln 2)                     in its ulp
 //! ```
 
-use super::super::{PLAIN, RowExp, Temperature};
+use super::super::{Exp, PLAIN, Temperature};
 use super::truth::Truth;
 use crate::element::Float;
 use crate::simd::row::{Sink, Source};
@@ -47,7 +47,7 @@ impl<F: Float> Row<F> {
 
     #[inline(always)]
     fn evaluate<V: Vector<Scalar = F>>(&mut self, token: V::Token) {
-        let exp = RowExp::<V>::new(token, self.max, &Temperature::new(1.0));
+        let exp = Exp::<V>::new(token, V::splat(token, self.max), &Temperature::new(1.0));
         for at in (0..ROW).step_by(V::LANES) {
             let parts = exp.parts::<PLAIN>(Source::from_slice(&self.z).vector(token, at, self.max));
             Sink::from_slice(&mut self.fraction).set_vector(at, parts.fraction);

@@ -1,6 +1,7 @@
 //! Two parts hold what exact integers say they must.
 
-use super::{DoubleDouble, Float, Wide};
+use super::{DoubleDouble, Wide};
+use crate::element::Float;
 
 /// high + low as an exact integer.
 #[allow(clippy::cast_possible_truncation, reason = "integers below 2^127")]

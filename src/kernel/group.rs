@@ -1,0 +1,315 @@
+//! Up to LANES rows together.
+//!
+//! ```text
+//! for each row: M                                  in the rows, or
+//! for each row: Σ, ties, dot; store exp            across them: tile.rs
+//! once, a lane for each row: log, quotients, the constants of the epilogue
+//! for each row: the epilogue
+//! ```
+//!
+//! What is done once for a row costs as much for one row as for sixteen, so it is done in lanes.
+
+use super::exp::{Exp, PLAIN, TEMPERED, Temperature};
+use super::odd;
+use super::stats::{RowClass, RowWeights, Stats, Weights};
+use super::sweep::{ABSENT, ONES, ROW, Row, TWO_PARTS, maximum};
+use crate::element::Float;
+use crate::simd::lanes::WideLanes;
+use crate::simd::row::{Sink, Source};
+use crate::simd::{MOST_LANES, Vector};
+use crate::wide::Wide;
+
+/// One truth for each lane.
+pub(crate) type Lanes = [bool; MOST_LANES];
+
+/// Rows that are reduced, finished and written together.
+pub(crate) trait Group<V: Vector> {
+    fn token(&self) -> V::Token;
+    /// At most LANES.
+    fn rows(&self) -> usize;
+    fn classes(&self) -> usize;
+
+    /// Reduces the rows that count, the others are not read; with `STORE` the exponentials are kept.
+    fn reduce<const STORE: bool>(
+        &mut self,
+        counted: &Lanes,
+        weights: &RowWeights<'_, V::Scalar>,
+        temperature: &Temperature<V::Scalar>,
+    ) -> Stats<V>;
+    /// The logit of a class of each row that counts, 0 of the others.
+    fn logits_at(&self, counted: &Lanes, classes: &[usize; MOST_LANES]) -> V;
+    /// The kept exponential of a class of each row that counts.
+    fn exps_at(&self, counted: &Lanes, classes: &[usize; MOST_LANES]) -> V;
+    /// Writes the rows in `written`.
+    fn write<E: Epilogue<V>>(
+        &mut self,
+        written: &Lanes,
+        epilogue: &E,
+        weights: &RowWeights<'_, V::Scalar>,
+        label: Option<&AtLabel<V>>,
+    );
+    /// Writes `value` to every class of a row.
+    fn fill(&mut self, lane: usize, value: V::Scalar);
+}
+
+/// What is written for each class, as a function of its logit or of its exponential.
+pub(crate) trait Epilogue<V: Vector>: Copy {
+    /// A function of the exponential, not of the logit?
+    const OF_EXPS: bool;
+    /// Do weights go in?
+    const IS_WEIGHTED: bool;
+    /// The constants of the row in one lane, in all lanes.
+    fn each_row(self) -> impl Fn(usize) -> Self;
+    fn apply<const WEIGHTS: u8>(&self, value: V, high: V, low: V) -> V;
+}
+
+/// A value of its own for one class of each row.
+pub(crate) struct AtLabel<V> {
+    pub(crate) rows: Lanes,
+    pub(crate) classes: [usize; MOST_LANES],
+    pub(crate) values: V,
+}
+
+/// Rows that are swept one by one.
+pub(crate) struct RowGroup<'g, V: Vector> {
+    token: V::Token,
+    z: &'g [Source<'g, V::Scalar>],
+    /// Empty where there is no output.
+    out: &'g mut [Sink<'g, V::Scalar>],
+    /// Rows of exponentials, padded to whole quads.
+    exps: &'g mut [V::Scalar],
+    exps_len: usize,
+    /// A row shifted by its maximum.
+    shifted: &'g mut [V::Scalar],
+}
+
+impl<'g, V: Vector> RowGroup<'g, V> {
+    #[inline(always)]
+    pub(crate) fn new(
+        token: V::Token,
+        z: &'g [Source<'g, V::Scalar>],
+        out: &'g mut [Sink<'g, V::Scalar>],
+        exps: &'g mut [V::Scalar],
+        exps_len: usize,
+        shifted: &'g mut [V::Scalar],
+    ) -> Self {
+        assert!(z.len() <= V::LANES && (out.is_empty() || out.len() == z.len()));
+        Self { token, z, out, exps, exps_len, shifted }
+    }
+}
+
+impl<V: Vector> RowGroup<'_, V> {
+    #[inline(always)]
+    fn reduced<const STORE: bool>(
+        &mut self,
+        counted: &Lanes,
+        weights: &RowWeights<'_, V::Scalar>,
+        temperature: &Temperature<V::Scalar>,
+    ) -> Stats<V> {
+        let token = self.token;
+        let (zero, zero_wide) = (V::Scalar::default(), <V::Scalar as Float>::Wide::new(0.0));
+        let (mut max, mut swept_max) = ([zero; MOST_LANES], [zero; MOST_LANES]);
+        let mut in_range = [false; MOST_LANES];
+        for (lane, z) in self.z.iter().enumerate().filter(|(lane, _)| counted[*lane]) {
+            max[lane] = maximum::<V>(token, *z);
+            in_range[lane] = temperature.is_in_range(max[lane]);
+            if in_range[lane] {
+                swept_max[lane] = max[lane];
+            }
+        }
+        let exp = Exp::<V>::new(token, V::from_slice(token, &swept_max), temperature);
+        let is_tempered = !temperature.is_one();
+        let row_exp = exp.each_row();
+        let mut class = [RowClass::Finite; MOST_LANES];
+        let mut others = [zero_wide; MOST_LANES];
+        let mut dot = [zero_wide; MOST_LANES];
+        let (mut ties, mut unit) = ([1.0; MOST_LANES], [1.0; MOST_LANES]);
+        for (lane, &z) in self.z.iter().enumerate().filter(|(lane, _)| counted[*lane]) {
+            let weights = weights.of_row(lane);
+            let exps = if STORE {
+                &mut self.exps[lane * self.exps_len..][..self.exps_len]
+            } else {
+                &mut []
+            };
+            let row = Row { exp: row_exp(lane), is_tempered, z, max: swept_max[lane] };
+            let mut sums = None;
+            if in_range[lane] {
+                let swept = row.sums::<STORE>(weights, exps);
+                if swept.others.value().is_finite() && swept.dot.value().is_finite() {
+                    sums = Some(swept);
+                }
+            }
+            let sums = match sums {
+                Some(sums) => sums,
+                None => {
+                    let (max, shifted) = (max[lane], &mut *self.shifted);
+                    let (odd_class, sums) =
+                        odd::sums::<V, STORE>(row, max, in_range[lane], weights, exps, shifted);
+                    (class[lane], unit[lane]) = (odd_class, odd::UNIT);
+                    sums
+                }
+            };
+            (others[lane], dot[lane], ties[lane]) = (sums.others, sums.dot, sums.ties);
+        }
+        let peaks = if is_tempered { exp.peaks::<TEMPERED>() } else { exp.peaks::<PLAIN>() };
+        Stats {
+            class,
+            max: V::from_slice(token, &max),
+            ties: V::Doubles::from_scalars(token, &ties),
+            peak: peaks.summed,
+            exact_peak: peaks.exact,
+            stored_peak: peaks.stored,
+            others: V::Wide::from_scalars(token, &others),
+            dot: V::Wide::from_scalars(token, &dot),
+            unit: V::Doubles::from_scalars(token, &unit),
+        }
+    }
+}
+
+impl<V: Vector> Group<V> for RowGroup<'_, V> {
+    #[inline(always)]
+    fn token(&self) -> V::Token {
+        self.token
+    }
+    #[inline(always)]
+    fn rows(&self) -> usize {
+        self.z.len()
+    }
+    #[inline(always)]
+    fn classes(&self) -> usize {
+        self.z[0].len()
+    }
+
+    #[inline(always)]
+    fn reduce<const STORE: bool>(
+        &mut self,
+        counted: &Lanes,
+        weights: &RowWeights<'_, V::Scalar>,
+        temperature: &Temperature<V::Scalar>,
+    ) -> Stats<V> {
+        V::outlined(
+            self.token,
+            #[inline(always)]
+            || self.reduced::<STORE>(counted, weights, temperature),
+        )
+    }
+
+    #[inline(always)]
+    fn logits_at(&self, counted: &Lanes, classes: &[usize; MOST_LANES]) -> V {
+        let mut values = [V::Scalar::default(); MOST_LANES];
+        for (lane, z) in self.z.iter().enumerate().filter(|(lane, _)| counted[*lane]) {
+            values[lane] = z.get(classes[lane]);
+        }
+        V::from_slice(self.token, &values)
+    }
+
+    #[inline(always)]
+    fn exps_at(&self, counted: &Lanes, classes: &[usize; MOST_LANES]) -> V {
+        let mut values = [V::Scalar::default(); MOST_LANES];
+        for (lane, value) in values.iter_mut().enumerate().take(self.z.len()) {
+            if counted[lane] {
+                *value = self.exps[lane * self.exps_len + classes[lane]];
+            }
+        }
+        V::from_slice(self.token, &values)
+    }
+
+    #[inline(always)]
+    fn write<E: Epilogue<V>>(
+        &mut self,
+        written: &Lanes,
+        epilogue: &E,
+        weights: &RowWeights<'_, V::Scalar>,
+        label: Option<&AtLabel<V>>,
+    ) {
+        let row_epilogue = epilogue.each_row();
+        let mut at_label = [V::Scalar::default(); MOST_LANES];
+        if let Some(label) = label {
+            label.values.to_slice(&mut at_label);
+        }
+        for (lane, out) in self.out.iter_mut().enumerate().filter(|(lane, _)| written[*lane]) {
+            let values = if E::OF_EXPS {
+                Source::from_slice(&self.exps[lane * self.exps_len..][..self.exps_len])
+            } else {
+                self.z[lane]
+            };
+            let weights = if E::IS_WEIGHTED { weights.of_row(lane) } else { Weights::Absent };
+            write_row::<V, E>(self.token, row_epilogue(lane), values, weights, out);
+            if let Some(label) = label
+                && label.rows[lane]
+            {
+                out.set(label.classes[lane], at_label[lane]);
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn fill(&mut self, lane: usize, value: V::Scalar) {
+        if let Some(out) = self.out.get_mut(lane) {
+            out.fill(value);
+        }
+    }
+}
+
+/// Compiled once for each epilogue.
+#[inline(always)]
+fn write_row<V: Vector, E: Epilogue<V>>(
+    token: V::Token,
+    epilogue: E,
+    values: Source<'_, V::Scalar>,
+    weights: Weights<'_, V::Scalar>,
+    out: &mut Sink<'_, V::Scalar>,
+) {
+    let zero = V::Scalar::default();
+    match weights {
+        Weights::Absent => fill_with(
+            token,
+            out,
+            #[inline(always)]
+            |place| {
+                let value = values.at(token, place, zero);
+                epilogue.apply::<ABSENT>(value, value, value)
+            },
+        ),
+        Weights::Ones => fill_with(
+            token,
+            out,
+            #[inline(always)]
+            |place| {
+                let value = values.at(token, place, zero);
+                epilogue.apply::<ONES>(value, value, value)
+            },
+        ),
+        Weights::Row { high, low: None } => fill_with(
+            token,
+            out,
+            #[inline(always)]
+            |place| {
+                let high = high.at(token, place, zero);
+                epilogue.apply::<ROW>(values.at(token, place, zero), high, high)
+            },
+        ),
+        Weights::Row { high, low: Some(low) } => fill_with(
+            token,
+            out,
+            #[inline(always)]
+            |place| {
+                let (high, low) = (high.at(token, place, zero), low.at(token, place, zero));
+                epilogue.apply::<TWO_PARTS>(values.at(token, place, zero), high, low)
+            },
+        ),
+    }
+}
+
+#[inline(always)]
+fn fill_with<V: Vector>(
+    token: V::Token,
+    out: &mut Sink<'_, V::Scalar>,
+    vector: impl Fn(crate::simd::row::Place) -> V,
+) {
+    V::outlined(
+        token,
+        #[inline(always)]
+        || out.fill_with(vector),
+    );
+}
