@@ -12,8 +12,10 @@
 use crate::alloc::{with_capacity, zeros};
 use crate::element::Float;
 use crate::error::Error;
+use crate::kernel::exp::Temperature;
 use crate::kernel::group::{Group, RowGroup};
 use crate::kernel::stats::padded_len;
+use crate::kernel::tile::{self, MOST_CLASSES, Tile};
 use crate::pool;
 use crate::simd::memory::{Rows, RowsMut};
 use crate::simd::row::{Sink, Source};
@@ -65,6 +67,13 @@ pub(crate) trait RowOp<F: Float>: Sync {
         F::default()
     }
 
+    /// May rows be in lanes: are their weights the same, and at most 1?
+    fn allows_tiles(&self) -> bool {
+        true
+    }
+
+    fn temperature(&self) -> &Temperature<F>;
+
     /// Are the exponentials of rows kept?
     fn keeps_exps(&self) -> bool;
 
@@ -100,7 +109,7 @@ pub(crate) fn for_each_row<F: Float, O: RowOp<F>>(
     }
     let row_bytes = classes.saturating_mul(F::STORAGE.size()).max(1);
     let threads = run.threads.min(1 + rows.saturating_mul(row_bytes) / BYTES_PER_THREAD).min(rows);
-    let block_rows = (BYTES_PER_BLOCK / row_bytes).max(1);
+    let block_rows = (BYTES_PER_BLOCK / row_bytes).max(1).next_multiple_of(MOST_LANES.min(rows));
     let slice_rows = (BYTES_PER_SLICE / row_bytes.max(LEAST_ROW_BYTES))
         .max(threads)
         .next_multiple_of(block_rows);
@@ -133,6 +142,8 @@ pub(crate) fn for_each_row<F: Float, O: RowOp<F>>(
     Ok(())
 }
 
+/// Rows of so many classes are in lanes where they lie one after another.
+const TILED_CLASSES: usize = 64;
 /// Bytes of exponentials that a group of rows may keep: half of a small first-level cache.
 const BYTES_PER_GROUP: usize = 1 << 14;
 
@@ -141,6 +152,8 @@ const BYTES_PER_GROUP: usize = 1 << 14;
 #[derive(Clone, Copy)]
 struct Needs {
     classes: usize,
+    /// Are rows in lanes?
+    is_tiled: bool,
     group: usize,
     exps: usize,
     gathered: usize,
@@ -162,8 +175,13 @@ impl Needs {
         let padded = padded_len(classes, MOST_LANES);
         let (prior, mixture) = op.target_scratch();
         let lanes = MOST_LANES * size_of::<f32>() / F::STORAGE.size();
+        let fits = |is_run: bool| if is_run { TILED_CLASSES } else { MOST_CLASSES };
+        let is_tiled = mask.is_none()
+            && op.allows_tiles()
+            && (1..=fits(!logits.are_neighbours::<F>())).contains(&classes);
         Self {
             classes,
+            is_tiled,
             group: (BYTES_PER_GROUP / (padded * F::STORAGE.size()).max(1)).clamp(1, lanes),
             exps: if op.keeps_exps() { padded } else { 0 },
             gathered: where_needed(mask.is_some() || !logits.is_direct::<F>()),
@@ -174,11 +192,12 @@ impl Needs {
         }
     }
 
-    /// Of all rows of a group, and of one shifted row.
+    /// Of all rows of a group, and of one shifted row; or of a tile.
     fn len(&self) -> usize {
+        let tile = if self.is_tiled { self.classes.saturating_mul(2 * MOST_LANES) } else { 0 };
         let row = [self.gathered, self.unscattered, self.kept, self.prior, self.mixture];
         let row = row.iter().fold(self.exps, |sum, len| sum.saturating_add(*len));
-        row.saturating_mul(self.group).saturating_add(self.classes)
+        row.saturating_mul(self.group).saturating_add(self.classes).max(tile)
     }
 }
 
@@ -198,14 +217,47 @@ impl<F: Float, O: RowOp<F>> VectorJob<F> for Block<'_, F, O> {
 
     #[inline(always)]
     fn run<V: Vector<Scalar = F>>(mut self, token: V::Token) {
-        for first in self.range.clone().step_by(self.needs.group) {
-            let len = self.needs.group.min(self.range.end - first);
-            self.rows::<V>(token, first, len);
+        let mut first = self.range.start;
+        while self.needs.is_tiled && first + V::LANES <= self.range.end {
+            if !self.tile::<V>(token, first) {
+                self.groups::<V>(token, first..first + V::LANES);
+            }
+            first += V::LANES;
         }
+        self.groups::<V>(token, first..self.range.end);
     }
 }
 
 impl<F: Float, O: RowOp<F>> Block<'_, F, O> {
+    /// LANES rows in lanes; false where one of them is not for that, and nothing is done.
+    #[inline(always)]
+    fn tile<V: Vector<Scalar = F>>(&mut self, token: V::Token, first: usize) -> bool {
+        let len = self.needs.classes * V::LANES;
+        let (z, exps) = self.scratch[..2 * len].split_at_mut(len);
+        tile::load::<V>(token, self.logits, first, z);
+        let Some(mut group) = Tile::<V>::new(token, z, exps, self.op.temperature()) else {
+            return false;
+        };
+        let target = TargetScratch { prior: &mut [], mixture: &mut [] };
+        self.op.group(&mut group, GroupRows { first, kept: &[], target });
+        if let Some(output) = self.output {
+            tile::store::<V>(token, exps, output, first);
+        }
+        true
+    }
+
+    #[inline(always)]
+    fn groups<V: Vector<Scalar = F>>(&mut self, token: V::Token, range: Range<usize>) {
+        for first in range.clone().step_by(self.needs.group) {
+            let len = self.needs.group.min(range.end - first);
+            V::outlined(
+                token,
+                #[inline(always)]
+                || self.rows::<V>(token, first, len),
+            );
+        }
+    }
+
     /// A group of rows, swept one by one.
     #[inline(always)]
     fn rows<V: Vector<Scalar = F>>(&mut self, token: V::Token, first: usize, len: usize) {

@@ -6,6 +6,7 @@
 //! | `stats` | the reduction: M, Σ without the maxima, ties, Σ w (M − z) |
 //! | `sweep` | its sweeps over one row, in the canonical order of summation |
 //! | `group` | rows that are finished together, a lane each |
+//! | `tile` | the same sums with rows in lanes: few classes, strided classes |
 //! | `odd` | rows with NaN, infinities or huge logits |
 //! | `scale` | exponentials to probabilities |
 //! | `softmax` | softmax, log-softmax, log-sum-exp |
@@ -19,3 +20,4 @@ mod scale;
 pub(crate) mod softmax;
 pub(crate) mod stats;
 mod sweep;
+pub(crate) mod tile;

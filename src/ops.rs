@@ -54,6 +54,10 @@ impl<F: Float> RowOp<F> for ActivationRows<F> {
         }
     }
 
+    fn temperature(&self) -> &Temperature<F> {
+        &self.temperature
+    }
+
     fn keeps_exps(&self) -> bool {
         self.kind == Activation::Softmax
     }
@@ -93,6 +97,10 @@ struct LogSumExp<'a, F: Float> {
 }
 
 impl<F: Float> RowOp<F> for LogSumExp<'_, F> {
+    fn temperature(&self) -> &Temperature<F> {
+        &self.temperature
+    }
+
     fn keeps_exps(&self) -> bool {
         false
     }
@@ -213,6 +221,14 @@ impl<F: Float> RowOp<F> for LossRows<'_, F> {
         self.targets.scratch_lens()
     }
 
+    fn allows_tiles(&self) -> bool {
+        self.targets.allow_tiles()
+    }
+
+    fn temperature(&self) -> &Temperature<F> {
+        self.targets.temperature()
+    }
+
     fn keeps_exps(&self) -> bool {
         self.has_grad
     }
@@ -306,6 +322,14 @@ struct TermRows<'a, F: Float> {
 impl<F: Float> RowOp<F> for TermRows<'_, F> {
     fn target_scratch(&self) -> (usize, usize) {
         (self.smooth.scratch_lens().0, self.hard.scratch_lens().1)
+    }
+
+    fn allows_tiles(&self) -> bool {
+        self.smooth.allow_tiles()
+    }
+
+    fn temperature(&self) -> &Temperature<F> {
+        self.smooth.temperature()
     }
 
     fn keeps_exps(&self) -> bool {

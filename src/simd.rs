@@ -112,6 +112,10 @@ pub trait Vector: Copy {
     fn zero_where(self, mask: Self::Mask) -> Self;
     /// `self` where `mask` is true, +0 elsewhere.
     fn only_where(self, mask: Self::Mask) -> Self;
+    /// Where both masks are true.
+    fn both(mask: Self::Mask, other: Self::Mask) -> Self::Mask;
+    /// Is the mask true in every lane?
+    fn all(mask: Self::Mask) -> bool;
     /// `a` where `mask` is true, else `b`.
     fn select(mask: Self::Mask, a: Self, b: Self) -> Self;
     /// The lanes of both in turn: those of the lower halves, those of the upper.

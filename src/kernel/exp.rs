@@ -65,8 +65,15 @@ impl<F: Float> Temperature<F> {
 
     /// The largest |M|/T of the kernel. With a temperature, `low` must stay small beside f.
     #[inline(always)]
+    /// [`Temperature::most`] before it is rounded.
     fn largest_max(&self) -> f64 {
         if self.is_one { LARGEST_MAX } else { 1e-2 * LARGEST_MAX }
+    }
+
+    /// The largest |z| of a row in a tile.
+    #[inline(always)]
+    pub(super) fn most(&self) -> F {
+        F::from_f64(self.largest_max() / self.inverse.value() / 2.0)
     }
 
     /// May a row with this maximum be swept as it is? False for NaN.

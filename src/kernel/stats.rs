@@ -38,6 +38,15 @@ impl<'r, F: Float> Weights<'r, F> {
         Weights::Row { high: Source::from_slice(high), low: Some(Source::from_slice(low)) }
     }
 
+    /// The low part of w of one class.
+    #[inline(always)]
+    pub(super) fn low(&self, class: usize) -> F {
+        match self {
+            Weights::Row { low: Some(low), .. } => low.get(class),
+            _ => F::default(),
+        }
+    }
+
     /// w of one class.
     pub(crate) fn get(&self, class: usize) -> F::Wide {
         let wide = |row: &Source<'_, F>| F::Wide::new(row.get(class).to_f64());

@@ -8,7 +8,7 @@ use crate::simd::{LaneSum, Vector};
 use crate::wide::Wide;
 
 /// Classes whose lanes are joined at once: the unit in which a long row can be divided.
-const SEGMENT: usize = 16_384;
+pub(super) const SEGMENT: usize = 16_384;
 
 /// M, ignoring or keeping NaN as the hardware does: the sums find NaN.
 #[inline(always)]
@@ -176,7 +176,7 @@ pub(super) const TWO_PARTS: u8 = 3;
 
 /// What one vector adds to the sums: exp = scales + fractions, without the maxima.
 #[derive(Clone, Copy)]
-struct Terms<V> {
+pub(super) struct Terms<V> {
     scales: V,
     fractions: V,
     dots: V,
@@ -184,13 +184,13 @@ struct Terms<V> {
 
 impl<V: Vector> Terms<V> {
     #[inline(always)]
-    fn zero(token: V::Token) -> Self {
+    pub(super) fn zero(token: V::Token) -> Self {
         let zero = V::splat(token, V::Scalar::default());
         Self { scales: zero, fractions: zero, dots: zero }
     }
 
     #[inline(always)]
-    fn plus(self, other: Self) -> Self {
+    pub(super) fn plus(self, other: Self) -> Self {
         Self {
             scales: self.scales.add(other.scales),
             fractions: self.fractions.add(other.fractions),
@@ -201,11 +201,35 @@ impl<V: Vector> Terms<V> {
     /// To wide lanes. A quad at a time: where one class dominates, each addition of narrow
     /// numbers before this may round the others away by half an ulp of it.
     #[inline(always)]
-    fn flush(self, sum: &mut V::Sum, dot: &mut V::Sum) {
+    pub(super) fn flush(self, sum: &mut V::Sum, dot: &mut V::Sum) {
         sum.add(self.scales);
         sum.add(self.fractions);
         dot.add(self.dots);
     }
+}
+
+/// What the vector `z` adds to the sums.
+#[inline(always)]
+pub(super) fn class_terms<V: Vector, const WEIGHTS: u8>(
+    exp: &Exp<V>,
+    z: V,
+    weights: V,
+    parts: Parts<V>,
+    ties: &mut V,
+) -> Terms<V> {
+    let token = z.token();
+    let zero = V::splat(token, V::Scalar::default());
+    let is_max = z.ge(exp.max());
+    let scales = parts.scale.zero_where(is_max);
+    *ties = ties.add(V::splat(token, V::Scalar::from_f64(1.0)).only_where(is_max));
+    let gap = exp.max().sub(z);
+    let dots = match WEIGHTS {
+        ABSENT => zero,
+        ONES => gap,
+        // 0·log 0 = 0: a class without weight adds nothing, not even inf·0.
+        _ => weights.mul(gap).zero_where(weights.eq(zero)),
+    };
+    Terms { scales, fractions: parts.fraction.mul(scales), dots }
 }
 
 /// The second sweep over one row, with everything that stays the same in it.
@@ -282,7 +306,10 @@ impl<V: Vector, const STORE: bool, const HEAT: bool, const WEIGHTS: u8>
             if STORE {
                 exps.quad::<V>(at).set(first + i, parts.rounded());
             }
-            *terms = self.terms(z, weights.vector(self.token, first + i), parts, ties);
+            *terms = {
+                let weights = weights.vector(self.token, first + i);
+                class_terms::<V, WEIGHTS>(&self.exp, z, weights, parts, ties)
+            };
         }
         pair[0].plus(pair[1])
     }
@@ -302,25 +329,9 @@ impl<V: Vector, const STORE: bool, const HEAT: bool, const WEIGHTS: u8>
             if STORE {
                 exps.set_vector(at, parts.rounded());
             }
-            *terms = self.terms(z, weights, parts, ties);
+            *terms = class_terms::<V, WEIGHTS>(&self.exp, z, weights, parts, ties);
         }
         quad[0].plus(quad[1]).plus(quad[2].plus(quad[3]))
-    }
-
-    /// What the vector `z` adds to the sums.
-    #[inline(always)]
-    fn terms(&self, z: V, weights: V, parts: Parts<V>, ties: &mut V) -> Terms<V> {
-        let is_max = z.ge(self.exp.max());
-        let scales = parts.scale.zero_where(is_max);
-        *ties = ties.add(self.splat(1.0).only_where(is_max));
-        let gap = self.exp.max().sub(z);
-        let dots = match WEIGHTS {
-            ABSENT => self.splat(0.0),
-            ONES => gap,
-            // 0·log 0 = 0: a class without weight adds nothing, not even inf·0.
-            _ => weights.mul(gap).zero_where(weights.eq(self.splat(0.0))),
-        };
-        Terms { scales, fractions: parts.fraction.mul(scales), dots }
     }
 
     #[inline(always)]

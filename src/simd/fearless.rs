@@ -109,6 +109,14 @@ macro_rules! vector {
                 (mask.to_vector() & self.bitcast::<<$mask<S> as SimdMask<S>>::Ints>()).bitcast()
             }
             #[inline(always)]
+            fn both(mask: Self::Mask, other: Self::Mask) -> Self::Mask {
+                mask & other
+            }
+            #[inline(always)]
+            fn all(mask: Self::Mask) -> bool {
+                mask.all_true()
+            }
+            #[inline(always)]
             fn select(mask: Self::Mask, a: Self, b: Self) -> Self {
                 fearless_simd::Select::select(mask, a, b)
             }
@@ -177,10 +185,6 @@ impl<S: Simd> DoubleVector for f64x8<S> {
     #[inline(always)]
     fn abs(self) -> Self {
         self.simd.abs_f64x8(self)
-    }
-    #[inline(always)]
-    fn all(mask: mask64x8<S>) -> bool {
-        mask.all_true()
     }
     #[inline(always)]
     fn bits_and(self, mask: u64) -> Self {

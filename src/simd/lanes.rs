@@ -7,7 +7,6 @@ use std::ops::{Add, Div, Mul, Sub};
 /// Vectors of doubles, and their bits.
 pub trait DoubleVector: Vector<Scalar = f64> {
     fn abs(self) -> Self;
-    fn all(mask: Self::Mask) -> bool;
     fn bits_and(self, mask: u64) -> Self;
     fn bits_plus(self, term: u64) -> Self;
     fn bits_minus(self, other: Self) -> Self;

@@ -6,6 +6,7 @@
 //! states once that its addresses are valid; all methods are checked against
 //! the view's own lengths.
 
+use super::Vector;
 use super::row::{Sink, Source};
 use crate::element::Float;
 use half::{bf16, f16};
@@ -169,6 +170,26 @@ macro_rules! view {
                     && (self.class_stride == F::STORAGE.size().cast_signed() || self.classes <= 1)
             }
 
+            /// Whether neighbouring rows are neighbours in memory, class by class, as type `F`.
+            pub(crate) fn are_neighbours<F: Float>(&self) -> bool {
+                let size = F::STORAGE.size().cast_signed();
+                let is_next = |outer: &Outer| matches!(outer, Outer::Line { stride, .. } if *stride == size);
+                self.storage == F::STORAGE && is_next(&self.outer)
+            }
+
+            /// Whether the rows lie one after another, each as `classes` neighbours of type `F`.
+            pub(crate) fn are_runs<F: Float>(&self) -> bool {
+                let row = self.classes.cast_signed() * F::STORAGE.size().cast_signed();
+                let follows = |outer: &Outer| matches!(outer, Outer::Line { stride, .. } if *stride == row);
+                self.is_direct::<F>() && follows(&self.outer)
+            }
+
+            /// The address of a class of the row `first`, whose next `count - 1` rows exist.
+            fn start_of(&self, first: usize, count: usize, class: usize) -> $pointer {
+                assert!(class < self.classes && count <= self.rows() - first);
+                self.row_start(first).wrapping_offset(class.cast_signed() * self.class_stride)
+            }
+
             fn row_start(&self, row: usize) -> $pointer {
                 assert!(row < self.rows(), "row {row} of {}", self.rows());
                 self.start.wrapping_offset(self.outer.offset(row))
@@ -233,6 +254,36 @@ impl<'a> Rows<'a> {
         self.is_direct::<F>().then(source)
     }
 
+    /// `count` rows as one, where they are neighbours.
+    #[inline(always)]
+    pub(crate) fn run<F: Float>(&self, first: usize, count: usize) -> Option<Source<'a, F>> {
+        if !self.are_runs::<F>() {
+            return None;
+        }
+        let start = self.start_of(first, count, 0);
+        // SAFETY: rows of neighbouring elements of this type, one after another.
+        Some(unsafe { Source::from_raw(start.cast(), count * self.classes) })
+    }
+
+    /// A class of LANES rows, which are neighbours.
+    #[inline(always)]
+    pub(crate) fn across<V: Vector>(&self, token: V::Token, first: usize, class: usize) -> V {
+        assert!(self.are_neighbours::<V::Scalar>());
+        let start = self.start_of(first, V::LANES, class);
+        // SAFETY: an element of each of these rows, one after another.
+        unsafe { V::load(token, start.cast()) }
+    }
+
+    /// Copies row `row` to every `step`-th element of `target`.
+    pub(crate) fn gather_with_steps<F: Float>(&self, row: usize, target: &mut [F], step: usize) {
+        let mut at = self.start_of(row, 1, 0);
+        for element in target.iter_mut().step_by(step).take(self.classes) {
+            // SAFETY: `at` walks the elements of this row, readable by the promise of `from_raw`.
+            *element = F::from_f64(unsafe { read(at, self.storage) });
+            at = at.wrapping_offset(self.class_stride);
+        }
+    }
+
     /// One element.
     pub(crate) fn get(&self, row: usize, class: usize) -> f64 {
         assert!(class < self.classes);
@@ -283,6 +334,36 @@ impl<'a> RowsMut<'a> {
         // SAFETY: as in `direct`, writable by the promise of `from_raw`.
         let sink = || unsafe { Sink::from_raw(self.row_start(row).cast(), self.classes) };
         self.is_direct::<F>().then(sink)
+    }
+
+    /// `count` rows as one, where they are neighbours.
+    #[inline(always)]
+    pub(crate) fn run<F: Float>(&self, first: usize, count: usize) -> Option<Sink<'a, F>> {
+        if !self.are_runs::<F>() {
+            return None;
+        }
+        let start = self.start_of(first, count, 0);
+        // SAFETY: rows of neighbouring elements of this type, one after another.
+        Some(unsafe { Sink::from_raw(start.cast(), count * self.classes) })
+    }
+
+    /// Writes a class of LANES rows, which are neighbours.
+    #[inline(always)]
+    pub(crate) fn set_across<V: Vector>(&self, first: usize, class: usize, vector: V) {
+        assert!(self.are_neighbours::<V::Scalar>());
+        let start = self.start_of(first, V::LANES, class);
+        // SAFETY: an element of each of these rows, one after another.
+        unsafe { vector.store(start.cast()) };
+    }
+
+    /// Rounds every `step`-th of `values` to the storage type into row `row`.
+    pub(crate) fn scatter_with_steps<F: Float>(&self, row: usize, values: &[F], step: usize) {
+        let mut at = self.start_of(row, 1, 0);
+        for value in values.iter().step_by(step).take(self.classes) {
+            // SAFETY: `at` walks the elements of this row, writable by the promise of `from_raw`.
+            unsafe { write(at, self.storage, value.to_f64()) };
+            at = at.wrapping_offset(self.class_stride);
+        }
     }
 
     /// Rounds `values` to the storage type into row `row`.

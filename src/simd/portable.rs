@@ -126,6 +126,14 @@ macro_rules! portable {
                 Self(from_fn(|i| if mask[i] { self.0[i] } else { 0.0 }))
             }
             #[inline(never)]
+            fn both(mask: Self::Mask, other: Self::Mask) -> Self::Mask {
+                from_fn(|i| mask[i] && other[i])
+            }
+            #[inline(never)]
+            fn all(mask: Self::Mask) -> bool {
+                mask.into_iter().all(|lane| lane)
+            }
+            #[inline(never)]
             fn select(mask: Self::Mask, a: Self, b: Self) -> Self {
                 Self(from_fn(|i| if mask[i] { a.0[i] } else { b.0[i] }))
             }
@@ -173,10 +181,6 @@ impl DoubleVector for Lanes<f64, 8> {
     #[inline(never)]
     fn abs(self) -> Self {
         Self(self.0.map(f64::abs))
-    }
-    #[inline(never)]
-    fn all(mask: [bool; 8]) -> bool {
-        mask.into_iter().all(|lane| lane)
     }
     #[inline(never)]
     fn bits_and(self, mask: u64) -> Self {

@@ -131,6 +131,17 @@ impl<'a, F: Float> SmoothedTargets<'a, F> {
         Ok(Self { targets, terms, shared, shared_mass, temperature, scale, is_masked, classes })
     }
 
+    /// T
+    pub(crate) fn temperature(&self) -> &Temperature<F> {
+        &self.temperature
+    }
+
+    /// Are the weights the same for all rows, and at most 1?
+    pub(crate) fn allow_tiles(&self) -> bool {
+        let is_label = matches!(self.targets, Targets::Labels(_));
+        is_label && self.terms.class_weight.is_none() && self.common().is_some()
+    }
+
     /// Elements of [`TargetScratch::prior`] and [`TargetScratch::mixture`].
     pub(crate) fn scratch_lens(&self) -> (usize, usize) {
         let prior = matches!(self.terms.prior, Prior::PerRow { .. }) || self.is_masked;

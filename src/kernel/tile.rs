@@ -1,0 +1,402 @@
+//! Rows in lanes: for few classes, where a row is shorter than what is done once for it, and for
+//! rows that are neighbours in memory class by class.
+//!
+//! ```text
+//! vector k holds class k of LANES rows
+//! M    = max_k z_k                       Σ = for each lane of a row's vectors an accumulator,
+//! e_k  = exp(z_k)                            joined by the same tree
+//! ```
+//!
+//! Every sum is formed in the canonical order of stats.rs, so a row has the bits here that it has
+//! alone.
+
+use super::exp::{Exp, PLAIN, TEMPERED, Temperature};
+use super::group::{AtLabel, Epilogue, Group, Lanes};
+use super::stats::{RowClass, RowWeights, Stats, Weights};
+use super::sweep::{ABSENT, ONES, ROW, SEGMENT, TWO_PARTS, Terms, class_terms};
+use crate::element::Float;
+use crate::simd::lanes::WideLanes;
+use crate::simd::memory::{Rows, RowsMut};
+use crate::simd::row::QUAD;
+use crate::simd::{LaneSum, MOST_LANES, Vector, tree};
+use crate::wide::{Real, Wide};
+
+/// As many rows as there are lanes, class by class.
+pub(crate) struct Tile<'t, V: Vector> {
+    token: V::Token,
+    /// LANES rows of class 0, of class 1, ...
+    z: &'t [V::Scalar],
+    /// The exponentials, and then the output, in the same order.
+    exps: &'t mut [V::Scalar],
+    max: V,
+}
+
+impl<'t, V: Vector> Tile<'t, V> {
+    /// None where a row is not for the sweeps of this file: see odd.rs.
+    #[inline(always)]
+    pub(crate) fn new(
+        token: V::Token,
+        z: &'t [V::Scalar],
+        exps: &'t mut [V::Scalar],
+        temperature: &Temperature<V::Scalar>,
+    ) -> Option<Self> {
+        let most = V::splat(token, temperature.most());
+        let least = V::splat(token, V::Scalar::default()).sub(most);
+        let mut max = V::splat(token, V::Scalar::NEG_INFINITY);
+        let mut in_range = max.eq(max);
+        for z in z.chunks_exact(V::LANES) {
+            let z = V::from_slice(token, z);
+            max = max.max(z);
+            // False for NaN.
+            in_range = V::both(in_range, z.ge(least));
+        }
+        in_range = V::both(in_range, max.le(most));
+        V::all(in_range).then_some(Self { token, z, exps, max })
+    }
+
+    #[inline(always)]
+    fn vector(&self, class: usize) -> V {
+        V::from_slice(self.token, &self.z[class * V::LANES..])
+    }
+
+    #[inline(always)]
+    fn sums<const STORE: bool, const HEAT: bool>(
+        &mut self,
+        exp: &Exp<V>,
+        weights: Weights<'_, V::Scalar>,
+    ) -> TileSums<V> {
+        let (token, classes) = (self.token, self.classes());
+        let zero = V::Wide::splat(token, Wide::new(0.0));
+        let mut sums = TileSums { others: zero, dot: zero, ties: zero.value() };
+        let is_short = matches!(weights, Weights::Row { .. }) && classes <= V::Scalar::SHORT_ROW;
+        let swept = if is_short { Weights::Absent } else { weights };
+        let nothing = V::Sum::zero(token);
+        for start in (0..classes).step_by(SEGMENT) {
+            let end = classes.min(start + SEGMENT);
+            let (mut sum, mut dot) = ([nothing; MOST_LANES], [nothing; MOST_LANES]);
+            let mut ties = V::splat(token, V::Scalar::default());
+            for quad in (start..end).step_by(QUAD * V::LANES) {
+                for lane in 0..V::LANES.min(end - quad) {
+                    let mut terms = [Terms::zero(token); QUAD];
+                    for (terms, class) in terms.iter_mut().zip((quad + lane..end).step_by(V::LANES))
+                    {
+                        let (new, rounded) = self.terms::<HEAT>(exp, class, swept, &mut ties);
+                        *terms = new;
+                        if STORE {
+                            rounded.to_slice(&mut self.exps[class * V::LANES..]);
+                        }
+                    }
+                    let [a, b, c, d] = terms;
+                    let quad =
+                        if quad + lane + V::LANES < end { a.plus(b).plus(c.plus(d)) } else { a };
+                    quad.flush(&mut sum[lane], &mut dot[lane]);
+                }
+            }
+            let mut lanes = [zero; MOST_LANES];
+            for (lane, sum) in lanes.iter_mut().zip(sum) {
+                *lane = sum.lanes();
+            }
+            sums.others = sums.others + tree::<V, _>(lanes);
+            if !matches!(swept, Weights::Absent) {
+                for (lane, dot) in lanes.iter_mut().zip(dot) {
+                    *lane = dot.lanes();
+                }
+                sums.dot = sums.dot + tree::<V, _>(lanes);
+            }
+            sums.ties = sums.ties + ties.to_doubles();
+        }
+        if is_short {
+            sums.dot = self.wide_dot(weights);
+        } else if let Weights::Row { low: Some(_), .. } = weights {
+            sums.dot = sums.dot + self.low_dot(weights);
+        }
+        sums
+    }
+
+    #[inline(always)]
+    fn terms<const HEAT: bool>(
+        &self,
+        exp: &Exp<V>,
+        class: usize,
+        weights: Weights<'_, V::Scalar>,
+        ties: &mut V,
+    ) -> (Terms<V>, V) {
+        let z = self.vector(class);
+        let parts = exp.parts::<HEAT>(z);
+        let terms = match weights {
+            Weights::Absent => class_terms::<V, ABSENT>(exp, z, z, parts, ties),
+            Weights::Ones => class_terms::<V, ONES>(exp, z, z, parts, ties),
+            Weights::Row { high, .. } => {
+                let high = V::splat(self.token, high.get(class));
+                class_terms::<V, ROW>(exp, z, high, parts, ties)
+            }
+        };
+        (terms, parts.rounded())
+    }
+
+    /// Σ w_k (M − z_k), every term wide.
+    #[inline(always)]
+    fn wide_dot(&self, weights: Weights<'_, V::Scalar>) -> V::Wide {
+        let max = V::Wide::new(self.max.to_doubles());
+        let mut sum = V::Wide::splat(self.token, Wide::new(0.0));
+        for class in 0..self.classes() {
+            let weight = weights.get(class);
+            if weight.value() != 0.0 {
+                let gap = max - V::Wide::new(self.vector(class).to_doubles());
+                sum = sum + V::Wide::splat(self.token, weight) * gap;
+            }
+        }
+        sum
+    }
+
+    /// What the low parts of weights add to `dot`.
+    #[inline(always)]
+    fn low_dot(&self, weights: Weights<'_, V::Scalar>) -> V::Wide {
+        let token = self.token;
+        let zero = V::splat(token, V::Scalar::default());
+        let mut sums = [V::Sum::zero(token); MOST_LANES];
+        for class in 0..self.classes() {
+            let low = V::splat(token, weights.low(class));
+            let gap = self.max.sub(self.vector(class));
+            sums[class % V::LANES].add(low.mul(gap).zero_where(low.eq(zero)));
+        }
+        let mut lanes = [V::Wide::splat(token, Wide::new(0.0)); MOST_LANES];
+        for (lane, sum) in lanes.iter_mut().zip(sums) {
+            *lane = sum.lanes();
+        }
+        tree::<V, _>(lanes)
+    }
+
+    #[inline(always)]
+    fn reduced<const STORE: bool>(
+        &mut self,
+        weights: &RowWeights<'_, V::Scalar>,
+        temperature: &Temperature<V::Scalar>,
+    ) -> Stats<V> {
+        let exp = Exp::<V>::new(self.token, self.max, temperature);
+        let weights = weights.of_row(0);
+        let (sums, peaks) = if temperature.is_one() {
+            (self.sums::<STORE, PLAIN>(&exp, weights), exp.peaks::<PLAIN>())
+        } else {
+            (self.sums::<STORE, TEMPERED>(&exp, weights), exp.peaks::<TEMPERED>())
+        };
+        Stats {
+            class: [RowClass::Finite; MOST_LANES],
+            max: self.max,
+            ties: sums.ties,
+            peak: peaks.summed,
+            exact_peak: peaks.exact,
+            stored_peak: peaks.stored,
+            others: sums.others,
+            dot: sums.dot,
+            unit: sums.ties.like(1.0),
+        }
+    }
+
+    /// Writes the output where the exponentials are.
+    #[inline(always)]
+    fn written<E: Epilogue<V>, const WEIGHTS: u8>(
+        &mut self,
+        epilogue: &E,
+        weights: Weights<'_, V::Scalar>,
+        label: Option<&AtLabel<V>>,
+    ) {
+        let token = self.token;
+        let mut classes = [V::Scalar::from_f64(-1.0); MOST_LANES];
+        let mut at_label = V::splat(token, classes[0]);
+        if let Some(label) = label {
+            at_label = label.values;
+            for (lane, class) in classes.iter_mut().enumerate().filter(|lane| label.rows[lane.0]) {
+                *class = V::Scalar::from_f64(super::stats::count_to_f64(label.classes[lane]));
+            }
+        }
+        let labels = V::from_slice(token, &classes);
+        let mut number = V::splat(token, V::Scalar::default());
+        let one = V::splat(token, V::Scalar::from_f64(1.0));
+        for class in 0..self.classes() {
+            let value = if E::OF_EXPS {
+                V::from_slice(token, &self.exps[class * V::LANES..])
+            } else {
+                self.vector(class)
+            };
+            let (high, low) = match weights {
+                Weights::Row { high, .. } if WEIGHTS == TWO_PARTS => {
+                    (V::splat(token, high.get(class)), V::splat(token, weights.low(class)))
+                }
+                _ => (value, value),
+            };
+            let written = epilogue.apply::<WEIGHTS>(value, high, low);
+            let written = V::select(number.eq(labels), at_label, written);
+            written.to_slice(&mut self.exps[class * V::LANES..]);
+            number = number.add(one);
+        }
+    }
+}
+
+struct TileSums<V: Vector> {
+    others: V::Wide,
+    dot: V::Wide,
+    ties: V::Doubles,
+}
+
+/// Classes that a lane of numbers can count.
+pub(crate) const MOST_CLASSES: usize = 1 << 24;
+
+impl<V: Vector> Group<V> for Tile<'_, V> {
+    #[inline(always)]
+    fn token(&self) -> V::Token {
+        self.token
+    }
+    #[inline(always)]
+    fn rows(&self) -> usize {
+        V::LANES
+    }
+    #[inline(always)]
+    fn classes(&self) -> usize {
+        self.z.len() / V::LANES
+    }
+
+    #[inline(always)]
+    fn reduce<const STORE: bool>(
+        &mut self,
+        _counted: &Lanes,
+        weights: &RowWeights<'_, V::Scalar>,
+        temperature: &Temperature<V::Scalar>,
+    ) -> Stats<V> {
+        V::outlined(
+            self.token,
+            #[inline(always)]
+            || self.reduced::<STORE>(weights, temperature),
+        )
+    }
+
+    #[inline(always)]
+    fn logits_at(&self, _counted: &Lanes, classes: &[usize; MOST_LANES]) -> V {
+        let mut values = [V::Scalar::default(); MOST_LANES];
+        for (lane, value) in values.iter_mut().enumerate().take(V::LANES) {
+            *value = self.z[classes[lane] * V::LANES + lane];
+        }
+        V::from_slice(self.token, &values)
+    }
+
+    #[inline(always)]
+    fn exps_at(&self, _counted: &Lanes, classes: &[usize; MOST_LANES]) -> V {
+        let mut values = [V::Scalar::default(); MOST_LANES];
+        for (lane, value) in values.iter_mut().enumerate().take(V::LANES) {
+            *value = self.exps[classes[lane] * V::LANES + lane];
+        }
+        V::from_slice(self.token, &values)
+    }
+
+    #[inline(always)]
+    fn write<E: Epilogue<V>>(
+        &mut self,
+        _written: &Lanes,
+        epilogue: &E,
+        weights: &RowWeights<'_, V::Scalar>,
+        label: Option<&AtLabel<V>>,
+    ) {
+        let weights = if E::IS_WEIGHTED { weights.of_row(0) } else { Weights::Absent };
+        V::outlined(
+            self.token,
+            #[inline(always)]
+            || match weights {
+                Weights::Absent => self.written::<E, ABSENT>(epilogue, weights, label),
+                Weights::Ones => self.written::<E, ONES>(epilogue, weights, label),
+                Weights::Row { .. } => self.written::<E, TWO_PARTS>(epilogue, weights, label),
+            },
+        );
+    }
+
+    #[inline(always)]
+    fn fill(&mut self, lane: usize, value: V::Scalar) {
+        for element in self.exps.iter_mut().skip(lane).step_by(V::LANES) {
+            *element = value;
+        }
+    }
+}
+
+/// LANES rows from `first` on, class by class.
+#[inline(always)]
+pub(crate) fn load<V: Vector>(
+    token: V::Token,
+    rows: &Rows<'_>,
+    first: usize,
+    tile: &mut [V::Scalar],
+) {
+    let classes = rows.classes();
+    assert!(tile.len() == classes * V::LANES);
+    if rows.are_neighbours::<V::Scalar>() {
+        for (class, target) in tile.chunks_exact_mut(V::LANES).enumerate() {
+            rows.across::<V>(token, first, class).to_slice(target);
+        }
+    } else if let Some(run) = rows.run(first, V::LANES) {
+        let zero = V::Scalar::default();
+        for block in (0..classes).step_by(V::LANES) {
+            let mut vectors = [V::splat(token, zero); MOST_LANES];
+            for (row, vector) in vectors.iter_mut().enumerate().take(V::LANES) {
+                // Past the end of the row lie the next ones, which the tile does not keep.
+                *vector = run.vector(token, row * classes + block, zero);
+            }
+            transpose(&mut vectors);
+            let tile = tile[block * V::LANES..].chunks_exact_mut(V::LANES);
+            for (target, vector) in tile.zip(vectors).take(V::LANES) {
+                vector.to_slice(target);
+            }
+        }
+    } else {
+        for lane in 0..V::LANES {
+            rows.gather_with_steps(first + lane, &mut tile[lane..], V::LANES);
+        }
+    }
+}
+
+/// Writes the tile to LANES rows from `first` on.
+#[inline(always)]
+pub(crate) fn store<V: Vector>(
+    token: V::Token,
+    tile: &[V::Scalar],
+    rows: &RowsMut<'_>,
+    first: usize,
+) {
+    let classes = rows.classes();
+    assert!(tile.len() == classes * V::LANES);
+    if rows.are_neighbours::<V::Scalar>() {
+        for (class, vector) in tile.chunks_exact(V::LANES).enumerate() {
+            rows.set_across(first, class, V::from_slice(token, vector));
+        }
+    } else if let Some(mut run) = rows.run(first, V::LANES) {
+        // The last classes of a row are written with lanes that fall into the next rows' first
+        // classes. So these come later: blocks from the last to the first, rows from the first on.
+        for block in (0..classes).step_by(V::LANES).rev() {
+            let mut vectors = [V::splat(token, V::Scalar::default()); MOST_LANES];
+            let tile = tile[block * V::LANES..].chunks_exact(V::LANES);
+            for (vector, source) in vectors.iter_mut().zip(tile).take(V::LANES) {
+                *vector = V::from_slice(token, source);
+            }
+            transpose(&mut vectors);
+            for (row, vector) in vectors.into_iter().enumerate().take(V::LANES) {
+                run.set_vector(row * classes + block, vector);
+            }
+        }
+    } else {
+        for lane in 0..V::LANES {
+            rows.scatter_with_steps(first + lane, &tile[lane..], V::LANES);
+        }
+    }
+}
+
+/// Rows to columns, by a perfect shuffle for each bit of a lane's number (Stone 1971, "Parallel
+/// processing with the perfect shuffle").
+#[inline(always)]
+fn transpose<V: Vector>(vectors: &mut [V; MOST_LANES]) {
+    let half = V::LANES / 2;
+    let mut step = 1;
+    while step < V::LANES {
+        let rows = *vectors;
+        for i in 0..half {
+            (vectors[2 * i], vectors[2 * i + 1]) = rows[i].zip(rows[i + half]);
+        }
+        step *= 2;
+    }
+}
