@@ -9,8 +9,10 @@ use crate::kernel::group::Group;
 use crate::kernel::{loss, softmax};
 use crate::simd::Vector;
 use crate::simd::memory::{Rows, RowsMut};
-use crate::target::{LossTerms, Prior, SmoothedTargets, TargetScratch, Targets, kept_row_weights};
-use crate::wide::{DoubleDouble, Wide};
+use crate::target::{
+    LossTerms, Prior, SmoothedTargets, TargetScratch, Targets, exact_sum, kept_row_weights,
+};
+use crate::wide::Wide;
 
 /// What is written for each class.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -197,8 +199,7 @@ impl CrossEntropy<'_> {
             return Ok(f64::NAN);
         }
         // In the order of the rows, whoever computed them.
-        let add = |sum, loss: &f64| sum + DoubleDouble::new(*loss);
-        let sum = row_losses.iter().fold(DoubleDouble::new(0.0), add).value();
+        let sum = exact_sum(&row_losses).value();
         // 0/0 and x/0 alike: the mean over nothing.
         Ok(match self.reduction {
             Reduction::SumByNonzeroWeights if divisor == 0.0 => 0.0,

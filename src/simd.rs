@@ -20,6 +20,7 @@ mod lane_sum;
 pub(crate) mod lanes;
 mod level;
 pub mod memory;
+mod partial;
 mod portable;
 pub mod row;
 
@@ -61,6 +62,16 @@ pub trait Vector: Copy {
     /// # Safety
     /// - `target` is valid for writing `LANES` scalars; no alignment is needed.
     unsafe fn store(self, target: *mut Self::Scalar);
+    /// The first lanes from `source`, `pad` in the others.
+    ///
+    /// # Safety
+    /// - `source` is valid for reading `count` ≤ `LANES` scalars; no alignment is needed.
+    unsafe fn load_head(pad: Self, source: *const Self::Scalar, count: usize) -> Self;
+    /// Writes the first lanes to `target`.
+    ///
+    /// # Safety
+    /// - `target` is valid for writing `count` ≤ `LANES` scalars; no alignment is needed.
+    unsafe fn store_head(self, target: *mut Self::Scalar, count: usize);
     fn token(self) -> Self::Token;
     /// Exact.
     fn to_doubles(self) -> Self::Doubles;

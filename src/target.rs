@@ -189,9 +189,9 @@ fn weighted_sum(values: &[f64], weights: Option<&[f64]>) -> DoubleDouble {
 /// Numbers validated between two looks for Ctrl-C: some 10 ms.
 const NUMBERS_PER_LOOK: usize = 1 << 22;
 
-/// Σ of finite values ≥ 0, to some 100 bits: eight sums side by side, each with what its
+/// Σ of values ≥ 0, or NaN, to some 100 bits: eight sums side by side, each with what its
 /// additions lost.
-fn exact_sum(values: &[f64]) -> DoubleDouble {
+pub(crate) fn exact_sum(values: &[f64]) -> DoubleDouble {
     const LANES: usize = 8;
     let (mut high, mut low) = ([0.0; LANES], [0.0; LANES]);
     let (chunks, rest) = values.as_chunks::<LANES>();

@@ -41,7 +41,8 @@ impl<V: Vector> Scale<V> {
         let guard = V::Wide::new(guard);
         let guarded = weight * guard;
         let (high, low) = V::split(guarded.over(sum));
-        let least = size.like(V::Scalar::MIN_POSITIVE) * (sum.value() / size);
+        // In this order: S / size may be beyond all numbers.
+        let least = size.like(V::Scalar::MIN_POSITIVE) * sum.value() / size;
         let scale = Self {
             high,
             low,

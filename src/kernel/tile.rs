@@ -92,16 +92,9 @@ impl<'t, V: Vector> Tile<'t, V> {
                     quad.flush(&mut sum[lane], &mut dot[lane]);
                 }
             }
-            let mut lanes = [zero; MOST_LANES];
-            for (lane, sum) in lanes.iter_mut().zip(sum) {
-                *lane = sum.lanes();
-            }
-            sums.others = sums.others + tree::<V, _>(lanes);
+            sums.others = sums.others + total::<V>(&sum);
             if !matches!(swept, Weights::Absent) {
-                for (lane, dot) in lanes.iter_mut().zip(dot) {
-                    *lane = dot.lanes();
-                }
-                sums.dot = sums.dot + tree::<V, _>(lanes);
+                sums.dot = sums.dot + total::<V>(&dot);
             }
             sums.ties = sums.ties + ties.to_doubles();
         }
@@ -160,11 +153,7 @@ impl<'t, V: Vector> Tile<'t, V> {
             let gap = self.max.sub(self.vector(class));
             sums[class % V::LANES].add(low.mul(gap).zero_where(low.eq(zero)));
         }
-        let mut lanes = [V::Wide::splat(token, Wide::new(0.0)); MOST_LANES];
-        for (lane, sum) in lanes.iter_mut().zip(sums) {
-            *lane = sum.lanes();
-        }
-        tree::<V, _>(lanes)
+        total::<V>(&sums)
     }
 
     #[inline(always)]
@@ -231,6 +220,16 @@ impl<'t, V: Vector> Tile<'t, V> {
             number = number.add(one);
         }
     }
+}
+
+/// The sum over the lanes that a row has when it is alone.
+#[inline(always)]
+fn total<V: Vector>(sums: &[V::Sum; MOST_LANES]) -> V::Wide {
+    let mut lanes = [sums[0].lanes(); MOST_LANES];
+    for lane in 1..V::LANES {
+        lanes[lane] = sums[lane].lanes();
+    }
+    tree::<V, _>(&mut lanes)
 }
 
 struct TileSums<V: Vector> {
@@ -334,14 +333,14 @@ pub(crate) fn load<V: Vector>(
         let zero = V::Scalar::default();
         for block in (0..classes).step_by(V::LANES) {
             let mut vectors = [V::splat(token, zero); MOST_LANES];
-            for (row, vector) in vectors.iter_mut().enumerate().take(V::LANES) {
+            for row in 0..V::LANES {
                 // Past the end of the row lie the next ones, which the tile does not keep.
-                *vector = run.vector(token, row * classes + block, zero);
+                vectors[row] = run.vector(token, row * classes + block, zero);
             }
             transpose(&mut vectors);
-            let tile = tile[block * V::LANES..].chunks_exact_mut(V::LANES);
-            for (target, vector) in tile.zip(vectors).take(V::LANES) {
-                vector.to_slice(target);
+            let targets = tile[block * V::LANES..].chunks_exact_mut(V::LANES).take(V::LANES);
+            for (column, target) in targets.enumerate() {
+                vectors[column].to_slice(target);
             }
         }
     } else {
@@ -370,13 +369,13 @@ pub(crate) fn store<V: Vector>(
         // classes. So these come later: blocks from the last to the first, rows from the first on.
         for block in (0..classes).step_by(V::LANES).rev() {
             let mut vectors = [V::splat(token, V::Scalar::default()); MOST_LANES];
-            let tile = tile[block * V::LANES..].chunks_exact(V::LANES);
-            for (vector, source) in vectors.iter_mut().zip(tile).take(V::LANES) {
-                *vector = V::from_slice(token, source);
+            let sources = tile[block * V::LANES..].chunks_exact(V::LANES).take(V::LANES);
+            for (column, source) in sources.enumerate() {
+                vectors[column] = V::from_slice(token, source);
             }
             transpose(&mut vectors);
-            for (row, vector) in vectors.into_iter().enumerate().take(V::LANES) {
-                run.set_vector(row * classes + block, vector);
+            for row in 0..V::LANES {
+                run.set_vector(row * classes + block, vectors[row]);
             }
         }
     } else {
@@ -390,12 +389,11 @@ pub(crate) fn store<V: Vector>(
 /// processing with the perfect shuffle").
 #[inline(always)]
 fn transpose<V: Vector>(vectors: &mut [V; MOST_LANES]) {
-    let half = V::LANES / 2;
     let mut step = 1;
     while step < V::LANES {
         let rows = *vectors;
-        for i in 0..half {
-            (vectors[2 * i], vectors[2 * i + 1]) = rows[i].zip(rows[i + half]);
+        for i in 0..V::LANES / 2 {
+            (vectors[2 * i], vectors[2 * i + 1]) = rows[i].zip(rows[i + V::LANES / 2]);
         }
         step *= 2;
     }

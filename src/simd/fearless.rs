@@ -3,15 +3,16 @@
 use super::Vector;
 use super::lane_sum::CompensatedSum;
 use super::lanes::{DoubleVector, Doubles};
+use super::partial::Partial;
 use crate::wide::{DoubleDouble, SIGNIFICAND};
 use fearless_simd::{
-    Bytes, Simd, SimdBase, SimdFloat, SimdFrom, SimdMask, f32x16, f64x8, mask32x16, mask64x8,
-    u32x16, u64x8,
+    Bytes, SimdBase, SimdFloat, SimdFrom, SimdMask, f32x16, f64x8, mask32x16,
+    mask64x8, u32x16, u64x8,
 };
 
 macro_rules! vector {
-    ($vector:ident, $scalar:ty, $lanes:literal, $bits:ident, $mantissa:literal, $mask:ident, $doubles:ty, $wide:ty, $sum:ty, $to_doubles:path, $from_doubles:path, $split:path) => {
-        impl<S: Simd> Vector for $vector<S> {
+    ($vector:ident, $scalar:ty, $lanes:literal, $bits:ident, $mantissa:literal, $mask:ident, $load_head:ident, $store_head:ident, $doubles:ty, $wide:ty, $sum:ty, $to_doubles:path, $from_doubles:path, $split:path) => {
+        impl<S: Partial> Vector for $vector<S> {
             type Token = S;
             type Scalar = $scalar;
             type Mask = $mask<S>;
@@ -39,6 +40,16 @@ macro_rules! vector {
                 let lanes: [$scalar; $lanes] = self.into();
                 // SAFETY: the caller vouches for LANES writable scalars; written unaligned.
                 unsafe { target.cast::<[$scalar; $lanes]>().write_unaligned(lanes) };
+            }
+            #[inline(always)]
+            unsafe fn load_head(pad: Self, source: *const $scalar, count: usize) -> Self {
+                // SAFETY: the caller vouches for `count` readable scalars.
+                unsafe { pad.simd.$load_head(pad, source, count) }
+            }
+            #[inline(always)]
+            unsafe fn store_head(self, target: *mut $scalar, count: usize) {
+                // SAFETY: the caller vouches for `count` writable scalars.
+                unsafe { self.simd.$store_head(self, target, count) };
             }
             #[inline(always)]
             fn token(self) -> S {
@@ -140,6 +151,8 @@ vector!(
     u32x16,
     23,
     mask32x16,
+    load_floats,
+    store_floats,
     Doubles<f64x8<S>, 2>,
     Doubles<f64x8<S>, 2>,
     Doubles<f64x8<S>, 2>,
@@ -149,39 +162,41 @@ vector!(
 );
 vector!(
     f64x8, f64, 8, u64x8, 52, mask64x8,
+    load_doubles,
+    store_doubles,
     Doubles<Self, 1>, DoubleDouble<Doubles<Self, 1>>, CompensatedSum<Self>,
     alone, the_only, two_doubles
 );
 
 #[inline(always)]
-fn widened<S: Simd>(vector: f32x16<S>) -> Doubles<f64x8<S>, 2> {
+fn widened<S: Partial>(vector: f32x16<S>) -> Doubles<f64x8<S>, 2> {
     let (low, high) = vector.simd.widen_f32x16(vector);
     Doubles([low, high])
 }
 #[inline(always)]
-fn narrowed<S: Simd>(doubles: Doubles<f64x8<S>, 2>) -> f32x16<S> {
+fn narrowed<S: Partial>(doubles: Doubles<f64x8<S>, 2>) -> f32x16<S> {
     let Doubles([low, high]) = doubles;
     low.simd.narrow_f64x8(low, high)
 }
 #[inline(always)]
-fn two_floats<S: Simd>(wide: Doubles<f64x8<S>, 2>) -> (f32x16<S>, f32x16<S>) {
+fn two_floats<S: Partial>(wide: Doubles<f64x8<S>, 2>) -> (f32x16<S>, f32x16<S>) {
     let high = narrowed(wide);
     (high, narrowed(wide - widened(high)))
 }
 #[inline(always)]
-fn alone<S: Simd>(vector: f64x8<S>) -> Doubles<f64x8<S>, 1> {
+fn alone<S: Partial>(vector: f64x8<S>) -> Doubles<f64x8<S>, 1> {
     Doubles([vector])
 }
 #[inline(always)]
-fn the_only<S: Simd>(doubles: Doubles<f64x8<S>, 1>) -> f64x8<S> {
+fn the_only<S: Partial>(doubles: Doubles<f64x8<S>, 1>) -> f64x8<S> {
     doubles.0[0]
 }
 #[inline(always)]
-fn two_doubles<S: Simd>(wide: DoubleDouble<Doubles<f64x8<S>, 1>>) -> (f64x8<S>, f64x8<S>) {
+fn two_doubles<S: Partial>(wide: DoubleDouble<Doubles<f64x8<S>, 1>>) -> (f64x8<S>, f64x8<S>) {
     (wide.high.0[0], wide.low.0[0])
 }
 
-impl<S: Simd> DoubleVector for f64x8<S> {
+impl<S: Partial> DoubleVector for f64x8<S> {
     #[inline(always)]
     fn abs(self) -> Self {
         self.simd.abs_f64x8(self)

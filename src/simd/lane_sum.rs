@@ -19,13 +19,13 @@ pub trait LaneSum<V: Vector>: Copy {
     #[inline(always)]
     fn total(self) -> <V::Scalar as Float>::Wide {
         use super::lanes::WideLanes;
-        tree::<V, _>(self.lanes().to_scalars())
+        tree::<V, _>(&mut self.lanes().to_scalars())
     }
 }
 
 /// The sum of the first LANES of `lanes`.
 #[inline(always)]
-pub fn tree<V: Vector, W: Copy + Add<Output = W>>(mut lanes: [W; MOST_LANES]) -> W {
+pub fn tree<V: Vector, W: Copy + Add<Output = W>>(lanes: &mut [W; MOST_LANES]) -> W {
     let mut half = V::LANES / 2;
     while half > 0 {
         for i in 0..half {

@@ -7,6 +7,7 @@
 use super::Vector;
 use super::lane_sum::CompensatedSum;
 use super::lanes::{DoubleVector, Doubles};
+use super::partial::copy;
 use crate::element::Float;
 use crate::wide::{DoubleDouble, Real};
 use std::array::from_fn;
@@ -55,6 +56,19 @@ macro_rules! portable {
             unsafe fn store(self, target: *mut $scalar) {
                 // SAFETY: the caller vouches for LANES writable scalars; written unaligned.
                 unsafe { target.cast::<[$scalar; $lanes]>().write_unaligned(self.0) };
+            }
+            #[inline(never)]
+            unsafe fn load_head(mut pad: Self, source: *const $scalar, count: usize) -> Self {
+                assert!(count <= $lanes);
+                // SAFETY: the caller vouches for `count` readable scalars, of which there is room for.
+                unsafe { copy(source, pad.0.as_mut_ptr(), count) };
+                pad
+            }
+            #[inline(never)]
+            unsafe fn store_head(self, target: *mut $scalar, count: usize) {
+                assert!(count <= $lanes);
+                // SAFETY: the caller vouches for `count` writable scalars, and so many are here.
+                unsafe { copy(self.0.as_ptr(), target, count) };
             }
             #[inline(always)]
             fn token(self) -> Portable {

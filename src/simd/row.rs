@@ -129,15 +129,8 @@ impl<'a, F: Float> Source<'a, F> {
     pub(crate) fn head<V: Vector<Scalar = F>>(&self, token: V::Token, at: usize, pad: F) -> V {
         check(at, 0, self.len);
         let count = (self.len - at).min(V::LANES);
-        let mut lanes = [pad; 16];
-        // SAFETY: `count` elements from `at` lie inside the row; `lanes` is ours and holds 16.
-        unsafe {
-            self.start
-                .add(at)
-                .cast::<u8>()
-                .copy_to_nonoverlapping(lanes.as_mut_ptr().cast(), count * size_of::<F>());
-            V::load(token, lanes.as_ptr())
-        }
+        // SAFETY: `count` elements from `at` lie inside the row.
+        unsafe { V::load_head(V::splat(token, pad), self.start.add(at), count) }
     }
 }
 
@@ -210,13 +203,8 @@ impl<'a, F: Float> Sink<'a, F> {
     pub(crate) fn set_head<V: Vector<Scalar = F>>(&mut self, at: usize, vector: V) {
         check(at, 0, self.len);
         let count = (self.len - at).min(V::LANES);
-        let mut lanes = [F::default(); 16];
-        // SAFETY: `lanes` is ours and holds 16; `count` elements from `at` lie inside the row.
-        unsafe {
-            vector.store(lanes.as_mut_ptr());
-            let target = self.start.add(at).cast::<u8>();
-            target.copy_from_nonoverlapping(lanes.as_ptr().cast(), count * size_of::<F>());
-        }
+        // SAFETY: `count` elements from `at` lie inside the row.
+        unsafe { vector.store_head(self.start.add(at), count) };
     }
 }
 

@@ -1,0 +1,197 @@
+//! The first lanes of a vector, from and to memory: the ends of rows.
+//!
+//! Masked loads and stores where there are such instructions: what lies behind the mask is not
+//! touched. Elsewhere through an array.
+
+use super::MOST_LANES;
+use fearless_simd::{Simd, SimdFrom, f32x16, f64x8};
+
+/// Access to the first `count` lanes.
+pub trait Partial: Simd {
+    /// # Safety
+    /// - `source` is valid for reading `count` ≤ 16 scalars; no alignment is needed.
+    #[inline(always)]
+    unsafe fn load_floats(
+        self,
+        pad: f32x16<Self>,
+        source: *const f32,
+        count: usize,
+    ) -> f32x16<Self> {
+        let mut lanes: [f32; 16] = pad.into();
+        // SAFETY: `lanes` is ours and holds 16; the caller vouches for `count` ≤ 16 scalars.
+        unsafe { copy(source, lanes.as_mut_ptr(), count) };
+        f32x16::simd_from(self, lanes)
+    }
+    /// # Safety
+    /// - `source` is valid for reading `count` ≤ 8 scalars; no alignment is needed.
+    #[inline(always)]
+    unsafe fn load_doubles(
+        self,
+        pad: f64x8<Self>,
+        source: *const f64,
+        count: usize,
+    ) -> f64x8<Self> {
+        let mut lanes: [f64; 8] = pad.into();
+        // SAFETY: `lanes` is ours and holds 8; the caller vouches for `count` ≤ 8 scalars.
+        unsafe { copy(source, lanes.as_mut_ptr(), count) };
+        f64x8::simd_from(self, lanes)
+    }
+    /// # Safety
+    /// - `target` is valid for writing `count` ≤ 16 scalars; no alignment is needed.
+    #[inline(always)]
+    unsafe fn store_floats(self, vector: f32x16<Self>, target: *mut f32, count: usize) {
+        let lanes: [f32; 16] = vector.into();
+        // SAFETY: `lanes` holds 16; the caller vouches for `count` ≤ 16 scalars.
+        unsafe { copy(lanes.as_ptr(), target, count) };
+    }
+    /// # Safety
+    /// - `target` is valid for writing `count` ≤ 8 scalars; no alignment is needed.
+    #[inline(always)]
+    unsafe fn store_doubles(self, vector: f64x8<Self>, target: *mut f64, count: usize) {
+        let lanes: [f64; 8] = vector.into();
+        // SAFETY: `lanes` holds 8; the caller vouches for `count` ≤ 8 scalars.
+        unsafe { copy(lanes.as_ptr(), target, count) };
+    }
+}
+
+/// # Safety
+/// - `source` is valid for reading and `target` for writing `count` elements, which are apart.
+#[inline(always)]
+pub(super) unsafe fn copy<T: Copy>(source: *const T, target: *mut T, count: usize) {
+    for i in 0..count.min(MOST_LANES) {
+        // SAFETY: i < count, by the caller's promise.
+        unsafe { target.add(i).write_unaligned(source.add(i).read_unaligned()) };
+    }
+}
+
+#[cfg(target_arch = "aarch64")]
+impl Partial for fearless_simd::Neon {}
+
+#[cfg(target_arch = "x86_64")]
+mod x86 {
+    use super::Partial;
+    use fearless_simd::{Avx2, Avx512, Simd, SimdFrom, f32x8, f32x16, f64x4, f64x8};
+    use std::arch::x86_64::*;
+
+    /// `count` lanes of 16.
+    #[inline(always)]
+    fn bits(count: usize) -> u16 {
+        u16::try_from((1u32 << count) - 1).unwrap_or(u16::MAX)
+    }
+
+    impl Partial for Avx512 {
+        #[inline(always)]
+        unsafe fn load_floats(
+            self,
+            pad: f32x16<Self>,
+            source: *const f32,
+            count: usize,
+        ) -> f32x16<Self> {
+            // SAFETY: the token proves the instruction set; the mask keeps to `count` scalars.
+            let lanes = unsafe { _mm512_mask_loadu_ps(pad.into(), bits(count), source) };
+            f32x16::simd_from(self, lanes)
+        }
+        #[inline(always)]
+        unsafe fn load_doubles(
+            self,
+            pad: f64x8<Self>,
+            source: *const f64,
+            count: usize,
+        ) -> f64x8<Self> {
+            #[allow(clippy::cast_possible_truncation, reason = "8 lanes")]
+            let mask = bits(count) as u8;
+            // SAFETY: the token proves the instruction set; the mask keeps to `count` scalars.
+            let lanes = unsafe { _mm512_mask_loadu_pd(pad.into(), mask, source) };
+            f64x8::simd_from(self, lanes)
+        }
+        #[inline(always)]
+        unsafe fn store_floats(self, vector: f32x16<Self>, target: *mut f32, count: usize) {
+            // SAFETY: the token proves the instruction set; the mask keeps to `count` scalars.
+            unsafe { _mm512_mask_storeu_ps(target, bits(count), vector.into()) };
+        }
+        #[inline(always)]
+        unsafe fn store_doubles(self, vector: f64x8<Self>, target: *mut f64, count: usize) {
+            #[allow(clippy::cast_possible_truncation, reason = "8 lanes")]
+            let mask = bits(count) as u8;
+            // SAFETY: the token proves the instruction set; the mask keeps to `count` scalars.
+            unsafe { _mm512_mask_storeu_pd(target, mask, vector.into()) };
+        }
+    }
+
+    /// From its middle minus `count` on, the masks of `count` lanes.
+    static WINDOW: [i32; 32] = [
+        -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+        0, 0, 0, 0, 0, 0, 0,
+    ];
+
+    /// The masks of the four halves or quarters of 16 words, the first `count` of which are taken.
+    #[inline(always)]
+    fn masks(count: usize) -> [__m256i; 2] {
+        let window = &WINDOW[16 - count..][..16];
+        // SAFETY: 16 words are readable from there; AVX is part of the only level that asks.
+        unsafe { [0, 8].map(|at| _mm256_loadu_si256(window[at..].as_ptr().cast())) }
+    }
+
+    impl Partial for Avx2 {
+        #[inline(always)]
+        unsafe fn load_floats(
+            self,
+            pad: f32x16<Self>,
+            source: *const f32,
+            count: usize,
+        ) -> f32x16<Self> {
+            let [low_mask, high_mask] = masks(count);
+            let (low, high) = self.split_f32x16(pad);
+            // SAFETY: the token proves the instruction set; the masks keep to `count` scalars.
+            let (low, high) = unsafe {
+                let first = _mm256_maskload_ps(source, low_mask);
+                let second = _mm256_maskload_ps(source.wrapping_add(8), high_mask);
+                (
+                    _mm256_blendv_ps(low.into(), first, _mm256_castsi256_ps(low_mask)),
+                    _mm256_blendv_ps(high.into(), second, _mm256_castsi256_ps(high_mask)),
+                )
+            };
+            self.combine_f32x8(f32x8::simd_from(self, low), f32x8::simd_from(self, high))
+        }
+        #[inline(always)]
+        unsafe fn load_doubles(
+            self,
+            pad: f64x8<Self>,
+            source: *const f64,
+            count: usize,
+        ) -> f64x8<Self> {
+            let [low_mask, high_mask] = masks(2 * count);
+            let (low, high) = self.split_f64x8(pad);
+            // SAFETY: the token proves the instruction set; the masks keep to `count` scalars.
+            let (low, high) = unsafe {
+                let first = _mm256_maskload_pd(source, low_mask);
+                let second = _mm256_maskload_pd(source.wrapping_add(4), high_mask);
+                (
+                    _mm256_blendv_pd(low.into(), first, _mm256_castsi256_pd(low_mask)),
+                    _mm256_blendv_pd(high.into(), second, _mm256_castsi256_pd(high_mask)),
+                )
+            };
+            self.combine_f64x4(f64x4::simd_from(self, low), f64x4::simd_from(self, high))
+        }
+        #[inline(always)]
+        unsafe fn store_floats(self, vector: f32x16<Self>, target: *mut f32, count: usize) {
+            let [low_mask, high_mask] = masks(count);
+            let (low, high) = self.split_f32x16(vector);
+            // SAFETY: the token proves the instruction set; the masks keep to `count` scalars.
+            unsafe {
+                _mm256_maskstore_ps(target, low_mask, low.into());
+                _mm256_maskstore_ps(target.wrapping_add(8), high_mask, high.into());
+            }
+        }
+        #[inline(always)]
+        unsafe fn store_doubles(self, vector: f64x8<Self>, target: *mut f64, count: usize) {
+            let [low_mask, high_mask] = masks(2 * count);
+            let (low, high) = self.split_f64x8(vector);
+            // SAFETY: the token proves the instruction set; the masks keep to `count` scalars.
+            unsafe {
+                _mm256_maskstore_pd(target, low_mask, low.into());
+                _mm256_maskstore_pd(target.wrapping_add(4), high_mask, high.into());
+            }
+        }
+    }
+}
