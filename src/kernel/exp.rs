@@ -134,15 +134,28 @@ impl<V: Vector> Exp<V> {
     /// Both parts are 0 below the cut; NaN gives a NaN fraction.
     #[inline(always)]
     pub(super) fn parts<const HEAT: bool>(&self, z: V) -> Parts<V> {
-        let (rest, small, scale) = self.core::<HEAT>(z);
-        let dropped = z.le(self.cut);
-        Parts { fraction: rest.add(small).zero_where(dropped), scale: scale.zero_where(dropped) }
+        self.parts_of::<HEAT, 1>([z])[0]
+    }
+
+    /// [`Exp::parts`] of several vectors, step by step side by side: a processor looks ahead by
+    /// instructions, and one chain after the other would fill its window.
+    #[inline(always)]
+    pub(super) fn parts_of<const HEAT: bool, const N: usize>(&self, z: [V; N]) -> [Parts<V>; N] {
+        let core = self.core::<HEAT, N>(z);
+        let mut parts = [Parts { fraction: z[0], scale: z[0] }; N];
+        for i in 0..N {
+            let dropped = z[i].le(self.cut);
+            parts[i].fraction = core.rest[i].add(core.small[i]).zero_where(dropped);
+            parts[i].scale = core.scale[i].zero_where(dropped);
+        }
+        parts
     }
 
     /// exp(M)
     #[inline(always)]
     pub(super) fn peaks<const HEAT: bool>(&self) -> Peaks<V> {
-        let (rest, small, scale) = self.core::<HEAT>(self.max);
+        let Core { rest: [rest], small: [small], scale: [scale] } =
+            self.core::<HEAT, 1>([self.max]);
         let fraction = rest.add(small);
         let summed = V::Wide::new(fraction.to_doubles());
         let exact = V::Wide::new(rest.to_doubles()) + V::Wide::new(small.to_doubles());
@@ -153,33 +166,62 @@ impl<V: Vector> Exp<V> {
 
     /// s in two parts, and 2^(n − N + H).
     #[inline(always)]
-    fn core<const HEAT: bool>(&self, logits: V) -> (V, V, V) {
+    fn core<const HEAT: bool, const N: usize>(&self, logits: [V; N]) -> Core<V, N> {
         let core = const { V::Scalar::EXP };
         let token = self.max.token();
         // z/T = z + low: what the rounding of z/T loses is added to f.
-        let (z, low) = if HEAT == TEMPERED {
-            let (high, low) = self.inverse_temperature;
-            let quotient = logits.mul(high);
-            (quotient, logits.mul_add(low, logits.mul_sub(high, quotient)))
-        } else {
-            (logits, logits)
-        };
-        let shifted = z.mul_add(V::splat(token, core.log2e), self.magic);
-        let n = shifted.sub(self.magic);
-        let rest = n.neg_mul_add(V::splat(token, core.ln2_high), z);
-        let f = n.neg_mul_add(V::splat(token, core.ln2_low), rest);
-        let f = if HEAT == TEMPERED { f.add(low) } else { f };
+        let (mut z, mut low) = (logits, logits);
+        if HEAT == TEMPERED {
+            let (high, rest) = self.inverse_temperature;
+            for i in 0..N {
+                z[i] = logits[i].mul(high);
+                low[i] = logits[i].mul_add(rest, logits[i].mul_sub(high, z[i]));
+            }
+        }
+        let (mut n, mut scale, mut rest, mut f) = (z, z, z, z);
+        for i in 0..N {
+            scale[i] = z[i].mul_add(V::splat(token, core.log2e), self.magic);
+        }
+        for i in 0..N {
+            n[i] = scale[i].sub(self.magic);
+        }
+        for i in 0..N {
+            rest[i] = n[i].neg_mul_add(V::splat(token, core.ln2_high), z[i]);
+        }
+        for i in 0..N {
+            f[i] = n[i].neg_mul_add(V::splat(token, core.ln2_low), rest[i]);
+            if HEAT == TEMPERED {
+                f[i] = f[i].add(low[i]);
+            }
+        }
         let degree = core.coefficients.len();
-        let mut q = V::splat(token, core.coefficients[degree - 1]);
+        let mut q = [V::splat(token, core.coefficients[degree - 1]); N];
         for index in (0..degree - 1).rev() {
-            q = q.mul_add(f, V::splat(token, core.coefficients[index]));
+            for i in 0..N {
+                q[i] = q[i].mul_add(f[i], V::splat(token, core.coefficients[index]));
+            }
         }
         // s = rest + (f²·q − n·ln2_low): the low part of f is added after the large one is known.
-        let square = f.mul(f).mul(q);
-        let small = n.neg_mul_add(V::splat(token, core.ln2_low), square);
-        let small = if HEAT == TEMPERED { small.add(low) } else { small };
-        (rest, small, shifted.exponent_from_low_bits())
+        let mut small = f;
+        for i in 0..N {
+            small[i] = f[i].mul(f[i]).mul(q[i]);
+        }
+        for i in 0..N {
+            small[i] = n[i].neg_mul_add(V::splat(token, core.ln2_low), small[i]);
+            if HEAT == TEMPERED {
+                small[i] = small[i].add(low[i]);
+            }
+            scale[i] = scale[i].exponent_from_low_bits();
+        }
+        Core { rest, small, scale }
     }
+}
+
+/// See [`Exp::core`].
+struct Core<V, const N: usize> {
+    rest: [V; N],
+    small: [V; N],
+    scale: [V; N],
 }
 
 /// exp(M) of rows.

@@ -285,33 +285,22 @@ impl<V: Vector, const STORE: bool, const HEAT: bool, const WEIGHTS: u8>
     /// Four whole vectors: (t0 + t1) + (t2 + t3).
     #[inline(always)]
     fn quad(&self, at: usize, exps: &mut Sink<'_, V::Scalar>, ties: &mut V) -> Terms<V> {
-        let first = self.pair(at, 0, exps, ties);
-        first.plus(self.pair(at, 2, exps, ties))
-    }
-
-    /// Vectors `first` and `first + 1` of the quad at `at`.
-    #[inline(always)]
-    fn pair(
-        &self,
-        at: usize,
-        first: usize,
-        exps: &mut Sink<'_, V::Scalar>,
-        ties: &mut V,
-    ) -> Terms<V> {
-        let (z, weights) = (self.z.quad::<V>(at), self.weights.quad::<V>(at));
-        let mut pair = [Terms::zero(self.token); 2];
-        for (i, terms) in pair.iter_mut().enumerate() {
-            let z = z.vector::<V>(self.token, first + i);
-            let parts = self.exp.parts::<HEAT>(z);
-            if STORE {
-                exps.quad::<V>(at).set(first + i, parts.rounded());
-            }
-            *terms = {
-                let weights = weights.vector(self.token, first + i);
-                class_terms::<V, WEIGHTS>(&self.exp, z, weights, parts, ties)
-            };
+        let (source, weights) = (self.z.quad::<V>(at), self.weights.quad::<V>(at));
+        let mut z = [self.exp.max(); QUAD];
+        for (i, z) in z.iter_mut().enumerate() {
+            *z = source.vector(self.token, i);
         }
-        pair[0].plus(pair[1])
+        let parts = self.exp.parts_of::<HEAT, QUAD>(z);
+        let mut terms = [Terms::zero(self.token); QUAD];
+        for i in 0..QUAD {
+            if STORE {
+                exps.quad::<V>(at).set(i, parts[i].rounded());
+            }
+            let weights = weights.vector(self.token, i);
+            terms[i] = class_terms::<V, WEIGHTS>(&self.exp, z[i], weights, parts[i], ties);
+        }
+        let [a, b, c, d] = terms;
+        a.plus(b).plus(c.plus(d))
     }
 
     /// The row's last quad: lanes after its end are maxima of weight 0, vectors after it are 0.

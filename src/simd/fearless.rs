@@ -6,8 +6,8 @@ use super::lanes::{DoubleVector, Doubles};
 use super::partial::Partial;
 use crate::wide::{DoubleDouble, SIGNIFICAND};
 use fearless_simd::{
-    Bytes, SimdBase, SimdFloat, SimdFrom, SimdMask, f32x16, f64x8, mask32x16,
-    mask64x8, u32x16, u64x8,
+    Bytes, SimdBase, SimdFloat, SimdFrom, SimdMask, f32x16, f64x8, mask32x16, mask64x8, u32x16,
+    u64x8,
 };
 
 macro_rules! vector {
