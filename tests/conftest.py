@@ -1,8 +1,34 @@
-"""A test that changes the number of threads must not decide it for the tests after it."""
+"""A test that changes the number of threads must not decide it for the tests after it.
+
+Property tests draw the same examples every time and keep none: what fails here fails everywhere, and
+nothing is left in the tree.
+"""
+
+import tempfile
 
 import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis.configuration import set_hypothesis_home_dir
 
 import smoothxent as sx
+
+settings.register_profile(
+    "smoothxent",
+    derandomize=True,
+    database=None,
+    deadline=None,
+    max_examples=60,
+    print_blob=True,
+    suppress_health_check=[HealthCheck.too_slow],  # no test asserts a time
+)
+settings.load_profile("smoothxent")
+
+
+def pytest_configure(config):
+    """Without a database Hypothesis still caches what it reads in the sources, in .hypothesis."""
+    cache = tempfile.TemporaryDirectory()
+    config.add_cleanup(cache.cleanup)
+    set_hypothesis_home_dir(cache.name)
 
 
 @pytest.fixture(autouse=True)

@@ -6,9 +6,12 @@ below are those edges, the numbers beside them, and a few ordinary sizes.
 
 from typing import NamedTuple
 
+import ml_dtypes
 import numpy as np
 
 FLOATS = (np.float32, np.float64)
+# What logits may be stored in; the first two are computed in float32.
+STORED = tuple(map(np.dtype, (np.float16, ml_dtypes.bfloat16, np.float32, np.float64)))
 LABEL_DTYPES = ("int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64")
 
 SHORT_ROWS = (

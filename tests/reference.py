@@ -71,11 +71,11 @@ def logsumexp(logits):
 def smoothed(targets, classes, label_smoothing=0.0, prior=None, ignore_index=-100):
     """q' = (1 - eps) q + eps u of labels or probabilities; zeros for an ignored label."""
     targets = np.asarray(targets)
-    if targets.dtype.kind == "f":
-        q, counts = targets.astype(Real), True
-    else:
+    if targets.dtype.kind in "iu":
         q = (targets[..., None] == np.arange(classes)).astype(Real)
         counts = targets[..., None] != ignore_index
+    else:  # bfloat16, of ml_dtypes, is of no kind of NumPy's
+        q, counts = targets.astype(Real), True
     if label_smoothing == 0:  # the prior is not read
         return counts * q
     u = np.full(classes, 1 / Real(classes)) if prior is None else np.asarray(prior, Real)

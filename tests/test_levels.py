@@ -1,5 +1,7 @@
 """Every instruction set gives the same bits: a digest of all results, in a process for each level.
 
+The edge cases are tried at each level in full.
+
 SMOOTHXENT_MAX_ISA names the widest instruction set to use; where the processor lacks it, the next
 narrower one is used.
 """
@@ -12,22 +14,30 @@ from pathlib import Path
 
 import pytest
 
+import smoothxent as sx
+
+EDGE_CASES = ("test_special_values.py", "test_refused_values.py")
 LEVELS = ("portable", "neon", "avx2", "avx512")  # from narrow to wide; each machine has some
 
 
-def run(level):
-    """The digest, configuration and messages of a process with that level; None: as it comes."""
+def python(level, *arguments):
+    """A Python process in this directory, at that level; None: as it comes."""
     environment = {key: value for key, value in os.environ.items() if key != "SMOOTHXENT_MAX_ISA"}
     if level is not None:
         environment["SMOOTHXENT_MAX_ISA"] = level
-    process = subprocess.run(
-        [sys.executable, "digest.py"],
+    return subprocess.run(
+        [sys.executable, *arguments],
         cwd=Path(__file__).parent,
         env=environment,
         capture_output=True,
         text=True,
         timeout=300,
     )
+
+
+def run(level):
+    """The digest, configuration and messages of a process with that level."""
+    process = python(level, "digest.py")
     assert process.returncode == 0, process.stderr
     return json.loads(process.stdout) | {"stderr": process.stderr}
 
@@ -65,3 +75,13 @@ def test_unknown_level_is_ignored_with_a_warning(runs):
     assert result["config"]["simd"]["level"] == runs[None]["config"]["simd"]["level"]
     assert result["config"]["simd"]["ignored"] == message
     assert f"RuntimeWarning: {message}" in result["stderr"]
+
+
+SIMD = sx.show_config(mode="dicts")["simd"]
+
+
+@pytest.mark.parametrize("level", [name for name in SIMD["available"] if name != SIMD["level"]])
+def test_edge_cases_at_every_level(level):
+    """The files of the table; at the level in use they are run anyway."""
+    process = python(level, "-m", "pytest", "-q", "-p", "no:cacheprovider", *EDGE_CASES)
+    assert process.returncode == 0, process.stdout + process.stderr

@@ -203,25 +203,6 @@ class TestSampleWeight:
         assert_same_bits(twice[0], 2 * loss)
         assert_same_bits(twice[1], 2 * grad)
 
-    @every_float
-    @pytest.mark.parametrize("poison", [NAN, INF])
-    def test_weight_zero_is_never_read(self, dtype, poison):
-        """As an ignored row: loss and gradient exactly 0, and it leaves the divisors."""
-        z, labels, _ = problem(17, dtype)
-        s = np.ones(7)
-        s[[2, 5]] = 0
-        dirty = np.where(s[:, None] == 0, dtype(poison), z)
-        for reduction in ("sum", "mean", "sum_by_nonzero_weights"):
-            value, grad = sx.cross_entropy_value_and_grad(
-                dirty, labels, sample_weight=s, reduction=reduction
-            )
-            kept_value, kept_grad = sx.cross_entropy_value_and_grad(
-                z[s == 1], labels[s == 1], reduction=reduction
-            )
-            assert value == kept_value
-            assert_same_bits(grad[s == 1], kept_grad)
-            assert (grad[s == 0] == 0).all()
-
     def test_broadcasts_to_the_rows(self):
         z = np.random.default_rng(1).standard_normal((2, 3, 4))
         y = np.zeros((2, 3), int)
@@ -234,36 +215,24 @@ class TestSampleWeight:
         assert_same_bits(moved, by_row)
 
 
-NOTHING_COUNTS = {
-    "all ignored": ({}, [-100, -100]),
-    "all weights zero": ({"sample_weight": 0.0}, [0, 1]),
-    "no classes left": ({"where": False}, [0, 1]),
-}
-
-
 @every_float
-class TestNothingCounts:
-    """ "mean": nan; "sum", "sum_by_nonzero_weights", or with `normalizer`: 0; gradient exactly 0"""
-
-    @pytest.mark.parametrize("case", NOTHING_COUNTS)
-    @pytest.mark.parametrize("label_smoothing", [0.0, 0.1])
-    def test_all_rows(self, dtype, case, label_smoothing):
-        options, labels = NOTHING_COUNTS[case]
-        z = np.full((2, 3), NAN, dtype)
-        for extra, expected in (
-            ({"reduction": "mean"}, NAN),
-            ({"reduction": "sum"}, 0.0),
-            ({"reduction": "sum_by_nonzero_weights"}, 0.0),
-            ({"reduction": "mean", "normalizer": 3.0}, 0.0),
-            ({"reduction": "sum_by_nonzero_weights", "normalizer": 3.0}, 0.0),
-        ):
-            value, grad = sx.cross_entropy_value_and_grad(
-                z, labels, label_smoothing=label_smoothing, **options, **extra
-            )
-            assert value == expected or np.isnan([value, expected]).all()
-            assert (grad == 0).all()
-        loss = sx.cross_entropy(z, labels, reduction="none", **options)
-        assert (loss == 0).all()
+@pytest.mark.parametrize("label_smoothing", [0.0, 0.1])
+def test_no_classes_left_in_any_row(dtype, label_smoothing):
+    """As if all rows were ignored: "mean" nan, the other sums 0, and so is any with `normalizer`."""
+    z = np.full((2, 3), NAN, dtype)
+    for extra, expected in (
+        ({"reduction": "mean"}, NAN),
+        ({"reduction": "sum"}, 0.0),
+        ({"reduction": "sum_by_nonzero_weights"}, 0.0),
+        ({"reduction": "mean", "normalizer": 3.0}, 0.0),
+        ({"reduction": "sum_by_nonzero_weights", "normalizer": 3.0}, 0.0),
+    ):
+        value, grad = sx.cross_entropy_value_and_grad(
+            z, [0, 1], label_smoothing=label_smoothing, where=False, **extra
+        )
+        assert value == expected or np.isnan([value, expected]).all()
+        assert (grad == 0).all()
+    assert (sx.cross_entropy(z, [0, 1], reduction="none", where=False) == 0).all()
 
 
 @every_float

@@ -1,108 +1,135 @@
-"""The edge cases of the contract: a test bears the words of its row in the table of special values.
+"""The table of edge cases, row by row: a test bears the words of its row.
 
-Forward and gradient, and the three forms of a target: labels, the same one-hot, and probabilities.
+Each row of the table is tried with logits of every type and the three forms of a target: labels, the
+same one-hot, and probabilities; the loss alone, the loss with its gradient, and the gradient. And
+test_levels.py runs this file on every instruction set.
 """
 
 import itertools
 
+import ml_dtypes
 import numpy as np
 import pytest
 
 import reference
 import smoothxent as sx
 import ulp
-from problems import FLOATS, SHORT_ROWS, one_hot, problem, random_prior
+from options_reference import Problem
+from problems import STORED, one_hot, problem
 from ulp import assert_same_bits, assert_within
 
-every_float = pytest.mark.parametrize("dtype", FLOATS)
+every_dtype = pytest.mark.parametrize("dtype", STORED, ids=str)
 every_target = pytest.mark.parametrize("form", ["labels", "one-hot", "probabilities"])
 INF, NAN = np.inf, np.nan
+REDUCTIONS = ("none", "sum", "mean", "sum_by_nonzero_weights")
+# The values that make a row, and nothing but that row, nan.
+UNDEFINED = (NAN, -NAN, INF)
 
 
 def target(form, labels, classes, dtype):
-    """The same target in three forms; as probabilities it is 0.5 on the label and 0.5 on label 1."""
+    """The same target in three forms; as probabilities it is 0.5 on the label and 0.5 on the next."""
+    labels = np.asarray(labels)
     if form == "labels":
-        return np.asarray(labels)
+        return labels
     q = one_hot(labels, classes, dtype)
-    return q if form == "one-hot" else (q + one_hot(np.ones_like(labels), classes, dtype)) / 2
+    return q if form == "one-hot" else (q + one_hot((labels + 1) % classes, classes, dtype)) / 2
 
 
-def loss_and_grad(z, targets, **options):
-    return sx.cross_entropy_value_and_grad(z, targets, **({"reduction": "none"} | options))
+def loss_and_grad(z, targets, reduction="none", **options):
+    """Both, where the loss has the bits of the loss alone."""
+    options["reduction"] = reduction
+    loss, grad = sx.cross_entropy_value_and_grad(z, targets, **options)
+    assert_same_bits(sx.cross_entropy(z, targets, **options), loss)
+    return loss, grad
 
 
-@every_float
+def checked(z, targets, **options):
+    """The loss and the gradient of each row, as the oracle has them."""
+    loss, grad = loss_and_grad(z, targets, **options)
+    exact = Problem(z, targets, **options)
+    assert_within(ulp.LOSS, loss, exact.losses())
+    bound = ulp.stored(ulp.GRADIENT, grad.dtype)
+    assert_within(bound, grad, exact.gradient(), at=exact.gradient_size())
+    return loss, grad
+
+
+def assert_same_results(got, expected):
+    for one, other in zip(got, expected, strict=True):
+        assert_same_bits(one, other)
+
+
+# How rows are left out: by their label, or by a weight of 0. Probabilities know no ignore_index.
+left_out = pytest.mark.parametrize(
+    "form, way",
+    [
+        ("labels", "ignored"),
+        ("labels", "weight zero"),
+        ("one-hot", "weight zero"),
+        ("probabilities", "weight zero"),
+    ],
+)
+
+
+def leave_out(rows, way, targets):
+    """The targets and the options of a call in which those rows do not count."""
+    if way == "ignored":
+        return np.where(rows, -100, targets), {}
+    return targets, {"sample_weight": np.where(rows, 0.0, 1.0)}
+
+
+@every_dtype
 class TestIgnoredRows:
+    @left_out
     @pytest.mark.parametrize("label_smoothing", [0.0, 0.1, 1.0])
-    def test_all_rows_ignored(self, dtype, label_smoothing):
-        """ "mean": nan; "sum": 0; gradient exactly 0 always"""
-        z = problem(10, dtype).logits
-        labels = np.full(7, -100)
-        for reduction, expected in (("mean", NAN), ("sum", 0.0)):
-            value, grad = loss_and_grad(
-                z, labels, label_smoothing=label_smoothing, reduction=reduction
-            )
-            assert_same_bits(np.isnan(value), np.isnan(expected))
-            assert np.isnan(expected) or value == expected
+    def test_all_rows_ignored(self, dtype, form, way, label_smoothing):
+        """all rows ignored / all weights zero: "mean": nan; "sum", "sum_by_nonzero_weights", or with
+        `normalizer`: 0; gradient exactly 0 always
+        """
+        z, labels, _ = problem(10, dtype)
+        z = np.full_like(z, NAN)
+        targets, options = leave_out(np.full(7, True), way, target(form, labels, 10, dtype))
+        options["label_smoothing"] = label_smoothing
+        for extra, expected in (
+            ({"reduction": "mean"}, NAN),
+            ({"reduction": "sum"}, 0.0),
+            ({"reduction": "sum_by_nonzero_weights"}, 0.0),
+            ({"reduction": "mean", "normalizer": 3.0}, 0.0),
+            ({"reduction": "sum_by_nonzero_weights", "normalizer": 3.0}, 0.0),
+        ):
+            value, grad = loss_and_grad(z, targets, **options, **extra)
+            assert value == expected or np.isnan([value, expected]).all()
             assert (grad == 0).all()
-        loss, grad = loss_and_grad(z, labels, label_smoothing=label_smoothing)
+        loss, grad = loss_and_grad(z, targets, **options)
         assert (loss == 0).all()
         assert (grad == 0).all()
 
-    def test_all_probabilities_zero(self, dtype):
-        """A target with no mass is a row that weighs nothing."""
-        z = problem(10, dtype).logits
-        q = np.zeros_like(z)
-        mean, grad = loss_and_grad(z, q, reduction="mean")
-        assert np.isnan(mean)
-        assert (grad == 0).all()
-        total, grad = loss_and_grad(z, q, reduction="sum")
-        assert total == 0
-        assert (grad == 0).all()
-
-    @pytest.mark.parametrize("poison", [NAN, INF, -INF])
-    @pytest.mark.parametrize("label_smoothing", [0.0, 0.1, 1.0])
+    @left_out
     @pytest.mark.parametrize("classes", [1, 2, 10, 33, 1000, 16385])
-    def test_ignored_row_is_never_read(self, dtype, poison, label_smoothing, classes):
+    def test_ignored_row_is_never_read(self, dtype, form, way, classes):
         """NaN/inf in padding cannot leak; its loss and gradient are exactly 0; it leaves every divisor"""
         z, labels, u = problem(classes, dtype, rows=6)
-        padding = np.array([False, True, False, True, False, False])
-        labels[padding] = -100
-        dirty = np.where(padding[:, None], dtype(poison), z)
-        for prior, reduction in itertools.product((None, u), ("none", "sum", "mean")):
+        padding = np.array([False, True, False, True, True, False])
+        dirty = z.copy()
+        dirty[padding] = np.array([[NAN], [INF], [-INF]])
+        whole = target(form, labels, classes, dtype)
+        targets, left = leave_out(padding, way, whole)
+        for (label_smoothing, prior), reduction in itertools.product(
+            ((0.0, None), (0.1, None), (0.1, u), (1.0, u)), REDUCTIONS
+        ):
             options = {"label_smoothing": label_smoothing, "prior": prior, "reduction": reduction}
-            value, grad = loss_and_grad(dirty, labels, **options)
-            kept_value, kept_grad = loss_and_grad(z[~padding], labels[~padding], **options)
-            assert_same_bits(value[~padding] if reduction == "none" else value, kept_value)
-            assert_same_bits(grad[~padding], kept_grad)
+            value, grad = loss_and_grad(dirty, targets, **options, **left)
+            kept = loss_and_grad(z[~padding], whole[~padding], **options)
+            seen = value[~padding] if reduction == "none" else value
+            assert_same_results((seen, grad[~padding]), kept)
             assert (grad[padding] == 0).all()
             assert reduction != "none" or (value[padding] == 0).all()
 
-    def test_ignore_index_may_be_a_class(self, dtype):
-        z = problem(10, dtype).logits
-        labels = np.array([3, 0, 9, 5, 0, 1, 2])
-        loss, grad = loss_and_grad(z, labels, ignore_index=0)
-        assert ((loss == 0) == (labels == 0)).all()
-        assert ((grad == 0).all(-1) == (labels == 0)).all()
 
-    def test_ignore_index_is_not_for_probabilities(self, dtype):
-        """A one-hot row of the class with the number ignore_index counts."""
-        z = problem(10, dtype).logits
-        labels = np.array([3, 0, 9, 5, 0, 1, 2])
-        loss, _ = loss_and_grad(z, one_hot(labels, 10, dtype), ignore_index=0)
-        assert_same_bits(loss, loss_and_grad(z, labels)[0])
-
-    def test_no_label_is_ignored_with_none(self, dtype):
-        z = problem(10, dtype).logits
-        with pytest.raises(sx.LabelError):
-            sx.cross_entropy(z, [0, 1, -100, 2, 3, 4, 5], ignore_index=None)
-
-
-@every_float
+@every_dtype
+@every_target
 class TestMinusInfinity:
     z = np.array([[1.0, 2.0, -INF, 0.5]])
 
-    @every_target
     @pytest.mark.parametrize(
         "label_smoothing, prior", [(0.0, None), (0.3, [0.5, 0.25, 0, 0.25]), (0.0, [0.25] * 4)]
     )
@@ -110,259 +137,239 @@ class TestMinusInfinity:
         self, dtype, form, label_smoothing, prior
     ):
         """finite, gradient 0 there; integer, one-hot and probability targets agree (0 log 0 = 0)"""
-        z = self.z.astype(dtype)
-        q = target(form, [0], 4, dtype)
+        z, q = self.z.astype(dtype), target(form, [0], 4, dtype)
         options = {"label_smoothing": label_smoothing, "prior": prior}
-        loss, grad = loss_and_grad(z, q, **options)
-        assert_within(ulp.LOSS, loss, reference.cross_entropy(z, q, **options))
+        loss, grad = checked(z, q, **options)
         assert np.isfinite(loss).all()
         assert grad[0, 2] == 0
-        assert_within(
-            ulp.GRADIENT, grad, reference.gradient(z, q, **options), at=np.full((1, 4), 0.25)
-        )
-        if form != "probabilities":
-            by_label = loss_and_grad(z, [0], **options)
-            assert_same_bits(loss, by_label[0])
-            assert_same_bits(grad, by_label[1])
+        if form == "one-hot":
+            assert_same_results((loss, grad), loss_and_grad(z, [0], **options))
         # The class might as well not be there.
         fewer = np.delete(q, 2, axis=1) if q.ndim == 2 else q
         prior = None if prior is None else np.delete(prior, 2)
-        loss_of_fewer, grad_of_fewer = loss_and_grad(np.delete(z, 2, axis=1), fewer, label_smoothing=label_smoothing,
-                                                     prior=prior)  # fmt: skip
+        loss_of_fewer, grad_of_fewer = checked(
+            np.delete(z, 2, axis=1), fewer, label_smoothing=label_smoothing, prior=prior
+        )
         assert_within(2 * ulp.LOSS, loss, loss_of_fewer)
         assert_within(
-            2 * ulp.GRADIENT, np.delete(grad, 2, axis=1), grad_of_fewer, at=np.full((1, 3), 0.25)
+            2 * ulp.stored(ulp.GRADIENT, dtype),
+            np.delete(grad, 2, axis=1),
+            grad_of_fewer,
+            at=np.full((1, 3), 0.25),
         )
 
-    @every_target
     @pytest.mark.parametrize(
         "label_smoothing, prior", [(0.1, None), (1.0, None), (0.1, [0.5, 0.25, 0.1, 0.15])]
     )
     def test_off_the_label_with_eps_and_u_positive(self, dtype, form, label_smoothing, prior):
-        """loss +inf, gradient p - q' finite"""
-        z = self.z.astype(dtype)
-        q = target(form, [0], 4, dtype)
+        """loss +inf, gradient p - q' finite; users who mean "class absent" pass `where=`"""
+        z, q = self.z.astype(dtype), target(form, [0], 4, dtype)
         options = {"label_smoothing": label_smoothing, "prior": prior}
-        loss, grad = loss_and_grad(z, q, **options)
+        loss, grad = checked(z, q, **options)
         assert loss[0] == INF
-        q_smooth = reference.smoothed(q, 4, **options)
-        scale = np.maximum(reference.softmax(z), q_smooth)
-        assert_within(ulp.GRADIENT, grad, reference.softmax(z) - q_smooth, at=scale)
+        assert np.isfinite(grad).all()
+        loss, grad = checked(z, q, where=z > -INF, **options)
+        assert np.isfinite(loss).all()
+        assert grad[0, 2] == 0
 
-    @every_target
     @pytest.mark.parametrize("label_smoothing", [0.0, 0.1])
     def test_at_the_label(self, dtype, form, label_smoothing):
         """loss +inf, gradient finite"""
-        z = self.z.astype(dtype)
-        q = target(form, [2], 4, dtype)
-        loss, grad = loss_and_grad(z, q, label_smoothing=label_smoothing)
+        z, q = self.z.astype(dtype), target(form, [2], 4, dtype)
+        loss, grad = checked(z, q, label_smoothing=label_smoothing)
         assert loss[0] == INF
-        q_smooth = reference.smoothed(q, 4, label_smoothing)
-        scale = np.maximum(reference.softmax(z), q_smooth)
-        assert_within(ulp.GRADIENT, grad, reference.softmax(z) - q_smooth, at=scale)
-        for reduction in ("sum", "mean"):
-            assert (
-                sx.cross_entropy(z, q, label_smoothing=label_smoothing, reduction=reduction) == INF
-            )
+        assert np.isfinite(grad).all()
+        for reduction in REDUCTIONS[1:]:
+            value, _ = loss_and_grad(z, q, label_smoothing=label_smoothing, reduction=reduction)
+            assert value == INF
 
-    @every_target
-    def test_eps_one_skips_the_label_term(self, dtype, form):
-        """eps = 1: H(u, p), the label term is skipped (no 0 inf)"""
-        z = self.z.astype(dtype)
-        options = {"label_smoothing": 1.0, "prior": [0.5, 0.25, 0, 0.25]}
-        loss, grad = loss_and_grad(z, target(form, [2], 4, dtype), **options)
-        other_loss, other_grad = loss_and_grad(z, [3], **options)
-        assert np.isfinite(loss).all()
-        assert_same_bits(loss, other_loss)
-        assert_same_bits(grad, other_grad)
+    @pytest.mark.parametrize("label_smoothing", [0.0, 0.1])
+    def test_label_masked_by_where(self, dtype, form, label_smoothing):
+        """loss +inf, gradient finite (0 on masked classes)"""
+        z = np.array([[1.0, 2.0, 3.0, 0.5], [0.5, -1.0, 2.0, 1.0]], dtype)
+        where = np.array([[True, True, False, True], [True, True, True, True]])
+        q = target(form, [2, 2], 4, dtype)
+        loss, grad = checked(z, q, where=where, label_smoothing=label_smoothing)
+        assert loss[0] == INF
+        assert np.isfinite(loss[1])
+        assert np.isfinite(grad).all()
+        assert grad[0, 2] == 0
 
-    def test_activations(self, dtype):
-        z = self.z.astype(dtype)
-        assert sx.softmax(z)[0, 2] == 0
-        assert sx.log_softmax(z)[0, 2] == -INF
-        assert_within(ulp.SOFTMAX, sx.softmax(z), reference.softmax(z))
-        assert_within(ulp.LOGSUMEXP, sx.logsumexp(z), reference.logsumexp(z))
-
-    @every_target
     @pytest.mark.parametrize("classes", [2, 3, 10, 33, 1000])
     def test_whole_row(self, dtype, form, classes):
-        """softmax/log_softmax/loss nan in that row only, logsumexp -inf"""
+        """whole row -inf: softmax/log_softmax/loss nan in that row only, logsumexp -inf"""
         clean, labels, _ = problem(classes, dtype, rows=5)
         z = clean.copy()
         z[2] = -INF
-        targets = target(form, labels, classes, dtype)
-        for label_smoothing in (0.0, 0.1, 1.0):
-            check_only_row_is_nan(2, z, clean, targets, label_smoothing)
+        assert_only_rows_are_nan([2], z, clean, target(form, labels, classes, dtype))
         lse = sx.logsumexp(z)
         assert lse[2] == -INF
         assert_same_bits(np.delete(lse, 2), np.delete(sx.logsumexp(clean), 2))
 
+    @pytest.mark.parametrize("label_smoothing", [0.0, 0.1, 1.0])
+    def test_whole_row_where_false(self, dtype, form, label_smoothing):
+        """softmax 0, log_softmax -inf, logsumexp -inf, loss 0 and the row leaves the divisor"""
+        z, labels, _ = problem(5, dtype, rows=3)
+        z[1] = NAN
+        where = np.array([[True], [False], [True]])
+        assert (sx.softmax(z, where=where)[1] == 0).all()
+        assert (sx.log_softmax(z, where=where)[1] == -INF).all()
+        assert sx.logsumexp(z, where=where)[1] == -INF
+        q, rows = target(form, labels, 5, dtype), [0, 2]
+        for reduction in REDUCTIONS:
+            options = {"label_smoothing": label_smoothing, "reduction": reduction}
+            value, grad = loss_and_grad(z, q, where=where, **options)
+            alone = loss_and_grad(z[rows], q[rows], where=True, **options)
+            assert_same_results((value[rows] if reduction == "none" else value, grad[rows]), alone)
+            assert (grad[1] == 0).all()
+            assert reduction != "none" or value[1] == 0
+        terms = sx.cross_entropy_terms(z, q, where=where)
+        assert [float(term[1]) for term in terms] == [0, 0, 0, 0, -INF]
 
-def check_only_row_is_nan(row, z, clean, targets, label_smoothing=0.1):
-    """Every operation gives nan throughout that row, and the clean bits in the others."""
-    dirty = (
-        sx.softmax(z),
-        sx.log_softmax(z),
-        *loss_and_grad(z, targets, label_smoothing=label_smoothing),
-    )
-    right = (
-        sx.softmax(clean),
-        sx.log_softmax(clean),
-        *loss_and_grad(clean, targets, label_smoothing=label_smoothing),
-    )
-    for got, expected in zip(dirty, right):
-        assert np.isnan(got[row]).all()
-        assert_same_bits(np.delete(got, row, axis=0), np.delete(expected, row, axis=0))
+
+def assert_only_rows_are_nan(rows, z, clean, targets):
+    """Every operation gives nan throughout those rows, and the bits of clean logits in the others."""
+
+    def results(logits):
+        yield sx.softmax(logits)
+        yield sx.log_softmax(logits)
+        for label_smoothing in (0.0, 0.1, 1.0):
+            yield from loss_and_grad(logits, targets, label_smoothing=label_smoothing)
+
+    for got, expected in zip(results(z), results(clean), strict=True):
+        assert np.isnan(got[rows]).all()
+        assert_same_bits(np.delete(got, rows, axis=0), np.delete(expected, rows, axis=0))
+    for reduction in REDUCTIONS[1:]:
+        assert np.isnan(loss_and_grad(z, targets, reduction=reduction)[0])
 
 
-@every_float
-class TestPlusInfinityAndNan:
+@every_dtype
+@every_target
+@pytest.mark.parametrize("classes", [1, 2, 3, 17, 33, 65, 130])
+def test_one_plus_infinity_or_any_nan(dtype, form, classes):
     """one +inf logit; any NaN: nan in that row only (logsumexp +inf for +inf alone);
     SIMD max must not lose a NaN
-    """
 
-    @pytest.mark.parametrize("special, total", [(INF, INF), (NAN, NAN), (-NAN, NAN)])
-    @pytest.mark.parametrize("classes", SHORT_ROWS)
-    def test_at_every_place_of_the_row(self, dtype, special, total, classes):
-        """Each row of the batch has it at another class, and between them are clean rows."""
-        clean = problem(classes, dtype, rows=2 * classes).logits
-        labels = np.arange(2 * classes) % classes
+    Each row of the batch has it at another class, and between them are clean rows.
+    """
+    clean = problem(classes, dtype, rows=2 * classes).logits
+    targets = target(form, np.arange(2 * classes) % classes, classes, dtype)
+    rows = 2 * np.arange(classes)
+    for special in UNDEFINED:
         z = clean.copy()
-        place = np.arange(classes)
-        z[2 * place, place] = special
-        for got, right in zip(
-            (sx.softmax(z), sx.log_softmax(z), *loss_and_grad(z, labels, label_smoothing=0.1)),
-            (
-                sx.softmax(clean),
-                sx.log_softmax(clean),
-                *loss_and_grad(clean, labels, label_smoothing=0.1),
-            ),
-        ):
-            assert np.isnan(got[::2]).all()
-            assert_same_bits(got[1::2], right[1::2])
+        z[rows, np.arange(classes)] = special
+        assert_only_rows_are_nan(rows, z, clean, targets)
         lse = sx.logsumexp(z)
-        assert_same_bits(np.isnan(lse[::2]), np.full(classes, np.isnan(total)))
-        assert np.isnan(total) or (lse[::2] == total).all()
+        assert (np.isnan(lse[rows]) if np.isnan(special) else lse[rows] == INF).all()
         assert_same_bits(lse[1::2], sx.logsumexp(clean)[1::2])
 
-    @pytest.mark.parametrize("classes", [1000, 1025, 16385])
-    def test_in_long_rows(self, dtype, classes):
-        clean, labels, _ = problem(classes, dtype, rows=3)
-        for special, place in itertools.product(
-            (INF, NAN), (0, 1, classes // 2, classes - 2, classes - 1)
-        ):
-            z = clean.copy()
-            z[1, place] = special
-            check_only_row_is_nan(1, z, clean, labels)
-            assert np.isnan(sx.logsumexp(z)[1]) == np.isnan(special)
 
-    def test_every_row_of_up_to_four_special_values(self, dtype):
-        """All rows over {nan, inf, -inf, -1, 0, 2}: the table, row by row."""
-        values = np.array([NAN, INF, -INF, -1, 0, 2], dtype)
-        for classes in (2, 3, 4):
-            z = np.array(list(itertools.product(values, repeat=classes)), dtype)
-            undefined = np.isnan(z).any(-1) | (z == INF).any(-1) | (z == -INF).all(-1)
-            p, log_p, lse = sx.softmax(z), sx.log_softmax(z), sx.logsumexp(z)
-            assert (np.isnan(p) == undefined[:, None]).all()
-            assert (np.isnan(log_p) == undefined[:, None]).all()
-            assert (np.isnan(lse) == np.isnan(z).any(-1)).all()
-            with np.errstate(invalid="ignore"):
-                infinite = ~np.isnan(z).any(-1) & np.isinf(z.max(-1))
-            assert_same_bits(lse[infinite], z.max(-1)[infinite])
-            defined = z[~undefined]
-            assert_within(ulp.SOFTMAX, p[~undefined], reference.softmax(defined))
-            assert_within(ulp.LOG_SOFTMAX, log_p[~undefined], reference.log_softmax(defined))
-            for label in range(classes):
-                labels = np.full(len(z), label)
-                loss, grad = loss_and_grad(z, labels)
-                assert (np.isnan(loss) == undefined).all()
-                assert (np.isnan(grad) == undefined[:, None]).all()
-                exact = reference.cross_entropy(defined, labels[~undefined])
-                assert_within(ulp.LOSS, loss[~undefined], exact)
-
-    def test_nan_reaches_the_reductions(self, dtype):
-        z, labels, _ = problem(10, dtype)
-        z = z.copy()
-        z[3, 4] = NAN
-        for reduction in ("sum", "mean"):
-            assert np.isnan(sx.cross_entropy(z, labels, reduction=reduction))
-
-
-@every_float
+@every_dtype
+@every_target
 class TestFewRowsOrClasses:
     @pytest.mark.parametrize("label_smoothing", [0.0, 0.1, 1.0])
-    @pytest.mark.parametrize("logit", [0.0, -3.5, 1e30, -1e30])
-    def test_one_class(self, dtype, label_smoothing, logit):
+    @pytest.mark.parametrize("logit", [0.0, -3.5, 3e4, -3e4, "largest"])
+    def test_one_class(self, dtype, form, label_smoothing, logit):
         """K = 1: loss 0, gradient 0, any eps"""
+        logit = ml_dtypes.finfo(dtype).max if logit == "largest" else logit
         z = np.full((3, 1), logit, dtype)
-        for targets in (np.zeros(3, int), np.ones((3, 1), dtype)):
-            loss, grad = loss_and_grad(z, targets, label_smoothing=label_smoothing, prior=[1.0])
-            assert_same_bits(loss, np.zeros(3, dtype))
-            assert (grad == 0).all()
+        loss, grad = loss_and_grad(
+            z, target(form, [0, 0, 0], 1, dtype), label_smoothing=label_smoothing, prior=[1.0]
+        )
+        assert (loss == 0).all()
+        assert (grad == 0).all()
         assert (sx.softmax(z) == 1).all()
         assert (sx.log_softmax(z) == 0).all()
         assert_same_bits(sx.logsumexp(z), z[:, 0])
 
     @pytest.mark.parametrize("shape, axis", [((3, 0), 1), ((0, 3), 0), ((2, 0, 4), 1)])
-    def test_no_classes(self, dtype, shape, axis):
+    def test_no_classes(self, dtype, form, shape, axis):
         """K = 0 with N > 0: ValueError"""
         z = np.zeros(shape, dtype)
-        labels = np.zeros(tuple(np.delete(shape, axis)), int)
+        targets = np.zeros(np.delete(shape, axis), int) if form == "labels" else z
         for call in (sx.softmax, sx.log_softmax, sx.logsumexp):
             with pytest.raises(ValueError, match=f"^logits has 0 classes along axis {axis}$"):
                 call(z, axis=axis)
         for call in (sx.cross_entropy, sx.cross_entropy_value_and_grad, sx.cross_entropy_terms):
             with pytest.raises(ValueError, match=f"^logits has 0 classes along axis {axis}$"):
-                call(z, labels, axis=axis)
+                call(z, targets, axis=axis)
 
     @pytest.mark.parametrize("shape", [(0, 5), (0, 1), (3, 0, 5), (0, 0)])
-    def test_no_rows(self, dtype, shape):
+    def test_no_rows(self, dtype, form, shape):
         """N = 0: "mean" nan, "sum" 0, empty arrays"""
         z = np.zeros(shape, dtype)
-        for targets in (np.zeros(shape[:-1], int), z):
-            for reduction in ("none", "sum", "mean"):
-                value, grad = loss_and_grad(z, targets, label_smoothing=0.1, reduction=reduction)
-                assert_same_bits(grad, z)
-                if reduction == "none":
-                    assert_same_bits(value, np.zeros(shape[:-1], dtype))
-                else:
-                    assert type(value) is float
-                    assert value == 0 if reduction == "sum" else np.isnan(value)
+        targets = np.zeros(shape[:-1], int) if form == "labels" else z
+        for reduction, expected in zip(REDUCTIONS, (None, 0.0, NAN, 0.0), strict=True):
+            value, grad = loss_and_grad(z, targets, label_smoothing=0.1, reduction=reduction)
+            assert_same_bits(grad, z)
+            if reduction == "none":
+                assert_same_bits(value, np.zeros(shape[:-1], np.promote_types(dtype, np.float32)))
+            else:
+                assert type(value) is float
+                assert value == expected or np.isnan([value, expected]).all()
         assert_same_bits(sx.softmax(z), z)
         assert_same_bits(sx.log_softmax(z), z)
         assert_same_bits(sx.logsumexp(z), np.zeros(shape[:-1], dtype))
         assert_same_bits(sx.logsumexp(z, keepdims=True), np.zeros((*shape[:-1], 1), dtype))
 
 
-@every_float
+@every_dtype
+@every_target
 class TestSmoothingEnds:
     @pytest.mark.parametrize("classes", [2, 10, 33, 1000, 16385])
-    def test_eps_zero(self, dtype, classes):
+    def test_eps_zero(self, dtype, form, classes):
         """bit-identical to no smoothing; the prior is not read"""
-        z, labels, _ = problem(classes, dtype)
-        loss, grad = loss_and_grad(z, labels)
-        for prior in (None, random_prior(np.random.default_rng(1), classes), np.full(classes, NAN)):
-            for zero in (0.0, -0.0, 0, np.float32(0)):
-                other_loss, other_grad = loss_and_grad(z, labels, label_smoothing=zero, prior=prior)
-                assert_same_bits(other_loss, loss)
-                assert_same_bits(other_grad, grad)
+        z, labels, u = problem(classes, dtype)
+        targets = target(form, labels, classes, dtype)
+        expected = loss_and_grad(z, targets)
+        for prior, zero in itertools.product(
+            (None, u, np.full(classes, NAN)), (0.0, -0.0, 0, np.float32(0))
+        ):
+            got = loss_and_grad(z, targets, label_smoothing=zero, prior=prior)
+            assert_same_results(got, expected)
 
     @pytest.mark.parametrize("classes", [2, 10, 33, 1000, 16385])
-    def test_eps_one(self, dtype, classes):
-        """H(u, p) whatever the label"""
+    def test_eps_one(self, dtype, form, classes):
+        """H(u, p), whatever the target"""
         z, labels, u = problem(classes, dtype)
         for prior in (None, u):
             options = {"label_smoothing": 1.0, "prior": prior}
-            loss, grad = loss_and_grad(z, labels, **options)
-            other_loss, other_grad = loss_and_grad(z, labels[::-1], **options)
-            assert_same_bits(other_loss, loss)
-            assert_same_bits(other_grad, grad)
-            assert_within(ulp.LOSS, loss, reference.cross_entropy(z, labels, **options))
+            got = checked(z, target(form, labels, classes, dtype), **options)
+            assert_same_results(got, loss_and_grad(z, labels[::-1], **options))
 
-    def test_smallest_smoothing(self, dtype):
-        z, labels, u = problem(10, dtype)
-        for eps in (5e-324, 1e-300, np.nextafter(1, 0)):
-            loss, grad = loss_and_grad(z, labels, label_smoothing=eps, prior=u)
-            exact = reference.cross_entropy(z, labels, eps, u)
-            assert_within(ulp.LOSS, loss, exact)
-            assert np.isfinite(grad).all()
+    def test_eps_one_skips_the_label_term(self, dtype, form):
+        """the label term is skipped (no 0 inf)"""
+        z = np.array([[1.0, 2.0, -INF, 0.5]], dtype)
+        options = {"label_smoothing": 1.0, "prior": [0.5, 0.25, 0, 0.25]}
+        got = checked(z, target(form, [2], 4, dtype), **options)
+        assert np.isfinite(got[0]).all()
+        assert_same_results(got, loss_and_grad(z, [3], **options))
+
+
+@every_dtype
+@every_target
+@pytest.mark.parametrize("label_smoothing", [0.0, 0.1])
+class TestLargeLogits:
+    """logits up to ±FLT_MAX, offsets 1e4..1e30: finite and accurate; never overflow"""
+
+    def test_largest(self, dtype, form, label_smoothing):
+        big = float(ml_dtypes.finfo(dtype).max)
+        z = np.array([[big, big, 0], [-big, -big, -big], [big, big, big], [0, 0, -1.0]], dtype)
+        targets = target(form, [0, 1, 2, 1], 3, dtype)
+        loss, grad = checked(z, targets, label_smoothing=label_smoothing)
+        assert np.isfinite(loss).all()
+        assert np.isfinite(grad).all()
+        for activation in (sx.softmax, sx.log_softmax, sx.logsumexp):
+            assert np.isfinite(activation(z)).all()
+
+    @pytest.mark.parametrize("offset", [1e4, -1e4, 1e15, -1e15, 1e30, -1e30])
+    def test_offsets(self, dtype, form, label_smoothing, offset):
+        """What is left of the differences after the logits were rounded counts in full."""
+        if abs(offset) > float(ml_dtypes.finfo(dtype).max):
+            offset = np.copysign(3e4, offset)
+        z, labels, _ = problem(33, np.float64)
+        z = (z + offset).astype(dtype)
+        loss, grad = checked(z, target(form, labels, 33, dtype), label_smoothing=label_smoothing)
+        assert np.isfinite(loss).all()
+        assert np.isfinite(grad).all()
+        assert_within(ulp.stored(ulp.SOFTMAX, dtype), sx.softmax(z), reference.softmax(z))

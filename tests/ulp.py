@@ -6,6 +6,7 @@ where no accuracy is promised: there a result need only be as small as what it a
 asked to be within one smallest normal of it.
 """
 
+import ml_dtypes
 import numpy as np
 
 from reference import Real
@@ -18,9 +19,15 @@ LOGSUMEXP = 2  # at the size of max(|M|, L), M the largest logit and L = logsume
 GRADIENT = 2  # at the size of max(p_k, q'_k), whose difference the gradient is
 
 
+def stored(bound, dtype):
+    """The bound in a type that may be of 16 bits: the float32 result is rounded once, half an ulp."""
+    bits_lost = np.finfo(np.float32).nmant - ml_dtypes.finfo(dtype).nmant
+    return bound if bits_lost <= 0 else 0.5 + bound * 2.0**-bits_lost
+
+
 def ulp(x, dtype):
     """The size of one ulp of `dtype` at x, in extended precision."""
-    info = np.finfo(dtype)
+    info = ml_dtypes.finfo(dtype)
     exponent = np.frexp(np.abs(np.asarray(x, Real)))[1] - 1
     return np.ldexp(Real(1), np.maximum(exponent, info.minexp) - info.nmant)
 
@@ -28,7 +35,7 @@ def ulp(x, dtype):
 def ulp_error(got, exact, at=None):
     """|got - exact| in ulp of got's dtype, at the size of `exact`, or of `at` if that is given."""
     got, exact = np.asarray(got), np.asarray(exact, Real)
-    info = np.finfo(got.dtype)
+    info = ml_dtypes.finfo(got.dtype)
     scale = np.broadcast_to(np.abs(exact) if at is None else np.asarray(at, Real), exact.shape)
     with np.errstate(invalid="ignore", over="ignore"):
         same = (got == exact.astype(got.dtype)) | (np.isnan(got) & np.isnan(exact))

@@ -1,0 +1,183 @@
+"""What the property tests draw: rows of logits, how they lie in memory, targets and options.
+
+Properties are stated for rows, (N, K). A `Layout` takes rows to an array of up to four axes, with the
+classes along any of them and any strides, and brings results back; every call goes through one.
+
+Small arrays are drawn number by number, so that a failure shrinks to a few plain numbers. Larger ones
+come from a seed, a scale and a level, with special values put in some places.
+"""
+
+import math
+from typing import NamedTuple
+
+import ml_dtypes
+import numpy as np
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+import smoothxent as sx
+from problems import SHORT_ROWS, random_prior
+from test_layouts import spread
+
+LARGEST_DRAWN = 48  # elements of an array that is drawn number by number
+
+seeds = st.integers(0, 2**32 - 1)
+class_counts = st.one_of(
+    st.integers(1, 70), st.sampled_from((*SHORT_ROWS[-6:], 1000, 1023, 1024, 1025, 1100))
+)
+smoothings = st.sampled_from((0.0, 0.1, 1.0)) | st.floats(0, 1)
+
+
+class Layout(NamedTuple):
+    """Where the elements of (N, K) rows are."""
+
+    batch: tuple[int, ...]  # the shape S of the rows, of product N
+    axis: int  # that of the classes
+    order: tuple[int, ...]  # of the axes in memory, the slowest first
+    steps: tuple[int, ...]  # along each of them; negative: backwards
+
+    def lay(self, rows):
+        """The rows as an array of the layout, in memory of its own."""
+        array = np.moveaxis(rows.reshape(*self.batch, rows.shape[1]), -1, self.axis)
+        return spread(array.transpose(self.order), self.steps).transpose(np.argsort(self.order))
+
+    def lay_scalars(self, values):
+        """One value for each row, as an array of shape S."""
+        return spread(values.reshape(self.batch), self.steps[: len(self.batch)])
+
+    def lay_targets(self, targets):
+        return self.lay_scalars(targets) if targets.ndim == 1 else self.lay(targets)
+
+    def lay_options(self, options):
+        """Options of rows, laid out: those with a value for each row, or for each of its classes."""
+        laid = dict(options, axis=self.axis)
+        for name in ("where", "prior"):
+            if np.ndim(options.get(name)) == 2:
+                laid[name] = self.lay(options[name])
+        if np.ndim(options.get("sample_weight")) == 1:
+            laid["sample_weight"] = self.lay_scalars(options["sample_weight"])
+        return laid
+
+    def rows(self, array):
+        """The (N, K) rows of an array of the layout."""
+        moved = np.moveaxis(array, self.axis, -1)
+        return moved.reshape(math.prod(self.batch), moved.shape[-1])
+
+    def activations(self, rows, **options):
+        """softmax and log_softmax as rows, and logsumexp."""
+        z, options = self.lay(rows), self.lay_options(options)
+        p, log_p = sx.softmax(z, **options), sx.log_softmax(z, **options)
+        return self.rows(p), self.rows(log_p), sx.logsumexp(z, **options).reshape(-1)
+
+    def value_and_grad(self, rows, targets, *, reduction="none", grad_dtype=None, **options):
+        """The loss, of each row for "none", and the gradient as rows."""
+        options = self.lay_options(options)
+        if grad_dtype is not None:
+            options["grad_out"] = self.lay(np.ones(rows.shape, grad_dtype))
+        value, grad = sx.cross_entropy_value_and_grad(
+            self.lay(rows), self.lay_targets(targets), reduction=reduction, **options
+        )
+        return value.reshape(-1) if reduction == "none" else value, self.rows(grad)
+
+    def terms(self, rows, targets, **options):
+        terms = sx.cross_entropy_terms(
+            self.lay(rows), self.lay_targets(targets), **self.lay_options(options)
+        )
+        return sx.CrossEntropyTerms(*(term.reshape(-1) for term in terms))
+
+
+@st.composite
+def layouts(draw):
+    batch = draw(hnp.array_shapes(min_dims=1, max_dims=3, min_side=1, max_side=4))
+    axes = len(batch) + 1
+    axis = draw(st.integers(-axes, axes - 1))
+    order = draw(st.permutations(range(axes)))
+    steps = draw(st.lists(st.sampled_from((1, -1, 2, -3)), min_size=axes, max_size=axes))
+    return Layout(batch, axis, tuple(order), tuple(steps))
+
+
+def cast(values, dtype):
+    """To a type of logits; what is too large for it becomes its largest number."""
+    largest = float(ml_dtypes.finfo(dtype).max)
+    finite = np.isfinite(values)
+    return np.where(finite, np.clip(values, -largest, largest), values).astype(dtype)
+
+
+@st.composite
+def rows_of(draw, count, dtype, specials=(), largest=None):
+    """(count, K) logits: up to about `largest` in size, with `specials` in some places."""
+    classes = draw(class_counts)
+    if count * classes <= LARGEST_DRAWN and draw(st.booleans()):
+        top = largest or float(np.finfo(np.float32).max)
+        numbers = st.floats(-top, top, width=16 if largest else 32)
+        elements = numbers | st.sampled_from(specials) if specials else numbers
+        return cast(draw(hnp.arrays(np.float64, (count, classes), elements=elements)), dtype)
+    scales = (0.0, 1.0, 3.0, 30.0) if largest else (0.0, 1.0, 3.0, 30.0, 1e4, 1e30)
+    scale, level = draw(st.sampled_from(scales)), draw(st.sampled_from(scales))
+    noise = np.random.default_rng(draw(seeds)).standard_normal((count, classes))
+    values = level + scale * noise
+    if largest:
+        values = np.clip(values, -largest, largest)
+    if specials:
+        place = st.tuples(st.integers(0, count - 1), st.integers(0, classes - 1))
+        for at, value in draw(
+            st.dictionaries(place, st.sampled_from(specials), max_size=8)
+        ).items():
+            values[at] = value
+    return cast(values, dtype)
+
+
+@st.composite
+def labels_of(draw, rows):
+    count, classes = rows.shape
+    return np.random.default_rng(draw(seeds)).integers(0, classes, count)
+
+
+@st.composite
+def priors_of(draw, classes):
+    """A skewed distribution, some of it 0, but never the first class."""
+    rng = np.random.default_rng(draw(seeds))
+    u = random_prior(rng, classes)
+    if draw(st.booleans()):
+        u[1:] *= rng.random(classes - 1) < 0.8
+    return u / u.sum()
+
+
+OPTIONS = ("prior", "rows of prior", "class_weight", "sample_weight", "where", "temperature", "z_loss")  # fmt: skip
+
+
+@st.composite
+def options_of(draw, rows, without=()):
+    """Any options at once, of rows; the first class is there, but in one row that has none."""
+    count, classes = rows.shape
+    names = [name for name in OPTIONS if name not in without]
+    chosen = draw(st.sets(st.sampled_from(names)))
+    rng = np.random.default_rng(draw(seeds))
+    options = {"label_smoothing": draw(smoothings)}
+    if "rows of prior" in chosen:
+        options["prior"] = np.stack([draw(priors_of(classes)) for _ in range(count)])
+    elif "prior" in chosen:
+        options["prior"] = draw(priors_of(classes))
+    if "class_weight" in chosen:
+        options["class_weight"] = rng.uniform(0.1, 4, classes)
+    if "sample_weight" in chosen:
+        options["sample_weight"] = rng.integers(0, 4, count) * rng.uniform(0.5, 1, count)
+    if "where" in chosen:
+        options["where"] = rng.random((count, classes)) < 0.7
+        options["where"][:, 0] = True
+        if count > 1 and rng.random() < 0.5:
+            options["where"][rng.integers(count)] = False
+    if "temperature" in chosen:
+        options["temperature"] = draw(st.sampled_from((0.1, 0.5, 1.5, 2.7, 64.0)))
+    if "z_loss" in chosen:
+        options["z_loss"] = draw(st.sampled_from((1e-4, 0.25)))
+    return options
+
+
+def only(options, chosen):
+    """The options of some of the rows."""
+    of_rows = {"where": 2, "prior": 2, "sample_weight": 1}  # and their dimensions
+    return {
+        name: value[chosen] if np.ndim(value) == of_rows.get(name) else value
+        for name, value in options.items()
+    }
