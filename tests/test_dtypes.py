@@ -52,14 +52,6 @@ class TestLogits:
         labels = problem(10).labels
         assert_all_same(everything(z, labels), everything(z.astype(np.float64), labels))
 
-    def test_lists_become_float64(self):
-        z = [[1.0, 2.0, 3.0], [0.5, 0.25, 0.125]]
-        assert_all_same(everything(z, [0, 2]), everything(np.array(z), np.array([0, 2])))
-        whole = [[1, 2, 3], (4, 5, 6)]
-        assert_all_same(
-            everything(whole, (0, 2)), everything(np.array(whole, np.float64), np.array([0, 2]))
-        )
-
     @every_float
     def test_other_byte_order(self, dtype):
         z, labels, u = problem(33, dtype)
@@ -87,24 +79,6 @@ class TestLogits:
             assert type(got) is np.ndarray
         assert_all_same(everything(z.view(Tagged), labels.view(Tagged)), everything(z, labels))
         assert_all_same(everything(np.ma.array(z), labels), everything(z, labels))
-
-    @every_float
-    def test_other_array_types(self, dtype):
-        z, labels, _ = problem(10, dtype)
-
-        class HasArray:
-            def __array__(self, dtype=None, copy=None):
-                return z
-
-        class HasDLPack:
-            def __dlpack__(self, **options):
-                return z.copy().__dlpack__(**options)
-
-            def __dlpack_device__(self):
-                return z.__dlpack_device__()
-
-        for obj in (HasArray(), HasDLPack(), memoryview(z)):
-            assert_all_same(everything(obj, labels), everything(z, labels))
 
     def test_float_types_that_are_not_supported(self):
         z = np.ones((2, 3), np.longdouble)

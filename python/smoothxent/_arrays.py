@@ -11,7 +11,11 @@ anything else it calls one of the functions below, once per argument:
 
 Each returns a base-class ndarray in native byte order, without a copy where the dtype permits it,
 or raises a TypeError that names the argument and the remedy. Nothing that would lose information
-is accepted: no masks, no gradients, no other devices, no narrower types.
+is accepted: no masks, no missing values, no gradients, no other devices, no narrower types.
+
+Other libraries are known by their modules in `sys.modules`, and none is imported: where a module is
+absent there can be no objects of it. The exception is ml_dtypes, which a bfloat16 tensor of torch
+needs in order to be an array at all.
 """
 
 from __future__ import annotations
@@ -123,16 +127,20 @@ def _as_ndarray(obj: object, name: str, fill: str) -> NDArray[Any]:
     _refuse_masked(obj, name, fill)
     if isinstance(obj, np.ndarray):
         return obj.view(np.ndarray)
-    if hasattr(obj, "nnz") and (hasattr(obj, "toarray") or hasattr(obj, "todense")):
-        dense = "toarray" if hasattr(obj, "toarray") else "todense"
-        raise TypeError(f"{name} is a sparse array; pass {name}.{dense}()")
+    _refuse_sparse(obj, name)
+    _refuse_missing(obj, name, fill)
     if getattr(obj, "requires_grad", False) is True:
         raise TypeError(
             f"{name} is a tensor that requires a gradient, which a NumPy result cannot carry; pass "
             f"{name}.detach().cpu()"
         )
     _refuse_other_device(obj, name)
+    bfloat16 = _bfloat16_of_tensor(obj, name)
     try:
+        if bfloat16 is not None:
+            # torch shares no bfloat16 with NumPy, but the same bits as another type.
+            bits: Any = obj
+            return np.asarray(bits.view(sys.modules["torch"].int16)).view(bfloat16)
         # NumPy finds the buffer protocol and __array__ itself, both without a copy. It does not
         # try DLPack, and would read an object that offers only that element by element.
         if hasattr(obj, "__dlpack__") and not hasattr(obj, "__array__"):
@@ -140,6 +148,70 @@ def _as_ndarray(obj: object, name: str, fill: str) -> NDArray[Any]:
         return np.asarray(obj)
     except (TypeError, ValueError, RuntimeError, BufferError) as error:
         raise TypeError(f"{name} cannot be read as an array: {error}") from error
+
+
+def _bfloat16_of_tensor(obj: object, name: str) -> np.dtype[Any] | None:
+    """Return the dtype for a bfloat16 tensor of torch, None for all other objects."""
+    if str(getattr(obj, "dtype", None)) != "torch.bfloat16":
+        return None
+    try:
+        import ml_dtypes
+    except ImportError:
+        raise TypeError(
+            f"{name} is a tensor of dtype bfloat16, which NumPy does not have; install ml_dtypes, "
+            f"or pass {name}.float()"
+        ) from None
+    dtype: np.dtype[Any] = np.dtype(ml_dtypes.bfloat16)
+    return dtype
+
+
+def _refuse_sparse(obj: object, name: str) -> None:
+    # nnz: SciPy, sparse; nse: JAX; a layout: torch.
+    is_sparse = hasattr(obj, "nnz") or hasattr(obj, "nse")
+    if is_sparse or str(getattr(obj, "layout", "")).startswith("torch.sparse"):
+        for dense in ("toarray", "to_dense", "todense"):
+            if callable(getattr(obj, dense, None)):
+                raise TypeError(f"{name} is a sparse array; pass {name}.{dense}()")
+    pandas: Any = sys.modules.get("pandas")
+    if any(isinstance(dtype, pandas.SparseDtype) for dtype in _pandas_dtypes(obj)):
+        dense = "sparse.to_dense" if hasattr(obj, "sparse") else "to_dense"
+        raise TypeError(f"{name} is a sparse array; pass {name}.{dense}()")
+
+
+def _refuse_missing(obj: object, name: str, fill: str) -> None:
+    """Refuse what NumPy would read as nan, and integers as floats with it."""
+    nullable = (d for d in _pandas_dtypes(obj) if not isinstance(d, np.dtype))
+    if any(dtype.kind in "biuf" for dtype in nullable):
+        has_missing = bool(np.any(sys.modules["pandas"].isna(obj)))
+        remedy = "fillna"
+    else:
+        has_missing = any(column.null_count > 0 for column in _pyarrow_columns(obj))
+        remedy = "fill_null"
+    if has_missing:
+        raise TypeError(
+            f"{name} has missing values; decide what they mean, for example with .{remedy}({fill})"
+        )
+
+
+def _pandas_dtypes(obj: object) -> list[Any]:
+    """Return the dtypes of a pandas object, none for all others."""
+    pandas = sys.modules.get("pandas")
+    if pandas is None:
+        return []
+    if isinstance(obj, pandas.DataFrame):
+        return list(obj.dtypes)
+    kinds = (pandas.Series, pandas.Index, pandas.api.extensions.ExtensionArray)
+    return [obj.dtype] if isinstance(obj, kinds) else []
+
+
+def _pyarrow_columns(obj: object) -> list[Any]:
+    """Return the columns of a pyarrow object, none for all others."""
+    pyarrow = sys.modules.get("pyarrow")
+    if pyarrow is None:
+        return []
+    if isinstance(obj, (pyarrow.Table, pyarrow.RecordBatch)):
+        return list(obj.columns)
+    return [obj] if isinstance(obj, (pyarrow.Array, pyarrow.ChunkedArray)) else []
 
 
 def _refuse_masked(obj: object, name: str, fill: str) -> None:
