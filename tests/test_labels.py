@@ -139,8 +139,8 @@ SMOOTH_ERRORS = [
     (([0, 1], 2), {"out": np.zeros((2, 3))}, ValueError, "out must have shape (2, 2), got (2, 3)"),
     (([0, 1], 2), {"out": [[0.0]]}, TypeError, "out must be a numpy.ndarray, got list"),
     (([0, 1], 2), {"out": np.zeros((2, 2), int)}, TypeError,
-        'out has dtype int64, to which float32 cannot be cast under "same_kind"'),
-    (([0, 1], 2), {"dtype": int}, TypeError, "dtype must be float16, float32 or float64, got int64"),
+        "out has dtype int64, expected float16, bfloat16, float32 or float64"),
+    (([0, 1], 2), {"dtype": int}, TypeError, "dtype must be float16, bfloat16, float32 or float64, got int64"),
 ]  # fmt: skip
 
 

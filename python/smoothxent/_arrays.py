@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 # DLPack device types whose memory the processor can read: kDLCPU and the page-locked or managed
 # memory of CUDA and ROCm.
 _READABLE_DEVICES = frozenset({1, 3, 11, 13})
-_FLOATS = "float16, bfloat16, float32 or float64"
+FLOATS = "float16, bfloat16, float32 or float64"
 _DEVICE_NAMES = {2: "CUDA", 4: "OpenCL", 7: "Vulkan", 8: "Metal", 10: "ROCm", 14: "oneAPI"}
 
 
@@ -52,19 +52,19 @@ def as_targets(obj: object, name: str) -> NDArray[Any]:
     """
     array = _as_ndarray(obj, name, fill="ignore_index")
     dtype = array.dtype
-    if dtype.kind in "iu" or _is_supported_float(dtype):
+    if dtype.kind in "iu" or is_supported_float(dtype):
         if array.size == 0 and isinstance(obj, (list, tuple, range)):
             # NumPy reads [] as float64, but rows of probabilities would have had their classes.
             return array.astype(np.int64)
         return _native_endian(array)
     if dtype.kind == "b":
         raise TypeError(
-            f"{name} has dtype bool, expected integer labels, or probabilities in {_FLOATS} "
+            f"{name} has dtype bool, expected integer labels, or probabilities in {FLOATS} "
             f"(use {name}.astype(numpy.int64) for the classes 0 and 1)"
         )
     raise TypeError(
         f"{name} has dtype {_described(dtype, obj)}, expected integer labels, or probabilities in "
-        f"{_FLOATS}"
+        f"{FLOATS}"
     )
 
 
@@ -86,20 +86,21 @@ def as_mask(obj: object, name: str) -> NDArray[np.bool_]:
     return array
 
 
+def is_supported_float(dtype: np.dtype[Any]) -> bool:
+    """Tell whether the losses have kernels for a dtype, in some byte order."""
+    return (dtype.kind == "f" and dtype.itemsize in (2, 4, 8)) or _is_bfloat16(dtype)
+
+
 def _as_floating(array: NDArray[Any], obj: object, name: str) -> NDArray[Any]:
     dtype = array.dtype
-    if _is_supported_float(dtype):
+    if is_supported_float(dtype):
         return _native_endian(array)
     if dtype.kind in "biu":
         return array.astype(np.float64)
     raise TypeError(
-        f"{name} has dtype {_described(dtype, obj)}, expected {_FLOATS} "
+        f"{name} has dtype {_described(dtype, obj)}, expected {FLOATS} "
         "(integers and bools are converted to float64)"
     )
-
-
-def _is_supported_float(dtype: np.dtype[Any]) -> bool:
-    return (dtype.kind == "f" and dtype.itemsize in (2, 4, 8)) or _is_bfloat16(dtype)
 
 
 def _is_bfloat16(dtype: np.dtype[Any]) -> bool:

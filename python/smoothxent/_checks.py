@@ -12,7 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from smoothxent._arrays import as_mask, as_numpy_real, as_numpy_targets
+from smoothxent._arrays import (
+    FLOATS,
+    as_mask,
+    as_numpy_real,
+    as_numpy_targets,
+    is_supported_float,
+)
 from smoothxent._errors import LabelError
 
 if TYPE_CHECKING:
@@ -243,23 +249,19 @@ def result(out: NDArray[Any] | None, shape: tuple[int, ...], dtype: DTypeLike) -
         new = None if dtype is None else np.dtype(dtype)
     except TypeError:
         new = None
-    if new is None or new.kind != "f" or new.itemsize > 8:
+    if new is None or not is_supported_float(new):
         shown = repr(dtype) if new is None else str(new)
-        raise TypeError(f"dtype must be float16, float32 or float64, got {shown}")
+        raise TypeError(f"dtype must be {FLOATS}, got {shown}")
     if out is None:
         return np.empty(shape, new)
     if not isinstance(out, np.ndarray):
         raise TypeError(f"out must be a numpy.ndarray, got {type(out).__name__}")
+    if hasattr(out, "mask"):
+        raise TypeError("out is a masked array; pass an ordinary one, or its .data")
     if out.shape != shape:
         raise ValueError(f"out must have shape {shape}, got {out.shape}")
-    if not np.can_cast(new, out.dtype, "same_kind"):
-        raise TypeError(
-            f'out has dtype {out.dtype}, to which {new} cannot be cast under "same_kind"'
-        )
-    if out.dtype.kind != "f":
-        raise TypeError(
-            f"out has dtype {out.dtype}, but only float16, float32 and float64 are supported"
-        )
+    if not is_supported_float(out.dtype):
+        raise TypeError(f"out has dtype {out.dtype}, expected {FLOATS}")
     if not out.flags.writeable:
         raise ValueError("out is read-only")
     if _overlaps_itself(out):
