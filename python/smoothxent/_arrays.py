@@ -7,6 +7,7 @@ anything else it calls one of the functions below, once per argument:
     as_logits    -> a floating type                  (logits)
     as_real      -> a floating type                  (priors, weights)
     as_targets   -> any integer or a floating type   (labels or probabilities)
+    as_labels    -> any integer type                 (labels where nothing else will do)
     as_mask      -> bool                             (which classes are there)
 
 Each returns a base-class ndarray in native byte order, without a copy where the dtype permits it,
@@ -45,32 +46,33 @@ def as_real(obj: object, name: str) -> NDArray[Any]:
     return _as_floating(_as_ndarray(obj, name, fill="0.0"), obj, name)
 
 
-def as_targets(obj: object, name: str) -> NDArray[Any]:
+def as_targets(obj: object, name: str, fill: str | None = "ignore_index") -> NDArray[Any]:
     """Return `obj` as labels of an integer dtype or probabilities in a floating type.
 
-    The dtype is kept: it is what tells labels from probabilities. Booleans are neither.
+    The dtype is kept: it is what tells labels from probabilities. Booleans are neither. `fill` is
+    what may stand for missing labels, None where nothing may.
     """
-    array = _as_ndarray(obj, name, fill="ignore_index")
-    dtype = array.dtype
-    if dtype.kind in "iu" or is_supported_float(dtype):
-        if array.size == 0 and isinstance(obj, (list, tuple, range)):
-            # NumPy reads [] as float64, but rows of probabilities would have had their classes.
-            return array.astype(np.int64)
+    array = _as_ndarray(obj, name, fill)
+    labels = _labels(array, obj)
+    if labels is not None:
+        return labels
+    if is_supported_float(array.dtype):
         return _native_endian(array)
-    if dtype.kind == "b":
-        raise TypeError(
-            f"{name} has dtype bool, expected integer labels, or probabilities in {FLOATS} "
-            f"(use {name}.astype(numpy.int64) for the classes 0 and 1)"
-        )
-    raise TypeError(
-        f"{name} has dtype {_described(dtype, obj)}, expected integer labels, or probabilities in "
-        f"{FLOATS}"
-    )
+    raise _no_labels(array.dtype, obj, name, f"integer labels, or probabilities in {FLOATS}")
 
 
-def as_numpy_targets(obj: object, name: str) -> NDArray[Any]:
+def as_labels(obj: object, name: str, fill: str | None = "ignore_index") -> NDArray[Any]:
+    """Return `obj` as labels, by the rules of `as_targets`."""
+    array = _as_ndarray(obj, name, fill)
+    labels = _labels(array, obj)
+    if labels is None:
+        raise _no_labels(array.dtype, obj, name, "integer labels")
+    return labels
+
+
+def as_numpy_targets(obj: object, name: str, fill: str | None = "ignore_index") -> NDArray[Any]:
     """Return `obj` by the rules of `as_targets`, for the functions in plain NumPy."""
-    return _widened(as_targets(obj, name))
+    return _widened(as_targets(obj, name, fill))
 
 
 def as_numpy_real(obj: object, name: str) -> NDArray[Any]:
@@ -103,6 +105,21 @@ def _as_floating(array: NDArray[Any], obj: object, name: str) -> NDArray[Any]:
     )
 
 
+def _labels(array: NDArray[Any], obj: object) -> NDArray[Any] | None:
+    """Return `array`, which was made of `obj`, as labels; None if it is something else."""
+    if array.size == 0 and isinstance(obj, (list, tuple, range)):
+        # NumPy reads [] as float64, but rows of probabilities would have had their classes.
+        return array.astype(np.int64)
+    return _native_endian(array) if array.dtype.kind in "iu" else None
+
+
+def _no_labels(dtype: np.dtype[Any], obj: object, name: str, expected: str) -> TypeError:
+    text = f"{name} has dtype {_described(dtype, obj)}, expected {expected}"
+    if dtype.kind == "b":
+        text += f" (use {name}.astype(numpy.int64) for the classes 0 and 1)"
+    return TypeError(text)
+
+
 def _is_bfloat16(dtype: np.dtype[Any]) -> bool:
     """Tell bfloat16 by its name: whoever made the array has the package."""
     return dtype.name == "bfloat16"
@@ -123,7 +140,7 @@ def _described(dtype: np.dtype[Any], obj: object) -> str:
     return f"{dtype}{source}"
 
 
-def _as_ndarray(obj: object, name: str, fill: str) -> NDArray[Any]:
+def _as_ndarray(obj: object, name: str, fill: str | None) -> NDArray[Any]:
     """Return `obj` as a base-class ndarray of any dtype, sharing memory where it can."""
     _refuse_masked(obj, name, fill)
     if isinstance(obj, np.ndarray):
@@ -179,7 +196,7 @@ def _refuse_sparse(obj: object, name: str) -> None:
         raise TypeError(f"{name} is a sparse array; pass {name}.{dense}()")
 
 
-def _refuse_missing(obj: object, name: str, fill: str) -> None:
+def _refuse_missing(obj: object, name: str, fill: str | None) -> None:
     """Refuse what NumPy would read as nan, and integers as floats with it."""
     nullable = (d for d in _pandas_dtypes(obj) if not isinstance(d, np.dtype))
     if any(dtype.kind in "biuf" for dtype in nullable):
@@ -189,9 +206,7 @@ def _refuse_missing(obj: object, name: str, fill: str) -> None:
         has_missing = any(column.null_count > 0 for column in _pyarrow_columns(obj))
         remedy = "fill_null"
     if has_missing:
-        raise TypeError(
-            f"{name} has missing values; decide what they mean, for example with .{remedy}({fill})"
-        )
+        raise TypeError(f"{name} has missing values; {_decide(remedy, fill)}")
 
 
 def _pandas_dtypes(obj: object) -> list[Any]:
@@ -215,7 +230,7 @@ def _pyarrow_columns(obj: object) -> list[Any]:
     return [obj] if isinstance(obj, (pyarrow.Array, pyarrow.ChunkedArray)) else []
 
 
-def _refuse_masked(obj: object, name: str, fill: str) -> None:
+def _refuse_masked(obj: object, name: str, fill: str | None) -> None:
     ma = sys.modules.get("numpy.ma")  # absent: there can be no masked arrays
     if ma is None:
         return
@@ -225,10 +240,12 @@ def _refuse_masked(obj: object, name: str, fill: str) -> None:
                 _refuse_masked(item, name, fill)
         return
     if isinstance(obj, ma.MaskedArray) and ma.is_masked(obj):
-        raise TypeError(
-            f"{name} is a masked array with masked values; decide what they mean, for example with "
-            f".filled({fill})"
-        )
+        raise TypeError(f"{name} is a masked array with masked values; {_decide('filled', fill)}")
+
+
+def _decide(method: str, fill: str | None) -> str:
+    example = "" if fill is None else f", for example with .{method}({fill})"
+    return f"decide what they mean{example}"
 
 
 def _refuse_other_device(obj: object, name: str) -> None:

@@ -148,7 +148,7 @@ def smooth_labels(
            [0.5  , 0.5  ]])
     """
     epsilon = _checks.unit_interval(label_smoothing, "label_smoothing")
-    given = as_numpy_targets(targets, "targets")
+    given = as_numpy_targets(targets, "targets", fill=None)
     is_labels = given.dtype.kind != "f"
     axis = _checks.class_axis(axis, given.ndim + is_labels)
     if is_labels:
