@@ -161,11 +161,19 @@ def _as_ndarray(obj: object, name: str, fill: str | None) -> NDArray[Any]:
             return np.asarray(bits.view(sys.modules["torch"].int16)).view(bfloat16)
         # NumPy finds the buffer protocol and __array__ itself, both without a copy. It does not
         # try DLPack, and would read an object that offers only that element by element.
-        if hasattr(obj, "__dlpack__") and not hasattr(obj, "__array__"):
+        if hasattr(obj, "__dlpack__") and not hasattr(obj, "__array__") and not _is_buffer(obj):
             return np.from_dlpack(obj)
         return np.asarray(obj)
     except (TypeError, ValueError, RuntimeError, BufferError) as error:
         raise TypeError(f"{name} cannot be read as an array: {error}") from error
+
+
+def _is_buffer(obj: Any) -> bool:
+    try:
+        memoryview(obj).release()
+    except (TypeError, BufferError):
+        return False
+    return True
 
 
 def _bfloat16_of_tensor(obj: object, name: str) -> np.dtype[Any] | None:
