@@ -110,18 +110,6 @@ class TestArguments:
         with pytest.raises(RuntimeError, match="^mine$"):
             sx.cross_entropy([[0.0, 1.0]], [0], ignore_index=Stubborn())
 
-    def test_integers_of_any_size(self):
-        for name in ("axis", "ignore_index"):
-            with pytest.raises(ValueError, match=rf"^{name} must fit 64 bits, got 1{'0' * 50}$"):
-                sx.cross_entropy([[0.0, 1.0]], [0], **{name: 10**50})
-
-    def test_outputs_that_share_memory(self):
-        z, both = np.zeros((4, 4), f32), np.zeros((4, 4), f32)
-        for options in ({"reduction": "none", "out": both[:, 0]}, {"out": both[0, 0, ...]}):
-            with pytest.raises(ValueError, match="^out and grad_out share memory$"):
-                sx.cross_entropy_value_and_grad(z, [0, 1, 2, 3], grad_out=both, **options)
-        assert (both == 0).all()
-
 
 class TestSubclasses:
     """What a subclass says of itself is not believed where memory is at stake."""
@@ -143,17 +131,7 @@ class TestSubclasses:
         with pytest.raises(ValueError, match=r"^out must have shape \(3, 3\), got \(2, 2\)$"):
             sx.softmax(np.zeros((3, 3), f32), out=out)
 
-    def test_masked_output(self):
-        out = np.ma.masked_array(np.zeros(3, f32), [0, 1, 0])
-        with pytest.raises(TypeError, match="^out is a masked array"):
-            sx.softmax(np.zeros(3, f32), out=out)
-
     def test_masked_rows_in_lists(self):
         row = np.ma.masked_array([1.0, 2.0], [0, 1])
         with pytest.raises(TypeError, match="^logits is a masked array with masked values"):
             sx.softmax([[row]])
-
-    @pytest.mark.parametrize("dtype", ["c8", "O", "U5", "i8"])
-    def test_outputs_of_smooth_labels(self, dtype):
-        with pytest.raises(TypeError, match="^out has dtype"):
-            sx.smooth_labels([0], 2, label_smoothing=0.1, out=np.zeros((1, 2), dtype))

@@ -52,14 +52,6 @@ class TestLogits:
         labels = problem(10).labels
         assert_all_same(everything(z, labels), everything(z.astype(np.float64), labels))
 
-    def test_lists_become_float64(self):
-        z = [[1.0, 2.0, 3.0], [0.5, 0.25, 0.125]]
-        assert_all_same(everything(z, [0, 2]), everything(np.array(z), np.array([0, 2])))
-        whole = [[1, 2, 3], (4, 5, 6)]
-        assert_all_same(
-            everything(whole, (0, 2)), everything(np.array(whole, np.float64), np.array([0, 2]))
-        )
-
     @every_float
     def test_other_byte_order(self, dtype):
         z, labels, u = problem(33, dtype)
@@ -88,24 +80,6 @@ class TestLogits:
         assert_all_same(everything(z.view(Tagged), labels.view(Tagged)), everything(z, labels))
         assert_all_same(everything(np.ma.array(z), labels), everything(z, labels))
 
-    @every_float
-    def test_other_array_types(self, dtype):
-        z, labels, _ = problem(10, dtype)
-
-        class HasArray:
-            def __array__(self, dtype=None, copy=None):
-                return z
-
-        class HasDLPack:
-            def __dlpack__(self, **options):
-                return z.copy().__dlpack__(**options)
-
-            def __dlpack_device__(self):
-                return z.__dlpack_device__()
-
-        for obj in (HasArray(), HasDLPack(), memoryview(z)):
-            assert_all_same(everything(obj, labels), everything(z, labels))
-
     def test_float_types_that_are_not_supported(self):
         z = np.ones((2, 3), np.longdouble)
         for call in (
@@ -118,49 +92,8 @@ class TestLogits:
                 TypeError, match=rf"^logits has dtype {z.dtype}, expected float16, "
             ):
                 call(z)
-
-    @pytest.mark.parametrize(
-        "z",
-        [
-            np.ones((2, 3), complex),
-            np.ones((2, 3), object),
-            np.full((2, 3), "1.0"),
-            np.full((2, 3), b"1.0"),
-            np.zeros((2, 3), "datetime64[s]"),
-            np.zeros((2, 3), "timedelta64[s]"),
-            np.zeros((2, 3), [("x", "f4")]),
-        ],
-        ids=lambda z: str(z.dtype),
-    )
-    def test_types_that_are_no_numbers(self, z):
-        for call in (
-            sx.softmax,
-            sx.log_softmax,
-            sx.logsumexp,
-            lambda x: sx.cross_entropy(x, [0, 1]),
-        ):
-            with pytest.raises(TypeError, match="^logits has dtype "):
-                call(z)
-
-    @pytest.mark.parametrize(
-        "obj", [None, "logits", {"a": 1}, {1.0, 2.0}, object(), [[1.0, 2.0], [3.0]]]
-    )
-    def test_objects_that_are_no_arrays(self, obj):
-        with pytest.raises(TypeError, match="^logits "):
-            sx.softmax(obj)
-
-    def test_masked_values_are_refused(self):
-        z = np.ma.array(problem(10).logits, mask=False)
-        z[1, 2] = np.ma.masked
-        with pytest.raises(TypeError, match="^logits is a masked array with masked values; "):
-            sx.softmax(z)
-        with pytest.raises(TypeError, match="^logits is a masked array with masked values; "):
-            sx.cross_entropy(z, problem(10).labels)
-        labels = np.ma.array([0, 1, 2], mask=[False, True, False])
-        with pytest.raises(TypeError, match="^targets is a masked array with masked values; "):
-            sx.cross_entropy(np.zeros((3, 4)), labels)
-        with pytest.raises(TypeError, match="^prior is a masked array with masked values; "):
-            sx.cross_entropy(np.zeros((3, 3)), [0, 1, 2], label_smoothing=0.1, prior=labels)
+        with pytest.raises(TypeError, match=rf"^targets has dtype {z.dtype}, expected integer "):
+            sx.cross_entropy(np.ones((2, 3)), z)
 
 
 class TestTargets:
@@ -209,30 +142,6 @@ class TestTargets:
         ]
         assert_all_same(got[0], got[1])
 
-    @pytest.mark.parametrize(
-        "dtype", ["bool", "longdouble", "complex64", "object", "U1", "datetime64[s]"]
-    )
-    def test_types_that_are_no_targets(self, dtype):
-        for shape in ((2,), (2, 3)):
-            with pytest.raises(TypeError, match="^targets has dtype "):
-                sx.cross_entropy(np.zeros((2, 3)), np.ones(shape).astype(dtype))
-
-    def test_integers_of_the_shape_of_the_logits(self):
-        expected = (
-            r"^targets must be integer labels of shape \(8,\) or floating probabilities of shape \(8, 10\), "
-            r"got int64 of shape \(8, 10\)$"
-        )
-        with pytest.raises(TypeError, match=expected):
-            sx.cross_entropy(np.zeros((8, 10)), np.zeros((8, 10), np.int64))
-
-    def test_floats_of_the_shape_of_labels(self):
-        expected = (
-            r"^targets must be integer labels of shape \(8,\) or floating probabilities of shape \(8, 10\), "
-            r"got float32 of shape \(8,\)$"
-        )
-        with pytest.raises(TypeError, match=expected):
-            sx.cross_entropy(np.zeros((8, 10)), np.zeros(8, np.float32))
-
 
 class TestPriorAndSmoothing:
     @every_float
@@ -267,11 +176,6 @@ class TestPriorAndSmoothing:
         ):
             same = [sx.cross_entropy(z, labels, label_smoothing=eps) for eps in (one, other)]
             assert same[0] == same[1]
-
-    @pytest.mark.parametrize("value", ["0.1", None, [0.1], np.array([0.1, 0.2]), 1j])
-    def test_label_smoothing_that_is_no_number(self, value):
-        with pytest.raises(TypeError, match="^label_smoothing must be a real number, got "):
-            sx.cross_entropy(np.zeros((2, 3)), [0, 1], label_smoothing=value)
 
 
 @pytest.mark.parametrize(
@@ -310,7 +214,7 @@ class TestDtypeOfTheResult:
         assert operation(z, dtype=np.float64, out=out) is out
         assert_same_bits(out, operation(z, dtype=np.float64))
 
-    @pytest.mark.parametrize("dtype", ["int32", "complex64", "longdouble", object])
+    @pytest.mark.parametrize("dtype", ["int32", "longdouble"])
     def test_other_types(self, operation, exact, dtype):
         with pytest.raises(
             TypeError, match="^dtype must be float16, bfloat16, float32 or float64, "

@@ -100,6 +100,12 @@ class TestSmoothLabels:
         turned = sx.smooth_labels(same, label_smoothing=0.1, out=same[::-1])
         assert_same_bits(turned, fresh)
 
+    def test_more_classes_than_memory(self, dtype):
+        with pytest.raises(
+            MemoryError, match=r"^cannot allocate float\d\d of shape \(4, 4611686018427387904\)$"
+        ):
+            sx.smooth_labels(self.labels, 2**62, label_smoothing=0.1, dtype=dtype)
+
     def test_every_integer_type(self, dtype):
         expected = sx.smooth_labels(self.labels, 10, label_smoothing=0.1, dtype=dtype)
         for label_dtype in LABEL_DTYPES:
@@ -119,36 +125,6 @@ class TestSmoothLabels:
         )
         one = sx.smooth_labels(3, 10, label_smoothing=0.1, dtype=dtype)
         assert_same_bits(one, sx.smooth_labels([3], 10, label_smoothing=0.1, dtype=dtype)[0])
-
-
-SMOOTH_ERRORS = [
-    (([0, 10], 10), {}, sx.LabelError, "targets[1] is 10, but there are 10 classes"),
-    (([0, -1], 10), {}, sx.LabelError, "targets[1] is -1, but there are 10 classes"),
-    (([0, -100], 10), {}, sx.LabelError, "targets[1] is -100, but there are 10 classes"),
-    (([0, 1], 10), {"label_smoothing": 1.5}, ValueError, "label_smoothing must be in [0, 1], got 1.5"),
-    (([0, 1], 10), {"label_smoothing": "no"}, TypeError, "label_smoothing must be a real number, got str"),
-    (([0, 1], 10), {"axis": 2}, np.exceptions.AxisError,
-        "axis 2 is out of bounds for smoothed labels of 2 dimensions"),
-    (([0, 1],), {}, TypeError, "num_classes is required for integer labels"),
-    (([0, 1], 0), {}, ValueError, "num_classes must be at least 1, got 0"),
-    (([0, 1], 2.0), {}, TypeError, "num_classes must be an integer, got float"),
-    (([[0.5, 0.5]], 3), {}, ValueError, "targets has 2 classes along axis 1, but num_classes is 3"),
-    (([[0.5, -0.5]],), {}, ValueError, "targets[0, 1] is -0.5, but probabilities must be finite and non-negative"),
-    (([0, 1], 2), {"prior": [0.5, 0.6]}, ValueError, None),
-    (([0, 1], 2), {"prior": [0.5, -0.5]}, ValueError, "prior[1] is -0.5, but a prior must be finite and non-negative"),
-    (([0, 1], 2), {"out": np.zeros((2, 3))}, ValueError, "out must have shape (2, 2), got (2, 3)"),
-    (([0, 1], 2), {"out": [[0.0]]}, TypeError, "out must be a numpy.ndarray, got list"),
-    (([0, 1], 2), {"out": np.zeros((2, 2), int)}, TypeError,
-        'out has dtype int64, to which float32 cannot be cast under "same_kind"'),
-    (([0, 1], 2), {"dtype": int}, TypeError, "dtype must be float16, float32 or float64, got int64"),
-]  # fmt: skip
-
-
-@pytest.mark.parametrize("arguments, options, exception, text", SMOOTH_ERRORS)
-def test_errors_of_smooth_labels(arguments, options, exception, text):
-    with pytest.raises(exception) as caught:
-        sx.smooth_labels(*arguments, **({"label_smoothing": 0.1} | options))
-    assert text is None or str(caught.value) == text
 
 
 class TestLabelDropout:
@@ -217,37 +193,6 @@ class TestLabelDropout:
             sx.label_dropout(labels, 10, rate=1.0) != sx.label_dropout(labels, 10, rate=1.0)
         ).any()
 
-    @pytest.mark.parametrize(
-        "arguments, options, exception, text",
-        [
-            (
-                ([0, 5], 5),
-                {},
-                sx.LabelError,
-                "targets[1] is 5, but there are 5 classes (ignore_index is -100)",
-            ),
-            (([0, 1], 5), {"rate": 1.5}, ValueError, "rate must be in [0, 1], got 1.5"),
-            (([0, 1], 5), {"rate": np.nan}, ValueError, "rate must be in [0, 1], got nan"),
-            (
-                ([0, 1], 2),
-                {"prior": [0.5, 0.25, 0.25]},
-                ValueError,
-                "prior must have shape (2,), got (3,)",
-            ),
-            (([0.5, 0.5], 2), {}, TypeError, "targets must be integer labels, got float64"),
-            (
-                (np.zeros(2, np.int8), 1000),
-                {},
-                ValueError,
-                "targets has dtype int8, which cannot hold the label 999",
-            ),
-        ],
-    )
-    def test_errors(self, arguments, options, exception, text):
-        with pytest.raises(exception) as caught:
-            sx.label_dropout(*arguments, **({"rate": 0.1} | options))
-        assert str(caught.value) == text
-
 
 class TestClassPrior:
     """u(k) = (n(k) + a) / sum_j (n(j) + a)"""
@@ -285,20 +230,3 @@ class TestClassPrior:
             assert_same_bits(
                 sx.class_prior(np.array([0, 1, 1], dtype), 2), np.array([1 / 3, 2 / 3])
             )
-
-    @pytest.mark.parametrize(
-        "arguments, options, exception, text",
-        [
-            (([0, 5], 5), {}, sx.LabelError, "targets[1] is 5, but there are 5 classes (ignore_index is -100)"),
-            (([0, -100], 5), {"ignore_index": None}, sx.LabelError,
-                "targets[1] is -100, but there are 5 classes (ignore_index is None)"),
-            (([0, 1], 5), {"pseudocount": -1.0}, ValueError, "pseudocount must be finite and non-negative, got -1.0"),
-            (([0, 1], 5), {"sample_weight": [1.0, -1.0]}, ValueError,
-                "sample_weight[1] is -1.0, but weights must be finite and non-negative"),
-            (([-100], 5), {}, ValueError, None),
-        ],
-    )  # fmt: skip
-    def test_errors(self, arguments, options, exception, text):
-        with pytest.raises(exception) as caught:
-            sx.class_prior(*arguments, **options)
-        assert text is None or str(caught.value) == text

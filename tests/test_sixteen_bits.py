@@ -172,3 +172,86 @@ def test_other_types_of_ml_dtypes_are_refused(kind):
         sx.softmax(z)
     with pytest.raises(TypeError, match=r"^dtype must be float16, bfloat16, float32 or float64, "):
         sx.softmax(np.zeros((2, 3)), dtype=z.dtype)
+
+
+def rounded(values, dtype):
+    """Non-negative float64 to the nearest number of `dtype`, found among all of them; ties to even."""
+    infinity = int(np.array(np.inf, dtype).view(np.uint16))
+    grid = np.arange(infinity, dtype=np.uint16).view(dtype)
+    middles = (grid[:-1].astype(np.float64) + grid[1:].astype(np.float64)) / 2  # exact
+    below = np.searchsorted(middles, values, "left")
+    is_tie = middles[np.minimum(below, len(middles) - 1)] == values
+    return grid[below + (is_tie & (below % 2 == 1))]
+
+
+@every_type
+class TestSmoothLabels:
+    """q' is float64, rounded once; ml_dtypes would round it twice on the way to bfloat16."""
+
+    labels = np.array([3, 0, 9, 5])
+    u = problem(10).prior
+
+    def both(self, targets, dtype, **options):
+        """As a new array, after a check that an `out` of any layout gets the same."""
+        result = sx.smooth_labels(targets, dtype=dtype, **options)
+        assert result.dtype == dtype
+        for layout in LAYOUTS.values():
+            out = layout(np.zeros(result.shape, dtype))
+            if out.flags.writeable and result.ndim == 2:
+                assert sx.smooth_labels(targets, out=out, **options) is out
+                assert_same_bits(out, result)
+        return result
+
+    def test_every_tie_and_its_neighbours(self, dtype):
+        infinity = int(np.array(np.inf, dtype).view(np.uint16))
+        grid = np.arange(infinity, dtype=np.uint16).view(dtype).astype(np.float64)
+        ties = (grid[:-1] + grid[1:]) / 2
+        for q in (grid, ties, np.nextafter(ties, 0), np.nextafter(ties, np.inf)):
+            got = sx.smooth_labels(q[:, None], label_smoothing=0, dtype=dtype)[:, 0]
+            assert_same_bits(got, rounded(q, dtype))
+
+    @pytest.mark.parametrize("eps", [0.0, 1e-3, 0.1, 1.0])
+    @pytest.mark.parametrize("prior", [None, u, np.tile(u, (4, 1)), np.eye(10)[2].astype(BFLOAT16)])
+    def test_labels(self, dtype, eps, prior):
+        options = {"label_smoothing": eps, "prior": prior}
+        exact = sx.smooth_labels(self.labels, 10, dtype=np.float64, **options)
+        assert_same_bits(
+            sx.smooth_labels(self.labels, 10, dtype=dtype, **options), rounded(exact, dtype)
+        )
+        out = np.zeros((10, 4), dtype).T
+        assert sx.smooth_labels(self.labels, 10, out=out, **options) is out
+        assert_same_bits(out, rounded(exact, dtype))
+
+    def test_probabilities(self, dtype):
+        q = np.random.default_rng(3).dirichlet(np.ones(10), 400)
+        for options in ({}, {"prior": self.u}, {"where": self.u > 0.05, "prior": self.u}):
+            options = {"label_smoothing": 0.1, **options}
+            exact = sx.smooth_labels(q, dtype=np.float64, **options)
+            assert_same_bits(self.both(q, dtype, **options), rounded(exact, dtype))
+
+    def test_rows_without_classes_are_0(self, dtype):
+        where = np.arange(4)[:, None] != 1
+        q = sx.smooth_labels(self.labels, 10, label_smoothing=0.1, where=where, dtype=dtype)
+        assert (q[1] == 0).all()
+        assert (q[[0, 2, 3]] > 0).all()
+
+    def test_in_place(self, dtype):
+        q = np.random.default_rng(3).dirichlet(np.ones(10), 2000).astype(dtype)  # over a buffer
+        fresh = sx.smooth_labels(q, label_smoothing=0.1, prior=self.u, dtype=dtype)
+        assert_same_bits(
+            fresh,
+            rounded(
+                sx.smooth_labels(q, label_smoothing=0.1, prior=self.u, dtype=np.float64), dtype
+            ),
+        )
+        for out in (q.copy(), q.copy(order="F")):
+            assert sx.smooth_labels(out, label_smoothing=0.1, prior=self.u, out=out) is out
+            assert_same_bits(out, fresh)
+        turned = q.copy()
+        assert_same_bits(
+            sx.smooth_labels(turned, label_smoothing=0.1, prior=self.u, out=turned[::-1]), fresh
+        )
+
+    def test_the_name_of_the_dtype(self, dtype):
+        by_name = sx.smooth_labels([0], 2, label_smoothing=0.1, dtype=dtype.name)
+        assert_same_bits(by_name, sx.smooth_labels([0], 2, label_smoothing=0.1, dtype=dtype))

@@ -202,58 +202,6 @@ class TestArguments:
             sparse([0, 1, -100, 0], Z, [1.0, 1.0, 0.0, 1.0])
 
 
-WEIGHTS = "weights must be a scalar, or have 1 or the same length in each dimension of the losses, of shape"
-# name: (function, arguments, exception, text)
-FAULTS = {
-    "reduction": (dense, (Q, Z, 1.0, 0.1, "avg"), ValueError,
-        'reduction must be "none", "weighted_sum", "weighted_mean", "weighted_sum_over_batch_size" or '
-        '"weighted_sum_by_nonzero_weights", got "avg"'),
-    "reduction None": (sparse, (Y, Z, 1.0, None), ValueError,
-        'reduction must be "none", "weighted_sum", "weighted_mean", "weighted_sum_over_batch_size" or '
-        '"weighted_sum_by_nonzero_weights", got None'),
-    "reduction none, weighted": (sparse, (Y, Z, 1.0, "weighted_none"), ValueError,
-        'reduction must be "none", "weighted_sum", "weighted_mean", "weighted_sum_over_batch_size" or '
-        '"weighted_sum_by_nonzero_weights", got "weighted_none"'),
-    "weights too short": (dense, (Q, Z, [1.0, 2.0]), ValueError, f"{WEIGHTS} (4,), got (2,)"),
-    "weights of more dimensions": (dense, (Q, Z, np.ones((4, 1))), ValueError, f"{WEIGHTS} (4,), got (4, 1)"),
-    "weights of fewer dimensions": (sparse, (np.zeros((2, 2), int), Z[:, None].repeat(2, 1)[:2], [1.0, 2.0]),
-        ValueError, f"{WEIGHTS} (2, 2), got (2,)"),
-    "weights of the logits": (sparse, (Y, Z, np.ones((4, 3))), ValueError, f"{WEIGHTS} (4,), got (4, 3)"),
-    "weight negative": (dense, (Q, Z, -1), ValueError, "weights is -1.0, but weights must be finite and non-negative"),
-    "weights negative": (sparse, (Y, Z, [1, 1, -1, 1]), ValueError,
-        "weights[2] is -1.0, but weights must be finite and non-negative"),
-    "weights nan": (dense, (Q, Z, [1, np.nan, 1, 1]), ValueError,
-        "weights[1] is nan, but weights must be finite and non-negative"),
-    "weights None": (dense, (Q, Z, None), TypeError,
-        "weights has dtype object (converted from NoneType), expected float16, bfloat16, float32 or float64 "
-        "(integers and bools are converted to float64)"),
-    "one-hot labels of another shape": (dense, (Q[:3], Z), ValueError,
-        "onehot_labels must have the shape of logits, (4, 3), got (3, 3)"),
-    "labels for one-hot labels": (dense, (Y, Z), ValueError,
-        "onehot_labels must have the shape of logits, (4, 3), got (4,)"),
-    "one-hot labels nan": (dense, (Q * np.nan, Z), ValueError,
-        "onehot_labels[0, 0] is nan, but probabilities must be finite and non-negative"),
-    "one-hot labels for labels": (sparse, (Q, Z), TypeError, "labels must be integer labels, got float64"),
-    "labels of another shape": (sparse, (Y[:3], Z), ValueError,
-        "labels must have shape (4,) or (4, 1) for logits of shape (4, 3), got (3,)"),
-    "label K": (sparse, (3, Z[0]), sx.LabelError, "labels is 3, but there are 3 classes"),
-    "label_smoothing": (dense, (Q, Z, 1.0, 1.5), ValueError, "label_smoothing must be in [0, 1], got 1.5"),
-    "logits complex": (dense, (Q, Z + 0j), TypeError,
-        "logits has dtype complex128, expected float16, bfloat16, float32 or float64 "
-        "(integers and bools are converted to float64)"),
-    "logits a number": (dense, (1.0, 1.0), ValueError, "axis -1 is out of bounds for logits of 0 dimensions"),
-    "no classes": (dense, (Q[:, :0], Z[:, :0]), ValueError, "logits has 0 classes along axis 1"),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("name", FAULTS)
-def test_text(name):
-    function, arguments, exception, text = FAULTS[name]
-    with pytest.raises(exception) as raised:
-        function(*arguments)
-    assert str(raised.value) == text
-
-
 @pytest.mark.parametrize("name", tf_losses.__all__)
 def test_docstring_examples(name):
     function = getattr(tf_losses, name)

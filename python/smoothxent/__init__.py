@@ -12,6 +12,11 @@ label smoothing eps (section 7 of arXiv 1512.00567):
 `class_prior` counts u from labels. Arrays are positional, everything else is by keyword, and the
 classes are along the last axis unless `axis` says otherwise. `tf_losses` has the loss as
 tf.compat.v1.losses calls it.
+
+Arrays of other libraries are read where they lie in the memory of the CPU, by the buffer protocol,
+`__array__` or DLPack; results are NumPy arrays. bfloat16 is the type of ml_dtypes, also for tensors of
+torch: ``t.view(torch.int16).numpy().view(ml_dtypes.bfloat16)`` is the memory of such a tensor as an
+`out`. What NumPy would change on the way is refused: masked, missing and sparse values.
 """
 
 from smoothxent import tf_losses

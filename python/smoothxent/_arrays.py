@@ -7,11 +7,16 @@ anything else it calls one of the functions below, once per argument:
     as_logits    -> a floating type                  (logits)
     as_real      -> a floating type                  (priors, weights)
     as_targets   -> any integer or a floating type   (labels or probabilities)
+    as_labels    -> any integer type                 (labels where nothing else will do)
     as_mask      -> bool                             (which classes are there)
 
 Each returns a base-class ndarray in native byte order, without a copy where the dtype permits it,
 or raises a TypeError that names the argument and the remedy. Nothing that would lose information
-is accepted: no masks, no gradients, no other devices, no narrower types.
+is accepted: no masks, no missing values, no gradients, no other devices, no narrower types.
+
+Other libraries are known by their modules in `sys.modules`, and none is imported: where a module is
+absent there can be no objects of it. The exception is ml_dtypes, which a bfloat16 tensor of torch
+needs in order to be an array at all.
 """
 
 from __future__ import annotations
@@ -27,7 +32,7 @@ if TYPE_CHECKING:
 # DLPack device types whose memory the processor can read: kDLCPU and the page-locked or managed
 # memory of CUDA and ROCm.
 _READABLE_DEVICES = frozenset({1, 3, 11, 13})
-_FLOATS = "float16, bfloat16, float32 or float64"
+FLOATS = "float16, bfloat16, float32 or float64"
 _DEVICE_NAMES = {2: "CUDA", 4: "OpenCL", 7: "Vulkan", 8: "Metal", 10: "ROCm", 14: "oneAPI"}
 
 
@@ -41,32 +46,33 @@ def as_real(obj: object, name: str) -> NDArray[Any]:
     return _as_floating(_as_ndarray(obj, name, fill="0.0"), obj, name)
 
 
-def as_targets(obj: object, name: str) -> NDArray[Any]:
+def as_targets(obj: object, name: str, fill: str | None = "ignore_index") -> NDArray[Any]:
     """Return `obj` as labels of an integer dtype or probabilities in a floating type.
 
-    The dtype is kept: it is what tells labels from probabilities. Booleans are neither.
+    The dtype is kept: it is what tells labels from probabilities. Booleans are neither. `fill` is
+    what may stand for missing labels, None where nothing may.
     """
-    array = _as_ndarray(obj, name, fill="ignore_index")
-    dtype = array.dtype
-    if dtype.kind in "iu" or _is_supported_float(dtype):
-        if array.size == 0 and isinstance(obj, (list, tuple, range)):
-            # NumPy reads [] as float64, but rows of probabilities would have had their classes.
-            return array.astype(np.int64)
+    array = _as_ndarray(obj, name, fill)
+    labels = _labels(array, obj)
+    if labels is not None:
+        return labels
+    if is_supported_float(array.dtype):
         return _native_endian(array)
-    if dtype.kind == "b":
-        raise TypeError(
-            f"{name} has dtype bool, expected integer labels, or probabilities in {_FLOATS} "
-            f"(use {name}.astype(numpy.int64) for the classes 0 and 1)"
-        )
-    raise TypeError(
-        f"{name} has dtype {_described(dtype, obj)}, expected integer labels, or probabilities in "
-        f"{_FLOATS}"
-    )
+    raise _no_labels(array.dtype, obj, name, f"integer labels, or probabilities in {FLOATS}")
 
 
-def as_numpy_targets(obj: object, name: str) -> NDArray[Any]:
+def as_labels(obj: object, name: str, fill: str | None = "ignore_index") -> NDArray[Any]:
+    """Return `obj` as labels, by the rules of `as_targets`."""
+    array = _as_ndarray(obj, name, fill)
+    labels = _labels(array, obj)
+    if labels is None:
+        raise _no_labels(array.dtype, obj, name, "integer labels")
+    return labels
+
+
+def as_numpy_targets(obj: object, name: str, fill: str | None = "ignore_index") -> NDArray[Any]:
     """Return `obj` by the rules of `as_targets`, for the functions in plain NumPy."""
-    return _widened(as_targets(obj, name))
+    return _widened(as_targets(obj, name, fill))
 
 
 def as_numpy_real(obj: object, name: str) -> NDArray[Any]:
@@ -82,20 +88,36 @@ def as_mask(obj: object, name: str) -> NDArray[np.bool_]:
     return array
 
 
+def is_supported_float(dtype: np.dtype[Any]) -> bool:
+    """Tell whether the losses have kernels for a dtype, in some byte order."""
+    return (dtype.kind == "f" and dtype.itemsize in (2, 4, 8)) or _is_bfloat16(dtype)
+
+
 def _as_floating(array: NDArray[Any], obj: object, name: str) -> NDArray[Any]:
     dtype = array.dtype
-    if _is_supported_float(dtype):
+    if is_supported_float(dtype):
         return _native_endian(array)
     if dtype.kind in "biu":
         return array.astype(np.float64)
     raise TypeError(
-        f"{name} has dtype {_described(dtype, obj)}, expected {_FLOATS} "
+        f"{name} has dtype {_described(dtype, obj)}, expected {FLOATS} "
         "(integers and bools are converted to float64)"
     )
 
 
-def _is_supported_float(dtype: np.dtype[Any]) -> bool:
-    return (dtype.kind == "f" and dtype.itemsize in (2, 4, 8)) or _is_bfloat16(dtype)
+def _labels(array: NDArray[Any], obj: object) -> NDArray[Any] | None:
+    """Return `array`, which was made of `obj`, as labels; None if it is something else."""
+    if array.size == 0 and isinstance(obj, (list, tuple, range)):
+        # NumPy reads [] as float64, but rows of probabilities would have had their classes.
+        return array.astype(np.int64)
+    return _native_endian(array) if array.dtype.kind in "iu" else None
+
+
+def _no_labels(dtype: np.dtype[Any], obj: object, name: str, expected: str) -> TypeError:
+    text = f"{name} has dtype {_described(dtype, obj)}, expected {expected}"
+    if dtype.kind == "b":
+        text += f" (use {name}.astype(numpy.int64) for the classes 0 and 1)"
+    return TypeError(text)
 
 
 def _is_bfloat16(dtype: np.dtype[Any]) -> bool:
@@ -118,31 +140,105 @@ def _described(dtype: np.dtype[Any], obj: object) -> str:
     return f"{dtype}{source}"
 
 
-def _as_ndarray(obj: object, name: str, fill: str) -> NDArray[Any]:
+def _as_ndarray(obj: object, name: str, fill: str | None) -> NDArray[Any]:
     """Return `obj` as a base-class ndarray of any dtype, sharing memory where it can."""
     _refuse_masked(obj, name, fill)
     if isinstance(obj, np.ndarray):
         return obj.view(np.ndarray)
-    if hasattr(obj, "nnz") and (hasattr(obj, "toarray") or hasattr(obj, "todense")):
-        dense = "toarray" if hasattr(obj, "toarray") else "todense"
-        raise TypeError(f"{name} is a sparse array; pass {name}.{dense}()")
+    _refuse_sparse(obj, name)
+    _refuse_missing(obj, name, fill)
     if getattr(obj, "requires_grad", False) is True:
         raise TypeError(
             f"{name} is a tensor that requires a gradient, which a NumPy result cannot carry; pass "
             f"{name}.detach().cpu()"
         )
     _refuse_other_device(obj, name)
+    bfloat16 = _bfloat16_of_tensor(obj, name)
     try:
+        if bfloat16 is not None:
+            # torch shares no bfloat16 with NumPy, but the same bits as another type.
+            bits: Any = obj
+            return np.asarray(bits.view(sys.modules["torch"].int16)).view(bfloat16)
         # NumPy finds the buffer protocol and __array__ itself, both without a copy. It does not
         # try DLPack, and would read an object that offers only that element by element.
-        if hasattr(obj, "__dlpack__") and not hasattr(obj, "__array__"):
+        if hasattr(obj, "__dlpack__") and not hasattr(obj, "__array__") and not _is_buffer(obj):
             return np.from_dlpack(obj)
         return np.asarray(obj)
     except (TypeError, ValueError, RuntimeError, BufferError) as error:
         raise TypeError(f"{name} cannot be read as an array: {error}") from error
 
 
-def _refuse_masked(obj: object, name: str, fill: str) -> None:
+def _is_buffer(obj: Any) -> bool:
+    try:
+        memoryview(obj).release()
+    except (TypeError, BufferError):
+        return False
+    return True
+
+
+def _bfloat16_of_tensor(obj: object, name: str) -> np.dtype[Any] | None:
+    """Return the dtype for a bfloat16 tensor of torch, None for all other objects."""
+    if str(getattr(obj, "dtype", None)) != "torch.bfloat16":
+        return None
+    try:
+        import ml_dtypes
+    except ImportError:
+        raise TypeError(
+            f"{name} is a tensor of dtype bfloat16, which NumPy does not have; install ml_dtypes, "
+            f"or pass {name}.float()"
+        ) from None
+    dtype: np.dtype[Any] = np.dtype(ml_dtypes.bfloat16)
+    return dtype
+
+
+def _refuse_sparse(obj: object, name: str) -> None:
+    # nnz: SciPy, sparse; nse: JAX; a layout: torch.
+    is_sparse = hasattr(obj, "nnz") or hasattr(obj, "nse")
+    if is_sparse or str(getattr(obj, "layout", "")).startswith("torch.sparse"):
+        for dense in ("toarray", "to_dense", "todense"):
+            if callable(getattr(obj, dense, None)):
+                raise TypeError(f"{name} is a sparse array; pass {name}.{dense}()")
+    pandas: Any = sys.modules.get("pandas")
+    if any(isinstance(dtype, pandas.SparseDtype) for dtype in _pandas_dtypes(obj)):
+        dense = "sparse.to_dense" if hasattr(obj, "sparse") else "to_dense"
+        raise TypeError(f"{name} is a sparse array; pass {name}.{dense}()")
+
+
+def _refuse_missing(obj: object, name: str, fill: str | None) -> None:
+    """Refuse what NumPy would read as nan, and integers as floats with it."""
+    nullable = (d for d in _pandas_dtypes(obj) if not isinstance(d, np.dtype))
+    if any(dtype.kind in "biuf" for dtype in nullable):
+        has_missing = bool(np.any(sys.modules["pandas"].isna(obj)))
+        remedy = "fillna"
+    else:
+        has_missing = any(column.null_count > 0 for column in _pyarrow_columns(obj))
+        remedy = "fill_null"
+    if has_missing:
+        raise TypeError(f"{name} has missing values; {_decide(remedy, fill)}")
+
+
+def _pandas_dtypes(obj: object) -> list[Any]:
+    """Return the dtypes of a pandas object, none for all others."""
+    pandas = sys.modules.get("pandas")
+    if pandas is None:
+        return []
+    if isinstance(obj, pandas.DataFrame):
+        return list(obj.dtypes)
+    kinds = (pandas.Series, pandas.Index, pandas.api.extensions.ExtensionArray)
+    return [obj.dtype] if isinstance(obj, kinds) else []
+
+
+def _pyarrow_columns(obj: object) -> list[Any]:
+    """Return the columns of a pyarrow object, none for all others."""
+    pyarrow = sys.modules.get("pyarrow")
+    if pyarrow is None:
+        return []
+    if isinstance(obj, (pyarrow.Table, pyarrow.RecordBatch)):
+        return list(obj.columns)
+    return [obj] if isinstance(obj, (pyarrow.Array, pyarrow.ChunkedArray)) else []
+
+
+def _refuse_masked(obj: object, name: str, fill: str | None) -> None:
     ma = sys.modules.get("numpy.ma")  # absent: there can be no masked arrays
     if ma is None:
         return
@@ -152,10 +248,12 @@ def _refuse_masked(obj: object, name: str, fill: str) -> None:
                 _refuse_masked(item, name, fill)
         return
     if isinstance(obj, ma.MaskedArray) and ma.is_masked(obj):
-        raise TypeError(
-            f"{name} is a masked array with masked values; decide what they mean, for example with "
-            f".filled({fill})"
-        )
+        raise TypeError(f"{name} is a masked array with masked values; {_decide('filled', fill)}")
+
+
+def _decide(method: str, fill: str | None) -> str:
+    example = "" if fill is None else f", for example with .{method}({fill})"
+    return f"decide what they mean{example}"
 
 
 def _refuse_other_device(obj: object, name: str) -> None:

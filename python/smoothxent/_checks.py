@@ -8,11 +8,18 @@ that of the first bad row, with rows in C order and the classes of a row last.
 from __future__ import annotations
 
 import operator
+import sys
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from smoothxent._arrays import as_mask, as_numpy_real, as_numpy_targets
+from smoothxent._arrays import (
+    FLOATS,
+    as_labels,
+    as_mask,
+    as_numpy_real,
+    is_supported_float,
+)
 from smoothxent._errors import LabelError
 
 if TYPE_CHECKING:
@@ -29,6 +36,8 @@ def number(value: SupportsFloat, name: str) -> float:
             return float(value)
         except TypeError:
             pass
+        except OverflowError:
+            raise ValueError(f"{name} is too large for a float64") from None
     raise TypeError(f"{name} must be a real number, got {type(value).__name__}")
 
 
@@ -67,6 +76,8 @@ def class_count(num_classes: SupportsIndex | None) -> int:
     count = integer(num_classes, "num_classes")
     if count < 1:
         raise ValueError(f"num_classes must be at least 1, got {count}")
+    if count > sys.maxsize:
+        raise ValueError(f"num_classes must be at most {sys.maxsize}, got {count}")
     return count
 
 
@@ -83,10 +94,7 @@ def matching_class_count(num_classes: SupportsIndex | None, length: int, axis: i
 
 def labels(targets: ArrayLike) -> NDArray[np.integer[Any]]:
     """Return an array of integer labels, not yet looked at."""
-    given = as_numpy_targets(targets, "targets")
-    if given.dtype.kind == "f":
-        raise TypeError(f"targets must be integer labels, got {given.dtype}")
-    return given
+    return as_labels(targets, "targets")
 
 
 def kept(
@@ -243,23 +251,22 @@ def result(out: NDArray[Any] | None, shape: tuple[int, ...], dtype: DTypeLike) -
         new = None if dtype is None else np.dtype(dtype)
     except TypeError:
         new = None
-    if new is None or new.kind != "f" or new.itemsize > 8:
+    if new is None or not is_supported_float(new):
         shown = repr(dtype) if new is None else str(new)
-        raise TypeError(f"dtype must be float16, float32 or float64, got {shown}")
+        raise TypeError(f"dtype must be {FLOATS}, got {shown}")
     if out is None:
-        return np.empty(shape, new)
+        try:
+            return np.empty(shape, new)
+        except ValueError:  # more bytes than there are addresses
+            raise MemoryError(f"cannot allocate {new} of shape {shape}") from None
     if not isinstance(out, np.ndarray):
         raise TypeError(f"out must be a numpy.ndarray, got {type(out).__name__}")
+    if hasattr(out, "mask"):
+        raise TypeError("out is a masked array; pass an ordinary one, or its .data")
     if out.shape != shape:
         raise ValueError(f"out must have shape {shape}, got {out.shape}")
-    if not np.can_cast(new, out.dtype, "same_kind"):
-        raise TypeError(
-            f'out has dtype {out.dtype}, to which {new} cannot be cast under "same_kind"'
-        )
-    if out.dtype.kind != "f":
-        raise TypeError(
-            f"out has dtype {out.dtype}, but only float16, float32 and float64 are supported"
-        )
+    if not is_supported_float(out.dtype):
+        raise TypeError(f"out has dtype {out.dtype}, expected {FLOATS}")
     if not out.flags.writeable:
         raise ValueError("out is read-only")
     if _overlaps_itself(out):

@@ -13,6 +13,7 @@ from smoothxent import _checks
 from smoothxent._arrays import as_numpy_targets
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import SupportsFloat, SupportsIndex
 
     from numpy.typing import ArrayLike, DTypeLike, NDArray
@@ -89,10 +90,10 @@ def smooth_labels(
     axis : int, default -1
         The axis of the classes in the result.
     dtype : dtype, default float32
-        The type of a new result: float16, float32 or float64.
+        The type of a new result: float16, bfloat16 (of ml_dtypes), float32 or float64.
     out : ndarray, optional
-        Where to write the result, of its shape and a floating type. `dtype` is then not used. It
-        may be, or overlap, `targets` or `prior`.
+        Where to write the result, of its shape and one of these four types. `dtype` is then not
+        used. It may be, or overlap, `targets` or `prior`.
 
     Returns
     -------
@@ -147,7 +148,7 @@ def smooth_labels(
            [0.5  , 0.5  ]])
     """
     epsilon = _checks.unit_interval(label_smoothing, "label_smoothing")
-    given = as_numpy_targets(targets, "targets")
+    given = as_numpy_targets(targets, "targets", fill=None)
     is_labels = given.dtype.kind != "f"
     axis = _checks.class_axis(axis, given.ndim + is_labels)
     if is_labels:
@@ -169,35 +170,68 @@ def smooth_labels(
             weight = epsilon
             u = _checks.renormalised_prior(u, kept, has_classes, axis)
     result = _checks.result(out, shape, dtype)
+    # NumPy has no bfloat16, and ml_dtypes rounds float64 twice, by way of float32: write its bits.
+    is_bfloat16 = result.dtype.name == "bfloat16"
+    stored = result.view(np.uint16) if is_bfloat16 else result
+    encode = _bfloat16_bits if is_bfloat16 else _unchanged
 
     with np.errstate(under="ignore"):
         if is_labels:
             index = np.expand_dims(given.astype(np.intp), axis)  # a copy: `out` may overlap it
             u_at_label = np.take_along_axis(np.broadcast_to(u, shape), index, axis)
-            np.multiply(u, weight, out=result, dtype=np.float64, casting="same_kind")
+            if is_bfloat16:
+                _write_mixture(np.zeros(()), 0.0, u, weight, stored, encode)
+            else:
+                np.multiply(u, weight, out=result, dtype=np.float64, casting="same_kind")
             at_label = (1.0 - epsilon) + weight * u_at_label.astype(np.float64)
-            np.put_along_axis(result, index, at_label, axis)
+            np.put_along_axis(stored, index, encode(at_label), axis)
         else:
-            _smooth_probabilities(given, 1.0 - epsilon, u, weight, result)
+            _write_mixture(given, 1.0 - epsilon, u, weight, stored, encode)
     if has_classes is not None:
-        np.copyto(result, 0.0, where=~has_classes)
+        np.copyto(stored, 0, where=~has_classes)
     return result
 
 
-def _smooth_probabilities(
-    q: NDArray[Any], share: float, u: NDArray[Any], weight: float, result: NDArray[Any]
+def _write_mixture(
+    q: NDArray[Any],
+    share: float,
+    u: NDArray[Any],
+    weight: float,
+    stored: NDArray[Any],
+    encode: Callable[[NDArray[np.float64]], NDArray[Any]],
 ) -> None:
     """Write share * q + weight * u, in float64 by the buffer, so that each value rounds once."""
     with np.nditer(
-        [q, u, result],
+        [q, u, stored],
         flags=["external_loop", "buffered", "zerosize_ok", "copy_if_overlap"],
         op_flags=[
             ["readonly", "overlap_assume_elementwise"],
             ["readonly"],
             ["writeonly", "no_broadcast", "overlap_assume_elementwise"],
         ],
-        op_dtypes=[np.float64] * 3,
+        op_dtypes=[
+            np.float64,
+            np.float64,
+            stored.dtype if stored.dtype == np.uint16 else np.float64,
+        ],
         casting="same_kind",
     ) as chunks:
         for q_chunk, u_chunk, smoothed in chunks:
-            smoothed[...] = share * q_chunk + weight * u_chunk
+            smoothed[...] = encode(share * q_chunk + weight * u_chunk)
+
+
+def _unchanged(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    return values
+
+
+def _bfloat16_bits(values: NDArray[np.float64]) -> NDArray[np.uint16]:
+    """Return non-negative numbers rounded once to bfloat16, the upper half of a float32.
+
+    Rounding to odd on the way keeps the second step right: a float32 that is not exact is the one
+    below, with its last bit set, and so never lies on a tie of bfloat16.
+    """
+    nearest = values.astype(np.float32)
+    bits = nearest.view(np.uint32) - (nearest > values)
+    bits |= nearest != values
+    bits += 0x7FFF + ((bits >> 16) & 1)  # half up, or down to even
+    return (bits >> 16).astype(np.uint16)

@@ -127,7 +127,8 @@ def show_config(mode: str = "stdout") -> dict[str, Any] | None:
     True
     """
     if mode not in ("stdout", "dicts"):
-        raise ValueError(f'mode must be "stdout" or "dicts", got "{mode}"')
+        got = f'"{mode}"' if isinstance(mode, str) else repr(mode)
+        raise ValueError(f'mode must be "stdout" or "dicts", got {got}')
     config = _native.show_config()
     if mode == "dicts":
         return config

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
 
-from smoothxent._arrays import as_logits, as_numpy_real, as_real, as_targets
+from smoothxent._arrays import as_labels, as_logits, as_numpy_real, as_real
 from smoothxent._losses import cross_entropy
 
 if TYPE_CHECKING:
@@ -247,10 +247,8 @@ def sparse_softmax_cross_entropy(
     >>> round(tf_losses.sparse_softmax_cross_entropy([0, 1], logits, [3, 1], "weighted_mean"), 6)
     0.329435
     """
-    z, y = as_logits(logits, "logits"), as_targets(labels, "labels")
+    z, y = as_logits(logits, "logits"), as_labels(labels, "labels", fill=None)
     rows = z.shape[:-1]
-    if y.dtype.kind not in "iu":
-        raise TypeError(f"labels must be integer labels, got {y.dtype}")
     if y.shape not in (rows, (*rows, 1)):
         raise ValueError(
             f"labels must have shape {rows} or {(*rows, 1)} for logits of shape {z.shape}, "

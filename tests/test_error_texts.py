@@ -1,0 +1,62 @@
+"""The whole text and type of the error of every kind of wrong argument, as error_texts.txt has them."""
+
+import inspect
+
+import pytest
+
+import smoothxent as sx
+from error_texts import COMMAND, FILE, Call, agrees, entries
+
+ENTRIES = entries()
+# Functions that take the same arguments and say the same of them.
+TWINS = {
+    sx.softmax: (sx.softmax, sx.log_softmax),
+    sx.cross_entropy: (sx.cross_entropy, sx.cross_entropy_value_and_grad),
+}
+FUNCTIONS = {getattr(sx, name) for name in sx.__all__ if inspect.isfunction(getattr(sx, name))} | {
+    getattr(sx.tf_losses, name) for name in sx.tf_losses.__all__
+}
+
+
+def with_ids(entries):
+    return [pytest.param(*entry, id=f"line {entry[0]}") for entry in entries]
+
+
+def has_outputs(source):
+    return "out" in inspect.signature(Call.of(source).function).parameters
+
+
+def assert_says(call, line, source, text):
+    said = call.error()
+    assert agrees(said, text), (
+        f"\n{FILE.name}:{line}: {source}\n  said     {said}\n  expected {text}\n"
+        f"If the new text is right, write it down with `{COMMAND}`."
+    )
+
+
+@pytest.mark.parametrize("line, source, text", with_ids(ENTRIES))
+def test_text(line, source, text):
+    assert_says(Call.of(source), line, source, text)
+
+
+@pytest.mark.parametrize("line, source, text", with_ids(e for e in ENTRIES if has_outputs(e[1])))
+def test_nothing_is_written(line, source, text):
+    """With every output given, and in the twin: the same text, and no array has changed."""
+    call = Call.of(source)
+    for function in TWINS.get(call.function, (call.function,)):
+        assert_says(call._replace(function=function).with_outputs(), line, source, text)
+
+
+def test_every_argument_is_wrong_somewhere():
+    calls = [Call.of(source) for _, source, _ in ENTRIES]
+    assert len({source for _, source, _ in ENTRIES}) == len(ENTRIES)
+    for function in FUNCTIONS - {sx.get_num_threads}:
+        own = [call for call in calls if function in TWINS.get(call.function, (call.function,))]
+        for index, (name, parameter) in enumerate(inspect.signature(function).parameters.items()):
+            given = [
+                call
+                for call in own
+                if name in call.options
+                or (parameter.kind != parameter.KEYWORD_ONLY and index < len(call.arguments))
+            ]
+            assert given, f"{function.__name__} has no wrong {name} in {FILE.name}"

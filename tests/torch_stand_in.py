@@ -1,0 +1,103 @@
+"""What this package sees of a torch tensor, for machines without torch.
+
+torch from PyPI does not import without three gigabytes of CUDA libraries, too many for a test. This
+module stands in for it: it has the part of torch's interface that the tests use, and its tensors
+answer the protocols of arrays as those of torch 2.15 do, to the word. Where torch is installed, the
+same tests run with torch itself and so check this file.
+"""
+
+import ml_dtypes
+import numpy as np
+
+
+class DType:
+    def __init__(self, name, numpy):
+        self.name = name
+        self.numpy = np.dtype(numpy)
+
+    def __repr__(self):
+        return f"torch.{self.name}"
+
+
+bfloat16 = DType("bfloat16", ml_dtypes.bfloat16)
+int16 = DType("int16", np.int16)
+NAMES = {"float16", "float32", "float64", "int16", "int32", "int64", "uint8", "bool", "complex64"}
+DTYPES = {np.dtype(name): DType(name, name) for name in NAMES} | {
+    int16.numpy: int16,
+    bfloat16.numpy: bfloat16,
+}
+
+
+class Tensor:
+    requires_grad = False
+    layout = "torch.strided"
+
+    def __init__(self, memory):
+        self._memory = memory
+
+    @property
+    def dtype(self):
+        return DTYPES[self._memory.dtype]
+
+    def bfloat16(self):
+        return Tensor(self._memory.astype(ml_dtypes.bfloat16))
+
+    def float(self):
+        return Tensor(self._memory.astype(np.float32))
+
+    def t(self):
+        return Tensor(self._memory.T)
+
+    def view(self, dtype):
+        return Tensor(self._memory.view(dtype.numpy))
+
+    def data_ptr(self):
+        return self._memory.ctypes.data
+
+    def detach(self):
+        return Tensor(self._memory)
+
+    def requires_grad_(self):
+        self.requires_grad = True
+        return self
+
+    def to_sparse(self):
+        sparse = Tensor(self._memory)
+        sparse.layout = "torch.sparse_coo"
+        return sparse
+
+    def to_dense(self):
+        return Tensor(self._memory)
+
+    def numpy(self):
+        if self.layout != "torch.strided":
+            raise TypeError(
+                "can't convert Sparse layout tensor to numpy. Use Tensor.to_dense() first."
+            )
+        if self.requires_grad:
+            raise RuntimeError(
+                "Can't call numpy() on Tensor that requires grad. "
+                "Use tensor.detach().numpy() instead."
+            )
+        if self.dtype is bfloat16:
+            raise TypeError("Got unsupported ScalarType BFloat16")
+        return self._memory
+
+    def __array__(self, dtype=None):
+        return self.numpy() if dtype is None else self.numpy().astype(dtype)
+
+    def __dlpack_device__(self):
+        return (1, 0)
+
+    def __dlpack__(self, **options):
+        return self.numpy().__dlpack__(**options)
+
+    def __len__(self):
+        return len(self._memory)
+
+    def __getitem__(self, index):
+        index = index if isinstance(index, tuple) else (index,)
+        return Tensor(self._memory[(*index, ...)])  # one element is still a view
+
+
+from_numpy = Tensor
