@@ -217,7 +217,12 @@ impl<'a, F: Float> SmoothedTargets<'a, F> {
                     let weights = row_weights(rows, row, class_weight, 1.0, scratch);
                     let mass = match class_weight {
                         None => F::wide_of(masses[row]),
-                        Some(_) => (0..self.classes).fold(zero, |sum, k| sum + weights.get(k)),
+                        // As for a prior of all rows, to the last bit.
+                        Some(_) => {
+                            F::wide_of((0..self.classes).fold(DoubleDouble::new(0.0), |sum, k| {
+                                sum + weighted(rows.get(row, k), class_weight, k)
+                            }))
+                        }
                     };
                     (weights, smoothing, smoothing * mass)
                 }
