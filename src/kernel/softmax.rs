@@ -34,6 +34,10 @@ pub(crate) fn softmax<V: Vector>(
     );
 }
 
+/// A maximum up to this is too small for z − M to overflow: it is below half of the last bit of
+/// the largest number.
+const LEAST_HALVED: f64 = 1e30;
+
 /// log p_k = (z_k − M)/T − L, kept apart until the end.
 #[inline(always)]
 pub(crate) fn log_softmax<V: Vector>(
@@ -47,17 +51,24 @@ pub(crate) fn log_softmax<V: Vector>(
     if stats.class != RowClass::Finite {
         return out.fill(V::Scalar::NAN);
     }
-    let max = V::splat(token, V::Scalar::from_f64(stats.max));
+    // (z − M)/T may be a number where z − M is none: then half of it over T/2. Nothing of z that
+    // halving could lose reaches the last bit of such an M.
+    let is_halved = stats.max > LEAST_HALVED && temperature.inverse.value() < 1.0;
+    let unit = if is_halved { 0.5 } else { 1.0 };
+    let scaled =
+        |value: V::Scalar, unit: f64| V::splat(token, V::Scalar::from_f64(value.to_f64() * unit));
+    let max = V::splat(token, V::Scalar::from_f64(stats.max * unit));
     let (high, low) = V::Scalar::split(stats.log_excess());
     let (high, low) = (V::splat(token, high), V::splat(token, low));
     let (inverse, inverse_low) = temperature.parts();
-    let (inverse, inverse_low) = (V::splat(token, inverse), V::splat(token, inverse_low));
+    let (inverse, inverse_low) = (scaled(inverse, 1.0 / unit), scaled(inverse_low, 1.0 / unit));
+    let unit = V::splat(token, V::Scalar::from_f64(unit));
     let lowest = V::splat(token, V::Scalar::NEG_INFINITY);
     let zero = V::Scalar::default();
     out.fill_with(
         #[inline(always)]
         |place| {
-            let gap = z.at::<V>(token, place, zero).sub(max);
+            let gap = z.at::<V>(token, place, zero).mul_sub(unit, max);
             // −inf·0 would be NaN.
             let rest = gap.mul(inverse_low).zero_where(gap.le(lowest)).sub(low);
             gap.mul_add(inverse, rest).sub(high)
