@@ -68,3 +68,6 @@ impl<V: Vector<Scalar = f64>> LaneSum<V> for CompensatedSum<V> {
         (a + c) + (b + d)
     }
 }
+
+#[cfg(test)]
+mod tests;
