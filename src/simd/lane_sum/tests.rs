@@ -1,7 +1,7 @@
 //! Which numbers are added to which, and what is not lost.
 
 use super::LaneSum;
-use crate::element::{DoubleDouble, Float, Wide};
+use crate::element::{Float, Wide};
 use crate::simd::{Level, Vector, VectorJob};
 
 /// The total of blocks, one vector each.
@@ -29,43 +29,43 @@ fn tree<W: Wide>(lanes: Vec<W>) -> W {
     tree((0..half).map(|lane| lanes[lane] + lanes[lane + half]).collect())
 }
 
-/// Numbers whose sum rounds differently in any other order: 1 and halves of its last bit.
-fn lanes<F: Float>(first: usize) -> [F; 16] {
-    let tiny = f64::EPSILON / 2.0;
-    std::array::from_fn(|lane| F::from_f64(if lane == first { 1.0 } else { tiny }))
+/// Numbers too far apart for a sum without roundings, in an order of their own for each `turn`.
+fn lanes<F: Float>(count: usize, step: i32, turn: usize) -> Vec<F> {
+    let number = |lane: usize| {
+        let place = i32::try_from((lane + turn) * 7 % count).expect("a lane");
+        F::from_f64((1.0 + (f64::from(place) * 0.618).fract()) * 2f64.powi(-step * place))
+    };
+    (0..count).map(number).collect()
+}
+
+fn check_tree<F: Float>(count: usize, step: i32)
+where
+    F::Wide: PartialEq + std::fmt::Debug,
+{
+    let (mut is_own, mut is_neighbours) = (false, false);
+    for turn in 0..count {
+        let lanes = lanes::<F>(count, step, turn);
+        let mut block = [F::default(); 16];
+        block[..count].copy_from_slice(&lanes);
+        let wide: Vec<F::Wide> = lanes.iter().map(|lane| Wide::new(lane.to_f64())).collect();
+        let wanted = tree(wide.clone());
+        for level in Level::available() {
+            let total = F::dispatch(*level, Total(&[block]));
+            assert_eq!(total, wanted, "turn {turn}, {}", level.name());
+        }
+        is_own |= wide.iter().fold(F::Wide::new(0.0), |sum, lane| sum + *lane) != wanted;
+        // Lane i beside i + 1 first is the tree of the bits of i in reverse.
+        let bits = count.trailing_zeros();
+        let reverse = |lane: usize| lane.reverse_bits() >> (usize::BITS - bits);
+        is_neighbours |= tree((0..count).map(|lane| wide[reverse(lane)]).collect()) != wanted;
+    }
+    assert!(is_own && is_neighbours, "these numbers cannot tell one order from another");
 }
 
 #[test]
 fn lanes_are_joined_by_the_tree() {
-    let mut by_place = Vec::new();
-    for first in 0..16 {
-        let block = lanes::<f32>(first);
-        let wanted = tree(block.map(f64::from).to_vec());
-        let in_turn = block.iter().fold(0.0, |sum, lane| sum + f64::from(*lane));
-        by_place.push(wanted != in_turn);
-        for level in Level::available() {
-            let total = f32::dispatch(*level, Total(&[block]));
-            assert_eq!(total, wanted, "1 in lane {first}, {}", level.name());
-        }
-    }
-    assert!(by_place.contains(&true), "no order can be told from another");
-}
-
-/// In f64 the tree adds numbers of 106 bits: lanes of 1 and halves of the last bit of those.
-#[test]
-fn lanes_of_f64_are_joined_by_the_tree() {
-    for first in 0..8 {
-        let mut block = [0.0; 16];
-        for (lane, value) in block.iter_mut().take(8).enumerate() {
-            let tiny = f64::EPSILON * f64::EPSILON / 4.0;
-            *value = if lane == first { 1.0 } else { tiny * (1.0 + f64::EPSILON * 3.0) };
-        }
-        let wanted = tree(block[..8].iter().map(|lane| DoubleDouble::new(*lane)).collect());
-        for level in Level::available() {
-            let total = f64::dispatch(*level, Total(&[block]));
-            assert_eq!(total, wanted, "1 in lane {first}, {}", level.name());
-        }
-    }
+    check_tree::<f32>(16, 5);
+    check_tree::<f64>(8, 18);
 }
 
 #[test]
