@@ -33,7 +33,11 @@ WALLS = [
     ),
     ("half", r"\bhalf\s*::", ["src/simd/memory.rs"]),
     ("fearless_simd", r"\bfearless_simd\b", ["src/simd.rs", "src/simd/", *BENCH]),
-    ("unsafe", r"\bunsafe\b", ["src/simd.rs", "src/simd/", "src/python/arrays.rs", *BENCH]),
+    (
+        "unsafe",
+        r"\bunsafe\b",
+        ["src/simd.rs", "src/simd/", "src/python/arrays.rs", "tests/operations/memory.rs", *BENCH],
+    ),
 ]
 
 # Arrows point down: a module of src/ may name its own layer and those below it.

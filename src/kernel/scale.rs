@@ -143,3 +143,6 @@ impl<V: Vector> Guarded<V> {
         Self { minus_high, minus_low: low.mul_add(self.minus_high, minus_low) }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -7,7 +7,7 @@ use super::stats::{RowClass, RowWeights, Stats, Weights};
 use crate::element::Float;
 use crate::simd::lanes::WideLanes;
 use crate::simd::{MOST_LANES, Vector};
-use crate::wide::Wide;
+use crate::wide::{Real, Wide};
 
 const ALL: Lanes = [true; MOST_LANES];
 
@@ -59,6 +59,10 @@ impl<V: Vector> Epilogue<V> for Probability<V> {
     }
 }
 
+/// A maximum up to this is too small for z − M to overflow: it is below half of the last bit of
+/// the largest number.
+const LEAST_HALVED: f64 = 1e30;
+
 /// log p_k = (z_k − M)/T − L, kept apart until the end.
 #[inline(always)]
 pub(crate) fn log_softmax<V: Vector, G: Group<V>>(
@@ -70,13 +74,22 @@ pub(crate) fn log_softmax<V: Vector, G: Group<V>>(
     let finite = stats.finite(&ALL);
     let (high, low) = V::split(stats.log_excess());
     let (inverse, inverse_low) = temperature.parts();
-    let token = group.token();
+    // (z − M)/T may be a number where z − M is none: then half of it over T/2. Nothing of z that
+    // halving could lose reaches the last bit of such an M.
+    let max = stats.max.to_doubles();
+    let one = max.like(1.0);
+    let mut unit = one;
+    if temperature.inverse.value() < 1.0 {
+        let is_halved = max.ge(max.like(LEAST_HALVED));
+        unit = V::Doubles::pick(is_halved, max.like(0.5), one);
+    }
     let epilogue = LogProbability {
-        max: stats.max,
+        unit: V::from_doubles(unit),
+        max: V::from_doubles(max * unit),
         high,
         low,
-        inverse: V::splat(token, inverse),
-        inverse_low: V::splat(token, inverse_low),
+        inverse: V::from_doubles(max.like(inverse.to_f64()) / unit),
+        inverse_low: V::from_doubles(max.like(inverse_low.to_f64()) / unit),
     };
     group.write(&finite, &epilogue, &weights, None);
     fill_odd::<V, G>(group, &finite);
@@ -84,6 +97,8 @@ pub(crate) fn log_softmax<V: Vector, G: Group<V>>(
 
 #[derive(Clone, Copy)]
 struct LogProbability<V> {
+    /// 1, or 1/2 where all of z and M are halved.
+    unit: V,
     max: V,
     /// L in two parts.
     high: V,
@@ -99,16 +114,17 @@ impl<V: Vector> Epilogue<V> for LogProbability<V> {
 
     #[inline(always)]
     fn each_row(self) -> impl Fn(usize) -> Self {
-        let row = each_row([self.max, self.high, self.low]);
+        let row =
+            each_row([self.unit, self.max, self.high, self.low, self.inverse, self.inverse_low]);
         #[inline(always)]
         move |lane| {
-            let [max, high, low] = row(lane);
-            Self { max, high, low, ..self }
+            let [unit, max, high, low, inverse, inverse_low] = row(lane);
+            Self { unit, max, high, low, inverse, inverse_low }
         }
     }
     #[inline(always)]
     fn apply<const WEIGHTS: u8>(&self, z: V, _high: V, _low: V) -> V {
-        let gap = z.sub(self.max);
+        let gap = z.mul_sub(self.unit, self.max);
         let lowest = V::splat(z.token(), V::Scalar::NEG_INFINITY);
         // −inf·0 would be NaN.
         let rest = gap.mul(self.inverse_low).zero_where(gap.le(lowest)).sub(self.low);

@@ -87,3 +87,6 @@ where
         DoubleDouble::renormalised(Doubles([self.high]), Doubles([self.low]))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -68,3 +68,6 @@ impl Prior<'_> {
         sum(&mut kept().map(|k| surprise(self.get(row, k) / mass)))
     }
 }
+
+#[cfg(test)]
+mod tests;

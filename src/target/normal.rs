@@ -320,9 +320,10 @@ impl<'a, F: Float> SmoothedTargets<'a, F> {
         let weights = row_weights(rows, row, class_weight, 1.0, scratch);
         let mass = match class_weight {
             None => F::wide_of(masses[row]),
+            // As for a prior of all rows, to the last bit.
             Some(_) => {
-                let zero = F::Wide::new(0.0);
-                (0..self.classes).fold(zero, |sum, k| sum + weights.get(k))
+                let terms = (0..self.classes).map(|k| weighted(rows.get(row, k), class_weight, k));
+                F::wide_of(terms.fold(DoubleDouble::new(0.0), |sum, term| sum + term))
             }
         };
         let factor = F::Wide::new(label_smoothing);

@@ -109,3 +109,6 @@ fn entropy(values: &[f64]) -> f64 {
     let sum = |sum: DoubleDouble, term| sum + DoubleDouble::new(term);
     values.iter().map(surprise).fold(DoubleDouble::new(0.0), sum).value()
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,7 +2,13 @@
 //!
 //! One crate, because each one compiles every kernel for every instruction set.
 
+mod calls;
+mod forms;
 mod formulas;
+mod laws;
 mod levels;
-mod properties;
+mod memory;
+mod options;
+mod random;
 mod rows;
+mod values;

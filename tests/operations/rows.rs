@@ -1,7 +1,10 @@
 //! Batches that meet every path: each kind of row, each form of target.
 #![allow(clippy::cast_possible_truncation, clippy::cast_precision_loss, reason = "small integers")]
 
-use smoothxent::{Float, Storage};
+use crate::memory;
+use smoothxent::Float;
+use std::fmt;
+use std::ops::Range;
 
 /// What a row of logits is like.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,12 +75,10 @@ impl Kind {
         Kind::Far,
     ];
 
-    fn row<S: Float>(self, classes: usize, random: &mut Random) -> Vec<S> {
-        let largest = if S::STORAGE == Storage::F32 { f64::from(f32::MAX) } else { f64::MAX };
-        let epsilon =
-            if S::STORAGE == Storage::F32 { f64::from(f32::EPSILON) } else { f64::EPSILON };
+    fn row<F: Float>(self, classes: usize, random: &mut Random) -> Vec<f64> {
+        let (largest, epsilon) = (memory::largest(F::STORAGE), memory::epsilon(F::STORAGE));
         let special = random.below(classes);
-        let logit = |k: usize| {
+        let mut logit = |k: usize| {
             let ordinary = random.within(9.0);
             match self {
                 Kind::Confident if k == special => 40.0,
@@ -85,7 +86,7 @@ impl Kind {
                 Kind::Wide => random.within(1000.0),
                 Kind::Ties => random.below(3) as f64,
                 Kind::TinyDifferences => 1.0 + random.below(4) as f64 * epsilon,
-                Kind::Subnormal => random.within(1.0).round() * random.within(S::MIN_POSITIVE),
+                Kind::Subnormal => random.within(1.0).round() * random.within(F::MIN_POSITIVE),
                 Kind::Edge => 999_990.0 + ordinary,
                 Kind::Far => 3e6 + ordinary,
                 Kind::FarBelow => -1e9 + 1000.0 * ordinary,
@@ -101,66 +102,161 @@ impl Kind {
                 }
             }
         };
-        (0..classes).map(logit).map(S::from_f64).collect()
+        (0..classes).map(|k| F::from_f64(logit(k)).to_f64()).collect()
     }
 }
 
 /// The label of rows that are not counted.
 pub const IGNORED: i128 = -100;
 
-/// Logits of several rows with every form of target for them.
-pub struct Problem<S> {
+/// Logits of several rows with every form of target and every option for them.
+#[derive(Clone)]
+pub struct Problem {
     pub classes: usize,
     pub kinds: Vec<Kind>,
-    pub logits: Vec<S>,
+    pub logits: Vec<f64>,
     pub labels: Vec<i128>,
     /// The labels as probabilities.
-    pub one_hot: Vec<S>,
-    pub probabilities: Vec<S>,
+    pub one_hot: Vec<f64>,
+    pub probabilities: Vec<f64>,
     /// One for all rows.
-    pub prior: Vec<S>,
+    pub prior: Vec<f64>,
     /// One a row.
-    pub priors: Vec<S>,
+    pub priors: Vec<f64>,
+    pub class_weight: Vec<f64>,
+    pub sample_weight: Vec<f64>,
+    /// 1 for a class that is there, else 0; for all rows.
+    pub mask: Vec<f64>,
+    /// The same for each row. Some rows have no class.
+    pub masks: Vec<f64>,
 }
 
-impl<S: Float> Problem<S> {
-    /// A row of each of `kinds`, with random labels; none is ignored.
-    pub fn new(kinds: Vec<Kind>, classes: usize) -> Self {
-        let mut random = Random(classes as u64);
+/// What the numbers are made from; they are many.
+impl fmt::Debug for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { classes, kinds, labels, .. } = self;
+        write!(f, "{classes} classes, rows {kinds:?}, labels {labels:?}")?;
+        if self.logits.len() > 12 { Ok(()) } else { write!(f, ", logits {:?}", self.logits) }
+    }
+}
+
+impl Problem {
+    /// A row of each of `kinds`, for rows computed in `F`, with random labels; none is ignored.
+    pub fn new<F: Float>(kinds: &[Kind], classes: usize, seed: u64) -> Self {
+        let mut random = Random(seed);
+        let random = &mut random;
+        let rows = kinds.len();
+        let logits = kinds.iter().flat_map(|kind| kind.row::<F>(classes, random)).collect();
         let mut problem = Self {
             classes,
-            logits: kinds.iter().flat_map(|kind| kind.row(classes, &mut random)).collect(),
-            labels: vec![0; kinds.len()],
-            one_hot: vec![S::default(); kinds.len() * classes],
-            probabilities: kinds.iter().flat_map(|_| distribution(classes, &mut random)).collect(),
-            prior: distribution(classes, &mut random),
-            priors: kinds.iter().flat_map(|_| distribution(classes, &mut random)).collect(),
-            kinds,
+            kinds: kinds.to_vec(),
+            logits,
+            labels: vec![0; rows],
+            one_hot: vec![0.0; rows * classes],
+            probabilities: (0..rows).flat_map(|_| distribution::<F>(classes, random)).collect(),
+            prior: distribution::<F>(classes, random),
+            priors: (0..rows).flat_map(|_| distribution::<F>(classes, random)).collect(),
+            class_weight: (0..classes).map(|_| weight(random)).collect(),
+            sample_weight: (0..rows).map(|_| weight(random)).collect(),
+            mask: mask(classes, random),
+            masks: Vec::new(),
         };
-        for row in 0..problem.kinds.len() {
+        for row in 0..rows {
             problem.set_label(row, random.below(classes));
+            let is_empty = random.below(8) == 0;
+            let mask = if is_empty { vec![0.0; classes] } else { mask(classes, random) };
+            problem.masks.extend(mask);
         }
         problem
+    }
+
+    pub fn rows(&self) -> usize {
+        self.kinds.len()
     }
 
     pub fn set_label(&mut self, row: usize, label: usize) {
         self.labels[row] = label as i128;
         let one_hot = &mut self.one_hot[row * self.classes..][..self.classes];
-        one_hot.fill(S::default());
-        one_hot[label] = S::from_f64(1.0);
+        one_hot.fill(0.0);
+        one_hot[label] = 1.0;
+    }
+
+    /// The problem of these rows alone.
+    pub fn slice(&self, rows: Range<usize>) -> Self {
+        let classes = self.classes;
+        let of_rows = |values: &[f64]| values[rows.start * classes..rows.end * classes].to_vec();
+        Self {
+            classes,
+            kinds: self.kinds[rows.clone()].to_vec(),
+            logits: of_rows(&self.logits),
+            labels: self.labels[rows.clone()].to_vec(),
+            one_hot: of_rows(&self.one_hot),
+            probabilities: of_rows(&self.probabilities),
+            prior: self.prior.clone(),
+            priors: of_rows(&self.priors),
+            class_weight: self.class_weight.clone(),
+            sample_weight: self.sample_weight[rows.clone()].to_vec(),
+            mask: self.mask.clone(),
+            masks: of_rows(&self.masks),
+        }
+    }
+
+    /// The problem with class `order[k]` in the place of k; classes that are not in `order` are
+    /// left out, and the labels are of classes that are.
+    pub fn with_classes(&self, order: &[usize]) -> Self {
+        let of_rows = |values: &[f64]| -> Vec<f64> {
+            let rows = values.chunks(self.classes);
+            rows.flat_map(|row| order.iter().map(|k| row[*k])).collect()
+        };
+        let place = |label: i128| match order.iter().position(|k| *k as i128 == label) {
+            Some(place) => place as i128,
+            None => IGNORED,
+        };
+        Self {
+            classes: order.len(),
+            kinds: self.kinds.clone(),
+            logits: of_rows(&self.logits),
+            labels: self.labels.iter().map(|label| place(*label)).collect(),
+            one_hot: of_rows(&self.one_hot),
+            probabilities: of_rows(&self.probabilities),
+            prior: of_rows(&self.prior),
+            priors: of_rows(&self.priors),
+            class_weight: of_rows(&self.class_weight),
+            sample_weight: self.sample_weight.clone(),
+            mask: of_rows(&self.mask),
+            masks: of_rows(&self.masks),
+        }
     }
 }
 
+/// The class that every distribution and every mask has.
+fn common(classes: usize) -> usize {
+    classes / 2
+}
+
 /// A skewed distribution in which about a quarter of the classes have no probability.
-fn distribution<S: Float>(classes: usize, random: &mut Random) -> Vec<S> {
-    let mut weights: Vec<f64> = (0..classes).map(|_| random.within(1.0).max(-0.5) + 0.5).collect();
+fn distribution<F: Float>(classes: usize, random: &mut Random) -> Vec<f64> {
+    let mut weights: Vec<f64> = (0..classes).map(|_| weight(random)).collect();
     weights[random.below(classes)] += 1.0;
+    weights[common(classes)] += 0.25;
     let sum: f64 = weights.iter().sum();
-    weights.iter().map(|weight| S::from_f64(weight / sum)).collect()
+    weights.iter().map(|weight| F::from_f64(weight / sum).to_f64()).collect()
+}
+
+/// 0 in a quarter of all cases.
+fn weight(random: &mut Random) -> f64 {
+    random.within(1.0).max(-0.5) + 0.5
+}
+
+fn mask(classes: usize, random: &mut Random) -> Vec<f64> {
+    let mut mask: Vec<f64> =
+        (0..classes).map(|_| if random.below(4) == 0 { 0.0 } else { 1.0 }).collect();
+    mask[common(classes)] = 1.0;
+    mask
 }
 
 /// SplitMix64
-struct Random(u64);
+pub struct Random(pub u64);
 
 impl Random {
     fn bits(&mut self) -> u64 {
@@ -170,7 +266,7 @@ impl Random {
         bits ^ (bits >> 31)
     }
 
-    fn below(&mut self, end: usize) -> usize {
+    pub fn below(&mut self, end: usize) -> usize {
         (self.bits() % end as u64) as usize
     }
 

@@ -1,0 +1,62 @@
+//! Which rows count under a mask, and what is left of the prior.
+
+use super::kept_row_weights;
+use crate::error::Error;
+use crate::simd::memory::Rows;
+use crate::target::{Labels, Prior, Targets};
+
+const IGNORED: i128 = -100;
+/// Four rows of three classes: all, none, the first, the last.
+const MASK: [f32; 12] = [1.0, 1.0, 1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 1.0];
+
+fn weights(
+    labels: [i128; 4],
+    label_smoothing: f64,
+    u: &[f64],
+    sample_weight: Option<&[f64]>,
+) -> Result<Vec<f64>, Error> {
+    let mut looks = || Ok(());
+    let labels = Labels::new(labels.into_iter(), 3, Some(IGNORED), &mut looks)?;
+    let prior = Prior::new(Rows::from_slice(u, 3), &mut looks)?;
+    let (mask, targets) = (Rows::from_slice(&MASK, 3), Targets::Labels(labels));
+    kept_row_weights(&mask, &targets, label_smoothing, &prior, sample_weight)
+}
+
+#[test]
+fn a_row_without_a_class_has_no_weight() {
+    let everywhere = [0.25, 0.25, 0.5];
+    assert_eq!(weights([0; 4], 0.1, &everywhere, None), Ok(vec![1.0, 0.0, 1.0, 1.0]));
+    let given = Some(&[0.5, 7.0, 0.0, 2.0][..]);
+    assert_eq!(weights([0; 4], 0.1, &everywhere, given), Ok(vec![0.5, 0.0, 0.0, 2.0]));
+}
+
+#[test]
+fn a_row_that_counts_needs_a_prior_with_mass() {
+    // Nothing for the last class, which is all that row 3 keeps.
+    let u = [0.5, 0.5, 0.0];
+    assert_eq!(weights([0; 4], 0.1, &u, None), Err(Error::MaskedPrior { index: vec![3] }));
+    // The first such row is named.
+    let u = [0.0, 1.0, 0.0];
+    assert_eq!(weights([0; 4], 0.1, &u, None), Err(Error::MaskedPrior { index: vec![2] }));
+    // Nobody asks where the prior is not read: ε = 0, an ignored row, a row of weight 0.
+    assert!(weights([0; 4], 0.0, &u, None).is_ok());
+    assert!(weights([0, 0, IGNORED, IGNORED], 0.1, &u, None).is_ok());
+    assert!(weights([0; 4], 0.1, &u, Some(&[1.0, 1.0, 0.0, 0.0])).is_ok());
+}
+
+#[test]
+fn the_entropy_is_that_of_what_is_left() {
+    let ln_2 = std::f64::consts::LN_2;
+    assert_eq!(Prior::Uniform.kept_entropy(0, |k| k % 2 == 0, 8), 2.0 * ln_2);
+    let u = [0.25, 0.5, 0.25, 0.0];
+    let prior = Prior::new(Rows::from_slice(&u, 4), &mut || Ok(())).expect("a distribution");
+    // Half of it is gone: what is left is 1/2 and 1/2, and 0·log 0 = 0.
+    assert_eq!(prior.kept_entropy(0, |k| k != 1, 4), ln_2);
+    assert_eq!(prior.kept_entropy(0, |k| k == 1, 4), 0.0);
+    let rows = [0.5, 0.5, 0.0, 0.0, 0.25, 0.25, 0.25, 0.25];
+    let prior = Prior::new(Rows::from_slice(&rows, 4), &mut || Ok(())).expect("distributions");
+    let entropy = |row| prior.kept_entropy(row, |k| k != 3, 4);
+    assert_eq!(entropy(0), ln_2);
+    let off = (entropy(1) - 3f64.ln()).abs();
+    assert!(off <= f64::EPSILON, "log 3 is off by {off:e}");
+}

@@ -1,0 +1,362 @@
+//! The options of the operations, few combinations of which hold many pairs.
+//!
+//! ```text
+//! combination i = 7a + b    the choices a, b, b + a, b + 2a, ..., b + 6a, modulo 7
+//! ```
+//!
+//! 7 is a prime, so of any two choices every pair of values occurs once among the 49.
+
+use crate::memory::{Buffer, Layout};
+use crate::rows::{IGNORED, Problem};
+use smoothxent::{
+    Activation, CrossEntropy, Float, Labels, Level, LossTerms, Prior, Probabilities, Reduction,
+    Rows, Run, Storage, Targets, TermsOut, activation, cross_entropy_terms, logsumexp,
+};
+use std::collections::BTreeSet;
+
+/// Which target of a [`Problem`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Target {
+    Labels,
+    OneHot,
+    Probabilities,
+}
+
+/// Which prior or mask of a [`Problem`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Of {
+    /// The uniform prior, no mask.
+    None,
+    AllRows,
+    EachRow,
+}
+
+/// Everything that may be chosen about a loss.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    pub target: Target,
+    pub prior: Of,
+    pub label_smoothing: f64,
+    pub reduction: Reduction,
+    pub normalizer: Option<f64>,
+    pub class_weight: bool,
+    pub sample_weight: bool,
+    pub temperature: f64,
+    pub z_loss: f64,
+    pub mask: Of,
+    /// Storage and layout of logits, probabilities, gradient and activations; layout of the others.
+    pub memory: (Storage, Layout),
+}
+
+/// Number of combinations.
+pub const COMBINATIONS: usize = 49;
+const CHOICES: usize = 8;
+
+fn digit(combination: usize, choice: usize) -> usize {
+    let (a, b) = (combination / 7, combination % 7);
+    if choice == 0 { a } else { (b + (choice - 1) * a) % 7 }
+}
+
+impl Options {
+    /// Combination `index` for rows computed in `F`.
+    pub fn nth<F: Float>(index: usize) -> Self {
+        use Layout::{ClassMajor, Dense, Gapped, Grid, Reversed};
+        fn pick<T: Copy>(values: &[T], digit: usize) -> T {
+            values[digit % values.len()]
+        }
+        let own = F::STORAGE;
+        let narrow = if own == Storage::F64 { Storage::F32 } else { Storage::F16 };
+        let [target, prior, smoothing, divisor, weights, factors, mask, memory] =
+            std::array::from_fn::<usize, CHOICES, _>(|choice| digit(index, choice));
+        let divisors = [
+            (Reduction::None, None),
+            (Reduction::Mean, None),
+            (Reduction::SumByNonzeroWeights, None),
+            (Reduction::Mean, Some(7.0)),
+            (Reduction::Sum, None),
+        ];
+        let (reduction, normalizer) = pick(&divisors, divisor);
+        let all_weights = [(false, false), (true, true), (true, false), (false, true)];
+        let (class_weight, sample_weight) = pick(&all_weights, weights);
+        let (temperature, z_loss) =
+            pick(&[(1.0, 0.0), (2.5, 1e-2), (0.3, 0.0), (1.0, 1e-3)], factors);
+        Self {
+            target: pick(&[Target::Labels, Target::Probabilities, Target::OneHot], target),
+            prior: pick(&[Of::None, Of::AllRows, Of::EachRow], prior),
+            label_smoothing: pick(&[0.1, 0.0, 1.0], smoothing),
+            reduction,
+            normalizer,
+            class_weight,
+            sample_weight,
+            temperature,
+            z_loss,
+            mask: pick(&[Of::None, Of::EachRow, Of::AllRows], mask),
+            memory: pick(
+                &[
+                    (own, Dense),
+                    (Storage::Bf16, Dense),
+                    (own, Gapped),
+                    (narrow, Reversed),
+                    (own, ClassMajor),
+                    (Storage::F16, Grid),
+                    (own, Reversed),
+                ],
+                memory,
+            ),
+        }
+    }
+
+    /// The same with nothing rounded to another type than that of the rows.
+    pub fn dense<F: Float>(self) -> Self {
+        Self { memory: (F::STORAGE, Layout::Dense), ..self }
+    }
+}
+
+/// The best level, one thread.
+pub const HOW: fn() -> (Level, usize) = || (Level::current(), 1);
+
+#[test]
+fn any_two_values_meet() {
+    for (first, second) in (0..CHOICES).flat_map(|i| (0..i).map(move |j| (i, j))) {
+        let pair = |index| (digit(index, first), digit(index, second));
+        let pairs: BTreeSet<_> = (0..COMBINATIONS).map(pair).collect();
+        assert_eq!(pairs.len(), 7 * 7, "choices {first} and {second}");
+    }
+}
+
+/// A problem in memory.
+pub struct Operands<'p> {
+    problem: &'p Problem,
+    options: Options,
+    pub logits: Buffer,
+    /// Probabilities; the labels as such if they are the target.
+    pub q: Buffer,
+    pub prior: Option<Buffer>,
+    pub mask: Option<Buffer>,
+}
+
+impl<'p> Operands<'p> {
+    /// For rows computed in `F`.
+    pub fn new<F: Float>(problem: &'p Problem, options: Options) -> Self {
+        let Problem { classes, .. } = *problem;
+        let (storage, layout) = options.memory;
+        let buffer =
+            |storage, values: &[f64]| Buffer::from_values(storage, layout, classes, values);
+        let choose = |of, storage, all: &[f64], each: &[f64]| match of {
+            Of::None => None,
+            Of::AllRows => Some(buffer(storage, all)),
+            Of::EachRow => Some(buffer(storage, each)),
+        };
+        let q = match options.target {
+            Target::Labels | Target::OneHot => &problem.one_hot,
+            Target::Probabilities => &problem.probabilities,
+        };
+        Self {
+            problem,
+            options,
+            logits: buffer(storage, &problem.logits),
+            q: buffer(storage, q),
+            // 16 bits are too few for a sum of 1.
+            prior: choose(options.prior, F::STORAGE, &problem.prior, &problem.priors),
+            mask: choose(options.mask, Storage::Bool, &problem.mask, &problem.masks),
+        }
+    }
+
+    fn targets(&self, class_weight: Option<&[f64]>) -> Targets<'_> {
+        let looks = &mut || Ok(());
+        if self.options.target != Target::Labels {
+            let probabilities = Probabilities::new(self.q.rows(), class_weight, looks);
+            return Targets::Probabilities(probabilities.unwrap());
+        }
+        let (labels, classes) = (self.problem.labels.iter().copied(), self.problem.classes);
+        Targets::Labels(Labels::new(labels, classes, Some(IGNORED), looks).unwrap())
+    }
+
+    /// Validated.
+    pub fn call(&self) -> Call<'_> {
+        let Self { problem, options, .. } = self;
+        let looks = &mut || Ok(());
+        let class_weight = options.class_weight.then_some(&problem.class_weight[..]);
+        let prior = match &self.prior {
+            None => Prior::Uniform,
+            Some(prior) => Prior::new(prior.rows(), looks).unwrap(),
+        };
+        let mask = self.mask.as_ref().map(|mask| match options.mask {
+            Of::AllRows => mask.repeated(problem.rows()),
+            _ => mask.rows(),
+        });
+        Call {
+            problem,
+            options,
+            targets: self.targets(class_weight),
+            unweighted: self.targets(None),
+            prior,
+            logits: self.logits.rows(),
+            mask,
+        }
+    }
+}
+
+/// What the operations are called with.
+pub struct Call<'c> {
+    problem: &'c Problem,
+    options: &'c Options,
+    targets: Targets<'c>,
+    /// Without class weights.
+    unweighted: Targets<'c>,
+    prior: Prior<'c>,
+    logits: Rows<'c>,
+    mask: Option<Rows<'c>>,
+}
+
+/// What a loss gives.
+pub struct Loss {
+    pub value: f64,
+    /// One a row if they are not reduced, else zeros.
+    pub losses: Vec<f64>,
+    pub grad: Vec<f64>,
+}
+
+impl Loss {
+    pub fn numbers(self) -> Vec<f64> {
+        [vec![self.value], self.losses, self.grad].concat()
+    }
+}
+
+/// The result of one operation.
+pub struct Output {
+    pub name: String,
+    pub values: Vec<f64>,
+    /// 0 if the result is of all rows.
+    pub row_len: usize,
+}
+
+impl Call<'_> {
+    fn run<R>(
+        (level, threads): (Level, usize),
+        body: impl FnOnce(&mut Run<'_>) -> Result<R, smoothxent::Error>,
+    ) -> R {
+        body(&mut Run { level, threads, checkpoint: &mut || Ok(()) }).unwrap()
+    }
+
+    fn buffer(&self, classes: usize) -> Buffer {
+        let (storage, layout) = self.options.memory;
+        Buffer::new(storage, layout, self.problem.rows(), classes)
+    }
+
+    /// With the gradient, or zeros in its place.
+    pub fn loss<F: Float>(&self, with_grad: bool, how: (Level, usize)) -> Loss {
+        let Options { reduction, normalizer, label_smoothing, .. } = *self.options;
+        let (problem, is_reduced) = (self.problem, reduction != Reduction::None);
+        let loss = CrossEntropy {
+            targets: &self.targets,
+            terms: LossTerms {
+                class_weight: self.options.class_weight.then_some(&problem.class_weight[..]),
+                sample_weight: self.options.sample_weight.then_some(&problem.sample_weight[..]),
+                temperature: self.options.temperature,
+                z_loss: self.options.z_loss,
+                ..LossTerms::new(label_smoothing, &self.prior)
+            },
+            reduction,
+            normalizer,
+        };
+        let mut grad = self.buffer(problem.classes);
+        let mut losses = Buffer::new(F::STORAGE, Layout::Dense, problem.rows(), 1);
+        let value = {
+            let (losses, grad) = (losses.rows_mut(), grad.rows_mut());
+            let losses = (!is_reduced).then_some(&losses);
+            let grad = with_grad.then_some(&grad);
+            Self::run(how, |run| loss.run::<F>(&self.logits, self.mask.as_ref(), losses, grad, run))
+        };
+        Loss { value, losses: losses.values(), grad: grad.values() }
+    }
+
+    /// In the order of the fields of [`TermsOut`].
+    pub fn terms<F: Float>(&self, how: (Level, usize)) -> [Vec<f64>; 5] {
+        let rows = self.problem.rows();
+        let mut terms = [(); 5].map(|()| Buffer::new(F::STORAGE, Layout::Dense, rows, 1));
+        let [nll, prior_cross_entropy, prior_kl, prior_entropy, logsumexp] =
+            terms.each_mut().map(Buffer::rows_mut);
+        let out = TermsOut { nll, prior_cross_entropy, prior_kl, prior_entropy, logsumexp };
+        let (logits, mask) = (&self.logits, self.mask.as_ref());
+        let (targets, prior) = (&self.unweighted, &self.prior);
+        let temperature = self.options.temperature;
+        Self::run(how, |run| {
+            cross_entropy_terms::<F>(logits, mask, targets, prior, temperature, &out, run)
+        });
+        terms.map(|term| term.values())
+    }
+
+    pub fn activation<F: Float>(&self, kind: Activation, how: (Level, usize)) -> Vec<f64> {
+        let mut out = self.buffer(self.problem.classes);
+        let (logits, mask) = (&self.logits, self.mask.as_ref());
+        let rows = out.rows_mut();
+        Self::run(how, |run| {
+            activation::<F>(kind, self.options.temperature, logits, mask, &rows, run)
+        });
+        out.values()
+    }
+
+    pub fn logsumexp<F: Float>(&self, how: (Level, usize)) -> Vec<f64> {
+        let mut out = self.buffer(1);
+        let (logits, mask) = (&self.logits, self.mask.as_ref());
+        let rows = out.rows_mut();
+        Self::run(how, |run| logsumexp::<F>(self.options.temperature, logits, mask, &rows, run));
+        out.values()
+    }
+
+    /// The loss with its gradient and alone; what does not depend on its divisor with
+    /// [`Reduction::None`] only.
+    pub fn outputs<F: Float>(&self, how: (Level, usize)) -> Vec<Output> {
+        let classes = self.problem.classes;
+        let mut outputs = Vec::new();
+        let mut add = |name: &str, values, row_len| {
+            outputs.push(Output { name: name.to_owned(), values, row_len });
+        };
+        for (name, with_grad) in [("loss", true), ("loss alone", false)] {
+            let Loss { value, losses, grad } = self.loss::<F>(with_grad, how);
+            match self.options.reduction {
+                Reduction::None => add(name, losses, 1),
+                _ => add(name, vec![value], 0),
+            }
+            if with_grad {
+                add("gradient", grad, classes);
+            }
+        }
+        if self.options.reduction == Reduction::None {
+            for (index, term) in self.terms::<F>(how).into_iter().enumerate() {
+                add(&format!("term {index}"), term, 1);
+            }
+            for kind in [Activation::Softmax, Activation::LogSoftmax] {
+                add(&format!("{kind:?}"), self.activation::<F>(kind, how), classes);
+            }
+            add("logsumexp", self.logsumexp::<F>(how), 1);
+        }
+        outputs
+    }
+}
+
+/// Whether two numbers have the same bits; NaN is one value: its sign and payload are the
+/// hardware's.
+pub fn same(a: f64, b: f64) -> bool {
+    a.to_bits() == b.to_bits() || a.is_nan() && b.is_nan()
+}
+
+/// Asserts that results agree to the bit.
+pub fn assert_same(found: &[Output], wanted: &[Output], problem: &Problem, place: &str) {
+    assert!(found.len() == wanted.len());
+    for (found, wanted) in found.iter().zip(wanted) {
+        let (name, row_len) = (&found.name, found.row_len.max(1));
+        assert!(found.values.len() == wanted.values.len());
+        let differs = |(a, b): (&f64, &f64)| !same(*a, *b);
+        if let Some(at) = found.values.iter().zip(&wanted.values).position(differs) {
+            let (row, class) = (at / row_len, at % row_len);
+            let kind = problem.kinds[row];
+            let (found, wanted) = (found.values[at], wanted.values[at]);
+            panic!(
+                "{place}: {name}, {class}, of row {row} ({kind:?}) of {} classes: {found:e} is not {wanted:e}",
+                problem.classes
+            );
+        }
+    }
+}
