@@ -83,6 +83,7 @@ impl Drop for Buffer {
 #[cfg(target_os = "linux")]
 fn huge_pages(start: *mut f32, bytes: usize) {
     const MADV_HUGEPAGE: i32 = 14;
+    // SAFETY: as the C library declares it.
     unsafe extern "C" {
         fn madvise(address: *mut f32, length: usize, advice: i32) -> i32;
     }
