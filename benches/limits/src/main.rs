@@ -12,6 +12,7 @@
 //!
 //! Threads are started once. Each has a contiguous share and is awake before a pass is timed.
 
+mod affinity;
 mod sweep;
 mod team;
 

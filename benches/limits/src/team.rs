@@ -1,9 +1,10 @@
 //! Threads that are started once, wait in sleep between requests, and spin within one.
 
+use crate::affinity;
 use crate::sweep::{Buffer, Sweep, run};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::mpsc::{Sender, channel};
+use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
 use std::thread::JoinHandle;
 
 /// The share of one thread.
@@ -23,6 +24,20 @@ struct Shared {
     unfinished: AtomicUsize,
 }
 
+/// Waits for the next task: in a loop while the team is awake, in sleep otherwise.
+///
+/// The loop gives way: on a busy machine another thread of the team may need this very processor.
+fn next(receiver: &Receiver<Task>, awake: &AtomicBool) -> Option<Task> {
+    while awake.load(Ordering::Acquire) {
+        match receiver.try_recv() {
+            Ok(task) => return Some(task),
+            Err(TryRecvError::Empty) => std::thread::yield_now(),
+            Err(TryRecvError::Disconnected) => return None,
+        }
+    }
+    receiver.recv().ok()
+}
+
 pub struct Team {
     shared: Arc<Shared>,
     others: Vec<(Sender<Task>, JoinHandle<()>)>,
@@ -33,32 +48,25 @@ impl Team {
     pub fn new(threads: usize) -> Self {
         let shared = Shared { awake: AtomicBool::new(false), unfinished: AtomicUsize::new(0) };
         let shared = Arc::new(shared);
-        let others = (1..threads).map(|_| Self::start(&shared)).collect();
-        Team { shared, others }
+        let team = Team {
+            others: (1..threads).map(|index| Self::start(&shared, index, threads)).collect(),
+            shared,
+        };
+        // Last: a thread inherits the processors of the one that starts it.
+        affinity::pin(0, threads);
+        team
     }
 
-    fn start(shared: &Arc<Shared>) -> (Sender<Task>, JoinHandle<()>) {
+    fn start(shared: &Arc<Shared>, index: usize, threads: usize) -> (Sender<Task>, JoinHandle<()>) {
         let (sender, receiver) = channel::<Task>();
         let shared = Arc::clone(shared);
-        let body = move || loop {
-            let task = if shared.awake.load(Ordering::Acquire) {
-                match receiver.try_recv() {
-                    Ok(task) => task,
-                    Err(std::sync::mpsc::TryRecvError::Empty) => {
-                        std::hint::spin_loop();
-                        continue;
-                    }
-                    Err(std::sync::mpsc::TryRecvError::Disconnected) => break,
-                }
-            } else {
-                match receiver.recv() {
-                    Ok(task) => task,
-                    Err(_) => break,
-                }
-            };
-            // SAFETY: `Team::run` made this task of a share that is this thread's alone.
-            unsafe { run(task.sweep, task.source, task.target, task.length) };
-            shared.unfinished.fetch_sub(1, Ordering::AcqRel);
+        let body = move || {
+            affinity::pin(index, threads);
+            while let Some(task) = next(&receiver, &shared.awake) {
+                // SAFETY: `Team::run` made this task of a share that is this thread's alone.
+                unsafe { run(task.sweep, task.source, task.target, task.length) };
+                shared.unfinished.fetch_sub(1, Ordering::AcqRel);
+            }
         };
         (sender, std::thread::spawn(body))
     }
@@ -85,7 +93,7 @@ impl Team {
         // SAFETY: both arrays have this length and begin on a page; the other shares are elsewhere.
         unsafe { run(sweep, source, target, length) };
         while self.shared.unfinished.load(Ordering::Acquire) > 0 {
-            std::hint::spin_loop();
+            std::thread::yield_now();
         }
     }
 
