@@ -7,6 +7,7 @@ import os
 import platform
 import re
 import subprocess
+import time
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,40 @@ def commit() -> str:
 def load() -> str:
     """Return how many processes wanted to run in the last minute; 0 would be best."""
     return f"{os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else "unknown"
+
+
+def busy() -> float | None:
+    """Return the seconds for which the processors have worked since the machine started."""
+    try:
+        line = Path("/proc/stat").read_text(encoding="utf-8").partition("\n")[0]
+    except OSError:
+        return None
+    user, nice, system, _, _, interrupts, soft = map(int, line.split()[1:8])
+    return (user + nice + system + interrupts + soft) / os.sysconf("SC_CLK_TCK")
+
+
+class Others:
+    """What other processes took of the processors; asked when all of ours have ended."""
+
+    def __init__(self) -> None:
+        """Begin."""
+        self.start, self.busy = time.monotonic(), busy()
+        self.own = own_seconds()
+
+    def share(self) -> str:
+        """Return their share of the time of all processors since the beginning."""
+        now = busy()
+        if now is None or self.busy is None:
+            return "unknown"
+        all_of_it = (time.monotonic() - self.start) * (os.cpu_count() or 1)
+        others = now - self.busy - (own_seconds() - self.own)
+        return f"{max(0.0, others / all_of_it):.0%}"
+
+
+def own_seconds() -> float:
+    """Return the processor time of this process and its children that have ended."""
+    times = os.times()
+    return times.user + times.system + times.children_user + times.children_system
 
 
 def facts(threads: int, config: dict[str, Any]) -> dict[str, str]:

@@ -112,7 +112,7 @@ def print_tables(
 
 def run(options: argparse.Namespace) -> None:
     """Measure, print, and write the record."""
-    start = time.monotonic()
+    start, others = time.monotonic(), machine.Others()
     set_environment(options.threads)
     facts = machine.facts(options.threads, sx.show_config(mode="dicts"))
     print("".join(f"{name}: {value}\n" for name, value in facts.items()))
@@ -133,10 +133,10 @@ def run(options: argparse.Namespace) -> None:
         driver.stop()
     facts |= driver.versions | {
         "seconds": f"{time.monotonic() - start:.0f}",
-        "load at the end": machine.load(),
+        "other processes": f"{others.share()} of the processors",
     }
     text = print_tables(contests, memory, variants, driver.missing)
-    print(f"\n{text}")
+    print(f"\nother processes took {facts['other processes']}\n\n{text}")
     whole = not (options.quick or options.shapes or options.operations)
     folder = options.record or (RECORD if whole else SCRATCH)
     stem = folder / f"{facts['date']}-{machine.slug(facts['cpu'])}"

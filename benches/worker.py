@@ -19,7 +19,7 @@ from typing import Any
 from benches.problem import Call, Means, Shape, error, make_problem
 
 # A turn begins with untimed calls for as long as this: threads awake, caches as they will be.
-WARM = 1e-3
+WARM = 2e-3
 # Calls longer than this are not warmed up again in each turn.
 LONG = 50e-3
 # After a turn: how long to look whether the process is idle, and for how long to wait for that.
