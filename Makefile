@@ -5,12 +5,15 @@
 #   make lint     formatting, lints, types and the walls of CONTRIBUTING.md
 #   make check    test and lint: what CI runs
 #   make fmt      format everything in place
+#   make bench    time it beside its peers, in an environment of their own: gigabytes; BENCH=--quick for a part
 #   make clean    remove what was built
 #
-# Everything from PyPI goes into .venv. PYTHON=python3.13 chooses the interpreter of a new one (make clean first).
+# Everything from PyPI goes into .venv, the peers into .venv-bench. PYTHON=python3.13 chooses the interpreter of a new one (make clean first).
 
 PYTHON ?= python3
 VENV   ?= .venv
+EXTRAS ?= demo,test
+BENCH  ?=
 BIN    := $(VENV)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
 
 # maturin installs into the environment it is told; pyo3 must not look for another Python.
@@ -18,7 +21,7 @@ export VIRTUAL_ENV := $(abspath $(VENV))
 unexport CONDA_PREFIX
 export PIP_QUIET := 1
 
-.PHONY: build demo test lint check fmt clean
+.PHONY: build demo test lint check fmt bench peers clean
 .NOTPARALLEL:
 
 build: $(VENV)/built
@@ -31,7 +34,7 @@ $(VENV)/maturin:
 
 # Editable: an edit of Python code needs no build, an edit of Rust code rebuilds the extension alone.
 $(VENV)/built: $(VENV)/maturin pyproject.toml Cargo.toml Cargo.lock $(wildcard src/*.rs src/*/*.rs)
-	$(BIN)/maturin develop --release --extras demo,test --group dev
+	$(BIN)/maturin develop --release --extras $(EXTRAS) --group dev
 	touch $@
 
 demo: build
@@ -58,5 +61,13 @@ fmt: build
 	$(BIN)/ruff check --fix-only
 	$(BIN)/ruff format
 
+# The tests need none of the peers and must not meet the versions that these ask for.
+bench:
+	$(MAKE) VENV=.venv-bench EXTRAS=bench peers
+
+peers: build
+	cargo build --release --locked --manifest-path benches/limits/Cargo.toml --target-dir target/limits
+	$(BIN)/python -m benches.peers $(BENCH)
+
 clean:
-	rm -rf $(VENV) target python/smoothxent/_smoothxent.*.so python/smoothxent/_smoothxent.pyd
+	rm -rf $(VENV) .venv-bench target python/smoothxent/_smoothxent.*.so python/smoothxent/_smoothxent.pyd

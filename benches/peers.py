@@ -1,133 +1,149 @@
-"""Loss with gradient, loss alone and softmax beside SciPy and NumPy, in one run.
+"""smoothxent beside its peers and beside what memory allows, in one run.
 
-    python benches/peers.py [--rounds N]
+    python -m benches.peers [--quick] [--engines torch,numba] [--shapes 256x1000,1x10]
 
-For each shape: the answers are compared first, in ulp; then the rivals take turns, round after
-round, and the ratio is the median over the rounds of rival / smoothxent within a round. Times are
-medians. NumPy's threads do not matter here: none of its functions used has any.
+    for each shape, for each operation:
+        every engine's answer is compared with the formulas in float64; one that is wrong is left out
+        the engines take turns, round after round
+    print a table for each operation, each ratio a median over the rounds
+
+An engine that cannot be imported, or fails, is named and left out. See benches/README.md.
 """
+
+from __future__ import annotations
 
 import argparse
 import os
-import platform
-import statistics
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 
-# An old OpenBLAS needs these; NumPy must be timed without.
+# An old OpenBLAS may need these; NumPy is timed without. They act before NumPy is imported.
 if any(os.environ.pop(name, None) for name in ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")):
-    os.execv(sys.executable, [sys.executable, *sys.argv])
-
-import numpy as np
-import scipy.special
+    os.execv(sys.executable, [sys.executable, "-m", "benches.peers", *sys.argv[1:]])
 
 import smoothxent as sx
+from benches import engines, machine, picture, records, tables, targets
+from benches.driver import Driver, default_names, in_memory
+from benches.problem import Shape
+from benches.rounds import Contest
+from benches.targets import Variant
 
-SHAPES = ((1, 10), (1, 1000), (256, 1000), (8192, 1000), (65536, 1000), (256, 128256))
-EPSILON = 0.1
-BUDGET = 3.0  # seconds of each rival for one shape, at most
-
-Call = Callable[[], object]
-
-
-def scipy_value_and_grad(logits: np.ndarray, labels: np.ndarray) -> tuple[float, np.ndarray]:
-    """Return the loss and gradient as a careful user of SciPy writes them."""
-    rows, classes = logits.shape
-    log_p = scipy.special.log_softmax(logits, axis=1)
-    at_label = np.arange(rows), labels
-    loss = -(1 - EPSILON) * log_p[at_label].mean() - EPSILON * log_p.mean()
-    grad = np.exp(log_p, out=log_p)
-    grad -= EPSILON / classes
-    grad[at_label] -= 1 - EPSILON
-    grad /= rows
-    return float(loss), grad
+RECORD = machine.ROOT / "benches" / "record"
+# Where runs of a part go.
+SCRATCH = machine.ROOT / "target" / "bench"
 
 
-def scipy_loss(logits: np.ndarray, labels: np.ndarray) -> float:
-    """Return the loss alone, from logsumexp."""
-    lse = scipy.special.logsumexp(logits, axis=1)
-    picked = logits[np.arange(len(logits)), labels]
-    return float((lse - (1 - EPSILON) * picked - EPSILON * logits.mean(axis=1)).mean())
+def shapes(text: str) -> list[Shape]:
+    """Return the shapes of an argument like 256x1000,1x10."""
+    return [(int(rows), int(classes)) for rows, classes in (s.split("x") for s in text.split(","))]
 
 
-def operations(logits: np.ndarray, labels: np.ndarray) -> dict[str, dict[str, Call]]:
-    """Return the rivals of each operation; the first is ours."""
-    out = np.empty_like(logits)
-    return {
-        "loss + gradient": {
-            "smoothxent": lambda: sx.cross_entropy_value_and_grad(
-                logits, labels, label_smoothing=EPSILON
-            )[1],
-            "smoothxent grad_out=": lambda: sx.cross_entropy_value_and_grad(
-                logits, labels, label_smoothing=EPSILON, grad_out=out
-            )[1],
-            "SciPy": lambda: scipy_value_and_grad(logits, labels)[1],
-        },
-        "loss": {
-            "smoothxent": lambda: sx.cross_entropy(logits, labels, label_smoothing=EPSILON),
-            "SciPy": lambda: scipy_loss(logits, labels),
-        },
-        "softmax": {
-            "smoothxent": lambda: sx.softmax(logits),
-            "smoothxent out=": lambda: sx.softmax(logits, out=out),
-            "SciPy": lambda: scipy.special.softmax(logits, axis=1),
-        },
+def names(allowed: tuple[str, ...]) -> Callable[[str], list[str]]:
+    """Return what reads an argument like torch,numba."""
+
+    def read(text: str) -> list[str]:
+        chosen = text.split(",")
+        if unknown := set(chosen) - set(allowed):
+            raise argparse.ArgumentTypeError(f"{unknown.pop()} is none of {', '.join(allowed)}")
+        return chosen
+
+    return read
+
+
+def arguments() -> argparse.Namespace:
+    """Return the command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="small shapes, few rounds")
+    parser.add_argument("--engines", type=names(engines.ALL), default=list(engines.PEERS))
+    parser.add_argument("--shapes", type=shapes)
+    parser.add_argument("--operations", type=names(engines.OPERATIONS))
+    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
+    parser.add_argument(
+        "--budget", type=float, help="seconds for each table cell's row (6, quick 1)"
+    )
+    parser.add_argument("--no-variants", action="store_true", help="only the peers")
+    parser.add_argument("--record", type=Path, help="a folder for table, CSV and picture")
+    return parser.parse_args()
+
+
+def set_environment(threads: int) -> None:
+    """Give all processes to come so many threads, and no graphics card."""
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+        os.environ[name] = str(threads)
+    os.environ |= {
+        "CUDA_VISIBLE_DEVICES": "-1",
+        "JAX_PLATFORMS": "cpu",
+        "TF_CPP_MIN_LOG_LEVEL": "3",
     }
 
 
-def check(rivals: dict[str, Call]) -> None:
-    """Stop unless all rivals agree as well as float32 lets SciPy."""
-    answers = [np.asarray(call()).copy() for call in rivals.values()]
-    for name, answer in zip(rivals, answers, strict=True):
-        scale = np.abs(answers[0]).max()
-        worst = np.abs(answer.astype(float) - answers[0]).max() / scale
-        if not worst < 3e-5:
-            sys.exit(f"{name} differs by {worst:.1e} of the largest value; nothing is timed")
+def chosen_operations(options: argparse.Namespace, shape: Shape) -> list[str]:
+    """Return the operations of a shape: those asked for, else those that have a target."""
+    if options.operations or options.shapes:
+        return options.operations or list(engines.OPERATIONS)
+    return [name for name in engines.OPERATIONS if shape in targets.TARGETS[name]]
 
 
-def times(rivals: dict[str, Call], rounds: int) -> dict[str, list[float]]:
-    """Return seconds per call: one number a round and rival, the rivals in turns."""
-    repeats, estimate = {}, 0.0
-    for name, call in rivals.items():
-        start = time.perf_counter()
-        call()
-        once = max(time.perf_counter() - start, 1e-7)
-        repeats[name] = max(1, int(1e-3 / once))
-        estimate = max(estimate, once * repeats[name])
-    result: dict[str, list[float]] = {name: [] for name in rivals}
-    for _ in range(max(5, min(rounds, int(BUDGET / estimate)))):
-        for name, call in rivals.items():
-            start = time.perf_counter()
-            for _ in range(repeats[name]):
-                call()
-            result[name].append((time.perf_counter() - start) / repeats[name])
-    return result
+def print_tables(
+    contests: list[Contest],
+    memory: list[Contest],
+    variants: list[tuple[Variant, Contest]],
+    missing: dict[str, str],
+) -> str:
+    """Return all tables."""
+    parts = []
+    for operation in engines.OPERATIONS:
+        of_this = [contest for contest in contests if contest.operation == operation]
+        if of_this:
+            parts.append(tables.operation_table(operation, of_this))
+    if memory:
+        parts.append(tables.memory_table(memory))
+    if variants:
+        parts.append(tables.variant_table(variants))
+    parts.append(tables.accuracy_table(contests))
+    everything = [*contests, *memory, *{id(each): each for _, each in variants}.values()]
+    parts.append(tables.failures(missing, everything))
+    return "\n".join(parts)
 
 
-def main() -> None:
-    """Print a table for each operation."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=200)
-    rounds = parser.parse_args().rounds
-    config = sx.show_config(mode="dicts")
-    level, threads = config["simd"]["level"], config["threads"]["count"]
-    print(f"{platform.machine()}, {level}, {threads} threads, load {os.getloadavg()[0]:.1f}")
-    print(f"NumPy {np.__version__}, SciPy {scipy.__version__}, float32, eps {EPSILON}\n")
-    rng = np.random.default_rng(0)
-    for shape in SHAPES:
-        logits = (3 * rng.standard_normal(shape)).astype(np.float32)
-        labels = rng.integers(0, shape[1], shape[0])
-        for operation, rivals in operations(logits, labels).items():
-            check(rivals)
-            seconds = times(rivals, rounds)
-            ours = next(iter(seconds.values()))
-            for name, each in seconds.items():
-                ratio = statistics.median(a / b for a, b in zip(each, ours, strict=True))
-                micro = 1e6 * statistics.median(each)
-                print(f"{shape!s:>15} {operation:<16} {name:<21} {micro:12.1f} us {ratio:8.2f}")
-    print("\nratio: time / smoothxent's time in the same round")
+def run(options: argparse.Namespace) -> None:
+    """Measure, print, and write the record."""
+    start, others = time.monotonic(), machine.Others()
+    set_environment(options.threads)
+    facts = machine.facts(options.threads, sx.show_config(mode="dicts"))
+    print("".join(f"{name}: {value}\n" for name, value in facts.items()))
+    chosen = options.shapes or list(targets.QUICK if options.quick else targets.SHAPES)
+    budget = options.budget or (1 if options.quick else 6)
+    driver = Driver(default_names(options.engines), options.threads, budget)
+    print("".join(f"{name}: {value}\n" for name, value in driver.versions.items()))
+    variants: list[tuple[Variant, Contest]] = []
+    try:
+        contests = []
+        for shape in chosen:
+            contests += driver.shape(shape, chosen_operations(options, shape))
+        memory = driver.memory([shape for shape in chosen if in_memory(shape)])
+        if not options.no_variants:
+            wanted = [v for v in targets.variants() if not options.quick or v.shape in chosen]
+            variants = driver.variants(wanted, options.threads)
+    finally:
+        driver.stop()
+    facts |= driver.versions | {
+        "seconds": f"{time.monotonic() - start:.0f}",
+        "other processes": f"{others.share()} of the processors",
+    }
+    text = print_tables(contests, memory, variants, driver.missing)
+    print(f"\nother processes took {facts['other processes']}\n\n{text}")
+    whole = not (options.quick or options.shapes or options.operations)
+    folder = options.record or (RECORD if whole else SCRATCH)
+    stem = folder / f"{facts['date']}-{machine.slug(facts['cpu'])}"
+    records.write(stem, facts, contests + memory, variants, text)
+    picture.draw(stem.with_suffix(".png"), facts, contests)
+    print(f"written: {stem}.csv, .md, .png, after {facts['seconds']} s")
 
 
 if __name__ == "__main__":
-    main()
+    run(arguments())

@@ -19,8 +19,8 @@ FOLDERS = ("src", "python", "tests", "benches", "examples", "tools")
 SUFFIXES = (".rs", ".py", ".pyi")
 MAX_LINES = 400
 
-# A crate of its own, not part of the package: it compares SIMD libraries.
-BENCH = ["benches/simd_bakeoff/"]
+# Crates of their own, not part of the package: they compare SIMD libraries, and measure memory.
+BENCH = ["benches/simd_bakeoff/", "benches/limits/"]
 
 # What is walled in, the words that betray it, and its homes (a trailing / means everything below).
 WALLS = [

@@ -1,0 +1,1 @@
+"""smoothxent beside its peers: `python -m benches.peers`."""

@@ -1,0 +1,31 @@
+"""One module for each engine, in the order of the columns.
+
+A module has
+
+    PACKAGES               the distributions whose versions the record names
+    start(threads)         once, before anything else: how many threads
+    calls(problem)         what can be timed: "loss_grad", "loss", "softmax", "log_softmax", each also
+                           as "... out" where the engine can write to memory it is given
+    EPSILON                if it cannot smooth: 0
+
+A call has everything it needs in the engine's own form, returns when the work is done, and is the
+fastest form that a careful user of the engine would write.
+"""
+
+OURS = "smoothxent"
+PEERS = (
+    "torch",
+    "torch_compile",
+    "torch_compile_lse",
+    "jax_optax",
+    "jax_lse",
+    "tensorflow",
+    "tensorflow_xla",
+    "onnxruntime",
+    "sklearn",
+    "numba",
+    "scipy",
+    "numpy",
+)
+ALL = (OURS, *PEERS)
+OPERATIONS = ("loss_grad", "loss", "softmax", "log_softmax")

@@ -1,0 +1,43 @@
+"""JAX, compiled, the loss as Optax has it."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from benches.problem import Call, Function, Problem
+
+PACKAGES = ("jax", "jaxlib", "optax")
+
+
+def start(threads: int) -> None:
+    """XLA uses the processors that the process may use: the driver sees to that."""
+
+
+def loss(z: jax.Array, y: jax.Array, eps: float) -> jax.Array:
+    """Return the mean loss."""
+    q = optax.smooth_labels(jax.nn.one_hot(y, z.shape[1]), eps)
+    return optax.softmax_cross_entropy(z, q).mean()
+
+
+def calls(problem: Problem) -> dict[str, Call]:
+    """Return what can be timed."""
+    return compiled(loss, problem)
+
+
+def compiled(loss: Function, problem: Problem) -> dict[str, Call]:
+    """Return the calls of one form of the loss."""
+    z, y = jnp.asarray(problem.logits), jnp.asarray(problem.labels, jnp.int32)
+    functions = {
+        "loss_grad": lambda z: jax.value_and_grad(loss)(z, y, problem.epsilon),
+        "loss": lambda z: loss(z, y, problem.epsilon),
+        "softmax": lambda z: jax.nn.softmax(z, axis=1),
+        "log_softmax": lambda z: jax.nn.log_softmax(z, axis=1),
+    }
+
+    def call(function: Function) -> Call:
+        ready = jax.jit(function)
+        return lambda: jax.block_until_ready(ready(z))
+
+    return {name: call(function) for name, function in functions.items()}

@@ -1,0 +1,193 @@
+"""The driver's side: engines behind one interface, and their turns.
+
+    for each round: for each rival, beginning with another each time: a turn
+    ratio of two rivals = median over the rounds of time / time in the same round
+
+A machine that is busy for a while slows down a whole round: it blurs the ratios but does not shift
+them.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import statistics
+import subprocess
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from benches import machine
+from benches.problem import Shape
+from benches.worker import serve
+
+# What the engines print, which is a lot.
+LOG = machine.ROOT / "target" / "bench" / "engines.log"
+# A turn consists of calls for about as long as this, at least one.
+TURN = 2e-3
+# What a turn takes besides: it is warmed up before, and waits for idle threads afterwards.
+AROUND = 5e-3
+FEWEST, MOST = 5, 101
+# Seconds that a request may take: compilers are slow.
+PATIENCE = 300.0
+
+
+class EngineError(Exception):
+    """An engine cannot do what it was asked; the text says why."""
+
+
+class Player(Protocol):
+    """Whoever takes turns."""
+
+    def turn(self, name: str, repeats: int) -> float:
+        """Return the seconds of one call."""
+
+
+class Engine:
+    """An engine in a process of its own."""
+
+    def __init__(self, name: str) -> None:
+        """Start the process."""
+        self.name = name
+        LOG.parent.mkdir(parents=True, exist_ok=True)
+        context = multiprocessing.get_context("spawn")
+        self.connection, theirs = context.Pipe()
+        self.process = context.Process(target=serve, args=(theirs, LOG), daemon=True)
+        self.process.start()
+        theirs.close()
+
+    def send(self, method: str, *arguments: Any) -> None:
+        """Ask for something."""
+        try:
+            self.connection.send((method, arguments))
+        except OSError as failure:
+            raise EngineError(self.obituary()) from failure
+
+    def receive(self) -> Any:
+        """Return the answer to what was asked."""
+        try:
+            if not self.connection.poll(PATIENCE):
+                self.process.kill()
+                raise EngineError(f"no answer in {PATIENCE:.0f} s")
+            good, result = self.connection.recv()
+        except (EOFError, OSError) as failure:
+            raise EngineError(self.obituary()) from failure
+        if not good:
+            raise EngineError(result)
+        return result
+
+    def obituary(self) -> str:
+        """Say how the process ended."""
+        self.process.join(5)
+        return f"its process ended with code {self.process.exitcode}, see {LOG.name}"
+
+    def ask(self, method: str, *arguments: Any) -> Any:
+        """Ask and return the answer."""
+        self.send(method, *arguments)
+        return self.receive()
+
+    def turn(self, name: str, repeats: int) -> float:
+        """Return the seconds of one call."""
+        seconds: float = self.ask("turn", name, repeats)
+        return seconds
+
+    def stop(self) -> None:
+        """End the process."""
+        try:
+            self.connection.send(None)
+            self.process.join(5)
+        except OSError:
+            pass
+        self.process.kill()
+        self.process.join()
+
+
+class Limits:
+    """The program that measures what memory allows; a name is a sweep and a number of bytes."""
+
+    def __init__(self, program: Path, threads: int) -> None:
+        """Start it."""
+        self.process = subprocess.Popen(
+            [program, str(threads)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+
+    def turn(self, name: str, repeats: int) -> float:
+        """Return the seconds of one sweep."""
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        try:
+            self.process.stdin.write(f"{name} {repeats}\n")
+            self.process.stdin.flush()
+            return float(self.process.stdout.readline())
+        except (OSError, ValueError) as failure:
+            raise EngineError(f"no answer to {name}: {failure}") from failure
+
+    def stop(self) -> None:
+        """End the program."""
+        self.process.kill()
+        self.process.communicate()
+
+
+@dataclass
+class Rival:
+    """One call of one engine."""
+
+    label: str
+    player: Player
+    name: str
+    once: float
+    ulp: float | None = None
+    seconds: list[float] = field(default_factory=list)
+
+    @property
+    def repeats(self) -> int:
+        """Calls of a turn."""
+        return max(1, int(TURN / max(self.once, 1e-7)))
+
+    @property
+    def estimate(self) -> float:
+        """Seconds of a turn."""
+        return AROUND + self.once * (self.repeats + 1)
+
+    @property
+    def median(self) -> float:
+        """Seconds of a call."""
+        return statistics.median(self.seconds)
+
+
+@dataclass
+class Contest:
+    """The rivals of one operation on one shape, and those that had to be left out."""
+
+    operation: str
+    shape: Shape
+    rivals: list[Rival] = field(default_factory=list)
+    failures: dict[str, str] = field(default_factory=dict)
+
+    def run(self, budget: float) -> None:
+        """Give everyone turns, for about `budget` seconds."""
+        estimate = sum(rival.estimate for rival in self.rivals)
+        rounds = min(max(FEWEST, int(budget / max(estimate, 1e-9))), MOST)
+        for number in range(rounds):
+            first = number % max(1, len(self.rivals))
+            for rival in [*self.rivals[first:], *self.rivals[:first]]:
+                self.turn(rival)
+
+    def turn(self, rival: Rival) -> None:
+        """Give one rival a turn; one that fails is out."""
+        try:
+            rival.seconds.append(rival.player.turn(rival.name, rival.repeats))
+        except EngineError as failure:
+            self.failures[rival.label] = str(failure)
+            self.rivals = [other for other in self.rivals if other is not rival]
+
+    def rival(self, label: str) -> Rival | None:
+        """Return the rival of this name."""
+        return next((each for each in self.rivals if each.label == label), None)
+
+
+def ratio(above: Rival | None, below: Rival | None) -> float | None:
+    """Return the median over the rounds of the ratio of times."""
+    if above is None or below is None:
+        return None
+    pairs = zip(above.seconds, below.seconds)
+    return statistics.median(one / other for one, other in pairs)
