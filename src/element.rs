@@ -34,6 +34,11 @@ pub trait Float: Copy + PartialOrd + Default + Send + Sync + sealed::Sealed + 's
     fn from_f64(value: f64) -> Self;
     /// Exact.
     fn to_f64(self) -> f64;
+    /// The slice itself, if this type is `f32`.
+    #[doc(hidden)]
+    fn as_floats(values: &[Self]) -> Option<&[f32]>;
+    #[doc(hidden)]
+    fn as_floats_mut(values: &mut [Self]) -> Option<&mut [f32]>;
     /// Rounded to the wide type.
     fn wide_of(value: DoubleDouble) -> Self::Wide;
     /// `value` as the nearest number of this type plus the rest.
@@ -69,6 +74,14 @@ impl Float for f32 {
         f64::from(self)
     }
     #[inline(always)]
+    fn as_floats(values: &[f32]) -> Option<&[f32]> {
+        Some(values)
+    }
+    #[inline(always)]
+    fn as_floats_mut(values: &mut [f32]) -> Option<&mut [f32]> {
+        Some(values)
+    }
+    #[inline(always)]
     fn wide_of(value: DoubleDouble) -> f64 {
         value.high
     }
@@ -102,6 +115,14 @@ impl Float for f64 {
     #[inline(always)]
     fn to_f64(self) -> f64 {
         self
+    }
+    #[inline(always)]
+    fn as_floats(_values: &[f64]) -> Option<&[f32]> {
+        None
+    }
+    #[inline(always)]
+    fn as_floats_mut(_values: &mut [f64]) -> Option<&mut [f32]> {
+        None
     }
     #[inline(always)]
     fn wide_of(value: DoubleDouble) -> DoubleDouble {

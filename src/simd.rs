@@ -20,9 +20,11 @@ mod lane_sum;
 pub(crate) mod lanes;
 mod level;
 pub mod memory;
+mod outer;
 mod partial;
 mod portable;
 pub mod row;
+mod storage;
 
 pub use lane_sum::{LaneSum, tree};
 pub use level::{Level, run_f32, run_f64};

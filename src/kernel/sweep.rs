@@ -75,8 +75,6 @@ impl<V: Vector> Row<'_, V> {
         let mut sums = self.swept::<STORE>(if is_short { Weights::Absent } else { weights }, exps);
         if is_short {
             sums.dot = wide_dot(self.z, self.max, weights, 1.0);
-        } else if let Weights::Row { low: Some(low), .. } = weights {
-            sums.dot = sums.dot + low_dot::<V>(self.exp.max().token(), self.z, self.max, low);
         }
         sums
     }
@@ -101,10 +99,16 @@ impl<V: Vector> Row<'_, V> {
         weights: Weights<'_, V::Scalar>,
         exps: &mut [V::Scalar],
     ) -> Sums<V::Scalar> {
+        let none = (self.z, self.z);
         match weights {
-            Weights::Absent => sweep::<V, STORE, HEAT, ABSENT>(self, self.z, exps),
-            Weights::Ones => sweep::<V, STORE, HEAT, ONES>(self, self.z, exps),
-            Weights::Row { high, .. } => sweep::<V, STORE, HEAT, ROW>(self, high, exps),
+            Weights::Absent => sweep::<V, STORE, HEAT, ABSENT>(self, none, exps),
+            Weights::Ones => sweep::<V, STORE, HEAT, ONES>(self, none, exps),
+            Weights::Row { high, low: None } => {
+                sweep::<V, STORE, HEAT, ROW>(self, (high, high), exps)
+            }
+            Weights::Row { high, low: Some(low) } => {
+                sweep::<V, STORE, HEAT, TWO_PARTS>(self, (high, low), exps)
+            }
         }
     }
 }
@@ -124,37 +128,11 @@ pub(super) fn wide_dot<F: Float>(
         .fold(F::Wide::new(0.0), |sum, k| sum + weights.get(k) * gap(k))
 }
 
-/// What the low parts of weights add to `dot`.
-#[inline(always)]
-fn low_dot<V: Vector>(
-    token: V::Token,
-    z: Source<'_, V::Scalar>,
-    max: V::Scalar,
-    low: Source<'_, V::Scalar>,
-) -> <V::Scalar as Float>::Wide {
-    V::outlined(
-        token,
-        #[inline(always)]
-        || {
-            let zero = V::splat(token, V::Scalar::default());
-            let top = V::splat(token, max);
-            let mut sum = V::Sum::zero(token);
-            for at in (0..z.len()).step_by(V::LANES) {
-                let low = low.vector::<V>(token, at, V::Scalar::default());
-                let gap = top.sub(z.vector(token, at, max));
-                // Nothing is lost of a weight of 0, whose gap may be infinite.
-                sum.add(low.mul(gap).zero_where(low.eq(zero)));
-            }
-            sum.total()
-        },
-    )
-}
-
 /// Compiled once for all operations.
 #[inline(always)]
 fn sweep<V: Vector, const STORE: bool, const HEAT: bool, const WEIGHTS: u8>(
     row: Row<'_, V>,
-    weights: Source<'_, V::Scalar>,
+    weights: (Source<'_, V::Scalar>, Source<'_, V::Scalar>),
     exps: &mut [V::Scalar],
 ) -> Sums<V::Scalar> {
     let token = row.exp.max().token();
@@ -213,7 +191,7 @@ impl<V: Vector> Terms<V> {
 pub(super) fn class_terms<V: Vector, const WEIGHTS: u8>(
     exp: &Exp<V>,
     z: V,
-    weights: V,
+    (high, low): (V, V),
     parts: Parts<V>,
     ties: &mut V,
 ) -> Terms<V> {
@@ -227,7 +205,8 @@ pub(super) fn class_terms<V: Vector, const WEIGHTS: u8>(
         ABSENT => zero,
         ONES => gap,
         // 0·log 0 = 0: a class without weight adds nothing, not even inf·0.
-        _ => weights.mul(gap).zero_where(weights.eq(zero)),
+        ROW => high.mul(gap).zero_where(high.eq(zero)),
+        _ => high.mul_add(gap, low.mul(gap)).zero_where(high.eq(zero)),
     };
     Terms { scales, fractions: parts.fraction.mul(scales), dots }
 }
@@ -237,8 +216,8 @@ struct Sweep<'r, V: Vector, const STORE: bool, const HEAT: bool, const WEIGHTS: 
     token: V::Token,
     exp: Exp<V>,
     z: Source<'r, V::Scalar>,
-    /// z itself where there are no weights to read.
-    weights: Source<'r, V::Scalar>,
+    /// Both parts; z itself where there are no weights to read.
+    weights: (Source<'r, V::Scalar>, Source<'r, V::Scalar>),
     max: V::Scalar,
 }
 
@@ -285,7 +264,8 @@ impl<V: Vector, const STORE: bool, const HEAT: bool, const WEIGHTS: u8>
     /// Four whole vectors: (t0 + t1) + (t2 + t3).
     #[inline(always)]
     fn quad(&self, at: usize, exps: &mut Sink<'_, V::Scalar>, ties: &mut V) -> Terms<V> {
-        let (source, weights) = (self.z.quad::<V>(at), self.weights.quad::<V>(at));
+        let source = self.z.quad::<V>(at);
+        let (high, low) = (self.weights.0.quad::<V>(at), self.weights.1.quad::<V>(at));
         let mut z = [self.exp.max(); QUAD];
         for (i, z) in z.iter_mut().enumerate() {
             *z = source.vector(self.token, i);
@@ -296,7 +276,7 @@ impl<V: Vector, const STORE: bool, const HEAT: bool, const WEIGHTS: u8>
             if STORE {
                 exps.quad::<V>(at).set(i, parts[i].rounded());
             }
-            let weights = weights.vector(self.token, i);
+            let weights = (high.vector(self.token, i), low.vector(self.token, i));
             terms[i] = class_terms::<V, WEIGHTS>(&self.exp, z[i], weights, parts[i], ties);
         }
         let [a, b, c, d] = terms;
@@ -313,7 +293,9 @@ impl<V: Vector, const STORE: bool, const HEAT: bool, const WEIGHTS: u8>
                 break;
             }
             let z = self.z.vector::<V>(self.token, at, self.max);
-            let weights = self.weights.vector(self.token, at, V::Scalar::default());
+            let zero = V::Scalar::default();
+            let (high, low) = self.weights;
+            let weights = (high.vector(self.token, at, zero), low.vector(self.token, at, zero));
             let parts = self.exp.parts::<HEAT>(z);
             if STORE {
                 exps.set_vector(at, parts.rounded());

@@ -13,7 +13,7 @@
 use super::exp::{Exp, PLAIN, TEMPERED, Temperature};
 use super::group::{AtLabel, Epilogue, Group, Lanes};
 use super::stats::{RowClass, RowWeights, Stats, Weights};
-use super::sweep::{ABSENT, ONES, ROW, SEGMENT, TWO_PARTS, Terms, class_terms};
+use super::sweep::{ABSENT, ONES, SEGMENT, TWO_PARTS, Terms, class_terms};
 use crate::element::Float;
 use crate::simd::lanes::WideLanes;
 use crate::simd::memory::{Rows, RowsMut};
@@ -100,8 +100,6 @@ impl<'t, V: Vector> Tile<'t, V> {
         }
         if is_short {
             sums.dot = self.wide_dot(weights);
-        } else if let Weights::Row { low: Some(_), .. } = weights {
-            sums.dot = sums.dot + self.low_dot(weights);
         }
         sums
     }
@@ -117,11 +115,12 @@ impl<'t, V: Vector> Tile<'t, V> {
         let z = self.vector(class);
         let parts = exp.parts::<HEAT>(z);
         let terms = match weights {
-            Weights::Absent => class_terms::<V, ABSENT>(exp, z, z, parts, ties),
-            Weights::Ones => class_terms::<V, ONES>(exp, z, z, parts, ties),
+            Weights::Absent => class_terms::<V, ABSENT>(exp, z, (z, z), parts, ties),
+            Weights::Ones => class_terms::<V, ONES>(exp, z, (z, z), parts, ties),
             Weights::Row { high, .. } => {
                 let high = V::splat(self.token, high.get(class));
-                class_terms::<V, ROW>(exp, z, high, parts, ties)
+                let low = V::splat(self.token, weights.low(class));
+                class_terms::<V, TWO_PARTS>(exp, z, (high, low), parts, ties)
             }
         };
         (terms, parts.rounded())
@@ -140,20 +139,6 @@ impl<'t, V: Vector> Tile<'t, V> {
             }
         }
         sum
-    }
-
-    /// What the low parts of weights add to `dot`.
-    #[inline(always)]
-    fn low_dot(&self, weights: Weights<'_, V::Scalar>) -> V::Wide {
-        let token = self.token;
-        let zero = V::splat(token, V::Scalar::default());
-        let mut sums = [V::Sum::zero(token); MOST_LANES];
-        for class in 0..self.classes() {
-            let low = V::splat(token, weights.low(class));
-            let gap = self.max.sub(self.vector(class));
-            sums[class % V::LANES].add(low.mul(gap).zero_where(low.eq(zero)));
-        }
-        total::<V>(&sums)
     }
 
     #[inline(always)]
@@ -329,23 +314,25 @@ pub(crate) fn load<V: Vector>(
         for (class, target) in tile.chunks_exact_mut(V::LANES).enumerate() {
             rows.across::<V>(token, first, class).to_slice(target);
         }
-    } else if let Some(run) = rows.run(first, V::LANES) {
-        let zero = V::Scalar::default();
-        for block in (0..classes).step_by(V::LANES) {
-            let mut vectors = [V::splat(token, zero); MOST_LANES];
-            for row in 0..V::LANES {
+        return;
+    }
+    let (run, zero) = (rows.run(first, V::LANES), V::Scalar::default());
+    for block in (0..classes).step_by(V::LANES) {
+        let mut vectors = [V::splat(token, zero); MOST_LANES];
+        for row in 0..V::LANES {
+            vectors[row] = if let Some(run) = run {
                 // Past the end of the row lie the next ones, which the tile does not keep.
-                vectors[row] = run.vector(token, row * classes + block, zero);
-            }
-            transpose(&mut vectors);
-            let targets = tile[block * V::LANES..].chunks_exact_mut(V::LANES).take(V::LANES);
-            for (column, target) in targets.enumerate() {
-                vectors[column].to_slice(target);
-            }
+                run.vector(token, row * classes + block, zero)
+            } else {
+                let mut part = [zero; MOST_LANES];
+                rows.gather_part(first + row, block, &mut part[..V::LANES.min(classes - block)]);
+                V::from_slice(token, &part)
+            };
         }
-    } else {
-        for lane in 0..V::LANES {
-            rows.gather_with_steps(first + lane, &mut tile[lane..], V::LANES);
+        transpose(&mut vectors);
+        let targets = tile[block * V::LANES..].chunks_exact_mut(V::LANES).take(V::LANES);
+        for (column, target) in targets.enumerate() {
+            vectors[column].to_slice(target);
         }
     }
 }
@@ -364,23 +351,25 @@ pub(crate) fn store<V: Vector>(
         for (class, vector) in tile.chunks_exact(V::LANES).enumerate() {
             rows.set_across(first, class, V::from_slice(token, vector));
         }
-    } else if let Some(mut run) = rows.run(first, V::LANES) {
-        // The last classes of a row are written with lanes that fall into the next rows' first
-        // classes. So these come later: blocks from the last to the first, rows from the first on.
-        for block in (0..classes).step_by(V::LANES).rev() {
-            let mut vectors = [V::splat(token, V::Scalar::default()); MOST_LANES];
-            let sources = tile[block * V::LANES..].chunks_exact(V::LANES).take(V::LANES);
-            for (column, source) in sources.enumerate() {
-                vectors[column] = V::from_slice(token, source);
-            }
-            transpose(&mut vectors);
-            for row in 0..V::LANES {
-                run.set_vector(row * classes + block, vectors[row]);
-            }
+        return;
+    }
+    let mut run = rows.run(first, V::LANES);
+    // The last classes of a row in a run are written with lanes that fall into the next rows' first
+    // classes. So these come later: blocks from the last to the first, rows from the first on.
+    for block in (0..classes).step_by(V::LANES).rev() {
+        let mut vectors = [V::splat(token, V::Scalar::default()); MOST_LANES];
+        let sources = tile[block * V::LANES..].chunks_exact(V::LANES).take(V::LANES);
+        for (column, source) in sources.enumerate() {
+            vectors[column] = V::from_slice(token, source);
         }
-    } else {
-        for lane in 0..V::LANES {
-            rows.scatter_with_steps(first + lane, &tile[lane..], V::LANES);
+        transpose(&mut vectors);
+        for row in 0..V::LANES {
+            if let Some(run) = &mut run {
+                run.set_vector(row * classes + block, vectors[row]);
+            } else {
+                let part = &vectors[row].to_array()[..V::LANES.min(classes - block)];
+                rows.scatter_part(first + row, block, part);
+            }
         }
     }
 }

@@ -7,100 +7,12 @@
 //! the view's own lengths.
 
 use super::Vector;
+pub use super::outer::Outer;
 use super::row::{Sink, Source};
+pub use super::storage::Storage;
+use super::storage::{narrow, read, widen, write};
 use crate::element::Float;
-use half::{bf16, f16};
 use std::marker::PhantomData;
-
-/// How one element lies in memory.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Storage {
-    /// One byte: 0 is false, anything else true. Of masks only.
-    Bool,
-    /// IEEE 754 binary16, native byte order.
-    F16,
-    /// The upper half of a binary32, native byte order.
-    Bf16,
-    /// IEEE 754 binary32, native byte order.
-    F32,
-    /// IEEE 754 binary64, native byte order.
-    F64,
-}
-
-impl Storage {
-    /// Bytes of one element.
-    #[must_use]
-    pub const fn size(self) -> usize {
-        match self {
-            Storage::Bool => 1,
-            Storage::F16 | Storage::Bf16 => 2,
-            Storage::F32 => 4,
-            Storage::F64 => 8,
-        }
-    }
-
-    /// What rows of both are computed in: the 16-bit types only store.
-    #[must_use]
-    pub fn compute_with(self, other: Storage) -> Storage {
-        if self == Storage::F64 || other == Storage::F64 { Storage::F64 } else { Storage::F32 }
-    }
-}
-
-/// Lengths and byte strides of the axes that number the rows, in C order.
-#[derive(Clone, Debug)]
-pub enum Outer {
-    /// One axis, or several that step like one.
-    Line { len: usize, stride: isize },
-    /// Any axes.
-    Grid(Vec<(usize, isize)>),
-}
-
-impl Outer {
-    pub fn new(axes: impl Iterator<Item = (usize, isize)>) -> Self {
-        let mut merged: Vec<(usize, isize)> = Vec::new();
-        for (len, stride) in axes {
-            if len == 1 {
-                continue;
-            }
-            match merged.last_mut() {
-                // Two neighbouring axes are one when the outer steps over all of the inner.
-                Some(outer) if len.cast_signed().checked_mul(stride) == Some(outer.1) => {
-                    *outer = (outer.0 * len, stride);
-                }
-                _ => merged.push((len, stride)),
-            }
-        }
-        match merged[..] {
-            [] => Outer::Line { len: 1, stride: 0 },
-            [(len, stride)] => Outer::Line { len, stride },
-            _ => Outer::Grid(merged),
-        }
-    }
-
-    pub fn rows(&self) -> usize {
-        match self {
-            Outer::Line { len, .. } => *len,
-            Outer::Grid(axes) => axes.iter().map(|axis| axis.0).product(),
-        }
-    }
-
-    #[inline(always)]
-    pub fn offset(&self, row: usize) -> isize {
-        match self {
-            Outer::Line { stride, .. } => row.cast_signed() * stride,
-            Outer::Grid(axes) => Self::grid_offset(axes, row),
-        }
-    }
-
-    fn grid_offset(axes: &[(usize, isize)], mut row: usize) -> isize {
-        let mut offset = 0;
-        for &(len, stride) in axes.iter().rev() {
-            offset += (row % len).cast_signed() * stride;
-            row /= len;
-        }
-        offset
-    }
-}
 
 macro_rules! view {
     ($name:ident, $pointer:ty, $doc:literal, $validity:literal) => {
@@ -274,16 +186,6 @@ impl<'a> Rows<'a> {
         unsafe { V::load(token, start.cast()) }
     }
 
-    /// Copies row `row` to every `step`-th element of `target`.
-    pub(crate) fn gather_with_steps<F: Float>(&self, row: usize, target: &mut [F], step: usize) {
-        let mut at = self.start_of(row, 1, 0);
-        for element in target.iter_mut().step_by(step).take(self.classes) {
-            // SAFETY: `at` walks the elements of this row, readable by the promise of `from_raw`.
-            *element = F::from_f64(unsafe { read(at, self.storage) });
-            at = at.wrapping_offset(self.class_stride);
-        }
-    }
-
     /// One element.
     pub(crate) fn get(&self, row: usize, class: usize) -> f64 {
         assert!(class < self.classes);
@@ -294,7 +196,27 @@ impl<'a> Rows<'a> {
 
     /// Copies row `row` to `target`, converted to `F`.
     pub(crate) fn gather<F: Float>(&self, row: usize, target: &mut [F]) {
-        self.gather_with(row, target, |_, value| F::from_f64(value));
+        assert!(target.len() == self.classes);
+        self.gather_part(row, 0, target);
+    }
+
+    /// Copies the classes of row `row` from `class` on to `target`, converted to `F`.
+    pub(crate) fn gather_part<F: Float>(&self, row: usize, class: usize, target: &mut [F]) {
+        assert!(target.len() <= self.classes - class);
+        let mut at = self.start_of(row, 1, class);
+        if self.class_stride == self.storage.size().cast_signed()
+            && let Some(floats) = F::as_floats_mut(target)
+        {
+            // SAFETY: neighbouring elements of this row, readable by the promise of `from_raw`.
+            if unsafe { widen(at, self.storage, floats) } {
+                return;
+            }
+        }
+        for element in target {
+            // SAFETY: `at` walks the elements of this row, readable by the promise of `from_raw`.
+            *element = F::from_f64(unsafe { read(at, self.storage) });
+            at = at.wrapping_offset(self.class_stride);
+        }
     }
 
     /// Copies row `row` to `target`, each element as `convert` makes it from its class and value.
@@ -356,20 +278,24 @@ impl<'a> RowsMut<'a> {
         unsafe { vector.store(start.cast()) };
     }
 
-    /// Rounds every `step`-th of `values` to the storage type into row `row`.
-    pub(crate) fn scatter_with_steps<F: Float>(&self, row: usize, values: &[F], step: usize) {
-        let mut at = self.start_of(row, 1, 0);
-        for value in values.iter().step_by(step).take(self.classes) {
-            // SAFETY: `at` walks the elements of this row, writable by the promise of `from_raw`.
-            unsafe { write(at, self.storage, value.to_f64()) };
-            at = at.wrapping_offset(self.class_stride);
-        }
-    }
-
     /// Rounds `values` to the storage type into row `row`.
     pub(crate) fn scatter<F: Float>(&self, row: usize, values: &[F]) {
         assert!(values.len() == self.classes);
-        let mut at = self.row_start(row);
+        self.scatter_part(row, 0, values);
+    }
+
+    /// Rounds `values` to the storage type into the classes of row `row` from `class` on.
+    pub(crate) fn scatter_part<F: Float>(&self, row: usize, class: usize, values: &[F]) {
+        assert!(values.len() <= self.classes - class);
+        let mut at = self.start_of(row, 1, class);
+        if self.class_stride == self.storage.size().cast_signed()
+            && let Some(floats) = F::as_floats(values)
+        {
+            // SAFETY: neighbouring elements of this row, writable by the promise of `from_raw`.
+            if unsafe { narrow(floats, at, self.storage) } {
+                return;
+            }
+        }
         for value in values {
             // SAFETY: `at` walks the elements of this row, writable by the promise of `from_raw`.
             unsafe { write(at, self.storage, value.to_f64()) };
@@ -383,56 +309,6 @@ impl<'a> RowsMut<'a> {
         // SAFETY: one element, writable by the promise of `from_raw`.
         unsafe { write(self.row_start(row), self.storage, value) };
     }
-}
-
-/// # Safety
-/// - `at` is valid for reading one element of `storage`.
-#[inline(always)]
-unsafe fn read(at: *const u8, storage: Storage) -> f64 {
-    // SAFETY: promised by the caller; unaligned reads by value.
-    unsafe {
-        match storage {
-            Storage::Bool => f64::from(u8::from(at.read() != 0)),
-            Storage::F16 => f16::from_bits(at.cast::<u16>().read_unaligned()).to_f64(),
-            Storage::Bf16 => bf16::from_bits(at.cast::<u16>().read_unaligned()).to_f64(),
-            Storage::F32 => f64::from(at.cast::<f32>().read_unaligned()),
-            Storage::F64 => at.cast::<f64>().read_unaligned(),
-        }
-    }
-}
-
-/// # Safety
-/// - `at` is valid for writing one element of `storage`.
-#[inline(always)]
-unsafe fn write(at: *mut u8, storage: Storage, value: f64) {
-    // SAFETY: promised by the caller; unaligned writes.
-    unsafe {
-        match storage {
-            Storage::Bool => at.write(u8::from(value != 0.0)),
-            Storage::F16 => {
-                at.cast::<u16>().write_unaligned(f16::from_f32(to_odd(value)).to_bits());
-            }
-            Storage::Bf16 => {
-                at.cast::<u16>().write_unaligned(bf16::from_f32(to_odd(value)).to_bits());
-            }
-            Storage::F32 => at.cast::<f32>().write_unaligned(f32::from_f64(value)),
-            Storage::F64 => at.cast::<f64>().write_unaligned(value),
-        }
-    }
-}
-
-/// `value` in f32, rounded to the neighbour with an odd last bit where it is not exact: rounding
-/// that to 16 bits is rounding `value` once (Boldo and Melquiond 2008, "Emulation of FMA and
-/// correctly rounded sums: proved algorithms using rounding to odd").
-fn to_odd(value: f64) -> f32 {
-    let nearest = f32::from_f64(value);
-    let back = f64::from(nearest);
-    if back == value || !nearest.is_finite() {
-        return nearest;
-    }
-    // Towards zero, then up to odd.
-    let away = back.abs() > value.abs();
-    f32::from_bits((nearest.to_bits() - u32::from(away)) | 1)
 }
 
 fn slice_axis<F: Float>(len: usize, classes: usize) -> (usize, isize) {

@@ -1,0 +1,57 @@
+//! The axes that number the rows of a view.
+
+/// Lengths and byte strides of the axes that number the rows, in C order.
+#[derive(Clone, Debug)]
+pub enum Outer {
+    /// One axis, or several that step like one.
+    Line { len: usize, stride: isize },
+    /// Any axes.
+    Grid(Vec<(usize, isize)>),
+}
+
+impl Outer {
+    pub fn new(axes: impl Iterator<Item = (usize, isize)>) -> Self {
+        let mut merged: Vec<(usize, isize)> = Vec::new();
+        for (len, stride) in axes {
+            if len == 1 {
+                continue;
+            }
+            match merged.last_mut() {
+                // Two neighbouring axes are one when the outer steps over all of the inner.
+                Some(outer) if len.cast_signed().checked_mul(stride) == Some(outer.1) => {
+                    *outer = (outer.0 * len, stride);
+                }
+                _ => merged.push((len, stride)),
+            }
+        }
+        match merged[..] {
+            [] => Outer::Line { len: 1, stride: 0 },
+            [(len, stride)] => Outer::Line { len, stride },
+            _ => Outer::Grid(merged),
+        }
+    }
+
+    pub fn rows(&self) -> usize {
+        match self {
+            Outer::Line { len, .. } => *len,
+            Outer::Grid(axes) => axes.iter().map(|axis| axis.0).product(),
+        }
+    }
+
+    #[inline(always)]
+    pub fn offset(&self, row: usize) -> isize {
+        match self {
+            Outer::Line { stride, .. } => row.cast_signed() * stride,
+            Outer::Grid(axes) => Self::grid_offset(axes, row),
+        }
+    }
+
+    fn grid_offset(axes: &[(usize, isize)], mut row: usize) -> isize {
+        let mut offset = 0;
+        for &(len, stride) in axes.iter().rev() {
+            offset += (row % len).cast_signed() * stride;
+            row /= len;
+        }
+        offset
+    }
+}
