@@ -13,7 +13,7 @@ use crate::alloc::{with_capacity, zeros};
 use crate::element::Float;
 use crate::error::Error;
 use crate::kernel::exp::Temperature;
-use crate::kernel::group::{Group, RowGroup};
+use crate::kernel::group::{Flow, Group, RowGroup};
 use crate::kernel::stats::padded_len;
 use crate::kernel::tile::{self, MOST_CLASSES, Tile};
 use crate::pool;
@@ -115,6 +115,7 @@ pub(crate) fn for_each_row<F: Float, O: RowOp<F>>(
         .next_multiple_of(block_rows);
 
     let needs = Needs::new::<F, O>(logits, mask, output, op);
+    let flow = needs.flow::<F>(logits, output);
     let mut scratch = with_capacity(threads)?;
     for _ in 0..threads {
         scratch.push(Mutex::new(zeros::<F>(needs.len())?));
@@ -136,12 +137,14 @@ pub(crate) fn for_each_row<F: Float, O: RowOp<F>>(
                 .find_map(|scratch| scratch.try_lock().ok())
                 .expect("a scratch for each thread");
             let scratch = &mut scratch[..];
-            F::dispatch(level, Block { logits, mask, output, op, range, needs, scratch });
+            F::dispatch(level, Block { logits, mask, output, op, range, needs, flow, scratch });
         });
     }
     Ok(())
 }
 
+/// Logits of more bytes come from memory, and their outputs go there.
+const CACHED_BYTES: usize = 1 << 23;
 /// Rows of so many classes are in lanes where they lie one after another.
 const TILED_CLASSES: usize = 64;
 /// Bytes of exponentials that a group of rows may keep: half of a small first-level cache.
@@ -192,6 +195,16 @@ impl Needs {
         }
     }
 
+    /// The flow through the caches of rows that are read and written where they lie.
+    fn flow<F: Float>(&self, logits: &Rows<'_>, output: Option<&RowsMut<'_>>) -> Flow {
+        let bytes = |rows: usize| rows.saturating_mul(self.classes * F::STORAGE.size());
+        let is_large = bytes(logits.rows()) >= CACHED_BYTES;
+        Flow {
+            streams: is_large && output.is_some_and(RowsMut::is_streamed),
+            ahead: if is_large && logits.are_runs::<F>() { bytes(self.group) } else { 0 },
+        }
+    }
+
     /// Of all rows of a group, and of one shifted row; or of a tile.
     fn len(&self) -> usize {
         let tile = if self.is_tiled { self.classes.saturating_mul(2 * MOST_LANES) } else { 0 };
@@ -209,6 +222,7 @@ struct Block<'b, F, O> {
     op: &'b O,
     range: Range<usize>,
     needs: Needs,
+    flow: Flow,
     scratch: &'b mut [F],
 }
 
@@ -225,6 +239,9 @@ impl<F: Float, O: RowOp<F>> VectorJob<F> for Block<'_, F, O> {
             first += V::LANES;
         }
         self.groups::<V>(token, first..self.range.end);
+        if self.flow.streams {
+            V::fence(token);
+        }
     }
 }
 
@@ -297,7 +314,8 @@ impl<F: Float, O: RowOp<F>> Block<'_, F, O> {
         });
         let has_output = self.output.is_some();
         let out = if has_output { &mut out[..len] } else { &mut [] };
-        let mut group = RowGroup::<V>::new(token, &z[..len], out, exps, needs.exps, rest);
+        let mut group =
+            RowGroup::<V>::new(token, &z[..len], out, exps, needs.exps, rest, self.flow);
         self.op.group(&mut group, GroupRows { first, kept, target });
         let Some(output) = self.output else { return };
         let masked = self.op.masked_value();

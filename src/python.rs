@@ -97,7 +97,7 @@ fn activation<'py>(
     let others = mask_array.iter().collect();
     let inputs = Inputs { logits: &logits.array, others, compute, in_place: true };
     let output = Output::new(out, "out", logits.shape(), &result, &inputs)?;
-    let (z, p) = (logits.array.rows(logits.axis), output.array.rows_mut(logits.axis));
+    let (z, p) = (logits.array.rows(logits.axis), output.rows_mut(logits.axis));
     let mask = logits.mask_rows(mask_array.as_ref());
     run(
         out.py(),

@@ -64,6 +64,15 @@ pub trait Vector: Copy {
     /// # Safety
     /// - `target` is valid for writing `LANES` scalars; no alignment is needed.
     unsafe fn store(self, target: *mut Self::Scalar);
+    /// As [`Vector::store`], past the caches where the hardware can; [`Vector::fence`] ends it.
+    ///
+    /// # Safety
+    /// - `target` is valid for writing `LANES` scalars and a multiple of 64.
+    unsafe fn stream(self, target: *mut Self::Scalar);
+    /// Orders streamed stores before what other threads see next.
+    fn fence(token: Self::Token);
+    /// Asks for a line of memory; any address will do.
+    fn prefetch(token: Self::Token, source: *const Self::Scalar);
     /// The first lanes from `source`, `pad` in the others.
     ///
     /// # Safety

@@ -81,6 +81,16 @@ pub(crate) struct RowGroup<'g, V: Vector> {
     exps_len: usize,
     /// A row shifted by its maximum.
     shifted: &'g mut [V::Scalar],
+    flow: Flow,
+}
+
+/// How rows pass through the caches.
+#[derive(Clone, Copy)]
+pub(crate) struct Flow {
+    /// Are whole lines of the output written past them?
+    pub(crate) streams: bool,
+    /// How many bytes further on the logits lie that are needed next; 0 for near.
+    pub(crate) ahead: usize,
 }
 
 impl<'g, V: Vector> RowGroup<'g, V> {
@@ -92,9 +102,10 @@ impl<'g, V: Vector> RowGroup<'g, V> {
         exps: &'g mut [V::Scalar],
         exps_len: usize,
         shifted: &'g mut [V::Scalar],
+        flow: Flow,
     ) -> Self {
         assert!(z.len() <= V::LANES && (out.is_empty() || out.len() == z.len()));
-        Self { token, z, out, exps, exps_len, shifted }
+        Self { token, z, out, exps, exps_len, shifted, flow }
     }
 }
 
@@ -118,7 +129,7 @@ impl<V: Vector> RowGroup<'_, V> {
             }
         }
         let exp = Exp::<V>::new(token, V::from_slice(token, &swept_max), temperature);
-        let is_tempered = !temperature.is_one();
+        let (is_tempered, ahead) = (!temperature.is_one(), self.flow.ahead);
         let row_exp = exp.each_row();
         let mut class = [RowClass::Finite; MOST_LANES];
         let mut others = [zero_wide; MOST_LANES];
@@ -131,7 +142,7 @@ impl<V: Vector> RowGroup<'_, V> {
             } else {
                 &mut []
             };
-            let row = Row { exp: row_exp(lane), is_tempered, z, max: swept_max[lane] };
+            let row = Row { exp: row_exp(lane), is_tempered, z, max: swept_max[lane], ahead };
             let mut sums = None;
             if in_range[lane] {
                 let swept = row.sums::<STORE>(weights, exps);
@@ -234,11 +245,28 @@ impl<V: Vector> Group<V> for RowGroup<'_, V> {
                 self.z[lane]
             };
             let weights = if E::IS_WEIGHTED { weights.of_row(lane) } else { Weights::Absent };
-            write_row::<V, E>(self.token, row_epilogue(lane), values, weights, out);
-            if let Some(label) = label
-                && label.rows[lane]
-            {
-                out.set(label.classes[lane], at_label[lane]);
+            let label = match label {
+                Some(label) if label.rows[lane] => Some((label.classes[lane], at_label[lane])),
+                _ => None,
+            };
+            if self.flow.streams && out.has_lines() {
+                write_row::<V, E, true>(
+                    self.token,
+                    row_epilogue(lane),
+                    values,
+                    weights,
+                    label,
+                    out,
+                );
+            } else {
+                write_row::<V, E, false>(
+                    self.token,
+                    row_epilogue(lane),
+                    values,
+                    weights,
+                    label,
+                    out,
+                );
             }
         }
     }
@@ -253,17 +281,19 @@ impl<V: Vector> Group<V> for RowGroup<'_, V> {
 
 /// Compiled once for each epilogue.
 #[inline(always)]
-fn write_row<V: Vector, E: Epilogue<V>>(
+fn write_row<V: Vector, E: Epilogue<V>, const STREAM: bool>(
     token: V::Token,
     epilogue: E,
     values: Source<'_, V::Scalar>,
     weights: Weights<'_, V::Scalar>,
+    label: Option<(usize, V::Scalar)>,
     out: &mut Sink<'_, V::Scalar>,
 ) {
     let zero = V::Scalar::default();
     match weights {
-        Weights::Absent => fill_with(
+        Weights::Absent => fill_with::<V, STREAM>(
             token,
+            label,
             out,
             #[inline(always)]
             |place| {
@@ -271,8 +301,9 @@ fn write_row<V: Vector, E: Epilogue<V>>(
                 epilogue.apply::<ABSENT>(value, value, value)
             },
         ),
-        Weights::Ones => fill_with(
+        Weights::Ones => fill_with::<V, STREAM>(
             token,
+            label,
             out,
             #[inline(always)]
             |place| {
@@ -280,8 +311,9 @@ fn write_row<V: Vector, E: Epilogue<V>>(
                 epilogue.apply::<ONES>(value, value, value)
             },
         ),
-        Weights::Row { high, low: None } => fill_with(
+        Weights::Row { high, low: None } => fill_with::<V, STREAM>(
             token,
+            label,
             out,
             #[inline(always)]
             |place| {
@@ -289,8 +321,9 @@ fn write_row<V: Vector, E: Epilogue<V>>(
                 epilogue.apply::<ROW>(values.at(token, place, zero), high, high)
             },
         ),
-        Weights::Row { high, low: Some(low) } => fill_with(
+        Weights::Row { high, low: Some(low) } => fill_with::<V, STREAM>(
             token,
+            label,
             out,
             #[inline(always)]
             |place| {
@@ -302,14 +335,15 @@ fn write_row<V: Vector, E: Epilogue<V>>(
 }
 
 #[inline(always)]
-fn fill_with<V: Vector>(
+fn fill_with<V: Vector, const STREAM: bool>(
     token: V::Token,
+    label: Option<(usize, V::Scalar)>,
     out: &mut Sink<'_, V::Scalar>,
     vector: impl Fn(crate::simd::row::Place) -> V,
 ) {
     V::outlined(
         token,
         #[inline(always)]
-        || out.fill_with(vector),
+        || out.fill_with::<V, STREAM>(label, vector),
     );
 }

@@ -59,6 +59,8 @@ pub(super) struct Row<'r, V: Vector> {
     pub(super) is_tempered: bool,
     pub(super) z: Source<'r, V::Scalar>,
     pub(super) max: V::Scalar,
+    /// How many bytes further on the logits lie that are needed next; 0 for near.
+    pub(super) ahead: usize,
 }
 
 impl<V: Vector> Row<'_, V> {
@@ -140,8 +142,8 @@ fn sweep<V: Vector, const STORE: bool, const HEAT: bool, const WEIGHTS: u8>(
         token,
         #[inline(always)]
         || {
-            let Row { exp, z, max, .. } = row;
-            Sweep::<V, STORE, HEAT, WEIGHTS> { token, exp, z, weights, max }.run(exps)
+            let Row { exp, z, max, ahead, .. } = row;
+            Sweep::<V, STORE, HEAT, WEIGHTS> { token, exp, z, weights, max, ahead }.run(exps)
         },
     )
 }
@@ -219,6 +221,7 @@ struct Sweep<'r, V: Vector, const STORE: bool, const HEAT: bool, const WEIGHTS: 
     /// Both parts; z itself where there are no weights to read.
     weights: (Source<'r, V::Scalar>, Source<'r, V::Scalar>),
     max: V::Scalar,
+    ahead: usize,
 }
 
 impl<V: Vector, const STORE: bool, const HEAT: bool, const WEIGHTS: u8>
@@ -240,10 +243,16 @@ impl<V: Vector, const STORE: bool, const HEAT: bool, const WEIGHTS: u8>
             let mut dot = V::Sum::zero(token);
             let mut ties = self.splat(0.0);
             while at + Self::QUAD_LEN <= segment_end {
+                if self.ahead > 0 {
+                    self.z.prefetch::<V>(token, at, self.ahead);
+                }
                 self.quad(at, &mut exps, &mut ties).flush(&mut sum, &mut dot);
                 at += Self::QUAD_LEN;
             }
             if at < segment_end {
+                if self.ahead > 0 {
+                    self.z.prefetch::<V>(token, at, self.ahead);
+                }
                 self.last_quad(at, &mut exps, &mut ties).flush(&mut sum, &mut dot);
                 // Classes that do not exist were counted as maxima.
                 let rest = len - at;

@@ -12,7 +12,7 @@ use crate::error::Error;
 use crate::pool;
 use crate::simd::Level;
 use crate::simd::fpenv::with_default_fp_env;
-use crate::simd::memory::Storage;
+use crate::simd::memory::{RowsMut, Storage};
 use pyo3::exceptions::PyRuntimeWarning;
 use pyo3::prelude::*;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -21,6 +21,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 pub(super) struct Output<'py> {
     pub(super) array: Array,
     computed: Bound<'py, PyAny>,
+    /// Is it the caller's, and not where the logits are?
+    is_callers_own: bool,
     /// The caller's array, where it is not `computed` itself.
     wanted: Option<(Bound<'py, PyAny>, Array)>,
 }
@@ -37,7 +39,7 @@ impl<'py> Output<'py> {
         let py = out.py();
         if out.is_none() {
             let (computed, array) = Array::empty(py, shape, dtype)?;
-            return Ok(Self { array, computed, wanted: None });
+            return Ok(Self { array, computed, is_callers_own: false, wanted: None });
         }
         let array = Array::output(out, name, shape, dtype)?;
         let storage = dtype.storage;
@@ -45,11 +47,20 @@ impl<'py> Output<'py> {
         let direct =
             !inputs.forbid(&array) && (array.storage() == storage || inputs.compute == storage);
         if direct {
-            return Ok(Self { array, computed: out.clone(), wanted: None });
+            let is_callers_own = !array.is_alias_of(inputs.logits);
+            return Ok(Self { array, computed: out.clone(), is_callers_own, wanted: None });
         }
         let wanted = Some((out.clone(), array));
         let (computed, array) = Array::empty(py, shape, dtype)?;
-        Ok(Self { array, computed, wanted })
+        Ok(Self { array, computed, is_callers_own: false, wanted })
+    }
+
+    /// Rows along `axis`, to write. Memory of the caller's has been written before, so writing past
+    /// the caches is faster; new memory is first touched here, and what lies where the logits do is
+    /// in the caches.
+    pub(super) fn rows_mut(&self, axis: usize) -> RowsMut<'_> {
+        let rows = self.array.rows_mut(axis);
+        if self.is_callers_own { rows.streamed() } else { rows }
     }
 
     /// The array that the caller gets.

@@ -82,7 +82,7 @@ impl<'py> LossArguments<'_, 'py> {
         }
         let z = logits.array.rows(logits.axis);
         let loss_rows = losses.as_ref().map(|losses| losses.array.elements_mut());
-        let grad_rows = grad.as_ref().map(|grad| grad.array.rows_mut(logits.axis));
+        let grad_rows = grad.as_ref().map(|grad| grad.rows_mut(logits.axis));
         let mask = logits.mask_rows(mask_array.as_ref());
         let prior = &prior;
         let terms =

@@ -11,7 +11,7 @@ use fearless_simd::{
 };
 
 macro_rules! vector {
-    ($vector:ident, $scalar:ty, $lanes:literal, $bits:ident, $mantissa:literal, $mask:ident, $load_head:ident, $store_head:ident, $doubles:ty, $wide:ty, $sum:ty, $to_doubles:path, $from_doubles:path, $split:path) => {
+    ($vector:ident, $scalar:ty, $lanes:literal, $bits:ident, $mantissa:literal, $mask:ident, $stream:ident, $load_head:ident, $store_head:ident, $doubles:ty, $wide:ty, $sum:ty, $to_doubles:path, $from_doubles:path, $split:path) => {
         impl<S: Partial> Vector for $vector<S> {
             type Token = S;
             type Scalar = $scalar;
@@ -40,6 +40,19 @@ macro_rules! vector {
                 let lanes: [$scalar; $lanes] = self.into();
                 // SAFETY: the caller vouches for LANES writable scalars; written unaligned.
                 unsafe { target.cast::<[$scalar; $lanes]>().write_unaligned(lanes) };
+            }
+            #[inline(always)]
+            unsafe fn stream(self, target: *mut $scalar) {
+                // SAFETY: the caller vouches for LANES writable scalars, 64 bytes at their own multiple.
+                unsafe { self.simd.$stream(self, target) };
+            }
+            #[inline(always)]
+            fn fence(token: S) {
+                token.fence();
+            }
+            #[inline(always)]
+            fn prefetch(token: S, source: *const $scalar) {
+                token.prefetch(source.cast());
             }
             #[inline(always)]
             unsafe fn load_head(pad: Self, source: *const $scalar, count: usize) -> Self {
@@ -151,6 +164,7 @@ vector!(
     u32x16,
     23,
     mask32x16,
+    stream_floats,
     load_floats,
     store_floats,
     Doubles<f64x8<S>, 2>,
@@ -162,6 +176,7 @@ vector!(
 );
 vector!(
     f64x8, f64, 8, u64x8, 52, mask64x8,
+    stream_doubles,
     load_doubles,
     store_doubles,
     Doubles<Self, 1>, DoubleDouble<Doubles<Self, 1>>, CompensatedSum<Self>,

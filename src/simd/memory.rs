@@ -15,7 +15,7 @@ use crate::element::Float;
 use std::marker::PhantomData;
 
 macro_rules! view {
-    ($name:ident, $pointer:ty, $doc:literal, $validity:literal) => {
+    ($name:ident, $pointer:ty, { $($field:ident: $type:ty = $initial:expr)? }, $doc:literal, $validity:literal) => {
         #[doc = $doc]
         #[derive(Clone, Debug)]
         pub struct $name<'a> {
@@ -24,6 +24,7 @@ macro_rules! view {
             classes: usize,
             class_stride: isize,
             outer: Outer,
+            $($field: $type,)?
             memory: PhantomData<&'a ()>,
         }
 
@@ -46,7 +47,15 @@ macro_rules! view {
                 axes: impl Iterator<Item = (usize, isize)>,
             ) -> Self {
                 let outer = Outer::new(axes);
-                Self { start, storage, classes, class_stride, outer, memory: PhantomData }
+                Self {
+                    start,
+                    storage,
+                    classes,
+                    class_stride,
+                    outer,
+                    $($field: $initial,)?
+                    memory: PhantomData,
+                }
             }
 
             /// Number of rows.
@@ -113,12 +122,14 @@ macro_rules! view {
 view!(
     Rows,
     *const u8,
+    {},
     "Rows to read.",
     "- Every element so addressed stays readable for `'a`; no alignment is needed."
 );
 view!(
     RowsMut,
     *mut u8,
+    { is_streamed: bool = false },
     "Rows to write. Distinct elements have distinct addresses.",
     "- Every element so addressed stays writable for `'a`, and no two share memory; no alignment is needed."
 );
@@ -237,6 +248,17 @@ impl<'a> Rows<'a> {
 }
 
 impl<'a> RowsMut<'a> {
+    /// Writes past the caches where that is faster: for memory that is in use already and not
+    /// that of the logits.
+    #[must_use]
+    pub fn streamed(self) -> Self {
+        Self { is_streamed: true, ..self }
+    }
+
+    pub(crate) fn is_streamed(&self) -> bool {
+        self.is_streamed
+    }
+
     /// The rows of a slice of `len / classes` rows.
     ///
     /// # Panics

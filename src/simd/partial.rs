@@ -1,4 +1,5 @@
-//! The first lanes of a vector, from and to memory: the ends of rows.
+//! What the SIMD library lacks: the first lanes of a vector from and to memory, for the ends of
+//! rows; stores past the caches; requests for memory ahead.
 //!
 //! Masked loads and stores where there are such instructions: what lies behind the mask is not
 //! touched. Elsewhere through an array.
@@ -6,8 +7,28 @@
 use super::MOST_LANES;
 use fearless_simd::{Simd, SimdFrom, f32x16, f64x8};
 
-/// Access to the first `count` lanes.
+/// Access to the first `count` lanes, and to memory past the caches.
 pub trait Partial: Simd {
+    /// # Safety
+    /// - `target` is valid for writing 16 scalars and a multiple of 64.
+    #[inline(always)]
+    unsafe fn stream_floats(self, vector: f32x16<Self>, target: *mut f32) {
+        // SAFETY: as the caller says; 16 is all there are.
+        unsafe { self.store_floats(vector, target, 16) };
+    }
+    /// # Safety
+    /// - `target` is valid for writing 8 scalars and a multiple of 64.
+    #[inline(always)]
+    unsafe fn stream_doubles(self, vector: f64x8<Self>, target: *mut f64) {
+        // SAFETY: as the caller says; 8 is all there are.
+        unsafe { self.store_doubles(vector, target, 8) };
+    }
+    /// Orders streamed stores before what other threads see next.
+    #[inline(always)]
+    fn fence(self) {}
+    /// Asks for a line of memory.
+    #[inline(always)]
+    fn prefetch(self, _source: *const u8) {}
     /// # Safety
     /// - `source` is valid for reading `count` ≤ 16 scalars; no alignment is needed.
     #[inline(always)]
@@ -81,6 +102,26 @@ mod x86 {
 
     impl Partial for Avx512 {
         #[inline(always)]
+        unsafe fn stream_floats(self, vector: f32x16<Self>, target: *mut f32) {
+            // SAFETY: the token proves the instruction set; the caller vouches for the line.
+            unsafe { _mm512_stream_ps(target, vector.into()) };
+        }
+        #[inline(always)]
+        unsafe fn stream_doubles(self, vector: f64x8<Self>, target: *mut f64) {
+            // SAFETY: the token proves the instruction set; the caller vouches for the line.
+            unsafe { _mm512_stream_pd(target, vector.into()) };
+        }
+        #[inline(always)]
+        fn fence(self) {
+            // SAFETY: part of every x86-64.
+            unsafe { _mm_sfence() };
+        }
+        #[inline(always)]
+        fn prefetch(self, source: *const u8) {
+            // SAFETY: part of every x86-64; a hint, which touches nothing.
+            unsafe { _mm_prefetch::<_MM_HINT_T1>(source.cast()) };
+        }
+        #[inline(always)]
         unsafe fn load_floats(
             self,
             pad: f32x16<Self>,
@@ -133,6 +174,34 @@ mod x86 {
     }
 
     impl Partial for Avx2 {
+        #[inline(always)]
+        unsafe fn stream_floats(self, vector: f32x16<Self>, target: *mut f32) {
+            let (low, high) = self.split_f32x16(vector);
+            // SAFETY: the token proves the instruction set; the caller vouches for the line.
+            unsafe {
+                _mm256_stream_ps(target, low.into());
+                _mm256_stream_ps(target.wrapping_add(8), high.into());
+            }
+        }
+        #[inline(always)]
+        unsafe fn stream_doubles(self, vector: f64x8<Self>, target: *mut f64) {
+            let (low, high) = self.split_f64x8(vector);
+            // SAFETY: the token proves the instruction set; the caller vouches for the line.
+            unsafe {
+                _mm256_stream_pd(target, low.into());
+                _mm256_stream_pd(target.wrapping_add(4), high.into());
+            }
+        }
+        #[inline(always)]
+        fn fence(self) {
+            // SAFETY: part of every x86-64.
+            unsafe { _mm_sfence() };
+        }
+        #[inline(always)]
+        fn prefetch(self, source: *const u8) {
+            // SAFETY: part of every x86-64; a hint, which touches nothing.
+            unsafe { _mm_prefetch::<_MM_HINT_T1>(source.cast()) };
+        }
         #[inline(always)]
         unsafe fn load_floats(
             self,

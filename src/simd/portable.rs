@@ -57,6 +57,15 @@ macro_rules! portable {
                 // SAFETY: the caller vouches for LANES writable scalars; written unaligned.
                 unsafe { target.cast::<[$scalar; $lanes]>().write_unaligned(self.0) };
             }
+            #[inline(always)]
+            unsafe fn stream(self, target: *mut $scalar) {
+                // SAFETY: the caller vouches for LANES writable scalars.
+                unsafe { self.store(target) };
+            }
+            #[inline(always)]
+            fn fence(_token: Portable) {}
+            #[inline(always)]
+            fn prefetch(_token: Portable, _source: *const $scalar) {}
             #[inline(never)]
             unsafe fn load_head(mut pad: Self, source: *const $scalar, count: usize) -> Self {
                 assert!(count <= $lanes);

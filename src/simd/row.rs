@@ -4,6 +4,22 @@ use super::Vector;
 use crate::element::Float;
 use std::marker::PhantomData;
 
+/// Bytes of a line of memory, and of a vector.
+const LINE: usize = 64;
+
+/// `vector`, whose first lane is element `at`, with the label's value in its lane.
+#[inline(always)]
+fn labelled<V: Vector>(vector: V, at: usize, label: Option<(usize, V::Scalar)>) -> V {
+    match label {
+        Some((class, value)) if class.wrapping_sub(at) < V::LANES => {
+            let mut lanes = vector.to_array();
+            lanes[class - at] = value;
+            V::from_slice(vector.token(), &lanes)
+        }
+        _ => vector,
+    }
+}
+
 /// One row to read: `len` neighbouring elements.
 #[derive(Clone, Copy)]
 pub(crate) struct Source<'a, F> {
@@ -53,14 +69,22 @@ impl<F: Float> QuadSink<'_, F> {
         // SAFETY: QUAD vectors of this many lanes lie inside the row, by the check of `quad`.
         unsafe { vector.store(self.start.add(index * V::LANES)) };
     }
+
+    /// As [`QuadSink::set`], past the caches; the row's quads begin with lines of memory.
+    #[inline(always)]
+    pub(crate) fn stream<V: Vector<Scalar = F>>(&mut self, index: usize, vector: V) {
+        assert!(index < QUAD && V::LANES == self.lanes && self.start.addr().is_multiple_of(LINE));
+        // SAFETY: QUAD vectors of this many lanes, each a line, lie inside the row, by the checks.
+        unsafe { vector.stream(self.start.add(index * V::LANES)) };
+    }
 }
 
-/// One vector of a row that is swept in whole quads first: see [`Sink::fill_with`].
+/// Where a vector of a row is: see [`Sink::fill_with`].
 #[derive(Clone, Copy)]
 pub(crate) enum Place {
-    /// Vector `index` of the quad at `at`.
+    /// Vector `index` of four inside the row, from element `at` on.
     Quad { at: usize, index: usize },
-    /// The vector at an element after the last whole quad; the row may end in it.
+    /// The vector at an element; the row may end in it.
     Rest { at: usize },
 }
 
@@ -93,6 +117,15 @@ impl<'a, F: Float> Source<'a, F> {
         check(index, 1, self.len);
         // SAFETY: index < len, and `len` elements are readable.
         unsafe { self.start.add(index).read_unaligned() }
+    }
+
+    /// Asks for the memory of a quad `ahead` bytes further on, which may be anywhere.
+    #[inline(always)]
+    pub(crate) fn prefetch<V: Vector<Scalar = F>>(&self, token: V::Token, at: usize, ahead: usize) {
+        let start = self.start.wrapping_add(at).wrapping_byte_add(ahead);
+        for index in 0..QUAD {
+            V::prefetch(token, start.wrapping_add(index * V::LANES));
+        }
     }
 
     /// The four neighbouring vectors from element `at` on.
@@ -170,21 +203,63 @@ impl<'a, F: Float> Sink<'a, F> {
         QuadSink { start, lanes: V::LANES, memory: PhantomData }
     }
 
-    /// Writes `vector(place)` everywhere.
+    /// Writes `vector(place)` everywhere, but `label` in its own place. With `STREAM` whole lines of
+    /// memory go past the caches, so nothing of such a line may be written before or after.
     #[inline(always)]
-    pub(crate) fn fill_with<V: Vector<Scalar = F>>(&mut self, vector: impl Fn(Place) -> V) {
+    pub(crate) fn fill_with<V: Vector<Scalar = F>, const STREAM: bool>(
+        &mut self,
+        label: Option<(usize, F)>,
+        vector: impl Fn(Place) -> V,
+    ) {
         let mut at = 0;
+        if STREAM {
+            // Up to the next line.
+            let misaligned = self.start.addr() % LINE;
+            at = ((LINE - misaligned) % LINE / size_of::<F>()).min(self.len);
+            let head = labelled(vector(Place::Rest { at: 0 }), 0, label);
+            if at > 0 {
+                // SAFETY: `at` elements, fewer than LANES, are inside the row.
+                unsafe { head.store_head(self.start, at) };
+            }
+        }
         while at + QUAD * V::LANES <= self.len {
+            let has_label =
+                label.is_some_and(|(class, _)| class.wrapping_sub(at) < QUAD * V::LANES);
             let mut quad = self.quad::<V>(at);
             for index in 0..QUAD {
-                quad.set(index, vector(Place::Quad { at, index }));
+                let mut written = vector(Place::Quad { at, index });
+                if has_label {
+                    written = labelled(written, at + index * V::LANES, label);
+                }
+                if STREAM { quad.stream(index, written) } else { quad.set(index, written) }
             }
             at += QUAD * V::LANES;
         }
         while at < self.len {
-            self.set_vector(at, vector(Place::Rest { at }));
+            let written = labelled(vector(Place::Rest { at }), at, label);
+            if STREAM && at + V::LANES <= self.len {
+                self.stream(at, written);
+            } else {
+                self.set_vector(at, written);
+            }
             at += V::LANES;
         }
+    }
+
+    /// As [`Sink::set_vector`] for a whole line of memory, past the caches.
+    #[inline(always)]
+    fn stream<V: Vector<Scalar = F>>(&mut self, at: usize, vector: V) {
+        check(at, V::LANES, self.len);
+        let target = self.start.wrapping_add(at);
+        assert!(target.addr().is_multiple_of(LINE));
+        // SAFETY: LANES elements from `at`, a line, lie inside the row, by the checks.
+        unsafe { vector.stream(target) };
+    }
+
+    /// May whole lines of this row be streamed: are there elements at their beginnings?
+    #[inline(always)]
+    pub(crate) fn has_lines(&self) -> bool {
+        self.start.addr().is_multiple_of(size_of::<F>())
     }
 
     /// `vector` to the elements from `at` on, as many lanes as there are elements.
