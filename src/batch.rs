@@ -148,7 +148,7 @@ const CACHED_BYTES: usize = 1 << 23;
 /// Rows of so many classes are in lanes where they lie one after another.
 const TILED_CLASSES: usize = 64;
 /// Bytes of exponentials that a group of rows may keep: half of a small first-level cache.
-const BYTES_PER_GROUP: usize = 1 << 14;
+const BYTES_PER_GROUP: usize = 1 << 16;
 
 /// The memory that one thread needs, in elements: how many rows are in a group, and what each of
 /// them needs.
@@ -180,12 +180,15 @@ impl Needs {
         let lanes = MOST_LANES * size_of::<f32>() / F::STORAGE.size();
         let fits = |is_run: bool| if is_run { TILED_CLASSES } else { MOST_CLASSES };
         let is_tiled = mask.is_none()
+            && logits.rows() >= lanes
             && op.allows_tiles()
             && (1..=fits(!logits.are_neighbours::<F>())).contains(&classes);
         Self {
             classes,
             is_tiled,
-            group: (BYTES_PER_GROUP / (padded * F::STORAGE.size()).max(1)).clamp(1, lanes),
+            group: (BYTES_PER_GROUP / (padded * F::STORAGE.size()).max(1))
+                .clamp(1, lanes)
+                .min(logits.rows()),
             exps: if op.keeps_exps() { padded } else { 0 },
             gathered: where_needed(mask.is_some() || !logits.is_direct::<F>()),
             unscattered: where_needed(output.is_some_and(|output| !output.is_direct::<F>())),

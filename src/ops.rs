@@ -10,7 +10,8 @@ use crate::kernel::{loss, softmax};
 use crate::simd::Vector;
 use crate::simd::memory::{Rows, RowsMut};
 use crate::target::{
-    LossTerms, Prior, SmoothedTargets, TargetScratch, Targets, exact_sum, kept_row_weights,
+    GroupTarget, LossTerms, Prior, SmoothedTargets, TargetScratch, Targets, exact_sum,
+    kept_row_weights,
 };
 use crate::wide::Wide;
 
@@ -237,15 +238,21 @@ impl<F: Float> RowOp<F> for LossRows<'_, F> {
     #[inline(always)]
     fn group<V: Vector<Scalar = F>, G: Group<V>>(&self, group: &mut G, rows: GroupRows<'_, F>) {
         let GroupRows { first, kept, target, .. } = rows;
-        let target = self.targets.group(first, group.rows(), kept, target);
+        let scratch = target;
+        let mut target = GroupTarget::none(&self.targets);
+        self.targets.group(&mut target, first, group.rows(), kept, scratch);
         let losses = if self.has_grad {
             loss::loss_and_grad::<V, G>(group, &target)
         } else {
             loss::loss::<V, G>(group, &target)
         };
-        for (row, &loss) in (first..).zip(&losses[..group.rows()]) {
-            self.losses.set(row, if self.round { F::from_f64(loss).to_f64() } else { loss });
+        let mut losses = losses;
+        if self.round {
+            for loss in &mut losses {
+                *loss = F::from_f64(*loss).to_f64();
+            }
         }
+        self.losses.set_rows(first, &losses[..group.rows()]);
     }
 }
 
@@ -342,10 +349,12 @@ impl<F: Float> RowOp<F> for TermRows<'_, F> {
         let GroupRows { first, kept, target, .. } = rows;
         let TargetScratch { prior, mixture } = target;
         let len = group.rows();
-        let hard = TargetScratch { prior: &mut [], mixture };
-        let hard = self.hard.group(first, len, kept, hard);
-        let smooth = TargetScratch { prior, mixture: &mut [] };
-        let smooth = self.smooth.group(first, len, kept, smooth);
+        let (mut hard, mut smooth) =
+            (GroupTarget::none(&self.hard), GroupTarget::none(&self.smooth));
+        let scratch = TargetScratch { prior: &mut [], mixture };
+        self.hard.group(&mut hard, first, len, kept, scratch);
+        let scratch = TargetScratch { prior, mixture: &mut [] };
+        self.smooth.group(&mut smooth, first, len, kept, scratch);
         let terms = loss::terms::<V, G>(group, &hard, &smooth);
         for lane in 0..len {
             let row = first + lane;

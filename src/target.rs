@@ -203,7 +203,8 @@ pub(crate) fn exact_sum(values: &[f64]) -> DoubleDouble {
             high[lane] = sum;
         }
     }
-    let lanes = high.iter().zip(&low).map(|(high, low)| DoubleDouble::renormalised(*high, *low));
+    let lanes = if chunks.is_empty() { 0 } else { LANES };
+    let lanes = (0..lanes).map(|lane| DoubleDouble::renormalised(high[lane], low[lane]));
     let rest = rest.iter().map(|value| DoubleDouble::new(*value));
     lanes.chain(rest).fold(DoubleDouble::new(0.0), |sum, term| sum + term)
 }

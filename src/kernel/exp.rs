@@ -43,13 +43,14 @@ pub(crate) struct Temperature<F: Float> {
     /// 1/T
     pub(crate) inverse: F::Wide,
     parts: (F, F),
+    value: f64,
     is_one: bool,
 }
 
 impl<F: Float> Temperature<F> {
     pub(crate) fn new(temperature: f64) -> Self {
         let inverse = F::Wide::new(1.0).over(F::Wide::new(temperature));
-        Self { inverse, parts: F::split(inverse), is_one: temperature == 1.0 }
+        Self { inverse, parts: F::split(inverse), value: temperature, is_one: temperature == 1.0 }
     }
 
     #[inline(always)]
@@ -104,7 +105,8 @@ impl<V: Vector> Exp<V> {
         let (bias, headroom) = (core.exponent_bias as f64, core.headroom as f64);
         let shift = top.like(headroom) - n;
         // n − N + H + bias ≥ 1 for all kept z, with one to spare for the rounding of n.
-        let cut = (top.like(2.0 - bias) - shift) * top.like(std::f64::consts::LN_2) / inverse;
+        let unit = std::f64::consts::LN_2 * temperature.value;
+        let cut = (top.like(2.0 - bias) - shift) * top.like(unit);
         let magic = top.like(core.magic.to_f64()) + (shift + top.like(bias));
         let (inverse_high, inverse_low) = temperature.parts();
         Self {

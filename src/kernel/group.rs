@@ -135,6 +135,7 @@ impl<V: Vector> RowGroup<'_, V> {
         let mut others = [zero_wide; MOST_LANES];
         let mut dot = [zero_wide; MOST_LANES];
         let (mut ties, mut unit) = ([1.0; MOST_LANES], [1.0; MOST_LANES]);
+        let mut inverse_unit = unit;
         for (lane, &z) in self.z.iter().enumerate().filter(|(lane, _)| counted[*lane]) {
             let weights = weights.of_row(lane);
             let exps = if STORE {
@@ -156,7 +157,8 @@ impl<V: Vector> RowGroup<'_, V> {
                     let (max, shifted) = (max[lane], &mut *self.shifted);
                     let (odd_class, sums) =
                         odd::sums::<V, STORE>(row, max, in_range[lane], weights, exps, shifted);
-                    (class[lane], unit[lane]) = (odd_class, odd::UNIT);
+                    class[lane] = odd_class;
+                    (unit[lane], inverse_unit[lane]) = (odd::UNIT, 1.0 / odd::UNIT);
                     sums
                 }
             };
@@ -173,6 +175,7 @@ impl<V: Vector> RowGroup<'_, V> {
             others: V::Wide::from_scalars(token, &others),
             dot: V::Wide::from_scalars(token, &dot),
             unit: V::Doubles::from_scalars(token, &unit),
+            inverse_unit: V::Doubles::from_scalars(token, &inverse_unit),
         }
     }
 }

@@ -108,7 +108,7 @@ impl<'t, V: Vector> TargetLanes<'t, V> {
     fn losses_of(&self, stats: &Stats<V>, z_label: V) -> [f64; MOST_LANES] {
         let excess = stats.log_excess();
         let unit = stats.unit;
-        let reduce = unit.like(1.0) / unit;
+        let reduce = stats.inverse_unit;
         // A spike of 0 is skipped: the label's logit may be −inf.
         let gap = V::Wide::new(stats.max.to_doubles() * reduce)
             - V::Wide::new(z_label.to_doubles() * reduce);

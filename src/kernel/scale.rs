@@ -37,7 +37,8 @@ impl<V: Vector> Scale<V> {
         let one = size.like(1.0);
         let guard = size.like(2f64.powi(V::Scalar::GUARD_BITS));
         let guard = V::Doubles::pick(is_guarded, guard, one);
-        let unguard = V::from_doubles(one / guard);
+        let unguard = size.like(2f64.powi(-V::Scalar::GUARD_BITS));
+        let unguard = V::from_doubles(V::Doubles::pick(is_guarded, unguard, one));
         let guard = V::Wide::new(guard);
         let guarded = weight * guard;
         let (high, low) = V::split(guarded.over(sum));

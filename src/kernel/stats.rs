@@ -106,6 +106,7 @@ pub(crate) struct Stats<V: Vector> {
     pub(super) dot: V::Wide,
     /// 1, or a power of two where `dot` would overflow.
     pub(super) unit: V::Doubles,
+    pub(super) inverse_unit: V::Doubles,
 }
 
 impl<V: Vector> Stats<V> {
@@ -161,6 +162,7 @@ pub(crate) fn count_to_f64(count: usize) -> f64 {
 
 /// The weights of the rows of a group.
 #[derive(Clone, Copy)]
+#[allow(clippy::large_enum_variant, reason = "one for a group of rows, passed by reference")]
 pub(crate) enum RowWeights<'r, F> {
     /// The same for all.
     Same(Weights<'r, F>),

@@ -164,6 +164,7 @@ impl<'t, V: Vector> Tile<'t, V> {
             others: sums.others,
             dot: sums.dot,
             unit: sums.ties.like(1.0),
+            inverse_unit: sums.ties.like(1.0),
         }
     }
 

@@ -325,6 +325,21 @@ impl<'a> RowsMut<'a> {
         }
     }
 
+    /// Rounds `values` into the only elements of the rows from `first` on.
+    pub(crate) fn set_rows(&self, first: usize, values: &[f64]) {
+        let start = self.start_of(first, values.len(), 0);
+        match self.outer {
+            Outer::Line { stride, .. } if self.classes == 1 => {
+                for (row, value) in values.iter().enumerate() {
+                    let at = start.wrapping_offset(row.cast_signed() * stride);
+                    // SAFETY: one element of a row that exists, by the check of `start_of`.
+                    unsafe { write(at, self.storage, *value) };
+                }
+            }
+            _ => (first..).zip(values).for_each(|(row, value)| self.set(row, *value)),
+        }
+    }
+
     /// Rounds `value` into the only element of row `row`.
     pub(crate) fn set(&self, row: usize, value: f64) {
         assert!(self.classes == 1);

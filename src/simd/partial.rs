@@ -92,7 +92,13 @@ impl Partial for fearless_simd::Neon {}
 mod x86 {
     use super::Partial;
     use fearless_simd::{Avx2, Avx512, Simd, SimdFrom, f32x8, f32x16, f64x4, f64x8};
-    use std::arch::x86_64::*;
+    use std::arch::x86_64::{
+        __m256i, _MM_HINT_T1, _mm_prefetch, _mm_sfence, _mm256_blendv_pd, _mm256_blendv_ps,
+        _mm256_castsi256_pd, _mm256_castsi256_ps, _mm256_loadu_si256, _mm256_maskload_pd,
+        _mm256_maskload_ps, _mm256_maskstore_pd, _mm256_maskstore_ps, _mm256_stream_pd,
+        _mm256_stream_ps, _mm512_mask_loadu_pd, _mm512_mask_loadu_ps, _mm512_mask_storeu_pd,
+        _mm512_mask_storeu_ps, _mm512_stream_pd, _mm512_stream_ps,
+    };
 
     /// `count` lanes of 16.
     #[inline(always)]

@@ -31,6 +31,26 @@ pub(crate) struct GroupTarget<'r, F: Float> {
     pub(crate) z_loss: f64,
 }
 
+impl<F: Float> GroupTarget<'_, F> {
+    /// No row counts.
+    #[inline(always)]
+    pub(crate) fn none(targets: &SmoothedTargets<'_, F>) -> Self {
+        let zero = F::Wide::new(0.0);
+        Self {
+            counted: [false; MOST_LANES],
+            class: [0; MOST_LANES],
+            spike: [zero; MOST_LANES],
+            weights: RowWeights::Same(Weights::Absent),
+            factor: [zero; MOST_LANES],
+            smooth_mass: [zero; MOST_LANES],
+            scale: [zero; MOST_LANES],
+            row_weight: [0.0; MOST_LANES],
+            temperature: targets.temperature,
+            z_loss: targets.terms.z_loss,
+        }
+    }
+}
+
 /// spike·δ_class + factor·weights of one row.
 struct RowTarget<'r, F: Float> {
     class: u32,
@@ -152,37 +172,26 @@ impl<'a, F: Float> SmoothedTargets<'a, F> {
     }
 
     /// The normal forms of rows `first`, `first + 1`, ..., `len` in all; `kept` has a row of
-    /// classes that are there for each, or nothing where all are.
+    /// classes that are there for each, or nothing where all are. `group` was made by
+    /// [`GroupTarget::none`].
     #[inline(never)] // scalars: not worth a copy in each kernel
     pub(crate) fn group<'s>(
         &'s self,
+        group: &mut GroupTarget<'s, F>,
         first: usize,
         len: usize,
         kept: &[F],
         scratch: TargetScratch<'s, F>,
-    ) -> GroupTarget<'s, F> {
-        let zero = F::Wide::new(0.0);
-        let mut group = GroupTarget {
-            counted: [false; MOST_LANES],
-            class: [0; MOST_LANES],
-            spike: [zero; MOST_LANES],
-            weights: RowWeights::Same(Weights::Absent),
-            factor: [zero; MOST_LANES],
-            smooth_mass: [zero; MOST_LANES],
-            scale: [zero; MOST_LANES],
-            row_weight: [0.0; MOST_LANES],
-            temperature: self.temperature,
-            z_loss: self.terms.z_loss,
-        };
+    ) {
         if let (Some(smooth), Targets::Labels(labels)) = (self.common(), self.targets) {
             group.weights = RowWeights::Same(smooth.weights);
             for (lane, &class) in labels.classes[first..first + len].iter().enumerate() {
                 if class != NO_CLASS {
                     let target = RowTarget { class, spike: self.spike(class), smooth };
-                    self.set(&mut group, lane, first + lane, &target);
+                    self.set(group, lane, first + lane, &target);
                 }
             }
-            return group;
+            return;
         }
         let mut weights = [Weights::Absent; MOST_LANES];
         let mut priors = scratch.prior.chunks_mut(2 * self.classes);
@@ -193,11 +202,10 @@ impl<'a, F: Float> SmoothedTargets<'a, F> {
             let mixture = mixtures.next().unwrap_or_default();
             if let Some(target) = self.row(first + lane, kept, prior, mixture) {
                 weights[lane] = target.smooth.weights;
-                self.set(&mut group, lane, first + lane, &target);
+                self.set(group, lane, first + lane, &target);
             }
         }
         group.weights = RowWeights::Each(weights);
-        group
     }
 
     /// Puts the target of row `row` into a lane, unless its weight is 0.

@@ -5,7 +5,7 @@ use crate::element::Float;
 use crate::kernel::stats::{RowClass, Stats};
 use crate::simd::lanes::WideLanes;
 use crate::simd::{Level, MOST_LANES, Vector, VectorJob};
-use crate::wide::{Real, Wide};
+use crate::wide::Wide;
 
 /// w·e/S − q of one exponential in a row with the maximum exp(M) = 1 and the others' sum.
 struct Scaled {
@@ -30,7 +30,8 @@ impl VectorJob<f32> for Scaled {
             stored_peak: V::splat(token, 1.0),
             others: wide(self.others),
             dot: wide(0.0),
-            unit: one.value().like(1.0),
+            unit: one.value(),
+            inverse_unit: one.value(),
         };
         let (scale, q) = Scale::<V>::new(&stats, wide(self.weight), wide(self.q.unwrap_or(0.0)));
         let exps = V::splat(token, self.exp);

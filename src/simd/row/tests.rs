@@ -37,14 +37,25 @@ impl<F: Float> VectorJob<F> for Copy<'_, F> {
     }
 }
 
-struct FillWith<'r, F>(&'r mut [F], &'r [F]);
+struct FillWith<'r, F> {
+    to: &'r mut [F],
+    from: &'r [F],
+    label: Option<(usize, F)>,
+    streams: bool,
+}
 
 impl<F: Float> VectorJob<F> for FillWith<'_, F> {
     type Output = ();
     #[inline(always)]
     fn run<V: Vector<Scalar = F>>(self, token: V::Token) {
-        let from = Source::from_slice(self.1);
-        Sink::from_slice(self.0).fill_with(|place| from.at::<V>(token, place, F::NAN));
+        let (mut to, from) = (Sink::from_slice(self.to), Source::from_slice(self.from));
+        let copy = |place| from.at::<V>(token, place, F::NAN);
+        if self.streams {
+            to.fill_with::<V, true>(self.label, copy);
+            V::fence(token);
+        } else {
+            to.fill_with::<V, false>(self.label, copy);
+        }
     }
 }
 
@@ -63,11 +74,21 @@ fn check_copies<F: Float + std::fmt::Debug>() {
                 assert!(here[..BEFORE + first].iter().chain(rest).all(|x| *x == untouched));
                 assert!(here[BEFORE + first..] == source[first..], "{len} from {first}");
             }
-            let mut to = [untouched; ROOM];
-            F::dispatch(*level, FillWith(&mut to[BEFORE..BEFORE + len], source));
-            let (here, rest) = to.split_at(BEFORE + len);
-            assert!(here[..BEFORE].iter().chain(rest).all(|x| *x == untouched));
-            assert!(here[BEFORE..] == *source, "{len} elements in quads and a rest");
+            let labels = (0..len).step_by(7).map(|class| Some((class, F::from_f64(-1.0))));
+            for (label, streams) in
+                [None].into_iter().chain(labels).flat_map(|label| [(label, false), (label, true)])
+            {
+                let mut to = [untouched; ROOM];
+                let target = &mut to[BEFORE..BEFORE + len];
+                F::dispatch(*level, FillWith { to: target, from: source, label, streams });
+                let mut wanted = source.to_vec();
+                if let Some((class, value)) = label {
+                    wanted[class] = value;
+                }
+                let (here, rest) = to.split_at(BEFORE + len);
+                assert!(here[..BEFORE].iter().chain(rest).all(|x| *x == untouched));
+                assert!(here[BEFORE..] == wanted, "{len} elements, {streams}, {}", level.name());
+            }
         }
     }
 }
