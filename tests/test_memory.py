@@ -99,3 +99,27 @@ def test_calls_leave_nothing_behind():
     assert memory_then - memory < ROUNDS * 16  # no object is so small
     for now, then in zip(references, references_then):
         assert abs(then - now) < ROUNDS / 2
+
+
+FEW_ROWS = """
+import resource
+import numpy as np
+import smoothxent as sx
+
+z = np.ones((16, 2**18), np.float32, order="F")
+labels = np.zeros(16, int)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+sx.cross_entropy(z, labels, label_smoothing=0.1)
+sx.logsumexp(z)
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024 / z.nbytes)
+"""
+
+
+def test_few_long_rows_of_strided_classes_need_less_memory_than_the_logits():
+    pytest.importorskip("resource", reason="the system does not tell a process its memory")
+    run = subprocess.run(
+        [sys.executable, "-c", FEW_ROWS], capture_output=True, text=True, timeout=300
+    )
+    assert run.returncode == 0, run.stderr
+    # A thread needs some rows of its own, not a copy of the batch.
+    assert float(run.stdout) <= 1
