@@ -19,6 +19,7 @@
 //! batch, pool       rows, blocks, threads
 //! kernel, target    one row: reduction and epilogues; q' in normal form
 //! math, element     exp, log; compute types
+//! wide              what a row's scalars are combined in
 //! simd              vectors, levels, loads and stores
 //! ```
 #![deny(unsafe_code, missing_docs)]

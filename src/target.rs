@@ -12,6 +12,7 @@
 //! label is copied on the way, so the value that was checked is the value used.
 
 mod kept;
+mod mixed;
 mod normal;
 mod prior;
 

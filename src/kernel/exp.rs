@@ -66,15 +66,14 @@ impl<F: Float> Temperature<F> {
 
     /// The largest |M|/T of the kernel. With a temperature, `low` must stay small beside f.
     #[inline(always)]
-    /// [`Temperature::most`] before it is rounded.
     fn largest_max(&self) -> f64 {
         if self.is_one { LARGEST_MAX } else { 1e-2 * LARGEST_MAX }
     }
 
-    /// The largest |z| of a row in a tile.
+    /// The largest |z| of a row in a tile: its distances do not overflow.
     #[inline(always)]
     pub(super) fn most(&self) -> F {
-        F::from_f64(self.largest_max() / self.inverse.value() / 2.0)
+        F::from_f64((self.largest_max() * self.value / 2.0).min(1e30))
     }
 
     /// May a row with this maximum be swept as it is? False for NaN.
@@ -173,7 +172,7 @@ impl<V: Vector> Exp<V> {
         let token = self.max.token();
         // z/T = z + low: what the rounding of z/T loses is added to f.
         let (mut z, mut low) = (logits, logits);
-        if HEAT == TEMPERED {
+        if HEAT {
             let (high, rest) = self.inverse_temperature;
             for i in 0..N {
                 z[i] = logits[i].mul(high);
@@ -192,7 +191,7 @@ impl<V: Vector> Exp<V> {
         }
         for i in 0..N {
             f[i] = n[i].neg_mul_add(V::splat(token, core.ln2_low), rest[i]);
-            if HEAT == TEMPERED {
+            if HEAT {
                 f[i] = f[i].add(low[i]);
             }
         }
@@ -210,7 +209,7 @@ impl<V: Vector> Exp<V> {
         }
         for i in 0..N {
             small[i] = n[i].neg_mul_add(V::splat(token, core.ln2_low), small[i]);
-            if HEAT == TEMPERED {
+            if HEAT {
                 small[i] = small[i].add(low[i]);
             }
             scale[i] = scale[i].exponent_from_low_bits();

@@ -20,7 +20,7 @@ use crate::simd::{MOST_LANES, Vector};
 use crate::wide::Wide;
 
 /// One truth for each lane.
-pub(crate) type Lanes = [bool; MOST_LANES];
+pub(crate) type LaneMask = [bool; MOST_LANES];
 
 /// Rows that are reduced, finished and written together.
 pub(crate) trait Group<V: Vector> {
@@ -29,21 +29,21 @@ pub(crate) trait Group<V: Vector> {
     fn rows(&self) -> usize;
     fn classes(&self) -> usize;
 
-    /// Reduces the rows that count, the others are not read; with `STORE` the exponentials are kept.
+    /// Reduces the rows that count, nothing depends on the others; with `STORE` the exponentials are kept.
     fn reduce<const STORE: bool>(
         &mut self,
-        counted: &Lanes,
+        counted: &LaneMask,
         weights: &RowWeights<'_, V::Scalar>,
         temperature: &Temperature<V::Scalar>,
     ) -> Stats<V>;
     /// The logit of a class of each row that counts, 0 of the others.
-    fn logits_at(&self, counted: &Lanes, classes: &[usize; MOST_LANES]) -> V;
+    fn logits_at(&self, counted: &LaneMask, classes: &[usize; MOST_LANES]) -> V;
     /// The kept exponential of a class of each row that counts.
-    fn exps_at(&self, counted: &Lanes, classes: &[usize; MOST_LANES]) -> V;
+    fn exps_at(&self, counted: &LaneMask, classes: &[usize; MOST_LANES]) -> V;
     /// Writes the rows in `written`.
     fn write<E: Epilogue<V>>(
         &mut self,
-        written: &Lanes,
+        written: &LaneMask,
         epilogue: &E,
         weights: &RowWeights<'_, V::Scalar>,
         label: Option<&AtLabel<V>>,
@@ -65,7 +65,7 @@ pub(crate) trait Epilogue<V: Vector>: Copy {
 
 /// A value of its own for one class of each row.
 pub(crate) struct AtLabel<V> {
-    pub(crate) rows: Lanes,
+    pub(crate) rows: LaneMask,
     pub(crate) classes: [usize; MOST_LANES],
     pub(crate) values: V,
 }
@@ -113,7 +113,7 @@ impl<V: Vector> RowGroup<'_, V> {
     #[inline(always)]
     fn reduced<const STORE: bool>(
         &mut self,
-        counted: &Lanes,
+        counted: &LaneMask,
         weights: &RowWeights<'_, V::Scalar>,
         temperature: &Temperature<V::Scalar>,
     ) -> Stats<V> {
@@ -197,7 +197,7 @@ impl<V: Vector> Group<V> for RowGroup<'_, V> {
     #[inline(always)]
     fn reduce<const STORE: bool>(
         &mut self,
-        counted: &Lanes,
+        counted: &LaneMask,
         weights: &RowWeights<'_, V::Scalar>,
         temperature: &Temperature<V::Scalar>,
     ) -> Stats<V> {
@@ -209,7 +209,7 @@ impl<V: Vector> Group<V> for RowGroup<'_, V> {
     }
 
     #[inline(always)]
-    fn logits_at(&self, counted: &Lanes, classes: &[usize; MOST_LANES]) -> V {
+    fn logits_at(&self, counted: &LaneMask, classes: &[usize; MOST_LANES]) -> V {
         let mut values = [V::Scalar::default(); MOST_LANES];
         for (lane, z) in self.z.iter().enumerate().filter(|(lane, _)| counted[*lane]) {
             values[lane] = z.get(classes[lane]);
@@ -218,7 +218,7 @@ impl<V: Vector> Group<V> for RowGroup<'_, V> {
     }
 
     #[inline(always)]
-    fn exps_at(&self, counted: &Lanes, classes: &[usize; MOST_LANES]) -> V {
+    fn exps_at(&self, counted: &LaneMask, classes: &[usize; MOST_LANES]) -> V {
         let mut values = [V::Scalar::default(); MOST_LANES];
         for (lane, value) in values.iter_mut().enumerate().take(self.z.len()) {
             if counted[lane] {
@@ -231,7 +231,7 @@ impl<V: Vector> Group<V> for RowGroup<'_, V> {
     #[inline(always)]
     fn write<E: Epilogue<V>>(
         &mut self,
-        written: &Lanes,
+        written: &LaneMask,
         epilogue: &E,
         weights: &RowWeights<'_, V::Scalar>,
         label: Option<&AtLabel<V>>,

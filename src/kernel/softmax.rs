@@ -1,7 +1,7 @@
 //! Softmax, log-softmax and log-sum-exp: epilogues of the reduction.
 
 use super::exp::Temperature;
-use super::group::{Epilogue, Group, Lanes};
+use super::group::{Epilogue, Group, LaneMask};
 use super::scale::{Scale, each_row};
 use super::stats::{RowClass, RowWeights, Stats, Weights};
 use crate::element::Float;
@@ -9,11 +9,11 @@ use crate::simd::lanes::WideLanes;
 use crate::simd::{MOST_LANES, Vector};
 use crate::wide::{Real, Wide};
 
-const ALL: Lanes = [true; MOST_LANES];
+const ALL: LaneMask = [true; MOST_LANES];
 
 /// Fills the rows that are not finite: NaN, +inf and rows of −inf have no probabilities.
 #[inline(always)]
-fn fill_odd<V: Vector, G: Group<V>>(group: &mut G, finite: &Lanes) {
+fn fill_odd<V: Vector, G: Group<V>>(group: &mut G, finite: &LaneMask) {
     for lane in (0..group.rows()).filter(|&lane| !finite[lane]) {
         group.fill(lane, V::Scalar::NAN);
     }

@@ -11,7 +11,7 @@
 //! alone.
 
 use super::exp::{Exp, PLAIN, TEMPERED, Temperature};
-use super::group::{AtLabel, Epilogue, Group, Lanes};
+use super::group::{AtLabel, Epilogue, Group, LaneMask};
 use super::stats::{RowClass, RowWeights, Stats, Weights};
 use super::sweep::{ABSENT, ONES, SEGMENT, TWO_PARTS, Terms, class_terms};
 use crate::element::Float;
@@ -31,27 +31,38 @@ pub(crate) struct Tile<'t, V: Vector> {
     max: V,
 }
 
+/// Are all rows for the sweeps of this file? (The others: see odd.rs.) Logits below the range are
+/// refused, but not those of `least`: the lowest number or −∞.
+#[inline(always)]
+pub(crate) fn is_ordinary<V: Vector>(
+    token: V::Token,
+    z: &[V::Scalar],
+    least: V::Scalar,
+    temperature: &Temperature<V::Scalar>,
+) -> bool {
+    let most = V::splat(token, temperature.most());
+    let smallest = V::splat(token, V::Scalar::default()).sub(most);
+    let lowest = V::splat(token, V::Scalar::NEG_INFINITY);
+    let allowed = if least == V::Scalar::NEG_INFINITY { lowest } else { smallest };
+    let mut max = lowest;
+    let mut in_range = max.eq(max);
+    for z in z.chunks_exact(V::LANES) {
+        let z = V::from_slice(token, z);
+        max = max.max(z);
+        // False for NaN.
+        in_range = V::both(in_range, z.ge(allowed));
+    }
+    V::all(V::both(in_range, V::both(max.le(most), max.ge(smallest))))
+}
+
 impl<'t, V: Vector> Tile<'t, V> {
-    /// None where a row is not for the sweeps of this file: see odd.rs.
     #[inline(always)]
-    pub(crate) fn new(
-        token: V::Token,
-        z: &'t [V::Scalar],
-        exps: &'t mut [V::Scalar],
-        temperature: &Temperature<V::Scalar>,
-    ) -> Option<Self> {
-        let most = V::splat(token, temperature.most());
-        let least = V::splat(token, V::Scalar::default()).sub(most);
+    pub(crate) fn new(token: V::Token, z: &'t [V::Scalar], exps: &'t mut [V::Scalar]) -> Self {
         let mut max = V::splat(token, V::Scalar::NEG_INFINITY);
-        let mut in_range = max.eq(max);
         for z in z.chunks_exact(V::LANES) {
-            let z = V::from_slice(token, z);
-            max = max.max(z);
-            // False for NaN.
-            in_range = V::both(in_range, z.ge(least));
+            max = max.max(V::from_slice(token, z));
         }
-        in_range = V::both(in_range, max.le(most));
-        V::all(in_range).then_some(Self { token, z, exps, max })
+        Self { token, z, exps, max }
     }
 
     #[inline(always)]
@@ -224,9 +235,6 @@ struct TileSums<V: Vector> {
     ties: V::Doubles,
 }
 
-/// Classes that a lane of numbers can count.
-pub(crate) const MOST_CLASSES: usize = 1 << 24;
-
 impl<V: Vector> Group<V> for Tile<'_, V> {
     #[inline(always)]
     fn token(&self) -> V::Token {
@@ -244,7 +252,7 @@ impl<V: Vector> Group<V> for Tile<'_, V> {
     #[inline(always)]
     fn reduce<const STORE: bool>(
         &mut self,
-        _counted: &Lanes,
+        _counted: &LaneMask,
         weights: &RowWeights<'_, V::Scalar>,
         temperature: &Temperature<V::Scalar>,
     ) -> Stats<V> {
@@ -256,7 +264,7 @@ impl<V: Vector> Group<V> for Tile<'_, V> {
     }
 
     #[inline(always)]
-    fn logits_at(&self, _counted: &Lanes, classes: &[usize; MOST_LANES]) -> V {
+    fn logits_at(&self, _counted: &LaneMask, classes: &[usize; MOST_LANES]) -> V {
         let mut values = [V::Scalar::default(); MOST_LANES];
         for (lane, value) in values.iter_mut().enumerate().take(V::LANES) {
             *value = self.z[classes[lane] * V::LANES + lane];
@@ -265,7 +273,7 @@ impl<V: Vector> Group<V> for Tile<'_, V> {
     }
 
     #[inline(always)]
-    fn exps_at(&self, _counted: &Lanes, classes: &[usize; MOST_LANES]) -> V {
+    fn exps_at(&self, _counted: &LaneMask, classes: &[usize; MOST_LANES]) -> V {
         let mut values = [V::Scalar::default(); MOST_LANES];
         for (lane, value) in values.iter_mut().enumerate().take(V::LANES) {
             *value = self.exps[classes[lane] * V::LANES + lane];
@@ -276,7 +284,7 @@ impl<V: Vector> Group<V> for Tile<'_, V> {
     #[inline(always)]
     fn write<E: Epilogue<V>>(
         &mut self,
-        _written: &Lanes,
+        _written: &LaneMask,
         epilogue: &E,
         weights: &RowWeights<'_, V::Scalar>,
         label: Option<&AtLabel<V>>,
@@ -311,7 +319,7 @@ pub(crate) fn load<V: Vector>(
 ) {
     let classes = rows.classes();
     assert!(tile.len() == classes * V::LANES);
-    if rows.are_neighbours::<V::Scalar>() {
+    if rows.are_neighbours::<V::Scalar>(first, V::LANES) {
         for (class, target) in tile.chunks_exact_mut(V::LANES).enumerate() {
             rows.across::<V>(token, first, class).to_slice(target);
         }
@@ -348,7 +356,7 @@ pub(crate) fn store<V: Vector>(
 ) {
     let classes = rows.classes();
     assert!(tile.len() == classes * V::LANES);
-    if rows.are_neighbours::<V::Scalar>() {
+    if rows.are_neighbours::<V::Scalar>(first, V::LANES) {
         for (class, vector) in tile.chunks_exact(V::LANES).enumerate() {
             rows.set_across(first, class, V::from_slice(token, vector));
         }

@@ -165,7 +165,7 @@ mod tests {
     ];
 
     #[test]
-    fn logarithms_have_106_bits() {
+    fn logarithms_are_right_to_2_to_the_minus_57() {
         for (x_hi, x_lo, high, low) in LOG1P {
             check(log1p(x_hi, x_lo), (high, low), &format!("log1p({x_hi:e} + {x_lo:e})"));
         }

@@ -91,11 +91,16 @@ macro_rules! view {
                     && (self.class_stride == F::STORAGE.size().cast_signed() || self.classes <= 1)
             }
 
-            /// Whether neighbouring rows are neighbours in memory, class by class, as type `F`.
-            pub(crate) fn are_neighbours<F: Float>(&self) -> bool {
-                let size = F::STORAGE.size().cast_signed();
-                let is_next = |outer: &Outer| matches!(outer, Outer::Line { stride, .. } if *stride == size);
-                self.storage == F::STORAGE && is_next(&self.outer)
+            /// Whether most neighbouring rows are neighbours in memory, class by class, as type `F`.
+            pub(crate) fn have_neighbours<F: Float>(&self) -> bool {
+                self.storage == F::STORAGE
+                    && self.outer.inner().1 == F::STORAGE.size().cast_signed()
+            }
+
+            /// Whether these rows are neighbours in memory, class by class, as type `F`.
+            pub(crate) fn are_neighbours<F: Float>(&self, first: usize, count: usize) -> bool {
+                let (len, _) = self.outer.inner();
+                self.have_neighbours::<F>() && first % len + count <= len
             }
 
             /// Whether the rows lie one after another, each as `classes` neighbours of type `F`.
@@ -107,7 +112,9 @@ macro_rules! view {
 
             /// The address of a class of the row `first`, whose next `count - 1` rows exist.
             fn start_of(&self, first: usize, count: usize, class: usize) -> $pointer {
-                assert!(class < self.classes && count <= self.rows() - first);
+                assert!(class < self.classes, "class {class} of {}", self.classes);
+                let rows = self.rows();
+                assert!(first < rows && count <= rows - first, "row {first} of {rows}, and {count} on");
                 self.row_start(first).wrapping_offset(class.cast_signed() * self.class_stride)
             }
 
@@ -191,7 +198,7 @@ impl<'a> Rows<'a> {
     /// A class of LANES rows, which are neighbours.
     #[inline(always)]
     pub(crate) fn across<V: Vector>(&self, token: V::Token, first: usize, class: usize) -> V {
-        assert!(self.are_neighbours::<V::Scalar>());
+        assert!(self.are_neighbours::<V::Scalar>(first, V::LANES));
         let start = self.start_of(first, V::LANES, class);
         // SAFETY: an element of each of these rows, one after another.
         unsafe { V::load(token, start.cast()) }
@@ -294,7 +301,7 @@ impl<'a> RowsMut<'a> {
     /// Writes a class of LANES rows, which are neighbours.
     #[inline(always)]
     pub(crate) fn set_across<V: Vector>(&self, first: usize, class: usize, vector: V) {
-        assert!(self.are_neighbours::<V::Scalar>());
+        assert!(self.are_neighbours::<V::Scalar>(first, V::LANES));
         let start = self.start_of(first, V::LANES, class);
         // SAFETY: an element of each of these rows, one after another.
         unsafe { vector.store(start.cast()) };

@@ -31,6 +31,15 @@ impl Outer {
         }
     }
 
+    /// The length and stride of the innermost axis.
+    #[inline(always)]
+    pub fn inner(&self) -> (usize, isize) {
+        match self {
+            Outer::Line { len, stride } => (*len, *stride),
+            Outer::Grid(axes) => axes[axes.len() - 1],
+        }
+    }
+
     pub fn rows(&self) -> usize {
         match self {
             Outer::Line { len, .. } => *len,

@@ -79,7 +79,8 @@ pub trait Partial: Simd {
 /// - `source` is valid for reading and `target` for writing `count` elements, which are apart.
 #[inline(always)]
 pub(super) unsafe fn copy<T: Copy>(source: *const T, target: *mut T, count: usize) {
-    for i in 0..count.min(MOST_LANES) {
+    assert!(count <= MOST_LANES);
+    for i in 0..count {
         // SAFETY: i < count, by the caller's promise.
         unsafe { target.add(i).write_unaligned(source.add(i).read_unaligned()) };
     }
@@ -102,8 +103,10 @@ mod x86 {
 
     /// `count` lanes of 16.
     #[inline(always)]
+    #[allow(clippy::cast_possible_truncation, reason = "16 bits")]
     fn bits(count: usize) -> u16 {
-        u16::try_from((1u32 << count) - 1).unwrap_or(u16::MAX)
+        debug_assert!(count <= 16);
+        (0xffff_u32 >> (16 - count)) as u16
     }
 
     impl Partial for Avx512 {
@@ -171,12 +174,14 @@ mod x86 {
         0, 0, 0, 0, 0, 0, 0,
     ];
 
-    /// The masks of the four halves or quarters of 16 words, the first `count` of which are taken.
+    /// The masks of two halves of 16 words, the first `count` of which are taken.
     #[inline(always)]
-    fn masks(count: usize) -> [__m256i; 2] {
-        let window = &WINDOW[16 - count..][..16];
-        // SAFETY: 16 words are readable from there; AVX is part of the only level that asks.
-        unsafe { [0, 8].map(|at| _mm256_loadu_si256(window[at..].as_ptr().cast())) }
+    fn masks(_proof: Avx2, count: usize) -> [__m256i; 2] {
+        let (low, high) = WINDOW[16 - count..][..16].split_at(8);
+        // SAFETY: the token proves the instruction set; 8 words are readable in each half.
+        unsafe {
+            [_mm256_loadu_si256(low.as_ptr().cast()), _mm256_loadu_si256(high.as_ptr().cast())]
+        }
     }
 
     impl Partial for Avx2 {
@@ -215,7 +220,7 @@ mod x86 {
             source: *const f32,
             count: usize,
         ) -> f32x16<Self> {
-            let [low_mask, high_mask] = masks(count);
+            let [low_mask, high_mask] = masks(self, count);
             let (low, high) = self.split_f32x16(pad);
             // SAFETY: the token proves the instruction set; the masks keep to `count` scalars.
             let (low, high) = unsafe {
@@ -235,7 +240,7 @@ mod x86 {
             source: *const f64,
             count: usize,
         ) -> f64x8<Self> {
-            let [low_mask, high_mask] = masks(2 * count);
+            let [low_mask, high_mask] = masks(self, 2 * count);
             let (low, high) = self.split_f64x8(pad);
             // SAFETY: the token proves the instruction set; the masks keep to `count` scalars.
             let (low, high) = unsafe {
@@ -250,7 +255,7 @@ mod x86 {
         }
         #[inline(always)]
         unsafe fn store_floats(self, vector: f32x16<Self>, target: *mut f32, count: usize) {
-            let [low_mask, high_mask] = masks(count);
+            let [low_mask, high_mask] = masks(self, count);
             let (low, high) = self.split_f32x16(vector);
             // SAFETY: the token proves the instruction set; the masks keep to `count` scalars.
             unsafe {
@@ -260,7 +265,7 @@ mod x86 {
         }
         #[inline(always)]
         unsafe fn store_doubles(self, vector: f64x8<Self>, target: *mut f64, count: usize) {
-            let [low_mask, high_mask] = masks(2 * count);
+            let [low_mask, high_mask] = masks(self, 2 * count);
             let (low, high) = self.split_f64x8(vector);
             // SAFETY: the token proves the instruction set; the masks keep to `count` scalars.
             unsafe {

@@ -1,21 +1,21 @@
 //! The normal form of a row's target, and how it is made from targets, ε, prior and weights.
 
+use super::mixed::{mixed, row_weights, split_probability, unit_of, weighted};
 use super::{NO_CLASS, Prior, ProbabilityRow, Targets};
 use crate::alloc::zeros;
 use crate::element::Float;
 use crate::error::Error;
 use crate::kernel::exp::Temperature;
-use crate::kernel::group::Lanes;
+use crate::kernel::group::LaneMask;
 use crate::kernel::stats::{RowWeights, Weights, count_to_f64};
 use crate::simd::MOST_LANES;
-use crate::simd::memory::Rows;
 use crate::wide::{DoubleDouble, Wide};
 
 /// The targets of a group of rows in normal form: q' = spike·δ_class + factor·weights. Of a row
 /// that does not count all other fields are zeros.
 pub(crate) struct GroupTarget<'r, F: Float> {
     /// False: the row is ignored or has weight 0.
-    pub(crate) counted: Lanes,
+    pub(crate) counted: LaneMask,
     pub(crate) class: [usize; MOST_LANES],
     pub(crate) spike: [F::Wide; MOST_LANES],
     pub(crate) weights: RowWeights<'r, F>,
@@ -60,10 +60,10 @@ struct RowTarget<'r, F: Float> {
 
 /// factor·weights, and their sum.
 #[derive(Clone, Copy)]
-struct Smooth<'r, F: Float> {
-    weights: Weights<'r, F>,
-    factor: F::Wide,
-    mass: F::Wide,
+pub(super) struct Smooth<'r, F: Float> {
+    pub(super) weights: Weights<'r, F>,
+    pub(super) factor: F::Wide,
+    pub(super) mass: F::Wide,
 }
 
 /// Memory for the normal forms of rows: each twice as long as a row for each of them, or empty
@@ -160,6 +160,17 @@ impl<'a, F: Float> SmoothedTargets<'a, F> {
     pub(crate) fn allow_tiles(&self) -> bool {
         let is_label = matches!(self.targets, Targets::Labels(_));
         is_label && self.terms.class_weight.is_none() && self.common().is_some()
+    }
+
+    /// −∞ where nothing but a spike may meet such a logit, else a number.
+    pub(crate) fn least_in_tile(&self) -> F {
+        if self.terms.label_smoothing == 0.0 { F::NEG_INFINITY } else { F::default() }
+    }
+
+    /// Does row `row` count?
+    pub(crate) fn reads(&self, row: usize) -> bool {
+        let has_weight = self.terms.sample_weight.is_none_or(|weights| weights[row] != 0.0);
+        has_weight && !self.targets.is_ignored(row)
     }
 
     /// Elements of [`TargetScratch::prior`] and [`TargetScratch::mixture`].
@@ -354,77 +365,4 @@ impl<'a, F: Float> SmoothedTargets<'a, F> {
         let smooth_mass = F::Wide::new(label_smoothing) * F::wide_of(mass.over(prior_mass));
         Smooth { weights: Weights::in_two_parts(high, low), factor, mass: smooth_mass }
     }
-}
-
-/// The power of two that weights of this mass are divided by, to stay far from the ends of f32.
-fn unit_of(mass: f64) -> f64 {
-    let is_ordinary = (1e-18..1e18).contains(&mass) || mass == 0.0;
-    if is_ordinary { 1.0 } else { f64::from_bits(mass.to_bits() & f64::INFINITY.to_bits()) }
-}
-
-/// u·c of class `k`.
-fn weighted(u: f64, class_weight: Option<&[f64]>, k: usize) -> DoubleDouble {
-    let u = DoubleDouble::new(u);
-    class_weight.map_or(u, |weights| u * DoubleDouble::new(weights[k]))
-}
-
-/// Row `row` of `rows` over `unit`, times c, as weights: as it lies if it is in the compute type and there
-/// is no c, else in two parts.
-fn row_weights<'s, F: Float>(
-    rows: &Rows<'s>,
-    row: usize,
-    class_weight: Option<&[f64]>,
-    unit: f64,
-    scratch: &'s mut [F],
-) -> Weights<'s, F> {
-    if rows.storage() == F::STORAGE && class_weight.is_none() && unit == 1.0 {
-        return Weights::Row { high: rows.source(row, scratch), low: None };
-    }
-    gather(rows, row, class_weight, unit, scratch);
-    let (high, low) = scratch.split_at(rows.classes());
-    Weights::in_two_parts(high, low)
-}
-
-/// Row `row` of `rows`, times c, in two parts.
-fn gather<F: Float>(
-    rows: &Rows<'_>,
-    row: usize,
-    class_weight: Option<&[f64]>,
-    unit: f64,
-    scratch: &mut [F],
-) {
-    let (high, low) = scratch.split_at_mut(rows.classes());
-    rows.gather_with(row, high, |k, u| split_probability(weighted(u / unit, class_weight, k)).0);
-    rows.gather_with(row, low, |k, u| split_probability(weighted(u / unit, class_weight, k)).1);
-}
-
-/// (1 − ε)·q + β·w in two parts, in the place of q.
-fn mixed<'s, F: Float>(
-    rows: &Rows<'_>,
-    row: usize,
-    class_weight: Option<&[f64]>,
-    label_weight: F::Wide,
-    smooth: &Smooth<'_, F>,
-    scratch: &'s mut [F],
-) -> Weights<'s, F> {
-    gather(rows, row, class_weight, 1.0, scratch);
-    let (high, low) = scratch.split_at_mut(rows.classes());
-    for (k, (high, low)) in high.iter_mut().zip(&mut *low).enumerate() {
-        let q = F::Wide::new(high.to_f64()) + F::Wide::new(low.to_f64());
-        let mixed = label_weight * q + smooth.factor * smooth.weights.get(k);
-        (*high, *low) = F::split(mixed);
-        if mixed.value() > 0.0 && high.to_f64() == 0.0 {
-            *high = F::SMALLEST;
-        }
-    }
-    Weights::in_two_parts(high, low)
-}
-
-/// `u` in the compute type and what that rounding lost; a positive probability stays positive.
-fn split_probability<F: Float>(u: DoubleDouble) -> (F, F) {
-    let (high, low) = F::split(F::wide_of(u));
-    if u.value() > 0.0 && high.to_f64() == 0.0 {
-        return (F::SMALLEST, F::default());
-    }
-    (high, low)
 }

@@ -1,0 +1,80 @@
+//! Rows of weights: as they lie, or in two parts in the compute type.
+
+use super::normal::Smooth;
+use crate::element::Float;
+use crate::kernel::stats::Weights;
+use crate::simd::memory::Rows;
+use crate::wide::{DoubleDouble, Wide};
+
+/// The power of two that weights of this mass are divided by, to stay far from the ends of f32.
+pub(super) fn unit_of(mass: f64) -> f64 {
+    let is_ordinary = (1e-18..1e18).contains(&mass) || mass == 0.0;
+    if is_ordinary { 1.0 } else { f64::from_bits(mass.to_bits() & f64::INFINITY.to_bits()) }
+}
+
+/// u·c of class `k`.
+pub(super) fn weighted(u: f64, class_weight: Option<&[f64]>, k: usize) -> DoubleDouble {
+    let u = DoubleDouble::new(u);
+    class_weight.map_or(u, |weights| u * DoubleDouble::new(weights[k]))
+}
+
+/// Row `row` of `rows` over `unit`, times c, as weights: as it lies if it is in the compute type and there
+/// is no c, else in two parts.
+pub(super) fn row_weights<'s, F: Float>(
+    rows: &Rows<'s>,
+    row: usize,
+    class_weight: Option<&[f64]>,
+    unit: f64,
+    scratch: &'s mut [F],
+) -> Weights<'s, F> {
+    if rows.storage() == F::STORAGE && class_weight.is_none() && unit == 1.0 {
+        return Weights::Row { high: rows.source(row, scratch), low: None };
+    }
+    gather(rows, row, class_weight, unit, scratch);
+    let (high, low) = scratch.split_at(rows.classes());
+    Weights::in_two_parts(high, low)
+}
+
+/// Row `row` of `rows`, times c, in two parts.
+pub(super) fn gather<F: Float>(
+    rows: &Rows<'_>,
+    row: usize,
+    class_weight: Option<&[f64]>,
+    unit: f64,
+    scratch: &mut [F],
+) {
+    let (high, low) = scratch.split_at_mut(rows.classes());
+    rows.gather_with(row, high, |k, u| split_probability(weighted(u / unit, class_weight, k)).0);
+    rows.gather_with(row, low, |k, u| split_probability(weighted(u / unit, class_weight, k)).1);
+}
+
+/// (1 − ε)·q + β·w in two parts, in the place of q.
+pub(super) fn mixed<'s, F: Float>(
+    rows: &Rows<'_>,
+    row: usize,
+    class_weight: Option<&[f64]>,
+    label_weight: F::Wide,
+    smooth: &Smooth<'_, F>,
+    scratch: &'s mut [F],
+) -> Weights<'s, F> {
+    gather(rows, row, class_weight, 1.0, scratch);
+    let (high, low) = scratch.split_at_mut(rows.classes());
+    for (k, (high, low)) in high.iter_mut().zip(&mut *low).enumerate() {
+        let q = F::Wide::new(high.to_f64()) + F::Wide::new(low.to_f64());
+        let mixed = label_weight * q + smooth.factor * smooth.weights.get(k);
+        (*high, *low) = F::split(mixed);
+        if mixed.value() > 0.0 && high.to_f64() == 0.0 {
+            *high = F::SMALLEST;
+        }
+    }
+    Weights::in_two_parts(high, low)
+}
+
+/// `u` in the compute type and what that rounding lost; a positive probability stays positive.
+pub(super) fn split_probability<F: Float>(u: DoubleDouble) -> (F, F) {
+    let (high, low) = F::split(F::wide_of(u));
+    if u.value() > 0.0 && high.to_f64() == 0.0 {
+        return (F::SMALLEST, F::default());
+    }
+    (high, low)
+}
