@@ -197,19 +197,27 @@ impl Needs {
             && logits.rows() >= lanes
             && op.allows_tiles()
             && (1..=most).contains(&classes);
-        Self {
+        let mut needs = Self {
             classes,
             is_tiled,
-            group: (BYTES_PER_GROUP / (padded * F::STORAGE.size()).max(1))
-                .clamp(1, lanes)
-                .min(logits.rows()),
+            group: 1,
             exps: if op.keeps_exps() { padded } else { 0 },
             gathered: where_needed(mask.is_some() || !logits.is_direct::<F>()),
             unscattered: where_needed(output.is_some_and(|output| !output.is_direct::<F>())),
             kept: where_needed(mask.is_some()),
             prior,
             mixture,
-        }
+        };
+        // Rows that are read where they lie take up room as well.
+        let row_bytes = needs.row().max(padded).saturating_mul(F::STORAGE.size());
+        needs.group = (BYTES_PER_GROUP / row_bytes.max(1)).clamp(1, lanes).min(logits.rows());
+        needs
+    }
+
+    /// Of one row.
+    fn row(&self) -> usize {
+        let parts = [self.gathered, self.unscattered, self.kept, self.prior, self.mixture];
+        parts.iter().fold(self.exps, |sum, len| sum.saturating_add(*len))
     }
 
     /// Rows that are best in one block.
@@ -230,9 +238,7 @@ impl Needs {
     /// Of all rows of a group, and of one shifted row; or of a tile.
     fn len<F: Float>(&self) -> usize {
         let tile = if self.is_tiled { 2 * self.classes * lanes_of::<F>() } else { 0 };
-        let row = [self.gathered, self.unscattered, self.kept, self.prior, self.mixture];
-        let row = row.iter().fold(self.exps, |sum, len| sum.saturating_add(*len));
-        row.saturating_mul(self.group).saturating_add(self.classes).max(tile)
+        self.row().saturating_mul(self.group).saturating_add(self.classes).max(tile)
     }
 }
 
@@ -279,17 +285,17 @@ impl<F: Float, O: RowOp<F>> Block<'_, F, O> {
         let len = self.needs.classes * V::LANES;
         let (z, exps) = self.scratch[..2 * len].split_at_mut(len);
         tile::load::<V>(token, self.logits, first, z);
-        let least = self.op.least_in_tile();
-        if !tile::is_ordinary::<V>(token, z, least, self.op.temperature()) {
+        let (least, temperature) = (self.op.least_in_tile(), self.op.temperature());
+        let mut max = tile::ordinary_maxima::<V>(token, z, least, temperature);
+        if max.is_none() {
             // Rows that are not read may hold anything.
             for lane in (0..V::LANES).filter(|lane| !self.op.reads(first + lane)) {
                 z.iter_mut().skip(lane).step_by(V::LANES).for_each(|z| *z = F::default());
             }
-            if !tile::is_ordinary::<V>(token, z, least, self.op.temperature()) {
-                return false;
-            }
+            max = tile::ordinary_maxima::<V>(token, z, least, temperature);
         }
-        let mut group = Tile::<V>::new(token, z, exps);
+        let Some(max) = max else { return false };
+        let mut group = Tile::<V>::new(token, z, exps, max);
         let target = TargetScratch { prior: &mut [], mixture: &mut [] };
         self.op.group(&mut group, GroupRows { first, kept: &[], target });
         if let Some(output) = self.output {

@@ -160,7 +160,11 @@ impl<'a> Probabilities<'a> {
                 checkpoint()?;
             }
             rows.gather(row, &mut row_values);
-            if let Some(class) = row_values.iter().position(|q| !(*q >= 0.0 && q.is_finite())) {
+            // Without an early end, which would keep the loop from being vectorised.
+            let is_bad = |q: &f64| !(*q >= 0.0 && *q <= f64::MAX);
+            if row_values.iter().fold(false, |any, q| any | is_bad(q))
+                && let Some(class) = row_values.iter().position(is_bad)
+            {
                 return Err(Error::Probability {
                     index: vec![row, class],
                     value: row_values[class],

@@ -31,15 +31,15 @@ pub(crate) struct Tile<'t, V: Vector> {
     max: V,
 }
 
-/// Are all rows for the sweeps of this file? (The others: see odd.rs.) Logits below the range are
-/// refused, but not those of `least`: the lowest number or −∞.
+/// The maxima of rows that are all for the sweeps of this file; for the others see odd.rs. Logits
+/// below the range are refused, unless `least` is −∞.
 #[inline(always)]
-pub(crate) fn is_ordinary<V: Vector>(
+pub(crate) fn ordinary_maxima<V: Vector>(
     token: V::Token,
     z: &[V::Scalar],
     least: V::Scalar,
     temperature: &Temperature<V::Scalar>,
-) -> bool {
+) -> Option<V> {
     let most = V::splat(token, temperature.most());
     let smallest = V::splat(token, V::Scalar::default()).sub(most);
     let lowest = V::splat(token, V::Scalar::NEG_INFINITY);
@@ -52,16 +52,17 @@ pub(crate) fn is_ordinary<V: Vector>(
         // False for NaN.
         in_range = V::both(in_range, z.ge(allowed));
     }
-    V::all(V::both(in_range, V::both(max.le(most), max.ge(smallest))))
+    V::all(V::both(in_range, V::both(max.le(most), max.ge(smallest)))).then_some(max)
 }
 
 impl<'t, V: Vector> Tile<'t, V> {
     #[inline(always)]
-    pub(crate) fn new(token: V::Token, z: &'t [V::Scalar], exps: &'t mut [V::Scalar]) -> Self {
-        let mut max = V::splat(token, V::Scalar::NEG_INFINITY);
-        for z in z.chunks_exact(V::LANES) {
-            max = max.max(V::from_slice(token, z));
-        }
+    pub(crate) fn new(
+        token: V::Token,
+        z: &'t [V::Scalar],
+        exps: &'t mut [V::Scalar],
+        max: V,
+    ) -> Self {
         Self { token, z, exps, max }
     }
 

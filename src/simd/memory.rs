@@ -221,35 +221,46 @@ impl<'a> Rows<'a> {
     /// Copies the classes of row `row` from `class` on to `target`, converted to `F`.
     pub(crate) fn gather_part<F: Float>(&self, row: usize, class: usize, target: &mut [F]) {
         assert!(target.len() <= self.classes - class);
-        let mut at = self.start_of(row, 1, class);
         if self.class_stride == self.storage.size().cast_signed()
+            && !target.is_empty()
             && let Some(floats) = F::as_floats_mut(target)
         {
             // SAFETY: neighbouring elements of this row, readable by the promise of `from_raw`.
-            if unsafe { widen(at, self.storage, floats) } {
+            if unsafe { widen(self.start_of(row, 1, class), self.storage, floats) } {
                 return;
             }
         }
-        for element in target {
-            // SAFETY: `at` walks the elements of this row, readable by the promise of `from_raw`.
-            *element = F::from_f64(unsafe { read(at, self.storage) });
-            at = at.wrapping_offset(self.class_stride);
-        }
+        self.visit(row, class, target.len(), |k, value| target[k] = F::from_f64(value));
     }
 
-    /// Copies row `row` to `target`, each element as `convert` makes it from its class and value.
-    pub(crate) fn gather_with<F>(
-        &self,
-        row: usize,
-        target: &mut [F],
-        convert: impl Fn(usize, f64) -> F,
-    ) {
-        assert!(target.len() == self.classes);
-        let mut at = self.row_start(row);
-        for (class, element) in target.iter_mut().enumerate() {
-            // SAFETY: `at` walks the elements of this row, readable by the promise of `from_raw`.
-            *element = convert(class, unsafe { read(at, self.storage) });
-            at = at.wrapping_offset(self.class_stride);
+    /// Visits every class of row `row` with its value.
+    #[inline(always)]
+    pub(crate) fn for_each(&self, row: usize, visit: impl FnMut(usize, f64)) {
+        self.visit(row, 0, self.classes, visit);
+    }
+
+    /// Visits `count` classes of row `row` from `first` on.
+    #[inline(always)]
+    fn visit(&self, row: usize, first: usize, count: usize, mut visit: impl FnMut(usize, f64)) {
+        assert!(count <= self.classes - first);
+        let start = if count > 0 { self.start_of(row, 1, first) } else { self.start };
+        // One loop for each storage: none asks for it again and again.
+        macro_rules! walk {
+            ($storage:expr) => {{
+                let mut at = start;
+                for class in 0..count {
+                    // SAFETY: `at` walks the elements of this row, readable by the promise of
+                    // `from_raw`.
+                    visit(class, unsafe { read(at, $storage) });
+                    at = at.wrapping_offset(self.class_stride);
+                }
+            }};
+        }
+        match self.storage {
+            Storage::F32 => walk!(Storage::F32),
+            Storage::F64 => walk!(Storage::F64),
+            Storage::Bool => walk!(Storage::Bool),
+            storage => walk!(storage),
         }
     }
 }

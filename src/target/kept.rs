@@ -29,7 +29,7 @@ pub(crate) fn kept_row_weights(
         let counts = weight != 0.0 && !targets.is_ignored(row);
         if counts && label_smoothing > 0.0 {
             let has_mass = |k: usize| kept[k] != 0.0 && prior.get(row, k) > 0.0;
-            if !(0..kept.len()).any(has_mass) {
+            if !matches!(prior, Prior::Uniform) && !(0..kept.len()).any(has_mass) {
                 return Err(Error::MaskedPrior { index: vec![row] });
             }
         }

@@ -44,8 +44,13 @@ pub(super) fn gather<F: Float>(
     scratch: &mut [F],
 ) {
     let (high, low) = scratch.split_at_mut(rows.classes());
-    rows.gather_with(row, high, |k, u| split_probability(weighted(u / unit, class_weight, k)).0);
-    rows.gather_with(row, low, |k, u| split_probability(weighted(u / unit, class_weight, k)).1);
+    if class_weight.is_none() {
+        rows.for_each(row, |k, u| (high[k], low[k]) = split(F::Wide::new(u / unit)));
+    } else {
+        rows.for_each(row, |k, u| {
+            (high[k], low[k]) = split_probability(weighted(u / unit, class_weight, k));
+        });
+    }
 }
 
 /// (1 − ε)·q + β·w in two parts, in the place of q.
@@ -57,24 +62,27 @@ pub(super) fn mixed<'s, F: Float>(
     smooth: &Smooth<'_, F>,
     scratch: &'s mut [F],
 ) -> Weights<'s, F> {
-    gather(rows, row, class_weight, 1.0, scratch);
     let (high, low) = scratch.split_at_mut(rows.classes());
-    for (k, (high, low)) in high.iter_mut().zip(&mut *low).enumerate() {
-        let q = F::Wide::new(high.to_f64()) + F::Wide::new(low.to_f64());
-        let mixed = label_weight * q + smooth.factor * smooth.weights.get(k);
-        (*high, *low) = F::split(mixed);
-        if mixed.value() > 0.0 && high.to_f64() == 0.0 {
-            *high = F::SMALLEST;
-        }
+    match (class_weight, smooth.weights) {
+        (None, Weights::Ones) => rows.for_each(row, |k, q| {
+            (high[k], low[k]) = split(label_weight * F::Wide::new(q) + smooth.factor);
+        }),
+        (_, weights) => rows.for_each(row, |k, q| {
+            let q = F::wide_of(weighted(q, class_weight, k));
+            (high[k], low[k]) = split(label_weight * q + smooth.factor * weights.get(k));
+        }),
     }
     Weights::in_two_parts(high, low)
 }
 
 /// `u` in the compute type and what that rounding lost; a positive probability stays positive.
 pub(super) fn split_probability<F: Float>(u: DoubleDouble) -> (F, F) {
-    let (high, low) = F::split(F::wide_of(u));
-    if u.value() > 0.0 && high.to_f64() == 0.0 {
-        return (F::SMALLEST, F::default());
-    }
-    (high, low)
+    split(F::wide_of(u))
+}
+
+#[inline(always)]
+fn split<F: Float>(u: F::Wide) -> (F, F) {
+    let (high, low) = F::split(u);
+    let is_lost = u.value() > 0.0 && high.to_f64() == 0.0;
+    if is_lost { (F::SMALLEST, F::default()) } else { (high, low) }
 }

@@ -9,6 +9,7 @@ use crate::kernel::exp::Temperature;
 use crate::kernel::group::LaneMask;
 use crate::kernel::stats::{RowWeights, Weights, count_to_f64};
 use crate::simd::MOST_LANES;
+use crate::simd::row::Source;
 use crate::wide::{DoubleDouble, Wide};
 
 /// The targets of a group of rows in normal form: q' = spike·δ_class + factor·weights. Of a row
@@ -353,6 +354,16 @@ impl<'a, F: Float> SmoothedTargets<'a, F> {
     fn renormalised<'s>(&self, row: usize, kept: &[F], scratch: &'s mut [F]) -> Smooth<'s, F> {
         let LossTerms { label_smoothing, prior, class_weight, .. } = self.terms;
         let (high, low) = scratch.split_at_mut(self.classes);
+        if matches!(prior, Prior::Uniform) && class_weight.is_none() {
+            high.copy_from_slice(kept);
+            let count = kept.iter().filter(|is_kept| is_kept.to_f64() != 0.0).count();
+            let smoothing = F::Wide::new(label_smoothing);
+            return Smooth {
+                weights: Weights::Row { high: Source::from_slice(high), low: None },
+                factor: smoothing.over(F::Wide::new(count_to_f64(count))),
+                mass: smoothing,
+            };
+        }
         let (mut prior_mass, mut mass) = (DoubleDouble::new(0.0), DoubleDouble::new(0.0));
         for (k, is_kept) in kept.iter().enumerate() {
             let u = if is_kept.to_f64() == 0.0 { 0.0 } else { prior.get(row, k) };
