@@ -9,18 +9,21 @@
 //! slot each and are added in the order of the rows. So neither the blocks nor
 //! the threads can change a bit.
 
+mod needs;
+
 use crate::alloc::{with_capacity, zeros};
 use crate::element::Float;
 use crate::error::Error;
 use crate::kernel::exp::Temperature;
 use crate::kernel::group::{Flow, Group, RowGroup};
-use crate::kernel::stats::padded_len;
 use crate::kernel::tile::{self, Tile};
+use crate::kernel::transpose::{self, MOST_TILES};
 use crate::pool;
 use crate::simd::memory::{Rows, RowsMut};
 use crate::simd::row::{Sink, Source};
 use crate::simd::{Level, MOST_LANES, Vector, VectorJob};
 use crate::target::TargetScratch;
+use needs::Needs;
 use std::array::from_fn;
 use std::ops::Range;
 use std::sync::Mutex;
@@ -153,100 +156,6 @@ pub(crate) fn for_each_row<F: Float, O: RowOp<F>>(
     Ok(())
 }
 
-/// Logits of more bytes come from memory, and their outputs go there.
-const CACHED_BYTES: usize = 1 << 23;
-/// Rows of so many classes are in lanes where they lie one after another.
-const TILED_CLASSES: usize = 64;
-/// Bytes of logits in a tile: part of a second-level cache.
-const BYTES_PER_TILE: usize = 1 << 19;
-/// Bytes of exponentials that a group of rows may keep: part of a second-level cache. 256 x 1000,
-/// one thread: 161 µs with 2^14, 157 with 2^15, 150 with 2^16.
-const BYTES_PER_GROUP: usize = 1 << 16;
-
-/// The memory that one thread needs, in elements: how many rows are in a group, and what each of
-/// them needs.
-#[derive(Clone, Copy)]
-struct Needs {
-    classes: usize,
-    /// Are rows in lanes?
-    is_tiled: bool,
-    group: usize,
-    exps: usize,
-    gathered: usize,
-    unscattered: usize,
-    kept: usize,
-    prior: usize,
-    mixture: usize,
-}
-
-impl Needs {
-    fn new<F: Float, O: RowOp<F>>(
-        logits: &Rows<'_>,
-        mask: Option<&Rows<'_>>,
-        output: Option<&RowsMut<'_>>,
-        op: &O,
-    ) -> Self {
-        let classes = logits.classes();
-        let where_needed = |is_needed| if is_needed { classes } else { 0 };
-        let padded = padded_len(classes, MOST_LANES);
-        let (prior, mixture) = op.target_scratch();
-        let lanes = lanes_of::<F>();
-        let most_strided = BYTES_PER_TILE / (lanes * F::STORAGE.size());
-        let most = if logits.have_neighbours::<F>() { most_strided } else { TILED_CLASSES };
-        let is_tiled = mask.is_none()
-            && logits.rows() >= lanes
-            && op.allows_tiles()
-            && (1..=most).contains(&classes);
-        let mut needs = Self {
-            classes,
-            is_tiled,
-            group: 1,
-            exps: if op.keeps_exps() { padded } else { 0 },
-            gathered: where_needed(mask.is_some() || !logits.is_direct::<F>()),
-            unscattered: where_needed(output.is_some_and(|output| !output.is_direct::<F>())),
-            kept: where_needed(mask.is_some()),
-            prior,
-            mixture,
-        };
-        // Rows that are read where they lie take up room as well.
-        let row_bytes = needs.row().max(padded).saturating_mul(F::STORAGE.size());
-        needs.group = (BYTES_PER_GROUP / row_bytes.max(1)).clamp(1, lanes).min(logits.rows());
-        needs
-    }
-
-    /// Of one row.
-    fn row(&self) -> usize {
-        let parts = [self.gathered, self.unscattered, self.kept, self.prior, self.mixture];
-        parts.iter().fold(self.exps, |sum, len| sum.saturating_add(*len))
-    }
-
-    /// Rows that are best in one block.
-    fn unit<F: Float>(&self) -> usize {
-        if self.is_tiled { lanes_of::<F>() } else { self.group }
-    }
-
-    /// The flow through the caches of rows that are read and written where they lie.
-    fn flow<F: Float>(&self, logits: &Rows<'_>, output: Option<&RowsMut<'_>>) -> Flow {
-        let bytes = |rows: usize| rows.saturating_mul(self.classes * F::STORAGE.size());
-        let is_large = bytes(logits.rows()) >= CACHED_BYTES;
-        Flow {
-            streams: is_large && output.is_some_and(RowsMut::is_streamed),
-            ahead: if is_large && logits.are_runs::<F>() { bytes(self.group) } else { 0 },
-        }
-    }
-
-    /// Of all rows of a group, and of one shifted row; or of a tile.
-    fn len<F: Float>(&self) -> usize {
-        let tile = if self.is_tiled { 2 * self.classes * lanes_of::<F>() } else { 0 };
-        self.row().saturating_mul(self.group).saturating_add(self.classes).max(tile)
-    }
-}
-
-/// The lanes of vectors of `F`.
-const fn lanes_of<F: Float>() -> usize {
-    MOST_LANES * size_of::<f32>() / F::STORAGE.size()
-}
-
 /// A block of rows, to be run at some instruction set.
 struct Block<'b, F, O> {
     logits: &'b Rows<'b>,
@@ -266,10 +175,9 @@ impl<F: Float, O: RowOp<F>> VectorJob<F> for Block<'_, F, O> {
     fn run<V: Vector<Scalar = F>>(mut self, token: V::Token) {
         let mut first = self.range.start;
         while self.needs.is_tiled && first + V::LANES <= self.range.end {
-            if !self.tile::<V>(token, first) {
-                self.groups::<V>(token, first..first + V::LANES);
-            }
-            first += V::LANES;
+            let count = self.needs.tiles.min((self.range.end - first) / V::LANES);
+            self.tiles::<V>(token, first, count);
+            first += count * V::LANES;
         }
         self.groups::<V>(token, first..self.range.end);
         if self.flow.streams {
@@ -279,17 +187,42 @@ impl<F: Float, O: RowOp<F>> VectorJob<F> for Block<'_, F, O> {
 }
 
 impl<F: Float, O: RowOp<F>> Block<'_, F, O> {
-    /// LANES rows in lanes; false where one of them is not for that, and nothing is done.
+    /// `count` times LANES rows, in lanes; those that are not for that one by one.
     #[inline(always)]
-    fn tile<V: Vector<Scalar = F>>(&mut self, token: V::Token, first: usize) -> bool {
+    fn tiles<V: Vector<Scalar = F>>(&mut self, token: V::Token, first: usize, count: usize) {
         let len = self.needs.classes * V::LANES;
-        let (z, exps) = self.scratch[..2 * len].split_at_mut(len);
-        tile::load::<V>(token, self.logits, first, z);
-        let (least, temperature) = (self.op.least_in_tile(), self.op.temperature());
+        let op = self.op;
+        let (z, rest) = self.scratch.split_at_mut(self.needs.tiles * len);
+        let (z, exps) = (&mut z[..count * len], &mut rest[..count * len]);
+        transpose::load::<V>(token, self.logits, first, z);
+        let mut done = [false; MOST_TILES];
+        for (tile, (z, exps)) in z.chunks_exact_mut(len).zip(exps.chunks_exact_mut(len)).enumerate()
+        {
+            done[tile] = Self::on_tile::<V>(op, token, first + tile * V::LANES, z, exps);
+        }
+        if let Some(output) = self.output {
+            transpose::store::<V>(token, exps, output, first, &done);
+        }
+        for tile in (0..count).filter(|tile| !done[*tile]) {
+            let first = first + tile * V::LANES;
+            self.groups::<V>(token, first..first + V::LANES);
+        }
+    }
+
+    /// False where a row is not for a tile, and nothing is done.
+    #[inline(always)]
+    fn on_tile<V: Vector<Scalar = F>>(
+        op: &O,
+        token: V::Token,
+        first: usize,
+        z: &mut [F],
+        exps: &mut [F],
+    ) -> bool {
+        let (least, temperature) = (op.least_in_tile(), op.temperature());
         let mut max = tile::ordinary_maxima::<V>(token, z, least, temperature);
         if max.is_none() {
             // Rows that are not read may hold anything.
-            for lane in (0..V::LANES).filter(|lane| !self.op.reads(first + lane)) {
+            for lane in (0..V::LANES).filter(|lane| !op.reads(first + lane)) {
                 z.iter_mut().skip(lane).step_by(V::LANES).for_each(|z| *z = F::default());
             }
             max = tile::ordinary_maxima::<V>(token, z, least, temperature);
@@ -297,10 +230,7 @@ impl<F: Float, O: RowOp<F>> Block<'_, F, O> {
         let Some(max) = max else { return false };
         let mut group = Tile::<V>::new(token, z, exps, max);
         let target = TargetScratch { prior: &mut [], mixture: &mut [] };
-        self.op.group(&mut group, GroupRows { first, kept: &[], target });
-        if let Some(output) = self.output {
-            tile::store::<V>(token, exps, output, first);
-        }
+        op.group(&mut group, GroupRows { first, kept: &[], target });
         true
     }
 
@@ -335,7 +265,7 @@ impl<F: Float, O: RowOp<F>> Block<'_, F, O> {
         let kept = &kept[..len * needs.kept];
         let kept_row = |lane: usize| &kept[lane * needs.kept..][..needs.kept];
         for (lane, gathered) in gathered.chunks_exact_mut(needs.classes).enumerate().take(len) {
-            self.logits.gather(first + lane, gathered);
+            self.logits.gather_part(token, first + lane, 0, gathered);
             // As if the class were not there: nothing of its logit is left.
             fill_masked(kept_row(lane), F::NEG_INFINITY, |k, value| gathered[k] = value);
         }
@@ -363,7 +293,7 @@ impl<F: Float, O: RowOp<F>> Block<'_, F, O> {
         if needs.unscattered > 0 {
             for (lane, own) in unscattered.chunks_exact_mut(needs.classes).enumerate().take(len) {
                 fill_masked(kept_row(lane), masked, |k, value| own[k] = value);
-                output.scatter(first + lane, own);
+                output.scatter_part(token, first + lane, 0, own);
             }
         } else if needs.kept > 0 {
             for lane in 0..len {

@@ -7,6 +7,7 @@
 //! | `sweep` | its sweeps over one row, in the canonical order of summation |
 //! | `group` | rows that are finished together, a lane each |
 //! | `tile` | the same sums with rows in lanes: few classes, strided classes |
+//! | `transpose` | rows into tiles and back |
 //! | `odd` | rows with NaN, infinities or huge logits |
 //! | `scale` | exponentials to probabilities |
 //! | `softmax` | softmax, log-softmax, log-sum-exp |
@@ -21,3 +22,4 @@ pub(crate) mod softmax;
 pub(crate) mod stats;
 mod sweep;
 pub(crate) mod tile;
+pub(crate) mod transpose;

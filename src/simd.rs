@@ -32,6 +32,7 @@ pub use level::{Level, run_f32, run_f64};
 use crate::element::Float;
 use crate::wide::Real;
 use lanes::WideLanes;
+use storage::Halves;
 
 /// The lanes of the vectors with the most: `f32`.
 pub const MOST_LANES: usize = 16;
@@ -39,7 +40,7 @@ pub const MOST_LANES: usize = 16;
 /// A 64-byte vector of `LANES` scalars.
 pub trait Vector: Copy {
     /// Proof that the instruction set is present; needed to make a vector.
-    type Token: Copy;
+    type Token: Copy + Halves;
     type Scalar: Float;
     type Mask: Copy;
     /// A double for each lane.

@@ -16,7 +16,6 @@ use super::stats::{RowClass, RowWeights, Stats, Weights};
 use super::sweep::{ABSENT, ONES, SEGMENT, TWO_PARTS, Terms, class_terms};
 use crate::element::Float;
 use crate::simd::lanes::WideLanes;
-use crate::simd::memory::{Rows, RowsMut};
 use crate::simd::row::QUAD;
 use crate::simd::{LaneSum, MOST_LANES, Vector, tree};
 use crate::wide::{Real, Wide};
@@ -307,93 +306,5 @@ impl<V: Vector> Group<V> for Tile<'_, V> {
         for element in self.exps.iter_mut().skip(lane).step_by(V::LANES) {
             *element = value;
         }
-    }
-}
-
-/// LANES rows from `first` on, class by class.
-#[inline(always)]
-pub(crate) fn load<V: Vector>(
-    token: V::Token,
-    rows: &Rows<'_>,
-    first: usize,
-    tile: &mut [V::Scalar],
-) {
-    let classes = rows.classes();
-    assert!(tile.len() == classes * V::LANES);
-    if rows.are_neighbours::<V::Scalar>(first, V::LANES) {
-        for (class, target) in tile.chunks_exact_mut(V::LANES).enumerate() {
-            rows.across::<V>(token, first, class).to_slice(target);
-        }
-        return;
-    }
-    let (run, zero) = (rows.run(first, V::LANES), V::Scalar::default());
-    for block in (0..classes).step_by(V::LANES) {
-        let mut vectors = [V::splat(token, zero); MOST_LANES];
-        for row in 0..V::LANES {
-            vectors[row] = if let Some(run) = run {
-                // Past the end of the row lie the next ones, which the tile does not keep.
-                run.vector(token, row * classes + block, zero)
-            } else {
-                let mut part = [zero; MOST_LANES];
-                rows.gather_part(first + row, block, &mut part[..V::LANES.min(classes - block)]);
-                V::from_slice(token, &part)
-            };
-        }
-        transpose(&mut vectors);
-        let targets = tile[block * V::LANES..].chunks_exact_mut(V::LANES).take(V::LANES);
-        for (column, target) in targets.enumerate() {
-            vectors[column].to_slice(target);
-        }
-    }
-}
-
-/// Writes the tile to LANES rows from `first` on.
-#[inline(always)]
-pub(crate) fn store<V: Vector>(
-    token: V::Token,
-    tile: &[V::Scalar],
-    rows: &RowsMut<'_>,
-    first: usize,
-) {
-    let classes = rows.classes();
-    assert!(tile.len() == classes * V::LANES);
-    if rows.are_neighbours::<V::Scalar>(first, V::LANES) {
-        for (class, vector) in tile.chunks_exact(V::LANES).enumerate() {
-            rows.set_across(first, class, V::from_slice(token, vector));
-        }
-        return;
-    }
-    let mut run = rows.run(first, V::LANES);
-    // The last classes of a row in a run are written with lanes that fall into the next rows' first
-    // classes. So these come later: blocks from the last to the first, rows from the first on.
-    for block in (0..classes).step_by(V::LANES).rev() {
-        let mut vectors = [V::splat(token, V::Scalar::default()); MOST_LANES];
-        let sources = tile[block * V::LANES..].chunks_exact(V::LANES).take(V::LANES);
-        for (column, source) in sources.enumerate() {
-            vectors[column] = V::from_slice(token, source);
-        }
-        transpose(&mut vectors);
-        for row in 0..V::LANES {
-            if let Some(run) = &mut run {
-                run.set_vector(row * classes + block, vectors[row]);
-            } else {
-                let part = &vectors[row].to_array()[..V::LANES.min(classes - block)];
-                rows.scatter_part(first + row, block, part);
-            }
-        }
-    }
-}
-
-/// Rows to columns, by a perfect shuffle for each bit of a lane's number (Stone 1971, "Parallel
-/// processing with the perfect shuffle").
-#[inline(always)]
-fn transpose<V: Vector>(vectors: &mut [V; MOST_LANES]) {
-    let mut step = 1;
-    while step < V::LANES {
-        let rows = *vectors;
-        for i in 0..V::LANES / 2 {
-            (vectors[2 * i], vectors[2 * i + 1]) = rows[i].zip(rows[i + V::LANES / 2]);
-        }
-        step *= 2;
     }
 }

@@ -8,9 +8,10 @@
 
 use super::Vector;
 pub use super::outer::Outer;
+use super::portable::Portable;
 use super::row::{Sink, Source};
 pub use super::storage::Storage;
-use super::storage::{narrow, read, widen, write};
+use super::storage::{Halves, narrow, read, widen, write};
 use crate::element::Float;
 use std::marker::PhantomData;
 
@@ -215,18 +216,25 @@ impl<'a> Rows<'a> {
     /// Copies row `row` to `target`, converted to `F`.
     pub(crate) fn gather<F: Float>(&self, row: usize, target: &mut [F]) {
         assert!(target.len() == self.classes);
-        self.gather_part(row, 0, target);
+        self.gather_part(Portable, row, 0, target);
     }
 
     /// Copies the classes of row `row` from `class` on to `target`, converted to `F`.
-    pub(crate) fn gather_part<F: Float>(&self, row: usize, class: usize, target: &mut [F]) {
+    #[inline(always)]
+    pub(crate) fn gather_part<F: Float>(
+        &self,
+        halves: impl Halves,
+        row: usize,
+        class: usize,
+        target: &mut [F],
+    ) {
         assert!(target.len() <= self.classes - class);
         if self.class_stride == self.storage.size().cast_signed()
             && !target.is_empty()
             && let Some(floats) = F::as_floats_mut(target)
         {
             // SAFETY: neighbouring elements of this row, readable by the promise of `from_raw`.
-            if unsafe { widen(self.start_of(row, 1, class), self.storage, floats) } {
+            if unsafe { widen(halves, self.start_of(row, 1, class), self.storage, floats) } {
                 return;
             }
         }
@@ -318,21 +326,22 @@ impl<'a> RowsMut<'a> {
         unsafe { vector.store(start.cast()) };
     }
 
-    /// Rounds `values` to the storage type into row `row`.
-    pub(crate) fn scatter<F: Float>(&self, row: usize, values: &[F]) {
-        assert!(values.len() == self.classes);
-        self.scatter_part(row, 0, values);
-    }
-
     /// Rounds `values` to the storage type into the classes of row `row` from `class` on.
-    pub(crate) fn scatter_part<F: Float>(&self, row: usize, class: usize, values: &[F]) {
+    #[inline(always)]
+    pub(crate) fn scatter_part<F: Float>(
+        &self,
+        halves: impl Halves,
+        row: usize,
+        class: usize,
+        values: &[F],
+    ) {
         assert!(values.len() <= self.classes - class);
         let mut at = self.start_of(row, 1, class);
         if self.class_stride == self.storage.size().cast_signed()
             && let Some(floats) = F::as_floats(values)
         {
             // SAFETY: neighbouring elements of this row, writable by the promise of `from_raw`.
-            if unsafe { narrow(floats, at, self.storage) } {
+            if unsafe { narrow(halves, floats, at, self.storage) } {
                 return;
             }
         }

@@ -5,10 +5,11 @@
 //! touched. Elsewhere through an array.
 
 use super::MOST_LANES;
+use super::storage::Halves;
 use fearless_simd::{Simd, SimdFrom, f32x16, f64x8};
 
 /// Access to the first `count` lanes, and to memory past the caches.
-pub trait Partial: Simd {
+pub trait Partial: Simd + Halves {
     /// # Safety
     /// - `target` is valid for writing 16 scalars and a multiple of 64.
     #[inline(always)]
@@ -87,18 +88,24 @@ pub(super) unsafe fn copy<T: Copy>(source: *const T, target: *mut T, count: usiz
 }
 
 #[cfg(target_arch = "aarch64")]
+impl Halves for fearless_simd::Neon {}
+#[cfg(target_arch = "aarch64")]
 impl Partial for fearless_simd::Neon {}
 
 #[cfg(target_arch = "x86_64")]
 mod x86 {
-    use super::Partial;
+    use super::super::portable::Portable;
+    use super::{Halves, Partial};
     use fearless_simd::{Avx2, Avx512, Simd, SimdFrom, f32x8, f32x16, f64x4, f64x8};
     use std::arch::x86_64::{
-        __m256i, _MM_HINT_T1, _mm_prefetch, _mm_sfence, _mm256_blendv_pd, _mm256_blendv_ps,
-        _mm256_castsi256_pd, _mm256_castsi256_ps, _mm256_loadu_si256, _mm256_maskload_pd,
-        _mm256_maskload_ps, _mm256_maskstore_pd, _mm256_maskstore_ps, _mm256_stream_pd,
-        _mm256_stream_ps, _mm512_mask_loadu_pd, _mm512_mask_loadu_ps, _mm512_mask_storeu_pd,
-        _mm512_mask_storeu_ps, _mm512_stream_pd, _mm512_stream_ps,
+        __m256i, _MM_FROUND_TO_NEAREST_INT, _MM_HINT_T1, _mm_loadu_si128, _mm_prefetch, _mm_sfence,
+        _mm_storeu_si128, _mm256_blendv_pd, _mm256_blendv_ps, _mm256_castsi256_pd,
+        _mm256_castsi256_ps, _mm256_cvtph_ps, _mm256_cvtps_ph, _mm256_loadu_ps, _mm256_loadu_si256,
+        _mm256_maskload_pd, _mm256_maskload_ps, _mm256_maskstore_pd, _mm256_maskstore_ps,
+        _mm256_storeu_ps, _mm256_storeu_si256, _mm256_stream_pd, _mm256_stream_ps, _mm512_cvtph_ps,
+        _mm512_cvtps_ph, _mm512_loadu_ps, _mm512_mask_loadu_pd, _mm512_mask_loadu_ps,
+        _mm512_mask_storeu_pd, _mm512_mask_storeu_ps, _mm512_storeu_ps, _mm512_stream_pd,
+        _mm512_stream_ps,
     };
 
     /// `count` lanes of 16.
@@ -107,6 +114,66 @@ mod x86 {
     fn bits(count: usize) -> u16 {
         debug_assert!(count <= 16);
         (0xffff_u32 >> (16 - count)) as u16
+    }
+
+    impl Halves for Avx512 {
+        #[inline(always)]
+        fn widen_f16(self, bits: &[u16], target: &mut [f32]) {
+            let ((bits, bits_rest), (target, target_rest)) =
+                (bits.as_chunks::<16>(), target.as_chunks_mut::<16>());
+            for (bits, target) in bits.iter().zip(target) {
+                // SAFETY: the token proves the instruction set; both hold 16 numbers.
+                unsafe {
+                    let halves = _mm256_loadu_si256(bits.as_ptr().cast());
+                    _mm512_storeu_ps(target.as_mut_ptr(), _mm512_cvtph_ps(halves));
+                }
+            }
+            Portable.widen_f16(bits_rest, target_rest);
+        }
+        #[inline(always)]
+        fn narrow_f16(self, values: &[f32], bits: &mut [u16]) {
+            let ((values, values_rest), (bits, bits_rest)) =
+                (values.as_chunks::<16>(), bits.as_chunks_mut::<16>());
+            for (values, bits) in values.iter().zip(bits) {
+                // SAFETY: the token proves the instruction set; both hold 16 numbers.
+                unsafe {
+                    let floats = _mm512_loadu_ps(values.as_ptr());
+                    let halves = _mm512_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(floats);
+                    _mm256_storeu_si256(bits.as_mut_ptr().cast(), halves);
+                }
+            }
+            Portable.narrow_f16(values_rest, bits_rest);
+        }
+    }
+
+    impl Halves for Avx2 {
+        #[inline(always)]
+        fn widen_f16(self, bits: &[u16], target: &mut [f32]) {
+            let ((bits, bits_rest), (target, target_rest)) =
+                (bits.as_chunks::<8>(), target.as_chunks_mut::<8>());
+            for (bits, target) in bits.iter().zip(target) {
+                // SAFETY: the token proves the instruction set, F16C with it; both hold 8 numbers.
+                unsafe {
+                    let halves = _mm_loadu_si128(bits.as_ptr().cast());
+                    _mm256_storeu_ps(target.as_mut_ptr(), _mm256_cvtph_ps(halves));
+                }
+            }
+            Portable.widen_f16(bits_rest, target_rest);
+        }
+        #[inline(always)]
+        fn narrow_f16(self, values: &[f32], bits: &mut [u16]) {
+            let ((values, values_rest), (bits, bits_rest)) =
+                (values.as_chunks::<8>(), bits.as_chunks_mut::<8>());
+            for (values, bits) in values.iter().zip(bits) {
+                // SAFETY: the token proves the instruction set, F16C with it; both hold 8 numbers.
+                unsafe {
+                    let floats = _mm256_loadu_ps(values.as_ptr());
+                    let halves = _mm256_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(floats);
+                    _mm_storeu_si128(bits.as_mut_ptr().cast(), halves);
+                }
+            }
+            Portable.narrow_f16(values_rest, bits_rest);
+        }
     }
 
     impl Partial for Avx512 {

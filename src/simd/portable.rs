@@ -8,6 +8,7 @@ use super::Vector;
 use super::lane_sum::CompensatedSum;
 use super::lanes::{DoubleVector, Doubles};
 use super::partial::copy;
+use super::storage::Halves;
 use crate::element::Float;
 use crate::wide::{DoubleDouble, Real};
 use std::array::from_fn;
@@ -20,6 +21,8 @@ pub struct Portable;
 #[derive(Clone, Copy)]
 #[repr(align(64))]
 pub struct Lanes<T, const N: usize>([T; N]);
+
+impl Halves for Portable {}
 
 impl<T: Copy, const N: usize> Lanes<T, N> {
     #[inline(always)]

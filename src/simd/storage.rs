@@ -1,8 +1,8 @@
 //! How numbers lie in memory, and their conversion, one by one or a row at a time.
 //!
-//! bfloat16 is the upper half of an f32; float16 is converted by the `half` crate, which has
-//! instructions for it where the processor does. Rows go through a small buffer of our own: no
-//! reference is made to the memory of a view.
+//! bfloat16 is the upper half of an f32; float16 is converted by instructions of the level, or by the
+//! `half` crate. Rows go through a small buffer of our own: no reference is made to the memory of
+//! a view.
 
 use crate::element::Float;
 use half::slice::{HalfBitsSliceExt, HalfFloatSliceExt};
@@ -45,11 +45,31 @@ impl Storage {
     }
 }
 
+/// Conversion of float16: to nearest, ties to even.
+pub trait Halves: Copy {
+    /// Widens as many numbers as both have.
+    #[inline(always)]
+    fn widen_f16(self, bits: &[u16], target: &mut [f32]) {
+        bits.reinterpret_cast::<f16>().convert_to_f32_slice(target);
+    }
+    /// Rounds as many numbers as both have.
+    #[inline(always)]
+    fn narrow_f16(self, values: &[f32], bits: &mut [u16]) {
+        bits.reinterpret_cast_mut::<f16>().convert_from_f32_slice(values);
+    }
+}
+
 /// Widens neighbouring elements, if this storage is widened many at once.
 ///
 /// # Safety
 /// - `source` is valid for reading as many elements of `storage` as `target` has.
-pub(super) unsafe fn widen(source: *const u8, storage: Storage, target: &mut [f32]) -> bool {
+#[inline(always)]
+pub(super) unsafe fn widen(
+    halves: impl Halves,
+    source: *const u8,
+    storage: Storage,
+    target: &mut [f32],
+) -> bool {
     let mut buffer = [0; CHUNK];
     for (chunk, target) in target.chunks_mut(CHUNK).enumerate() {
         let buffer = &mut buffer[..target.len()];
@@ -60,7 +80,7 @@ pub(super) unsafe fn widen(source: *const u8, storage: Storage, target: &mut [f3
         // SAFETY: so many bytes of `source` are readable; the buffer is ours.
         unsafe { at.copy_to_nonoverlapping(buffer.as_mut_ptr().cast(), size_of_val(buffer)) };
         if storage == Storage::F16 {
-            buffer.reinterpret_cast::<f16>().convert_to_f32_slice(target);
+            halves.widen_f16(buffer, target);
         } else {
             for (target, bits) in target.iter_mut().zip(buffer) {
                 *target = f32::from_bits(u32::from(*bits) << 16);
@@ -74,12 +94,18 @@ pub(super) unsafe fn widen(source: *const u8, storage: Storage, target: &mut [f3
 ///
 /// # Safety
 /// - `target` is valid for writing as many elements of `storage` as `values` has.
-pub(super) unsafe fn narrow(values: &[f32], target: *mut u8, storage: Storage) -> bool {
+#[inline(always)]
+pub(super) unsafe fn narrow(
+    halves: impl Halves,
+    values: &[f32],
+    target: *mut u8,
+    storage: Storage,
+) -> bool {
     let mut buffer = [0; CHUNK];
     for (chunk, values) in values.chunks(CHUNK).enumerate() {
         let buffer = &mut buffer[..values.len()];
         match storage {
-            Storage::F16 => buffer.reinterpret_cast_mut::<f16>().convert_from_f32_slice(values),
+            Storage::F16 => halves.narrow_f16(values, buffer),
             Storage::Bf16 => {
                 for (bits, value) in buffer.iter_mut().zip(values) {
                     *bits = upper_half(*value);
@@ -97,6 +123,7 @@ pub(super) unsafe fn narrow(values: &[f32], target: *mut u8, storage: Storage) -
 /// The nearest bfloat16, ties to even, without a branch: `half` has one, which keeps a loop from
 /// being vectorised.
 #[allow(clippy::cast_possible_truncation, reason = "the upper half is what is wanted")]
+#[inline(always)]
 fn upper_half(value: f32) -> u16 {
     let bits = value.to_bits();
     let rounded = bits.wrapping_add(0x7fff + (bits >> 16 & 1)) >> 16;

@@ -1,0 +1,114 @@
+//! How many rows are in a group, a tile and a block, and the memory they need.
+
+use super::RowOp;
+use crate::element::Float;
+use crate::kernel::group::Flow;
+use crate::kernel::stats::padded_len;
+use crate::kernel::transpose::MOST_TILES;
+use crate::simd::MOST_LANES;
+use crate::simd::memory::{Rows, RowsMut};
+
+/// Logits of more bytes come from memory, and their outputs go there.
+const CACHED_BYTES: usize = 1 << 23;
+/// Rows of so many classes are in lanes where they lie one after another.
+const TILED_CLASSES: usize = 64;
+/// Bytes of tiles that are loaded together: half of a second-level cache.
+const BYTES_OF_TILES: usize = 1 << 19;
+/// Bytes of exponentials that a group of rows may keep: part of a second-level cache. 256 x 1000,
+/// one thread: 161 µs with 2^14, 157 with 2^15, 150 with 2^16.
+const BYTES_PER_GROUP: usize = 1 << 16;
+
+/// The memory that one thread needs, in elements: how many rows are in a group, and what each of
+/// them needs.
+#[derive(Clone, Copy)]
+pub(super) struct Needs {
+    pub(super) classes: usize,
+    /// Are rows in lanes?
+    pub(super) is_tiled: bool,
+    /// Tiles that are loaded together.
+    pub(super) tiles: usize,
+    pub(super) group: usize,
+    pub(super) exps: usize,
+    pub(super) gathered: usize,
+    pub(super) unscattered: usize,
+    pub(super) kept: usize,
+    pub(super) prior: usize,
+    pub(super) mixture: usize,
+}
+
+impl Needs {
+    pub(super) fn new<F: Float, O: RowOp<F>>(
+        logits: &Rows<'_>,
+        mask: Option<&Rows<'_>>,
+        output: Option<&RowsMut<'_>>,
+        op: &O,
+    ) -> Self {
+        let classes = logits.classes();
+        let where_needed = |is_needed| if is_needed { classes } else { 0 };
+        let padded = padded_len(classes, MOST_LANES);
+        let (prior, mixture) = op.target_scratch();
+        let lanes = lanes_of::<F>();
+        let tile_bytes = classes.saturating_mul(2 * lanes * F::STORAGE.size()).max(1);
+        let (tiles, most) = if logits.have_neighbours::<F>() {
+            // A line of each class is far from that of the next: several at once, where they fit.
+            (
+                (BYTES_OF_TILES / tile_bytes).clamp(1, MOST_TILES),
+                BYTES_OF_TILES / (tile_bytes / classes.max(1)),
+            )
+        } else {
+            (1, TILED_CLASSES)
+        };
+        let is_tiled = mask.is_none()
+            && logits.rows() >= lanes
+            && op.allows_tiles()
+            && (1..=most).contains(&classes);
+        let mut needs = Self {
+            classes,
+            is_tiled,
+            tiles,
+            group: 1,
+            exps: if op.keeps_exps() { padded } else { 0 },
+            gathered: where_needed(mask.is_some() || !logits.is_direct::<F>()),
+            unscattered: where_needed(output.is_some_and(|output| !output.is_direct::<F>())),
+            kept: where_needed(mask.is_some()),
+            prior,
+            mixture,
+        };
+        // Rows that are read where they lie take up room as well.
+        let row_bytes = needs.row().max(padded).saturating_mul(F::STORAGE.size());
+        needs.group = (BYTES_PER_GROUP / row_bytes.max(1)).clamp(1, lanes).min(logits.rows());
+        needs
+    }
+
+    /// Of one row.
+    fn row(&self) -> usize {
+        let parts = [self.gathered, self.unscattered, self.kept, self.prior, self.mixture];
+        parts.iter().fold(self.exps, |sum, len| sum.saturating_add(*len))
+    }
+
+    /// Rows that are best in one block.
+    pub(super) fn unit<F: Float>(&self) -> usize {
+        if self.is_tiled { self.tiles * lanes_of::<F>() } else { self.group }
+    }
+
+    /// The flow through the caches of rows that are read and written where they lie.
+    pub(super) fn flow<F: Float>(&self, logits: &Rows<'_>, output: Option<&RowsMut<'_>>) -> Flow {
+        let bytes = |rows: usize| rows.saturating_mul(self.classes * F::STORAGE.size());
+        let is_large = bytes(logits.rows()) >= CACHED_BYTES;
+        Flow {
+            streams: is_large && output.is_some_and(RowsMut::is_streamed),
+            ahead: if is_large && logits.are_runs::<F>() { bytes(self.group) } else { 0 },
+        }
+    }
+
+    /// Of all rows of a group, and of one shifted row; or of a tile.
+    pub(super) fn len<F: Float>(&self) -> usize {
+        let tile = if self.is_tiled { 2 * self.tiles * self.classes * lanes_of::<F>() } else { 0 };
+        self.row().saturating_mul(self.group).saturating_add(self.classes).max(tile)
+    }
+}
+
+/// The lanes of vectors of `F`.
+const fn lanes_of<F: Float>() -> usize {
+    MOST_LANES * size_of::<f32>() / F::STORAGE.size()
+}
