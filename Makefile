@@ -2,9 +2,12 @@
 #
 #   make demo     train classifiers of handwritten digits with and without label smoothing
 #   make test     tests of the Rust core, then of the Python package, its README and its docstrings
-#   make lint     formatting, lints, types and the walls of CONTRIBUTING.md
+#   make lint     formatting, lints, types, the walls of CONTRIBUTING.md and `make instructions`
 #   make check    test and lint: what CI runs
 #   make fmt      format everything in place
+#   make instructions          count the instructions of the kernels, and fail if they are more than on record;
+#                              without valgrind it only says so, with INSTRUCTIONS=--require it fails
+#   make record-instructions   record them
 #   make bench    time it beside its peers, in an environment of their own: gigabytes; BENCH=--quick for a part
 #   make clean    remove what was built
 #
@@ -14,6 +17,7 @@ PYTHON ?= python3
 VENV   ?= .venv
 EXTRAS ?= demo,test
 BENCH  ?=
+INSTRUCTIONS ?=
 BIN    := $(VENV)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
 
 # maturin installs into the environment it is told; pyo3 must not look for another Python.
@@ -21,7 +25,7 @@ export VIRTUAL_ENV := $(abspath $(VENV))
 unexport CONDA_PREFIX
 export PIP_QUIET := 1
 
-.PHONY: build demo test lint check fmt bench peers clean
+.PHONY: build demo test lint check fmt instructions record-instructions bench peers clean
 .NOTPARALLEL:
 
 build: $(VENV)/built
@@ -53,6 +57,7 @@ lint: build
 	$(BIN)/mypy
 	$(BIN)/python -m mypy.stubtest smoothxent
 	$(BIN)/python tools/walls.py
+	$(BIN)/python -m benches.instructions $(INSTRUCTIONS)
 
 check: test lint
 
@@ -60,6 +65,12 @@ fmt: build
 	cargo fmt
 	$(BIN)/ruff check --fix-only
 	$(BIN)/ruff format
+
+instructions: $(VENV)/maturin
+	$(BIN)/python -m benches.instructions $(INSTRUCTIONS)
+
+record-instructions: $(VENV)/maturin
+	$(BIN)/python -m benches.instructions --record
 
 # The tests need none of the peers and must not meet the versions that these ask for.
 bench:
