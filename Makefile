@@ -9,6 +9,7 @@
 #                              without valgrind it only says so, with INSTRUCTIONS=--require it fails
 #   make record-instructions   record them
 #   make bench    time it beside its peers, in an environment of their own: gigabytes; BENCH=--quick for a part
+#   make scaling  cost per logit by size and threads, measured and modelled; SCALING=--full to 10^9 logits: 9 GB
 #   make clean    remove what was built
 #
 # Everything from PyPI goes into .venv, the peers into .venv-bench. PYTHON=python3.13 chooses the interpreter of a new one (make clean first).
@@ -18,6 +19,7 @@ VENV   ?= .venv
 EXTRAS ?= demo,test
 BENCH  ?=
 INSTRUCTIONS ?=
+SCALING ?=
 BIN    := $(VENV)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
 
 # maturin installs into the environment it is told; pyo3 must not look for another Python.
@@ -25,7 +27,7 @@ export VIRTUAL_ENV := $(abspath $(VENV))
 unexport CONDA_PREFIX
 export PIP_QUIET := 1
 
-.PHONY: build demo test lint check fmt instructions record-instructions bench peers clean
+.PHONY: build demo test lint check fmt instructions record-instructions bench peers limits scaling clean
 .NOTPARALLEL:
 
 build: $(VENV)/built
@@ -76,9 +78,14 @@ record-instructions: $(VENV)/maturin
 bench:
 	$(MAKE) VENV=.venv-bench EXTRAS=bench peers
 
-peers: build
-	cargo build --release --locked --manifest-path benches/limits/Cargo.toml --target-dir target/limits
+peers: build limits
 	$(BIN)/python -m benches.peers $(BENCH)
+
+limits:
+	cargo build --release --locked --manifest-path benches/limits/Cargo.toml --target-dir target/limits
+
+scaling: build limits
+	$(BIN)/python -m benches.scaling $(SCALING)
 
 clean:
 	rm -rf $(VENV) .venv-bench target python/smoothxent/_smoothxent.*.so python/smoothxent/_smoothxent.pyd
