@@ -2,10 +2,14 @@
 #
 #   make demo     train classifiers of handwritten digits with and without label smoothing
 #   make test     tests of the Rust core, then of the Python package, its README and its docstrings
-#   make lint     formatting, lints, types and the walls of CONTRIBUTING.md
+#   make lint     formatting, lints, types, the walls of CONTRIBUTING.md and `make instructions`
 #   make check    test and lint: what CI runs
 #   make fmt      format everything in place
+#   make instructions          count the instructions of the kernels, and fail if they are more than on record;
+#                              without valgrind it only says so, with INSTRUCTIONS=--require it fails
+#   make record-instructions   record them
 #   make bench    time it beside its peers, in an environment of their own: gigabytes; BENCH=--quick for a part
+#   make scaling  cost per logit by size and threads, measured and modelled; SCALING=--full to 10^9 logits: 9 GB
 #   make clean    remove what was built
 #
 # Everything from PyPI goes into .venv, the peers into .venv-bench. PYTHON=python3.13 chooses the interpreter of a new one (make clean first).
@@ -14,6 +18,8 @@ PYTHON ?= python3
 VENV   ?= .venv
 EXTRAS ?= demo,test
 BENCH  ?=
+INSTRUCTIONS ?=
+SCALING ?=
 BIN    := $(VENV)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
 
 # maturin installs into the environment it is told; pyo3 must not look for another Python.
@@ -21,7 +27,7 @@ export VIRTUAL_ENV := $(abspath $(VENV))
 unexport CONDA_PREFIX
 export PIP_QUIET := 1
 
-.PHONY: build demo test lint check fmt bench peers clean
+.PHONY: build demo test lint check fmt instructions record-instructions bench peers limits scaling clean
 .NOTPARALLEL:
 
 build: $(VENV)/built
@@ -53,6 +59,7 @@ lint: build
 	$(BIN)/mypy
 	$(BIN)/python -m mypy.stubtest smoothxent
 	$(BIN)/python tools/walls.py
+	$(BIN)/python -m benches.instructions $(INSTRUCTIONS)
 
 check: test lint
 
@@ -61,13 +68,24 @@ fmt: build
 	$(BIN)/ruff check --fix-only
 	$(BIN)/ruff format
 
+instructions: $(VENV)/maturin
+	$(BIN)/python -m benches.instructions $(INSTRUCTIONS)
+
+record-instructions: $(VENV)/maturin
+	$(BIN)/python -m benches.instructions --record
+
 # The tests need none of the peers and must not meet the versions that these ask for.
 bench:
 	$(MAKE) VENV=.venv-bench EXTRAS=bench peers
 
-peers: build
-	cargo build --release --locked --manifest-path benches/limits/Cargo.toml --target-dir target/limits
+peers: build limits
 	$(BIN)/python -m benches.peers $(BENCH)
+
+limits:
+	cargo build --release --locked --manifest-path benches/limits/Cargo.toml --target-dir target/limits
+
+scaling: build limits
+	$(BIN)/python -m benches.scaling $(SCALING)
 
 clean:
 	rm -rf $(VENV) .venv-bench target python/smoothxent/_smoothxent.*.so python/smoothxent/_smoothxent.pyd

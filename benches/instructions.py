@@ -1,0 +1,177 @@
+"""Instructions per logit of the main kernels, beside those on record: stable where time is not.
+
+    python -m benches.instructions             # fails if a kernel takes over 3 % more than on record
+    python -m benches.instructions --record    # writes the record
+
+    build benches/instructions.rs as releases are built
+    run it under callgrind, which collects inside `counted` alone and dumps before each check
+    the n-th dump is the n-th kernel's
+
+Counted are the kernels for AVX2: valgrind does not know AVX-512. Needs Linux on x86-64, and
+valgrind; without them it says that nothing was checked, and with --require fails for want of
+valgrind. See benches/README.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import platform
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from benches.machine import ROOT
+
+LEVEL = "avx2"
+RECORD = ROOT / "benches" / "record" / f"instructions-{LEVEL}.csv"
+# How far a count may be from the record. Between runs counts differ by nothing, with another
+# environment or C library by parts in a thousand.
+SLACK = 0.03
+MORE, LESS, NEW = "MORE", "less", "NOT ON RECORD"
+MISSING = """\
+instructions: NOT CHECKED, valgrind is missing. It counts the instructions of the kernels.
+    Debian, Ubuntu: apt-get install valgrind      Fedora: dnf install valgrind"""
+ELSEWHERE = "instructions: not checked here, the record is of Linux on x86-64"
+
+
+class Failure(Exception):
+    """Nothing could be counted; the text says why."""
+
+
+def output(command: list[str]) -> str:
+    """Return what a command prints, or fail with what it complains about."""
+    result = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    if result.returncode:
+        raise Failure(f"code {result.returncode} from {' '.join(command)}")
+    return result.stdout
+
+
+def build() -> str:
+    """Build the program; return its path."""
+    command = ["cargo", "build", "--release", "--locked", "--bench", "instructions"]
+    for line in output([*command, "--quiet", "--message-format=json"]).splitlines():
+        message = json.loads(line)
+        if message.get("target", {}).get("name") == "instructions" and message.get("executable"):
+            return str(message["executable"])
+    raise Failure("cargo names no program")
+
+
+def part(path: Path) -> int:
+    """Return the number of a dump."""
+    return int(path.suffix[1:])
+
+
+def count(program: str) -> dict[str, float]:
+    """Return the instructions per logit of each kernel."""
+    with tempfile.TemporaryDirectory() as folder:
+        log = Path(folder) / "log"
+        command = ["valgrind", "--tool=callgrind", f"--log-file={log}"]
+        command += [f"--callgrind-out-file={folder}/dump"]
+        command += ["--toggle-collect=instructions::counted*"]
+        command += ["--dump-before=instructions::Kernel::check*"]
+        try:
+            lines = output([*command, program, LEVEL]).splitlines()
+        except Failure as failure:
+            raise Failure(f"{failure}\n{log.read_text(errors='replace')}") from failure
+        dumps = sorted(Path(folder).glob("dump.*"), key=part)
+        texts = [dump.read_text(encoding="utf-8", errors="replace") for dump in dumps]
+    totals = [int(total) for text in texts for total in re.findall(r"^totals: (\d+)$", text, re.M)]
+    if len(totals) != len(lines) or 0 in totals:
+        raise Failure(f"{len(lines)} kernels, but counts {totals}")
+    kernels = [line.rsplit(",", 1) for line in lines]
+    return {name: total / int(logits) for (name, logits), total in zip(kernels, totals)}
+
+
+def versions() -> dict[str, str]:
+    """Return what else a count depends on."""
+    return {"rustc": output(["rustc", "--version"]).strip()}
+
+
+def read() -> tuple[dict[str, str], dict[str, float]]:
+    """Return the versions and the counts on record."""
+    lines = RECORD.read_text(encoding="utf-8").splitlines()
+    facts = dict(line[2:].split(": ", 1) for line in lines if line.startswith("# "))
+    rows = csv.DictReader(line for line in lines if not line.startswith("#"))
+    return facts, {row["kernel"]: float(row["instructions_per_logit"]) for row in rows}
+
+
+def write(counts: dict[str, float]) -> None:
+    """Write the record."""
+    with RECORD.open("w", encoding="utf-8", newline="") as file:
+        file.writelines(f"# {name}: {value}\n" for name, value in versions().items())
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["kernel", "instructions_per_logit"])
+        writer.writerows([name, f"{value:.3f}"] for name, value in counts.items())
+
+
+def verdict(value: float, recorded: float | None) -> str:
+    """Return what is said of a count; "" if it is as on record."""
+    if recorded is None:
+        return NEW
+    if value > recorded * (1 + SLACK):
+        return MORE
+    return LESS if value < recorded * (1 - SLACK) else ""
+
+
+def table(counts: dict[str, float], recorded: dict[str, float]) -> str:
+    """Return all counts beside the record."""
+    lines = [f"{'kernel':<38} {'per logit':>9} {'recorded':>9} {'change':>8}"]
+    for name, value in counts.items():
+        old = recorded.get(name)
+        beside = f"{'–':>9} {'–':>8}" if old is None else f"{old:9.3f} {value / old - 1:+8.1%}"
+        lines.append(f"{name:<38} {value:9.3f} {beside}  {verdict(value, old)}".rstrip())
+    return "\n".join(lines)
+
+
+def complaint(counts: dict[str, float], recorded: dict[str, float]) -> str:
+    """Return what is wrong with the counts; "" if nothing is."""
+    verdicts = {name: verdict(value, recorded.get(name)) for name, value in counts.items()}
+    lists = {
+        f"over {SLACK:.0%} more than on record": [n for n in verdicts if verdicts[n] == MORE],
+        "not on record": [n for n in verdicts if verdicts[n] == NEW],
+        "on record, but not counted": [n for n in recorded if n not in counts],
+    }
+    return "; ".join(f"{what}: {', '.join(names)}" for what, names in lists.items() if names)
+
+
+def main() -> int:
+    """Count, and compare or write."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--record", action="store_true", help="write the record instead")
+    parser.add_argument("--require", action="store_true", help="fail where valgrind is missing")
+    options = parser.parse_args()
+    if (platform.system(), platform.machine()) != ("Linux", "x86_64"):
+        print(ELSEWHERE)
+        return 1 if options.record else 0
+    if shutil.which("valgrind") is None:
+        print(MISSING)
+        return 1 if options.record or options.require else 0
+    facts, recorded = read() if RECORD.exists() else ({}, {})
+    counts = count(build())
+    print(table(counts, recorded))
+    if options.record:
+        write(counts)
+        print(f"written: {RECORD.relative_to(ROOT)}")
+        return 0
+    if any(verdict(value, recorded.get(name)) == LESS for name, value in counts.items()):
+        print("Some take less than on record: make record-instructions, to keep it that way.")
+    wrong = complaint(counts, recorded)
+    if not wrong:
+        return 0
+    print(f"instructions: {wrong}")
+    if facts != (now := versions()):
+        print(f"The record is of {facts.get('rustc')}; this is {now['rustc']}.")
+    print("If that is meant: make record-instructions, and say why in the commit.")
+    return 1
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except Failure as failure:
+        sys.exit(f"instructions: {failure}")
