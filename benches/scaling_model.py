@@ -75,7 +75,7 @@ class Model:
         """Return the time of a call."""
         team = min(threads, 1 + rows * ROW_BYTES // BYTES_PER_THREAD, rows)
         block = up(BYTES_PER_BLOCK // ROW_BYTES, min(MOST_LANES, rows))
-        most = up(max(BYTES_PER_SLICE // ROW_BYTES, team), block)
+        most = up(max(team * BYTES_PER_SLICE // ROW_BYTES, team), block)
         traffic = TRAFFIC * self.misses(rows, team) / (self.bandwidth(team) / team)
         compute = self.instructions / self.rate
         shorter, longer = sorted((compute, traffic))
@@ -118,8 +118,7 @@ class Model:
             f"{SOCKET_BANDWIDTH / 1e9:.0f} GB/s for each socket of {SOCKET_CORES} cores (80 % of 12 channels "
             "DDR5-4800), with pages on all sockets alike",
             f"each helper is awake {1e6 * self.wake:.1f} µs after the one before (fitted), anew for each slice of "
-            f"{BYTES_PER_SLICE >> 20} MiB of logits, whose {blocks} blocks the threads share: more threads than "
-            "that find none",
+            f"{BYTES_PER_SLICE >> 20} MiB of logits a thread, {blocks} blocks for each of them",
         ]
 
 

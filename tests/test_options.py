@@ -307,3 +307,13 @@ def test_gradient_is_the_slope_of_the_loss(form, label_smoothing, reduction):
         _, grad = sx.cross_entropy_value_and_grad(z, targets, **options)
         slope = differences(lambda x: np.sum(sx.cross_entropy(x, targets, **options)), z)  # noqa: B023
         np.testing.assert_allclose(grad, slope, rtol=0, atol=10 * DIFFERENCE)
+
+    @pytest.mark.parametrize("power", [-900, -960, -1000])
+    @pytest.mark.parametrize("label_smoothing", [0.0, 0.1])
+    def test_weight_near_the_smallest_number(self, power, label_smoothing):
+        """A power of two, and results that are normal numbers: the bits of the gradient, scaled."""
+        z, labels, _ = problem(5, np.float64, scale=1.0)
+        options = {"label_smoothing": label_smoothing, "reduction": "none"}
+        _, grad = sx.cross_entropy_value_and_grad(z, labels, **options)
+        _, scaled = sx.cross_entropy_value_and_grad(z, labels, sample_weight=2.0**power, **options)
+        assert_same_bits(scaled, grad * 2.0**power)

@@ -255,3 +255,12 @@ class TestSmoothLabels:
     def test_the_name_of_the_dtype(self, dtype):
         by_name = sx.smooth_labels([0], 2, label_smoothing=0.1, dtype=dtype.name)
         assert_same_bits(by_name, sx.smooth_labels([0], 2, label_smoothing=0.1, dtype=dtype))
+
+
+def test_an_overlapping_output_rounds_once():
+    """1 + 2^-8 + 2^-40 is above the middle of 1 and 1 + 2^-7; rounded to float32 first it is the middle."""
+    buffer = np.zeros(16, np.uint8)
+    z = buffer.view(np.float64)[:, None]
+    z[:] = 1 + 2.0**-8 + 2.0**-40
+    result = sx.logsumexp(z, out=buffer[:4].view(BFLOAT16))
+    assert_same_bits(result, np.full(2, 1 + 2.0**-7, BFLOAT16))

@@ -288,10 +288,14 @@ class TestFewRowsOrClasses:
         z = np.zeros(shape, dtype)
         targets = np.zeros(np.delete(shape, axis), int) if form == "labels" else z
         for call in (sx.softmax, sx.log_softmax, sx.logsumexp):
-            with pytest.raises(ValueError, match=f"^logits has 0 classes along axis {axis}$"):
+            with pytest.raises(
+                ValueError, match=f"^logits has 0 classes along axis {axis}, expected at least 1$"
+            ):
                 call(z, axis=axis)
         for call in (sx.cross_entropy, sx.cross_entropy_value_and_grad, sx.cross_entropy_terms):
-            with pytest.raises(ValueError, match=f"^logits has 0 classes along axis {axis}$"):
+            with pytest.raises(
+                ValueError, match=f"^logits has 0 classes along axis {axis}, expected at least 1$"
+            ):
                 call(z, targets, axis=axis)
 
     @pytest.mark.parametrize("shape", [(0, 5), (0, 1), (3, 0, 5), (0, 0)])

@@ -84,7 +84,7 @@ def class_count(num_classes: SupportsIndex | None) -> int:
 def matching_class_count(num_classes: SupportsIndex | None, length: int, axis: int) -> int:
     """Return the number of classes of probabilities, which `num_classes` may repeat."""
     if length == 0:
-        raise ValueError(f"targets has 0 classes along axis {axis}")
+        raise ValueError(f"targets has 0 classes along axis {axis}, expected at least 1")
     if num_classes is not None and integer(num_classes, "num_classes") != length:
         raise ValueError(
             f"targets has {length} classes along axis {axis}, but num_classes is {num_classes}"

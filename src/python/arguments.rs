@@ -10,7 +10,7 @@ use crate::batch::Run;
 use crate::error::{Error, Number};
 use crate::ops::Reduction;
 use crate::target::{Prior, Probabilities, Targets};
-use pyo3::exceptions::{PyTypeError, PyValueError};
+use pyo3::exceptions::{PyOverflowError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyString};
 
@@ -32,7 +32,9 @@ impl Logits {
         let axis = usize::try_from(given.rem_euclid(dimensions)).expect("an axis of the shape");
         let rows: usize = without(shape, axis).iter().product();
         if shape[axis] == 0 && rows > 0 {
-            return Err(PyValueError::new_err(format!("logits has 0 classes along axis {axis}")));
+            return Err(PyValueError::new_err(format!(
+                "logits has 0 classes along axis {axis}, expected at least 1"
+            )));
         }
         Ok(Self { array, axis })
     }
@@ -232,8 +234,15 @@ fn number(obj: &Bound<'_, PyAny>, name: &str) -> PyResult<f64> {
         return Err(refused());
     }
     obj.extract().map_err(|error: PyErr| {
-        // Not a number at all; any other exception is the object's own, and goes through.
-        if error.is_instance_of::<PyTypeError>(obj.py()) { refused() } else { error }
+        // Not a number at all, or an integer beyond all floats; any other exception is the object's
+        // own, and goes through.
+        if error.is_instance_of::<PyTypeError>(obj.py()) {
+            refused()
+        } else if error.is_instance_of::<PyOverflowError>(obj.py()) {
+            PyValueError::new_err(format!("{name} is too large for a float64"))
+        } else {
+            error
+        }
     })
 }
 

@@ -44,14 +44,15 @@ impl<'py> Output<'py> {
         let array = Array::output(out, name, shape, dtype)?;
         let storage = dtype.storage;
         // A result is rounded to its own type first, also on its way to a wider array.
-        let direct =
-            !inputs.forbid(&array) && (array.storage() == storage || inputs.compute == storage);
-        if direct {
+        let takes_it = array.storage() == storage || inputs.compute == storage;
+        if takes_it && !inputs.forbid(&array) {
             let is_callers_own = !array.is_alias_of(inputs.logits);
             return Ok(Self { array, computed: out.clone(), is_callers_own, wanted: None });
         }
+        // Elsewhere, but rounded to the caller's type here: NumPy could round a second time.
+        let own = if takes_it { Some(array.dtype(py)?) } else { None };
         let wanted = Some((out.clone(), array));
-        let (computed, array) = Array::empty(py, shape, dtype)?;
+        let (computed, array) = Array::empty(py, shape, own.as_ref().unwrap_or(dtype))?;
         Ok(Self { array, computed, is_callers_own: false, wanted })
     }
 

@@ -78,7 +78,7 @@ impl<'py> LossArguments<'_, 'py> {
         if let (Some(out), Some(grad)) = (out, &grad)
             && out.may_overlap(grad.result())
         {
-            return Err(PyValueError::new_err("out and grad_out share memory"));
+            return Err(PyValueError::new_err("out and grad_out must not share memory"));
         }
         let z = logits.array.rows(logits.axis);
         let loss_rows = losses.as_ref().map(|losses| losses.array.elements_mut());
