@@ -52,7 +52,7 @@ impl Needs {
         let (tiles, most) = if logits.have_neighbours::<F>() {
             // A line of each class is far from that of the next: several at once, where they fit.
             (
-                (BYTES_OF_TILES / tile_bytes).clamp(1, MOST_TILES),
+                (BYTES_OF_TILES / tile_bytes).min(logits.rows() / lanes).clamp(1, MOST_TILES),
                 BYTES_OF_TILES / (tile_bytes / classes.max(1)),
             )
         } else {

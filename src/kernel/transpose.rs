@@ -18,8 +18,9 @@ pub(crate) fn load<V: Vector>(
     let count = tiles.len() / len;
     if rows.are_neighbours::<V::Scalar>(first, count * V::LANES) {
         for class in 0..rows.classes() {
+            let across = rows.across(first, count * V::LANES, class);
             for tile in 0..count {
-                let vector = rows.across::<V>(token, first + tile * V::LANES, class);
+                let vector: V = across.vector(token, tile * V::LANES, V::Scalar::default());
                 vector.to_slice(&mut tiles[tile * len + class * V::LANES..]);
             }
         }
@@ -73,9 +74,10 @@ pub(crate) fn store<V: Vector>(
     let count = tiles.len() / len;
     if rows.are_neighbours::<V::Scalar>(first, count * V::LANES) {
         for class in 0..rows.classes() {
+            let mut across = rows.across(first, count * V::LANES, class);
             for tile in (0..count).filter(|tile| written[*tile]) {
                 let vector = V::from_slice(token, &tiles[tile * len + class * V::LANES..]);
-                rows.set_across(first + tile * V::LANES, class, vector);
+                across.set_vector(tile * V::LANES, vector);
             }
         }
         return;

@@ -6,7 +6,6 @@
 //! states once that its addresses are valid; all methods are checked against
 //! the view's own lengths.
 
-use super::Vector;
 pub use super::outer::Outer;
 use super::portable::Portable;
 use super::row::{Sink, Source};
@@ -196,13 +195,18 @@ impl<'a> Rows<'a> {
         Some(unsafe { Source::from_raw(start.cast(), count * self.classes) })
     }
 
-    /// A class of LANES rows, which are neighbours.
+    /// A class of `count` rows, which are neighbours.
     #[inline(always)]
-    pub(crate) fn across<V: Vector>(&self, token: V::Token, first: usize, class: usize) -> V {
-        assert!(self.are_neighbours::<V::Scalar>(first, V::LANES));
-        let start = self.start_of(first, V::LANES, class);
+    pub(crate) fn across<F: Float>(
+        &self,
+        first: usize,
+        count: usize,
+        class: usize,
+    ) -> Source<'a, F> {
+        assert!(self.are_neighbours::<F>(first, count));
+        let start = self.start_of(first, count, class);
         // SAFETY: an element of each of these rows, one after another.
-        unsafe { V::load(token, start.cast()) }
+        unsafe { Source::from_raw(start.cast(), count) }
     }
 
     /// One element.
@@ -317,13 +321,13 @@ impl<'a> RowsMut<'a> {
         Some(unsafe { Sink::from_raw(start.cast(), count * self.classes) })
     }
 
-    /// Writes a class of LANES rows, which are neighbours.
+    /// A class of `count` rows, which are neighbours, to write.
     #[inline(always)]
-    pub(crate) fn set_across<V: Vector>(&self, first: usize, class: usize, vector: V) {
-        assert!(self.are_neighbours::<V::Scalar>(first, V::LANES));
-        let start = self.start_of(first, V::LANES, class);
+    pub(crate) fn across<F: Float>(&self, first: usize, count: usize, class: usize) -> Sink<'a, F> {
+        assert!(self.are_neighbours::<F>(first, count));
+        let start = self.start_of(first, count, class);
         // SAFETY: an element of each of these rows, one after another.
-        unsafe { vector.store(start.cast()) };
+        unsafe { Sink::from_raw(start.cast(), count) }
     }
 
     /// Rounds `values` to the storage type into the classes of row `row` from `class` on.
