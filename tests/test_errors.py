@@ -101,6 +101,15 @@ class TestSignatures:
         assert issubclass(sx.InternalError, RuntimeError)
         assert issubclass(np.exceptions.AxisError, ValueError)
 
+    def test_an_axis_error_has_the_attributes_of_numpy(self):
+        for call in (
+            lambda: sx.softmax(np.zeros((2, 3)), axis=5),
+            lambda: sx.smooth_labels([0, 1], 3, label_smoothing=0.1, axis=5),
+        ):
+            with pytest.raises(np.exceptions.AxisError) as caught:
+                call()
+            assert (caught.value.axis, caught.value.ndim) == (5, 2)
+
 
 class TestNothingIsWritten:
     """`out`, `grad_out` and logits given as `grad_out` keep their bytes on every error of an argument."""

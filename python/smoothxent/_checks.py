@@ -63,9 +63,7 @@ def class_axis(axis: SupportsIndex, ndim: int) -> int:
     """Return the axis of the classes in smoothed labels, counted from the front."""
     given = integer(axis, "axis")
     if not -ndim <= given < ndim:
-        raise np.exceptions.AxisError(
-            f"axis {given} is out of bounds for smoothed labels of {ndim} dimensions"
-        )
+        raise np.exceptions.AxisError(given, ndim, "smoothed labels")
     return given % ndim
 
 

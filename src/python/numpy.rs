@@ -108,8 +108,6 @@ pub(super) fn refuse_output_dtype(
 
 /// numpy.exceptions.AxisError
 pub(super) fn axis_error(py: Python<'_>, axis: i128, shape: &[usize]) -> PyResult<PyErr> {
-    let dimensions = shape.len();
-    let text = format!("axis {axis} is out of bounds for logits of {dimensions} dimensions");
     let class = py.import("numpy.exceptions")?.getattr("AxisError")?;
-    Ok(PyErr::from_value(class.call1((text,))?))
+    Ok(PyErr::from_value(class.call1((axis, shape.len(), "logits"))?))
 }
