@@ -22,7 +22,7 @@ use crate::pool;
 use crate::simd::memory::{Rows, RowsMut};
 use crate::simd::row::{Sink, Source};
 use crate::simd::{Level, MOST_LANES, Vector, VectorJob};
-use crate::target::TargetScratch;
+use crate::target::{SmoothedTargets, TargetScratch};
 use needs::Needs;
 use std::array::from_fn;
 use std::ops::Range;
@@ -70,21 +70,11 @@ pub(crate) trait RowOp<F: Float>: Sync {
         F::default()
     }
 
-    /// May rows be in lanes: are their weights the same, and at most 1?
-    fn allows_tiles(&self) -> bool {
-        true
-    }
-
     fn temperature(&self) -> &Temperature<F>;
 
-    /// −∞, if such logits need no more than a weight of 0.
-    fn least_in_tile(&self) -> F {
-        F::NEG_INFINITY
-    }
-
-    /// Is the row read?
-    fn reads(&self, _row: usize) -> bool {
-        true
+    /// The targets of the rows, if there are any: rows may be in lanes where theirs allow it.
+    fn targets(&self) -> Option<&SmoothedTargets<'_, F>> {
+        None
     }
 
     /// Are the exponentials of rows kept?
@@ -218,11 +208,14 @@ impl<F: Float, O: RowOp<F>> Block<'_, F, O> {
         z: &mut [F],
         exps: &mut [F],
     ) -> bool {
-        let (least, temperature) = (op.least_in_tile(), op.temperature());
+        let (targets, temperature) = (op.targets(), op.temperature());
+        let least = targets.map_or(F::NEG_INFINITY, SmoothedTargets::least_in_tile);
         let mut max = tile::ordinary_maxima::<V>(token, z, least, temperature);
-        if max.is_none() {
+        if max.is_none()
+            && let Some(targets) = targets
+        {
             // Rows that are not read may hold anything.
-            for lane in (0..V::LANES).filter(|lane| !op.reads(first + lane)) {
+            for lane in (0..V::LANES).filter(|lane| !targets.reads(first + lane)) {
                 z.iter_mut().skip(lane).step_by(V::LANES).for_each(|z| *z = F::default());
             }
             max = tile::ordinary_maxima::<V>(token, z, least, temperature);

@@ -202,7 +202,7 @@ impl CrossEntropy<'_> {
         if self.reduction == Reduction::None {
             return Ok(f64::NAN);
         }
-        // In the order of the rows, whoever computed them.
+        // By the numbers of the rows, whoever computed them.
         let sum = exact_sum(&row_losses).value();
         // 0/0 and x/0 alike: the mean over nothing.
         Ok(match self.reduction {
@@ -226,20 +226,12 @@ impl<F: Float> RowOp<F> for LossRows<'_, F> {
         self.targets.scratch_lens()
     }
 
-    fn allows_tiles(&self) -> bool {
-        self.targets.allow_tiles()
-    }
-
     fn temperature(&self) -> &Temperature<F> {
         self.targets.temperature()
     }
 
-    fn least_in_tile(&self) -> F {
-        self.targets.least_in_tile()
-    }
-
-    fn reads(&self, row: usize) -> bool {
-        self.targets.reads(row)
+    fn targets(&self) -> Option<&SmoothedTargets<'_, F>> {
+        Some(&self.targets)
     }
 
     fn keeps_exps(&self) -> bool {

@@ -7,6 +7,7 @@ use crate::kernel::stats::padded_len;
 use crate::kernel::transpose::MOST_TILES;
 use crate::simd::MOST_LANES;
 use crate::simd::memory::{Rows, RowsMut};
+use crate::target::SmoothedTargets;
 
 /// Logits of more bytes come from memory, and their outputs go there.
 const CACHED_BYTES: usize = 1 << 23;
@@ -60,7 +61,7 @@ impl Needs {
         };
         let is_tiled = mask.is_none()
             && logits.rows() >= lanes
-            && op.allows_tiles()
+            && op.targets().is_none_or(SmoothedTargets::allow_tiles)
             && (1..=most).contains(&classes);
         let mut needs = Self {
             classes,

@@ -52,6 +52,20 @@ pub(crate) trait Group<V: Vector> {
     fn fill(&mut self, lane: usize, value: V::Scalar);
 }
 
+/// `value(lane)` of each row that counts, 0 of the others.
+#[inline(always)]
+pub(super) fn counted_lanes<V: Vector>(
+    token: V::Token,
+    counted: &LaneMask,
+    value: impl Fn(usize) -> V::Scalar,
+) -> V {
+    let mut values = [V::Scalar::default(); MOST_LANES];
+    for lane in (0..V::LANES).filter(|lane| counted[*lane]) {
+        values[lane] = value(lane);
+    }
+    V::from_slice(token, &values)
+}
+
 /// What is written for each class, as a function of its logit or of its exponential.
 pub(crate) trait Epilogue<V: Vector>: Copy {
     /// A function of the exponential, not of the logit?
@@ -210,22 +224,13 @@ impl<V: Vector> Group<V> for RowGroup<'_, V> {
 
     #[inline(always)]
     fn logits_at(&self, counted: &LaneMask, classes: &[usize; MOST_LANES]) -> V {
-        let mut values = [V::Scalar::default(); MOST_LANES];
-        for (lane, z) in self.z.iter().enumerate().filter(|(lane, _)| counted[*lane]) {
-            values[lane] = z.get(classes[lane]);
-        }
-        V::from_slice(self.token, &values)
+        counted_lanes(self.token, counted, |lane| self.z[lane].get(classes[lane]))
     }
 
     #[inline(always)]
     fn exps_at(&self, counted: &LaneMask, classes: &[usize; MOST_LANES]) -> V {
-        let mut values = [V::Scalar::default(); MOST_LANES];
-        for (lane, value) in values.iter_mut().enumerate().take(self.z.len()) {
-            if counted[lane] {
-                *value = self.exps[lane * self.exps_len + classes[lane]];
-            }
-        }
-        V::from_slice(self.token, &values)
+        let exp = |lane: usize| self.exps[lane * self.exps_len + classes[lane]];
+        counted_lanes(self.token, counted, exp)
     }
 
     #[inline(always)]

@@ -38,6 +38,13 @@ impl<'r, F: Float> Weights<'r, F> {
         Weights::Row { high: Source::from_slice(high), low: Some(Source::from_slice(low)) }
     }
 
+    /// Is `dot` of a row of so many classes formed in the wide type? The roundings of w, M − z and
+    /// their product average out in a long row, not in a short one.
+    #[inline(always)]
+    pub(super) fn are_summed_wide(&self, classes: usize) -> bool {
+        matches!(self, Weights::Row { .. }) && classes <= F::SHORT_ROW
+    }
+
     /// The low part of w of one class.
     #[inline(always)]
     pub(super) fn low(&self, class: usize) -> F {

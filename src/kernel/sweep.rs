@@ -71,11 +71,9 @@ impl<V: Vector> Row<'_, V> {
         weights: Weights<'_, V::Scalar>,
         exps: &mut [V::Scalar],
     ) -> Sums<V::Scalar> {
-        // The roundings of w, M − z and their product average out in a long row, not in a short one.
-        let is_short =
-            matches!(weights, Weights::Row { .. }) && self.z.len() <= V::Scalar::SHORT_ROW;
-        let mut sums = self.swept::<STORE>(if is_short { Weights::Absent } else { weights }, exps);
-        if is_short {
+        let is_wide = weights.are_summed_wide(self.z.len());
+        let mut sums = self.swept::<STORE>(if is_wide { Weights::Absent } else { weights }, exps);
+        if is_wide {
             sums.dot = wide_dot(self.z, self.max, weights, 1.0);
         }
         sums

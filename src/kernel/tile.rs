@@ -11,7 +11,7 @@
 //! alone.
 
 use super::exp::{Exp, PLAIN, TEMPERED, Temperature};
-use super::group::{AtLabel, Epilogue, Group, LaneMask};
+use super::group::{AtLabel, Epilogue, Group, LaneMask, counted_lanes};
 use super::stats::{RowClass, RowWeights, Stats, Weights};
 use super::sweep::{ABSENT, ONES, SEGMENT, TWO_PARTS, Terms, class_terms};
 use crate::element::Float;
@@ -79,8 +79,8 @@ impl<'t, V: Vector> Tile<'t, V> {
         let (token, classes) = (self.token, self.classes());
         let zero = V::Wide::splat(token, Wide::new(0.0));
         let mut sums = TileSums { others: zero, dot: zero, ties: zero.value() };
-        let is_short = matches!(weights, Weights::Row { .. }) && classes <= V::Scalar::SHORT_ROW;
-        let swept = if is_short { Weights::Absent } else { weights };
+        let is_wide = weights.are_summed_wide(classes);
+        let swept = if is_wide { Weights::Absent } else { weights };
         let nothing = V::Sum::zero(token);
         for start in (0..classes).step_by(SEGMENT) {
             let end = classes.min(start + SEGMENT);
@@ -109,7 +109,7 @@ impl<'t, V: Vector> Tile<'t, V> {
             }
             sums.ties = sums.ties + ties.to_doubles();
         }
-        if is_short {
+        if is_wide {
             sums.dot = self.wide_dot(weights);
         }
         sums
@@ -264,21 +264,13 @@ impl<V: Vector> Group<V> for Tile<'_, V> {
     }
 
     #[inline(always)]
-    fn logits_at(&self, _counted: &LaneMask, classes: &[usize; MOST_LANES]) -> V {
-        let mut values = [V::Scalar::default(); MOST_LANES];
-        for (lane, value) in values.iter_mut().enumerate().take(V::LANES) {
-            *value = self.z[classes[lane] * V::LANES + lane];
-        }
-        V::from_slice(self.token, &values)
+    fn logits_at(&self, counted: &LaneMask, classes: &[usize; MOST_LANES]) -> V {
+        counted_lanes(self.token, counted, |lane| self.z[classes[lane] * V::LANES + lane])
     }
 
     #[inline(always)]
-    fn exps_at(&self, _counted: &LaneMask, classes: &[usize; MOST_LANES]) -> V {
-        let mut values = [V::Scalar::default(); MOST_LANES];
-        for (lane, value) in values.iter_mut().enumerate().take(V::LANES) {
-            *value = self.exps[classes[lane] * V::LANES + lane];
-        }
-        V::from_slice(self.token, &values)
+    fn exps_at(&self, counted: &LaneMask, classes: &[usize; MOST_LANES]) -> V {
+        counted_lanes(self.token, counted, |lane| self.exps[classes[lane] * V::LANES + lane])
     }
 
     #[inline(always)]

@@ -89,20 +89,12 @@ impl<F: Float> RowOp<F> for TermRows<'_, F> {
         (self.smooth.scratch_lens().0, self.hard.scratch_lens().1)
     }
 
-    fn allows_tiles(&self) -> bool {
-        self.smooth.allow_tiles()
-    }
-
     fn temperature(&self) -> &Temperature<F> {
         self.smooth.temperature()
     }
 
-    fn least_in_tile(&self) -> F {
-        self.smooth.least_in_tile()
-    }
-
-    fn reads(&self, row: usize) -> bool {
-        self.smooth.reads(row)
+    fn targets(&self) -> Option<&SmoothedTargets<'_, F>> {
+        Some(&self.smooth)
     }
 
     fn keeps_exps(&self) -> bool {
