@@ -3,6 +3,8 @@
 //! ```text
 //! for slices of rows short enough to answer Ctrl-C between them
 //!     for blocks of rows, in parallel: for each row: load, operate, store
+//! few long rows:
+//!     for each row: for its segments, in parallel, and to answer Ctrl-C between them
 //! ```
 //!
 //! A row's result depends on nothing but the row; scalars of rows go to one
@@ -10,15 +12,18 @@
 //! the threads can change a bit.
 
 mod needs;
+mod team;
 
 use crate::alloc::{with_capacity, zeros};
 use crate::element::Float;
 use crate::error::Error;
 use crate::kernel::exp::Temperature;
 use crate::kernel::group::{Flow, Group, RowGroup};
+use crate::kernel::long::{Crew, LongRow, SEGMENT, Segment, segments_of};
 use crate::kernel::tile::{self, Tile};
 use crate::kernel::transpose::{self, MOST_TILES};
 use crate::pool;
+use crate::simd::fpenv::with_default_fp_env;
 use crate::simd::memory::{Rows, RowsMut};
 use crate::simd::row::{Sink, Source};
 use crate::simd::{Level, MOST_LANES, Vector, VectorJob};
@@ -27,10 +32,13 @@ use needs::Needs;
 use std::array::from_fn;
 use std::ops::Range;
 use std::sync::Mutex;
+use team::Team;
 
 /// Bytes of logits worth one more thread: some 50 µs of work. Waking it costs 6 to 12 µs, and two
 /// threads overtook one from 40 to 50 µs on (empty and timed blocks, 2 cores).
 const BYTES_PER_THREAD: usize = 1 << 19;
+/// The same for one row, for which threads meet three times.
+const BYTES_PER_ROW_THREAD: usize = 1 << 21;
 /// Bytes of logits in a block: small enough to balance, large enough to make claiming free.
 const BYTES_PER_BLOCK: usize = 1 << 17;
 /// Bytes of logits between two looks for Ctrl-C: 50 ms at the slowest level and one thread.
@@ -113,6 +121,13 @@ pub(crate) fn for_each_row<F: Float, O: RowOp<F>>(
     let row_bytes = classes.saturating_mul(F::STORAGE.size()).max(1);
     let threads = run.threads.min(1 + rows.saturating_mul(row_bytes) / BYTES_PER_THREAD).min(rows);
     let needs = Needs::new::<F, O>(logits, mask, output, op);
+    let row_threads = run.threads.min(1 + row_bytes / BYTES_PER_ROW_THREAD);
+    // Three rows on two threads take as long as four.
+    let is_uneven = !rows.is_multiple_of(threads) && rows < 4 * threads;
+    let are_shared = row_threads > threads || (row_threads == threads && is_uneven);
+    if are_shared || row_bytes > BYTES_PER_SLICE {
+        return for_each_long_row(logits, mask, output, op, needs, row_threads, run);
+    }
     let block_rows = (BYTES_PER_BLOCK / row_bytes).max(1).next_multiple_of(needs.unit::<F>());
     let slice_rows = (BYTES_PER_SLICE.saturating_mul(threads) / row_bytes.max(LEAST_ROW_BYTES))
         .max(threads)
@@ -140,14 +155,40 @@ pub(crate) fn for_each_row<F: Float, O: RowOp<F>>(
                 .find_map(|scratch| scratch.try_lock().ok())
                 .expect("a scratch for each thread");
             let scratch = &mut scratch[..];
-            F::dispatch(level, Block { logits, mask, output, op, range, needs, flow, scratch });
+            let team = None;
+            let block = Block { logits, mask, output, op, range, needs, flow, scratch, team };
+            F::dispatch(level, block);
         });
     }
     Ok(())
 }
 
+/// As [`for_each_row`], with all threads on one row after another.
+fn for_each_long_row<F: Float, O: RowOp<F>>(
+    logits: &Rows<'_>,
+    mask: Option<&Rows<'_>>,
+    output: Option<&RowsMut<'_>>,
+    op: &O,
+    needs: Needs,
+    threads: usize,
+    run: &mut Run<'_>,
+) -> Result<(), Error> {
+    let flow = needs.flow::<F>(logits, output);
+    let mut team = Team::new(threads, run.checkpoint);
+    let mut scratch = team.zeros::<F>(needs.row());
+    if scratch.len() < needs.row() {
+        return team.outcome();
+    }
+    for row in 0..logits.rows() {
+        let (range, scratch, team) = (row..row + 1, &mut scratch[..], Some(&mut team));
+        let block = Block { logits, mask, output, op, range, needs, flow, scratch, team };
+        with_default_fp_env(|| F::dispatch(run.level, block));
+    }
+    team.outcome()
+}
+
 /// A block of rows, to be run at some instruction set.
-struct Block<'b, F, O> {
+struct Block<'b, 't, F, O> {
     logits: &'b Rows<'b>,
     mask: Option<&'b Rows<'b>>,
     output: Option<&'b RowsMut<'b>>,
@@ -156,9 +197,11 @@ struct Block<'b, F, O> {
     needs: Needs,
     flow: Flow,
     scratch: &'b mut [F],
+    /// Those who share each row.
+    team: Option<&'b mut Team<'t>>,
 }
 
-impl<F: Float, O: RowOp<F>> VectorJob<F> for Block<'_, F, O> {
+impl<F: Float, O: RowOp<F>> VectorJob<F> for Block<'_, '_, F, O> {
     type Output = ();
 
     #[inline(always)]
@@ -176,7 +219,7 @@ impl<F: Float, O: RowOp<F>> VectorJob<F> for Block<'_, F, O> {
     }
 }
 
-impl<F: Float, O: RowOp<F>> Block<'_, F, O> {
+impl<F: Float, O: RowOp<F>> Block<'_, '_, F, O> {
     /// `count` times LANES rows, in lanes; those that are not for that one by one.
     #[inline(always)]
     fn tiles<V: Vector<Scalar = F>>(&mut self, token: V::Token, first: usize, count: usize) {
@@ -252,13 +295,28 @@ impl<F: Float, O: RowOp<F>> Block<'_, F, O> {
         let target = TargetScratch { prior: take(needs.prior), mixture: take(needs.mixture) };
         if let Some(mask) = self.mask {
             for (row, kept) in (first..first + len).zip(kept.chunks_exact_mut(needs.classes)) {
-                mask.gather(row, kept);
+                match &mut self.team {
+                    Some(team) => team.on_parts(kept, SEGMENT, |class, part| {
+                        mask.gather_part(token, row, class, part);
+                    }),
+                    None => mask.gather(row, kept),
+                }
             }
         }
         let kept = &kept[..len * needs.kept];
         let kept_row = |lane: usize| &kept[lane * needs.kept..][..needs.kept];
         for (lane, gathered) in gathered.chunks_exact_mut(needs.classes).enumerate().take(len) {
-            self.logits.gather_part(token, first + lane, 0, gathered);
+            let gather = |class: usize, part: &mut [F]| {
+                V::outlined(
+                    token,
+                    #[inline(always)]
+                    || self.logits.gather_part(token, first + lane, class, part),
+                );
+            };
+            match &mut self.team {
+                Some(team) => team.on_parts(gathered, SEGMENT, gather),
+                None => gather(0, gathered),
+            }
             // As if the class were not there: nothing of its logit is left.
             fill_masked(kept_row(lane), F::NEG_INFINITY, |k, value| gathered[k] = value);
         }
@@ -277,16 +335,39 @@ impl<F: Float, O: RowOp<F>> Block<'_, F, O> {
             direct.unwrap_or_else(|| Sink::from_slice(own.next().unwrap_or_default()))
         });
         let has_output = self.output.is_some();
-        let out = if has_output { &mut out[..len] } else { &mut [] };
-        let mut group =
-            RowGroup::<V>::new(token, &z[..len], out, exps, needs.exps, rest, self.flow);
-        self.op.group(&mut group, GroupRows { first, kept, target });
+        let rows = GroupRows { first, kept, target };
+        if let Some(team) = &mut self.team {
+            let [out, ..] = out;
+            let out = has_output.then_some(out);
+            let mut segments = match with_capacity(segments_of(needs.classes)) {
+                Ok(segments) => segments,
+                Err(error) => return team.stop(error),
+            };
+            Segment::of_row(z[0], out, exps, &mut segments);
+            let mut group = LongRow::<V>::new(token, z[0], &segments, self.flow, &mut **team);
+            self.op.group(&mut group, rows);
+        } else {
+            let out = if has_output { &mut out[..len] } else { &mut [] };
+            let mut group =
+                RowGroup::<V>::new(token, &z[..len], out, exps, needs.exps, rest, self.flow);
+            self.op.group(&mut group, rows);
+        }
         let Some(output) = self.output else { return };
         let masked = self.op.masked_value();
         if needs.unscattered > 0 {
             for (lane, own) in unscattered.chunks_exact_mut(needs.classes).enumerate().take(len) {
                 fill_masked(kept_row(lane), masked, |k, value| own[k] = value);
-                output.scatter_part(token, first + lane, 0, own);
+                let scatter = |class: usize, part: &mut [F]| {
+                    V::outlined(
+                        token,
+                        #[inline(always)]
+                        || output.scatter_part(token, first + lane, class, part),
+                    );
+                };
+                match &mut self.team {
+                    Some(team) => team.on_parts(own, SEGMENT, scatter),
+                    None => scatter(0, own),
+                }
             }
         } else if needs.kept > 0 {
             for lane in 0..len {

@@ -6,6 +6,7 @@
 //! | `stats` | the reduction: M, Σ without the maxima, ties, Σ w (M − z) |
 //! | `sweep` | its sweeps over one row, in the canonical order of summation |
 //! | `group` | rows that are finished together, a lane each |
+//! | `long` | one row, its segments on several threads |
 //! | `tile` | the same sums with rows in lanes: few classes, strided classes |
 //! | `transpose` | rows into tiles and back |
 //! | `odd` | rows with NaN, infinities or huge logits |
@@ -15,6 +16,7 @@
 
 pub(crate) mod exp;
 pub(crate) mod group;
+pub(crate) mod long;
 pub(crate) mod loss;
 mod odd;
 mod scale;

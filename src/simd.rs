@@ -38,9 +38,9 @@ use storage::Halves;
 pub const MOST_LANES: usize = 16;
 
 /// A 64-byte vector of `LANES` scalars.
-pub trait Vector: Copy {
+pub trait Vector: Copy + Send + Sync {
     /// Proof that the instruction set is present; needed to make a vector.
-    type Token: Copy + Halves;
+    type Token: Copy + Send + Sync + Halves;
     type Scalar: Float;
     type Mask: Copy;
     /// A double for each lane.

@@ -70,3 +70,32 @@ except Alarm:
         [sys.executable, "-c", script], capture_output=True, text=True, timeout=WATCHDOG
     )
     assert (run.returncode, run.stdout) == (0, "Alarm\n"), run.stderr
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+def test_within_one_enormous_row(threads, dtype):
+    """A row of 2^26 classes takes a second or more at this level: its end is not reached."""
+    script = f"""
+import os, signal, threading, time
+import numpy as np
+import smoothxent as sx
+
+sx.set_num_threads({threads})
+z = np.zeros(2**26, np.{dtype})
+out = np.full_like(z, 7.0)
+press = threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGINT))
+press.start()
+try:
+    sx.softmax(z, out=out)
+except KeyboardInterrupt:
+    print("KeyboardInterrupt", out[-1])
+"""
+    run = subprocess.run(
+        [sys.executable, "-c", script],
+        env=os.environ | {"SMOOTHXENT_MAX_ISA": "portable"},
+        capture_output=True,
+        text=True,
+        timeout=WATCHDOG,
+    )
+    assert (run.returncode, run.stdout) == (0, "KeyboardInterrupt 7.0\n"), run.stderr

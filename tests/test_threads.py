@@ -42,6 +42,37 @@ class TestSameBits:
         digests = {digest_with(threads, item) for threads in COUNTS}
         assert len(digests) == 1
 
+    @pytest.mark.parametrize("special", [0.0, -np.inf, np.nan, np.inf, 3e38, -3e38])
+    def test_a_long_row_of_any_kind(self, special):
+        """One row is shared out; among others, one thread does all of it."""
+        z, labels, u = problem(600_001, rows=1)
+        z[0, 400_000:400_100] = special
+        mask = np.arange(z.shape[-1]) % 3 > 0
+        q = np.roll(u, 5).astype(np.float32)
+        options = [{}, {"prior": u}, {"where": mask}, {"temperature": 1.7, "z_loss": 1e-3}]
+        calls = [
+            lambda z, n: sx.softmax(z),
+            lambda z, n: sx.softmax(z, where=mask, temperature=0.5),
+            lambda z, n: sx.log_softmax(z),
+            lambda z, n: sx.logsumexp(z),
+            lambda z, n: sx.cross_entropy_terms(z, labels.repeat(n), prior=u)[1],
+        ]
+        for option in options:
+            for target in (lambda n: labels.repeat(n), lambda n: np.broadcast_to(q, (n, q.size))):
+
+                def loss_and_grad(z, n, target=target, option=option):
+                    loss, grad = sx.cross_entropy_value_and_grad(
+                        z, target(n), label_smoothing=0.1, reduction="none", **option
+                    )
+                    return np.concatenate([loss[:, None], grad], axis=1)
+
+                calls.append(loss_and_grad)
+        for call in calls:
+            with sx.num_threads(2):
+                alone = call(z, 1)
+            with sx.num_threads(1):
+                assert_same_bits(alone[0], call(z.repeat(2, 0), 2)[1])
+
     @pytest.mark.parametrize("classes, rows", [(10, 420_001), (33, 130_001)])
     def test_many_short_rows(self, classes, rows):
         item = problem(classes, rows=rows)

@@ -82,7 +82,7 @@ impl Needs {
     }
 
     /// Of one row.
-    fn row(&self) -> usize {
+    pub(super) fn row(&self) -> usize {
         let parts = [self.gathered, self.unscattered, self.kept, self.prior, self.mixture];
         parts.iter().fold(self.exps, |sum, len| sum.saturating_add(*len))
     }

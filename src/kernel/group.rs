@@ -11,7 +11,7 @@
 
 use super::exp::{Exp, PLAIN, TEMPERED, Temperature};
 use super::odd;
-use super::stats::{RowClass, RowWeights, Stats, Weights};
+use super::stats::{RowClass, RowWeights, Stats, Sums, Weights};
 use super::sweep::{ABSENT, ONES, ROW, Row, TWO_PARTS, maximum};
 use crate::element::Float;
 use crate::simd::lanes::WideLanes;
@@ -67,7 +67,7 @@ pub(super) fn counted_lanes<V: Vector>(
 }
 
 /// What is written for each class, as a function of its logit or of its exponential.
-pub(crate) trait Epilogue<V: Vector>: Copy {
+pub(crate) trait Epilogue<V: Vector>: Copy + Sync {
     /// A function of the exponential, not of the logit?
     const OF_EXPS: bool;
     /// Do weights go in?
@@ -161,9 +161,7 @@ impl<V: Vector> RowGroup<'_, V> {
             let mut sums = None;
             if in_range[lane] {
                 let swept = row.sums::<STORE>(weights, exps);
-                if swept.others.value().is_finite() && swept.dot.value().is_finite() {
-                    sums = Some(swept);
-                }
+                sums = Some(swept).filter(Sums::are_finite);
             }
             let sums = match sums {
                 Some(sums) => sums,
@@ -257,25 +255,8 @@ impl<V: Vector> Group<V> for RowGroup<'_, V> {
                 Some(label) if label.rows[lane] => Some((label.classes[lane], at_label[lane])),
                 _ => None,
             };
-            if self.flow.streams && out.has_lines() {
-                write_row::<V, E, true>(
-                    self.token,
-                    row_epilogue(lane),
-                    values,
-                    weights,
-                    label,
-                    out,
-                );
-            } else {
-                write_row::<V, E, false>(
-                    self.token,
-                    row_epilogue(lane),
-                    values,
-                    weights,
-                    label,
-                    out,
-                );
-            }
+            let (token, flow) = (self.token, self.flow);
+            write_row::<V, E>(token, flow, row_epilogue(lane), values, weights, label, out);
         }
     }
 
@@ -287,9 +268,27 @@ impl<V: Vector> Group<V> for RowGroup<'_, V> {
     }
 }
 
+/// Writes a row, or a part of one.
+#[inline(always)]
+pub(super) fn write_row<V: Vector, E: Epilogue<V>>(
+    token: V::Token,
+    flow: Flow,
+    epilogue: E,
+    values: Source<'_, V::Scalar>,
+    weights: Weights<'_, V::Scalar>,
+    label: Option<(usize, V::Scalar)>,
+    out: &mut Sink<'_, V::Scalar>,
+) {
+    if flow.streams && out.has_lines() {
+        written::<V, E, true>(token, epilogue, values, weights, label, out);
+    } else {
+        written::<V, E, false>(token, epilogue, values, weights, label, out);
+    }
+}
+
 /// Compiled once for each epilogue.
 #[inline(always)]
-fn write_row<V: Vector, E: Epilogue<V>, const STREAM: bool>(
+fn written<V: Vector, E: Epilogue<V>, const STREAM: bool>(
     token: V::Token,
     epilogue: E,
     values: Source<'_, V::Scalar>,
@@ -304,7 +303,7 @@ fn write_row<V: Vector, E: Epilogue<V>, const STREAM: bool>(
             label,
             out,
             #[inline(always)]
-            |place| {
+            move |place| {
                 let value = values.at(token, place, zero);
                 epilogue.apply::<ABSENT>(value, value, value)
             },
@@ -314,7 +313,7 @@ fn write_row<V: Vector, E: Epilogue<V>, const STREAM: bool>(
             label,
             out,
             #[inline(always)]
-            |place| {
+            move |place| {
                 let value = values.at(token, place, zero);
                 epilogue.apply::<ONES>(value, value, value)
             },
@@ -324,7 +323,7 @@ fn write_row<V: Vector, E: Epilogue<V>, const STREAM: bool>(
             label,
             out,
             #[inline(always)]
-            |place| {
+            move |place| {
                 let high = high.at(token, place, zero);
                 epilogue.apply::<ROW>(values.at(token, place, zero), high, high)
             },
@@ -334,7 +333,7 @@ fn write_row<V: Vector, E: Epilogue<V>, const STREAM: bool>(
             label,
             out,
             #[inline(always)]
-            |place| {
+            move |place| {
                 let (high, low) = (high.at(token, place, zero), low.at(token, place, zero));
                 epilogue.apply::<TWO_PARTS>(values.at(token, place, zero), high, low)
             },
@@ -349,9 +348,11 @@ fn fill_with<V: Vector, const STREAM: bool>(
     out: &mut Sink<'_, V::Scalar>,
     vector: impl Fn(crate::simd::row::Place) -> V,
 ) {
+    // Everything by value: behind a reference, it is loaded again after each store.
+    let mut out = out.reborrow();
     V::outlined(
         token,
         #[inline(always)]
-        || out.fill_with::<V, STREAM>(label, vector),
+        move || out.fill_with::<V, STREAM>(label, vector),
     );
 }

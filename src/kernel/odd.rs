@@ -32,9 +32,7 @@ pub(super) fn sums<V: Vector, const STORE: bool>(
         row.sums::<STORE>(Weights::Absent, exps)
     } else {
         let shifted = &mut shifted[..z.len()];
-        for (k, target) in shifted.iter_mut().enumerate() {
-            *target = V::Scalar::from_f64(z.get(k).to_f64() - max.to_f64());
-        }
+        shift(z, max, shifted);
         let row = Row { z: Source::from_slice(&*shifted), ..row };
         row.sums::<STORE>(Weights::Absent, exps)
     };
@@ -42,7 +40,14 @@ pub(super) fn sums<V: Vector, const STORE: bool>(
     (class, sums)
 }
 
-fn classify<F: Float>(z: Source<'_, F>) -> RowClass {
+/// z − M
+pub(super) fn shift<F: Float>(z: Source<'_, F>, max: F, shifted: &mut [F]) {
+    for (k, target) in shifted.iter_mut().enumerate() {
+        *target = F::from_f64(z.get(k).to_f64() - max.to_f64());
+    }
+}
+
+pub(super) fn classify<F: Float>(z: Source<'_, F>) -> RowClass {
     let mut nan = false;
     let mut plus_infinity = false;
     let mut minus_infinity = 0;

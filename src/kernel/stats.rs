@@ -45,6 +45,19 @@ impl<'r, F: Float> Weights<'r, F> {
         matches!(self, Weights::Row { .. }) && classes <= F::SHORT_ROW
     }
 
+    /// The weights of at most `len` classes from `start` on.
+    #[inline(always)]
+    pub(super) fn part(&self, start: usize, len: usize) -> Self {
+        match self {
+            Weights::Absent => Weights::Absent,
+            Weights::Ones => Weights::Ones,
+            Weights::Row { high, low } => Weights::Row {
+                high: high.part(start, len),
+                low: low.as_ref().map(|low| low.part(start, len)),
+            },
+        }
+    }
+
     /// The low part of w of one class.
     #[inline(always)]
     pub(super) fn low(&self, class: usize) -> F {
@@ -79,6 +92,18 @@ pub(crate) enum RowClass {
     AllMinusInfinity,
 }
 
+impl RowClass {
+    /// The kind of a row of two parts.
+    pub(super) fn with(self, other: Self) -> Self {
+        match (self, other) {
+            (RowClass::NaN, _) | (_, RowClass::NaN) => RowClass::NaN,
+            (RowClass::PlusInfinity, _) | (_, RowClass::PlusInfinity) => RowClass::PlusInfinity,
+            (RowClass::Finite, _) | (_, RowClass::Finite) => RowClass::Finite,
+            _ => RowClass::AllMinusInfinity,
+        }
+    }
+}
+
 /// The sums of one row.
 #[derive(Clone, Copy)]
 pub(super) struct Sums<F: Float> {
@@ -92,6 +117,22 @@ impl<F: Float> Sums<F> {
     pub(super) fn zero() -> Self {
         let zero = F::Wide::new(0.0);
         Self { others: zero, dot: zero, ties: 0.0 }
+    }
+
+    /// With the sums of the segment that follows.
+    #[inline(always)]
+    pub(super) fn followed_by(self, next: Self) -> Self {
+        Self {
+            others: self.others + next.others,
+            dot: self.dot + next.dot,
+            ties: self.ties + next.ties,
+        }
+    }
+
+    /// Are these the sums of an ordinary row?
+    #[inline(always)]
+    pub(super) fn are_finite(&self) -> bool {
+        self.others.value().is_finite() && self.dot.value().is_finite()
     }
 }
 
@@ -117,6 +158,25 @@ pub(crate) struct Stats<V: Vector> {
 }
 
 impl<V: Vector> Stats<V> {
+    /// Of rows that do not count.
+    pub(super) fn none(token: V::Token) -> Self {
+        let zero = V::splat(token, V::Scalar::default());
+        let one = zero.to_doubles().like(1.0);
+        let nothing = V::Wide::new(one);
+        Self {
+            class: [RowClass::Finite; MOST_LANES],
+            max: zero,
+            ties: one,
+            peak: nothing,
+            exact_peak: nothing,
+            stored_peak: zero,
+            others: nothing,
+            dot: nothing,
+            unit: one,
+            inverse_unit: one,
+        }
+    }
+
     /// ties·peak
     #[inline(always)]
     pub(super) fn top(&self) -> V::Wide {

@@ -8,7 +8,7 @@ use crate::simd::{LaneSum, Vector};
 use crate::wide::Wide;
 
 /// Classes whose lanes are joined at once: the unit in which a long row can be divided.
-pub(super) const SEGMENT: usize = 16_384;
+pub(crate) const SEGMENT: usize = 16_384;
 
 /// M, ignoring or keeping NaN as the hardware does: the sums find NaN.
 #[inline(always)]
@@ -16,7 +16,7 @@ pub(super) fn maximum<V: Vector>(token: V::Token, z: Source<'_, V::Scalar>) -> V
     V::outlined(
         token,
         #[inline(always)]
-        || {
+        move || {
             let lowest = V::Scalar::NEG_INFINITY;
             let mut best = [V::splat(token, lowest); QUAD];
             let mut at = 0;
@@ -79,9 +79,9 @@ impl<V: Vector> Row<'_, V> {
         sums
     }
 
-    /// The second sweep.
+    /// The second sweep, with whatever weights there are in it: for a part of a long row as well.
     #[inline(always)]
-    fn swept<const STORE: bool>(
+    pub(super) fn swept<const STORE: bool>(
         self,
         weights: Weights<'_, V::Scalar>,
         exps: &mut [V::Scalar],
@@ -121,11 +121,23 @@ pub(super) fn wide_dot<F: Float>(
     weights: Weights<'_, F>,
     unit: f64,
 ) -> F::Wide {
+    wide_dot_after(F::Wide::new(0.0), z, max, weights, unit)
+}
+
+/// As [`wide_dot`], for classes that follow those of which `sum` is the sum.
+#[inline(always)]
+pub(super) fn wide_dot_after<F: Float>(
+    sum: F::Wide,
+    z: Source<'_, F>,
+    max: F,
+    weights: Weights<'_, F>,
+    unit: f64,
+) -> F::Wide {
     let max = F::Wide::new(max.to_f64() / unit);
     let gap = |k: usize| max - F::Wide::new(z.get(k).to_f64() / unit);
     (0..z.len())
         .filter(|&k| weights.get(k).value() != 0.0)
-        .fold(F::Wide::new(0.0), |sum, k| sum + weights.get(k) * gap(k))
+        .fold(sum, |sum, k| sum + weights.get(k) * gap(k))
 }
 
 /// Compiled once for all operations.
@@ -139,7 +151,7 @@ fn sweep<V: Vector, const STORE: bool, const HEAT: bool, const WEIGHTS: u8>(
     V::outlined(
         token,
         #[inline(always)]
-        || {
+        move || {
             let Row { exp, z, max, ahead, .. } = row;
             Sweep::<V, STORE, HEAT, WEIGHTS> { token, exp, z, weights, max, ahead }.run(exps)
         },
@@ -216,7 +228,7 @@ struct Sweep<'r, V: Vector, const STORE: bool, const HEAT: bool, const WEIGHTS: 
     token: V::Token,
     exp: Exp<V>,
     z: Source<'r, V::Scalar>,
-    /// Both parts; z itself where there are no weights to read.
+    /// Both parts; anything where there are no weights to read.
     weights: (Source<'r, V::Scalar>, Source<'r, V::Scalar>),
     max: V::Scalar,
     ahead: usize,
@@ -272,7 +284,9 @@ impl<V: Vector, const STORE: bool, const HEAT: bool, const WEIGHTS: u8>
     #[inline(always)]
     fn quad(&self, at: usize, exps: &mut Sink<'_, V::Scalar>, ties: &mut V) -> Terms<V> {
         let source = self.z.quad::<V>(at);
-        let (high, low) = (self.weights.0.quad::<V>(at), self.weights.1.quad::<V>(at));
+        let weights = self.weights();
+        let high = weights.0.quad::<V>(at);
+        let low = weights.1.quad::<V>(at);
         let mut z = [self.exp.max(); QUAD];
         for (i, z) in z.iter_mut().enumerate() {
             *z = source.vector(self.token, i);
@@ -301,7 +315,7 @@ impl<V: Vector, const STORE: bool, const HEAT: bool, const WEIGHTS: u8>
             }
             let z = self.z.vector::<V>(self.token, at, self.max);
             let zero = V::Scalar::default();
-            let (high, low) = self.weights;
+            let (high, low) = self.weights();
             let weights = (high.vector(self.token, at, zero), low.vector(self.token, at, zero));
             let parts = self.exp.parts::<HEAT>(z);
             if STORE {
@@ -310,6 +324,12 @@ impl<V: Vector, const STORE: bool, const HEAT: bool, const WEIGHTS: u8>
             *terms = class_terms::<V, WEIGHTS>(&self.exp, z, weights, parts, ties);
         }
         quad[0].plus(quad[1]).plus(quad[2].plus(quad[3]))
+    }
+
+    /// z itself where there are no weights to read: its bounds are checked anyway.
+    #[inline(always)]
+    fn weights(&self) -> (Source<'_, V::Scalar>, Source<'_, V::Scalar>) {
+        if WEIGHTS == ROW || WEIGHTS == TWO_PARTS { self.weights } else { (self.z, self.z) }
     }
 
     #[inline(always)]

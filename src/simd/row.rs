@@ -35,6 +35,13 @@ pub(crate) struct Sink<'a, F> {
     memory: PhantomData<&'a mut F>,
 }
 
+// SAFETY: a row is numbers; racing accesses give unspecified values only (see memory.rs).
+unsafe impl<F: Send> Send for Source<'_, F> {}
+// SAFETY: as for Send.
+unsafe impl<F: Sync> Sync for Source<'_, F> {}
+// SAFETY: as for a mutable slice, whose only user this is.
+unsafe impl<F: Send> Send for Sink<'_, F> {}
+
 /// Vectors that are loaded, summed and stored together.
 pub(crate) const QUAD: usize = 4;
 
@@ -91,7 +98,17 @@ pub(crate) enum Place {
 /// The bounds check of every access, made once for `count` neighbours.
 #[inline(always)]
 fn check(at: usize, count: usize, len: usize) {
-    assert!(at <= len && count <= len - at, "elements {at}.. of {len}");
+    // Of the two comparisons, a loop over a row repeats one.
+    if count > len || at > len - count {
+        outside(at, count, len);
+    }
+}
+
+/// Takes numbers: what is formatted in place is stored before every check.
+#[cold]
+#[inline(never)]
+fn outside(at: usize, count: usize, len: usize) -> ! {
+    panic!("{count} elements from {at} on, of {len}");
 }
 
 impl<'a, F: Float> Source<'a, F> {
@@ -117,6 +134,14 @@ impl<'a, F: Float> Source<'a, F> {
         check(index, 1, self.len);
         // SAFETY: index < len, and `len` elements are readable.
         unsafe { self.start.add(index).read_unaligned() }
+    }
+
+    /// At most `len` elements from `start` on, as many as there are.
+    #[inline(always)]
+    pub(crate) fn part(&self, start: usize, len: usize) -> Self {
+        check(start, 0, self.len);
+        // SAFETY: the part lies inside the row, by the check.
+        unsafe { Self::from_raw(self.start.add(start), len.min(self.len - start)) }
     }
 
     /// Asks for the memory of a quad `ahead` bytes further on, which may be anywhere.
@@ -178,6 +203,22 @@ impl<'a, F: Float> Sink<'a, F> {
     #[inline(always)]
     pub(crate) fn from_slice(values: &'a mut [F]) -> Self {
         Self { start: values.as_mut_ptr(), len: values.len(), memory: PhantomData }
+    }
+
+    #[inline(always)]
+    pub(crate) fn reborrow(&mut self) -> Sink<'_, F> {
+        Sink { start: self.start, len: self.len, memory: PhantomData }
+    }
+
+    /// Takes at most `len` elements from the beginning.
+    #[inline(always)]
+    pub(crate) fn split_off(&mut self, len: usize) -> Self {
+        let len = len.min(self.len);
+        let first = Self { start: self.start, len, memory: PhantomData };
+        // SAFETY: `len` elements lie inside the row; they are left to `first` alone.
+        self.start = unsafe { self.start.add(len) };
+        self.len -= len;
+        first
     }
 
     #[inline(always)]

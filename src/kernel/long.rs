@@ -1,0 +1,310 @@
+//! One row on several threads, segment by segment.
+//!
+//! ```text
+//! M                               largest of the segments' maxima
+//! Σ, ties, dot; store exp         of each segment; then joined in their order
+//! once: log, quotients, the constants of the epilogue
+//! the epilogue                    of each segment
+//! ```
+//!
+//! A segment is the unit in which a row is summed wherever it is summed (stats.rs), so the bits are
+//! those of one thread.
+
+use super::exp::{Exp, PLAIN, TEMPERED, Temperature};
+use super::group::{AtLabel, Epilogue, Flow, Group, LaneMask, write_row};
+use super::odd;
+use super::stats::{RowClass, RowWeights, Stats, Sums, Weights};
+pub(crate) use super::sweep::SEGMENT;
+use super::sweep::{Row, maximum, wide_dot_after};
+use crate::alloc::zeros;
+use crate::element::Float;
+use crate::error::Error;
+use crate::simd::lanes::WideLanes;
+use crate::simd::row::{Sink, Source};
+use crate::simd::{MOST_LANES, Vector};
+use crate::wide::Real;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// Who works on the parts of a row.
+pub(crate) trait Crew {
+    /// Runs `body(part)` once for each part, in any order and on several threads. Once the work is
+    /// given up, nothing.
+    fn each(&mut self, parts: usize, part_bytes: usize, body: &(dyn Fn(usize) + Sync));
+    /// Gives up the work. What is left of it is without meaning.
+    fn stop(&mut self, error: Error);
+}
+
+/// Neighbouring classes of a row, and memory for them.
+pub(crate) struct Segment<'s, F: Float> {
+    z: Source<'s, F>,
+    out: Option<Sink<'s, F>>,
+    exps: &'s mut [F],
+    /// z − M of a row whose logits are too large for the sweeps.
+    shifted: Vec<F>,
+    max: F,
+    class: RowClass,
+    sums: Sums<F>,
+}
+
+/// The segments of a row of so many classes.
+pub(crate) const fn segments_of(classes: usize) -> usize {
+    classes.div_ceil(SEGMENT)
+}
+
+impl<'s, F: Float> Segment<'s, F> {
+    /// The segments of the row `z`, to `segments`, which has room for them. `exps` may be empty.
+    pub(crate) fn of_row(
+        z: Source<'s, F>,
+        mut out: Option<Sink<'s, F>>,
+        exps: &'s mut [F],
+        segments: &mut Vec<Mutex<Self>>,
+    ) {
+        let mut exps = exps.chunks_mut(SEGMENT);
+        for index in 0..segments_of(z.len()) {
+            segments.push(Mutex::new(Self {
+                z: z.part(index * SEGMENT, SEGMENT),
+                out: out.as_mut().map(|out| out.split_off(SEGMENT)),
+                exps: exps.next().unwrap_or_default(),
+                shifted: Vec::new(),
+                max: F::NEG_INFINITY,
+                class: RowClass::Finite,
+                sums: Sums::zero(),
+            }));
+        }
+    }
+}
+
+/// Each segment has one user at a time; after a panic elsewhere, none that matters.
+fn lock<'m, 's, F: Float>(segment: &'m Mutex<Segment<'s, F>>) -> MutexGuard<'m, Segment<'s, F>> {
+    segment.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A group of one row.
+pub(crate) struct LongRow<'g, 's, V: Vector> {
+    token: V::Token,
+    z: Source<'s, V::Scalar>,
+    segments: &'g [Mutex<Segment<'s, V::Scalar>>],
+    flow: Flow,
+    crew: &'g mut dyn Crew,
+}
+
+impl<'g, 's, V: Vector> LongRow<'g, 's, V> {
+    /// The row `z`, of [`Segment::of_row`].
+    pub(crate) fn new(
+        token: V::Token,
+        z: Source<'s, V::Scalar>,
+        segments: &'g [Mutex<Segment<'s, V::Scalar>>],
+        flow: Flow,
+        crew: &'g mut dyn Crew,
+    ) -> Self {
+        assert!(segments.len() == segments_of(z.len()));
+        Self { token, z, segments, flow, crew }
+    }
+
+    /// Runs `body` on each segment, with the number of its first class.
+    fn each(&mut self, body: impl Fn(&mut Segment<'s, V::Scalar>, usize) + Sync) {
+        let segments = self.segments;
+        let bytes = SEGMENT * V::Scalar::STORAGE.size();
+        self.crew.each(segments.len(), bytes, &|index| {
+            body(&mut lock(&segments[index]), index * SEGMENT);
+        });
+    }
+
+    /// The sums of all segments, the first first.
+    fn joined(&self) -> Sums<V::Scalar> {
+        let sums = self.segments.iter().map(|segment| lock(segment).sums);
+        sums.fold(Sums::zero(), Sums::followed_by)
+    }
+
+    fn maximum(&mut self) -> V::Scalar {
+        let token = self.token;
+        self.each(|segment, _| segment.max = maximum::<V>(token, segment.z));
+        let lowest = V::Scalar::NEG_INFINITY;
+        let maxima = self.segments.iter().map(|segment| lock(segment).max);
+        maxima.fold(lowest, |max, next| if next > max { next } else { max })
+    }
+
+    /// The sums of the segments of a row whose largest element is `max`.
+    fn sweep<const STORE: bool>(&mut self, row: Sweep<V>, weights: Weights<'_, V::Scalar>) {
+        self.each(|segment, start| {
+            let z = if row.is_shifted { Source::from_slice(&segment.shifted) } else { segment.z };
+            let Sweep { exp, is_tempered, max, .. } = row;
+            let weights = weights.part(start, SEGMENT);
+            let row = Row { exp, is_tempered, z, max, ahead: 0 };
+            segment.sums = row.swept::<STORE>(weights, segment.exps);
+        });
+    }
+
+    /// As [`odd::sums`].
+    fn odd_sums<const STORE: bool>(
+        &mut self,
+        row: Sweep<V>,
+        max: V::Scalar,
+        weights: Weights<'_, V::Scalar>,
+    ) -> (RowClass, Sums<V::Scalar>) {
+        if row.is_shifted {
+            for segment in self.segments {
+                let mut segment = lock(segment);
+                match zeros(segment.z.len()) {
+                    Ok(shifted) => segment.shifted = shifted,
+                    Err(error) => self.crew.stop(error),
+                }
+            }
+        }
+        self.each(|segment, _| {
+            segment.class = odd::classify(segment.z);
+            odd::shift(segment.z, max, &mut segment.shifted);
+        });
+        let classes = self.segments.iter().map(|segment| lock(segment).class);
+        let class = classes.reduce(RowClass::with).unwrap_or(RowClass::Finite);
+        if class != RowClass::Finite {
+            return (class, Sums::zero());
+        }
+        self.sweep::<STORE>(row, Weights::Absent);
+        let mut sums = self.joined();
+        for (index, segment) in self.segments.iter().enumerate() {
+            // One after the other: a part at a time, to be given up in between.
+            let (sum, z) = (Mutex::new(sums.dot), lock(segment).z);
+            let weights = weights.part(index * SEGMENT, SEGMENT);
+            self.crew.each(1, SEGMENT * V::Scalar::STORAGE.size(), &|_| {
+                let mut sum = sum.lock().unwrap_or_else(PoisonError::into_inner);
+                *sum = wide_dot_after(*sum, z, max, weights, odd::UNIT);
+            });
+            sums.dot = sum.into_inner().unwrap_or_else(PoisonError::into_inner);
+        }
+        (class, sums)
+    }
+
+    fn reduced<const STORE: bool>(
+        &mut self,
+        weights: Weights<'_, V::Scalar>,
+        temperature: &Temperature<V::Scalar>,
+    ) -> Stats<V> {
+        let token = self.token;
+        let max = self.maximum();
+        let is_in_range = temperature.is_in_range(max);
+        let swept_max = if is_in_range { max } else { V::Scalar::default() };
+        let exp = Exp::<V>::new(token, V::splat(token, swept_max), temperature);
+        let is_tempered = !temperature.is_one();
+        let row = Sweep { exp, is_tempered, max: swept_max, is_shifted: !is_in_range };
+        let mut class = RowClass::Finite;
+        let mut unit = 1.0;
+        let mut sums = None;
+        if is_in_range {
+            self.sweep::<STORE>(row, weights);
+            sums = Some(self.joined()).filter(Sums::are_finite);
+        }
+        let sums = sums.unwrap_or_else(|| {
+            unit = odd::UNIT;
+            let sums;
+            (class, sums) = self.odd_sums::<STORE>(row, max, weights);
+            sums
+        });
+        let peaks = if is_tempered { exp.peaks::<TEMPERED>() } else { exp.peaks::<PLAIN>() };
+        let doubles = |value: f64| V::splat(token, V::Scalar::default()).to_doubles().like(value);
+        Stats {
+            class: [class; MOST_LANES],
+            max: V::splat(token, max),
+            ties: doubles(sums.ties),
+            peak: peaks.summed,
+            exact_peak: peaks.exact,
+            stored_peak: peaks.stored,
+            others: V::Wide::splat(token, sums.others),
+            dot: V::Wide::splat(token, sums.dot),
+            unit: doubles(unit),
+            inverse_unit: doubles(1.0 / unit),
+        }
+    }
+
+    fn at(&self, is_counted: bool, value: impl FnOnce() -> V::Scalar) -> V {
+        V::splat(self.token, if is_counted { value() } else { V::Scalar::default() })
+    }
+}
+
+/// What the segments of a row have in common; see [`Row`].
+#[derive(Clone, Copy)]
+struct Sweep<V: Vector> {
+    exp: Exp<V>,
+    is_tempered: bool,
+    max: V::Scalar,
+    is_shifted: bool,
+}
+
+impl<V: Vector> Group<V> for LongRow<'_, '_, V> {
+    fn token(&self) -> V::Token {
+        self.token
+    }
+    fn rows(&self) -> usize {
+        1
+    }
+    fn classes(&self) -> usize {
+        self.z.len()
+    }
+
+    #[inline(always)]
+    fn reduce<const STORE: bool>(
+        &mut self,
+        counted: &LaneMask,
+        weights: &RowWeights<'_, V::Scalar>,
+        temperature: &Temperature<V::Scalar>,
+    ) -> Stats<V> {
+        if !counted[0] {
+            return Stats::none(self.token);
+        }
+        V::outlined(
+            self.token,
+            #[inline(always)]
+            || self.reduced::<STORE>(weights.of_row(0), temperature),
+        )
+    }
+
+    fn logits_at(&self, counted: &LaneMask, classes: &[usize; MOST_LANES]) -> V {
+        self.at(counted[0], || self.z.get(classes[0]))
+    }
+
+    fn exps_at(&self, counted: &LaneMask, classes: &[usize; MOST_LANES]) -> V {
+        let class = classes[0];
+        self.at(counted[0], || lock(&self.segments[class / SEGMENT]).exps[class % SEGMENT])
+    }
+
+    #[inline(always)]
+    fn write<E: Epilogue<V>>(
+        &mut self,
+        written: &LaneMask,
+        epilogue: &E,
+        weights: &RowWeights<'_, V::Scalar>,
+        label: Option<&AtLabel<V>>,
+    ) {
+        if !written[0] {
+            return;
+        }
+        let (token, flow) = (self.token, self.flow);
+        let epilogue = epilogue.each_row()(0);
+        let weights = if E::IS_WEIGHTED { weights.of_row(0) } else { Weights::Absent };
+        let label = label.filter(|label| label.rows[0]);
+        let label = label.map(|label| (label.classes[0], label.values.to_array()[0]));
+        self.each(|segment, start| {
+            let values = if E::OF_EXPS {
+                Source::from_slice(&segment.exps[..segment.z.len()])
+            } else {
+                segment.z
+            };
+            // Elsewhere than in this segment, it is never met.
+            let label = label.map(|(class, value)| (class.wrapping_sub(start), value));
+            let weights = weights.part(start, SEGMENT);
+            let Some(out) = &mut segment.out else { return };
+            write_row::<V, E>(token, flow, epilogue, values, weights, label, out);
+            if flow.streams {
+                V::fence(token);
+            }
+        });
+    }
+
+    fn fill(&mut self, _lane: usize, value: V::Scalar) {
+        self.each(|segment, _| {
+            if let Some(out) = &mut segment.out {
+                out.fill(value);
+            }
+        });
+    }
+}
