@@ -2,18 +2,19 @@
 //!
 //! ```text
 //! M                               largest of the segments' maxima
-//! Σ, ties, dot; store exp         of each segment; then joined in their order
+//! Σ, ties, dot                    of each segment; then joined in their order
 //! once: log, quotients, the constants of the epilogue
-//! the epilogue                    of each segment
+//! exp again; the epilogue         of each segment
 //! ```
 //!
 //! A segment is the unit in which a row is summed wherever it is summed (stats.rs), so the bits are
-//! those of one thread.
+//! those of one thread. Exponentials are not kept: to compute them again takes less time than to
+//! write and read so many, and far less than to get the memory.
 
 use super::exp::{Exp, PLAIN, TEMPERED, Temperature};
 use super::group::{AtLabel, Epilogue, Flow, Group, LaneMask, write_row};
 use super::odd;
-use super::stats::{RowClass, RowWeights, Stats, Sums, Weights};
+use super::stats::{RowClass, RowWeights, Stats, Sums, Weights, padded_len};
 pub(crate) use super::sweep::SEGMENT;
 use super::sweep::{Row, maximum, wide_dot_after};
 use crate::alloc::zeros;
@@ -38,8 +39,8 @@ pub(crate) trait Crew {
 pub(crate) struct Segment<'s, F: Float> {
     z: Source<'s, F>,
     out: Option<Sink<'s, F>>,
-    exps: &'s mut [F],
-    /// z − M of a row whose logits are too large for the sweeps.
+    /// Exponentials, and z − M: of an odd row only.
+    exps: Vec<F>,
     shifted: Vec<F>,
     max: F,
     class: RowClass,
@@ -52,19 +53,17 @@ pub(crate) const fn segments_of(classes: usize) -> usize {
 }
 
 impl<'s, F: Float> Segment<'s, F> {
-    /// The segments of the row `z`, to `segments`, which has room for them. `exps` may be empty.
+    /// The segments of the row `z`, to `segments`, which has room for them.
     pub(crate) fn of_row(
         z: Source<'s, F>,
         mut out: Option<Sink<'s, F>>,
-        exps: &'s mut [F],
         segments: &mut Vec<Mutex<Self>>,
     ) {
-        let mut exps = exps.chunks_mut(SEGMENT);
         for index in 0..segments_of(z.len()) {
             segments.push(Mutex::new(Self {
                 z: z.part(index * SEGMENT, SEGMENT),
                 out: out.as_mut().map(|out| out.split_off(SEGMENT)),
-                exps: exps.next().unwrap_or_default(),
+                exps: Vec::new(),
                 shifted: Vec::new(),
                 max: F::NEG_INFINITY,
                 class: RowClass::Finite,
@@ -84,6 +83,8 @@ pub(crate) struct LongRow<'g, 's, V: Vector> {
     token: V::Token,
     z: Source<'s, V::Scalar>,
     segments: &'g [Mutex<Segment<'s, V::Scalar>>],
+    /// With what the exponentials are computed; none while they are kept.
+    exp: Option<RowExp<V>>,
     flow: Flow,
     crew: &'g mut dyn Crew,
 }
@@ -98,7 +99,7 @@ impl<'g, 's, V: Vector> LongRow<'g, 's, V> {
         crew: &'g mut dyn Crew,
     ) -> Self {
         assert!(segments.len() == segments_of(z.len()));
-        Self { token, z, segments, flow, crew }
+        Self { token, z, segments, exp: None, flow, crew }
     }
 
     /// Runs `body` on each segment, with the number of its first class.
@@ -124,33 +125,26 @@ impl<'g, 's, V: Vector> LongRow<'g, 's, V> {
         maxima.fold(lowest, |max, next| if next > max { next } else { max })
     }
 
-    /// The sums of the segments of a row whose largest element is `max`.
-    fn sweep<const STORE: bool>(&mut self, row: Sweep<V>, weights: Weights<'_, V::Scalar>) {
+    /// The sums of each segment.
+    fn sweep<const STORE: bool>(&mut self, row: RowExp<V>, weights: Weights<'_, V::Scalar>) {
+        let RowExp { exp, is_tempered, max } = row;
         self.each(|segment, start| {
-            let z = if row.is_shifted { Source::from_slice(&segment.shifted) } else { segment.z };
-            let Sweep { exp, is_tempered, max, .. } = row;
-            let weights = weights.part(start, SEGMENT);
+            let shifted = Source::from_slice(&segment.shifted);
+            let z = if segment.shifted.is_empty() { segment.z } else { shifted };
             let row = Row { exp, is_tempered, z, max, ahead: 0 };
-            segment.sums = row.swept::<STORE>(weights, segment.exps);
+            segment.sums = row.swept::<STORE>(weights.part(start, SEGMENT), &mut segment.exps);
         });
     }
 
     /// As [`odd::sums`].
     fn odd_sums<const STORE: bool>(
         &mut self,
-        row: Sweep<V>,
+        row: RowExp<V>,
         max: V::Scalar,
+        is_in_range: bool,
         weights: Weights<'_, V::Scalar>,
     ) -> (RowClass, Sums<V::Scalar>) {
-        if row.is_shifted {
-            for segment in self.segments {
-                let mut segment = lock(segment);
-                match zeros(segment.z.len()) {
-                    Ok(shifted) => segment.shifted = shifted,
-                    Err(error) => self.crew.stop(error),
-                }
-            }
-        }
+        self.keep::<STORE>(!is_in_range);
         self.each(|segment, _| {
             segment.class = odd::classify(segment.z);
             odd::shift(segment.z, max, &mut segment.shifted);
@@ -175,6 +169,21 @@ impl<'g, 's, V: Vector> LongRow<'g, 's, V> {
         (class, sums)
     }
 
+    /// Memory for the exponentials of an odd row, and for a shifted row.
+    fn keep<const STORE: bool>(&mut self, is_shifted: bool) {
+        for segment in self.segments {
+            let mut segment = lock(segment);
+            let len = segment.z.len();
+            let memory = zeros(if STORE { padded_len(len, MOST_LANES) } else { 0 });
+            let memory =
+                memory.and_then(|exps| Ok((exps, zeros(if is_shifted { len } else { 0 })?)));
+            match memory {
+                Ok(memory) => (segment.exps, segment.shifted) = memory,
+                Err(error) => return self.crew.stop(error),
+            }
+        }
+    }
+
     fn reduced<const STORE: bool>(
         &mut self,
         weights: Weights<'_, V::Scalar>,
@@ -186,18 +195,20 @@ impl<'g, 's, V: Vector> LongRow<'g, 's, V> {
         let swept_max = if is_in_range { max } else { V::Scalar::default() };
         let exp = Exp::<V>::new(token, V::splat(token, swept_max), temperature);
         let is_tempered = !temperature.is_one();
-        let row = Sweep { exp, is_tempered, max: swept_max, is_shifted: !is_in_range };
+        let row = RowExp { exp, is_tempered, max: swept_max };
         let mut class = RowClass::Finite;
         let mut unit = 1.0;
         let mut sums = None;
         if is_in_range {
-            self.sweep::<STORE>(row, weights);
+            self.exp = Some(row);
+            self.sweep::<false>(row, weights);
             sums = Some(self.joined()).filter(Sums::are_finite);
         }
         let sums = sums.unwrap_or_else(|| {
+            self.exp = None;
             unit = odd::UNIT;
             let sums;
-            (class, sums) = self.odd_sums::<STORE>(row, max, weights);
+            (class, sums) = self.odd_sums::<STORE>(row, max, is_in_range, weights);
             sums
         });
         let peaks = if is_tempered { exp.peaks::<TEMPERED>() } else { exp.peaks::<PLAIN>() };
@@ -216,18 +227,64 @@ impl<'g, 's, V: Vector> LongRow<'g, 's, V> {
         }
     }
 
+    fn write_with<E: Epilogue<V>>(
+        &mut self,
+        epilogue: E,
+        weights: Weights<'_, V::Scalar>,
+        label: Option<(usize, V::Scalar)>,
+    ) {
+        let (token, flow) = (self.token, self.flow);
+        self.each(|segment, start| {
+            let values = if E::OF_EXPS {
+                Source::from_slice(&segment.exps[..segment.z.len()])
+            } else {
+                segment.z
+            };
+            // Elsewhere than in this segment, it is never met.
+            let label = label.map(|(class, value)| (class.wrapping_sub(start), value));
+            let weights = weights.part(start, SEGMENT);
+            let Some(out) = &mut segment.out else { return };
+            write_row::<V, E>(token, flow, epilogue, values, weights, label, out);
+            if flow.streams {
+                V::fence(token);
+            }
+        });
+    }
+
     fn at(&self, is_counted: bool, value: impl FnOnce() -> V::Scalar) -> V {
         V::splat(self.token, if is_counted { value() } else { V::Scalar::default() })
     }
 }
 
-/// What the segments of a row have in common; see [`Row`].
+/// What the exponentials of a row are computed with; see [`Row`].
 #[derive(Clone, Copy)]
-struct Sweep<V: Vector> {
+struct RowExp<V: Vector> {
     exp: Exp<V>,
     is_tempered: bool,
     max: V::Scalar,
-    is_shifted: bool,
+}
+
+/// An epilogue of exponentials, as one of logits.
+#[derive(Clone, Copy)]
+struct OfLogits<V: Vector, E, const HEAT: bool> {
+    exp: Exp<V>,
+    epilogue: E,
+}
+
+impl<V: Vector, E: Epilogue<V>, const HEAT: bool> Epilogue<V> for OfLogits<V, E, HEAT> {
+    const OF_EXPS: bool = false;
+    const IS_WEIGHTED: bool = E::IS_WEIGHTED;
+
+    /// Already of one row.
+    #[inline(always)]
+    fn each_row(self) -> impl Fn(usize) -> Self {
+        move |_| self
+    }
+    #[inline(always)]
+    fn apply<const WEIGHTS: u8>(&self, z: V, high: V, low: V) -> V {
+        let exps = self.exp.parts::<HEAT>(z).rounded();
+        self.epilogue.apply::<WEIGHTS>(exps, high, low)
+    }
 }
 
 impl<V: Vector> Group<V> for LongRow<'_, '_, V> {
@@ -262,9 +319,19 @@ impl<V: Vector> Group<V> for LongRow<'_, '_, V> {
         self.at(counted[0], || self.z.get(classes[0]))
     }
 
+    #[inline(always)]
     fn exps_at(&self, counted: &LaneMask, classes: &[usize; MOST_LANES]) -> V {
         let class = classes[0];
-        self.at(counted[0], || lock(&self.segments[class / SEGMENT]).exps[class % SEGMENT])
+        match self.exp {
+            Some(RowExp { exp, is_tempered, .. }) => {
+                let z = self.logits_at(counted, classes);
+                let hot = exp.parts::<TEMPERED>(z).rounded();
+                if is_tempered { hot } else { exp.parts::<PLAIN>(z).rounded() }
+            }
+            None => {
+                self.at(counted[0], || lock(&self.segments[class / SEGMENT]).exps[class % SEGMENT])
+            }
+        }
     }
 
     #[inline(always)]
@@ -278,26 +345,19 @@ impl<V: Vector> Group<V> for LongRow<'_, '_, V> {
         if !written[0] {
             return;
         }
-        let (token, flow) = (self.token, self.flow);
         let epilogue = epilogue.each_row()(0);
         let weights = if E::IS_WEIGHTED { weights.of_row(0) } else { Weights::Absent };
         let label = label.filter(|label| label.rows[0]);
         let label = label.map(|label| (label.classes[0], label.values.to_array()[0]));
-        self.each(|segment, start| {
-            let values = if E::OF_EXPS {
-                Source::from_slice(&segment.exps[..segment.z.len()])
-            } else {
-                segment.z
-            };
-            // Elsewhere than in this segment, it is never met.
-            let label = label.map(|(class, value)| (class.wrapping_sub(start), value));
-            let weights = weights.part(start, SEGMENT);
-            let Some(out) = &mut segment.out else { return };
-            write_row::<V, E>(token, flow, epilogue, values, weights, label, out);
-            if flow.streams {
-                V::fence(token);
+        match self.exp.filter(|_| E::OF_EXPS) {
+            None => self.write_with(epilogue, weights, label),
+            Some(RowExp { exp, is_tempered: false, .. }) => {
+                self.write_with(OfLogits::<V, E, PLAIN> { exp, epilogue }, weights, label);
             }
-        });
+            Some(RowExp { exp, is_tempered: true, .. }) => {
+                self.write_with(OfLogits::<V, E, TEMPERED> { exp, epilogue }, weights, label);
+            }
+        }
     }
 
     fn fill(&mut self, _lane: usize, value: V::Scalar) {
