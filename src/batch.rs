@@ -17,7 +17,7 @@ mod team;
 use crate::alloc::{with_capacity, zeros};
 use crate::element::Float;
 use crate::error::Error;
-use crate::kernel::exp::Temperature;
+use crate::kernel::exp::{Kept, Temperature};
 use crate::kernel::group::{Flow, Group, RowGroup};
 use crate::kernel::long::{Crew, LongRow, SEGMENT, Segment, segments_of};
 use crate::kernel::tile::{self, Tile};
@@ -229,12 +229,14 @@ impl<F: Float, O: RowOp<F>> Block<'_, '_, F, O> {
         let len = self.needs.classes * V::LANES;
         let op = self.op;
         let (z, rest) = self.scratch.split_at_mut(self.needs.tiles * len);
-        let (z, exps) = (&mut z[..count * len], &mut rest[..count * len]);
+        let (exps, lost) = rest.split_at_mut(self.needs.tiles * len);
+        let (z, exps, lost) = (&mut z[..count * len], &mut exps[..count * len], &mut lost[..len]);
         transpose::load::<V>(token, self.logits, first, z);
         let mut done = [false; MOST_TILES];
         for (tile, (z, exps)) in z.chunks_exact_mut(len).zip(exps.chunks_exact_mut(len)).enumerate()
         {
-            done[tile] = Self::on_tile::<V>(op, token, first + tile * V::LANES, z, exps);
+            let first = first + tile * V::LANES;
+            done[tile] = Self::on_tile::<V>(op, token, first, z, Kept { value: exps, lost });
         }
         if let Some(output) = self.output {
             transpose::store::<V>(token, exps, output, first, &done);
@@ -252,7 +254,7 @@ impl<F: Float, O: RowOp<F>> Block<'_, '_, F, O> {
         token: V::Token,
         first: usize,
         z: &mut [F],
-        exps: &mut [F],
+        exps: Kept<&mut [F]>,
     ) -> bool {
         let (targets, temperature) = (op.targets(), op.temperature());
         let least = targets.map_or(F::NEG_INFINITY, SmoothedTargets::least_in_tile);

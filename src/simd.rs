@@ -137,6 +137,8 @@ pub trait Vector: Copy + Send + Sync {
     fn only_where(self, mask: Self::Mask) -> Self;
     /// Where both masks are true.
     fn both(mask: Self::Mask, other: Self::Mask) -> Self::Mask;
+    /// Is the mask true in some lane?
+    fn any(mask: Self::Mask) -> bool;
     /// Is the mask true in every lane?
     fn all(mask: Self::Mask) -> bool;
     /// `a` where `mask` is true, else `b`.

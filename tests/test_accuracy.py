@@ -1,4 +1,5 @@
-"""The promised accuracy on five kinds of rows: at most 2 ulp, float32 and float64 alike.
+"""The promised accuracy, at most 2 ulp, float32 and float64 alike: on five kinds of rows, and on rows
+that were searched for.
 
 `python test_accuracy.py` prints the errors found here, worst and mean, as a table.
 """
@@ -17,7 +18,7 @@ from ulp import assert_within, ulp_error
 # The mean error over a kind of rows, of which correct rounding leaves 0.25: a small error that is
 # always there moves the mean more than it moves the worst case. logsumexp has none, as its unit may
 # be twice that of the result.
-MEAN_ULP = {"softmax": 0.4, "log_softmax": 0.4, "loss": 0.35, "gradient": 0.4}
+MEAN_ULP = {"softmax": 0.3, "log_softmax": 0.4, "loss": 0.35, "gradient": 0.37}
 ENOUGH_FOR_A_MEAN = 64  # the mean of so many roundings is 0.25 +- 0.02
 
 
@@ -105,10 +106,6 @@ def test_small_probabilities_underflow_gradually_or_to_zero(dtype):
     assert (p[below] <= tiny).all()
 
 
-# Roundings that all go one way: 2.6 for the loss and 2.2 for softmax were found by search.
-ADVERSARIAL = 3
-
-
 @pytest.mark.parametrize("dtype", FLOATS)
 @pytest.mark.parametrize("seed", range(3))
 def test_adversarial_rows(dtype, seed):
@@ -134,7 +131,78 @@ def test_adversarial_rows(dtype, seed):
             loss_errors(z, labels, prior, 0.1),
         )
         for operation, error in cases:
-            assert error.max() <= ADVERSARIAL, f"{operation}: worst {error.max()} ulp"
+            assert error.max() <= BOUNDS[operation], f"{operation}: worst {error.max()} ulp"
+
+
+def softmax_errors(z, prior):
+    return ulp_error(sx.softmax(z), reference.softmax(z)).max(-1)
+
+
+def log_softmax_errors(z, prior):
+    return ulp_error(sx.log_softmax(z), reference.log_softmax(z)).max(-1)
+
+
+def smoothed_loss_errors(z, prior):
+    options = {"label_smoothing": 0.1, "prior": prior}
+    labels = np.zeros(len(z), int)
+    loss = sx.cross_entropy(z, labels, reduction="none", **options)
+    return ulp_error(loss, reference.cross_entropy(z, labels, **options))
+
+
+def gradient_errors(z, prior):
+    options = {"label_smoothing": 0.1, "prior": prior}
+    labels = np.zeros(len(z), int)
+    _, grad = sx.cross_entropy_value_and_grad(z, labels, reduction="none", **options)
+    scale = np.maximum(reference.softmax(z), reference.smoothed(labels, z.shape[-1], **options))
+    return ulp_error(grad, reference.gradient(z, labels, **options), at=scale).max(-1)
+
+
+def starts(rng, rows, classes):
+    """Rows to search from: of one size, led by one class, and of equal large gaps."""
+    led = np.arange(classes) == 0
+    yield -rng.exponential(3, (rows, classes))
+    yield np.where(led, 20, 0) + rng.normal(size=(rows, classes))
+    gaps = rng.uniform(16, 40, (rows, 1)) + 1e-3 * rng.normal(size=(rows, classes))
+    yield np.where(led, 1 + 2.0**-20, -gaps)
+
+
+def changed(rng, z):
+    """Rows like those of `z`: some numbers moved by a few units in the last place, or by more."""
+    sizes = np.spacing(np.abs(z)) * rng.integers(-3, 4, z.shape), 0.3 * rng.normal(size=z.shape)
+    step = sizes[rng.integers(2)]
+    moved = rng.random(z.shape) < rng.choice([1.0, 0.3, 2 / z.shape[1]])
+    return np.where(moved, z + step, z).astype(z.dtype)
+
+
+# What a search of an hour found is 1.5 ulp; roundings that are not kept apart reach 2.2 to 2.6 here.
+GENERATIONS = 30
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+@pytest.mark.parametrize("classes", [3, 33, 64])
+@pytest.mark.parametrize(
+    "operation, errors_of, has_prior",
+    [
+        ("softmax", softmax_errors, False),
+        ("log_softmax", log_softmax_errors, False),
+        ("loss", smoothed_loss_errors, False),
+        ("loss", smoothed_loss_errors, True),
+        ("gradient", gradient_errors, False),
+    ],
+)
+def test_rows_found_by_search(operation, errors_of, has_prior, classes, dtype):
+    """Of each generation those rows live on whose roundings go one way most."""
+    rng = np.random.default_rng([8, classes])
+    prior = random_prior(rng, classes) if has_prior else None
+    for z in starts(rng, 240, classes):
+        z = z.astype(dtype)
+        error = errors_of(z, prior)
+        for _ in range(GENERATIONS):
+            best = np.argsort(-error)[:60]
+            children = changed(rng, z[best].repeat(3, 0))
+            z = np.concatenate([z[best], children])
+            error = np.concatenate([error[best], errors_of(children, prior)])
+        assert error.max() <= BOUNDS[operation], f"worst {error.max()} ulp: {z[error.argmax()]!r}"
 
 
 # Above the promise: sums whose small addends, each just below half an ulp of the large one, are all

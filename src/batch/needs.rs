@@ -3,7 +3,7 @@
 use super::RowOp;
 use crate::element::Float;
 use crate::kernel::group::Flow;
-use crate::kernel::stats::padded_len;
+use crate::kernel::stats::{kept_len, padded_len};
 use crate::kernel::transpose::MOST_TILES;
 use crate::simd::MOST_LANES;
 use crate::simd::memory::{Rows, RowsMut};
@@ -17,7 +17,7 @@ const TILED_CLASSES: usize = 64;
 const BYTES_OF_TILES: usize = 1 << 19;
 /// Bytes of exponentials that a group of rows may keep: part of a second-level cache. 256 x 1000,
 /// one thread: 161 µs with 2^14, 157 with 2^15, 150 with 2^16.
-const BYTES_PER_GROUP: usize = 1 << 16;
+const BYTES_PER_GROUP: usize = 1 << 17;
 
 /// The memory that one thread needs, in elements: how many rows are in a group, and what each of
 /// them needs.
@@ -68,7 +68,7 @@ impl Needs {
             is_tiled,
             tiles,
             group: 1,
-            exps: if op.keeps_exps() { padded } else { 0 },
+            exps: if op.keeps_exps() { kept_len(classes, MOST_LANES) } else { 0 },
             gathered: where_needed(mask.is_some() || !logits.is_direct::<F>()),
             unscattered: where_needed(output.is_some_and(|output| !output.is_direct::<F>())),
             kept: where_needed(mask.is_some()),
@@ -104,7 +104,9 @@ impl Needs {
 
     /// Of all rows of a group, and of one shifted row; or of a tile.
     pub(super) fn len<F: Float>(&self) -> usize {
-        let tile = if self.is_tiled { 2 * self.tiles * self.classes * lanes_of::<F>() } else { 0 };
+        // The logits of all tiles, their exponentials, and what those of one tile lost.
+        let tile_len = self.classes * lanes_of::<F>();
+        let tile = if self.is_tiled { (2 * self.tiles + 1) * tile_len } else { 0 };
         self.row().saturating_mul(self.group).saturating_add(self.classes).max(tile)
     }
 }

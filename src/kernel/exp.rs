@@ -5,6 +5,7 @@
 //! f   = z − n·ln 2                         two constants, |f| ≤ ln 2 / 2
 //! s   = exp(f) − 1                         polynomial of math.rs, not rounded into 1 + s
 //! exp(z) = 2^N · 2^−H · (sc + s·sc)        N = round(M·log2 e), sc = 2^(n − N + H)
+//! kept:    sc + s·sc                       in two parts: rounded, and what that lost
 //! ```
 //!
 //! z itself is reduced, not z − M, so that a large |z| costs no digits, and
@@ -232,17 +233,27 @@ pub(super) struct Peaks<V: Vector> {
     /// Without the rounding of s, for L.
     pub(super) exact: V::Wide,
     /// As [`Parts::rounded`] makes it.
-    pub(super) stored: V,
+    pub(super) stored: Kept<V>,
 }
 
 /// 1.5·2^52: adding and subtracting it rounds a double to an integer.
 const ROUND: f64 = 6_755_399_441_055_744.0;
 
+/// What an epilogue gets of a class: its exponential in two parts, or its logit alone.
+#[derive(Clone, Copy)]
+pub(crate) struct Kept<V> {
+    pub(crate) value: V,
+    /// What the rounding to `value` lost.
+    pub(crate) lost: V,
+}
+
 impl<V: Vector> Parts<V> {
-    /// The rounded exponential.
+    /// The rounded exponential and what the rounding lost, exactly: scale is the larger part.
     #[inline(always)]
-    pub(super) fn rounded(self) -> V {
-        self.fraction.mul_add(self.scale, self.scale)
+    pub(super) fn rounded(self) -> Kept<V> {
+        let value = self.fraction.mul_add(self.scale, self.scale);
+        let lost = self.fraction.mul_sub(self.scale, value.sub(self.scale));
+        Kept { value, lost }
     }
 }
 

@@ -9,7 +9,7 @@
 //!
 //! What is done once for a row costs as much for one row as for sixteen, so it is done in lanes.
 
-use super::exp::{Exp, PLAIN, TEMPERED, Temperature};
+use super::exp::{Exp, Kept, PLAIN, TEMPERED, Temperature};
 use super::odd;
 use super::stats::{RowClass, RowWeights, Stats, Sums, Weights};
 use super::sweep::{ABSENT, ONES, ROW, Row, TWO_PARTS, maximum};
@@ -39,7 +39,7 @@ pub(crate) trait Group<V: Vector> {
     /// The logit of a class of each row that counts, 0 of the others.
     fn logits_at(&self, counted: &LaneMask, classes: &[usize; MOST_LANES]) -> V;
     /// The kept exponential of a class of each row that counts.
-    fn exps_at(&self, counted: &LaneMask, classes: &[usize; MOST_LANES]) -> V;
+    fn exps_at(&self, counted: &LaneMask, classes: &[usize; MOST_LANES]) -> Kept<V>;
     /// Writes the rows in `written`.
     fn write<E: Epilogue<V>>(
         &mut self,
@@ -74,7 +74,7 @@ pub(crate) trait Epilogue<V: Vector>: Copy + Sync {
     const IS_WEIGHTED: bool;
     /// The constants of the row in one lane, in all lanes.
     fn each_row(self) -> impl Fn(usize) -> Self;
-    fn apply<const WEIGHTS: u8>(&self, value: V, high: V, low: V) -> V;
+    fn apply<const WEIGHTS: u8>(&self, value: Kept<V>, high: V, low: V) -> V;
 }
 
 /// A value of its own for one class of each row.
@@ -90,7 +90,7 @@ pub(crate) struct RowGroup<'g, V: Vector> {
     z: &'g [Source<'g, V::Scalar>],
     /// Empty where there is no output.
     out: &'g mut [Sink<'g, V::Scalar>],
-    /// Rows of exponentials, padded to whole quads.
+    /// Rows of exponentials, padded to whole quads: of each the values, then what was lost.
     exps: &'g mut [V::Scalar],
     exps_len: usize,
     /// A row shifted by its maximum.
@@ -226,9 +226,14 @@ impl<V: Vector> Group<V> for RowGroup<'_, V> {
     }
 
     #[inline(always)]
-    fn exps_at(&self, counted: &LaneMask, classes: &[usize; MOST_LANES]) -> V {
-        let exp = |lane: usize| self.exps[lane * self.exps_len + classes[lane]];
-        counted_lanes(self.token, counted, exp)
+    fn exps_at(&self, counted: &LaneMask, classes: &[usize; MOST_LANES]) -> Kept<V> {
+        let at = |part: usize, lane: usize| {
+            self.exps[lane * self.exps_len + part * (self.exps_len / 2) + classes[lane]]
+        };
+        Kept {
+            value: counted_lanes(self.token, counted, |lane| at(0, lane)),
+            lost: counted_lanes(self.token, counted, |lane| at(1, lane)),
+        }
     }
 
     #[inline(always)]
@@ -246,9 +251,9 @@ impl<V: Vector> Group<V> for RowGroup<'_, V> {
         }
         for (lane, out) in self.out.iter_mut().enumerate().filter(|(lane, _)| written[*lane]) {
             let values = if E::OF_EXPS {
-                Source::from_slice(&self.exps[lane * self.exps_len..][..self.exps_len])
+                kept_of(&self.exps[lane * self.exps_len..][..self.exps_len])
             } else {
-                self.z[lane]
+                Kept { value: self.z[lane], lost: self.z[lane] }
             };
             let weights = if E::IS_WEIGHTED { weights.of_row(lane) } else { Weights::Absent };
             let label = match label {
@@ -268,13 +273,20 @@ impl<V: Vector> Group<V> for RowGroup<'_, V> {
     }
 }
 
+/// Exponentials as a sweep keeps them.
+#[inline(always)]
+pub(super) fn kept_of<F: Float>(exps: &[F]) -> Kept<Source<'_, F>> {
+    let (value, lost) = exps.split_at(exps.len() / 2);
+    Kept { value: Source::from_slice(value), lost: Source::from_slice(lost) }
+}
+
 /// Writes a row, or a part of one.
 #[inline(always)]
 pub(super) fn write_row<V: Vector, E: Epilogue<V>>(
     token: V::Token,
     flow: Flow,
     epilogue: E,
-    values: Source<'_, V::Scalar>,
+    values: Kept<Source<'_, V::Scalar>>,
     weights: Weights<'_, V::Scalar>,
     label: Option<(usize, V::Scalar)>,
     out: &mut Sink<'_, V::Scalar>,
@@ -291,12 +303,19 @@ pub(super) fn write_row<V: Vector, E: Epilogue<V>>(
 fn written<V: Vector, E: Epilogue<V>, const STREAM: bool>(
     token: V::Token,
     epilogue: E,
-    values: Source<'_, V::Scalar>,
+    values: Kept<Source<'_, V::Scalar>>,
     weights: Weights<'_, V::Scalar>,
     label: Option<(usize, V::Scalar)>,
     out: &mut Sink<'_, V::Scalar>,
 ) {
     let zero = V::Scalar::default();
+    let at = {
+        #[inline(always)]
+        move |place| Kept {
+            value: values.value.at::<V>(token, place, zero),
+            lost: values.lost.at::<V>(token, place, zero),
+        }
+    };
     match weights {
         Weights::Absent => fill_with::<V, STREAM>(
             token,
@@ -304,8 +323,8 @@ fn written<V: Vector, E: Epilogue<V>, const STREAM: bool>(
             out,
             #[inline(always)]
             move |place| {
-                let value = values.at(token, place, zero);
-                epilogue.apply::<ABSENT>(value, value, value)
+                let value = at(place);
+                epilogue.apply::<ABSENT>(value, value.value, value.value)
             },
         ),
         Weights::Ones => fill_with::<V, STREAM>(
@@ -314,8 +333,8 @@ fn written<V: Vector, E: Epilogue<V>, const STREAM: bool>(
             out,
             #[inline(always)]
             move |place| {
-                let value = values.at(token, place, zero);
-                epilogue.apply::<ONES>(value, value, value)
+                let value = at(place);
+                epilogue.apply::<ONES>(value, value.value, value.value)
             },
         ),
         Weights::Row { high, low: None } => fill_with::<V, STREAM>(
@@ -325,7 +344,7 @@ fn written<V: Vector, E: Epilogue<V>, const STREAM: bool>(
             #[inline(always)]
             move |place| {
                 let high = high.at(token, place, zero);
-                epilogue.apply::<ROW>(values.at(token, place, zero), high, high)
+                epilogue.apply::<ROW>(at(place), high, high)
             },
         ),
         Weights::Row { high, low: Some(low) } => fill_with::<V, STREAM>(
@@ -335,7 +354,7 @@ fn written<V: Vector, E: Epilogue<V>, const STREAM: bool>(
             #[inline(always)]
             move |place| {
                 let (high, low) = (high.at(token, place, zero), low.at(token, place, zero));
-                epilogue.apply::<TWO_PARTS>(values.at(token, place, zero), high, low)
+                epilogue.apply::<TWO_PARTS>(at(place), high, low)
             },
         ),
     }

@@ -11,10 +11,10 @@
 //! those of one thread. Exponentials are not kept: to compute them again takes less time than to
 //! write and read so many, and far less than to get the memory.
 
-use super::exp::{Exp, PLAIN, TEMPERED, Temperature};
-use super::group::{AtLabel, Epilogue, Flow, Group, LaneMask, write_row};
+use super::exp::{Exp, Kept, PLAIN, TEMPERED, Temperature};
+use super::group::{AtLabel, Epilogue, Flow, Group, LaneMask, kept_of, write_row};
 use super::odd;
-use super::stats::{RowClass, RowWeights, Stats, Sums, Weights, padded_len};
+use super::stats::{RowClass, RowWeights, Stats, Sums, Weights, kept_len};
 pub(crate) use super::sweep::SEGMENT;
 use super::sweep::{Row, maximum, wide_dot_after};
 use crate::alloc::zeros;
@@ -174,7 +174,7 @@ impl<'g, 's, V: Vector> LongRow<'g, 's, V> {
         for segment in self.segments {
             let mut segment = lock(segment);
             let len = segment.z.len();
-            let memory = zeros(if STORE { padded_len(len, MOST_LANES) } else { 0 });
+            let memory = zeros(if STORE { kept_len(len, MOST_LANES) } else { 0 });
             let memory =
                 memory.and_then(|exps| Ok((exps, zeros(if is_shifted { len } else { 0 })?)));
             match memory {
@@ -236,9 +236,9 @@ impl<'g, 's, V: Vector> LongRow<'g, 's, V> {
         let (token, flow) = (self.token, self.flow);
         self.each(|segment, start| {
             let values = if E::OF_EXPS {
-                Source::from_slice(&segment.exps[..segment.z.len()])
+                kept_of(&segment.exps)
             } else {
-                segment.z
+                Kept { value: segment.z, lost: segment.z }
             };
             // Elsewhere than in this segment, it is never met.
             let label = label.map(|(class, value)| (class.wrapping_sub(start), value));
@@ -281,8 +281,8 @@ impl<V: Vector, E: Epilogue<V>, const HEAT: bool> Epilogue<V> for OfLogits<V, E,
         move |_| self
     }
     #[inline(always)]
-    fn apply<const WEIGHTS: u8>(&self, z: V, high: V, low: V) -> V {
-        let exps = self.exp.parts::<HEAT>(z).rounded();
+    fn apply<const WEIGHTS: u8>(&self, logits: Kept<V>, high: V, low: V) -> V {
+        let exps = self.exp.parts::<HEAT>(logits.value).rounded();
         self.epilogue.apply::<WEIGHTS>(exps, high, low)
     }
 }
@@ -320,7 +320,7 @@ impl<V: Vector> Group<V> for LongRow<'_, '_, V> {
     }
 
     #[inline(always)]
-    fn exps_at(&self, counted: &LaneMask, classes: &[usize; MOST_LANES]) -> V {
+    fn exps_at(&self, counted: &LaneMask, classes: &[usize; MOST_LANES]) -> Kept<V> {
         let class = classes[0];
         match self.exp {
             Some(RowExp { exp, is_tempered, .. }) => {
@@ -329,7 +329,13 @@ impl<V: Vector> Group<V> for LongRow<'_, '_, V> {
                 if is_tempered { hot } else { exp.parts::<PLAIN>(z).rounded() }
             }
             None => {
-                self.at(counted[0], || lock(&self.segments[class / SEGMENT]).exps[class % SEGMENT])
+                let part = |part: usize| {
+                    self.at(counted[0], || {
+                        let exps = &lock(&self.segments[class / SEGMENT]).exps;
+                        exps[part * (exps.len() / 2) + class % SEGMENT]
+                    })
+                };
+                Kept { value: part(0), lost: part(1) }
             }
         }
     }

@@ -16,7 +16,7 @@
 //! distributions). S − e_y is `others` when y is the only maximum: no digit is
 //! lost on confident rows.
 
-use super::exp::Temperature;
+use super::exp::{Kept, Temperature};
 use super::group::{AtLabel, Epilogue, Group};
 use super::scale::{Guarded, Scale};
 use super::softmax::{lse_of, lse_of_any};
@@ -143,7 +143,7 @@ impl<'t, V: Vector> TargetLanes<'t, V> {
 
     /// g_y, with S − e_y free of cancellation.
     #[inline(always)]
-    fn at_label(&self, stats: &Stats<V>, z_label: V, e_label: V) -> AtLabel<V> {
+    fn at_label(&self, stats: &Stats<V>, z_label: V, e_label: Kept<V>) -> AtLabel<V> {
         V::outlined(
             stats.max.token(),
             #[inline(always)]
@@ -152,11 +152,12 @@ impl<'t, V: Vector> TargetLanes<'t, V> {
     }
 
     #[inline(always)]
-    fn at_label_of(&self, stats: &Stats<V>, z_label: V, e_label: V) -> AtLabel<V> {
+    fn at_label_of(&self, stats: &Stats<V>, z_label: V, e_label: Kept<V>) -> AtLabel<V> {
         let (token, target) = (z_label.token(), self.target);
         let sum = stats.sum();
         let is_max = z_label.to_doubles().eq(stats.max.to_doubles());
-        let stored = V::Wide::new(e_label.to_doubles());
+        let lost = V::Wide::new(e_label.lost.to_doubles());
+        let stored = V::Wide::new(e_label.value.to_doubles()) + lost;
         let other_ties = stats.peak * V::Wide::new(stats.ties - stats.ties.like(1.0));
         let at_label = V::Wide::select(is_max, stats.peak, stored);
         let rest = V::Wide::select(is_max, stats.others + other_ties, sum - stored);
@@ -209,7 +210,7 @@ impl<V: Vector> Epilogue<V> for Gradient<V> {
         move |lane| Self { scale: scale(lane), q: q(lane) }
     }
     #[inline(always)]
-    fn apply<const WEIGHTS: u8>(&self, exps: V, high: V, low: V) -> V {
+    fn apply<const WEIGHTS: u8>(&self, exps: Kept<V>, high: V, low: V) -> V {
         match WEIGHTS {
             ABSENT => self.scale.probability(exps),
             ONES => self.scale.probability_less(exps, self.q),

@@ -1,9 +1,10 @@
-//! Exponentials to probabilities: p = w·e / S with 1/S in two parts.
+//! Exponentials to probabilities: p = w·e / S with e and 1/S in two parts.
 //!
 //! The product is formed 2^GUARD_BITS too large and scaled down last, so no
 //! intermediate value is subnormal; probabilities below the smallest normal
 //! number are 0, by comparison and not by the processor's mode.
 
+use super::exp::Kept;
 use super::stats::Stats;
 use crate::element::Float;
 use crate::simd::{MOST_LANES, Vector};
@@ -17,7 +18,7 @@ pub(super) struct Scale<V: Vector> {
     /// The exponential whose scaled probability is the smallest normal number.
     least: V,
     /// The exponential of the maxima as it is stored, and their scaled probability.
-    stored_peak: V,
+    stored_peak: Kept<V>,
     peak: V,
     unguard: V,
 }
@@ -60,21 +61,24 @@ impl<V: Vector> Scale<V> {
     /// The constants of the row in one lane, in all lanes.
     #[inline(always)]
     pub(super) fn each_row(self) -> impl Fn(usize) -> Self {
-        let row =
-            each_row([self.high, self.low, self.least, self.stored_peak, self.peak, self.unguard]);
+        let Kept { value, lost } = self.stored_peak;
+        let row = each_row([self.high, self.low, self.least, value, lost, self.peak, self.unguard]);
         #[inline(always)]
         move |lane| {
-            let [high, low, least, stored_peak, peak, unguard] = row(lane);
+            let [high, low, least, value, lost, peak, unguard] = row(lane);
+            let stored_peak = Kept { value, lost };
             Self { high, low, least, stored_peak, peak, unguard }
         }
     }
 
     /// w·e/S. The maxima have theirs from the unrounded exp(M): equal logits give 1/K.
     #[inline(always)]
-    pub(super) fn probability(&self, exps: V) -> V {
-        let is_peak = exps.ge(self.stored_peak);
-        let exps = exps.only_where(exps.ge(self.least));
-        let scaled = exps.mul_add(self.high, exps.mul(self.low));
+    pub(super) fn probability(&self, exps: Kept<V>) -> V {
+        // Both: other exponentials round to the same value.
+        let is_peak =
+            V::both(exps.value.eq(self.stored_peak.value), exps.lost.eq(self.stored_peak.lost));
+        let low = exps.value.mul_add(self.low, exps.lost.mul(self.high));
+        let scaled = exps.value.mul_add(self.high, low).only_where(exps.value.ge(self.least));
         scaled.zero_where(is_peak).add(self.peak.only_where(is_peak)).mul(self.unguard)
     }
 
@@ -83,12 +87,13 @@ impl<V: Vector> Scale<V> {
     /// q goes in with the low part of w·e/S, and what that addition rounds off is added last:
     /// where p and q cancel nothing of q is lost, elsewhere the last addition changes nothing.
     #[inline(always)]
-    pub(super) fn probability_less(&self, exps: V, q: Guarded<V>) -> V {
-        let exps = exps.only_where(exps.ge(self.least));
-        let low = exps.mul_add(self.low, q.minus_low);
+    pub(super) fn probability_less(&self, exps: Kept<V>, q: Guarded<V>) -> V {
+        let is_normal = exps.value.ge(self.least);
+        let (value, lost) = (exps.value.only_where(is_normal), exps.lost.only_where(is_normal));
+        let low = value.mul_add(self.low, lost.mul_add(self.high, q.minus_low));
         let joined = low.add(q.minus_high);
         let lost = low.sub(joined.sub(q.minus_high));
-        exps.mul_add(self.high, joined).add(lost).mul(self.unguard)
+        value.mul_add(self.high, joined).add(lost).mul(self.unguard)
     }
 }
 

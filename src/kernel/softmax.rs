@@ -1,6 +1,6 @@
 //! Softmax, log-softmax and log-sum-exp: epilogues of the reduction.
 
-use super::exp::Temperature;
+use super::exp::{Kept, Temperature};
 use super::group::{Epilogue, Group, LaneMask};
 use super::scale::{Scale, each_row};
 use super::stats::{RowClass, RowWeights, Stats, Weights};
@@ -54,7 +54,7 @@ impl<V: Vector> Epilogue<V> for Probability<V> {
         move |lane| Self { scale: scale(lane) }
     }
     #[inline(always)]
-    fn apply<const WEIGHTS: u8>(&self, exps: V, _high: V, _low: V) -> V {
+    fn apply<const WEIGHTS: u8>(&self, exps: Kept<V>, _high: V, _low: V) -> V {
         self.scale.probability(exps)
     }
 }
@@ -123,7 +123,8 @@ impl<V: Vector> Epilogue<V> for LogProbability<V> {
         }
     }
     #[inline(always)]
-    fn apply<const WEIGHTS: u8>(&self, z: V, _high: V, _low: V) -> V {
+    fn apply<const WEIGHTS: u8>(&self, logits: Kept<V>, _high: V, _low: V) -> V {
+        let z = logits.value;
         let gap = z.mul_sub(self.unit, self.max);
         let lowest = V::splat(z.token(), V::Scalar::NEG_INFINITY);
         // −inf·0 would be NaN.

@@ -13,10 +13,12 @@
 //!
 //! Canonical order (what makes the bits independent of everything but the row):
 //! lane = class mod LANES; four neighbouring vectors are added as
-//! (v0 + v1) + (v2 + v3); quads are added to wide lanes one after another; the
+//! (v0 + v1) + (v2 + v3); quads are added to wide lanes one after another, the
+//! terms of `dot` vector by vector, before the low parts of a quad's weights; the
 //! lanes of a segment of 16384 classes are joined by a fixed tree; segments follow
 //! one another. A missing class adds +0.
 
+use super::exp::Kept;
 use crate::element::Float;
 use crate::simd::row::{QUAD, Source};
 use crate::simd::{MOST_LANES, Vector};
@@ -148,7 +150,7 @@ pub(crate) struct Stats<V: Vector> {
     /// The same, more exactly.
     pub(super) exact_peak: V::Wide,
     /// The same as it is stored among the exponentials.
-    pub(super) stored_peak: V,
+    pub(super) stored_peak: Kept<V>,
     pub(super) others: V::Wide,
     /// `dot / unit`
     pub(super) dot: V::Wide,
@@ -169,7 +171,7 @@ impl<V: Vector> Stats<V> {
             ties: one,
             peak: nothing,
             exact_peak: nothing,
-            stored_peak: zero,
+            stored_peak: Kept { value: zero, lost: zero },
             others: nothing,
             dot: nothing,
             unit: one,
@@ -217,7 +219,13 @@ impl<V: Vector> Stats<V> {
     }
 }
 
-/// Padded length of a row of exponentials.
+/// The length of a row of exponentials: of their values, padded to whole quads, and as much again for
+/// what was lost.
+pub(crate) const fn kept_len(classes: usize, lanes: usize) -> usize {
+    2 * padded_len(classes, lanes)
+}
+
+/// Padded to whole quads.
 pub(crate) const fn padded_len(classes: usize, lanes: usize) -> usize {
     classes.next_multiple_of(QUAD * lanes)
 }

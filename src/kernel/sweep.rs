@@ -1,6 +1,6 @@
 //! The sweeps over one row: the maximum, then the sums in their canonical order.
 
-use super::exp::{Exp, PLAIN, Parts, TEMPERED};
+use super::exp::{Exp, Kept, PLAIN, Parts, TEMPERED};
 use super::stats::{Sums, Weights, count_to_f64};
 use crate::element::Float;
 use crate::simd::row::{QUAD, Sink, Source};
@@ -164,19 +164,20 @@ pub(super) const ONES: u8 = 1;
 pub(super) const ROW: u8 = 2;
 pub(super) const TWO_PARTS: u8 = 3;
 
-/// What one vector adds to the sums: exp = scales + fractions, without the maxima.
+/// What one vector adds to the sums of narrow numbers: exp = scales + fractions, without the maxima.
 #[derive(Clone, Copy)]
 pub(super) struct Terms<V> {
     scales: V,
     fractions: V,
-    dots: V,
+    /// The low parts of the weights, times M − z.
+    low_dots: V,
 }
 
 impl<V: Vector> Terms<V> {
     #[inline(always)]
     pub(super) fn zero(token: V::Token) -> Self {
         let zero = V::splat(token, V::Scalar::default());
-        Self { scales: zero, fractions: zero, dots: zero }
+        Self { scales: zero, fractions: zero, low_dots: zero }
     }
 
     #[inline(always)]
@@ -184,44 +185,61 @@ impl<V: Vector> Terms<V> {
         Self {
             scales: self.scales.add(other.scales),
             fractions: self.fractions.add(other.fractions),
-            dots: self.dots.add(other.dots),
+            low_dots: self.low_dots.add(other.low_dots),
         }
     }
 
     /// To wide lanes. A quad at a time: where one class dominates, each addition of narrow
     /// numbers before this may round the others away by half an ulp of it.
     #[inline(always)]
-    pub(super) fn flush(self, sum: &mut V::Sum, dot: &mut V::Sum) {
+    pub(super) fn flush<const WEIGHTS: u8>(self, sum: &mut V::Sum, dot: &mut V::Sum) {
         sum.add(self.scales);
         sum.add(self.fractions);
-        dot.add(self.dots);
+        if WEIGHTS == TWO_PARTS {
+            dot.add(self.low_dots);
+        }
     }
 }
 
-/// What the vector `z` adds to the sums.
+/// What the vector `z` adds to the sums; to `dot` at once. Without `HAS_MAX`, none of it is the maximum.
 #[inline(always)]
-pub(super) fn class_terms<V: Vector, const WEIGHTS: u8>(
+pub(super) fn class_terms<V: Vector, const WEIGHTS: u8, const HAS_MAX: bool>(
     exp: &Exp<V>,
     z: V,
     (high, low): (V, V),
     parts: Parts<V>,
     ties: &mut V,
+    dot: &mut V::Sum,
 ) -> Terms<V> {
     let token = z.token();
     let zero = V::splat(token, V::Scalar::default());
-    let is_max = z.ge(exp.max());
-    let scales = parts.scale.zero_where(is_max);
-    *ties = ties.add(V::splat(token, V::Scalar::from_f64(1.0)).only_where(is_max));
+    let mut scales = parts.scale;
+    if HAS_MAX {
+        let is_max = z.ge(exp.max());
+        scales = scales.zero_where(is_max);
+        *ties = ties.add(V::splat(token, V::Scalar::from_f64(1.0)).only_where(is_max));
+    }
+    let mut terms = Terms { scales, fractions: parts.fraction.mul(scales), low_dots: zero };
+    if WEIGHTS == ABSENT {
+        return terms;
+    }
+    // Rounded once, which is all the error that the loss can bear where all roundings go one way.
     let gap = exp.max().sub(z);
-    let dots = match WEIGHTS {
-        ABSENT => zero,
-        ONES => gap,
-        // 0·log 0 = 0: a class without weight adds nothing, not even inf·0.
-        ROW => high.mul(gap).zero_where(high.eq(zero)),
-        _ => high.mul_add(gap, low.mul(gap)).zero_where(high.eq(zero)),
-    };
-    Terms { scales, fractions: parts.fraction.mul(scales), dots }
+    if WEIGHTS == ONES {
+        dot.add(gap);
+        return terms;
+    }
+    // 0·log 0 = 0: a class without weight adds nothing, not even inf·0.
+    let gap = gap.zero_where(high.eq(zero));
+    dot.add_product(high, gap);
+    if WEIGHTS == TWO_PARTS {
+        terms.low_dots = low.mul(gap);
+    }
+    terms
 }
+
+/// Where exponentials are kept.
+type ExpSinks<'e, V> = Kept<Sink<'e, <V as Vector>::Scalar>>;
 
 /// The second sweep over one row, with everything that stays the same in it.
 struct Sweep<'r, V: Vector, const STORE: bool, const HEAT: bool, const WEIGHTS: u8> {
@@ -244,7 +262,8 @@ impl<V: Vector, const STORE: bool, const HEAT: bool, const WEIGHTS: u8>
     fn run(&self, exps: &mut [V::Scalar]) -> Sums<V::Scalar> {
         let token = self.token;
         let len = self.z.len();
-        let mut exps = Sink::from_slice(exps);
+        let (value, lost) = exps.split_at_mut(exps.len() / 2);
+        let mut exps = Kept { value: Sink::from_slice(value), lost: Sink::from_slice(lost) };
         let mut sums = Sums::zero();
         let mut at = 0;
         while at < len {
@@ -256,14 +275,16 @@ impl<V: Vector, const STORE: bool, const HEAT: bool, const WEIGHTS: u8>
                 if self.ahead > 0 {
                     self.z.prefetch::<V>(token, at, self.ahead);
                 }
-                self.quad(at, &mut exps, &mut ties).flush(&mut sum, &mut dot);
+                let terms = self.quad(at, &mut exps, &mut ties, &mut dot);
+                terms.flush::<WEIGHTS>(&mut sum, &mut dot);
                 at += Self::QUAD_LEN;
             }
             if at < segment_end {
                 if self.ahead > 0 {
                     self.z.prefetch::<V>(token, at, self.ahead);
                 }
-                self.last_quad(at, &mut exps, &mut ties).flush(&mut sum, &mut dot);
+                let terms = self.last_quad(at, &mut exps, &mut ties, &mut dot);
+                terms.flush::<WEIGHTS>(&mut sum, &mut dot);
                 // Classes that do not exist were counted as maxima.
                 let rest = len - at;
                 sums.ties -= count_to_f64(rest.next_multiple_of(V::LANES) - rest);
@@ -280,25 +301,56 @@ impl<V: Vector, const STORE: bool, const HEAT: bool, const WEIGHTS: u8>
         sums
     }
 
-    /// Four whole vectors: (t0 + t1) + (t2 + t3).
+    /// Four whole vectors. Few of a row have a maximum in them: the others are spared the look for it.
     #[inline(always)]
-    fn quad(&self, at: usize, exps: &mut Sink<'_, V::Scalar>, ties: &mut V) -> Terms<V> {
+    fn quad(
+        &self,
+        at: usize,
+        exps: &mut ExpSinks<'_, V>,
+        ties: &mut V,
+        dot: &mut V::Sum,
+    ) -> Terms<V> {
         let source = self.z.quad::<V>(at);
-        let weights = self.weights();
-        let high = weights.0.quad::<V>(at);
-        let low = weights.1.quad::<V>(at);
         let mut z = [self.exp.max(); QUAD];
         for (i, z) in z.iter_mut().enumerate() {
             *z = source.vector(self.token, i);
         }
+        let largest = z[0].max(z[1]).max(z[2].max(z[3]));
+        if V::any(largest.ge(self.exp.max())) {
+            self.quad_terms::<true>(at, z, exps, ties, dot)
+        } else {
+            self.quad_terms::<false>(at, z, exps, ties, dot)
+        }
+    }
+
+    /// (t0 + t1) + (t2 + t3)
+    #[inline(always)]
+    fn quad_terms<const HAS_MAX: bool>(
+        &self,
+        at: usize,
+        z: [V; QUAD],
+        exps: &mut ExpSinks<'_, V>,
+        ties: &mut V,
+        dot: &mut V::Sum,
+    ) -> Terms<V> {
+        let weights = self.weights();
+        let high = weights.0.quad::<V>(at);
+        let low = weights.1.quad::<V>(at);
         let parts = self.exp.parts_of::<HEAT, QUAD>(z);
+        if STORE {
+            let mut values = exps.value.quad::<V>(at);
+            let mut losts = exps.lost.quad::<V>(at);
+            for (i, parts) in parts.iter().enumerate() {
+                let Kept { value, lost } = parts.rounded();
+                values.set(i, value);
+                losts.set(i, lost);
+            }
+        }
         let mut terms = [Terms::zero(self.token); QUAD];
         for i in 0..QUAD {
-            if STORE {
-                exps.quad::<V>(at).set(i, parts[i].rounded());
-            }
             let weights = (high.vector(self.token, i), low.vector(self.token, i));
-            terms[i] = class_terms::<V, WEIGHTS>(&self.exp, z[i], weights, parts[i], ties);
+            let exp = &self.exp;
+            terms[i] = class_terms::<V, WEIGHTS, HAS_MAX>(exp, z[i], weights, parts[i], ties, dot);
         }
         let [a, b, c, d] = terms;
         a.plus(b).plus(c.plus(d))
@@ -306,7 +358,13 @@ impl<V: Vector, const STORE: bool, const HEAT: bool, const WEIGHTS: u8>
 
     /// The row's last quad: lanes after its end are maxima of weight 0, vectors after it are 0.
     #[inline(always)]
-    fn last_quad(&self, start: usize, exps: &mut Sink<'_, V::Scalar>, ties: &mut V) -> Terms<V> {
+    fn last_quad(
+        &self,
+        start: usize,
+        exps: &mut ExpSinks<'_, V>,
+        ties: &mut V,
+        dot: &mut V::Sum,
+    ) -> Terms<V> {
         let mut quad = [Terms::zero(self.token); QUAD];
         for (i, terms) in quad.iter_mut().enumerate() {
             let at = start + i * V::LANES;
@@ -319,9 +377,11 @@ impl<V: Vector, const STORE: bool, const HEAT: bool, const WEIGHTS: u8>
             let weights = (high.vector(self.token, at, zero), low.vector(self.token, at, zero));
             let parts = self.exp.parts::<HEAT>(z);
             if STORE {
-                exps.set_vector(at, parts.rounded());
+                let Kept { value, lost } = parts.rounded();
+                exps.value.set_vector(at, value);
+                exps.lost.set_vector(at, lost);
             }
-            *terms = class_terms::<V, WEIGHTS>(&self.exp, z, weights, parts, ties);
+            *terms = class_terms::<V, WEIGHTS, true>(&self.exp, z, weights, parts, ties, dot);
         }
         quad[0].plus(quad[1]).plus(quad[2].plus(quad[3]))
     }

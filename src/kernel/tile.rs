@@ -10,7 +10,7 @@
 //! Every sum is formed in the canonical order of stats.rs, so a row has the bits here that it has
 //! alone.
 
-use super::exp::{Exp, PLAIN, TEMPERED, Temperature};
+use super::exp::{Exp, Kept, PLAIN, TEMPERED, Temperature};
 use super::group::{AtLabel, Epilogue, Group, LaneMask, counted_lanes};
 use super::stats::{RowClass, RowWeights, Stats, Weights};
 use super::sweep::{ABSENT, ONES, SEGMENT, TWO_PARTS, Terms, class_terms};
@@ -25,8 +25,8 @@ pub(crate) struct Tile<'t, V: Vector> {
     token: V::Token,
     /// LANES rows of class 0, of class 1, ...
     z: &'t [V::Scalar],
-    /// The exponentials, and then the output, in the same order.
-    exps: &'t mut [V::Scalar],
+    /// The exponentials, in the same order; in the place of their values then the output.
+    exps: Kept<&'t mut [V::Scalar]>,
     max: V,
 }
 
@@ -59,7 +59,7 @@ impl<'t, V: Vector> Tile<'t, V> {
     pub(crate) fn new(
         token: V::Token,
         z: &'t [V::Scalar],
-        exps: &'t mut [V::Scalar],
+        exps: Kept<&'t mut [V::Scalar]>,
         max: V,
     ) -> Self {
         Self { token, z, exps, max }
@@ -76,11 +76,26 @@ impl<'t, V: Vector> Tile<'t, V> {
         exp: &Exp<V>,
         weights: Weights<'_, V::Scalar>,
     ) -> TileSums<V> {
+        match weights {
+            Weights::Absent => self.swept::<STORE, HEAT, ABSENT>(exp, weights),
+            Weights::Ones => self.swept::<STORE, HEAT, ONES>(exp, weights),
+            Weights::Row { .. } if weights.are_summed_wide(self.classes()) => {
+                let sums = self.swept::<STORE, HEAT, ABSENT>(exp, Weights::Absent);
+                TileSums { dot: self.wide_dot(weights), ..sums }
+            }
+            Weights::Row { .. } => self.swept::<STORE, HEAT, TWO_PARTS>(exp, weights),
+        }
+    }
+
+    #[inline(always)]
+    fn swept<const STORE: bool, const HEAT: bool, const WEIGHTS: u8>(
+        &mut self,
+        exp: &Exp<V>,
+        weights: Weights<'_, V::Scalar>,
+    ) -> TileSums<V> {
         let (token, classes) = (self.token, self.classes());
         let zero = V::Wide::splat(token, Wide::new(0.0));
         let mut sums = TileSums { others: zero, dot: zero, ties: zero.value() };
-        let is_wide = weights.are_summed_wide(classes);
-        let swept = if is_wide { Weights::Absent } else { weights };
         let nothing = V::Sum::zero(token);
         for start in (0..classes).step_by(SEGMENT) {
             let end = classes.min(start + SEGMENT);
@@ -91,49 +106,49 @@ impl<'t, V: Vector> Tile<'t, V> {
                     let mut terms = [Terms::zero(token); QUAD];
                     for (terms, class) in terms.iter_mut().zip((quad + lane..end).step_by(V::LANES))
                     {
-                        let (new, rounded) = self.terms::<HEAT>(exp, class, swept, &mut ties);
+                        let (ties, dot) = (&mut ties, &mut dot[lane]);
+                        let (new, rounded) =
+                            self.terms::<HEAT, WEIGHTS>(exp, class, weights, ties, dot);
                         *terms = new;
                         if STORE {
-                            rounded.to_slice(&mut self.exps[class * V::LANES..]);
+                            rounded.value.to_slice(&mut self.exps.value[class * V::LANES..]);
+                            rounded.lost.to_slice(&mut self.exps.lost[class * V::LANES..]);
                         }
                     }
                     let [a, b, c, d] = terms;
                     let quad =
                         if quad + lane + V::LANES < end { a.plus(b).plus(c.plus(d)) } else { a };
-                    quad.flush(&mut sum[lane], &mut dot[lane]);
+                    quad.flush::<WEIGHTS>(&mut sum[lane], &mut dot[lane]);
                 }
             }
             sums.others = sums.others + total::<V>(&sum);
-            if !matches!(swept, Weights::Absent) {
+            if WEIGHTS != ABSENT {
                 sums.dot = sums.dot + total::<V>(&dot);
             }
             sums.ties = sums.ties + ties.to_doubles();
-        }
-        if is_wide {
-            sums.dot = self.wide_dot(weights);
         }
         sums
     }
 
     #[inline(always)]
-    fn terms<const HEAT: bool>(
+    fn terms<const HEAT: bool, const WEIGHTS: u8>(
         &self,
         exp: &Exp<V>,
         class: usize,
         weights: Weights<'_, V::Scalar>,
         ties: &mut V,
-    ) -> (Terms<V>, V) {
+        dot: &mut V::Sum,
+    ) -> (Terms<V>, Kept<V>) {
         let z = self.vector(class);
         let parts = exp.parts::<HEAT>(z);
-        let terms = match weights {
-            Weights::Absent => class_terms::<V, ABSENT>(exp, z, (z, z), parts, ties),
-            Weights::Ones => class_terms::<V, ONES>(exp, z, (z, z), parts, ties),
-            Weights::Row { high, .. } => {
-                let high = V::splat(self.token, high.get(class));
+        let weights = match weights {
+            Weights::Row { high, .. } if WEIGHTS == TWO_PARTS => {
                 let low = V::splat(self.token, weights.low(class));
-                class_terms::<V, TWO_PARTS>(exp, z, (high, low), parts, ties)
+                (V::splat(self.token, high.get(class)), low)
             }
+            _ => (z, z),
         };
+        let terms = class_terms::<V, WEIGHTS, true>(exp, z, weights, parts, ties, dot);
         (terms, parts.rounded())
     }
 
@@ -201,19 +216,22 @@ impl<'t, V: Vector> Tile<'t, V> {
         let one = V::splat(token, V::Scalar::from_f64(1.0));
         for class in 0..self.classes() {
             let value = if E::OF_EXPS {
-                V::from_slice(token, &self.exps[class * V::LANES..])
+                Kept {
+                    value: V::from_slice(token, &self.exps.value[class * V::LANES..]),
+                    lost: V::from_slice(token, &self.exps.lost[class * V::LANES..]),
+                }
             } else {
-                self.vector(class)
+                Kept { value: self.vector(class), lost: self.vector(class) }
             };
             let (high, low) = match weights {
                 Weights::Row { high, .. } if WEIGHTS == TWO_PARTS => {
                     (V::splat(token, high.get(class)), V::splat(token, weights.low(class)))
                 }
-                _ => (value, value),
+                _ => (value.value, value.value),
             };
             let written = epilogue.apply::<WEIGHTS>(value, high, low);
             let written = V::select(number.eq(labels), at_label, written);
-            written.to_slice(&mut self.exps[class * V::LANES..]);
+            written.to_slice(&mut self.exps.value[class * V::LANES..]);
             number = number.add(one);
         }
     }
@@ -269,8 +287,11 @@ impl<V: Vector> Group<V> for Tile<'_, V> {
     }
 
     #[inline(always)]
-    fn exps_at(&self, counted: &LaneMask, classes: &[usize; MOST_LANES]) -> V {
-        counted_lanes(self.token, counted, |lane| self.exps[classes[lane] * V::LANES + lane])
+    fn exps_at(&self, counted: &LaneMask, classes: &[usize; MOST_LANES]) -> Kept<V> {
+        let of = |exps: &[V::Scalar]| {
+            counted_lanes(self.token, counted, |lane| exps[classes[lane] * V::LANES + lane])
+        };
+        Kept { value: of(self.exps.value), lost: of(self.exps.lost) }
     }
 
     #[inline(always)]
@@ -295,7 +316,7 @@ impl<V: Vector> Group<V> for Tile<'_, V> {
 
     #[inline(always)]
     fn fill(&mut self, lane: usize, value: V::Scalar) {
-        for element in self.exps.iter_mut().skip(lane).step_by(V::LANES) {
+        for element in self.exps.value.iter_mut().skip(lane).step_by(V::LANES) {
             *element = value;
         }
     }

@@ -137,6 +137,10 @@ macro_rules! vector {
                 mask & other
             }
             #[inline(always)]
+            fn any(mask: Self::Mask) -> bool {
+                mask.any_true()
+            }
+            #[inline(always)]
             fn all(mask: Self::Mask) -> bool {
                 mask.all_true()
             }

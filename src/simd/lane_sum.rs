@@ -12,6 +12,8 @@ use std::ops::Add;
 pub trait LaneSum<V: Vector>: Copy {
     fn zero(token: V::Token) -> Self;
     fn add(&mut self, block: V);
+    /// Adds `a * b`, which is not rounded before.
+    fn add_product(&mut self, a: V, b: V);
     /// The sum of each lane.
     fn lanes(self) -> V::Wide;
 
@@ -51,6 +53,10 @@ where
         *self = *self + block.to_doubles();
     }
     #[inline(always)]
+    fn add_product(&mut self, a: V, b: V) {
+        *self = a.to_doubles().mul_add(b.to_doubles(), *self);
+    }
+    #[inline(always)]
     fn lanes(self) -> Self {
         self
     }
@@ -81,6 +87,12 @@ where
         let lost = self.high.sub(sum.sub(from_block)).add(block.sub(from_block));
         self.high = sum;
         self.low = self.low.add(lost);
+    }
+    #[inline(always)]
+    fn add_product(&mut self, a: V, b: V) {
+        let product = a.mul(b);
+        self.add(product);
+        self.low = self.low.add(a.mul_sub(b, product));
     }
     #[inline(always)]
     fn lanes(self) -> V::Wide {

@@ -156,6 +156,10 @@ macro_rules! portable {
                 from_fn(|i| mask[i] && other[i])
             }
             #[inline(never)]
+            fn any(mask: Self::Mask) -> bool {
+                mask.into_iter().any(|lane| lane)
+            }
+            #[inline(never)]
             fn all(mask: Self::Mask) -> bool {
                 mask.into_iter().all(|lane| lane)
             }

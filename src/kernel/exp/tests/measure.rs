@@ -52,7 +52,7 @@ impl<F: Float> Row<F> {
             let parts = exp.parts::<PLAIN>(Source::from_slice(&self.z).vector(token, at, self.max));
             Sink::from_slice(&mut self.fraction).set_vector(at, parts.fraction);
             Sink::from_slice(&mut self.scale).set_vector(at, parts.scale);
-            Sink::from_slice(&mut self.rounded).set_vector(at, parts.rounded());
+            Sink::from_slice(&mut self.rounded).set_vector(at, parts.rounded().value);
         }
     }
 
