@@ -16,8 +16,8 @@ mod memory;
 
 use memory::{Buffer, Layout};
 use smoothxent::{
-    Activation, CrossEntropy, Float, Labels, Level, LossTerms, Prior, Reduction, Run, Storage,
-    Targets, activation,
+    Activation, Alone, CrossEntropy, Float, Labels, Level, LossTerms, Prior, Reduction, Run,
+    Storage, Targets, activation,
 };
 
 /// ε
@@ -137,15 +137,16 @@ impl Kernel {
         let mut checkpoint = || Ok(());
         let mut run = Run { level, threads: 1, checkpoint: &mut checkpoint };
 
-        let labels = (0..rows).map(|row| label(row, classes) as i128);
-        let labels = Labels::new(labels, classes, None, &mut || Ok(())).expect("good labels");
+        let label = |row: usize| label(row, classes) as i128;
+        let crew = &mut Alone::default();
+        let labels = Labels::new(rows, label, classes, None, crew).expect("good labels");
         let own = Buffer::from_values(
             Storage::F64,
             Layout::Dense,
             classes,
             &prior(self.operation, classes),
         );
-        let own = Prior::new(own.rows(), &mut || Ok(())).expect("a distribution");
+        let own = Prior::new(own.rows(), crew).expect("a distribution");
         let prior = match self.operation {
             Operation::SharedPrior => &own,
             _ => &Prior::Uniform,

@@ -15,11 +15,12 @@ mod needs;
 mod team;
 
 use crate::alloc::{with_capacity, zeros};
+use crate::crew::{Crew, on_parts};
 use crate::element::Float;
 use crate::error::Error;
 use crate::kernel::exp::{Kept, Temperature};
 use crate::kernel::group::{Flow, Group, RowGroup};
-use crate::kernel::long::{Crew, LongRow, SEGMENT, Segment, segments_of};
+use crate::kernel::long::{LongRow, SEGMENT, Segment, segments_of};
 use crate::kernel::tile::{self, Tile};
 use crate::kernel::transpose::{self, MOST_TILES};
 use crate::pool;
@@ -32,7 +33,7 @@ use needs::Needs;
 use std::array::from_fn;
 use std::ops::Range;
 use std::sync::Mutex;
-use team::Team;
+pub use team::Team;
 
 /// Bytes of logits worth one more thread: some 50 µs of work. Waking it costs 6 to 12 µs, and two
 /// threads overtook one from 40 to 50 µs on (empty and timed blocks, 2 cores).
@@ -64,6 +65,11 @@ pub struct Run<'r> {
 }
 
 impl Run<'_> {
+    /// Those who do the work.
+    pub fn team(&mut self) -> Team<'_> {
+        Team::new(self.threads, self.checkpoint)
+    }
+
     /// Runs `body` with the best level, `pool::num_threads()` threads and no checkpoint.
     pub fn with_defaults<R>(body: impl FnOnce(&mut Run<'_>) -> R) -> R {
         let mut checkpoint = || Ok(());
@@ -301,7 +307,7 @@ impl<F: Float, O: RowOp<F>> Block<'_, '_, F, O> {
         if let Some(mask) = self.mask {
             for (row, kept) in (first..first + len).zip(kept.chunks_exact_mut(needs.classes)) {
                 match &mut self.team {
-                    Some(team) => team.on_parts(kept, SEGMENT, |class, part| {
+                    Some(team) => on_parts(*team, kept, SEGMENT, size_of::<F>(), |class, part| {
                         mask.gather_part(token, row, class, part);
                     }),
                     None => mask.gather(row, kept),
@@ -319,7 +325,7 @@ impl<F: Float, O: RowOp<F>> Block<'_, '_, F, O> {
                 );
             };
             match &mut self.team {
-                Some(team) => team.on_parts(gathered, SEGMENT, gather),
+                Some(team) => on_parts(*team, gathered, SEGMENT, size_of::<F>(), gather),
                 None => gather(0, gathered),
             }
             // As if the class were not there: nothing of its logit is left.
@@ -370,7 +376,7 @@ impl<F: Float, O: RowOp<F>> Block<'_, '_, F, O> {
                     );
                 };
                 match &mut self.team {
-                    Some(team) => team.on_parts(own, SEGMENT, scatter),
+                    Some(team) => on_parts(*team, own, SEGMENT, size_of::<F>(), scatter),
                     None => scatter(0, own),
                 }
             }

@@ -21,11 +21,13 @@
 //! math, element     exp, log; compute types
 //! wide              what a row's scalars are combined in
 //! simd              vectors, levels, loads and stores
+//! crew              work in parts
 //! ```
 #![deny(unsafe_code, missing_docs)]
 
 mod alloc;
 mod batch;
+mod crew;
 mod element;
 mod error;
 mod kernel;
@@ -40,7 +42,8 @@ mod wide;
 #[cfg(feature = "python")]
 mod python;
 
-pub use batch::{Checkpoint, Run};
+pub use batch::{Checkpoint, Run, Team};
+pub use crew::{Alone, Crew};
 pub use element::Float;
 pub use error::Error;
 pub use ops::{

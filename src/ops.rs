@@ -181,8 +181,14 @@ impl CrossEntropy<'_> {
         let sample_weight = match mask {
             None => sample_weight,
             Some(mask) => {
-                kept_rows =
-                    kept_row_weights(mask, self.targets, label_smoothing, prior, sample_weight)?;
+                kept_rows = kept_row_weights(
+                    mask,
+                    self.targets,
+                    label_smoothing,
+                    prior,
+                    sample_weight,
+                    &mut run.team(),
+                )?;
                 Some(&kept_rows[..])
             }
         };

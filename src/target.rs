@@ -15,17 +15,22 @@ mod kept;
 mod mixed;
 mod normal;
 mod prior;
+mod read;
 
 pub(crate) use kept::kept_row_weights;
 pub use normal::LossTerms;
 pub(crate) use normal::{GroupTarget, SmoothedTargets, TargetScratch};
 pub use prior::{Prior, prior_tolerance};
+pub(crate) use read::exact_sum;
 
-use crate::alloc::{with_capacity, zeros};
+use crate::alloc::with_capacity;
+use crate::crew::{Crew, FirstError, on_parts};
 use crate::error::Error;
 use crate::kernel::stats::count_to_f64;
 use crate::simd::memory::Rows;
 use crate::wide::{DoubleDouble, Wide};
+use read::{ExactSum, NUMBERS_PER_PART, read_rows};
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 /// An ignored row, and "more than one class" in [`ProbabilityRow`].
 const NO_CLASS: u32 = u32::MAX;
@@ -90,42 +95,52 @@ pub struct Labels {
 }
 
 impl Labels {
-    /// Copies and checks labels: each in `0..num_classes` or equal to `ignore_index`.
+    /// Copies and checks `len` labels: each in `0..num_classes` or equal to `ignore_index`.
+    /// `value` is asked once for each.
     ///
     /// # Errors
-    /// [`Error::Label`] for the first that is neither; [`Error::OutOfMemory`].
+    /// [`Error::Label`] for the first that is neither; [`Error::OutOfMemory`], or that of the crew.
     pub fn new(
-        values: impl ExactSizeIterator<Item = i128>,
+        len: usize,
+        value: impl Fn(usize) -> i128 + Sync,
         num_classes: usize,
         ignore_index: Option<i128>,
-        checkpoint: &mut dyn FnMut() -> Result<(), Error>,
+        crew: &mut dyn Crew,
     ) -> Result<Self, Error> {
-        let mut classes = with_capacity(values.len())?;
-        let mut counted = 0;
-        for (row, value) in values.enumerate() {
-            if row % NUMBERS_PER_LOOK == NUMBERS_PER_LOOK - 1 {
-                checkpoint()?;
-            }
-            if Some(value) == ignore_index {
-                classes.push(NO_CLASS);
-                continue;
-            }
-            match u32::try_from(value) {
-                Ok(class) if (class as usize) < num_classes && class != NO_CLASS => {
-                    classes.push(class);
+        let mut classes = with_capacity(len)?;
+        classes.resize(len, NO_CLASS);
+        let counted = AtomicUsize::new(0);
+        let first_error = FirstError::default();
+        let check = |first: usize, classes: &mut [u32]| {
+            let mut ignored = 0;
+            for (row, class) in (first..).zip(&mut *classes) {
+                let value = value(row);
+                if Some(value) == ignore_index {
+                    ignored += 1;
+                    continue;
                 }
-                _ => {
-                    return Err(Error::Label {
-                        index: vec![row],
-                        value,
-                        num_classes,
-                        ignore_index,
-                    });
+                match u32::try_from(value) {
+                    Ok(label) if (label as usize) < num_classes && label != NO_CLASS => {
+                        *class = label;
+                    }
+                    _ => {
+                        let index = vec![row];
+                        let error = Error::Label { index, value, num_classes, ignore_index };
+                        return first_error.report(row, error);
+                    }
                 }
             }
-            counted += 1;
+            counted.fetch_add(classes.len() - ignored, Relaxed);
+        };
+        if len <= NUMBERS_PER_PART {
+            // Also a single label: nobody is called together for that.
+            check(0, &mut classes);
+        } else {
+            on_parts(crew, &mut classes, NUMBERS_PER_PART, size_of::<i64>(), check);
         }
-        Ok(Self { classes, counted })
+        crew.outcome()?;
+        first_error.outcome()?;
+        Ok(Self { classes, counted: counted.into_inner() })
     }
 }
 
@@ -142,76 +157,72 @@ struct ProbabilityRow {
     mass: DoubleDouble,
 }
 
+/// A row of probabilities as far as it was read.
+#[derive(Clone, Copy)]
+struct PartialRow {
+    /// The first class with a probability other than 0.
+    first: Option<usize>,
+    has_others: bool,
+    sum: ExactSum,
+    weighted_sum: DoubleDouble,
+}
+
 impl<'a> Probabilities<'a> {
     /// Reads every row once: all entries must be finite and ≥ 0. A row's mass is Σ_k q_k c_k.
     ///
     /// # Errors
-    /// [`Error::Probability`] for the first that is not; [`Error::OutOfMemory`].
+    /// [`Error::Probability`] for the first that is not; [`Error::OutOfMemory`], or that of the crew.
     pub fn new(
         rows: Rows<'a>,
         class_weight: Option<&[f64]>,
-        checkpoint: &mut dyn FnMut() -> Result<(), Error>,
+        crew: &mut dyn Crew,
     ) -> Result<Self, Error> {
-        let mut row_values: Vec<f64> = zeros(rows.classes())?;
-        let mut summary = with_capacity(rows.rows())?;
-        let rows_per_look = (NUMBERS_PER_LOOK / rows.classes().max(1)).max(1);
-        for row in 0..rows.rows() {
-            if row % rows_per_look == rows_per_look - 1 {
-                checkpoint()?;
-            }
-            rows.gather(row, &mut row_values);
+        let nothing = PartialRow {
+            first: None,
+            has_others: false,
+            sum: ExactSum::default(),
+            weighted_sum: DoubleDouble::new(0.0),
+        };
+        let mut partial = with_capacity(rows.rows())?;
+        partial.resize(rows.rows(), nothing);
+        read_rows(&rows, &mut partial, crew, |row, start, values, partial| {
             // Without an early end, which would keep the loop from being vectorised.
             let is_bad = |q: &f64| !(*q >= 0.0 && *q <= f64::MAX);
-            if row_values.iter().fold(false, |any, q| any | is_bad(q))
-                && let Some(class) = row_values.iter().position(is_bad)
+            if values.iter().fold(false, |any, q| any | is_bad(q))
+                && let Some(k) = values.iter().position(is_bad)
             {
-                return Err(Error::Probability {
-                    index: vec![row, class],
-                    value: row_values[class],
-                });
+                return Err(Error::Probability { index: vec![row, start + k], value: values[k] });
             }
-            let first = row_values.iter().position(|q| *q != 0.0);
-            let others = first.is_none_or(|k| row_values[k + 1..].iter().any(|q| *q != 0.0));
-            let only = match first {
-                Some(class) if !others => u32::try_from(class).unwrap_or(NO_CLASS),
+            let mut unread = values;
+            if partial.first.is_none()
+                && let Some(k) = values.iter().position(|q| *q != 0.0)
+            {
+                partial.first = Some(start + k);
+                unread = &values[k + 1..];
+            }
+            partial.has_others |= partial.first.is_some() && unread.iter().any(|q| *q != 0.0);
+            match class_weight {
+                None => partial.sum.add(values),
+                Some(weights) => {
+                    let terms = values.iter().zip(&weights[start..]);
+                    partial.weighted_sum = terms.fold(partial.weighted_sum, |sum, (q, weight)| {
+                        sum + DoubleDouble::new(*q) * DoubleDouble::new(*weight)
+                    });
+                }
+            }
+            Ok(())
+        })?;
+        let mut summary = with_capacity(rows.rows())?;
+        summary.extend(partial.iter().map(|row| {
+            let only = match row.first {
+                Some(class) if !row.has_others => u32::try_from(class).unwrap_or(NO_CLASS),
                 _ => NO_CLASS,
             };
-            summary.push(ProbabilityRow { only, mass: weighted_sum(&row_values, class_weight) });
-        }
+            let mass = if class_weight.is_none() { row.sum.value() } else { row.weighted_sum };
+            ProbabilityRow { only, mass }
+        }));
         Ok(Self { rows, summary })
     }
-}
-
-/// Σ of finite values ≥ 0, each times its weight, to some 100 bits.
-fn weighted_sum(values: &[f64], weights: Option<&[f64]>) -> DoubleDouble {
-    let Some(weights) = weights else { return exact_sum(values) };
-    let terms = values.iter().zip(weights);
-    terms.fold(DoubleDouble::new(0.0), |sum, (value, weight)| {
-        sum + DoubleDouble::new(*value) * DoubleDouble::new(*weight)
-    })
-}
-
-/// Numbers validated between two looks for Ctrl-C: some 10 ms.
-const NUMBERS_PER_LOOK: usize = 1 << 22;
-
-/// Σ of values ≥ 0, or NaN, to some 100 bits: eight sums side by side, each with what its
-/// additions lost.
-pub(crate) fn exact_sum(values: &[f64]) -> DoubleDouble {
-    const LANES: usize = 8;
-    let (mut high, mut low) = ([0.0; LANES], [0.0; LANES]);
-    let (chunks, rest) = values.as_chunks::<LANES>();
-    for chunk in chunks {
-        for lane in 0..LANES {
-            let sum = high[lane] + chunk[lane];
-            let from_value = sum - high[lane];
-            low[lane] += (high[lane] - (sum - from_value)) + (chunk[lane] - from_value);
-            high[lane] = sum;
-        }
-    }
-    let lanes = if chunks.is_empty() { 0 } else { LANES };
-    let lanes = (0..lanes).map(|lane| DoubleDouble::renormalised(high[lane], low[lane]));
-    let rest = rest.iter().map(|value| DoubleDouble::new(*value));
-    lanes.chain(rest).fold(DoubleDouble::new(0.0), |sum, term| sum + term)
 }
 
 #[cfg(test)]

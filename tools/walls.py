@@ -47,7 +47,7 @@ LAYERS = [
     ["batch"],
     ["pool"],
     ["kernel", "target"],
-    ["alloc", "element", "math", "simd", "wide"],
+    ["alloc", "crew", "element", "math", "simd", "wide"],
     ["error"],
 ]
 

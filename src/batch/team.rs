@@ -1,17 +1,17 @@
-//! The threads that share one long row, and the looks for Ctrl-C between its parts.
+//! The threads that share work in parts, and the looks for Ctrl-C between them.
 
 use super::Checkpoint;
 use crate::alloc::with_capacity;
+use crate::crew::Crew;
 use crate::element::Float;
 use crate::error::Error;
-use crate::kernel::long::Crew;
 use crate::pool;
-use std::sync::{Mutex, PoisonError};
 
-/// Bytes of logits between two looks, for each thread: 25 ms at the slowest level.
+/// Bytes of work between two looks, for each thread: 25 ms of logits at the slowest level.
 const BYTES_PER_LOOK: usize = 1 << 23;
 
-pub(super) struct Team<'t> {
+/// The threads of a call.
+pub struct Team<'t> {
     threads: usize,
     checkpoint: Checkpoint<'t>,
     /// Bytes that were worked on since the last look.
@@ -48,34 +48,12 @@ impl<'t> Team<'t> {
         self.unseen += bytes;
         self.stopped.is_none()
     }
-
-    /// Why the work was given up, if it was.
-    pub(super) fn outcome(self) -> Result<(), Error> {
-        self.stopped.map_or(Ok(()), Err)
-    }
-
-    /// Runs `body` on each part of `len` elements of `values`, with the number of its first.
-    pub(super) fn on_parts<T: Send>(
-        &mut self,
-        values: &mut [T],
-        len: usize,
-        body: impl Fn(usize, &mut [T]) + Sync,
-    ) {
-        let mut parts = match with_capacity(values.len().div_ceil(len)) {
-            Ok(parts) => parts,
-            Err(error) => return self.stop(error),
-        };
-        parts.extend(values.chunks_mut(len).map(Mutex::new));
-        self.each(parts.len(), len * size_of::<T>(), &|part| {
-            let mut values = parts[part].lock().unwrap_or_else(PoisonError::into_inner);
-            body(part * len, &mut values);
-        });
-    }
 }
 
 impl Crew for Team<'_> {
     fn each(&mut self, parts: usize, part_bytes: usize, body: &(dyn Fn(usize) + Sync)) {
-        let parts_per_look = (BYTES_PER_LOOK.saturating_mul(self.threads) / part_bytes).max(1);
+        let parts_per_look =
+            (BYTES_PER_LOOK.saturating_mul(self.threads) / part_bytes.max(1)).max(1);
         for start in (0..parts).step_by(parts_per_look) {
             let count = parts_per_look.min(parts - start);
             if self.may_go_on(count * part_bytes) {
@@ -86,5 +64,9 @@ impl Crew for Team<'_> {
 
     fn stop(&mut self, error: Error) {
         self.stopped.get_or_insert(error);
+    }
+
+    fn outcome(&mut self) -> Result<(), Error> {
+        self.stopped.take().map_or(Ok(()), Err)
     }
 }

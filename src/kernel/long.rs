@@ -18,22 +18,13 @@ use super::stats::{RowClass, RowWeights, Stats, Sums, Weights, kept_len};
 pub(crate) use super::sweep::SEGMENT;
 use super::sweep::{Row, maximum, wide_dot_after};
 use crate::alloc::zeros;
+use crate::crew::{Crew, lock};
 use crate::element::Float;
-use crate::error::Error;
 use crate::simd::lanes::WideLanes;
 use crate::simd::row::{Sink, Source};
 use crate::simd::{MOST_LANES, Vector};
 use crate::wide::Real;
-use std::sync::{Mutex, MutexGuard, PoisonError};
-
-/// Who works on the parts of a row.
-pub(crate) trait Crew {
-    /// Runs `body(part)` once for each part, in any order and on several threads. Once the work is
-    /// given up, nothing.
-    fn each(&mut self, parts: usize, part_bytes: usize, body: &(dyn Fn(usize) + Sync));
-    /// Gives up the work. What is left of it is without meaning.
-    fn stop(&mut self, error: Error);
-}
+use std::sync::Mutex;
 
 /// Neighbouring classes of a row, and memory for them.
 pub(crate) struct Segment<'s, F: Float> {
@@ -71,11 +62,6 @@ impl<'s, F: Float> Segment<'s, F> {
             }));
         }
     }
-}
-
-/// Each segment has one user at a time; after a panic elsewhere, none that matters.
-fn lock<'m, 's, F: Float>(segment: &'m Mutex<Segment<'s, F>>) -> MutexGuard<'m, Segment<'s, F>> {
-    segment.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// A group of one row.
@@ -161,10 +147,10 @@ impl<'g, 's, V: Vector> LongRow<'g, 's, V> {
             let (sum, z) = (Mutex::new(sums.dot), lock(segment).z);
             let weights = weights.part(index * SEGMENT, SEGMENT);
             self.crew.each(1, SEGMENT * V::Scalar::STORAGE.size(), &|_| {
-                let mut sum = sum.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut sum = lock(&sum);
                 *sum = wide_dot_after(*sum, z, max, weights, odd::UNIT);
             });
-            sums.dot = sum.into_inner().unwrap_or_else(PoisonError::into_inner);
+            sums.dot = *lock(&sum);
         }
         (class, sums)
     }

@@ -53,7 +53,7 @@ pub fn cross_entropy_terms<F: Float>(
     let classes = logits.classes();
     let kept_rows = match mask {
         None => None,
-        Some(mask) => Some(kept_row_weights(mask, targets, 1.0, prior, None)?),
+        Some(mask) => Some(kept_row_weights(mask, targets, 1.0, prior, None, &mut run.team())?),
     };
     let smoothed = |label_smoothing| {
         let sample_weight = kept_rows.as_deref();

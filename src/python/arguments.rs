@@ -83,9 +83,11 @@ impl Logits {
         }
         let rows = (!is_label).then(|| array.rows(axis));
         let validate = |run: &mut Run<'_>| match rows {
-            None => array.labels(self.classes(), ignore_index, run.checkpoint).map(Targets::Labels),
+            None => {
+                array.labels(self.classes(), ignore_index, &mut run.team()).map(Targets::Labels)
+            }
             Some(rows) => {
-                Probabilities::new(rows, class_weight, run.checkpoint).map(Targets::Probabilities)
+                Probabilities::new(rows, class_weight, &mut run.team()).map(Targets::Probabilities)
             }
         };
         run_placing(py, array.bytes(), validate, |error| match error {
@@ -146,7 +148,7 @@ impl Logits {
         if rows.rows() == 0 || rows.classes() == 0 {
             return Ok(Prior::Uniform);
         }
-        let validate = |run: &mut Run<'_>| Prior::new(rows, run.checkpoint);
+        let validate = |run: &mut Run<'_>| Prior::new(rows, &mut run.team());
         run_placing(py, array.bytes(), validate, |error| {
             // Where in the array that was given: without the axes it was broadcast along.
             let missing = shape.len() - given.len();

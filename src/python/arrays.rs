@@ -11,7 +11,7 @@
 use super::errors::Shape;
 use super::kind::Kind;
 use super::numpy::Dtype;
-use crate::batch::Checkpoint;
+use crate::crew::Crew;
 use crate::error::Error;
 use crate::simd::memory::{Outer, Rows, RowsMut, Storage};
 use crate::target::Labels;
@@ -64,6 +64,18 @@ fn as_one_element<'py>(obj: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
 
 fn is_without_axes(obj: &Bound<'_, PyAny>) -> bool {
     obj.getattr("ndim").and_then(|ndim| ndim.extract::<usize>()).is_ok_and(|ndim| ndim == 0)
+}
+
+/// Where the elements of a held buffer begin.
+struct Start(*const u8);
+
+// SAFETY: an address; what is read there says why it may be.
+unsafe impl Sync for Start {}
+
+impl Start {
+    fn plus(&self, bytes: isize) -> *const u8 {
+        self.0.wrapping_offset(bytes)
+    }
 }
 
 impl Array {
@@ -294,9 +306,9 @@ impl Array {
         &self,
         num_classes: usize,
         ignore_index: Option<i128>,
-        checkpoint: Checkpoint<'_>,
+        crew: &mut dyn Crew,
     ) -> Result<Labels, Error> {
-        let (n, i, c) = (num_classes, ignore_index, checkpoint);
+        let (n, i, c) = (num_classes, ignore_index, crew);
         match self.kind {
             Kind::Signed(1) => self.labels_as::<i8>(n, i, c),
             Kind::Signed(2) => self.labels_as::<i16>(n, i, c),
@@ -313,17 +325,17 @@ impl Array {
         &self,
         num_classes: usize,
         ignore_index: Option<i128>,
-        checkpoint: Checkpoint<'_>,
+        crew: &mut dyn Crew,
     ) -> Result<Labels, Error> {
-        let start = self.buffer.buf_ptr().cast::<u8>().cast_const();
+        let start = Start(self.buffer.buf_ptr().cast::<u8>().cast_const());
         let outer = Outer::new(self.axes());
-        let values = (0..outer.rows()).map(|row| {
-            let at = start.wrapping_offset(outer.offset(row)).cast::<T>();
+        let value = |row: usize| {
+            let at = start.plus(outer.offset(row)).cast::<T>();
             // SAFETY: an element of the held buffer, of a type with the buffer's item size
             // (`Kind::of`); read once, by value, unaligned.
             unsafe { at.read_unaligned() }.into()
-        });
-        Labels::new(values, num_classes, ignore_index, checkpoint)
+        };
+        Labels::new(outer.rows(), value, num_classes, ignore_index, crew)
     }
 
     /// The bytes from the first to the last element.

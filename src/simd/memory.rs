@@ -223,6 +223,11 @@ impl<'a> Rows<'a> {
         self.gather_part(Portable, row, 0, target);
     }
 
+    /// As [`Rows::gather_part`] without the vectors of a level.
+    pub(crate) fn gather_from<F: Float>(&self, row: usize, class: usize, target: &mut [F]) {
+        self.gather_part(Portable, row, class, target);
+    }
+
     /// Copies the classes of row `row` from `class` on to `target`, converted to `F`.
     #[inline(always)]
     pub(crate) fn gather_part<F: Float>(

@@ -1,7 +1,9 @@
 //! What a mask leaves of the rows: those without a class leave the loss and every divisor.
 
+use super::read::read_rows;
 use super::{NO_CLASS, Prior, Targets};
-use crate::alloc::{with_capacity, zeros};
+use crate::alloc::with_capacity;
+use crate::crew::Crew;
 use crate::error::Error;
 use crate::kernel::stats::count_to_f64;
 use crate::math;
@@ -12,30 +14,48 @@ use crate::wide::{DoubleDouble, Wide};
 /// the prior of every row that counts must have mass on the classes that are kept.
 ///
 /// # Errors
-/// [`Error::MaskedPrior`] for the first row whose prior has none; [`Error::OutOfMemory`].
+/// [`Error::MaskedPrior`] for the first row whose prior has none; [`Error::OutOfMemory`], or that of
+/// the crew.
 pub(crate) fn kept_row_weights(
     mask: &Rows<'_>,
     targets: &Targets<'_>,
     label_smoothing: f64,
     prior: &Prior<'_>,
     sample_weight: Option<&[f64]>,
+    crew: &mut dyn Crew,
 ) -> Result<Vec<f64>, Error> {
-    let mut kept: Vec<f64> = zeros(mask.classes())?;
-    let mut weights = with_capacity(mask.rows())?;
-    for row in 0..mask.rows() {
-        mask.gather(row, &mut kept);
-        let is_empty = kept.iter().all(|is_kept| *is_kept == 0.0);
-        let weight = if is_empty { 0.0 } else { sample_weight.map_or(1.0, |given| given[row]) };
-        let counts = weight != 0.0 && !targets.is_ignored(row);
-        if counts && label_smoothing > 0.0 {
-            let has_mass = |k: usize| kept[k] != 0.0 && prior.get(row, k) > 0.0;
-            if !matches!(prior, Prior::Uniform) && !(0..kept.len()).any(has_mass) {
-                return Err(Error::MaskedPrior { index: vec![row] });
-            }
+    let mut kept = with_capacity(mask.rows())?;
+    kept.resize(mask.rows(), KeptRow::default());
+    let needs_mass = label_smoothing > 0.0 && !matches!(prior, Prior::Uniform);
+    let weight_of = |row: usize| match sample_weight {
+        _ if targets.is_ignored(row) => 0.0,
+        given => given.map_or(1.0, |given| given[row]),
+    };
+    let classes = mask.classes();
+    read_rows(mask, &mut kept, crew, |row, start, values, kept| {
+        kept.has_classes |= values.iter().any(|is_kept| *is_kept != 0.0);
+        if !needs_mass {
+            return Ok(());
         }
-        weights.push(weight);
-    }
+        let has_mass = |k: usize| values[k] != 0.0 && prior.get(row, start + k) > 0.0;
+        kept.has_mass = kept.has_mass || (0..values.len()).any(has_mass);
+        let is_read = start + values.len() == classes;
+        let is_bad = is_read && kept.has_classes && !kept.has_mass && weight_of(row) != 0.0;
+        if is_bad { Err(Error::MaskedPrior { index: vec![row] }) } else { Ok(()) }
+    })?;
+    let mut weights = with_capacity(mask.rows())?;
+    weights.extend(kept.iter().enumerate().map(|(row, kept)| {
+        if kept.has_classes { sample_weight.map_or(1.0, |given| given[row]) } else { 0.0 }
+    }));
     Ok(weights)
+}
+
+/// What a mask keeps of a row, as far as it was read.
+#[derive(Clone, Copy, Default)]
+struct KeptRow {
+    has_classes: bool,
+    /// A class to which the prior gives mass.
+    has_mass: bool,
 }
 
 impl Targets<'_> {

@@ -1,7 +1,8 @@
 //! The prior u: uniform, one for all rows, or one for each.
 
-use super::{NUMBERS_PER_LOOK, exact_sum};
+use super::read::{ExactSum, exact_sum, read_rows};
 use crate::alloc::{with_capacity, zeros};
+use crate::crew::Crew;
 use crate::error::Error;
 use crate::kernel::stats::count_to_f64;
 use crate::math;
@@ -39,25 +40,28 @@ impl<'a> Prior<'a> {
     ///
     /// # Errors
     /// [`Error::Prior`], [`Error::PriorSum`] for the first bad row; [`Error::OutOfMemory`].
-    pub fn new(
-        rows: Rows<'a>,
-        checkpoint: &mut dyn FnMut() -> Result<(), Error>,
-    ) -> Result<Self, Error> {
-        let mut values: Vec<f64> = zeros(rows.classes())?;
+    pub fn new(rows: Rows<'a>, crew: &mut dyn Crew) -> Result<Self, Error> {
         if rows.is_one_row() {
+            let mut values: Vec<f64> = zeros(rows.classes())?;
             rows.gather(0, &mut values);
-            let mass = check_prior(&values, None)?;
+            check_entries(&values, 0, None)?;
+            let mass = exact_sum(&values);
+            check_sum(mass, values.len(), None)?;
             return Ok(Prior::Shared { values, mass });
         }
-        let mut masses = with_capacity(rows.rows())?;
-        let rows_per_look = (NUMBERS_PER_LOOK / rows.classes().max(1)).max(1);
-        for row in 0..rows.rows() {
-            if row % rows_per_look == rows_per_look - 1 {
-                checkpoint()?;
+        let mut sums = with_capacity(rows.rows())?;
+        sums.resize(rows.rows(), ExactSum::default());
+        let classes = rows.classes();
+        read_rows(&rows, &mut sums, crew, |row, start, values, sum| {
+            check_entries(values, start, Some(row))?;
+            sum.add(values);
+            if start + values.len() < classes {
+                return Ok(());
             }
-            rows.gather(row, &mut values);
-            masses.push(check_prior(&values, Some(row))?);
-        }
+            check_sum(sum.value(), classes, Some(row))
+        })?;
+        let mut masses = with_capacity(rows.rows())?;
+        masses.extend(sums.iter().map(ExactSum::value));
         Ok(Prior::PerRow { rows, masses })
     }
 
@@ -88,20 +92,21 @@ impl<'a> Prior<'a> {
     }
 }
 
-fn check_prior(values: &[f64], row: Option<usize>) -> Result<DoubleDouble, Error> {
-    if let Some(class) = values.iter().position(|u| !(*u >= 0.0 && u.is_finite())) {
-        let index = row.into_iter().chain([class]).collect();
-        return Err(Error::Prior { index, value: values[class] });
-    }
-    let mass = exact_sum(values);
+/// Of the classes from `start` on: finite and ≥ 0.
+fn check_entries(values: &[f64], start: usize, row: Option<usize>) -> Result<(), Error> {
+    let Some(k) = values.iter().position(|u| !(*u >= 0.0 && u.is_finite())) else { return Ok(()) };
+    let index = row.into_iter().chain([start + k]).collect();
+    Err(Error::Prior { index, value: values[k] })
+}
+
+fn check_sum(mass: DoubleDouble, classes: usize, row: Option<usize>) -> Result<(), Error> {
     let sum = mass.value();
-    let tolerance = prior_tolerance(values.len());
+    let tolerance = prior_tolerance(classes);
     if (sum - 1.0).abs() <= tolerance {
-        Ok(mass)
-    } else {
-        let index: Vec<usize> = row.into_iter().collect();
-        Err(Error::PriorSum { class_axis: index.len(), index, sum, tolerance })
+        return Ok(());
     }
+    let index: Vec<usize> = row.into_iter().collect();
+    Err(Error::PriorSum { class_axis: index.len(), index, sum, tolerance })
 }
 
 fn entropy(values: &[f64]) -> f64 {

@@ -1,12 +1,19 @@
 //! What is accepted, what is refused and where, and what it weighs.
 
-use super::{Labels, Prior, Probabilities, Targets, prior_tolerance};
+use super::{Labels, NO_CLASS, Prior, Probabilities, Targets, exact_sum, prior_tolerance};
+use crate::crew::Alone;
 use crate::error::Error;
 use crate::simd::memory::Rows;
 use crate::wide::Wide;
 
 fn labels(values: &[i128], num_classes: usize, ignore_index: Option<i128>) -> Result<f64, Error> {
-    let labels = Labels::new(values.iter().copied(), num_classes, ignore_index, &mut || Ok(()))?;
+    let labels = Labels::new(
+        values.len(),
+        |row| values[row],
+        num_classes,
+        ignore_index,
+        &mut Alone::default(),
+    )?;
     let targets = Targets::Labels(labels);
     assert_eq!(targets.rows(), values.len());
     Ok(targets.mass(None, None))
@@ -38,7 +45,8 @@ fn the_lowest_bad_label_is_reported() {
 #[test]
 fn probabilities_are_finite_and_not_negative() {
     let mass = |values: &[f64]| {
-        let probabilities = Probabilities::new(Rows::from_slice(values, 3), None, &mut || Ok(()))?;
+        let probabilities =
+            Probabilities::new(Rows::from_slice(values, 3), None, &mut Alone::default())?;
         Ok::<_, Error>(Targets::Probabilities(probabilities).mass(None, None))
     };
     assert_eq!(mass(&[0.5, 0.25, 0.25, 0.0, -0.0, 3.0]), Ok(4.0));
@@ -55,12 +63,13 @@ fn probabilities_are_finite_and_not_negative() {
 fn a_prior_is_a_distribution() {
     let rows = [0.25f32, 0.25, 0.5, 1.0, 0.0, 0.0];
     let Ok(Prior::Shared { values, mass }) =
-        Prior::new(Rows::from_slice(&rows[..3], 3), &mut || Ok(()))
+        Prior::new(Rows::from_slice(&rows[..3], 3), &mut Alone::default())
     else {
         panic!("one row is for all")
     };
     assert_eq!((values, mass.value()), (vec![0.25, 0.25, 0.5], 1.0));
-    let Ok(Prior::PerRow { masses, .. }) = Prior::new(Rows::from_slice(&rows, 3), &mut || Ok(()))
+    let Ok(Prior::PerRow { masses, .. }) =
+        Prior::new(Rows::from_slice(&rows, 3), &mut Alone::default())
     else {
         panic!("two rows are one each")
     };
@@ -69,7 +78,8 @@ fn a_prior_is_a_distribution() {
 
 #[test]
 fn the_first_bad_row_of_a_prior_is_reported() {
-    let error = |values: &[f64]| Prior::new(Rows::from_slice(values, 2), &mut || Ok(())).err();
+    let error =
+        |values: &[f64]| Prior::new(Rows::from_slice(values, 2), &mut Alone::default()).err();
     let tolerance = prior_tolerance(2);
     let sum = |index: Vec<usize>, sum| {
         Some(Error::PriorSum { class_axis: index.len(), index, sum, tolerance })
@@ -84,4 +94,33 @@ fn the_first_bad_row_of_a_prior_is_reported() {
     assert!(error(&[0.5, 0.5 + 1.01 * tolerance]).is_some());
     assert!(error(&[0.5, 0.5 - 1.01 * tolerance]).is_some());
     assert_eq!([1, 100, 10_000].map(prior_tolerance), [1e-6, 1e-6 * 10.0, 1e-6 * 100.0]);
+}
+
+/// A row that is read in pieces has the mass and the only class of a row that is read at once.
+#[test]
+fn rows_longer_than_a_chunk() {
+    for classes in [4095u32, 4096, 4097, 8200, 12_289] {
+        let mut q: Vec<f64> = (0..classes).map(|k| 1.0 / f64::from(k + 3)).collect();
+        let classes = q.len();
+        let mass = |q: &[f64], class_weight: Option<&[f64]>| {
+            let rows = Rows::from_slice(q, classes);
+            let targets = Probabilities::new(rows, class_weight, &mut Alone::default())?;
+            let (only, mass) = (targets.summary[0].only, targets.summary[0].mass);
+            Ok::<_, Error>((only, mass.high.to_bits(), mass.low.to_bits()))
+        };
+        let whole = exact_sum(&q);
+        assert_eq!(mass(&q, None), Ok((NO_CLASS, whole.high.to_bits(), whole.low.to_bits())));
+        let doubled = mass(&q, Some(&vec![2.0; classes])).expect("probabilities");
+        assert!((f64::from_bits(doubled.1) - 2.0 * whole.value()).abs() < 1e-14 * whole.value());
+        for at in [0, 4094, classes - 1] {
+            let mut one_hot = vec![0.0; classes];
+            one_hot[at] = 1.0;
+            assert_eq!(mass(&one_hot, None).map(|row| row.0 as usize), Ok(at), "of {classes}");
+            one_hot[(at + 5000) % classes] = 0.5;
+            assert_eq!(mass(&one_hot, None).map(|row| row.0), Ok(NO_CLASS), "of {classes}");
+        }
+        q[classes - 1] = -1.0;
+        let error = Error::Probability { index: vec![0, classes - 1], value: -1.0 };
+        assert_eq!(mass(&q, None), Err(error));
+    }
 }

@@ -9,8 +9,8 @@
 use crate::memory::{Buffer, Layout};
 use crate::rows::{IGNORED, Problem};
 use smoothxent::{
-    Activation, CrossEntropy, Float, Labels, Level, LossTerms, Prior, Probabilities, Reduction,
-    Rows, Run, Storage, Targets, TermsOut, activation, cross_entropy_terms, logsumexp,
+    Activation, Alone, CrossEntropy, Float, Labels, Level, LossTerms, Prior, Probabilities,
+    Reduction, Rows, Run, Storage, Targets, TermsOut, activation, cross_entropy_terms, logsumexp,
 };
 use std::collections::BTreeSet;
 
@@ -163,23 +163,25 @@ impl<'p> Operands<'p> {
     }
 
     fn targets(&self, class_weight: Option<&[f64]>) -> Targets<'_> {
-        let looks = &mut || Ok(());
+        let crew = &mut Alone::default();
         if self.options.target != Target::Labels {
-            let probabilities = Probabilities::new(self.q.rows(), class_weight, looks);
+            let probabilities = Probabilities::new(self.q.rows(), class_weight, crew);
             return Targets::Probabilities(probabilities.unwrap());
         }
-        let (labels, classes) = (self.problem.labels.iter().copied(), self.problem.classes);
-        Targets::Labels(Labels::new(labels, classes, Some(IGNORED), looks).unwrap())
+        let (labels, classes) = (&self.problem.labels, self.problem.classes);
+        Targets::Labels(
+            Labels::new(labels.len(), |row| labels[row], classes, Some(IGNORED), crew).unwrap(),
+        )
     }
 
     /// Validated.
     pub fn call(&self) -> Call<'_> {
         let Self { problem, options, .. } = self;
-        let looks = &mut || Ok(());
+        let crew = &mut Alone::default();
         let class_weight = options.class_weight.then_some(&problem.class_weight[..]);
         let prior = match &self.prior {
             None => Prior::Uniform,
-            Some(prior) => Prior::new(prior.rows(), looks).unwrap(),
+            Some(prior) => Prior::new(prior.rows(), crew).unwrap(),
         };
         let mask = self.mask.as_ref().map(|mask| match options.mask {
             Of::AllRows => mask.repeated(problem.rows()),

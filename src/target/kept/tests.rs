@@ -1,6 +1,7 @@
 //! Which rows count under a mask, and what is left of the prior.
 
 use super::kept_row_weights;
+use crate::crew::Alone;
 use crate::error::Error;
 use crate::simd::memory::Rows;
 use crate::target::{Labels, Prior, Targets};
@@ -15,11 +16,11 @@ fn weights(
     u: &[f64],
     sample_weight: Option<&[f64]>,
 ) -> Result<Vec<f64>, Error> {
-    let mut looks = || Ok(());
-    let labels = Labels::new(labels.into_iter(), 3, Some(IGNORED), &mut looks)?;
-    let prior = Prior::new(Rows::from_slice(u, 3), &mut looks)?;
+    let crew = &mut Alone::default();
+    let labels = Labels::new(4, |row| labels[row], 3, Some(IGNORED), crew)?;
+    let prior = Prior::new(Rows::from_slice(u, 3), crew)?;
     let (mask, targets) = (Rows::from_slice(&MASK, 3), Targets::Labels(labels));
-    kept_row_weights(&mask, &targets, label_smoothing, &prior, sample_weight)
+    kept_row_weights(&mask, &targets, label_smoothing, &prior, sample_weight, crew)
 }
 
 #[test]
@@ -49,12 +50,13 @@ fn the_entropy_is_that_of_what_is_left() {
     let ln_2 = std::f64::consts::LN_2;
     assert_eq!(Prior::Uniform.kept_entropy(0, |k| k % 2 == 0, 8), 2.0 * ln_2);
     let u = [0.25, 0.5, 0.25, 0.0];
-    let prior = Prior::new(Rows::from_slice(&u, 4), &mut || Ok(())).expect("a distribution");
+    let prior = Prior::new(Rows::from_slice(&u, 4), &mut Alone::default()).expect("a distribution");
     // Half of it is gone: what is left is 1/2 and 1/2, and 0·log 0 = 0.
     assert_eq!(prior.kept_entropy(0, |k| k != 1, 4), ln_2);
     assert_eq!(prior.kept_entropy(0, |k| k == 1, 4), 0.0);
     let rows = [0.5, 0.5, 0.0, 0.0, 0.25, 0.25, 0.25, 0.25];
-    let prior = Prior::new(Rows::from_slice(&rows, 4), &mut || Ok(())).expect("distributions");
+    let prior =
+        Prior::new(Rows::from_slice(&rows, 4), &mut Alone::default()).expect("distributions");
     let entropy = |row| prior.kept_entropy(row, |k| k != 3, 4);
     assert_eq!(entropy(0), ln_2);
     let off = (entropy(1) - 3f64.ln()).abs();

@@ -1,0 +1,114 @@
+//! Rows of probabilities, priors or masks: read once, piece by piece, on several threads.
+
+use crate::alloc::zeros;
+use crate::crew::{Crew, FirstError, lock, on_parts};
+use crate::error::Error;
+use crate::simd::memory::Rows;
+use crate::wide::{DoubleDouble, Wide};
+use std::ops::Range;
+use std::sync::Mutex;
+
+/// Numbers that one thread reads without another's help: some 100 µs.
+pub(super) const NUMBERS_PER_PART: usize = 1 << 16;
+/// Rows of more numbers are read with looks for Ctrl-C in between.
+const LONG_ROW: usize = 1 << 20;
+/// Numbers that are converted at once; a multiple of the lanes of [`ExactSum`].
+const CHUNK: usize = 1 << 12;
+
+/// Reads each row to its state: `read(row, first class, values, state)` chunk by chunk.
+///
+/// # Errors
+/// The first of the first row that has one; [`Error::OutOfMemory`], or that of the crew.
+pub(super) fn read_rows<S: Send>(
+    rows: &Rows<'_>,
+    states: &mut [S],
+    crew: &mut dyn Crew,
+    read: impl Fn(usize, usize, &[f64], &mut S) -> Result<(), Error> + Sync,
+) -> Result<(), Error> {
+    let classes = rows.classes();
+    let first_error = FirstError::default();
+    let buffer = || zeros(classes.min(CHUNK));
+    let read_part = |row: usize, part: Range<usize>, buffer: &mut [f64], state: &mut S| {
+        part.clone().step_by(CHUNK).try_for_each(|start| {
+            let values = &mut buffer[..CHUNK.min(part.end - start)];
+            rows.gather_from(row, start, values);
+            read(row, start, values, state)
+        })
+    };
+    if classes <= LONG_ROW {
+        let rows_per_part = (NUMBERS_PER_PART / classes.max(1)).max(1);
+        let row_bytes = classes.saturating_mul(size_of::<f64>());
+        on_parts(crew, states, rows_per_part, row_bytes, |first, states| {
+            let mut row = first;
+            let outcome = buffer().and_then(|mut buffer| {
+                for state in states {
+                    read_part(row, 0..classes, &mut buffer, state)?;
+                    row += 1;
+                }
+                Ok(())
+            });
+            outcome.unwrap_or_else(|error| first_error.report(row, error));
+        });
+    } else {
+        let buffer = Mutex::new(buffer()?);
+        for (row, state) in states.iter_mut().enumerate() {
+            let state = Mutex::new(state);
+            for start in (0..classes).step_by(LONG_ROW) {
+                let part = start..classes.min(start + LONG_ROW);
+                crew.each(1, part.len() * size_of::<f64>(), &|_| {
+                    read_part(row, part.clone(), &mut lock(&buffer), &mut lock(&state))
+                        .unwrap_or_else(|error| first_error.report(row, error));
+                });
+            }
+        }
+    }
+    crew.outcome()?;
+    first_error.outcome()
+}
+
+/// Σ of values ≥ 0, or NaN, to some 100 bits: eight sums side by side, each with what its
+/// additions lost.
+#[derive(Clone, Copy, Default)]
+pub(super) struct ExactSum {
+    high: [f64; LANES],
+    low: [f64; LANES],
+    rest: [f64; LANES],
+    /// Lanes and numbers of the rest that are in use: the others are 0.
+    lanes: usize,
+    rest_len: usize,
+}
+
+const LANES: usize = 8;
+
+impl ExactSum {
+    /// Of several calls, only the last may have a number of values that is no multiple of eight.
+    pub(super) fn add(&mut self, values: &[f64]) {
+        let (chunks, rest) = values.as_chunks::<LANES>();
+        for chunk in chunks {
+            for lane in 0..LANES {
+                let sum = self.high[lane] + chunk[lane];
+                let from_value = sum - self.high[lane];
+                let lost = self.high[lane] - (sum - from_value);
+                self.low[lane] += lost + (chunk[lane] - from_value);
+                self.high[lane] = sum;
+            }
+        }
+        self.rest[..rest.len()].copy_from_slice(rest);
+        self.rest_len = rest.len();
+        self.lanes = if chunks.is_empty() { self.lanes } else { LANES };
+    }
+
+    pub(super) fn value(&self) -> DoubleDouble {
+        let lanes = self.high.iter().zip(&self.low).take(self.lanes);
+        let lanes = lanes.map(|(high, low)| DoubleDouble::renormalised(*high, *low));
+        let rest = self.rest[..self.rest_len].iter().map(|value| DoubleDouble::new(*value));
+        lanes.chain(rest).fold(DoubleDouble::new(0.0), |sum, term| sum + term)
+    }
+}
+
+/// Σ of values ≥ 0, or NaN, as [`ExactSum`] forms it.
+pub(crate) fn exact_sum(values: &[f64]) -> DoubleDouble {
+    let mut sum = ExactSum::default();
+    sum.add(values);
+    sum.value()
+}
