@@ -318,7 +318,9 @@ impl<V: Vector> Group<V> for LongRow<'_, '_, V> {
                 let part = |part: usize| {
                     self.at(counted[0], || {
                         let exps = &lock(&self.segments[class / SEGMENT]).exps;
-                        exps[part * (exps.len() / 2) + class % SEGMENT]
+                        // None where the work was given up for want of memory.
+                        let at = part * (exps.len() / 2) + class % SEGMENT;
+                        exps.get(at).copied().unwrap_or_default()
                     })
                 };
                 Kept { value: part(0), lost: part(1) }
