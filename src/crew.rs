@@ -9,13 +9,21 @@ pub trait Crew {
     /// Runs `body(part)` once for each part, in any order and on several threads. Once the work is
     /// given up, nothing.
     fn each(&mut self, parts: usize, part_bytes: usize, body: &(dyn Fn(usize) + Sync));
-    /// Gives up the work. What is left of it is without meaning.
-    fn stop(&mut self, error: Error);
     /// Why the work was given up, if it was.
+    fn stopped(&mut self) -> &mut Option<Error>;
+
+    /// Gives up the work. What is left of it is without meaning.
+    fn stop(&mut self, error: Error) {
+        self.stopped().get_or_insert(error);
+    }
+
+    /// Nothing, or why the work was given up.
     ///
     /// # Errors
     /// That of the first [`Crew::stop`].
-    fn outcome(&mut self) -> Result<(), Error>;
+    fn outcome(&mut self) -> Result<(), Error> {
+        self.stopped().take().map_or(Ok(()), Err)
+    }
 }
 
 /// The caller's thread, which nothing interrupts.
@@ -31,12 +39,8 @@ impl Crew for Alone {
         }
     }
 
-    fn stop(&mut self, error: Error) {
-        self.stopped.get_or_insert(error);
-    }
-
-    fn outcome(&mut self) -> Result<(), Error> {
-        self.stopped.take().map_or(Ok(()), Err)
+    fn stopped(&mut self) -> &mut Option<Error> {
+        &mut self.stopped
     }
 }
 

@@ -150,7 +150,7 @@ pub struct Probabilities<'a> {
     summary: Vec<ProbabilityRow>,
 }
 
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Default)]
 struct ProbabilityRow {
     /// The only class with a probability other than 0, or [`NO_CLASS`].
     only: u32,
@@ -183,9 +183,7 @@ impl<'a> Probabilities<'a> {
             sum: ExactSum::default(),
             weighted_sum: DoubleDouble::new(0.0),
         };
-        let mut partial = with_capacity(rows.rows())?;
-        partial.resize(rows.rows(), nothing);
-        read_rows(&rows, &mut partial, crew, |row, start, values, partial| {
+        let read = |row: usize, start: usize, values: &[f64], partial: &mut PartialRow| {
             // Without an early end, which would keep the loop from being vectorised.
             let is_bad = |q: &f64| !(*q >= 0.0 && *q <= f64::MAX);
             if values.iter().fold(false, |any, q| any | is_bad(q))
@@ -211,16 +209,16 @@ impl<'a> Probabilities<'a> {
                 }
             }
             Ok(())
-        })?;
-        let mut summary = with_capacity(rows.rows())?;
-        summary.extend(partial.iter().map(|row| {
+        };
+        let finish = |_: usize, row: PartialRow| {
             let only = match row.first {
                 Some(class) if !row.has_others => u32::try_from(class).unwrap_or(NO_CLASS),
                 _ => NO_CLASS,
             };
             let mass = if class_weight.is_none() { row.sum.value() } else { row.weighted_sum };
-            ProbabilityRow { only, mass }
-        }));
+            Ok(ProbabilityRow { only, mass })
+        };
+        let summary = read_rows(&rows, crew, nothing, read, finish)?;
         Ok(Self { rows, summary })
     }
 }

@@ -161,7 +161,7 @@ impl<T: Real> Wide for T {
 ///
 /// Error-free transformations: TwoSum (Knuth) and the FMA product (Ogita,
 /// Rump and Oishi 2005, "Accurate sum and dot product", section 2).
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct DoubleDouble<T = f64> {
     pub(crate) high: T,
     pub(crate) low: T,

@@ -62,11 +62,7 @@ impl Crew for Team<'_> {
         }
     }
 
-    fn stop(&mut self, error: Error) {
-        self.stopped.get_or_insert(error);
-    }
-
-    fn outcome(&mut self) -> Result<(), Error> {
-        self.stopped.take().map_or(Ok(()), Err)
+    fn stopped(&mut self) -> &mut Option<Error> {
+        &mut self.stopped
     }
 }

@@ -2,7 +2,6 @@
 
 use super::read::read_rows;
 use super::{NO_CLASS, Prior, Targets};
-use crate::alloc::with_capacity;
 use crate::crew::Crew;
 use crate::error::Error;
 use crate::kernel::stats::count_to_f64;
@@ -24,30 +23,23 @@ pub(crate) fn kept_row_weights(
     sample_weight: Option<&[f64]>,
     crew: &mut dyn Crew,
 ) -> Result<Vec<f64>, Error> {
-    let mut kept = with_capacity(mask.rows())?;
-    kept.resize(mask.rows(), KeptRow::default());
     let needs_mass = label_smoothing > 0.0 && !matches!(prior, Prior::Uniform);
-    let weight_of = |row: usize| match sample_weight {
-        _ if targets.is_ignored(row) => 0.0,
-        given => given.map_or(1.0, |given| given[row]),
-    };
-    let classes = mask.classes();
-    read_rows(mask, &mut kept, crew, |row, start, values, kept| {
+    let read = |row: usize, start: usize, values: &[f64], kept: &mut KeptRow| {
         kept.has_classes |= values.iter().any(|is_kept| *is_kept != 0.0);
-        if !needs_mass {
-            return Ok(());
-        }
         let has_mass = |k: usize| values[k] != 0.0 && prior.get(row, start + k) > 0.0;
-        kept.has_mass = kept.has_mass || (0..values.len()).any(has_mass);
-        let is_read = start + values.len() == classes;
-        let is_bad = is_read && kept.has_classes && !kept.has_mass && weight_of(row) != 0.0;
-        if is_bad { Err(Error::MaskedPrior { index: vec![row] }) } else { Ok(()) }
-    })?;
-    let mut weights = with_capacity(mask.rows())?;
-    weights.extend(kept.iter().enumerate().map(|(row, kept)| {
-        if kept.has_classes { sample_weight.map_or(1.0, |given| given[row]) } else { 0.0 }
-    }));
-    Ok(weights)
+        kept.has_mass = kept.has_mass || (needs_mass && (0..values.len()).any(has_mass));
+        Ok(())
+    };
+    let finish = |row: usize, kept: KeptRow| {
+        let given = sample_weight.map_or(1.0, |given| given[row]);
+        let weight = if kept.has_classes { given } else { 0.0 };
+        let counts = weight != 0.0 && !targets.is_ignored(row);
+        if counts && needs_mass && !kept.has_mass {
+            return Err(Error::MaskedPrior { index: vec![row] });
+        }
+        Ok(weight)
+    };
+    read_rows(mask, crew, KeptRow::default(), read, finish)
 }
 
 /// What a mask keeps of a row, as far as it was read.

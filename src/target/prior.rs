@@ -49,19 +49,18 @@ impl<'a> Prior<'a> {
             check_sum(mass, values.len(), None)?;
             return Ok(Prior::Shared { values, mass });
         }
-        let mut sums = with_capacity(rows.rows())?;
-        sums.resize(rows.rows(), ExactSum::default());
         let classes = rows.classes();
-        read_rows(&rows, &mut sums, crew, |row, start, values, sum| {
+        let read = |row: usize, start: usize, values: &[f64], sum: &mut ExactSum| {
             check_entries(values, start, Some(row))?;
             sum.add(values);
-            if start + values.len() < classes {
-                return Ok(());
-            }
-            check_sum(sum.value(), classes, Some(row))
-        })?;
-        let mut masses = with_capacity(rows.rows())?;
-        masses.extend(sums.iter().map(ExactSum::value));
+            Ok(())
+        };
+        let finish = |row: usize, sum: ExactSum| {
+            let mass = sum.value();
+            check_sum(mass, classes, Some(row))?;
+            Ok(mass)
+        };
+        let masses = read_rows(&rows, crew, ExactSum::default(), read, finish)?;
         Ok(Prior::PerRow { rows, masses })
     }
 

@@ -1,6 +1,6 @@
 //! Rows of probabilities, priors or masks: read once, piece by piece, on several threads.
 
-use crate::alloc::zeros;
+use crate::alloc::{with_capacity, zeros};
 use crate::crew::{Crew, FirstError, lock, on_parts};
 use crate::error::Error;
 use crate::simd::memory::Rows;
@@ -15,17 +15,21 @@ const LONG_ROW: usize = 1 << 20;
 /// Numbers that are converted at once; a multiple of the lanes of [`ExactSum`].
 const CHUNK: usize = 1 << 12;
 
-/// Reads each row to its state: `read(row, first class, values, state)` chunk by chunk.
+/// What is made of each row: `read(row, first class, values, state)` chunk by chunk, from the state
+/// `nothing` on, then `finish(row, state)`.
 ///
 /// # Errors
 /// The first of the first row that has one; [`Error::OutOfMemory`], or that of the crew.
-pub(super) fn read_rows<S: Send>(
+pub(super) fn read_rows<S: Copy + Send + Sync, R: Clone + Default + Send>(
     rows: &Rows<'_>,
-    states: &mut [S],
     crew: &mut dyn Crew,
+    nothing: S,
     read: impl Fn(usize, usize, &[f64], &mut S) -> Result<(), Error> + Sync,
-) -> Result<(), Error> {
+    finish: impl Fn(usize, S) -> Result<R, Error> + Sync,
+) -> Result<Vec<R>, Error> {
     let classes = rows.classes();
+    let mut results = with_capacity(rows.rows())?;
+    results.resize(rows.rows(), R::default());
     let first_error = FirstError::default();
     let buffer = || zeros(classes.min(CHUNK));
     let read_part = |row: usize, part: Range<usize>, buffer: &mut [f64], state: &mut S| {
@@ -38,11 +42,13 @@ pub(super) fn read_rows<S: Send>(
     if classes <= LONG_ROW {
         let rows_per_part = (NUMBERS_PER_PART / classes.max(1)).max(1);
         let row_bytes = classes.saturating_mul(size_of::<f64>());
-        on_parts(crew, states, rows_per_part, row_bytes, |first, states| {
+        on_parts(crew, &mut results, rows_per_part, row_bytes, |first, results| {
             let mut row = first;
             let outcome = buffer().and_then(|mut buffer| {
-                for state in states {
-                    read_part(row, 0..classes, &mut buffer, state)?;
+                for result in results {
+                    let mut state = nothing;
+                    read_part(row, 0..classes, &mut buffer, &mut state)?;
+                    *result = finish(row, state)?;
                     row += 1;
                 }
                 Ok(())
@@ -51,8 +57,8 @@ pub(super) fn read_rows<S: Send>(
         });
     } else {
         let buffer = Mutex::new(buffer()?);
-        for (row, state) in states.iter_mut().enumerate() {
-            let state = Mutex::new(state);
+        for (row, result) in results.iter_mut().enumerate() {
+            let state = Mutex::new(nothing);
             for start in (0..classes).step_by(LONG_ROW) {
                 let part = start..classes.min(start + LONG_ROW);
                 crew.each(1, part.len() * size_of::<f64>(), &|_| {
@@ -60,10 +66,15 @@ pub(super) fn read_rows<S: Send>(
                         .unwrap_or_else(|error| first_error.report(row, error));
                 });
             }
+            match finish(row, *lock(&state)) {
+                Ok(finished) => *result = finished,
+                Err(error) => first_error.report(row, error),
+            }
         }
     }
     crew.outcome()?;
-    first_error.outcome()
+    first_error.outcome()?;
+    Ok(results)
 }
 
 /// Σ of values ≥ 0, or NaN, to some 100 bits: eight sums side by side, each with what its
