@@ -135,7 +135,7 @@ impl Kernel {
         let mut out = Buffer::new(self.storage, self.layout, rows, classes);
         let (z, output) = (logits.rows(), out.rows_mut());
         let mut checkpoint = || Ok(());
-        let mut run = Run { level, threads: 1, checkpoint: &mut checkpoint };
+        let mut run = Run::new(level, 1, &mut checkpoint);
 
         let label = |row: usize| label(row, classes) as i128;
         let crew = &mut Alone::default();

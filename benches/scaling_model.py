@@ -1,12 +1,11 @@
 """What a call of loss with gradient should take, from counts of bytes and instructions.
 
-    for each slice of rows:                         (src/batch.rs cuts them, and blocks, in the same way)
-        the caller wakes its helpers one after the other
-        whoever is free takes the next block:
-            the longer of      its instructions / rate
-                        and    its bytes / this thread's share of the bandwidth,
-            and what does not overlap of the shorter
-    time = overhead of a call + slices, each until its last block is done
+    the caller wakes its helpers one after the other
+    whoever is free takes the next block of rows:   (src/batch.rs cuts them in the same way)
+        the longer of      its instructions / rate
+                    and    its bytes / this thread's share of the bandwidth,
+        and what does not overlap of the shorter
+    time = overhead of a call + until the last block is done
 
 `Model.assumptions` has the rest.
 """
@@ -22,7 +21,7 @@ from dataclasses import dataclass, replace
 CLASSES = 1000
 ROW_BYTES = 4 * CLASSES
 # As src/batch.rs has them.
-BYTES_PER_THREAD, BYTES_PER_BLOCK, BYTES_PER_SLICE = 1 << 19, 1 << 17, 1 << 24
+BYTES_PER_THREAD, BYTES_PER_BLOCK = 1 << 19, 1 << 17
 MOST_LANES = 16
 # A read of each logit and a write of each element of the gradient, by streaming stores.
 TRAFFIC = 8
@@ -75,20 +74,14 @@ class Model:
         """Return the time of a call."""
         team = min(threads, 1 + rows * ROW_BYTES // BYTES_PER_THREAD, rows)
         block = up(BYTES_PER_BLOCK // ROW_BYTES, min(MOST_LANES, rows))
-        most = up(max(team * BYTES_PER_SLICE // ROW_BYTES, team), block)
         traffic = TRAFFIC * self.misses(rows, team) / (self.bandwidth(team) / team)
         compute = self.instructions / self.rate
         shorter, longer = sorted((compute, traffic))
         row = CLASSES * (longer + (1 - self.overlap) * shorter)
-        full, rest = divmod(rows, most)
-        return (
-            self.overhead
-            + full * self.slice(most, block, row, team)
-            + self.slice(rest, block, row, team)
-        )
+        return self.overhead + self.blocks(rows, block, row, team)
 
-    def slice(self, rows: int, block: int, row: float, team: int) -> float:
-        """Return the time of a slice: blocks go to whoever is free first."""
+    def blocks(self, rows: int, block: int, row: float, team: int) -> float:
+        """Return the time of all blocks, which go to whoever is free first."""
         free = [thread * self.wake for thread in range(team)]
         end = 0.0
         for first in range(0, rows, block):
@@ -106,7 +99,7 @@ class Model:
     def assumptions(self) -> list[str]:
         """Return what the prediction rests on, a line each."""
         each = [f"{speed / 1e9:.1f} GB/s for {t}" for t, speed in self.bandwidths.items()]
-        measured, blocks = ", ".join(each), BYTES_PER_SLICE // BYTES_PER_BLOCK
+        measured = ", ".join(each)
         return [
             f"a call takes {1e6 * self.overhead:.2f} µs whatever its size, a thread "
             f"{self.instructions:.2f} instructions per logit (AVX2, callgrind) at "
@@ -117,8 +110,8 @@ class Model:
             f"bandwidth as copies have it, measured: {measured}; beyond, as many times that of one thread, up to "
             f"{SOCKET_BANDWIDTH / 1e9:.0f} GB/s for each socket of {SOCKET_CORES} cores (80 % of 12 channels "
             "DDR5-4800), with pages on all sockets alike",
-            f"each helper is awake {1e6 * self.wake:.1f} µs after the one before (fitted), anew for each slice of "
-            f"{BYTES_PER_SLICE >> 20} MiB of logits a thread, {blocks} blocks for each of them",
+            f"each helper is awake {1e6 * self.wake:.1f} µs after the one before (fitted); then it takes one block "
+            f"of {BYTES_PER_BLOCK >> 10} KiB of logits after the other",
         ]
 
 

@@ -1,7 +1,11 @@
 //! Allocation that can fail: out of memory is an error of the call, never an abort.
 
+use crate::crew::Crew;
 use crate::element::Float;
 use crate::error::Error;
+
+/// Bytes of new memory that are first touched at a time: some milliseconds.
+const BYTES_PER_PART: usize = 1 << 22;
 
 /// An empty vector with room for `len` elements.
 pub(crate) fn with_capacity<T>(len: usize) -> Result<Vec<T>, Error> {
@@ -16,5 +20,23 @@ pub(crate) fn with_capacity<T>(len: usize) -> Result<Vec<T>, Error> {
 pub(crate) fn zeros<F: Float>(len: usize) -> Result<Vec<F>, Error> {
     let mut vector = with_capacity(len)?;
     vector.resize(len, F::default());
+    Ok(vector)
+}
+
+/// `len` times `value`, to be given up on the way: the first touch is what new memory costs.
+pub(crate) fn filled<T: Clone>(
+    len: usize,
+    value: &T,
+    crew: &mut dyn Crew,
+) -> Result<Vec<T>, Error> {
+    let mut vector = with_capacity(len)?;
+    let part = BYTES_PER_PART / size_of::<T>().max(1);
+    for start in (0..len).step_by(part) {
+        let end = len.min(start + part);
+        if crew.may_go_on((end - start) * size_of::<T>()) {
+            vector.resize(end, value.clone());
+        }
+    }
+    crew.outcome()?;
     Ok(vector)
 }

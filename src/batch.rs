@@ -1,10 +1,10 @@
 //! From a batch to rows: blocks, threads, and the fixed order of reductions over rows.
 //!
 //! ```text
-//! for slices of rows short enough to answer Ctrl-C between them
-//!     for blocks of rows, in parallel: for each row: load, operate, store
+//! for blocks of rows, in parallel: for each row: load, operate, store
 //! long rows:
-//!     for each row: for its segments, in parallel, and to answer Ctrl-C between them
+//!     for each row: for its segments, in parallel
+//! between blocks or segments of the caller's thread, now and then: a look for Ctrl-C
 //! ```
 //!
 //! A row's result depends on nothing but the row; scalars of rows go to one
@@ -12,10 +12,11 @@
 //! the threads can change a bit.
 
 mod needs;
+mod run;
 mod team;
 
-use crate::alloc::{with_capacity, zeros};
-use crate::crew::{Crew, on_parts};
+use crate::alloc::{filled, with_capacity, zeros};
+use crate::crew::{Crew, in_parts, on_parts};
 use crate::element::Float;
 use crate::error::Error;
 use crate::kernel::exp::{Kept, Temperature};
@@ -23,13 +24,13 @@ use crate::kernel::group::{Flow, Group, RowGroup};
 use crate::kernel::long::{LongRow, SEGMENT, Segment, segments_of};
 use crate::kernel::tile::{self, Tile};
 use crate::kernel::transpose::{self, MOST_TILES};
-use crate::pool;
 use crate::simd::fpenv::with_default_fp_env;
 use crate::simd::memory::{Rows, RowsMut};
 use crate::simd::row::{Sink, Source};
-use crate::simd::{Level, MOST_LANES, Vector, VectorJob};
+use crate::simd::{MOST_LANES, Vector, VectorJob};
 use crate::target::{SmoothedTargets, TargetScratch};
 use needs::Needs;
+pub use run::{Checkpoint, Run};
 use std::array::from_fn;
 use std::ops::Range;
 use std::sync::Mutex;
@@ -42,44 +43,11 @@ const BYTES_PER_THREAD: usize = 1 << 19;
 /// row, they share it rather than take one each: 8 rows of 2^20 classes took 2.19 ms, not 2.36.
 const BYTES_PER_ROW_THREAD: usize = 1 << 20;
 /// Exponentials of a row of more bytes are computed twice rather than kept: one row of 2^22
-/// classes, one thread, took 1.8 ms, not 17.9, of which 16 went into getting memory.
+/// classes, one thread, took 1.8 ms, not 17.9, of which 16 went into getting memory; softmax of eight
+/// rows of 2^20, also with memory at hand, 0.7 times as long.
 const BYTES_OF_KEPT_ROW: usize = 1 << 23;
 /// Bytes of logits in a block: small enough to balance, large enough to make claiming free.
 const BYTES_PER_BLOCK: usize = 1 << 17;
-/// Bytes of logits between two looks for Ctrl-C: 50 ms at the slowest level and one thread.
-const BYTES_PER_SLICE: usize = 1 << 24;
-/// A row of few classes takes as long as one of so many bytes.
-const LEAST_ROW_BYTES: usize = 256;
-
-/// Asked now and then during long work; an error ends it.
-pub type Checkpoint<'r> = &'r mut dyn FnMut() -> Result<(), Error>;
-
-/// How to run: the instruction set, the width, and what to ask between slices.
-pub struct Run<'r> {
-    /// Instruction set.
-    pub level: Level,
-    /// Most threads to use, the caller included.
-    pub threads: usize,
-    /// Called between slices of long work; an error ends the call.
-    pub checkpoint: Checkpoint<'r>,
-}
-
-impl Run<'_> {
-    /// Those who do the work.
-    pub fn team(&mut self) -> Team<'_> {
-        Team::new(self.threads, self.checkpoint)
-    }
-
-    /// Runs `body` with the best level, `pool::num_threads()` threads and no checkpoint.
-    pub fn with_defaults<R>(body: impl FnOnce(&mut Run<'_>) -> R) -> R {
-        let mut checkpoint = || Ok(());
-        body(&mut Run {
-            level: Level::current(),
-            threads: pool::num_threads(),
-            checkpoint: &mut checkpoint,
-        })
-    }
-}
 
 /// What is done to each row.
 pub(crate) trait RowOp<F: Float>: Sync {
@@ -137,9 +105,7 @@ pub(crate) fn for_each_row<F: Float, O: RowOp<F>>(
         return for_each_long_row(logits, mask, output, op, needs, row_threads, run);
     }
     let block_rows = (BYTES_PER_BLOCK / row_bytes).max(1).next_multiple_of(needs.unit::<F>());
-    let slice_rows = (BYTES_PER_SLICE.saturating_mul(threads) / row_bytes.max(LEAST_ROW_BYTES))
-        .max(threads)
-        .next_multiple_of(block_rows);
+    let blocks = rows.div_ceil(block_rows);
 
     let flow = needs.flow::<F>(logits, output);
     let mut scratch = with_capacity(threads)?;
@@ -147,28 +113,21 @@ pub(crate) fn for_each_row<F: Float, O: RowOp<F>>(
         scratch.push(Mutex::new(zeros::<F>(needs.len::<F>())?));
     }
 
-    for slice_start in (0..rows).step_by(slice_rows) {
-        if slice_start > 0 {
-            (run.checkpoint)()?;
-        }
-        let slice_end = rows.min(slice_start + slice_rows);
-        let blocks = (slice_end - slice_start).div_ceil(block_rows);
-        let level = run.level;
-        pool::for_each_block(blocks, threads, &|block| {
-            let start = slice_start + block * block_rows;
-            let range = start..slice_end.min(start + block_rows);
-            // One scratch per thread exists, so one is always free: no waiting.
-            let mut scratch = scratch
-                .iter()
-                .find_map(|scratch| scratch.try_lock().ok())
-                .expect("a scratch for each thread");
-            let scratch = &mut scratch[..];
-            let team = None;
-            let block = Block { logits, mask, output, op, range, needs, flow, scratch, team };
-            F::dispatch(level, block);
-        });
-    }
-    Ok(())
+    let level = run.level;
+    let mut team = run.team_of(threads);
+    team.each(blocks, block_rows.saturating_mul(row_bytes), &|block| {
+        let start = block * block_rows;
+        let range = start..rows.min(start + block_rows);
+        // One scratch per thread exists, so one is always free: no waiting.
+        let mut scratch = scratch
+            .iter()
+            .find_map(|scratch| scratch.try_lock().ok())
+            .expect("a scratch for each thread");
+        let (scratch, team) = (&mut scratch[..], None);
+        let block = Block { logits, mask, output, op, range, needs, flow, scratch, team };
+        F::dispatch(level, block);
+    });
+    team.outcome()
 }
 
 /// As [`for_each_row`], with all threads on one row after another.
@@ -183,15 +142,13 @@ fn for_each_long_row<F: Float, O: RowOp<F>>(
 ) -> Result<(), Error> {
     let flow = needs.flow::<F>(logits, output);
     let needs = Needs { exps: 0, ..needs };
-    let mut team = Team::new(threads, run.checkpoint);
-    let mut scratch = team.zeros::<F>(needs.row());
-    if scratch.len() < needs.row() {
-        return team.outcome();
-    }
+    let level = run.level;
+    let mut team = run.team_of(threads);
+    let mut scratch = filled(needs.row(), &F::default(), &mut team)?;
     for row in 0..logits.rows() {
         let (range, scratch, team) = (row..row + 1, &mut scratch[..], Some(&mut team));
         let block = Block { logits, mask, output, op, range, needs, flow, scratch, team };
-        with_default_fp_env(|| F::dispatch(run.level, block));
+        with_default_fp_env(|| F::dispatch(level, block));
     }
     team.outcome()
 }
@@ -306,30 +263,23 @@ impl<F: Float, O: RowOp<F>> Block<'_, '_, F, O> {
         let target = TargetScratch { prior: take(needs.prior), mixture: take(needs.mixture) };
         if let Some(mask) = self.mask {
             for (row, kept) in (first..first + len).zip(kept.chunks_exact_mut(needs.classes)) {
-                match &mut self.team {
-                    Some(team) => on_parts(*team, kept, SEGMENT, size_of::<F>(), |class, part| {
-                        mask.gather_part(token, row, class, part);
-                    }),
-                    None => mask.gather(row, kept),
-                }
+                in_segments(&mut self.team, kept, |class, part| {
+                    mask.gather_part(token, row, class, part);
+                });
             }
         }
         let kept = &kept[..len * needs.kept];
         let kept_row = |lane: usize| &kept[lane * needs.kept..][..needs.kept];
         for (lane, gathered) in gathered.chunks_exact_mut(needs.classes).enumerate().take(len) {
-            let gather = |class: usize, part: &mut [F]| {
+            in_segments(&mut self.team, gathered, |class, part| {
                 V::outlined(
                     token,
                     #[inline(always)]
                     || self.logits.gather_part(token, first + lane, class, part),
                 );
-            };
-            match &mut self.team {
-                Some(team) => on_parts(*team, gathered, SEGMENT, size_of::<F>(), gather),
-                None => gather(0, gathered),
-            }
-            // As if the class were not there: nothing of its logit is left.
-            fill_masked(kept_row(lane), F::NEG_INFINITY, |k, value| gathered[k] = value);
+                // As if the class were not there: nothing of its logit is left.
+                fill_masked(kept_row(lane), class, part.len(), |k| part[k] = F::NEG_INFINITY);
+            });
         }
         let z: [Source<'_, F>; MOST_LANES] = from_fn(|lane| {
             let direct = if lane < len { self.logits.direct(first + lane) } else { None };
@@ -367,34 +317,55 @@ impl<F: Float, O: RowOp<F>> Block<'_, '_, F, O> {
         let masked = self.op.masked_value();
         if needs.unscattered > 0 {
             for (lane, own) in unscattered.chunks_exact_mut(needs.classes).enumerate().take(len) {
-                fill_masked(kept_row(lane), masked, |k, value| own[k] = value);
-                let scatter = |class: usize, part: &mut [F]| {
+                in_segments(&mut self.team, own, |class, part| {
+                    fill_masked(kept_row(lane), class, part.len(), |k| part[k] = masked);
                     V::outlined(
                         token,
                         #[inline(always)]
                         || output.scatter_part(token, first + lane, class, part),
                     );
-                };
-                match &mut self.team {
-                    Some(team) => on_parts(*team, own, SEGMENT, size_of::<F>(), scatter),
-                    None => scatter(0, own),
-                }
+                });
             }
         } else if needs.kept > 0 {
             for lane in 0..len {
                 let mut out = output.sink(first + lane).expect("what is not scattered is direct");
-                fill_masked(kept_row(lane), masked, |k, value| out.set(k, value));
+                let fill = |part: usize, mut out: Sink<'_, F>| {
+                    fill_masked(kept_row(lane), part * SEGMENT, out.len(), |k| out.set(k, masked));
+                };
+                match &mut self.team {
+                    Some(team) => {
+                        let parts = (0..segments_of(needs.classes)).map(|_| out.split_off(SEGMENT));
+                        in_parts(*team, parts, SEGMENT * size_of::<F>(), fill, |()| {});
+                    }
+                    None => fill(0, out),
+                }
             }
         }
     }
 }
 
-/// Gives `value` to every class that is not kept.
+/// Runs `body` on a row: whole, or on its segments where several threads share it.
 #[inline(always)]
-fn fill_masked<F: Float>(kept: &[F], value: F, mut set: impl FnMut(usize, F)) {
-    for (class, is_kept) in kept.iter().enumerate() {
+fn in_segments<F: Float>(
+    team: &mut Option<&mut Team<'_>>,
+    row: &mut [F],
+    body: impl Fn(usize, &mut [F]) + Sync,
+) {
+    match team {
+        Some(team) => on_parts(*team, row, SEGMENT, size_of::<F>(), body),
+        None => body(0, row),
+    }
+}
+
+/// `fill(k)` for every class `start + k`, of `len`, that is not kept.
+#[inline(always)]
+fn fill_masked<F: Float>(kept: &[F], start: usize, len: usize, mut fill: impl FnMut(usize)) {
+    if kept.is_empty() {
+        return;
+    }
+    for (k, is_kept) in kept[start..][..len].iter().enumerate() {
         if is_kept.to_f64() == 0.0 {
-            set(class, value);
+            fill(k);
         }
     }
 }

@@ -1,14 +1,19 @@
 //! Work in parts: on several threads, to be given up between two of them.
 
-use crate::alloc::with_capacity;
 use crate::error::Error;
+use crate::simd::fpenv::with_default_fp_env;
+use std::array::from_fn;
 use std::sync::{Mutex, PoisonError};
+
+const PARTS_AT_ONCE: usize = 64;
 
 /// Who works on the parts.
 pub trait Crew {
     /// Runs `body(part)` once for each part, in any order and on several threads. Once the work is
     /// given up, nothing.
     fn each(&mut self, parts: usize, part_bytes: usize, body: &(dyn Fn(usize) + Sync));
+    /// Before `bytes` are worked on without [`Crew::each`]: is the work not given up?
+    fn may_go_on(&mut self, bytes: usize) -> bool;
     /// Why the work was given up, if it was.
     fn stopped(&mut self) -> &mut Option<Error>;
 
@@ -39,6 +44,10 @@ impl Crew for Alone {
         }
     }
 
+    fn may_go_on(&mut self, _bytes: usize) -> bool {
+        self.stopped.is_none()
+    }
+
     fn stopped(&mut self) -> &mut Option<Error> {
         &mut self.stopped
     }
@@ -56,19 +65,39 @@ pub(crate) fn on_parts<T: Send>(
     if values.is_empty() {
         return;
     }
-    if values.len() <= len {
-        // Small, and often: no list of parts.
-        let (bytes, values) = (values.len().saturating_mul(bytes), Mutex::new(values));
-        return crew.each(1, bytes, &|_| body(0, *lock(&values)));
+    let part_bytes = len.min(values.len()).saturating_mul(bytes);
+    let body = |part: usize, values: &mut [T]| body(part * len, values);
+    in_parts(crew, values.chunks_mut(len), part_bytes, body, |()| {});
+}
+
+/// Runs `body` on each of the parts, with its number, and `join` on what it returns, in the order of
+/// the parts.
+pub(crate) fn in_parts<P: Send, R: Send>(
+    crew: &mut (impl Crew + ?Sized),
+    mut parts: impl ExactSizeIterator<Item = P>,
+    part_bytes: usize,
+    body: impl Fn(usize, P) -> R + Sync,
+    mut join: impl FnMut(R),
+) {
+    if parts.len() == 1 {
+        // Small, and often: nobody is called together for that.
+        if let Some(part) = parts.next().filter(|_| crew.may_go_on(part_bytes)) {
+            join(with_default_fp_env(|| body(0, part)));
+        }
+        return;
     }
-    let mut parts = match with_capacity(values.len().div_ceil(len)) {
-        Ok(parts) => parts,
-        Err(error) => return crew.stop(error),
-    };
-    parts.extend(values.chunks_mut(len).map(Mutex::new));
-    crew.each(parts.len(), len.saturating_mul(bytes), &|part| {
-        body(part * len, *lock(&parts[part]));
-    });
+    let mut first = 0;
+    while parts.len() > 0 && crew.stopped().is_none() {
+        // On the stack: it takes no memory that may not be had.
+        let count = parts.len().min(PARTS_AT_ONCE);
+        let bunch: [_; PARTS_AT_ONCE] = from_fn(|_| Mutex::new((parts.next(), None)));
+        crew.each(count, part_bytes, &|index| {
+            let (part, result) = &mut *lock(&bunch[index]);
+            *result = part.take().map(|part| body(first + index, part));
+        });
+        bunch.iter().filter_map(|part| lock(part).1.take()).for_each(&mut join);
+        first += count;
+    }
 }
 
 /// Each part has one user at a time; after a panic elsewhere, none that matters.

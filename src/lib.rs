@@ -51,5 +51,5 @@ pub use ops::{
 };
 pub use simd::Level;
 pub use simd::memory::{Rows, RowsMut, Storage};
-pub use target::{Labels, LossTerms, Prior, Probabilities, Targets, prior_tolerance};
+pub use target::{Labels, LossTerms, Prior, Probabilities, Targets, prior_tolerance, weights};
 pub use wide::{DoubleDouble, Wide};

@@ -4,8 +4,9 @@ mod terms;
 
 pub use terms::{TermsOut, cross_entropy_terms};
 
-use crate::alloc::zeros;
+use crate::alloc::filled;
 use crate::batch::{GroupRows, RowOp, Run, for_each_row};
+use crate::crew::Crew;
 use crate::element::Float;
 use crate::error::Error;
 use crate::kernel::exp::Temperature;
@@ -170,7 +171,7 @@ impl CrossEntropy<'_> {
         let losses = match losses {
             Some(losses) => losses,
             None => {
-                row_losses = zeros::<f64>(logits.rows())?;
+                row_losses = filled(logits.rows(), &0.0, &mut run.team())?;
                 own_losses = RowsMut::from_slice(&mut row_losses, 1);
                 &own_losses
             }
@@ -193,15 +194,17 @@ impl CrossEntropy<'_> {
             }
         };
         let terms = LossTerms { sample_weight, ..self.terms };
+        let team = &mut run.team();
         let divisor = match (self.reduction, self.normalizer) {
             (Reduction::None | Reduction::Sum, _) => 1.0,
             (_, Some(normalizer)) => normalizer,
-            (Reduction::Mean, None) => self.targets.mass(class_weight, sample_weight),
-            (Reduction::SumByNonzeroWeights, None) => self.targets.counted(sample_weight),
+            (Reduction::Mean, None) => self.targets.mass(class_weight, sample_weight, team),
+            (Reduction::SumByNonzeroWeights, None) => self.targets.counted(sample_weight, team),
         };
         // Nothing counted: the mean is 0/0, its gradient 0 all the same.
         let (is_masked, classes) = (mask.is_some(), logits.classes());
-        let targets = SmoothedTargets::<F>::new(self.targets, terms, divisor, is_masked, classes)?;
+        let targets =
+            SmoothedTargets::<F>::new(self.targets, terms, divisor, is_masked, classes, team)?;
         let round = self.reduction == Reduction::None;
         let rows = LossRows { targets, losses, round, has_grad: grad.is_some() };
         for_each_row::<F, _>(logits, mask, grad, &rows, run)?;
@@ -209,7 +212,9 @@ impl CrossEntropy<'_> {
             return Ok(f64::NAN);
         }
         // By the numbers of the rows, whoever computed them.
-        let sum = exact_sum(&row_losses).value();
+        let mut team = run.team();
+        let sum = exact_sum(&row_losses, &mut team).value();
+        team.outcome()?;
         // 0/0 and x/0 alike: the mean over nothing.
         Ok(match self.reduction {
             Reduction::SumByNonzeroWeights if divisor == 0.0 => 0.0,
@@ -249,7 +254,7 @@ impl<F: Float> RowOp<F> for LossRows<'_, F> {
         let GroupRows { first, kept, target, .. } = rows;
         let scratch = target;
         let mut target = GroupTarget::none(&self.targets);
-        self.targets.group(&mut target, first, group.rows(), kept, scratch);
+        self.targets.group(&mut target, first, group.rows(), kept, scratch, group.crew());
         let losses = if self.has_grad {
             loss::loss_and_grad::<V, G>(group, &target)
         } else {

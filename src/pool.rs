@@ -3,6 +3,8 @@
 //! ```text
 //! next = 0
 //! on the caller and on each helper:    while (block = next++) < blocks: body(block)
+//!
+//! The caller may be asked before its blocks whether to go on: it does not wait for the others then.
 //! ```
 //!
 //! 1. **No thread before it is needed.** The first call that asks for two threads starts them. One
@@ -66,12 +68,18 @@ pub fn after_fork_in_child() {
 }
 
 /// Runs `body(block)` once for each block in `0..blocks` on at most `threads` threads, of which the
-/// caller is one.
+/// caller is one; until `may_go_on`, asked on the caller's thread before each of its blocks, is false:
+/// then no more blocks are begun.
 ///
 /// `body` finds the default floating-point environment, and may call this function. A panic in it
 /// reaches the caller when all threads are done; the pool stays usable.
-pub fn for_each_block(blocks: usize, threads: usize, body: &(dyn Fn(usize) + Sync)) {
-    POOL.for_each_block(blocks, threads, num_threads(), body);
+pub fn for_each_block_while(
+    blocks: usize,
+    threads: usize,
+    body: &(dyn Fn(usize) + Sync),
+    may_go_on: &mut dyn FnMut() -> bool,
+) {
+    POOL.for_each_block_while(blocks, threads, num_threads(), body, may_go_on);
 }
 
 /// What `show_config` tells about threads.
@@ -146,24 +154,31 @@ impl Pool {
         }
     }
 
-    fn for_each_block(
+    fn for_each_block_while(
         &self,
         blocks: usize,
         threads: usize,
         width: usize,
         body: &(dyn Fn(usize) + Sync),
+        may_go_on: &mut dyn FnMut() -> bool,
     ) {
         if threads <= 1 || blocks <= 1 {
-            return with_default_fp_env(|| (0..blocks).for_each(body));
+            let blocks = (0..blocks).take_while(|_| may_go_on());
+            return with_default_fp_env(|| blocks.for_each(body));
         }
         let next = AtomicUsize::new(0);
         let claim = || Some(next.fetch_add(1, Relaxed)).filter(|&block| block < blocks);
         let task = || with_default_fp_env(|| iter::from_fn(claim).for_each(body));
+        let mut own_task = || {
+            let own_blocks = iter::from_fn(claim).take_while(|_| may_go_on());
+            with_default_fp_env(|| own_blocks.for_each(body));
+            next.store(blocks, Relaxed); // they are all claimed, or given up
+        };
 
         let process = self.process();
         let threads = threads.min(blocks).min(MAX_THREADS);
         self.grow(process, threads.next_power_of_two().min(width) - 1);
-        share(self.segments(process), threads - 1, &task);
+        share(self.segments(process), threads - 1, &task, &mut own_task);
     }
 
     fn process(&self) -> Process {
@@ -221,12 +236,13 @@ impl Pool {
     }
 }
 
-/// Runs `task` on the caller and on at most `helpers` idle threads of `segments`; returns when all
-/// of them are done.
+/// Runs `task` on at most `helpers` idle threads of `segments` and `own_task` on the caller; returns
+/// when all of them are done.
 fn share<'pool>(
     mut segments: impl Iterator<Item = &'pool Segment>,
     helpers: usize,
     task: &(dyn Fn() + Sync),
+    own_task: &mut dyn FnMut(),
 ) {
     while helpers > 0
         && let Some(segment) = segments.next()
@@ -242,12 +258,12 @@ fn share<'pool>(
                         task();
                     });
                 }
-                share(segments, helpers - claimed, task);
+                share(segments, helpers - claimed, task, own_task);
                 spin_while(&busy);
             });
         }
     }
-    task();
+    own_task();
 }
 
 /// Waits a moment for the other threads, which mostly finish with the caller, before the scope puts

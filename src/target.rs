@@ -14,22 +14,28 @@
 mod kept;
 mod mixed;
 mod normal;
+mod parts;
 mod prior;
 mod read;
+mod terms;
+mod weights;
 
 pub(crate) use kept::kept_row_weights;
-pub use normal::LossTerms;
 pub(crate) use normal::{GroupTarget, SmoothedTargets, TargetScratch};
+pub(crate) use parts::exact_sum;
 pub use prior::{Prior, prior_tolerance};
-pub(crate) use read::exact_sum;
+pub use terms::LossTerms;
+pub use weights::weights;
 
-use crate::alloc::with_capacity;
+use crate::alloc::filled;
 use crate::crew::{Crew, FirstError, on_parts};
 use crate::error::Error;
 use crate::kernel::stats::count_to_f64;
 use crate::simd::memory::Rows;
 use crate::wide::{DoubleDouble, Wide};
+use parts::sum_in_parts;
 use read::{ExactSum, NUMBERS_PER_PART, read_rows};
+use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 /// An ignored row, and "more than one class" in [`ProbabilityRow`].
@@ -45,37 +51,43 @@ pub enum Targets<'a> {
 
 impl Targets<'_> {
     /// Σ_i s_i Σ_k q_ik c_k over the rows that are not ignored: the divisor of a mean.
-    #[must_use]
-    pub fn mass(&self, class_weight: Option<&[f64]>, sample_weight: Option<&[f64]>) -> f64 {
+    pub fn mass(
+        &self,
+        class_weight: Option<&[f64]>,
+        sample_weight: Option<&[f64]>,
+        crew: &mut dyn Crew,
+    ) -> f64 {
         let row_weight = |row: usize| sample_weight.map_or(1.0, |weights| weights[row]);
-        let sum = |sum: DoubleDouble, term: DoubleDouble| sum + term;
-        let zero = DoubleDouble::new(0.0);
+        let mut sum = |mass: &(dyn Fn(usize) -> DoubleDouble + Sync)| {
+            let add = |sum: DoubleDouble, row| sum + mass(row);
+            let terms = |rows: Range<usize>| rows.fold(DoubleDouble::new(0.0), add);
+            sum_in_parts(crew, self.rows(), terms).value()
+        };
         match self {
             Targets::Labels(labels) if class_weight.is_none() && sample_weight.is_none() => {
                 count_to_f64(labels.counted)
             }
-            Targets::Labels(labels) => {
-                let counted = labels.classes.iter().enumerate().filter(|row| *row.1 != NO_CLASS);
-                let mass = counted.map(|(row, class)| {
-                    let weight = class_weight.map_or(1.0, |weights| weights[*class as usize]);
-                    DoubleDouble::new(weight) * DoubleDouble::new(row_weight(row))
-                });
-                mass.fold(zero, sum).value()
-            }
+            Targets::Labels(labels) => sum(&|row| {
+                let class = labels.classes[row];
+                if class == NO_CLASS {
+                    return DoubleDouble::new(0.0);
+                }
+                let weight = class_weight.map_or(1.0, |weights| weights[class as usize]);
+                DoubleDouble::new(weight) * DoubleDouble::new(row_weight(row))
+            }),
             Targets::Probabilities(targets) => {
-                let rows = targets.summary.iter().enumerate();
-                let mass = rows.map(|(row, q)| q.mass * DoubleDouble::new(row_weight(row)));
-                mass.fold(zero, sum).value()
+                sum(&|row| targets.summary[row].mass * DoubleDouble::new(row_weight(row)))
             }
         }
     }
 
     /// Number of rows that are not ignored and have a weight other than 0.
-    #[must_use]
-    pub fn counted(&self, sample_weight: Option<&[f64]>) -> f64 {
+    pub fn counted(&self, sample_weight: Option<&[f64]>, crew: &mut dyn Crew) -> f64 {
         let has_weight = |row: usize| sample_weight.is_none_or(|weights| weights[row] != 0.0);
         let counts = |row: &usize| !self.is_ignored(*row) && has_weight(*row);
-        count_to_f64((0..self.rows()).filter(counts).count())
+        let terms =
+            |rows: Range<usize>| DoubleDouble::new(count_to_f64(rows.filter(counts).count()));
+        sum_in_parts(crew, self.rows(), terms).value()
     }
 
     /// Number of rows.
@@ -107,8 +119,7 @@ impl Labels {
         ignore_index: Option<i128>,
         crew: &mut dyn Crew,
     ) -> Result<Self, Error> {
-        let mut classes = with_capacity(len)?;
-        classes.resize(len, NO_CLASS);
+        let mut classes = filled(len, &NO_CLASS, crew)?;
         let counted = AtomicUsize::new(0);
         let first_error = FirstError::default();
         let check = |first: usize, classes: &mut [u32]| {
@@ -132,12 +143,7 @@ impl Labels {
             }
             counted.fetch_add(classes.len() - ignored, Relaxed);
         };
-        if len <= NUMBERS_PER_PART {
-            // Also a single label: nobody is called together for that.
-            check(0, &mut classes);
-        } else {
-            on_parts(crew, &mut classes, NUMBERS_PER_PART, size_of::<i64>(), check);
-        }
+        on_parts(crew, &mut classes, NUMBERS_PER_PART, size_of::<i64>(), check);
         crew.outcome()?;
         first_error.outcome()?;
         Ok(Self { classes, counted: counted.into_inner() })

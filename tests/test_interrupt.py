@@ -72,9 +72,16 @@ except Alarm:
     assert (run.returncode, run.stdout) == (0, "Alarm\n"), run.stderr
 
 
+CALLS = {
+    "softmax": "softmax(z, out=out)",
+    "loss": "cross_entropy_value_and_grad(z, 0, label_smoothing=0.1, prior=u, where=kept, grad_out=out)",
+}
+
+
 @pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.parametrize("dtype", ["float32", "float16"])
-def test_within_one_enormous_row(threads, dtype):
+@pytest.mark.parametrize("call", CALLS)
+def test_within_one_enormous_row(threads, dtype, call):
     """A row of 2^26 classes takes a second or more at this level: its end is not reached."""
     script = f"""
 import os, signal, threading, time
@@ -84,10 +91,12 @@ import smoothxent as sx
 sx.set_num_threads({threads})
 z = np.zeros(2**26, np.{dtype})
 out = np.full_like(z, 7.0)
+u = np.broadcast_to(np.float32(2**-26), z.shape)
+kept = np.broadcast_to(True, z.shape)
 press = threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGINT))
 press.start()
 try:
-    sx.softmax(z, out=out)
+    sx.{CALLS[call]}
 except KeyboardInterrupt:
     print("KeyboardInterrupt", out[-1])
 """

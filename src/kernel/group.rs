@@ -13,6 +13,7 @@ use super::exp::{Exp, Kept, PLAIN, TEMPERED, Temperature};
 use super::odd;
 use super::stats::{RowClass, RowWeights, Stats, Sums, Weights};
 use super::sweep::{ABSENT, ONES, ROW, Row, TWO_PARTS, maximum};
+use crate::crew::{Alone, Crew};
 use crate::element::Float;
 use crate::simd::lanes::WideLanes;
 use crate::simd::row::{Sink, Source};
@@ -50,6 +51,8 @@ pub(crate) trait Group<V: Vector> {
     );
     /// Writes `value` to every class of a row.
     fn fill(&mut self, lane: usize, value: V::Scalar);
+    /// Those who may be called for what else is to be done for long rows.
+    fn crew(&mut self) -> &mut dyn Crew;
 }
 
 /// `value(lane)` of each row that counts, 0 of the others.
@@ -96,6 +99,7 @@ pub(crate) struct RowGroup<'g, V: Vector> {
     /// A row shifted by its maximum.
     shifted: &'g mut [V::Scalar],
     flow: Flow,
+    alone: Alone,
 }
 
 /// How rows pass through the caches.
@@ -119,7 +123,8 @@ impl<'g, V: Vector> RowGroup<'g, V> {
         flow: Flow,
     ) -> Self {
         assert!(z.len() <= V::LANES && (out.is_empty() || out.len() == z.len()));
-        Self { token, z, out, exps, exps_len, shifted, flow }
+        let alone = Alone::default();
+        Self { token, z, out, exps, exps_len, shifted, flow, alone }
     }
 }
 
@@ -270,6 +275,10 @@ impl<V: Vector> Group<V> for RowGroup<'_, V> {
         if let Some(out) = self.out.get_mut(lane) {
             out.fill(value);
         }
+    }
+
+    fn crew(&mut self) -> &mut dyn Crew {
+        &mut self.alone
     }
 }
 

@@ -361,4 +361,8 @@ impl<V: Vector> Group<V> for LongRow<'_, '_, V> {
             }
         });
     }
+
+    fn crew(&mut self) -> &mut dyn Crew {
+        self.crew
+    }
 }

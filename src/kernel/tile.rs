@@ -14,6 +14,7 @@ use super::exp::{Exp, Kept, PLAIN, TEMPERED, Temperature};
 use super::group::{AtLabel, Epilogue, Group, LaneMask, counted_lanes};
 use super::stats::{RowClass, RowWeights, Stats, Weights};
 use super::sweep::{ABSENT, ONES, SEGMENT, TWO_PARTS, Terms, class_terms};
+use crate::crew::{Alone, Crew};
 use crate::element::Float;
 use crate::simd::lanes::WideLanes;
 use crate::simd::row::QUAD;
@@ -28,6 +29,7 @@ pub(crate) struct Tile<'t, V: Vector> {
     /// The exponentials, in the same order; in the place of their values then the output.
     exps: Kept<&'t mut [V::Scalar]>,
     max: V,
+    alone: Alone,
 }
 
 /// The maxima of rows that are all for the sweeps of this file; for the others see odd.rs. Logits
@@ -62,7 +64,7 @@ impl<'t, V: Vector> Tile<'t, V> {
         exps: Kept<&'t mut [V::Scalar]>,
         max: V,
     ) -> Self {
-        Self { token, z, exps, max }
+        Self { token, z, exps, max, alone: Alone::default() }
     }
 
     #[inline(always)]
@@ -319,5 +321,9 @@ impl<V: Vector> Group<V> for Tile<'_, V> {
         for element in self.exps.value.iter_mut().skip(lane).step_by(V::LANES) {
             *element = value;
         }
+    }
+
+    fn crew(&mut self) -> &mut dyn Crew {
+        &mut self.alone
     }
 }

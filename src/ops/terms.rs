@@ -2,6 +2,7 @@
 
 use super::{assert_one_per_row, assert_same_shape};
 use crate::batch::{GroupRows, RowOp, Run, for_each_row};
+use crate::crew::Crew;
 use crate::element::Float;
 use crate::error::Error;
 use crate::kernel::exp::Temperature;
@@ -55,18 +56,19 @@ pub fn cross_entropy_terms<F: Float>(
         None => None,
         Some(mask) => Some(kept_row_weights(mask, targets, 1.0, prior, None, &mut run.team())?),
     };
-    let smoothed = |label_smoothing| {
+    let mut smoothed = |label_smoothing| {
         let sample_weight = kept_rows.as_deref();
         let terms =
             LossTerms { sample_weight, temperature, ..LossTerms::new(label_smoothing, prior) };
-        SmoothedTargets::<F>::new(targets, terms, 1.0, mask.is_some(), classes)
+        let team = &mut run.team();
+        SmoothedTargets::<F>::new(targets, terms, 1.0, mask.is_some(), classes, team)
     };
     let rows = TermRows {
         targets,
         hard: smoothed(0.0)?,
         smooth: smoothed(1.0)?,
         prior,
-        entropies: prior.entropies(classes)?,
+        entropies: prior.entropies(classes, &mut run.team())?,
         out,
     };
     for_each_row::<F, _>(logits, mask, None, &rows, run)
@@ -109,9 +111,9 @@ impl<F: Float> RowOp<F> for TermRows<'_, F> {
         let (mut hard, mut smooth) =
             (GroupTarget::none(&self.hard), GroupTarget::none(&self.smooth));
         let scratch = TargetScratch { prior: &mut [], mixture };
-        self.hard.group(&mut hard, first, len, kept, scratch);
+        self.hard.group(&mut hard, first, len, kept, scratch, group.crew());
         let scratch = TargetScratch { prior, mixture: &mut [] };
-        self.smooth.group(&mut smooth, first, len, kept, scratch);
+        self.smooth.group(&mut smooth, first, len, kept, scratch, group.crew());
         let terms = loss::terms::<V, G>(group, &hard, &smooth);
         for lane in 0..len {
             let row = first + lane;
@@ -120,7 +122,7 @@ impl<F: Float> RowOp<F> for TermRows<'_, F> {
                 [terms.nll[lane], terms.prior_cross_entropy[lane], terms.logsumexp[lane]];
             let mut entropy = 0.0;
             if smooth.counted[lane] {
-                entropy = self.entropy(row, kept.unwrap_or(&[]));
+                entropy = self.entropy(row, kept.unwrap_or(&[]), group.crew());
             } else {
                 // An ignored row is never read, and neither is one without a class.
                 let is_ignored = self.targets.is_ignored(row);
@@ -140,10 +142,10 @@ impl<F: Float> RowOp<F> for TermRows<'_, F> {
 
 impl<F: Float> TermRows<'_, F> {
     /// H(u) of a row, over the classes that a mask keeps.
-    fn entropy(&self, row: usize, kept: &[F]) -> f64 {
+    fn entropy(&self, row: usize, kept: &[F], crew: &mut dyn Crew) -> f64 {
         if !kept.is_empty() {
             let is_kept = |k: usize| kept[k].to_f64() != 0.0;
-            return self.prior.kept_entropy(row, is_kept, kept.len());
+            return self.prior.kept_entropy(row, is_kept, kept.len(), crew);
         }
         self.entropies[if self.entropies.len() == 1 { 0 } else { row }]
     }

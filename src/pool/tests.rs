@@ -55,6 +55,18 @@ fn rendezvous(parties: usize) -> impl Fn(usize) + Sync {
     }
 }
 
+impl Pool {
+    fn for_each_block(
+        &self,
+        blocks: usize,
+        threads: usize,
+        width: usize,
+        body: &(dyn Fn(usize) + Sync),
+    ) {
+        self.for_each_block_while(blocks, threads, width, body, &mut || true);
+    }
+}
+
 fn spawned(pool: &Pool) -> usize {
     pool.segments(pool.process()).map(|segment| segment.spawned).sum()
 }
@@ -172,6 +184,34 @@ fn many_callers() {
 }
 
 #[test]
+fn nothing_is_begun_once_given_up() {
+    let pool = Pool::new(spawn);
+    for threads in [1, 2, 3] {
+        let (caller, asked) = (thread::current().id(), AtomicUsize::new(0));
+        let given_up = AtomicBool::new(false);
+        let (own, late) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        let body = |_| {
+            if thread::current().id() == caller {
+                own.fetch_add(1, Relaxed);
+            } else {
+                late.fetch_add(usize::from(given_up.load(Relaxed)), Relaxed);
+                thread::sleep(Duration::from_millis(1));
+            }
+        };
+        let mut may_go_on = || {
+            assert_eq!(thread::current().id(), caller);
+            given_up.store(asked.fetch_add(1, Relaxed) == 2, Relaxed);
+            !given_up.load(Relaxed)
+        };
+        pool.for_each_block_while(1000, threads, threads, &body, &mut may_go_on);
+        assert_eq!((asked.into_inner(), own.into_inner()), (3, 2), "{threads} threads");
+        // A block that a helper claimed while the caller gave up.
+        assert!(late.into_inner() < threads, "{threads} threads");
+        assert_eq!(idle(&pool), threads - 1);
+    }
+}
+
+#[test]
 fn calls_may_nest() {
     let pool = Pool::new(spawn);
     let runs = AtomicUsize::new(0);
@@ -271,9 +311,10 @@ fn the_public_pool() {
     set_num_threads(3);
     assert_eq!(num_threads(), 3);
     let runs = AtomicUsize::new(0);
-    for_each_block(100, 3, &|_| {
+    let count = |_| {
         runs.fetch_add(1, Relaxed);
-    });
+    };
+    for_each_block_while(100, 3, &count, &mut || true);
     assert_eq!(runs.into_inner(), 100);
     let state = describe();
     assert_eq!((state.width, state.source, state.spawned), (3, "set_num_threads", 2));

@@ -152,9 +152,14 @@ pub(super) fn run_placing<R: Send>(
     };
     let work = || {
         let (level, threads) = (Level::current(), pool::num_threads());
-        body(&mut Run { level, threads, checkpoint: &mut checkpoint })
+        body(&mut Run::new(level, threads, &mut checkpoint))
     };
-    let outcome = if bytes <= ATTACHED_BYTES { work() } else { py.detach(work) };
+    let outcome = if bytes <= ATTACHED_BYTES {
+        work()
+    } else {
+        py.check_signals()?;
+        py.detach(work)
+    };
     let result = outcome.map_err(|error| match (error, pending.take()) {
         (Error::Interrupted, Some(signal)) => signal,
         (mut error, _) => {

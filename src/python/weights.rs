@@ -2,9 +2,12 @@
 
 use super::arguments::Logits;
 use super::arrays::{Array, broadcasts};
-use super::errors::{Shape, raise, row_index};
+use super::call::{run, run_placing};
+use super::errors::{Shape, row_index};
+use crate::batch::Run;
 use crate::error::Error;
 use crate::simd::memory::Rows;
+use crate::target::weights;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
@@ -23,8 +26,9 @@ impl Logits {
                 Shape(given)
             )));
         }
-        let weights = weights(&array.elements(given), "class_weight");
-        weights.map(Some).map_err(|error| raise(obj.py(), &error))
+        let elements = array.elements(given);
+        let copy = |run: &mut Run<'_>| weights(&elements, "class_weight", &mut run.team());
+        run(obj.py(), array.bytes(), copy).map(Some)
     }
 
     /// s, one weight for each row.
@@ -41,15 +45,17 @@ impl Logits {
                 Shape(given)
             )));
         }
-        weights(&array.elements(&shape), "sample_weight").map(Some).map_err(|mut error| {
-            if let Error::Weight { index, .. } = &mut error {
+        let elements = array.elements(&shape);
+        let copy = |run: &mut Run<'_>| weights(&elements, "sample_weight", &mut run.team());
+        let place = |error: &mut Error| {
+            if let Error::Weight { index, .. } = error {
                 // Where in the array that was given.
                 let place = row_index(index[0], self.shape(), self.axis);
                 let own = place[shape.len() - given.len()..].iter().zip(given);
                 *index = own.map(|(&at, &len)| if len == 1 { 0 } else { at }).collect();
             }
-            raise(obj.py(), &error)
-        })
+        };
+        run_placing(obj.py(), elements.rows() * size_of::<f64>(), copy, place).map(Some)
     }
 
     /// The array of a mask, which broadcasts to the logits.
@@ -79,17 +85,4 @@ impl Logits {
             *index = row_index(index[0], self.shape(), self.axis);
         }
     }
-}
-
-/// Copies of weights, all of them finite and ≥ 0.
-fn weights(elements: &Rows<'_>, name: &'static str) -> Result<Vec<f64>, Error> {
-    let mut weights = crate::alloc::with_capacity(elements.rows())?;
-    for row in 0..elements.rows() {
-        let value = elements.get(row, 0);
-        if !(value >= 0.0 && value.is_finite()) {
-            return Err(Error::Weight { name, index: vec![row], value });
-        }
-        weights.push(value);
-    }
-    Ok(weights)
 }

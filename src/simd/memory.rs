@@ -217,6 +217,11 @@ impl<'a> Rows<'a> {
         unsafe { read(at, self.storage) }
     }
 
+    /// The first row alone.
+    pub(crate) fn first(&self) -> Self {
+        Self { outer: Outer::Line { len: 1, stride: 0 }, ..self.clone() }
+    }
+
     /// Copies row `row` to `target`, converted to `F`.
     pub(crate) fn gather<F: Float>(&self, row: usize, target: &mut [F]) {
         assert!(target.len() == self.classes);
@@ -250,15 +255,15 @@ impl<'a> Rows<'a> {
         self.visit(row, class, target.len(), |k, value| target[k] = F::from_f64(value));
     }
 
-    /// Visits every class of row `row` with its value.
+    /// Visits `count` classes of row `row` from `first` on: `visit(0, value)`, `visit(1, value)`, ...
     #[inline(always)]
-    pub(crate) fn for_each(&self, row: usize, visit: impl FnMut(usize, f64)) {
-        self.visit(row, 0, self.classes, visit);
-    }
-
-    /// Visits `count` classes of row `row` from `first` on.
-    #[inline(always)]
-    fn visit(&self, row: usize, first: usize, count: usize, mut visit: impl FnMut(usize, f64)) {
+    pub(crate) fn visit(
+        &self,
+        row: usize,
+        first: usize,
+        count: usize,
+        mut visit: impl FnMut(usize, f64),
+    ) {
         assert!(count <= self.classes - first);
         let start = if count > 0 { self.start_of(row, 1, first) } else { self.start };
         // One loop for each storage: none asks for it again and again.

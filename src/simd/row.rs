@@ -206,6 +206,11 @@ impl<'a, F: Float> Sink<'a, F> {
     }
 
     #[inline(always)]
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    #[inline(always)]
     pub(crate) fn reborrow(&mut self) -> Sink<'_, F> {
         Sink { start: self.start, len: self.len, memory: PhantomData }
     }

@@ -1,13 +1,15 @@
 //! What a mask leaves of the rows: those without a class leave the loss and every divisor.
 
+use super::parts::sum_in_parts;
+use super::prior::surprise;
 use super::read::read_rows;
 use super::{NO_CLASS, Prior, Targets};
 use crate::crew::Crew;
 use crate::error::Error;
-use crate::kernel::stats::count_to_f64;
 use crate::math;
 use crate::simd::memory::Rows;
 use crate::wide::{DoubleDouble, Wide};
+use std::ops::Range;
 
 /// The weight of each row: `sample_weight`, and 0 where `mask` keeps no class. With smoothing,
 /// the prior of every row that counts must have mass on the classes that are kept.
@@ -64,20 +66,23 @@ impl Prior<'_> {
     pub(crate) fn kept_entropy(
         &self,
         row: usize,
-        is_kept: impl Fn(usize) -> bool,
+        is_kept: impl Fn(usize) -> bool + Sync,
         classes: usize,
+        crew: &mut dyn Crew,
     ) -> f64 {
-        let kept = || (0..classes).filter(|&k| is_kept(k));
-        if matches!(self, Prior::Uniform) {
-            return math::log_count(count_to_f64(kept().count())).0;
-        }
-        let sum = |terms: &mut dyn Iterator<Item = f64>| {
-            let add = |sum: DoubleDouble, term| sum + DoubleDouble::new(term);
-            terms.fold(DoubleDouble::new(0.0), add).value()
+        let mut sum = |term: &(dyn Fn(usize) -> f64 + Sync)| {
+            let add = |sum: DoubleDouble, k| sum + DoubleDouble::new(term(k));
+            let terms = |mut classes: Range<usize>| {
+                let kept = classes.by_ref().filter(|k| is_kept(*k));
+                kept.fold(DoubleDouble::new(0.0), add)
+            };
+            sum_in_parts(crew, classes, terms).value()
         };
-        let mass = sum(&mut kept().map(|k| self.get(row, k)));
-        let surprise = |u: f64| if u == 0.0 { 0.0 } else { -u * math::log(u) };
-        sum(&mut kept().map(|k| surprise(self.get(row, k) / mass)))
+        if matches!(self, Prior::Uniform) {
+            return math::log_count(sum(&|_| 1.0)).0;
+        }
+        let mass = sum(&|k| self.get(row, k));
+        sum(&|k| surprise(self.get(row, k) / mass))
     }
 }
 

@@ -1,6 +1,8 @@
 //! Rows of weights: as they lie, or in two parts in the compute type.
 
 use super::normal::Smooth;
+use super::parts::fill_in_parts;
+use crate::crew::Crew;
 use crate::element::Float;
 use crate::kernel::stats::Weights;
 use crate::simd::memory::Rows;
@@ -19,38 +21,41 @@ pub(super) fn weighted(u: f64, class_weight: Option<&[f64]>, k: usize) -> Double
 }
 
 /// Row `row` of `rows` over `unit`, times c, as weights: as it lies if it is in the compute type and there
-/// is no c, else in two parts.
+/// is no c, else in two parts. Their sum, where they had to be formed.
 pub(super) fn row_weights<'s, F: Float>(
     rows: &Rows<'s>,
     row: usize,
     class_weight: Option<&[f64]>,
     unit: f64,
     scratch: &'s mut [F],
-) -> Weights<'s, F> {
+    crew: &mut dyn Crew,
+) -> (Weights<'s, F>, Option<DoubleDouble>) {
     if rows.storage() == F::STORAGE && class_weight.is_none() && unit == 1.0 {
-        return Weights::Row { high: rows.source(row, scratch), low: None };
+        return (Weights::Row { high: rows.source(row, scratch), low: None }, None);
     }
-    gather(rows, row, class_weight, unit, scratch);
-    let (high, low) = scratch.split_at(rows.classes());
-    Weights::in_two_parts(high, low)
-}
-
-/// Row `row` of `rows`, times c, in two parts.
-pub(super) fn gather<F: Float>(
-    rows: &Rows<'_>,
-    row: usize,
-    class_weight: Option<&[f64]>,
-    unit: f64,
-    scratch: &mut [F],
-) {
     let (high, low) = scratch.split_at_mut(rows.classes());
-    if class_weight.is_none() {
-        rows.for_each(row, |k, u| (high[k], low[k]) = split(F::Wide::new(u / unit)));
-    } else {
-        rows.for_each(row, |k, u| {
-            (high[k], low[k]) = split_probability(weighted(u / unit, class_weight, k));
+    let mass = if class_weight.is_none() {
+        fill_in_parts(crew, (high, low), |start, high, low| {
+            rows.visit(row, start, high.len(), |k, u| {
+                (high[k], low[k]) = split(F::Wide::new(u / unit));
+            });
+            []
         });
-    }
+        None
+    } else {
+        let [mass] = fill_in_parts(crew, (high, low), |start, high, low| {
+            let mut mass = DoubleDouble::new(0.0);
+            rows.visit(row, start, high.len(), |k, u| {
+                let weighted = weighted(u / unit, class_weight, start + k);
+                mass = mass + weighted;
+                (high[k], low[k]) = split_probability(weighted);
+            });
+            [mass]
+        });
+        Some(mass)
+    };
+    let (high, low) = scratch.split_at(rows.classes());
+    (Weights::in_two_parts(high, low), mass)
 }
 
 /// (1 − ε)·q + β·w in two parts, in the place of q.
@@ -61,17 +66,24 @@ pub(super) fn mixed<'s, F: Float>(
     label_weight: F::Wide,
     smooth: &Smooth<'_, F>,
     scratch: &'s mut [F],
+    crew: &mut dyn Crew,
 ) -> Weights<'s, F> {
     let (high, low) = scratch.split_at_mut(rows.classes());
-    match (class_weight, smooth.weights) {
-        (None, Weights::Ones) => rows.for_each(row, |k, q| {
-            (high[k], low[k]) = split(label_weight * F::Wide::new(q) + smooth.factor);
-        }),
-        (_, weights) => rows.for_each(row, |k, q| {
-            let q = F::wide_of(weighted(q, class_weight, k));
-            (high[k], low[k]) = split(label_weight * q + smooth.factor * weights.get(k));
-        }),
-    }
+    fill_in_parts(crew, (high, low), |start, high, low| {
+        let len = high.len();
+        match (class_weight, smooth.weights) {
+            (None, Weights::Ones) => rows.visit(row, start, len, |k, q| {
+                (high[k], low[k]) = split(label_weight * F::Wide::new(q) + smooth.factor);
+            }),
+            (_, weights) => rows.visit(row, start, len, |k, q| {
+                let q = F::wide_of(weighted(q, class_weight, start + k));
+                let smooth = smooth.factor * weights.get(start + k);
+                (high[k], low[k]) = split(label_weight * q + smooth);
+            }),
+        }
+        []
+    });
+    let (high, low) = scratch.split_at(rows.classes());
     Weights::in_two_parts(high, low)
 }
 

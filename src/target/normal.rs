@@ -1,8 +1,10 @@
 //! The normal form of a row's target, and how it is made from targets, ε, prior and weights.
 
 use super::mixed::{mixed, row_weights, split_probability, unit_of, weighted};
-use super::{NO_CLASS, Prior, ProbabilityRow, Targets};
-use crate::alloc::zeros;
+use super::parts::fill_in_parts;
+use super::{LossTerms, NO_CLASS, Prior, ProbabilityRow, Targets};
+use crate::alloc::filled;
+use crate::crew::Crew;
 use crate::element::Float;
 use crate::error::Error;
 use crate::kernel::exp::Temperature;
@@ -74,33 +76,6 @@ pub(crate) struct TargetScratch<'s, F> {
     pub(crate) mixture: &'s mut [F],
 }
 
-/// What the loss is made of besides its targets; validated.
-#[derive(Clone, Copy)]
-pub struct LossTerms<'a> {
-    /// ε in [0, 1]
-    pub label_smoothing: f64,
-    /// u
-    pub prior: &'a Prior<'a>,
-    /// c: a weight for each class, finite and ≥ 0.
-    pub class_weight: Option<&'a [f64]>,
-    /// s: a weight for each row, finite and ≥ 0. A row of weight 0 is never read.
-    pub sample_weight: Option<&'a [f64]>,
-    /// T > 0, which the logits are divided by.
-    pub temperature: f64,
-    /// The weight of lse² in each row's loss.
-    pub z_loss: f64,
-}
-
-impl<'a> LossTerms<'a> {
-    /// Nothing but smoothing: no weights, T = 1, no z_loss.
-    #[must_use]
-    pub fn new(label_smoothing: f64, prior: &'a Prior<'a>) -> Self {
-        let (class_weight, sample_weight) = (None, None);
-        let (temperature, z_loss) = (1.0, 0.0);
-        Self { label_smoothing, prior, class_weight, sample_weight, temperature, z_loss }
-    }
-}
-
 /// q' of every row: targets, ε, u, c and s.
 pub(crate) struct SmoothedTargets<'a, F: Float> {
     targets: &'a Targets<'a>,
@@ -117,12 +92,16 @@ pub(crate) struct SmoothedTargets<'a, F: Float> {
 
 impl<'a, F: Float> SmoothedTargets<'a, F> {
     /// Of targets whose gradient is divided by `divisor`, or 0 if that is 0.
+    ///
+    /// # Errors
+    /// [`Error::OutOfMemory`], or that of the crew.
     pub(crate) fn new(
         targets: &'a Targets<'a>,
         terms: LossTerms<'a>,
         divisor: f64,
         is_masked: bool,
         classes: usize,
+        crew: &mut dyn Crew,
     ) -> Result<Self, Error> {
         let temperature = Temperature::<F>::new(terms.temperature);
         let scale = if divisor == 0.0 {
@@ -140,15 +119,20 @@ impl<'a, F: Float> SmoothedTargets<'a, F> {
         let is_weighted = values.is_some() || terms.class_weight.is_some();
         // ε = 0: the prior is not read.
         if terms.label_smoothing > 0.0 && is_shared && is_weighted {
-            shared = zeros(2 * classes)?;
-            let (high, low) = shared.split_at_mut(classes);
-            for (k, (high, low)) in high.iter_mut().zip(low).enumerate() {
-                let u = values.map_or(1.0, |values| values[k]);
-                let weighted = weighted(u, terms.class_weight, k);
-                shared_mass = shared_mass + weighted;
-                (*high, *low) = split_probability(weighted);
-            }
+            shared = filled(2 * classes, &F::default(), crew)?;
+            let parts = shared.split_at_mut(classes);
+            [shared_mass] = fill_in_parts(crew, parts, |start, high, low| {
+                let mut mass = DoubleDouble::new(0.0);
+                for (k, (high, low)) in (start..).zip(high.iter_mut().zip(low)) {
+                    let u = values.map_or(1.0, |values| values[k]);
+                    let weighted = weighted(u, terms.class_weight, k);
+                    mass = mass + weighted;
+                    (*high, *low) = split_probability(weighted);
+                }
+                [mass]
+            });
         }
+        crew.outcome()?;
         Ok(Self { targets, terms, shared, shared_mass, temperature, scale, is_masked, classes })
     }
 
@@ -194,6 +178,7 @@ impl<'a, F: Float> SmoothedTargets<'a, F> {
         len: usize,
         kept: &[F],
         scratch: TargetScratch<'s, F>,
+        crew: &mut dyn Crew,
     ) {
         if let (Some(smooth), Targets::Labels(labels)) = (self.common(), self.targets) {
             group.weights = RowWeights::Same(smooth.weights);
@@ -212,7 +197,7 @@ impl<'a, F: Float> SmoothedTargets<'a, F> {
             let kept = kept.get(lane * self.classes..(lane + 1) * self.classes).unwrap_or(&[]);
             let prior = priors.next().unwrap_or_default();
             let mixture = mixtures.next().unwrap_or_default();
-            if let Some(target) = self.row(first + lane, kept, prior, mixture) {
+            if let Some(target) = self.row(first + lane, kept, prior, mixture, crew) {
                 weights[lane] = target.smooth.weights;
                 self.set(group, lane, first + lane, &target);
             }
@@ -261,6 +246,7 @@ impl<'a, F: Float> SmoothedTargets<'a, F> {
         kept: &[F],
         prior: &'s mut [F],
         mixture: &'s mut [F],
+        crew: &mut dyn Crew,
     ) -> Option<RowTarget<'s, F>> {
         let no_spike = F::Wide::new(0.0);
         let targets = match self.targets {
@@ -269,12 +255,12 @@ impl<'a, F: Float> SmoothedTargets<'a, F> {
                 return (class != NO_CLASS).then(|| RowTarget {
                     class,
                     spike: self.spike(class),
-                    smooth: self.smooth(row, kept, prior),
+                    smooth: self.smooth(row, kept, prior, crew),
                 });
             }
             Targets::Probabilities(targets) => targets,
         };
-        let smooth = self.smooth(row, kept, prior);
+        let smooth = self.smooth(row, kept, prior, crew);
         let LossTerms { label_smoothing, class_weight, .. } = self.terms;
         if label_smoothing == 1.0 {
             // q' = u: the target is not read.
@@ -293,8 +279,8 @@ impl<'a, F: Float> SmoothedTargets<'a, F> {
             mass: smooth.mass + label_weight * mass,
             factor: F::Wide::new(unit),
             weights: match smooth.weights {
-                Weights::Absent => row_weights(rows, row, class_weight, unit, mixture),
-                _ => mixed(rows, row, class_weight, label_weight, &smooth, mixture),
+                Weights::Absent => row_weights(rows, row, class_weight, unit, mixture, crew).0,
+                _ => mixed(rows, row, class_weight, label_weight, &smooth, mixture, crew),
             },
         };
         Some(RowTarget { class: 0, spike: no_spike, smooth })
@@ -328,50 +314,63 @@ impl<'a, F: Float> SmoothedTargets<'a, F> {
     }
 
     /// ε·u·c of one row.
-    fn smooth<'s>(&'s self, row: usize, kept: &[F], scratch: &'s mut [F]) -> Smooth<'s, F> {
+    fn smooth<'s>(
+        &'s self,
+        row: usize,
+        kept: &[F],
+        scratch: &'s mut [F],
+        crew: &mut dyn Crew,
+    ) -> Smooth<'s, F> {
         if let Some(smooth) = self.common() {
             return smooth;
         }
         if !kept.is_empty() {
-            return self.renormalised(row, kept, scratch);
+            return self.renormalised(row, kept, scratch, crew);
         }
         let LossTerms { label_smoothing, prior, class_weight, .. } = self.terms;
         let Prior::PerRow { rows, masses } = prior else { unreachable!("all others are common") };
-        let weights = row_weights(rows, row, class_weight, 1.0, scratch);
-        let mass = match class_weight {
-            None => F::wide_of(masses[row]),
-            // As for a prior of all rows, to the last bit.
-            Some(_) => {
-                let terms = (0..self.classes).map(|k| weighted(rows.get(row, k), class_weight, k));
-                F::wide_of(terms.fold(DoubleDouble::new(0.0), |sum, term| sum + term))
-            }
-        };
+        let (weights, mass) = row_weights(rows, row, class_weight, 1.0, scratch, crew);
+        let mass = F::wide_of(mass.unwrap_or(masses[row]));
         let factor = F::Wide::new(label_smoothing);
         Smooth { weights, factor, mass: factor * mass }
     }
 
     /// ε·u'·c with u' = u / Σ u over the classes that are kept, 0 elsewhere.
-    fn renormalised<'s>(&self, row: usize, kept: &[F], scratch: &'s mut [F]) -> Smooth<'s, F> {
+    fn renormalised<'s>(
+        &self,
+        row: usize,
+        kept: &[F],
+        scratch: &'s mut [F],
+        crew: &mut dyn Crew,
+    ) -> Smooth<'s, F> {
         let LossTerms { label_smoothing, prior, class_weight, .. } = self.terms;
         let (high, low) = scratch.split_at_mut(self.classes);
         if matches!(prior, Prior::Uniform) && class_weight.is_none() {
-            high.copy_from_slice(kept);
-            let count = kept.iter().filter(|is_kept| is_kept.to_f64() != 0.0).count();
+            let [count] = fill_in_parts(crew, (high, &mut *low), |start, high, _| {
+                let kept = &kept[start..][..high.len()];
+                high.copy_from_slice(kept);
+                let count = kept.iter().filter(|is_kept| is_kept.to_f64() != 0.0).count();
+                [DoubleDouble::new(count_to_f64(count))]
+            });
             let smoothing = F::Wide::new(label_smoothing);
             return Smooth {
                 weights: Weights::Row { high: Source::from_slice(high), low: None },
-                factor: smoothing.over(F::Wide::new(count_to_f64(count))),
+                factor: smoothing.over(F::wide_of(count)),
                 mass: smoothing,
             };
         }
-        let (mut prior_mass, mut mass) = (DoubleDouble::new(0.0), DoubleDouble::new(0.0));
-        for (k, is_kept) in kept.iter().enumerate() {
-            let u = if is_kept.to_f64() == 0.0 { 0.0 } else { prior.get(row, k) };
-            let weighted = weighted(u, class_weight, k);
-            prior_mass = prior_mass + DoubleDouble::new(u);
-            mass = mass + weighted;
-            (high[k], low[k]) = split_probability(weighted);
-        }
+        let parts = (&mut *high, &mut *low);
+        let [prior_mass, mass] = fill_in_parts(crew, parts, |start, high, low| {
+            let (mut prior_mass, mut mass) = (DoubleDouble::new(0.0), DoubleDouble::new(0.0));
+            for (k, (high, low)) in (start..).zip(high.iter_mut().zip(low)) {
+                let u = if kept[k].to_f64() == 0.0 { 0.0 } else { prior.get(row, k) };
+                let weighted = weighted(u, class_weight, k);
+                prior_mass = prior_mass + DoubleDouble::new(u);
+                mass = mass + weighted;
+                (*high, *low) = split_probability(weighted);
+            }
+            [prior_mass, mass]
+        });
         let factor = F::Wide::new(label_smoothing).over(F::wide_of(prior_mass));
         let smooth_mass = F::Wide::new(label_smoothing) * F::wide_of(mass.over(prior_mass));
         Smooth { weights: Weights::in_two_parts(high, low), factor, mass: smooth_mass }

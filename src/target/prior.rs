@@ -1,8 +1,8 @@
 //! The prior u: uniform, one for all rows, or one for each.
 
-use super::read::{ExactSum, exact_sum, read_rows};
-use crate::alloc::{with_capacity, zeros};
-use crate::crew::Crew;
+use super::read::{ExactSum, NUMBERS_PER_PART, read_rows};
+use crate::alloc::filled;
+use crate::crew::{Crew, on_parts};
 use crate::error::Error;
 use crate::kernel::stats::count_to_f64;
 use crate::math;
@@ -41,27 +41,27 @@ impl<'a> Prior<'a> {
     /// # Errors
     /// [`Error::Prior`], [`Error::PriorSum`] for the first bad row; [`Error::OutOfMemory`].
     pub fn new(rows: Rows<'a>, crew: &mut dyn Crew) -> Result<Self, Error> {
-        if rows.is_one_row() {
-            let mut values: Vec<f64> = zeros(rows.classes())?;
-            rows.gather(0, &mut values);
-            check_entries(&values, 0, None)?;
-            let mass = exact_sum(&values);
-            check_sum(mass, values.len(), None)?;
-            return Ok(Prior::Shared { values, mass });
-        }
-        let classes = rows.classes();
+        let (classes, is_shared) = (rows.classes(), rows.is_one_row());
+        let rows = if is_shared { rows.first() } else { rows };
+        let index_of = |row: usize| (!is_shared).then_some(row);
         let read = |row: usize, start: usize, values: &[f64], sum: &mut ExactSum| {
-            check_entries(values, start, Some(row))?;
+            check_entries(values, start, index_of(row))?;
             sum.add(values);
             Ok(())
         };
         let finish = |row: usize, sum: ExactSum| {
             let mass = sum.value();
-            check_sum(mass, classes, Some(row))?;
+            check_sum(mass, classes, index_of(row))?;
             Ok(mass)
         };
         let masses = read_rows(&rows, crew, ExactSum::default(), read, finish)?;
-        Ok(Prior::PerRow { rows, masses })
+        let [mass] = masses[..] else { return Ok(Prior::PerRow { rows, masses }) };
+        let mut values = filled(classes, &0.0, crew)?;
+        on_parts(crew, &mut values, NUMBERS_PER_PART, size_of::<f64>(), |start, values| {
+            rows.gather_from(0, start, values);
+        });
+        crew.outcome()?;
+        Ok(Prior::Shared { values, mass })
     }
 
     /// u of one class, not divided by K if it is uniform.
@@ -74,20 +74,20 @@ impl<'a> Prior<'a> {
     }
 
     /// H(u), with 0·log 0 = 0: one number, or one for each row of a per-row prior.
-    pub(crate) fn entropies(&self, classes: usize) -> Result<Vec<f64>, Error> {
-        let Prior::PerRow { rows, .. } = self else {
-            return Ok(vec![match self {
-                Prior::Shared { values, .. } => entropy(values),
-                _ => math::log_count(count_to_f64(classes)).0,
-            }]);
+    pub(crate) fn entropies(&self, classes: usize, crew: &mut dyn Crew) -> Result<Vec<f64>, Error> {
+        let rows = match self {
+            Prior::Uniform => return Ok(vec![math::log_count(count_to_f64(classes)).0]),
+            Prior::Shared { values, .. } => &Rows::from_slice(values, classes),
+            Prior::PerRow { rows, .. } => rows,
         };
-        let mut values: Vec<f64> = zeros(classes)?;
-        let mut entropies = with_capacity(rows.rows())?;
-        for row in 0..rows.rows() {
-            rows.gather(row, &mut values);
-            entropies.push(entropy(&values));
-        }
-        Ok(entropies)
+        let read = |_: usize, _: usize, values: &[f64], sum: &mut DoubleDouble| {
+            for u in values {
+                *sum = *sum + DoubleDouble::new(surprise(*u));
+            }
+            Ok(())
+        };
+        let finish = |_: usize, sum: DoubleDouble| Ok(sum.value());
+        read_rows(rows, crew, DoubleDouble::new(0.0), read, finish)
     }
 }
 
@@ -108,10 +108,9 @@ fn check_sum(mass: DoubleDouble, classes: usize, row: Option<usize>) -> Result<(
     Err(Error::PriorSum { class_axis: index.len(), index, sum, tolerance })
 }
 
-fn entropy(values: &[f64]) -> f64 {
-    let surprise = |u: &f64| if *u == 0.0 { 0.0 } else { -*u * math::log(*u) };
-    let sum = |sum: DoubleDouble, term| sum + DoubleDouble::new(term);
-    values.iter().map(surprise).fold(DoubleDouble::new(0.0), sum).value()
+/// −u·log u, with 0·log 0 = 0.
+pub(super) fn surprise(u: f64) -> f64 {
+    if u == 0.0 { 0.0 } else { -u * math::log(u) }
 }
 
 #[cfg(test)]

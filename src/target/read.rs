@@ -1,12 +1,12 @@
 //! Rows of probabilities, priors or masks: read once, piece by piece, on several threads.
 
-use crate::alloc::{with_capacity, zeros};
-use crate::crew::{Crew, FirstError, lock, on_parts};
+use crate::alloc::{filled, zeros};
+use crate::crew::{Crew, FirstError, on_parts};
 use crate::error::Error;
+use crate::simd::fpenv::with_default_fp_env;
 use crate::simd::memory::Rows;
 use crate::wide::{DoubleDouble, Wide};
 use std::ops::Range;
-use std::sync::Mutex;
 
 /// Numbers that one thread reads without another's help: some 100 µs.
 pub(super) const NUMBERS_PER_PART: usize = 1 << 16;
@@ -28,8 +28,7 @@ pub(super) fn read_rows<S: Copy + Send + Sync, R: Clone + Default + Send>(
     finish: impl Fn(usize, S) -> Result<R, Error> + Sync,
 ) -> Result<Vec<R>, Error> {
     let classes = rows.classes();
-    let mut results = with_capacity(rows.rows())?;
-    results.resize(rows.rows(), R::default());
+    let mut results = filled(rows.rows(), &R::default(), crew)?;
     let first_error = FirstError::default();
     let buffer = || zeros(classes.min(CHUNK));
     let read_part = |row: usize, part: Range<usize>, buffer: &mut [f64], state: &mut S| {
@@ -56,20 +55,17 @@ pub(super) fn read_rows<S: Copy + Send + Sync, R: Clone + Default + Send>(
             outcome.unwrap_or_else(|error| first_error.report(row, error));
         });
     } else {
-        let buffer = Mutex::new(buffer()?);
+        let mut buffer = buffer()?;
         for (row, result) in results.iter_mut().enumerate() {
-            let state = Mutex::new(nothing);
+            let mut state = nothing;
             for start in (0..classes).step_by(LONG_ROW) {
                 let part = start..classes.min(start + LONG_ROW);
-                crew.each(1, part.len() * size_of::<f64>(), &|_| {
-                    read_part(row, part.clone(), &mut lock(&buffer), &mut lock(&state))
-                        .unwrap_or_else(|error| first_error.report(row, error));
-                });
+                if crew.may_go_on(part.len() * size_of::<f64>()) {
+                    with_default_fp_env(|| read_part(row, part, &mut buffer, &mut state))?;
+                }
             }
-            match finish(row, *lock(&state)) {
-                Ok(finished) => *result = finished,
-                Err(error) => first_error.report(row, error),
-            }
+            crew.outcome()?;
+            *result = with_default_fp_env(|| finish(row, state))?;
         }
     }
     crew.outcome()?;
@@ -115,11 +111,4 @@ impl ExactSum {
         let rest = self.rest[..self.rest_len].iter().map(|value| DoubleDouble::new(*value));
         lanes.chain(rest).fold(DoubleDouble::new(0.0), |sum, term| sum + term)
     }
-}
-
-/// Σ of values ≥ 0, or NaN, as [`ExactSum`] forms it.
-pub(crate) fn exact_sum(values: &[f64]) -> DoubleDouble {
-    let mut sum = ExactSum::default();
-    sum.add(values);
-    sum.value()
 }

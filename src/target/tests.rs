@@ -16,7 +16,7 @@ fn labels(values: &[i128], num_classes: usize, ignore_index: Option<i128>) -> Re
     )?;
     let targets = Targets::Labels(labels);
     assert_eq!(targets.rows(), values.len());
-    Ok(targets.mass(None, None))
+    Ok(targets.mass(None, None, &mut Alone::default()))
 }
 
 #[test]
@@ -47,7 +47,11 @@ fn probabilities_are_finite_and_not_negative() {
     let mass = |values: &[f64]| {
         let probabilities =
             Probabilities::new(Rows::from_slice(values, 3), None, &mut Alone::default())?;
-        Ok::<_, Error>(Targets::Probabilities(probabilities).mass(None, None))
+        Ok::<_, Error>(Targets::Probabilities(probabilities).mass(
+            None,
+            None,
+            &mut Alone::default(),
+        ))
     };
     assert_eq!(mass(&[0.5, 0.25, 0.25, 0.0, -0.0, 3.0]), Ok(4.0));
     for value in [-0.5, -1e-300, f64::INFINITY, f64::NAN] {
@@ -108,7 +112,7 @@ fn rows_longer_than_a_chunk() {
             let (only, mass) = (targets.summary[0].only, targets.summary[0].mass);
             Ok::<_, Error>((only, mass.high.to_bits(), mass.low.to_bits()))
         };
-        let whole = exact_sum(&q);
+        let whole = exact_sum(&q, &mut Alone::default());
         assert_eq!(mass(&q, None), Ok((NO_CLASS, whole.high.to_bits(), whole.low.to_bits())));
         let doubled = mass(&q, Some(&vec![2.0; classes])).expect("probabilities");
         assert!((f64::from_bits(doubled.1) - 2.0 * whole.value()).abs() < 1e-14 * whole.value());

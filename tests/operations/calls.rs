@@ -3,8 +3,9 @@
 use crate::rows::IGNORED;
 use smoothxent::{
     Alone, CrossEntropy, Error, Labels, Level, LossTerms, Prior, Probabilities, Reduction, Rows,
-    RowsMut, Run, Targets, logsumexp,
+    RowsMut, Run, Targets, logsumexp, weights,
 };
+use std::time::Duration;
 
 #[test]
 fn nothing_counted() {
@@ -30,58 +31,99 @@ fn nothing_counted() {
     }
 }
 
-/// Between slices of long work the caller is asked, and an error ends the call.
-#[test]
-fn checkpoint() {
-    let (rows, classes) = (20_000, 1000);
-    let logits = vec![1f32; rows * classes];
-    let logits = Rows::from_slice(&logits, classes);
-    let mut lse = vec![0f32; rows];
-    for stop_at in [None, Some(1), Some(2)] {
-        let mut calls = 0;
-        let mut checkpoint = || {
-            calls += 1;
-            if Some(calls) == stop_at { Err(Error::Interrupted) } else { Ok(()) }
-        };
-        let mut run = Run { level: Level::current(), threads: 2, checkpoint: &mut checkpoint };
-        let result =
-            logsumexp::<f32>(1.0, &logits, None, &RowsMut::from_slice(&mut lse, 1), &mut run);
-        match stop_at {
-            None => {
-                assert_eq!(result, Ok(()));
-                assert!(calls >= 2, "80 MB are two slices: {calls} calls");
-            }
-            Some(stop_at) => assert_eq!((result, calls), (Err(Error::Interrupted), stop_at)),
-        }
-    }
+/// What a call answers that is given up at its `stop_at`-th look, and how many looks it had.
+fn stopped_at<R>(
+    threads: usize,
+    stop_at: Option<usize>,
+    call: impl FnOnce(&mut Run<'_>) -> Result<R, Error>,
+) -> (Result<(), Error>, usize) {
+    let mut looks = 0;
+    let mut checkpoint = || {
+        looks += 1;
+        if Some(looks) == stop_at { Err(Error::Interrupted) } else { Ok(()) }
+    };
+    let run = Run::new(Level::current(), threads, &mut checkpoint);
+    let outcome = call(&mut run.with_looks_every(Duration::ZERO)).map(|_| ());
+    (outcome, looks)
 }
 
-/// Between parts of targets and priors that are validated, too: also of a single row.
-#[test]
-fn checkpoint_of_validation() {
-    let ones = vec![1f64; 6_000_000];
-    for (classes, share) in [(1000, 1e-3), (ones.len(), 1.0 / 6e6)] {
-        let rows = || Rows::from_slice(&ones, classes);
-        let shares = vec![share; ones.len()];
-        for stop_at in [1, 2] {
-            let mut calls = 0;
-            let mut checkpoint = || {
-                calls += 1;
-                if calls == stop_at { Err(Error::Interrupted) } else { Ok(()) }
-            };
-            let mut run = Run { level: Level::current(), threads: 1, checkpoint: &mut checkpoint };
-            let result = Probabilities::new(rows(), None, &mut run.team()).map(|_| ());
-            assert_eq!((result, calls), (Err(Error::Interrupted), stop_at), "{classes} classes");
-        }
-        let mut checkpoint = || Err(Error::Interrupted);
-        let mut run = Run { level: Level::current(), threads: 1, checkpoint: &mut checkpoint };
-        let prior = Prior::new(Rows::from_slice(&shares, classes), &mut run.team());
-        if classes < ones.len() {
-            assert_eq!(prior.err(), Some(Error::Interrupted));
-        }
-        let labels = Labels::new(ones.len(), |_| 0, 1, None, &mut run.team());
-        assert_eq!(labels.err(), Some(Error::Interrupted));
+/// The looks of a call that may go on. At any of them an error ends it.
+fn looks<R>(call: impl Fn(&mut Run<'_>) -> Result<R, Error>) -> usize {
+    let (outcome, looks) = stopped_at(1, None, &call);
+    assert_eq!(outcome, Ok(()));
+    for stop_at in (1..=looks).step_by(1 + looks / 16) {
+        assert_eq!(stopped_at(1, Some(stop_at), &call), (Err(Error::Interrupted), stop_at));
+        // A second thread may leave the caller fewer parts.
+        let (outcome, looks) = stopped_at(2, Some(stop_at), &call);
+        let expected = if looks == stop_at { Err(Error::Interrupted) } else { Ok(()) };
+        assert!(outcome == expected && looks <= stop_at, "{outcome:?} at {looks} of {stop_at}");
     }
+    looks
+}
+
+#[test]
+fn many_rows_are_given_up() {
+    let (rows, classes) = (20_000, 100);
+    let logits = vec![1f32; rows * classes];
+    let looks = looks(|run| {
+        let mut lse = vec![0f32; rows];
+        let out = RowsMut::from_slice(&mut lse, 1);
+        logsumexp::<f32>(1.0, &Rows::from_slice(&logits, classes), None, &out, run)
+    });
+    assert!(looks >= 8, "8 MB: {looks} looks");
+}
+
+/// Also within a single row, while targets and weights are read and brought into their form.
+#[test]
+fn one_row_is_given_up() {
+    let classes = 1 << 20;
+    let logits = vec![1f32; classes];
+    let shares = vec![1.0 / 1_048_576.0; classes];
+    let (mask, ones) = (vec![1f32; classes], vec![1f64; classes]);
+    let row = |values| Rows::from_slice(values, classes);
+    let call = |run: &mut Run<'_>, has_q, has_prior, is_weighted, is_masked: bool| {
+        let targets = if has_q {
+            Targets::Probabilities(Probabilities::new(row(&shares), None, &mut run.team())?)
+        } else {
+            Targets::Labels(Labels::new(1, |_| 1, classes, None, &mut run.team())?)
+        };
+        let prior =
+            if has_prior { Prior::new(row(&shares), &mut run.team())? } else { Prior::Uniform };
+        let elements = Rows::from_slice(&ones, 1);
+        let weights = if is_weighted {
+            Some(weights(&elements, "class_weight", &mut run.team())?)
+        } else {
+            None
+        };
+        let mut grad = vec![0f32; classes];
+        let terms = LossTerms { class_weight: weights.as_deref(), ..LossTerms::new(0.1, &prior) };
+        let (reduction, normalizer) = (Reduction::Sum, None);
+        CrossEntropy { targets: &targets, terms, reduction, normalizer }.run::<f32>(
+            &Rows::from_slice(&logits, classes),
+            is_masked.then(|| Rows::from_slice(&mask, classes)).as_ref(),
+            None,
+            Some(&RowsMut::from_slice(&mut grad, classes)),
+            run,
+        )
+    };
+    let plain = looks(|run| call(run, false, false, false, false));
+    // Each is read, checked and brought into its form, in 16 parts or more.
+    let passes = |looks: usize| (looks - plain) / 16;
+    assert!(passes(looks(|run| call(run, false, true, false, false))) >= 2);
+    assert!(passes(looks(|run| call(run, false, false, true, false))) >= 2);
+    assert!(passes(looks(|run| call(run, true, false, false, false))) >= 1);
+    assert!(passes(looks(|run| call(run, false, false, false, true))) >= 3);
+    assert!(passes(looks(|run| call(run, true, true, true, true))) >= 8);
+}
+
+/// Labels and probabilities of many rows.
+#[test]
+fn validation_is_given_up() {
+    let ones = vec![1f64; 2_000_000];
+    let probabilities =
+        looks(|run| Probabilities::new(Rows::from_slice(&ones, 1000), None, &mut run.team()));
+    let labels = looks(|run| Labels::new(ones.len(), |_| 0, 1, None, &mut run.team()));
+    assert!(probabilities >= 16 && labels >= 16, "{probabilities} and {labels} looks");
 }
 
 /// Parts are checked by several threads, in any order.

@@ -238,7 +238,7 @@ impl Call<'_> {
         (level, threads): (Level, usize),
         body: impl FnOnce(&mut Run<'_>) -> Result<R, smoothxent::Error>,
     ) -> R {
-        body(&mut Run { level, threads, checkpoint: &mut || Ok(()) }).unwrap()
+        body(&mut Run::new(level, threads, &mut || Ok(()))).unwrap()
     }
 
     fn buffer(&self, classes: usize) -> Buffer {

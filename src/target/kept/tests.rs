@@ -48,16 +48,19 @@ fn a_row_that_counts_needs_a_prior_with_mass() {
 #[test]
 fn the_entropy_is_that_of_what_is_left() {
     let ln_2 = std::f64::consts::LN_2;
-    assert_eq!(Prior::Uniform.kept_entropy(0, |k| k % 2 == 0, 8), 2.0 * ln_2);
+    assert_eq!(
+        Prior::Uniform.kept_entropy(0, |k| k % 2 == 0, 8, &mut Alone::default()),
+        2.0 * ln_2
+    );
     let u = [0.25, 0.5, 0.25, 0.0];
     let prior = Prior::new(Rows::from_slice(&u, 4), &mut Alone::default()).expect("a distribution");
     // Half of it is gone: what is left is 1/2 and 1/2, and 0·log 0 = 0.
-    assert_eq!(prior.kept_entropy(0, |k| k != 1, 4), ln_2);
-    assert_eq!(prior.kept_entropy(0, |k| k == 1, 4), 0.0);
+    assert_eq!(prior.kept_entropy(0, |k| k != 1, 4, &mut Alone::default()), ln_2);
+    assert_eq!(prior.kept_entropy(0, |k| k == 1, 4, &mut Alone::default()), 0.0);
     let rows = [0.5, 0.5, 0.0, 0.0, 0.25, 0.25, 0.25, 0.25];
     let prior =
         Prior::new(Rows::from_slice(&rows, 4), &mut Alone::default()).expect("distributions");
-    let entropy = |row| prior.kept_entropy(row, |k| k != 3, 4);
+    let entropy = |row| prior.kept_entropy(row, |k| k != 3, 4, &mut Alone::default());
     assert_eq!(entropy(0), ln_2);
     let off = (entropy(1) - 3f64.ln()).abs();
     assert!(off <= f64::EPSILON, "log 3 is off by {off:e}");

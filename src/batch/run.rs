@@ -1,0 +1,54 @@
+//! How a call runs.
+
+use super::team::{Looks, Team};
+use crate::error::Error;
+use crate::pool;
+use crate::simd::Level;
+use std::time::Duration;
+
+/// A part may take as long again at the slowest level, or longer.
+const BETWEEN_LOOKS: Duration = Duration::from_millis(20);
+
+/// Asked now and then during long work; an error ends it.
+pub type Checkpoint<'r> = &'r mut dyn FnMut() -> Result<(), Error>;
+
+/// How to run: the instruction set, the width, and what to ask now and then.
+pub struct Run<'r> {
+    /// Instruction set.
+    pub level: Level,
+    /// Most threads to use, the caller included.
+    pub threads: usize,
+    /// Called now and then during long work; an error ends the call.
+    pub checkpoint: Checkpoint<'r>,
+    looks: Looks,
+}
+
+impl<'r> Run<'r> {
+    /// `checkpoint` is called as often as Ctrl-C needs it.
+    pub fn new(level: Level, threads: usize, checkpoint: Checkpoint<'r>) -> Self {
+        Self { level, threads, checkpoint, looks: Looks::new(BETWEEN_LOOKS) }
+    }
+
+    /// With so much time, at least, from one call of `checkpoint` to the next.
+    #[must_use]
+    pub fn with_looks_every(mut self, between: Duration) -> Self {
+        self.looks.between = between;
+        self
+    }
+
+    /// Those who do the work.
+    pub fn team(&mut self) -> Team<'_> {
+        self.team_of(self.threads)
+    }
+
+    /// The same, at most `threads` of them.
+    pub(super) fn team_of(&mut self, threads: usize) -> Team<'_> {
+        Team::new(threads, &mut self.looks, self.checkpoint)
+    }
+
+    /// Runs `body` with the best level, `pool::num_threads()` threads and no checkpoint.
+    pub fn with_defaults<R>(body: impl FnOnce(&mut Run<'_>) -> R) -> R {
+        let mut checkpoint = || Ok(());
+        body(&mut Run::new(Level::current(), pool::num_threads(), &mut checkpoint))
+    }
+}
