@@ -45,7 +45,7 @@ const BYTES_PER_ROW_THREAD: usize = 1 << 20;
 /// Exponentials of a row of more bytes are computed twice rather than kept: one row of 2^22
 /// classes, one thread, took 1.8 ms, not 17.9, of which 16 went into getting memory; softmax of eight
 /// rows of 2^20, also with memory at hand, 0.7 times as long.
-const BYTES_OF_KEPT_ROW: usize = 1 << 23;
+const BYTES_OF_KEPT_ROW: usize = 1 << 21;
 /// Bytes of logits in a block: small enough to balance, large enough to make claiming free.
 const BYTES_PER_BLOCK: usize = 1 << 17;
 
