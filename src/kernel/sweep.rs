@@ -201,24 +201,32 @@ impl<V: Vector> Terms<V> {
     }
 }
 
-/// What the vector `z` adds to the sums; to `dot` at once. Without `HAS_MAX`, none of it is the maximum.
+/// Counts the maxima in `z`, and takes them out of its exponentials.
 #[inline(always)]
-pub(super) fn class_terms<V: Vector, const WEIGHTS: u8, const HAS_MAX: bool>(
+pub(super) fn without_maxima<V: Vector>(
+    exp: &Exp<V>,
+    z: V,
+    parts: Parts<V>,
+    ties: &mut V,
+) -> Parts<V> {
+    let is_max = z.ge(exp.max());
+    let one = V::splat(z.token(), V::Scalar::from_f64(1.0));
+    *ties = ties.add(one.only_where(is_max));
+    Parts { scale: parts.scale.zero_where(is_max), ..parts }
+}
+
+/// What the vector `z` adds to the sums; to `dot` at once. `parts` is [`without_maxima`].
+#[inline(always)]
+pub(super) fn class_terms<V: Vector, const WEIGHTS: u8>(
     exp: &Exp<V>,
     z: V,
     (high, low): (V, V),
     parts: Parts<V>,
-    ties: &mut V,
     dot: &mut V::Sum,
 ) -> Terms<V> {
     let token = z.token();
     let zero = V::splat(token, V::Scalar::default());
-    let mut scales = parts.scale;
-    if HAS_MAX {
-        let is_max = z.ge(exp.max());
-        scales = scales.zero_where(is_max);
-        *ties = ties.add(V::splat(token, V::Scalar::from_f64(1.0)).only_where(is_max));
-    }
+    let scales = parts.scale;
     let mut terms = Terms { scales, fractions: parts.fraction.mul(scales), low_dots: zero };
     if WEIGHTS == ABSENT {
         return terms;
@@ -301,7 +309,8 @@ impl<V: Vector, const STORE: bool, const HEAT: bool, const WEIGHTS: u8>
         sums
     }
 
-    /// Four whole vectors. Few of a row have a maximum in them: the others are spared the look for it.
+    /// Four whole vectors: (t0 + t1) + (t2 + t3). Few of a row have a maximum in them: the others are
+    /// spared the look for it.
     #[inline(always)]
     fn quad(
         &self,
@@ -315,28 +324,10 @@ impl<V: Vector, const STORE: bool, const HEAT: bool, const WEIGHTS: u8>
         for (i, z) in z.iter_mut().enumerate() {
             *z = source.vector(self.token, i);
         }
-        let largest = z[0].max(z[1]).max(z[2].max(z[3]));
-        if V::any(largest.ge(self.exp.max())) {
-            self.quad_terms::<true>(at, z, exps, ties, dot)
-        } else {
-            self.quad_terms::<false>(at, z, exps, ties, dot)
-        }
-    }
-
-    /// (t0 + t1) + (t2 + t3)
-    #[inline(always)]
-    fn quad_terms<const HAS_MAX: bool>(
-        &self,
-        at: usize,
-        z: [V; QUAD],
-        exps: &mut ExpSinks<'_, V>,
-        ties: &mut V,
-        dot: &mut V::Sum,
-    ) -> Terms<V> {
         let weights = self.weights();
         let high = weights.0.quad::<V>(at);
         let low = weights.1.quad::<V>(at);
-        let parts = self.exp.parts_of::<HEAT, QUAD>(z);
+        let mut parts = self.exp.parts_of::<HEAT, QUAD>(z);
         if STORE {
             let mut values = exps.value.quad::<V>(at);
             let mut losts = exps.lost.quad::<V>(at);
@@ -346,11 +337,16 @@ impl<V: Vector, const STORE: bool, const HEAT: bool, const WEIGHTS: u8>
                 losts.set(i, lost);
             }
         }
+        let largest = z[0].max(z[1]).max(z[2].max(z[3]));
+        if V::any(largest.ge(self.exp.max())) {
+            for i in 0..QUAD {
+                parts[i] = without_maxima(&self.exp, z[i], parts[i], ties);
+            }
+        }
         let mut terms = [Terms::zero(self.token); QUAD];
         for i in 0..QUAD {
             let weights = (high.vector(self.token, i), low.vector(self.token, i));
-            let exp = &self.exp;
-            terms[i] = class_terms::<V, WEIGHTS, HAS_MAX>(exp, z[i], weights, parts[i], ties, dot);
+            terms[i] = class_terms::<V, WEIGHTS>(&self.exp, z[i], weights, parts[i], dot);
         }
         let [a, b, c, d] = terms;
         a.plus(b).plus(c.plus(d))
@@ -381,7 +377,8 @@ impl<V: Vector, const STORE: bool, const HEAT: bool, const WEIGHTS: u8>
                 exps.value.set_vector(at, value);
                 exps.lost.set_vector(at, lost);
             }
-            *terms = class_terms::<V, WEIGHTS, true>(&self.exp, z, weights, parts, ties, dot);
+            let parts = without_maxima(&self.exp, z, parts, ties);
+            *terms = class_terms::<V, WEIGHTS>(&self.exp, z, weights, parts, dot);
         }
         quad[0].plus(quad[1]).plus(quad[2].plus(quad[3]))
     }

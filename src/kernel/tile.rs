@@ -13,7 +13,7 @@
 use super::exp::{Exp, Kept, PLAIN, TEMPERED, Temperature};
 use super::group::{AtLabel, Epilogue, Group, LaneMask, counted_lanes};
 use super::stats::{RowClass, RowWeights, Stats, Weights};
-use super::sweep::{ABSENT, ONES, SEGMENT, TWO_PARTS, Terms, class_terms};
+use super::sweep::{ABSENT, ONES, SEGMENT, TWO_PARTS, Terms, class_terms, without_maxima};
 use crate::crew::{Alone, Crew};
 use crate::element::Float;
 use crate::simd::lanes::WideLanes;
@@ -150,8 +150,8 @@ impl<'t, V: Vector> Tile<'t, V> {
             }
             _ => (z, z),
         };
-        let terms = class_terms::<V, WEIGHTS, true>(exp, z, weights, parts, ties, dot);
-        (terms, parts.rounded())
+        let summed = without_maxima(exp, z, parts, ties);
+        (class_terms::<V, WEIGHTS>(exp, z, weights, summed, dot), parts.rounded())
     }
 
     /// Σ w_k (M − z_k), every term wide.
