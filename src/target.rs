@@ -107,14 +107,14 @@ pub struct Labels {
 }
 
 impl Labels {
-    /// Copies and checks `len` labels: each in `0..num_classes` or equal to `ignore_index`.
-    /// `value` is asked once for each.
+    /// Copies and checks `len` labels of any integer type: each in `0..num_classes` or equal to
+    /// `ignore_index`. `value` is asked once for each.
     ///
     /// # Errors
     /// [`Error::Label`] for the first that is neither; [`Error::OutOfMemory`], or that of the crew.
-    pub fn new(
+    pub fn new<T: Copy + PartialEq + Sync + Into<i128> + TryFrom<i128> + TryInto<u32>>(
         len: usize,
-        value: impl Fn(usize) -> i128 + Sync,
+        value: impl Fn(usize) -> T + Sync,
         num_classes: usize,
         ignore_index: Option<i128>,
         crew: &mut dyn Crew,
@@ -122,20 +122,21 @@ impl Labels {
         let mut classes = filled(len, &NO_CLASS, crew)?;
         let counted = AtomicUsize::new(0);
         let first_error = FirstError::default();
+        // One that the type cannot hold, no label is equal to.
+        let ignored_value = ignore_index.and_then(|ignored| T::try_from(ignored).ok());
+        let end = u32::try_from(num_classes).unwrap_or(NO_CLASS);
         let check = |first: usize, classes: &mut [u32]| {
             let mut ignored = 0;
             for (row, class) in (first..).zip(&mut *classes) {
                 let value = value(row);
-                if Some(value) == ignore_index {
+                if Some(value) == ignored_value {
                     ignored += 1;
                     continue;
                 }
-                match u32::try_from(value) {
-                    Ok(label) if (label as usize) < num_classes && label != NO_CLASS => {
-                        *class = label;
-                    }
+                match value.try_into() {
+                    Ok(label) if label < end => *class = label,
                     _ => {
-                        let index = vec![row];
+                        let (index, value) = (vec![row], value.into());
                         let error = Error::Label { index, value, num_classes, ignore_index };
                         return first_error.report(row, error);
                     }

@@ -321,7 +321,7 @@ impl Array {
         }
     }
 
-    fn labels_as<T: Copy + Into<i128>>(
+    fn labels_as<T: Copy + PartialEq + Sync + Into<i128> + TryFrom<i128> + TryInto<u32>>(
         &self,
         num_classes: usize,
         ignore_index: Option<i128>,
@@ -333,7 +333,7 @@ impl Array {
             let at = start.plus(outer.offset(row)).cast::<T>();
             // SAFETY: an element of the held buffer, of a type with the buffer's item size
             // (`Kind::of`); read once, by value, unaligned.
-            unsafe { at.read_unaligned() }.into()
+            unsafe { at.read_unaligned() }
         };
         Labels::new(outer.rows(), value, num_classes, ignore_index, crew)
     }
