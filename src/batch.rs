@@ -115,7 +115,7 @@ pub(crate) fn for_each_row<F: Float, O: RowOp<F>>(
 
     let level = run.level;
     let mut team = run.team_of(threads);
-    team.each(blocks, block_rows.saturating_mul(row_bytes), &|block| {
+    team.each(blocks, block_rows.min(rows) * row_bytes, &|block| {
         let start = block * block_rows;
         let range = start..rows.min(start + block_rows);
         // One scratch per thread exists, so one is always free: no waiting.
