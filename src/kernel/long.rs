@@ -18,7 +18,7 @@ use super::stats::{RowClass, RowWeights, Stats, Sums, Weights, kept_len};
 pub(crate) use super::sweep::SEGMENT;
 use super::sweep::{Row, maximum, wide_dot_after};
 use crate::alloc::zeros;
-use crate::crew::{Crew, lock};
+use crate::crew::{Crew, FirstError, lock};
 use crate::element::Float;
 use crate::simd::lanes::WideLanes;
 use crate::simd::row::{Sink, Source};
@@ -157,16 +157,19 @@ impl<'g, 's, V: Vector> LongRow<'g, 's, V> {
 
     /// Memory for the exponentials of an odd row, and for a shifted row.
     fn keep<const STORE: bool>(&mut self, is_shifted: bool) {
-        for segment in self.segments {
-            let mut segment = lock(segment);
+        let failure = FirstError::default();
+        self.each(|segment, start| {
             let len = segment.z.len();
             let memory = zeros(if STORE { kept_len(len, MOST_LANES) } else { 0 });
             let memory =
                 memory.and_then(|exps| Ok((exps, zeros(if is_shifted { len } else { 0 })?)));
             match memory {
                 Ok(memory) => (segment.exps, segment.shifted) = memory,
-                Err(error) => return self.crew.stop(error),
+                Err(error) => failure.report(start, error),
             }
+        });
+        if let Err(error) = failure.outcome() {
+            self.crew.stop(error);
         }
     }
 

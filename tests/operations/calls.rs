@@ -2,8 +2,8 @@
 
 use crate::rows::IGNORED;
 use smoothxent::{
-    Alone, CrossEntropy, Error, Labels, Level, LossTerms, Prior, Probabilities, Reduction, Rows,
-    RowsMut, Run, Targets, logsumexp, weights,
+    Activation, Alone, CrossEntropy, Error, Labels, Level, LossTerms, Prior, Probabilities,
+    Reduction, Rows, RowsMut, Run, Targets, activation, logsumexp, weights,
 };
 use std::time::Duration;
 
@@ -77,7 +77,7 @@ fn many_rows_are_given_up() {
 #[test]
 fn one_row_is_given_up() {
     let classes = 1 << 20;
-    let logits = vec![1f32; classes];
+    let (logits, huge) = (vec![1f32; classes], vec![1e30f32; classes]);
     let shares = vec![1.0 / 1_048_576.0; classes];
     let (mask, ones) = (vec![1f32; classes], vec![1f64; classes]);
     let row = |values| Rows::from_slice(values, classes);
@@ -114,6 +114,14 @@ fn one_row_is_given_up() {
     assert!(passes(looks(|run| call(run, true, false, false, false))) >= 1);
     assert!(passes(looks(|run| call(run, false, false, false, true))) >= 3);
     assert!(passes(looks(|run| call(run, true, true, true, true))) >= 8);
+    let mut p = vec![0f32; classes];
+    let out = RowsMut::from_slice(&mut p, classes);
+    let softmax = |z: &[f32], run: &mut Run<'_>| {
+        activation::<f32>(Activation::Softmax, 1.0, &Rows::from_slice(z, classes), None, &out, run)
+    };
+    // Besides: memory is got, the row is classified and shifted, its weighted sum formed anew.
+    let (plain, odd) = (looks(|run| softmax(&logits, run)), looks(|run| softmax(&huge, run)));
+    assert_eq!((odd - plain) / 64, 3, "{plain} and {odd} looks in 64 segments");
 }
 
 /// Labels and probabilities of many rows.
