@@ -62,9 +62,6 @@ pub(crate) fn on_parts<T: Send>(
     bytes: usize,
     body: impl Fn(usize, &mut [T]) + Sync,
 ) {
-    if values.is_empty() {
-        return;
-    }
     let part_bytes = len.min(values.len()).saturating_mul(bytes);
     let body = |part: usize, values: &mut [T]| body(part * len, values);
     in_parts(crew, values.chunks_mut(len), part_bytes, body, |()| {});

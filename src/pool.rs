@@ -3,9 +3,9 @@
 //! ```text
 //! next = 0
 //! on the caller and on each helper:    while (block = next++) < blocks: body(block)
-//!
-//! The caller may be asked before its blocks whether to go on: it does not wait for the others then.
 //! ```
+//!
+//! Before each of its blocks the caller is asked whether to go on; once it is not to, no more are claimed.
 //!
 //! 1. **No thread before it is needed.** The first call that asks for two threads starts them. One
 //!    thread or one block is a plain loop.

@@ -143,14 +143,11 @@ impl<'g, 's, V: Vector> LongRow<'g, 's, V> {
         self.sweep::<STORE>(row, Weights::Absent);
         let mut sums = self.joined();
         for (index, segment) in self.segments.iter().enumerate() {
-            // One after the other: a part at a time, to be given up in between.
-            let (sum, z) = (Mutex::new(sums.dot), lock(segment).z);
-            let weights = weights.part(index * SEGMENT, SEGMENT);
-            self.crew.each(1, SEGMENT * V::Scalar::STORAGE.size(), &|_| {
-                let mut sum = lock(&sum);
-                *sum = wide_dot_after(*sum, z, max, weights, odd::UNIT);
-            });
-            sums.dot = *lock(&sum);
+            // One after the other, to be given up in between.
+            if self.crew.may_go_on(SEGMENT * V::Scalar::STORAGE.size()) {
+                let weights = weights.part(index * SEGMENT, SEGMENT);
+                sums.dot = wide_dot_after(sums.dot, lock(segment).z, max, weights, odd::UNIT);
+            }
         }
         (class, sums)
     }

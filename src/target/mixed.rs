@@ -15,9 +15,29 @@ pub(super) fn unit_of(mass: f64) -> f64 {
 }
 
 /// u·c of class `k`.
-pub(super) fn weighted(u: f64, class_weight: Option<&[f64]>, k: usize) -> DoubleDouble {
+fn weighted(u: f64, class_weight: Option<&[f64]>, k: usize) -> DoubleDouble {
     let u = DoubleDouble::new(u);
     class_weight.map_or(u, |weights| u * DoubleDouble::new(weights[k]))
+}
+
+/// u·c of every class in two parts; Σ u and Σ u·c.
+pub(super) fn fill_weighted<F: Float>(
+    crew: &mut dyn Crew,
+    parts: (&mut [F], &mut [F]),
+    class_weight: Option<&[f64]>,
+    u: impl Fn(usize) -> f64 + Sync,
+) -> [DoubleDouble; 2] {
+    fill_in_parts(crew, parts, |start, high, low| {
+        let (mut prior_mass, mut mass) = (DoubleDouble::new(0.0), DoubleDouble::new(0.0));
+        for (k, (high, low)) in (start..).zip(high.iter_mut().zip(low)) {
+            let u = u(k);
+            let weighted = weighted(u, class_weight, k);
+            prior_mass = prior_mass + DoubleDouble::new(u);
+            mass = mass + weighted;
+            (*high, *low) = split_probability(weighted);
+        }
+        [prior_mass, mass]
+    })
 }
 
 /// Row `row` of `rows` over `unit`, times c, as weights: as it lies if it is in the compute type and there
@@ -88,7 +108,7 @@ pub(super) fn mixed<'s, F: Float>(
 }
 
 /// `u` in the compute type and what that rounding lost; a positive probability stays positive.
-pub(super) fn split_probability<F: Float>(u: DoubleDouble) -> (F, F) {
+fn split_probability<F: Float>(u: DoubleDouble) -> (F, F) {
     split(F::wide_of(u))
 }
 

@@ -1,6 +1,6 @@
 //! The normal form of a row's target, and how it is made from targets, ε, prior and weights.
 
-use super::mixed::{mixed, row_weights, split_probability, unit_of, weighted};
+use super::mixed::{fill_weighted, mixed, row_weights, unit_of};
 use super::parts::fill_in_parts;
 use super::{LossTerms, NO_CLASS, Prior, ProbabilityRow, Targets};
 use crate::alloc::filled;
@@ -121,16 +121,8 @@ impl<'a, F: Float> SmoothedTargets<'a, F> {
         if terms.label_smoothing > 0.0 && is_shared && is_weighted {
             shared = filled(2 * classes, &F::default(), crew)?;
             let parts = shared.split_at_mut(classes);
-            [shared_mass] = fill_in_parts(crew, parts, |start, high, low| {
-                let mut mass = DoubleDouble::new(0.0);
-                for (k, (high, low)) in (start..).zip(high.iter_mut().zip(low)) {
-                    let u = values.map_or(1.0, |values| values[k]);
-                    let weighted = weighted(u, terms.class_weight, k);
-                    mass = mass + weighted;
-                    (*high, *low) = split_probability(weighted);
-                }
-                [mass]
-            });
+            let u = |k: usize| values.map_or(1.0, |values| values[k]);
+            [_, shared_mass] = fill_weighted(crew, parts, terms.class_weight, u);
         }
         crew.outcome()?;
         Ok(Self { targets, terms, shared, shared_mass, temperature, scale, is_masked, classes })
@@ -360,17 +352,8 @@ impl<'a, F: Float> SmoothedTargets<'a, F> {
             };
         }
         let parts = (&mut *high, &mut *low);
-        let [prior_mass, mass] = fill_in_parts(crew, parts, |start, high, low| {
-            let (mut prior_mass, mut mass) = (DoubleDouble::new(0.0), DoubleDouble::new(0.0));
-            for (k, (high, low)) in (start..).zip(high.iter_mut().zip(low)) {
-                let u = if kept[k].to_f64() == 0.0 { 0.0 } else { prior.get(row, k) };
-                let weighted = weighted(u, class_weight, k);
-                prior_mass = prior_mass + DoubleDouble::new(u);
-                mass = mass + weighted;
-                (*high, *low) = split_probability(weighted);
-            }
-            [prior_mass, mass]
-        });
+        let u = |k: usize| if kept[k].to_f64() == 0.0 { 0.0 } else { prior.get(row, k) };
+        let [prior_mass, mass] = fill_weighted(crew, parts, class_weight, u);
         let factor = F::Wide::new(label_smoothing).over(F::wide_of(prior_mass));
         let smooth_mass = F::Wide::new(label_smoothing) * F::wide_of(mass.over(prior_mass));
         Smooth { weights: Weights::in_two_parts(high, low), factor, mass: smooth_mass }
