@@ -161,9 +161,8 @@ impl<V: Vector> Exp<V> {
         let fraction = rest.add(small);
         let summed = V::Wide::new(fraction.to_doubles());
         let exact = V::Wide::new(rest.to_doubles()) + V::Wide::new(small.to_doubles());
-        let stored = Parts { fraction, scale }.rounded();
         let scale = V::Wide::new(scale.to_doubles());
-        Peaks { summed: scale + scale * summed, exact: scale + scale * exact, stored }
+        Peaks { summed: scale + scale * summed, exact: scale + scale * exact }
     }
 
     /// s in two parts, and 2^(n − N + H).
@@ -232,8 +231,6 @@ pub(super) struct Peaks<V: Vector> {
     pub(super) summed: V::Wide,
     /// Without the rounding of s, for L.
     pub(super) exact: V::Wide,
-    /// As [`Parts::rounded`] makes it.
-    pub(super) stored: Kept<V>,
 }
 
 /// 1.5·2^52: adding and subtracting it rounds a double to an integer.

@@ -188,7 +188,6 @@ impl<V: Vector> RowGroup<'_, V> {
             ties: V::Doubles::from_scalars(token, &ties),
             peak: peaks.summed,
             exact_peak: peaks.exact,
-            stored_peak: peaks.stored,
             others: V::Wide::from_scalars(token, &others),
             dot: V::Wide::from_scalars(token, &dot),
             unit: V::Doubles::from_scalars(token, &unit),

@@ -205,7 +205,6 @@ impl<'g, 's, V: Vector> LongRow<'g, 's, V> {
             ties: doubles(sums.ties),
             peak: peaks.summed,
             exact_peak: peaks.exact,
-            stored_peak: peaks.stored,
             others: V::Wide::splat(token, sums.others),
             dot: V::Wide::splat(token, sums.dot),
             unit: doubles(unit),

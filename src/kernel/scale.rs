@@ -17,9 +17,6 @@ pub(super) struct Scale<V: Vector> {
     low: V,
     /// The exponential whose scaled probability is the smallest normal number.
     least: V,
-    /// The exponential of the maxima as it is stored, and their scaled probability.
-    stored_peak: Kept<V>,
-    peak: V,
     unguard: V,
 }
 
@@ -45,14 +42,7 @@ impl<V: Vector> Scale<V> {
         let (high, low) = V::split(guarded.over(sum));
         // In this order: S / size may be beyond all numbers.
         let least = size.like(V::Scalar::MIN_POSITIVE) * sum.value() / size;
-        let scale = Self {
-            high,
-            low,
-            least: V::from_doubles(least),
-            stored_peak: stats.stored_peak,
-            peak: V::from_doubles((guarded * stats.peak).over(sum).value()),
-            unguard,
-        };
+        let scale = Self { high, low, least: V::from_doubles(least), unguard };
         let minus_one = q.constant(-1.0);
         let (minus_high, minus_low) = V::split(q * (guard * minus_one));
         (scale, Guarded { minus_high, minus_low })
@@ -61,25 +51,22 @@ impl<V: Vector> Scale<V> {
     /// The constants of the row in one lane, in all lanes.
     #[inline(always)]
     pub(super) fn each_row(self) -> impl Fn(usize) -> Self {
-        let Kept { value, lost } = self.stored_peak;
-        let row = each_row([self.high, self.low, self.least, value, lost, self.peak, self.unguard]);
+        let row = each_row([self.high, self.low, self.least, self.unguard]);
         #[inline(always)]
         move |lane| {
-            let [high, low, least, value, lost, peak, unguard] = row(lane);
-            let stored_peak = Kept { value, lost };
-            Self { high, low, least, stored_peak, peak, unguard }
+            let [high, low, least, unguard] = row(lane);
+            Self { high, low, least, unguard }
         }
     }
 
-    /// w·e/S. The maxima have theirs from the unrounded exp(M): equal logits give 1/K.
+    /// w·e/S, rounded from 2^-47 of itself: in float32 equal logits give 1/K, rounded, up to
+    /// K = 2^22, for 1/K is at least 2^-25/K of itself from where the rounding would change; in
+    /// float64, from 2^-104 of itself, for any K.
     #[inline(always)]
     pub(super) fn probability(&self, exps: Kept<V>) -> V {
-        // Both: other exponentials round to the same value.
-        let is_peak =
-            V::both(exps.value.eq(self.stored_peak.value), exps.lost.eq(self.stored_peak.lost));
         let low = exps.value.mul_add(self.low, exps.lost.mul(self.high));
         let scaled = exps.value.mul_add(self.high, low).only_where(exps.value.ge(self.least));
-        scaled.zero_where(is_peak).add(self.peak.only_where(is_peak)).mul(self.unguard)
+        scaled.mul(self.unguard)
     }
 
     /// w·e/S − q.

@@ -18,7 +18,6 @@
 //! lanes of a segment of 16384 classes are joined by a fixed tree; segments follow
 //! one another. A missing class adds +0.
 
-use super::exp::Kept;
 use crate::element::Float;
 use crate::simd::row::{QUAD, Source};
 use crate::simd::{MOST_LANES, Vector};
@@ -149,8 +148,6 @@ pub(crate) struct Stats<V: Vector> {
     pub(super) peak: V::Wide,
     /// The same, more exactly.
     pub(super) exact_peak: V::Wide,
-    /// The same as it is stored among the exponentials.
-    pub(super) stored_peak: Kept<V>,
     pub(super) others: V::Wide,
     /// `dot / unit`
     pub(super) dot: V::Wide,
@@ -171,7 +168,6 @@ impl<V: Vector> Stats<V> {
             ties: one,
             peak: nothing,
             exact_peak: nothing,
-            stored_peak: Kept { value: zero, lost: zero },
             others: nothing,
             dot: nothing,
             unit: one,

@@ -188,7 +188,6 @@ impl<'t, V: Vector> Tile<'t, V> {
             ties: sums.ties,
             peak: peaks.summed,
             exact_peak: peaks.exact,
-            stored_peak: peaks.stored,
             others: sums.others,
             dot: sums.dot,
             unit: sums.ties.like(1.0),

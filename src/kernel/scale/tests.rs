@@ -29,7 +29,6 @@ impl VectorJob<f32> for Scaled {
             ties: one.value(),
             peak: one,
             exact_peak: one,
-            stored_peak: Kept { value: V::splat(token, 1.0), lost: V::splat(token, 0.0) },
             others: wide(self.others),
             dot: wide(0.0),
             unit: one.value(),
