@@ -8,8 +8,9 @@
 //!
 //! 1. `mul_add` is a true fused multiply-add everywhere (emulated exactly where
 //!    the hardware has none);
-//! 2. no operation's result may depend on the hardware: `max` may lose or keep
-//!    a NaN, so NaN is found by the sums, never by `max`.
+//! 2. no operation's result may depend on the hardware: `max` keeps a NaN that
+//!    comes second and may lose one that comes first, so NaN is found by the
+//!    sums, never by the maximum of a row.
 //!
 //! This module and its children are one of the two homes of `unsafe`; nothing
 //! of the SIMD library behind them leaks out.
@@ -124,7 +125,8 @@ pub trait Vector: Copy + Send + Sync {
     fn mul_sub(self, b: Self, c: Self) -> Self;
     /// `c - self * b`, rounded once.
     fn neg_mul_add(self, b: Self, c: Self) -> Self;
-    /// The larger; either operand when one is NaN.
+    /// The larger; NaN where `other` is NaN. The SIMD library does not say so, but its instructions
+    /// do, and the tests of `kernel::exp` at every level.
     fn max(self, other: Self) -> Self;
     /// `self <= other`, false for NaN.
     fn le(self, other: Self) -> Self::Mask;
@@ -146,7 +148,7 @@ pub trait Vector: Copy + Send + Sync {
     /// The lanes of both in turn: those of the lower halves, those of the upper.
     fn zip(self, other: Self) -> (Self, Self);
     /// Shifts the bits up to the exponent field: for `t = e + 1.5·2^(MANTISSA_BITS)` with an
-    /// integer e > 0 this is the number whose exponent field is `e`.
+    /// integer e ≥ 0 this is the number whose exponent field is `e` and whose mantissa is 0.
     fn exponent_from_low_bits(self) -> Self;
 }
 
