@@ -13,10 +13,10 @@
 //!
 //! Canonical order (what makes the bits independent of everything but the row):
 //! lane = class mod LANES; four neighbouring vectors are added as
-//! (v0 + v1) + (v2 + v3); quads are added to wide lanes one after another, the
-//! terms of `dot` vector by vector, before the low parts of a quad's weights; the
-//! lanes of a segment of 16384 classes are joined by a fixed tree; segments follow
-//! one another. A missing class adds +0.
+//! (v0 + v1) + (v2 + v3), products with v1 and v3 fused; quads are added to wide
+//! lanes one after another, the terms of `dot` vector by vector, before the low
+//! parts of a quad's weights; the lanes of a segment of 16384 classes are joined by
+//! a fixed tree; segments follow one another. A missing class adds +0.
 
 use crate::element::Float;
 use crate::simd::row::{QUAD, Source};

@@ -164,11 +164,11 @@ pub(super) const ONES: u8 = 1;
 pub(super) const ROW: u8 = 2;
 pub(super) const TWO_PARTS: u8 = 3;
 
-/// What one vector adds to the sums of narrow numbers: exp = scales + fractions, without the maxima.
+/// What one vector adds to the sums of narrow numbers.
 #[derive(Clone, Copy)]
 pub(super) struct Terms<V> {
-    scales: V,
-    fractions: V,
+    /// exp, without the maxima.
+    exp: Parts<V>,
     /// The low parts of the weights, times M − z.
     low_dots: V,
 }
@@ -177,15 +177,44 @@ impl<V: Vector> Terms<V> {
     #[inline(always)]
     pub(super) fn zero(token: V::Token) -> Self {
         let zero = V::splat(token, V::Scalar::default());
-        Self { scales: zero, fractions: zero, low_dots: zero }
+        Self { exp: Parts { fraction: zero, scale: zero }, low_dots: zero }
     }
 
     #[inline(always)]
-    pub(super) fn plus(self, other: Self) -> Self {
+    pub(super) fn alone(self) -> QuadTerms<V> {
+        let Self { exp: Parts { fraction, scale }, low_dots } = self;
+        QuadTerms { scales: scale, fractions: fraction.mul(scale), low_dots }
+    }
+
+    #[inline(always)]
+    fn pair(self, other: Self) -> QuadTerms<V> {
+        let Parts { fraction, scale } = other.exp;
+        let Self { exp, low_dots } = self;
+        QuadTerms {
+            scales: exp.scale.add(scale),
+            fractions: fraction.mul_add(scale, exp.fraction.mul(exp.scale)),
+            low_dots: low_dots.add(other.low_dots),
+        }
+    }
+}
+
+/// What four vectors add to the sums of narrow numbers: exp = scales + fractions.
+#[derive(Clone, Copy)]
+pub(super) struct QuadTerms<V> {
+    scales: V,
+    fractions: V,
+    low_dots: V,
+}
+
+impl<V: Vector> QuadTerms<V> {
+    /// (t0 + t1) + (t2 + t3), where the second product of a pair is added unrounded.
+    #[inline(always)]
+    pub(super) fn of([a, b, c, d]: [Terms<V>; QUAD]) -> Self {
+        let (first, second) = (a.pair(b), c.pair(d));
         Self {
-            scales: self.scales.add(other.scales),
-            fractions: self.fractions.add(other.fractions),
-            low_dots: self.low_dots.add(other.low_dots),
+            scales: first.scales.add(second.scales),
+            fractions: first.fractions.add(second.fractions),
+            low_dots: first.low_dots.add(second.low_dots),
         }
     }
 
@@ -226,8 +255,7 @@ pub(super) fn class_terms<V: Vector, const WEIGHTS: u8>(
 ) -> Terms<V> {
     let token = z.token();
     let zero = V::splat(token, V::Scalar::default());
-    let scales = parts.scale;
-    let mut terms = Terms { scales, fractions: parts.fraction.mul(scales), low_dots: zero };
+    let mut terms = Terms { exp: parts, low_dots: zero };
     if WEIGHTS == ABSENT {
         return terms;
     }
@@ -309,8 +337,8 @@ impl<V: Vector, const STORE: bool, const HEAT: bool, const WEIGHTS: u8>
         sums
     }
 
-    /// Four whole vectors: (t0 + t1) + (t2 + t3). Few of a row have a maximum in them: the others are
-    /// spared the look for it.
+    /// Four whole vectors. Few of a row have a maximum in them: the others are spared the look for
+    /// it.
     #[inline(always)]
     fn quad(
         &self,
@@ -318,7 +346,7 @@ impl<V: Vector, const STORE: bool, const HEAT: bool, const WEIGHTS: u8>
         exps: &mut ExpSinks<'_, V>,
         ties: &mut V,
         dot: &mut V::Sum,
-    ) -> Terms<V> {
+    ) -> QuadTerms<V> {
         let source = self.z.quad::<V>(at);
         let mut z = [self.exp.max(); QUAD];
         for (i, z) in z.iter_mut().enumerate() {
@@ -348,8 +376,7 @@ impl<V: Vector, const STORE: bool, const HEAT: bool, const WEIGHTS: u8>
             let weights = (high.vector(self.token, i), low.vector(self.token, i));
             terms[i] = class_terms::<V, WEIGHTS>(&self.exp, z[i], weights, parts[i], dot);
         }
-        let [a, b, c, d] = terms;
-        a.plus(b).plus(c.plus(d))
+        QuadTerms::of(terms)
     }
 
     /// The row's last quad: lanes after its end are maxima of weight 0, vectors after it are 0.
@@ -360,7 +387,7 @@ impl<V: Vector, const STORE: bool, const HEAT: bool, const WEIGHTS: u8>
         exps: &mut ExpSinks<'_, V>,
         ties: &mut V,
         dot: &mut V::Sum,
-    ) -> Terms<V> {
+    ) -> QuadTerms<V> {
         let mut quad = [Terms::zero(self.token); QUAD];
         for (i, terms) in quad.iter_mut().enumerate() {
             let at = start + i * V::LANES;
@@ -380,7 +407,7 @@ impl<V: Vector, const STORE: bool, const HEAT: bool, const WEIGHTS: u8>
             let parts = without_maxima(&self.exp, z, parts, ties);
             *terms = class_terms::<V, WEIGHTS>(&self.exp, z, weights, parts, dot);
         }
-        quad[0].plus(quad[1]).plus(quad[2].plus(quad[3]))
+        QuadTerms::of(quad)
     }
 
     /// z itself where there are no weights to read: its bounds are checked anyway.

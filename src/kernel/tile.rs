@@ -13,7 +13,9 @@
 use super::exp::{Exp, Kept, PLAIN, TEMPERED, Temperature};
 use super::group::{AtLabel, Epilogue, Group, LaneMask, counted_lanes};
 use super::stats::{RowClass, RowWeights, Stats, Weights};
-use super::sweep::{ABSENT, ONES, SEGMENT, TWO_PARTS, Terms, class_terms, without_maxima};
+use super::sweep::{
+    ABSENT, ONES, QuadTerms, SEGMENT, TWO_PARTS, Terms, class_terms, without_maxima,
+};
 use crate::crew::{Alone, Crew};
 use crate::element::Float;
 use crate::simd::lanes::WideLanes;
@@ -117,9 +119,8 @@ impl<'t, V: Vector> Tile<'t, V> {
                             rounded.lost.to_slice(&mut self.exps.lost[class * V::LANES..]);
                         }
                     }
-                    let [a, b, c, d] = terms;
-                    let quad =
-                        if quad + lane + V::LANES < end { a.plus(b).plus(c.plus(d)) } else { a };
+                    let is_alone = quad + lane + V::LANES >= end;
+                    let quad = if is_alone { terms[0].alone() } else { QuadTerms::of(terms) };
                     quad.flush::<WEIGHTS>(&mut sum[lane], &mut dot[lane]);
                 }
             }
