@@ -73,8 +73,8 @@ pub trait Vector: Copy + Send + Sync {
     unsafe fn stream(self, target: *mut Self::Scalar);
     /// Orders streamed stores before what other threads see next.
     fn fence(token: Self::Token);
-    /// Asks for a line of memory; any address will do.
-    fn prefetch(token: Self::Token, source: *const Self::Scalar);
+    /// Asks for a line of memory, into the nearest cache or the next; any address will do.
+    fn prefetch<const NEAREST: bool>(token: Self::Token, source: *const Self::Scalar);
     /// The first lanes from `source`, `pad` in the others.
     ///
     /// # Safety

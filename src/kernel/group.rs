@@ -12,7 +12,7 @@
 use super::exp::{Exp, Kept, PLAIN, TEMPERED, Temperature};
 use super::odd;
 use super::stats::{RowClass, RowWeights, Stats, Sums, Weights};
-use super::sweep::{ABSENT, ONES, ROW, Row, TWO_PARTS, maximum};
+use super::sweep::{ABSENT, Fetch, ONES, ROW, Row, TWO_PARTS, maximum};
 use crate::crew::{Alone, Crew};
 use crate::element::Float;
 use crate::simd::lanes::WideLanes;
@@ -107,8 +107,10 @@ pub(crate) struct RowGroup<'g, V: Vector> {
 pub(crate) struct Flow {
     /// Are whole lines of the output written past them?
     pub(crate) streams: bool,
-    /// How many bytes further on the logits lie that are needed next; 0 for near.
+    /// How many bytes further on the logits of the next group lie; 0 where nobody knows.
     pub(crate) ahead: usize,
+    /// Do a group's logits, exponentials and outputs fit the nearest cache?
+    pub(crate) is_near: bool,
 }
 
 impl<'g, V: Vector> RowGroup<'g, V> {
@@ -148,7 +150,7 @@ impl<V: Vector> RowGroup<'_, V> {
             }
         }
         let exp = Exp::<V>::new(token, V::from_slice(token, &swept_max), temperature);
-        let (is_tempered, ahead) = (!temperature.is_one(), self.flow.ahead);
+        let is_tempered = !temperature.is_one();
         let row_exp = exp.each_row();
         let mut class = [RowClass::Finite; MOST_LANES];
         let mut others = [zero_wide; MOST_LANES];
@@ -162,7 +164,11 @@ impl<V: Vector> RowGroup<'_, V> {
             } else {
                 &mut []
             };
-            let row = Row { exp: row_exp(lane), is_tempered, z, max: swept_max[lane], ahead };
+            let Flow { streams, ahead, is_near } = self.flow;
+            let out = self.out.get(lane).filter(|_| STORE && !streams);
+            let out = out.map_or(0, |out| out.distance_from(&z));
+            let fetch = Fetch { ahead, out, is_near };
+            let row = Row { exp: row_exp(lane), is_tempered, z, max: swept_max[lane], fetch };
             let mut sums = None;
             if in_range[lane] {
                 let swept = row.sums::<STORE>(weights, exps);

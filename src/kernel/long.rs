@@ -16,7 +16,7 @@ use super::group::{AtLabel, Epilogue, Flow, Group, LaneMask, kept_of, write_row}
 use super::odd;
 use super::stats::{RowClass, RowWeights, Stats, Sums, Weights, kept_len};
 pub(crate) use super::sweep::SEGMENT;
-use super::sweep::{Row, maximum, wide_dot_after};
+use super::sweep::{Fetch, Row, maximum, wide_dot_after};
 use crate::alloc::zeros;
 use crate::crew::{Crew, FirstError, lock};
 use crate::element::Float;
@@ -117,7 +117,7 @@ impl<'g, 's, V: Vector> LongRow<'g, 's, V> {
         self.each(|segment, start| {
             let shifted = Source::from_slice(&segment.shifted);
             let z = if segment.shifted.is_empty() { segment.z } else { shifted };
-            let row = Row { exp, is_tempered, z, max, ahead: 0 };
+            let row = Row { exp, is_tempered, z, max, fetch: Fetch::default() };
             segment.sums = row.swept::<STORE>(weights.part(start, SEGMENT), &mut segment.exps);
         });
     }

@@ -59,8 +59,18 @@ pub(super) struct Row<'r, V: Vector> {
     pub(super) is_tempered: bool,
     pub(super) z: Source<'r, V::Scalar>,
     pub(super) max: V::Scalar,
-    /// How many bytes further on the logits lie that are needed next; 0 for near.
+    pub(super) fetch: Fetch,
+}
+
+/// What is asked of memory while a row is swept: distances in bytes from its logits, 0 for nothing.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Fetch {
+    /// The logits that are needed next.
     pub(super) ahead: usize,
+    /// Where this row is written.
+    pub(super) out: usize,
+    /// Into the nearest cache?
+    pub(super) is_near: bool,
 }
 
 impl<V: Vector> Row<'_, V> {
@@ -152,8 +162,8 @@ fn sweep<V: Vector, const STORE: bool, const HEAT: bool, const WEIGHTS: u8>(
         token,
         #[inline(always)]
         move || {
-            let Row { exp, z, max, ahead, .. } = row;
-            Sweep::<V, STORE, HEAT, WEIGHTS> { token, exp, z, weights, max, ahead }.run(exps)
+            let Row { exp, z, max, fetch, .. } = row;
+            Sweep::<V, STORE, HEAT, WEIGHTS> { token, exp, z, weights, max, fetch }.run(exps)
         },
     )
 }
@@ -285,7 +295,7 @@ struct Sweep<'r, V: Vector, const STORE: bool, const HEAT: bool, const WEIGHTS: 
     /// Both parts; anything where there are no weights to read.
     weights: (Source<'r, V::Scalar>, Source<'r, V::Scalar>),
     max: V::Scalar,
-    ahead: usize,
+    fetch: Fetch,
 }
 
 impl<V: Vector, const STORE: bool, const HEAT: bool, const WEIGHTS: u8>
@@ -308,17 +318,13 @@ impl<V: Vector, const STORE: bool, const HEAT: bool, const WEIGHTS: u8>
             let mut dot = V::Sum::zero(token);
             let mut ties = self.splat(0.0);
             while at + Self::QUAD_LEN <= segment_end {
-                if self.ahead > 0 {
-                    self.z.prefetch::<V>(token, at, self.ahead);
-                }
+                self.prefetch(at);
                 let terms = self.quad(at, &mut exps, &mut ties, &mut dot);
                 terms.flush::<WEIGHTS>(&mut sum, &mut dot);
                 at += Self::QUAD_LEN;
             }
             if at < segment_end {
-                if self.ahead > 0 {
-                    self.z.prefetch::<V>(token, at, self.ahead);
-                }
+                self.prefetch(at);
                 let terms = self.last_quad(at, &mut exps, &mut ties, &mut dot);
                 terms.flush::<WEIGHTS>(&mut sum, &mut dot);
                 // Classes that do not exist were counted as maxima.
@@ -335,6 +341,21 @@ impl<V: Vector, const STORE: bool, const HEAT: bool, const WEIGHTS: u8>
             }
         }
         sums
+    }
+
+    #[inline(always)]
+    fn prefetch(&self, at: usize) {
+        let Fetch { ahead, out, is_near } = self.fetch;
+        for distance in [ahead, if STORE { out } else { 0 }] {
+            if distance == 0 {
+                continue;
+            }
+            if is_near {
+                self.z.prefetch::<V, true>(self.token, at, distance);
+            } else {
+                self.z.prefetch::<V, false>(self.token, at, distance);
+            }
+        }
     }
 
     /// Four whole vectors. Few of a row have a maximum in them: the others are spared the look for

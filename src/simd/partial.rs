@@ -29,7 +29,7 @@ pub trait Partial: Simd + Halves {
     fn fence(self) {}
     /// Asks for a line of memory.
     #[inline(always)]
-    fn prefetch(self, _source: *const u8) {}
+    fn prefetch<const NEAREST: bool>(self, _source: *const u8) {}
     /// # Safety
     /// - `source` is valid for reading `count` ≤ 16 scalars; no alignment is needed.
     #[inline(always)]
@@ -98,14 +98,14 @@ mod x86 {
     use super::{Halves, Partial};
     use fearless_simd::{Avx2, Avx512, Simd, SimdFrom, f32x8, f32x16, f64x4, f64x8};
     use std::arch::x86_64::{
-        __m256i, _MM_FROUND_TO_NEAREST_INT, _MM_HINT_T1, _mm_loadu_si128, _mm_prefetch, _mm_sfence,
-        _mm_storeu_si128, _mm256_blendv_pd, _mm256_blendv_ps, _mm256_castsi256_pd,
-        _mm256_castsi256_ps, _mm256_cvtph_ps, _mm256_cvtps_ph, _mm256_loadu_ps, _mm256_loadu_si256,
-        _mm256_maskload_pd, _mm256_maskload_ps, _mm256_maskstore_pd, _mm256_maskstore_ps,
-        _mm256_storeu_ps, _mm256_storeu_si256, _mm256_stream_pd, _mm256_stream_ps, _mm512_cvtph_ps,
-        _mm512_cvtps_ph, _mm512_loadu_ps, _mm512_mask_loadu_pd, _mm512_mask_loadu_ps,
-        _mm512_mask_storeu_pd, _mm512_mask_storeu_ps, _mm512_storeu_ps, _mm512_stream_pd,
-        _mm512_stream_ps,
+        __m256i, _MM_FROUND_TO_NEAREST_INT, _MM_HINT_T0, _MM_HINT_T1, _mm_loadu_si128,
+        _mm_prefetch, _mm_sfence, _mm_storeu_si128, _mm256_blendv_pd, _mm256_blendv_ps,
+        _mm256_castsi256_pd, _mm256_castsi256_ps, _mm256_cvtph_ps, _mm256_cvtps_ph,
+        _mm256_loadu_ps, _mm256_loadu_si256, _mm256_maskload_pd, _mm256_maskload_ps,
+        _mm256_maskstore_pd, _mm256_maskstore_ps, _mm256_storeu_ps, _mm256_storeu_si256,
+        _mm256_stream_pd, _mm256_stream_ps, _mm512_cvtph_ps, _mm512_cvtps_ph, _mm512_loadu_ps,
+        _mm512_mask_loadu_pd, _mm512_mask_loadu_ps, _mm512_mask_storeu_pd, _mm512_mask_storeu_ps,
+        _mm512_storeu_ps, _mm512_stream_pd, _mm512_stream_ps,
     };
 
     /// `count` lanes of 16.
@@ -114,6 +114,18 @@ mod x86 {
     fn bits(count: usize) -> u16 {
         debug_assert!(count <= 16);
         (0xffff_u32 >> (16 - count)) as u16
+    }
+
+    #[inline(always)]
+    fn prefetch<const NEAREST: bool>(source: *const u8) {
+        // SAFETY: part of every x86-64; a hint, which touches nothing.
+        unsafe {
+            if NEAREST {
+                _mm_prefetch::<_MM_HINT_T0>(source.cast());
+            } else {
+                _mm_prefetch::<_MM_HINT_T1>(source.cast());
+            }
+        }
     }
 
     impl Halves for Avx512 {
@@ -193,9 +205,8 @@ mod x86 {
             unsafe { _mm_sfence() };
         }
         #[inline(always)]
-        fn prefetch(self, source: *const u8) {
-            // SAFETY: part of every x86-64; a hint, which touches nothing.
-            unsafe { _mm_prefetch::<_MM_HINT_T1>(source.cast()) };
+        fn prefetch<const NEAREST: bool>(self, source: *const u8) {
+            prefetch::<NEAREST>(source);
         }
         #[inline(always)]
         unsafe fn load_floats(
@@ -276,9 +287,8 @@ mod x86 {
             unsafe { _mm_sfence() };
         }
         #[inline(always)]
-        fn prefetch(self, source: *const u8) {
-            // SAFETY: part of every x86-64; a hint, which touches nothing.
-            unsafe { _mm_prefetch::<_MM_HINT_T1>(source.cast()) };
+        fn prefetch<const NEAREST: bool>(self, source: *const u8) {
+            prefetch::<NEAREST>(source);
         }
         #[inline(always)]
         unsafe fn load_floats(

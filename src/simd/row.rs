@@ -144,12 +144,17 @@ impl<'a, F: Float> Source<'a, F> {
         unsafe { Self::from_raw(self.start.add(start), len.min(self.len - start)) }
     }
 
-    /// Asks for the memory of a quad `ahead` bytes further on, which may be anywhere.
+    /// Asks for the memory of a quad `distance` bytes further on, which may be anywhere.
     #[inline(always)]
-    pub(crate) fn prefetch<V: Vector<Scalar = F>>(&self, token: V::Token, at: usize, ahead: usize) {
-        let start = self.start.wrapping_add(at).wrapping_byte_add(ahead);
+    pub(crate) fn prefetch<V: Vector<Scalar = F>, const NEAREST: bool>(
+        &self,
+        token: V::Token,
+        at: usize,
+        distance: usize,
+    ) {
+        let start = self.start.wrapping_add(at).wrapping_byte_add(distance);
         for index in 0..QUAD {
-            V::prefetch(token, start.wrapping_add(index * V::LANES));
+            V::prefetch::<NEAREST>(token, start.wrapping_add(index * V::LANES));
         }
     }
 
@@ -208,6 +213,12 @@ impl<'a, F: Float> Sink<'a, F> {
     #[inline(always)]
     pub(crate) fn len(&self) -> usize {
         self.len
+    }
+
+    /// How many bytes after `source` this row lies, for [`Source::prefetch`].
+    #[inline(always)]
+    pub(crate) fn distance_from(&self, source: &Source<'_, F>) -> usize {
+        self.start.addr().wrapping_sub(source.start.addr())
     }
 
     #[inline(always)]
