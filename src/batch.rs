@@ -281,21 +281,27 @@ impl<F: Float, O: RowOp<F>> Block<'_, '_, F, O> {
                 fill_masked(kept_row(lane), class, part.len(), |k| part[k] = F::NEG_INFINITY);
             });
         }
-        let z: [Source<'_, F>; MOST_LANES] = from_fn(|lane| {
-            let direct = if lane < len { self.logits.direct(first + lane) } else { None };
-            let mut own = gathered.chunks_exact(needs.classes.max(1)).skip(lane);
-            match direct {
-                Some(direct) if needs.gathered == 0 => direct,
-                _ => Source::from_slice(own.next().unwrap_or_default()),
-            }
-        });
-        let mut own = unscattered.chunks_exact_mut(needs.classes.max(1));
-        let mut out: [Sink<'_, F>; MOST_LANES] = from_fn(|lane| {
-            let output = self.output.filter(|_| lane < len);
-            let direct = output.and_then(|output| output.sink(first + lane));
-            direct.unwrap_or_else(|| Sink::from_slice(own.next().unwrap_or_default()))
-        });
+        let mut z = [Source::from_slice(&[]); MOST_LANES];
+        let mut own = gathered.chunks_exact(needs.classes.max(1));
+        for (row, z) in (first..first + len).zip(&mut z) {
+            *z = match own.next() {
+                Some(own) => Source::from_slice(own),
+                None if needs.classes == 0 => continue,
+                None => self.logits.direct(row).expect("what is not gathered is direct"),
+            };
+        }
         let has_output = self.output.is_some();
+        let mut out: [Sink<'_, F>; MOST_LANES] = from_fn(|_| Sink::from_slice(&mut []));
+        if let Some(output) = self.output {
+            let mut own = unscattered.chunks_exact_mut(needs.classes.max(1));
+            for (row, out) in (first..first + len).zip(&mut out) {
+                *out = match own.next() {
+                    Some(own) => Sink::from_slice(own),
+                    None if needs.classes == 0 => continue,
+                    None => output.sink(row).expect("what is not scattered is direct"),
+                };
+            }
+        }
         let rows = GroupRows { first, kept, target };
         if let Some(team) = &mut self.team {
             let [out, ..] = out;

@@ -161,11 +161,7 @@ impl<'t, V: Vector> TargetLanes<'t, V> {
         let other_ties = stats.peak * V::Wide::new(stats.ties - stats.ties.like(1.0));
         let at_label = V::Wide::select(is_max, stats.peak, stored);
         let rest = V::Wide::select(is_max, stats.others + other_ties, sum - stored);
-        let mut weights = [<V::Scalar as Float>::Wide::new(0.0); MOST_LANES];
-        for (lane, weight) in weights.iter_mut().enumerate() {
-            *weight = target.weights.of_row(lane).get(target.class[lane]);
-        }
-        let smooth = self.factor * self.scale * V::Wide::from_scalars(token, &weights);
+        let smooth = self.factor * self.scale * self.weights_at_label(token);
         let weight = self.probability_weight(stats);
         let value = (weight * at_label - self.spike * rest).over(sum) * self.scale - smooth;
         AtLabel {
@@ -173,6 +169,20 @@ impl<'t, V: Vector> TargetLanes<'t, V> {
             classes: target.class,
             values: V::from_doubles(value.value()),
         }
+    }
+
+    /// w_y
+    #[inline(always)]
+    fn weights_at_label(&self, token: V::Token) -> V::Wide {
+        let target = self.target;
+        if let RowWeights::Same(same @ (Weights::Absent | Weights::Ones)) = target.weights {
+            return V::Wide::splat(token, same.get(0));
+        }
+        let mut weights = [<V::Scalar as Float>::Wide::new(0.0); MOST_LANES];
+        for (lane, weight) in weights.iter_mut().enumerate().filter(|lane| target.counted[lane.0]) {
+            *weight = target.weights.of_row(lane).get(target.class[lane]);
+        }
+        V::Wide::from_scalars(token, &weights)
     }
 
     /// [(spike + Q)·p − β·w]·scale for every class.

@@ -240,4 +240,11 @@ impl<S: Partial> DoubleVector for f64x8<S> {
         let bits: u64x8<S> = self.bitcast();
         (bits >> SIGNIFICAND).bitcast()
     }
+    #[inline(always)]
+    fn joined(self) -> f64 {
+        let (low, high) = self.simd.split_f64x8(self);
+        let (low, high) = self.simd.split_f64x4(low + high);
+        let pair = low + high;
+        pair[0] + pair[1]
+    }
 }

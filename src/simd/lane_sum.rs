@@ -60,6 +60,11 @@ where
     fn lanes(self) -> Self {
         self
     }
+    #[inline(always)]
+    fn total(self) -> f64 {
+        let Self([low, high]) = self;
+        low.add(high).joined()
+    }
 }
 
 /// f64 block sums, each with the sum of the roundings it lost.

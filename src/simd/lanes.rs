@@ -11,6 +11,8 @@ pub trait DoubleVector: Vector<Scalar = f64> {
     fn bits_plus(self, term: u64) -> Self;
     fn bits_minus(self, other: Self) -> Self;
     fn bits_after_significand(self) -> Self;
+    /// The sum of all lanes: lane i and i + 4 first, then i + 2, then i + 1.
+    fn joined(self) -> f64;
 }
 
 /// `N` vectors of doubles.

@@ -228,4 +228,9 @@ impl DoubleVector for Lanes<f64, 8> {
     fn bits_after_significand(self) -> Self {
         Self(self.0.map(f64::bits_after_significand))
     }
+    #[inline(never)]
+    fn joined(self) -> f64 {
+        let [a, b, c, d, e, f, g, h] = self.0;
+        ((a + e) + (c + g)) + ((b + f) + (d + h))
+    }
 }
