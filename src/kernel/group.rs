@@ -1,7 +1,7 @@
 //! Up to LANES rows together.
 //!
 //! ```text
-//! for each row: M                                  in the rows, or
+//! for each row: M, Σ z                             in the rows, or
 //! for each row: Σ, ties, dot; store exp            across them: tile.rs
 //! once, a lane for each row: log, quotients, the constants of the epilogue
 //! for each row: the epilogue
@@ -10,9 +10,11 @@
 //! What is done once for a row costs as much for one row as for sixteen, so it is done in lanes.
 
 use super::exp::{Exp, Kept, PLAIN, TEMPERED, Temperature};
+use super::first::{First, first};
 use super::odd;
 use super::stats::{RowClass, RowWeights, Stats, Sums, Weights};
-use super::sweep::{ABSENT, Fetch, ONES, ROW, Row, TWO_PARTS, maximum};
+use super::sweep::{Fetch, Row};
+use super::terms::{ABSENT, ONES, ROW, TWO_PARTS};
 use crate::crew::{Alone, Crew};
 use crate::element::Float;
 use crate::simd::lanes::WideLanes;
@@ -141,9 +143,10 @@ impl<V: Vector> RowGroup<'_, V> {
         let token = self.token;
         let (zero, zero_wide) = (V::Scalar::default(), <V::Scalar as Float>::Wide::new(0.0));
         let (mut max, mut swept_max) = ([zero; MOST_LANES], [zero; MOST_LANES]);
+        let mut sum = [zero_wide; MOST_LANES];
         let mut in_range = [false; MOST_LANES];
         for (lane, z) in self.z.iter().enumerate().filter(|(lane, _)| counted[*lane]) {
-            max[lane] = maximum::<V>(token, *z);
+            First { max: max[lane], sum: sum[lane] } = first::<V>(token, *z, weights.of_row(lane));
             in_range[lane] = temperature.is_in_range(max[lane]);
             if in_range[lane] {
                 swept_max[lane] = max[lane];
@@ -168,7 +171,8 @@ impl<V: Vector> RowGroup<'_, V> {
             let out = self.out.get(lane).filter(|_| STORE && !streams);
             let out = out.map_or(0, |out| out.distance_from(&z));
             let fetch = Fetch { ahead, out, is_near };
-            let row = Row { exp: row_exp(lane), is_tempered, z, max: swept_max[lane], fetch };
+            let first = First { max: swept_max[lane], sum: sum[lane] };
+            let row = Row { exp: row_exp(lane), is_tempered, z, first, fetch };
             let mut sums = None;
             if in_range[lane] {
                 let swept = row.sums::<STORE>(weights, exps);

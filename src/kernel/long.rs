@@ -1,7 +1,7 @@
 //! One row on several threads, segment by segment.
 //!
 //! ```text
-//! M                               largest of the segments' maxima
+//! M, Σ z                          largest of the segments' maxima, their sums in their order
 //! Σ, ties, dot                    of each segment; then joined in their order
 //! once: log, quotients, the constants of the epilogue
 //! exp again; the epilogue         of each segment
@@ -12,18 +12,19 @@
 //! write and read so many, and far less than to get the memory.
 
 use super::exp::{Exp, Kept, PLAIN, TEMPERED, Temperature};
+use super::first::{First, first, gaps};
 use super::group::{AtLabel, Epilogue, Flow, Group, LaneMask, kept_of, write_row};
 use super::odd;
 use super::stats::{RowClass, RowWeights, Stats, Sums, Weights, kept_len};
 pub(crate) use super::sweep::SEGMENT;
-use super::sweep::{Fetch, Row, maximum, wide_dot_after};
+use super::sweep::{Fetch, Row, wide_dot_after};
 use crate::alloc::zeros;
 use crate::crew::{Crew, FirstError, lock};
 use crate::element::Float;
 use crate::simd::lanes::WideLanes;
 use crate::simd::row::{Sink, Source};
 use crate::simd::{MOST_LANES, Vector};
-use crate::wide::Real;
+use crate::wide::{Real, Wide};
 use std::sync::Mutex;
 
 /// Neighbouring classes of a row, and memory for them.
@@ -33,7 +34,7 @@ pub(crate) struct Segment<'s, F: Float> {
     /// Exponentials, and z − M: of an odd row only.
     exps: Vec<F>,
     shifted: Vec<F>,
-    max: F,
+    first: First<F>,
     class: RowClass,
     sums: Sums<F>,
 }
@@ -56,7 +57,7 @@ impl<'s, F: Float> Segment<'s, F> {
                 out: out.as_mut().map(|out| out.split_off(SEGMENT)),
                 exps: Vec::new(),
                 shifted: Vec::new(),
-                max: F::NEG_INFINITY,
+                first: First { max: F::NEG_INFINITY, sum: F::Wide::new(0.0) },
                 class: RowClass::Finite,
                 sums: Sums::zero(),
             }));
@@ -103,21 +104,25 @@ impl<'g, 's, V: Vector> LongRow<'g, 's, V> {
         sums.fold(Sums::zero(), Sums::followed_by)
     }
 
-    fn maximum(&mut self) -> V::Scalar {
+    fn first(&mut self, weights: Weights<'_, V::Scalar>) -> First<V::Scalar> {
         let token = self.token;
-        self.each(|segment, _| segment.max = maximum::<V>(token, segment.z));
-        let lowest = V::Scalar::NEG_INFINITY;
-        let maxima = self.segments.iter().map(|segment| lock(segment).max);
-        maxima.fold(lowest, |max, next| if next > max { next } else { max })
+        self.each(|segment, _| segment.first = first::<V>(token, segment.z, weights));
+        let none = First { max: V::Scalar::NEG_INFINITY, sum: Wide::new(0.0) };
+        let parts = self.segments.iter().map(|segment| lock(segment).first);
+        parts.fold(none, |all, next| First {
+            max: if next.max > all.max { next.max } else { all.max },
+            sum: all.sum + next.sum,
+        })
     }
 
     /// The sums of each segment.
     fn sweep<const STORE: bool>(&mut self, row: RowExp<V>, weights: Weights<'_, V::Scalar>) {
         let RowExp { exp, is_tempered, max } = row;
+        let first = First { max, sum: Wide::new(0.0) };
         self.each(|segment, start| {
             let shifted = Source::from_slice(&segment.shifted);
             let z = if segment.shifted.is_empty() { segment.z } else { shifted };
-            let row = Row { exp, is_tempered, z, max, fetch: Fetch::default() };
+            let row = Row { exp, is_tempered, z, first, fetch: Fetch::default() };
             segment.sums = row.swept::<STORE>(weights.part(start, SEGMENT), &mut segment.exps);
         });
     }
@@ -176,7 +181,7 @@ impl<'g, 's, V: Vector> LongRow<'g, 's, V> {
         temperature: &Temperature<V::Scalar>,
     ) -> Stats<V> {
         let token = self.token;
-        let max = self.maximum();
+        let First { max, sum } = self.first(weights);
         let is_in_range = temperature.is_in_range(max);
         let swept_max = if is_in_range { max } else { V::Scalar::default() };
         let exp = Exp::<V>::new(token, V::splat(token, swept_max), temperature);
@@ -188,7 +193,12 @@ impl<'g, 's, V: Vector> LongRow<'g, 's, V> {
         if is_in_range {
             self.exp = Some(row);
             self.sweep::<false>(row, weights);
-            sums = Some(self.joined()).filter(Sums::are_finite);
+            let mut joined = self.joined();
+            if matches!(weights, Weights::Ones) {
+                let max = <V::Scalar as Float>::Wide::new(max.to_f64());
+                joined.dot = gaps(self.z.len(), max, sum);
+            }
+            sums = Some(joined).filter(Sums::are_finite);
         }
         let sums = sums.unwrap_or_else(|| {
             self.exp = None;

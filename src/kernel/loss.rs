@@ -21,7 +21,7 @@ use super::group::{AtLabel, Epilogue, Group};
 use super::scale::{Guarded, Scale};
 use super::softmax::{lse_of, lse_of_any};
 use super::stats::{RowWeights, Stats, Weights};
-use super::sweep::{ABSENT, ONES, ROW};
+use super::terms::{ABSENT, ONES, ROW};
 use crate::element::Float;
 use crate::simd::lanes::WideLanes;
 use crate::simd::{MOST_LANES, Vector};

@@ -1,11 +1,11 @@
 //! The reduction of rows: everything an epilogue needs.
 //!
 //! ```text
-//! M      = max z                                         first sweep
+//! M      = max z                                         the first sweep
 //! others = Σ_{z_k < M} exp(z_k)·2^(H − N)                second sweep
 //! ties   = #{k : z_k = M},   top = ties·exp(M)·2^(H − N)
 //! S      = others + top,     L = lse − M = log ties + log1p(others / top)
-//! dot    = Σ_k w_k (M − z_k),  all terms ≥ 0             the same sweep, if asked for
+//! dot    = Σ_k w_k (M − z_k),  all terms ≥ 0             the same, if asked for; w = 1: the first
 //! ```
 //!
 //! The maximum is kept out of the sum, so L keeps all its digits when one class
@@ -16,7 +16,8 @@
 //! (v0 + v1) + (v2 + v3), products with v1 and v3 fused; quads are added to wide
 //! lanes one after another, the terms of `dot` vector by vector, before the low
 //! parts of a quad's weights; the lanes of a segment of 16384 classes are joined by
-//! a fixed tree; segments follow one another. A missing class adds +0.
+//! a fixed tree; segments follow one another. A missing class adds +0. Where all w
+//! are 1, `dot` is K·M − Σ z, and Σ z is formed in this order too, in the first sweep.
 
 use crate::element::Float;
 use crate::simd::row::{QUAD, Source};

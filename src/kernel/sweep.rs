@@ -1,7 +1,9 @@
-//! The sweeps over one row: the maximum, then the sums in their canonical order.
+//! The second sweep over one row: the sums in their canonical order, and the exponentials.
 
-use super::exp::{Exp, Kept, PLAIN, Parts, TEMPERED};
+use super::exp::{Exp, Kept, PLAIN, TEMPERED};
+use super::first::{First, gaps};
 use super::stats::{Sums, Weights, count_to_f64};
+use super::terms::{ABSENT, QuadTerms, ROW, TWO_PARTS, Terms, class_terms, without_maxima};
 use crate::element::Float;
 use crate::simd::row::{QUAD, Sink, Source};
 use crate::simd::{LaneSum, Vector};
@@ -10,55 +12,13 @@ use crate::wide::Wide;
 /// Classes whose lanes are joined at once: the unit in which a long row can be divided.
 pub(crate) const SEGMENT: usize = 16_384;
 
-/// M, ignoring or keeping NaN as the hardware does: the sums find NaN.
-#[inline(always)]
-pub(super) fn maximum<V: Vector>(token: V::Token, z: Source<'_, V::Scalar>) -> V::Scalar {
-    V::outlined(
-        token,
-        #[inline(always)]
-        move || {
-            let lowest = V::Scalar::NEG_INFINITY;
-            let mut best = [V::splat(token, lowest); QUAD];
-            let mut at = 0;
-            while at + QUAD * V::LANES <= z.len() {
-                let quad = z.quad::<V>(at);
-                for (i, best) in best.iter_mut().enumerate() {
-                    *best = quad.vector::<V>(token, i).max(*best);
-                }
-                at += QUAD * V::LANES;
-            }
-            while at < z.len() {
-                best[0] = z.vector::<V>(token, at, lowest).max(best[0]);
-                at += V::LANES;
-            }
-            largest_lane(best[0].max(best[1]).max(best[2].max(best[3])))
-        },
-    )
-}
-
-/// A tree: the order of maxima cannot be seen.
-#[inline(always)]
-fn largest_lane<V: Vector>(vector: V) -> V::Scalar {
-    let mut lanes = vector.to_array();
-    let mut half = V::LANES / 2;
-    while half > 0 {
-        for index in 0..half {
-            if lanes[index + half] > lanes[index] {
-                lanes[index] = lanes[index + half];
-            }
-        }
-        half /= 2;
-    }
-    lanes[0]
-}
-
 /// What is swept: a row whose largest element is `exp.max()`, at most [`super::exp::LARGEST_MAX`].
 #[derive(Clone, Copy)]
 pub(super) struct Row<'r, V: Vector> {
     pub(super) exp: Exp<V>,
     pub(super) is_tempered: bool,
     pub(super) z: Source<'r, V::Scalar>,
-    pub(super) max: V::Scalar,
+    pub(super) first: First<V::Scalar>,
     pub(super) fetch: Fetch,
 }
 
@@ -84,12 +44,16 @@ impl<V: Vector> Row<'_, V> {
         let is_wide = weights.are_summed_wide(self.z.len());
         let mut sums = self.swept::<STORE>(if is_wide { Weights::Absent } else { weights }, exps);
         if is_wide {
-            sums.dot = wide_dot(self.z, self.max, weights, 1.0);
+            sums.dot = wide_dot(self.z, self.first.max, weights, 1.0);
+        }
+        if matches!(weights, Weights::Ones) {
+            let max = <V::Scalar as Float>::Wide::new(self.first.max.to_f64());
+            sums.dot = gaps(self.z.len(), max, self.first.sum);
         }
         sums
     }
 
-    /// The second sweep, with whatever weights there are in it: for a part of a long row as well.
+    /// The second sweep, for a part of a long row as well. Weights of 1 were summed in the first.
     #[inline(always)]
     pub(super) fn swept<const STORE: bool>(
         self,
@@ -111,8 +75,7 @@ impl<V: Vector> Row<'_, V> {
     ) -> Sums<V::Scalar> {
         let none = (self.z, self.z);
         match weights {
-            Weights::Absent => sweep::<V, STORE, HEAT, ABSENT>(self, none, exps),
-            Weights::Ones => sweep::<V, STORE, HEAT, ONES>(self, none, exps),
+            Weights::Absent | Weights::Ones => sweep::<V, STORE, HEAT, ABSENT>(self, none, exps),
             Weights::Row { high, low: None } => {
                 sweep::<V, STORE, HEAT, ROW>(self, (high, high), exps)
             }
@@ -162,126 +125,11 @@ fn sweep<V: Vector, const STORE: bool, const HEAT: bool, const WEIGHTS: u8>(
         token,
         #[inline(always)]
         move || {
-            let Row { exp, z, max, fetch, .. } = row;
+            let Row { exp, z, first, fetch, .. } = row;
+            let max = first.max;
             Sweep::<V, STORE, HEAT, WEIGHTS> { token, exp, z, weights, max, fetch }.run(exps)
         },
     )
-}
-
-/// Kinds of weights.
-pub(super) const ABSENT: u8 = 0;
-pub(super) const ONES: u8 = 1;
-pub(super) const ROW: u8 = 2;
-pub(super) const TWO_PARTS: u8 = 3;
-
-/// What one vector adds to the sums of narrow numbers.
-#[derive(Clone, Copy)]
-pub(super) struct Terms<V> {
-    /// exp, without the maxima.
-    exp: Parts<V>,
-    /// The low parts of the weights, times M − z.
-    low_dots: V,
-}
-
-impl<V: Vector> Terms<V> {
-    #[inline(always)]
-    pub(super) fn zero(token: V::Token) -> Self {
-        let zero = V::splat(token, V::Scalar::default());
-        Self { exp: Parts { fraction: zero, scale: zero }, low_dots: zero }
-    }
-
-    #[inline(always)]
-    pub(super) fn alone(self) -> QuadTerms<V> {
-        let Self { exp: Parts { fraction, scale }, low_dots } = self;
-        QuadTerms { scales: scale, fractions: fraction.mul(scale), low_dots }
-    }
-
-    #[inline(always)]
-    fn pair(self, other: Self) -> QuadTerms<V> {
-        let Parts { fraction, scale } = other.exp;
-        let Self { exp, low_dots } = self;
-        QuadTerms {
-            scales: exp.scale.add(scale),
-            fractions: fraction.mul_add(scale, exp.fraction.mul(exp.scale)),
-            low_dots: low_dots.add(other.low_dots),
-        }
-    }
-}
-
-/// What four vectors add to the sums of narrow numbers: exp = scales + fractions.
-#[derive(Clone, Copy)]
-pub(super) struct QuadTerms<V> {
-    scales: V,
-    fractions: V,
-    low_dots: V,
-}
-
-impl<V: Vector> QuadTerms<V> {
-    /// (t0 + t1) + (t2 + t3), where the second product of a pair is added unrounded.
-    #[inline(always)]
-    pub(super) fn of([a, b, c, d]: [Terms<V>; QUAD]) -> Self {
-        let (first, second) = (a.pair(b), c.pair(d));
-        Self {
-            scales: first.scales.add(second.scales),
-            fractions: first.fractions.add(second.fractions),
-            low_dots: first.low_dots.add(second.low_dots),
-        }
-    }
-
-    /// To wide lanes. A quad at a time: where one class dominates, each addition of narrow
-    /// numbers before this may round the others away by half an ulp of it.
-    #[inline(always)]
-    pub(super) fn flush<const WEIGHTS: u8>(self, sum: &mut V::Sum, dot: &mut V::Sum) {
-        sum.add(self.scales);
-        sum.add(self.fractions);
-        if WEIGHTS == TWO_PARTS {
-            dot.add(self.low_dots);
-        }
-    }
-}
-
-/// Counts the maxima in `z`, and takes them out of its exponentials.
-#[inline(always)]
-pub(super) fn without_maxima<V: Vector>(
-    exp: &Exp<V>,
-    z: V,
-    parts: Parts<V>,
-    ties: &mut V,
-) -> Parts<V> {
-    let is_max = z.ge(exp.max());
-    let one = V::splat(z.token(), V::Scalar::from_f64(1.0));
-    *ties = ties.add(one.only_where(is_max));
-    Parts { scale: parts.scale.zero_where(is_max), ..parts }
-}
-
-/// What the vector `z` adds to the sums; to `dot` at once. `parts` is [`without_maxima`].
-#[inline(always)]
-pub(super) fn class_terms<V: Vector, const WEIGHTS: u8>(
-    exp: &Exp<V>,
-    z: V,
-    (high, low): (V, V),
-    parts: Parts<V>,
-    dot: &mut V::Sum,
-) -> Terms<V> {
-    let token = z.token();
-    let zero = V::splat(token, V::Scalar::default());
-    let mut terms = Terms { exp: parts, low_dots: zero };
-    if WEIGHTS == ABSENT {
-        return terms;
-    }
-    // Rounded once, which is all the error that the loss can bear where all roundings go one way.
-    let gap = exp.max().sub(z);
-    if WEIGHTS == ONES {
-        dot.add(gap);
-        return terms;
-    }
-    // 0·log 0 = 0: a class without weight adds nothing, not even inf·0.
-    let gap = gap.zero_where(high.eq(zero));
-    dot.add_product(high, gap);
-    if WEIGHTS == TWO_PARTS {
-        terms.low_dots = low.mul(gap);
-    }
-    terms
 }
 
 /// Where exponentials are kept.

@@ -11,11 +11,11 @@
 //! alone.
 
 use super::exp::{Exp, Kept, PLAIN, TEMPERED, Temperature};
+use super::first::gaps;
 use super::group::{AtLabel, Epilogue, Group, LaneMask, counted_lanes};
 use super::stats::{RowClass, RowWeights, Stats, Weights};
-use super::sweep::{
-    ABSENT, ONES, QuadTerms, SEGMENT, TWO_PARTS, Terms, class_terms, without_maxima,
-};
+use super::sweep::SEGMENT;
+use super::terms::{ABSENT, ONES, QuadTerms, TWO_PARTS, Terms, class_terms, without_maxima};
 use crate::crew::{Alone, Crew};
 use crate::element::Float;
 use crate::simd::lanes::WideLanes;
@@ -98,13 +98,14 @@ impl<'t, V: Vector> Tile<'t, V> {
         weights: Weights<'_, V::Scalar>,
     ) -> TileSums<V> {
         let (token, classes) = (self.token, self.classes());
-        let zero = V::Wide::splat(token, Wide::new(0.0));
-        let mut sums = TileSums { others: zero, dot: zero, ties: zero.value() };
+        let zero = V::splat(token, V::Scalar::default());
+        let none = V::Wide::splat(token, Wide::new(0.0));
+        let mut sums = TileSums { others: none, dot: none, ties: none.value() };
         let nothing = V::Sum::zero(token);
         for start in (0..classes).step_by(SEGMENT) {
             let end = classes.min(start + SEGMENT);
             let (mut sum, mut dot) = ([nothing; MOST_LANES], [nothing; MOST_LANES]);
-            let mut ties = V::splat(token, V::Scalar::default());
+            let mut ties = zero;
             for quad in (start..end).step_by(QUAD * V::LANES) {
                 for lane in 0..V::LANES.min(end - quad) {
                     let mut terms = [Terms::zero(token); QUAD];
@@ -114,6 +115,9 @@ impl<'t, V: Vector> Tile<'t, V> {
                         let (new, rounded) =
                             self.terms::<HEAT, WEIGHTS>(exp, class, weights, ties, dot);
                         *terms = new;
+                        if WEIGHTS == ONES {
+                            dot.add(self.vector(class));
+                        }
                         if STORE {
                             rounded.value.to_slice(&mut self.exps.value[class * V::LANES..]);
                             rounded.lost.to_slice(&mut self.exps.lost[class * V::LANES..]);
@@ -129,6 +133,9 @@ impl<'t, V: Vector> Tile<'t, V> {
                 sums.dot = sums.dot + total::<V>(&dot);
             }
             sums.ties = sums.ties + ties.to_doubles();
+        }
+        if WEIGHTS == ONES {
+            sums.dot = gaps(classes, V::Wide::new(self.max.to_doubles()), sums.dot);
         }
         sums
     }
