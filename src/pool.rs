@@ -1,8 +1,7 @@
 //! Blocks of rows on several threads, in a pool that belongs to this process alone.
 //!
 //! ```text
-//! next = 0
-//! on the caller and on each helper:    while (block = next++) < blocks: body(block)
+//! on the caller and on each helper:    while there is a block: claim it; body(block)
 //! ```
 //!
 //! Before each of its blocks the caller is asked whether to go on; once it is not to, no more are claimed.
@@ -20,9 +19,10 @@
 //!    itself: a short call does not wait for the helpers of a long one, and nested calls do not wait
 //!    for each other.
 //! 5. **A thread that cannot be started is not an error** but one warning: see `Segment::start`.
-//!
-//! Which thread runs which block is left to chance; no result may depend on it.
+//! 6. **Threads have blocks of their own**, the same in call after call, and share the rest:
+//!    shares.rs. Which thread runs which is left to chance all the same; no result may depend on it.
 
+mod shares;
 #[cfg(test)]
 mod tests;
 mod width;
@@ -38,9 +38,10 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use once_cell::race::OnceBox;
-use rayon_core::{ThreadBuilder, ThreadPool, ThreadPoolBuilder};
+use rayon_core::{ThreadBuilder, ThreadPool, ThreadPoolBuilder, current_thread_index};
 
 use crate::simd::fpenv::with_default_fp_env;
+use shares::Shares;
 pub use width::{num_threads, set_num_threads};
 
 /// No more are started, the caller included, whatever is asked for.
@@ -134,6 +135,8 @@ struct Pool {
 /// Threads that were started together.
 struct Segment {
     process: Process,
+    /// Threads that were asked for before.
+    before: usize,
     asked: usize,
     spawned: usize,
     /// None if no thread could be started.
@@ -166,17 +169,18 @@ impl Pool {
             let blocks = (0..blocks).take_while(|_| may_go_on());
             return with_default_fp_env(|| blocks.for_each(body));
         }
-        let next = AtomicUsize::new(0);
-        let claim = || Some(next.fetch_add(1, Relaxed)).filter(|&block| block < blocks);
-        let task = || with_default_fp_env(|| iter::from_fn(claim).for_each(body));
-        let mut own_task = || {
-            let own_blocks = iter::from_fn(claim).take_while(|_| may_go_on());
-            with_default_fp_env(|| own_blocks.for_each(body));
-            next.store(blocks, Relaxed); // they are all claimed, or given up
-        };
-
         let process = self.process();
         let threads = threads.min(blocks).min(MAX_THREADS);
+        let shares = Shares::new(blocks, threads);
+        let task = |helper: usize| {
+            let own = 1 + helper % (threads - 1);
+            with_default_fp_env(|| shares.claims(own).for_each(body));
+        };
+        let mut own_task = || {
+            let own_blocks = shares.claims(0).take_while(|_| may_go_on());
+            with_default_fp_env(|| own_blocks.for_each(body));
+            shares.close(); // they are all claimed, or given up
+        };
         self.grow(process, threads.next_power_of_two().min(width) - 1);
         share(self.segments(process), threads - 1, &task, &mut own_task);
     }
@@ -236,12 +240,12 @@ impl Pool {
     }
 }
 
-/// Runs `task` on at most `helpers` idle threads of `segments` and `own_task` on the caller; returns
-/// when all of them are done.
+/// Runs `task` on at most `helpers` idle threads of `segments`, with the number of the thread, and
+/// `own_task` on the caller; returns when all of them are done.
 fn share<'pool>(
     mut segments: impl Iterator<Item = &'pool Segment>,
     helpers: usize,
-    task: &(dyn Fn() + Sync),
+    task: &(dyn Fn(usize) + Sync),
     own_task: &mut dyn FnMut(),
 ) {
     while helpers > 0
@@ -255,7 +259,7 @@ fn share<'pool>(
                 for _ in 0..claimed {
                     scope.spawn(|_| {
                         let _claim = Claim { idle: &segment.idle, busy: &busy };
-                        task();
+                        task(segment.before + current_thread_index().unwrap_or(0));
                     });
                 }
                 share(segments, helpers - claimed, task, own_task);
@@ -307,7 +311,8 @@ impl Segment {
             }
         }
         let idle = AtomicUsize::new(spawned);
-        Self { process, asked, spawned, threads, idle, failure, next: OnceBox::new() }
+        let next = OnceBox::new();
+        Self { process, before, asked, spawned, threads, idle, failure, next }
     }
 
     fn claim(&self, wanted: usize) -> usize {

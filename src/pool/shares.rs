@@ -1,0 +1,95 @@
+//! The blocks of a call, in as many shares as it has threads.
+//!
+//! ```text
+//! each thread:    the blocks of its own share, then what is left of those of the others
+//! ```
+//!
+//! Calls that follow one another find their rows in the cache of the core that had them before,
+//! where the output would else have to be fetched from another.
+
+use std::iter;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+/// The blocks `0..blocks`, each to be claimed once.
+pub(super) struct Shares {
+    blocks: usize,
+    shares: Vec<Share>,
+}
+
+/// The next block of a share, on lines of its own: most claims meet no other thread.
+#[repr(align(128))]
+struct Share {
+    next: AtomicUsize,
+}
+
+impl Shares {
+    pub(super) fn new(blocks: usize, threads: usize) -> Self {
+        let first = |share| Self::first_of(share, blocks, threads);
+        let shares = (0..threads).map(|share| Share { next: AtomicUsize::new(first(share)) });
+        Self { blocks, shares: shares.collect() }
+    }
+
+    /// The first block of a share; the shares differ by one block at most.
+    fn first_of(share: usize, blocks: usize, shares: usize) -> usize {
+        let (each, rest) = (blocks / shares, blocks % shares);
+        share * each + share.min(rest)
+    }
+
+    /// Claims blocks, from the share `own` on.
+    pub(super) fn claims(&self, own: usize) -> impl Iterator<Item = usize> {
+        let count = self.shares.len();
+        (0..count).flat_map(move |turn| self.claims_of((own + turn) % count))
+    }
+
+    fn claims_of(&self, share: usize) -> impl Iterator<Item = usize> {
+        let end = Self::first_of(share + 1, self.blocks, self.shares.len());
+        let next = &self.shares[share].next;
+        iter::from_fn(move || Some(next.fetch_add(1, Relaxed)))
+            .take_while(move |&block| block < end)
+    }
+
+    /// No more blocks are claimed.
+    pub(super) fn close(&self) {
+        for share in &self.shares {
+            share.next.store(self.blocks, Relaxed);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_thread_has_its_own_share_first_and_then_the_others() {
+        for (blocks, threads, ends) in
+            [(10, 3, vec![4, 7, 10]), (9, 3, vec![3, 6, 9]), (2, 3, vec![1, 2, 2]), (0, 1, vec![0])]
+        {
+            for own in 0..threads {
+                let first = if own == 0 { 0 } else { ends[own - 1] };
+                let expected: Vec<_> = (first..blocks).chain(0..first).collect();
+                let claimed: Vec<_> = Shares::new(blocks, threads).claims(own).collect();
+                assert_eq!(claimed, expected, "thread {own} of {threads}, {blocks} blocks");
+            }
+        }
+    }
+
+    #[test]
+    fn what_one_has_claimed_the_others_have_not() {
+        let shares = Shares::new(6, 2);
+        let mut second = shares.claims(1);
+        assert_eq!(second.next(), Some(3));
+        assert_eq!(shares.claims(0).take(4).collect::<Vec<_>>(), [0, 1, 2, 4]);
+        assert_eq!(second.collect::<Vec<_>>(), [5]);
+    }
+
+    #[test]
+    fn nothing_is_claimed_once_closed() {
+        let shares = Shares::new(6, 2);
+        let mut own = shares.claims(0);
+        assert_eq!(own.next(), Some(0));
+        shares.close();
+        assert_eq!(own.next(), None);
+        assert_eq!(shares.claims(1).next(), None);
+    }
+}
