@@ -21,7 +21,9 @@
 //! 5. **A thread that cannot be started is not an error** but one warning: see `Segment::start`.
 //! 6. **Threads have blocks of their own**, the same in call after call, and share the rest:
 //!    shares.rs. Which thread runs which is left to chance all the same; no result may depend on it.
+//! 7. **Helpers stay awake** for a moment, for the next call: awake.rs.
 
+mod awake;
 mod shares;
 #[cfg(test)]
 mod tests;
@@ -35,12 +37,13 @@ use std::sync::atomic::{
     Ordering::{Acquire, Relaxed, Release},
 };
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use once_cell::race::OnceBox;
 use rayon_core::{ThreadBuilder, ThreadPool, ThreadPoolBuilder, current_thread_index};
 
 use crate::simd::fpenv::with_default_fp_env;
+use awake::{Bell, LIMIT, look};
 use shares::Shares;
 pub use width::{num_threads, set_num_threads};
 
@@ -124,6 +127,8 @@ type Spawn = fn(ThreadBuilder) -> io::Result<JoinHandle<()>>;
 
 struct Pool {
     spawn: Spawn,
+    /// For how long helpers stay awake after a call.
+    awake: Duration,
     forks: AtomicU32,
     first: OnceBox<Segment>,
     /// The process in which a thread is appending a segment, else 0. A mark that a child inherits
@@ -142,6 +147,7 @@ struct Segment {
     /// None if no thread could be started.
     threads: Option<ThreadPool>,
     idle: AtomicUsize,
+    bell: Bell,
     failure: Option<String>,
     next: OnceBox<Segment>,
 }
@@ -150,6 +156,7 @@ impl Pool {
     const fn new(spawn: Spawn) -> Self {
         Self {
             spawn,
+            awake: LIMIT,
             forks: AtomicU32::new(0),
             first: OnceBox::new(),
             growing: AtomicU64::new(0),
@@ -182,7 +189,7 @@ impl Pool {
             shares.close(); // they are all claimed, or given up
         };
         self.grow(process, threads.next_power_of_two().min(width) - 1);
-        share(self.segments(process), threads - 1, &task, &mut own_task);
+        share(self.segments(process), threads - 1, self.awake, &task, &mut own_task);
     }
 
     fn process(&self) -> Process {
@@ -245,6 +252,7 @@ impl Pool {
 fn share<'pool>(
     mut segments: impl Iterator<Item = &'pool Segment>,
     helpers: usize,
+    awake: Duration,
     task: &(dyn Fn(usize) + Sync),
     own_task: &mut dyn FnMut(),
 ) {
@@ -260,25 +268,30 @@ fn share<'pool>(
                     scope.spawn(|_| {
                         let _claim = Claim { idle: &segment.idle, busy: &busy };
                         task(segment.before + current_thread_index().unwrap_or(0));
+                        stay_awake(threads, &segment.bell, awake);
                     });
                 }
-                share(segments, helpers - claimed, task, own_task);
-                spin_while(&busy);
+                segment.bell.ring();
+                share(segments, helpers - claimed, awake, task, own_task);
+                look(LIMIT, || busy.load(Relaxed) == 0);
             });
         }
     }
     own_task();
 }
 
-/// Waits a moment for the other threads, which mostly finish with the caller, before the scope puts
-/// it to sleep. To fall asleep and be woken costs more than this, and the next call would find the
-/// helpers asleep too: 33 µs instead of 21 for calls of 2 x 20 µs one after the other.
-fn spin_while(busy: &AtomicUsize) {
-    const LIMIT: Duration = Duration::from_micros(3);
-    let start = Instant::now();
-    while busy.load(Relaxed) > 0 && start.elapsed() < LIMIT {
-        hint::spin_loop();
-    }
+/// Keeps the one of `threads` that is at the end of a task awake after it, unless the bell rings from
+/// now on.
+fn stay_awake(threads: &ThreadPool, bell: &Bell, limit: Duration) {
+    let (bell, rung) = (bell.clone(), bell.rung());
+    let own = current_thread_index();
+    // The next in this thread's own queue. If another takes it from there, it returns at once, and
+    // this one sleeps.
+    threads.spawn(move || {
+        if current_thread_index() == own {
+            bell.listen(rung, limit);
+        }
+    });
 }
 
 /// A thread at work for one call; idle again when this is dropped, by a panic too.
@@ -289,7 +302,8 @@ struct Claim<'pool, 'call> {
 
 impl Drop for Claim<'_, '_> {
     fn drop(&mut self) {
-        self.idle.fetch_add(1, Relaxed);
+        // Whoever claims this thread rings the bell after this.
+        self.idle.fetch_add(1, Release);
         self.busy.fetch_sub(1, Relaxed);
     }
 }
@@ -311,13 +325,13 @@ impl Segment {
             }
         }
         let idle = AtomicUsize::new(spawned);
-        let next = OnceBox::new();
-        Self { process, before, asked, spawned, threads, idle, failure, next }
+        let (bell, next) = (Bell::default(), OnceBox::new());
+        Self { process, before, asked, spawned, threads, idle, bell, failure, next }
     }
 
     fn claim(&self, wanted: usize) -> usize {
         let take = |idle: usize| Some(idle.saturating_sub(wanted));
-        let (Ok(idle) | Err(idle)) = self.idle.fetch_update(Relaxed, Relaxed, take);
+        let (Ok(idle) | Err(idle)) = self.idle.fetch_update(Acquire, Relaxed, take);
         idle.min(wanted)
     }
 }

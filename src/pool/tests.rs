@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::collections::HashSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Barrier, Mutex};
+use std::time::Instant;
 
 use super::*;
 
@@ -101,6 +102,32 @@ fn all_threads_work_at_once() {
     for threads in [2, 3, 8] {
         pool.for_each_block(threads, threads, threads, &rendezvous(threads));
     }
+}
+
+/// Helpers that did not hear it would make each of these calls wait for a minute.
+#[test]
+fn helpers_that_stay_awake_hear_the_next_call() {
+    let pool = Pool { awake: Duration::from_secs(60), ..Pool::new(spawn) };
+    for call in 0..300 {
+        let threads = [2, 3, 8][call / 100];
+        pool.for_each_block(threads, threads, 8, &rendezvous(threads));
+        pool.for_each_block(2, 2, 8, &rendezvous(2));
+    }
+    for segment in pool.segments(pool.process()) {
+        segment.bell.ring();
+    }
+}
+
+#[test]
+fn helpers_go_to_sleep_when_time_is_over() {
+    let pool = Pool::new(spawn);
+    pool.for_each_block(2, 2, 2, &rendezvous(2));
+    let segment = pool.first.get().unwrap();
+    let threads = segment.threads.as_ref().unwrap();
+    let is_done = AtomicBool::new(false);
+    // Nobody rings for this one.
+    threads.in_place_scope(|scope| scope.spawn(|_| is_done.store(true, Relaxed)));
+    assert!(is_done.into_inner());
 }
 
 #[test]
