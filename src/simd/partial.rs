@@ -94,7 +94,6 @@ impl Partial for fearless_simd::Neon {}
 
 #[cfg(target_arch = "x86_64")]
 mod x86 {
-    use super::super::portable::Portable;
     use super::{Halves, Partial};
     use fearless_simd::{Avx2, Avx512, Simd, SimdFrom, f32x8, f32x16, f64x4, f64x8};
     use std::arch::x86_64::{
@@ -130,53 +129,47 @@ mod x86 {
 
     impl Halves for Avx512 {
         #[inline(always)]
-        fn widen_f16(self, bits: &[u16], target: &mut [f32]) {
-            let ((bits, bits_rest), (target, target_rest)) =
-                (bits.as_chunks::<16>(), target.as_chunks_mut::<16>());
-            for (bits, target) in bits.iter().zip(target) {
-                // SAFETY: the token proves the instruction set; both hold 16 numbers.
-                unsafe {
-                    let halves = _mm256_loadu_si256(bits.as_ptr().cast());
-                    _mm512_storeu_ps(target.as_mut_ptr(), _mm512_cvtph_ps(halves));
-                }
+        fn widen_f16(self, bits: [u16; 16]) -> [f32; 16] {
+            let mut values = [0.0; 16];
+            // SAFETY: the token proves the instruction set; both hold 16 numbers.
+            unsafe {
+                let halves = _mm256_loadu_si256(bits.as_ptr().cast());
+                _mm512_storeu_ps(values.as_mut_ptr(), _mm512_cvtph_ps(halves));
             }
-            Portable.widen_f16(bits_rest, target_rest);
+            values
         }
         #[inline(always)]
-        fn narrow_f16(self, values: &[f32], bits: &mut [u16]) {
-            let ((values, values_rest), (bits, bits_rest)) =
-                (values.as_chunks::<16>(), bits.as_chunks_mut::<16>());
-            for (values, bits) in values.iter().zip(bits) {
-                // SAFETY: the token proves the instruction set; both hold 16 numbers.
-                unsafe {
-                    let floats = _mm512_loadu_ps(values.as_ptr());
-                    let halves = _mm512_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(floats);
-                    _mm256_storeu_si256(bits.as_mut_ptr().cast(), halves);
-                }
+        fn narrow_f16(self, values: [f32; 16]) -> [u16; 16] {
+            let mut bits = [0; 16];
+            // SAFETY: the token proves the instruction set; both hold 16 numbers.
+            unsafe {
+                let floats = _mm512_loadu_ps(values.as_ptr());
+                let halves = _mm512_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(floats);
+                _mm256_storeu_si256(bits.as_mut_ptr().cast(), halves);
             }
-            Portable.narrow_f16(values_rest, bits_rest);
+            bits
         }
     }
 
     impl Halves for Avx2 {
         #[inline(always)]
-        fn widen_f16(self, bits: &[u16], target: &mut [f32]) {
-            let ((bits, bits_rest), (target, target_rest)) =
-                (bits.as_chunks::<8>(), target.as_chunks_mut::<8>());
-            for (bits, target) in bits.iter().zip(target) {
+        fn widen_f16(self, bits: [u16; 16]) -> [f32; 16] {
+            let mut values = [0.0; 16];
+            for (bits, values) in bits.as_chunks::<8>().0.iter().zip(values.as_chunks_mut::<8>().0)
+            {
                 // SAFETY: the token proves the instruction set, F16C with it; both hold 8 numbers.
                 unsafe {
                     let halves = _mm_loadu_si128(bits.as_ptr().cast());
-                    _mm256_storeu_ps(target.as_mut_ptr(), _mm256_cvtph_ps(halves));
+                    _mm256_storeu_ps(values.as_mut_ptr(), _mm256_cvtph_ps(halves));
                 }
             }
-            Portable.widen_f16(bits_rest, target_rest);
+            values
         }
         #[inline(always)]
-        fn narrow_f16(self, values: &[f32], bits: &mut [u16]) {
-            let ((values, values_rest), (bits, bits_rest)) =
-                (values.as_chunks::<8>(), bits.as_chunks_mut::<8>());
-            for (values, bits) in values.iter().zip(bits) {
+        fn narrow_f16(self, values: [f32; 16]) -> [u16; 16] {
+            let mut bits = [0; 16];
+            for (values, bits) in values.as_chunks::<8>().0.iter().zip(bits.as_chunks_mut::<8>().0)
+            {
                 // SAFETY: the token proves the instruction set, F16C with it; both hold 8 numbers.
                 unsafe {
                     let floats = _mm256_loadu_ps(values.as_ptr());
@@ -184,7 +177,7 @@ mod x86 {
                     _mm_storeu_si128(bits.as_mut_ptr().cast(), halves);
                 }
             }
-            Portable.narrow_f16(values_rest, bits_rest);
+            bits
         }
     }
 

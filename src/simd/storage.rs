@@ -1,15 +1,19 @@
 //! How numbers lie in memory, and their conversion, one by one or a row at a time.
 //!
 //! bfloat16 is the upper half of an f32; float16 is converted by instructions of the level, or by the
-//! `half` crate. Rows go through a small buffer of our own: no reference is made to the memory of
-//! a view.
+//! `half` crate. Rows are converted in registers, a vector at a time.
 
+use super::MOST_LANES;
 use crate::element::Float;
 use half::slice::{HalfBitsSliceExt, HalfFloatSliceExt};
 use half::{bf16, f16};
 
-/// 16-bit numbers converted at once.
-const CHUNK: usize = 64;
+/// float16 converted at once: a vector of f32.
+const F16_CHUNK: usize = MOST_LANES;
+/// bfloat16 converted at once: a loop so short that it is unrolled is not vectorised.
+const BF16_CHUNK: usize = 64;
+/// Bytes of either.
+const SIZE: usize = size_of::<u16>();
 
 /// How one element lies in memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,15 +51,17 @@ impl Storage {
 
 /// Conversion of float16: to nearest, ties to even.
 pub trait Halves: Copy {
-    /// Widens as many numbers as both have.
     #[inline(always)]
-    fn widen_f16(self, bits: &[u16], target: &mut [f32]) {
-        bits.reinterpret_cast::<f16>().convert_to_f32_slice(target);
+    fn widen_f16(self, bits: [u16; F16_CHUNK]) -> [f32; F16_CHUNK] {
+        let mut values = [0.0; F16_CHUNK];
+        bits.reinterpret_cast::<f16>().convert_to_f32_slice(&mut values);
+        values
     }
-    /// Rounds as many numbers as both have.
     #[inline(always)]
-    fn narrow_f16(self, values: &[f32], bits: &mut [u16]) {
-        bits.reinterpret_cast_mut::<f16>().convert_from_f32_slice(values);
+    fn narrow_f16(self, values: [f32; F16_CHUNK]) -> [u16; F16_CHUNK] {
+        let mut bits = [0; F16_CHUNK];
+        bits.reinterpret_cast_mut::<f16>().convert_from_f32_slice(&values);
+        bits
     }
 }
 
@@ -70,24 +76,53 @@ pub(super) unsafe fn widen(
     storage: Storage,
     target: &mut [f32],
 ) -> bool {
-    let mut buffer = [0; CHUNK];
-    for (chunk, target) in target.chunks_mut(CHUNK).enumerate() {
-        let buffer = &mut buffer[..target.len()];
-        if !matches!(storage, Storage::F16 | Storage::Bf16) {
-            return false;
-        }
-        let at = source.wrapping_add(chunk * size_of::<[u16; CHUNK]>());
-        // SAFETY: so many bytes of `source` are readable; the buffer is ours.
-        unsafe { at.copy_to_nonoverlapping(buffer.as_mut_ptr().cast(), size_of_val(buffer)) };
-        if storage == Storage::F16 {
-            halves.widen_f16(buffer, target);
-        } else {
-            for (target, bits) in target.iter_mut().zip(buffer) {
-                *target = f32::from_bits(u32::from(*bits) << 16);
-            }
-        }
+    match storage {
+        // SAFETY: as the caller says.
+        Storage::F16 => unsafe { widen_with(source, target, |bits| halves.widen_f16(bits)) },
+        // SAFETY: as the caller says.
+        Storage::Bf16 => unsafe { widen_with(source, target, from_upper_halves) },
+        _ => return false,
     }
     true
+}
+
+/// # Safety
+/// - `source` is valid for reading as many 16-bit numbers as `target` has.
+#[inline(always)]
+unsafe fn widen_with<const CHUNK: usize>(
+    source: *const u8,
+    target: &mut [f32],
+    convert: impl Fn([u16; CHUNK]) -> [f32; CHUNK],
+) {
+    let len = target.len();
+    if len < CHUNK {
+        // SAFETY: as the caller says.
+        return unsafe { widen_chunk(source, target, &convert) };
+    }
+    for at in (0..len).step_by(CHUNK) {
+        // The last chunk may begin in the one before.
+        let at = at.min(len - CHUNK);
+        // SAFETY: CHUNK numbers are readable from `at` on.
+        unsafe {
+            widen_chunk(source.wrapping_add(at * SIZE), &mut target[at..][..CHUNK], &convert);
+        };
+    }
+}
+
+/// # Safety
+/// - `source` is valid for reading as many 16-bit numbers as `target` has, CHUNK or fewer.
+#[inline(always)]
+unsafe fn widen_chunk<const CHUNK: usize>(
+    source: *const u8,
+    target: &mut [f32],
+    convert: &impl Fn([u16; CHUNK]) -> [f32; CHUNK],
+) {
+    let mut bits = [0; CHUNK];
+    let count = target.len();
+    let own = bits[..count].as_mut_ptr().cast();
+    // SAFETY: so many are readable, says the caller; `bits` is ours and has as many.
+    unsafe { source.copy_to_nonoverlapping(own, count * SIZE) };
+    target.copy_from_slice(&convert(bits)[..count]);
 }
 
 /// Rounds to neighbouring elements, if this storage is written many at once.
@@ -101,23 +136,72 @@ pub(super) unsafe fn narrow(
     target: *mut u8,
     storage: Storage,
 ) -> bool {
-    let mut buffer = [0; CHUNK];
-    for (chunk, values) in values.chunks(CHUNK).enumerate() {
-        let buffer = &mut buffer[..values.len()];
-        match storage {
-            Storage::F16 => halves.narrow_f16(values, buffer),
-            Storage::Bf16 => {
-                for (bits, value) in buffer.iter_mut().zip(values) {
-                    *bits = upper_half(*value);
-                }
-            }
-            _ => return false,
-        }
-        let at = target.wrapping_add(chunk * size_of::<[u16; CHUNK]>());
-        // SAFETY: so many bytes of `target` are writable; the buffer is ours.
-        unsafe { at.copy_from_nonoverlapping(buffer.as_ptr().cast(), size_of_val(buffer)) };
+    match storage {
+        // SAFETY: as the caller says.
+        Storage::F16 => unsafe { narrow_with(values, target, |chunk| halves.narrow_f16(chunk)) },
+        // SAFETY: as the caller says.
+        Storage::Bf16 => unsafe { narrow_with(values, target, upper_halves) },
+        _ => return false,
     }
     true
+}
+
+/// # Safety
+/// - `target` is valid for writing as many 16-bit numbers as there are `values`.
+#[inline(always)]
+unsafe fn narrow_with<const CHUNK: usize>(
+    values: &[f32],
+    target: *mut u8,
+    convert: impl Fn([f32; CHUNK]) -> [u16; CHUNK],
+) {
+    let len = values.len();
+    if len < CHUNK {
+        // SAFETY: as the caller says.
+        return unsafe { narrow_chunk(values, target, &convert) };
+    }
+    for at in (0..len).step_by(CHUNK) {
+        // The last chunk may begin in the one before.
+        let at = at.min(len - CHUNK);
+        // SAFETY: CHUNK numbers are writable from `at` on.
+        unsafe { narrow_chunk(&values[at..][..CHUNK], target.wrapping_add(at * SIZE), &convert) };
+    }
+}
+
+/// # Safety
+/// - `target` is valid for writing as many 16-bit numbers as there are `values`, CHUNK or fewer.
+#[inline(always)]
+unsafe fn narrow_chunk<const CHUNK: usize>(
+    values: &[f32],
+    target: *mut u8,
+    convert: &impl Fn([f32; CHUNK]) -> [u16; CHUNK],
+) {
+    let count = values.len();
+    let mut chunk = [0.0; CHUNK];
+    chunk[..count].copy_from_slice(values);
+    let bits = convert(chunk);
+    let own = bits[..count].as_ptr().cast();
+    // SAFETY: so many are writable, says the caller; `bits` is ours and has as many.
+    unsafe { target.copy_from_nonoverlapping(own, count * SIZE) };
+}
+
+/// bfloat16 as they are.
+#[inline(always)]
+fn from_upper_halves(bits: [u16; BF16_CHUNK]) -> [f32; BF16_CHUNK] {
+    let mut values = [0.0; BF16_CHUNK];
+    for (value, bits) in values.iter_mut().zip(bits) {
+        *value = f32::from_bits(u32::from(bits) << 16);
+    }
+    values
+}
+
+/// The nearest bfloat16 of each.
+#[inline(always)]
+fn upper_halves(values: [f32; BF16_CHUNK]) -> [u16; BF16_CHUNK] {
+    let mut bits = [0; BF16_CHUNK];
+    for (bits, value) in bits.iter_mut().zip(values) {
+        *bits = upper_half(value);
+    }
+    bits
 }
 
 /// The nearest bfloat16, ties to even, without a branch: `half` has one, which keeps a loop from
