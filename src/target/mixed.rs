@@ -20,6 +20,16 @@ fn weighted(u: f64, class_weight: Option<&[f64]>, k: usize) -> DoubleDouble {
     class_weight.map_or(u, |weights| u * DoubleDouble::new(weights[k]))
 }
 
+/// u of every class in two parts.
+pub(super) fn fill<F: Float>(crew: &mut dyn Crew, parts: (&mut [F], &mut [F]), u: &[f64]) {
+    fill_in_parts(crew, parts, |start, high, low| {
+        for ((high, low), u) in high.iter_mut().zip(low).zip(&u[start..]) {
+            (*high, *low) = split(F::Wide::new(*u));
+        }
+        []
+    });
+}
+
 /// u·c of every class in two parts; Σ u and Σ u·c.
 pub(super) fn fill_weighted<F: Float>(
     crew: &mut dyn Crew,

@@ -1,6 +1,6 @@
 //! The normal form of a row's target, and how it is made from targets, ε, prior and weights.
 
-use super::mixed::{fill_weighted, mixed, row_weights, unit_of};
+use super::mixed::{fill, fill_weighted, mixed, row_weights, unit_of};
 use super::parts::fill_in_parts;
 use super::{LossTerms, NO_CLASS, Prior, ProbabilityRow, Targets};
 use crate::alloc::filled;
@@ -111,18 +111,29 @@ impl<'a, F: Float> SmoothedTargets<'a, F> {
         };
         let mut shared = Vec::new();
         let mut shared_mass = DoubleDouble::new(0.0);
-        let values = match terms.prior {
-            Prior::Shared { values, .. } => Some(&values[..]),
-            Prior::Uniform | Prior::PerRow { .. } => None,
+        let is_shared = match terms.prior {
+            Prior::Shared { .. } => true,
+            Prior::Uniform => terms.class_weight.is_some(),
+            Prior::PerRow { .. } => false,
         };
-        let is_shared = !matches!(terms.prior, Prior::PerRow { .. });
-        let is_weighted = values.is_some() || terms.class_weight.is_some();
         // ε = 0: the prior is not read.
-        if terms.label_smoothing > 0.0 && is_shared && is_weighted {
+        if terms.label_smoothing > 0.0 && is_shared {
             shared = filled(2 * classes, &F::default(), crew)?;
             let parts = shared.split_at_mut(classes);
-            let u = |k: usize| values.map_or(1.0, |values| values[k]);
-            [_, shared_mass] = fill_weighted(crew, parts, terms.class_weight, u);
+            shared_mass = match (terms.prior, terms.class_weight) {
+                (Prior::Shared { values, mass }, None) => {
+                    fill(crew, parts, values);
+                    *mass
+                }
+                (prior, class_weight) => {
+                    let u = |k: usize| match prior {
+                        Prior::Shared { values, .. } => values[k],
+                        _ => 1.0,
+                    };
+                    let [_, mass] = fill_weighted(crew, parts, class_weight, u);
+                    mass
+                }
+            };
         }
         crew.outcome()?;
         Ok(Self { targets, terms, shared, shared_mass, temperature, scale, is_masked, classes })
