@@ -202,7 +202,7 @@ impl<F: Float, O: RowOp<F>> Block<'_, '_, F, O> {
             done[tile] = Self::on_tile::<V>(op, token, first, z, Kept { value: exps, lost });
         }
         if let Some(output) = self.output {
-            transpose::store::<V>(token, exps, output, first, &done);
+            transpose::store::<V>(token, exps, output, first, &done, self.flow.streams);
         }
         for tile in (0..count).filter(|tile| !done[*tile]) {
             let first = first + tile * V::LANES;

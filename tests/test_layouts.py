@@ -123,6 +123,41 @@ def test_zero_strides(dtype, classes):
 
 
 @every_float
+@pytest.mark.parametrize("offset", [0, 1, 5])
+def test_large_outputs_in_fortran_order(dtype, offset):
+    """They are written past the caches, where whole lines of memory are: `offset` elements after one
+    begins; a class later, somewhere else.
+    """
+    z, labels, u = problem(300, dtype, rows=7005)
+    z[[11, 3000]] = np.nan  # not for a tile
+    turned = z.copy(order="F")
+    options = {"prior": u, **OPTIONS}
+    raw = np.empty(z.size + 256, dtype)
+    start = -(raw.ctypes.data // raw.itemsize) % (64 // raw.itemsize) + offset
+    inside = slice(start, start + z.size)
+    out = raw[inside].reshape(z.T.shape).T
+
+    def assert_written(call, expected):
+        raw[:] = 7
+        call()
+        assert_same_bits(out, expected)
+        raw[inside] = 7
+        assert (raw == 7).all()
+
+    def in_place():
+        out[...] = z
+        sx.softmax(out, out=out)
+
+    _, grad = sx.cross_entropy_value_and_grad(z, labels, **options)
+    assert_written(lambda: sx.softmax(turned, out=out), sx.softmax(z))
+    assert_written(lambda: sx.log_softmax(turned, out=out), sx.log_softmax(z))
+    assert_written(in_place, sx.softmax(z))
+    assert_written(
+        lambda: sx.cross_entropy_value_and_grad(turned, labels, grad_out=out, **options), grad
+    )
+
+
+@every_float
 def test_memory_map(dtype, tmp_path):
     z, labels, u = problem(33, dtype)
     path = tmp_path / "logits"

@@ -22,6 +22,7 @@ use crate::simd::lanes::WideLanes;
 use crate::simd::row::QUAD;
 use crate::simd::{LaneSum, MOST_LANES, Vector, tree};
 use crate::wide::{Real, Wide};
+use std::ops::Range;
 
 /// As many rows as there are lanes, class by class.
 pub(crate) struct Tile<'t, V: Vector> {
@@ -33,6 +34,9 @@ pub(crate) struct Tile<'t, V: Vector> {
     max: V,
     alone: Alone,
 }
+
+/// Rows of more quads than this for each of a tile's maxima are asked quad by quad whether one is in it.
+const QUADS_PER_MAXIMUM: usize = 4;
 
 /// The maxima of rows that are all for the sweeps of this file; for the others see odd.rs. Logits
 /// below the range are refused, unless `least` is −∞.
@@ -106,27 +110,20 @@ impl<'t, V: Vector> Tile<'t, V> {
             let end = classes.min(start + SEGMENT);
             let (mut sum, mut dot) = ([nothing; MOST_LANES], [nothing; MOST_LANES]);
             let mut ties = zero;
-            for quad in (start..end).step_by(QUAD * V::LANES) {
-                for lane in 0..V::LANES.min(end - quad) {
-                    let mut terms = [Terms::zero(token); QUAD];
-                    for (terms, class) in terms.iter_mut().zip((quad + lane..end).step_by(V::LANES))
-                    {
-                        let (ties, dot) = (&mut ties, &mut dot[lane]);
-                        let (new, rounded) =
-                            self.terms::<HEAT, WEIGHTS>(exp, class, weights, ties, dot);
-                        *terms = new;
-                        if WEIGHTS == ONES {
-                            dot.add(self.vector(class));
-                        }
-                        if STORE {
-                            rounded.value.to_slice(&mut self.exps.value[class * V::LANES..]);
-                            rounded.lost.to_slice(&mut self.exps.lost[class * V::LANES..]);
-                        }
-                    }
-                    let is_alone = quad + lane + V::LANES >= end;
-                    let quad = if is_alone { terms[0].alone() } else { QuadTerms::of(terms) };
-                    quad.flush::<WEIGHTS>(&mut sum[lane], &mut dot[lane]);
+            let mut quad = start;
+            while quad + QUAD * V::LANES <= end {
+                for lane in 0..V::LANES {
+                    let (first, ties, dot) = (quad + lane, &mut ties, &mut dot[lane]);
+                    let terms =
+                        self.terms::<STORE, HEAT, WEIGHTS, QUAD>(exp, first, weights, ties, dot);
+                    QuadTerms::of(terms).flush::<WEIGHTS>(&mut sum[lane], dot);
                 }
+                quad += QUAD * V::LANES;
+            }
+            for lane in 0..V::LANES.min(end - quad) {
+                let (classes, ties, dot) = (quad + lane..end, &mut ties, &mut dot[lane]);
+                self.last_quad::<STORE, HEAT, WEIGHTS>(exp, classes, weights, ties, dot)
+                    .flush::<WEIGHTS>(&mut sum[lane], dot);
             }
             sums.others = sums.others + total::<V>(&sum);
             if WEIGHTS != ABSENT {
@@ -140,26 +137,89 @@ impl<'t, V: Vector> Tile<'t, V> {
         sums
     }
 
+    /// The first of `classes` and those LANES, 2 LANES and 3 LANES after it, as far as there are any.
     #[inline(always)]
-    fn terms<const HEAT: bool, const WEIGHTS: u8>(
-        &self,
+    fn last_quad<const STORE: bool, const HEAT: bool, const WEIGHTS: u8>(
+        &mut self,
         exp: &Exp<V>,
-        class: usize,
+        classes: Range<usize>,
         weights: Weights<'_, V::Scalar>,
         ties: &mut V,
         dot: &mut V::Sum,
-    ) -> (Terms<V>, Kept<V>) {
-        let z = self.vector(class);
-        let parts = exp.parts::<HEAT>(z);
-        let weights = match weights {
+    ) -> QuadTerms<V> {
+        let is_alone = classes.len() <= V::LANES;
+        let mut terms = [Terms::zero(self.token); QUAD];
+        for (terms, class) in terms.iter_mut().zip(classes.step_by(V::LANES)) {
+            [*terms] = self.terms::<STORE, HEAT, WEIGHTS, 1>(exp, class, weights, ties, dot);
+        }
+        if is_alone { terms[0].alone() } else { QuadTerms::of(terms) }
+    }
+
+    /// N classes, LANES apart.
+    #[inline(always)]
+    fn terms<const STORE: bool, const HEAT: bool, const WEIGHTS: u8, const N: usize>(
+        &mut self,
+        exp: &Exp<V>,
+        first: usize,
+        weights: Weights<'_, V::Scalar>,
+        ties: &mut V,
+        dot: &mut V::Sum,
+    ) -> [Terms<V>; N] {
+        let mut z = [self.max; N];
+        for (i, z) in z.iter_mut().enumerate() {
+            *z = self.vector(first + i * V::LANES);
+        }
+        let mut parts = exp.parts_of::<HEAT, N>(z);
+        if STORE {
+            for (i, parts) in parts.iter().enumerate() {
+                self.keep(first + i * V::LANES, parts.rounded());
+            }
+        }
+        if N < QUAD || self.has_maximum(&z) {
+            for (parts, z) in parts.iter_mut().zip(z) {
+                *parts = without_maxima(exp, z, *parts, ties);
+            }
+        }
+        let mut terms = [Terms::zero(self.token); N];
+        for i in 0..N {
+            let weights = self.weights_of::<WEIGHTS>(first + i * V::LANES, z[i], weights);
+            terms[i] = class_terms::<V, WEIGHTS>(exp, z[i], weights, parts[i], dot);
+            if WEIGHTS == ONES {
+                dot.add(z[i]);
+            }
+        }
+        terms
+    }
+
+    /// May there be a maximum in a quad? Where they are rare, the other quads are spared taking them out.
+    #[inline(always)]
+    fn has_maximum(&self, z: &[V]) -> bool {
+        let are_rare = self.classes() > QUADS_PER_MAXIMUM * QUAD * V::LANES;
+        let largest = z.iter().fold(z[0], |largest, z| largest.max(*z));
+        !are_rare || V::any(largest.ge(self.max))
+    }
+
+    #[inline(always)]
+    fn keep(&mut self, class: usize, Kept { value, lost }: Kept<V>) {
+        value.to_slice(&mut self.exps.value[class * V::LANES..]);
+        lost.to_slice(&mut self.exps.lost[class * V::LANES..]);
+    }
+
+    /// Both parts of the weights; z where there are none to read.
+    #[inline(always)]
+    fn weights_of<const WEIGHTS: u8>(
+        &self,
+        class: usize,
+        z: V,
+        weights: Weights<'_, V::Scalar>,
+    ) -> (V, V) {
+        match weights {
             Weights::Row { high, .. } if WEIGHTS == TWO_PARTS => {
                 let low = V::splat(self.token, weights.low(class));
                 (V::splat(self.token, high.get(class)), low)
             }
             _ => (z, z),
-        };
-        let summed = without_maxima(exp, z, parts, ties);
-        (class_terms::<V, WEIGHTS>(exp, z, weights, summed, dot), parts.rounded())
+        }
     }
 
     /// Σ w_k (M − z_k), every term wide.
@@ -232,12 +292,7 @@ impl<'t, V: Vector> Tile<'t, V> {
             } else {
                 Kept { value: self.vector(class), lost: self.vector(class) }
             };
-            let (high, low) = match weights {
-                Weights::Row { high, .. } if WEIGHTS == TWO_PARTS => {
-                    (V::splat(token, high.get(class)), V::splat(token, weights.low(class)))
-                }
-                _ => (value.value, value.value),
-            };
+            let (high, low) = self.weights_of::<WEIGHTS>(class, value.value, weights);
             let written = epilogue.apply::<WEIGHTS>(value, high, low);
             let written = V::select(number.eq(labels), at_label, written);
             written.to_slice(&mut self.exps.value[class * V::LANES..]);

@@ -61,7 +61,8 @@ fn load_one<V: Vector>(token: V::Token, rows: &Rows<'_>, first: usize, tile: &mu
     }
 }
 
-/// Writes the tiles in `written` to the rows from `first` on.
+/// Writes the tiles in `written` to the rows from `first` on; past the caches, if it `streams`, what
+/// are whole lines there.
 #[inline(always)]
 pub(crate) fn store<V: Vector>(
     token: V::Token,
@@ -69,6 +70,7 @@ pub(crate) fn store<V: Vector>(
     rows: &RowsMut<'_>,
     first: usize,
     written: &[bool; MOST_TILES],
+    streams: bool,
 ) {
     let len = rows.classes() * V::LANES;
     let count = tiles.len() / len;
@@ -77,7 +79,11 @@ pub(crate) fn store<V: Vector>(
             let mut across = rows.across(first, count * V::LANES, class);
             for tile in (0..count).filter(|tile| written[*tile]) {
                 let vector = V::from_slice(token, &tiles[tile * len + class * V::LANES..]);
-                across.set_vector(tile * V::LANES, vector);
+                if streams {
+                    across.stream_vector(tile * V::LANES, vector);
+                } else {
+                    across.set_vector(tile * V::LANES, vector);
+                }
             }
         }
         return;

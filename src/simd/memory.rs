@@ -111,6 +111,7 @@ macro_rules! view {
             }
 
             /// The address of a class of the row `first`, whose next `count - 1` rows exist.
+            #[inline(always)]
             fn start_of(&self, first: usize, count: usize, class: usize) -> $pointer {
                 assert!(class < self.classes, "class {class} of {}", self.classes);
                 let rows = self.rows();
@@ -118,6 +119,7 @@ macro_rules! view {
                 self.row_start(first).wrapping_offset(class.cast_signed() * self.class_stride)
             }
 
+            #[inline(always)]
             fn row_start(&self, row: usize) -> $pointer {
                 assert!(row < self.rows(), "row {row} of {}", self.rows());
                 self.start.wrapping_offset(self.outer.offset(row))

@@ -313,6 +313,17 @@ impl<'a, F: Float> Sink<'a, F> {
         unsafe { vector.stream(target) };
     }
 
+    /// As [`Sink::set_vector`], past the caches if it is a whole line of memory.
+    #[inline(always)]
+    pub(crate) fn stream_vector<V: Vector<Scalar = F>>(&mut self, at: usize, vector: V) {
+        let is_line = self.start.wrapping_add(at).addr().is_multiple_of(LINE);
+        if is_line && at + V::LANES <= self.len {
+            self.stream(at, vector);
+        } else {
+            self.set_vector(at, vector);
+        }
+    }
+
     /// May whole lines of this row be streamed: are there elements at their beginnings?
     #[inline(always)]
     pub(crate) fn has_lines(&self) -> bool {
