@@ -18,13 +18,15 @@ from typing import Any
 
 from benches.problem import Call, Means, Shape, error, make_problem
 
-# A turn begins with untimed calls for as long as this: threads awake, caches as they will be.
-WARM = 2e-3
+# A turn begins with untimed calls for as long as this: threads awake, caches as they will be, and the
+# threads spread over the processors. Linux wakes them all on one, and takes 10 ms to see to that.
+WARM = 20e-3
 # Calls longer than this are not warmed up again in each turn.
 LONG = 50e-3
-# After a turn: how long to look whether the process is idle, and for how long to wait for that.
-LOOK = 1e-3
-LONGEST_REST = 50e-3
+# After a turn: how long to look whether the process is idle, and for how long to wait for that. Of
+# threads that are running, the system counts the time in ticks of up to 10 ms.
+LOOK = 10e-3
+LONGEST_REST = 0.2
 
 
 class Server:
