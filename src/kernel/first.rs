@@ -16,6 +16,27 @@ pub(super) struct First<F: Float> {
     pub(super) sum: F::Wide,
 }
 
+impl<F: Float> First<F> {
+    /// Of no classes.
+    #[inline(always)]
+    pub(super) fn none() -> Self {
+        Self { max: F::NEG_INFINITY, sum: F::Wide::new(0.0) }
+    }
+
+    /// With the sweep over the classes that follow.
+    #[inline(always)]
+    pub(super) fn followed_by(self, next: Self) -> Self {
+        let max = if next.max > self.max { next.max } else { self.max };
+        Self { max, sum: self.sum + next.sum }
+    }
+
+    /// Σ (M − z), of Σ z that was asked for.
+    #[inline(always)]
+    pub(super) fn gaps(self, classes: usize) -> F::Wide {
+        gaps(classes, F::Wide::new(self.max.to_f64()), self.sum)
+    }
+}
+
 /// M, and Σ z for weights of 1.
 #[inline(always)]
 pub(super) fn first<V: Vector>(

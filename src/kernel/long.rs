@@ -12,7 +12,7 @@
 //! write and read so many, and far less than to get the memory.
 
 use super::exp::{Exp, Kept, PLAIN, TEMPERED, Temperature};
-use super::first::{First, first, gaps};
+use super::first::{First, first};
 use super::group::{AtLabel, Epilogue, Flow, Group, LaneMask, kept_of, write_row};
 use super::odd;
 use super::stats::{RowClass, RowWeights, Stats, Sums, Weights, kept_len};
@@ -24,7 +24,7 @@ use crate::element::Float;
 use crate::simd::lanes::WideLanes;
 use crate::simd::row::{Sink, Source};
 use crate::simd::{MOST_LANES, Vector};
-use crate::wide::{Real, Wide};
+use crate::wide::Real;
 use std::sync::Mutex;
 
 /// Neighbouring classes of a row, and memory for them.
@@ -57,7 +57,7 @@ impl<'s, F: Float> Segment<'s, F> {
                 out: out.as_mut().map(|out| out.split_off(SEGMENT)),
                 exps: Vec::new(),
                 shifted: Vec::new(),
-                first: First { max: F::NEG_INFINITY, sum: F::Wide::new(0.0) },
+                first: First::none(),
                 class: RowClass::Finite,
                 sums: Sums::zero(),
             }));
@@ -107,18 +107,14 @@ impl<'g, 's, V: Vector> LongRow<'g, 's, V> {
     fn first(&mut self, weights: Weights<'_, V::Scalar>) -> First<V::Scalar> {
         let token = self.token;
         self.each(|segment, _| segment.first = first::<V>(token, segment.z, weights));
-        let none = First { max: V::Scalar::NEG_INFINITY, sum: Wide::new(0.0) };
         let parts = self.segments.iter().map(|segment| lock(segment).first);
-        parts.fold(none, |all, next| First {
-            max: if next.max > all.max { next.max } else { all.max },
-            sum: all.sum + next.sum,
-        })
+        parts.fold(First::none(), First::followed_by)
     }
 
     /// The sums of each segment.
     fn sweep<const STORE: bool>(&mut self, row: RowExp<V>, weights: Weights<'_, V::Scalar>) {
         let RowExp { exp, is_tempered, max } = row;
-        let first = First { max, sum: Wide::new(0.0) };
+        let first = First { max, ..First::none() };
         self.each(|segment, start| {
             let shifted = Source::from_slice(&segment.shifted);
             let z = if segment.shifted.is_empty() { segment.z } else { shifted };
@@ -181,7 +177,8 @@ impl<'g, 's, V: Vector> LongRow<'g, 's, V> {
         temperature: &Temperature<V::Scalar>,
     ) -> Stats<V> {
         let token = self.token;
-        let First { max, sum } = self.first(weights);
+        let first = self.first(weights);
+        let max = first.max;
         let is_in_range = temperature.is_in_range(max);
         let swept_max = if is_in_range { max } else { V::Scalar::default() };
         let exp = Exp::<V>::new(token, V::splat(token, swept_max), temperature);
@@ -195,8 +192,7 @@ impl<'g, 's, V: Vector> LongRow<'g, 's, V> {
             self.sweep::<false>(row, weights);
             let mut joined = self.joined();
             if matches!(weights, Weights::Ones) {
-                let max = <V::Scalar as Float>::Wide::new(max.to_f64());
-                joined.dot = gaps(self.z.len(), max, sum);
+                joined.dot = first.gaps(self.z.len());
             }
             sums = Some(joined).filter(Sums::are_finite);
         }

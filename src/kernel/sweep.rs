@@ -1,7 +1,7 @@
 //! The second sweep over one row: the sums in their canonical order, and the exponentials.
 
 use super::exp::{Exp, Kept, PLAIN, TEMPERED};
-use super::first::{First, gaps};
+use super::first::First;
 use super::stats::{Sums, Weights, count_to_f64};
 use super::terms::{ABSENT, QuadTerms, ROW, TWO_PARTS, Terms, class_terms, without_maxima};
 use crate::element::Float;
@@ -47,8 +47,7 @@ impl<V: Vector> Row<'_, V> {
             sums.dot = wide_dot(self.z, self.first.max, weights, 1.0);
         }
         if matches!(weights, Weights::Ones) {
-            let max = <V::Scalar as Float>::Wide::new(self.first.max.to_f64());
-            sums.dot = gaps(self.z.len(), max, self.first.sum);
+            sums.dot = self.first.gaps(self.z.len());
         }
         sums
     }
