@@ -165,13 +165,7 @@ impl<V: Vector> Exp<V> {
     #[inline(always)]
     fn one_by_one<const N: usize>(token: V::Token, f: [V; N]) -> [V; N] {
         let (last, rest) = const { V::Scalar::EXP.coefficients.split_last().unwrap() };
-        let mut q = [V::splat(token, *last); N];
-        for coefficient in rest.iter().rev() {
-            for i in 0..N {
-                q[i] = q[i].mul_add(f[i], V::splat(token, *coefficient));
-            }
-        }
-        q
+        Self::horner(token, [V::splat(token, *last); N], f, rest)
     }
 
     /// The same, all but the first [`ALONE`] coefficients in powers of f²: a shorter chain.
@@ -191,7 +185,18 @@ impl<V: Vector> Exp<V> {
                 q[i] = q[i].mul_add(f[i].mul(f[i]), pair(coefficients, f[i]));
             }
         }
-        for coefficient in first.iter().rev() {
+        Self::horner(token, q, f, first)
+    }
+
+    /// coefficients[0] + coefficients[1]·f + ... + q·f^len
+    #[inline(always)]
+    fn horner<const N: usize>(
+        token: V::Token,
+        mut q: [V; N],
+        f: [V; N],
+        coefficients: &[V::Scalar],
+    ) -> [V; N] {
+        for coefficient in coefficients.iter().rev() {
             for i in 0..N {
                 q[i] = q[i].mul_add(f[i], V::splat(token, *coefficient));
             }
