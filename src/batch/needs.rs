@@ -84,7 +84,7 @@ impl Needs {
         };
         // Rows that are read where they lie take up room as well.
         let row_bytes = needs.row().max(padded).saturating_mul(F::STORAGE.size());
-        let is_softmax = needs.exps > 0 && op.targets().is_none();
+        let is_softmax = op.keeps_exps() && op.targets().is_none();
         let is_brief = is_softmax && !is_large::<F>(logits);
         let bytes = if is_brief { BYTES_PER_BRIEF_GROUP } else { BYTES_PER_GROUP };
         needs.group = (bytes / row_bytes.max(1)).clamp(1, lanes).min(logits.rows());
@@ -104,11 +104,11 @@ impl Needs {
 
     /// The flow through the caches of rows that are read and written where they lie.
     pub(super) fn flow<F: Float>(&self, logits: &Rows<'_>, output: Option<&RowsMut<'_>>) -> Flow {
-        let bytes = |rows: usize| rows.saturating_mul(self.classes * F::STORAGE.size());
+        let group_bytes = self.group.saturating_mul(self.classes * F::STORAGE.size());
         Flow {
             streams: is_large::<F>(logits) && output.is_some_and(RowsMut::is_streamed),
-            ahead: if logits.are_runs::<F>() { bytes(self.group) } else { 0 },
-            is_near: bytes(self.group) <= NEAR_BYTES,
+            ahead: if logits.are_runs::<F>() { group_bytes } else { 0 },
+            is_near: group_bytes <= NEAR_BYTES,
         }
     }
 
