@@ -33,9 +33,10 @@ pub(crate) fn filled<T: Clone>(
     let part = BYTES_PER_PART / size_of::<T>().max(1);
     for start in (0..len).step_by(part) {
         let end = len.min(start + part);
-        if crew.may_go_on((end - start) * size_of::<T>()) {
-            vector.resize(end, value.clone());
+        if !crew.may_go_on((end - start) * size_of::<T>()) {
+            break;
         }
+        vector.resize(end, value.clone());
     }
     crew.outcome()?;
     Ok(vector)

@@ -143,9 +143,14 @@ fn for_each_long_row<F: Float, O: RowOp<F>>(
     let flow = needs.flow::<F>(logits, output);
     let needs = Needs { exps: 0, ..needs };
     let level = run.level;
+    let row_bytes = logits.classes().saturating_mul(F::STORAGE.size());
     let mut team = run.team_of(threads);
     let mut scratch = filled(needs.row(), &F::default(), &mut team)?;
     for row in 0..logits.rows() {
+        // Also before rows that are not read, of which there may be many.
+        if !team.may_go_on(row_bytes) {
+            break;
+        }
         let (range, scratch, team) = (row..row + 1, &mut scratch[..], Some(&mut team));
         let block = Block { logits, mask, output, op, range, needs, flow, scratch, team };
         with_default_fp_env(|| F::dispatch(level, block));

@@ -145,10 +145,11 @@ impl<'g, 's, V: Vector> LongRow<'g, 's, V> {
         let mut sums = self.joined();
         for (index, segment) in self.segments.iter().enumerate() {
             // One after the other, to be given up in between.
-            if self.crew.may_go_on(SEGMENT * V::Scalar::STORAGE.size()) {
-                let weights = weights.part(index * SEGMENT, SEGMENT);
-                sums.dot = wide_dot_after(sums.dot, lock(segment).z, max, weights, odd::UNIT);
+            if !self.crew.may_go_on(SEGMENT * V::Scalar::STORAGE.size()) {
+                break;
             }
+            let weights = weights.part(index * SEGMENT, SEGMENT);
+            sums.dot = wide_dot_after(sums.dot, lock(segment).z, max, weights, odd::UNIT);
         }
         (class, sums)
     }

@@ -60,9 +60,10 @@ pub(super) fn read_rows<S: Copy + Send + Sync, R: Clone + Default + Send>(
             let mut state = nothing;
             for start in (0..classes).step_by(LONG_ROW) {
                 let part = start..classes.min(start + LONG_ROW);
-                if crew.may_go_on(part.len() * size_of::<f64>()) {
-                    with_default_fp_env(|| read_part(row, part, &mut buffer, &mut state))?;
+                if !crew.may_go_on(part.len() * size_of::<f64>()) {
+                    break;
                 }
+                with_default_fp_env(|| read_part(row, part, &mut buffer, &mut state))?;
             }
             crew.outcome()?;
             *result = with_default_fp_env(|| finish(row, state))?;
