@@ -147,6 +147,6 @@ impl<F: Float> TermRows<'_, F> {
             let is_kept = |k: usize| kept[k].to_f64() != 0.0;
             return self.prior.kept_entropy(row, is_kept, kept.len(), crew);
         }
-        self.entropies[if self.entropies.len() == 1 { 0 } else { row }]
+        self.entropies[self.prior.place(row)]
     }
 }

@@ -6,7 +6,7 @@
 //! states once that its addresses are valid; all methods are checked against
 //! the view's own lengths.
 
-pub use super::outer::Outer;
+pub use super::outer::{Distinct, Outer};
 use super::portable::Portable;
 use super::row::{Sink, Source};
 pub use super::storage::Storage;
@@ -68,15 +68,6 @@ macro_rules! view {
             #[must_use]
             pub fn classes(&self) -> usize {
                 self.classes
-            }
-
-            /// Whether all rows are the same memory.
-            #[must_use]
-            pub fn is_one_row(&self) -> bool {
-                match &self.outer {
-                    Outer::Line { len, stride } => *len == 1 || *stride == 0,
-                    Outer::Grid(axes) => axes.iter().all(|axis| axis.1 == 0),
-                }
             }
 
             /// The storage of the elements.
@@ -219,9 +210,10 @@ impl<'a> Rows<'a> {
         unsafe { read(at, self.storage) }
     }
 
-    /// The first row alone.
-    pub(crate) fn first(&self) -> Self {
-        Self { outer: Outer::Line { len: 1, stride: 0 }, ..self.clone() }
+    /// The rows that are not repetitions of others, and where they are among all.
+    pub(crate) fn distinct(&self) -> (Self, Distinct) {
+        let distinct = self.outer.distinct();
+        (Self { outer: distinct.own.clone(), ..self.clone() }, distinct)
     }
 
     /// Copies row `row` to `target`, converted to `F`.

@@ -9,6 +9,16 @@ pub enum Outer {
     Grid(Vec<(usize, isize)>),
 }
 
+/// The rows of a view that are not repetitions of others.
+#[derive(Debug)]
+pub struct Distinct {
+    /// The axes that number them.
+    pub own: Outer,
+    /// As offsets: which of them a row of the view is, and which row of the view is the first to be one of them.
+    pub places: Outer,
+    pub firsts: Outer,
+}
+
 impl Outer {
     pub fn new(axes: impl Iterator<Item = (usize, isize)>) -> Self {
         let mut merged: Vec<(usize, isize)> = Vec::new();
@@ -53,6 +63,38 @@ impl Outer {
             Outer::Line { stride, .. } => row.cast_signed() * stride,
             Outer::Grid(axes) => Self::grid_offset(axes, row),
         }
+    }
+
+    /// The rows without repetitions, which axes that step nowhere make.
+    pub fn distinct(&self) -> Distinct {
+        let line = |len, stride| Outer::Line { len, stride };
+        let axes = match self {
+            Outer::Line { len, stride: 0 } => {
+                let (own, places, firsts) = (line(1, 0), line(*len, 0), line(1, 0));
+                return Distinct { own, places, firsts };
+            }
+            Outer::Line { len, .. } => {
+                let (own, places, firsts) = (self.clone(), line(*len, 1), line(*len, 1));
+                return Distinct { own, places, firsts };
+            }
+            Outer::Grid(axes) => axes,
+        };
+        let (mut own, mut places, mut firsts) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut rows, mut own_rows) = (1, 1);
+        for &(len, stride) in axes.iter().rev() {
+            if stride == 0 {
+                places.push((len, 0));
+            } else {
+                own.push((len, stride));
+                places.push((len, own_rows));
+                firsts.push((len, rows));
+                own_rows *= len.cast_signed();
+            }
+            rows *= len.cast_signed();
+        }
+        let [own, places, firsts] =
+            [own, places, firsts].map(|axes| Outer::new(axes.into_iter().rev()));
+        Distinct { own, places, firsts }
     }
 
     fn grid_offset(axes: &[(usize, isize)], mut row: usize) -> isize {

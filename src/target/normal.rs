@@ -331,9 +331,11 @@ impl<'a, F: Float> SmoothedTargets<'a, F> {
             return self.renormalised(row, kept, scratch, crew);
         }
         let LossTerms { label_smoothing, prior, class_weight, .. } = self.terms;
-        let Prior::PerRow { rows, masses } = prior else { unreachable!("all others are common") };
+        let Prior::PerRow { rows, masses, .. } = prior else {
+            unreachable!("all others are common")
+        };
         let (weights, mass) = row_weights(rows, row, class_weight, 1.0, scratch, crew);
-        let mass = F::wide_of(mass.unwrap_or(masses[row]));
+        let mass = F::wide_of(mass.unwrap_or(masses[prior.place(row)]));
         let factor = F::Wide::new(label_smoothing);
         Smooth { weights, factor, mass: factor * mass }
     }

@@ -6,7 +6,7 @@ use crate::crew::{Crew, on_parts};
 use crate::error::Error;
 use crate::kernel::stats::count_to_f64;
 use crate::math;
-use crate::simd::memory::Rows;
+use crate::simd::memory::{Distinct, Outer, Rows};
 use crate::wide::{DoubleDouble, Wide};
 
 /// The prior u.
@@ -24,7 +24,11 @@ pub enum Prior<'a> {
     PerRow {
         /// u
         rows: Rows<'a>,
-        /// Σ u of each row.
+        /// Those that are not repetitions of others.
+        distinct: Rows<'a>,
+        /// Which of them, as an offset, each row is.
+        places: Outer,
+        /// Σ u of each of them.
         masses: Vec<DoubleDouble>,
     },
 }
@@ -36,14 +40,15 @@ pub fn prior_tolerance(classes: usize) -> f64 {
 }
 
 impl<'a> Prior<'a> {
-    /// Reads and checks every row: finite, ≥ 0, summing to 1 within [`prior_tolerance`].
+    /// Reads and checks every row, once if it is there many times: finite, ≥ 0, summing to 1 within
+    /// [`prior_tolerance`].
     ///
     /// # Errors
     /// [`Error::Prior`], [`Error::PriorSum`] for the first bad row; [`Error::OutOfMemory`].
     pub fn new(rows: Rows<'a>, crew: &mut dyn Crew) -> Result<Self, Error> {
-        let (classes, is_shared) = (rows.classes(), rows.is_one_row());
-        let rows = if is_shared { rows.first() } else { rows };
-        let index_of = |row: usize| (!is_shared).then_some(row);
+        let (distinct, Distinct { places, firsts, .. }) = rows.distinct();
+        let (classes, is_shared) = (rows.classes(), distinct.rows() == 1);
+        let index_of = |row: usize| (!is_shared).then(|| firsts.offset(row).cast_unsigned());
         let read = |row: usize, start: usize, values: &[f64], sum: &mut ExactSum| {
             check_entries(values, start, index_of(row))?;
             sum.add(values);
@@ -54,8 +59,10 @@ impl<'a> Prior<'a> {
             check_sum(mass, classes, index_of(row))?;
             Ok(mass)
         };
-        let masses = read_rows(&rows, crew, ExactSum::default(), read, finish)?;
-        let [mass] = masses[..] else { return Ok(Prior::PerRow { rows, masses }) };
+        let masses = read_rows(&distinct, crew, ExactSum::default(), read, finish)?;
+        let [mass] = masses[..] else {
+            return Ok(Prior::PerRow { rows, distinct, places, masses });
+        };
         let mut values = filled(classes, &0.0, crew)?;
         on_parts(crew, &mut values, NUMBERS_PER_PART, size_of::<f64>(), |start, values| {
             rows.gather_from(0, start, values);
@@ -73,12 +80,20 @@ impl<'a> Prior<'a> {
         }
     }
 
-    /// H(u), with 0·log 0 = 0: one number, or one for each row of a per-row prior.
+    /// Which of the rows of [`Prior::PerRow`] that are not repetitions row `row` is, else 0.
+    pub(crate) fn place(&self, row: usize) -> usize {
+        match self {
+            Prior::Uniform | Prior::Shared { .. } => 0,
+            Prior::PerRow { places, .. } => places.offset(row).cast_unsigned(),
+        }
+    }
+
+    /// H(u), with 0·log 0 = 0: one number, or one for each [`Prior::place`] of a per-row prior.
     pub(crate) fn entropies(&self, classes: usize, crew: &mut dyn Crew) -> Result<Vec<f64>, Error> {
         let rows = match self {
             Prior::Uniform => return Ok(vec![math::log_count(count_to_f64(classes)).0]),
             Prior::Shared { values, .. } => &Rows::from_slice(values, classes),
-            Prior::PerRow { rows, .. } => rows,
+            Prior::PerRow { distinct, .. } => distinct,
         };
         let read = |_: usize, _: usize, values: &[f64], sum: &mut DoubleDouble| {
             for u in values {

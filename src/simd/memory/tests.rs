@@ -1,6 +1,6 @@
 //! Views address what a loop over all axes addresses, and copies convert once.
 
-use super::{Outer, Portable, Rows, RowsMut, Storage};
+use super::{Distinct, Outer, Portable, Rows, RowsMut, Storage};
 
 /// Length and byte stride.
 type Axis = (usize, isize);
@@ -62,21 +62,25 @@ fn rows_lie_where_the_axes_say() {
     }
 }
 
+/// Each row is the one of `own` at its place, and the first row at a place is among `firsts`.
 #[test]
-fn one_row_is_one_place() {
-    let is_one_row = |axes: &[Axis]| {
-        // SAFETY: no element is read.
-        let rows =
-            unsafe { Rows::from_raw(std::ptr::null(), Storage::F32, (4, 4), axes.iter().copied()) };
-        rows.is_one_row()
-    };
-    for axes in [&[] as &[_], &[(1, 16)], &[(7, 0)], &[(7, 0), (3, 0)], &[(7, 0), (1, 16), (3, 0)]]
-    {
-        assert!(is_one_row(axes), "{axes:?}");
-    }
-    let axes: [&[Axis]; 3] = [&[(7, 16)], &[(7, 0), (3, 16)], &[(7, 16), (3, 0)]];
-    for axes in axes {
-        assert!(!is_one_row(axes), "{axes:?}");
+fn repetitions_are_left_out() {
+    for lens in [[2, 3, 5], [1, 3, 5], [2, 1, 1], [4, 2, 2]] {
+        for zeros in 0..8 {
+            let axis =
+                |axis: usize, stride| (lens[axis], if zeros >> axis & 1 == 1 { 0 } else { stride });
+            let outer = Outer::new([axis(0, -120), axis(1, 40), axis(2, 8)].into_iter());
+            let Distinct { own, places, firsts } = outer.distinct();
+            let mut seen = Vec::new();
+            for row in 0..outer.rows() {
+                let place = places.offset(row).cast_unsigned();
+                assert_eq!(own.offset(place), outer.offset(row), "row {row} of {outer:?}");
+                if place == seen.len() {
+                    seen.push(row.cast_signed());
+                }
+            }
+            assert_eq!(seen, (0..own.rows()).map(|place| firsts.offset(place)).collect::<Vec<_>>());
+        }
     }
 }
 
