@@ -71,6 +71,15 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Error::Label { index, value, num_classes, ignore_index } => {
+                // Of a row seen again and again: nothing else has so many.
+                if (0..i128::try_from(*num_classes).unwrap_or(i128::MAX)).contains(value) {
+                    let last = u32::MAX - 1;
+                    return write!(
+                        f,
+                        "targets{} is {value}, but labels can be at most {last}",
+                        Index(index)
+                    );
+                }
                 let classes = if *num_classes == 1 {
                     "is 1 class"
                 } else {

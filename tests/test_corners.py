@@ -88,6 +88,24 @@ def test_divergence_from_the_prior_is_never_negative():
         assert terms.prior_kl >= 0
 
 
+class TestManyClasses:
+    """Rows of more classes than labels can name are one number, seen again and again."""
+
+    def test_the_last_label(self):
+        z = np.broadcast_to(f32(0), (1, 2**32 + 8))
+        for label in (2**32 - 1, 2**32 + 7):
+            with pytest.raises(
+                sx.LabelError,
+                match=rf"^targets\[0\] is {label}, but labels can be at most 4294967294$",
+            ):
+                sx.cross_entropy(z, np.array([label]))
+        with pytest.raises(
+            sx.LabelError,
+            match=r"^targets\[0\] is 4294967304, but there are 4294967304 classes \(ignore_index is -100\)$",
+        ):
+            sx.cross_entropy(z, np.array([2**32 + 8]))
+
+
 class TestArguments:
     @pytest.mark.parametrize("value", [True, False, np.True_])
     def test_bools_are_no_label_smoothing(self, value):

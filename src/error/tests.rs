@@ -30,6 +30,11 @@ fn messages() {
             "targets is 18446744073709551615, but there is 1 class (ignore_index is 0)",
         ),
         (
+            // A class, but not one that is told from "no class".
+            label(&[17], 4_294_967_295, 1 << 33, Some(-100)),
+            "targets[17] is 4294967295, but labels can be at most 4294967294",
+        ),
+        (
             Error::Probability { index: vec![3, 2], value: -0.5 },
             "targets[3, 2] is -0.5, but probabilities must be finite and non-negative",
         ),
