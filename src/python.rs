@@ -26,6 +26,7 @@ mod errors;
 mod kind;
 mod loss;
 mod numpy;
+mod overlap;
 mod weights;
 
 use crate::ops::{self, Activation, TermsOut};
@@ -97,6 +98,7 @@ fn activation<'py>(
     let others = mask_array.iter().collect();
     let inputs = Inputs { logits: &logits.array, others, compute, in_place: true };
     let output = Output::new(out, "out", logits.shape(), &result, &inputs)?;
+    output.touch(out.py(), logits.axis)?;
     let (z, p) = (logits.array.rows(logits.axis), output.rows_mut(logits.axis));
     let mask = logits.mask_rows(mask_array.as_ref());
     run(
@@ -308,6 +310,13 @@ fn show_config(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
     Ok(config)
 }
 
+/// Refuses an `out` of smooth_labels, seen as integers, two of whose elements share memory.
+#[pyfunction]
+#[pyo3(signature = (out, /))]
+fn _refuse_overlap(out: Argument<'_, '_>) -> PyResult<()> {
+    Array::of_buffer(out).map_or(Ok(()), |array| array.refuse_overlap("out"))
+}
+
 #[pyfunction]
 fn _after_fork_in_child() {
     pool::after_fork_in_child();
@@ -341,8 +350,9 @@ mod _smoothxent {
 
     #[pymodule_export]
     use super::{
-        _after_fork_in_child, cross_entropy, cross_entropy_terms, cross_entropy_value_and_grad,
-        get_num_threads, log_softmax, logsumexp, set_num_threads, show_config, softmax,
+        _after_fork_in_child, _refuse_overlap, cross_entropy, cross_entropy_terms,
+        cross_entropy_value_and_grad, get_num_threads, log_softmax, logsumexp, set_num_threads,
+        show_config, softmax,
     };
     #[pymodule_export]
     #[allow(non_upper_case_globals, reason = "the name of the Python attribute")]

@@ -117,3 +117,18 @@ def test_no_floating_point_warning():
                 list(results(special_rows(z), labels, u))
                 list(results(np.full_like(z, -np.inf), labels, u))
                 sx.smooth_labels(labels, classes, label_smoothing=1e-300, prior=u)
+
+
+def test_no_floating_point_warning_where_sums_overflow():
+    with np.errstate(all="raise"):
+        shares = sx.class_prior([0, 1], 2, sample_weight=[1e-300, 1e300])
+        assert (shares == [0.0, 1.0]).all()
+        with pytest.raises(ValueError, match="^sample_weight and pseudocount sum to more"):
+            sx.class_prior([0, 0], 2, sample_weight=[1e308, 1e308])
+        for call in (
+            lambda: sx.smooth_labels([0], 3, label_smoothing=0.1, prior=[1e308] * 3),
+            lambda: sx.label_dropout([0], 3, rate=0.1, prior=[1e308] * 3),
+            lambda: sx.cross_entropy([[0.0] * 3], [0], label_smoothing=0.1, prior=[1e308] * 3),
+        ):
+            with pytest.raises(ValueError, match="^prior sums to inf, expected 1 within "):
+                call()

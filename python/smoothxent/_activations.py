@@ -101,8 +101,8 @@ def softmax(
         One of these four types; by default that of `logits`. The result is computed in the wider of
         the two, at least in float32, and rounded once.
     out : ndarray, optional
-        Where to write the result: of the shape of `logits` and of a type to which the result can be
-        cast under "same_kind". It may be `logits` itself, or overlap it.
+        Where to write the result: of the shape of `logits` and of one of these four types, in native
+        byte order. It may be `logits` itself, or overlap it.
 
     Returns
     -------
@@ -242,8 +242,8 @@ def log_softmax(
         One of these four types; by default that of `logits`. The result is computed in the wider of
         the two, at least in float32, and rounded once.
     out : ndarray, optional
-        Where to write the result: of the shape of `logits` and of a type to which the result can be
-        cast under "same_kind". It may be `logits` itself, or overlap it.
+        Where to write the result: of the shape of `logits` and of one of these four types, in native
+        byte order. It may be `logits` itself, or overlap it.
 
     Returns
     -------
@@ -355,8 +355,8 @@ def logsumexp(
     keepdims : bool, default False
         Keep `axis` in the result, with length 1.
     out : ndarray, optional
-        Where to write the result: of its shape and of a type to which it can be cast under
-        "same_kind". It may overlap `logits`.
+        Where to write the result: of its shape and of one of these four types, in native byte
+        order. It may overlap `logits`.
 
     Returns
     -------

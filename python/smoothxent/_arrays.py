@@ -26,6 +26,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from smoothxent._pieces import SEQUENCES, cast, of_sequence
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -98,7 +100,7 @@ def _as_floating(array: NDArray[Any], obj: object, name: str) -> NDArray[Any]:
     if is_supported_float(dtype):
         return _native_endian(array)
     if dtype.kind in "biu":
-        return array.astype(np.float64)
+        return cast(array, np.float64)
     raise TypeError(
         f"{name} has dtype {_described(dtype, obj)}, expected {FLOATS} "
         "(integers and bools are converted to float64)"
@@ -107,7 +109,7 @@ def _as_floating(array: NDArray[Any], obj: object, name: str) -> NDArray[Any]:
 
 def _labels(array: NDArray[Any], obj: object) -> NDArray[Any] | None:
     """Return `array`, which was made of `obj`, as labels; None if it is something else."""
-    if array.size == 0 and isinstance(obj, (list, tuple, range)):
+    if array.size == 0 and isinstance(obj, SEQUENCES):
         # NumPy reads [] as float64, but rows of probabilities would have had their classes.
         return array.astype(np.int64)
     return _native_endian(array) if array.dtype.kind in "iu" else None
@@ -126,13 +128,13 @@ def _is_bfloat16(dtype: np.dtype[Any]) -> bool:
 
 
 def _widened(array: NDArray[Any]) -> NDArray[Any]:
-    return array.astype(np.float32) if _is_bfloat16(array.dtype) else array
+    return cast(array, np.float32) if _is_bfloat16(array.dtype) else array
 
 
 def _native_endian(array: NDArray[Any]) -> NDArray[Any]:
     if _is_bfloat16(array.dtype):
         return array  # there is no other
-    return array.astype(array.dtype.newbyteorder("="), copy=False)
+    return cast(array, array.dtype.newbyteorder("="))
 
 
 def _described(dtype: np.dtype[Any], obj: object) -> str:
@@ -163,7 +165,7 @@ def _as_ndarray(obj: object, name: str, fill: str | None) -> NDArray[Any]:
         # try DLPack, and would read an object that offers only that element by element.
         if hasattr(obj, "__dlpack__") and not hasattr(obj, "__array__") and not _is_buffer(obj):
             return np.from_dlpack(obj)
-        return np.asarray(obj)
+        return of_sequence(obj) if isinstance(obj, SEQUENCES) else np.asarray(obj)
     except (TypeError, ValueError, RuntimeError, BufferError) as error:
         raise TypeError(f"{name} cannot be read as an array: {error}") from error
 

@@ -7,12 +7,14 @@ that of the first bad row, with rows in C order and the classes of a row last.
 
 from __future__ import annotations
 
+import math
 import operator
 import sys
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from smoothxent import _smoothxent as _native
 from smoothxent._arrays import (
     FLOATS,
     as_labels,
@@ -21,11 +23,15 @@ from smoothxent._arrays import (
     is_supported_float,
 )
 from smoothxent._errors import LabelError
+from smoothxent._pieces import first, pieces
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import SupportsFloat, SupportsIndex
 
     from numpy.typing import ArrayLike, DTypeLike, NDArray
+
+    from smoothxent._pieces import Index
 
 
 def number(value: SupportsFloat, name: str) -> float:
@@ -95,29 +101,35 @@ def labels(targets: ArrayLike) -> NDArray[np.integer[Any]]:
     return as_labels(targets, "targets")
 
 
-def kept(
-    given: NDArray[np.integer[Any]],
-    classes: int,
-    ignore_index: SupportsIndex | None,
-) -> NDArray[np.bool_]:
-    """Return which labels are not ignored, after a check that those are classes."""
+def ignored_label(ignore_index: SupportsIndex | None) -> int | None:
+    """Return the label that marks ignored entries, which must be one that an integer type holds."""
     ignored = None if ignore_index is None else integer(ignore_index, "ignore_index")
-    counted = np.ones(given.shape, np.bool_) if ignored is None else np.asarray(given != ignored)
-    bad = counted & ((given < 0) | (given >= classes))
-    if bad.any():
-        place = _first(bad)
+    if ignored is not None and not -(2**63) <= ignored < 2**64:
+        raise ValueError(f"ignore_index must fit 64 bits, got {ignore_index!r}")
+    return ignored
+
+
+def classes_or_ignored(given: NDArray[np.integer[Any]], classes: int, ignored: int | None) -> None:
+    """Check that the labels that are not ignored are classes."""
+    place = first(
+        given.shape, lambda at: ~_is_class(given[at], classes) & is_kept(given[at], ignored)
+    )
+    if place is not None:
         raise LabelError(
             f"targets{_shown(*place)} is {given[place]}, but there {_counted(classes)} "
             f"(ignore_index is {ignored})"
         )
-    return counted
+
+
+def is_kept(given: NDArray[np.integer[Any]], ignored: int | None) -> NDArray[np.bool_]:
+    """Tell which labels are not ignored."""
+    return np.ones(given.shape, np.bool_) if ignored is None else np.asarray(given != ignored)
 
 
 def all_classes(given: NDArray[np.integer[Any]], classes: int) -> None:
     """Check labels none of which may be ignored."""
-    bad = np.asarray((given < 0) | (given >= classes))
-    if bad.any():
-        place = _first(bad)
+    place = first(given.shape, lambda at: ~_is_class(given[at], classes))
+    if place is not None:
         raise LabelError(
             f"targets{_shown(*place)} is {given[place]}, but there {_counted(classes)}"
         )
@@ -125,9 +137,8 @@ def all_classes(given: NDArray[np.integer[Any]], classes: int) -> None:
 
 def probabilities(q: NDArray[Any], axis: int) -> None:
     """Check that target distributions are finite and non-negative."""
-    bad = ~(np.isfinite(q) & (q >= 0.0))
-    if bad.any():
-        place = _first(bad, axis)
+    place = _first_odd(q, axis)
+    if place is not None:
         raise ValueError(
             f"targets{_shown(*place)} is {float(q[place])}, but probabilities must be finite and "
             "non-negative"
@@ -136,23 +147,32 @@ def probabilities(q: NDArray[Any], axis: int) -> None:
 
 def prior_values(u: NDArray[Any], axis: int) -> None:
     """Check that every distribution along `axis` is one: finite, non-negative, with sum 1."""
-    bad = ~(np.isfinite(u) & (u >= 0.0))
-    if bad.any():
-        place = _first(bad, axis)
+    place = _first_odd(u, axis)
+    if place is not None:
         raise ValueError(
             f"prior{_shown(*place)} is {float(u[place])}, but a prior must be finite and "
             "non-negative"
         )
     tolerance = 1e-6 * max(1.0, u.shape[axis] ** 0.5)
-    total = np.asarray(u.sum(axis, dtype=np.float64))
-    off = np.asarray(np.abs(total - 1.0) > tolerance)
-    if off.any():
-        row = _first(off)
+    total = sums(u.shape, axis, lambda at: u[at]).squeeze(axis)
+    row = first(total.shape, lambda at: np.abs(total[at] - 1.0) > tolerance)
+    if row is not None:
         shown = _shown(*row[:axis], ":", *row[axis:]) if row else ""
         raise ValueError(
             f"prior{shown} sums to {total[row]}, expected 1 within {tolerance} "
             "(it is never renormalised)"
         )
+
+
+def sums(
+    shape: tuple[int, ...], axis: int, values: Callable[[Index], NDArray[Any]]
+) -> NDArray[np.float64]:
+    """Return the sums along `axis`, with length 1 there, of an array of `shape` seen in pieces."""
+    total = np.zeros((*shape[:axis], 1, *shape[axis + 1 :]))
+    for at in pieces(shape):
+        rows = (*at[:axis], slice(None), *at[axis + 1 :])
+        total[rows] += values(at).sum(axis, keepdims=True, dtype=np.float64)
+    return total
 
 
 def class_distribution(prior: ArrayLike, classes: int) -> NDArray[Any]:
@@ -190,6 +210,8 @@ def aligned_prior(
 def mask(where: ArrayLike, shape: tuple[int, ...]) -> NDArray[np.bool_]:
     """Return a mask, broadcast to smoothed labels of `shape`."""
     given = as_mask(where, "where")
+    if math.prod(shape) > sys.maxsize:
+        raise MemoryError(f"cannot allocate smoothed labels of shape {shape}")
     try:
         return np.broadcast_to(given, shape)
     except ValueError:
@@ -198,40 +220,41 @@ def mask(where: ArrayLike, shape: tuple[int, ...]) -> NDArray[np.bool_]:
         ) from None
 
 
-def renormalised_prior(
-    u: NDArray[Any], kept: NDArray[np.bool_], has_classes: NDArray[np.bool_], axis: int
-) -> NDArray[Any]:
-    """Return `u` over the classes that are kept, with sum 1 in each row that has any."""
-    left = np.where(kept, u, 0.0)
-    total = left.sum(axis, keepdims=True, dtype=np.float64)
-    bad = (has_classes & (total == 0.0)).squeeze(axis)
-    if bad.any():
-        place = _first(bad)
+def kept_masses(
+    u: NDArray[Any], kept: NDArray[np.bool_], axis: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return how many classes of each row are kept, and their sum of `u`, which must not be 0."""
+    counts = sums(kept.shape, axis, lambda at: kept[at])
+    masses = sums(kept.shape, axis, lambda at: np.where(kept[at], u[at], 0.0))
+    place = first(masses.shape, lambda at: (counts[at] > 0.0) & (masses[at] == 0.0))
+    if place is not None:
+        place = (*place[:axis], *place[axis + 1 :])
         row = f" of row {_shown(*place)}" if place else ""
         raise ValueError(f"the prior{row} has no mass on the classes that where keeps")
-    return left / np.where(total == 0.0, 1.0, total)
+    return counts, masses
 
 
-def kept_weights(sample_weight: ArrayLike, counted: NDArray[np.bool_]) -> NDArray[Any]:
-    """Return the weights of the labels that count; the others are not looked at."""
+def weights(
+    sample_weight: ArrayLike, labels: NDArray[np.integer[Any]], ignored: int | None
+) -> NDArray[Any]:
+    """Return the weights of the labels; those of ignored labels are not looked at."""
     given = as_numpy_real(sample_weight, "sample_weight")
     try:
-        weight = np.broadcast_to(given, counted.shape)
+        weight = np.broadcast_to(given, labels.shape)
     except ValueError:
         raise ValueError(
-            f"sample_weight must be broadcastable to targets of shape {counted.shape}, got "
+            f"sample_weight must be broadcastable to targets of shape {labels.shape}, got "
             f"{given.shape}"
         ) from None
-    bad = counted & ~(np.isfinite(weight) & (weight >= 0.0))
-    if bad.any():
-        place = _first(bad)
+    place = first(labels.shape, lambda at: _is_odd(weight[at]) & is_kept(labels[at], ignored))
+    if place is not None:
         own = place[len(place) - given.ndim :]
         own = tuple(0 if n == 1 else i for i, n in zip(own, given.shape, strict=True))
         raise ValueError(
             f"sample_weight{_shown(*own)} is {float(given[own])}, but weights must be finite and "
             "non-negative"
         )
-    return weight[counted]
+    return weight
 
 
 def generator(rng: np.random.Generator | int | None) -> np.random.Generator:
@@ -267,28 +290,24 @@ def result(out: NDArray[Any] | None, shape: tuple[int, ...], dtype: DTypeLike) -
         raise TypeError(f"out has dtype {out.dtype}, expected {FLOATS}")
     if not out.flags.writeable:
         raise ValueError("out is read-only")
-    if _overlaps_itself(out):
-        raise ValueError("out overlaps itself (two of its elements share memory)")
+    _native._refuse_overlap(out.view(f"u{out.itemsize}"))
     return out
 
 
-def _overlaps_itself(array: NDArray[Any]) -> bool:
-    """Tell whether elements may share memory: a stride is within the extent of smaller ones."""
-    span = array.itemsize
-    strides = sorted((abs(s), n) for s, n in zip(array.strides, array.shape, strict=True) if n > 1)
-    for stride, n in strides:
-        if stride < span:
-            return array.size > 0
-        span += stride * (n - 1)
-    return False
+def _is_class(given: NDArray[np.integer[Any]], classes: int) -> NDArray[np.bool_]:
+    return np.asarray((given >= 0) & (given < classes))
 
 
-def _first(bad: NDArray[np.bool_], axis: int | None = None) -> tuple[int, ...]:
-    """Return the place of the first True, with the axis of the classes counted last."""
-    if axis is None:
-        return tuple(int(i) for i in np.unravel_index(bad.argmax(), bad.shape))
-    *row, k = _first(np.moveaxis(bad, axis, -1))
-    return (*row[:axis], k, *row[axis:])
+def _is_odd(values: NDArray[Any]) -> NDArray[np.bool_]:
+    """Tell what is not finite and non-negative."""
+    return ~np.asarray(np.isfinite(values) & (values >= 0.0))
+
+
+def _first_odd(values: NDArray[Any], axis: int) -> tuple[int, ...] | None:
+    """Return the first place that is, rows in C order and the classes along `axis` last."""
+    by_row = np.moveaxis(values, axis, -1)
+    place = first(by_row.shape, lambda at: _is_odd(by_row[at]))
+    return None if place is None else (*place[:-1][:axis], place[-1], *place[:-1][axis:])
 
 
 def _shown(*place: int | str) -> str:

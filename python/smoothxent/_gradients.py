@@ -134,8 +134,8 @@ def cross_entropy_value_and_grad(
     out : ndarray, optional
         Where to write the loss, as for `cross_entropy`.
     grad_out : ndarray, optional
-        Where to write the gradient: of the shape of `logits` and of a type to which it can be cast
-        under "same_kind". It may be `logits` itself, or overlap any argument but `out`.
+        Where to write the gradient: of the shape of `logits` and of one of the four types of logits,
+        in native byte order. It may be `logits` itself, or overlap any argument but `out`.
 
     Returns
     -------

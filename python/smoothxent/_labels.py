@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 import numpy as np
 
 from smoothxent import _checks
+from smoothxent._pieces import FAR, pieces
 
 if TYPE_CHECKING:
     from typing import SupportsFloat, SupportsIndex
@@ -49,6 +50,7 @@ def label_dropout(
     ignore_index: SupportsIndex | None = -100,
     rng: np.random.Generator | int | None = None,
 ) -> NDArray[np.integer[Any]]: ...
+@np.errstate(all="ignore")  # floating-point warnings would only repeat what errors and results say
 def label_dropout(
     targets: ArrayLike,
     num_classes: SupportsIndex,
@@ -109,6 +111,8 @@ def label_dropout(
     replacements. How far a generator advances, and what it gives to an entry, does not depend on
     the labels, on which of them are ignored, or on `rate`.
 
+    Computed by NumPy, in the rounding mode of the caller.
+
     References
     ----------
     .. [1] C. Szegedy, V. Vanhoucke, S. Ioffe, J. Shlens and Z. Wojna, "Rethinking the Inception
@@ -133,21 +137,41 @@ def label_dropout(
         raise ValueError(
             f"targets has dtype {labels.dtype}, which cannot hold the label {classes - 1}"
         )
-    kept = _checks.kept(labels, classes, ignore_index)
+    ignored = _checks.ignored_label(ignore_index)
+    _checks.classes_or_ignored(labels, classes, ignored)
     u = None if prior is None else _checks.class_distribution(prior, classes)
 
     generator = _checks.generator(rng)
-    dropped = kept & (generator.random(labels.shape) < probability)
-    if u is None:
-        drawn = generator.integers(classes, size=labels.shape)
-    else:
-        # Inverse CDF: the first class whose cumulative mass exceeds the variate, so never one of
-        # mass 0; a variate that rounds up to the total belongs to the last class with mass.
-        cumulative = np.cumsum(u, dtype=np.float64)
-        variates = generator.random(labels.shape) * cumulative[-1]
-        last = np.flatnonzero(u)[-1]
-        drawn = np.minimum(np.searchsorted(cumulative, variates, side="right"), last)
-    return np.where(dropped, drawn.astype(labels.dtype), labels)
+    dropped = np.empty(labels.shape, np.bool_)
+    for at in pieces(labels.shape):
+        variates = generator.random(dropped[at].shape)
+        dropped[at] = _checks.is_kept(labels[at], ignored) & (variates < probability)
+    cumulative = None if u is None else _cumulative(u)
+    result = np.empty(labels.shape, labels.dtype)
+    for at in pieces(labels.shape, FAR):
+        shape = result[at].shape
+        if cumulative is None:
+            drawn = generator.integers(classes, size=shape)
+        else:
+            # Inverse CDF: the first class whose cumulative mass exceeds the variate, so never one of
+            # mass 0; a variate that rounds up to the total belongs to the class that reaches it.
+            total = cumulative[-1]
+            drawn = np.searchsorted(cumulative, generator.random(shape) * total, side="right")
+            drawn = np.minimum(drawn, np.searchsorted(cumulative, total))
+        result[at] = np.where(dropped[at], drawn.astype(labels.dtype), labels[at])
+    return result
+
+
+def _cumulative(u: NDArray[Any]) -> NDArray[np.float64]:
+    """Return the sums of `u` up to each class and with it."""
+    sums = np.empty(u.shape)
+    before = 0.0
+    for at in pieces(u.shape):
+        part = u[at].astype(np.float64)
+        part[0] += before
+        np.cumsum(part, out=sums[at])
+        before = sums[at][-1]
+    return sums
 
 
 def class_prior(
@@ -202,6 +226,8 @@ def class_prior(
     Sums are float64: the result is within a few ulp of the exact shares, and the sum of its
     elements within a few ulp of 1.
 
+    Computed by NumPy, in the rounding mode of the caller.
+
     Examples
     --------
     >>> import smoothxent as sx
@@ -212,20 +238,31 @@ def class_prior(
     """
     labels = _checks.labels(targets)
     classes = _checks.class_count(num_classes)
-    added = _checks.number(pseudocount, "pseudocount")
-    if not 0.0 <= added < math.inf:
-        raise ValueError(f"pseudocount must be finite and non-negative, got {added!r}")
-    kept = _checks.kept(labels, classes, ignore_index)
-    weights = None if sample_weight is None else _checks.kept_weights(sample_weight, kept)
-    counts = np.bincount(labels[kept].astype(np.intp), weights, minlength=classes)
-    with np.errstate(over="ignore"):
-        mass = counts.astype(np.float64) + added
-        total = float(mass.sum())
-    if total == 0.0:
-        raise ValueError(
-            "targets has nothing to count: the total weight of its labels is 0, and so is "
-            "pseudocount"
-        )
-    if total == math.inf:
-        raise ValueError("sample_weight and pseudocount sum to more than a float64 can hold")
-    return mass / total
+    pseudo = _checks.number(pseudocount, "pseudocount")
+    if not 0.0 <= pseudo < math.inf:
+        raise ValueError(f"pseudocount must be finite and non-negative, got {pseudo!r}")
+    ignored = _checks.ignored_label(ignore_index)
+    _checks.classes_or_ignored(labels, classes, ignored)
+    weights = None
+    if sample_weight is not None:
+        weights = _checks.weights(sample_weight, labels, ignored)
+    with np.errstate(all="ignore"):
+        mass = np.zeros(classes)
+        for at in pieces(labels.shape, FAR):
+            is_kept = _checks.is_kept(labels[at], ignored)
+            counted = labels[at][is_kept].astype(np.intp)
+            added = np.ones(counted.shape) if weights is None else weights[at][is_kept]
+            np.add.at(mass, counted, added.astype(np.float64, copy=False))
+        for at in pieces(mass.shape):
+            mass[at] += pseudo
+        total = float(_checks.sums(mass.shape, 0, lambda at: mass[at])[0])
+        if total == 0.0:
+            raise ValueError(
+                "targets has nothing to count: the total weight of its labels is 0, and so is "
+                "pseudocount"
+            )
+        if total == math.inf:
+            raise ValueError("sample_weight and pseudocount sum to more than a float64 can hold")
+        for at in pieces(mass.shape):
+            mass[at] /= total
+    return mass

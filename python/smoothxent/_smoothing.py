@@ -11,9 +11,9 @@ import numpy as np
 
 from smoothxent import _checks
 from smoothxent._arrays import as_numpy_targets
+from smoothxent._pieces import FAR, copy, pieces
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from typing import SupportsFloat, SupportsIndex
 
     from numpy.typing import ArrayLike, DTypeLike, NDArray
@@ -47,6 +47,7 @@ def smooth_labels(
     dtype: DTypeLike = np.float32,
     out: None = None,
 ) -> NDArray[np.floating[Any]]: ...
+@np.errstate(all="ignore")  # floating-point warnings would only repeat what errors and results say
 def smooth_labels(
     targets: ArrayLike,
     num_classes: SupportsIndex | None = None,
@@ -113,8 +114,9 @@ def smooth_labels(
 
     Notes
     -----
-    Values are computed in float64 and rounded once to the type of the result. Label smoothing 0
-    gives the targets themselves, 1 gives the prior.
+    Values are computed in float64, by NumPy and in the rounding mode of the caller, and rounded
+    once to the type of the result. Label smoothing 0 gives the targets themselves, 1 gives the
+    prior.
 
     TensorFlow and PyTorch use the same eps. Libraries that spread it over the K - 1 other classes
     (fairseq, Megatron-LM) need ``eps * K / (K - 1)`` here.
@@ -162,62 +164,84 @@ def smooth_labels(
     u = _checks.aligned_prior(prior, shape, axis, read_values=epsilon != 0.0)
     # q' = (1 - eps) q + weight * u; without a prior u is 1 and eps / K is rounded once.
     weight = epsilon if prior is not None else epsilon / classes
-    has_classes: NDArray[np.bool_] | None = None
+    kept = counts = masses = None
     if where is not None:
         kept = _checks.mask(where, shape)
-        has_classes = np.asarray(kept.any(axis, keepdims=True))
-        if epsilon != 0.0:
-            weight = epsilon
-            u = _checks.renormalised_prior(u, kept, has_classes, axis)
+        counts, masses = _kept(np.broadcast_to(u, shape), kept, axis, epsilon)
+        weight = epsilon
     result = _checks.result(out, shape, dtype)
+    u = np.broadcast_to(u, shape)
+    if out is not None:
+        # What is written piece by piece must not change what is read after it; q itself may be read
+        # and written at the same place.
+        given = given if _is_same_memory(given, out) else _apart(given, out)
+        u, kept = _apart(u, out), None if kept is None else _apart(kept, out)
     # NumPy has no bfloat16, and ml_dtypes rounds float64 twice, by way of float32: write its bits.
     is_bfloat16 = result.dtype.name == "bfloat16"
     stored = result.view(np.uint16) if is_bfloat16 else result
     encode = _bfloat16_bits if is_bfloat16 else _unchanged
 
-    with np.errstate(under="ignore"):
+    def smoothing(at: Any) -> NDArray[np.float64]:
+        """Return eps * u at a place of the result, over the classes that are kept."""
+        if kept is None or masses is None:
+            return np.asarray(np.multiply(u[at], weight, dtype=np.float64))
+        return np.asarray(np.where(kept[at], u[at], 0.0) / masses[at] * weight)
+
+    def write(at: Any, smoothed: NDArray[np.float64]) -> None:
+        if counts is not None:  # a row without any class is 0
+            smoothed = np.where(counts[at] > 0.0, smoothed, 0.0)
+        stored[at] = encode(smoothed)
+
+    for at in pieces(shape):
         if is_labels:
-            index = np.expand_dims(given.astype(np.intp), axis)  # a copy: `out` may overlap it
-            u_at_label = np.take_along_axis(np.broadcast_to(u, shape), index, axis)
-            if is_bfloat16:
-                _write_mixture(np.zeros(()), 0.0, u, weight, stored, encode)
-            else:
-                np.multiply(u, weight, out=result, dtype=np.float64, casting="same_kind")
-            at_label = (1.0 - epsilon) + weight * u_at_label.astype(np.float64)
-            np.put_along_axis(stored, index, encode(at_label), axis)
+            write(at, smoothing(at))
         else:
-            _write_mixture(given, 1.0 - epsilon, u, weight, stored, encode)
-    if has_classes is not None:
-        np.copyto(stored, 0, where=~has_classes)
+            write(at, np.multiply(given[at], 1.0 - epsilon, dtype=np.float64) + smoothing(at))
+    if is_labels:
+        for at in pieces(given.shape, FAR):
+            # The indices of the labels' own axes, and the labels as those of the classes.
+            cuts = tuple(cut for cut in at if isinstance(cut, slice))
+            index = list(np.ogrid[cuts]) if cuts else []
+            index.insert(axis, given[at].astype(np.intp))
+            write(tuple(index), (1.0 - epsilon) + smoothing(tuple(index)))
     return result
 
 
-def _write_mixture(
-    q: NDArray[Any],
-    share: float,
-    u: NDArray[Any],
-    weight: float,
-    stored: NDArray[Any],
-    encode: Callable[[NDArray[np.float64]], NDArray[Any]],
-) -> None:
-    """Write share * q + weight * u, in float64 by the buffer, so that each value rounds once."""
-    with np.nditer(
-        [q, u, stored],
-        flags=["external_loop", "buffered", "zerosize_ok", "copy_if_overlap"],
-        op_flags=[
-            ["readonly", "overlap_assume_elementwise"],
-            ["readonly"],
-            ["writeonly", "no_broadcast", "overlap_assume_elementwise"],
-        ],
-        op_dtypes=[
-            np.float64,
-            np.float64,
-            stored.dtype if stored.dtype == np.uint16 else np.float64,
-        ],
-        casting="same_kind",
-    ) as chunks:
-        for q_chunk, u_chunk, smoothed in chunks:
-            smoothed[...] = encode(share * q_chunk + weight * u_chunk)
+def _kept(
+    u: NDArray[Any], kept: NDArray[np.bool_], axis: int, epsilon: float
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return, broadcast to the result, how many classes of each row are kept, and the sum of `u`."""
+    shape = kept.shape
+    if epsilon == 0.0:
+        counts = _checks.sums(shape, axis, lambda at: kept[at])
+        return np.broadcast_to(counts, shape), np.broadcast_to(1.0, shape)
+    counts, masses = _checks.kept_masses(u, kept, axis)
+    masses[counts == 0.0] = 1.0
+    return np.broadcast_to(counts, shape), np.broadcast_to(masses, shape)
+
+
+def _is_same_memory(a: NDArray[Any], b: NDArray[Any]) -> bool:
+    return (a.ctypes.data, a.shape, a.strides, a.itemsize) == (
+        b.ctypes.data,
+        b.shape,
+        b.strides,
+        b.itemsize,
+    )
+
+
+def _apart(array: NDArray[Any], result: NDArray[Any]) -> NDArray[Any]:
+    """Return `array`, or a copy of it where it may overlap the result."""
+    if not np.may_share_memory(array, result):
+        return array
+    distinct = array[
+        tuple(
+            slice(0, 1 if step == 0 else n)
+            for n, step in zip(array.shape, array.strides, strict=True)
+        )
+    ]
+    own = np.empty_like(distinct)
+    copy(own, distinct)
+    return np.broadcast_to(own, array.shape)
 
 
 def _unchanged(values: NDArray[np.float64]) -> NDArray[np.float64]:

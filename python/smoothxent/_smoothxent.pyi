@@ -8,6 +8,7 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 __all__ = [
     "__version__",
     "_after_fork_in_child",
+    "_refuse_overlap",
     "cross_entropy",
     "cross_entropy_terms",
     "cross_entropy_value_and_grad",
@@ -22,6 +23,7 @@ __all__ = [
 __version__: str
 
 def _after_fork_in_child() -> None: ...
+def _refuse_overlap(out: NDArray[Any], /) -> None: ...
 def softmax(
     logits: ArrayLike,
     axis: SupportsIndex,

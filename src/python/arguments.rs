@@ -198,19 +198,25 @@ fn index(obj: &Bound<'_, PyAny>, name: &str) -> PyResult<Option<i128>> {
     Ok(exact.extract::<i64>().map(i128::from).or_else(|_| exact.extract()).ok())
 }
 
-/// A Python integer that fits 64 bits, as any axis or count does.
+/// A Python integer. One beyond all axes and counts is refused, if not for being one, then for its size.
 pub(super) fn integer(obj: &Bound<'_, PyAny>, name: &str) -> PyResult<i128> {
-    index(obj, name)?.ok_or_else(|| {
-        PyValueError::new_err(format!("{name} must fit 64 bits, got {}", described(obj)))
-    })
+    index(obj, name)?.ok_or_else(|| beyond_64_bits(obj, name))
 }
 
-fn described(obj: &Bound<'_, PyAny>) -> String {
-    obj.repr().map_or_else(|_| "?".to_owned(), |text| text.to_string())
+fn beyond_64_bits(obj: &Bound<'_, PyAny>, name: &str) -> PyErr {
+    let given = obj.repr().map_or_else(|_| "?".to_owned(), |text| text.to_string());
+    PyValueError::new_err(format!("{name} must fit 64 bits, got {given}"))
 }
 
 pub(super) fn ignore_index(obj: &Bound<'_, PyAny>) -> PyResult<Option<i128>> {
-    if obj.is_none() { Ok(None) } else { integer(obj, "ignore_index").map(Some) }
+    if obj.is_none() {
+        return Ok(None);
+    }
+    let labels = i128::from(i64::MIN)..=i128::from(u64::MAX);
+    match index(obj, "ignore_index")?.filter(|ignored| labels.contains(ignored)) {
+        Some(ignored) => Ok(Some(ignored)),
+        None => Err(beyond_64_bits(obj, "ignore_index")),
+    }
 }
 
 pub(super) fn reduction(obj: &Bound<'_, PyAny>) -> PyResult<Reduction> {

@@ -5,12 +5,14 @@
 //! once, when the buffer is taken. No reference to the memory is ever made: other
 //! threads may write it while the interpreter is detached, and then the numbers read
 //! are unspecified and nothing else. (`ndarray.resize(refcheck=False)` frees
-//! memory under any extension; it is the caller's to avoid.)
+//! memory under any extension, and a truncated file that of its memory map; both are the caller's to
+//! avoid.)
 #![allow(unsafe_code, reason = "one of the two homes of unsafe: views of Python's memory")]
 
 use super::errors::Shape;
 use super::kind::Kind;
 use super::numpy::Dtype;
+use super::overlap::overlaps;
 use crate::crew::Crew;
 use crate::error::Error;
 use crate::simd::memory::{Outer, Rows, RowsMut, Storage};
@@ -161,12 +163,7 @@ impl Array {
     }
 
     /// An array to write: an ndarray of `shape` in a floating type that the core stores.
-    pub(super) fn output(
-        obj: &Bound<'_, PyAny>,
-        name: &str,
-        shape: &[usize],
-        result: &Dtype<'_>,
-    ) -> PyResult<Self> {
+    pub(super) fn output(obj: &Bound<'_, PyAny>, name: &str, shape: &[usize]) -> PyResult<Self> {
         if !obj.is_instance(ndarray(obj.py())?)? {
             let kind = obj.get_type().name()?;
             return Err(PyTypeError::new_err(format!(
@@ -190,16 +187,23 @@ impl Array {
             )));
         }
         let Some(array) = array else {
-            return Err(super::numpy::refuse_output_dtype(obj, name, result)?);
+            return Err(super::numpy::refuse_output_dtype(obj, name)?);
         };
         if array.buffer.readonly() {
             return Err(PyValueError::new_err(format!("{name} is read-only")));
         }
-        if array.overlaps_itself() {
-            let text = format!("{name} overlaps itself (two of its elements share memory)");
-            return Err(PyValueError::new_err(text));
-        }
+        array.refuse_overlap(name)?;
         Ok(array)
+    }
+
+    /// Refuses an array two of whose elements share memory.
+    pub(super) fn refuse_overlap(&self, name: &str) -> PyResult<()> {
+        let reason = match overlaps(self.axes(), self.buffer.item_size()) {
+            Some(false) => return Ok(()),
+            Some(true) => "overlaps itself (two of its elements share memory)",
+            None => "has strides of which it takes too long to tell whether it overlaps itself",
+        };
+        Err(PyValueError::new_err(format!("{name} {reason}")))
     }
 
     pub(super) fn kind(&self) -> Kind {
@@ -368,23 +372,5 @@ impl Array {
             && self.kind == other.kind
             && self.shape() == other.shape()
             && self.axes().zip(other.axes()).all(|(a, b)| a.1 == b.1 || a.0 <= 1)
-    }
-
-    /// Could two elements share memory? Exact for every layout that slicing, transposing and
-    /// reshaping make: each axis must step over all of the narrower ones.
-    fn overlaps_itself(&self) -> bool {
-        let mut axes: Vec<_> = self.axes().filter(|axis| axis.0 > 1).collect();
-        if self.shape().contains(&0) {
-            return false;
-        }
-        axes.sort_unstable_by_key(|axis| axis.1.unsigned_abs());
-        let mut span = self.buffer.item_size();
-        for (len, stride) in axes {
-            if stride.unsigned_abs() < span {
-                return true;
-            }
-            span += (len - 1) * stride.unsigned_abs();
-        }
-        false
     }
 }

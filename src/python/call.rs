@@ -8,6 +8,7 @@ use super::arrays::Array;
 use super::errors::{internal, raise};
 use super::numpy::{Dtype, copyto};
 use crate::batch::Run;
+use crate::crew::Crew;
 use crate::error::Error;
 use crate::pool;
 use crate::simd::Level;
@@ -17,12 +18,27 @@ use pyo3::exceptions::PyRuntimeWarning;
 use pyo3::prelude::*;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+/// What an output is computed in.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Memory {
+    New,
+    /// Written before, and not where the logits are.
+    Callers,
+    OfLogits,
+}
+
+/// Bytes over which a single row lies so that new memory is touched before: less of it costs no time.
+const WIDE_ROW: usize = 1 << 25;
+/// Bytes of new memory that are touched at a time: some milliseconds.
+const BYTES_PER_TOUCH: usize = 1 << 21;
+/// The least that is had at once.
+const PAGE: usize = 1 << 12;
+
 /// An array that the core writes, and where its numbers must end up.
 pub(super) struct Output<'py> {
     pub(super) array: Array,
     computed: Bound<'py, PyAny>,
-    /// Is it the caller's, and not where the logits are?
-    is_callers_own: bool,
+    memory: Memory,
     /// The caller's array, where it is not `computed` itself.
     wanted: Option<(Bound<'py, PyAny>, Array)>,
 }
@@ -39,21 +55,22 @@ impl<'py> Output<'py> {
         let py = out.py();
         if out.is_none() {
             let (computed, array) = Array::empty(py, shape, dtype)?;
-            return Ok(Self { array, computed, is_callers_own: false, wanted: None });
+            return Ok(Self { array, computed, memory: Memory::New, wanted: None });
         }
-        let array = Array::output(out, name, shape, dtype)?;
+        let array = Array::output(out, name, shape)?;
         let storage = dtype.storage;
         // A result is rounded to its own type first, also on its way to a wider array.
         let takes_it = array.storage() == storage || inputs.compute == storage;
         if takes_it && !inputs.forbid(&array) {
-            let is_callers_own = !array.is_alias_of(inputs.logits);
-            return Ok(Self { array, computed: out.clone(), is_callers_own, wanted: None });
+            let in_place = array.is_alias_of(inputs.logits);
+            let memory = if in_place { Memory::OfLogits } else { Memory::Callers };
+            return Ok(Self { array, computed: out.clone(), memory, wanted: None });
         }
         // Elsewhere, but rounded to the caller's type here: NumPy could round a second time.
         let own = if takes_it { Some(array.dtype(py)?) } else { None };
         let wanted = Some((out.clone(), array));
         let (computed, array) = Array::empty(py, shape, own.as_ref().unwrap_or(dtype))?;
-        Ok(Self { array, computed, is_callers_own: false, wanted })
+        Ok(Self { array, computed, memory: Memory::New, wanted })
     }
 
     /// Rows along `axis`, to write. Memory of the caller's has been written before, so writing past
@@ -61,7 +78,28 @@ impl<'py> Output<'py> {
     /// in the caches.
     pub(super) fn rows_mut(&self, axis: usize) -> RowsMut<'_> {
         let rows = self.array.rows_mut(axis);
-        if self.is_callers_own { rows.streamed() } else { rows }
+        if self.memory == Memory::Callers { rows.streamed() } else { rows }
+    }
+
+    /// Touches new memory from one end to the other where single rows along `axis` lie all over it:
+    /// the first of them would else get it all, with no look for Ctrl-C.
+    pub(super) fn touch(&self, py: Python<'_>, axis: usize) -> PyResult<()> {
+        let (shape, item) = (self.array.shape(), self.array.storage().size());
+        let narrower: usize = shape[axis + 1..].iter().product();
+        if self.memory != Memory::New || narrower == 1 || shape[axis] * narrower * item < WIDE_ROW {
+            return Ok(());
+        }
+        let (elements, bytes) = (self.array.elements_mut(), self.array.bytes());
+        run(py, bytes, |run| {
+            let mut team = run.team();
+            team.each(bytes.div_ceil(BYTES_PER_TOUCH), BYTES_PER_TOUCH, &|part| {
+                let end = bytes.min((part + 1) * BYTES_PER_TOUCH);
+                (part * BYTES_PER_TOUCH..end)
+                    .step_by(PAGE)
+                    .for_each(|at| elements.set(at / item, 0.0));
+            });
+            team.outcome()
+        })
     }
 
     /// The array that the caller gets.

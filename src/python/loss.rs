@@ -64,14 +64,16 @@ impl<'py> LossArguments<'_, 'py> {
             }
             _ if self.out.is_none() => (None, None),
             // A scalar is accumulated in float64 and rounded once, to whatever `out` holds.
-            _ => (None, Some(Array::output(self.out, "out", &[], &Dtype::of(py, Storage::F32)?)?)),
+            _ => (None, Some(Array::output(self.out, "out", &[])?)),
         };
         inputs.in_place = true;
         let grad = match grad_out {
             None => None,
             Some(out) => {
                 let dtype = result_dtype(&logits.array, compute, out)?;
-                Some(Output::new(out, "grad_out", logits.shape(), &dtype, &inputs)?)
+                let grad = Output::new(out, "grad_out", logits.shape(), &dtype, &inputs)?;
+                grad.touch(py, logits.axis)?;
+                Some(grad)
             }
         };
         let out = losses.as_ref().map(Output::result).or(scalar.as_ref());

@@ -60,10 +60,11 @@ pub(super) fn empty<'py>(
     attribute(py, &EMPTY, "empty")?.call1((shape, &dtype.object))
 }
 
-/// numpy.copyto(target, source, casting="unsafe"): both are real.
+/// numpy.copyto(target, source, casting="unsafe") of real arrays, to be interrupted on the way.
 pub(super) fn copyto(target: &Bound<'_, PyAny>, source: &Bound<'_, PyAny>) -> PyResult<()> {
-    static COPYTO: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
-    attribute(target.py(), &COPYTO, "copyto")?.call1((target, source, "unsafe")).map(drop)
+    static COPY: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    let copy = COPY.import(target.py(), "smoothxent._pieces", "copy")?;
+    copy.call1((target, source)).map(drop)
 }
 
 /// The types that results can have, in messages.
@@ -89,21 +90,11 @@ pub(super) fn requested<'py>(obj: &Bound<'py, PyAny>) -> PyResult<Dtype<'py>> {
     Err(refuse(requested.str()?.to_string()))
 }
 
-/// Why an array of another dtype cannot take a result of type `result`.
-pub(super) fn refuse_output_dtype(
-    obj: &Bound<'_, PyAny>,
-    name: &str,
-    result: &Dtype<'_>,
-) -> PyResult<PyErr> {
-    let (own, result) = (obj.getattr("dtype")?, &result.object);
-    let numpy = obj.py().import("numpy")?;
-    let casts = numpy.call_method1("can_cast", (result, &own, "same_kind"))?;
-    let reason = if casts.is_truthy()? {
-        format!("expected {SUPPORTED} in native byte order")
-    } else {
-        format!("to which {result} cannot be cast under \"same_kind\"")
-    };
-    Ok(PyTypeError::new_err(format!("{name} has dtype {own}, {reason}")))
+/// Why an array of another dtype cannot take a result.
+pub(super) fn refuse_output_dtype(obj: &Bound<'_, PyAny>, name: &str) -> PyResult<PyErr> {
+    let own = obj.getattr("dtype")?;
+    let text = format!("{name} has dtype {own}, expected {SUPPORTED} in native byte order");
+    Ok(PyTypeError::new_err(text))
 }
 
 /// numpy.exceptions.AxisError

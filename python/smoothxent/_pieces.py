@@ -1,0 +1,114 @@
+"""Large arrays piece by piece: Ctrl-C is answered between two calls of NumPy, never within one."""
+
+from __future__ import annotations
+
+from types import EllipsisType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from numpy.typing import DTypeLike, NDArray
+
+Index = tuple[slice | EllipsisType, ...]
+# Elements of a piece: a millisecond of work, and in float64 2 MB, which caches hold.
+LEN = 1 << 18
+# The same where each element needs others that lie anywhere: a class of its row, a search.
+FAR = 1 << 14
+SEQUENCES = (list, tuple, range)
+# What NumPy makes of the numbers of Python. In whatever order they come, they become the same type.
+NUMBERS = {np.dtype(kind) for kind in (np.bool_, np.int64, np.uint64, np.float64)}
+
+
+def pieces(shape: tuple[int, ...], most: int | None = None) -> Iterator[Index]:
+    """Yield the places of the pieces of an array of `shape`, in C order: a slice for each axis.
+
+    They have up to `most` elements, `LEN` if it is not given.
+    """
+    length = max(1, LEN if most is None else most)
+    cut, inner = len(shape), 1
+    while cut > 0 and inner * shape[cut - 1] <= length:
+        cut -= 1
+        inner *= shape[cut]
+    whole = tuple(slice(0, n) for n in shape[cut:])
+    if cut == 0:
+        yield whole or (...,)  # without axes, () would be an element
+        return
+    step = length // inner
+    for outer in np.ndindex(shape[: cut - 1]):
+        for start in range(0, shape[cut - 1], step):
+            stop = min(start + step, shape[cut - 1])
+            yield (*(slice(i, i + 1) for i in outer), slice(start, stop), *whole)
+
+
+def copy(target: NDArray[Any], source: NDArray[Any]) -> None:
+    """Copy `source` to `target`, of the same shape, as numpy.copyto does under "unsafe"."""
+    # The widest steps outermost, so that a piece is what lies together.
+    axes = sorted(range(source.ndim), key=lambda axis: -abs(source.strides[axis]))
+    source, target = source.transpose(axes), target.transpose(axes)
+    for at in pieces(source.shape):
+        np.copyto(target[at], source[at], casting="unsafe")
+
+
+def cast(array: NDArray[Any], dtype: DTypeLike) -> NDArray[Any]:
+    """Return `array.astype(dtype, copy=False)`."""
+    if array.size <= LEN or array.dtype == dtype:
+        return array.astype(dtype, copy=False)
+    result = np.empty_like(array, dtype)
+    copy(result, array)
+    return result
+
+
+def of_sequence(obj: Sequence[Any]) -> NDArray[Any]:
+    """Return `numpy.asarray(obj)`, where `obj` is of the types in `SEQUENCES`."""
+    numbers = _numbers(obj)
+    if numbers <= LEN:
+        return np.asarray(obj)
+    try:
+        array = _of_long_sequence(obj, numbers)
+    except ValueError:
+        array = None
+    return np.asarray(obj) if array is None else array  # its rules for what differs, and its errors
+
+
+def _of_long_sequence(obj: Sequence[Any], numbers: int) -> NDArray[Any] | None:
+    """Return the array of a sequence of so many numbers, None where its items differ too much."""
+    step = max(1, LEN * len(obj) // numbers)
+    starts = range(0, len(obj), step)
+    if step == 1:
+        parts = [_of_item(item)[np.newaxis] for item in obj]
+    else:
+        parts = [np.asarray(obj[start : start + step]) for start in starts]
+    dtypes, shapes = {part.dtype for part in parts}, {part.shape[1:] for part in parts}
+    if len(shapes) > 1 or not (len(dtypes) == 1 or dtypes <= NUMBERS):
+        return None
+    result = np.empty((len(obj), *shapes.pop()), np.result_type(*dtypes))
+    for start, part in zip(starts, parts, strict=True):
+        copy(result[start : start + step], part)
+    return result
+
+
+def _of_item(item: Any) -> NDArray[Any]:
+    return of_sequence(item) if isinstance(item, SEQUENCES) else np.asarray(item)
+
+
+def _numbers(obj: Any) -> int:
+    """Return how many numbers there are if all items are like the first."""
+    if isinstance(obj, SEQUENCES):
+        return len(obj) * _numbers(obj[0]) if obj else 0
+    return obj.size if isinstance(obj, np.ndarray) else 1
+
+
+def first(
+    shape: tuple[int, ...], is_bad: Callable[[Index], NDArray[np.bool_]]
+) -> tuple[int, ...] | None:
+    """Return the first place, in C order, at which `is_bad` of the pieces is True."""
+    for at in pieces(shape):
+        bad = is_bad(at)
+        if bad.any():
+            place = np.unravel_index(bad.argmax(), bad.shape)
+            starts = (cut.start for cut in at if isinstance(cut, slice))
+            return tuple(start + int(i) for start, i in zip(starts, place, strict=True))
+    return None

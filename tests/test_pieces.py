@@ -1,0 +1,126 @@
+"""What is done piece by piece, to be interrupted in between, gives what it gives in one piece."""
+
+import numpy as np
+import pytest
+from ml_dtypes import bfloat16
+
+import smoothxent as sx
+from smoothxent import _labels, _pieces, _smoothing, tf_losses
+from ulp import assert_same_bits
+
+LENGTHS = [1, 5, 12, 64]
+rng = np.random.default_rng(0)
+LABELS = rng.integers(0, 6, (3, 7))
+PRIOR = rng.dirichlet(np.ones(6), (3, 7))
+KEPT = rng.random((3, 7, 6)) < 0.7
+KEPT[1, 2] = False  # a row without any class
+Q = rng.dirichlet(np.ones(6), (3, 7)).astype(np.float32)
+
+
+def cut_to(monkeypatch, length):
+    monkeypatch.setattr(_pieces, "LEN", length)
+    for module in (_labels, _smoothing):
+        monkeypatch.setattr(module, "FAR", length)
+
+
+def overlapping(dtype):
+    """Probabilities, and a result one row after them."""
+    memory = np.full((8, 6), 0.125, dtype)
+    memory[:, 0] = np.arange(8)
+    return memory[:-1], memory[1:]
+
+
+CALLS = {
+    "smoothed labels": lambda: sx.smooth_labels(LABELS, 6, label_smoothing=0.1, prior=PRIOR),
+    "one label": lambda: sx.smooth_labels(4, 6, label_smoothing=0.1, dtype=bfloat16),
+    "middle axis": lambda: sx.smooth_labels(LABELS, 6, label_smoothing=0.1, axis=1, dtype=float),
+    "first axis": lambda: sx.smooth_labels(
+        LABELS, 6, label_smoothing=0.1, prior=PRIOR[0, 0], axis=0, dtype=np.float16
+    ),
+    "smoothed probabilities": lambda: sx.smooth_labels(
+        Q, label_smoothing=0.1, prior=PRIOR, where=KEPT, dtype=bfloat16
+    ),
+    "a mask alone": lambda: sx.smooth_labels(LABELS, 6, label_smoothing=0.0, where=KEPT),
+    "in place": lambda: (lambda q: sx.smooth_labels(q, label_smoothing=0.1, out=q))(Q.copy()),
+    "over the next row": lambda: (lambda q, out: sx.smooth_labels(q, label_smoothing=0.1, out=out))(
+        *overlapping(np.float32)
+    ),
+    "over the prior": lambda: (
+        lambda u: sx.smooth_labels(LABELS, 6, label_smoothing=0.1, prior=u[:, ::-1], out=u)
+    )(PRIOR.copy()),
+    "over a prior for all": lambda: (
+        lambda u: sx.smooth_labels(LABELS, 6, label_smoothing=0.1, prior=u[0, 0], out=u)
+    )(PRIOR.copy()),
+    "dropped": lambda: sx.label_dropout(LABELS, 6, rate=0.5, rng=0),
+    "dropped by a prior": lambda: sx.label_dropout(
+        LABELS.astype(np.int8), 6, rate=0.5, prior=PRIOR[0, 0], rng=0
+    ),
+    "counted": lambda: sx.class_prior(LABELS, 6, sample_weight=np.arange(7), ignore_index=3),
+    "converted": lambda: sx.softmax(LABELS.astype(">i2").T),
+    "a list": lambda: sx.softmax(LABELS.tolist()),
+    "a list of ints and floats": lambda: sx.softmax([[1, 2, 3, 4, 5, 6, 7], [0.5] * 7]),
+    "a list of bools and ints": lambda: sx.softmax([True] * 20 + [2**40] * 20 + [2**63] * 20),
+    "a list of arrays": lambda: sx.softmax(list(LABELS)),
+    "a range": lambda: sx.softmax(range(40)),
+    "copied back": lambda: (lambda z: sx.softmax(z[:, :-1], out=z[:, 1:]))(Q[0].copy()),
+    "weighted mean": lambda: tf_losses.softmax_cross_entropy(
+        Q, Q, np.ldexp(PRIOR[..., 0], 1020), 0.1, "weighted_mean"
+    ),
+}
+
+
+@pytest.mark.parametrize("length", LENGTHS)
+@pytest.mark.parametrize("name", CALLS)
+def test_the_same_as_in_one_piece(monkeypatch, name, length):
+    expected = np.asarray(CALLS[name]())
+    cut_to(monkeypatch, length)
+    got = np.asarray(CALLS[name]())
+    if name == "weighted mean":  # a sum of sums, in other groups
+        np.testing.assert_allclose(got, expected, rtol=1e-15)
+    else:
+        assert_same_bits(got, expected)
+
+
+@pytest.mark.parametrize("length", LENGTHS)
+def test_errors_have_the_same_texts(monkeypatch, length):
+    """The first bad place, whatever piece it is in."""
+    bad_labels, bad_q, bad_u = LABELS.copy(), Q.copy(), PRIOR.copy()
+    bad_labels[[1, 2], [3, 0]] = 6
+    bad_q[[1, 2], [4, 0], [5, 0]] = -1
+    bad_u[[1, 2], [4, 0], [5, 0]] = np.nan
+    off = PRIOR.copy()
+    off[[1, 2], [4, 0]] *= 2
+    calls = [
+        lambda: sx.smooth_labels(bad_labels, 6, label_smoothing=0.1),
+        lambda: sx.smooth_labels(bad_q, label_smoothing=0.1),
+        lambda: sx.smooth_labels(bad_q, label_smoothing=0.1, axis=0),
+        lambda: sx.smooth_labels(LABELS, 6, label_smoothing=0.1, prior=bad_u),
+        lambda: sx.smooth_labels(LABELS, 6, label_smoothing=0.1, prior=off),
+        lambda: sx.smooth_labels(
+            LABELS, 6, label_smoothing=0.1, prior=np.eye(6)[0], where=~KEPT & (np.arange(6) > 0)
+        ),
+        lambda: sx.label_dropout(bad_labels, 6, rate=0.1),
+        lambda: sx.class_prior(LABELS, 6, sample_weight=bad_u[..., 5]),
+        lambda: sx.softmax([[1.0] * 7, [1.0] * 7, [1.0] * 6]),
+        lambda: sx.softmax([*[1.0] * 20, "a"]),
+    ]
+
+    def texts():
+        for call in calls:
+            with pytest.raises((ValueError, TypeError)) as caught:
+                call()
+            yield str(caught.value)
+
+    expected = list(texts())
+    cut_to(monkeypatch, length)
+    assert list(texts()) == expected
+
+
+@pytest.mark.parametrize("shape", [(), (0,), (1,), (7,), (3, 0), (2, 3, 5), (1, 20), (20, 1)])
+@pytest.mark.parametrize("length", LENGTHS)
+def test_each_element_is_in_one_piece_and_in_order(monkeypatch, shape, length):
+    cut_to(monkeypatch, length)
+    array = np.arange(np.prod(shape, dtype=int)).reshape(shape)
+    pieces = [array[at] for at in _pieces.pieces(shape)]
+    assert all(piece.size <= length and piece.ndim == len(shape) for piece in pieces)
+    assert np.concatenate([piece.ravel() for piece in pieces]).tolist() == array.ravel().tolist()
