@@ -4,6 +4,8 @@ Each library is the real one. Tensors of torch have tests of their own.
 """
 
 import array
+import sys
+import types
 
 import jax
 import jax.numpy as jnp
@@ -258,6 +260,23 @@ def sparse(name, remedy):
     return f"{name} is a sparse array; pass {name}.{remedy}()"
 
 
+def of_dask(module):
+    """A collection of dask as far as it is looked at: where its class is from."""
+
+    def compute(self, *arguments, **options):
+        raise AssertionError("it was computed")
+
+    methods = {"__module__": f"dask.{module}", "__array__": compute, "__len__": compute}
+    return type("Array", (), methods)()
+
+
+def dask(name):
+    return (
+        f"{name} is a collection of dask, which is not computed here; pass {name}.compute(), or "
+        "apply the function to chunks of whole rows, with dask.array.map_blocks"
+    )
+
+
 PANDAS_SPARSE = pd.arrays.SparseArray([0.0, 0.0, 1.0])
 # what is passed, to which argument, the whole text
 REFUSED = {
@@ -293,6 +312,11 @@ REFUSED = {
         pa.array(["a", "b"]), "targets",
         f"targets has dtype object (converted from StringArray), {TARGETS_EXPECTED}"),
     "jax, sparse": (BCOO.fromdense(jnp.eye(3)), "logits", sparse("logits", "todense")),
+    "dask": (of_dask("array.core"), "logits", dask("logits")),
+    "dask, labels": (of_dask("array.core"), "targets", dask("targets")),
+    "dask, a subclass": (type("Own", (type(of_dask("array.core")),), {})(), "where", dask("where")),
+    "dask, a frame": (of_dask("dataframe.dask_expr._collection"), "sample_weight", dask("sample_weight")),
+    "dask, delayed": (of_dask("delayed"), "logits", dask("logits")),
     "jax, complex": (jnp.asarray([1j]), "logits", f"logits has dtype complex64, {FLOATS_EXPECTED}"),
     "jax, a key": (
         jax.random.key(0), "targets",
@@ -302,7 +326,8 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("kind", REFUSED)
-def test_refused(kind):
+def test_refused(kind, monkeypatch):
+    monkeypatch.setitem(sys.modules, "dask", types.ModuleType("dask"))
     obj, argument, text = REFUSED[kind]
     calls = {
         "logits": lambda: sx.softmax(obj),
@@ -313,6 +338,23 @@ def test_refused(kind):
     with pytest.raises(TypeError) as caught:
         calls[argument]()
     assert str(caught.value) == text
+
+
+def test_dask_is_refused_by_every_function(monkeypatch):
+    monkeypatch.setitem(sys.modules, "dask", types.ModuleType("dask"))
+    given = of_dask("array.core")
+    calls = [
+        lambda: sx.cross_entropy_value_and_grad(Z, Y, label_smoothing=0.1, prior=given),
+        lambda: sx.cross_entropy_terms(given, Y),
+        lambda: sx.smooth_labels(given, 10, label_smoothing=0.1),
+        lambda: sx.label_dropout(given, 10, rate=0.1),
+        lambda: sx.class_prior(given, 10),
+        lambda: sx.tf_losses.softmax_cross_entropy(given, Z),
+        lambda: sx.tf_losses.sparse_softmax_cross_entropy(Y, Z, given),
+    ]
+    for call in calls:
+        with pytest.raises(TypeError, match="is a collection of dask, which is not computed here"):
+            call()
 
 
 def test_missing_values_are_looked_for_where_there_can_be_some():

@@ -147,6 +147,7 @@ def _as_ndarray(obj: object, name: str, fill: str | None) -> NDArray[Any]:
     _refuse_masked(obj, name, fill)
     if isinstance(obj, np.ndarray):
         return obj.view(np.ndarray)
+    _refuse_dask(obj, name)
     _refuse_sparse(obj, name)
     _refuse_missing(obj, name, fill)
     if getattr(obj, "requires_grad", False) is True:
@@ -204,6 +205,18 @@ def _refuse_sparse(obj: object, name: str) -> None:
     if any(isinstance(dtype, pandas.SparseDtype) for dtype in _pandas_dtypes(obj)):
         dense = "sparse.to_dense" if hasattr(obj, "sparse") else "to_dense"
         raise TypeError(f"{name} is a sparse array; pass {name}.{dense}()")
+
+
+def _refuse_dask(obj: object, name: str) -> None:
+    # NumPy would compute it in silence, all chunks of it. dask_expr: data frames, until 2024.
+    if "dask" not in sys.modules:
+        return
+    modules = (cls.__module__.partition(".")[0] for cls in type(obj).__mro__)
+    if any(module in ("dask", "dask_expr") for module in modules):
+        raise TypeError(
+            f"{name} is a collection of dask, which is not computed here; pass {name}.compute(), "
+            "or apply the function to chunks of whole rows, with dask.array.map_blocks"
+        )
 
 
 def _refuse_missing(obj: object, name: str, fill: str | None) -> None:
