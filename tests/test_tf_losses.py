@@ -143,6 +143,52 @@ class TestZeroInsteadOfNan:
         assert np.isnan(sparse([0], [[np.nan, 1.0]]))
 
 
+class TestLargeWeights:
+    """Sums that float64 cannot hold do not become results that it could."""
+
+    def of(self, weights, reduction, z=((0.0, 0.0), (0.0, 0.0))):
+        return sparse([0, 1], np.array(z), weights, reduction)
+
+    @pytest.mark.parametrize("weights", [[1e308] * 2, 1e308, [1e308], [1.7e308] * 2])
+    def test_mean(self, weights):
+        expected = self.of(1.0, "weighted_mean")
+        assert self.of(weights, "weighted_mean") == pytest.approx(expected, rel=1e-15)
+        q = np.eye(2)
+        dense_mean = dense(q, np.zeros((2, 2)), weights, reduction="weighted_mean")
+        assert dense_mean == pytest.approx(expected, rel=1e-15)
+
+    def test_mean_of_weights_of_all_sizes(self):
+        ratio = self.of([1e308, 0.5e308], "mean", [[0.0, 0.0], [1.0, 0.0]])
+        expected = self.of([1.0, 0.5], "mean", [[0.0, 0.0], [1.0, 0.0]])
+        assert ratio == pytest.approx(expected, rel=1e-15)
+        assert self.of([1e308, 1e-300], "mean") == pytest.approx(np.log(2), rel=1e-15)
+
+    @pytest.mark.parametrize("reduction", ["sum_by_nonzero_weights", "sum_over_batch_size"])
+    def test_number_of_rows(self, reduction):
+        assert self.of([1.5e308] * 2, reduction) == pytest.approx(1.5e308 * np.log(2), rel=1e-15)
+        assert self.of([1.5e308] * 2, reduction, [[0.0, 9.0], [9.0, 0.0]]) == np.inf
+        # A weight that a scale would lose still counts.
+        assert self.of([1.5e308, 1e-320], reduction) == pytest.approx(
+            1.5e308 * np.log(2) / 2, rel=1e-15
+        )
+
+    def test_sum(self):
+        assert self.of([1.7e308] * 2, "sum") == np.inf
+        assert (self.of([1.7e308] * 2, "none", [[0.0, 9.0], [9.0, 0.0]]) == np.inf).all()
+
+    def test_no_warning_and_the_weights_stay(self):
+        weights = np.array([1e308, 1e308])
+        with np.errstate(all="raise"):
+            for reduction in REDUCTIONS:
+                self.of(weights, reduction)
+        assert (weights == 1e308).all()
+
+    def test_what_is_refused_is_named_as_given(self):
+        for bad in (-1e308, np.nan, np.inf):
+            with pytest.raises(ValueError, match=rf"^weights\[1\] is {re.escape(str(bad))}, but"):
+                self.of([1e308, bad], "weighted_mean")
+
+
 class TestArguments:
     def test_signatures(self):
         def names(function):

@@ -13,6 +13,7 @@ and 0 where the divisor is 0. There are no graphs here, so neither `scope` nor `
 
 from __future__ import annotations
 
+import math
 import re
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal, overload
@@ -21,6 +22,7 @@ import numpy as np
 
 from smoothxent._arrays import as_labels, as_logits, as_numpy_real, as_real
 from smoothxent._losses import cross_entropy
+from smoothxent._pieces import pieces
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -77,6 +79,7 @@ def softmax_cross_entropy(
     label_smoothing: SupportsFloat = 0,
     reduction: str = "sum_by_nonzero_weights",
 ) -> float | NDArray[np.floating[Any]]: ...
+@np.errstate(all="ignore")  # what overflows is said in the result
 def softmax_cross_entropy(
     onehot_labels: ArrayLike,
     logits: ArrayLike,
@@ -132,6 +135,7 @@ def softmax_cross_entropy(
     Special values:
 
     - Where the divisor is 0, as without any rows, the loss is 0.
+    - Weights of any finite size: a loss beyond the numbers of its type is inf.
     - A row of weight 0 has loss 0, whatever its logits hold.
     - A logit of -inf where the smoothed label has no mass makes no difference; TensorFlow says nan.
     - Other special logits give what they give in `smoothxent.cross_entropy`.
@@ -140,7 +144,8 @@ def softmax_cross_entropy(
     the losses of rows that are float32 themselves. TensorFlow computes with negative weights and
     with smoothing outside [0, 1]; here they are errors.
 
-    Accuracy, threads and determinism are those of `smoothxent.cross_entropy`.
+    Accuracy, threads and determinism are those of `smoothxent.cross_entropy`; the weights are added
+    up by NumPy, in the rounding mode of the caller.
 
     References
     ----------
@@ -190,6 +195,7 @@ def sparse_softmax_cross_entropy(
     weights: ArrayLike = 1.0,
     reduction: str = "sum_by_nonzero_weights",
 ) -> float | NDArray[np.floating[Any]]: ...
+@np.errstate(all="ignore")  # what overflows is said in the result
 def sparse_softmax_cross_entropy(
     labels: ArrayLike,
     logits: ArrayLike,
@@ -277,24 +283,54 @@ def _weighted(
             "weights must be a scalar, or have 1 or the same length in each dimension of the "
             f"losses, of shape {rows}, got {weights.shape}"
         )
-    losses = cross_entropy(
-        logits,
-        targets,
-        label_smoothing=label_smoothing,
-        sample_weight=weights,
-        ignore_index=None,
-        reduction="none" if kind == "none" else "sum",
-    )
-    if kind in ("none", "sum"):
+    size = math.prod(rows)
+    exponent = 0 if kind in ("none", "sum") else _exponent(weights)
+    scaled = weights
+    if exponent:
+        scaled = np.empty_like(weights)
+        for at in pieces(weights.shape):
+            np.ldexp(weights[at], -exponent, out=scaled[at])
+
+    def reduced(reduction: str, normalizer: float | None = None) -> Any:
+        return cross_entropy(
+            logits,
+            targets,
+            label_smoothing=label_smoothing,
+            sample_weight=scaled,
+            ignore_index=None,
+            reduction=reduction,
+            normalizer=normalizer,
+        )
+
+    if kind in ("none", "sum") or (kind == "sum_by_nonzero_weights" and not exponent):
+        losses: float | NDArray[np.floating[Any]] = reduced(kind)
         return losses
-    of_rows = np.broadcast_to(weights, rows)
-    if kind == "mean":
-        divisor = float(of_rows.sum(dtype=np.float64))
-    elif kind == "sum_by_nonzero_weights":
-        divisor = float(np.count_nonzero(of_rows))
+    if kind == "sum_over_batch_size":
+        divisor = float(size)
     else:
-        divisor = float(of_rows.size)
-    return float(losses) / divisor if divisor else 0.0
+        # Each weight counts for as many rows as it is broadcast to.
+        each = scaled if kind == "mean" else weights
+        sums = (
+            each[at].sum(dtype=np.float64) if kind == "mean" else np.count_nonzero(each[at])
+            for at in pieces(each.shape)
+        )
+        divisor = float(sum(sums)) * (size // max(each.size, 1))
+    if not 0.0 < divisor < math.inf:
+        reduced("sum")  # for what it refuses, weights first
+        return 0.0
+    loss = reduced("mean", divisor)
+    return float(loss if kind == "mean" else np.ldexp(loss, exponent))
+
+
+def _exponent(weights: NDArray[Any]) -> int:
+    """Return e for which weights over 2^e have finite sums, 0 for all that have so themselves."""
+    if weights.dtype != np.float64 or weights.size == 0:
+        return 0
+    most = max(float(weights[at].max()) for at in pieces(weights.shape))
+    if not 2.0**512 < most < math.inf:
+        return 0
+    is_refused = any((weights[at] < 0.0).any() for at in pieces(weights.shape))
+    return 0 if is_refused else math.frexp(most)[1]  # what is refused is named as it is
 
 
 def _short_name(reduction: str) -> str:
