@@ -16,7 +16,17 @@ tf.compat.v1.losses calls it.
 Arrays of other libraries are read where they lie in the memory of the CPU, by the buffer protocol,
 `__array__` or DLPack; results are NumPy arrays. bfloat16 is the type of ml_dtypes, also for tensors of
 torch: ``t.view(torch.int16).numpy().view(ml_dtypes.bfloat16)`` is the memory of such a tensor as an
-`out`. What NumPy would change on the way is refused: masked, missing and sparse values.
+`out`. What NumPy would change on the way is refused: masked, missing and sparse values; and so are
+collections of dask, which it would compute.
+
+A call reads and writes the memory of its arguments without a copy, on several threads and with the
+interpreter lock released. If another thread changes the numbers meanwhile, results are unspecified.
+It must not take the memory away: ``ndarray.resize(refcheck=False)`` frees memory that is in use, as
+NumPy warns, and a file that is truncated under a `numpy.memmap` ends the process (SIGBUS), as it
+does in NumPy.
+
+Ctrl-C and other signals are answered within 100 ms, but for what another library does itself when
+it is asked for an array.
 """
 
 from smoothxent import tf_losses

@@ -142,9 +142,9 @@ def cross_entropy(
         float16, bfloat16, float32 or float64 with K classes along `axis`; the other axes, of shape
         S, are the rows. Any memory layout. Integers, bools and lists are converted to float64.
     targets : array_like
-        Integer labels of shape S, each in [0, K) or `ignore_index`; or probabilities, in any of the
-        four types and of the shape of `logits`, finite and non-negative. Probabilities that do not
-        sum to 1 are used as given.
+        Integer labels of shape S, each in [0, K) and below 2**32 - 1, or `ignore_index`; or
+        probabilities, in any of the four types and of the shape of `logits`, finite and non-negative.
+        Probabilities that do not sum to 1 are used as given.
     label_smoothing : float, default 0.0
         eps, in [0, 1]. With 0 the values of `prior` are not read.
     prior : array_like, optional
@@ -180,7 +180,8 @@ def cross_entropy(
         Takes the place of the divisor of "mean" and "sum_by_nonzero_weights": a positive finite
         number, for example the count of tokens in all parts of a batch.
     out : ndarray, optional
-        Where to write the result: of shape S for "none", 0-d otherwise, and of a floating type.
+        Where to write the result: of shape S for "none", 0-d otherwise, and of one of the four types
+        of logits, in native byte order.
 
     Returns
     -------
