@@ -65,6 +65,8 @@ pub enum Error {
     },
     /// The caller asked to stop between two slices of work.
     Interrupted,
+    /// A handler forked the process between two slices of work, and this is the child.
+    Forked,
 }
 
 impl fmt::Display for Error {
@@ -133,6 +135,10 @@ impl fmt::Display for Error {
             }
             Error::OutOfMemory { bytes } => write!(f, "cannot allocate {bytes} bytes"),
             Error::Interrupted => f.write_str("interrupted"),
+            Error::Forked => f.write_str(
+                "this process was forked while the call was running, and its other threads are in the \
+                 parent alone: the call cannot be completed here",
+            ),
         }
     }
 }

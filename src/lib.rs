@@ -34,7 +34,7 @@ mod kernel;
 mod math;
 mod ops;
 pub mod pool;
-#[allow(unsafe_code, reason = "one of the two homes of unsafe: vectors, loads and stores")]
+#[allow(unsafe_code, reason = "one of the three homes of unsafe: vectors, loads and stores")]
 mod simd;
 mod target;
 mod wide;

@@ -13,17 +13,26 @@
 //!    segments are appended by compare-and-swap, no state here is behind a lock, and nothing is
 //!    ever dropped: dropping an inherited pool would wait for threads that do not exist.
 //! 3. **Grows by the difference.** A call that needs more threads than there are appends a segment of
-//!    those that are missing, up to the next power of two (so there are few segments) but not beyond
-//!    [`num_threads`].
-//! 4. **Helpers are claimed, not queued for.** A call takes threads that are idle and does the rest
-//!    itself: a short call does not wait for the helpers of a long one, and nested calls do not wait
-//!    for each other.
+//!    those that are missing, up to the next power of two (so there are few segments) but for that
+//!    not beyond [`num_threads`].
+//! 4. **Helpers are asked, not queued for, and never waited for unless they have begun.** A call is
+//!    offered to threads that are idle and does itself what they do not: it does not wait for the
+//!    helpers of another call, nor for one that finds no processor; nested calls do not wait for each
+//!    other. helper.rs.
 //! 5. **A thread that cannot be started is not an error** but one warning: see `Segment::start`.
 //! 6. **Threads have blocks of their own**, the same in call after call, and share the rest:
 //!    shares.rs. Which thread runs which is left to chance all the same; no result may depend on it.
-//! 7. **Helpers stay awake** for a moment, for the next call: awake.rs.
+//! 7. **Helpers stay awake** for a moment, for the next call: helper.rs.
+//!
+//! rayon's pool starts the threads, names them and sees that all of them or none are there. What they
+//! do is one job of rayon's without an end: its own queues would have a box allocated for each helper
+//! of each call, and its scopes wait for jobs that no thread has begun.
 
-mod awake;
+#[allow(
+    unsafe_code,
+    reason = "one of the three homes of unsafe: a call lent to threads that outlive it"
+)]
+mod helper;
 mod shares;
 #[cfg(test)]
 mod tests;
@@ -33,17 +42,18 @@ use std::hint;
 use std::io;
 use std::iter;
 use std::sync::atomic::{
-    AtomicBool, AtomicU32, AtomicU64, AtomicUsize,
+    AtomicBool, AtomicU32, AtomicU64,
     Ordering::{Acquire, Relaxed, Release},
 };
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use once_cell::race::OnceBox;
-use rayon_core::{ThreadBuilder, ThreadPool, ThreadPoolBuilder, current_thread_index};
+use rayon_core::{ThreadBuilder, ThreadPool, ThreadPoolBuilder};
 
 use crate::simd::fpenv::with_default_fp_env;
-use awake::{Bell, LIMIT, look};
+pub use helper::Forked;
+use helper::{Helper, LIMIT, share};
 use shares::Shares;
 pub use width::{num_threads, set_num_threads};
 
@@ -77,13 +87,17 @@ pub fn after_fork_in_child() {
 ///
 /// `body` finds the default floating-point environment, and may call this function. A panic in it
 /// reaches the caller when all threads are done; the pool stays usable.
+///
+/// # Panics
+/// With [`Forked`], and no message, where `may_go_on` returns in a forked child and a helper was at
+/// work at the time of the fork: what it was to do is never done.
 pub fn for_each_block_while(
     blocks: usize,
     threads: usize,
     body: &(dyn Fn(usize) + Sync),
     may_go_on: &mut dyn FnMut() -> bool,
 ) {
-    POOL.for_each_block_while(blocks, threads, num_threads(), body, may_go_on);
+    POOL.for_each_block_while(blocks, threads, num_threads().max(threads), body, may_go_on);
 }
 
 /// What `show_config` tells about threads.
@@ -110,7 +124,7 @@ pub fn describe() -> PoolState {
         width,
         source,
         ignored: &width::Initial::get().ignored,
-        spawned: POOL.segments(process).map(|segment| segment.spawned).sum(),
+        spawned: POOL.segments(process).map(|segment| segment.helpers.len()).sum(),
         degraded: POOL.degraded(process),
     }
 }
@@ -140,14 +154,9 @@ struct Pool {
 /// Threads that were started together.
 struct Segment {
     process: Process,
-    /// Threads that were asked for before.
-    before: usize,
     asked: usize,
-    spawned: usize,
-    /// None if no thread could be started.
-    threads: Option<ThreadPool>,
-    idle: AtomicUsize,
-    bell: Bell,
+    /// They outlive every pool, as the threads do.
+    helpers: &'static [Helper],
     failure: Option<String>,
     next: OnceBox<Segment>,
 }
@@ -178,30 +187,51 @@ impl Pool {
         }
         let process = self.process();
         let threads = threads.min(blocks).min(MAX_THREADS);
-        let shares = Shares::new(blocks, threads);
+        let Some(shares) = Shares::new(blocks, threads) else {
+            return self.for_each_block_while(blocks, 1, width, body, may_go_on);
+        };
         let task = |helper: usize| {
             let own = 1 + helper % (threads - 1);
             with_default_fp_env(|| shares.claims(own).for_each(body));
         };
-        let mut own_task = || {
-            let own_blocks = shares.claims(0).take_while(|_| may_go_on());
-            with_default_fp_env(|| own_blocks.for_each(body));
-            shares.close(); // they are all claimed, or given up
-        };
         self.grow(process, threads.next_power_of_two().min(width) - 1);
-        share(self.segments(process), threads - 1, self.awake, &task, &mut own_task);
+        let helpers = self.segments(process).flat_map(|segment| segment.helpers);
+        share(
+            helpers,
+            threads - 1,
+            || self.process() != process,
+            &task,
+            |offers| {
+                let own_blocks = shares.claims(0).take_while(|_| {
+                    let may_go_on = may_go_on();
+                    if self.forks() == process >> 32 {
+                        offers.renew();
+                    } else {
+                        offers.miss_nobody();
+                    }
+                    may_go_on
+                });
+                with_default_fp_env(|| own_blocks.for_each(body));
+                shares.close(); // they are all claimed, or given up
+            },
+        );
+    }
+
+    /// How many forks this process is away from the one that loaded the library, as far as is known.
+    fn forks(&self) -> u64 {
+        u64::from(self.forks.load(Relaxed))
     }
 
     fn process(&self) -> Process {
-        Process::from(self.forks.load(Relaxed)) << 32 | Process::from(std::process::id())
+        self.forks() << 32 | Process::from(std::process::id())
     }
 
     /// The segments of every process from the first ancestor to this one.
-    fn chain(&self) -> impl Iterator<Item = &Segment> {
+    fn chain(&self) -> impl Iterator<Item = &Segment> + Clone {
         iter::successors(self.first.get(), |segment| segment.next.get())
     }
 
-    fn segments(&self, process: Process) -> impl Iterator<Item = &Segment> {
+    fn segments(&self, process: Process) -> impl Iterator<Item = &Segment> + Clone {
         self.chain().filter(move |segment| segment.process == process)
     }
 
@@ -223,7 +253,7 @@ impl Pool {
         }
         let before = self.asked(process); // again: it may have grown since
         if before < helpers {
-            let segment = Segment::start(process, before, helpers - before, self.spawn);
+            let segment = Segment::start(process, before, helpers - before, self.awake, self.spawn);
             let failed = segment.failure.is_some();
             let end = self.chain().last().map_or(&self.first, |last| &last.next);
             let appended = end.set(Box::new(segment));
@@ -235,7 +265,7 @@ impl Pool {
 
     fn degraded(&self, process: Process) -> Option<String> {
         let failure = self.segments(process).find_map(|segment| segment.failure.as_deref())?;
-        let spawned: usize = self.segments(process).map(|segment| segment.spawned).sum();
+        let spawned: usize = self.segments(process).map(|segment| segment.helpers.len()).sum();
         let asked = self.asked(process);
         Some(format!("only {spawned} of {asked} threads could be started: {failure}"))
     }
@@ -247,93 +277,32 @@ impl Pool {
     }
 }
 
-/// Runs `task` on at most `helpers` idle threads of `segments`, with the number of the thread, and
-/// `own_task` on the caller; returns when all of them are done.
-fn share<'pool>(
-    mut segments: impl Iterator<Item = &'pool Segment>,
-    helpers: usize,
-    awake: Duration,
-    task: &(dyn Fn(usize) + Sync),
-    own_task: &mut dyn FnMut(),
-) {
-    while helpers > 0
-        && let Some(segment) = segments.next()
-    {
-        if let Some(threads) = &segment.threads
-            && let claimed @ 1.. = segment.claim(helpers)
-        {
-            let busy = AtomicUsize::new(claimed);
-            return threads.in_place_scope(|scope| {
-                for _ in 0..claimed {
-                    scope.spawn(|_| {
-                        let _claim = Claim { idle: &segment.idle, busy: &busy };
-                        task(segment.before + current_thread_index().unwrap_or(0));
-                        stay_awake(threads, &segment.bell, awake);
-                    });
-                }
-                segment.bell.ring();
-                share(segments, helpers - claimed, awake, task, own_task);
-                look(LIMIT, || busy.load(Relaxed) == 0);
-            });
-        }
-    }
-    own_task();
-}
-
-/// Keeps the one of `threads` that is at the end of a task awake after it, unless the bell rings from
-/// now on.
-fn stay_awake(threads: &ThreadPool, bell: &Bell, limit: Duration) {
-    let (bell, rung) = (bell.clone(), bell.rung());
-    let own = current_thread_index();
-    // The next in this thread's own queue. If another takes it from there, it returns at once, and
-    // this one sleeps.
-    threads.spawn(move || {
-        if current_thread_index() == own {
-            bell.listen(rung, limit);
-        }
-    });
-}
-
-/// A thread at work for one call; idle again when this is dropped, by a panic too.
-struct Claim<'pool, 'call> {
-    idle: &'pool AtomicUsize,
-    busy: &'call AtomicUsize,
-}
-
-impl Drop for Claim<'_, '_> {
-    fn drop(&mut self) {
-        // Whoever claims this thread rings the bell after this.
-        self.idle.fetch_add(1, Release);
-        self.busy.fetch_sub(1, Relaxed);
-    }
-}
-
 impl Segment {
     /// Starts `asked` threads or, should that fail, half as many, and so on down to none. Not as many
     /// as will go, since the rest of the program needs threads too.
-    fn start(process: Process, before: usize, asked: usize, spawn: Spawn) -> Self {
-        let mut spawned = asked;
-        let mut threads = None;
+    fn start(process: Process, before: usize, asked: usize, awake: Duration, spawn: Spawn) -> Self {
+        let mut count = asked;
+        let mut helpers: &[Helper] = &[];
         let mut failure = None;
-        while spawned > 0 && threads.is_none() {
-            match start_threads(before, spawned, spawn) {
-                Ok(started) => threads = Some(started),
+        while count > 0 && helpers.is_empty() {
+            match start_threads(before, count, spawn) {
+                Ok(threads) => helpers = serving(&threads, before, awake),
                 Err(error) => {
                     failure.get_or_insert(error);
-                    spawned /= 2;
+                    count /= 2;
                 }
             }
         }
-        let idle = AtomicUsize::new(spawned);
-        let (bell, next) = (Bell::default(), OnceBox::new());
-        Self { process, before, asked, spawned, threads, idle, bell, failure, next }
+        Self { process, asked, helpers, failure, next: OnceBox::new() }
     }
+}
 
-    fn claim(&self, wanted: usize) -> usize {
-        let take = |idle: usize| Some(idle.saturating_sub(wanted));
-        let (Ok(idle) | Err(idle)) = self.idle.fetch_update(Acquire, Relaxed, take);
-        idle.min(wanted)
-    }
+/// Puts each of `threads` to serve calls, for ever; the numbers of the helpers begin with `before`.
+fn serving(threads: &ThreadPool, before: usize, awake: Duration) -> &'static [Helper] {
+    let numbers = before..before + threads.current_num_threads();
+    let helpers: &[Helper] = Box::leak(numbers.map(Helper::new).collect());
+    threads.spawn_broadcast(move |thread| helpers[thread.index()].serve(awake));
+    helpers
 }
 
 /// Starts `count` threads or none: on failure those already started have ended on return, so that

@@ -12,7 +12,7 @@
 //!    comes second and may lose one that comes first, so NaN is found by the
 //!    sums, never by the maximum of a row.
 //!
-//! This module and its children are one of the two homes of `unsafe`; nothing
+//! This module and its children are one of the three homes of `unsafe`; nothing
 //! of the SIMD library behind them leaks out.
 
 mod fearless;

@@ -1,5 +1,5 @@
-"""fork works: before the first use, after it, from the middle of a call, twice over, and by
-multiprocessing.
+"""fork works: before the first use, after it, while other threads compute, twice over, and by
+multiprocessing. A child that a signal handler forks in the middle of a call ends that call.
 
 A child inherits the memory of a pool but none of its threads; a library that trusts the memory
 waits for ever. Each case is a process of its own with a watchdog, so that a hang is a failure and
@@ -112,6 +112,60 @@ SCENARIOS = {
             os._exit(0 if digest([item]) == expected else 1)
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     """,
+}
+
+# A call of a second or more on two threads; its handler forks, and the child leaves the handler.
+IN_HANDLER = """
+import signal
+
+row = np.linspace(-1, 1, 2**16, dtype=np.float32)
+rows = np.broadcast_to(row, (2**14, 2**16))
+labels = np.zeros(len(rows), np.uint8)
+sx.cross_entropy(rows[:100], labels[:100])  # the helper is there
+child = None
+
+def handler(signum, frame):
+    global child
+    child = os.fork()
+    if child == 0:
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        signal.alarm(30)  # ends a child that hangs
+        {leave}
+
+signal.signal(signal.SIGALRM, handler)
+signal.setitimer(signal.ITIMER_REAL, 0.1)
+try:
+    got = sx.cross_entropy(rows, labels)
+    ended = "the call returned"
+except BaseException as error:
+    ended = repr(error)
+if child == 0:
+    small = np.broadcast_to(row, (100, 2**16))
+    assert abs(sx.cross_entropy(small, labels[:100]) - sx.cross_entropy(row, 0)) < 1e-5
+    os._exit(0 if {right} else print(ended, flush=True) or 1)
+assert child and ended == "the call returned", ended
+assert abs(got - sx.cross_entropy(row, 0)) < 1e-5
+status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+assert status == 0, status
+"""
+
+
+def handler_that(leave, right):
+    """A script whose child leaves the handler so; `right` is how the call may end in it."""
+    return IN_HANDLER.format(leave=leave, right=right)
+
+
+SCENARIOS |= {
+    "fork in a handler, and return": handler_that(
+        "return", """ended.startswith("RuntimeError('this process was forked while")"""
+    ),
+    "fork in a handler, and raise": handler_that(
+        "raise KeyError('mine')", """ended == "KeyError('mine')" """
+    ),
+    "fork in a handler, and exit": handler_that("sys.exit(3)", 'ended == "SystemExit(3)"'),
+    "fork in a handler of a call on one thread": handler_that(
+        "return", """ended == "the call returned" and got == sx.cross_entropy(rows, labels)"""
+    ).replace("import signal", "sx.set_num_threads(1)\nimport signal"),
 }
 
 

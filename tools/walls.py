@@ -36,7 +36,14 @@ WALLS = [
     (
         "unsafe",
         r"\bunsafe\b",
-        ["src/simd.rs", "src/simd/", "src/python/arrays.rs", "tests/operations/memory.rs", *BENCH],
+        [
+            "src/simd.rs",
+            "src/simd/",
+            "src/pool/helper.rs",
+            "src/python/arrays.rs",
+            "tests/operations/memory.rs",
+            *BENCH,
+        ],
     ),
 ]
 

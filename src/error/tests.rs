@@ -57,6 +57,11 @@ fn messages() {
         (Error::LabelSmoothing(1.5), "label_smoothing must be in [0, 1], got 1.5"),
         (Error::OutOfMemory { bytes: 8000 }, "cannot allocate 8000 bytes"),
         (Error::Interrupted, "interrupted"),
+        (
+            Error::Forked,
+            "this process was forked while the call was running, and its other threads are in the \
+             parent alone: the call cannot be completed here",
+        ),
     ] {
         assert_eq!(error.to_string(), message);
     }

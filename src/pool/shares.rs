@@ -7,6 +7,7 @@
 //! Calls that follow one another find their rows in the cache of the core that had them before,
 //! where the output would else have to be fetched from another.
 
+use crate::alloc;
 use std::iter;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
@@ -23,10 +24,12 @@ struct Share {
 }
 
 impl Shares {
-    pub(super) fn new(blocks: usize, threads: usize) -> Self {
+    /// None if there is no memory for them.
+    pub(super) fn new(blocks: usize, threads: usize) -> Option<Self> {
         let first = |share| Self::first_of(share, blocks, threads);
-        let shares = (0..threads).map(|share| Share { next: AtomicUsize::new(first(share)) });
-        Self { blocks, shares: shares.collect() }
+        let mut shares = alloc::with_capacity(threads).ok()?;
+        shares.extend((0..threads).map(|share| Share { next: AtomicUsize::new(first(share)) }));
+        Some(Self { blocks, shares })
     }
 
     /// The first block of a share; the shares differ by one block at most.
@@ -68,7 +71,7 @@ mod tests {
             for own in 0..threads {
                 let first = if own == 0 { 0 } else { ends[own - 1] };
                 let expected: Vec<_> = (first..blocks).chain(0..first).collect();
-                let claimed: Vec<_> = Shares::new(blocks, threads).claims(own).collect();
+                let claimed: Vec<_> = Shares::new(blocks, threads).unwrap().claims(own).collect();
                 assert_eq!(claimed, expected, "thread {own} of {threads}, {blocks} blocks");
             }
         }
@@ -76,7 +79,7 @@ mod tests {
 
     #[test]
     fn what_one_has_claimed_the_others_have_not() {
-        let shares = Shares::new(6, 2);
+        let shares = Shares::new(6, 2).unwrap();
         let mut second = shares.claims(1);
         assert_eq!(second.next(), Some(3));
         assert_eq!(shares.claims(0).take(4).collect::<Vec<_>>(), [0, 1, 2, 4]);
@@ -85,11 +88,16 @@ mod tests {
 
     #[test]
     fn nothing_is_claimed_once_closed() {
-        let shares = Shares::new(6, 2);
+        let shares = Shares::new(6, 2).unwrap();
         let mut own = shares.claims(0);
         assert_eq!(own.next(), Some(0));
         shares.close();
         assert_eq!(own.next(), None);
         assert_eq!(shares.claims(1).next(), None);
+    }
+
+    #[test]
+    fn without_memory_there_are_none() {
+        assert!(Shares::new(usize::MAX, usize::MAX).is_none());
     }
 }

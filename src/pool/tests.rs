@@ -3,10 +3,13 @@
 use std::cell::RefCell;
 use std::collections::HashSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Barrier, Mutex};
 use std::time::Instant;
 
 use super::*;
+
+mod helpers;
 
 /// Waits for other threads; fails rather than hang.
 fn wait_until(what: &str, is_so: impl Fn() -> bool) {
@@ -69,11 +72,15 @@ impl Pool {
 }
 
 fn spawned(pool: &Pool) -> usize {
-    pool.segments(pool.process()).map(|segment| segment.spawned).sum()
+    pool.segments(pool.process()).map(|segment| segment.helpers.len()).sum()
+}
+
+fn helpers(pool: &Pool) -> impl Iterator<Item = &'static Helper> {
+    pool.segments(pool.process()).flat_map(|segment| segment.helpers)
 }
 
 fn idle(pool: &Pool) -> usize {
-    pool.segments(pool.process()).map(|segment| segment.idle.load(Relaxed)).sum()
+    helpers(pool).filter(|helper| helper.is_idle()).count()
 }
 
 #[test]
@@ -102,32 +109,6 @@ fn all_threads_work_at_once() {
     for threads in [2, 3, 8] {
         pool.for_each_block(threads, threads, threads, &rendezvous(threads));
     }
-}
-
-/// Helpers that did not hear it would make each of these calls wait for a minute.
-#[test]
-fn helpers_that_stay_awake_hear_the_next_call() {
-    let pool = Pool { awake: Duration::from_secs(60), ..Pool::new(spawn) };
-    for call in 0..300 {
-        let threads = [2, 3, 8][call / 100];
-        pool.for_each_block(threads, threads, 8, &rendezvous(threads));
-        pool.for_each_block(2, 2, 8, &rendezvous(2));
-    }
-    for segment in pool.segments(pool.process()) {
-        segment.bell.ring();
-    }
-}
-
-#[test]
-fn helpers_go_to_sleep_when_time_is_over() {
-    let pool = Pool::new(spawn);
-    pool.for_each_block(2, 2, 2, &rendezvous(2));
-    let segment = pool.first.get().unwrap();
-    let threads = segment.threads.as_ref().unwrap();
-    let is_done = AtomicBool::new(false);
-    // Nobody rings for this one.
-    threads.in_place_scope(|scope| scope.spawn(|_| is_done.store(true, Relaxed)));
-    assert!(is_done.into_inner());
 }
 
 #[test]
@@ -312,7 +293,7 @@ fn a_child_starts_its_own_threads() {
     assert_eq!((spawned(&pool), pool.take_spawn_warning()), (0, None));
     pool.for_each_block(3, 3, 3, &rendezvous(3));
     assert_eq!(spawned(&pool), 2);
-    assert_eq!(pool.segments(parent).map(|segment| segment.spawned).sum::<usize>(), 2);
+    assert_eq!(pool.segments(parent).map(|segment| segment.helpers.len()).sum::<usize>(), 2);
 }
 
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]

@@ -7,7 +7,7 @@
 //! are unspecified and nothing else. (`ndarray.resize(refcheck=False)` frees
 //! memory under any extension, and a truncated file that of its memory map; both are the caller's to
 //! avoid.)
-#![allow(unsafe_code, reason = "one of the two homes of unsafe: views of Python's memory")]
+#![allow(unsafe_code, reason = "one of the three homes of unsafe: views of Python's memory")]
 
 use super::errors::Shape;
 use super::kind::Kind;

@@ -16,7 +16,7 @@ use crate::simd::fpenv::with_default_fp_env;
 use crate::simd::memory::{RowsMut, Storage};
 use pyo3::exceptions::PyRuntimeWarning;
 use pyo3::prelude::*;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 /// What an output is computed in.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -188,18 +188,18 @@ pub(super) fn run_placing<R: Send>(
             Error::Interrupted
         })
     };
-    let work = || {
-        let (level, threads) = (Level::current(), pool::num_threads());
-        body(&mut Run::new(level, threads, &mut checkpoint))
-    };
+    let threads = pool::num_threads();
+    let work = || body(&mut Run::new(Level::current(), threads, &mut checkpoint));
     let outcome = if bytes <= ATTACHED_BYTES {
         work()
     } else {
         py.check_signals()?;
-        py.detach(work)
+        catch_unwind(AssertUnwindSafe(|| py.detach(work))).unwrap_or_else(|payload| {
+            if payload.is::<pool::Forked>() { Err(Error::Forked) } else { resume_unwind(payload) }
+        })
     };
     let result = outcome.map_err(|error| match (error, pending.take()) {
-        (Error::Interrupted, Some(signal)) => signal,
+        (Error::Interrupted | Error::Forked, Some(signal)) => signal,
         (mut error, _) => {
             place(&mut error);
             raise(py, &error)

@@ -1,7 +1,7 @@
 //! Errors of the core as Python exceptions, with places in the shapes that the user knows.
 
 use crate::error::Error;
-use pyo3::exceptions::{PyMemoryError, PyTypeError, PyValueError};
+use pyo3::exceptions::{PyMemoryError, PyRuntimeError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use std::fmt;
 
@@ -39,6 +39,7 @@ pub(super) fn raise(py: Python<'_>, error: &Error) -> PyErr {
     match error {
         Error::Label { .. } => own_exception(py, "LabelError", text),
         Error::OutOfMemory { .. } => PyMemoryError::new_err(text),
+        Error::Forked => PyRuntimeError::new_err(text),
         _ => PyValueError::new_err(text),
     }
 }

@@ -1,0 +1,328 @@
+//! A helper thread, and the word through which calls use it.
+//!
+//! ```text
+//! caller:    offer the call; work; withdraw the offers; wait for the helpers that are inside
+//! helper:    look for an offer, asleep after a while; enter; work; leave
+//!
+//!            idle ──────── offer ───────> offered ── enter ──> inside
+//!             ^ ^───────── withdraw ─────────┘                   │
+//!             └──────────────────────── leave ───────────────────┘
+//! ```
+//!
+//! A helper that has not begun when the others are done is not waited for: it finds the offer
+//! withdrawn. One that has begun and is then put off by another program, for a time slice of
+//! milliseconds, must be waited for. So helpers earn their place: one that was of no use is offered
+//! only calls that last, and now and then another.
+//!
+//! To wake a thread takes longer than many a call. Softmax of 256 x 1000 float32 on two cores, call
+//! after call: 79 µs, and 128 with helpers that go to sleep at once. A thread that looks leaves its
+//! processor to any other that wants it.
+//!
+//! One of the three homes of `unsafe`: a helper outlives the calls it works for, so it cannot borrow
+//! them. The proof: a word has the address of a call only from `offer` to `withdraw` or to the end of
+//! the helper's work, and [`share`] returns, or unwinds, when no word has it any more. A helper that
+//! comes later touches nothing but its own word, which is never freed.
+
+use std::any::Any;
+use std::cell::Cell;
+use std::hint;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::ptr;
+use std::sync::atomic::{
+    AtomicPtr, AtomicU32,
+    Ordering::{AcqRel, Acquire, Relaxed, Release},
+};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// About what it takes to wake a thread: no more than that is lost where nothing comes.
+pub(super) const LIMIT: Duration = Duration::from_micros(100);
+
+/// A call that has lasted so long is offered to every helper: what it can lose to one is little now.
+const LASTING: Duration = Duration::from_micros(500);
+
+/// A helper that was of no use for n > 1 calls in a row is offered one in 2^n at its beginning, n no
+/// more than this.
+const MOST_MISSES: u32 = 3;
+
+/// Looks between two offers of the processor: a microsecond.
+const LOOKS: usize = 32;
+
+/// Looks whether `is_so`, until it is or `limit` is over.
+fn look(limit: Duration, is_so: impl Fn() -> bool) {
+    let start = Instant::now();
+    loop {
+        for _ in 0..LOOKS {
+            if is_so() {
+                return;
+            }
+            hint::spin_loop();
+        }
+        if start.elapsed() >= limit {
+            return;
+        }
+        thread::yield_now();
+    }
+}
+
+type Payload = Box<dyn Any + Send>;
+
+/// What a call wants done.
+pub(super) struct Call<'c> {
+    /// The work of the helper with this number.
+    task: &'c (dyn Fn(usize) + Sync),
+    /// The first panic in it.
+    panic: Mutex<Option<Payload>>,
+}
+
+/// A word: one of the two, or the address of a [`Call`], a multiple of 4, plus marks.
+type Word = *mut Call<'static>;
+const AWAKE: Word = ptr::null_mut();
+const ASLEEP: Word = ptr::without_provenance_mut(1);
+const _: () = assert!(align_of::<Call<'static>>() >= 4);
+
+/// The helper works for this call.
+const INSIDE: usize = 1;
+/// The caller sleeps until it has left.
+const AWAITED: usize = 2;
+
+fn marked(call: Word, mark: usize) -> Word {
+    call.map_addr(|address| address | mark)
+}
+
+fn is_idle(word: Word) -> bool {
+    word == AWAKE || word == ASLEEP
+}
+
+/// One helper, on lines of its own.
+#[repr(align(128))]
+pub(super) struct Helper {
+    number: usize,
+    word: AtomicPtr<Call<'static>>,
+    /// Calls in a row that it was of no use for, those that waited for it twice. A single one may be
+    /// because it was asleep.
+    misses: AtomicU32,
+    /// Calls that it was not offered for that reason.
+    skipped: AtomicU32,
+    /// For whoever sleeps until the word changes: the helper, or the caller it is inside.
+    lock: Mutex<()>,
+    changed: Condvar,
+}
+
+impl Helper {
+    pub(super) fn new(number: usize) -> Self {
+        Self {
+            number,
+            word: AtomicPtr::new(AWAKE),
+            misses: AtomicU32::new(0),
+            skipped: AtomicU32::new(0),
+            lock: Mutex::new(()),
+            changed: Condvar::new(),
+        }
+    }
+
+    /// Works for the calls that are offered, for ever; between two of them awake for `awake`.
+    pub(super) fn serve(&self, awake: Duration) -> ! {
+        loop {
+            look(awake, || !is_idle(self.word.load(Relaxed)));
+            if self.word.compare_exchange(AWAKE, ASLEEP, Relaxed, Relaxed).is_ok() {
+                self.sleep_while(ASLEEP);
+            }
+            let offered = self.word.load(Relaxed);
+            if is_idle(offered) {
+                continue; // withdrawn
+            }
+            let inside = marked(offered, INSIDE);
+            if let Ok(call) = self.word.compare_exchange(offered, inside, Acquire, Relaxed) {
+                // SAFETY: the call was offered at this moment, so it is one that `share` has
+                // borrowed, and `share` ends only when the word is no longer that of the call
+                // inside, which is after the last use of this reference.
+                unsafe { &*call }.work(self.number);
+                if self.word.swap(AWAKE, Release).addr() & AWAITED == 0 {
+                    self.set_misses(0);
+                } else {
+                    self.notify();
+                }
+            }
+        }
+    }
+
+    /// Is there no call that this helper is offered to, or works for?
+    pub(super) fn is_idle(&self) -> bool {
+        is_idle(self.word.load(Relaxed))
+    }
+
+    #[cfg(test)]
+    pub(super) fn is_asleep(&self) -> bool {
+        self.word.load(Relaxed) == ASLEEP
+    }
+
+    /// Offers the call, unless another has this helper.
+    fn offer(&self, call: Word) -> bool {
+        let before = self.word.fetch_update(Release, Relaxed, |word| is_idle(word).then_some(call));
+        if before == Ok(ASLEEP) {
+            self.notify();
+        }
+        before.is_ok()
+    }
+
+    /// Takes the offer back, if there is one and the helper has not entered.
+    fn withdraw(&self, call: Word) {
+        // Mostly it is inside, or has left: the load spares its line a write.
+        if self.word.load(Relaxed) == call
+            && self.word.compare_exchange(call, AWAKE, Relaxed, Relaxed).is_ok()
+        {
+            self.set_misses(self.misses.load(Relaxed) + 1);
+        }
+    }
+
+    /// Is it to be offered a call at its beginning?
+    pub(super) fn is_of_use(&self) -> bool {
+        let misses = self.misses.load(Relaxed);
+        if misses <= 1 {
+            return true;
+        }
+        let calls = self.skipped.fetch_add(1, Relaxed) + 1;
+        let is_of_use = calls >= 1 << misses;
+        if is_of_use {
+            self.skipped.store(0, Relaxed);
+        }
+        is_of_use
+    }
+
+    pub(super) fn set_misses(&self, misses: u32) {
+        let misses = misses.min(MOST_MISSES);
+        if self.misses.load(Relaxed) != misses {
+            self.misses.store(misses, Relaxed); // else its line stays where it is
+        }
+    }
+
+    fn is_inside(&self, call: Word) -> bool {
+        // What the helper has written is seen once it has left.
+        self.word.load(Acquire).map_addr(|address| address & !AWAITED) == marked(call, INSIDE)
+    }
+
+    /// Waits until the helper has left the call, for which the caller has `worked` so long; false if
+    /// it never will.
+    fn wait(&self, call: Word, worked: Duration, is_lost: impl Fn() -> bool) -> bool {
+        if self.is_inside(call) {
+            look(LIMIT, || !self.is_inside(call));
+        }
+        if !self.is_inside(call) {
+            return true;
+        }
+        if is_lost() {
+            return false;
+        }
+        let start = Instant::now();
+        let awaited = marked(call, INSIDE | AWAITED);
+        if self.word.compare_exchange(marked(call, INSIDE), awaited, AcqRel, Acquire).is_ok() {
+            self.sleep_while(awaited);
+        }
+        // Longer than the caller has worked: alone it had been sooner done.
+        let was_of_use = start.elapsed() <= worked;
+        self.set_misses(if was_of_use { 0 } else { self.misses.load(Relaxed) + 2 });
+        true
+    }
+
+    fn sleep_while(&self, word: Word) {
+        let mut guard = self.guard();
+        while self.word.load(Acquire) == word {
+            guard = self.changed.wait(guard).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    fn notify(&self) {
+        drop(self.guard()); // whoever saw the word before its change is asleep after this
+        self.changed.notify_all();
+    }
+
+    fn guard(&self) -> MutexGuard<'_, ()> {
+        self.lock.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Call<'_> {
+    fn work(&self, helper: usize) {
+        if let Err(payload) = catch_unwind(AssertUnwindSafe(|| (self.task)(helper))) {
+            let mut first = self.panic.lock().unwrap_or_else(PoisonError::into_inner);
+            first.get_or_insert(payload);
+        }
+    }
+}
+
+/// The helpers of a call lived in another process: this one was forked from it in the meantime.
+#[derive(Debug)]
+pub struct Forked;
+
+/// A call and those who may help with it.
+pub(super) struct Offers<H> {
+    helpers: H,
+    /// How many more it would take.
+    wanted: Cell<usize>,
+    call: Word,
+    start: Instant,
+}
+
+impl<H: Iterator<Item = &'static Helper> + Clone> Offers<H> {
+    fn offer(&self, is_for: impl Fn(&Helper) -> bool) {
+        let mut wanted = self.wanted.get();
+        for helper in self.helpers.clone() {
+            if wanted == 0 {
+                break;
+            }
+            wanted -= usize::from(helper.is_idle() && is_for(helper) && helper.offer(self.call));
+        }
+        self.wanted.set(wanted);
+    }
+
+    /// To be called between blocks: offers a call that lasts to the other helpers.
+    pub(super) fn renew(&self) {
+        if self.wanted.get() > 0 && self.start.elapsed() > LASTING {
+            self.offer(|_| true);
+            self.wanted.set(0);
+        }
+    }
+
+    /// To be called when this process has been forked: unwinds with [`Forked`] if helpers are lost.
+    pub(super) fn miss_nobody(&self) {
+        self.wanted.set(0); // of those that do not exist
+        if self.helpers.clone().any(|helper| helper.is_inside(self.call)) {
+            resume_unwind(Box::new(Forked));
+        }
+    }
+}
+
+/// Runs `own_task` on the caller and meanwhile `task`, with the number of the helper, on at most
+/// `count` of `helpers` that are idle; returns when none of them is at it any more. A panic in either
+/// reaches the caller then; [`Forked`], if a helper was lost.
+pub(super) fn share<H: Iterator<Item = &'static Helper> + Clone>(
+    helpers: H,
+    count: usize,
+    is_forked: impl Fn() -> bool,
+    task: &(dyn Fn(usize) + Sync),
+    own_task: impl FnOnce(&Offers<H>),
+) {
+    let call = Call { task, panic: Mutex::new(None) };
+    let word = ptr::from_ref(&call).cast::<Call<'static>>().cast_mut();
+    let start = Instant::now();
+    let offers = Offers { helpers: helpers.clone(), wanted: Cell::new(count), call: word, start };
+    // Nothing unwinds out of here before the helpers have left.
+    let own = catch_unwind(AssertUnwindSafe(|| {
+        offers.offer(Helper::is_of_use);
+        own_task(&offers);
+    }));
+    let worked = start.elapsed();
+    helpers.clone().for_each(|helper| helper.withdraw(word));
+    let are_lost = helpers.filter(|helper| !helper.wait(word, worked, &is_forked)).count() > 0;
+    if let Err(payload) = own {
+        resume_unwind(payload);
+    }
+    if are_lost {
+        resume_unwind(Box::new(Forked));
+    }
+    if let Some(payload) = call.panic.into_inner().unwrap_or_else(PoisonError::into_inner) {
+        resume_unwind(payload);
+    }
+}
