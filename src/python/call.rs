@@ -181,8 +181,9 @@ pub(super) fn run_placing<R: Send>(
 ) -> PyResult<R> {
     let mut pending: Option<PyErr> = None;
     let mut checkpoint = || {
+        // At the end of the interpreter no thread attaches any more, and no handler runs.
         #[allow(clippy::redundant_closure_for_method_calls, reason = "the method has one lifetime")]
-        let signals = Python::attach(|py| py.check_signals());
+        let signals = Python::try_attach(|py| py.check_signals()).unwrap_or(Ok(()));
         signals.map_err(|signal| {
             pending = Some(signal);
             Error::Interrupted

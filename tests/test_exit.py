@@ -1,0 +1,67 @@
+"""The end of the interpreter while calls are running: nothing is printed, and nothing hangs."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+WATCHDOG = 120  # seconds; each case takes a few
+
+# Children that share one import, each of which exits while daemon threads are in long calls.
+DAEMONS = """
+import os, sys, threading, time
+import numpy as np
+import smoothxent as sx
+
+sx.set_num_threads(1)  # it is the calling thread that looks for signals
+rows = np.broadcast_to(np.float32(0), (2**20, 2**16))
+labels = np.zeros(2**20, np.uint8)
+running = []
+for _ in range({exits}):
+    child = os.fork()
+    if child == 0:
+        threading.Thread(target=sx.cross_entropy, args=(rows, labels), daemon=True).start()
+        time.sleep(0.002)
+        sys.exit()
+    running.append(child)
+    if len(running) == 2:
+        assert os.waitstatus_to_exitcode(os.waitpid(running.pop(0), 0)[1]) == 0
+for child in running:
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+"""
+
+# A long call by the thread that ends the interpreter, from a destructor.
+DESTRUCTOR = """
+import numpy as np
+import smoothxent as sx
+
+class Last:
+    def __init__(self):
+        self.call = sx.cross_entropy
+        self.rows = np.broadcast_to(np.float32(0), (2**11, 2**16))
+        self.labels = np.zeros(2**11, np.uint8)
+        self.right = sx.cross_entropy(self.rows[0], 0)
+
+    def __del__(self):
+        print(abs(self.call(self.rows, self.labels) - self.right) < 1e-5)
+
+last = Last()
+"""
+
+
+def run(script):
+    return subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=WATCHDOG
+    )
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="the system has no fork")
+def test_daemon_threads_in_calls():
+    ended = run(DAEMONS.format(exits=200))
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "", "")
+
+
+def test_a_call_while_the_interpreter_ends():
+    ended = run(DESTRUCTOR)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "True\n", "")
