@@ -55,7 +55,7 @@ use crate::simd::fpenv::with_default_fp_env;
 pub use helper::Forked;
 use helper::{Helper, LIMIT, share};
 use shares::Shares;
-pub use width::{num_threads, set_num_threads};
+pub use width::{current as width, num_threads, set_num_threads};
 
 /// No more are started, the caller included, whatever is asked for.
 const MAX_THREADS: usize = 1024;
@@ -103,10 +103,6 @@ pub fn for_each_block_while(
 /// What `show_config` tells about threads.
 #[derive(Debug)]
 pub struct PoolState {
-    /// [`num_threads`].
-    pub width: usize,
-    /// What set the width: "`set_num_threads`", an environment variable or "`available_parallelism`".
-    pub source: &'static str,
     /// One sentence for each environment variable that was not followed.
     pub ignored: &'static [String],
     /// The number of threads this process has started; callers come on top.
@@ -118,11 +114,8 @@ pub struct PoolState {
 /// The state of the pool in this process.
 #[must_use]
 pub fn describe() -> PoolState {
-    let (width, source) = width::current();
     let process = POOL.process();
     PoolState {
-        width,
-        source,
         ignored: &width::Initial::get().ignored,
         spawned: POOL.segments(process).map(|segment| segment.helpers.len()).sum(),
         degraded: POOL.degraded(process),

@@ -27,20 +27,22 @@ mod kind;
 mod loss;
 mod numpy;
 mod overlap;
+mod threads;
 mod weights;
 
 use crate::ops::{self, Activation, TermsOut};
 use crate::pool;
 use crate::simd::Level;
 use crate::simd::memory::Storage;
-use arguments::{Logits, flag, integer};
+use arguments::{Logits, flag};
 use arrays::Array;
 use call::{Inputs, Output, guard, result_dtype, run, run_placing};
 use loss::LossArguments;
 use numpy::Dtype;
-use pyo3::exceptions::{PyRuntimeWarning, PyValueError};
+use pyo3::exceptions::PyRuntimeWarning;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
+use threads::width;
 
 /// What Python passed.
 type Argument<'a, 'py> = &'a Bound<'py, PyAny>;
@@ -268,22 +270,6 @@ fn cross_entropy_terms<'py>(
 }
 
 #[pyfunction]
-#[pyo3(signature = (n, /))]
-fn set_num_threads(n: Argument<'_, '_>) -> PyResult<()> {
-    let given = integer(n, "n")?;
-    if given < 1 {
-        return Err(PyValueError::new_err(format!("n must be at least 1, got {given}")));
-    }
-    pool::set_num_threads(usize::try_from(given).unwrap_or(usize::MAX));
-    Ok(())
-}
-
-#[pyfunction]
-fn get_num_threads() -> usize {
-    pool::num_threads()
-}
-
-#[pyfunction]
 fn show_config(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
     let simd = PyDict::new(py);
     simd.set_item("level", Level::current().name())?;
@@ -294,8 +280,9 @@ fn show_config(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
     }
     let state = pool::describe();
     let threads = PyDict::new(py);
-    threads.set_item("count", state.width)?;
-    threads.set_item("source", state.source)?;
+    let (count, source) = width(py)?;
+    threads.set_item("count", count)?;
+    threads.set_item("source", source)?;
     threads.set_item("started", state.spawned)?;
     if let Some(reason) = state.degraded {
         threads.set_item("degraded", reason)?;
@@ -349,10 +336,11 @@ mod _smoothxent {
     use pyo3::prelude::*;
 
     #[pymodule_export]
+    use super::threads::{_enter_num_threads, _exit_num_threads, get_num_threads, set_num_threads};
+    #[pymodule_export]
     use super::{
         _after_fork_in_child, _refuse_overlap, cross_entropy, cross_entropy_terms,
-        cross_entropy_value_and_grad, get_num_threads, log_softmax, logsumexp, set_num_threads,
-        show_config, softmax,
+        cross_entropy_value_and_grad, log_softmax, logsumexp, show_config, softmax,
     };
     #[pymodule_export]
     #[allow(non_upper_case_globals, reason = "the name of the Python attribute")]

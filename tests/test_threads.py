@@ -1,5 +1,6 @@
 """The number of threads decides speed alone: the same bits, the same errors, from any thread."""
 
+import asyncio
 import os
 import subprocess
 import sys
@@ -157,6 +158,89 @@ class TestSetting:
             assert sx.get_num_threads() == 5
             raise KeyError
         assert sx.get_num_threads() == 2
+
+    def test_blocks_in_two_threads_at_once(self):
+        """One begins first and ends first: neither sees the other's, and nothing stays behind."""
+        sx.set_num_threads(4)
+        seen = {}
+        first_begun, second_begun, first_ended = (threading.Event() for _ in range(3))
+
+        def first():
+            with sx.num_threads(1):
+                first_begun.set()
+                assert second_begun.wait(60)
+                seen["first"] = sx.get_num_threads()
+            first_ended.set()
+
+        def second():
+            assert first_begun.wait(60)
+            with sx.num_threads(2):
+                second_begun.set()
+                assert first_ended.wait(60)
+                seen["second"] = sx.get_num_threads()
+            seen["second, after"] = sx.get_num_threads()
+
+        threads = [threading.Thread(target=body) for body in (first, second)]
+        for thread in threads:
+            thread.start()
+        assert first_begun.wait(60)
+        seen["elsewhere"] = sx.get_num_threads()
+        for thread in threads:
+            thread.join()
+        expected = {"first": 1, "second": 2, "second, after": 4, "elsewhere": 4}
+        assert seen == expected
+        assert sx.get_num_threads() == 4
+
+    def test_blocks_in_two_tasks_at_once(self):
+        """asyncio runs them in turns in one thread; a task has the setting of where it was made."""
+
+        async def task(count, result):
+            with sx.num_threads(count):
+                await asyncio.sleep(0)
+                result.append(sx.get_num_threads())
+                await asyncio.sleep(0)
+            result.append(sx.get_num_threads())
+
+        async def tasks():
+            results = [], []
+            with sx.num_threads(5):
+                inside = [task(count, result) for count, result in zip((1, 2), results)]
+                await asyncio.gather(*inside)
+            return results
+
+        sx.set_num_threads(4)
+        assert asyncio.run(tasks()) == ([1, 5], [2, 5])
+        assert sx.get_num_threads() == 4
+
+    def test_setting_inside_a_block(self):
+        """It is the process's, and is not undone at the end of the block."""
+        sx.set_num_threads(4)
+        with sx.num_threads(2):
+            sx.set_num_threads(3)
+            assert sx.get_num_threads() == 2
+            assert sx.show_config(mode="dicts")["threads"]["source"] == "num_threads"
+        assert sx.get_num_threads() == 3
+        assert sx.show_config(mode="dicts")["threads"]["source"] == "set_num_threads"
+
+    def test_block_decides_what_calls_use(self):
+        """More than the process is set to, and fewer: as the threads that a new process starts."""
+        script = """
+import numpy as np, smoothxent as sx
+z = np.zeros((3000, 1000), np.float32)
+started = lambda: sx.show_config(mode="dicts")["threads"]["started"]
+sx.set_num_threads(4)
+with sx.num_threads(1):
+    sx.softmax(z)
+counts = [started()]
+sx.set_num_threads(1)
+with sx.num_threads(3):
+    sx.softmax(z)
+print(counts + [started()])
+"""
+        run = subprocess.run(
+            [sys.executable, "-c", script], capture_output=True, text=True, timeout=60
+        )
+        assert (run.returncode, run.stdout) == (0, "[0, 2]\n"), run.stderr
 
     @pytest.mark.parametrize("count", [0, -1, -(2**70)])
     def test_counts_below_one(self, count):

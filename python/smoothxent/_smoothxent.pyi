@@ -1,5 +1,6 @@
 # The native module. Kept by hand: every parameter is positional-only and required, the defaults,
 # the documentation and the precise types are those of the wrappers.
+from contextvars import Token
 from typing import Any, SupportsFloat, SupportsIndex
 
 import numpy as np
@@ -8,6 +9,8 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 __all__ = [
     "__version__",
     "_after_fork_in_child",
+    "_enter_num_threads",
+    "_exit_num_threads",
     "_refuse_overlap",
     "cross_entropy",
     "cross_entropy_terms",
@@ -23,6 +26,8 @@ __all__ = [
 __version__: str
 
 def _after_fork_in_child() -> None: ...
+def _enter_num_threads(n: SupportsIndex, /) -> Token[int | None]: ...
+def _exit_num_threads(token: Token[int | None], /) -> None: ...
 def _refuse_overlap(out: NDArray[Any], /) -> None: ...
 def softmax(
     logits: ArrayLike,

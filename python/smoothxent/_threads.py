@@ -14,8 +14,9 @@ if TYPE_CHECKING:
 def set_num_threads(n: int) -> None:
     """Set the largest number of threads that a call may use.
 
-    The setting holds for the whole process, in all of its threads. Use `num_threads` to set it for
-    a block of code. It decides speed only: results are the same bits for every number of threads.
+    The setting holds for the whole process, in all of its threads, except inside `num_threads`
+    blocks, which have their own. It decides speed only: results are the same bits for every number
+    of threads.
 
     Parameters
     ----------
@@ -42,11 +43,12 @@ def set_num_threads(n: int) -> None:
 
 
 def get_num_threads() -> int:
-    """Return the largest number of threads that a call may use.
+    """Return the largest number of threads that a call from here may use.
 
-    Until `set_num_threads` is called this is the first of the environment variables
-    ``SMOOTHXENT_NUM_THREADS``, ``RAYON_NUM_THREADS`` and ``OMP_NUM_THREADS`` that is set, otherwise
-    the number of processors that the process may use.
+    Inside a `num_threads` block it is that of the block, elsewhere that of `set_num_threads`. Until
+    that is called it is the first of the environment variables ``SMOOTHXENT_NUM_THREADS``,
+    ``RAYON_NUM_THREADS`` and ``OMP_NUM_THREADS`` that is set, otherwise the number of processors
+    that the process may use.
 
     Returns
     -------
@@ -66,8 +68,11 @@ def get_num_threads() -> int:
 def num_threads(n: int) -> Iterator[None]:
     """Use at most `n` threads inside a ``with`` block or a decorated function.
 
-    The previous setting is restored at the end of the block, also when it raises. The setting is
-    one for the whole process: blocks that overlap in several threads see each other's.
+    The setting holds in the block's own context (see `contextvars`): for calls from this thread, or
+    from this asyncio task and the tasks that it makes. Inside the block it comes before that of
+    `set_num_threads`, which holds everywhere else, and blocks in several threads or tasks at once do
+    not see each other's. A thread started inside the block does not have its setting, unless Python
+    gives it a copy of the context.
 
     Parameters
     ----------
@@ -79,7 +84,7 @@ def num_threads(n: int) -> Iterator[None]:
     TypeError
         If `n` is not an integer.
     ValueError
-        If `n` is smaller than 1.
+        If `n` is smaller than 1, or at the end of a block that did not begin in this context.
 
     Examples
     --------
@@ -88,12 +93,11 @@ def num_threads(n: int) -> Iterator[None]:
     ...     sx.get_num_threads()
     1
     """
-    previous = _native.get_num_threads()
-    _native.set_num_threads(n)
+    token = _native._enter_num_threads(n)
     try:
         yield
     finally:
-        _native.set_num_threads(previous)
+        _native._exit_num_threads(token)
 
 
 @overload

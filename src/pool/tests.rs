@@ -324,7 +324,8 @@ fn the_public_pool() {
     };
     for_each_block_while(100, 3, &count, &mut || true);
     assert_eq!(runs.into_inner(), 100);
+    assert_eq!(width(), (3, "set_num_threads"));
     let state = describe();
-    assert_eq!((state.width, state.source, state.spawned), (3, "set_num_threads", 2));
+    assert_eq!(state.spawned, 2);
     assert_eq!((state.degraded, take_spawn_warning()), (None, None));
 }

@@ -31,8 +31,10 @@ pub fn set_num_threads(n: usize) {
     SET.store(n, Relaxed);
 }
 
-/// The width and where it comes from.
-pub(super) fn current() -> (usize, &'static str) {
+/// [`num_threads`] and what set it: "`set_num_threads`", an environment variable or
+/// "`available_parallelism`".
+#[must_use]
+pub fn current() -> (usize, &'static str) {
     match SET.load(Relaxed) {
         0 => (Initial::get().width, Initial::get().source),
         width => (width, "set_num_threads"),

@@ -7,6 +7,7 @@
 use super::arrays::Array;
 use super::errors::{internal, raise};
 use super::numpy::{Dtype, copyto};
+use super::threads::width;
 use crate::batch::Run;
 use crate::crew::Crew;
 use crate::error::Error;
@@ -163,6 +164,10 @@ pub(super) fn guard<R>(py: Python<'_>, body: impl FnOnce() -> PyResult<R>) -> Py
 /// Bytes of logits below which the interpreter lock is kept: some 20 µs of work.
 const ATTACHED_BYTES: usize = 1 << 18;
 
+/// Bytes of logits below which no call has work for two threads, and none asks how many it may use:
+/// in a program with `num_threads` blocks that takes 0.1 µs.
+const ALONE_BYTES: usize = 1 << 16;
+
 /// Runs `body` on `bytes` of numbers, detached from the interpreter unless it is short.
 pub(super) fn run<R: Send>(
     py: Python<'_>,
@@ -189,7 +194,7 @@ pub(super) fn run_placing<R: Send>(
             Error::Interrupted
         })
     };
-    let threads = pool::num_threads();
+    let threads = if bytes <= ALONE_BYTES { 1 } else { width(py)?.0 };
     let work = || body(&mut Run::new(Level::current(), threads, &mut checkpoint));
     let outcome = if bytes <= ATTACHED_BYTES {
         work()
