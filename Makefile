@@ -39,7 +39,7 @@ $(VENV)/maturin:
 	touch $@
 
 # Editable: an edit of Python code needs no build, an edit of Rust code rebuilds the extension alone.
-$(VENV)/built: $(VENV)/maturin pyproject.toml Cargo.toml Cargo.lock $(wildcard src/*.rs src/*/*.rs)
+$(VENV)/built: $(VENV)/maturin pyproject.toml Cargo.toml Cargo.lock $(wildcard src/*.rs src/*/*.rs src/*/*/*.rs)
 	$(BIN)/maturin develop --release --extras $(EXTRAS) --group dev
 	touch $@
 

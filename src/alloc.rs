@@ -1,5 +1,8 @@
 //! Allocation that can fail: out of memory is an error of the call, never an abort.
 
+#[cfg(any(test, feature = "python"))]
+pub(crate) mod reserve;
+
 use crate::crew::Crew;
 use crate::element::Float;
 use crate::error::Error;
@@ -10,9 +13,7 @@ const BYTES_PER_PART: usize = 1 << 22;
 /// An empty vector with room for `len` elements.
 pub(crate) fn with_capacity<T>(len: usize) -> Result<Vec<T>, Error> {
     let mut vector = Vec::new();
-    vector
-        .try_reserve_exact(len)
-        .map_err(|_| Error::OutOfMemory { bytes: len.saturating_mul(size_of::<T>()) })?;
+    vector.try_reserve_exact(len).map_err(|_| out_of::<T>(len))?;
     Ok(vector)
 }
 
@@ -30,14 +31,38 @@ pub(crate) fn filled<T: Clone>(
     crew: &mut dyn Crew,
 ) -> Result<Vec<T>, Error> {
     let mut vector = with_capacity(len)?;
+    extend(&mut vector, len, value, crew)?;
+    Ok(vector)
+}
+
+/// Zeros up to `len` elements. Takes no memory where the vector has room for them.
+pub(crate) fn filled_up<F: Float>(
+    vector: &mut Vec<F>,
+    len: usize,
+    crew: &mut dyn Crew,
+) -> Result<(), Error> {
+    vector.try_reserve_exact(len.saturating_sub(vector.len())).map_err(|_| out_of::<F>(len))?;
+    extend(vector, len, &F::default(), crew)
+}
+
+/// Of a vector that has room for `len` elements.
+fn extend<T: Clone>(
+    vector: &mut Vec<T>,
+    len: usize,
+    value: &T,
+    crew: &mut dyn Crew,
+) -> Result<(), Error> {
     let part = BYTES_PER_PART / size_of::<T>().max(1);
-    for start in (0..len).step_by(part) {
+    for start in (vector.len()..len).step_by(part) {
         let end = len.min(start + part);
         if !crew.may_go_on((end - start) * size_of::<T>()) {
             break;
         }
         vector.resize(end, value.clone());
     }
-    crew.outcome()?;
-    Ok(vector)
+    crew.outcome()
+}
+
+fn out_of<T>(len: usize) -> Error {
+    Error::OutOfMemory { bytes: len.saturating_mul(size_of::<T>()) }
 }

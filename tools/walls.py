@@ -39,8 +39,11 @@ WALLS = [
         [
             "src/simd.rs",
             "src/simd/",
+            "src/alloc/reserve.rs",
+            "src/alloc/reserve/",
             "src/pool/helper.rs",
             "src/python/arrays.rs",
+            "src/python/objects.rs",
             "tests/operations/memory.rs",
             *BENCH,
         ],
