@@ -21,7 +21,7 @@ use crate::element::Float;
 use crate::error::Error;
 use crate::kernel::exp::{Kept, Temperature};
 use crate::kernel::group::{Flow, Group, RowGroup};
-use crate::kernel::long::{LongRow, SEGMENT, Segment, segments_of};
+use crate::kernel::long::{LongRow, RowMemory, SEGMENT, segments_of};
 use crate::kernel::tile::{self, Tile};
 use crate::kernel::transpose::{self, MOST_TILES};
 use crate::simd::fpenv::with_default_fp_env;
@@ -113,6 +113,7 @@ pub(crate) fn for_each_row<F: Float, O: RowOp<F>>(
         scratch.push(Mutex::new(zeros::<F>(needs.len::<F>())?));
     }
 
+    run.ready(threads.min(blocks))?;
     let level = run.level;
     let mut team = run.team_of(threads);
     team.each(blocks, block_rows.min(rows) * row_bytes, &|block| {
@@ -144,14 +145,18 @@ fn for_each_long_row<F: Float, O: RowOp<F>>(
     let needs = Needs { exps: 0, ..needs };
     let level = run.level;
     let row_bytes = logits.classes().saturating_mul(F::STORAGE.size());
+    let mut scratch = filled(needs.row(), &F::default(), &mut run.team_of(threads))?;
+    // All memory is had, and all threads are there, before the first row is written.
+    let mut memory = RowMemory::new(logits.rows(), logits.classes())?;
+    run.ready(threads)?;
     let mut team = run.team_of(threads);
-    let mut scratch = filled(needs.row(), &F::default(), &mut team)?;
     for row in 0..logits.rows() {
         // Also before rows that are not read, of which there may be many.
         if !team.may_go_on(row_bytes) {
             break;
         }
-        let (range, scratch, team) = (row..row + 1, &mut scratch[..], Some(&mut team));
+        let (range, scratch, team) =
+            (row..row + 1, &mut scratch[..], Some((&mut team, &mut memory)));
         let block = Block { logits, mask, output, op, range, needs, flow, scratch, team };
         with_default_fp_env(|| F::dispatch(level, block));
     }
@@ -159,7 +164,7 @@ fn for_each_long_row<F: Float, O: RowOp<F>>(
 }
 
 /// A block of rows, to be run at some instruction set.
-struct Block<'b, 't, F, O> {
+struct Block<'b, 't, F: Float, O> {
     logits: &'b Rows<'b>,
     mask: Option<&'b Rows<'b>>,
     output: Option<&'b RowsMut<'b>>,
@@ -169,7 +174,7 @@ struct Block<'b, 't, F, O> {
     flow: Flow,
     scratch: &'b mut [F],
     /// Those who share each row.
-    team: Option<&'b mut Team<'t>>,
+    team: Option<(&'b mut Team<'t>, &'b mut RowMemory<F>)>,
 }
 
 impl<F: Float, O: RowOp<F>> VectorJob<F> for Block<'_, '_, F, O> {
@@ -308,16 +313,19 @@ impl<F: Float, O: RowOp<F>> Block<'_, '_, F, O> {
             }
         }
         let rows = GroupRows { first, kept, target };
-        if let Some(team) = &mut self.team {
+        if let Some((team, memory)) = &mut self.team {
             let [out, ..] = out;
             let out = has_output.then_some(out);
-            let mut segments = match with_capacity(segments_of(needs.classes)) {
-                Ok(segments) => segments,
-                Err(error) => return team.stop(error),
-            };
-            Segment::of_row(z[0], out, &mut segments);
-            let mut group = LongRow::<V>::new(token, z[0], &segments, self.flow, &mut **team);
-            self.op.group(&mut group, rows);
+            let (op, flow) = (self.op, self.flow);
+            memory.on_row(
+                z[0],
+                out,
+                #[inline(always)]
+                |z, segments, odd| {
+                    let mut group = LongRow::<V>::new(token, z, segments, odd, flow, &mut **team);
+                    op.group(&mut group, rows);
+                },
+            );
         } else {
             let out = if has_output { &mut out[..len] } else { &mut [] };
             let mut group =
@@ -344,7 +352,7 @@ impl<F: Float, O: RowOp<F>> Block<'_, '_, F, O> {
                     fill_masked(kept_row(lane), part * SEGMENT, out.len(), |k| out.set(k, masked));
                 };
                 match &mut self.team {
-                    Some(team) => {
+                    Some((team, _)) => {
                         let parts = (0..segments_of(needs.classes)).map(|_| out.split_off(SEGMENT));
                         in_parts(*team, parts, SEGMENT * size_of::<F>(), fill, |()| {});
                     }
@@ -358,12 +366,12 @@ impl<F: Float, O: RowOp<F>> Block<'_, '_, F, O> {
 /// Runs `body` on a row: whole, or on its segments where several threads share it.
 #[inline(always)]
 fn in_segments<F: Float>(
-    team: &mut Option<&mut Team<'_>>,
+    team: &mut Option<(&mut Team<'_>, &mut RowMemory<F>)>,
     row: &mut [F],
     body: impl Fn(usize, &mut [F]) + Sync,
 ) {
     match team {
-        Some(team) => on_parts(*team, row, SEGMENT, size_of::<F>(), body),
+        Some((team, _)) => on_parts(*team, row, SEGMENT, size_of::<F>(), body),
         None => body(0, row),
     }
 }

@@ -38,16 +38,17 @@ mod shares;
 mod tests;
 mod width;
 
-use std::hint;
 use std::io;
 use std::iter;
 use std::sync::atomic::{
     AtomicBool, AtomicU32, AtomicU64,
     Ordering::{Acquire, Relaxed, Release},
 };
+use std::sync::{Arc, Barrier};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use memmap2::MmapMut;
 use once_cell::race::OnceBox;
 use rayon_core::{ThreadBuilder, ThreadPool, ThreadPoolBuilder};
 
@@ -62,6 +63,9 @@ const MAX_THREADS: usize = 1024;
 
 /// Kernels use less than 64 KiB, but some C libraries would give a thread only 128.
 const STACK_BYTES: usize = 1 << 20;
+
+/// Must be free before a thread is started: its stack, and far more than its first allocations.
+const ROOM_BYTES: usize = STACK_BYTES + (4 << 20);
 
 static POOL: Pool = Pool::new(spawn);
 
@@ -98,6 +102,12 @@ pub fn for_each_block_while(
     may_go_on: &mut dyn FnMut() -> bool,
 ) {
     POOL.for_each_block_while(blocks, threads, num_threads().max(threads), body, may_go_on);
+}
+
+/// Starts as many threads as a call on `threads` of them would. False where there is a warning to take.
+pub fn start(threads: usize) -> bool {
+    POOL.start(POOL.process(), threads, num_threads().max(threads));
+    !POOL.unreported.load(Relaxed)
 }
 
 /// What `show_config` tells about threads.
@@ -187,7 +197,7 @@ impl Pool {
             let own = 1 + helper % (threads - 1);
             with_default_fp_env(|| shares.claims(own).for_each(body));
         };
-        self.grow(process, threads.next_power_of_two().min(width) - 1);
+        self.start(process, threads, width);
         let helpers = self.segments(process).flat_map(|segment| segment.helpers);
         share(
             helpers,
@@ -208,6 +218,10 @@ impl Pool {
                 shares.close(); // they are all claimed, or given up
             },
         );
+    }
+
+    fn start(&self, process: Process, threads: usize, width: usize) {
+        self.grow(process, threads.min(MAX_THREADS).next_power_of_two().min(width) - 1);
     }
 
     /// How many forks this process is away from the one that loaded the library, as far as is known.
@@ -301,12 +315,6 @@ fn serving(threads: &ThreadPool, before: usize, awake: Duration) -> &'static [He
 /// Starts `count` threads or none: on failure those already started have ended on return, so that
 /// they do not count against the next attempt.
 fn start_threads(before: usize, count: usize, spawn: Spawn) -> Result<ThreadPool, String> {
-    // A thread that is denied one of its first allocations ends the process. So see that they fit,
-    // with room to spare, before stacks use up the address space.
-    let mut room = Vec::<u8>::new();
-    let bytes = count * (STACK_BYTES + (64 << 10)) + (4 << 20);
-    room.try_reserve_exact(bytes).map_err(|error| error.to_string())?;
-    drop(hint::black_box(room)); // or the allocation would be optimized away
     let mut started = Vec::new();
     let threads = ThreadPoolBuilder::new()
         .num_threads(count)
@@ -325,8 +333,21 @@ fn start_threads(before: usize, count: usize, spawn: Spawn) -> Result<ThreadPool
     threads.map_err(|error| error.to_string())
 }
 
+/// Starts a thread, and waits until it has made its first allocations: the C library ends the process
+/// where it cannot make a thread's. So there must be room for them, and no other of these threads may
+/// take it meanwhile.
 fn spawn(thread: ThreadBuilder) -> io::Result<JoinHandle<()>> {
+    // Of the system: what a heap has left says nothing about room for a stack.
+    drop(MmapMut::map_anon(ROOM_BYTES)?);
     let name = thread.name().unwrap_or_default().to_owned();
     let stack = thread.stack_size().unwrap_or(STACK_BYTES);
-    thread::Builder::new().name(name).stack_size(stack).spawn(|| thread.run())
+    let is_up = Arc::new(Barrier::new(2));
+    let tell = Arc::clone(&is_up);
+    let started = thread::Builder::new().name(name).stack_size(stack).spawn(move || {
+        drop(crossbeam_epoch::pin());
+        tell.wait();
+        thread.run();
+    })?;
+    is_up.wait();
+    Ok(started)
 }

@@ -20,13 +20,15 @@ pub struct Run<'r> {
     pub threads: usize,
     /// Called now and then during long work; an error ends the call.
     pub checkpoint: Checkpoint<'r>,
+    /// Called when threads could not be started, before anything is written; an error ends the call.
+    announce: Option<Checkpoint<'r>>,
     looks: Looks,
 }
 
 impl<'r> Run<'r> {
     /// `checkpoint` is called as often as Ctrl-C needs it.
     pub fn new(level: Level, threads: usize, checkpoint: Checkpoint<'r>) -> Self {
-        Self { level, threads, checkpoint, looks: Looks::new(BETWEEN_LOOKS) }
+        Self { level, threads, checkpoint, announce: None, looks: Looks::new(BETWEEN_LOOKS) }
     }
 
     /// With so much time, at least, from one call of `checkpoint` to the next.
@@ -34,6 +36,22 @@ impl<'r> Run<'r> {
     pub fn with_looks_every(mut self, between: Duration) -> Self {
         self.looks.between = between;
         self
+    }
+
+    /// With `announce` called where threads cannot be started, before anything is written.
+    #[must_use]
+    pub fn announcing(mut self, announce: Checkpoint<'r>) -> Self {
+        self.announce = Some(announce);
+        self
+    }
+
+    /// Before the first output is written by `threads` threads: starts them, and says so where that
+    /// fails.
+    pub(super) fn ready(&mut self, threads: usize) -> Result<(), Error> {
+        match &mut self.announce {
+            Some(announce) if threads > 1 && !pool::start(threads) => announce(),
+            _ => Ok(()),
+        }
     }
 
     /// Those who do the work.

@@ -11,6 +11,8 @@
 //! those of one thread. Exponentials are not kept: to compute them again takes less time than to
 //! write and read so many, and far less than to get the memory.
 
+mod memory;
+
 use super::exp::{Exp, Kept, PLAIN, TEMPERED, Temperature};
 use super::first::{First, first};
 use super::group::{AtLabel, Epilogue, Flow, Group, LaneMask, kept_of, write_row};
@@ -18,13 +20,15 @@ use super::odd;
 use super::stats::{RowClass, RowWeights, Stats, Sums, Weights, kept_len};
 pub(crate) use super::sweep::SEGMENT;
 use super::sweep::{Fetch, Row, wide_dot_after};
-use crate::alloc::zeros;
-use crate::crew::{Crew, FirstError, lock};
+use crate::alloc::filled_up;
+use crate::crew::{Crew, lock};
 use crate::element::Float;
 use crate::simd::lanes::WideLanes;
 use crate::simd::row::{Sink, Source};
 use crate::simd::{MOST_LANES, Vector};
 use crate::wide::Real;
+pub(crate) use memory::RowMemory;
+use memory::odd_len;
 use std::sync::Mutex;
 
 /// Neighbouring classes of a row, and memory for them.
@@ -32,8 +36,8 @@ pub(crate) struct Segment<'s, F: Float> {
     z: Source<'s, F>,
     out: Option<Sink<'s, F>>,
     /// Exponentials, and z − M: of an odd row only.
-    exps: Vec<F>,
-    shifted: Vec<F>,
+    exps: &'s mut [F],
+    shifted: &'s mut [F],
     first: First<F>,
     class: RowClass,
     sums: Sums<F>,
@@ -55,8 +59,8 @@ impl<'s, F: Float> Segment<'s, F> {
             segments.push(Mutex::new(Self {
                 z: z.part(index * SEGMENT, SEGMENT),
                 out: out.as_mut().map(|out| out.split_off(SEGMENT)),
-                exps: Vec::new(),
-                shifted: Vec::new(),
+                exps: &mut [],
+                shifted: &mut [],
                 first: First::none(),
                 class: RowClass::Finite,
                 sums: Sums::zero(),
@@ -70,6 +74,8 @@ pub(crate) struct LongRow<'g, 's, V: Vector> {
     token: V::Token,
     z: Source<'s, V::Scalar>,
     segments: &'g [Mutex<Segment<'s, V::Scalar>>],
+    /// Until it is taken for an odd row.
+    odd: Option<&'s mut Vec<V::Scalar>>,
     /// With what the exponentials are computed; none while they are kept.
     exp: Option<RowExp<V>>,
     flow: Flow,
@@ -82,11 +88,12 @@ impl<'g, 's, V: Vector> LongRow<'g, 's, V> {
         token: V::Token,
         z: Source<'s, V::Scalar>,
         segments: &'g [Mutex<Segment<'s, V::Scalar>>],
+        odd: &'s mut Vec<V::Scalar>,
         flow: Flow,
         crew: &'g mut dyn Crew,
     ) -> Self {
         assert!(segments.len() == segments_of(z.len()));
-        Self { token, z, segments, exp: None, flow, crew }
+        Self { token, z, segments, odd: Some(odd), exp: None, flow, crew }
     }
 
     /// Runs `body` on each segment, with the number of its first class.
@@ -116,10 +123,10 @@ impl<'g, 's, V: Vector> LongRow<'g, 's, V> {
         let RowExp { exp, is_tempered, max } = row;
         let first = First { max, ..First::none() };
         self.each(|segment, start| {
-            let shifted = Source::from_slice(&segment.shifted);
+            let shifted = Source::from_slice(segment.shifted);
             let z = if segment.shifted.is_empty() { segment.z } else { shifted };
             let row = Row { exp, is_tempered, z, first, fetch: Fetch::default() };
-            segment.sums = row.swept::<STORE>(weights.part(start, SEGMENT), &mut segment.exps);
+            segment.sums = row.swept::<STORE>(weights.part(start, SEGMENT), segment.exps);
         });
     }
 
@@ -134,7 +141,7 @@ impl<'g, 's, V: Vector> LongRow<'g, 's, V> {
         self.keep::<STORE>(!is_in_range);
         self.each(|segment, _| {
             segment.class = odd::classify(segment.z);
-            odd::shift(segment.z, max, &mut segment.shifted);
+            odd::shift(segment.z, max, segment.shifted);
         });
         let classes = self.segments.iter().map(|segment| lock(segment).class);
         let class = classes.reduce(RowClass::with).unwrap_or(RowClass::Finite);
@@ -156,19 +163,17 @@ impl<'g, 's, V: Vector> LongRow<'g, 's, V> {
 
     /// Memory for the exponentials of an odd row, and for a shifted row.
     fn keep<const STORE: bool>(&mut self, is_shifted: bool) {
-        let failure = FirstError::default();
-        self.each(|segment, start| {
+        let Some(odd) = self.odd.take() else { return };
+        if let Err(error) = filled_up(odd, odd_len(self.z.len()), self.crew) {
+            return self.crew.stop(error);
+        }
+        let mut rest = &mut odd[..];
+        let mut part = |len: usize| rest.split_off_mut(..len).unwrap_or_default();
+        for segment in self.segments {
+            let mut segment = lock(segment);
             let len = segment.z.len();
-            let memory = zeros(if STORE { kept_len(len, MOST_LANES) } else { 0 });
-            let memory =
-                memory.and_then(|exps| Ok((exps, zeros(if is_shifted { len } else { 0 })?)));
-            match memory {
-                Ok(memory) => (segment.exps, segment.shifted) = memory,
-                Err(error) => failure.report(start, error),
-            }
-        });
-        if let Err(error) = failure.outcome() {
-            self.crew.stop(error);
+            segment.exps = part(if STORE { kept_len(len, MOST_LANES) } else { 0 });
+            segment.shifted = part(if is_shifted { len } else { 0 });
         }
     }
 
@@ -228,7 +233,7 @@ impl<'g, 's, V: Vector> LongRow<'g, 's, V> {
         let (token, flow) = (self.token, self.flow);
         self.each(|segment, start| {
             let values = if E::OF_EXPS {
-                kept_of(&segment.exps)
+                kept_of(segment.exps)
             } else {
                 Kept { value: segment.z, lost: segment.z }
             };

@@ -100,11 +100,17 @@ impl Level {
 /// Names from narrow to wide; one that this machine lacks means the next narrower.
 const NAMES: [&str; 4] = ["portable", "neon", "avx2", "avx512"];
 
+/// Not inlined: its frame, of several KiB, would be one of every caller, at any level.
+#[inline(never)]
+fn portable<J: VectorJob<V::Scalar>, V: Vector>(token: V::Token, job: J) -> J::Output {
+    job.run::<V>(token)
+}
+
 /// Runs `$job` at `$level` on vectors of the token's type.
 macro_rules! at_level {
     ($level:expr, $vector:ident, $portable:ty, $job:expr) => {
         match $level.0 {
-            Tokens::Portable(token) => $job.run::<$portable>(token),
+            Tokens::Portable(token) => portable::<_, $portable>(token, $job),
             #[cfg(target_arch = "aarch64")]
             Tokens::Neon(token) => at_level!(token, $vector, $job),
             #[cfg(target_arch = "x86_64")]
