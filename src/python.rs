@@ -24,25 +24,31 @@ mod arrays;
 mod call;
 mod errors;
 mod kind;
+mod known;
 mod loss;
 mod numpy;
+mod objects;
 mod overlap;
 mod threads;
 mod weights;
 
+use crate::alloc::reserve::WithReserve;
 use crate::ops::{self, Activation, TermsOut};
 use crate::pool;
 use crate::simd::Level;
 use crate::simd::memory::Storage;
 use arguments::{Logits, flag};
 use arrays::Array;
-use call::{Inputs, Output, guard, result_dtype, run, run_placing};
+use call::{Inputs, Output, guard, result_dtype, run, run_placing, warn};
 use loss::LossArguments;
 use numpy::Dtype;
-use pyo3::exceptions::PyRuntimeWarning;
+use objects::{Pair, text, tuple};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 use threads::width;
+
+#[global_allocator]
+static ALLOCATOR: WithReserve = WithReserve;
 
 /// What Python passed.
 type Argument<'a, 'py> = &'a Bound<'py, PyAny>;
@@ -202,7 +208,7 @@ fn cross_entropy_value_and_grad<'py>(
     normalizer: Argument<'_, 'py>,
     out: Argument<'_, 'py>,
     grad_out: Argument<'_, 'py>,
-) -> PyResult<(Bound<'py, PyAny>, Bound<'py, PyAny>)> {
+) -> PyResult<Bound<'py, PyTuple>> {
     let options = LossArguments {
         logits,
         targets,
@@ -220,8 +226,9 @@ fn cross_entropy_value_and_grad<'py>(
         out,
     };
     guard(out.py(), || {
+        let result = Pair::new(grad_out.py())?; // before anything is written
         let (loss, grad) = options.evaluate(Some(grad_out))?;
-        Ok((loss, grad.expect("asked for")))
+        Ok(result.of(loss, grad.expect("asked for")))
     })
 }
 
@@ -247,7 +254,7 @@ fn cross_entropy_terms<'py>(
         let target_array = Array::targets(targets)?;
         let targets = logits.targets(py, &target_array, ignored, None)?;
         let (compute, shape) = (logits.array.compute(), logits.row_shape());
-        let per_row = Dtype::of(py, compute)?;
+        let per_row = Dtype::of(py, compute);
         let empty = || Array::empty(py, &shape, &per_row);
         let arrays = [empty()?, empty()?, empty()?, empty()?, empty()?];
         let out = TermsOut {
@@ -265,43 +272,52 @@ fn cross_entropy_terms<'py>(
             |run| compute_in!(compute, F => ops::cross_entropy_terms::<F>(&z, mask.as_ref(), &targets, &prior, temperature, &out, run)),
             |error| logits.place_row(error),
         )?;
-        PyTuple::new(py, arrays.into_iter().map(|(object, _)| object))
+        tuple(py, arrays.map(|(object, _)| object))
     })
 }
 
 #[pyfunction]
-fn show_config(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
-    let simd = PyDict::new(py);
-    simd.set_item("level", Level::current().name())?;
-    let available: Vec<&str> = Level::available().iter().map(|level| level.name()).collect();
-    simd.set_item("available", available)?;
-    if let Some(problem) = Level::override_problem() {
-        simd.set_item("ignored", problem)?;
-    }
-    let state = pool::describe();
-    let threads = PyDict::new(py);
-    let (count, source) = width(py)?;
-    threads.set_item("count", count)?;
-    threads.set_item("source", source)?;
-    threads.set_item("started", state.spawned)?;
-    if let Some(reason) = state.degraded {
-        threads.set_item("degraded", reason)?;
-    }
-    if !state.ignored.is_empty() {
-        threads.set_item("ignored", state.ignored)?;
-    }
-    let config = PyDict::new(py);
-    config.set_item("version", env!("CARGO_PKG_VERSION"))?;
-    config.set_item("simd", simd)?;
-    config.set_item("threads", threads)?;
-    Ok(config)
+fn show_config(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
+    guard(py, || {
+        let simd = objects::dict(py)?;
+        let set = |dict: &Bound<'_, PyAny>, key, value: Bound<'_, PyAny>| {
+            dict.set_item(text(py, key)?, value)
+        };
+        let string = |value: &str| Ok::<_, PyErr>(text(py, value)?.into_any());
+        set(&simd, "level", string(Level::current().name())?)?;
+        let available = Level::available().iter().map(|level| string(level.name()));
+        set(&simd, "available", objects::list(py, available)?)?;
+        if let Some(problem) = Level::override_problem() {
+            set(&simd, "ignored", string(&problem)?)?;
+        }
+        let state = pool::describe();
+        let threads = objects::dict(py)?;
+        let (count, source) = width(py)?;
+        set(&threads, "count", objects::integer(py, count)?)?;
+        set(&threads, "source", string(source)?)?;
+        set(&threads, "started", objects::integer(py, state.spawned)?)?;
+        if let Some(reason) = state.degraded {
+            set(&threads, "degraded", string(&reason)?)?;
+        }
+        if !state.ignored.is_empty() {
+            let ignored = state.ignored.iter().map(|problem| string(problem));
+            set(&threads, "ignored", objects::list(py, ignored)?)?;
+        }
+        let config = objects::dict(py)?;
+        set(&config, "version", string(env!("CARGO_PKG_VERSION"))?)?;
+        set(&config, "simd", simd)?;
+        set(&config, "threads", threads)?;
+        Ok(config)
+    })
 }
 
 /// Refuses an `out` of smooth_labels, seen as integers, two of whose elements share memory.
 #[pyfunction]
 #[pyo3(signature = (out, /))]
 fn _refuse_overlap(out: Argument<'_, '_>) -> PyResult<()> {
-    Array::of_buffer(out).map_or(Ok(()), |array| array.refuse_overlap("out"))
+    guard(out.py(), || {
+        Array::of_buffer(out)?.map_or(Ok(()), |array| array.refuse_overlap(out.py(), "out"))
+    })
 }
 
 #[pyfunction]
@@ -313,8 +329,7 @@ fn _after_fork_in_child() {
 /// are not followed. Starts no thread.
 fn initialise(module: &Bound<'_, PyModule>) -> PyResult<()> {
     let py = module.py();
-    pool::init();
-    let _ = Level::current();
+    known::init(py)?;
     let hook = PyDict::new(py);
     hook.set_item("after_in_child", module.getattr("_after_fork_in_child")?)?;
     let os = py.import("os")?;
@@ -322,12 +337,8 @@ fn initialise(module: &Bound<'_, PyModule>) -> PyResult<()> {
     if let Some(register) = os.getattr_opt("register_at_fork")? {
         register.call((), Some(&hook))?;
     }
-    let ignored = pool::describe().ignored.iter().cloned().chain(Level::override_problem());
-    for message in ignored {
-        let message = std::ffi::CString::new(message).unwrap_or_default();
-        PyErr::warn(py, &py.get_type::<PyRuntimeWarning>(), &message, 2)?;
-    }
-    Ok(())
+    let mut ignored = pool::describe().ignored.iter().cloned().chain(Level::override_problem());
+    ignored.try_for_each(|message| warn(py, &message))
 }
 
 /// The native half of the package `smoothxent`.

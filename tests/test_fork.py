@@ -180,3 +180,87 @@ def test_fork(name):
         timeout=WATCHDOG,
     )
     assert (run.returncode, run.stdout) == (0, "passed\n"), run.stderr
+
+
+FIRST_USES = {
+    "softmax": "sx.softmax(z)",
+    "float16": "sx.softmax(z.astype(np.float16))",
+    "float64": "sx.softmax(z.astype(np.float64))",
+    "bfloat16": "sx.softmax(z.astype(ml_dtypes.bfloat16))",
+    "a list": "sx.softmax([1, 2])",
+    "no axes in a row": "sx.softmax(z, out=np.empty_like(z).view(Subclass))",
+    "dtype": "sx.softmax(z, dtype='float64')",
+    "overlap": "sx.softmax(z[1:], out=z[:-1])",
+    "a mask": "sx.softmax(z, where=[True] * 10)",
+    "keepdims": "sx.logsumexp(z, keepdims=np.True_)",
+    "labels": "sx.cross_entropy(z, labels)",
+    "a list of labels": "sx.cross_entropy(z, labels.tolist(), prior=[0.1] * 10, label_smoothing=0.1)",
+    "a scalar": "sx.cross_entropy(z, labels, out=np.zeros(()))",
+    "gradient": "sx.cross_entropy_value_and_grad(z, labels)",
+    "terms": "sx.cross_entropy_terms(z, labels)",
+    "a bad axis": "refused(sx.softmax, z, axis=2)",
+    "a bad label": "refused(sx.cross_entropy, z, labels + 10)",
+    "a bad out": "refused(sx.softmax, z, out=labels)",
+    "threads": "sx.set_num_threads(sx.get_num_threads())",
+}
+
+# Another thread makes its first call, the parent forks inside each import of it, and the child makes
+# the same call, for the first time too.
+FIRST_USE = """
+import builtins, os, queue, signal, threading
+import ml_dtypes
+import numpy as np
+import smoothxent as sx
+
+class Subclass(np.ndarray):
+    pass
+
+def refused(function, *arguments, **options):
+    try:
+        function(*arguments, **options)
+    except (TypeError, ValueError):
+        return
+    raise AssertionError("accepted")
+
+z = np.sin(np.arange(200, dtype=np.float32)).reshape(20, 10)
+labels = np.arange(20) % 10
+
+def call():
+    {call}
+
+def thread_body():
+    call()
+    events.put("done")
+
+def asking_import(*arguments, **options):
+    if threading.current_thread() is thread:
+        events.put("import")
+        answers.get()
+    return plain_import(*arguments, **options)
+
+events, answers = queue.SimpleQueue(), queue.SimpleQueue()
+plain_import, builtins.__import__ = builtins.__import__, asking_import
+thread = threading.Thread(target=thread_body, daemon=True)
+thread.start()
+event = None
+while event != "done":
+    event = events.get(timeout=20)
+    child = os.fork()
+    if child == 0:
+        builtins.__import__ = plain_import
+        signal.alarm(5)
+        call()
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    answers.put(None)
+print("passed")
+"""
+
+
+@pytest.mark.parametrize("name", FIRST_USES)
+def test_fork_inside_the_first_call_of_another_thread(name):
+    script = FIRST_USE.format(call=FIRST_USES[name])
+    run = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=WATCHDOG
+    )
+    assert (run.returncode, run.stdout) == (0, "passed\n"), run.stderr

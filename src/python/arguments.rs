@@ -3,16 +3,17 @@
 
 use super::arrays::Array;
 use super::call::run_placing;
-use super::errors::{Shape, raise, row_index, wrong_type};
+use super::errors::{Shape, answer, raise, row_index, type_error, value_error, wrong_type};
 use super::kind::Kind;
+use super::known::Known;
 use super::numpy::axis_error;
 use crate::batch::Run;
 use crate::error::{Error, Number};
 use crate::ops::Reduction;
 use crate::target::{Prior, Probabilities, Targets};
-use pyo3::exceptions::{PyOverflowError, PyTypeError, PyValueError};
+use pyo3::exceptions::{PyOverflowError, PyTypeError};
 use pyo3::prelude::*;
-use pyo3::types::{PyBool, PyString};
+use pyo3::types::{PyBool, PyFloat, PyString};
 
 /// Logits and the axis of their classes.
 pub(super) struct Logits {
@@ -22,19 +23,21 @@ pub(super) struct Logits {
 
 impl Logits {
     pub(super) fn new(logits: &Bound<'_, PyAny>, axis: &Bound<'_, PyAny>) -> PyResult<Self> {
-        let array = Array::real(logits, "logits", "as_logits")?;
+        let py = logits.py();
+        let array = Array::real(logits, "logits", &Known::get().as_logits)?;
         let shape = array.shape();
         let given = integer(axis, "axis")?;
         let dimensions = shape.len() as i128;
         if !(-dimensions..dimensions).contains(&given) {
-            return Err(axis_error(axis.py(), given, shape)?);
+            return Err(axis_error(axis, shape));
         }
         let axis = usize::try_from(given.rem_euclid(dimensions)).expect("an axis of the shape");
         let rows: usize = without(shape, axis).iter().product();
         if shape[axis] == 0 && rows > 0 {
-            return Err(PyValueError::new_err(format!(
-                "logits has 0 classes along axis {axis}, expected at least 1"
-            )));
+            return Err(value_error(
+                py,
+                format_args!("logits has 0 classes along axis {axis}, expected at least 1"),
+            ));
         }
         Ok(Self { array, axis })
     }
@@ -65,21 +68,27 @@ impl Logits {
         let rows = self.row_shape();
         let expected = if is_label { &rows[..] } else { shape };
         if given.len() != expected.len() {
-            return Err(PyTypeError::new_err(format!(
-                "targets must be integer labels of shape {} or floating probabilities of shape {}, got {} of shape {}",
-                Shape(&rows),
-                Shape(shape),
-                array.kind().name(),
-                Shape(given)
-            )));
+            return Err(type_error(
+                py,
+                format_args!(
+                    "targets must be integer labels of shape {} or floating probabilities of shape {}, got {} of shape {}",
+                    Shape(&rows),
+                    Shape(shape),
+                    array.kind().name(),
+                    Shape(given)
+                ),
+            ));
         }
         if given != expected {
-            return Err(PyValueError::new_err(format!(
-                "targets must have shape {} for logits of shape {} and axis {axis}, got {}",
-                Shape(expected),
-                Shape(shape),
-                Shape(given)
-            )));
+            return Err(value_error(
+                py,
+                format_args!(
+                    "targets must have shape {} for logits of shape {} and axis {axis}, got {}",
+                    Shape(expected),
+                    Shape(shape),
+                    Shape(given)
+                ),
+            ));
         }
         let rows = (!is_label).then(|| array.rows(axis));
         let validate = |run: &mut Run<'_>| match rows {
@@ -106,7 +115,8 @@ impl Logits {
         if prior.is_none() {
             return Ok(None);
         }
-        let array = Array::real(prior, "prior", "as_real")?;
+        let py = prior.py();
+        let array = Array::real(prior, "prior", &Known::get().as_real)?;
         let (shape, given) = (self.shape(), array.shape());
         let fits = if given.len() == 1 {
             given[0] == self.classes()
@@ -124,12 +134,15 @@ impl Logits {
         if fits {
             return Ok(Some(array));
         }
-        Err(PyValueError::new_err(format!(
-            "prior must have shape ({},) or be broadcastable to logits of shape {}, got {}",
-            self.classes(),
-            Shape(shape),
-            Shape(given)
-        )))
+        Err(value_error(
+            py,
+            format_args!(
+                "prior must have shape ({},) or be broadcastable to logits of shape {}, got {}",
+                self.classes(),
+                Shape(shape),
+                Shape(given)
+            ),
+        ))
     }
 
     /// The checked prior; without smoothing its values are not read.
@@ -187,15 +200,19 @@ fn index(obj: &Bound<'_, PyAny>, name: &str) -> PyResult<Option<i128>> {
     if obj.is_instance_of::<PyBool>() {
         return Err(refused());
     }
-    if let Ok(small) = obj.extract::<i64>() {
+    let (py, known) = (obj.py(), Known::get());
+    if let Some(small) = answer(py, obj.extract::<i64>())? {
         return Ok(Some(i128::from(small)));
     }
-    if !obj.hasattr("__index__")? {
+    if !obj.hasattr(&known.__index__)? {
         return Err(refused());
     }
     // An exception of the object's own __index__ is the caller's, and goes through.
-    let exact = obj.call_method0("__index__")?;
-    Ok(exact.extract::<i64>().map(i128::from).or_else(|_| exact.extract()).ok())
+    let exact = obj.call_method0(&known.__index__)?;
+    match answer(py, exact.extract::<i64>())? {
+        Some(small) => Ok(Some(i128::from(small))),
+        None => answer(py, exact.extract()),
+    }
 }
 
 /// A Python integer. One beyond all axes and counts is refused, if not for being one, then for its size.
@@ -204,8 +221,10 @@ pub(super) fn integer(obj: &Bound<'_, PyAny>, name: &str) -> PyResult<i128> {
 }
 
 fn beyond_64_bits(obj: &Bound<'_, PyAny>, name: &str) -> PyErr {
-    let given = obj.repr().map_or_else(|_| "?".to_owned(), |text| text.to_string());
-    PyValueError::new_err(format!("{name} must fit 64 bits, got {given}"))
+    match obj.repr() {
+        Ok(given) => value_error(obj.py(), format_args!("{name} must fit 64 bits, got {given}")),
+        Err(error) => error,
+    }
 }
 
 pub(super) fn ignore_index(obj: &Bound<'_, PyAny>) -> PyResult<Option<i128>> {
@@ -220,25 +239,26 @@ pub(super) fn ignore_index(obj: &Bound<'_, PyAny>) -> PyResult<Option<i128>> {
 }
 
 pub(super) fn reduction(obj: &Bound<'_, PyAny>) -> PyResult<Reduction> {
-    let given = match obj.cast::<PyString>() {
+    let expected = "reduction must be \"none\", \"sum\", \"mean\" or \"sum_by_nonzero_weights\"";
+    let py = obj.py();
+    Err(match obj.cast::<PyString>() {
         Ok(text) => match text.to_cow()?.as_ref() {
             "none" => return Ok(Reduction::None),
             "sum" => return Ok(Reduction::Sum),
             "mean" => return Ok(Reduction::Mean),
             "sum_by_nonzero_weights" => return Ok(Reduction::SumByNonzeroWeights),
-            other => format!("\"{other}\""),
+            other => value_error(py, format_args!("{expected}, got \"{other}\"")),
         },
-        Err(_) => obj.repr()?.to_string(),
-    };
-    Err(PyValueError::new_err(format!(
-        "reduction must be \"none\", \"sum\", \"mean\" or \"sum_by_nonzero_weights\", got {given}"
-    )))
+        Err(_) => value_error(py, format_args!("{expected}, got {}", obj.repr()?)),
+    })
 }
 
 /// A real number; bool is refused.
 fn number(obj: &Bound<'_, PyAny>, name: &str) -> PyResult<f64> {
     let refused = || wrong_type(obj, name, "a real number");
-    if obj.is_instance_of::<PyBool>() || obj.get_type().name()? == "bool" {
+    if !obj.is_exact_instance_of::<PyFloat>()
+        && (obj.is_instance_of::<PyBool>() || obj.get_type().name()? == "bool")
+    {
         return Err(refused());
     }
     obj.extract().map_err(|error: PyErr| {
@@ -247,15 +267,15 @@ fn number(obj: &Bound<'_, PyAny>, name: &str) -> PyResult<f64> {
         if error.is_instance_of::<PyTypeError>(obj.py()) {
             refused()
         } else if error.is_instance_of::<PyOverflowError>(obj.py()) {
-            PyValueError::new_err(format!("{name} is too large for a float64"))
+            value_error(obj.py(), format_args!("{name} is too large for a float64"))
         } else {
             error
         }
     })
 }
 
-fn refused(name: &str, expected: &str, value: f64) -> PyErr {
-    PyValueError::new_err(format!("{name} must be {expected}, got {}", Number(value)))
+fn refused(py: Python<'_>, name: &str, expected: &str, value: f64) -> PyErr {
+    value_error(py, format_args!("{name} must be {expected}, got {}", Number(value)))
 }
 
 pub(super) fn label_smoothing(py: Python<'_>, obj: &Bound<'_, PyAny>) -> PyResult<f64> {
@@ -275,10 +295,10 @@ fn is_positive(value: f64) -> bool {
 pub(super) fn temperature(obj: &Bound<'_, PyAny>) -> PyResult<f64> {
     let value = number(obj, "temperature")?;
     if !is_positive(value) {
-        return Err(refused("temperature", "a positive finite number", value));
+        return Err(refused(obj.py(), "temperature", "a positive finite number", value));
     }
     if !(1e-30..=1e30).contains(&value) {
-        return Err(refused("temperature", "between 1e-30 and 1e+30", value));
+        return Err(refused(obj.py(), "temperature", "between 1e-30 and 1e+30", value));
     }
     Ok(value)
 }
@@ -288,7 +308,7 @@ pub(super) fn z_loss(obj: &Bound<'_, PyAny>) -> PyResult<f64> {
     if value >= 0.0 && value.is_finite() {
         return Ok(value);
     }
-    Err(refused("z_loss", "finite and non-negative", value))
+    Err(refused(obj.py(), "z_loss", "finite and non-negative", value))
 }
 
 pub(super) fn normalizer(obj: &Bound<'_, PyAny>, reduction: Reduction) -> PyResult<Option<f64>> {
@@ -297,18 +317,27 @@ pub(super) fn normalizer(obj: &Bound<'_, PyAny>, reduction: Reduction) -> PyResu
     }
     let value = number(obj, "normalizer")?;
     if !is_positive(value) {
-        return Err(refused("normalizer", "a positive finite number", value));
+        return Err(refused(obj.py(), "normalizer", "a positive finite number", value));
     }
     let given = match reduction {
         Reduction::Mean | Reduction::SumByNonzeroWeights => return Ok(Some(value)),
         Reduction::None => "none",
         Reduction::Sum => "sum",
     };
-    Err(PyValueError::new_err(format!(
-        "normalizer is the divisor of reduction \"mean\" or \"sum_by_nonzero_weights\", got reduction \"{given}\""
-    )))
+    Err(value_error(
+        obj.py(),
+        format_args!(
+            "normalizer is the divisor of reduction \"mean\" or \"sum_by_nonzero_weights\", got reduction \"{given}\""
+        ),
+    ))
 }
 
 pub(super) fn flag(obj: &Bound<'_, PyAny>, name: &str) -> PyResult<bool> {
-    obj.extract().map_err(|_| wrong_type(obj, name, "a bool"))
+    if let Ok(flag) = obj.cast::<PyBool>() {
+        return Ok(flag.is_true());
+    }
+    if obj.get_type().is(&Known::get().numpy_bool) {
+        return obj.is_truthy();
+    }
+    Err(wrong_type(obj, name, "a bool"))
 }

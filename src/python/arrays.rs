@@ -9,19 +9,19 @@
 //! avoid.)
 #![allow(unsafe_code, reason = "one of the three homes of unsafe: views of Python's memory")]
 
-use super::errors::Shape;
+use super::errors::{Shape, answer, type_error, value_error, wrong_type};
 use super::kind::Kind;
-use super::numpy::Dtype;
+use super::known::Known;
+use super::numpy::{Dtype, is_bfloat16};
+use super::objects::{call, integer, text};
 use super::overlap::overlaps;
 use crate::crew::Crew;
 use crate::error::Error;
 use crate::simd::memory::{Outer, Rows, RowsMut, Storage};
 use crate::target::Labels;
 use pyo3::buffer::PyUntypedBuffer;
-use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::sync::PyOnceLock;
-use pyo3::types::PyType;
+use std::fmt;
 
 /// An exported buffer of numbers that the native code reads or writes as they lie.
 pub(super) struct Array {
@@ -34,19 +34,13 @@ pub(super) struct Array {
 }
 
 /// Is `obj` an instance of numpy.ndarray itself, not of a subclass?
-fn is_exact_ndarray(obj: &Bound<'_, PyAny>) -> PyResult<bool> {
-    Ok(obj.get_type().is(ndarray(obj.py())?))
+fn is_exact_ndarray(obj: &Bound<'_, PyAny>) -> bool {
+    obj.get_type().is(&Known::get().ndarray)
 }
 
-fn ndarray(py: Python<'_>) -> PyResult<&Bound<'_, PyType>> {
-    static NDARRAY: PyOnceLock<Py<PyType>> = PyOnceLock::new();
-    NDARRAY.import(py, "numpy", "ndarray")
-}
-
-fn bfloat16_dtype<'py>(obj: &Bound<'py, PyAny>) -> Option<Bound<'py, PyAny>> {
-    let dtype = obj.getattr("dtype").ok()?;
-    let is_bfloat16 = super::numpy::is_bfloat16(&dtype).unwrap_or(false);
-    is_bfloat16.then_some(dtype)
+fn bfloat16_dtype<'py>(obj: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyAny>>> {
+    let dtype = obj.getattr(&Known::get().dtype)?;
+    Ok(is_bfloat16(&dtype)?.then_some(dtype))
 }
 
 /// Does `given` broadcast to `shape`?
@@ -61,11 +55,18 @@ pub(super) fn broadcasts(given: &[usize], shape: &[usize]) -> bool {
 /// A view of an array without axes as one of shape (1,), by NumPy's own method: a subclass
 /// may have another of that name.
 fn as_one_element<'py>(obj: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
-    ndarray(obj.py())?.getattr("reshape")?.call1((obj, 1))
+    let (py, known) = (obj.py(), Known::get());
+    call(&known.ndarray.bind(py).getattr(&known.reshape)?, [obj, &integer(py, 1)?])
 }
 
-fn is_without_axes(obj: &Bound<'_, PyAny>) -> bool {
-    obj.getattr("ndim").and_then(|ndim| ndim.extract::<usize>()).is_ok_and(|ndim| ndim == 0)
+/// The bits of an array of bfloat16, by NumPy's own method.
+fn as_bits<'py>(obj: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    let (py, known) = (obj.py(), Known::get());
+    call(&known.ndarray.bind(py).getattr(&known.view)?, [obj, known.uint16.bind(py)])
+}
+
+fn is_without_axes(obj: &Bound<'_, PyAny>) -> PyResult<bool> {
+    Ok(obj.getattr(&Known::get().ndim)?.extract::<usize>()? == 0)
 }
 
 /// Where the elements of a held buffer begin.
@@ -83,36 +84,42 @@ impl Start {
 impl Array {
     /// The buffer of `obj` if it is an exact ndarray of numbers in native byte order.
     fn exact(obj: &Bound<'_, PyAny>) -> PyResult<Option<Self>> {
-        if !is_exact_ndarray(obj)? {
+        if !is_exact_ndarray(obj) {
             return Ok(None);
         }
-        Ok(Self::of_buffer(obj).filter(|array| array.buffer.suboffsets().is_none()))
+        Ok(Self::of_buffer(obj)?.filter(|array| array.buffer.suboffsets().is_none()))
     }
 
     /// `None` where the elements are not numbers in native byte order.
-    pub(super) fn of_buffer(obj: &Bound<'_, PyAny>) -> Option<Self> {
-        if let Some(array) = Self::of_exported(obj) {
-            return Some(array);
+    pub(super) fn of_buffer(obj: &Bound<'_, PyAny>) -> PyResult<Option<Self>> {
+        if let Some(array) = Self::of_exported(obj)? {
+            return Ok(Some(array));
         }
         // bfloat16 arrays export no buffer; their bits do.
-        let bfloat16 = bfloat16_dtype(obj)?;
-        let bits = ndarray(obj.py()).ok()?.getattr("view").ok()?.call1((obj, "uint16")).ok()?;
-        let array = Self::of_exported(&bits)?;
+        let py = obj.py();
+        let Some(Some(bfloat16)) = answer(py, bfloat16_dtype(obj))? else { return Ok(None) };
+        let Some(bits) = answer(py, as_bits(obj))? else { return Ok(None) };
         let kind = Kind::Float(Storage::Bf16);
-        Some(Self { kind, bfloat16: Some(bfloat16.unbind()), ..array })
+        let bfloat16 = Some(bfloat16.unbind());
+        Ok(Self::of_exported(&bits)?.map(|array| Self { kind, bfloat16, ..array }))
     }
 
-    fn of_exported(obj: &Bound<'_, PyAny>) -> Option<Self> {
+    fn of_exported(obj: &Bound<'_, PyAny>) -> PyResult<Option<Self>> {
+        let py = obj.py();
         let (buffer, is_scalar) = match PyUntypedBuffer::get(obj) {
-            Ok(buffer) => (buffer, false),
+            Ok(buffer) => (Some(buffer), false),
             // PyO3 takes no buffer without a shape.
-            Err(_) if is_without_axes(obj) => {
-                (PyUntypedBuffer::get(&as_one_element(obj).ok()?).ok()?, true)
+            Err(_) if answer(py, is_without_axes(obj))? == Some(true) => {
+                let element = answer(py, as_one_element(obj))?;
+                let buffer = element.map(|element| answer(py, PyUntypedBuffer::get(&element)));
+                (buffer.transpose()?.flatten(), true)
             }
-            Err(_) => return None,
+            Err(error) => (answer(py, Err(error))?, false),
         };
-        let kind = Kind::of(buffer.format().to_bytes(), buffer.item_size())?;
-        Some(Self { buffer, kind, bfloat16: None, is_scalar })
+        Ok(buffer.and_then(|buffer| {
+            let kind = Kind::of(buffer.format().to_bytes(), buffer.item_size())?;
+            Some(Self { buffer, kind, bfloat16: None, is_scalar })
+        }))
     }
 
     /// A new C-contiguous array and its view.
@@ -122,14 +129,18 @@ impl Array {
         dtype: &Dtype<'py>,
     ) -> PyResult<(Bound<'py, PyAny>, Self)> {
         let object = super::numpy::empty(py, shape, dtype)?;
-        match Self::of_buffer(&object) {
+        match Self::of_buffer(&object)? {
             Some(array) => Ok((object, array)),
-            None => Err(PyTypeError::new_err("numpy.empty returned no array of numbers")),
+            None => Err(type_error(py, format_args!("numpy.empty returned no array of numbers"))),
         }
     }
 
-    /// A real array: `obj` itself where it is one, else what `smoothxent._arrays` makes of it.
-    pub(super) fn real(obj: &Bound<'_, PyAny>, name: &str, converter: &str) -> PyResult<Self> {
+    /// A real array: `obj` itself where it is one, else what `converter` makes of it.
+    pub(super) fn real(
+        obj: &Bound<'_, PyAny>,
+        name: &str,
+        converter: &Py<PyAny>,
+    ) -> PyResult<Self> {
         if let Some(array) = Self::exact(obj)?
             && matches!(array.kind, Kind::Float(_))
         {
@@ -142,7 +153,7 @@ impl Array {
     pub(super) fn targets(obj: &Bound<'_, PyAny>) -> PyResult<Self> {
         match Self::exact(obj)? {
             Some(array) if array.kind != Kind::Bool => Ok(array),
-            _ => Self::converted(obj, "targets", "as_targets"),
+            _ => Self::converted(obj, "targets", &Known::get().as_targets),
         }
     }
 
@@ -150,60 +161,59 @@ impl Array {
     pub(super) fn mask(obj: &Bound<'_, PyAny>, name: &str) -> PyResult<Self> {
         match Self::exact(obj)? {
             Some(array) if array.kind == Kind::Bool => Ok(array),
-            _ => Self::converted(obj, name, "as_mask"),
+            _ => Self::converted(obj, name, &Known::get().as_mask),
         }
     }
 
-    fn converted(obj: &Bound<'_, PyAny>, name: &str, converter: &str) -> PyResult<Self> {
-        let arrays = obj.py().import("smoothxent._arrays")?;
-        let array = arrays.call_method1(converter, (obj, name))?;
+    fn converted(obj: &Bound<'_, PyAny>, name: &str, converter: &Py<PyAny>) -> PyResult<Self> {
+        let py = obj.py();
+        let array = call(converter.bind(py), [obj, &text(py, name)?.into_any()])?;
         Self::exact(&array)?.ok_or_else(|| {
-            PyTypeError::new_err(format!("{name} cannot be read as an array of numbers"))
+            type_error(py, format_args!("{name} cannot be read as an array of numbers"))
         })
     }
 
     /// An array to write: an ndarray of `shape` in a floating type that the core stores.
     pub(super) fn output(obj: &Bound<'_, PyAny>, name: &str, shape: &[usize]) -> PyResult<Self> {
-        if !obj.is_instance(ndarray(obj.py())?)? {
-            let kind = obj.get_type().name()?;
-            return Err(PyTypeError::new_err(format!(
-                "{name} must be a numpy.ndarray, got {kind}"
-            )));
+        let (py, known) = (obj.py(), Known::get());
+        let refuse = |message: fmt::Arguments<'_>| Err(value_error(py, message));
+        if !is_exact_ndarray(obj) {
+            if !obj.is_instance(known.ndarray.bind(py))? {
+                return Err(wrong_type(obj, name, "a numpy.ndarray"));
+            }
+            if obj.hasattr(&known.mask)? {
+                let text = "is a masked array; pass an ordinary one, or its .data";
+                return Err(type_error(py, format_args!("{name} {text}")));
+            }
         }
-        if !is_exact_ndarray(obj)? && obj.hasattr("mask")? {
-            let text = format!("{name} is a masked array; pass an ordinary one, or its .data");
-            return Err(PyTypeError::new_err(text));
-        }
-        let array = Self::of_buffer(obj).filter(|array| matches!(array.kind, Kind::Float(_)));
+        let array = Self::of_buffer(obj)?.filter(|array| matches!(array.kind, Kind::Float(_)));
         // What the buffer says counts; an attribute of a subclass may say anything.
         let given: Vec<usize> = match &array {
             Some(array) => array.shape().to_vec(),
-            None => obj.getattr("shape")?.extract()?,
+            None => obj.getattr(&known.shape)?.extract()?,
         };
         if given != shape {
             let (shape, given) = (Shape(shape), Shape(&given));
-            return Err(PyValueError::new_err(format!(
-                "{name} must have shape {shape}, got {given}"
-            )));
+            return refuse(format_args!("{name} must have shape {shape}, got {given}"));
         }
         let Some(array) = array else {
             return Err(super::numpy::refuse_output_dtype(obj, name)?);
         };
         if array.buffer.readonly() {
-            return Err(PyValueError::new_err(format!("{name} is read-only")));
+            return refuse(format_args!("{name} is read-only"));
         }
-        array.refuse_overlap(name)?;
+        array.refuse_overlap(py, name)?;
         Ok(array)
     }
 
     /// Refuses an array two of whose elements share memory.
-    pub(super) fn refuse_overlap(&self, name: &str) -> PyResult<()> {
+    pub(super) fn refuse_overlap(&self, py: Python<'_>, name: &str) -> PyResult<()> {
         let reason = match overlaps(self.axes(), self.buffer.item_size()) {
             Some(false) => return Ok(()),
             Some(true) => "overlaps itself (two of its elements share memory)",
             None => "has strides of which it takes too long to tell whether it overlaps itself",
         };
-        Err(PyValueError::new_err(format!("{name} {reason}")))
+        Err(value_error(py, format_args!("{name} {reason}")))
     }
 
     pub(super) fn kind(&self) -> Kind {
@@ -211,9 +221,9 @@ impl Array {
     }
 
     /// The dtype of a real array.
-    pub(super) fn dtype<'py>(&self, py: Python<'py>) -> PyResult<Dtype<'py>> {
+    pub(super) fn dtype<'py>(&self, py: Python<'py>) -> Dtype<'py> {
         match &self.bfloat16 {
-            Some(object) => Ok(Dtype { storage: Storage::Bf16, object: object.bind(py).clone() }),
+            Some(object) => Dtype { storage: Storage::Bf16, object: object.bind(py).clone() },
             None => Dtype::of(py, self.storage()),
         }
     }

@@ -9,7 +9,7 @@ use super::errors::{internal, raise};
 use super::numpy::{Dtype, copyto};
 use super::threads::width;
 use crate::batch::Run;
-use crate::crew::Crew;
+use crate::crew::{Crew, lock};
 use crate::error::Error;
 use crate::pool;
 use crate::simd::Level;
@@ -17,7 +17,9 @@ use crate::simd::fpenv::with_default_fp_env;
 use crate::simd::memory::{RowsMut, Storage};
 use pyo3::exceptions::PyRuntimeWarning;
 use pyo3::prelude::*;
+use std::mem::replace;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::Mutex;
 
 /// What an output is computed in.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -68,7 +70,7 @@ impl<'py> Output<'py> {
             return Ok(Self { array, computed: out.clone(), memory, wanted: None });
         }
         // Elsewhere, but rounded to the caller's type here: NumPy could round a second time.
-        let own = if takes_it { Some(array.dtype(py)?) } else { None };
+        let own = takes_it.then(|| array.dtype(py));
         let wanted = Some((out.clone(), array));
         let (computed, array) = Array::empty(py, shape, own.as_ref().unwrap_or(dtype))?;
         Ok(Self { array, computed, memory: Memory::New, wanted })
@@ -103,9 +105,32 @@ impl<'py> Output<'py> {
         })
     }
 
+    /// Is it computed elsewhere?
+    pub(super) fn is_copied(&self) -> bool {
+        self.wanted.is_some()
+    }
+
     /// The array that the caller gets.
     pub(super) fn result(&self) -> &Array {
         self.wanted.as_ref().map_or(&self.array, |(_, array)| array)
+    }
+
+    /// Computes elsewhere, so that the caller's array is written when nothing can fail any more.
+    pub(super) fn set_aside(&mut self, dtype: &Dtype<'py>) -> PyResult<()> {
+        if self.wanted.is_none() {
+            let (computed, array) = Array::empty(self.computed.py(), self.array.shape(), dtype)?;
+            let wanted = (replace(&mut self.computed, computed), replace(&mut self.array, array));
+            (self.wanted, self.memory) = (Some(wanted), Memory::New);
+        }
+        Ok(())
+    }
+
+    /// The finished array of one number a row. Takes no memory.
+    pub(super) fn finish_rows(self) -> Bound<'py, PyAny> {
+        let Some((wanted, array)) = self.wanted else { return self.computed };
+        let (from, to) = (self.array.elements(array.shape()), array.elements_mut());
+        (0..from.rows()).for_each(|row| to.set(row, from.get(row, 0)));
+        wanted
     }
 
     /// The finished array.
@@ -127,12 +152,12 @@ pub(super) fn result_dtype<'py>(
     compute: Storage,
     out: &Bound<'py, PyAny>,
 ) -> PyResult<Dtype<'py>> {
-    let own = logits.dtype(out.py())?;
+    let own = logits.dtype(out.py());
     if own.storage == compute || out.is_none() {
         return Ok(own);
     }
-    let is_wider = Array::of_buffer(out).is_some_and(|out| out.storage().size() > 2);
-    if is_wider { Dtype::of(out.py(), compute) } else { Ok(own) }
+    let is_wider = Array::of_buffer(out)?.is_some_and(|out| out.storage().size() > 2);
+    Ok(if is_wider { Dtype::of(out.py(), compute) } else { own })
 }
 
 /// The arrays that are read while outputs are written.
@@ -157,6 +182,12 @@ impl Inputs<'_> {
 /// and with a panic turned into `InternalError`.
 pub(super) fn guard<R>(py: Python<'_>, body: impl FnOnce() -> PyResult<R>) -> PyResult<R> {
     with_default_fp_env(|| {
+        // The exception is made here, where a panic for want of memory is caught.
+        let body = || {
+            body().inspect_err(|error| {
+                error.value(py);
+            })
+        };
         catch_unwind(AssertUnwindSafe(body)).unwrap_or_else(|payload| Err(internal(py, &*payload)))
     })
 }
@@ -184,18 +215,23 @@ pub(super) fn run_placing<R: Send>(
     body: impl FnOnce(&mut Run<'_>) -> Result<R, Error> + Send,
     place: impl FnOnce(&mut Error),
 ) -> PyResult<R> {
-    let mut pending: Option<PyErr> = None;
-    let mut checkpoint = || {
+    warn_of_threads(py)?;
+    let pending: Mutex<Option<PyErr>> = Mutex::new(None);
+    let ask = |question: fn(Python<'_>) -> PyResult<()>| {
         // At the end of the interpreter no thread attaches any more, and no handler runs.
-        #[allow(clippy::redundant_closure_for_method_calls, reason = "the method has one lifetime")]
-        let signals = Python::try_attach(|py| py.check_signals()).unwrap_or(Ok(()));
-        signals.map_err(|signal| {
-            pending = Some(signal);
+        Python::try_attach(question).unwrap_or(Ok(())).map_err(|error| {
+            *lock(&pending) = Some(error);
             Error::Interrupted
         })
     };
     let threads = if bytes <= ALONE_BYTES { 1 } else { width(py)?.0 };
-    let work = || body(&mut Run::new(Level::current(), threads, &mut checkpoint));
+    let work = || {
+        #[allow(clippy::redundant_closure_for_method_calls, reason = "the method has one lifetime")]
+        let mut checkpoint = || ask(|py| py.check_signals());
+        let mut announce = || ask(warn_of_threads);
+        let run = Run::new(Level::current(), threads, &mut checkpoint);
+        body(&mut run.announcing(&mut announce))
+    };
     let outcome = if bytes <= ATTACHED_BYTES {
         work()
     } else {
@@ -204,17 +240,26 @@ pub(super) fn run_placing<R: Send>(
             if payload.is::<pool::Forked>() { Err(Error::Forked) } else { resume_unwind(payload) }
         })
     };
-    let result = outcome.map_err(|error| match (error, pending.take()) {
+    outcome.map_err(|error| match (error, lock(&pending).take()) {
         (Error::Interrupted | Error::Forked, Some(signal)) => signal,
         (mut error, _) => {
             place(&mut error);
             raise(py, &error)
         }
-    });
-    // Last: a warning that is made an error must not hide another error.
-    if let (Ok(_), Some(message)) = (&result, pool::take_spawn_warning()) {
-        let message = std::ffi::CString::new(message).unwrap_or_default();
-        PyErr::warn(py, &py.get_type::<PyRuntimeWarning>(), &message, 2)?;
+    })
+}
+
+/// Says that threads could not be started: once, and before anything is written, since a warning may
+/// be made an error.
+fn warn_of_threads(py: Python<'_>) -> PyResult<()> {
+    match pool::take_spawn_warning() {
+        Some(message) => warn(py, &message),
+        None => Ok(()),
     }
-    result
+}
+
+/// A RuntimeWarning at the caller of the Python function.
+pub(super) fn warn(py: Python<'_>, message: &str) -> PyResult<()> {
+    let message = std::ffi::CString::new(message).unwrap_or_default();
+    PyErr::warn(py, &py.get_type::<PyRuntimeWarning>(), &message, 2)
 }

@@ -1,22 +1,27 @@
 //! Errors of the core as Python exceptions, with places in the shapes that the user knows.
+//!
+//! Exceptions are made at once, not when the call has ended: where there is no memory for one, a
+//! MemoryError takes its place.
 
+use super::known::Known;
+use super::objects::{call, text};
 use crate::error::Error;
+use pyo3::PyTypeInfo;
 use pyo3::exceptions::{PyMemoryError, PyRuntimeError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
-use std::fmt;
+use pyo3::types::{PyString, PyType};
+use std::fmt::{self, Write};
 
 /// A shape as Python writes a tuple.
 pub(super) struct Shape<'a>(pub(super) &'a [usize]);
 
 impl fmt::Display for Shape<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            [only] => write!(f, "({only},)"),
-            axes => {
-                let axes: Vec<String> = axes.iter().map(usize::to_string).collect();
-                write!(f, "({})", axes.join(", "))
-            }
+        f.write_char('(')?;
+        for (axis, len) in self.0.iter().enumerate() {
+            write!(f, "{}{len}", if axis == 0 { "" } else { ", " })?;
         }
+        f.write_str(if self.0.len() == 1 { ",)" } else { ")" })
     }
 }
 
@@ -35,12 +40,13 @@ pub(super) fn row_index(row: usize, shape: &[usize], axis: usize) -> Vec<usize> 
 
 /// Raises `error`, whose places the caller has already translated.
 pub(super) fn raise(py: Python<'_>, error: &Error) -> PyErr {
-    let text = error.to_string();
     match error {
-        Error::Label { .. } => own_exception(py, "LabelError", text),
-        Error::OutOfMemory { .. } => PyMemoryError::new_err(text),
-        Error::Forked => PyRuntimeError::new_err(text),
-        _ => PyValueError::new_err(text),
+        Error::Label { .. } => exception(py, &Known::get().label_error, format_args!("{error}")),
+        Error::OutOfMemory { .. } => memory_error(py, format_args!("{error}")),
+        Error::Forked => {
+            exception(py, PyRuntimeError::type_object(py).as_unbound(), format_args!("{error}"))
+        }
+        _ => value_error(py, format_args!("{error}")),
     }
 }
 
@@ -51,19 +57,69 @@ pub(super) fn internal(py: Python<'_>, payload: &(dyn std::any::Any + Send)) -> 
         .map(String::as_str)
         .or_else(|| payload.downcast_ref::<&str>().copied())
         .unwrap_or("unknown panic");
-    own_exception(py, "InternalError", format!("a bug in smoothxent, please report it: {message}"))
+    let message = format_args!("a bug in smoothxent, please report it: {message}");
+    exception(py, &Known::get().internal_error, message)
 }
 
-fn own_exception(py: Python<'_>, name: &str, text: String) -> PyErr {
-    let raised = || {
-        let class = py.import("smoothxent._errors")?.getattr(name)?;
-        Ok(PyErr::from_value(class.call1((&text,))?))
-    };
-    raised().unwrap_or_else(|error: PyErr| error)
+pub(super) fn type_error(py: Python<'_>, message: fmt::Arguments<'_>) -> PyErr {
+    exception(py, PyTypeError::type_object(py).as_unbound(), message)
+}
+
+pub(super) fn value_error(py: Python<'_>, message: fmt::Arguments<'_>) -> PyErr {
+    exception(py, PyValueError::type_object(py).as_unbound(), message)
+}
+
+pub(super) fn memory_error(py: Python<'_>, message: fmt::Arguments<'_>) -> PyErr {
+    exception(py, PyMemoryError::type_object(py).as_unbound(), message)
+}
+
+fn exception(py: Python<'_>, class: &Py<PyType>, message: fmt::Arguments<'_>) -> PyErr {
+    from_class(py, class, |class| call(class, [&written(py, message)?.into_any()]))
+}
+
+/// The exception that `made` makes with a class, or why it cannot.
+pub(super) fn from_class<'py>(
+    py: Python<'py>,
+    class: &Py<PyType>,
+    made: impl FnOnce(&Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>>,
+) -> PyErr {
+    made(class.bind(py)).map_or_else(|error| error, PyErr::from_value)
+}
+
+/// `message` as a Python string.
+fn written<'py>(py: Python<'py>, message: fmt::Arguments<'_>) -> PyResult<Bound<'py, PyString>> {
+    let mut written = Text(String::new());
+    match written.write_fmt(message) {
+        Ok(()) => text(py, &written.0),
+        Err(_) => Err(from_class(py, PyMemoryError::type_object(py).as_unbound(), Bound::call0)),
+    }
+}
+
+/// A text that may find no more memory.
+struct Text(String);
+
+impl Write for Text {
+    fn write_str(&mut self, part: &str) -> fmt::Result {
+        self.0.try_reserve(part.len()).map_err(|_| fmt::Error)?;
+        self.0.push_str(part);
+        Ok(())
+    }
+}
+
+/// What was answered; nothing where it was refused, for any reason but a lack of memory.
+pub(super) fn answer<T>(py: Python<'_>, answer: PyResult<T>) -> PyResult<Option<T>> {
+    match answer {
+        Ok(answer) => Ok(Some(answer)),
+        Err(error) if error.is_instance_of::<PyMemoryError>(py) => Err(error),
+        Err(_) => Ok(None),
+    }
 }
 
 /// `{name} must be {expected}, got {type of obj}`
 pub(super) fn wrong_type(obj: &Bound<'_, PyAny>, name: &str, expected: &str) -> PyErr {
-    let kind = obj.get_type().name().map_or_else(|_| "?".to_owned(), |kind| kind.to_string());
-    PyTypeError::new_err(format!("{name} must be {expected}, got {kind}"))
+    let py = obj.py();
+    match obj.get_type().name() {
+        Ok(kind) => type_error(py, format_args!("{name} must be {expected}, got {kind}")),
+        Err(error) => error,
+    }
 }

@@ -4,13 +4,13 @@ use super::Argument;
 use super::arguments::{self, Logits};
 use super::arrays::Array;
 use super::call::{Inputs, Output, result_dtype, run_placing};
+use super::errors::value_error;
 use super::numpy::Dtype;
+use super::objects::float;
 use crate::ops::{CrossEntropy, Reduction};
 use crate::simd::memory::Storage;
 use crate::target::LossTerms;
-use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
-use pyo3::types::PyFloat;
 
 pub(super) struct LossArguments<'a, 'py> {
     pub(super) logits: Argument<'a, 'py>,
@@ -54,10 +54,10 @@ impl<'py> LossArguments<'_, 'py> {
         let targets = logits.targets(py, &target_array, ignored, class_weight)?;
 
         let compute = logits.array.compute();
-        let per_row = Dtype::of(py, compute)?;
+        let per_row = Dtype::of(py, compute);
         let others = prior_array.iter().chain(&mask_array).chain([&target_array]).collect();
         let mut inputs = Inputs { logits: &logits.array, others, compute, in_place: false };
-        let (losses, scalar) = match reduction {
+        let (mut losses, scalar) = match reduction {
             Reduction::None => {
                 let shape = logits.row_shape();
                 (Some(Output::new(self.out, "out", &shape, &per_row, &inputs)?), None)
@@ -76,12 +76,19 @@ impl<'py> LossArguments<'_, 'py> {
                 Some(grad)
             }
         };
+        if let (Some(losses), Some(grad)) = (&mut losses, &grad)
+            && grad.is_copied()
+        {
+            losses.set_aside(&per_row)?; // the copy may find no memory
+        }
         let out = losses.as_ref().map(Output::result).or(scalar.as_ref());
         if let (Some(out), Some(grad)) = (out, &grad)
             && out.may_overlap(grad.result())
         {
-            return Err(PyValueError::new_err("out and grad_out must not share memory"));
+            return Err(value_error(py, format_args!("out and grad_out must not share memory")));
         }
+        // The interpreter keeps the memory of a float for the next one.
+        let room = float(py, 0.0)?;
         let z = logits.array.rows(logits.axis);
         let loss_rows = losses.as_ref().map(|losses| losses.array.elements_mut());
         let grad_rows = grad.as_ref().map(|grad| grad.rows_mut(logits.axis));
@@ -96,15 +103,18 @@ impl<'py> LossArguments<'_, 'py> {
             |run| compute_in!(compute, F => operation.run::<F>(&z, mask.as_ref(), loss_rows.as_ref(), grad_rows.as_ref(), run)),
             |error| logits.place_row(error),
         )?;
+        let grad = grad.map(Output::finish).transpose()?;
         let loss = match losses {
-            Some(losses) => losses.finish()?,
+            Some(losses) => losses.finish_rows(),
             None => {
+                drop(room);
+                let loss = float(py, value)?;
                 if let Some(scalar) = scalar {
                     scalar.elements_mut().set(0, value);
                 }
-                PyFloat::new(py, value).into_any()
+                loss
             }
         };
-        Ok((loss, grad.map(Output::finish).transpose()?))
+        Ok((loss, grad))
     }
 }

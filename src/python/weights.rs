@@ -3,12 +3,12 @@
 use super::arguments::Logits;
 use super::arrays::{Array, broadcasts};
 use super::call::{run, run_placing};
-use super::errors::{Shape, row_index};
+use super::errors::{Shape, row_index, value_error};
+use super::known::Known;
 use crate::batch::Run;
 use crate::error::Error;
 use crate::simd::memory::Rows;
 use crate::target::weights;
-use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
 impl Logits {
@@ -17,14 +17,17 @@ impl Logits {
         if obj.is_none() {
             return Ok(None);
         }
-        let array = Array::real(obj, "class_weight", "as_real")?;
+        let array = Array::real(obj, "class_weight", &Known::get().as_real)?;
         let given = array.shape();
         if given != [self.classes()] {
-            return Err(PyValueError::new_err(format!(
-                "class_weight must have shape ({},), got {}",
-                self.classes(),
-                Shape(given)
-            )));
+            return Err(value_error(
+                obj.py(),
+                format_args!(
+                    "class_weight must have shape ({},), got {}",
+                    self.classes(),
+                    Shape(given)
+                ),
+            ));
         }
         let elements = array.elements(given);
         let copy = |run: &mut Run<'_>| weights(&elements, "class_weight", &mut run.team());
@@ -36,14 +39,17 @@ impl Logits {
         if obj.is_none() {
             return Ok(None);
         }
-        let array = Array::real(obj, "sample_weight", "as_real")?;
+        let array = Array::real(obj, "sample_weight", &Known::get().as_real)?;
         let (given, shape) = (array.shape(), self.row_shape());
         if !broadcasts(given, &shape) {
-            return Err(PyValueError::new_err(format!(
-                "sample_weight must be broadcastable to the rows, of shape {}, got {}",
-                Shape(&shape),
-                Shape(given)
-            )));
+            return Err(value_error(
+                obj.py(),
+                format_args!(
+                    "sample_weight must be broadcastable to the rows, of shape {}, got {}",
+                    Shape(&shape),
+                    Shape(given)
+                ),
+            ));
         }
         let elements = array.elements(&shape);
         let copy = |run: &mut Run<'_>| weights(&elements, "sample_weight", &mut run.team());
@@ -67,11 +73,14 @@ impl Logits {
         if broadcasts(array.shape(), self.shape()) {
             return Ok(Some(array));
         }
-        Err(PyValueError::new_err(format!(
-            "where must be broadcastable to logits of shape {}, got {}",
-            Shape(self.shape()),
-            Shape(array.shape())
-        )))
+        Err(value_error(
+            obj.py(),
+            format_args!(
+                "where must be broadcastable to logits of shape {}, got {}",
+                Shape(self.shape()),
+                Shape(array.shape())
+            ),
+        ))
     }
 
     /// The mask of every row.

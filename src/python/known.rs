@@ -1,0 +1,105 @@
+//! What is asked for by name again and again, found while the module is imported and never later: an
+//! import lets other threads run, and a process that one of them forks would wait for ever for the
+//! end of an import that nobody is at.
+
+use crate::pool;
+use crate::simd::Level;
+use crate::simd::memory::Storage;
+use pyo3::prelude::*;
+use pyo3::types::{PyString, PyType};
+use std::sync::OnceLock;
+
+static KNOWN: OnceLock<Known> = OnceLock::new();
+
+/// Does what must not happen for the first time while another thread forks. Starts no thread.
+pub(super) fn init(py: Python<'_>) -> PyResult<()> {
+    pool::init();
+    let _ = Level::current();
+    // PyO3 remembers that the interpreter is there.
+    py.detach(|| Python::attach(|_| ()));
+    let known = Known::of(py)?;
+    // Set before only where the module is imported anew, with the same objects.
+    let _ = KNOWN.set(known);
+    Ok(())
+}
+
+macro_rules! known {
+    (
+        classes { $($class:ident: $class_of:literal . $class_name:literal,)* }
+        objects { $($object:ident: $object_of:literal . $object_name:literal,)* }
+        names { $($name:ident: $text:literal,)* }
+    ) => {
+        pub(super) struct Known {
+            $(pub(super) $class: Py<PyType>,)*
+            $(pub(super) $object: Py<PyAny>,)*
+            $(pub(super) $name: Py<PyString>,)*
+            dtypes: [Py<PyAny>; 3],
+        }
+
+        impl Known {
+            fn of(py: Python<'_>) -> PyResult<Self> {
+                let dtype = py.import("numpy")?.getattr("dtype")?;
+                let dtype = |name: &str| dtype.call1((name,)).map(Bound::unbind);
+                Ok(Self {
+                    $($class: py.import($class_of)?.getattr($class_name)?.cast_into()?.unbind(),)*
+                    $($object: py.import($object_of)?.getattr($object_name)?.unbind(),)*
+                    $($name: PyString::intern(py, $text).unbind(),)*
+                    dtypes: [dtype("float16")?, dtype("float32")?, dtype("float64")?],
+                })
+            }
+        }
+    };
+}
+
+known! {
+    classes {
+        context_var: "contextvars"."ContextVar",
+        ndarray: "numpy"."ndarray",
+        numpy_bool: "numpy"."bool",
+        axis_error: "numpy.exceptions"."AxisError",
+        label_error: "smoothxent._errors"."LabelError",
+        internal_error: "smoothxent._errors"."InternalError",
+    }
+    objects {
+        dtype_type: "numpy"."dtype",
+        empty: "numpy"."empty",
+        copy: "smoothxent._pieces"."copy",
+        as_logits: "smoothxent._arrays"."as_logits",
+        as_real: "smoothxent._arrays"."as_real",
+        as_targets: "smoothxent._arrays"."as_targets",
+        as_mask: "smoothxent._arrays"."as_mask",
+    }
+    names {
+        __index__: "__index__",
+        bfloat16: "bfloat16",
+        dtype: "dtype",
+        get: "get",
+        isnative: "isnative",
+        logits: "logits",
+        mask: "mask",
+        name: "name",
+        ndim: "ndim",
+        reset: "reset",
+        reshape: "reshape",
+        set: "set",
+        shape: "shape",
+        uint16: "uint16",
+        view: "view",
+    }
+}
+
+impl Known {
+    pub(super) fn get() -> &'static Self {
+        KNOWN.get().expect("the module has been imported")
+    }
+
+    /// NumPy's own type for `storage`, which bfloat16 does not have.
+    pub(super) fn dtype_of(&self, storage: Storage) -> &Py<PyAny> {
+        let [float16, float32, float64] = &self.dtypes;
+        match storage {
+            Storage::F16 => float16,
+            Storage::F32 => float32,
+            Storage::Bool | Storage::Bf16 | Storage::F64 => float64,
+        }
+    }
+}

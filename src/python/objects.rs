@@ -1,0 +1,114 @@
+//! New Python objects, where no memory is an error: what PyO3 offers for the same panics.
+#![allow(
+    unsafe_code,
+    reason = "a home of unsafe: what the interpreter returns as NULL is an error"
+)]
+
+use pyo3::ffi;
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyList, PyString, PyTuple};
+use std::ptr;
+
+/// The object that a function of the interpreter returned, or the exception it has set.
+macro_rules! new {
+    ($py:expr, $call:expr) => {
+        // SAFETY: the interpreter is attached (`$py`), the arguments are objects that are held
+        // meanwhile or numbers that describe their memory, and the call returns a new reference, or
+        // NULL where it fails.
+        unsafe {
+            let object = $call;
+            // Python 3.11 loses an exception where it has no memory for a traceback.
+            if object.is_null() && ffi::PyErr_Occurred().is_null() {
+                ffi::PyErr_NoMemory();
+            }
+            Bound::from_owned_ptr_or_err($py, object)
+        }
+    };
+}
+
+pub(super) fn text<'py>(py: Python<'py>, text: &str) -> PyResult<Bound<'py, PyString>> {
+    let (start, len) = (text.as_ptr().cast(), text.len().cast_signed());
+    let object = new!(py, ffi::PyUnicode_FromStringAndSize(start, len))?;
+    Ok(object.cast_into()?)
+}
+
+pub(super) fn float(py: Python<'_>, value: f64) -> PyResult<Bound<'_, PyAny>> {
+    new!(py, ffi::PyFloat_FromDouble(value))
+}
+
+pub(super) fn integer(py: Python<'_>, value: usize) -> PyResult<Bound<'_, PyAny>> {
+    new!(py, ffi::PyLong_FromSize_t(value))
+}
+
+pub(super) fn tuple<'py, const N: usize>(
+    py: Python<'py>,
+    items: [Bound<'py, PyAny>; N],
+) -> PyResult<Bound<'py, PyTuple>> {
+    tuple_of(py, items.into_iter().map(Ok))
+}
+
+/// A tuple of as many items as the iterator says it has.
+pub(super) fn tuple_of<'py>(
+    py: Python<'py>,
+    items: impl ExactSizeIterator<Item = PyResult<Bound<'py, PyAny>>>,
+) -> PyResult<Bound<'py, PyTuple>> {
+    let len = items.len().cast_signed();
+    let tuple = new!(py, ffi::PyTuple_New(len))?;
+    for (place, item) in (0..len).zip(items) {
+        put(&tuple, place, item?);
+    }
+    Ok(tuple.cast_into()?)
+}
+
+/// A tuple of two that is filled later, without memory.
+pub(super) struct Pair<'py>(Bound<'py, PyTuple>);
+
+impl<'py> Pair<'py> {
+    pub(super) fn new(py: Python<'py>) -> PyResult<Self> {
+        Ok(Self(new!(py, ffi::PyTuple_New(2))?.cast_into()?))
+    }
+
+    pub(super) fn of(
+        self,
+        first: Bound<'py, PyAny>,
+        second: Bound<'py, PyAny>,
+    ) -> Bound<'py, PyTuple> {
+        put(&self.0, 0, first);
+        put(&self.0, 1, second);
+        self.0
+    }
+}
+
+/// Fills a place of a new tuple, which nobody else has seen.
+fn put<'py>(tuple: &Bound<'py, PyAny>, place: isize, item: Bound<'py, PyAny>) {
+    // SAFETY: the reference to the item becomes the tuple's, which releases those it has when it is
+    // dropped; a place that there is not, and a tuple that others have seen, the function refuses.
+    let outcome = unsafe { ffi::PyTuple_SetItem(tuple.as_ptr(), place, item.into_ptr()) };
+    assert_eq!(outcome, 0, "a place of a new tuple");
+}
+
+pub(super) fn list<'py>(
+    py: Python<'py>,
+    items: impl ExactSizeIterator<Item = PyResult<Bound<'py, PyAny>>>,
+) -> PyResult<Bound<'py, PyAny>> {
+    call(py.get_type::<PyList>().as_any(), [tuple_of(py, items)?.as_any()])
+}
+
+pub(super) fn dict(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
+    py.get_type::<PyDict>().call0()
+}
+
+/// `numbers` as Python writes a shape or an index.
+pub(super) fn numbers<'py>(py: Python<'py>, numbers: &[usize]) -> PyResult<Bound<'py, PyTuple>> {
+    tuple_of(py, numbers.iter().map(|number| integer(py, *number)))
+}
+
+/// Calls `function` with `arguments`.
+pub(super) fn call<'py, const N: usize>(
+    function: &Bound<'py, PyAny>,
+    arguments: [&Bound<'py, PyAny>; N],
+) -> PyResult<Bound<'py, PyAny>> {
+    let arguments = tuple(function.py(), arguments.map(Clone::clone))?;
+    let keywords = ptr::null_mut();
+    new!(function.py(), ffi::PyObject_Call(function.as_ptr(), arguments.as_ptr(), keywords))
+}
