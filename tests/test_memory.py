@@ -60,6 +60,35 @@ def test_a_result_too_large_is_a_memory_error():
     assert sx.softmax(np.zeros(2))[0] == 0.5
 
 
+ROWS = 2**61  # of one number each, of eight bytes, is more than there are addresses
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda row: sx.softmax(row(np.float16), dtype=np.float64),
+        lambda row: sx.log_softmax(row(np.float16), dtype="float64"),
+        lambda row: sx.softmax(row(np.int8)),
+        lambda row: sx.softmax(row(bool)),
+        lambda row: sx.class_prior([0], ROWS),
+        lambda row: sx.class_prior([0], ROWS, sample_weight=[0.5]),
+        lambda row: sx.smooth_labels([0], ROWS, label_smoothing=0.1, dtype=np.float64),
+    ],
+)
+def test_more_bytes_than_there_are_addresses(call):
+    """NumPy calls that a ValueError."""
+    with pytest.raises(MemoryError):
+        call(lambda dtype: np.broadcast_to(np.zeros(1, dtype), (ROWS, 1)))
+
+
+def test_a_result_with_too_many_axes_is_no_lack_of_memory():
+    labels = np.zeros((1,) * 64, int)
+    with pytest.raises(
+        ValueError, match="^the result would have 65 axes, but an array has at most 64$"
+    ):
+        sx.smooth_labels(labels, 10, label_smoothing=0.1)
+
+
 ROUNDS = 2000
 
 

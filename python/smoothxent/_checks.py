@@ -23,7 +23,7 @@ from smoothxent._arrays import (
     is_supported_float,
 )
 from smoothxent._errors import LabelError
-from smoothxent._pieces import first, pieces
+from smoothxent._pieces import allocated, first, pieces
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,6 +32,9 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, DTypeLike, NDArray
 
     from smoothxent._pieces import Index
+
+
+_MOST_AXES = 64  # of an array of NumPy 2
 
 
 def number(value: SupportsFloat, name: str) -> float:
@@ -168,7 +171,7 @@ def sums(
     shape: tuple[int, ...], axis: int, values: Callable[[Index], NDArray[Any]]
 ) -> NDArray[np.float64]:
     """Return the sums along `axis`, with length 1 there, of an array of `shape` seen in pieces."""
-    total = np.zeros((*shape[:axis], 1, *shape[axis + 1 :]))
+    total = allocated(np.zeros, (*shape[:axis], 1, *shape[axis + 1 :]))
     for at in pieces(shape):
         rows = (*at[:axis], slice(None), *at[axis + 1 :])
         total[rows] += values(at).sum(axis, keepdims=True, dtype=np.float64)
@@ -276,6 +279,10 @@ def result(out: NDArray[Any] | None, shape: tuple[int, ...], dtype: DTypeLike) -
         shown = repr(dtype) if new is None else str(new)
         raise TypeError(f"dtype must be {FLOATS}, got {shown}")
     if out is None:
+        if len(shape) > _MOST_AXES:
+            raise ValueError(
+                f"the result would have {len(shape)} axes, but an array has at most {_MOST_AXES}"
+            )
         try:
             return np.empty(shape, new)
         except ValueError:  # more bytes than there are addresses

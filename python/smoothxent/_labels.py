@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 import numpy as np
 
 from smoothxent import _checks
-from smoothxent._pieces import FAR, pieces
+from smoothxent._pieces import FAR, allocated, pieces
 
 if TYPE_CHECKING:
     from typing import SupportsFloat, SupportsIndex
@@ -247,7 +247,7 @@ def class_prior(
     if sample_weight is not None:
         weights = _checks.weights(sample_weight, labels, ignored)
     with np.errstate(all="ignore"):
-        mass = np.zeros(classes)
+        mass: NDArray[Any] = allocated(np.zeros, classes)
         for at in pieces(labels.shape, FAR):
             is_kept = _checks.is_kept(labels[at], ignored)
             counted = labels[at][is_kept].astype(np.intp)

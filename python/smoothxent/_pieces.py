@@ -56,9 +56,17 @@ def cast(array: NDArray[Any], dtype: DTypeLike) -> NDArray[Any]:
     """Return `array.astype(dtype, copy=False)`."""
     if array.size <= LEN or array.dtype == dtype:
         return array.astype(dtype, copy=False)
-    result = np.empty_like(array, dtype)
+    result = allocated(np.empty_like, array, dtype)
     copy(result, array)
     return result
+
+
+def allocated(make: Callable[..., NDArray[Any]], *arguments: Any) -> NDArray[Any]:
+    """Return `make(*arguments)`, a new array, whose axes are no more than an array can have."""
+    try:
+        return make(*arguments)
+    except ValueError as error:  # more bytes than there are addresses
+        raise MemoryError(str(error)) from None
 
 
 def of_sequence(obj: Sequence[Any]) -> NDArray[Any]:
