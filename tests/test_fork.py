@@ -202,6 +202,7 @@ FIRST_USES = {
     "a bad label": "refused(sx.cross_entropy, z, labels + 10)",
     "a bad out": "refused(sx.softmax, z, out=labels)",
     "threads": "sx.set_num_threads(sx.get_num_threads())",
+    "a block of threads": "sx.num_threads(2)(sx.softmax)(z.repeat(1000, 0))",
 }
 
 # Another thread makes its first call, the parent forks inside each import of it, and the child makes

@@ -1,0 +1,123 @@
+"""Without memory a call ends with the right answer, or with a MemoryError and nothing written."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from without_memory import CALLS
+
+HERE = Path(__file__).parent
+
+pytestmark = pytest.mark.skipif(
+    sys.platform != "linux" or "glibc" not in os.confstr("CS_GNU_LIBC_VERSION").lower(),
+    reason="the allocator that fails is made for glibc",
+)
+
+
+@pytest.fixture(scope="session")
+def allocator(tmp_path_factory):
+    library = tmp_path_factory.mktemp("allocator") / "failing_malloc.so"
+    compiler = os.environ.get("CC", "cc")
+    source = HERE / "failing_malloc.c"
+    subprocess.run([compiler, "-shared", "-fPIC", "-O2", "-o", library, source], check=True)
+    return library
+
+
+def run(script, *arguments, **environment):
+    """What the script prints as JSON, and what it writes to stderr."""
+    process = subprocess.run(
+        [sys.executable, script, *map(str, arguments)],
+        cwd=HERE,
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert process.returncode == 0, process.stderr
+    return json.loads(process.stdout), process.stderr
+
+
+CASES = [(name, failures) for name in CALLS for failures in (1, 40) if name != "starting threads"]
+CASES.remove(("a block of threads", 40))  # ContextVar.set of Python 3.11 does not survive that
+
+
+@pytest.mark.parametrize("name, failures", CASES)
+def test_allocations_that_fail(allocator, name, failures):
+    """Each allocation of a call in turn, and some after it."""
+    ends, errors = run(
+        "without_memory.py", name, failures, LD_PRELOAD=str(allocator), PYTHONMALLOC="malloc"
+    )
+    assert ends.keys() <= {"answer", "MemoryError"}, errors
+    assert ends["MemoryError"] > 0  # or the test would prove nothing
+
+
+# What glibc and Rust's standard library allocate for a new thread, and cannot do without: some
+# hundred bytes, which nobody can have for them. Our share is to see that there is memory.
+FATAL = (
+    "cannot allocate memory for thread-local data",
+    "failed to register TLS destructor",
+    "memory allocation of 48 bytes failed",
+)
+
+
+def test_allocations_that_fail_while_threads_are_started(allocator):
+    ends, errors = run(
+        "without_memory.py", "starting threads", 1, LD_PRELOAD=str(allocator), PYTHONMALLOC="malloc"
+    )
+    deaths = sum(count for end, count in ends.items() if end.startswith("died"))
+    assert "wrong" not in ends, errors
+    assert len(re.findall("|".join(FATAL), errors)) == deaths, errors
+    assert deaths <= 3 * 5  # for three threads
+
+
+@pytest.mark.parametrize("threads", [8, 31])
+def test_an_address_space_too_small(threads):
+    ends, errors = run("address_space.py", threads)
+    assert all(end == "MemoryError" or end.endswith("started") for end in ends), errors
+    assert f"{threads - 1} started" in ends, errors
+    assert ends.keys() - {f"{threads - 1} started"}, "the limits were too large to matter"
+
+
+# Too little address space for another thread, and more than enough for everything else.
+NO_THREADS = """
+import resource, warnings
+import numpy as np
+import smoothxent as sx
+
+sx.set_num_threads(4)
+warnings.simplefilter("error")
+z = np.sin(np.arange({rows} * {classes}, dtype=np.float32)).reshape({rows}, {classes})
+labels = np.zeros({rows}, int)
+losses = np.zeros({rows}, np.float32)
+before = z.tobytes()
+with open("/proc/self/statm") as sizes:
+    limit = int(sizes.read().split()[0]) * resource.getpagesize() + (4 << 20)
+unlimited = resource.getrlimit(resource.RLIMIT_AS)
+resource.setrlimit(resource.RLIMIT_AS, (limit, unlimited[1]))
+try:
+    sx.cross_entropy_value_and_grad(z, labels, grad_out=z, reduction="none", out=losses)
+    print("no warning")
+except RuntimeWarning as warning:
+    print(warning)
+resource.setrlimit(resource.RLIMIT_AS, unlimited)
+assert z.tobytes() == before and not losses.any(), "written to"
+sx.cross_entropy_value_and_grad(z, labels, grad_out=z, reduction="none", out=losses)
+assert z.tobytes() != before and losses.all()
+"""
+
+
+@pytest.mark.parametrize("rows, classes", [(4000, 1000), (2, 2**18)])
+def test_a_warning_made_an_error_comes_before_anything_is_written(rows, classes):
+    process = subprocess.run(
+        [sys.executable, "-c", NO_THREADS.format(rows=rows, classes=classes)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert process.returncode == 0, process.stderr
+    assert re.match("only 0 of [13] threads could be started: ", process.stdout)

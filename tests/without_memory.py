@@ -1,0 +1,176 @@
+"""Runs calls with allocations that fail, one after another; for test_out_of_memory.py.
+
+    python without_memory.py NAME COUNT
+
+runs the call NAME once for each of its allocations, in a child each, with COUNT of them failing from
+that one on. Each must end with the right answer, or with a MemoryError and nothing written. Prints how
+many ended how, as JSON; what went wrong otherwise with the number of the allocation.
+
+To be run with failing_malloc.c preloaded and PYTHONMALLOC=malloc.
+"""
+
+import ctypes
+import json
+import os
+import sys
+from collections import Counter
+
+import ml_dtypes
+import numpy as np
+
+import smoothxent as sx
+from children import WRONG, in_child
+
+allocator = ctypes.CDLL(None)
+
+rng = np.random.default_rng(0)
+z = rng.normal(size=(20, 10)).astype(np.float32)
+z_bfloat16 = z.astype(ml_dtypes.bfloat16)
+labels = rng.integers(0, 10, 20)
+uniform = np.full(10, 0.1)
+many = rng.normal(size=(4000, 100)).astype(np.float32)
+long = rng.normal(size=(4, 2**19)).astype(np.float32)
+long[2, 5] = np.inf  # an odd row, which needs more memory than those before it
+everything = {
+    "label_smoothing": 0.1,
+    "prior": uniform,
+    "class_weight": uniform,
+    "sample_weight": np.ones(20),
+    "where": np.ones(10, bool),
+    "temperature": 2.0,
+    "z_loss": 1e-3,
+}
+
+# Each gets arrays that it may write, made anew for each run.
+CALLS = {
+    "softmax": lambda: sx.softmax(z),
+    "softmax, out": lambda out: sx.softmax(z, out=out),
+    "softmax, bfloat16": lambda: sx.softmax(z_bfloat16),
+    "softmax, a list": lambda: sx.softmax([1.0, 2.0]),
+    "softmax, 0 axes in a row": lambda: sx.softmax(z[0]),
+    "softmax, dtype": lambda: sx.softmax(z, dtype="float64"),
+    "softmax, overlap": lambda out: sx.softmax(out[:-1], out=out[1:]),
+    "logsumexp": lambda: sx.logsumexp(z, keepdims=True),
+    "loss": lambda: sx.cross_entropy(z, labels, label_smoothing=0.1),
+    "loss, out": lambda scalar: sx.cross_entropy(z, labels, out=scalar),
+    "loss of each row": lambda: sx.cross_entropy(z, labels, reduction="none"),
+    "loss, probabilities": lambda: sx.cross_entropy(z, np.full((20, 10), 0.1)),
+    "loss, everything": lambda: sx.cross_entropy(z, labels, **everything),
+    "gradient": lambda: sx.cross_entropy_value_and_grad(z, labels),
+    "gradient in place": lambda out: sx.cross_entropy_value_and_grad(out, labels, grad_out=out),
+    "gradient, everything": lambda out: sx.cross_entropy_value_and_grad(
+        z, labels, grad_out=out, **everything
+    ),
+    "terms": lambda: sx.cross_entropy_terms(z, labels, prior=uniform),
+    "a refused label": lambda: refused(ValueError, sx.cross_entropy, z, labels + 100),
+    "a refused shape": lambda: refused(ValueError, sx.softmax, z, out=z[1:]),
+    "a refused type": lambda: refused(TypeError, sx.softmax, "z"),
+    "a refused axis": lambda: refused(ValueError, sx.softmax, z, axis=2),
+    "a refused number": lambda: refused(ValueError, sx.softmax, z, temperature=-1.0),
+    "a block of threads": lambda: sx.num_threads(1000)(sx.get_num_threads)(),
+    "show_config": lambda: sx.show_config("dicts"),
+    "starting threads": lambda large: sx.softmax(many, out=large),
+    "rows on threads": lambda large: sx.softmax(many, out=large),
+    "gradient on threads": lambda large: sx.cross_entropy_value_and_grad(
+        large, np.zeros(4000, np.uint8), grad_out=large
+    ),
+    "long rows": lambda long_out: sx.softmax(long_out, out=long_out),
+    "gradient of long rows": lambda long_out: sx.cross_entropy_value_and_grad(
+        long_out, [1, 2, 3, 4], grad_out=long_out
+    ),
+}
+ARRAYS = {"out": z, "scalar": np.zeros(()), "large": many, "long_out": long}
+
+
+def refused(kind, function, *arguments, **options):
+    try:
+        function(*arguments, **options)
+    except MemoryError:
+        raise
+    except kind as error:
+        return type(error).__name__, str(error)
+    raise AssertionError("accepted")
+
+
+def bits(result):
+    if isinstance(result, np.ndarray):
+        return result.shape, result.dtype.str, result.tobytes()
+    if isinstance(result, tuple):
+        return tuple(map(bits, result))
+    return repr(result)
+
+
+def attempt(call, arrays, first, count):
+    """Runs `call`. Returns what it answered, None after a MemoryError; and its allocations."""
+    before = [array.tobytes() for array in arrays]
+    allocator.fail_mallocs(first, count)
+    try:
+        answer = call(*arrays)
+    except MemoryError:
+        answer = None
+    except SystemError as error:
+        # Python 3.11 loses the exception of a Python function if it has no memory for the traceback.
+        if "exception" not in str(error) or "built-in" in str(error):
+            raise
+        answer = None
+    finally:
+        asked = stop()
+    if answer is None:
+        assert [array.tobytes() for array in arrays] == before, "written to, and then an error"
+    else:
+        answer = bits(answer)
+    return answer, asked
+
+
+def stop():
+    while True:
+        try:
+            return allocator.stop_failing()
+        except MemoryError:
+            pass
+
+
+def main(name, count):
+    allocator.fail_mallocs.argtypes = ctypes.c_long, ctypes.c_long
+    allocator.stop_failing.restype = ctypes.c_long
+    call = CALLS[name]
+    names = call.__code__.co_varnames[: call.__code__.co_argcount]
+    on_threads = any(array in ("large", "long_out") for array in names)
+    sx.set_num_threads(4 if on_threads else 1)
+
+    def run(first, count):
+        if on_threads and name != "starting threads":
+            sx.softmax(many)  # starts them
+        return attempt(call, [ARRAYS[key].copy() for key in names], first, count)
+
+    # The first call of a process asks for more than later ones: each child is a process before it.
+    read, write = os.pipe()
+
+    def without_failures():
+        answer, asked = run(0, 0)
+        assert answer is not None
+        os.write(write, str(asked).encode())
+        return 0
+
+    assert in_child(without_failures) == 0
+    asked = int(os.read(read, 100))
+
+    def with_failures(first):
+        answer, _ = run(first, count)
+        if answer is None:
+            return 1
+        assert answer == run(0, 0)[0], "another answer"
+        return 2
+
+    ends = Counter()
+    for first in range(asked):
+        end = in_child(lambda first=first: with_failures(first))
+        how = {1: "MemoryError", 2: "answer", WRONG: "wrong"}.get(end, f"died: {end}")
+        ends[how] += 1
+        if end not in (1, 2):
+            sys.stderr.write(f"{how} at allocation {first} of {asked}\n")
+    print(json.dumps(ends))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], int(sys.argv[2]))
