@@ -59,6 +59,7 @@ lint: build
 	$(BIN)/mypy
 	$(BIN)/python -m mypy.stubtest smoothxent
 	$(BIN)/python tools/walls.py
+	$(BIN)/python tools/budgets.py
 	$(BIN)/python -m benches.instructions $(INSTRUCTIONS)
 
 check: test lint
