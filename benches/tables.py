@@ -66,9 +66,6 @@ def parts(contest: Contest, target: Target) -> list[tuple[str, float | None, boo
     if target.over_limit is not None:
         over = ratio(mine, contest.rival(LIMIT))
         result.append(("× limit", over, over is not None and over <= target.over_limit))
-    if target.micros is not None:
-        micros = 1e6 * mine.median if mine else None
-        result.append((" µs", micros, micros is not None and micros <= target.micros))
     return result
 
 

@@ -4,8 +4,8 @@
 pub(crate) mod reserve;
 
 use crate::crew::Crew;
-use crate::element::Float;
 use crate::error::Error;
+use crate::simd::Float;
 
 /// Bytes of new memory that are first touched at a time: some milliseconds.
 const BYTES_PER_PART: usize = 1 << 22;
@@ -33,16 +33,6 @@ pub(crate) fn filled<T: Clone>(
     let mut vector = with_capacity(len)?;
     extend(&mut vector, len, value, crew)?;
     Ok(vector)
-}
-
-/// Zeros up to `len` elements. Takes no memory where the vector has room for them.
-pub(crate) fn filled_up<F: Float>(
-    vector: &mut Vec<F>,
-    len: usize,
-    crew: &mut dyn Crew,
-) -> Result<(), Error> {
-    vector.try_reserve_exact(len.saturating_sub(vector.len())).map_err(|_| out_of::<F>(len))?;
-    extend(vector, len, &F::default(), crew)
 }
 
 /// Of a vector that has room for `len` elements.

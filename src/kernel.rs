@@ -1,31 +1,30 @@
-//! One reduction, and an epilogue for each operation.
+//! Rows in the compute type: one reduction, and an epilogue for each operation. No threads, no layouts.
 //!
 //! | file | what |
 //! |---|---|
 //! | `exp` | the exponential, relative to a power of two near the maximum |
-//! | `stats` | the reduction: M, Σ without the maxima, ties, Σ w (M − z) |
-//! | `first` | its first sweep over one row: M, Σ z |
-//! | `sweep` | its second: all the rest, in the canonical order of summation |
-//! | `terms` | what a quad of vectors adds to the sums |
-//! | `group` | rows that are finished together, a lane each |
-//! | `long` | one row, its segments on several threads |
-//! | `tile` | the same sums with rows in lanes: few classes, strided classes |
-//! | `transpose` | rows into tiles and back |
-//! | `odd` | rows with NaN, infinities or huge logits |
-//! | `scale` | exponentials to probabilities |
-//! | `softmax` | softmax, log-softmax, log-sum-exp |
-//! | `loss` | smoothed cross-entropy, its gradient, its terms |
+//! | `reduce` | a row or a segment of one: M, Σ exp, Σ w (M − z); segments joined |
+//! | `rows` | what is done once for a row, for eight rows side by side |
+//! | `finish` | its formulas: S, L, the loss, the constants of the gradient |
+//! | `write` | the epilogues |
+//! | `tile` | few classes: LANES rows side by side, from the logits to the outputs |
+//! | `transpose` | rows into lanes and back |
+//! | `special` | rows with infinities or huge logits |
 
-pub(crate) mod exp;
-mod first;
-pub(crate) mod group;
-pub(crate) mod long;
-pub(crate) mod loss;
-mod odd;
-mod scale;
-pub(crate) mod softmax;
-pub(crate) mod stats;
-mod sweep;
-mod terms;
-pub(crate) mod tile;
-pub(crate) mod transpose;
+mod exp;
+mod finish;
+mod reduce;
+mod rows;
+mod special;
+mod tile;
+mod transpose;
+mod write;
+
+pub(crate) use exp::Temperature;
+pub(crate) use finish::{FinishedLanes, ReducedLanes, TargetLanes, finish_lanes};
+pub(crate) use reduce::{MOST_ROWS, Part, Partial, SEGMENT, maximum, reduce, reduce_part};
+pub(crate) use rows::{Finished, Operation, Reduced, RowScalars, divide_by_tops, finish};
+pub(crate) use special::{RowClass, UNIT, log_probabilities, shift, weighted_gaps};
+pub(crate) use tile::{MOST_CLASSES, Tile, TileTarget, TileWeights};
+pub(crate) use transpose::{from_run, load, store_neighbours, to_run};
+pub(crate) use write::write;

@@ -16,40 +16,38 @@
 //! ```text
 //! python            the extension module (feature `python`)
 //! ops               operations on a batch
-//! batch, pool       rows, blocks, threads
-//! kernel, target    one row: reduction and epilogues; q' in normal form
-//! math, element     exp, log; compute types
-//! wide              what a row's scalars are combined in
-//! simd              vectors, levels, loads and stores
-//! crew              work in parts
+//! batch             blocks, segments, threads, polling for signals
+//! panel, kernel     rows from memory and back; contiguous rows
+//! target            q' in normal form
+//! pool              threads
+//! alloc, crew       memory; work in parts
+//! simd              vectors, levels, views of memory
+//! math              exp, log, sums
+//! error             what can go wrong
 //! ```
 #![deny(unsafe_code, missing_docs)]
 
 mod alloc;
 mod batch;
 mod crew;
-mod element;
 mod error;
 mod kernel;
 mod math;
 mod ops;
+mod panel;
 pub mod pool;
 #[allow(unsafe_code, reason = "one of the three homes of unsafe: vectors, loads and stores")]
 mod simd;
 mod target;
-mod wide;
 
 #[cfg(feature = "python")]
 mod python;
 
 pub use batch::{Checkpoint, Run, Team};
 pub use crew::{Alone, Crew};
-pub use element::Float;
 pub use error::Error;
 pub use ops::{
     Activation, CrossEntropy, Reduction, TermsOut, activation, cross_entropy_terms, logsumexp,
 };
-pub use simd::Level;
-pub use simd::memory::{Rows, RowsMut, Storage};
-pub use target::{Labels, LossTerms, Prior, Probabilities, Targets, prior_tolerance, weights};
-pub use wide::{DoubleDouble, Wide};
+pub use simd::{Float, Level, Rows, RowsMut, Storage};
+pub use target::{Labels, LossTerms, Prior, Probabilities, Targets, WeightValues, prior_tolerance};

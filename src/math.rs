@@ -2,6 +2,17 @@
 
 mod exp;
 mod log;
+mod real;
+mod sum;
 
-pub use exp::{EXP_F32, EXP_F64, ExpCore};
-pub use log::{log, log_count, log1p};
+pub use exp::{EXP_F32, EXP_F64, ExpCore, MOST_COEFFICIENTS};
+pub use log::{log, log1p};
+pub use real::{Real, SIGNIFICAND};
+pub use sum::{ExactSum, RunningSum, two_sum};
+
+/// A number of lanes, classes or rows as a double.
+#[allow(clippy::cast_precision_loss, reason = "counts are below 2^53")]
+#[inline(always)]
+pub fn count(count: usize) -> f64 {
+    count as f64
+}

@@ -5,19 +5,12 @@ mod terms;
 pub use terms::{TermsOut, cross_entropy_terms};
 
 use crate::alloc::filled;
-use crate::batch::{GroupRows, RowOp, Run, for_each_row};
+use crate::batch::{Job, Run, Targets as BatchTargets};
 use crate::crew::Crew;
-use crate::element::Float;
 use crate::error::Error;
-use crate::kernel::exp::Temperature;
-use crate::kernel::group::Group;
-use crate::kernel::{loss, softmax};
-use crate::simd::Vector;
-use crate::simd::memory::{Rows, RowsMut};
-use crate::target::{
-    GroupTarget, LossTerms, SmoothedTargets, Targets, exact_sum, kept_row_weights,
-};
-use crate::wide::Wide;
+use crate::kernel::Operation;
+use crate::simd::{Float, Rows, RowsMut};
+use crate::target::{LossTerms, SmoothedTargets, Targets, WeightValues, exact_sum, kept_rows};
 
 /// What is written for each class.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,42 +33,16 @@ pub fn activation<F: Float>(
     temperature: f64,
     logits: &Rows<'_>,
     mask: Option<&Rows<'_>>,
-    out: &RowsMut<'_>,
+    out: &mut RowsMut<'_>,
     run: &mut Run<'_>,
 ) -> Result<(), Error> {
+    let out = &*out;
     assert_same_shape(logits, mask, Some(out));
-    let op = ActivationRows { kind, temperature: Temperature::<F>::new(temperature) };
-    for_each_row::<F, _>(logits, mask, Some(out), &op, run)
-}
-
-struct ActivationRows<F: Float> {
-    kind: Activation,
-    temperature: Temperature<F>,
-}
-
-impl<F: Float> RowOp<F> for ActivationRows<F> {
-    fn masked_value(&self) -> F {
-        match self.kind {
-            Activation::Softmax => F::default(),
-            Activation::LogSoftmax => F::NEG_INFINITY,
-        }
-    }
-
-    fn temperature(&self) -> &Temperature<F> {
-        &self.temperature
-    }
-
-    fn keeps_exps(&self) -> bool {
-        self.kind == Activation::Softmax
-    }
-
-    #[inline(always)]
-    fn group<V: Vector<Scalar = F>, G: Group<V>>(&self, group: &mut G, _rows: GroupRows<'_, F>) {
-        match self.kind {
-            Activation::Softmax => softmax::softmax::<V, G>(group, &self.temperature),
-            Activation::LogSoftmax => softmax::log_softmax::<V, G>(group, &self.temperature),
-        }
-    }
+    let operation = match kind {
+        Activation::Softmax => Operation::Softmax,
+        Activation::LogSoftmax => Operation::LogSoftmax,
+    };
+    Job::<F>::new(operation, temperature, logits, mask, Some(out)).run(run)
 }
 
 /// log Σ exp(z) of every row; `out` has one element a row.
@@ -89,36 +56,14 @@ pub fn logsumexp<F: Float>(
     temperature: f64,
     logits: &Rows<'_>,
     mask: Option<&Rows<'_>>,
-    out: &RowsMut<'_>,
+    out: &mut RowsMut<'_>,
     run: &mut Run<'_>,
 ) -> Result<(), Error> {
+    let out = &*out;
     assert_same_shape(logits, mask, None);
     assert_one_per_row(logits, out);
-    let op = LogSumExp { temperature: Temperature::<F>::new(temperature), out };
-    for_each_row::<F, _>(logits, mask, None, &op, run)
-}
-
-struct LogSumExp<'a, F: Float> {
-    temperature: Temperature<F>,
-    out: &'a RowsMut<'a>,
-}
-
-impl<F: Float> RowOp<F> for LogSumExp<'_, F> {
-    fn temperature(&self) -> &Temperature<F> {
-        &self.temperature
-    }
-
-    fn keeps_exps(&self) -> bool {
-        false
-    }
-
-    #[inline(always)]
-    fn group<V: Vector<Scalar = F>, G: Group<V>>(&self, group: &mut G, rows: GroupRows<'_, F>) {
-        let lse = softmax::logsumexp::<V, G>(group, &self.temperature);
-        for (row, lse) in (rows.first..).zip(&lse[..group.rows()]) {
-            self.out.set(row, F::from_f64(*lse).to_f64());
-        }
-    }
+    let job = Job::<F>::new(Operation::LogSumExp, temperature, logits, mask, None);
+    Job { scalars: Some(out), rounds: true, ..job }.run(run)
 }
 
 /// How the losses of the rows become the result.
@@ -160,16 +105,17 @@ impl CrossEntropy<'_> {
         &self,
         logits: &Rows<'_>,
         mask: Option<&Rows<'_>>,
-        losses: Option<&RowsMut<'_>>,
-        grad: Option<&RowsMut<'_>>,
+        losses: Option<&mut RowsMut<'_>>,
+        grad: Option<&mut RowsMut<'_>>,
         run: &mut Run<'_>,
     ) -> Result<f64, Error> {
+        let grad = grad.map(|grad| &*grad);
         assert!(self.targets.rows() == logits.rows(), "one target for each row");
         assert_same_shape(logits, mask, grad);
         let mut row_losses = Vec::new();
         let own_losses;
         let losses = match losses {
-            Some(losses) => losses,
+            Some(losses) => &*losses,
             None => {
                 row_losses = filled(logits.rows(), &0.0, &mut run.team())?;
                 own_losses = RowsMut::from_slice(&mut row_losses, 1);
@@ -177,96 +123,65 @@ impl CrossEntropy<'_> {
             }
         };
         assert_one_per_row(logits, losses);
-        let LossTerms { label_smoothing, prior, class_weight, sample_weight, .. } = self.terms;
-        let kept_rows;
-        let sample_weight = match mask {
-            None => sample_weight,
-            Some(mask) => {
-                kept_rows = kept_row_weights(
-                    mask,
-                    self.targets,
-                    label_smoothing,
-                    prior,
-                    sample_weight,
-                    &mut run.team(),
-                )?;
-                Some(&kept_rows[..])
-            }
+        let kept = match mask {
+            None => None,
+            Some(mask) => Some(kept_rows(mask, self.targets, &self.terms, &mut run.team())?),
         };
-        let terms = LossTerms { sample_weight, ..self.terms };
+        let LossTerms { class_weight, sample_weight, temperature, .. } = self.terms;
+        let is_kept = |row: usize| kept.as_ref().is_none_or(|kept| kept[row].has_classes);
+        // Of a quotient of sums: their unit cancels, or is multiplied by at the end.
+        let are_units = matches!(self.reduction, Reduction::Mean | Reduction::SumByNonzeroWeights);
+        let row_weight = |row: usize| match sample_weight {
+            _ if !is_kept(row) => 0.0,
+            Some(weights) => weights.get(row),
+            None => 1.0,
+        };
+        let unit_of = |weights: Option<&WeightValues>| weights.map_or(1.0, WeightValues::unit);
+        let all_units = (unit_of(class_weight) * unit_of(sample_weight)).min(f64::MAX);
         let team = &mut run.team();
-        let divisor = match (self.reduction, self.normalizer) {
-            (Reduction::None | Reduction::Sum, _) => 1.0,
-            (_, Some(normalizer)) => normalizer,
-            (Reduction::Mean, None) => self.targets.mass(class_weight, sample_weight, team),
-            (Reduction::SumByNonzeroWeights, None) => self.targets.counted(sample_weight, team),
+        let counted =
+            self.targets.counted_labels().filter(|_| sample_weight.is_none() && mask.is_none());
+        let (divisor, unit) = match (self.reduction, self.normalizer) {
+            (Reduction::None | Reduction::Sum, _) => (1.0, 1.0),
+            (_, Some(normalizer)) => (normalizer, all_units),
+            (Reduction::Mean, None) => match counted.filter(|_| class_weight.is_none()) {
+                Some(counted) => (counted, 1.0),
+                None => (self.targets.mass(class_weight, &row_weight, team), 1.0),
+            },
+            (Reduction::SumByNonzeroWeights, None) => match counted {
+                Some(counted) => (counted, all_units),
+                None => (self.targets.counted(&row_weight, team), all_units),
+            },
         };
+        let classes = logits.classes();
+        let rows = SmoothedTargets::<F>::new(
+            self.targets,
+            self.terms,
+            kept.as_deref(),
+            classes,
+            are_units,
+            team,
+        )?;
+        team.outcome()?;
         // Nothing counted: the mean is 0/0, its gradient 0 all the same.
-        let (is_masked, classes) = (mask.is_some(), logits.classes());
-        let targets =
-            SmoothedTargets::<F>::new(self.targets, terms, divisor, is_masked, classes, team)?;
-        let round = self.reduction == Reduction::None;
-        let rows = LossRows { targets, losses, round, has_grad: grad.is_some() };
-        for_each_row::<F, _>(logits, mask, grad, &rows, run)?;
+        let operation = if grad.is_some() { Operation::Gradient } else { Operation::Loss };
+        let job = Job::<F>::new(operation, temperature, logits, mask, grad);
+        let targets = Some(BatchTargets { rows: &rows, divisor, unit });
+        let rounds = self.reduction == Reduction::None;
+        Job { targets, scalars: Some(losses), rounds, ..job }.run(run)?;
         if self.reduction == Reduction::None {
             return Ok(f64::NAN);
         }
         // By the numbers of the rows, whoever computed them.
         let mut team = run.team();
-        let sum = exact_sum(&row_losses, &mut team).value();
+        let sum = exact_sum(&row_losses, &mut team);
         team.outcome()?;
         // 0/0 and x/0 alike: the mean over nothing.
         Ok(match self.reduction {
             Reduction::SumByNonzeroWeights if divisor == 0.0 => 0.0,
             _ if divisor == 0.0 => f64::NAN,
-            _ => sum / divisor,
+            _ => sum / divisor * unit,
         })
-    }
-}
-
-struct LossRows<'a, F: Float> {
-    targets: SmoothedTargets<'a, F>,
-    losses: &'a RowsMut<'a>,
-    /// Are the losses results of their own, in the compute type whatever takes them?
-    round: bool,
-    has_grad: bool,
-}
-
-impl<F: Float> RowOp<F> for LossRows<'_, F> {
-    fn target_scratch(&self) -> (usize, usize) {
-        self.targets.scratch_lens()
-    }
-
-    fn temperature(&self) -> &Temperature<F> {
-        self.targets.temperature()
-    }
-
-    fn targets(&self) -> Option<&SmoothedTargets<'_, F>> {
-        Some(&self.targets)
-    }
-
-    fn keeps_exps(&self) -> bool {
-        self.has_grad
-    }
-
-    #[inline(always)]
-    fn group<V: Vector<Scalar = F>, G: Group<V>>(&self, group: &mut G, rows: GroupRows<'_, F>) {
-        let GroupRows { first, kept, target, .. } = rows;
-        let scratch = target;
-        let mut target = GroupTarget::none(&self.targets);
-        self.targets.group(&mut target, first, group.rows(), kept, scratch, group.crew());
-        let losses = if self.has_grad {
-            loss::loss_and_grad::<V, G>(group, &target)
-        } else {
-            loss::loss::<V, G>(group, &target)
-        };
-        let mut losses = losses;
-        if self.round {
-            for loss in &mut losses {
-                *loss = F::from_f64(*loss).to_f64();
-            }
-        }
-        self.losses.set_rows(first, &losses[..group.rows()]);
     }
 }
 

@@ -36,7 +36,7 @@ use crate::alloc::reserve::WithReserve;
 use crate::ops::{self, Activation, TermsOut};
 use crate::pool;
 use crate::simd::Level;
-use crate::simd::memory::Storage;
+use crate::simd::Storage;
 use arguments::{Logits, flag};
 use arrays::Array;
 use call::{Inputs, Output, guard, result_dtype, run, run_placing, warn};
@@ -107,12 +107,12 @@ fn activation<'py>(
     let inputs = Inputs { logits: &logits.array, others, compute, in_place: true };
     let output = Output::new(out, "out", logits.shape(), &result, &inputs)?;
     output.touch(out.py(), logits.axis)?;
-    let (z, p) = (logits.array.rows(logits.axis), output.rows_mut(logits.axis));
+    let (z, mut p) = (logits.array.rows(logits.axis), output.rows_mut(logits.axis));
     let mask = logits.mask_rows(mask_array.as_ref());
     run(
         out.py(),
         logits.array.bytes(),
-        |run| compute_in!(compute, F => ops::activation::<F>(kind, temperature, &z, mask.as_ref(), &p, run)),
+        |run| compute_in!(compute, F => ops::activation::<F>(kind, temperature, &z, mask.as_ref(), &mut p, run)),
     )?;
     output.finish()
 }
@@ -140,12 +140,12 @@ fn logsumexp<'py>(
         let others = mask_array.iter().collect();
         let inputs = Inputs { logits: &logits.array, others, compute, in_place: false };
         let output = Output::new(out, "out", &shape, &result, &inputs)?;
-        let (z, lse) = (logits.array.rows(logits.axis), output.array.elements_mut());
+        let (z, mut lse) = (logits.array.rows(logits.axis), output.array.elements_mut());
         let mask = logits.mask_rows(mask_array.as_ref());
         run(
             out.py(),
             logits.array.bytes(),
-            |run| compute_in!(compute, F => ops::logsumexp::<F>(temperature, &z, mask.as_ref(), &lse, run)),
+            |run| compute_in!(compute, F => ops::logsumexp::<F>(temperature, &z, mask.as_ref(), &mut lse, run)),
         )?;
         output.finish()
     })
@@ -257,7 +257,7 @@ fn cross_entropy_terms<'py>(
         let per_row = Dtype::of(py, compute);
         let empty = || Array::empty(py, &shape, &per_row);
         let arrays = [empty()?, empty()?, empty()?, empty()?, empty()?];
-        let out = TermsOut {
+        let mut out = TermsOut {
             nll: arrays[0].1.elements_mut(),
             prior_cross_entropy: arrays[1].1.elements_mut(),
             prior_kl: arrays[2].1.elements_mut(),
@@ -269,7 +269,7 @@ fn cross_entropy_terms<'py>(
         run_placing(
             py,
             logits.array.bytes(),
-            |run| compute_in!(compute, F => ops::cross_entropy_terms::<F>(&z, mask.as_ref(), &targets, &prior, temperature, &out, run)),
+            |run| compute_in!(compute, F => ops::cross_entropy_terms::<F>(&z, mask.as_ref(), &targets, &prior, temperature, &mut out, run)),
             |error| logits.place_row(error),
         )?;
         tuple(py, arrays.map(|(object, _)| object))

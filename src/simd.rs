@@ -15,24 +15,25 @@
 //! This module and its children are one of the three homes of `unsafe`; nothing
 //! of the SIMD library behind them leaks out.
 
+mod element;
 mod fearless;
 pub mod fpenv;
-mod lane_sum;
-pub(crate) mod lanes;
+mod lanes;
 mod level;
-pub mod memory;
+mod memory;
 mod outer;
 mod partial;
 mod portable;
-pub mod row;
+mod row;
 mod storage;
+mod transpose;
 
-pub use lane_sum::{LaneSum, tree};
-pub use level::{Level, run_f32, run_f64};
+pub use element::{Float, Storage};
+pub use lanes::{DoubleLanes, LaneSum, Widened};
+pub use level::Level;
+pub use memory::{Distinct, Outer, Rows, RowsMut};
+pub(crate) use row::{Place, QUAD, Sink, Source, transpose};
 
-use crate::element::Float;
-use crate::wide::Real;
-use lanes::WideLanes;
 use storage::Halves;
 
 /// The lanes of the vectors with the most: `f32`.
@@ -45,10 +46,10 @@ pub trait Vector: Copy + Send + Sync {
     type Scalar: Float;
     type Mask: Copy;
     /// A double for each lane.
-    type Doubles: Real + WideLanes<Token = Self::Token, Scalar = f64>;
-    /// A wide scalar for each lane.
-    type Wide: WideLanes<Token = Self::Token, Scalar = <Self::Scalar as Float>::Wide, Real = Self::Doubles>;
-    /// Wide per-lane accumulators: what block sums are flushed into.
+    type Doubles: Widened<Self>;
+    /// A double for each of the first eight lanes.
+    type Eight: Widened<Self>;
+    /// Accumulators of doubles: what sums of few vectors are flushed into.
     type Sum: LaneSum<Self>;
     const LANES: usize;
 
@@ -86,12 +87,6 @@ pub trait Vector: Copy + Send + Sync {
     /// - `target` is valid for writing `count` ≤ `LANES` scalars; no alignment is needed.
     unsafe fn store_head(self, target: *mut Self::Scalar, count: usize);
     fn token(self) -> Self::Token;
-    /// Exact.
-    fn to_doubles(self) -> Self::Doubles;
-    /// Rounded to nearest.
-    fn from_doubles(doubles: Self::Doubles) -> Self;
-    /// The nearest numbers, and the rest.
-    fn split(wide: Self::Wide) -> (Self, Self);
 
     /// The first lanes of `values`.
     #[inline(always)]
@@ -99,6 +94,15 @@ pub trait Vector: Copy + Send + Sync {
         assert!(values.len() >= Self::LANES);
         // SAFETY: that many scalars are readable.
         unsafe { Self::load(token, values.as_ptr()) }
+    }
+    /// 0, 1, 2, ...
+    #[inline(always)]
+    fn numbers(token: Self::Token) -> Self {
+        let mut numbers = [Self::Scalar::default(); MOST_LANES];
+        for (lane, number) in numbers.iter_mut().enumerate() {
+            *number = Self::Scalar::from_f64(crate::math::count(lane));
+        }
+        Self::from_slice(token, &numbers)
     }
     /// The lanes to the beginning of `values`.
     #[inline(always)]
@@ -139,6 +143,8 @@ pub trait Vector: Copy + Send + Sync {
     fn only_where(self, mask: Self::Mask) -> Self;
     /// Where both masks are true.
     fn both(mask: Self::Mask, other: Self::Mask) -> Self::Mask;
+    /// A bit for each lane, the first the lowest.
+    fn bits(mask: Self::Mask) -> u64;
     /// Is the mask true in some lane?
     fn any(mask: Self::Mask) -> bool;
     /// Is the mask true in every lane?
@@ -147,6 +153,23 @@ pub trait Vector: Copy + Send + Sync {
     fn select(mask: Self::Mask, a: Self, b: Self) -> Self;
     /// The lanes of both in turn: those of the lower halves, those of the upper.
     fn zip(self, other: Self) -> (Self, Self);
+    /// Rows to columns, of the first LANES vectors.
+    fn transpose(vectors: &mut [Self; MOST_LANES]);
+    /// LANES vectors whose first lanes are `stride` scalars apart, from `source` on, to the columns of as
+    /// many whose first lanes are `target_stride` apart, from `target` on, in the order of the rows. Of
+    /// what is behind the first `len` scalars of the target nothing is written.
+    ///
+    /// # Safety
+    /// - The vectors are valid for reading, and `len` scalars from `target` on for writing; no alignment is
+    ///   needed.
+    unsafe fn transpose_block(
+        token: Self::Token,
+        source: *const Self::Scalar,
+        stride: usize,
+        target: *mut Self::Scalar,
+        target_stride: usize,
+        len: usize,
+    );
     /// Shifts the bits up to the exponent field: for `t = e + 1.5·2^(MANTISSA_BITS)` with an
     /// integer e ≥ 0 this is the number whose exponent field is `e` and whose mantissa is 0.
     fn exponent_from_low_bits(self) -> Self;

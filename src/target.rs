@@ -12,7 +12,6 @@
 //! label is copied on the way, so the value that was checked is the value used.
 
 mod kept;
-mod mixed;
 mod normal;
 mod parts;
 mod prior;
@@ -20,26 +19,25 @@ mod read;
 mod terms;
 mod weights;
 
-pub(crate) use kept::kept_row_weights;
-pub(crate) use normal::{GroupTarget, SmoothedTargets, TargetScratch};
+pub(crate) use kept::kept_rows;
+pub(crate) use normal::{KeptRow, RowTarget, SmoothedTargets, Weights};
 pub(crate) use parts::exact_sum;
 pub use prior::{Prior, prior_tolerance};
 pub use terms::LossTerms;
-pub use weights::weights;
+pub use weights::WeightValues;
 
 use crate::alloc::filled;
 use crate::crew::{Crew, FirstError, on_parts};
 use crate::error::Error;
-use crate::kernel::stats::count_to_f64;
-use crate::simd::memory::Rows;
-use crate::wide::{DoubleDouble, Wide};
+use crate::math::{ExactSum, count};
+use crate::simd::Rows;
 use parts::sum_in_parts;
-use read::{ExactSum, NUMBERS_PER_PART, read_rows};
+use read::{NUMBERS_PER_PART, read_rows};
 use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 /// An ignored row, and "more than one class" in [`ProbabilityRow`].
-const NO_CLASS: u32 = u32::MAX;
+pub(crate) const NO_CLASS: u32 = u32::MAX;
 
 /// The target q, before smoothing.
 pub enum Targets<'a> {
@@ -50,44 +48,42 @@ pub enum Targets<'a> {
 }
 
 impl Targets<'_> {
-    /// Σ_i s_i Σ_k q_ik c_k over the rows that are not ignored: the divisor of a mean.
-    pub fn mass(
+    /// Σ_i s_i Σ_k q_ik c_k over the rows that count, weights in their units: the divisor of a mean.
+    pub(crate) fn mass(
         &self,
-        class_weight: Option<&[f64]>,
-        sample_weight: Option<&[f64]>,
+        class_weight: Option<&WeightValues>,
+        row_weight: &(dyn Fn(usize) -> f64 + Sync),
         crew: &mut dyn Crew,
     ) -> f64 {
-        let row_weight = |row: usize| sample_weight.map_or(1.0, |weights| weights[row]);
-        let mut sum = |mass: &(dyn Fn(usize) -> DoubleDouble + Sync)| {
-            let add = |sum: DoubleDouble, row| sum + mass(row);
-            let terms = |rows: Range<usize>| rows.fold(DoubleDouble::new(0.0), add);
-            sum_in_parts(crew, self.rows(), terms).value()
-        };
-        match self {
-            Targets::Labels(labels) if class_weight.is_none() && sample_weight.is_none() => {
-                count_to_f64(labels.counted)
-            }
-            Targets::Labels(labels) => sum(&|row| {
+        let mass = |row: usize| match self {
+            Targets::Labels(labels) => {
                 let class = labels.classes[row];
                 if class == NO_CLASS {
-                    return DoubleDouble::new(0.0);
+                    return 0.0;
                 }
-                let weight = class_weight.map_or(1.0, |weights| weights[class as usize]);
-                DoubleDouble::new(weight) * DoubleDouble::new(row_weight(row))
-            }),
-            Targets::Probabilities(targets) => {
-                sum(&|row| targets.summary[row].mass * DoubleDouble::new(row_weight(row)))
+                class_weight.map_or(1.0, |weights| weights.get(class as usize)) * row_weight(row)
             }
-        }
+            Targets::Probabilities(targets) => targets.summary[row].mass * row_weight(row),
+        };
+        sum_of_rows(self.rows(), &mass, crew)
     }
 
-    /// Number of rows that are not ignored and have a weight other than 0.
-    pub fn counted(&self, sample_weight: Option<&[f64]>, crew: &mut dyn Crew) -> f64 {
-        let has_weight = |row: usize| sample_weight.is_none_or(|weights| weights[row] != 0.0);
-        let counts = |row: &usize| !self.is_ignored(*row) && has_weight(*row);
-        let terms =
-            |rows: Range<usize>| DoubleDouble::new(count_to_f64(rows.filter(counts).count()));
-        sum_in_parts(crew, self.rows(), terms).value()
+    /// Number of rows that count.
+    pub(crate) fn counted(
+        &self,
+        row_weight: &(dyn Fn(usize) -> f64 + Sync),
+        crew: &mut dyn Crew,
+    ) -> f64 {
+        let counts = |row: usize| !self.is_ignored(row) && row_weight(row) != 0.0;
+        sum_of_rows(self.rows(), &|row| f64::from(u8::from(counts(row))), crew)
+    }
+
+    /// The number of labels that are not ignored, where that is known.
+    pub(crate) fn counted_labels(&self) -> Option<f64> {
+        match self {
+            Targets::Labels(labels) => Some(count(labels.counted)),
+            Targets::Probabilities(_) => None,
+        }
     }
 
     /// Number of rows.
@@ -98,6 +94,19 @@ impl Targets<'_> {
             Targets::Probabilities(targets) => targets.summary.len(),
         }
     }
+}
+
+fn sum_of_rows(rows: usize, term: &(dyn Fn(usize) -> f64 + Sync), crew: &mut dyn Crew) -> f64 {
+    sum_in_parts(crew, rows, |part: Range<usize>| {
+        let mut sum = ExactSum::default();
+        let mut terms = [0.0; 64];
+        for start in part.clone().step_by(64) {
+            let len = (part.end - start).min(64);
+            terms[..len].iter_mut().zip(start..).for_each(|(value, row)| *value = term(row));
+            sum.add(&terms[..len]);
+        }
+        sum.value()
+    })
 }
 
 /// Validated labels.
@@ -161,7 +170,7 @@ pub struct Probabilities<'a> {
 struct ProbabilityRow {
     /// The only class with a probability other than 0, or [`NO_CLASS`].
     only: u32,
-    mass: DoubleDouble,
+    mass: f64,
 }
 
 /// A row of probabilities as far as it was read.
@@ -171,7 +180,6 @@ struct PartialRow {
     first: Option<usize>,
     has_others: bool,
     sum: ExactSum,
-    weighted_sum: DoubleDouble,
 }
 
 impl<'a> Probabilities<'a> {
@@ -181,15 +189,10 @@ impl<'a> Probabilities<'a> {
     /// [`Error::Probability`] for the first that is not; [`Error::OutOfMemory`], or that of the crew.
     pub fn new(
         rows: Rows<'a>,
-        class_weight: Option<&[f64]>,
+        class_weight: Option<&WeightValues>,
         crew: &mut dyn Crew,
     ) -> Result<Self, Error> {
-        let nothing = PartialRow {
-            first: None,
-            has_others: false,
-            sum: ExactSum::default(),
-            weighted_sum: DoubleDouble::new(0.0),
-        };
+        let nothing = PartialRow { first: None, has_others: false, sum: ExactSum::default() };
         let read = |row: usize, start: usize, values: &[f64], partial: &mut PartialRow| {
             // Without an early end, which would keep the loop from being vectorised.
             let is_bad = |q: &f64| !(*q >= 0.0 && *q <= f64::MAX);
@@ -209,10 +212,13 @@ impl<'a> Probabilities<'a> {
             match class_weight {
                 None => partial.sum.add(values),
                 Some(weights) => {
-                    let terms = values.iter().zip(&weights[start..]);
-                    partial.weighted_sum = terms.fold(partial.weighted_sum, |sum, (q, weight)| {
-                        sum + DoubleDouble::new(*q) * DoubleDouble::new(*weight)
-                    });
+                    for (index, chunk) in values.chunks(64).enumerate() {
+                        let mut masses = [0.0; 64];
+                        for (k, (mass, q)) in masses.iter_mut().zip(chunk).enumerate() {
+                            *mass = q * weights.get(start + index * 64 + k);
+                        }
+                        partial.sum.add(&masses[..chunk.len()]);
+                    }
                 }
             }
             Ok(())
@@ -222,8 +228,7 @@ impl<'a> Probabilities<'a> {
                 Some(class) if !row.has_others => u32::try_from(class).unwrap_or(NO_CLASS),
                 _ => NO_CLASS,
             };
-            let mass = if class_weight.is_none() { row.sum.value() } else { row.weighted_sum };
-            Ok(ProbabilityRow { only, mass })
+            Ok(ProbabilityRow { only, mass: row.sum.value() })
         };
         let summary = read_rows(&rows, crew, nothing, read, finish)?;
         Ok(Self { rows, summary })

@@ -40,6 +40,8 @@ class Problem:
         options = DEFAULTS | options
         shape, targets = np.shape(logits), np.asarray(targets)
         where, prior = options["where"], options["prior"]
+        targets = targets if targets.dtype.kind in "iu" else reference.in_row_type(targets, logits)
+        prior = None if prior is None else reference.in_row_type(prior, logits)
         self.kept = np.broadcast_to(True if where is None else where, shape)
         self.counts = self.kept.any(-1)
         if targets.dtype.kind in "iu":

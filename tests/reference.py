@@ -68,6 +68,13 @@ def logsumexp(logits):
     return np.asarray(logits, Real).max(-1) + shifted(logits).log_total[..., 0]
 
 
+def in_row_type(values, logits):
+    """Priors and probabilities are rounded once to the type that the rows are computed in."""
+    dtype = np.asarray(logits).dtype
+    is_double = dtype == np.float64 or dtype.kind in "biu"
+    return np.asarray(values).astype(np.float64 if is_double else np.float32)
+
+
 def smoothed(targets, classes, label_smoothing=0.0, prior=None, ignore_index=-100):
     """q' = (1 - eps) q + eps u of labels or probabilities; zeros for an ignored label."""
     targets = np.asarray(targets)
@@ -82,16 +89,24 @@ def smoothed(targets, classes, label_smoothing=0.0, prior=None, ignore_index=-10
     return counts * ((1 - Real(label_smoothing)) * q + Real(label_smoothing) * u)
 
 
+def target_of(logits, targets, label_smoothing=0.0, prior=None, ignore_index=-100):
+    """q' of the rows of `logits`."""
+    targets = np.asarray(targets)
+    targets = targets if targets.dtype.kind in "iu" else in_row_type(targets, logits)
+    prior = None if prior is None else in_row_type(prior, logits)
+    return smoothed(targets, np.shape(logits)[-1], label_smoothing, prior, ignore_index)
+
+
 def cross_entropy(logits, targets, label_smoothing=0.0, prior=None, ignore_index=-100):
     """The loss of every row, H(q', p)."""
-    q = smoothed(targets, np.shape(logits)[-1], label_smoothing, prior, ignore_index)
+    q = target_of(logits, targets, label_smoothing, prior, ignore_index)
     with np.errstate(invalid="ignore"):
         return -np.where(q == 0, 0, q * log_softmax(logits)).sum(-1)
 
 
 def gradient(logits, targets, label_smoothing=0.0, prior=None, ignore_index=-100):
     """The gradient of the sum of the losses."""
-    q = smoothed(targets, np.shape(logits)[-1], label_smoothing, prior, ignore_index)
+    q = target_of(logits, targets, label_smoothing, prior, ignore_index)
     row, mass = shifted(logits), q.sum(-1, keepdims=True)
     total = row.weight.sum(-1, keepdims=True)
     slope = row.weight / total * (mass - q) - q * (row.others / total)

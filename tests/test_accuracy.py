@@ -1,5 +1,5 @@
-"""The promised accuracy, at most 2 ulp, float32 and float64 alike: on five kinds of rows, and on rows
-that were searched for.
+"""The promised accuracy, float32 and float64 alike: on five kinds of rows, and on rows that were
+searched for.
 
 `python test_accuracy.py` prints the errors found here, worst and mean, as a table.
 """
@@ -17,8 +17,13 @@ from ulp import assert_within, ulp_error
 
 # The mean error over a kind of rows, of which correct rounding leaves 0.25: a small error that is
 # always there moves the mean more than it moves the worst case. logsumexp has none, as its unit may
-# be twice that of the result.
-MEAN_ULP = {"softmax": 0.3, "log_softmax": 0.4, "loss": 0.35, "gradient": 0.37}
+# be twice that of the result. Promised are 0.52 for softmax and gradient; the rounding of 1/S is that
+# of all classes of a row, so the mean over the few rows here is off by up to 0.01 more. The scalars of
+# float64 rows have no wider type to be combined in.
+MEAN_ULP = {
+    np.float32: {"softmax": 0.53, "log_softmax": 0.4, "loss": 0.35, "gradient": 0.53},
+    np.float64: {"softmax": 0.53, "log_softmax": 0.4, "loss": 0.5, "gradient": 0.53},
+}
 ENOUGH_FOR_A_MEAN = 64  # the mean of so many roundings is 0.25 +- 0.02
 
 
@@ -42,7 +47,7 @@ def loss_errors(z, labels, prior, label_smoothing):
     """Errors in ulp of the loss and of the gradient, the latter at the size of max(p_k, q'_k)."""
     options = {"label_smoothing": label_smoothing, "prior": prior}
     loss, grad = sx.cross_entropy_value_and_grad(z, labels, reduction="none", **options)
-    scale = np.maximum(reference.softmax(z), reference.smoothed(labels, z.shape[-1], **options))
+    scale = np.maximum(reference.softmax(z), reference.target_of(z, labels, **options))
     normal = scale >= np.finfo(z.dtype).smallest_normal
     yield "loss", ulp_error(loss, reference.cross_entropy(z, labels, **options))
     yield "gradient", ulp_error(grad, reference.gradient(z, labels, **options), at=scale)[normal]
@@ -69,6 +74,13 @@ BOUNDS = {
     "loss": ulp.LOSS,
     "gradient": ulp.GRADIENT,
 }
+BOUNDS_OF_ANY = {
+    "softmax": ulp.SOFTMAX_OF_ANY,
+    "log_softmax": ulp.LOSS_OF_ANY,
+    "logsumexp": ulp.LOGSUMEXP,
+    "loss": ulp.LOSS_OF_ANY,
+    "gradient": ulp.GRADIENT_OF_ANY,
+}
 
 
 @pytest.mark.parametrize("kind", ROW_KINDS)
@@ -76,10 +88,9 @@ BOUNDS = {
 def test_errors_in_ulp(kind, dtype):
     for operation, options, error in errors(kind, dtype):
         assert error.max() <= BOUNDS[operation], f"{operation} {options}: worst {error.max()} ulp"
-        if operation in MEAN_ULP and error.size >= ENOUGH_FOR_A_MEAN:
-            assert error.mean() <= MEAN_ULP[operation], (
-                f"{operation} {options}: mean {error.mean()} ulp"
-            )
+        mean = MEAN_ULP[dtype].get(operation)
+        if mean is not None and error.size >= ENOUGH_FOR_A_MEAN:
+            assert error.mean() <= mean, f"{operation} {options}: mean {error.mean()} ulp"
 
 
 @pytest.mark.parametrize("dtype", FLOATS)
@@ -131,7 +142,7 @@ def test_adversarial_rows(dtype, seed):
             loss_errors(z, labels, prior, 0.1),
         )
         for operation, error in cases:
-            assert error.max() <= BOUNDS[operation], f"{operation}: worst {error.max()} ulp"
+            assert error.max() <= BOUNDS_OF_ANY[operation], f"{operation}: worst {error.max()} ulp"
 
 
 def softmax_errors(z, prior):
@@ -153,7 +164,7 @@ def gradient_errors(z, prior):
     options = {"label_smoothing": 0.1, "prior": prior}
     labels = np.zeros(len(z), int)
     _, grad = sx.cross_entropy_value_and_grad(z, labels, reduction="none", **options)
-    scale = np.maximum(reference.softmax(z), reference.smoothed(labels, z.shape[-1], **options))
+    scale = np.maximum(reference.softmax(z), reference.target_of(z, labels, **options))
     return ulp_error(grad, reference.gradient(z, labels, **options), at=scale).max(-1)
 
 
@@ -174,7 +185,6 @@ def changed(rng, z):
     return np.where(moved, z + step, z).astype(z.dtype)
 
 
-# What a search of an hour found is 1.5 ulp; roundings that are not kept apart reach 2.2 to 2.6 here.
 GENERATIONS = 30
 
 
@@ -202,12 +212,13 @@ def test_rows_found_by_search(operation, errors_of, has_prior, classes, dtype):
             children = changed(rng, z[best].repeat(3, 0))
             z = np.concatenate([z[best], children])
             error = np.concatenate([error[best], errors_of(children, prior)])
-        assert error.max() <= BOUNDS[operation], f"worst {error.max()} ulp: {z[error.argmax()]!r}"
+        bound = BOUNDS_OF_ANY[operation]
+        assert error.max() <= bound, f"worst {error.max()} ulp: {z[error.argmax()]!r}"
 
 
 # Above the promise: sums whose small addends, each just below half an ulp of the large one, are all
 # rounded away. Measured 3.11 for the loss, with the addends placed for the order of summation.
-ROUNDED_AWAY = 2
+ROUNDED_AWAY = ulp.LOSS_OF_ANY
 
 
 @pytest.mark.parametrize("dtype", FLOATS)

@@ -9,7 +9,7 @@ import math
 import ml_dtypes
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -38,6 +38,8 @@ LARGEST = 1000.0  # of ordinary logits: large enough for probabilities of 0
 
 # With weights, temperature, z_loss: test_options.py.
 GRADIENT = ulp.GRADIENT + 1
+# Rows of more classes are summed in another order.
+FEW_CLASSES = 64
 # A result beside a multiple of another: one bound for each, and an ulp of the other may become two.
 SCALED = 3
 # Weights up to 3·4 and temperatures down to 0.1 make the third derivative, below 0.1 for a softmax,
@@ -54,8 +56,9 @@ def assert_agree(bound, one, other, at=0.0):
 
 
 def assert_scaled_bits(got, power, unscaled):
-    """got = power·unscaled, to the bit where both are normal; elsewhere one may have underflowed."""
-    least = np.finfo(got.dtype).smallest_normal
+    """got = power·unscaled, to the bit where both are so large that what was added up is normal as well;
+    elsewhere a part may have underflowed."""
+    least = np.finfo(got.dtype).smallest_normal / np.finfo(got.dtype).eps
     seen = ~((np.abs(got) < least) | (np.abs(unscaled) < least))
     assert_same_bits(got[seen], unscaled[seen] * got.dtype.type(power))
     assert (np.abs(got[~seen]) <= max(1, power) * least).all()
@@ -197,7 +200,7 @@ def test_sample_weight(dtype, data):
     assert (scaled_grad[weights == 0] == 0).all()
     read = weights != 0
     loss, grad, weights = loss[read], grad[read], weights[read].astype(Real)
-    assert_within(SCALED * ulp.LOSS, scaled[read], weights * loss)
+    assert_within(SCALED * ulp.LOSS_OF_ANY, scaled[read], weights * loss)
     del options["grad_dtype"]
     exact = options_reference.Problem(rows, labels, **options)
     weights = weights[:, None]
@@ -234,9 +237,14 @@ def test_temperature(dtype, data):
 @every_dtype
 @given(data=st.data())
 def test_where_at_the_end(dtype, data):
-    """Classes removed from the end of the row, without smoothing: the bits of the row without them."""
+    """Classes removed from the end of the row, without smoothing: the bits of the row without them.
+
+    The order of summation is another one up to 64 classes, so the row must stay on its side.
+    """
     layout, rows, labels, _ = data.draw(problems(dtype))
-    more = data.draw(st.integers(1, 70))
+    classes = rows.shape[1]
+    assume(classes != FEW_CLASSES)
+    more = data.draw(st.integers(1, FEW_CLASSES - classes if classes < FEW_CLASSES else 70))
     filler = np.full((len(rows), more), data.draw(st.sampled_from((0, 50, -INF, INF, np.nan))))
     longer = np.concatenate([rows, filler.astype(dtype)], axis=1)
     where = np.arange(longer.shape[1]) < rows.shape[1]
@@ -324,7 +332,7 @@ def test_gradient_of_small_problems(data, is_labels):
     targets = labels if is_labels else q
     exact = options_reference.Problem(rows, targets, **options)
     loss, grad = layout.value_and_grad(rows, targets, **options)
-    assert_within(ulp.LOSS, loss, exact.losses())
+    assert_within(ulp.LOSS_OF_ANY, loss, exact.losses())
     assert_within(GRADIENT, grad, exact.gradient(), at=exact.gradient_size())
     some = np.arange(min(count, 2))
     own = only(options, some)

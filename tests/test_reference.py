@@ -52,7 +52,7 @@ def test_oracle_agrees_with_decimals(kind, dtype, label_smoothing):
     rng = np.random.default_rng(1)
     logits, labels = ROW_KINDS[kind](rng, rows=3, classes=40)
     logits = logits.astype(dtype)
-    prior = rng.dirichlet(np.ones(40))
+    prior = reference.in_row_type(rng.dirichlet(np.ones(40)), logits)
     loss, slope, p = exact(logits.astype(np.float64), labels, label_smoothing, prior)
 
     got = reference.gradient(logits, labels, label_smoothing, prior)

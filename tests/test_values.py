@@ -60,11 +60,13 @@ class TestLoss:
         }
 
     def check(self, z, targets, options):
-        q = reference.smoothed(targets, z.shape[-1], **options)
+        q = reference.target_of(z, targets, **options)
         loss, grad = sx.cross_entropy_value_and_grad(z, targets, reduction="none", **options)
         assert loss.dtype == z.dtype
         assert grad.dtype == z.dtype
-        assert_within(ulp.LOSS, loss, reference.cross_entropy(z, targets, **options))
+        # Of float64, the scalars of a row have no wider type to be combined in.
+        bound = ulp.LOSS if z.dtype == np.float32 else ulp.LOSS_OF_ANY
+        assert_within(bound, loss, reference.cross_entropy(z, targets, **options))
         scale = np.maximum(reference.softmax(z), q)
         assert_within(ulp.GRADIENT, grad, reference.gradient(z, targets, **options), at=scale)
         assert_same_bits(sx.cross_entropy(z, targets, reduction="none", **options), loss)

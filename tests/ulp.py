@@ -11,12 +11,15 @@ import numpy as np
 
 from reference import Real
 
-# The promised bounds, for float32 and float64 alike.
-SOFTMAX = 2
+# The promised bounds, for float32 and float64 alike, on rows as they come.
+SOFTMAX = 3.5
 LOG_SOFTMAX = 2
 LOSS = 2
 LOGSUMEXP = 2  # at the size of max(|M|, L), M the largest logit and L = logsumexp - M
-GRADIENT = 2  # at the size of max(p_k, q'_k), whose difference the gradient is
+GRADIENT = 3.5  # at the size of max(p_k, q'_k), whose difference the gradient is
+# On any row, also on those searched for so that all roundings go one way.
+SOFTMAX_OF_ANY = GRADIENT_OF_ANY = 5
+LOSS_OF_ANY = 3
 
 
 def stored(bound, dtype):

@@ -55,9 +55,13 @@ LAYERS = [
     ["python"],
     ["ops"],
     ["batch"],
+    ["kernel", "panel"],
+    ["target"],
     ["pool"],
-    ["kernel", "target"],
-    ["alloc", "crew", "element", "math", "simd", "wide"],
+    ["alloc"],
+    ["crew"],
+    ["simd"],
+    ["math"],
     ["error"],
 ]
 

@@ -1,314 +1,234 @@
-//! exp(z) relative to a power of two near the row's maximum.
+//! exp(z/T) relative to a power of two near the row's maximum.
 //!
 //! ```text
-//! n   = round(z·log2 e)                    integer, by adding and subtracting `magic`
-//! f   = z − n·ln 2                         two constants, |f| ≤ ln 2 / 2
-//! s   = exp(f) − 1                         polynomial of math.rs, not rounded into 1 + s
-//! exp(z) = 2^N · 2^−H · (sc + s·sc)        N = round(M·log2 e), sc = 2^(n − N + H)
-//! kept:    sc + s·sc                       in two parts: rounded, and what that lost
+//! n = round(z·log2(e)/T)                      integer, by adding and subtracting `magic`
+//! r = z − n·(T·ln 2)                          two constants, |r| ≤ T·ln 2 / 2
+//! s = r·(c1 + r·(c2 + ...)),  c_i = C_i/T^i   exp(r/T) − 1, polynomial of math/exp.rs
+//!   = c1·(z − n·high) + (r²·(c2 + ...) − n·low/T)   for f64: e within 0.85 ulp, and not 1.10
+//! e = 2^(n−N+H) + s·2^(n−N+H)                 rounded once; N = round(M·log2(e)/T)
 //! ```
 //!
-//! z itself is reduced, not z − M, so that a large |z| costs no digits, and
-//! every change of scale is an exact power of two. H is headroom: it keeps sc
-//! of the smallest kept class normal. Classes below the cut (their probability
-//! is far under the smallest normal number) and −inf are moved up to it, where
-//! the exponent field is 0 and so is sc; NaN stays NaN.
+//! z itself is reduced, not z − M: a large |z| costs no digits, and every change of scale is an exact
+//! power of two. H is headroom: it keeps the exponentials of the smallest kept classes normal. Classes
+//! below the cut (their probability is far under the smallest normal number) and −inf are moved up to
+//! it, where the exponent field of the power is 0 and so is the power; NaN stays NaN.
+//!
+//! The temperature is in the constants. Where T is far from 1 the logits are multiplied by an exact
+//! power of two before they come here ([`Temperature::shift`]).
 
 #[cfg(test)]
 mod tests;
 
-use super::scale::each_row;
-use crate::element::Float;
-use crate::simd::Vector;
-use crate::wide::{Real, Wide};
+use crate::math::MOST_COEFFICIENTS;
+use crate::simd::{Float, Vector, Widened};
+use std::f64::consts::LOG2_E;
 
-/// The constants of rows: a lane holds those of its own row, or all lanes those of one.
+/// T > 0, which the logits are divided by, and the constants of the exponential.
 #[derive(Clone, Copy)]
-pub(super) struct Exp<V: Vector> {
-    max: V,
-    /// Where the exponent field is 0.
-    cut: V,
-    /// 1.5·2^(mantissa bits) and the exponent field of 2^(H − N): adding it to z·log2 e rounds to an
-    /// integer and leaves the exponent field of the result in the low bits.
-    magic: V,
-    /// 1/T in two parts, for [`TEMPERED`] rows.
-    inverse_temperature: (V, V),
-}
-
-/// Whether logits are divided by a temperature other than 1: rows that are not do no work for it.
-pub(super) const PLAIN: bool = false;
-pub(super) const TEMPERED: bool = true;
-
-/// T > 0, which the logits are divided by.
-#[derive(Clone, Copy)]
-pub(crate) struct Temperature<F: Float> {
-    /// 1/T
-    pub(crate) inverse: F::Wide,
-    parts: (F, F),
+pub(crate) struct Temperature<F> {
+    /// The logits are to be multiplied by this power of two first: 1 but for T far from 1. All below is
+    /// of the temperature that is left.
+    pub(crate) shift: f64,
     value: f64,
-    is_one: bool,
+    /// 1/T
+    pub(crate) inverse: f64,
+    /// The largest |M| of rows that are reduced as they are.
+    pub(super) limit: F,
+    log2e: F,
+    ln2_high: F,
+    ln2_low: F,
+    /// `ln2_low`/T
+    unit_low: F,
+    coefficients: [F; MOST_COEFFICIENTS],
+    /// The same, not rounded to `F`.
+    wide_coefficients: [f64; MOST_COEFFICIENTS],
 }
+
+/// Within this and its inverse the powers of T are no concern in either type.
+const FAR: f64 = 65536.0;
+
+/// Rows with a larger |M|/T are shifted by M before they come here: n must fit the low mantissa bits.
+pub(crate) const LARGEST_MAX: f64 = 1e6;
+
+/// The bits of a double's exponent.
+const EXPONENT: u64 = 0x7ff0_0000_0000_0000;
 
 impl<F: Float> Temperature<F> {
-    /// `temperature` is between 1e-30 and 1e30: the cut must be a number.
+    /// `temperature` is positive, finite and normal.
     pub(crate) fn new(temperature: f64) -> Self {
-        debug_assert!((1e-30..=1e30).contains(&temperature), "temperature {temperature}");
-        let inverse = F::Wide::new(1.0).over(F::Wide::new(temperature));
-        Self { inverse, parts: F::split(inverse), value: temperature, is_one: temperature == 1.0 }
-    }
-
-    #[inline(always)]
-    pub(crate) fn is_one(&self) -> bool {
-        self.is_one
-    }
-
-    /// 1/T in two parts.
-    #[inline(always)]
-    pub(crate) fn parts(&self) -> (F, F) {
-        self.parts
-    }
-
-    /// The largest |M|/T of the kernel. With a temperature, `low` must stay small beside f.
-    #[inline(always)]
-    fn largest_max(&self) -> f64 {
-        if self.is_one { LARGEST_MAX } else { 1e-2 * LARGEST_MAX }
-    }
-
-    /// The largest |z| of a row in a tile: its distances do not overflow.
-    #[inline(always)]
-    pub(super) fn most(&self) -> F {
-        F::from_f64((self.largest_max() * self.value / 2.0).min(1e30))
-    }
-
-    /// May a row with this maximum be swept as it is? False for NaN.
-    #[inline(always)]
-    pub(super) fn is_in_range(&self, max: F) -> bool {
-        max.to_f64().abs() * self.inverse.value() <= self.largest_max()
-    }
-}
-
-/// exp of one vector: the whole is `scale + fraction·scale`.
-#[derive(Clone, Copy)]
-pub(super) struct Parts<V> {
-    pub(super) fraction: V,
-    pub(super) scale: V,
-}
-
-impl<V: Vector> Exp<V> {
-    /// For rows whose largest elements are `max`, |max|/T ≤ [`LARGEST_MAX`].
-    #[inline(always)]
-    pub(super) fn new(token: V::Token, max: V, temperature: &Temperature<V::Scalar>) -> Self {
-        let core = const { V::Scalar::EXP };
-        let top = max.to_doubles();
-        let inverse = top.like(temperature.inverse.value());
-        // N only has to be near M·log2 e and the same everywhere: plain doubles, no fused operation.
-        let scaled = top * top.like(std::f64::consts::LOG2_E) * inverse;
-        let n = (scaled + top.like(ROUND)) - top.like(ROUND);
-        #[allow(clippy::cast_precision_loss, reason = "small integers")]
-        let (bias, headroom) = (core.exponent_bias as f64, core.headroom as f64);
-        let shift = top.like(headroom) - n;
-        // n − N + H + bias = 0. Rounded to f32 at |M| = 10^6, it is off by 0.07 of a step of n at most,
-        // and half a step would do.
-        let unit = std::f64::consts::LN_2 * temperature.value;
-        let cut = (top.like(-bias) - shift) * top.like(unit);
-        let magic = top.like(core.magic.to_f64()) + (shift + top.like(bias));
-        let (inverse_high, inverse_low) = temperature.parts();
+        let is_far = !(1.0 / FAR..=FAR).contains(&temperature);
+        let power = f64::from_bits(temperature.to_bits() & EXPONENT);
+        let shift = if is_far { 1.0 / power } else { 1.0 };
+        let value = temperature * shift;
+        let core = const { F::EXP };
+        // ln 2 in two doubles, times T.
+        let (high, low) = (crate::math::EXP_F64.ln2_high, crate::math::EXP_F64.ln2_low);
+        let product = value * high;
+        let rest = value.mul_add(high, -product) + value * low;
+        let ln2_high = F::from_f64(product);
+        let ln2_low = F::from_f64((product - ln2_high.to_f64()) + rest);
+        let unit_low = F::from_f64(ln2_low.to_f64() / value);
+        let mut power = 1.0;
+        let mut coefficients = [F::default(); MOST_COEFFICIENTS];
+        let mut wide_coefficients = [0.0; MOST_COEFFICIENTS];
+        for (i, coefficient) in core.coefficients.iter().enumerate() {
+            power *= value;
+            wide_coefficients[i] = coefficient.to_f64() / power;
+            coefficients[i] = F::from_f64(wide_coefficients[i]);
+        }
+        let log2e = F::from_f64(LOG2_E / value);
+        let inverse = 1.0 / value;
+        let limit = F::from_f64(LARGEST_MAX * value);
         Self {
-            max,
-            cut: V::from_doubles(cut),
-            magic: V::from_doubles(magic),
-            inverse_temperature: (V::splat(token, inverse_high), V::splat(token, inverse_low)),
+            shift,
+            value,
+            inverse,
+            limit,
+            log2e,
+            ln2_high,
+            ln2_low,
+            unit_low,
+            coefficients,
+            wide_coefficients,
         }
     }
 
-    /// The constants of the row in one lane, in all lanes.
+    /// May a row with this maximum be reduced as it is? False for NaN.
     #[inline(always)]
-    pub(super) fn each_row(self) -> impl Fn(usize) -> Self {
-        let row = each_row([self.max, self.cut, self.magic]);
-        #[inline(always)]
-        move |lane| {
-            let [max, cut, magic] = row(lane);
-            Self { max, cut, magic, ..self }
-        }
-    }
-
-    #[inline(always)]
-    pub(super) fn max(&self) -> V {
-        self.max
-    }
-
-    /// The scale is 0 below the cut; NaN gives a NaN fraction, and any scale.
-    #[inline(always)]
-    pub(super) fn parts<const HEAT: bool>(&self, z: V) -> Parts<V> {
-        self.parts_of::<HEAT, 1>([z])[0]
-    }
-
-    /// [`Exp::parts`] of several vectors, step by step side by side: a processor looks ahead by
-    /// instructions, and one chain after the other would fill its window.
-    #[inline(always)]
-    pub(super) fn parts_of<const HEAT: bool, const N: usize>(&self, z: [V; N]) -> [Parts<V>; N] {
-        let mut kept = z;
-        for z in &mut kept {
-            // In this order, which keeps NaN.
-            *z = self.cut.max(*z);
-        }
-        let core = self.core::<HEAT, N>(kept);
-        let mut parts = [Parts { fraction: z[0], scale: z[0] }; N];
-        for i in 0..N {
-            parts[i].fraction = core.rest[i].add(core.small[i]);
-            parts[i].scale = core.scale[i];
-        }
-        parts
-    }
-
-    /// C2 + C3·f + ...
-    #[inline(always)]
-    fn one_by_one<const N: usize>(token: V::Token, f: [V; N]) -> [V; N] {
-        let (last, rest) = const { V::Scalar::EXP.coefficients.split_last().unwrap() };
-        Self::horner(token, [V::splat(token, *last); N], f, rest)
-    }
-
-    /// The same, all but the first [`ALONE`] coefficients in powers of f²: a shorter chain.
-    #[inline(always)]
-    fn two_by_two<const N: usize>(token: V::Token, f: [V; N]) -> [V; N] {
-        let (first, rest) = const { V::Scalar::EXP.coefficients.split_at(ALONE) };
-        let ([pairs @ .., last], []) = rest.as_chunks::<2>() else { unreachable!("an odd number") };
-        let pair = |[even, odd]: &[V::Scalar; 2], f: V| {
-            f.mul_add(V::splat(token, *odd), V::splat(token, *even))
-        };
-        let mut q = f;
-        for q in &mut q {
-            *q = pair(last, *q);
-        }
-        for coefficients in pairs.iter().rev() {
-            for i in 0..N {
-                q[i] = q[i].mul_add(f[i].mul(f[i]), pair(coefficients, f[i]));
-            }
-        }
-        Self::horner(token, q, f, first)
-    }
-
-    /// coefficients[0] + coefficients[1]·f + ... + q·f^len
-    #[inline(always)]
-    fn horner<const N: usize>(
-        token: V::Token,
-        mut q: [V; N],
-        f: [V; N],
-        coefficients: &[V::Scalar],
-    ) -> [V; N] {
-        for coefficient in coefficients.iter().rev() {
-            for i in 0..N {
-                q[i] = q[i].mul_add(f[i], V::splat(token, *coefficient));
-            }
-        }
-        q
-    }
-
-    /// exp(M)
-    #[inline(always)]
-    pub(super) fn peaks<const HEAT: bool>(&self) -> Peaks<V> {
-        let Core { rest: [rest], small: [small], scale: [scale] } =
-            self.core::<HEAT, 1>([self.max]);
-        let fraction = rest.add(small);
-        let summed = V::Wide::new(fraction.to_doubles());
-        let exact = V::Wide::new(rest.to_doubles()) + V::Wide::new(small.to_doubles());
-        let scale = V::Wide::new(scale.to_doubles());
-        Peaks { summed: scale + scale * summed, exact: scale + scale * exact }
-    }
-
-    /// s in two parts, and 2^(n − N + H).
-    #[inline(always)]
-    fn core<const HEAT: bool, const N: usize>(&self, logits: [V; N]) -> Core<V, N> {
-        let core = const { V::Scalar::EXP };
-        let token = self.max.token();
-        // z/T = z + low: what the rounding of z/T loses is added to f.
-        let (mut z, mut low) = (logits, logits);
-        if HEAT {
-            let (high, rest) = self.inverse_temperature;
-            for i in 0..N {
-                z[i] = logits[i].mul(high);
-                low[i] = logits[i].mul_add(rest, logits[i].mul_sub(high, z[i]));
-            }
-        }
-        let (mut n, mut scale, mut rest, mut f) = (z, z, z, z);
-        for i in 0..N {
-            scale[i] = z[i].mul_add(V::splat(token, core.log2e), self.magic);
-        }
-        for i in 0..N {
-            n[i] = scale[i].sub(self.magic);
-        }
-        for i in 0..N {
-            rest[i] = n[i].neg_mul_add(V::splat(token, core.ln2_high), z[i]);
-        }
-        for i in 0..N {
-            f[i] = n[i].neg_mul_add(V::splat(token, core.ln2_low), rest[i]);
-            if HEAT {
-                f[i] = f[i].add(low[i]);
-            }
-        }
-        let q = if core.coefficients.len() < MANY {
-            Self::one_by_one(token, f)
-        } else {
-            Self::two_by_two(token, f)
-        };
-        // s = rest + (f²·q − n·ln2_low): the low part of f is added after the large one is known.
-        let mut small = f;
-        for i in 0..N {
-            small[i] = f[i].mul(f[i]).mul(q[i]);
-        }
-        for i in 0..N {
-            small[i] = n[i].neg_mul_add(V::splat(token, core.ln2_low), small[i]);
-            if HEAT {
-                small[i] = small[i].add(low[i]);
-            }
-            scale[i] = scale[i].exponent_from_low_bits();
-        }
-        Core { rest, small, scale }
+    pub(crate) fn is_in_range(&self, max: F) -> bool {
+        max.to_f64().abs() <= self.limit.to_f64()
     }
 }
 
-/// See [`Exp::core`].
-struct Core<V, const N: usize> {
-    rest: [V; N],
-    small: [V; N],
-    scale: [V; N],
+/// Is this the type of the rows that keep what roundings lose?
+pub(super) const fn is_double<F: Float>() -> bool {
+    size_of::<F>() == size_of::<f64>()
 }
 
-/// exp(M) of rows.
-pub(super) struct Peaks<V: Vector> {
-    /// With s as the sums have it, whose errors then cancel in p.
-    pub(super) summed: V::Wide,
-    /// Without the rounding of s, for L.
-    pub(super) exact: V::Wide,
-}
-
-/// From so many coefficients on, two at a time are faster: float64 by 3 to 7 %. The five of float32 are
-/// not, and would want more registers.
-const MANY: usize = 8;
-/// How many of them come one by one all the same: the pairs behind these add less than 10^-4 u to the
-/// error of s; behind the first alone it would be 5·10^-3.
-const ALONE: usize = 3;
-
-/// 1.5·2^52: adding and subtracting it rounds a double to an integer.
-const ROUND: f64 = 6_755_399_441_055_744.0;
-
-/// What an epilogue gets of a class: its exponential in two parts, or its logit alone.
+/// The constants of the exponential in all lanes.
 #[derive(Clone, Copy)]
-pub(crate) struct Kept<V> {
-    pub(crate) value: V,
-    /// What the rounding to `value` lost.
-    pub(crate) lost: V,
+pub(super) struct Exponential<V: Vector> {
+    log2e: V,
+    ln2_high: V,
+    ln2_low: V,
+    unit_low: V,
+    coefficients: [V; MOST_COEFFICIENTS],
 }
 
-impl<V: Vector> Parts<V> {
-    /// The rounded exponential and what the rounding lost, exactly: scale is the larger part.
+/// What the exponentials of rows are relative to: a lane holds that of its own row, or all lanes hold
+/// that of one.
+#[derive(Clone, Copy)]
+pub(super) struct Base<V> {
+    /// Where the exponent field is 0.
+    pub(super) cut: V,
+    /// 1.5·2^(mantissa bits) and the exponent field of 2^(H − N): adding it to z·log2 e rounds to an
+    /// integer and leaves the exponent field of the result in the low bits.
+    pub(super) magic: V,
+}
+
+impl<V: Vector> Base<V> {
+    /// Of rows whose largest elements are `max`, |max|/T ≤ [`LARGEST_MAX`].
     #[inline(always)]
-    pub(super) fn rounded(self) -> Kept<V> {
-        let value = self.fraction.mul_add(self.scale, self.scale);
-        let lost = self.fraction.mul_sub(self.scale, value.sub(self.scale));
-        Kept { value, lost }
+    pub(super) fn new(temperature: &Temperature<V::Scalar>, max: V) -> Self {
+        let core = const { V::Scalar::EXP };
+        let like = {
+            #[inline(always)]
+            |value: f64| V::splat(max.token(), V::Scalar::from_f64(value))
+        };
+        let round = like(core.magic.to_f64());
+        // N only has to be near M·log2(e)/T and the same everywhere.
+        let n = max.mul_add(V::splat(max.token(), temperature.log2e), round).sub(round);
+        #[allow(clippy::cast_precision_loss, reason = "small integers")]
+        let lift = (core.exponent_bias + core.headroom) as f64;
+        // n − N + H + bias = 0. Rounded to f32 at |M| = 10^6, it is off by 0.1 of a step of n at most,
+        // and half a step would do.
+        let cut = n.sub(like(lift)).mul(like(std::f64::consts::LN_2 * temperature.value));
+        Self { cut, magic: like(core.magic.to_f64() + lift).sub(n) }
     }
 }
 
-/// Rows with a larger |M| are shifted by M before the kernel: n must fit the low mantissa bits.
-pub(super) const LARGEST_MAX: f64 = 1e6;
+impl<V: Vector> Exponential<V> {
+    #[inline(always)]
+    pub(super) fn new(token: V::Token, temperature: &Temperature<V::Scalar>) -> Self {
+        let Temperature { log2e, ln2_high, ln2_low, unit_low, .. } = *temperature;
+        let mut coefficients = [V::splat(token, log2e); MOST_COEFFICIENTS];
+        for (i, coefficient) in temperature.coefficients.iter().enumerate() {
+            coefficients[i] = V::splat(token, *coefficient);
+        }
+        Self {
+            log2e: V::splat(token, log2e),
+            ln2_high: V::splat(token, ln2_high),
+            ln2_low: V::splat(token, ln2_low),
+            unit_low: V::splat(token, unit_low),
+            coefficients,
+        }
+    }
+
+    #[inline(always)]
+    pub(super) fn token(&self) -> V::Token {
+        self.log2e.token()
+    }
+
+    /// exp(z/T)·2^(H − N)
+    #[inline(always)]
+    pub(super) fn of(&self, z: V, base: Base<V>) -> V {
+        // In this order, which keeps NaN.
+        let (n, rest, scale) = self.reduced(base.cut.max(z), base);
+        let r = n.neg_mul_add(self.ln2_low, rest);
+        let count = const { V::Scalar::EXP.coefficients.len() };
+        // From c1 or from c2 on.
+        let first = const { if is_double::<V::Scalar>() { 1 } else { 0 } };
+        let mut q = self.coefficients[count - 1];
+        for i in (first..count - 1).rev() {
+            q = q.mul_add(r, self.coefficients[i]);
+        }
+        let s = if const { is_double::<V::Scalar>() } {
+            // What r and the largest term would be rounded to goes in last.
+            let small = r.mul(r).mul_sub(q, n.mul(self.unit_low));
+            rest.mul_add(self.coefficients[0], small)
+        } else {
+            r.mul(q)
+        };
+        s.mul_add(scale, scale)
+    }
+
+    /// n, z − n·ln2_high (exact), and 2^(n − N + H).
+    #[inline(always)]
+    fn reduced(&self, z: V, base: Base<V>) -> (V, V, V) {
+        let shifted = z.mul_add(self.log2e, base.magic);
+        let n = shifted.sub(base.magic);
+        (n, n.neg_mul_add(self.ln2_high, z), shifted.exponent_from_low_bits())
+    }
+
+    /// exp(M/T)·2^(H − N) in double precision, for the logarithm, as the divisor of `others`: n and the
+    /// constants are those of [`Exponential::of`], whose common error in all classes cancels, but s is not
+    /// rounded to `F`. `lost` is what the sum `others` of float64 rows lost.
+    #[inline(always)]
+    pub(super) fn over_max<D: Widened<V>>(
+        &self,
+        temperature: &Temperature<V::Scalar>,
+        max: V,
+        base: Base<V>,
+        others: D,
+        lost: D,
+    ) -> D {
+        let (n, rest, scale) = self.reduced(max, base);
+        let rest = D::widen(rest);
+        let r = D::widen(n).mul_add(rest.like(-temperature.ln2_low.to_f64()), rest);
+        let count = const { V::Scalar::EXP.coefficients.len() };
+        let mut q = r.like(temperature.wide_coefficients[count - 1]);
+        for i in (0..count - 1).rev() {
+            q = q.mul_add(r, r.like(temperature.wide_coefficients[i]));
+        }
+        let (s, one) = (r * q, r.like(1.0));
+        let whole = one + s;
+        let top = D::widen(scale) * whole;
+        let mut quotient = others / top;
+        if const { is_double::<V::Scalar>() } {
+            // With what the quotient, the sum and 1 + s lost, which is nothing that matters for `f32`.
+            let left = quotient.mul_add(others.like(-1.0) * top, others) + lost;
+            quotient = quotient + (left / top - quotient * ((s - (whole - one)) / whole));
+        }
+        quotient
+    }
+}

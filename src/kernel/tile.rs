@@ -1,391 +1,302 @@
-//! Rows in lanes: for few classes, where a row is shorter than what is done once for it, and for
-//! rows that are neighbours in memory class by class.
+//! Few classes: as many rows as there are lanes, class by class.
 //!
 //! ```text
 //! vector k holds class k of LANES rows
-//! M    = max_k z_k                       Σ = for each lane of a row's vectors an accumulator,
-//! e_k  = exp(z_k)                            joined by the same tree
+//! M    = max_k z_k,  z_y
+//! e_k  = exp(z_k/T)·2^(H − N)
+//! sum  = Σ of the others, by quads of classes: (e0 + e1) + (e2 + e3), then to doubles, one after another
+//! dot  = Σ w_k (M − z_k), by the same quads; for f64 class by class
+//! out  = the epilogue of every class
 //! ```
 //!
-//! Every sum is formed in the canonical order of stats.rs, so a row has the bits here that it has
-//! alone.
+//! This is the only kernel for so few classes, whatever the layout, and a remainder of rows is padded:
+//! the order of summation is the tile's own. All maxima are left out of the sum and counted; all but one
+//! come back in double precision.
 
-use super::exp::{Exp, Kept, PLAIN, TEMPERED, Temperature};
-use super::first::gaps;
-use super::group::{AtLabel, Epilogue, Group, LaneMask, counted_lanes};
-use super::stats::{RowClass, RowWeights, Stats, Weights};
-use super::sweep::SEGMENT;
-use super::terms::{ABSENT, ONES, QuadTerms, TWO_PARTS, Terms, class_terms, without_maxima};
-use crate::crew::{Alone, Crew};
-use crate::element::Float;
-use crate::simd::lanes::WideLanes;
-use crate::simd::row::QUAD;
-use crate::simd::{LaneSum, MOST_LANES, Vector, tree};
-use crate::wide::{Real, Wide};
-use std::ops::Range;
+mod special;
+mod sweep;
 
-/// As many rows as there are lanes, class by class.
-pub(crate) struct Tile<'t, V: Vector> {
-    token: V::Token,
-    /// LANES rows of class 0, of class 1, ...
-    z: &'t [V::Scalar],
-    /// The exponentials, in the same order; in the place of their values then the output.
-    exps: Kept<&'t mut [V::Scalar]>,
-    max: V,
-    alone: Alone,
+use super::exp::{Base, Exponential, Temperature};
+use super::finish::{FinishedLanes, Lanes, ReducedLanes, TargetLanes, finish_lanes, inverse_of};
+use super::rows::Operation;
+use super::special::RowClass;
+use super::write::{gradient, log_probability, probability};
+use crate::math::{Real, two_sum};
+use crate::simd::{DoubleLanes, Float, MOST_LANES, Vector, Widened};
+use special::Specials;
+
+/// Rows of so many classes are in tiles.
+pub(crate) const MOST_CLASSES: usize = 64;
+
+/// The targets of the rows of a tile, a lane each.
+#[derive(Clone, Copy)]
+pub(crate) struct TileTarget<F> {
+    /// y, −1 for none.
+    pub(crate) label: [F; MOST_LANES],
+    pub(crate) scalars: TargetLanes,
+    /// Are there rows that do not count?
+    pub(crate) is_mixed: bool,
 }
 
-/// Rows of more quads than this for each of a tile's maxima are asked quad by quad whether one is in it.
-const QUADS_PER_MAXIMUM: usize = 4;
-
-/// The maxima of rows that are all for the sweeps of this file; for the others see odd.rs. Logits
-/// below the range are refused, unless `least` is −∞.
-#[inline(always)]
-pub(crate) fn ordinary_maxima<V: Vector>(
-    token: V::Token,
-    z: &[V::Scalar],
-    least: V::Scalar,
-    temperature: &Temperature<V::Scalar>,
-) -> Option<V> {
-    let most = V::splat(token, temperature.most());
-    let smallest = V::splat(token, V::Scalar::default()).sub(most);
-    let lowest = V::splat(token, V::Scalar::NEG_INFINITY);
-    let allowed = if least == V::Scalar::NEG_INFINITY { lowest } else { smallest };
-    let mut max = lowest;
-    let mut in_range = max.eq(max);
-    for z in z.chunks_exact(V::LANES) {
-        let z = V::from_slice(token, z);
-        max = max.max(z);
-        // False for NaN.
-        in_range = V::both(in_range, z.ge(allowed));
-    }
-    V::all(V::both(in_range, V::both(max.le(most), max.ge(smallest)))).then_some(max)
+/// The weights of a tile.
+#[derive(Clone, Copy)]
+pub(crate) enum TileWeights<'t, F> {
+    Absent,
+    Ones,
+    /// LANES of class 0, of class 1, ...
+    Each(&'t [F]),
 }
 
-impl<'t, V: Vector> Tile<'t, V> {
-    #[inline(always)]
-    pub(crate) fn new(
-        token: V::Token,
-        z: &'t [V::Scalar],
-        exps: Kept<&'t mut [V::Scalar]>,
-        max: V,
-    ) -> Self {
-        Self { token, z, exps, max, alone: Alone::default() }
-    }
+/// What is asked of a tile.
+pub(crate) struct Tile<'t, F: Float> {
+    pub(crate) operation: Operation,
+    pub(crate) temperature: &'t Temperature<F>,
+    pub(crate) z_loss: f64,
+    pub(crate) target: &'t TileTarget<F>,
+    pub(crate) weights: TileWeights<'t, F>,
+    /// Has a masked class weight? Then the loss is infinite.
+    pub(crate) is_lost: &'t [bool; MOST_LANES],
+    /// Reads the logits of the row in a lane as they are in memory, −inf where they are masked.
+    pub(crate) reread: &'t dyn Fn(usize, &mut [F]),
+}
 
-    #[inline(always)]
-    fn vector(&self, class: usize) -> V {
-        V::from_slice(self.token, &self.z[class * V::LANES..])
-    }
+const ABSENT: u8 = 0;
+const ONES: u8 = 1;
+const EACH: u8 = 2;
 
+impl<F: Float> Tile<'_, F> {
+    /// Reduces the logits `z`, LANES of class 0, of class 1, ..., and writes the outputs to `out` in the
+    /// same order.
     #[inline(always)]
-    fn sums<const STORE: bool, const HEAT: bool>(
-        &mut self,
-        exp: &Exp<V>,
-        weights: Weights<'_, V::Scalar>,
-    ) -> TileSums<V> {
-        match weights {
-            Weights::Absent => self.swept::<STORE, HEAT, ABSENT>(exp, weights),
-            Weights::Ones => self.swept::<STORE, HEAT, ONES>(exp, weights),
-            Weights::Row { .. } if weights.are_summed_wide(self.classes()) => {
-                let sums = self.swept::<STORE, HEAT, ABSENT>(exp, Weights::Absent);
-                TileSums { dot: self.wide_dot(weights), ..sums }
-            }
-            Weights::Row { .. } => self.swept::<STORE, HEAT, TWO_PARTS>(exp, weights),
-        }
-    }
-
-    #[inline(always)]
-    fn swept<const STORE: bool, const HEAT: bool, const WEIGHTS: u8>(
-        &mut self,
-        exp: &Exp<V>,
-        weights: Weights<'_, V::Scalar>,
-    ) -> TileSums<V> {
-        let (token, classes) = (self.token, self.classes());
-        let zero = V::splat(token, V::Scalar::default());
-        let none = V::Wide::splat(token, Wide::new(0.0));
-        let mut sums = TileSums { others: none, dot: none, ties: none.value() };
-        let nothing = V::Sum::zero(token);
-        for start in (0..classes).step_by(SEGMENT) {
-            let end = classes.min(start + SEGMENT);
-            let (mut sum, mut dot) = ([nothing; MOST_LANES], [nothing; MOST_LANES]);
-            let mut ties = zero;
-            let mut quad = start;
-            while quad + QUAD * V::LANES <= end {
-                for lane in 0..V::LANES {
-                    let (first, ties, dot) = (quad + lane, &mut ties, &mut dot[lane]);
-                    let terms =
-                        self.terms::<STORE, HEAT, WEIGHTS, QUAD>(exp, first, weights, ties, dot);
-                    QuadTerms::of(terms).flush::<WEIGHTS>(&mut sum[lane], dot);
-                }
-                quad += QUAD * V::LANES;
-            }
-            for lane in 0..V::LANES.min(end - quad) {
-                let (classes, ties, dot) = (quad + lane..end, &mut ties, &mut dot[lane]);
-                self.last_quad::<STORE, HEAT, WEIGHTS>(exp, classes, weights, ties, dot)
-                    .flush::<WEIGHTS>(&mut sum[lane], dot);
-            }
-            sums.others = sums.others + total::<V>(&sum);
-            if WEIGHTS != ABSENT {
-                sums.dot = sums.dot + total::<V>(&dot);
-            }
-            sums.ties = sums.ties + ties.to_doubles();
-        }
-        if WEIGHTS == ONES {
-            sums.dot = gaps(classes, V::Wide::new(self.max.to_doubles()), sums.dot);
-        }
-        sums
-    }
-
-    /// The first of `classes` and those LANES, 2 LANES and 3 LANES after it, as far as there are any.
-    #[inline(always)]
-    fn last_quad<const STORE: bool, const HEAT: bool, const WEIGHTS: u8>(
-        &mut self,
-        exp: &Exp<V>,
-        classes: Range<usize>,
-        weights: Weights<'_, V::Scalar>,
-        ties: &mut V,
-        dot: &mut V::Sum,
-    ) -> QuadTerms<V> {
-        let is_alone = classes.len() <= V::LANES;
-        let mut terms = [Terms::zero(self.token); QUAD];
-        for (terms, class) in terms.iter_mut().zip(classes.step_by(V::LANES)) {
-            [*terms] = self.terms::<STORE, HEAT, WEIGHTS, 1>(exp, class, weights, ties, dot);
-        }
-        if is_alone { terms[0].alone() } else { QuadTerms::of(terms) }
-    }
-
-    /// N classes, LANES apart.
-    #[inline(always)]
-    fn terms<const STORE: bool, const HEAT: bool, const WEIGHTS: u8, const N: usize>(
-        &mut self,
-        exp: &Exp<V>,
-        first: usize,
-        weights: Weights<'_, V::Scalar>,
-        ties: &mut V,
-        dot: &mut V::Sum,
-    ) -> [Terms<V>; N] {
-        let mut z = [self.max; N];
-        for (i, z) in z.iter_mut().enumerate() {
-            *z = self.vector(first + i * V::LANES);
-        }
-        let mut parts = exp.parts_of::<HEAT, N>(z);
-        if STORE {
-            for (i, parts) in parts.iter().enumerate() {
-                self.keep(first + i * V::LANES, parts.rounded());
-            }
-        }
-        if N < QUAD || self.has_maximum(&z) {
-            for (parts, z) in parts.iter_mut().zip(z) {
-                *parts = without_maxima(exp, z, *parts, ties);
-            }
-        }
-        let mut terms = [Terms::zero(self.token); N];
-        for i in 0..N {
-            let weights = self.weights_of::<WEIGHTS>(first + i * V::LANES, z[i], weights);
-            terms[i] = class_terms::<V, WEIGHTS>(exp, z[i], weights, parts[i], dot);
-            if WEIGHTS == ONES {
-                dot.add(z[i]);
-            }
-        }
-        terms
-    }
-
-    /// May there be a maximum in a quad? Where they are rare, the other quads are spared taking them out.
-    #[inline(always)]
-    fn has_maximum(&self, z: &[V]) -> bool {
-        let are_rare = self.classes() > QUADS_PER_MAXIMUM * QUAD * V::LANES;
-        let largest = z.iter().fold(z[0], |largest, z| largest.max(*z));
-        !are_rare || V::any(largest.ge(self.max))
-    }
-
-    #[inline(always)]
-    fn keep(&mut self, class: usize, Kept { value, lost }: Kept<V>) {
-        value.to_slice(&mut self.exps.value[class * V::LANES..]);
-        lost.to_slice(&mut self.exps.lost[class * V::LANES..]);
-    }
-
-    /// Both parts of the weights; z where there are none to read.
-    #[inline(always)]
-    fn weights_of<const WEIGHTS: u8>(
+    pub(crate) fn run<V: Vector<Scalar = F>>(
         &self,
-        class: usize,
-        z: V,
-        weights: Weights<'_, V::Scalar>,
-    ) -> (V, V) {
-        match weights {
-            Weights::Row { high, .. } if WEIGHTS == TWO_PARTS => {
-                let low = V::splat(self.token, weights.low(class));
-                (V::splat(self.token, high.get(class)), low)
-            }
-            _ => (z, z),
-        }
-    }
-
-    /// Σ w_k (M − z_k), every term wide.
-    #[inline(always)]
-    fn wide_dot(&self, weights: Weights<'_, V::Scalar>) -> V::Wide {
-        let max = V::Wide::new(self.max.to_doubles());
-        let mut sum = V::Wide::splat(self.token, Wide::new(0.0));
-        for class in 0..self.classes() {
-            let weight = weights.get(class);
-            if weight.value() != 0.0 {
-                let gap = max - V::Wide::new(self.vector(class).to_doubles());
-                sum = sum + V::Wide::splat(self.token, weight) * gap;
-            }
-        }
-        sum
-    }
-
-    #[inline(always)]
-    fn reduced<const STORE: bool>(
-        &mut self,
-        weights: &RowWeights<'_, V::Scalar>,
-        temperature: &Temperature<V::Scalar>,
-    ) -> Stats<V> {
-        let exp = Exp::<V>::new(self.token, self.max, temperature);
-        let weights = weights.of_row(0);
-        let (sums, peaks) = if temperature.is_one() {
-            (self.sums::<STORE, PLAIN>(&exp, weights), exp.peaks::<PLAIN>())
-        } else {
-            (self.sums::<STORE, TEMPERED>(&exp, weights), exp.peaks::<TEMPERED>())
-        };
-        Stats {
-            class: [RowClass::Finite; MOST_LANES],
-            max: self.max,
-            ties: sums.ties,
-            peak: peaks.summed,
-            exact_peak: peaks.exact,
-            others: sums.others,
-            dot: sums.dot,
-            unit: sums.ties.like(1.0),
-            inverse_unit: sums.ties.like(1.0),
-        }
-    }
-
-    /// Writes the output where the exponentials are.
-    #[inline(always)]
-    fn written<E: Epilogue<V>, const WEIGHTS: u8>(
-        &mut self,
-        epilogue: &E,
-        weights: Weights<'_, V::Scalar>,
-        label: Option<&AtLabel<V>>,
+        token: V::Token,
+        z: &mut [F],
+        out: &mut [F],
+        done: &mut FinishedLanes,
     ) {
-        let token = self.token;
-        let mut classes = [V::Scalar::from_f64(-1.0); MOST_LANES];
-        let mut at_label = V::splat(token, classes[0]);
-        if let Some(label) = label {
-            at_label = label.values;
-            for (lane, class) in classes.iter_mut().enumerate().filter(|lane| label.rows[lane.0]) {
-                *class = V::Scalar::from_f64(super::stats::count_to_f64(label.classes[lane]));
-            }
-        }
-        let labels = V::from_slice(token, &classes);
-        let mut number = V::splat(token, V::Scalar::default());
-        let one = V::splat(token, V::Scalar::from_f64(1.0));
-        for class in 0..self.classes() {
-            let value = if E::OF_EXPS {
-                Kept {
-                    value: V::from_slice(token, &self.exps.value[class * V::LANES..]),
-                    lost: V::from_slice(token, &self.exps.lost[class * V::LANES..]),
-                }
-            } else {
-                Kept { value: self.vector(class), lost: self.vector(class) }
+        use Operation::{Gradient, LogSoftmax, LogSumExp, Loss, Softmax};
+        macro_rules! run {
+            ($operation:ident, $weights:ident) => {
+                V::outlined(
+                    token,
+                    #[inline(always)]
+                    || self.in_lanes::<V, { $operation as u8 }, $weights>(token, z, out, done),
+                )
             };
-            let (high, low) = self.weights_of::<WEIGHTS>(class, value.value, weights);
-            let written = epilogue.apply::<WEIGHTS>(value, high, low);
-            let written = V::select(number.eq(labels), at_label, written);
-            written.to_slice(&mut self.exps.value[class * V::LANES..]);
-            number = number.add(one);
+        }
+        match (self.operation, self.weights) {
+            (Softmax, _) => run!(Softmax, ABSENT),
+            (LogSoftmax, _) => run!(LogSoftmax, ABSENT),
+            (LogSumExp, _) => run!(LogSumExp, ABSENT),
+            (Loss, TileWeights::Absent) => run!(Loss, ABSENT),
+            (Loss, TileWeights::Ones) => run!(Loss, ONES),
+            (Loss, TileWeights::Each(_)) => run!(Loss, EACH),
+            (Gradient, TileWeights::Absent) => run!(Gradient, ABSENT),
+            (Gradient, TileWeights::Ones) => run!(Gradient, ONES),
+            (Gradient, TileWeights::Each(_)) => run!(Gradient, EACH),
         }
     }
-}
 
-/// The sum over the lanes that a row has when it is alone.
-#[inline(always)]
-fn total<V: Vector>(sums: &[V::Sum; MOST_LANES]) -> V::Wide {
-    let mut lanes = [sums[0].lanes(); MOST_LANES];
-    for lane in 1..V::LANES {
-        lanes[lane] = sums[lane].lanes();
-    }
-    tree::<V, _>(&mut lanes)
-}
-
-struct TileSums<V: Vector> {
-    others: V::Wide,
-    dot: V::Wide,
-    ties: V::Doubles,
-}
-
-impl<V: Vector> Group<V> for Tile<'_, V> {
     #[inline(always)]
-    fn token(&self) -> V::Token {
-        self.token
-    }
-    #[inline(always)]
-    fn rows(&self) -> usize {
-        V::LANES
-    }
-    #[inline(always)]
-    fn classes(&self) -> usize {
-        self.z.len() / V::LANES
+    fn weight<V: Vector<Scalar = F>>(&self, token: V::Token, class: usize) -> V {
+        match self.weights {
+            TileWeights::Each(weights) => V::from_slice(token, &weights[class * V::LANES..]),
+            _ => V::splat(token, F::default()),
+        }
     }
 
     #[inline(always)]
-    fn reduce<const STORE: bool>(
-        &mut self,
-        _counted: &LaneMask,
-        weights: &RowWeights<'_, V::Scalar>,
-        temperature: &Temperature<V::Scalar>,
-    ) -> Stats<V> {
-        V::outlined(
-            self.token,
-            #[inline(always)]
-            || self.reduced::<STORE>(weights, temperature),
-        )
-    }
-
-    #[inline(always)]
-    fn logits_at(&self, counted: &LaneMask, classes: &[usize; MOST_LANES]) -> V {
-        counted_lanes(self.token, counted, |lane| self.z[classes[lane] * V::LANES + lane])
-    }
-
-    #[inline(always)]
-    fn exps_at(&self, counted: &LaneMask, classes: &[usize; MOST_LANES]) -> Kept<V> {
-        let of = |exps: &[V::Scalar]| {
-            counted_lanes(self.token, counted, |lane| exps[classes[lane] * V::LANES + lane])
-        };
-        Kept { value: of(self.exps.value), lost: of(self.exps.lost) }
-    }
-
-    #[inline(always)]
-    fn write<E: Epilogue<V>>(
-        &mut self,
-        _written: &LaneMask,
-        epilogue: &E,
-        weights: &RowWeights<'_, V::Scalar>,
-        label: Option<&AtLabel<V>>,
+    #[allow(clippy::too_many_lines, reason = "one function from the logits to the outputs")]
+    fn in_lanes<V: Vector<Scalar = F>, const OPERATION: u8, const WEIGHTS: u8>(
+        &self,
+        token: V::Token,
+        z: &mut [F],
+        out: &mut [F],
+        done: &mut FinishedLanes,
     ) {
-        let weights = if E::IS_WEIGHTED { weights.of_row(0) } else { Weights::Absent };
-        V::outlined(
-            self.token,
-            #[inline(always)]
-            || match weights {
-                Weights::Absent => self.written::<E, ABSENT>(epilogue, weights, label),
-                Weights::Ones => self.written::<E, ONES>(epilogue, weights, label),
-                Weights::Row { .. } => self.written::<E, TWO_PARTS>(epilogue, weights, label),
-            },
+        let has_target =
+            OPERATION == Operation::Loss as u8 || OPERATION == Operation::Gradient as u8;
+        let temperature = self.temperature;
+        let classes = z.len() / V::LANES;
+        let lowest = V::splat(token, F::NEG_INFINITY);
+        let one = V::splat(token, F::from_f64(1.0));
+        let labels = V::from_slice(token, &self.target.label);
+        let (mut max, mut z_label) = (lowest, lowest);
+        for (z, number) in z.chunks_exact(V::LANES).zip(F::NUMBERS) {
+            let z = V::from_slice(token, z);
+            // In this order: a NaN in the logits is not kept.
+            max = z.max(max);
+            if has_target {
+                z_label = V::select(V::splat(token, *number).eq(labels), z, z_label);
+            }
+        }
+        let mut specials = None;
+        let (mut swept_max, mut wide_max) = (max, V::Doubles::widen(max));
+        let limit = V::splat(token, temperature.limit);
+        let above = V::splat(token, F::default()).sub(limit);
+        if !V::all(V::both(max.le(limit), max.ge(above))) {
+            let found;
+            (swept_max, z_label, found) = self.shift_specials(z, max, z_label);
+            let mut maxima = [0.0; MOST_LANES];
+            wide_max.to_slice(&mut maxima);
+            for lane in found.lanes() {
+                maxima[lane] = found.max[lane] * temperature.shift;
+            }
+            wide_max = V::Doubles::from_slice(token, &maxima);
+            specials = Some(found);
+        }
+        let base = Base::<V>::new(temperature, swept_max);
+        let exp = Exponential::<V>::new(token, temperature);
+        let (sum, lost, dot, ties) =
+            self.sweep::<V, OPERATION, WEIGHTS>(exp, base, swept_max, z, out);
+        if !V::Doubles::all(sum.eq(sum)) {
+            // Any NaN is the same NaN.
+            let specials = specials.get_or_insert_with(Specials::none);
+            let mut sums = [0.0; MOST_LANES];
+            sum.to_slice(&mut sums);
+            for lane in (0..V::LANES).filter(|lane| sums[*lane].is_nan()) {
+                (specials.is_special[lane], specials.class[lane]) = (true, RowClass::NaN);
+            }
+        }
+        if OPERATION == Operation::Softmax as u8 {
+            let (mut sum, mut lost) = (sum, lost);
+            if const { Operation::Softmax.splits::<F>() } {
+                let tops = V::Doubles::widen(ties) * V::Doubles::widen(exp.of(swept_max, base));
+                let (all, from_tops) = two_sum(sum, tops);
+                (sum, lost) = (all, lost + from_tops);
+            }
+            let factor = inverse_of::<F, _>(sum, lost);
+            let least = V::Doubles::splat(token, F::MIN_POSITIVE) * sum;
+            let (factor, least): (V, V) = (factor.narrow(), least.narrow());
+            for e in out.chunks_exact_mut(V::LANES) {
+                probability(V::from_slice(token, e), factor, least).to_slice(e);
+            }
+            if classes == 1 {
+                // Whatever the rounding of 1/S.
+                replace_numbers(out, F::from_f64(1.0));
+            }
+            if let Some(specials) = &specials {
+                specials.mark::<V>(out);
+            }
+            return;
+        }
+        let mut rows = ReducedLanes { unit: [1.0; MOST_LANES], ..ReducedLanes::default() };
+        // All maxima but one.
+        let ties: V::Doubles = V::Doubles::widen(ties);
+        let top = V::Doubles::widen(exp.of(swept_max, base));
+        let (others, from_ties) = two_sum(sum, (ties - ties.like(1.0)) * top);
+        let lost = lost + from_ties;
+        top.to_slice(&mut rows.top);
+        others.to_slice(&mut rows.sum);
+        lost.to_slice(&mut rows.lost);
+        exp.over_max(temperature, swept_max, base, others, lost).to_slice(&mut rows.quotient);
+        let swept = V::Doubles::widen(swept_max);
+        wide_max.to_slice(&mut rows.max);
+        if has_target {
+            // z_y of a row that was shifted is as well.
+            (swept - V::Doubles::widen(z_label)).to_slice(&mut rows.gap);
+            dot.to_slice(&mut rows.dot);
+            let is_lost = WEIGHTS == EACH && self.is_lost.contains(&true);
+            if specials.is_some() || is_lost || !V::Doubles::all(dot.like(f64::MAX).ge(dot)) {
+                self.take_care_of_gaps::<V>(classes, max, specials.as_ref(), &mut rows);
+            }
+        }
+        if OPERATION == Operation::Gradient as u8 {
+            V::Doubles::widen(exp.of(z_label, base)).to_slice(&mut rows.exp_label);
+            if WEIGHTS == ONES {
+                rows.weight_label = [1.0; MOST_LANES];
+            }
+            if WEIGHTS == EACH {
+                let (mut weight_label, mut number) = (one.sub(one), one.sub(one));
+                for class in 0..classes {
+                    let weight = self.weight::<V>(token, class);
+                    weight_label = V::select(number.eq(labels), weight, weight_label);
+                    number = number.add(one);
+                }
+                V::Doubles::widen(weight_label).to_slice(&mut rows.weight_label);
+            }
+        }
+        let targets = &self.target.scalars;
+        finish_lanes::<V>(
+            token,
+            self.operation,
+            temperature,
+            self.z_loss,
+            V::LANES,
+            &rows,
+            targets,
+            done,
         );
-    }
-
-    #[inline(always)]
-    fn fill(&mut self, lane: usize, value: V::Scalar) {
-        for element in self.exps.value.iter_mut().skip(lane).step_by(V::LANES) {
-            *element = value;
+        let narrow = {
+            #[inline(always)]
+            |values: &Lanes| -> V { V::Doubles::from_slice(token, values).narrow() }
+        };
+        if OPERATION == Operation::LogSoftmax as u8 {
+            let inverse = V::splat(token, F::from_f64(temperature.inverse));
+            let excess = narrow(&done.excess);
+            for (z, out) in z.chunks_exact(V::LANES).zip(out.chunks_exact_mut(V::LANES)) {
+                let z = V::from_slice(token, z);
+                log_probability(z, swept_max, inverse, excess).to_slice(out);
+            }
+            if let Some(specials) = &specials {
+                self.rewrite_log_probabilities::<V>(&done.excess, specials, out);
+            }
+        }
+        if OPERATION == Operation::Gradient as u8 {
+            let factor = narrow(&done.factor);
+            let (minus, at_label) = (narrow(&done.minus), narrow(&done.label));
+            let mut least = V::splat(token, F::from_f64(F::MIN_POSITIVE));
+            let unit = V::Doubles::from_slice(token, &done.unit);
+            let has_units = !V::Doubles::all(unit.eq(unit.like(1.0)));
+            if has_units {
+                least = (unit.like(F::MIN_POSITIVE) / unit).narrow();
+            }
+            // As `finish::least`.
+            let least = least.div(factor.max(one.sub(one).sub(factor)));
+            for (class, (e, number)) in out.chunks_exact_mut(V::LANES).zip(F::NUMBERS).enumerate() {
+                let value = V::from_slice(token, e);
+                let value = match WEIGHTS {
+                    ABSENT => probability(value, factor, least),
+                    ONES => gradient(value, factor, least, minus),
+                    _ => {
+                        let minus = self.weight::<V>(token, class).mul(minus);
+                        gradient(value, factor, least, minus)
+                    }
+                };
+                V::select(V::splat(token, *number).eq(labels), at_label, value).to_slice(e);
+            }
+            if has_units {
+                multiply::<V>(out, &done.unit);
+            }
+            if classes == 1 && self.z_loss == 0.0 {
+                // p = 1 and q' is all there, whatever the rounding of 1/S.
+                replace_numbers(out, F::default());
+            }
+            if let Some(specials) = &specials {
+                specials.mark::<V>(out);
+            }
+        }
+        let Some(specials) = specials else { return };
+        for lane in specials.lanes() {
+            let class = specials.class[lane];
+            if class != RowClass::Finite {
+                (done.lse[lane], done.loss[lane]) = (class.lse(), f64::NAN);
+            }
         }
     }
+}
 
-    fn crew(&mut self) -> &mut dyn Crew {
-        &mut self.alone
+fn replace_numbers<F: Float>(values: &mut [F], number: F) {
+    for value in values.iter_mut().filter(|value| !value.to_f64().is_nan()) {
+        *value = number;
+    }
+}
+
+fn multiply<V: Vector>(values: &mut [V::Scalar], factors: &Lanes) {
+    for row in values.chunks_exact_mut(V::LANES) {
+        for (value, factor) in row.iter_mut().zip(factors) {
+            *value = V::Scalar::from_f64(value.to_f64() * factor);
+        }
     }
 }

@@ -1,133 +1,88 @@
-//! Rows into tiles and back: a vector of LANES rows for each class.
+//! Rows into lanes and back: a vector of LANES rows for each class.
 
-use crate::simd::memory::{Rows, RowsMut};
-use crate::simd::{MOST_LANES, Vector};
+use crate::simd::{Rows, RowsMut, Sink, Source, Vector, transpose};
 
-/// Tiles that are loaded and stored together.
-pub(crate) const MOST_TILES: usize = 4;
-
-/// Rows from `first` on to tiles, as many as there are.
+/// Rows from `first` on, at most LANES, that lie one after another or class by class, to a tile; false if
+/// they do neither, or if there are too few. Lanes without a row have any numbers.
 #[inline(always)]
 pub(crate) fn load<V: Vector>(
     token: V::Token,
     rows: &Rows<'_>,
     first: usize,
-    tiles: &mut [V::Scalar],
-) {
-    let len = rows.classes() * V::LANES;
-    let count = tiles.len() / len;
-    if rows.are_neighbours::<V::Scalar>(first, count * V::LANES) {
-        for class in 0..rows.classes() {
-            let across = rows.across(first, count * V::LANES, class);
-            for tile in 0..count {
-                let vector: V = across.vector(token, tile * V::LANES, V::Scalar::default());
-                vector.to_slice(&mut tiles[tile * len + class * V::LANES..]);
-            }
+    count: usize,
+    tile: &mut [V::Scalar],
+) -> bool {
+    let (classes, zero) = (rows.classes(), V::Scalar::default());
+    if rows.are_neighbours::<V::Scalar>(first, count) {
+        for (class, target) in tile.chunks_exact_mut(V::LANES).enumerate().take(classes) {
+            rows.across(first, count, class).vector::<V>(token, 0, zero).to_slice(target);
         }
-        return;
+        return true;
     }
-    for (tile, target) in tiles.chunks_exact_mut(len).enumerate() {
-        load_one::<V>(token, rows, first + tile * V::LANES, target);
+    // As far as there are rows: what a vector has behind its own row is not kept.
+    let Some(run) = rows.run(first, rows.rows() - first) else { return false };
+    if run.len() < room(classes, V::LANES) {
+        return false;
     }
+    from_run::<V>(token, run, classes, tile);
+    true
 }
 
-/// LANES rows from `first` on, class by class.
-#[inline(always)]
-fn load_one<V: Vector>(token: V::Token, rows: &Rows<'_>, first: usize, tile: &mut [V::Scalar]) {
-    let classes = rows.classes();
-    let (run, zero) = (rows.run(first, V::LANES), V::Scalar::default());
-    for block in (0..classes).step_by(V::LANES) {
-        let mut vectors = [V::splat(token, zero); MOST_LANES];
-        for row in 0..V::LANES {
-            vectors[row] = if let Some(run) = run {
-                // Past the end of the row lie the next ones, which the tile does not keep.
-                run.vector(token, row * classes + block, zero)
-            } else {
-                let mut part = [zero; MOST_LANES];
-                rows.gather_part(
-                    token,
-                    first + row,
-                    block,
-                    &mut part[..V::LANES.min(classes - block)],
-                );
-                V::from_slice(token, &part)
-            };
-        }
-        transpose(&mut vectors);
-        let targets = tile[block * V::LANES..].chunks_exact_mut(V::LANES).take(V::LANES);
-        for (column, target) in targets.enumerate() {
-            vectors[column].to_slice(target);
-        }
-    }
+/// Elements of LANES rows, and of whole blocks of the last.
+const fn room(classes: usize, lanes: usize) -> usize {
+    (lanes - 1) * classes + classes.next_multiple_of(lanes)
 }
 
-/// Writes the tiles in `written` to the rows from `first` on; past the caches, if it `streams`, what
-/// are whole lines there.
+/// LANES rows one after another, and what [`room`] there is besides, to a tile.
 #[inline(always)]
-pub(crate) fn store<V: Vector>(
+pub(crate) fn from_run<V: Vector>(
     token: V::Token,
-    tiles: &[V::Scalar],
+    run: Source<'_, V::Scalar>,
+    classes: usize,
+    tile: &mut [V::Scalar],
+) {
+    let blocks = tile.chunks_exact_mut(V::LANES * V::LANES);
+    for (block, tile) in blocks.enumerate().take(classes.div_ceil(V::LANES)) {
+        let source = run.part(block * V::LANES, usize::MAX);
+        transpose::<V>(token, source, classes, &mut Sink::from_slice(tile), V::LANES);
+    }
+}
+
+/// Writes a tile to rows one after another, as many as `rows` holds.
+#[inline(always)]
+pub(crate) fn to_run<V: Vector>(
+    token: V::Token,
+    tile: &[V::Scalar],
+    classes: usize,
+    rows: &mut Sink<'_, V::Scalar>,
+) {
+    // The last classes of a row are written with lanes that fall into the next rows' first classes. So
+    // these come later: blocks from the last to the first.
+    for block in (0..classes.div_ceil(V::LANES)).rev() {
+        let tile = Source::from_slice(&tile[block * V::LANES * V::LANES..]);
+        let mut rows = rows.reborrow().part(block * V::LANES, usize::MAX);
+        transpose::<V>(token, tile, V::LANES, &mut rows, classes);
+    }
+}
+
+/// Writes a tile to rows from `first` on, at most LANES, that are neighbours class by class; false if they
+/// are not. Past the caches, if it `streams`, what are whole lines there.
+#[inline(always)]
+pub(crate) fn store_neighbours<V: Vector>(
+    token: V::Token,
+    tile: &[V::Scalar],
     rows: &RowsMut<'_>,
     first: usize,
-    written: &[bool; MOST_TILES],
+    count: usize,
     streams: bool,
-) {
-    let len = rows.classes() * V::LANES;
-    let count = tiles.len() / len;
-    if rows.are_neighbours::<V::Scalar>(first, count * V::LANES) {
-        for class in 0..rows.classes() {
-            let mut across = rows.across(first, count * V::LANES, class);
-            for tile in (0..count).filter(|tile| written[*tile]) {
-                let vector = V::from_slice(token, &tiles[tile * len + class * V::LANES..]);
-                if streams {
-                    across.stream_vector(tile * V::LANES, vector);
-                } else {
-                    across.set_vector(tile * V::LANES, vector);
-                }
-            }
-        }
-        return;
+) -> bool {
+    if !rows.are_neighbours::<V::Scalar>(first, count) {
+        return false;
     }
-    for (tile, source) in tiles.chunks_exact(len).enumerate().filter(|tile| written[tile.0]) {
-        store_one::<V>(token, source, rows, first + tile * V::LANES);
-    }
-}
-
-/// Writes the tile to LANES rows from `first` on.
-#[inline(always)]
-fn store_one<V: Vector>(token: V::Token, tile: &[V::Scalar], rows: &RowsMut<'_>, first: usize) {
     let classes = rows.classes();
-    let mut run = rows.run(first, V::LANES);
-    // The last classes of a row in a run are written with lanes that fall into the next rows' first
-    // classes. So these come later: blocks from the last to the first, rows from the first on.
-    for block in (0..classes).step_by(V::LANES).rev() {
-        let mut vectors = [V::splat(token, V::Scalar::default()); MOST_LANES];
-        let sources = tile[block * V::LANES..].chunks_exact(V::LANES).take(V::LANES);
-        for (column, source) in sources.enumerate() {
-            vectors[column] = V::from_slice(token, source);
-        }
-        transpose(&mut vectors);
-        for row in 0..V::LANES {
-            if let Some(run) = &mut run {
-                run.set_vector(row * classes + block, vectors[row]);
-            } else {
-                let part = &vectors[row].to_array()[..V::LANES.min(classes - block)];
-                rows.scatter_part(token, first + row, block, part);
-            }
-        }
+    for (class, source) in tile.chunks_exact(V::LANES).enumerate().take(classes) {
+        let (mut across, vector) = (rows.across(first, count, class), V::from_slice(token, source));
+        if streams { across.stream_vector(0, vector) } else { across.set_vector(0, vector) }
     }
-}
-
-/// Rows to columns, by a perfect shuffle for each bit of a lane's number (Stone 1971, "Parallel
-/// processing with the perfect shuffle").
-#[inline(always)]
-fn transpose<V: Vector>(vectors: &mut [V; MOST_LANES]) {
-    let mut step = 1;
-    while step < V::LANES {
-        let rows = *vectors;
-        for i in 0..V::LANES / 2 {
-            (vectors[2 * i], vectors[2 * i + 1]) = rows[i].zip(rows[i + V::LANES / 2]);
-        }
-        step *= 2;
-    }
+    true
 }

@@ -1,18 +1,13 @@
 //! The terms of the loss, one element a row each.
 
 use super::{assert_one_per_row, assert_same_shape};
-use crate::batch::{GroupRows, RowOp, Run, for_each_row};
+use crate::alloc::filled;
+use crate::batch::{Job, Run, Targets as BatchTargets};
 use crate::crew::Crew;
-use crate::element::Float;
 use crate::error::Error;
-use crate::kernel::exp::Temperature;
-use crate::kernel::group::Group;
-use crate::kernel::loss;
-use crate::simd::Vector;
-use crate::simd::memory::{Rows, RowsMut};
-use crate::target::{
-    GroupTarget, LossTerms, Prior, SmoothedTargets, TargetScratch, Targets, kept_row_weights,
-};
+use crate::kernel::Operation;
+use crate::simd::{Float, Rows, RowsMut};
+use crate::target::{LossTerms, Prior, SmoothedTargets, Targets, kept_rows};
 
 /// The parts of the loss, one element a row each.
 pub struct TermsOut<'a> {
@@ -41,7 +36,7 @@ pub fn cross_entropy_terms<F: Float>(
     targets: &Targets<'_>,
     prior: &Prior<'_>,
     temperature: f64,
-    out: &TermsOut<'_>,
+    out: &mut TermsOut<'_>,
     run: &mut Run<'_>,
 ) -> Result<(), Error> {
     assert!(targets.rows() == logits.rows(), "one target for each row");
@@ -51,102 +46,52 @@ pub fn cross_entropy_terms<F: Float>(
         assert_one_per_row(logits, view);
     }
     assert_same_shape(logits, mask, None);
-    let classes = logits.classes();
-    let kept_rows = match mask {
+    let (rows, classes) = (logits.rows(), logits.classes());
+    let with =
+        |label_smoothing| LossTerms { temperature, ..LossTerms::new(label_smoothing, prior) };
+    let kept = match mask {
         None => None,
-        Some(mask) => Some(kept_row_weights(mask, targets, 1.0, prior, None, &mut run.team())?),
+        Some(mask) => Some(kept_rows(mask, targets, &with(1.0), &mut run.team())?),
     };
     let mut smoothed = |label_smoothing| {
-        let sample_weight = kept_rows.as_deref();
-        let terms =
-            LossTerms { sample_weight, temperature, ..LossTerms::new(label_smoothing, prior) };
-        let team = &mut run.team();
-        SmoothedTargets::<F>::new(targets, terms, 1.0, mask.is_some(), classes, team)
+        let (terms, kept, team) = (with(label_smoothing), kept.as_deref(), &mut run.team());
+        SmoothedTargets::<F>::new(targets, terms, kept, classes, false, team)
     };
-    let rows = TermRows {
-        targets,
-        hard: smoothed(0.0)?,
-        smooth: smoothed(1.0)?,
-        prior,
-        entropies: prior.entropies(classes, &mut run.team())?,
-        out,
+    let (hard, smooth) = (smoothed(0.0)?, smoothed(1.0)?);
+    let entropies = prior.entropies(classes, &mut run.team())?;
+    let mut cross_entropies = filled(rows, &0.0, &mut run.team())?;
+    let own = RowsMut::from_slice(&mut cross_entropies, 1);
+    // The loss with ε = 0 and with ε = 1.
+    let mut losses = |rows: &SmoothedTargets<'_, F>, losses: &RowsMut<'_>, lse| {
+        let job = Job::<F>::new(Operation::Loss, temperature, logits, mask, None);
+        let targets = Some(BatchTargets { rows, divisor: 1.0, unit: 1.0 });
+        Job { targets, scalars: Some(losses), lse, ..job }.run(run)
     };
-    for_each_row::<F, _>(logits, mask, None, &rows, run)
-}
-
-struct TermRows<'a, F: Float> {
-    targets: &'a Targets<'a>,
-    /// ε = 0: q alone.
-    hard: SmoothedTargets<'a, F>,
-    /// ε = 1: u alone.
-    smooth: SmoothedTargets<'a, F>,
-    prior: &'a Prior<'a>,
-    /// H(u) without a mask: one, or one a row.
-    entropies: Vec<f64>,
-    out: &'a TermsOut<'a>,
-}
-
-impl<F: Float> RowOp<F> for TermRows<'_, F> {
-    fn target_scratch(&self) -> (usize, usize) {
-        (self.smooth.scratch_lens().0, self.hard.scratch_lens().1)
-    }
-
-    fn temperature(&self) -> &Temperature<F> {
-        self.smooth.temperature()
-    }
-
-    fn targets(&self) -> Option<&SmoothedTargets<'_, F>> {
-        Some(&self.smooth)
-    }
-
-    fn keeps_exps(&self) -> bool {
-        false
-    }
-
-    #[inline(always)]
-    fn group<V: Vector<Scalar = F>, G: Group<V>>(&self, group: &mut G, rows: GroupRows<'_, F>) {
-        let GroupRows { first, kept, target, .. } = rows;
-        let TargetScratch { prior, mixture } = target;
-        let len = group.rows();
-        let (mut hard, mut smooth) =
-            (GroupTarget::none(&self.hard), GroupTarget::none(&self.smooth));
-        let scratch = TargetScratch { prior: &mut [], mixture };
-        self.hard.group(&mut hard, first, len, kept, scratch, group.crew());
-        let scratch = TargetScratch { prior, mixture: &mut [] };
-        self.smooth.group(&mut smooth, first, len, kept, scratch, group.crew());
-        let terms = loss::terms::<V, G>(group, &hard, &smooth);
-        for lane in 0..len {
-            let row = first + lane;
-            let kept = kept.get(lane * group.classes()..(lane + 1) * group.classes());
-            let mut values =
-                [terms.nll[lane], terms.prior_cross_entropy[lane], terms.logsumexp[lane]];
-            let mut entropy = 0.0;
-            if smooth.counted[lane] {
-                entropy = self.entropy(row, kept.unwrap_or(&[]), group.crew());
-            } else {
-                // An ignored row is never read, and neither is one without a class.
-                let is_ignored = self.targets.is_ignored(row);
-                values = [0.0, 0.0, if is_ignored { 0.0 } else { f64::NEG_INFINITY }];
-            }
-            let [nll, prior_cross_entropy, logsumexp] = values;
-            let divergence = prior_cross_entropy - entropy;
-            self.out.nll.set(row, nll);
-            self.out.prior_cross_entropy.set(row, prior_cross_entropy);
-            // D_KL is never negative, whatever the roundings of its two parts; NaN stays.
-            self.out.prior_kl.set(row, if divergence < 0.0 { 0.0 } else { divergence });
-            self.out.prior_entropy.set(row, entropy);
-            self.out.logsumexp.set(row, logsumexp);
+    losses(&hard, &out.nll, None)?;
+    losses(&smooth, &own, Some(&out.logsumexp))?;
+    let mut team = run.team();
+    for (row, &prior_cross_entropy) in cross_entropies.iter().enumerate() {
+        if !team.may_go_on(classes * size_of::<F>()) {
+            break;
         }
-    }
-}
-
-impl<F: Float> TermRows<'_, F> {
-    /// H(u) of a row, over the classes that a mask keeps.
-    fn entropy(&self, row: usize, kept: &[F], crew: &mut dyn Crew) -> f64 {
-        if !kept.is_empty() {
-            let is_kept = |k: usize| kept[k].to_f64() != 0.0;
-            return self.prior.kept_entropy(row, is_kept, kept.len(), crew);
+        let is_kept = kept.as_ref().is_none_or(|kept| kept[row].has_classes);
+        let mut entropy = 0.0;
+        if targets.is_ignored(row) {
+            // Never read.
+            out.logsumexp.set(row, 0.0);
+        } else if !is_kept {
+            out.logsumexp.set(row, f64::NEG_INFINITY);
+        } else if let Some(mask) = mask {
+            let is_kept = |k: usize| mask.get(row, k) != 0.0;
+            entropy = prior.kept_entropy(row, is_kept, classes, &mut team);
+        } else {
+            entropy = entropies[prior.place(row)];
         }
-        self.entropies[self.prior.place(row)]
+        out.prior_cross_entropy.set(row, prior_cross_entropy);
+        // D_KL is never negative, whatever the roundings of its two parts; NaN stays.
+        let divergence = prior_cross_entropy - entropy;
+        out.prior_kl.set(row, if divergence < 0.0 { 0.0 } else { divergence });
+        out.prior_entropy.set(row, entropy);
     }
+    team.outcome()
 }

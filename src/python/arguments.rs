@@ -10,7 +10,7 @@ use super::numpy::axis_error;
 use crate::batch::Run;
 use crate::error::{Error, Number};
 use crate::ops::Reduction;
-use crate::target::{Prior, Probabilities, Targets};
+use crate::target::{Prior, Probabilities, Targets, WeightValues};
 use pyo3::exceptions::{PyOverflowError, PyTypeError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyFloat, PyString};
@@ -61,7 +61,7 @@ impl Logits {
         py: Python<'_>,
         array: &'a Array,
         ignore_index: Option<i128>,
-        class_weight: Option<&[f64]>,
+        class_weight: Option<&WeightValues>,
     ) -> PyResult<Targets<'a>> {
         let (shape, given, axis) = (self.shape(), array.shape(), self.axis);
         let is_label = !matches!(array.kind(), Kind::Float(_));

@@ -17,7 +17,7 @@ use super::objects::{call, integer, text};
 use super::overlap::overlaps;
 use crate::crew::Crew;
 use crate::error::Error;
-use crate::simd::memory::{Outer, Rows, RowsMut, Storage};
+use crate::simd::{Outer, Rows, RowsMut, Storage};
 use crate::target::Labels;
 use pyo3::buffer::PyUntypedBuffer;
 use pyo3::prelude::*;

@@ -14,7 +14,7 @@ use crate::error::Error;
 use crate::pool;
 use crate::simd::Level;
 use crate::simd::fpenv::with_default_fp_env;
-use crate::simd::memory::{RowsMut, Storage};
+use crate::simd::{RowsMut, Storage};
 use pyo3::exceptions::PyRuntimeWarning;
 use pyo3::prelude::*;
 use std::mem::replace;

@@ -1,6 +1,6 @@
 //! What the elements of an array are: formats of the buffer protocol, and names of dtypes.
 
-use crate::simd::memory::Storage;
+use crate::simd::Storage;
 
 /// What the elements of an array are, in native byte order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

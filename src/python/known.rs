@@ -4,7 +4,7 @@
 
 use crate::pool;
 use crate::simd::Level;
-use crate::simd::memory::Storage;
+use crate::simd::Storage;
 use pyo3::prelude::*;
 use pyo3::types::{PyString, PyType};
 use std::sync::OnceLock;

@@ -8,7 +8,7 @@ use super::errors::value_error;
 use super::numpy::Dtype;
 use super::objects::float;
 use crate::ops::{CrossEntropy, Reduction};
-use crate::simd::memory::Storage;
+use crate::simd::Storage;
 use crate::target::LossTerms;
 use pyo3::prelude::*;
 
@@ -45,9 +45,9 @@ impl<'py> LossArguments<'_, 'py> {
         let prior_array = logits.prior_array(self.prior)?;
         let prior = logits.prior(py, prior_array.as_ref(), label_smoothing)?;
         let class_weight = logits.class_weight(self.class_weight)?;
-        let class_weight = class_weight.as_deref();
+        let class_weight = class_weight.as_ref();
         let sample_weight = logits.sample_weight(self.sample_weight)?;
-        let sample_weight = sample_weight.as_deref();
+        let sample_weight = sample_weight.as_ref();
         let mask_array = logits.mask_array(self.mask)?;
         let ignored = arguments::ignore_index(self.ignore_index)?;
         let target_array = Array::targets(self.targets)?;
@@ -90,8 +90,8 @@ impl<'py> LossArguments<'_, 'py> {
         // The interpreter keeps the memory of a float for the next one.
         let room = float(py, 0.0)?;
         let z = logits.array.rows(logits.axis);
-        let loss_rows = losses.as_ref().map(|losses| losses.array.elements_mut());
-        let grad_rows = grad.as_ref().map(|grad| grad.rows_mut(logits.axis));
+        let mut loss_rows = losses.as_ref().map(|losses| losses.array.elements_mut());
+        let mut grad_rows = grad.as_ref().map(|grad| grad.rows_mut(logits.axis));
         let mask = logits.mask_rows(mask_array.as_ref());
         let prior = &prior;
         let terms =
@@ -100,7 +100,7 @@ impl<'py> LossArguments<'_, 'py> {
         let value = run_placing(
             py,
             logits.array.bytes(),
-            |run| compute_in!(compute, F => operation.run::<F>(&z, mask.as_ref(), loss_rows.as_ref(), grad_rows.as_ref(), run)),
+            |run| compute_in!(compute, F => operation.run::<F>(&z, mask.as_ref(), loss_rows.as_mut(), grad_rows.as_mut(), run)),
             |error| logits.place_row(error),
         )?;
         let grad = grad.map(Output::finish).transpose()?;

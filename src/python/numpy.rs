@@ -3,7 +3,7 @@
 use super::errors::{Shape, answer, from_class, memory_error, type_error};
 use super::known::Known;
 use super::objects::{call, integer, numbers};
-use crate::simd::memory::Storage;
+use crate::simd::Storage;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyString;

@@ -7,13 +7,13 @@ use super::errors::{Shape, row_index, value_error};
 use super::known::Known;
 use crate::batch::Run;
 use crate::error::Error;
-use crate::simd::memory::Rows;
-use crate::target::weights;
+use crate::simd::Rows;
+use crate::target::WeightValues;
 use pyo3::prelude::*;
 
 impl Logits {
     /// c, one weight for each class.
-    pub(super) fn class_weight(&self, obj: &Bound<'_, PyAny>) -> PyResult<Option<Vec<f64>>> {
+    pub(super) fn class_weight(&self, obj: &Bound<'_, PyAny>) -> PyResult<Option<WeightValues>> {
         if obj.is_none() {
             return Ok(None);
         }
@@ -30,12 +30,13 @@ impl Logits {
             ));
         }
         let elements = array.elements(given);
-        let copy = |run: &mut Run<'_>| weights(&elements, "class_weight", &mut run.team());
+        let copy =
+            |run: &mut Run<'_>| WeightValues::new(&elements, "class_weight", &mut run.team());
         run(obj.py(), array.bytes(), copy).map(Some)
     }
 
     /// s, one weight for each row.
-    pub(super) fn sample_weight(&self, obj: &Bound<'_, PyAny>) -> PyResult<Option<Vec<f64>>> {
+    pub(super) fn sample_weight(&self, obj: &Bound<'_, PyAny>) -> PyResult<Option<WeightValues>> {
         if obj.is_none() {
             return Ok(None);
         }
@@ -52,7 +53,8 @@ impl Logits {
             ));
         }
         let elements = array.elements(&shape);
-        let copy = |run: &mut Run<'_>| weights(&elements, "sample_weight", &mut run.team());
+        let copy =
+            |run: &mut Run<'_>| WeightValues::new(&elements, "sample_weight", &mut run.team());
         let place = |error: &mut Error| {
             if let Error::Weight { index, .. } = error {
                 // Where in the array that was given.

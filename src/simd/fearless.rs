@@ -1,23 +1,22 @@
 //! [`Vector`] over the `fearless_simd` crate: one line per operation.
 
-use super::Vector;
-use super::lane_sum::CompensatedSum;
-use super::lanes::{DoubleVector, Doubles};
+use super::lanes::{CompensatedSum, DoubleVector, Doubles, Widened};
 use super::partial::Partial;
-use crate::wide::{DoubleDouble, SIGNIFICAND};
+use super::{MOST_LANES, Vector};
+use crate::math::SIGNIFICAND;
 use fearless_simd::{
     Bytes, SimdBase, SimdFloat, SimdFrom, SimdMask, f32x16, f64x8, mask32x16, mask64x8, u32x16,
     u64x8,
 };
 
 macro_rules! vector {
-    ($vector:ident, $scalar:ty, $lanes:literal, $bits:ident, $mantissa:literal, $mask:ident, $stream:ident, $load_head:ident, $store_head:ident, $doubles:ty, $wide:ty, $sum:ty, $to_doubles:path, $from_doubles:path, $split:path) => {
+    ($vector:ident, $scalar:ty, $lanes:literal, $bits:ident, $mantissa:literal, $mask:ident, $stream:ident, $load_head:ident, $store_head:ident, $transpose:ident, $block:ident, $doubles:ty, $sum:ty) => {
         impl<S: Partial> Vector for $vector<S> {
             type Token = S;
             type Scalar = $scalar;
             type Mask = $mask<S>;
             type Doubles = $doubles;
-            type Wide = $wide;
+            type Eight = Doubles<f64x8<S>, 1>;
             type Sum = $sum;
             const LANES: usize = $lanes;
 
@@ -67,18 +66,6 @@ macro_rules! vector {
             #[inline(always)]
             fn token(self) -> S {
                 self.simd
-            }
-            #[inline(always)]
-            fn to_doubles(self) -> Self::Doubles {
-                $to_doubles(self)
-            }
-            #[inline(always)]
-            fn from_doubles(doubles: Self::Doubles) -> Self {
-                $from_doubles(doubles)
-            }
-            #[inline(always)]
-            fn split(wide: Self::Wide) -> (Self, Self) {
-                $split(wide)
             }
             #[inline(always)]
             fn add(self, other: Self) -> Self {
@@ -137,6 +124,10 @@ macro_rules! vector {
                 mask & other
             }
             #[inline(always)]
+            fn bits(mask: Self::Mask) -> u64 {
+                mask.to_bitmask()
+            }
+            #[inline(always)]
             fn any(mask: Self::Mask) -> bool {
                 mask.any_true()
             }
@@ -151,6 +142,22 @@ macro_rules! vector {
             #[inline(always)]
             fn zip(self, other: Self) -> (Self, Self) {
                 self.interleave(other)
+            }
+            #[inline(always)]
+            fn transpose(vectors: &mut [Self; MOST_LANES]) {
+                vectors[0].simd.$transpose(vectors);
+            }
+            #[inline(always)]
+            unsafe fn transpose_block(
+                token: S,
+                source: *const $scalar,
+                stride: usize,
+                target: *mut $scalar,
+                target_stride: usize,
+                len: usize,
+            ) {
+                // SAFETY: as the caller says.
+                unsafe { token.$block(source, stride, target, target_stride, len) };
             }
             #[inline(always)]
             fn exponent_from_low_bits(self) -> Self {
@@ -171,48 +178,44 @@ vector!(
     stream_floats,
     load_floats,
     store_floats,
+    transpose_floats,
+    transpose_float_block,
     Doubles<f64x8<S>, 2>,
-    Doubles<f64x8<S>, 2>,
-    Doubles<f64x8<S>, 2>,
-    widened,
-    narrowed,
-    two_floats
+    Doubles<f64x8<S>, 2>
 );
 vector!(
     f64x8, f64, 8, u64x8, 52, mask64x8,
     stream_doubles,
     load_doubles,
     store_doubles,
-    Doubles<Self, 1>, DoubleDouble<Doubles<Self, 1>>, CompensatedSum<Self>,
-    alone, the_only, two_doubles
+    transpose_doubles,
+    transpose_double_block,
+    Doubles<Self, 1>,
+    CompensatedSum<Self>
 );
 
-#[inline(always)]
-fn widened<S: Partial>(vector: f32x16<S>) -> Doubles<f64x8<S>, 2> {
-    let (low, high) = vector.simd.widen_f32x16(vector);
-    Doubles([low, high])
+impl<S: Partial> Widened<f32x16<S>> for Doubles<f64x8<S>, 2> {
+    #[inline(always)]
+    fn widen(vector: f32x16<S>) -> Self {
+        let (low, high) = vector.simd.widen_f32x16(vector);
+        Self([low, high])
+    }
+    #[inline(always)]
+    fn narrow(self) -> f32x16<S> {
+        let Self([low, high]) = self;
+        low.simd.narrow_f64x8(low, high)
+    }
 }
-#[inline(always)]
-fn narrowed<S: Partial>(doubles: Doubles<f64x8<S>, 2>) -> f32x16<S> {
-    let Doubles([low, high]) = doubles;
-    low.simd.narrow_f64x8(low, high)
-}
-#[inline(always)]
-fn two_floats<S: Partial>(wide: Doubles<f64x8<S>, 2>) -> (f32x16<S>, f32x16<S>) {
-    let high = narrowed(wide);
-    (high, narrowed(wide - widened(high)))
-}
-#[inline(always)]
-fn alone<S: Partial>(vector: f64x8<S>) -> Doubles<f64x8<S>, 1> {
-    Doubles([vector])
-}
-#[inline(always)]
-fn the_only<S: Partial>(doubles: Doubles<f64x8<S>, 1>) -> f64x8<S> {
-    doubles.0[0]
-}
-#[inline(always)]
-fn two_doubles<S: Partial>(wide: DoubleDouble<Doubles<f64x8<S>, 1>>) -> (f64x8<S>, f64x8<S>) {
-    (wide.high.0[0], wide.low.0[0])
+impl<S: Partial> Widened<f32x16<S>> for Doubles<f64x8<S>, 1> {
+    #[inline(always)]
+    fn widen(vector: f32x16<S>) -> Self {
+        Self([vector.simd.widen_f32x16(vector).0])
+    }
+    #[inline(always)]
+    fn narrow(self) -> f32x16<S> {
+        let zero = <f64x8<S> as Vector>::splat(self.0[0].simd, 0.0);
+        self.0[0].simd.narrow_f64x8(self.0[0], zero)
+    }
 }
 
 impl<S: Partial> DoubleVector for f64x8<S> {

@@ -1,7 +1,7 @@
-//! Scalars of several rows side by side: a lane for each row.
+//! Doubles side by side: the scalars of several rows, and what sums of few vectors are flushed into.
 
-use super::{MOST_LANES, Vector};
-use crate::wide::{DoubleDouble, Real, Wide};
+use super::{MOST_LANES, QUAD, Vector};
+use crate::math::{Real, RunningSum};
 use std::ops::{Add, Div, Mul, Sub};
 
 /// Vectors of doubles, and their bits.
@@ -111,28 +111,27 @@ impl<X: DoubleVector, const N: usize> Real for Doubles<X, N> {
     }
 }
 
-/// Wide scalars of several rows.
-pub trait WideLanes: Wide {
+/// Doubles in lanes, from and to memory.
+pub trait DoubleLanes: Real {
     type Token: Copy;
-    /// The scalar of one row.
-    type Scalar: Wide<Real = f64>;
-    fn splat(token: Self::Token, value: Self::Scalar) -> Self;
+    const COUNT: usize;
+    fn splat(token: Self::Token, value: f64) -> Self;
     /// The first lanes of `values`.
-    fn from_scalars(token: Self::Token, values: &[Self::Scalar; MOST_LANES]) -> Self;
-    /// One scalar a lane, and anything after the last.
-    fn to_scalars(self) -> [Self::Scalar; MOST_LANES];
+    fn from_slice(token: Self::Token, values: &[f64]) -> Self;
+    /// The lanes to the beginning of `values`.
+    fn to_slice(self, values: &mut [f64]);
 }
 
-impl<X: DoubleVector, const N: usize> WideLanes for Doubles<X, N> {
+impl<X: DoubleVector, const N: usize> DoubleLanes for Doubles<X, N> {
     type Token = X::Token;
-    type Scalar = f64;
+    const COUNT: usize = N * X::LANES;
 
     #[inline(always)]
     fn splat(token: X::Token, value: f64) -> Self {
         Self([X::splat(token, value); N])
     }
     #[inline(always)]
-    fn from_scalars(token: X::Token, values: &[f64; MOST_LANES]) -> Self {
+    fn from_slice(token: X::Token, values: &[f64]) -> Self {
         let mut vectors = [X::splat(token, 0.0); N];
         for (i, vector) in vectors.iter_mut().enumerate() {
             *vector = X::from_slice(token, &values[i * X::LANES..]);
@@ -140,38 +139,155 @@ impl<X: DoubleVector, const N: usize> WideLanes for Doubles<X, N> {
         Self(vectors)
     }
     #[inline(always)]
-    fn to_scalars(self) -> [f64; MOST_LANES] {
-        let mut scalars = [0.0; MOST_LANES];
+    fn to_slice(self, values: &mut [f64]) {
         for (i, vector) in self.0.iter().enumerate() {
-            vector.to_slice(&mut scalars[i * X::LANES..]);
+            vector.to_slice(&mut values[i * X::LANES..]);
         }
-        scalars
     }
 }
 
-impl<T: WideLanes<Scalar = f64> + Real> WideLanes for DoubleDouble<T> {
-    type Token = T::Token;
-    type Scalar = DoubleDouble;
+/// The lanes of a vector as doubles, all of them or the first.
+pub trait Widened<V: Vector>: DoubleLanes<Token = V::Token> {
+    /// Exact.
+    fn widen(vector: V) -> Self;
+    /// Rounded to nearest; 0 in lanes that are not here.
+    fn narrow(self) -> V;
+}
 
+impl<X: DoubleVector<Doubles = Self>> Widened<X> for Doubles<X, 1> {
     #[inline(always)]
-    fn splat(token: T::Token, value: DoubleDouble) -> Self {
-        Self { high: T::splat(token, value.high), low: T::splat(token, value.low) }
+    fn widen(vector: X) -> Self {
+        Self([vector])
     }
     #[inline(always)]
-    fn from_scalars(token: T::Token, values: &[DoubleDouble; MOST_LANES]) -> Self {
+    fn narrow(self) -> X {
+        self.0[0]
+    }
+}
+
+/// Sums of vectors of few classes, kept wider than those: a lane for each lane of the vectors.
+pub trait LaneSum<V: Vector>: Copy {
+    fn zero(token: V::Token) -> Self;
+    fn add(&mut self, vector: V);
+    /// Adds both, together where their own sum is no loss.
+    fn add_pair(&mut self, first: V, second: V);
+    /// Adds a product, which f64 does not round before.
+    fn add_product(&mut self, a: V, b: V);
+    /// Adds the products of both; fused, or exactly.
+    fn add_products(&mut self, a: [V; QUAD], b: [V; QUAD]);
+    /// The sum of each lane, and what it lost.
+    fn lanes(self) -> (V::Doubles, V::Doubles);
+    /// The sum of all lanes, in a fixed order, and what it lost.
+    fn total(self) -> (f64, f64);
+}
+
+/// Vectors of f32 are added in doubles. Their lanes i and i + 8 are joined first.
+impl<V, X> LaneSum<V> for Doubles<X, 2>
+where
+    X: DoubleVector<Token = V::Token>,
+    V: Vector<Scalar = f32, Doubles = Self>,
+    Self: Widened<V>,
+{
+    #[inline(always)]
+    fn zero(token: V::Token) -> Self {
+        Self([X::splat(token, 0.0); 2])
+    }
+    #[inline(always)]
+    fn add(&mut self, vector: V) {
+        *self = *self + Self::widen(vector);
+    }
+    #[inline(always)]
+    fn add_pair(&mut self, first: V, second: V) {
+        self.add(first.add(second));
+    }
+    #[inline(always)]
+    fn add_product(&mut self, a: V, b: V) {
+        self.add(a.mul(b));
+    }
+    #[inline(always)]
+    fn add_products(&mut self, a: [V; QUAD], b: [V; QUAD]) {
+        let first = a[1].mul_add(b[1], a[0].mul(b[0]));
+        self.add(first.add(a[3].mul_add(b[3], a[2].mul(b[2]))));
+    }
+    #[inline(always)]
+    fn lanes(self) -> (Self, Self) {
+        (self, self.like(0.0))
+    }
+    #[inline(always)]
+    fn total(self) -> (f64, f64) {
+        let Self([low, high]) = self;
+        (low.add(high).joined(), 0.0)
+    }
+}
+
+/// Vectors of doubles, each lane with the sum of the roundings it lost.
+#[derive(Clone, Copy)]
+pub struct CompensatedSum<V> {
+    high: V,
+    low: V,
+}
+
+impl<V> LaneSum<V> for CompensatedSum<V>
+where
+    V: DoubleVector<Doubles = Doubles<V, 1>>,
+{
+    #[inline(always)]
+    fn zero(token: V::Token) -> Self {
+        let zero = V::splat(token, 0.0);
+        Self { high: zero, low: zero }
+    }
+    #[inline(always)]
+    fn add(&mut self, vector: V) {
+        // Knuth's TwoSum: high + vector = sum + lost, exactly.
+        let sum = self.high.add(vector);
+        let from_vector = sum.sub(self.high);
+        let lost = self.high.sub(sum.sub(from_vector)).add(vector.sub(from_vector));
+        self.high = sum;
+        self.low = self.low.add(lost);
+    }
+    #[inline(always)]
+    fn add_pair(&mut self, first: V, second: V) {
+        self.add(first);
+        self.add(second);
+    }
+    #[inline(always)]
+    fn add_products(&mut self, a: [V; QUAD], b: [V; QUAD]) {
+        for i in 0..QUAD {
+            self.add_product(a[i], b[i]);
+        }
+    }
+    #[inline(always)]
+    fn add_product(&mut self, a: V, b: V) {
+        let product = a.mul(b);
+        self.add(product);
+        self.low = self.low.add(a.mul_sub(b, product));
+    }
+    #[inline(always)]
+    fn lanes(self) -> (Doubles<V, 1>, Doubles<V, 1>) {
+        let sum = self.high.add(self.low);
+        // An infinite sum has lost inf − inf, which is no part of it.
+        let is_finite = sum.eq(sum);
+        let lost = self.low.sub(sum.sub(self.high));
+        (
+            Doubles([V::select(is_finite, sum, self.high)]),
+            Doubles([V::select(is_finite, lost, V::splat(lost.token(), 0.0))]),
+        )
+    }
+    #[inline(always)]
+    fn total(self) -> (f64, f64) {
         let (mut high, mut low) = ([0.0; MOST_LANES], [0.0; MOST_LANES]);
-        for (i, value) in values.iter().enumerate() {
-            (high[i], low[i]) = (value.high, value.low);
+        self.high.to_slice(&mut high);
+        self.low.to_slice(&mut low);
+        let mut sum = RunningSum::default();
+        for lane in 0..V::LANES {
+            sum.add(high[lane]);
         }
-        Self { high: T::from_scalars(token, &high), low: T::from_scalars(token, &low) }
-    }
-    #[inline(always)]
-    fn to_scalars(self) -> [DoubleDouble; MOST_LANES] {
-        let (high, low) = (self.high.to_scalars(), self.low.to_scalars());
-        let mut scalars = [DoubleDouble { high: 0.0, low: 0.0 }; MOST_LANES];
-        for (i, scalar) in scalars.iter_mut().enumerate() {
-            *scalar = DoubleDouble { high: high[i], low: low[i] };
+        for lane in 0..V::LANES {
+            sum.add(low[lane]);
         }
-        scalars
+        sum.parts()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,18 +6,17 @@
 //! states once that its addresses are valid; all methods are checked against
 //! the view's own lengths.
 
+use super::element::Float;
+pub use super::element::Storage;
 pub use super::outer::{Distinct, Outer};
 use super::portable::Portable;
 use super::row::{Sink, Source};
-pub use super::storage::Storage;
 use super::storage::{Halves, narrow, read, widen, write};
-use crate::element::Float;
 use std::marker::PhantomData;
 
 macro_rules! view {
-    ($name:ident, $pointer:ty, { $($field:ident: $type:ty = $initial:expr)? }, $doc:literal, $validity:literal) => {
-        #[doc = $doc]
-        #[derive(Clone, Debug)]
+    ($(#[$attribute:meta])* $name:ident, $pointer:ty, { $($field:ident: $type:ty = $initial:expr)? }, $validity:literal) => {
+        $(#[$attribute])*
         pub struct $name<'a> {
             start: $pointer,
             storage: Storage,
@@ -60,6 +59,7 @@ macro_rules! view {
 
             /// Number of rows.
             #[must_use]
+            #[inline(always)]
             pub fn rows(&self) -> usize {
                 self.outer.rows()
             }
@@ -120,17 +120,28 @@ macro_rules! view {
 }
 
 view!(
+    /// Rows to read.
+    #[derive(Clone, Debug)]
     Rows,
     *const u8,
     {},
-    "Rows to read.",
     "- Every element so addressed stays readable for `'a`; no alignment is needed."
 );
 view!(
+    /// Rows to write. Distinct elements have distinct addresses.
+    ///
+    /// The only such view of its elements, as a mutable slice is: no `Clone`, and what writes takes it
+    /// by `&mut`. Within a call several threads write it, each its own rows.
+    ///
+    /// ```compile_fail,E0599
+    /// let mut values = [0f32; 4];
+    /// let rows = smoothxent::RowsMut::from_slice(&mut values, 2);
+    /// let others = rows.clone();
+    /// ```
+    #[derive(Debug)]
     RowsMut,
     *mut u8,
     { is_streamed: bool = false },
-    "Rows to write. Distinct elements have distinct addresses.",
     "- Every element so addressed stays writable for `'a`, and no two share memory; no alignment is needed."
 );
 
@@ -152,21 +163,6 @@ impl<'a> Rows<'a> {
                 [(len, stride)].into_iter(),
             )
         }
-    }
-
-    /// Row `row` in the compute type: in place where it lies so already, else widened
-    /// into `scratch`, which holds at least `classes` elements.
-    #[inline(always)]
-    pub(crate) fn source<'s, F: Float>(&self, row: usize, scratch: &'s mut [F]) -> Source<'s, F>
-    where
-        'a: 's,
-    {
-        if let Some(direct) = self.direct(row) {
-            return direct;
-        }
-        let scratch = &mut scratch[..self.classes];
-        self.gather(row, scratch);
-        Source::from_slice(scratch)
     }
 
     /// Row `row` in place, if it lies in memory as `F` does.
@@ -214,12 +210,6 @@ impl<'a> Rows<'a> {
     pub(crate) fn distinct(&self) -> (Self, Distinct) {
         let distinct = self.outer.distinct();
         (Self { outer: distinct.own.clone(), ..self.clone() }, distinct)
-    }
-
-    /// Copies row `row` to `target`, converted to `F`.
-    pub(crate) fn gather<F: Float>(&self, row: usize, target: &mut [F]) {
-        assert!(target.len() == self.classes);
-        self.gather_part(Portable, row, 0, target);
     }
 
     /// As [`Rows::gather_part`] without the vectors of a level.
@@ -287,6 +277,11 @@ impl<'a> RowsMut<'a> {
     #[must_use]
     pub fn streamed(self) -> Self {
         Self { is_streamed: true, ..self }
+    }
+
+    /// Is the first element that of `rows`?
+    pub(crate) fn starts_with(&self, rows: &Rows<'_>) -> bool {
+        self.start.addr() == rows.start.addr()
     }
 
     pub(crate) fn is_streamed(&self) -> bool {
@@ -362,15 +357,22 @@ impl<'a> RowsMut<'a> {
 
     /// Rounds `values` into the only elements of the rows from `first` on.
     pub(crate) fn set_rows(&self, first: usize, values: &[f64]) {
+        assert!(self.classes == 1);
         let start = self.start_of(first, values.len(), 0);
-        match self.outer {
-            Outer::Line { stride, .. } if self.classes == 1 => {
+        // One loop for each storage, for neighbours one of its own: it has vectors.
+        macro_rules! walk {
+            ($storage:expr, $stride:expr) => {
                 for (row, value) in values.iter().enumerate() {
-                    let at = start.wrapping_offset(row.cast_signed() * stride);
+                    let at = start.wrapping_offset(row.cast_signed() * $stride);
                     // SAFETY: one element of a row that exists, by the check of `start_of`.
-                    unsafe { write(at, self.storage, *value) };
+                    unsafe { write(at, $storage, *value) };
                 }
-            }
+            };
+        }
+        match (&self.outer, self.storage) {
+            (Outer::Line { stride: 8, .. }, Storage::F64) => walk!(Storage::F64, 8),
+            (Outer::Line { stride: 4, .. }, Storage::F32) => walk!(Storage::F32, 4),
+            (Outer::Line { stride, .. }, storage) => walk!(storage, *stride),
             _ => (first..).zip(values).for_each(|(row, value)| self.set(row, *value)),
         }
     }

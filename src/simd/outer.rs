@@ -50,11 +50,16 @@ impl Outer {
         }
     }
 
+    #[inline(always)]
     pub fn rows(&self) -> usize {
         match self {
             Outer::Line { len, .. } => *len,
-            Outer::Grid(axes) => axes.iter().map(|axis| axis.0).product(),
+            Outer::Grid(axes) => Self::grid_rows(axes),
         }
+    }
+
+    fn grid_rows(axes: &[(usize, isize)]) -> usize {
+        axes.iter().map(|axis| axis.0).product()
     }
 
     #[inline(always)]

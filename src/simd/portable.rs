@@ -4,13 +4,13 @@
 //! FMA: there `mul_add` is a call of the C library's correctly rounded `fma`.
 //! Slow and exact, and not inlined, which would only make it slow to compile.
 
-use super::Vector;
-use super::lane_sum::CompensatedSum;
-use super::lanes::{DoubleVector, Doubles};
+use super::element::Float;
+use super::lanes::{CompensatedSum, DoubleVector, Doubles, Widened};
 use super::partial::copy;
 use super::storage::Halves;
-use crate::element::Float;
-use crate::wide::{DoubleDouble, Real};
+use super::transpose::shuffled;
+use super::{MOST_LANES, Vector};
+use crate::math::Real;
 use std::array::from_fn;
 
 /// Proof of nothing: any processor will do.
@@ -32,13 +32,13 @@ impl<T: Copy, const N: usize> Lanes<T, N> {
 }
 
 macro_rules! portable {
-    ($scalar:ty, $lanes:literal, $mantissa:literal, $doubles:ty, $wide:ty, $sum:ty, $to_doubles:expr, $from_doubles:expr, $split:expr) => {
+    ($scalar:ty, $lanes:literal, $mantissa:literal, $doubles:ty, $sum:ty) => {
         impl Vector for Lanes<$scalar, $lanes> {
             type Token = Portable;
             type Scalar = $scalar;
             type Mask = [bool; $lanes];
             type Doubles = $doubles;
-            type Wide = $wide;
+            type Eight = Doubles<Lanes<f64, 8>, 1>;
             type Sum = $sum;
             const LANES: usize = $lanes;
 
@@ -85,18 +85,6 @@ macro_rules! portable {
             #[inline(always)]
             fn token(self) -> Portable {
                 Portable
-            }
-            #[inline(never)]
-            fn to_doubles(self) -> Self::Doubles {
-                $to_doubles(self)
-            }
-            #[inline(never)]
-            fn from_doubles(doubles: Self::Doubles) -> Self {
-                $from_doubles(doubles)
-            }
-            #[inline(never)]
-            fn split(wide: Self::Wide) -> (Self, Self) {
-                $split(wide)
             }
             #[inline(never)]
             fn add(self, other: Self) -> Self {
@@ -156,6 +144,10 @@ macro_rules! portable {
                 from_fn(|i| mask[i] && other[i])
             }
             #[inline(never)]
+            fn bits(mask: Self::Mask) -> u64 {
+                mask.iter().rev().fold(0, |bits, lane| 2 * bits + u64::from(*lane))
+            }
+            #[inline(never)]
             fn any(mask: Self::Mask) -> bool {
                 mask.into_iter().any(|lane| lane)
             }
@@ -173,6 +165,29 @@ macro_rules! portable {
                 (Self(from_fn(turn)), Self(from_fn(|i| turn($lanes + i))))
             }
             #[inline(never)]
+            fn transpose(vectors: &mut [Self; MOST_LANES]) {
+                shuffled(vectors);
+            }
+            #[inline(never)]
+            unsafe fn transpose_block(
+                _token: Portable,
+                source: *const $scalar,
+                stride: usize,
+                target: *mut $scalar,
+                target_stride: usize,
+                len: usize,
+            ) {
+                for row in 0..$lanes {
+                    for column in 0..$lanes.min(len.saturating_sub(row * target_stride)) {
+                        // SAFETY: inside the vectors to read, and before `len`.
+                        unsafe {
+                            let value = source.add(column * stride + row).read_unaligned();
+                            target.add(row * target_stride + column).write_unaligned(value);
+                        }
+                    }
+                }
+            }
+            #[inline(never)]
             fn exponent_from_low_bits(self) -> Self {
                 Self(self.0.map(|x| <$scalar>::from_bits(x.to_bits() << $mantissa)))
             }
@@ -180,32 +195,31 @@ macro_rules! portable {
     };
 }
 
-portable!(
-    f32,
-    16,
-    23,
-    Doubles<Lanes<f64, 8>, 2>,
-    Doubles<Lanes<f64, 8>, 2>,
-    Doubles<Lanes<f64, 8>, 2>,
-    |vector: Self| {
+portable!(f32, 16, 23, Doubles<Lanes<f64, 8>, 2>, Doubles<Lanes<f64, 8>, 2>);
+portable!(f64, 8, 52, Doubles<Self, 1>, CompensatedSum<Self>);
+
+impl Widened<Lanes<f32, 16>> for Doubles<Lanes<f64, 8>, 2> {
+    #[inline(never)]
+    fn widen(vector: Lanes<f32, 16>) -> Self {
         let half = |first: usize| Lanes(from_fn(|i| f64::from(vector.0[first + i])));
-        Doubles([half(0), half(8)])
-    },
-    |Doubles([low, high]): Self::Doubles| {
-        Self(from_fn(|i| f32::from_f64(if i < 8 { low.0[i] } else { high.0[i - 8] })))
-    },
-    |wide: Self::Wide| {
-        let high = Self::from_doubles(wide);
-        (high, Self::from_doubles(wide - high.to_doubles()))
+        Self([half(0), half(8)])
     }
-);
-portable!(
-    f64, 8, 52,
-    Doubles<Self, 1>, DoubleDouble<Doubles<Self, 1>>, CompensatedSum<Self>,
-    |vector| Doubles([vector]),
-    |Doubles([vector]): Self::Doubles| vector,
-    |wide: Self::Wide| (wide.high.0[0], wide.low.0[0])
-);
+    #[inline(never)]
+    fn narrow(self) -> Lanes<f32, 16> {
+        let Self([low, high]) = self;
+        Lanes(from_fn(|i| f32::from_f64(if i < 8 { low.0[i] } else { high.0[i - 8] })))
+    }
+}
+impl Widened<Lanes<f32, 16>> for Doubles<Lanes<f64, 8>, 1> {
+    #[inline(never)]
+    fn widen(vector: Lanes<f32, 16>) -> Self {
+        Self([Lanes(from_fn(|i| f64::from(vector.0[i])))])
+    }
+    #[inline(never)]
+    fn narrow(self) -> Lanes<f32, 16> {
+        Lanes(from_fn(|i| if i < 8 { f32::from_f64(self.0[0].0[i]) } else { 0.0 }))
+    }
+}
 
 impl DoubleVector for Lanes<f64, 8> {
     #[inline(never)]

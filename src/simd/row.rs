@@ -1,7 +1,7 @@
 //! One row of neighbouring elements: the loads and stores of the kernels, checked against its length.
 
 use super::Vector;
-use crate::element::Float;
+use super::element::Float;
 use std::marker::PhantomData;
 
 /// Bytes of a line of memory, and of a vector.
@@ -17,6 +17,40 @@ fn labelled<V: Vector>(vector: V, at: usize, label: Option<(usize, V::Scalar)>) 
             V::from_slice(vector.token(), &lanes)
         }
         _ => vector,
+    }
+}
+
+/// The body for lane 0, lane 1, ..., written out: vectors in an array that a loop counts through would be
+/// stored and loaded.
+macro_rules! each_lane {
+    ($vector:ident, |$lane:ident| $body:block) => {
+        each_lane!($vector, $lane, $body, 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15)
+    };
+    ($vector:ident, $lane:ident, $body:block, $($number:literal)*) => {
+        $(if $number < $vector::LANES {
+            let $lane: usize = $number;
+            $body
+        })*
+    };
+}
+
+pub(super) use each_lane;
+
+/// LANES rows of LANES elements, `stride` apart from the first of `source` on, to the columns of `target`,
+/// whose rows are `target_stride` apart: row after row, each over what the one before has behind it, as far
+/// as the target goes.
+#[inline(always)]
+pub(crate) fn transpose<V: Vector>(
+    token: V::Token,
+    source: Source<'_, V::Scalar>,
+    stride: usize,
+    target: &mut Sink<'_, V::Scalar>,
+    target_stride: usize,
+) {
+    check(0, (V::LANES - 1) * stride + V::LANES, source.len);
+    // SAFETY: all vectors lie inside the source, by the check; `len` elements of the target are writable.
+    unsafe {
+        V::transpose_block(token, source.start, stride, target.start, target_stride, target.len);
     }
 }
 
@@ -144,17 +178,11 @@ impl<'a, F: Float> Source<'a, F> {
         unsafe { Self::from_raw(self.start.add(start), len.min(self.len - start)) }
     }
 
-    /// Asks for the memory of a quad `distance` bytes further on, which may be anywhere.
+    /// Asks for the four lines of memory from element `at` on, inside the row or not.
     #[inline(always)]
-    pub(crate) fn prefetch<V: Vector<Scalar = F>, const NEAREST: bool>(
-        &self,
-        token: V::Token,
-        at: usize,
-        distance: usize,
-    ) {
-        let start = self.start.wrapping_add(at).wrapping_byte_add(distance);
+    pub(crate) fn prefetch_quad<V: Vector<Scalar = F>>(&self, token: V::Token, at: usize) {
         for index in 0..QUAD {
-            V::prefetch::<NEAREST>(token, start.wrapping_add(index * V::LANES));
+            V::prefetch::<true>(token, self.start.wrapping_add(at + index * V::LANES));
         }
     }
 
@@ -211,30 +239,31 @@ impl<'a, F: Float> Sink<'a, F> {
     }
 
     #[inline(always)]
-    pub(crate) fn len(&self) -> usize {
-        self.len
-    }
-
-    /// How many bytes after `source` this row lies, for [`Source::prefetch`].
-    #[inline(always)]
-    pub(crate) fn distance_from(&self, source: &Source<'_, F>) -> usize {
-        self.start.addr().wrapping_sub(source.start.addr())
-    }
-
-    #[inline(always)]
     pub(crate) fn reborrow(&mut self) -> Sink<'_, F> {
         Sink { start: self.start, len: self.len, memory: PhantomData }
     }
 
-    /// Takes at most `len` elements from the beginning.
+    /// At most `len` elements from `start` on, as many as there are.
     #[inline(always)]
-    pub(crate) fn split_off(&mut self, len: usize) -> Self {
-        let len = len.min(self.len);
-        let first = Self { start: self.start, len, memory: PhantomData };
-        // SAFETY: `len` elements lie inside the row; they are left to `first` alone.
-        self.start = unsafe { self.start.add(len) };
-        self.len -= len;
-        first
+    pub(crate) fn part(self, start: usize, len: usize) -> Self {
+        check(start, 0, self.len);
+        let len = len.min(self.len - start);
+        // SAFETY: the part lies inside the row, by the check.
+        Self { start: unsafe { self.start.add(start) }, len, memory: PhantomData }
+    }
+
+    /// The same elements to read. Both may be used at once: every access is by raw pointer.
+    #[inline(always)]
+    pub(crate) fn as_source(&self) -> Source<'a, F> {
+        Source { start: self.start, len: self.len, memory: PhantomData }
+    }
+
+    /// Multiplies every element.
+    pub(crate) fn multiply(&mut self, factor: f64) {
+        for index in 0..self.len {
+            let value = self.as_source().get(index);
+            self.set(index, F::from_f64(value.to_f64() * factor));
+        }
     }
 
     #[inline(always)]

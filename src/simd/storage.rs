@@ -4,7 +4,7 @@
 //! `half` crate. Rows are converted in registers, a vector at a time.
 
 use super::MOST_LANES;
-use crate::element::Float;
+use super::element::{Float, Storage};
 use half::slice::{HalfBitsSliceExt, HalfFloatSliceExt};
 use half::{bf16, f16};
 
@@ -14,40 +14,6 @@ const F16_CHUNK: usize = MOST_LANES;
 const BF16_CHUNK: usize = 64;
 /// Bytes of either.
 const SIZE: usize = size_of::<u16>();
-
-/// How one element lies in memory.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Storage {
-    /// One byte: 0 is false, anything else true. Of masks only.
-    Bool,
-    /// IEEE 754 binary16, native byte order.
-    F16,
-    /// The upper half of a binary32, native byte order.
-    Bf16,
-    /// IEEE 754 binary32, native byte order.
-    F32,
-    /// IEEE 754 binary64, native byte order.
-    F64,
-}
-
-impl Storage {
-    /// Bytes of one element.
-    #[must_use]
-    pub const fn size(self) -> usize {
-        match self {
-            Storage::Bool => 1,
-            Storage::F16 | Storage::Bf16 => 2,
-            Storage::F32 => 4,
-            Storage::F64 => 8,
-        }
-    }
-
-    /// What rows of both are computed in: the 16-bit types only store.
-    #[must_use]
-    pub fn compute_with(self, other: Storage) -> Storage {
-        if self == Storage::F64 || other == Storage::F64 { Storage::F64 } else { Storage::F32 }
-    }
-}
 
 /// Conversion of float16: to nearest, ties to even.
 pub trait Halves: Copy {

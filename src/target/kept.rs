@@ -3,53 +3,53 @@
 use super::parts::sum_in_parts;
 use super::prior::surprise;
 use super::read::read_rows;
-use super::{NO_CLASS, Prior, Targets};
+use super::{KeptRow, LossTerms, NO_CLASS, Prior, Targets};
 use crate::crew::Crew;
 use crate::error::Error;
-use crate::math;
-use crate::simd::memory::Rows;
-use crate::wide::{DoubleDouble, Wide};
+use crate::math::{self, ExactSum};
+use crate::simd::Rows;
 use std::ops::Range;
 
-/// The weight of each row: `sample_weight`, and 0 where `mask` keeps no class. With smoothing,
-/// the prior of every row that counts must have mass on the classes that are kept.
+/// What `mask` keeps of each row. With smoothing, the prior of every row that counts must have mass on
+/// the classes that are kept.
 ///
 /// # Errors
 /// [`Error::MaskedPrior`] for the first row whose prior has none; [`Error::OutOfMemory`], or that of
 /// the crew.
-pub(crate) fn kept_row_weights(
+pub(crate) fn kept_rows(
     mask: &Rows<'_>,
     targets: &Targets<'_>,
-    label_smoothing: f64,
-    prior: &Prior<'_>,
-    sample_weight: Option<&[f64]>,
+    terms: &LossTerms<'_>,
     crew: &mut dyn Crew,
-) -> Result<Vec<f64>, Error> {
-    let needs_mass = label_smoothing > 0.0 && !matches!(prior, Prior::Uniform);
-    let read = |row: usize, start: usize, values: &[f64], kept: &mut KeptRow| {
-        kept.has_classes |= values.iter().any(|is_kept| *is_kept != 0.0);
-        let has_mass = |k: usize| values[k] != 0.0 && prior.get(row, start + k) > 0.0;
-        kept.has_mass = kept.has_mass || (needs_mass && (0..values.len()).any(has_mass));
+) -> Result<Vec<KeptRow>, Error> {
+    let LossTerms { label_smoothing, prior, sample_weight, .. } = *terms;
+    let is_uniform = matches!(prior, Prior::Uniform);
+    let needs_mass = label_smoothing > 0.0;
+    let read = |row: usize, start: usize, values: &[f64], kept: &mut (bool, ExactSum)| {
+        kept.0 |= values.iter().any(|is_kept| *is_kept != 0.0);
+        if needs_mass {
+            for (index, chunk) in values.chunks(64).enumerate() {
+                let mut masses = [0.0; 64];
+                for (k, (mass, is_kept)) in masses.iter_mut().zip(chunk).enumerate() {
+                    if *is_kept != 0.0 {
+                        *mass = prior.get(row, start + index * 64 + k);
+                    }
+                }
+                kept.1.add(&masses[..chunk.len()]);
+            }
+        }
         Ok(())
     };
-    let finish = |row: usize, kept: KeptRow| {
-        let given = sample_weight.map_or(1.0, |given| given[row]);
-        let weight = if kept.has_classes { given } else { 0.0 };
-        let counts = weight != 0.0 && !targets.is_ignored(row);
-        if counts && needs_mass && !kept.has_mass {
+    let finish = |row: usize, (has_classes, sum): (bool, ExactSum)| {
+        let mass = sum.value();
+        let has_weight = sample_weight.is_none_or(|weights| weights.get(row) != 0.0);
+        let counts = has_classes && has_weight && !targets.is_ignored(row);
+        if counts && needs_mass && !is_uniform && mass == 0.0 {
             return Err(Error::MaskedPrior { index: vec![row] });
         }
-        Ok(weight)
+        Ok(KeptRow { has_classes, mass })
     };
-    read_rows(mask, crew, KeptRow::default(), read, finish)
-}
-
-/// What a mask keeps of a row, as far as it was read.
-#[derive(Clone, Copy, Default)]
-struct KeptRow {
-    has_classes: bool,
-    /// A class to which the prior gives mass.
-    has_mass: bool,
+    read_rows(mask, crew, (false, ExactSum::default()), read, finish)
 }
 
 impl Targets<'_> {
@@ -71,15 +71,22 @@ impl Prior<'_> {
         crew: &mut dyn Crew,
     ) -> f64 {
         let mut sum = |term: &(dyn Fn(usize) -> f64 + Sync)| {
-            let add = |sum: DoubleDouble, k| sum + DoubleDouble::new(term(k));
-            let terms = |mut classes: Range<usize>| {
-                let kept = classes.by_ref().filter(|k| is_kept(*k));
-                kept.fold(DoubleDouble::new(0.0), add)
+            let terms = |classes: Range<usize>| {
+                let mut sum = ExactSum::default();
+                let mut values = [0.0; 64];
+                for start in classes.clone().step_by(64) {
+                    let len = (classes.end - start).min(64);
+                    for (k, value) in values[..len].iter_mut().enumerate() {
+                        *value = if is_kept(start + k) { term(start + k) } else { 0.0 };
+                    }
+                    sum.add(&values[..len]);
+                }
+                sum.value()
             };
-            sum_in_parts(crew, classes, terms).value()
+            sum_in_parts(crew, classes, terms)
         };
         if matches!(self, Prior::Uniform) {
-            return math::log_count(sum(&|_| 1.0)).0;
+            return math::log(sum(&|_| 1.0));
         }
         let mass = sum(&|k| self.get(row, k));
         sum(&|k| surprise(self.get(row, k) / mass))

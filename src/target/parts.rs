@@ -1,52 +1,46 @@
 //! The classes of one row, or the rows of a batch, in parts on several threads: sums are added in the
 //! order of the parts, so their number alone determines the bits.
 
-use super::read::ExactSum;
 use crate::crew::{Crew, in_parts};
-use crate::wide::{DoubleDouble, Wide};
+use crate::math::{ExactSum, RunningSum};
 use std::ops::Range;
 
-/// Some 100 µs of one thread.
-const LEN: usize = 1 << 16;
+/// Some 25 µs of one thread. As a segment of a long row: sums of the classes of a row have the same bits
+/// whoever forms them.
+const LEN: usize = 1 << 14;
 
 /// Σ of `terms(part)` over the parts of `0..len`.
 pub(super) fn sum_in_parts(
     crew: &mut dyn Crew,
     len: usize,
-    terms: impl Fn(Range<usize>) -> DoubleDouble + Sync,
-) -> DoubleDouble {
+    terms: impl Fn(Range<usize>) -> f64 + Sync,
+) -> f64 {
     let part = |first: usize| first..len.min(first + LEN);
     let parts = (0..len).step_by(LEN).map(part);
-    let mut sum = DoubleDouble::new(0.0);
-    let join = |terms| sum = sum + terms;
-    in_parts(crew, parts, bytes_of_part(len), |_, part| terms(part), join);
-    sum
+    let mut sum = RunningSum::default();
+    in_parts(crew, parts, bytes_of_part(len), |_, part| terms(part), |terms| sum.add(terms));
+    sum.value()
 }
 
-/// Two rows of the same length, filled by `fill(first class, part, part)`; the sums of what that
-/// returns.
-pub(super) fn fill_in_parts<const N: usize, F: Send>(
+/// A row, filled by `fill(first class, part)`; the sum of what that returns.
+pub(super) fn fill_in_parts<F: Send>(
     crew: &mut dyn Crew,
-    (high, low): (&mut [F], &mut [F]),
-    fill: impl Fn(usize, &mut [F], &mut [F]) -> [DoubleDouble; N] + Sync,
-) -> [DoubleDouble; N] {
-    let bytes = bytes_of_part(high.len());
-    let parts = high.chunks_mut(LEN).zip(low.chunks_mut(LEN));
-    let mut sums = [DoubleDouble::new(0.0); N];
-    let join = |terms: [DoubleDouble; N]| {
-        sums.iter_mut().zip(terms).for_each(|(sum, term)| *sum = *sum + term);
-    };
-    let fill = |part: usize, (high, low): (&mut [F], &mut [F])| fill(part * LEN, high, low);
-    in_parts(crew, parts, bytes, fill, join);
-    sums
+    row: &mut [F],
+    fill: impl Fn(usize, &mut [F]) -> f64 + Sync,
+) -> f64 {
+    let bytes = bytes_of_part(row.len());
+    let mut sum = RunningSum::default();
+    let fill = |part: usize, row: &mut [F]| fill(part * LEN, row);
+    in_parts(crew, row.chunks_mut(LEN), bytes, fill, |terms| sum.add(terms));
+    sum.value()
 }
 
 fn bytes_of_part(len: usize) -> usize {
     len.min(LEN) * size_of::<f64>()
 }
 
-/// Σ of values ≥ 0, or NaN, to some 100 bits.
-pub(crate) fn exact_sum(values: &[f64], crew: &mut dyn Crew) -> DoubleDouble {
+/// Σ of values ≥ 0, or NaN.
+pub(crate) fn exact_sum(values: &[f64], crew: &mut dyn Crew) -> f64 {
     sum_in_parts(crew, values.len(), |part| {
         let mut sum = ExactSum::default();
         sum.add(&values[part]);

@@ -1,13 +1,11 @@
 //! The prior u: uniform, one for all rows, or one for each.
 
-use super::read::{ExactSum, NUMBERS_PER_PART, read_rows};
+use super::read::{NUMBERS_PER_PART, read_rows};
 use crate::alloc::filled;
 use crate::crew::{Crew, on_parts};
 use crate::error::Error;
-use crate::kernel::stats::count_to_f64;
-use crate::math;
-use crate::simd::memory::{Distinct, Outer, Rows};
-use crate::wide::{DoubleDouble, Wide};
+use crate::math::{self, ExactSum, count};
+use crate::simd::{Distinct, Outer, Rows};
 
 /// The prior u.
 pub enum Prior<'a> {
@@ -18,7 +16,7 @@ pub enum Prior<'a> {
         /// u, in double precision.
         values: Vec<f64>,
         /// Σ u
-        mass: DoubleDouble,
+        mass: f64,
     },
     /// One distribution per row.
     PerRow {
@@ -29,14 +27,14 @@ pub enum Prior<'a> {
         /// Which of them, as an offset, each row is.
         places: Outer,
         /// Σ u of each of them.
-        masses: Vec<DoubleDouble>,
+        masses: Vec<f64>,
     },
 }
 
 /// How far the sum of a prior of K classes may be from 1: 1e-6·max(1, √K), room for float32.
 #[must_use]
 pub fn prior_tolerance(classes: usize) -> f64 {
-    1e-6 * count_to_f64(classes).sqrt().max(1.0)
+    1e-6 * count(classes).sqrt().max(1.0)
 }
 
 impl<'a> Prior<'a> {
@@ -91,18 +89,20 @@ impl<'a> Prior<'a> {
     /// H(u), with 0·log 0 = 0: one number, or one for each [`Prior::place`] of a per-row prior.
     pub(crate) fn entropies(&self, classes: usize, crew: &mut dyn Crew) -> Result<Vec<f64>, Error> {
         let rows = match self {
-            Prior::Uniform => return Ok(vec![math::log_count(count_to_f64(classes)).0]),
+            Prior::Uniform => return Ok(vec![math::log(count(classes))]),
             Prior::Shared { values, .. } => &Rows::from_slice(values, classes),
             Prior::PerRow { distinct, .. } => distinct,
         };
-        let read = |_: usize, _: usize, values: &[f64], sum: &mut DoubleDouble| {
-            for u in values {
-                *sum = *sum + DoubleDouble::new(surprise(*u));
+        let read = |_: usize, _: usize, values: &[f64], sum: &mut ExactSum| {
+            for chunk in values.chunks(64) {
+                let mut terms = [0.0; 64];
+                terms.iter_mut().zip(chunk).for_each(|(term, u)| *term = surprise(*u));
+                sum.add(&terms[..chunk.len()]);
             }
             Ok(())
         };
-        let finish = |_: usize, sum: DoubleDouble| Ok(sum.value());
-        read_rows(rows, crew, DoubleDouble::new(0.0), read, finish)
+        let finish = |_: usize, sum: ExactSum| Ok(sum.value());
+        read_rows(rows, crew, ExactSum::default(), read, finish)
     }
 }
 
@@ -113,8 +113,7 @@ fn check_entries(values: &[f64], start: usize, row: Option<usize>) -> Result<(),
     Err(Error::Prior { index, value: values[k] })
 }
 
-fn check_sum(mass: DoubleDouble, classes: usize, row: Option<usize>) -> Result<(), Error> {
-    let sum = mass.value();
+fn check_sum(sum: f64, classes: usize, row: Option<usize>) -> Result<(), Error> {
     let tolerance = prior_tolerance(classes);
     if (sum - 1.0).abs() <= tolerance {
         return Ok(());

@@ -3,16 +3,15 @@
 use crate::alloc::{filled, zeros};
 use crate::crew::{Crew, FirstError, on_parts};
 use crate::error::Error;
+use crate::simd::Rows;
 use crate::simd::fpenv::with_default_fp_env;
-use crate::simd::memory::Rows;
-use crate::wide::{DoubleDouble, Wide};
 use std::ops::Range;
 
 /// Numbers that one thread reads without another's help: some 100 µs.
 pub(super) const NUMBERS_PER_PART: usize = 1 << 16;
 /// Rows of more numbers are read with looks for Ctrl-C in between.
 const LONG_ROW: usize = 1 << 20;
-/// Numbers that are converted at once; a multiple of the lanes of [`ExactSum`].
+/// Numbers that are converted at once; a multiple of the lanes of [`crate::math::ExactSum`].
 const CHUNK: usize = 1 << 12;
 
 /// What is made of each row: `read(row, first class, values, state)` chunk by chunk, from the state
@@ -72,44 +71,4 @@ pub(super) fn read_rows<S: Copy + Send + Sync, R: Clone + Default + Send>(
     crew.outcome()?;
     first_error.outcome()?;
     Ok(results)
-}
-
-/// Σ of values ≥ 0, or NaN, to some 100 bits: eight sums side by side, each with what its
-/// additions lost.
-#[derive(Clone, Copy, Default)]
-pub(super) struct ExactSum {
-    high: [f64; LANES],
-    low: [f64; LANES],
-    rest: [f64; LANES],
-    /// Lanes and numbers of the rest that are in use: the others are 0.
-    lanes: usize,
-    rest_len: usize,
-}
-
-const LANES: usize = 8;
-
-impl ExactSum {
-    /// Of several calls, only the last may have a number of values that is no multiple of eight.
-    pub(super) fn add(&mut self, values: &[f64]) {
-        let (chunks, rest) = values.as_chunks::<LANES>();
-        for chunk in chunks {
-            for lane in 0..LANES {
-                let sum = self.high[lane] + chunk[lane];
-                let from_value = sum - self.high[lane];
-                let lost = self.high[lane] - (sum - from_value);
-                self.low[lane] += lost + (chunk[lane] - from_value);
-                self.high[lane] = sum;
-            }
-        }
-        self.rest[..rest.len()].copy_from_slice(rest);
-        self.rest_len = rest.len();
-        self.lanes = if chunks.is_empty() { self.lanes } else { LANES };
-    }
-
-    pub(super) fn value(&self) -> DoubleDouble {
-        let lanes = self.high.iter().zip(&self.low).take(self.lanes);
-        let lanes = lanes.map(|(high, low)| DoubleDouble::renormalised(*high, *low));
-        let rest = self.rest[..self.rest_len].iter().map(|value| DoubleDouble::new(*value));
-        lanes.chain(rest).fold(DoubleDouble::new(0.0), |sum, term| sum + term)
-    }
 }

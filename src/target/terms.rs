@@ -1,6 +1,6 @@
 //! ε, u, c, s, T and the weight of lse².
 
-use super::Prior;
+use super::{Prior, WeightValues};
 
 /// What the loss is made of besides its targets; validated.
 #[derive(Clone, Copy)]
@@ -10,9 +10,9 @@ pub struct LossTerms<'a> {
     /// u
     pub prior: &'a Prior<'a>,
     /// c: a weight for each class, finite and ≥ 0.
-    pub class_weight: Option<&'a [f64]>,
+    pub class_weight: Option<&'a WeightValues>,
     /// s: a weight for each row, finite and ≥ 0. A row of weight 0 is never read.
-    pub sample_weight: Option<&'a [f64]>,
+    pub sample_weight: Option<&'a WeightValues>,
     /// T > 0, which the logits are divided by.
     pub temperature: f64,
     /// The weight of lse² in each row's loss.

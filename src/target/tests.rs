@@ -1,10 +1,11 @@
 //! What is accepted, what is refused and where, and what it weighs.
 
-use super::{Labels, NO_CLASS, Prior, Probabilities, Targets, exact_sum, prior_tolerance};
+use super::{
+    Labels, NO_CLASS, Prior, Probabilities, Targets, WeightValues, exact_sum, prior_tolerance,
+};
 use crate::crew::Alone;
 use crate::error::Error;
-use crate::simd::memory::Rows;
-use crate::wide::Wide;
+use crate::simd::Rows;
 
 fn labels(values: &[i128], num_classes: usize, ignore_index: Option<i128>) -> Result<f64, Error> {
     let labels = Labels::new(
@@ -16,7 +17,7 @@ fn labels(values: &[i128], num_classes: usize, ignore_index: Option<i128>) -> Re
     )?;
     let targets = Targets::Labels(labels);
     assert_eq!(targets.rows(), values.len());
-    Ok(targets.mass(None, None, &mut Alone::default()))
+    Ok(targets.mass(None, &|_| 1.0, &mut Alone::default()))
 }
 
 #[test]
@@ -47,11 +48,8 @@ fn probabilities_are_finite_and_not_negative() {
     let mass = |values: &[f64]| {
         let probabilities =
             Probabilities::new(Rows::from_slice(values, 3), None, &mut Alone::default())?;
-        Ok::<_, Error>(Targets::Probabilities(probabilities).mass(
-            None,
-            None,
-            &mut Alone::default(),
-        ))
+        let targets = Targets::Probabilities(probabilities);
+        Ok::<_, Error>(targets.mass(None, &|_| 1.0, &mut Alone::default()))
     };
     assert_eq!(mass(&[0.5, 0.25, 0.25, 0.0, -0.0, 3.0]), Ok(4.0));
     for value in [-0.5, -1e-300, f64::INFINITY, f64::NAN] {
@@ -71,13 +69,13 @@ fn a_prior_is_a_distribution() {
     else {
         panic!("one row is for all")
     };
-    assert_eq!((values, mass.value()), (vec![0.25, 0.25, 0.5], 1.0));
+    assert_eq!((values, mass), (vec![0.25, 0.25, 0.5], 1.0));
     let Ok(Prior::PerRow { masses, .. }) =
         Prior::new(Rows::from_slice(&rows, 3), &mut Alone::default())
     else {
         panic!("two rows are one each")
     };
-    assert!(masses.len() == 2 && masses.iter().all(|mass| mass.value() == 1.0));
+    assert!(masses.len() == 2 && masses.iter().all(|mass| *mass == 1.0));
 }
 
 #[test]
@@ -100,22 +98,54 @@ fn the_first_bad_row_of_a_prior_is_reported() {
     assert_eq!([1, 100, 10_000].map(prior_tolerance), [1e-6, 1e-6 * 10.0, 1e-6 * 100.0]);
 }
 
+fn weights(values: &[f64]) -> WeightValues {
+    let elements = Rows::from_slice(values, 1);
+    WeightValues::new(&elements, "class_weight", &mut Alone::default()).expect("weights")
+}
+
+#[test]
+fn weights_are_finite_and_not_negative() {
+    for bad in [-0.5, f64::NAN, f64::INFINITY] {
+        let values = [1.0, 0.0, bad, -7.0];
+        let found = WeightValues::new(&Rows::from_slice(&values, 1), "w", &mut Alone::default());
+        let Err(Error::Weight { name: "w", index, value }) = found else {
+            panic!("{bad} was accepted: {found:?}")
+        };
+        assert_eq!((index, value.to_bits()), (vec![2], bad.to_bits()));
+    }
+}
+
+/// The largest of weights that are not ordinary is in [1, 4) units; each is what was given.
+#[test]
+fn weights_have_a_unit() {
+    for largest in [1e-300, 5e-324, 1e-18, 1.0, 1e18, 1e19, 1e300, f64::MAX] {
+        let found = weights(&[0.5 * largest, largest, 0.0]);
+        let is_ordinary = (1e-18..=1e18).contains(&largest);
+        assert_eq!(found.unit() == 1.0, is_ordinary, "{largest:e}");
+        let scaled = found.get(1);
+        // The largest unit has an inverse that is a normal number.
+        assert!(is_ordinary || (1.0..4.0).contains(&scaled) || largest < f64::MIN_POSITIVE);
+        assert_eq!((scaled * found.unit(), found.given(1)), (largest, largest));
+    }
+    assert_eq!(weights(&[0.0]).unit(), 1.0);
+}
+
 /// A row that is read in pieces has the mass and the only class of a row that is read at once.
 #[test]
 fn rows_longer_than_a_chunk() {
     for classes in [4095u32, 4096, 4097, 8200, 12_289] {
         let mut q: Vec<f64> = (0..classes).map(|k| 1.0 / f64::from(k + 3)).collect();
         let classes = q.len();
-        let mass = |q: &[f64], class_weight: Option<&[f64]>| {
+        let mass = |q: &[f64], class_weight: Option<&WeightValues>| {
             let rows = Rows::from_slice(q, classes);
             let targets = Probabilities::new(rows, class_weight, &mut Alone::default())?;
             let (only, mass) = (targets.summary[0].only, targets.summary[0].mass);
-            Ok::<_, Error>((only, mass.high.to_bits(), mass.low.to_bits()))
+            Ok::<_, Error>((only, mass.to_bits()))
         };
         let whole = exact_sum(&q, &mut Alone::default());
-        assert_eq!(mass(&q, None), Ok((NO_CLASS, whole.high.to_bits(), whole.low.to_bits())));
-        let doubled = mass(&q, Some(&vec![2.0; classes])).expect("probabilities");
-        assert!((f64::from_bits(doubled.1) - 2.0 * whole.value()).abs() < 1e-14 * whole.value());
+        assert_eq!(mass(&q, None), Ok((NO_CLASS, whole.to_bits())));
+        let doubled = mass(&q, Some(&weights(&vec![2.0; classes]))).expect("probabilities");
+        assert!((f64::from_bits(doubled.1) - 2.0 * whole).abs() < 1e-14 * whole);
         for at in [0, 4094, classes - 1] {
             let mut one_hot = vec![0.0; classes];
             one_hot[at] = 1.0;

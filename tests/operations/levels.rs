@@ -17,11 +17,11 @@ pub const LENGTHS: [usize; 25] = [
     7, 8, 9, // a vector of f64
     15, 16, 17, // a vector of f32
     31, 32, 33, // a quad of f64
-    63, 64, 65, // a quad of f32
-    127, 128, 129, // a block of f64, after which block sums go to wide lanes
-    255, 256, 257, // a block of f32
+    63, 64, 65, // a quad of f32, the most classes of a tile: see border.rs
+    127, 128, 129, // two quads of f32
+    255, 256, 257, // four
     1000, 1001, // an ordinary length, an odd one
-    1023, 1024, 1025, // many blocks
+    1023, 1024, 1025, // many quads
 ];
 /// A segment, after which the lanes are joined.
 const LONG_LENGTHS: [usize; 3] = [16_383, 16_384, 16_385];

@@ -2,6 +2,7 @@
 //!
 //! One crate, because each one compiles every kernel for every instruction set.
 
+mod border;
 mod calls;
 mod forms;
 mod formulas;

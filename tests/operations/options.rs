@@ -10,7 +10,8 @@ use crate::memory::{Buffer, Layout};
 use crate::rows::{IGNORED, Problem};
 use smoothxent::{
     Activation, Alone, CrossEntropy, Float, Labels, Level, LossTerms, Prior, Probabilities,
-    Reduction, Rows, Run, Storage, Targets, TermsOut, activation, cross_entropy_terms, logsumexp,
+    Reduction, Rows, Run, Storage, Targets, TermsOut, WeightValues, activation,
+    cross_entropy_terms, logsumexp,
 };
 use std::collections::BTreeSet;
 
@@ -162,7 +163,7 @@ impl<'p> Operands<'p> {
         }
     }
 
-    fn targets(&self, class_weight: Option<&[f64]>) -> Targets<'_> {
+    fn targets(&self, class_weight: Option<&WeightValues>) -> Targets<'_> {
         let crew = &mut Alone::default();
         if self.options.target != Target::Labels {
             let probabilities = Probabilities::new(self.q.rows(), class_weight, crew);
@@ -178,7 +179,11 @@ impl<'p> Operands<'p> {
     pub fn call(&self) -> Call<'_> {
         let Self { problem, options, .. } = self;
         let crew = &mut Alone::default();
-        let class_weight = options.class_weight.then_some(&problem.class_weight[..]);
+        let mut weights = |is_asked: bool, values: &[f64], name| {
+            is_asked.then(|| WeightValues::new(&Rows::from_slice(values, 1), name, crew).unwrap())
+        };
+        let class_weight = weights(options.class_weight, &problem.class_weight, "class_weight");
+        let sample_weight = weights(options.sample_weight, &problem.sample_weight, "sample_weight");
         let prior = match &self.prior {
             None => Prior::Uniform,
             Some(prior) => Prior::new(prior.rows(), crew).unwrap(),
@@ -190,8 +195,10 @@ impl<'p> Operands<'p> {
         Call {
             problem,
             options,
-            targets: self.targets(class_weight),
+            targets: self.targets(class_weight.as_ref()),
             unweighted: self.targets(None),
+            class_weight,
+            sample_weight,
             prior,
             logits: self.logits.rows(),
             mask,
@@ -206,6 +213,8 @@ pub struct Call<'c> {
     targets: Targets<'c>,
     /// Without class weights.
     unweighted: Targets<'c>,
+    class_weight: Option<WeightValues>,
+    sample_weight: Option<WeightValues>,
     prior: Prior<'c>,
     logits: Rows<'c>,
     mask: Option<Rows<'c>>,
@@ -253,8 +262,8 @@ impl Call<'_> {
         let loss = CrossEntropy {
             targets: &self.targets,
             terms: LossTerms {
-                class_weight: self.options.class_weight.then_some(&problem.class_weight[..]),
-                sample_weight: self.options.sample_weight.then_some(&problem.sample_weight[..]),
+                class_weight: self.class_weight.as_ref(),
+                sample_weight: self.sample_weight.as_ref(),
                 temperature: self.options.temperature,
                 z_loss: self.options.z_loss,
                 ..LossTerms::new(label_smoothing, &self.prior)
@@ -265,9 +274,9 @@ impl Call<'_> {
         let mut grad = self.buffer(problem.classes);
         let mut losses = Buffer::new(F::STORAGE, Layout::Dense, problem.rows(), 1);
         let value = {
-            let (losses, grad) = (losses.rows_mut(), grad.rows_mut());
-            let losses = (!is_reduced).then_some(&losses);
-            let grad = with_grad.then_some(&grad);
+            let (mut losses, mut grad) = (losses.rows_mut(), grad.rows_mut());
+            let losses = (!is_reduced).then_some(&mut losses);
+            let grad = with_grad.then_some(&mut grad);
             Self::run(how, |run| loss.run::<F>(&self.logits, self.mask.as_ref(), losses, grad, run))
         };
         Loss { value, losses: losses.values(), grad: grad.values() }
@@ -279,12 +288,12 @@ impl Call<'_> {
         let mut terms = [(); 5].map(|()| Buffer::new(F::STORAGE, Layout::Dense, rows, 1));
         let [nll, prior_cross_entropy, prior_kl, prior_entropy, logsumexp] =
             terms.each_mut().map(Buffer::rows_mut);
-        let out = TermsOut { nll, prior_cross_entropy, prior_kl, prior_entropy, logsumexp };
+        let mut out = TermsOut { nll, prior_cross_entropy, prior_kl, prior_entropy, logsumexp };
         let (logits, mask) = (&self.logits, self.mask.as_ref());
         let (targets, prior) = (&self.unweighted, &self.prior);
         let temperature = self.options.temperature;
         Self::run(how, |run| {
-            cross_entropy_terms::<F>(logits, mask, targets, prior, temperature, &out, run)
+            cross_entropy_terms::<F>(logits, mask, targets, prior, temperature, &mut out, run)
         });
         terms.map(|term| term.values())
     }
@@ -292,9 +301,9 @@ impl Call<'_> {
     pub fn activation<F: Float>(&self, kind: Activation, how: (Level, usize)) -> Vec<f64> {
         let mut out = self.buffer(self.problem.classes);
         let (logits, mask) = (&self.logits, self.mask.as_ref());
-        let rows = out.rows_mut();
+        let mut rows = out.rows_mut();
         Self::run(how, |run| {
-            activation::<F>(kind, self.options.temperature, logits, mask, &rows, run)
+            activation::<F>(kind, self.options.temperature, logits, mask, &mut rows, run)
         });
         out.values()
     }
@@ -302,8 +311,10 @@ impl Call<'_> {
     pub fn logsumexp<F: Float>(&self, how: (Level, usize)) -> Vec<f64> {
         let mut out = self.buffer(1);
         let (logits, mask) = (&self.logits, self.mask.as_ref());
-        let rows = out.rows_mut();
-        Self::run(how, |run| logsumexp::<F>(self.options.temperature, logits, mask, &rows, run));
+        let mut rows = out.rows_mut();
+        Self::run(how, |run| {
+            logsumexp::<F>(self.options.temperature, logits, mask, &mut rows, run)
+        });
         out.values()
     }
 

@@ -109,13 +109,14 @@ fn strided_rows_are_gathered() {
             let wanted = [9.0, 6.0, 3.0, 0.0].map(|i: f64| i + 12.0 * f64::from(row) + part);
             let row = usize::try_from(row).unwrap();
             let mut doubles = [0f64; 4];
-            rows.gather(row, &mut doubles);
+            rows.gather_from(row, 0, &mut doubles);
             assert_eq!(doubles, wanted, "{storage:?}");
             let mut singles = [0f32; 4];
-            let source = rows.source::<f32>(row, &mut singles);
+            assert!(rows.direct::<f32>(row).is_none() && rows.direct::<f64>(row).is_none());
+            rows.gather_from(row, 0, &mut singles);
             #[allow(clippy::cast_possible_truncation, reason = "rounded like the view's")]
             let rounded = wanted.map(|value| value as f32);
-            assert_eq!([0, 1, 2, 3].map(|k| source.get(k)), rounded, "{storage:?}");
+            assert_eq!(singles, rounded, "{storage:?}");
         }
     }
 }
@@ -164,15 +165,15 @@ fn neighbours_are_not_copied() {
         let view = Rows::from_slice(&values, classes);
         assert_eq!((view.rows(), view.classes(), view.storage()), (rows, classes, Storage::F32));
         for row in 0..rows {
-            // No scratch is needed.
-            let source = view.source::<f32>(row, &mut []);
+            let source = view.direct::<f32>(row).expect("neighbours of this type");
             assert_eq!(source.get(0), values[row * classes]);
+            assert!(view.direct::<f64>(row).is_none());
         }
     }
     // SAFETY: 2 elements of `values` that are 2 apart.
     let one_class =
         unsafe { Rows::from_raw(start.cast(), Storage::F32, (1, 400), [(2, 8)].into_iter()) };
-    assert_eq!(one_class.source::<f32>(1, &mut []).get(0), 3.0);
+    assert_eq!(one_class.direct::<f32>(1).expect("one class").get(0), 3.0);
     let sink = RowsMut::from_slice(&mut values, 3).sink::<f32>(1);
     sink.expect("neighbours of this type").set(2, 9.0);
     assert_eq!(values[5], 9.0);
@@ -181,11 +182,74 @@ fn neighbours_are_not_copied() {
 #[test]
 #[should_panic(expected = "row 2 of 2")]
 fn no_row_beyond_the_last() {
-    Rows::from_slice(&[0f32; 6], 3).gather(2, &mut [0f32; 3]);
+    Rows::from_slice(&[0f32; 6], 3).gather_from(2, 0, &mut [0f32; 3]);
 }
 
 #[test]
 #[should_panic(expected = "7 elements in rows of 3")]
 fn no_broken_rows() {
     let _ = Rows::from_slice(&[0f32; 7], 3);
+}
+
+/// Rows one after another are one row; rows class by class are neighbours within their axis.
+#[test]
+fn rows_that_are_read_and_written_at_once() {
+    let mut values: Vec<f32> = (0..24u8).map(f32::from).collect();
+    let rows = Rows::from_slice(&values, 4);
+    let run = rows.run::<f32>(1, 3).expect("one after another");
+    assert_eq!((run.len(), run.get(0), run.get(11)), (12, 4.0, 15.0));
+    assert!(rows.run::<f64>(0, 1).is_none() && !rows.are_neighbours::<f32>(0, 2));
+    let start = values.as_mut_ptr();
+    // Twelve rows of two classes: two axes of six rows, class by class.
+    let axes = [(2, 48), (6, 4)];
+    // SAFETY: elements 0 to 23 of the 24 in `values`.
+    let rows = unsafe { Rows::from_raw(start.cast(), Storage::F32, (2, 24), axes.into_iter()) };
+    assert!(rows.have_neighbours::<f32>() && !rows.have_neighbours::<f64>());
+    for first in 0..12 {
+        for count in 1..=12 - first {
+            let is_within = first / 6 == (first + count - 1) / 6;
+            assert_eq!(rows.are_neighbours::<f32>(first, count), is_within, "{first}, {count}");
+        }
+    }
+    let across = rows.across::<f32>(8, 4, 1);
+    assert_eq!((across.len(), across.get(0), across.get(3)), (4, 20.0, 23.0));
+    assert!(rows.run::<f32>(0, 2).is_none());
+    // SAFETY: as for `rows`, and no two elements are in one place.
+    let out = unsafe { RowsMut::from_raw(start.cast(), Storage::F32, (2, 24), axes.into_iter()) };
+    out.across::<f32>(2, 3, 1).set(2, -1.0);
+    assert!(out.run::<f32>(0, 2).is_none());
+    assert_eq!(values[10], -1.0);
+    let out = RowsMut::from_slice(&mut values, 4);
+    out.run::<f32>(2, 2).expect("one after another").set(7, -2.0);
+    assert_eq!(values[15], -2.0);
+}
+
+#[test]
+fn one_number_a_row() {
+    let mut doubles = [9.0f64; 6];
+    RowsMut::from_slice(&mut doubles, 1).set_rows(2, &[1.0, 2.0, 0.1]);
+    assert_eq!(doubles, [9.0, 9.0, 1.0, 2.0, 0.1, 9.0]);
+    let mut singles = [9.0f32; 6];
+    let start = singles.as_mut_ptr();
+    let axes = [(3, 4), (2, 12)];
+    // SAFETY: elements 0 to 5, each once: those of the inner axis are three apart.
+    let grid = unsafe { RowsMut::from_raw(start.cast(), Storage::F32, (1, 0), axes.into_iter()) };
+    grid.set_rows(1, &[1.0, 2.0, 0.1]);
+    assert_eq!(singles, [9.0, 2.0, 9.0, 1.0, 0.1, 9.0]);
+}
+
+#[test]
+#[should_panic(expected = "row 4 of 6, and 3 on")]
+fn no_rows_beyond_the_last() {
+    RowsMut::from_slice(&mut [0f32; 6], 1).set_rows(4, &[1.0; 3]);
+}
+
+#[test]
+#[should_panic(expected = "class 3 of 3")]
+fn no_class_beyond_the_last() {
+    let values = [0f32; 6];
+    let start = values.as_ptr();
+    // SAFETY: two rows of three classes, class by class.
+    let rows = unsafe { Rows::from_raw(start.cast(), Storage::F32, (3, 8), [(2, 4)].into_iter()) };
+    rows.across::<f32>(0, 2, 3);
 }

@@ -1,7 +1,7 @@
 //! Loads and stores reach every element of a row and none outside, at every level.
 
-use super::{QUAD, Sink, Source};
-use crate::element::Float;
+use super::{QUAD, Sink, Source, transpose};
+use crate::simd::Float;
 use crate::simd::{Level, Vector, VectorJob};
 use std::panic::catch_unwind;
 
@@ -105,6 +105,7 @@ enum Access {
     Load,
     Head,
     Quad,
+    Transpose,
     Store,
     StoreQuad,
 }
@@ -123,6 +124,13 @@ impl<F: Float> VectorJob<F> for TooFar {
             Access::Load => source.vector(token, 101, zero),
             Access::Head => source.head(token, 101, zero),
             Access::Quad => source.quad::<V>(quad_end + 1).vector(token, 0),
+            Access::Transpose => {
+                // The last of LANES vectors ends one element behind the row.
+                let last = row.len() - V::LANES - (V::LANES - 1) * 3;
+                let target = &mut Sink::from_slice(&mut []);
+                transpose::<V>(token, source.part(last + 1, 100), 3, target, 3);
+                vector
+            }
             Access::Store => {
                 Sink::from_slice(&mut row).set_vector(101, vector);
                 vector
@@ -140,10 +148,108 @@ fn no_access_reaches_beyond_the_row() {
     assert!(catch_unwind(|| Source::from_slice(&[0f32; 4]).get(4)).is_err());
     assert!(catch_unwind(|| Sink::from_slice(&mut [0f32; 4]).set(4, 0.0)).is_err());
     for level in Level::available() {
-        for access in [Access::Load, Access::Head, Access::Quad, Access::Store, Access::StoreQuad] {
+        for access in [
+            Access::Load,
+            Access::Head,
+            Access::Quad,
+            Access::Transpose,
+            Access::Store,
+            Access::StoreQuad,
+        ] {
             let f32s = catch_unwind(|| f32::dispatch(*level, TooFar(access)));
             let f64s = catch_unwind(|| f64::dispatch(*level, TooFar(access)));
             assert!(f32s.is_err() && f64s.is_err(), "{access:?} at {}", level.name());
         }
     }
+}
+
+/// A block of LANES rows from place to place, transposed.
+struct Block<'r, F> {
+    from: &'r [F],
+    stride: usize,
+    to: &'r mut [F],
+    target_stride: usize,
+}
+
+impl<F: Float> VectorJob<F> for Block<'_, F> {
+    type Output = usize;
+    #[inline(always)]
+    fn run<V: Vector<Scalar = F>>(self, token: V::Token) -> usize {
+        let (source, mut target) = (Source::from_slice(self.from), Sink::from_slice(self.to));
+        transpose::<V>(token, source, self.stride, &mut target, self.target_stride);
+        V::LANES
+    }
+}
+
+/// As a loop over columns and rows does it: each column over what the one before has behind it, as far as
+/// there is room.
+fn check_blocks<F: Float + std::fmt::Debug>() {
+    let number = |i: usize| F::from_f64(f64::from(u16::try_from(i).expect("a small number")));
+    let from: Vec<F> = (0..400).map(number).collect();
+    let untouched = F::from_f64(-2.0);
+    for level in Level::available() {
+        for stride in [0, 1, 3, 10, 16, 20] {
+            for target_stride in [1, 3, 8, 10, 15, 16, 20] {
+                for len in (0..60).chain([100, 200, 300, 316, 320, 390]) {
+                    let mut to = vec![untouched; 400];
+                    let target = &mut to[BEFORE..BEFORE + len];
+                    let block = Block { from: &from, stride, to: target, target_stride };
+                    let lanes = F::dispatch(*level, block);
+                    let mut wanted = vec![untouched; 400];
+                    for column in 0..lanes {
+                        for row in 0..lanes {
+                            let at = column * target_stride + row;
+                            if at < len {
+                                wanted[BEFORE + at] = from[row * stride + column];
+                            }
+                        }
+                    }
+                    let place = format!("{stride} to {target_stride}, {len}, {}", level.name());
+                    assert!(to == wanted, "{place}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn blocks_are_transposed() {
+    check_blocks::<f32>();
+    check_blocks::<f64>();
+}
+
+/// Past the caches or not, the same numbers arrive.
+struct StreamVectors<'r, F>(&'r [F], &'r mut [F]);
+
+impl<F: Float> VectorJob<F> for StreamVectors<'_, F> {
+    type Output = ();
+    #[inline(always)]
+    fn run<V: Vector<Scalar = F>>(self, token: V::Token) {
+        let (from, mut to) = (Source::from_slice(self.0), Sink::from_slice(self.1));
+        for at in (0..self.0.len()).step_by(V::LANES) {
+            to.stream_vector(at, from.vector::<V>(token, at, F::default()));
+        }
+        V::fence(token);
+    }
+}
+
+fn check_streams<F: Float + std::fmt::Debug>() {
+    let number = |i: usize| F::from_f64(f64::from(u16::try_from(i).expect("a small number")));
+    let from: Vec<F> = (0..100).map(number).collect();
+    for level in Level::available() {
+        // On lines, and off them.
+        for start in 0..17 {
+            let mut to = [F::from_f64(-2.0); 120];
+            F::dispatch(*level, StreamVectors(&from, &mut to[start..start + 100]));
+            assert!(to[start..start + 100] == from, "{start} at {}", level.name());
+            let around = to[..start].iter().chain(&to[start + 100..]);
+            assert!(around.copied().all(|value| value == F::from_f64(-2.0)));
+        }
+    }
+}
+
+#[test]
+fn vectors_are_streamed() {
+    check_streams::<f32>();
+    check_streams::<f64>();
 }

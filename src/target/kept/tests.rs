@@ -1,48 +1,58 @@
 //! Which rows count under a mask, and what is left of the prior.
 
-use super::kept_row_weights;
+use super::kept_rows;
 use crate::crew::Alone;
 use crate::error::Error;
-use crate::simd::memory::Rows;
-use crate::target::{Labels, Prior, Targets};
+use crate::simd::Rows;
+use crate::target::{Labels, LossTerms, Prior, Targets, WeightValues};
 
 const IGNORED: i128 = -100;
 /// Four rows of three classes: all, none, the first, the last.
 const MASK: [f32; 12] = [1.0, 1.0, 1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 1.0];
 
-fn weights(
+/// Of each row, whether it has a class, and the mass of those it has.
+fn kept(
     labels: [i128; 4],
     label_smoothing: f64,
     u: &[f64],
     sample_weight: Option<&[f64]>,
-) -> Result<Vec<f64>, Error> {
+) -> Result<Vec<(bool, f64)>, Error> {
     let crew = &mut Alone::default();
     let labels = Labels::new(4, |row| labels[row], 3, Some(IGNORED), crew)?;
     let prior = Prior::new(Rows::from_slice(u, 3), crew)?;
+    let sample_weight = match sample_weight {
+        None => None,
+        Some(s) => Some(WeightValues::new(&Rows::from_slice(s, 1), "sample_weight", crew)?),
+    };
+    let terms = LossTerms {
+        sample_weight: sample_weight.as_ref(),
+        ..LossTerms::new(label_smoothing, &prior)
+    };
     let (mask, targets) = (Rows::from_slice(&MASK, 3), Targets::Labels(labels));
-    kept_row_weights(&mask, &targets, label_smoothing, &prior, sample_weight, crew)
+    let rows = kept_rows(&mask, &targets, &terms, crew)?;
+    Ok(rows.into_iter().map(|row| (row.has_classes, row.mass)).collect())
 }
 
 #[test]
-fn a_row_without_a_class_has_no_weight() {
+fn what_is_left_of_each_row() {
     let everywhere = [0.25, 0.25, 0.5];
-    assert_eq!(weights([0; 4], 0.1, &everywhere, None), Ok(vec![1.0, 0.0, 1.0, 1.0]));
-    let given = Some(&[0.5, 7.0, 0.0, 2.0][..]);
-    assert_eq!(weights([0; 4], 0.1, &everywhere, given), Ok(vec![0.5, 0.0, 0.0, 2.0]));
+    let wanted = Ok(vec![(true, 1.0), (false, 0.0), (true, 0.25), (true, 0.5)]);
+    assert_eq!(kept([0; 4], 0.1, &everywhere, None), wanted);
+    assert_eq!(kept([0; 4], 0.1, &everywhere, Some(&[0.5, 7.0, 0.0, 2.0])), wanted);
 }
 
 #[test]
 fn a_row_that_counts_needs_a_prior_with_mass() {
     // Nothing for the last class, which is all that row 3 keeps.
     let u = [0.5, 0.5, 0.0];
-    assert_eq!(weights([0; 4], 0.1, &u, None), Err(Error::MaskedPrior { index: vec![3] }));
+    assert_eq!(kept([0; 4], 0.1, &u, None), Err(Error::MaskedPrior { index: vec![3] }));
     // The first such row is named.
     let u = [0.0, 1.0, 0.0];
-    assert_eq!(weights([0; 4], 0.1, &u, None), Err(Error::MaskedPrior { index: vec![2] }));
+    assert_eq!(kept([0; 4], 0.1, &u, None), Err(Error::MaskedPrior { index: vec![2] }));
     // Nobody asks where the prior is not read: ε = 0, an ignored row, a row of weight 0.
-    assert!(weights([0; 4], 0.0, &u, None).is_ok());
-    assert!(weights([0, 0, IGNORED, IGNORED], 0.1, &u, None).is_ok());
-    assert!(weights([0; 4], 0.1, &u, Some(&[1.0, 1.0, 0.0, 0.0])).is_ok());
+    assert!(kept([0; 4], 0.0, &u, None).is_ok());
+    assert!(kept([0, 0, IGNORED, IGNORED], 0.1, &u, None).is_ok());
+    assert!(kept([0; 4], 0.1, &u, Some(&[1.0, 1.0, 0.0, 0.0])).is_ok());
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use super::Prior;
 use crate::crew::Alone;
-use crate::simd::memory::Rows;
+use crate::simd::Rows;
 use std::f64::consts::LN_2;
 
 fn prior(u: &[f64], classes: usize) -> Prior<'_> {

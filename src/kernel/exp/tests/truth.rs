@@ -1,6 +1,6 @@
 //! exp(z − n·ln 2) − 1, more exactly than the core and by other arithmetic.
 
-use crate::element::Float;
+use crate::simd::Float;
 
 /// The reference of one type.
 pub trait Truth: Float {

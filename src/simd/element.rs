@@ -1,15 +1,46 @@
-//! Compute types: a row is swept in `f32` or `f64`, and its sums, logarithm and loss are a
-//! handful of scalars in a wider type.
+//! Element types: how numbers lie in memory, and the two that rows are computed in.
 
+use super::level::{run_f32, run_f64};
+use super::{Level, VectorJob};
 use crate::math;
-use crate::simd::memory::Storage;
-use crate::simd::{Level, VectorJob};
-use crate::wide::{DoubleDouble, Wide};
+use std::sync::Mutex;
+
+/// How one element lies in memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Storage {
+    /// One byte: 0 is false, anything else true. Of masks only.
+    Bool,
+    /// IEEE 754 binary16, native byte order.
+    F16,
+    /// The upper half of a binary32, native byte order.
+    Bf16,
+    /// IEEE 754 binary32, native byte order.
+    F32,
+    /// IEEE 754 binary64, native byte order.
+    F64,
+}
+
+impl Storage {
+    /// Bytes of one element.
+    #[must_use]
+    pub const fn size(self) -> usize {
+        match self {
+            Storage::Bool => 1,
+            Storage::F16 | Storage::Bf16 => 2,
+            Storage::F32 => 4,
+            Storage::F64 => 8,
+        }
+    }
+
+    /// What rows of both are computed in: the 16-bit types only store.
+    #[must_use]
+    pub fn compute_with(self, other: Storage) -> Storage {
+        if self == Storage::F64 || other == Storage::F64 { Storage::F64 } else { Storage::F32 }
+    }
+}
 
 /// A type that rows are computed in.
 pub trait Float: Copy + PartialOrd + Default + Send + Sync + sealed::Sealed + 'static {
-    /// What a row's scalars are combined in.
-    type Wide: Wide<Real = f64> + Send + Sync;
     /// How this type lies in memory.
     const STORAGE: Storage;
     /// −∞
@@ -20,12 +51,9 @@ pub trait Float: Copy + PartialOrd + Default + Send + Sync + sealed::Sealed + 's
     const SMALLEST: Self;
     /// The smallest positive normal number: smaller probabilities are flushed to zero.
     const MIN_POSITIVE: f64;
-    /// Rows of at most so many classes have their weighted sums formed in the wide type.
+    /// 0, 1, ..., 63: the numbers of few classes.
     #[doc(hidden)]
-    const SHORT_ROW: usize;
-    /// Probabilities are formed 2^GUARD_BITS too large, so that their low parts stay normal.
-    #[doc(hidden)]
-    const GUARD_BITS: i32;
+    const NUMBERS: &'static [Self; 64];
     /// Constants of the exponential core.
     #[doc(hidden)]
     const EXP: math::ExpCore<Self>;
@@ -39,10 +67,10 @@ pub trait Float: Copy + PartialOrd + Default + Send + Sync + sealed::Sealed + 's
     fn as_floats(values: &[Self]) -> Option<&[f32]>;
     #[doc(hidden)]
     fn as_floats_mut(values: &mut [Self]) -> Option<&mut [f32]>;
-    /// Rounded to the wide type.
-    fn wide_of(value: DoubleDouble) -> Self::Wide;
-    /// `value` as the nearest number of this type plus the rest.
-    fn split(value: Self::Wide) -> (Self, Self);
+    /// Memory of the last call, for the next.
+    #[doc(hidden)]
+    fn kept() -> &'static Mutex<Vec<Mutex<Vec<Self>>>>;
+    /// Runs `job` at an instruction set.
     #[doc(hidden)]
     fn dispatch<J: VectorJob<Self>>(level: Level, job: J) -> J::Output;
 }
@@ -54,14 +82,21 @@ mod sealed {
 }
 
 impl Float for f32 {
-    type Wide = f64;
     const STORAGE: Storage = Storage::F32;
     const NEG_INFINITY: f32 = f32::NEG_INFINITY;
     const NAN: f32 = f32::NAN;
     const SMALLEST: f32 = f32::from_bits(1);
     const MIN_POSITIVE: f64 = f32::MIN_POSITIVE as f64;
-    const SHORT_ROW: usize = 32;
-    const GUARD_BITS: i32 = 32;
+    const NUMBERS: &'static [f32; 64] = &{
+        let (mut numbers, mut class) = ([0.0; 64], 0);
+        while class < numbers.len() {
+            #[allow(clippy::cast_precision_loss, reason = "few classes")]
+            let number = class as f32;
+            numbers[class] = number;
+            class += 1;
+        }
+        numbers
+    };
     const EXP: math::ExpCore<f32> = math::EXP_F32;
 
     #[inline(always)]
@@ -81,31 +116,32 @@ impl Float for f32 {
     fn as_floats_mut(values: &mut [f32]) -> Option<&mut [f32]> {
         Some(values)
     }
-    #[inline(always)]
-    fn wide_of(value: DoubleDouble) -> f64 {
-        value.high
-    }
-    #[inline(always)]
-    fn split(value: f64) -> (f32, f32) {
-        let high = Self::from_f64(value);
-        (high, Self::from_f64(value - high.to_f64()))
+    fn kept() -> &'static Mutex<Vec<Mutex<Vec<f32>>>> {
+        static KEPT: Mutex<Vec<Mutex<Vec<f32>>>> = Mutex::new(Vec::new());
+        &KEPT
     }
     #[inline(always)]
     fn dispatch<J: VectorJob<f32>>(level: Level, job: J) -> J::Output {
-        crate::simd::run_f32(level, job)
+        run_f32(level, job)
     }
 }
 
 impl Float for f64 {
-    type Wide = DoubleDouble;
     const STORAGE: Storage = Storage::F64;
     const NEG_INFINITY: f64 = f64::NEG_INFINITY;
     const NAN: f64 = f64::NAN;
     const SMALLEST: f64 = f64::from_bits(1);
     const MIN_POSITIVE: f64 = f64::MIN_POSITIVE;
-    // Double-double terms would cost more than they are worth: the loss is within 2 ulp without.
-    const SHORT_ROW: usize = 0;
-    const GUARD_BITS: i32 = 60;
+    const NUMBERS: &'static [f64; 64] = &{
+        let (mut numbers, mut class) = ([0.0; 64], 0);
+        while class < numbers.len() {
+            #[allow(clippy::cast_precision_loss, reason = "few classes")]
+            let number = class as f64;
+            numbers[class] = number;
+            class += 1;
+        }
+        numbers
+    };
     const EXP: math::ExpCore<f64> = math::EXP_F64;
 
     #[inline(always)]
@@ -124,16 +160,12 @@ impl Float for f64 {
     fn as_floats_mut(_values: &mut [f64]) -> Option<&mut [f32]> {
         None
     }
-    #[inline(always)]
-    fn wide_of(value: DoubleDouble) -> DoubleDouble {
-        value
-    }
-    #[inline(always)]
-    fn split(value: DoubleDouble) -> (f64, f64) {
-        (value.high, value.low)
+    fn kept() -> &'static Mutex<Vec<Mutex<Vec<f64>>>> {
+        static KEPT: Mutex<Vec<Mutex<Vec<f64>>>> = Mutex::new(Vec::new());
+        &KEPT
     }
     #[inline(always)]
     fn dispatch<J: VectorJob<f64>>(level: Level, job: J) -> J::Output {
-        crate::simd::run_f64(level, job)
+        run_f64(level, job)
     }
 }

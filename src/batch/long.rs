@@ -1,0 +1,274 @@
+//! Rows of several segments.
+//!
+//! ```text
+//! M               the largest of the segments' maxima
+//! sum, dot        of each segment, relative to M; joined in the order of the segments
+//! finish          once
+//! exp; write      each segment
+//! ```
+//!
+//! The segments of a row are worked on by one thread or by all: a segment is the unit of summation, so
+//! the bits are the same. Exponentials are kept where the row is small and one thread has it all; else
+//! they are computed twice, which takes less time than to write and read so many.
+
+mod segment;
+
+use super::workspace::Workspace;
+use super::{Job, Plan, Run};
+use crate::alloc::with_capacity;
+use crate::crew::{Crew, lock};
+use crate::error::Error;
+use crate::kernel::{
+    Finished, MOST_ROWS, Partial, Reduced, RowClass, RowScalars, SEGMENT, UNIT, finish,
+};
+use crate::math::RunningSum;
+use crate::simd::{Float, Level, Vector, VectorJob};
+use crate::target::RowTarget;
+use segment::SegmentStep;
+use std::array::from_fn;
+use std::ops::Range;
+use std::sync::Mutex;
+
+/// Segments of the rows whose exponentials are kept.
+const MOST_KEPT: usize = 32;
+
+/// What is known of a segment.
+#[derive(Clone, Copy)]
+struct Segment {
+    max: f64,
+    class: RowClass,
+    partial: Partial,
+    /// Σ w, and whether a masked class has any.
+    mass: f64,
+    is_lost: bool,
+}
+
+impl Segment {
+    const NONE: Self = Self {
+        max: f64::NEG_INFINITY,
+        class: RowClass::AllMinusInfinity,
+        partial: Partial { sum: 0.0, lost: 0.0, dot: 0.0 },
+        mass: 0.0,
+        is_lost: false,
+    };
+}
+
+/// Runs a function on each segment, with memory of the thread that does.
+type Each<'e, F> = dyn FnMut(&(dyn Fn(usize, &mut [F]) + Sync)) + 'e;
+
+/// All rows, one after another, their segments on several threads.
+pub(super) fn share_rows<F: Float>(
+    job: &Job<'_, F>,
+    plan: &Plan,
+    run: &mut Run<'_>,
+) -> Result<(), Error> {
+    let classes = job.panel.logits.classes();
+    let count = classes.div_ceil(SEGMENT);
+    let mut segments = with_capacity(count)?;
+    let level = run.level;
+    let workspace = Workspace::new(plan.threads, plan.scratch)?;
+    run.ready(plan.threads)?;
+    let mut team = run.team_of(plan.threads);
+    for _ in 0..count {
+        if !team.may_go_on(size_of::<Segment>()) {
+            return team.outcome();
+        }
+        segments.push(Mutex::new(Segment::NONE));
+    }
+    for row in 0..job.panel.logits.rows() {
+        if !team.may_go_on(size_of::<Segment>()) {
+            break;
+        }
+        let mut each = |body: &(dyn Fn(usize, &mut [F]) + Sync)| {
+            team.each(count, SEGMENT * size_of::<F>(), &|segment| {
+                workspace.with(|scratch| body(segment, scratch));
+            });
+        };
+        run_row(job, plan, level, row, &segments, &mut each);
+    }
+    team.outcome()
+}
+
+/// Rows on one thread.
+pub(super) fn rows<F: Float>(
+    job: &Job<'_, F>,
+    plan: &Plan,
+    level: Level,
+    range: Range<usize>,
+    scratch: &mut [F],
+) {
+    let count = job.panel.logits.classes().div_ceil(SEGMENT);
+    let segments: [_; MOST_KEPT] = from_fn(|_| Mutex::new(Segment::NONE));
+    for row in range {
+        let mut each = |body: &(dyn Fn(usize, &mut [F]) + Sync)| {
+            (0..count).for_each(|segment| body(segment, scratch));
+        };
+        run_row(job, plan, level, row, &segments[..count], &mut each);
+    }
+}
+
+/// A row, as its segments see it.
+struct Row<'r, 'j, F: Float> {
+    job: &'r Job<'j, F>,
+    plan: &'r Plan,
+    number: usize,
+    target: Option<RowTarget<'r, F>>,
+    /// M as it is swept: 0 if the row is shifted by it.
+    swept_max: f64,
+    /// M of a row that is shifted.
+    shifted_by: Option<f64>,
+    /// The segment with the first maximum.
+    first: usize,
+}
+
+/// What is done to each segment.
+#[derive(Clone, Copy)]
+enum Step<F> {
+    Max,
+    Reduce,
+    /// The kind of the logits, and their exact maximum.
+    Classify,
+    /// The dot, formed with care, relative to this maximum.
+    Gaps(f64),
+    /// The outputs; with the label's class.
+    Write(Finished<F>, Option<(usize, F)>),
+    Fill(F),
+}
+
+#[allow(clippy::too_many_lines, reason = "the steps of a row, one after another")]
+fn run_row<F: Float>(
+    job: &Job<'_, F>,
+    plan: &Plan,
+    level: Level,
+    row: usize,
+    segments: &[Mutex<Segment>],
+    each: &mut Each<'_, F>,
+) {
+    let temperature = &job.temperature;
+    let target = job.targets.as_ref().and_then(|targets| targets.rows.row(row));
+    let mut of = Row { job, plan, number: row, target, swept_max: 0.0, shifted_by: None, first: 0 };
+    let mut run = |of: &Row<'_, '_, F>, step: Step<F>| {
+        each(&|index, scratch| {
+            let segment = &mut *lock(&segments[index]);
+            F::dispatch(level, SegmentStep { of, index, step, segment, scratch });
+        });
+    };
+    let all = || segments.iter().map(|segment| *lock(segment));
+    let joined = || {
+        let (mut sum, mut dot) = (RunningSum::default(), RunningSum::default());
+        all().for_each(|Segment { partial, .. }| {
+            sum.add(partial.sum);
+            sum.add(partial.lost);
+            dot.add(partial.dot);
+        });
+        let (sum, lost) = sum.parts();
+        Partial { sum, lost, dot: dot.value() }
+    };
+    let first_max = || {
+        let larger = |best: (usize, f64), (index, next): (usize, Segment)| {
+            if next.max > best.1 { (index, next.max) } else { best }
+        };
+        all().enumerate().fold((0, f64::NEG_INFINITY), larger)
+    };
+    if job.targets.is_some() && of.target.is_none() {
+        job.put(row, 0.0, 0.0);
+        return run(&of, Step::Fill(F::default()));
+    }
+    run(&of, Step::Max);
+    (of.first, of.swept_max) = first_max();
+    let mut max = of.swept_max;
+    let is_in_range = temperature.is_in_range(F::from_f64(max));
+    let mut partial = Partial { sum: f64::NAN, ..Partial::default() };
+    if is_in_range {
+        run(&of, Step::Reduce);
+        partial = joined();
+    }
+    let mut class = RowClass::Finite;
+    let mut unit = 1.0;
+    if !partial.is_ordinary() {
+        run(&of, Step::Classify);
+        class = all().fold(RowClass::AllMinusInfinity, |class, next| class.with(next.class));
+        if class == RowClass::Finite {
+            let (first, exact_max) = first_max();
+            max = exact_max * temperature.shift;
+            if !is_in_range {
+                (of.first, of.swept_max, of.shifted_by) = (first, 0.0, Some(exact_max));
+                run(&of, Step::Reduce);
+                Partial { sum: partial.sum, lost: partial.lost, .. } = joined();
+            }
+            if of.target.is_some() {
+                run(&of, Step::Gaps(exact_max));
+                partial.dot = joined().dot * temperature.shift;
+                unit = UNIT;
+            }
+        }
+    }
+    if class != RowClass::Finite {
+        let scalar = if of.target.is_some() { f64::NAN } else { class.lse() };
+        job.put(row, scalar, class.lse());
+        return run(&of, Step::Fill(F::NAN));
+    }
+    let mut scalars = RowScalars::default();
+    let mut label = None;
+    if let Some(target) = &mut of.target {
+        if target.is_made {
+            if target.smooth_mass.is_nan() {
+                let mut mass = RunningSum::default();
+                all().for_each(|segment| mass.add(segment.mass));
+                target.smooth_mass = target.beta * mass.value();
+            }
+            if all().any(|segment| segment.is_lost) {
+                partial.dot = f64::INFINITY;
+            }
+        }
+        let (mut z_label, mut kept) = ([F::default()], [F::from_f64(1.0)]);
+        let mut weight_label = target.weights.get(target.class);
+        if target.spike != 0.0 {
+            job.panel.reload(row, target.class, &mut z_label);
+            if let Some(mask) = job.panel.mask {
+                mask.gather_from(row, target.class, &mut kept);
+            }
+            if target.is_made
+                && let Some(targets) = &job.targets
+            {
+                let mut weight = [F::default()];
+                targets.rows.fill(row, target.class, &kept[..job.kept_len(1)], &mut weight);
+                weight_label = weight[0].to_f64();
+            }
+            if kept[0].to_f64() != 0.0 {
+                label = Some(target.class);
+            }
+        }
+        let z_label = z_label[0].to_f64() * temperature.shift;
+        scalars = RowScalars::new(target, z_label, weight_label, job.scale(target.weight));
+    }
+    let mut reduced = [Reduced::default(); MOST_ROWS];
+    let swept_max = of.swept_max;
+    reduced[0] = Reduced { max, partial, swept_max, unit, target: scalars };
+    let done = Finish { job, reduced: &reduced };
+    let done = F::dispatch(level, done);
+    job.put(row, done.scalar, done.lse);
+    if job.panel.output.is_some() {
+        let label = label.and_then(|class| done.at_label(&scalars, class));
+        run(&of, Step::Write(done, label));
+    }
+}
+
+/// Finishes one row.
+struct Finish<'f, 'j, F: Float> {
+    job: &'f Job<'j, F>,
+    reduced: &'f [Reduced; MOST_ROWS],
+}
+
+impl<F: Float> VectorJob<F> for Finish<'_, '_, F> {
+    type Output = Finished<F>;
+
+    #[inline(always)]
+    fn run<V: Vector<Scalar = F>>(self, token: V::Token) -> Finished<F> {
+        let Self { job, reduced } = self;
+        let mut finished = [Finished::none(); MOST_ROWS];
+        let (operation, temperature) = (job.operation, &job.temperature);
+        finish::<V>(token, operation, temperature, job.z_loss(), reduced, &mut finished);
+        finished[0]
+    }
+}

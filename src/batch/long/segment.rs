@@ -1,0 +1,154 @@
+//! A step of one segment of a long row.
+
+use super::super::Targets;
+use super::{Row, Segment, Step};
+use crate::kernel::{
+    MOST_ROWS, Operation, Part, Partial, RowClass, SEGMENT, log_probabilities, maximum, reduce,
+    shift, weighted_gaps, write,
+};
+use crate::simd::{Float, Sink, Source, Vector, VectorJob};
+use crate::target::Weights;
+
+/// A step of one segment.
+pub(super) struct SegmentStep<'s, 'r, 'j, F: Float> {
+    pub(super) of: &'s Row<'r, 'j, F>,
+    pub(super) index: usize,
+    pub(super) step: Step<F>,
+    pub(super) segment: &'s mut Segment,
+    pub(super) scratch: &'s mut [F],
+}
+
+impl<F: Float> VectorJob<F> for SegmentStep<'_, '_, '_, F> {
+    type Output = ();
+
+    #[inline(always)]
+    #[allow(
+        clippy::too_many_lines,
+        reason = "what the steps of a segment have in common, then each"
+    )]
+    fn run<V: Vector<Scalar = F>>(self, token: V::Token) {
+        let Self { of, index, step, segment, scratch } = self;
+        let Row { job, plan, number, target, swept_max, shifted_by, .. } = of;
+        let (panel, temperature, row) = (&job.panel, &job.temperature, *number);
+        let start = index * SEGMENT;
+        let len = SEGMENT.min(panel.logits.classes() - start);
+        let (own_z, rest) = scratch.split_at_mut(SEGMENT);
+        let (kept, rest) = rest.split_at_mut(SEGMENT);
+        let (own_weights, own_output) = rest.split_at_mut(SEGMENT);
+        let (own_z, kept) = (&mut own_z[..len], &mut kept[..job.kept_len(len)]);
+        let own_weights = &mut own_weights[..len];
+        // The whole row is kept, or a segment at a time.
+        let first = if job.operation.keeps() && !plan.recomputes { start } else { 0 };
+        let own_output = match panel.output {
+            Some(_) if plan.needs.output || plan.recomputes => &mut own_output[first..][..len],
+            _ => &mut [],
+        };
+        match step {
+            Step::Classify => {
+                panel.reload(row, start, own_z);
+                (segment.class, segment.max) = RowClass::of(own_z);
+                return;
+            }
+            Step::Fill(value) => {
+                if panel.output.is_none() {
+                } else if panel.writes_directly() {
+                    panel.sink(row).part(start, len).fill(value);
+                } else {
+                    own_output.fill(value);
+                    panel.kept::<V>(token, row, start, kept);
+                    panel.store::<V>(token, row, start, kept, own_output);
+                }
+                return;
+            }
+            _ => {}
+        }
+        panel.kept::<V>(token, row, start, kept);
+        let is_exact = matches!(step, Step::Gaps(_)) || shifted_by.is_some();
+        let z = if is_exact {
+            panel.reload(row, start, own_z);
+            if let (Some(max), Step::Reduce | Step::Write(..)) = (*shifted_by, step)
+                && job.operation != Operation::LogSoftmax
+            {
+                shift(own_z, max, temperature.shift);
+            }
+            Source::from_slice(own_z)
+        } else if panel.reads_directly() {
+            panel.direct(row).part(start, len)
+        } else {
+            panel.load::<V>(token, row, start, kept, own_z);
+            Source::from_slice(own_z)
+        };
+        if let Step::Max = step {
+            segment.max = maximum::<V>(token, z).to_f64();
+            return;
+        }
+        let mut weights = Weights::Absent;
+        if let Some(target) = target {
+            weights = target.weights.part(start, len);
+            if let (true, Some(Targets { rows: targets, .. })) = (target.is_made, &job.targets) {
+                let filled = targets.fill(row, start, kept, own_weights);
+                (segment.mass, segment.is_lost) = (filled.mass, filled.is_lost);
+                weights = Weights::Row(Source::from_slice(own_weights));
+            }
+        }
+        if let Step::Gaps(max) = step {
+            segment.partial.dot = weighted_gaps(own_z, max, |class| weights.get(class));
+            return;
+        }
+        let max = F::from_f64(*swept_max);
+        let splits = job.operation.splits::<F>() && index == of.first;
+        let keeps = job.operation.keeps();
+        let is_own = plan.needs.output || plan.recomputes;
+        let mut exps = if keeps && !is_own {
+            panel.sink(row).part(start, len)
+        } else {
+            Sink::from_slice(own_output)
+        };
+        if let Step::Reduce = step {
+            // The exponentials of a row that is shifted are formed without its weights.
+            let weights = if shifted_by.is_some() { Weights::Absent } else { weights };
+            let part = Some(Part { z, weights, max, splits });
+            let exps = if keeps && !plan.recomputes { &mut [exps][..] } else { &mut [] };
+            let mut partials = [Partial::default(); MOST_ROWS];
+            reduce::<V>(token, temperature, &[part], exps, &mut partials);
+            segment.partial = partials[0];
+            return;
+        }
+        let Step::Write(done, label) = step else { return };
+        if keeps && plan.recomputes {
+            let part = Some(Part { z, weights: Weights::Absent, max, splits: false });
+            let mut partials = [Partial::default(); MOST_ROWS];
+            let exps = &mut [exps.reborrow()];
+            reduce::<V>(token, temperature, &[part], exps, &mut partials);
+        }
+        let values = if keeps { exps.as_source() } else { z };
+        let mut direct;
+        let out = if panel.writes_directly() {
+            direct = panel.sink(row).part(start, len);
+            &mut direct
+        } else {
+            &mut exps
+        };
+        if let (Operation::LogSoftmax, Some(max)) = (job.operation, *shifted_by) {
+            let inverse = temperature.inverse * temperature.shift;
+            log_probabilities(own_z, max, inverse, done.excess());
+            for (class, value) in own_z.iter().enumerate() {
+                out.set(class, *value);
+            }
+        } else {
+            // Elsewhere than in this segment, the label is never met.
+            let label = label.map(|(class, value)| (class.wrapping_sub(start), value));
+            let streams = plan.streams && panel.writes_directly() && done.unit == 1.0;
+            write::<V>(token, done.epilogue, values, weights, label, out, streams);
+            if done.unit != 1.0 {
+                out.multiply(done.unit);
+            }
+            if streams {
+                V::fence(token);
+            }
+        }
+        if !panel.writes_directly() {
+            panel.store::<V>(token, row, start, kept, own_output);
+        }
+    }
+}

@@ -1,0 +1,151 @@
+//! From the shapes of a call to its path, its blocks and its memory: every threshold, with its origin.
+//!
+//! Nothing here can change a bit but the number of classes: it alone decides between tile, row and
+//! segments. Threads, blocks and groups may be any.
+
+use super::Job;
+use super::tiles::tile_len;
+use crate::kernel::{MOST_CLASSES, MOST_ROWS, SEGMENT};
+use crate::simd::{Float, MOST_LANES, RowsMut};
+
+/// Bytes of logits worth one more thread: some 50 µs of work. Waking it costs 6 to 12 µs, and two
+/// threads overtook one from 40 to 50 µs on (empty and timed blocks, 2 cores).
+const BYTES_PER_THREAD: usize = 1 << 19;
+/// The same for one row, for which threads meet two or three times. Where all threads have enough of one
+/// row, they share it rather than take one each: 8 rows of 2^20 classes took 2.19 ms, not 2.36.
+const BYTES_PER_ROW_THREAD: usize = 1 << 20;
+/// Exponentials of a row of more bytes are computed twice rather than kept: one row of 2^22
+/// classes, one thread, took 1.8 ms, not 17.9, of which 16 went into getting memory.
+const BYTES_OF_KEPT_ROW: usize = 1 << 21;
+/// Bytes of logits in a block: small enough to balance, large enough to make claiming free.
+const BYTES_PER_BLOCK: usize = 1 << 17;
+/// Logits of more bytes come from memory, and their outputs go there.
+const CACHED_BYTES: usize = 1 << 25;
+/// Logits of more bytes are not in a second-level cache.
+const NEAR_BYTES: usize = 1 << 19;
+/// Bytes of the logits and outputs of rows that are reduced before they are finished: a nearest cache.
+const BYTES_PER_GROUP: usize = 1 << 15;
+/// Bytes of rows that are brought together by transposes: half of a second-level cache.
+const BYTES_PER_PANEL: usize = 1 << 20;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Path {
+    /// Few classes: LANES rows side by side.
+    Tiles,
+    /// Rows of one segment.
+    Rows,
+    /// Rows of several segments, each on one thread.
+    LongRows,
+    /// Rows of several segments, each on all threads.
+    SharedRows,
+}
+
+/// How a call runs.
+pub(super) struct Plan {
+    pub(super) path: Path,
+    pub(super) threads: usize,
+    pub(super) block_rows: usize,
+    pub(super) block_bytes: usize,
+    /// Rows that are brought together.
+    pub(super) panel: usize,
+    /// Rows that are reduced before they are finished.
+    pub(super) group: usize,
+    /// From one row of our own to the next: whole vectors.
+    pub(super) pitch: usize,
+    /// Is the output written past the caches?
+    pub(super) streams: bool,
+    /// Do rows come from memory, one after another? Then those of the next group are asked for early.
+    pub(super) asks_ahead: bool,
+    /// Are the exponentials of long rows computed again when they are needed?
+    pub(super) recomputes: bool,
+    /// What each row needs in memory of our own.
+    pub(super) needs: Needs,
+    /// Elements of memory for each thread.
+    pub(super) scratch: usize,
+}
+
+/// Which rows of our own a row needs.
+#[derive(Clone, Copy)]
+#[allow(clippy::struct_excessive_bools, reason = "a set")]
+pub(super) struct Needs {
+    pub(super) logits: bool,
+    pub(super) kept: bool,
+    pub(super) weights: bool,
+    /// Exponentials, then outputs.
+    pub(super) output: bool,
+}
+
+impl Needs {
+    fn count(self) -> usize {
+        [self.logits, self.kept, self.weights, self.output].map(usize::from).iter().sum()
+    }
+}
+
+impl Plan {
+    pub(super) fn new<F: Float>(job: &Job<'_, F>, most_threads: usize) -> Self {
+        let panel = &job.panel;
+        let (rows, classes) = (panel.logits.rows(), panel.logits.classes());
+        let lanes = MOST_LANES * size_of::<f32>() / size_of::<F>();
+        let row_bytes = classes.saturating_mul(size_of::<F>());
+        let threads = 1 + rows.saturating_mul(row_bytes) / BYTES_PER_THREAD;
+        let threads = most_threads.min(threads).min(rows);
+        let row_threads = most_threads.min(1 + row_bytes / BYTES_PER_ROW_THREAD);
+        let path = if classes <= MOST_CLASSES {
+            Path::Tiles
+        } else if classes <= SEGMENT {
+            Path::Rows
+        } else if row_threads > 1 && row_threads >= threads || row_bytes > BYTES_OF_KEPT_ROW {
+            Path::SharedRows
+        } else {
+            Path::LongRows
+        };
+        let streams = rows.saturating_mul(row_bytes) >= CACHED_BYTES
+            && panel.output.is_some_and(RowsMut::is_streamed);
+        let writes_directly = panel.writes_directly();
+        let keeps = job.operation.keeps();
+        let keeps_apart = streams || panel.is_in_place();
+        let needs = Needs {
+            logits: !panel.reads_directly(),
+            kept: panel.mask.is_some(),
+            weights: job.targets.as_ref().is_some_and(|targets| targets.rows.are_made()),
+            output: panel.output.is_some() && (!writes_directly || keeps && keeps_apart),
+        };
+        let pair_bytes = row_bytes.saturating_mul(2);
+        let group = (BYTES_PER_GROUP / pair_bytes.max(1)).clamp(1, MOST_ROWS);
+        let has_neighbours = panel.logits.have_neighbours::<F>()
+            && pair_bytes.saturating_mul(lanes) <= BYTES_PER_PANEL;
+        let panel_rows = if has_neighbours { lanes } else { group };
+        let pitch = classes.next_multiple_of(MOST_LANES);
+        let recomputes = path == Path::SharedRows;
+        let scratch = match path {
+            // The logits, the outputs and the weights of a tile, and rows for each.
+            Path::Tiles => 6 * tile_len(classes, lanes),
+            Path::Rows => (needs.count() * panel_rows + 1) * pitch,
+            Path::LongRows | Path::SharedRows => {
+                // Of each segment, or of the whole row.
+                let keeps_row = keeps && needs.output && !recomputes;
+                3 * SEGMENT + if keeps_row { classes } else { SEGMENT }
+            }
+        };
+        let unit = match path {
+            Path::Tiles => lanes,
+            Path::Rows => panel_rows,
+            _ => 1,
+        };
+        let block_rows = (BYTES_PER_BLOCK / row_bytes.max(1)).max(1).next_multiple_of(unit);
+        Self {
+            path,
+            threads: if path == Path::SharedRows { row_threads } else { threads },
+            block_rows,
+            block_bytes: block_rows.min(rows).saturating_mul(row_bytes),
+            panel: panel_rows,
+            group,
+            pitch,
+            streams,
+            asks_ahead: panel.reads_directly() && rows.saturating_mul(row_bytes) > NEAR_BYTES,
+            recomputes,
+            needs,
+            scratch,
+        }
+    }
+}

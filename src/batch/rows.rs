@@ -1,0 +1,301 @@
+//! Rows of one segment: brought together, reduced, finished and written in groups.
+
+use super::{Block, Targets};
+use crate::kernel::{
+    Finished, FinishedLanes, MOST_ROWS, Operation, Part, ReducedLanes, RowClass, TargetLanes, UNIT,
+    divide_by_tops, finish_lanes, log_probabilities, maximum, reduce_part, shift, weighted_gaps,
+    write,
+};
+use crate::simd::{Float, MOST_LANES, Sink, Source, Vector};
+use crate::target::{RowTarget, Weights};
+use std::array::from_fn;
+
+/// Memory for the rows of a panel, a row each; empty where none is needed.
+struct Memory<'m, F> {
+    logits: &'m mut [F],
+    kept: &'m mut [F],
+    weights: &'m mut [F],
+    output: &'m mut [F],
+    /// One row.
+    special: &'m mut [F],
+}
+
+/// A row of a group.
+struct Row<'r, F> {
+    part: Part<'r, F>,
+    target: Option<RowTarget<'r, F>>,
+    is_read: bool,
+    class: RowClass,
+    /// Was it shifted by its maximum?
+    is_shifted: bool,
+    /// Has a masked class weight?
+    is_lost: bool,
+}
+
+impl<F: Float> Block<'_, '_, F> {
+    #[inline(always)]
+    pub(super) fn rows<V: Vector<Scalar = F>>(self, token: V::Token) {
+        let Self { job, plan, range, mut scratch } = self;
+        let classes = job.panel.logits.classes();
+        let mut take = |is_needed: bool, rows: usize| {
+            let len = if is_needed { rows * plan.pitch } else { 0 };
+            scratch.split_off_mut(..len).unwrap_or_default()
+        };
+        let needs = plan.needs;
+        let mut memory = Memory {
+            logits: take(needs.logits, plan.panel),
+            kept: take(needs.kept, plan.panel),
+            weights: take(needs.weights, plan.panel),
+            output: take(needs.output, plan.panel),
+            special: take(true, 1),
+        };
+        memory.special = &mut std::mem::take(&mut memory.special)[..classes];
+        let panel = &job.panel;
+        for first in range.clone().step_by(plan.panel) {
+            let count = plan.panel.min(range.end - first);
+            let is_loaded = needs.logits
+                && panel.load_neighbours::<V>(token, first, count, plan.pitch, memory.logits);
+            for group in (0..count).step_by(plan.group) {
+                let len = plan.group.min(count - group);
+                let group = Group { first: first + group, at: group, len, is_loaded };
+                run_group::<V>(job, plan, token, group, &mut memory);
+            }
+            if !panel.writes_directly()
+                && panel.output.is_some()
+                && !panel.store_neighbours::<V>(
+                    token,
+                    (first, count),
+                    plan.pitch,
+                    memory.output,
+                    plan.streams,
+                )
+            {
+                for (i, row) in memory.output.chunks_exact_mut(plan.pitch).take(count).enumerate() {
+                    let kept = memory.kept.get(i * plan.pitch..).unwrap_or(&[]);
+                    let kept = &kept[..job.kept_len(classes)];
+                    panel.store::<V>(token, first + i, 0, kept, &mut row[..classes]);
+                }
+            }
+        }
+    }
+}
+
+/// Rows that are finished together.
+#[derive(Clone, Copy)]
+struct Group {
+    first: usize,
+    /// The place of the first in the panel.
+    at: usize,
+    len: usize,
+    /// Are the logits in memory of our own already?
+    is_loaded: bool,
+}
+
+#[allow(clippy::too_many_lines, reason = "the steps of a group, one after another")]
+fn run_group<V: Vector>(
+    job: &super::Job<'_, V::Scalar>,
+    plan: &super::Plan,
+    token: V::Token,
+    group: Group,
+    memory: &mut Memory<'_, V::Scalar>,
+) {
+    let Group { first, at, len, is_loaded } = group;
+    let (panel, temperature, operation) = (&job.panel, &job.temperature, job.operation);
+    let classes = panel.logits.classes();
+    let place = |i: usize| (at + i) * plan.pitch..(at + i) * plan.pitch + classes;
+    let mut rows: [Row<'_, V::Scalar>; MOST_ROWS] = from_fn(|_| Row::none());
+    let rows = &mut rows[..len];
+    for (i, row) in rows.iter_mut().enumerate() {
+        if let Some(targets) = &job.targets {
+            row.target = targets.rows.row(first + i);
+            row.is_read = row.target.is_some();
+        }
+        if !row.is_read {
+            continue;
+        }
+        let kept = memory.kept.get_mut(place(i)).unwrap_or_default();
+        if panel.mask.is_some() {
+            panel.kept::<V>(token, first + i, 0, kept);
+        }
+        if !memory.logits.is_empty() && !is_loaded {
+            panel.load::<V>(token, first + i, 0, kept, &mut memory.logits[place(i)]);
+        }
+        if let (Some(target), Some(Targets { rows: targets, .. })) = (&mut row.target, &job.targets)
+            && target.is_made
+        {
+            let filled = targets.fill(first + i, 0, kept, &mut memory.weights[place(i)]);
+            if target.smooth_mass.is_nan() {
+                target.smooth_mass = target.beta * filled.mass;
+            }
+            row.is_lost = filled.is_lost;
+        }
+    }
+    for (i, row) in rows.iter_mut().enumerate().filter(|(_, row)| row.is_read) {
+        let z = match memory.logits.get(place(i)) {
+            Some(own) => Source::from_slice(own),
+            None => panel.direct(first + i),
+        };
+        let weights = match &row.target {
+            Some(target) if target.is_made => {
+                Weights::Row(Source::from_slice(&memory.weights[place(i)]))
+            }
+            Some(target) => target.weights,
+            None => Weights::Absent,
+        };
+        row.part = Part {
+            z,
+            weights,
+            max: maximum::<V>(token, z),
+            splits: operation.splits::<V::Scalar>(),
+        };
+    }
+    let writes_directly = panel.writes_directly();
+    let is_apart = writes_directly && !memory.output.is_empty();
+    let mut own = memory.output.chunks_exact_mut(plan.pitch).skip(at);
+    let mut sinks: [Sink<'_, V::Scalar>; MOST_ROWS] = from_fn(|_| Sink::from_slice(&mut []));
+    if panel.output.is_some() {
+        for (i, sink) in sinks.iter_mut().enumerate().take(len) {
+            *sink = match own.next() {
+                Some(own) => Sink::from_slice(&mut own[..classes]),
+                None => panel.sink(first + i),
+            };
+        }
+    }
+    let ahead = if plan.asks_ahead { plan.group * classes } else { 0 };
+    let (mut reduced, mut swept) = (ReducedLanes::default(), [0.0; MOST_ROWS]);
+    // Lanes without a row are ordinary ones.
+    (reduced.unit, reduced.sum) = ([1.0; MOST_LANES], [1.0; MOST_LANES]);
+    let mut targets = TargetLanes { spike: [1.0; MOST_LANES], ..TargetLanes::default() };
+    targets.scale = targets.spike;
+    for (i, row) in rows.iter_mut().enumerate().filter(|(_, row)| row.is_read) {
+        let sink = operation.keeps().then_some(&mut sinks[i]);
+        let mut partial = reduce_part::<V>(token, temperature, &row.part, sink, ahead);
+        let mut max = row.part.max.to_f64();
+        let (mut swept_max, mut unit) = (max, 1.0);
+        let mut z_label = match &row.target {
+            Some(target) if target.spike != 0.0 => row.part.z.get(target.class).to_f64(),
+            _ => 0.0,
+        };
+        if !partial.is_ordinary() {
+            let special = &mut memory.special[..];
+            panel.reload(first + i, 0, special);
+            let exact_max;
+            (row.class, exact_max) = RowClass::of(special);
+            if row.class == RowClass::Finite {
+                if let Some(target) = &row.target {
+                    let weight = |class: usize| row.part.weights.get(class);
+                    partial.dot = weighted_gaps(special, exact_max, weight) * temperature.shift;
+                    unit = UNIT;
+                    z_label =
+                        special.get(target.class).map_or(0.0, |z| z.to_f64()) * temperature.shift;
+                }
+                max = exact_max * temperature.shift;
+                if !temperature.is_in_range(row.part.max) {
+                    row.is_shifted = true;
+                    swept_max = 0.0;
+                    shift(special, exact_max, temperature.shift);
+                    let (z, zero) = (Source::from_slice(special), V::Scalar::default());
+                    let part = Part { z, weights: Weights::Absent, max: zero, ..row.part };
+                    let sink = operation.keeps().then_some(&mut sinks[i]);
+                    let own = reduce_part::<V>(token, temperature, &part, sink, 0);
+                    (partial.sum, partial.lost) = (own.sum, own.lost);
+                }
+            }
+        }
+        (reduced.max[i], swept[i]) = (max, swept_max);
+        (reduced.sum[i], reduced.lost[i]) = (partial.sum, partial.lost);
+        (reduced.dot[i], reduced.unit[i]) = (partial.dot, unit);
+        let Some(target) = &row.target else { continue };
+        if target.spike != 0.0 {
+            let kept = memory.kept.get(place(i).start + target.class);
+            if kept.is_some_and(|kept| kept.to_f64() == 0.0) {
+                z_label = f64::NEG_INFINITY;
+            }
+            reduced.weight_label[i] = row.part.weights.get(target.class);
+            if operation.keeps() {
+                reduced.exp_label[i] = sinks[i].as_source().get(target.class).to_f64();
+            }
+        }
+        if row.is_lost {
+            reduced.dot[i] = f64::INFINITY;
+        }
+        reduced.gap[i] = if unit == 1.0 { max - z_label } else { max / unit - z_label / unit };
+        targets.set(i, target, job.scale(target.weight));
+    }
+    let mut done = FinishedLanes::default();
+    if operation.splits::<V::Scalar>() {
+        divide_by_tops::<V>(token, temperature, &swept, &mut reduced);
+    }
+    if operation != Operation::Softmax {
+        let z_loss = job.z_loss();
+        finish_lanes::<V>(
+            token,
+            operation,
+            temperature,
+            z_loss,
+            len,
+            &reduced,
+            &targets,
+            &mut done,
+        );
+    }
+    for (i, row) in rows.iter().enumerate() {
+        let done = Finished::from_lanes(operation, temperature, swept[i], &reduced, &done, i);
+        let mut direct;
+        let values = sinks[i].as_source();
+        let out = if is_apart {
+            direct = panel.sink(first + i);
+            &mut direct
+        } else {
+            &mut sinks[i]
+        };
+        if !row.is_read {
+            job.put(first + i, 0.0, 0.0);
+            out.fill(V::Scalar::default());
+            continue;
+        }
+        if row.class != RowClass::Finite {
+            let scalar = if job.targets.is_some() { f64::NAN } else { row.class.lse() };
+            job.put(first + i, scalar, row.class.lse());
+            out.fill(V::Scalar::NAN);
+            continue;
+        }
+        job.put(first + i, done.scalar, done.lse);
+        if panel.output.is_none() {
+            continue;
+        }
+        if row.is_shifted && operation == Operation::LogSoftmax {
+            let special = &mut memory.special[..];
+            panel.reload(first + i, 0, special);
+            let max = reduced.max[i] / temperature.shift;
+            let inverse = temperature.inverse * temperature.shift;
+            log_probabilities(special, max, inverse, done.excess());
+            for (class, value) in special.iter().enumerate() {
+                out.set(class, *value);
+            }
+            continue;
+        }
+        // The label's class has a value of its own, unless it is masked.
+        let label = row.target.as_ref().filter(|target| {
+            let kept = memory.kept.get(place(i).start + target.class);
+            target.spike != 0.0 && kept.is_none_or(|kept| kept.to_f64() != 0.0)
+        });
+        let label = label.map(|target| (target.class, done.label));
+        let values = if operation.keeps() { values } else { row.part.z };
+        let streams = plan.streams && writes_directly && done.unit == 1.0;
+        write::<V>(token, done.epilogue, values, row.part.weights, label, out, streams);
+        if done.unit != 1.0 {
+            out.multiply(done.unit);
+        }
+    }
+}
+
+impl<F: Float> Row<'_, F> {
+    /// Before anything is known of it.
+    fn none() -> Self {
+        let (z, max) = (Source::from_slice(&[]), F::default());
+        let part = Part { z, weights: Weights::Absent, max, splits: false };
+        let class = RowClass::Finite;
+        Row { part, target: None, is_read: true, class, is_shifted: false, is_lost: false }
+    }
+}

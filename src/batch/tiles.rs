@@ -1,0 +1,307 @@
+//! Few classes: tiles of LANES rows, from memory and back.
+
+use super::{Block, Job};
+use crate::kernel::{
+    FinishedLanes, Operation, TargetLanes, Tile, TileTarget, TileWeights, from_run, load,
+    store_neighbours, to_run,
+};
+use crate::simd::{Float, MOST_LANES, Sink, Source, Vector};
+use crate::target::{NO_CLASS, RowTarget, Weights};
+
+/// Elements of a tile, whole blocks of LANES classes: no fewer than rows one after another need.
+pub(super) const fn tile_len(classes: usize, lanes: usize) -> usize {
+    classes.next_multiple_of(lanes) * lanes
+}
+
+/// Memory for a tile, LANES of each class, and for the same rows one after another.
+struct Memory<'m, F> {
+    z: &'m mut [F],
+    weights: &'m mut [F],
+    out: &'m mut [F],
+    rows: &'m mut [F],
+    kept: &'m mut [F],
+    row_weights: &'m mut [F],
+}
+
+impl<F: Float> Block<'_, '_, F> {
+    #[inline(always)]
+    pub(super) fn tiles<V: Vector<Scalar = F>>(self, token: V::Token) {
+        let Self { job, plan, range, scratch } = self;
+        let len = tile_len(job.panel.logits.classes(), V::LANES);
+        let mut parts = scratch.chunks_exact_mut(len);
+        let mut take = || parts.next().expect("six for each thread");
+        let mut memory = Memory {
+            z: take(),
+            weights: take(),
+            out: take(),
+            rows: take(),
+            kept: take(),
+            row_weights: take(),
+        };
+        let mut state = State::new::<V>(job, &mut memory);
+        for first in range.clone().step_by(V::LANES) {
+            let count = V::LANES.min(range.end - first);
+            V::outlined(
+                token,
+                #[inline(always)]
+                || tile::<V>(job, plan.streams, token, first, count, &mut memory, &mut state),
+            );
+        }
+    }
+}
+
+/// What goes on from tile to tile.
+struct State<'s, F> {
+    target: TileTarget<F>,
+    done: FinishedLanes,
+    is_lost: [bool; MOST_LANES],
+    /// The labels, and the target of every row but for its label, if they are the same but for those.
+    same: Option<(&'s [u32], RowTarget<'s, F>)>,
+    scale: f64,
+}
+
+impl<'s, F: Float> State<'s, F> {
+    fn new<V: Vector<Scalar = F>>(job: &'s Job<'_, F>, memory: &mut Memory<'_, F>) -> Self {
+        let same = job.targets.as_ref().and_then(|targets| targets.rows.labels_alone());
+        let (label, scalars) = ([F::default(); MOST_LANES], TargetLanes::default());
+        let mut target = TileTarget { label, scalars, is_mixed: false };
+        let mut scale = 0.0;
+        if let Some((_, row)) = &same {
+            scale = job.scale(row.weight);
+            if let Weights::Row(weights) = row.weights {
+                for (class, lanes) in
+                    memory.weights.chunks_exact_mut(V::LANES).enumerate().take(weights.len())
+                {
+                    lanes.fill(weights.get(class));
+                }
+            }
+            (0..MOST_LANES).for_each(|lane| target.scalars.set(lane, row, scale));
+        }
+        Self { target, done: FinishedLanes::default(), is_lost: [false; MOST_LANES], same, scale }
+    }
+}
+
+impl<F: Float> TileTarget<F> {
+    /// Of a row that does not count.
+    fn clear(&mut self, lane: usize) {
+        let scalars = &mut self.scalars;
+        (scalars.spike[lane], scalars.beta[lane], scalars.smooth_mass[lane]) = (0.0, 0.0, 0.0);
+        (scalars.weight[lane], scalars.scale[lane]) = (0.0, 0.0);
+    }
+}
+
+/// `count` rows from `first` on.
+#[inline(always)]
+fn tile<V: Vector>(
+    job: &Job<'_, V::Scalar>,
+    streams: bool,
+    token: V::Token,
+    first: usize,
+    count: usize,
+    memory: &mut Memory<'_, V::Scalar>,
+    state: &mut State<'_, V::Scalar>,
+) {
+    let panel = &job.panel;
+    let mut weights = TileWeights::Absent;
+    let mut is_read = [true; MOST_LANES];
+    let mut read_all = true;
+    if let Some((labels, row)) = &state.same {
+        let (labels, target) = (&labels[first..][..count], &mut state.target);
+        read_all = set_labels(labels, row, state.scale, target, &mut is_read);
+        weights = match row.weights {
+            Weights::Absent => TileWeights::Absent,
+            Weights::Ones => TileWeights::Ones,
+            Weights::Row(_) => TileWeights::Each(memory.weights),
+        };
+    } else if job.targets.is_some() {
+        state.is_lost.fill(false);
+        if own_targets::<V>(job, token, first, count, memory, state, &mut is_read) {
+            weights = TileWeights::Each(memory.weights);
+        }
+        read_all = is_read.iter().all(|is_read| *is_read);
+    }
+    let classes = panel.logits.classes();
+    let is_plain = panel.mask.is_none() && panel.shift == 1.0;
+    if !(is_plain && load::<V>(token, panel.logits, first, count, memory.z)) {
+        let rows = memory.rows.chunks_exact_mut(classes).zip(memory.kept.chunks_exact_mut(classes));
+        for (i, (row, kept)) in rows.enumerate().take(count) {
+            let kept = &mut kept[..job.kept_len(classes)];
+            panel.kept::<V>(token, first + i, 0, kept);
+            panel.load::<V>(token, first + i, 0, kept, row);
+        }
+        let rows = Source::from_slice(memory.rows);
+        from_run::<V>(token, rows, classes, memory.z);
+    }
+    if !read_all {
+        // Rows that are not read may hold anything.
+        for lane in (0..count).filter(|lane| !is_read[*lane]) {
+            let zero = V::Scalar::default();
+            memory.z.iter_mut().skip(lane).step_by(V::LANES).for_each(|z| *z = zero);
+        }
+    }
+    let reread = |lane: usize, row: &mut [V::Scalar]| {
+        if lane < count && is_read[lane] {
+            panel.reload(first + lane, 0, row);
+        } else {
+            row.fill(V::Scalar::default());
+        }
+    };
+    let tile = Tile {
+        operation: job.operation,
+        temperature: &job.temperature,
+        z_loss: job.z_loss(),
+        target: &state.target,
+        weights,
+        is_lost: &state.is_lost,
+        reread: &reread,
+    };
+    let done = &mut state.done;
+    let len = classes * V::LANES;
+    tile.run::<V>(token, &mut memory.z[..len], &mut memory.out[..len], done);
+    let scalars = if job.operation == Operation::LogSumExp { &done.lse } else { &done.loss };
+    job.put_rows(first, &scalars[..count], &done.lse[..count]);
+    let Some(output) = panel.output else { return };
+    let tile = &memory.out[..];
+    if panel.masked.is_none() && store_neighbours::<V>(token, tile, output, first, count, streams) {
+        return;
+    }
+    let run = output.run(first, count).filter(|_| panel.masked.is_none());
+    match run {
+        Some(mut run) if !streams => {
+            to_run::<V>(token, tile, classes, &mut run);
+            return;
+        }
+        run => {
+            to_run::<V>(token, tile, classes, &mut Sink::from_slice(memory.rows));
+            if let Some(mut run) = run {
+                let rows = Source::from_slice(memory.rows);
+                for at in (0..count * classes).step_by(V::LANES) {
+                    run.stream_vector(at, rows.vector::<V>(token, at, V::Scalar::default()));
+                }
+                return;
+            }
+        }
+    }
+    let rows = memory.rows.chunks_exact_mut(classes).zip(memory.kept.chunks_exact(classes));
+    for (i, (row, kept)) in rows.enumerate().take(count) {
+        panel.store::<V>(token, first + i, 0, &kept[..job.kept_len(classes)], row);
+    }
+}
+
+/// Targets that differ in their labels alone. Are all rows read?
+#[inline(always)]
+#[allow(clippy::cast_precision_loss, reason = "few classes, or none")]
+fn set_labels<F: Float>(
+    labels: &[u32],
+    row: &RowTarget<'_, F>,
+    scale: f64,
+    target: &mut TileTarget<F>,
+    is_read: &mut [bool; MOST_LANES],
+) -> bool {
+    // As many as lanes, whose loop has vectors; rows that are not there have any label.
+    let padded = <[u32; MOST_LANES]>::try_from(labels).unwrap_or_else(
+        #[inline(always)]
+        |_| {
+            let mut padded = [0; MOST_LANES];
+            padded[..labels.len()].copy_from_slice(labels);
+            padded
+        },
+    );
+    let mut largest = 0;
+    for lane in 0..MOST_LANES {
+        // As signed numbers, which [`NO_CLASS`] is −1 of.
+        target.label[lane] = F::from_f64(f64::from(padded[lane].cast_signed()));
+        largest = largest.max(padded[lane]);
+    }
+    if row.spike == 0.0 {
+        target.label.fill(F::from_f64(-1.0));
+    }
+    if largest != NO_CLASS && !target.is_mixed {
+        return true;
+    }
+    // Some rows do not count, or did not in the last tile.
+    target.is_mixed = largest == NO_CLASS;
+    for (lane, label) in labels.iter().enumerate() {
+        is_read[lane] = *label != NO_CLASS;
+        target.scalars.set(lane, row, scale);
+        if !is_read[lane] {
+            target.clear(lane);
+        }
+    }
+    !target.is_mixed
+}
+/// Targets with weights of their own; whether there are any.
+#[inline(never)]
+fn own_targets<V: Vector>(
+    job: &Job<'_, V::Scalar>,
+    token: V::Token,
+    first: usize,
+    count: usize,
+    memory: &mut Memory<'_, V::Scalar>,
+    state: &mut State<'_, V::Scalar>,
+    is_read: &mut [bool; MOST_LANES],
+) -> bool {
+    let Some(targets) = &job.targets else { return false };
+    let (target, is_lost) = (&mut state.target, &mut state.is_lost);
+    let (panel, classes) = (&job.panel, job.panel.logits.classes());
+    target.label.fill(V::Scalar::from_f64(-1.0));
+    let mut has_weights = false;
+    memory.row_weights.fill(V::Scalar::default());
+    let rows =
+        memory.row_weights.chunks_exact_mut(classes).zip(memory.kept.chunks_exact_mut(classes));
+    for (lane, (weights, kept)) in rows.enumerate().take(count) {
+        let Some(mut row) = targets.rows.row(first + lane) else {
+            is_read[lane] = false;
+            target.clear(lane);
+            continue;
+        };
+        let kept = &mut kept[..job.kept_len(classes)];
+        panel.kept::<V>(token, first + lane, 0, kept);
+        if row.is_made {
+            let filled = targets.rows.fill(first + lane, 0, kept, weights);
+            is_lost[lane] = filled.is_lost;
+            if row.smooth_mass.is_nan() {
+                row.smooth_mass = row.beta * filled.mass;
+            }
+        }
+        match row.weights {
+            _ if row.is_made => has_weights = true,
+            Weights::Absent => {}
+            same => {
+                has_weights = true;
+                let weight = |class| V::Scalar::from_f64(same.get(class));
+                weights.iter_mut().enumerate().for_each(|(class, w)| *w = weight(class));
+            }
+        }
+        let is_kept = kept.get(row.class).is_none_or(|kept| kept.to_f64() != 0.0);
+        if row.spike != 0.0 && is_kept {
+            #[allow(clippy::cast_precision_loss, reason = "few classes")]
+            let number = row.class as f32;
+            target.label[lane] = V::Scalar::from_f64(f64::from(number));
+        }
+        target.scalars.set(lane, &row, job.scale(row.weight));
+    }
+    if has_weights {
+        let rows = Source::from_slice(memory.row_weights);
+        from_run::<V>(token, rows, classes, memory.weights);
+    }
+    has_weights
+}
+
+impl<F: Float> Job<'_, F> {
+    #[inline(always)]
+    fn put_rows(&self, first: usize, scalars: &[f64], lse: &[f64]) {
+        for (out, values) in [(self.scalars, scalars), (self.lse, lse)] {
+            let Some(out) = out else { continue };
+            if self.rounds {
+                let mut rounded = [0.0; MOST_LANES];
+                for (rounded, value) in rounded.iter_mut().zip(values) {
+                    *rounded = F::from_f64(*value).to_f64();
+                }
+                out.set_rows(first, &rounded[..values.len()]);
+            } else {
+                out.set_rows(first, values);
+            }
+        }
+    }
+}

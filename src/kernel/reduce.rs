@@ -1,0 +1,315 @@
+//! The reduction of a row, or of a segment of one.
+//!
+//! ```text
+//! M      = max z                                         sweep 1
+//! e_k    = exp(z_k/T)·2^(H − N)                          sweep 2; kept if asked for
+//! sum    = Σ e_k, or Σ e_k but for the first maximum
+//! dot    = Σ w_k (M − z_k)                               if there are weights: all terms ≥ 0
+//! ```
+//!
+//! L = lse − M/T = log1p((e_M + others) / e_M) needs the sum without one maximum: with it, others that
+//! are small would be rounded away. That maximum is found by its place, and only the quad that holds
+//! it is summed with a mask; to the others it costs nothing.
+//!
+//! The order of summation (it makes the bits independent of everything but the row):
+//!
+//! ```text
+//! for each segment of 16384 classes:
+//!     for each quad of 4 vectors, LANES classes each:
+//!         lanes[i] += (v0[i] + v1[i]) + (v2[i] + v3[i])       the products of `dot` with v1 and v3 fused;
+//!                                                             for f64 its pairs, and exact products, one by one
+//!     joined: lanes i and i + 8 (f32 only), then i + 4, i + 2, i + 1; f64 one after another, compensated
+//! segments: the first, then each that follows, compensated
+//! ```
+//!
+//! The lanes are doubles (f32), or doubles with what their additions lost (f64). A class that is left
+//! out, or that does not exist, adds +0.
+
+use super::exp::{Base, Exponential, Temperature};
+use crate::math;
+use crate::simd::{Float, LaneSum, QUAD, Sink, Source, Vector};
+use crate::target::Weights;
+
+/// Classes of a segment: the unit in which long rows are divided.
+pub(crate) const SEGMENT: usize = 16_384;
+/// Rows, or segments, that are reduced together: their scalars are formed side by side.
+pub(crate) const MOST_ROWS: usize = 8;
+
+const ABSENT: u8 = 0;
+const ONES: u8 = 1;
+const ROW: u8 = 2;
+
+/// What a row or a segment is reduced to.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Partial {
+    /// Σ exp(z/T)·2^(H − N), or the same but for the first maximum. NaN where M is out of range.
+    pub(crate) sum: f64,
+    /// What the sum of float64 rows lost.
+    pub(crate) lost: f64,
+    /// Σ w (M − z)
+    pub(crate) dot: f64,
+}
+
+impl Partial {
+    /// Is it of an ordinary row? Else it has NaN or infinities, or overflows.
+    pub(crate) fn is_ordinary(&self) -> bool {
+        self.sum.is_finite() && self.dot.is_finite()
+    }
+}
+
+/// A row or a segment to be reduced.
+#[derive(Clone, Copy)]
+pub(crate) struct Part<'p, F> {
+    pub(crate) z: Source<'p, F>,
+    pub(crate) weights: Weights<'p, F>,
+    /// M of the row.
+    pub(crate) max: F,
+    /// Is the first maximum left out of the sum?
+    pub(crate) splits: bool,
+}
+
+/// Reduces at most [`MOST_ROWS`] parts. Their exponentials go to `exps`, if there are any.
+pub(crate) fn reduce<V: Vector>(
+    token: V::Token,
+    temperature: &Temperature<V::Scalar>,
+    parts: &[Option<Part<'_, V::Scalar>>],
+    exps: &mut [Sink<'_, V::Scalar>],
+    partials: &mut [Partial; MOST_ROWS],
+) {
+    for (i, part) in parts.iter().enumerate() {
+        if let Some(part) = part {
+            partials[i] = reduce_part::<V>(token, temperature, part, exps.get_mut(i), 0);
+        }
+    }
+}
+
+/// Reduces one part. Its exponentials go to `exps`, if there is such. Meanwhile it asks for the memory `ahead`
+/// elements further on, unless that is 0.
+pub(crate) fn reduce_part<V: Vector>(
+    token: V::Token,
+    temperature: &Temperature<V::Scalar>,
+    part: &Part<'_, V::Scalar>,
+    exps: Option<&mut Sink<'_, V::Scalar>>,
+    ahead: usize,
+) -> Partial {
+    let Part { z, weights, max, splits } = *part;
+    if !temperature.is_in_range(max) {
+        return Partial { sum: f64::NAN, ..Partial::default() };
+    }
+    let apart = if splits { place::<V>(token, z, max) } else { usize::MAX };
+    let row = Row { temperature, max, z, apart, ahead };
+    match (exps, weights) {
+        (None, Weights::Absent) => sweep::<V, false, ABSENT>(token, row, z, None),
+        (None, Weights::Ones) => sweep::<V, false, ONES>(token, row, z, None),
+        (None, Weights::Row(weights)) => sweep::<V, false, ROW>(token, row, weights, None),
+        (exps, Weights::Absent) => sweep::<V, true, ABSENT>(token, row, z, exps),
+        (exps, Weights::Ones) => sweep::<V, true, ONES>(token, row, z, exps),
+        (exps, Weights::Row(weights)) => sweep::<V, true, ROW>(token, row, weights, exps),
+    }
+}
+
+/// M, ignoring NaN: the second sweep finds it.
+pub(crate) fn maximum<V: Vector>(token: V::Token, z: Source<'_, V::Scalar>) -> V::Scalar {
+    V::outlined(
+        token,
+        #[inline(always)]
+        move || {
+            let lowest = V::Scalar::NEG_INFINITY;
+            let mut best = [V::splat(token, lowest); QUAD];
+            let mut at = 0;
+            while at + QUAD * V::LANES <= z.len() {
+                let quad = z.quad::<V>(at);
+                for (i, best) in best.iter_mut().enumerate() {
+                    // In this order: a NaN in the logits is not kept.
+                    *best = quad.vector::<V>(token, i).max(*best);
+                }
+                at += QUAD * V::LANES;
+            }
+            while at < z.len() {
+                best[0] = z.vector::<V>(token, at, lowest).max(best[0]);
+                at += V::LANES;
+            }
+            let mut lanes = best[0].max(best[1]).max(best[2].max(best[3])).to_array();
+            let mut half = V::LANES / 2;
+            while half > 0 {
+                for lane in 0..half {
+                    if lanes[lane + half] > lanes[lane] {
+                        lanes[lane] = lanes[lane + half];
+                    }
+                }
+                half /= 2;
+            }
+            lanes[0]
+        },
+    )
+}
+
+/// The class of the first maximum.
+fn place<V: Vector>(token: V::Token, z: Source<'_, V::Scalar>, max: V::Scalar) -> usize {
+    V::outlined(
+        token,
+        #[inline(always)]
+        move || {
+            let largest = V::splat(token, max);
+            let mut at = 0;
+            while at + QUAD * V::LANES <= z.len() {
+                let quad = z.quad::<V>(at);
+                let vector = |i| quad.vector::<V>(token, i);
+                let best = vector(0).max(vector(1)).max(vector(2).max(vector(3)));
+                if V::any(best.ge(largest)) {
+                    break;
+                }
+                at += QUAD * V::LANES;
+            }
+            while at < z.len() {
+                let bits = V::bits(z.vector::<V>(token, at, V::Scalar::NEG_INFINITY).ge(largest));
+                if bits != 0 {
+                    return at + bits.trailing_zeros() as usize;
+                }
+                at += V::LANES;
+            }
+            usize::MAX
+        },
+    )
+}
+
+/// What is swept: a row with a maximum in range.
+#[derive(Clone, Copy)]
+struct Row<'r, V: Vector> {
+    temperature: &'r Temperature<V::Scalar>,
+    max: V::Scalar,
+    z: Source<'r, V::Scalar>,
+    /// The class that is left out of the sum.
+    apart: usize,
+    /// How far from a logit the memory is that is needed next; 0 for none.
+    ahead: usize,
+}
+
+/// Compiled once for all operations.
+fn sweep<V: Vector, const KEEP: bool, const WEIGHTS: u8>(
+    token: V::Token,
+    row: Row<'_, V>,
+    weights: Source<'_, V::Scalar>,
+    exps: Option<&mut Sink<'_, V::Scalar>>,
+) -> Partial {
+    let mut nowhere = Sink::from_slice(&mut []);
+    let mut exps = exps.unwrap_or(&mut nowhere).reborrow();
+    V::outlined(
+        token,
+        #[inline(always)]
+        move || swept::<V, KEEP, WEIGHTS>(token, row, weights, &mut exps),
+    )
+}
+
+#[inline(always)]
+fn swept<V: Vector, const KEEP: bool, const WEIGHTS: u8>(
+    token: V::Token,
+    row: Row<'_, V>,
+    weights: Source<'_, V::Scalar>,
+    exps: &mut Sink<'_, V::Scalar>,
+) -> Partial {
+    let quad_len = const { QUAD * V::LANES };
+    let Row { temperature, max, z, apart, ahead } = row;
+    let base = Base::<V>::new(temperature, V::splat(token, max));
+    let exp = Exponential::<V>::new(token, temperature);
+    let (top, zero) = (V::splat(token, max), V::splat(token, V::Scalar::default()));
+    let (mut sum, mut dot) = (V::Sum::zero(token), V::Sum::zero(token));
+    let lane = V::numbers(token);
+    // 0 in the lane of the class that is left out, of the vector from class `first` on.
+    let leave_out = {
+        #[inline(always)]
+        |e: V, first: usize| {
+            // A class of another vector is no lane of this.
+            let lane_apart = V::Scalar::from_f64(math::count(apart) - math::count(first));
+            e.zero_where(lane.eq(V::splat(token, lane_apart)))
+        }
+    };
+    let mut add_quad = {
+        #[inline(always)]
+        |at: usize, has_apart: bool| {
+            let (quad, weight) = (z.quad::<V>(at), weights.quad::<V>(at));
+            if ahead > 0 {
+                z.prefetch_quad::<V>(token, at + ahead);
+            }
+            let (mut e, mut gap) = ([zero; QUAD], [zero; QUAD]);
+            for i in 0..QUAD {
+                let z = quad.vector::<V>(token, i);
+                e[i] = exp.of(z, base);
+                gap[i] = top.sub(z);
+            }
+            if KEEP {
+                let mut kept = exps.quad::<V>(at);
+                for i in 0..QUAD {
+                    kept.set(i, e[i]);
+                }
+            }
+            if has_apart {
+                for i in 0..QUAD {
+                    e[i] = leave_out(e[i], at + i * V::LANES);
+                }
+            }
+            sum.add(e[0].add(e[1]).add(e[2].add(e[3])));
+            if WEIGHTS == ONES {
+                dot.add_pair(gap[0].add(gap[1]), gap[2].add(gap[3]));
+            }
+            if WEIGHTS == ROW {
+                let mut w = [zero; QUAD];
+                for i in 0..QUAD {
+                    w[i] = weight.vector::<V>(token, i);
+                }
+                dot.add_products(w, gap);
+            }
+        }
+    };
+    let whole = z.len() - z.len() % quad_len;
+    let mut at = 0;
+    while at < whole {
+        let end = if apart >= at { apart - apart % quad_len } else { whole }.min(whole);
+        while at < end {
+            add_quad(at, false);
+            at += quad_len;
+        }
+        if at < whole {
+            add_quad(at, true);
+            at += quad_len;
+        }
+    }
+    if at < z.len() {
+        // The last quad, pair by pair, as far as it goes. Classes that do not exist have the logit −inf for
+        // the sum, and the maximum or no weight for the dot.
+        let (mut e_quad, mut gap_quad) = (zero, zero);
+        while at < z.len() {
+            let (mut e_pair, mut gap_pair) = (zero, zero);
+            for _ in 0..2 {
+                if at >= z.len() {
+                    break;
+                }
+                let is_whole = at + V::LANES <= z.len();
+                let logits = z.vector::<V>(token, at, V::Scalar::NEG_INFINITY);
+                let e = exp.of(logits, base);
+                if KEEP {
+                    exps.set_vector(at, e);
+                }
+                e_pair = e_pair.add(if apart >= at { leave_out(e, at) } else { e });
+                if WEIGHTS != ABSENT {
+                    let logits = if is_whole { logits } else { z.head::<V>(token, at, max) };
+                    let gap = top.sub(logits);
+                    gap_pair = if WEIGHTS == ROW {
+                        let weight = weights.vector::<V>(token, at, V::Scalar::default());
+                        weight.mul_add(gap, gap_pair)
+                    } else {
+                        gap_pair.add(gap)
+                    };
+                }
+                at += V::LANES;
+            }
+            (e_quad, gap_quad) = (e_quad.add(e_pair), gap_quad.add(gap_pair));
+        }
+        sum.add(e_quad);
+        if WEIGHTS != ABSENT {
+            dot.add(gap_quad);
+        }
+    }
+    let (sum, lost) = sum.total();
+    Partial { sum, lost, dot: if WEIGHTS == ABSENT { 0.0 } else { dot.total().0 } }
+}

@@ -1,0 +1,278 @@
+//! What is done once for a row, for at most eight rows side by side.
+
+use super::exp::{Base, Exponential, Temperature, is_double};
+use super::finish::{FinishedLanes, ReducedLanes, TargetLanes, finish_lanes, inverse_of, least};
+use super::reduce::{MOST_ROWS, Partial};
+use super::write::{AtLabel, Epilogue};
+use crate::math::two_sum;
+use crate::simd::{DoubleLanes, Float, Vector, Widened};
+use crate::target::RowTarget;
+
+/// What becomes of rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Operation {
+    /// p
+    Softmax,
+    /// log p
+    LogSoftmax,
+    /// lse, one number a row
+    LogSumExp,
+    /// The loss, one number a row
+    Loss,
+    /// The loss, and its gradient
+    Gradient,
+}
+
+impl Operation {
+    /// Are exponentials what the outputs are made of?
+    pub(crate) fn keeps(self) -> bool {
+        matches!(self, Operation::Softmax | Operation::Gradient)
+    }
+
+    /// Is the maximum left out of the sum and added last? The logarithm needs that; so does softmax in
+    /// float64, where a quad of exponentials is added in the type of the rows, so that the largest would
+    /// be rounded twice more.
+    pub(crate) const fn splits<F: Float>(self) -> bool {
+        is_double::<F>() || !matches!(self, Operation::Softmax)
+    }
+}
+
+/// A reduced row.
+#[derive(Clone, Copy)]
+pub(crate) struct Reduced {
+    /// M
+    pub(crate) max: f64,
+    pub(crate) partial: Partial,
+    /// The maximum that was swept: 0 if the row was shifted by its maximum.
+    pub(crate) swept_max: f64,
+    /// The power of two that `dot` and the gap at the label are in.
+    pub(crate) unit: f64,
+    pub(crate) target: RowScalars,
+}
+
+/// The target of a row without its weights; zeros of a row that has none or does not count.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct RowScalars {
+    pub(crate) spike: f64,
+    pub(crate) beta: f64,
+    pub(crate) smooth_mass: f64,
+    pub(crate) weight: f64,
+    pub(crate) scale: f64,
+    /// The logit at the label: −inf where the label's class is masked.
+    pub(crate) z_label: f64,
+    /// w at the label.
+    pub(crate) weight_label: f64,
+}
+
+impl RowScalars {
+    pub(crate) fn new<F: Float>(
+        target: &RowTarget<'_, F>,
+        z_label: f64,
+        weight_label: f64,
+        scale: f64,
+    ) -> Self {
+        Self {
+            spike: target.spike,
+            beta: target.beta,
+            smooth_mass: target.smooth_mass,
+            weight: target.weight,
+            scale,
+            z_label,
+            weight_label,
+        }
+    }
+}
+
+/// What is known of a row when it is finished.
+#[derive(Clone, Copy)]
+pub(crate) struct Finished<F> {
+    /// lse, or the loss.
+    pub(crate) scalar: f64,
+    pub(crate) lse: f64,
+    pub(crate) epilogue: Epilogue<F>,
+    /// The gradient at the label, in units.
+    pub(crate) label: F,
+    /// What the gradient is multiplied by when it is written: 1 but for factors far from 1.
+    pub(crate) unit: f64,
+}
+
+/// The exponentials of the maxima, and what the sums without them are of these.
+pub(crate) fn divide_by_tops<V: Vector>(
+    token: V::Token,
+    temperature: &Temperature<V::Scalar>,
+    swept_max: &[f64; MOST_ROWS],
+    rows: &mut ReducedLanes,
+) {
+    V::outlined(
+        token,
+        #[inline(always)]
+        || {
+            let exp = Exponential::<V>::new(token, temperature);
+            let max: V = V::Eight::from_slice(token, swept_max).narrow();
+            let base = Base::<V>::new(temperature, max);
+            V::Eight::widen(exp.of(max, base)).to_slice(&mut rows.top);
+            let others = V::Eight::from_slice(token, &rows.sum);
+            let lost = V::Eight::from_slice(token, &rows.lost);
+            exp.over_max(temperature, max, base, others, lost).to_slice(&mut rows.quotient);
+        },
+    );
+}
+
+/// Finishes `rows`, at most [`MOST_ROWS`].
+pub(crate) fn finish<V: Vector>(
+    token: V::Token,
+    operation: Operation,
+    temperature: &Temperature<V::Scalar>,
+    z_loss: f64,
+    rows: &[Reduced; MOST_ROWS],
+    finished: &mut [Finished<V::Scalar>; MOST_ROWS],
+) {
+    let (mut lanes, mut targets) = (ReducedLanes::default(), TargetLanes::default());
+    let mut swept_max = [0.0; MOST_ROWS];
+    for (i, row) in rows.iter().enumerate() {
+        lanes.max[i] = row.max;
+        swept_max[i] = row.swept_max;
+        lanes.sum[i] = row.partial.sum;
+        lanes.lost[i] = row.partial.lost;
+        lanes.dot[i] = row.partial.dot;
+        lanes.unit[i] = row.unit;
+        lanes.weight_label[i] = row.target.weight_label;
+        lanes.gap[i] = row.max / row.unit - row.target.z_label / row.unit;
+        targets.spike[i] = row.target.spike;
+        targets.beta[i] = row.target.beta;
+        targets.smooth_mass[i] = row.target.smooth_mass;
+        targets.weight[i] = row.target.weight;
+        targets.scale[i] = row.target.scale;
+    }
+    let mut done = FinishedLanes::default();
+    if operation == Operation::Gradient {
+        let labels = rows.map(|row| row.target.z_label - (row.max - row.swept_max));
+        exp_labels::<V>(token, temperature, &swept_max, &labels, &mut lanes.exp_label);
+    }
+    if operation.splits::<V::Scalar>() {
+        divide_by_tops::<V>(token, temperature, &swept_max, &mut lanes);
+    }
+    if operation != Operation::Softmax {
+        finish_lanes::<V>(
+            token,
+            operation,
+            temperature,
+            z_loss,
+            MOST_ROWS,
+            &lanes,
+            &targets,
+            &mut done,
+        );
+    }
+    for (i, finished) in finished.iter_mut().enumerate() {
+        *finished =
+            Finished::from_lanes(operation, temperature, rows[i].swept_max, &lanes, &done, i);
+    }
+}
+
+fn exp_labels<V: Vector>(
+    token: V::Token,
+    temperature: &Temperature<V::Scalar>,
+    max: &[f64],
+    z_label: &[f64],
+    exps: &mut [f64],
+) {
+    V::outlined(
+        token,
+        #[inline(always)]
+        || {
+            let lanes = {
+                #[inline(always)]
+                |values: &[f64]| -> V { V::Eight::from_slice(token, values).narrow() }
+            };
+            let base = Base::<V>::new(temperature, lanes(max));
+            let exp = Exponential::<V>::new(token, temperature);
+            V::Eight::widen(exp.of(lanes(z_label), base)).to_slice(exps);
+        },
+    );
+}
+
+impl TargetLanes {
+    /// What the loss and the gradient of the row in a lane are multiplied by is `target.weight` and `scale`.
+    #[inline(always)]
+    pub(crate) fn set<F: Float>(&mut self, lane: usize, target: &RowTarget<'_, F>, scale: f64) {
+        self.spike[lane] = target.spike;
+        self.beta[lane] = target.beta;
+        self.smooth_mass[lane] = target.smooth_mass;
+        self.weight[lane] = target.weight;
+        self.scale[lane] = scale;
+    }
+}
+
+impl<F: Float> Finished<F> {
+    /// The row in a lane.
+    #[inline(always)]
+    pub(crate) fn from_lanes(
+        operation: Operation,
+        temperature: &Temperature<F>,
+        swept_max: f64,
+        rows: &ReducedLanes,
+        done: &FinishedLanes,
+        i: usize,
+    ) -> Self {
+        let number = F::from_f64;
+        let lse = done.lse[i];
+        let mut finished = Self { scalar: lse, lse, ..Self::none() };
+        match operation {
+            Operation::Softmax => {
+                let (sum, from_top) = two_sum(rows.sum[i], rows.top[i]);
+                let factor = inverse_of::<F, _>(sum, rows.lost[i] + from_top);
+                let least = F::MIN_POSITIVE * sum;
+                finished.epilogue =
+                    Epilogue::Probability { factor: number(factor), least: number(least) };
+            }
+            Operation::LogSumExp => {}
+            Operation::LogSoftmax => {
+                finished.epilogue = Epilogue::LogProbability {
+                    max: number(swept_max),
+                    inverse: number(temperature.inverse),
+                    excess: number(done.excess[i]),
+                };
+            }
+            Operation::Loss => finished.scalar = done.loss[i],
+            Operation::Gradient => {
+                finished.scalar = done.loss[i];
+                let (factor, unit) = (number(done.factor[i]), done.unit[i]);
+                let (least, minus) = (least(factor, unit), number(done.minus[i]));
+                finished.epilogue = Epilogue::Gradient { factor, least, minus };
+                finished.label = number(done.label[i]);
+                finished.unit = unit;
+            }
+        }
+        finished
+    }
+}
+
+impl Default for Reduced {
+    fn default() -> Self {
+        let (partial, target) = (Partial::default(), RowScalars::default());
+        Self { max: 0.0, partial, swept_max: 0.0, unit: 1.0, target }
+    }
+}
+
+impl<F: Float> Finished<F> {
+    /// Of a row that does not count, or that has no numbers.
+    pub(crate) fn none() -> Self {
+        let zero = F::default();
+        let epilogue = Epilogue::Probability { factor: zero, least: zero };
+        Self { scalar: 0.0, lse: 0.0, epilogue, label: zero, unit: 1.0 }
+    }
+
+    /// L, of a log-probability.
+    pub(crate) fn excess(&self) -> f64 {
+        match self.epilogue {
+            Epilogue::LogProbability { excess, .. } => excess.to_f64(),
+            _ => f64::NAN,
+        }
+    }
+
+    /// The value of its own that the label's class has.
+    pub(crate) fn at_label(&self, target: &RowScalars, class: usize) -> AtLabel<F> {
+        (target.spike != 0.0).then_some((class, self.label))
+    }
+}

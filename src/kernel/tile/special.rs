@@ -1,0 +1,140 @@
+//! Rows of a tile that the sweep is not made for: huge, infinite or NaN.
+
+use super::{MOST_CLASSES, Tile, TileWeights};
+use crate::kernel::finish::{Lanes, ReducedLanes};
+use crate::kernel::special::{self, RowClass};
+use crate::math;
+use crate::simd::{Float, MOST_LANES, Vector};
+
+impl<F: Float> Tile<'_, F> {
+    /// Rows whose maximum is out of range are shifted by it; those without numbers become zeros. What
+    /// is then the maximum of each row, and the logit at its label.
+    #[inline(never)]
+    pub(super) fn shift_specials<V: Vector<Scalar = F>>(
+        &self,
+        z: &mut [F],
+        max: V,
+        z_label: V,
+    ) -> (V, V, Specials) {
+        let mut specials = Specials::none();
+        let classes = z.len() / V::LANES;
+        let (mut swept_max, mut labels) = (max.to_array(), z_label.to_array());
+        let mut row = [F::default(); MOST_CLASSES];
+        let row = &mut row[..classes];
+        for lane in 0..V::LANES {
+            if self.temperature.is_in_range(swept_max[lane]) {
+                continue;
+            }
+            (self.reread)(lane, row);
+            let (class, max) = RowClass::of(row);
+            specials.is_special[lane] = true;
+            (specials.class[lane], specials.max[lane]) = (class, max);
+            special::shift(row, max, self.temperature.shift);
+            for (class_number, value) in row.iter().enumerate() {
+                let is_finite = class == RowClass::Finite;
+                let value = if is_finite { *value } else { F::default() };
+                z[class_number * V::LANES + lane] = value;
+                if math::count(class_number) == self.target.label[lane].to_f64() {
+                    labels[lane] = value;
+                }
+            }
+            swept_max[lane] = F::default();
+        }
+        let token = max.token();
+        (V::from_slice(token, &swept_max), V::from_slice(token, &labels), specials)
+    }
+
+    /// log p of rows that were shifted.
+    pub(super) fn rewrite_log_probabilities<V: Vector<Scalar = F>>(
+        &self,
+        excesses: &Lanes,
+        specials: &Specials,
+        out: &mut [F],
+    ) {
+        let classes = out.len() / V::LANES;
+        for lane in specials.lanes() {
+            let mut row = [F::default(); MOST_CLASSES];
+            let row = &mut row[..classes];
+            (self.reread)(lane, row);
+            if specials.class[lane] == RowClass::Finite {
+                let inverse = self.temperature.inverse * self.temperature.shift;
+                special::log_probabilities(row, specials.max[lane], inverse, excesses[lane]);
+            } else {
+                row.fill(F::NAN);
+            }
+            for (class, value) in row.iter().enumerate() {
+                out[class * V::LANES + lane] = *value;
+            }
+        }
+    }
+
+    /// The gaps of rows that were shifted, and of those whose dot is infinite or NaN, formed anew from
+    /// the logits: 0·inf is 0, and sums of huge terms do not overflow.
+    #[inline(never)]
+    pub(super) fn take_care_of_gaps<V: Vector<Scalar = F>>(
+        &self,
+        classes: usize,
+        max: V,
+        specials: Option<&Specials>,
+        rows: &mut ReducedLanes,
+    ) {
+        let ReducedLanes { dot: dots, gap: labels, unit: units, .. } = rows;
+        let max = max.to_array();
+        for lane in 0..V::LANES {
+            if self.is_lost[lane] {
+                dots[lane] = f64::INFINITY;
+                continue;
+            }
+            let special = specials.filter(|specials| specials.is_special[lane]);
+            if dots[lane].is_finite() && special.is_none() {
+                continue;
+            }
+            let mut row = [F::default(); MOST_CLASSES];
+            let row = &mut row[..classes];
+            (self.reread)(lane, row);
+            let shift = self.temperature.shift;
+            let max = special.map_or(max[lane].to_f64() / shift, |special| special.max[lane]);
+            let weight = |class: usize| match self.weights {
+                TileWeights::Absent => 0.0,
+                TileWeights::Ones => 1.0,
+                TileWeights::Each(weights) => weights[class * V::LANES + lane].to_f64(),
+            };
+            dots[lane] = special::weighted_gaps(row, max, weight) * shift;
+            let label = self.target.label[lane].to_f64();
+            let of_label = |class: usize| math::count(class) == label;
+            if let Some(class) = (0..classes).find(|class| of_label(*class)) {
+                let unit = special::UNIT;
+                labels[lane] = (max / unit - row[class].to_f64() / unit) * shift;
+            }
+            units[lane] = special::UNIT;
+        }
+    }
+}
+
+/// Rows that were shifted by their maximum, or have none.
+pub(super) struct Specials {
+    pub(super) is_special: [bool; MOST_LANES],
+    pub(super) class: [RowClass; MOST_LANES],
+    pub(super) max: [f64; MOST_LANES],
+}
+
+impl Specials {
+    pub(super) fn none() -> Self {
+        Self {
+            is_special: [false; MOST_LANES],
+            class: [RowClass::Finite; MOST_LANES],
+            max: [0.0; MOST_LANES],
+        }
+    }
+
+    pub(super) fn lanes(&self) -> impl Iterator<Item = usize> {
+        (0..MOST_LANES).filter(|lane| self.is_special[*lane])
+    }
+
+    /// Rows of infinities have no outputs.
+    pub(super) fn mark<V: Vector>(&self, out: &mut [V::Scalar]) {
+        for lane in self.lanes().filter(|lane| self.class[*lane] != RowClass::Finite) {
+            out.iter_mut().skip(lane).step_by(V::LANES).for_each(|out| *out = V::Scalar::NAN);
+        }
+    }
+}

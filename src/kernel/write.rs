@@ -1,0 +1,143 @@
+//! The epilogues: what is written for each class, from its exponential or its logit.
+
+use crate::simd::{Place, Sink, Source, Vector};
+use crate::target::Weights;
+
+/// The constants of one row's output.
+#[derive(Clone, Copy)]
+pub(crate) enum Epilogue<F> {
+    /// p = e·factor
+    Probability { factor: F, least: F },
+    /// log p = (z − M)/T − L
+    LogProbability { max: F, inverse: F, excess: F },
+    /// e·factor + minus·w
+    Gradient { factor: F, least: F, minus: F },
+}
+
+/// The value of one class that has a value of its own.
+pub(crate) type AtLabel<F> = Option<(usize, F)>;
+
+/// e·factor, and 0 below the smallest normal number: by comparison, not by the processor's mode.
+#[inline(always)]
+pub(super) fn probability<V: Vector>(e: V, factor: V, least: V) -> V {
+    e.only_where(e.ge(least)).mul(factor)
+}
+
+/// e·factor + minus
+#[inline(always)]
+pub(super) fn gradient<V: Vector>(e: V, factor: V, least: V, minus: V) -> V {
+    e.only_where(e.ge(least)).mul_add(factor, minus)
+}
+
+/// (z − M)/T − L, kept apart until the end.
+#[inline(always)]
+pub(super) fn log_probability<V: Vector>(z: V, max: V, inverse: V, excess: V) -> V {
+    z.sub(max).mul_sub(inverse, excess)
+}
+
+/// Writes a row, or a part of one, of which `values` are the exponentials, or the logits for
+/// [`Epilogue::LogProbability`]. With `streams`, whole lines of memory go past the caches.
+pub(crate) fn write<V: Vector>(
+    token: V::Token,
+    epilogue: Epilogue<V::Scalar>,
+    values: Source<'_, V::Scalar>,
+    weights: Weights<'_, V::Scalar>,
+    label: AtLabel<V::Scalar>,
+    out: &mut Sink<'_, V::Scalar>,
+    streams: bool,
+) {
+    if streams && out.has_lines() {
+        written::<V, true>(token, epilogue, values, weights, label, out);
+    } else {
+        written::<V, false>(token, epilogue, values, weights, label, out);
+    }
+}
+
+#[inline(always)]
+fn written<V: Vector, const STREAM: bool>(
+    token: V::Token,
+    epilogue: Epilogue<V::Scalar>,
+    values: Source<'_, V::Scalar>,
+    weights: Weights<'_, V::Scalar>,
+    label: AtLabel<V::Scalar>,
+    out: &mut Sink<'_, V::Scalar>,
+) {
+    let zero = V::Scalar::default();
+    let value = {
+        #[inline(always)]
+        move |place| values.at::<V>(token, place, zero)
+    };
+    let splat = {
+        #[inline(always)]
+        move |value| V::splat(token, value)
+    };
+    match (epilogue, weights) {
+        (Epilogue::LogProbability { max, inverse, excess }, _) => fill::<V, STREAM, _>(
+            token,
+            label,
+            out,
+            #[inline(always)]
+            move || {
+                let (max, inverse, excess) = (splat(max), splat(inverse), splat(excess));
+                #[inline(always)]
+                move |place| log_probability(value(place), max, inverse, excess)
+            },
+        ),
+        (Epilogue::Probability { factor, least }, _)
+        | (Epilogue::Gradient { factor, least, .. }, Weights::Absent) => fill::<V, STREAM, _>(
+            token,
+            label,
+            out,
+            #[inline(always)]
+            move || {
+                let (factor, least) = (splat(factor), splat(least));
+                #[inline(always)]
+                move |place| probability(value(place), factor, least)
+            },
+        ),
+        (Epilogue::Gradient { factor, least, minus }, Weights::Ones) => fill::<V, STREAM, _>(
+            token,
+            label,
+            out,
+            #[inline(always)]
+            move || {
+                let (factor, least, minus) = (splat(factor), splat(least), splat(minus));
+                #[inline(always)]
+                move |place| gradient(value(place), factor, least, minus)
+            },
+        ),
+        (Epilogue::Gradient { factor, least, minus }, Weights::Row(weights)) => {
+            fill::<V, STREAM, _>(
+                token,
+                label,
+                out,
+                #[inline(always)]
+                move || {
+                    let (factor, least, minus) = (splat(factor), splat(least), splat(minus));
+                    #[inline(always)]
+                    move |place| {
+                        let minus = weights.at::<V>(token, place, zero).mul(minus);
+                        gradient(value(place), factor, least, minus)
+                    }
+                },
+            );
+        }
+    }
+}
+
+/// Compiled once for each epilogue.
+#[inline(always)]
+fn fill<V: Vector, const STREAM: bool, E: Fn(Place) -> V>(
+    token: V::Token,
+    label: AtLabel<V::Scalar>,
+    out: &mut Sink<'_, V::Scalar>,
+    epilogue: impl FnOnce() -> E,
+) {
+    // Everything by value: behind a reference, it is loaded again after each store.
+    let mut out = out.reborrow();
+    V::outlined(
+        token,
+        #[inline(always)]
+        move || out.fill_with::<V, STREAM>(label, epilogue()),
+    );
+}

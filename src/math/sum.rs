@@ -1,0 +1,142 @@
+//! Sums of doubles that lose nothing worth mentioning.
+
+use super::Real;
+
+const LANES: usize = 8;
+
+/// Σ of values ≥ 0, or NaN, to some 100 bits: eight sums side by side, each with what its additions lost.
+#[derive(Clone, Copy, Default)]
+pub struct ExactSum {
+    high: [f64; LANES],
+    low: [f64; LANES],
+    rest: [f64; LANES],
+    rest_len: usize,
+}
+
+impl ExactSum {
+    /// Of several calls, only the last may have a number of values that is no multiple of eight.
+    pub fn add(&mut self, values: &[f64]) {
+        let (chunks, rest) = values.as_chunks::<LANES>();
+        for chunk in chunks {
+            for lane in 0..LANES {
+                let (sum, lost) = two_sum(self.high[lane], chunk[lane]);
+                self.low[lane] += lost;
+                self.high[lane] = sum;
+            }
+        }
+        self.rest[..rest.len()].copy_from_slice(rest);
+        self.rest_len = rest.len();
+    }
+
+    /// Rounded once.
+    pub fn value(&self) -> f64 {
+        let mut sum = RunningSum::default();
+        self.high.iter().chain(&self.rest[..self.rest_len]).for_each(|high| sum.add(*high));
+        sum.lost += self.low.iter().sum::<f64>();
+        sum.value()
+    }
+}
+
+/// A sum of few numbers, one after another, with what its additions lost.
+#[derive(Clone, Copy, Default)]
+pub struct RunningSum {
+    sum: f64,
+    lost: f64,
+}
+
+impl RunningSum {
+    #[inline(always)]
+    pub fn add(&mut self, term: f64) {
+        let (sum, lost) = two_sum(self.sum, term);
+        self.sum = sum;
+        self.lost += lost;
+    }
+
+    #[inline(always)]
+    pub fn value(self) -> f64 {
+        self.parts().0
+    }
+
+    /// The sum, rounded, and what that lost.
+    #[inline(always)]
+    pub fn parts(self) -> (f64, f64) {
+        // An infinite sum has lost inf − inf, which is no part of it.
+        if !self.sum.is_finite() {
+            return (self.sum, 0.0);
+        }
+        let sum = self.sum + self.lost;
+        (sum, self.lost - (sum - self.sum))
+    }
+}
+
+/// a + b, rounded, and what that lost (Knuth).
+#[inline(always)]
+pub fn two_sum<T: Real>(a: T, b: T) -> (T, T) {
+    let sum = a + b;
+    let from_b = sum - a;
+    (sum, (a - (sum - from_b)) + (b - from_b))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_lost() {
+        let mut values = vec![1e16];
+        values.extend([1.0; 1000]);
+        values.push(f64::EPSILON);
+        for len in [0, 1, 7, 8, 9, 1001, 1002] {
+            let mut sum = ExactSum::default();
+            let (first, last) = values[..len].split_at(len / 2 / LANES * LANES);
+            sum.add(first);
+            sum.add(last);
+            #[allow(clippy::cast_precision_loss, reason = "1000")]
+            let wanted = if len == 0 { 0.0 } else { 1e16 + (len.min(1001) - 1) as f64 };
+            assert!((sum.value() - wanted).abs() <= 1.0, "{len}: {}", sum.value());
+        }
+    }
+
+    #[test]
+    fn sums_overflow_and_keep_nan() {
+        let exact = |values: &[f64]| {
+            let mut sum = ExactSum::default();
+            sum.add(values);
+            sum.value()
+        };
+        assert_eq!(exact(&[f64::MAX, f64::MAX, 1.0]), f64::INFINITY);
+        assert_eq!(exact(&[1.0; 16].map(|one| one * f64::MAX)), f64::INFINITY);
+        assert!(exact(&[f64::NAN, 1.0]).is_nan() && exact(&[[1.0, f64::NAN]; 8].concat()).is_nan());
+        assert_eq!(exact(&[]).to_bits(), 0);
+        let running = |values: &[f64]| {
+            let mut sum = RunningSum::default();
+            for value in values {
+                sum.add(*value);
+            }
+            sum.parts()
+        };
+        assert_eq!(running(&[f64::MAX, f64::MAX, 1.0]), (f64::INFINITY, 0.0));
+        assert_eq!(running(&[f64::INFINITY, 1.0]), (f64::INFINITY, 0.0));
+        assert!(running(&[1.0, f64::NAN, 1.0]).0.is_nan());
+    }
+
+    /// What is rounded is in the second part.
+    #[test]
+    fn the_parts_of_a_sum() {
+        let tiny = 2f64.powi(-60);
+        let mut sum = RunningSum::default();
+        for term in [tiny, 1.0, tiny, -tiny, 3.0 * tiny] {
+            sum.add(term);
+        }
+        assert_eq!((sum.parts(), sum.value()), ((1.0, 4.0 * tiny), 1.0));
+        sum.add(-1.0);
+        assert_eq!(sum.parts(), (4.0 * tiny, 0.0));
+        for (a, b) in [(1.0, tiny), (tiny, 1.0), (1e300, -1e-300), (0.1, 0.2), (-0.3, 0.1)] {
+            let (sum, lost) = two_sum(a, b);
+            assert_eq!(sum, a + b);
+            // Exact, by a difference that is: the larger is taken away first.
+            let (large, small) = if f64::abs(a) > f64::abs(b) { (a, b) } else { (b, a) };
+            assert_eq!(lost, small - (sum - large), "{a} + {b}");
+        }
+    }
+}

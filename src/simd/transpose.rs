@@ -1,0 +1,203 @@
+//! Square blocks of lanes, rows to columns. The library can interleave vectors, which does it by a
+//! perfect shuffle for each bit of a lane's number (Stone 1971, "Parallel processing with the perfect
+//! shuffle"); the instruction sets have shorter ways.
+
+use super::row::each_lane;
+use super::{MOST_LANES, Vector};
+
+/// Rows to columns, of as many rows as there are lanes.
+#[inline(always)]
+pub(super) fn shuffled<V: Vector>(vectors: &mut [V; MOST_LANES]) {
+    shuffle(vectors);
+    shuffle(vectors);
+    shuffle(vectors);
+    if V::LANES == MOST_LANES {
+        shuffle(vectors);
+    }
+}
+
+/// As [`Vector::transpose_block`], by way of vectors.
+///
+/// # Safety
+/// - As there.
+#[inline(always)]
+pub(super) unsafe fn in_vectors<V: Vector>(
+    token: V::Token,
+    source: *const V::Scalar,
+    stride: usize,
+    target: *mut V::Scalar,
+    target_stride: usize,
+    len: usize,
+) {
+    let mut vectors = [V::splat(token, V::Scalar::default()); MOST_LANES];
+    each_lane!(V, |lane| {
+        // SAFETY: as the caller says.
+        vectors[lane] = unsafe { V::load(token, source.wrapping_add(lane * stride)) };
+    });
+    V::transpose(&mut vectors);
+    each_lane!(V, |lane| {
+        let (at, vector) = (lane * target_stride, vectors[lane]);
+        // SAFETY: inside `len` scalars, as far as it is written.
+        unsafe {
+            if at + V::LANES <= len {
+                vector.store(target.add(at));
+            } else if at < len {
+                vector.store_head(target.add(at), len - at);
+            }
+        }
+    });
+}
+
+#[inline(always)]
+fn shuffle<V: Vector>(vectors: &mut [V; MOST_LANES]) {
+    let rows = *vectors;
+    for i in 0..V::LANES / 2 {
+        (vectors[2 * i], vectors[2 * i + 1]) = rows[i].zip(rows[i + V::LANES / 2]);
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+pub(super) mod x86 {
+    use super::super::partial::WINDOW;
+    use fearless_simd::{Avx2, Avx512, Simd, SimdFrom, f32x8, f32x16};
+    use std::arch::x86_64::{
+        __m256, __m512, _mm256_loadu_ps, _mm256_loadu_si256, _mm256_maskstore_ps,
+        _mm256_permute2f128_ps, _mm256_setzero_ps, _mm256_shuffle_ps, _mm256_storeu_ps,
+        _mm256_unpackhi_ps, _mm256_unpacklo_ps, _mm512_castpd_ps, _mm512_castps_pd,
+        _mm512_shuffle_f32x4, _mm512_unpackhi_pd, _mm512_unpackhi_ps, _mm512_unpacklo_pd,
+        _mm512_unpacklo_ps,
+    };
+
+    /// Pairs of rows, then quads of rows, within quarters of the vectors; then the quarters.
+    #[inline(always)]
+    pub(in crate::simd) fn with_avx512(proof: Avx512, vectors: &mut [f32x16<Avx512>; 16]) {
+        // Loops, not iterators: what is not inlined is compiled without the instruction set.
+        let mut r: [__m512; 16] = [vectors[0].into(); 16];
+        for i in 0..16 {
+            r[i] = vectors[i].into();
+        }
+        let (mut t, mut q) = (r, r);
+        // SAFETY: the token proves the instruction set.
+        unsafe {
+            for i in 0..8 {
+                t[2 * i] = _mm512_unpacklo_ps(r[2 * i], r[2 * i + 1]);
+                t[2 * i + 1] = _mm512_unpackhi_ps(r[2 * i], r[2 * i + 1]);
+            }
+            for i in 0..4 {
+                let pair = |j: usize| _mm512_castps_pd(t[4 * i + j]);
+                q[4 * i] = _mm512_castpd_ps(_mm512_unpacklo_pd(pair(0), pair(2)));
+                q[4 * i + 1] = _mm512_castpd_ps(_mm512_unpackhi_pd(pair(0), pair(2)));
+                q[4 * i + 2] = _mm512_castpd_ps(_mm512_unpacklo_pd(pair(1), pair(3)));
+                q[4 * i + 3] = _mm512_castpd_ps(_mm512_unpackhi_pd(pair(1), pair(3)));
+            }
+            for i in 0..4 {
+                t[i] = _mm512_shuffle_f32x4::<0x88>(q[i], q[i + 4]);
+                t[i + 4] = _mm512_shuffle_f32x4::<0xdd>(q[i], q[i + 4]);
+                t[i + 8] = _mm512_shuffle_f32x4::<0x88>(q[i + 8], q[i + 12]);
+                t[i + 12] = _mm512_shuffle_f32x4::<0xdd>(q[i + 8], q[i + 12]);
+            }
+            for i in 0..4 {
+                q[i] = _mm512_shuffle_f32x4::<0x88>(t[i], t[i + 8]);
+                q[i + 4] = _mm512_shuffle_f32x4::<0x88>(t[i + 4], t[i + 12]);
+                q[i + 8] = _mm512_shuffle_f32x4::<0xdd>(t[i], t[i + 8]);
+                q[i + 12] = _mm512_shuffle_f32x4::<0xdd>(t[i + 4], t[i + 12]);
+            }
+        }
+        for i in 0..16 {
+            vectors[i] = f32x16::simd_from(proof, q[i]);
+        }
+    }
+
+    /// The same for each quarter of the block.
+    #[inline(always)]
+    pub(in crate::simd) fn with_avx2(proof: Avx2, vectors: &mut [f32x16<Avx2>; 16]) {
+        let zero = proof.split_f32x16(vectors[0]).0;
+        let mut columns = [[zero; 2]; 16];
+        for bottom in 0..2 {
+            for right in 0..2 {
+                let mut block: [__m256; 8] = [zero.into(); 8];
+                for i in 0..8 {
+                    let (low, high) = proof.split_f32x16(vectors[8 * bottom + i]);
+                    block[i] = if right == 0 { low.into() } else { high.into() };
+                }
+                let block = eighth(proof, block);
+                for i in 0..8 {
+                    columns[8 * right + i][bottom] = f32x8::simd_from(proof, block[i]);
+                }
+            }
+        }
+        for i in 0..16 {
+            vectors[i] = proof.combine_f32x8(columns[i][0], columns[i][1]);
+        }
+    }
+
+    /// From memory to memory, quarter by quarter: all of a block has no room in the registers. A row of the
+    /// target may overlap the next, so its right half is written first.
+    ///
+    /// # Safety
+    /// - As [`super::Vector::transpose_block`].
+    #[inline(always)]
+    pub(in crate::simd) unsafe fn block_with_avx2(
+        proof: Avx2,
+        source: *const f32,
+        stride: usize,
+        target: *mut f32,
+        target_stride: usize,
+        len: usize,
+    ) {
+        for bottom in [1, 0] {
+            for right in 0..2 {
+                let source = source.wrapping_add(8 * bottom * stride + 8 * right);
+                let first = 8 * right * target_stride + 8 * bottom;
+                // SAFETY: the token proves the instruction set; the rest is as the caller says, and
+                // nothing is written behind `len`.
+                unsafe {
+                    let mut r = [_mm256_setzero_ps(); 8];
+                    for i in 0..8 {
+                        r[i] = _mm256_loadu_ps(source.wrapping_add(i * stride));
+                    }
+                    let r = eighth(proof, r);
+                    if first + 7 * target_stride + 8 <= len {
+                        for i in 0..8 {
+                            _mm256_storeu_ps(target.add(first + i * target_stride), r[i]);
+                        }
+                    } else {
+                        for i in 0..8 {
+                            let at = first + i * target_stride;
+                            let count = len.saturating_sub(at).min(8);
+                            let mask =
+                                _mm256_loadu_si256(WINDOW[16 - count..][..8].as_ptr().cast());
+                            _mm256_maskstore_ps(target.wrapping_add(at), mask, r[i]);
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn eighth(_proof: Avx2, r: [__m256; 8]) -> [__m256; 8] {
+        let (mut t, mut q) = (r, r);
+        // SAFETY: the token proves the instruction set.
+        unsafe {
+            for i in 0..4 {
+                t[2 * i] = _mm256_unpacklo_ps(r[2 * i], r[2 * i + 1]);
+                t[2 * i + 1] = _mm256_unpackhi_ps(r[2 * i], r[2 * i + 1]);
+            }
+            for i in 0..2 {
+                q[4 * i] = _mm256_shuffle_ps::<0x44>(t[4 * i], t[4 * i + 2]);
+                q[4 * i + 1] = _mm256_shuffle_ps::<0xee>(t[4 * i], t[4 * i + 2]);
+                q[4 * i + 2] = _mm256_shuffle_ps::<0x44>(t[4 * i + 1], t[4 * i + 3]);
+                q[4 * i + 3] = _mm256_shuffle_ps::<0xee>(t[4 * i + 1], t[4 * i + 3]);
+            }
+            for i in 0..4 {
+                t[i] = _mm256_permute2f128_ps::<0x20>(q[i], q[i + 4]);
+                t[i + 4] = _mm256_permute2f128_ps::<0x31>(q[i], q[i + 4]);
+            }
+        }
+        t
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,43 @@
+//! Every level has the transposition of a loop over rows and columns.
+
+use crate::simd::{Float, Level, MOST_LANES, Vector, VectorJob};
+
+struct Transpose<'b, F>(&'b mut [F]);
+
+impl<F: Float> VectorJob<F> for Transpose<'_, F> {
+    type Output = usize;
+    #[inline(always)]
+    fn run<V: Vector<Scalar = F>>(self, token: V::Token) -> usize {
+        let mut vectors = [V::splat(token, F::NAN); MOST_LANES];
+        for (vector, row) in vectors.iter_mut().zip(self.0.chunks_exact(V::LANES)) {
+            *vector = V::from_slice(token, row);
+        }
+        V::transpose(&mut vectors);
+        for (vector, row) in vectors.iter().zip(self.0.chunks_exact_mut(V::LANES)) {
+            vector.to_slice(row);
+        }
+        V::LANES
+    }
+}
+
+fn check<F: Float>(lanes: usize, number: impl Fn(usize) -> F, bits: impl Fn(F) -> u64) {
+    for level in Level::available() {
+        let mut block: Vec<F> = (0..lanes * lanes).map(&number).collect();
+        assert_eq!(F::dispatch(*level, Transpose(&mut block)), lanes);
+        for row in 0..lanes {
+            for column in 0..lanes {
+                let (found, wanted) = (block[row * lanes + column], number(column * lanes + row));
+                assert_eq!(bits(found), bits(wanted), "{row}, {column} at {}", level.name());
+            }
+        }
+    }
+}
+
+/// Any bits: every number of the block is another, among them subnormal numbers and NaN.
+#[test]
+fn rows_become_columns() {
+    let f32_of = |i: usize| f32::from_bits(u32::try_from(i).expect("few") * 0x00ff_1357);
+    check(16, f32_of, |value| value.to_bits().into());
+    let f64_of = |i: usize| f64::from_bits(u64::try_from(i).expect("few") * 0x03ff_1357_9bdf_0246);
+    check(8, f64_of, f64::to_bits);
+}

@@ -1,0 +1,84 @@
+//! A row's bits around the most classes that are in tiles: rows side by side there, one by one after it.
+//!
+//! ```text
+//! for each compute type, number of classes, form of target, prior and mask
+//!     portable, dense = every level, every layout = every row alone
+//! ```
+
+use crate::memory::Layout;
+use crate::options::{Of, Operands, Options, Output, Target, assert_same};
+use crate::rows::{Kind, Problem};
+use smoothxent::{Float, Level, Reduction};
+
+/// Tiles end at 64 classes.
+const CLASSES: std::ops::RangeInclusive<usize> = 60..=70;
+const LAYOUTS: [Layout; 5] =
+    [Layout::Dense, Layout::Gapped, Layout::Reversed, Layout::ClassMajor, Layout::Grid];
+
+/// Every form of target, prior and mask. Softmax, log_softmax, logsumexp, loss and gradient are among
+/// the outputs of each.
+fn forms<F: Float>() -> Vec<Options> {
+    let mut forms = Vec::new();
+    for target in [Target::Labels, Target::OneHot, Target::Probabilities] {
+        for prior in [Of::None, Of::AllRows, Of::EachRow] {
+            for mask in [Of::None, Of::AllRows, Of::EachRow] {
+                // Everything else in turn.
+                let others = Options::nth::<F>(forms.len()).dense::<F>();
+                let others = Options { reduction: Reduction::None, normalizer: None, ..others };
+                forms.push(Options { target, prior, label_smoothing: 0.1, mask, ..others });
+            }
+        }
+    }
+    forms
+}
+
+fn check_border<F: Float>() {
+    for classes in CLASSES {
+        // More rows than a vector has lanes, and no multiple of them.
+        let kinds: Vec<Kind> = Kind::ALL.into_iter().cycle().take(22).collect();
+        let problem = Problem::new::<F>(&kinds, classes, classes as u64);
+        for (index, options) in forms::<F>().into_iter().enumerate() {
+            let outputs = |problem: &Problem, options, level| {
+                Operands::new::<F>(problem, options).call().outputs::<F>((level, 1))
+            };
+            let wanted = outputs(&problem, options, Level::available()[0]);
+            for level in Level::available() {
+                for layout in LAYOUTS {
+                    let there = Options { memory: (F::STORAGE, layout), ..options };
+                    let place = format!("{}, {there:?}", level.name());
+                    assert_same(&outputs(&problem, there, *level), &wanted, &problem, &place);
+                }
+            }
+            // The emulated fused operation of the portable level is slow: one row of it.
+            for row in 0..problem.rows() {
+                let (alone, levels) = (problem.slice(row..row + 1), Level::available());
+                let wanted = of_row(&wanted, row);
+                let levels = if row == index % problem.rows() { levels } else { &levels[1..] };
+                for level in levels {
+                    let found = outputs(&alone, options, *level);
+                    let place = format!("{}, row {row} alone, {options:?}", level.name());
+                    assert_same(&found, &wanted, &alone, &place);
+                }
+            }
+        }
+    }
+}
+
+fn of_row(outputs: &[Output], row: usize) -> Vec<Output> {
+    let of_row = |output: &Output| Output {
+        name: output.name.clone(),
+        values: output.values[row * output.row_len..][..output.row_len].to_vec(),
+        row_len: output.row_len,
+    };
+    outputs.iter().map(of_row).collect()
+}
+
+#[test]
+fn the_border_of_tiles_f32() {
+    check_border::<f32>();
+}
+
+#[test]
+fn the_border_of_tiles_f64() {
+    check_border::<f64>();
+}

@@ -1,0 +1,91 @@
+"""Weights are finite and >= 0 and otherwise free; an answer beyond its type is infinite, never nan."""
+
+import numpy as np
+import pytest
+
+import reference
+import smoothxent as sx
+import ulp
+from problems import FLOATS, one_hot, problem
+from reference import Real
+from ulp import assert_within
+
+SIZES = [1e-300, 1e-60, 1e-30, 1e30, 1e60, 1e300]
+every_float = pytest.mark.parametrize("dtype", FLOATS)
+
+
+def value_and_grad(*arguments, **options):
+    with np.errstate(over="ignore"):
+        return sx.cross_entropy_value_and_grad(*arguments, **options)
+
+
+@every_float
+@pytest.mark.parametrize("form", ["labels", "probabilities"])
+@pytest.mark.parametrize("classes", [3, 70])
+@pytest.mark.parametrize("size", SIZES)
+def test_class_weights_of_one_size_cancel_in_a_mean(dtype, form, classes, size):
+    z, labels, _ = problem(classes, dtype, rows=20)
+    targets = (
+        labels if form == "labels" else 0.5 * one_hot(labels, classes, np.float64) + 0.5 / classes
+    )
+    options = {"label_smoothing": 0.1}
+    weights = np.full(classes, size)
+    value, grad = value_and_grad(z, targets, class_weight=weights, **options)
+    exact = reference.cross_entropy(z, targets, 0.1).mean()
+    assert value == pytest.approx(float(exact), rel=1e-6 if dtype == np.float32 else 1e-14)
+    _, plain = value_and_grad(z, targets, **options)
+    np.testing.assert_allclose(grad, plain, rtol=1e-4 if dtype == np.float32 else 1e-12, atol=1e-8)
+
+
+@every_float
+@pytest.mark.parametrize("size", [5e-324, *SIZES, 1e308])
+def test_sample_weights_of_one_size_cancel_in_a_mean(dtype, size):
+    z, labels, _ = problem(10, dtype, rows=20)
+    weights = np.full(20, size)
+    value, grad = value_and_grad(z, labels, sample_weight=weights)
+    expected, expected_grad = value_and_grad(z, labels)
+    assert_within(1, np.float64(value), np.asarray(expected, Real))
+    np.testing.assert_allclose(grad, expected_grad, rtol=1e-6, atol=0)
+    by_count, _ = value_and_grad(
+        z, labels, sample_weight=weights, reduction="sum_by_nonzero_weights"
+    )
+    assert_within(2, np.float64(by_count), np.asarray(expected, Real) * Real(size))
+
+
+@every_float
+def test_one_class_weighs_more_than_all_others(dtype):
+    z, labels, _ = problem(3, dtype, rows=20)
+    weights = np.array([1.0, 1.0, 1e39])
+    for label_smoothing in (0.0, 0.1):
+        options = {"label_smoothing": label_smoothing, "class_weight": weights}
+        value, grad = value_and_grad(z, labels, **options)
+        assert np.isfinite(value)
+        assert np.isfinite(grad).all()
+        q = reference.smoothed(labels, 3, label_smoothing) * weights
+        losses = -(q * reference.log_softmax(z)).sum(-1)
+        rows, _ = value_and_grad(z, labels, reduction="none", **options)
+        assert_within(ulp.LOSS_OF_ANY, rows, losses)
+
+
+@every_float
+@pytest.mark.parametrize("classes", [3, 70, 20000])
+def test_what_is_beyond_the_type_is_infinite(dtype, classes):
+    z, labels, _ = problem(classes, dtype, rows=3)
+    for options in (
+        {"z_loss": 1e300},
+        {"sample_weight": np.full(3, 1e300), "class_weight": np.full(classes, 1e300)},
+        {"normalizer": 5e-324},
+        {"sample_weight": np.full(3, 1e50), "reduction": "none"},
+    ):
+        reduction = {"reduction": "sum" if "normalizer" not in options else "mean"}
+        value, grad = value_and_grad(z, labels, label_smoothing=0.1, **(reduction | options))
+        assert not np.isnan(value).any(), options
+        assert not np.isnan(grad).any(), options
+
+
+@every_float
+def test_a_class_at_minus_infinity_beside_a_gradient_that_overflows(dtype):
+    z = np.array([[1.0, 2.0, -np.inf]], dtype)
+    _, grad = value_and_grad(z, [0], sample_weight=[1e300], reduction="none")
+    assert grad[0, 2] == 0
+    assert not np.isnan(grad).any()
