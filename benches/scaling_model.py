@@ -1,7 +1,7 @@
 """What a call of loss with gradient should take, from counts of bytes and instructions.
 
     the caller wakes its helpers one after the other
-    whoever is free takes the next block of rows:   (src/batch.rs cuts them in the same way)
+    whoever is free takes the next block of rows:   (src/batch/plan.rs cuts them in the same way)
         the longer of      its instructions / rate
                     and    its bytes / this thread's share of the bandwidth,
         and what does not overlap of the shorter
@@ -20,7 +20,7 @@ from dataclasses import dataclass, replace
 
 CLASSES = 1000
 ROW_BYTES = 4 * CLASSES
-# As src/batch.rs has them.
+# As src/batch/plan.rs has them.
 BYTES_PER_THREAD, BYTES_PER_BLOCK = 1 << 19, 1 << 17
 MOST_LANES = 16
 # A read of each logit and a write of each element of the gradient, by streaming stores.

@@ -1,9 +1,9 @@
-//! From a batch to rows: blocks, segments, threads, and looks for Ctrl-C between them.
+//! From a batch to rows: blocks, segments, threads, and polls for Ctrl-C between them.
 //!
 //! ```text
 //! few classes:   for blocks of rows, in parallel: for each tile of LANES rows
 //! rows:          for blocks of rows, in parallel: for each group of at most eight rows
-//! long rows:     for each row, in parallel or one after another: for its segments, in parallel
+//! long rows:     for rows, in parallel: for each segment; or for each row: for its segments, in parallel
 //! ```
 //!
 //! A row's result depends on nothing but the row; scalars of rows go to one slot each and are added in

@@ -3,7 +3,7 @@
 //! | file | what |
 //! |---|---|
 //! | `exp` | the exponential, relative to a power of two near the maximum |
-//! | `reduce` | a row or a segment of one: M, Σ exp, Σ w (M − z); segments joined |
+//! | `reduce` | a row or a segment of one: M, Σ exp, Σ w (M − z) |
 //! | `rows` | what is done once for a row, for eight rows side by side |
 //! | `finish` | its formulas: S, L, the loss, the constants of the gradient |
 //! | `write` | the epilogues |
@@ -22,7 +22,7 @@ mod write;
 
 pub(crate) use exp::Temperature;
 pub(crate) use finish::{FinishedLanes, ReducedLanes, TargetLanes, finish_lanes};
-pub(crate) use reduce::{MOST_ROWS, Part, Partial, SEGMENT, maximum, reduce, reduce_part};
+pub(crate) use reduce::{MOST_ROWS, Part, Partial, SEGMENT, maximum, reduce};
 pub(crate) use rows::{Finished, Operation, Reduced, RowScalars, divide_by_tops, finish};
 pub(crate) use special::{RowClass, UNIT, log_probabilities, shift, weighted_gaps};
 pub(crate) use tile::{MOST_CLASSES, Tile, TileTarget, TileWeights};

@@ -36,7 +36,7 @@ mod math;
 mod ops;
 mod panel;
 pub mod pool;
-#[allow(unsafe_code, reason = "one of the three homes of unsafe: vectors, loads and stores")]
+#[allow(unsafe_code, reason = "a home of unsafe: vectors, loads and stores")]
 mod simd;
 mod target;
 

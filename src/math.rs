@@ -1,11 +1,11 @@
-//! The elementary functions: derivations, coefficients, proven bounds.
+//! The elementary functions: derivations, coefficients, bounds, proven or measured.
 
 mod exp;
 mod log;
 mod real;
 mod sum;
 
-pub use exp::{EXP_F32, EXP_F64, ExpCore, MOST_COEFFICIENTS};
+pub use exp::{EXP_F32, EXP_F64, ExpCore, LN2, MOST_COEFFICIENTS};
 pub use log::{log, log1p};
 pub use real::{Real, SIGNIFICAND};
 pub use sum::{ExactSum, RunningSum, two_sum};

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! strides, 16-bit storage     gathered and converted, rows that are neighbours by transposes
-//! a mask                      classes that are left out get a logit that no other is below
+//! a mask                      classes that are left out get a logit below every maximum in range
 //! a temperature far from 1    times a power of two
 //! ```
 
@@ -20,8 +20,8 @@ pub(crate) struct Panel<'p, F> {
     pub(crate) masked: Option<F>,
 }
 
-/// The logit of a masked class: finite, so that with a weight of 0 it adds nothing, and below all of
-/// rows whose maximum is in the kernel's range.
+/// The logit of a masked class: finite, so that with a weight of 0 it adds nothing, and below every
+/// maximum that is in the kernel's range.
 const LOWEST: f64 = -1e30;
 
 impl<F: Float> Panel<'_, F> {

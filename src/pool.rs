@@ -28,10 +28,7 @@
 //! do is one job of rayon's without an end: its own queues would have a box allocated for each helper
 //! of each call, and its scopes wait for jobs that no thread has begun.
 
-#[allow(
-    unsafe_code,
-    reason = "one of the three homes of unsafe: a call lent to threads that outlive it"
-)]
+#[allow(unsafe_code, reason = "a home of unsafe: a call lent to threads that outlive it")]
 mod helper;
 mod shares;
 #[cfg(test)]

@@ -1,10 +1,10 @@
 //! One 64-byte logical vector, the same on every instruction set.
 //!
 //! The mathematics of this crate is written once over [`Vector`]: 16 lanes of
-//! `f32` or 8 lanes of `f64`, whatever the registers underneath. Lane `i`
-//! holds classes `i`, `i + LANES`, ... of a row, so the order in which numbers
-//! are added depends on the class index alone and every instruction set gives
-//! the same bits. Two rules keep it so:
+//! `f32` or 8 lanes of `f64`, whatever the registers underneath. A lane
+//! holds classes `i`, `i + LANES`, ... of one row, or one row of a tile, so the
+//! order in which numbers are added does not depend on the registers and every
+//! instruction set gives the same bits. Two rules keep it so:
 //!
 //! 1. `mul_add` is a true fused multiply-add everywhere (emulated exactly where
 //!    the hardware has none);
@@ -12,7 +12,7 @@
 //!    comes second and may lose one that comes first, so NaN is found by the
 //!    sums, never by the maximum of a row.
 //!
-//! This module and its children are one of the three homes of `unsafe`; nothing
+//! This module and its children are a home of `unsafe`; nothing
 //! of the SIMD library behind them leaks out.
 
 mod element;
@@ -74,8 +74,8 @@ pub trait Vector: Copy + Send + Sync {
     unsafe fn stream(self, target: *mut Self::Scalar);
     /// Orders streamed stores before what other threads see next.
     fn fence(token: Self::Token);
-    /// Asks for a line of memory, into the nearest cache or the next; any address will do.
-    fn prefetch<const NEAREST: bool>(token: Self::Token, source: *const Self::Scalar);
+    /// Asks for a line of memory, into the nearest cache; any address will do.
+    fn prefetch(token: Self::Token, source: *const Self::Scalar);
     /// The first lanes from `source`, `pad` in the others.
     ///
     /// # Safety

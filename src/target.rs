@@ -4,9 +4,11 @@
 //! q' = spike·δ_y + β·w                                    Q = Σ_k β·w_k
 //! label y                     spike = 1 − ε               β·w = ε·u
 //! probabilities q, one k ≠ 0  spike = (1 − ε)·q_y         β·w = ε·u    (the same bits as a label)
-//! probabilities q, others     spike = 0                   w = (1 − ε)·q + ε·u, β = 1
+//! probabilities q, others     spike = 0                   w = (1 − ε)·q + ε·u, β = 1   (without ε: β a power of two near Q)
 //! uniform prior               w = 1, β = ε/K
 //! ```
+//!
+//! With class weights c, each q_k and u_k is multiplied by c_k.
 //!
 //! Labels and priors are validated here, once, before anything is written; a
 //! label is copied on the way, so the value that was checked is the value used.

@@ -20,8 +20,8 @@ SHORT_ROWS = (
     15, 16, 17,  # one vector of float32: 16 lanes
     31, 32, 33,  # four vectors of float64
     63, 64, 65,  # four vectors of float32
-    127, 128, 129,  # one block of partial sums, float64
-    255, 256, 257,  # one block of partial sums, float32
+    127, 128, 129,  # four quads of float64, two of float32
+    255, 256, 257,  # eight quads of float64, four of float32
 )  # fmt: skip
 MIDDLE_ROWS = (1000, 1001, 1023, 1024, 1025, 2049)  # ImageNet; powers of two and their neighbours
 # One segment of a long row, and its edges; two segments and a rest.

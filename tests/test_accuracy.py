@@ -17,7 +17,7 @@ from ulp import assert_within, ulp_error
 
 # The mean error over a kind of rows, of which correct rounding leaves 0.25: a small error that is
 # always there moves the mean more than it moves the worst case. logsumexp has none, as its unit may
-# be twice that of the result. Promised are 0.52 for softmax and gradient; the rounding of 1/S is that
+# be twice that of the result. 0.52 is expected of softmax and gradient; the rounding of 1/S is that
 # of all classes of a row, so the mean over the few rows here is off by up to 0.01 more. The scalars of
 # float64 rows have no wider type to be combined in.
 MEAN_ULP = {
@@ -216,8 +216,8 @@ def test_rows_found_by_search(operation, errors_of, has_prior, classes, dtype):
         assert error.max() <= bound, f"worst {error.max()} ulp: {z[error.argmax()]!r}"
 
 
-# Above the promise: sums whose small addends, each just below half an ulp of the large one, are all
-# rounded away. Measured 3.11 for the loss, with the addends placed for the order of summation.
+# Sums whose small addends, each just below half an ulp of the large one, would all be rounded away in
+# the type of the rows.
 ROUNDED_AWAY = ulp.LOSS_OF_ANY
 
 
@@ -228,7 +228,7 @@ def test_small_addends_rounded_away(dtype):
     half_ulp = float(np.finfo(dtype).eps) / 2
     second = 5
     same_lane = second + lanes * np.arange(1, 16)
-    parts = np.array([2, 1, 1] + [0.5] * 12) / 2  # of a pair, a quad of vectors, and a block
+    parts = np.array([2, 1, 1] + [0.5] * 12) / 2  # of a pair, and a quad of vectors
     for start in np.linspace(-9.7, -9.0, 60):
         for share in (0.5, 0.8, 0.98):
             z = np.full((1, 16 * lanes + 1), 40 * np.log(half_ulp) / 2)

@@ -166,7 +166,7 @@ def cross_entropy_value_and_grad(
     - A class with logit -inf and no mass has gradient exactly 0. One class: the gradient is 0.
 
     Accuracy: for a row, before weights and a division for "mean", within 3.5 ulp of the larger of p(k) and
-    q'(k), 5 on any row. Priors, class weights and probability targets are rounded once to the type of the rows.
+    q'(k), 5 on any row. Priors, class weights and probability targets are rounded to the type of the rows.
     At the label it is computed from the other classes, so it keeps its digits where p(y) is close
     to 1.
 

@@ -219,7 +219,7 @@ def cross_entropy(
     (fairseq, Megatron-LM) need ``eps * K / (K - 1)`` here.
 
     Accuracy: the loss of a row is within 2 ulp of the exact value, 3 on any row, also where it is close to 0.
-    Priors, class weights and probability targets are rounded once to the type of the rows. No
+    Priors, class weights and probability targets are rounded to the type of the rows. No
     array of the size of the logits is allocated.
 
     Large inputs are shared among up to `get_num_threads` threads. The bits of a row depend only on

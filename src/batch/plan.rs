@@ -1,4 +1,4 @@
-//! From the shapes of a call to its path, its blocks and its memory: every threshold, with its origin.
+//! From the shapes of a call to its path, its blocks and its memory: the thresholds of the paths.
 //!
 //! Nothing here can change a bit but the number of classes: it alone decides between tile, row and
 //! segments. Threads, blocks and groups may be any.
@@ -118,7 +118,7 @@ impl Plan {
         let pitch = classes.next_multiple_of(MOST_LANES);
         let recomputes = path == Path::SharedRows;
         let scratch = match path {
-            // The logits, the outputs and the weights of a tile, and rows for each.
+            // A tile's logits, weights and outputs; rows for logits and outputs, masks and weights.
             Path::Tiles => 6 * tile_len(classes, lanes),
             Path::Rows => (needs.count() * panel_rows + 1) * pitch,
             Path::LongRows | Path::SharedRows => {

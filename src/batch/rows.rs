@@ -3,8 +3,7 @@
 use super::{Block, Targets};
 use crate::kernel::{
     Finished, FinishedLanes, MOST_ROWS, Operation, Part, ReducedLanes, RowClass, TargetLanes, UNIT,
-    divide_by_tops, finish_lanes, log_probabilities, maximum, reduce_part, shift, weighted_gaps,
-    write,
+    divide_by_tops, finish_lanes, log_probabilities, maximum, reduce, shift, weighted_gaps, write,
 };
 use crate::simd::{Float, MOST_LANES, Sink, Source, Vector};
 use crate::target::{RowTarget, Weights};
@@ -169,7 +168,7 @@ fn run_group<V: Vector>(
     targets.scale = targets.spike;
     for (i, row) in rows.iter_mut().enumerate().filter(|(_, row)| row.is_read) {
         let sink = operation.keeps().then_some(&mut sinks[i]);
-        let mut partial = reduce_part::<V>(token, temperature, &row.part, sink, ahead);
+        let mut partial = reduce::<V>(token, temperature, &row.part, sink, ahead);
         let mut max = row.part.max.to_f64();
         let (mut swept_max, mut unit) = (max, 1.0);
         let mut z_label = match &row.target {
@@ -197,7 +196,7 @@ fn run_group<V: Vector>(
                     let (z, zero) = (Source::from_slice(special), V::Scalar::default());
                     let part = Part { z, weights: Weights::Absent, max: zero, ..row.part };
                     let sink = operation.keeps().then_some(&mut sinks[i]);
-                    let own = reduce_part::<V>(token, temperature, &part, sink, 0);
+                    let own = reduce::<V>(token, temperature, &part, sink, 0);
                     (partial.sum, partial.lost) = (own.sum, own.lost);
                 }
             }

@@ -4,7 +4,7 @@
 //! n = round(z·log2(e)/T)                      integer, by adding and subtracting `magic`
 //! r = z − n·(T·ln 2)                          two constants, |r| ≤ T·ln 2 / 2
 //! s = r·(c1 + r·(c2 + ...)),  c_i = C_i/T^i   exp(r/T) − 1, polynomial of math/exp.rs
-//!   = c1·(z − n·high) + (r²·(c2 + ...) − n·low/T)   for f64: e within 0.85 ulp, and not 1.10
+//!   = c1·(z − n·high) + (r²·(c2 + ...) − n·low/T)   for f64: e within 0.851 ulp, and not 1.10
 //! e = 2^(n−N+H) + s·2^(n−N+H)                 rounded once; N = round(M·log2(e)/T)
 //! ```
 //!
@@ -19,7 +19,7 @@
 #[cfg(test)]
 mod tests;
 
-use crate::math::MOST_COEFFICIENTS;
+use crate::math::{LN2, MOST_COEFFICIENTS};
 use crate::simd::{Float, Vector, Widened};
 use std::f64::consts::LOG2_E;
 
@@ -62,7 +62,7 @@ impl<F: Float> Temperature<F> {
         let value = temperature * shift;
         let core = const { F::EXP };
         // ln 2 in two doubles, times T.
-        let (high, low) = (crate::math::EXP_F64.ln2_high, crate::math::EXP_F64.ln2_low);
+        let [high, low] = LN2;
         let product = value * high;
         let rest = value.mul_add(high, -product) + value * low;
         let ln2_high = F::from_f64(product);

@@ -1,5 +1,5 @@
 //! From the sums of rows to the constants of their outputs: the scalars of several rows, a lane each, in
-//! double precision. The only place with logarithms and quotients.
+//! double precision. The only kernel with logarithms.
 //!
 //! ```text
 //! S    = e_M + others                       as the sweep has e_M: equal logits get equal probabilities

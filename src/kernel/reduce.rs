@@ -32,7 +32,7 @@ use crate::target::Weights;
 
 /// Classes of a segment: the unit in which long rows are divided.
 pub(crate) const SEGMENT: usize = 16_384;
-/// Rows, or segments, that are reduced together: their scalars are formed side by side.
+/// Rows that are finished together: their scalars are formed side by side.
 pub(crate) const MOST_ROWS: usize = 8;
 
 const ABSENT: u8 = 0;
@@ -68,24 +68,9 @@ pub(crate) struct Part<'p, F> {
     pub(crate) splits: bool,
 }
 
-/// Reduces at most [`MOST_ROWS`] parts. Their exponentials go to `exps`, if there are any.
-pub(crate) fn reduce<V: Vector>(
-    token: V::Token,
-    temperature: &Temperature<V::Scalar>,
-    parts: &[Option<Part<'_, V::Scalar>>],
-    exps: &mut [Sink<'_, V::Scalar>],
-    partials: &mut [Partial; MOST_ROWS],
-) {
-    for (i, part) in parts.iter().enumerate() {
-        if let Some(part) = part {
-            partials[i] = reduce_part::<V>(token, temperature, part, exps.get_mut(i), 0);
-        }
-    }
-}
-
-/// Reduces one part. Its exponentials go to `exps`, if there is such. Meanwhile it asks for the memory `ahead`
+/// Reduces a part. Its exponentials go to `exps`, if there is such. Meanwhile it asks for the memory `ahead`
 /// elements further on, unless that is 0.
-pub(crate) fn reduce_part<V: Vector>(
+pub(crate) fn reduce<V: Vector>(
     token: V::Token,
     temperature: &Temperature<V::Scalar>,
     part: &Part<'_, V::Scalar>,

@@ -1,5 +1,5 @@
-//! Rows that leave the fast path: infinities, huge logits, a weighted sum that overflows. NaN alone
-//! does not: it is in the sum of the exponentials, and from there in every result.
+//! Rows that leave the fast path: NaN, infinities, huge logits, a weighted sum that overflows. NaN is
+//! found in the sum of the exponentials: the maximum ignores it.
 
 use crate::math::RunningSum;
 use crate::simd::Float;
@@ -7,7 +7,7 @@ use crate::simd::Float;
 /// `dot` is formed in units of 2^64 here: no sum of finite terms overflows.
 pub(crate) const UNIT: f64 = 18_446_744_073_709_551_616.0;
 
-/// What kind of numbers a row has; all but `Finite` are answered by the edge-case table.
+/// What kind of numbers a row has; of all but `Finite` the results are fixed: NaN, and [`RowClass::lse`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum RowClass {
     /// Nothing but −inf, or no class at all.

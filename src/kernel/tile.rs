@@ -4,14 +4,15 @@
 //! vector k holds class k of LANES rows
 //! M    = max_k z_k,  z_y
 //! e_k  = exp(z_k/T)·2^(H − N)
-//! sum  = Σ of the others, by quads of classes: (e0 + e1) + (e2 + e3), then to doubles, one after another
+//! sum  = Σ of the others, by quads of classes: (e0 + e1) + (e2 + e3), then to doubles, one after another,
+//!        compensated for f64
 //! dot  = Σ w_k (M − z_k), by the same quads; for f64 class by class
 //! out  = the epilogue of every class
 //! ```
 //!
 //! This is the only kernel for so few classes, whatever the layout, and a remainder of rows is padded:
-//! the order of summation is the tile's own. All maxima are left out of the sum and counted; all but one
-//! come back in double precision.
+//! the order of summation is the tile's own. All maxima are left out of the sum and counted, but for
+//! softmax of f32; they come back in double precision: for softmax all of them, else all but one.
 
 mod special;
 mod sweep;

@@ -30,14 +30,8 @@
 
 /// The constants of the core for one type.
 pub struct ExpCore<F: 'static> {
-    /// log2 e
-    pub log2e: F,
     /// 1.5·2^(mantissa bits): adding it rounds to an integer and leaves it in the low bits.
     pub magic: F,
-    /// ln 2, rounded.
-    pub ln2_high: F,
-    /// ln 2 − `ln2_high`
-    pub ln2_low: F,
     /// C1 = 1, C2, ...
     pub coefficients: &'static [F],
     /// Bias of the exponent field.
@@ -49,12 +43,12 @@ pub struct ExpCore<F: 'static> {
 /// Of the type with the most.
 pub const MOST_COEFFICIENTS: usize = 12;
 
+/// ln 2 in two doubles: rounded, and the rest.
+pub const LN2: [f64; 2] = [std::f64::consts::LN_2, f64::from_bits(0x3c7a_bc9e_3b39_803f)]; // 0x1.abc9e3b39803fp-56
+
 /// |z| ≤ 1e6
 pub const EXP_F32: ExpCore<f32> = ExpCore {
-    log2e: f32::from_bits(0x3fb8_aa3b),    // 0x1.715476p+0
-    magic: 12_582_912.0,                   // 1.5 * 2^23
-    ln2_high: f32::from_bits(0x3f31_7218), // 0x1.62e43p-1
-    ln2_low: f32::from_bits(0xb102_e308),  // -0x1.05c61p-29
+    magic: 12_582_912.0, // 1.5 * 2^23
     coefficients: &[
         1.0,
         f32::from_bits(0x3eff_fff9), // C2 = 0x1.fffff2p-2
@@ -69,10 +63,7 @@ pub const EXP_F32: ExpCore<f32> = ExpCore {
 
 /// |z| ≤ 1e6
 pub const EXP_F64: ExpCore<f64> = ExpCore {
-    log2e: f64::from_bits(0x3ff7_1547_652b_82fe), // 0x1.71547652b82fep+0
-    magic: 6_755_399_441_055_744.0,               // 1.5 * 2^52
-    ln2_high: f64::from_bits(0x3fe6_2e42_fefa_39ef), // 0x1.62e42fefa39efp-1
-    ln2_low: f64::from_bits(0x3c7a_bc9e_3b39_803f), // 0x1.abc9e3b39803fp-56
+    magic: 6_755_399_441_055_744.0, // 1.5 * 2^52
     coefficients: &[
         1.0,
         f64::from_bits(0x3fe0_0000_0000_0000), // C2 = 0x1p-1

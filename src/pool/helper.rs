@@ -18,7 +18,7 @@
 //! after call: 79 µs, and 128 with helpers that go to sleep at once. A thread that looks leaves its
 //! processor to any other that wants it.
 //!
-//! One of the three homes of `unsafe`: a helper outlives the calls it works for, so it cannot borrow
+//! A home of `unsafe`: a helper outlives the calls it works for, so it cannot borrow
 //! them. The proof: a word has the address of a call only from `offer` to `withdraw` or to the end of
 //! the helper's work, and [`share`] returns, or unwinds, when no word has it any more. A helper that
 //! comes later touches nothing but its own word, which is never freed.

@@ -1,4 +1,4 @@
-//! NumPy arrays as raw views: the second home of `unsafe`.
+//! NumPy arrays as raw views: a home of `unsafe`.
 //!
 //! An [`Array`] holds the exporter's buffer, so the memory stays allocated for
 //! as long as a view borrows the array; pointer, shape and strides are read
@@ -7,7 +7,7 @@
 //! are unspecified and nothing else. (`ndarray.resize(refcheck=False)` frees
 //! memory under any extension, and a truncated file that of its memory map; both are the caller's to
 //! avoid.)
-#![allow(unsafe_code, reason = "one of the three homes of unsafe: views of Python's memory")]
+#![allow(unsafe_code, reason = "a home of unsafe: views of Python's memory")]
 
 use super::errors::{Shape, answer, type_error, value_error, wrong_type};
 use super::kind::Kind;

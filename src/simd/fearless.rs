@@ -50,8 +50,8 @@ macro_rules! vector {
                 token.fence();
             }
             #[inline(always)]
-            fn prefetch<const NEAREST: bool>(token: S, source: *const $scalar) {
-                token.prefetch::<NEAREST>(source.cast());
+            fn prefetch(token: S, source: *const $scalar) {
+                token.prefetch(source.cast());
             }
             #[inline(always)]
             unsafe fn load_head(pad: Self, source: *const $scalar, count: usize) -> Self {

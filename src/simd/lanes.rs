@@ -114,7 +114,6 @@ impl<X: DoubleVector, const N: usize> Real for Doubles<X, N> {
 /// Doubles in lanes, from and to memory.
 pub trait DoubleLanes: Real {
     type Token: Copy;
-    const COUNT: usize;
     fn splat(token: Self::Token, value: f64) -> Self;
     /// The first lanes of `values`.
     fn from_slice(token: Self::Token, values: &[f64]) -> Self;
@@ -124,7 +123,6 @@ pub trait DoubleLanes: Real {
 
 impl<X: DoubleVector, const N: usize> DoubleLanes for Doubles<X, N> {
     type Token = X::Token;
-    const COUNT: usize = N * X::LANES;
 
     #[inline(always)]
     fn splat(token: X::Token, value: f64) -> Self {

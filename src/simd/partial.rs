@@ -66,7 +66,7 @@ pub trait Partial: Simd + Halves {
     fn fence(self) {}
     /// Asks for a line of memory.
     #[inline(always)]
-    fn prefetch<const NEAREST: bool>(self, _source: *const u8) {}
+    fn prefetch(self, _source: *const u8) {}
     /// # Safety
     /// - `source` is valid for reading `count` ≤ 16 scalars; no alignment is needed.
     #[inline(always)]

@@ -68,7 +68,7 @@ macro_rules! portable {
             #[inline(always)]
             fn fence(_token: Portable) {}
             #[inline(always)]
-            fn prefetch<const NEAREST: bool>(_token: Portable, _source: *const $scalar) {}
+            fn prefetch(_token: Portable, _source: *const $scalar) {}
             #[inline(never)]
             unsafe fn load_head(mut pad: Self, source: *const $scalar, count: usize) -> Self {
                 assert!(count <= $lanes);

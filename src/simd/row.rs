@@ -182,7 +182,7 @@ impl<'a, F: Float> Source<'a, F> {
     #[inline(always)]
     pub(crate) fn prefetch_quad<V: Vector<Scalar = F>>(&self, token: V::Token, at: usize) {
         for index in 0..QUAD {
-            V::prefetch::<true>(token, self.start.wrapping_add(at + index * V::LANES));
+            V::prefetch(token, self.start.wrapping_add(at + index * V::LANES));
         }
     }
 
@@ -207,7 +207,7 @@ impl<'a, F: Float> Source<'a, F> {
     /// The vector from element `at` on, `pad` in the lanes after the row's end.
     #[inline(always)]
     pub(crate) fn vector<V: Vector<Scalar = F>>(&self, token: V::Token, at: usize, pad: F) -> V {
-        if at + V::LANES <= self.len {
+        if at <= self.len && self.len - at >= V::LANES {
             // SAFETY: LANES elements from `at` lie inside the row.
             unsafe { V::load(token, self.start.add(at)) }
         } else {
@@ -323,7 +323,7 @@ impl<'a, F: Float> Sink<'a, F> {
         }
         while at < self.len {
             let written = labelled(vector(Place::Rest { at }), at, label);
-            if STREAM && at + V::LANES <= self.len {
+            if STREAM && self.len - at >= V::LANES {
                 self.stream(at, written);
             } else {
                 self.set_vector(at, written);
@@ -346,7 +346,7 @@ impl<'a, F: Float> Sink<'a, F> {
     #[inline(always)]
     pub(crate) fn stream_vector<V: Vector<Scalar = F>>(&mut self, at: usize, vector: V) {
         let is_line = self.start.wrapping_add(at).addr().is_multiple_of(LINE);
-        if is_line && at + V::LANES <= self.len {
+        if is_line && at <= self.len && self.len - at >= V::LANES {
             self.stream(at, vector);
         } else {
             self.set_vector(at, vector);
@@ -362,7 +362,7 @@ impl<'a, F: Float> Sink<'a, F> {
     /// `vector` to the elements from `at` on, as many lanes as there are elements.
     #[inline(always)]
     pub(crate) fn set_vector<V: Vector<Scalar = F>>(&mut self, at: usize, vector: V) {
-        if at + V::LANES <= self.len {
+        if at <= self.len && self.len - at >= V::LANES {
             // SAFETY: LANES elements from `at` lie inside the row.
             unsafe { vector.store(self.start.add(at)) };
         } else {

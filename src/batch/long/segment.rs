@@ -3,8 +3,8 @@
 use super::super::Targets;
 use super::{Row, Segment, Step};
 use crate::kernel::{
-    MOST_ROWS, Operation, Part, Partial, RowClass, SEGMENT, log_probabilities, maximum, reduce,
-    shift, weighted_gaps, write,
+    Operation, Part, RowClass, SEGMENT, log_probabilities, maximum, reduce, shift, weighted_gaps,
+    write,
 };
 use crate::simd::{Float, Sink, Source, Vector, VectorJob};
 use crate::target::Weights;
@@ -107,19 +107,15 @@ impl<F: Float> VectorJob<F> for SegmentStep<'_, '_, '_, F> {
         if let Step::Reduce = step {
             // The exponentials of a row that is shifted are formed without its weights.
             let weights = if shifted_by.is_some() { Weights::Absent } else { weights };
-            let part = Some(Part { z, weights, max, splits });
-            let exps = if keeps && !plan.recomputes { &mut [exps][..] } else { &mut [] };
-            let mut partials = [Partial::default(); MOST_ROWS];
-            reduce::<V>(token, temperature, &[part], exps, &mut partials);
-            segment.partial = partials[0];
+            let part = Part { z, weights, max, splits };
+            let exps = (keeps && !plan.recomputes).then_some(&mut exps);
+            segment.partial = reduce::<V>(token, temperature, &part, exps, 0);
             return;
         }
         let Step::Write(done, label) = step else { return };
         if keeps && plan.recomputes {
-            let part = Some(Part { z, weights: Weights::Absent, max, splits: false });
-            let mut partials = [Partial::default(); MOST_ROWS];
-            let exps = &mut [exps.reborrow()];
-            reduce::<V>(token, temperature, &[part], exps, &mut partials);
+            let part = Part { z, weights: Weights::Absent, max, splits: false };
+            reduce::<V>(token, temperature, &part, Some(&mut exps), 0);
         }
         let values = if keeps { exps.as_source() } else { z };
         let mut direct;
