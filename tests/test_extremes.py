@@ -31,7 +31,7 @@ def check(z, labels, *, label_smoothing=0.0):
 @every_float
 @pytest.mark.parametrize("label_smoothing", [0.0, 0.1])
 @pytest.mark.parametrize("offset", [1e4, -1e4, 1e6, -1e6, 1e7, 1e15, -1e15, 1e30, -1e30])
-@pytest.mark.parametrize("classes", [3, 33, 1000])
+@pytest.mark.parametrize("classes", [3, 33, 1000, 16385])
 def test_offsets(dtype, label_smoothing, offset, classes):
     """What is left of the differences after the logits were rounded counts in full."""
     z, labels, _ = problem(classes, dtype)
@@ -45,6 +45,24 @@ def test_wide_spreads(dtype, classes):
         z = problem(classes, dtype, scale=scale).logits
         for label_smoothing in (0.0, 0.1):
             check(z, problem(classes).labels, label_smoothing=label_smoothing)
+
+
+@pytest.mark.parametrize("classes", [64, 65, 20000])
+def test_quotients_by_the_temperature_beyond_the_range(classes):
+    """M/T overflows; what is 0 of it or relative to it does not."""
+    z = np.zeros((1, classes))
+    z[:, 0] = 1e300
+    log_p = sx.log_softmax(z, temperature=1e-30)
+    assert log_p[0, 0] == 0
+    assert (log_p[0, 1:] == -np.inf).all()
+    assert sx.logsumexp(z, temperature=1e-30) == np.inf
+    for label, loss in ((0, 0), (1, np.inf)):
+        got, grad = sx.cross_entropy_value_and_grad(z, [label], temperature=1e-30)
+        assert got == loss
+        expected = np.zeros(classes)
+        if label == 1:
+            expected[:2] = 1e30, -1e30
+        assert_within(2, grad[0], expected.astype(np.longdouble))
 
 
 @every_float

@@ -20,7 +20,8 @@ torch: ``t.view(torch.int16).numpy().view(ml_dtypes.bfloat16)`` is the memory of
 collections of dask, which it would compute.
 
 A call reads and writes the memory of its arguments without a copy, on several threads and with the
-interpreter lock released. If another thread changes the numbers meanwhile, results are unspecified.
+interpreter lock released. If another thread changes the numbers meanwhile, or writes the same output,
+results are unspecified.
 It must not take the memory away: ``ndarray.resize(refcheck=False)`` frees memory that is in use, as
 NumPy warns, and a file that is truncated under a `numpy.memmap` ends the process (SIGBUS), as it
 does in NumPy.

@@ -266,7 +266,7 @@ def log_softmax(
     with nothing but -inf, is NaN; other rows are not affected. Logits of any finite size are safe.
     A class that `where` removes has log-probability -inf, also in a row without any class.
 
-    Accuracy: within 2 ulp of the exact value on ordinary rows, 3 on any, wherever the probability is a normal number, also for
+    Accuracy: within 2 ulp of the exact value on ordinary rows, 3.5 on any, wherever the probability is a normal number, also for
     the leading class of a confident row, where the value is close to 0.
 
     float16 and bfloat16 are storage only: the float32 result is rounded once. An `out` in float32 or
@@ -379,7 +379,7 @@ def logsumexp(
     a NaN gives NaN; other rows are not affected. Logits of any finite size are safe. A row in which
     `where` leaves no class gives -inf.
 
-    Accuracy: within 2 ulp of max(abs(M), L) for M the largest logit and lse = M + L.
+    Accuracy: within 2 ulp, 4 on any row, of max(abs(M), L) for M the largest logit and lse = M + L.
 
     float16 and bfloat16 are storage only: the float32 result is rounded once. An `out` in float32 or
     float64 takes it unrounded.

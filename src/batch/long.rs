@@ -19,7 +19,7 @@ use crate::alloc::with_capacity;
 use crate::crew::{Crew, lock};
 use crate::error::Error;
 use crate::kernel::{
-    Finished, MOST_ROWS, Partial, Reduced, RowClass, RowScalars, SEGMENT, UNIT, finish,
+    Finished, MOST_ROWS, Partial, Reduced, RowClass, RowScalars, SEGMENT, UNIT, finish, gap,
 };
 use crate::math::RunningSum;
 use crate::simd::{Float, Level, Vector, VectorJob};
@@ -184,12 +184,13 @@ fn run_row<F: Float>(
         partial = joined();
     }
     let mut class = RowClass::Finite;
-    let mut unit = 1.0;
+    let (mut unit, mut exact_max, mut label_gap) = (1.0, 0.0, 0.0);
     if !partial.is_ordinary() {
         run(&of, Step::Classify);
         class = all().fold(RowClass::AllMinusInfinity, |class, next| class.with(next.class));
         if class == RowClass::Finite {
-            let (first, exact_max) = first_max();
+            let first;
+            (first, exact_max) = first_max();
             max = exact_max * temperature.shift;
             if !is_in_range {
                 (of.first, of.swept_max, of.shifted_by) = (first, 0.0, Some(exact_max));
@@ -239,12 +240,14 @@ fn run_row<F: Float>(
                 label = Some(target.class);
             }
         }
-        let z_label = z_label[0].to_f64() * temperature.shift;
+        let (z, shift) = (z_label[0].to_f64(), temperature.shift);
+        let z_label = z * shift;
+        label_gap = if unit == 1.0 { max - z_label } else { gap(exact_max, z, shift) };
         scalars = RowScalars::new(target, z_label, weight_label, job.scale(target.weight));
     }
     let mut reduced = [Reduced::default(); MOST_ROWS];
     let swept_max = of.swept_max;
-    reduced[0] = Reduced { max, partial, swept_max, unit, target: scalars };
+    reduced[0] = Reduced { max, partial, swept_max, gap: label_gap, unit, target: scalars };
     let done = Finish { job, reduced: &reduced };
     let done = F::dispatch(level, done);
     job.put(row, done.scalar, done.lse);

@@ -3,7 +3,8 @@
 use super::{Block, Targets};
 use crate::kernel::{
     Finished, FinishedLanes, MOST_ROWS, Operation, Part, ReducedLanes, RowClass, TargetLanes, UNIT,
-    divide_by_tops, finish_lanes, log_probabilities, maximum, reduce, shift, weighted_gaps, write,
+    divide_by_tops, finish_lanes, gap, log_probabilities, maximum, reduce, shift, weighted_gaps,
+    write,
 };
 use crate::simd::{Float, MOST_LANES, Sink, Source, Vector};
 use crate::target::{RowTarget, Weights};
@@ -25,6 +26,8 @@ struct Row<'r, F> {
     target: Option<RowTarget<'r, F>>,
     is_read: bool,
     class: RowClass,
+    /// M of a row that left the fast path, before any shift.
+    exact_max: f64,
     /// Was it shifted by its maximum?
     is_shifted: bool,
     /// Has a masked class weight?
@@ -181,12 +184,12 @@ fn run_group<V: Vector>(
             let exact_max;
             (row.class, exact_max) = RowClass::of(special);
             if row.class == RowClass::Finite {
+                row.exact_max = exact_max;
                 if let Some(target) = &row.target {
                     let weight = |class: usize| row.part.weights.get(class);
                     partial.dot = weighted_gaps(special, exact_max, weight) * temperature.shift;
                     unit = UNIT;
-                    z_label =
-                        special.get(target.class).map_or(0.0, |z| z.to_f64()) * temperature.shift;
+                    z_label = special.get(target.class).map_or(0.0, |z| z.to_f64());
                 }
                 max = exact_max * temperature.shift;
                 if !temperature.is_in_range(row.part.max) {
@@ -218,7 +221,11 @@ fn run_group<V: Vector>(
         if row.is_lost {
             reduced.dot[i] = f64::INFINITY;
         }
-        reduced.gap[i] = if unit == 1.0 { max - z_label } else { max / unit - z_label / unit };
+        reduced.gap[i] = if unit == 1.0 {
+            max - z_label
+        } else {
+            gap(row.exact_max, z_label, temperature.shift)
+        };
         targets.set(i, target, job.scale(target.weight));
     }
     let mut done = FinishedLanes::default();
@@ -266,9 +273,8 @@ fn run_group<V: Vector>(
         if row.is_shifted && operation == Operation::LogSoftmax {
             let special = &mut memory.special[..];
             panel.reload(first + i, 0, special);
-            let max = reduced.max[i] / temperature.shift;
             let inverse = temperature.inverse * temperature.shift;
-            log_probabilities(special, max, inverse, done.excess());
+            log_probabilities(special, row.exact_max, inverse, done.excess());
             for (class, value) in special.iter().enumerate() {
                 out.set(class, *value);
             }
@@ -295,6 +301,14 @@ impl<F: Float> Row<'_, F> {
         let (z, max) = (Source::from_slice(&[]), F::default());
         let part = Part { z, weights: Weights::Absent, max, splits: false };
         let class = RowClass::Finite;
-        Row { part, target: None, is_read: true, class, is_shifted: false, is_lost: false }
+        Row {
+            part,
+            target: None,
+            is_read: true,
+            class,
+            exact_max: 0.0,
+            is_shifted: false,
+            is_lost: false,
+        }
     }
 }

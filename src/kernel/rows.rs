@@ -45,7 +45,9 @@ pub(crate) struct Reduced {
     pub(crate) partial: Partial,
     /// The maximum that was swept: 0 if the row was shifted by its maximum.
     pub(crate) swept_max: f64,
-    /// The power of two that `dot` and the gap at the label are in.
+    /// M − z at the label, in units.
+    pub(crate) gap: f64,
+    /// The power of two that `dot` and the gap are in.
     pub(crate) unit: f64,
     pub(crate) target: RowScalars,
 }
@@ -137,7 +139,7 @@ pub(crate) fn finish<V: Vector>(
         lanes.dot[i] = row.partial.dot;
         lanes.unit[i] = row.unit;
         lanes.weight_label[i] = row.target.weight_label;
-        lanes.gap[i] = row.max / row.unit - row.target.z_label / row.unit;
+        lanes.gap[i] = row.gap;
         targets.spike[i] = row.target.spike;
         targets.beta[i] = row.target.beta;
         targets.smooth_mass[i] = row.target.smooth_mass;
@@ -146,7 +148,11 @@ pub(crate) fn finish<V: Vector>(
     }
     let mut done = FinishedLanes::default();
     if operation == Operation::Gradient {
-        let labels = rows.map(|row| row.target.z_label - (row.max - row.swept_max));
+        // Of a row that is shifted, relative to its maximum.
+        let labels = rows.map(|row| {
+            let is_shifted = row.max != row.swept_max;
+            if is_shifted { -row.gap * row.unit } else { row.target.z_label }
+        });
         exp_labels::<V>(token, temperature, &swept_max, &labels, &mut lanes.exp_label);
     }
     if operation.splits::<V::Scalar>() {
@@ -251,7 +257,7 @@ impl<F: Float> Finished<F> {
 impl Default for Reduced {
     fn default() -> Self {
         let (partial, target) = (Partial::default(), RowScalars::default());
-        Self { max: 0.0, partial, swept_max: 0.0, unit: 1.0, target }
+        Self { max: 0.0, partial, swept_max: 0.0, gap: 0.0, unit: 1.0, target }
     }
 }
 

@@ -57,6 +57,11 @@ impl RowClass {
     }
 }
 
+/// M − z, times `shift`, in units of [`UNIT`].
+pub(crate) fn gap(max: f64, z: f64, shift: f64) -> f64 {
+    (max / UNIT - z / UNIT) * shift
+}
+
 /// (z − M)·scale. Exact wherever exp of it is not 0: of a row with a huge M, such z are within a factor
 /// of 2 of M.
 pub(crate) fn shift<F: Float>(z: &mut [F], max: f64, scale: f64) {

@@ -66,9 +66,13 @@ impl<F: Float> VectorJob<F> for SegmentStep<'_, '_, '_, F> {
         let is_exact = matches!(step, Step::Gaps(_)) || shifted_by.is_some();
         let z = if is_exact {
             panel.reload(row, start, own_z);
-            if let (Some(max), Step::Reduce | Step::Write(..)) = (*shifted_by, step)
-                && job.operation != Operation::LogSoftmax
-            {
+            // Logarithms of probabilities are written from the logits themselves.
+            let is_shifted = match step {
+                Step::Reduce => true,
+                Step::Write(..) => job.operation != Operation::LogSoftmax,
+                _ => false,
+            };
+            if let (Some(max), true) = (*shifted_by, is_shifted) {
                 shift(own_z, max, temperature.shift);
             }
             Source::from_slice(own_z)

@@ -103,8 +103,7 @@ impl<F: Float> Tile<'_, F> {
             let label = self.target.label[lane].to_f64();
             let of_label = |class: usize| math::count(class) == label;
             if let Some(class) = (0..classes).find(|class| of_label(*class)) {
-                let unit = special::UNIT;
-                labels[lane] = (max / unit - row[class].to_f64() / unit) * shift;
+                labels[lane] = special::gap(max, row[class].to_f64(), shift);
             }
             units[lane] = special::UNIT;
         }
