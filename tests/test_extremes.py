@@ -65,6 +65,19 @@ def test_quotients_by_the_temperature_beyond_the_range(classes):
         assert_within(2, grad[0], expected.astype(np.longdouble))
 
 
+@pytest.mark.parametrize("classes", [3, 65, 20000])
+def test_z_loss_of_the_largest_logits(classes):
+    """2 z_loss lse p is infinite where it is beyond the range and 0 where p is: never nan."""
+    z = np.zeros((1, classes))
+    z[:, 0] = 1e305
+    for z_loss, first in ((1e3, np.inf), (1e-4, 2e301)):
+        for target in ([1], np.eye(1, classes, 1)):
+            _, grad = sx.cross_entropy_value_and_grad(z, target, z_loss=z_loss, reduction="none")
+            assert_within(2, grad[0, :1], np.array([first], np.longdouble))
+            assert grad[0, 1] == -1
+            assert (grad[0, 2:] == 0).all()
+
+
 @every_float
 def test_largest_numbers(dtype):
     big = np.finfo(dtype).max

@@ -184,15 +184,24 @@ impl<V: Vector> Finish<'_, V> {
     #[inline(always)]
     fn gradient(&self, stats: &Stats<V::Eight>, finished: &mut FinishedLanes) {
         let at = self.at;
-        let [spike, beta] = [self.lanes(&self.target.spike), self.lanes(&self.target.beta)];
-        let smooth_mass = self.lanes(&self.target.smooth_mass);
+        let [mut spike, mut beta] = [self.lanes(&self.target.spike), self.lanes(&self.target.beta)];
+        let mut smooth_mass = self.lanes(&self.target.smooth_mass);
+        let mut scale = self.lanes(&self.target.scale);
         let mut smooth = smooth_mass;
         let (zero, one) = (spike.like(0.0), spike.like(1.0));
         if self.z_loss != 0.0 {
-            smooth = stats.lse.mul_add(spike.like(2.0 * self.z_loss), smooth);
+            let (most, lowest) = (zero.like(f64::MAX), zero.like(f64::MIN));
+            let lse = V::Eight::pick(most.ge(stats.lse), stats.lse, most);
+            let lse = V::Eight::pick(lse.ge(lowest), lse, lowest);
+            let slope = spike.like(2.0 * self.z_loss);
+            // Where the product overflows, all terms are in units of 2^600.
+            let fits = most.ge((lse * slope).abs());
+            let down = V::Eight::pick(fits, one, one.like(1.0 / TWO_TO_600));
+            (spike, beta, smooth_mass) = (spike * down, beta * down, smooth_mass * down);
+            scale = scale * V::Eight::pick(fits, one, one.like(TWO_TO_600));
+            smooth = lse.mul_add(slope * down, smooth_mass);
         }
         let weight = spike + smooth;
-        let mut scale = self.lanes(&self.target.scale);
         let size = (weight.abs() + smooth_mass) * scale;
         let mut unit = one;
         let is_small = V::Eight::all(size.like(LARGEST_FACTOR).ge(size));
@@ -206,7 +215,12 @@ impl<V: Vector> Finish<'_, V> {
         // Where the label has the maximum, nothing cancels.
         let [gap, exp_label] = [self.lanes(&self.rows.gap), self.lanes(&self.rows.exp_label)];
         let rest = V::Eight::pick(gap.eq(zero), stats.others, stats.sum - exp_label);
-        let label = (smooth * exp_label - spike * rest) * inverse;
+        let label = if self.z_loss == 0.0 {
+            (smooth * exp_label - spike * rest) * inverse
+        } else {
+            // e_y holds a power of two that could make the product overflow.
+            smooth * (exp_label * inverse) - spike * rest * inverse
+        };
         let label = (label - beta * self.lanes(&self.rows.weight_label)) * scale;
         factor.to_slice(&mut finished.factor[at..]);
         // Finite in the type of the rows: weights that are all 0 stay so.
@@ -235,6 +249,7 @@ pub(super) fn inverse_of<F: Float, D: Real>(sum: D, lost: D) -> D {
 const LARGEST_FACTOR: f64 = 1_267_650_600_228_229_401_496_703_205_376.0;
 const SMALLEST_FACTOR: f64 = 1.0 / 1_099_511_627_776.0;
 const EXPONENT: u64 = 0x7ff0_0000_0000_0000;
+const TWO_TO_600: f64 = f64::from_bits((1023 + 600) << 52);
 
 /// 1 where the size of a factor is ordinary, or 0; else a power of two near it if it is small, and 2^100 below
 /// it if it is large: terms that are much smaller than others keep their digits.
