@@ -121,7 +121,7 @@ impl<F: Float> Tile<'_, F> {
         let temperature = self.temperature;
         let classes = z.len() / V::LANES;
         let lowest = V::splat(token, F::NEG_INFINITY);
-        let one = V::splat(token, F::from_f64(1.0));
+        let zero = V::splat(token, F::default());
         let labels = V::from_slice(token, &self.target.label);
         let (mut max, mut z_label) = (lowest, lowest);
         for (z, number) in z.chunks_exact(V::LANES).zip(F::NUMBERS) {
@@ -135,7 +135,7 @@ impl<F: Float> Tile<'_, F> {
         let mut specials = None;
         let (mut swept_max, mut wide_max) = (max, V::Doubles::widen(max));
         let limit = V::splat(token, temperature.limit);
-        let above = V::splat(token, F::default()).sub(limit);
+        let above = zero.sub(limit);
         if !V::all(V::both(max.le(limit), max.ge(above))) {
             let found;
             (swept_max, z_label, found) = self.shift_specials(z, max, z_label);
@@ -209,11 +209,11 @@ impl<F: Float> Tile<'_, F> {
                 rows.weight_label = [1.0; MOST_LANES];
             }
             if WEIGHTS == EACH {
-                let (mut weight_label, mut number) = (one.sub(one), one.sub(one));
-                for class in 0..classes {
+                let mut weight_label = zero;
+                for (class, number) in F::NUMBERS.iter().enumerate().take(classes) {
                     let weight = self.weight::<V>(token, class);
-                    weight_label = V::select(number.eq(labels), weight, weight_label);
-                    number = number.add(one);
+                    weight_label =
+                        V::select(V::splat(token, *number).eq(labels), weight, weight_label);
                 }
                 V::Doubles::widen(weight_label).to_slice(&mut rows.weight_label);
             }
@@ -254,7 +254,7 @@ impl<F: Float> Tile<'_, F> {
                 least = (unit.like(F::MIN_POSITIVE) / unit).narrow();
             }
             // As `finish::least`.
-            let least = least.div(factor.max(one.sub(one).sub(factor)));
+            let least = least.div(factor.max(zero.sub(factor)));
             for (class, (e, number)) in out.chunks_exact_mut(V::LANES).zip(F::NUMBERS).enumerate() {
                 let value = V::from_slice(token, e);
                 let value = match WEIGHTS {

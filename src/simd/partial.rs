@@ -119,7 +119,7 @@ pub trait Partial: Simd + Halves {
 pub(super) unsafe fn copy<T: Copy>(source: *const T, target: *mut T, count: usize) {
     assert!(count <= MOST_LANES);
     for i in 0..count {
-        // SAFETY: i < count, by the caller's promise.
+        // SAFETY: element i < count of both, which the caller vouches for.
         unsafe { target.add(i).write_unaligned(source.add(i).read_unaligned()) };
     }
 }
