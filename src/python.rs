@@ -114,7 +114,7 @@ fn activation<'py>(
         logits.array.bytes(),
         |run| compute_in!(compute, F => ops::activation::<F>(kind, temperature, &z, mask.as_ref(), &mut p, run)),
     )?;
-    output.finish()
+    output.finish(out.py())
 }
 
 #[pyfunction]
@@ -147,7 +147,7 @@ fn logsumexp<'py>(
             logits.array.bytes(),
             |run| compute_in!(compute, F => ops::logsumexp::<F>(temperature, &z, mask.as_ref(), &mut lse, run)),
         )?;
-        output.finish()
+        output.finish(out.py())
     })
 }
 

@@ -6,7 +6,7 @@
 
 use super::arrays::Array;
 use super::errors::{internal, raise};
-use super::numpy::{Dtype, copyto};
+use super::numpy::Dtype;
 use super::threads::width;
 use crate::batch::Run;
 use crate::crew::{Crew, lock};
@@ -125,24 +125,42 @@ impl<'py> Output<'py> {
         Ok(())
     }
 
-    /// The finished array of one number a row. Takes no memory.
-    pub(super) fn finish_rows(self) -> Bound<'py, PyAny> {
-        let Some((wanted, array)) = self.wanted else { return self.computed };
-        let (from, to) = (self.array.elements(array.shape()), array.elements_mut());
-        (0..from.rows()).for_each(|row| to.set(row, from.get(row, 0)));
-        wanted
+    /// The finished array. Nothing fails after the first number is copied, but for Ctrl-C.
+    pub(super) fn finish(self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        let Some((wanted, array)) = self.wanted else { return Ok(self.computed) };
+        copy(py, &self.array, &array)?;
+        Ok(wanted)
     }
+}
 
-    /// The finished array.
-    pub(super) fn finish(self) -> PyResult<Bound<'py, PyAny>> {
-        match self.wanted {
-            None => Ok(self.computed),
-            Some((wanted, _)) => {
-                copyto(&wanted, &self.computed)?;
-                Ok(wanted)
+/// Numbers that are copied at once, and by one thread without another's help.
+const COPIED: usize = 512;
+const COPIED_PER_PART: usize = 1 << 17;
+
+/// Copies an array to another of the same shape, rounding each number to its type.
+fn copy(py: Python<'_>, from: &Array, to: &Array) -> PyResult<()> {
+    let bytes = from.bytes();
+    let (from, to) = match from.shape().len() {
+        0 => (from.elements(&[]), to.elements_mut()),
+        axes => (from.rows(axes - 1), to.rows_mut(axes - 1)),
+    };
+    let most = COPIED.min(from.classes()).max(1);
+    let per_row = from.classes().div_ceil(most);
+    let (pieces, per_part) = (from.rows() * per_row, COPIED_PER_PART / most);
+    let body = |run: &mut Run<'_>| {
+        let mut team = run.team();
+        team.each(pieces.div_ceil(per_part), per_part * most * size_of::<f64>(), &|part| {
+            let mut buffer = [0.0_f64; COPIED];
+            for piece in part * per_part..pieces.min((part + 1) * per_part) {
+                let (row, class) = (piece / per_row, piece % per_row * most);
+                let values = &mut buffer[..most.min(from.classes() - class)];
+                from.gather_from(row, class, values);
+                to.scatter_from(row, class, values);
             }
-        }
-    }
+        });
+        team.outcome()
+    };
+    run_silently(py, bytes, body, |_| {})
 }
 
 /// The type of a result that has a value for each logit: theirs, but 16 bits do not limit what
@@ -216,6 +234,16 @@ pub(super) fn run_placing<R: Send>(
     place: impl FnOnce(&mut Error),
 ) -> PyResult<R> {
     warn_of_threads(py)?;
+    run_silently(py, bytes, body, place)
+}
+
+/// The same with no warning, which may be an error, of threads that could not be started before.
+fn run_silently<R: Send>(
+    py: Python<'_>,
+    bytes: usize,
+    body: impl FnOnce(&mut Run<'_>) -> Result<R, Error> + Send,
+    place: impl FnOnce(&mut Error),
+) -> PyResult<R> {
     let pending: Mutex<Option<PyErr>> = Mutex::new(None);
     let ask = |question: fn(Python<'_>) -> PyResult<()>| {
         // At the end of the interpreter no thread attaches any more, and no handler runs.

@@ -63,7 +63,6 @@ known! {
     objects {
         dtype_type: "numpy"."dtype",
         empty: "numpy"."empty",
-        copy: "smoothxent._pieces"."copy",
         as_logits: "smoothxent._arrays"."as_logits",
         as_real: "smoothxent._arrays"."as_real",
         as_targets: "smoothxent._arrays"."as_targets",

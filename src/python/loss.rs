@@ -103,9 +103,9 @@ impl<'py> LossArguments<'_, 'py> {
             |run| compute_in!(compute, F => operation.run::<F>(&z, mask.as_ref(), loss_rows.as_mut(), grad_rows.as_mut(), run)),
             |error| logits.place_row(error),
         )?;
-        let grad = grad.map(Output::finish).transpose()?;
+        let grad = grad.map(|grad| grad.finish(py)).transpose()?;
         let loss = match losses {
-            Some(losses) => losses.finish_rows(),
+            Some(losses) => losses.finish(py)?,
             None => {
                 drop(room);
                 let loss = float(py, value)?;

@@ -49,12 +49,6 @@ pub(super) fn empty<'py>(
     })
 }
 
-/// numpy.copyto(target, source, casting="unsafe") of real arrays, to be interrupted on the way.
-pub(super) fn copyto(target: &Bound<'_, PyAny>, source: &Bound<'_, PyAny>) -> PyResult<()> {
-    let (py, known) = (target.py(), Known::get());
-    call(known.copy.bind(py), [target, source]).map(drop)
-}
-
 /// The types that results can have, in messages.
 const SUPPORTED: &str = "float16, bfloat16, float32 or float64";
 

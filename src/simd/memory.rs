@@ -329,6 +329,11 @@ impl<'a> RowsMut<'a> {
         unsafe { Sink::from_raw(start.cast(), count) }
     }
 
+    /// As [`RowsMut::scatter_part`] without the vectors of a level.
+    pub(crate) fn scatter_from<F: Float>(&self, row: usize, class: usize, values: &[F]) {
+        self.scatter_part(Portable, row, class, values);
+    }
+
     /// Rounds `values` to the storage type into the classes of row `row` from `class` on.
     #[inline(always)]
     pub(crate) fn scatter_part<F: Float>(
