@@ -61,6 +61,7 @@ CALLS = {
     "a list of ints and floats": lambda: sx.softmax([[1, 2, 3, 4, 5, 6, 7], [0.5] * 7]),
     "a list of bools and ints": lambda: sx.softmax([True] * 20 + [2**40] * 20 + [2**63] * 20),
     "a list of arrays": lambda: sx.softmax(list(LABELS)),
+    "a list of floats of several types": lambda: sx.softmax([np.float32(1)] * 20 + [0.5] * 20),
     "a range": lambda: sx.softmax(range(40)),
     "copied back": lambda: (lambda z: sx.softmax(z[:, :-1], out=z[:, 1:]))(Q[0].copy()),
     "weighted mean": lambda: tf_losses.softmax_cross_entropy(
@@ -101,7 +102,6 @@ def test_errors_have_the_same_texts(monkeypatch, length):
         ),
         lambda: sx.label_dropout(bad_labels, 6, rate=0.1),
         lambda: sx.class_prior(LABELS, 6, sample_weight=bad_u[..., 5]),
-        lambda: sx.softmax([[1.0] * 7, [1.0] * 7, [1.0] * 6]),
         lambda: sx.softmax([*[1.0] * 20, "a"]),
     ]
 
@@ -114,6 +114,24 @@ def test_errors_have_the_same_texts(monkeypatch, length):
     expected = list(texts())
     cut_to(monkeypatch, length)
     assert list(texts()) == expected
+
+
+RAGGED = {
+    "between pieces": (
+        [[1.0] * 4, [1.0] * 4, [1.0] * 3],
+        "item 0 has shape (4,), and item 2 has shape (3,)",
+    ),
+    "within a piece": ([1.0] * 9 + [[1.0]], "(items 8 to 9)"),
+}
+
+
+@pytest.mark.parametrize("name", RAGGED)
+def test_items_of_different_shapes(monkeypatch, name):
+    obj, text = RAGGED[name]
+    cut_to(monkeypatch, 4)
+    with pytest.raises(TypeError, match="logits cannot be read as an array: ") as caught:
+        sx.softmax(obj)
+    assert str(caught.value).endswith(text)
 
 
 @pytest.mark.parametrize("shape", [(), (0,), (1,), (7,), (3, 0), (2, 3, 5), (1, 20), (20, 1)])

@@ -302,7 +302,24 @@ def weighted_mean():
     return lambda: tf_losses.sparse_softmax_cross_entropy(labels, z, weights, "weighted_mean")
 
 
+def floats_of_several_types():
+    numbers = [0.5] * 2**25 + [np.float32(1)]
+    return lambda: sx.logsumexp(numbers)
+
+
+def no_numbers():
+    objects = [0.5] * 2**25 + [None]
+
+    def call():
+        with pytest.raises(TypeError, match="logits has dtype object"):
+            sx.logsumexp(objects)
+
+    return call
+
+
 WHOLE = [
+    floats_of_several_types,
+    no_numbers,
     overlapping,
     first_axis,
     smoothed,

@@ -18,8 +18,6 @@ LEN = 1 << 18
 # The same where each element needs others that lie anywhere: a class of its row, a search.
 FAR = 1 << 14
 SEQUENCES = (list, tuple, range)
-# What NumPy makes of the numbers of Python. In whatever order they come, they become the same type.
-NUMBERS = {np.dtype(kind) for kind in (np.bool_, np.int64, np.uint64, np.float64)}
 
 
 def pieces(shape: tuple[int, ...], most: int | None = None) -> Iterator[Index]:
@@ -70,36 +68,37 @@ def allocated(make: Callable[..., NDArray[Any]], *arguments: Any) -> NDArray[Any
 
 
 def of_sequence(obj: Sequence[Any]) -> NDArray[Any]:
-    """Return `numpy.asarray(obj)`, where `obj` is of the types in `SEQUENCES`."""
+    """Return `numpy.asarray(obj)`, where `obj` is of the types in `SEQUENCES`.
+
+    Where there are many items, of several types, the result has the type to which NumPy promotes
+    them all; if that is not a type of numbers, it is an array of this type and one element.
+    """
     numbers = _numbers(obj)
     if numbers <= LEN:
         return np.asarray(obj)
-    try:
-        array = _of_long_sequence(obj, numbers)
-    except ValueError:
-        array = None
-    return np.asarray(obj) if array is None else array  # its rules for what differs, and its errors
-
-
-def _of_long_sequence(obj: Sequence[Any], numbers: int) -> NDArray[Any] | None:
-    """Return the array of a sequence of so many numbers, None where its items differ too much."""
     step = max(1, LEN * len(obj) // numbers)
     starts = range(0, len(obj), step)
-    if step == 1:
-        parts = [_of_item(item)[np.newaxis] for item in obj]
-    else:
-        parts = [np.asarray(obj[start : start + step]) for start in starts]
-    dtypes, shapes = {part.dtype for part in parts}, {part.shape[1:] for part in parts}
-    if len(shapes) > 1 or not (len(dtypes) == 1 or dtypes <= NUMBERS):
-        return None
-    result = np.empty((len(obj), *shapes.pop()), np.result_type(*dtypes))
+    parts = [_of_part(obj, start, min(start + step, len(obj))) for start in starts]
+    dtype, shape = np.result_type(*{part.dtype for part in parts}), parts[0].shape[1:]
+    for start, part in zip(starts, parts, strict=True):
+        if part.shape[1:] != shape:
+            other = part.shape[1:]
+            raise ValueError(f"item 0 has shape {shape}, and item {start} has shape {other}")
+    if dtype.kind in "OSUMm":
+        return np.empty(1, dtype)
+    result = np.empty((len(obj), *shape), dtype)
     for start, part in zip(starts, parts, strict=True):
         copy(result[start : start + step], part)
     return result
 
 
-def _of_item(item: Any) -> NDArray[Any]:
-    return of_sequence(item) if isinstance(item, SEQUENCES) else np.asarray(item)
+def _of_part(obj: Sequence[Any], start: int, stop: int) -> NDArray[Any]:
+    if stop == start + 1 and isinstance(obj[start], SEQUENCES):
+        return of_sequence(obj[start])[np.newaxis]
+    try:
+        return np.asarray(obj[start:stop])
+    except ValueError as error:
+        raise ValueError(f"{error} (items {start} to {stop - 1})") from None
 
 
 def _numbers(obj: Any) -> int:
