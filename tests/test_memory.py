@@ -89,6 +89,14 @@ def test_a_result_with_too_many_axes_is_no_lack_of_memory():
         sx.smooth_labels(labels, 10, label_smoothing=0.1)
 
 
+@pytest.mark.parametrize("axis", [0, 30, 63])
+def test_a_result_with_as_many_axes_as_there_can_be(axis):
+    labels = np.array([1, 2]).reshape((1,) * 40 + (2,) + (1,) * 22)
+    smoothed = sx.smooth_labels(labels, 3, label_smoothing=0.5, axis=axis)
+    expected = sx.smooth_labels([1, 2], 3, label_smoothing=0.5, axis=0 if axis < 40 else 1)
+    np.testing.assert_array_equal(smoothed.squeeze(), expected)
+
+
 ROUNDS = 2000
 
 

@@ -198,11 +198,16 @@ def smooth_labels(
         else:
             write(at, np.multiply(given[at], 1.0 - epsilon, dtype=np.float64) + smoothing(at))
     if is_labels:
+        # Axes of one element are indexed by 0: NumPy takes one array of indices less than axes.
+        long = [i for i, n in enumerate(given.shape) if n != 1]
         for at in pieces(given.shape, FAR):
             # The indices of the labels' own axes, and the labels as those of the classes.
-            cuts = tuple(cut for cut in at if isinstance(cut, slice))
-            index = list(np.ogrid[cuts]) if cuts else []
-            index.insert(axis, given[at].astype(np.intp))
+            index: list[Any] = [0] * given.ndim
+            cuts = [cut for i in long if isinstance(cut := at[i], slice)]
+            for i, indices in zip(long, np.ogrid[tuple(cuts)] if cuts else (), strict=True):
+                index[i] = indices
+            lengths = [index[i].size for i in long]
+            index.insert(axis, given[at].astype(np.intp).reshape(lengths))
             write(tuple(index), (1.0 - epsilon) + smoothing(tuple(index)))
     return result
 
