@@ -89,3 +89,23 @@ def test_a_class_at_minus_infinity_beside_a_gradient_that_overflows(dtype):
     _, grad = value_and_grad(z, [0], sample_weight=[1e300], reduction="none")
     assert grad[0, 2] == 0
     assert not np.isnan(grad).any()
+
+
+@pytest.mark.parametrize("classes", [2, 70, 2**19])
+@pytest.mark.parametrize("label_smoothing", [0.0, 0.5])
+def test_a_weight_brings_a_loss_beyond_the_type_back(classes, label_smoothing):
+    z = np.full((2, classes), -1.7e308)
+    z[:, 0] = 1.7e308
+    z[1] = 0.0
+    weights = np.array([1e-20, 1.0])
+    losses, _ = value_and_grad(
+        z,
+        [1, 1],
+        label_smoothing=label_smoothing,
+        prior=(np.arange(classes) == 1).astype(float),
+        sample_weight=weights,
+        reduction="none",
+    )
+    assert_within(1, losses, np.array([2 * Real(1.7e308) * Real(1e-20), np.log(Real(classes))]))
+    mean = sx.cross_entropy(z, [1, 1], sample_weight=weights)
+    assert mean == pytest.approx(3.4e288, rel=1e-15)

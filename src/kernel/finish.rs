@@ -173,12 +173,23 @@ impl<V: Vector> Finish<'_, V> {
         let gap = V::Eight::pick(spike.eq(zero), zero, self.lanes(&self.rows.gap));
         let dot = V::Eight::pick(beta.eq(zero), zero, self.lanes(&self.rows.dot));
         let unit = self.lanes(&self.rows.unit);
-        let gaps = dot.mul_add(beta, gap * spike) * spike.like(self.temperature.inverse) * unit;
-        let mut loss = stats.excess.mul_add(spike + smooth_mass, gaps);
+        let gaps = dot.mul_add(beta, gap * spike) * spike.like(self.temperature.inverse);
+        let mass = spike + smooth_mass;
+        let mut loss = stats.excess.mul_add(mass, gaps * unit);
         if self.z_loss != 0.0 {
             loss = loss + stats.lse * spike.like(self.z_loss) * stats.lse;
         }
-        loss * self.lanes(&self.target.weight)
+        let weight = self.lanes(&self.target.weight);
+        let fits = spike.like(f64::MAX).ge(loss);
+        if const { !is_double::<V::Scalar>() } || V::Eight::all(fits) {
+            return loss * weight;
+        }
+        // What is beyond the range may be within it once it is weighted.
+        let mut weighted = (stats.excess * weight).mul_add(mass, gaps * weight * unit);
+        if self.z_loss != 0.0 {
+            weighted = weighted + stats.lse * weight * spike.like(self.z_loss) * stats.lse;
+        }
+        V::Eight::pick(fits, loss * weight, weighted)
     }
 
     #[inline(always)]
