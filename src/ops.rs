@@ -185,6 +185,36 @@ impl CrossEntropy<'_> {
     }
 }
 
+/// Numbers that are copied at once, and by one thread without another's help.
+const COPIED: usize = 512;
+const COPIED_PER_PART: usize = 1 << 17;
+
+/// Copies rows to others of the same shape, rounding each number to their type. Takes no memory.
+///
+/// # Errors
+/// That of `run.checkpoint`.
+///
+/// # Panics
+/// When the shapes differ.
+pub fn copy(from: &Rows<'_>, to: &mut RowsMut<'_>, run: &mut Run<'_>) -> Result<(), Error> {
+    assert_same_shape(from, None, Some(to));
+    let to = &*to;
+    let most = COPIED.min(from.classes()).max(1);
+    let per_row = from.classes().div_ceil(most);
+    let (pieces, per_part) = (from.rows() * per_row, COPIED_PER_PART / most);
+    let mut team = run.team();
+    team.each(pieces.div_ceil(per_part), per_part * most * size_of::<f64>(), &|part| {
+        let mut buffer = [0.0_f64; COPIED];
+        for piece in part * per_part..pieces.min((part + 1) * per_part) {
+            let (row, class) = (piece / per_row, piece % per_row * most);
+            let values = &mut buffer[..most.min(from.classes() - class)];
+            from.gather_from(row, class, values);
+            to.scatter_from(row, class, values);
+        }
+    });
+    team.outcome()
+}
+
 pub(crate) fn assert_same_shape(
     logits: &Rows<'_>,
     mask: Option<&Rows<'_>>,

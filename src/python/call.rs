@@ -11,10 +11,10 @@ use super::threads::width;
 use crate::batch::Run;
 use crate::crew::{Crew, lock};
 use crate::error::Error;
-use crate::pool;
 use crate::simd::Level;
 use crate::simd::fpenv::with_default_fp_env;
 use crate::simd::{RowsMut, Storage};
+use crate::{ops, pool};
 use pyo3::exceptions::PyRuntimeWarning;
 use pyo3::prelude::*;
 use std::mem::replace;
@@ -133,34 +133,14 @@ impl<'py> Output<'py> {
     }
 }
 
-/// Numbers that are copied at once, and by one thread without another's help.
-const COPIED: usize = 512;
-const COPIED_PER_PART: usize = 1 << 17;
-
 /// Copies an array to another of the same shape, rounding each number to its type.
 fn copy(py: Python<'_>, from: &Array, to: &Array) -> PyResult<()> {
     let bytes = from.bytes();
-    let (from, to) = match from.shape().len() {
+    let (from, mut to) = match from.shape().len() {
         0 => (from.elements(&[]), to.elements_mut()),
         axes => (from.rows(axes - 1), to.rows_mut(axes - 1)),
     };
-    let most = COPIED.min(from.classes()).max(1);
-    let per_row = from.classes().div_ceil(most);
-    let (pieces, per_part) = (from.rows() * per_row, COPIED_PER_PART / most);
-    let body = |run: &mut Run<'_>| {
-        let mut team = run.team();
-        team.each(pieces.div_ceil(per_part), per_part * most * size_of::<f64>(), &|part| {
-            let mut buffer = [0.0_f64; COPIED];
-            for piece in part * per_part..pieces.min((part + 1) * per_part) {
-                let (row, class) = (piece / per_row, piece % per_row * most);
-                let values = &mut buffer[..most.min(from.classes() - class)];
-                from.gather_from(row, class, values);
-                to.scatter_from(row, class, values);
-            }
-        });
-        team.outcome()
-    };
-    run_silently(py, bytes, body, |_| {})
+    run_silently(py, bytes, |run| ops::copy(&from, &mut to, run), |_| {})
 }
 
 /// The type of a result that has a value for each logit: theirs, but 16 bits do not limit what
