@@ -23,7 +23,7 @@ mod write;
 pub(crate) use exp::Temperature;
 pub(crate) use finish::{FinishedLanes, ReducedLanes, TargetLanes, finish_lanes};
 pub(crate) use reduce::{MOST_ROWS, Part, Partial, SEGMENT, maximum, reduce};
-pub(crate) use rows::{Finished, Operation, Reduced, RowScalars, divide_by_tops, finish};
+pub(crate) use rows::{Finished, Operation, Reduced, RowScalars, finish, put_tops};
 pub(crate) use special::{RowClass, UNIT, gap, log_probabilities, shift, weighted_gaps};
 pub(crate) use tile::{MOST_CLASSES, Tile, TileTarget, TileWeights};
 pub(crate) use transpose::{from_run, load, store_neighbours, to_run};

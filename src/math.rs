@@ -6,7 +6,7 @@ mod real;
 mod sum;
 
 pub use exp::{EXP_F32, EXP_F64, ExpCore, LN2, MOST_COEFFICIENTS};
-pub use log::{log, log1p};
+pub use log::{Pair, log, log_quotient};
 pub use real::{Real, SIGNIFICAND};
 pub use sum::{ExactSum, RunningSum, two_sum};
 

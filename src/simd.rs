@@ -52,6 +52,8 @@ pub trait Vector: Copy + Send + Sync {
     /// Accumulators of doubles: what sums of few vectors are flushed into.
     type Sum: LaneSum<Self>;
     const LANES: usize;
+    /// Is the code to be small rather than fast?
+    const IS_COMPACT: bool = false;
 
     /// Runs `job` in a function of its own, compiled for the instruction set: what several
     /// operations share is compiled once.

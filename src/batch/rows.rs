@@ -3,8 +3,7 @@
 use super::{Block, Targets};
 use crate::kernel::{
     Finished, FinishedLanes, MOST_ROWS, Operation, Part, ReducedLanes, RowClass, TargetLanes, UNIT,
-    divide_by_tops, finish_lanes, gap, log_probabilities, maximum, reduce, shift, weighted_gaps,
-    write,
+    finish_lanes, gap, log_probabilities, maximum, put_tops, reduce, shift, weighted_gaps, write,
 };
 use crate::simd::{Float, MOST_LANES, Sink, Source, Vector};
 use crate::target::{RowTarget, Weights};
@@ -230,20 +229,11 @@ fn run_group<V: Vector>(
     }
     let mut done = FinishedLanes::default();
     if operation.splits::<V::Scalar>() {
-        divide_by_tops::<V>(token, temperature, &swept, &mut reduced);
+        put_tops::<V>(token, temperature, &swept, &mut reduced);
     }
     if operation != Operation::Softmax {
         let z_loss = job.z_loss();
-        finish_lanes::<V>(
-            token,
-            operation,
-            temperature,
-            z_loss,
-            len,
-            &reduced,
-            &targets,
-            &mut done,
-        );
+        finish_lanes::<V>(token, operation, temperature, z_loss, &reduced, &targets, &mut done);
     }
     for (i, row) in rows.iter().enumerate() {
         let done = Finished::from_lanes(operation, temperature, swept[i], &reduced, &done, i);

@@ -19,7 +19,7 @@
 #[cfg(test)]
 mod tests;
 
-use crate::math::{LN2, MOST_COEFFICIENTS};
+use crate::math::{LN2, MOST_COEFFICIENTS, Pair};
 use crate::simd::{Float, Vector, Widened};
 use std::f64::consts::LOG2_E;
 
@@ -200,18 +200,16 @@ impl<V: Vector> Exponential<V> {
         (n, n.neg_mul_add(self.ln2_high, z), shifted.exponent_from_low_bits())
     }
 
-    /// exp(M/T)·2^(H − N) in double precision, for the logarithm, as the divisor of `others`: n and the
-    /// constants are those of [`Exponential::of`], whose common error in all classes cancels, but s is not
-    /// rounded to `F`. `lost` is what the sum `others` of float64 rows lost.
+    /// exp(M/T)·2^(H − N) in double precision, for the logarithm, and what that lost, which is nothing that
+    /// matters for `f32`: n and the constants are those of [`Exponential::of`], whose common error in all
+    /// classes cancels, but s is not rounded to `F`.
     #[inline(always)]
-    pub(super) fn over_max<D: Widened<V>>(
+    pub(super) fn wide<D: Widened<V>>(
         &self,
         temperature: &Temperature<V::Scalar>,
         max: V,
         base: Base<V>,
-        others: D,
-        lost: D,
-    ) -> D {
+    ) -> Pair<D> {
         let (n, rest, scale) = self.reduced(max, base);
         let rest = D::widen(rest);
         let r = D::widen(n).mul_add(rest.like(-temperature.ln2_low.to_f64()), rest);
@@ -220,15 +218,8 @@ impl<V: Vector> Exponential<V> {
         for i in (0..count - 1).rev() {
             q = q.mul_add(r, r.like(temperature.wide_coefficients[i]));
         }
-        let (s, one) = (r * q, r.like(1.0));
-        let whole = one + s;
-        let top = D::widen(scale) * whole;
-        let mut quotient = others / top;
-        if const { is_double::<V::Scalar>() } {
-            // With what the quotient, the sum and 1 + s lost, which is nothing that matters for `f32`.
-            let left = quotient.mul_add(others.like(-1.0) * top, others) + lost;
-            quotient = quotient + (left / top - quotient * ((s - (whole - one)) / whole));
-        }
-        quotient
+        let (s, scale) = (r * q, D::widen(scale));
+        let top = s.mul_add(scale, scale);
+        [top, s.mul_add(scale, scale - top)]
     }
 }

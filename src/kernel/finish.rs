@@ -17,80 +17,107 @@
 
 use super::exp::{Temperature, is_double};
 use super::rows::Operation;
-use crate::math::{Real, log1p, two_sum};
+use crate::math::{Real, log_quotient, two_sum};
 use crate::simd::{DoubleLanes, Float, MOST_LANES, Vector};
 
 /// A number of each row.
 pub(crate) type Lanes = [f64; MOST_LANES];
 
-/// Rows that are reduced.
-#[derive(Clone, Copy, Default)]
-#[repr(align(64))]
-pub(crate) struct ReducedLanes {
-    /// M
-    pub(crate) max: Lanes,
-    /// Of exponentials without the first maximum, as [`super::reduce::Partial::sum`].
-    pub(crate) sum: Lanes,
-    /// What that sum lost; 0 for float32 rows.
-    pub(crate) lost: Lanes,
-    /// e_M as the sweep has it.
-    pub(crate) top: Lanes,
-    /// others / e_M, which is not rounded here.
-    pub(crate) quotient: Lanes,
-    /// Σ w_k (M − z_k), in units.
-    pub(crate) dot: Lanes,
-    /// M − z_y, in units; anything where there is no spike.
-    pub(crate) gap: Lanes,
-    /// 1, or a power of two where the two above would overflow.
-    pub(crate) unit: Lanes,
-    /// The exponential at the label.
-    pub(crate) exp_label: Lanes,
-    /// w at the label.
-    pub(crate) weight_label: Lanes,
+/// Numbers of rows: in lanes in memory, or of some of those rows in vectors.
+macro_rules! scalars {
+    ($(#[$doc:meta])* $name:ident { $($(#[$field_doc:meta])* $field:ident,)* }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Default)]
+        #[repr(align(64))]
+        pub(crate) struct $name<T = Lanes> {
+            $($(#[$field_doc])* pub(crate) $field: T,)*
+        }
+
+        impl $name {
+            /// Of the rows from `at` on.
+            #[inline(always)]
+            #[allow(dead_code, reason = "not of what is finished")]
+            pub(super) fn vectors<D: DoubleLanes>(&self, token: D::Token, at: usize) -> $name<D> {
+                $name { $($field: D::from_slice(token, &self.$field[at..]),)* }
+            }
+        }
+
+        impl<D: DoubleLanes> $name<D> {
+            /// To the rows from `at` on.
+            #[inline(always)]
+            #[allow(dead_code, reason = "not of targets")]
+            pub(super) fn put(&self, at: usize, lanes: &mut $name) {
+                $(self.$field.to_slice(&mut lanes.$field[at..]);)*
+            }
+        }
+    };
 }
 
-/// The targets of rows: see the formulas above. Zeros for rows that do not count.
-#[derive(Clone, Copy, Default)]
-#[repr(align(64))]
-pub(crate) struct TargetLanes {
-    pub(crate) spike: Lanes,
-    pub(crate) beta: Lanes,
-    pub(crate) smooth_mass: Lanes,
-    /// What the loss is multiplied by.
-    pub(crate) weight: Lanes,
-    /// What the gradient is multiplied by: the weight, 1/T, 1/divisor.
-    pub(crate) scale: Lanes,
+scalars! {
+    /// Rows that are reduced.
+    ReducedLanes {
+        /// M
+        max,
+        /// Of exponentials without the first maximum, as [`super::reduce::Partial::sum`].
+        sum,
+        /// What that sum lost; 0 for float32 rows.
+        lost,
+        /// e_M as the sweep has it.
+        top,
+        /// e_M that is not rounded to the type of the rows, and what it lost.
+        wide_top,
+        wide_top_lost,
+        /// Σ w_k (M − z_k), in units.
+        dot,
+        /// M − z_y, in units; anything where there is no spike.
+        gap,
+        /// 1, or a power of two where the two above would overflow.
+        unit,
+        /// The exponential at the label.
+        exp_label,
+        /// w at the label.
+        weight_label,
+    }
 }
 
-/// What becomes of rows, as far as the operation has it.
-#[derive(Clone, Copy, Default)]
-#[repr(align(64))]
-pub(crate) struct FinishedLanes {
-    /// The loss.
-    pub(crate) loss: Lanes,
-    /// M/T + L
-    pub(crate) lse: Lanes,
-    /// L
-    pub(crate) excess: Lanes,
-    /// Of the gradient: factor·e + minus·w, all of it, and `label` at the label, in units.
-    pub(crate) factor: Lanes,
-    pub(crate) minus: Lanes,
-    pub(crate) label: Lanes,
-    /// 1, or a power of two where the above would be far from 1.
-    pub(crate) unit: Lanes,
+scalars! {
+    /// The targets of rows: see the formulas above. Zeros for rows that do not count.
+    TargetLanes {
+        spike,
+        beta,
+        smooth_mass,
+        /// What the loss is multiplied by.
+        weight,
+        /// What the gradient is multiplied by: the weight, 1/T, 1/divisor.
+        scale,
+    }
 }
 
-/// Rows are finished so many at a time: more have no room in the registers of AVX2.
-pub(super) const AT_ONCE: usize = 8;
+scalars! {
+    /// What becomes of rows, as far as the operation has it.
+    FinishedLanes {
+        /// The loss.
+        loss,
+        /// M/T + L
+        lse,
+        /// L
+        excess,
+        /// Of the gradient: factor·e + minus·w, all of it, and `label` at the label, in units.
+        factor,
+        minus,
+        label,
+        /// 1, or a power of two where the above would be far from 1.
+        unit,
+    }
+}
 
-/// Finishes the first `count` rows, and as many more as there are lanes.
+/// Finishes the first eight rows.
 #[allow(clippy::too_many_arguments, reason = "plain data in, plain data out")]
 pub(crate) fn finish_lanes<V: Vector>(
     token: V::Token,
     operation: Operation,
     temperature: &Temperature<V::Scalar>,
     z_loss: f64,
-    count: usize,
     rows: &ReducedLanes,
     target: &TargetLanes,
     finished: &mut FinishedLanes,
@@ -99,148 +126,121 @@ pub(crate) fn finish_lanes<V: Vector>(
         token,
         #[inline(always)]
         || {
-            for at in (0..count.min(MOST_LANES)).step_by(AT_ONCE) {
-                let finish = Finish::<V> { token, temperature, z_loss, at, rows, target };
-                finish.run(operation, finished);
-            }
+            let (rows, target) = (rows.vectors(token, 0), target.vectors(token, 0));
+            finish::<_, V::Eight>(operation, temperature, z_loss, &rows, &target).put(0, finished);
         },
     );
 }
 
-/// Eight rows.
-struct Finish<'f, V: Vector> {
-    token: V::Token,
-    temperature: &'f Temperature<V::Scalar>,
+/// Finishes rows.
+#[inline(always)]
+pub(super) fn finish<F: Float, D: Real>(
+    operation: Operation,
+    temperature: &Temperature<F>,
     z_loss: f64,
-    /// The lane of the first.
-    at: usize,
-    rows: &'f ReducedLanes,
-    target: &'f TargetLanes,
+    rows: &ReducedLanes<D>,
+    target: &TargetLanes<D>,
+) -> FinishedLanes<D> {
+    let top = [rows.wide_top, rows.wide_top_lost];
+    let excess = log_quotient([rows.sum, rows.lost], top, is_double::<F>());
+    let lse = rows.max.mul_add(excess.like(temperature.inverse), excess);
+    let zero = excess.like(0.0);
+    let mut finished = FinishedLanes {
+        loss: zero,
+        lse,
+        excess,
+        factor: zero,
+        minus: zero,
+        label: zero,
+        unit: zero,
+    };
+    if matches!(operation, Operation::Loss | Operation::Gradient) {
+        finished.loss = loss::<F, D>(temperature.inverse, z_loss, rows, target, excess, lse);
+    }
+    if operation == Operation::Gradient {
+        gradient::<F, D>(z_loss, rows, target, &mut finished);
+    }
+    finished
 }
 
-/// What all outputs of rows are made of.
-struct Stats<D> {
-    /// S
-    sum: D,
-    /// 1/S
-    inverse: D,
-    /// S without the first maximum.
-    others: D,
-    /// L
+#[inline(always)]
+fn loss<F: Float, D: Real>(
+    inverse_temperature: f64,
+    z_loss: f64,
+    rows: &ReducedLanes<D>,
+    target: &TargetLanes<D>,
     excess: D,
-    /// M/T + L
     lse: D,
+) -> D {
+    let TargetLanes { spike, beta, smooth_mass, weight, .. } = *target;
+    let zero = spike.like(0.0);
+    // A spike of 0 is skipped: the label's logit may be −inf. So is a β of 0.
+    let gap = D::pick(spike.eq(zero), zero, rows.gap);
+    let dot = D::pick(beta.eq(zero), zero, rows.dot);
+    let gaps = dot.mul_add(beta, gap * spike) * spike.like(inverse_temperature);
+    let mass = spike + smooth_mass;
+    let mut loss = excess.mul_add(mass, gaps * rows.unit);
+    if z_loss != 0.0 {
+        loss = loss + lse * spike.like(z_loss) * lse;
+    }
+    let fits = spike.like(f64::MAX).ge(loss);
+    if const { !is_double::<F>() } || D::all(fits) {
+        return loss * weight;
+    }
+    // What is beyond the range may be within it once it is weighted.
+    let mut weighted = (excess * weight).mul_add(mass, gaps * weight * rows.unit);
+    if z_loss != 0.0 {
+        weighted = weighted + lse * weight * spike.like(z_loss) * lse;
+    }
+    D::pick(fits, loss * weight, weighted)
 }
 
-impl<V: Vector> Finish<'_, V> {
-    #[inline(always)]
-    fn lanes(&self, values: &Lanes) -> V::Eight {
-        V::Eight::from_slice(self.token, &values[self.at..])
+#[inline(always)]
+fn gradient<F: Float, D: Real>(
+    z_loss: f64,
+    rows: &ReducedLanes<D>,
+    target: &TargetLanes<D>,
+    finished: &mut FinishedLanes<D>,
+) {
+    let TargetLanes { mut spike, mut beta, mut smooth_mass, mut scale, .. } = *target;
+    let mut smooth = smooth_mass;
+    let (zero, one) = (spike.like(0.0), spike.like(1.0));
+    if z_loss != 0.0 {
+        let (most, lowest) = (zero.like(f64::MAX), zero.like(f64::MIN));
+        let lse = D::pick(most.ge(finished.lse), finished.lse, most);
+        let lse = D::pick(lse.ge(lowest), lse, lowest);
+        let slope = spike.like(2.0 * z_loss);
+        // Where the product overflows, all terms are in units of 2^600.
+        let fits = most.ge((lse * slope).abs());
+        let down = D::pick(fits, one, one.like(1.0 / TWO_TO_600));
+        (spike, beta, smooth_mass) = (spike * down, beta * down, smooth_mass * down);
+        scale = scale * D::pick(fits, one, one.like(TWO_TO_600));
+        smooth = lse.mul_add(slope * down, smooth_mass);
     }
-
-    #[inline(always)]
-    fn run(&self, operation: Operation, finished: &mut FinishedLanes) {
-        let at = self.at;
-        let stats = self.stats();
-        stats.lse.to_slice(&mut finished.lse[at..]);
-        if matches!(operation, Operation::LogSoftmax | Operation::LogSumExp) {
-            stats.excess.to_slice(&mut finished.excess[at..]);
-            return;
-        }
-        self.loss(&stats).to_slice(&mut finished.loss[at..]);
-        if operation == Operation::Gradient {
-            self.gradient(&stats, finished);
-        }
+    let weight = spike + smooth;
+    let size = (weight.abs() + smooth_mass) * scale;
+    finished.unit = one;
+    let is_small = D::all(size.like(LARGEST_FACTOR).ge(size));
+    if !(is_small && D::all(size.ge(size.like(SMALLEST_FACTOR)))) {
+        // Rows whose factor is not ordinary are in units of a power of two near it.
+        finished.unit = unit_of(size);
+        scale = scale / finished.unit;
     }
-
-    #[inline(always)]
-    fn stats(&self) -> Stats<V::Eight> {
-        let is_double = const { is_double::<V::Scalar>() };
-        let excess = log1p(self.lanes(&self.rows.quotient), is_double);
-        let [max, others] = [self.lanes(&self.rows.max), self.lanes(&self.rows.sum)];
-        let lse = max.mul_add(max.like(self.temperature.inverse), excess);
-        let (sum, from_top) = two_sum(others, self.lanes(&self.rows.top));
-        let inverse = inverse_of::<V::Scalar, _>(sum, self.lanes(&self.rows.lost) + from_top);
-        Stats { sum, inverse, others, excess, lse }
-    }
-
-    #[inline(always)]
-    fn loss(&self, stats: &Stats<V::Eight>) -> V::Eight {
-        let [spike, beta] = [self.lanes(&self.target.spike), self.lanes(&self.target.beta)];
-        let smooth_mass = self.lanes(&self.target.smooth_mass);
-        let zero = spike.like(0.0);
-        // A spike of 0 is skipped: the label's logit may be −inf. So is a β of 0.
-        let gap = V::Eight::pick(spike.eq(zero), zero, self.lanes(&self.rows.gap));
-        let dot = V::Eight::pick(beta.eq(zero), zero, self.lanes(&self.rows.dot));
-        let unit = self.lanes(&self.rows.unit);
-        let gaps = dot.mul_add(beta, gap * spike) * spike.like(self.temperature.inverse);
-        let mass = spike + smooth_mass;
-        let mut loss = stats.excess.mul_add(mass, gaps * unit);
-        if self.z_loss != 0.0 {
-            loss = loss + stats.lse * spike.like(self.z_loss) * stats.lse;
-        }
-        let weight = self.lanes(&self.target.weight);
-        let fits = spike.like(f64::MAX).ge(loss);
-        if const { !is_double::<V::Scalar>() } || V::Eight::all(fits) {
-            return loss * weight;
-        }
-        // What is beyond the range may be within it once it is weighted.
-        let mut weighted = (stats.excess * weight).mul_add(mass, gaps * weight * unit);
-        if self.z_loss != 0.0 {
-            weighted = weighted + stats.lse * weight * spike.like(self.z_loss) * stats.lse;
-        }
-        V::Eight::pick(fits, loss * weight, weighted)
-    }
-
-    #[inline(always)]
-    fn gradient(&self, stats: &Stats<V::Eight>, finished: &mut FinishedLanes) {
-        let at = self.at;
-        let [mut spike, mut beta] = [self.lanes(&self.target.spike), self.lanes(&self.target.beta)];
-        let mut smooth_mass = self.lanes(&self.target.smooth_mass);
-        let mut scale = self.lanes(&self.target.scale);
-        let mut smooth = smooth_mass;
-        let (zero, one) = (spike.like(0.0), spike.like(1.0));
-        if self.z_loss != 0.0 {
-            let (most, lowest) = (zero.like(f64::MAX), zero.like(f64::MIN));
-            let lse = V::Eight::pick(most.ge(stats.lse), stats.lse, most);
-            let lse = V::Eight::pick(lse.ge(lowest), lse, lowest);
-            let slope = spike.like(2.0 * self.z_loss);
-            // Where the product overflows, all terms are in units of 2^600.
-            let fits = most.ge((lse * slope).abs());
-            let down = V::Eight::pick(fits, one, one.like(1.0 / TWO_TO_600));
-            (spike, beta, smooth_mass) = (spike * down, beta * down, smooth_mass * down);
-            scale = scale * V::Eight::pick(fits, one, one.like(TWO_TO_600));
-            smooth = lse.mul_add(slope * down, smooth_mass);
-        }
-        let weight = spike + smooth;
-        let size = (weight.abs() + smooth_mass) * scale;
-        let mut unit = one;
-        let is_small = V::Eight::all(size.like(LARGEST_FACTOR).ge(size));
-        if !(is_small && V::Eight::all(size.ge(size.like(SMALLEST_FACTOR)))) {
-            // Rows whose factor is not ordinary are in units of a power of two near it.
-            unit = unit_of(size);
-            scale = scale / unit;
-        }
-        let inverse = stats.inverse;
-        let factor = weight * scale * inverse;
-        // Where the label has the maximum, nothing cancels.
-        let [gap, exp_label] = [self.lanes(&self.rows.gap), self.lanes(&self.rows.exp_label)];
-        let rest = V::Eight::pick(gap.eq(zero), stats.others, stats.sum - exp_label);
-        let label = if self.z_loss == 0.0 {
-            (smooth * exp_label - spike * rest) * inverse
-        } else {
-            // e_y holds a power of two that could make the product overflow.
-            smooth * (exp_label * inverse) - spike * rest * inverse
-        };
-        let label = (label - beta * self.lanes(&self.rows.weight_label)) * scale;
-        factor.to_slice(&mut finished.factor[at..]);
-        // Finite in the type of the rows: weights that are all 0 stay so.
-        let (pull, most) = (beta * scale, zero.like(1.0 / V::Scalar::MIN_POSITIVE));
-        let pull = V::Eight::pick(most.ge(pull), pull, most);
-        (pull * zero.like(-1.0)).to_slice(&mut finished.minus[at..]);
-        label.to_slice(&mut finished.label[at..]);
-        unit.to_slice(&mut finished.unit[at..]);
-    }
+    let (sum, from_top) = two_sum(rows.sum, rows.top);
+    let inverse = inverse_of::<F, _>(sum, rows.lost + from_top);
+    finished.factor = weight * scale * inverse;
+    // Where the label has the maximum, nothing cancels.
+    let rest = D::pick(rows.gap.eq(zero), rows.sum, sum - rows.exp_label);
+    let label = if z_loss == 0.0 {
+        (smooth * rows.exp_label - spike * rest) * inverse
+    } else {
+        // e_y holds a power of two that could make the product overflow.
+        smooth * (rows.exp_label * inverse) - spike * rest * inverse
+    };
+    finished.label = (label - beta * rows.weight_label) * scale;
+    // Finite in the type of the rows: weights that are all 0 stay so.
+    let (pull, most) = (beta * scale, zero.like(1.0 / F::MIN_POSITIVE));
+    finished.minus = D::pick(most.ge(pull), pull, most) * zero.like(-1.0);
 }
 
 /// 1/(sum + lost), of float64 rows to within one rounding.

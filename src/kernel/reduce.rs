@@ -35,9 +35,13 @@ pub(crate) const SEGMENT: usize = 16_384;
 /// Rows that are finished together: their scalars are formed side by side.
 pub(crate) const MOST_ROWS: usize = 8;
 
-const ABSENT: u8 = 0;
-const ONES: u8 = 1;
-const ROW: u8 = 2;
+/// Which weights there are, without them.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum WeightKind {
+    Absent,
+    Ones,
+    Each,
+}
 
 /// What a row or a segment is reduced to.
 #[derive(Clone, Copy, Debug, Default)]
@@ -83,14 +87,12 @@ pub(crate) fn reduce<V: Vector>(
     }
     let apart = if splits { place::<V>(token, z, max) } else { usize::MAX };
     let row = Row { temperature, max, z, apart, ahead };
-    match (exps, weights) {
-        (None, Weights::Absent) => sweep::<V, false, ABSENT>(token, row, z, None),
-        (None, Weights::Ones) => sweep::<V, false, ONES>(token, row, z, None),
-        (None, Weights::Row(weights)) => sweep::<V, false, ROW>(token, row, weights, None),
-        (exps, Weights::Absent) => sweep::<V, true, ABSENT>(token, row, z, exps),
-        (exps, Weights::Ones) => sweep::<V, true, ONES>(token, row, z, exps),
-        (exps, Weights::Row(weights)) => sweep::<V, true, ROW>(token, row, weights, exps),
-    }
+    let (kind, weights) = match weights {
+        Weights::Absent => (WeightKind::Absent, z),
+        Weights::Ones => (WeightKind::Ones, z),
+        Weights::Row(weights) => (WeightKind::Each, weights),
+    };
+    sweep::<V>(token, row, kind, weights, exps)
 }
 
 /// M, ignoring NaN: the second sweep finds it.
@@ -171,23 +173,43 @@ struct Row<'r, V: Vector> {
 }
 
 /// Compiled once for all operations.
-fn sweep<V: Vector, const KEEP: bool, const WEIGHTS: u8>(
+fn sweep<V: Vector>(
     token: V::Token,
     row: Row<'_, V>,
+    kind: WeightKind,
     weights: Source<'_, V::Scalar>,
     exps: Option<&mut Sink<'_, V::Scalar>>,
 ) -> Partial {
-    let mut nowhere = Sink::from_slice(&mut []);
+    use WeightKind::{Absent, Each, Ones};
+    let (keeps, mut nowhere) = (exps.is_some(), Sink::from_slice(&mut []));
     let mut exps = exps.unwrap_or(&mut nowhere).reborrow();
-    V::outlined(
-        token,
-        #[inline(always)]
-        move || swept::<V, KEEP, WEIGHTS>(token, row, weights, &mut exps),
-    )
+    // Compiled for each case that is named, with what it does not do left out.
+    macro_rules! sweep {
+        ($keeps:expr, $kind:expr) => {
+            V::outlined(
+                token,
+                #[inline(always)]
+                move || swept::<V>($keeps, $kind, token, row, weights, &mut exps),
+            )
+        };
+    }
+    if V::IS_COMPACT {
+        return sweep!(keeps, kind);
+    }
+    match (keeps, kind) {
+        (false, Absent) => sweep!(false, Absent),
+        (false, Ones) => sweep!(false, Ones),
+        (false, Each) => sweep!(false, Each),
+        (true, Absent) => sweep!(true, Absent),
+        (true, Ones) => sweep!(true, Ones),
+        (true, Each) => sweep!(true, Each),
+    }
 }
 
 #[inline(always)]
-fn swept<V: Vector, const KEEP: bool, const WEIGHTS: u8>(
+fn swept<V: Vector>(
+    keeps: bool,
+    kind: WeightKind,
     token: V::Token,
     row: Row<'_, V>,
     weights: Source<'_, V::Scalar>,
@@ -222,7 +244,7 @@ fn swept<V: Vector, const KEEP: bool, const WEIGHTS: u8>(
                 e[i] = exp.of(z, base);
                 gap[i] = top.sub(z);
             }
-            if KEEP {
+            if keeps {
                 let mut kept = exps.quad::<V>(at);
                 for i in 0..QUAD {
                     kept.set(i, e[i]);
@@ -234,10 +256,10 @@ fn swept<V: Vector, const KEEP: bool, const WEIGHTS: u8>(
                 }
             }
             sum.add(e[0].add(e[1]).add(e[2].add(e[3])));
-            if WEIGHTS == ONES {
+            if kind == WeightKind::Ones {
                 dot.add_pair(gap[0].add(gap[1]), gap[2].add(gap[3]));
             }
-            if WEIGHTS == ROW {
+            if kind == WeightKind::Each {
                 let mut w = [zero; QUAD];
                 for i in 0..QUAD {
                     w[i] = weight.vector::<V>(token, i);
@@ -272,14 +294,14 @@ fn swept<V: Vector, const KEEP: bool, const WEIGHTS: u8>(
                 let is_whole = at + V::LANES <= z.len();
                 let logits = z.vector::<V>(token, at, V::Scalar::NEG_INFINITY);
                 let e = exp.of(logits, base);
-                if KEEP {
+                if keeps {
                     exps.set_vector(at, e);
                 }
                 e_pair = e_pair.add(if apart >= at { leave_out(e, at) } else { e });
-                if WEIGHTS != ABSENT {
+                if kind != WeightKind::Absent {
                     let logits = if is_whole { logits } else { z.head::<V>(token, at, max) };
                     let gap = top.sub(logits);
-                    gap_pair = if WEIGHTS == ROW {
+                    gap_pair = if kind == WeightKind::Each {
                         let weight = weights.vector::<V>(token, at, V::Scalar::default());
                         weight.mul_add(gap, gap_pair)
                     } else {
@@ -291,10 +313,10 @@ fn swept<V: Vector, const KEEP: bool, const WEIGHTS: u8>(
             (e_quad, gap_quad) = (e_quad.add(e_pair), gap_quad.add(gap_pair));
         }
         sum.add(e_quad);
-        if WEIGHTS != ABSENT {
+        if kind != WeightKind::Absent {
             dot.add(gap_quad);
         }
     }
     let (sum, lost) = sum.total();
-    Partial { sum, lost, dot: if WEIGHTS == ABSENT { 0.0 } else { dot.total().0 } }
+    Partial { sum, lost, dot: if kind == WeightKind::Absent { 0.0 } else { dot.total().0 } }
 }

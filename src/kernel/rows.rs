@@ -98,8 +98,8 @@ pub(crate) struct Finished<F> {
     pub(crate) unit: f64,
 }
 
-/// The exponentials of the maxima, and what the sums without them are of these.
-pub(crate) fn divide_by_tops<V: Vector>(
+/// The exponentials of the maxima.
+pub(crate) fn put_tops<V: Vector>(
     token: V::Token,
     temperature: &Temperature<V::Scalar>,
     swept_max: &[f64; MOST_ROWS],
@@ -113,9 +113,9 @@ pub(crate) fn divide_by_tops<V: Vector>(
             let max: V = V::Eight::from_slice(token, swept_max).narrow();
             let base = Base::<V>::new(temperature, max);
             V::Eight::widen(exp.of(max, base)).to_slice(&mut rows.top);
-            let others = V::Eight::from_slice(token, &rows.sum);
-            let lost = V::Eight::from_slice(token, &rows.lost);
-            exp.over_max(temperature, max, base, others, lost).to_slice(&mut rows.quotient);
+            let [top, lost] = exp.wide::<V::Eight>(temperature, max, base);
+            top.to_slice(&mut rows.wide_top);
+            lost.to_slice(&mut rows.wide_top_lost);
         },
     );
 }
@@ -129,7 +129,7 @@ pub(crate) fn finish<V: Vector>(
     rows: &[Reduced; MOST_ROWS],
     finished: &mut [Finished<V::Scalar>; MOST_ROWS],
 ) {
-    let (mut lanes, mut targets) = (ReducedLanes::default(), TargetLanes::default());
+    let (mut lanes, mut targets) = (<ReducedLanes>::default(), <TargetLanes>::default());
     let mut swept_max = [0.0; MOST_ROWS];
     for (i, row) in rows.iter().enumerate() {
         lanes.max[i] = row.max;
@@ -156,19 +156,10 @@ pub(crate) fn finish<V: Vector>(
         exp_labels::<V>(token, temperature, &swept_max, &labels, &mut lanes.exp_label);
     }
     if operation.splits::<V::Scalar>() {
-        divide_by_tops::<V>(token, temperature, &swept_max, &mut lanes);
+        put_tops::<V>(token, temperature, &swept_max, &mut lanes);
     }
     if operation != Operation::Softmax {
-        finish_lanes::<V>(
-            token,
-            operation,
-            temperature,
-            z_loss,
-            MOST_ROWS,
-            &lanes,
-            &targets,
-            &mut done,
-        );
+        finish_lanes::<V>(token, operation, temperature, z_loss, &lanes, &targets, &mut done);
     }
     for (i, finished) in finished.iter_mut().enumerate() {
         *finished =

@@ -18,7 +18,8 @@ mod special;
 mod sweep;
 
 use super::exp::{Base, Exponential, Temperature};
-use super::finish::{FinishedLanes, Lanes, ReducedLanes, TargetLanes, finish_lanes, inverse_of};
+use super::finish::{FinishedLanes, Lanes, ReducedLanes, TargetLanes, finish, inverse_of};
+use super::reduce::WeightKind;
 use super::rows::Operation;
 use super::special::RowClass;
 use super::write::{gradient, log_probability, probability};
@@ -61,10 +62,6 @@ pub(crate) struct Tile<'t, F: Float> {
     pub(crate) reread: &'t dyn Fn(usize, &mut [F]),
 }
 
-const ABSENT: u8 = 0;
-const ONES: u8 = 1;
-const EACH: u8 = 2;
-
 impl<F: Float> Tile<'_, F> {
     /// Reduces the logits `z`, LANES of class 0, of class 1, ..., and writes the outputs to `out` in the
     /// same order.
@@ -77,25 +74,35 @@ impl<F: Float> Tile<'_, F> {
         done: &mut FinishedLanes,
     ) {
         use Operation::{Gradient, LogSoftmax, LogSumExp, Loss, Softmax};
+        use WeightKind::{Absent, Each, Ones};
+        // Compiled for each operation that is named, with what it does not do left out.
         macro_rules! run {
-            ($operation:ident, $weights:ident) => {
+            ($operation:expr, $weights:expr) => {
                 V::outlined(
                     token,
                     #[inline(always)]
-                    || self.in_lanes::<V, { $operation as u8 }, $weights>(token, z, out, done),
+                    || self.in_lanes::<V>($operation, $weights, token, z, out, done),
                 )
             };
         }
-        match (self.operation, self.weights) {
-            (Softmax, _) => run!(Softmax, ABSENT),
-            (LogSoftmax, _) => run!(LogSoftmax, ABSENT),
-            (LogSumExp, _) => run!(LogSumExp, ABSENT),
-            (Loss, TileWeights::Absent) => run!(Loss, ABSENT),
-            (Loss, TileWeights::Ones) => run!(Loss, ONES),
-            (Loss, TileWeights::Each(_)) => run!(Loss, EACH),
-            (Gradient, TileWeights::Absent) => run!(Gradient, ABSENT),
-            (Gradient, TileWeights::Ones) => run!(Gradient, ONES),
-            (Gradient, TileWeights::Each(_)) => run!(Gradient, EACH),
+        let weights = match self.weights {
+            TileWeights::Absent => Absent,
+            TileWeights::Ones => Ones,
+            TileWeights::Each(_) => Each,
+        };
+        if V::IS_COMPACT {
+            return run!(self.operation, weights);
+        }
+        match (self.operation, weights) {
+            (Softmax, _) => run!(Softmax, Absent),
+            (LogSoftmax, _) => run!(LogSoftmax, Absent),
+            (LogSumExp, _) => run!(LogSumExp, Absent),
+            (Loss, Absent) => run!(Loss, Absent),
+            (Loss, Ones) => run!(Loss, Ones),
+            (Loss, Each) => run!(Loss, Each),
+            (Gradient, Absent) => run!(Gradient, Absent),
+            (Gradient, Ones) => run!(Gradient, Ones),
+            (Gradient, Each) => run!(Gradient, Each),
         }
     }
 
@@ -109,27 +116,31 @@ impl<F: Float> Tile<'_, F> {
 
     #[inline(always)]
     #[allow(clippy::too_many_lines, reason = "one function from the logits to the outputs")]
-    fn in_lanes<V: Vector<Scalar = F>, const OPERATION: u8, const WEIGHTS: u8>(
+    fn in_lanes<V: Vector<Scalar = F>>(
         &self,
+        operation: Operation,
+        weights: WeightKind,
         token: V::Token,
         z: &mut [F],
         out: &mut [F],
         done: &mut FinishedLanes,
     ) {
-        let has_target =
-            OPERATION == Operation::Loss as u8 || OPERATION == Operation::Gradient as u8;
+        let has_target = matches!(operation, Operation::Loss | Operation::Gradient);
         let temperature = self.temperature;
         let classes = z.len() / V::LANES;
         let lowest = V::splat(token, F::NEG_INFINITY);
         let zero = V::splat(token, F::default());
         let labels = V::from_slice(token, &self.target.label);
         let (mut max, mut z_label) = (lowest, lowest);
-        for (z, number) in z.chunks_exact(V::LANES).zip(F::NUMBERS) {
+        let next = V::splat(token, F::from_f64(1.0));
+        let mut number = zero;
+        for z in z.chunks_exact(V::LANES) {
             let z = V::from_slice(token, z);
             // In this order: a NaN in the logits is not kept.
             max = z.max(max);
             if has_target {
-                z_label = V::select(V::splat(token, *number).eq(labels), z, z_label);
+                z_label = V::select(number.eq(labels), z, z_label);
+                number = number.add(next);
             }
         }
         let mut specials = None;
@@ -150,7 +161,7 @@ impl<F: Float> Tile<'_, F> {
         let base = Base::<V>::new(temperature, swept_max);
         let exp = Exponential::<V>::new(token, temperature);
         let (sum, lost, dot, ties) =
-            self.sweep::<V, OPERATION, WEIGHTS>(exp, base, swept_max, z, out);
+            self.sweep::<V>(operation, weights, exp, base, swept_max, z, out);
         if !V::Doubles::all(sum.eq(sum)) {
             // Any NaN is the same NaN.
             let specials = specials.get_or_insert_with(Specials::none);
@@ -160,7 +171,7 @@ impl<F: Float> Tile<'_, F> {
                 (specials.is_special[lane], specials.class[lane]) = (true, RowClass::NaN);
             }
         }
-        if OPERATION == Operation::Softmax as u8 {
+        if operation == Operation::Softmax {
             let (mut sum, mut lost) = (sum, lost);
             if const { Operation::Softmax.splits::<F>() } {
                 let tops = V::Doubles::widen(ties) * V::Doubles::widen(exp.of(swept_max, base));
@@ -182,92 +193,91 @@ impl<F: Float> Tile<'_, F> {
             }
             return;
         }
-        let mut rows = ReducedLanes { unit: [1.0; MOST_LANES], ..ReducedLanes::default() };
         // All maxima but one.
         let ties: V::Doubles = V::Doubles::widen(ties);
+        let (zeros, one) = (ties.like(0.0), ties.like(1.0));
         let top = V::Doubles::widen(exp.of(swept_max, base));
-        let (others, from_ties) = two_sum(sum, (ties - ties.like(1.0)) * top);
-        let lost = lost + from_ties;
-        top.to_slice(&mut rows.top);
-        others.to_slice(&mut rows.sum);
-        lost.to_slice(&mut rows.lost);
-        exp.over_max(temperature, swept_max, base, others, lost).to_slice(&mut rows.quotient);
-        let swept = V::Doubles::widen(swept_max);
-        wide_max.to_slice(&mut rows.max);
+        let (others, from_ties) = two_sum(sum, (ties - one) * top);
+        let [wide_top, wide_top_lost] = exp.wide(temperature, swept_max, base);
+        let mut rows = ReducedLanes {
+            max: wide_max,
+            sum: others,
+            lost: lost + from_ties,
+            top,
+            wide_top,
+            wide_top_lost,
+            dot,
+            gap: zeros,
+            unit: one,
+            exp_label: zeros,
+            weight_label: if weights == WeightKind::Ones { one } else { zeros },
+        };
         if has_target {
             // z_y of a row that was shifted is as well.
-            (swept - V::Doubles::widen(z_label)).to_slice(&mut rows.gap);
-            dot.to_slice(&mut rows.dot);
-            let is_lost = WEIGHTS == EACH && self.is_lost.contains(&true);
+            rows.gap = V::Doubles::widen(swept_max) - V::Doubles::widen(z_label);
+            let is_lost = weights == WeightKind::Each && self.is_lost.contains(&true);
             if specials.is_some() || is_lost || !V::Doubles::all(dot.like(f64::MAX).ge(dot)) {
-                self.take_care_of_gaps::<V>(classes, max, specials.as_ref(), &mut rows);
+                let mut lanes = ReducedLanes::default();
+                rows.put(0, &mut lanes);
+                self.take_care_of_gaps::<V>(classes, max, specials.as_ref(), &mut lanes);
+                rows = lanes.vectors(token, 0);
             }
         }
-        if OPERATION == Operation::Gradient as u8 {
-            V::Doubles::widen(exp.of(z_label, base)).to_slice(&mut rows.exp_label);
-            if WEIGHTS == ONES {
-                rows.weight_label = [1.0; MOST_LANES];
-            }
-            if WEIGHTS == EACH {
-                let mut weight_label = zero;
-                for (class, number) in F::NUMBERS.iter().enumerate().take(classes) {
+        if operation == Operation::Gradient {
+            rows.exp_label = V::Doubles::widen(exp.of(z_label, base));
+            if weights == WeightKind::Each {
+                let (mut weight_label, mut number) = (zero, zero);
+                for class in 0..classes {
                     let weight = self.weight::<V>(token, class);
-                    weight_label =
-                        V::select(V::splat(token, *number).eq(labels), weight, weight_label);
+                    weight_label = V::select(number.eq(labels), weight, weight_label);
+                    number = number.add(next);
                 }
-                V::Doubles::widen(weight_label).to_slice(&mut rows.weight_label);
+                rows.weight_label = V::Doubles::widen(weight_label);
             }
         }
-        let targets = &self.target.scalars;
-        finish_lanes::<V>(
-            token,
-            self.operation,
-            temperature,
-            self.z_loss,
-            V::LANES,
-            &rows,
-            targets,
-            done,
-        );
-        let narrow = {
-            #[inline(always)]
-            |values: &Lanes| -> V { V::Doubles::from_slice(token, values).narrow() }
-        };
-        if OPERATION == Operation::LogSoftmax as u8 {
+        let targets = self.target.scalars.vectors(token, 0);
+        let finished = finish(operation, temperature, self.z_loss, &rows, &targets);
+        finished.lse.to_slice(&mut done.lse);
+        finished.loss.to_slice(&mut done.loss);
+        if operation == Operation::LogSoftmax {
             let inverse = V::splat(token, F::from_f64(temperature.inverse));
-            let excess = narrow(&done.excess);
+            let excess = finished.excess.narrow();
             for (z, out) in z.chunks_exact(V::LANES).zip(out.chunks_exact_mut(V::LANES)) {
                 let z = V::from_slice(token, z);
                 log_probability(z, swept_max, inverse, excess).to_slice(out);
             }
             if let Some(specials) = &specials {
+                finished.excess.to_slice(&mut done.excess);
                 self.rewrite_log_probabilities::<V>(&done.excess, specials, out);
             }
         }
-        if OPERATION == Operation::Gradient as u8 {
-            let factor = narrow(&done.factor);
-            let (minus, at_label) = (narrow(&done.minus), narrow(&done.label));
+        if operation == Operation::Gradient {
+            let factor: V = finished.factor.narrow();
+            let (minus, at_label): (V, V) = (finished.minus.narrow(), finished.label.narrow());
             let mut least = V::splat(token, F::from_f64(F::MIN_POSITIVE));
-            let unit = V::Doubles::from_slice(token, &done.unit);
+            let unit = finished.unit;
             let has_units = !V::Doubles::all(unit.eq(unit.like(1.0)));
             if has_units {
                 least = (unit.like(F::MIN_POSITIVE) / unit).narrow();
             }
             // As `finish::least`.
             let least = least.div(factor.max(zero.sub(factor)));
-            for (class, (e, number)) in out.chunks_exact_mut(V::LANES).zip(F::NUMBERS).enumerate() {
+            let (mut class, mut number) = (0, zero);
+            for e in out.chunks_exact_mut(V::LANES) {
                 let value = V::from_slice(token, e);
-                let value = match WEIGHTS {
-                    ABSENT => probability(value, factor, least),
-                    ONES => gradient(value, factor, least, minus),
-                    _ => {
+                let value = match weights {
+                    WeightKind::Absent => probability(value, factor, least),
+                    WeightKind::Ones => gradient(value, factor, least, minus),
+                    WeightKind::Each => {
                         let minus = self.weight::<V>(token, class).mul(minus);
                         gradient(value, factor, least, minus)
                     }
                 };
-                V::select(V::splat(token, *number).eq(labels), at_label, value).to_slice(e);
+                V::select(number.eq(labels), at_label, value).to_slice(e);
+                (class, number) = (class + 1, number.add(next));
             }
             if has_units {
+                unit.to_slice(&mut done.unit);
                 multiply::<V>(out, &done.unit);
             }
             if classes == 1 && self.z_loss == 0.0 {

@@ -61,7 +61,12 @@ pub(crate) fn to_run<V: Vector>(
     for block in (0..classes.div_ceil(V::LANES)).rev() {
         let tile = Source::from_slice(&tile[block * V::LANES * V::LANES..]);
         let mut rows = rows.reborrow().part(block * V::LANES, usize::MAX);
-        transpose::<V>(token, tile, V::LANES, &mut rows, classes);
+        // A function of its own: else the places of all rows would be had before the first block.
+        V::outlined(
+            token,
+            #[inline(always)]
+            || transpose::<V>(token, tile, V::LANES, &mut rows, classes),
+        );
     }
 }
 

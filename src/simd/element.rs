@@ -51,9 +51,6 @@ pub trait Float: Copy + PartialOrd + Default + Send + Sync + sealed::Sealed + 's
     const SMALLEST: Self;
     /// The smallest positive normal number: smaller probabilities are flushed to zero.
     const MIN_POSITIVE: f64;
-    /// 0, 1, ..., 63: the numbers of few classes.
-    #[doc(hidden)]
-    const NUMBERS: &'static [Self; 64];
     /// Constants of the exponential core.
     #[doc(hidden)]
     const EXP: math::ExpCore<Self>;
@@ -87,16 +84,6 @@ impl Float for f32 {
     const NAN: f32 = f32::NAN;
     const SMALLEST: f32 = f32::from_bits(1);
     const MIN_POSITIVE: f64 = f32::MIN_POSITIVE as f64;
-    const NUMBERS: &'static [f32; 64] = &{
-        let (mut numbers, mut class) = ([0.0; 64], 0);
-        while class < numbers.len() {
-            #[allow(clippy::cast_precision_loss, reason = "few classes")]
-            let number = class as f32;
-            numbers[class] = number;
-            class += 1;
-        }
-        numbers
-    };
     const EXP: math::ExpCore<f32> = math::EXP_F32;
 
     #[inline(always)]
@@ -132,16 +119,6 @@ impl Float for f64 {
     const NAN: f64 = f64::NAN;
     const SMALLEST: f64 = f64::from_bits(1);
     const MIN_POSITIVE: f64 = f64::MIN_POSITIVE;
-    const NUMBERS: &'static [f64; 64] = &{
-        let (mut numbers, mut class) = ([0.0; 64], 0);
-        while class < numbers.len() {
-            #[allow(clippy::cast_precision_loss, reason = "few classes")]
-            let number = class as f64;
-            numbers[class] = number;
-            class += 1;
-        }
-        numbers
-    };
     const EXP: math::ExpCore<f64> = math::EXP_F64;
 
     #[inline(always)]

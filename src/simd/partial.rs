@@ -45,7 +45,9 @@ pub trait Partial: Simd + Halves {
         len: usize,
     ) {
         // SAFETY: as the caller says.
-        unsafe { in_vectors::<f32x16<Self>>(self, source, stride, target, target_stride, len) };
+        unsafe {
+            in_vectors::<f32x16<Self>, false>(self, source, stride, target, target_stride, len);
+        };
     }
     /// # Safety
     /// - As [`super::Vector::transpose_block`].
@@ -59,7 +61,9 @@ pub trait Partial: Simd + Halves {
         len: usize,
     ) {
         // SAFETY: as the caller says.
-        unsafe { in_vectors::<f64x8<Self>>(self, source, stride, target, target_stride, len) };
+        unsafe {
+            in_vectors::<f64x8<Self>, false>(self, source, stride, target, target_stride, len);
+        };
     }
     /// Orders streamed stores before what other threads see next.
     #[inline(always)]

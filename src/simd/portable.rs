@@ -41,6 +41,7 @@ macro_rules! portable {
             type Eight = Doubles<Lanes<f64, 8>, 1>;
             type Sum = $sum;
             const LANES: usize = $lanes;
+            const IS_COMPACT: bool = true;
 
             #[inline(never)]
             fn outlined<R>(_token: Portable, job: impl FnOnce() -> R) -> R {

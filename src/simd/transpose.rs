@@ -16,12 +16,13 @@ pub(super) fn shuffled<V: Vector>(vectors: &mut [V; MOST_LANES]) {
     }
 }
 
-/// As [`Vector::transpose_block`], by way of vectors.
+/// As [`Vector::transpose_block`], by way of vectors. With `MASKS` no row is written over the next: where
+/// stores of some lanes are as fast, writing twice is what takes time.
 ///
 /// # Safety
 /// - As there.
 #[inline(always)]
-pub(super) unsafe fn in_vectors<V: Vector>(
+pub(super) unsafe fn in_vectors<V: Vector, const MASKS: bool>(
     token: V::Token,
     source: *const V::Scalar,
     stride: usize,
@@ -29,23 +30,62 @@ pub(super) unsafe fn in_vectors<V: Vector>(
     target_stride: usize,
     len: usize,
 ) {
+    if MASKS && target_stride < V::LANES && V::LANES * target_stride == len {
+        // SAFETY: as the caller says.
+        let vectors = unsafe { columns::<V>(token, source, stride) };
+        each_lane!(V, |lane| {
+            let at = target.wrapping_add(lane * target_stride);
+            // SAFETY: whole rows inside `len` scalars.
+            unsafe { vectors[lane].store_head(at, target_stride) };
+        });
+        return;
+    }
+    if (V::LANES - 1) * target_stride + V::LANES <= len {
+        // SAFETY: as the caller says.
+        let vectors = unsafe { columns::<V>(token, source, stride) };
+        each_lane!(V, |lane| {
+            // SAFETY: whole vectors inside `len` scalars.
+            unsafe { vectors[lane].store(target.add(lane * target_stride)) };
+        });
+        return;
+    }
+    // A function of its own: else what it needs would be had for each tile, whichever way that goes.
+    V::outlined(
+        token,
+        #[inline(always)]
+        || {
+            // SAFETY: as the caller says.
+            let vectors = unsafe { columns::<V>(token, source, stride) };
+            each_lane!(V, |lane| {
+                let (at, vector) = (lane * target_stride, vectors[lane]);
+                // SAFETY: inside `len` scalars, as far as it is written.
+                unsafe {
+                    if at + V::LANES <= len {
+                        vector.store(target.add(at));
+                    } else if at < len {
+                        vector.store_head(target.add(at), len - at);
+                    }
+                }
+            });
+        },
+    );
+}
+
+/// # Safety
+/// - The vectors are valid for reading.
+#[inline(always)]
+unsafe fn columns<V: Vector>(
+    token: V::Token,
+    source: *const V::Scalar,
+    stride: usize,
+) -> [V; MOST_LANES] {
     let mut vectors = [V::splat(token, V::Scalar::default()); MOST_LANES];
     each_lane!(V, |lane| {
         // SAFETY: as the caller says.
         vectors[lane] = unsafe { V::load(token, source.wrapping_add(lane * stride)) };
     });
     V::transpose(&mut vectors);
-    each_lane!(V, |lane| {
-        let (at, vector) = (lane * target_stride, vectors[lane]);
-        // SAFETY: inside `len` scalars, as far as it is written.
-        unsafe {
-            if at + V::LANES <= len {
-                vector.store(target.add(at));
-            } else if at < len {
-                vector.store_head(target.add(at), len - at);
-            }
-        }
-    });
+    vectors
 }
 
 #[inline(always)]
@@ -145,33 +185,77 @@ pub(super) mod x86 {
         target_stride: usize,
         len: usize,
     ) {
-        for bottom in [1, 0] {
-            for right in 0..2 {
-                let source = source.wrapping_add(8 * bottom * stride + 8 * right);
+        let quarter = {
+            #[inline(always)]
+            |bottom: usize, right: usize| {
                 let first = 8 * right * target_stride + 8 * bottom;
-                // SAFETY: the token proves the instruction set; the rest is as the caller says, and
-                // nothing is written behind `len`.
-                unsafe {
-                    let mut r = [_mm256_setzero_ps(); 8];
-                    for i in 0..8 {
-                        r[i] = _mm256_loadu_ps(source.wrapping_add(i * stride));
-                    }
-                    let r = eighth(proof, r);
-                    if first + 7 * target_stride + 8 <= len {
-                        for i in 0..8 {
-                            _mm256_storeu_ps(target.add(first + i * target_stride), r[i]);
-                        }
-                    } else {
-                        for i in 0..8 {
-                            let at = first + i * target_stride;
-                            let count = len.saturating_sub(at).min(8);
-                            let mask =
-                                _mm256_loadu_si256(WINDOW[16 - count..][..8].as_ptr().cast());
-                            _mm256_maskstore_ps(target.wrapping_add(at), mask, r[i]);
-                        }
-                    }
-                }
+                let source = source.wrapping_add(8 * bottom * stride + 8 * right);
+                let (target, len) = (target.wrapping_add(first), len.saturating_sub(first));
+                // SAFETY: a part of the block.
+                unsafe { quarter(proof, source, stride, target, target_stride, len) };
             }
+        };
+        quarter(1, 0);
+        quarter(1, 1);
+        quarter(0, 0);
+        quarter(0, 1);
+    }
+
+    /// # Safety
+    /// - As [`block_with_avx2`], of 8 rows of 8.
+    #[inline(always)]
+    unsafe fn quarter(
+        proof: Avx2,
+        mut source: *const f32,
+        stride: usize,
+        mut target: *mut f32,
+        target_stride: usize,
+        len: usize,
+    ) {
+        // SAFETY: the token proves the instruction set; the rest is as the caller says, and nothing is
+        // written behind `len`.
+        unsafe {
+            let mut r = [_mm256_setzero_ps(); 8];
+            for i in 0..8 {
+                r[i] = _mm256_loadu_ps(source);
+                source = source.wrapping_add(stride);
+            }
+            let r = eighth(proof, r);
+            // Room for all rows, for all but the last, or less.
+            if 6 * target_stride + 8 <= len {
+                for i in 0..7 {
+                    _mm256_storeu_ps(target, r[i]);
+                    target = target.wrapping_add(target_stride);
+                }
+                let left = len.saturating_sub(7 * target_stride);
+                if left >= 8 {
+                    _mm256_storeu_ps(target, r[7]);
+                } else {
+                    store_head(proof, r[7], target, left);
+                }
+                return;
+            }
+            proof.vectorize(
+                #[inline(always)]
+                || {
+                    for i in 0..8 {
+                        let at = i * target_stride;
+                        let count = len.saturating_sub(at).min(8);
+                        store_head(proof, r[i], target.wrapping_add(at), count);
+                    }
+                },
+            );
+        }
+    }
+
+    /// # Safety
+    /// - `count` ≤ 8 scalars are writable.
+    #[inline(always)]
+    unsafe fn store_head(_proof: Avx2, lanes: __m256, target: *mut f32, count: usize) {
+        // SAFETY: the token proves the instruction set; the mask keeps to `count` scalars.
+        unsafe {
+            let mask = _mm256_loadu_si256(WINDOW[16 - count..][..8].as_ptr().cast());
+            _mm256_maskstore_ps(target, mask, lanes);
         }
     }
 

@@ -1,7 +1,8 @@
 //! The exponentials of a tile, and their sums.
 
-use super::{ABSENT, EACH, ONES, Tile};
+use super::Tile;
 use crate::kernel::exp::{Base, Exponential, is_double};
+use crate::kernel::reduce::WeightKind;
 use crate::kernel::rows::Operation;
 use crate::simd::{Float, LaneSum, QUAD, Vector};
 
@@ -9,8 +10,11 @@ impl<F: Float> Tile<'_, F> {
     /// The sum of the exponentials (without all maxima, unless it is for softmax), the dot, and the
     /// number of maxima.
     #[inline(always)]
-    pub(super) fn sweep<V: Vector<Scalar = F>, const OPERATION: u8, const WEIGHTS: u8>(
+    #[allow(clippy::too_many_arguments, reason = "of the tile and of its function")]
+    pub(super) fn sweep<V: Vector<Scalar = F>>(
         &self,
+        operation: Operation,
+        weights: WeightKind,
         exp: Exponential<V>,
         base: Base<V>,
         max: V,
@@ -18,8 +22,7 @@ impl<F: Float> Tile<'_, F> {
         out: &mut [F],
     ) -> (V::Doubles, V::Doubles, V::Doubles, V) {
         let token = exp.token();
-        let splits =
-            OPERATION != Operation::Softmax as u8 || const { Operation::Softmax.splits::<F>() };
+        let splits = operation != Operation::Softmax || const { Operation::Softmax.splits::<F>() };
         let zero = max.sub(max);
         let one = V::splat(token, F::from_f64(1.0));
         let (mut sum, mut dot) = (V::Sum::zero(token), V::Sum::zero(token));
@@ -46,10 +49,10 @@ impl<F: Float> Tile<'_, F> {
         let is_double = const { is_double::<F>() };
         let add_alone = {
             #[inline(always)]
-            |dot: &mut V::Sum, gap: V, class: usize| match WEIGHTS {
-                ABSENT => {}
-                ONES => dot.add(gap),
-                _ => dot.add_product(self.weight(token, class), gap),
+            |dot: &mut V::Sum, gap: V, class: usize| match weights {
+                WeightKind::Absent => {}
+                WeightKind::Ones => dot.add(gap),
+                WeightKind::Each => dot.add_product(self.weight(token, class), gap),
             }
         };
         let weight = {
@@ -77,7 +80,7 @@ impl<F: Float> Tile<'_, F> {
                     add_alone(&mut dot, g2, class + 2);
                     add_alone(&mut dot, g3, class + 3);
                 }
-                gap = if WEIGHTS == EACH {
+                gap = if weights == WeightKind::Each {
                     let first = weight(class + 1).mul_add(g1, weight(class).mul(g0));
                     first.add(weight(class + 3).mul_add(g3, weight(class + 2).mul(g2)))
                 } else {
@@ -90,7 +93,7 @@ impl<F: Float> Tile<'_, F> {
                     if is_double {
                         add_alone(&mut dot, gap_pair, class + 2 * i);
                     }
-                    if WEIGHTS == EACH {
+                    if weights == WeightKind::Each {
                         gap_pair = gap_pair.mul(weight(class + 2 * i));
                     }
                     if z.len() > V::LANES {
@@ -99,7 +102,7 @@ impl<F: Float> Tile<'_, F> {
                         if is_double {
                             add_alone(&mut dot, gap, class + 2 * i + 1);
                         }
-                        gap_pair = if WEIGHTS == EACH {
+                        gap_pair = if weights == WeightKind::Each {
                             weight(class + 2 * i + 1).mul_add(gap, gap_pair)
                         } else {
                             gap_pair.add(gap)
@@ -109,7 +112,7 @@ impl<F: Float> Tile<'_, F> {
                 }
             }
             sum.add(e);
-            if WEIGHTS != ABSENT && !is_double {
+            if weights != WeightKind::Absent && !is_double {
                 dot.add(gap);
             }
             class += QUAD;

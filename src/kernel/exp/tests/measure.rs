@@ -55,10 +55,9 @@ impl<F: Float> Row<F> {
             let z = Source::from_slice(&self.z).vector(token, at, self.max);
             Sink::from_slice(&mut self.e).set_vector(at, exp.of(z, base));
         }
-        let [zero, one] = [0.0, 1.0].map(|value| V::Doubles::splat(token, value));
-        let mut over_max = [0.0; MOST_LANES];
-        exp.over_max(&temperature, max, base, one, zero).to_slice(&mut over_max);
-        self.wide_of_max = 1.0 / over_max[0];
+        let mut wide = [0.0; MOST_LANES];
+        exp.wide::<V::Doubles>(&temperature, max, base)[0].to_slice(&mut wide);
+        self.wide_of_max = wide[0];
     }
 
     pub fn at_level(&mut self, level: Level) {
