@@ -10,12 +10,12 @@ pub enum Error {
     Label {
         /// Where in the targets.
         index: Vec<usize>,
-        /// The label.
-        value: i128,
+        /// The label. Boxed, as the last, so that what has no error takes little to say so.
+        value: Box<i128>,
         /// K
         num_classes: usize,
         /// The label that marks ignored rows.
-        ignore_index: Option<i128>,
+        ignore_index: Option<Box<i128>>,
     },
     /// A probability target that is negative, infinite or NaN.
     Probability {
@@ -74,7 +74,7 @@ impl fmt::Display for Error {
         match self {
             Error::Label { index, value, num_classes, ignore_index } => {
                 // Of a row seen again and again: nothing else has so many.
-                if (0..i128::try_from(*num_classes).unwrap_or(i128::MAX)).contains(value) {
+                if (0..i128::try_from(*num_classes).unwrap_or(i128::MAX)).contains(&**value) {
                     let last = u32::MAX - 1;
                     return write!(
                         f,

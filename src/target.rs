@@ -147,7 +147,8 @@ impl Labels {
                 match value.try_into() {
                     Ok(label) if label < end => *class = label,
                     _ => {
-                        let (index, value) = (vec![row], value.into());
+                        let (index, value) = (vec![row], Box::new(value.into()));
+                        let ignore_index = ignore_index.map(Box::new);
                         let error = Error::Label { index, value, num_classes, ignore_index };
                         return first_error.report(row, error);
                     }

@@ -4,11 +4,11 @@ use super::{Error, Number};
 
 #[test]
 fn messages() {
-    let label = |index: &[usize], value, num_classes, ignore_index| Error::Label {
+    let label = |index: &[usize], value, num_classes, ignore_index: Option<i128>| Error::Label {
         index: index.to_vec(),
-        value,
+        value: Box::new(value),
         num_classes,
-        ignore_index,
+        ignore_index: ignore_index.map(Box::new),
     };
     let prior_sum = |index: &[usize], class_axis, sum| Error::PriorSum {
         index: index.to_vec(),

@@ -158,7 +158,10 @@ fn the_first_of_many_bad_rows() {
             (labels.err(), probabilities.err())
         });
         let (index, num_classes, ignore_index) = (vec![49_999], 2, None);
-        assert_eq!(label, Some(Error::Label { index, value: 7, num_classes, ignore_index }));
+        assert_eq!(
+            label,
+            Some(Error::Label { index, value: Box::new(7), num_classes, ignore_index })
+        );
         let index = vec![49_999, 1];
         assert_eq!(probability, Some(Error::Probability { index, value: -1.0 }));
     }
