@@ -52,6 +52,7 @@ pub(crate) struct Targets<'j, F: Float> {
 }
 
 impl<'j, F: Float> Job<'j, F> {
+    #[inline(always)]
     pub(crate) fn new(
         operation: Operation,
         temperature: f64,
@@ -83,17 +84,28 @@ impl<'j, F: Float> Job<'j, F> {
         }
         let level = run.level;
         // All memory is had, and all threads are there, before anything is written.
-        let workspace = Workspace::new(plan.threads, plan.scratch)?;
-        run.ready(plan.threads.min(rows.div_ceil(plan.block_rows)))?;
+        let mut workspace = Workspace::new(plan.threads, plan.scratch)?;
+        let blocks = rows.div_ceil(plan.block_rows);
+        run.ready(plan.threads.min(blocks))?;
         let mut team = run.team_of(plan.threads);
-        team.each(rows.div_ceil(plan.block_rows), plan.block_bytes, &|block| {
+        let block = |block: usize, scratch: &mut [F]| {
             let start = block * plan.block_rows;
             let range = start..rows.min(start + plan.block_rows);
-            workspace.with(|scratch| match plan.path {
+            match plan.path {
                 Path::LongRows => long::rows(self, &plan, level, range, scratch),
                 _ => F::dispatch(level, Block { job: self, plan: &plan, range, scratch }),
+            }
+        };
+        if blocks == 1 {
+            // Small, and often: nobody is called together for that.
+            if team.may_go_on(plan.block_bytes) {
+                block(0, workspace.own());
+            }
+        } else {
+            team.each(blocks, plan.block_bytes, &|part| {
+                workspace.with(|scratch| block(part, scratch));
             });
-        });
+        }
         team.outcome()
     }
 

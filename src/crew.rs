@@ -1,7 +1,6 @@
 //! Work in parts: on several threads, to be given up between two of them.
 
 use crate::error::Error;
-use crate::simd::fpenv::with_default_fp_env;
 use std::array::from_fn;
 use std::sync::{Mutex, PoisonError};
 
@@ -79,7 +78,7 @@ pub(crate) fn in_parts<P: Send, R: Send>(
     if parts.len() == 1 {
         // Small, and often: nobody is called together for that.
         if let Some(part) = parts.next().filter(|_| crew.may_go_on(part_bytes)) {
-            join(with_default_fp_env(|| body(0, part)));
+            join(body(0, part));
         }
         return;
     }

@@ -62,8 +62,9 @@ pub fn logsumexp<F: Float>(
     let out = &*out;
     assert_same_shape(logits, mask, None);
     assert_one_per_row(logits, out);
-    let job = Job::<F>::new(Operation::LogSumExp, temperature, logits, mask, None);
-    Job { scalars: Some(out), rounds: true, ..job }.run(run)
+    let mut job = Job::<F>::new(Operation::LogSumExp, temperature, logits, mask, None);
+    (job.scalars, job.rounds) = (Some(out), true);
+    job.run(run)
 }
 
 /// How the losses of the rows become the result.
@@ -112,16 +113,21 @@ impl CrossEntropy<'_> {
         let grad = grad.map(|grad| &*grad);
         assert!(self.targets.rows() == logits.rows(), "one target for each row");
         assert_same_shape(logits, mask, grad);
-        let mut row_losses = Vec::new();
-        let own_losses;
-        let losses = match losses {
-            Some(losses) => &*losses,
-            None => {
-                row_losses = filled(logits.rows(), &0.0, &mut run.team())?;
-                own_losses = RowsMut::from_slice(&mut row_losses, 1);
-                &own_losses
+        // Of few rows they take no memory of their own.
+        let (mut few, mut many);
+        let row_losses = match logits.rows() {
+            _ if losses.is_some() => &mut [][..],
+            rows @ ..=8 => {
+                few = [0.0; 8];
+                &mut few[..rows]
+            }
+            rows => {
+                many = filled(rows, &0.0, &mut run.team())?;
+                &mut many
             }
         };
+        let own_losses = RowsMut::from_slice(row_losses, 1);
+        let losses = losses.map_or(&own_losses, |losses| &*losses);
         assert_one_per_row(logits, losses);
         let kept = match mask {
             None => None,
@@ -165,16 +171,16 @@ impl CrossEntropy<'_> {
         team.outcome()?;
         // Nothing counted: the mean is 0/0, its gradient 0 all the same.
         let operation = if grad.is_some() { Operation::Gradient } else { Operation::Loss };
-        let job = Job::<F>::new(operation, temperature, logits, mask, grad);
-        let targets = Some(BatchTargets { rows: &rows, divisor, unit });
-        let rounds = self.reduction == Reduction::None;
-        Job { targets, scalars: Some(losses), rounds, ..job }.run(run)?;
+        let mut job = Job::<F>::new(operation, temperature, logits, mask, grad);
+        job.targets = Some(BatchTargets { rows: &rows, divisor, unit });
+        (job.scalars, job.rounds) = (Some(losses), self.reduction == Reduction::None);
+        job.run(run)?;
         if self.reduction == Reduction::None {
             return Ok(f64::NAN);
         }
         // By the numbers of the rows, whoever computed them.
         let mut team = run.team();
-        let sum = exact_sum(&row_losses, &mut team);
+        let sum = exact_sum(row_losses, &mut team);
         team.outcome()?;
         // 0/0 and x/0 alike: the mean over nothing.
         Ok(match self.reduction {

@@ -4,6 +4,7 @@ use super::team::{Looks, Team};
 use crate::error::Error;
 use crate::pool;
 use crate::simd::Level;
+use crate::simd::fpenv::with_default_fp_env;
 use std::time::Duration;
 
 /// A part may take as long again at the slowest level, or longer.
@@ -26,7 +27,8 @@ pub struct Run<'r> {
 }
 
 impl<'r> Run<'r> {
-    /// `checkpoint` is called as often as Ctrl-C needs it.
+    /// `checkpoint` is called as often as Ctrl-C needs it. To be run in the default floating-point
+    /// environment: a call sets it once, at its beginning, and the pool for its threads.
     pub fn new(level: Level, threads: usize, checkpoint: Checkpoint<'r>) -> Self {
         Self { level, threads, checkpoint, announce: None, looks: Looks::new(BETWEEN_LOOKS) }
     }
@@ -67,6 +69,7 @@ impl<'r> Run<'r> {
     /// Runs `body` with the best level, `pool::num_threads()` threads and no checkpoint.
     pub fn with_defaults<R>(body: impl FnOnce(&mut Run<'_>) -> R) -> R {
         let mut checkpoint = || Ok(());
-        body(&mut Run::new(Level::current(), pool::num_threads(), &mut checkpoint))
+        let mut run = Run::new(Level::current(), pool::num_threads(), &mut checkpoint);
+        with_default_fp_env(|| body(&mut run))
     }
 }

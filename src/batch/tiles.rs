@@ -77,7 +77,9 @@ impl<'s, F: Float> State<'s, F> {
             }
             (0..MOST_LANES).for_each(|lane| target.scalars.set(lane, row, scale));
         }
-        Self { target, done: FinishedLanes::default(), is_lost: [false; MOST_LANES], same, scale }
+        // Lanes without a row are not finished, and need no care.
+        let done = FinishedLanes { unit: [1.0; MOST_LANES], ..FinishedLanes::default() };
+        Self { target, done, is_lost: [false; MOST_LANES], same, scale }
     }
 }
 

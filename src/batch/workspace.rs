@@ -1,7 +1,6 @@
 //! Memory for the threads of a call: had before anything is written, and kept for the next call.
 
 use crate::alloc::{with_capacity, zeros};
-use crate::crew::lock;
 use crate::error::Error;
 use crate::simd::Float;
 use std::mem::take;
@@ -44,6 +43,13 @@ impl<F: Float> Workspace<F> {
         Ok(Self { slices, len })
     }
 
+    /// The slice of a call on one thread.
+    pub(super) fn own(&mut self) -> &mut [F] {
+        let slice = self.slices[0].get_mut().unwrap_or_else(PoisonError::into_inner);
+        let first = slice.as_ptr().align_offset(LINE);
+        &mut slice[first..][..self.len]
+    }
+
     /// Runs `body` with a slice that no other thread has. One for each thread exists, so one is always
     /// free: no waiting.
     pub(super) fn with<R>(&self, body: impl FnOnce(&mut [F]) -> R) -> R {
@@ -65,7 +71,8 @@ impl<F: Float> Drop for Workspace<F> {
         if std::thread::panicking() {
             return;
         }
-        let bytes: usize = self.slices.iter().map(|slice| lock(slice).len() * size_of::<F>()).sum();
+        let len = |slice: &mut Mutex<Vec<F>>| slice.get_mut().map_or(0, |slice| slice.len());
+        let bytes = self.slices.iter_mut().map(len).sum::<usize>() * size_of::<F>();
         if bytes <= MOST_KEPT
             && let Ok(mut kept) = F::kept().try_lock()
         {

@@ -64,7 +64,9 @@ impl<F: Float> Temperature<F> {
         // ln 2 in two doubles, times T.
         let [high, low] = LN2;
         let product = value * high;
-        let rest = value.mul_add(high, -product) + value * low;
+        // Without a temperature nothing is divided: the same bits, and a good part of a small call.
+        let is_one = value == 1.0;
+        let rest = if is_one { low } else { value.mul_add(high, -product) + value * low };
         let ln2_high = F::from_f64(product);
         let ln2_low = F::from_f64((product - ln2_high.to_f64()) + rest);
         let unit_low = F::from_f64(ln2_low.to_f64() / value);
@@ -72,9 +74,12 @@ impl<F: Float> Temperature<F> {
         let mut coefficients = [F::default(); MOST_COEFFICIENTS];
         let mut wide_coefficients = [0.0; MOST_COEFFICIENTS];
         for (i, coefficient) in core.coefficients.iter().enumerate() {
-            power *= value;
-            wide_coefficients[i] = coefficient.to_f64() / power;
-            coefficients[i] = F::from_f64(wide_coefficients[i]);
+            (wide_coefficients[i], coefficients[i]) = (coefficient.to_f64(), *coefficient);
+            if !is_one {
+                power *= value;
+                wide_coefficients[i] /= power;
+                coefficients[i] = F::from_f64(wide_coefficients[i]);
+            }
         }
         let log2e = F::from_f64(LOG2_E / value);
         let inverse = 1.0 / value;

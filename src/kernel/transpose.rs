@@ -3,7 +3,7 @@
 use crate::simd::{Rows, RowsMut, Sink, Source, Vector, transpose};
 
 /// Rows from `first` on, at most LANES, that lie one after another or class by class, to a tile; false if
-/// they do neither, or if there are too few. Lanes without a row have any numbers.
+/// they do neither, or if there are too few, but for one alone. Lanes without a row have any numbers.
 #[inline(always)]
 pub(crate) fn load<V: Vector>(
     token: V::Token,
@@ -16,6 +16,14 @@ pub(crate) fn load<V: Vector>(
     if rows.are_neighbours::<V::Scalar>(first, count) {
         for (class, target) in tile.chunks_exact_mut(V::LANES).enumerate().take(classes) {
             rows.across(first, count, class).vector::<V>(token, 0, zero).to_slice(target);
+        }
+        return true;
+    }
+    if count == 1
+        && let Some(row) = rows.direct::<V::Scalar>(first)
+    {
+        for (class, target) in tile.chunks_exact_mut(V::LANES).enumerate().take(classes) {
+            V::splat(token, row.get(class)).to_slice(target);
         }
         return true;
     }
@@ -70,8 +78,8 @@ pub(crate) fn to_run<V: Vector>(
     }
 }
 
-/// Writes a tile to rows from `first` on, at most LANES, that are neighbours class by class; false if they
-/// are not. Past the caches, if it `streams`, what are whole lines there.
+/// Writes a tile to rows from `first` on, at most LANES, that are neighbours class by class, or to one alone;
+/// false if they are not. Past the caches, if it `streams`, what are whole lines there.
 #[inline(always)]
 pub(crate) fn store_neighbours<V: Vector>(
     token: V::Token,
@@ -81,10 +89,17 @@ pub(crate) fn store_neighbours<V: Vector>(
     count: usize,
     streams: bool,
 ) -> bool {
+    let classes = rows.classes();
+    if count == 1
+        && let Some(mut row) = rows.sink::<V::Scalar>(first)
+    {
+        let tile = tile.iter().step_by(V::LANES).take(classes);
+        tile.enumerate().for_each(|(class, value)| row.set(class, *value));
+        return true;
+    }
     if !rows.are_neighbours::<V::Scalar>(first, count) {
         return false;
     }
-    let classes = rows.classes();
     for (class, source) in tile.chunks_exact(V::LANES).enumerate().take(classes) {
         let (mut across, vector) = (rows.across(first, count, class), V::from_slice(token, source));
         if streams { across.stream_vector(0, vector) } else { across.set_vector(0, vector) }

@@ -21,24 +21,25 @@ pub struct Distinct {
 
 impl Outer {
     pub fn new(axes: impl Iterator<Item = (usize, isize)>) -> Self {
-        let mut merged: Vec<(usize, isize)> = Vec::new();
-        for (len, stride) in axes {
-            if len == 1 {
-                continue;
-            }
-            match merged.last_mut() {
-                // Two neighbouring axes are one when the outer steps over all of the inner.
-                Some(outer) if len.cast_signed().checked_mul(stride) == Some(outer.1) => {
-                    *outer = (outer.0 * len, stride);
-                }
-                _ => merged.push((len, stride)),
+        let mut axes = axes.filter(|axis| axis.0 != 1);
+        let Some((mut len, mut stride)) = axes.next() else {
+            return Outer::Line { len: 1, stride: 0 };
+        };
+        let mut grid = Vec::new();
+        for inner in axes {
+            // Two neighbouring axes are one when the outer steps over all of the inner.
+            if inner.0.cast_signed().checked_mul(inner.1) == Some(stride) {
+                (len, stride) = (len * inner.0, inner.1);
+            } else {
+                grid.push((len, stride));
+                (len, stride) = inner;
             }
         }
-        match merged[..] {
-            [] => Outer::Line { len: 1, stride: 0 },
-            [(len, stride)] => Outer::Line { len, stride },
-            _ => Outer::Grid(merged),
+        if grid.is_empty() {
+            return Outer::Line { len, stride };
         }
+        grid.push((len, stride));
+        Outer::Grid(grid)
     }
 
     /// The length and stride of the innermost axis.

@@ -41,6 +41,9 @@ fn bytes_of_part(len: usize) -> usize {
 
 /// Σ of values ≥ 0, or NaN.
 pub(crate) fn exact_sum(values: &[f64], crew: &mut dyn Crew) -> f64 {
+    if let [only] = values {
+        return *only;
+    }
     sum_in_parts(crew, values.len(), |part| {
         let mut sum = ExactSum::default();
         sum.add(&values[part]);
