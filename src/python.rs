@@ -37,7 +37,8 @@ use crate::ops::{self, Activation, TermsOut};
 use crate::pool;
 use crate::simd::Level;
 use crate::simd::Storage;
-use arguments::{Logits, flag};
+use crate::target::Prior;
+use arguments::{Logits, flag, given};
 use arrays::Array;
 use call::{Inputs, Output, guard, result_dtype, run, run_placing, warn};
 use loss::LossArguments;
@@ -94,7 +95,7 @@ fn activation<'py>(
 ) -> PyResult<Bound<'py, PyAny>> {
     let logits = Logits::new(logits, axis)?;
     let temperature = arguments::temperature(temperature)?;
-    let mask_array = logits.mask_array(r#where)?;
+    let mask_array = given(r#where, |mask| logits.mask_array(mask))?;
     let (result, compute) = if dtype.is_none() {
         let compute = logits.array.compute();
         (result_dtype(&logits.array, compute, out)?, compute)
@@ -103,7 +104,7 @@ fn activation<'py>(
         let compute = logits.array.storage().compute_with(result.storage);
         (result, compute)
     };
-    let others = mask_array.iter().collect();
+    let others = [mask_array.as_ref(), None, None];
     let inputs = Inputs { logits: &logits.array, others, compute, in_place: true };
     let output = Output::new(out, "out", logits.shape(), &result, &inputs)?;
     output.touch(out.py(), logits.axis)?;
@@ -130,14 +131,14 @@ fn logsumexp<'py>(
     guard(out.py(), || {
         let logits = Logits::new(logits, axis)?;
         let temperature = arguments::temperature(temperature)?;
-        let mask_array = logits.mask_array(r#where)?;
+        let mask_array = given(r#where, |mask| logits.mask_array(mask))?;
         let mut shape = logits.row_shape();
         if flag(keepdims, "keepdims")? {
             shape.insert(logits.axis, 1);
         }
         let compute = logits.array.compute();
         let result = result_dtype(&logits.array, compute, out)?;
-        let others = mask_array.iter().collect();
+        let others = [mask_array.as_ref(), None, None];
         let inputs = Inputs { logits: &logits.array, others, compute, in_place: false };
         let output = Output::new(out, "out", &shape, &result, &inputs)?;
         let (z, mut lse) = (logits.array.rows(logits.axis), output.array.elements_mut());
@@ -246,10 +247,13 @@ fn cross_entropy_terms<'py>(
     let py = logits.py();
     guard(py, || {
         let logits = Logits::new(logits, axis)?;
-        let prior_array = logits.prior_array(prior)?;
-        let prior = logits.prior(py, prior_array.as_ref(), 1.0)?;
+        let prior_array = given(prior, |prior| logits.prior_array(prior))?;
+        let prior = match &prior_array {
+            Some(array) => logits.prior(py, array)?,
+            None => Prior::Uniform,
+        };
         let temperature = arguments::temperature(temperature)?;
-        let mask_array = logits.mask_array(r#where)?;
+        let mask_array = given(r#where, |mask| logits.mask_array(mask))?;
         let ignored = arguments::ignore_index(ignore_index)?;
         let target_array = Array::targets(targets)?;
         let targets = logits.targets(py, &target_array, ignored, None)?;
@@ -316,7 +320,7 @@ fn show_config(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
 #[pyo3(signature = (out, /))]
 fn _refuse_overlap(out: Argument<'_, '_>) -> PyResult<()> {
     guard(out.py(), || {
-        Array::of_buffer(out)?.map_or(Ok(()), |array| array.refuse_overlap(out.py(), "out"))
+        Array::of(out)?.map_or(Ok(()), |array| array.refuse_overlap(out.py(), "out"))
     })
 }
 

@@ -53,7 +53,8 @@ def test_allocations_that_fail(allocator, name, failures):
         "without_memory.py", name, failures, LD_PRELOAD=str(allocator), PYTHONMALLOC="malloc"
     )
     assert ends.keys() <= {"answer", "MemoryError"}, errors
-    assert ends["MemoryError"] > 0  # or the test would prove nothing
+    # What it needs is there from the call before, or in the reserve; or the test would prove nothing.
+    assert ("MemoryError" in ends) == (name != "rows on threads")
 
 
 # What glibc and Rust's standard library allocate for a new thread, and cannot do without: some

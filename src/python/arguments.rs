@@ -22,6 +22,7 @@ pub(super) struct Logits {
 }
 
 impl Logits {
+    #[inline(always)]
     pub(super) fn new(logits: &Bound<'_, PyAny>, axis: &Bound<'_, PyAny>) -> PyResult<Self> {
         let py = logits.py();
         let array = Array::real(logits, "logits", &Known::get().as_logits)?;
@@ -31,9 +32,10 @@ impl Logits {
         if !(-dimensions..dimensions).contains(&given) {
             return Err(axis_error(axis, shape));
         }
-        let axis = usize::try_from(given.rem_euclid(dimensions)).expect("an axis of the shape");
-        let rows: usize = without(shape, axis).iter().product();
-        if shape[axis] == 0 && rows > 0 {
+        let axis = if given < 0 { given + dimensions } else { given };
+        let axis = usize::try_from(axis).expect("an axis of the shape");
+        // As many rows as there are lengths other than 0, but for that of the axis.
+        if shape[axis] == 0 && shape.iter().filter(|len| **len == 0).count() == 1 {
             return Err(value_error(
                 py,
                 format_args!("logits has 0 classes along axis {axis}, expected at least 1"),
@@ -65,26 +67,31 @@ impl Logits {
     ) -> PyResult<Targets<'a>> {
         let (shape, given, axis) = (self.shape(), array.shape(), self.axis);
         let is_label = !matches!(array.kind(), Kind::Float(_));
-        let rows = self.row_shape();
-        let expected = if is_label { &rows[..] } else { shape };
-        if given.len() != expected.len() {
+        let ndim = if is_label { shape.len() - 1 } else { shape.len() };
+        if given.len() != ndim {
             return Err(type_error(
                 py,
                 format_args!(
                     "targets must be integer labels of shape {} or floating probabilities of shape {}, got {} of shape {}",
-                    Shape(&rows),
+                    Shape(&self.row_shape()),
                     Shape(shape),
                     array.kind().name(),
                     Shape(given)
                 ),
             ));
         }
-        if given != expected {
+        let fits = if is_label {
+            given[..axis] == shape[..axis] && given[axis..] == shape[axis + 1..]
+        } else {
+            given == shape
+        };
+        if !fits {
+            let rows = self.row_shape();
             return Err(value_error(
                 py,
                 format_args!(
                     "targets must have shape {} for logits of shape {} and axis {axis}, got {}",
-                    Shape(expected),
+                    Shape(if is_label { &rows } else { shape }),
                     Shape(shape),
                     Shape(given)
                 ),
@@ -111,10 +118,7 @@ impl Logits {
     }
 
     /// The array of a prior, whose shape fits the logits.
-    pub(super) fn prior_array(&self, prior: &Bound<'_, PyAny>) -> PyResult<Option<Array>> {
-        if prior.is_none() {
-            return Ok(None);
-        }
+    pub(super) fn prior_array(&self, prior: &Bound<'_, PyAny>) -> PyResult<Array> {
         let py = prior.py();
         let array = Array::real(prior, "prior", &Known::get().as_real)?;
         let (shape, given) = (self.shape(), array.shape());
@@ -132,7 +136,7 @@ impl Logits {
             })
         };
         if fits {
-            return Ok(Some(array));
+            return Ok(array);
         }
         Err(value_error(
             py,
@@ -145,16 +149,8 @@ impl Logits {
         ))
     }
 
-    /// The checked prior; without smoothing its values are not read.
-    pub(super) fn prior<'a>(
-        &self,
-        py: Python<'_>,
-        array: Option<&'a Array>,
-        label_smoothing: f64,
-    ) -> PyResult<Prior<'a>> {
-        let Some(array) = array.filter(|_| label_smoothing > 0.0) else {
-            return Ok(Prior::Uniform);
-        };
+    /// The checked prior.
+    pub(super) fn prior<'a>(&self, py: Python<'_>, array: &'a Array) -> PyResult<Prior<'a>> {
         let (shape, given) = (self.shape(), array.shape());
         let rows =
             if given.len() == 1 { array.rows(0) } else { array.rows_broadcast(self.axis, shape) };
@@ -187,6 +183,15 @@ impl Logits {
     }
 }
 
+/// What is read of an argument that is given.
+#[inline(always)]
+pub(super) fn given<'py, T>(
+    obj: &Bound<'py, PyAny>,
+    read: impl FnOnce(&Bound<'py, PyAny>) -> PyResult<T>,
+) -> PyResult<Option<T>> {
+    if obj.is_none() { Ok(None) } else { read(obj).map(Some) }
+}
+
 pub(super) fn without(shape: &[usize], axis: usize) -> Vec<usize> {
     let mut shape = shape.to_vec();
     shape.remove(axis);
@@ -216,6 +221,7 @@ fn index(obj: &Bound<'_, PyAny>, name: &str) -> PyResult<Option<i128>> {
 }
 
 /// A Python integer. One beyond all axes and counts is refused, if not for being one, then for its size.
+#[inline]
 pub(super) fn integer(obj: &Bound<'_, PyAny>, name: &str) -> PyResult<i128> {
     index(obj, name)?.ok_or_else(|| beyond_64_bits(obj, name))
 }
@@ -227,6 +233,7 @@ fn beyond_64_bits(obj: &Bound<'_, PyAny>, name: &str) -> PyErr {
     }
 }
 
+#[inline]
 pub(super) fn ignore_index(obj: &Bound<'_, PyAny>) -> PyResult<Option<i128>> {
     if obj.is_none() {
         return Ok(None);
@@ -254,11 +261,18 @@ pub(super) fn reduction(obj: &Bound<'_, PyAny>) -> PyResult<Reduction> {
 }
 
 /// A real number; bool is refused.
+#[inline]
 fn number(obj: &Bound<'_, PyAny>, name: &str) -> PyResult<f64> {
+    match obj.cast_exact::<PyFloat>() {
+        Ok(float) => Ok(float.value()),
+        Err(_) => number_like(obj, name),
+    }
+}
+
+#[cold]
+fn number_like(obj: &Bound<'_, PyAny>, name: &str) -> PyResult<f64> {
     let refused = || wrong_type(obj, name, "a real number");
-    if !obj.is_exact_instance_of::<PyFloat>()
-        && (obj.is_instance_of::<PyBool>() || obj.get_type().name()? == "bool")
-    {
+    if obj.is_instance_of::<PyBool>() || obj.get_type().name()? == "bool" {
         return Err(refused());
     }
     obj.extract().map_err(|error: PyErr| {
@@ -278,6 +292,7 @@ fn refused(py: Python<'_>, name: &str, expected: &str, value: f64) -> PyErr {
     value_error(py, format_args!("{name} must be {expected}, got {}", Number(value)))
 }
 
+#[inline]
 pub(super) fn label_smoothing(py: Python<'_>, obj: &Bound<'_, PyAny>) -> PyResult<f64> {
     let value = number(obj, "label_smoothing")?;
     if (0.0..=1.0).contains(&value) {
@@ -292,6 +307,7 @@ fn is_positive(value: f64) -> bool {
 }
 
 /// T, whose inverse must be an ordinary number in float32 too.
+#[inline]
 pub(super) fn temperature(obj: &Bound<'_, PyAny>) -> PyResult<f64> {
     let value = number(obj, "temperature")?;
     if !is_positive(value) {
@@ -303,6 +319,7 @@ pub(super) fn temperature(obj: &Bound<'_, PyAny>) -> PyResult<f64> {
     Ok(value)
 }
 
+#[inline]
 pub(super) fn z_loss(obj: &Bound<'_, PyAny>) -> PyResult<f64> {
     let value = number(obj, "z_loss")?;
     if value >= 0.0 && value.is_finite() {
@@ -311,6 +328,7 @@ pub(super) fn z_loss(obj: &Bound<'_, PyAny>) -> PyResult<f64> {
     Err(refused(obj.py(), "z_loss", "finite and non-negative", value))
 }
 
+#[inline]
 pub(super) fn normalizer(obj: &Bound<'_, PyAny>, reduction: Reduction) -> PyResult<Option<f64>> {
     if obj.is_none() {
         return Ok(None);

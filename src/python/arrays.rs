@@ -1,46 +1,110 @@
 //! NumPy arrays as raw views: a home of `unsafe`.
 //!
-//! An [`Array`] holds the exporter's buffer, so the memory stays allocated for
-//! as long as a view borrows the array; pointer, shape and strides are read
-//! once, when the buffer is taken. No reference to the memory is ever made: other
+//! An [`Array`] holds the object, so the memory stays allocated for as long as a view borrows the
+//! array; pointer, shape and strides are copied once, while the interpreter is attached. They are
+//! read where NumPy's own headers have them, as every extension does that is compiled with these:
+//! by the buffer protocol it took 0.1 µs an array. (Without the interpreter lock, a shape or dtype
+//! that is set in that moment is a race inside of NumPy too.) No reference to the memory is ever made: other
 //! threads may write it while the interpreter is detached, and then the numbers read
 //! are unspecified and nothing else. (`ndarray.resize(refcheck=False)` frees
 //! memory under any extension, and a truncated file that of its memory map; both are the caller's to
 //! avoid.)
 #![allow(unsafe_code, reason = "a home of unsafe: views of Python's memory")]
 
-use super::errors::{Shape, answer, type_error, value_error, wrong_type};
+mod checked;
+
+use super::errors::answer;
 use super::kind::Kind;
 use super::known::Known;
 use super::numpy::{Dtype, is_bfloat16};
-use super::objects::{call, integer, text};
-use super::overlap::overlaps;
 use crate::crew::Crew;
 use crate::error::Error;
 use crate::simd::{Outer, Rows, RowsMut, Storage};
 use crate::target::Labels;
 use pyo3::buffer::PyUntypedBuffer;
+use pyo3::exceptions::PyImportError;
+use pyo3::ffi;
 use pyo3::prelude::*;
-use std::fmt;
+use std::ffi::c_int;
 
-/// An exported buffer of numbers that the native code reads or writes as they lie.
+/// The fields of a numpy.ndarray: PyArrayObject_fields of its headers, the same since NumPy 1.0.
+#[repr(C)]
+struct Fields {
+    object: ffi::PyObject,
+    data: *mut u8,
+    ndim: c_int,
+    shape: *const usize,
+    strides: *const isize,
+    base: *mut ffi::PyObject,
+    dtype: *mut ffi::PyObject,
+    flags: c_int,
+}
+
+/// NPY_ARRAY_WRITEABLE
+const WRITEABLE: c_int = 1 << 10;
+/// NPY_ARRAY_WARN_ON_WRITE: what `broadcast_arrays` makes, which is to be read only.
+const WARN_ON_WRITE: c_int = 1 << 31;
+
+/// Refuses a NumPy whose arrays have other [`Fields`].
+pub(super) fn check_fields(py: Python<'_>) -> PyResult<()> {
+    let dtype = Dtype::of(py, Storage::F32);
+    let probe = super::numpy::empty(py, &[2, 3], &dtype)?;
+    let buffer = PyUntypedBuffer::get(&probe)?;
+    let bytes: usize = probe.get_type().getattr("__basicsize__")?.extract()?;
+    let at = probe.as_ptr().cast::<Fields>();
+    // SAFETY: within the object, if it is so large; any bytes are an address or a number.
+    let is_known = bytes >= size_of::<Fields>()
+        && unsafe { ((*at).data.cast(), (*at).ndim, (*at).dtype) }
+            == (buffer.buf_ptr(), 2, dtype.object.as_ptr());
+    let message = "smoothxent does not know how the arrays of this version of NumPy are made";
+    if is_known { Ok(()) } else { Err(PyImportError::new_err(message)) }
+}
+
+/// An array of numbers that the native code reads or writes as they lie.
 pub(super) struct Array {
-    buffer: PyUntypedBuffer,
+    /// Whose memory it is.
+    _owner: Py<PyAny>,
+    start: Start,
+    /// Lengths, then strides.
+    numbers: Numbers,
+    ndim: usize,
     kind: Kind,
+    is_writable: bool,
     /// The dtype object of bfloat16, which NumPy itself does not have.
     bfloat16: Option<Py<PyAny>>,
-    /// An array without axes, whose buffer is exported as one of a single element.
-    is_scalar: bool,
+}
+
+/// Of few axes they take no memory of their own.
+enum Numbers {
+    Few([usize; 6]),
+    Many(Box<[usize]>),
 }
 
 /// Is `obj` an instance of numpy.ndarray itself, not of a subclass?
 fn is_exact_ndarray(obj: &Bound<'_, PyAny>) -> bool {
-    obj.get_type().is(&Known::get().ndarray)
+    obj.get_type_ptr().cast() == Known::get().ndarray.as_ptr()
 }
 
-fn bfloat16_dtype<'py>(obj: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyAny>>> {
-    let dtype = obj.getattr(&Known::get().dtype)?;
-    Ok(is_bfloat16(&dtype)?.then_some(dtype))
+/// What the elements of a dtype are that is none of the known objects: it may be equal to one all the
+/// same, of another name, with metadata, or unpickled.
+#[cold]
+fn kind_of(dtype: &Bound<'_, PyAny>) -> PyResult<Option<Kind>> {
+    let known = Known::get();
+    if answer(dtype.py(), is_bfloat16(dtype))? == Some(true) {
+        return Ok(Some(Kind::Float(Storage::Bf16)));
+    }
+    // Not by `==`, for which NumPy takes memory that it does not check.
+    let [number, size] = [&known.num, &known.itemsize].map(|name| dtype.getattr(name)?.extract());
+    let is_native = dtype.getattr(&known.isnative)?.is_truthy()?;
+    Ok(if is_native { Kind::of(number?, size?) } else { None })
+}
+
+/// Axes but for one.
+fn others(
+    axes: impl Iterator<Item = (usize, isize)>,
+    axis: usize,
+) -> impl Iterator<Item = (usize, isize)> {
+    axes.enumerate().filter(move |(place, _)| *place != axis).map(|(_, axis)| axis)
 }
 
 /// Does `given` broadcast to `shape`?
@@ -52,27 +116,13 @@ pub(super) fn broadcasts(given: &[usize], shape: &[usize]) -> bool {
     })
 }
 
-/// A view of an array without axes as one of shape (1,), by NumPy's own method: a subclass
-/// may have another of that name.
-fn as_one_element<'py>(obj: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
-    let (py, known) = (obj.py(), Known::get());
-    call(&known.ndarray.bind(py).getattr(&known.reshape)?, [obj, &integer(py, 1)?])
-}
-
-/// The bits of an array of bfloat16, by NumPy's own method.
-fn as_bits<'py>(obj: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
-    let (py, known) = (obj.py(), Known::get());
-    call(&known.ndarray.bind(py).getattr(&known.view)?, [obj, known.uint16.bind(py)])
-}
-
-fn is_without_axes(obj: &Bound<'_, PyAny>) -> PyResult<bool> {
-    Ok(obj.getattr(&Known::get().ndim)?.extract::<usize>()? == 0)
-}
-
-/// Where the elements of a held buffer begin.
-struct Start(*const u8);
+/// Where the elements of an array begin.
+#[derive(Clone, Copy, PartialEq)]
+struct Start(*mut u8);
 
 // SAFETY: an address; what is read there says why it may be.
+unsafe impl Send for Start {}
+// SAFETY: as for Send.
 unsafe impl Sync for Start {}
 
 impl Start {
@@ -82,138 +132,50 @@ impl Start {
 }
 
 impl Array {
-    /// The buffer of `obj` if it is an exact ndarray of numbers in native byte order.
-    fn exact(obj: &Bound<'_, PyAny>) -> PyResult<Option<Self>> {
-        if !is_exact_ndarray(obj) {
+    /// `None` where `obj` is not an ndarray of numbers in native byte order.
+    #[inline(always)]
+    pub(super) fn of(obj: &Bound<'_, PyAny>) -> PyResult<Option<Self>> {
+        // By the type: `__class__` may say anything.
+        if !is_exact_ndarray(obj)
+            && !obj.get_type().is_subclass(Known::get().ndarray.bind(obj.py()))?
+        {
             return Ok(None);
         }
-        Ok(Self::of_buffer(obj)?.filter(|array| array.buffer.suboffsets().is_none()))
-    }
-
-    /// `None` where the elements are not numbers in native byte order.
-    pub(super) fn of_buffer(obj: &Bound<'_, PyAny>) -> PyResult<Option<Self>> {
-        if let Some(array) = Self::of_exported(obj)? {
-            return Ok(Some(array));
-        }
-        // bfloat16 arrays export no buffer; their bits do.
-        let py = obj.py();
-        let Some(Some(bfloat16)) = answer(py, bfloat16_dtype(obj))? else { return Ok(None) };
-        let Some(bits) = answer(py, as_bits(obj))? else { return Ok(None) };
-        let kind = Kind::Float(Storage::Bf16);
-        let bfloat16 = Some(bfloat16.unbind());
-        Ok(Self::of_exported(&bits)?.map(|array| Self { kind, bfloat16, ..array }))
-    }
-
-    fn of_exported(obj: &Bound<'_, PyAny>) -> PyResult<Option<Self>> {
-        let py = obj.py();
-        let (buffer, is_scalar) = match PyUntypedBuffer::get(obj) {
-            Ok(buffer) => (Some(buffer), false),
-            // PyO3 takes no buffer without a shape.
-            Err(_) if answer(py, is_without_axes(obj))? == Some(true) => {
-                let element = answer(py, as_one_element(obj))?;
-                let buffer = element.map(|element| answer(py, PyUntypedBuffer::get(&element)));
-                (buffer.transpose()?.flatten(), true)
-            }
-            Err(error) => (answer(py, Err(error))?, false),
+        let at = obj.as_ptr().cast::<Fields>();
+        // SAFETY: an ndarray, which has these fields (`check_fields`) and holds its dtype, as long as no
+        // other code runs.
+        let (dtype, start, ndim, flags) = unsafe {
+            let dtype = Borrowed::from_ptr(obj.py(), (*at).dtype);
+            (dtype, Start((*at).data), (*at).ndim.unsigned_abs() as usize, (*at).flags)
         };
-        Ok(buffer.and_then(|buffer| {
-            let kind = Kind::of(buffer.format().to_bytes(), buffer.item_size())?;
-            Some(Self { buffer, kind, bfloat16: None, is_scalar })
-        }))
-    }
-
-    /// A new C-contiguous array and its view.
-    pub(super) fn empty<'py>(
-        py: Python<'py>,
-        shape: &[usize],
-        dtype: &Dtype<'py>,
-    ) -> PyResult<(Bound<'py, PyAny>, Self)> {
-        let object = super::numpy::empty(py, shape, dtype)?;
-        match Self::of_buffer(&object)? {
-            Some(array) => Ok((object, array)),
-            None => Err(type_error(py, format_args!("numpy.empty returned no array of numbers"))),
-        }
-    }
-
-    /// A real array: `obj` itself where it is one, else what `converter` makes of it.
-    pub(super) fn real(
-        obj: &Bound<'_, PyAny>,
-        name: &str,
-        converter: &Py<PyAny>,
-    ) -> PyResult<Self> {
-        if let Some(array) = Self::exact(obj)?
-            && matches!(array.kind, Kind::Float(_))
-        {
-            return Ok(array);
-        }
-        Self::converted(obj, name, converter)
-    }
-
-    /// Labels or probabilities.
-    pub(super) fn targets(obj: &Bound<'_, PyAny>) -> PyResult<Self> {
-        match Self::exact(obj)? {
-            Some(array) if array.kind != Kind::Bool => Ok(array),
-            _ => Self::converted(obj, "targets", &Known::get().as_targets),
-        }
-    }
-
-    /// Booleans.
-    pub(super) fn mask(obj: &Bound<'_, PyAny>, name: &str) -> PyResult<Self> {
-        match Self::exact(obj)? {
-            Some(array) if array.kind == Kind::Bool => Ok(array),
-            _ => Self::converted(obj, name, &Known::get().as_mask),
-        }
-    }
-
-    fn converted(obj: &Bound<'_, PyAny>, name: &str, converter: &Py<PyAny>) -> PyResult<Self> {
-        let py = obj.py();
-        let array = call(converter.bind(py), [obj, &text(py, name)?.into_any()])?;
-        Self::exact(&array)?.ok_or_else(|| {
-            type_error(py, format_args!("{name} cannot be read as an array of numbers"))
-        })
-    }
-
-    /// An array to write: an ndarray of `shape` in a floating type that the core stores.
-    pub(super) fn output(obj: &Bound<'_, PyAny>, name: &str, shape: &[usize]) -> PyResult<Self> {
-        let (py, known) = (obj.py(), Known::get());
-        let refuse = |message: fmt::Arguments<'_>| Err(value_error(py, message));
-        if !is_exact_ndarray(obj) {
-            if !obj.is_instance(known.ndarray.bind(py))? {
-                return Err(wrong_type(obj, name, "a numpy.ndarray"));
-            }
-            if obj.hasattr(&known.mask)? {
-                let text = "is a masked array; pass an ordinary one, or its .data";
-                return Err(type_error(py, format_args!("{name} {text}")));
+        let mut numbers = match ndim {
+            0..=3 => Numbers::Few([0; 6]),
+            _ => Numbers::Many(vec![0; 2 * ndim].into()),
+        };
+        let places: &mut [usize] = match &mut numbers {
+            Numbers::Few(few) => few,
+            Numbers::Many(many) => many,
+        };
+        for axis in 0..ndim {
+            // SAFETY: an array has a length and a stride for each axis; nobody sets its shape
+            // between two of these reads, with no Python code among them.
+            unsafe {
+                places[axis] = (*at).shape.add(axis).read();
+                places[ndim + axis] = (*at).strides.add(axis).read().cast_unsigned();
             }
         }
-        let array = Self::of_buffer(obj)?.filter(|array| matches!(array.kind, Kind::Float(_)));
-        // What the buffer says counts; an attribute of a subclass may say anything.
-        let given: Vec<usize> = match &array {
-            Some(array) => array.shape().to_vec(),
-            None => obj.getattr(&known.shape)?.extract()?,
+        let known = Known::get().kinds.iter().find(|known| dtype.is(&known.0));
+        let (kind, bfloat16) = match known {
+            Some((_, kind)) => (*kind, None),
+            None => {
+                let dtype = dtype.to_owned(); // Python code may give the array another
+                let Some(kind) = kind_of(&dtype)? else { return Ok(None) };
+                (kind, (kind == Kind::Float(Storage::Bf16)).then(|| dtype.unbind()))
+            }
         };
-        if given != shape {
-            let (shape, given) = (Shape(shape), Shape(&given));
-            return refuse(format_args!("{name} must have shape {shape}, got {given}"));
-        }
-        let Some(array) = array else {
-            return Err(super::numpy::refuse_output_dtype(obj, name)?);
-        };
-        if array.buffer.readonly() {
-            return refuse(format_args!("{name} is read-only"));
-        }
-        array.refuse_overlap(py, name)?;
-        Ok(array)
-    }
-
-    /// Refuses an array two of whose elements share memory.
-    pub(super) fn refuse_overlap(&self, py: Python<'_>, name: &str) -> PyResult<()> {
-        let reason = match overlaps(self.axes(), self.buffer.item_size()) {
-            Some(false) => return Ok(()),
-            Some(true) => "overlaps itself (two of its elements share memory)",
-            None => "has strides of which it takes too long to tell whether it overlaps itself",
-        };
-        Err(value_error(py, format_args!("{name} {reason}")))
+        let is_writable = flags & (WRITEABLE | WARN_ON_WRITE) == WRITEABLE;
+        let owner = obj.clone().unbind();
+        Ok(Some(Self { _owner: owner, start, numbers, ndim, kind, is_writable, bfloat16 }))
     }
 
     pub(super) fn kind(&self) -> Kind {
@@ -244,75 +206,73 @@ impl Array {
     }
 
     pub(super) fn shape(&self) -> &[usize] {
-        if self.is_scalar { &[] } else { self.buffer.shape() }
+        &self.numbers()[..self.ndim]
     }
 
     /// Bytes of all elements.
     pub(super) fn bytes(&self) -> usize {
-        self.buffer.len_bytes()
+        self.shape().iter().product::<usize>() * self.kind.size()
     }
 
-    fn axes(&self) -> impl DoubleEndedIterator<Item = (usize, isize)> {
-        self.shape().iter().copied().zip(self.buffer.strides().iter().copied())
+    fn numbers(&self) -> &[usize] {
+        match &self.numbers {
+            Numbers::Few(few) => few,
+            Numbers::Many(many) => many,
+        }
+    }
+
+    fn axes(&self) -> impl DoubleEndedIterator<Item = (usize, isize)> + ExactSizeIterator + Clone {
+        let strides = &self.numbers()[self.ndim..];
+        self.shape().iter().zip(strides).map(|(len, stride)| (*len, stride.cast_signed()))
     }
 
     /// Rows along `axis`, in the C order of the other axes. Of a real array.
     pub(super) fn rows(&self, axis: usize) -> Rows<'_> {
-        self.broadcast_rows(axis, self.axes())
+        self.rows_of(axis, self.axes())
     }
 
     /// Rows along `axis` after broadcasting to `shape`, to which this array broadcasts.
     pub(super) fn rows_broadcast(&self, axis: usize, shape: &[usize]) -> Rows<'_> {
-        self.broadcast_rows(axis, self.broadcast_axes(shape).into_iter())
+        self.rows_of(axis, self.broadcast_axes(shape))
     }
 
     /// Every element as a row of its own, in C order, after broadcasting to `shape`.
     pub(super) fn elements(&self, shape: &[usize]) -> Rows<'_> {
-        let one = [(1, self.storage().size().cast_signed())];
-        let axes = self.broadcast_axes(shape).into_iter().chain(one);
-        self.broadcast_rows(shape.len(), axes)
+        let one = [(1, self.kind.size().cast_signed())];
+        self.rows_of(shape.len(), self.broadcast_axes(shape).chain(one))
     }
 
     /// Lengths and strides after broadcasting to `shape`.
-    fn broadcast_axes(&self, shape: &[usize]) -> Vec<(usize, isize)> {
-        let missing = shape.len() - self.shape().len();
+    fn broadcast_axes(&self, shape: &[usize]) -> impl Iterator<Item = (usize, isize)> + Clone {
+        let missing = shape.len() - self.ndim;
         let own = self.axes().zip(&shape[missing..]);
         let own =
             own.map(|((len, stride), &wanted)| (wanted, if len == wanted { stride } else { 0 }));
-        shape[..missing].iter().map(|&len| (len, 0)).chain(own).collect()
+        shape[..missing].iter().map(|&len| (len, 0)).chain(own)
     }
 
-    fn broadcast_rows(&self, axis: usize, axes: impl Iterator<Item = (usize, isize)>) -> Rows<'_> {
-        let mut axes: Vec<_> = axes.collect();
-        let classes = axes.remove(axis);
-        // SAFETY: the exporter vouches for every element of its shape and strides while the
-        // buffer is held, which outlives the view; a stride of 0 repeats such an element.
-        unsafe {
-            Rows::from_raw(self.buffer.buf_ptr().cast(), self.storage(), classes, axes.into_iter())
-        }
+    fn rows_of(&self, axis: usize, axes: impl Iterator<Item = (usize, isize)> + Clone) -> Rows<'_> {
+        let classes = axes.clone().nth(axis).expect("an axis of the array");
+        // SAFETY: the array has every element of its shape and strides, for as long as its owner is
+        // held, which outlives the view; a stride of 0 repeats such an element.
+        unsafe { Rows::from_raw(self.start.0, self.storage(), classes, others(axes, axis)) }
     }
 
     /// Rows along `axis`, to write. Of an [`Array::output`] or a new array.
     pub(super) fn rows_mut(&self, axis: usize) -> RowsMut<'_> {
-        let mut axes: Vec<_> = self.axes().collect();
-        let classes = axes.remove(axis);
-        // SAFETY: as in `broadcast_rows`; `output` has checked that the buffer is writable and
+        let classes = self.axes().nth(axis).expect("an axis of the array");
+        // SAFETY: as in `rows_of`; `output` has checked that the array is writable and
         // that no two elements share memory, and a new array is both.
         unsafe {
-            RowsMut::from_raw(
-                self.buffer.buf_ptr().cast(),
-                self.storage(),
-                classes,
-                axes.into_iter(),
-            )
+            RowsMut::from_raw(self.start.0, self.storage(), classes, others(self.axes(), axis))
         }
     }
 
     /// Every element as a row of its own, in C order, to write.
     pub(super) fn elements_mut(&self) -> RowsMut<'_> {
-        let one = (1, self.storage().size().cast_signed());
+        let one = (1, self.kind.size().cast_signed());
         // SAFETY: as in `rows_mut`.
-        unsafe { RowsMut::from_raw(self.buffer.buf_ptr().cast(), self.storage(), one, self.axes()) }
+        unsafe { RowsMut::from_raw(self.start.0, self.storage(), one, self.axes()) }
     }
 
     /// Validated copies of the labels, in C order.
@@ -341,12 +301,12 @@ impl Array {
         ignore_index: Option<i128>,
         crew: &mut dyn Crew,
     ) -> Result<Labels, Error> {
-        let start = Start(self.buffer.buf_ptr().cast::<u8>().cast_const());
+        let start = self.start;
         let outer = Outer::new(self.axes());
         let value = |row: usize| {
             let at = start.plus(outer.offset(row)).cast::<T>();
-            // SAFETY: an element of the held buffer, of a type with the buffer's item size
-            // (`Kind::of`); read once, by value, unaligned.
+            // SAFETY: an element of the held array, of a type with the size of its kind; read once, by
+            // value, unaligned.
             unsafe { at.read_unaligned() }
         };
         Labels::new(outer.rows(), value, num_classes, ignore_index, crew)
@@ -354,11 +314,11 @@ impl Array {
 
     /// The bytes from the first to the last element.
     fn extent(&self) -> (usize, usize) {
-        let start = self.buffer.buf_ptr().addr();
+        let start = self.start.0.addr();
         if self.shape().contains(&0) {
             return (start, start);
         }
-        let mut extent = (start, start + self.buffer.item_size());
+        let mut extent = (start, start + self.kind.size());
         for (len, stride) in self.axes() {
             let reach = (len.cast_signed() - 1) * stride;
             if reach < 0 {
@@ -378,7 +338,7 @@ impl Array {
 
     /// Is element for element the same memory?
     pub(super) fn is_alias_of(&self, other: &Array) -> bool {
-        self.buffer.buf_ptr() == other.buffer.buf_ptr()
+        self.start == other.start
             && self.kind == other.kind
             && self.shape() == other.shape()
             && self.axes().zip(other.axes()).all(|(a, b)| a.1 == b.1 || a.0 <= 1)

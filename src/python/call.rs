@@ -43,7 +43,7 @@ pub(super) struct Output<'py> {
     computed: Bound<'py, PyAny>,
     memory: Memory,
     /// The caller's array, where it is not `computed` itself.
-    wanted: Option<(Bound<'py, PyAny>, Array)>,
+    wanted: Option<Box<(Bound<'py, PyAny>, Array)>>,
 }
 
 impl<'py> Output<'py> {
@@ -71,7 +71,7 @@ impl<'py> Output<'py> {
         }
         // Elsewhere, but rounded to the caller's type here: NumPy could round a second time.
         let own = takes_it.then(|| array.dtype(py));
-        let wanted = Some((out.clone(), array));
+        let wanted = Some(Box::new((out.clone(), array)));
         let (computed, array) = Array::empty(py, shape, own.as_ref().unwrap_or(dtype))?;
         Ok(Self { array, computed, memory: Memory::New, wanted })
     }
@@ -112,7 +112,7 @@ impl<'py> Output<'py> {
 
     /// The array that the caller gets.
     pub(super) fn result(&self) -> &Array {
-        self.wanted.as_ref().map_or(&self.array, |(_, array)| array)
+        self.wanted.as_ref().map_or(&self.array, |wanted| &wanted.1)
     }
 
     /// Computes elsewhere, so that the caller's array is written when nothing can fail any more.
@@ -120,16 +120,16 @@ impl<'py> Output<'py> {
         if self.wanted.is_none() {
             let (computed, array) = Array::empty(self.computed.py(), self.array.shape(), dtype)?;
             let wanted = (replace(&mut self.computed, computed), replace(&mut self.array, array));
-            (self.wanted, self.memory) = (Some(wanted), Memory::New);
+            (self.wanted, self.memory) = (Some(Box::new(wanted)), Memory::New);
         }
         Ok(())
     }
 
     /// The finished array. Nothing fails after the first number is copied, but for Ctrl-C.
     pub(super) fn finish(self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        let Some((wanted, array)) = self.wanted else { return Ok(self.computed) };
-        copy(py, &self.array, &array)?;
-        Ok(wanted)
+        let Some(wanted) = self.wanted else { return Ok(self.computed) };
+        copy(py, &self.array, &wanted.1)?;
+        Ok(wanted.0)
     }
 }
 
@@ -154,14 +154,14 @@ pub(super) fn result_dtype<'py>(
     if own.storage == compute || out.is_none() {
         return Ok(own);
     }
-    let is_wider = Array::of_buffer(out)?.is_some_and(|out| out.storage().size() > 2);
+    let is_wider = Array::of(out)?.is_some_and(|out| out.storage().size() > 2);
     Ok(if is_wider { Dtype::of(out.py(), compute) } else { own })
 }
 
 /// The arrays that are read while outputs are written.
 pub(super) struct Inputs<'a> {
     pub(super) logits: &'a Array,
-    pub(super) others: Vec<&'a Array>,
+    pub(super) others: [Option<&'a Array>; 3],
     /// What the rows are computed in.
     pub(super) compute: Storage,
     /// May the output lie exactly where the logits do?
@@ -170,9 +170,8 @@ pub(super) struct Inputs<'a> {
 
 impl Inputs<'_> {
     fn forbid(&self, output: &Array) -> bool {
-        let in_place = self.in_place && output.is_alias_of(self.logits);
-        (output.may_overlap(self.logits) && !in_place)
-            || self.others.iter().any(|other| output.may_overlap(other))
+        (output.may_overlap(self.logits) && !(self.in_place && output.is_alias_of(self.logits)))
+            || self.others.iter().flatten().any(|other| output.may_overlap(other))
     }
 }
 

@@ -1,4 +1,4 @@
-//! What the elements of an array are: formats of the buffer protocol, and names of dtypes.
+//! What the elements of an array are.
 
 use crate::simd::Storage;
 
@@ -7,29 +7,47 @@ use crate::simd::Storage;
 pub(super) enum Kind {
     Bool,
     Float(Storage),
-    Signed(usize),
-    Unsigned(usize),
+    Signed(u8),
+    Unsigned(u8),
 }
 
 impl Kind {
-    /// From a `struct` format: one number in native byte order, or nothing.
-    pub(super) fn of(format: &[u8], size: usize) -> Option<Self> {
-        let code = match format {
-            [code] | [b'@' | b'=' | b'^', code] => *code,
-            #[cfg(target_endian = "little")]
-            [b'<', code] => *code,
-            #[cfg(target_endian = "big")]
-            [b'>' | b'!', code] => *code,
-            _ => return None,
-        };
-        match code {
-            b'?' if size == 1 => Some(Kind::Bool),
-            b'e' if size == 2 => Some(Kind::Float(Storage::F16)),
-            b'f' if size == 4 => Some(Kind::Float(Storage::F32)),
-            b'd' if size == 8 => Some(Kind::Float(Storage::F64)),
-            b'b' | b'h' | b'i' | b'l' | b'q' | b'n' => Some(Kind::Signed(size)),
-            b'B' | b'H' | b'I' | b'L' | b'Q' | b'N' => Some(Kind::Unsigned(size)),
+    /// Those that NumPy itself has.
+    pub(super) const ALL: [Kind; 12] = [
+        Kind::Float(Storage::F32),
+        Kind::Float(Storage::F64),
+        Kind::Float(Storage::F16),
+        Kind::Signed(8),
+        Kind::Signed(4),
+        Kind::Bool,
+        Kind::Signed(1),
+        Kind::Signed(2),
+        Kind::Unsigned(1),
+        Kind::Unsigned(2),
+        Kind::Unsigned(4),
+        Kind::Unsigned(8),
+    ];
+
+    /// From the number and the size of a type of NumPy's own.
+    pub(super) fn of(number: usize, size: usize) -> Option<Self> {
+        let size = u8::try_from(size).ok()?;
+        match number {
+            0 => Some(Kind::Bool),
+            1 | 3 | 5 | 7 | 9 => Some(Kind::Signed(size)),
+            2 | 4 | 6 | 8 | 10 => Some(Kind::Unsigned(size)),
+            11 => Some(Kind::Float(Storage::F32)),
+            12 => Some(Kind::Float(Storage::F64)),
+            23 => Some(Kind::Float(Storage::F16)),
             _ => None,
+        }
+    }
+
+    /// Bytes of an element.
+    pub(super) fn size(self) -> usize {
+        match self {
+            Kind::Bool => 1,
+            Kind::Float(storage) => storage.size(),
+            Kind::Signed(size) | Kind::Unsigned(size) => usize::from(size),
         }
     }
 

@@ -2,6 +2,8 @@
 //! import lets other threads run, and a process that one of them forks would wait for ever for the
 //! end of an import that nobody is at.
 
+use super::arrays::check_fields;
+use super::kind::Kind;
 use crate::pool;
 use crate::simd::Level;
 use crate::simd::Storage;
@@ -20,7 +22,7 @@ pub(super) fn init(py: Python<'_>) -> PyResult<()> {
     let known = Known::of(py)?;
     // Set before only where the module is imported anew, with the same objects.
     let _ = KNOWN.set(known);
-    Ok(())
+    check_fields(py)
 }
 
 macro_rules! known {
@@ -33,18 +35,19 @@ macro_rules! known {
             $(pub(super) $class: Py<PyType>,)*
             $(pub(super) $object: Py<PyAny>,)*
             $(pub(super) $name: Py<PyString>,)*
-            dtypes: [Py<PyAny>; 3],
+            /// The dtypes of [`Kind::ALL`].
+            pub(super) kinds: Vec<(Py<PyAny>, Kind)>,
         }
 
         impl Known {
             fn of(py: Python<'_>) -> PyResult<Self> {
                 let dtype = py.import("numpy")?.getattr("dtype")?;
-                let dtype = |name: &str| dtype.call1((name,)).map(Bound::unbind);
+                let dtype = |kind: Kind| Ok((dtype.call1((kind.name(),))?.unbind(), kind));
                 Ok(Self {
                     $($class: py.import($class_of)?.getattr($class_name)?.cast_into()?.unbind(),)*
                     $($object: py.import($object_of)?.getattr($object_name)?.unbind(),)*
                     $($name: PyString::intern(py, $text).unbind(),)*
-                    dtypes: [dtype("float16")?, dtype("float32")?, dtype("float64")?],
+                    kinds: Kind::ALL.into_iter().map(dtype).collect::<PyResult<_>>()?,
                 })
             }
         }
@@ -74,16 +77,14 @@ known! {
         dtype: "dtype",
         get: "get",
         isnative: "isnative",
+        itemsize: "itemsize",
         logits: "logits",
         mask: "mask",
         name: "name",
-        ndim: "ndim",
+        num: "num",
         reset: "reset",
-        reshape: "reshape",
         set: "set",
         shape: "shape",
-        uint16: "uint16",
-        view: "view",
     }
 }
 
@@ -94,11 +95,10 @@ impl Known {
 
     /// NumPy's own type for `storage`, which bfloat16 does not have.
     pub(super) fn dtype_of(&self, storage: Storage) -> &Py<PyAny> {
-        let [float16, float32, float64] = &self.dtypes;
-        match storage {
-            Storage::F16 => float16,
-            Storage::F32 => float32,
-            Storage::Bool | Storage::Bf16 | Storage::F64 => float64,
-        }
+        let kind = Kind::Float(match storage {
+            Storage::F16 | Storage::F32 => storage,
+            Storage::Bool | Storage::Bf16 | Storage::F64 => Storage::F64,
+        });
+        &self.kinds.iter().find(|known| known.1 == kind).expect("one of all").0
     }
 }

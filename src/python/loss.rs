@@ -1,7 +1,7 @@
 //! The loss, with or without its gradient: validate everything, then compute, then wrap.
 
 use super::Argument;
-use super::arguments::{self, Logits};
+use super::arguments::{self, Logits, given};
 use super::arrays::Array;
 use super::call::{Inputs, Output, result_dtype, run_placing};
 use super::errors::value_error;
@@ -9,7 +9,7 @@ use super::numpy::Dtype;
 use super::objects::float;
 use crate::ops::{CrossEntropy, Reduction};
 use crate::simd::Storage;
-use crate::target::LossTerms;
+use crate::target::{LossTerms, Prior};
 use pyo3::prelude::*;
 
 pub(super) struct LossArguments<'a, 'py> {
@@ -42,20 +42,23 @@ impl<'py> LossArguments<'_, 'py> {
         let label_smoothing = arguments::label_smoothing(py, self.label_smoothing)?;
         let temperature = arguments::temperature(self.temperature)?;
         let z_loss = arguments::z_loss(self.z_loss)?;
-        let prior_array = logits.prior_array(self.prior)?;
-        let prior = logits.prior(py, prior_array.as_ref(), label_smoothing)?;
-        let class_weight = logits.class_weight(self.class_weight)?;
+        let prior_array = given(self.prior, |prior| logits.prior_array(prior))?;
+        let prior = match &prior_array {
+            Some(array) if label_smoothing > 0.0 => logits.prior(py, array)?,
+            _ => Prior::Uniform, // without smoothing its values are not read
+        };
+        let class_weight = given(self.class_weight, |weight| logits.class_weight(weight))?;
         let class_weight = class_weight.as_ref();
-        let sample_weight = logits.sample_weight(self.sample_weight)?;
+        let sample_weight = given(self.sample_weight, |weight| logits.sample_weight(weight))?;
         let sample_weight = sample_weight.as_ref();
-        let mask_array = logits.mask_array(self.mask)?;
+        let mask_array = given(self.mask, |mask| logits.mask_array(mask))?;
         let ignored = arguments::ignore_index(self.ignore_index)?;
         let target_array = Array::targets(self.targets)?;
         let targets = logits.targets(py, &target_array, ignored, class_weight)?;
 
         let compute = logits.array.compute();
         let per_row = Dtype::of(py, compute);
-        let others = prior_array.iter().chain(&mask_array).chain([&target_array]).collect();
+        let others = [prior_array.as_ref(), mask_array.as_ref(), Some(&target_array)];
         let mut inputs = Inputs { logits: &logits.array, others, compute, in_place: false };
         let (mut losses, scalar) = match reduction {
             Reduction::None => {

@@ -12,19 +12,18 @@
 const TRIALS: usize = 1 << 16;
 
 /// `None` where that takes too long to tell.
-pub(super) fn overlaps(axes: impl Iterator<Item = (usize, isize)>, item: usize) -> Option<bool> {
-    let mut axes: Vec<_> = axes.filter(|axis| axis.0 != 1).collect();
-    if axes.iter().any(|axis| axis.0 == 0) {
+pub(super) fn overlaps(
+    axes: impl DoubleEndedIterator<Item = (usize, isize)> + Clone,
+    item: usize,
+) -> Option<bool> {
+    let axes = axes.filter(|axis| axis.0 != 1);
+    // As they are where they lie in C order, which needs no memory.
+    if axes.clone().any(|axis| axis.0 == 0) || step_over(axes.clone().rev(), item) {
         return Some(false);
     }
+    let mut axes: Vec<_> = axes.collect();
     axes.sort_unstable_by_key(|axis| axis.1.unsigned_abs());
-    let mut span = item;
-    let steps_over = |&(len, stride): &(usize, isize)| {
-        let steps_over = stride.unsigned_abs() >= span;
-        span += (len - 1) * stride.unsigned_abs();
-        steps_over
-    };
-    if axes.iter().all(steps_over) {
+    if step_over(axes.iter().copied(), item) {
         return Some(false);
     }
     if axes[0].1 == 0 {
@@ -33,6 +32,16 @@ pub(super) fn overlaps(axes: impl Iterator<Item = (usize, isize)>, item: usize) 
     let wide = |(len, stride): (usize, isize)| (len as i128, stride.unsigned_abs() as i128);
     let axes: Vec<_> = axes.into_iter().rev().map(wide).collect();
     meet(&axes, item as i128, 0, false, &mut 0)
+}
+
+/// Does each axis step over all before it?
+fn step_over(mut axes: impl Iterator<Item = (usize, isize)>, item: usize) -> bool {
+    let mut span = item;
+    axes.all(|(len, stride)| {
+        let steps_over = stride.unsigned_abs() >= span;
+        span += (len - 1) * stride.unsigned_abs();
+        steps_over
+    })
 }
 
 /// Can `sum` be balanced by the `axes`, with d ≠ 0 for one of them unless `moved`? They step by less

@@ -13,10 +13,7 @@ use pyo3::prelude::*;
 
 impl Logits {
     /// c, one weight for each class.
-    pub(super) fn class_weight(&self, obj: &Bound<'_, PyAny>) -> PyResult<Option<WeightValues>> {
-        if obj.is_none() {
-            return Ok(None);
-        }
+    pub(super) fn class_weight(&self, obj: &Bound<'_, PyAny>) -> PyResult<WeightValues> {
         let array = Array::real(obj, "class_weight", &Known::get().as_real)?;
         let given = array.shape();
         if given != [self.classes()] {
@@ -32,14 +29,11 @@ impl Logits {
         let elements = array.elements(given);
         let copy =
             |run: &mut Run<'_>| WeightValues::new(&elements, "class_weight", &mut run.team());
-        run(obj.py(), array.bytes(), copy).map(Some)
+        run(obj.py(), array.bytes(), copy)
     }
 
     /// s, one weight for each row.
-    pub(super) fn sample_weight(&self, obj: &Bound<'_, PyAny>) -> PyResult<Option<WeightValues>> {
-        if obj.is_none() {
-            return Ok(None);
-        }
+    pub(super) fn sample_weight(&self, obj: &Bound<'_, PyAny>) -> PyResult<WeightValues> {
         let array = Array::real(obj, "sample_weight", &Known::get().as_real)?;
         let (given, shape) = (array.shape(), self.row_shape());
         if !broadcasts(given, &shape) {
@@ -63,17 +57,14 @@ impl Logits {
                 *index = own.map(|(&at, &len)| if len == 1 { 0 } else { at }).collect();
             }
         };
-        run_placing(obj.py(), elements.rows() * size_of::<f64>(), copy, place).map(Some)
+        run_placing(obj.py(), elements.rows() * size_of::<f64>(), copy, place)
     }
 
     /// The array of a mask, which broadcasts to the logits.
-    pub(super) fn mask_array(&self, obj: &Bound<'_, PyAny>) -> PyResult<Option<Array>> {
-        if obj.is_none() {
-            return Ok(None);
-        }
+    pub(super) fn mask_array(&self, obj: &Bound<'_, PyAny>) -> PyResult<Array> {
         let array = Array::mask(obj, "where")?;
         if broadcasts(array.shape(), self.shape()) {
-            return Ok(Some(array));
+            return Ok(array);
         }
         Err(value_error(
             obj.py(),

@@ -1,0 +1,126 @@
+//! Arrays that are what they must be: real, labels, masks, or to be written.
+
+use super::{Array, is_exact_ndarray};
+use crate::python::errors::{Shape, type_error, value_error, wrong_type};
+use crate::python::kind::Kind;
+use crate::python::known::Known;
+use crate::python::numpy::{self, Dtype};
+use crate::python::objects::{call, text};
+use crate::python::overlap::overlaps;
+use pyo3::prelude::*;
+use std::fmt;
+
+impl Array {
+    /// That of `obj` if it is an exact ndarray of numbers in native byte order.
+    #[inline(always)]
+    fn exact(obj: &Bound<'_, PyAny>) -> PyResult<Option<Self>> {
+        if is_exact_ndarray(obj) { Self::of(obj) } else { Ok(None) }
+    }
+
+    /// A new C-contiguous array and its view.
+    pub(in crate::python) fn empty<'py>(
+        py: Python<'py>,
+        shape: &[usize],
+        dtype: &Dtype<'py>,
+    ) -> PyResult<(Bound<'py, PyAny>, Self)> {
+        let object = numpy::empty(py, shape, dtype)?;
+        match Self::of(&object)? {
+            Some(array) => Ok((object, array)),
+            None => Err(type_error(py, format_args!("numpy.empty returned no array of numbers"))),
+        }
+    }
+
+    /// A real array: `obj` itself where it is one, else what `converter` makes of it.
+    #[inline(always)]
+    pub(in crate::python) fn real(
+        obj: &Bound<'_, PyAny>,
+        name: &str,
+        converter: &Py<PyAny>,
+    ) -> PyResult<Self> {
+        if let Some(array) = Self::exact(obj)?
+            && matches!(array.kind, Kind::Float(_))
+        {
+            return Ok(array);
+        }
+        Self::converted(obj, name, converter)
+    }
+
+    /// Labels or probabilities.
+    #[inline(always)]
+    pub(in crate::python) fn targets(obj: &Bound<'_, PyAny>) -> PyResult<Self> {
+        match Self::exact(obj)? {
+            Some(array) if array.kind != Kind::Bool => Ok(array),
+            _ => Self::converted(obj, "targets", &Known::get().as_targets),
+        }
+    }
+
+    /// Booleans.
+    pub(in crate::python) fn mask(obj: &Bound<'_, PyAny>, name: &str) -> PyResult<Self> {
+        match Self::exact(obj)? {
+            Some(array) if array.kind == Kind::Bool => Ok(array),
+            _ => Self::converted(obj, name, &Known::get().as_mask),
+        }
+    }
+
+    #[cold]
+    fn converted(obj: &Bound<'_, PyAny>, name: &str, converter: &Py<PyAny>) -> PyResult<Self> {
+        let py = obj.py();
+        let array = call(converter.bind(py), [obj, &text(py, name)?.into_any()])?;
+        Self::exact(&array)?.ok_or_else(|| {
+            type_error(py, format_args!("{name} cannot be read as an array of numbers"))
+        })
+    }
+
+    /// An array to write: an ndarray of `shape` in a floating type that the core stores.
+    #[inline(always)]
+    pub(in crate::python) fn output(
+        obj: &Bound<'_, PyAny>,
+        name: &str,
+        shape: &[usize],
+    ) -> PyResult<Self> {
+        let (py, known) = (obj.py(), Known::get());
+        let refuse = |message: fmt::Arguments<'_>| Err(value_error(py, message));
+        if !is_exact_ndarray(obj) {
+            if !obj.is_instance(known.ndarray.bind(py))? {
+                return Err(wrong_type(obj, name, "a numpy.ndarray"));
+            }
+            if obj.hasattr(&known.mask)? {
+                let text = "is a masked array; pass an ordinary one, or its .data";
+                return Err(type_error(py, format_args!("{name} {text}")));
+            }
+        }
+        let refuse_shape = |given: &[usize]| {
+            let (shape, given) = (Shape(shape), Shape(given));
+            refuse(format_args!("{name} must have shape {shape}, got {given}"))
+        };
+        let array = match Self::of(obj)? {
+            Some(array) if matches!(array.kind, Kind::Float(_)) => array,
+            _ => {
+                let given: Vec<usize> = obj.getattr(&known.shape)?.extract()?;
+                if given != shape {
+                    return refuse_shape(&given);
+                }
+                return Err(numpy::refuse_output_dtype(obj, name)?);
+            }
+        };
+        // What the array itself has counts; an attribute of a subclass may say anything.
+        if array.shape() != shape {
+            return refuse_shape(array.shape());
+        }
+        if !array.is_writable {
+            return refuse(format_args!("{name} is read-only"));
+        }
+        array.refuse_overlap(py, name)?;
+        Ok(array)
+    }
+
+    /// Refuses an array two of whose elements share memory.
+    pub(in crate::python) fn refuse_overlap(&self, py: Python<'_>, name: &str) -> PyResult<()> {
+        let reason = match overlaps(self.axes(), self.kind.size()) {
+            Some(false) => return Ok(()),
+            Some(true) => "overlaps itself (two of its elements share memory)",
+            None => "has strides of which it takes too long to tell whether it overlaps itself",
+        };
+        Err(value_error(py, format_args!("{name} {reason}")))
+    }
+}
