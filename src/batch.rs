@@ -15,6 +15,7 @@ mod rows;
 mod run;
 mod team;
 mod tiles;
+mod top;
 mod workspace;
 
 use crate::crew::Crew;
@@ -27,6 +28,8 @@ use plan::{Path, Plan};
 pub use run::{Checkpoint, Run};
 use std::ops::Range;
 pub use team::Team;
+use top::Heaps;
+pub(crate) use top::Top;
 use workspace::Workspace;
 
 /// What is done to rows.
@@ -35,10 +38,12 @@ pub(crate) struct Job<'j, F: Float> {
     pub(crate) temperature: Temperature<F>,
     pub(crate) panel: Panel<'j, F>,
     pub(crate) targets: Option<Targets<'j, F>>,
-    /// Where the lse or the loss of each row goes.
+    /// Where the lse, the loss or, of log-probabilities, L of each row goes.
     pub(crate) scalars: Option<&'j RowsMut<'j>>,
     /// Where the lse goes besides a loss.
     pub(crate) lse: Option<&'j RowsMut<'j>>,
+    /// The largest logits, if they are asked for.
+    pub(crate) top: Option<&'j Top<'j>>,
     /// Are scalars rounded to the compute type, whatever takes them?
     pub(crate) rounds: bool,
 }
@@ -64,8 +69,8 @@ impl<'j, F: Float> Job<'j, F> {
         let is_log = operation == Operation::LogSoftmax;
         let masked = mask.map(|_| if is_log { F::NEG_INFINITY } else { F::default() });
         let panel = Panel { logits, mask, output, shift: temperature.shift, masked };
-        let (targets, scalars, lse) = (None, None, None);
-        Self { operation, temperature, panel, targets, scalars, lse, rounds: false }
+        let (targets, scalars, lse, top) = (None, None, None, None);
+        Self { operation, temperature, panel, targets, scalars, lse, top, rounds: false }
     }
 
     /// # Errors
@@ -85,16 +90,21 @@ impl<'j, F: Float> Job<'j, F> {
         let level = run.level;
         // All memory is had, and all threads are there, before anything is written.
         let mut workspace = Workspace::new(plan.threads, plan.scratch)?;
+        let heaps = Heaps::new(self.top, plan.threads)?;
         let blocks = rows.div_ceil(plan.block_rows);
         run.ready(plan.threads.min(blocks))?;
         let mut team = run.team_of(plan.threads);
         let block = |block: usize, scratch: &mut [F]| {
             let start = block * plan.block_rows;
             let range = start..rows.min(start + plan.block_rows);
+            let (rows, own) = (range.clone(), &mut *scratch);
             match plan.path {
-                Path::LongRows => long::rows(self, &plan, level, range, scratch),
-                _ => F::dispatch(level, Block { job: self, plan: &plan, range, scratch }),
+                Path::LongRows => long::rows(self, &plan, level, rows, own),
+                _ => {
+                    F::dispatch(level, Block { job: self, plan: &plan, range: rows, scratch: own });
+                }
             }
+            self.top_of_rows(level, range, &heaps, scratch);
         };
         if blocks == 1 {
             // Small, and often: nobody is called together for that.

@@ -6,9 +6,11 @@ use std::fmt;
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Error {
-    /// A label that is no class.
+    /// A label or an index that is no class.
     Label {
-        /// Where in the targets.
+        /// Which argument: "targets" or "indices".
+        name: &'static str,
+        /// Where in it.
         index: Vec<usize>,
         /// The label. Boxed, as the last, so that what has no error takes little to say so.
         value: Box<i128>,
@@ -72,13 +74,14 @@ pub enum Error {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Error::Label { index, value, num_classes, ignore_index } => {
+            Error::Label { name, index, value, num_classes, ignore_index } => {
+                let is_label = *name == "targets";
                 // Of a row seen again and again: nothing else has so many.
                 if (0..i128::try_from(*num_classes).unwrap_or(i128::MAX)).contains(&**value) {
-                    let last = u32::MAX - 1;
+                    let (what, last) = (if is_label { "labels" } else { name }, u32::MAX - 1);
                     return write!(
                         f,
-                        "targets{} is {value}, but labels can be at most {last}",
+                        "{name}{} is {value}, but {what} can be at most {last}",
                         Index(index)
                     );
                 }
@@ -87,14 +90,11 @@ impl fmt::Display for Error {
                 } else {
                     &format!("are {num_classes} classes")
                 };
-                write!(
-                    f,
-                    "targets{} is {value}, but there {classes} (ignore_index is ",
-                    Index(index)
-                )?;
+                write!(f, "{name}{} is {value}, but there {classes}", Index(index))?;
                 match ignore_index {
-                    Some(ignored) => write!(f, "{ignored})"),
-                    None => f.write_str("None)"),
+                    _ if !is_label => Ok(()),
+                    Some(ignored) => write!(f, " (ignore_index is {ignored})"),
+                    None => f.write_str(" (ignore_index is None)"),
                 }
             }
             Error::Probability { index, value } => write!(

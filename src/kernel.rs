@@ -27,4 +27,4 @@ pub(crate) use rows::{Finished, Operation, Reduced, RowScalars, finish, put_tops
 pub(crate) use special::{RowClass, UNIT, gap, log_probabilities, shift, weighted_gaps};
 pub(crate) use tile::{MOST_CLASSES, Tile, TileTarget, TileWeights};
 pub(crate) use transpose::{from_run, load, store_neighbours, to_run};
-pub(crate) use write::write;
+pub(crate) use write::{log_probability, write};

@@ -47,7 +47,8 @@ pub use batch::{Checkpoint, Run, Team};
 pub use crew::{Alone, Crew};
 pub use error::Error;
 pub use ops::{
-    Activation, CrossEntropy, Reduction, TermsOut, activation, copy, cross_entropy_terms, logsumexp,
+    Activation, CrossEntropy, Reduction, TermsOut, activation, copy, cross_entropy_terms,
+    log_softmax_at, logsumexp, top_k,
 };
 pub use simd::{Float, Level, Rows, RowsMut, Storage};
 pub use target::{Labels, LossTerms, Prior, Probabilities, Targets, WeightValues, prior_tolerance};

@@ -22,6 +22,7 @@ macro_rules! compute_in {
 mod arguments;
 mod arrays;
 mod call;
+mod chosen;
 mod errors;
 mod kind;
 mod known;
@@ -350,6 +351,8 @@ fn initialise(module: &Bound<'_, PyModule>) -> PyResult<()> {
 mod _smoothxent {
     use pyo3::prelude::*;
 
+    #[pymodule_export]
+    use super::chosen::{log_softmax_at, top_k_log_softmax};
     #[pymodule_export]
     use super::threads::{_enter_num_threads, _exit_num_threads, get_num_threads, set_num_threads};
     #[pymodule_export]

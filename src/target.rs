@@ -148,8 +148,8 @@ impl Labels {
                     Ok(label) if label < end => *class = label,
                     _ => {
                         let (index, value) = (vec![row], Box::new(value.into()));
-                        let ignore_index = ignore_index.map(Box::new);
-                        let error = Error::Label { index, value, num_classes, ignore_index };
+                        let (name, ignore_index) = ("targets", ignore_index.map(Box::new));
+                        let error = Error::Label { name, index, value, num_classes, ignore_index };
                         return first_error.report(row, error);
                     }
                 }
@@ -160,6 +160,11 @@ impl Labels {
         crew.outcome()?;
         first_error.outcome()?;
         Ok(Self { classes, counted: counted.into_inner() })
+    }
+
+    /// The class of a label that is not ignored.
+    pub(crate) fn class(&self, label: usize) -> usize {
+        self.classes[label] as usize
     }
 }
 

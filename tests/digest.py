@@ -25,6 +25,8 @@ def results(logits, labels, prior):
     yield sx.softmax(logits)
     yield sx.log_softmax(logits)
     yield sx.logsumexp(logits)
+    yield from sx.top_k_log_softmax(logits, min(5, logits.shape[-1]))
+    yield sx.log_softmax_at(logits, np.arange(len(logits))[:, None] % logits.shape[-1])
     for label_smoothing, has_prior in LOSS_OPTIONS:
         options = {"label_smoothing": label_smoothing, "prior": prior if has_prior else None}
         yield from sx.cross_entropy_value_and_grad(logits, labels, reduction="none", **options)
@@ -49,6 +51,7 @@ def option_results(logits, labels, prior):
         yield sx.softmax(z, **heat)
         yield sx.log_softmax(z, **heat)
         yield sx.logsumexp(z, **heat)
+        yield from sx.top_k_log_softmax(z, logits.shape[-1] // 2, **heat)
         for label_smoothing in (0.0, 0.1):
             options = {"label_smoothing": label_smoothing, "prior": prior, "reduction": "none"}
             yield from sx.cross_entropy_value_and_grad(z, labels, **options, **weights)

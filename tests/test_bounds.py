@@ -43,6 +43,8 @@ def calls(z, out):
     yield lambda: sx.softmax(z, out=out)
     yield lambda: sx.log_softmax(z, out=out)
     yield lambda: sx.logsumexp(z)
+    yield lambda: sx.top_k_log_softmax(z, min(3, z.shape[1]))
+    yield lambda: sx.log_softmax_at(z, labels[:, None])
     yield lambda: sx.cross_entropy(z, labels, **options)
     yield lambda: sx.cross_entropy_value_and_grad(z, labels, grad_out=out, **options)
 

@@ -14,6 +14,8 @@ FUNCTIONS = {
     "softmax": "(logits, /, *, axis=-1, temperature=1.0, where=None, dtype=None, out=None)",
     "log_softmax": "(logits, /, *, axis=-1, temperature=1.0, where=None, dtype=None, out=None)",
     "logsumexp": "(logits, /, *, axis=-1, temperature=1.0, where=None, keepdims=False, out=None)",
+    "top_k_log_softmax": "(logits, k, /, *, axis=-1, temperature=1.0, where=None)",
+    "log_softmax_at": "(logits, indices, /, *, axis=-1, temperature=1.0, where=None)",
     "cross_entropy": "(logits, targets, /, *, label_smoothing=0.0, prior=None, class_weight=None, "
         "sample_weight=None, ignore_index=-100, where=None, temperature=1.0, z_loss=0.0, axis=-1, "
         "reduction='mean', normalizer=None, out=None)",
@@ -28,7 +30,7 @@ FUNCTIONS = {
     "class_prior": "(targets, num_classes, /, *, sample_weight=None, pseudocount=0.0, ignore_index=-100)",
 }  # fmt: skip
 OTHER_NAMES = {
-    "CrossEntropyTerms", "InternalError", "LabelError", "__version__", "get_num_threads", "num_threads",
+    "CrossEntropyTerms", "InternalError", "LabelError", "TopK", "__version__", "get_num_threads", "num_threads",
     "set_num_threads", "show_config", "tf_losses",
 }  # fmt: skip
 

@@ -16,7 +16,7 @@ import pytest
 
 import smoothxent as sx
 
-EDGE_CASES = ("test_special_values.py", "test_refused_values.py")
+EDGE_CASES = ("test_special_values.py", "test_refused_values.py", "test_chosen.py")
 LEVELS = ("portable", "neon", "avx2", "avx512")  # from narrow to wide; each machine has some
 
 

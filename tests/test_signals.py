@@ -34,6 +34,11 @@ def many(value, *shape, dtype=np.float32):
     return np.broadcast_to(np.array(value, dtype), shape)
 
 
+def rising(rows, classes):
+    """Rows in which every class is better than those before it."""
+    return np.broadcast_to(np.linspace(-1, 1, classes, dtype=np.float32), (rows, classes))
+
+
 def late(call, after):
     """The seconds from a signal, so long after the beginning of the call, to the end of the call."""
 
@@ -99,6 +104,20 @@ LONG = {
         "logsumexp",
         lambda: (many(0, 2**22, 2**13),),
         {"where": many(True, 2**13, dtype=bool)},
+    ),
+    "top k": ("top_k_log_softmax", lambda: (many(0, 2**15, 2**13), 5), {}),
+    "top k of few classes": ("top_k_log_softmax", lambda: (many(0, 2**24, 4), 2), {}),
+    "top k of long rows": ("top_k_log_softmax", lambda: (rising(2**10, 2**19), 2**16), {}),
+    "a row that is sorted": ("top_k_log_softmax", lambda: (rising(1, 2**25), 2**25), {}),
+    "chosen classes": (
+        "log_softmax_at",
+        lambda: (many(0, 2**15, 2**13), np.zeros((2**15, 1), int)),
+        {},
+    ),
+    "more indices than classes": (
+        "log_softmax_at",
+        lambda: (many(0, 1, 2), many(1, 1, 2**27, **LABEL)),
+        {},
     ),
     "labels": ("cross_entropy", lambda: (many(0, 2**26, 3), many(1, 2**26, **LABEL)), {}),
     "no row counts": (
@@ -234,7 +253,7 @@ def test_a_long_call_is_stopped(case):
 def test_every_function_is_in_the_table():
     short = {"set_num_threads", "get_num_threads", "num_threads", "show_config"}
     functions = {name for name in sx.__all__ if callable(getattr(sx, name))} - short
-    functions -= {"CrossEntropyTerms", "InternalError", "LabelError"}
+    functions -= {"CrossEntropyTerms", "InternalError", "LabelError", "TopK"}
     functions |= {f"tf_losses.{name}" for name in tf_losses.__all__}
     assert {name for name, _, _ in LONG.values()} == functions
 

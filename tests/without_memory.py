@@ -51,6 +51,8 @@ CALLS = {
     "softmax, dtype": lambda: sx.softmax(z, dtype="float64"),
     "softmax, overlap": lambda out: sx.softmax(out[:-1], out=out[1:]),
     "logsumexp": lambda: sx.logsumexp(z, keepdims=True),
+    "top k": lambda: sx.top_k_log_softmax(z, 3, where=np.ones(10, bool)),
+    "chosen classes": lambda: sx.log_softmax_at(z, labels[:, None]),
     "loss": lambda: sx.cross_entropy(z, labels, label_smoothing=0.1),
     "loss, out": lambda scalar: sx.cross_entropy(z, labels, out=scalar),
     "loss of each row": lambda: sx.cross_entropy(z, labels, reduction="none"),
@@ -69,6 +71,7 @@ CALLS = {
     "a refused number": lambda: refused(ValueError, sx.softmax, z, temperature=-1.0),
     "a block of threads": lambda: sx.num_threads(1000)(sx.get_num_threads)(),
     "show_config": lambda: sx.show_config("dicts"),
+    "a refused index": lambda: refused(ValueError, sx.log_softmax_at, z, labels[:, None] + 100),
     "starting threads": lambda large: sx.softmax(many, out=large),
     "rows on threads": lambda large: sx.softmax(many, out=large),
     "gradient on threads": lambda large: sx.cross_entropy_value_and_grad(
@@ -79,6 +82,7 @@ CALLS = {
     "gradient, overlap of long rows": lambda long_out: sx.cross_entropy_value_and_grad(
         long_out[:-1], [1, 2, 3], grad_out=long_out[1:]
     ),
+    "top k of long rows": lambda long_out: sx.top_k_log_softmax(long_out, 5),
     "gradient of long rows": lambda long_out: sx.cross_entropy_value_and_grad(
         long_out, [1, 2, 3, 4], grad_out=long_out
     ),

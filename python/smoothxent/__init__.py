@@ -9,6 +9,8 @@ label smoothing eps (section 7 of arXiv 1512.00567):
              = (1 - eps) H(q, p) + eps (KL(u || p) + H(u))   cross_entropy_terms
     gradient = p(k) - q'(k)                                  cross_entropy_value_and_grad
 
+`top_k_log_softmax` and `log_softmax_at` give log p(k) of some classes of each row.
+
 `class_prior` counts u from labels. Arrays are positional, everything else is by keyword, and the
 classes are along the last axis unless `axis` says otherwise. `tf_losses` has the loss as
 tf.compat.v1.losses calls it.
@@ -32,6 +34,7 @@ it is asked for an array.
 
 from smoothxent import tf_losses
 from smoothxent._activations import log_softmax, logsumexp, softmax
+from smoothxent._chosen import TopK, log_softmax_at, top_k_log_softmax
 from smoothxent._errors import InternalError, LabelError
 from smoothxent._gradients import cross_entropy_value_and_grad
 from smoothxent._labels import class_prior, label_dropout
@@ -45,6 +48,7 @@ __all__ = [
     "CrossEntropyTerms",
     "InternalError",
     "LabelError",
+    "TopK",
     "__version__",
     "class_prior",
     "cross_entropy",
@@ -53,6 +57,7 @@ __all__ = [
     "get_num_threads",
     "label_dropout",
     "log_softmax",
+    "log_softmax_at",
     "logsumexp",
     "num_threads",
     "set_num_threads",
@@ -60,4 +65,5 @@ __all__ = [
     "smooth_labels",
     "softmax",
     "tf_losses",
+    "top_k_log_softmax",
 ]

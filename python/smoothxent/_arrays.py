@@ -8,6 +8,7 @@ anything else it calls one of the functions below, once per argument:
     as_real      -> a floating type                  (priors, weights)
     as_targets   -> any integer or a floating type   (labels or probabilities)
     as_labels    -> any integer type                 (labels where nothing else will do)
+    as_indices   -> any integer type                 (which classes are asked for)
     as_mask      -> bool                             (which classes are there)
 
 Each returns a base-class ndarray in native byte order, without a copy where the dtype permits it,
@@ -70,6 +71,15 @@ def as_labels(obj: object, name: str, fill: str | None = "ignore_index") -> NDAr
     if labels is None:
         raise _no_labels(array.dtype, obj, name, "integer labels")
     return labels
+
+
+def as_indices(obj: object, name: str) -> NDArray[Any]:
+    """Return `obj` as an integer dtype, by the rules of `as_targets`; nothing may be missing."""
+    array = _as_ndarray(obj, name, fill=None)
+    indices = _labels(array, obj)
+    if indices is None:
+        raise _no_labels(array.dtype, obj, name, "integers")
+    return indices
 
 
 def as_numpy_targets(obj: object, name: str, fill: str | None = "ignore_index") -> NDArray[Any]:

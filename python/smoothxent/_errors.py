@@ -2,10 +2,10 @@
 
 
 class LabelError(ValueError, IndexError):
-    """An integer label is neither a class nor ``ignore_index``.
+    """An integer label is neither a class nor ``ignore_index``, or an index is no class.
 
     It is a ValueError, as in scikit-learn, and an IndexError, as in PyTorch, so code written for
-    either catches it. The message gives the place and value of the first such label.
+    either catches it. The message gives the place and value of the first such one.
     """
 
     __module__ = "smoothxent"

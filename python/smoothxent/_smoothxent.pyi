@@ -17,10 +17,12 @@ __all__ = [
     "cross_entropy_value_and_grad",
     "get_num_threads",
     "log_softmax",
+    "log_softmax_at",
     "logsumexp",
     "set_num_threads",
     "show_config",
     "softmax",
+    "top_k_log_softmax",
 ]
 
 __version__: str
@@ -54,6 +56,22 @@ def logsumexp(
     where: ArrayLike | None,
     keepdims: bool,
     out: NDArray[Any] | None,
+    /,
+) -> NDArray[np.floating[Any]]: ...
+def top_k_log_softmax(
+    logits: ArrayLike,
+    k: SupportsIndex,
+    axis: SupportsIndex,
+    temperature: SupportsFloat,
+    where: ArrayLike | None,
+    /,
+) -> tuple[NDArray[np.int64], NDArray[np.floating[Any]]]: ...
+def log_softmax_at(
+    logits: ArrayLike,
+    indices: ArrayLike,
+    axis: SupportsIndex,
+    temperature: SupportsFloat,
+    where: ArrayLike | None,
     /,
 ) -> NDArray[np.floating[Any]]: ...
 def cross_entropy(

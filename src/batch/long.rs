@@ -14,7 +14,7 @@
 mod segment;
 
 use super::workspace::Workspace;
-use super::{Job, Plan, Run};
+use super::{Heaps, Job, Plan, Run};
 use crate::alloc::with_capacity;
 use crate::crew::{Crew, lock};
 use crate::error::Error;
@@ -67,6 +67,7 @@ pub(super) fn share_rows<F: Float>(
     let mut segments = with_capacity(count)?;
     let level = run.level;
     let workspace = Workspace::new(plan.threads, plan.scratch)?;
+    let heaps = Heaps::new(job.top, plan.threads)?;
     run.ready(plan.threads)?;
     let mut team = run.team_of(plan.threads);
     for _ in 0..count {
@@ -85,6 +86,7 @@ pub(super) fn share_rows<F: Float>(
             });
         };
         run_row(job, plan, level, row, &segments, &mut each);
+        job.top_of_row(level, row, &heaps, &workspace, &mut team);
     }
     team.outcome()
 }

@@ -28,6 +28,9 @@ const BYTES_PER_GROUP: usize = 1 << 15;
 /// Bytes of rows that are brought together by transposes: half of a second-level cache.
 const BYTES_PER_PANEL: usize = 1 << 20;
 
+/// More of the largest logits of a row are sorted with looks for Ctrl-C: these take some milliseconds.
+const MOST_SORTED: usize = 1 << 16;
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Path {
     /// Few classes: LANES rows side by side.
@@ -94,7 +97,10 @@ impl Plan {
             Path::Tiles
         } else if classes <= SEGMENT {
             Path::Rows
-        } else if row_threads > 1 && row_threads >= threads || row_bytes > BYTES_OF_KEPT_ROW {
+        } else if job.top.is_some_and(|top| top.len > MOST_SORTED)
+            || row_threads > 1 && row_threads >= threads
+            || row_bytes > BYTES_OF_KEPT_ROW
+        {
             Path::SharedRows
         } else {
             Path::LongRows

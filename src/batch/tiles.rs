@@ -160,7 +160,11 @@ fn tile<V: Vector>(
     let done = &mut state.done;
     let len = classes * V::LANES;
     tile.run::<V>(token, &mut memory.z[..len], &mut memory.out[..len], done);
-    let scalars = if job.operation == Operation::LogSumExp { &done.lse } else { &done.loss };
+    let scalars = match job.operation {
+        Operation::LogSumExp => &done.lse,
+        Operation::LogSoftmax => &done.excess,
+        _ => &done.loss,
+    };
     job.put_rows(first, &scalars[..count], &done.lse[..count]);
     let Some(output) = panel.output else { return };
     let tile = &memory.out[..];

@@ -5,6 +5,7 @@ use super::{Error, Number};
 #[test]
 fn messages() {
     let label = |index: &[usize], value, num_classes, ignore_index: Option<i128>| Error::Label {
+        name: "targets",
         index: index.to_vec(),
         value: Box::new(value),
         num_classes,
@@ -33,6 +34,16 @@ fn messages() {
             // A class, but not one that is told from "no class".
             label(&[17], 4_294_967_295, 1 << 33, Some(-100)),
             "targets[17] is 4294967295, but labels can be at most 4294967294",
+        ),
+        (
+            Error::Label {
+                name: "indices",
+                index: vec![3],
+                value: -1,
+                num_classes: 10,
+                ignore_index: None,
+            },
+            "indices[3] is -1, but there are 10 classes",
         ),
         (
             Error::Probability { index: vec![3, 2], value: -0.5 },

@@ -88,7 +88,7 @@ impl RowScalars {
 /// What is known of a row when it is finished.
 #[derive(Clone, Copy)]
 pub(crate) struct Finished<F> {
-    /// lse, or the loss.
+    /// lse, or the loss, or L of a log-probability.
     pub(crate) scalar: f64,
     pub(crate) lse: f64,
     pub(crate) epilogue: Epilogue<F>,
@@ -225,6 +225,8 @@ impl<F: Float> Finished<F> {
             }
             Operation::LogSumExp => {}
             Operation::LogSoftmax => {
+                // As it is written.
+                finished.scalar = number(done.excess[i]).to_f64();
                 finished.epilogue = Epilogue::LogProbability {
                     max: number(swept_max),
                     inverse: number(temperature.inverse),

@@ -241,13 +241,13 @@ impl<F: Float> Tile<'_, F> {
         finished.loss.to_slice(&mut done.loss);
         if operation == Operation::LogSoftmax {
             let inverse = V::splat(token, F::from_f64(temperature.inverse));
+            finished.excess.to_slice(&mut done.excess);
             let excess = finished.excess.narrow();
             for (z, out) in z.chunks_exact(V::LANES).zip(out.chunks_exact_mut(V::LANES)) {
                 let z = V::from_slice(token, z);
                 log_probability(z, swept_max, inverse, excess).to_slice(out);
             }
             if let Some(specials) = &specials {
-                finished.excess.to_slice(&mut done.excess);
                 self.rewrite_log_probabilities::<V>(&done.excess, specials, out);
             }
         }

@@ -31,7 +31,7 @@ pub(super) fn gradient<V: Vector>(e: V, factor: V, least: V, minus: V) -> V {
 
 /// (z − M)/T − L, kept apart until the end.
 #[inline(always)]
-pub(super) fn log_probability<V: Vector>(z: V, max: V, inverse: V, excess: V) -> V {
+pub(crate) fn log_probability<V: Vector>(z: V, max: V, inverse: V, excess: V) -> V {
     z.sub(max).mul_sub(inverse, excess)
 }
 

@@ -190,13 +190,13 @@ impl Array {
         }
     }
 
-    /// The storage of a real array or a mask.
+    /// The storage of a real array, a mask or an array of int64.
     pub(super) fn storage(&self) -> Storage {
         match self.kind {
             Kind::Bool => Storage::Bool,
             Kind::Float(storage) => storage,
-            // Only for labels, which are never asked.
-            Kind::Signed(_) | Kind::Unsigned(_) => Storage::F64,
+            // New arrays of int64; all others are labels, which are never asked.
+            Kind::Signed(_) | Kind::Unsigned(_) => Storage::I64,
         }
     }
 

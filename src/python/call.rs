@@ -57,8 +57,7 @@ impl<'py> Output<'py> {
     ) -> PyResult<Self> {
         let py = out.py();
         if out.is_none() {
-            let (computed, array) = Array::empty(py, shape, dtype)?;
-            return Ok(Self { array, computed, memory: Memory::New, wanted: None });
+            return Self::fresh(py, shape, dtype);
         }
         let array = Array::output(out, name, shape)?;
         let storage = dtype.storage;
@@ -74,6 +73,12 @@ impl<'py> Output<'py> {
         let wanted = Some(Box::new((out.clone(), array)));
         let (computed, array) = Array::empty(py, shape, own.as_ref().unwrap_or(dtype))?;
         Ok(Self { array, computed, memory: Memory::New, wanted })
+    }
+
+    /// A new array.
+    pub(super) fn fresh(py: Python<'py>, shape: &[usize], dtype: &Dtype<'py>) -> PyResult<Self> {
+        let (computed, array) = Array::empty(py, shape, dtype)?;
+        Ok(Self { array, computed, memory: Memory::New, wanted: None })
     }
 
     /// Rows along `axis`, to write. Memory of the caller's has been written before, so writing past

@@ -70,6 +70,7 @@ known! {
         as_real: "smoothxent._arrays"."as_real",
         as_targets: "smoothxent._arrays"."as_targets",
         as_mask: "smoothxent._arrays"."as_mask",
+        as_indices: "smoothxent._arrays"."as_indices",
     }
     names {
         __index__: "__index__",
@@ -95,10 +96,11 @@ impl Known {
 
     /// NumPy's own type for `storage`, which bfloat16 does not have.
     pub(super) fn dtype_of(&self, storage: Storage) -> &Py<PyAny> {
-        let kind = Kind::Float(match storage {
-            Storage::F16 | Storage::F32 => storage,
-            Storage::Bool | Storage::Bf16 | Storage::F64 => Storage::F64,
-        });
+        let kind = match storage {
+            Storage::F16 | Storage::F32 => Kind::Float(storage),
+            Storage::I64 => Kind::Signed(8),
+            Storage::Bool | Storage::Bf16 | Storage::F64 => Kind::Float(Storage::F64),
+        };
         &self.kinds.iter().find(|known| known.1 == kind).expect("one of all").0
     }
 }

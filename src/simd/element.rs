@@ -18,6 +18,8 @@ pub enum Storage {
     F32,
     /// IEEE 754 binary64, native byte order.
     F64,
+    /// Integers, of class numbers that are written.
+    I64,
 }
 
 impl Storage {
@@ -28,7 +30,7 @@ impl Storage {
             Storage::Bool => 1,
             Storage::F16 | Storage::Bf16 => 2,
             Storage::F32 => 4,
-            Storage::F64 => 8,
+            Storage::F64 | Storage::I64 => 8,
         }
     }
 

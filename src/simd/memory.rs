@@ -45,13 +45,12 @@ macro_rules! view {
                 (classes, class_stride): (usize, isize),
                 axes: impl Iterator<Item = (usize, isize)>,
             ) -> Self {
-                let outer = Outer::new(axes);
                 Self {
                     start,
                     storage,
                     classes,
                     class_stride,
-                    outer,
+                    outer: Outer::new(axes),
                     $($field: $initial,)?
                     memory: PhantomData,
                 }
@@ -97,8 +96,13 @@ macro_rules! view {
             /// Whether the rows lie one after another, each as `classes` neighbours of type `F`.
             pub(crate) fn are_runs<F: Float>(&self) -> bool {
                 let row = self.classes.cast_signed() * F::STORAGE.size().cast_signed();
-                let follows = |outer: &Outer| matches!(outer, Outer::Line { stride, .. } if *stride == row);
-                self.is_direct::<F>() && follows(&self.outer)
+                self.is_direct::<F>() && matches!(self.outer, Outer::Line { stride, .. } if stride == row)
+            }
+
+            /// One element.
+            pub(crate) fn get(&self, row: usize, class: usize) -> f64 {
+                // SAFETY: an element, by the check of `start_of`.
+                unsafe { read(self.start_of(row, 1, class), self.storage) }
             }
 
             /// The address of a class of the row `first`, whose next `count - 1` rows exist.
@@ -196,14 +200,6 @@ impl<'a> Rows<'a> {
         let start = self.start_of(first, count, class);
         // SAFETY: an element of each of these rows, one after another.
         unsafe { Source::from_raw(start.cast(), count) }
-    }
-
-    /// One element.
-    pub(crate) fn get(&self, row: usize, class: usize) -> f64 {
-        assert!(class < self.classes);
-        let at = self.row_start(row).wrapping_offset(class.cast_signed() * self.class_stride);
-        // SAFETY: an element of this row, readable by the promise of `from_raw`.
-        unsafe { read(at, self.storage) }
     }
 
     /// The rows that are not repetitions of others, and where they are among all.
@@ -382,11 +378,16 @@ impl<'a> RowsMut<'a> {
         }
     }
 
+    /// Rounds `value` into a class of row `row`.
+    pub(crate) fn put(&self, row: usize, class: usize, value: f64) {
+        // SAFETY: an element of a row that exists, by the check of `start_of`.
+        unsafe { write(self.start_of(row, 1, class), self.storage, value) };
+    }
+
     /// Rounds `value` into the only element of row `row`.
     pub(crate) fn set(&self, row: usize, value: f64) {
         assert!(self.classes == 1);
-        // SAFETY: one element, writable by the promise of `from_raw`.
-        unsafe { write(self.row_start(row), self.storage, value) };
+        self.put(row, 0, value);
     }
 }
 

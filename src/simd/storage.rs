@@ -183,6 +183,7 @@ fn upper_half(value: f32) -> u16 {
 
 /// # Safety
 /// - `at` is valid for reading one element of `storage`.
+#[allow(clippy::cast_precision_loss, reason = "no row has so many classes")]
 #[inline(always)]
 pub(super) unsafe fn read(at: *const u8, storage: Storage) -> f64 {
     // SAFETY: promised by the caller; unaligned reads by value.
@@ -193,12 +194,14 @@ pub(super) unsafe fn read(at: *const u8, storage: Storage) -> f64 {
             Storage::Bf16 => bf16::from_bits(at.cast::<u16>().read_unaligned()).to_f64(),
             Storage::F32 => f64::from(at.cast::<f32>().read_unaligned()),
             Storage::F64 => at.cast::<f64>().read_unaligned(),
+            Storage::I64 => at.cast::<i64>().read_unaligned() as f64,
         }
     }
 }
 
 /// # Safety
 /// - `at` is valid for writing one element of `storage`.
+#[allow(clippy::cast_possible_truncation, reason = "whole numbers")]
 #[inline(always)]
 pub(super) unsafe fn write(at: *mut u8, storage: Storage, value: f64) {
     // SAFETY: promised by the caller; unaligned writes.
@@ -213,6 +216,7 @@ pub(super) unsafe fn write(at: *mut u8, storage: Storage, value: f64) {
             }
             Storage::F32 => at.cast::<f32>().write_unaligned(f32::from_f64(value)),
             Storage::F64 => at.cast::<f64>().write_unaligned(value),
+            Storage::I64 => at.cast::<i64>().write_unaligned(value as i64),
         }
     }
 }

@@ -36,13 +36,18 @@ fn the_lowest_bad_label_is_reported() {
     for ignore_index in [None, Some(-100)] {
         for value in [10, -1, i128::from(u32::MAX), 1 << 32, i128::from(i64::MIN)] {
             let result = labels(&[0, 9, value, -7], num_classes, ignore_index);
-            let (index, value) = (vec![2], Box::new(value));
+            let (name, index, value) = ("targets", vec![2], Box::new(value));
             let ignore_index = ignore_index.map(Box::new);
-            assert_eq!(result, Err(Error::Label { index, value, num_classes, ignore_index }));
+            assert_eq!(result, Err(Error::Label { name, index, value, num_classes, ignore_index }));
         }
     }
-    let error =
-        Error::Label { index: vec![0], value: Box::new(-100), num_classes, ignore_index: None };
+    let error = Error::Label {
+        name: "targets",
+        index: vec![0],
+        value: Box::new(-100),
+        num_classes,
+        ignore_index: None,
+    };
     assert_eq!(labels(&[-100], num_classes, None), Err(error));
 }
 

@@ -157,11 +157,9 @@ fn the_first_of_many_bad_rows() {
             let probabilities = Probabilities::new(Rows::from_slice(&q, 2), None, &mut run.team());
             (labels.err(), probabilities.err())
         });
-        let (index, num_classes, ignore_index) = (vec![49_999], 2, None);
-        assert_eq!(
-            label,
-            Some(Error::Label { index, value: Box::new(7), num_classes, ignore_index })
-        );
+        let (name, index, num_classes, ignore_index) = ("targets", vec![49_999], 2, None);
+        let value = Box::new(7);
+        assert_eq!(label, Some(Error::Label { name, index, value, num_classes, ignore_index }));
         let index = vec![49_999, 1];
         assert_eq!(probability, Some(Error::Probability { index, value: -1.0 }));
     }

@@ -106,7 +106,7 @@ impl Buffer {
 /// The largest finite number.
 pub fn largest(storage: Storage) -> f64 {
     match storage {
-        Storage::Bool => 1.0,
+        Storage::Bool | Storage::I64 => 1.0,
         Storage::F16 => 65504.0,
         Storage::Bf16 => f64::from(f32::from_bits(0x7f7f_0000)),
         Storage::F32 => f64::from(f32::MAX),
@@ -117,7 +117,7 @@ pub fn largest(storage: Storage) -> f64 {
 /// The distance from 1 to the next number.
 pub fn epsilon(storage: Storage) -> f64 {
     match storage {
-        Storage::Bool => 1.0,
+        Storage::Bool | Storage::I64 => 1.0,
         Storage::F16 => 2f64.powi(-10),
         Storage::Bf16 => 2f64.powi(-7),
         Storage::F32 => f64::from(f32::EPSILON),
@@ -128,7 +128,7 @@ pub fn epsilon(storage: Storage) -> f64 {
 /// The smallest normal number.
 pub fn least_normal(storage: Storage) -> f64 {
     match storage {
-        Storage::Bool => 1.0,
+        Storage::Bool | Storage::I64 => 1.0,
         Storage::F16 => 2f64.powi(-14),
         Storage::Bf16 | Storage::F32 => f64::from(f32::MIN_POSITIVE),
         Storage::F64 => f64::MIN_POSITIVE,
@@ -148,6 +148,7 @@ fn encode(value: f64, storage: Storage, to: &mut [u8]) {
         }
         Storage::F32 => to[..4].copy_from_slice(&(value as f32).to_ne_bytes()),
         Storage::F64 => to[..8].copy_from_slice(&value.to_ne_bytes()),
+        Storage::I64 => to[..8].copy_from_slice(&(value as i64).to_ne_bytes()),
     }
 }
 
@@ -159,6 +160,7 @@ fn decode(from: &[u8], storage: Storage) -> f64 {
         Storage::Bf16 => f64::from(f32::from_bits(u32::from(half()) << 16)),
         Storage::F32 => f64::from(f32::from_ne_bytes([from[0], from[1], from[2], from[3]])),
         Storage::F64 => f64::from_ne_bytes(from[..8].try_into().expect("eight bytes")),
+        Storage::I64 => i64::from_ne_bytes(from[..8].try_into().expect("eight bytes")) as f64,
     }
 }
 

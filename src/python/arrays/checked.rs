@@ -54,6 +54,14 @@ impl Array {
         }
     }
 
+    /// Classes.
+    pub(in crate::python) fn indices(obj: &Bound<'_, PyAny>) -> PyResult<Self> {
+        match Self::exact(obj)? {
+            Some(array) if matches!(array.kind(), Kind::Signed(_) | Kind::Unsigned(_)) => Ok(array),
+            _ => Self::converted(obj, "indices", &Known::get().as_indices),
+        }
+    }
+
     /// Booleans.
     pub(in crate::python) fn mask(obj: &Bound<'_, PyAny>, name: &str) -> PyResult<Self> {
         match Self::exact(obj)? {

@@ -1,0 +1,303 @@
+//! The largest logits of each row, found while the row is still in a cache.
+//!
+//! Each thread has a heap of the best classes it has met, the worst on top. Most vectors of a row are
+//! below that one, and nothing is done but to see it. Classes are ordered by their logits and, where
+//! these are equal, by their numbers: so it does not matter who met which, and when.
+
+use super::{Job, Workspace};
+use crate::alloc::with_capacity;
+use crate::crew::{Crew, lock};
+use crate::error::Error;
+use crate::kernel::SEGMENT;
+use crate::math::count;
+use crate::simd::{Float, Level, QUAD, RowsMut, Source, Vector, VectorJob};
+use std::collections::BinaryHeap;
+use std::ops::Range;
+use std::sync::Mutex;
+
+/// Classes that are sorted between two looks for Ctrl-C.
+const SORTED_AT_ONCE: usize = 1 << 12;
+
+/// Quads of a row whose lanes say where to begin.
+const QUADS_BEFORE: usize = 64;
+
+/// What is asked for.
+pub(crate) struct Top<'t> {
+    /// How many classes of a row, at least one.
+    pub(crate) len: usize,
+    /// Where the largest logit of each row goes, as it is in memory: NaN where there is none.
+    pub(crate) max: &'t RowsMut<'t>,
+    /// Where the classes of each row go, the largest logit first, and these logits.
+    pub(crate) sorted: Option<(&'t RowsMut<'t>, &'t RowsMut<'t>)>,
+}
+
+/// A class: where its logit comes in the order, and its number. The smaller comes first.
+type Entry = (i64, usize);
+/// Behind −inf.
+const MASKED: i64 = i64::MAX;
+
+/// NaN, then from the largest to the smallest.
+#[inline(always)]
+fn order(logit: f64) -> i64 {
+    if logit.is_nan() {
+        return i64::MIN;
+    }
+    // −0 is 0.
+    let bits = (logit + 0.0).to_bits().cast_signed();
+    !(if bits < 0 { bits ^ i64::MAX } else { bits })
+}
+
+/// NaN of a class that is masked.
+#[inline(always)]
+fn logit(order: i64) -> f64 {
+    let bits = if order >= 0 { !order ^ i64::MAX } else { !order };
+    f64::from_bits(bits.cast_unsigned())
+}
+
+/// Somewhat less, in either type: what is equal is above it. NaN below infinities.
+fn below(bar: f64) -> f64 {
+    if bar.is_finite() { bar - bar.abs() * 1e-6 - 1e-30 } else { f64::NAN }
+}
+
+/// The best classes that one thread has met.
+struct Best {
+    heap: BinaryHeap<Entry>,
+    len: usize,
+}
+
+impl Best {
+    #[inline(always)]
+    fn offer(&mut self, entry: Entry) {
+        if self.heap.len() < self.len {
+            self.heap.push(entry);
+        } else if let Some(mut worst) = self.heap.peek_mut()
+            && entry < *worst
+        {
+            *worst = entry;
+        }
+    }
+
+    /// No class from `first` on whose logit is at most this is among the best; `least` while these are
+    /// too few.
+    #[inline(always)]
+    fn bar(&self, first: usize, least: f64) -> f64 {
+        let worst = self.heap.peek().filter(|_| self.heap.len() == self.len);
+        let Some((order, class)) = worst else { return least };
+        let bar = logit(*order);
+        if *class < first { bar } else { below(bar) }
+    }
+}
+
+/// Memory for each thread, had before anything is written.
+pub(super) struct Heaps(Vec<Mutex<Best>>);
+
+impl Heaps {
+    pub(super) fn new(top: Option<&Top<'_>>, threads: usize) -> Result<Self, Error> {
+        let Some(Top { len, .. }) = top else { return Ok(Self(Vec::new())) };
+        let mut heaps = with_capacity(threads)?;
+        for _ in 0..threads {
+            let heap = BinaryHeap::from(with_capacity(*len)?);
+            heaps.push(Mutex::new(Best { heap, len: *len }));
+        }
+        Ok(Self(heaps))
+    }
+
+    /// Runs `body` with a heap that no other thread has.
+    fn with(&self, body: impl FnOnce(&mut Best)) {
+        let free = self.0.iter().find_map(|heap| heap.try_lock().ok());
+        body(&mut free.expect("a heap for each thread"));
+    }
+}
+
+impl Top<'_> {
+    /// The classes of row `row`, and an empty heap.
+    fn put(&self, row: usize, best: &mut Best, may_go_on: &mut dyn FnMut(usize) -> bool) {
+        // Too few only where another thread has written the logits meanwhile: classes all the same.
+        (best.heap.len()..self.len).for_each(|class| best.heap.push((MASKED, class)));
+        while let Some((order, class)) = best.heap.pop() {
+            let place = best.heap.len();
+            if place == 0 {
+                self.max.set(row, logit(order));
+            }
+            if let Some((classes, logits)) = self.sorted {
+                classes.put(row, place, count(class));
+                logits.put(row, place, logit(order));
+            }
+            if place.is_multiple_of(SORTED_AT_ONCE)
+                && !may_go_on(SORTED_AT_ONCE * size_of::<Entry>())
+            {
+                return;
+            }
+        }
+    }
+}
+
+impl<F: Float> Job<'_, F> {
+    /// Of some rows, each on one thread.
+    pub(super) fn top_of_rows(
+        &self,
+        level: Level,
+        rows: Range<usize>,
+        heaps: &Heaps,
+        scratch: &mut [F],
+    ) {
+        if self.top.is_none() {
+            return;
+        }
+        heaps.with(|best| {
+            let segments = 0..self.panel.logits.classes().div_ceil(SEGMENT);
+            F::dispatch(level, Scan { job: self, rows, segments, best, scratch, puts: true });
+        });
+    }
+
+    /// Of one row, on several threads.
+    pub(super) fn top_of_row(
+        &self,
+        level: Level,
+        row: usize,
+        heaps: &Heaps,
+        workspace: &Workspace<F>,
+        team: &mut dyn Crew,
+    ) {
+        let Some(top) = self.top else { return };
+        let segments = self.panel.logits.classes().div_ceil(SEGMENT);
+        team.each(segments, SEGMENT * size_of::<F>(), &|segment| {
+            let (rows, segments) = (row..row + 1, segment..segment + 1);
+            workspace.with(|scratch| {
+                heaps.with(|best| {
+                    let scan = Scan { job: self, rows, segments, best, scratch, puts: false };
+                    F::dispatch(level, scan);
+                });
+            });
+        });
+        let Some((all, others)) = heaps.0.split_first() else { return };
+        let all = &mut lock(all);
+        for other in others {
+            for (number, entry) in lock(other).heap.drain().enumerate() {
+                let bytes = SORTED_AT_ONCE * size_of::<Entry>();
+                if number.is_multiple_of(SORTED_AT_ONCE) && !team.may_go_on(bytes) {
+                    return;
+                }
+                all.offer(entry);
+            }
+        }
+        top.put(row, all, &mut |bytes| team.may_go_on(bytes));
+    }
+}
+
+/// Offers the classes of some segments of rows, and puts what is then the best of a row.
+struct Scan<'s, 'j, F: Float> {
+    job: &'s Job<'j, F>,
+    rows: Range<usize>,
+    segments: Range<usize>,
+    best: &'s mut Best,
+    scratch: &'s mut [F],
+    puts: bool,
+}
+
+impl<F: Float> VectorJob<F> for Scan<'_, '_, F> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<V: Vector<Scalar = F>>(self, token: V::Token) {
+        let Self { job, rows, segments, best, scratch, puts } = self;
+        let panel = &job.panel;
+        for row in rows {
+            let direct = panel.logits.direct(row).filter(|_| panel.mask.is_none());
+            let is_kept = |class| panel.mask.is_none_or(|mask| mask.get(row, class) != 0.0);
+            for start in segments.clone().map(|segment| segment * SEGMENT) {
+                let len = SEGMENT.min(panel.logits.classes() - start);
+                let z = match direct {
+                    Some(row) => row.part(start, len),
+                    None => {
+                        let own = &mut scratch[..len];
+                        if panel.mask.is_some() {
+                            panel.reload(row, start, own);
+                        } else {
+                            panel.logits.gather_part(token, row, start, own);
+                        }
+                        Source::from_slice(own)
+                    }
+                };
+                let best = &mut *best;
+                V::outlined(
+                    token,
+                    #[inline(always)]
+                    move || scan::<V>(token, z, start, best, is_kept),
+                );
+            }
+            if let (Some(top), true) = (job.top, puts) {
+                top.put(row, best, &mut |_| true);
+            }
+        }
+    }
+}
+
+/// A bar for the first of a row: so many lanes have a class above it. NaN where none is known.
+#[inline(always)]
+fn least<V: Vector>(token: V::Token, z: Source<'_, V::Scalar>, len: usize) -> f64 {
+    if len > V::LANES || z.len() <= QUAD * V::LANES {
+        return f64::NAN;
+    }
+    let mut best = V::splat(token, V::Scalar::NEG_INFINITY);
+    for index in 0..QUADS_BEFORE.min(z.len() / (QUAD * V::LANES)) {
+        let quad = z.quad::<V>(index * QUAD * V::LANES);
+        let vector = |i| quad.vector::<V>(token, i);
+        // In this order: a NaN is not kept.
+        best = vector(0).max(vector(1)).max(vector(2).max(vector(3))).max(best);
+    }
+    let mut lanes = best.to_array().map(V::Scalar::to_f64);
+    lanes[..V::LANES].sort_unstable_by(|a, b| b.total_cmp(a));
+    below(lanes[len - 1])
+}
+
+#[inline(always)]
+fn scan<V: Vector>(
+    token: V::Token,
+    z: Source<'_, V::Scalar>,
+    start: usize,
+    best: &mut Best,
+    is_kept: impl Fn(usize) -> bool,
+) {
+    let all_lanes = (1 << V::LANES) - 1;
+    let least = if best.heap.is_empty() { least::<V>(token, z, best.len) } else { f64::NAN };
+    let bar_from =
+        |best: &Best, at| V::splat(token, V::Scalar::from_f64(best.bar(start + at, least)));
+    let mut bar = bar_from(best, 0);
+    let mut at = 0;
+    while at < z.len() {
+        while at + QUAD * V::LANES <= z.len() {
+            let quad = z.quad::<V>(at);
+            let below = |i| quad.vector::<V>(token, i).le(bar);
+            let (first, last) = (V::both(below(0), below(1)), V::both(below(2), below(3)));
+            if !V::all(V::both(first, last)) {
+                break;
+            }
+            at += QUAD * V::LANES;
+        }
+        for _ in 0..QUAD {
+            if at >= z.len() {
+                break;
+            }
+            // NaN is not below.
+            let logits = z.vector::<V>(token, at, V::Scalar::NEG_INFINITY);
+            let mut above = !V::bits(logits.le(bar)) & all_lanes;
+            while above != 0 {
+                let class = at + above.trailing_zeros() as usize;
+                above &= above - 1;
+                if class < z.len() {
+                    let is_kept = is_kept(start + class);
+                    let order = if is_kept { order(z.get(class).to_f64()) } else { MASKED };
+                    best.offer((order, start + class));
+                }
+                if above == 0 {
+                    bar = bar_from(best, at + V::LANES);
+                }
+            }
+            at += V::LANES;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

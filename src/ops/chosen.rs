@@ -1,0 +1,160 @@
+//! Log-probabilities of some classes of each row: of the largest, or of those that are given.
+//!
+//! log p = (z − M)/T − L needs of a row its M and its L, and of a class its logit: so the rows are
+//! reduced first, and read again at the classes alone.
+
+use super::assert_same_shape;
+use crate::alloc::filled;
+use crate::batch::{Job, Run, Top};
+use crate::crew::Crew;
+use crate::error::Error;
+use crate::kernel::{Operation, Temperature, log_probabilities, log_probability};
+use crate::simd::{Float, MOST_LANES, Rows, RowsMut, Vector, VectorJob};
+use crate::target::Labels;
+
+/// Log-probabilities in one part of the work.
+const PART: usize = 1 << 12;
+
+/// The classes of the k largest logits of every row, in order, and their log-probabilities, computed in
+/// `F`. NaN comes first, masked classes last, and of equal logits the lower class.
+///
+/// # Errors
+/// [`Error::OutOfMemory`], or the error of `run.checkpoint`.
+///
+/// # Panics
+/// When `classes` and `out` do not have k elements for each row of `logits`, or k is too large.
+pub fn top_k<F: Float>(
+    temperature: f64,
+    logits: &Rows<'_>,
+    mask: Option<&Rows<'_>>,
+    classes: &mut RowsMut<'_>,
+    out: &mut RowsMut<'_>,
+    run: &mut Run<'_>,
+) -> Result<(), Error> {
+    let (classes, out) = (&*classes, &*out);
+    assert!(classes.classes() <= logits.classes() && classes.classes() == out.classes());
+    assert!(classes.rows() == logits.rows());
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a class")]
+    let given = |row, place| classes.get(row, place) as usize;
+    chosen::<F>(temperature, logits, mask, Some(classes), &given, out, run)
+}
+
+/// The log-probabilities of given classes of every row, computed in `F`. The indices are in the C order of
+/// an array whose class axis has axes of `inner` elements behind it.
+///
+/// # Errors
+/// [`Error::OutOfMemory`], or the error of `run.checkpoint`.
+///
+/// # Panics
+/// When `out` does not have an element for each index.
+pub fn log_softmax_at<F: Float>(
+    temperature: f64,
+    logits: &Rows<'_>,
+    mask: Option<&Rows<'_>>,
+    (indices, inner): (&Labels, usize),
+    out: &mut RowsMut<'_>,
+    run: &mut Run<'_>,
+) -> Result<(), Error> {
+    let many = out.classes();
+    let given = |row, place| indices.class((row / inner * many + place) * inner + row % inner);
+    chosen::<F>(temperature, logits, mask, None, &given, &*out, run)
+}
+
+fn chosen<F: Float>(
+    temperature: f64,
+    logits: &Rows<'_>,
+    mask: Option<&Rows<'_>>,
+    classes: Option<&RowsMut<'_>>,
+    given: &(dyn Fn(usize, usize) -> usize + Sync),
+    out: &RowsMut<'_>,
+    run: &mut Run<'_>,
+) -> Result<(), Error> {
+    assert_same_shape(logits, mask, None);
+    assert!(out.rows() == logits.rows(), "a row of {} for each", out.classes());
+    let count = out.rows() * out.classes();
+    if count == 0 {
+        return Ok(());
+    }
+    let mut maxima = filled(logits.rows(), &0.0, &mut run.team())?;
+    let mut excesses = filled(logits.rows(), &0.0, &mut run.team())?;
+    let (max, excess) =
+        (RowsMut::from_slice(&mut maxima, 1), RowsMut::from_slice(&mut excesses, 1));
+    let sorted = classes.map(|classes| (classes, out));
+    let top = Top { len: classes.map_or(1, RowsMut::classes), max: &max, sorted };
+    let job = Job::<F>::new(Operation::LogSoftmax, temperature, logits, mask, None);
+    let job = Job { top: Some(&top), scalars: Some(&excess), ..job };
+    job.run(run)?;
+    let is_sorted = classes.is_some();
+    let (temperature, maxima, excesses) = (job.temperature, &maxima[..], &excesses[..]);
+    let all = At { temperature, logits, mask, is_sorted, maxima, excesses, given, out, part: 0 };
+    let level = run.level;
+    let mut team = run.team();
+    team.each(count.div_ceil(PART), PART * size_of::<f64>(), &|part| {
+        F::dispatch(level, At { part, ..all });
+    });
+    team.outcome()
+}
+
+/// A part of the log-probabilities, from reduced rows.
+#[derive(Clone, Copy)]
+struct At<'a, F> {
+    temperature: Temperature<F>,
+    logits: &'a Rows<'a>,
+    mask: Option<&'a Rows<'a>>,
+    /// Are the logits where the log-probabilities go?
+    is_sorted: bool,
+    /// M, as it is in memory, and L.
+    maxima: &'a [f64],
+    excesses: &'a [f64],
+    given: &'a (dyn Fn(usize, usize) -> usize + Sync),
+    out: &'a RowsMut<'a>,
+    part: usize,
+}
+
+impl<F: Float> VectorJob<F> for At<'_, F> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<V: Vector<Scalar = F>>(self, token: V::Token) {
+        let Self { temperature, logits, mask, given, out, .. } = self;
+        let (mut next, many) = (self.part * PART, out.classes());
+        let end = (next + PART).min(out.rows() * many);
+        while next < end {
+            let (row, first) = (next / many, next % many);
+            let len = V::LANES.min(many - first).min(end - next);
+            next += len;
+            let (mut z, mut log_p) = ([F::default(); MOST_LANES], [F::NAN; MOST_LANES]);
+            for (place, z) in (first..).zip(&mut z).take(len) {
+                let logit = if self.is_sorted {
+                    out.get(row, place)
+                } else {
+                    logits.get(row, given(row, place))
+                };
+                // −0 is 0, as in M.
+                *z = F::from_f64(logit + 0.0);
+            }
+            let (max, excess, shift) = (self.maxima[row], self.excesses[row], temperature.shift);
+            let swept_max = F::from_f64(max * shift);
+            if temperature.is_in_range(swept_max) {
+                if shift != 1.0 {
+                    z = z.map(|z| F::from_f64(z.to_f64() * shift));
+                }
+                let [max, inverse, excess] = [max * shift, temperature.inverse, excess]
+                    .map(|x| V::splat(token, F::from_f64(x)));
+                let z = V::from_slice(token, &z);
+                log_probability(z, max, inverse, excess).to_slice(&mut log_p);
+            } else if max.is_finite() {
+                log_p = z;
+                log_probabilities(&mut log_p, max, temperature.inverse * shift, excess);
+            }
+            if let Some(mask) = mask {
+                for (place, log_p) in (first..).zip(&mut log_p).take(len) {
+                    if mask.get(row, given(row, place)) == 0.0 {
+                        *log_p = F::NEG_INFINITY;
+                    }
+                }
+            }
+            out.scatter_from(row, first, &log_p[..len]);
+        }
+    }
+}
