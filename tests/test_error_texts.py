@@ -52,11 +52,16 @@ def test_every_argument_is_wrong_somewhere():
     assert len({source for _, source, _ in ENTRIES}) == len(ENTRIES)
     for function in FUNCTIONS - {sx.get_num_threads}:
         own = [call for call in calls if function in TWINS.get(call.function, (call.function,))]
-        for index, (name, parameter) in enumerate(inspect.signature(function).parameters.items()):
+        parameters = inspect.signature(function).parameters
+        for index, (name, parameter) in enumerate(parameters.items()):
             given = [
                 call
                 for call in own
                 if name in call.options
-                or (parameter.kind != parameter.KEYWORD_ONLY and index < len(call.arguments))
+                or (parameter.kind == parameter.VAR_KEYWORD and call.options.keys() - parameters)
+                or (
+                    parameter.kind <= parameter.POSITIONAL_OR_KEYWORD
+                    and index < len(call.arguments)
+                )
             ]
             assert given, f"{function.__name__} has no wrong {name} in {FILE.name}"

@@ -24,13 +24,15 @@ FUNCTIONS = {
         "reduction='mean', normalizer=None, out=None, grad_out=None)",
     "cross_entropy_terms": "(logits, targets, /, *, prior=None, ignore_index=-100, where=None, temperature=1.0, "
         "axis=-1)",
+    "score": "(logits, targets, /, *, chunk_rows=None, start=0, on_chunk=None, log_probs_out=None, "
+        "grad_out=None, top_k=None, **loss_options)",
     "smooth_labels": "(targets, num_classes=None, /, *, label_smoothing, prior=None, where=None, axis=-1, "
         "dtype=<class 'numpy.float32'>, out=None)",
     "label_dropout": "(targets, num_classes, /, *, rate, prior=None, ignore_index=-100, rng=None)",
     "class_prior": "(targets, num_classes, /, *, sample_weight=None, pseudocount=0.0, ignore_index=-100)",
 }  # fmt: skip
 OTHER_NAMES = {
-    "CrossEntropyTerms", "InternalError", "LabelError", "TopK", "__version__", "get_num_threads", "num_threads",
+    "CrossEntropyTerms", "InternalError", "LabelError", "Score", "TopK", "__version__", "get_num_threads", "num_threads",
     "set_num_threads", "show_config", "tf_losses",
 }  # fmt: skip
 

@@ -120,6 +120,8 @@ LONG = {
         {},
     ),
     "labels": ("cross_entropy", lambda: (many(0, 2**26, 3), many(1, 2**26, **LABEL)), {}),
+    "chunks": ("score", lambda: (many(0, 2**24, 2**7), many(1, 2**24, **LABEL)), {}),
+    "chunks of one long row": ("score", lambda: (many(0, 2**10, 2**26), np.zeros(2**10, int)), {}),
     "no row counts": (
         "cross_entropy",
         lambda: (many(0, 2**22, 2**20), many(-100, 2**22, **LABEL)),
@@ -253,7 +255,7 @@ def test_a_long_call_is_stopped(case):
 def test_every_function_is_in_the_table():
     short = {"set_num_threads", "get_num_threads", "num_threads", "show_config"}
     functions = {name for name in sx.__all__ if callable(getattr(sx, name))} - short
-    functions -= {"CrossEntropyTerms", "InternalError", "LabelError", "TopK"}
+    functions -= {"CrossEntropyTerms", "InternalError", "LabelError", "Score", "TopK"}
     functions |= {f"tf_losses.{name}" for name in tf_losses.__all__}
     assert {name for name, _, _ in LONG.values()} == functions
 

@@ -11,9 +11,9 @@ label smoothing eps (section 7 of arXiv 1512.00567):
 
 `top_k_log_softmax` and `log_softmax_at` give log p(k) of some classes of each row.
 
-`class_prior` counts u from labels. Arrays are positional, everything else is by keyword, and the
-classes are along the last axis unless `axis` says otherwise. `tf_losses` has the loss as
-tf.compat.v1.losses calls it.
+`class_prior` counts u from labels; `score` adds up loss, accuracy and calibration error over arrays
+and files of any size. Arrays are positional, everything else is by keyword, and the classes are along
+the last axis unless `axis` says otherwise. `tf_losses` has the loss as tf.compat.v1.losses calls it.
 
 Arrays of other libraries are read where they lie in the memory of the CPU, by the buffer protocol,
 `__array__` or DLPack; results are NumPy arrays. bfloat16 is the type of ml_dtypes, also for tensors of
@@ -39,6 +39,8 @@ from smoothxent._errors import InternalError, LabelError
 from smoothxent._gradients import cross_entropy_value_and_grad
 from smoothxent._labels import class_prior, label_dropout
 from smoothxent._losses import cross_entropy
+from smoothxent._score import Score
+from smoothxent._scoring import score
 from smoothxent._smoothing import smooth_labels
 from smoothxent._smoothxent import __version__
 from smoothxent._terms import CrossEntropyTerms, cross_entropy_terms
@@ -48,6 +50,7 @@ __all__ = [
     "CrossEntropyTerms",
     "InternalError",
     "LabelError",
+    "Score",
     "TopK",
     "__version__",
     "class_prior",
@@ -60,6 +63,7 @@ __all__ = [
     "log_softmax_at",
     "logsumexp",
     "num_threads",
+    "score",
     "set_num_threads",
     "show_config",
     "smooth_labels",

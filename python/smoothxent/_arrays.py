@@ -41,12 +41,12 @@ _DEVICE_NAMES = {2: "CUDA", 4: "OpenCL", 7: "Vulkan", 8: "Metal", 10: "ROCm", 14
 
 def as_logits(obj: object, name: str) -> NDArray[Any]:
     """Return `obj` as a floating type; integers, bools and numbers in lists become float64."""
-    return _as_floating(_as_ndarray(obj, name, fill="-numpy.inf"), obj, name)
+    return _as_floating(as_ndarray(obj, name, fill="-numpy.inf"), obj, name)
 
 
 def as_real(obj: object, name: str) -> NDArray[Any]:
     """Return `obj`, a prior or weights, as a floating type, by the rules of `as_logits`."""
-    return _as_floating(_as_ndarray(obj, name, fill="0.0"), obj, name)
+    return _as_floating(as_ndarray(obj, name, fill="0.0"), obj, name)
 
 
 def as_targets(obj: object, name: str, fill: str | None = "ignore_index") -> NDArray[Any]:
@@ -55,7 +55,7 @@ def as_targets(obj: object, name: str, fill: str | None = "ignore_index") -> NDA
     The dtype is kept: it is what tells labels from probabilities. Booleans are neither. `fill` is
     what may stand for missing labels, None where nothing may.
     """
-    array = _as_ndarray(obj, name, fill)
+    array = as_ndarray(obj, name, fill)
     labels = _labels(array, obj)
     if labels is not None:
         return labels
@@ -66,7 +66,7 @@ def as_targets(obj: object, name: str, fill: str | None = "ignore_index") -> NDA
 
 def as_labels(obj: object, name: str, fill: str | None = "ignore_index") -> NDArray[Any]:
     """Return `obj` as labels, by the rules of `as_targets`."""
-    array = _as_ndarray(obj, name, fill)
+    array = as_ndarray(obj, name, fill)
     labels = _labels(array, obj)
     if labels is None:
         raise _no_labels(array.dtype, obj, name, "integer labels")
@@ -75,7 +75,7 @@ def as_labels(obj: object, name: str, fill: str | None = "ignore_index") -> NDAr
 
 def as_indices(obj: object, name: str) -> NDArray[Any]:
     """Return `obj` as an integer dtype, by the rules of `as_targets`; nothing may be missing."""
-    array = _as_ndarray(obj, name, fill=None)
+    array = as_ndarray(obj, name, fill=None)
     indices = _labels(array, obj)
     if indices is None:
         raise _no_labels(array.dtype, obj, name, "integers")
@@ -94,7 +94,7 @@ def as_numpy_real(obj: object, name: str) -> NDArray[Any]:
 
 def as_mask(obj: object, name: str) -> NDArray[np.bool_]:
     """Return `obj` as booleans; nothing else says which classes are there."""
-    array = _as_ndarray(obj, name, fill="False")
+    array = as_ndarray(obj, name, fill="False")
     if array.dtype.kind != "b":
         raise TypeError(f"{name} has dtype {_described(array.dtype, obj)}, expected bool")
     return array
@@ -152,7 +152,7 @@ def _described(dtype: np.dtype[Any], obj: object) -> str:
     return f"{dtype}{source}"
 
 
-def _as_ndarray(obj: object, name: str, fill: str | None) -> NDArray[Any]:
+def as_ndarray(obj: object, name: str, fill: str | None) -> NDArray[Any]:
     """Return `obj` as a base-class ndarray of any dtype, sharing memory where it can."""
     _refuse_masked(obj, name, fill)
     if isinstance(obj, np.ndarray):

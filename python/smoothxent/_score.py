@@ -1,0 +1,218 @@
+"""What `score` returns: sums over rows, which add up exactly, and the figures made of them.
+
+Every figure is a quotient of two sums that are kept without rounding. So scores of parts add up to
+the score of the whole, to the bit, in whatever parts and order.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from smoothxent._exact import ExactSum
+
+BINS = 15
+"""Bins of the confidence, of equal width: (0, 1/15], (1/15, 2/15], ..., (14/15, 1]."""
+
+_NONE = ExactSum()
+
+
+class Sums(NamedTuple):
+    """Sums over rows that count, each row times its sample weight."""
+
+    weight: ExactSum = _NONE
+    """Of ones."""
+    loss: ExactSum = _NONE
+    divisor: ExactSum = _NONE
+    """Of the masses of the targets before smoothing, times class weights."""
+    nll: ExactSum = _NONE
+    prior_cross_entropy: ExactSum = _NONE
+    prior_kl: ExactSum = _NONE
+    prior_entropy: ExactSum = _NONE
+    logsumexp: ExactSum = _NONE
+    top_1: ExactSum = _NONE
+    top_5: ExactSum = _NONE
+    top_k: ExactSum = _NONE
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Score:
+    """Loss, accuracy and calibration over rows of logits, as `score` returns them.
+
+    Scores of parts add up: ``a + b`` is the score of the rows of both, and ``sum(parts)`` that of all.
+    The sums behind the figures are exact, so the parts and their order make no difference, not even
+    in the last bit; each figure is rounded once, when it is asked for. Scores are equal if all their
+    sums are. They can be pickled, and `as_dict` gives the figures by name.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import smoothxent as sx
+    >>> logits = np.array([[2.0, 1.0, 0.0], [0.0, 3.0, 0.0], [1.0, 0.0, 2.0]])
+    >>> labels = np.array([0, 1, 0])
+    >>> whole = sx.score(logits, labels)
+    >>> whole
+    Score of 3 rows
+      loss                  0.636712
+      nll                   0.636712
+      prior cross-entropy   1.63671
+      prior KL              0.538099
+      prior entropy         1.09861
+      logsumexp             2.63671
+      perplexity            1.89025
+      accuracy              0.666667
+      top-5 accuracy        1
+      calibration error     0.140346  (15 bins)
+    >>> parts = [sx.score(logits[:2], labels[:2]), sx.score(logits[2:], labels[2:])]
+    >>> sum(parts) == whole
+    True
+    """
+
+    rows: int = 0
+    """Rows that count: not ignored, with a weight other than 0 and with a class that `where` keeps."""
+    ignored_rows: int = 0
+    """The other rows."""
+    nonfinite_rows: int = 0
+    """Rows that count whose loss is infinite or nan; they make the loss so."""
+    top_k: int | None = None
+    """The k of `top_k_accuracy`."""
+    _sums: Sums = field(default_factory=Sums)
+    _gaps: tuple[ExactSum, ...] = (_NONE,) * BINS
+    """Of the rows of every bin: hits minus confidences, times sample weights."""
+
+    def __add__(self, other: Score) -> Score:
+        if not isinstance(other, Score):
+            return NotImplemented
+        if self.top_k != other.top_k:
+            raise ValueError(
+                f"scores with top_k {self.top_k} and {other.top_k} cannot be added to one another"
+            )
+        return Score(
+            self.rows + other.rows,
+            self.ignored_rows + other.ignored_rows,
+            self.nonfinite_rows + other.nonfinite_rows,
+            self.top_k,
+            Sums._make(a + b for a, b in zip(self._sums, other._sums)),
+            tuple(a + b for a, b in zip(self._gaps, other._gaps)),
+        )
+
+    def __radd__(self, other: object) -> Score:
+        return self if other == 0 else NotImplemented  # where `sum` starts
+
+    @property
+    def loss(self) -> float:
+        """The loss, as `cross_entropy` reduces it by "mean": its sum over `divisor`; nan without rows."""
+        return self._sums.loss.over(self._sums.divisor)
+
+    @property
+    def divisor(self) -> float:
+        """The weighted mass of the targets before smoothing: the divisor of "mean"."""
+        return self._sums.divisor.value()
+
+    @property
+    def nll(self) -> float:
+        """The mean of H(q, p), the loss without smoothing, class weights and z_loss."""
+        return self._sums.nll.over(self._sums.weight)
+
+    @property
+    def prior_cross_entropy(self) -> float:
+        """The mean of H(u, p), what smoothing adds."""
+        return self._sums.prior_cross_entropy.over(self._sums.weight)
+
+    @property
+    def prior_kl(self) -> float:
+        """The mean of KL(u || p)."""
+        return self._sums.prior_kl.over(self._sums.weight)
+
+    @property
+    def prior_entropy(self) -> float:
+        """The mean of H(u)."""
+        return self._sums.prior_entropy.over(self._sums.weight)
+
+    @property
+    def logsumexp(self) -> float:
+        """The mean of the normaliser of the softmax."""
+        return self._sums.logsumexp.over(self._sums.weight)
+
+    @property
+    def perplexity(self) -> float:
+        """exp(nll)."""
+        try:
+            return math.exp(self.nll)
+        except OverflowError:
+            return math.inf
+
+    @property
+    def accuracy(self) -> float:
+        """The part of the rows, by weight, whose most probable class is that of the target."""
+        return self._sums.top_1.over(self._sums.weight)
+
+    @property
+    def top_5_accuracy(self) -> float:
+        """The part of the rows, by weight, with the class of the target among the five most probable."""
+        return self._sums.top_5.over(self._sums.weight)
+
+    @property
+    def top_k_accuracy(self) -> float | None:
+        """The same for the `top_k` most probable classes; None if `top_k` is."""
+        return None if self.top_k is None else self._sums.top_k.over(self._sums.weight)
+
+    @property
+    def calibration_error(self) -> float:
+        """The expected calibration error (ECE), in 15 bins of the confidence of equal width.
+
+        The confidence of a row is the largest probability. The error is the mean over the rows of the
+        distance between mean accuracy and mean confidence of their bin.
+        """
+        gaps = [gap.over(self._sums.weight) for gap in self._gaps]
+        return math.fsum(map(abs, gaps))
+
+    def as_dict(self) -> dict[str, int | float | None]:
+        """Return the figures by name; those of `top_k` only if there is one."""
+        names = ["rows", "ignored_rows", "nonfinite_rows", "divisor", *_LABELS]
+        if self.top_k is not None:
+            names.insert(names.index("top_5_accuracy") + 1, "top_k")
+        else:
+            names.remove("top_k_accuracy")
+        return {name: getattr(self, name) for name in names}
+
+    def __repr__(self) -> str:
+        """Return the figures as a table."""
+        others = [f"{self.ignored_rows:,} ignored"] if self.ignored_rows else []
+        if self.nonfinite_rows:
+            others.append(f"the loss of {self.nonfinite_rows:,} is infinite or nan")
+        beside = f" ({'; '.join(others)})" if others else ""
+        lines = [f"Score of {self.rows:,} row{'' if self.rows == 1 else 's'}{beside}"]
+        for name, label in _LABELS.items():
+            value = getattr(self, name)
+            if value is not None:
+                lines.append(f"  {label.format(k=self.top_k):<20}  {value:.6g}")
+        return "\n".join(lines) + f"  ({BINS} bins)"
+
+
+_LABELS = {
+    "loss": "loss",
+    "nll": "nll",
+    "prior_cross_entropy": "prior cross-entropy",
+    "prior_kl": "prior KL",
+    "prior_entropy": "prior entropy",
+    "logsumexp": "logsumexp",
+    "perplexity": "perplexity",
+    "accuracy": "accuracy",
+    "top_5_accuracy": "top-5 accuracy",
+    "top_k_accuracy": "top-{k} accuracy",
+    "calibration_error": "calibration error",
+}
+
+
+def to_state(score: Score) -> dict[str, Any]:
+    """Return a score in the types of JSON, exactly."""
+    return dataclasses.asdict(score)
+
+
+def from_state(state: dict[str, Any]) -> Score:
+    """Return the score that `to_state` was given."""
+    sums, gaps = ([ExactSum(**one) for one in state[name]] for name in ("_sums", "_gaps"))
+    return Score(**{**state, "_sums": Sums._make(sums), "_gaps": tuple(gaps)})

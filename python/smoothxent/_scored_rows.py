@@ -1,0 +1,183 @@
+"""The sums of `score` over the rows of one chunk."""
+
+from __future__ import annotations
+
+import operator
+from typing import TYPE_CHECKING, Any, TypedDict, cast
+
+import numpy as np
+
+from smoothxent._activations import log_softmax
+from smoothxent._arrays import as_logits, as_targets
+from smoothxent._chosen import TopK, top_k_log_softmax
+from smoothxent._exact import ExactSum, exact_sums, exact_sums_of_groups
+from smoothxent._gradients import cross_entropy_value_and_grad
+from smoothxent._losses import cross_entropy
+from smoothxent._score import BINS, Score, Sums
+from smoothxent._terms import cross_entropy_terms
+
+if TYPE_CHECKING:
+    from typing import SupportsFloat, SupportsIndex
+
+    from numpy.typing import ArrayLike, NDArray
+
+
+class LossOptions(TypedDict, total=False):
+    """The options of `cross_entropy` that `score` takes."""
+
+    label_smoothing: SupportsFloat
+    prior: ArrayLike | None
+    class_weight: ArrayLike | None
+    sample_weight: ArrayLike | None
+    ignore_index: SupportsIndex | None
+    where: ArrayLike | None
+    temperature: SupportsFloat
+    z_loss: SupportsFloat
+
+
+# Of rows times weights, infinite as the loss is; of infinite logits, nan as the loss is.
+@np.errstate(over="ignore", invalid="ignore")
+def score_rows(
+    logits: NDArray[Any],
+    targets: NDArray[Any],
+    options: LossOptions,
+    *,
+    log_probs_out: NDArray[Any] | None,
+    grad_out: NDArray[Any] | None,
+    top_k: int | None,
+) -> Score:
+    """Return the score of a chunk of rows, and write what belongs to them."""
+    logits, targets = as_logits(logits, "logits"), as_targets(targets, "targets")
+    of_softmax: Any = {name: value for name, value in options.items() if name in _OF_SOFTMAX}
+    of_terms: Any = {name: value for name, value in options.items() if name in _OF_TERMS}
+    terms = cross_entropy_terms(logits, targets, **of_terms)
+    if grad_out is not None:
+        loss, _ = cross_entropy_value_and_grad(
+            logits, targets, reduction="none", grad_out=grad_out, **options
+        )
+    elif targets.size and _is_nll(options):
+        loss = terms.nll  # the same bits
+    else:
+        loss = cross_entropy(logits, targets, reduction="none", **options)
+    k = min(max(5, top_k or 1), logits.shape[-1])
+    best = top_k_log_softmax(logits, k, **of_softmax)
+    if log_probs_out is not None:
+        log_softmax(logits, out=log_probs_out, **of_softmax)
+
+    is_counted = _counted(logits.shape, targets, options).ravel()
+    rows = int(is_counted.sum())
+
+    def counted(array: NDArray[Any], *shape: int) -> NDArray[Any]:
+        """Return what belongs to the rows that count, one after the other."""
+        flat = array.reshape(-1, *shape)
+        return flat if rows == len(flat) else flat[is_counted]
+
+    losses, targets = counted(loss), counted(targets, *targets.shape[logits.ndim - 1 :])
+    hits = _hits(targets, counted(best.indices, k), counted(best.log_probs, k))
+    confidences = np.exp(counted(_largest_log_prob(logits, best, terms.logsumexp, options)))
+    weights = _weights(options.get("sample_weight"), logits.shape[:-1])
+    weights = None if weights is None else counted(weights)
+    masses = _masses(targets, options.get("class_weight"))
+
+    def weighted(values: NDArray[Any]) -> NDArray[Any]:
+        return values if weights is None else values * weights
+
+    def weight_of_rows(hits: NDArray[np.bool_] | None) -> ExactSum:
+        """Return the weight of the rows with a hit, of which none has two."""
+        if weights is None:
+            return ExactSum.of_count(rows if hits is None else int(np.count_nonzero(hits)))
+        selected = weights if hits is None else weights * np.any(hits, axis=1)
+        return exact_sums(selected[np.newaxis])[0]
+
+    loss_sum, *term_sums = exact_sums(
+        np.stack([losses, *(weighted(counted(term)) for term in terms)], dtype=np.float64)
+    )
+    weight_sum = weight_of_rows(None)
+    sums = Sums(
+        weight_sum,
+        loss_sum,
+        weight_sum if masses is None else exact_sums(weighted(masses)[np.newaxis])[0],
+        *cast("tuple[ExactSum, ExactSum, ExactSum, ExactSum, ExactSum]", term_sums),
+        top_1=weight_of_rows(hits[:, :1]),
+        top_5=weight_of_rows(hits[:, :5]),
+        top_k=ExactSum() if top_k is None else weight_of_rows(hits[:, :top_k]),
+    )
+    gaps = exact_sums_of_groups(weighted(hits[:, 0] - confidences), _bins(confidences), BINS)
+    nonfinite = rows - int(np.isfinite(losses).sum())
+    return Score(rows, is_counted.size - rows, nonfinite, top_k, sums, tuple(gaps))
+
+
+_OF_SOFTMAX = {"temperature", "where"}
+_OF_TERMS = _OF_SOFTMAX | {"prior", "ignore_index"}
+
+
+def _is_nll(options: LossOptions) -> bool:
+    """Tell whether the loss is the first of the terms, bit for bit."""
+    return (
+        float(options.get("label_smoothing", 0.0)) == float(options.get("z_loss", 0.0)) == 0.0
+        and options.get("class_weight") is None
+        and options.get("sample_weight") is None
+    )
+
+
+def _counted(
+    shape: tuple[int, ...], targets: NDArray[Any], options: LossOptions
+) -> NDArray[np.bool_]:
+    """Tell which rows of logits of `shape` count, by the rules of `cross_entropy`."""
+    is_counted = np.ones(shape[:-1], np.bool_)
+    ignore_index = options.get("ignore_index", -100)
+    if targets.ndim < len(shape) and ignore_index is not None:
+        is_counted &= targets != operator.index(ignore_index)
+    if (where := options.get("where")) is not None:
+        is_counted &= np.atleast_1d(where).any(axis=-1)
+    if (weights := _weights(options.get("sample_weight"), shape[:-1])) is not None:
+        is_counted &= weights != 0.0
+    return is_counted
+
+
+def _weights(given: ArrayLike | None, shape: tuple[int, ...]) -> NDArray[np.float64] | None:
+    if given is None:
+        return None
+    weights: NDArray[np.float64] = np.broadcast_to(_float64(given), shape)
+    return weights
+
+
+def _masses(targets: NDArray[Any], class_weight: ArrayLike | None) -> NDArray[np.float64] | None:
+    """Return the sum of c_k q(k) of every row, None if all are 1."""
+    if targets.ndim == 1:
+        return None if class_weight is None else _float64(class_weight)[targets]
+    q = _float64(targets)
+    masses: NDArray[np.float64] = np.sum(
+        q if class_weight is None else q * _float64(class_weight), axis=1
+    )
+    return masses
+
+
+def _hits(
+    targets: NDArray[Any], best: NDArray[np.intp], log_probs: NDArray[Any]
+) -> NDArray[np.bool_]:
+    """Tell which of the most probable classes is that of the target."""
+    labels = targets if targets.ndim == 1 else targets.argmax(axis=1)
+    # Neither a class that is masked nor one of a row with nan has been predicted.
+    hits: NDArray[np.bool_] = (best == labels[:, np.newaxis]) & (log_probs > -np.inf)
+    return hits
+
+
+def _largest_log_prob(
+    logits: NDArray[Any], best: TopK, logsumexp: NDArray[Any], options: LossOptions
+) -> NDArray[np.float64]:
+    if logits.dtype.itemsize > 2:
+        return _float64(best.log_probs[..., 0])
+    # Rounded to 16 bits it would have two or three digits; logsumexp is in float32.
+    largest = np.take_along_axis(logits, best.indices[..., :1], axis=-1)[..., 0]
+    return _float64(largest) / float(options.get("temperature", 1.0)) - _float64(logsumexp)
+
+
+def _bins(confidences: NDArray[np.float64]) -> NDArray[np.intp]:
+    # fmax: nan goes to the first bin, and makes the error nan.
+    bins = np.ceil(np.fmax(confidences * BINS, 1.0)).astype(np.intp)
+    return np.minimum(bins, BINS) - 1
+
+
+def _float64(values: ArrayLike) -> NDArray[np.float64]:
+    return np.asarray(values).astype(np.float64, order="C")

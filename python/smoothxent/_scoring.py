@@ -1,0 +1,243 @@
+"""Rows without end in constant memory: chunk by chunk through the other functions.
+
+    for each chunk of rows, a few MB:
+        its sums, by _scored_rows.py    one read from the disk, the rest from the caches
+        total = total + score
+        on_chunk(total, next row)
+
+The sums are exact, so neither the chunks nor an interruption between two of them change a bit.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any, Protocol
+
+from smoothxent import _scoring_checks as checks
+from smoothxent._arrays import as_ndarray, as_targets
+from smoothxent._pieces import SEQUENCES
+from smoothxent._scored_rows import score_rows
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import SupportsIndex, Unpack
+
+    import numpy as np
+    from numpy.typing import ArrayLike, NDArray
+
+    from smoothxent._score import Score
+    from smoothxent._scored_rows import LossOptions
+
+# A chunk is read from memory once and then from the caches, and so are the results for its rows.
+_CHUNK_BYTES = 1 << 24
+_MAX_CHUNK_ROWS = 1 << 14
+
+
+class Rows(Protocol):
+    """What is read in chunks: an array, or a file that gives arrays."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The number of rows, then the shape of a row."""
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The type of the numbers."""
+
+    def __getitem__(self, rows: slice, /) -> NDArray[Any]:
+        """Return an array of these rows."""
+
+
+def score(
+    logits: ArrayLike,
+    targets: ArrayLike,
+    /,
+    *,
+    chunk_rows: SupportsIndex | None = None,
+    start: SupportsIndex = 0,
+    on_chunk: Callable[[Score, int], object] | None = None,
+    log_probs_out: NDArray[Any] | None = None,
+    grad_out: NDArray[Any] | None = None,
+    top_k: SupportsIndex | None = None,
+    **loss_options: Unpack[LossOptions],
+) -> Score:
+    r"""Return loss, accuracy and calibration of logits, chunk by chunk: of files larger than memory, too.
+
+    Use it to evaluate a model on memory-mapped logits. The command ``smoothxent score`` does it for
+    files. `cross_entropy` gives the loss alone, in one call.
+
+    Parameters
+    ----------
+    logits : array_like
+        As for `cross_entropy`, of shape (N, ..., K): rows along axis 0, of which a chunk has some, and
+        K classes along the last axis. For a file larger than memory a `numpy.memmap`, which
+        ``numpy.load(file, mmap_mode="r")`` gives.
+    targets : array_like
+        As for `cross_entropy`: integer labels of shape (N, ...), or probabilities of the shape of the
+        logits. The class of a row of probabilities is the most probable one, the lowest of several.
+    chunk_rows : int, optional
+        How many rows are read at once; by default those of 16 MB of logits, and at most 16384. It
+        changes no bit of the result.
+    start : int, default 0
+        The first row that is read; rows before it are neither scored nor written.
+    on_chunk : callable, optional
+        ``on_chunk(score, row)`` is called after every chunk, with the score of all rows from `start`
+        to `row`, the next to be read. An exception from it ends the run. Whoever keeps both can go on
+        later: ``score + sx.score(logits, targets, start=row)`` is the score of one run.
+    log_probs_out : ndarray, optional
+        Where to write log p, of the shape of `logits`; a `numpy.memmap`, for example. As the `out`
+        of `log_softmax`, but it must not share memory with an argument.
+    grad_out : ndarray, optional
+        Where to write the gradient of the loss of every row, of the shape of `logits`: divided by
+        ``score.divisor`` it is that of the mean. As for `cross_entropy_value_and_grad`, but it must
+        not share memory with an argument.
+    top_k : int, optional
+        Count the rows with the class of the target among the `top_k` most probable, too.
+    **loss_options
+        `label_smoothing`, `prior`, `class_weight`, `sample_weight`, `ignore_index`, `where`,
+        `temperature` and `z_loss` of `cross_entropy`. Arrays with an axis of N rows are read in
+        chunks. `sample_weight` weighs the rows in every figure, `class_weight` in the loss alone.
+
+    Returns
+    -------
+    Score
+        ``loss``, ``nll``, ``prior_cross_entropy``, ``prior_kl``, ``prior_entropy``, ``logsumexp``,
+        ``perplexity``, ``accuracy``, ``top_5_accuracy``, ``top_k_accuracy``, ``calibration_error``, and
+        the counts ``rows``, ``ignored_rows`` and ``nonfinite_rows``. Scores of parts add up with ``+``.
+
+    Raises
+    ------
+    LabelError, TypeError, ValueError
+        As `cross_entropy`. Places in messages are those of the whole arrays. Arguments of wrong
+        types and shapes are refused before anything is written; a wrong value when its chunk is read,
+        with the rows before that chunk written.
+
+    Notes
+    -----
+    The figures are means over the rows that count, weighted by `sample_weight`; nan if none does. The
+    sums behind them are exact, so that chunks, merging and resuming change no bit. They are sums of
+    what `cross_entropy` with reduction "none" and `cross_entropy_terms` give for each row: with
+    float32 logits losses that were rounded to float32, so that the mean may differ from that
+    of `cross_entropy` by some parts in 10**8.
+
+    The calibration error is the ECE of Guo et al. [1]_ in 15 bins of equal width, (0, 1/15] to (14/15,
+    1]: the mean distance of accuracy and mean confidence of the bins, weighted by their rows. The
+    confidence is the largest probability.
+
+    Special values: of equal logits the lowest class is the more probable one. A class that `where` removes
+    is never predicted, and neither is any class of a row with nan, +inf or nothing but -inf, which makes the loss and the
+    calibration error nan; `nonfinite_rows` counts rows with a loss of nan or +inf.
+
+    Memory: that of the results for the rows of one chunk, whatever N is. Logits that are neither of
+    the four types nor an array are converted: arrays of other types chunk by chunk, lists as a whole.
+
+    References
+    ----------
+    .. [1] C. Guo, G. Pleiss, Y. Sun and K. Q. Weinberger, "On Calibration of Modern Neural
+       Networks", section 2, arXiv:1706.04599, 2017.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import smoothxent as sx
+    >>> logits = np.array([[2.0, 1.0, 0.0], [0.0, 3.0, 0.0], [1.0, 0.0, 2.0], [9.0, 9.0, 9.0]])
+    >>> labels = np.array([0, 1, 0, -100])
+    >>> score = sx.score(logits, labels, label_smoothing=0.1)
+    >>> score
+    Score of 3 rows (1 ignored)
+      loss                  0.736712
+      nll                   0.636712
+      prior cross-entropy   1.63671
+      prior KL              0.538099
+      prior entropy         1.09861
+      logsumexp             2.63671
+      perplexity            1.89025
+      accuracy              0.666667
+      top-5 accuracy        1
+      calibration error     0.140346  (15 bins)
+    >>> score.loss == sx.cross_entropy(logits, labels, label_smoothing=0.1)
+    True
+
+    Interrupted after two rows, and resumed:
+
+    >>> half = sx.score(logits[:2], labels[:2], label_smoothing=0.1)
+    >>> half + sx.score(logits, labels, label_smoothing=0.1, start=2) == score
+    True
+    """
+    return score_chunks(
+        as_ndarray(logits, "logits", "-numpy.inf"),
+        as_targets(targets, "targets")
+        if isinstance(targets, SEQUENCES)
+        else as_ndarray(targets, "targets", "ignore_index"),
+        loss_options,
+        chunk_rows=chunk_rows,
+        start=start,
+        on_chunk=on_chunk,
+        log_probs_out=log_probs_out,
+        grad_out=grad_out,
+        top_k=top_k,
+    )
+
+
+def score_chunks(
+    logits: Rows,
+    targets: Rows,
+    options: LossOptions,
+    *,
+    chunk_rows: SupportsIndex | None = None,
+    start: SupportsIndex = 0,
+    on_chunk: Callable[[Score, int], object] | None = None,
+    log_probs_out: NDArray[Any] | None = None,
+    grad_out: NDArray[Any] | None = None,
+    top_k: SupportsIndex | None = None,
+) -> Score:
+    """Return what `score` returns, of anything that gives rows."""
+    shape = logits.shape
+    if len(shape) < 2:
+        raise ValueError(
+            f"logits must have rows along axis 0 and classes along the last axis, got shape {shape}"
+        )
+    if shape[-1] == 0:
+        raise ValueError(f"logits has 0 classes along axis {len(shape) - 1}, expected at least 1")
+    given, by_row = checks.options(options, shape)
+    checks.targets(targets, shape)
+    row = checks.between(start, "start", 0, shape[0])
+    step = (
+        default_chunk_rows(shape, logits.dtype)
+        if chunk_rows is None
+        else checks.between(chunk_rows, "chunk_rows", 1)
+    )
+    k = None if top_k is None else checks.between(top_k, "top_k", 1, max(1, shape[-1]))
+    if on_chunk is not None and not callable(on_chunk):
+        raise TypeError(f"on_chunk must be callable, got {type(on_chunk).__name__}")
+    outputs = {"log_probs_out": log_probs_out, "grad_out": grad_out}
+    checks.outputs(outputs, {"logits": logits, "targets": targets, **given}, shape)
+
+    def score_of(rows: slice) -> Score:
+        of_rows: Any = {
+            name: value[rows] if name in by_row else value for name, value in given.items()
+        }
+        outs = {name: None if out is None else out[rows] for name, out in outputs.items()}
+        with checks.places_from(rows.start, {"targets", *by_row}):
+            return score_rows(logits[rows], targets[rows], of_rows, top_k=k, **outs)
+
+    total = score_of(slice(row, row))  # of no rows: refuses what is wrong with any
+    while row < shape[0]:
+        stop = min(row + step, shape[0], *(_piece(rows, row) for rows in (logits, targets)))
+        total += score_of(slice(row, stop))
+        row = stop
+        if on_chunk is not None:
+            on_chunk(total, row)
+    return total
+
+
+def default_chunk_rows(shape: tuple[int, ...], dtype: np.dtype[Any]) -> int:
+    """Return how many rows of logits of `shape` are read at once."""
+    row_bytes = dtype.itemsize * math.prod(shape[1:])
+    return min(max(1, _CHUNK_BYTES // max(1, row_bytes)), _MAX_CHUNK_ROWS)
+
+
+def _piece(rows: Rows, start: int) -> int:
+    """Return where the piece of memory that begins with this row ends."""
+    end_of_piece = getattr(rows, "end_of_piece", None)
+    return rows.shape[0] if end_of_piece is None else end_of_piece(start)

@@ -1,0 +1,143 @@
+"""What `score` refuses, in the words of the functions that it calls, with shapes and rows of the whole."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from smoothxent._arrays import as_ndarray, is_supported_float
+from smoothxent._checks import integer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from typing import SupportsIndex
+
+    from numpy.typing import NDArray
+
+    from smoothxent._scored_rows import LossOptions
+    from smoothxent._scoring import Rows
+
+# Arrays among the options, with what may stand for missing values in them.
+_ARRAYS = {"prior": "0.0", "class_weight": "0.0", "sample_weight": "0.0", "where": "False"}
+_NUMBERS = ("label_smoothing", "ignore_index", "temperature", "z_loss")
+# Options of `cross_entropy` that a whole of chunks cannot have.
+_REFUSED = {
+    "axis": "the rows are along axis 0 and the classes along the last axis, as numpy.moveaxis can give them",
+    "normalizer": "Score.loss * Score.divisor is the sum that it would divide",
+    "out": "the outputs are log_probs_out and grad_out",
+    "reduction": 'Score.loss is the loss of "mean", and Score.loss * Score.divisor that of "sum"',
+}
+
+
+def between(value: SupportsIndex, name: str, least: int, most: int | None = None) -> int:
+    """Return an integer that is at least and at most so much."""
+    given = integer(value, name)
+    if given < least or (most is not None and given > most):
+        expected = f"at least {least}" if most is None else f"between {least} and {most}"
+        raise ValueError(f"{name} must be {expected}, got {given}")
+    return given
+
+
+def options(given: LossOptions, shape: tuple[int, ...]) -> tuple[dict[str, Any], set[str]]:
+    """Return the options, arrays as ndarrays, and the names of those with an axis of the rows."""
+    checked: dict[str, Any] = {}
+    by_row = set()
+    for name, value in given.items():
+        if name in _REFUSED:
+            raise TypeError(f"score() has no option {name}: {_REFUSED[name]}")
+        if name not in _ARRAYS and name not in _NUMBERS:
+            raise TypeError(f"score() got an unexpected keyword argument '{name}'")
+        if name in _ARRAYS and value is not None:
+            array = checked[name] = as_ndarray(value, name, _ARRAYS[name])
+            aligned = shape[:-1] if name == "sample_weight" else shape
+            if name != "class_weight":
+                _check_broadcastable(name, array.shape, aligned, shape)
+                if array.ndim == len(aligned) and array.shape[0] == shape[0] != 1:
+                    by_row.add(name)
+        else:
+            checked[name] = value
+    return checked, by_row
+
+
+def _check_broadcastable(
+    name: str, given: tuple[int, ...], aligned: tuple[int, ...], shape: tuple[int, ...]
+) -> None:
+    fits = len(given) <= len(aligned) and all(
+        n in (1, m) for n, m in zip(given[::-1], aligned[::-1])
+    )
+    if name == "prior" and given[-1:] != shape[-1:]:
+        fits = False
+    if fits:
+        return
+    expected = {
+        "prior": f"must have shape ({shape[-1]},) or be broadcastable to logits of shape {shape}",
+        "sample_weight": f"must be broadcastable to the rows, of shape {aligned}",
+        "where": f"must be broadcastable to logits of shape {shape}",
+    }
+    raise ValueError(f"{name} {expected[name]}, got {given}")
+
+
+def targets(given: Rows, shape: tuple[int, ...]) -> None:
+    """Check the shape of targets, where their type says which it should be."""
+    if given.dtype.kind in "iu":
+        expected = shape[:-1]
+    elif is_supported_float(given.dtype):
+        expected = shape
+    else:
+        return  # refused for its type
+    if len(given.shape) != len(expected):
+        raise TypeError(
+            f"targets must be integer labels of shape {shape[:-1]} or floating probabilities of shape "
+            f"{shape}, got {given.dtype} of shape {given.shape}"
+        )
+    if given.shape != expected:
+        raise ValueError(
+            f"targets must have shape {expected} for logits of shape {shape} and axis "
+            f"{len(shape) - 1}, got {given.shape}"
+        )
+
+
+def outputs(
+    given: Mapping[str, NDArray[Any] | None],
+    inputs: Mapping[str, object],
+    shape: tuple[int, ...],
+) -> None:
+    """Check shapes of outputs, and that none is written where something has yet to be read."""
+    others = {name: array for name, array in inputs.items() if isinstance(array, np.ndarray)}
+    for name, out in given.items():
+        if out is None:
+            continue
+        if not isinstance(out, np.ndarray):
+            raise TypeError(f"{name} must be a numpy.ndarray, got {type(out).__name__}")
+        if out.shape != shape:
+            raise ValueError(f"{name} must have shape {shape}, got {out.shape}")
+        for other, array in others.items():
+            if _share_memory(out, array):
+                raise ValueError(f"{name} must not share memory with {other}")
+        others[name] = out
+
+
+def _share_memory(a: NDArray[Any], b: NDArray[Any]) -> bool:
+    try:
+        return np.shares_memory(a, b, max_work=10_000)  # type: ignore[arg-type]  # of the stubs
+    except np.exceptions.TooHardError:
+        return True
+
+
+@contextlib.contextmanager
+def places_from(row: int, by_row: set[str]) -> Iterator[None]:
+    """Let messages of errors speak of rows of the whole, which begin with this one."""
+    try:
+        yield
+    except (TypeError, ValueError) as error:
+        if error.args and isinstance(error.args[0], str):
+            text = re.sub(
+                rf"\b((?:{'|'.join(sorted(by_row))}|row )\[)(\d+)",
+                lambda place: f"{place[1]}{int(place[2]) + row}",
+                error.args[0],
+            )
+            error.args = (re.sub(r"^out ", "log_probs_out ", text), *error.args[1:])
+        raise
