@@ -1,4 +1,4 @@
-"""The examples of the README and of every public function and class run, and print what they say."""
+"""The examples of the pages and of every public function and class run, and print what they say."""
 
 import doctest
 import re
@@ -8,7 +8,7 @@ import pytest
 
 import smoothxent as sx
 
-README = Path(__file__).parent.parent / "README.md"
+ROOT = Path(__file__).parent.parent
 
 
 def needs_example(name: str) -> bool:
@@ -32,15 +32,17 @@ def test_docstring_examples(name: str) -> None:
         run(docstring)
 
 
-def test_readme_examples() -> None:
+@pytest.mark.parametrize("page", ["README.md", "docs/score.md"])
+def test_examples_of_pages(page: str) -> None:
     """Each python block is a dialogue (>>>); they share one namespace, in the order of the page."""
-    text = README.read_text(encoding="utf-8")
+    path = ROOT / page
+    text = path.read_text(encoding="utf-8")
     blocks = list(re.finditer(r"^```python\n(.*?)^```", text, re.DOTALL | re.MULTILINE))
-    assert blocks, "README.md has no python block"
+    assert blocks, f"{page} has no python block"
     names: dict[str, object] = {}
     for block in blocks:
         line = text.count("\n", 0, block.start(1))
-        found = doctest.DocTestParser().get_doctest(block[1], {}, README.name, str(README), line)
-        assert found.examples, f"README.md:{line + 1}: no >>> in a python block"
+        found = doctest.DocTestParser().get_doctest(block[1], {}, path.name, page, line)
+        assert found.examples, f"{page}:{line + 1}: no >>> in a python block"
         found.globs = names
         run(found)

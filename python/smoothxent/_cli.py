@@ -1,0 +1,214 @@
+"""The command line: `smoothxent score LOGITS TARGETS`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import re
+import signal
+import sys
+import traceback
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from smoothxent._cli_files import BadFile, MissingPackage, open_array, open_rows, optional
+from smoothxent._cli_job import Job
+from smoothxent._smoothxent import __version__
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from types import FrameType
+
+    from smoothxent._score import Score
+
+DONE, BAD_DATA, USAGE, NO_FILE, BUG, INTERRUPTED, TERMINATED = 0, 1, 2, 3, 70, 130, 143
+
+EPILOG = """\
+LOGITS has a row of K logits for each row of TARGETS: integer labels, or probabilities. Files are .npy
+arrays (read where they lie), or Parquet and Arrow files with fixed-size lists (needs pyarrow; with several
+columns, those called "logits" and "targets"). The other arrays are .npy files.
+
+Outputs are written to FILE.part and renamed when everything is done. Ctrl-C and SIGTERM keep the
+progress in the current directory, and so does a run every 5 seconds, in case it is killed. The same command
+with --resume goes on from there; the results are the same bits.
+
+exit codes:
+    0   done
+    1   bad data: a file does not hold what it should; the message names the file, the row and the value
+    2   wrong usage: arguments and options
+    3   a file cannot be opened, read or written, memory or an optional package is missing
+    70  a bug of smoothxent
+    130 interrupted by Ctrl-C, 143 by SIGTERM: --resume goes on
+"""
+NUMBERS = {
+    "label_smoothing": (float, "EPS", "label smoothing, in [0, 1]"),
+    "temperature": (float, "T", "divides the logits"),
+    "z_loss": (float, "LAMBDA", "weight of logsumexp^2 in the loss"),
+}
+ARRAYS = {
+    "prior": "prior over the classes, (K,) or one for each row; uniform by default",
+    "class_weight": "weights of the classes, (K,)",
+    "sample_weight": "weights of the rows, (N,)",
+    "where": "booleans, which classes are there: (K,) or (N, K)",
+}
+OUTPUTS = {
+    "log_probs_out": "write log-probabilities, (N, K), to this .npy file",
+    "grad_out": "write the gradient of each row's loss, (N, K), to this .npy file",
+}
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command with these arguments, by default those of the process; return its exit code."""
+    parser, of_score = _parsers()
+    given = parser.parse_args(arguments)
+    try:
+        return _score(given, of_score)
+    except (BadFile, MissingPackage, OSError, MemoryError) as error:
+        text = str(error) or "not enough memory"
+        print(f"smoothxent score: error: {text}", file=sys.stderr)
+        return BAD_DATA if isinstance(error, BadFile) else NO_FILE
+    except KeyboardInterrupt:
+        return INTERRUPTED  # before there was anything to keep
+    except Exception:
+        traceback.print_exc()
+        return BUG
+
+
+def _parsers() -> tuple[argparse.ArgumentParser, argparse.ArgumentParser]:
+    parser = argparse.ArgumentParser(
+        "smoothxent", description="Softmax cross-entropy with label smoothing."
+    )
+    parser.add_argument("--version", action="version", version=__version__)
+    score = parser.add_subparsers(required=True, metavar="COMMAND").add_parser(
+        "score",
+        help="loss, accuracy and calibration of a file of logits",
+        description="Print loss, perplexity, accuracy and calibration error of the logits of a file.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    score.add_argument("logits", metavar="LOGITS", type=Path)
+    score.add_argument("targets", metavar="TARGETS", type=Path)
+    for name, (kind, metavar, text) in NUMBERS.items():
+        score.add_argument(_flag(name), type=kind, metavar=metavar, help=text)
+    score.add_argument(
+        "--ignore-index", type=_integer_or_none, metavar="LABEL", default=-100,
+        help='label of rows that do not count, -100 by default; "none": there is none',
+    )  # fmt: skip
+    for name, text in (ARRAYS | OUTPUTS).items():
+        score.add_argument(_flag(name), type=Path, metavar="FILE", help=text)
+    for name in ("logits", "targets"):
+        score.add_argument(
+            f"--{name}-column", metavar="NAME", default=name, help=f'default: "{name}"'
+        )
+    score.add_argument("--top-k", type=int, metavar="K", help="accuracy among K classes, too")
+    score.add_argument("--chunk-rows", type=int, metavar="ROWS", help="rows read at once")
+    score.add_argument("--json", action="store_true", help="print one object of JSON")
+    score.add_argument("--resume", action="store_true", help="go on after an interrupt")
+    return parser, score
+
+
+def _flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
+
+
+def _integer_or_none(text: str) -> int | None:
+    return None if text == "none" else int(text)
+
+
+def _score(given: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
+    inputs = {"logits": given.logits, "targets": given.targets} | _given(given, ARRAYS)
+    outputs = _given(given, OUTPUTS)
+    for name, path in outputs.items():
+        others = [*inputs.values(), *(other for key, other in outputs.items() if key != name)]
+        if path.resolve() in [other.resolve() for other in others]:
+            parser.error(f"{_flag(name)} {path} is another file of this job")
+    numbers = _given(given, NUMBERS) | {"ignore_index": given.ignore_index}
+    job = Job(
+        logits=open_rows(given.logits, given.logits_column),
+        targets=open_rows(given.targets, given.targets_column),
+        options=numbers | {name: open_array(path) for name, path in _given(given, ARRAYS).items()},
+        chunk_rows=given.chunk_rows,
+        top_k=given.top_k,
+        inputs=[path.resolve() for path in inputs.values()],
+        outputs=outputs,
+        identity={
+            "files": {name: str(path.resolve()) for name, path in (inputs | outputs).items()},
+            "columns": [given.logits_column, given.targets_column],
+            "options": numbers | {"top_k": given.top_k},
+        },
+    )
+    if given.resume and not job.resume():
+        print("smoothxent score: nothing to resume, starting at row 0", file=sys.stderr)
+    signal.signal(signal.SIGTERM, _terminate)
+    try:
+        with _Bar(job.logits.shape[0], job.reached[1]) as bar:
+            result = job.run(bar)
+    except KeyboardInterrupt as error:
+        job.save()
+        score, row = job.reached
+        what_next = "" if score is None else "; --resume goes on from there"
+        print(f"smoothxent score: interrupted at row {row}{what_next}", file=sys.stderr)
+        return TERMINATED if isinstance(error, Terminated) else INTERRUPTED
+    except BadFile:
+        raise
+    except (TypeError, ValueError) as error:
+        named = re.match(r"(?:the )?(\w+)", str(error))
+        name = named[1] if named else ""
+        if name in inputs:
+            raise BadFile(f"{inputs[name]}: {error}") from None
+        if name in (*NUMBERS, "ignore_index", "top_k", "chunk_rows"):
+            parser.error(str(error))
+        raise
+    print(json.dumps(_json(result)) if given.json else result)
+    return DONE
+
+
+def _given(namespace: argparse.Namespace, names: Any) -> dict[str, Any]:
+    values = {name: getattr(namespace, name) for name in names}
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _terminate(signum: int, frame: FrameType | None) -> None:
+    raise Terminated
+
+
+def _json(score: Score) -> dict[str, Any]:
+    """Return the figures; JSON has no infinities and no nan, so that these are strings."""
+    return {
+        name: str(value) if isinstance(value, float) and not math.isfinite(value) else value
+        for name, value in score.as_dict().items()
+    }
+
+
+class _Bar:
+    """A progress bar on a terminal, nothing elsewhere."""
+
+    def __init__(self, rows: int, row: int) -> None:
+        self._bar: Any = None
+        if sys.stderr.isatty():
+            try:
+                tqdm = optional("tqdm", "a progress bar").tqdm
+            except MissingPackage as error:
+                print(f"smoothxent score: {error}", file=sys.stderr)
+            else:
+                self._bar = tqdm(
+                    total=rows, initial=row, unit=" rows", unit_scale=True, file=sys.stderr
+                )
+
+    def __enter__(self) -> Callable[[Score, int], None]:
+        return self._show
+
+    def __exit__(self, *error: object) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+    def _show(self, score: Score, row: int) -> None:
+        if self._bar is not None:
+            self._bar.set_postfix_str(f"loss {score.loss:.4g}", refresh=False)
+            self._bar.update(row - self._bar.n)

@@ -1,0 +1,169 @@
+"""Files that are read in chunks of rows: .npy by NumPy, Parquet and Arrow by pyarrow.
+
+.npy and uncompressed Arrow files are mapped into memory and read where they lie; batches of Parquet
+and of compressed Arrow files are decoded, and then read where pyarrow has put them.
+"""
+
+from __future__ import annotations
+
+import importlib
+from bisect import bisect_right
+from itertools import accumulate
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from smoothxent._scoring import default_chunk_rows
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from smoothxent._scoring import Rows
+
+
+class MissingPackage(ImportError):
+    """An optional package is needed and is not there."""
+
+
+class BadFile(ValueError):
+    """A file does not hold what it should."""
+
+
+def optional(module: str, what_for: str) -> Any:
+    """Return an optional module, imported now."""
+    try:
+        return importlib.import_module(module)
+    except ImportError:
+        package = module.partition(".")[0]
+        raise MissingPackage(
+            f"{what_for} needs {package}: python -m pip install 'smoothxent[cli]'"
+        ) from None
+
+
+def open_rows(path: Path, column: str) -> Rows:
+    """Return the rows of a file; of several columns of Parquet or Arrow those of `column`."""
+    with path.open("rb") as file:
+        magic = file.read(6)
+    if magic == b"\x93NUMPY":
+        return open_array(path)
+    for start, kind in ((b"PAR1", _ParquetRows), (b"ARROW1", _ArrowRows)):
+        if magic.startswith(start):
+            try:
+                return kind(path, column)
+            except BadFile:
+                raise
+            except ValueError as error:  # of pyarrow
+                raise BadFile(f"{path} cannot be read: {error}") from None
+    raise BadFile(f"{path} is no .npy, Parquet or Arrow file")
+
+
+def open_array(path: Path) -> NDArray[Any]:
+    """Return the array of a .npy file, mapped into memory."""
+    try:
+        return np.lib.format.open_memmap(path, mode="r").view(np.ndarray)
+    except ValueError as error:
+        raise BadFile(f"{path} cannot be read as a .npy file: {error}") from None
+
+
+class BatchedRows:
+    """Rows of a column of pyarrow, which come in batches. One batch is held at a time."""
+
+    def __init__(self, field: Any, path: Path, lengths: list[int]) -> None:
+        """`lengths` are those of the groups of batches that `batches_from` begins with."""
+        pa = optional("pyarrow", "reading Parquet and Arrow files")
+        self._place = f"column {field.name!r} of {path}"
+        kind, row_shape = field.type, tuple[int, ...]()
+        if pa.types.is_fixed_size_list(kind):
+            kind, row_shape = kind.value_type, (kind.list_size,)
+        if not (pa.types.is_integer(kind) or pa.types.is_floating(kind)):
+            raise BadFile(
+                f"{self._place} has the type {field.type}, expected fixed-size lists of floats, or integers"
+            )
+        self.dtype: np.dtype[Any] = np.dtype(kind.to_pandas_dtype())
+        self.shape: tuple[int, ...] = (sum(lengths), *row_shape)
+        self._ends = list(accumulate(lengths))
+        self._batches: Iterator[Any] = iter(())
+        self._first, self._batch = 0, np.empty((0, *row_shape), self.dtype)
+
+    def batches_from(self, group: int) -> Iterator[Any]:
+        """Give the batches, as pyarrow arrays, from the beginning of a group."""
+        raise NotImplementedError
+
+    def end_of_piece(self, start: int) -> int:
+        """Return the end of the batch with this row."""
+        if not self._first <= start < self._first + len(self._batch):
+            self._go_to(start)
+        return self._first + len(self._batch)
+
+    def __getitem__(self, rows: slice) -> NDArray[Any]:
+        """Return rows of one batch."""
+        if rows.start == rows.stop:
+            return self._batch[:0]
+        self.end_of_piece(rows.start)
+        return self._batch[rows.start - self._first : rows.stop - self._first]
+
+    def _go_to(self, row: int) -> None:
+        """Take batches up to the one with this row."""
+        end = self._first + len(self._batch)
+        if row != end or end == 0:
+            group = bisect_right(self._ends, row)
+            self._batches, end = self.batches_from(group), ([0, *self._ends])[group]
+        batch = None
+        while end <= row:
+            batch = next(self._batches)
+            self._first, end = end, end + len(batch)
+        self._batch = self._as_array(batch)
+
+    def _as_array(self, batch: Any) -> NDArray[Any]:
+        values = batch.flatten() if self.shape[1:] else batch
+        if batch.null_count or values.null_count:
+            raise BadFile(f"{self._place} has missing values in rows from {self._first} on")
+        array: NDArray[Any] = values.to_numpy(zero_copy_only=True)
+        return array.reshape(-1, *self.shape[1:])
+
+
+class _ArrowRows(BatchedRows):
+    def __init__(self, path: Path, column: str) -> None:
+        pa = optional("pyarrow", "reading Arrow files")
+        source = pa.memory_map(str(path))
+        self._file = pa.ipc.open_file(source)
+        # Without its columns a batch is not decoded; with some of them it would be copied.
+        bare = pa.ipc.open_file(source, options=pa.ipc.IpcReadOptions(included_fields=[]))
+        self._places = range(self._file.num_record_batches)
+        self._index = _index(self._file.schema, column, path)
+        lengths = [bare.get_batch(place).num_rows for place in self._places]
+        super().__init__(self._file.schema.field(self._index), path, lengths)
+
+    def batches_from(self, group: int) -> Iterator[Any]:
+        return (self._file.get_batch(place).column(self._index) for place in self._places[group:])
+
+
+class _ParquetRows(BatchedRows):
+    def __init__(self, path: Path, column: str) -> None:
+        parquet = optional("pyarrow.parquet", "reading Parquet files")
+        self._file = parquet.ParquetFile(path, memory_map=True)
+        self._groups = list(range(self._file.num_row_groups))
+        schema = self._file.schema_arrow
+        self._field = schema.field(_index(schema, column, path))
+        lengths = [self._file.metadata.row_group(group).num_rows for group in self._groups]
+        super().__init__(self._field, path, lengths)
+
+    def batches_from(self, group: int) -> Iterator[Any]:
+        batches = self._file.iter_batches(
+            default_chunk_rows(self.shape, self.dtype),
+            row_groups=self._groups[group:],
+            columns=[self._field.name],
+        )
+        return (batch.column(0) for batch in batches)
+
+
+def _index(schema: Any, column: str, path: Path) -> int:
+    if len(schema.names) == 1:
+        return 0
+    if schema.names.count(column) != 1:
+        raise BadFile(f"{path} has no column {column!r}, but {', '.join(map(repr, schema.names))}")
+    index: int = schema.names.index(column)
+    return index

@@ -1,0 +1,183 @@
+"""A job of `smoothxent score`: its outputs, and its progress, which is kept for --resume.
+
+    outputs     X.part, mapped into memory and written chunk by chunk; renamed to X when all are done
+    progress    smoothxent-score-DIGEST.json in the current directory: the score of the rows so far
+                and the next row; written anew every few seconds and on an interrupt, removed at the end
+
+The digest is that of the files and options of the job. What has been written to the outputs is on
+the disk before the progress that counts it.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from smoothxent._cli_files import BadFile
+from smoothxent._score import Score, from_state, to_state
+from smoothxent._scoring import score_chunks
+from smoothxent._smoothxent import __version__
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from smoothxent._scoring import Rows
+
+SAVE_EVERY = 5.0
+"""Seconds."""
+
+
+@dataclass
+class Job:
+    """What is asked for, but for how it is shown; and how far it is."""
+
+    logits: Rows
+    targets: Rows
+    options: Any
+    """Loss options; arrays are mapped into memory."""
+    chunk_rows: int | None
+    top_k: int | None
+    inputs: list[Path]
+    outputs: dict[str, Path]
+    """log_probs_out, grad_out."""
+    identity: dict[str, Any]
+    """What tells the job from others, in the types of JSON."""
+    reached: tuple[Score | None, int] = field(default=(None, 0), init=False)
+    """The score of the rows so far, if there are any, and the next row: one object, for interrupts."""
+    _open: dict[str, Any] = field(default_factory=dict, init=False)
+
+    @property
+    def progress(self) -> Path:
+        """The file of the progress."""
+        text = json.dumps(self.identity, sort_keys=True)
+        return Path(f"smoothxent-score-{hashlib.sha256(text.encode()).hexdigest()[:12]}.json")
+
+    def run(self, on_chunk: Callable[[Score, int], object]) -> Score:
+        """Return the score; `on_chunk` is called with the score of all rows so far."""
+        (before, start), last = self.reached, time.monotonic()
+
+        def whole(score: Score) -> Score:
+            return score if before is None else before + score
+
+        def keep(score: Score, row: int) -> None:
+            nonlocal last
+            self.reached = (total := whole(score), row)
+            on_chunk(total, row)
+            if time.monotonic() - last >= SAVE_EVERY:
+                self.save()
+                last = time.monotonic()
+
+        if before is None:
+            self.progress.unlink(
+                missing_ok=True
+            )  # of an earlier run, whose outputs are overwritten
+        self._open_outputs()
+        try:
+            rest = score_chunks(
+                self.logits,
+                self.targets,
+                self.options,
+                chunk_rows=self.chunk_rows,
+                start=start,
+                top_k=self.top_k,
+                on_chunk=keep,
+                log_probs_out=self._open.get("log_probs_out"),
+                grad_out=self._open.get("grad_out"),
+            )
+        except (TypeError, ValueError):  # in the files: there is nothing to go on with
+            self._discard()
+            raise
+        score = whole(rest)
+        self.reached = (score, self.logits.shape[0])
+        if self._open:
+            self.save()  # from here on --resume has but to rename
+        for name in list(self._open):
+            del self._open[name]
+            os.replace(_part(self.outputs[name]), self.outputs[name])
+        self.progress.unlink(missing_ok=True)
+        return score
+
+    def save(self) -> None:
+        """Write the progress down, if there is any."""
+        score, row = self.reached
+        if score is None:
+            return
+        for array in self._open.values():
+            array.flush()
+        state = {
+            "version": __version__,
+            "job": self.identity,
+            "inputs": self._stamps(),
+            "next_row": row,
+            "score": to_state(score),
+        }
+        part = _part(self.progress)
+        with part.open("w", encoding="utf-8") as file:
+            json.dump(state, file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(part, self.progress)
+
+    def resume(self) -> bool:
+        """Go on where the job was interrupted; False if there is no progress to be found."""
+        try:
+            state = json.loads(self.progress.read_text(encoding="utf-8"))
+            version, inputs = state["version"], state["inputs"]
+            self.reached = (from_state(state["score"]), int(state["next_row"]))
+        except FileNotFoundError:
+            return False
+        except (KeyError, TypeError, ValueError):
+            raise BadFile(f"{self.progress} holds no progress") from None
+        if version != __version__:
+            raise BadFile(f"{self.progress} is of version {version}, this is {__version__}")
+        changed = [path for path, stamp in self._stamps().items() if stamp != inputs.get(path)]
+        if changed:
+            raise BadFile(f"{changed[0]} has changed since {self.progress} was written")
+        return True
+
+    def _discard(self) -> None:
+        for name in list(self._open):
+            del self._open[name]
+            _part(self.outputs[name]).unlink(missing_ok=True)
+        self.progress.unlink(missing_ok=True)
+
+    def _stamps(self) -> dict[str, list[int]]:
+        stats = {str(path): path.stat() for path in self.inputs}
+        return {path: [stat.st_size, stat.st_mtime_ns] for path, stat in stats.items()}
+
+    def _open_outputs(self) -> None:
+        dtype = self.logits.dtype
+        dtype = np.dtype(np.float64) if dtype.kind in "biu" else dtype.newbyteorder("=")
+        score, row = self.reached
+        for name, path in self.outputs.items():
+            part = _part(path)
+            if score is None:
+                self._open[name] = np.lib.format.open_memmap(part, "w+", dtype, self.logits.shape)
+                _reserve(part)
+            elif part.exists() or not path.exists() or row < self.logits.shape[0]:
+                self._open[name] = np.lib.format.open_memmap(part, "r+")
+            # else it had been renamed already
+
+
+def _part(path: Path) -> Path:
+    return path.with_name(f"{path.name}.part")
+
+
+def _reserve(path: Path) -> None:
+    """Take the room of a file with holes: a full disk is an error now, and would be a signal later."""
+    if not hasattr(os, "posix_fallocate"):
+        return
+    with path.open("r+b") as file:
+        try:
+            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+        except OSError as error:
+            if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP):  # of a file system that cannot
+                raise

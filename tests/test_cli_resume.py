@@ -1,0 +1,184 @@
+"""A job of the command line that is interrupted: killed, by a signal, between any two steps; and resumed."""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import smoothxent as sx
+from cli_runs import OUTPUTS, ROWS, Y, Z, failed, in_folder, main, names, scored
+from smoothxent import _cli_job
+
+folder = in_folder
+JOB = ("z.npy", "y.npy", "--label-smoothing", "0.1", *OUTPUTS)
+SAVE_ALWAYS = "from smoothxent import _cli, _cli_job; _cli_job.SAVE_EVERY = 0; "
+
+
+def started(*arguments, program=SAVE_ALWAYS):
+    """A job with chunks of a row."""
+    program += (
+        f"raise SystemExit(_cli.main(['score', *{(*JOB, '--chunk-rows', '1', *arguments)!r}]))"
+    )
+    return subprocess.Popen(
+        [sys.executable, "-c", program], stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+
+
+def progress():
+    (name,) = Path().glob("smoothxent-score-*.json")
+    return json.loads(name.read_text())
+
+
+def wait_for_row(process, row):
+    for _ in range(6000):
+        with contextlib.suppress(ValueError):  # there is none yet
+            if progress()["next_row"] >= row:
+                return
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.005)
+    raise AssertionError("no progress")
+
+
+class TestResume:
+    def expected(self, capsys):
+        figures = scored(capsys, *JOB)
+        return figures, [Path(name).read_bytes() for name in ("p.npy", "g.npy")]
+
+    def resumed(self, capsys, monkeypatch):
+        rows = []
+        score_chunks = _cli_job.score_chunks
+
+        def seen(*arguments, **options):
+            rows.append(options["start"])
+            return score_chunks(*arguments, **options)
+
+        monkeypatch.setattr(_cli_job, "score_chunks", seen)
+        figures = scored(capsys, *JOB, "--resume")
+        assert names() == ["g.npy", "p.npy", "y.npy", "z.npy"]
+        return rows[0], (figures, [Path(name).read_bytes() for name in ("p.npy", "g.npy")])
+
+    def test_killed(self, capsys, monkeypatch):
+        """Equal to one call, to the bit: figures and outputs."""
+        expected = self.expected(capsys)
+        Path("p.npy").unlink()
+        process = started()
+        wait_for_row(process, ROWS // 4)
+        process.kill()
+        process.communicate()
+        assert "p.npy" not in names()
+        row, result = self.resumed(capsys, monkeypatch)
+        assert ROWS // 4 <= row < ROWS
+        assert result == expected
+
+    @pytest.mark.skipif(os.name != "posix", reason="the system sends no such signals")
+    @pytest.mark.parametrize("number, code", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+    def test_interrupted(self, capsys, monkeypatch, number, code):
+        expected = self.expected(capsys)
+        process = started()
+        wait_for_row(process, 10)
+        process.send_signal(number)
+        _, said = process.communicate()
+        assert process.returncode == code
+        row = progress()["next_row"]
+        assert 10 <= row < ROWS
+        assert said == f"smoothxent score: interrupted at row {row}; --resume goes on from there\n"
+        assert self.resumed(capsys, monkeypatch) == (row, expected)
+
+    def test_interrupted_again_and_again(self, capsys, monkeypatch):
+        """In the middle of a chunk and between two; progress is saved then, not each time."""
+        expected = self.expected(capsys)
+        score_chunks = _cli_job.score_chunks
+        for end in (30, 40, 222, 499):
+
+            def interrupted(*arguments, on_chunk, end=end, **options):
+                def until(score, row):
+                    on_chunk(score, row)
+                    if row >= end:
+                        raise KeyboardInterrupt
+
+                return score_chunks(*arguments, on_chunk=until, **options)
+
+            monkeypatch.setattr(_cli_job, "score_chunks", interrupted)
+            assert main(*JOB, "--chunk-rows", 10, "--resume") == 130
+        monkeypatch.setattr(_cli_job, "score_chunks", score_chunks)
+        capsys.readouterr()
+        assert self.resumed(capsys, monkeypatch) == (ROWS, expected)
+
+    @pytest.mark.parametrize("error, code", [(KeyboardInterrupt, 130), (OSError, 3)])
+    def test_interrupted_between_renames(self, capsys, monkeypatch, error, code):
+        expected = self.expected(capsys)
+        Path("g.npy").unlink()
+        replace = os.replace
+
+        def interrupted(source, target):
+            if Path(target).name == "g.npy":
+                raise error
+            replace(source, target)
+
+        monkeypatch.setattr(os, "replace", interrupted)
+        assert main(*JOB) == code
+        monkeypatch.setattr(os, "replace", replace)
+        assert {"g.npy.part", "p.npy"} <= set(names())
+        capsys.readouterr()
+        assert self.resumed(capsys, monkeypatch) == (ROWS, expected)
+
+    @pytest.mark.parametrize("text", ["", "{}", "[]", '{"version": 1, "inputs": 2, "score": 3}'])
+    def test_damaged_progress(self, capsys, monkeypatch, text):
+        self.interrupt(monkeypatch, *JOB)
+        (name,) = Path().glob("smoothxent-score-*.json")
+        name.write_text(text)
+        assert failed(capsys, 1, *JOB, "--resume").endswith(f"{name} holds no progress")
+
+    def test_progress_of_another_version(self, capsys, monkeypatch):
+        self.interrupt(monkeypatch, *JOB)
+        monkeypatch.setattr(_cli_job, "__version__", "9.9")
+        assert f"is of version {sx.__version__}, this is 9.9" in failed(capsys, 1, *JOB, "--resume")
+
+    def test_nothing_to_resume(self, capsys):
+        assert main("z.npy", "y.npy", "--resume") == 0
+        assert capsys.readouterr().err == "smoothxent score: nothing to resume, starting at row 0\n"
+
+    def interrupt(self, monkeypatch, *arguments):
+        with monkeypatch.context() as patch:
+
+            def stop(*arguments, on_chunk, **options):
+                on_chunk(sx.score(Z[:9], Y[:9], label_smoothing=0.1), 9)
+                raise KeyboardInterrupt
+
+            patch.setattr(_cli_job, "score_chunks", stop)
+            assert main(*arguments) == 130
+
+    def test_changed_input(self, capsys, monkeypatch):
+        self.interrupt(monkeypatch, *JOB)
+        np.save("y.npy", Y[::-1])
+        assert "y.npy has changed since smoothxent-score-" in failed(capsys, 1, *JOB, "--resume")
+
+    def test_lost_output(self, capsys, monkeypatch):
+        self.interrupt(monkeypatch, *JOB)
+        Path("g.npy.part").unlink()
+        assert "g.npy.part" in failed(capsys, 3, *JOB, "--resume")
+
+    def test_another_job_is_not_resumed(self, capsys, monkeypatch):
+        self.interrupt(monkeypatch, *JOB)
+        assert main("z.npy", "y.npy", "--label-smoothing", "0.2", *OUTPUTS, "--resume") == 0
+        assert "starting at row 0" in capsys.readouterr().err
+
+    def test_an_earlier_progress_is_gone_when_its_outputs_are(self, capsys, monkeypatch):
+        """Otherwise a run that starts anew and is killed at once would be resumed where it never was."""
+        self.interrupt(monkeypatch, *JOB)
+        monkeypatch.setattr(_cli_job, "score_chunks", lambda *args, **options: 1 / 0)
+        assert main(*JOB) == 70
+        assert not list(Path().glob("*.json"))
+
+    def test_without_resume_it_starts_anew(self, capsys, monkeypatch):
+        expected = self.expected(capsys)
+        self.interrupt(monkeypatch, *JOB)
+        assert self.expected(capsys) == expected
+        assert names() == ["g.npy", "p.npy", "y.npy", "z.npy"]
