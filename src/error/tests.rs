@@ -39,7 +39,7 @@ fn messages() {
             Error::Label {
                 name: "indices",
                 index: vec![3],
-                value: -1,
+                value: Box::new(-1),
                 num_classes: 10,
                 ignore_index: None,
             },
