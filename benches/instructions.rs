@@ -16,7 +16,7 @@ mod memory;
 
 use memory::{Buffer, Layout};
 use smoothxent::{
-    Activation, Alone, CrossEntropy, Float, Labels, Level, LossTerms, Prior, Reduction, Run,
+    Activation, CrossEntropy, Float, Labels, Level, LossTerms, Prior, Reduction, Run, Serial,
     Storage, Targets, activation,
 };
 
@@ -138,15 +138,15 @@ impl Kernel {
         let mut run = Run::new(level, 1, &mut checkpoint);
 
         let label = |row: usize| label(row, classes) as i128;
-        let crew = &mut Alone::default();
-        let labels = Labels::new(rows, label, classes, None, crew).expect("good labels");
+        let executor = &mut Serial::default();
+        let labels = Labels::new(rows, label, classes, None, executor).expect("good labels");
         let own = Buffer::from_values(
             Storage::F64,
             Layout::Dense,
             classes,
             &prior(self.operation, classes),
         );
-        let own = Prior::new(own.rows(), crew).expect("a distribution");
+        let own = Prior::new(own.rows(), executor).expect("a distribution");
         let prior = match self.operation {
             Operation::SharedPrior => &own,
             _ => &Prior::Uniform,

@@ -3,8 +3,8 @@
 #[cfg(any(test, feature = "python"))]
 pub(crate) mod reserve;
 
-use crate::crew::Crew;
 use crate::error::Error;
+use crate::executor::Executor;
 use crate::simd::Float;
 
 /// Bytes of new memory that are first touched at a time: some milliseconds.
@@ -28,10 +28,10 @@ pub(crate) fn zeros<F: Float>(len: usize) -> Result<Vec<F>, Error> {
 pub(crate) fn filled<T: Clone>(
     len: usize,
     value: &T,
-    crew: &mut dyn Crew,
+    executor: &mut dyn Executor,
 ) -> Result<Vec<T>, Error> {
     let mut vector = with_capacity(len)?;
-    extend(&mut vector, len, value, crew)?;
+    extend(&mut vector, len, value, executor)?;
     Ok(vector)
 }
 
@@ -40,17 +40,17 @@ fn extend<T: Clone>(
     vector: &mut Vec<T>,
     len: usize,
     value: &T,
-    crew: &mut dyn Crew,
+    executor: &mut dyn Executor,
 ) -> Result<(), Error> {
     let part = BYTES_PER_PART / size_of::<T>().max(1);
     for start in (vector.len()..len).step_by(part) {
         let end = len.min(start + part);
-        if !crew.may_go_on((end - start) * size_of::<T>()) {
+        if !executor.may_go_on((end - start) * size_of::<T>()) {
             break;
         }
         vector.resize(end, value.clone());
     }
-    crew.outcome()
+    executor.outcome()
 }
 
 fn out_of<T>(len: usize) -> Error {

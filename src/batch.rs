@@ -13,13 +13,13 @@ mod long;
 mod plan;
 mod rows;
 mod run;
-mod team;
+mod threads;
 mod tiles;
 mod top;
 mod workspace;
 
-use crate::crew::Crew;
 use crate::error::Error;
+use crate::executor::Executor;
 use crate::kernel::{Operation, Temperature};
 use crate::panel::Panel;
 use crate::simd::{Float, Rows, RowsMut, Vector, VectorJob};
@@ -27,7 +27,7 @@ use crate::target::SmoothedTargets;
 use plan::{Path, Plan};
 pub use run::{Checkpoint, Run};
 use std::ops::Range;
-pub use team::Team;
+pub use threads::Threads;
 use top::Heaps;
 pub(crate) use top::Top;
 use workspace::Workspace;
@@ -93,7 +93,7 @@ impl<'j, F: Float> Job<'j, F> {
         let heaps = Heaps::new(self.top, plan.threads)?;
         let blocks = rows.div_ceil(plan.block_rows);
         run.ready(plan.threads.min(blocks))?;
-        let mut team = run.team_of(plan.threads);
+        let mut executor = run.executor_of(plan.threads);
         let block = |block: usize, scratch: &mut [F]| {
             let start = block * plan.block_rows;
             let range = start..rows.min(start + plan.block_rows);
@@ -108,27 +108,27 @@ impl<'j, F: Float> Job<'j, F> {
         };
         if blocks == 1 {
             // Small, and often: nobody is called together for that.
-            if team.may_go_on(plan.block_bytes) {
+            if executor.may_go_on(plan.block_bytes) {
                 block(0, workspace.own());
             }
         } else {
-            team.each(blocks, plan.block_bytes, &|part| {
+            executor.each(blocks, plan.block_bytes, &|part| {
                 workspace.with(|scratch| block(part, scratch));
             });
         }
-        team.outcome()
+        executor.outcome()
     }
 
     /// The sum over no class is 0.
     fn without_classes(&self, run: &mut Run<'_>) -> Result<(), Error> {
-        let mut team = run.team();
+        let mut executor = run.executor();
         let value = if self.targets.is_some() { 0.0 } else { f64::NEG_INFINITY };
         for row in 0..self.panel.logits.rows() {
-            if team.may_go_on(size_of::<F>()) {
+            if executor.may_go_on(size_of::<F>()) {
                 self.put(row, value, f64::NEG_INFINITY);
             }
         }
-        team.outcome()
+        executor.outcome()
     }
 
     /// Writes the scalars of a row.

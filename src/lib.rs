@@ -20,7 +20,7 @@
 //! panel, kernel     rows from memory and back; contiguous rows
 //! target            q' in normal form
 //! pool              threads
-//! alloc, crew       memory; work in parts
+//! alloc, executor   memory; work in parts
 //! simd              vectors, levels, views of memory
 //! math              exp, log, sums
 //! error             what can go wrong
@@ -29,8 +29,8 @@
 
 mod alloc;
 mod batch;
-mod crew;
 mod error;
+mod executor;
 mod kernel;
 mod math;
 mod ops;
@@ -43,9 +43,9 @@ mod target;
 #[cfg(feature = "python")]
 mod python;
 
-pub use batch::{Checkpoint, Run, Team};
-pub use crew::{Alone, Crew};
+pub use batch::{Checkpoint, Run, Threads};
 pub use error::Error;
+pub use executor::{Executor, Serial};
 pub use ops::{
     Activation, CrossEntropy, Reduction, TermsOut, activation, copy, cross_entropy_terms,
     log_softmax_at, logsumexp, top_k,

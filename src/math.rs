@@ -1,11 +1,11 @@
 //! The elementary functions: derivations, coefficients, bounds, proven or measured.
 
-mod exp;
+mod exp_coefficients;
 mod log;
 mod real;
 mod sum;
 
-pub use exp::{EXP_F32, EXP_F64, ExpCore, LN2, MOST_COEFFICIENTS};
+pub use exp_coefficients::{EXP_F32, EXP_F64, ExpCore, LN2, MOST_COEFFICIENTS};
 pub use log::{Pair, log, log_quotient};
 pub use real::{Real, SIGNIFICAND};
 pub use sum::{ExactSum, RunningSum, two_sum};

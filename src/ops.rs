@@ -1,15 +1,15 @@
 //! The operations on a batch: what the bindings and the Rust tests call.
 
 mod chosen;
-mod terms;
+mod cross_entropy_terms;
 
 pub use chosen::{log_softmax_at, top_k};
-pub use terms::{TermsOut, cross_entropy_terms};
+pub use cross_entropy_terms::{TermsOut, cross_entropy_terms};
 
 use crate::alloc::filled;
 use crate::batch::{Job, Run, Targets as BatchTargets};
-use crate::crew::Crew;
 use crate::error::Error;
+use crate::executor::Executor;
 use crate::kernel::Operation;
 use crate::simd::{Float, Rows, RowsMut};
 use crate::target::{LossTerms, SmoothedTargets, Targets, WeightValues, exact_sum, kept_rows};
@@ -124,7 +124,7 @@ impl CrossEntropy<'_> {
                 &mut few[..rows]
             }
             rows => {
-                many = filled(rows, &0.0, &mut run.team())?;
+                many = filled(rows, &0.0, &mut run.executor())?;
                 &mut many
             }
         };
@@ -133,7 +133,7 @@ impl CrossEntropy<'_> {
         assert_one_per_row(logits, losses);
         let kept = match mask {
             None => None,
-            Some(mask) => Some(kept_rows(mask, self.targets, &self.terms, &mut run.team())?),
+            Some(mask) => Some(kept_rows(mask, self.targets, &self.terms, &mut run.executor())?),
         };
         let LossTerms { class_weight, sample_weight, temperature, .. } = self.terms;
         let is_kept = |row: usize| kept.as_ref().is_none_or(|kept| kept[row].has_classes);
@@ -146,7 +146,7 @@ impl CrossEntropy<'_> {
         };
         let unit_of = |weights: Option<&WeightValues>| weights.map_or(1.0, WeightValues::unit);
         let all_units = (unit_of(class_weight) * unit_of(sample_weight)).min(f64::MAX);
-        let team = &mut run.team();
+        let executor = &mut run.executor();
         let counted =
             self.targets.counted_labels().filter(|_| sample_weight.is_none() && mask.is_none());
         let (divisor, unit) = match (self.reduction, self.normalizer) {
@@ -154,11 +154,11 @@ impl CrossEntropy<'_> {
             (_, Some(normalizer)) => (normalizer, all_units),
             (Reduction::Mean, None) => match counted.filter(|_| class_weight.is_none()) {
                 Some(counted) => (counted, 1.0),
-                None => (self.targets.mass(class_weight, &row_weight, team), 1.0),
+                None => (self.targets.mass(class_weight, &row_weight, executor), 1.0),
             },
             (Reduction::SumByNonzeroWeights, None) => match counted {
                 Some(counted) => (counted, all_units),
-                None => (self.targets.counted(&row_weight, team), all_units),
+                None => (self.targets.counted(&row_weight, executor), all_units),
             },
         };
         let classes = logits.classes();
@@ -168,9 +168,9 @@ impl CrossEntropy<'_> {
             kept.as_deref(),
             classes,
             are_units,
-            team,
+            executor,
         )?;
-        team.outcome()?;
+        executor.outcome()?;
         // Nothing counted: the mean is 0/0, its gradient 0 all the same.
         let operation = if grad.is_some() { Operation::Gradient } else { Operation::Loss };
         let mut job = Job::<F>::new(operation, temperature, logits, mask, grad);
@@ -181,9 +181,9 @@ impl CrossEntropy<'_> {
             return Ok(f64::NAN);
         }
         // By the numbers of the rows, whoever computed them.
-        let mut team = run.team();
-        let sum = exact_sum(row_losses, &mut team);
-        team.outcome()?;
+        let mut executor = run.executor();
+        let sum = exact_sum(row_losses, &mut executor);
+        executor.outcome()?;
         // 0/0 and x/0 alike: the mean over nothing.
         Ok(match self.reduction {
             Reduction::SumByNonzeroWeights if divisor == 0.0 => 0.0,
@@ -210,8 +210,8 @@ pub fn copy(from: &Rows<'_>, to: &mut RowsMut<'_>, run: &mut Run<'_>) -> Result<
     let most = COPIED.min(from.classes()).max(1);
     let per_row = from.classes().div_ceil(most);
     let (pieces, per_part) = (from.rows() * per_row, COPIED_PER_PART / most);
-    let mut team = run.team();
-    team.each(pieces.div_ceil(per_part), per_part * most * size_of::<f64>(), &|part| {
+    let mut executor = run.executor();
+    executor.each(pieces.div_ceil(per_part), per_part * most * size_of::<f64>(), &|part| {
         let mut buffer = [0.0_f64; COPIED];
         for piece in part * per_part..pieces.min((part + 1) * per_part) {
             let (row, class) = (piece / per_row, piece % per_row * most);
@@ -220,7 +220,7 @@ pub fn copy(from: &Rows<'_>, to: &mut RowsMut<'_>, run: &mut Run<'_>) -> Result<
             to.scatter_from(row, class, values);
         }
     });
-    team.outcome()
+    executor.outcome()
 }
 
 pub(crate) fn assert_same_shape(

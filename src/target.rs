@@ -14,23 +14,23 @@
 //! label is copied on the way, so the value that was checked is the value used.
 
 mod kept;
+mod loss_terms;
 mod normal;
 mod parts;
 mod prior;
 mod read;
-mod terms;
-mod weights;
+mod weight_values;
 
 pub(crate) use kept::kept_rows;
+pub use loss_terms::LossTerms;
 pub(crate) use normal::{KeptRow, RowTarget, SmoothedTargets, Weights};
 pub(crate) use parts::exact_sum;
 pub use prior::{Prior, prior_tolerance};
-pub use terms::LossTerms;
-pub use weights::WeightValues;
+pub use weight_values::WeightValues;
 
 use crate::alloc::filled;
-use crate::crew::{Crew, FirstError, on_parts};
 use crate::error::Error;
+use crate::executor::{Executor, FirstError, on_parts};
 use crate::math::{ExactSum, count};
 use crate::simd::Rows;
 use parts::sum_in_parts;
@@ -55,7 +55,7 @@ impl Targets<'_> {
         &self,
         class_weight: Option<&WeightValues>,
         row_weight: &(dyn Fn(usize) -> f64 + Sync),
-        crew: &mut dyn Crew,
+        executor: &mut dyn Executor,
     ) -> f64 {
         let mass = |row: usize| match self {
             Targets::Labels(labels) => {
@@ -67,17 +67,17 @@ impl Targets<'_> {
             }
             Targets::Probabilities(targets) => targets.summary[row].mass * row_weight(row),
         };
-        sum_of_rows(self.rows(), &mass, crew)
+        sum_of_rows(self.rows(), &mass, executor)
     }
 
     /// Number of rows that count.
     pub(crate) fn counted(
         &self,
         row_weight: &(dyn Fn(usize) -> f64 + Sync),
-        crew: &mut dyn Crew,
+        executor: &mut dyn Executor,
     ) -> f64 {
         let counts = |row: usize| !self.is_ignored(row) && row_weight(row) != 0.0;
-        sum_of_rows(self.rows(), &|row| f64::from(u8::from(counts(row))), crew)
+        sum_of_rows(self.rows(), &|row| f64::from(u8::from(counts(row))), executor)
     }
 
     /// The number of labels that are not ignored, where that is known.
@@ -98,8 +98,12 @@ impl Targets<'_> {
     }
 }
 
-fn sum_of_rows(rows: usize, term: &(dyn Fn(usize) -> f64 + Sync), crew: &mut dyn Crew) -> f64 {
-    sum_in_parts(crew, rows, |part: Range<usize>| {
+fn sum_of_rows(
+    rows: usize,
+    term: &(dyn Fn(usize) -> f64 + Sync),
+    executor: &mut dyn Executor,
+) -> f64 {
+    sum_in_parts(executor, rows, |part: Range<usize>| {
         let mut sum = ExactSum::default();
         let mut terms = [0.0; 64];
         for start in part.clone().step_by(64) {
@@ -122,15 +126,15 @@ impl Labels {
     /// `ignore_index`. `value` is asked once for each.
     ///
     /// # Errors
-    /// [`Error::Label`] for the first that is neither; [`Error::OutOfMemory`], or that of the crew.
+    /// [`Error::Label`] for the first that is neither; [`Error::OutOfMemory`], or that of the executor.
     pub fn new<T: Copy + PartialEq + Sync + Into<i128> + TryFrom<i128> + TryInto<u32>>(
         len: usize,
         value: impl Fn(usize) -> T + Sync,
         num_classes: usize,
         ignore_index: Option<i128>,
-        crew: &mut dyn Crew,
+        executor: &mut dyn Executor,
     ) -> Result<Self, Error> {
-        let mut classes = filled(len, &NO_CLASS, crew)?;
+        let mut classes = filled(len, &NO_CLASS, executor)?;
         let counted = AtomicUsize::new(0);
         let first_error = FirstError::default();
         // One that the type cannot hold, no label is equal to.
@@ -156,8 +160,8 @@ impl Labels {
             }
             counted.fetch_add(classes.len() - ignored, Relaxed);
         };
-        on_parts(crew, &mut classes, NUMBERS_PER_PART, size_of::<i64>(), check);
-        crew.outcome()?;
+        on_parts(executor, &mut classes, NUMBERS_PER_PART, size_of::<i64>(), check);
+        executor.outcome()?;
         first_error.outcome()?;
         Ok(Self { classes, counted: counted.into_inner() })
     }
@@ -194,11 +198,11 @@ impl<'a> Probabilities<'a> {
     /// Reads every row once: all entries must be finite and ≥ 0. A row's mass is Σ_k q_k c_k.
     ///
     /// # Errors
-    /// [`Error::Probability`] for the first that is not; [`Error::OutOfMemory`], or that of the crew.
+    /// [`Error::Probability`] for the first that is not; [`Error::OutOfMemory`], or that of the executor.
     pub fn new(
         rows: Rows<'a>,
         class_weight: Option<&WeightValues>,
-        crew: &mut dyn Crew,
+        executor: &mut dyn Executor,
     ) -> Result<Self, Error> {
         let nothing = PartialRow { first: None, has_others: false, sum: ExactSum::default() };
         let read = |row: usize, start: usize, values: &[f64], partial: &mut PartialRow| {
@@ -238,7 +242,7 @@ impl<'a> Probabilities<'a> {
             };
             Ok(ProbabilityRow { only, mass: row.sum.value() })
         };
-        let summary = read_rows(&rows, crew, nothing, read, finish)?;
+        let summary = read_rows(&rows, executor, nothing, read, finish)?;
         Ok(Self { rows, summary })
     }
 }

@@ -59,7 +59,7 @@ LAYERS = [
     ["target"],
     ["pool"],
     ["alloc"],
-    ["crew"],
+    ["executor"],
     ["simd"],
     ["math"],
     ["error"],

@@ -16,8 +16,8 @@ mod segment;
 use super::workspace::Workspace;
 use super::{Heaps, Job, Plan, Run};
 use crate::alloc::with_capacity;
-use crate::crew::{Crew, lock};
 use crate::error::Error;
+use crate::executor::{Executor, lock};
 use crate::kernel::{
     Finished, MOST_ROWS, Partial, Reduced, RowClass, RowScalars, SEGMENT, UNIT, finish, gap,
 };
@@ -69,26 +69,26 @@ pub(super) fn share_rows<F: Float>(
     let workspace = Workspace::new(plan.threads, plan.scratch)?;
     let heaps = Heaps::new(job.top, plan.threads)?;
     run.ready(plan.threads)?;
-    let mut team = run.team_of(plan.threads);
+    let mut executor = run.executor_of(plan.threads);
     for _ in 0..count {
-        if !team.may_go_on(size_of::<Segment>()) {
-            return team.outcome();
+        if !executor.may_go_on(size_of::<Segment>()) {
+            return executor.outcome();
         }
         segments.push(Mutex::new(Segment::NONE));
     }
     for row in 0..job.panel.logits.rows() {
-        if !team.may_go_on(size_of::<Segment>()) {
+        if !executor.may_go_on(size_of::<Segment>()) {
             break;
         }
         let mut each = |body: &(dyn Fn(usize, &mut [F]) + Sync)| {
-            team.each(count, SEGMENT * size_of::<F>(), &|segment| {
+            executor.each(count, SEGMENT * size_of::<F>(), &|segment| {
                 workspace.with(|scratch| body(segment, scratch));
             });
         };
         run_row(job, plan, level, row, &segments, &mut each);
-        job.top_of_row(level, row, &heaps, &workspace, &mut team);
+        job.top_of_row(level, row, &heaps, &workspace, &mut executor);
     }
-    team.outcome()
+    executor.outcome()
 }
 
 /// Rows on one thread.

@@ -28,7 +28,7 @@ const BYTES_PER_GROUP: usize = 1 << 15;
 /// Bytes of rows that are brought together by transposes: half of a second-level cache.
 const BYTES_PER_PANEL: usize = 1 << 20;
 
-/// More of the largest logits of a row are sorted with looks for Ctrl-C: these take some milliseconds.
+/// More of the largest logits of a row are sorted with polls for Ctrl-C in between: these take some milliseconds.
 const MOST_SORTED: usize = 1 << 16;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,6 +1,6 @@
 //! How a call runs.
 
-use super::team::{Looks, Team};
+use super::threads::{Polling, Threads};
 use crate::error::Error;
 use crate::pool;
 use crate::simd::Level;
@@ -8,7 +8,7 @@ use crate::simd::fpenv::with_default_fp_env;
 use std::time::Duration;
 
 /// A part may take as long again at the slowest level, or longer.
-const BETWEEN_LOOKS: Duration = Duration::from_millis(20);
+const BETWEEN_POLLS: Duration = Duration::from_millis(20);
 
 /// Asked now and then during long work; an error ends it.
 pub type Checkpoint<'r> = &'r mut dyn FnMut() -> Result<(), Error>;
@@ -23,20 +23,20 @@ pub struct Run<'r> {
     pub checkpoint: Checkpoint<'r>,
     /// Called when threads could not be started, before anything is written; an error ends the call.
     announce: Option<Checkpoint<'r>>,
-    looks: Looks,
+    polling: Polling,
 }
 
 impl<'r> Run<'r> {
     /// `checkpoint` is called as often as Ctrl-C needs it. To be run in the default floating-point
     /// environment: a call sets it once, at its beginning, and the pool for its threads.
     pub fn new(level: Level, threads: usize, checkpoint: Checkpoint<'r>) -> Self {
-        Self { level, threads, checkpoint, announce: None, looks: Looks::new(BETWEEN_LOOKS) }
+        Self { level, threads, checkpoint, announce: None, polling: Polling::new(BETWEEN_POLLS) }
     }
 
     /// With so much time, at least, from one call of `checkpoint` to the next.
     #[must_use]
-    pub fn with_looks_every(mut self, between: Duration) -> Self {
-        self.looks.between = between;
+    pub fn polling_every(mut self, between: Duration) -> Self {
+        self.polling.between = between;
         self
     }
 
@@ -57,13 +57,13 @@ impl<'r> Run<'r> {
     }
 
     /// Those who do the work.
-    pub fn team(&mut self) -> Team<'_> {
-        self.team_of(self.threads)
+    pub fn executor(&mut self) -> Threads<'_> {
+        self.executor_of(self.threads)
     }
 
     /// The same, at most `threads` of them.
-    pub(super) fn team_of(&mut self, threads: usize) -> Team<'_> {
-        Team::new(threads, &mut self.looks, self.checkpoint)
+    pub(super) fn executor_of(&mut self, threads: usize) -> Threads<'_> {
+        Threads::new(threads, &mut self.polling, self.checkpoint)
     }
 
     /// Runs `body` with the best level, `pool::num_threads()` threads and no checkpoint.

@@ -6,8 +6,8 @@
 
 use super::{Job, Workspace};
 use crate::alloc::with_capacity;
-use crate::crew::{Crew, lock};
 use crate::error::Error;
+use crate::executor::{Executor, lock};
 use crate::kernel::SEGMENT;
 use crate::math::count;
 use crate::simd::{Float, Level, QUAD, RowsMut, Source, Vector, VectorJob};
@@ -15,7 +15,7 @@ use std::collections::BinaryHeap;
 use std::ops::Range;
 use std::sync::Mutex;
 
-/// Classes that are sorted between two looks for Ctrl-C.
+/// Classes that are sorted between two polls for Ctrl-C.
 const SORTED_AT_ONCE: usize = 1 << 12;
 
 /// Quads of a row whose lanes say where to begin.
@@ -157,11 +157,11 @@ impl<F: Float> Job<'_, F> {
         row: usize,
         heaps: &Heaps,
         workspace: &Workspace<F>,
-        team: &mut dyn Crew,
+        executor: &mut dyn Executor,
     ) {
         let Some(top) = self.top else { return };
         let segments = self.panel.logits.classes().div_ceil(SEGMENT);
-        team.each(segments, SEGMENT * size_of::<F>(), &|segment| {
+        executor.each(segments, SEGMENT * size_of::<F>(), &|segment| {
             let (rows, segments) = (row..row + 1, segment..segment + 1);
             workspace.with(|scratch| {
                 heaps.with(|best| {
@@ -175,13 +175,13 @@ impl<F: Float> Job<'_, F> {
         for other in others {
             for (number, entry) in lock(other).heap.drain().enumerate() {
                 let bytes = SORTED_AT_ONCE * size_of::<Entry>();
-                if number.is_multiple_of(SORTED_AT_ONCE) && !team.may_go_on(bytes) {
+                if number.is_multiple_of(SORTED_AT_ONCE) && !executor.may_go_on(bytes) {
                     return;
                 }
                 all.offer(entry);
             }
         }
-        top.put(row, all, &mut |bytes| team.may_go_on(bytes));
+        top.put(row, all, &mut |bytes| executor.may_go_on(bytes));
     }
 }
 

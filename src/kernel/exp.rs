@@ -3,7 +3,7 @@
 //! ```text
 //! n = round(z·log2(e)/T)                      integer, by adding and subtracting `magic`
 //! r = z − n·(T·ln 2)                          two constants, |r| ≤ T·ln 2 / 2
-//! s = r·(c1 + r·(c2 + ...)),  c_i = C_i/T^i   exp(r/T) − 1, polynomial of math/exp.rs
+//! s = r·(c1 + r·(c2 + ...)),  c_i = C_i/T^i   exp(r/T) − 1, polynomial of math/exp_coefficients.rs
 //!   = c1·(z − n·high) + (r²·(c2 + ...) − n·low/T)   for f64: e within 0.851 ulp, and not 1.10
 //! e = 2^(n−N+H) + s·2^(n−N+H)                 rounded once; N = round(M·log2(e)/T)
 //! ```

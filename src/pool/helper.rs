@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! caller:    offer the call; work; withdraw the offers; wait for the helpers that are inside
-//! helper:    look for an offer, asleep after a while; enter; work; leave
+//! helper:    poll for an offer, asleep after a while; enter; work; leave
 //!
 //!            idle ──────── offer ───────> offered ── enter ──> inside
 //!             ^ ^───────── withdraw ─────────┘                   │
@@ -15,7 +15,7 @@
 //! only calls that last, and now and then another.
 //!
 //! To wake a thread takes longer than many a call. Softmax of 256 x 1000 float32 on two cores, call
-//! after call: 79 µs, and 128 with helpers that go to sleep at once. A thread that looks leaves its
+//! after call: 79 µs, and 128 with helpers that go to sleep at once. A thread that polls leaves its
 //! processor to any other that wants it.
 //!
 //! A home of `unsafe`: a helper outlives the calls it works for, so it cannot borrow
@@ -46,10 +46,10 @@ const LASTING: Duration = Duration::from_micros(500);
 /// more than this.
 const MOST_MISSES: u32 = 3;
 
-/// Looks between two offers of the processor: a microsecond.
+/// Polling between two offers of the processor: a microsecond.
 const LOOKS: usize = 32;
 
-/// Looks whether `is_so`, until it is or `limit` is over.
+/// Polling whether `is_so`, until it is or `limit` is over.
 fn look(limit: Duration, is_so: impl Fn() -> bool) {
     let start = Instant::now();
     loop {

@@ -100,11 +100,10 @@ impl Logits {
         let rows = (!is_label).then(|| array.rows(axis));
         let validate = |run: &mut Run<'_>| match rows {
             None => {
-                array.labels(self.classes(), ignore_index, &mut run.team()).map(Targets::Labels)
+                array.labels(self.classes(), ignore_index, &mut run.executor()).map(Targets::Labels)
             }
-            Some(rows) => {
-                Probabilities::new(rows, class_weight, &mut run.team()).map(Targets::Probabilities)
-            }
+            Some(rows) => Probabilities::new(rows, class_weight, &mut run.executor())
+                .map(Targets::Probabilities),
         };
         run_placing(py, array.bytes(), validate, |error| match error {
             Error::Label { index, .. } => *index = row_index(index[0], shape, axis),
@@ -157,7 +156,7 @@ impl Logits {
         if rows.rows() == 0 || rows.classes() == 0 {
             return Ok(Prior::Uniform);
         }
-        let validate = |run: &mut Run<'_>| Prior::new(rows, &mut run.team());
+        let validate = |run: &mut Run<'_>| Prior::new(rows, &mut run.executor());
         run_placing(py, array.bytes(), validate, |error| {
             // Where in the array that was given: without the axes it was broadcast along.
             let missing = shape.len() - given.len();

@@ -17,8 +17,8 @@ use super::errors::answer;
 use super::kind::Kind;
 use super::known::Known;
 use super::numpy::{Dtype, is_bfloat16};
-use crate::crew::Crew;
 use crate::error::Error;
+use crate::executor::Executor;
 use crate::simd::{Outer, Rows, RowsMut, Storage};
 use crate::target::Labels;
 use pyo3::buffer::PyUntypedBuffer;
@@ -280,9 +280,9 @@ impl Array {
         &self,
         num_classes: usize,
         ignore_index: Option<i128>,
-        crew: &mut dyn Crew,
+        executor: &mut dyn Executor,
     ) -> Result<Labels, Error> {
-        let (n, i, c) = (num_classes, ignore_index, crew);
+        let (n, i, c) = (num_classes, ignore_index, executor);
         match self.kind {
             Kind::Signed(1) => self.labels_as::<i8>(n, i, c),
             Kind::Signed(2) => self.labels_as::<i16>(n, i, c),
@@ -299,7 +299,7 @@ impl Array {
         &self,
         num_classes: usize,
         ignore_index: Option<i128>,
-        crew: &mut dyn Crew,
+        executor: &mut dyn Executor,
     ) -> Result<Labels, Error> {
         let start = self.start;
         let outer = Outer::new(self.axes());
@@ -309,7 +309,7 @@ impl Array {
             // value, unaligned.
             unsafe { at.read_unaligned() }
         };
-        Labels::new(outer.rows(), value, num_classes, ignore_index, crew)
+        Labels::new(outer.rows(), value, num_classes, ignore_index, executor)
     }
 
     /// The bytes from the first to the last element.

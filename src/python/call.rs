@@ -9,8 +9,8 @@ use super::errors::{internal, raise};
 use super::numpy::Dtype;
 use super::threads::width;
 use crate::batch::Run;
-use crate::crew::{Crew, lock};
 use crate::error::Error;
+use crate::executor::{Executor, lock};
 use crate::simd::Level;
 use crate::simd::fpenv::with_default_fp_env;
 use crate::simd::{RowsMut, Storage};
@@ -90,7 +90,7 @@ impl<'py> Output<'py> {
     }
 
     /// Touches new memory from one end to the other where single rows along `axis` lie all over it:
-    /// the first of them would else get it all, with no look for Ctrl-C.
+    /// the first of them would else get it all, with no poll for Ctrl-C.
     pub(super) fn touch(&self, py: Python<'_>, axis: usize) -> PyResult<()> {
         let (shape, item) = (self.array.shape(), self.array.storage().size());
         let narrower: usize = shape[axis + 1..].iter().product();
@@ -99,14 +99,14 @@ impl<'py> Output<'py> {
         }
         let (elements, bytes) = (self.array.elements_mut(), self.array.bytes());
         run(py, bytes, |run| {
-            let mut team = run.team();
-            team.each(bytes.div_ceil(BYTES_PER_TOUCH), BYTES_PER_TOUCH, &|part| {
+            let mut executor = run.executor();
+            executor.each(bytes.div_ceil(BYTES_PER_TOUCH), BYTES_PER_TOUCH, &|part| {
                 let end = bytes.min((part + 1) * BYTES_PER_TOUCH);
                 (part * BYTES_PER_TOUCH..end)
                     .step_by(PAGE)
                     .for_each(|at| elements.set(at / item, 0.0));
             });
-            team.outcome()
+            executor.outcome()
         })
     }
 

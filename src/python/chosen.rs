@@ -86,7 +86,7 @@ pub(super) fn log_softmax_at<'py>(
                 ),
             ));
         }
-        let copy = |run: &mut Run<'_>| indices.labels(logits.classes(), None, &mut run.team());
+        let copy = |run: &mut Run<'_>| indices.labels(logits.classes(), None, &mut run.executor());
         let labels = run_placing(py, indices.bytes(), copy, |error| {
             if let Error::Label { name, index, .. } = error {
                 // No axis is left out.

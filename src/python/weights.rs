@@ -28,7 +28,7 @@ impl Logits {
         }
         let elements = array.elements(given);
         let copy =
-            |run: &mut Run<'_>| WeightValues::new(&elements, "class_weight", &mut run.team());
+            |run: &mut Run<'_>| WeightValues::new(&elements, "class_weight", &mut run.executor());
         run(obj.py(), array.bytes(), copy)
     }
 
@@ -48,7 +48,7 @@ impl Logits {
         }
         let elements = array.elements(&shape);
         let copy =
-            |run: &mut Run<'_>| WeightValues::new(&elements, "sample_weight", &mut run.team());
+            |run: &mut Run<'_>| WeightValues::new(&elements, "sample_weight", &mut run.executor());
         let place = |error: &mut Error| {
             if let Error::Weight { index, .. } = error {
                 // Where in the array that was given.

@@ -4,8 +4,8 @@ use super::parts::sum_in_parts;
 use super::prior::surprise;
 use super::read::read_rows;
 use super::{KeptRow, LossTerms, NO_CLASS, Prior, Targets};
-use crate::crew::Crew;
 use crate::error::Error;
+use crate::executor::Executor;
 use crate::math::{self, ExactSum};
 use crate::simd::Rows;
 use std::ops::Range;
@@ -15,12 +15,12 @@ use std::ops::Range;
 ///
 /// # Errors
 /// [`Error::MaskedPrior`] for the first row whose prior has none; [`Error::OutOfMemory`], or that of
-/// the crew.
+/// the executor.
 pub(crate) fn kept_rows(
     mask: &Rows<'_>,
     targets: &Targets<'_>,
     terms: &LossTerms<'_>,
-    crew: &mut dyn Crew,
+    executor: &mut dyn Executor,
 ) -> Result<Vec<KeptRow>, Error> {
     let LossTerms { label_smoothing, prior, sample_weight, .. } = *terms;
     let is_uniform = matches!(prior, Prior::Uniform);
@@ -49,7 +49,7 @@ pub(crate) fn kept_rows(
         }
         Ok(KeptRow { has_classes, mass })
     };
-    read_rows(mask, crew, (false, ExactSum::default()), read, finish)
+    read_rows(mask, executor, (false, ExactSum::default()), read, finish)
 }
 
 impl Targets<'_> {
@@ -68,7 +68,7 @@ impl Prior<'_> {
         row: usize,
         is_kept: impl Fn(usize) -> bool + Sync,
         classes: usize,
-        crew: &mut dyn Crew,
+        executor: &mut dyn Executor,
     ) -> f64 {
         let mut sum = |term: &(dyn Fn(usize) -> f64 + Sync)| {
             let terms = |classes: Range<usize>| {
@@ -83,7 +83,7 @@ impl Prior<'_> {
                 }
                 sum.value()
             };
-            sum_in_parts(crew, classes, terms)
+            sum_in_parts(executor, classes, terms)
         };
         if matches!(self, Prior::Uniform) {
             return math::log(sum(&|_| 1.0));

@@ -3,8 +3,8 @@
 use super::parts::fill_in_parts;
 use super::{LossTerms, NO_CLASS, Prior, ProbabilityRow, Targets, WeightValues};
 use crate::alloc::filled;
-use crate::crew::Crew;
 use crate::error::Error;
+use crate::executor::Executor;
 use crate::math::{ExactSum, count};
 use crate::simd::{Float, Source};
 
@@ -88,14 +88,14 @@ pub(crate) struct Filled {
 
 impl<'a, F: Float> SmoothedTargets<'a, F> {
     /// # Errors
-    /// [`Error::OutOfMemory`], or that of the crew.
+    /// [`Error::OutOfMemory`], or that of the executor.
     pub(crate) fn new(
         targets: &'a Targets<'a>,
         terms: LossTerms<'a>,
         kept: Option<&'a [KeptRow]>,
         classes: usize,
         are_units: bool,
-        crew: &mut dyn Crew,
+        executor: &mut dyn Executor,
     ) -> Result<Self, Error> {
         let mut shared = Vec::new();
         let mut shared_mass = 0.0;
@@ -106,8 +106,8 @@ impl<'a, F: Float> SmoothedTargets<'a, F> {
         };
         // ε = 0: the prior is not read.
         if terms.label_smoothing > 0.0 && is_shared && kept.is_none() {
-            shared = filled(classes, &F::default(), crew)?;
-            let mass = fill_in_parts(crew, &mut shared, |start, part| {
+            shared = filled(classes, &F::default(), executor)?;
+            let mass = fill_in_parts(executor, &mut shared, |start, part| {
                 terms.fill_prior(0, start, part);
                 mass_of(part)
             });
@@ -116,7 +116,7 @@ impl<'a, F: Float> SmoothedTargets<'a, F> {
                 _ => mass,
             };
         }
-        crew.outcome()?;
+        executor.outcome()?;
         Ok(Self { targets, terms, kept, shared, shared_mass, classes, are_units })
     }
 

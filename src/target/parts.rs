@@ -1,7 +1,7 @@
 //! The classes of one row, or the rows of a batch, in parts on several threads: sums are added in the
 //! order of the parts, so their number alone determines the bits.
 
-use crate::crew::{Crew, in_parts};
+use crate::executor::{Executor, in_parts};
 use crate::math::{ExactSum, RunningSum};
 use std::ops::Range;
 
@@ -11,27 +11,27 @@ const LEN: usize = 1 << 14;
 
 /// Σ of `terms(part)` over the parts of `0..len`.
 pub(super) fn sum_in_parts(
-    crew: &mut dyn Crew,
+    executor: &mut dyn Executor,
     len: usize,
     terms: impl Fn(Range<usize>) -> f64 + Sync,
 ) -> f64 {
     let part = |first: usize| first..len.min(first + LEN);
     let parts = (0..len).step_by(LEN).map(part);
     let mut sum = RunningSum::default();
-    in_parts(crew, parts, bytes_of_part(len), |_, part| terms(part), |terms| sum.add(terms));
+    in_parts(executor, parts, bytes_of_part(len), |_, part| terms(part), |terms| sum.add(terms));
     sum.value()
 }
 
 /// A row, filled by `fill(first class, part)`; the sum of what that returns.
 pub(super) fn fill_in_parts<F: Send>(
-    crew: &mut dyn Crew,
+    executor: &mut dyn Executor,
     row: &mut [F],
     fill: impl Fn(usize, &mut [F]) -> f64 + Sync,
 ) -> f64 {
     let bytes = bytes_of_part(row.len());
     let mut sum = RunningSum::default();
     let fill = |part: usize, row: &mut [F]| fill(part * LEN, row);
-    in_parts(crew, row.chunks_mut(LEN), bytes, fill, |terms| sum.add(terms));
+    in_parts(executor, row.chunks_mut(LEN), bytes, fill, |terms| sum.add(terms));
     sum.value()
 }
 
@@ -40,11 +40,11 @@ fn bytes_of_part(len: usize) -> usize {
 }
 
 /// Σ of values ≥ 0, or NaN.
-pub(crate) fn exact_sum(values: &[f64], crew: &mut dyn Crew) -> f64 {
+pub(crate) fn exact_sum(values: &[f64], executor: &mut dyn Executor) -> f64 {
     if let [only] = values {
         return *only;
     }
-    sum_in_parts(crew, values.len(), |part| {
+    sum_in_parts(executor, values.len(), |part| {
         let mut sum = ExactSum::default();
         sum.add(&values[part]);
         sum.value()

@@ -2,8 +2,8 @@
 
 use super::read::{NUMBERS_PER_PART, read_rows};
 use crate::alloc::filled;
-use crate::crew::{Crew, on_parts};
 use crate::error::Error;
+use crate::executor::{Executor, on_parts};
 use crate::math::{self, ExactSum, count};
 use crate::simd::{Distinct, Outer, Rows};
 
@@ -43,7 +43,7 @@ impl<'a> Prior<'a> {
     ///
     /// # Errors
     /// [`Error::Prior`], [`Error::PriorSum`] for the first bad row; [`Error::OutOfMemory`].
-    pub fn new(rows: Rows<'a>, crew: &mut dyn Crew) -> Result<Self, Error> {
+    pub fn new(rows: Rows<'a>, executor: &mut dyn Executor) -> Result<Self, Error> {
         let (distinct, Distinct { places, firsts, .. }) = rows.distinct();
         let (classes, is_shared) = (rows.classes(), distinct.rows() == 1);
         let index_of = |row: usize| (!is_shared).then(|| firsts.offset(row).cast_unsigned());
@@ -57,15 +57,15 @@ impl<'a> Prior<'a> {
             check_sum(mass, classes, index_of(row))?;
             Ok(mass)
         };
-        let masses = read_rows(&distinct, crew, ExactSum::default(), read, finish)?;
+        let masses = read_rows(&distinct, executor, ExactSum::default(), read, finish)?;
         let [mass] = masses[..] else {
             return Ok(Prior::PerRow { rows, distinct, places, masses });
         };
-        let mut values = filled(classes, &0.0, crew)?;
-        on_parts(crew, &mut values, NUMBERS_PER_PART, size_of::<f64>(), |start, values| {
+        let mut values = filled(classes, &0.0, executor)?;
+        on_parts(executor, &mut values, NUMBERS_PER_PART, size_of::<f64>(), |start, values| {
             rows.gather_from(0, start, values);
         });
-        crew.outcome()?;
+        executor.outcome()?;
         Ok(Prior::Shared { values, mass })
     }
 
@@ -87,7 +87,11 @@ impl<'a> Prior<'a> {
     }
 
     /// H(u), with 0·log 0 = 0: one number, or one for each [`Prior::place`] of a per-row prior.
-    pub(crate) fn entropies(&self, classes: usize, crew: &mut dyn Crew) -> Result<Vec<f64>, Error> {
+    pub(crate) fn entropies(
+        &self,
+        classes: usize,
+        executor: &mut dyn Executor,
+    ) -> Result<Vec<f64>, Error> {
         let rows = match self {
             Prior::Uniform => return Ok(vec![math::log(count(classes))]),
             Prior::Shared { values, .. } => &Rows::from_slice(values, classes),
@@ -102,7 +106,7 @@ impl<'a> Prior<'a> {
             Ok(())
         };
         let finish = |_: usize, sum: ExactSum| Ok(sum.value());
-        read_rows(rows, crew, ExactSum::default(), read, finish)
+        read_rows(rows, executor, ExactSum::default(), read, finish)
     }
 }
 

@@ -3,8 +3,8 @@
 use super::{
     Labels, NO_CLASS, Prior, Probabilities, Targets, WeightValues, exact_sum, prior_tolerance,
 };
-use crate::crew::Alone;
 use crate::error::Error;
+use crate::executor::Serial;
 use crate::simd::Rows;
 
 fn labels(values: &[i128], num_classes: usize, ignore_index: Option<i128>) -> Result<f64, Error> {
@@ -13,11 +13,11 @@ fn labels(values: &[i128], num_classes: usize, ignore_index: Option<i128>) -> Re
         |row| values[row],
         num_classes,
         ignore_index,
-        &mut Alone::default(),
+        &mut Serial::default(),
     )?;
     let targets = Targets::Labels(labels);
     assert_eq!(targets.rows(), values.len());
-    Ok(targets.mass(None, &|_| 1.0, &mut Alone::default()))
+    Ok(targets.mass(None, &|_| 1.0, &mut Serial::default()))
 }
 
 #[test]
@@ -55,9 +55,9 @@ fn the_lowest_bad_label_is_reported() {
 fn probabilities_are_finite_and_not_negative() {
     let mass = |values: &[f64]| {
         let probabilities =
-            Probabilities::new(Rows::from_slice(values, 3), None, &mut Alone::default())?;
+            Probabilities::new(Rows::from_slice(values, 3), None, &mut Serial::default())?;
         let targets = Targets::Probabilities(probabilities);
-        Ok::<_, Error>(targets.mass(None, &|_| 1.0, &mut Alone::default()))
+        Ok::<_, Error>(targets.mass(None, &|_| 1.0, &mut Serial::default()))
     };
     assert_eq!(mass(&[0.5, 0.25, 0.25, 0.0, -0.0, 3.0]), Ok(4.0));
     for value in [-0.5, -1e-300, f64::INFINITY, f64::NAN] {
@@ -73,13 +73,13 @@ fn probabilities_are_finite_and_not_negative() {
 fn a_prior_is_a_distribution() {
     let rows = [0.25f32, 0.25, 0.5, 1.0, 0.0, 0.0];
     let Ok(Prior::Shared { values, mass }) =
-        Prior::new(Rows::from_slice(&rows[..3], 3), &mut Alone::default())
+        Prior::new(Rows::from_slice(&rows[..3], 3), &mut Serial::default())
     else {
         panic!("one row is for all")
     };
     assert_eq!((values, mass), (vec![0.25, 0.25, 0.5], 1.0));
     let Ok(Prior::PerRow { masses, .. }) =
-        Prior::new(Rows::from_slice(&rows, 3), &mut Alone::default())
+        Prior::new(Rows::from_slice(&rows, 3), &mut Serial::default())
     else {
         panic!("two rows are one each")
     };
@@ -89,7 +89,7 @@ fn a_prior_is_a_distribution() {
 #[test]
 fn the_first_bad_row_of_a_prior_is_reported() {
     let error =
-        |values: &[f64]| Prior::new(Rows::from_slice(values, 2), &mut Alone::default()).err();
+        |values: &[f64]| Prior::new(Rows::from_slice(values, 2), &mut Serial::default()).err();
     let tolerance = prior_tolerance(2);
     let sum = |index: Vec<usize>, sum| {
         Some(Error::PriorSum { class_axis: index.len(), index, sum, tolerance })
@@ -108,14 +108,14 @@ fn the_first_bad_row_of_a_prior_is_reported() {
 
 fn weights(values: &[f64]) -> WeightValues {
     let elements = Rows::from_slice(values, 1);
-    WeightValues::new(&elements, "class_weight", &mut Alone::default()).expect("weights")
+    WeightValues::new(&elements, "class_weight", &mut Serial::default()).expect("weights")
 }
 
 #[test]
 fn weights_are_finite_and_not_negative() {
     for bad in [-0.5, f64::NAN, f64::INFINITY] {
         let values = [1.0, 0.0, bad, -7.0];
-        let found = WeightValues::new(&Rows::from_slice(&values, 1), "w", &mut Alone::default());
+        let found = WeightValues::new(&Rows::from_slice(&values, 1), "w", &mut Serial::default());
         let Err(Error::Weight { name: "w", index, value }) = found else {
             panic!("{bad} was accepted: {found:?}")
         };
@@ -146,11 +146,11 @@ fn rows_longer_than_a_chunk() {
         let classes = q.len();
         let mass = |q: &[f64], class_weight: Option<&WeightValues>| {
             let rows = Rows::from_slice(q, classes);
-            let targets = Probabilities::new(rows, class_weight, &mut Alone::default())?;
+            let targets = Probabilities::new(rows, class_weight, &mut Serial::default())?;
             let (only, mass) = (targets.summary[0].only, targets.summary[0].mass);
             Ok::<_, Error>((only, mass.to_bits()))
         };
-        let whole = exact_sum(&q, &mut Alone::default());
+        let whole = exact_sum(&q, &mut Serial::default());
         assert_eq!(mass(&q, None), Ok((NO_CLASS, whole.to_bits())));
         let doubled = mass(&q, Some(&weights(&vec![2.0; classes]))).expect("probabilities");
         assert!((f64::from_bits(doubled.1) - 2.0 * whole).abs() < 1e-14 * whole);

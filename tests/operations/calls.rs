@@ -2,8 +2,8 @@
 
 use crate::rows::IGNORED;
 use smoothxent::{
-    Activation, Alone, CrossEntropy, Error, Labels, Level, LossTerms, Prior, Probabilities,
-    Reduction, Rows, RowsMut, Run, Targets, WeightValues, activation, logsumexp,
+    Activation, CrossEntropy, Error, Labels, Level, LossTerms, Prior, Probabilities, Reduction,
+    Rows, RowsMut, Run, Serial, Targets, WeightValues, activation, logsumexp,
 };
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use std::time::Duration;
 fn nothing_counted() {
     let logits = [f32::NAN, 1.0, 2.0];
     let targets = &Targets::Labels(
-        Labels::new(1, |_| IGNORED, 3, Some(IGNORED), &mut Alone::default()).unwrap(),
+        Labels::new(1, |_| IGNORED, 3, Some(IGNORED), &mut Serial::default()).unwrap(),
     );
     for (reduction, wanted) in [(Reduction::Mean, f64::NAN), (Reduction::Sum, 0.0)] {
         let mut grad = [f32::NAN; 3];
@@ -43,7 +43,7 @@ fn stopped_at<R>(
         if Some(looks) == stop_at { Err(Error::Interrupted) } else { Ok(()) }
     };
     let run = Run::new(Level::current(), threads, &mut checkpoint);
-    let outcome = call(&mut run.with_looks_every(Duration::ZERO)).map(|_| ());
+    let outcome = call(&mut run.polling_every(Duration::ZERO)).map(|_| ());
     (outcome, looks)
 }
 
@@ -83,15 +83,15 @@ fn one_row_is_given_up() {
     let row = |values| Rows::from_slice(values, classes);
     let call = |run: &mut Run<'_>, has_q, has_prior, is_weighted, is_masked: bool| {
         let targets = if has_q {
-            Targets::Probabilities(Probabilities::new(row(&shares), None, &mut run.team())?)
+            Targets::Probabilities(Probabilities::new(row(&shares), None, &mut run.executor())?)
         } else {
-            Targets::Labels(Labels::new(1, |_| 1, classes, None, &mut run.team())?)
+            Targets::Labels(Labels::new(1, |_| 1, classes, None, &mut run.executor())?)
         };
         let prior =
-            if has_prior { Prior::new(row(&shares), &mut run.team())? } else { Prior::Uniform };
+            if has_prior { Prior::new(row(&shares), &mut run.executor())? } else { Prior::Uniform };
         let elements = Rows::from_slice(&ones, 1);
         let weights = if is_weighted {
-            Some(WeightValues::new(&elements, "class_weight", &mut run.team())?)
+            Some(WeightValues::new(&elements, "class_weight", &mut run.executor())?)
         } else {
             None
         };
@@ -135,8 +135,8 @@ fn one_row_is_given_up() {
 fn validation_is_given_up() {
     let ones = vec![1f64; 2_000_000];
     let probabilities =
-        looks(|run| Probabilities::new(Rows::from_slice(&ones, 1000), None, &mut run.team()));
-    let labels = looks(|run| Labels::new(ones.len(), |_| 0, 1, None, &mut run.team()));
+        looks(|run| Probabilities::new(Rows::from_slice(&ones, 1000), None, &mut run.executor()));
+    let labels = looks(|run| Labels::new(ones.len(), |_| 0, 1, None, &mut run.executor()));
     assert!(probabilities >= 16 && labels >= 16, "{probabilities} and {labels} looks");
 }
 
@@ -153,8 +153,9 @@ fn the_first_of_many_bad_rows() {
         let (label, probability) = Run::with_defaults(|run| {
             run.threads = 2;
             let label = |row| if bad(row) { 7 } else { 1 };
-            let labels = Labels::new(rows, label, 2, None, &mut run.team());
-            let probabilities = Probabilities::new(Rows::from_slice(&q, 2), None, &mut run.team());
+            let labels = Labels::new(rows, label, 2, None, &mut run.executor());
+            let probabilities =
+                Probabilities::new(Rows::from_slice(&q, 2), None, &mut run.executor());
             (labels.err(), probabilities.err())
         });
         let (name, index, num_classes, ignore_index) = ("targets", vec![49_999], 2, None);

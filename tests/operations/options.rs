@@ -9,9 +9,9 @@
 use crate::memory::{Buffer, Layout};
 use crate::rows::{IGNORED, Problem};
 use smoothxent::{
-    Activation, Alone, CrossEntropy, Float, Labels, Level, LossTerms, Prior, Probabilities,
-    Reduction, Rows, Run, Storage, Targets, TermsOut, WeightValues, activation,
-    cross_entropy_terms, logsumexp,
+    Activation, CrossEntropy, Float, Labels, Level, LossTerms, Prior, Probabilities, Reduction,
+    Rows, Run, Serial, Storage, Targets, TermsOut, WeightValues, activation, cross_entropy_terms,
+    logsumexp,
 };
 use std::collections::BTreeSet;
 
@@ -164,29 +164,30 @@ impl<'p> Operands<'p> {
     }
 
     fn targets(&self, class_weight: Option<&WeightValues>) -> Targets<'_> {
-        let crew = &mut Alone::default();
+        let executor = &mut Serial::default();
         if self.options.target != Target::Labels {
-            let probabilities = Probabilities::new(self.q.rows(), class_weight, crew);
+            let probabilities = Probabilities::new(self.q.rows(), class_weight, executor);
             return Targets::Probabilities(probabilities.unwrap());
         }
         let (labels, classes) = (&self.problem.labels, self.problem.classes);
         Targets::Labels(
-            Labels::new(labels.len(), |row| labels[row], classes, Some(IGNORED), crew).unwrap(),
+            Labels::new(labels.len(), |row| labels[row], classes, Some(IGNORED), executor).unwrap(),
         )
     }
 
     /// Validated.
     pub fn call(&self) -> Call<'_> {
         let Self { problem, options, .. } = self;
-        let crew = &mut Alone::default();
+        let executor = &mut Serial::default();
         let mut weights = |is_asked: bool, values: &[f64], name| {
-            is_asked.then(|| WeightValues::new(&Rows::from_slice(values, 1), name, crew).unwrap())
+            is_asked
+                .then(|| WeightValues::new(&Rows::from_slice(values, 1), name, executor).unwrap())
         };
         let class_weight = weights(options.class_weight, &problem.class_weight, "class_weight");
         let sample_weight = weights(options.sample_weight, &problem.sample_weight, "sample_weight");
         let prior = match &self.prior {
             None => Prior::Uniform,
-            Some(prior) => Prior::new(prior.rows(), crew).unwrap(),
+            Some(prior) => Prior::new(prior.rows(), executor).unwrap(),
         };
         let mask = self.mask.as_ref().map(|mask| match options.mask {
             Of::AllRows => mask.repeated(problem.rows()),

@@ -1,8 +1,8 @@
 //! Which rows count under a mask, and what is left of the prior.
 
 use super::kept_rows;
-use crate::crew::Alone;
 use crate::error::Error;
+use crate::executor::Serial;
 use crate::simd::Rows;
 use crate::target::{Labels, LossTerms, Prior, Targets, WeightValues};
 
@@ -17,19 +17,19 @@ fn kept(
     u: &[f64],
     sample_weight: Option<&[f64]>,
 ) -> Result<Vec<(bool, f64)>, Error> {
-    let crew = &mut Alone::default();
-    let labels = Labels::new(4, |row| labels[row], 3, Some(IGNORED), crew)?;
-    let prior = Prior::new(Rows::from_slice(u, 3), crew)?;
+    let executor = &mut Serial::default();
+    let labels = Labels::new(4, |row| labels[row], 3, Some(IGNORED), executor)?;
+    let prior = Prior::new(Rows::from_slice(u, 3), executor)?;
     let sample_weight = match sample_weight {
         None => None,
-        Some(s) => Some(WeightValues::new(&Rows::from_slice(s, 1), "sample_weight", crew)?),
+        Some(s) => Some(WeightValues::new(&Rows::from_slice(s, 1), "sample_weight", executor)?),
     };
     let terms = LossTerms {
         sample_weight: sample_weight.as_ref(),
         ..LossTerms::new(label_smoothing, &prior)
     };
     let (mask, targets) = (Rows::from_slice(&MASK, 3), Targets::Labels(labels));
-    let rows = kept_rows(&mask, &targets, &terms, crew)?;
+    let rows = kept_rows(&mask, &targets, &terms, executor)?;
     Ok(rows.into_iter().map(|row| (row.has_classes, row.mass)).collect())
 }
 
@@ -59,18 +59,19 @@ fn a_row_that_counts_needs_a_prior_with_mass() {
 fn the_entropy_is_that_of_what_is_left() {
     let ln_2 = std::f64::consts::LN_2;
     assert_eq!(
-        Prior::Uniform.kept_entropy(0, |k| k % 2 == 0, 8, &mut Alone::default()),
+        Prior::Uniform.kept_entropy(0, |k| k % 2 == 0, 8, &mut Serial::default()),
         2.0 * ln_2
     );
     let u = [0.25, 0.5, 0.25, 0.0];
-    let prior = Prior::new(Rows::from_slice(&u, 4), &mut Alone::default()).expect("a distribution");
+    let prior =
+        Prior::new(Rows::from_slice(&u, 4), &mut Serial::default()).expect("a distribution");
     // Half of it is gone: what is left is 1/2 and 1/2, and 0·log 0 = 0.
-    assert_eq!(prior.kept_entropy(0, |k| k != 1, 4, &mut Alone::default()), ln_2);
-    assert_eq!(prior.kept_entropy(0, |k| k == 1, 4, &mut Alone::default()), 0.0);
+    assert_eq!(prior.kept_entropy(0, |k| k != 1, 4, &mut Serial::default()), ln_2);
+    assert_eq!(prior.kept_entropy(0, |k| k == 1, 4, &mut Serial::default()), 0.0);
     let rows = [0.5, 0.5, 0.0, 0.0, 0.25, 0.25, 0.25, 0.25];
     let prior =
-        Prior::new(Rows::from_slice(&rows, 4), &mut Alone::default()).expect("distributions");
-    let entropy = |row| prior.kept_entropy(row, |k| k != 3, 4, &mut Alone::default());
+        Prior::new(Rows::from_slice(&rows, 4), &mut Serial::default()).expect("distributions");
+    let entropy = |row| prior.kept_entropy(row, |k| k != 3, 4, &mut Serial::default());
     assert_eq!(entropy(0), ln_2);
     let off = (entropy(1) - 3f64.ln()).abs();
     assert!(off <= f64::EPSILON, "log 3 is off by {off:e}");

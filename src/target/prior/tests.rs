@@ -1,18 +1,18 @@
 //! H(u), and u class by class. What is a prior at all is asked in target/tests.rs.
 
 use super::Prior;
-use crate::crew::Alone;
+use crate::executor::Serial;
 use crate::simd::Rows;
 use std::f64::consts::LN_2;
 
 fn prior(u: &[f64], classes: usize) -> Prior<'_> {
-    Prior::new(Rows::from_slice(u, classes), &mut Alone::default()).expect("distributions")
+    Prior::new(Rows::from_slice(u, classes), &mut Serial::default()).expect("distributions")
 }
 
 #[test]
 fn entropies_of_powers_of_two_are_multiples_of_log_2() {
     let entropies = |prior: Prior<'_>, classes| {
-        prior.entropies(classes, &mut Alone::default()).expect("memory")
+        prior.entropies(classes, &mut Serial::default()).expect("memory")
     };
     assert_eq!(entropies(Prior::Uniform, 1), [0.0]);
     assert_eq!(entropies(Prior::Uniform, 1 << 17), [17.0 * LN_2]);
@@ -32,7 +32,7 @@ fn a_long_sum_loses_nothing() {
     u[0] = third;
     // H = third·log 3 + (2/3)·(log(K − 1) + log 3/2)
     let wanted = third * 3f64.ln() + 2.0 * third * (f64::ln(others) + 1.5f64.ln());
-    let entropy = prior(&u, classes).entropies(classes, &mut Alone::default()).expect("memory")[0];
+    let entropy = prior(&u, classes).entropies(classes, &mut Serial::default()).expect("memory")[0];
     let off = (entropy - wanted).abs() / f64::EPSILON;
     // The roundings of u and of `wanted`, each some half of the last bit of 8.
     assert!(off <= 16.0, "H(u) is {entropy}, {off} ε from {wanted}");

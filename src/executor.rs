@@ -7,11 +7,11 @@ use std::sync::{Mutex, PoisonError};
 const PARTS_AT_ONCE: usize = 64;
 
 /// Who works on the parts.
-pub trait Crew {
+pub trait Executor {
     /// Runs `body(part)` once for each part, in any order and on several threads. Once the work is
     /// given up, nothing.
     fn each(&mut self, parts: usize, part_bytes: usize, body: &(dyn Fn(usize) + Sync));
-    /// Before `bytes` are worked on without [`Crew::each`]: is the work not given up?
+    /// Before `bytes` are worked on without [`Executor::each`]: is the work not given up?
     fn may_go_on(&mut self, bytes: usize) -> bool;
     /// Why the work was given up, if it was.
     fn stopped(&mut self) -> &mut Option<Error>;
@@ -24,7 +24,7 @@ pub trait Crew {
     /// Nothing, or why the work was given up.
     ///
     /// # Errors
-    /// That of the first [`Crew::stop`].
+    /// That of the first [`Executor::stop`].
     fn outcome(&mut self) -> Result<(), Error> {
         self.stopped().take().map_or(Ok(()), Err)
     }
@@ -32,11 +32,11 @@ pub trait Crew {
 
 /// The caller's thread, which nothing interrupts.
 #[derive(Debug, Default)]
-pub struct Alone {
+pub struct Serial {
     stopped: Option<Error>,
 }
 
-impl Crew for Alone {
+impl Executor for Serial {
     fn each(&mut self, parts: usize, _part_bytes: usize, body: &(dyn Fn(usize) + Sync)) {
         if self.stopped.is_none() {
             (0..parts).for_each(body);
@@ -55,7 +55,7 @@ impl Crew for Alone {
 /// Runs `body` on each part of `len` elements of `values`, with the number of its first; `bytes` are
 /// read for an element.
 pub(crate) fn on_parts<T: Send>(
-    crew: &mut (impl Crew + ?Sized),
+    executor: &mut (impl Executor + ?Sized),
     values: &mut [T],
     len: usize,
     bytes: usize,
@@ -63,13 +63,13 @@ pub(crate) fn on_parts<T: Send>(
 ) {
     let part_bytes = len.min(values.len()).saturating_mul(bytes);
     let body = |part: usize, values: &mut [T]| body(part * len, values);
-    in_parts(crew, values.chunks_mut(len), part_bytes, body, |()| {});
+    in_parts(executor, values.chunks_mut(len), part_bytes, body, |()| {});
 }
 
 /// Runs `body` on each of the parts, with its number, and `join` on what it returns, in the order of
 /// the parts.
 pub(crate) fn in_parts<P: Send, R: Send>(
-    crew: &mut (impl Crew + ?Sized),
+    executor: &mut (impl Executor + ?Sized),
     mut parts: impl ExactSizeIterator<Item = P>,
     part_bytes: usize,
     body: impl Fn(usize, P) -> R + Sync,
@@ -77,17 +77,17 @@ pub(crate) fn in_parts<P: Send, R: Send>(
 ) {
     if parts.len() == 1 {
         // Small, and often: nobody is called together for that.
-        if let Some(part) = parts.next().filter(|_| crew.may_go_on(part_bytes)) {
+        if let Some(part) = parts.next().filter(|_| executor.may_go_on(part_bytes)) {
             join(body(0, part));
         }
         return;
     }
     let mut first = 0;
-    while parts.len() > 0 && crew.stopped().is_none() {
+    while parts.len() > 0 && executor.stopped().is_none() {
         // On the stack: it takes no memory that may not be had.
         let count = parts.len().min(PARTS_AT_ONCE);
         let bunch: [_; PARTS_AT_ONCE] = from_fn(|_| Mutex::new((parts.next(), None)));
-        crew.each(count, part_bytes, &|index| {
+        executor.each(count, part_bytes, &|index| {
             let (part, result) = &mut *lock(&bunch[index]);
             *result = part.take().map(|part| body(first + index, part));
         });

@@ -3,8 +3,8 @@
 use super::{assert_one_per_row, assert_same_shape};
 use crate::alloc::filled;
 use crate::batch::{Job, Run, Targets as BatchTargets};
-use crate::crew::Crew;
 use crate::error::Error;
+use crate::executor::Executor;
 use crate::kernel::Operation;
 use crate::simd::{Float, Rows, RowsMut};
 use crate::target::{LossTerms, Prior, SmoothedTargets, Targets, kept_rows};
@@ -51,15 +51,15 @@ pub fn cross_entropy_terms<F: Float>(
         |label_smoothing| LossTerms { temperature, ..LossTerms::new(label_smoothing, prior) };
     let kept = match mask {
         None => None,
-        Some(mask) => Some(kept_rows(mask, targets, &with(1.0), &mut run.team())?),
+        Some(mask) => Some(kept_rows(mask, targets, &with(1.0), &mut run.executor())?),
     };
     let mut smoothed = |label_smoothing| {
-        let (terms, kept, team) = (with(label_smoothing), kept.as_deref(), &mut run.team());
-        SmoothedTargets::<F>::new(targets, terms, kept, classes, false, team)
+        let (terms, kept, executor) = (with(label_smoothing), kept.as_deref(), &mut run.executor());
+        SmoothedTargets::<F>::new(targets, terms, kept, classes, false, executor)
     };
     let (hard, smooth) = (smoothed(0.0)?, smoothed(1.0)?);
-    let entropies = prior.entropies(classes, &mut run.team())?;
-    let mut cross_entropies = filled(rows, &0.0, &mut run.team())?;
+    let entropies = prior.entropies(classes, &mut run.executor())?;
+    let mut cross_entropies = filled(rows, &0.0, &mut run.executor())?;
     let own = RowsMut::from_slice(&mut cross_entropies, 1);
     // The loss with ε = 0 and with ε = 1.
     let mut losses = |rows: &SmoothedTargets<'_, F>, losses: &RowsMut<'_>, lse| {
@@ -69,9 +69,9 @@ pub fn cross_entropy_terms<F: Float>(
     };
     losses(&hard, &out.nll, None)?;
     losses(&smooth, &own, Some(&out.logsumexp))?;
-    let mut team = run.team();
+    let mut executor = run.executor();
     for (row, &prior_cross_entropy) in cross_entropies.iter().enumerate() {
-        if !team.may_go_on(classes * size_of::<F>()) {
+        if !executor.may_go_on(classes * size_of::<F>()) {
             break;
         }
         let is_kept = kept.as_ref().is_none_or(|kept| kept[row].has_classes);
@@ -83,7 +83,7 @@ pub fn cross_entropy_terms<F: Float>(
             out.logsumexp.set(row, f64::NEG_INFINITY);
         } else if let Some(mask) = mask {
             let is_kept = |k: usize| mask.get(row, k) != 0.0;
-            entropy = prior.kept_entropy(row, is_kept, classes, &mut team);
+            entropy = prior.kept_entropy(row, is_kept, classes, &mut executor);
         } else {
             entropy = entropies[prior.place(row)];
         }
@@ -93,5 +93,5 @@ pub fn cross_entropy_terms<F: Float>(
         out.prior_kl.set(row, if divergence < 0.0 { 0.0 } else { divergence });
         out.prior_entropy.set(row, entropy);
     }
-    team.outcome()
+    executor.outcome()
 }

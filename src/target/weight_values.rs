@@ -2,8 +2,8 @@
 
 use super::read::NUMBERS_PER_PART;
 use crate::alloc::filled;
-use crate::crew::{Crew, FirstError, on_parts};
 use crate::error::Error;
+use crate::executor::{Executor, FirstError, on_parts};
 use crate::simd::Rows;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
@@ -24,19 +24,19 @@ impl WeightValues {
     ///
     /// # Errors
     /// [`Error::Weight`] for the first that is not, of the argument `name`; [`Error::OutOfMemory`], or
-    /// that of the crew.
+    /// that of the executor.
     ///
     /// # Panics
     /// When rows have no element.
     pub fn new(
         elements: &Rows<'_>,
         name: &'static str,
-        crew: &mut dyn Crew,
+        executor: &mut dyn Executor,
     ) -> Result<Self, Error> {
-        let mut values = filled(elements.rows(), &0.0, crew)?;
+        let mut values = filled(elements.rows(), &0.0, executor)?;
         let first_error = FirstError::default();
         let largest = AtomicU64::new(0);
-        on_parts(crew, &mut values, NUMBERS_PER_PART, size_of::<f64>(), |first, weights| {
+        on_parts(executor, &mut values, NUMBERS_PER_PART, size_of::<f64>(), |first, weights| {
             let mut most = 0.0_f64;
             for (row, weight) in (first..).zip(weights) {
                 *weight = elements.get(row, 0);
@@ -49,7 +49,7 @@ impl WeightValues {
             // The bits of numbers ≥ 0 are in their order.
             largest.fetch_max(most.to_bits(), Relaxed);
         });
-        crew.outcome()?;
+        executor.outcome()?;
         first_error.outcome()?;
         let largest = f64::from_bits(largest.into_inner());
         let is_ordinary = (1.0 / ORDINARY..=ORDINARY).contains(&largest) || largest == 0.0;
