@@ -4,6 +4,7 @@ The texts of errors have a file of their own, error_texts.txt.
 """
 
 import re
+from functools import partial
 
 import numpy as np
 import pytest
@@ -78,13 +79,23 @@ class TestPriorSum:
 
 
 class TestSignatures:
-    def test_arrays_are_positional_only(self):
-        for call in (sx.softmax, sx.log_softmax, sx.logsumexp):
-            with pytest.raises(TypeError):
-                call(logits=Z)
-        for call in (sx.cross_entropy, sx.cross_entropy_value_and_grad, sx.cross_entropy_terms):
-            with pytest.raises(TypeError):
-                call(Z, targets=Y)
+    def test_arrays_by_keyword(self):
+        """Each function gives what it gives by position."""
+        calls = {
+            sx.softmax: {"logits": Z},
+            sx.log_softmax: {"logits": Z},
+            sx.logsumexp: {"logits": Z},
+            sx.top_k_log_softmax: {"logits": Z, "k": 2},
+            sx.log_softmax_at: {"logits": Z, "indices": Y[:, np.newaxis]},
+            sx.cross_entropy: {"logits": Z, "targets": Y},
+            sx.cross_entropy_value_and_grad: {"logits": Z, "targets": Y},
+            sx.cross_entropy_terms: {"logits": Z, "targets": Y},
+            sx.class_prior: {"targets": Y, "num_classes": 10},
+            partial(sx.smooth_labels, label_smoothing=0.1): {"targets": Y, "num_classes": 10},
+            partial(sx.label_dropout, rate=0.5, rng=0, prior=U): {"targets": Y, "num_classes": 10},
+        }
+        for call, arrays in calls.items():
+            np.testing.assert_equal(call(**arrays), call(*arrays.values()))
 
     def test_options_are_keyword_only(self):
         for call in (

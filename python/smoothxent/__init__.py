@@ -12,8 +12,8 @@ label smoothing eps (section 7 of arXiv 1512.00567):
 `top_k_log_softmax` and `log_softmax_at` give log p(k) of some classes of each row.
 
 `class_prior` counts u from labels; `score` adds up loss, accuracy and calibration error over arrays
-and files of any size. Arrays are positional, everything else is by keyword, and the classes are along
-the last axis unless `axis` says otherwise. `tf_losses` has the loss as tf.compat.v1.losses calls it.
+and files of any size. Arrays come by position or by keyword, everything else by keyword, and the classes
+are along the last axis unless `axis` says otherwise. `tf_losses` has the loss as tf.compat.v1.losses calls it.
 
 Arrays of other libraries are read where they lie in the memory of the CPU, by the buffer protocol,
 `__array__` or DLPack; results are NumPy arrays. bfloat16 is the type of ml_dtypes, also for tensors of

@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 @overload
 def softmax(
     logits: ArrayLike,
-    /,
     *,
     axis: SupportsIndex = -1,
     temperature: SupportsFloat = 1.0,
@@ -36,7 +35,6 @@ def softmax(
 @overload
 def softmax(
     logits: ArrayLike,
-    /,
     *,
     axis: SupportsIndex = -1,
     temperature: SupportsFloat = 1.0,
@@ -47,7 +45,6 @@ def softmax(
 @overload
 def softmax(
     logits: NDArray[_Float],
-    /,
     *,
     axis: SupportsIndex = -1,
     temperature: SupportsFloat = 1.0,
@@ -58,7 +55,6 @@ def softmax(
 @overload
 def softmax(
     logits: ArrayLike,
-    /,
     *,
     axis: SupportsIndex = -1,
     temperature: SupportsFloat = 1.0,
@@ -68,7 +64,6 @@ def softmax(
 ) -> NDArray[np.floating[Any]]: ...
 def softmax(
     logits: ArrayLike,
-    /,
     *,
     axis: SupportsIndex = -1,
     temperature: SupportsFloat = 1.0,
@@ -166,7 +161,6 @@ def softmax(
 @overload
 def log_softmax(
     logits: ArrayLike,
-    /,
     *,
     axis: SupportsIndex = -1,
     temperature: SupportsFloat = 1.0,
@@ -177,7 +171,6 @@ def log_softmax(
 @overload
 def log_softmax(
     logits: ArrayLike,
-    /,
     *,
     axis: SupportsIndex = -1,
     temperature: SupportsFloat = 1.0,
@@ -188,7 +181,6 @@ def log_softmax(
 @overload
 def log_softmax(
     logits: NDArray[_Float],
-    /,
     *,
     axis: SupportsIndex = -1,
     temperature: SupportsFloat = 1.0,
@@ -199,7 +191,6 @@ def log_softmax(
 @overload
 def log_softmax(
     logits: ArrayLike,
-    /,
     *,
     axis: SupportsIndex = -1,
     temperature: SupportsFloat = 1.0,
@@ -209,7 +200,6 @@ def log_softmax(
 ) -> NDArray[np.floating[Any]]: ...
 def log_softmax(
     logits: ArrayLike,
-    /,
     *,
     axis: SupportsIndex = -1,
     temperature: SupportsFloat = 1.0,
@@ -292,7 +282,6 @@ def log_softmax(
 @overload
 def logsumexp(
     logits: ArrayLike,
-    /,
     *,
     axis: SupportsIndex = -1,
     temperature: SupportsFloat = 1.0,
@@ -303,7 +292,6 @@ def logsumexp(
 @overload
 def logsumexp(
     logits: NDArray[_Float],
-    /,
     *,
     axis: SupportsIndex = -1,
     temperature: SupportsFloat = 1.0,
@@ -314,7 +302,6 @@ def logsumexp(
 @overload
 def logsumexp(
     logits: ArrayLike,
-    /,
     *,
     axis: SupportsIndex = -1,
     temperature: SupportsFloat = 1.0,
@@ -324,7 +311,6 @@ def logsumexp(
 ) -> NDArray[np.floating[Any]]: ...
 def logsumexp(
     logits: ArrayLike,
-    /,
     *,
     axis: SupportsIndex = -1,
     temperature: SupportsFloat = 1.0,

@@ -38,7 +38,6 @@ class TopK(NamedTuple):
 def top_k_log_softmax(
     logits: ArrayLike,
     k: SupportsIndex,
-    /,
     *,
     axis: SupportsIndex = -1,
     temperature: SupportsFloat = 1.0,
@@ -125,7 +124,6 @@ def top_k_log_softmax(
 def log_softmax_at(
     logits: NDArray[_Float],
     indices: ArrayLike,
-    /,
     *,
     axis: SupportsIndex = -1,
     temperature: SupportsFloat = 1.0,
@@ -135,7 +133,6 @@ def log_softmax_at(
 def log_softmax_at(
     logits: ArrayLike,
     indices: ArrayLike,
-    /,
     *,
     axis: SupportsIndex = -1,
     temperature: SupportsFloat = 1.0,
@@ -144,7 +141,6 @@ def log_softmax_at(
 def log_softmax_at(
     logits: ArrayLike,
     indices: ArrayLike,
-    /,
     *,
     axis: SupportsIndex = -1,
     temperature: SupportsFloat = 1.0,

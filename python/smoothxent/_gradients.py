@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 def cross_entropy_value_and_grad(
     logits: ArrayLike,
     targets: ArrayLike,
-    /,
     *,
     label_smoothing: SupportsFloat = 0.0,
     prior: ArrayLike | None = None,
@@ -44,7 +43,6 @@ def cross_entropy_value_and_grad(
 def cross_entropy_value_and_grad(
     logits: ArrayLike,
     targets: ArrayLike,
-    /,
     *,
     label_smoothing: SupportsFloat = 0.0,
     prior: ArrayLike | None = None,
@@ -64,7 +62,6 @@ def cross_entropy_value_and_grad(
 def cross_entropy_value_and_grad(
     logits: ArrayLike,
     targets: ArrayLike,
-    /,
     *,
     label_smoothing: SupportsFloat = 0.0,
     prior: ArrayLike | None = None,
@@ -83,7 +80,6 @@ def cross_entropy_value_and_grad(
 def cross_entropy_value_and_grad(
     logits: ArrayLike,
     targets: ArrayLike,
-    /,
     *,
     label_smoothing: SupportsFloat = 0.0,
     prior: ArrayLike | None = None,

@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 def label_dropout(
     targets: NDArray[_Label],
     num_classes: SupportsIndex,
-    /,
     *,
     rate: SupportsFloat,
     prior: ArrayLike | None = None,
@@ -43,7 +42,6 @@ def label_dropout(
 def label_dropout(
     targets: ArrayLike,
     num_classes: SupportsIndex,
-    /,
     *,
     rate: SupportsFloat,
     prior: ArrayLike | None = None,
@@ -54,7 +52,6 @@ def label_dropout(
 def label_dropout(
     targets: ArrayLike,
     num_classes: SupportsIndex,
-    /,
     *,
     rate: SupportsFloat,
     prior: ArrayLike | None = None,
@@ -177,7 +174,6 @@ def _cumulative(u: NDArray[Any]) -> NDArray[np.float64]:
 def class_prior(
     targets: ArrayLike,
     num_classes: SupportsIndex,
-    /,
     *,
     sample_weight: ArrayLike | None = None,
     pseudocount: SupportsFloat = 0.0,

@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 def cross_entropy(
     logits: ArrayLike,
     targets: ArrayLike,
-    /,
     *,
     label_smoothing: SupportsFloat = 0.0,
     prior: ArrayLike | None = None,
@@ -46,7 +45,6 @@ def cross_entropy(
 def cross_entropy(
     logits: ArrayLike,
     targets: ArrayLike,
-    /,
     *,
     label_smoothing: SupportsFloat = 0.0,
     prior: ArrayLike | None = None,
@@ -65,7 +63,6 @@ def cross_entropy(
 def cross_entropy(
     logits: ArrayLike,
     targets: ArrayLike,
-    /,
     *,
     label_smoothing: SupportsFloat = 0.0,
     prior: ArrayLike | None = None,
@@ -84,7 +81,6 @@ def cross_entropy(
 def cross_entropy(
     logits: ArrayLike,
     targets: ArrayLike,
-    /,
     *,
     label_smoothing: SupportsFloat = 0.0,
     prior: ArrayLike | None = None,
@@ -102,7 +98,6 @@ def cross_entropy(
 def cross_entropy(
     logits: ArrayLike,
     targets: ArrayLike,
-    /,
     *,
     label_smoothing: SupportsFloat = 0.0,
     prior: ArrayLike | None = None,

@@ -51,7 +51,6 @@ class Rows(Protocol):
 def score(
     logits: ArrayLike,
     targets: ArrayLike,
-    /,
     *,
     chunk_rows: SupportsIndex | None = None,
     start: SupportsIndex = 0,

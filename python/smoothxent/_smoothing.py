@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 def smooth_labels(
     targets: ArrayLike,
     num_classes: SupportsIndex | None = None,
-    /,
     *,
     label_smoothing: SupportsFloat,
     prior: ArrayLike | None = None,
@@ -38,7 +37,6 @@ def smooth_labels(
 def smooth_labels(
     targets: ArrayLike,
     num_classes: SupportsIndex | None = None,
-    /,
     *,
     label_smoothing: SupportsFloat,
     prior: ArrayLike | None = None,
@@ -51,7 +49,6 @@ def smooth_labels(
 def smooth_labels(
     targets: ArrayLike,
     num_classes: SupportsIndex | None = None,
-    /,
     *,
     label_smoothing: SupportsFloat,
     prior: ArrayLike | None = None,

@@ -54,7 +54,6 @@ class CrossEntropyTerms(NamedTuple):
 def cross_entropy_terms(
     logits: ArrayLike,
     targets: ArrayLike,
-    /,
     *,
     prior: ArrayLike | None = None,
     ignore_index: SupportsIndex | None = -100,
