@@ -213,20 +213,20 @@ fn set_labels<F: Float>(
             padded
         },
     );
-    let mut largest = 0;
     for lane in 0..MOST_LANES {
         // As signed numbers, which [`NO_CLASS`] is −1 of.
         target.label[lane] = F::from_f64(f64::from(padded[lane].cast_signed()));
-        largest = largest.max(padded[lane]);
     }
+    // All bits are those of NO_CLASS alone: classes are few.
+    let bits = padded.iter().fold(0, |bits, label| bits | label);
     if row.spike == 0.0 {
         target.label.fill(F::from_f64(-1.0));
     }
-    if largest != NO_CLASS && !target.is_mixed {
+    if bits != NO_CLASS && !target.is_mixed {
         return true;
     }
     // Some rows do not count, or did not in the last tile.
-    target.is_mixed = largest == NO_CLASS;
+    target.is_mixed = bits == NO_CLASS;
     for (lane, label) in labels.iter().enumerate() {
         is_read[lane] = *label != NO_CLASS;
         target.scalars.set(lane, row, scale);
