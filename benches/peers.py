@@ -52,11 +52,17 @@ def names(allowed: tuple[str, ...]) -> Callable[[str], list[str]]:
     return read
 
 
+def default_engines() -> list[str]:
+    """Return the peers, and this package at AVX2 where it has more."""
+    has_avx512 = sx.show_config("dicts")["simd"]["level"] == "avx512"
+    return [*([engines.AVX2] if has_avx512 else []), *engines.PEERS]
+
+
 def arguments() -> argparse.Namespace:
     """Return the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="small shapes, few rounds")
-    parser.add_argument("--engines", type=names(engines.ALL), default=list(engines.PEERS))
+    parser.add_argument("--engines", type=names(engines.ALL), default=default_engines())
     parser.add_argument("--shapes", type=shapes)
     parser.add_argument("--operations", type=names(engines.OPERATIONS))
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)

@@ -10,6 +10,7 @@ them.
 from __future__ import annotations
 
 import multiprocessing
+import os
 import statistics
 import subprocess
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from benches import machine
+from benches.engines import ENVIRONMENTS
 from benches.problem import Shape
 from benches.worker import serve
 
@@ -52,7 +54,11 @@ class Engine:
         context = multiprocessing.get_context("spawn")
         self.connection, theirs = context.Pipe()
         self.process = context.Process(target=serve, args=(theirs, LOG), daemon=True)
+        own = ENVIRONMENTS.get(name, {})
+        os.environ |= own
         self.process.start()
+        for variable in own:
+            del os.environ[variable]
         theirs.close()
 
     def send(self, method: str, *arguments: Any) -> None:

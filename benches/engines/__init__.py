@@ -13,6 +13,10 @@ fastest form that a careful user of the engine would write.
 """
 
 OURS = "smoothxent"
+# The level that most machines have, beside AVX-512 where there is that.
+AVX2 = "smoothxent_avx2"
+# What the process of an engine finds in its environment.
+ENVIRONMENTS = {AVX2: {"SMOOTHXENT_MAX_ISA": "avx2"}}
 PEERS = (
     "torch",
     "torch_compile",
@@ -27,5 +31,5 @@ PEERS = (
     "scipy",
     "numpy",
 )
-ALL = (OURS, *PEERS)
+ALL = (OURS, AVX2, *PEERS)
 OPERATIONS = ("loss_grad", "loss", "softmax", "log_softmax")

@@ -1,0 +1,17 @@
+"""This package at AVX2, beside itself at AVX-512."""
+
+from __future__ import annotations
+
+import smoothxent as sx
+from benches.engines import smoothxent as engine
+
+PACKAGES = engine.PACKAGES
+calls = engine.calls
+
+
+def start(threads: int) -> None:
+    """Set the threads, and see that the level is the one that is timed."""
+    engine.start(threads)
+    level = sx.show_config("dicts")["simd"]["level"]
+    if level != "avx2":
+        raise ImportError(f"the instruction set is {level}")
