@@ -147,7 +147,8 @@ def _score(given: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
         print("smoothxent score: nothing to resume, starting at row 0", file=sys.stderr)
     signal.signal(signal.SIGTERM, _terminate)
     try:
-        with _Bar(job.logits.shape[0], job.reached[1]) as bar:
+        rows = sum(job.logits.shape[:1])  # 0 of an array without axes, which `score` refuses
+        with _Bar(rows, job.reached[1]) as bar:
             result = job.run(bar)
     except KeyboardInterrupt as error:
         job.save()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 from bisect import bisect_right
 from itertools import accumulate
+from tokenize import TokenError
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -64,7 +65,7 @@ def open_array(path: Path) -> NDArray[Any]:
     """Return the array of a .npy file, mapped into memory."""
     try:
         return np.lib.format.open_memmap(path, mode="r").view(np.ndarray)
-    except ValueError as error:
+    except (ValueError, OverflowError, TokenError) as error:  # the last two of a malformed header
         raise BadFile(f"{path} cannot be read as a .npy file: {error}") from None
 
 
