@@ -10,6 +10,9 @@
 #   make record-instructions   record them
 #   make bench    time it beside its peers, in an environment of their own: gigabytes; BENCH=--quick for a part
 #   make scaling  cost per logit by size and threads, measured and modelled; SCALING=--full to 10^9 logits: 9 GB
+#   make notices  write THIRD_PARTY_NOTICES.txt anew, after a change of Cargo.lock
+#   make audit    advisories, licences and sources of what is installed: needs the network and cargo-deny
+#                 (cargo install --locked cargo-deny)
 #   make clean    remove what was built
 #
 # Everything from PyPI goes into .venv, the peers into .venv-bench. PYTHON=python3.13 chooses the interpreter of a new one (make clean first).
@@ -21,13 +24,14 @@ BENCH  ?=
 INSTRUCTIONS ?=
 SCALING ?=
 BIN    := $(VENV)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
+AUDIT  := .venv-audit/$(notdir $(BIN))
 
 # maturin installs into the environment it is told; pyo3 must not look for another Python.
 export VIRTUAL_ENV := $(abspath $(VENV))
 unexport CONDA_PREFIX
 export PIP_QUIET := 1
 
-.PHONY: build demo test lint check fmt instructions record-instructions bench peers limits scaling clean
+.PHONY: build demo test lint check fmt instructions record-instructions bench peers limits scaling notices audit clean
 .NOTPARALLEL:
 
 build: $(VENV)/built
@@ -88,5 +92,16 @@ limits:
 scaling: build limits
 	$(BIN)/python -m benches.scaling $(SCALING)
 
+notices: $(VENV)/maturin
+	$(BIN)/python tools/notices.py
+
+# pip-audit has an environment of its own: it is not to audit itself. Strict: a package that it cannot look up is an error.
+audit: build
+	cargo deny --locked check
+	$(PYTHON) -m venv .venv-audit
+	$(AUDIT)/python -m pip install pip-audit
+	$(BIN)/python -m pip freeze --exclude-editable > .venv-audit/installed.txt
+	$(AUDIT)/pip-audit --strict --no-deps --disable-pip -r .venv-audit/installed.txt
+
 clean:
-	rm -rf $(VENV) .venv-bench target python/smoothxent/_smoothxent.*.so python/smoothxent/_smoothxent.pyd
+	rm -rf $(VENV) .venv-audit .venv-bench target python/smoothxent/_smoothxent.*.so python/smoothxent/_smoothxent.pyd
