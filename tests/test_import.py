@@ -11,25 +11,25 @@ import pytest
 import smoothxent as sx
 
 FUNCTIONS = {
-    "softmax": "(logits, /, *, axis=-1, temperature=1.0, where=None, dtype=None, out=None)",
-    "log_softmax": "(logits, /, *, axis=-1, temperature=1.0, where=None, dtype=None, out=None)",
-    "logsumexp": "(logits, /, *, axis=-1, temperature=1.0, where=None, keepdims=False, out=None)",
-    "top_k_log_softmax": "(logits, k, /, *, axis=-1, temperature=1.0, where=None)",
-    "log_softmax_at": "(logits, indices, /, *, axis=-1, temperature=1.0, where=None)",
-    "cross_entropy": "(logits, targets, /, *, label_smoothing=0.0, prior=None, class_weight=None, "
+    "softmax": "(logits, *, axis=-1, temperature=1.0, where=None, dtype=None, out=None)",
+    "log_softmax": "(logits, *, axis=-1, temperature=1.0, where=None, dtype=None, out=None)",
+    "logsumexp": "(logits, *, axis=-1, temperature=1.0, where=None, keepdims=False, out=None)",
+    "top_k_log_softmax": "(logits, k, *, axis=-1, temperature=1.0, where=None)",
+    "log_softmax_at": "(logits, indices, *, axis=-1, temperature=1.0, where=None)",
+    "cross_entropy": "(logits, targets, *, label_smoothing=0.0, prior=None, class_weight=None, "
         "sample_weight=None, ignore_index=-100, where=None, temperature=1.0, z_loss=0.0, axis=-1, "
         "reduction='mean', normalizer=None, out=None)",
-    "cross_entropy_value_and_grad": "(logits, targets, /, *, label_smoothing=0.0, prior=None, class_weight=None, "
+    "cross_entropy_value_and_grad": "(logits, targets, *, label_smoothing=0.0, prior=None, class_weight=None, "
         "sample_weight=None, ignore_index=-100, where=None, temperature=1.0, z_loss=0.0, axis=-1, "
         "reduction='mean', normalizer=None, out=None, grad_out=None)",
-    "cross_entropy_terms": "(logits, targets, /, *, prior=None, ignore_index=-100, where=None, temperature=1.0, "
+    "cross_entropy_terms": "(logits, targets, *, prior=None, ignore_index=-100, where=None, temperature=1.0, "
         "axis=-1)",
-    "score": "(logits, targets, /, *, chunk_rows=None, start=0, on_chunk=None, log_probs_out=None, "
+    "score": "(logits, targets, *, chunk_rows=None, start=0, on_chunk=None, log_probs_out=None, "
         "grad_out=None, top_k=None, **loss_options)",
-    "smooth_labels": "(targets, num_classes=None, /, *, label_smoothing, prior=None, where=None, axis=-1, "
+    "smooth_labels": "(targets, num_classes=None, *, label_smoothing, prior=None, where=None, axis=-1, "
         "dtype=<class 'numpy.float32'>, out=None)",
-    "label_dropout": "(targets, num_classes, /, *, rate, prior=None, ignore_index=-100, rng=None)",
-    "class_prior": "(targets, num_classes, /, *, sample_weight=None, pseudocount=0.0, ignore_index=-100)",
+    "label_dropout": "(targets, num_classes, *, rate, prior=None, ignore_index=-100, rng=None)",
+    "class_prior": "(targets, num_classes, *, sample_weight=None, pseudocount=0.0, ignore_index=-100)",
 }  # fmt: skip
 OTHER_NAMES = {
     "CrossEntropyTerms", "InternalError", "LabelError", "Score", "TopK", "__version__", "get_num_threads", "num_threads",
