@@ -10,6 +10,7 @@
 #   make record-instructions   record them
 #   make bench    time it beside its peers, in an environment of their own: gigabytes; BENCH=--quick for a part
 #   make scaling  cost per logit by size and threads, measured and modelled; SCALING=--full to 10^9 logits: 9 GB
+#   make serve-bench           latency and throughput of examples/scoring_server.py, beside the same server with SciPy
 #   make notices  write THIRD_PARTY_NOTICES.txt anew, after a change of Cargo.lock
 #   make audit    advisories, licences and sources of what is installed: needs the network and cargo-deny
 #                 (cargo install --locked cargo-deny)
@@ -31,7 +32,7 @@ export VIRTUAL_ENV := $(abspath $(VENV))
 unexport CONDA_PREFIX
 export PIP_QUIET := 1
 
-.PHONY: build demo test lint check fmt instructions record-instructions bench peers limits scaling notices audit clean
+.PHONY: build demo test lint check fmt instructions record-instructions bench peers limits scaling serve-bench notices audit clean
 .NOTPARALLEL:
 
 build: $(VENV)/built
@@ -91,6 +92,9 @@ limits:
 
 scaling: build limits
 	$(BIN)/python -m benches.scaling $(SCALING)
+
+serve-bench: build
+	$(BIN)/python -m benches.serve
 
 notices: $(VENV)/maturin
 	$(BIN)/python tools/notices.py
