@@ -119,8 +119,8 @@ impl<F: Float> Panel<'_, F> {
         );
     }
 
-    /// Rows from `first` on, at most LANES, that are neighbours class by class, to contiguous rows that
-    /// begin `pitch` elements apart; false if they are not neighbours.
+    /// Rows from `first` on that are neighbours class by class, to contiguous rows that begin `pitch`
+    /// elements apart; false if they are not neighbours.
     pub(crate) fn load_neighbours<V: Vector<Scalar = F>>(
         &self,
         token: V::Token,
@@ -140,14 +140,17 @@ impl<F: Float> Panel<'_, F> {
             || {
                 let zero = V::splat(token, F::default());
                 for block in (0..classes).step_by(V::LANES) {
-                    let mut vectors = [zero; MOST_LANES];
-                    for class in block..classes.min(block + V::LANES) {
-                        let across = logits.across(first, count, class);
-                        vectors[class - block] = across.vector(token, 0, F::default());
-                    }
-                    V::transpose(&mut vectors);
-                    for (row, vector) in rows.chunks_exact_mut(pitch).zip(&vectors).take(count) {
-                        Sink::from_slice(&mut row[..classes]).set_vector(block, *vector);
+                    for lane in (0..count).step_by(V::LANES) {
+                        let mut vectors = [zero; MOST_LANES];
+                        for class in block..classes.min(block + V::LANES) {
+                            let across = logits.across(first, count, class);
+                            vectors[class - block] = across.vector(token, lane, F::default());
+                        }
+                        V::transpose(&mut vectors);
+                        let rows = rows[lane * pitch..].chunks_exact_mut(pitch);
+                        for (row, vector) in rows.zip(&vectors).take(V::LANES.min(count - lane)) {
+                            Sink::from_slice(&mut row[..classes]).set_vector(block, *vector);
+                        }
                     }
                 }
             },
@@ -175,19 +178,23 @@ impl<F: Float> Panel<'_, F> {
             || {
                 let zero = V::splat(token, F::default());
                 for block in (0..classes).step_by(V::LANES) {
-                    let mut vectors = [zero; MOST_LANES];
-                    for (row, vector) in rows.chunks_exact(pitch).zip(&mut vectors).take(count) {
-                        *vector =
-                            Source::from_slice(&row[..classes]).vector(token, block, F::default());
-                    }
-                    V::transpose(&mut vectors);
-                    for class in block..classes.min(block + V::LANES) {
-                        let mut across = output.across(first, count, class);
-                        let vector = vectors[class - block];
-                        if streams {
-                            across.stream_vector(0, vector);
-                        } else {
-                            across.set_vector(0, vector);
+                    for lane in (0..count).step_by(V::LANES) {
+                        let mut vectors = [zero; MOST_LANES];
+                        let rows = rows[lane * pitch..].chunks_exact(pitch);
+                        for (row, vector) in rows.zip(&mut vectors).take(V::LANES.min(count - lane))
+                        {
+                            let row = Source::from_slice(&row[..classes]);
+                            *vector = row.vector(token, block, F::default());
+                        }
+                        V::transpose(&mut vectors);
+                        for class in block..classes.min(block + V::LANES) {
+                            let mut across = output.across(first, count, class);
+                            let vector = vectors[class - block];
+                            if streams {
+                                across.stream_vector(lane, vector);
+                            } else {
+                                across.set_vector(lane, vector);
+                            }
                         }
                     }
                 }

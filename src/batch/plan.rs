@@ -28,6 +28,9 @@ const BYTES_PER_GROUP: usize = 1 << 15;
 /// Bytes of rows that are brought together by transposes: half of a second-level cache.
 const BYTES_PER_PANEL: usize = 1 << 20;
 
+/// Lines of memory that are read of one class before the next, of rows that are brought together.
+const MOST_LINES: usize = 4;
+
 /// More of the largest logits of a row are sorted with polls for Ctrl-C in between: these take some milliseconds.
 const MOST_SORTED: usize = 1 << 16;
 
@@ -120,7 +123,9 @@ impl Plan {
         let group = (BYTES_PER_GROUP / pair_bytes.max(1)).clamp(1, MOST_ROWS);
         let has_neighbours = panel.logits.have_neighbours::<F>()
             && pair_bytes.saturating_mul(lanes) <= BYTES_PER_PANEL;
-        let panel_rows = if has_neighbours { lanes } else { group };
+        // Several lines of memory of each class, which are far apart from those of the next.
+        let most = BYTES_PER_PANEL / (pair_bytes * lanes).max(1);
+        let panel_rows = if has_neighbours { lanes * most.min(MOST_LINES) } else { group };
         let pitch = classes.next_multiple_of(MOST_LANES);
         let recomputes = path == Path::SharedRows;
         let scratch = match path {
