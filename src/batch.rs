@@ -97,12 +97,11 @@ impl<'j, F: Float> Job<'j, F> {
         let block = |block: usize, scratch: &mut [F]| {
             let start = block * plan.block_rows;
             let range = start..rows.min(start + plan.block_rows);
-            let (rows, own) = (range.clone(), &mut *scratch);
-            match plan.path {
-                Path::LongRows => long::rows(self, &plan, level, rows, own),
-                _ => {
-                    F::dispatch(level, Block { job: self, plan: &plan, range: rows, scratch: own });
-                }
+            if plan.path == Path::LongRows {
+                long::rows(self, &plan, level, range.clone(), scratch);
+            } else {
+                let (job, plan, range, scratch) = (self, &plan, range.clone(), &mut *scratch);
+                F::dispatch(level, Block { job, plan, range, scratch });
             }
             self.top_of_rows(level, range, &heaps, scratch);
         };

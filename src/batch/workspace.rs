@@ -46,8 +46,7 @@ impl<F: Float> Workspace<F> {
     /// The slice of a call on one thread.
     pub(super) fn own(&mut self) -> &mut [F] {
         let slice = self.slices[0].get_mut().unwrap_or_else(PoisonError::into_inner);
-        let first = slice.as_ptr().align_offset(LINE);
-        &mut slice[first..][..self.len]
+        from_line(slice, self.len)
     }
 
     /// Runs `body` with a slice that no other thread has. One for each thread exists, so one is always
@@ -60,9 +59,14 @@ impl<F: Float> Workspace<F> {
             Err(TryLockError::WouldBlock) => None,
         });
         let mut slice = free.expect("a slice for each thread");
-        let first = slice.as_ptr().align_offset(LINE);
-        body(&mut slice[first..][..self.len])
+        body(from_line(&mut slice, self.len))
     }
+}
+
+/// `len` elements from the first line on.
+fn from_line<F>(slice: &mut [F], len: usize) -> &mut [F] {
+    let first = slice.as_ptr().align_offset(LINE);
+    &mut slice[first..][..len]
 }
 
 impl<F: Float> Drop for Workspace<F> {

@@ -34,20 +34,20 @@ macro_rules! scalars {
         }
 
         impl $name {
-            /// Of the rows from `at` on.
+            /// Of the first rows.
             #[inline(always)]
             #[allow(dead_code, reason = "not of what is finished")]
-            pub(super) fn vectors<D: DoubleLanes>(&self, token: D::Token, at: usize) -> $name<D> {
-                $name { $($field: D::from_slice(token, &self.$field[at..]),)* }
+            pub(super) fn vectors<D: DoubleLanes>(&self, token: D::Token) -> $name<D> {
+                $name { $($field: D::from_slice(token, &self.$field),)* }
             }
         }
 
         impl<D: DoubleLanes> $name<D> {
-            /// To the rows from `at` on.
+            /// To the first rows.
             #[inline(always)]
             #[allow(dead_code, reason = "not of targets")]
-            pub(super) fn put(&self, at: usize, lanes: &mut $name) {
-                $(self.$field.to_slice(&mut lanes.$field[at..]);)*
+            pub(super) fn put(&self, lanes: &mut $name) {
+                $(self.$field.to_slice(&mut lanes.$field);)*
             }
         }
     };
@@ -112,7 +112,6 @@ scalars! {
 }
 
 /// Finishes the first eight rows.
-#[allow(clippy::too_many_arguments, reason = "plain data in, plain data out")]
 pub(crate) fn finish_lanes<V: Vector>(
     token: V::Token,
     operation: Operation,
@@ -126,8 +125,8 @@ pub(crate) fn finish_lanes<V: Vector>(
         token,
         #[inline(always)]
         || {
-            let (rows, target) = (rows.vectors(token, 0), target.vectors(token, 0));
-            finish::<_, V::Eight>(operation, temperature, z_loss, &rows, &target).put(0, finished);
+            let (rows, target) = (rows.vectors(token), target.vectors(token));
+            finish::<_, V::Eight>(operation, temperature, z_loss, &rows, &target).put(finished);
         },
     );
 }

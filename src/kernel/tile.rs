@@ -218,9 +218,9 @@ impl<F: Float> Tile<'_, F> {
             let is_lost = weights == WeightKind::Each && self.is_lost.contains(&true);
             if specials.is_some() || is_lost || !V::Doubles::all(dot.like(f64::MAX).ge(dot)) {
                 let mut lanes = ReducedLanes::default();
-                rows.put(0, &mut lanes);
+                rows.put(&mut lanes);
                 self.take_care_of_gaps::<V>(classes, max, specials.as_ref(), &mut lanes);
-                rows = lanes.vectors(token, 0);
+                rows = lanes.vectors(token);
             }
         }
         if operation == Operation::Gradient {
@@ -235,7 +235,7 @@ impl<F: Float> Tile<'_, F> {
                 rows.weight_label = V::Doubles::widen(weight_label);
             }
         }
-        let targets = self.target.scalars.vectors(token, 0);
+        let targets = self.target.scalars.vectors(token);
         let finished = finish(operation, temperature, self.z_loss, &rows, &targets);
         finished.lse.to_slice(&mut done.lse);
         finished.loss.to_slice(&mut done.loss);

@@ -11,6 +11,9 @@ use fearless_simd::{Simd, SimdFrom, f32x16, f64x8};
 
 /// Access to the first `count` lanes, and to memory past the caches.
 pub trait Partial: Simd + Halves {
+    /// Are stores of some lanes as fast as those of all?
+    const HAS_MASKS: bool = false;
+
     /// # Safety
     /// - `target` is valid for writing 16 scalars and a multiple of 64.
     #[inline(always)]
@@ -46,7 +49,15 @@ pub trait Partial: Simd + Halves {
     ) {
         // SAFETY: as the caller says.
         unsafe {
-            in_vectors::<f32x16<Self>, false>(self, source, stride, target, target_stride, len);
+            in_vectors::<f32x16<Self>>(
+                Self::HAS_MASKS,
+                self,
+                source,
+                stride,
+                target,
+                target_stride,
+                len,
+            );
         };
     }
     /// # Safety
@@ -62,7 +73,15 @@ pub trait Partial: Simd + Halves {
     ) {
         // SAFETY: as the caller says.
         unsafe {
-            in_vectors::<f64x8<Self>, false>(self, source, stride, target, target_stride, len);
+            in_vectors::<f64x8<Self>>(
+                Self::HAS_MASKS,
+                self,
+                source,
+                stride,
+                target,
+                target_stride,
+                len,
+            );
         };
     }
     /// Orders streamed stores before what other threads see next.

@@ -16,13 +16,14 @@ pub(super) fn shuffled<V: Vector>(vectors: &mut [V; MOST_LANES]) {
     }
 }
 
-/// As [`Vector::transpose_block`], by way of vectors. With `MASKS` no row is written over the next: where
+/// As [`Vector::transpose_block`], by way of vectors. With masks no row is written over the next: where
 /// stores of some lanes are as fast, writing twice is what takes time.
 ///
 /// # Safety
 /// - As there.
 #[inline(always)]
-pub(super) unsafe fn in_vectors<V: Vector, const MASKS: bool>(
+pub(super) unsafe fn in_vectors<V: Vector>(
+    has_masks: bool,
     token: V::Token,
     source: *const V::Scalar,
     stride: usize,
@@ -30,7 +31,7 @@ pub(super) unsafe fn in_vectors<V: Vector, const MASKS: bool>(
     target_stride: usize,
     len: usize,
 ) {
-    if MASKS && target_stride < V::LANES && V::LANES * target_stride == len {
+    if has_masks && target_stride < V::LANES && V::LANES * target_stride == len {
         // SAFETY: as the caller says.
         let vectors = unsafe { columns::<V>(token, source, stride) };
         each_lane!(V, |lane| {

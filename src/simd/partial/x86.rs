@@ -1,7 +1,6 @@
 //! Parts of vectors on x86-64, with its masked loads and stores, its conversions of
 //! float16 and its shuffles.
 
-use super::super::transpose::in_vectors;
 use super::super::transpose::x86::{block_with_avx2, with_avx2, with_avx512};
 use super::{Halves, MOST_LANES, Partial, WINDOW};
 use fearless_simd::{Avx2, Avx512, Simd, SimdFrom, f32x8, f32x16, f64x4, f64x8};
@@ -82,23 +81,11 @@ impl Halves for Avx2 {
 }
 
 impl Partial for Avx512 {
+    const HAS_MASKS: bool = true;
+
     #[inline(always)]
     fn transpose_floats(self, vectors: &mut [f32x16<Self>; MOST_LANES]) {
         with_avx512(self, vectors);
-    }
-    #[inline(always)]
-    unsafe fn transpose_float_block(
-        self,
-        source: *const f32,
-        stride: usize,
-        target: *mut f32,
-        target_stride: usize,
-        len: usize,
-    ) {
-        // SAFETY: as the caller says.
-        unsafe {
-            in_vectors::<f32x16<Self>, true>(self, source, stride, target, target_stride, len);
-        };
     }
     #[inline(always)]
     unsafe fn stream_floats(self, vector: f32x16<Self>, target: *mut f32) {
