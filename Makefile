@@ -2,8 +2,9 @@
 #
 #   make demo     train classifiers of handwritten digits with and without label smoothing
 #   make test     tests of the Rust core, then of the Python package, its README and its docstrings
+#   make test-frameworks       tests with real PyTorch, LightGBM, XGBoost and Dask, in an environment of their own: gigabytes
 #   make lint     formatting, lints, types, the walls of CONTRIBUTING.md and `make instructions`
-#   make check    test and lint: what CI runs
+#   make check    test, test-frameworks and lint: what CI runs
 #   make fmt      format everything in place
 #   make instructions          count the instructions of the kernels, and fail if they are more than on record;
 #                              without valgrind it only says so, with INSTRUCTIONS=--require it fails
@@ -16,7 +17,7 @@
 #                 (cargo install --locked cargo-deny)
 #   make clean    remove what was built
 #
-# Everything from PyPI goes into .venv, the peers into .venv-bench. PYTHON=python3.13 chooses the interpreter of a new one (make clean first).
+# Everything from PyPI goes into .venv, the peers into .venv-bench, the frameworks into .venv-frameworks. PYTHON=python3.13 chooses the interpreter of a new one (make clean first).
 
 PYTHON ?= python3
 VENV   ?= .venv
@@ -26,13 +27,14 @@ INSTRUCTIONS ?=
 SCALING ?=
 BIN    := $(VENV)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
 AUDIT  := .venv-audit/$(notdir $(BIN))
+FRAMEWORKS := .venv-frameworks/$(notdir $(BIN))
 
 # maturin installs into the environment it is told; pyo3 must not look for another Python.
 export VIRTUAL_ENV := $(abspath $(VENV))
 unexport CONDA_PREFIX
 export PIP_QUIET := 1
 
-.PHONY: build demo test lint check fmt instructions record-instructions bench peers limits scaling serve-bench notices audit clean
+.PHONY: build demo test test-frameworks lint check fmt instructions record-instructions bench peers limits scaling serve-bench notices audit clean
 .NOTPARALLEL:
 
 build: $(VENV)/built
@@ -55,6 +57,16 @@ test: build
 	cargo test --release --locked
 	$(BIN)/python -m pytest
 
+# The extension is that of `make build`, in the tree: one for every Python >= 3.11.
+test-frameworks: build .venv-frameworks/installed
+	PYTHONPATH=python $(FRAMEWORKS)/python -m pytest tests/frameworks
+
+.venv-frameworks/installed: pyproject.toml
+	$(PYTHON) -m venv .venv-frameworks
+	$(FRAMEWORKS)/python -m pip install --upgrade pip
+	$(FRAMEWORKS)/python -m pip install --upgrade --group frameworks
+	touch $@
+
 lint: build
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings
@@ -67,7 +79,7 @@ lint: build
 	$(BIN)/python tools/budgets.py
 	$(BIN)/python -m benches.instructions $(INSTRUCTIONS)
 
-check: test lint
+check: test test-frameworks lint
 
 fmt: build
 	cargo fmt
@@ -108,4 +120,4 @@ audit: build
 	$(AUDIT)/pip-audit --strict --no-deps --disable-pip -r .venv-audit/installed.txt
 
 clean:
-	rm -rf $(VENV) .venv-audit .venv-bench target python/smoothxent/_smoothxent.*.so python/smoothxent/_smoothxent.pyd
+	rm -rf $(VENV) .venv-audit .venv-bench .venv-frameworks target python/smoothxent/_smoothxent.*.so python/smoothxent/_smoothxent.pyd

@@ -12,6 +12,8 @@ from hypothesis.configuration import set_hypothesis_home_dir
 
 import smoothxent as sx
 
+collect_ignore = ["frameworks"]  # `make test-frameworks`: they are gigabytes
+
 settings.register_profile(
     "smoothxent",
     derandomize=True,
