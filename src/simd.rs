@@ -32,7 +32,7 @@ pub use element::{Float, Storage};
 pub use lanes::{DoubleLanes, LaneSum, Widened};
 pub use level::Level;
 pub use memory::{Distinct, Outer, Rows, RowsMut};
-pub(crate) use row::{Place, QUAD, Sink, Source, transpose};
+pub(crate) use row::{Place, QUAD, Sink, Source, transpose, with_value};
 
 use storage::Halves;
 
@@ -96,15 +96,6 @@ pub trait Vector: Copy + Send + Sync {
         assert!(values.len() >= Self::LANES);
         // SAFETY: that many scalars are readable.
         unsafe { Self::load(token, values.as_ptr()) }
-    }
-    /// 0, 1, 2, ...
-    #[inline(always)]
-    fn numbers(token: Self::Token) -> Self {
-        let mut numbers = [Self::Scalar::default(); MOST_LANES];
-        for (lane, number) in numbers.iter_mut().enumerate() {
-            *number = Self::Scalar::from_f64(crate::math::count(lane));
-        }
-        Self::from_slice(token, &numbers)
     }
     /// The lanes to the beginning of `values`.
     #[inline(always)]

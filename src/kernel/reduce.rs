@@ -26,8 +26,7 @@
 //! out, or that does not exist, adds +0.
 
 use super::exp::{Base, Exponential, Temperature};
-use crate::math;
-use crate::simd::{Float, LaneSum, QUAD, Sink, Source, Vector};
+use crate::simd::{Float, LaneSum, QUAD, Sink, Source, Vector, with_value};
 use crate::target::Weights;
 
 /// Classes of a segment: the unit in which long rows are divided.
@@ -221,15 +220,10 @@ fn swept<V: Vector>(
     let exp = Exponential::<V>::new(token, temperature);
     let (top, zero) = (V::splat(token, max), V::splat(token, V::Scalar::default()));
     let (mut sum, mut dot) = (V::Sum::zero(token), V::Sum::zero(token));
-    let lane = V::numbers(token);
-    // 0 in the lane of the class that is left out, of the vector from class `first` on.
+    // The class that is left out adds 0.
     let leave_out = {
         #[inline(always)]
-        |e: V, first: usize| {
-            // A class of another vector is no lane of this.
-            let lane_apart = V::Scalar::from_f64(math::count(apart) - math::count(first));
-            e.zero_where(lane.eq(V::splat(token, lane_apart)))
-        }
+        |e: V, at: usize| with_value(e, at, Some((apart, V::Scalar::default())))
     };
     let mut add_quad = {
         #[inline(always)]
@@ -238,33 +232,34 @@ fn swept<V: Vector>(
             if ahead > 0 {
                 z.prefetch_quad::<V>(token, at + ahead);
             }
-            let (mut e, mut gap) = ([zero; QUAD], [zero; QUAD]);
-            for i in 0..QUAD {
-                let z = quad.vector::<V>(token, i);
-                e[i] = exp.of(z, base);
-                gap[i] = top.sub(z);
-            }
-            if keeps {
-                let mut kept = exps.quad::<V>(at);
-                for i in 0..QUAD {
-                    kept.set(i, e[i]);
+            let mut kept = keeps.then(|| exps.quad::<V>(at));
+            // Vector by vector, down to the sum of each pair: the registers of AVX2 hold no more.
+            let mut term = {
+                #[inline(always)]
+                |i: usize| {
+                    let z = quad.vector::<V>(token, i);
+                    let gap = top.sub(z);
+                    let e = exp.of(z, base);
+                    if let Some(kept) = &mut kept {
+                        kept.set(i, e);
+                    }
+                    (if has_apart { leave_out(e, at + i * V::LANES) } else { e }, gap)
                 }
-            }
-            if has_apart {
-                for i in 0..QUAD {
-                    e[i] = leave_out(e[i], at + i * V::LANES);
-                }
-            }
-            sum.add(e[0].add(e[1]).add(e[2].add(e[3])));
+            };
+            let ((e0, g0), (e1, g1)) = (term(0), term(1));
+            let (e01, g01) = (e0.add(e1), g0.add(g1));
+            let ((e2, g2), (e3, g3)) = (term(2), term(3));
+            let (e23, g23) = (e2.add(e3), g2.add(g3));
+            sum.add(e01.add(e23));
             if kind == WeightKind::Ones {
-                dot.add_pair(gap[0].add(gap[1]), gap[2].add(gap[3]));
+                dot.add_pair(g01, g23);
             }
             if kind == WeightKind::Each {
                 let mut w = [zero; QUAD];
                 for i in 0..QUAD {
                     w[i] = weight.vector::<V>(token, i);
                 }
-                dot.add_products(w, gap);
+                dot.add_products(w, [g0, g1, g2, g3]);
             }
         }
     };
@@ -297,7 +292,7 @@ fn swept<V: Vector>(
                 if keeps {
                     exps.set_vector(at, e);
                 }
-                e_pair = e_pair.add(if apart >= at { leave_out(e, at) } else { e });
+                e_pair = e_pair.add(leave_out(e, at));
                 if kind != WeightKind::Absent {
                     let logits = if is_whole { logits } else { z.head::<V>(token, at, max) };
                     let gap = top.sub(logits);

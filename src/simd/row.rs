@@ -7,10 +7,10 @@ use std::marker::PhantomData;
 /// Bytes of a line of memory, and of a vector.
 const LINE: usize = 64;
 
-/// `vector`, whose first lane is element `at`, with the label's value in its lane.
+/// `vector`, whose first lane is element `at`, with another value of one element if that is in it.
 #[inline(always)]
-fn labelled<V: Vector>(vector: V, at: usize, label: Option<(usize, V::Scalar)>) -> V {
-    match label {
+pub(crate) fn with_value<V: Vector>(vector: V, at: usize, value: Option<(usize, V::Scalar)>) -> V {
+    match value {
         Some((class, value)) if class.wrapping_sub(at) < V::LANES => {
             let mut lanes = vector.to_array();
             lanes[class - at] = value;
@@ -302,7 +302,7 @@ impl<'a, F: Float> Sink<'a, F> {
             // Up to the next line.
             let misaligned = self.start.addr() % LINE;
             at = ((LINE - misaligned) % LINE / size_of::<F>()).min(self.len);
-            let head = labelled(vector(Place::Rest { at: 0 }), 0, label);
+            let head = with_value(vector(Place::Rest { at: 0 }), 0, label);
             if at > 0 {
                 // SAFETY: `at` elements, fewer than LANES, are inside the row.
                 unsafe { head.store_head(self.start, at) };
@@ -315,14 +315,14 @@ impl<'a, F: Float> Sink<'a, F> {
             for index in 0..QUAD {
                 let mut written = vector(Place::Quad { at, index });
                 if has_label {
-                    written = labelled(written, at + index * V::LANES, label);
+                    written = with_value(written, at + index * V::LANES, label);
                 }
                 if STREAM { quad.stream(index, written) } else { quad.set(index, written) }
             }
             at += QUAD * V::LANES;
         }
         while at < self.len {
-            let written = labelled(vector(Place::Rest { at }), at, label);
+            let written = with_value(vector(Place::Rest { at }), at, label);
             if STREAM && self.len - at >= V::LANES {
                 self.stream(at, written);
             } else {
