@@ -32,6 +32,8 @@ Ctrl-C and other signals are answered within 100 ms, but for what another librar
 it is asked for an array.
 """
 
+import sys
+
 from smoothxent import tf_losses
 from smoothxent._activations import log_softmax, logsumexp, softmax
 from smoothxent._chosen import TopK, log_softmax_at, top_k_log_softmax
@@ -71,3 +73,8 @@ __all__ = [
     "tf_losses",
     "top_k_log_softmax",
 ]
+
+# Whoever imports threadpoolctl later imports smoothxent.threadpoolctl: nothing is imported here that
+# the program does not use. Before 3.2 it had no `register`.
+if hasattr(sys.modules.get("threadpoolctl"), "register"):
+    from smoothxent import threadpoolctl  # noqa: F401

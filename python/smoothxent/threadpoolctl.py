@@ -1,0 +1,51 @@
+"""threadpoolctl limits and lists the threads of smoothxent, once this module is imported.
+
+`import smoothxent` does that itself if threadpoolctl has been imported before, as scikit-learn does.
+Otherwise import this module: `import smoothxent` alone never imports threadpoolctl.
+
+    threadpool_limits(1)    set_num_threads(1), and at the end of its block the number before
+    threadpool_info()       has an entry with "user_api": "smoothxent"
+
+The limit holds for the process, as that of `set_num_threads` does, and like that one it leaves
+`num_threads` blocks alone.
+"""
+
+from __future__ import annotations
+
+from abc import ABCMeta
+from contextvars import Context
+
+try:
+    from threadpoolctl import LibController, register  # type: ignore[import-untyped]
+except ImportError as _error:
+    raise ImportError(
+        "smoothxent.threadpoolctl needs threadpoolctl 3.2 or later: pip install 'threadpoolctl>=3.2'"
+    ) from _error
+
+from smoothxent import _smoothxent as _native
+
+__all__: list[str] = []
+
+
+class _Controller(LibController, metaclass=ABCMeta):  # type: ignore[misc]  # it has no types
+    """What threadpoolctl asks for; it finds the library by the name of the extension's file."""
+
+    user_api = "smoothxent"
+    internal_api = "smoothxent"
+    filename_prefixes = ("_smoothxent.",)
+    check_symbols = ("PyInit__smoothxent",)
+
+    def get_num_threads(self) -> int:
+        """Return the number for the process: in an empty context there is no `num_threads` block."""
+        return Context().run(_native.get_num_threads)
+
+    def set_num_threads(self, num_threads: int) -> None:
+        """Set the number for the process."""
+        _native.set_num_threads(num_threads)
+
+    def get_version(self) -> str:
+        """Return the version of the package."""
+        return _native.__version__
+
+
+register(_Controller)
