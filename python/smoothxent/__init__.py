@@ -1,7 +1,7 @@
 """Softmax cross-entropy with label smoothing: its value, its gradient, and what it is made of.
 
 For logits z of one sample, K classes, target distribution q, a prior u (uniform by default) and
-label smoothing eps (section 7 of arXiv 1512.00567):
+label smoothing eps (section 7 of arXiv 1512.00567)::
 
     p(k)     = exp(z_k) / sum_i exp(z_i)                     softmax, log_softmax, logsumexp
     q'(k)    = (1 - eps) q(k) + eps u(k)                     smooth_labels, label_dropout
@@ -28,8 +28,10 @@ It must not take the memory away: ``ndarray.resize(refcheck=False)`` frees memor
 NumPy warns, and a file that is truncated under a `numpy.memmap` ends the process (SIGBUS), as it
 does in NumPy.
 
-Ctrl-C and other signals are answered within 100 ms, but for what another library does itself when
-it is asked for an array.
+Losses, entropies, divergences and log-probabilities are in nats: logarithms are natural.
+
+Ctrl-C and other signals are answered within 100 ms. The time that another library takes to make an
+array when it is asked for one is not included.
 """
 
 import sys

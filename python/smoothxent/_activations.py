@@ -90,8 +90,8 @@ def softmax(
     temperature : float, default 1.0
         T, between 1e-30 and 1e30: z / T takes the place of z.
     where : array_like of bool, optional
-        Which classes are there, broadcastable to `logits`; False removes a class from the softmax,
-        whatever its logit holds. All of them by default.
+        The classes that take part, broadcastable to `logits`. False removes a class from the softmax,
+        whatever its logit holds. By default all classes take part.
     dtype : dtype, optional
         One of these four types; by default that of `logits`. The result is computed in the wider of
         the two, at least in float32, and rounded once.
@@ -112,6 +112,12 @@ def softmax(
     ValueError
         If `logits` has no classes (but has rows), or an argument has a shape, memory or value that
         is not as described. `out` is then unchanged.
+
+    See Also
+    --------
+    log_softmax : Logarithms of these probabilities.
+    top_k_log_softmax : The most likely classes alone.
+    cross_entropy : The loss, which needs no probabilities.
 
     Notes
     -----
@@ -227,8 +233,8 @@ def log_softmax(
     temperature : float, default 1.0
         T, between 1e-30 and 1e30: z / T takes the place of z.
     where : array_like of bool, optional
-        Which classes are there, broadcastable to `logits`; False removes a class from the softmax,
-        whatever its logit holds. All of them by default.
+        The classes that take part, broadcastable to `logits`. False removes a class from the softmax,
+        whatever its logit holds. By default all classes take part.
     dtype : dtype, optional
         One of these four types; by default that of `logits`. The result is computed in the wider of
         the two, at least in float32, and rounded once.
@@ -239,7 +245,7 @@ def log_softmax(
     Returns
     -------
     ndarray
-        Log-probabilities, at most 0, of the shape of `logits`. It is `out` if that is given,
+        Log-probabilities in nats, at most 0, of the shape of `logits`. It is `out` if that is given,
         otherwise a new array of type `dtype`.
 
     Raises
@@ -249,6 +255,13 @@ def log_softmax(
     ValueError
         If `logits` has no classes (but has rows), or an argument has a shape, memory or value that
         is not as described. `out` is then unchanged.
+
+    See Also
+    --------
+    softmax : Probabilities.
+    log_softmax_at : Log-probabilities of given classes alone.
+    top_k_log_softmax : Those of the most likely classes alone.
+    cross_entropy : The loss of known targets.
 
     Notes
     -----
@@ -264,6 +277,11 @@ def log_softmax(
 
     Large inputs are shared among up to `get_num_threads` threads. The bits of a row depend only on
     its values, K, the types and the options: not on other rows, memory layout, threads or instruction set.
+
+    References
+    ----------
+    .. [1] P. Blanchard, D. J. Higham and N. J. Higham, "Accurately computing the log-sum-exp and
+       softmax functions", IMA Journal of Numerical Analysis 41, 2021.
 
     Examples
     --------
@@ -337,8 +355,8 @@ def logsumexp(
     temperature : float, default 1.0
         T, between 1e-30 and 1e30: z / T takes the place of z.
     where : array_like of bool, optional
-        Which classes are there, broadcastable to `logits`; False removes a class from the softmax,
-        whatever its logit holds. All of them by default.
+        The classes that take part, broadcastable to `logits`. False removes a class from the softmax,
+        whatever its logit holds. By default all classes take part.
     keepdims : bool, default False
         Keep `axis` in the result, with length 1.
     out : ndarray, optional
@@ -348,7 +366,7 @@ def logsumexp(
     Returns
     -------
     ndarray
-        One value for each row, of the shape of `logits` without `axis` (0-d for one row) and of
+        One value for each row, in nats, of the shape of `logits` without `axis` (0-d for one row) and of
         its type. It is `out` if that is given, otherwise a new array.
 
     Raises
@@ -358,6 +376,11 @@ def logsumexp(
     ValueError
         If `logits` has no classes (but has rows), or an argument has a shape, memory or value that
         is not as described. `out` is then unchanged.
+
+    See Also
+    --------
+    log_softmax : Logits minus this value, without loss of digits.
+    cross_entropy_terms : This value beside the terms of the loss.
 
     Notes
     -----
@@ -372,6 +395,11 @@ def logsumexp(
 
     Large inputs are shared among up to `get_num_threads` threads. The bits of a row depend only on
     its values, K, the types and the options: not on other rows, memory layout, threads or instruction set.
+
+    References
+    ----------
+    .. [1] P. Blanchard, D. J. Higham and N. J. Higham, "Accurately computing the log-sum-exp and
+       softmax functions", IMA Journal of Numerical Analysis 41, 2021.
 
     Examples
     --------

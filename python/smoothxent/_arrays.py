@@ -9,7 +9,7 @@ anything else it calls one of the functions below, once per argument:
     as_targets   -> any integer or a floating type   (labels or probabilities)
     as_labels    -> any integer type                 (labels where nothing else will do)
     as_indices   -> any integer type                 (which classes are asked for)
-    as_mask      -> bool                             (which classes are there)
+    as_mask      -> bool                             (the classes that take part)
 
 Each returns a base-class ndarray in native byte order, without a copy where the dtype permits it,
 or raises a TypeError that names the argument and the remedy. Nothing that would lose information
@@ -93,7 +93,7 @@ def as_numpy_real(obj: object, name: str) -> NDArray[Any]:
 
 
 def as_mask(obj: object, name: str) -> NDArray[np.bool_]:
-    """Return `obj` as booleans; nothing else says which classes are there."""
+    """Return `obj` as booleans; nothing else says which classes take part."""
     array = as_ndarray(obj, name, fill="False")
     if array.dtype.kind != "b":
         raise TypeError(f"{name} has dtype {_described(array.dtype, obj)}, expected bool")

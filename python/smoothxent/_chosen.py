@@ -64,13 +64,13 @@ def top_k_log_softmax(
     temperature : float, default 1.0
         T, between 1e-30 and 1e30: z / T takes the place of z. It does not change the order.
     where : array_like of bool, optional
-        Which classes are there, broadcastable to `logits`; False removes a class from the softmax,
-        whatever its logit holds. All of them by default.
+        The classes that take part, broadcastable to `logits`. False removes a class from the softmax,
+        whatever its logit holds. By default all classes take part.
 
     Returns
     -------
     TopK
-        ``indices``, int64, and ``log_probs``, of the type of `logits`: new arrays of the shape of
+        ``indices``, int64, and ``log_probs``, in nats and of the type of `logits`: new arrays of the shape of
         `logits` with k in the place of K along `axis`.
 
     Raises
@@ -80,6 +80,11 @@ def top_k_log_softmax(
     ValueError
         If k is negative or larger than K, `logits` has no classes (but has rows), or an argument
         has a shape or value that is not as described.
+
+    See Also
+    --------
+    log_softmax_at : Log-probabilities of given classes.
+    log_softmax : Log-probabilities of all classes.
 
     Notes
     -----
@@ -100,6 +105,11 @@ def top_k_log_softmax(
     its values, K, the types and the options: not on k, other rows, memory layout, threads or
     instruction set. Time grows with k only slowly: a few classes of many cost little more than
     `logsumexp`.
+
+    References
+    ----------
+    .. [1] P. Blanchard, D. J. Higham and N. J. Higham, "Accurately computing the log-sum-exp and
+       softmax functions", IMA Journal of Numerical Analysis 41, 2021.
 
     Examples
     --------
@@ -162,21 +172,21 @@ def log_softmax_at(
         float16, bfloat16, float32 or float64 with K classes along `axis` and any other axes, in any
         memory layout. Integers, bools and lists are converted to float64.
     indices : array_like of int
-        The classes, of the shape of `logits` but for `axis`, which may have any length: for one class
-        a row, ``labels[..., numpy.newaxis]``. Any integer type, in any memory layout. Each in 0, ..., K - 1:
+        The classes, of the shape of `logits` except that `axis` may have any length. For one class
+        a row: ``labels[..., numpy.newaxis]``. Any integer type, in any memory layout. Each in 0, ..., K - 1:
         negative ones do not count from the end. A class may be given more than once.
     axis : int, default -1
         The axis of the classes.
     temperature : float, default 1.0
         T, between 1e-30 and 1e30: z / T takes the place of z.
     where : array_like of bool, optional
-        Which classes are there, broadcastable to `logits`; False removes a class from the softmax,
-        whatever its logit holds. All of them by default.
+        The classes that take part, broadcastable to `logits`. False removes a class from the softmax,
+        whatever its logit holds. By default all classes take part.
 
     Returns
     -------
     ndarray
-        Log-probabilities, at most 0: a new array of the shape of `indices` and the type of `logits`.
+        Log-probabilities in nats, at most 0: a new array of the shape of `indices` and the type of `logits`.
 
     Raises
     ------
@@ -187,6 +197,12 @@ def log_softmax_at(
     ValueError
         If `logits` has no classes (but has rows), or an argument has a shape or value that is not as
         described.
+
+    See Also
+    --------
+    top_k_log_softmax : The most likely classes.
+    log_softmax : Log-probabilities of all classes.
+    cross_entropy : The loss of one class a row, negative and reduced.
 
     Notes
     -----
@@ -200,6 +216,11 @@ def log_softmax_at(
     Large inputs are shared among up to `get_num_threads` threads. The bits of a row depend only on
     its values, K, the types and the options: not on other rows or indices, memory layout, threads or
     instruction set.
+
+    References
+    ----------
+    .. [1] P. Blanchard, D. J. Higham and N. J. Higham, "Accurately computing the log-sum-exp and
+       softmax functions", IMA Journal of Numerical Analysis 41, 2021.
 
     Examples
     --------

@@ -50,7 +50,7 @@ ARRAYS = {
     "prior": "prior over the classes, (K,) or one for each row; uniform by default",
     "class_weight": "weights of the classes, (K,)",
     "sample_weight": "weights of the rows, (N,)",
-    "where": "booleans, which classes are there: (K,) or (N, K)",
+    "where": "booleans, the classes that take part: (K,) or (N, K)",
 }
 OUTPUTS = {
     "log_probs_out": "write log-probabilities, (N, K), to this .npy file",

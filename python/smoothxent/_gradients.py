@@ -136,7 +136,7 @@ def cross_entropy_value_and_grad(
     Returns
     -------
     loss : float or ndarray
-        What `cross_entropy` returns.
+        What `cross_entropy` returns, in nats.
     grad : ndarray
         The gradient, of the shape and type of `logits`. It is `grad_out` if that is given,
         otherwise a new array.
@@ -151,6 +151,12 @@ def cross_entropy_value_and_grad(
     ValueError
         If an argument has a shape or value that is not as described. `out` and `grad_out` are then
         unchanged.
+
+    See Also
+    --------
+    cross_entropy : The loss alone.
+    cross_entropy_terms : The parts of the loss, for each row.
+    smooth_labels : The smoothed targets q' as an array.
 
     Notes
     -----

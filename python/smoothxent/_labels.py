@@ -102,6 +102,12 @@ def label_dropout(
         If `rate`, `prior` or `num_classes` is not as described, or the dtype of `targets` cannot
         hold the label K - 1.
 
+    See Also
+    --------
+    smooth_labels : The distributions that the labels are drawn from.
+    cross_entropy : With `label_smoothing`, the mean of the loss of such labels.
+    class_prior : A prior counted from labels.
+
     Notes
     -----
     Two variates are drawn for each entry, first all that decide about a replacement, then all
@@ -217,12 +223,23 @@ def class_prior(
         If `sample_weight`, `pseudocount` or `num_classes` is not as described, or there is nothing
         to count: the total is 0.
 
+    See Also
+    --------
+    cross_entropy : The loss that takes the prior.
+    smooth_labels : Smoothed targets with it.
+    label_dropout : Labels replaced by draws from it.
+
     Notes
     -----
     Sums are float64: the result is within a few ulp of the exact shares, and the sum of its
     elements within a few ulp of 1.
 
     Computed by NumPy, in the rounding mode of the caller.
+
+    References
+    ----------
+    .. [1] C. Szegedy, V. Vanhoucke, S. Ioffe, J. Shlens and Z. Wojna, "Rethinking the Inception
+       Architecture for Computer Vision", section 7, arXiv:1512.00567, 2015.
 
     Examples
     --------

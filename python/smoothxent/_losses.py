@@ -145,8 +145,8 @@ def cross_entropy(
     prior : array_like, optional
         u, of shape (K,) whatever `axis` is, or broadcastable to `logits` with K classes along
         `axis`. Finite and non-negative, each distribution summing to 1 within
-        ``1e-6 * max(1, sqrt(K))``; used as given, and only `where` renormalises it. Uniform, 1 / K,
-        by default.
+        ``1e-6 * max(1, sqrt(K))``. It is used as given; with `where` it is divided by its sum over the
+        classes that are left. Uniform, 1 / K, by default.
     class_weight : array_like, optional
         c, of shape (K,), finite and non-negative: a weight for each class of the smoothed target,
         as PyTorch's `weight`. Ones by default.
@@ -157,9 +157,9 @@ def cross_entropy(
         The label of rows that do not count: their logits are not read. None: there is none. It
         has no meaning for probabilities.
     where : array_like of bool, optional
-        Which classes are there, broadcastable to `logits`. False removes a class from the softmax,
+        The classes that take part, broadcastable to `logits`. False removes a class from the softmax,
         whatever its logit holds, and u is renormalised over the classes that are left. A row
-        without any class does not count. All classes by default.
+        without any class does not count. By default all classes take part.
     temperature : float, default 1.0
         T, between 1e-30 and 1e30. The gradient is with respect to z, not z / T.
     z_loss : float, default 0.0
@@ -181,7 +181,7 @@ def cross_entropy(
     Returns
     -------
     float or ndarray
-        A Python float, accumulated in float64. For "none", losses of shape S, in float64 for
+        The loss in nats: a Python float, accumulated in float64. For "none", losses of shape S, in float64 for
         float64 logits and in float32 for all others; it is `out` if that is given, otherwise a new
         array.
 
@@ -194,6 +194,14 @@ def cross_entropy(
         expected, and the reverse.
     ValueError
         If an argument has a shape or value that is not as described. `out` is then unchanged.
+
+    See Also
+    --------
+    cross_entropy_value_and_grad : The loss and its gradient.
+    cross_entropy_terms : The parts of the loss, for each row.
+    score : The loss with accuracy and calibration, of data larger than memory.
+    smooth_labels : The smoothed targets as an array.
+    class_prior : A prior counted from labels.
 
     Notes
     -----

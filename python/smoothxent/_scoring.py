@@ -102,7 +102,8 @@ def score(
     Score
         ``loss``, ``nll``, ``prior_cross_entropy``, ``prior_kl``, ``prior_entropy``, ``logsumexp``,
         ``perplexity``, ``accuracy``, ``top_5_accuracy``, ``top_k_accuracy``, ``calibration_error``, and
-        the counts ``rows``, ``ignored_rows`` and ``nonfinite_rows``. Scores of parts add up with ``+``.
+        the counts ``rows``, ``ignored_rows`` and ``nonfinite_rows``. Loss, nll, cross-entropy,
+        divergence, entropy and logsumexp are in nats. Scores of parts add up with ``+``.
 
     Raises
     ------
@@ -110,6 +111,11 @@ def score(
         As `cross_entropy`. Places in messages are those of the whole arrays. Arguments of wrong
         types and shapes are refused before anything is written; a wrong value when its chunk is read,
         with the rows before that chunk written.
+
+    See Also
+    --------
+    cross_entropy : The loss alone, in one call.
+    cross_entropy_terms : The terms of the loss, for each row.
 
     Notes
     -----

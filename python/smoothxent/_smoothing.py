@@ -80,11 +80,11 @@ def smooth_labels(
     prior : array_like, optional
         u, of shape (K,) whatever `axis` is, or broadcastable to the result with K classes along
         `axis`. Finite and non-negative, each distribution summing to 1 within
-        ``1e-6 * max(1, sqrt(K))``; used as given, and only `where` renormalises it. Uniform, 1 / K,
-        by default.
+        ``1e-6 * max(1, sqrt(K))``. It is used as given; with `where` it is divided by its sum over the
+        classes that are left. Uniform, 1 / K, by default.
     where : array_like of bool, optional
-        Which classes are there, broadcastable to the result: u is renormalised over them. A row
-        without any class is 0. All classes by default.
+        The classes that take part, broadcastable to the result: u is divided by its sum over them. A
+        row without any class is 0. By default all classes take part.
     axis : int, default -1
         The axis of the classes in the result.
     dtype : dtype, default float32
@@ -108,6 +108,12 @@ def smooth_labels(
     ValueError
         If `label_smoothing`, `prior`, `where`, a probability, `num_classes`, `axis` or the shape of `out`
         is not as described. `out` is then unchanged.
+
+    See Also
+    --------
+    cross_entropy : The loss with these targets, without this array.
+    label_dropout : Labels drawn from these targets.
+    class_prior : A prior counted from labels.
 
     Notes
     -----

@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
 
 class CrossEntropyTerms(NamedTuple):
-    """What the loss of each row is made of: arrays of one value for each row.
+    """What the loss of each row is made of: arrays of one value for each row, in nats.
 
-    For every label smoothing eps, with a prior that sums to 1,
+    For every label smoothing eps, with a prior that sums to 1::
 
         loss = (1 - eps) * nll + eps * prior_cross_entropy
         prior_cross_entropy = prior_kl + prior_entropy
@@ -81,7 +81,7 @@ def cross_entropy_terms(
     ignore_index : int or None, default -100
         As for `cross_entropy`.
     where : array_like of bool, optional
-        As for `cross_entropy`: the prior of a row is renormalised over the classes that are left.
+        As for `cross_entropy`: the prior of a row is divided by its sum over the classes that are left.
     temperature : float, default 1.0
         As for `cross_entropy`; all terms are those of z / T.
     axis : int, default -1
@@ -90,7 +90,7 @@ def cross_entropy_terms(
     Returns
     -------
     CrossEntropyTerms
-        A named tuple of new arrays of shape S, in the type of the losses of `cross_entropy`: ``nll`` is H(q, p),
+        A named tuple of new arrays of shape S, in nats and in the type of the losses of `cross_entropy`: ``nll`` is H(q, p),
         ``prior_cross_entropy`` H(u, p), ``prior_kl`` the divergence of p from u, ``prior_entropy``
         H(u), and ``logsumexp`` the normaliser of the softmax.
 
@@ -104,10 +104,16 @@ def cross_entropy_terms(
     ValueError
         If an argument has a shape or value that is not as described.
 
+    See Also
+    --------
+    cross_entropy : The loss that the terms make up.
+    score : Means of the terms, of data larger than memory.
+    class_prior : A prior counted from labels.
+
     Notes
     -----
     Special values: all terms of an ignored row are exactly 0, and so are those of a row in which
-    `where` leaves no class, but for a logsumexp of -inf. A logit of -inf makes those terms
+    `where` leaves no class, except that the logsumexp is -inf there. A logit of -inf makes those terms
     +inf whose distribution has mass there. A row with a NaN or +inf, or with nothing but -inf, has
     nan for the terms that depend on p, and the logsumexp of `logsumexp`.
 

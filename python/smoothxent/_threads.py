@@ -30,6 +30,11 @@ def set_num_threads(n: int) -> None:
     ValueError
         If `n` is smaller than 1.
 
+    See Also
+    --------
+    num_threads : The same for a block of code.
+    get_num_threads : The number now.
+
     Examples
     --------
     >>> import smoothxent as sx
@@ -54,6 +59,12 @@ def get_num_threads() -> int:
     -------
     int
         At least 1. Small calls use fewer threads than this.
+
+    See Also
+    --------
+    set_num_threads : Set the number for the process.
+    num_threads : Set it for a block of code.
+    show_config : The number, and what set it.
 
     Examples
     --------
@@ -85,6 +96,11 @@ def num_threads(n: int) -> Iterator[None]:
         If `n` is not an integer.
     ValueError
         If `n` is smaller than 1, or at the end of a block that did not begin in this context.
+
+    See Also
+    --------
+    set_num_threads : The same for the whole process.
+    get_num_threads : The number now.
 
     Examples
     --------
@@ -123,6 +139,10 @@ def show_config(mode: str = "stdout") -> dict[str, Any] | None:
     ------
     ValueError
         If `mode` is neither of the two.
+
+    See Also
+    --------
+    get_num_threads : The number of threads alone.
 
     Examples
     --------

@@ -1,6 +1,6 @@
 """The cross-entropies of tf.compat.v1.losses: their arguments in their order, their reductions.
 
-For the losses l of the rows, from `smoothxent.cross_entropy`, and weights w broadcast to them:
+For the losses l of the rows, from `smoothxent.cross_entropy`, and weights w broadcast to them::
 
     none                              w l
     weighted_sum                      sum w l
@@ -120,7 +120,7 @@ def softmax_cross_entropy(
     Returns
     -------
     float or ndarray
-        A Python float, accumulated in float64. For "none", losses of shape S in a new array, in
+        The loss in nats: a Python float, accumulated in float64. For "none", losses of shape S in a new array, in
         float64 for float64 logits and in float32 for all others.
 
     Raises
@@ -129,6 +129,11 @@ def softmax_cross_entropy(
         If an argument is of a type that cannot be used.
     ValueError
         If an argument has a shape or value that is not as described.
+
+    See Also
+    --------
+    sparse_softmax_cross_entropy : The loss of integer labels.
+    smoothxent.cross_entropy : Both, with more options.
 
     Notes
     -----
@@ -238,10 +243,20 @@ def sparse_softmax_cross_entropy(
     ValueError
         If an argument has a shape or value that is not as described.
 
+    See Also
+    --------
+    softmax_cross_entropy : The loss of one-hot labels, which it smooths.
+    smoothxent.cross_entropy : Both, with more options.
+
     Notes
     -----
     Those of `softmax_cross_entropy`. TensorFlow raises for a label outside [0, K) too, or says nan
     when compiled by XLA.
+
+    References
+    ----------
+    .. [1] C. Szegedy, V. Vanhoucke, S. Ioffe, J. Shlens and Z. Wojna, "Rethinking the Inception
+       Architecture for Computer Vision", section 7, arXiv:1512.00567, 2015.
 
     Examples
     --------

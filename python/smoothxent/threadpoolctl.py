@@ -1,7 +1,7 @@
 """threadpoolctl limits and lists the threads of smoothxent, once this module is imported.
 
-`import smoothxent` does that itself if threadpoolctl has been imported before, as scikit-learn does.
-Otherwise import this module: `import smoothxent` alone never imports threadpoolctl.
+``import smoothxent`` does that itself if threadpoolctl has been imported before, as scikit-learn does.
+Otherwise import this module: ``import smoothxent`` alone never imports threadpoolctl. Then::
 
     threadpool_limits(1)    set_num_threads(1), and at the end of its block the number before
     threadpool_info()       has an entry with "user_api": "smoothxent"
