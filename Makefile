@@ -3,8 +3,9 @@
 #   make demo     train classifiers of handwritten digits with and without label smoothing
 #   make test     tests of the Rust core, then of the Python package, its README and its docstrings
 #   make test-frameworks       tests with real PyTorch, LightGBM, XGBoost and Dask, in an environment of their own: gigabytes
+#   make docs     the site, from docs/ and the docstrings, into target/docs; warnings and broken links are errors
 #   make lint     formatting, lints, types, the walls of CONTRIBUTING.md and `make instructions`
-#   make check    test, test-frameworks and lint: what CI runs
+#   make check    test, test-frameworks, docs and lint: what CI runs
 #   make fmt      format everything in place
 #   make instructions          count the instructions of the kernels, and fail if they are more than on record;
 #                              without valgrind it only says so, with INSTRUCTIONS=--require it fails
@@ -17,7 +18,7 @@
 #                 (cargo install --locked cargo-deny)
 #   make clean    remove what was built
 #
-# Everything from PyPI goes into .venv, the peers into .venv-bench, the frameworks into .venv-frameworks. PYTHON=python3.13 chooses the interpreter of a new one (make clean first).
+# Everything from PyPI goes into .venv, the peers into .venv-bench, the frameworks into .venv-frameworks, Sphinx into .venv-docs. PYTHON=python3.13 chooses the interpreter of a new one (make clean first).
 
 PYTHON ?= python3
 VENV   ?= .venv
@@ -28,13 +29,14 @@ SCALING ?=
 BIN    := $(VENV)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
 AUDIT  := .venv-audit/$(notdir $(BIN))
 FRAMEWORKS := .venv-frameworks/$(notdir $(BIN))
+DOCS   := .venv-docs/$(notdir $(BIN))
 
 # maturin installs into the environment it is told; pyo3 must not look for another Python.
 export VIRTUAL_ENV := $(abspath $(VENV))
 unexport CONDA_PREFIX
 export PIP_QUIET := 1
 
-.PHONY: build demo test test-frameworks lint check fmt instructions record-instructions bench peers limits scaling serve-bench notices audit clean
+.PHONY: build demo test test-frameworks docs lint check fmt instructions record-instructions bench peers limits scaling serve-bench notices audit clean
 .NOTPARALLEL:
 
 build: $(VENV)/built
@@ -67,6 +69,19 @@ test-frameworks: build .venv-frameworks/installed
 	$(FRAMEWORKS)/python -m pip install --upgrade --group frameworks
 	touch $@
 
+# The docstrings are those of the tree. Formulas are MathML, so the pages need no network.
+docs: build .venv-docs/installed
+	rm -rf target/docs
+	PYTHONPATH=python $(DOCS)/python -m sphinx --quiet --fail-on-warning --keep-going --fresh-env \
+		--doctree-dir target/doctrees docs target/docs
+	$(DOCS)/python tools/links.py target/docs
+
+.venv-docs/installed: pyproject.toml
+	$(PYTHON) -m venv .venv-docs
+	$(DOCS)/python -m pip install --upgrade pip
+	$(DOCS)/python -m pip install --upgrade 'numpy>=2.0' --group docs
+	touch $@
+
 lint: build
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings
@@ -79,7 +94,7 @@ lint: build
 	$(BIN)/python tools/budgets.py
 	$(BIN)/python -m benches.instructions $(INSTRUCTIONS)
 
-check: test test-frameworks lint
+check: test test-frameworks docs lint
 
 fmt: build
 	cargo fmt
@@ -120,4 +135,4 @@ audit: build
 	$(AUDIT)/pip-audit --strict --no-deps --disable-pip -r .venv-audit/installed.txt
 
 clean:
-	rm -rf $(VENV) .venv-audit .venv-bench .venv-frameworks target python/smoothxent/_smoothxent.*.so python/smoothxent/_smoothxent.pyd
+	rm -rf $(VENV) .venv-audit .venv-bench .venv-docs .venv-frameworks target python/smoothxent/_smoothxent.*.so python/smoothxent/_smoothxent.pyd

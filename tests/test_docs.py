@@ -9,6 +9,13 @@ import pytest
 import smoothxent as sx
 
 ROOT = Path(__file__).parent.parent
+BLOCK = re.compile(r"^```python\n(.*?)^```", re.DOTALL | re.MULTILINE)
+# Their examples need PyTorch, boosters or Dask: tests/frameworks/test_docs.py runs them.
+FRAMEWORKS = {"docs/howto/boosters.md", "docs/howto/dask.md", "docs/howto/pytorch.md"}
+PAGES = {
+    path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8")
+    for path in [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+}
 
 
 def needs_example(name: str) -> bool:
@@ -32,17 +39,23 @@ def test_docstring_examples(name: str) -> None:
         run(docstring)
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/score.md"])
+@pytest.mark.parametrize(
+    "page", [p for p in PAGES if BLOCK.search(PAGES[p]) and p not in FRAMEWORKS]
+)
 def test_examples_of_pages(page: str) -> None:
-    """Each python block is a dialogue (>>>); they share one namespace, in the order of the page."""
-    path = ROOT / page
-    text = path.read_text(encoding="utf-8")
-    blocks = list(re.finditer(r"^```python\n(.*?)^```", text, re.DOTALL | re.MULTILINE))
-    assert blocks, f"{page} has no python block"
+    """The python blocks of a page share one namespace, in its order."""
+    text = PAGES[page]
     names: dict[str, object] = {}
-    for block in blocks:
+    for block in BLOCK.finditer(text):
         line = text.count("\n", 0, block.start(1))
-        found = doctest.DocTestParser().get_doctest(block[1], {}, path.name, page, line)
+        found = doctest.DocTestParser().get_doctest(block[1], {}, Path(page).name, page, line)
         assert found.examples, f"{page}:{line + 1}: no >>> in a python block"
         found.globs = names
         run(found)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_no_snippet_is_left_out(page: str) -> None:
+    """A block is python, which is run, or no program of Python: a shell's, a formula, a directive."""
+    kinds = re.findall(r"^```+(\S+)$", PAGES[page], re.MULTILINE)
+    assert set(kinds) <= {"python", "sh", "text", "{eval-rst}", "{include}", "{toctree}"}

@@ -1,4 +1,4 @@
-"""docs/features.md: what it links to exists, and what others answer differently is all in it."""
+"""docs/features.md: what it links to exists, and every case in which answers differ is in it."""
 
 import ast
 import re
@@ -17,7 +17,7 @@ FEATURES, DIFFERENT = (
         for line in section.splitlines()
         if line.startswith("| ")
     ]
-    for section in (TEXT.partition("\n## ")[0], TEXT.partition("\n## What they answer")[2])
+    for section in (TEXT.partition("\n## ")[0], TEXT.partition("\n## Where answers differ")[2])
 )
 LINK = re.compile(r"\[(?P<text>[^]]+)\]\((?P<target>[^)]+)\)")
 TESTS = re.compile(r"\[`(?P<name>\w+(?:::\w+)?)`\]\((?P<file>\S+\.py)\)")

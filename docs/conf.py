@@ -1,0 +1,84 @@
+"""The site: `make docs` builds it from docs/ into target/docs."""
+
+import re
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).parent
+sys.path[:0] = [str(HERE)]
+
+import smoothxent  # noqa: E402 - from the tree: `make docs` sets PYTHONPATH
+
+project = "smoothxent"
+author = "The smoothxent authors"
+version = release = smoothxent.__version__
+
+extensions = [
+    "myst_parser",
+    "numpydoc",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.autosummary",  # for its role `autolink`
+    "sphinx_mathml",
+]
+exclude_patterns = ["_build"]
+nitpicky = True
+
+# Pages are plain Markdown, which GitHub shows too; math is written between dollars.
+myst_enable_extensions = ["dollarmath"]
+myst_heading_anchors = 3
+
+# A docstring's single backticks name a parameter, or a function that becomes a link.
+default_role = "autolink"
+autodoc_typehints = "none"  # the types are in the docstrings; the overloads are for type checkers
+autodoc_mock_imports = ["dask", "lightgbm", "torch", "xgboost"]
+numpydoc_show_class_members = False
+numpydoc_validation_checks = {
+    "GL08",  # no docstring
+    "PR01",  # parameters that are not described
+    "PR02",  # descriptions of parameters that are not there
+    "RT01",  # no Returns
+    "SA01",  # no See Also
+    "EX01",  # no example
+}
+numpydoc_validation_exclude = {r"\.Score$", r"\.Score\.", r"Error$", r"\.TopK$", r"Terms$"}
+nitpick_ignore = [("py:obj", "contextvars"), ("py:obj", "numpy.memmap")]
+
+html_theme = "furo"
+html_title = f"smoothxent {version}"
+html_static_path = ["theme"]
+html_css_files = ["site.css"]
+html_show_copyright = False
+html_theme_options = {
+    "source_repository": "https://github.com/smoothxent/smoothxent/",
+    "source_branch": "main",
+    "source_directory": "docs/",
+}
+
+REPOSITORY = "https://github.com/smoothxent/smoothxent/blob/main/"
+
+
+def with_links_to_the_repository(text: str, folder: Path) -> str:
+    """Return a page whose links to files outside of docs/ lead to the repository."""
+
+    def link(match: re.Match[str]) -> str:
+        target, _, place = match["target"].partition("#")
+        file = (folder / target).resolve()
+        if file.is_relative_to(HERE) or not file.is_file():
+            return match[0]
+        place = f"#{place}" if place else ""
+        return f"]({REPOSITORY}{file.relative_to(HERE.parent).as_posix()}{place})"
+
+    return re.sub(r"\]\((?P<target>[^):\s]+)\)", link, text)
+
+
+def setup(app) -> None:
+    """Have links to other files of the repository work on pages and in what pages include."""
+
+    def source_read(app, name: str, content: list[str]) -> None:
+        content[0] = with_links_to_the_repository(content[0], (HERE / name).parent)
+
+    def include_read(app, path: Path, parent: str, content: list[str]) -> None:
+        content[0] = with_links_to_the_repository(content[0], (HERE / path).resolve().parent)
+
+    app.connect("source-read", source_read)
+    app.connect("include-read", include_read)
