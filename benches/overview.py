@@ -141,7 +141,7 @@ def table(operation: str, rows: list[Row]) -> list[str]:
     ]
     for shape in SHAPES[operation]:
         chosen, limit = of(rows, operation, shape)
-        cells = {name(row): time(row) for row in chosen}
+        cells = {name(row): time(row).replace(" ", "\N{NO-BREAK SPACE}") for row in chosen}
         for row in chosen[1:]:
             cells[name(row)] += f" ({float(row['time_over_ours']):.2g}×)"
         memory = time(limit) if limit else "–"

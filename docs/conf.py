@@ -2,6 +2,7 @@
 
 import re
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 HERE = Path(__file__).parent
@@ -45,7 +46,8 @@ nitpick_ignore = [("py:obj", "contextvars"), ("py:obj", "numpy.memmap")]
 
 html_theme = "furo"
 html_title = f"smoothxent {version}"
-html_static_path = ["theme"]
+# The font for formulas, STIX Two Math, is all that is used of ziamath.
+html_static_path = ["theme", str(Path(find_spec("ziamath").origin).parent / "fonts")]
 html_css_files = ["site.css"]
 html_show_copyright = False
 html_theme_options = {

@@ -1,13 +1,23 @@
-"""Formulas as MathML, by the converter of docutils: browsers show it without scripts and fonts from
-elsewhere."""
+"""Formulas as MathML, by the converter of docutils: browsers show it without scripts."""
+
+import re
 
 from docutils import nodes
 from docutils.utils.math.latex2mathml import tex2mathml
 
+APPLIED = re.compile(r"<mo>&ApplyFunction;</mo>(?!\s*<mo[^>]*>\()")
+THIN_SPACE = '<mspace width="0.1667em"></mspace>'
+
 
 def mathml(tex: str, *, as_block: bool) -> str:
-    """Return the markup of a formula; a prime is not an apostrophe."""
-    return tex2mathml(tex.replace("'", r"^{\prime}"), as_block=as_block)
+    """Return the markup of a formula as TeX would set it.
+
+    A prime is written as an apostrophe, but is not one; a logarithm has a space on both sides, unless
+    a parenthesis follows; and the two bars of a divergence do not grow with the line.
+    """
+    tex = re.sub(r"([)\w])\s*\\log", r"\1\\,\\log", tex.replace("'", r"^{\prime}"))
+    markup = APPLIED.sub(THIN_SPACE, tex2mathml(tex, as_block=as_block))
+    return markup.replace("<mo>‖</mo>", '<mo stretchy="false">‖</mo>')
 
 
 def inline(writer, node) -> None:

@@ -1,5 +1,5 @@
-"""The promised accuracy, float32 and float64 alike: on five kinds of rows, and on rows that were
-searched for.
+"""The promised accuracy, float32 and float64 alike: on five kinds of rows, and on rows that a search
+has made as bad as it could.
 
 `python test_accuracy.py` prints the errors found here, worst and mean, as a table.
 """
@@ -201,7 +201,7 @@ GENERATIONS = 30
     ],
 )
 def test_rows_found_by_search(operation, errors_of, has_prior, classes, dtype):
-    """Of each generation those rows live on whose roundings go one way most."""
+    """Of each generation the rows with the largest errors are kept and changed."""
     rng = np.random.default_rng([8, classes])
     prior = random_prior(rng, classes) if has_prior else None
     for z in starts(rng, 240, classes):

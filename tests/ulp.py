@@ -17,7 +17,7 @@ LOG_SOFTMAX = 2
 LOSS = 2
 LOGSUMEXP = 2  # at the size of max(|M|, L), M the largest logit and L = logsumexp - M
 GRADIENT = 3.5  # at the size of max(p_k, q'_k), whose difference the gradient is
-# On any row, also on those searched for so that all roundings go one way.
+# On any row, also on those that a search has changed until their errors were as large as it could make them.
 SOFTMAX_OF_ANY = GRADIENT_OF_ANY = 5
 LOSS_OF_ANY = 3
 

@@ -158,7 +158,7 @@ def cross_entropy(
         has no meaning for probabilities.
     where : array_like of bool, optional
         The classes that take part, broadcastable to `logits`. False removes a class from the softmax,
-        whatever its logit holds, and u is renormalised over the classes that are left. A row
+        whatever its logit holds, and u is divided by its sum over the classes that are left. A row
         without any class does not count. By default all classes take part.
     temperature : float, default 1.0
         T, between 1e-30 and 1e30. The gradient is with respect to z, not z / T.
