@@ -1,6 +1,6 @@
 """The links inside of a built site: every one leads to a file of it, and to a place in that file.
 
-    python tools/links.py target/docs
+python tools/links.py target/docs
 """
 
 from __future__ import annotations
