@@ -116,7 +116,7 @@ def draw(operation: str, facts: dict[str, str], rows: list[Row]) -> None:
     pyplot.rcParams["svg.fonttype"] = "none"  # text as text: a fifth of the size
     pyplot.rcParams["font.family"] = ["DejaVu Sans", "sans-serif"]
     shapes = SHAPES[operation][:IN_PICTURE]
-    figure, all_axes = pyplot.subplots(len(shapes), 1, figsize=(7.2, 7.2))
+    figure, all_axes = pyplot.subplots(len(shapes), 1, figsize=(7.2, 6.0))
     for axes, shape in zip(all_axes, shapes):
         chosen, limit = of(rows, operation, shape)
         panel(axes, chosen, limit, f"{shape[0]:,} rows of {shape[1]:,} classes")
