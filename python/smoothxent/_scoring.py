@@ -125,7 +125,7 @@ def score(
     float32 logits losses that were rounded to float32, so that the mean may differ from that
     of `cross_entropy` by some parts in 10**8.
 
-    The calibration error is the ECE of Guo et al. [1]_ in 15 bins of equal width, (0, 1/15] to (14/15,
+    The calibration error is the ECE of Guo et al. in 15 bins of equal width, (0, 1/15] to (14/15,
     1]: the mean distance of accuracy and mean confidence of the bins, weighted by their rows. The
     confidence is the largest probability.
 
