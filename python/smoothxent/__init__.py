@@ -18,8 +18,8 @@ are along the last axis unless `axis` says otherwise. `tf_losses` has the loss a
 Arrays of other libraries are read where they lie in the memory of the CPU, by the buffer protocol,
 `__array__` or DLPack; results are NumPy arrays. bfloat16 is the type of ml_dtypes, also for tensors of
 torch: ``t.view(torch.int16).numpy().view(ml_dtypes.bfloat16)`` is the memory of such a tensor as an
-`out`. What NumPy would change on the way is refused: masked, missing and sparse values; and so are
-collections of dask, which it would compute.
+`out`. Masked, missing and sparse values are refused, for NumPy would change them on the way, and
+collections of dask, for it would compute them.
 
 A call reads and writes the memory of its arguments without a copy, on several threads and with the
 interpreter lock released. If another thread changes the numbers meanwhile, or writes the same output,

@@ -83,7 +83,8 @@ def label_dropout(
         u, of shape (K,), finite and non-negative, summing to 1 within
         ``1e-6 * max(1, sqrt(K))``. Uniform by default. A class of probability 0 is never drawn.
     ignore_index : int or None, default -100
-        The label that marks ignored entries; they are never replaced. None: there is none.
+        The label that marks ignored entries; they are never replaced. None means that
+        there is no such label.
     rng : numpy.random.Generator or int, optional
         The generator, or a seed for a new one; by default a new one with an unpredictable seed.
 
@@ -206,7 +207,8 @@ def class_prior(
     pseudocount : float, default 0.0
         a, finite and non-negative. A positive value gives classes without labels some mass.
     ignore_index : int or None, default -100
-        The label that marks entries that are not counted. None: there is none.
+        The label that marks entries that are not counted. None means that there is no such
+        label.
 
     Returns
     -------

@@ -154,8 +154,8 @@ def cross_entropy(
         s, broadcastable to S, finite and non-negative: a weight for each row. The logits of a row
         of weight 0 are not read. Ones by default.
     ignore_index : int or None, default -100
-        The label of rows that do not count: their logits are not read. None: there is none. It
-        has no meaning for probabilities.
+        The label of rows that do not count: their logits are not read. None means that there is no
+        such label. It has no meaning for probabilities.
     where : array_like of bool, optional
         The classes that take part, broadcastable to `logits`. False removes a class from the softmax,
         whatever its logit holds, and u is divided by its sum over the classes that are left. A row
@@ -215,7 +215,7 @@ def cross_entropy(
       where it has none (0 log 0 is 0).
     - A row with a NaN or +inf, or with nothing but -inf, has loss nan. Other rows are not affected.
     - One class: the loss is 0.
-    - Label smoothing 0 is bit for bit no smoothing; 1 leaves the prior alone, H(u, p).
+    - With label smoothing 0 the bits are those without smoothing; with 1 the loss is H(u, p).
     - Probabilities with a single 1 in each row give the bits that the labels give.
 
     TensorFlow and PyTorch use the same eps. Libraries that spread it over the K - 1 other classes
