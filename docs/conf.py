@@ -31,6 +31,7 @@ myst_heading_anchors = 3
 # A docstring's single backticks name a parameter, or a function that becomes a link.
 default_role = "autolink"
 highlight_language = "none"  # of blocks that do not say what they are: formulas
+autodoc_preserve_defaults = True
 autodoc_typehints = "none"  # the types are in the docstrings; the overloads are for type checkers
 autodoc_mock_imports = ["dask", "lightgbm", "torch", "xgboost"]
 numpydoc_show_class_members = False
