@@ -37,11 +37,12 @@ array when it is asked for one is not included.
 import sys
 
 from smoothxent import tf_losses
-from smoothxent._activations import log_softmax, logsumexp, softmax
+from smoothxent._activations import log_softmax, softmax
 from smoothxent._chosen import TopK, log_softmax_at, top_k_log_softmax
 from smoothxent._errors import InternalError, LabelError
 from smoothxent._gradients import cross_entropy_value_and_grad
 from smoothxent._labels import class_prior, label_dropout
+from smoothxent._logsumexp import logsumexp
 from smoothxent._losses import cross_entropy
 from smoothxent._score import Score
 from smoothxent._scoring import score
