@@ -6,7 +6,8 @@
 //! a temperature far from 1    times a power of two
 //! ```
 
-use crate::simd::{Float, MOST_LANES, Rows, RowsMut, Sink, Source, Vector};
+use crate::simd::{Float, MOST_LANES, Rows, RowsMut, Sink, Source, Vector, transpose};
+use std::ops::Range;
 
 /// Where the rows of a call are read and written.
 #[derive(Clone, Copy)]
@@ -120,7 +121,7 @@ impl<F: Float> Panel<'_, F> {
     }
 
     /// Rows from `first` on that are neighbours class by class, to contiguous rows that begin `pitch`
-    /// elements apart; false if they are not neighbours.
+    /// elements apart; false if they are not neighbours, or if `rows` has no room for LANES at a time.
     pub(crate) fn load_neighbours<V: Vector<Scalar = F>>(
         &self,
         token: V::Token,
@@ -129,30 +130,24 @@ impl<F: Float> Panel<'_, F> {
         pitch: usize,
         rows: &mut [F],
     ) -> bool {
-        let (logits, classes) = (self.logits, self.logits.classes());
         let is_plain = self.mask.is_none() && self.shift == 1.0;
-        if !is_plain || !logits.are_neighbours::<F>(first, count) {
+        let has_room = count.next_multiple_of(V::LANES) * pitch <= rows.len();
+        let Some(column) = self.logits.columns::<F>(first, count).filter(|_| is_plain && has_room)
+        else {
             return false;
-        }
+        };
         V::outlined(
             token,
             #[inline(always)]
             || {
-                let zero = V::splat(token, F::default());
-                for block in (0..classes).step_by(V::LANES) {
-                    for lane in (0..count).step_by(V::LANES) {
-                        let mut vectors = [zero; MOST_LANES];
-                        for class in block..classes.min(block + V::LANES) {
-                            let across = logits.across(first, count, class);
-                            vectors[class - block] = across.vector(token, lane, F::default());
-                        }
-                        V::transpose(&mut vectors);
-                        let rows = rows[lane * pitch..].chunks_exact_mut(pitch);
-                        for (row, vector) in rows.zip(&vectors).take(V::LANES.min(count - lane)) {
-                            Sink::from_slice(&mut row[..classes]).set_vector(block, *vector);
-                        }
+                each_block::<V>(self.logits.classes(), count, |classes, row, tile| {
+                    for (class, tile) in classes.clone().zip(tile.chunks_exact_mut(V::LANES)) {
+                        column(class).vector::<V>(token, row, F::default()).to_slice(tile);
                     }
-                }
+                    let rows = &mut rows[row * pitch + classes.start..];
+                    let tile = Source::from_slice(tile);
+                    transpose::<V>(token, tile, V::LANES, &mut Sink::from_slice(rows), pitch);
+                });
             },
         );
         true
@@ -168,41 +163,53 @@ impl<F: Float> Panel<'_, F> {
         streams: bool,
     ) -> bool {
         let Some(output) = self.output else { return true };
-        let classes = output.classes();
-        if self.masked.is_some() || !output.are_neighbours::<F>(first, count) {
+        let is_plain = self.masked.is_none();
+        let has_room = count.next_multiple_of(V::LANES) * pitch <= rows.len();
+        let Some(column) = output.columns::<F>(first, count).filter(|_| is_plain && has_room)
+        else {
             return false;
-        }
+        };
         V::outlined(
             token,
             #[inline(always)]
             || {
-                let zero = V::splat(token, F::default());
-                for block in (0..classes).step_by(V::LANES) {
-                    for lane in (0..count).step_by(V::LANES) {
-                        let mut vectors = [zero; MOST_LANES];
-                        let rows = rows[lane * pitch..].chunks_exact(pitch);
-                        for (row, vector) in rows.zip(&mut vectors).take(V::LANES.min(count - lane))
-                        {
-                            let row = Source::from_slice(&row[..classes]);
-                            *vector = row.vector(token, block, F::default());
-                        }
-                        V::transpose(&mut vectors);
-                        for class in block..classes.min(block + V::LANES) {
-                            let mut across = output.across(first, count, class);
-                            let vector = vectors[class - block];
-                            if streams {
-                                across.stream_vector(lane, vector);
-                            } else {
-                                across.set_vector(lane, vector);
-                            }
+                each_block::<V>(output.classes(), count, |classes, row, tile| {
+                    let rows = Source::from_slice(&rows[row * pitch + classes.start..]);
+                    transpose::<V>(token, rows, pitch, &mut Sink::from_slice(tile), V::LANES);
+                    for (class, tile) in classes.zip(tile.chunks_exact(V::LANES)) {
+                        let (mut column, vector) = (column(class), V::from_slice(token, tile));
+                        if streams {
+                            column.stream_vector(row, vector);
+                        } else {
+                            column.set_vector(row, vector);
                         }
                     }
-                }
+                });
             },
         );
         true
     }
 }
+
+/// Visits blocks of LANES classes of LANES rows, rows first, with memory for a block.
+#[inline(always)]
+fn each_block<V: Vector>(
+    classes: usize,
+    rows: usize,
+    mut visit: impl FnMut(Range<usize>, usize, &mut [V::Scalar]),
+) {
+    let mut tile = Tile([V::Scalar::default(); MOST_LANES * MOST_LANES]);
+    let tile = &mut tile.0[..V::LANES * V::LANES];
+    for class in (0..classes).step_by(V::LANES) {
+        for row in (0..rows).step_by(V::LANES) {
+            visit(class..classes.min(class + V::LANES), row, tile);
+        }
+    }
+}
+
+/// From a line of memory on.
+#[repr(align(64))]
+struct Tile<F>([F; MOST_LANES * MOST_LANES]);
 
 /// `value` for every class that is not kept.
 fn fill_masked<F: Float>(kept: &[F], values: &mut [F], value: F) {

@@ -122,7 +122,8 @@ impl Plan {
         let pair_bytes = row_bytes.saturating_mul(2);
         let group = (BYTES_PER_GROUP / pair_bytes.max(1)).clamp(1, MOST_ROWS);
         let has_neighbours = panel.logits.have_neighbours::<F>()
-            && pair_bytes.saturating_mul(lanes) <= BYTES_PER_PANEL;
+            || panel.output.is_some_and(RowsMut::have_neighbours::<F>);
+        let has_neighbours = has_neighbours && pair_bytes.saturating_mul(lanes) <= BYTES_PER_PANEL;
         // Several lines of memory of each class, which are far apart from those of the next.
         let most = BYTES_PER_PANEL / (pair_bytes * lanes).max(1);
         let panel_rows = if has_neighbours { lanes * most.min(MOST_LINES) } else { group };

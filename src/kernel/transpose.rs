@@ -13,9 +13,9 @@ pub(crate) fn load<V: Vector>(
     tile: &mut [V::Scalar],
 ) -> bool {
     let (classes, zero) = (rows.classes(), V::Scalar::default());
-    if rows.are_neighbours::<V::Scalar>(first, count) {
+    if let Some(column) = rows.columns::<V::Scalar>(first, count) {
         for (class, target) in tile.chunks_exact_mut(V::LANES).enumerate().take(classes) {
-            rows.across(first, count, class).vector::<V>(token, 0, zero).to_slice(target);
+            column(class).vector::<V>(token, 0, zero).to_slice(target);
         }
         return true;
     }
@@ -97,12 +97,10 @@ pub(crate) fn store_neighbours<V: Vector>(
         tile.enumerate().for_each(|(class, value)| row.set(class, *value));
         return true;
     }
-    if !rows.are_neighbours::<V::Scalar>(first, count) {
-        return false;
-    }
+    let Some(column) = rows.columns::<V::Scalar>(first, count) else { return false };
     for (class, source) in tile.chunks_exact(V::LANES).enumerate().take(classes) {
-        let (mut across, vector) = (rows.across(first, count, class), V::from_slice(token, source));
-        if streams { across.stream_vector(0, vector) } else { across.set_vector(0, vector) }
+        let (mut column, vector) = (column(class), V::from_slice(token, source));
+        if streams { column.stream_vector(0, vector) } else { column.set_vector(0, vector) }
     }
     true
 }

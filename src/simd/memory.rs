@@ -15,7 +15,7 @@ use super::storage::{Halves, narrow, read, widen, write};
 use std::marker::PhantomData;
 
 macro_rules! view {
-    ($(#[$attribute:meta])* $name:ident, $pointer:ty, { $($field:ident: $type:ty = $initial:expr)? }, $validity:literal) => {
+    ($(#[$attribute:meta])* $name:ident, $pointer:ty, $row:ident, { $($field:ident: $type:ty = $initial:expr)? }, $validity:literal) => {
         $(#[$attribute])*
         pub struct $name<'a> {
             start: $pointer,
@@ -87,10 +87,40 @@ macro_rules! view {
                     && self.outer.inner().1 == F::STORAGE.size().cast_signed()
             }
 
-            /// Whether these rows are neighbours in memory, class by class, as type `F`.
-            pub(crate) fn are_neighbours<F: Float>(&self, first: usize, count: usize) -> bool {
+            /// `count` rows as one, if they lie one after another.
+            #[inline(always)]
+            pub(crate) fn run<F: Float>(&self, first: usize, count: usize) -> Option<$row<'a, F>> {
+                if !self.are_runs::<F>() {
+                    return None;
+                }
+                let start = self.start_of(first, count, 0);
+                // SAFETY: rows of neighbouring elements of this type, one after another.
+                Some(unsafe { $row::from_raw(start.cast(), count * self.classes) })
+            }
+
+            /// The classes of `count` rows, each as one row, if those are neighbours in memory, class by
+            /// class, as type `F`.
+            #[inline(always)]
+            pub(crate) fn columns<F: Float>(
+                &self,
+                first: usize,
+                count: usize,
+            ) -> Option<impl Fn(usize) -> $row<'a, F> + use<'a, F>> {
                 let (len, _) = self.outer.inner();
-                self.have_neighbours::<F>() && first % len + count <= len
+                if !self.have_neighbours::<F>() || first % len + count > len {
+                    return None;
+                }
+                let start = self.start_of(first, count, 0);
+                let (classes, stride) = (self.classes, self.class_stride);
+                Some(
+                    #[inline(always)]
+                    move |class: usize| {
+                        assert!(class < classes, "class {class} of {classes}");
+                        let start = start.wrapping_offset(class.cast_signed() * stride);
+                        // SAFETY: an element of each of these rows, one after another.
+                        unsafe { $row::from_raw(start.cast(), count) }
+                    },
+                )
             }
 
             /// Whether the rows lie one after another, each as `classes` neighbours of type `F`.
@@ -128,6 +158,7 @@ view!(
     #[derive(Clone, Debug)]
     Rows,
     *const u8,
+    Source,
     {},
     "- Every element so addressed stays readable for `'a`; no alignment is needed."
 );
@@ -145,6 +176,7 @@ view!(
     #[derive(Debug)]
     RowsMut,
     *mut u8,
+    Sink,
     { is_streamed: bool = false },
     "- Every element so addressed stays writable for `'a`, and no two share memory; no alignment is needed."
 );
@@ -175,31 +207,6 @@ impl<'a> Rows<'a> {
         // SAFETY: a row of neighbouring elements of this type, by the promise of `from_raw`.
         let source = || unsafe { Source::from_raw(self.row_start(row).cast(), self.classes) };
         self.is_direct::<F>().then(source)
-    }
-
-    /// `count` rows as one, where they are neighbours.
-    #[inline(always)]
-    pub(crate) fn run<F: Float>(&self, first: usize, count: usize) -> Option<Source<'a, F>> {
-        if !self.are_runs::<F>() {
-            return None;
-        }
-        let start = self.start_of(first, count, 0);
-        // SAFETY: rows of neighbouring elements of this type, one after another.
-        Some(unsafe { Source::from_raw(start.cast(), count * self.classes) })
-    }
-
-    /// A class of `count` rows, which are neighbours.
-    #[inline(always)]
-    pub(crate) fn across<F: Float>(
-        &self,
-        first: usize,
-        count: usize,
-        class: usize,
-    ) -> Source<'a, F> {
-        assert!(self.are_neighbours::<F>(first, count));
-        let start = self.start_of(first, count, class);
-        // SAFETY: an element of each of these rows, one after another.
-        unsafe { Source::from_raw(start.cast(), count) }
     }
 
     /// The rows that are not repetitions of others, and where they are among all.
@@ -303,26 +310,6 @@ impl<'a> RowsMut<'a> {
         // SAFETY: as in `direct`, writable by the promise of `from_raw`.
         let sink = || unsafe { Sink::from_raw(self.row_start(row).cast(), self.classes) };
         self.is_direct::<F>().then(sink)
-    }
-
-    /// `count` rows as one, where they are neighbours.
-    #[inline(always)]
-    pub(crate) fn run<F: Float>(&self, first: usize, count: usize) -> Option<Sink<'a, F>> {
-        if !self.are_runs::<F>() {
-            return None;
-        }
-        let start = self.start_of(first, count, 0);
-        // SAFETY: rows of neighbouring elements of this type, one after another.
-        Some(unsafe { Sink::from_raw(start.cast(), count * self.classes) })
-    }
-
-    /// A class of `count` rows, which are neighbours, to write.
-    #[inline(always)]
-    pub(crate) fn across<F: Float>(&self, first: usize, count: usize, class: usize) -> Sink<'a, F> {
-        assert!(self.are_neighbours::<F>(first, count));
-        let start = self.start_of(first, count, class);
-        // SAFETY: an element of each of these rows, one after another.
-        unsafe { Sink::from_raw(start.cast(), count) }
     }
 
     /// As [`RowsMut::scatter_part`] without the vectors of a level.
