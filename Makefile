@@ -61,7 +61,7 @@ test: build
 
 # The extension is that of `make build`, in the tree: one for every Python >= 3.11.
 test-frameworks: build .venv-frameworks/installed
-	PYTHONPATH=python $(FRAMEWORKS)/python -m pytest tests/frameworks
+	PYTHONPATH=python $(FRAMEWORKS)/python -m pytest tests/frameworks tests/test_torch_tensors.py
 
 .venv-frameworks/installed: pyproject.toml
 	$(PYTHON) -m venv .venv-frameworks
@@ -89,7 +89,7 @@ lint: build
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
 	$(BIN)/mypy
-	$(BIN)/python -m mypy.stubtest smoothxent
+	$(BIN)/python -m mypy.stubtest smoothxent --mypy-config-file pyproject.toml --allowlist tools/stubtest_allowed.txt --ignore-unused-allowlist
 	$(BIN)/python tools/walls.py
 	$(BIN)/python tools/budgets.py
 	$(BIN)/python -m benches.instructions $(INSTRUCTIONS)

@@ -99,7 +99,7 @@ fn activation<'py>(
     let mask_array = given(r#where, |mask| logits.mask_array(mask))?;
     let (result, compute) = if dtype.is_none() {
         let compute = logits.array.compute();
-        (result_dtype(&logits.array, compute, out)?, compute)
+        (result_dtype(&logits.array, compute, out, "out")?, compute)
     } else {
         let result = numpy::requested(dtype)?;
         let compute = logits.array.storage().compute_with(result.storage);
@@ -138,7 +138,7 @@ fn logsumexp<'py>(
             shape.insert(logits.axis, 1);
         }
         let compute = logits.array.compute();
-        let result = result_dtype(&logits.array, compute, out)?;
+        let result = result_dtype(&logits.array, compute, out, "out")?;
         let others = [mask_array.as_ref(), None, None];
         let inputs = Inputs { logits: &logits.array, others, compute, in_place: false };
         let output = Output::new(out, "out", &shape, &result, &inputs)?;

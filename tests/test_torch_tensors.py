@@ -61,20 +61,93 @@ def test_bfloat16_is_read_where_it_lies(a_torch):
         assert address_of(as_logits(part, "logits")) == part.data_ptr()
 
 
-def test_results_in_the_tensor(a_torch):
-    for tensor in (a_torch.from_numpy(Z.copy()), a_torch.from_numpy(Z).bfloat16()):
-        view = as_logits(tensor, "logits")
+# Every output of a function: (its name, the call, the shape for logits (7, 10)).
+OUTPUTS = [
+    ("out", lambda z, **out: sx.softmax(z, **out), (7, 10)),
+    ("out", lambda z, **out: sx.log_softmax(z, dtype=np.float64, **out), (7, 10)),
+    ("out", lambda z, **out: sx.logsumexp(z, **out), (7,)),
+    ("out", lambda z, **out: sx.cross_entropy(z, Y, reduction="none", **out), (7,)),
+    ("grad_out", lambda z, **out: sx.cross_entropy_value_and_grad(z, Y, **out)[1], (7, 10)),
+    ("out", lambda z, **out: sx.smooth_labels(Y, 10, label_smoothing=0.1, **out), (7, 10)),
+]
+EACH_OUTPUT = pytest.mark.parametrize("name, call, shape", OUTPUTS)
+STORED = [np.dtype(t) for t in (np.float16, BFLOAT16, np.float32, np.float64)]
+
+
+def tensor_of(a_torch, array):
+    """The tensor of an array, sharing its memory unless that is bfloat16."""
+    if array.dtype == BFLOAT16:
+        return a_torch.from_numpy(array.astype(np.float32)).bfloat16()
+    return a_torch.from_numpy(array)
+
+
+@EACH_OUTPUT
+@pytest.mark.parametrize("dtype", STORED, ids=str)
+@pytest.mark.parametrize("out_dtype", STORED, ids=str)
+def test_results_in_a_tensor(a_torch, name, call, shape, dtype, out_dtype):
+    """The bits that an array takes, in the memory of the tensor, which is what is returned."""
+    array = np.full(shape, 7, out_dtype)
+    tensor = tensor_of(a_torch, array.copy())
+    logits = tensor_of(a_torch, Z.astype(dtype))
+    call(Z.astype(dtype), **{name: array})
+    assert call(logits, **{name: tensor}) is tensor
+    assert not (as_logits(tensor, "it") == 7).any()
+    assert_same_bits(as_logits(tensor, "it"), array)
+
+
+def test_results_in_the_tensor_of_the_logits(a_torch):
+    for dtype in STORED:
+        tensor = tensor_of(a_torch, Z.astype(dtype))
         grad = sx.cross_entropy_value_and_grad(tensor, Y)[1]
-        assert sx.cross_entropy_value_and_grad(tensor, Y, grad_out=view)[1] is view
-        assert_same_bits(tensor.float().numpy(), grad.astype(np.float32))
+        assert sx.cross_entropy_value_and_grad(tensor, Y, grad_out=tensor)[1] is tensor
+        assert_same_bits(as_logits(tensor, "it"), grad)
 
 
-def test_results_in_a_bfloat16_tensor_as_documented(a_torch):
-    tensor = a_torch.from_numpy(Z).bfloat16()
-    p = sx.softmax(tensor)
-    out = tensor.view(a_torch.int16).numpy().view(ml_dtypes.bfloat16)
-    assert sx.softmax(tensor, out=out) is out
-    assert_same_bits(tensor.float().numpy(), p.astype(np.float32))
+def test_results_in_a_strided_tensor(a_torch):
+    tensor = a_torch.from_numpy(np.zeros((10, 7), np.float32))
+    turned = tensor.t()
+    assert sx.softmax(Z, out=turned) is turned
+    assert_same_bits(tensor.numpy().T, sx.softmax(Z))
+
+
+def test_scalars_in_a_tensor(a_torch):
+    loss, tensor = sx.cross_entropy(Z, Y), a_torch.from_numpy(np.zeros((), np.float32))
+    assert sx.cross_entropy(Z, Y, out=tensor) == loss
+    assert_same_bits(tensor.numpy(), np.float32(loss))
+
+
+def test_scores_in_tensors(a_torch):
+    log_probs, grad = (a_torch.from_numpy(np.zeros_like(Z)) for _ in range(2))
+    sx.score(Z, Y, log_probs_out=log_probs, grad_out=grad, chunk_rows=3)
+    assert_same_bits(log_probs.numpy(), sx.log_softmax(Z))
+    assert_same_bits(grad.numpy(), sx.cross_entropy_value_and_grad(Z, Y, reduction="sum")[1].copy())
+
+
+@EACH_OUTPUT
+def test_outputs_that_are_refused(a_torch, name, call, shape):
+    """With the whole text, and nothing is written."""
+    array = np.full(shape, 7, np.float32)
+    whole = a_torch.from_numpy(array)
+    reasons = [
+        (
+            a_torch.from_numpy(array).requires_grad_(),
+            "is a tensor that requires a gradient, which would not know what is written; "
+            f"pass {name}.detach()",
+        ),
+        (whole.to("meta"), "is a tensor on device meta, expected the CPU"),
+        (
+            whole.to_sparse(),
+            "is a tensor of layout torch.sparse_coo, expected torch.strided",
+        ),
+        (whole[1:], f"must have shape {shape}, got {(6, *shape[1:])}"),
+    ]
+    for tensor, reason in reasons:
+        with pytest.raises((TypeError, ValueError)) as caught:
+            call(Z, **{name: tensor})
+        assert str(caught.value) == f"{name} {reason}"
+    with pytest.raises(TypeError, match=f"^{name} has dtype int64, expected float16, "):
+        call(Z, **{name: a_torch.from_numpy(np.zeros(shape, np.int64))})
+    assert (array == 7).all()
 
 
 def test_bfloat16_elsewhere(a_torch):

@@ -31,6 +31,7 @@ DTYPES = {np.dtype(name): DType(name, name) for name in NAMES} | {
 class Tensor:
     requires_grad = False
     layout = "torch.strided"
+    device = "cpu"
 
     def __init__(self, memory):
         self._memory = memory
@@ -60,6 +61,11 @@ class Tensor:
     def requires_grad_(self):
         self.requires_grad = True
         return self
+
+    def to(self, device):
+        moved = Tensor(self._memory)
+        moved.device = device
+        return moved
 
     def to_sparse(self):
         sparse = Tensor(self._memory)

@@ -16,10 +16,11 @@ and files of any size. Arrays come by position or by keyword, everything else by
 are along the last axis unless `axis` says otherwise. `tf_losses` has the loss as tf.compat.v1.losses calls it.
 
 Arrays of other libraries are read where they lie in the memory of the CPU, by the buffer protocol,
-`__array__` or DLPack; results are NumPy arrays. bfloat16 is the type of ml_dtypes, also for tensors of
-torch: ``t.view(torch.int16).numpy().view(ml_dtypes.bfloat16)`` is the memory of such a tensor as an
-`out`. Masked, missing and sparse values are refused, for NumPy would change them on the way, and
-collections of dask, for it would compute them.
+`__array__` or DLPack; results are NumPy arrays, or the tensors of torch that were given as `out` and
+`grad_out`, which must be on the CPU. bfloat16 is the type of ml_dtypes, also for tensors of torch.
+Masked, missing and sparse values are refused, for NumPy would change them on the way, and
+collections of dask, for it would compute them. `smoothxent.torch`, which imports PyTorch, has the loss as
+PyTorch calls it.
 
 A call reads and writes the memory of its arguments without a copy, on several threads and with the
 interpreter lock released. If another thread changes the numbers meanwhile, or writes the same output,

@@ -20,6 +20,7 @@ from smoothxent._arrays import (
     as_labels,
     as_mask,
     as_numpy_real,
+    as_output,
     is_supported_float,
 )
 from smoothxent._errors import LabelError
@@ -270,7 +271,7 @@ def generator(rng: np.random.Generator | int | None) -> np.random.Generator:
 
 
 def result(out: NDArray[Any] | None, shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
-    """Return `out` if a floating result of `shape` can be written to it, or a new array."""
+    """Return the memory of `out` if a floating result of `shape` fits it, or a new array."""
     try:
         new = None if dtype is None else np.dtype(dtype)
     except TypeError:
@@ -287,8 +288,7 @@ def result(out: NDArray[Any] | None, shape: tuple[int, ...], dtype: DTypeLike) -
             return np.empty(shape, new)
         except ValueError:  # more bytes than there are addresses
             raise MemoryError(f"cannot allocate {new} of shape {shape}") from None
-    if not isinstance(out, np.ndarray):
-        raise TypeError(f"out must be a numpy.ndarray, got {type(out).__name__}")
+    out = as_output(out, "out")
     if hasattr(out, "mask"):
         raise TypeError("out is a masked array; pass an ordinary one, or its .data")
     if out.shape != shape:

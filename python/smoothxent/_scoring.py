@@ -14,7 +14,7 @@ import math
 from typing import TYPE_CHECKING, Any, Protocol
 
 from smoothxent import _scoring_checks as checks
-from smoothxent._arrays import as_ndarray, as_targets
+from smoothxent._arrays import as_ndarray, as_output, as_targets
 from smoothxent._pieces import SEQUENCES
 from smoothxent._scored_rows import score_rows
 
@@ -215,7 +215,10 @@ def score_chunks(
     k = None if top_k is None else checks.between(top_k, "top_k", 1, max(1, shape[-1]))
     if on_chunk is not None and not callable(on_chunk):
         raise TypeError(f"on_chunk must be callable, got {type(on_chunk).__name__}")
-    outputs = {"log_probs_out": log_probs_out, "grad_out": grad_out}
+    given_outputs = {"log_probs_out": log_probs_out, "grad_out": grad_out}
+    outputs = {
+        name: None if out is None else as_output(out, name) for name, out in given_outputs.items()
+    }
     checks.outputs(outputs, {"logits": logits, "targets": targets, **given}, shape)
 
     def score_of(rows: slice) -> Score:

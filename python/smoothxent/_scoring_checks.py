@@ -110,8 +110,6 @@ def outputs(
     for name, out in given.items():
         if out is None:
             continue
-        if not isinstance(out, np.ndarray):
-            raise TypeError(f"{name} must be a numpy.ndarray, got {type(out).__name__}")
         if out.shape != shape:
             raise ValueError(f"{name} must have shape {shape}, got {out.shape}")
         for other, array in others.items():

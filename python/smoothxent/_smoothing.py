@@ -177,8 +177,8 @@ def smooth_labels(
     if out is not None:
         # What is written piece by piece must not change what is read after it; q itself may be read
         # and written at the same place.
-        given = given if _is_same_memory(given, out) else _apart(given, out)
-        u, kept = _apart(u, out), None if kept is None else _apart(kept, out)
+        given = given if _is_same_memory(given, result) else _apart(given, result)
+        u, kept = _apart(u, result), None if kept is None else _apart(kept, result)
     # NumPy has no bfloat16, and ml_dtypes rounds float64 twice, by way of float32: write its bits.
     is_bfloat16 = result.dtype.name == "bfloat16"
     stored = result.view(np.uint16) if is_bfloat16 else result
@@ -212,7 +212,7 @@ def smooth_labels(
             lengths = [index[i].size for i in long]
             index.insert(axis, given[at].astype(np.intp).reshape(lengths))
             write(tuple(index), (1.0 - epsilon) + smoothing(tuple(index)))
-    return result
+    return result if out is None else out
 
 
 def _kept(

@@ -12,6 +12,7 @@
 #![allow(unsafe_code, reason = "a home of unsafe: views of Python's memory")]
 
 mod checked;
+pub(super) use checked::writable;
 
 use super::errors::answer;
 use super::kind::Kind;

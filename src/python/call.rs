@@ -4,7 +4,7 @@
 //! that overlaps an input in any other way is computed elsewhere and copied
 //! at the end, so the result is as if there were no overlap.
 
-use super::arrays::Array;
+use super::arrays::{Array, writable};
 use super::errors::{internal, raise};
 use super::numpy::Dtype;
 use super::threads::width;
@@ -154,12 +154,13 @@ pub(super) fn result_dtype<'py>(
     logits: &Array,
     compute: Storage,
     out: &Bound<'py, PyAny>,
+    name: &str,
 ) -> PyResult<Dtype<'py>> {
     let own = logits.dtype(out.py());
     if own.storage == compute || out.is_none() {
         return Ok(own);
     }
-    let is_wider = Array::of(out)?.is_some_and(|out| out.storage().size() > 2);
+    let is_wider = Array::of(&writable(out, name)?)?.is_some_and(|out| out.storage().size() > 2);
     Ok(if is_wider { Dtype::of(out.py(), compute) } else { own })
 }
 

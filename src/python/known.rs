@@ -71,6 +71,7 @@ known! {
         as_targets: "smoothxent._arrays"."as_targets",
         as_mask: "smoothxent._arrays"."as_mask",
         as_indices: "smoothxent._arrays"."as_indices",
+        as_output: "smoothxent._arrays"."as_output",
     }
     names {
         __index__: "__index__",

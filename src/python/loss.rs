@@ -73,7 +73,7 @@ impl<'py> LossArguments<'_, 'py> {
         let grad = match grad_out {
             None => None,
             Some(out) => {
-                let dtype = result_dtype(&logits.array, compute, out)?;
+                let dtype = result_dtype(&logits.array, compute, out, "grad_out")?;
                 let grad = Output::new(out, "grad_out", logits.shape(), &dtype, &inputs)?;
                 grad.touch(py, logits.axis)?;
                 Some(grad)

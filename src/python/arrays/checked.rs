@@ -1,7 +1,7 @@
 //! Arrays that are what they must be: real, labels, masks, or to be written.
 
 use super::{Array, is_exact_ndarray};
-use crate::python::errors::{Shape, type_error, value_error, wrong_type};
+use crate::python::errors::{Shape, type_error, value_error};
 use crate::python::kind::Kind;
 use crate::python::known::Known;
 use crate::python::numpy::{self, Dtype};
@@ -9,6 +9,18 @@ use crate::python::objects::{call, text};
 use crate::python::overlap::overlaps;
 use pyo3::prelude::*;
 use std::fmt;
+
+/// The ndarray to write: `obj` itself, or the memory of a tensor.
+pub(in crate::python) fn writable<'py>(
+    obj: &Bound<'py, PyAny>,
+    name: &str,
+) -> PyResult<Bound<'py, PyAny>> {
+    let (py, known) = (obj.py(), Known::get());
+    if is_exact_ndarray(obj) || obj.is_instance(known.ndarray.bind(py))? {
+        return Ok(obj.clone());
+    }
+    call(known.as_output.bind(py), [obj, &text(py, name)?.into_any()])
+}
 
 impl Array {
     /// That of `obj` if it is an exact ndarray of numbers in native byte order.
@@ -79,7 +91,7 @@ impl Array {
         })
     }
 
-    /// An array to write: an ndarray of `shape` in a floating type that the core stores.
+    /// An array to write: an ndarray or a tensor of `shape` in a floating type that the core stores.
     #[inline(always)]
     pub(in crate::python) fn output(
         obj: &Bound<'_, PyAny>,
@@ -88,14 +100,10 @@ impl Array {
     ) -> PyResult<Self> {
         let (py, known) = (obj.py(), Known::get());
         let refuse = |message: fmt::Arguments<'_>| Err(value_error(py, message));
-        if !is_exact_ndarray(obj) {
-            if !obj.is_instance(known.ndarray.bind(py))? {
-                return Err(wrong_type(obj, name, "a numpy.ndarray"));
-            }
-            if obj.hasattr(&known.mask)? {
-                let text = "is a masked array; pass an ordinary one, or its .data";
-                return Err(type_error(py, format_args!("{name} {text}")));
-            }
+        let obj = &writable(obj, name)?;
+        if !is_exact_ndarray(obj) && obj.hasattr(&known.mask)? {
+            let text = "is a masked array; pass an ordinary one, or its .data";
+            return Err(type_error(py, format_args!("{name} {text}")));
         }
         let refuse_shape = |given: &[usize]| {
             let (shape, given) = (Shape(shape), Shape(given));
