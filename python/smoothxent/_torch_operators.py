@@ -1,0 +1,189 @@
+"""The operators of `smoothxent.torch`: what torch.library has to know of the loss and its gradient.
+
+    smoothxent::cross_entropy                  -> loss
+    smoothxent::cross_entropy_value_and_grad   -> loss, gradient; the backward pass is a product with it
+
+Each calls the NumPy function of its name on the memory of the tensors. An operator changes no argument and
+returns new tensors. Its fake, which sees shapes alone, makes the same tensors and leaves them unfilled.
+"""
+
+from __future__ import annotations
+
+import re
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from smoothxent._gradients import cross_entropy_value_and_grad
+from smoothxent._losses import cross_entropy
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import NDArray
+
+# As the arguments of the NumPy functions are called in PyTorch.
+_NAMES = {"logits": "input", "targets": "target", "class_weight": "weight"}
+
+
+@torch.library.custom_op("smoothxent::cross_entropy", mutates_args=(), device_types="cpu")
+def value(
+    input: Tensor,
+    target: Tensor,
+    weight: Tensor | None,
+    prior: Tensor | None,
+    reduction: str,
+    ignore_index: int,
+    label_smoothing: float,
+    dtype: torch.dtype,
+) -> Tensor:
+    loss = _empty_loss(input, reduction, dtype)
+    options = _options(input, target, weight, prior, reduction, ignore_index, label_smoothing)
+    with _arguments_called_as_in_torch():
+        cross_entropy(**options, out=memory(loss))
+    return loss
+
+
+@torch.library.custom_op(
+    "smoothxent::cross_entropy_value_and_grad", mutates_args=(), device_types="cpu"
+)
+def value_and_grad(
+    input: Tensor,
+    target: Tensor,
+    weight: Tensor | None,
+    prior: Tensor | None,
+    reduction: str,
+    ignore_index: int,
+    label_smoothing: float,
+    dtype: torch.dtype,
+) -> tuple[Tensor, Tensor]:
+    loss, grad = _empty_loss(input, reduction, dtype), torch.empty_like(input)
+    options = _options(input, target, weight, prior, reduction, ignore_index, label_smoothing)
+    with _arguments_called_as_in_torch():
+        cross_entropy_value_and_grad(**options, out=memory(loss), grad_out=memory(grad))
+    return loss, grad
+
+
+@value.register_fake
+def _(input, target, weight, prior, reduction, ignore_index, label_smoothing, dtype):  # type: ignore[no-untyped-def]
+    return _empty_loss(input, reduction, dtype)
+
+
+@value_and_grad.register_fake
+def _(input, target, weight, prior, reduction, ignore_index, label_smoothing, dtype):  # type: ignore[no-untyped-def]
+    return _empty_loss(input, reduction, dtype), torch.empty_like(input)
+
+
+def _keep_grad(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+    _, grad = output
+    ctx.save_for_backward(grad)
+    ctx.mark_non_differentiable(grad)
+    ctx.set_materialize_grads(False)  # or zeros of the size of the logits would stand for "none"
+
+
+def _backward(ctx: Any, of_loss: Tensor | None, _: None) -> tuple[Tensor | None, ...]:
+    if torch.is_grad_enabled():
+        raise RuntimeError(
+            "smoothxent.torch.cross_entropy has no gradient of second order (create_graph=True); "
+            "torch.nn.functional.cross_entropy has"
+        )
+    others = (None,) * 7
+    if of_loss is None:
+        return None, *others
+    (grad,) = ctx.saved_tensors
+    if _is_one(of_loss) and not _graph_is_kept():
+        return grad, *others
+    if of_loss.dim() > 0:
+        of_loss = of_loss.unsqueeze(_class_axis(grad))
+    return (grad * of_loss).to(grad.dtype), *others
+
+
+value_and_grad.register_autograd(_backward, setup_context=_keep_grad)
+
+
+def _is_one(number: Tensor) -> bool:
+    """Tell whether a tensor is a single 1. While the pass is traced there are no numbers to ask."""
+    return type(number) is Tensor and number.dim() == 0 and number.item() == 1.0
+
+
+def _graph_is_kept() -> bool:
+    """Tell whether the graph may go backward again, and so needs what it has saved unchanged."""
+    # Private to torch, since 2.1; without it there is a product more.
+    ask = getattr(torch._C._autograd, "_get_current_graph_task_keep_graph", None)
+    return ask is None or ask()
+
+
+def _class_axis(input: Tensor) -> int:
+    return 1 if input.dim() > 1 else 0
+
+
+def _empty_loss(input: Tensor, reduction: str, dtype: torch.dtype) -> Tensor:
+    shape = list(input.shape) if reduction == "none" else []
+    if shape:
+        del shape[_class_axis(input)]
+    return input.new_empty(shape, dtype=dtype)
+
+
+def _options(
+    input: Tensor,
+    target: Tensor,
+    weight: Tensor | None,
+    prior: Tensor | None,
+    reduction: str,
+    ignore_index: int,
+    label_smoothing: float,
+) -> dict[str, Any]:
+    """Return the arguments of the NumPy functions."""
+    axis = _class_axis(input)
+    normalizer = None
+    if reduction == "mean" and target.is_floating_point() and input.numel() > 0:
+        # PyTorch divides by the rows, whatever the probabilities and the weights sum to.
+        normalizer = input.numel() // input.shape[axis]
+    return {
+        "logits": memory(input),
+        "targets": memory(target),
+        "label_smoothing": label_smoothing,
+        "prior": None if prior is None else memory(prior),
+        "class_weight": None if weight is None else memory(weight),
+        "ignore_index": ignore_index,
+        "axis": axis,
+        "reduction": reduction,
+        "normalizer": normalizer,
+    }
+
+
+def memory(tensor: Tensor) -> NDArray[Any]:
+    """Return the memory of a tensor as an array."""
+    # torch shares no bfloat16 with NumPy, but the same bits as another type.
+    is_bfloat16 = tensor.dtype is torch.bfloat16
+    bits = tensor.detach().view(torch.int16) if is_bfloat16 else tensor.detach()
+    array: NDArray[Any] = bits.numpy()
+    return array.view(_bfloat16()) if is_bfloat16 else array
+
+
+def _bfloat16() -> np.dtype[Any]:
+    try:
+        import ml_dtypes
+    except ImportError as error:
+        raise ImportError(
+            "bfloat16 tensors need ml_dtypes: pip install 'smoothxent[torch]'"
+        ) from error
+    dtype: np.dtype[Any] = np.dtype(ml_dtypes.bfloat16)
+    return dtype
+
+
+@contextmanager
+def _arguments_called_as_in_torch() -> Iterator[None]:
+    """Have errors of the NumPy functions name the arguments as PyTorch does."""
+    try:
+        yield
+    except (TypeError, ValueError) as error:
+        if error.args and isinstance(error.args[0], str):
+            text = re.sub(
+                rf"\b({'|'.join(_NAMES)})\b", lambda found: _NAMES[found[0]], error.args[0]
+            )
+            error.args = (text.replace(".astype(numpy.int64)", ".long()"), *error.args[1:])
+        raise

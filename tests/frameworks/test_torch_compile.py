@@ -1,0 +1,114 @@
+"""torch.compile: the loss in one graph with what is around it, and the bits of the call outside of it."""
+
+import pytest
+import torch
+from torch._dynamo.testing import CompileCounter
+
+import smoothxent as sx
+import smoothxent.torch as sxt
+
+CLASSES = 11
+
+
+@pytest.fixture(autouse=True)
+def nothing_compiled():
+    torch.manual_seed(0)
+    torch.compiler.reset()
+
+
+def both(function, *inputs):
+    """What a function returns and the gradient of its first input, outside and inside of a graph."""
+    results = []
+    for run in (function, torch.compile(function, fullgraph=True)):
+        z = inputs[0].detach().clone().requires_grad_()
+        loss = run(z, *inputs[1:])
+        loss.sum().backward()
+        results.append((loss.detach(), z.grad))
+    return results
+
+
+@pytest.mark.parametrize(
+    "dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64], ids=str
+)
+@pytest.mark.parametrize("reduction", ["none", "mean"])
+def test_bits(dtype, reduction):
+    logits, target = torch.randn(7, CLASSES).to(dtype), torch.randint(CLASSES, (7,))
+    outside, inside = both(
+        lambda z, y: sxt.cross_entropy(z, y, label_smoothing=0.1, reduction=reduction),
+        logits,
+        target,
+    )
+    assert all(map(torch.equal, inside, outside))
+
+
+def test_every_argument():
+    """Also a prior that is an array of NumPy, and classes in the middle."""
+    prior = sx.class_prior(range(CLASSES), CLASSES, pseudocount=0.5)
+    weight = torch.rand(CLASSES) + 0.5
+    outside, inside = both(
+        lambda z, y: sxt.cross_entropy(
+            z, y, weight, ignore_index=3, label_smoothing=0.1, prior=prior, reduction="sum"
+        ),
+        torch.randn(2, CLASSES, 3).to(memory_format=torch.contiguous_format),
+        torch.randint(CLASSES, (2, 3)),
+    )
+    assert all(map(torch.equal, inside, outside))
+
+
+def test_loss_alone():
+    logits, target = torch.randn(7, CLASSES), torch.randint(CLASSES, (7,))
+    compiled = torch.compile(sxt.cross_entropy, fullgraph=True)
+    assert torch.equal(compiled(logits, target), sxt.cross_entropy(logits, target))
+    with torch.no_grad():
+        z = logits.clone().requires_grad_()
+        assert torch.equal(compiled(z, target), sxt.cross_entropy(logits, target))
+
+
+def test_a_network_and_its_loss():
+    """Forward and backward, beside the same without torch.compile, which may add in another order."""
+    network = torch.nn.Sequential(
+        torch.nn.Linear(5, 8), torch.nn.ReLU(), torch.nn.Linear(8, CLASSES)
+    )
+    loss_of = sxt.CrossEntropyLoss(label_smoothing=0.1, prior=torch.full((CLASSES,), 1 / CLASSES))
+
+    def step(x, y):
+        return loss_of(network(x), y) / 2
+
+    x, y = torch.randn(7, 5), torch.randint(CLASSES, (7,))
+    grads = []
+    for run in (step, torch.compile(step, fullgraph=True)):
+        network.zero_grad()
+        run(x, y).backward()
+        grads.append([parameter.grad.clone() for parameter in network.parameters()])
+    for got, expected in zip(*grads):
+        assert expected.any()
+        torch.testing.assert_close(got, expected)
+
+
+def test_any_number_of_rows_is_one_more_graph():
+    counter = CompileCounter()
+    compiled = torch.compile(sxt.cross_entropy, fullgraph=True, backend=counter)
+    for rows in (5, 7, 9, 100):
+        z, y = torch.randn(rows, CLASSES), torch.randint(CLASSES, (rows,))
+        assert torch.equal(compiled(z, y), sxt.cross_entropy(z, y))
+    assert counter.frame_count == 2  # of 5 rows, then of any
+
+
+def test_errors_come_through():
+    compiled = torch.compile(sxt.cross_entropy, fullgraph=True)
+    with pytest.raises(sx.LabelError, match="^target.1. is 11, but there are 11 classes "):
+        compiled(torch.randn(2, CLASSES), torch.tensor([0, CLASSES]))
+
+
+def test_export():
+    """The operator by its name in a graph that can be saved."""
+
+    class Scored(torch.nn.Module):
+        def forward(self, z, y):
+            return sxt.cross_entropy(z, y)
+
+    z, y = torch.randn(7, CLASSES), torch.randint(CLASSES, (7,))
+    with torch.no_grad():
+        program = torch.export.export(Scored(), (z, y))
+    assert "smoothxent.cross_entropy" in str(program.graph)
+    assert torch.equal(program.module()(z, y), sxt.cross_entropy(z, y))
