@@ -15,8 +15,8 @@ from dataclasses import dataclass
 import numpy as np
 
 import smoothxent as sx
-from digits_report import Interval, t_half_width
 from digits_training import CLASSES, Floats, Labels
+from intervals import Interval, t_half_width
 
 
 @dataclass(frozen=True)

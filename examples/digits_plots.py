@@ -4,62 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
-import matplotlib
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
-from numpy.typing import NDArray
 
 import smoothxent as sx
-from digits_report import ECE_BINS, confidence_bins, logit_gap
+from calibration import confidence_bins
+from digits_report import logit_gap
 from digits_training import CLASSES, Floats, Labels
+from pictures import RELIABILITY_NOTE, Look, draw_reliability, panels, save
 
 # Okabe-Ito colours, told apart by colour-blind readers too; the markers say the same again.
 COLOURS = {0.0: "#000000", 0.05: "#0072B2", 0.1: "#009E73", 0.2: "#D55E00"}
 MARKERS = {0.0: "o", 0.05: "s", 0.1: "^", 0.2: "D"}
-MIN_ROWS = 50  # a bin with fewer predictions, over all seeds, says little
 
 Logits: TypeAlias = Mapping[float, Floats]  # eps -> test logits (seeds, rows, classes)
 
-matplotlib.rcParams.update(
-    {
-        "font.size": 12,
-        "axes.titlesize": 13,
-        "axes.axisbelow": True,
-        "axes.grid": True,
-        "grid.alpha": 0.3,
-    }
-)
 
-
-def panels(figure: Figure, rows: int, columns: int, **options: Any) -> NDArray[Any]:
-    """A (rows, columns) array of axes."""
-    axes: NDArray[Any] = figure.subplots(rows, columns, squeeze=False, **options)
-    return axes
-
-
-def save(figure: Figure, path: Path) -> Path:
-    figure.savefig(path, dpi=110)
-    return path
-
-
-def draw_reliability(curve: Axes, shares: Axes, by_eps: Logits, labels: Labels) -> None:
-    curve.plot([0, 1], [0, 1], color="grey", linestyle="--", label="perfect calibration")
-    edges = np.linspace(0, 1, ECE_BINS + 1)
-    for eps, logits in by_eps.items():
-        rows, confidences, hits = confidence_bins(logits, labels)
-        shown = rows >= MIN_ROWS
-        curve.plot(
-            confidences[shown] / rows[shown],
-            hits[shown] / rows[shown],
-            color=COLOURS[eps],
-            marker=MARKERS[eps],
-            label=f"eps = {eps:g}",
-        )
-        shares.stairs(rows / rows.sum(), edges, color=COLOURS[eps], linewidth=1.8)
+def look(eps: float) -> Look:
+    return Look(f"eps = {eps:g}", COLOURS[eps], MARKERS[eps])
 
 
 def reliability_diagram(models: Mapping[str, Logits], labels: Labels, path: Path) -> Path:
@@ -67,17 +32,15 @@ def reliability_diagram(models: Mapping[str, Logits], labels: Labels, path: Path
     figure = Figure(figsize=(12, 8), layout="constrained")
     axes = panels(figure, 2, len(models), sharex=True, sharey="row", height_ratios=(3, 1))
     for (curve, shares), (name, by_eps) in zip(axes.T, models.items()):
-        draw_reliability(curve, shares, by_eps, labels)
-        curve.set(title=name.capitalize(), xlim=(0, 1.02), ylim=(0, 1.04))
-        curve.text(0.04, 0.97, "under-confident", color="dimgrey", va="top")
-        curve.text(0.98, 0.45, "over-confident", color="dimgrey", ha="right")
-        shares.set_xlabel("confidence: top predicted probability")
+        bins = {eps: confidence_bins(logits, labels) for eps, logits in by_eps.items()}
+        draw_reliability(curve, shares, [(look(eps), of_eps) for eps, of_eps in bins.items()])
+        curve.set_title(name.capitalize())
     axes[0, 0].set_ylabel("accuracy: share predicted correctly")
     axes[1, 0].set_ylabel("share of digits")
     axes[0, 0].legend(loc="lower right")
     figure.suptitle(
         "Reliability on test digits, all seeds pooled, smoothing to the uniform prior\n"
-        f"({ECE_BINS} equal-width bins; points of fewer than {MIN_ROWS} predictions are left out)"
+        f"({RELIABILITY_NOTE})"
     )
     return save(figure, path)
 

@@ -9,18 +9,16 @@ images.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, TypeAlias
+from collections.abc import Mapping, Sequence
+from typing import TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
-from scipy import stats
 
 import smoothxent as sx
+from calibration import expected_calibration_error
 from digits_training import UNIFORM, Arm, Floats, Labels
+from intervals import Interval, table
 
-ECE_BINS = 15
 ERROR, NLL, ECE, GAP = "test error %", "NLL", "ECE %", "logit gap"
 DECIMALS = {ERROR: 2, NLL: 4, ECE: 2, GAP: 2}
 
@@ -33,46 +31,11 @@ VERB_ORDER = ("improved", "worsened", "narrowed", "widened", UNDETECTED)
 Metrics: TypeAlias = Mapping[str, Floats]  # metric name -> one value per seed
 
 
-def t_half_width(samples: Floats) -> Floats:
-    """Half width of the 95 % t-interval of the mean over the first axis."""
-    n = len(samples)
-    half_width: Floats = stats.t.ppf(0.975, n - 1) * samples.std(axis=0, ddof=1) / np.sqrt(n)
-    return half_width
-
-
-@dataclass(frozen=True)
-class Interval:
-    mean: float
-    half_width: float
-
-    @classmethod
-    def of(cls, samples: Floats) -> Interval:
-        """The 95 % t-interval of the mean."""
-        return cls(float(samples.mean()), float(t_half_width(samples)))
-
-    def excludes(self, value: float) -> bool:
-        return abs(value - self.mean) > self.half_width  # nan excludes nothing
-
-
 def logit_gap(logits: Floats) -> Floats:
     """The largest logit minus the runner-up."""
     top_two = np.partition(logits, -2, axis=-1)[..., -2:]
     gap: Floats = top_two[..., 1] - top_two[..., 0]
     return gap
-
-
-def confidence_bins(logits: Floats, labels: Labels) -> Sequence[NDArray[Any]]:
-    """Per equal-width bin of top probability: rows, sum of top probability, correct rows."""
-    confidence = sx.softmax(logits).max(axis=-1).ravel()
-    correct = (logits.argmax(axis=-1) == labels).ravel()
-    bins = np.minimum((confidence * ECE_BINS).astype(int), ECE_BINS - 1)
-    return [np.bincount(bins, weights, ECE_BINS) for weights in (None, confidence, correct)]
-
-
-def expected_calibration_error(logits: Floats, labels: Labels) -> float:
-    """Mean over rows of |accuracy - confidence| in the row's bin (Guo et al., arXiv 1706.04599)."""
-    _, confidences, hits = confidence_bins(logits, labels)
-    return float(np.abs(hits - confidences).sum() / labels.size)
 
 
 def evaluate(logits: Floats, labels: Labels) -> dict[str, Floats]:
@@ -91,21 +54,6 @@ def difference(results: Mapping[Arm, Metrics], arm: Arm, reference: Arm, metric:
     return Interval.of(results[arm][metric] - results[reference][metric])
 
 
-def table(title: str, rows: Iterable[tuple[str, Mapping[str, Interval]]], star: bool) -> str:
-    """One line per row; with `star`, intervals that exclude 0 are marked."""
-    lines = [f"  {title:<34}" + "".join(f"{metric:>20}" for metric in DECIMALS)]
-    for name, intervals in rows:
-        cells = []
-        for metric, digits in DECIMALS.items():
-            interval = intervals[metric]
-            mark = "*" if star and interval.excludes(0) else " "
-            sign = "+" if star else ""
-            value = f"{interval.mean:{sign}.{digits}f} ± {interval.half_width:.{digits}f}{mark}"
-            cells.append(f"{value:>20}")
-        lines.append(f"  {name:<34}" + "".join(cells))
-    return "\n".join(lines)
-
-
 def results_tables(results: Mapping[Arm, Metrics]) -> str:
     """Values of one split, paired differences to eps = 0, and paired differences of methods."""
 
@@ -122,9 +70,9 @@ def results_tables(results: Mapping[Arm, Metrics]) -> str:
     to_uniform = [(str(arm), paired(arm, reference)) for arm, reference in rivals]
     return "\n".join(
         [
-            table("mean ± 95 % interval", values, star=False),
-            table("paired difference to eps = 0", to_baseline, star=True),
-            table("... to uniform prior, same eps", to_uniform, star=True),
+            table("mean ± 95 % interval", values, DECIMALS, star=False),
+            table("paired difference to eps = 0", to_baseline, DECIMALS, star=True),
+            table("... to uniform prior, same eps", to_uniform, DECIMALS, star=True),
         ]
     )
 

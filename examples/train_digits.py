@@ -27,7 +27,6 @@ Computer Vision", 2015, arXiv 1512.00567, section 7.
 from __future__ import annotations
 
 import argparse
-import sys
 import textwrap
 import time
 from collections.abc import Mapping, Sequence
@@ -40,7 +39,8 @@ from sklearn.datasets import load_digits
 import digits_dropout
 import digits_plots
 import smoothxent as sx
-from digits_report import DECIMALS, ECE_BINS, Metrics, effects, evaluate, results_tables
+from calibration import ECE_BINS
+from digits_report import DECIMALS, Metrics, effects, evaluate, results_tables
 from digits_training import (
     CLASS_PRIOR,
     CLASSES,
@@ -53,6 +53,7 @@ from digits_training import (
     split_digits,
     train,
 )
+from progress import Progress
 
 EPS = (0.05, 0.1, 0.2)
 REGRESSION, NETWORK = "softmax regression", "network"
@@ -70,32 +71,6 @@ ARMS = [
 Splits: TypeAlias = Mapping[str, Split]
 Networks: TypeAlias = Mapping[str, Mapping[Arm, Network]]  # by model, then arm
 Results: TypeAlias = Mapping[str, Mapping[Arm, Metrics]]
-
-
-class Progress:
-    """Progress on stderr: one updating line on a terminal, elsewhere a line every few seconds."""
-
-    PLAIN_SECONDS = 5.0
-
-    def __init__(self, total: int) -> None:
-        self.total = total
-        self.done = 0
-        self.start = self.last_plain = time.monotonic()
-        self.terminal = sys.stderr.isatty()
-
-    def step(self, what: str) -> None:
-        self.done += 1
-        now = time.monotonic()
-        line = f"{100 * self.done // self.total:3d} %  {now - self.start:3.0f} s  {what}"
-        if self.terminal:
-            print(f"\r\x1b[K{line[:79]}", end="", file=sys.stderr, flush=True)
-        elif now - self.last_plain >= self.PLAIN_SECONDS:
-            self.last_plain = now
-            print(line, file=sys.stderr, flush=True)
-
-    def close(self) -> None:
-        if self.terminal:
-            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
 
 
 def train_all(splits: Splits, seeds: Sequence[int], epochs: int) -> Networks:
