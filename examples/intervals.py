@@ -42,12 +42,13 @@ def table(
     rows: Iterable[tuple[str, Mapping[str, Interval]]],
     decimals: Mapping[str, int],
     star: bool,
+    width: int = 20,
 ) -> str:
     """One line per row, one column per name in `decimals`, with as many decimals.
 
     With `star` the values are differences: signed, and marked where the interval excludes 0.
     """
-    lines = [f"  {title:<34}" + "".join(f"{metric:>20}" for metric in decimals)]
+    lines = [f"  {title:<34}" + "".join(f"{metric:>{width}}" for metric in decimals)]
     for name, intervals in rows:
         cells = []
         for metric, digits in decimals.items():
@@ -55,6 +56,6 @@ def table(
             mark = "*" if star and interval.excludes(0) else " "
             sign = "+" if star else ""
             value = f"{interval.mean:{sign}.{digits}f} ± {interval.half_width:.{digits}f}{mark}"
-            cells.append(f"{value:>20}")
+            cells.append(f"{value:>{width}}")
         lines.append(f"  {name:<34}" + "".join(cells))
     return "\n".join(lines)
