@@ -34,10 +34,11 @@ def _call(function: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
 def side_by_side(
     function: Callable[..., Any],
     arguments: Sequence[tuple[Any, ...]],
+    reports_each: int,
     processes: int,
-    progress: Progress,
 ) -> list[Any]:
-    """The results of ``function(*a, report)`` for each a, in order; each report is a step of progress."""
+    """The results of ``function(*a, report)`` for each a, in order; a report is a step of progress."""
+    progress = Progress(len(arguments) * reports_each)
     context = multiprocessing.get_context("spawn")
     reports: SimpleQueue[str] = context.SimpleQueue()
     pool = ProcessPoolExecutor(processes, context, _begin, (reports,))
@@ -49,7 +50,8 @@ def side_by_side(
             while not reports.empty():
                 progress.step(reports.get())
             for run in finished:
-                run.result()  # its exception ends the others
+                run.result()  # an exception cancels what has not begun
         return [run.result() for run in runs]
     finally:
         pool.shutdown(cancel_futures=True)
+        progress.close()

@@ -26,11 +26,11 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
+import smoothxent as sx
 from progress import Progress
 from token_corpus import Corpus, library_files, read
 from token_runs import side_by_side
@@ -54,19 +54,15 @@ def read_corpus(quick: bool) -> Corpus:
 
 def train_all(corpus: Corpus, plan: Plan, seeds: Sequence[int], processes: int) -> Results:
     arguments = [(corpus, plan, method, seed) for seed in seeds for method in METHODS]
-    progress = Progress(len(arguments) * plan.looks)
-    runs = side_by_side(run, arguments, processes, progress)
-    progress.close()
+    runs = side_by_side(run, arguments, plan.looks, processes)
     return {method: [found for found in runs if found.method == method] for method in METHODS}
 
 
 def validation_losses(corpus: Corpus, plan: Plan, processes: int) -> str:
     """What the learning rate was chosen by."""
     plans = [dataclasses.replace(plan, rate=rate) for rate in RATES]
-    progress = Progress(len(plans) * plan.looks)
     arguments = [(corpus, plan, HARD, RATES_SEED) for plan in plans]
-    losses = side_by_side(validation_loss, arguments, processes, progress)
-    progress.close()
+    losses = side_by_side(validation_loss, arguments, plan.looks, processes)
     lines = [f"  {rate:<15g}{loss:.4f}" for rate, loss in zip(RATES, losses)]
     return "\n".join(["  learning rate  validation NLL at eps = 0", *lines])
 
@@ -81,7 +77,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--processes",
         type=int,
         metavar="N",
-        default=os.cpu_count() or 1,
+        default=sx.get_num_threads(),
         help="runs at once (default: one for each processor)",
     )
     parser.add_argument(
