@@ -91,6 +91,7 @@ def introduction(corpus: Corpus, plan: Plan, seeds: Sequence[int]) -> str:
     lines += [
         f"K = {CLASSES}: the {CLASSES - 1} most frequent tokens of the training text and "
         f"{corpus.vocabulary[-1]}, {np.mean(labels == CLASSES - 1):.1%} of the test tokens",
+        f"tested on {min(plan.test_rows or len(labels), len(labels)):,} test tokens, at equal distances",
         f"always {corpus.vocabulary[frequent]}: error {np.mean(labels != frequent):.1%}",
         f"network: {CONTEXT} tokens x {EMBEDDING} -> {HIDDEN} -> {CLASSES}; "
         f"{plan.steps:,} steps of {BATCH} examples, {epochs:.2f} epochs; "

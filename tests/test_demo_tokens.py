@@ -111,7 +111,7 @@ class TestOutput:
             assert f"wrote {out / name}" in text
             pixels = matplotlib.image.imread(out / name)[..., :3]
             assert min(pixels.shape[:2]) > 300
-            assert len(np.unique(pixels.reshape(-1, 3), axis=0)) > 20  # not one flat colour
+            assert len(np.unique(pixels.sum(axis=-1))) > 20  # not one flat colour
 
     def test_a_step_with_and_without_torch(self, tmp_path):
         done = run("token_step.py", "--rounds=3", cwd=tmp_path)
