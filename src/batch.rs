@@ -24,6 +24,8 @@ use crate::kernel::{Operation, Temperature};
 use crate::panel::Panel;
 use crate::simd::{Float, Rows, RowsMut, Vector, VectorJob};
 use crate::target::SmoothedTargets;
+pub(crate) use long::chunk::finish_chunks;
+pub use long::chunk::{CHUNK_ROW, ROW_CONSTANTS, SEGMENT_SUMS, segment_len, segments};
 use plan::{Path, Plan};
 pub use run::{Checkpoint, Run};
 use std::ops::Range;
@@ -46,6 +48,8 @@ pub(crate) struct Job<'j, F: Float> {
     pub(crate) top: Option<&'j Top<'j>>,
     /// Are scalars rounded to the compute type, whatever takes them?
     pub(crate) rounds: bool,
+    /// Are the classes a part of those of the rows?
+    pub(crate) is_chunk: bool,
 }
 
 /// The targets of the rows, and what their gradient is divided by.
@@ -70,7 +74,8 @@ impl<'j, F: Float> Job<'j, F> {
         let masked = mask.map(|_| if is_log { F::NEG_INFINITY } else { F::default() });
         let panel = Panel { logits, mask, output, shift: temperature.shift, masked };
         let (targets, scalars, lse, top) = (None, None, None, None);
-        Self { operation, temperature, panel, targets, scalars, lse, top, rounds: false }
+        let (rounds, is_chunk) = (false, false);
+        Self { operation, temperature, panel, targets, scalars, lse, top, rounds, is_chunk }
     }
 
     /// # Errors

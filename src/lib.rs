@@ -47,8 +47,9 @@ pub use batch::{Checkpoint, Run, Threads};
 pub use error::Error;
 pub use executor::{Executor, Serial};
 pub use ops::{
-    Activation, CrossEntropy, Reduction, TermsOut, activation, copy, cross_entropy_terms,
-    log_softmax_at, logsumexp, top_k,
+    Activation, CHUNK_ROW, ChunkTarget, CrossEntropy, Operation, ROW_CONSTANTS, Reduction,
+    SEGMENT_SUMS, Smoothing, TermsOut, activation, copy, cross_entropy_terms, finish_chunks,
+    log_softmax_at, logsumexp, reduce_chunk, segment_len, segments, top_k, write_chunk,
 };
 pub use simd::{Float, Level, Rows, RowsMut, Storage};
 pub use target::{Labels, LossTerms, Prior, Probabilities, Targets, WeightValues, prior_tolerance};

@@ -1,16 +1,19 @@
 //! The operations on a batch: what the bindings and the Rust tests call.
 
 mod chosen;
+mod chunk;
 mod cross_entropy_terms;
 
+pub use crate::batch::{CHUNK_ROW, ROW_CONSTANTS, SEGMENT_SUMS, segment_len, segments};
+pub use crate::kernel::Operation;
 pub use chosen::{log_softmax_at, top_k};
+pub use chunk::{ChunkTarget, Smoothing, finish_chunks, reduce_chunk, write_chunk};
 pub use cross_entropy_terms::{TermsOut, cross_entropy_terms};
 
 use crate::alloc::filled;
 use crate::batch::{Job, Run, Targets as BatchTargets};
 use crate::error::Error;
 use crate::executor::Executor;
-use crate::kernel::Operation;
 use crate::simd::{Float, Rows, RowsMut};
 use crate::target::{LossTerms, SmoothedTargets, Targets, WeightValues, exact_sum, kept_rows};
 

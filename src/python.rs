@@ -23,6 +23,7 @@ mod arguments;
 mod arrays;
 mod call;
 mod chosen;
+mod chunk;
 mod errors;
 mod kind;
 mod known;
@@ -354,6 +355,8 @@ mod _smoothxent {
     #[pymodule_export]
     use super::chosen::{log_softmax_at, top_k_log_softmax};
     #[pymodule_export]
+    use super::chunk::{_finish_chunks, _reduce_chunk, _row_losses, _write_chunk};
+    #[pymodule_export]
     use super::threads::{_enter_num_threads, _exit_num_threads, get_num_threads, set_num_threads};
     #[pymodule_export]
     use super::{
@@ -363,6 +366,9 @@ mod _smoothxent {
     #[pymodule_export]
     #[allow(non_upper_case_globals, reason = "the name of the Python attribute")]
     const __version__: &str = env!("CARGO_PKG_VERSION");
+    /// Classes of a segment, the unit of summation.
+    #[pymodule_export]
+    const _SEGMENT: usize = crate::ops::segment_len();
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {

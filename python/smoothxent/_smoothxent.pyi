@@ -7,11 +7,16 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 __all__ = [
+    "_SEGMENT",
     "__version__",
     "_after_fork_in_child",
     "_enter_num_threads",
     "_exit_num_threads",
+    "_finish_chunks",
+    "_reduce_chunk",
     "_refuse_overlap",
+    "_row_losses",
+    "_write_chunk",
     "cross_entropy",
     "cross_entropy_terms",
     "cross_entropy_value_and_grad",
@@ -26,10 +31,38 @@ __all__ = [
 ]
 
 __version__: str
+_SEGMENT: int
 
 def _after_fork_in_child() -> None: ...
 def _enter_num_threads(n: SupportsIndex, /) -> Token[int | None]: ...
 def _exit_num_threads(token: Token[int | None], /) -> None: ...
+def _reduce_chunk(
+    operation: str,
+    logits: ArrayLike,
+    rows: NDArray[np.float64],
+    prior: NDArray[np.float64] | bool | None,
+    /,
+) -> NDArray[np.float64]: ...
+def _finish_chunks(
+    operation: str,
+    sums: NDArray[np.float64],
+    maxima: NDArray[np.float64],
+    is_double: bool,
+    spike: float,
+    beta: float,
+    mass: float,
+    /,
+) -> NDArray[np.float64]: ...
+def _write_chunk(
+    operation: str, logits: ArrayLike, rows: NDArray[np.float64], /
+) -> NDArray[np.floating[Any]]: ...
+def _row_losses(
+    logits: ArrayLike,
+    labels: NDArray[np.integer[Any]],
+    label_smoothing: float,
+    prior: ArrayLike | None,
+    /,
+) -> NDArray[np.float64]: ...
 def _refuse_overlap(out: NDArray[Any], /) -> None: ...
 def softmax(
     logits: ArrayLike,

@@ -11,6 +11,7 @@
 //! the bits are the same. Exponentials are kept where the row is small and one thread has it all; else
 //! they are computed twice, which takes less time than to write and read so many.
 
+pub(super) mod chunk;
 mod segment;
 
 use super::workspace::Workspace;
@@ -19,7 +20,8 @@ use crate::alloc::with_capacity;
 use crate::error::Error;
 use crate::executor::{Executor, lock};
 use crate::kernel::{
-    Finished, MOST_ROWS, Partial, Reduced, RowClass, RowScalars, SEGMENT, UNIT, finish, gap,
+    Finished, MOST_ROWS, Operation, Partial, Reduced, RowClass, RowScalars, SEGMENT, Temperature,
+    UNIT, finish, gap,
 };
 use crate::math::RunningSum;
 use crate::simd::{Float, Level, Vector, VectorJob};
@@ -156,16 +158,7 @@ fn run_row<F: Float>(
         });
     };
     let all = || segments.iter().map(|segment| *lock(segment));
-    let joined = || {
-        let (mut sum, mut dot) = (RunningSum::default(), RunningSum::default());
-        all().for_each(|Segment { partial, .. }| {
-            sum.add(partial.sum);
-            sum.add(partial.lost);
-            dot.add(partial.dot);
-        });
-        let (sum, lost) = sum.parts();
-        Partial { sum, lost, dot: dot.value() }
-    };
+    let joined = || joined(all().map(|segment| segment.partial));
     let first_max = || {
         let larger = |best: (usize, f64), (index, next): (usize, Segment)| {
             if next.max > best.1 { (index, next.max) } else { best }
@@ -250,8 +243,8 @@ fn run_row<F: Float>(
     let mut reduced = [Reduced::default(); MOST_ROWS];
     let swept_max = of.swept_max;
     reduced[0] = Reduced { max, partial, swept_max, gap: label_gap, unit, target: scalars };
-    let done = Finish { job, reduced: &reduced };
-    let done = F::dispatch(level, done);
+    let (operation, z_loss, reduced) = (job.operation, job.z_loss(), &reduced);
+    let [done, ..] = F::dispatch(level, Finish { operation, temperature, z_loss, reduced });
     job.put(row, done.scalar, done.lse);
     if job.panel.output.is_some() {
         let label = label.and_then(|class| done.at_label(&scalars, class));
@@ -259,21 +252,34 @@ fn run_row<F: Float>(
     }
 }
 
-/// Finishes one row.
-struct Finish<'f, 'j, F: Float> {
-    job: &'f Job<'j, F>,
+/// The sums of a row, from those of its segments in their order.
+fn joined(partials: impl Iterator<Item = Partial>) -> Partial {
+    let (mut sum, mut dot) = (RunningSum::default(), RunningSum::default());
+    partials.for_each(|partial| {
+        sum.add(partial.sum);
+        sum.add(partial.lost);
+        dot.add(partial.dot);
+    });
+    let (sum, lost) = sum.parts();
+    Partial { sum, lost, dot: dot.value() }
+}
+
+/// Finishes rows.
+struct Finish<'f, F: Float> {
+    operation: Operation,
+    temperature: &'f Temperature<F>,
+    z_loss: f64,
     reduced: &'f [Reduced; MOST_ROWS],
 }
 
-impl<F: Float> VectorJob<F> for Finish<'_, '_, F> {
-    type Output = Finished<F>;
+impl<F: Float> VectorJob<F> for Finish<'_, F> {
+    type Output = [Finished<F>; MOST_ROWS];
 
     #[inline(always)]
-    fn run<V: Vector<Scalar = F>>(self, token: V::Token) -> Finished<F> {
-        let Self { job, reduced } = self;
+    fn run<V: Vector<Scalar = F>>(self, token: V::Token) -> [Finished<F>; MOST_ROWS] {
+        let Self { operation, temperature, z_loss, reduced } = self;
         let mut finished = [Finished::none(); MOST_ROWS];
-        let (operation, temperature) = (job.operation, &job.temperature);
-        finish::<V>(token, operation, temperature, job.z_loss(), reduced, &mut finished);
-        finished[0]
+        finish::<V>(token, operation, temperature, z_loss, reduced, &mut finished);
+        finished
     }
 }

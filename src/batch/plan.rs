@@ -44,6 +44,8 @@ pub(super) enum Path {
     LongRows,
     /// Rows of several segments, each on all threads.
     SharedRows,
+    /// A chunk of the classes of such rows: segments, whichever row they are of.
+    Chunk,
 }
 
 /// How a call runs.
@@ -94,9 +96,13 @@ impl Plan {
         let lanes = MOST_LANES * size_of::<f32>() / size_of::<F>();
         let row_bytes = classes.saturating_mul(size_of::<F>());
         let threads = 1 + rows.saturating_mul(row_bytes) / BYTES_PER_THREAD;
-        let threads = most_threads.min(threads).min(rows);
+        // Segments of a row of a chunk are independent; their threads do not meet.
+        let most_threads_of_rows = if job.is_chunk { most_threads } else { most_threads.min(rows) };
+        let threads = most_threads_of_rows.min(threads);
         let row_threads = most_threads.min(1 + row_bytes / BYTES_PER_ROW_THREAD);
-        let path = if classes <= MOST_CLASSES {
+        let path = if job.is_chunk {
+            Path::Chunk
+        } else if classes <= MOST_CLASSES {
             Path::Tiles
         } else if classes <= SEGMENT {
             Path::Rows
@@ -128,12 +134,12 @@ impl Plan {
         let most = BYTES_PER_PANEL / (pair_bytes * lanes).max(1);
         let panel_rows = if has_neighbours { lanes * most.min(MOST_LINES) } else { group };
         let pitch = classes.next_multiple_of(MOST_LANES);
-        let recomputes = path == Path::SharedRows;
+        let recomputes = matches!(path, Path::SharedRows | Path::Chunk);
         let scratch = match path {
             // A tile's logits, weights and outputs; rows for logits and outputs, masks and weights.
             Path::Tiles => 6 * tile_len(classes, lanes),
             Path::Rows => (needs.count() * panel_rows + 1) * pitch,
-            Path::LongRows | Path::SharedRows => {
+            Path::LongRows | Path::SharedRows | Path::Chunk => {
                 // Of each segment, or of the whole row.
                 let keeps_row = keeps && needs.output && !recomputes;
                 3 * SEGMENT + if keeps_row { classes } else { SEGMENT }

@@ -10,7 +10,7 @@ use crate::target::RowTarget;
 
 /// What becomes of rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Operation {
+pub enum Operation {
     /// p
     Softmax,
     /// log p

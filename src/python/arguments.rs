@@ -24,7 +24,6 @@ pub(super) struct Logits {
 impl Logits {
     #[inline(always)]
     pub(super) fn new(logits: &Bound<'_, PyAny>, axis: &Bound<'_, PyAny>) -> PyResult<Self> {
-        let py = logits.py();
         let array = Array::real(logits, "logits", &Known::get().as_logits)?;
         let shape = array.shape();
         let given = integer(axis, "axis")?;
@@ -33,7 +32,24 @@ impl Logits {
             return Err(axis_error(axis, shape));
         }
         let axis = if given < 0 { given + dimensions } else { given };
-        let axis = usize::try_from(axis).expect("an axis of the shape");
+        Self::along(logits.py(), array, usize::try_from(axis).expect("an axis of the shape"))
+    }
+
+    /// With the classes along the last axis.
+    pub(super) fn last(logits: &Bound<'_, PyAny>) -> PyResult<Self> {
+        let array = Array::real(logits, "logits", &Known::get().as_logits)?;
+        let Some(axis) = array.shape().len().checked_sub(1) else {
+            return Err(value_error(
+                logits.py(),
+                format_args!("logits must have an axis of classes"),
+            ));
+        };
+        Self::along(logits.py(), array, axis)
+    }
+
+    #[inline(always)]
+    fn along(py: Python<'_>, array: Array, axis: usize) -> PyResult<Self> {
+        let shape = array.shape();
         // As many rows as there are lengths other than 0, but for that of the axis.
         if shape[axis] == 0 && shape.iter().filter(|len| **len == 0).count() == 1 {
             return Err(value_error(

@@ -55,6 +55,21 @@ pub(crate) struct RowTarget<'r, F> {
     pub(crate) is_made: bool,
 }
 
+impl<F> RowTarget<'_, F> {
+    /// Without a label and smoothing: the loss is 0.
+    pub(crate) fn none() -> Self {
+        Self {
+            class: 0,
+            spike: 0.0,
+            weights: Weights::Absent,
+            beta: 0.0,
+            smooth_mass: 0.0,
+            weight: 1.0,
+            is_made: false,
+        }
+    }
+}
+
 /// q' of every row: targets, ε, u, c and s.
 pub(crate) struct SmoothedTargets<'a, F: Float> {
     targets: &'a Targets<'a>,
@@ -204,15 +219,7 @@ impl<'a, F: Float> SmoothedTargets<'a, F> {
     /// ε·u·c of one row.
     fn smooth(&self, row: usize) -> RowTarget<'_, F> {
         let LossTerms { label_smoothing, prior, class_weight, .. } = self.terms;
-        let none = RowTarget {
-            class: 0,
-            spike: 0.0,
-            weights: Weights::Absent,
-            beta: 0.0,
-            smooth_mass: 0.0,
-            weight: 1.0,
-            is_made: false,
-        };
+        let none = RowTarget::none();
         if label_smoothing == 0.0 {
             return none;
         }
@@ -321,7 +328,7 @@ pub(super) fn unit_of(mass: f64) -> f64 {
 
 /// `weight` in the type of the row; one that is positive stays so.
 #[inline(always)]
-fn positive<F: Float>(weight: f64) -> F {
+pub(crate) fn positive<F: Float>(weight: f64) -> F {
     let rounded = F::from_f64(weight);
     if weight > 0.0 && rounded.to_f64() == 0.0 { F::SMALLEST } else { rounded }
 }

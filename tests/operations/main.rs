@@ -4,6 +4,7 @@
 
 mod border;
 mod calls;
+mod chunks;
 mod forms;
 mod formulas;
 mod laws;

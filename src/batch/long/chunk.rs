@@ -1,0 +1,291 @@
+//! Chunks of the classes of long rows, as machines that share a row have them: the steps of a long row, each
+//! a call of its own, with the numbers that pass between them in arrays.
+//!
+//! ```text
+//! M, first        of all chunks: the largest logit, and the segment that has it first      by the caller
+//! reduce_chunk    the sums of each segment of a chunk, relative to M
+//! finish_chunks   from the sums of all segments of a row to its lse, its loss, or what its outputs are made of
+//! write_chunk     the outputs of a chunk
+//! ```
+//!
+//! Segments of a row begin anew in each chunk. Where all chunks but the last are whole segments, they are
+//! those of one machine, and so are the bits; else the sums are added in another order.
+
+use super::segment::SegmentStep;
+use super::{Finish, Row, Segment, Step, joined};
+use crate::batch::workspace::Workspace;
+use crate::batch::{Job, Plan, Run};
+use crate::error::Error;
+use crate::executor::Executor;
+use crate::kernel::{
+    Epilogue, Finished, MOST_ROWS, Operation, Partial, Reduced, RowClass, RowScalars, SEGMENT,
+    Temperature, UNIT, gap,
+};
+use crate::math::count;
+use crate::simd::{Float, Level, Rows, RowsMut};
+use crate::target::{RowTarget, Weights};
+
+/// What a row of a chunk is told: M, or NaN for a row that is not read; the segment of the chunk that has the
+/// first maximum; whether `dot` is to be formed with care; the label. No segment and no class: -1.
+const MAX: usize = 0;
+const FIRST: usize = 1;
+const IS_EXACT: usize = 2;
+const LABEL: usize = 3;
+/// Numbers that a row of a chunk is told.
+pub const CHUNK_ROW: usize = 4;
+
+/// What is known of a segment: its sums, the unit that `dot` is in, the kind of its logits, and the logit
+/// of the label, 0 where that is elsewhere.
+const SUM: usize = 0;
+const LOST: usize = 1;
+const DOT: usize = 2;
+const IN_UNITS: usize = 3;
+const CLASS: usize = 4;
+const Z_LABEL: usize = 5;
+/// Numbers of a segment.
+pub const SEGMENT_SUMS: usize = 6;
+
+/// What a row is finished to: a number, or the two constants of its outputs.
+pub const ROW_CONSTANTS: usize = 2;
+
+const CLASSES: [RowClass; 4] =
+    [RowClass::AllMinusInfinity, RowClass::Finite, RowClass::PlusInfinity, RowClass::NaN];
+
+/// Classes of a segment.
+#[must_use]
+pub const fn segment_len() -> usize {
+    SEGMENT
+}
+
+/// How many segments so many classes have.
+#[must_use]
+pub fn segments(classes: usize) -> usize {
+    classes.div_ceil(SEGMENT)
+}
+
+/// An index below `end` that was passed as a number.
+fn index_below(value: f64, end: usize) -> Option<usize> {
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "in range")]
+    (value >= 0.0 && value < count(end)).then_some(value as usize)
+}
+
+impl<F: Float> Job<'_, F> {
+    /// The row of this number and maximum, as its segments in this chunk see it.
+    fn row_of_chunk<'r>(
+        &'r self,
+        plan: &'r Plan,
+        number: usize,
+        max: f64,
+        weights: Weights<'r, F>,
+    ) -> Row<'r, 'r, F> {
+        let target = RowTarget { weights, ..RowTarget::none() };
+        let target = (self.operation == Operation::Loss).then_some(target);
+        let is_in_range = self.temperature.is_in_range(F::from_f64(max));
+        let (swept_max, shifted_by) = if is_in_range { (max, None) } else { (0.0, Some(max)) };
+        Row { job: self, plan, number, target, swept_max, shifted_by, first: usize::MAX }
+    }
+
+    /// Runs `body` for each segment of each row, with memory of the thread that does.
+    fn each_segment(
+        &self,
+        run: &mut Run<'_>,
+        body: impl Fn(&Plan, usize, usize, &mut [F]) + Sync,
+    ) -> Result<(), Error> {
+        let (rows, count) = (self.panel.logits.rows(), segments(self.panel.logits.classes()));
+        if rows == 0 {
+            return Ok(());
+        }
+        let plan = Plan::new(self, run.threads);
+        let workspace = Workspace::new(plan.threads, plan.scratch)?;
+        run.ready(plan.threads)?;
+        let mut executor = run.executor_of(plan.threads);
+        executor.each(rows * count, plan.block_bytes.min(SEGMENT * size_of::<F>()), &|part| {
+            workspace.with(|scratch| body(&plan, part / count, part % count, scratch));
+        });
+        executor.outcome()
+    }
+
+    /// The sums of each segment, [`SEGMENT_SUMS`] numbers of one after those of another. Of each row, `rows`
+    /// has [`CHUNK_ROW`] numbers.
+    pub(crate) fn reduce_chunk(
+        &self,
+        rows: &Rows<'_>,
+        weights: Weights<'_, F>,
+        out: &RowsMut<'_>,
+        run: &mut Run<'_>,
+    ) -> Result<(), Error> {
+        let (level, classes) = (run.level, self.panel.logits.classes());
+        self.each_segment(run, |plan, row, index, scratch| {
+            let max = rows.get(row, MAX);
+            let mut sums = [0.0; SEGMENT_SUMS];
+            if !max.is_nan() {
+                let mut of = self.row_of_chunk(plan, row, max, weights);
+                of.first = index_below(rows.get(row, FIRST), usize::MAX).unwrap_or(usize::MAX);
+                let is_exact = rows.get(row, IS_EXACT) != 0.0;
+                let (segment, unit) = reduce_segment(&of, level, index, is_exact, scratch);
+                let Partial { sum, lost, dot } = segment.partial;
+                (sums[SUM], sums[LOST], sums[DOT], sums[IN_UNITS]) = (sum, lost, dot, unit);
+                sums[CLASS] = f64::from(segment.class as u8);
+                let label = index_below(rows.get(row, LABEL), classes);
+                if let Some(class) = label.filter(|class| class / SEGMENT == index) {
+                    let mut z = [F::default()];
+                    self.panel.reload(row, class, &mut z);
+                    sums[Z_LABEL] = z[0].to_f64();
+                }
+            }
+            for (place, sum) in sums.iter().enumerate() {
+                out.put(row, index * SEGMENT_SUMS + place, *sum);
+            }
+        })
+    }
+
+    /// The outputs of a chunk, from the maximum of each row and its [`ROW_CONSTANTS`].
+    pub(crate) fn write_chunk(&self, rows: &Rows<'_>, run: &mut Run<'_>) -> Result<(), Error> {
+        let level = run.level;
+        self.each_segment(run, |plan, row, index, scratch| {
+            let [max, first, second] = [0, 1, 2].map(|place| rows.get(row, place));
+            let of = &self.row_of_chunk(plan, row, max, Weights::Absent);
+            let step = if first.is_nan() {
+                Step::Fill(F::NAN)
+            } else {
+                let (first, second) = (F::from_f64(first), F::from_f64(second));
+                let (max, inverse) = (F::from_f64(of.swept_max), F::from_f64(1.0));
+                let epilogue = match self.operation {
+                    Operation::LogSoftmax => {
+                        Epilogue::LogProbability { max, inverse, excess: first }
+                    }
+                    _ => Epilogue::Probability { factor: first, least: second },
+                };
+                Step::Write(Finished { epilogue, ..Finished::none() }, None)
+            };
+            let mut segment = Segment::NONE;
+            F::dispatch(level, SegmentStep { of, index, step, segment: &mut segment, scratch });
+        })
+    }
+}
+
+/// Reduces a segment as [`run_row`](super::run_row) does; with the unit that its `dot` is in.
+fn reduce_segment<F: Float>(
+    of: &Row<'_, '_, F>,
+    level: Level,
+    index: usize,
+    is_exact: bool,
+    scratch: &mut [F],
+) -> (Segment, f64) {
+    let mut segment = Segment { class: RowClass::Finite, ..Segment::NONE };
+    let mut run = |step, segment: &mut Segment| {
+        F::dispatch(level, SegmentStep { of, index, step, segment, scratch });
+    };
+    let max = of.shifted_by.unwrap_or(of.swept_max);
+    if of.shifted_by.is_none() {
+        run(Step::Reduce, &mut segment);
+        if segment.partial.is_ordinary() && !is_exact {
+            return (segment, 1.0);
+        }
+    }
+    run(Step::Classify, &mut segment);
+    if !max.is_finite() {
+        return (segment, 1.0);
+    }
+    if of.shifted_by.is_some() {
+        run(Step::Reduce, &mut segment);
+    }
+    if of.target.is_none() {
+        return (segment, 1.0);
+    }
+    run(Step::Gaps(max), &mut segment);
+    (segment, UNIT)
+}
+
+/// From the sums of all segments of each row, in their order, and its maximum to its [`ROW_CONSTANTS`]. Of
+/// the loss, `target` has all but the label.
+pub(crate) fn finish_chunks<F: Float>(
+    operation: Operation,
+    target: &RowTarget<'_, F>,
+    sums: &Rows<'_>,
+    rows: &Rows<'_>,
+    out: &RowsMut<'_>,
+    run: &mut Run<'_>,
+) -> Result<(), Error> {
+    let (level, temperature) = (run.level, &Temperature::new(1.0));
+    let groups = rows.rows().div_ceil(MOST_ROWS);
+    let bytes = MOST_ROWS * sums.classes() * size_of::<f64>();
+    let mut executor = run.executor();
+    executor.each(groups, bytes, &|group| {
+        let first = group * MOST_ROWS;
+        let len = MOST_ROWS.min(rows.rows() - first);
+        let mut classes = [RowClass::Finite; MOST_ROWS];
+        let mut reduced = [Reduced::default(); MOST_ROWS];
+        for i in 0..len {
+            let max = rows.get(first + i, MAX);
+            if !max.is_nan() {
+                (classes[i], reduced[i]) = join(target, temperature, max, sums, first + i);
+            }
+        }
+        let reduced = &reduced;
+        let done = F::dispatch(level, Finish { operation, temperature, z_loss: 0.0, reduced });
+        for i in 0..len {
+            let constants = if rows.get(first + i, MAX).is_nan() {
+                [0.0; ROW_CONSTANTS]
+            } else if classes[i] == RowClass::Finite {
+                constants(operation, &done[i])
+            } else if operation == Operation::LogSumExp {
+                [classes[i].lse(), 0.0]
+            } else {
+                [f64::NAN; ROW_CONSTANTS]
+            };
+            for (place, constant) in constants.iter().enumerate() {
+                out.put(first + i, place, *constant);
+            }
+        }
+    });
+    executor.outcome()
+}
+
+fn constants<F: Float>(operation: Operation, done: &Finished<F>) -> [f64; ROW_CONSTANTS] {
+    match done.epilogue {
+        Epilogue::LogProbability { excess, .. } => [excess.to_f64(), 0.0],
+        Epilogue::Probability { factor, least } if operation == Operation::Softmax => {
+            [factor.to_f64(), least.to_f64()]
+        }
+        _ => [done.scalar, 0.0],
+    }
+}
+
+/// A row, from the sums of its segments.
+fn join<F: Float>(
+    target: &RowTarget<'_, F>,
+    temperature: &Temperature<F>,
+    max: f64,
+    sums: &Rows<'_>,
+    row: usize,
+) -> (RowClass, Reduced) {
+    let count = sums.classes() / SEGMENT_SUMS;
+    let get = |segment: usize, place: usize| sums.get(row, segment * SEGMENT_SUMS + place);
+    let partials = |down: f64| {
+        (0..count).map(move |segment| {
+            let unit = get(segment, IN_UNITS) * down;
+            Partial {
+                sum: get(segment, SUM),
+                lost: get(segment, LOST),
+                dot: get(segment, DOT) * unit,
+            }
+        })
+    };
+    let class = (0..count).fold(RowClass::AllMinusInfinity, |class, segment| {
+        let own = index_below(get(segment, CLASS), CLASSES.len()).unwrap_or_default();
+        class.with(CLASSES[own])
+    });
+    let are_units = (0..count).any(|segment| get(segment, IN_UNITS) != 1.0);
+    let (mut unit, mut partial) = (1.0, joined(partials(1.0)));
+    if are_units || !partial.dot.is_finite() {
+        (unit, partial) = (UNIT, joined(partials(1.0 / UNIT)));
+    }
+    let mut z_label = 0.0;
+    (0..count).for_each(|segment| z_label += get(segment, Z_LABEL));
+    let gap = if unit == 1.0 { max - z_label } else { gap(max, z_label, 1.0) };
+    let is_in_range = temperature.is_in_range(F::from_f64(max));
+    let swept_max = if is_in_range { max } else { 0.0 };
+    let target = RowScalars::new(target, z_label, 0.0, 0.0);
+    (class, Reduced { max, partial, swept_max, gap, unit, target })
+}

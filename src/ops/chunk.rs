@@ -1,0 +1,112 @@
+//! Rows whose classes lie on several machines: what each does to its chunk, and what joins them.
+
+use super::assert_same_shape;
+use crate::alloc::zeros;
+use crate::batch::{CHUNK_ROW, Job, ROW_CONSTANTS, Run, SEGMENT_SUMS, segments};
+use crate::error::Error;
+use crate::kernel::Operation;
+use crate::simd::{Float, Rows, RowsMut, Source};
+use crate::target::{RowTarget, Weights, positive};
+
+/// What smoothing adds to the loss of a label.
+#[derive(Clone, Copy)]
+pub enum Smoothing<'a> {
+    /// Nothing.
+    None,
+    /// The same of every class.
+    Uniform,
+    /// That of a prior: one row, of the classes of the chunk.
+    Prior(&'a Rows<'a>),
+}
+
+/// The target of all rows, but for their labels: q' = spike·δ_y + β·w with Σ β·w = mass.
+#[derive(Clone, Copy)]
+pub struct ChunkTarget {
+    /// 1 − ε
+    pub spike: f64,
+    /// ε/K for a uniform prior, else ε.
+    pub beta: f64,
+    /// ε, times the sum of a prior that is given.
+    pub mass: f64,
+}
+
+/// The sums of each segment of a chunk of classes, [`SEGMENT_SUMS`] numbers each, for `operation`. `rows` has
+/// [`CHUNK_ROW`] numbers of each row: its maximum in all chunks, or NaN for a row that is not read; the segment of
+/// this chunk with the first maximum; 1 where a logit is −inf and the prior is given; the label. -1 for no segment
+/// and no class.
+///
+/// # Errors
+/// [`Error::OutOfMemory`], or the error of `run.checkpoint`.
+///
+/// # Panics
+/// When the views disagree in rows or have other lengths.
+pub fn reduce_chunk<F: Float>(
+    operation: Operation,
+    logits: &Rows<'_>,
+    rows: &Rows<'_>,
+    smoothing: Smoothing<'_>,
+    out: &mut RowsMut<'_>,
+    run: &mut Run<'_>,
+) -> Result<(), Error> {
+    let classes = logits.classes();
+    assert!(rows.classes() == CHUNK_ROW && rows.rows() == logits.rows());
+    assert!(out.classes() == segments(classes) * SEGMENT_SUMS && out.rows() == rows.rows());
+    let mut own;
+    let weights = match smoothing {
+        Smoothing::None => Weights::Absent,
+        Smoothing::Uniform => Weights::Ones,
+        Smoothing::Prior(prior) => {
+            assert!(prior.rows() == 1 && prior.classes() == classes);
+            own = zeros::<F>(classes)?;
+            prior.visit(0, 0, classes, |k, u| own[k] = positive(u));
+            Weights::Row(Source::from_slice(&own))
+        }
+    };
+    let mut job = Job::<F>::new(operation, 1.0, logits, None, None);
+    job.is_chunk = true;
+    job.reduce_chunk(rows, weights, out, run)
+}
+
+/// Joins the segments of all chunks, in their order, to [`ROW_CONSTANTS`] of each row: the lse or the loss, or what
+/// its outputs are made of. The first number of `rows` is the maximum.
+///
+/// # Errors
+/// The error of `run.checkpoint`.
+///
+/// # Panics
+/// When the views disagree in rows or have other lengths.
+pub fn finish_chunks<F: Float>(
+    operation: Operation,
+    target: ChunkTarget,
+    sums: &Rows<'_>,
+    rows: &Rows<'_>,
+    out: &mut RowsMut<'_>,
+    run: &mut Run<'_>,
+) -> Result<(), Error> {
+    assert!(sums.classes().is_multiple_of(SEGMENT_SUMS) && sums.rows() == rows.rows());
+    assert!(out.classes() == ROW_CONSTANTS && out.rows() == rows.rows());
+    let ChunkTarget { spike, beta, mass } = target;
+    let target = RowTarget::<F> { spike, beta, smooth_mass: mass, ..RowTarget::none() };
+    crate::batch::finish_chunks(operation, &target, sums, rows, out, run)
+}
+
+/// The outputs of a chunk of classes. `rows` has the maximum of each row and its [`ROW_CONSTANTS`].
+///
+/// # Errors
+/// [`Error::OutOfMemory`], or the error of `run.checkpoint`.
+///
+/// # Panics
+/// When the views disagree in rows or have other lengths.
+pub fn write_chunk<F: Float>(
+    operation: Operation,
+    logits: &Rows<'_>,
+    rows: &Rows<'_>,
+    out: &mut RowsMut<'_>,
+    run: &mut Run<'_>,
+) -> Result<(), Error> {
+    assert_same_shape(logits, None, Some(out));
+    assert!(rows.classes() == 1 + ROW_CONSTANTS && rows.rows() == logits.rows());
+    let mut job = Job::<F>::new(operation, 1.0, logits, None, Some(out));
+    job.is_chunk = true;
+    job.write_chunk(rows, run)
+}

@@ -1,0 +1,181 @@
+//! For smoothxent.dask: rows whose classes lie on several machines, and losses of rows to be added.
+
+use super::Argument;
+use super::arguments::{self, Logits, flag, given};
+use super::arrays::Array;
+use super::call::{Output, guard, run, run_placing};
+use super::errors::{Shape, value_error};
+use super::known::Known;
+use super::numpy::Dtype;
+use crate::ops::{self, ChunkTarget, CrossEntropy, Operation, Reduction, Smoothing};
+use crate::simd::Storage;
+use crate::target::{LossTerms, Prior};
+use pyo3::prelude::*;
+
+/// What is done to the rows of which a chunk is a part.
+fn operation(py: Python<'_>, name: &str) -> PyResult<Operation> {
+    match name {
+        "softmax" => Ok(Operation::Softmax),
+        "log_softmax" => Ok(Operation::LogSoftmax),
+        "logsumexp" => Ok(Operation::LogSumExp),
+        "loss" => Ok(Operation::Loss),
+        _ => Err(value_error(py, format_args!("there is no operation \"{name}\""))),
+    }
+}
+
+/// A real array of `shape`.
+fn numbers(array: Argument<'_, '_>, name: &str, shape: &[usize]) -> PyResult<Array> {
+    let real = Array::real(array, name, &Known::get().as_real)?;
+    if real.shape() == shape {
+        return Ok(real);
+    }
+    let (shape, given) = (Shape(shape), Shape(real.shape()));
+    Err(value_error(array.py(), format_args!("{name} must have shape {shape}, got {given}")))
+}
+
+/// A shape with one more axis.
+fn with_axis(shape: &[usize], len: usize) -> Vec<usize> {
+    [shape, &[len]].concat()
+}
+
+/// As [`ops::reduce_chunk`], with the classes along the last axis. `prior` is None without smoothing, True for
+/// the uniform prior, or that of the classes of the chunk.
+#[pyfunction]
+#[pyo3(signature = (operation, logits, rows, prior, /))]
+pub(super) fn _reduce_chunk<'py>(
+    operation: &str,
+    logits: Argument<'_, 'py>,
+    rows: Argument<'_, 'py>,
+    prior: Argument<'_, 'py>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let py = logits.py();
+    guard(py, || {
+        let operation = self::operation(py, operation)?;
+        let logits = Logits::last(logits)?;
+        let (row_shape, classes) = (logits.row_shape(), logits.classes());
+        let rows = numbers(rows, "rows", &with_axis(&row_shape, ops::CHUNK_ROW))?;
+        let is_uniform = flag(prior, "prior").unwrap_or(false);
+        let is_given = !is_uniform && !prior.is_none();
+        let prior_array = is_given.then(|| numbers(prior, "prior", &[classes])).transpose()?;
+        let prior_row = prior_array.as_ref().map(|array| array.rows(0));
+        let smoothing = match &prior_row {
+            Some(row) => Smoothing::Prior(row),
+            None if is_uniform => Smoothing::Uniform,
+            None => Smoothing::None,
+        };
+        let len = ops::segments(classes) * ops::SEGMENT_SUMS;
+        let double = Dtype::of(py, Storage::F64);
+        let (sums, out) = Array::empty(py, &with_axis(&row_shape, len), &double)?;
+        let (z, rows) = (logits.array.rows(logits.axis), rows.rows(logits.axis));
+        let mut out = out.rows_mut(logits.axis);
+        run(
+            py,
+            logits.array.bytes(),
+            |run| compute_in!(logits.array.compute(), F => ops::reduce_chunk::<F>(operation, &z, &rows, smoothing, &mut out, run)),
+        )?;
+        Ok(sums)
+    })
+}
+
+/// As [`ops::finish_chunks`]: `sums` and the maxima have one more axis than the rows. `is_double` says what the
+/// logits are computed in, and the target is one of [`ChunkTarget`].
+#[pyfunction]
+#[pyo3(signature = (operation, sums, maxima, is_double, spike, beta, mass, /))]
+pub(super) fn _finish_chunks<'py>(
+    operation: &str,
+    sums: Argument<'_, 'py>,
+    maxima: Argument<'_, 'py>,
+    is_double: bool,
+    spike: f64,
+    beta: f64,
+    mass: f64,
+) -> PyResult<Bound<'py, PyAny>> {
+    let py = sums.py();
+    guard(py, || {
+        let operation = self::operation(py, operation)?;
+        let sums = Array::real(sums, "sums", &Known::get().as_real)?;
+        let Some((_, row_shape)) =
+            sums.shape().split_last().filter(|(len, _)| len.is_multiple_of(ops::SEGMENT_SUMS))
+        else {
+            return Err(value_error(py, format_args!("sums must be those of segments")));
+        };
+        let maxima = numbers(maxima, "maxima", &with_axis(row_shape, 1))?;
+        let axis = row_shape.len();
+        let double = Dtype::of(py, Storage::F64);
+        let (constants, out) =
+            Array::empty(py, &with_axis(row_shape, ops::ROW_CONSTANTS), &double)?;
+        let (values, maxima, mut out) = (sums.rows(axis), maxima.rows(axis), out.rows_mut(axis));
+        let target = ChunkTarget { spike, beta, mass };
+        let compute = if is_double { Storage::F64 } else { Storage::F32 };
+        run(
+            py,
+            sums.bytes(),
+            |run| compute_in!(compute, F => ops::finish_chunks::<F>(operation, target, &values, &maxima, &mut out, run)),
+        )?;
+        Ok(constants)
+    })
+}
+
+/// As [`ops::write_chunk`], to a new array.
+#[pyfunction]
+#[pyo3(signature = (operation, logits, rows, /))]
+pub(super) fn _write_chunk<'py>(
+    operation: &str,
+    logits: Argument<'_, 'py>,
+    rows: Argument<'_, 'py>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let py = logits.py();
+    guard(py, || {
+        let operation = self::operation(py, operation)?;
+        let logits = Logits::last(logits)?;
+        let row_shape = with_axis(&logits.row_shape(), 1 + ops::ROW_CONSTANTS);
+        let rows = numbers(rows, "rows", &row_shape)?;
+        let output = Output::fresh(py, logits.shape(), &logits.array.dtype(py))?;
+        let (z, rows) = (logits.array.rows(logits.axis), rows.rows(logits.axis));
+        let mut out = output.rows_mut(logits.axis);
+        run(
+            py,
+            logits.array.bytes(),
+            |run| compute_in!(logits.array.compute(), F => ops::write_chunk::<F>(operation, &z, &rows, &mut out, run)),
+        )?;
+        output.finish(py)
+    })
+}
+
+/// The losses of rows as the reductions of cross_entropy add them, in float64: not rounded to the type of the
+/// rows. Labels of -1 are ignored.
+#[pyfunction]
+#[pyo3(signature = (logits, labels, label_smoothing, prior, /))]
+pub(super) fn _row_losses<'py>(
+    logits: Argument<'_, 'py>,
+    labels: Argument<'_, 'py>,
+    label_smoothing: Argument<'_, 'py>,
+    prior: Argument<'_, 'py>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let py = logits.py();
+    guard(py, || {
+        let logits = Logits::last(logits)?;
+        let label_smoothing = arguments::label_smoothing(py, label_smoothing)?;
+        let prior_array = given(prior, |prior| logits.prior_array(prior))?;
+        let prior = match &prior_array {
+            Some(array) if label_smoothing > 0.0 => logits.prior(py, array)?,
+            _ => Prior::Uniform,
+        };
+        let target_array = Array::targets(labels)?;
+        let targets = &logits.targets(py, &target_array, Some(-1), None)?;
+        let double = Dtype::of(py, Storage::F64);
+        let (losses, out) = Array::empty(py, &logits.row_shape(), &double)?;
+        let (z, mut out) = (logits.array.rows(logits.axis), out.elements_mut());
+        let terms = LossTerms::new(label_smoothing, &prior);
+        // Of a sum, losses are not rounded.
+        let operation =
+            CrossEntropy { targets, terms, reduction: Reduction::Sum, normalizer: None };
+        run_placing(
+            py,
+            logits.array.bytes(),
+            |run| compute_in!(logits.array.compute(), F => operation.run::<F>(&z, None, Some(&mut out), None, run)),
+            |error| logits.place_row(error),
+        )?;
+        Ok(losses)
+    })
+}
