@@ -273,7 +273,7 @@ def of_dask(module):
 def dask(name):
     return (
         f"{name} is a collection of dask, which is not computed here; pass {name}.compute(), or "
-        "apply the function to chunks of whole rows, with dask.array.map_blocks"
+        "call the function of smoothxent.dask, which computes nothing until it is asked"
     )
 
 

@@ -13,7 +13,8 @@ label smoothing eps (section 7 of arXiv 1512.00567)::
 
 `class_prior` counts u from labels; `score` adds up loss, accuracy and calibration error over arrays
 and files of any size. Arrays come by position or by keyword, everything else by keyword, and the classes
-are along the last axis unless `axis` says otherwise. `tf_losses` has the loss as tf.compat.v1.losses calls it.
+are along the last axis unless `axis` says otherwise. `tf_losses` has the loss as tf.compat.v1.losses calls it;
+`smoothxent.dask`, a module to import, has some of the functions for dask arrays on many machines.
 
 Arrays of other libraries are read where they lie in the memory of the CPU, by the buffer protocol,
 `__array__` or DLPack; results are NumPy arrays, or the tensors of torch that were given as `out` and

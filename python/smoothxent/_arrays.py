@@ -246,7 +246,7 @@ def _refuse_dask(obj: object, name: str) -> None:
     if any(module in ("dask", "dask_expr") for module in modules):
         raise TypeError(
             f"{name} is a collection of dask, which is not computed here; pass {name}.compute(), "
-            "or apply the function to chunks of whole rows, with dask.array.map_blocks"
+            "or call the function of smoothxent.dask, which computes nothing until it is asked"
         )
 
 

@@ -113,14 +113,24 @@ def ignored_label(ignore_index: SupportsIndex | None) -> int | None:
     return ignored
 
 
-def classes_or_ignored(given: NDArray[np.integer[Any]], classes: int, ignored: int | None) -> None:
-    """Check that the labels that are not ignored are classes."""
+def classes_or_ignored(
+    given: NDArray[np.integer[Any]],
+    classes: int,
+    ignored: int | None,
+    starts: tuple[int, ...] = (),
+    part: str = "",
+) -> None:
+    """Check that the labels that are not ignored are classes.
+
+    Of a part of the targets, `starts` says where it begins in them, or `part` which it is.
+    """
     place = first(
         given.shape, lambda at: ~_is_class(given[at], classes) & is_kept(given[at], ignored)
     )
     if place is not None:
+        shown = _shown(*(i + start for i, start in zip(place, starts or (0,) * len(place))))
         raise LabelError(
-            f"targets{_shown(*place)} is {given[place]}, but there {_counted(classes)} "
+            f"targets{shown}{part} is {given[place]}, but there {_counted(classes)} "
             f"(ignore_index is {ignored})"
         )
 

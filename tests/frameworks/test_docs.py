@@ -6,11 +6,19 @@ from pathlib import Path
 
 import pytest
 
+import smoothxent.dask
 import smoothxent.torch
 
 ROOT = Path(__file__).parents[2]
-PAGES = ["docs/howto/pytorch.md"]
-DOCUMENTED = [smoothxent.torch.cross_entropy, smoothxent.torch.CrossEntropyLoss]
+PAGES = ["docs/howto/dask.md", "docs/howto/pytorch.md"]
+DOCUMENTED = [
+    smoothxent.dask.cross_entropy,
+    smoothxent.dask.log_softmax,
+    smoothxent.dask.logsumexp,
+    smoothxent.dask.softmax,
+    smoothxent.torch.cross_entropy,
+    smoothxent.torch.CrossEntropyLoss,
+]
 
 
 def run(examples):

@@ -1,0 +1,183 @@
+"""What `smoothxent.dask` does to one chunk, in the process of a worker: NumPy arrays in and out, without dask.
+
+Classes are along the last axis. A row whose classes are in several chunks takes four steps, in float64
+arrays with one or two numbers a row or segment:
+
+    maxima      each chunk    M of its segments, which are SEGMENT classes and begin anew in each chunk
+    join_maxima each row      M of the row; the segment that has it first
+    reduce      each chunk    sum of exp(z - M) and of u (M - z) over each segment
+    finish      each row      logsumexp, the loss, or what outputs are made of
+    write       each chunk    p or log p
+
+These are the steps of one machine. Sums are relative to the M of the row: no sum of a chunk is ever scaled.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+import numpy as np
+
+from smoothxent import _smoothxent as _native
+from smoothxent._checks import classes_or_ignored
+from smoothxent._exact import exact_sums
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from smoothxent._exact import ExactSum
+
+    Doubles = NDArray[np.float64]
+    Labels = NDArray[np.int64]
+    Operation = Literal["softmax", "log_softmax", "logsumexp", "loss"]
+
+SEGMENT = _native._SEGMENT
+SEGMENT_SUMS = 6  # numbers that a segment is reduced to
+IGNORED = -1  # the label of rows that do not count, once labels are checked
+
+
+class Target(NamedTuple):
+    """The smoothed target without the label: q'(k) = spike 1[k = y] + beta w(k), mass = sum of beta w(k)."""
+
+    spike: float = 0.0
+    beta: float = 0.0
+    mass: float = 0.0
+
+
+def segments(classes: int) -> int:
+    """Return how many segments so many classes have."""
+    return -(-classes // SEGMENT)
+
+
+def maxima(logits: NDArray[Any], *, has_prior: bool) -> Doubles:
+    """Return the largest logit of each segment, NaN left out; with a prior, also whether one is -inf."""
+    found = _of_segments(np.fmax, logits)
+    result = np.fmax(found, -np.inf)  # of nothing but NaN
+    if has_prior:
+        has_infinity = np.isneginf(_of_segments(np.fmin, logits)).astype(np.float64)
+        pairs = np.stack([result, has_infinity], axis=-1)
+        result = pairs.reshape(*result.shape[:-1], 2 * result.shape[-1])
+    return result
+
+
+def _of_segments(function: np.ufunc, logits: NDArray[Any]) -> Doubles:
+    if not logits.shape[-1]:
+        return np.empty((*logits.shape[:-1], 0))
+    if logits.dtype.kind in "biu":
+        logits = logits.astype(np.float64)
+    starts = np.arange(0, logits.shape[-1], SEGMENT)
+    return function.reduceat(logits, starts, axis=-1).astype(np.float64)
+
+
+def join_maxima(found: Doubles, labels: Labels | None = None, *, has_prior: bool) -> Doubles:
+    """Return M of each row, the segment that has it first, and whether a logit of it is -inf.
+
+    M is NaN for rows that are ignored.
+    """
+    of_segments = found[..., ::2] if has_prior else found
+    first = of_segments.argmax(axis=-1)
+    largest = of_segments.max(axis=-1)
+    if labels is not None:
+        largest = np.where(labels == IGNORED, np.nan, largest)
+    has_infinity = found[..., 1::2].any(axis=-1) if has_prior else np.zeros(first.shape)
+    return np.stack([largest, first, has_infinity], axis=-1)
+
+
+def reduce(
+    logits: NDArray[Any],
+    rows: Doubles,
+    first_class: NDArray[np.int64],
+    first_segment: NDArray[np.int64],
+    labels: Labels | None = None,
+    prior: Doubles | None = None,
+    *,
+    operation: Operation,
+    is_smoothed: bool = False,
+) -> Doubles:
+    """Return the sums of each segment; the chunk begins with this class and segment of the rows."""
+    classes = logits.shape[-1]
+    if not classes:
+        return np.empty((*logits.shape[:-1], 0))
+    own = np.full((*logits.shape[:-1], 4), -1.0)
+    own[..., 0], own[..., 2] = rows[..., 0], rows[..., 2]
+    own[..., 1] = rows[..., 1] - first_segment[0]  # negative or too large: in another chunk
+    if labels is not None:
+        own[..., 3] = labels - first_class[0]
+    weights = prior if prior is not None else is_smoothed or None
+    return _native._reduce_chunk(operation, logits, own, weights)
+
+
+def finish(
+    sums: Doubles, rows: Doubles, *, operation: Operation, dtype: np.dtype[Any], target: Target
+) -> NDArray[Any]:
+    """Return, of each row, its loss; its logsumexp, in `dtype`; or what `write` needs."""
+    largest = np.ascontiguousarray(rows[..., :1])
+    is_double = dtype == np.float64
+    constants = _native._finish_chunks(operation, sums, largest, is_double, *target)
+    if operation == "loss":
+        return constants[..., 0]
+    if operation == "logsumexp":
+        return rounded(constants[..., 0], dtype=dtype)
+    return np.concatenate([largest, constants], axis=-1)
+
+
+def rounded(values: Doubles, *, dtype: np.dtype[Any]) -> NDArray[Any]:
+    """Return numbers of rows of `dtype`, rounded first to what the rows are computed in."""
+    with np.errstate(over="ignore"):  # inf, without a warning, as of the native code
+        return values.astype(np.promote_types(np.float32, dtype)).astype(dtype)
+
+
+def write(logits: NDArray[Any], rows: Doubles, *, operation: Operation) -> NDArray[Any]:
+    """Return the probabilities of a chunk, or their logarithms."""
+    if not logits.shape[-1]:
+        return logits.copy()
+    return _native._write_chunk(operation, logits, rows)
+
+
+def row_losses(
+    logits: NDArray[Any], labels: Labels, *, label_smoothing: float, prior: Doubles | None
+) -> Doubles:
+    """Return the losses of rows of which the chunk has all classes, as a sum adds them."""
+    return _native._row_losses(logits, labels, label_smoothing, prior)
+
+
+def check_labels(
+    targets: NDArray[Any],
+    *,
+    classes: int,
+    ignore_index: int | None,
+    block_info: Mapping[int, Mapping[str, Any]],
+) -> Labels:
+    """Return labels that are classes or `IGNORED`; a message says where in all of the targets one is not."""
+    location = block_info[0]["array-location"]
+    starts: Sequence[float] = [start for start, _ in location]
+    in_chunk = ""
+    if any(np.isnan(starts)):
+        starts = [0] * targets.ndim
+        in_chunk = f" of chunk {tuple(block_info[0]['chunk-location'])}"
+    classes_or_ignored(targets, classes, ignore_index, tuple(map(int, starts)), in_chunk)
+    labels = targets.astype(np.int64)
+    if ignore_index is not None:
+        labels[np.equal(targets, ignore_index)] = IGNORED
+    return labels
+
+
+def loss_sums(losses: Doubles, labels: Labels) -> NDArray[np.object_]:
+    """Return the sum of the losses of a chunk, without rounding, and how many rows of it count."""
+    sums = np.empty((*(1,) * losses.ndim, 2), np.object_)
+    sums[..., 0] = exact_sums(losses.reshape(1, -1))[0]
+    sums[..., 1] = int(np.count_nonzero(labels != IGNORED))
+    return sums
+
+
+def reduced_loss(sums: NDArray[np.object_], *, reduction: str) -> NDArray[np.float64]:
+    """Return what a reduction makes of the sum of the losses and the number of rows."""
+    total: ExactSum = sums[0]
+    count: int = sums[1]
+    value = total.value()
+    if reduction != "sum":
+        nothing = 0.0 if reduction == "sum_by_nonzero_weights" else np.nan
+        value = value / count if count else nothing
+    return np.array(value)

@@ -1,0 +1,189 @@
+"""The graphs of `smoothxent.dask`: which chunks each step of `_chunks` is given. Nothing here computes.
+
+Classes are along the last axis. Indices are those of `dask.array.blockwise`: one for each axis of the rows, one
+for the classes, and one for numbers that belong to a row, which are in one chunk.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import dask.array as da
+import numpy as np
+
+from smoothxent import _chunks
+from smoothxent._chunks import SEGMENT_SUMS, Target
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from numpy.typing import NDArray
+
+    from smoothxent._chunks import Doubles, Operation
+
+_FLOAT64 = np.dtype(np.float64)
+# Chunks are as they are given: none is aligned with another by being cut.
+_blockwise = partial(da.blockwise, concatenate=True, align_arrays=False)
+
+
+def meta(ndim: int, dtype: Any) -> NDArray[Any]:
+    """Return the empty array that tells dask what chunks are made of, so that it tries no function."""
+    return np.empty((0,) * ndim, dtype)
+
+
+def checked_labels(targets: da.Array, classes: int, ignored: int | None) -> da.Array:
+    """Return labels that are classes or `IGNORED`."""
+    return da.map_blocks(
+        _chunks.check_labels,
+        targets,
+        classes=classes,
+        ignore_index=ignored,
+        dtype=np.int64,
+        meta=meta(targets.ndim, np.int64),
+    )
+
+
+def of_whole_rows(
+    function: Callable[..., NDArray[Any]], z: da.Array, *others: da.Array, dtype: np.dtype[Any]
+) -> da.Array:
+    """Return one number a row, of chunks that have all classes; `others` have one, too."""
+    rows = tuple(range(z.ndim - 1))
+    of_others = [part for other in others for part in (other, rows)]
+    of_rows = meta(z.ndim - 1, dtype)
+    return _blockwise(function, rows, z, (*rows, z.ndim - 1), *of_others, dtype=dtype, meta=of_rows)
+
+
+def finished(
+    operation: Operation,
+    z: da.Array,
+    dtype: np.dtype[Any],
+    labels: da.Array | None = None,
+    label_smoothing: float = 0.0,
+    prior: Doubles | None = None,
+) -> da.Array:
+    """Return the logsumexp, the loss, or what `write` needs of each row, of classes in several chunks.
+
+    `dtype` is that of log-probabilities.
+    """
+    axes = tuple(range(z.ndim))
+    rows, classes, numbers = axes[:-1], axes[-1], z.ndim
+    lengths, total = z.chunks[-1], z.shape[-1]
+    segments = [_chunks.segments(length) for length in lengths]
+    u = prior if label_smoothing > 0.0 else None
+    has_prior = u is not None
+    of_labels = [] if labels is None else [labels, rows]
+    options = {"dtype": _FLOAT64, "meta": meta(z.ndim, _FLOAT64)}
+
+    found = _blockwise(
+        partial(_chunks.maxima, has_prior=has_prior),
+        axes,
+        z,
+        axes,
+        adjust_chunks={classes: [(1 + has_prior) * count for count in segments]},
+        **options,
+    )
+    joined = _blockwise(
+        partial(_chunks.join_maxima, has_prior=has_prior),
+        (*rows, numbers),
+        found,
+        axes,
+        *of_labels,
+        new_axes={numbers: 3},
+        **options,
+    )
+    ones = [1] * len(lengths)
+    first_classes = _in_chunks(np.cumsum([0, *lengths[:-1]]), ones)
+    first_segments = _in_chunks(np.cumsum([0, *segments[:-1]]), ones)
+    of_prior = [] if u is None else [_in_chunks(u, lengths), (classes,)]
+    sums = _blockwise(
+        partial(_chunks.reduce, operation=operation, is_smoothed=label_smoothing > 0.0),
+        axes,
+        z,
+        axes,
+        joined,
+        (*rows, numbers),
+        first_classes,
+        (classes,),
+        first_segments,
+        (classes,),
+        *of_labels,
+        *of_prior,
+        adjust_chunks={classes: [SEGMENT_SUMS * count for count in segments]},
+        **options,
+    )
+    target = Target() if labels is None else _target(label_smoothing, u, total)
+    is_activation = operation in ("softmax", "log_softmax")
+    result = dtype if operation == "logsumexp" else _FLOAT64
+    return _blockwise(
+        partial(_chunks.finish, operation=operation, dtype=dtype, target=target),
+        (*rows, classes) if is_activation else rows,
+        sums,
+        (*rows, numbers),
+        joined,
+        (*rows, numbers + 1),
+        new_axes={classes: 3} if is_activation else None,
+        dtype=result,
+        meta=meta(z.ndim if is_activation else z.ndim - 1, result),
+    )
+
+
+def rounded(losses: da.Array, dtype: np.dtype[Any]) -> da.Array:
+    """Return the losses of rows in the type that they are computed in."""
+    of_chunk = partial(_chunks.rounded, dtype=dtype)
+    return da.map_blocks(of_chunk, losses, dtype=dtype, meta=meta(losses.ndim, dtype))
+
+
+def _in_chunks(values: NDArray[Any], lengths: Iterable[int]) -> da.Array:
+    return da.from_array(values, chunks=(tuple(lengths),))
+
+
+def _target(label_smoothing: float, prior: Doubles | None, classes: int) -> Target:
+    if prior is None:
+        mean = label_smoothing / classes
+        if label_smoothing:
+            mean = max(mean, 5e-324)  # a logit of -inf still costs inf
+        return Target(1.0 - label_smoothing, mean, label_smoothing)
+    mass = label_smoothing * math.fsum(prior.tolist())
+    return Target(1.0 - label_smoothing, label_smoothing, mass)
+
+
+def written(operation: Operation, z: da.Array, dtype: np.dtype[Any]) -> da.Array:
+    """Return the probabilities of rows whose classes are in several chunks, or their logarithms."""
+    axes = tuple(range(z.ndim))
+    return _blockwise(
+        partial(_chunks.write, operation=operation),
+        axes,
+        z,
+        axes,
+        finished(operation, z, dtype),
+        (*axes[:-1], z.ndim),
+        dtype=dtype,
+        meta=meta(z.ndim, dtype),
+    )
+
+
+def reduced(losses: da.Array, labels: da.Array, reduction: str) -> da.Array:
+    """Return the sum or the mean of the losses of rows, 0-d."""
+    rows = tuple(range(losses.ndim))
+    numbers = losses.ndim
+    sums = _blockwise(
+        _chunks.loss_sums,
+        (*rows, numbers),
+        losses,
+        rows,
+        labels,
+        rows,
+        new_axes={numbers: 2},
+        adjust_chunks=dict.fromkeys(rows, 1),
+        dtype=np.object_,
+        meta=meta(numbers + 1, np.object_),
+    )
+    return da.map_blocks(
+        partial(_chunks.reduced_loss, reduction=reduction),
+        sums.sum(axis=rows),
+        drop_axis=0,
+        dtype=_FLOAT64,
+        meta=meta(0, _FLOAT64),
+    )

@@ -1,0 +1,101 @@
+"""smoothxent.dask on processes of a cluster, one of which is killed while they work."""
+
+import os
+import signal
+import time
+
+import dask.array as da
+import numpy as np
+import pytest
+from distributed import Client, LocalCluster
+
+import smoothxent as sx
+import smoothxent.dask as sxd
+from ulp import assert_same_bits
+
+SEGMENT = 16384
+CLASSES = 3 * SEGMENT + 1000
+ROWS = 48
+WORKERS = 3
+SECONDS = 120  # to wait for, of what takes one or two
+
+
+@pytest.fixture(scope="module")
+def client():
+    cluster = LocalCluster(
+        n_workers=WORKERS, threads_per_worker=1, processes=True, dashboard_address=None
+    )
+    with cluster, Client(cluster) as client:
+        yield client
+
+
+def logits_of_rows(first, count):
+    rng = np.random.default_rng(first)
+    return (rng.normal(size=(count, CLASSES)) * 5).astype(np.float32)
+
+
+def made_slowly(folder, block_info=None):
+    """A chunk of the logits, and a file that says that it was made."""
+    (first, last), (start, stop) = block_info[None]["array-location"]
+    time.sleep(0.1)
+    (folder / f"{first}-{start}-{os.getpid()}").touch()
+    return logits_of_rows(first, last - first)[:, start:stop]
+
+
+def problem(folder, rows, classes):
+    """Logits in chunks that are made by whoever needs them, the same in one array, labels and a prior."""
+    chunks = (rows, classes)
+    whole = np.concatenate([logits_of_rows(first, rows) for first in range(0, ROWS, rows)])
+    chunks = da.core.normalize_chunks(chunks, whole.shape)
+    meta = np.empty((0, 0), np.float32)
+    z = da.map_blocks(made_slowly, folder, chunks=chunks, dtype=np.float32, meta=meta)
+    rng = np.random.default_rng(1)
+    labels = rng.integers(0, CLASSES, ROWS)
+    labels[5] = -100
+    prior = rng.exponential(size=CLASSES)
+    return z, whole, labels, prior / prior.sum()
+
+
+def kill_one(client, folder, after):
+    """End a worker that has made a chunk, by SIGKILL, once so many chunks have been made."""
+    deadline = time.monotonic() + SECONDS
+    while len(list(folder.iterdir())) < after:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    makers = {int(file.name.split("-")[-1]) for file in folder.iterdir()}
+    killed = min(makers & set(client.run(os.getpid).values()))
+    os.kill(killed, signal.SIGKILL)
+    return killed
+
+
+@pytest.mark.parametrize(
+    "rows, classes", [(2, -1), (12, SEGMENT)], ids=["chunks of rows", "chunks of rows and classes"]
+)
+def test_a_worker_is_killed(client, tmp_path, rows, classes):
+    z, whole, labels, prior = problem(tmp_path, rows, classes)
+    y = da.from_array(labels, chunks=rows)
+    options = {"label_smoothing": 0.1, "prior": prior}
+    lazily = [
+        sxd.cross_entropy(z, y, **options),
+        sxd.cross_entropy(z, y, reduction="none", **options),
+        sxd.log_softmax(z),
+        sxd.logsumexp(z),
+    ]
+    results = client.compute(lazily)
+    killed = kill_one(client, tmp_path, after=z.npartitions // 2)
+    loss, losses, log_p, lse = client.gather(results)
+    assert len(list(tmp_path.iterdir())) > z.npartitions  # chunks were lost, and made once more
+    assert killed not in client.run(os.getpid).values()
+    assert_same_bits(loss, np.asarray(sx.cross_entropy(whole, labels, **options)))
+    assert_same_bits(losses, sx.cross_entropy(whole, labels, reduction="none", **options))
+    assert_same_bits(log_p, sx.log_softmax(whole))
+    assert_same_bits(lse, sx.logsumexp(whole))
+
+
+def test_a_bad_label_is_an_error_of_the_caller(client):
+    labels = np.zeros(8, np.int64)
+    labels[6] = 10
+    z = da.zeros((8, 10), chunks=(4, 5))
+    loss = sxd.cross_entropy(z, da.from_array(labels, chunks=4))
+    with pytest.raises(sx.LabelError, match=r"targets\[6\] is 10, but there are 10 classes"):
+        client.compute(loss).result()

@@ -1,0 +1,226 @@
+"""smoothxent.dask: nothing is computed before it is asked for, or put into other chunks; and what is refused."""
+
+import subprocess
+import sys
+
+import dask
+import dask.array as da
+import numpy as np
+import pytest
+from dask.callbacks import Callback
+from dask_problems import REDUCTIONS, ROWS, SEGMENT, TWO, both, problem
+
+import smoothxent as sx
+import smoothxent.dask as sxd
+from ulp import assert_within
+
+
+@pytest.fixture(autouse=True)
+def threads():
+    with dask.config.set(scheduler="threads", num_workers=2):
+        yield
+
+
+class TestLazy:
+    """Graphs are built without a chunk."""
+
+    def unreadable(self, shape, chunks, dtype=np.float32):
+        def fail(block):
+            raise AssertionError("computed")
+
+        empty = da.empty(shape, chunks=chunks, dtype=dtype)
+        meta = np.empty((0,) * len(shape), dtype)
+        return da.map_blocks(fail, empty, dtype=dtype, meta=meta)
+
+    @pytest.mark.parametrize("chunks", [(2, -1), (-1, 30), ((3, 4), (1, 60, 39))])
+    def test_nothing_is_computed_or_rechunked(self, chunks):
+        z = self.unreadable((ROWS, 100), chunks)
+        y = self.unreadable((ROWS,), z.chunks[:1], np.int64)
+        prior = np.full(100, 0.01)
+        for name in ("softmax", "log_softmax"):
+            result = getattr(sxd, name)(z)
+            assert (result.chunks, result.dtype) == (z.chunks, z.dtype)
+            assert not any("rechunk" in layer for layer in result.dask.layers)
+        assert sxd.logsumexp(z).chunks == z.chunks[:1]
+        for reduction in REDUCTIONS:
+            loss = sxd.cross_entropy(z, y, label_smoothing=0.1, prior=prior, reduction=reduction)
+            assert loss.chunks == (z.chunks[:1] if reduction == "none" else ())
+            assert not any("rechunk" in layer for layer in loss.dask.layers)
+            with pytest.raises(AssertionError, match="computed"):
+                loss.compute()
+
+    def test_each_chunk_of_logits_is_made_once_and_as_it_is(self):
+        seen = []
+
+        def watch(block):
+            seen.append(block.shape)
+            return block
+
+        logits, labels, _ = problem(1000)
+        z, y = both(logits, labels, (4, 300))
+        watched = z.map_blocks(watch, dtype=z.dtype, meta=z._meta)
+        sxd.cross_entropy(watched, y).compute()
+        expected = [(n, k) for n in (4, 3) for k in (300, 300, 300, 100)]
+        assert sorted(seen) == sorted(expected)
+
+    def test_bytes_that_pass_between_chunks(self):
+        """As docs/howto/dask.md has them: of each row, 8 and 48 bytes a segment and 24 a chunk."""
+        sizes = {}
+
+        def note(key, result, *_):
+            name = key[0].rpartition("-")[0]
+            sizes[name] = sizes.get(name, 0) + getattr(result, "nbytes", 0)
+
+        logits, labels, prior = problem(40000)
+        z, y = both(logits, labels, (ROWS, (2 * SEGMENT, 40000 - 2 * SEGMENT)))
+        for options, of_maxima in (({}, 8), ({"label_smoothing": 0.1, "prior": prior}, 16)):
+            sizes.clear()
+            with Callback(posttask=note):
+                sxd.cross_entropy(z, y, **options).compute(optimize_graph=False)
+            assert sizes["maxima"] == of_maxima * 3 * ROWS
+            assert sizes["join_maxima"] == 24 * ROWS
+            assert sizes["check_labels"] == 8 * ROWS
+            assert sizes["reduce"] == 48 * 3 * ROWS
+        sizes.clear()
+        with Callback(posttask=note):
+            sxd.softmax(z).compute(optimize_graph=False)
+        assert sizes["finish"] == 24 * ROWS
+
+    @pytest.mark.parametrize("classes", [-1, 30])
+    def test_chunks_of_an_unknown_number_of_rows(self, classes):
+        logits, labels, _ = problem(100)
+        z, y = both(logits, labels, (3, classes))
+        kept = da.from_array(np.arange(ROWS) % 3 != 1, chunks=3)
+        some, labels_of_some = z[kept], y[kept]
+        assert np.isnan(some.shape[0])
+        which = kept.compute()
+        p = sxd.log_softmax(some).compute()
+        assert_within(TWO, p, sx.log_softmax(logits[which]))
+        loss = sxd.cross_entropy(some, labels_of_some, label_smoothing=0.1).compute()
+        expected = sx.cross_entropy(logits[which], labels[which], label_smoothing=0.1)
+        # A mean of float32 losses, each within two ulp.
+        assert_within(TWO, np.float32(loss), np.float32(expected))
+
+
+class TestErrors:
+    z = da.zeros((4, 6), chunks=(2, 3))
+    y = da.zeros(4, chunks=2, dtype=np.int64)
+
+    @pytest.mark.parametrize("reduction", ["none", "mean"])
+    @pytest.mark.parametrize("classes", [-1, 3])
+    def test_a_bad_label_is_named_by_its_row_of_all(self, classes, reduction):
+        labels = np.array([0, 1, -100, 6])
+        z = da.zeros((4, 6), chunks=(2, classes))
+        y = da.from_array(labels, chunks=2)
+        loss = sxd.cross_entropy(z, y, reduction=reduction)
+        text = r"targets\[3\] is 6, but there are 6 classes \(ignore_index is -100\)"
+        with pytest.raises(sx.LabelError, match=text):
+            loss.compute()
+
+    def test_a_bad_label_of_an_unknown_row_is_named_by_its_chunk(self):
+        kept = da.from_array(np.array([True, True, False, True]), chunks=2)
+        labels = da.from_array(np.array([0, 1, 2, 7]), chunks=2)
+        loss = sxd.cross_entropy(self.z[kept], labels[kept])
+        with pytest.raises(
+            sx.LabelError, match=r"targets\[0\] of chunk \(1,\) is 7, but there are 6"
+        ):
+            loss.compute()
+
+    def refuse(self, kind, text, *arrays, **options):
+        function = sxd.cross_entropy if len(arrays) == 2 else sxd.softmax
+        with pytest.raises(kind) as error:
+            function(*arrays, **options)
+        assert str(error.value) == text
+
+    def test_arrays(self):
+        z, y = self.z, self.y
+        self.refuse(
+            TypeError,
+            "logits must be a dask.array.Array, got ndarray; the functions of smoothxent take all others",
+            np.zeros((4, 6)),
+        )
+        self.refuse(
+            TypeError,
+            "targets must be a dask.array.Array, got list; the functions of smoothxent take all others",
+            z,
+            [0, 0, 0, 0],
+        )
+        self.refuse(
+            ValueError,
+            "logits has chunks of unknown sizes along axis 1, that of the classes; "
+            "logits.compute_chunk_sizes() finds them",
+            z[:, z[0] > 1],
+        )
+        self.refuse(ValueError, "logits has 0 classes along axis 1, expected at least 1", z[:, :0])
+        self.refuse(
+            ValueError,
+            "targets must have the chunks of the rows of logits, ((2, 2),), got ((3, 1),); "
+            "targets.rechunk gives them",
+            z,
+            y.rechunk(3),
+        )
+        self.refuse(
+            TypeError,
+            "targets has dtype float64, expected integer labels",
+            z,
+            y.astype(float),
+        )
+        with pytest.raises(TypeError, match="logits has dtype complex128, expected float16"):
+            sxd.logsumexp(z.astype(complex))
+
+    def test_options(self):
+        z, y = self.z, self.y
+        self.refuse(
+            np.exceptions.AxisError,
+            "logits: axis 2 is out of bounds for array of dimension 2",
+            z,
+            axis=2,
+        )
+        self.refuse(TypeError, "axis must be an integer, got NoneType", z, axis=None)
+        self.refuse(
+            ValueError, "label_smoothing must be in [0, 1], got 1.5", z, y, label_smoothing=1.5
+        )
+        self.refuse(
+            ValueError,
+            'reduction must be one of "none", "sum", "mean", "sum_by_nonzero_weights", got \'max\'',
+            z,
+            y,
+            reduction="max",
+        )
+        self.refuse(
+            ValueError,
+            "prior must have shape (6,), got (1, 6)",
+            z,
+            y,
+            label_smoothing=0.1,
+            prior=np.full((1, 6), 1 / 6),
+        )
+        with pytest.raises(ValueError, match=r"prior sums to 3.0, expected 1 within"):
+            sxd.cross_entropy(z, y, label_smoothing=0.1, prior=np.full(6, 0.5))
+        with pytest.raises(ValueError, match=r"ignore_index must fit 64 bits"):
+            sxd.cross_entropy(z, y, ignore_index=2**64)
+
+    def test_the_numpy_functions_name_this_module(self):
+        text = (
+            "logits is a collection of dask, which is not computed here; pass logits.compute(), or "
+            "call the function of smoothxent.dask, which computes nothing until it is asked"
+        )
+        with pytest.raises(TypeError) as error:
+            sx.softmax(self.z)
+        assert str(error.value) == text
+
+
+def run_python(code):
+    done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
+    return done.stdout + done.stderr
+
+
+def test_dask_is_imported_by_this_module_alone():
+    code = "import sys, smoothxent; print('dask' in sys.modules); import smoothxent.dask; print('dask' in sys.modules)"
+    assert run_python(code) == "False\nTrue\n"
+
+
+def test_without_dask_the_error_names_the_extra():
+    code = "import sys; sys.modules['dask.array'] = None; import smoothxent.dask"
+    text = run_python(code)
+    assert "ImportError: smoothxent.dask needs dask: pip install 'smoothxent[dask]'" in text
