@@ -311,6 +311,14 @@ def result(out: NDArray[Any] | None, shape: tuple[int, ...], dtype: DTypeLike) -
     return out
 
 
+def share_memory(a: NDArray[Any], b: NDArray[Any]) -> bool:
+    """Tell whether two arrays have, or may have, elements in common; it is not searched for long."""
+    try:
+        return np.shares_memory(a, b, max_work=10_000)  # type: ignore[arg-type]  # of the stubs
+    except np.exceptions.TooHardError:
+        return True
+
+
 def _is_class(given: NDArray[np.integer[Any]], classes: int) -> NDArray[np.bool_]:
     return np.asarray((given >= 0) & (given < classes))
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from smoothxent._arrays import as_ndarray, is_supported_float
-from smoothxent._checks import integer
+from smoothxent._checks import integer, share_memory
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -113,16 +113,9 @@ def outputs(
         if out.shape != shape:
             raise ValueError(f"{name} must have shape {shape}, got {out.shape}")
         for other, array in others.items():
-            if _share_memory(out, array):
+            if share_memory(out, array):
                 raise ValueError(f"{name} must not share memory with {other}")
         others[name] = out
-
-
-def _share_memory(a: NDArray[Any], b: NDArray[Any]) -> bool:
-    try:
-        return np.shares_memory(a, b, max_work=10_000)  # type: ignore[arg-type]  # of the stubs
-    except np.exceptions.TooHardError:
-        return True
 
 
 @contextlib.contextmanager
