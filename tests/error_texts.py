@@ -72,6 +72,9 @@ NAMES = {
     "Y": np.arange(8),
     "Y3": np.arange(8).reshape(2, 4),
     "Q": np.full((8, 10), 0.1),
+    "W": np.ones((12, 10), np.float32),
+    "B": np.ones(12, np.float32),
+    "U12": np.full(12, 1 / 12),
     "U": np.full(10, 0.1),
     "one_class": np.eye(10)[2],
     "keeps_4": np.arange(10) == 4,
@@ -112,6 +115,8 @@ class Call(NamedTuple):
         elif "keepdims" in parameters:
             shape = shape[:-1]
         outputs = {"out": filled(*shape), "grad_out": filled(*logits.shape)}
+        if "weight_grad_out" in parameters:
+            outputs |= {"hidden_grad_out": filled(8, 10), "weight_grad_out": filled(12, 10)}
         missing = {name: outputs[name] for name in outputs.keys() & parameters.keys()}
         return self._replace(options=missing | self.options)
 

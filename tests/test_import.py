@@ -24,6 +24,11 @@ FUNCTIONS = {
         "reduction='mean', normalizer=None, out=None, grad_out=None)",
     "cross_entropy_terms": "(logits, targets, *, prior=None, ignore_index=-100, where=None, temperature=1.0, "
         "axis=-1)",
+    "linear_cross_entropy": "(hidden, weight, targets, *, bias=None, chunk_rows=None, progress=None, "
+        "reduction='mean', normalizer=None, **loss_options)",
+    "linear_cross_entropy_value_and_grad": "(hidden, weight, targets, *, bias=None, chunk_rows=None, "
+        "progress=None, reduction='mean', normalizer=None, hidden_grad_out=None, weight_grad_out=None, "
+        "bias_grad_out=None, **loss_options)",
     "score": "(logits, targets, *, chunk_rows=None, start=0, on_chunk=None, log_probs_out=None, "
         "grad_out=None, top_k=None, **loss_options)",
     "smooth_labels": "(targets, num_classes=None, *, label_smoothing, prior=None, where=None, axis=-1, "
@@ -32,7 +37,7 @@ FUNCTIONS = {
     "class_prior": "(targets, num_classes, *, sample_weight=None, pseudocount=0.0, ignore_index=-100)",
 }  # fmt: skip
 OTHER_NAMES = {
-    "CrossEntropyTerms", "InternalError", "LabelError", "Score", "TopK", "__version__", "get_num_threads", "num_threads",
+    "CrossEntropyTerms", "InternalError", "LabelError", "LinearCrossEntropy", "Score", "TopK", "__version__", "get_num_threads", "num_threads",
     "set_num_threads", "show_config", "tf_losses",
 }  # fmt: skip
 

@@ -11,6 +11,9 @@ label smoothing eps (section 7 of arXiv 1512.00567)::
 
 `top_k_log_softmax` and `log_softmax_at` give log p(k) of some classes of each row.
 
+`linear_cross_entropy` and `linear_cross_entropy_value_and_grad` are the loss of the layer that makes the
+logits, with the gradients of hidden rows, weights and bias, and hold the logits of some rows at a time.
+
 `class_prior` counts u from labels; `score` adds up loss, accuracy and calibration error over arrays
 and files of any size. Arrays come by position or by keyword, everything else by keyword, and the classes
 are along the last axis unless `axis` says otherwise. `tf_losses` has the loss as tf.compat.v1.losses calls it;
@@ -44,6 +47,11 @@ from smoothxent._chosen import TopK, log_softmax_at, top_k_log_softmax
 from smoothxent._errors import InternalError, LabelError
 from smoothxent._gradients import cross_entropy_value_and_grad
 from smoothxent._labels import class_prior, label_dropout
+from smoothxent._linear import (
+    LinearCrossEntropy,
+    linear_cross_entropy,
+    linear_cross_entropy_value_and_grad,
+)
 from smoothxent._logsumexp import logsumexp
 from smoothxent._losses import cross_entropy
 from smoothxent._score import Score
@@ -57,6 +65,7 @@ __all__ = [
     "CrossEntropyTerms",
     "InternalError",
     "LabelError",
+    "LinearCrossEntropy",
     "Score",
     "TopK",
     "__version__",
@@ -66,6 +75,8 @@ __all__ = [
     "cross_entropy_value_and_grad",
     "get_num_threads",
     "label_dropout",
+    "linear_cross_entropy",
+    "linear_cross_entropy_value_and_grad",
     "log_softmax",
     "log_softmax_at",
     "logsumexp",

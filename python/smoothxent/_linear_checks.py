@@ -1,0 +1,155 @@
+"""What the loss of a linear layer refuses, before anything is computed or written."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from smoothxent._arrays import as_mask, as_real, as_targets
+from smoothxent._checks import share_memory
+from smoothxent._linear_products import Layer
+from smoothxent._losses import cross_entropy
+from smoothxent._smoothxent import _refuse_overlap as refuse_overlap
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import SupportsFloat
+
+    from numpy.typing import ArrayLike, NDArray
+
+    from smoothxent._scored_rows import LossOptions
+
+_NUMBERS = ("label_smoothing", "ignore_index", "temperature", "z_loss")
+_REFUSED = {
+    "axis": "the rows of hidden are along all axes but the last",
+    "out": "the loss is returned",
+    "grad_out": "the outputs are hidden_grad_out, weight_grad_out and bias_grad_out",
+}
+
+
+def layer(hidden: ArrayLike, weight: ArrayLike, bias: ArrayLike | None) -> Layer:
+    """Return the linear layer, of one type of numbers but for weights of 16 bits."""
+    h, w = as_real(hidden, "hidden"), as_real(weight, "weight")
+    if h.dtype.itemsize < 4:
+        raise TypeError(f"hidden has dtype {h.dtype}, expected float32 or float64")
+    if h.ndim == 0:
+        raise ValueError("hidden must have its features along the last axis, got shape ()")
+    width = h.shape[-1]
+    _check_type(w, "weight", h.dtype)
+    if w.ndim != 2 or w.shape[1] != width:
+        hint = "; pass weight.T" if w.ndim == 2 and w.shape[0] == width else ""
+        raise ValueError(
+            f"weight must have shape (classes, {width}) for hidden of shape {h.shape}, got "
+            f"{w.shape}{hint}"
+        )
+    classes = len(w)
+    if classes == 0:
+        raise ValueError("weight has 0 classes along axis 0, expected at least 1")
+    if bias is None:
+        return Layer(h, w, None)
+    b = as_real(bias, "bias")
+    _check_type(b, "bias", h.dtype)
+    if b.shape != (classes,):
+        raise ValueError(f"bias must have shape ({classes},), got {b.shape}")
+    return Layer(h, w, b.astype(h.dtype, copy=False))
+
+
+def _check_type(array: NDArray[Any], name: str, wanted: np.dtype[Any]) -> None:
+    if array.dtype != wanted and array.dtype.itemsize > 2:
+        raise TypeError(
+            f"{name} has dtype {array.dtype}, expected {wanted}, the type of hidden, or float16 or bfloat16"
+        )
+
+
+def options(given: LossOptions, function: str) -> dict[str, Any]:
+    """Return the options of the loss, with ndarrays for arrays."""
+    checked: dict[str, Any] = {}
+    for name, value in given.items():
+        if name in _REFUSED:
+            raise TypeError(f"{function}() has no option {name}: {_REFUSED[name]}")
+        if name in _ARRAYS:
+            checked[name] = None if value is None else _ARRAYS[name](value, name)
+        elif name in _NUMBERS:
+            checked[name] = value
+        else:
+            raise TypeError(f"{function}() got an unexpected keyword argument '{name}'")
+    return checked
+
+
+_ARRAYS = {"prior": as_real, "class_weight": as_real, "sample_weight": as_real, "where": as_mask}
+
+
+def targets(
+    given: ArrayLike,
+    layer: Layer,
+    options: Mapping[str, Any],
+    reduction: str,
+    normalizer: SupportsFloat | None,
+) -> NDArray[Any]:
+    """Return the targets, checked with the options by the loss itself, of logits that are not there.
+
+    It reads them all, in places and shapes of the whole, and of rows of weight 0 no logits.
+    """
+    checked = as_targets(given, "targets")
+    if checked.dtype.kind in "iu":
+        checked = checked.copy()  # what is checked is what is used
+    rows = layer.hidden.shape[:-1]
+    zero = np.zeros((), layer.hidden.dtype)
+    weights = options.get("sample_weight")
+    one_class = np.broadcast_to(zero, (*rows, 1)), np.broadcast_to(np.int8(0), rows)
+    cross_entropy(*one_class, sample_weight=weights, reduction="none")
+    # That a prior has mass under the mask is asked of rows that count only: these are computed.
+    has_masked_priors = options.get("where") is not None and options.get("prior") is not None
+    cross_entropy(
+        np.broadcast_to(zero, (*rows, len(layer.weight))),
+        checked,
+        reduction=reduction,
+        normalizer=normalizer,
+        **{**options, "sample_weight": weights if has_masked_priors else 0.0},
+    )
+    return checked
+
+
+def outputs(
+    given: Mapping[str, NDArray[Any] | None],
+    layer: Layer,
+    others: Mapping[str, object],
+) -> None:
+    """Check where gradients are to be written: nowhere where something has yet to be read.
+
+    A row of the hidden gradient is written when that row of `hidden` is no longer needed, so one may be the other.
+    """
+    dtype = layer.hidden.dtype
+    inputs = {"hidden": layer.hidden, "weight": layer.weight, "bias": layer.bias}
+    read = {k: v for k, v in {**inputs, **others}.items() if isinstance(v, np.ndarray)}
+    for name, out in given.items():
+        if out is None:
+            continue
+        of = inputs[name.removesuffix("_grad_out")]
+        if of is None:
+            raise ValueError(f"{name} is given, but there is no bias")
+        if not isinstance(out, np.ndarray):
+            raise TypeError(f"{name} must be a numpy.ndarray, got {type(out).__name__}")
+        if hasattr(out, "mask"):
+            raise TypeError(f"{name} is a masked array; pass an ordinary one, or its .data")
+        if out.shape != of.shape:
+            raise ValueError(f"{name} must have shape {of.shape}, got {out.shape}")
+        if out.dtype != dtype:
+            raise TypeError(f"{name} has dtype {out.dtype}, expected {dtype}, the type of hidden")
+        if not out.flags.writeable:
+            raise ValueError(f"{name} is read-only")
+        try:
+            refuse_overlap(out.view(f"u{out.itemsize}"))
+        except ValueError as error:
+            raise ValueError(str(error).replace("out", name, 1)) from None
+        for other, array in read.items():
+            is_in_place = other == "hidden" and name == "hidden_grad_out" and _is_same(out, array)
+            if not is_in_place and share_memory(out, array):
+                raise ValueError(f"{name} must not share memory with {other}")
+        read[name] = out
+
+
+def _is_same(a: NDArray[Any], b: NDArray[Any]) -> bool:
+    """Tell whether every element of an array lies where that of the other does."""
+    return a.ctypes.data == b.ctypes.data and (a.shape, a.strides) == (b.shape, b.strides)

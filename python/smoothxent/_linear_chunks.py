@@ -1,0 +1,176 @@
+"""The cross-entropy of a linear layer, chunk by chunk of its rows: the logits are never all there.
+
+    for each chunk of rows:
+        z       = h W^T + b
+        loss   += cross_entropy(z)                  divided by the divisor of all rows
+        g       = its gradient, in the place of z
+        dh      = g W,   dW += g^T h,   db += the sum of the rows of g
+        progress(rows so far, rows)
+
+The divisor is that of all rows, counted from labels and weights before the first product.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from smoothxent import _linear_checks as checks
+from smoothxent._exact import exact_sums
+from smoothxent._gradients import cross_entropy_value_and_grad
+from smoothxent._linear_products import Gradients, Layer, Products
+from smoothxent._linear_rows import CountedRows
+from smoothxent._losses import cross_entropy
+from smoothxent._pieces import allocated
+from smoothxent._scoring_checks import between
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import SupportsFloat, SupportsIndex
+
+    from numpy.typing import ArrayLike, NDArray
+
+    from smoothxent._scored_rows import LossOptions
+
+# The gradient of the weights is read and written once a chunk, which takes as long as the products of
+# some 30 rows whatever the shape: in fewer rows than these it would be felt.
+_LEAST_ROWS = 384
+# Bytes of logits and hidden rows of a chunk, where these are more rows.
+_CHUNK_BYTES = 1 << 24
+
+
+class Settings(NamedTuple):
+    """What both functions are given beside the layer and its targets."""
+
+    function: str
+    chunk_rows: SupportsIndex | None
+    progress: Callable[[int, int], object] | None
+    reduction: str
+    normalizer: SupportsFloat | None
+    options: LossOptions
+
+
+class Job:
+    """One call: checked as a whole when it is made, before anything is computed."""
+
+    def __init__(
+        self,
+        hidden: ArrayLike,
+        weight: ArrayLike,
+        targets: ArrayLike,
+        bias: ArrayLike | None,
+        settings: Settings,
+    ) -> None:
+        self._settings = settings
+        self._layer = checks.layer(hidden, weight, bias)
+        self._options = checks.options(settings.options, settings.function)
+        if settings.progress is not None and not callable(settings.progress):
+            raise TypeError(f"progress must be callable, got {type(settings.progress).__name__}")
+        most = (
+            default_chunk_rows(self._layer)
+            if settings.chunk_rows is None
+            else between(settings.chunk_rows, "chunk_rows", 1)
+        )
+        self._targets = checks.targets(
+            targets, self._layer, self._options, settings.reduction, settings.normalizer
+        )
+        hidden_rows = self._layer.hidden.shape[:-1]
+        self._axes = (np.newaxis,) if hidden_rows == () else ()  # a single row is one of one
+        self._rows = CountedRows(
+            hidden_rows or (1,), self._targets[(*self._axes, ...)], self._options
+        )
+        self._step = _balanced(self._rows.count, most)
+        self._divisor = (
+            self._rows.divisor(settings.reduction)
+            if settings.normalizer is None
+            else float(settings.normalizer)
+        )
+
+    def loss(self) -> float | NDArray[Any]:
+        """Return the loss alone."""
+        return self._run(None)
+
+    def loss_and_gradients(
+        self, given: dict[str, NDArray[Any] | None]
+    ) -> tuple[float | NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any] | None]:
+        """Return the loss and the gradients, in the arrays that are given."""
+        layer = self._layer
+        checks.outputs(given, layer, {"targets": self._targets, **self._options})
+        outs = list(given.values())
+        for number, of in enumerate((layer.hidden, layer.weight, layer.bias)):
+            if outs[number] is None and of is not None:
+                outs[number] = allocated(np.empty, of.shape, layer.hidden.dtype)
+        hidden_grad, weight_grad, bias_grad = outs
+        assert hidden_grad is not None
+        assert weight_grad is not None
+        sums = None if bias_grad is None else allocated(np.zeros, bias_grad.shape)
+        loss = self._run(Gradients(hidden_grad[(*self._axes, ...)], weight_grad, sums))
+        if bias_grad is not None:
+            bias_grad[...] = sums
+        return loss, hidden_grad, weight_grad, bias_grad
+
+    def _run(self, gradients: Gradients | None) -> float | NDArray[Any]:
+        """Return the loss, and add up the gradients if they are asked for."""
+        rows, settings, layer = self._rows, self._settings, self._layer
+        hidden = layer.hidden[(*self._axes, ...)]
+        losses = None
+        if settings.reduction == "none":
+            losses = allocated(np.zeros, hidden.shape[:-1], hidden.dtype)
+        products = Products(layer, self._step, with_gradients=gradients is not None)
+        if gradients is not None and rows.others is not None:
+            gradients.hidden[rows.others] = 0.0
+        # Without a divisor nothing counts: the gradient is 0 where the loss is 0 / 0.
+        count = rows.count if self._divisor else 0
+        if gradients is not None and count == 0:
+            gradients.hidden[...] = gradients.weight[...] = 0.0
+        sums = []
+        for start in range(0, count, self._step):
+            stop = min(start + self._step, count)
+            at = rows.index(start, stop)
+            with np.errstate(all="ignore"):  # infinities and nan are results
+                h = np.require(hidden[at], requirements=["C", "A"])
+                loss, grad = self._of_chunk(products.logits(h), at, with_grad=gradients is not None)
+                if gradients is not None:
+                    gradients.hidden[at] = products.add_gradients(
+                        h, grad, gradients, is_first=start == 0
+                    )
+            if losses is None:
+                sums.append(loss)
+            else:
+                losses[at] = loss
+            if settings.progress is not None:
+                settings.progress(stop, count)
+        if losses is not None:
+            return losses.reshape(layer.hidden.shape[:-1])
+        if settings.reduction == "mean" and not self._divisor:
+            return math.nan
+        return exact_sums(np.array([sums], np.float64))[0].value()
+
+    def _of_chunk(
+        self, logits: NDArray[Any], at: Any, *, with_grad: bool
+    ) -> tuple[Any, NDArray[Any]]:
+        """Return loss and gradient of rows as parts of those of all; the gradient is where the logits were."""
+        is_mean = self._settings.reduction not in ("none", "sum")
+        options = {
+            "reduction": self._settings.reduction,
+            "normalizer": self._divisor if is_mean else None,
+            **self._rows.options(at),
+        }
+        targets = self._rows.targets(at)
+        if with_grad:
+            return cross_entropy_value_and_grad(logits, targets, grad_out=logits, **options)
+        return cross_entropy(logits, targets, **options), logits
+
+
+def default_chunk_rows(layer: Layer) -> int:
+    """Return how many rows are computed at once, at most."""
+    numbers_of_row = sum(layer.weight.shape)
+    return max(_LEAST_ROWS, _CHUNK_BYTES // (layer.hidden.itemsize * numbers_of_row))
+
+
+def _balanced(count: int, most: int) -> int:
+    """Return the rows of a chunk, at most so many, with which no chunk is much smaller than others."""
+    chunks = -(-count // most)
+    return -(-count // chunks) if chunks else 1
