@@ -44,12 +44,21 @@ pub(crate) struct Job<'j, F: Float> {
     pub(crate) scalars: Option<&'j RowsMut<'j>>,
     /// Where the lse goes besides a loss.
     pub(crate) lse: Option<&'j RowsMut<'j>>,
+    /// The diagonal of the Hessian, if it is asked for besides the gradient: of rows of one segment.
+    pub(crate) hessian: Option<Hessian<'j>>,
     /// The largest logits, if they are asked for.
     pub(crate) top: Option<&'j Top<'j>>,
     /// Are scalars rounded to the compute type, whatever takes them?
     pub(crate) rounds: bool,
     /// Are the classes a part of those of the rows?
     pub(crate) is_chunk: bool,
+}
+
+/// Where the diagonal of the Hessian goes, and what it is multiplied by.
+#[derive(Clone, Copy)]
+pub(crate) struct Hessian<'j> {
+    pub(crate) out: &'j RowsMut<'j>,
+    pub(crate) factor: f64,
 }
 
 /// The targets of the rows, and what their gradient is divided by.
@@ -73,9 +82,20 @@ impl<'j, F: Float> Job<'j, F> {
         let is_log = operation == Operation::LogSoftmax;
         let masked = mask.map(|_| if is_log { F::NEG_INFINITY } else { F::default() });
         let panel = Panel { logits, mask, output, shift: temperature.shift, masked };
-        let (targets, scalars, lse, top) = (None, None, None, None);
+        let (targets, scalars, lse, hessian, top) = (None, None, None, None, None);
         let (rounds, is_chunk) = (false, false);
-        Self { operation, temperature, panel, targets, scalars, lse, top, rounds, is_chunk }
+        Self {
+            operation,
+            temperature,
+            panel,
+            targets,
+            scalars,
+            lse,
+            hessian,
+            top,
+            rounds,
+            is_chunk,
+        }
     }
 
     /// # Errors
@@ -145,6 +165,11 @@ impl<'j, F: Float> Job<'j, F> {
         if let Some(out) = self.lse {
             out.set(row, round(lse));
         }
+    }
+
+    /// The panel whose output the Hessian is.
+    fn hessian_panel(&self) -> Option<Panel<'j, F>> {
+        self.hessian.map(|Hessian { out, .. }| Panel { output: Some(out), ..self.panel })
     }
 
     fn z_loss(&self) -> f64 {

@@ -7,12 +7,14 @@
 //! | `rows` | what is done once for a row, for eight rows side by side |
 //! | `finish` | its formulas: S, L, the loss, the constants of the gradient |
 //! | `write` | the epilogues |
+//! | `hessian` | one more output: the diagonal of the Hessian |
 //! | `tile` | few classes: LANES rows side by side, from the logits to the outputs |
 //! | `transpose` | rows into lanes and back |
 //! | `special` | rows with infinities or huge logits |
 
 mod exp;
 mod finish;
+mod hessian;
 mod reduce;
 mod rows;
 mod special;
@@ -22,6 +24,7 @@ mod write;
 
 pub(crate) use exp::Temperature;
 pub(crate) use finish::{FinishedLanes, ReducedLanes, TargetLanes, finish_lanes};
+pub(crate) use hessian::write_hessian;
 pub(crate) use reduce::{MOST_ROWS, Part, Partial, SEGMENT, maximum, reduce};
 pub use rows::Operation;
 pub(crate) use rows::{Finished, Reduced, RowScalars, finish, put_tops};

@@ -11,9 +11,10 @@ pub use chunk::{ChunkTarget, Smoothing, finish_chunks, reduce_chunk, write_chunk
 pub use cross_entropy_terms::{TermsOut, cross_entropy_terms};
 
 use crate::alloc::filled;
-use crate::batch::{Job, Run, Targets as BatchTargets};
+use crate::batch::{Hessian, Job, Run, Targets as BatchTargets};
 use crate::error::Error;
 use crate::executor::Executor;
+use crate::kernel::SEGMENT;
 use crate::simd::{Float, Rows, RowsMut};
 use crate::target::{LossTerms, SmoothedTargets, Targets, WeightValues, exact_sum, kept_rows};
 
@@ -72,6 +73,9 @@ pub fn logsumexp<F: Float>(
     job.run(run)
 }
 
+/// Rows of more classes have no Hessian here: no booster grows so many trees at once.
+pub const MOST_HESSIAN_CLASSES: usize = SEGMENT;
+
 /// How the losses of the rows become the result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reduction {
@@ -113,6 +117,39 @@ impl CrossEntropy<'_> {
         mask: Option<&Rows<'_>>,
         losses: Option<&mut RowsMut<'_>>,
         grad: Option<&mut RowsMut<'_>>,
+        run: &mut Run<'_>,
+    ) -> Result<f64, Error> {
+        self.evaluate::<F>(logits, mask, losses, grad, None, run)
+    }
+
+    /// The same with the gradient, and the diagonal of the Hessian times `factor` to `hessian`.
+    ///
+    /// # Errors
+    /// [`Error::OutOfMemory`], or the error of `run.checkpoint`.
+    ///
+    /// # Panics
+    /// When the views disagree in rows or classes, or of more than [`MOST_HESSIAN_CLASSES`].
+    pub fn run_with_hessian<F: Float>(
+        &self,
+        logits: &Rows<'_>,
+        grad: &mut RowsMut<'_>,
+        hessian: &mut RowsMut<'_>,
+        factor: f64,
+        run: &mut Run<'_>,
+    ) -> Result<f64, Error> {
+        assert_same_shape(logits, None, Some(hessian));
+        assert!(logits.classes() <= MOST_HESSIAN_CLASSES, "rows of one segment");
+        let hessian = Hessian { out: hessian, factor };
+        self.evaluate::<F>(logits, None, None, Some(grad), Some(hessian), run)
+    }
+
+    fn evaluate<F: Float>(
+        &self,
+        logits: &Rows<'_>,
+        mask: Option<&Rows<'_>>,
+        losses: Option<&mut RowsMut<'_>>,
+        grad: Option<&mut RowsMut<'_>>,
+        hessian: Option<Hessian<'_>>,
         run: &mut Run<'_>,
     ) -> Result<f64, Error> {
         let grad = grad.map(|grad| &*grad);
@@ -178,6 +215,7 @@ impl CrossEntropy<'_> {
         let operation = if grad.is_some() { Operation::Gradient } else { Operation::Loss };
         let mut job = Job::<F>::new(operation, temperature, logits, mask, grad);
         job.targets = Some(BatchTargets { rows: &rows, divisor, unit });
+        job.hessian = hessian;
         (job.scalars, job.rounds) = (Some(losses), self.reduction == Reduction::None);
         job.run(run)?;
         if self.reduction == Reduction::None {

@@ -31,6 +31,7 @@ mod loss;
 mod numpy;
 mod objects;
 mod overlap;
+mod second_order;
 mod threads;
 mod weights;
 
@@ -356,6 +357,8 @@ mod _smoothxent {
     use super::chosen::{log_softmax_at, top_k_log_softmax};
     #[pymodule_export]
     use super::chunk::{_finish_chunks, _reduce_chunk, _row_losses, _write_chunk};
+    #[pymodule_export]
+    use super::second_order::_grad_and_hess;
     #[pymodule_export]
     use super::threads::{_enter_num_threads, _exit_num_threads, get_num_threads, set_num_threads};
     #[pymodule_export]

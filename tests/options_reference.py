@@ -5,6 +5,7 @@ the place of z, a class that is masked has the logit -inf, and u is renormalised
 
     loss     = s [sum_k c_k q'(k) (-log p(k)) + lambda lse^2]
     gradient = s / T [(Q + 2 lambda lse) p(k) - c_k q'(k)]        Q = sum_k c_k q'(k)
+    Hessian  = s Q p(k) (1 - p(k))                                T = 1, lambda = 0; its diagonal
 """
 
 import numpy as np
@@ -81,6 +82,12 @@ class Problem:
         rest = self.w.sum(-1, keepdims=True) - self.w
         slope = self.p * rest - self.w * others + self._pull() * self.p
         return np.where(self.counts[..., None] & self.kept, self._share() * slope, 0)
+
+    def hessian(self):
+        """Its diagonal, without z_loss."""
+        others = self.row.others / self.row.weight.sum(-1, keepdims=True)
+        curve = self.w.sum(-1, keepdims=True) * self.p * others
+        return np.where(self.counts[..., None], self._share() * curve, 0)
 
     def gradient_size(self):
         """The size of the terms that the gradient is the difference of."""

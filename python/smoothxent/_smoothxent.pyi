@@ -13,6 +13,7 @@ __all__ = [
     "_enter_num_threads",
     "_exit_num_threads",
     "_finish_chunks",
+    "_grad_and_hess",
     "_reduce_chunk",
     "_refuse_overlap",
     "_row_losses",
@@ -63,6 +64,17 @@ def _row_losses(
     prior: ArrayLike | None,
     /,
 ) -> NDArray[np.float64]: ...
+def _grad_and_hess(
+    logits: ArrayLike,
+    targets: ArrayLike,
+    label_smoothing: SupportsFloat,
+    prior: ArrayLike | None,
+    class_weight: ArrayLike | None,
+    sample_weight: ArrayLike | None,
+    axis: SupportsIndex,
+    factor: SupportsFloat,
+    /,
+) -> tuple[NDArray[np.floating[Any]], NDArray[np.floating[Any]]]: ...
 def _refuse_overlap(out: NDArray[Any], /) -> None: ...
 def softmax(
     logits: ArrayLike,

@@ -81,11 +81,13 @@ pub(super) struct Needs {
     pub(super) weights: bool,
     /// Exponentials, then outputs.
     pub(super) output: bool,
+    pub(super) hessian: bool,
 }
 
 impl Needs {
     fn count(self) -> usize {
-        [self.logits, self.kept, self.weights, self.output].map(usize::from).iter().sum()
+        let all = [self.logits, self.kept, self.weights, self.output, self.hessian];
+        all.map(usize::from).iter().sum()
     }
 }
 
@@ -124,6 +126,7 @@ impl Plan {
             kept: panel.mask.is_some(),
             weights: job.targets.as_ref().is_some_and(|targets| targets.rows.are_made()),
             output: panel.output.is_some() && (!writes_directly || keeps && keeps_apart),
+            hessian: job.hessian_panel().is_some_and(|panel| !panel.writes_directly()),
         };
         let pair_bytes = row_bytes.saturating_mul(2);
         let group = (BYTES_PER_GROUP / pair_bytes.max(1)).clamp(1, MOST_ROWS);

@@ -1,10 +1,12 @@
 //! Rows of one segment: brought together, reduced, finished and written in groups.
 
-use super::{Block, Targets};
+use super::{Block, Hessian, Targets};
 use crate::kernel::{
     Finished, FinishedLanes, MOST_ROWS, Operation, Part, ReducedLanes, RowClass, TargetLanes, UNIT,
     finish_lanes, gap, log_probabilities, maximum, put_tops, reduce, shift, weighted_gaps, write,
+    write_hessian,
 };
+use crate::panel::Panel;
 use crate::simd::{Float, MOST_LANES, Sink, Source, Vector};
 use crate::target::{RowTarget, Weights};
 use std::array::from_fn;
@@ -15,6 +17,7 @@ struct Memory<'m, F> {
     kept: &'m mut [F],
     weights: &'m mut [F],
     output: &'m mut [F],
+    hessian: &'m mut [F],
     /// One row.
     special: &'m mut [F],
 }
@@ -48,6 +51,7 @@ impl<F: Float> Block<'_, '_, F> {
             kept: take(needs.kept, plan.panel),
             weights: take(needs.weights, plan.panel),
             output: take(needs.output, plan.panel),
+            hessian: take(needs.hessian, plan.panel),
             special: take(true, 1),
         };
         memory.special = &mut std::mem::take(&mut memory.special)[..classes];
@@ -61,23 +65,40 @@ impl<F: Float> Block<'_, '_, F> {
                 let group = Group { first: first + group, at: group, len, is_loaded };
                 run_group::<V>(job, plan, token, group, &mut memory);
             }
-            if !panel.writes_directly()
-                && panel.output.is_some()
-                && !panel.store_neighbours::<V>(
+            store_rows::<V>(token, panel, plan, (first, count), memory.output, memory.kept);
+            if let Some(panel) = &job.hessian_panel() {
+                V::outlined(
                     token,
-                    (first, count),
-                    plan.pitch,
-                    memory.output,
-                    plan.streams,
-                )
-            {
-                for (i, row) in memory.output.chunks_exact_mut(plan.pitch).take(count).enumerate() {
-                    let kept = memory.kept.get(i * plan.pitch..).unwrap_or(&[]);
-                    let kept = &kept[..job.kept_len(classes)];
-                    panel.store::<V>(token, first + i, 0, kept, &mut row[..classes]);
-                }
+                    #[inline(always)]
+                    || {
+                        let rows = &mut *memory.hessian;
+                        store_rows::<V>(token, panel, plan, (first, count), rows, memory.kept);
+                    },
+                );
             }
         }
+    }
+}
+
+/// Writes `count` rows from `first` on that are not where they are wanted.
+#[inline(always)]
+fn store_rows<V: Vector>(
+    token: V::Token,
+    panel: &Panel<'_, V::Scalar>,
+    plan: &super::Plan,
+    (first, count): (usize, usize),
+    rows: &mut [V::Scalar],
+    kept: &[V::Scalar],
+) {
+    let Some(output) = panel.output.filter(|_| !panel.writes_directly()) else { return };
+    let (classes, pitch) = (output.classes(), plan.pitch);
+    if panel.store_neighbours::<V>(token, (first, count), pitch, rows, plan.streams) {
+        return;
+    }
+    let kept_len = if panel.mask.is_some() { classes } else { 0 };
+    for (i, row) in rows.chunks_exact_mut(pitch).take(count).enumerate() {
+        let kept = &kept.get(i * pitch..).unwrap_or(&[])[..kept_len];
+        panel.store::<V>(token, first + i, 0, kept, &mut row[..classes]);
     }
 }
 
@@ -227,6 +248,7 @@ fn run_group<V: Vector>(
         };
         targets.set(i, target, job.scale(target.weight));
     }
+    let hessian_panel = job.hessian_panel();
     let mut done = FinishedLanes::default();
     if operation.splits::<V::Scalar>() {
         put_tops::<V>(token, temperature, &swept, &mut reduced);
@@ -245,15 +267,26 @@ fn run_group<V: Vector>(
         } else {
             &mut sinks[i]
         };
+        let mut hessian =
+            hessian_panel.as_ref().map(|panel| match memory.hessian.get_mut(place(i)) {
+                Some(own) => Sink::from_slice(own),
+                None => panel.sink(first + i),
+            });
         if !row.is_read {
             job.put(first + i, 0.0, 0.0);
             out.fill(V::Scalar::default());
+            if let Some(out) = &mut hessian {
+                out.fill(V::Scalar::default());
+            }
             continue;
         }
         if row.class != RowClass::Finite {
             let scalar = if job.targets.is_some() { f64::NAN } else { row.class.lse() };
             job.put(first + i, scalar, row.class.lse());
             out.fill(V::Scalar::NAN);
+            if let Some(out) = &mut hessian {
+                out.fill(V::Scalar::NAN);
+            }
             continue;
         }
         job.put(first + i, done.scalar, done.lse);
@@ -277,6 +310,12 @@ fn run_group<V: Vector>(
         });
         let label = label.map(|target| (target.class, done.label));
         let values = if operation.keeps() { values } else { row.part.z };
+        if let (Some(out), Some(Hessian { factor, .. })) = (&mut hessian, job.hessian) {
+            write_hessian::<V>(token, factor, (&reduced, i), done.epilogue, values, out);
+            if done.unit != 1.0 {
+                out.multiply(done.unit);
+            }
+        }
         let streams = plan.streams && writes_directly && done.unit == 1.0;
         write::<V>(token, done.epilogue, values, row.part.weights, label, out, streams);
         if done.unit != 1.0 {

@@ -5,6 +5,7 @@ use crate::kernel::{
     FinishedLanes, Operation, TargetLanes, Tile, TileTarget, TileWeights, from_run, load,
     store_neighbours, to_run,
 };
+use crate::panel::Panel;
 use crate::simd::{Float, MOST_LANES, Sink, Source, Vector};
 use crate::target::{NO_CLASS, RowTarget, Weights};
 
@@ -152,6 +153,7 @@ fn tile<V: Vector>(
         operation: job.operation,
         temperature: &job.temperature,
         z_loss: job.z_loss(),
+        hessian: job.hessian.map(|hessian| hessian.factor),
         target: &state.target,
         weights,
         is_lost: &state.is_lost,
@@ -166,8 +168,31 @@ fn tile<V: Vector>(
         _ => &done.loss,
     };
     job.put_rows(first, &scalars[..count], &done.lse[..count]);
+    let Memory { z, out, rows, kept, .. } = memory;
+    let place = (first, count, streams);
+    store_tile::<V>(token, &job.panel, place, out, rows, kept);
+    if let Some(panel) = job.hessian_panel() {
+        // A function of its own: calls without a Hessian are then as they are without this.
+        V::outlined(
+            token,
+            #[inline(always)]
+            || store_tile::<V>(token, &panel, place, z, rows, kept),
+        );
+    }
+}
+
+/// Writes `count` rows of a tile from `first` on; by way of `rows`, if need be.
+#[inline(always)]
+fn store_tile<V: Vector>(
+    token: V::Token,
+    panel: &Panel<'_, V::Scalar>,
+    (first, count, streams): (usize, usize, bool),
+    tile: &[V::Scalar],
+    rows: &mut [V::Scalar],
+    kept: &[V::Scalar],
+) {
     let Some(output) = panel.output else { return };
-    let tile = &memory.out[..];
+    let classes = output.classes();
     if panel.masked.is_none() && store_neighbours::<V>(token, tile, output, first, count, streams) {
         return;
     }
@@ -178,9 +203,9 @@ fn tile<V: Vector>(
             return;
         }
         run => {
-            to_run::<V>(token, tile, classes, &mut Sink::from_slice(memory.rows));
+            to_run::<V>(token, tile, classes, &mut Sink::from_slice(rows));
             if let Some(mut run) = run {
-                let rows = Source::from_slice(memory.rows);
+                let rows = Source::from_slice(rows);
                 for at in (0..count * classes).step_by(V::LANES) {
                     run.stream_vector(at, rows.vector::<V>(token, at, V::Scalar::default()));
                 }
@@ -188,9 +213,10 @@ fn tile<V: Vector>(
             }
         }
     }
-    let rows = memory.rows.chunks_exact_mut(classes).zip(memory.kept.chunks_exact(classes));
+    let rows = rows.chunks_exact_mut(classes).zip(kept.chunks_exact(classes));
+    let kept_len = if panel.mask.is_some() { classes } else { 0 };
     for (i, (row, kept)) in rows.enumerate().take(count) {
-        panel.store::<V>(token, first + i, 0, &kept[..job.kept_len(classes)], row);
+        panel.store::<V>(token, first + i, 0, &kept[..kept_len], row);
     }
 }
 

@@ -19,6 +19,7 @@ mod sweep;
 
 use super::exp::{Base, Exponential, Temperature};
 use super::finish::{FinishedLanes, Lanes, ReducedLanes, TargetLanes, finish, inverse_of};
+use super::hessian::write_tile;
 use super::reduce::WeightKind;
 use super::rows::Operation;
 use super::special::RowClass;
@@ -54,6 +55,8 @@ pub(crate) struct Tile<'t, F: Float> {
     pub(crate) operation: Operation,
     pub(crate) temperature: &'t Temperature<F>,
     pub(crate) z_loss: f64,
+    /// c of the Hessian, if that is asked for besides the gradient.
+    pub(crate) hessian: Option<f64>,
     pub(crate) target: &'t TileTarget<F>,
     pub(crate) weights: TileWeights<'t, F>,
     /// Has a masked class weight? Then the loss is infinite.
@@ -64,7 +67,7 @@ pub(crate) struct Tile<'t, F: Float> {
 
 impl<F: Float> Tile<'_, F> {
     /// Reduces the logits `z`, LANES of class 0, of class 1, ..., and writes the outputs to `out` in the
-    /// same order.
+    /// same order, the Hessian over the logits.
     #[inline(always)]
     pub(crate) fn run<V: Vector<Scalar = F>>(
         &self,
@@ -262,6 +265,9 @@ impl<F: Float> Tile<'_, F> {
             }
             // As `finish::least`.
             let least = least.div(factor.max(zero.sub(factor)));
+            if let Some(c) = self.hessian {
+                write_tile::<V>(token, c, &rows, factor, least, out, z);
+            }
             let (mut class, mut number) = (0, zero);
             for e in out.chunks_exact_mut(V::LANES) {
                 let value = V::from_slice(token, e);
@@ -279,6 +285,9 @@ impl<F: Float> Tile<'_, F> {
             if has_units {
                 unit.to_slice(&mut done.unit);
                 multiply::<V>(out, &done.unit);
+                if self.hessian.is_some() {
+                    multiply::<V>(z, &done.unit);
+                }
             }
             if classes == 1 && self.z_loss == 0.0 {
                 // p = 1 and q' is all there, whatever the rounding of 1/S.
@@ -286,6 +295,9 @@ impl<F: Float> Tile<'_, F> {
             }
             if let Some(specials) = &specials {
                 specials.mark::<V>(out);
+                if self.hessian.is_some() {
+                    specials.mark::<V>(z);
+                }
             }
         }
         let Some(specials) = specials else { return };

@@ -1,0 +1,95 @@
+//! The diagonal of the Hessian, from the exponentials of which the gradient is written next.
+//!
+//! ```text
+//! h_k = c·Q·p_k·(1 − p_k)·scale                Q = Σ q', c is the caller's
+//!     = (e_k·factor)·[((sum − e_k) + lost)·inverse]
+//! ```
+//!
+//! `factor` is that of the gradient. S is `sum` + `lost`, two numbers of the type of the rows: so S − e_k,
+//! which is the sum of the other classes, keeps its digits where e_k is nearly all of S.
+
+use super::finish::{ReducedLanes, inverse_of};
+use super::write::{Epilogue, fill_row, probability};
+use crate::math::{Real, two_sum};
+use crate::simd::{Float, Sink, Source, Vector, Widened};
+
+/// S of rows, and c/S.
+pub(super) struct Total<D> {
+    sum: D,
+    lost: D,
+    inverse: D,
+}
+
+impl<D: Real> Total<D> {
+    #[inline(always)]
+    pub(super) fn new<F: Float>(c: f64, sum: D, lost: D, top: D) -> Self {
+        let (sum, from_top) = two_sum(sum, top);
+        let lost = lost + from_top;
+        Self { sum, lost, inverse: inverse_of::<F, _>(sum, lost) * sum.like(c) }
+    }
+}
+
+/// Writes a tile: `e` holds LANES of class 0, of class 1, ...
+#[inline(always)]
+pub(super) fn write_tile<V: Vector>(
+    token: V::Token,
+    c: f64,
+    rows: &ReducedLanes<V::Doubles>,
+    factor: V,
+    least: V,
+    e: &[V::Scalar],
+    h: &mut [V::Scalar],
+) {
+    V::outlined(
+        token,
+        #[inline(always)]
+        || {
+            let total = Total::new::<V::Scalar>(c, rows.sum, rows.lost, rows.top);
+            let sum: V = total.sum.narrow();
+            let lost: V = ((total.sum - V::Doubles::widen(sum)) + total.lost).narrow();
+            let inverse: V = total.inverse.narrow();
+            for (e, h) in e.chunks_exact(V::LANES).zip(h.chunks_exact_mut(V::LANES)) {
+                let e = V::from_slice(token, e);
+                hessian(e, factor, least, sum, lost, inverse).to_slice(h);
+            }
+        },
+    );
+}
+
+/// Writes the row in lane `i`, whose gradient has this epilogue.
+pub(crate) fn write_hessian<V: Vector>(
+    token: V::Token,
+    c: f64,
+    (rows, i): (&ReducedLanes, usize),
+    gradient: Epilogue<V::Scalar>,
+    e: Source<'_, V::Scalar>,
+    out: &mut Sink<'_, V::Scalar>,
+) {
+    let Epilogue::Gradient { factor, least, .. } = gradient else { return };
+    let total = Total::new::<V::Scalar>(c, rows.sum[i], rows.lost[i], rows.top[i]);
+    let number = V::Scalar::from_f64;
+    let sum = number(total.sum);
+    let lost = number((total.sum - sum.to_f64()) + total.lost);
+    let constants = [factor, least, sum, lost, number(total.inverse)];
+    fill_row::<V, _>(
+        token,
+        out,
+        #[inline(always)]
+        move || {
+            let [factor, least, sum, lost, inverse] = constants.map(
+                #[inline(always)]
+                |constant| V::splat(token, constant),
+            );
+            #[inline(always)]
+            move |place| {
+                let e = e.at::<V>(token, place, V::Scalar::default());
+                hessian(e, factor, least, sum, lost, inverse)
+            }
+        },
+    );
+}
+
+#[inline(always)]
+fn hessian<V: Vector>(e: V, factor: V, least: V, sum: V, lost: V, inverse: V) -> V {
+    probability(e, factor, least).mul(sum.sub(e).add(lost).mul(inverse))
+}
