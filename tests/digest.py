@@ -11,6 +11,7 @@ import numpy as np
 
 import smoothxent as sx
 from problems import CLASS_COUNTS, FLOATS, ROW_KINDS, one_hot, problem
+from smoothxent.objectives import lightgbm_objective
 
 LOSS_OPTIONS = (  # (label_smoothing, whether the prior is given)
     (0.0, False),
@@ -33,6 +34,8 @@ def results(logits, labels, prior):
         yield from map(np.asarray, sx.cross_entropy_value_and_grad(logits, labels, **options))
         yield np.asarray(sx.cross_entropy(logits, labels, reduction="sum", **options))
     yield from sx.cross_entropy_terms(logits, labels, prior=prior)
+    if labels.ndim == 1 and 2 <= logits.shape[-1] <= 16384:
+        yield from lightgbm_objective(label_smoothing=0.1)(labels, logits)
 
 
 def option_results(logits, labels, prior):

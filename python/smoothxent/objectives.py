@@ -1,0 +1,297 @@
+"""The smoothed loss as an objective of LightGBM and XGBoost, for their native and scikit-learn interfaces.
+
+    gradient_k = s [Q p(k) - c_k q'(k)]          Q = sum_k c_k q'(k)
+    Hessian_k  = f s Q p(k) (1 - p(k))           the diagonal; f is the library's own factor
+
+Neither library is imported: an objective is called with the arrays and data sets that it needs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from smoothxent import _checks
+from smoothxent import _smoothxent as _native
+from smoothxent._arrays import as_numpy_real
+from smoothxent._errors import LabelError
+
+if TYPE_CHECKING:
+    from typing import SupportsFloat
+
+    from numpy.typing import ArrayLike, NDArray
+
+__all__ = ["lightgbm_objective", "xgboost_objective"]
+
+_LEAST_HESSIAN_OF_XGBOOST = 1e-16
+
+
+def lightgbm_objective(
+    *,
+    label_smoothing: SupportsFloat | None = None,
+    prior: ArrayLike | None = None,
+    class_weight: ArrayLike | None = None,
+) -> _Objective:
+    r"""Return the cross-entropy loss with label smoothing as an objective of LightGBM.
+
+    Use it in place of "multiclass" or "binary", whose gradient and Hessian it has without smoothing:
+    as ``params["objective"]`` of ``lightgbm.train`` and ``lightgbm.cv``, or as ``objective`` of
+    ``LGBMClassifier``. `xgboost_objective` is the same for XGBoost.
+
+    For one row with scores z, p = softmax(z), sample weight s, and q', u and c of `cross_entropy`,
+
+    .. math::
+       g_k = s\, [Q\, p(k) - c_k\, q'(k)], \qquad
+       h_k = \frac{K}{K - 1}\, s\, Q\, p(k)\, (1 - p(k)), \qquad Q = \sum_{k=1}^K c_k\, q'(k).
+
+    The factor K / (K - 1) is LightGBM's. With one score a row, z is the logit of class 1 of two, and
+    h = s Q p (1 - p), as for "binary".
+
+    Parameters
+    ----------
+    label_smoothing : float, optional
+        The smoothing, in [0, 1]; 0 if it is not given.
+    prior : array_like, optional
+        The distribution u of shape (K,) that labels are smoothed towards: finite, non-negative, with
+        sum 1. Uniform if it is not given. It needs a `label_smoothing`.
+    class_weight : array_like, optional
+        A weight for each class of the smoothed labels, of shape (K,): finite and non-negative.
+
+    Returns
+    -------
+    objective : callable
+        ``objective(scores, dataset)`` and ``objective(labels, scores, sample_weight=None)`` return
+        the gradient and the Hessian, both of the shape, type and memory layout of the scores. It can be
+        pickled.
+
+    Raises
+    ------
+    LabelError
+        When called: if a label is not a whole number in [0, K). Labels may be of any real type.
+    TypeError
+        If an option is of a type that cannot be used, or a prior is given without `label_smoothing`.
+    ValueError
+        If an option has a shape or value that is not as described; when called, also if a weight of a
+        row is negative or not finite, or if there are more than 16384 classes.
+
+    Notes
+    -----
+    K is the number of columns of the scores: `num_class` of LightGBM.
+
+    With an objective of its own LightGBM starts from the score 0, not from the logarithms of the class
+    frequencies, and predicts scores, not probabilities: the softmax of the scores gives these.
+
+    The gradient has the bits and the accuracy of that of `cross_entropy_value_and_grad`. The Hessian is
+    within 8 ulp, for confident rows too: 1 - p(k) is the sum of the other probabilities.
+
+    References
+    ----------
+    .. [1] C. Szegedy, V. Vanhoucke, S. Ioffe, J. Shlens and Z. Wojna, "Rethinking the Inception
+       Architecture for Computer Vision", section 7, arXiv:1512.00567, 2015.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from smoothxent.objectives import lightgbm_objective
+    >>> objective = lightgbm_objective(label_smoothing=0.1)
+    >>> labels, scores = np.array([0, 1], np.float32), np.zeros((2, 2), order="F")
+    >>> gradient, hessian = objective(labels, scores)
+    >>> gradient
+    array([[-0.45,  0.45],
+           [ 0.45, -0.45]])
+    >>> hessian
+    array([[0.5, 0.5],
+           [0.5, 0.5]])
+    """
+    return _Objective("lightgbm", *_options(label_smoothing, prior, class_weight))
+
+
+def xgboost_objective(
+    *,
+    label_smoothing: SupportsFloat | None = None,
+    prior: ArrayLike | None = None,
+    class_weight: ArrayLike | None = None,
+) -> _Objective:
+    r"""Return the cross-entropy loss with label smoothing as an objective of XGBoost.
+
+    Use it in place of "multi:softprob" or "binary:logistic", whose gradient and Hessian it has without
+    smoothing: as ``obj`` of ``xgboost.train`` and ``xgboost.cv``, or as ``objective`` of
+    ``XGBClassifier``. `lightgbm_objective` is the same for LightGBM.
+
+    For one row with scores z, p = softmax(z), sample weight s, and q', u and c of `cross_entropy`,
+
+    .. math::
+       g_k = s\, [Q\, p(k) - c_k\, q'(k)], \qquad
+       h_k = \max\{2 s\, Q\, p(k)\, (1 - p(k)),\, 10^{-16}\}, \qquad Q = \sum_{k=1}^K c_k\, q'(k).
+
+    The factor 2 and the least Hessian are XGBoost's. With one score a row, z is the logit of class 1 of
+    two, and the factor is 1, as for "binary:logistic".
+
+    Parameters
+    ----------
+    label_smoothing : float, optional
+        The smoothing, in [0, 1]; 0 if it is not given.
+    prior : array_like, optional
+        The distribution u of shape (K,) that labels are smoothed towards: finite, non-negative, with
+        sum 1. Uniform if it is not given. It needs a `label_smoothing`.
+    class_weight : array_like, optional
+        A weight for each class of the smoothed labels, of shape (K,): finite and non-negative.
+
+    Returns
+    -------
+    objective : callable
+        ``objective(scores, dmatrix)`` and ``objective(labels, scores, sample_weight=None)`` return
+        the gradient and the Hessian, both of the shape, type and memory layout of the scores. It can be
+        pickled.
+
+    Raises
+    ------
+    LabelError
+        When called: if a label is not a whole number in [0, K). Labels may be of any real type.
+    TypeError
+        If an option is of a type that cannot be used, or a prior is given without `label_smoothing`.
+    ValueError
+        If an option has a shape or value that is not as described; when called, also if a weight of a
+        row is negative or not finite, or if there are more than 16384 classes.
+
+    Notes
+    -----
+    K is the number of columns of the scores: `num_class` of XGBoost, which 2.1 and later give two axes.
+
+    With an objective of its own XGBoost starts from the same score for each class, not from the
+    logarithms of the class frequencies. ``XGBClassifier.predict_proba`` gives probabilities all the
+    same; ``Booster.predict`` gives scores with ``output_margin=True``, whose softmax they are.
+
+    The gradient has the bits and the accuracy of that of `cross_entropy_value_and_grad`. The Hessian is
+    within 8 ulp, for confident rows too: 1 - p(k) is the sum of the other probabilities.
+
+    References
+    ----------
+    .. [1] C. Szegedy, V. Vanhoucke, S. Ioffe, J. Shlens and Z. Wojna, "Rethinking the Inception
+       Architecture for Computer Vision", section 7, arXiv:1512.00567, 2015.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from smoothxent.objectives import xgboost_objective
+    >>> objective = xgboost_objective(label_smoothing=0.1, prior=[0.75, 0.25])
+    >>> labels, scores = np.array([0, 1], np.float32), np.zeros((2, 2), np.float32)
+    >>> gradient, hessian = objective(labels, scores)
+    >>> gradient
+    array([[-0.475,  0.475],
+           [ 0.425, -0.425]], dtype=float32)
+    >>> hessian
+    array([[0.5, 0.5],
+           [0.5, 0.5]], dtype=float32)
+    """
+    return _Objective("xgboost", *_options(label_smoothing, prior, class_weight))
+
+
+def _options(
+    label_smoothing: SupportsFloat | None, prior: ArrayLike | None, class_weight: ArrayLike | None
+) -> tuple[float, NDArray[Any] | None, NDArray[Any] | None]:
+    """Return the options, as far as they can be checked without the number of classes."""
+    if label_smoothing is not None:
+        smoothing = _checks.unit_interval(label_smoothing, "label_smoothing")
+    elif prior is None:
+        smoothing = 0.0
+    else:
+        raise TypeError(
+            "prior is given without label_smoothing; pass how much goes to it, for example "
+            "label_smoothing=0.1"
+        )
+    u = None if prior is None else _one_per_class(prior, "prior")
+    if u is not None:
+        _checks.prior_values(u, 0)
+    weight = None if class_weight is None else _one_per_class(class_weight, "class_weight")
+    return smoothing, u, weight
+
+
+def _one_per_class(values: ArrayLike, name: str) -> NDArray[Any]:
+    """Return a copy of one number for each class."""
+    given = np.array(as_numpy_real(values, name))
+    if given.ndim != 1:
+        raise ValueError(f"{name} must have one axis, that of the classes, got shape {given.shape}")
+    return given
+
+
+@dataclass(frozen=True, eq=False)
+class _Objective:
+    """Gradient and Hessian in the conventions of a library."""
+
+    library: str
+    label_smoothing: float
+    prior: NDArray[Any] | None
+    class_weight: NDArray[Any] | None
+
+    def __call__(
+        self, first: Any, second: Any, sample_weight: ArrayLike | None = None
+    ) -> tuple[NDArray[np.floating[Any]], NDArray[np.floating[Any]]]:
+        """Take (scores, data set) of the native interfaces, or (labels, scores, weights) of scikit-learn's."""
+        if hasattr(second, "get_label"):
+            scores, labels, sample_weight = first, second.get_label(), second.get_weight()
+        else:
+            labels, scores = first, second
+        if sample_weight is not None and np.size(sample_weight) == 0:
+            sample_weight = None  # XGBoost has an empty array where there are no weights
+        z = as_numpy_real(scores, "scores")
+        if z.ndim == 1:
+            both = np.zeros((2, len(z)), z.dtype)
+            both[1] = z
+            gradient, hessian = self._of_classes(both, labels, sample_weight, 0, 1.0)
+            return gradient[1], hessian[1]
+        if z.ndim != 2 or z.shape[1] < 2:
+            raise ValueError(
+                f"scores must have shape (N,) or (N, K) with at least 2 classes, got {z.shape}"
+            )
+        classes = z.shape[1]
+        factor = 2.0 if self.library == "xgboost" else classes / (classes - 1)
+        if z.flags.c_contiguous:
+            return self._of_classes(z, labels, sample_weight, 1, factor)
+        gradient, hessian = self._of_classes(z.T, labels, sample_weight, 0, factor)
+        return gradient.T, hessian.T
+
+    def _of_classes(
+        self,
+        scores: NDArray[Any],
+        labels: ArrayLike,
+        sample_weight: ArrayLike | None,
+        axis: int,
+        factor: float,
+    ) -> tuple[NDArray[np.floating[Any]], NDArray[np.floating[Any]]]:
+        """Return both for scores whose classes are along `axis`, as the library wants them."""
+        classes = scores.shape[axis]
+        for name, values in (("prior", self.prior), ("class_weight", self.class_weight)):
+            if values is not None and len(values) != classes:
+                raise ValueError(f"{name} must have shape ({classes},), got {values.shape}")
+        gradient, hessian = _native._grad_and_hess(
+            scores,
+            _whole(labels, scores.shape[1 - axis], classes),
+            self.label_smoothing,
+            self.prior,
+            self.class_weight,
+            sample_weight,
+            axis,
+            factor,
+        )
+        if self.library == "xgboost":
+            np.maximum(hessian, _LEAST_HESSIAN_OF_XGBOOST, out=hessian)
+        return gradient, hessian
+
+
+def _whole(labels: ArrayLike, rows: int, classes: int) -> NDArray[np.int64]:
+    """Return labels as integers; both libraries keep them as float32."""
+    given = as_numpy_real(labels, "labels")
+    if given.shape != (rows,):
+        raise ValueError(f"labels must have shape ({rows},), got {given.shape}")
+    with np.errstate(invalid="ignore"):  # the integer of nan is none
+        whole = given.astype(np.int64)
+    is_wrong = ~((whole == given) & (whole >= 0) & (whole < classes))
+    if is_wrong.any():
+        place = int(is_wrong.argmax())
+        raise LabelError(
+            f"labels[{place}] is {given[place]}, expected a whole number from 0 to {classes - 1}"
+        )
+    return whole
