@@ -10,7 +10,7 @@ import smoothxent.dask
 import smoothxent.torch
 
 ROOT = Path(__file__).parents[2]
-PAGES = ["docs/howto/dask.md", "docs/howto/pytorch.md"]
+PAGES = ["docs/howto/boosters.md", "docs/howto/dask.md", "docs/howto/pytorch.md"]
 DOCUMENTED = [
     smoothxent.dask.cross_entropy,
     smoothxent.dask.log_softmax,
