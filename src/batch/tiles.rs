@@ -168,17 +168,27 @@ fn tile<V: Vector>(
         _ => &done.loss,
     };
     job.put_rows(first, &scalars[..count], &done.lse[..count]);
-    let Memory { z, out, rows, kept, .. } = memory;
     let place = (first, count, streams);
-    store_tile::<V>(token, &job.panel, place, out, rows, kept);
-    if let Some(panel) = job.hessian_panel() {
-        // A function of its own: calls without a Hessian are then as they are without this.
-        V::outlined(
-            token,
-            #[inline(always)]
-            || store_tile::<V>(token, &panel, place, z, rows, kept),
-        );
+    store_tile::<V>(token, panel, place, memory.out, memory.rows, memory.kept);
+    if job.hessian.is_some() {
+        store_hessian::<V>(token, job, place, memory);
     }
+}
+
+/// A function of its own: without a Hessian nothing is done for it but to ask.
+#[inline(never)]
+fn store_hessian<V: Vector>(
+    token: V::Token,
+    job: &Job<'_, V::Scalar>,
+    place: (usize, usize, bool),
+    memory: &mut Memory<'_, V::Scalar>,
+) {
+    let Some(panel) = job.hessian_panel() else { return };
+    V::outlined(
+        token,
+        #[inline(always)]
+        || store_tile::<V>(token, &panel, place, memory.z, memory.rows, memory.kept),
+    );
 }
 
 /// Writes `count` rows of a tile from `first` on; by way of `rows`, if need be.
