@@ -76,6 +76,12 @@ def lightgbm_objective(
         If an option has a shape or value that is not as described; when called, also if a weight of a
         row is negative or not finite, or if there are more than 16384 classes.
 
+    See Also
+    --------
+    xgboost_objective : The same for XGBoost.
+    smoothxent.cross_entropy_value_and_grad : The loss and its gradient, of any arrays.
+    smoothxent.softmax : From scores to probabilities.
+
     Notes
     -----
     K is the number of columns of the scores: `num_class` of LightGBM.
@@ -155,6 +161,12 @@ def xgboost_objective(
     ValueError
         If an option has a shape or value that is not as described; when called, also if a weight of a
         row is negative or not finite, or if there are more than 16384 classes.
+
+    See Also
+    --------
+    lightgbm_objective : The same for LightGBM.
+    smoothxent.cross_entropy_value_and_grad : The loss and its gradient, of any arrays.
+    smoothxent.softmax : From scores to probabilities.
 
     Notes
     -----
