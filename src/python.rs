@@ -49,6 +49,7 @@ use numpy::Dtype;
 use objects::{Pair, text, tuple};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
+use std::env::consts::{ARCH, OS};
 use threads::width;
 
 #[global_allocator]
@@ -151,7 +152,9 @@ fn logsumexp<'py>(
             logits.array.bytes(),
             |run| compute_in!(compute, F => ops::logsumexp::<F>(temperature, &z, mask.as_ref(), &mut lse, run)),
         )?;
-        output.finish(out.py())
+        let lse = output.finish(out.py())?;
+        // One row: a scalar, as from NumPy's own reductions.
+        if shape.is_empty() && out.is_none() { lse.get_item(tuple(out.py(), [])?) } else { Ok(lse) }
     })
 }
 
@@ -312,6 +315,8 @@ fn show_config(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
         }
         let config = objects::dict(py)?;
         set(&config, "version", string(env!("CARGO_PKG_VERSION"))?)?;
+        let profile = if cfg!(debug_assertions) { "debug" } else { "release" };
+        set(&config, "build", string(&format!("{profile}, for {OS} on {ARCH}"))?)?;
         set(&config, "simd", simd)?;
         set(&config, "threads", threads)?;
         Ok(config)

@@ -187,6 +187,7 @@ LONG = {
     "uint64": ("logsumexp", lambda: (many(0, 2**28, dtype=np.uint64),), {}),
     "byte-swapped": ("logsumexp", lambda: (many(0, 2**29, dtype=">f4"),), {}),
     "Fortran order": ("logsumexp", lambda: (many(0, 2**14, 2**14, dtype=bool).T,), {}),
+    "axes apart": ("logsumexp", lambda: (many(0, 2**13, 2, 2**14),), {"axis": (0, 2)}),
     "a list": ("logsumexp", lambda: ([0.5] * 2**25,), {}),
     "a list of rows": ("logsumexp", lambda: ([[0.5] * 2**10] * 2**15,), {}),
     "a list of long rows": ("logsumexp", lambda: ([[0.5] * 2**20] * 2**5,), {}),
@@ -268,6 +269,11 @@ def overlapping():
     return lambda: sx.softmax(z, out=z.T)
 
 
+def to_axes_apart():
+    z, out = many(0, 2**12, 2, 2**14), np.zeros((2**12, 2, 2**14), np.float32)
+    return lambda: sx.softmax(z, axis=(0, 2), out=out)
+
+
 def first_axis():
     z = many(0, 1000, 2**16)
     return lambda: sx.softmax(z, axis=0)
@@ -345,6 +351,7 @@ WHOLE = [
     floats_of_several_types,
     no_numbers,
     overlapping,
+    to_axes_apart,
     first_axis,
     smoothed,
     smoothed_under_a_mask,

@@ -1,4 +1,4 @@
-"""Softmax and its logarithm, along one axis.
+"""Softmax and its logarithm, along one axis or several.
 
 With M = max_k z_k, S = sum_k exp(z_k - M) and L = log S:
 
@@ -8,55 +8,55 @@ With M = max_k z_k, S = sum_k exp(z_k - M) and L = log S:
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any, overload
 
+from smoothxent import _axes
 from smoothxent import _smoothxent as _native
 
 if TYPE_CHECKING:
-    from typing import SupportsFloat, SupportsIndex
+    from typing import SupportsFloat
 
     import numpy as np
     from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-    _Out = TypeVar("_Out", bound=NDArray[Any])
-    _Float = TypeVar("_Float", np.float16, np.float32, np.float64)
+    from smoothxent._types import Axis, Float, Out
 
 
 @overload
 def softmax(
     logits: ArrayLike,
     *,
-    axis: SupportsIndex = -1,
+    axis: Axis = -1,
     temperature: SupportsFloat = 1.0,
     where: ArrayLike | None = None,
     dtype: DTypeLike | None = None,
-    out: _Out,
-) -> _Out: ...
+    out: Out,
+) -> Out: ...
 @overload
 def softmax(
     logits: ArrayLike,
     *,
-    axis: SupportsIndex = -1,
+    axis: Axis = -1,
     temperature: SupportsFloat = 1.0,
     where: ArrayLike | None = None,
-    dtype: type[_Float] | np.dtype[_Float],
+    dtype: type[Float] | np.dtype[Float],
     out: None = None,
-) -> NDArray[_Float]: ...
+) -> NDArray[Float]: ...
 @overload
 def softmax(
-    logits: NDArray[_Float],
+    logits: NDArray[Float],
     *,
-    axis: SupportsIndex = -1,
+    axis: Axis = -1,
     temperature: SupportsFloat = 1.0,
     where: ArrayLike | None = None,
     dtype: None = None,
     out: None = None,
-) -> NDArray[_Float]: ...
+) -> NDArray[Float]: ...
 @overload
 def softmax(
     logits: ArrayLike,
     *,
-    axis: SupportsIndex = -1,
+    axis: Axis = -1,
     temperature: SupportsFloat = 1.0,
     where: ArrayLike | None = None,
     dtype: DTypeLike | None = None,
@@ -65,7 +65,7 @@ def softmax(
 def softmax(
     logits: ArrayLike,
     *,
-    axis: SupportsIndex = -1,
+    axis: Axis = -1,
     temperature: SupportsFloat = 1.0,
     where: ArrayLike | None = None,
     dtype: DTypeLike | None = None,
@@ -85,8 +85,9 @@ def softmax(
     logits : array_like
         float16, bfloat16, float32 or float64 with K classes along `axis` and any other axes, in any
         memory layout. Integers, bools and lists are converted to float64.
-    axis : int, default -1
-        The axis of the classes. (SciPy's default is the whole array.)
+    axis : int, tuple of int or None, default -1
+        The axis of the classes. With several axes, or all of them for None (SciPy's default), the K
+        classes are their elements in C order.
     temperature : float, default 1.0
         T, between 1e-30 and 1e30: z / T takes the place of z.
     where : array_like of bool, optional
@@ -103,7 +104,7 @@ def softmax(
     -------
     ndarray
         Probabilities, of the shape of `logits`. It is `out` if that is given, otherwise a new
-        array of type `dtype`.
+        array of type `dtype`, or a NumPy scalar if `logits` is one number (with `axis` None).
 
     Raises
     ------
@@ -130,6 +131,9 @@ def softmax(
 
     float16 and bfloat16 are storage only: the float32 result is rounded once. An `out` in float32 or
     float64 takes it unrounded.
+
+    Several axes are read and written as one where their strides are those of one: all of a
+    C-contiguous array, or those of its axes that are neighbours. Otherwise the logits are copied.
 
     Large inputs are shared among up to `get_num_threads` threads. The bits of a row depend only on
     its values, K, the types and the options: not on other rows, memory layout, threads or instruction set.
@@ -160,45 +164,56 @@ def softmax(
     >>> z
     array([[0.5, 0.5],
            [0.5, 0.5]])
+
+    Over all axes, as SciPy does by default:
+
+    >>> sx.softmax(z, axis=None)
+    array([[0.25, 0.25],
+           [0.25, 0.25]])
     """
-    return _native.softmax(logits, axis, temperature, where, dtype, out)
+    try:
+        return _native.softmax(logits, axis, temperature, where, dtype, out)  # type: ignore[arg-type]  # or else a TypeError
+    except TypeError:
+        if _axes.is_one(axis):
+            raise
+    return _axes.softmax(_native.softmax, logits, axis, temperature, where, dtype, out)
 
 
 @overload
 def log_softmax(
     logits: ArrayLike,
     *,
-    axis: SupportsIndex = -1,
+    axis: Axis = -1,
     temperature: SupportsFloat = 1.0,
     where: ArrayLike | None = None,
     dtype: DTypeLike | None = None,
-    out: _Out,
-) -> _Out: ...
+    out: Out,
+) -> Out: ...
 @overload
 def log_softmax(
     logits: ArrayLike,
     *,
-    axis: SupportsIndex = -1,
+    axis: Axis = -1,
     temperature: SupportsFloat = 1.0,
     where: ArrayLike | None = None,
-    dtype: type[_Float] | np.dtype[_Float],
+    dtype: type[Float] | np.dtype[Float],
     out: None = None,
-) -> NDArray[_Float]: ...
+) -> NDArray[Float]: ...
 @overload
 def log_softmax(
-    logits: NDArray[_Float],
+    logits: NDArray[Float],
     *,
-    axis: SupportsIndex = -1,
+    axis: Axis = -1,
     temperature: SupportsFloat = 1.0,
     where: ArrayLike | None = None,
     dtype: None = None,
     out: None = None,
-) -> NDArray[_Float]: ...
+) -> NDArray[Float]: ...
 @overload
 def log_softmax(
     logits: ArrayLike,
     *,
-    axis: SupportsIndex = -1,
+    axis: Axis = -1,
     temperature: SupportsFloat = 1.0,
     where: ArrayLike | None = None,
     dtype: DTypeLike | None = None,
@@ -207,7 +222,7 @@ def log_softmax(
 def log_softmax(
     logits: ArrayLike,
     *,
-    axis: SupportsIndex = -1,
+    axis: Axis = -1,
     temperature: SupportsFloat = 1.0,
     where: ArrayLike | None = None,
     dtype: DTypeLike | None = None,
@@ -228,8 +243,9 @@ def log_softmax(
     logits : array_like
         float16, bfloat16, float32 or float64 with K classes along `axis` and any other axes, in any
         memory layout. Integers, bools and lists are converted to float64.
-    axis : int, default -1
-        The axis of the classes. (SciPy's default is the whole array.)
+    axis : int, tuple of int or None, default -1
+        The axis of the classes. With several axes, or all of them for None (SciPy's default), the K
+        classes are their elements in C order.
     temperature : float, default 1.0
         T, between 1e-30 and 1e30: z / T takes the place of z.
     where : array_like of bool, optional
@@ -246,7 +262,8 @@ def log_softmax(
     -------
     ndarray
         Log-probabilities in nats, at most 0, of the shape of `logits`. It is `out` if that is given,
-        otherwise a new array of type `dtype`.
+        otherwise a new array of type `dtype`, or a NumPy scalar if `logits` is one number (with
+        `axis` None).
 
     Raises
     ------
@@ -275,6 +292,9 @@ def log_softmax(
     float16 and bfloat16 are storage only: the float32 result is rounded once. An `out` in float32 or
     float64 takes it unrounded.
 
+    Several axes are read and written as one where their strides are those of one: all of a
+    C-contiguous array, or those of its axes that are neighbours. Otherwise the logits are copied.
+
     Large inputs are shared among up to `get_num_threads` threads. The bits of a row depend only on
     its values, K, the types and the options: not on other rows, memory layout, threads or instruction set.
 
@@ -294,4 +314,9 @@ def log_softmax(
     >>> sx.log_softmax([40.0, 0.0])
     array([-4.24835426e-18, -4.00000000e+01])
     """
-    return _native.log_softmax(logits, axis, temperature, where, dtype, out)
+    try:
+        return _native.log_softmax(logits, axis, temperature, where, dtype, out)  # type: ignore[arg-type]  # or else a TypeError
+    except TypeError:
+        if _axes.is_one(axis):
+            raise
+    return _axes.softmax(_native.log_softmax, logits, axis, temperature, where, dtype, out)

@@ -1,4 +1,4 @@
-"""The normaliser of the softmax, along one axis.
+"""The normaliser of the softmax, along one axis or several.
 
 With M = max_k z_k, S = sum_k exp(z_k - M) and L = log S:
 
@@ -7,8 +7,9 @@ With M = max_k z_k, S = sum_k exp(z_k - M) and L = log S:
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Literal, overload
 
+from smoothxent import _axes
 from smoothxent import _smoothxent as _native
 
 if TYPE_CHECKING:
@@ -17,35 +18,64 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import ArrayLike, NDArray
 
-    _Out = TypeVar("_Out", bound=NDArray[Any])
-    _Float = TypeVar("_Float", np.float16, np.float32, np.float64)
+    from smoothxent._types import Axis, Float, Out
 
 
 @overload
 def logsumexp(
     logits: ArrayLike,
     *,
-    axis: SupportsIndex = -1,
+    axis: Axis = -1,
     temperature: SupportsFloat = 1.0,
     where: ArrayLike | None = None,
     keepdims: bool = False,
-    out: _Out,
-) -> _Out: ...
+    out: Out,
+) -> Out: ...
 @overload
 def logsumexp(
-    logits: NDArray[_Float],
+    logits: NDArray[Float],
     *,
-    axis: SupportsIndex = -1,
+    axis: None,
+    temperature: SupportsFloat = 1.0,
+    where: ArrayLike | None = None,
+    keepdims: Literal[False] = False,
+    out: None = None,
+) -> Float: ...
+@overload
+def logsumexp(
+    logits: NDArray[Float],
+    *,
+    axis: None,
+    temperature: SupportsFloat = 1.0,
+    where: ArrayLike | None = None,
+    keepdims: Literal[True],
+    out: None = None,
+) -> NDArray[Float]: ...
+@overload
+def logsumexp(
+    logits: NDArray[Float],
+    *,
+    axis: SupportsIndex | tuple[SupportsIndex, ...] = -1,
     temperature: SupportsFloat = 1.0,
     where: ArrayLike | None = None,
     keepdims: bool = False,
     out: None = None,
-) -> NDArray[_Float]: ...
+) -> NDArray[Float]: ...
 @overload
 def logsumexp(
     logits: ArrayLike,
     *,
-    axis: SupportsIndex = -1,
+    axis: None,
+    temperature: SupportsFloat = 1.0,
+    where: ArrayLike | None = None,
+    keepdims: bool = False,
+    out: None = None,
+) -> np.floating[Any] | NDArray[np.floating[Any]]: ...
+@overload
+def logsumexp(
+    logits: ArrayLike,
+    *,
+    axis: SupportsIndex | tuple[SupportsIndex, ...] = -1,
     temperature: SupportsFloat = 1.0,
     where: ArrayLike | None = None,
     keepdims: bool = False,
@@ -54,12 +84,12 @@ def logsumexp(
 def logsumexp(
     logits: ArrayLike,
     *,
-    axis: SupportsIndex = -1,
+    axis: Axis = -1,
     temperature: SupportsFloat = 1.0,
     where: ArrayLike | None = None,
     keepdims: bool = False,
     out: NDArray[Any] | None = None,
-) -> NDArray[np.floating[Any]]:
+) -> np.floating[Any] | NDArray[np.floating[Any]]:
     r"""Return the logarithm of the sum of exponentials of the logits along an axis.
 
     Use it for the normaliser of a softmax (the negated free energy). `log_softmax` gives the
@@ -74,32 +104,33 @@ def logsumexp(
     logits : array_like
         float16, bfloat16, float32 or float64 with K classes along `axis` and any other axes, in any
         memory layout. Integers, bools and lists are converted to float64.
-    axis : int, default -1
-        The axis of the classes. (SciPy's default is the whole array.)
+    axis : int, tuple of int or None, default -1
+        The axis of the classes. With several axes, or all of them for None (SciPy's default), the K
+        classes are their elements in C order.
     temperature : float, default 1.0
         T, between 1e-30 and 1e30: z / T takes the place of z.
     where : array_like of bool, optional
         The classes that take part, broadcastable to `logits`. False removes a class from the softmax,
         whatever its logit holds. By default all classes take part.
     keepdims : bool, default False
-        Keep `axis` in the result, with length 1.
+        Keep the axes of the classes in the result, with length 1.
     out : ndarray, optional
         Where to write the result: of its shape and of one of these four types, in native byte
         order. It may overlap `logits`.
 
     Returns
     -------
-    ndarray
-        One value for each row, in nats, of the shape of `logits` without `axis` (0-d for one row) and of
-        its type. It is `out` if that is given, otherwise a new array.
+    ndarray or scalar
+        One value for each row, in nats, of the shape of `logits` without the axes of the classes and of
+        its type. It is `out` if that is given, otherwise a new array, or for one row a NumPy scalar.
 
     Raises
     ------
     TypeError
         If an argument is of a type that cannot be used.
     ValueError
-        If `logits` has no classes (but has rows), or an argument has a shape, memory or value that
-        is not as described. `out` is then unchanged.
+        If an argument has a shape, memory or value that is not as described. `out` is then
+        unchanged.
 
     See Also
     --------
@@ -109,13 +140,16 @@ def logsumexp(
     Notes
     -----
     Special values: a row of nothing but -inf gives -inf, a row with +inf gives +inf, and a row with
-    a NaN gives NaN; other rows are not affected. Logits of any finite size are safe. A row in which
-    `where` leaves no class gives -inf.
+    a NaN gives NaN; other rows are not affected. Logits of any finite size are safe. A row without
+    classes gives -inf, and so does one in which `where` leaves none.
 
     Accuracy: within 2 ulp, 3.5 on any row, of max(abs(M), L) for M the largest logit and lse = M + L.
 
     float16 and bfloat16 are storage only: the float32 result is rounded once. An `out` in float32 or
     float64 takes it unrounded.
+
+    Several axes are read and written as one where their strides are those of one: all of a
+    C-contiguous array, or those of its axes that are neighbours. Otherwise the logits are copied.
 
     Large inputs are shared among up to `get_num_threads` threads. The bits of a row depend only on
     its values, K, the types and the options: not on other rows, memory layout, threads or instruction set.
@@ -133,5 +167,15 @@ def logsumexp(
     array([6.93147181e-01, 1.00069315e+03, 3.00000000e+00])
     >>> sx.logsumexp(np.zeros((2, 3), np.float32), axis=0, keepdims=True).shape
     (1, 3)
+    >>> sx.logsumexp([[0.0, 1.0], [2.0, 3.0]], axis=None)
+    np.float64(3.4401896985611953)
     """
-    return _native.logsumexp(logits, axis, temperature, where, keepdims, out)
+    try:
+        return _native.logsumexp(logits, axis, temperature, where, keepdims, out)  # type: ignore[arg-type]  # or else a TypeError
+    except TypeError:
+        if _axes.is_one(axis):
+            raise
+    except ValueError:
+        if not _axes.has_no_classes(logits, axis):
+            raise
+    return _axes.logsumexp(logits, axis, temperature, where, keepdims, out)

@@ -1,0 +1,24 @@
+"""Types of arguments and results, for type checkers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal, SupportsIndex, TypeVar
+
+import numpy as np
+
+Axis = SupportsIndex | tuple[SupportsIndex, ...] | None
+Scalar = Literal["mean", "sum", "sum_by_nonzero_weights"]
+Reduction = Literal["mean", "sum", "sum_by_nonzero_weights", "none"]
+
+Float = TypeVar("Float", np.float16, np.float32, np.float64)
+# Types of logits in which their rows are computed, and which their losses so have.
+Row = TypeVar("Row", np.float32, np.float64)
+Out = TypeVar("Out", bound=np.ndarray[Any, Any])
+
+# Of what is generic in the type of its numbers, and of any type where none is said.
+if TYPE_CHECKING:
+    import typing_extensions  # whose TypeVar knows defaults before Python 3.13
+
+    Number = typing_extensions.TypeVar("Number", bound=np.floating[Any], default=np.floating[Any])
+else:
+    Number = TypeVar("Number")
