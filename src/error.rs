@@ -111,7 +111,7 @@ impl fmt::Display for Error {
             ),
             Error::PriorSum { index, class_axis, sum, tolerance } => write!(
                 f,
-                "prior{} sums to {}, expected 1 within {} (it is never renormalised)",
+                "prior{} sums to {}, expected 1 within {} (it is never renormalised: divide counts by their sum, or count labels with class_prior)",
                 RowIndex(index, *class_axis),
                 Number(*sum),
                 Number(*tolerance)

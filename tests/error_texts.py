@@ -48,6 +48,13 @@ def masked(array):
     return np.ma.array(array, mask=np.arange(np.size(array)) == 1)
 
 
+def list_column(array):
+    """A column of lists or numbers, as a data frame has it: an array of objects."""
+    column = np.empty(len(array), object)
+    column[:] = [np.atleast_1d(row).tolist() for row in array]
+    return column
+
+
 class OnDevice:
     """An array elsewhere, which only says where."""
 
@@ -80,6 +87,7 @@ NAMES = {
     "keeps_4": np.arange(10) == 4,
     "row_3_keeps_4": (np.arange(8)[:, None] != 3) | (np.arange(10) == 4),
     "changed": changed,
+    "list_column": list_column,
     "filled": filled,
     "read_only": read_only,
     "strided": strided,
@@ -113,7 +121,7 @@ class Call(NamedTuple):
             reduction = self.options.get("reduction", parameters["reduction"].default)
             shape = shape[:-1] if reduction == "none" else ()
         elif "keepdims" in parameters:
-            shape = shape[:-1]
+            shape = shape[:-1] if "axis" not in self.options else ()
         outputs = {"out": filled(*shape), "grad_out": filled(*logits.shape)}
         if "weight_grad_out" in parameters:
             outputs |= {"hidden_grad_out": filled(8, 10), "weight_grad_out": filled(12, 10)}

@@ -79,7 +79,8 @@ def test_bad_arguments(dtype, form, options, message):
 def test_prior_that_does_not_sum_to_one(dtype, form):
     z, labels, _ = problem(CLASSES, dtype)
     message = (
-        "prior sums to 0.9, expected 1 within 3.162277660168379e-06 (it is never renormalised)"
+        "prior sums to 0.9, expected 1 within 3.162277660168379e-06 (it is never renormalised: "
+        "divide counts by their sum, or count labels with class_prior)"
     )
     targets = target(form, labels, CLASSES, dtype)
     assert_refused(z, targets, ValueError, message, label_smoothing=0.1, prior=but(EVEN, 2, 0.0))

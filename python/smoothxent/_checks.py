@@ -128,10 +128,12 @@ def classes_or_ignored(
         given.shape, lambda at: ~_is_class(given[at], classes) & is_kept(given[at], ignored)
     )
     if place is not None:
-        shown = _shown(*(i + start for i, start in zip(place, starts or (0,) * len(place))))
+        whole = tuple(i + start for i, start in zip(place, starts or (0,) * len(place)))
         raise LabelError(
-            f"targets{shown}{part} is {given[place]}, but there {_counted(classes)} "
-            f"(ignore_index is {ignored})"
+            f"targets{_shown(*whole)}{part} is {given[place]}, but there {_counted(classes)} "
+            f"(ignore_index is {ignored})",
+            whole,
+            int(given[place]),
         )
 
 
@@ -145,7 +147,9 @@ def all_classes(given: NDArray[np.integer[Any]], classes: int) -> None:
     place = first(given.shape, lambda at: ~_is_class(given[at], classes))
     if place is not None:
         raise LabelError(
-            f"targets{_shown(*place)} is {given[place]}, but there {_counted(classes)}"
+            f"targets{_shown(*place)} is {given[place]}, but there {_counted(classes)}",
+            place,
+            int(given[place]),
         )
 
 
@@ -174,7 +178,7 @@ def prior_values(u: NDArray[Any], axis: int) -> None:
         shown = _shown(*row[:axis], ":", *row[axis:]) if row else ""
         raise ValueError(
             f"prior{shown} sums to {total[row]}, expected 1 within {tolerance} "
-            "(it is never renormalised)"
+            "(it is never renormalised: divide counts by their sum, or count labels with class_prior)"
         )
 
 
@@ -298,6 +302,11 @@ def result(out: NDArray[Any] | None, shape: tuple[int, ...], dtype: DTypeLike) -
             return np.empty(shape, new)
         except ValueError:  # more bytes than there are addresses
             raise MemoryError(f"cannot allocate {new} of shape {shape}") from None
+    return output(out, shape)
+
+
+def output(out: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any]:
+    """Return the array of `out` if a floating result of `shape` can be written to it."""
     out = as_output(out, "out")
     if hasattr(out, "mask"):
         raise TypeError("out is a masked array; pass an ordinary one, or its .data")

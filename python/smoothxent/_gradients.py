@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import ArrayLike, NDArray
 
-    _Scalar = Literal["mean", "sum", "sum_by_nonzero_weights"]
+    from smoothxent._types import Float, Out, Reduction, Row, Scalar
 
 
 @overload
@@ -25,7 +25,7 @@ def cross_entropy_value_and_grad(
     logits: ArrayLike,
     targets: ArrayLike,
     *,
-    label_smoothing: SupportsFloat = 0.0,
+    label_smoothing: SupportsFloat | None = None,
     prior: ArrayLike | None = None,
     class_weight: ArrayLike | None = None,
     sample_weight: ArrayLike | None = None,
@@ -34,17 +34,74 @@ def cross_entropy_value_and_grad(
     temperature: SupportsFloat = 1.0,
     z_loss: SupportsFloat = 0.0,
     axis: SupportsIndex = -1,
-    reduction: _Scalar = "mean",
+    reduction: Scalar = "mean",
     normalizer: SupportsFloat | None = None,
     out: NDArray[Any] | None = None,
-    grad_out: NDArray[Any] | None = None,
-) -> tuple[float, NDArray[np.floating[Any]]]: ...
+    grad_out: Out,
+) -> tuple[float, Out]: ...
+@overload
+def cross_entropy_value_and_grad(
+    logits: NDArray[Float],
+    targets: ArrayLike,
+    *,
+    label_smoothing: SupportsFloat | None = None,
+    prior: ArrayLike | None = None,
+    class_weight: ArrayLike | None = None,
+    sample_weight: ArrayLike | None = None,
+    ignore_index: SupportsIndex | None = -100,
+    where: ArrayLike | None = None,
+    temperature: SupportsFloat = 1.0,
+    z_loss: SupportsFloat = 0.0,
+    axis: SupportsIndex = -1,
+    reduction: Scalar = "mean",
+    normalizer: SupportsFloat | None = None,
+    out: NDArray[Any] | None = None,
+    grad_out: None = None,
+) -> tuple[float, NDArray[Float]]: ...
 @overload
 def cross_entropy_value_and_grad(
     logits: ArrayLike,
     targets: ArrayLike,
     *,
-    label_smoothing: SupportsFloat = 0.0,
+    label_smoothing: SupportsFloat | None = None,
+    prior: ArrayLike | None = None,
+    class_weight: ArrayLike | None = None,
+    sample_weight: ArrayLike | None = None,
+    ignore_index: SupportsIndex | None = -100,
+    where: ArrayLike | None = None,
+    temperature: SupportsFloat = 1.0,
+    z_loss: SupportsFloat = 0.0,
+    axis: SupportsIndex = -1,
+    reduction: Scalar = "mean",
+    normalizer: SupportsFloat | None = None,
+    out: NDArray[Any] | None = None,
+    grad_out: None = None,
+) -> tuple[float, NDArray[np.floating[Any]]]: ...
+@overload
+def cross_entropy_value_and_grad(
+    logits: NDArray[Row],
+    targets: ArrayLike,
+    *,
+    label_smoothing: SupportsFloat | None = None,
+    prior: ArrayLike | None = None,
+    class_weight: ArrayLike | None = None,
+    sample_weight: ArrayLike | None = None,
+    ignore_index: SupportsIndex | None = -100,
+    where: ArrayLike | None = None,
+    temperature: SupportsFloat = 1.0,
+    z_loss: SupportsFloat = 0.0,
+    axis: SupportsIndex = -1,
+    reduction: Literal["none"],
+    normalizer: SupportsFloat | None = None,
+    out: None = None,
+    grad_out: None = None,
+) -> tuple[NDArray[Row], NDArray[Row]]: ...
+@overload
+def cross_entropy_value_and_grad(
+    logits: ArrayLike,
+    targets: ArrayLike,
+    *,
+    label_smoothing: SupportsFloat | None = None,
     prior: ArrayLike | None = None,
     class_weight: ArrayLike | None = None,
     sample_weight: ArrayLike | None = None,
@@ -58,12 +115,11 @@ def cross_entropy_value_and_grad(
     out: NDArray[Any] | None = None,
     grad_out: NDArray[Any] | None = None,
 ) -> tuple[NDArray[np.floating[Any]], NDArray[np.floating[Any]]]: ...
-@overload
 def cross_entropy_value_and_grad(
     logits: ArrayLike,
     targets: ArrayLike,
     *,
-    label_smoothing: SupportsFloat = 0.0,
+    label_smoothing: SupportsFloat | None = None,
     prior: ArrayLike | None = None,
     class_weight: ArrayLike | None = None,
     sample_weight: ArrayLike | None = None,
@@ -72,25 +128,7 @@ def cross_entropy_value_and_grad(
     temperature: SupportsFloat = 1.0,
     z_loss: SupportsFloat = 0.0,
     axis: SupportsIndex = -1,
-    reduction: str,
-    normalizer: SupportsFloat | None = None,
-    out: NDArray[Any] | None = None,
-    grad_out: NDArray[Any] | None = None,
-) -> tuple[float | NDArray[np.floating[Any]], NDArray[np.floating[Any]]]: ...
-def cross_entropy_value_and_grad(
-    logits: ArrayLike,
-    targets: ArrayLike,
-    *,
-    label_smoothing: SupportsFloat = 0.0,
-    prior: ArrayLike | None = None,
-    class_weight: ArrayLike | None = None,
-    sample_weight: ArrayLike | None = None,
-    ignore_index: SupportsIndex | None = -100,
-    where: ArrayLike | None = None,
-    temperature: SupportsFloat = 1.0,
-    z_loss: SupportsFloat = 0.0,
-    axis: SupportsIndex = -1,
-    reduction: str = "mean",
+    reduction: Reduction = "mean",
     normalizer: SupportsFloat | None = None,
     out: NDArray[Any] | None = None,
     grad_out: NDArray[Any] | None = None,

@@ -9,7 +9,7 @@ The function here is a signature, its documentation, and one call.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 from smoothxent import _smoothxent as _native
 
@@ -19,8 +19,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import ArrayLike, NDArray
 
-    _Out = TypeVar("_Out", bound=NDArray[Any])
-    _Scalar = Literal["mean", "sum", "sum_by_nonzero_weights"]
+    from smoothxent._types import Out, Reduction, Row, Scalar
 
 
 @overload
@@ -28,7 +27,7 @@ def cross_entropy(
     logits: ArrayLike,
     targets: ArrayLike,
     *,
-    label_smoothing: SupportsFloat = 0.0,
+    label_smoothing: SupportsFloat | None = None,
     prior: ArrayLike | None = None,
     class_weight: ArrayLike | None = None,
     sample_weight: ArrayLike | None = None,
@@ -37,7 +36,7 @@ def cross_entropy(
     temperature: SupportsFloat = 1.0,
     z_loss: SupportsFloat = 0.0,
     axis: SupportsIndex = -1,
-    reduction: _Scalar = "mean",
+    reduction: Scalar = "mean",
     normalizer: SupportsFloat | None = None,
     out: NDArray[Any] | None = None,
 ) -> float: ...
@@ -46,7 +45,7 @@ def cross_entropy(
     logits: ArrayLike,
     targets: ArrayLike,
     *,
-    label_smoothing: SupportsFloat = 0.0,
+    label_smoothing: SupportsFloat | None = None,
     prior: ArrayLike | None = None,
     class_weight: ArrayLike | None = None,
     sample_weight: ArrayLike | None = None,
@@ -57,14 +56,32 @@ def cross_entropy(
     axis: SupportsIndex = -1,
     reduction: Literal["none"],
     normalizer: SupportsFloat | None = None,
-    out: _Out,
-) -> _Out: ...
+    out: Out,
+) -> Out: ...
+@overload
+def cross_entropy(
+    logits: NDArray[Row],
+    targets: ArrayLike,
+    *,
+    label_smoothing: SupportsFloat | None = None,
+    prior: ArrayLike | None = None,
+    class_weight: ArrayLike | None = None,
+    sample_weight: ArrayLike | None = None,
+    ignore_index: SupportsIndex | None = -100,
+    where: ArrayLike | None = None,
+    temperature: SupportsFloat = 1.0,
+    z_loss: SupportsFloat = 0.0,
+    axis: SupportsIndex = -1,
+    reduction: Literal["none"],
+    normalizer: SupportsFloat | None = None,
+    out: None = None,
+) -> NDArray[Row]: ...
 @overload
 def cross_entropy(
     logits: ArrayLike,
     targets: ArrayLike,
     *,
-    label_smoothing: SupportsFloat = 0.0,
+    label_smoothing: SupportsFloat | None = None,
     prior: ArrayLike | None = None,
     class_weight: ArrayLike | None = None,
     sample_weight: ArrayLike | None = None,
@@ -77,12 +94,11 @@ def cross_entropy(
     normalizer: SupportsFloat | None = None,
     out: None = None,
 ) -> NDArray[np.floating[Any]]: ...
-@overload
 def cross_entropy(
     logits: ArrayLike,
     targets: ArrayLike,
     *,
-    label_smoothing: SupportsFloat = 0.0,
+    label_smoothing: SupportsFloat | None = None,
     prior: ArrayLike | None = None,
     class_weight: ArrayLike | None = None,
     sample_weight: ArrayLike | None = None,
@@ -91,24 +107,7 @@ def cross_entropy(
     temperature: SupportsFloat = 1.0,
     z_loss: SupportsFloat = 0.0,
     axis: SupportsIndex = -1,
-    reduction: str,
-    normalizer: SupportsFloat | None = None,
-    out: NDArray[Any] | None = None,
-) -> float | NDArray[np.floating[Any]]: ...
-def cross_entropy(
-    logits: ArrayLike,
-    targets: ArrayLike,
-    *,
-    label_smoothing: SupportsFloat = 0.0,
-    prior: ArrayLike | None = None,
-    class_weight: ArrayLike | None = None,
-    sample_weight: ArrayLike | None = None,
-    ignore_index: SupportsIndex | None = -100,
-    where: ArrayLike | None = None,
-    temperature: SupportsFloat = 1.0,
-    z_loss: SupportsFloat = 0.0,
-    axis: SupportsIndex = -1,
-    reduction: str = "mean",
+    reduction: Reduction = "mean",
     normalizer: SupportsFloat | None = None,
     out: NDArray[Any] | None = None,
 ) -> float | NDArray[np.floating[Any]]:
@@ -140,8 +139,9 @@ def cross_entropy(
         Integer labels of shape S, each in [0, K) and below 2**32 - 1, or `ignore_index`; or
         probabilities, in any of the four types and of the shape of `logits`, finite and non-negative.
         Probabilities that do not sum to 1 are used as given.
-    label_smoothing : float, default 0.0
-        eps, in [0, 1]. With 0 the values of `prior` are not read.
+    label_smoothing : float, optional
+        eps, in [0, 1]; 0.0, no smoothing, by default. With an explicit 0 the values of `prior` are not
+        read, and a `prior` without it is an error.
     prior : array_like, optional
         u, of shape (K,) whatever `axis` is, or broadcastable to `logits` with K classes along
         `axis`. Finite and non-negative, each distribution summing to 1 within

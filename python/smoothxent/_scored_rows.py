@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 class LossOptions(TypedDict, total=False):
     """The options of `cross_entropy` that `score` takes."""
 
-    label_smoothing: SupportsFloat
+    label_smoothing: SupportsFloat | None
     prior: ArrayLike | None
     class_weight: ArrayLike | None
     sample_weight: ArrayLike | None
@@ -48,6 +48,8 @@ def score_rows(
 ) -> Score:
     """Return the score of a chunk of rows, and write what belongs to them."""
     logits, targets = as_logits(logits, "logits"), as_targets(targets, "targets")
+    if options.get("label_smoothing") is None:
+        options = {**options, "label_smoothing": 0.0}  # the prior is that of the terms, too
     of_softmax: Any = {name: value for name, value in options.items() if name in _OF_SOFTMAX}
     of_terms: Any = {name: value for name, value in options.items() if name in _OF_TERMS}
     terms = cross_entropy_terms(logits, targets, **of_terms)
@@ -114,7 +116,7 @@ _OF_TERMS = _OF_SOFTMAX | {"prior", "ignore_index"}
 def _is_nll(options: LossOptions) -> bool:
     """Tell whether the loss is the first of the terms, bit for bit."""
     return (
-        float(options.get("label_smoothing", 0.0)) == float(options.get("z_loss", 0.0)) == 0.0
+        float(options.get("label_smoothing") or 0.0) == float(options.get("z_loss", 0.0)) == 0.0
         and options.get("class_weight") is None
         and options.get("sample_weight") is None
     )

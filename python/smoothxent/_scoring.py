@@ -95,7 +95,7 @@ def score(
     **loss_options
         `label_smoothing`, `prior`, `class_weight`, `sample_weight`, `ignore_index`, `where`,
         `temperature` and `z_loss` of `cross_entropy`. Arrays with an axis of N rows are read in
-        chunks. `sample_weight` weighs the rows in every figure, `class_weight` in the loss alone.
+        chunks. A `prior` is also that of the terms, and needs no `label_smoothing` here. `sample_weight` weighs the rows in every figure, `class_weight` in the loss alone.
 
     Returns
     -------

@@ -10,6 +10,8 @@ import numpy as np
 
 from smoothxent._arrays import as_ndarray, is_supported_float
 from smoothxent._checks import integer, share_memory
+from smoothxent._errors import LabelError
+from smoothxent._target_shapes import shape_error
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -49,7 +51,8 @@ def options(given: LossOptions, shape: tuple[int, ...]) -> tuple[dict[str, Any],
         if name in _REFUSED:
             raise TypeError(f"score() has no option {name}: {_REFUSED[name]}")
         if name not in _ARRAYS and name not in _NUMBERS:
-            raise TypeError(f"score() got an unexpected keyword argument '{name}'")
+            meant = " (class_weight or sample_weight?)" if name == "weight" else ""
+            raise TypeError(f"score() got an unexpected keyword argument '{name}'{meant}")
         if name in _ARRAYS and value is not None:
             array = checked[name] = as_ndarray(value, name, _ARRAYS[name])
             aligned = shape[:-1] if name == "sample_weight" else shape
@@ -88,16 +91,8 @@ def targets(given: Rows, shape: tuple[int, ...]) -> None:
         expected = shape
     else:
         return  # refused for its type
-    if len(given.shape) != len(expected):
-        raise TypeError(
-            f"targets must be integer labels of shape {shape[:-1]} or floating probabilities of shape "
-            f"{shape}, got {given.dtype} of shape {given.shape}"
-        )
     if given.shape != expected:
-        raise ValueError(
-            f"targets must have shape {expected} for logits of shape {shape} and axis "
-            f"{len(shape) - 1}, got {given.shape}"
-        )
+        raise shape_error(given.shape, given.dtype.name, shape, len(shape) - 1, has_axis=False)
 
 
 def outputs(
@@ -131,4 +126,6 @@ def places_from(row: int, by_row: set[str]) -> Iterator[None]:
                 error.args[0],
             )
             error.args = (re.sub(r"^out ", "log_probs_out ", text), *error.args[1:])
+        if isinstance(error, LabelError):
+            error.index = (error.index[0] + row, *error.index[1:])
         raise

@@ -122,7 +122,7 @@ def log_softmax_at(
 def cross_entropy(
     logits: ArrayLike,
     targets: ArrayLike,
-    label_smoothing: SupportsFloat,
+    label_smoothing: SupportsFloat | None,
     prior: ArrayLike | None,
     class_weight: ArrayLike | None,
     sample_weight: ArrayLike | None,
@@ -139,7 +139,7 @@ def cross_entropy(
 def cross_entropy_value_and_grad(
     logits: ArrayLike,
     targets: ArrayLike,
-    label_smoothing: SupportsFloat,
+    label_smoothing: SupportsFloat | None,
     prior: ArrayLike | None,
     class_weight: ArrayLike | None,
     sample_weight: ArrayLike | None,

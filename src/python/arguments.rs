@@ -7,6 +7,7 @@ use super::errors::{Shape, answer, raise, row_index, type_error, value_error, wr
 use super::kind::Kind;
 use super::known::Known;
 use super::numpy::axis_error;
+use super::objects::{call, integer as size, numbers, text};
 use crate::batch::Run;
 use crate::error::{Error, Number};
 use crate::ops::Reduction;
@@ -24,9 +25,10 @@ pub(super) struct Logits {
 impl Logits {
     #[inline(always)]
     pub(super) fn new(logits: &Bound<'_, PyAny>, axis: &Bound<'_, PyAny>) -> PyResult<Self> {
+        // First: the wrappers answer its refusal for None and tuples, which must not cost a conversion.
+        let given = integer(axis, "axis")?;
         let array = Array::real(logits, "logits", &Known::get().as_logits)?;
         let shape = array.shape();
-        let given = integer(axis, "axis")?;
         let dimensions = shape.len() as i128;
         if !(-dimensions..dimensions).contains(&given) {
             return Err(axis_error(axis, shape));
@@ -83,35 +85,18 @@ impl Logits {
     ) -> PyResult<Targets<'a>> {
         let (shape, given, axis) = (self.shape(), array.shape(), self.axis);
         let is_label = !matches!(array.kind(), Kind::Float(_));
-        let ndim = if is_label { shape.len() - 1 } else { shape.len() };
-        if given.len() != ndim {
-            return Err(type_error(
-                py,
-                format_args!(
-                    "targets must be integer labels of shape {} or floating probabilities of shape {}, got {} of shape {}",
-                    Shape(&self.row_shape()),
-                    Shape(shape),
-                    array.kind().name(),
-                    Shape(given)
-                ),
-            ));
-        }
         let fits = if is_label {
-            given[..axis] == shape[..axis] && given[axis..] == shape[axis + 1..]
+            given.len() + 1 == shape.len()
+                && given[..axis] == shape[..axis]
+                && given[axis..] == shape[axis + 1..]
         } else {
             given == shape
         };
         if !fits {
-            let rows = self.row_shape();
-            return Err(value_error(
-                py,
-                format_args!(
-                    "targets must have shape {} for logits of shape {} and axis {axis}, got {}",
-                    Shape(if is_label { &rows } else { shape }),
-                    Shape(shape),
-                    Shape(given)
-                ),
-            ));
+            let (shape, given) = (numbers(py, shape)?.into_any(), numbers(py, given)?.into_any());
+            let (axis, kind) = (size(py, axis)?, text(py, &array.kind().name())?.into_any());
+            let error = call(Known::get().shape_error.bind(py), [&given, &kind, &shape, &axis])?;
+            return Err(PyErr::from_value(error));
         }
         let rows = (!is_label).then(|| array.rows(axis));
         let validate = |run: &mut Run<'_>| match rows {
@@ -307,8 +292,20 @@ fn refused(py: Python<'_>, name: &str, expected: &str, value: f64) -> PyErr {
     value_error(py, format_args!("{name} must be {expected}, got {}", Number(value)))
 }
 
+/// ε, which a prior must not be without.
 #[inline]
-pub(super) fn label_smoothing(py: Python<'_>, obj: &Bound<'_, PyAny>) -> PyResult<f64> {
+pub(super) fn label_smoothing(obj: &Bound<'_, PyAny>, prior: &Bound<'_, PyAny>) -> PyResult<f64> {
+    let py = obj.py();
+    if obj.is_none() {
+        if prior.is_none() {
+            return Ok(0.0);
+        }
+        let remedy = "pass how much goes to it, for example label_smoothing=0.1";
+        return Err(type_error(
+            py,
+            format_args!("prior is given without label_smoothing; {remedy}"),
+        ));
+    }
     let value = number(obj, "label_smoothing")?;
     if (0.0..=1.0).contains(&value) {
         // −0 is 0.

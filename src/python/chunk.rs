@@ -155,7 +155,7 @@ pub(super) fn _row_losses<'py>(
     let py = logits.py();
     guard(py, || {
         let logits = Logits::last(logits)?;
-        let label_smoothing = arguments::label_smoothing(py, label_smoothing)?;
+        let label_smoothing = arguments::label_smoothing(label_smoothing, prior)?;
         let prior_array = given(prior, |prior| logits.prior_array(prior))?;
         let prior = match &prior_array {
             Some(array) if label_smoothing > 0.0 => logits.prior(py, array)?,

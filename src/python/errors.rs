@@ -4,7 +4,7 @@
 //! MemoryError takes its place.
 
 use super::known::Known;
-use super::objects::{call, text};
+use super::objects::{call, label, numbers, text};
 use crate::error::Error;
 use pyo3::PyTypeInfo;
 use pyo3::exceptions::{PyMemoryError, PyRuntimeError, PyTypeError, PyValueError};
@@ -41,7 +41,10 @@ pub(super) fn row_index(row: usize, shape: &[usize], axis: usize) -> Vec<usize> 
 /// Raises `error`, whose places the caller has already translated.
 pub(super) fn raise(py: Python<'_>, error: &Error) -> PyErr {
     match error {
-        Error::Label { .. } => exception(py, &Known::get().label_error, format_args!("{error}")),
+        Error::Label { index, value, .. } => from_class(py, &Known::get().label_error, |class| {
+            let message = written(py, format_args!("{error}"))?.into_any();
+            call(class, [&message, &numbers(py, index)?.into_any(), &label(py, **value)?])
+        }),
         Error::OutOfMemory { .. } => memory_error(py, format_args!("{error}")),
         Error::Forked => {
             exception(py, PyRuntimeError::type_object(py).as_unbound(), format_args!("{error}"))

@@ -72,6 +72,7 @@ known! {
         as_mask: "smoothxent._arrays"."as_mask",
         as_indices: "smoothxent._arrays"."as_indices",
         as_output: "smoothxent._arrays"."as_output",
+        shape_error: "smoothxent._target_shapes"."shape_error",
     }
     names {
         __index__: "__index__",

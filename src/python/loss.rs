@@ -39,7 +39,7 @@ impl<'py> LossArguments<'_, 'py> {
         let logits = Logits::new(self.logits, self.axis)?;
         let reduction = arguments::reduction(self.reduction)?;
         let normalizer = arguments::normalizer(self.normalizer, reduction)?;
-        let label_smoothing = arguments::label_smoothing(py, self.label_smoothing)?;
+        let label_smoothing = arguments::label_smoothing(self.label_smoothing, self.prior)?;
         let temperature = arguments::temperature(self.temperature)?;
         let z_loss = arguments::z_loss(self.z_loss)?;
         let prior_array = given(self.prior, |prior| logits.prior_array(prior))?;

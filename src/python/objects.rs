@@ -40,6 +40,14 @@ pub(super) fn integer(py: Python<'_>, value: usize) -> PyResult<Bound<'_, PyAny>
     new!(py, ffi::PyLong_FromSize_t(value))
 }
 
+/// A number that an integer type of NumPy holds.
+pub(super) fn label(py: Python<'_>, value: i128) -> PyResult<Bound<'_, PyAny>> {
+    match i64::try_from(value) {
+        Ok(value) => new!(py, ffi::PyLong_FromLongLong(value)),
+        Err(_) => new!(py, ffi::PyLong_FromUnsignedLongLong(value.cast_unsigned() as u64)),
+    }
+}
+
 pub(super) fn tuple<'py, const N: usize>(
     py: Python<'py>,
     items: [Bound<'py, PyAny>; N],

@@ -1,0 +1,60 @@
+"""Targets whose shape does not fit the logits: what was expected, and what was probably meant."""
+
+from __future__ import annotations
+
+Shape = tuple[int, ...]
+
+
+def shape_error(
+    given: Shape, dtype: str, shape: Shape, axis: int, *, has_axis: bool = True
+) -> TypeError | ValueError:
+    """Return the error for targets of shape `given`, with logits of `shape` and classes along `axis`.
+
+    `has_axis` tells whether the caller's function has an argument of that name.
+    """
+    is_labels = "int" in dtype
+    rows = _without(shape, axis)
+    expected = rows if is_labels else shape
+    remedy = (
+        _of_labels(given, shape, axis, has_axis) if is_labels else _of_floats(given, shape, axis)
+    )
+    if len(given) != len(expected):
+        return TypeError(
+            f"targets must be integer labels of shape {rows} or floating probabilities of shape "
+            f"{shape}, got {dtype} of shape {given}{remedy}"
+        )
+    return ValueError(
+        f"targets must have shape {expected} for logits of shape {shape} and axis {axis}, got "
+        f"{given}{remedy}"
+    )
+
+
+def _of_labels(given: Shape, shape: Shape, axis: int, has_axis: bool) -> str:
+    if given == shape:
+        return (
+            f" (of one-hot labels pass numpy.argmax(targets, axis={axis}), or as probabilities "
+            "numpy.asarray(targets, dtype=float))"
+        )
+    if len(given) == len(shape) and given == (*shape[:axis], 1, *shape[axis + 1 :]):
+        return f" (pass numpy.squeeze(targets, axis={axis}))"
+    # That of PyTorch first.
+    for other in sorted(range(len(shape)), key=lambda other: other != 1):
+        if other != axis and given == _without(shape, other):
+            as_torch = ", as in PyTorch" if other == 1 else ""
+            remedy = f"axis={other}" if has_axis else f"numpy.moveaxis(logits, {other}, -1)"
+            return f" (with the classes along axis {other}{as_torch}, pass {remedy})"
+    return ""
+
+
+def _of_floats(given: Shape, shape: Shape, axis: int) -> str:
+    if given == _without(shape, axis):
+        return " (labels must be integers: pass numpy.asarray(targets, dtype=int))"
+    if len(given) == len(shape) + 1 and any(
+        _without(given, other) == shape for other in range(len(given))
+    ):
+        return " (the logits come first: are the two swapped?)"
+    return ""
+
+
+def _without(shape: Shape, axis: int) -> Shape:
+    return (*shape[:axis], *shape[axis + 1 :])
