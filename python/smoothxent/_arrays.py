@@ -62,7 +62,7 @@ def as_targets(obj: object, name: str, fill: str | None = "ignore_index") -> NDA
         return labels
     if is_supported_float(array.dtype):
         return _native_endian(array)
-    raise _no_labels(array.dtype, obj, name, f"integer labels, or probabilities in {FLOATS}")
+    raise _no_labels(array, obj, name, f"integer labels, or probabilities in {FLOATS}")
 
 
 def as_labels(obj: object, name: str, fill: str | None = "ignore_index") -> NDArray[Any]:
@@ -70,7 +70,7 @@ def as_labels(obj: object, name: str, fill: str | None = "ignore_index") -> NDAr
     array = as_ndarray(obj, name, fill)
     labels = _labels(array, obj)
     if labels is None:
-        raise _no_labels(array.dtype, obj, name, "integer labels")
+        raise _no_labels(array, obj, name, "integer labels")
     return labels
 
 
@@ -79,7 +79,7 @@ def as_indices(obj: object, name: str) -> NDArray[Any]:
     array = as_ndarray(obj, name, fill=None)
     indices = _labels(array, obj)
     if indices is None:
-        raise _no_labels(array.dtype, obj, name, "integers")
+        raise _no_labels(array, obj, name, "integers")
     return indices
 
 
@@ -132,9 +132,15 @@ def _as_floating(array: NDArray[Any], obj: object, name: str) -> NDArray[Any]:
         return _native_endian(array)
     if dtype.kind in "biu":
         return cast(array, np.float64)
+    if name == "class_weight" and isinstance(obj, str):
+        raise TypeError(
+            f"class_weight must be an array of weights, got {obj!r} (what scikit-learn calls "
+            "'balanced' is 1 / (K * class_prior(labels, K)))"
+        )
+    remedy = _remedy_of_columns(array, obj, name)
     raise TypeError(
         f"{name} has dtype {_described(dtype, obj)}, expected {FLOATS} "
-        "(integers and bools are converted to float64)"
+        f"({remedy or 'integers and bools are converted to float64'})"
     )
 
 
@@ -146,11 +152,28 @@ def _labels(array: NDArray[Any], obj: object) -> NDArray[Any] | None:
     return _native_endian(array) if array.dtype.kind in "iu" else None
 
 
-def _no_labels(dtype: np.dtype[Any], obj: object, name: str, expected: str) -> TypeError:
-    text = f"{name} has dtype {_described(dtype, obj)}, expected {expected}"
-    if dtype.kind == "b":
+def _no_labels(array: NDArray[Any], obj: object, name: str, expected: str) -> TypeError:
+    text = f"{name} has dtype {_described(array.dtype, obj)}, expected {expected}"
+    if array.dtype.kind == "b":
         text += f" (use {name}.astype(numpy.int64) for the classes 0 and 1)"
+    elif remedy := _remedy_of_columns(array, obj, name):
+        text += f" ({remedy})"
     return TypeError(text)
+
+
+def _remedy_of_columns(array: NDArray[Any], obj: object, name: str) -> str:
+    """Return how to make one array of an array of lists or arrays; "" if it is something else."""
+    if array.dtype != object or not array.size:
+        return ""
+    first = array[(0,) * array.ndim]
+    if not isinstance(first, (*SEQUENCES, np.ndarray)):
+        return ""
+    if array.ndim > 1:
+        return "pass the column of lists alone"
+    if _pyarrow_columns(obj):
+        lists = f"pyarrow.list_({name}.type.value_type, {len(first)})"
+        return f"of lists of equal lengths pass {name}.cast({lists})"
+    return f"of lists of equal lengths pass numpy.stack({name})"
 
 
 def _is_bfloat16(dtype: np.dtype[Any]) -> bool:
@@ -180,6 +203,9 @@ def as_ndarray(obj: object, name: str, fill: str | None) -> NDArray[Any]:
         return obj.view(np.ndarray)
     _refuse_dask(obj, name)
     _refuse_sparse(obj, name)
+    lists = _fixed_size_lists(obj)
+    if lists is not None:
+        return _array_of_lists(lists, name)
     _refuse_missing(obj, name, fill)
     if getattr(obj, "requires_grad", False) is True:
         raise TypeError(
@@ -282,6 +308,36 @@ def _pyarrow_columns(obj: object) -> list[Any]:
     if isinstance(obj, (pyarrow.Table, pyarrow.RecordBatch)):
         return list(obj.columns)
     return [obj] if isinstance(obj, (pyarrow.Array, pyarrow.ChunkedArray)) else []
+
+
+def _fixed_size_lists(obj: object) -> Any:
+    """Return a pyarrow column of lists of a fixed size, in pandas too; None for all other objects."""
+    pyarrow: Any = sys.modules.get("pyarrow")
+    if pyarrow is None:
+        return None
+    if any(hasattr(dtype, "pyarrow_dtype") for dtype in _pandas_dtypes(obj)):
+        obj = getattr(obj, "array", obj)
+        obj = obj.__arrow_array__() if hasattr(obj, "__arrow_array__") else obj
+    if not isinstance(obj, (pyarrow.Array, pyarrow.ChunkedArray)):
+        return None
+    column: Any = obj
+    return column if pyarrow.types.is_fixed_size_list(column.type) else None
+
+
+def _array_of_lists(column: Any, name: str) -> NDArray[Any]:
+    """Return lists of a fixed size as an array, without a copy unless they are in several chunks."""
+    if hasattr(column, "chunks"):
+        chunks = column.chunks
+        column = chunks[0] if len(chunks) == 1 else column.combine_chunks()
+    shape, kind = [len(column)], column.type
+    has_missing = column.null_count > 0
+    while hasattr(kind, "list_size"):
+        shape.append(kind.list_size)
+        column, kind = column.flatten(), kind.value_type
+        has_missing |= column.null_count > 0
+    if has_missing:
+        raise TypeError(f"{name} has missing values; {_decide('fill_null', None)}")
+    return np.asarray(column).reshape(shape)
 
 
 def _refuse_masked(obj: object, name: str, fill: str | None) -> None:
