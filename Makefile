@@ -94,6 +94,7 @@ lint: build
 	$(BIN)/ruff check
 	$(BIN)/mypy
 	$(BIN)/python -m mypy.stubtest smoothxent --mypy-config-file pyproject.toml --allowlist tools/stubtest_allowed.txt --ignore-unused-allowlist
+	$(BIN)/basedpyright --pythonpath $(BIN)/python
 	$(BIN)/python tools/walls.py
 	$(BIN)/python tools/budgets.py
 	$(BIN)/python -m benches.instructions $(INSTRUCTIONS)

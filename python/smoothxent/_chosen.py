@@ -5,9 +5,10 @@ Each row is read as by `logsumexp`, and nothing of the size of the logits is wri
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, overload
 
 from smoothxent import _smoothxent as _native
+from smoothxent._types import Number
 
 if TYPE_CHECKING:
     from typing import SupportsFloat, SupportsIndex
@@ -15,10 +16,10 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import ArrayLike, NDArray
 
-    _Float = TypeVar("_Float", np.float16, np.float32, np.float64)
+    from smoothxent._types import Float
 
 
-class TopK(NamedTuple):
+class TopK(NamedTuple, Generic[Number]):
     """The most likely classes of each row: what `top_k_log_softmax` returns.
 
     Examples
@@ -31,10 +32,20 @@ class TopK(NamedTuple):
 
     indices: NDArray[np.int64]
     """The classes, the most likely first."""
-    log_probs: NDArray[np.floating[Any]]
+    log_probs: NDArray[Number]
     """Their log-probabilities."""
 
 
+@overload
+def top_k_log_softmax(
+    logits: NDArray[Float],
+    k: SupportsIndex,
+    *,
+    axis: SupportsIndex = -1,
+    temperature: SupportsFloat = 1.0,
+    where: ArrayLike | None = None,
+) -> TopK[Float]: ...
+@overload
 def top_k_log_softmax(
     logits: ArrayLike,
     k: SupportsIndex,
@@ -42,7 +53,15 @@ def top_k_log_softmax(
     axis: SupportsIndex = -1,
     temperature: SupportsFloat = 1.0,
     where: ArrayLike | None = None,
-) -> TopK:
+) -> TopK | Any: ...  # mypy erases two overloads that match an array of Any to no TopK at all
+def top_k_log_softmax(
+    logits: ArrayLike,
+    k: SupportsIndex,
+    *,
+    axis: SupportsIndex = -1,
+    temperature: SupportsFloat = 1.0,
+    where: ArrayLike | None = None,
+) -> TopK[Any]:
     r"""Return the k most likely classes of each row, and their log-probabilities.
 
     Use it for the candidates of a beam search or of sampling, and for the top-k predictions of a
@@ -132,13 +151,13 @@ def top_k_log_softmax(
 
 @overload
 def log_softmax_at(
-    logits: NDArray[_Float],
+    logits: NDArray[Float],
     indices: ArrayLike,
     *,
     axis: SupportsIndex = -1,
     temperature: SupportsFloat = 1.0,
     where: ArrayLike | None = None,
-) -> NDArray[_Float]: ...
+) -> NDArray[Float]: ...
 @overload
 def log_softmax_at(
     logits: ArrayLike,

@@ -5,7 +5,7 @@ Plain NumPy, for other libraries and for checking; the losses never need q' in m
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-    _Out = TypeVar("_Out", bound=NDArray[Any])
+    from smoothxent._types import Float, Out
 
 
 @overload
@@ -31,8 +31,8 @@ def smooth_labels(
     where: ArrayLike | None = None,
     axis: SupportsIndex = -1,
     dtype: DTypeLike = np.float32,
-    out: _Out,
-) -> _Out: ...
+    out: Out,
+) -> Out: ...
 @overload
 def smooth_labels(
     targets: ArrayLike,
@@ -42,7 +42,30 @@ def smooth_labels(
     prior: ArrayLike | None = None,
     where: ArrayLike | None = None,
     axis: SupportsIndex = -1,
-    dtype: DTypeLike = np.float32,
+    out: None = None,
+) -> NDArray[np.float32]: ...
+@overload
+def smooth_labels(
+    targets: ArrayLike,
+    num_classes: SupportsIndex | None = None,
+    *,
+    label_smoothing: SupportsFloat,
+    prior: ArrayLike | None = None,
+    where: ArrayLike | None = None,
+    axis: SupportsIndex = -1,
+    dtype: type[Float] | np.dtype[Float],
+    out: None = None,
+) -> NDArray[Float]: ...
+@overload
+def smooth_labels(
+    targets: ArrayLike,
+    num_classes: SupportsIndex | None = None,
+    *,
+    label_smoothing: SupportsFloat,
+    prior: ArrayLike | None = None,
+    where: ArrayLike | None = None,
+    axis: SupportsIndex = -1,
+    dtype: DTypeLike,
     out: None = None,
 ) -> NDArray[np.floating[Any]]: ...
 @np.errstate(all="ignore")  # floating-point warnings would only repeat what errors and results say

@@ -8,18 +8,20 @@ Linear in eps: one pass over the logits serves every value of it.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, overload
 
 from smoothxent import _smoothxent as _native
+from smoothxent._types import Number
 
 if TYPE_CHECKING:
     from typing import SupportsFloat, SupportsIndex
 
-    import numpy as np
     from numpy.typing import ArrayLike, NDArray
 
+    from smoothxent._types import Row
 
-class CrossEntropyTerms(NamedTuple):
+
+class CrossEntropyTerms(NamedTuple, Generic[Number]):
     """What the loss of each row is made of: arrays of one value for each row, in nats.
 
     For every label smoothing eps, with a prior that sums to 1::
@@ -39,18 +41,30 @@ class CrossEntropyTerms(NamedTuple):
     array([0.69314718, 0.69314718])
     """
 
-    nll: NDArray[np.floating[Any]]
+    nll: NDArray[Number]
     """H(q, p): the loss without smoothing."""
-    prior_cross_entropy: NDArray[np.floating[Any]]
+    prior_cross_entropy: NDArray[Number]
     """H(u, p): what smoothing adds."""
-    prior_kl: NDArray[np.floating[Any]]
+    prior_kl: NDArray[Number]
     """KL(u || p): the part of it that the logits can change; 0 where the prediction is u."""
-    prior_entropy: NDArray[np.floating[Any]]
+    prior_entropy: NDArray[Number]
     """H(u): the constant part."""
-    logsumexp: NDArray[np.floating[Any]]
+    logsumexp: NDArray[Number]
     """The normaliser of the softmax."""
 
 
+@overload
+def cross_entropy_terms(
+    logits: NDArray[Row],
+    targets: ArrayLike,
+    *,
+    prior: ArrayLike | None = None,
+    ignore_index: SupportsIndex | None = -100,
+    where: ArrayLike | None = None,
+    temperature: SupportsFloat = 1.0,
+    axis: SupportsIndex = -1,
+) -> CrossEntropyTerms[Row]: ...
+@overload
 def cross_entropy_terms(
     logits: ArrayLike,
     targets: ArrayLike,
@@ -60,7 +74,17 @@ def cross_entropy_terms(
     where: ArrayLike | None = None,
     temperature: SupportsFloat = 1.0,
     axis: SupportsIndex = -1,
-) -> CrossEntropyTerms:
+) -> CrossEntropyTerms | Any: ...  # as for `top_k_log_softmax`
+def cross_entropy_terms(
+    logits: ArrayLike,
+    targets: ArrayLike,
+    *,
+    prior: ArrayLike | None = None,
+    ignore_index: SupportsIndex | None = -100,
+    where: ArrayLike | None = None,
+    temperature: SupportsFloat = 1.0,
+    axis: SupportsIndex = -1,
+) -> CrossEntropyTerms[Any]:
     r"""Return the terms that the smoothed loss of each row is made of.
 
     Use it to see what smoothing does in a training run, or the loss for many values of eps from one

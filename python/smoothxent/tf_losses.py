@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike, NDArray
 
+    from smoothxent._types import Row
+
     _Scalar = Literal[
         "weighted_sum",
         "weighted_mean",
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
         "sum_over_batch_size",
         "sum_by_nonzero_weights",
     ]
+    _Reduction = _Scalar | Literal["none"]
 
 __all__ = ["softmax_cross_entropy", "sparse_softmax_cross_entropy"]
 
@@ -65,6 +68,15 @@ def softmax_cross_entropy(
 @overload
 def softmax_cross_entropy(
     onehot_labels: ArrayLike,
+    logits: NDArray[Row],
+    weights: ArrayLike = 1.0,
+    label_smoothing: SupportsFloat = 0,
+    *,
+    reduction: Literal["none"],
+) -> NDArray[Row]: ...
+@overload
+def softmax_cross_entropy(
+    onehot_labels: ArrayLike,
     logits: ArrayLike,
     weights: ArrayLike = 1.0,
     label_smoothing: SupportsFloat = 0,
@@ -77,7 +89,7 @@ def softmax_cross_entropy(
     logits: ArrayLike,
     weights: ArrayLike = 1.0,
     label_smoothing: SupportsFloat = 0,
-    reduction: str = "sum_by_nonzero_weights",
+    reduction: _Reduction = "sum_by_nonzero_weights",
 ) -> float | NDArray[np.floating[Any]]: ...
 @np.errstate(all="ignore")  # what overflows is said in the result
 def softmax_cross_entropy(
@@ -85,7 +97,7 @@ def softmax_cross_entropy(
     logits: ArrayLike,
     weights: ArrayLike = 1.0,
     label_smoothing: SupportsFloat = 0,
-    reduction: str = "sum_by_nonzero_weights",
+    reduction: _Reduction = "sum_by_nonzero_weights",
 ) -> float | NDArray[np.floating[Any]]:
     r"""Return the loss that tf.compat.v1.losses.softmax_cross_entropy returns.
 
@@ -188,6 +200,14 @@ def sparse_softmax_cross_entropy(
 @overload
 def sparse_softmax_cross_entropy(
     labels: ArrayLike,
+    logits: NDArray[Row],
+    weights: ArrayLike = 1.0,
+    *,
+    reduction: Literal["none"],
+) -> NDArray[Row]: ...
+@overload
+def sparse_softmax_cross_entropy(
+    labels: ArrayLike,
     logits: ArrayLike,
     weights: ArrayLike = 1.0,
     *,
@@ -198,14 +218,14 @@ def sparse_softmax_cross_entropy(
     labels: ArrayLike,
     logits: ArrayLike,
     weights: ArrayLike = 1.0,
-    reduction: str = "sum_by_nonzero_weights",
+    reduction: _Reduction = "sum_by_nonzero_weights",
 ) -> float | NDArray[np.floating[Any]]: ...
 @np.errstate(all="ignore")  # what overflows is said in the result
 def sparse_softmax_cross_entropy(
     labels: ArrayLike,
     logits: ArrayLike,
     weights: ArrayLike = 1.0,
-    reduction: str = "sum_by_nonzero_weights",
+    reduction: _Reduction = "sum_by_nonzero_weights",
 ) -> float | NDArray[np.floating[Any]]:
     r"""Return the loss that tf.compat.v1.losses.sparse_softmax_cross_entropy returns.
 
@@ -306,7 +326,7 @@ def _weighted(
         for at in pieces(weights.shape):
             np.ldexp(weights[at], -exponent, out=scaled[at])
 
-    def reduced(reduction: str, normalizer: float | None = None) -> Any:
+    def reduced(reduction: Any, normalizer: float | None = None) -> Any:
         return cross_entropy(
             logits,
             targets,
