@@ -2,10 +2,13 @@
 
 import inspect
 import json
+import platform
+import re
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import smoothxent as sx
@@ -16,10 +19,10 @@ FUNCTIONS = {
     "logsumexp": "(logits, *, axis=-1, temperature=1.0, where=None, keepdims=False, out=None)",
     "top_k_log_softmax": "(logits, k, *, axis=-1, temperature=1.0, where=None)",
     "log_softmax_at": "(logits, indices, *, axis=-1, temperature=1.0, where=None)",
-    "cross_entropy": "(logits, targets, *, label_smoothing=0.0, prior=None, class_weight=None, "
+    "cross_entropy": "(logits, targets, *, label_smoothing=None, prior=None, class_weight=None, "
         "sample_weight=None, ignore_index=-100, where=None, temperature=1.0, z_loss=0.0, axis=-1, "
         "reduction='mean', normalizer=None, out=None)",
-    "cross_entropy_value_and_grad": "(logits, targets, *, label_smoothing=0.0, prior=None, class_weight=None, "
+    "cross_entropy_value_and_grad": "(logits, targets, *, label_smoothing=None, prior=None, class_weight=None, "
         "sample_weight=None, ignore_index=-100, where=None, temperature=1.0, z_loss=0.0, axis=-1, "
         "reduction='mean', normalizer=None, out=None, grad_out=None)",
     "cross_entropy_terms": "(logits, targets, *, prior=None, ignore_index=-100, where=None, temperature=1.0, "
@@ -61,9 +64,22 @@ def test_typed():
 
 def test_show_config(capsys):
     config = sx.show_config(mode="dicts")
+    texts = ["version", "build", "python", "numpy", "system", "cpu"]
+    assert list(config) == [*texts, "simd", "threads"]
+    assert all(isinstance(config[name], str) and config[name] for name in texts)
     assert config["version"] == sx.__version__
+    assert re.fullmatch(r"(release|debug), for \w+ on \w+, [\w-]+", config["build"])
+    assert config["python"].startswith(platform.python_version())
+    assert config["numpy"] == np.__version__
+    assert config["system"] == platform.platform()
+    assert config["simd"]["level"] in config["simd"]["available"]
+    assert config["threads"]["count"] == sx.get_num_threads()
+    json.dumps(config)
     assert sx.show_config() is None
     printed = capsys.readouterr().out
+    assert [line.partition(":")[0] for line in printed.splitlines() if line[0] != " "] == list(
+        config
+    )
     assert sx.__version__ in printed
     with pytest.raises(ValueError, match='^mode must be "stdout" or "dicts", got '):
         sx.show_config(mode="json")

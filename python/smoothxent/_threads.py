@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import platform
+import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal, overload
+
+import numpy as np
 
 from smoothxent import _smoothxent as _native
 
@@ -121,7 +125,7 @@ def show_config(mode: Literal["stdout"] = "stdout") -> None: ...
 @overload
 def show_config(mode: Literal["dicts"]) -> dict[str, Any]: ...
 def show_config(mode: str = "stdout") -> dict[str, Any] | None:
-    """Print or return the version, the instruction set in use and the threads.
+    """Print or return the version, what it runs on, the instruction set in use and the threads.
 
     Put its output into a bug report.
 
@@ -133,7 +137,11 @@ def show_config(mode: str = "stdout") -> dict[str, Any] | None:
     Returns
     -------
     dict or None
-        The configuration if `mode` is ``"dicts"``, otherwise None.
+        None, or the configuration if `mode` is ``"dicts"``: ``version``, ``build`` (of the extension:
+        its profile, system and processor, and the ABI), ``python``, ``numpy``, ``system``, ``cpu``,
+        all text; ``simd`` with the ``level`` in use and those ``available``; ``threads`` with their
+        ``count``, its ``source``, and how many have been ``started``. ``ignored`` and ``degraded``
+        say in either of these what could not be done.
 
     Raises
     ------
@@ -153,11 +161,34 @@ def show_config(mode: str = "stdout") -> dict[str, Any] | None:
     if mode not in ("stdout", "dicts"):
         got = f'"{mode}"' if isinstance(mode, str) else repr(mode)
         raise ValueError(f'mode must be "stdout" or "dicts", got {got}')
-    config = _native.show_config()
+    native = _native.show_config()
+    # The extension of every Python from 3.11 on is called .abi3.so, but for Windows.
+    abi = "abi3" if ".abi3." in (_native.__file__ or "") else sys.implementation.cache_tag
+    config = {
+        "version": native.pop("version"),
+        "build": f"{native.pop('build')}, {abi}",
+        "python": f"{platform.python_version()} ({platform.python_implementation()})",
+        "numpy": np.__version__,
+        "system": platform.platform(),
+        "cpu": _cpu(),
+        **native,
+    }
     if mode == "dicts":
         return config
     _print_nested(config, indent="")
     return None
+
+
+def _cpu() -> str:
+    """Return the name of the processor."""
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as file:
+            for line in file:
+                if line.startswith("model name"):
+                    return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
 
 
 def _print_nested(config: dict[str, Any], indent: str) -> None:
