@@ -155,19 +155,18 @@ def _as_one(array: NDArray[Any], axes: tuple[int, ...]) -> NDArray[Any]:
 
 def _view_as_one(array: NDArray[Any], axes: tuple[int, ...]) -> NDArray[Any] | None:
     """Return `array` with `axes` as one, the last, in the same memory; None if they are not one."""
-    shape = _shape_as_one(array.shape, axes)
     length, stride = 1, array.itemsize
     for i in reversed(axes):
         n, step = array.shape[i], array.strides[i]
-        if n == 1 or shape[-1] == 0:
+        if n == 1 or array.size == 0:
             continue
         if length == 1:
             stride = step
         elif step != stride * length:
             return None
         length *= n
-    strides = (*(step for i, step in enumerate(array.strides) if i not in axes), stride)
-    return np.lib.stride_tricks.as_strided(array, shape, strides)
+    # NumPy finds the same, and copies nothing.
+    return array.transpose(_rows_first(array.ndim, axes)).reshape(_shape_as_one(array.shape, axes))
 
 
 def _mask(
