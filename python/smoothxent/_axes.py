@@ -70,7 +70,9 @@ def softmax(
     if written is None:
         apart = result.transpose(_rows_first(result.ndim, axes))
         copy(apart, target.reshape(apart.shape))
-    return result if out is not None or result.ndim else result[()]
+    if out is not None:
+        return out
+    return result if result.ndim else result[()]
 
 
 def logsumexp(
