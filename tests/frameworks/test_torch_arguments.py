@@ -108,7 +108,8 @@ REFUSED = [
         {},
         TypeError,
         "target must be integer labels of shape (4,) or floating probabilities of shape (4, 5), "
-        "got int64 of shape (4, 5)",
+        "got int64 of shape (4, 5) (of one-hot labels pass numpy.argmax(target, axis=1), or as probabilities "
+        "numpy.asarray(target, dtype=float))",
     ),
     (
         (Z, Y > 1),
@@ -159,7 +160,7 @@ REFUSED = [
         {"label_smoothing": 0.1, "prior": changed(U, 1, 0.5)},
         ValueError,
         "prior sums to 1.300000011920929, expected 1 within 2.2360679774997895e-06 "
-        "(it is never renormalised)",
+        "(it is never renormalised: divide counts by their sum, or count labels with class_prior)",
     ),
     (
         (Z, Y),
