@@ -44,7 +44,9 @@ pub(super) fn integer(py: Python<'_>, value: usize) -> PyResult<Bound<'_, PyAny>
 pub(super) fn label(py: Python<'_>, value: i128) -> PyResult<Bound<'_, PyAny>> {
     match i64::try_from(value) {
         Ok(value) => new!(py, ffi::PyLong_FromLongLong(value)),
-        Err(_) => new!(py, ffi::PyLong_FromUnsignedLongLong(value.cast_unsigned() as u64)),
+        Err(_) => {
+            new!(py, ffi::PyLong_FromUnsignedLongLong(u64::try_from(value).unwrap_or(u64::MAX)))
+        }
     }
 }
 
