@@ -221,7 +221,8 @@ def test_arguments_that_are_refused(objective):
         (
             {"label_smoothing": 0.1, "prior": [0.5, 0.6]},
             ValueError,
-            "prior sums to 1.1, expected 1 within 1.4142135623730952e-06 (it is never renormalised)",
+            "prior sums to 1.1, expected 1 within 1.4142135623730952e-06 (it is never renormalised: divide counts by "
+            "their sum, or count labels with class_prior)",
         ),
         (
             {"label_smoothing": 0.1, "prior": np.ones((4, 1))},

@@ -37,7 +37,7 @@ pub(super) fn _grad_and_hess<'py>(
                 ),
             ));
         }
-        let label_smoothing = arguments::label_smoothing(py, label_smoothing)?;
+        let label_smoothing = arguments::label_smoothing(label_smoothing, prior)?;
         let prior_array = given(prior, |prior| logits.prior_array(prior))?;
         let prior = &match &prior_array {
             Some(array) if label_smoothing > 0.0 => logits.prior(py, array)?,
