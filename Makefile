@@ -6,7 +6,9 @@
 #   make test-frameworks       tests with real PyTorch, LightGBM, XGBoost and Dask, in an environment of their own: gigabytes
 #   make docs     the site, from docs/ and the docstrings, into target/docs; warnings and broken links are errors
 #   make lint     formatting, lints, types, the walls of CONTRIBUTING.md and `make instructions`
-#   make check    test, test-frameworks, docs and lint: what CI runs
+#   make wheel    a wheel and a source distribution in dist/, audited, each installed into an empty environment and
+#                 tested there; WHEEL_TESTS=test_values.py and SDIST_TESTS choose files of tests/
+#   make check    test, test-frameworks, docs, wheel and lint: what CI runs
 #   make fmt      format everything in place
 #   make instructions          count the instructions of the kernels, and fail if they are more than on record;
 #                              without valgrind it only says so, with INSTRUCTIONS=--require it fails
@@ -19,7 +21,8 @@
 #                 (cargo install --locked cargo-deny)
 #   make clean    remove what was built
 #
-# Everything from PyPI goes into .venv, the peers into .venv-bench, the frameworks into .venv-frameworks, Sphinx into .venv-docs. PYTHON=python3.13 chooses the interpreter of a new one (make clean first).
+# Everything from PyPI goes into .venv, the peers into .venv-bench, the frameworks into .venv-frameworks, Sphinx into .venv-docs, the
+# tools of `make wheel` into .venv-wheel and what it builds into .venv-installed. PYTHON=python3.13 chooses the interpreter of a new one (make clean first).
 
 PYTHON ?= python3
 VENV   ?= .venv
@@ -27,22 +30,33 @@ EXTRAS ?= demo,test
 BENCH  ?=
 INSTRUCTIONS ?=
 SCALING ?=
+WHEEL_TESTS ?=
+SDIST_TESTS ?= test_import.py test_docs.py test_values.py test_error_texts.py
 BIN    := $(VENV)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
 AUDIT  := .venv-audit/$(notdir $(BIN))
 FRAMEWORKS := .venv-frameworks/$(notdir $(BIN))
 DOCS   := .venv-docs/$(notdir $(BIN))
+WHEEL := $(abspath .venv-wheel)/$(notdir $(BIN))
+INSTALLED := $(abspath .venv-installed)/$(notdir $(BIN))
+TMPDIR ?= /tmp
+FIRST_CALL := "import sys, smoothxent as sx; assert sx.__file__.startswith(sys.prefix); print(sx.cross_entropy([[0.0, 0.0]], [1]))"
+# The C library of this machine is newer than those of many users; zig links for an old one.
+OLD_LIBC := $(if $(filter Linux,$(shell uname -s)),--zig --compatibility manylinux_2_17)
 
 # maturin installs into the environment it is told; pyo3 must not look for another Python.
 export VIRTUAL_ENV := $(abspath $(VENV))
 unexport CONDA_PREFIX
+# What is imported is what is installed, or what a recipe says.
+unexport PYTHONPATH
 export PIP_QUIET := 1
 
-.PHONY: build demo demo-tokens test test-frameworks docs lint check fmt instructions record-instructions bench peers limits scaling serve-bench notices audit clean
+.PHONY: build demo demo-tokens test test-frameworks docs wheel lint check fmt instructions record-instructions bench peers limits scaling serve-bench notices audit clean
 .NOTPARALLEL:
 
 build: $(VENV)/built
 
 $(VENV)/maturin:
+	@echo 'First build: the packages of the tests from PyPI (about 1 minute), then the Rust extension (about 2 minutes on two cores).'
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "smoothxent needs Python >= 3.11")'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --upgrade pip 'maturin>=1.16,<2'
@@ -86,6 +100,32 @@ docs: build .venv-docs/installed
 	$(DOCS)/python -m pip install --upgrade 'numpy>=2.0' --group docs
 	touch $@
 
+# The wheel is built from the source distribution, so its tests are those of both. The wheel is installed where no compiler can be
+# found, called with NumPy alone, then tested from another folder. What the source distribution installs is tested by the files of
+# tests/ that it has: all are collected, those of SDIST_TESTS run.
+wheel: .venv-wheel/installed
+	rm -rf dist target/sdist
+	VIRTUAL_ENV=$(abspath .venv-wheel) PATH="$(WHEEL):$$PATH" CARGO_TARGET_DIR=$(abspath target/wheel) \
+		maturin build --release --sdist $(OLD_LIBC) --compression-level 9 --out dist
+	$(WHEEL)/python tools/distributions.py dist/*
+	$(WHEEL)/abi3audit --strict dist/*.whl
+	$(PYTHON) -m venv --clear .venv-installed
+	PATH=$(INSTALLED) $(INSTALLED)/python -m pip install dist/*.whl
+	cd $(TMPDIR) && $(INSTALLED)/python -c $(FIRST_CALL)
+	$(INSTALLED)/python -m pip install "$$(ls dist/*.whl)[$(EXTRAS)]"
+	cd $(TMPDIR) && $(INSTALLED)/python -m pytest $(or $(addprefix $(CURDIR)/tests/,$(WHEEL_TESTS)),$(CURDIR)/tests)
+	$(PYTHON) -m venv --clear .venv-installed
+	$(INSTALLED)/python -m pip install "$$(ls dist/*.tar.gz)[$(EXTRAS)]"
+	mkdir target/sdist && tar -xzf dist/*.tar.gz -C target/sdist --strip-components=1
+	cd target/sdist && $(INSTALLED)/python -m pytest --collect-only --quiet --quiet
+	cd target/sdist/tests && $(INSTALLED)/python -m pytest $(SDIST_TESTS)
+
+.venv-wheel/installed: pyproject.toml
+	$(PYTHON) -m venv .venv-wheel
+	$(WHEEL)/python -m pip install --upgrade pip
+	$(WHEEL)/python -m pip install --upgrade --group wheel
+	touch $@
+
 lint: build
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings
@@ -99,7 +139,7 @@ lint: build
 	$(BIN)/python tools/budgets.py
 	$(BIN)/python -m benches.instructions $(INSTRUCTIONS)
 
-check: test test-frameworks docs lint
+check: test test-frameworks docs wheel lint
 
 fmt: build
 	cargo fmt
@@ -140,4 +180,4 @@ audit: build
 	$(AUDIT)/pip-audit --strict --no-deps --disable-pip -r .venv-audit/installed.txt
 
 clean:
-	rm -rf $(VENV) .venv-audit .venv-bench .venv-docs .venv-frameworks target python/smoothxent/_smoothxent.*.so python/smoothxent/_smoothxent.pyd
+	rm -rf $(VENV) .venv-audit .venv-bench .venv-docs .venv-frameworks .venv-installed .venv-wheel dist target python/smoothxent/_smoothxent.*.so python/smoothxent/_smoothxent.pyd

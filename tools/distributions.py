@@ -1,0 +1,111 @@
+"""The wheel and the source distribution of `make wheel`: what is in them, for whom, and how large they are.
+
+    wheel   the package, its extension, licences and bill of materials; for old systems, by its tag and by what
+            auditwheel finds in it
+    sdist   what a wheel is built from, and the tests; no pictures, records or recorded answers of peers
+
+Run with the files, by the Python that has auditwheel; prints a line for each and exits 1 if something is wrong.
+With --tag v1.2.3, the version must be that of the tag.
+"""
+
+import argparse
+import json
+import re
+import subprocess
+import sys
+import tarfile
+import tomllib
+import zipfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+VERSION = tomllib.loads((ROOT / "Cargo.toml").read_text("utf-8"))["package"]["version"]
+MOST_BYTES = {".whl": 1_200_000, ".gz": 1_000_000}
+
+IN_WHEEL = {
+    "the extension": r"smoothxent/_smoothxent\.([\w-]+\.so|([\w-]+\.)?pyd)",
+    "the types": r"smoothxent/py\.typed",
+    "the types of the extension": r"smoothxent/_smoothxent\.pyi",
+    "the licences": r"[\w.-]+\.dist-info/licenses/LICENSE-(MIT|APACHE)",
+    "the notices": r"[\w.-]+\.dist-info/licenses/THIRD_PARTY_NOTICES\.txt",
+    "the bill of materials": r"[\w.-]+\.dist-info/sboms/smoothxent\.cyclonedx\.json",
+}
+NOT_IN_WHEEL = {"what is not the package": r"(?!smoothxent/|smoothxent-[\w.]+\.dist-info/).*"}
+IN_SDIST = {
+    "the manifests": r"Cargo\.toml|Cargo\.lock|pyproject\.toml|PKG-INFO",
+    "the core": r"src/lib\.rs",
+    "the package": r"python/smoothxent/__init__\.py",
+    "the tests": r"tests/test_values\.py",
+}
+NOT_IN_SDIST = {
+    "pictures, archives, built files": r".*\.(png|svg|npz|so|pyd|pyc)",
+    "records": r"benches/record/.*",
+}
+TAG = re.compile(
+    r"(cp311-abi3|cp314-cp314t)"
+    r"-(manylinux\d+_\w+\.)?(manylinux_2_17|musllinux_1_2|macosx_\d+_\d+|win)_(amd64|arm64|x86_64|aarch64)"
+)
+
+
+def missing_and_extra(
+    names: Sequence[str], needed: dict[str, str], unwanted: dict[str, str]
+) -> Iterator[str]:
+    """Give what is not among the names and must be, and what is and must not."""
+    for what, pattern in needed.items():
+        if not any(re.fullmatch(pattern, name) for name in names):
+            yield f"has not {what} ({pattern})"
+    for what, pattern in unwanted.items():
+        if found := [name for name in names if re.fullmatch(pattern, name)]:
+            yield f"has {what}: {', '.join(found[:5])}"
+
+
+def wrong_with_wheel(file: Path) -> Iterator[str]:
+    """Give what is wrong with a wheel, apart from its size."""
+    tag = file.stem.partition("-")[2].partition("-")[2]
+    if not TAG.fullmatch(tag):
+        yield f"has the tag {tag}, expected {TAG.pattern}"
+    with zipfile.ZipFile(file) as wheel:
+        yield from missing_and_extra(wheel.namelist(), IN_WHEEL, NOT_IN_WHEEL)
+    if "linux" in tag:
+        command = [sys.executable, "-m", "auditwheel", "show", "--json", str(file)]
+        process = subprocess.run(command, stdout=subprocess.PIPE, check=False)
+        found = json.loads(process.stdout)["overall_tag"] if process.returncode == 0 else "refused"
+        if found not in tag.split("-")[-1].split("."):
+            yield f"is {found} by its symbols, and {tag} by its name"
+
+
+def wrong_with_sdist(file: Path) -> Iterator[str]:
+    """Give what is wrong with a source distribution, apart from its size."""
+    with tarfile.open(file) as sdist:
+        names = [name.partition("/")[2] for name in sdist.getnames()]
+    yield from missing_and_extra(names, IN_SDIST, NOT_IN_SDIST)
+
+
+def main() -> int:
+    """Print a line for each file; 1 if something is wrong."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("files", nargs="+", type=Path)
+    parser.add_argument("--tag", help="of the release: v and the version")
+    options = parser.parse_args()
+    wrong = 0
+    if options.tag not in (None, f"v{VERSION}"):
+        print(f"distributions: the tag is {options.tag}, the version of Cargo.toml is {VERSION}")
+        wrong += 1
+    for file in options.files:
+        check = {".whl": wrong_with_wheel, ".gz": wrong_with_sdist}[file.suffix]
+        most, size = MOST_BYTES[file.suffix], file.stat().st_size
+        problems = list(check(file))
+        if size > most:
+            problems.append("is too large")
+        if not file.name.startswith(f"smoothxent-{VERSION}"):
+            problems.append(f"is not of version {VERSION}")
+        print(f"distributions: {file.name}: {size} bytes, at most {most}")
+        for problem in problems:
+            print(f"distributions: {file.name} {problem}")
+        wrong += len(problems)
+    return int(wrong > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
