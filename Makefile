@@ -56,7 +56,7 @@ export PIP_QUIET := 1
 build: $(VENV)/built
 
 $(VENV)/maturin:
-	@echo 'First build: the packages of the tests from PyPI (about 1 minute), then the Rust extension (about 2 minutes on two cores).'
+	@echo 'First build, about 2 minutes on two cores: packages from PyPI ($(EXTRAS)) into $(VENV), then the Rust extension.'
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "smoothxent needs Python >= 3.11")'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --upgrade pip 'maturin>=1.16,<2'
@@ -82,6 +82,7 @@ test-frameworks: build .venv-frameworks/installed
 	PYTHONPATH=python $(FRAMEWORKS)/python -m pytest tests/frameworks tests/test_torch_tensors.py
 
 .venv-frameworks/installed: pyproject.toml
+	@echo 'Installs PyTorch, LightGBM, XGBoost and Dask: gigabytes, about 2 minutes.'
 	$(PYTHON) -m venv .venv-frameworks
 	$(FRAMEWORKS)/python -m pip install --upgrade pip
 	$(FRAMEWORKS)/python -m pip install --upgrade --group frameworks
