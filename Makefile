@@ -104,9 +104,11 @@ docs: build .venv-docs/installed
 # The wheel is built from the source distribution, so its tests are those of both. The wheel is installed where no compiler can be
 # found, called with NumPy alone, then tested from another folder. What the source distribution installs is tested by the files of
 # tests/ that it has: all are collected, those of SDIST_TESTS run.
+# Cargo starts from nothing: files of a source distribution have one date, so it would take an older build for theirs.
+wheel: export CARGO_TARGET_DIR := $(abspath target/wheel)
 wheel: .venv-wheel/installed
-	rm -rf dist target/sdist
-	VIRTUAL_ENV=$(abspath .venv-wheel) PATH="$(WHEEL):$$PATH" CARGO_TARGET_DIR=$(abspath target/wheel) \
+	rm -rf dist target/sdist target/wheel
+	VIRTUAL_ENV=$(abspath .venv-wheel) PATH="$(WHEEL):$$PATH" \
 		maturin build --release --sdist $(OLD_LIBC) --compression-level 9 --out dist
 	$(WHEEL)/python tools/distributions.py dist/*
 	$(WHEEL)/abi3audit --strict dist/*.whl
