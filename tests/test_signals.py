@@ -82,8 +82,7 @@ def assert_within_promise(measure):
     assert min(seconds) < PROMISED + SLACK
 
 
-F16, F64 = {"dtype": np.float16}, {"dtype": np.float64}
-LABEL = {"dtype": np.int8}
+F16, F64, LABEL = ({"dtype": dtype} for dtype in (np.float16, np.float64, np.int8))
 LAYER = many(0, 2**16, 64), many(0, 2**16, 64), many(0, 2**16, **LABEL)
 
 # Work for longer than it takes the signal to come, on any machine: (function, arguments, options).

@@ -26,7 +26,9 @@ def is_a(value, kind):
     if origin in (typing.Union, types.UnionType):
         return any(is_a(value, one) for one in arguments)
     if origin is not None and issubclass(origin, tuple):  # a named one, of arrays of such numbers
-        return type(value) is origin and value[-1].dtype.type is arguments[0]
+        floats = [one for one in value if isinstance(one, np.ndarray) and one.dtype.kind == "f"]
+        types_of_floats = {one.dtype.type for one in floats}
+        return type(value) is origin and types_of_floats == {arguments[0]}
     return type(value) is (origin or kind)
 
 

@@ -6,9 +6,10 @@ dh = g W             dW = g^T h                     db = the sum of the rows of 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, overload
+from typing import TYPE_CHECKING, Any, Generic, Literal, NamedTuple, overload
 
 from smoothxent._linear_chunks import Job, Settings
+from smoothxent._types import Number
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -18,11 +19,10 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
     from smoothxent._scored_rows import LossOptions
+    from smoothxent._types import Reduction, Row, Scalar
 
-    _Scalar = Literal["mean", "sum", "sum_by_nonzero_weights"]
 
-
-class LinearCrossEntropy(NamedTuple):
+class LinearCrossEntropy(NamedTuple, Generic[Number]):
     """A loss and its gradients: what `linear_cross_entropy_value_and_grad` returns.
 
     Examples
@@ -36,13 +36,13 @@ class LinearCrossEntropy(NamedTuple):
     True
     """
 
-    loss: float | NDArray[Any]
+    loss: float | NDArray[Number]
     """What `linear_cross_entropy` returns."""
-    hidden_grad: NDArray[np.floating[Any]]
+    hidden_grad: NDArray[Number]
     """The gradient with respect to `hidden`."""
-    weight_grad: NDArray[np.floating[Any]]
+    weight_grad: NDArray[Number]
     """The gradient with respect to `weight`."""
-    bias_grad: NDArray[np.floating[Any]] | None
+    bias_grad: NDArray[Number] | None
     """The gradient with respect to `bias`, None if there is no bias."""
 
 
@@ -55,10 +55,23 @@ def linear_cross_entropy(
     bias: ArrayLike | None = None,
     chunk_rows: SupportsIndex | None = None,
     progress: Callable[[int, int], object] | None = None,
-    reduction: _Scalar = "mean",
+    reduction: Scalar = "mean",
     normalizer: SupportsFloat | None = None,
     **loss_options: Unpack[LossOptions],
 ) -> float: ...
+@overload
+def linear_cross_entropy(
+    hidden: NDArray[Row],
+    weight: ArrayLike,
+    targets: ArrayLike,
+    *,
+    bias: ArrayLike | None = None,
+    chunk_rows: SupportsIndex | None = None,
+    progress: Callable[[int, int], object] | None = None,
+    reduction: Literal["none"],
+    normalizer: SupportsFloat | None = None,
+    **loss_options: Unpack[LossOptions],
+) -> NDArray[Row]: ...
 @overload
 def linear_cross_entropy(
     hidden: ArrayLike,
@@ -72,7 +85,6 @@ def linear_cross_entropy(
     normalizer: SupportsFloat | None = None,
     **loss_options: Unpack[LossOptions],
 ) -> NDArray[np.floating[Any]]: ...
-@overload
 def linear_cross_entropy(
     hidden: ArrayLike,
     weight: ArrayLike,
@@ -81,19 +93,7 @@ def linear_cross_entropy(
     bias: ArrayLike | None = None,
     chunk_rows: SupportsIndex | None = None,
     progress: Callable[[int, int], object] | None = None,
-    reduction: str,
-    normalizer: SupportsFloat | None = None,
-    **loss_options: Unpack[LossOptions],
-) -> float | NDArray[np.floating[Any]]: ...
-def linear_cross_entropy(
-    hidden: ArrayLike,
-    weight: ArrayLike,
-    targets: ArrayLike,
-    *,
-    bias: ArrayLike | None = None,
-    chunk_rows: SupportsIndex | None = None,
-    progress: Callable[[int, int], object] | None = None,
-    reduction: str = "mean",
+    reduction: Reduction = "mean",
     normalizer: SupportsFloat | None = None,
     **loss_options: Unpack[LossOptions],
 ) -> float | NDArray[np.floating[Any]]:
@@ -193,6 +193,23 @@ def linear_cross_entropy(
     return Job(hidden, weight, targets, bias, settings).loss()
 
 
+@overload
+def linear_cross_entropy_value_and_grad(
+    hidden: NDArray[Row],
+    weight: ArrayLike,
+    targets: ArrayLike,
+    *,
+    bias: ArrayLike | None = None,
+    chunk_rows: SupportsIndex | None = None,
+    progress: Callable[[int, int], object] | None = None,
+    reduction: Reduction = "mean",
+    normalizer: SupportsFloat | None = None,
+    hidden_grad_out: NDArray[Any] | None = None,
+    weight_grad_out: NDArray[Any] | None = None,
+    bias_grad_out: NDArray[Any] | None = None,
+    **loss_options: Unpack[LossOptions],
+) -> LinearCrossEntropy[Row]: ...
+@overload
 def linear_cross_entropy_value_and_grad(
     hidden: ArrayLike,
     weight: ArrayLike,
@@ -201,13 +218,28 @@ def linear_cross_entropy_value_and_grad(
     bias: ArrayLike | None = None,
     chunk_rows: SupportsIndex | None = None,
     progress: Callable[[int, int], object] | None = None,
-    reduction: str = "mean",
+    reduction: Reduction = "mean",
     normalizer: SupportsFloat | None = None,
     hidden_grad_out: NDArray[Any] | None = None,
     weight_grad_out: NDArray[Any] | None = None,
     bias_grad_out: NDArray[Any] | None = None,
     **loss_options: Unpack[LossOptions],
-) -> LinearCrossEntropy:
+) -> LinearCrossEntropy | Any: ...  # as for top_k_log_softmax
+def linear_cross_entropy_value_and_grad(
+    hidden: ArrayLike,
+    weight: ArrayLike,
+    targets: ArrayLike,
+    *,
+    bias: ArrayLike | None = None,
+    chunk_rows: SupportsIndex | None = None,
+    progress: Callable[[int, int], object] | None = None,
+    reduction: Reduction = "mean",
+    normalizer: SupportsFloat | None = None,
+    hidden_grad_out: NDArray[Any] | None = None,
+    weight_grad_out: NDArray[Any] | None = None,
+    bias_grad_out: NDArray[Any] | None = None,
+    **loss_options: Unpack[LossOptions],
+) -> LinearCrossEntropy | Any:
     r"""Return the cross-entropy loss of a linear layer and its gradients, without the logits in memory.
 
     Use it for training: the gradient with respect to the logits of a chunk takes their place, and is used up

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
     from smoothxent._scored_rows import LossOptions
+    from smoothxent._types import Reduction
 
 _NUMBERS = ("label_smoothing", "ignore_index", "temperature", "z_loss")
 _REFUSED = {
@@ -84,7 +85,7 @@ def targets(
     given: ArrayLike,
     layer: Layer,
     options: Mapping[str, Any],
-    reduction: str,
+    reduction: Reduction,
     normalizer: SupportsFloat | None,
 ) -> NDArray[Any]:
     """Return the targets, checked with the options by the loss itself, of logits that are not there.

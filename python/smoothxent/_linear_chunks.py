@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
     from smoothxent._scored_rows import LossOptions
+    from smoothxent._types import Reduction
 
 # The gradient of the weights is read and written once a chunk, which takes as long as the products of
 # some 30 rows whatever the shape: in fewer rows than these it would be felt.
@@ -47,7 +48,7 @@ class Settings(NamedTuple):
     function: str
     chunk_rows: SupportsIndex | None
     progress: Callable[[int, int], object] | None
-    reduction: str
+    reduction: Reduction
     normalizer: SupportsFloat | None
     options: LossOptions
 

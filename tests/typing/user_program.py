@@ -83,6 +83,16 @@ def losses() -> None:
     assert_type(sx.cross_entropy_terms(z64, labels).nll, Float64)
 
 
+def linear_layer() -> None:
+    """A loss without its logits."""
+    weight = np.ones((3, z32.shape[1]), np.float32)
+    assert_type(sx.linear_cross_entropy(z32, weight, labels), float)
+    assert_type(sx.linear_cross_entropy(z32, weight, labels, reduction="none"), Float32)
+    result = sx.linear_cross_entropy_value_and_grad(z32, weight, labels, label_smoothing=0.1)
+    assert_type(result, sx.LinearCrossEntropy[np.float32])
+    assert_type(result.weight_grad, Float32)
+
+
 def reduced(reduction: Literal["mean", "none"]) -> float | Float32:
     """A reduction that is not known before."""
     return sx.cross_entropy(z32, labels, reduction=reduction)
