@@ -5,7 +5,7 @@ Its backward pass has nothing left to compute: one pass over the logits gives th
     forward     loss, grad = cross_entropy_value_and_grad(input, target)      grad is kept for
     backward    d input    = grad * d loss                                    the backward pass
 
-and where no gradient is asked for (`torch.no_grad`, logits that need none) only the loss is computed.
+and where no gradient is asked for (``torch.no_grad``, logits that need none) only the loss is computed.
 Both are operators of torch.library, so torch.compile has them in one graph with what is around them.
 Memory of tensors is read and written where it lies; the arithmetic is that of the NumPy functions.
 """
@@ -46,8 +46,8 @@ def cross_entropy(
 ) -> Tensor:
     r"""Return the cross-entropy loss of logits on the CPU, with label smoothing towards any prior.
 
-    Use it in the place of `torch.nn.functional.cross_entropy`, whose arguments it has; `CrossEntropyLoss`
-    is the same as a module. Backward passes, `torch.compile` and `torch.autocast` work as with that.
+    Use it in the place of ``torch.nn.functional.cross_entropy``, whose arguments it has; `CrossEntropyLoss`
+    is the same as a module. Backward passes, ``torch.compile`` and ``torch.autocast`` work as with that.
 
     For one row of C logits z with softmax p, target distribution q (all mass on y for the label y),
     prior u and label smoothing eps,
@@ -87,7 +87,7 @@ def cross_entropy(
     Tensor
         0-d, or the losses of the rows for "none". Its type is that of PyTorch's loss: the type of
         `input`, or what it is promoted to by probabilities of another type and, under
-        `torch.autocast`, by float32.
+        ``torch.autocast``, by float32.
 
     Raises
     ------
@@ -95,11 +95,16 @@ def cross_entropy(
         If a label is neither in [0, C) nor `ignore_index`.
     TypeError
         If an argument is no tensor, or one of a type that cannot be used or on another device; or if
-        a gradient is asked for with respect to `target`, `weight` or `prior`.
+        a gradient is asked for with respect to ``target``, ``weight`` or ``prior``.
     ValueError
         If an argument has a shape or value that is not as described.
     RuntimeError
         In the backward pass, if it is to be differentiated itself (``create_graph=True``).
+
+    See Also
+    --------
+    CrossEntropyLoss : the same as a module.
+    smoothxent.cross_entropy_value_and_grad : loss and gradient of NumPy arrays.
 
     Notes
     -----
@@ -114,8 +119,8 @@ def cross_entropy(
     probabilities or weights are refused, as is `label_smoothing` below 0 or nan. Rows that are right and
     certain keep the digits of their loss and gradient, which are 0 in PyTorch.
 
-    The threads are those of smoothxent (`smoothxent.set_num_threads`), not of `torch.set_num_threads`.
-    There are no rules for the transforms of `torch.func` and forward-mode differentiation.
+    The threads are those of smoothxent (`smoothxent.set_num_threads`), not of ``torch.set_num_threads``.
+    There are no rules for the transforms of ``torch.func`` and forward-mode differentiation.
 
     References
     ----------
@@ -174,12 +179,12 @@ def cross_entropy(
 
 
 class CrossEntropyLoss(torch.nn.CrossEntropyLoss):
-    """The loss of `cross_entropy` as a module, in the place of `torch.nn.CrossEntropyLoss`.
+    """The loss of `cross_entropy` as a module, in the place of ``torch.nn.CrossEntropyLoss``.
 
     Parameters
     ----------
     weight, size_average, ignore_index, reduce, reduction, label_smoothing
-        As for `cross_entropy`, in the order of `torch.nn.CrossEntropyLoss`.
+        As for `cross_entropy`, in the order of ``torch.nn.CrossEntropyLoss``.
     prior : Tensor or array_like, optional
         As for `cross_entropy`; a buffer of the module beside `weight`. A module that is converted to
         bfloat16 converts it too, and then it hardly sums to 1.

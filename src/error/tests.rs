@@ -55,15 +55,15 @@ fn messages() {
         ),
         (
             prior_sum(&[], 0, 1.2),
-            "prior sums to 1.2, expected 1 within 1e-06 (it is never renormalised)",
+            "prior sums to 1.2, expected 1 within 1e-06 (it is never renormalised: divide counts by their sum, or count labels with class_prior)",
         ),
         (
             prior_sum(&[4, 7], 1, 0.0),
-            "prior[4, :, 7] sums to 0.0, expected 1 within 1e-06 (it is never renormalised)",
+            "prior[4, :, 7] sums to 0.0, expected 1 within 1e-06 (it is never renormalised: divide counts by their sum, or count labels with class_prior)",
         ),
         (
             prior_sum(&[4], 1, 1.5),
-            "prior[4, :] sums to 1.5, expected 1 within 1e-06 (it is never renormalised)",
+            "prior[4, :] sums to 1.5, expected 1 within 1e-06 (it is never renormalised: divide counts by their sum, or count labels with class_prior)",
         ),
         (Error::LabelSmoothing(1.5), "label_smoothing must be in [0, 1], got 1.5"),
         (Error::OutOfMemory { bytes: 8000 }, "cannot allocate 8000 bytes"),
