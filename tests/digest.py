@@ -11,7 +11,7 @@ import numpy as np
 
 import smoothxent as sx
 from problems import CLASS_COUNTS, FLOATS, ROW_KINDS, one_hot, problem
-from smoothxent.objectives import lightgbm_objective
+from smoothxent.objectives import xgboost_objective
 
 LOSS_OPTIONS = (  # (label_smoothing, whether the prior is given)
     (0.0, False),
@@ -35,7 +35,7 @@ def results(logits, labels, prior):
         yield np.asarray(sx.cross_entropy(logits, labels, reduction="sum", **options))
     yield from sx.cross_entropy_terms(logits, labels, prior=prior)
     if labels.ndim == 1 and 2 <= logits.shape[-1] <= 16384:
-        yield from lightgbm_objective(label_smoothing=0.1)(labels, logits)
+        yield from xgboost_objective(label_smoothing=0.1)(labels, logits)
 
 
 def option_results(logits, labels, prior):

@@ -26,7 +26,7 @@ every_float = pytest.mark.parametrize("dtype", FLOATS)
 
 # 7.3 was measured, in float64 with class weights, 5 in float32: e, p, the weight of the row, 1 - p and their products.
 HESSIAN = 8
-LEAST_HESSIAN_OF_XGBOOST = 1e-16
+LEAST_HESSIAN_OF_XGBOOST = np.float32(1e-16)
 
 
 def options(rng, classes):

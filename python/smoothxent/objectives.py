@@ -1,4 +1,4 @@
-"""The smoothed loss as an objective of LightGBM and XGBoost, for their native and scikit-learn interfaces.
+"""The smoothed loss as an objective of LightGBM and XGBoost, for their native and scikit-learn interfaces::
 
     gradient_k = s [Q p(k) - c_k q'(k)]          Q = sum_k c_k q'(k)
     Hessian_k  = f s Q p(k) (1 - p(k))           the diagonal; f is the library's own factor
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["lightgbm_objective", "xgboost_objective"]
 
-_LEAST_HESSIAN_OF_XGBOOST = 1e-16
+_LEAST_HESSIAN_OF_XGBOOST = np.float32(1e-16)  # as XGBoost has it
 
 
 def lightgbm_objective(

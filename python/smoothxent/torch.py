@@ -1,6 +1,6 @@
 r"""The loss as PyTorch calls it, for tensors on the CPU: a drop-in of torch.nn.functional.cross_entropy.
 
-Its backward pass has nothing left to compute: one pass over the logits gives the loss and its gradient,
+Its backward pass has nothing left to compute: one pass over the logits gives the loss and its gradient::
 
     forward     loss, grad = cross_entropy_value_and_grad(input, target)      grad is kept for
     backward    d input    = grad * d loss                                    the backward pass
@@ -54,9 +54,11 @@ def cross_entropy(
 
     .. math::
        q' = (1 - \varepsilon)\, q + \varepsilon\, u, \qquad
-       \ell = -\sum_{k=1}^C w_k\, q'(k) \log p(k), \qquad
-       \frac{\partial \ell}{\partial z_k} = Q'\, p(k) - w_k\, q'(k),
-       \qquad Q' = \sum_{k=1}^C w_k\, q'(k).
+       \ell = -\sum_{k=1}^C w_k\, q'(k) \log p(k),
+
+    .. math::
+       \frac{\partial \ell}{\partial z_k} = Q'\, p(k) - w_k\, q'(k), \qquad
+       Q' = \sum_{k=1}^C w_k\, q'(k).
 
     Parameters
     ----------
