@@ -40,8 +40,10 @@ WHEEL := $(abspath .venv-wheel)/$(notdir $(BIN))
 INSTALLED := $(abspath .venv-installed)/$(notdir $(BIN))
 TMPDIR ?= /tmp
 FIRST_CALL := "import sys, smoothxent as sx; assert sx.__file__.startswith(sys.prefix); print(sx.cross_entropy([[0.0, 0.0]], [1]))"
-# The C library of this machine is newer than those of many users; zig links for an old one.
+# The C library of this machine is newer than those of many users; zig links for an old one. It would also link an unwinder of its own,
+# statically; the C library unwinds daemon threads at the end of Python by that of libgcc_s, and the two crash on each other.
 OLD_LIBC := $(if $(filter Linux,$(shell uname -s)),--zig --compatibility manylinux_2_17)
+SYSTEM_UNWINDER = $(if $(OLD_LIBC),-C link-arg=$(shell cc -print-file-name=libgcc_s.so.1))
 
 # maturin installs into the environment it is told; pyo3 must not look for another Python.
 export VIRTUAL_ENV := $(abspath $(VENV))
@@ -108,7 +110,7 @@ docs: build .venv-docs/installed
 wheel: export CARGO_TARGET_DIR := $(abspath target/wheel)
 wheel: .venv-wheel/installed
 	rm -rf dist target/sdist target/wheel
-	VIRTUAL_ENV=$(abspath .venv-wheel) PATH="$(WHEEL):$$PATH" \
+	VIRTUAL_ENV=$(abspath .venv-wheel) PATH="$(WHEEL):$$PATH" RUSTFLAGS="$(SYSTEM_UNWINDER)" \
 		maturin build --release --sdist $(OLD_LIBC) --compression-level 9 --out dist
 	$(WHEEL)/python tools/distributions.py dist/*
 	$(WHEEL)/abi3audit --strict dist/*.whl

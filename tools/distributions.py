@@ -70,9 +70,12 @@ def wrong_with_wheel(file: Path) -> Iterator[str]:
     if "linux" in tag:
         command = [sys.executable, "-m", "auditwheel", "show", "--json", str(file)]
         process = subprocess.run(command, stdout=subprocess.PIPE, check=False)
-        found = json.loads(process.stdout)["overall_tag"] if process.returncode == 0 else "refused"
+        answer = json.loads(process.stdout) if process.returncode == 0 else {}
+        found = answer.get("overall_tag", "refused")
         if found not in tag.split("-")[-1].split("."):
             yield f"is {found} by its symbols, and {tag} by its name"
+        if "manylinux" in tag and "libgcc_s.so.1" not in answer.get("versioned_symbols", {}):
+            yield "has an unwinder of its own, expected that of the system, libgcc_s"
 
 
 def wrong_with_sdist(file: Path) -> Iterator[str]:
