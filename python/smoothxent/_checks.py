@@ -305,18 +305,21 @@ def result(out: NDArray[Any] | None, shape: tuple[int, ...], dtype: DTypeLike) -
     return output(out, shape)
 
 
-def output(out: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any]:
+def output(out: NDArray[Any], shape: tuple[int, ...], name: str = "out") -> NDArray[Any]:
     """Return the array of `out` if a floating result of `shape` can be written to it."""
-    out = as_output(out, "out")
+    out = as_output(out, name)
     if hasattr(out, "mask"):
-        raise TypeError("out is a masked array; pass an ordinary one, or its .data")
+        raise TypeError(f"{name} is a masked array; pass an ordinary one, or its .data")
     if out.shape != shape:
-        raise ValueError(f"out must have shape {shape}, got {out.shape}")
+        raise ValueError(f"{name} must have shape {shape}, got {out.shape}")
     if not is_supported_float(out.dtype):
-        raise TypeError(f"out has dtype {out.dtype}, expected {FLOATS}")
+        raise TypeError(f"{name} has dtype {out.dtype}, expected {FLOATS}")
     if not out.flags.writeable:
-        raise ValueError("out is read-only")
-    _native._refuse_overlap(out.view(f"u{out.itemsize}"))
+        raise ValueError(f"{name} is read-only")
+    try:
+        _native._refuse_overlap(out.view(f"u{out.itemsize}"))
+    except ValueError as error:
+        raise ValueError(str(error).replace("out", name, 1)) from None
     return out
 
 

@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from smoothxent._arrays import as_mask, as_real, as_targets
-from smoothxent._checks import share_memory
+from smoothxent._checks import output, share_memory
 from smoothxent._linear_products import Layer
 from smoothxent._losses import cross_entropy
-from smoothxent._smoothxent import _refuse_overlap as refuse_overlap
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -132,18 +131,9 @@ def outputs(
             raise ValueError(f"{name} is given, but there is no bias")
         if not isinstance(out, np.ndarray):
             raise TypeError(f"{name} must be a numpy.ndarray, got {type(out).__name__}")
-        if hasattr(out, "mask"):
-            raise TypeError(f"{name} is a masked array; pass an ordinary one, or its .data")
-        if out.shape != of.shape:
-            raise ValueError(f"{name} must have shape {of.shape}, got {out.shape}")
         if out.dtype != dtype:
             raise TypeError(f"{name} has dtype {out.dtype}, expected {dtype}, the type of hidden")
-        if not out.flags.writeable:
-            raise ValueError(f"{name} is read-only")
-        try:
-            refuse_overlap(out.view(f"u{out.itemsize}"))
-        except ValueError as error:
-            raise ValueError(str(error).replace("out", name, 1)) from None
+        output(out, of.shape, name)
         for other, array in read.items():
             is_in_place = other == "hidden" and name == "hidden_grad_out" and _is_same(out, array)
             if not is_in_place and share_memory(out, array):
