@@ -203,6 +203,8 @@ def test_labels_that_are_no_classes(objective, wrong, shown):
     with pytest.raises(sx.LabelError) as error:
         objective()(labels, np.zeros((5, 3)))
     assert str(error.value) == f"labels[2] is {shown}, expected a whole number from 0 to 2"
+    assert error.value.index == (2,)
+    assert error.value.value == (int(labels[2]) if float(labels[2]).is_integer() else None)
 
 
 @every_objective

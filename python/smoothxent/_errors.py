@@ -13,8 +13,8 @@ class LabelError(ValueError, IndexError):
     ----------
     index : tuple of int
         The place: ``targets[error.index]`` is the label. Of a single label it is ``()``.
-    value : int
-        The label, or the index that is no class.
+    value : int or None
+        The label, or the index that is no class; None if it is no whole number.
 
     Examples
     --------

@@ -304,6 +304,8 @@ def _whole(labels: ArrayLike, rows: int, classes: int) -> NDArray[np.int64]:
     if is_wrong.any():
         place = int(is_wrong.argmax())
         raise LabelError(
-            f"labels[{place}] is {given[place]}, expected a whole number from 0 to {classes - 1}"
+            f"labels[{place}] is {given[place]}, expected a whole number from 0 to {classes - 1}",
+            (place,),
+            int(given[place]) if float(given[place]).is_integer() else None,
         )
     return whole
