@@ -61,9 +61,12 @@ impl<F: Float> Panel<'_, F> {
         class: usize,
         kept: &mut [F],
     ) {
-        if let Some(mask) = self.mask {
-            mask.gather_part(token, row, class, kept);
-        }
+        let Some(mask) = self.mask else { return };
+        V::outlined(
+            token,
+            #[inline(always)]
+            || mask.gather_part(token, row, class, kept),
+        );
     }
 
     /// The classes of row `row` from `class` on. `kept` is empty without a mask.

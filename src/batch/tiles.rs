@@ -325,7 +325,11 @@ fn own_targets<V: Vector>(
     }
     if has_weights {
         let rows = Source::from_slice(memory.row_weights);
-        from_run::<V>(token, rows, classes, memory.weights);
+        V::outlined(
+            token,
+            #[inline(always)]
+            || from_run::<V>(token, rows, classes, memory.weights),
+        );
     }
     has_weights
 }

@@ -177,6 +177,18 @@ impl<V: Vector> Exponential<V> {
     /// exp(z/T)·2^(H − N)
     #[inline(always)]
     pub(super) fn of(&self, z: V, base: Base<V>) -> V {
+        if V::IS_COMPACT {
+            return V::outlined(
+                self.token(),
+                #[inline(always)]
+                || self.inlined(z, base),
+            );
+        }
+        self.inlined(z, base)
+    }
+
+    #[inline(always)]
+    fn inlined(&self, z: V, base: Base<V>) -> V {
         // In this order, which keeps NaN.
         let (n, rest, scale) = self.reduced(base.cut.max(z), base);
         let r = n.neg_mul_add(self.ln2_low, rest);

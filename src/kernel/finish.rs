@@ -40,6 +40,18 @@ macro_rules! scalars {
             pub(super) fn vectors<D: DoubleLanes>(&self, token: D::Token) -> $name<D> {
                 $name { $($field: D::from_slice(token, &self.$field),)* }
             }
+
+            #[allow(dead_code, reason = "not of what is finished")]
+            fn lane(&self, lane: usize) -> $name<f64> {
+                $name { $($field: self.$field[lane],)* }
+            }
+        }
+
+        impl $name<f64> {
+            #[allow(dead_code, reason = "of what is finished alone")]
+            fn put_lane(&self, lane: usize, lanes: &mut $name) {
+                $(lanes.$field[lane] = self.$field;)*
+            }
         }
 
         impl<D: DoubleLanes> $name<D> {
@@ -111,7 +123,7 @@ scalars! {
     }
 }
 
-/// Finishes the first eight rows.
+/// Finishes the first eight rows; all rows where code is to be small.
 pub(crate) fn finish_lanes<V: Vector>(
     token: V::Token,
     operation: Operation,
@@ -121,6 +133,13 @@ pub(crate) fn finish_lanes<V: Vector>(
     target: &TargetLanes,
     finished: &mut FinishedLanes,
 ) {
+    if V::IS_COMPACT {
+        for lane in 0..MOST_LANES {
+            let (row, target) = (rows.lane(lane), target.lane(lane));
+            finish(operation, temperature, z_loss, &row, &target).put_lane(lane, finished);
+        }
+        return;
+    }
     V::outlined(
         token,
         #[inline(always)]

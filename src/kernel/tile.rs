@@ -18,7 +18,9 @@ mod special;
 mod sweep;
 
 use super::exp::{Base, Exponential, Temperature};
-use super::finish::{FinishedLanes, Lanes, ReducedLanes, TargetLanes, finish, inverse_of};
+use super::finish::{
+    FinishedLanes, Lanes, ReducedLanes, TargetLanes, finish, finish_lanes, inverse_of,
+};
 use super::hessian::write_tile;
 use super::reduce::WeightKind;
 use super::rows::Operation;
@@ -78,7 +80,7 @@ impl<F: Float> Tile<'_, F> {
     ) {
         use Operation::{Gradient, LogSoftmax, LogSumExp, Loss, Softmax};
         use WeightKind::{Absent, Each, Ones};
-        // Compiled for each operation that is named, with what it does not do left out.
+        // Compiled for each case that is named, with what it does not do left out.
         macro_rules! run {
             ($operation:expr, $weights:expr) => {
                 V::outlined(
@@ -98,14 +100,12 @@ impl<F: Float> Tile<'_, F> {
         }
         match (self.operation, weights) {
             (Softmax, _) => run!(Softmax, Absent),
-            (LogSoftmax, _) => run!(LogSoftmax, Absent),
-            (LogSumExp, _) => run!(LogSumExp, Absent),
+            (operation @ (LogSoftmax | LogSumExp), _) => run!(operation, Absent),
             (Loss, Absent) => run!(Loss, Absent),
             (Loss, Ones) => run!(Loss, Ones),
-            (Loss, Each) => run!(Loss, Each),
             (Gradient, Absent) => run!(Gradient, Absent),
             (Gradient, Ones) => run!(Gradient, Ones),
-            (Gradient, Each) => run!(Gradient, Each),
+            (operation, Each) => run!(operation, Each),
         }
     }
 
@@ -238,8 +238,15 @@ impl<F: Float> Tile<'_, F> {
                 rows.weight_label = V::Doubles::widen(weight_label);
             }
         }
-        let targets = self.target.scalars.vectors(token);
-        let finished = finish(operation, temperature, self.z_loss, &rows, &targets);
+        let targets = &self.target.scalars;
+        let finished = if V::IS_COMPACT {
+            let mut lanes = ReducedLanes::default();
+            rows.put(&mut lanes);
+            finish_lanes::<V>(token, operation, temperature, self.z_loss, &lanes, targets, done);
+            done.vectors(token)
+        } else {
+            finish(operation, temperature, self.z_loss, &rows, &targets.vectors(token))
+        };
         finished.lse.to_slice(&mut done.lse);
         finished.loss.to_slice(&mut done.loss);
         if operation == Operation::LogSoftmax {
