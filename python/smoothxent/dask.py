@@ -39,6 +39,8 @@ from smoothxent._dask_graphs import (
     of_whole_rows,
     reduced,
     rounded,
+    together_if_few,
+    with_classes,
     written,
 )
 
@@ -198,7 +200,7 @@ def logsumexp(logits: da.Array, *, axis: SupportsIndex = -1, keepdims: bool = Fa
     array([1.386, 1.386])
     """
     place, dtype = _checked(logits, axis)
-    z = da.moveaxis(logits, place, -1)
+    z = together_if_few(da.moveaxis(logits, place, -1))
     if z.numblocks[-1] == 1:
         result = of_whole_rows(_row_logsumexp, z, dtype=dtype)
     else:
@@ -301,7 +303,7 @@ def cross_entropy(
     smoothing = _checks.unit_interval(label_smoothing, "label_smoothing")
     ignored = _checks.ignored_label(ignore_index)
     u = None if prior is None else _checked_prior(prior, classes, smoothing)
-    z = da.moveaxis(logits, place, -1)
+    z = together_if_few(da.moveaxis(logits, place, -1))
     _check_targets(targets, z)
     labels = checked_labels(targets, classes, ignored)
     if z.numblocks[-1] == 1:
@@ -377,4 +379,11 @@ def _activation(
         of_chunk = partial(of_rows, axis=place)
         return da.map_blocks(of_chunk, logits, dtype=dtype, meta=meta(logits.ndim, dtype))
     z = da.moveaxis(logits, place, -1)
-    return da.moveaxis(written(operation, z, dtype), -1, place)
+    together = together_if_few(z)
+    if together.numblocks[-1] == 1:
+        of_chunk = partial(of_rows, axis=-1)
+        outputs = da.map_blocks(of_chunk, together, dtype=dtype, meta=meta(z.ndim, dtype))
+        result = with_classes(outputs, z.chunks[-1])
+    else:
+        result = written(operation, z, dtype)
+    return da.moveaxis(result, -1, place)
