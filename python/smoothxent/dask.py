@@ -4,13 +4,17 @@ Nothing is computed and nothing is put into other chunks until the result is ask
 rows are what the NumPy functions get, one by one. Where the classes of a row are in several chunks, a task for
 each chunk finds its largest logit; a task for each chunk adds up its exponentials; a task for the rows joins
 these sums, a few numbers for 16384 logits; and log-probabilities are written by a task for each chunk again. The
-logits stay where they are.
+logits stay where they are, but for those of blocks of 64 classes that chunks share.
 
-The bits are those of one machine for chunks of whole rows, and for chunks of classes whose lengths, the last
-excepted, are multiples of 16384, the unit of summation. Other chunks of classes change the order of summation:
-with lengths that are multiples of 64, the last excepted, results are within 2 ulp of those of one machine and
-mostly the same; with any others, as close to the exact values as those are. Neither the number of machines nor
-what happens to them has any influence.
+The bits are those of one machine for chunks of whole rows, for rows of at most 64 classes, and for chunks of
+classes whose lengths, the last excepted, are multiples of 16384, the unit of summation. Any other chunks of classes
+change the order of summation: results are within 2 ulp of those of one machine and mostly the same. Neither the
+number of machines nor what happens to them has any influence.
+
+One machine adds 64 classes to each other before it adds their sum to that of others. Where lengths are no multiples
+of 64, chunks share such blocks: each is computed with the chunk it begins in, to which at most 63 logits of a row
+are copied from those that follow. Rows of at most 64 classes are such a block: they are put together to be
+computed, and results are returned in the chunks of the logits.
 """
 
 from __future__ import annotations
