@@ -8,6 +8,7 @@ import numpy as np
 
 from smoothxent._arrays import as_mask, as_output, as_real, as_targets
 from smoothxent._checks import output, share_memory
+from smoothxent._keywords import unexpected_keyword
 from smoothxent._linear_products import Layer
 from smoothxent._losses import cross_entropy
 
@@ -73,7 +74,7 @@ def options(given: LossOptions, function: str) -> dict[str, Any]:
         elif name in _NUMBERS:
             checked[name] = value
         else:
-            raise TypeError(f"{function}() got an unexpected keyword argument '{name}'")
+            raise unexpected_keyword(function, name)
     return checked
 
 

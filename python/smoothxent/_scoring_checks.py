@@ -11,6 +11,7 @@ import numpy as np
 from smoothxent._arrays import as_ndarray, is_supported_float
 from smoothxent._checks import integer, share_memory
 from smoothxent._errors import LabelError
+from smoothxent._keywords import unexpected_keyword
 from smoothxent._target_shapes import shape_error
 
 if TYPE_CHECKING:
@@ -51,8 +52,7 @@ def options(given: LossOptions, shape: tuple[int, ...]) -> tuple[dict[str, Any],
         if name in _REFUSED:
             raise TypeError(f"score() has no option {name}: {_REFUSED[name]}")
         if name not in _ARRAYS and name not in _NUMBERS:
-            meant = " (class_weight or sample_weight?)" if name == "weight" else ""
-            raise TypeError(f"score() got an unexpected keyword argument '{name}'{meant}")
+            raise unexpected_keyword("score", name)
         if name in _ARRAYS and value is not None:
             array = checked[name] = as_ndarray(value, name, _ARRAYS[name])
             aligned = shape[:-1] if name == "sample_weight" else shape
