@@ -29,6 +29,18 @@ U = [0.1] * 10
 U_ROWS = np.full((8, 10), 0.1)
 
 
+@pytest.mark.parametrize("function", [sx.cross_entropy, sx.cross_entropy_value_and_grad, sx.score])
+@pytest.mark.parametrize("weight", [np.ones(10), None])
+def test_a_keyword_of_other_libraries(function, weight):
+    """Beside options of ours, and whatever it holds; misspelled ones are left to Python."""
+    with pytest.raises(TypeError) as caught:
+        function(Z, Y, label_smoothing=0.1, weight=weight)
+    error = f"{function.__name__}() got an unexpected keyword argument"
+    assert str(caught.value) == f"{error} 'weight': class_weight weighs classes, sample_weight rows"
+    with pytest.raises(TypeError, match=f"^{re.escape(error)} 'weigth'"):
+        function(Z, Y, weigth=weight)
+
+
 class TestPriorSum:
     """A prior sums to 1 within 1e-6 max(1, sqrt(K)); it is never renormalised."""
 

@@ -123,7 +123,41 @@ def test_scores_in_tensors(a_torch):
     assert_same_bits(grad.numpy(), sx.cross_entropy_value_and_grad(Z, Y, reduction="sum")[1].copy())
 
 
-@EACH_OUTPUT
+W = np.cos(np.arange(70, dtype=np.float32)).reshape(7, 10)  # of a linear layer of 7 classes
+LAYER_OUTPUTS = [
+    ("hidden_grad_out", (7, 10)),
+    ("weight_grad_out", (7, 10)),
+    ("bias_grad_out", (7,)),
+]
+
+
+def of_layer(hidden, weight=W, labels=Y % 7, bias=W[:, 0], **options):
+    return sx.linear_cross_entropy_value_and_grad(hidden, weight, labels, bias=bias, **options)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("weight_dtype", [np.float16, BFLOAT16, None])
+def test_a_linear_layer_of_tensors(a_torch, dtype, weight_dtype):
+    arrays = Z.astype(dtype), W.astype(weight_dtype or dtype), Y % 7, W[:, 0].astype(dtype)
+    expected = of_layer(*arrays)
+    outs = {
+        name: a_torch.from_numpy(np.full(shape[::-1], 7, dtype)).t()
+        for name, shape in LAYER_OUTPUTS
+    }
+    tensors = [tensor_of(a_torch, a.copy()) for a in arrays]
+    loss, *grads = of_layer(*tensors, **outs)
+    assert loss == expected.loss == sx.linear_cross_entropy(*tensors[:3], bias=tensors[3])
+    assert [id(grad) for grad in grads] == [id(out) for out in outs.values()]
+    for grad, array in zip(grads, expected[1:], strict=True):
+        assert_same_bits(grad.numpy(), array)
+    assert of_layer(*tensors, hidden_grad_out=tensors[0]).hidden_grad is tensors[0]
+    assert_same_bits(tensors[0].numpy(), expected.hidden_grad)
+
+
+@pytest.mark.parametrize(
+    "name, call, shape",
+    [*OUTPUTS, *((name, of_layer, shape) for name, shape in LAYER_OUTPUTS)],
+)
 def test_outputs_that_are_refused(a_torch, name, call, shape):
     """With the whole text, and nothing is written."""
     array = np.full(shape, 7, np.float32)
@@ -145,7 +179,7 @@ def test_outputs_that_are_refused(a_torch, name, call, shape):
         with pytest.raises((TypeError, ValueError)) as caught:
             call(Z, **{name: tensor})
         assert str(caught.value) == f"{name} {reason}"
-    with pytest.raises(TypeError, match=f"^{name} has dtype int64, expected float16, "):
+    with pytest.raises(TypeError, match=f"^{name} has dtype int64, expected float"):
         call(Z, **{name: a_torch.from_numpy(np.zeros(shape, np.int64))})
     assert (array == 7).all()
 

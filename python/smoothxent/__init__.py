@@ -20,8 +20,8 @@ are along the last axis unless `axis` says otherwise. `tf_losses` has the loss a
 `smoothxent.dask`, a module to import, has some of the functions for dask arrays on many machines.
 
 Arrays of other libraries are read where they lie in the memory of the CPU, by the buffer protocol,
-`__array__` or DLPack; results are NumPy arrays, or the tensors of torch that were given as `out` and
-`grad_out`, which must be on the CPU. bfloat16 is the type of ml_dtypes, also for tensors of torch.
+`__array__` or DLPack; results are NumPy arrays, or the tensors of torch that were given as outputs
+(`out`, `grad_out` and others), which must be on the CPU. bfloat16 is the type of ml_dtypes, also for tensors of torch.
 Masked, missing and sparse values are refused, for NumPy would change them on the way, and
 collections of dask, for it would compute them. `smoothxent.torch`, which imports PyTorch, has the loss as
 PyTorch calls it.

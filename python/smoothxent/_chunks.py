@@ -1,8 +1,9 @@
 """What `smoothxent.dask` does to one chunk, in the process of a worker: NumPy arrays in and out, without dask.
 
-Classes are along the last axis. A row whose classes are in several chunks takes four steps, in float64
+Classes are along the last axis. A row whose classes are in several chunks takes these steps, in float64
 arrays with one or two numbers a row or segment:
 
+    edge        each chunk    the classes that another chunk reduces, where `_shares` has such
     maxima      each chunk    M of its segments, which are SEGMENT classes and begin anew in each chunk
     join_maxima each row      M of the row; the segment that has it first
     reduce      each chunk    sum of exp(z - M) and of u (M - z) over each segment
@@ -21,6 +22,7 @@ import numpy as np
 from smoothxent import _smoothxent as _native
 from smoothxent._checks import classes_or_ignored
 from smoothxent._exact import exact_sums
+from smoothxent._shares import SEGMENT, lengths_of_parts, segments
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -33,7 +35,6 @@ if TYPE_CHECKING:
     Labels = NDArray[np.int64]
     Operation = Literal["softmax", "log_softmax", "logsumexp", "loss"]
 
-SEGMENT = _native._SEGMENT
 SEGMENT_SUMS = 6  # numbers that a segment is reduced to
 IGNORED = -1  # the label of rows that do not count, once labels are checked
 
@@ -46,37 +47,51 @@ class Target(NamedTuple):
     mass: float = 0.0
 
 
-def segments(classes: int) -> int:
-    """Return how many segments so many classes have."""
-    return -(-classes // SEGMENT)
+def edge(logits: NDArray[Any], lent: NDArray[np.int64]) -> NDArray[Any]:
+    """Return the classes that a chunk lends, apart from its memory."""
+    return logits[..., : lent[0]].copy()
 
 
-def maxima(logits: NDArray[Any], *, has_prior: bool) -> Doubles:
-    """Return the largest logit of each segment, NaN left out; with a prior, also whether one is -inf."""
-    found = _of_segments(np.fmax, logits)
+def maxima(
+    logits: NDArray[Any], starts: NDArray[np.int64] | None = None, *, has_prior: bool
+) -> Doubles:
+    """Return the largest logit of each segment, NaN left out; with a prior, also whether one is -inf.
+
+    Segments begin at `starts`, or are those of a chunk that lends and borrows nothing.
+    """
+    if starts is None:
+        starts = np.arange(0, logits.shape[-1], SEGMENT)
+    found = _of_segments(np.fmax, logits, starts)
     result = np.fmax(found, -np.inf)  # of nothing but NaN
     if has_prior:
-        has_infinity = np.isneginf(_of_segments(np.fmin, logits)).astype(np.float64)
+        has_infinity = np.isneginf(_of_segments(np.fmin, logits, starts)).astype(np.float64)
         pairs = np.stack([result, has_infinity], axis=-1)
         result = pairs.reshape(*result.shape[:-1], 2 * result.shape[-1])
     return result
 
 
-def _of_segments(function: np.ufunc, logits: NDArray[Any]) -> Doubles:
+def _of_segments(function: np.ufunc, logits: NDArray[Any], starts: NDArray[np.int64]) -> Doubles:
     if not logits.shape[-1]:
         return np.empty((*logits.shape[:-1], 0))
     if logits.dtype.kind in "biu":
         logits = logits.astype(np.float64)
-    starts = np.arange(0, logits.shape[-1], SEGMENT)
     return function.reduceat(logits, starts, axis=-1).astype(np.float64)
 
 
-def join_maxima(found: Doubles, labels: Labels | None = None, *, has_prior: bool) -> Doubles:
+def join_maxima(
+    found: Doubles,
+    labels: Labels | None = None,
+    *,
+    has_prior: bool,
+    begins: NDArray[np.int64] | None = None,
+) -> Doubles:
     """Return M of each row, the segment that has it first, and whether a logit of it is -inf.
 
-    M is NaN for rows that are ignored.
+    M is NaN for rows that are ignored. `begins` has the first maximum of each segment, where chunks share some.
     """
     of_segments = found[..., ::2] if has_prior else found
+    if begins is not None:
+        of_segments = np.maximum.reduceat(of_segments, begins, axis=-1)
     first = of_segments.argmax(axis=-1)
     largest = of_segments.max(axis=-1)
     if labels is not None:
@@ -107,6 +122,33 @@ def reduce(
         own[..., 3] = labels - first_class[0]
     weights = prior if prior is not None else is_smoothed or None
     return _native._reduce_chunk(operation, logits, own, weights)
+
+
+def reduce_parts(
+    logits: NDArray[Any],
+    lent: NDArray[np.int64],
+    borrowed: NDArray[Any],
+    rows: Doubles,
+    first_class: NDArray[np.int64],
+    first_segment: NDArray[np.int64],
+    labels: Labels | None = None,
+    prior: Doubles | None = None,
+    **options: Any,
+) -> Doubles:
+    """Return what `reduce` does of the classes of a chunk that it does not lend, and of those it borrows."""
+    own = logits[..., lent[0] :]
+    borrows = borrowed.shape[-1]
+    whole, shared = lengths_of_parts(own.shape[-1] + borrows, borrows)
+    parts = [own[..., :whole]]
+    if shared:
+        parts.append(np.concatenate([own[..., whole:], borrowed], axis=-1))
+    priors = [None, None] if prior is None else [prior[:whole], prior[whole:]]
+    firsts = [(first_class, first_segment), (first_class + whole, first_segment + segments(whole))]
+    sums = [
+        reduce(part, rows, *first, labels, own_prior, **options)
+        for part, first, own_prior in zip(parts, firsts, priors)
+    ]
+    return np.concatenate(sums, axis=-1)
 
 
 def finish(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from functools import partial
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import dask.array as da
@@ -15,9 +16,10 @@ import numpy as np
 
 from smoothxent import _chunks
 from smoothxent._chunks import SEGMENT_SUMS, Target
+from smoothxent._shares import BLOCK, Shares
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
     from numpy.typing import NDArray
 
@@ -69,23 +71,31 @@ def finished(
     """
     axes = tuple(range(z.ndim))
     rows, classes, numbers = axes[:-1], axes[-1], z.ndim
-    lengths, total = z.chunks[-1], z.shape[-1]
-    segments = [_chunks.segments(length) for length in lengths]
+    shares = Shares.of(z.chunks[-1])
+    starts, segments = shares.starts(), shares.segments()
+    columns = list(map(len, starts))
     u = prior if label_smoothing > 0.0 else None
     has_prior = u is not None
     of_labels = [] if labels is None else [labels, rows]
     options = {"dtype": _FLOAT64, "meta": meta(z.ndim, _FLOAT64)}
+    reduce: Callable[..., Doubles] = _chunks.reduce
+    of_starts, of_shares, begins = [], [], None
+    if shares.lent.any():
+        reduce, begins = _chunks.reduce_parts, shares.begins()
+        of_starts = [_in_chunks(np.array([*chain(*starts)]), columns), (classes,)]
+        of_shares = [_one_a_chunk(shares.lent), (classes,), _borrowed(z, shares), axes]
 
     found = _blockwise(
         partial(_chunks.maxima, has_prior=has_prior),
         axes,
         z,
         axes,
-        adjust_chunks={classes: [(1 + has_prior) * count for count in segments]},
+        *of_starts,
+        adjust_chunks={classes: [(1 + has_prior) * count for count in columns]},
         **options,
     )
     joined = _blockwise(
-        partial(_chunks.join_maxima, has_prior=has_prior),
+        partial(_chunks.join_maxima, has_prior=has_prior, begins=begins),
         (*rows, numbers),
         found,
         axes,
@@ -93,15 +103,15 @@ def finished(
         new_axes={numbers: 3},
         **options,
     )
-    ones = [1] * len(lengths)
-    first_classes = _in_chunks(np.cumsum([0, *lengths[:-1]]), ones)
-    first_segments = _in_chunks(np.cumsum([0, *segments[:-1]]), ones)
-    of_prior = [] if u is None else [_in_chunks(u, lengths), (classes,)]
+    first_classes = _one_a_chunk(np.cumsum([0, *shares.reduced[:-1]]))
+    first_segments = _one_a_chunk(np.cumsum([0, *segments[:-1]]))
+    of_prior = [] if u is None else [_in_chunks(u, shares.reduced.tolist()), (classes,)]
     sums = _blockwise(
-        partial(_chunks.reduce, operation=operation, is_smoothed=label_smoothing > 0.0),
+        partial(reduce, operation=operation, is_smoothed=label_smoothing > 0.0),
         axes,
         z,
         axes,
+        *of_shares,
         joined,
         (*rows, numbers),
         first_classes,
@@ -113,7 +123,7 @@ def finished(
         adjust_chunks={classes: [SEGMENT_SUMS * count for count in segments]},
         **options,
     )
-    target = Target() if labels is None else _target(label_smoothing, u, total)
+    target = Target() if labels is None else _target(label_smoothing, u, z.shape[-1])
     is_activation = operation in ("softmax", "log_softmax")
     result = dtype if operation == "logsumexp" else _FLOAT64
     return _blockwise(
@@ -133,6 +143,37 @@ def rounded(losses: da.Array, dtype: np.dtype[Any]) -> da.Array:
     """Return the losses of rows in the type that they are computed in."""
     of_chunk = partial(_chunks.rounded, dtype=dtype)
     return da.map_blocks(of_chunk, losses, dtype=dtype, meta=meta(losses.ndim, dtype))
+
+
+def together_if_few(z: da.Array) -> da.Array:
+    """Return logits with all classes in one chunk if they are no more than a block, else as they are."""
+    return z if z.shape[-1] > BLOCK else with_classes(z, z.shape[-1:])
+
+
+def with_classes(z: da.Array, lengths: Sequence[int]) -> da.Array:
+    """Return an array with chunks of so many classes."""
+    return z.rechunk({z.ndim - 1: tuple(lengths)}, method="tasks")
+
+
+def _borrowed(z: da.Array, shares: Shares) -> da.Array:
+    """Return the classes that each chunk borrows: all that are lent, divided among those that need them."""
+    axes = tuple(range(z.ndim))
+    lent = _blockwise(
+        _chunks.edge,
+        axes,
+        z,
+        axes,
+        _one_a_chunk(shares.lent),
+        axes[-1:],
+        adjust_chunks={axes[-1]: shares.lent.tolist()},
+        dtype=z.dtype,
+        meta=z._meta,
+    )
+    return with_classes(lent, shares.borrowed.tolist())
+
+
+def _one_a_chunk(values: NDArray[Any]) -> da.Array:
+    return _in_chunks(values, [1] * len(values))
 
 
 def _in_chunks(values: NDArray[Any], lengths: Iterable[int]) -> da.Array:

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from smoothxent._arrays import as_mask, as_real, as_targets
+from smoothxent._arrays import as_mask, as_output, as_real, as_targets
 from smoothxent._checks import output, share_memory
+from smoothxent._keywords import unexpected_keyword
 from smoothxent._linear_products import Layer
 from smoothxent._losses import cross_entropy
 
@@ -73,7 +74,7 @@ def options(given: LossOptions, function: str) -> dict[str, Any]:
         elif name in _NUMBERS:
             checked[name] = value
         else:
-            raise TypeError(f"{function}() got an unexpected keyword argument '{name}'")
+            raise unexpected_keyword(function, name)
     return checked
 
 
@@ -115,22 +116,23 @@ def outputs(
     given: Mapping[str, NDArray[Any] | None],
     layer: Layer,
     others: Mapping[str, object],
-) -> None:
-    """Check where gradients are to be written: nowhere where something has yet to be read.
+) -> list[NDArray[Any] | None]:
+    """Return where gradients are to be written: nowhere where something has yet to be read.
 
     A row of the hidden gradient is written when that row of `hidden` is no longer needed, so one may be the other.
     """
     dtype = layer.hidden.dtype
     inputs = {"hidden": layer.hidden, "weight": layer.weight, "bias": layer.bias}
     read = {k: v for k, v in {**inputs, **others}.items() if isinstance(v, np.ndarray)}
-    for name, out in given.items():
-        if out is None:
+    arrays: list[NDArray[Any] | None] = []
+    for name, memory in given.items():
+        if memory is None:
+            arrays.append(None)
             continue
         of = inputs[name.removesuffix("_grad_out")]
         if of is None:
             raise ValueError(f"{name} is given, but there is no bias")
-        if not isinstance(out, np.ndarray):
-            raise TypeError(f"{name} must be a numpy.ndarray, got {type(out).__name__}")
+        out = as_output(memory, name)
         if out.dtype != dtype:
             raise TypeError(f"{name} has dtype {out.dtype}, expected {dtype}, the type of hidden")
         output(out, of.shape, name)
@@ -139,6 +141,8 @@ def outputs(
             if not is_in_place and share_memory(out, array):
                 raise ValueError(f"{name} must not share memory with {other}")
         read[name] = out
+        arrays.append(out)
+    return arrays
 
 
 def _is_same(a: NDArray[Any], b: NDArray[Any]) -> bool:

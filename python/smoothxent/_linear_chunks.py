@@ -98,8 +98,7 @@ class Job:
     ) -> tuple[float | NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any] | None]:
         """Return the loss and the gradients, in the arrays that are given."""
         layer = self._layer
-        checks.outputs(given, layer, {"targets": self._targets, **self._options})
-        outs = list(given.values())
+        outs = checks.outputs(given, layer, {"targets": self._targets, **self._options})
         for number, of in enumerate((layer.hidden, layer.weight, layer.bias)):
             if outs[number] is None and of is not None:
                 outs[number] = allocated(np.empty, of.shape, layer.hidden.dtype)
@@ -110,7 +109,11 @@ class Job:
         loss = self._run(Gradients(hidden_grad[(*self._axes, ...)], weight_grad, sums))
         if bias_grad is not None:
             bias_grad[...] = sums
-        return loss, hidden_grad, weight_grad, bias_grad
+        # A tensor that was given is returned itself, not the array of its memory.
+        results: list[Any] = [
+            new if old is None else old for old, new in zip(given.values(), outs, strict=True)
+        ]
+        return (loss, *results)
 
     def _run(self, gradients: Gradients | None) -> float | NDArray[Any]:
         """Return the loss, and add up the gradients if they are asked for."""

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from smoothxent._arrays import as_ndarray, is_supported_float
+from smoothxent._arrays import as_ndarray, as_real, is_supported_float
 from smoothxent._checks import integer, share_memory
 from smoothxent._errors import LabelError
+from smoothxent._keywords import unexpected_keyword
 from smoothxent._target_shapes import shape_error
 
 if TYPE_CHECKING:
@@ -22,8 +23,8 @@ if TYPE_CHECKING:
     from smoothxent._scored_rows import LossOptions
     from smoothxent._scoring import Rows
 
-# Arrays among the options, with what may stand for missing values in them.
-_ARRAYS = {"prior": "0.0", "class_weight": "0.0", "sample_weight": "0.0", "where": "False"}
+# Arrays that may be as large as the logits, with what may stand for missing values in them.
+_ARRAYS = {"prior": "0.0", "sample_weight": "0.0", "where": "False"}
 _NUMBERS = ("label_smoothing", "ignore_index", "temperature", "z_loss")
 # Options of `cross_entropy` that a whole of chunks cannot have.
 _REFUSED = {
@@ -50,18 +51,18 @@ def options(given: LossOptions, shape: tuple[int, ...]) -> tuple[dict[str, Any],
     for name, value in given.items():
         if name in _REFUSED:
             raise TypeError(f"score() has no option {name}: {_REFUSED[name]}")
-        if name not in _ARRAYS and name not in _NUMBERS:
-            meant = " (class_weight or sample_weight?)" if name == "weight" else ""
-            raise TypeError(f"score() got an unexpected keyword argument '{name}'{meant}")
-        if name in _ARRAYS and value is not None:
+        if name not in (*_ARRAYS, "class_weight", *_NUMBERS):
+            raise unexpected_keyword("score", name)
+        if value is None or name in _NUMBERS:
+            checked[name] = value
+        elif name == "class_weight":
+            checked[name] = as_real(value, name)
+        else:
             array = checked[name] = as_ndarray(value, name, _ARRAYS[name])
             aligned = shape[:-1] if name == "sample_weight" else shape
-            if name != "class_weight":
-                _check_broadcastable(name, array.shape, aligned, shape)
-                if array.ndim == len(aligned) and array.shape[0] == shape[0] != 1:
-                    by_row.add(name)
-        else:
-            checked[name] = value
+            _check_broadcastable(name, array.shape, aligned, shape)
+            if array.ndim == len(aligned) and array.shape[0] == shape[0] != 1:
+                by_row.add(name)
     return checked, by_row
 
 

@@ -4,13 +4,17 @@ Nothing is computed and nothing is put into other chunks until the result is ask
 rows are what the NumPy functions get, one by one. Where the classes of a row are in several chunks, a task for
 each chunk finds its largest logit; a task for each chunk adds up its exponentials; a task for the rows joins
 these sums, a few numbers for 16384 logits; and log-probabilities are written by a task for each chunk again. The
-logits stay where they are.
+logits stay where they are, but for those of blocks of 64 classes that chunks share.
 
-The bits are those of one machine for chunks of whole rows, and for chunks of classes whose lengths, the last
-excepted, are multiples of 16384, the unit of summation. Other chunks of classes change the order of summation:
-with lengths that are multiples of 64, the last excepted, results are within 2 ulp of those of one machine and
-mostly the same; with any others, as close to the exact values as those are. Neither the number of machines nor
-what happens to them has any influence.
+The bits are those of one machine for chunks of whole rows, for rows of at most 64 classes, and for chunks of
+classes whose lengths, the last excepted, are multiples of 16384, the unit of summation. Any other chunks of classes
+change the order of summation: results are within 2 ulp of those of one machine and mostly the same. Neither the
+number of machines nor what happens to them has any influence.
+
+One machine adds 64 classes to each other before it adds their sum to that of others. Where lengths are no multiples
+of 64, chunks share such blocks: each is computed with the chunk it begins in, to which at most 63 logits of a row
+are copied from those that follow. Rows of at most 64 classes are such a block: they are put together to be
+computed, and results are returned in the chunks of the logits.
 """
 
 from __future__ import annotations
@@ -39,6 +43,8 @@ from smoothxent._dask_graphs import (
     of_whole_rows,
     reduced,
     rounded,
+    together_if_few,
+    with_classes,
     written,
 )
 
@@ -198,7 +204,7 @@ def logsumexp(logits: da.Array, *, axis: SupportsIndex = -1, keepdims: bool = Fa
     array([1.386, 1.386])
     """
     place, dtype = _checked(logits, axis)
-    z = da.moveaxis(logits, place, -1)
+    z = together_if_few(da.moveaxis(logits, place, -1))
     if z.numblocks[-1] == 1:
         result = of_whole_rows(_row_logsumexp, z, dtype=dtype)
     else:
@@ -301,7 +307,7 @@ def cross_entropy(
     smoothing = _checks.unit_interval(label_smoothing, "label_smoothing")
     ignored = _checks.ignored_label(ignore_index)
     u = None if prior is None else _checked_prior(prior, classes, smoothing)
-    z = da.moveaxis(logits, place, -1)
+    z = together_if_few(da.moveaxis(logits, place, -1))
     _check_targets(targets, z)
     labels = checked_labels(targets, classes, ignored)
     if z.numblocks[-1] == 1:
@@ -377,4 +383,11 @@ def _activation(
         of_chunk = partial(of_rows, axis=place)
         return da.map_blocks(of_chunk, logits, dtype=dtype, meta=meta(logits.ndim, dtype))
     z = da.moveaxis(logits, place, -1)
-    return da.moveaxis(written(operation, z, dtype), -1, place)
+    together = together_if_few(z)
+    if together.numblocks[-1] == 1:
+        of_chunk = partial(of_rows, axis=-1)
+        outputs = da.map_blocks(of_chunk, together, dtype=dtype, meta=meta(z.ndim, dtype))
+        result = with_classes(outputs, z.chunks[-1])
+    else:
+        result = written(operation, z, dtype)
+    return da.moveaxis(result, -1, place)

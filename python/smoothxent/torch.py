@@ -78,11 +78,12 @@ def cross_entropy(
         "mean" divides the sum of the losses by that of the weights of the labels; for
         probabilities by the number of rows, whatever their weights and sums.
     label_smoothing : float, default 0.0
-        eps, in [0, 1]. With 0 the values of `prior` are not read.
+        eps, in [0, 1].
     prior : Tensor or array_like, optional
         u, of shape (C,), or broadcastable to `input` with C classes along its axis 1: a prior for
         each row. Finite and non-negative, each distribution summing to 1 within
-        ``1e-6 * max(1, sqrt(C))``. Uniform, 1 / C, by default.
+        ``1e-6 * max(1, sqrt(C))``. Uniform, 1 / C, by default. With a `label_smoothing` of 0 it is an error,
+        for it would make no difference: an explicit 0 cannot be told from PyTorch's default.
 
     Returns
     -------
@@ -167,6 +168,7 @@ def cross_entropy(
     u = None if prior is None else torch.as_tensor(prior)
     if u is not None:
         _check_constant(u, "prior")
+        _check_smoothing(label_smoothing)
     dtype = input.dtype
     if target.is_floating_point():
         dtype = torch.promote_types(dtype, target.dtype)
@@ -188,8 +190,8 @@ class CrossEntropyLoss(torch.nn.CrossEntropyLoss):
     weight, size_average, ignore_index, reduce, reduction, label_smoothing
         As for `cross_entropy`, in the order of ``torch.nn.CrossEntropyLoss``.
     prior : Tensor or array_like, optional
-        As for `cross_entropy`; a buffer of the module beside `weight`. A module that is converted to
-        bfloat16 converts it too, and then it hardly sums to 1.
+        As for `cross_entropy`, so an error without `label_smoothing`; a buffer of the module beside
+        `weight`. A module that is converted to bfloat16 converts it too, and then it hardly sums to 1.
 
     See Also
     --------
@@ -219,6 +221,8 @@ class CrossEntropyLoss(torch.nn.CrossEntropyLoss):
     ) -> None:
         super().__init__(weight, size_average, ignore_index, reduce, reduction, label_smoothing)
         self.prior: Tensor | None
+        if prior is not None:
+            _check_smoothing(label_smoothing)
         self.register_buffer("prior", None if prior is None else torch.as_tensor(prior))
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
@@ -231,6 +235,15 @@ class CrossEntropyLoss(torch.nn.CrossEntropyLoss):
             reduction=self.reduction,
             label_smoothing=self.label_smoothing,
             prior=self.prior,
+        )
+
+
+def _check_smoothing(label_smoothing: float) -> None:
+    """Refuse what a prior would be no part of."""
+    if label_smoothing == 0.0:
+        raise ValueError(
+            "prior is given with a label_smoothing of 0, which is PyTorch's default; pass how much goes to "
+            "it, for example label_smoothing=0.1, or prior=None"
         )
 
 

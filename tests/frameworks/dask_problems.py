@@ -3,9 +3,13 @@
 import dask.array as da
 import numpy as np
 
+from problems import ROW_KINDS
+
 SEGMENT = 16384
-QUAD = 64  # float32 numbers that are added in the type of the rows: of other chunks they are others
-TWO = 2.0  # ulp, of chunks of whole quads beside one machine
+BLOCK = (
+    64  # classes that are added in the type of the rows; chunks that are no multiples share some
+)
+TWO = 2.0  # ulp, of any chunks of classes beside one machine
 ACTIVATIONS = ("softmax", "log_softmax", "logsumexp")
 REDUCTIONS = ("none", "sum", "mean", "sum_by_nonzero_weights")
 ROWS = 7
@@ -22,6 +26,15 @@ def problem(classes, dtype=np.float32, rows=ROWS):
     labels[0], labels[1], labels[3] = classes // 3, classes - 1, -100
     prior = rng.exponential(size=classes)
     return logits.astype(dtype), labels, prior / prior.sum()
+
+
+def five_kinds(classes, dtype, rows):
+    """So many rows of each kind on which accuracy is promised, and those of `problem`."""
+    rng = np.random.default_rng(classes)
+    logits, labels, prior = problem(classes, np.float64)
+    made = [of_kind(rng, rows, classes) for of_kind in ROW_KINDS.values()]
+    logits, labels = map(np.concatenate, zip((logits, labels), *made))
+    return logits.astype(dtype), labels, prior
 
 
 def smoothings(prior):

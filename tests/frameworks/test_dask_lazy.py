@@ -21,6 +21,11 @@ def threads():
         yield
 
 
+def moves_logits(lazily):
+    """Is there a step that puts logits of several chunks together?"""
+    return any(name.startswith(("edge", "rechunk")) for name in lazily.dask.layers)
+
+
 class TestLazy:
     """Graphs are built without a chunk."""
 
@@ -32,22 +37,33 @@ class TestLazy:
         meta = np.empty((0,) * len(shape), dtype)
         return da.map_blocks(fail, empty, dtype=dtype, meta=meta)
 
-    @pytest.mark.parametrize("chunks", [(2, -1), (-1, 30), ((3, 4), (1, 60, 39))])
+    @pytest.mark.parametrize("chunks", [(2, -1), (-1, 64), ((3, 4), (1, 60, 39))])
     def test_nothing_is_computed_or_rechunked(self, chunks):
         z = self.unreadable((ROWS, 100), chunks)
         y = self.unreadable((ROWS,), z.chunks[:1], np.int64)
         prior = np.full(100, 0.01)
+        shares_blocks = 60 in z.chunks[1]
         for name in ("softmax", "log_softmax"):
             result = getattr(sxd, name)(z)
             assert (result.chunks, result.dtype) == (z.chunks, z.dtype)
-            assert not any("rechunk" in layer for layer in result.dask.layers)
+            assert moves_logits(result) == shares_blocks
         assert sxd.logsumexp(z).chunks == z.chunks[:1]
         for reduction in REDUCTIONS:
             loss = sxd.cross_entropy(z, y, label_smoothing=0.1, prior=prior, reduction=reduction)
             assert loss.chunks == (z.chunks[:1] if reduction == "none" else ())
-            assert not any("rechunk" in layer for layer in loss.dask.layers)
+            assert moves_logits(loss) == shares_blocks
             with pytest.raises(AssertionError, match="computed"):
                 loss.compute()
+
+    @pytest.mark.parametrize("chunks", [(2, 3), ((3, 0, 4), (1, 0, 9))])
+    def test_few_classes_are_computed_together_and_returned_in_their_chunks(self, chunks):
+        logits = problem(10)[0]
+        z = da.from_array(logits, chunks=chunks)
+        for axis in (1, 0):
+            array = z if axis else z.T
+            for name in ("softmax", "log_softmax"):
+                assert getattr(sxd, name)(array, axis=axis).chunks == array.chunks
+            assert sxd.logsumexp(array, axis=axis).chunks == z.chunks[:1]
 
     def test_each_chunk_of_logits_is_made_once_and_as_it_is(self):
         seen = []
@@ -63,33 +79,42 @@ class TestLazy:
         expected = [(n, k) for n in (4, 3) for k in (300, 300, 300, 100)]
         assert sorted(seen) == sorted(expected)
 
-    def test_bytes_that_pass_between_chunks(self):
-        """As docs/howto/dask.md has them: of each row, 8 and 48 bytes a segment and 24 a chunk."""
+    def bytes_that_pass(self, lazily):
         sizes = {}
 
         def note(key, result, *_):
             name = key[0].rpartition("-")[0]
             sizes[name] = sizes.get(name, 0) + getattr(result, "nbytes", 0)
 
+        with Callback(posttask=note):
+            lazily.compute(optimize_graph=False)
+        return sizes
+
+    def test_bytes_that_pass_between_chunks(self):
+        """As docs/howto/dask.md has them: of each row, 8 and 48 bytes a segment and 24 a chunk."""
         logits, labels, prior = problem(40000)
         z, y = both(logits, labels, (ROWS, (2 * SEGMENT, 40000 - 2 * SEGMENT)))
         for options, of_maxima in (({}, 8), ({"label_smoothing": 0.1, "prior": prior}, 16)):
-            sizes.clear()
-            with Callback(posttask=note):
-                sxd.cross_entropy(z, y, **options).compute(optimize_graph=False)
+            sizes = self.bytes_that_pass(sxd.cross_entropy(z, y, **options))
             assert sizes["maxima"] == of_maxima * 3 * ROWS
             assert sizes["join_maxima"] == 24 * ROWS
             assert sizes["check_labels"] == 8 * ROWS
             assert sizes["reduce"] == 48 * 3 * ROWS
-        sizes.clear()
-        with Callback(posttask=note):
-            sxd.softmax(z).compute(optimize_graph=False)
-        assert sizes["finish"] == 24 * ROWS
+        assert self.bytes_that_pass(sxd.softmax(z))["finish"] == 24 * ROWS
 
-    @pytest.mark.parametrize("classes", [-1, 30])
-    def test_chunks_of_an_unknown_number_of_rows(self, classes):
-        logits, labels, _ = problem(100)
-        z, y = both(logits, labels, (3, classes))
+    def test_bytes_that_pass_where_chunks_share_a_block(self):
+        """One segment more, two maxima, and the logits that the first chunk borrows: no others."""
+        logits, labels, _ = problem(40000)
+        z, y = both(logits, labels, (ROWS, (2 * SEGMENT + 5, 39995 - 2 * SEGMENT)))
+        sizes = self.bytes_that_pass(sxd.cross_entropy(z, y))
+        assert sizes["edge"] == sizes["rechunk-merge"] == 4 * 59 * ROWS
+        assert sizes["maxima"] == 8 * 5 * ROWS
+        assert sizes["reduce_parts"] == 48 * 4 * ROWS
+
+    @pytest.mark.parametrize("classes, chunk", [(100, -1), (100, 30), (60, 7)])
+    def test_chunks_of_an_unknown_number_of_rows(self, classes, chunk):
+        logits, labels, _ = problem(classes)
+        z, y = both(logits, labels, (3, chunk))
         kept = da.from_array(np.arange(ROWS) % 3 != 1, chunks=3)
         some, labels_of_some = z[kept], y[kept]
         assert np.isnan(some.shape[0])

@@ -48,7 +48,7 @@ class TestCrossEntropyLoss:
         ours = sxt.CrossEntropyLoss(torch.rand(CLASSES))
         ours.load_state_dict(theirs.state_dict())
         assert torch.equal(ours.weight, theirs.weight)
-        with_prior = sxt.CrossEntropyLoss(prior=PRIOR)
+        with_prior = sxt.CrossEntropyLoss(label_smoothing=0.1, prior=PRIOR)
         assert list(with_prior.state_dict()) == ["prior"]
         assert with_prior.double().prior.dtype == torch.float64
 
@@ -179,6 +179,26 @@ def test_refused(arguments, options, error, text):
     assert str(caught.value) == text
 
 
+@pytest.mark.parametrize("smoothing", [{}, {"label_smoothing": 0.0}, {"label_smoothing": 0}])
+def test_a_prior_without_smoothing(smoothing):
+    """Also of 0, which may be the default, and when the module is made or changed later."""
+    text = (
+        "prior is given with a label_smoothing of 0, which is PyTorch's default; pass how much goes to "
+        "it, for example label_smoothing=0.1, or prior=None"
+    )
+    changed_later = sxt.CrossEntropyLoss(label_smoothing=0.1, prior=U)
+    changed_later.label_smoothing = smoothing.get("label_smoothing", 0.0)
+    for call in (
+        lambda: sxt.cross_entropy(Z, Y, prior=U, **smoothing),
+        lambda: sxt.CrossEntropyLoss(prior=U, **smoothing),
+        lambda: changed_later(Z, Y),
+    ):
+        with pytest.raises(ValueError, match=f"^{re.escape(text)}$"):
+            call()
+    changed_later.prior = None
+    assert torch.equal(changed_later(Z, Y), sxt.cross_entropy(Z, Y))
+
+
 @pytest.mark.parametrize("name", ["target", "weight", "prior"])
 def test_no_gradient_of_other_arguments(name):
     arguments = {"target": torch.softmax(Z, 1), "weight": torch.ones(CLASSES), "prior": U.clone()}
@@ -200,7 +220,7 @@ def test_tensors_on_cuda_are_refused(name):
     with FakeTensorMode(allow_non_fake_inputs=True):
         arguments[name] = torch.empty(arguments[name].shape, device="cuda")
         with pytest.raises(TypeError) as caught:
-            sxt.cross_entropy(**arguments)
+            sxt.cross_entropy(label_smoothing=0.1, **arguments)
     assert str(caught.value) == (
         f"{name} is on device cuda:0, and smoothxent computes on the CPU: pass {name}.cpu(), or call "
         "torch.nn.functional.cross_entropy"
