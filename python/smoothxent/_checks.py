@@ -59,6 +59,17 @@ def unit_interval(value: SupportsFloat, name: str) -> float:
     return given + 0.0  # -0.0 is 0.0
 
 
+def label_smoothing(value: SupportsFloat | None, prior: object) -> float:
+    """Return eps, which is 0 by default; a prior must not be given without it."""
+    if value is not None:
+        return unit_interval(value, "label_smoothing")
+    if prior is None:
+        return 0.0
+    raise TypeError(
+        "prior is given without label_smoothing; pass how much goes to it, for example label_smoothing=0.1"
+    )
+
+
 def integer(value: SupportsIndex, name: str) -> int:
     """Return an integer; a bool is none, because ``ignore_index=False`` would mean class 0."""
     if not isinstance(value, bool):

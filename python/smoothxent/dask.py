@@ -216,7 +216,7 @@ def cross_entropy(
     logits: da.Array,
     targets: da.Array,
     *,
-    label_smoothing: SupportsFloat = 0.0,
+    label_smoothing: SupportsFloat | None = None,
     prior: ArrayLike | None = None,
     ignore_index: SupportsIndex | None = -100,
     axis: SupportsIndex = -1,
@@ -239,8 +239,8 @@ def cross_entropy(
         As for `softmax`; the axes other than `axis`, of shape S, are the rows.
     targets : dask.array.Array
         Integer labels of shape S in the chunks of the rows of `logits`, each in [0, K) or `ignore_index`.
-    label_smoothing : float, default 0.0
-        eps, in [0, 1].
+    label_smoothing : float, optional
+        eps, in [0, 1]; 0.0 by default, and a `prior` without it is an error.
     prior : array_like, optional
         u, of shape (K,): no dask array. Finite and non-negative, summing to 1 within
         ``1e-6 * max(1, sqrt(K))``. Uniform, 1 / K, by default. Each chunk of classes gets its part.
@@ -264,7 +264,8 @@ def cross_entropy(
         `ignore_index`. The message has its place in all of `targets`; of several bad chunks, it is that of
         one of them.
     TypeError
-        If an array is not of dask, or of a type that cannot be used; also for probabilities as targets.
+        If an array is not of dask, or of a type that cannot be used; also for probabilities as targets,
+        and for a prior without `label_smoothing`.
     ValueError
         If an argument has a shape, chunks or a value that is not as described.
 
@@ -304,7 +305,7 @@ def cross_entropy(
     if reduction not in _REDUCTIONS:
         expected = ", ".join(f'"{name}"' for name in _REDUCTIONS)
         raise ValueError(f"reduction must be one of {expected}, got {reduction!r}")
-    smoothing = _checks.unit_interval(label_smoothing, "label_smoothing")
+    smoothing = _checks.label_smoothing(label_smoothing, prior)
     ignored = _checks.ignored_label(ignore_index)
     u = None if prior is None else _checked_prior(prior, classes, smoothing)
     z = together_if_few(da.moveaxis(logits, place, -1))

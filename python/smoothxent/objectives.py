@@ -205,15 +205,7 @@ def _options(
     label_smoothing: SupportsFloat | None, prior: ArrayLike | None, class_weight: ArrayLike | None
 ) -> tuple[float, NDArray[Any] | None, NDArray[Any] | None]:
     """Return the options, as far as they can be checked without the number of classes."""
-    if label_smoothing is not None:
-        smoothing = _checks.unit_interval(label_smoothing, "label_smoothing")
-    elif prior is None:
-        smoothing = 0.0
-    else:
-        raise TypeError(
-            "prior is given without label_smoothing; pass how much goes to it, for example "
-            "label_smoothing=0.1"
-        )
+    smoothing = _checks.label_smoothing(label_smoothing, prior)
     u = None if prior is None else _one_per_class(prior, "prior")
     if u is not None:
         _checks.prior_values(u, 0)

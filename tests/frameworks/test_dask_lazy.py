@@ -206,6 +206,13 @@ class TestErrors:
             ValueError, "label_smoothing must be in [0, 1], got 1.5", z, y, label_smoothing=1.5
         )
         self.refuse(
+            TypeError,
+            "prior is given without label_smoothing; pass how much goes to it, for example label_smoothing=0.1",
+            z,
+            y,
+            prior=np.full(6, 1 / 6),
+        )
+        self.refuse(
             ValueError,
             'reduction must be one of "none", "sum", "mean", "sum_by_nonzero_weights", got \'max\'',
             z,
