@@ -8,7 +8,7 @@ use crate::kernel::{
 };
 use crate::panel::Panel;
 use crate::simd::{Float, MOST_LANES, Sink, Source, Vector};
-use crate::target::{RowTarget, Weights};
+use crate::target::{NO_CLASS, RowTarget, Weights};
 use std::array::from_fn;
 
 /// Memory for the rows of a panel, a row each; empty where none is needed.
@@ -56,6 +56,7 @@ impl<F: Float> Block<'_, '_, F> {
         };
         memory.special = &mut std::mem::take(&mut memory.special)[..classes];
         let panel = &job.panel;
+        let same = job.targets.as_ref().and_then(|targets| targets.rows.labels_alone());
         for first in range.clone().step_by(plan.panel) {
             let count = plan.panel.min(range.end - first);
             let is_loaded = needs.logits
@@ -63,7 +64,7 @@ impl<F: Float> Block<'_, '_, F> {
             for group in (0..count).step_by(plan.group) {
                 let len = plan.group.min(count - group);
                 let group = Group { first: first + group, at: group, len, is_loaded };
-                run_group::<V>(job, plan, token, group, &mut memory);
+                run_group::<V>(job, plan, token, group, same.as_ref(), &mut memory);
             }
             store_rows::<V>(token, panel, plan, (first, count), memory.output, memory.kept);
             if let Some(panel) = &job.hessian_panel() {
@@ -113,12 +114,16 @@ struct Group {
     is_loaded: bool,
 }
 
+/// The labels, and the target of every row but for its label.
+type Same<'s, F> = (&'s [u32], RowTarget<'s, F>);
+
 #[allow(clippy::too_many_lines, reason = "the steps of a group, one after another")]
 fn run_group<V: Vector>(
     job: &super::Job<'_, V::Scalar>,
     plan: &super::Plan,
     token: V::Token,
     group: Group,
+    same: Option<&Same<'_, V::Scalar>>,
     memory: &mut Memory<'_, V::Scalar>,
 ) {
     let Group { first, at, len, is_loaded } = group;
@@ -129,7 +134,13 @@ fn run_group<V: Vector>(
     let rows = &mut rows[..len];
     for (i, row) in rows.iter_mut().enumerate() {
         if let Some(targets) = &job.targets {
-            row.target = targets.rows.row(first + i);
+            row.target = match same {
+                Some((labels, same)) if labels[first + i] != NO_CLASS => {
+                    Some(RowTarget { class: labels[first + i] as usize, ..*same })
+                }
+                Some(_) => None,
+                None => targets.rows.row(first + i),
+            };
             row.is_read = row.target.is_some();
         }
         if !row.is_read {
