@@ -249,8 +249,10 @@ def linear_cross_entropy_value_and_grad(
     returns for the logits, of shape (N, K),
 
     .. math::
-       \frac{\partial \ell}{\partial h} = g\, W, \qquad
-       \frac{\partial \ell}{\partial W} = g^\mathsf{T} h, \qquad
+       \frac{\partial \ell}{\partial h} = g\, W,
+
+       \frac{\partial \ell}{\partial W} = g^\mathsf{T} h,
+
        \frac{\partial \ell}{\partial b_k} = \sum_{i=1}^N g_{ik}.
 
     Parameters

@@ -123,9 +123,11 @@ def cross_entropy(
     prior u and label smoothing eps,
 
     .. math::
-       q' = (1 - \varepsilon)\, q + \varepsilon\, u, \qquad
-       \ell = -\sum_{k=1}^K q'(k) \log p(k)
-            = (1 - \varepsilon)\, H(q, p) + \varepsilon\, H(u, p).
+       q' = (1 - \varepsilon)\, q + \varepsilon\, u,
+
+       \ell = -\sum_{k=1}^K q'(k) \log p(k),
+
+       \ell = (1 - \varepsilon)\, H(q, p) + \varepsilon\, H(u, p).
 
     With class weights c, sample weight s, temperature T and z_loss :math:`\lambda`, the softmax is
     that of z / T, and

@@ -230,7 +230,8 @@ def cross_entropy(
     For one row of K logits z with softmax p, label y, prior u and label smoothing eps,
 
     .. math::
-       \ell = -\sum_{k=1}^K q'(k) \log p(k), \qquad
+       \ell = -\sum_{k=1}^K q'(k) \log p(k),
+
        q'(k) = (1 - \varepsilon)\, \delta_{k,y} + \varepsilon\, u(k).
 
     Parameters

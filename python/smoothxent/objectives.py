@@ -43,8 +43,11 @@ def lightgbm_objective(
     For one row with scores z, p = softmax(z), sample weight s, and q', u and c of `cross_entropy`,
 
     .. math::
-       g_k = s\, [Q\, p(k) - c_k\, q'(k)], \qquad
-       h_k = \frac{K}{K - 1}\, s\, Q\, p(k)\, (1 - p(k)), \qquad Q = \sum_{k=1}^K c_k\, q'(k).
+       g_k = s\, [Q\, p(k) - c_k\, q'(k)],
+
+       h_k = \frac{K}{K - 1}\, s\, Q\, p(k)\, (1 - p(k)),
+
+       Q = \sum_{k=1}^K c_k\, q'(k).
 
     The factor K / (K - 1) is LightGBM's. With one score a row, z is the logit of class 1 of two, and
     h = s Q p (1 - p), as for "binary".
@@ -129,8 +132,11 @@ def xgboost_objective(
     For one row with scores z, p = softmax(z), sample weight s, and q', u and c of `cross_entropy`,
 
     .. math::
-       g_k = s\, [Q\, p(k) - c_k\, q'(k)], \qquad
-       h_k = \max\{2 s\, Q\, p(k)\, (1 - p(k)),\, 10^{-16}\}, \qquad Q = \sum_{k=1}^K c_k\, q'(k).
+       g_k = s\, [Q\, p(k) - c_k\, q'(k)],
+
+       h_k = \max\{2 s\, Q\, p(k)\, (1 - p(k)),\, 10^{-16}\},
+
+       Q = \sum_{k=1}^K c_k\, q'(k).
 
     The factor 2 and the least Hessian are XGBoost's. With one score a row, z is the logit of class 1 of
     two, and the factor is 1, as for "binary:logistic".

@@ -53,11 +53,12 @@ def cross_entropy(
     prior u and label smoothing eps,
 
     .. math::
-       q' = (1 - \varepsilon)\, q + \varepsilon\, u, \qquad
+       q' = (1 - \varepsilon)\, q + \varepsilon\, u,
+
        \ell = -\sum_{k=1}^C w_k\, q'(k) \log p(k),
 
-    .. math::
-       \frac{\partial \ell}{\partial z_k} = Q'\, p(k) - w_k\, q'(k), \qquad
+       \frac{\partial \ell}{\partial z_k} = Q'\, p(k) - w_k\, q'(k),
+
        Q' = \sum_{k=1}^C w_k\, q'(k).
 
     Parameters
