@@ -285,7 +285,9 @@ def sparse_softmax_cross_entropy(
     >>> logits = np.array([[2.0, 1.0, 0.0], [0.0, 3.0, 0.0]])
     >>> round(tf_losses.sparse_softmax_cross_entropy([0, 1], logits), 6)
     0.251264
-    >>> round(tf_losses.sparse_softmax_cross_entropy([0, 1], logits, [3, 1], "weighted_mean"), 6)
+    >>> weights = [3, 1]
+    >>> mean = tf_losses.sparse_softmax_cross_entropy([0, 1], logits, weights, "weighted_mean")
+    >>> round(mean, 6)
     0.329435
     """
     z, y = as_logits(logits, "logits"), as_labels(labels, "labels", fill=None)
