@@ -293,7 +293,7 @@ def cross_entropy(
     >>> import dask.array as da
     >>> import numpy as np
     >>> import smoothxent.dask as sxd
-    >>> logits = da.from_array(np.array([[2.0, 1.0, 0.0], [0.0, 3.0, 0.0]]), chunks=(1, 2))
+    >>> logits = da.from_array([[2.0, 1.0, 0.0], [0.0, 3.0, 0.0]], chunks=(1, 2))
     >>> labels = da.from_array(np.array([0, 1]), chunks=1)
     >>> loss = sxd.cross_entropy(logits, labels, label_smoothing=0.1)
     >>> loss

@@ -5,8 +5,9 @@ Its backward pass has nothing left to compute: one pass over the logits gives th
     forward     loss, grad = cross_entropy_value_and_grad(input, target)
     backward    d input    = grad * d loss
 
-The gradient is kept for the backward pass. Where no gradient is asked for (``torch.no_grad``, logits that need none) only the loss is computed.
-Both are operators of torch.library, so torch.compile has them in one graph with what is around them.
+The gradient is kept for the backward pass. Where no gradient is asked for (``torch.no_grad``,
+logits that need none) only the loss is computed. Both passes are operators of torch.library, so torch.compile
+has them in one graph with what is around them.
 Memory of tensors is read and written where it lies; the arithmetic is that of the NumPy functions.
 """
 
@@ -148,7 +149,8 @@ def cross_entropy(
 
     Towards the frequencies of the classes:
 
-    >>> options = {"label_smoothing": 0.1, "prior": smoothxent.class_prior([0, 1, 1, 2], 3)}
+    >>> prior = smoothxent.class_prior([0, 1, 1, 2], 3)
+    >>> options = {"label_smoothing": 0.1, "prior": prior}
     >>> loss = smoothxent.torch.cross_entropy(input, target, **options)
     >>> round(loss.item(), 6)
     0.376264
