@@ -121,8 +121,9 @@ def draw(operation: str, facts: dict[str, str], rows: list[Row]) -> None:
         chosen, limit = of(rows, operation, shape)
         panel(axes, chosen, limit, f"{shape[0]:,} rows of {shape[1]:,} classes")
     all_axes[-1].set_xlabel("milliseconds; dotted: the time memory alone would take", fontsize=10)
+    smoothing = "" if operation == "softmax" else ", eps 0.1"
     figure.suptitle(
-        f"{TITLES[operation]}: float32, eps 0.1\n"
+        f"{TITLES[operation]}: float32{smoothing}\n"
         f"{facts['threads']} threads of an {facts['cpu']}, {facts['date']}",
         fontsize=11,
     )

@@ -5,6 +5,8 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 
+from docutils import nodes
+
 HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE)]
 
@@ -30,6 +32,7 @@ myst_heading_anchors = 3
 
 # A docstring's single backticks name a parameter, or a function that becomes a link.
 default_role = "autolink"
+smartquotes = False  # "mean" is a string of Python, q' has a prime
 highlight_language = "none"  # of blocks that do not say what they are: formulas
 autodoc_preserve_defaults = True
 autodoc_typehints = "none"  # the types are in the docstrings; the overloads are for type checkers
@@ -82,6 +85,13 @@ def with_links_to_the_repository(text: str, folder: Path) -> str:
     return re.sub(r"\]\((?P<target>[^):\s]+)\)", link, text)
 
 
+def with_minus_signs(doctree: nodes.document) -> None:
+    """Write the -inf of docstrings with a minus sign: a line may be broken after a hyphen."""
+    for text in list(doctree.findall(nodes.Text)):
+        if "-inf" in text and not isinstance(text.parent, (nodes.literal, nodes.FixedTextElement)):
+            text.parent.replace(text, nodes.Text(re.sub(r"-inf\b", "\N{MINUS SIGN}inf", text)))
+
+
 def setup(app) -> None:
     """Have links to other files of the repository work on pages and in what pages include."""
 
@@ -93,3 +103,4 @@ def setup(app) -> None:
 
     app.connect("source-read", source_read)
     app.connect("include-read", include_read)
+    app.connect("doctree-read", lambda app, doctree: with_minus_signs(doctree))

@@ -27,10 +27,11 @@ def inline(writer, node) -> None:
 
 
 def block(writer, node) -> None:
-    """Write a formula on lines of its own."""
-    writer.body.append(writer.starttag(node, "div", CLASS="math"))
-    writer.body.append(mathml(node.astext(), as_block=True))
-    writer.body.append("</div>\n")
+    """Write a formula on lines of its own, or several that have an empty line between them."""
+    for formula in re.split(r"\n\s*\n", node.astext()):
+        writer.body.append(writer.starttag(node, "div", CLASS="math"))
+        writer.body.append(mathml(formula, as_block=True))
+        writer.body.append("</div>\n")
     raise nodes.SkipNode
 
 

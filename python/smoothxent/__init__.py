@@ -11,8 +11,8 @@ label smoothing eps (section 7 of arXiv 1512.00567)::
 
 `top_k_log_softmax` and `log_softmax_at` give log p(k) of some classes of each row.
 
-`linear_cross_entropy` and `linear_cross_entropy_value_and_grad` are the loss of the layer that makes the
-logits, with the gradients of hidden rows, weights and bias, and hold the logits of some rows at a time.
+`linear_cross_entropy` and `linear_cross_entropy_value_and_grad` give the loss of the linear layer that makes
+the logits, and its gradients, with the logits of some rows at a time in memory.
 
 `class_prior` counts u from labels; `score` adds up loss, accuracy and calibration error over arrays
 and files of any size. Arrays come by position or by keyword, everything else by keyword, and the classes
@@ -22,16 +22,15 @@ are along the last axis unless `axis` says otherwise. `tf_losses` has the loss a
 Arrays of other libraries are read where they lie in the memory of the CPU, by the buffer protocol,
 `__array__` or DLPack; results are NumPy arrays, or the tensors of torch that were given as outputs
 (`out`, `grad_out` and others), which must be on the CPU. bfloat16 is the type of ml_dtypes, also for tensors of torch.
-Masked, missing and sparse values are refused, for NumPy would change them on the way, and
-collections of dask, for it would compute them. `smoothxent.torch`, which imports PyTorch, has the loss as
+Masked, missing and sparse values are refused, because NumPy would change them on the way, and collections
+of dask, because reading them would compute them. `smoothxent.torch`, which imports PyTorch, has the loss as
 PyTorch calls it.
 
 A call reads and writes the memory of its arguments without a copy, on several threads and with the
 interpreter lock released. If another thread changes the numbers meanwhile, or writes the same output,
-results are unspecified.
-It must not take the memory away: ``ndarray.resize(refcheck=False)`` frees memory that is in use, as
-NumPy warns, and a file that is truncated under a `numpy.memmap` ends the process (SIGBUS), as it
-does in NumPy.
+results are unspecified. The memory itself must stay until the call has ended: ``ndarray.resize(refcheck=False)``
+frees memory that is in use, as NumPy warns, and a file that is truncated under a `numpy.memmap` ends the process
+(SIGBUS), as it does in NumPy.
 
 Losses, entropies, divergences and log-probabilities are in nats: logarithms are natural.
 

@@ -231,8 +231,8 @@ def log_softmax(
     r"""Return the logarithm of the softmax of the logits along an axis.
 
     Use it for log-probabilities: unlike the logarithm of `softmax` it neither underflows nor loses
-    digits near 0. For the loss of known targets use `cross_entropy`, which reads one of the K
-    values and writes none.
+    digits near 0. For the loss of known targets use `cross_entropy`, which makes no array of
+    log-probabilities.
 
     For K logits z along `axis`,
 

@@ -221,7 +221,7 @@ def log_softmax_at(
     --------
     top_k_log_softmax : The most likely classes.
     log_softmax : Log-probabilities of all classes.
-    cross_entropy : The loss of one class a row, negative and reduced.
+    cross_entropy : The loss of one class for each row: minus these values, and their mean.
 
     Notes
     -----

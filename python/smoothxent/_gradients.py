@@ -150,7 +150,8 @@ def cross_entropy_value_and_grad(
 
     .. math::
        \frac{s}{T} \bigl[ (Q' + 2 \lambda\, \mathrm{lse}(z / T))\, p(k) - c_k\, q'(k) \bigr],
-       \qquad Q' = \sum_{k=1}^K c_k\, q'(k).
+
+       Q' = \sum_{k=1}^K c_k\, q'(k).
 
     A divisor of the loss divides it too. The gradient for "none" is that of "sum".
 

@@ -66,8 +66,10 @@ def label_dropout(
 
     With u the prior and ell the cross-entropy, label y becomes y' with
 
-    .. math:: P(y' = k) = (1 - r)\, \delta_{k,y} + r\, u(k), \qquad
-              E\,[\ell(y')] = (1 - r)\, \ell(y) + r \sum_k u(k)\, \ell(k).
+    .. math::
+       P(y' = k) = (1 - r)\, \delta_{k,y} + r\, u(k),
+
+       E\,[\ell(y')] = (1 - r)\, \ell(y) + r \sum_k u(k)\, \ell(k).
 
     A draw from u may give the same label again.
 

@@ -28,7 +28,8 @@ class LinearCrossEntropy(NamedTuple, Generic[Number]):
     Examples
     --------
     >>> import smoothxent as sx
-    >>> result = sx.linear_cross_entropy_value_and_grad([[1.0, 2.0]], [[1.0, 0.0], [0.0, 1.0]], [1])
+    >>> hidden, weight = [[1.0, 2.0]], [[1.0, 0.0], [0.0, 1.0]]
+    >>> result = sx.linear_cross_entropy_value_and_grad(hidden, weight, [1])
     >>> result.weight_grad.round(3)
     array([[ 0.269,  0.538],
            [-0.269, -0.538]])
@@ -101,7 +102,7 @@ def linear_cross_entropy(
 
     Use it to evaluate a model whose last layer has many classes, a language model for example, of which
     the logits would be far larger than all else. `linear_cross_entropy_value_and_grad` also gives the
-    gradients. Where the logits are at hand, `cross_entropy` is the loss.
+    gradients. Of logits that are in memory, `cross_entropy` gives the loss.
 
     For hidden rows h of shape (N, D), weights W of shape (K, D) and a bias b of shape (K,), it is the loss
     that `cross_entropy` returns for the logits
@@ -249,8 +250,10 @@ def linear_cross_entropy_value_and_grad(
     returns for the logits, of shape (N, K),
 
     .. math::
-       \frac{\partial \ell}{\partial h} = g\, W, \qquad
-       \frac{\partial \ell}{\partial W} = g^\mathsf{T} h, \qquad
+       \frac{\partial \ell}{\partial h} = g\, W,
+
+       \frac{\partial \ell}{\partial W} = g^\mathsf{T} h,
+
        \frac{\partial \ell}{\partial b_k} = \sum_{i=1}^N g_{ik}.
 
     Parameters
@@ -260,7 +263,7 @@ def linear_cross_entropy_value_and_grad(
     chunk_rows, progress, reduction, normalizer : optional
         As for `linear_cross_entropy`. The gradients are of what is returned, and for "none" of the sum.
     hidden_grad_out, weight_grad_out, bias_grad_out : ndarray, optional
-        Where to write the gradients: of the shapes of `hidden`, `weight` and `bias`, in any memory layout,
+        Where to write the gradients, NumPy arrays or tensors of torch on the CPU: of the shapes of `hidden`, `weight` and `bias`, in any memory layout,
         and of the type of `hidden`. What they hold is overwritten. `hidden_grad_out` may be `hidden` itself; they
         must not share memory with arguments otherwise.
     **loss_options

@@ -123,9 +123,11 @@ def cross_entropy(
     prior u and label smoothing eps,
 
     .. math::
-       q' = (1 - \varepsilon)\, q + \varepsilon\, u, \qquad
-       \ell = -\sum_{k=1}^K q'(k) \log p(k)
-            = (1 - \varepsilon)\, H(q, p) + \varepsilon\, H(u, p).
+       q' = (1 - \varepsilon)\, q + \varepsilon\, u,
+
+       \ell = -\sum_{k=1}^K q'(k) \log p(k),
+
+       \ell = (1 - \varepsilon)\, H(q, p) + \varepsilon\, H(u, p).
 
     With class weights c, sample weight s, temperature T and z_loss :math:`\lambda`, the softmax is
     that of z / T, and
@@ -143,8 +145,8 @@ def cross_entropy(
         probabilities, in any of the four types and of the shape of `logits`, finite and non-negative.
         Probabilities that do not sum to 1 are used as given.
     label_smoothing : float, optional
-        eps, in [0, 1]; 0.0, no smoothing, by default. With an explicit 0 the values of `prior` are not
-        read, and a `prior` without it is an error.
+        eps, in [0, 1]; no smoothing by default. A `prior` that is given without it is an error; with an
+        explicit 0.0 the values of the prior are not read.
     prior : array_like, optional
         u, of shape (K,) whatever `axis` is, or broadcastable to `logits` with K classes along
         `axis`. Finite and non-negative, each distribution summing to 1 within

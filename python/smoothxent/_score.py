@@ -73,7 +73,7 @@ class Score:
     rows: int = 0
     """Rows that count: not ignored, with a weight other than 0 and with a class that `where` keeps."""
     ignored_rows: int = 0
-    """The other rows."""
+    """Rows that do not count: they are in no figure."""
     nonfinite_rows: int = 0
     """Rows that count whose loss is infinite or nan; they make the loss so."""
     top_k: int | None = None
@@ -103,7 +103,7 @@ class Score:
 
     @property
     def loss(self) -> float:
-        """The loss, as `cross_entropy` reduces it by "mean": its sum over `divisor`; nan without rows."""
+        """The mean loss in nats, as `cross_entropy` has it: the sum over `divisor`; nan without rows."""
         return self._sums.loss.over(self._sums.divisor)
 
     @property
@@ -113,32 +113,32 @@ class Score:
 
     @property
     def nll(self) -> float:
-        """The mean of H(q, p), the loss without smoothing, class weights and z_loss."""
+        """The mean of H(q, p), the loss without smoothing, class weights and z_loss, in nats."""
         return self._sums.nll.over(self._sums.weight)
 
     @property
     def prior_cross_entropy(self) -> float:
-        """The mean of H(u, p), what smoothing adds."""
+        """The mean of H(u, p), the cross-entropy with the prior, in nats."""
         return self._sums.prior_cross_entropy.over(self._sums.weight)
 
     @property
     def prior_kl(self) -> float:
-        """The mean of KL(u || p)."""
+        """The mean of KL(u || p), the divergence from the prior, in nats."""
         return self._sums.prior_kl.over(self._sums.weight)
 
     @property
     def prior_entropy(self) -> float:
-        """The mean of H(u)."""
+        """The mean of H(u), the entropy of the prior, in nats."""
         return self._sums.prior_entropy.over(self._sums.weight)
 
     @property
     def logsumexp(self) -> float:
-        """The mean of the normaliser of the softmax."""
+        """The mean of the logarithm of the normaliser of the softmax, in nats."""
         return self._sums.logsumexp.over(self._sums.weight)
 
     @property
     def perplexity(self) -> float:
-        """exp(nll)."""
+        """exp(nll), which has no unit."""
         try:
             return math.exp(self.nll)
         except OverflowError:
@@ -146,17 +146,17 @@ class Score:
 
     @property
     def accuracy(self) -> float:
-        """The part of the rows, by weight, whose most probable class is that of the target."""
+        """The share of the rows, by weight, whose most probable class is that of the target."""
         return self._sums.top_1.over(self._sums.weight)
 
     @property
     def top_5_accuracy(self) -> float:
-        """The part of the rows, by weight, with the class of the target among the five most probable."""
+        """The share of the rows, by weight, with the class of the target among the five most probable."""
         return self._sums.top_5.over(self._sums.weight)
 
     @property
     def top_k_accuracy(self) -> float | None:
-        """The same for the `top_k` most probable classes; None if `top_k` is."""
+        """The share, by weight, of the rows with that class among the `top_k` most probable, or None."""
         return None if self.top_k is None else self._sums.top_k.over(self._sums.weight)
 
     @property

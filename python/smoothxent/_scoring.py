@@ -95,7 +95,8 @@ def score(
     **loss_options
         `label_smoothing`, `prior`, `class_weight`, `sample_weight`, `ignore_index`, `where`,
         `temperature` and `z_loss` of `cross_entropy`. Arrays with an axis of N rows are read in
-        chunks. A `prior` is also that of the terms, and needs no `label_smoothing` here. `sample_weight` weighs the rows in every figure, `class_weight` in the loss alone.
+        chunks. A `prior` is also that of the terms, and needs no `label_smoothing` here.
+        `sample_weight` weighs the rows in every figure, `class_weight` in the loss alone.
 
     Returns
     -------
@@ -145,7 +146,8 @@ def score(
     --------
     >>> import numpy as np
     >>> import smoothxent as sx
-    >>> logits = np.array([[2.0, 1.0, 0.0], [0.0, 3.0, 0.0], [1.0, 0.0, 2.0], [9.0, 9.0, 9.0]])
+    >>> logits = np.array([[2.0, 1.0, 0.0], [0.0, 3.0, 0.0],
+    ...                    [1.0, 0.0, 2.0], [9.0, 9.0, 9.0]])
     >>> labels = np.array([0, 1, 0, -100])
     >>> score = sx.score(logits, labels, label_smoothing=0.1)
     >>> score

@@ -93,7 +93,8 @@ def cross_entropy_terms(
     For one row, in the terms of `cross_entropy`,
 
     .. math::
-       \ell = (1 - \varepsilon)\, H(q, p) + \varepsilon\, H(u, p), \qquad
+       \ell = (1 - \varepsilon)\, H(q, p) + \varepsilon\, H(u, p),
+
        H(u, p) = D_{\mathrm{KL}}(u \,\|\, p) + H(u).
 
     Parameters

@@ -4,7 +4,7 @@ Nothing is computed and nothing is put into other chunks until the result is ask
 rows are what the NumPy functions get, one by one. Where the classes of a row are in several chunks, a task for
 each chunk finds its largest logit; a task for each chunk adds up its exponentials; a task for the rows joins
 these sums, a few numbers for 16384 logits; and log-probabilities are written by a task for each chunk again. The
-logits stay where they are, but for those of blocks of 64 classes that chunks share.
+logits stay where they are, except those of blocks of 64 classes that two chunks share.
 
 The bits are those of one machine for chunks of whole rows, for rows of at most 64 classes, and for chunks of
 classes whose lengths, the last excepted, are multiples of 16384, the unit of summation. Any other chunks of classes
@@ -188,7 +188,7 @@ def logsumexp(logits: da.Array, *, axis: SupportsIndex = -1, keepdims: bool = Fa
 
     See Also
     --------
-    log_softmax : Logits less this.
+    log_softmax : Logits minus this value.
 
     Notes
     -----
@@ -230,7 +230,8 @@ def cross_entropy(
     For one row of K logits z with softmax p, label y, prior u and label smoothing eps,
 
     .. math::
-       \ell = -\sum_{k=1}^K q'(k) \log p(k), \qquad
+       \ell = -\sum_{k=1}^K q'(k) \log p(k),
+
        q'(k) = (1 - \varepsilon)\, \delta_{k,y} + \varepsilon\, u(k).
 
     Parameters
@@ -279,8 +280,8 @@ def cross_entropy(
     classes that are not whole segments may change the last bits (see the module).
 
     A reduction is rounded once from the exact sum of the losses, as integers: it depends on neither chunks nor
-    the order in which they are added. (On one machine the sum has 100 bits, of which the same 53 are returned
-    but for one case in 10^14.)
+    the order in which they are added. (On one machine the sum has some 100 bits, so that the last bit of the
+    result can differ, about once in 10^14 cases.)
 
     References
     ----------
@@ -292,7 +293,7 @@ def cross_entropy(
     >>> import dask.array as da
     >>> import numpy as np
     >>> import smoothxent.dask as sxd
-    >>> logits = da.from_array(np.array([[2.0, 1.0, 0.0], [0.0, 3.0, 0.0]]), chunks=(1, 2))
+    >>> logits = da.from_array([[2.0, 1.0, 0.0], [0.0, 3.0, 0.0]], chunks=(1, 2))
     >>> labels = da.from_array(np.array([0, 1]), chunks=1)
     >>> loss = sxd.cross_entropy(logits, labels, label_smoothing=0.1)
     >>> loss

@@ -40,11 +40,14 @@ def lightgbm_objective(
     as ``params["objective"]`` of ``lightgbm.train`` and ``lightgbm.cv``, or as ``objective`` of
     ``LGBMClassifier``. `xgboost_objective` is the same for XGBoost.
 
-    For one row with scores z, p = softmax(z), sample weight s, and q', u and c of `cross_entropy`,
+    For one row with scores z, p = softmax(z), sample weight s, and q', u and c of `smoothxent.cross_entropy`,
 
     .. math::
-       g_k = s\, [Q\, p(k) - c_k\, q'(k)], \qquad
-       h_k = \frac{K}{K - 1}\, s\, Q\, p(k)\, (1 - p(k)), \qquad Q = \sum_{k=1}^K c_k\, q'(k).
+       g_k = s\, [Q\, p(k) - c_k\, q'(k)],
+
+       h_k = \frac{K}{K - 1}\, s\, Q\, p(k)\, (1 - p(k)),
+
+       Q = \sum_{k=1}^K c_k\, q'(k).
 
     The factor K / (K - 1) is LightGBM's. With one score a row, z is the logit of class 1 of two, and
     h = s Q p (1 - p), as for "binary".
@@ -89,7 +92,7 @@ def lightgbm_objective(
     With an objective of its own LightGBM starts from the score 0, not from the logarithms of the class
     frequencies, and predicts scores, not probabilities: the softmax of the scores gives these.
 
-    The gradient has the bits and the accuracy of that of `cross_entropy_value_and_grad`. The Hessian is
+    The gradient has the bits and the accuracy of that of `smoothxent.cross_entropy_value_and_grad`. The Hessian is
     within 8 ulp, for confident rows too: 1 - p(k) is the sum of the other probabilities.
 
     References
@@ -126,11 +129,14 @@ def xgboost_objective(
     smoothing: as ``obj`` of ``xgboost.train`` and ``xgboost.cv``, or as ``objective`` of
     ``XGBClassifier``. `lightgbm_objective` is the same for LightGBM.
 
-    For one row with scores z, p = softmax(z), sample weight s, and q', u and c of `cross_entropy`,
+    For one row with scores z, p = softmax(z), sample weight s, and q', u and c of `smoothxent.cross_entropy`,
 
     .. math::
-       g_k = s\, [Q\, p(k) - c_k\, q'(k)], \qquad
-       h_k = \max\{2 s\, Q\, p(k)\, (1 - p(k)),\, 10^{-16}\}, \qquad Q = \sum_{k=1}^K c_k\, q'(k).
+       g_k = s\, [Q\, p(k) - c_k\, q'(k)],
+
+       h_k = \max\{2 s\, Q\, p(k)\, (1 - p(k)),\, 10^{-16}\},
+
+       Q = \sum_{k=1}^K c_k\, q'(k).
 
     The factor 2 and the least Hessian are XGBoost's. With one score a row, z is the logit of class 1 of
     two, and the factor is 1, as for "binary:logistic".
@@ -176,7 +182,7 @@ def xgboost_objective(
     logarithms of the class frequencies. ``XGBClassifier.predict_proba`` gives probabilities all the
     same; ``Booster.predict`` gives scores with ``output_margin=True``, whose softmax they are.
 
-    The gradient has the bits and the accuracy of that of `cross_entropy_value_and_grad`. The Hessian is
+    The gradient has the bits and the accuracy of that of `smoothxent.cross_entropy_value_and_grad`. The Hessian is
     within 8 ulp, for confident rows too: 1 - p(k) is the sum of the other probabilities.
 
     References

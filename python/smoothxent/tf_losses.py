@@ -285,7 +285,8 @@ def sparse_softmax_cross_entropy(
     >>> logits = np.array([[2.0, 1.0, 0.0], [0.0, 3.0, 0.0]])
     >>> round(tf_losses.sparse_softmax_cross_entropy([0, 1], logits), 6)
     0.251264
-    >>> round(tf_losses.sparse_softmax_cross_entropy([0, 1], logits, [3, 1], "weighted_mean"), 6)
+    >>> options = {"weights": [3, 1], "reduction": "weighted_mean"}
+    >>> round(tf_losses.sparse_softmax_cross_entropy([0, 1], logits, **options), 6)
     0.329435
     """
     z, y = as_logits(logits, "logits"), as_labels(labels, "labels", fill=None)

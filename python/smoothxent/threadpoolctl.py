@@ -3,11 +3,11 @@
 ``import smoothxent`` does that itself if threadpoolctl has been imported before, as scikit-learn does.
 Otherwise import this module: ``import smoothxent`` alone never imports threadpoolctl. Then::
 
-    threadpool_limits(1)    set_num_threads(1), and at the end of its block the number before
+    threadpool_limits(1)    set_num_threads(1), until its block ends
     threadpool_info()       has an entry with "user_api": "smoothxent"
 
-The limit holds for the process, as that of `set_num_threads` does, and like that one it leaves
-`num_threads` blocks alone.
+The limit holds for the process, as that of `smoothxent.set_num_threads` does, and does not change
+`smoothxent.num_threads` blocks.
 """
 
 from __future__ import annotations

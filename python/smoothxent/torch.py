@@ -2,11 +2,12 @@ r"""The loss as PyTorch calls it, for tensors on the CPU: a drop-in of torch.nn.
 
 Its backward pass has nothing left to compute: one pass over the logits gives the loss and its gradient::
 
-    forward     loss, grad = cross_entropy_value_and_grad(input, target)      grad is kept for
-    backward    d input    = grad * d loss                                    the backward pass
+    forward     loss, grad = cross_entropy_value_and_grad(input, target)
+    backward    d input    = grad * d loss
 
-and where no gradient is asked for (``torch.no_grad``, logits that need none) only the loss is computed.
-Both are operators of torch.library, so torch.compile has them in one graph with what is around them.
+The gradient is kept for the backward pass. Where no gradient is asked for (``torch.no_grad``,
+logits that need none) only the loss is computed. Both passes are operators of torch.library, so torch.compile
+has them in one graph with what is around them.
 Memory of tensors is read and written where it lies; the arithmetic is that of the NumPy functions.
 """
 
@@ -53,11 +54,12 @@ def cross_entropy(
     prior u and label smoothing eps,
 
     .. math::
-       q' = (1 - \varepsilon)\, q + \varepsilon\, u, \qquad
+       q' = (1 - \varepsilon)\, q + \varepsilon\, u,
+
        \ell = -\sum_{k=1}^C w_k\, q'(k) \log p(k),
 
-    .. math::
-       \frac{\partial \ell}{\partial z_k} = Q'\, p(k) - w_k\, q'(k), \qquad
+       \frac{\partial \ell}{\partial z_k} = Q'\, p(k) - w_k\, q'(k),
+
        Q' = \sum_{k=1}^C w_k\, q'(k).
 
     Parameters
@@ -106,8 +108,8 @@ def cross_entropy(
 
     See Also
     --------
-    CrossEntropyLoss : the same as a module.
-    smoothxent.cross_entropy_value_and_grad : loss and gradient of NumPy arrays.
+    CrossEntropyLoss : The same as a module.
+    smoothxent.cross_entropy_value_and_grad : The loss and its gradient, of NumPy arrays.
 
     Notes
     -----
@@ -136,7 +138,8 @@ def cross_entropy(
     >>> import smoothxent.torch
     >>> input = torch.tensor([[2.0, 1.0, 0.0], [0.0, 3.0, 0.0]], requires_grad=True)
     >>> target = torch.tensor([0, 1])
-    >>> loss = smoothxent.torch.cross_entropy(input, target, label_smoothing=0.1, reduction="sum")
+    >>> options = {"label_smoothing": 0.1, "reduction": "sum"}
+    >>> loss = smoothxent.torch.cross_entropy(input, target, **options)
     >>> round(loss.item(), 6)
     0.802529
     >>> loss.backward()
@@ -147,7 +150,8 @@ def cross_entropy(
     Towards the frequencies of the classes:
 
     >>> prior = smoothxent.class_prior([0, 1, 1, 2], 3)
-    >>> loss = smoothxent.torch.cross_entropy(input, target, label_smoothing=0.1, prior=prior)
+    >>> options = {"label_smoothing": 0.1, "prior": prior}
+    >>> loss = smoothxent.torch.cross_entropy(input, target, **options)
     >>> round(loss.item(), 6)
     0.376264
     """
@@ -195,7 +199,7 @@ class CrossEntropyLoss(torch.nn.CrossEntropyLoss):
 
     See Also
     --------
-    cross_entropy : the loss, its gradient and what differs from PyTorch.
+    cross_entropy : The loss, its gradient and what differs from PyTorch.
 
     Examples
     --------
