@@ -6,7 +6,7 @@
 //! a temperature far from 1    times a power of two
 //! ```
 
-use crate::simd::{Float, MOST_LANES, Rows, RowsMut, Sink, Source, Vector, transpose};
+use crate::simd::{Float, MOST_LANES, Rows, RowsMut, Sink, Source, Vector, outlined, transpose};
 use std::ops::Range;
 
 /// Where the rows of a call are read and written.
@@ -62,11 +62,7 @@ impl<F: Float> Panel<'_, F> {
         kept: &mut [F],
     ) {
         let Some(mask) = self.mask else { return };
-        V::outlined(
-            token,
-            #[inline(always)]
-            || mask.gather_part(token, row, class, kept),
-        );
+        outlined!(V, token, mask.gather_part(token, row, class, kept));
     }
 
     /// The classes of row `row` from `class` on. `kept` is empty without a mask.
@@ -78,11 +74,7 @@ impl<F: Float> Panel<'_, F> {
         kept: &[F],
         z: &mut [F],
     ) {
-        V::outlined(
-            token,
-            #[inline(always)]
-            || self.logits.gather_part(token, row, class, z),
-        );
+        outlined!(V, token, self.logits.gather_part(token, row, class, z));
         if self.shift != 1.0 {
             for z in &mut *z {
                 *z = F::from_f64(z.to_f64() * self.shift);
@@ -116,11 +108,7 @@ impl<F: Float> Panel<'_, F> {
         if let Some(masked) = self.masked {
             fill_masked(kept, values, masked);
         }
-        V::outlined(
-            token,
-            #[inline(always)]
-            || output.scatter_part(token, row, class, values),
-        );
+        outlined!(V, token, output.scatter_part(token, row, class, values));
     }
 
     /// Rows from `first` on that are neighbours class by class, to contiguous rows that begin `pitch`
@@ -139,20 +127,16 @@ impl<F: Float> Panel<'_, F> {
         else {
             return false;
         };
-        V::outlined(
-            token,
-            #[inline(always)]
-            || {
-                each_block::<V>(self.logits.classes(), count, |classes, row, tile| {
-                    for (class, tile) in classes.clone().zip(tile.chunks_exact_mut(V::LANES)) {
-                        column(class).vector::<V>(token, row, F::default()).to_slice(tile);
-                    }
-                    let rows = &mut rows[row * pitch + classes.start..];
-                    let tile = Source::from_slice(tile);
-                    transpose::<V>(token, tile, V::LANES, &mut Sink::from_slice(rows), pitch);
-                });
-            },
-        );
+        outlined!(V, token, {
+            each_block::<V>(self.logits.classes(), count, |classes, row, tile| {
+                for (class, tile) in classes.clone().zip(tile.chunks_exact_mut(V::LANES)) {
+                    column(class).vector::<V>(token, row, F::default()).to_slice(tile);
+                }
+                let rows = &mut rows[row * pitch + classes.start..];
+                let tile = Source::from_slice(tile);
+                transpose::<V>(token, tile, V::LANES, &mut Sink::from_slice(rows), pitch);
+            });
+        });
         true
     }
 
@@ -172,24 +156,20 @@ impl<F: Float> Panel<'_, F> {
         else {
             return false;
         };
-        V::outlined(
-            token,
-            #[inline(always)]
-            || {
-                each_block::<V>(output.classes(), count, |classes, row, tile| {
-                    let rows = Source::from_slice(&rows[row * pitch + classes.start..]);
-                    transpose::<V>(token, rows, pitch, &mut Sink::from_slice(tile), V::LANES);
-                    for (class, tile) in classes.zip(tile.chunks_exact(V::LANES)) {
-                        let (mut column, vector) = (column(class), V::from_slice(token, tile));
-                        if streams {
-                            column.stream_vector(row, vector);
-                        } else {
-                            column.set_vector(row, vector);
-                        }
+        outlined!(V, token, {
+            each_block::<V>(output.classes(), count, |classes, row, tile| {
+                let rows = Source::from_slice(&rows[row * pitch + classes.start..]);
+                transpose::<V>(token, rows, pitch, &mut Sink::from_slice(tile), V::LANES);
+                for (class, tile) in classes.zip(tile.chunks_exact(V::LANES)) {
+                    let (mut column, vector) = (column(class), V::from_slice(token, tile));
+                    if streams {
+                        column.stream_vector(row, vector);
+                    } else {
+                        column.set_vector(row, vector);
                     }
-                });
-            },
-        );
+                }
+            });
+        });
         true
     }
 }

@@ -7,7 +7,7 @@ use crate::kernel::{
     write_hessian,
 };
 use crate::panel::Panel;
-use crate::simd::{Float, MOST_LANES, Sink, Source, Vector};
+use crate::simd::{Float, MOST_LANES, Sink, Source, Vector, outlined};
 use crate::target::{NO_CLASS, RowTarget, Weights};
 use std::array::from_fn;
 
@@ -68,14 +68,10 @@ impl<F: Float> Block<'_, '_, F> {
             }
             store_rows::<V>(token, panel, plan, (first, count), memory.output, memory.kept);
             if let Some(panel) = &job.hessian_panel() {
-                V::outlined(
-                    token,
-                    #[inline(always)]
-                    || {
-                        let rows = &mut *memory.hessian;
-                        store_rows::<V>(token, panel, plan, (first, count), rows, memory.kept);
-                    },
-                );
+                outlined!(V, token, {
+                    let rows = &mut *memory.hessian;
+                    store_rows::<V>(token, panel, plan, (first, count), rows, memory.kept);
+                });
             }
         }
     }

@@ -6,7 +6,7 @@ use crate::kernel::{
     store_neighbours, to_run,
 };
 use crate::panel::Panel;
-use crate::simd::{Float, MOST_LANES, Sink, Source, Vector};
+use crate::simd::{Float, MOST_LANES, Sink, Source, Vector, outlined};
 use crate::target::{NO_CLASS, RowTarget, Weights};
 
 /// Elements of a tile, whole blocks of LANES classes: no fewer than rows one after another need.
@@ -42,10 +42,10 @@ impl<F: Float> Block<'_, '_, F> {
         let mut state = State::new::<V>(job, &mut memory);
         for first in range.clone().step_by(V::LANES) {
             let count = V::LANES.min(range.end - first);
-            V::outlined(
+            outlined!(
+                V,
                 token,
-                #[inline(always)]
-                || tile::<V>(job, plan.streams, token, first, count, &mut memory, &mut state),
+                tile::<V>(job, plan.streams, token, first, count, &mut memory, &mut state)
             );
         }
     }
@@ -184,11 +184,7 @@ fn store_hessian<V: Vector>(
     memory: &mut Memory<'_, V::Scalar>,
 ) {
     let Some(panel) = job.hessian_panel() else { return };
-    V::outlined(
-        token,
-        #[inline(always)]
-        || store_tile::<V>(token, &panel, place, memory.z, memory.rows, memory.kept),
-    );
+    outlined!(V, token, store_tile::<V>(token, &panel, place, memory.z, memory.rows, memory.kept));
 }
 
 /// Writes `count` rows of a tile from `first` on; by way of `rows`, if need be.
@@ -325,11 +321,7 @@ fn own_targets<V: Vector>(
     }
     if has_weights {
         let rows = Source::from_slice(memory.row_weights);
-        V::outlined(
-            token,
-            #[inline(always)]
-            || from_run::<V>(token, rows, classes, memory.weights),
-        );
+        outlined!(V, token, from_run::<V>(token, rows, classes, memory.weights));
     }
     has_weights
 }

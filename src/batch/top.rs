@@ -10,7 +10,7 @@ use crate::error::Error;
 use crate::executor::{Executor, lock};
 use crate::kernel::SEGMENT;
 use crate::math::count;
-use crate::simd::{Float, Level, QUAD, RowsMut, Source, Vector, VectorJob};
+use crate::simd::{Float, Level, QUAD, RowsMut, Source, Vector, VectorJob, outlined};
 use std::collections::BinaryHeap;
 use std::ops::Range;
 use std::sync::Mutex;
@@ -220,11 +220,7 @@ impl<F: Float> VectorJob<F> for Scan<'_, '_, F> {
                     }
                 };
                 let best = &mut *best;
-                V::outlined(
-                    token,
-                    #[inline(always)]
-                    move || scan::<V>(token, z, start, best, is_kept),
-                );
+                outlined!(V, token, move scan::<V>(token, z, start, best, is_kept));
             }
             if let (Some(top), true) = (job.top, puts) {
                 top.put(row, best, &mut |_| true);

@@ -20,7 +20,7 @@
 mod tests;
 
 use crate::math::{LN2, MOST_COEFFICIENTS, Pair};
-use crate::simd::{Float, Vector, Widened};
+use crate::simd::{Float, Vector, Widened, outlined};
 use std::f64::consts::LOG2_E;
 
 /// T > 0, which the logits are divided by, and the constants of the exponential.
@@ -178,11 +178,7 @@ impl<V: Vector> Exponential<V> {
     #[inline(always)]
     pub(super) fn of(&self, z: V, base: Base<V>) -> V {
         if V::IS_COMPACT {
-            return V::outlined(
-                self.token(),
-                #[inline(always)]
-                || self.inlined(z, base),
-            );
+            return outlined!(V, self.token(), self.inlined(z, base));
         }
         self.inlined(z, base)
     }

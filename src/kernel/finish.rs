@@ -18,7 +18,7 @@
 use super::exp::{Temperature, is_double};
 use super::rows::Operation;
 use crate::math::{Real, log_quotient, two_sum};
-use crate::simd::{DoubleLanes, Float, MOST_LANES, Vector};
+use crate::simd::{DoubleLanes, Float, MOST_LANES, Vector, outlined};
 
 /// A number of each row.
 pub(crate) type Lanes = [f64; MOST_LANES];
@@ -140,14 +140,10 @@ pub(crate) fn finish_lanes<V: Vector>(
         }
         return;
     }
-    V::outlined(
-        token,
-        #[inline(always)]
-        || {
-            let (rows, target) = (rows.vectors(token), target.vectors(token));
-            finish::<_, V::Eight>(operation, temperature, z_loss, &rows, &target).put(finished);
-        },
-    );
+    outlined!(V, token, {
+        let (rows, target) = (rows.vectors(token), target.vectors(token));
+        finish::<_, V::Eight>(operation, temperature, z_loss, &rows, &target).put(finished);
+    });
 }
 
 /// Finishes rows.

@@ -11,7 +11,7 @@
 use super::finish::{ReducedLanes, inverse_of};
 use super::write::{Epilogue, fill_row, probability};
 use crate::math::{Real, two_sum};
-use crate::simd::{Float, Sink, Source, Vector, Widened};
+use crate::simd::{Float, Sink, Source, Vector, Widened, outlined};
 
 /// S of rows, and c/S.
 pub(super) struct Total<D> {
@@ -40,20 +40,16 @@ pub(super) fn write_tile<V: Vector>(
     e: &[V::Scalar],
     h: &mut [V::Scalar],
 ) {
-    V::outlined(
-        token,
-        #[inline(always)]
-        || {
-            let total = Total::new::<V::Scalar>(c, rows.sum, rows.lost, rows.top);
-            let sum: V = total.sum.narrow();
-            let lost: V = ((total.sum - V::Doubles::widen(sum)) + total.lost).narrow();
-            let inverse: V = total.inverse.narrow();
-            for (e, h) in e.chunks_exact(V::LANES).zip(h.chunks_exact_mut(V::LANES)) {
-                let e = V::from_slice(token, e);
-                hessian(e, factor, least, sum, lost, inverse).to_slice(h);
-            }
-        },
-    );
+    outlined!(V, token, {
+        let total = Total::new::<V::Scalar>(c, rows.sum, rows.lost, rows.top);
+        let sum: V = total.sum.narrow();
+        let lost: V = ((total.sum - V::Doubles::widen(sum)) + total.lost).narrow();
+        let inverse: V = total.inverse.narrow();
+        for (e, h) in e.chunks_exact(V::LANES).zip(h.chunks_exact_mut(V::LANES)) {
+            let e = V::from_slice(token, e);
+            hessian(e, factor, least, sum, lost, inverse).to_slice(h);
+        }
+    });
 }
 
 /// Writes the row in lane `i`, whose gradient has this epilogue.

@@ -26,7 +26,7 @@
 //! out, or that does not exist, adds +0.
 
 use super::exp::{Base, Exponential, Temperature};
-use crate::simd::{Float, LaneSum, QUAD, Sink, Source, Vector, with_value};
+use crate::simd::{Float, LaneSum, QUAD, Sink, Source, Vector, outlined, with_value};
 use crate::target::Weights;
 
 /// Classes of a segment: the unit in which long rows are divided.
@@ -96,67 +96,59 @@ pub(crate) fn reduce<V: Vector>(
 
 /// M, ignoring NaN: the second sweep finds it.
 pub(crate) fn maximum<V: Vector>(token: V::Token, z: Source<'_, V::Scalar>) -> V::Scalar {
-    V::outlined(
-        token,
-        #[inline(always)]
-        move || {
-            let lowest = V::Scalar::NEG_INFINITY;
-            let mut best = [V::splat(token, lowest); QUAD];
-            let mut at = 0;
-            while at + QUAD * V::LANES <= z.len() {
-                let quad = z.quad::<V>(at);
-                for (i, best) in best.iter_mut().enumerate() {
-                    // In this order: a NaN in the logits is not kept.
-                    *best = quad.vector::<V>(token, i).max(*best);
+    outlined!(V, token, move {
+        let lowest = V::Scalar::NEG_INFINITY;
+        let mut best = [V::splat(token, lowest); QUAD];
+        let mut at = 0;
+        while at + QUAD * V::LANES <= z.len() {
+            let quad = z.quad::<V>(at);
+            for (i, best) in best.iter_mut().enumerate() {
+                // In this order: a NaN in the logits is not kept.
+                *best = quad.vector::<V>(token, i).max(*best);
+            }
+            at += QUAD * V::LANES;
+        }
+        while at < z.len() {
+            best[0] = z.vector::<V>(token, at, lowest).max(best[0]);
+            at += V::LANES;
+        }
+        let mut lanes = best[0].max(best[1]).max(best[2].max(best[3])).to_array();
+        let mut half = V::LANES / 2;
+        while half > 0 {
+            for lane in 0..half {
+                if lanes[lane + half] > lanes[lane] {
+                    lanes[lane] = lanes[lane + half];
                 }
-                at += QUAD * V::LANES;
             }
-            while at < z.len() {
-                best[0] = z.vector::<V>(token, at, lowest).max(best[0]);
-                at += V::LANES;
-            }
-            let mut lanes = best[0].max(best[1]).max(best[2].max(best[3])).to_array();
-            let mut half = V::LANES / 2;
-            while half > 0 {
-                for lane in 0..half {
-                    if lanes[lane + half] > lanes[lane] {
-                        lanes[lane] = lanes[lane + half];
-                    }
-                }
-                half /= 2;
-            }
-            lanes[0]
-        },
-    )
+            half /= 2;
+        }
+        lanes[0]
+    })
 }
 
 /// The class of the first maximum.
 fn place<V: Vector>(token: V::Token, z: Source<'_, V::Scalar>, max: V::Scalar) -> usize {
-    V::outlined(
-        token,
-        #[inline(always)]
-        move || {
-            let largest = V::splat(token, max);
-            let mut at = 0;
-            while at + QUAD * V::LANES <= z.len() {
-                let quad = z.quad::<V>(at);
-                let vector = |i| quad.vector::<V>(token, i);
-                let best = vector(0).max(vector(1)).max(vector(2).max(vector(3)));
-                if V::any(best.ge(largest)) {
-                    break;
-                }
-                at += QUAD * V::LANES;
+    outlined!(V, token, move {
+        let largest = V::splat(token, max);
+        let mut at = 0;
+        while at + QUAD * V::LANES <= z.len() {
+            let quad = z.quad::<V>(at);
+            let vector = |i| quad.vector::<V>(token, i);
+            let best = vector(0).max(vector(1)).max(vector(2).max(vector(3)));
+            if V::any(best.ge(largest)) {
+                break;
             }
-            while at < z.len() {
-                let bits = V::bits(z.vector::<V>(token, at, V::Scalar::NEG_INFINITY).ge(largest));
-                if bits != 0 {
-                    return at + bits.trailing_zeros() as usize;
-                }
-                at += V::LANES;
+            at += QUAD * V::LANES;
+        }
+        while at < z.len() {
+            let bits = V::bits(z.vector::<V>(token, at, V::Scalar::NEG_INFINITY).ge(largest));
+            if bits != 0 {
+                return at + bits.trailing_zeros() as usize;
             }
-            usize::MAX
-        },
-    )
+            at += V::LANES;
+        }
+        usize::MAX
+    })
 }
 
 /// What is swept: a row with a maximum in range.
@@ -185,11 +177,7 @@ fn sweep<V: Vector>(
     // Compiled for each case that is named, with what it does not do left out.
     macro_rules! sweep {
         ($keeps:expr, $kind:expr) => {
-            V::outlined(
-                token,
-                #[inline(always)]
-                move || swept::<V>($keeps, $kind, token, row, weights, &mut exps),
-            )
+            outlined!(V, token, move swept::<V>($keeps, $kind, token, row, weights, &mut exps))
         };
     }
     if V::IS_COMPACT {

@@ -5,7 +5,7 @@ use super::finish::{FinishedLanes, ReducedLanes, TargetLanes, finish_lanes, inve
 use super::reduce::{MOST_ROWS, Partial};
 use super::write::{AtLabel, Epilogue};
 use crate::math::two_sum;
-use crate::simd::{DoubleLanes, Float, Vector, Widened};
+use crate::simd::{DoubleLanes, Float, Vector, Widened, outlined};
 use crate::target::RowTarget;
 
 /// What becomes of rows.
@@ -105,19 +105,15 @@ pub(crate) fn put_tops<V: Vector>(
     swept_max: &[f64; MOST_ROWS],
     rows: &mut ReducedLanes,
 ) {
-    V::outlined(
-        token,
-        #[inline(always)]
-        || {
-            let exp = Exponential::<V>::new(token, temperature);
-            let max: V = V::Eight::from_slice(token, swept_max).narrow();
-            let base = Base::<V>::new(temperature, max);
-            V::Eight::widen(exp.of(max, base)).to_slice(&mut rows.top);
-            let [top, lost] = exp.wide::<V::Eight>(temperature, max, base);
-            top.to_slice(&mut rows.wide_top);
-            lost.to_slice(&mut rows.wide_top_lost);
-        },
-    );
+    outlined!(V, token, {
+        let exp = Exponential::<V>::new(token, temperature);
+        let max: V = V::Eight::from_slice(token, swept_max).narrow();
+        let base = Base::<V>::new(temperature, max);
+        V::Eight::widen(exp.of(max, base)).to_slice(&mut rows.top);
+        let [top, lost] = exp.wide::<V::Eight>(temperature, max, base);
+        top.to_slice(&mut rows.wide_top);
+        lost.to_slice(&mut rows.wide_top_lost);
+    });
 }
 
 /// Finishes `rows`, at most [`MOST_ROWS`].
@@ -174,19 +170,15 @@ fn exp_labels<V: Vector>(
     z_label: &[f64],
     exps: &mut [f64],
 ) {
-    V::outlined(
-        token,
-        #[inline(always)]
-        || {
-            let lanes = {
-                #[inline(always)]
-                |values: &[f64]| -> V { V::Eight::from_slice(token, values).narrow() }
-            };
-            let base = Base::<V>::new(temperature, lanes(max));
-            let exp = Exponential::<V>::new(token, temperature);
-            V::Eight::widen(exp.of(lanes(z_label), base)).to_slice(exps);
-        },
-    );
+    outlined!(V, token, {
+        let lanes = {
+            #[inline(always)]
+            |values: &[f64]| -> V { V::Eight::from_slice(token, values).narrow() }
+        };
+        let base = Base::<V>::new(temperature, lanes(max));
+        let exp = Exponential::<V>::new(token, temperature);
+        V::Eight::widen(exp.of(lanes(z_label), base)).to_slice(exps);
+    });
 }
 
 impl TargetLanes {

@@ -27,7 +27,7 @@ use super::rows::Operation;
 use super::special::RowClass;
 use super::write::{gradient, log_probability, probability};
 use crate::math::{Real, two_sum};
-use crate::simd::{DoubleLanes, Float, MOST_LANES, Vector, Widened};
+use crate::simd::{DoubleLanes, Float, MOST_LANES, Vector, Widened, outlined};
 use special::Specials;
 
 /// Rows of so many classes are in tiles.
@@ -83,11 +83,7 @@ impl<F: Float> Tile<'_, F> {
         // Compiled for each case that is named, with what it does not do left out.
         macro_rules! run {
             ($operation:expr, $weights:expr) => {
-                V::outlined(
-                    token,
-                    #[inline(always)]
-                    || self.in_lanes::<V>($operation, $weights, token, z, out, done),
-                )
+                outlined!(V, token, self.in_lanes::<V>($operation, $weights, token, z, out, done))
             };
         }
         let weights = match self.weights {
@@ -161,8 +157,8 @@ impl<F: Float> Tile<'_, F> {
             wide_max = V::Doubles::from_slice(token, &maxima);
             specials = Some(found);
         }
-        let base = Base::<V>::new(temperature, swept_max);
         let exp = Exponential::<V>::new(token, temperature);
+        let base = Base::<V>::new(temperature, swept_max);
         let (sum, lost, dot, ties) =
             self.sweep::<V>(operation, weights, exp, base, swept_max, z, out);
         if !V::Doubles::all(sum.eq(sum)) {

@@ -1,6 +1,6 @@
 //! Rows into lanes and back: a vector of LANES rows for each class.
 
-use crate::simd::{Rows, RowsMut, Sink, Source, Vector, transpose};
+use crate::simd::{Rows, RowsMut, Sink, Source, Vector, outlined, transpose};
 
 /// Rows from `first` on, at most LANES, that lie one after another or class by class, to a tile; false if
 /// they do neither, or if there are too few, but for one alone. Lanes without a row have any numbers.
@@ -70,11 +70,7 @@ pub(crate) fn to_run<V: Vector>(
         let tile = Source::from_slice(&tile[block * V::LANES * V::LANES..]);
         let mut rows = rows.reborrow().part(block * V::LANES, usize::MAX);
         // A function of its own: else the places of all rows would be had before the first block.
-        V::outlined(
-            token,
-            #[inline(always)]
-            || transpose::<V>(token, tile, V::LANES, &mut rows, classes),
-        );
+        outlined!(V, token, transpose::<V>(token, tile, V::LANES, &mut rows, classes));
     }
 }
 

@@ -1,6 +1,6 @@
 //! The epilogues: what is written for each class, from its exponential or its logit.
 
-use crate::simd::{Place, Sink, Source, Vector};
+use crate::simd::{Place, Sink, Source, Vector, outlined};
 use crate::target::Weights;
 
 /// The constants of one row's output.
@@ -145,9 +145,5 @@ fn fill<V: Vector, const STREAM: bool, E: Fn(Place) -> V>(
 ) {
     // Everything by value: behind a reference, it is loaded again after each store.
     let mut out = out.reborrow();
-    V::outlined(
-        token,
-        #[inline(always)]
-        move || out.fill_with::<V, STREAM>(label, epilogue()),
-    );
+    outlined!(V, token, move out.fill_with::<V, STREAM>(label, epilogue()));
 }

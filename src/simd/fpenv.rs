@@ -43,7 +43,9 @@ struct Restore(register::Saved);
 
 impl Drop for Restore {
     fn drop(&mut self) {
-        register::restore(self.0);
+        if register::read() != self.0 {
+            register::write(self.0);
+        }
     }
 }
 
@@ -66,13 +68,6 @@ mod register {
             write(DEFAULT);
         }
         saved
-    }
-
-    #[inline]
-    pub(super) fn restore(saved: Saved) {
-        if read() != saved {
-            write(saved);
-        }
     }
 
     #[inline]
@@ -113,13 +108,6 @@ mod register {
     }
 
     #[inline]
-    pub(super) fn restore(saved: Saved) {
-        if read() != saved {
-            write(saved);
-        }
-    }
-
-    #[inline]
     pub(super) fn read() -> Saved {
         let (control, status): (u64, u64);
         // SAFETY: user mode may read both registers, which changes nothing.
@@ -144,7 +132,8 @@ mod register {
 mod register {
     pub(super) type Saved = ();
     pub(super) fn enter() {}
-    pub(super) fn restore((): Saved) {}
+    pub(super) fn read() {}
+    pub(super) fn write((): Saved) {}
 }
 
 #[cfg(all(test, any(target_arch = "x86_64", target_arch = "aarch64")))]

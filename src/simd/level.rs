@@ -120,11 +120,7 @@ macro_rules! at_level {
         }
     };
     ($token:ident, $vector:ident, $job:expr) => {
-        $vector::outlined(
-            $token,
-            #[inline(always)]
-            || $job.run::<$vector<_>>($token),
-        )
+        outlined!($vector, $token, $job.run::<$vector<_>>($token))
     };
 }
 

@@ -9,6 +9,36 @@ use super::storage::Halves;
 use super::transpose::{in_vectors, shuffled};
 use fearless_simd::{Simd, SimdFrom, f32x16, f64x8};
 
+macro_rules! transpose_block {
+    ($name:ident, $vector:ident, $scalar:ty) => {
+        /// # Safety
+        /// - As [`super::Vector::transpose_block`].
+        #[inline(always)]
+        unsafe fn $name(
+            self,
+            source: *const $scalar,
+            stride: usize,
+            target: *mut $scalar,
+            target_stride: usize,
+            len: usize,
+        ) {
+            let has_masks = Self::HAS_MASKS;
+            // SAFETY: as the caller says.
+            unsafe {
+                in_vectors::<$vector<Self>>(
+                    has_masks,
+                    self,
+                    source,
+                    stride,
+                    target,
+                    target_stride,
+                    len,
+                );
+            };
+        }
+    };
+}
+
 /// Access to the first `count` lanes, and to memory past the caches.
 pub trait Partial: Simd + Halves {
     /// Are stores of some lanes as fast as those of all?
@@ -36,60 +66,28 @@ pub trait Partial: Simd + Halves {
     fn transpose_doubles(self, vectors: &mut [f64x8<Self>; MOST_LANES]) {
         shuffled(vectors);
     }
-    /// # Safety
-    /// - As [`super::Vector::transpose_block`].
-    #[inline(always)]
-    unsafe fn transpose_float_block(
-        self,
-        source: *const f32,
-        stride: usize,
-        target: *mut f32,
-        target_stride: usize,
-        len: usize,
-    ) {
-        // SAFETY: as the caller says.
-        unsafe {
-            in_vectors::<f32x16<Self>>(
-                Self::HAS_MASKS,
-                self,
-                source,
-                stride,
-                target,
-                target_stride,
-                len,
-            );
-        };
-    }
-    /// # Safety
-    /// - As [`super::Vector::transpose_block`].
-    #[inline(always)]
-    unsafe fn transpose_double_block(
-        self,
-        source: *const f64,
-        stride: usize,
-        target: *mut f64,
-        target_stride: usize,
-        len: usize,
-    ) {
-        // SAFETY: as the caller says.
-        unsafe {
-            in_vectors::<f64x8<Self>>(
-                Self::HAS_MASKS,
-                self,
-                source,
-                stride,
-                target,
-                target_stride,
-                len,
-            );
-        };
-    }
+    transpose_block!(transpose_float_block, f32x16, f32);
+    transpose_block!(transpose_double_block, f64x8, f64);
     /// Orders streamed stores before what other threads see next.
     #[inline(always)]
-    fn fence(self) {}
+    fn fence(self) {
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: part of every x86-64.
+        unsafe {
+            std::arch::x86_64::_mm_sfence();
+        };
+    }
     /// Asks for a line of memory.
     #[inline(always)]
-    fn prefetch(self, _source: *const u8) {}
+    #[cfg_attr(not(target_arch = "x86_64"), allow(unused_variables, reason = "no such request"))]
+    fn prefetch(self, source: *const u8) {
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: part of every x86-64; a hint, which touches nothing.
+        unsafe {
+            use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+            _mm_prefetch::<_MM_HINT_T0>(source.cast());
+        };
+    }
     /// # Safety
     /// - `source` is valid for reading `count` ≤ 16 scalars; no alignment is needed.
     #[inline(always)]

@@ -51,25 +51,21 @@ pub(super) unsafe fn in_vectors<V: Vector>(
         return;
     }
     // A function of its own: else what it needs would be had for each tile, whichever way that goes.
-    V::outlined(
-        token,
-        #[inline(always)]
-        || {
-            // SAFETY: as the caller says.
-            let vectors = unsafe { columns::<V>(token, source, stride) };
-            each_lane!(V, |lane| {
-                let (at, vector) = (lane * target_stride, vectors[lane]);
-                // SAFETY: inside `len` scalars, as far as it is written.
-                unsafe {
-                    if at + V::LANES <= len {
-                        vector.store(target.add(at));
-                    } else if at < len {
-                        vector.store_head(target.add(at), len - at);
-                    }
+    outlined!(V, token, {
+        // SAFETY: as the caller says.
+        let vectors = unsafe { columns::<V>(token, source, stride) };
+        each_lane!(V, |lane| {
+            let (at, vector) = (lane * target_stride, vectors[lane]);
+            // SAFETY: inside `len` scalars, as far as it is written.
+            unsafe {
+                if at + V::LANES <= len {
+                    vector.store(target.add(at));
+                } else if at < len {
+                    vector.store_head(target.add(at), len - at);
                 }
-            });
-        },
-    );
+            }
+        });
+    });
 }
 
 /// # Safety

@@ -5,13 +5,13 @@ use super::super::transpose::x86::{block_with_avx2, with_avx2, with_avx512};
 use super::{Halves, MOST_LANES, Partial, WINDOW};
 use fearless_simd::{Avx2, Avx512, Simd, SimdFrom, f32x8, f32x16, f64x4, f64x8};
 use std::arch::x86_64::{
-    __m256i, _MM_FROUND_TO_NEAREST_INT, _MM_HINT_T0, _mm_loadu_si128, _mm_prefetch, _mm_sfence,
-    _mm_storeu_si128, _mm256_blendv_pd, _mm256_blendv_ps, _mm256_castsi256_pd, _mm256_castsi256_ps,
-    _mm256_cvtph_ps, _mm256_cvtps_ph, _mm256_loadu_ps, _mm256_loadu_si256, _mm256_maskload_pd,
-    _mm256_maskload_ps, _mm256_maskstore_pd, _mm256_maskstore_ps, _mm256_storeu_ps,
-    _mm256_storeu_si256, _mm256_stream_pd, _mm256_stream_ps, _mm512_cvtph_ps, _mm512_cvtps_ph,
-    _mm512_loadu_ps, _mm512_mask_loadu_pd, _mm512_mask_loadu_ps, _mm512_mask_storeu_pd,
-    _mm512_mask_storeu_ps, _mm512_storeu_ps, _mm512_stream_pd, _mm512_stream_ps,
+    __m256i, _MM_FROUND_TO_NEAREST_INT, _mm_loadu_si128, _mm_storeu_si128, _mm256_blendv_pd,
+    _mm256_blendv_ps, _mm256_castsi256_pd, _mm256_castsi256_ps, _mm256_cvtph_ps, _mm256_cvtps_ph,
+    _mm256_loadu_ps, _mm256_loadu_si256, _mm256_maskload_pd, _mm256_maskload_ps,
+    _mm256_maskstore_pd, _mm256_maskstore_ps, _mm256_storeu_ps, _mm256_storeu_si256,
+    _mm256_stream_pd, _mm256_stream_ps, _mm512_cvtph_ps, _mm512_cvtps_ph, _mm512_loadu_ps,
+    _mm512_mask_loadu_pd, _mm512_mask_loadu_ps, _mm512_mask_storeu_pd, _mm512_mask_storeu_ps,
+    _mm512_storeu_ps, _mm512_stream_pd, _mm512_stream_ps,
 };
 
 /// `count` lanes of 16.
@@ -20,12 +20,6 @@ use std::arch::x86_64::{
 fn bits(count: usize) -> u16 {
     debug_assert!(count <= 16);
     (0xffff_u32 >> (16 - count)) as u16
-}
-
-#[inline(always)]
-fn prefetch(source: *const u8) {
-    // SAFETY: part of every x86-64; a hint, which touches nothing.
-    unsafe { _mm_prefetch::<_MM_HINT_T0>(source.cast()) };
 }
 
 impl Halves for Avx512 {
@@ -96,15 +90,6 @@ impl Partial for Avx512 {
     unsafe fn stream_doubles(self, vector: f64x8<Self>, target: *mut f64) {
         // SAFETY: the token proves the instruction set; the caller vouches for the line.
         unsafe { _mm512_stream_pd(target, vector.into()) };
-    }
-    #[inline(always)]
-    fn fence(self) {
-        // SAFETY: part of every x86-64.
-        unsafe { _mm_sfence() };
-    }
-    #[inline(always)]
-    fn prefetch(self, source: *const u8) {
-        prefetch(source);
     }
     #[inline(always)]
     unsafe fn load_floats(
@@ -186,15 +171,6 @@ impl Partial for Avx2 {
             _mm256_stream_pd(target, low.into());
             _mm256_stream_pd(target.wrapping_add(4), high.into());
         }
-    }
-    #[inline(always)]
-    fn fence(self) {
-        // SAFETY: part of every x86-64.
-        unsafe { _mm_sfence() };
-    }
-    #[inline(always)]
-    fn prefetch(self, source: *const u8) {
-        prefetch(source);
     }
     #[inline(always)]
     unsafe fn load_floats(
