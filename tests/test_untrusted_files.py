@@ -65,6 +65,8 @@ def test_pickles_are_not_run(capsys, file):
         of(shape=f"({'9' * 40}, 20)"),
         of(shape="(" * 500 + ")" * 500),
         of(shape="(1,) * 99999999"),
+        of(shape="(True, 0)"),
+        of(shape="-" * 4000 + "1"),  # deeper than Python parses
         of(descr="'zz'"),
         of(descr="[('a', '|O')]"),
         "__import__('pathlib').Path('ran').touch()",

@@ -65,7 +65,8 @@ def open_array(path: Path) -> NDArray[Any]:
     """Return the array of a .npy file, mapped into memory."""
     try:
         return np.lib.format.open_memmap(path, mode="r").view(np.ndarray)
-    except (ValueError, OverflowError, TokenError) as error:  # the last two of a malformed header
+    except (ValueError, TypeError, OverflowError, RecursionError, TokenError) as error:
+        # All but the first of a malformed header.
         raise BadFile(f"{path} cannot be read as a .npy file: {error}") from None
 
 
