@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import numpy as np
 
 from smoothxent import _smoothxent as _native
+from smoothxent._arrays import as_labels, as_logits
 from smoothxent._checks import classes_or_ignored
 from smoothxent._exact import exact_sums
 from smoothxent._shares import SEGMENT, lengths_of_parts, segments
@@ -174,7 +175,7 @@ def rounded(values: Doubles, *, dtype: np.dtype[Any]) -> NDArray[Any]:
 def write(logits: NDArray[Any], rows: Doubles, *, operation: Operation) -> NDArray[Any]:
     """Return the probabilities of a chunk, or their logarithms."""
     if not logits.shape[-1]:
-        return logits.copy()
+        return as_logits(logits, "logits").copy()  # of the type that the others are written in
     return _native._write_chunk(operation, logits, rows)
 
 

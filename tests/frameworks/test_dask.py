@@ -134,6 +134,16 @@ class TestSameBits:
         assert_same_bits(loss, np.asarray(sx.cross_entropy(logits, labels, **options)))
         assert_same_bits(sxd.softmax(z).compute(), sx.softmax(logits))
 
+    @pytest.mark.parametrize("dtype", [np.int8, np.bool_, ">f4"])
+    def test_an_empty_chunk_has_the_type_of_the_results(self, dtype):
+        logits = np.random.default_rng(0).integers(0, 9, (ROWS, 100)).astype(dtype)
+        z = da.from_array(logits, chunks=((3, 4), (0, 64, 36)))
+        for name in ACTIVATIONS:
+            result = getattr(sxd, name)(z)
+            blocks = result.to_delayed().ravel().tolist()
+            assert {block.dtype for block in dask.compute(*blocks)} == {result.dtype}
+            assert_same_bits(result.compute(), getattr(sx, name)(logits))
+
 
 def assert_within_two_ulp(logits, labels, prior, chunks):
     """Of one machine: all functions, with each smoothing."""
