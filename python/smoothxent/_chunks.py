@@ -96,6 +96,10 @@ def join_maxima(
     first = of_segments.argmax(axis=-1)
     largest = of_segments.max(axis=-1)
     if labels is not None:
+        if labels.shape != largest.shape:  # of chunks whose sizes dask did not know
+            raise ValueError(
+                f"targets must have shape {largest.shape} for these rows of logits, got {labels.shape}"
+            )
         largest = np.where(labels == IGNORED, np.nan, largest)
     has_infinity = found[..., 1::2].any(axis=-1) if has_prior else np.zeros(first.shape)
     return np.stack([largest, first, has_infinity], axis=-1)
