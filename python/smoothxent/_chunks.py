@@ -198,6 +198,7 @@ def check_labels(
     block_info: Mapping[int, Mapping[str, Any]],
 ) -> Labels:
     """Return labels that are classes or `IGNORED`; a message says where in all of the targets one is not."""
+    targets = as_labels(targets, "targets")
     location = block_info[0]["array-location"]
     starts: Sequence[float] = [start for start, _ in location]
     in_chunk = ""
