@@ -209,7 +209,8 @@ def logsumexp(logits: da.Array, *, axis: SupportsIndex = -1, keepdims: bool = Fa
         result = of_whole_rows(_row_logsumexp, z, dtype=dtype)
     else:
         result = finished("logsumexp", z, dtype)
-    return da.expand_dims(result, place) if keepdims else result
+    # Not da.expand_dims, which needs the sizes of all chunks.
+    return result[(slice(None),) * place + (np.newaxis,)] if keepdims else result
 
 
 def cross_entropy(

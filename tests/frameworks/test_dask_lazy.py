@@ -125,6 +125,12 @@ class TestLazy:
         expected = sx.cross_entropy(logits[which], labels[which], label_smoothing=0.1)
         # A mean of float32 losses, each within two ulp.
         assert_within(TWO, np.float32(loss), np.float32(expected))
+        for axis, turned in ((1, some), (0, some.T)):
+            kept_axis = sxd.logsumexp(turned, axis=axis, keepdims=True)
+            assert kept_axis.ndim == 2
+            assert kept_axis.numblocks[axis] == 1
+            expected = sx.logsumexp(logits[which])
+            assert_within(TWO, kept_axis.compute().squeeze(axis), expected)
 
 
 class TestErrors:
@@ -150,6 +156,28 @@ class TestErrors:
             sx.LabelError, match=r"targets\[0\] of chunk \(1,\) is 7, but there are 6"
         ):
             loss.compute()
+
+    @pytest.mark.parametrize("classes", [-1, 3, 90])
+    def test_chunks_of_other_numbers_of_rows_that_were_unknown(self, classes):
+        z = da.zeros((4, 6 if classes < 90 else 180), chunks=(2, classes))
+        some, one = (
+            da.from_array(np.array(kept), chunks=2) for kept in ([1, 1, 1, 1], [1, 0, 1, 0])
+        )
+        loss = sxd.cross_entropy(z[some > 0], self.y[one > 0])
+        with pytest.raises(ValueError, match=r"^targets must have shape \(2,\) .*, got \(1,\)$"):
+            loss.compute()
+
+    @pytest.mark.parametrize("classes", [-1, 3])
+    def test_labels_that_chunks_turn_out_not_to_be(self, classes):
+        z = self.z.rechunk((2, classes))
+        chunks = {
+            "targets is a masked array with masked values": lambda y: np.ma.masked_equal(y, 0),
+            "targets has dtype float64, expected integer labels": lambda y: y + 0.5,
+        }
+        for text, make in chunks.items():
+            y = self.y.map_blocks(make, dtype=np.int64, meta=np.empty(0, np.int64))
+            with pytest.raises(TypeError, match=f"^{text}"):
+                sxd.cross_entropy(z, y).compute()
 
     def refuse(self, kind, text, *arrays, **options):
         function = sxd.cross_entropy if len(arrays) == 2 else sxd.softmax
