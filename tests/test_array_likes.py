@@ -252,6 +252,9 @@ TARGETS_EXPECTED = (
 )
 
 
+MISSING_CODE = "targets has missing values; decide what they mean"
+
+
 def missing(name, remedy):
     return f"{name} has missing values; decide what they mean, for example with {remedy}"
 
@@ -300,6 +303,16 @@ REFUSED = {
     "pandas, sparse series": (pd.Series(PANDAS_SPARSE), "logits", sparse("logits", "sparse.to_dense")),
     "pandas, sparse frame": (
         pd.DataFrame({"a": PANDAS_SPARSE}), "logits", sparse("logits", "sparse.to_dense")),
+    "pandas with a missing category": (
+        pd.Series(pd.Categorical([0, None], [0, 2])), "targets", MISSING_CODE),
+    "pyarrow with a missing label in a dictionary": (
+        pa.DictionaryArray.from_arrays(pa.array([0, 1]), pa.array([2, None])), "targets", MISSING_CODE),
+    "pyarrow with runs of missing labels": (
+        pa.chunked_array([pa.RunEndEncodedArray.from_arrays([2, 3], pa.array([2, None]))]), "targets", MISSING_CODE),
+    "a list of pyarrow with missing logits": (
+        [pa.array([0.5, None])], "logits", missing("logits", ".fill_null(-numpy.inf)")),
+    "a list of pandas with missing logits": (
+        ([pd.Series([1, None], dtype="Int64")],), "logits", missing("logits", ".fillna(-numpy.inf)")),
     "pyarrow with missing labels": (
         pa.array([0, None]), "targets", missing("targets", ".fill_null(ignore_index)")),
     "pyarrow with missing labels in a chunk": (

@@ -82,6 +82,11 @@ class TestFixedSize:
             ):
                 sx.softmax(given)
 
+    def test_missing_values_of_a_dictionary_are_refused(self):
+        values = pa.DictionaryArray.from_arrays(pa.array([0, 1]), pa.array([0.5, None]))
+        with pytest.raises(TypeError, match="^logits has missing values; decide what they mean$"):
+            sx.softmax(pa.FixedSizeListArray.from_arrays(values, 2))
+
     def test_other_types_are_refused(self):
         with pytest.raises(TypeError, match="^logits has dtype object "):
             sx.softmax(pa.array([["a", "b"]], pa.list_(pa.string(), 2)))
@@ -89,6 +94,14 @@ class TestFixedSize:
 
 class TestOthersAreRefused:
     """With a remedy, which works."""
+
+    def test_a_missing_list(self):  # which no number fills
+        column = pa.array([None, [0.5, 1.0]])
+        for given in (column, pa.chunked_array([column]), in_pandas(column)):
+            with pytest.raises(
+                TypeError, match="^logits has missing values; decide what they mean$"
+            ):
+                sx.softmax(given)
 
     def test_lists_of_pyarrow(self):
         column = pa.array(Z.tolist(), pa.list_(pa.float32()))

@@ -31,6 +31,8 @@ import numpy as np
 from smoothxent._pieces import SEQUENCES, cast, of_sequence
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
 # DLPack device types whose memory the processor can read: kDLCPU and the page-locked or managed
@@ -199,6 +201,8 @@ def _described(dtype: np.dtype[Any], obj: object) -> str:
 def as_ndarray(obj: object, name: str, fill: str | None) -> NDArray[Any]:
     """Return `obj` as a base-class ndarray of any dtype, sharing memory where it can."""
     _refuse_masked(obj, name, fill)
+    if isinstance(obj, (list, tuple)):
+        _refuse_items(obj, name, fill)
     if isinstance(obj, np.ndarray):
         return obj.view(np.ndarray)
     _refuse_dask(obj, name)
@@ -278,15 +282,26 @@ def _refuse_dask(obj: object, name: str) -> None:
 
 def _refuse_missing(obj: object, name: str, fill: str | None) -> None:
     """Refuse what NumPy would read as nan, and integers as floats with it."""
-    nullable = (d for d in _pandas_dtypes(obj) if not isinstance(d, np.dtype))
-    if any(dtype.kind in "biuf" for dtype in nullable):
+    nullable = [dtype for dtype in _pandas_dtypes(obj) if not isinstance(dtype, np.dtype)]
+    if nullable:
         has_missing = bool(np.any(sys.modules["pandas"].isna(obj)))
-        remedy = "fillna"
+        remedy, are_numbers = "fillna", all(dtype.kind in "biuf" for dtype in nullable)
     else:
-        has_missing = any(column.null_count > 0 for column in _pyarrow_columns(obj))
-        remedy = "fill_null"
+        columns = _pyarrow_columns(obj)
+        has_missing = any(_has_missing(column) for column in columns)
+        remedy, are_numbers = "fill_null", all(_is_primitive(column) for column in columns)
     if has_missing:
-        raise TypeError(f"{name} has missing values; {_decide(remedy, fill)}")
+        decide = _decide(remedy, fill if are_numbers else None)  # codes and lists are not filled so
+        raise TypeError(f"{name} has missing values; {decide}")
+
+
+def _has_missing(column: Any) -> bool:
+    """Tell whether there are nulls in a column of pyarrow, also where they are encoded as a value."""
+    return bool(column.null_count if _is_primitive(column) else np.any(column.is_null()))
+
+
+def _is_primitive(column: Any) -> bool:
+    return bool(sys.modules["pyarrow"].types.is_primitive(column.type))
 
 
 def _pandas_dtypes(obj: object) -> list[Any]:
@@ -334,7 +349,7 @@ def _array_of_lists(column: Any, name: str) -> NDArray[Any]:
     while hasattr(kind, "list_size"):
         shape.append(kind.list_size)
         column, kind = column.flatten(), kind.value_type
-        has_missing |= column.null_count > 0
+        has_missing |= _has_missing(column)
     if has_missing:
         raise TypeError(f"{name} has missing values; {_decide('fill_null', None)}")
     return np.asarray(column).reshape(shape)
@@ -342,15 +357,24 @@ def _array_of_lists(column: Any, name: str) -> NDArray[Any]:
 
 def _refuse_masked(obj: object, name: str, fill: str | None) -> None:
     ma = sys.modules.get("numpy.ma")  # absent: there can be no masked arrays
-    if ma is None:
-        return
-    if isinstance(obj, (list, tuple)):
-        for item in obj:
-            if isinstance(item, (list, tuple, np.ndarray)):
-                _refuse_masked(item, name, fill)
-        return
-    if isinstance(obj, ma.MaskedArray) and ma.is_masked(obj):
+    if ma is not None and isinstance(obj, ma.MaskedArray) and ma.is_masked(obj):
         raise TypeError(f"{name} is a masked array with masked values; {_decide('filled', fill)}")
+
+
+def _refuse_items(items: Sequence[Any], name: str, fill: str | None) -> None:
+    """Refuse what is masked or missing in the arrays of a sequence."""
+    arrays: tuple[type, ...] = (list, tuple, np.ndarray)
+    if (pandas := sys.modules.get("pandas")) is not None:
+        arrays += (pandas.Series, pandas.Index, pandas.api.extensions.ExtensionArray)
+    if (pyarrow := sys.modules.get("pyarrow")) is not None:
+        arrays += (pyarrow.Array, pyarrow.ChunkedArray)
+    for item in items:
+        if isinstance(item, arrays):
+            if isinstance(item, (list, tuple)):
+                _refuse_items(item, name, fill)
+            else:
+                _refuse_masked(item, name, fill)
+                _refuse_missing(item, name, fill)
 
 
 def _decide(method: str, fill: str | None) -> str:
