@@ -129,12 +129,24 @@ class TestResume:
         capsys.readouterr()
         assert self.resumed(capsys, monkeypatch) == (ROWS, expected)
 
-    @pytest.mark.parametrize("text", ["", "{}", "[]", '{"version": 1, "inputs": 2, "score": 3}'])
+    @pytest.mark.parametrize(
+        "text", ["", "{}", "[]", '{"version": 1, "inputs": 2, "score": 3}', "[" * 100000]
+    )
     def test_damaged_progress(self, capsys, monkeypatch, text):
         self.interrupt(monkeypatch, *JOB)
         (name,) = Path().glob("smoothxent-score-*.json")
         name.write_text(text)
         assert failed(capsys, 1, *JOB, "--resume").endswith(f"{name} holds no progress")
+
+    @pytest.mark.parametrize(
+        "change", [{"inputs": 1}, {"outputs": 1}, {"next_row": -1}, {"next_row": ROWS + 1}]
+    )
+    def test_progress_that_cannot_be(self, capsys, monkeypatch, change):
+        self.interrupt(monkeypatch, *JOB)
+        (name,) = Path().glob("smoothxent-score-*.json")
+        name.write_text(json.dumps(progress() | change))
+        assert failed(capsys, 1, *JOB, "--resume").endswith(f"{name} holds no progress")
+        assert "g.npy.part" in names()
 
     def test_progress_of_another_version(self, capsys, monkeypatch):
         self.interrupt(monkeypatch, *JOB)
@@ -164,6 +176,36 @@ class TestResume:
         self.interrupt(monkeypatch, *JOB)
         Path("g.npy.part").unlink()
         assert "g.npy.part" in failed(capsys, 3, *JOB, "--resume")
+
+    def test_output_of_another_job(self, capsys, monkeypatch):
+        """It has been begun with the same names, and was interrupted, too."""
+        for epsilon in ("0.1", "0.2"):
+            process = started("--label-smoothing", epsilon)
+            wait_for_row(process, ROWS // (2 if epsilon == "0.1" else 4))
+            process.kill()
+            process.communicate()
+            if epsilon == "0.1":
+                (kept,) = Path().glob("smoothxent-score-*.json")
+                kept.rename("kept")
+        Path("kept").rename(kept)
+        assert "p.npy.part is not the output that " in failed(capsys, 1, *JOB, "--resume")
+        assert "g.npy.part" in names()
+
+    @pytest.mark.parametrize(
+        "other",
+        [np.zeros((3, 3), np.float32), Z.astype(np.float64), "cut short", "no array"],
+        ids=["shape", "dtype", "cut short", "no array"],
+    )
+    def test_changed_output(self, capsys, monkeypatch, other):
+        self.interrupt(monkeypatch, *JOB)
+        part = Path("g.npy.part")
+        if isinstance(other, np.ndarray):
+            np.save("other.npy", other)
+            Path("other.npy").rename(part)
+        else:
+            part.write_bytes(part.read_bytes()[:1000] if other == "cut short" else b"no array")
+        assert "g.npy.part " in failed(capsys, 1, *JOB, "--resume")
+        assert "g.npy.part" in names()
 
     def test_another_job_is_not_resumed(self, capsys, monkeypatch):
         self.interrupt(monkeypatch, *JOB)

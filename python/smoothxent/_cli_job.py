@@ -21,13 +21,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from smoothxent._cli_files import BadFile
+from smoothxent._cli_files import BadFile, open_array
 from smoothxent._score import Score, from_state, to_state
 from smoothxent._scoring import score_chunks
 from smoothxent._smoothxent import __version__
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from numpy.typing import NDArray
 
     from smoothxent._scoring import Rows
 
@@ -53,6 +55,8 @@ class Job:
     reached: tuple[Score | None, int] = field(default=(None, 0), init=False)
     """The score of the rows so far, if there are any, and the next row: one object, for interrupts."""
     _open: dict[str, Any] = field(default_factory=dict, init=False)
+    _written: dict[str, str] = field(default_factory=dict, init=False)
+    """The digests of the outputs when the progress was saved."""
 
     @property
     def progress(self) -> Path:
@@ -110,12 +114,14 @@ class Job:
         score, row = self.reached
         if score is None:
             return
-        for array in self._open.values():
+        for name, array in self._open.items():  # those that have been renamed are as they were
             array.flush()
+            self._written[name] = _digest(array, row)
         state = {
             "version": __version__,
             "job": self.identity,
             "inputs": self._stamps(),
+            "outputs": self._written,
             "next_row": row,
             "score": to_state(score),
         }
@@ -130,11 +136,14 @@ class Job:
         """Go on where the job was interrupted; False if there is no progress to be found."""
         try:
             state = json.loads(self.progress.read_text(encoding="utf-8"))
-            version, inputs = state["version"], state["inputs"]
+            version, inputs = state["version"], dict(state["inputs"])
+            self._written = dict(state["outputs"])
             self.reached = (from_state(state["score"]), int(state["next_row"]))
+            if not 0 <= self.reached[1] <= sum(self.logits.shape[:1]):
+                raise ValueError
         except FileNotFoundError:
             return False
-        except (KeyError, TypeError, ValueError):
+        except (KeyError, TypeError, ValueError, RecursionError):
             raise BadFile(f"{self.progress} holds no progress") from None
         if version != __version__:
             raise BadFile(f"{self.progress} is of version {version}, this is {__version__}")
@@ -163,12 +172,21 @@ class Job:
                 self._open[name] = np.lib.format.open_memmap(part, "w+", dtype, self.logits.shape)
                 _reserve(part)
             elif part.exists() or not path.exists() or row < self.logits.shape[0]:
+                # It is not changed before it is known: opened to be written, it would be made longer.
+                if _digest(open_array(part), row) != self._written.get(name):
+                    raise BadFile(f"{part} is not the output that {self.progress} goes on from")
                 self._open[name] = np.lib.format.open_memmap(part, "r+")
             # else it had been renamed already
 
 
 def _part(path: Path) -> Path:
     return path.with_name(f"{path.name}.part")
+
+
+def _digest(output: NDArray[Any], row: int) -> str:
+    """Return what tells an output that is written up to a row from those of other jobs."""
+    text = f"{output.dtype} {output.shape}"
+    return hashlib.sha256(text.encode() + output[:row][-1:].tobytes()).hexdigest()
 
 
 def _reserve(path: Path) -> None:
