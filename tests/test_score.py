@@ -330,6 +330,12 @@ def changed(array, place, value):
 class TestErrors:
     """Places are those of the whole array, and rows before the chunk have been written."""
 
+    @pytest.mark.parametrize("targets", [None, "labels", True, 1 + 0j])
+    def test_targets_without_rows_are_refused_for_their_type(self, targets):
+        for function in (sx.score, sx.cross_entropy):
+            with pytest.raises(TypeError, match="^targets has dtype .*, expected integer labels"):
+                function(Z, targets)
+
     @pytest.mark.parametrize(
         "message, targets, options",
         [

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from smoothxent._arrays import as_ndarray, as_real, is_supported_float
+from smoothxent._arrays import as_ndarray, as_real, as_targets, is_supported_float
 from smoothxent._checks import integer, share_memory
 from smoothxent._errors import LabelError
 from smoothxent._keywords import unexpected_keyword
@@ -91,7 +91,8 @@ def targets(given: Rows, shape: tuple[int, ...]) -> None:
     elif is_supported_float(given.dtype):
         expected = shape
     else:
-        return  # refused for its type
+        as_targets(given, "targets")  # an array, for files have numbers: says what is wrong
+        return
     if given.shape != expected:
         raise shape_error(given.shape, given.dtype.name, shape, len(shape) - 1, has_axis=False)
 
