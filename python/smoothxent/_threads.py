@@ -87,7 +87,8 @@ def num_threads(n: int) -> Iterator[None]:
     from this asyncio task and the tasks that it makes. Inside the block it comes before that of
     `set_num_threads`, which holds everywhere else, and blocks in several threads or tasks at once do
     not see each other's. A thread started inside the block does not have its setting, unless Python
-    gives it a copy of the context.
+    gives it a copy of the context. The bodies of coroutine and generator functions run after the call that
+    is decorated: write a ``with`` block in them.
 
     Parameters
     ----------
