@@ -106,7 +106,12 @@ value_and_grad.register_autograd(_backward, setup_context=_keep_grad)
 
 def _is_one(number: Tensor) -> bool:
     """Tell whether a tensor is a single 1. While the pass is traced there are no numbers to ask."""
-    return type(number) is Tensor and number.dim() == 0 and number.item() == 1.0
+    if type(number) is not Tensor or number.dim() > 0:
+        return False
+    try:
+        return bool(number.item() == 1.0)
+    except RuntimeError:  # of vmap, in which one tensor stands for several
+        return False
 
 
 def _graph_is_kept() -> bool:

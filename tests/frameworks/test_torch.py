@@ -320,16 +320,6 @@ class TestBackward:
             loss.backward()
             assert torch.equal(z.grad, expected)
 
-    def test_second_order_is_refused(self):
-        z = self.LOGITS.clone().requires_grad_()
-        for loss in (sxt.cross_entropy(z, self.TARGET), sxt.cross_entropy(z, self.TARGET) ** 2):
-            with pytest.raises(RuntimeError) as caught:
-                torch.autograd.grad(loss, z, create_graph=True)
-            assert str(caught.value) == (
-                "smoothxent.torch.cross_entropy has no gradient of second order "
-                "(create_graph=True); torch.nn.functional.cross_entropy has"
-            )
-
     def test_the_loss_is_not_used(self):
         z = self.LOGITS.clone().requires_grad_()
         loss = sxt.cross_entropy(z, self.TARGET)

@@ -1,0 +1,31 @@
+"""Derivatives of smoothxent.torch beyond a backward pass: several at once, and those that are refused."""
+
+import pytest
+import torch
+
+import smoothxent.torch as sxt
+
+CLASSES = 11
+LOGITS = torch.randn(7, CLASSES, generator=torch.Generator().manual_seed(0))
+TARGET = torch.arange(7)
+
+
+def test_second_order_is_refused():
+    z = LOGITS.clone().requires_grad_()
+    for loss in (sxt.cross_entropy(z, TARGET), sxt.cross_entropy(z, TARGET) ** 2):
+        with pytest.raises(RuntimeError) as caught:
+            torch.autograd.grad(loss, z, create_graph=True)
+        assert str(caught.value) == (
+            "smoothxent.torch.cross_entropy has no gradient of second order "
+            "(create_graph=True); torch.nn.functional.cross_entropy has"
+        )
+
+
+@pytest.mark.parametrize("reduction", ["none", "sum"])
+def test_several_gradients_of_the_loss_at_once(reduction):
+    z = LOGITS.clone().requires_grad_()
+    loss = sxt.cross_entropy(z, TARGET, reduction=reduction)
+    many = torch.tensor([1.0, 0.25, 1.0]).view(-1, *[1] * loss.dim()).expand(3, *loss.shape)
+    one_by_one = [torch.autograd.grad(loss, z, one, retain_graph=True)[0] for one in many]
+    (at_once,) = torch.autograd.grad(loss, z, many, is_grads_batched=True)
+    assert torch.equal(at_once, torch.stack(one_by_one))
