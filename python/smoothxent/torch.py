@@ -103,6 +103,8 @@ def cross_entropy(
         a gradient is asked for with respect to ``target``, ``weight`` or ``prior``.
     ValueError
         If an argument has a shape or value that is not as described.
+    NotImplementedError
+        If an argument has a tangent, of forward-mode differentiation.
     RuntimeError
         In the backward pass, if it is to be differentiated itself (``create_graph=True``).
 
@@ -125,7 +127,7 @@ def cross_entropy(
     certain keep the digits of their loss and gradient, which are 0 in PyTorch.
 
     The threads are those of smoothxent (`smoothxent.set_num_threads`), not of ``torch.set_num_threads``.
-    There are no rules for the transforms of ``torch.func`` and forward-mode differentiation.
+    There are no rules for the transforms of ``torch.func`` that differentiate, and none for forward mode.
 
     References
     ----------
@@ -260,6 +262,11 @@ def _check_tensor(obj: Any, name: str) -> None:
         raise TypeError(
             f"{name} is on device {obj.device}, and smoothxent computes on the CPU: pass "
             f"{name}.cpu(), or call torch.nn.functional.cross_entropy"
+        )
+    if torch.autograd.forward_ad.unpack_dual(obj).tangent is not None:
+        raise NotImplementedError(
+            f"{name} has a tangent, but smoothxent.torch.cross_entropy has no forward-mode "
+            "differentiation; torch.nn.functional.cross_entropy has"
         )
 
 

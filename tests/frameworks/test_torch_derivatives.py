@@ -21,6 +21,37 @@ def test_second_order_is_refused():
         )
 
 
+@pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated")  # its own
+@pytest.mark.parametrize("name", ["input", "weight", "target", "prior"])
+def test_forward_mode_is_refused(name):
+    """Not a derivative of 0."""
+    given = {
+        "input": LOGITS,
+        "target": torch.softmax(LOGITS, 1),
+        "weight": torch.ones(CLASSES),
+        "prior": torch.full((CLASSES,), 1 / CLASSES),
+    }
+
+    def loss_of(value):
+        return sxt.cross_entropy(label_smoothing=0.1, **given | {name: value})
+
+    tangent = torch.ones_like(given[name])
+    with torch.autograd.forward_ad.dual_level():
+        dual = torch.autograd.forward_ad.make_dual(given[name], tangent)
+        check_forward_mode(name, lambda: loss_of(dual))
+    check_forward_mode(name, lambda: torch.func.jvp(loss_of, (given[name],), (tangent,)))
+    check_forward_mode(name, lambda: torch.func.jacfwd(loss_of)(given[name]))
+
+
+def check_forward_mode(name, call):
+    with pytest.raises(NotImplementedError) as caught:
+        call()
+    assert str(caught.value) == (
+        f"{name} has a tangent, but smoothxent.torch.cross_entropy has no forward-mode "
+        "differentiation; torch.nn.functional.cross_entropy has"
+    )
+
+
 @pytest.mark.parametrize("reduction", ["none", "sum"])
 def test_several_gradients_of_the_loss_at_once(reduction):
     z = LOGITS.clone().requires_grad_()
