@@ -168,12 +168,12 @@ def cross_entropy(
         )
     if input.dim() == 0:
         raise ValueError("input must have shape (C,), (N, C) or (N, C, d1, ...), got ()")
-    _check_constant(target, "target")
+    _check_constant(target, "target", input)
     if weight is not None:
-        _check_constant(weight, "weight")
+        _check_constant(weight, "weight", input)
     u = None if prior is None else torch.as_tensor(prior)
     if u is not None:
-        _check_constant(u, "prior")
+        _check_constant(u, "prior", input)
         _check_smoothing(label_smoothing)
     dtype = input.dtype
     if target.is_floating_point():
@@ -270,8 +270,12 @@ def _check_tensor(obj: Any, name: str) -> None:
         )
 
 
-def _check_constant(obj: Any, name: str) -> None:
+def _check_constant(obj: Any, name: str, input: Tensor) -> None:
     _check_tensor(obj, name)
+    if obj.device != input.device:
+        raise TypeError(
+            f"{name} is on device {obj.device}, and input on {input.device}: pass tensors on one device"
+        )
     if obj.requires_grad and torch.is_grad_enabled():
         raise TypeError(
             f"{name} requires a gradient, but there is one with respect to input alone: pass "

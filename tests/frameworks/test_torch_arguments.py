@@ -227,6 +227,24 @@ def test_tensors_on_cuda_are_refused(name):
     )
 
 
+@pytest.mark.parametrize("name", ["input", "target", "weight", "prior"])
+def test_tensors_on_meta_are_not_mixed_with_others(name):
+    """There would be no numbers to compute with, and the loss whatever was in its memory."""
+    arguments = {"input": Z, "target": Y, "weight": torch.ones(CLASSES), "prior": U}
+    for device, of_other in (("cpu", "meta"), ("meta", "cpu")):
+        mixed = {
+            key: torch.empty_like(value, device=of_other if key == name else device)
+            for key, value in arguments.items()
+        }
+        first = "target" if name == "input" else name
+        with pytest.raises(TypeError) as caught:
+            sxt.cross_entropy(label_smoothing=0.1, **mixed)
+        assert str(caught.value) == (
+            f"{first} is on device {mixed[first].device}, and input on {mixed['input'].device}: pass "
+            "tensors on one device"
+        )
+
+
 def test_shapes_alone():
     """On meta, where models are made without memory, the loss has its shape."""
     z, y = torch.empty(7, CLASSES, 3, device="meta"), torch.empty(7, 3, dtype=int, device="meta")
