@@ -15,6 +15,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 try:
     import torch
     from torch import Tensor
@@ -23,6 +25,7 @@ except ImportError as error:
     raise ImportError("smoothxent.torch needs PyTorch: pip install 'smoothxent[torch]'") from error
 
 from smoothxent import _torch_operators as _operators
+from smoothxent._arrays import as_numpy_real
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -171,8 +174,9 @@ def cross_entropy(
     _check_constant(target, "target", input)
     if weight is not None:
         _check_constant(weight, "weight", input)
-    u = None if prior is None else torch.as_tensor(prior)
-    if u is not None:
+    u = None
+    if prior is not None:
+        u = prior if isinstance(prior, Tensor) else _tensor(prior).to(input.device)
         _check_constant(u, "prior", input)
         _check_smoothing(label_smoothing)
     dtype = input.dtype
@@ -197,7 +201,8 @@ class CrossEntropyLoss(torch.nn.CrossEntropyLoss):
         As for `cross_entropy`, in the order of ``torch.nn.CrossEntropyLoss``.
     prior : Tensor or array_like, optional
         As for `cross_entropy`, so an error without `label_smoothing`; a buffer of the module beside
-        `weight`. A module that is converted to bfloat16 converts it too, and then it hardly sums to 1.
+        `weight`, with memory of its own unless it is a tensor. A module that is converted to bfloat16
+        converts it too, and then it hardly sums to 1.
 
     See Also
     --------
@@ -229,7 +234,9 @@ class CrossEntropyLoss(torch.nn.CrossEntropyLoss):
         self.prior: Tensor | None
         if prior is not None:
             _check_smoothing(label_smoothing)
-        self.register_buffer("prior", None if prior is None else torch.as_tensor(prior))
+            if not isinstance(prior, Tensor):  # of its own memory, to which a state may be loaded
+                prior = torch.tensor(np.ascontiguousarray(as_numpy_real(prior, "prior")))
+        self.register_buffer("prior", prior)
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
         """Return the loss, as `cross_entropy` does."""
@@ -251,6 +258,14 @@ def _check_smoothing(label_smoothing: float) -> None:
             "prior is given with a label_smoothing of 0, which is PyTorch's default; pass how much goes to "
             "it, for example label_smoothing=0.1, or prior=None"
         )
+
+
+def _tensor(prior: ArrayLike) -> Tensor:
+    """Return a prior that is no tensor, read as by the functions of NumPy arrays."""
+    if torch.compiler.is_compiling():  # where there are no arrays, but tensors in their place
+        return torch.as_tensor(prior, dtype=torch.float64)
+    array = as_numpy_real(prior, "prior")
+    return torch.from_numpy(np.require(array, requirements=["C", "A", "W"]))
 
 
 def _check_tensor(obj: Any, name: str) -> None:

@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 
+import ml_dtypes
 import numpy as np
 import pytest
 import torch
@@ -250,6 +251,77 @@ def test_shapes_alone():
     z, y = torch.empty(7, CLASSES, 3, device="meta"), torch.empty(7, 3, dtype=int, device="meta")
     assert sxt.cross_entropy(z, y, reduction="none").shape == (7, 3)
     assert sxt.cross_entropy(z, y).shape == ()
+    prior = np.full(CLASSES, 0.2)
+    assert sxt.cross_entropy(z[..., 0], y[..., 0], label_smoothing=0.1, prior=prior).is_meta
+
+
+READ_ONLY = np.broadcast_to(0.2, CLASSES)
+UNEVEN = np.array([0.125, 0.25, 0.125, 0.25, 0.25])
+
+
+class TestPriorsThatAreNoTensors:
+    """They are read as by the functions of NumPy arrays, to which torch.as_tensor is no match."""
+
+    @pytest.mark.parametrize(
+        "prior",
+        [
+            UNEVEN.tolist(),
+            UNEVEN[::-1],
+            UNEVEN.astype(">f8"),
+            UNEVEN.astype(ml_dtypes.bfloat16),
+            np.broadcast_to(UNEVEN, Z.shape),
+            READ_ONLY,
+        ],
+        ids=["list", "reversed", "byte-swapped", "bfloat16", "a row for all", "read-only"],
+    )
+    @pytest.mark.filterwarnings("error")
+    def test_any_array(self, prior):
+        expected = sxt.cross_entropy(
+            Z, Y, label_smoothing=0.3, prior=torch.tensor(np.array(prior, float))
+        )
+        assert torch.equal(sxt.cross_entropy(Z, Y, label_smoothing=0.3, prior=prior), expected)
+        assert torch.equal(sxt.CrossEntropyLoss(label_smoothing=0.3, prior=prior)(Z, Y), expected)
+
+    def test_lists_keep_the_digits_of_their_numbers(self):
+        prior = [0.1, 0.2, 0.3, 0.3, 0.1]  # torch.as_tensor rounds them to float32
+        z = Z.double()
+        expected = sx.cross_entropy(z, Y, label_smoothing=1.0, prior=prior)
+        for compiled in (False, True):
+            function = torch.compile(sxt.cross_entropy) if compiled else sxt.cross_entropy
+            assert function(z, Y, label_smoothing=1.0, prior=prior).item() == expected
+
+    @pytest.mark.parametrize(
+        "prior, text",
+        [
+            (
+                np.ma.array(UNEVEN, mask=[0, 0, 0, 0, 1]),
+                "prior is a masked array with masked values; decide what they mean, for example with "
+                ".filled(0.0)",
+            ),
+            (
+                "uniform",
+                "prior has dtype <U7 (converted from str), expected float16, bfloat16, float32 or "
+                "float64 (integers and bools are converted to float64)",
+            ),
+        ],
+    )
+    def test_what_is_refused(self, prior, text):
+        for function in (
+            lambda **options: sxt.cross_entropy(Z, Y, **options),
+            sxt.CrossEntropyLoss,
+        ):
+            with pytest.raises(TypeError) as caught:
+                function(label_smoothing=0.1, prior=prior)
+            assert str(caught.value) == text
+
+    def test_the_buffer_is_no_memory_of_the_caller(self):
+        prior = UNEVEN.copy()
+        loss_of = sxt.CrossEntropyLoss(label_smoothing=0.1, prior=prior)
+        loss_of.load_state_dict({"prior": U})
+        assert np.array_equal(prior, UNEVEN)
+        loss_of.load_state_dict({"prior": torch.from_numpy(UNEVEN)})
+        prior[:] = 0
+        assert np.array_equal(loss_of.prior, UNEVEN)
 
 
 class TestSpecialValues:
