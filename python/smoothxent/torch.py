@@ -24,6 +24,7 @@ try:
 except ImportError as error:
     raise ImportError("smoothxent.torch needs PyTorch: pip install 'smoothxent[torch]'") from error
 
+from smoothxent import _checks
 from smoothxent import _torch_operators as _operators
 from smoothxent._arrays import as_numpy_real
 
@@ -78,7 +79,7 @@ def cross_entropy(
     size_average, reduce : bool, optional
         Deprecated by PyTorch: they take the place of `reduction`, with its warning.
     ignore_index : int, default -100
-        The label of rows that do not count: their logits are not read.
+        The label of rows that do not count: their logits are not read. For probabilities it is negative.
     reduction : {"mean", "sum", "none"}, default "mean"
         "mean" divides the sum of the losses by that of the weights of the labels; for
         probabilities by the number of rows, whatever their weights and sums.
@@ -179,12 +180,14 @@ def cross_entropy(
         u = prior if isinstance(prior, Tensor) else _tensor(prior).to(input.device)
         _check_constant(u, "prior", input)
         _check_smoothing(label_smoothing)
+    ignored = _ignored_label(ignore_index, target)
     dtype = input.dtype
     if target.is_floating_point():
         dtype = torch.promote_types(dtype, target.dtype)
     if torch.is_autocast_enabled("cpu"):
         dtype = torch.promote_types(dtype, torch.float32)
-    arguments = (input, target, weight, u, reduction, ignore_index, label_smoothing, dtype)
+    eps = _checks.number(label_smoothing, "label_smoothing")
+    arguments = (input, target, weight, u, reduction, ignored, eps, dtype)
     if input.requires_grad and torch.is_grad_enabled():
         loss, _ = _operators.value_and_grad(*arguments)
     else:
@@ -258,6 +261,19 @@ def _check_smoothing(label_smoothing: float) -> None:
             "prior is given with a label_smoothing of 0, which is PyTorch's default; pass how much goes to "
             "it, for example label_smoothing=0.1, or prior=None"
         )
+
+
+def _ignored_label(ignore_index: int, target: Tensor) -> int:
+    """Return the label that rows to ignore have, which are never asked for among probabilities."""
+    ignored = _checks.integer(ignore_index, "ignore_index")
+    if not -(2**63) <= ignored < 2**63:
+        raise ValueError(f"ignore_index must fit 64 bits, got {ignored}")
+    if ignored >= 0 and target.is_floating_point():
+        raise ValueError(
+            f"ignore_index is {ignored}, but target has probabilities, of which no row is ignored: "
+            "pass labels, or a negative ignore_index"
+        )
+    return ignored
 
 
 def _tensor(prior: ArrayLike) -> Tensor:

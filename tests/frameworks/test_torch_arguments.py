@@ -165,6 +165,34 @@ REFUSED = [
     ),
     (
         (Z, Y),
+        {"label_smoothing": "0.1"},
+        TypeError,
+        "label_smoothing must be a real number, got str",
+    ),
+    (
+        (Z, Y),
+        {"label_smoothing": None},
+        TypeError,
+        "label_smoothing must be a real number, got NoneType",
+    ),
+    ((Z, Y), {"ignore_index": None}, TypeError, "ignore_index must be an integer, got NoneType"),
+    ((Z, Y), {"ignore_index": 1.0}, TypeError, "ignore_index must be an integer, got float"),
+    ((Z, Y), {"ignore_index": True}, TypeError, "ignore_index must be an integer, got bool"),
+    (
+        (Z, Y),
+        {"ignore_index": 2**63},
+        ValueError,
+        "ignore_index must fit 64 bits, got 9223372036854775808",
+    ),
+    (
+        (Z, torch.softmax(Z, 1)),
+        {"ignore_index": 2},
+        ValueError,
+        "ignore_index is 2, but target has probabilities, of which no row is ignored: pass labels, or a "
+        "negative ignore_index",
+    ),
+    (
+        (Z, Y),
         {"reduction": "sum_by_nonzero_weights"},
         ValueError,
         'reduction must be "none", "mean" or "sum", got \'sum_by_nonzero_weights\'',
