@@ -79,7 +79,10 @@ def _(input, target, weight, prior, reduction, ignore_index, label_smoothing, dt
 
 def _keep_grad(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
     _, grad = output
-    ctx.save_for_backward(grad)
+    _, target, _, _, reduction, ignore_index, *_ = inputs
+    has_ignored_rows = reduction == "none" and not target.is_floating_point()
+    ctx.save_for_backward(grad, target if has_ignored_rows else None)
+    ctx.ignore_index = ignore_index
     ctx.mark_non_differentiable(grad)
     ctx.set_materialize_grads(False)  # or zeros of the size of the logits would stand for "none"
 
@@ -93,7 +96,9 @@ def _backward(ctx: Any, of_loss: Tensor | None, _: None) -> tuple[Tensor | None,
     others = (None,) * 7
     if of_loss is None:
         return None, *others
-    (grad,) = ctx.saved_tensors
+    grad, target = ctx.saved_tensors
+    if target is not None:  # or 0 times nan would be the gradient of rows that are not read
+        of_loss = of_loss.masked_fill(target.long() == ctx.ignore_index, 0.0)
     if _is_one(of_loss) and not _graph_is_kept():
         return grad, *others
     if of_loss.dim() > 0:

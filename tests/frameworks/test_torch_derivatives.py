@@ -60,3 +60,37 @@ def test_several_gradients_of_the_loss_at_once(reduction):
     one_by_one = [torch.autograd.grad(loss, z, one, retain_graph=True)[0] for one in many]
     (at_once,) = torch.autograd.grad(loss, z, many, is_grads_batched=True)
     assert torch.equal(at_once, torch.stack(one_by_one))
+
+
+@pytest.mark.parametrize("dtype", [torch.int64, torch.uint8, torch.int8], ids=str)
+@pytest.mark.parametrize("compiled", [False, True])
+@pytest.mark.parametrize("ignore_index", [5, -100])
+def test_no_gradient_of_the_losses_reaches_ignored_rows(ignore_index, compiled, dtype):
+    """Not even nan, which `where` gives them if losses are divided by 0 there."""
+    target = TARGET.clone()
+    if dtype is not torch.uint8 or ignore_index >= 0:
+        target[[1, 5]] = ignore_index
+    is_ignored = target == ignore_index
+    torch.compiler.reset()
+    function = sxt.cross_entropy
+    if compiled:
+        function = torch.compile(function, fullgraph=True, backend="aot_eager")
+    z = LOGITS.clone().requires_grad_()
+    losses = function(z, target.to(dtype), reduction="none", ignore_index=ignore_index)
+    upstream = torch.where(is_ignored, torch.nan, 2.0)
+    losses.backward(upstream)
+    expected = LOGITS.clone().requires_grad_()
+    torch.nn.functional.cross_entropy(
+        expected, target, reduction="none", ignore_index=ignore_index
+    ).backward(upstream)
+    assert torch.equal(z.grad[is_ignored], torch.zeros_like(z.grad[is_ignored]))
+    torch.testing.assert_close(z.grad, expected.grad)
+
+
+@pytest.mark.parametrize("target", [0, 156])
+def test_a_label_is_not_the_ignore_index_modulo_256(target):
+    z = torch.zeros(1, 200, requires_grad=True)
+    loss = sxt.cross_entropy(z, torch.tensor([target], dtype=torch.uint8), reduction="none")
+    loss.backward(torch.tensor([2.0]))
+    assert z.grad[0, target] == -1.99
+    assert z.grad[0, 1] == torch.tensor(0.01)
