@@ -26,6 +26,7 @@ every_float = pytest.mark.parametrize("dtype", FLOATS)
 
 # 7.3 was measured, in float64 with class weights, 5 in float32: e, p, the weight of the row, 1 - p and their products.
 HESSIAN = 8
+MASKED = "labels is a masked array with masked values; decide what they mean"
 LEAST_HESSIAN_OF_XGBOOST = np.float32(1e-16)
 
 
@@ -205,6 +206,25 @@ def test_labels_that_are_no_classes(objective, wrong, shown):
     assert str(error.value) == f"labels[2] is {shown}, expected a whole number from 0 to 2"
     assert error.value.index == (2,)
     assert error.value.value == (int(labels[2]) if float(labels[2]).is_integer() else None)
+
+
+@every_objective
+@pytest.mark.parametrize(
+    "wrong", [np.int8(-1), np.int64(2**53 + 1), np.uint64(2**64 - 1), np.float64(7)]
+)
+def test_a_wrong_label_is_named_as_it_was_given(objective, wrong):
+    """Not as the float64 that is nearest to it."""
+    with pytest.raises(sx.LabelError) as error:
+        objective()(np.array([0, wrong], wrong.dtype), np.zeros((2, 3)))
+    assert str(error.value) == f"labels[1] is {wrong}, expected a whole number from 0 to 2"
+    assert error.value.value == int(wrong)
+
+
+@every_objective
+def test_missing_labels_are_not_advised_to_be_class_0(objective):
+    with pytest.raises(TypeError) as error:
+        objective()(np.ma.array([0, 1], mask=[0, 1]), np.zeros((2, 3)))
+    assert str(error.value) == MASKED
 
 
 @every_objective

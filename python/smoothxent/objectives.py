@@ -15,7 +15,7 @@ import numpy as np
 
 from smoothxent import _checks
 from smoothxent import _smoothxent as _native
-from smoothxent._arrays import as_numpy_real
+from smoothxent._arrays import as_ndarray, as_numpy_real
 from smoothxent._errors import LabelError
 
 if TYPE_CHECKING:
@@ -293,17 +293,19 @@ class _Objective:
 
 def _whole(labels: ArrayLike, rows: int, classes: int) -> NDArray[np.int64]:
     """Return labels as integers; both libraries keep them as float32."""
-    given = as_numpy_real(labels, "labels")
-    if given.shape != (rows,):
-        raise ValueError(f"labels must have shape ({rows},), got {given.shape}")
+    given = as_ndarray(labels, "labels", fill=None)
+    numbers = as_numpy_real(given, "labels")
+    if numbers.shape != (rows,):
+        raise ValueError(f"labels must have shape ({rows},), got {numbers.shape}")
     with np.errstate(invalid="ignore"):  # the integer of nan is none
-        whole = given.astype(np.int64)
-    is_wrong = ~((whole == given) & (whole >= 0) & (whole < classes))
+        whole = numbers.astype(np.int64)
+    is_wrong = ~((whole == numbers) & (whole >= 0) & (whole < classes))
     if is_wrong.any():
         place = int(is_wrong.argmax())
+        label = given[place]  # an integer is not rounded
         raise LabelError(
-            f"labels[{place}] is {given[place]}, expected a whole number from 0 to {classes - 1}",
+            f"labels[{place}] is {label}, expected a whole number from 0 to {classes - 1}",
             (place,),
-            int(given[place]) if float(given[place]).is_integer() else None,
+            int(label) if float(label).is_integer() else None,
         )
     return whole
