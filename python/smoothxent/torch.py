@@ -121,7 +121,8 @@ def cross_entropy(
     -----
     If `input` needs a gradient, the pass that gives the loss makes it too, and it is kept in the type
     of `input` until the backward pass, which multiplies it by the gradient of the loss, or hands it over
-    if that is 1 and the graph is not retained. No log-probabilities are kept. float16 gradients are
+    if that is 1 and the graph is not retained. For "none" the labels are kept too, and never
+    log-probabilities. float16 gradients are
     rounded before a loss scale can raise small ones: those below 3e-8 are 0. bfloat16 has the range of
     float32.
 
