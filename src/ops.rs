@@ -191,6 +191,10 @@ impl CrossEntropy<'_> {
             self.targets.counted_labels().filter(|_| sample_weight.is_none() && mask.is_none());
         let (divisor, unit) = match (self.reduction, self.normalizer) {
             (Reduction::None | Reduction::Sum, _) => (1.0, 1.0),
+            // One as small as the weights is in their units: else the quotient could overflow.
+            (_, Some(normalizer)) if all_units > 0.0 && normalizer.max(all_units) < 1.0 => {
+                (normalizer / all_units, 1.0)
+            }
             (_, Some(normalizer)) => (normalizer, all_units),
             (Reduction::Mean, None) => match counted.filter(|_| class_weight.is_none()) {
                 Some(counted) => (counted, 1.0),

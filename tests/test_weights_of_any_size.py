@@ -53,6 +53,18 @@ def test_sample_weights_of_one_size_cancel_in_a_mean(dtype, size):
 
 
 @every_float
+@pytest.mark.parametrize("size", [5e-324, 1e-310, 1e-300, 1e-30, 1e30, 1e300])
+def test_sample_weights_and_the_normalizer_of_one_size_cancel(dtype, size):
+    z, labels, _ = problem(10, dtype, rows=20)
+    expected, expected_grad = value_and_grad(z, labels, normalizer=4.0)
+    value, grad = value_and_grad(
+        z, labels, sample_weight=np.full(20, size), normalizer=np.float64(size) * 4.0
+    )
+    assert_within(1, np.float64(value), np.asarray(expected, Real))
+    np.testing.assert_allclose(grad, expected_grad, rtol=1e-6, atol=0)
+
+
+@every_float
 def test_one_class_weighs_more_than_all_others(dtype):
     z, labels, _ = problem(3, dtype, rows=20)
     weights = np.array([1.0, 1.0, 1e39])
