@@ -61,25 +61,35 @@ impl Buffer {
     /// `values`, row after row.
     pub fn from_values(storage: Storage, layout: Layout, classes: usize, values: &[f64]) -> Self {
         let mut buffer = Self::new(storage, layout, values.len() / classes, classes);
-        for (index, value) in values.iter().enumerate() {
-            let at = buffer.at(index);
-            encode(*value, storage, &mut buffer.bytes[at..]);
+        let mut values = values.iter();
+        for row in buffer.row_starts() {
+            for (at, value) in std::iter::zip(buffer.places(row), &mut values) {
+                encode(*value, storage, &mut buffer.bytes[at..]);
+            }
         }
         buffer
     }
 
     /// Row after row.
     pub fn values(&self) -> Vec<f64> {
-        let len = self.rows[0].0 * self.rows[1].0 * self.classes.0;
-        (0..len).map(|index| decode(&self.bytes[self.at(index)..], self.storage)).collect()
+        let mut values = Vec::new();
+        for row in self.row_starts() {
+            let decoded = self.places(row).map(|at| decode(&self.bytes[at..], self.storage));
+            values.extend(decoded);
+        }
+        values
     }
 
-    fn at(&self, index: usize) -> usize {
-        let (row, class) = (index / self.classes.0, index % self.classes.0);
-        let [(_, outer), (inner_len, inner)] = self.rows;
-        let (of_outer, of_inner) = (row / inner_len, row % inner_len);
-        let offset = of_outer.cast_signed() * outer + of_inner.cast_signed() * inner;
-        (self.start + offset + class.cast_signed() * self.classes.1).cast_unsigned()
+    /// Where the first class of each row is.
+    fn row_starts(&self) -> impl Iterator<Item = isize> + use<> {
+        let (start, [outer, inner]) = (self.start, self.rows);
+        steps(outer)
+            .flat_map(move |of_outer| steps(inner).map(move |of_inner| start + of_outer + of_inner))
+    }
+
+    /// Where the classes of the row are that starts there.
+    fn places(&self, row: isize) -> impl Iterator<Item = usize> + use<> {
+        steps(self.classes).map(move |of_class| (row + of_class).cast_unsigned())
     }
 
     pub fn rows(&self) -> Rows<'_> {
@@ -101,6 +111,11 @@ impl Buffer {
         // SAFETY: as for `rows`, borrowed mutably; no layout has two elements in one place.
         unsafe { RowsMut::from_raw(start, self.storage, self.classes, self.rows.into_iter()) }
     }
+}
+
+/// Offsets along an axis.
+fn steps((len, stride): (usize, isize)) -> impl Iterator<Item = isize> {
+    (0..len.cast_signed()).map(move |index| index * stride)
 }
 
 /// The largest finite number.
