@@ -7,6 +7,9 @@ import textwrap
 
 import pytest
 
+import smoothxent as sx
+from test_signals import assert_within_promise, late, rising
+
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="the system has no signals to send")
 
 # The logits are one row seen 2^24 times through a stride of 0: no memory, and 2 * 10^12
@@ -110,3 +113,10 @@ except KeyboardInterrupt:
         timeout=WATCHDOG,
     )
     assert (run.returncode, run.stdout) == (0, "KeyboardInterrupt 7.0\n"), run.stderr
+
+
+def test_a_row_that_is_sorted_by_one_thread():
+    """A call that is given up before it has met most of the classes does not sort the others."""
+    z = rising(1, 2**25)
+    with sx.num_threads(1):
+        assert_within_promise(lambda: late(lambda: sx.top_k_log_softmax(z, z.size), 0.03))

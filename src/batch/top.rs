@@ -170,6 +170,9 @@ impl<F: Float> Job<'_, F> {
                 });
             });
         });
+        if executor.stopped().is_some() {
+            return; // The heaps lack most of the classes.
+        }
         let Some((all, others)) = heaps.0.split_first() else { return };
         let all = &mut lock(all);
         for other in others {
