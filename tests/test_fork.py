@@ -25,7 +25,7 @@ import smoothxent as sx
 from digest import digest, large_problem
 
 sx.set_num_threads(2)
-item = large_problem(rows=3000)
+item = large_problem(rows=300)  # enough for a second thread
 
 def in_child(function):
     "Run function in a forked child; True if it returned true there."
@@ -37,53 +37,60 @@ def in_child(function):
         finally:
             os._exit(0 if ok else 1)
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+def answer():
+    "A digest of all results, which took more than one thread."
+    result = digest([item])
+    assert sx.show_config("dicts")["threads"]["started"] >= 1
+    return result
 """
 
 SCENARIOS = {
     "fork after use": """
-        expected = digest([item])
+        expected = answer()
         for _ in range(5):
-            assert in_child(lambda: digest([item]) == expected)
-        assert digest([item]) == expected
+            assert in_child(lambda: answer() == expected)
+        assert answer() == expected
     """,
     "fork before use": """
         read, write = os.pipe()
         def child():
-            os.write(write, digest([item]).encode())
+            os.write(write, answer().encode())
             return True
         assert in_child(child)
-        assert os.read(read, 1000).decode() == digest([item])
+        assert os.read(read, 1000).decode() == answer()
     """,
     "grandchild": """
-        expected = digest([item])
+        expected = answer()
         def child():
             def grandchild():
-                return digest([item]) == expected
-            return in_child(grandchild) and digest([item]) == expected and in_child(grandchild)
+                return answer() == expected
+            return in_child(grandchild) and answer() == expected and in_child(grandchild)
         assert in_child(child)
     """,
     "the child keeps the number of threads and may change it": """
-        expected = digest([item])
+        expected = answer()
         def child():
             kept = sx.get_num_threads() == 2
             sx.set_num_threads(3)
-            return kept and digest([item]) == expected and sx.get_num_threads() == 3
+            return kept and answer() == expected and sx.get_num_threads() == 3
         assert in_child(child)
         assert sx.get_num_threads() == 2
     """,
     "fork while other threads compute": """
         import threading
-        expected = digest([item])
+        expected = answer()
         stop = threading.Event()
+        large = large_problem().logits
         def compute():
             while not stop.is_set():
-                sx.softmax(item.logits)
+                sx.softmax(large)
         threads = [threading.Thread(target=compute) for _ in range(3)]
         for thread in threads:
             thread.start()
         try:
             for _ in range(10):
-                assert in_child(lambda: digest([item]) == expected)
+                assert in_child(lambda: answer() == expected)
         finally:
             stop.set()
             for thread in threads:
@@ -91,14 +98,14 @@ SCENARIOS = {
     """,
     "multiprocessing.Pool": """
         import multiprocessing
-        expected = digest([item])
+        expected = answer()
         with multiprocessing.get_context("fork").Pool(3) as pool:
             assert set(pool.map(digest, [[item]] * 6)) == {expected}
-        assert digest([item]) == expected
+        assert answer() == expected
     """,
     "concurrent.futures.ProcessPoolExecutor": """
         import concurrent.futures, multiprocessing
-        expected = digest([item])
+        expected = answer()
         context = multiprocessing.get_context("fork")
         with concurrent.futures.ProcessPoolExecutor(2, mp_context=context) as pool:
             assert set(pool.map(digest, [[item]] * 4)) == {expected}
@@ -106,10 +113,10 @@ SCENARIOS = {
     "a child made outside Python": """
         import ctypes
         libc = ctypes.PyDLL(None)  # keeps the interpreter's lock; Python's hooks do not run
-        expected = digest([item])
+        expected = answer()
         child = libc.fork()
         if child == 0:
-            os._exit(0 if digest([item]) == expected else 1)
+            os._exit(0 if answer() == expected else 1)
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     """,
 }
