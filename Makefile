@@ -32,6 +32,8 @@ INSTRUCTIONS ?=
 SCALING ?=
 WHEEL_TESTS ?=
 SDIST_TESTS ?= test_import.py test_docs.py test_values.py test_error_texts.py
+# Tests of the Python package in a process for each core; one that has none left takes over tests of the others.
+WORKERS ?= --numprocesses=auto --dist=worksteal
 BIN    := $(VENV)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
 AUDIT  := .venv-audit/$(notdir $(BIN))
 FRAMEWORKS := .venv-frameworks/$(notdir $(BIN))
@@ -52,8 +54,10 @@ unexport CONDA_PREFIX
 unexport PYTHONPATH
 export PIP_QUIET := 1
 
-.PHONY: build demo demo-tokens test test-frameworks docs wheel lint check fmt instructions record-instructions bench peers limits scaling serve-bench notices audit clean
+.PHONY: build demo demo-tokens test test-core test-frameworks docs wheel lint check fmt instructions record-instructions bench peers limits scaling serve-bench notices audit clean
+ifndef AT_ONCE # where a recipe says so
 .NOTPARALLEL:
+endif
 
 build: $(VENV)/built
 
@@ -75,13 +79,18 @@ demo: build
 demo-tokens: build
 	$(BIN)/python examples/train_tokens.py
 
-test: build
-	cargo test --release --locked
-	$(BIN)/python -m pytest
+# The core is tested while the extension is built; a profile of its own, so that cargo can do both at once.
+test:
+	$(MAKE) --jobs=2 AT_ONCE=yes build test-core
+	$(BIN)/python -m pytest $(WORKERS)
+
+# Without the flags of make, which name a job server that only makes can reach.
+test-core:
+	MAKEFLAGS= cargo test --profile core --locked
 
 # The extension is that of `make build`, in the tree: one for every Python >= 3.11.
 test-frameworks: build .venv-frameworks/installed
-	PYTHONPATH=python $(FRAMEWORKS)/python -m pytest tests/frameworks tests/test_torch_tensors.py
+	PYTHONPATH=python $(FRAMEWORKS)/python -m pytest $(WORKERS) tests/frameworks tests/test_torch_tensors.py
 
 .venv-frameworks/installed: pyproject.toml
 	@echo 'Installs PyTorch, LightGBM, XGBoost and Dask: gigabytes, about 2 minutes.'
@@ -118,12 +127,12 @@ wheel: .venv-wheel/installed
 	PATH=$(INSTALLED) $(INSTALLED)/python -m pip install dist/*.whl
 	cd $(TMPDIR) && $(INSTALLED)/python -c $(FIRST_CALL)
 	$(INSTALLED)/python -m pip install "$$(ls dist/*.whl)[$(EXTRAS)]"
-	cd $(TMPDIR) && $(INSTALLED)/python -m pytest $(or $(addprefix $(CURDIR)/tests/,$(WHEEL_TESTS)),$(CURDIR)/tests)
+	cd $(TMPDIR) && $(INSTALLED)/python -m pytest $(WORKERS) $(or $(addprefix $(CURDIR)/tests/,$(WHEEL_TESTS)),$(CURDIR)/tests)
 	$(PYTHON) -m venv --clear .venv-installed
 	$(INSTALLED)/python -m pip install "$$(ls dist/*.tar.gz)[$(EXTRAS)]"
 	mkdir target/sdist && tar -xzf dist/*.tar.gz -C target/sdist --strip-components=1
 	cd target/sdist && $(INSTALLED)/python -m pytest --collect-only --quiet --quiet
-	cd target/sdist/tests && $(INSTALLED)/python -m pytest $(SDIST_TESTS)
+	cd target/sdist/tests && $(INSTALLED)/python -m pytest $(WORKERS) $(SDIST_TESTS)
 
 .venv-wheel/installed: pyproject.toml
 	$(PYTHON) -m venv .venv-wheel
