@@ -42,6 +42,10 @@ def run(script, *arguments, **environment):
     return json.loads(process.stdout), process.stderr
 
 
+def deaths(ends):
+    return sum(count for end, count in ends.items() if end.startswith("died"))
+
+
 # Where others end the process because they have no memory, and what is then on stderr.
 FATAL_ELSEWHERE = (
     # CPython, in ContextVar.set (PyContextVar_Set): no memory for the token, and then none for the value.
@@ -52,25 +56,25 @@ FATAL_ELSEWHERE = (
     # glibc, for OpenBLAS: its thread-local data, when a thread makes its first product (0.3.34).
     "cannot allocate memory for thread-local data",
 )
-CASES = [(name, failures) for name in CALLS for failures in (1, 40) if name != "starting threads"]
 
 
-@pytest.mark.parametrize("name, failures", CASES)
-def test_allocations_that_fail(allocator, name, failures):
-    """Each allocation of a call in turn, and some after it."""
-    ends, errors = run(
+@pytest.mark.parametrize("name", [name for name in CALLS if name != "starting threads"])
+def test_allocations_that_fail(allocator, name):
+    """Each allocation of a call in turn, alone and with those after it."""
+    all_ends, errors = run(
         "without_memory.py",
         name,
-        failures,
+        1,
+        40,
         LD_PRELOAD=str(allocator),
         PYTHONMALLOC="malloc",
         PYTHONFAULTHANDLER="1",
     )
-    deaths = sum(count for end, count in ends.items() if end.startswith("died"))
-    assert "wrong" not in ends, errors
-    assert len(re.findall("|".join(FATAL_ELSEWHERE), errors)) == deaths, errors
-    # What it needs is there from the call before, or in the reserve; or the test would prove nothing.
-    assert ("MemoryError" in ends) == (name != "rows on threads")
+    assert len(re.findall("|".join(FATAL_ELSEWHERE), errors)) == sum(map(deaths, all_ends)), errors
+    for ends in all_ends:
+        assert "wrong" not in ends, errors
+        # What it needs is there from the call before, or in the reserve; or the test would prove nothing.
+        assert ("MemoryError" in ends) == (name != "rows on threads")
 
 
 # What glibc and Rust's standard library allocate for a new thread, and cannot do without: some
@@ -83,13 +87,12 @@ FATAL = (
 
 
 def test_allocations_that_fail_while_threads_are_started(allocator):
-    ends, errors = run(
+    [ends], errors = run(
         "without_memory.py", "starting threads", 1, LD_PRELOAD=str(allocator), PYTHONMALLOC="malloc"
     )
-    deaths = sum(count for end, count in ends.items() if end.startswith("died"))
     assert "wrong" not in ends, errors
-    assert len(re.findall("|".join(FATAL), errors)) == deaths, errors
-    assert deaths <= 3 * 5  # for three threads
+    assert len(re.findall("|".join(FATAL), errors)) == deaths(ends), errors
+    assert deaths(ends) <= 3 * 5  # for three threads
 
 
 @pytest.mark.parametrize("threads", [8, 31])

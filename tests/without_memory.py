@@ -1,10 +1,10 @@
 """Runs calls with allocations that fail, one after another; for test_out_of_memory.py.
 
-    python without_memory.py NAME COUNT
+    python without_memory.py NAME COUNT ...
 
 runs the call NAME once for each of its allocations, in a child each, with COUNT of them failing from
 that one on. Each must end with the right answer, or with a MemoryError and nothing written. Prints how
-many ended how, as JSON; what went wrong otherwise with the number of the allocation.
+many ended how for each COUNT, as JSON; what went wrong otherwise with the number of the allocation.
 
 To be run with failing_malloc.c preloaded and PYTHONMALLOC=malloc.
 """
@@ -26,6 +26,7 @@ from smoothxent import _smoothxent as _native
 allocator = ctypes.CDLL(None)
 
 NO_MEMORY, ANSWER = 41, 42  # what a child ends with: nothing that a library gives to exit()
+KNOWN_ENDS = {NO_MEMORY: "MemoryError", ANSWER: "answer", WRONG: "wrong"}
 
 rng = np.random.default_rng(0)
 z = rng.normal(size=(20, 10)).astype(np.float32)
@@ -167,7 +168,7 @@ def stop():
             pass
 
 
-def main(name, count):
+def main(name, counts):
     allocator.fail_mallocs.argtypes = ctypes.c_long, ctypes.c_long
     allocator.stop_failing.restype = ctypes.c_long
     call = CALLS[name]
@@ -192,22 +193,25 @@ def main(name, count):
     assert in_child(without_failures) == 0
     asked = int(os.read(read, 100))
 
-    def with_failures(first):
+    def with_failures(first, count):
         answer, _ = run(first, count)
         if answer is None:
             return NO_MEMORY
         assert answer == run(0, 0)[0], "another answer"
         return ANSWER
 
-    ends = Counter()
-    for first in range(asked):
-        end = in_child(lambda first=first: with_failures(first))
-        how = {NO_MEMORY: "MemoryError", ANSWER: "answer", WRONG: "wrong"}.get(end, f"died: {end}")
-        ends[how] += 1
-        if end not in (NO_MEMORY, ANSWER):
-            sys.stderr.write(f"{how} at allocation {first} of {asked}\n")
-    print(json.dumps(ends))
+    def ends(count):
+        how_many = Counter()
+        for first in range(asked):
+            end = in_child(lambda first=first: with_failures(first, count))
+            how = KNOWN_ENDS.get(end, f"died: {end}")
+            how_many[how] += 1
+            if end not in (NO_MEMORY, ANSWER):
+                sys.stderr.write(f"{how} at allocation {first} of {asked}\n")
+        return how_many
+
+    print(json.dumps([ends(count) for count in counts]))
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]))
+    main(sys.argv[1], [int(count) for count in sys.argv[2:]])
