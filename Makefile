@@ -90,7 +90,7 @@ test-core:
 
 # The extension is that of `make build`, in the tree: one for every Python >= 3.11.
 test-frameworks: build .venv-frameworks/installed
-	PYTHONPATH=python $(FRAMEWORKS)/python -m pytest $(WORKERS) tests/frameworks tests/test_torch_tensors.py
+	PYTHONPATH=python $(FRAMEWORKS)/python -m pytest tests/frameworks tests/test_torch_tensors.py
 
 .venv-frameworks/installed: pyproject.toml
 	@echo 'Installs PyTorch, LightGBM, XGBoost and Dask: gigabytes, about 2 minutes.'
