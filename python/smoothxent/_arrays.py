@@ -202,7 +202,7 @@ def as_ndarray(obj: object, name: str, fill: str | None) -> NDArray[Any]:
     """Return `obj` as a base-class ndarray of any dtype, sharing memory where it can."""
     _refuse_masked(obj, name, fill)
     if isinstance(obj, (list, tuple)):
-        _refuse_items(obj, name, fill)
+        _refuse_items(obj, name, fill, set())
     if isinstance(obj, np.ndarray):
         return obj.view(np.ndarray)
     _refuse_dask(obj, name)
@@ -361,20 +361,18 @@ def _refuse_masked(obj: object, name: str, fill: str | None) -> None:
         raise TypeError(f"{name} is a masked array with masked values; {_decide('filled', fill)}")
 
 
-def _refuse_items(items: Sequence[Any], name: str, fill: str | None) -> None:
-    """Refuse what is masked or missing in the arrays of a sequence."""
-    arrays: tuple[type, ...] = (list, tuple, np.ndarray)
-    if (pandas := sys.modules.get("pandas")) is not None:
-        arrays += (pandas.Series, pandas.Index, pandas.api.extensions.ExtensionArray)
-    if (pyarrow := sys.modules.get("pyarrow")) is not None:
-        arrays += (pyarrow.Array, pyarrow.ChunkedArray)
+def _refuse_items(items: Sequence[Any], name: str, fill: str | None, others: set[type]) -> None:
+    """Refuse what is masked or missing in the arrays of a sequence; `others` collects types of no arrays."""
     for item in items:
-        if isinstance(item, arrays):
-            if isinstance(item, (list, tuple)):
-                _refuse_items(item, name, fill)
-            else:
-                _refuse_masked(item, name, fill)
-                _refuse_missing(item, name, fill)
+        if type(item) in others:  # most items are of one type
+            continue
+        if isinstance(item, (list, tuple)):
+            _refuse_items(item, name, fill, others)
+        elif isinstance(item, np.ndarray) or _pandas_dtypes(item) or _pyarrow_columns(item):
+            _refuse_masked(item, name, fill)
+            _refuse_missing(item, name, fill)
+        else:
+            others.add(type(item))
 
 
 def _decide(method: str, fill: str | None) -> str:
