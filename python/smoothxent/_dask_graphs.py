@@ -145,14 +145,15 @@ def rounded(losses: da.Array, dtype: np.dtype[Any]) -> da.Array:
     return da.map_blocks(of_chunk, losses, dtype=dtype, meta=meta(losses.ndim, dtype))
 
 
-def together_if_few(z: da.Array) -> da.Array:
+def together_if_few(z: da.Array, axis: int) -> da.Array:
     """Return logits with all classes in one chunk if they are no more than a block, else as they are."""
-    return z if z.shape[-1] > BLOCK else with_classes(z, z.shape[-1:])
+    classes = z.shape[axis]
+    return z if classes > BLOCK else with_classes(z, axis, (classes,))
 
 
-def with_classes(z: da.Array, lengths: Sequence[int]) -> da.Array:
-    """Return an array with chunks of so many classes."""
-    return z.rechunk({z.ndim - 1: tuple(lengths)}, method="tasks")
+def with_classes(z: da.Array, axis: int, lengths: Sequence[int]) -> da.Array:
+    """Return an array with chunks of so many classes, along `axis`."""
+    return z if z.chunks[axis] == lengths else z.rechunk({axis: lengths}, method="tasks")
 
 
 def _borrowed(z: da.Array, shares: Shares) -> da.Array:
@@ -169,7 +170,7 @@ def _borrowed(z: da.Array, shares: Shares) -> da.Array:
         dtype=z.dtype,
         meta=z._meta,
     )
-    return with_classes(lent, shares.borrowed.tolist())
+    return with_classes(lent, axes[-1], tuple(shares.borrowed.tolist()))
 
 
 def _one_a_chunk(values: NDArray[Any]) -> da.Array:

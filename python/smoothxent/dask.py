@@ -204,7 +204,7 @@ def logsumexp(logits: da.Array, *, axis: SupportsIndex = -1, keepdims: bool = Fa
     array([1.386, 1.386])
     """
     place, dtype = _checked(logits, axis)
-    z = together_if_few(da.moveaxis(logits, place, -1))
+    z = da.moveaxis(together_if_few(logits, place), place, -1)
     if z.numblocks[-1] == 1:
         result = of_whole_rows(_row_logsumexp, z, dtype=dtype)
     else:
@@ -310,7 +310,7 @@ def cross_entropy(
     smoothing = _checks.label_smoothing(label_smoothing, prior)
     ignored = _checks.ignored_label(ignore_index)
     u = None if prior is None else _checked_prior(prior, classes, smoothing)
-    z = together_if_few(da.moveaxis(logits, place, -1))
+    z = da.moveaxis(together_if_few(logits, place), place, -1)
     _check_targets(targets, z)
     labels = checked_labels(targets, classes, ignored)
     if z.numblocks[-1] == 1:
@@ -382,15 +382,9 @@ def _activation(
     axis: SupportsIndex,
 ) -> da.Array:
     place, dtype = _checked(logits, axis)
-    if logits.numblocks[place] == 1:
+    together = together_if_few(logits, place)
+    if together.numblocks[place] == 1:
         of_chunk = partial(of_rows, axis=place)
-        return da.map_blocks(of_chunk, logits, dtype=dtype, meta=meta(logits.ndim, dtype))
-    z = da.moveaxis(logits, place, -1)
-    together = together_if_few(z)
-    if together.numblocks[-1] == 1:
-        of_chunk = partial(of_rows, axis=-1)
-        outputs = da.map_blocks(of_chunk, together, dtype=dtype, meta=meta(z.ndim, dtype))
-        result = with_classes(outputs, z.chunks[-1])
-    else:
-        result = written(operation, z, dtype)
-    return da.moveaxis(result, -1, place)
+        result = da.map_blocks(of_chunk, together, dtype=dtype, meta=meta(logits.ndim, dtype))
+        return with_classes(result, place, logits.chunks[place])
+    return da.moveaxis(written(operation, da.moveaxis(logits, place, -1), dtype), -1, place)
