@@ -239,7 +239,7 @@ class CrossEntropyLoss(torch.nn.CrossEntropyLoss):
         if prior is not None:
             _check_smoothing(label_smoothing)
             if not isinstance(prior, Tensor):  # of its own memory, to which a state may be loaded
-                prior = torch.tensor(np.ascontiguousarray(as_numpy_real(prior, "prior")))
+                prior = _tensor(prior).clone()
         self.register_buffer("prior", prior)
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
