@@ -263,9 +263,9 @@ def linear_cross_entropy_value_and_grad(
     chunk_rows, progress, reduction, normalizer : optional
         As for `linear_cross_entropy`. The gradients are of what is returned, and for "none" of the sum.
     hidden_grad_out, weight_grad_out, bias_grad_out : ndarray, optional
-        Where to write the gradients, NumPy arrays or tensors of torch on the CPU: of the shapes of `hidden`, `weight` and `bias`, in any memory layout,
-        and of the type of `hidden`. What they hold is overwritten. `hidden_grad_out` may be `hidden` itself; they
-        must not share memory with arguments otherwise.
+        Where to write the gradients, NumPy arrays or tensors of torch on the CPU: of the shapes of `hidden`,
+        `weight` and `bias`, in any memory layout, and of the type of `hidden`. What they hold is overwritten.
+        `hidden_grad_out` may be `hidden` itself; they must not share memory with arguments otherwise.
     **loss_options
         As for `linear_cross_entropy`.
 

@@ -36,7 +36,6 @@ macro_rules! scalars {
         impl $name {
             /// Of the first rows.
             #[inline(always)]
-            #[allow(dead_code, reason = "not of what is finished")]
             pub(super) fn vectors<D: DoubleLanes>(&self, token: D::Token) -> $name<D> {
                 $name { $($field: D::from_slice(token, &self.$field),)* }
             }
