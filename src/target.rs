@@ -115,6 +115,27 @@ fn sum_of_rows(
     })
 }
 
+/// Labels that are read and checked at once.
+const LABELS: usize = 64;
+
+/// Are all `values` below `end`, and none the one to ignore? Then they are in `classes`. Without a branch, so
+/// that the loop has vectors; false also of labels beyond 31 bits.
+#[allow(clippy::cast_possible_truncation, reason = "all bits are looked at")]
+fn are_classes(values: &[u64], end: u32, ignored: Option<u32>, classes: &mut [u32]) -> bool {
+    const TOP: u32 = 1 << 31;
+    let end = end.min(TOP);
+    let ignored = ignored.unwrap_or(end); // which is no class
+    let (mut all, mut outside) = (0, 0);
+    for (value, class) in values.iter().zip(classes) {
+        let low = *value as u32;
+        *class = low;
+        all |= value;
+        // The top bit of each: not below `end`, or equal to `ignored`.
+        outside |= !low.wrapping_sub(end) | (low ^ ignored).wrapping_sub(1);
+    }
+    (all | u64::from(outside)) < u64::from(TOP)
+}
+
 /// Validated labels.
 pub struct Labels {
     classes: Vec<u32>,
@@ -122,14 +143,28 @@ pub struct Labels {
 }
 
 impl Labels {
-    /// Copies and checks `len` labels of any integer type: each in `0..num_classes` or equal to
-    /// `ignore_index`. `value` is asked once for each.
+    /// `len` labels: each in `0..num_classes` or equal to `ignore_index`. `value` is asked once for each.
     ///
     /// # Errors
     /// [`Error::Label`] for the first that is neither; [`Error::OutOfMemory`], or that of the executor.
-    pub fn new<T: Copy + PartialEq + Sync + Into<i128> + TryFrom<i128> + TryInto<u32>>(
+    pub fn new(
         len: usize,
-        value: impl Fn(usize) -> T + Sync,
+        value: impl Fn(usize) -> i64 + Sync,
+        num_classes: usize,
+        ignore_index: Option<i128>,
+        executor: &mut dyn Executor,
+    ) -> Result<Self, Error> {
+        let read = |first: usize, values: &mut [u64]| {
+            (first..).zip(values).for_each(|(row, v)| *v = value(row).cast_unsigned());
+        };
+        Self::read(len, true, &read, num_classes, ignore_index, executor)
+    }
+
+    /// The same, copied by `read` from a row on, in 64 bits, with their sign if they are `signed`.
+    pub(crate) fn read(
+        len: usize,
+        signed: bool,
+        read: &(dyn Fn(usize, &mut [u64]) + Sync),
         num_classes: usize,
         ignore_index: Option<i128>,
         executor: &mut dyn Executor,
@@ -137,25 +172,33 @@ impl Labels {
         let mut classes = filled(len, &NO_CLASS, executor)?;
         let counted = AtomicUsize::new(0);
         let first_error = FirstError::default();
-        // One that the type cannot hold, no label is equal to.
-        let ignored_value = ignore_index.and_then(|ignored| T::try_from(ignored).ok());
         let end = u32::try_from(num_classes).unwrap_or(NO_CLASS);
+        let ignored_class = ignore_index.and_then(|ignored| u32::try_from(ignored).ok());
         let check = |first: usize, classes: &mut [u32]| {
             let mut ignored = 0;
-            for (row, class) in (first..).zip(&mut *classes) {
-                let value = value(row);
-                if Some(value) == ignored_value {
-                    ignored += 1;
+            let mut values = [0; LABELS];
+            for (first, classes) in (first..).step_by(LABELS).zip(classes.chunks_mut(LABELS)) {
+                let values = &mut values[..classes.len()];
+                read(first, values);
+                if are_classes(values, end, ignored_class, classes) {
                     continue;
                 }
-                match value.try_into() {
-                    Ok(label) if label < end => *class = label,
-                    _ => {
-                        let (index, value) = (vec![row], Box::new(value.into()));
-                        let (name, ignore_index) = ("targets", ignore_index.map(Box::new));
-                        let error = Error::Label { name, index, value, num_classes, ignore_index };
-                        return first_error.report(row, error);
-                    }
+                for ((row, value), class) in (first..).zip(&*values).zip(classes) {
+                    let value = if signed { value.cast_signed().into() } else { (*value).into() };
+                    *class = match u32::try_from(value) {
+                        _ if Some(value) == ignore_index => {
+                            ignored += 1;
+                            NO_CLASS
+                        }
+                        Ok(label) if label < end => label,
+                        _ => {
+                            let (index, value) = (vec![row], Box::new(value));
+                            let (name, ignore_index) = ("targets", ignore_index.map(Box::new));
+                            let error =
+                                Error::Label { name, index, value, num_classes, ignore_index };
+                            return first_error.report(row, error);
+                        }
+                    };
                 }
             }
             counted.fetch_add(classes.len() - ignored, Relaxed);

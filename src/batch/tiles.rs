@@ -249,16 +249,16 @@ fn set_labels<F: Float>(
         // As signed numbers, which [`NO_CLASS`] is −1 of.
         target.label[lane] = F::from_f64(f64::from(padded[lane].cast_signed()));
     }
-    // All bits are those of NO_CLASS alone: classes are few.
-    let bits = padded.iter().fold(0, |bits, label| bits | label);
+    // Asked of all, without an early end: one comparison of vectors.
+    let has_ignored = padded.iter().fold(false, |any, label| any | (*label == NO_CLASS));
     if row.spike == 0.0 {
         target.label.fill(F::from_f64(-1.0));
     }
-    if bits != NO_CLASS && !target.is_mixed {
+    if !has_ignored && !target.is_mixed {
         return true;
     }
     // Some rows do not count, or did not in the last tile.
-    target.is_mixed = bits == NO_CLASS;
+    target.is_mixed = has_ignored;
     for (lane, label) in labels.iter().enumerate() {
         is_read[lane] = *label != NO_CLASS;
         target.scalars.set(lane, row, scale);

@@ -2,23 +2,24 @@
 
 use super::Real;
 
-const LANES: usize = 8;
+/// Sums side by side.
+pub const SUMS: usize = 8;
 
 /// Σ of values ≥ 0, or NaN, to some 100 bits: eight sums side by side, each with what its additions lost.
 #[derive(Clone, Copy, Default)]
 pub struct ExactSum {
-    high: [f64; LANES],
-    low: [f64; LANES],
-    rest: [f64; LANES],
+    high: [f64; SUMS],
+    low: [f64; SUMS],
+    rest: [f64; SUMS],
     rest_len: usize,
 }
 
 impl ExactSum {
     /// Of several calls, only the last may have a number of values that is no multiple of eight.
     pub fn add(&mut self, values: &[f64]) {
-        let (chunks, rest) = values.as_chunks::<LANES>();
+        let (chunks, rest) = values.as_chunks::<SUMS>();
         for chunk in chunks {
-            for lane in 0..LANES {
+            for lane in 0..SUMS {
                 let (sum, lost) = two_sum(self.high[lane], chunk[lane]);
                 self.low[lane] += lost;
                 self.high[lane] = sum;
@@ -26,6 +27,11 @@ impl ExactSum {
         }
         self.rest[..rest.len()].copy_from_slice(rest);
         self.rest_len = rest.len();
+    }
+
+    /// Of sums side by side, and what their additions lost.
+    pub fn from_lanes(high: [f64; SUMS], low: [f64; SUMS]) -> Self {
+        Self { high, low, ..Self::default() }
     }
 
     /// Rounded once.
@@ -88,7 +94,7 @@ mod tests {
         values.push(f64::EPSILON);
         for len in [0, 1, 7, 8, 9, 1001, 1002] {
             let mut sum = ExactSum::default();
-            let (first, last) = values[..len].split_at(len / 2 / LANES * LANES);
+            let (first, last) = values[..len].split_at(len / 2 / SUMS * SUMS);
             sum.add(first);
             sum.add(last);
             #[allow(clippy::cast_precision_loss, reason = "1000")]

@@ -283,34 +283,48 @@ impl Array {
         ignore_index: Option<i128>,
         executor: &mut dyn Executor,
     ) -> Result<Labels, Error> {
-        let (n, i, c) = (num_classes, ignore_index, executor);
-        match self.kind {
-            Kind::Signed(1) => self.labels_as::<i8>(n, i, c),
-            Kind::Signed(2) => self.labels_as::<i16>(n, i, c),
-            Kind::Signed(4) => self.labels_as::<i32>(n, i, c),
-            Kind::Unsigned(1) => self.labels_as::<u8>(n, i, c),
-            Kind::Unsigned(2) => self.labels_as::<u16>(n, i, c),
-            Kind::Unsigned(4) => self.labels_as::<u32>(n, i, c),
-            Kind::Unsigned(_) => self.labels_as::<u64>(n, i, c),
-            _ => self.labels_as::<i64>(n, i, c),
+        let outer = Outer::new(self.axes());
+        macro_rules! read {
+            ($type:ty) => {
+                |first, values| self.read_as::<$type>(&outer, first, values, |label| label as u64)
+            };
         }
+        let read: &(dyn Fn(usize, &mut [u64]) + Sync) = match self.kind {
+            Kind::Signed(1) => &read!(i8),
+            Kind::Signed(2) => &read!(i16),
+            Kind::Signed(4) => &read!(i32),
+            Kind::Unsigned(1) => &read!(u8),
+            Kind::Unsigned(2) => &read!(u16),
+            Kind::Unsigned(4) => &read!(u32),
+            _ => &read!(u64),
+        };
+        let signed = matches!(self.kind, Kind::Signed(_));
+        Labels::read(outer.rows(), signed, read, num_classes, ignore_index, executor)
     }
 
-    fn labels_as<T: Copy + PartialEq + Sync + Into<i128> + TryFrom<i128> + TryInto<u32>>(
+    /// Reads elements from `first` on, in C order.
+    fn read_as<T: Copy>(
         &self,
-        num_classes: usize,
-        ignore_index: Option<i128>,
-        executor: &mut dyn Executor,
-    ) -> Result<Labels, Error> {
-        let start = self.start;
-        let outer = Outer::new(self.axes());
-        let value = |row: usize| {
-            let at = start.plus(outer.offset(row)).cast::<T>();
-            // SAFETY: an element of the held array, of a type with the size of its kind; read once, by
-            // value, unaligned.
-            unsafe { at.read_unaligned() }
-        };
-        Labels::new(outer.rows(), value, num_classes, ignore_index, executor)
+        outer: &Outer,
+        first: usize,
+        values: &mut [u64],
+        widen: impl Fn(T) -> u64,
+    ) {
+        // SAFETY: an element of the held array, of a type with the size of its kind; read once, by value,
+        // unaligned.
+        let read = |at: *const u8| unsafe { at.cast::<T>().read_unaligned() };
+        let start = |row: usize| self.start.plus(outer.offset(row));
+        if matches!(outer, Outer::Line { stride, .. } if *stride == size_of::<T>().cast_signed()) {
+            // One after another: a loop that has vectors.
+            let start = start(first).cast::<T>();
+            for (i, value) in values.iter_mut().enumerate() {
+                *value = widen(read(start.wrapping_add(i).cast()));
+            }
+            return;
+        }
+        for (row, value) in (first..).zip(values) {
+            *value = widen(read(start(row)));
+        }
     }
 
     /// The bytes from the first to the last element.

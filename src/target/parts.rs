@@ -2,7 +2,8 @@
 //! order of the parts, so their number alone determines the bits.
 
 use crate::executor::{Executor, in_parts};
-use crate::math::{ExactSum, RunningSum};
+use crate::math::{ExactSum, RunningSum, SUMS, two_sum};
+use crate::simd::{DoubleLanes, Float, Level, Vector, VectorJob};
 use std::ops::Range;
 
 /// Some 25 µs of one thread. As a segment of a long row: sums of the classes of a row have the same bits
@@ -45,8 +46,30 @@ pub(crate) fn exact_sum(values: &[f64], executor: &mut dyn Executor) -> f64 {
         return *only;
     }
     sum_in_parts(executor, values.len(), |part| {
-        let mut sum = ExactSum::default();
-        sum.add(&values[part]);
-        sum.value()
+        f64::dispatch(Level::current(), Summed(&values[part]))
     })
+}
+
+/// The sum of values, by the vectors of a level.
+struct Summed<'v>(&'v [f64]);
+
+impl VectorJob<f64> for Summed<'_> {
+    type Output = f64;
+
+    #[inline(always)]
+    fn run<V: Vector<Scalar = f64>>(self, token: V::Token) -> f64 {
+        let (chunks, rest) = self.0.as_chunks::<SUMS>();
+        let mut high = V::Doubles::splat(token, 0.0);
+        let mut low = high;
+        for chunk in chunks {
+            let (sum, lost) = two_sum(high, V::Doubles::from_slice(token, chunk));
+            (high, low) = (sum, low + lost);
+        }
+        let (mut highs, mut lows) = ([0.0; SUMS], [0.0; SUMS]);
+        high.to_slice(&mut highs);
+        low.to_slice(&mut lows);
+        let mut sum = ExactSum::from_lanes(highs, lows);
+        sum.add(rest);
+        sum.value()
+    }
 }

@@ -7,7 +7,7 @@ use crate::error::Error;
 use crate::executor::Serial;
 use crate::simd::Rows;
 
-fn labels(values: &[i128], num_classes: usize, ignore_index: Option<i128>) -> Result<f64, Error> {
+fn labels(values: &[i64], num_classes: usize, ignore_index: Option<i128>) -> Result<f64, Error> {
     let labels = Labels::new(
         values.len(),
         |row| values[row],
@@ -27,16 +27,25 @@ fn labels_are_classes_or_ignored() {
     assert_eq!(labels(&[0, -100, 9], 10, Some(-100)), Ok(2.0));
     // A class can be the one to ignore; it counts no more.
     assert_eq!(labels(&[3, 0, 3], 10, Some(3)), Ok(1.0));
-    assert_eq!(labels(&[i128::from(u64::MAX)], 10, Some(i128::from(u64::MAX))), Ok(0.0));
+    // Without a sign, all bits are another number.
+    for (signed, ignored) in [(false, i128::from(u64::MAX)), (true, -1)] {
+        let label = |ignored| {
+            let executor = &mut Serial::default();
+            Labels::read(1, signed, &|_, label| label.fill(u64::MAX), 10, Some(ignored), executor)
+        };
+        assert!(label(ignored).is_ok_and(|labels| labels.counted == 0));
+        let refused = label(-1 - ignored.signum() * 7).err();
+        assert!(matches!(refused, Some(Error::Label { value, .. }) if *value == ignored));
+    }
 }
 
 #[test]
 fn the_lowest_bad_label_is_reported() {
     let num_classes = 10;
     for ignore_index in [None, Some(-100)] {
-        for value in [10, -1, i128::from(u32::MAX), 1 << 32, i128::from(i64::MIN)] {
+        for value in [10, -1, i64::from(u32::MAX), 1 << 31, 1 << 32, i64::MAX, i64::MIN] {
             let result = labels(&[0, 9, value, -7], num_classes, ignore_index);
-            let (name, index, value) = ("targets", vec![2], Box::new(value));
+            let (name, index, value) = ("targets", vec![2], Box::new(value.into()));
             let ignore_index = ignore_index.map(Box::new);
             assert_eq!(result, Err(Error::Label { name, index, value, num_classes, ignore_index }));
         }
@@ -49,6 +58,27 @@ fn the_lowest_bad_label_is_reported() {
         ignore_index: None,
     };
     assert_eq!(labels(&[-100], num_classes, None), Err(error));
+}
+
+/// Among many labels, which are checked many at once.
+#[test]
+fn every_place_among_many_labels_is_looked_at() {
+    let plain: Vec<i64> = (0..150).map(|row| row % 10).collect();
+    assert_eq!(labels(&plain, 10, None), Ok(150.0));
+    assert_eq!(labels(&plain, 10, Some(7)), Ok(135.0));
+    for row in 0..plain.len() {
+        let mut values = plain.clone();
+        for value in [10, -1, 1 << 31, 5 + (1 << 32), i64::MIN] {
+            values[row] = value;
+            let result = labels(&values, 10, Some(-100));
+            assert!(
+                matches!(&result, Err(Error::Label { index, .. }) if *index == [row]),
+                "{value} in row {row}: {result:?}"
+            );
+        }
+        values[row] = -100;
+        assert_eq!(labels(&values, 10, Some(-100)), Ok(149.0));
+    }
 }
 
 #[test]

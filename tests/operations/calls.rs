@@ -11,7 +11,7 @@ use std::time::Duration;
 fn nothing_counted() {
     let logits = [f32::NAN, 1.0, 2.0];
     let targets = &Targets::Labels(
-        Labels::new(1, |_| IGNORED, 3, Some(IGNORED), &mut Serial::default()).unwrap(),
+        Labels::new(1, |_| IGNORED, 3, Some(IGNORED.into()), &mut Serial::default()).unwrap(),
     );
     for (reduction, wanted) in [(Reduction::Mean, f64::NAN), (Reduction::Sum, 0.0)] {
         let mut grad = [f32::NAN; 3];

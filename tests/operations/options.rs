@@ -171,7 +171,8 @@ impl<'p> Operands<'p> {
         }
         let (labels, classes) = (&self.problem.labels, self.problem.classes);
         Targets::Labels(
-            Labels::new(labels.len(), |row| labels[row], classes, Some(IGNORED), executor).unwrap(),
+            Labels::new(labels.len(), |row| labels[row], classes, Some(IGNORED.into()), executor)
+                .unwrap(),
         )
     }
 

@@ -107,7 +107,7 @@ impl Kind {
 }
 
 /// The label of rows that are not counted.
-pub const IGNORED: i128 = -100;
+pub const IGNORED: i64 = -100;
 
 /// Logits of several rows with every form of target and every option for them.
 #[derive(Clone)]
@@ -115,7 +115,7 @@ pub struct Problem {
     pub classes: usize,
     pub kinds: Vec<Kind>,
     pub logits: Vec<f64>,
-    pub labels: Vec<i128>,
+    pub labels: Vec<i64>,
     /// The labels as probabilities.
     pub one_hot: Vec<f64>,
     pub probabilities: Vec<f64>,
@@ -175,7 +175,7 @@ impl Problem {
     }
 
     pub fn set_label(&mut self, row: usize, label: usize) {
-        self.labels[row] = label as i128;
+        self.labels[row] = label as i64;
         let one_hot = &mut self.one_hot[row * self.classes..][..self.classes];
         one_hot.fill(0.0);
         one_hot[label] = 1.0;
@@ -208,8 +208,8 @@ impl Problem {
             let rows = values.chunks(self.classes);
             rows.flat_map(|row| order.iter().map(|k| row[*k])).collect()
         };
-        let place = |label: i128| match order.iter().position(|k| *k as i128 == label) {
-            Some(place) => place as i128,
+        let place = |label: i64| match order.iter().position(|k| *k as i64 == label) {
+            Some(place) => place as i64,
             None => IGNORED,
         };
         Self {

@@ -6,19 +6,19 @@ use crate::executor::Serial;
 use crate::simd::Rows;
 use crate::target::{Labels, LossTerms, Prior, Targets, WeightValues};
 
-const IGNORED: i128 = -100;
+const IGNORED: i64 = -100;
 /// Four rows of three classes: all, none, the first, the last.
 const MASK: [f32; 12] = [1.0, 1.0, 1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 1.0];
 
 /// Of each row, whether it has a class, and the mass of those it has.
 fn kept(
-    labels: [i128; 4],
+    labels: [i64; 4],
     label_smoothing: f64,
     u: &[f64],
     sample_weight: Option<&[f64]>,
 ) -> Result<Vec<(bool, f64)>, Error> {
     let executor = &mut Serial::default();
-    let labels = Labels::new(4, |row| labels[row], 3, Some(IGNORED), executor)?;
+    let labels = Labels::new(4, |row| labels[row], 3, Some(IGNORED.into()), executor)?;
     let prior = Prior::new(Rows::from_slice(u, 3), executor)?;
     let sample_weight = match sample_weight {
         None => None,
