@@ -137,7 +137,7 @@ impl Kernel {
         let mut checkpoint = || Ok(());
         let mut run = Run::new(level, 1, &mut checkpoint);
 
-        let label = |row: usize| label(row, classes) as i64;
+        let label = |row: usize| i64::try_from(label(row, classes)).expect("a small number");
         let executor = &mut Serial::default();
         let labels = Labels::new(rows, label, classes, None, executor).expect("good labels");
         let own = Buffer::from_values(

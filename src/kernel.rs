@@ -30,5 +30,5 @@ pub use rows::Operation;
 pub(crate) use rows::{Finished, Reduced, RowScalars, finish, put_tops};
 pub(crate) use special::{RowClass, UNIT, gap, log_probabilities, shift, weighted_gaps};
 pub(crate) use tile::{MOST_CLASSES, Tile, TileTarget, TileWeights};
-pub(crate) use transpose::{from_run, load, store_neighbours, to_run};
+pub(crate) use transpose::{from_run, load, room, store_neighbours, to_run};
 pub(crate) use write::{Epilogue, log_probability, write};

@@ -116,7 +116,7 @@ fn sum_of_rows(
 }
 
 /// Labels that are read and checked at once.
-const LABELS: usize = 64;
+const LABELS: usize = 32;
 
 /// Are all `values` below `end`, and none the one to ignore? Then they are in `classes`. Without a branch, so
 /// that the loop has vectors; false also of labels beyond 31 bits.

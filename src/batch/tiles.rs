@@ -1,5 +1,7 @@
 //! Few classes: tiles of LANES rows, from memory and back.
 
+mod softmax;
+
 use super::{Block, Job};
 use crate::kernel::{
     FinishedLanes, Operation, TargetLanes, Tile, TileTarget, TileWeights, from_run, load,
@@ -22,7 +24,13 @@ struct Memory<'m, F> {
     rows: &'m mut [F],
     kept: &'m mut [F],
     row_weights: &'m mut [F],
+    /// Of the next tile.
+    next_z: &'m mut [F],
+    next_out: &'m mut [F],
 }
+
+/// Pieces of memory, a tile each, that a thread needs.
+pub(super) const PIECES: usize = 8;
 
 impl<F: Float> Block<'_, '_, F> {
     #[inline(always)]
@@ -30,7 +38,7 @@ impl<F: Float> Block<'_, '_, F> {
         let Self { job, plan, range, scratch } = self;
         let len = tile_len(job.panel.logits.classes(), V::LANES);
         let mut parts = scratch.chunks_exact_mut(len);
-        let mut take = || parts.next().expect("six for each thread");
+        let mut take = || parts.next().expect("as many as are had");
         let mut memory = Memory {
             z: take(),
             weights: take(),
@@ -38,9 +46,22 @@ impl<F: Float> Block<'_, '_, F> {
             rows: take(),
             kept: take(),
             row_weights: take(),
+            next_z: take(),
+            next_out: take(),
         };
         let mut state = State::new::<V>(job, &mut memory);
-        for first in range.clone().step_by(V::LANES) {
+        let mut first = range.start;
+        if V::TILES > 1 && job.operation == Operation::Softmax {
+            let rows = V::TILES * V::LANES;
+            while range.end - first >= rows
+                && outlined!(V, token, {
+                    softmax::pair::<V>(job, plan.streams, token, first, &mut memory, &state)
+                })
+            {
+                first += rows;
+            }
+        }
+        for first in (first..range.end).step_by(V::LANES) {
             let count = V::LANES.min(range.end - first);
             outlined!(
                 V,
@@ -203,22 +224,10 @@ fn store_tile<V: Vector>(
         return;
     }
     let run = output.run(first, count).filter(|_| panel.masked.is_none());
-    match run {
-        Some(mut run) if !streams => {
-            to_run::<V>(token, tile, classes, &mut run);
-            return;
-        }
-        run => {
-            to_run::<V>(token, tile, classes, &mut Sink::from_slice(rows));
-            if let Some(mut run) = run {
-                let rows = Source::from_slice(rows);
-                for at in (0..count * classes).step_by(V::LANES) {
-                    run.stream_vector(at, rows.vector::<V>(token, at, V::Scalar::default()));
-                }
-                return;
-            }
-        }
+    if let Some(run) = run {
+        return store_run::<V>(token, tile, classes, run, rows, streams);
     }
+    to_run::<V>(token, tile, classes, &mut Sink::from_slice(rows));
     let rows = rows.chunks_exact_mut(classes).zip(kept.chunks_exact(classes));
     let kept_len = if panel.mask.is_some() { classes } else { 0 };
     for (i, (row, kept)) in rows.enumerate().take(count) {
@@ -226,8 +235,29 @@ fn store_tile<V: Vector>(
     }
 }
 
+/// Writes a tile to rows one after another, past the caches if it `streams`.
+#[inline(always)]
+fn store_run<V: Vector>(
+    token: V::Token,
+    tile: &[V::Scalar],
+    classes: usize,
+    mut run: Sink<'_, V::Scalar>,
+    rows: &mut [V::Scalar],
+    streams: bool,
+) {
+    if !streams {
+        return to_run::<V>(token, tile, classes, &mut run);
+    }
+    to_run::<V>(token, tile, classes, &mut Sink::from_slice(rows));
+    let rows = Source::from_slice(rows);
+    for at in (0..run.as_source().len()).step_by(V::LANES) {
+        run.stream_vector(at, rows.vector::<V>(token, at, V::Scalar::default()));
+    }
+}
+
 /// Targets that differ in their labels alone. Are all rows read?
 #[inline(always)]
+#[allow(clippy::needless_bitwise_bool, reason = "one comparison of vectors")]
 #[allow(clippy::cast_precision_loss, reason = "few classes, or none")]
 fn set_labels<F: Float>(
     labels: &[u32],
@@ -249,7 +279,7 @@ fn set_labels<F: Float>(
         // As signed numbers, which [`NO_CLASS`] is −1 of.
         target.label[lane] = F::from_f64(f64::from(padded[lane].cast_signed()));
     }
-    // Asked of all, without an early end: one comparison of vectors.
+    // Asked of all, without an early end.
     let has_ignored = padded.iter().fold(false, |any, label| any | (*label == NO_CLASS));
     if row.spike == 0.0 {
         target.label.fill(F::from_f64(-1.0));

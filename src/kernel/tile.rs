@@ -14,13 +14,12 @@
 //! the order of summation is the tile's own. All maxima are left out of the sum and counted, but for
 //! softmax of f32; they come back in double precision: for softmax all of them, else all but one.
 
+mod softmax;
 mod special;
 mod sweep;
 
 use super::exp::{Base, Exponential, Temperature};
-use super::finish::{
-    FinishedLanes, Lanes, ReducedLanes, TargetLanes, finish, finish_lanes, inverse_of,
-};
+use super::finish::{FinishedLanes, Lanes, ReducedLanes, TargetLanes, finish, finish_lanes};
 use super::hessian::write_tile;
 use super::reduce::WeightKind;
 use super::rows::Operation;
@@ -28,7 +27,8 @@ use super::special::RowClass;
 use super::write::{gradient, log_probability, probability};
 use crate::math::{Real, two_sum};
 use crate::simd::{DoubleLanes, Float, MOST_LANES, Vector, Widened, outlined};
-use special::Specials;
+use softmax::{with_tops, write_probabilities};
+use special::find_nans;
 
 /// Rows of so many classes are in tiles.
 pub(crate) const MOST_CLASSES: usize = 64;
@@ -91,10 +91,8 @@ impl<F: Float> Tile<'_, F> {
             TileWeights::Ones => Ones,
             TileWeights::Each(_) => Each,
         };
-        if V::IS_COMPACT {
-            return run!(self.operation, weights);
-        }
         match (self.operation, weights) {
+            (operation, weights) if V::IS_COMPACT => run!(operation, weights),
             (Softmax, _) => run!(Softmax, Absent),
             (operation @ (LogSoftmax | LogSumExp), _) => run!(operation, Absent),
             (Loss, Absent) => run!(Loss, Absent),
@@ -113,6 +111,33 @@ impl<F: Float> Tile<'_, F> {
         }
     }
 
+    /// M, and the logit at the label, if there is a target.
+    #[inline(always)]
+    fn maxima<V: Vector<Scalar = F>>(&self, has_target: bool, token: V::Token, z: &[F]) -> (V, V) {
+        let lowest = V::splat(token, F::NEG_INFINITY);
+        let (mut number, next) = (V::splat(token, F::default()), V::splat(token, F::from_f64(1.0)));
+        let labels = V::from_slice(token, &self.target.label);
+        let (mut max, mut z_label) = (lowest, lowest);
+        for z in z.chunks_exact(V::LANES) {
+            let z = V::from_slice(token, z);
+            // In this order: a NaN in the logits is not kept.
+            max = z.max(max);
+            if has_target {
+                z_label = V::select(number.eq(labels), z, z_label);
+                number = number.add(next);
+            }
+        }
+        (max, z_label)
+    }
+
+    /// Is the sweep made for rows with these maxima?
+    #[inline(always)]
+    fn are_in_range<V: Vector<Scalar = F>>(&self, max: V) -> bool {
+        let limit = V::splat(max.token(), self.temperature.limit);
+        let above = max.sub(max).sub(limit);
+        V::all(V::both(max.le(limit), max.ge(above)))
+    }
+
     #[inline(always)]
     #[allow(clippy::too_many_lines, reason = "one function from the logits to the outputs")]
     fn in_lanes<V: Vector<Scalar = F>>(
@@ -127,26 +152,12 @@ impl<F: Float> Tile<'_, F> {
         let has_target = matches!(operation, Operation::Loss | Operation::Gradient);
         let temperature = self.temperature;
         let classes = z.len() / V::LANES;
-        let lowest = V::splat(token, F::NEG_INFINITY);
-        let zero = V::splat(token, F::default());
+        let (zero, next) = (V::splat(token, F::default()), V::splat(token, F::from_f64(1.0)));
         let labels = V::from_slice(token, &self.target.label);
-        let (mut max, mut z_label) = (lowest, lowest);
-        let next = V::splat(token, F::from_f64(1.0));
-        let mut number = zero;
-        for z in z.chunks_exact(V::LANES) {
-            let z = V::from_slice(token, z);
-            // In this order: a NaN in the logits is not kept.
-            max = z.max(max);
-            if has_target {
-                z_label = V::select(number.eq(labels), z, z_label);
-                number = number.add(next);
-            }
-        }
+        let (max, mut z_label) = self.maxima::<V>(has_target, token, z);
         let mut specials = None;
         let (mut swept_max, mut wide_max) = (max, V::Doubles::widen(max));
-        let limit = V::splat(token, temperature.limit);
-        let above = zero.sub(limit);
-        if !V::all(V::both(max.le(limit), max.ge(above))) {
+        if !self.are_in_range(max) {
             let found;
             (swept_max, z_label, found) = self.shift_specials(z, max, z_label);
             let mut maxima = [0.0; MOST_LANES];
@@ -161,36 +172,10 @@ impl<F: Float> Tile<'_, F> {
         let base = Base::<V>::new(temperature, swept_max);
         let (sum, lost, dot, ties) =
             self.sweep::<V>(operation, weights, exp, base, swept_max, z, out);
-        if !V::Doubles::all(sum.eq(sum)) {
-            // Any NaN is the same NaN.
-            let specials = specials.get_or_insert_with(Specials::none);
-            let mut sums = [0.0; MOST_LANES];
-            sum.to_slice(&mut sums);
-            for lane in (0..V::LANES).filter(|lane| sums[*lane].is_nan()) {
-                (specials.is_special[lane], specials.class[lane]) = (true, RowClass::NaN);
-            }
-        }
+        find_nans::<V>(sum, &mut specials);
         if operation == Operation::Softmax {
-            let (mut sum, mut lost) = (sum, lost);
-            if const { Operation::Softmax.splits::<F>() } {
-                let tops = V::Doubles::widen(ties) * V::Doubles::widen(exp.of(swept_max, base));
-                let (all, from_tops) = two_sum(sum, tops);
-                (sum, lost) = (all, lost + from_tops);
-            }
-            let factor = inverse_of::<F, _>(sum, lost);
-            let least = V::Doubles::splat(token, F::MIN_POSITIVE) * sum;
-            let (factor, least): (V, V) = (factor.narrow(), least.narrow());
-            for e in out.chunks_exact_mut(V::LANES) {
-                probability(V::from_slice(token, e), factor, least).to_slice(e);
-            }
-            if classes == 1 {
-                // Whatever the rounding of 1/S.
-                replace_numbers(out, F::from_f64(1.0));
-            }
-            if let Some(specials) = &specials {
-                specials.mark::<V>(out);
-            }
-            return;
+            let sums = with_tops::<V>(sum, lost, ties, exp.of(swept_max, base));
+            return write_probabilities::<V>(token, sums, out, specials.as_ref());
         }
         // All maxima but one.
         let ties: V::Doubles = V::Doubles::widen(ties);

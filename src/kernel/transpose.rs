@@ -37,7 +37,7 @@ pub(crate) fn load<V: Vector>(
 }
 
 /// Elements of LANES rows, and of whole blocks of the last.
-const fn room(classes: usize, lanes: usize) -> usize {
+pub(crate) const fn room(classes: usize, lanes: usize) -> usize {
     (lanes - 1) * classes + classes.next_multiple_of(lanes)
 }
 

@@ -286,7 +286,7 @@ impl Array {
         let outer = Outer::new(self.axes());
         macro_rules! read {
             ($type:ty) => {
-                |first, values| self.read_as::<$type>(&outer, first, values, |label| label as u64)
+                |first, values| self.read_as::<$type>(&outer, first, values)
             };
         }
         let read: &(dyn Fn(usize, &mut [u64]) + Sync) = match self.kind {
@@ -302,28 +302,27 @@ impl Array {
         Labels::read(outer.rows(), signed, read, num_classes, ignore_index, executor)
     }
 
-    /// Reads elements from `first` on, in C order.
-    fn read_as<T: Copy>(
-        &self,
-        outer: &Outer,
-        first: usize,
-        values: &mut [u64],
-        widen: impl Fn(T) -> u64,
-    ) {
+    /// Reads integers from `first` on, in C order, to 64 bits with their sign.
+    #[allow(
+        clippy::cast_sign_loss,
+        clippy::cast_possible_truncation,
+        reason = "all 64 bits are kept"
+    )]
+    fn read_as<T: Copy + Into<i128>>(&self, outer: &Outer, first: usize, values: &mut [u64]) {
         // SAFETY: an element of the held array, of a type with the size of its kind; read once, by value,
         // unaligned.
-        let read = |at: *const u8| unsafe { at.cast::<T>().read_unaligned() };
+        let read = |at: *const u8| unsafe { at.cast::<T>().read_unaligned() }.into() as u64;
         let start = |row: usize| self.start.plus(outer.offset(row));
         if matches!(outer, Outer::Line { stride, .. } if *stride == size_of::<T>().cast_signed()) {
             // One after another: a loop that has vectors.
             let start = start(first).cast::<T>();
             for (i, value) in values.iter_mut().enumerate() {
-                *value = widen(read(start.wrapping_add(i).cast()));
+                *value = read(start.wrapping_add(i).cast());
             }
             return;
         }
         for (row, value) in (first..).zip(values) {
-            *value = widen(read(start(row)));
+            *value = read(start(row));
         }
     }
 

@@ -136,7 +136,7 @@ impl Pieces<'_> {
                 return numbers;
             }
             _ => {
-                let label = |row: usize| i64::try_from(problem.labels[row]).unwrap();
+                let label = |row: usize| problem.labels[row];
                 let (rows, classes) = (problem.rows(), problem.classes);
                 let labels = Labels::new(rows, label, classes, None, &mut Serial::default());
                 let targets = &Targets::Labels(labels.unwrap());

@@ -175,7 +175,7 @@ impl Problem {
     }
 
     pub fn set_label(&mut self, row: usize, label: usize) {
-        self.labels[row] = label as i64;
+        self.labels[row] = i64::try_from(label).unwrap();
         let one_hot = &mut self.one_hot[row * self.classes..][..self.classes];
         one_hot.fill(0.0);
         one_hot[label] = 1.0;
@@ -208,8 +208,8 @@ impl Problem {
             let rows = values.chunks(self.classes);
             rows.flat_map(|row| order.iter().map(|k| row[*k])).collect()
         };
-        let place = |label: i64| match order.iter().position(|k| *k as i64 == label) {
-            Some(place) => place as i64,
+        let place = |label: i64| match order.iter().position(|k| usize::try_from(label) == Ok(*k)) {
+            Some(place) => i64::try_from(place).unwrap(),
             None => IGNORED,
         };
         Self {

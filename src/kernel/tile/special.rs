@@ -3,8 +3,8 @@
 use super::{MOST_CLASSES, Tile, TileWeights};
 use crate::kernel::finish::{Lanes, ReducedLanes};
 use crate::kernel::special::{self, RowClass};
-use crate::math;
-use crate::simd::{Float, MOST_LANES, Vector};
+use crate::math::{self, Real};
+use crate::simd::{DoubleLanes, Float, MOST_LANES, Vector};
 
 impl<F: Float> Tile<'_, F> {
     /// Rows whose maximum is out of range are shifted by it; those without numbers become zeros. What
@@ -110,6 +110,24 @@ impl<F: Float> Tile<'_, F> {
     }
 }
 
+/// Rows whose sum is NaN: any NaN is the same NaN.
+#[inline(always)]
+pub(super) fn find_nans<V: Vector>(sum: V::Doubles, specials: &mut Option<Specials>) {
+    if !V::Doubles::all(sum.eq(sum)) {
+        let mut sums = [0.0; MOST_LANES];
+        sum.to_slice(&mut sums);
+        mark_nans(&sums, specials);
+    }
+}
+
+#[inline(never)]
+fn mark_nans(sums: &Lanes, specials: &mut Option<Specials>) {
+    let specials = specials.get_or_insert_with(Specials::none);
+    for lane in (0..MOST_LANES).filter(|lane| sums[*lane].is_nan()) {
+        (specials.is_special[lane], specials.class[lane]) = (true, RowClass::NaN);
+    }
+}
+
 /// Rows that were shifted by their maximum, or have none.
 pub(super) struct Specials {
     pub(super) is_special: [bool; MOST_LANES],
@@ -131,6 +149,7 @@ impl Specials {
     }
 
     /// Rows of infinities have no outputs.
+    #[inline(never)]
     pub(super) fn mark<V: Vector>(&self, out: &mut [V::Scalar]) {
         for lane in self.lanes().filter(|lane| self.class[*lane] != RowClass::Finite) {
             out.iter_mut().skip(lane).step_by(V::LANES).for_each(|out| *out = V::Scalar::NAN);

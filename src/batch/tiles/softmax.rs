@@ -1,0 +1,52 @@
+//! Softmax of two tiles at a time, where the level has [`Vector::TILES`].
+
+use super::{Memory, State, store_run};
+use crate::batch::Job;
+use crate::kernel::{Tile, TileWeights, from_run, room};
+use crate::simd::Vector;
+
+/// Softmax of two tiles from `first` on; false if their rows do not lie one after another.
+#[inline(always)]
+pub(super) fn pair<V: Vector>(
+    job: &Job<'_, V::Scalar>,
+    streams: bool,
+    token: V::Token,
+    first: usize,
+    memory: &mut Memory<'_, V::Scalar>,
+    state: &State<'_, V::Scalar>,
+) -> bool {
+    let Memory { z, out, next_z, next_out, rows, .. } = memory;
+    let (panel, classes) = (&job.panel, job.panel.logits.classes());
+    let (next, len) = (first + V::LANES, classes * V::LANES);
+    let is_plain = panel.mask.is_none() && panel.shift == 1.0;
+    let source = panel.logits.run(first, panel.logits.rows() - first);
+    let sink = panel.output.and_then(|output| output.run(first, 2 * V::LANES));
+    let (Some(source), Some(mut sink), true) = (source, sink, is_plain) else { return false };
+    if source.len() < len + room(classes, V::LANES) {
+        return false;
+    }
+    let reread =
+        |first: usize| move |lane: usize, row: &mut [V::Scalar]| panel.reload(first + lane, 0, row);
+    let (reread, reread_next) = (reread(first), reread(next));
+    let tile = Tile {
+        operation: job.operation,
+        temperature: &job.temperature,
+        z_loss: 0.0,
+        hessian: None,
+        target: &state.target,
+        weights: TileWeights::Absent,
+        is_lost: &state.is_lost,
+        reread: &reread,
+    };
+    let next_tile = Tile { reread: &reread_next, ..tile };
+    from_run::<V>(token, source, classes, z);
+    from_run::<V>(token, source.part(len, usize::MAX), classes, next_z);
+    let (lanes, next_lanes) =
+        ((&mut z[..len], &mut out[..len]), (&mut next_z[..len], &mut next_out[..len]));
+    tile.softmax_pair::<V>(&next_tile, token, lanes, next_lanes);
+    for (i, out) in [out, next_out].into_iter().enumerate() {
+        let sink = sink.reborrow().part(i * len, len);
+        store_run::<V>(token, out, classes, sink, rows, streams);
+    }
+    true
+}

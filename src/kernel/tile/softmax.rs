@@ -1,0 +1,107 @@
+//! Softmax of two tiles, step by step, each for both: while one waits for its own results, the processor
+//! has work of the other.
+
+use super::special::{Specials, find_nans};
+use super::{Tile, replace_numbers};
+use crate::kernel::exp::{Base, Exponential};
+use crate::kernel::finish::inverse_of;
+use crate::kernel::reduce::WeightKind;
+use crate::kernel::rows::Operation;
+use crate::kernel::write::probability;
+use crate::math::two_sum;
+use crate::simd::{DoubleLanes, Float, Vector, Widened};
+
+/// Logits, LANES of class 0, of class 1, ..., and memory for the outputs in the same order.
+pub(crate) type Lanes<'t, F> = (&'t mut [F], &'t mut [F]);
+
+impl<F: Float> Tile<'_, F> {
+    /// Softmax of this tile and of the next.
+    #[inline(always)]
+    pub(crate) fn softmax_pair<V: Vector<Scalar = F>>(
+        &self,
+        next: &Self,
+        token: V::Token,
+        (z, out): Lanes<'_, F>,
+        (next_z, next_out): Lanes<'_, F>,
+    ) {
+        let (max, mut specials) = self.swept_max::<V>(token, z);
+        let (next_max, mut next_specials) = next.swept_max::<V>(token, next_z);
+        let sums = self.softmax_sums::<V>(token, max, z, out, &mut specials);
+        let next_sums =
+            next.softmax_sums::<V>(token, next_max, next_z, next_out, &mut next_specials);
+        write_probabilities::<V>(token, sums, out, specials.as_ref());
+        write_probabilities::<V>(token, next_sums, next_out, next_specials.as_ref());
+    }
+
+    /// What the sweep takes for M.
+    #[inline(always)]
+    fn swept_max<V: Vector<Scalar = F>>(
+        &self,
+        token: V::Token,
+        z: &mut [F],
+    ) -> (V, Option<Specials>) {
+        let (max, _) = self.maxima::<V>(false, token, z);
+        if self.are_in_range(max) {
+            return (max, None);
+        }
+        let (swept, _, found) = self.shift_specials(z, max, max);
+        (swept, Some(found))
+    }
+
+    /// S, and what it lost.
+    #[inline(always)]
+    fn softmax_sums<V: Vector<Scalar = F>>(
+        &self,
+        token: V::Token,
+        max: V,
+        z: &[F],
+        out: &mut [F],
+        specials: &mut Option<Specials>,
+    ) -> (V::Doubles, V::Doubles) {
+        const SOFTMAX: Operation = Operation::Softmax;
+        let exp = Exponential::<V>::new(token, self.temperature);
+        let base = Base::<V>::new(self.temperature, max);
+        let (sum, lost, _, ties) =
+            self.sweep::<V>(SOFTMAX, WeightKind::Absent, exp, base, max, z, out);
+        find_nans::<V>(sum, specials);
+        with_tops::<V>(sum, lost, ties, exp.of(max, base))
+    }
+}
+
+/// S and what it lost, with the maxima that the sweep has left out.
+#[inline(always)]
+pub(super) fn with_tops<V: Vector>(
+    sum: V::Doubles,
+    lost: V::Doubles,
+    ties: V,
+    top: V,
+) -> (V::Doubles, V::Doubles) {
+    if const { !Operation::Softmax.splits::<V::Scalar>() } {
+        return (sum, lost);
+    }
+    let (all, from_tops) = two_sum(sum, V::Doubles::widen(ties) * V::Doubles::widen(top));
+    (all, lost + from_tops)
+}
+
+/// The probabilities, over the exponentials.
+#[inline(always)]
+pub(super) fn write_probabilities<V: Vector>(
+    token: V::Token,
+    (sum, lost): (V::Doubles, V::Doubles),
+    out: &mut [V::Scalar],
+    specials: Option<&Specials>,
+) {
+    let factor = inverse_of::<V::Scalar, _>(sum, lost);
+    let least = V::Doubles::splat(token, V::Scalar::MIN_POSITIVE) * sum;
+    let (factor, least): (V, V) = (factor.narrow(), least.narrow());
+    for e in out.chunks_exact_mut(V::LANES) {
+        probability(V::from_slice(token, e), factor, least).to_slice(e);
+    }
+    if out.len() == V::LANES {
+        // One class, whatever the rounding of 1/S.
+        replace_numbers(out, V::Scalar::from_f64(1.0));
+    }
+    if let Some(specials) = specials {
+        specials.mark::<V>(out);
+    }
+}
