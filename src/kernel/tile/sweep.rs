@@ -39,7 +39,7 @@ impl<F: Float> Tile<'_, F> {
                 let (z, mut e) = (V::from_slice(token, z), V::from_slice(token, e));
                 if splits {
                     let is_max = z.ge(max);
-                    ties = ties.add(one.only_where(is_max));
+                    ties = V::select(is_max, ties.add(one), ties);
                     e = e.zero_where(is_max);
                 }
                 (e, max.sub(z))
