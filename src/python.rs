@@ -1,7 +1,8 @@
 //! The extension module `smoothxent._smoothxent`: each function is parse, detach, call, wrap.
 //!
 //! Every parameter is positional and required; names, defaults and documentation
-//! belong to the Python package. All errors are raised before anything is written.
+//! belong to the Python package. All errors are raised before anything is written. Several axes are left to it:
+//! the answer is then NotImplemented.
 
 /// Evaluates `$call` with `$F` being the compute type of `$storage`: the one match on a dtype.
 macro_rules! compute_in {
@@ -21,6 +22,7 @@ macro_rules! compute_in {
 
 mod arguments;
 mod arrays;
+mod builtin;
 mod call;
 mod chosen;
 mod chunk;
@@ -48,7 +50,7 @@ use loss::LossArguments;
 use numpy::Dtype;
 use objects::{Pair, text, tuple};
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyTuple};
+use pyo3::types::{PyDict, PyNotImplemented, PyTuple};
 use std::env::consts::{ARCH, OS};
 use threads::width;
 
@@ -97,6 +99,9 @@ fn activation<'py>(
     dtype: Argument<'_, 'py>,
     out: Argument<'_, 'py>,
 ) -> PyResult<Bound<'py, PyAny>> {
+    if !arguments::is_one_axis(axis)? {
+        return Ok(PyNotImplemented::get(axis.py()).to_owned().into_any());
+    }
     let logits = Logits::new(logits, axis)?;
     let temperature = arguments::temperature(temperature)?;
     let mask_array = given(r#where, |mask| logits.mask_array(mask))?;
@@ -133,7 +138,14 @@ fn logsumexp<'py>(
     out: Argument<'_, 'py>,
 ) -> PyResult<Bound<'py, PyAny>> {
     guard(out.py(), || {
-        let logits = Logits::new(logits, axis)?;
+        let others = || Ok(PyNotImplemented::get(axis.py()).to_owned().into_any());
+        if !arguments::is_one_axis(axis)? {
+            return others();
+        }
+        let logits = Logits::along(logits, axis)?;
+        if logits.lack_classes() {
+            return others();
+        }
         let temperature = arguments::temperature(temperature)?;
         let mask_array = given(r#where, |mask| logits.mask_array(mask))?;
         let mut shape = logits.row_shape();
@@ -358,6 +370,8 @@ fn initialise(module: &Bound<'_, PyModule>) -> PyResult<()> {
 mod _smoothxent {
     use pyo3::prelude::*;
 
+    #[pymodule_export]
+    use super::builtin::_builtin;
     #[pymodule_export]
     use super::chosen::{log_softmax_at, top_k_log_softmax};
     #[pymodule_export]

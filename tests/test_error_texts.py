@@ -14,7 +14,7 @@ TWINS = {
     sx.cross_entropy: (sx.cross_entropy, sx.cross_entropy_value_and_grad),
     sx.linear_cross_entropy: (sx.linear_cross_entropy, sx.linear_cross_entropy_value_and_grad),
 }
-FUNCTIONS = {getattr(sx, name) for name in sx.__all__ if inspect.isfunction(getattr(sx, name))} | {
+FUNCTIONS = {getattr(sx, name) for name in sx.__all__ if inspect.isroutine(getattr(sx, name))} | {
     getattr(sx.tf_losses, name) for name in sx.tf_losses.__all__
 }
 

@@ -141,3 +141,41 @@ def test_a_warning_made_an_error_comes_before_anything_is_written(rows, classes)
     )
     assert process.returncode == 0, process.stderr
     assert re.match("only 0 of [13] threads could be started: ", process.stdout)
+
+
+# Of a builtin, of the Python function in whose place it is, and of a function that is no builtin.
+WARNED = """
+import resource, sys, warnings
+import numpy as np
+import smoothxent as sx
+
+sx.set_num_threads(4)
+z = np.sin(np.arange(4_000_000, dtype=np.float32)).reshape(4000, 1000)
+labels, out = np.zeros(4000, int), np.zeros_like(z)
+with open("/proc/self/statm") as sizes:
+    limit = int(sizes.read().split()[0]) * resource.getpagesize() + (4 << 20)
+resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+with warnings.catch_warnings(record=True) as caught:
+    warnings.simplefilter("always")
+    CALL
+[warning] = caught
+print(warning.filename, warning.lineno)
+"""
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        "sx.softmax(z, out=out)",
+        "sx.softmax(z, axis=(1,), out=out)",
+        "sx.cross_entropy_terms(z, labels)",
+    ],
+)
+def test_the_warning_is_at_the_call(call):
+    script = WARNED.replace("CALL", call)
+    process = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=60
+    )
+    assert process.returncode == 0, process.stderr
+    line = script.split("\n").index(f"    {call}") + 1
+    assert process.stdout == f"<string> {line}\n"

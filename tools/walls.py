@@ -43,6 +43,7 @@ WALLS = [
             "src/alloc/reserve/",
             "src/pool/helper.rs",
             "src/python/arrays.rs",
+            "src/python/builtin.rs",
             "src/python/objects.rs",
             "tests/operations/memory.rs",
             *BENCH,

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, overload
 
 from smoothxent import _axes
 from smoothxent import _smoothxent as _native
+from smoothxent._builtin import calls
 
 if TYPE_CHECKING:
     from typing import SupportsFloat
@@ -62,6 +63,7 @@ def softmax(
     dtype: DTypeLike | None = None,
     out: None = None,
 ) -> NDArray[np.floating[Any]]: ...
+@calls(_native.softmax)
 def softmax(
     logits: ArrayLike,
     *,
@@ -171,12 +173,10 @@ def softmax(
     array([[0.25, 0.25],
            [0.25, 0.25]])
     """
-    try:
-        return _native.softmax(logits, axis, temperature, where, dtype, out)  # type: ignore[arg-type]  # or else a TypeError
-    except TypeError:
-        if _axes.is_one(axis):
-            raise
-    return _axes.softmax(_native.softmax, logits, axis, temperature, where, dtype, out)
+    result = _native.softmax(logits, axis, temperature, where, dtype, out)
+    if result is NotImplemented:
+        return _axes.softmax(_native.softmax, logits, axis, temperature, where, dtype, out)
+    return result
 
 
 @overload
@@ -219,6 +219,7 @@ def log_softmax(
     dtype: DTypeLike | None = None,
     out: None = None,
 ) -> NDArray[np.floating[Any]]: ...
+@calls(_native.log_softmax)
 def log_softmax(
     logits: ArrayLike,
     *,
@@ -314,9 +315,7 @@ def log_softmax(
     >>> sx.log_softmax([40.0, 0.0])
     array([-4.24835426e-18, -4.00000000e+01])
     """
-    try:
-        return _native.log_softmax(logits, axis, temperature, where, dtype, out)  # type: ignore[arg-type]  # or else a TypeError
-    except TypeError:
-        if _axes.is_one(axis):
-            raise
-    return _axes.softmax(_native.log_softmax, logits, axis, temperature, where, dtype, out)
+    result = _native.log_softmax(logits, axis, temperature, where, dtype, out)
+    if result is NotImplemented:
+        return _axes.softmax(_native.log_softmax, logits, axis, temperature, where, dtype, out)
+    return result

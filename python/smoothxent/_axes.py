@@ -34,13 +34,6 @@ def is_one(axis: object) -> bool:
     return hasattr(axis, "__index__") and not isinstance(axis, bool)
 
 
-def has_no_classes(logits: ArrayLike, axis: object) -> bool:
-    """Tell whether logits that were refused have a single axis of classes, of length 0."""
-    shape = as_logits(logits, "logits").shape
-    one = _checks.integer(axis, "axis")  # type: ignore[arg-type]  # as `is_one` says
-    return -len(shape) <= one < len(shape) and shape[one] == 0
-
-
 def softmax(
     function: Callable[..., NDArray[Any]],
     logits: ArrayLike,

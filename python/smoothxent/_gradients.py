@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 from smoothxent import _smoothxent as _native
-from smoothxent._keywords import NOT_GIVEN, unexpected_keyword, weight_not_shown
+from smoothxent._builtin import calls
 
 if TYPE_CHECKING:
     from typing import SupportsFloat, SupportsIndex
@@ -116,7 +116,7 @@ def cross_entropy_value_and_grad(
     out: NDArray[Any] | None = None,
     grad_out: NDArray[Any] | None = None,
 ) -> tuple[NDArray[np.floating[Any]], NDArray[np.floating[Any]]]: ...
-@weight_not_shown
+@calls(_native.cross_entropy_value_and_grad)
 def cross_entropy_value_and_grad(
     logits: ArrayLike,
     targets: ArrayLike,
@@ -134,7 +134,6 @@ def cross_entropy_value_and_grad(
     normalizer: SupportsFloat | None = None,
     out: NDArray[Any] | None = None,
     grad_out: NDArray[Any] | None = None,
-    weight: object = NOT_GIVEN,
 ) -> tuple[float | NDArray[np.floating[Any]], NDArray[np.floating[Any]]]:
     r"""Return the cross-entropy loss and its gradient with respect to the logits.
 
@@ -241,8 +240,6 @@ def cross_entropy_value_and_grad(
     >>> grad is logits
     True
     """
-    if weight is not NOT_GIVEN:
-        raise unexpected_keyword("cross_entropy_value_and_grad", "weight")
     return _native.cross_entropy_value_and_grad(
         logits,
         targets,

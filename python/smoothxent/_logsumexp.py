@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 
 from smoothxent import _axes
 from smoothxent import _smoothxent as _native
+from smoothxent._builtin import calls
 
 if TYPE_CHECKING:
     from typing import SupportsFloat, SupportsIndex
@@ -81,6 +82,7 @@ def logsumexp(
     keepdims: bool = False,
     out: None = None,
 ) -> NDArray[np.floating[Any]]: ...
+@calls(_native.logsumexp)
 def logsumexp(
     logits: ArrayLike,
     *,
@@ -170,12 +172,7 @@ def logsumexp(
     >>> sx.logsumexp([[0.0, 1.0], [2.0, 3.0]], axis=None)
     np.float64(3.4401896985611953)
     """
-    try:
-        return _native.logsumexp(logits, axis, temperature, where, keepdims, out)  # type: ignore[arg-type]  # or else a TypeError
-    except TypeError:
-        if _axes.is_one(axis):
-            raise
-    except ValueError:
-        if not _axes.has_no_classes(logits, axis):
-            raise
-    return _axes.logsumexp(logits, axis, temperature, where, keepdims, out)
+    result = _native.logsumexp(logits, axis, temperature, where, keepdims, out)
+    if result is NotImplemented:
+        return _axes.logsumexp(logits, axis, temperature, where, keepdims, out)
+    return result

@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 from smoothxent import _smoothxent as _native
-from smoothxent._keywords import NOT_GIVEN, unexpected_keyword, weight_not_shown
+from smoothxent._builtin import calls
 
 if TYPE_CHECKING:
     from typing import SupportsFloat, SupportsIndex
@@ -95,7 +95,7 @@ def cross_entropy(
     normalizer: SupportsFloat | None = None,
     out: None = None,
 ) -> NDArray[np.floating[Any]]: ...
-@weight_not_shown
+@calls(_native.cross_entropy)
 def cross_entropy(
     logits: ArrayLike,
     targets: ArrayLike,
@@ -112,7 +112,6 @@ def cross_entropy(
     reduction: Reduction = "mean",
     normalizer: SupportsFloat | None = None,
     out: NDArray[Any] | None = None,
-    weight: object = NOT_GIVEN,
 ) -> float | NDArray[np.floating[Any]]:
     r"""Return the cross-entropy loss of the logits, with label smoothing.
 
@@ -256,8 +255,6 @@ def cross_entropy(
     >>> sx.cross_entropy(logits[:2], q, reduction="none")
     array([0.50760596, 0.29492296])
     """
-    if weight is not NOT_GIVEN:
-        raise unexpected_keyword("cross_entropy", "weight")
     return _native.cross_entropy(
         logits,
         targets,

@@ -1,15 +1,19 @@
 # The native module. Kept by hand: every parameter is positional-only and required, the defaults,
 # the documentation and the precise types are those of the wrappers.
+from collections.abc import Callable
 from contextvars import Token
 from typing import Any, SupportsFloat, SupportsIndex
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
+from smoothxent._types import Axis
+
 __all__ = [
     "_SEGMENT",
     "__version__",
     "_after_fork_in_child",
+    "_builtin",
     "_enter_num_threads",
     "_exit_num_threads",
     "_finish_chunks",
@@ -35,6 +39,15 @@ __version__: str
 _SEGMENT: int
 
 def _after_fork_in_child() -> None: ...
+def _builtin(
+    place: int,
+    python: Callable[..., object],
+    native: Callable[..., object],
+    names: tuple[str, ...],
+    defaults: tuple[object, ...],
+    text: str,
+    /,
+) -> Callable[..., object]: ...
 def _enter_num_threads(n: SupportsIndex, /) -> Token[int | None]: ...
 def _exit_num_threads(token: Token[int | None], /) -> None: ...
 def _reduce_chunk(
@@ -78,7 +91,7 @@ def _grad_and_hess(
 def _refuse_overlap(out: NDArray[Any], /) -> None: ...
 def softmax(
     logits: ArrayLike,
-    axis: SupportsIndex,
+    axis: Axis,
     temperature: SupportsFloat,
     where: ArrayLike | None,
     dtype: DTypeLike | None,
@@ -87,7 +100,7 @@ def softmax(
 ) -> NDArray[np.floating[Any]]: ...
 def log_softmax(
     logits: ArrayLike,
-    axis: SupportsIndex,
+    axis: Axis,
     temperature: SupportsFloat,
     where: ArrayLike | None,
     dtype: DTypeLike | None,
@@ -96,7 +109,7 @@ def log_softmax(
 ) -> NDArray[np.floating[Any]]: ...
 def logsumexp(
     logits: ArrayLike,
-    axis: SupportsIndex,
+    axis: Axis,
     temperature: SupportsFloat,
     where: ArrayLike | None,
     keepdims: bool,

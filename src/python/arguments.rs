@@ -14,7 +14,7 @@ use crate::ops::Reduction;
 use crate::target::{Prior, Probabilities, Targets, WeightValues};
 use pyo3::exceptions::{PyOverflowError, PyTypeError};
 use pyo3::prelude::*;
-use pyo3::types::{PyBool, PyFloat, PyString};
+use pyo3::types::{PyBool, PyFloat, PyInt, PyString};
 
 /// Logits and the axis of their classes.
 pub(super) struct Logits {
@@ -25,7 +25,12 @@ pub(super) struct Logits {
 impl Logits {
     #[inline(always)]
     pub(super) fn new(logits: &Bound<'_, PyAny>, axis: &Bound<'_, PyAny>) -> PyResult<Self> {
-        // First: the wrappers answer its refusal for None and tuples, which must not cost a conversion.
+        Self::along(logits, axis)?.with_classes(logits.py())
+    }
+
+    /// Of rows that may have no classes.
+    #[inline(always)]
+    pub(super) fn along(logits: &Bound<'_, PyAny>, axis: &Bound<'_, PyAny>) -> PyResult<Self> {
         let given = integer(axis, "axis")?;
         let array = Array::real(logits, "logits", &Known::get().as_logits)?;
         let shape = array.shape();
@@ -34,7 +39,7 @@ impl Logits {
             return Err(axis_error(axis, shape));
         }
         let axis = if given < 0 { given + dimensions } else { given };
-        Self::along(logits.py(), array, usize::try_from(axis).expect("an axis of the shape"))
+        Ok(Self { array, axis: usize::try_from(axis).expect("an axis of the shape") })
     }
 
     /// With the classes along the last axis.
@@ -46,20 +51,25 @@ impl Logits {
                 format_args!("logits must have an axis of classes"),
             ));
         };
-        Self::along(logits.py(), array, axis)
+        Self { array, axis }.with_classes(logits.py())
     }
 
     #[inline(always)]
-    fn along(py: Python<'_>, array: Array, axis: usize) -> PyResult<Self> {
-        let shape = array.shape();
-        // As many rows as there are lengths other than 0, but for that of the axis.
-        if shape[axis] == 0 && shape.iter().filter(|len| **len == 0).count() == 1 {
+    fn with_classes(self, py: Python<'_>) -> PyResult<Self> {
+        if self.lack_classes() {
             return Err(value_error(
                 py,
-                format_args!("logits has 0 classes along axis {axis}, expected at least 1"),
+                format_args!("logits has 0 classes along axis {}, expected at least 1", self.axis),
             ));
         }
-        Ok(Self { array, axis })
+        Ok(self)
+    }
+
+    /// Are there rows, but none of them has classes?
+    pub(super) fn lack_classes(&self) -> bool {
+        // Rows are there where no other length is 0.
+        let shape = self.shape();
+        self.classes() == 0 && shape.iter().filter(|len| **len == 0).count() == 1
     }
 
     pub(super) fn shape(&self) -> &[usize] {
@@ -196,6 +206,13 @@ pub(super) fn without(shape: &[usize], axis: usize) -> Vec<usize> {
     let mut shape = shape.to_vec();
     shape.remove(axis);
     shape
+}
+
+/// Is `axis` a single one, not None or a tuple?
+#[inline]
+pub(super) fn is_one_axis(axis: &Bound<'_, PyAny>) -> PyResult<bool> {
+    Ok(axis.is_exact_instance_of::<PyInt>()
+        || (!axis.is_instance_of::<PyBool>() && axis.hasattr(&Known::get().__index__)?))
 }
 
 /// A Python integer, by `__index__`; bool is refused. One beyond all labels, axes and counts is

@@ -6,7 +6,9 @@
 
 use super::arrays::{Array, writable};
 use super::errors::{internal, raise};
+use super::known::Known;
 use super::numpy::Dtype;
+use super::objects::{call, text};
 use super::threads::width;
 use crate::batch::Run;
 use crate::error::Error;
@@ -15,7 +17,6 @@ use crate::simd::Level;
 use crate::simd::fpenv::with_default_fp_env;
 use crate::simd::{RowsMut, Storage};
 use crate::{ops, pool};
-use pyo3::exceptions::PyRuntimeWarning;
 use pyo3::prelude::*;
 use std::mem::replace;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -271,8 +272,7 @@ fn warn_of_threads(py: Python<'_>) -> PyResult<()> {
     }
 }
 
-/// A RuntimeWarning at the caller of the Python function.
+/// A RuntimeWarning where the package is called.
 pub(super) fn warn(py: Python<'_>, message: &str) -> PyResult<()> {
-    let message = std::ffi::CString::new(message).unwrap_or_default();
-    PyErr::warn(py, &py.get_type::<PyRuntimeWarning>(), &message, 2)
+    call(Known::get().warn.bind(py), [text(py, message)?.as_any()]).map(drop)
 }

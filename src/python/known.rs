@@ -25,6 +25,11 @@ pub(super) fn init(py: Python<'_>) -> PyResult<()> {
     check_fields(py)
 }
 
+#[inline(never)] // called for each of them
+fn found<'py>(py: Python<'py>, module: &str, name: &str) -> PyResult<Bound<'py, PyAny>> {
+    py.import(module)?.getattr(name)
+}
+
 macro_rules! known {
     (
         classes { $($class:ident: $class_of:literal . $class_name:literal,)* }
@@ -44,8 +49,8 @@ macro_rules! known {
                 let dtype = py.import("numpy")?.getattr("dtype")?;
                 let dtype = |kind: Kind| Ok((dtype.call1((kind.name(),))?.unbind(), kind));
                 Ok(Self {
-                    $($class: py.import($class_of)?.getattr($class_name)?.cast_into()?.unbind(),)*
-                    $($object: py.import($object_of)?.getattr($object_name)?.unbind(),)*
+                    $($class: found(py, $class_of, $class_name)?.cast_into()?.unbind(),)*
+                    $($object: found(py, $object_of, $object_name)?.unbind(),)*
                     $($name: PyString::intern(py, $text).unbind(),)*
                     kinds: Kind::ALL.into_iter().map(dtype).collect::<PyResult<_>>()?,
                 })
@@ -73,6 +78,7 @@ known! {
         as_indices: "smoothxent._arrays"."as_indices",
         as_output: "smoothxent._arrays"."as_output",
         shape_error: "smoothxent._target_shapes"."shape_error",
+        warn: "smoothxent._warnings"."warn",
     }
     names {
         __index__: "__index__",
