@@ -99,10 +99,10 @@ fn activation<'py>(
     dtype: Argument<'_, 'py>,
     out: Argument<'_, 'py>,
 ) -> PyResult<Bound<'py, PyAny>> {
-    if !arguments::is_one_axis(axis)? {
+    let Some(logits) = Logits::of_one_axis(logits, axis)? else {
         return Ok(PyNotImplemented::get(axis.py()).to_owned().into_any());
-    }
-    let logits = Logits::new(logits, axis)?;
+    };
+    logits.refuse_no_classes(axis.py())?;
     let temperature = arguments::temperature(temperature)?;
     let mask_array = given(r#where, |mask| logits.mask_array(mask))?;
     let (result, compute) = if dtype.is_none() {
@@ -117,7 +117,8 @@ fn activation<'py>(
     let inputs = Inputs { logits: &logits.array, others, compute, in_place: true };
     let output = Output::new(out, "out", logits.shape(), &result, &inputs)?;
     output.touch(out.py(), logits.axis)?;
-    let (z, mut p) = (logits.array.rows(logits.axis), output.rows_mut(logits.axis));
+    let z = logits.array.rows(logits.axis);
+    let mut p = output.rows_mut(logits.axis);
     let mask = logits.mask_rows(mask_array.as_ref());
     run(
         out.py(),
@@ -138,14 +139,10 @@ fn logsumexp<'py>(
     out: Argument<'_, 'py>,
 ) -> PyResult<Bound<'py, PyAny>> {
     guard(out.py(), || {
-        let others = || Ok(PyNotImplemented::get(axis.py()).to_owned().into_any());
-        if !arguments::is_one_axis(axis)? {
-            return others();
-        }
-        let logits = Logits::along(logits, axis)?;
-        if logits.lack_classes() {
-            return others();
-        }
+        let logits = Logits::of_one_axis(logits, axis)?;
+        let Some(logits) = logits.filter(|logits| !logits.lack_classes()) else {
+            return Ok(PyNotImplemented::get(axis.py()).to_owned().into_any());
+        };
         let temperature = arguments::temperature(temperature)?;
         let mask_array = given(r#where, |mask| logits.mask_array(mask))?;
         let mut shape = logits.row_shape();

@@ -6,6 +6,7 @@
 use super::Job;
 use super::tiles::{PIECES, tile_len};
 use crate::kernel::{MOST_CLASSES, MOST_ROWS, SEGMENT};
+use crate::panel::Panel;
 use crate::simd::{Float, MOST_LANES, RowsMut};
 
 /// Bytes of logits worth one more thread: some 50 µs of work. Waking it costs 6 to 12 µs, and two
@@ -97,7 +98,8 @@ impl Plan {
         let (rows, classes) = (panel.logits.rows(), panel.logits.classes());
         let lanes = MOST_LANES * size_of::<f32>() / size_of::<F>();
         let row_bytes = classes.saturating_mul(size_of::<F>());
-        let threads = 1 + rows.saturating_mul(row_bytes) / BYTES_PER_THREAD;
+        let bytes = rows.saturating_mul(row_bytes);
+        let threads = 1 + bytes / BYTES_PER_THREAD;
         // Segments of a row of a chunk are independent; their threads do not meet.
         let most_threads_of_rows = if job.is_chunk { most_threads } else { most_threads.min(rows) };
         let threads = most_threads_of_rows.min(threads);
@@ -116,8 +118,7 @@ impl Plan {
         } else {
             Path::LongRows
         };
-        let streams = rows.saturating_mul(row_bytes) >= CACHED_BYTES
-            && panel.output.is_some_and(RowsMut::is_streamed);
+        let streams = bytes >= CACHED_BYTES && panel.output.is_some_and(RowsMut::is_streamed);
         let writes_directly = panel.writes_directly();
         let keeps = job.operation.keeps();
         let keeps_apart = streams || panel.is_in_place();
@@ -128,14 +129,8 @@ impl Plan {
             output: panel.output.is_some() && (!writes_directly || keeps && keeps_apart),
             hessian: job.hessian_panel().is_some_and(|panel| !panel.writes_directly()),
         };
-        let pair_bytes = row_bytes.saturating_mul(2);
-        let group = (BYTES_PER_GROUP / pair_bytes.max(1)).clamp(1, MOST_ROWS);
-        let has_neighbours = panel.logits.have_neighbours::<F>()
-            || panel.output.is_some_and(RowsMut::have_neighbours::<F>);
-        let has_neighbours = has_neighbours && pair_bytes.saturating_mul(lanes) <= BYTES_PER_PANEL;
-        // Several lines of memory of each class, which are far apart from those of the next.
-        let most = BYTES_PER_PANEL / (pair_bytes * lanes).max(1);
-        let panel_rows = if has_neighbours { lanes * most.min(MOST_LINES) } else { group };
+        let (panel_rows, group) =
+            if path == Path::Rows { panel_and_group(panel, row_bytes, lanes) } else { (1, 1) };
         let pitch = classes.next_multiple_of(MOST_LANES);
         let recomputes = matches!(path, Path::SharedRows | Path::Chunk);
         let scratch = match path {
@@ -152,7 +147,11 @@ impl Plan {
             Path::Rows => panel_rows,
             _ => 1,
         };
-        let block_rows = (BYTES_PER_BLOCK / row_bytes.max(1)).max(1).next_multiple_of(unit);
+        let block_rows = if bytes <= BYTES_PER_BLOCK {
+            rows
+        } else {
+            (BYTES_PER_BLOCK / row_bytes.max(1)).max(1).next_multiple_of(unit)
+        };
         Self {
             path,
             threads: if path == Path::SharedRows { row_threads } else { threads },
@@ -162,10 +161,29 @@ impl Plan {
             group,
             pitch,
             streams,
-            asks_ahead: panel.reads_directly() && rows.saturating_mul(row_bytes) > NEAR_BYTES,
+            asks_ahead: panel.reads_directly() && bytes > NEAR_BYTES,
             recomputes,
             needs,
             scratch,
         }
     }
+}
+
+/// How many rows of one segment are brought together, and how many of these are reduced before they are
+/// finished.
+fn panel_and_group<F: Float>(
+    panel: &Panel<'_, F>,
+    row_bytes: usize,
+    lanes: usize,
+) -> (usize, usize) {
+    let pair_bytes = 2 * row_bytes;
+    let group = (BYTES_PER_GROUP / pair_bytes).clamp(1, MOST_ROWS);
+    let has_neighbours = panel.logits.have_neighbours::<F>()
+        || panel.output.is_some_and(RowsMut::have_neighbours::<F>);
+    if !has_neighbours || pair_bytes * lanes > BYTES_PER_PANEL {
+        return (group, group);
+    }
+    // Several lines of memory of each class, which are far apart from those of the next.
+    let most = BYTES_PER_PANEL / (pair_bytes * lanes);
+    (lanes * most.min(MOST_LINES), group)
 }

@@ -25,13 +25,24 @@ pub(super) struct Logits {
 impl Logits {
     #[inline(always)]
     pub(super) fn new(logits: &Bound<'_, PyAny>, axis: &Bound<'_, PyAny>) -> PyResult<Self> {
-        Self::along(logits, axis)?.with_classes(logits.py())
+        let given = Self::along(logits, integer(axis, "axis")?, axis)?;
+        given.refuse_no_classes(logits.py())?;
+        Ok(given)
     }
 
-    /// Of rows that may have no classes.
+    /// Of a single axis, whose length may be 0; `None` where `axis` is None or a tuple, or what is neither.
     #[inline(always)]
-    pub(super) fn along(logits: &Bound<'_, PyAny>, axis: &Bound<'_, PyAny>) -> PyResult<Self> {
-        let given = integer(axis, "axis")?;
+    pub(super) fn of_one_axis(
+        logits: &Bound<'_, PyAny>,
+        axis: &Bound<'_, PyAny>,
+    ) -> PyResult<Option<Self>> {
+        let is_one = axis.is_exact_instance_of::<PyInt>()
+            || (!axis.is_instance_of::<PyBool>() && axis.hasattr(&Known::get().__index__)?);
+        if is_one { Self::along(logits, integer(axis, "axis")?, axis).map(Some) } else { Ok(None) }
+    }
+
+    #[inline(always)]
+    fn along(logits: &Bound<'_, PyAny>, given: i128, axis: &Bound<'_, PyAny>) -> PyResult<Self> {
         let array = Array::real(logits, "logits", &Known::get().as_logits)?;
         let shape = array.shape();
         let dimensions = shape.len() as i128;
@@ -51,18 +62,20 @@ impl Logits {
                 format_args!("logits must have an axis of classes"),
             ));
         };
-        Self { array, axis }.with_classes(logits.py())
+        let given = Self { array, axis };
+        given.refuse_no_classes(logits.py())?;
+        Ok(given)
     }
 
     #[inline(always)]
-    fn with_classes(self, py: Python<'_>) -> PyResult<Self> {
+    pub(super) fn refuse_no_classes(&self, py: Python<'_>) -> PyResult<()> {
         if self.lack_classes() {
             return Err(value_error(
                 py,
                 format_args!("logits has 0 classes along axis {}, expected at least 1", self.axis),
             ));
         }
-        Ok(self)
+        Ok(())
     }
 
     /// Are there rows, but none of them has classes?
@@ -206,13 +219,6 @@ pub(super) fn without(shape: &[usize], axis: usize) -> Vec<usize> {
     let mut shape = shape.to_vec();
     shape.remove(axis);
     shape
-}
-
-/// Is `axis` a single one, not None or a tuple?
-#[inline]
-pub(super) fn is_one_axis(axis: &Bound<'_, PyAny>) -> PyResult<bool> {
-    Ok(axis.is_exact_instance_of::<PyInt>()
-        || (!axis.is_instance_of::<PyBool>() && axis.hasattr(&Known::get().__index__)?))
 }
 
 /// A Python integer, by `__index__`; bool is refused. One beyond all labels, axes and counts is

@@ -86,6 +86,12 @@ fn is_exact_ndarray(obj: &Bound<'_, PyAny>) -> bool {
     obj.get_type_ptr().cast() == Known::get().ndarray.as_ptr()
 }
 
+/// Is `obj` a numpy.ndarray? By its type: `__class__` may say anything.
+#[inline]
+fn is_ndarray(obj: &Bound<'_, PyAny>) -> PyResult<bool> {
+    Ok(is_exact_ndarray(obj) || obj.get_type().is_subclass(Known::get().ndarray.bind(obj.py()))?)
+}
+
 /// What the elements of a dtype are that is none of the known objects: it may be equal to one all the
 /// same, of another name, with metadata, or unpickled.
 #[cold]
@@ -98,6 +104,22 @@ fn kind_of(dtype: &Bound<'_, PyAny>) -> PyResult<Option<Kind>> {
     let [number, size] = [&known.num, &known.itemsize].map(|name| dtype.getattr(name)?.extract());
     let is_native = dtype.getattr(&known.isnative)?.is_truthy()?;
     Ok(if is_native { Kind::of(number?, size?) } else { None })
+}
+
+/// What the elements of an ndarray are, and the dtype object of bfloat16, which NumPy itself does not have;
+/// `None` where they are not numbers in native byte order.
+#[inline(always)]
+fn elements(obj: &Bound<'_, PyAny>) -> PyResult<Option<(Kind, Option<Py<PyAny>>)>> {
+    let at = obj.as_ptr().cast::<Fields>();
+    // SAFETY: an ndarray, which has these fields (`check_fields`) and holds its dtype, as long as no other
+    // code runs.
+    let dtype = || unsafe { Borrowed::from_ptr(obj.py(), (*at).dtype) };
+    if let Some((_, kind)) = Known::get().kinds.iter().find(|known| dtype().is(&known.0)) {
+        return Ok(Some((*kind, None)));
+    }
+    let asked = dtype().to_owned();
+    let kind = kind_of(&asked)?.filter(|_| dtype().is(&asked)); // Python code may give it another
+    Ok(kind.map(|kind| (kind, (kind == Kind::Float(Storage::Bf16)).then(|| asked.unbind()))))
 }
 
 /// Axes but for one.
@@ -134,49 +156,37 @@ impl Start {
 
 impl Array {
     /// `None` where `obj` is not an ndarray of numbers in native byte order.
-    #[inline(always)]
     pub(super) fn of(obj: &Bound<'_, PyAny>) -> PyResult<Option<Self>> {
-        // By the type: `__class__` may say anything.
-        if !is_exact_ndarray(obj)
-            && !obj.get_type().is_subclass(Known::get().ndarray.bind(obj.py()))?
-        {
-            return Ok(None);
-        }
+        let elements = if is_ndarray(obj)? { elements(obj)? } else { None };
+        Ok(elements.map(|(kind, bfloat16)| Self::view(obj, kind, bfloat16)))
+    }
+
+    /// That of an ndarray with such elements.
+    #[inline(always)]
+    fn view(obj: &Bound<'_, PyAny>, kind: Kind, bfloat16: Option<Py<PyAny>>) -> Self {
         let at = obj.as_ptr().cast::<Fields>();
-        // SAFETY: an ndarray, which has these fields (`check_fields`) and holds its dtype, as long as no
-        // other code runs.
-        let (dtype, start, ndim, flags) = unsafe {
-            let dtype = Borrowed::from_ptr(obj.py(), (*at).dtype);
-            (dtype, Start((*at).data), (*at).ndim.unsigned_abs() as usize, (*at).flags)
-        };
-        let mut numbers = match ndim {
-            0..=3 => Numbers::Few([0; 6]),
-            _ => Numbers::Many(vec![0; 2 * ndim].into()),
-        };
-        let places: &mut [usize] = match &mut numbers {
-            Numbers::Few(few) => few,
-            Numbers::Many(many) => many,
-        };
-        for axis in 0..ndim {
-            // SAFETY: an array has a length and a stride for each axis; nobody sets its shape
-            // between two of these reads, with no Python code among them.
-            unsafe {
-                places[axis] = (*at).shape.add(axis).read();
-                places[ndim + axis] = (*at).strides.add(axis).read().cast_unsigned();
+        // SAFETY: an ndarray, which has these fields (`check_fields`), as long as no other code runs.
+        let (start, ndim, flags) =
+            unsafe { (Start((*at).data), (*at).ndim.unsigned_abs() as usize, (*at).flags) };
+        // SAFETY: an array has a length and a stride for each axis; nobody sets its shape between two of
+        // these reads, with no Python code among them.
+        let length = |axis| unsafe { (*at).shape.add(axis).read() };
+        // SAFETY: as for the length.
+        let stride = |axis| unsafe { (*at).strides.add(axis).read().cast_unsigned() };
+        // One by one they stay in registers; from memory, where they are written in a loop, they are waited
+        // for when the array is moved.
+        let numbers = match ndim {
+            0 => Numbers::Few([0; 6]),
+            1 => Numbers::Few([length(0), stride(0), 0, 0, 0, 0]),
+            2 => Numbers::Few([length(0), length(1), stride(0), stride(1), 0, 0]),
+            3 => {
+                let [a, b, c] = [0, 1, 2].map(length);
+                Numbers::Few([a, b, c, stride(0), stride(1), stride(2)])
             }
-        }
-        let known = Known::get().kinds.iter().find(|known| dtype.is(&known.0));
-        let (kind, bfloat16) = match known {
-            Some((_, kind)) => (*kind, None),
-            None => {
-                let dtype = dtype.to_owned(); // Python code may give the array another
-                let Some(kind) = kind_of(&dtype)? else { return Ok(None) };
-                (kind, (kind == Kind::Float(Storage::Bf16)).then(|| dtype.unbind()))
-            }
+            _ => Numbers::Many((0..ndim).map(length).chain((0..ndim).map(stride)).collect()),
         };
         let is_writable = flags & (WRITEABLE | WARN_ON_WRITE) == WRITEABLE;
-        let owner = obj.clone().unbind();
-        Ok(Some(Self { _owner: owner, start, numbers, ndim, kind, is_writable, bfloat16 }))
+        Self { _owner: obj.clone().unbind(), start, numbers, ndim, kind, is_writable, bfloat16 }
     }
 
     pub(super) fn kind(&self) -> Kind {

@@ -123,8 +123,7 @@ impl Replaced {
         let named = || keywords.iter().flat_map(|all| all.iter_borrowed()).zip(named);
         // If those required are there, none is there twice and the keywords are known by their addresses:
         // in source code they are interned.
-        let in_order = || {
-            let mut all = self.defaults;
+        let in_order = |all: &mut Arguments| {
             for (i, one) in given.iter().enumerate() {
                 *all[..self.required].get_mut(i)? = *one;
             }
@@ -132,9 +131,10 @@ impl Replaced {
                 let place = self.names.iter().position(|name| *name == keyword.as_ptr())?;
                 *all[given.len()..].get_mut(place.checked_sub(given.len())?)? = *one;
             }
-            (!all[..self.required].contains(&null_mut())).then_some(all)
+            (!all[..self.required].contains(&null_mut())).then_some(())
         };
-        if let Some(all) = in_order() {
+        let mut all = self.defaults;
+        if in_order(&mut all).is_some() {
             // SAFETY: the native function is one for Python to call, with all by position.
             unsafe {
                 let len = self.len.cast_signed();

@@ -1,6 +1,6 @@
 //! Arrays that are what they must be: real, labels, masks, or to be written.
 
-use super::{Array, is_exact_ndarray};
+use super::{Array, elements, is_exact_ndarray, is_ndarray};
 use crate::python::errors::{Shape, type_error, value_error};
 use crate::python::kind::Kind;
 use crate::python::known::Known;
@@ -23,12 +23,6 @@ pub(in crate::python) fn writable<'py>(
 }
 
 impl Array {
-    /// That of `obj` if it is an exact ndarray of numbers in native byte order.
-    #[inline(always)]
-    fn exact(obj: &Bound<'_, PyAny>) -> PyResult<Option<Self>> {
-        if is_exact_ndarray(obj) { Self::of(obj) } else { Ok(None) }
-    }
-
     /// A new C-contiguous array and its view.
     pub(in crate::python) fn empty<'py>(
         py: Python<'py>,
@@ -49,44 +43,50 @@ impl Array {
         name: &str,
         converter: &Py<PyAny>,
     ) -> PyResult<Self> {
-        if let Some(array) = Self::exact(obj)?
-            && matches!(array.kind, Kind::Float(_))
-        {
-            return Ok(array);
-        }
-        Self::converted(obj, name, converter)
+        Self::read(obj, name, converter, |kind| matches!(kind, Kind::Float(_)))
     }
 
     /// Labels or probabilities.
     #[inline(always)]
     pub(in crate::python) fn targets(obj: &Bound<'_, PyAny>) -> PyResult<Self> {
-        match Self::exact(obj)? {
-            Some(array) if array.kind != Kind::Bool => Ok(array),
-            _ => Self::converted(obj, "targets", &Known::get().as_targets),
-        }
+        Self::read(obj, "targets", &Known::get().as_targets, |kind| kind != Kind::Bool)
     }
 
     /// Classes.
     pub(in crate::python) fn indices(obj: &Bound<'_, PyAny>) -> PyResult<Self> {
-        match Self::exact(obj)? {
-            Some(array) if matches!(array.kind(), Kind::Signed(_) | Kind::Unsigned(_)) => Ok(array),
-            _ => Self::converted(obj, "indices", &Known::get().as_indices),
-        }
+        let is_integer = |kind| matches!(kind, Kind::Signed(_) | Kind::Unsigned(_));
+        Self::read(obj, "indices", &Known::get().as_indices, is_integer)
     }
 
     /// Booleans.
     pub(in crate::python) fn mask(obj: &Bound<'_, PyAny>, name: &str) -> PyResult<Self> {
-        match Self::exact(obj)? {
-            Some(array) if array.kind == Kind::Bool => Ok(array),
-            _ => Self::converted(obj, name, &Known::get().as_mask),
+        Self::read(obj, name, &Known::get().as_mask, |kind| kind == Kind::Bool)
+    }
+
+    /// `obj` itself where it is an ndarray, and no instance of a subclass, of such elements; else what
+    /// `converter` makes of it.
+    #[inline(always)]
+    fn read(
+        obj: &Bound<'_, PyAny>,
+        name: &str,
+        converter: &Py<PyAny>,
+        are_such: impl FnOnce(Kind) -> bool,
+    ) -> PyResult<Self> {
+        if is_exact_ndarray(obj)
+            && let Some((kind, bfloat16)) = elements(obj)?
+            && are_such(kind)
+        {
+            return Ok(Self::view(obj, kind, bfloat16));
         }
+        Self::converted(obj, name, converter)
     }
 
     #[cold]
     fn converted(obj: &Bound<'_, PyAny>, name: &str, converter: &Py<PyAny>) -> PyResult<Self> {
         let py = obj.py();
         let array = call(converter.bind(py), [obj, &text(py, name)?.into_any()])?;
-        Self::exact(&array)?.ok_or_else(|| {
+        let read = if is_exact_ndarray(&array) { Self::of(&array)? } else { None };
+        read.ok_or_else(|| {
             type_error(py, format_args!("{name} cannot be read as an array of numbers"))
         })
     }
@@ -109,8 +109,8 @@ impl Array {
             let (shape, given) = (Shape(shape), Shape(given));
             refuse(format_args!("{name} must have shape {shape}, got {given}"))
         };
-        let array = match Self::of(obj)? {
-            Some(array) if matches!(array.kind, Kind::Float(_)) => array,
+        let array = match if is_ndarray(obj)? { elements(obj)? } else { None } {
+            Some((kind @ Kind::Float(_), bfloat16)) => Self::view(obj, kind, bfloat16),
             _ => {
                 let given: Vec<usize> = obj.getattr(&known.shape)?.extract()?;
                 if given != shape {
