@@ -3,9 +3,8 @@
 //! ```text
 //! n = round(z·log2(e)/T)                      integer, by adding and subtracting `magic`
 //! r = z − n·(T·ln 2)                          two constants, |r| ≤ T·ln 2 / 2
-//! s = r·(c1 + r·(c2 + ...)),  c_i = C_i/T^i   exp(r/T) − 1, polynomial of math/exp_coefficients.rs
-//!   = c1·(z − n·high) + (r²·(c2 + ...) − n·low/T)   for f64: e within 0.851 ulp, and not 1.10
-//! e = 2^(n−N+H) + s·2^(n−N+H)                 rounded once; N = round(M·log2(e)/T)
+//! q = c1 + r·(c2 + ...),  c_i = C_i/T^i       (exp(r/T) − 1)/r, polynomial of math/exp_coefficients.rs
+//! e = (1 + r·q)·2^(n−N+H)                     rounded once: r·q is not; N = round(M·log2(e)/T)
 //! ```
 //!
 //! z itself is reduced, not z − M: a large |z| costs no digits, and every change of scale is an exact
@@ -37,11 +36,7 @@ pub(crate) struct Temperature<F> {
     log2e: F,
     ln2_high: F,
     ln2_low: F,
-    /// `ln2_low`/T
-    unit_low: F,
     coefficients: [F; MOST_COEFFICIENTS],
-    /// The same, not rounded to `F`.
-    wide_coefficients: [f64; MOST_COEFFICIENTS],
 }
 
 /// Within this and its inverse the powers of T are no concern in either type.
@@ -49,6 +44,10 @@ const FAR: f64 = 65536.0;
 
 /// Rows with a larger |M|/T are shifted by M before they come here: n must fit the low mantissa bits.
 pub(crate) const LARGEST_MAX: f64 = 1e6;
+
+/// What rounding C_i/T^i loses goes to the next coefficient but one, so that nothing is lost where (r/T)² is
+/// this. That is near the ends of the interval, where the other errors are largest.
+const CARRIED_AT: f64 = 0.115;
 
 /// The bits of a double's exponent.
 const EXPONENT: u64 = 0x7ff0_0000_0000_0000;
@@ -60,7 +59,6 @@ impl<F: Float> Temperature<F> {
         let power = f64::from_bits(temperature.to_bits() & EXPONENT);
         let shift = if is_far { 1.0 / power } else { 1.0 };
         let value = temperature * shift;
-        let core = const { F::EXP };
         // ln 2 in two doubles, times T.
         let [high, low] = LN2;
         let product = value * high;
@@ -69,32 +67,26 @@ impl<F: Float> Temperature<F> {
         let rest = if is_one { low } else { value.mul_add(high, -product) + value * low };
         let ln2_high = F::from_f64(product);
         let ln2_low = F::from_f64((product - ln2_high.to_f64()) + rest);
-        let unit_low = F::from_f64(ln2_low.to_f64() / value);
-        let mut power = 1.0;
+        let (mut power, mut left) = (1.0, [0.0; MOST_COEFFICIENTS + 2]);
         let mut coefficients = [F::default(); MOST_COEFFICIENTS];
-        let mut wide_coefficients = [0.0; MOST_COEFFICIENTS];
-        for (i, coefficient) in core.coefficients.iter().enumerate() {
-            (wide_coefficients[i], coefficients[i]) = (coefficient.to_f64(), *coefficient);
+        for (i, coefficient) in const { F::EXP }.coefficients.iter().enumerate() {
+            coefficients[i] = *coefficient;
             if !is_one {
                 power *= value;
-                wide_coefficients[i] /= power;
-                coefficients[i] = F::from_f64(wide_coefficients[i]);
+                let wanted = coefficient.to_f64() + left[i];
+                coefficients[i] = F::from_f64(wanted / power);
+                left[i + 2] = coefficients[i].to_f64().mul_add(-power, wanted) / CARRIED_AT;
             }
         }
-        let log2e = F::from_f64(LOG2_E / value);
-        let inverse = 1.0 / value;
-        let limit = F::from_f64(LARGEST_MAX * value);
         Self {
             shift,
             value,
-            inverse,
-            limit,
-            log2e,
+            inverse: 1.0 / value,
+            limit: F::from_f64(LARGEST_MAX * value),
+            log2e: F::from_f64(LOG2_E / value),
             ln2_high,
             ln2_low,
-            unit_low,
             coefficients,
-            wide_coefficients,
         }
     }
 
@@ -116,7 +108,6 @@ pub(super) struct Exponential<V: Vector> {
     log2e: V,
     ln2_high: V,
     ln2_low: V,
-    unit_low: V,
     coefficients: [V; MOST_COEFFICIENTS],
 }
 
@@ -155,16 +146,15 @@ impl<V: Vector> Base<V> {
 impl<V: Vector> Exponential<V> {
     #[inline(always)]
     pub(super) fn new(token: V::Token, temperature: &Temperature<V::Scalar>) -> Self {
-        let Temperature { log2e, ln2_high, ln2_low, unit_low, .. } = *temperature;
-        let mut coefficients = [V::splat(token, log2e); MOST_COEFFICIENTS];
+        let log2e = V::splat(token, temperature.log2e);
+        let mut coefficients = [log2e; MOST_COEFFICIENTS];
         for (i, coefficient) in temperature.coefficients.iter().enumerate() {
             coefficients[i] = V::splat(token, *coefficient);
         }
         Self {
-            log2e: V::splat(token, log2e),
-            ln2_high: V::splat(token, ln2_high),
-            ln2_low: V::splat(token, ln2_low),
-            unit_low: V::splat(token, unit_low),
+            log2e,
+            ln2_high: V::splat(token, temperature.ln2_high),
+            ln2_low: V::splat(token, temperature.ln2_low),
             coefficients,
         }
     }
@@ -189,20 +179,12 @@ impl<V: Vector> Exponential<V> {
         let (n, rest, scale) = self.reduced(base.cut.max(z), base);
         let r = n.neg_mul_add(self.ln2_low, rest);
         let count = const { V::Scalar::EXP.coefficients.len() };
-        // From c1 or from c2 on.
-        let first = const { if is_double::<V::Scalar>() { 1 } else { 0 } };
         let mut q = self.coefficients[count - 1];
-        for i in (first..count - 1).rev() {
+        for i in (0..count - 1).rev() {
             q = q.mul_add(r, self.coefficients[i]);
         }
-        let s = if const { is_double::<V::Scalar>() } {
-            // What r and the largest term would be rounded to goes in last.
-            let small = r.mul(r).mul_sub(q, n.mul(self.unit_low));
-            rest.mul_add(self.coefficients[0], small)
-        } else {
-            r.mul(q)
-        };
-        s.mul_add(scale, scale)
+        // A power of two rounds nothing.
+        q.mul_add(r, V::splat(self.token(), V::Scalar::from_f64(1.0))).mul(scale)
     }
 
     /// n, z − n·ln2_high (exact), and 2^(n − N + H).
@@ -215,7 +197,7 @@ impl<V: Vector> Exponential<V> {
 
     /// exp(M/T)·2^(H − N) in double precision, for the logarithm, and what that lost, which is nothing that
     /// matters for `f32`: n and the constants are those of [`Exponential::of`], whose common error in all
-    /// classes cancels, but s is not rounded to `F`.
+    /// classes cancels, but r, q and s are not rounded to `F`.
     #[inline(always)]
     pub(super) fn wide<D: Widened<V>>(
         &self,
@@ -224,15 +206,23 @@ impl<V: Vector> Exponential<V> {
         base: Base<V>,
     ) -> Pair<D> {
         let (n, rest, scale) = self.reduced(max, base);
-        let rest = D::widen(rest);
-        let r = D::widen(n).mul_add(rest.like(-temperature.ln2_low.to_f64()), rest);
-        let count = const { V::Scalar::EXP.coefficients.len() };
-        let mut q = r.like(temperature.wide_coefficients[count - 1]);
-        for i in (0..count - 1).rev() {
-            q = q.mul_add(r, r.like(temperature.wide_coefficients[i]));
+        let (n, rest, scale) = (D::widen(n), D::widen(rest), D::widen(scale));
+        let (low, zero) = (rest.like(-temperature.ln2_low.to_f64()), rest.like(0.0));
+        let r = n.mul_add(low, rest);
+        let c = &temperature.coefficients[..const { V::Scalar::EXP.coefficients.len() }];
+        let (first, mut q2) = (rest.like(c[0].to_f64()), rest.like(c[c.len() - 1].to_f64()));
+        for c in c[1..c.len() - 1].iter().rev() {
+            q2 = q2.mul_add(r, rest.like(c.to_f64()));
         }
-        let (s, scale) = (r * q, D::widen(scale));
+        let q = q2.mul_add(r, first);
+        let s = r * q;
         let top = s.mul_add(scale, scale);
-        [top, s.mul_add(scale, scale - top)]
+        if const { !is_double::<V::Scalar>() } {
+            return [top, zero];
+        }
+        // What r, q and s lost; the derivative of s is that of the exponential.
+        let (r_lost, q_lost) = (n.mul_add(low, rest - r), q2.mul_add(r, first - q));
+        let lost = r.mul_add(q, zero - s) + r_lost.mul_add(s.mul_add(first, first), r * q_lost);
+        [top, lost.mul_add(scale, s.mul_add(scale, scale - top))]
     }
 }

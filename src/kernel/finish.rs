@@ -155,9 +155,16 @@ pub(super) fn finish<F: Float, D: Real>(
     target: &TargetLanes<D>,
 ) -> FinishedLanes<D> {
     let top = [rows.wide_top, rows.wide_top_lost];
-    let excess = log_quotient([rows.sum, rows.lost], top, is_double::<F>());
-    let lse = rows.max.mul_add(excess.like(temperature.inverse), excess);
-    let zero = excess.like(0.0);
+    let [excess, excess_lost] = log_quotient([rows.sum, rows.lost], top, is_double::<F>());
+    let (inverse, zero) = (excess.like(temperature.inverse), excess.like(0.0));
+    let mut lse = rows.max.mul_add(inverse, excess);
+    if const { is_double::<F>() } {
+        // Rounded once, unless it overflows.
+        let shift = rows.max * inverse;
+        let (sum, lost) = two_sum(shift, excess);
+        let once = sum + (lost + (rows.max.mul_add(inverse, zero - shift) + excess_lost));
+        lse = D::pick(once.eq(once), once, lse);
+    }
     let mut finished = FinishedLanes {
         loss: zero,
         lse,
@@ -243,14 +250,14 @@ fn gradient<F: Float, D: Real>(
     let inverse = inverse_of::<F, _>(sum, rows.lost + from_top);
     finished.factor = weight * scale * inverse;
     // Where the label has the maximum, nothing cancels.
-    let rest = D::pick(rows.gap.eq(zero), rows.sum, sum - rows.exp_label);
+    let rest = D::pick(rows.gap.eq(zero), rows.sum, sum - rows.exp_label + (rows.lost + from_top));
     let label = if z_loss == 0.0 {
-        (smooth * rows.exp_label - spike * rest) * inverse
+        smooth.mul_add(rows.exp_label, zero - spike * rest) * inverse
     } else {
         // e_y holds a power of two that could make the product overflow.
         smooth * (rows.exp_label * inverse) - spike * rest * inverse
     };
-    finished.label = (label - beta * rows.weight_label) * scale;
+    finished.label = (zero - beta).mul_add(rows.weight_label, label) * scale;
     // Finite in the type of the rows: weights that are all 0 stay so.
     let (pull, most) = (beta * scale, zero.like(1.0 / F::MIN_POSITIVE));
     finished.minus = D::pick(most.ge(pull), pull, most) * zero.like(-1.0);

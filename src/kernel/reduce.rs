@@ -17,7 +17,7 @@
 //! for each segment of 16384 classes:
 //!     for each quad of 4 vectors, LANES classes each:
 //!         lanes[i] += (v0[i] + v1[i]) + (v2[i] + v3[i])       the products of `dot` with v1 and v3 fused;
-//!                                                             for f64 its pairs, and exact products, one by one
+//!                                                             for f64 pairs, and exact products, one by one
 //!     joined: lanes i and i + 8 (f32 only), then i + 4, i + 2, i + 1; f64 one after another, compensated
 //! segments: the first, then each that follows, compensated
 //! ```
@@ -238,7 +238,7 @@ fn swept<V: Vector>(
             let (e01, g01) = (e0.add(e1), g0.add(g1));
             let ((e2, g2), (e3, g3)) = (term(2), term(3));
             let (e23, g23) = (e2.add(e3), g2.add(g3));
-            sum.add(e01.add(e23));
+            sum.add_pair(e01, e23);
             if kind == WeightKind::Ones {
                 dot.add_pair(g01, g23);
             }
@@ -267,7 +267,7 @@ fn swept<V: Vector>(
     if at < z.len() {
         // The last quad, pair by pair, as far as it goes. Classes that do not exist have the logit −inf for
         // the sum, and the maximum or no weight for the dot.
-        let (mut e_quad, mut gap_quad) = (zero, zero);
+        let (mut e_pairs, mut gap_quad) = ([zero; 2], zero);
         while at < z.len() {
             let (mut e_pair, mut gap_pair) = (zero, zero);
             for _ in 0..2 {
@@ -293,9 +293,9 @@ fn swept<V: Vector>(
                 }
                 at += V::LANES;
             }
-            (e_quad, gap_quad) = (e_quad.add(e_pair), gap_quad.add(gap_pair));
+            (e_pairs, gap_quad) = ([e_pairs[1], e_pair], gap_quad.add(gap_pair));
         }
-        sum.add(e_quad);
+        sum.add_pair(e_pairs[0], e_pairs[1]);
         if kind != WeightKind::Absent {
             dot.add(gap_quad);
         }

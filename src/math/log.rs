@@ -44,9 +44,9 @@ const UNIT: f64 = 4_503_599_627_370_496.0;
 pub type Pair<T> = [T; 2];
 
 /// log((others + top)/top) for others ≥ 0 and a normal top > 0; NaN for NaN and +∞. The second numbers are
-/// read for the digits of float64, `is_double`, alone.
+/// read, and found, for the digits of float64, `is_double`, alone.
 #[inline(always)]
-pub fn log_quotient<T: Real>(others: Pair<T>, top: Pair<T>, is_double: bool) -> T {
+pub fn log_quotient<T: Real>(others: Pair<T>, top: Pair<T>, is_double: bool) -> Pair<T> {
     let ([others, others_lost], [top, top_lost]) = (others, top);
     let (sum, sum_lost) = two_sum(top, others);
     // Bits of numbers > 0 are in their order, and a power of two apart by an exponent.
@@ -56,7 +56,8 @@ pub fn log_quotient<T: Real>(others: Pair<T>, top: Pair<T>, is_double: bool) -> 
     if !is_double {
         let s = (others - (near - top)) / (sum + near);
         let (z, twice) = (s * s, s + s);
-        return k.mul_add(k.like(LN2_HIGH + LN2_LOW), (series(z, &SHORT_R) * z).mul_add(s, twice));
+        let near_log = (series(z, &SHORT_R) * z).mul_add(s, twice);
+        return [k.mul_add(k.like(LN2_HIGH + LN2_LOW), near_log), k.like(0.0)];
     }
     // sum − near is exact: they are within a factor of 2.
     let (difference, difference_lost) = two_sum(sum - near, sum_lost);
@@ -69,7 +70,12 @@ pub fn log_quotient<T: Real>(others: Pair<T>, top: Pair<T>, is_double: bool) -> 
     let s_lost = (left + (difference_lost + lost - near_lost - s * lost_of_whole)) / whole;
     let z = s * s;
     let small = (series(z, &LOG_R) * z).mul_add(s, s_lost + s_lost);
-    k.mul_add(k.like(LN2_HIGH), (s + s) + k.mul_add(k.like(LN2_LOW), small))
+    let (high, twice) = (k * k.like(LN2_HIGH), s + s);
+    // Where k is not 0, high is larger than twice.
+    let sum = high + twice;
+    let lost = (twice - (sum - high)) + k.mul_add(k.like(LN2_LOW), small);
+    let log = sum + lost;
+    [log, lost - (log - sum)]
 }
 
 #[inline(always)]
@@ -90,7 +96,7 @@ pub fn log(x: f64) -> f64 {
     let x = x * one;
     let (larger, smaller) = if x < one { (one, x) } else { (x, one) };
     let (others, lost) = two_sum(larger, -smaller);
-    let log = log_quotient([others, lost], [smaller, 0.0], true);
+    let [log, _] = log_quotient([others, lost], [smaller, 0.0], true);
     if x < one { -log } else { log }
 }
 
@@ -137,10 +143,10 @@ mod tests {
 
     #[test]
     fn logarithms_are_within_an_ulp() {
-        let log1p = |x: f64| log_quotient([x, 0.0], [1.0, 0.0], true);
+        let log1p = |x: f64| log_quotient([x, 0.0], [1.0, 0.0], true)[0];
         for (x, wanted, rest) in LOG1P {
             check(log1p(x), wanted, rest, &format!("log1p({x:e})"));
-            let short = log_quotient([x, 0.0], [1.0, 0.0], false);
+            let [short, _] = log_quotient([x, 0.0], [1.0, 0.0], false);
             assert!((short - wanted).abs() <= 2f64.powi(-35) * wanted, "short log1p({x:e})");
         }
         for (x, wanted, rest) in LOG {
@@ -148,7 +154,7 @@ mod tests {
         }
         assert_eq!((log1p(0.0), log(1.0)), (0.0, 0.0));
         for is_double in [true, false] {
-            let of = |x: f64| log_quotient([x, 0.0], [1.0, 0.0], is_double);
+            let of = |x: f64| log_quotient([x, 0.0], [1.0, 0.0], is_double)[0];
             assert!(of(f64::NAN).is_nan() && of(f64::INFINITY).is_nan());
         }
     }
@@ -166,7 +172,7 @@ mod tests {
                     [[scaled, scaled_lost + x * tiny], [top, tiny]],
                 ] {
                     if others[0].is_finite() {
-                        let got = log_quotient(others, top, true);
+                        let [got, _] = log_quotient(others, top, true);
                         check(got, wanted, rest, &format!("{others:?}, {top:?}"));
                     }
                 }

@@ -20,12 +20,12 @@ use truth::Truth;
 
 /// Every float: a proof.
 const F32: Bounds =
-    Bounds { exp: 1.132_42..=1.132_43, relative: 1.584_76..=1.584_77, bias: 0.000_3 };
+    Bounds { exp: 0.881_39..=0.881_40, relative: 1.283_17..=1.283_18, bias: 0.000_3 };
 /// 2e9 inputs, of which the hardest are in [`HARDEST_F64`].
-const F64: Bounds = Bounds { exp: 0.850_63..=0.850_64, relative: 1.190_12..=1.202_97, bias: 0.001 };
+const F64: Bounds = Bounds { exp: 0.874_29..=0.874_30, relative: 1.243_80..=1.243_81, bias: 0.001 };
 
-const HARDEST_F32: [f32; 2] = [379_801.34, -46_708.043];
-const HARDEST_F64: [f64; 3] = [-883_135.010_422_318_7, 816_113.916_397_088, -172_563.496_046_839_5];
+const HARDEST_F32: [f32; 2] = [-1383.0796, 119_265.234];
+const HARDEST_F64: [f64; 2] = [497_294.632_383_265_6, -967_862.638_146_115];
 
 /// No row reaches further down than this from its maximum: see `the_cut_loses_nothing`.
 const FARTHEST_F32: f64 = LARGEST_MAX + 157.0 * LN_2;
@@ -59,9 +59,9 @@ fn exp_exhaustive() {
     let all = 0..2 * f32_rows();
     let part = all.clone().step_by(PORTABLE_STEP).chain(HARDEST_F32.map(f32_row_of));
     let levels = Level::available();
-    let of_part = levels.iter().map(|level| sweep::<f32>(*level, part.clone(), fill_f32));
+    let of_part = levels.iter().map(|level| sweep::<f32>(*level, 1.0, part.clone(), fill_f32));
     assert_same_worst(of_part.collect(), &F32);
-    let of_all = levels[1..].iter().map(|level| sweep::<f32>(*level, all.clone(), fill_f32));
+    let of_all = levels[1..].iter().map(|level| sweep::<f32>(*level, 1.0, all.clone(), fill_f32));
     assert_same_worst(of_all.collect(), &F32);
 }
 
@@ -78,7 +78,7 @@ fn assert_same_worst(worst: Vec<Vec<Worst>>, bounds: &Bounds) {
 #[test]
 fn exp_f64() {
     let levels = Level::available();
-    let worst = levels.iter().map(|level| sweep::<f64>(*level, 0..20_000, fill_f64));
+    let worst = levels.iter().map(|level| sweep::<f64>(*level, 1.0, 0..20_000, fill_f64));
     assert_same_worst(worst.collect(), &F64);
 }
 
@@ -88,26 +88,58 @@ fn fill_f64(row: usize, z: &mut [f64; ROW]) -> f64 {
         z.fill(*hardest);
         return *hardest;
     }
+    fill_kinds(row, 1.0, z)
+}
+
+/// Inputs of four kinds in turn, times `temperature`.
+#[inline(always)]
+fn fill_kinds<F: Truth>(row: usize, temperature: f64, z: &mut [F; ROW]) -> F {
     let mut random = Random(row as u64);
+    // Far less than from a maximum to its cut.
+    let spread = F::LEAST * 0.28;
     let centre = random.within(LARGEST_MAX);
     let binade = 2f64.powi((row / 4 % 1075) as i32 - 1074);
     for z in &mut *z {
-        *z = match row % 4 {
+        let value = match row % 4 {
             // n = −1, 0, 1
             0 => random.within(1.0),
             // Any n.
-            1 => centre + random.within(300.0),
+            1 => centre + random.within(spread),
             // Where n changes, and where f is about 0, from far to near.
             2 => {
-                let n = ((centre + random.within(300.0)) * LOG2_E).round();
+                let n = ((centre + random.within(spread)) * LOG2_E).round();
                 let near = 2f64.powi(-((random.bits() % 50) as i32));
                 (n + (random.bits() % 2) as f64 / 2.0 + random.within(near)) * LN_2
             }
             // All magnitudes, subnormal numbers included.
             _ => random.within(binade),
         };
+        *z = F::from_f64(value * temperature);
     }
-    z.iter().copied().fold(f64::NEG_INFINITY, f64::max)
+    z.iter().copied().fold(F::NEG_INFINITY, |max, z| if z > max { z } else { max })
+}
+
+/// Of any temperature but powers of two, whose digits are those of 1. Others round 1/T, and r and q are larger
+/// in their binades. Where |z|/T is near its limit, what log2(e)/T loses makes r larger than ln 2 / 2, and the
+/// polynomial of f32 is not made for that: below 250,000 it is within 1.03 ulp in 200 temperatures.
+const OTHER: Bounds = Bounds { exp: 0.9..=1.34, relative: 1.2..=2.0, bias: 0.02 };
+/// The first is the worst that is known of f32, the second of f64.
+const TEMPERATURES: [f64; 6] = [1.312_567_569_279_876_4, 0.845, 0.07, 0.75, 1.7, 30.0];
+
+fn check_temperatures<F: Truth>() {
+    for temperature in TEMPERATURES {
+        let worst = Level::available().iter().map(|level| {
+            let fill = |row, z: &mut [F; ROW]| fill_kinds(row, temperature, z);
+            sweep::<F>(*level, temperature, 0..4000, fill)
+        });
+        assert_same_worst(worst.collect(), &OTHER);
+    }
+}
+
+#[test]
+fn exp_of_temperatures() {
+    check_temperatures::<f32>();
+    check_temperatures::<f64>();
 }
 
 /// SplitMix64
@@ -170,9 +202,9 @@ fn check_the_cut<F: Truth>(bounds: &Bounds) {
                     continue;
                 }
                 assert!(gap < gone, "kept too long, {place}");
-                // In the last half binade the result is rounded to a subnormal number: by half of
-                // what they are apart, which is one ulp there and not half.
-                let most = bounds.exp.end() + if e >= F::MIN_POSITIVE { 0.0 } else { 0.5 };
+                // In the last half binade the result is rounded once more, to a subnormal number: by half of
+                // what they are apart, which is one ulp there.
+                let most = bounds.exp.end() + if e >= F::MIN_POSITIVE { 0.0 } else { 1.0 };
                 let (error, _) = row.error(i);
                 assert!(error.abs() <= most, "{error} ulp, {place}");
                 kept += 1;

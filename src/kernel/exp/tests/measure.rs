@@ -1,9 +1,9 @@
 //! Rows through the core, and how far the results are off.
 //!
 //! ```text
-//! e          = exp(z)·2^(H − N), rounded
-//! n          = round(z·log2 e)                          any n near it would do
-//! error of e = e/2^(n − N + H) − exp(z − n·ln 2)        in its ulp
+//! e          = exp(z/T)·2^(H − N), rounded
+//! n          = round(z/T·log2 e)                        any n near it would do
+//! error of e = e/2^(n − N + H) − exp(z/T − n·ln 2)      in its ulp
 //! ```
 
 use super::super::{Base, Exponential, Temperature};
@@ -27,6 +27,8 @@ pub struct Bounds {
 
 /// A row and what the core makes of it.
 pub struct Row<F> {
+    /// T
+    pub temperature: f64,
     pub max: F,
     pub z: [F; ROW],
     pub e: [F; ROW],
@@ -39,12 +41,13 @@ pub struct Row<F> {
 impl<F: Float> Row<F> {
     pub fn new() -> Self {
         let zeros = [F::default(); ROW];
-        Self { max: F::default(), z: zeros, e: zeros, base: 0.0, wide_of_max: 0.0 }
+        let max = F::default();
+        Self { temperature: 1.0, max, z: zeros, e: zeros, base: 0.0, wide_of_max: 0.0 }
     }
 
     #[inline(always)]
     fn evaluate<V: Vector<Scalar = F>>(&mut self, token: V::Token) {
-        let temperature = Temperature::new(1.0);
+        let temperature = Temperature::new(self.temperature);
         let exp = Exponential::<V>::new(token, &temperature);
         let max = V::splat(token, self.max);
         let base = Base::<V>::new(&temperature, max);
@@ -101,9 +104,12 @@ impl<F: Truth> Row<F> {
     /// The same of an exponential that is given.
     #[inline(always)]
     pub fn error_of(&self, z: F, e: f64) -> (f64, f64) {
-        let z = z.to_f64();
-        let n = rounded(z * LOG2_E);
-        let (high, low) = F::truth(z, n);
+        // z/T in two parts.
+        let quotient = z.to_f64() / self.temperature;
+        let rest = quotient.mul_add(-self.temperature, z.to_f64()) / self.temperature;
+        let n = rounded(quotient * LOG2_E);
+        let (high, low) = F::truth(quotient, n);
+        let low = low + (1.0 + high) * rest;
         // Below 1 an ulp of the exponential is half as large.
         let ulp = if high < 0.0 { F::ULP / 2.0 } else { F::ULP };
         let e = e / power(n - self.base);
@@ -165,6 +171,7 @@ impl Worst {
 
 /// Evaluates and measures rows; `fill` makes a row of its index and gives its maximum.
 struct Sweep<Rows, Fill> {
+    temperature: f64,
     rows: Rows,
     fill: Fill,
 }
@@ -175,7 +182,7 @@ impl<F: Truth, Rows: Iterator<Item = usize>, Fill: Fn(usize, &mut [F; ROW]) -> F
     type Output = Worst;
     #[inline(always)]
     fn run<V: Vector<Scalar = F>>(self, token: V::Token) -> Worst {
-        let mut row = Row::new();
+        let mut row = Row { temperature: self.temperature, ..Row::new() };
         let mut worst = Worst::default();
         for index in self.rows {
             row.max = (self.fill)(index, &mut row.z);
@@ -189,6 +196,7 @@ impl<F: Truth, Rows: Iterator<Item = usize>, Fill: Fn(usize, &mut [F; ROW]) -> F
 /// Every row of `rows`, a share for each thread.
 pub fn sweep<F: Truth>(
     level: Level,
+    temperature: f64,
     rows: impl Iterator<Item = usize> + Clone + Send,
     fill: impl Fn(usize, &mut [F; ROW]) -> F + Copy + Send,
 ) -> Vec<Worst> {
@@ -196,7 +204,7 @@ pub fn sweep<F: Truth>(
     std::thread::scope(|scope| {
         let start = |first| {
             let rows = rows.clone().skip(first).step_by(threads);
-            scope.spawn(move || F::dispatch(level, Sweep { rows, fill }))
+            scope.spawn(move || F::dispatch(level, Sweep { temperature, rows, fill }))
         };
         let shares: Vec<_> = (0..threads).map(start).collect();
         shares.into_iter().map(|share| share.join().expect("no panic in a sweep")).collect()
