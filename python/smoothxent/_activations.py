@@ -287,7 +287,7 @@ def log_softmax(
     with nothing but -inf, is NaN; other rows are not affected. Logits of any finite size are safe.
     A class that `where` removes has log-probability -inf, also in a row without any class.
 
-    Accuracy: within 2 ulp of the exact value on ordinary rows, 3.5 on any, wherever the probability is a normal number, also for
+    Accuracy: within 2 ulp of the exact value on ordinary rows, 3 on any, wherever the probability is a normal number, also for
     the leading class of a confident row, where the value is close to 0.
 
     float16 and bfloat16 are storage only: the float32 result is rounded once. An `out` in float32 or

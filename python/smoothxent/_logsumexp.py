@@ -145,7 +145,7 @@ def logsumexp(
     a NaN gives NaN; other rows are not affected. Logits of any finite size are safe. A row without
     classes gives -inf, and so does one in which `where` leaves none.
 
-    Accuracy: within 2 ulp, 3.5 on any row, of max(abs(M), L) for M the largest logit and lse = M + L.
+    Accuracy: within 2 ulp, 3 on any row, of max(abs(M), L) for M the largest logit and lse = M + L.
 
     float16 and bfloat16 are storage only: the float32 result is rounded once. An `out` in float32 or
     float64 takes it unrounded.

@@ -67,13 +67,13 @@ impl<F: Float> Tile<'_, F> {
                 |i: usize| (class + i) * V::LANES
             };
             let (z, exps) = (&z[at(0)..], &out[at(0)..z.len()]);
-            let (mut e, mut gap) = (zero, zero);
+            let (mut e, mut gap) = ([zero; 2], zero);
             if class + QUAD <= classes {
                 let (e0, g0) = term(z, exps);
                 let (e1, g1) = term(&z[V::LANES..], &exps[V::LANES..]);
                 let (e2, g2) = term(&z[2 * V::LANES..], &exps[2 * V::LANES..]);
                 let (e3, g3) = term(&z[3 * V::LANES..], &exps[3 * V::LANES..]);
-                e = e0.add(e1).add(e2.add(e3));
+                e = [e0.add(e1), e2.add(e3)];
                 if is_double {
                     add_alone(&mut dot, g0, class);
                     add_alone(&mut dot, g1, class + 1);
@@ -108,10 +108,10 @@ impl<F: Float> Tile<'_, F> {
                             gap_pair.add(gap)
                         };
                     }
-                    (e, gap) = (e.add(e_pair), gap.add(gap_pair));
+                    (e, gap) = ([e[1], e_pair], gap.add(gap_pair));
                 }
             }
-            sum.add(e);
+            sum.add_pair(e[0], e[1]);
             if weights != WeightKind::Absent && !is_double {
                 dot.add(gap);
             }
