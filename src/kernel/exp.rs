@@ -175,6 +175,14 @@ impl<V: Vector> Exponential<V> {
 
     #[inline(always)]
     fn inlined(&self, z: V, base: Base<V>) -> V {
+        let (q, r, scale) = self.polynomial(z, base);
+        // A power of two rounds nothing.
+        q.mul_add(r, V::splat(self.token(), V::Scalar::from_f64(1.0))).mul(scale)
+    }
+
+    /// q, r, and 2^(n − N + H).
+    #[inline(always)]
+    fn polynomial(&self, z: V, base: Base<V>) -> (V, V, V) {
         // In this order, which keeps NaN.
         let (n, rest, scale) = self.reduced(base.cut.max(z), base);
         let r = n.neg_mul_add(self.ln2_low, rest);
@@ -183,8 +191,7 @@ impl<V: Vector> Exponential<V> {
         for i in (0..count - 1).rev() {
             q = q.mul_add(r, self.coefficients[i]);
         }
-        // A power of two rounds nothing.
-        q.mul_add(r, V::splat(self.token(), V::Scalar::from_f64(1.0))).mul(scale)
+        (q, r, scale)
     }
 
     /// n, z − n·ln2_high (exact), and 2^(n − N + H).
@@ -195,9 +202,9 @@ impl<V: Vector> Exponential<V> {
         (n, n.neg_mul_add(self.ln2_high, z), shifted.exponent_from_low_bits())
     }
 
-    /// exp(M/T)·2^(H − N) in double precision, for the logarithm, and what that lost, which is nothing that
-    /// matters for `f32`: n and the constants are those of [`Exponential::of`], whose common error in all
-    /// classes cancels, but r, q and s are not rounded to `F`.
+    /// exp(M/T)·2^(H − N) in double precision, for the logarithm, and what that lost. n and the constants are
+    /// those of [`Exponential::of`], whose common error in all classes cancels; for `f32` so are r and q, and
+    /// only the last rounding is taken back.
     #[inline(always)]
     pub(super) fn wide<D: Widened<V>>(
         &self,
@@ -205,6 +212,14 @@ impl<V: Vector> Exponential<V> {
         max: V,
         base: Base<V>,
     ) -> Pair<D> {
+        if const { !is_double::<V::Scalar>() } {
+            let (q, r, scale) = self.polynomial(max, base);
+            let one = V::splat(self.token(), V::Scalar::from_f64(1.0));
+            let e = q.mul_add(r, one);
+            let (e, lost) = (e.mul(scale), q.mul_add(r, one.sub(e)).mul(scale));
+            let top = D::widen(e) + D::widen(lost);
+            return [top, top.like(0.0)];
+        }
         let (n, rest, scale) = self.reduced(max, base);
         let (n, rest, scale) = (D::widen(n), D::widen(rest), D::widen(scale));
         let (low, zero) = (rest.like(-temperature.ln2_low.to_f64()), rest.like(0.0));
@@ -217,9 +232,6 @@ impl<V: Vector> Exponential<V> {
         let q = q2.mul_add(r, first);
         let s = r * q;
         let top = s.mul_add(scale, scale);
-        if const { !is_double::<V::Scalar>() } {
-            return [top, zero];
-        }
         // What r, q and s lost; the derivative of s is that of the exponential.
         let (r_lost, q_lost) = (n.mul_add(low, rest - r), q2.mul_add(r, first - q));
         let lost = r.mul_add(q, zero - s) + r_lost.mul_add(s.mul_add(first, first), r * q_lost);
