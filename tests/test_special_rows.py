@@ -64,6 +64,27 @@ def test_minus_infinity_in_the_activations(dtype):
     assert_within(ulp.LOGSUMEXP, sx.logsumexp(z), reference.logsumexp(z))
 
 
+@every_float
+@pytest.mark.parametrize("classes", [1, 3, 10, 64, 65])
+def test_among_many_rows(dtype, classes):
+    """Every fifth row is special, each in a way of its own: the bits are those of the row alone."""
+    rng = np.random.default_rng(classes)
+    z = rng.normal(0, 3, (100, classes)).astype(dtype)
+    for row, value in zip(range(0, 100, 5), itertools.cycle([NAN, INF, -INF, 1e8])):
+        z[row, row % classes] = value
+    z[95] = -INF
+    z[96] *= 1e30
+    labels = rng.integers(0, classes, len(z))
+    calls = [
+        lambda z, y: [sx.softmax(z), sx.log_softmax(z), sx.logsumexp(z)],
+        lambda z, y: loss_and_grad(z, y, label_smoothing=0.1),
+    ]
+    for call in calls:
+        alone = [call(z[row : row + 1], labels[row : row + 1]) for row in range(len(z))]
+        for got, *rows in zip(call(z, labels), *alone):
+            assert_same_bits(got, np.concatenate(rows))
+
+
 def check_only_row_is_nan(row, z, clean, targets, label_smoothing=0.1):
     """Every operation gives nan throughout that row, and the clean bits in the others."""
     dirty = (
