@@ -59,18 +59,35 @@ ifndef AT_ONCE # where a recipe says so
 .NOTPARALLEL:
 endif
 
+# Packages are installed while the extension is compiled.
+ifdef AT_ONCE
 build: $(VENV)/built
+	@:
+else
+build:
+	@$(MAKE) --no-print-directory --jobs=2 AT_ONCE=yes build
+endif
 
 $(VENV)/maturin:
-	@echo 'First build, about 2 minutes on two cores: packages from PyPI ($(EXTRAS)) into $(VENV), then the Rust extension.'
+	@echo 'First build, about 90 seconds on two cores: packages from PyPI ($(EXTRAS)) into $(VENV), and the Rust extension.'
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "smoothxent needs Python >= 3.11")'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --upgrade pip 'maturin>=1.16,<2'
 	touch $@
 
+$(VENV)/packages: $(VENV)/maturin pyproject.toml
+	$(BIN)/python tools/requirements.py $(EXTRAS) > $@.txt
+	$(BIN)/python -m pip install --requirement $@.txt --group dev
+	touch $@
+
+# Without the flags of make, which name a job server that only makes can reach.
+$(VENV)/extension: $(VENV)/maturin pyproject.toml Cargo.toml Cargo.lock $(wildcard src/*.rs src/*/*.rs src/*/*/*.rs)
+	MAKEFLAGS= $(BIN)/maturin develop --release --skip-install
+	touch $@
+
 # Editable: an edit of Python code needs no build, an edit of Rust code rebuilds the extension alone.
-$(VENV)/built: $(VENV)/maturin pyproject.toml Cargo.toml Cargo.lock $(wildcard src/*.rs src/*/*.rs src/*/*/*.rs)
-	$(BIN)/maturin develop --release --extras $(EXTRAS) --group dev
+$(VENV)/built: $(VENV)/packages $(VENV)/extension
+	MAKEFLAGS= $(BIN)/maturin develop --release --extras $(EXTRAS) --group dev
 	touch $@
 
 demo: build
@@ -84,7 +101,6 @@ test:
 	$(MAKE) --jobs=2 AT_ONCE=yes build test-core
 	$(BIN)/python -m pytest $(WORKERS)
 
-# Without the flags of make, which name a job server that only makes can reach.
 test-core:
 	MAKEFLAGS= cargo test --profile core --locked
 
