@@ -33,9 +33,8 @@ use crate::error::Error;
 use crate::executor::{Executor, FirstError, on_parts};
 use crate::math::{ExactSum, count};
 use crate::simd::Rows;
-use parts::sum_in_parts;
+use parts::sum_of_terms;
 use read::{NUMBERS_PER_PART, read_rows};
-use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 /// An ignored row, and "more than one class" in [`ProbabilityRow`].
@@ -67,7 +66,7 @@ impl Targets<'_> {
             }
             Targets::Probabilities(targets) => targets.summary[row].mass * row_weight(row),
         };
-        sum_of_rows(self.rows(), &mass, executor)
+        sum_of_terms(self.rows(), &mass, executor)
     }
 
     /// Number of rows that count.
@@ -77,7 +76,7 @@ impl Targets<'_> {
         executor: &mut dyn Executor,
     ) -> f64 {
         let counts = |row: usize| !self.is_ignored(row) && row_weight(row) != 0.0;
-        sum_of_rows(self.rows(), &|row| f64::from(u8::from(counts(row))), executor)
+        sum_of_terms(self.rows(), &|row| f64::from(u8::from(counts(row))), executor)
     }
 
     /// The number of labels that are not ignored, where that is known.
@@ -96,23 +95,6 @@ impl Targets<'_> {
             Targets::Probabilities(targets) => targets.summary.len(),
         }
     }
-}
-
-fn sum_of_rows(
-    rows: usize,
-    term: &(dyn Fn(usize) -> f64 + Sync),
-    executor: &mut dyn Executor,
-) -> f64 {
-    sum_in_parts(executor, rows, |part: Range<usize>| {
-        let mut sum = ExactSum::default();
-        let mut terms = [0.0; 64];
-        for start in part.clone().step_by(64) {
-            let len = (part.end - start).min(64);
-            terms[..len].iter_mut().zip(start..).for_each(|(value, row)| *value = term(row));
-            sum.add(&terms[..len]);
-        }
-        sum.value()
-    })
 }
 
 /// Labels that are read and checked at once.
@@ -266,15 +248,7 @@ impl<'a> Probabilities<'a> {
             partial.has_others |= partial.first.is_some() && unread.iter().any(|q| *q != 0.0);
             match class_weight {
                 None => partial.sum.add(values),
-                Some(weights) => {
-                    for (index, chunk) in values.chunks(64).enumerate() {
-                        let mut masses = [0.0; 64];
-                        for (k, (mass, q)) in masses.iter_mut().zip(chunk).enumerate() {
-                            *mass = q * weights.get(start + index * 64 + k);
-                        }
-                        partial.sum.add(&masses[..chunk.len()]);
-                    }
-                }
+                Some(weights) => partial.sum.add_terms(values, |k, q| q * weights.get(start + k)),
             }
             Ok(())
         };

@@ -5,6 +5,9 @@ use super::Real;
 /// Sums side by side.
 pub const SUMS: usize = 8;
 
+/// Terms of [`ExactSum::add_terms`] that are made at once; a multiple of [`SUMS`].
+const TERMS: usize = 64;
+
 /// Σ of values ≥ 0, or NaN, to some 100 bits: eight sums side by side, each with what its additions lost.
 #[derive(Clone, Copy, Default)]
 pub struct ExactSum {
@@ -27,6 +30,17 @@ impl ExactSum {
         }
         self.rest[..rest.len()].copy_from_slice(rest);
         self.rest_len = rest.len();
+    }
+
+    /// Adds `term(index, value)` of each of the values, by the rule of [`ExactSum::add`].
+    pub fn add_terms<T>(&mut self, values: &[T], term: impl Fn(usize, &T) -> f64) {
+        for (first, chunk) in (0..).step_by(TERMS).zip(values.chunks(TERMS)) {
+            let mut terms = [0.0; TERMS];
+            for ((index, value), own) in (first..).zip(chunk).zip(&mut terms) {
+                *own = term(index, value);
+            }
+            self.add(&terms[..chunk.len()]);
+        }
     }
 
     /// Of sums side by side, and what their additions lost.

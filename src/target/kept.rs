@@ -1,6 +1,6 @@
 //! What a mask leaves of the rows: those without a class leave the loss and every divisor.
 
-use super::parts::sum_in_parts;
+use super::parts::sum_of_terms;
 use super::prior::surprise;
 use super::read::read_rows;
 use super::{KeptRow, LossTerms, NO_CLASS, Prior, Targets};
@@ -8,7 +8,6 @@ use crate::error::Error;
 use crate::executor::Executor;
 use crate::math::{self, ExactSum};
 use crate::simd::Rows;
-use std::ops::Range;
 
 /// What `mask` keeps of each row. With smoothing, the prior of every row that counts must have mass on
 /// the classes that are kept.
@@ -25,21 +24,16 @@ pub(crate) fn kept_rows(
     let LossTerms { label_smoothing, prior, sample_weight, .. } = *terms;
     let is_uniform = matches!(prior, Prior::Uniform);
     let needs_mass = label_smoothing > 0.0;
-    let read = |row: usize, start: usize, values: &[f64], kept: &mut (bool, ExactSum)| {
-        kept.0 |= values.iter().any(|is_kept| *is_kept != 0.0);
-        if needs_mass {
-            for (index, chunk) in values.chunks(64).enumerate() {
-                let mut masses = [0.0; 64];
-                for (k, (mass, is_kept)) in masses.iter_mut().zip(chunk).enumerate() {
-                    if *is_kept != 0.0 {
-                        *mass = prior.get(row, start + index * 64 + k);
-                    }
-                }
-                kept.1.add(&masses[..chunk.len()]);
+    let read =
+        |row: usize, start: usize, values: &[f64], kept: &mut (bool, ExactSum)| {
+            kept.0 |= values.iter().any(|is_kept| *is_kept != 0.0);
+            if needs_mass {
+                kept.1.add_terms(values, |k, is_kept| {
+                    if *is_kept == 0.0 { 0.0 } else { prior.get(row, start + k) }
+                });
             }
-        }
-        Ok(())
-    };
+            Ok(())
+        };
     let finish = |row: usize, (has_classes, sum): (bool, ExactSum)| {
         let mass = sum.value();
         let has_weight = sample_weight.is_none_or(|weights| weights.get(row) != 0.0);
@@ -71,19 +65,7 @@ impl Prior<'_> {
         executor: &mut dyn Executor,
     ) -> f64 {
         let mut sum = |term: &(dyn Fn(usize) -> f64 + Sync)| {
-            let terms = |classes: Range<usize>| {
-                let mut sum = ExactSum::default();
-                let mut values = [0.0; 64];
-                for start in classes.clone().step_by(64) {
-                    let len = (classes.end - start).min(64);
-                    for (k, value) in values[..len].iter_mut().enumerate() {
-                        *value = if is_kept(start + k) { term(start + k) } else { 0.0 };
-                    }
-                    sum.add(&values[..len]);
-                }
-                sum.value()
-            };
-            sum_in_parts(executor, classes, terms)
+            sum_of_terms(classes, &|k| if is_kept(k) { term(k) } else { 0.0 }, executor)
         };
         if matches!(self, Prior::Uniform) {
             return math::log(sum(&|_| 1.0));

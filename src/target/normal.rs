@@ -264,7 +264,10 @@ impl<'a, F: Float> SmoothedTargets<'a, F> {
             self.terms.fill_prior(row, start, w);
             clear_masked(kept, w);
         }
-        if let Some(targets) = self.mixture(row) {
+        if let Targets::Probabilities(targets) = self.targets
+            && targets.summary[row].only == NO_CLASS
+            && label_smoothing < 1.0
+        {
             let class_weight = |k: usize| class_weight.map_or(1.0, |c| c.get(start + k));
             let (beta, unit) = if label_smoothing == 0.0 {
                 (0.0, unit_of(targets.summary[row].mass))
@@ -284,18 +287,6 @@ impl<'a, F: Float> SmoothedTargets<'a, F> {
         let mass = mass_of(w);
         clear_masked(kept, w);
         Filled { mass, is_lost }
-    }
-
-    /// The probabilities that go into the weights of a row.
-    fn mixture(&self, row: usize) -> Option<&super::Probabilities<'a>> {
-        match self.targets {
-            Targets::Probabilities(targets)
-                if targets.summary[row].only == NO_CLASS && self.terms.label_smoothing < 1.0 =>
-            {
-                Some(targets)
-            }
-            _ => None,
-        }
     }
 }
 
@@ -344,12 +335,6 @@ fn clear_masked<F: Float>(kept: &[F], w: &mut [F]) {
 /// Σ w
 pub(crate) fn mass_of<F: Float>(weights: &[F]) -> f64 {
     let mut sum = ExactSum::default();
-    for chunk in weights.chunks(64) {
-        let mut values = [0.0; 64];
-        for (value, weight) in values.iter_mut().zip(chunk) {
-            *value = weight.to_f64();
-        }
-        sum.add(&values[..chunk.len()]);
-    }
+    sum.add_terms(weights, |_, weight| weight.to_f64());
     sum.value()
 }

@@ -10,8 +10,26 @@ use std::ops::Range;
 /// whoever forms them.
 const LEN: usize = 1 << 14;
 
+/// Σ of `term(index)` ≥ 0, or NaN, over the indices below `len`.
+pub(super) fn sum_of_terms(
+    len: usize,
+    term: &(dyn Fn(usize) -> f64 + Sync),
+    executor: &mut dyn Executor,
+) -> f64 {
+    sum_in_parts(executor, len, |part| {
+        let mut sum = ExactSum::default();
+        let mut terms = [0.0; 64];
+        for start in part.clone().step_by(64) {
+            let len = (part.end - start).min(64);
+            terms[..len].iter_mut().zip(start..).for_each(|(value, index)| *value = term(index));
+            sum.add(&terms[..len]);
+        }
+        sum.value()
+    })
+}
+
 /// Σ of `terms(part)` over the parts of `0..len`.
-pub(super) fn sum_in_parts(
+fn sum_in_parts(
     executor: &mut dyn Executor,
     len: usize,
     terms: impl Fn(Range<usize>) -> f64 + Sync,

@@ -98,11 +98,7 @@ impl<'a> Prior<'a> {
             Prior::PerRow { distinct, .. } => distinct,
         };
         let read = |_: usize, _: usize, values: &[f64], sum: &mut ExactSum| {
-            for chunk in values.chunks(64) {
-                let mut terms = [0.0; 64];
-                terms.iter_mut().zip(chunk).for_each(|(term, u)| *term = surprise(*u));
-                sum.add(&terms[..chunk.len()]);
-            }
+            sum.add_terms(values, |_, u| surprise(*u));
             Ok(())
         };
         let finish = |_: usize, sum: ExactSum| Ok(sum.value());
