@@ -13,8 +13,10 @@ const BYTES_PER_PART: usize = 1 << 22;
 /// An empty vector with room for `len` elements.
 pub(crate) fn with_capacity<T>(len: usize) -> Result<Vec<T>, Error> {
     let mut vector = Vec::new();
-    vector.try_reserve_exact(len).map_err(|_| out_of::<T>(len))?;
-    Ok(vector)
+    match vector.try_reserve_exact(len) {
+        Ok(()) => Ok(vector),
+        Err(_) => Err(Error::OutOfMemory { bytes: len.saturating_mul(size_of::<T>()) }),
+    }
 }
 
 /// `len` zeros.
@@ -31,28 +33,14 @@ pub(crate) fn filled<T: Clone>(
     executor: &mut dyn Executor,
 ) -> Result<Vec<T>, Error> {
     let mut vector = with_capacity(len)?;
-    extend(&mut vector, len, value, executor)?;
-    Ok(vector)
-}
-
-/// Of a vector that has room for `len` elements.
-fn extend<T: Clone>(
-    vector: &mut Vec<T>,
-    len: usize,
-    value: &T,
-    executor: &mut dyn Executor,
-) -> Result<(), Error> {
     let part = BYTES_PER_PART / size_of::<T>().max(1);
-    for start in (vector.len()..len).step_by(part) {
+    for start in (0..len).step_by(part) {
         let end = len.min(start + part);
         if !executor.may_go_on((end - start) * size_of::<T>()) {
             break;
         }
         vector.resize(end, value.clone());
     }
-    executor.outcome()
-}
-
-fn out_of<T>(len: usize) -> Error {
-    Error::OutOfMemory { bytes: len.saturating_mul(size_of::<T>()) }
+    executor.outcome()?;
+    Ok(vector)
 }

@@ -82,19 +82,17 @@ impl<'j, F: Float> Job<'j, F> {
         let is_log = operation == Operation::LogSoftmax;
         let masked = mask.map(|_| if is_log { F::NEG_INFINITY } else { F::default() });
         let panel = Panel { logits, mask, output, shift: temperature.shift, masked };
-        let (targets, scalars, lse, hessian, top) = (None, None, None, None, None);
-        let (rounds, is_chunk) = (false, false);
         Self {
             operation,
             temperature,
             panel,
-            targets,
-            scalars,
-            lse,
-            hessian,
-            top,
-            rounds,
-            is_chunk,
+            targets: None,
+            scalars: None,
+            lse: None,
+            hessian: None,
+            top: None,
+            rounds: false,
+            is_chunk: false,
         }
     }
 

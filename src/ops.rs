@@ -171,10 +171,9 @@ impl CrossEntropy<'_> {
         let own_losses = RowsMut::from_slice(row_losses, 1);
         let losses = losses.map_or(&own_losses, |losses| &*losses);
         assert_one_per_row(logits, losses);
-        let kept = match mask {
-            None => None,
-            Some(mask) => Some(kept_rows(mask, self.targets, &self.terms, &mut run.executor())?),
-        };
+        let kept = mask
+            .map(|mask| kept_rows(mask, self.targets, &self.terms, &mut run.executor()))
+            .transpose()?;
         let LossTerms { class_weight, sample_weight, temperature, .. } = self.terms;
         let is_kept = |row: usize| kept.as_ref().is_none_or(|kept| kept[row].has_classes);
         // Of a quotient of sums: their unit cancels, or is multiplied by at the end.

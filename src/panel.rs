@@ -7,6 +7,7 @@
 //! ```
 
 use crate::simd::{Float, MOST_LANES, Rows, RowsMut, Sink, Source, Vector, outlined, transpose};
+use crate::target::fill_masked;
 use std::ops::Range;
 
 /// Where the rows of a call are read and written.
@@ -193,12 +194,3 @@ fn each_block<V: Vector>(
 /// From a line of memory on.
 #[repr(align(64))]
 struct Tile<F>([F; MOST_LANES * MOST_LANES]);
-
-/// `value` for every class that is not kept.
-fn fill_masked<F: Float>(kept: &[F], values: &mut [F], value: F) {
-    for (kept, target) in kept.iter().zip(values) {
-        if kept.to_f64() == 0.0 {
-            *target = value;
-        }
-    }
-}

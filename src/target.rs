@@ -23,7 +23,7 @@ mod weight_values;
 
 pub(crate) use kept::kept_rows;
 pub use loss_terms::LossTerms;
-pub(crate) use normal::{KeptRow, RowTarget, SmoothedTargets, Weights, positive};
+pub(crate) use normal::{KeptRow, RowTarget, SmoothedTargets, Weights, fill_masked, positive};
 pub(crate) use parts::exact_sum;
 pub use prior::{Prior, prior_tolerance};
 pub use weight_values::WeightValues;

@@ -49,10 +49,8 @@ pub fn cross_entropy_terms<F: Float>(
     let (rows, classes) = (logits.rows(), logits.classes());
     let with =
         |label_smoothing| LossTerms { temperature, ..LossTerms::new(label_smoothing, prior) };
-    let kept = match mask {
-        None => None,
-        Some(mask) => Some(kept_rows(mask, targets, &with(1.0), &mut run.executor())?),
-    };
+    let kept =
+        mask.map(|mask| kept_rows(mask, targets, &with(1.0), &mut run.executor())).transpose()?;
     let mut smoothed = |label_smoothing| {
         let (terms, kept, executor) = (with(label_smoothing), kept.as_deref(), &mut run.executor());
         SmoothedTargets::<F>::new(targets, terms, kept, classes, false, executor)

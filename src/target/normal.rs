@@ -262,7 +262,7 @@ impl<'a, F: Float> SmoothedTargets<'a, F> {
         let mut is_lost = false;
         if label_smoothing > 0.0 {
             self.terms.fill_prior(row, start, w);
-            clear_masked(kept, w);
+            fill_masked(kept, w, F::default());
         }
         if let Targets::Probabilities(targets) = self.targets
             && targets.summary[row].only == NO_CLASS
@@ -285,7 +285,7 @@ impl<'a, F: Float> SmoothedTargets<'a, F> {
         }
         // Also of probabilities that are lost.
         let mass = mass_of(w);
-        clear_masked(kept, w);
+        fill_masked(kept, w, F::default());
         Filled { mass, is_lost }
     }
 }
@@ -324,16 +324,17 @@ pub(crate) fn positive<F: Float>(weight: f64) -> F {
     if weight > 0.0 && rounded.to_f64() == 0.0 { F::SMALLEST } else { rounded }
 }
 
-fn clear_masked<F: Float>(kept: &[F], w: &mut [F]) {
-    for (w, kept) in w.iter_mut().zip(kept) {
+/// `value` for every class that is not kept.
+pub(crate) fn fill_masked<F: Float>(kept: &[F], values: &mut [F], value: F) {
+    for (kept, target) in kept.iter().zip(values) {
         if kept.to_f64() == 0.0 {
-            *w = F::default();
+            *target = value;
         }
     }
 }
 
 /// Σ w
-pub(crate) fn mass_of<F: Float>(weights: &[F]) -> f64 {
+fn mass_of<F: Float>(weights: &[F]) -> f64 {
     let mut sum = ExactSum::default();
     sum.add_terms(weights, |_, weight| weight.to_f64());
     sum.value()
