@@ -42,7 +42,6 @@ use crate::ops::{self, Activation, TermsOut};
 use crate::pool;
 use crate::simd::Level;
 use crate::simd::Storage;
-use crate::target::Prior;
 use arguments::{Logits, flag, given};
 use arrays::Array;
 use call::{Inputs, Output, guard, result_dtype, run, run_placing, warn};
@@ -263,10 +262,7 @@ fn cross_entropy_terms<'py>(
     guard(py, || {
         let logits = Logits::new(logits, axis)?;
         let prior_array = given(prior, |prior| logits.prior_array(prior))?;
-        let prior = match &prior_array {
-            Some(array) => logits.prior(py, array)?,
-            None => Prior::Uniform,
-        };
+        let prior = logits.prior(py, prior_array.as_ref())?;
         let temperature = arguments::temperature(temperature)?;
         let mask_array = given(r#where, |mask| logits.mask_array(mask))?;
         let ignored = arguments::ignore_index(ignore_index)?;

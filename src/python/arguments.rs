@@ -1,9 +1,11 @@
 //! Arguments that are not arrays of numbers to fill: options, and targets and priors against
 //! the logits they belong to.
 
-use super::arrays::Array;
+use super::arrays::{Array, broadcasts};
 use super::call::run_placing;
-use super::errors::{Shape, answer, raise, row_index, type_error, value_error, wrong_type};
+use super::errors::{
+    Shape, answer, own_index, raise, row_index, type_error, value_error, wrong_type,
+};
 use super::kind::Kind;
 use super::known::Known;
 use super::numpy::axis_error;
@@ -57,10 +59,7 @@ impl Logits {
     pub(super) fn last(logits: &Bound<'_, PyAny>) -> PyResult<Self> {
         let array = Array::real(logits, "logits", &Known::get().as_logits)?;
         let Some(axis) = array.shape().len().checked_sub(1) else {
-            return Err(value_error(
-                logits.py(),
-                format_args!("logits must have an axis of classes"),
-            ));
+            return Err(value_error!(logits.py(), "logits must have an axis of classes"));
         };
         let given = Self { array, axis };
         given.refuse_no_classes(logits.py())?;
@@ -70,9 +69,10 @@ impl Logits {
     #[inline(always)]
     pub(super) fn refuse_no_classes(&self, py: Python<'_>) -> PyResult<()> {
         if self.lack_classes() {
-            return Err(value_error(
+            return Err(value_error!(
                 py,
-                format_args!("logits has 0 classes along axis {}, expected at least 1", self.axis),
+                "logits has 0 classes along axis {}, expected at least 1",
+                self.axis
             ));
         }
         Ok(())
@@ -148,32 +148,28 @@ impl Logits {
         let fits = if given.len() == 1 {
             given[0] == self.classes()
         } else {
-            let missing = shape.len().checked_sub(given.len());
-            missing.is_some_and(|missing| {
-                self.axis >= missing
-                    && given[self.axis - missing] == self.classes()
-                    && given
-                        .iter()
-                        .zip(&shape[missing..])
-                        .all(|(own, wanted)| own == wanted || *own == 1)
-            })
+            let axis = (self.axis + given.len()).checked_sub(shape.len());
+            broadcasts(given, shape) && axis.is_some_and(|axis| given[axis] == self.classes())
         };
         if fits {
             return Ok(array);
         }
-        Err(value_error(
+        Err(value_error!(
             py,
-            format_args!(
-                "prior must have shape ({},) or be broadcastable to logits of shape {}, got {}",
-                self.classes(),
-                Shape(shape),
-                Shape(given)
-            ),
+            "prior must have shape ({},) or be broadcastable to logits of shape {}, got {}",
+            self.classes(),
+            Shape(shape),
+            Shape(given)
         ))
     }
 
-    /// The checked prior.
-    pub(super) fn prior<'a>(&self, py: Python<'_>, array: &'a Array) -> PyResult<Prior<'a>> {
+    /// The checked prior; without an array, the uniform one.
+    pub(super) fn prior<'a>(
+        &self,
+        py: Python<'_>,
+        array: Option<&'a Array>,
+    ) -> PyResult<Prior<'a>> {
+        let Some(array) = array else { return Ok(Prior::Uniform) };
         let (shape, given) = (self.shape(), array.shape());
         let rows =
             if given.len() == 1 { array.rows(0) } else { array.rows_broadcast(self.axis, shape) };
@@ -183,12 +179,10 @@ impl Logits {
         let validate = |run: &mut Run<'_>| Prior::new(rows, &mut run.executor());
         run_placing(py, array.bytes(), validate, |error| {
             // Where in the array that was given: without the axes it was broadcast along.
-            let missing = shape.len() - given.len();
             let own_place = |row: usize, class: usize| {
                 let mut place = row_index(row, shape, self.axis);
                 place.insert(self.axis, class);
-                let own = place[missing..].iter().zip(given);
-                own.map(|(&at, &len)| if len == 1 { 0 } else { at }).collect::<Vec<_>>()
+                own_index(&place, given)
             };
             match error {
                 Error::Prior { index, .. } if given.len() > 1 => {
@@ -197,7 +191,7 @@ impl Logits {
                 }
                 Error::PriorSum { index, class_axis, .. } if given.len() > 1 => {
                     *index = own_place(index.first().copied().unwrap_or(0), 0);
-                    *class_axis = self.axis - missing;
+                    *class_axis = self.axis + given.len() - shape.len();
                     index.remove(*class_axis);
                 }
                 _ => {}
@@ -251,7 +245,7 @@ pub(super) fn integer(obj: &Bound<'_, PyAny>, name: &str) -> PyResult<i128> {
 
 fn beyond_64_bits(obj: &Bound<'_, PyAny>, name: &str) -> PyErr {
     match obj.repr() {
-        Ok(given) => value_error(obj.py(), format_args!("{name} must fit 64 bits, got {given}")),
+        Ok(given) => value_error!(obj.py(), "{name} must fit 64 bits, got {given}"),
         Err(error) => error,
     }
 }
@@ -277,9 +271,9 @@ pub(super) fn reduction(obj: &Bound<'_, PyAny>) -> PyResult<Reduction> {
             "sum" => return Ok(Reduction::Sum),
             "mean" => return Ok(Reduction::Mean),
             "sum_by_nonzero_weights" => return Ok(Reduction::SumByNonzeroWeights),
-            other => value_error(py, format_args!("{expected}, got \"{other}\"")),
+            other => value_error!(py, "{expected}, got \"{other}\""),
         },
-        Err(_) => value_error(py, format_args!("{expected}, got {}", obj.repr()?)),
+        Err(_) => value_error!(py, "{expected}, got {}", obj.repr()?),
     })
 }
 
@@ -304,7 +298,7 @@ fn number_like(obj: &Bound<'_, PyAny>, name: &str) -> PyResult<f64> {
         if error.is_instance_of::<PyTypeError>(obj.py()) {
             refused()
         } else if error.is_instance_of::<PyOverflowError>(obj.py()) {
-            value_error(obj.py(), format_args!("{name} is too large for a float64"))
+            value_error!(obj.py(), "{name} is too large for a float64")
         } else {
             error
         }
@@ -312,7 +306,7 @@ fn number_like(obj: &Bound<'_, PyAny>, name: &str) -> PyResult<f64> {
 }
 
 fn refused(py: Python<'_>, name: &str, expected: &str, value: f64) -> PyErr {
-    value_error(py, format_args!("{name} must be {expected}, got {}", Number(value)))
+    value_error!(py, "{name} must be {expected}, got {}", Number(value))
 }
 
 /// ε, which a prior must not be without.
@@ -324,10 +318,7 @@ pub(super) fn label_smoothing(obj: &Bound<'_, PyAny>, prior: &Bound<'_, PyAny>) 
             return Ok(0.0);
         }
         let remedy = "pass how much goes to it, for example label_smoothing=0.1";
-        return Err(type_error(
-            py,
-            format_args!("prior is given without label_smoothing; {remedy}"),
-        ));
+        return Err(type_error!(py, "prior is given without label_smoothing; {remedy}"));
     }
     let value = number(obj, "label_smoothing")?;
     if (0.0..=1.0).contains(&value) {
@@ -377,11 +368,9 @@ pub(super) fn normalizer(obj: &Bound<'_, PyAny>, reduction: Reduction) -> PyResu
         Reduction::None => "none",
         Reduction::Sum => "sum",
     };
-    Err(value_error(
+    Err(value_error!(
         obj.py(),
-        format_args!(
-            "normalizer is the divisor of reduction \"mean\" or \"sum_by_nonzero_weights\", got reduction \"{given}\""
-        ),
+        "normalizer is the divisor of reduction \"mean\" or \"sum_by_nonzero_weights\", got reduction \"{given}\""
     ))
 }
 

@@ -29,11 +29,9 @@ pub(super) fn top_k_log_softmax<'py>(
         let logits = Logits::new(logits, axis)?;
         let (given, classes) = (integer(k, "k")?, logits.classes());
         let Some(k) = usize::try_from(given).ok().filter(|k| *k <= classes) else {
-            return Err(value_error(
+            return Err(value_error!(
                 py,
-                format_args!(
-                    "k must be between 0 and {classes}, the number of classes, got {given}"
-                ),
+                "k must be between 0 and {classes}, the number of classes, got {given}"
             ));
         };
         let temperature = arguments::temperature(temperature)?;
@@ -77,13 +75,11 @@ pub(super) fn log_softmax_at<'py>(
             expected[axis] = *many;
         }
         if given != expected {
-            return Err(value_error(
+            return Err(value_error!(
                 py,
-                format_args!(
-                    "indices must have the shape of logits, {}, but for axis {axis}, got {}",
-                    Shape(shape),
-                    Shape(given)
-                ),
+                "indices must have the shape of logits, {}, but for axis {axis}, got {}",
+                Shape(shape),
+                Shape(given)
             ));
         }
         let copy = |run: &mut Run<'_>| indices.labels(logits.classes(), None, &mut run.executor());

@@ -4,12 +4,12 @@ use super::Argument;
 use super::arguments::{self, Logits, flag, given};
 use super::arrays::Array;
 use super::call::{Output, guard, run, run_placing};
-use super::errors::{Shape, value_error};
+use super::errors::value_error;
 use super::known::Known;
 use super::numpy::Dtype;
 use crate::ops::{self, ChunkTarget, CrossEntropy, Operation, Reduction, Smoothing};
 use crate::simd::Storage;
-use crate::target::{LossTerms, Prior};
+use crate::target::LossTerms;
 use pyo3::prelude::*;
 
 /// What is done to the rows of which a chunk is a part.
@@ -19,18 +19,8 @@ fn operation(py: Python<'_>, name: &str) -> PyResult<Operation> {
         "log_softmax" => Ok(Operation::LogSoftmax),
         "logsumexp" => Ok(Operation::LogSumExp),
         "loss" => Ok(Operation::Loss),
-        _ => Err(value_error(py, format_args!("there is no operation \"{name}\""))),
+        _ => Err(value_error!(py, "there is no operation \"{name}\"")),
     }
-}
-
-/// A real array of `shape`.
-fn numbers(array: Argument<'_, '_>, name: &str, shape: &[usize]) -> PyResult<Array> {
-    let real = Array::real(array, name, &Known::get().as_real)?;
-    if real.shape() == shape {
-        return Ok(real);
-    }
-    let (shape, given) = (Shape(shape), Shape(real.shape()));
-    Err(value_error(array.py(), format_args!("{name} must have shape {shape}, got {given}")))
 }
 
 /// A shape with one more axis.
@@ -53,10 +43,11 @@ pub(super) fn _reduce_chunk<'py>(
         let operation = self::operation(py, operation)?;
         let logits = Logits::last(logits)?;
         let (row_shape, classes) = (logits.row_shape(), logits.classes());
-        let rows = numbers(rows, "rows", &with_axis(&row_shape, ops::CHUNK_ROW))?;
+        let rows = Array::real_of_shape(rows, "rows", &with_axis(&row_shape, ops::CHUNK_ROW))?;
         let is_uniform = flag(prior, "prior").unwrap_or(false);
         let is_given = !is_uniform && !prior.is_none();
-        let prior_array = is_given.then(|| numbers(prior, "prior", &[classes])).transpose()?;
+        let prior_array =
+            is_given.then(|| Array::real_of_shape(prior, "prior", &[classes])).transpose()?;
         let prior_row = prior_array.as_ref().map(|array| array.rows(0));
         let smoothing = match &prior_row {
             Some(row) => Smoothing::Prior(row),
@@ -97,9 +88,9 @@ pub(super) fn _finish_chunks<'py>(
         let Some((_, row_shape)) =
             sums.shape().split_last().filter(|(len, _)| len.is_multiple_of(ops::SEGMENT_SUMS))
         else {
-            return Err(value_error(py, format_args!("sums must be those of segments")));
+            return Err(value_error!(py, "sums must be those of segments"));
         };
-        let maxima = numbers(maxima, "maxima", &with_axis(row_shape, 1))?;
+        let maxima = Array::real_of_shape(maxima, "maxima", &with_axis(row_shape, 1))?;
         let axis = row_shape.len();
         let double = Dtype::of(py, Storage::F64);
         let (constants, out) =
@@ -129,7 +120,7 @@ pub(super) fn _write_chunk<'py>(
         let operation = self::operation(py, operation)?;
         let logits = Logits::last(logits)?;
         let row_shape = with_axis(&logits.row_shape(), 1 + ops::ROW_CONSTANTS);
-        let rows = numbers(rows, "rows", &row_shape)?;
+        let rows = Array::real_of_shape(rows, "rows", &row_shape)?;
         let output = Output::fresh(py, logits.shape(), &logits.array.dtype(py))?;
         let (z, rows) = (logits.array.rows(logits.axis), rows.rows(logits.axis));
         let mut out = output.rows_mut(logits.axis);
@@ -157,10 +148,7 @@ pub(super) fn _row_losses<'py>(
         let logits = Logits::last(logits)?;
         let label_smoothing = arguments::label_smoothing(label_smoothing, prior)?;
         let prior_array = given(prior, |prior| logits.prior_array(prior))?;
-        let prior = match &prior_array {
-            Some(array) if label_smoothing > 0.0 => logits.prior(py, array)?,
-            _ => Prior::Uniform,
-        };
+        let prior = logits.prior(py, prior_array.as_ref().filter(|_| label_smoothing > 0.0))?;
         let target_array = Array::targets(labels)?;
         let targets = &logits.targets(py, &target_array, Some(-1), None)?;
         let double = Dtype::of(py, Storage::F64);

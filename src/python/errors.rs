@@ -7,7 +7,7 @@ use super::known::Known;
 use super::objects::{call, label, numbers, text};
 use crate::error::Error;
 use pyo3::PyTypeInfo;
-use pyo3::exceptions::{PyMemoryError, PyRuntimeError, PyTypeError, PyValueError};
+use pyo3::exceptions::{PyMemoryError, PyRuntimeError};
 use pyo3::prelude::*;
 use pyo3::types::{PyString, PyType};
 use std::fmt::{self, Write};
@@ -38,6 +38,12 @@ pub(super) fn row_index(row: usize, shape: &[usize], axis: usize) -> Vec<usize> 
     index
 }
 
+/// The index that `index` in a shape has in an array of shape `own`, which was broadcast to it.
+pub(super) fn own_index(index: &[usize], own: &[usize]) -> Vec<usize> {
+    let axes = index[index.len() - own.len()..].iter().zip(own);
+    axes.map(|(&at, &len)| if len == 1 { 0 } else { at }).collect()
+}
+
 /// Raises `error`, whose places the caller has already translated.
 pub(super) fn raise(py: Python<'_>, error: &Error) -> PyErr {
     match error {
@@ -45,11 +51,9 @@ pub(super) fn raise(py: Python<'_>, error: &Error) -> PyErr {
             let message = written(py, format_args!("{error}"))?.into_any();
             call(class, [&message, &numbers(py, index)?.into_any(), &label(py, **value)?])
         }),
-        Error::OutOfMemory { .. } => memory_error(py, format_args!("{error}")),
-        Error::Forked => {
-            exception(py, PyRuntimeError::type_object(py).as_unbound(), format_args!("{error}"))
-        }
-        _ => value_error(py, format_args!("{error}")),
+        Error::OutOfMemory { .. } => self::error::<PyMemoryError>(py, format_args!("{error}")),
+        Error::Forked => self::error::<PyRuntimeError>(py, format_args!("{error}")),
+        _ => value_error!(py, "{error}"),
     }
 }
 
@@ -64,16 +68,25 @@ pub(super) fn internal(py: Python<'_>, payload: &(dyn std::any::Any + Send)) -> 
     exception(py, &Known::get().internal_error, message)
 }
 
-pub(super) fn type_error(py: Python<'_>, message: fmt::Arguments<'_>) -> PyErr {
-    exception(py, PyTypeError::type_object(py).as_unbound(), message)
+/// A ValueError with a message as [`format!`] writes it.
+macro_rules! value_error {
+    ($py:expr, $($message:tt)+) => {
+        $crate::python::errors::error::<pyo3::exceptions::PyValueError>($py, format_args!($($message)+))
+    };
 }
+pub(super) use value_error;
 
-pub(super) fn value_error(py: Python<'_>, message: fmt::Arguments<'_>) -> PyErr {
-    exception(py, PyValueError::type_object(py).as_unbound(), message)
+/// The same, a TypeError.
+macro_rules! type_error {
+    ($py:expr, $($message:tt)+) => {
+        $crate::python::errors::error::<pyo3::exceptions::PyTypeError>($py, format_args!($($message)+))
+    };
 }
+pub(super) use type_error;
 
-pub(super) fn memory_error(py: Python<'_>, message: fmt::Arguments<'_>) -> PyErr {
-    exception(py, PyMemoryError::type_object(py).as_unbound(), message)
+/// An exception of one of Python's own classes.
+pub(super) fn error<T: PyTypeInfo>(py: Python<'_>, message: fmt::Arguments<'_>) -> PyErr {
+    exception(py, T::type_object(py).as_unbound(), message)
 }
 
 fn exception(py: Python<'_>, class: &Py<PyType>, message: fmt::Arguments<'_>) -> PyErr {
@@ -118,11 +131,21 @@ pub(super) fn answer<T>(py: Python<'_>, answer: PyResult<T>) -> PyResult<Option<
     }
 }
 
+/// `{name} must have shape {expected}, got {given}`
+pub(super) fn wrong_shape(
+    py: Python<'_>,
+    name: &str,
+    expected: &[usize],
+    given: &[usize],
+) -> PyErr {
+    value_error!(py, "{name} must have shape {}, got {}", Shape(expected), Shape(given))
+}
+
 /// `{name} must be {expected}, got {type of obj}`
 pub(super) fn wrong_type(obj: &Bound<'_, PyAny>, name: &str, expected: &str) -> PyErr {
     let py = obj.py();
     match obj.get_type().name() {
-        Ok(kind) => type_error(py, format_args!("{name} must be {expected}, got {kind}")),
+        Ok(kind) => type_error!(py, "{name} must be {expected}, got {kind}"),
         Err(error) => error,
     }
 }

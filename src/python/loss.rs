@@ -9,7 +9,7 @@ use super::numpy::Dtype;
 use super::objects::float;
 use crate::ops::{CrossEntropy, Reduction};
 use crate::simd::Storage;
-use crate::target::{LossTerms, Prior};
+use crate::target::LossTerms;
 use pyo3::prelude::*;
 
 pub(super) struct LossArguments<'a, 'py> {
@@ -43,10 +43,8 @@ impl<'py> LossArguments<'_, 'py> {
         let temperature = arguments::temperature(self.temperature)?;
         let z_loss = arguments::z_loss(self.z_loss)?;
         let prior_array = given(self.prior, |prior| logits.prior_array(prior))?;
-        let prior = match &prior_array {
-            Some(array) if label_smoothing > 0.0 => logits.prior(py, array)?,
-            _ => Prior::Uniform, // without smoothing its values are not read
-        };
+        // Without smoothing its values are not read.
+        let prior = &logits.prior(py, prior_array.as_ref().filter(|_| label_smoothing > 0.0))?;
         let class_weight = given(self.class_weight, |weight| logits.class_weight(weight))?;
         let class_weight = class_weight.as_ref();
         let sample_weight = given(self.sample_weight, |weight| logits.sample_weight(weight))?;
@@ -88,7 +86,7 @@ impl<'py> LossArguments<'_, 'py> {
         if let (Some(out), Some(grad)) = (out, &grad)
             && out.may_overlap(grad.result())
         {
-            return Err(value_error(py, format_args!("out and grad_out must not share memory")));
+            return Err(value_error!(py, "out and grad_out must not share memory"));
         }
         // The interpreter keeps the memory of a float for the next one.
         let room = float(py, 0.0)?;
@@ -96,7 +94,6 @@ impl<'py> LossArguments<'_, 'py> {
         let mut loss_rows = losses.as_ref().map(|losses| losses.array.elements_mut());
         let mut grad_rows = grad.as_ref().map(|grad| grad.rows_mut(logits.axis));
         let mask = logits.mask_rows(mask_array.as_ref());
-        let prior = &prior;
         let terms =
             LossTerms { label_smoothing, prior, class_weight, sample_weight, temperature, z_loss };
         let operation = CrossEntropy { targets: &targets, terms, reduction, normalizer };

@@ -1,10 +1,10 @@
 //! The few things asked of NumPy itself.
 
-use super::errors::{Shape, answer, from_class, memory_error, type_error};
+use super::errors::{Shape, answer, error, from_class, type_error};
 use super::known::Known;
 use super::objects::{call, integer, numbers};
 use crate::simd::Storage;
-use pyo3::exceptions::PyValueError;
+use pyo3::exceptions::{PyMemoryError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyString;
 
@@ -35,15 +35,16 @@ pub(super) fn empty<'py>(
     dtype: &Dtype<'py>,
 ) -> PyResult<Bound<'py, PyAny>> {
     let size = numbers(py, shape)?.into_any();
-    call(Known::get().empty.bind(py), [&size, &dtype.object]).map_err(|error| {
-        if !error.is_instance_of::<PyValueError>(py) {
-            return error;
+    call(Known::get().empty.bind(py), [&size, &dtype.object]).map_err(|raised| {
+        if !raised.is_instance_of::<PyValueError>(py) {
+            return raised;
         }
         // No shape of an array that is there is refused, but for more bytes than there are addresses.
         match dtype.object.str() {
-            Ok(name) => {
-                memory_error(py, format_args!("cannot allocate {name} of shape {}", Shape(shape)))
-            }
+            Ok(name) => error::<PyMemoryError>(
+                py,
+                format_args!("cannot allocate {name} of shape {}", Shape(shape)),
+            ),
             Err(error) => error,
         }
     })
@@ -55,9 +56,8 @@ const SUPPORTED: &str = "float16, bfloat16, float32 or float64";
 /// The `dtype=` of a result.
 pub(super) fn requested<'py>(obj: &Bound<'py, PyAny>) -> PyResult<Dtype<'py>> {
     let (py, known) = (obj.py(), Known::get());
-    let refuse = |what: Bound<'_, PyString>| {
-        type_error(py, format_args!("dtype must be {SUPPORTED}, got {what}"))
-    };
+    let refuse =
+        |what: Bound<'_, PyString>| type_error!(py, "dtype must be {SUPPORTED}, got {what}");
     let Some(requested) = answer(py, call(known.dtype_type.bind(py), [obj]))? else {
         return Err(refuse(obj.repr()?));
     };
@@ -77,7 +77,7 @@ pub(super) fn requested<'py>(obj: &Bound<'py, PyAny>) -> PyResult<Dtype<'py>> {
 pub(super) fn refuse_output_dtype(obj: &Bound<'_, PyAny>, name: &str) -> PyResult<PyErr> {
     let own = obj.getattr(&Known::get().dtype)?.str()?;
     let what = format_args!("has dtype {own}, expected {SUPPORTED} in native byte order");
-    Ok(type_error(obj.py(), format_args!("{name} {what}")))
+    Ok(type_error!(obj.py(), "{name} {what}"))
 }
 
 /// numpy.exceptions.AxisError

@@ -8,7 +8,7 @@ use super::errors::value_error;
 use super::objects::tuple;
 use crate::ops::{CrossEntropy, MOST_HESSIAN_CLASSES, Reduction};
 use crate::simd::Storage;
-use crate::target::{LossTerms, Prior};
+use crate::target::LossTerms;
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
@@ -30,19 +30,15 @@ pub(super) fn _grad_and_hess<'py>(
         let logits = Logits::new(logits, axis)?;
         let classes = logits.classes();
         if classes > MOST_HESSIAN_CLASSES {
-            return Err(value_error(
+            return Err(value_error!(
                 py,
-                format_args!(
-                    "logits has {classes} classes, expected at most {MOST_HESSIAN_CLASSES}"
-                ),
+                "logits has {classes} classes, expected at most {MOST_HESSIAN_CLASSES}"
             ));
         }
         let label_smoothing = arguments::label_smoothing(label_smoothing, prior)?;
         let prior_array = given(prior, |prior| logits.prior_array(prior))?;
-        let prior = &match &prior_array {
-            Some(array) if label_smoothing > 0.0 => logits.prior(py, array)?,
-            _ => Prior::Uniform, // without smoothing its values are not read
-        };
+        // Without smoothing its values are not read.
+        let prior = &logits.prior(py, prior_array.as_ref().filter(|_| label_smoothing > 0.0))?;
         let class_weight = given(class_weight, |weight| logits.class_weight(weight))?;
         let class_weight = class_weight.as_ref();
         let sample_weight = given(sample_weight, |weight| logits.sample_weight(weight))?;

@@ -79,7 +79,7 @@ pub(super) fn _exit_num_threads(token: Argument<'_, '_>) -> PyResult<()> {
 fn at_least_one(n: Argument<'_, '_>) -> PyResult<usize> {
     let given = integer(n, "n")?;
     if given < 1 {
-        return Err(value_error(n.py(), format_args!("n must be at least 1, got {given}")));
+        return Err(value_error!(n.py(), "n must be at least 1, got {given}"));
     }
     Ok(usize::try_from(given).unwrap_or(usize::MAX))
 }

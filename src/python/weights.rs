@@ -3,7 +3,7 @@
 use super::arguments::Logits;
 use super::arrays::{Array, broadcasts};
 use super::call::{run, run_placing};
-use super::errors::{Shape, row_index, value_error};
+use super::errors::{Shape, own_index, row_index, value_error};
 use super::known::Known;
 use crate::batch::Run;
 use crate::error::Error;
@@ -14,19 +14,8 @@ use pyo3::prelude::*;
 impl Logits {
     /// c, one weight for each class.
     pub(super) fn class_weight(&self, obj: &Bound<'_, PyAny>) -> PyResult<WeightValues> {
-        let array = Array::real(obj, "class_weight", &Known::get().as_real)?;
-        let given = array.shape();
-        if given != [self.classes()] {
-            return Err(value_error(
-                obj.py(),
-                format_args!(
-                    "class_weight must have shape ({},), got {}",
-                    self.classes(),
-                    Shape(given)
-                ),
-            ));
-        }
-        let elements = array.elements(given);
+        let array = Array::real_of_shape(obj, "class_weight", &[self.classes()])?;
+        let elements = array.elements(array.shape());
         let copy =
             |run: &mut Run<'_>| WeightValues::new(&elements, "class_weight", &mut run.executor());
         run(obj.py(), array.bytes(), copy)
@@ -37,13 +26,11 @@ impl Logits {
         let array = Array::real(obj, "sample_weight", &Known::get().as_real)?;
         let (given, shape) = (array.shape(), self.row_shape());
         if !broadcasts(given, &shape) {
-            return Err(value_error(
+            return Err(value_error!(
                 obj.py(),
-                format_args!(
-                    "sample_weight must be broadcastable to the rows, of shape {}, got {}",
-                    Shape(&shape),
-                    Shape(given)
-                ),
+                "sample_weight must be broadcastable to the rows, of shape {}, got {}",
+                Shape(&shape),
+                Shape(given)
             ));
         }
         let elements = array.elements(&shape);
@@ -52,9 +39,7 @@ impl Logits {
         let place = |error: &mut Error| {
             if let Error::Weight { index, .. } = error {
                 // Where in the array that was given.
-                let place = row_index(index[0], self.shape(), self.axis);
-                let own = place[shape.len() - given.len()..].iter().zip(given);
-                *index = own.map(|(&at, &len)| if len == 1 { 0 } else { at }).collect();
+                *index = own_index(&row_index(index[0], self.shape(), self.axis), given);
             }
         };
         run_placing(obj.py(), elements.rows() * size_of::<f64>(), copy, place)
@@ -66,13 +51,11 @@ impl Logits {
         if broadcasts(array.shape(), self.shape()) {
             return Ok(array);
         }
-        Err(value_error(
+        Err(value_error!(
             obj.py(),
-            format_args!(
-                "where must be broadcastable to logits of shape {}, got {}",
-                Shape(self.shape()),
-                Shape(array.shape())
-            ),
+            "where must be broadcastable to logits of shape {}, got {}",
+            Shape(self.shape()),
+            Shape(array.shape())
         ))
     }
 

@@ -1,14 +1,13 @@
 //! Arrays that are what they must be: real, labels, masks, or to be written.
 
 use super::{Array, elements, is_exact_ndarray, is_ndarray};
-use crate::python::errors::{Shape, type_error, value_error};
+use crate::python::errors::{type_error, value_error, wrong_shape};
 use crate::python::kind::Kind;
 use crate::python::known::Known;
 use crate::python::numpy::{self, Dtype};
 use crate::python::objects::{call, text};
 use crate::python::overlap::overlaps;
 use pyo3::prelude::*;
-use std::fmt;
 
 /// The ndarray to write: `obj` itself, or the memory of a tensor.
 pub(in crate::python) fn writable<'py>(
@@ -32,7 +31,7 @@ impl Array {
         let object = numpy::empty(py, shape, dtype)?;
         match Self::of(&object)? {
             Some(array) => Ok((object, array)),
-            None => Err(type_error(py, format_args!("numpy.empty returned no array of numbers"))),
+            None => Err(type_error!(py, "numpy.empty returned no array of numbers")),
         }
     }
 
@@ -44,6 +43,19 @@ impl Array {
         converter: &Py<PyAny>,
     ) -> PyResult<Self> {
         Self::read(obj, name, converter, |kind| matches!(kind, Kind::Float(_)))
+    }
+
+    /// A real array of `shape`.
+    pub(in crate::python) fn real_of_shape(
+        obj: &Bound<'_, PyAny>,
+        name: &str,
+        shape: &[usize],
+    ) -> PyResult<Self> {
+        let array = Self::real(obj, name, &Known::get().as_real)?;
+        if array.shape() == shape {
+            return Ok(array);
+        }
+        Err(wrong_shape(obj.py(), name, shape, array.shape()))
     }
 
     /// Labels or probabilities.
@@ -86,9 +98,7 @@ impl Array {
         let py = obj.py();
         let array = call(converter.bind(py), [obj, &text(py, name)?.into_any()])?;
         let read = if is_exact_ndarray(&array) { Self::of(&array)? } else { None };
-        read.ok_or_else(|| {
-            type_error(py, format_args!("{name} cannot be read as an array of numbers"))
-        })
+        read.ok_or_else(|| type_error!(py, "{name} cannot be read as an array of numbers"))
     }
 
     /// An array to write: an ndarray or a tensor of `shape` in a floating type that the core stores.
@@ -99,32 +109,27 @@ impl Array {
         shape: &[usize],
     ) -> PyResult<Self> {
         let (py, known) = (obj.py(), Known::get());
-        let refuse = |message: fmt::Arguments<'_>| Err(value_error(py, message));
         let obj = &writable(obj, name)?;
         if !is_exact_ndarray(obj) && obj.hasattr(&known.mask)? {
             let text = "is a masked array; pass an ordinary one, or its .data";
-            return Err(type_error(py, format_args!("{name} {text}")));
+            return Err(type_error!(py, "{name} {text}"));
         }
-        let refuse_shape = |given: &[usize]| {
-            let (shape, given) = (Shape(shape), Shape(given));
-            refuse(format_args!("{name} must have shape {shape}, got {given}"))
-        };
         let array = match if is_ndarray(obj)? { elements(obj)? } else { None } {
             Some((kind @ Kind::Float(_), bfloat16)) => Self::view(obj, kind, bfloat16),
             _ => {
                 let given: Vec<usize> = obj.getattr(&known.shape)?.extract()?;
                 if given != shape {
-                    return refuse_shape(&given);
+                    return Err(wrong_shape(py, name, shape, &given));
                 }
                 return Err(numpy::refuse_output_dtype(obj, name)?);
             }
         };
         // What the array itself has counts; an attribute of a subclass may say anything.
         if array.shape() != shape {
-            return refuse_shape(array.shape());
+            return Err(wrong_shape(py, name, shape, array.shape()));
         }
         if !array.is_writable {
-            return refuse(format_args!("{name} is read-only"));
+            return Err(value_error!(py, "{name} is read-only"));
         }
         array.refuse_overlap(py, name)?;
         Ok(array)
@@ -137,6 +142,6 @@ impl Array {
             Some(true) => "overlaps itself (two of its elements share memory)",
             None => "has strides of which it takes too long to tell whether it overlaps itself",
         };
-        Err(value_error(py, format_args!("{name} {reason}")))
+        Err(value_error!(py, "{name} {reason}"))
     }
 }
