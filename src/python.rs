@@ -20,6 +20,21 @@ macro_rules! compute_in {
     };
 }
 
+/// A function of Python that takes objects by position: `$body` is given them as an array, after `$first`.
+macro_rules! function {
+    ($name:ident($($argument:ident),+ $(,)?) -> $result:ty, $body:path $(, $first:expr)?) => {
+        #[pyfunction]
+        #[pyo3(signature = ($($argument,)+ /))]
+        #[allow(clippy::too_many_arguments, reason = "the arguments of the Python function")]
+        pub(super) fn $name<'py>(
+            $($argument: $crate::python::Argument<'_, 'py>),+
+        ) -> PyResult<Bound<'py, $result>> {
+            let given = [$($argument),+];
+            $crate::python::call::guard(given[0].py(), || $body($($first,)? given))
+        }
+    };
+}
+
 mod arguments;
 mod arrays;
 mod builtin;
@@ -45,9 +60,8 @@ use crate::simd::Storage;
 use arguments::{Logits, flag, given};
 use arrays::Array;
 use call::{Inputs, Output, guard, result_dtype, run, run_placing, warn};
-use loss::LossArguments;
 use numpy::Dtype;
-use objects::{Pair, text, tuple};
+use objects::{text, tuple};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyNotImplemented, PyTuple};
 use std::env::consts::{ARCH, OS};
@@ -58,52 +72,30 @@ static ALLOCATOR: WithReserve = WithReserve;
 
 /// What Python passed.
 type Argument<'a, 'py> = &'a Bound<'py, PyAny>;
+type Arguments<'a, 'py, const N: usize> = [Argument<'a, 'py>; N];
 
-#[pyfunction]
-#[pyo3(signature = (logits, axis, temperature, r#where, dtype, out, /))]
-fn softmax<'py>(
-    logits: Argument<'_, 'py>,
-    axis: Argument<'_, 'py>,
-    temperature: Argument<'_, 'py>,
-    r#where: Argument<'_, 'py>,
-    dtype: Argument<'_, 'py>,
-    out: Argument<'_, 'py>,
-) -> PyResult<Bound<'py, PyAny>> {
-    guard(out.py(), || {
-        activation(Activation::Softmax, logits, axis, temperature, r#where, dtype, out)
-    })
-}
+function!(
+    softmax(logits, axis, temperature, r#where, dtype, out) -> PyAny,
+    activation,
+    Activation::Softmax
+);
 
-#[pyfunction]
-#[pyo3(signature = (logits, axis, temperature, r#where, dtype, out, /))]
-fn log_softmax<'py>(
-    logits: Argument<'_, 'py>,
-    axis: Argument<'_, 'py>,
-    temperature: Argument<'_, 'py>,
-    r#where: Argument<'_, 'py>,
-    dtype: Argument<'_, 'py>,
-    out: Argument<'_, 'py>,
-) -> PyResult<Bound<'py, PyAny>> {
-    guard(out.py(), || {
-        activation(Activation::LogSoftmax, logits, axis, temperature, r#where, dtype, out)
-    })
-}
+function!(
+    log_softmax(logits, axis, temperature, r#where, dtype, out) -> PyAny,
+    activation,
+    Activation::LogSoftmax
+);
 
 fn activation<'py>(
     kind: Activation,
-    logits: Argument<'_, 'py>,
-    axis: Argument<'_, 'py>,
-    temperature: Argument<'_, 'py>,
-    r#where: Argument<'_, 'py>,
-    dtype: Argument<'_, 'py>,
-    out: Argument<'_, 'py>,
+    [logits, axis, temperature, mask, dtype, out]: Arguments<'_, 'py, 6>,
 ) -> PyResult<Bound<'py, PyAny>> {
     let Some(logits) = Logits::of_one_axis(logits, axis)? else {
         return Ok(PyNotImplemented::get(axis.py()).to_owned().into_any());
     };
     logits.refuse_no_classes(axis.py())?;
     let temperature = arguments::temperature(temperature)?;
-    let mask_array = given(r#where, |mask| logits.mask_array(mask))?;
+    let mask_array = given(mask, |mask| logits.mask_array(mask))?;
     let (result, compute) = if dtype.is_none() {
         let compute = logits.array.compute();
         (result_dtype(&logits.array, compute, out, "out")?, compute)
@@ -127,168 +119,94 @@ fn activation<'py>(
     output.finish(out.py())
 }
 
-#[pyfunction]
-#[pyo3(signature = (logits, axis, temperature, r#where, keepdims, out, /))]
-fn logsumexp<'py>(
-    logits: Argument<'_, 'py>,
-    axis: Argument<'_, 'py>,
-    temperature: Argument<'_, 'py>,
-    r#where: Argument<'_, 'py>,
-    keepdims: Argument<'_, 'py>,
-    out: Argument<'_, 'py>,
+function!(
+    logsumexp(logits, axis, temperature, r#where, keepdims, out) -> PyAny,
+    logsumexp_of
+);
+
+fn logsumexp_of<'py>(
+    [logits, axis, temperature, mask, keepdims, out]: Arguments<'_, 'py, 6>,
 ) -> PyResult<Bound<'py, PyAny>> {
-    guard(out.py(), || {
-        let logits = Logits::of_one_axis(logits, axis)?;
-        let Some(logits) = logits.filter(|logits| !logits.lack_classes()) else {
-            return Ok(PyNotImplemented::get(axis.py()).to_owned().into_any());
-        };
-        let temperature = arguments::temperature(temperature)?;
-        let mask_array = given(r#where, |mask| logits.mask_array(mask))?;
-        let mut shape = logits.row_shape();
-        if flag(keepdims, "keepdims")? {
-            shape.insert(logits.axis, 1);
-        }
-        let compute = logits.array.compute();
-        let result = result_dtype(&logits.array, compute, out, "out")?;
-        let others = [mask_array.as_ref(), None, None];
-        let inputs = Inputs { logits: &logits.array, others, compute, in_place: false };
-        let output = Output::new(out, "out", &shape, &result, &inputs)?;
-        let (z, mut lse) = (logits.array.rows(logits.axis), output.array.elements_mut());
-        let mask = logits.mask_rows(mask_array.as_ref());
-        run(
-            out.py(),
-            logits.array.bytes(),
-            |run| compute_in!(compute, F => ops::logsumexp::<F>(temperature, &z, mask.as_ref(), &mut lse, run)),
-        )?;
-        let lse = output.finish(out.py())?;
-        // One row: a scalar, as from NumPy's own reductions.
-        if shape.is_empty() && out.is_none() { lse.get_item(tuple(out.py(), [])?) } else { Ok(lse) }
-    })
-}
-
-#[pyfunction]
-#[pyo3(signature = (logits, targets, label_smoothing, prior, class_weight, sample_weight, ignore_index, r#where, temperature, z_loss, axis, reduction, normalizer, out, /))]
-#[allow(clippy::too_many_arguments, reason = "the arguments of the Python function")]
-fn cross_entropy<'py>(
-    logits: Argument<'_, 'py>,
-    targets: Argument<'_, 'py>,
-    label_smoothing: Argument<'_, 'py>,
-    prior: Argument<'_, 'py>,
-    class_weight: Argument<'_, 'py>,
-    sample_weight: Argument<'_, 'py>,
-    ignore_index: Argument<'_, 'py>,
-    r#where: Argument<'_, 'py>,
-    temperature: Argument<'_, 'py>,
-    z_loss: Argument<'_, 'py>,
-    axis: Argument<'_, 'py>,
-    reduction: Argument<'_, 'py>,
-    normalizer: Argument<'_, 'py>,
-    out: Argument<'_, 'py>,
-) -> PyResult<Bound<'py, PyAny>> {
-    let options = LossArguments {
-        logits,
-        targets,
-        label_smoothing,
-        prior,
-        class_weight,
-        sample_weight,
-        ignore_index,
-        mask: r#where,
-        temperature,
-        z_loss,
-        axis,
-        reduction,
-        normalizer,
-        out,
+    let logits = Logits::of_one_axis(logits, axis)?;
+    let Some(logits) = logits.filter(|logits| !logits.lack_classes()) else {
+        return Ok(PyNotImplemented::get(axis.py()).to_owned().into_any());
     };
-    guard(out.py(), || Ok(options.evaluate(None)?.0))
+    let temperature = arguments::temperature(temperature)?;
+    let mask_array = given(mask, |mask| logits.mask_array(mask))?;
+    let mut shape = logits.row_shape();
+    if flag(keepdims, "keepdims")? {
+        shape.insert(logits.axis, 1);
+    }
+    let compute = logits.array.compute();
+    let result = result_dtype(&logits.array, compute, out, "out")?;
+    let others = [mask_array.as_ref(), None, None];
+    let inputs = Inputs { logits: &logits.array, others, compute, in_place: false };
+    let output = Output::new(out, "out", &shape, &result, &inputs)?;
+    let (z, mut lse) = (logits.array.rows(logits.axis), output.array.elements_mut());
+    let mask = logits.mask_rows(mask_array.as_ref());
+    run(
+        out.py(),
+        logits.array.bytes(),
+        |run| compute_in!(compute, F => ops::logsumexp::<F>(temperature, &z, mask.as_ref(), &mut lse, run)),
+    )?;
+    let lse = output.finish(out.py())?;
+    // One row: a scalar, as from NumPy's own reductions.
+    if shape.is_empty() && out.is_none() { lse.get_item(tuple(out.py(), [])?) } else { Ok(lse) }
 }
 
-#[pyfunction]
-#[pyo3(signature = (logits, targets, label_smoothing, prior, class_weight, sample_weight, ignore_index, r#where, temperature, z_loss, axis, reduction, normalizer, out, grad_out, /))]
-#[allow(clippy::too_many_arguments, reason = "the arguments of the Python function")]
-fn cross_entropy_value_and_grad<'py>(
-    logits: Argument<'_, 'py>,
-    targets: Argument<'_, 'py>,
-    label_smoothing: Argument<'_, 'py>,
-    prior: Argument<'_, 'py>,
-    class_weight: Argument<'_, 'py>,
-    sample_weight: Argument<'_, 'py>,
-    ignore_index: Argument<'_, 'py>,
-    r#where: Argument<'_, 'py>,
-    temperature: Argument<'_, 'py>,
-    z_loss: Argument<'_, 'py>,
-    axis: Argument<'_, 'py>,
-    reduction: Argument<'_, 'py>,
-    normalizer: Argument<'_, 'py>,
-    out: Argument<'_, 'py>,
-    grad_out: Argument<'_, 'py>,
-) -> PyResult<Bound<'py, PyTuple>> {
-    let options = LossArguments {
-        logits,
-        targets,
-        label_smoothing,
-        prior,
-        class_weight,
-        sample_weight,
-        ignore_index,
-        mask: r#where,
-        temperature,
-        z_loss,
-        axis,
-        reduction,
-        normalizer,
-        out,
-    };
-    guard(out.py(), || {
-        let result = Pair::new(grad_out.py())?; // before anything is written
-        let (loss, grad) = options.evaluate(Some(grad_out))?;
-        Ok(result.of(loss, grad.expect("asked for")))
-    })
-}
+function!(
+    cross_entropy(
+        logits, targets, label_smoothing, prior, class_weight, sample_weight, ignore_index,
+        r#where, temperature, z_loss, axis, reduction, normalizer, out
+    ) -> PyAny,
+    loss::value
+);
 
-#[pyfunction]
-#[pyo3(signature = (logits, targets, prior, ignore_index, r#where, temperature, axis, /))]
-fn cross_entropy_terms<'py>(
-    logits: Argument<'_, 'py>,
-    targets: Argument<'_, 'py>,
-    prior: Argument<'_, 'py>,
-    ignore_index: Argument<'_, 'py>,
-    r#where: Argument<'_, 'py>,
-    temperature: Argument<'_, 'py>,
-    axis: Argument<'_, 'py>,
+function!(
+    cross_entropy_value_and_grad(
+        logits, targets, label_smoothing, prior, class_weight, sample_weight, ignore_index,
+        r#where, temperature, z_loss, axis, reduction, normalizer, out, grad_out
+    ) -> PyTuple,
+    loss::value_and_grad
+);
+
+function!(
+    cross_entropy_terms(logits, targets, prior, ignore_index, r#where, temperature, axis) -> PyTuple,
+    terms
+);
+
+fn terms<'py>(
+    [logits, targets, prior, ignore_index, mask, temperature, axis]: Arguments<'_, 'py, 7>,
 ) -> PyResult<Bound<'py, PyTuple>> {
     let py = logits.py();
-    guard(py, || {
-        let logits = Logits::new(logits, axis)?;
-        let prior_array = given(prior, |prior| logits.prior_array(prior))?;
-        let prior = logits.prior(py, prior_array.as_ref())?;
-        let temperature = arguments::temperature(temperature)?;
-        let mask_array = given(r#where, |mask| logits.mask_array(mask))?;
-        let ignored = arguments::ignore_index(ignore_index)?;
-        let target_array = Array::targets(targets)?;
-        let targets = logits.targets(py, &target_array, ignored, None)?;
-        let (compute, shape) = (logits.array.compute(), logits.row_shape());
-        let per_row = Dtype::of(py, compute);
-        let empty = || Array::empty(py, &shape, &per_row);
-        let arrays = [empty()?, empty()?, empty()?, empty()?, empty()?];
-        let mut out = TermsOut {
-            nll: arrays[0].1.elements_mut(),
-            prior_cross_entropy: arrays[1].1.elements_mut(),
-            prior_kl: arrays[2].1.elements_mut(),
-            prior_entropy: arrays[3].1.elements_mut(),
-            logsumexp: arrays[4].1.elements_mut(),
-        };
-        let z = logits.array.rows(logits.axis);
-        let mask = logits.mask_rows(mask_array.as_ref());
-        run_placing(
-            py,
-            logits.array.bytes(),
-            |run| compute_in!(compute, F => ops::cross_entropy_terms::<F>(&z, mask.as_ref(), &targets, &prior, temperature, &mut out, run)),
-            |error| logits.place_row(error),
-        )?;
-        tuple(py, arrays.map(|(object, _)| object))
-    })
+    let logits = Logits::new(logits, axis)?;
+    let prior_array = given(prior, |prior| logits.prior_array(prior))?;
+    let prior = logits.prior(py, prior_array.as_ref())?;
+    let temperature = arguments::temperature(temperature)?;
+    let mask_array = given(mask, |mask| logits.mask_array(mask))?;
+    let ignored = arguments::ignore_index(ignore_index)?;
+    let target_array = Array::targets(targets)?;
+    let targets = logits.targets(py, &target_array, ignored, None)?;
+    let (compute, shape) = (logits.array.compute(), logits.row_shape());
+    let per_row = Dtype::of(py, compute);
+    let empty = || Array::empty(py, &shape, &per_row);
+    let arrays = [empty()?, empty()?, empty()?, empty()?, empty()?];
+    let mut out = TermsOut {
+        nll: arrays[0].1.elements_mut(),
+        prior_cross_entropy: arrays[1].1.elements_mut(),
+        prior_kl: arrays[2].1.elements_mut(),
+        prior_entropy: arrays[3].1.elements_mut(),
+        logsumexp: arrays[4].1.elements_mut(),
+    };
+    let z = logits.array.rows(logits.axis);
+    let mask = logits.mask_rows(mask_array.as_ref());
+    run_placing(
+        py,
+        logits.array.bytes(),
+        |run| compute_in!(compute, F => ops::cross_entropy_terms::<F>(&z, mask.as_ref(), &targets, &prior, temperature, &mut out, run)),
+        |error| logits.place_row(error),
+    )?;
+    tuple(py, arrays.map(|(object, _)| object))
 }
 
 #[pyfunction]

@@ -1,9 +1,9 @@
 //! Log-probabilities of some classes of each row.
 
-use super::Argument;
+use super::Arguments;
 use super::arguments::{self, Logits, integer};
 use super::arrays::Array;
-use super::call::{Output, guard, run, run_placing};
+use super::call::{Output, run, run_placing};
 use super::errors::{Shape, row_index, value_error};
 use super::numpy::Dtype;
 use super::objects::Pair;
@@ -14,91 +14,79 @@ use crate::simd::Storage;
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
-#[pyfunction]
-#[pyo3(signature = (logits, k, axis, temperature, r#where, /))]
-pub(super) fn top_k_log_softmax<'py>(
-    logits: Argument<'_, 'py>,
-    k: Argument<'_, 'py>,
-    axis: Argument<'_, 'py>,
-    temperature: Argument<'_, 'py>,
-    r#where: Argument<'_, 'py>,
+function!(top_k_log_softmax(logits, k, axis, temperature, r#where) -> PyTuple, top_k);
+
+fn top_k<'py>(
+    [logits, k, axis, temperature, mask]: Arguments<'_, 'py, 5>,
 ) -> PyResult<Bound<'py, PyTuple>> {
     let py = logits.py();
-    guard(py, || {
-        let result = Pair::new(py)?;
-        let logits = Logits::new(logits, axis)?;
-        let (given, classes) = (integer(k, "k")?, logits.classes());
-        let Some(k) = usize::try_from(given).ok().filter(|k| *k <= classes) else {
-            return Err(value_error!(
-                py,
-                "k must be between 0 and {classes}, the number of classes, got {given}"
-            ));
-        };
-        let temperature = arguments::temperature(temperature)?;
-        let mask_array = arguments::given(r#where, |mask| logits.mask_array(mask))?;
-        let mut shape = logits.shape().to_vec();
-        shape[logits.axis] = k;
-        let indices = Output::fresh(py, &shape, &Dtype::of(py, Storage::I64))?;
-        let log_probs = Output::fresh(py, &shape, &logits.array.dtype(py))?;
-        indices.touch(py, logits.axis)?;
-        log_probs.touch(py, logits.axis)?;
-        let (z, mask) = (logits.array.rows(logits.axis), logits.mask_rows(mask_array.as_ref()));
-        let mut classes = indices.rows_mut(logits.axis);
-        let mut out = log_probs.rows_mut(logits.axis);
-        run(
+    let result = Pair::new(py)?;
+    let logits = Logits::new(logits, axis)?;
+    let (given, classes) = (integer(k, "k")?, logits.classes());
+    let Some(k) = usize::try_from(given).ok().filter(|k| *k <= classes) else {
+        return Err(value_error!(
             py,
-            logits.array.bytes(),
-            |run| compute_in!(logits.array.compute(), F => ops::top_k::<F>(temperature, &z, mask.as_ref(), &mut classes, &mut out, run)),
-        )?;
-        Ok(result.of(indices.finish(py)?, log_probs.finish(py)?))
-    })
+            "k must be between 0 and {classes}, the number of classes, got {given}"
+        ));
+    };
+    let temperature = arguments::temperature(temperature)?;
+    let mask_array = arguments::given(mask, |mask| logits.mask_array(mask))?;
+    let mut shape = logits.shape().to_vec();
+    shape[logits.axis] = k;
+    let indices = Output::fresh(py, &shape, &Dtype::of(py, Storage::I64))?;
+    let log_probs = Output::fresh(py, &shape, &logits.array.dtype(py))?;
+    indices.touch(py, logits.axis)?;
+    log_probs.touch(py, logits.axis)?;
+    let (z, mask) = (logits.array.rows(logits.axis), logits.mask_rows(mask_array.as_ref()));
+    let mut classes = indices.rows_mut(logits.axis);
+    let mut out = log_probs.rows_mut(logits.axis);
+    run(
+        py,
+        logits.array.bytes(),
+        |run| compute_in!(logits.array.compute(), F => ops::top_k::<F>(temperature, &z, mask.as_ref(), &mut classes, &mut out, run)),
+    )?;
+    Ok(result.of(indices.finish(py)?, log_probs.finish(py)?))
 }
 
-#[pyfunction]
-#[pyo3(signature = (logits, indices, axis, temperature, r#where, /))]
-pub(super) fn log_softmax_at<'py>(
-    logits: Argument<'_, 'py>,
-    indices: Argument<'_, 'py>,
-    axis: Argument<'_, 'py>,
-    temperature: Argument<'_, 'py>,
-    r#where: Argument<'_, 'py>,
+function!(log_softmax_at(logits, indices, axis, temperature, r#where) -> PyAny, at_indices);
+
+fn at_indices<'py>(
+    [logits, indices, axis, temperature, mask]: Arguments<'_, 'py, 5>,
 ) -> PyResult<Bound<'py, PyAny>> {
     let py = logits.py();
-    guard(py, || {
-        let logits = Logits::new(logits, axis)?;
-        let temperature = arguments::temperature(temperature)?;
-        let mask_array = arguments::given(r#where, |mask| logits.mask_array(mask))?;
-        let indices = Array::indices(indices)?;
-        let (axis, shape, given) = (logits.axis, logits.shape(), indices.shape());
-        let mut expected = shape.to_vec();
-        if let Some(many) = given.get(axis) {
-            expected[axis] = *many;
-        }
-        if given != expected {
-            return Err(value_error!(
-                py,
-                "indices must have the shape of logits, {}, but for axis {axis}, got {}",
-                Shape(shape),
-                Shape(given)
-            ));
-        }
-        let copy = |run: &mut Run<'_>| indices.labels(logits.classes(), None, &mut run.executor());
-        let labels = run_placing(py, indices.bytes(), copy, |error| {
-            if let Error::Label { name, index, .. } = error {
-                // No axis is left out.
-                (*name, *index) = ("indices", row_index(index[0], given, given.len()));
-            }
-        })?;
-        let output = Output::fresh(py, given, &logits.array.dtype(py))?;
-        output.touch(py, axis)?;
-        let (z, mask) = (logits.array.rows(axis), logits.mask_rows(mask_array.as_ref()));
-        let mut out = output.rows_mut(axis);
-        let labels = (&labels, given[axis + 1..].iter().product());
-        run(
+    let logits = Logits::new(logits, axis)?;
+    let temperature = arguments::temperature(temperature)?;
+    let mask_array = arguments::given(mask, |mask| logits.mask_array(mask))?;
+    let indices = Array::indices(indices)?;
+    let (axis, shape, given) = (logits.axis, logits.shape(), indices.shape());
+    let mut expected = shape.to_vec();
+    if let Some(many) = given.get(axis) {
+        expected[axis] = *many;
+    }
+    if given != expected {
+        return Err(value_error!(
             py,
-            logits.array.bytes().max(indices.bytes()),
-            |run| compute_in!(logits.array.compute(), F => ops::log_softmax_at::<F>(temperature, &z, mask.as_ref(), labels, &mut out, run)),
-        )?;
-        output.finish(py)
-    })
+            "indices must have the shape of logits, {}, but for axis {axis}, got {}",
+            Shape(shape),
+            Shape(given)
+        ));
+    }
+    let copy = |run: &mut Run<'_>| indices.labels(logits.classes(), None, &mut run.executor());
+    let labels = run_placing(py, indices.bytes(), copy, |error| {
+        if let Error::Label { name, index, .. } = error {
+            // No axis is left out.
+            (*name, *index) = ("indices", row_index(index[0], given, given.len()));
+        }
+    })?;
+    let output = Output::fresh(py, given, &logits.array.dtype(py))?;
+    output.touch(py, axis)?;
+    let (z, mask) = (logits.array.rows(axis), logits.mask_rows(mask_array.as_ref()));
+    let mut out = output.rows_mut(axis);
+    let labels = (&labels, given[axis + 1..].iter().product());
+    run(
+        py,
+        logits.array.bytes().max(indices.bytes()),
+        |run| compute_in!(logits.array.compute(), F => ops::log_softmax_at::<F>(temperature, &z, mask.as_ref(), labels, &mut out, run)),
+    )?;
+    output.finish(py)
 }

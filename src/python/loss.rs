@@ -1,120 +1,130 @@
 //! The loss, with or without its gradient: validate everything, then compute, then wrap.
 
-use super::Argument;
 use super::arguments::{self, Logits, given};
 use super::arrays::Array;
 use super::call::{Inputs, Output, result_dtype, run_placing};
 use super::errors::value_error;
 use super::numpy::Dtype;
-use super::objects::float;
+use super::objects::{Pair, float};
+use super::{Argument, Arguments};
 use crate::ops::{CrossEntropy, Reduction};
 use crate::simd::Storage;
 use crate::target::LossTerms;
 use pyo3::prelude::*;
+use pyo3::types::PyTuple;
 
-pub(super) struct LossArguments<'a, 'py> {
-    pub(super) logits: Argument<'a, 'py>,
-    pub(super) targets: Argument<'a, 'py>,
-    pub(super) label_smoothing: Argument<'a, 'py>,
-    pub(super) prior: Argument<'a, 'py>,
-    pub(super) class_weight: Argument<'a, 'py>,
-    pub(super) sample_weight: Argument<'a, 'py>,
-    pub(super) ignore_index: Argument<'a, 'py>,
-    pub(super) mask: Argument<'a, 'py>,
-    pub(super) temperature: Argument<'a, 'py>,
-    pub(super) z_loss: Argument<'a, 'py>,
-    pub(super) axis: Argument<'a, 'py>,
-    pub(super) reduction: Argument<'a, 'py>,
-    pub(super) normalizer: Argument<'a, 'py>,
-    pub(super) out: Argument<'a, 'py>,
+/// The loss alone.
+pub(super) fn value<'py>(given: Arguments<'_, 'py, 14>) -> PyResult<Bound<'py, PyAny>> {
+    Ok(evaluate(given, None)?.0)
 }
 
-impl<'py> LossArguments<'_, 'py> {
-    /// The loss, and the gradient if there is a `grad_out` (which may be None).
-    pub(super) fn evaluate(
-        &self,
-        grad_out: Option<Argument<'_, 'py>>,
-    ) -> PyResult<(Bound<'py, PyAny>, Option<Bound<'py, PyAny>>)> {
-        let py = self.out.py();
-        let logits = Logits::new(self.logits, self.axis)?;
-        let reduction = arguments::reduction(self.reduction)?;
-        let normalizer = arguments::normalizer(self.normalizer, reduction)?;
-        let label_smoothing = arguments::label_smoothing(self.label_smoothing, self.prior)?;
-        let temperature = arguments::temperature(self.temperature)?;
-        let z_loss = arguments::z_loss(self.z_loss)?;
-        let prior_array = given(self.prior, |prior| logits.prior_array(prior))?;
-        // Without smoothing its values are not read.
-        let prior = &logits.prior(py, prior_array.as_ref().filter(|_| label_smoothing > 0.0))?;
-        let class_weight = given(self.class_weight, |weight| logits.class_weight(weight))?;
-        let class_weight = class_weight.as_ref();
-        let sample_weight = given(self.sample_weight, |weight| logits.sample_weight(weight))?;
-        let sample_weight = sample_weight.as_ref();
-        let mask_array = given(self.mask, |mask| logits.mask_array(mask))?;
-        let ignored = arguments::ignore_index(self.ignore_index)?;
-        let target_array = Array::targets(self.targets)?;
-        let targets = logits.targets(py, &target_array, ignored, class_weight)?;
+/// The loss and its gradient, which `grad_out` takes.
+pub(super) fn value_and_grad<'py>(given: Arguments<'_, 'py, 15>) -> PyResult<Bound<'py, PyTuple>> {
+    let [given @ .., grad_out] = given;
+    let result = Pair::new(grad_out.py())?; // before anything is written
+    let (loss, grad) = evaluate(given, Some(grad_out))?;
+    Ok(result.of(loss, grad.expect("asked for")))
+}
 
-        let compute = logits.array.compute();
-        let per_row = Dtype::of(py, compute);
-        let others = [prior_array.as_ref(), mask_array.as_ref(), Some(&target_array)];
-        let mut inputs = Inputs { logits: &logits.array, others, compute, in_place: false };
-        let (mut losses, scalar) = match reduction {
-            Reduction::None => {
-                let shape = logits.row_shape();
-                (Some(Output::new(self.out, "out", &shape, &per_row, &inputs)?), None)
-            }
-            _ if self.out.is_none() => (None, None),
-            // A scalar is accumulated in float64 and rounded once, to whatever `out` holds.
-            _ => (None, Some(Array::output(self.out, "out", &[])?)),
-        };
-        inputs.in_place = true;
-        let grad = match grad_out {
-            None => None,
-            Some(out) => {
-                let dtype = result_dtype(&logits.array, compute, out, "grad_out")?;
-                let grad = Output::new(out, "grad_out", logits.shape(), &dtype, &inputs)?;
-                grad.touch(py, logits.axis)?;
-                Some(grad)
-            }
-        };
-        if let (Some(losses), Some(grad)) = (&mut losses, &grad)
-            && grad.is_copied()
-        {
-            losses.set_aside(&per_row)?; // the copy may find no memory
+/// The loss, and the gradient if there is a `grad_out` (which may be None).
+fn evaluate<'py>(
+    [
+        logits,
+        targets,
+        label_smoothing,
+        prior,
+        class_weight,
+        sample_weight,
+        ignore_index,
+        mask,
+        temperature,
+        z_loss,
+        axis,
+        reduction,
+        normalizer,
+        out,
+    ]: Arguments<'_, 'py, 14>,
+    grad_out: Option<Argument<'_, 'py>>,
+) -> PyResult<(Bound<'py, PyAny>, Option<Bound<'py, PyAny>>)> {
+    let py = out.py();
+    let logits = Logits::new(logits, axis)?;
+    let reduction = arguments::reduction(reduction)?;
+    let normalizer = arguments::normalizer(normalizer, reduction)?;
+    let label_smoothing = arguments::label_smoothing(label_smoothing, prior)?;
+    let temperature = arguments::temperature(temperature)?;
+    let z_loss = arguments::z_loss(z_loss)?;
+    let prior_array = given(prior, |prior| logits.prior_array(prior))?;
+    // Without smoothing its values are not read.
+    let prior = &logits.prior(py, prior_array.as_ref().filter(|_| label_smoothing > 0.0))?;
+    let class_weight = given(class_weight, |weight| logits.class_weight(weight))?;
+    let class_weight = class_weight.as_ref();
+    let sample_weight = given(sample_weight, |weight| logits.sample_weight(weight))?;
+    let sample_weight = sample_weight.as_ref();
+    let mask_array = given(mask, |mask| logits.mask_array(mask))?;
+    let ignored = arguments::ignore_index(ignore_index)?;
+    let target_array = Array::targets(targets)?;
+    let targets = logits.targets(py, &target_array, ignored, class_weight)?;
+
+    let compute = logits.array.compute();
+    let per_row = Dtype::of(py, compute);
+    let others = [prior_array.as_ref(), mask_array.as_ref(), Some(&target_array)];
+    let mut inputs = Inputs { logits: &logits.array, others, compute, in_place: false };
+    let (mut losses, scalar) = match reduction {
+        Reduction::None => {
+            let shape = logits.row_shape();
+            (Some(Output::new(out, "out", &shape, &per_row, &inputs)?), None)
         }
-        let out = losses.as_ref().map(Output::result).or(scalar.as_ref());
-        if let (Some(out), Some(grad)) = (out, &grad)
-            && out.may_overlap(grad.result())
-        {
-            return Err(value_error!(py, "out and grad_out must not share memory"));
+        _ if out.is_none() => (None, None),
+        // A scalar is accumulated in float64 and rounded once, to whatever `out` holds.
+        _ => (None, Some(Array::output(out, "out", &[])?)),
+    };
+    inputs.in_place = true;
+    let grad = match grad_out {
+        None => None,
+        Some(out) => {
+            let dtype = result_dtype(&logits.array, compute, out, "grad_out")?;
+            let grad = Output::new(out, "grad_out", logits.shape(), &dtype, &inputs)?;
+            grad.touch(py, logits.axis)?;
+            Some(grad)
         }
-        // The interpreter keeps the memory of a float for the next one.
-        let room = float(py, 0.0)?;
-        let z = logits.array.rows(logits.axis);
-        let mut loss_rows = losses.as_ref().map(|losses| losses.array.elements_mut());
-        let mut grad_rows = grad.as_ref().map(|grad| grad.rows_mut(logits.axis));
-        let mask = logits.mask_rows(mask_array.as_ref());
-        let terms =
-            LossTerms { label_smoothing, prior, class_weight, sample_weight, temperature, z_loss };
-        let operation = CrossEntropy { targets: &targets, terms, reduction, normalizer };
-        let value = run_placing(
-            py,
-            logits.array.bytes(),
-            |run| compute_in!(compute, F => operation.run::<F>(&z, mask.as_ref(), loss_rows.as_mut(), grad_rows.as_mut(), run)),
-            |error| logits.place_row(error),
-        )?;
-        let grad = grad.map(|grad| grad.finish(py)).transpose()?;
-        let loss = match losses {
-            Some(losses) => losses.finish(py)?,
-            None => {
-                drop(room);
-                let loss = float(py, value)?;
-                if let Some(scalar) = scalar {
-                    scalar.elements_mut().set(0, value);
-                }
-                loss
-            }
-        };
-        Ok((loss, grad))
+    };
+    if let (Some(losses), Some(grad)) = (&mut losses, &grad)
+        && grad.is_copied()
+    {
+        losses.set_aside(&per_row)?; // the copy may find no memory
     }
+    let out = losses.as_ref().map(Output::result).or(scalar.as_ref());
+    if let (Some(out), Some(grad)) = (out, &grad)
+        && out.may_overlap(grad.result())
+    {
+        return Err(value_error!(py, "out and grad_out must not share memory"));
+    }
+    // The interpreter keeps the memory of a float for the next one.
+    let room = float(py, 0.0)?;
+    let z = logits.array.rows(logits.axis);
+    let mut loss_rows = losses.as_ref().map(|losses| losses.array.elements_mut());
+    let mut grad_rows = grad.as_ref().map(|grad| grad.rows_mut(logits.axis));
+    let mask = logits.mask_rows(mask_array.as_ref());
+    let terms =
+        LossTerms { label_smoothing, prior, class_weight, sample_weight, temperature, z_loss };
+    let operation = CrossEntropy { targets: &targets, terms, reduction, normalizer };
+    let value = run_placing(
+        py,
+        logits.array.bytes(),
+        |run| compute_in!(compute, F => operation.run::<F>(&z, mask.as_ref(), loss_rows.as_mut(), grad_rows.as_mut(), run)),
+        |error| logits.place_row(error),
+    )?;
+    let grad = grad.map(|grad| grad.finish(py)).transpose()?;
+    let loss = match losses {
+        Some(losses) => losses.finish(py)?,
+        None => {
+            drop(room);
+            let loss = float(py, value)?;
+            if let Some(scalar) = scalar {
+                scalar.elements_mut().set(0, value);
+            }
+            loss
+        }
+    };
+    Ok((loss, grad))
 }
