@@ -67,60 +67,38 @@ fn written<V: Vector, const STREAM: bool>(
         #[inline(always)]
         move |place| values.at::<V>(token, place, zero)
     };
-    let splat = {
-        #[inline(always)]
-        move |value| V::splat(token, value)
-    };
-    match (epilogue, weights) {
-        (Epilogue::LogProbability { max, inverse, excess }, _) => fill::<V, STREAM, _>(
-            token,
-            label,
-            out,
-            #[inline(always)]
-            move || {
-                let (max, inverse, excess) = (splat(max), splat(inverse), splat(excess));
-                #[inline(always)]
-                move |place| log_probability(value(place), max, inverse, excess)
-            },
-        ),
-        (Epilogue::Probability { factor, least }, _)
-        | (Epilogue::Gradient { factor, least, .. }, Weights::Absent) => fill::<V, STREAM, _>(
-            token,
-            label,
-            out,
-            #[inline(always)]
-            move || {
-                let (factor, least) = (splat(factor), splat(least));
-                #[inline(always)]
-                move |place| probability(value(place), factor, least)
-            },
-        ),
-        (Epilogue::Gradient { factor, least, minus }, Weights::Ones) => fill::<V, STREAM, _>(
-            token,
-            label,
-            out,
-            #[inline(always)]
-            move || {
-                let (factor, least, minus) = (splat(factor), splat(least), splat(minus));
-                #[inline(always)]
-                move |place| gradient(value(place), factor, least, minus)
-            },
-        ),
-        (Epilogue::Gradient { factor, least, minus }, Weights::Row(weights)) => {
+    /// Writes a value for each place, from constants that are in every lane.
+    macro_rules! fill {
+        ([$($constant:ident),+], |$place:ident| $value:expr) => {
             fill::<V, STREAM, _>(
                 token,
                 label,
                 out,
                 #[inline(always)]
                 move || {
-                    let (factor, least, minus) = (splat(factor), splat(least), splat(minus));
+                    $(let $constant = V::splat(token, $constant);)+
                     #[inline(always)]
-                    move |place| {
-                        let minus = weights.at::<V>(token, place, zero).mul(minus);
-                        gradient(value(place), factor, least, minus)
-                    }
+                    move |$place| $value
                 },
-            );
+            )
+        };
+    }
+    match (epilogue, weights) {
+        (Epilogue::LogProbability { max, inverse, excess }, _) => {
+            fill!([max, inverse, excess], |at| log_probability(value(at), max, inverse, excess));
+        }
+        (Epilogue::Probability { factor, least }, _)
+        | (Epilogue::Gradient { factor, least, .. }, Weights::Absent) => {
+            fill!([factor, least], |at| probability(value(at), factor, least));
+        }
+        (Epilogue::Gradient { factor, least, minus }, Weights::Ones) => {
+            fill!([factor, least, minus], |at| gradient(value(at), factor, least, minus));
+        }
+        (Epilogue::Gradient { factor, least, minus }, Weights::Row(weights)) => {
+            fill!([factor, least, minus], |at| {
+                let minus = weights.at::<V>(token, at, zero).mul(minus);
+                gradient(value(at), factor, least, minus)
+            });
         }
     }
 }

@@ -52,21 +52,12 @@ impl Level {
     pub fn current() -> Level {
         static CURRENT: OnceLock<Level> = OnceLock::new();
         *CURRENT.get_or_init(|| {
-            let available = Level::available();
-            let widest = available[available.len() - 1];
-            let Ok(cap) = std::env::var(LEVEL_VARIABLE) else {
-                return widest;
-            };
-            if !NAMES.contains(&cap.as_str()) {
-                return widest;
-            }
             let rank = |name: &str| NAMES.iter().position(|known| *known == name);
-            available
-                .iter()
-                .rev()
-                .find(|level| rank(level.name()) <= rank(&cap))
-                .copied()
-                .unwrap_or(available[0])
+            let cap = std::env::var(LEVEL_VARIABLE).ok().and_then(|cap| rank(&cap));
+            let is_allowed = |level: &&Level| cap.is_none() || rank(level.name()) <= cap;
+            // The first, which any machine can run, is allowed by every cap.
+            let available = Level::available();
+            *available.iter().rfind(is_allowed).unwrap_or(&available[0])
         })
     }
 
