@@ -80,71 +80,47 @@ mod sealed {
     impl Sealed for f64 {}
 }
 
-impl Float for f32 {
-    const STORAGE: Storage = Storage::F32;
-    const NEG_INFINITY: f32 = f32::NEG_INFINITY;
-    const NAN: f32 = f32::NAN;
-    const SMALLEST: f32 = f32::from_bits(1);
-    const MIN_POSITIVE: f64 = f32::MIN_POSITIVE as f64;
-    const EXP: math::ExpCore<f32> = math::EXP_F32;
+macro_rules! float {
+    ($float:ident, $storage:expr, $exp:expr, $run:ident, $as_floats:expr, $as_floats_mut:expr) => {
+        impl Float for $float {
+            const STORAGE: Storage = $storage;
+            const NEG_INFINITY: $float = $float::NEG_INFINITY;
+            const NAN: $float = $float::NAN;
+            const SMALLEST: $float = $float::from_bits(1);
+            const MIN_POSITIVE: f64 = $float::MIN_POSITIVE as f64;
+            const EXP: math::ExpCore<$float> = $exp;
 
-    #[inline(always)]
-    #[allow(clippy::cast_possible_truncation, reason = "the one place where f64 rounds to f32")]
-    fn from_f64(value: f64) -> f32 {
-        value as f32
-    }
-    #[inline(always)]
-    fn to_f64(self) -> f64 {
-        f64::from(self)
-    }
-    #[inline(always)]
-    fn as_floats(values: &[f32]) -> Option<&[f32]> {
-        Some(values)
-    }
-    #[inline(always)]
-    fn as_floats_mut(values: &mut [f32]) -> Option<&mut [f32]> {
-        Some(values)
-    }
-    fn kept() -> &'static Mutex<Vec<Mutex<Vec<f32>>>> {
-        static KEPT: Mutex<Vec<Mutex<Vec<f32>>>> = Mutex::new(Vec::new());
-        &KEPT
-    }
-    #[inline(always)]
-    fn dispatch<J: VectorJob<f32>>(level: Level, job: J) -> J::Output {
-        run_f32(level, job)
-    }
+            #[inline(always)]
+            #[allow(
+                clippy::cast_possible_truncation,
+                reason = "the one place where f64 rounds to f32"
+            )]
+            fn from_f64(value: f64) -> $float {
+                value as $float
+            }
+            #[inline(always)]
+            fn to_f64(self) -> f64 {
+                f64::from(self)
+            }
+            #[inline(always)]
+            fn as_floats(values: &[$float]) -> Option<&[f32]> {
+                $as_floats(values)
+            }
+            #[inline(always)]
+            fn as_floats_mut(values: &mut [$float]) -> Option<&mut [f32]> {
+                $as_floats_mut(values)
+            }
+            fn kept() -> &'static Mutex<Vec<Mutex<Vec<$float>>>> {
+                static KEPT: Mutex<Vec<Mutex<Vec<$float>>>> = Mutex::new(Vec::new());
+                &KEPT
+            }
+            #[inline(always)]
+            fn dispatch<J: VectorJob<$float>>(level: Level, job: J) -> J::Output {
+                $run(level, job)
+            }
+        }
+    };
 }
 
-impl Float for f64 {
-    const STORAGE: Storage = Storage::F64;
-    const NEG_INFINITY: f64 = f64::NEG_INFINITY;
-    const NAN: f64 = f64::NAN;
-    const SMALLEST: f64 = f64::from_bits(1);
-    const MIN_POSITIVE: f64 = f64::MIN_POSITIVE;
-    const EXP: math::ExpCore<f64> = math::EXP_F64;
-
-    #[inline(always)]
-    fn from_f64(value: f64) -> f64 {
-        value
-    }
-    #[inline(always)]
-    fn to_f64(self) -> f64 {
-        self
-    }
-    #[inline(always)]
-    fn as_floats(_values: &[f64]) -> Option<&[f32]> {
-        None
-    }
-    #[inline(always)]
-    fn as_floats_mut(_values: &mut [f64]) -> Option<&mut [f32]> {
-        None
-    }
-    fn kept() -> &'static Mutex<Vec<Mutex<Vec<f64>>>> {
-        static KEPT: Mutex<Vec<Mutex<Vec<f64>>>> = Mutex::new(Vec::new());
-        &KEPT
-    }
-    #[inline(always)]
-    fn dispatch<J: VectorJob<f64>>(level: Level, job: J) -> J::Output {
-        run_f64(level, job)
-    }
-}
+float!(f32, Storage::F32, math::EXP_F32, run_f32, Some, Some);
+float!(f64, Storage::F64, math::EXP_F64, run_f64, |_| None, |_| None);
