@@ -12,8 +12,6 @@ use half::{bf16, f16};
 const F16_CHUNK: usize = MOST_LANES;
 /// bfloat16 converted at once: a loop so short that it is unrolled is not vectorised.
 const BF16_CHUNK: usize = 64;
-/// Bytes of either.
-const SIZE: usize = size_of::<u16>();
 
 /// Conversion of float16: to nearest, ties to even.
 pub trait Halves: Copy {
@@ -42,53 +40,15 @@ pub(super) unsafe fn widen(
     storage: Storage,
     target: &mut [f32],
 ) -> bool {
+    let (source, len, target) = (source.cast(), target.len(), target.as_mut_ptr());
     match storage {
-        // SAFETY: as the caller says.
-        Storage::F16 => unsafe { widen_with(source, target, |bits| halves.widen_f16(bits)) },
-        // SAFETY: as the caller says.
-        Storage::Bf16 => unsafe { widen_with(source, target, from_upper_halves) },
+        // SAFETY: as the caller says; `target` has `len` numbers.
+        Storage::F16 => unsafe { convert(source, target, len, |bits| halves.widen_f16(bits)) },
+        // SAFETY: as the caller says; `target` has `len` numbers.
+        Storage::Bf16 => unsafe { convert(source, target, len, from_upper_halves) },
         _ => return false,
     }
     true
-}
-
-/// # Safety
-/// - `source` is valid for reading as many 16-bit numbers as `target` has.
-#[inline(always)]
-unsafe fn widen_with<const CHUNK: usize>(
-    source: *const u8,
-    target: &mut [f32],
-    convert: impl Fn([u16; CHUNK]) -> [f32; CHUNK],
-) {
-    let len = target.len();
-    if len < CHUNK {
-        // SAFETY: as the caller says.
-        return unsafe { widen_chunk(source, target, &convert) };
-    }
-    for at in (0..len).step_by(CHUNK) {
-        // The last chunk may begin in the one before.
-        let at = at.min(len - CHUNK);
-        // SAFETY: CHUNK numbers are readable from `at` on.
-        unsafe {
-            widen_chunk(source.wrapping_add(at * SIZE), &mut target[at..][..CHUNK], &convert);
-        };
-    }
-}
-
-/// # Safety
-/// - `source` is valid for reading as many 16-bit numbers as `target` has, CHUNK or fewer.
-#[inline(always)]
-unsafe fn widen_chunk<const CHUNK: usize>(
-    source: *const u8,
-    target: &mut [f32],
-    convert: &impl Fn([u16; CHUNK]) -> [f32; CHUNK],
-) {
-    let mut bits = [0; CHUNK];
-    let count = target.len();
-    let own = bits[..count].as_mut_ptr().cast();
-    // SAFETY: so many are readable, says the caller; `bits` is ours and has as many.
-    unsafe { source.copy_to_nonoverlapping(own, count * SIZE) };
-    target.copy_from_slice(&convert(bits)[..count]);
 }
 
 /// Rounds to neighbouring elements, if this storage is written many at once.
@@ -102,52 +62,58 @@ pub(super) unsafe fn narrow(
     target: *mut u8,
     storage: Storage,
 ) -> bool {
+    let (source, len, target) = (values.as_ptr(), values.len(), target.cast());
     match storage {
-        // SAFETY: as the caller says.
-        Storage::F16 => unsafe { narrow_with(values, target, |chunk| halves.narrow_f16(chunk)) },
-        // SAFETY: as the caller says.
-        Storage::Bf16 => unsafe { narrow_with(values, target, upper_halves) },
+        // SAFETY: as the caller says; there are `len` values.
+        Storage::F16 => unsafe { convert(source, target, len, |chunk| halves.narrow_f16(chunk)) },
+        // SAFETY: as the caller says; there are `len` values.
+        Storage::Bf16 => unsafe { convert(source, target, len, upper_halves) },
         _ => return false,
     }
     true
 }
 
 /// # Safety
-/// - `target` is valid for writing as many 16-bit numbers as there are `values`.
+/// - `source` is valid for reading and `target` for writing `len` numbers, which are apart; no alignment is
+///   needed.
 #[inline(always)]
-unsafe fn narrow_with<const CHUNK: usize>(
-    values: &[f32],
-    target: *mut u8,
-    convert: impl Fn([f32; CHUNK]) -> [u16; CHUNK],
+unsafe fn convert<A: Copy + Default, B, const CHUNK: usize>(
+    source: *const A,
+    target: *mut B,
+    len: usize,
+    convert: impl Fn([A; CHUNK]) -> [B; CHUNK],
 ) {
-    let len = values.len();
     if len < CHUNK {
         // SAFETY: as the caller says.
-        return unsafe { narrow_chunk(values, target, &convert) };
+        return unsafe { convert_chunk(source, target, len, &convert) };
     }
     for at in (0..len).step_by(CHUNK) {
         // The last chunk may begin in the one before.
         let at = at.min(len - CHUNK);
-        // SAFETY: CHUNK numbers are writable from `at` on.
-        unsafe { narrow_chunk(&values[at..][..CHUNK], target.wrapping_add(at * SIZE), &convert) };
+        // SAFETY: CHUNK numbers are readable and writable from `at` on.
+        unsafe {
+            convert_chunk(source.wrapping_add(at), target.wrapping_add(at), CHUNK, &convert);
+        };
     }
 }
 
 /// # Safety
-/// - `target` is valid for writing as many 16-bit numbers as there are `values`, CHUNK or fewer.
+/// - As [`convert`], of CHUNK numbers or fewer.
 #[inline(always)]
-unsafe fn narrow_chunk<const CHUNK: usize>(
-    values: &[f32],
-    target: *mut u8,
-    convert: &impl Fn([f32; CHUNK]) -> [u16; CHUNK],
+unsafe fn convert_chunk<A: Copy + Default, B, const CHUNK: usize>(
+    source: *const A,
+    target: *mut B,
+    len: usize,
+    convert: &impl Fn([A; CHUNK]) -> [B; CHUNK],
 ) {
-    let count = values.len();
-    let mut chunk = [0.0; CHUNK];
-    chunk[..count].copy_from_slice(values);
-    let bits = convert(chunk);
-    let own = bits[..count].as_ptr().cast();
-    // SAFETY: so many are writable, says the caller; `bits` is ours and has as many.
-    unsafe { target.copy_from_nonoverlapping(own, count * SIZE) };
+    let mut chunk = [A::default(); CHUNK];
+    let own: *mut u8 = chunk[..len].as_mut_ptr().cast();
+    // SAFETY: so many are readable, says the caller; `chunk` is ours and has as many.
+    unsafe { source.cast::<u8>().copy_to_nonoverlapping(own, len * size_of::<A>()) };
+    let converted = convert(chunk);
+    let own: *const u8 = converted[..len].as_ptr().cast();
+    // SAFETY: so many are writable, says the caller; `converted` is ours and has as many.
+    unsafe { target.cast::<u8>().copy_from_nonoverlapping(own, len * size_of::<B>()) };
 }
 
 /// bfloat16 as they are.
