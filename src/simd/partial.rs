@@ -9,12 +9,46 @@ use super::storage::Halves;
 use super::transpose::{in_vectors, shuffled};
 use fearless_simd::{Simd, SimdFrom, f32x16, f64x8};
 
-macro_rules! transpose_block {
-    ($name:ident, $vector:ident, $scalar:ty) => {
+/// What the vectors of one type need, where the level has no instructions of its own.
+macro_rules! partial {
+    ($vector:ident, $scalar:ty, $lanes:literal, $stream:ident, $load:ident, $store:ident, $transpose:ident, $block:ident) => {
+        /// # Safety
+        /// - `target` is valid for writing all lanes and a multiple of 64.
+        #[inline(always)]
+        unsafe fn $stream(self, vector: $vector<Self>, target: *mut $scalar) {
+            // SAFETY: as the caller says; these are all there are.
+            unsafe { self.$store(vector, target, $lanes) };
+        }
+        /// # Safety
+        /// - `source` is valid for reading `count` scalars, no more than lanes; no alignment is needed.
+        #[inline(always)]
+        unsafe fn $load(
+            self,
+            pad: $vector<Self>,
+            source: *const $scalar,
+            count: usize,
+        ) -> $vector<Self> {
+            let mut lanes: [$scalar; $lanes] = pad.into();
+            // SAFETY: `lanes` is ours and holds as many; the caller vouches for `count` scalars.
+            unsafe { copy(source, lanes.as_mut_ptr(), count) };
+            $vector::simd_from(self, lanes)
+        }
+        /// # Safety
+        /// - `target` is valid for writing `count` scalars, no more than lanes; no alignment is needed.
+        #[inline(always)]
+        unsafe fn $store(self, vector: $vector<Self>, target: *mut $scalar, count: usize) {
+            let lanes: [$scalar; $lanes] = vector.into();
+            // SAFETY: `lanes` holds as many; the caller vouches for `count` scalars.
+            unsafe { copy(lanes.as_ptr(), target, count) };
+        }
+        #[inline(always)]
+        fn $transpose(self, vectors: &mut [$vector<Self>; MOST_LANES]) {
+            shuffled(vectors);
+        }
         /// # Safety
         /// - As [`super::Vector::transpose_block`].
         #[inline(always)]
-        unsafe fn $name(
+        unsafe fn $block(
             self,
             source: *const $scalar,
             stride: usize,
@@ -44,30 +78,26 @@ pub trait Partial: Simd + Halves {
     /// Are stores of some lanes as fast as those of all?
     const HAS_MASKS: bool = false;
 
-    /// # Safety
-    /// - `target` is valid for writing 16 scalars and a multiple of 64.
-    #[inline(always)]
-    unsafe fn stream_floats(self, vector: f32x16<Self>, target: *mut f32) {
-        // SAFETY: as the caller says; 16 is all there are.
-        unsafe { self.store_floats(vector, target, 16) };
-    }
-    /// # Safety
-    /// - `target` is valid for writing 8 scalars and a multiple of 64.
-    #[inline(always)]
-    unsafe fn stream_doubles(self, vector: f64x8<Self>, target: *mut f64) {
-        // SAFETY: as the caller says; 8 is all there are.
-        unsafe { self.store_doubles(vector, target, 8) };
-    }
-    #[inline(always)]
-    fn transpose_floats(self, vectors: &mut [f32x16<Self>; MOST_LANES]) {
-        shuffled(vectors);
-    }
-    #[inline(always)]
-    fn transpose_doubles(self, vectors: &mut [f64x8<Self>; MOST_LANES]) {
-        shuffled(vectors);
-    }
-    transpose_block!(transpose_float_block, f32x16, f32);
-    transpose_block!(transpose_double_block, f64x8, f64);
+    partial!(
+        f32x16,
+        f32,
+        16,
+        stream_floats,
+        load_floats,
+        store_floats,
+        transpose_floats,
+        transpose_float_block
+    );
+    partial!(
+        f64x8,
+        f64,
+        8,
+        stream_doubles,
+        load_doubles,
+        store_doubles,
+        transpose_doubles,
+        transpose_double_block
+    );
     /// Orders streamed stores before what other threads see next.
     #[inline(always)]
     fn fence(self) {
@@ -87,50 +117,6 @@ pub trait Partial: Simd + Halves {
             use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
             _mm_prefetch::<_MM_HINT_T0>(source.cast());
         };
-    }
-    /// # Safety
-    /// - `source` is valid for reading `count` ≤ 16 scalars; no alignment is needed.
-    #[inline(always)]
-    unsafe fn load_floats(
-        self,
-        pad: f32x16<Self>,
-        source: *const f32,
-        count: usize,
-    ) -> f32x16<Self> {
-        let mut lanes: [f32; 16] = pad.into();
-        // SAFETY: `lanes` is ours and holds 16; the caller vouches for `count` ≤ 16 scalars.
-        unsafe { copy(source, lanes.as_mut_ptr(), count) };
-        f32x16::simd_from(self, lanes)
-    }
-    /// # Safety
-    /// - `source` is valid for reading `count` ≤ 8 scalars; no alignment is needed.
-    #[inline(always)]
-    unsafe fn load_doubles(
-        self,
-        pad: f64x8<Self>,
-        source: *const f64,
-        count: usize,
-    ) -> f64x8<Self> {
-        let mut lanes: [f64; 8] = pad.into();
-        // SAFETY: `lanes` is ours and holds 8; the caller vouches for `count` ≤ 8 scalars.
-        unsafe { copy(source, lanes.as_mut_ptr(), count) };
-        f64x8::simd_from(self, lanes)
-    }
-    /// # Safety
-    /// - `target` is valid for writing `count` ≤ 16 scalars; no alignment is needed.
-    #[inline(always)]
-    unsafe fn store_floats(self, vector: f32x16<Self>, target: *mut f32, count: usize) {
-        let lanes: [f32; 16] = vector.into();
-        // SAFETY: `lanes` holds 16; the caller vouches for `count` ≤ 16 scalars.
-        unsafe { copy(lanes.as_ptr(), target, count) };
-    }
-    /// # Safety
-    /// - `target` is valid for writing `count` ≤ 8 scalars; no alignment is needed.
-    #[inline(always)]
-    unsafe fn store_doubles(self, vector: f64x8<Self>, target: *mut f64, count: usize) {
-        let lanes: [f64; 8] = vector.into();
-        // SAFETY: `lanes` holds 8; the caller vouches for `count` ≤ 8 scalars.
-        unsafe { copy(lanes.as_ptr(), target, count) };
     }
 }
 

@@ -3,15 +3,13 @@
 
 use super::super::transpose::x86::{block_with_avx2, with_avx2, with_avx512};
 use super::{Halves, MOST_LANES, Partial, WINDOW};
-use fearless_simd::{Avx2, Avx512, Simd, SimdFrom, f32x8, f32x16, f64x4, f64x8};
+use fearless_simd::{Avx2, Avx512, Bytes, Simd, SimdFrom, f32x8, f32x16, f64x8};
 use std::arch::x86_64::{
-    __m256i, _MM_FROUND_TO_NEAREST_INT, _mm_loadu_si128, _mm_storeu_si128, _mm256_blendv_pd,
-    _mm256_blendv_ps, _mm256_castsi256_pd, _mm256_castsi256_ps, _mm256_cvtph_ps, _mm256_cvtps_ph,
-    _mm256_loadu_ps, _mm256_loadu_si256, _mm256_maskload_pd, _mm256_maskload_ps,
-    _mm256_maskstore_pd, _mm256_maskstore_ps, _mm256_storeu_ps, _mm256_storeu_si256,
-    _mm256_stream_pd, _mm256_stream_ps, _mm512_cvtph_ps, _mm512_cvtps_ph, _mm512_loadu_ps,
-    _mm512_mask_loadu_pd, _mm512_mask_loadu_ps, _mm512_mask_storeu_pd, _mm512_mask_storeu_ps,
-    _mm512_storeu_ps, _mm512_stream_pd, _mm512_stream_ps,
+    __m256i, _MM_FROUND_TO_NEAREST_INT, _mm_loadu_si128, _mm_storeu_si128, _mm256_blendv_ps,
+    _mm256_castsi256_ps, _mm256_cvtph_ps, _mm256_cvtps_ph, _mm256_loadu_ps, _mm256_loadu_si256,
+    _mm256_maskload_ps, _mm256_maskstore_ps, _mm256_storeu_ps, _mm256_storeu_si256,
+    _mm256_stream_ps, _mm512_cvtph_ps, _mm512_cvtps_ph, _mm512_loadu_ps, _mm512_mask_loadu_ps,
+    _mm512_mask_storeu_ps, _mm512_storeu_ps, _mm512_stream_ps,
 };
 
 /// `count` lanes of 16.
@@ -74,6 +72,32 @@ impl Halves for Avx2 {
     }
 }
 
+/// Doubles are two words each, of the memory and of the masks.
+macro_rules! doubles_in_words {
+    () => {
+        #[inline(always)]
+        unsafe fn stream_doubles(self, vector: f64x8<Self>, target: *mut f64) {
+            // SAFETY: as the caller says.
+            unsafe { self.stream_floats(vector.bitcast(), target.cast()) };
+        }
+        #[inline(always)]
+        unsafe fn load_doubles(
+            self,
+            pad: f64x8<Self>,
+            source: *const f64,
+            count: usize,
+        ) -> f64x8<Self> {
+            // SAFETY: as the caller says.
+            unsafe { self.load_floats(pad.bitcast(), source.cast(), 2 * count) }.bitcast()
+        }
+        #[inline(always)]
+        unsafe fn store_doubles(self, vector: f64x8<Self>, target: *mut f64, count: usize) {
+            // SAFETY: as the caller says.
+            unsafe { self.store_floats(vector.bitcast(), target.cast(), 2 * count) };
+        }
+    };
+}
+
 impl Partial for Avx512 {
     const HAS_MASKS: bool = true;
 
@@ -87,11 +111,6 @@ impl Partial for Avx512 {
         unsafe { _mm512_stream_ps(target, vector.into()) };
     }
     #[inline(always)]
-    unsafe fn stream_doubles(self, vector: f64x8<Self>, target: *mut f64) {
-        // SAFETY: the token proves the instruction set; the caller vouches for the line.
-        unsafe { _mm512_stream_pd(target, vector.into()) };
-    }
-    #[inline(always)]
     unsafe fn load_floats(
         self,
         pad: f32x16<Self>,
@@ -103,30 +122,12 @@ impl Partial for Avx512 {
         f32x16::simd_from(self, lanes)
     }
     #[inline(always)]
-    unsafe fn load_doubles(
-        self,
-        pad: f64x8<Self>,
-        source: *const f64,
-        count: usize,
-    ) -> f64x8<Self> {
-        #[allow(clippy::cast_possible_truncation, reason = "8 lanes")]
-        let mask = bits(count) as u8;
-        // SAFETY: the token proves the instruction set; the mask keeps to `count` scalars.
-        let lanes = unsafe { _mm512_mask_loadu_pd(pad.into(), mask, source) };
-        f64x8::simd_from(self, lanes)
-    }
-    #[inline(always)]
     unsafe fn store_floats(self, vector: f32x16<Self>, target: *mut f32, count: usize) {
         // SAFETY: the token proves the instruction set; the mask keeps to `count` scalars.
         unsafe { _mm512_mask_storeu_ps(target, bits(count), vector.into()) };
     }
-    #[inline(always)]
-    unsafe fn store_doubles(self, vector: f64x8<Self>, target: *mut f64, count: usize) {
-        #[allow(clippy::cast_possible_truncation, reason = "8 lanes")]
-        let mask = bits(count) as u8;
-        // SAFETY: the token proves the instruction set; the mask keeps to `count` scalars.
-        unsafe { _mm512_mask_storeu_pd(target, mask, vector.into()) };
-    }
+
+    doubles_in_words!();
 }
 
 /// The masks of two halves of 16 words, the first `count` of which are taken.
@@ -164,15 +165,6 @@ impl Partial for Avx2 {
         }
     }
     #[inline(always)]
-    unsafe fn stream_doubles(self, vector: f64x8<Self>, target: *mut f64) {
-        let (low, high) = self.split_f64x8(vector);
-        // SAFETY: the token proves the instruction set; the caller vouches for the line.
-        unsafe {
-            _mm256_stream_pd(target, low.into());
-            _mm256_stream_pd(target.wrapping_add(4), high.into());
-        }
-    }
-    #[inline(always)]
     unsafe fn load_floats(
         self,
         pad: f32x16<Self>,
@@ -193,26 +185,6 @@ impl Partial for Avx2 {
         self.combine_f32x8(f32x8::simd_from(self, low), f32x8::simd_from(self, high))
     }
     #[inline(always)]
-    unsafe fn load_doubles(
-        self,
-        pad: f64x8<Self>,
-        source: *const f64,
-        count: usize,
-    ) -> f64x8<Self> {
-        let [low_mask, high_mask] = masks(self, 2 * count);
-        let (low, high) = self.split_f64x8(pad);
-        // SAFETY: the token proves the instruction set; the masks keep to `count` scalars.
-        let (low, high) = unsafe {
-            let first = _mm256_maskload_pd(source, low_mask);
-            let second = _mm256_maskload_pd(source.wrapping_add(4), high_mask);
-            (
-                _mm256_blendv_pd(low.into(), first, _mm256_castsi256_pd(low_mask)),
-                _mm256_blendv_pd(high.into(), second, _mm256_castsi256_pd(high_mask)),
-            )
-        };
-        self.combine_f64x4(f64x4::simd_from(self, low), f64x4::simd_from(self, high))
-    }
-    #[inline(always)]
     unsafe fn store_floats(self, vector: f32x16<Self>, target: *mut f32, count: usize) {
         let [low_mask, high_mask] = masks(self, count);
         let (low, high) = self.split_f32x16(vector);
@@ -222,14 +194,6 @@ impl Partial for Avx2 {
             _mm256_maskstore_ps(target.wrapping_add(8), high_mask, high.into());
         }
     }
-    #[inline(always)]
-    unsafe fn store_doubles(self, vector: f64x8<Self>, target: *mut f64, count: usize) {
-        let [low_mask, high_mask] = masks(self, 2 * count);
-        let (low, high) = self.split_f64x8(vector);
-        // SAFETY: the token proves the instruction set; the masks keep to `count` scalars.
-        unsafe {
-            _mm256_maskstore_pd(target, low_mask, low.into());
-            _mm256_maskstore_pd(target.wrapping_add(4), high_mask, high.into());
-        }
-    }
+
+    doubles_in_words!();
 }
