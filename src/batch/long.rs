@@ -20,8 +20,8 @@ use crate::alloc::with_capacity;
 use crate::error::Error;
 use crate::executor::{Executor, lock};
 use crate::kernel::{
-    Finished, MOST_ROWS, Operation, Partial, Reduced, RowClass, RowScalars, SEGMENT, Temperature,
-    UNIT, finish, gap,
+    Finished, MOST_ROWS, Operation, Partial, ReducedRows, RowClass, SEGMENT, Temperature, UNIT,
+    finish, gap,
 };
 use crate::math::RunningSum;
 use crate::simd::{Float, Level, Vector, VectorJob};
@@ -179,7 +179,7 @@ fn run_row<F: Float>(
         partial = joined();
     }
     let mut class = RowClass::Finite;
-    let (mut unit, mut exact_max, mut label_gap) = (1.0, 0.0, 0.0);
+    let (mut unit, mut exact_max) = (1.0, 0.0);
     if !partial.is_ordinary() {
         run(&of, Step::Classify);
         class = all().fold(RowClass::AllMinusInfinity, |class, next| class.with(next.class));
@@ -204,7 +204,7 @@ fn run_row<F: Float>(
         job.put(row, scalar, class.lse());
         return run(&of, Step::Fill(F::NAN));
     }
-    let mut scalars = RowScalars::default();
+    let mut reduced = ReducedRows::new();
     let mut label = None;
     if let Some(target) = &mut of.target {
         if target.is_made {
@@ -237,17 +237,17 @@ fn run_row<F: Float>(
         }
         let (z, shift) = (z_label[0].to_f64(), temperature.shift);
         let z_label = z * shift;
-        label_gap = if unit == 1.0 { max - z_label } else { gap(exact_max, z, shift) };
-        scalars = RowScalars::new(target, z_label, weight_label, job.scale(target.weight));
+        let gap = if unit == 1.0 { max - z_label } else { gap(exact_max, z, shift) };
+        (reduced.z_label[0], reduced.lanes.gap[0]) = (z_label, gap);
+        reduced.lanes.weight_label[0] = weight_label;
+        reduced.targets.set(0, target, job.scale(target.weight));
     }
-    let mut reduced = [Reduced::default(); MOST_ROWS];
-    let swept_max = of.swept_max;
-    reduced[0] = Reduced { max, partial, swept_max, gap: label_gap, unit, target: scalars };
-    let (operation, z_loss, reduced) = (job.operation, job.z_loss(), &reduced);
-    let [done, ..] = F::dispatch(level, Finish { operation, temperature, z_loss, reduced });
+    reduced.set(0, max, of.swept_max, partial, unit);
+    let (operation, z_loss, rows) = (job.operation, job.z_loss(), &mut reduced);
+    let [done, ..] = F::dispatch(level, Finish { operation, temperature, z_loss, rows });
     job.put(row, done.scalar, done.lse);
     if job.panel.output.is_some() {
-        let label = label.and_then(|class| done.at_label(&scalars, class));
+        let label = label.map(|class| (class, done.label));
         run(&of, Step::Write(done, label));
     }
 }
@@ -269,7 +269,7 @@ struct Finish<'f, F: Float> {
     operation: Operation,
     temperature: &'f Temperature<F>,
     z_loss: f64,
-    reduced: &'f [Reduced; MOST_ROWS],
+    rows: &'f mut ReducedRows,
 }
 
 impl<F: Float> VectorJob<F> for Finish<'_, F> {
@@ -277,9 +277,7 @@ impl<F: Float> VectorJob<F> for Finish<'_, F> {
 
     #[inline(always)]
     fn run<V: Vector<Scalar = F>>(self, token: V::Token) -> [Finished<F>; MOST_ROWS] {
-        let Self { operation, temperature, z_loss, reduced } = self;
-        let mut finished = [Finished::none(); MOST_ROWS];
-        finish::<V>(token, operation, temperature, z_loss, reduced, &mut finished);
-        finished
+        let Self { operation, temperature, z_loss, rows } = self;
+        finish::<V>(token, operation, temperature, z_loss, rows)
     }
 }

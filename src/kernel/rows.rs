@@ -3,10 +3,11 @@
 use super::exp::{Base, Exponential, Temperature, is_double};
 use super::finish::{FinishedLanes, ReducedLanes, TargetLanes, finish_lanes, inverse_of, least};
 use super::reduce::{MOST_ROWS, Partial};
-use super::write::{AtLabel, Epilogue};
+use super::write::Epilogue;
 use crate::math::two_sum;
-use crate::simd::{DoubleLanes, Float, Vector, Widened, outlined};
+use crate::simd::{DoubleLanes, Float, MOST_LANES, Vector, Widened, outlined};
 use crate::target::RowTarget;
+use std::array::from_fn;
 
 /// What becomes of rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,51 +38,28 @@ impl Operation {
     }
 }
 
-/// A reduced row.
-#[derive(Clone, Copy)]
-pub(crate) struct Reduced {
-    /// M
-    pub(crate) max: f64,
-    pub(crate) partial: Partial,
-    /// The maximum that was swept: 0 if the row was shifted by its maximum.
-    pub(crate) swept_max: f64,
-    /// M − z at the label, in units.
-    pub(crate) gap: f64,
-    /// The power of two that `dot` and the gap are in.
-    pub(crate) unit: f64,
-    pub(crate) target: RowScalars,
+/// Reduced rows, at most [`MOST_ROWS`], a lane each. Zeros are the target of a row that has none.
+pub(crate) struct ReducedRows {
+    pub(crate) lanes: ReducedLanes,
+    pub(crate) targets: TargetLanes,
+    /// The maxima that were swept: 0 of a row that was shifted by its maximum.
+    pub(crate) swept_max: [f64; MOST_ROWS],
+    /// The logits at the labels: −inf where the label's class is masked.
+    pub(crate) z_label: [f64; MOST_ROWS],
 }
 
-/// The target of a row without its weights; zeros of a row that has none or does not count.
-#[derive(Clone, Copy, Default)]
-pub(crate) struct RowScalars {
-    pub(crate) spike: f64,
-    pub(crate) beta: f64,
-    pub(crate) smooth_mass: f64,
-    pub(crate) weight: f64,
-    pub(crate) scale: f64,
-    /// The logit at the label: −inf where the label's class is masked.
-    pub(crate) z_label: f64,
-    /// w at the label.
-    pub(crate) weight_label: f64,
-}
+impl ReducedRows {
+    pub(crate) fn new() -> Self {
+        let (targets, zeros) = (TargetLanes::default(), [0.0; MOST_ROWS]);
+        let lanes = ReducedLanes { unit: [1.0; MOST_LANES], ..ReducedLanes::default() };
+        Self { lanes, targets, swept_max: zeros, z_label: zeros }
+    }
 
-impl RowScalars {
-    pub(crate) fn new<F: Float>(
-        target: &RowTarget<'_, F>,
-        z_label: f64,
-        weight_label: f64,
-        scale: f64,
-    ) -> Self {
-        Self {
-            spike: target.spike,
-            beta: target.beta,
-            smooth_mass: target.smooth_mass,
-            weight: target.weight,
-            scale,
-            z_label,
-            weight_label,
-        }
+    /// The row in a lane, but for its label.
+    pub(crate) fn set(&mut self, i: usize, max: f64, swept_max: f64, partial: Partial, unit: f64) {
+        (self.lanes.max[i], self.swept_max[i]) = (max, swept_max);
+        (self.lanes.sum[i], self.lanes.lost[i]) = (partial.sum, partial.lost);
+        (self.lanes.dot[i], self.lanes.unit[i]) = (partial.dot, unit);
     }
 }
 
@@ -122,45 +100,25 @@ pub(crate) fn finish<V: Vector>(
     operation: Operation,
     temperature: &Temperature<V::Scalar>,
     z_loss: f64,
-    rows: &[Reduced; MOST_ROWS],
-    finished: &mut [Finished<V::Scalar>; MOST_ROWS],
-) {
-    let (mut lanes, mut targets) = (<ReducedLanes>::default(), <TargetLanes>::default());
-    let mut swept_max = [0.0; MOST_ROWS];
-    for (i, row) in rows.iter().enumerate() {
-        lanes.max[i] = row.max;
-        swept_max[i] = row.swept_max;
-        lanes.sum[i] = row.partial.sum;
-        lanes.lost[i] = row.partial.lost;
-        lanes.dot[i] = row.partial.dot;
-        lanes.unit[i] = row.unit;
-        lanes.weight_label[i] = row.target.weight_label;
-        lanes.gap[i] = row.gap;
-        targets.spike[i] = row.target.spike;
-        targets.beta[i] = row.target.beta;
-        targets.smooth_mass[i] = row.target.smooth_mass;
-        targets.weight[i] = row.target.weight;
-        targets.scale[i] = row.target.scale;
-    }
+    rows: &mut ReducedRows,
+) -> [Finished<V::Scalar>; MOST_ROWS] {
+    let ReducedRows { lanes, targets, swept_max, z_label } = rows;
     let mut done = FinishedLanes::default();
     if operation == Operation::Gradient {
         // Of a row that is shifted, relative to its maximum.
-        let labels = rows.map(|row| {
-            let is_shifted = row.max != row.swept_max;
-            if is_shifted { -row.gap * row.unit } else { row.target.z_label }
+        let labels: [f64; MOST_ROWS] = from_fn(|i| {
+            let is_shifted = lanes.max[i] != swept_max[i];
+            if is_shifted { -lanes.gap[i] * lanes.unit[i] } else { z_label[i] }
         });
-        exp_labels::<V>(token, temperature, &swept_max, &labels, &mut lanes.exp_label);
+        exp_labels::<V>(token, temperature, swept_max, &labels, &mut lanes.exp_label);
     }
     if operation.splits::<V::Scalar>() {
-        put_tops::<V>(token, temperature, &swept_max, &mut lanes);
+        put_tops::<V>(token, temperature, swept_max, lanes);
     }
     if operation != Operation::Softmax {
-        finish_lanes::<V>(token, operation, temperature, z_loss, &lanes, &targets, &mut done);
+        finish_lanes::<V>(token, operation, temperature, z_loss, lanes, targets, &mut done);
     }
-    for (i, finished) in finished.iter_mut().enumerate() {
-        *finished =
-            Finished::from_lanes(operation, temperature, rows[i].swept_max, &lanes, &done, i);
-    }
+    from_fn(|i| Finished::from_lanes(operation, temperature, swept_max[i], lanes, &done, i))
 }
 
 fn exp_labels<V: Vector>(
@@ -237,16 +195,7 @@ impl<F: Float> Finished<F> {
         }
         finished
     }
-}
 
-impl Default for Reduced {
-    fn default() -> Self {
-        let (partial, target) = (Partial::default(), RowScalars::default());
-        Self { max: 0.0, partial, swept_max: 0.0, gap: 0.0, unit: 1.0, target }
-    }
-}
-
-impl<F: Float> Finished<F> {
     /// Of a row that does not count, or that has no numbers.
     pub(crate) fn none() -> Self {
         let zero = F::default();
@@ -260,10 +209,5 @@ impl<F: Float> Finished<F> {
             Epilogue::LogProbability { excess, .. } => excess.to_f64(),
             _ => f64::NAN,
         }
-    }
-
-    /// The value of its own that the label's class has.
-    pub(crate) fn at_label(&self, target: &RowScalars, class: usize) -> AtLabel<F> {
-        (target.spike != 0.0).then_some((class, self.label))
     }
 }

@@ -15,7 +15,7 @@ pub(crate) enum Epilogue<F> {
 }
 
 /// The value of one class that has a value of its own.
-pub(crate) type AtLabel<F> = Option<(usize, F)>;
+type AtLabel<F> = Option<(usize, F)>;
 
 /// e·factor, and 0 below the smallest normal number: by comparison, not by the processor's mode.
 #[inline(always)]

@@ -18,8 +18,8 @@ use crate::batch::{Job, Plan, Run};
 use crate::error::Error;
 use crate::executor::Executor;
 use crate::kernel::{
-    Epilogue, Finished, MOST_ROWS, Operation, Partial, Reduced, RowClass, RowScalars, SEGMENT,
-    Temperature, UNIT, gap,
+    Epilogue, Finished, MOST_ROWS, Operation, Partial, ReducedRows, RowClass, SEGMENT, Temperature,
+    UNIT, gap,
 };
 use crate::math::count;
 use crate::simd::{Float, Level, Rows, RowsMut};
@@ -215,15 +215,15 @@ pub(crate) fn finish_chunks<F: Float>(
         let first = group * MOST_ROWS;
         let len = MOST_ROWS.min(rows.rows() - first);
         let mut classes = [RowClass::Finite; MOST_ROWS];
-        let mut reduced = [Reduced::default(); MOST_ROWS];
+        let mut reduced = ReducedRows::new();
         for i in 0..len {
             let max = rows.get(first + i, MAX);
             if !max.is_nan() {
-                (classes[i], reduced[i]) = join(target, temperature, max, sums, first + i);
+                classes[i] = join(target, temperature, max, (sums, first + i), &mut reduced, i);
             }
         }
-        let reduced = &reduced;
-        let done = F::dispatch(level, Finish { operation, temperature, z_loss: 0.0, reduced });
+        let finish = Finish { operation, temperature, z_loss: 0.0, rows: &mut reduced };
+        let done = F::dispatch(level, finish);
         for i in 0..len {
             let constants = if rows.get(first + i, MAX).is_nan() {
                 [0.0; ROW_CONSTANTS]
@@ -252,14 +252,15 @@ fn constants<F: Float>(operation: Operation, done: &Finished<F>) -> [f64; ROW_CO
     }
 }
 
-/// A row, from the sums of its segments.
+/// A row, from the sums of its segments, to a lane; its class.
 fn join<F: Float>(
     target: &RowTarget<'_, F>,
     temperature: &Temperature<F>,
     max: f64,
-    sums: &Rows<'_>,
-    row: usize,
-) -> (RowClass, Reduced) {
+    (sums, row): (&Rows<'_>, usize),
+    reduced: &mut ReducedRows,
+    lane: usize,
+) -> RowClass {
     let count = sums.classes() / SEGMENT_SUMS;
     let get = |segment: usize, place: usize| sums.get(row, segment * SEGMENT_SUMS + place);
     let partials = |down: f64| {
@@ -283,9 +284,11 @@ fn join<F: Float>(
     }
     let mut z_label = 0.0;
     (0..count).for_each(|segment| z_label += get(segment, Z_LABEL));
-    let gap = if unit == 1.0 { max - z_label } else { gap(max, z_label, 1.0) };
+    reduced.z_label[lane] = z_label;
+    reduced.lanes.gap[lane] = if unit == 1.0 { max - z_label } else { gap(max, z_label, 1.0) };
+    reduced.targets.set(lane, target, 0.0);
     let is_in_range = temperature.is_in_range(F::from_f64(max));
     let swept_max = if is_in_range { max } else { 0.0 };
-    let target = RowScalars::new(target, z_label, 0.0, 0.0);
-    (class, Reduced { max, partial, swept_max, gap, unit, target })
+    reduced.set(lane, max, swept_max, partial, unit);
+    class
 }
