@@ -22,14 +22,14 @@ pub struct Doubles<X, const N: usize>(pub(super) [X; N]);
 /// Lane by lane. Loops written out, here and below: a closure is compiled without the instruction
 /// set of the vectors it calls, unless it is inlined, which nothing guarantees.
 macro_rules! each {
-    ($first:ident, |$i:ident| $value:expr) => {{
-        let mut result = $first.0;
+    (|$i:ident| $value:expr) => {{
         let mut $i = 0;
-        while $i < N {
-            result[$i] = $value;
+        let mut result = [$value; N];
+        while $i + 1 < N {
             $i += 1;
+            result[$i] = $value;
         }
-        Self(result)
+        result
     }};
 }
 
@@ -39,7 +39,7 @@ macro_rules! operator {
             type Output = Self;
             #[inline(always)]
             fn $name(self, other: Self) -> Self {
-                each!(self, |i| self.0[i].$name(other.0[i]))
+                Self(each!(|i| self.0[i].$name(other.0[i])))
             }
         }
     };
@@ -55,31 +55,23 @@ impl<X: DoubleVector, const N: usize> Real for Doubles<X, N> {
 
     #[inline(always)]
     fn like(self, value: f64) -> Self {
-        each!(self, |i| X::splat(self.0[i].token(), value))
+        Self(each!(|i| X::splat(self.0[i].token(), value)))
     }
     #[inline(always)]
     fn mul_add(self, b: Self, c: Self) -> Self {
-        each!(self, |i| self.0[i].mul_add(b.0[i], c.0[i]))
+        Self(each!(|i| self.0[i].mul_add(b.0[i], c.0[i])))
     }
     #[inline(always)]
     fn abs(self) -> Self {
-        each!(self, |i| self.0[i].abs())
+        Self(each!(|i| self.0[i].abs()))
     }
     #[inline(always)]
     fn ge(self, other: Self) -> Self::Mask {
-        let mut mask = [self.0[0].ge(other.0[0]); N];
-        for i in 1..N {
-            mask[i] = self.0[i].ge(other.0[i]);
-        }
-        mask
+        each!(|i| self.0[i].ge(other.0[i]))
     }
     #[inline(always)]
     fn eq(self, other: Self) -> Self::Mask {
-        let mut mask = [self.0[0].eq(other.0[0]); N];
-        for i in 1..N {
-            mask[i] = self.0[i].eq(other.0[i]);
-        }
-        mask
+        each!(|i| self.0[i].eq(other.0[i]))
     }
     #[inline(always)]
     fn all(mask: Self::Mask) -> bool {
@@ -91,23 +83,23 @@ impl<X: DoubleVector, const N: usize> Real for Doubles<X, N> {
     }
     #[inline(always)]
     fn pick(mask: Self::Mask, a: Self, b: Self) -> Self {
-        each!(a, |i| X::select(mask[i], a.0[i], b.0[i]))
+        Self(each!(|i| X::select(mask[i], a.0[i], b.0[i])))
     }
     #[inline(always)]
     fn bits_and(self, mask: u64) -> Self {
-        each!(self, |i| self.0[i].bits_and(mask))
+        Self(each!(|i| self.0[i].bits_and(mask)))
     }
     #[inline(always)]
     fn bits_plus(self, term: u64) -> Self {
-        each!(self, |i| self.0[i].bits_plus(term))
+        Self(each!(|i| self.0[i].bits_plus(term)))
     }
     #[inline(always)]
     fn bits_minus(self, other: Self) -> Self {
-        each!(self, |i| self.0[i].bits_minus(other.0[i]))
+        Self(each!(|i| self.0[i].bits_minus(other.0[i])))
     }
     #[inline(always)]
     fn bits_after_significand(self) -> Self {
-        each!(self, |i| self.0[i].bits_after_significand())
+        Self(each!(|i| self.0[i].bits_after_significand()))
     }
 }
 
@@ -130,11 +122,7 @@ impl<X: DoubleVector, const N: usize> DoubleLanes for Doubles<X, N> {
     }
     #[inline(always)]
     fn from_slice(token: X::Token, values: &[f64]) -> Self {
-        let mut vectors = [X::splat(token, 0.0); N];
-        for (i, vector) in vectors.iter_mut().enumerate() {
-            *vector = X::from_slice(token, &values[i * X::LANES..]);
-        }
-        Self(vectors)
+        Self(each!(|i| X::from_slice(token, &values[i * X::LANES..])))
     }
     #[inline(always)]
     fn to_slice(self, values: &mut [f64]) {
