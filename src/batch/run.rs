@@ -30,7 +30,8 @@ impl<'r> Run<'r> {
     /// `checkpoint` is called as often as Ctrl-C needs it. To be run in the default floating-point
     /// environment: a call sets it once, at its beginning, and the pool for its threads.
     pub fn new(level: Level, threads: usize, checkpoint: Checkpoint<'r>) -> Self {
-        Self { level, threads, checkpoint, announce: None, polling: Polling::new(BETWEEN_POLLS) }
+        let polling = Polling { between: BETWEEN_POLLS, last: None, unclocked: 0 };
+        Self { level, threads, checkpoint, announce: None, polling }
     }
 
     /// With so much time, at least, from one call of `checkpoint` to the next.
@@ -61,9 +62,10 @@ impl<'r> Run<'r> {
         self.executor_of(self.threads)
     }
 
-    /// The same, at most `threads` of them.
-    pub(super) fn executor_of(&mut self, threads: usize) -> Threads<'_> {
-        Threads::new(threads, &mut self.polling, self.checkpoint)
+    /// The same, at most `count` of them.
+    pub(super) fn executor_of(&mut self, count: usize) -> Threads<'_> {
+        let (polling, checkpoint) = (&mut self.polling, &mut *self.checkpoint);
+        Threads { count, polling, checkpoint, stopped: None }
     }
 
     /// Runs `body` with the best level, `pool::num_threads()` threads and no checkpoint.

@@ -11,26 +11,22 @@ const BYTES_PER_CLOCK: usize = 1 << 16;
 
 /// The threads of a call.
 pub struct Threads<'t> {
-    count: usize,
-    polling: &'t mut Polling,
-    checkpoint: Checkpoint<'t>,
-    stopped: Option<Error>,
+    pub(super) count: usize,
+    pub(super) polling: &'t mut Polling,
+    pub(super) checkpoint: Checkpoint<'t>,
+    pub(super) stopped: Option<Error>,
 }
 
 /// When to poll for signals.
 pub(super) struct Polling {
     /// The least time from one poll to the next.
     pub(super) between: Duration,
-    last: Option<Instant>,
+    pub(super) last: Option<Instant>,
     /// Bytes of work since the clock was read last.
-    unclocked: usize,
+    pub(super) unclocked: usize,
 }
 
 impl Polling {
-    pub(super) fn new(between: Duration) -> Self {
-        Self { between, last: None, unclocked: 0 }
-    }
-
     /// Is it time to poll, before so many bytes are worked on?
     fn is_due(&mut self, bytes: usize) -> bool {
         self.unclocked += bytes;
@@ -44,12 +40,6 @@ impl Polling {
             self.last = Some(now);
         }
         is_due
-    }
-}
-
-impl<'t> Threads<'t> {
-    pub(super) fn new(count: usize, polling: &'t mut Polling, checkpoint: Checkpoint<'t>) -> Self {
-        Self { count, polling, checkpoint, stopped: None }
     }
 }
 

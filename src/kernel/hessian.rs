@@ -9,7 +9,7 @@
 //! which is the sum of the other classes, keeps its digits where e_k is nearly all of S.
 
 use super::finish::{ReducedLanes, inverse_of};
-use super::write::{Epilogue, fill_row, probability};
+use super::write::{Epilogue, fill, probability};
 use crate::math::{Real, two_sum};
 use crate::simd::{Float, Sink, Source, Vector, Widened, outlined};
 
@@ -67,8 +67,9 @@ pub(crate) fn write_hessian<V: Vector>(
     let sum = number(total.sum);
     let lost = number((total.sum - sum.to_f64()) + total.lost);
     let constants = [factor, least, sum, lost, number(total.inverse)];
-    fill_row::<V, _>(
+    fill::<V, false, _>(
         token,
+        None,
         out,
         #[inline(always)]
         move || {

@@ -103,19 +103,9 @@ fn written<V: Vector, const STREAM: bool>(
     }
 }
 
-/// Writes a row, all classes alike.
-#[inline(always)]
-pub(super) fn fill_row<V: Vector, E: Fn(Place) -> V>(
-    token: V::Token,
-    out: &mut Sink<'_, V::Scalar>,
-    epilogue: impl FnOnce() -> E,
-) {
-    fill::<V, false, _>(token, None, out, epilogue);
-}
-
 /// Compiled once for each epilogue.
 #[inline(always)]
-fn fill<V: Vector, const STREAM: bool, E: Fn(Place) -> V>(
+pub(super) fn fill<V: Vector, const STREAM: bool, E: Fn(Place) -> V>(
     token: V::Token,
     label: AtLabel<V::Scalar>,
     out: &mut Sink<'_, V::Scalar>,

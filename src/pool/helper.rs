@@ -23,6 +23,7 @@
 //! the helper's work, and [`share`] returns, or unwinds, when no word has it any more. A helper that
 //! comes later touches nothing but its own word, which is never freed.
 
+use crate::executor::lock;
 use std::any::Any;
 use std::cell::Cell;
 use std::hint;
@@ -32,7 +33,7 @@ use std::sync::atomic::{
     AtomicPtr, AtomicU32,
     Ordering::{AcqRel, Acquire, Relaxed, Release},
 };
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Condvar, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -227,27 +228,22 @@ impl Helper {
     }
 
     fn sleep_while(&self, word: Word) {
-        let mut guard = self.guard();
+        let mut guard = lock(&self.lock);
         while self.word.load(Acquire) == word {
             guard = self.changed.wait(guard).unwrap_or_else(PoisonError::into_inner);
         }
     }
 
     fn notify(&self) {
-        drop(self.guard()); // whoever saw the word before its change is asleep after this
+        drop(lock(&self.lock)); // whoever saw the word before its change is asleep after this
         self.changed.notify_all();
-    }
-
-    fn guard(&self) -> MutexGuard<'_, ()> {
-        self.lock.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Call<'_> {
     fn work(&self, helper: usize) {
         if let Err(payload) = catch_unwind(AssertUnwindSafe(|| (self.task)(helper))) {
-            let mut first = self.panic.lock().unwrap_or_else(PoisonError::into_inner);
-            first.get_or_insert(payload);
+            lock(&self.panic).get_or_insert(payload);
         }
     }
 }

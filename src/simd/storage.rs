@@ -156,8 +156,8 @@ pub(super) unsafe fn read(at: *const u8, storage: Storage) -> f64 {
     unsafe {
         match storage {
             Storage::Bool => f64::from(u8::from(at.read() != 0)),
-            Storage::F16 => f16::from_bits(at.cast::<u16>().read_unaligned()).to_f64(),
-            Storage::Bf16 => bf16::from_bits(at.cast::<u16>().read_unaligned()).to_f64(),
+            Storage::F16 => at.cast::<f16>().read_unaligned().to_f64(),
+            Storage::Bf16 => at.cast::<bf16>().read_unaligned().to_f64(),
             Storage::F32 => f64::from(at.cast::<f32>().read_unaligned()),
             Storage::F64 => at.cast::<f64>().read_unaligned(),
             Storage::I64 => at.cast::<i64>().read_unaligned() as f64,
@@ -174,12 +174,8 @@ pub(super) unsafe fn write(at: *mut u8, storage: Storage, value: f64) {
     unsafe {
         match storage {
             Storage::Bool => at.write(u8::from(value != 0.0)),
-            Storage::F16 => {
-                at.cast::<u16>().write_unaligned(f16::from_f32(to_odd(value)).to_bits());
-            }
-            Storage::Bf16 => {
-                at.cast::<u16>().write_unaligned(bf16::from_f32(to_odd(value)).to_bits());
-            }
+            Storage::F16 => at.cast::<f16>().write_unaligned(f16::from_f32(to_odd(value))),
+            Storage::Bf16 => at.cast::<bf16>().write_unaligned(bf16::from_f32(to_odd(value))),
             Storage::F32 => at.cast::<f32>().write_unaligned(f32::from_f64(value)),
             Storage::F64 => at.cast::<f64>().write_unaligned(value),
             Storage::I64 => at.cast::<i64>().write_unaligned(value as i64),
