@@ -97,18 +97,10 @@ impl fmt::Display for Error {
                     None => f.write_str(" (ignore_index is None)"),
                 }
             }
-            Error::Probability { index, value } => write!(
-                f,
-                "targets{} is {}, but probabilities must be finite and non-negative",
-                Index(index),
-                Number(*value)
-            ),
-            Error::Prior { index, value } => write!(
-                f,
-                "prior{} is {}, but a prior must be finite and non-negative",
-                Index(index),
-                Number(*value)
-            ),
+            Error::Probability { index, value } => {
+                write_entry(f, "targets", index, *value, "probabilities")
+            }
+            Error::Prior { index, value } => write_entry(f, "prior", index, *value, "a prior"),
             Error::PriorSum { index, class_axis, sum, tolerance } => write!(
                 f,
                 "prior{} sums to {}, expected 1 within {} (it is never renormalised: divide counts by their sum, or count labels with class_prior)",
@@ -124,12 +116,7 @@ impl fmt::Display for Error {
                 };
                 write!(f, "the prior{row} has no mass on the classes that where keeps")
             }
-            Error::Weight { name, index, value } => write!(
-                f,
-                "{name}{} is {}, but weights must be finite and non-negative",
-                Index(index),
-                Number(*value)
-            ),
+            Error::Weight { name, index, value } => write_entry(f, name, index, *value, "weights"),
             Error::LabelSmoothing(value) => {
                 write!(f, "label_smoothing must be in [0, 1], got {}", Number(*value))
             }
@@ -144,6 +131,18 @@ impl fmt::Display for Error {
 }
 
 impl std::error::Error for Error {}
+
+/// Of an entry of an argument that is not what `they` must be.
+fn write_entry(
+    f: &mut fmt::Formatter<'_>,
+    name: &str,
+    index: &[usize],
+    value: f64,
+    they: &str,
+) -> fmt::Result {
+    let (index, value) = (Index(index), Number(value));
+    write!(f, "{name}{index} is {value}, but {they} must be finite and non-negative")
+}
 
 /// `[3, 2]`, or nothing for the whole.
 struct Index<'a>(&'a [usize]);
