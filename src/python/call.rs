@@ -72,8 +72,7 @@ impl<'py> Output<'py> {
         // Elsewhere, but rounded to the caller's type here: NumPy could round a second time.
         let own = takes_it.then(|| array.dtype(py));
         let wanted = Some(Box::new((out.clone(), array)));
-        let (computed, array) = Array::empty(py, shape, own.as_ref().unwrap_or(dtype))?;
-        Ok(Self { array, computed, memory: Memory::New, wanted })
+        Ok(Self { wanted, ..Self::fresh(py, shape, own.as_ref().unwrap_or(dtype))? })
     }
 
     /// A new array.
@@ -124,9 +123,9 @@ impl<'py> Output<'py> {
     /// Computes elsewhere, so that the caller's array is written when nothing can fail any more.
     pub(super) fn set_aside(&mut self, dtype: &Dtype<'py>) -> PyResult<()> {
         if self.wanted.is_none() {
-            let (computed, array) = Array::empty(self.computed.py(), self.array.shape(), dtype)?;
-            let wanted = (replace(&mut self.computed, computed), replace(&mut self.array, array));
-            (self.wanted, self.memory) = (Some(Box::new(wanted)), Memory::New);
+            let aside = Self::fresh(self.computed.py(), self.array.shape(), dtype)?;
+            let direct = replace(self, aside);
+            self.wanted = Some(Box::new((direct.computed, direct.array)));
         }
         Ok(())
     }

@@ -1,12 +1,12 @@
 //! For smoothxent.dask: rows whose classes lie on several machines, and losses of rows to be added.
 
-use super::Argument;
 use super::arguments::{self, Logits, flag, given};
 use super::arrays::Array;
 use super::call::{Output, guard, run, run_placing};
 use super::errors::value_error;
 use super::known::Known;
 use super::numpy::Dtype;
+use super::{Argument, Arguments};
 use crate::ops::{self, ChunkTarget, CrossEntropy, Operation, Reduction, Smoothing};
 use crate::simd::Storage;
 use crate::target::LossTerms;
@@ -133,37 +133,31 @@ pub(super) fn _write_chunk<'py>(
     })
 }
 
+function!(_row_losses(logits, labels, label_smoothing, prior) -> PyAny, row_losses);
+
 /// The losses of rows as the reductions of cross_entropy add them, in float64: not rounded to the type of the
 /// rows. Labels of -1 are ignored.
-#[pyfunction]
-#[pyo3(signature = (logits, labels, label_smoothing, prior, /))]
-pub(super) fn _row_losses<'py>(
-    logits: Argument<'_, 'py>,
-    labels: Argument<'_, 'py>,
-    label_smoothing: Argument<'_, 'py>,
-    prior: Argument<'_, 'py>,
+fn row_losses<'py>(
+    [logits, labels, label_smoothing, prior]: Arguments<'_, 'py, 4>,
 ) -> PyResult<Bound<'py, PyAny>> {
     let py = logits.py();
-    guard(py, || {
-        let logits = Logits::last(logits)?;
-        let label_smoothing = arguments::label_smoothing(label_smoothing, prior)?;
-        let prior_array = given(prior, |prior| logits.prior_array(prior))?;
-        let prior = logits.prior(py, prior_array.as_ref().filter(|_| label_smoothing > 0.0))?;
-        let target_array = Array::targets(labels)?;
-        let targets = &logits.targets(py, &target_array, Some(-1), None)?;
-        let double = Dtype::of(py, Storage::F64);
-        let (losses, out) = Array::empty(py, &logits.row_shape(), &double)?;
-        let (z, mut out) = (logits.array.rows(logits.axis), out.elements_mut());
-        let terms = LossTerms::new(label_smoothing, &prior);
-        // Of a sum, losses are not rounded.
-        let operation =
-            CrossEntropy { targets, terms, reduction: Reduction::Sum, normalizer: None };
-        run_placing(
-            py,
-            logits.array.bytes(),
-            |run| compute_in!(logits.array.compute(), F => operation.run::<F>(&z, None, Some(&mut out), None, run)),
-            |error| logits.place_row(error),
-        )?;
-        Ok(losses)
-    })
+    let logits = Logits::last(logits)?;
+    let label_smoothing = arguments::label_smoothing(label_smoothing, prior)?;
+    let prior_array = given(prior, |prior| logits.prior_array(prior))?;
+    let prior = logits.prior(py, prior_array.as_ref().filter(|_| label_smoothing > 0.0))?;
+    let target_array = Array::targets(labels)?;
+    let targets = &logits.targets(py, &target_array, Some(-1), None)?;
+    let double = Dtype::of(py, Storage::F64);
+    let (losses, out) = Array::empty(py, &logits.row_shape(), &double)?;
+    let (z, mut out) = (logits.array.rows(logits.axis), out.elements_mut());
+    let terms = LossTerms::new(label_smoothing, &prior);
+    // Of a sum, losses are not rounded.
+    let operation = CrossEntropy { targets, terms, reduction: Reduction::Sum, normalizer: None };
+    run_placing(
+        py,
+        logits.array.bytes(),
+        |run| compute_in!(logits.array.compute(), F => operation.run::<F>(&z, None, Some(&mut out), None, run)),
+        |error| logits.place_row(error),
+    )?;
+    Ok(losses)
 }

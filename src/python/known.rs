@@ -34,7 +34,7 @@ macro_rules! known {
     (
         classes { $($class:ident: $class_of:literal . $class_name:literal,)* }
         objects { $($object:ident: $object_of:literal . $object_name:literal,)* }
-        names { $($name:ident: $text:literal,)* }
+        names { $($name:ident,)* }
     ) => {
         pub(super) struct Known {
             $(pub(super) $class: Py<PyType>,)*
@@ -51,7 +51,7 @@ macro_rules! known {
                 Ok(Self {
                     $($class: found(py, $class_of, $class_name)?.cast_into()?.unbind(),)*
                     $($object: found(py, $object_of, $object_name)?.unbind(),)*
-                    $($name: PyString::intern(py, $text).unbind(),)*
+                    $($name: PyString::intern(py, stringify!($name)).unbind(),)*
                     kinds: Kind::ALL.into_iter().map(dtype).collect::<PyResult<_>>()?,
                 })
             }
@@ -81,19 +81,7 @@ known! {
         warn: "smoothxent._warnings"."warn",
     }
     names {
-        __index__: "__index__",
-        bfloat16: "bfloat16",
-        dtype: "dtype",
-        get: "get",
-        isnative: "isnative",
-        itemsize: "itemsize",
-        logits: "logits",
-        mask: "mask",
-        name: "name",
-        num: "num",
-        reset: "reset",
-        set: "set",
-        shape: "shape",
+        __index__, bfloat16, dtype, get, isnative, itemsize, logits, mask, name, num, reset, set, shape,
     }
 }
 
