@@ -336,12 +336,11 @@ impl<F: Float> Row<'_, F> {
     fn none() -> Self {
         let (z, max) = (Source::from_slice(&[]), F::default());
         let part = Part { z, weights: Weights::Absent, max, splits: false };
-        let class = RowClass::Finite;
         Row {
             part,
             target: None,
             is_read: true,
-            class,
+            class: RowClass::Finite,
             exact_max: 0.0,
             is_shifted: false,
             is_lost: false,

@@ -48,14 +48,20 @@ impl<'a> Prior<'a> {
         let (classes, is_shared) = (rows.classes(), distinct.rows() == 1);
         let index_of = |row: usize| (!is_shared).then(|| firsts.offset(row).cast_unsigned());
         let read = |row: usize, start: usize, values: &[f64], sum: &mut ExactSum| {
-            check_entries(values, start, index_of(row))?;
+            if let Some(k) = values.iter().position(|u| !(*u >= 0.0 && u.is_finite())) {
+                let index = index_of(row).into_iter().chain([start + k]).collect();
+                return Err(Error::Prior { index, value: values[k] });
+            }
             sum.add(values);
             Ok(())
         };
         let finish = |row: usize, sum: ExactSum| {
-            let mass = sum.value();
-            check_sum(mass, classes, index_of(row))?;
-            Ok(mass)
+            let (sum, tolerance) = (sum.value(), prior_tolerance(classes));
+            if (sum - 1.0).abs() <= tolerance {
+                return Ok(sum);
+            }
+            let index: Vec<usize> = index_of(row).into_iter().collect();
+            Err(Error::PriorSum { class_axis: index.len(), index, sum, tolerance })
         };
         let masses = read_rows(&distinct, executor, ExactSum::default(), read, finish)?;
         let [mass] = masses[..] else {
@@ -104,22 +110,6 @@ impl<'a> Prior<'a> {
         let finish = |_: usize, sum: ExactSum| Ok(sum.value());
         read_rows(rows, executor, ExactSum::default(), read, finish)
     }
-}
-
-/// Of the classes from `start` on: finite and ≥ 0.
-fn check_entries(values: &[f64], start: usize, row: Option<usize>) -> Result<(), Error> {
-    let Some(k) = values.iter().position(|u| !(*u >= 0.0 && u.is_finite())) else { return Ok(()) };
-    let index = row.into_iter().chain([start + k]).collect();
-    Err(Error::Prior { index, value: values[k] })
-}
-
-fn check_sum(sum: f64, classes: usize, row: Option<usize>) -> Result<(), Error> {
-    let tolerance = prior_tolerance(classes);
-    if (sum - 1.0).abs() <= tolerance {
-        return Ok(());
-    }
-    let index: Vec<usize> = row.into_iter().collect();
-    Err(Error::PriorSum { class_axis: index.len(), index, sum, tolerance })
 }
 
 /// −u·log u, with 0·log 0 = 0.
