@@ -29,7 +29,12 @@ use std::hint::black_box;
 /// also when `f` panics.
 #[inline]
 pub fn with_default_fp_env<R>(f: impl FnOnce() -> R) -> R {
-    let _restore = Restore(register::enter());
+    let saved = register::read();
+    let _restore = Restore(saved);
+    let default = register::default_of(saved);
+    if saved != default {
+        register::write(default);
+    }
     let f = black_box(f);
     black_box(call(f)) // evaluated before `_restore` is dropped
 }
@@ -62,12 +67,8 @@ mod register {
     const DEFAULT: u32 = 0x1f80;
 
     #[inline]
-    pub(super) fn enter() -> Saved {
-        let saved = read();
-        if saved & !STICKY != DEFAULT {
-            write(DEFAULT);
-        }
-        saved
+    pub(super) fn default_of(saved: Saved) -> Saved {
+        DEFAULT | saved & STICKY
     }
 
     #[inline]
@@ -99,12 +100,8 @@ mod register {
     const DEFAULT: u64 = 0;
 
     #[inline]
-    pub(super) fn enter() -> Saved {
-        let saved = read();
-        if saved.0 != DEFAULT {
-            write((DEFAULT, saved.1));
-        }
-        saved
+    pub(super) fn default_of(saved: Saved) -> Saved {
+        (DEFAULT, saved.1)
     }
 
     #[inline]
@@ -131,7 +128,7 @@ mod register {
 #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
 mod register {
     pub(super) type Saved = ();
-    pub(super) fn enter() {}
+    pub(super) fn default_of((): Saved) {}
     pub(super) fn read() {}
     pub(super) fn write((): Saved) {}
 }
