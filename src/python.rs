@@ -20,7 +20,8 @@ macro_rules! compute_in {
     };
 }
 
-/// A function of Python that takes objects by position: `$body` is given them as an array, after `$first`.
+/// A function of Python that takes objects by position: `$body` is given them as an array, after
+/// `$first`, in the default floating-point environment.
 macro_rules! function {
     ($name:ident($($argument:ident),+ $(,)?) -> $result:ty, $body:path $(, $first:expr)?) => {
         #[pyfunction]
@@ -171,7 +172,9 @@ function!(
 );
 
 function!(
-    cross_entropy_terms(logits, targets, prior, ignore_index, r#where, temperature, axis) -> PyTuple,
+    cross_entropy_terms(
+        logits, targets, prior, ignore_index, r#where, temperature, axis
+    ) -> PyTuple,
     terms
 );
 

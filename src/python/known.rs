@@ -81,7 +81,8 @@ known! {
         warn: "smoothxent._warnings"."warn",
     }
     names {
-        __index__, bfloat16, dtype, get, isnative, itemsize, logits, mask, name, num, reset, set, shape,
+        __index__, bfloat16, dtype, get, isnative, itemsize, logits, mask, name, num, reset, set,
+        shape,
     }
 }
 

@@ -75,11 +75,15 @@ impl Halves for Avx2 {
 /// Doubles are two words each, of the memory and of the masks.
 macro_rules! doubles_in_words {
     () => {
+        /// # Safety
+        /// - As [`Partial::stream_doubles`].
         #[inline(always)]
         unsafe fn stream_doubles(self, vector: f64x8<Self>, target: *mut f64) {
             // SAFETY: as the caller says.
             unsafe { self.stream_floats(vector.bitcast(), target.cast()) };
         }
+        /// # Safety
+        /// - As [`Partial::load_doubles`].
         #[inline(always)]
         unsafe fn load_doubles(
             self,
@@ -90,6 +94,8 @@ macro_rules! doubles_in_words {
             // SAFETY: as the caller says.
             unsafe { self.load_floats(pad.bitcast(), source.cast(), 2 * count) }.bitcast()
         }
+        /// # Safety
+        /// - As [`Partial::store_doubles`].
         #[inline(always)]
         unsafe fn store_doubles(self, vector: f64x8<Self>, target: *mut f64, count: usize) {
             // SAFETY: as the caller says.
