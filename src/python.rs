@@ -4,11 +4,20 @@
 //! belong to the Python package. All errors are raised before anything is written. Several axes are left to it:
 //! the answer is then NotImplemented.
 
-/// Evaluates `$call` with `$F` being the compute type of `$storage`: the one match on a dtype.
-macro_rules! compute_in {
-    ($storage:expr, $F:ident => $call:expr) => {
-        match $storage {
-            Storage::F64 => {
+/// Runs `$call` on so many bytes, with `$F` being the compute type of `$compute`: the one match on a dtype. An
+/// error in a row is given the row's place in `$logits`.
+macro_rules! compute {
+    ($py:expr, $bytes:expr, $compute:expr, |$F:ident, $run:ident| $call:expr) => {
+        $crate::python::call::run($py, $bytes, |$run| compute!($compute, $F, $call))
+    };
+    ($py:expr, $bytes:expr, $compute:expr, $logits:expr, |$F:ident, $run:ident| $call:expr) => {{
+        let place = |error: &mut _| $logits.place_row(error);
+        let call = |$run: &mut $crate::batch::Run<'_>| compute!($compute, $F, $call);
+        $crate::python::call::run_placing($py, $bytes, call, place)
+    }};
+    ($compute:expr, $F:ident, $call:expr) => {
+        match $compute {
+            $crate::simd::Storage::F64 => {
                 type $F = f64;
                 $call
             }
@@ -57,10 +66,9 @@ use crate::alloc::reserve::WithReserve;
 use crate::ops::{self, Activation, TermsOut};
 use crate::pool;
 use crate::simd::Level;
-use crate::simd::Storage;
 use arguments::{Logits, flag, given};
 use arrays::Array;
-use call::{Inputs, Output, guard, result_dtype, run, run_placing, warn};
+use call::{Inputs, Output, guard, result_dtype, warn};
 use numpy::Dtype;
 use objects::{text, tuple};
 use pyo3::prelude::*;
@@ -112,11 +120,9 @@ fn activation<'py>(
     let z = logits.array.rows(logits.axis);
     let mut p = output.rows_mut(logits.axis);
     let mask = logits.mask_rows(mask_array.as_ref());
-    run(
-        out.py(),
-        logits.array.bytes(),
-        |run| compute_in!(compute, F => ops::activation::<F>(kind, temperature, &z, mask.as_ref(), &mut p, run)),
-    )?;
+    compute!(out.py(), logits.array.bytes(), compute, |F, run| {
+        ops::activation::<F>(kind, temperature, &z, mask.as_ref(), &mut p, run)
+    })?;
     output.finish(out.py())
 }
 
@@ -145,11 +151,9 @@ fn logsumexp_of<'py>(
     let output = Output::new(out, "out", &shape, &result, &inputs)?;
     let (z, mut lse) = (logits.array.rows(logits.axis), output.array.elements_mut());
     let mask = logits.mask_rows(mask_array.as_ref());
-    run(
-        out.py(),
-        logits.array.bytes(),
-        |run| compute_in!(compute, F => ops::logsumexp::<F>(temperature, &z, mask.as_ref(), &mut lse, run)),
-    )?;
+    compute!(out.py(), logits.array.bytes(), compute, |F, run| {
+        ops::logsumexp::<F>(temperature, &z, mask.as_ref(), &mut lse, run)
+    })?;
     let lse = output.finish(out.py())?;
     // One row: a scalar, as from NumPy's own reductions.
     if shape.is_empty() && out.is_none() { lse.get_item(tuple(out.py(), [])?) } else { Ok(lse) }
@@ -184,17 +188,17 @@ fn terms<'py>(
     let py = logits.py();
     let logits = Logits::new(logits, axis)?;
     let prior_array = given(prior, |prior| logits.prior_array(prior))?;
-    let prior = logits.prior(py, prior_array.as_ref())?;
+    let prior = &logits.prior(py, prior_array.as_ref())?;
     let temperature = arguments::temperature(temperature)?;
     let mask_array = given(mask, |mask| logits.mask_array(mask))?;
     let ignored = arguments::ignore_index(ignore_index)?;
     let target_array = Array::targets(targets)?;
-    let targets = logits.targets(py, &target_array, ignored, None)?;
+    let targets = &logits.targets(py, &target_array, ignored, None)?;
     let (compute, shape) = (logits.array.compute(), logits.row_shape());
     let per_row = Dtype::of(py, compute);
     let empty = || Array::empty(py, &shape, &per_row);
     let arrays = [empty()?, empty()?, empty()?, empty()?, empty()?];
-    let mut out = TermsOut {
+    let out = &mut TermsOut {
         nll: arrays[0].1.elements_mut(),
         prior_cross_entropy: arrays[1].1.elements_mut(),
         prior_kl: arrays[2].1.elements_mut(),
@@ -203,12 +207,9 @@ fn terms<'py>(
     };
     let z = logits.array.rows(logits.axis);
     let mask = logits.mask_rows(mask_array.as_ref());
-    run_placing(
-        py,
-        logits.array.bytes(),
-        |run| compute_in!(compute, F => ops::cross_entropy_terms::<F>(&z, mask.as_ref(), &targets, &prior, temperature, &mut out, run)),
-        |error| logits.place_row(error),
-    )?;
+    compute!(py, logits.array.bytes(), compute, logits, |F, run| {
+        ops::cross_entropy_terms::<F>(&z, mask.as_ref(), targets, prior, temperature, out, run)
+    })?;
     tuple(py, arrays.map(|(object, _)| object))
 }
 

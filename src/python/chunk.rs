@@ -2,7 +2,7 @@
 
 use super::arguments::{self, Logits, flag, given};
 use super::arrays::Array;
-use super::call::{Output, guard, run, run_placing};
+use super::call::{Output, guard};
 use super::errors::value_error;
 use super::known::Known;
 use super::numpy::Dtype;
@@ -59,11 +59,9 @@ pub(super) fn _reduce_chunk<'py>(
         let (sums, out) = Array::empty(py, &with_axis(&row_shape, len), &double)?;
         let (z, rows) = (logits.array.rows(logits.axis), rows.rows(logits.axis));
         let mut out = out.rows_mut(logits.axis);
-        run(
-            py,
-            logits.array.bytes(),
-            |run| compute_in!(logits.array.compute(), F => ops::reduce_chunk::<F>(operation, &z, &rows, smoothing, &mut out, run)),
-        )?;
+        compute!(py, logits.array.bytes(), logits.array.compute(), |F, run| {
+            ops::reduce_chunk::<F>(operation, &z, &rows, smoothing, &mut out, run)
+        })?;
         Ok(sums)
     })
 }
@@ -98,11 +96,9 @@ pub(super) fn _finish_chunks<'py>(
         let (values, maxima, mut out) = (sums.rows(axis), maxima.rows(axis), out.rows_mut(axis));
         let target = ChunkTarget { spike, beta, mass };
         let compute = if is_double { Storage::F64 } else { Storage::F32 };
-        run(
-            py,
-            sums.bytes(),
-            |run| compute_in!(compute, F => ops::finish_chunks::<F>(operation, target, &values, &maxima, &mut out, run)),
-        )?;
+        compute!(py, sums.bytes(), compute, |F, run| {
+            ops::finish_chunks::<F>(operation, target, &values, &maxima, &mut out, run)
+        })?;
         Ok(constants)
     })
 }
@@ -124,11 +120,9 @@ pub(super) fn _write_chunk<'py>(
         let output = Output::fresh(py, logits.shape(), &logits.array.dtype(py))?;
         let (z, rows) = (logits.array.rows(logits.axis), rows.rows(logits.axis));
         let mut out = output.rows_mut(logits.axis);
-        run(
-            py,
-            logits.array.bytes(),
-            |run| compute_in!(logits.array.compute(), F => ops::write_chunk::<F>(operation, &z, &rows, &mut out, run)),
-        )?;
+        compute!(py, logits.array.bytes(), logits.array.compute(), |F, run| {
+            ops::write_chunk::<F>(operation, &z, &rows, &mut out, run)
+        })?;
         output.finish(py)
     })
 }
@@ -153,11 +147,8 @@ fn row_losses<'py>(
     let terms = LossTerms::new(label_smoothing, &prior);
     // Of a sum, losses are not rounded.
     let operation = CrossEntropy { targets, terms, reduction: Reduction::Sum, normalizer: None };
-    run_placing(
-        py,
-        logits.array.bytes(),
-        |run| compute_in!(logits.array.compute(), F => operation.run::<F>(&z, None, Some(&mut out), None, run)),
-        |error| logits.place_row(error),
-    )?;
+    compute!(py, logits.array.bytes(), logits.array.compute(), logits, |F, run| {
+        operation.run::<F>(&z, None, Some(&mut out), None, run)
+    })?;
     Ok(losses)
 }

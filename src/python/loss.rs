@@ -2,13 +2,12 @@
 
 use super::arguments::{self, Logits, given};
 use super::arrays::Array;
-use super::call::{Inputs, Output, result_dtype, run_placing};
+use super::call::{Inputs, Output, result_dtype};
 use super::errors::value_error;
 use super::numpy::Dtype;
 use super::objects::{Pair, float};
 use super::{Argument, Arguments};
 use crate::ops::{CrossEntropy, Reduction};
-use crate::simd::Storage;
 use crate::target::LossTerms;
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
@@ -108,12 +107,9 @@ fn evaluate<'py>(
     let terms =
         LossTerms { label_smoothing, prior, class_weight, sample_weight, temperature, z_loss };
     let operation = CrossEntropy { targets: &targets, terms, reduction, normalizer };
-    let value = run_placing(
-        py,
-        logits.array.bytes(),
-        |run| compute_in!(compute, F => operation.run::<F>(&z, mask.as_ref(), loss_rows.as_mut(), grad_rows.as_mut(), run)),
-        |error| logits.place_row(error),
-    )?;
+    let value = compute!(py, logits.array.bytes(), compute, logits, |F, run| {
+        operation.run::<F>(&z, mask.as_ref(), loss_rows.as_mut(), grad_rows.as_mut(), run)
+    })?;
     let grad = grad.map(|grad| grad.finish(py)).transpose()?;
     let loss = match losses {
         Some(losses) => losses.finish(py)?,

@@ -3,11 +3,10 @@
 use super::Argument;
 use super::arguments::{self, Logits, given};
 use super::arrays::Array;
-use super::call::{Output, guard, run};
+use super::call::{Output, guard};
 use super::errors::value_error;
 use super::objects::tuple;
 use crate::ops::{CrossEntropy, MOST_HESSIAN_CLASSES, Reduction};
-use crate::simd::Storage;
 use crate::target::LossTerms;
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
@@ -59,11 +58,9 @@ pub(super) fn _grad_and_hess<'py>(
             LossTerms { label_smoothing, prior, class_weight, sample_weight, temperature, z_loss };
         let (reduction, normalizer) = (Reduction::Sum, None);
         let operation = CrossEntropy { targets: &targets, terms, reduction, normalizer };
-        run(
-            py,
-            logits.array.bytes(),
-            |run| compute_in!(compute, F => operation.run_with_hessian::<F>(&z, &mut g, &mut h, factor, run)),
-        )?;
+        compute!(py, logits.array.bytes(), compute, |F, run| {
+            operation.run_with_hessian::<F>(&z, &mut g, &mut h, factor, run)
+        })?;
         tuple(py, [grad.finish(py)?, hess.finish(py)?])
     })
 }
