@@ -159,7 +159,8 @@ impl Labels {
         let check = |first: usize, classes: &mut [u32]| {
             let mut ignored = 0;
             let mut values = [0; LABELS];
-            for (first, classes) in (first..).step_by(LABELS).zip(classes.chunks_mut(LABELS)) {
+            for (index, classes) in classes.chunks_mut(LABELS).enumerate() {
+                let first = first + index * LABELS;
                 let values = &mut values[..classes.len()];
                 read(first, values);
                 if are_classes(values, end, ignored_class, classes) {

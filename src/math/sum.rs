@@ -34,10 +34,10 @@ impl ExactSum {
 
     /// Adds `term(index, value)` of each of the values, by the rule of [`ExactSum::add`].
     pub fn add_terms<T>(&mut self, values: &[T], term: impl Fn(usize, &T) -> f64) {
-        for (first, chunk) in (0..).step_by(TERMS).zip(values.chunks(TERMS)) {
+        for (index, chunk) in values.chunks(TERMS).enumerate() {
             let mut terms = [0.0; TERMS];
-            for ((index, value), own) in (first..).zip(chunk).zip(&mut terms) {
-                *own = term(index, value);
+            for (k, (own, value)) in terms.iter_mut().zip(chunk).enumerate() {
+                *own = term(index * TERMS + k, value);
             }
             self.add(&terms[..chunk.len()]);
         }
