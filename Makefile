@@ -75,9 +75,10 @@ $(VENV)/maturin:
 	$(BIN)/python -m pip install --upgrade pip 'maturin>=1.16,<2'
 	touch $@
 
+# What is never imported need not be compiled to bytecode: that would take the compiler's time.
 $(VENV)/packages: $(VENV)/maturin pyproject.toml
 	$(BIN)/python tools/requirements.py $(EXTRAS) > $@.txt
-	$(BIN)/python -m pip install --requirement $@.txt --group dev
+	$(BIN)/python -m pip install --no-compile --requirement $@.txt --group dev
 	touch $@
 
 # Without the flags of make, which name a job server that only makes can reach.
