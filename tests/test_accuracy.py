@@ -153,6 +153,12 @@ def log_softmax_errors(z, prior):
     return ulp_error(sx.log_softmax(z), reference.log_softmax(z)).max(-1)
 
 
+def logsumexp_errors(z, prior):
+    exact, largest = reference.logsumexp(z), z.max(-1).astype(np.longdouble)
+    scale = np.maximum(np.abs(largest), exact - largest)
+    return ulp_error(sx.logsumexp(z), exact, at=scale)
+
+
 def smoothed_loss_errors(z, prior):
     options = {"label_smoothing": 0.1, "prior": prior}
     labels = np.zeros(len(z), int)
@@ -195,6 +201,7 @@ GENERATIONS = 30
     [
         ("softmax", softmax_errors, False),
         ("log_softmax", log_softmax_errors, False),
+        ("logsumexp", logsumexp_errors, False),
         ("loss", smoothed_loss_errors, False),
         ("loss", smoothed_loss_errors, True),
         ("gradient", gradient_errors, False),
@@ -212,7 +219,7 @@ def test_rows_found_by_search(operation, errors_of, has_prior, classes, dtype):
             children = changed(rng, z[best].repeat(3, 0))
             z = np.concatenate([z[best], children])
             error = np.concatenate([error[best], errors_of(children, prior)])
-        bound = BOUNDS_OF_ANY[operation]
+        bound = ulp.LOGSUMEXP_OF_ANY if operation == "logsumexp" else BOUNDS_OF_ANY[operation]
         assert error.max() <= bound, f"worst {error.max()} ulp: {z[error.argmax()]!r}"
 
 

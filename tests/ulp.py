@@ -19,7 +19,7 @@ LOGSUMEXP = 2  # at the size of max(|M|, L), M the largest logit and L = logsume
 GRADIENT = 3.5  # at the size of max(p_k, q'_k), whose difference the gradient is
 # On any row, also on those that a search has changed until their errors were as large as it could make them.
 SOFTMAX_OF_ANY = GRADIENT_OF_ANY = 5
-LOSS_OF_ANY = 3
+LOSS_OF_ANY = LOGSUMEXP_OF_ANY = 3
 
 
 def stored(bound, dtype):
