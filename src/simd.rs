@@ -74,9 +74,8 @@ pub trait Vector: Copy + Send + Sync {
     const LANES: usize;
     /// Is the code to be small rather than fast?
     const IS_COMPACT: bool = false;
-    /// Pieces of independent work whose steps are taken in turns: two where a vector is one register, since
-    /// one piece alone would wait for its own results.
-    const TILES: usize = 1;
+    /// Is a vector one register? Then work on one alone would wait for its own results, and two take turns.
+    const IS_ONE_REGISTER: bool = false;
 
     /// Runs `job` in a function of its own, compiled for the instruction set: what several
     /// operations share is compiled once.

@@ -29,11 +29,6 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 
-def is_one(axis: object) -> bool:
-    """Tell whether `axis` is an integer, which the native code takes."""
-    return hasattr(axis, "__index__") and not isinstance(axis, bool)
-
-
 def softmax(
     function: Callable[..., NDArray[Any]],
     logits: ArrayLike,
@@ -105,8 +100,8 @@ def _axes(axis: object) -> tuple[int, ...] | None:
         return None
     if isinstance(axis, tuple):
         return tuple(_checks.integer(one, f"axis[{i}]") for i, one in enumerate(axis))
-    if is_one(axis):
-        return (_checks.integer(axis, "axis"),)  # type: ignore[arg-type]  # as `is_one` says
+    if hasattr(axis, "__index__") and not isinstance(axis, bool):
+        return (_checks.integer(axis, "axis"),)
     raise TypeError(
         f"axis must be an integer, a tuple of integers or None, got {type(axis).__name__}"
     )

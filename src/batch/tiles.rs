@@ -51,8 +51,8 @@ impl<F: Float> Block<'_, '_, F> {
         };
         let mut state = State::new::<V>(job, &mut memory);
         let mut first = range.start;
-        if V::TILES > 1 && job.operation == Operation::Softmax {
-            let rows = V::TILES * V::LANES;
+        if V::IS_ONE_REGISTER && job.operation == Operation::Softmax {
+            let rows = 2 * V::LANES;
             while range.end - first >= rows
                 && outlined!(V, token, {
                     softmax::pair::<V>(job, plan.streams, token, first, &mut memory, &state)

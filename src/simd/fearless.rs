@@ -19,7 +19,7 @@ macro_rules! vector {
             type Eight = Doubles<f64x8<S>, 1>;
             type Sum = $sum;
             const LANES: usize = $lanes;
-            const TILES: usize = if S::HAS_MASKS { 2 } else { 1 };
+            const IS_ONE_REGISTER: bool = S::HAS_MASKS;
 
             #[inline(always)]
             fn outlined<R>(token: S, job: impl FnOnce() -> R) -> R {

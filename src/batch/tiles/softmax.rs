@@ -1,4 +1,4 @@
-//! Softmax of two tiles at a time, where the level has [`Vector::TILES`].
+//! Softmax of two tiles at a time, where a vector is one register.
 
 use super::{Memory, State, store_run};
 use crate::batch::Job;

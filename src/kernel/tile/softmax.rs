@@ -12,7 +12,7 @@ use crate::math::two_sum;
 use crate::simd::{DoubleLanes, Float, Vector, Widened};
 
 /// Logits, LANES of class 0, of class 1, ..., and memory for the outputs in the same order.
-pub(crate) type Lanes<'t, F> = (&'t mut [F], &'t mut [F]);
+type InMemory<'t, F> = (&'t mut [F], &'t mut [F]);
 
 impl<F: Float> Tile<'_, F> {
     /// Softmax of this tile and of the next.
@@ -21,8 +21,8 @@ impl<F: Float> Tile<'_, F> {
         &self,
         next: &Self,
         token: V::Token,
-        (z, out): Lanes<'_, F>,
-        (next_z, next_out): Lanes<'_, F>,
+        (z, out): InMemory<'_, F>,
+        (next_z, next_out): InMemory<'_, F>,
     ) {
         let (max, mut specials) = self.swept_max::<V>(token, z);
         let (next_max, mut next_specials) = next.swept_max::<V>(token, next_z);
