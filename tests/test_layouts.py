@@ -123,19 +123,21 @@ def test_zero_strides(dtype, classes):
 
 
 @every_float
+@pytest.mark.parametrize("classes, order", [(3, "C"), (10, "C"), (300, "C"), (300, "F")])
 @pytest.mark.parametrize("offset", [0, 1, 5])
-def test_large_outputs_in_fortran_order(dtype, offset):
+def test_large_outputs(dtype, classes, order, offset):
     """They are written past the caches, where whole lines of memory are: `offset` elements after one
-    begins; a class later, somewhere else.
+    begins. In Fortran order a class later is somewhere else in its line.
     """
-    z, labels, u = problem(300, dtype, rows=7005)
-    z[[11, 3000]] = np.nan  # not for a tile
-    turned = z.copy(order="F")
+    rows = 2**25 // (classes * np.dtype(dtype).itemsize) + 5
+    z, labels, u = problem(classes, dtype, rows=rows)
+    z[[11, 3000]] = np.nan
+    turned = z.copy(order=order)
     options = {"prior": u, **OPTIONS}
     raw = np.empty(z.size + 256, dtype)
     start = -(raw.ctypes.data // raw.itemsize) % (64 // raw.itemsize) + offset
     inside = slice(start, start + z.size)
-    out = raw[inside].reshape(z.T.shape).T
+    out = raw[inside].reshape(z.shape) if order == "C" else raw[inside].reshape(z.T.shape).T
 
     def assert_written(call, expected):
         raw[:] = 7

@@ -4,7 +4,7 @@
 //! segments. Threads, blocks and groups may be any.
 
 use super::Job;
-use super::tiles::{PIECES, tile_len};
+use super::tiles::scratch_len;
 use crate::kernel::{MOST_CLASSES, MOST_ROWS, SEGMENT};
 use crate::panel::Panel;
 use crate::simd::{Float, MOST_LANES, RowsMut};
@@ -134,7 +134,7 @@ impl Plan {
         let pitch = classes.next_multiple_of(MOST_LANES);
         let recomputes = matches!(path, Path::SharedRows | Path::Chunk);
         let scratch = match path {
-            Path::Tiles => PIECES * tile_len(classes, lanes),
+            Path::Tiles => scratch_len(classes, lanes),
             Path::Rows => (needs.count() * panel_rows + 1) * pitch,
             Path::LongRows | Path::SharedRows | Path::Chunk => {
                 // Of each segment, or of the whole row.

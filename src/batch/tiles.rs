@@ -1,19 +1,24 @@
 //! Few classes: tiles of LANES rows, from memory and back.
 
 mod softmax;
+mod store;
 
 use super::{Block, Job};
 use crate::kernel::{
     FinishedLanes, Operation, TargetLanes, Tile, TileTarget, TileWeights, from_run, load,
-    store_neighbours, to_run,
 };
-use crate::panel::Panel;
-use crate::simd::{Float, MOST_LANES, Sink, Source, Vector, outlined};
+use crate::simd::{Float, MOST_LANES, Source, Vector, outlined};
 use crate::target::{NO_CLASS, RowTarget, Weights};
+use store::{Place, Unwritten, store_hessian, store_tile};
 
 /// Elements of a tile, whole blocks of LANES classes: no fewer than rows one after another need.
-pub(super) const fn tile_len(classes: usize, lanes: usize) -> usize {
+const fn tile_len(classes: usize, lanes: usize) -> usize {
     classes.next_multiple_of(lanes) * lanes
+}
+
+/// Elements that a thread needs.
+pub(super) const fn scratch_len(classes: usize, lanes: usize) -> usize {
+    PIECES * tile_len(classes, lanes) + lanes
 }
 
 /// Memory for a tile, LANES of each class, and for the same rows one after another.
@@ -29,45 +34,48 @@ struct Memory<'m, F> {
     next_out: &'m mut [F],
 }
 
-/// Pieces of memory, a tile each, that a thread needs.
-pub(super) const PIECES: usize = 8;
+/// Pieces of memory, a tile each; the rows may begin within a line of memory.
+const PIECES: usize = 8;
 
 impl<F: Float> Block<'_, '_, F> {
     #[inline(always)]
     pub(super) fn tiles<V: Vector<Scalar = F>>(self, token: V::Token) {
         let Self { job, plan, range, scratch } = self;
         let len = tile_len(job.panel.logits.classes(), V::LANES);
-        let mut parts = scratch.chunks_exact_mut(len);
+        let (rows, parts) = scratch.split_at_mut(len + V::LANES);
+        let mut parts = parts.chunks_exact_mut(len);
         let mut take = || parts.next().expect("as many as are had");
         let mut memory = Memory {
             z: take(),
             weights: take(),
             out: take(),
-            rows: take(),
+            rows,
             kept: take(),
             row_weights: take(),
             next_z: take(),
             next_out: take(),
         };
         let mut state = State::new::<V>(job, &mut memory);
+        let (streams, end) = (plan.streams, range.end);
         let mut first = range.start;
         if V::IS_ONE_REGISTER && job.operation == Operation::Softmax {
             let rows = 2 * V::LANES;
-            while range.end - first >= rows
+            while end - first >= rows
                 && outlined!(V, token, {
-                    softmax::pair::<V>(job, plan.streams, token, first, &mut memory, &state)
+                    let place = Place { first, count: rows, end, streams };
+                    softmax::pair::<V>(job, token, place, &mut memory, &mut state)
                 })
             {
                 first += rows;
             }
         }
-        for first in (first..range.end).step_by(V::LANES) {
-            let count = V::LANES.min(range.end - first);
-            outlined!(
-                V,
-                token,
-                tile::<V>(job, plan.streams, token, first, count, &mut memory, &mut state)
-            );
+        for first in (first..end).step_by(V::LANES) {
+            let count = V::LANES.min(end - first);
+            // Put together there: one whole would wait for the stores of its parts.
+            outlined!(V, token, {
+                let place = Place { first, count, end, streams };
+                tile::<V>(job, token, place, &mut memory, &mut state);
+            });
         }
     }
 }
@@ -80,6 +88,8 @@ struct State<'s, F> {
     /// The labels, and the target of every row but for its label, if they are the same but for those.
     same: Option<(&'s [u32], RowTarget<'s, F>)>,
     scale: f64,
+    /// Of the output, and of the Hessian.
+    unwritten: [Unwritten<F>; 2],
 }
 
 impl<'s, F: Float> State<'s, F> {
@@ -101,7 +111,8 @@ impl<'s, F: Float> State<'s, F> {
         }
         // Lanes without a row are not finished, and need no care.
         let done = FinishedLanes { unit: [1.0; MOST_LANES], ..FinishedLanes::default() };
-        Self { target, done, is_lost: [false; MOST_LANES], same, scale }
+        let unwritten = [Unwritten::none(); 2];
+        Self { target, done, is_lost: [false; MOST_LANES], same, scale, unwritten }
     }
 }
 
@@ -114,17 +125,16 @@ impl<F: Float> TileTarget<F> {
     }
 }
 
-/// `count` rows from `first` on.
+/// The rows at a place, at most LANES.
 #[inline(always)]
 fn tile<V: Vector>(
     job: &Job<'_, V::Scalar>,
-    streams: bool,
     token: V::Token,
-    first: usize,
-    count: usize,
+    place: Place,
     memory: &mut Memory<'_, V::Scalar>,
     state: &mut State<'_, V::Scalar>,
 ) {
+    let Place { first, count, .. } = place;
     let panel = &job.panel;
     let mut weights = TileWeights::Absent;
     let mut is_read = [true; MOST_LANES];
@@ -189,69 +199,10 @@ fn tile<V: Vector>(
         _ => &done.loss,
     };
     job.put_rows(first, &scalars[..count], &done.lse[..count]);
-    let place = (first, count, streams);
-    store_tile::<V>(token, panel, place, memory.out, memory.rows, memory.kept);
+    let [unwritten, unwritten_hessian] = &mut state.unwritten;
+    store_tile::<V>(token, panel, place, memory.out, unwritten, memory.rows, memory.kept);
     if job.hessian.is_some() {
-        store_hessian::<V>(token, job, place, memory);
-    }
-}
-
-/// A function of its own: without a Hessian nothing is done for it but to ask.
-#[inline(never)]
-fn store_hessian<V: Vector>(
-    token: V::Token,
-    job: &Job<'_, V::Scalar>,
-    place: (usize, usize, bool),
-    memory: &mut Memory<'_, V::Scalar>,
-) {
-    let Some(panel) = job.hessian_panel() else { return };
-    outlined!(V, token, store_tile::<V>(token, &panel, place, memory.z, memory.rows, memory.kept));
-}
-
-/// Writes `count` rows of a tile from `first` on; by way of `rows`, if need be.
-#[inline(always)]
-fn store_tile<V: Vector>(
-    token: V::Token,
-    panel: &Panel<'_, V::Scalar>,
-    (first, count, streams): (usize, usize, bool),
-    tile: &[V::Scalar],
-    rows: &mut [V::Scalar],
-    kept: &[V::Scalar],
-) {
-    let Some(output) = panel.output else { return };
-    let classes = output.classes();
-    if panel.masked.is_none() && store_neighbours::<V>(token, tile, output, first, count, streams) {
-        return;
-    }
-    let run = output.run(first, count).filter(|_| panel.masked.is_none());
-    if let Some(run) = run {
-        return store_run::<V>(token, tile, classes, run, rows, streams);
-    }
-    to_run::<V>(token, tile, classes, &mut Sink::from_slice(rows));
-    let rows = rows.chunks_exact_mut(classes).zip(kept.chunks_exact(classes));
-    let kept_len = if panel.mask.is_some() { classes } else { 0 };
-    for (i, (row, kept)) in rows.enumerate().take(count) {
-        panel.store::<V>(token, first + i, 0, &kept[..kept_len], row);
-    }
-}
-
-/// Writes a tile to rows one after another, past the caches if it `streams`.
-#[inline(always)]
-fn store_run<V: Vector>(
-    token: V::Token,
-    tile: &[V::Scalar],
-    classes: usize,
-    mut run: Sink<'_, V::Scalar>,
-    rows: &mut [V::Scalar],
-    streams: bool,
-) {
-    if !streams {
-        return to_run::<V>(token, tile, classes, &mut run);
-    }
-    to_run::<V>(token, tile, classes, &mut Sink::from_slice(rows));
-    let rows = Source::from_slice(rows);
-    for at in (0..run.as_source().len()).step_by(V::LANES) {
-        run.stream_vector(at, rows.vector::<V>(token, at, V::Scalar::default()));
+        store_hessian::<V>(token, job, place, unwritten_hessian, memory);
     }
 }
 

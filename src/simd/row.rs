@@ -334,7 +334,7 @@ impl<'a, F: Float> Sink<'a, F> {
 
     /// As [`Sink::set_vector`] for a whole line of memory, past the caches.
     #[inline(always)]
-    fn stream<V: Vector<Scalar = F>>(&mut self, at: usize, vector: V) {
+    pub(crate) fn stream<V: Vector<Scalar = F>>(&mut self, at: usize, vector: V) {
         check(at, V::LANES, self.len);
         let target = self.start.wrapping_add(at);
         assert!(target.addr().is_multiple_of(LINE));
@@ -351,6 +351,12 @@ impl<'a, F: Float> Sink<'a, F> {
         } else {
             self.set_vector(at, vector);
         }
+    }
+
+    /// How many elements before element `at` are in its line of memory.
+    #[inline(always)]
+    pub(crate) fn elements_of_line_before(&self, at: usize) -> usize {
+        self.start.wrapping_add(at).addr() % LINE / size_of::<F>()
     }
 
     /// May whole lines of this row be streamed: are there elements at their beginnings?

@@ -1,20 +1,21 @@
 //! Softmax of two tiles at a time, where a vector is one register.
 
-use super::{Memory, State, store_run};
+use super::store::{Place, stream_tile};
+use super::{Memory, State};
 use crate::batch::Job;
-use crate::kernel::{Tile, TileWeights, from_run, room};
+use crate::kernel::{Tile, TileWeights, from_run, room, to_run};
 use crate::simd::Vector;
 
-/// Softmax of two tiles from `first` on; false if their rows do not lie one after another.
+/// Softmax of the two tiles at a place; false if their rows do not lie one after another.
 #[inline(always)]
 pub(super) fn pair<V: Vector>(
     job: &Job<'_, V::Scalar>,
-    streams: bool,
     token: V::Token,
-    first: usize,
+    place: Place,
     memory: &mut Memory<'_, V::Scalar>,
-    state: &State<'_, V::Scalar>,
+    state: &mut State<'_, V::Scalar>,
 ) -> bool {
+    let Place { first, streams, .. } = place;
     let Memory { z, out, next_z, next_out, rows, .. } = memory;
     let (panel, classes) = (&job.panel, job.panel.logits.classes());
     let (next, len) = (first + V::LANES, classes * V::LANES);
@@ -45,8 +46,16 @@ pub(super) fn pair<V: Vector>(
         ((&mut z[..len], &mut out[..len]), (&mut next_z[..len], &mut next_out[..len]));
     tile.softmax_pair::<V>(&next_tile, token, lanes, next_lanes);
     for (i, out) in [out, next_out].into_iter().enumerate() {
-        let sink = sink.reborrow().part(i * len, len);
-        store_run::<V>(token, out, classes, sink, rows, streams);
+        let place = Place { first: first + i * V::LANES, count: V::LANES, ..place };
+        let [unwritten, _] = &mut state.unwritten;
+        let is_streamed = streams
+            && panel
+                .output
+                .is_some_and(|output| stream_tile::<V>(token, out, output, place, unwritten, rows));
+        if !is_streamed {
+            let mut sink = sink.reborrow().part(i * len, len);
+            to_run::<V>(token, out, classes, &mut sink);
+        }
     }
     true
 }
