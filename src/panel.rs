@@ -6,9 +6,8 @@
 //! a temperature far from 1    times a power of two
 //! ```
 
-use crate::simd::{Float, MOST_LANES, Rows, RowsMut, Sink, Source, Vector, outlined, transpose};
+use crate::simd::{Float, Rows, RowsMut, Sink, Source, Vector, outlined, transpose};
 use crate::target::fill_masked;
-use std::ops::Range;
 
 /// Where the rows of a call are read and written.
 #[derive(Clone, Copy)]
@@ -112,85 +111,91 @@ impl<F: Float> Panel<'_, F> {
         outlined!(V, token, output.scatter_part(token, row, class, values));
     }
 
-    /// Rows from `first` on that are neighbours class by class, to contiguous rows that begin `pitch`
-    /// elements apart; false if they are not neighbours, or if `rows` has no room for LANES at a time.
+    /// How many rows from `first` on are neighbours class by class, as far as any are.
+    pub(crate) fn neighbours_from(&self, first: usize) -> usize {
+        let of_output = self.output.map(|output| output.neighbours_from::<F>(first));
+        self.logits.neighbours_from::<F>(first).min(of_output.unwrap_or(usize::MAX))
+    }
+
+    /// `count` rows from `first` on that are neighbours class by class, to contiguous rows that begin `pitch`
+    /// elements apart, by way of `columns`; false if they are not neighbours, or if `rows` has no room for LANES
+    /// at a time.
     pub(crate) fn load_neighbours<V: Vector<Scalar = F>>(
         &self,
         token: V::Token,
-        first: usize,
-        count: usize,
-        pitch: usize,
+        (first, count, pitch): (usize, usize, usize),
         rows: &mut [F],
+        columns: &mut [F],
     ) -> bool {
         let is_plain = self.mask.is_none() && self.shift == 1.0;
-        let has_room = count.next_multiple_of(V::LANES) * pitch <= rows.len();
+        let len = count.next_multiple_of(V::LANES);
+        let has_room = len * pitch <= rows.len() && len * V::LANES <= columns.len();
         let Some(column) = self.logits.columns::<F>(first, count).filter(|_| is_plain && has_room)
         else {
             return false;
         };
         outlined!(V, token, {
-            each_block::<V>(self.logits.classes(), count, |classes, row, tile| {
-                for (class, tile) in classes.clone().zip(tile.chunks_exact_mut(V::LANES)) {
-                    column(class).vector::<V>(token, row, F::default()).to_slice(tile);
+            let classes = self.logits.classes();
+            for class in (0..classes).step_by(V::LANES) {
+                // All of one class before the next: lines of memory that lie one after another.
+                for (class, values) in
+                    (class..classes).zip(columns.chunks_exact_mut(len)).take(V::LANES)
+                {
+                    let column = column(class);
+                    for (row, values) in values.chunks_exact_mut(V::LANES).enumerate() {
+                        column.vector::<V>(token, row * V::LANES, F::default()).to_slice(values);
+                    }
                 }
-                let rows = &mut rows[row * pitch + classes.start..];
-                let tile = Source::from_slice(tile);
-                transpose::<V>(token, tile, V::LANES, &mut Sink::from_slice(rows), pitch);
-            });
+                for row in (0..count).step_by(V::LANES) {
+                    let rows = &mut rows[row * pitch + class..];
+                    let columns = Source::from_slice(&columns[row..]);
+                    transpose::<V>(token, columns, len, &mut Sink::from_slice(rows), pitch);
+                }
+            }
         });
         true
     }
 
-    /// Contiguous rows to rows from `first` on, as [`Panel::load_neighbours`].
+    /// Contiguous rows to `count` rows from `first` on, as [`Panel::load_neighbours`].
     pub(crate) fn store_neighbours<V: Vector<Scalar = F>>(
         &self,
         token: V::Token,
-        (first, count): (usize, usize),
-        pitch: usize,
+        (first, count, pitch): (usize, usize, usize),
         rows: &[F],
+        columns: &mut [F],
         streams: bool,
     ) -> bool {
         let Some(output) = self.output else { return true };
         let is_plain = self.masked.is_none();
-        let has_room = count.next_multiple_of(V::LANES) * pitch <= rows.len();
+        let len = count.next_multiple_of(V::LANES);
+        let has_room = len * pitch <= rows.len() && len * V::LANES <= columns.len();
         let Some(column) = output.columns::<F>(first, count).filter(|_| is_plain && has_room)
         else {
             return false;
         };
         outlined!(V, token, {
-            each_block::<V>(output.classes(), count, |classes, row, tile| {
-                let rows = Source::from_slice(&rows[row * pitch + classes.start..]);
-                transpose::<V>(token, rows, pitch, &mut Sink::from_slice(tile), V::LANES);
-                for (class, tile) in classes.zip(tile.chunks_exact(V::LANES)) {
-                    let (mut column, vector) = (column(class), V::from_slice(token, tile));
+            let classes = output.classes();
+            for class in (0..classes).step_by(V::LANES) {
+                for row in (0..count).step_by(V::LANES) {
+                    let rows = Source::from_slice(&rows[row * pitch + class..]);
+                    let columns = &mut columns[row..];
+                    transpose::<V>(token, rows, pitch, &mut Sink::from_slice(columns), len);
+                }
+                for (class, values) in
+                    (class..classes).zip(columns.chunks_exact(len)).take(V::LANES)
+                {
+                    let (mut column, values) =
+                        (column(class), Source::from_slice(&values[..count]));
                     if streams {
-                        column.stream_vector(row, vector);
-                    } else {
-                        column.set_vector(row, vector);
+                        column.stream_from::<V>(token, values);
+                        continue;
+                    }
+                    for row in (0..count).step_by(V::LANES) {
+                        column.set_vector(row, values.vector::<V>(token, row, F::default()));
                     }
                 }
-            });
+            }
         });
         true
     }
 }
-
-/// Visits blocks of LANES classes of LANES rows, rows first, with memory for a block.
-#[inline(always)]
-fn each_block<V: Vector>(
-    classes: usize,
-    rows: usize,
-    mut visit: impl FnMut(Range<usize>, usize, &mut [V::Scalar]),
-) {
-    let mut tile = Tile([V::Scalar::default(); MOST_LANES * MOST_LANES]);
-    let tile = &mut tile.0[..V::LANES * V::LANES];
-    for class in (0..classes).step_by(V::LANES) {
-        for row in (0..rows).step_by(V::LANES) {
-            visit(class..classes.min(class + V::LANES), row, tile);
-        }
-    }
-}
-
-/// From a line of memory on.
-#[repr(align(64))]
-struct Tile<F>([F; MOST_LANES * MOST_LANES]);

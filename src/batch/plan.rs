@@ -29,8 +29,9 @@ const BYTES_PER_GROUP: usize = 1 << 15;
 /// Bytes of rows that are brought together by transposes: half of a second-level cache.
 const BYTES_PER_PANEL: usize = 1 << 20;
 
-/// Lines of memory that are read of one class before the next, of rows that are brought together.
-const MOST_LINES: usize = 4;
+/// Rows that are brought together at most: a class has so many neighbours, some lines of memory that lie one
+/// after another; those of the next class are far away.
+const MOST_NEIGHBOURS: usize = 256;
 
 /// More of the largest logits of a row are sorted with polls for Ctrl-C in between: these take some milliseconds.
 const MOST_SORTED: usize = 1 << 16;
@@ -87,7 +88,7 @@ pub(super) struct Needs {
 
 impl Needs {
     fn count(self) -> usize {
-        let all = [self.logits, self.kept, self.weights, self.output, self.hessian];
+        let all = [self.logits || self.output, self.kept, self.weights, self.hessian];
         all.map(usize::from).iter().sum()
     }
 }
@@ -129,13 +130,16 @@ impl Plan {
             output: panel.output.is_some() && (!writes_directly || keeps && keeps_apart),
             hessian: job.hessian_panel().is_some_and(|panel| !panel.writes_directly()),
         };
-        let (panel_rows, group) =
-            if path == Path::Rows { panel_and_group(panel, row_bytes, lanes) } else { (1, 1) };
+        let group = (BYTES_PER_GROUP / row_bytes.saturating_mul(2).max(1)).clamp(1, MOST_ROWS);
+        let (panel_rows, columns) = match path {
+            Path::Rows => panel_rows(panel, rows.div_ceil(threads), row_bytes, lanes, group),
+            _ => (1, 0),
+        };
         let pitch = classes.next_multiple_of(MOST_LANES);
         let recomputes = matches!(path, Path::SharedRows | Path::Chunk);
         let scratch = match path {
             Path::Tiles => scratch_len(classes, lanes),
-            Path::Rows => (needs.count() * panel_rows + 1) * pitch,
+            Path::Rows => (needs.count() * panel_rows + 1) * pitch + columns,
             Path::LongRows | Path::SharedRows | Path::Chunk => {
                 // Of each segment, or of the whole row.
                 let keeps_row = keeps && needs.output && !recomputes;
@@ -169,21 +173,21 @@ impl Plan {
     }
 }
 
-/// How many rows of one segment are brought together, and how many of these are reduced before they are
-/// finished.
-fn panel_and_group<F: Float>(
+/// How many rows of one segment are brought together, and the elements of LANES classes of these, where neighbours
+/// are.
+fn panel_rows<F: Float>(
     panel: &Panel<'_, F>,
+    rows: usize,
     row_bytes: usize,
     lanes: usize,
+    group: usize,
 ) -> (usize, usize) {
-    let pair_bytes = 2 * row_bytes;
-    let group = (BYTES_PER_GROUP / pair_bytes).clamp(1, MOST_ROWS);
-    let has_neighbours = panel.logits.have_neighbours::<F>()
-        || panel.output.is_some_and(RowsMut::have_neighbours::<F>);
-    if !has_neighbours || pair_bytes * lanes > BYTES_PER_PANEL {
-        return (group, group);
+    let has_neighbours = panel.logits.have_neighbours::<F>(lanes / 2)
+        || panel.output.is_some_and(|output| output.have_neighbours::<F>(lanes / 2));
+    let most = BYTES_PER_PANEL / (row_bytes * lanes);
+    if !has_neighbours || most == 0 {
+        return (group, 0);
     }
-    // Several lines of memory of each class, which are far apart from those of the next.
-    let most = BYTES_PER_PANEL / (pair_bytes * lanes);
-    (lanes * most.min(MOST_LINES), group)
+    let rows = (most * lanes).min(MOST_NEIGHBOURS).min(rows.next_multiple_of(lanes));
+    (rows, rows * lanes)
 }

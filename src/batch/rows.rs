@@ -13,11 +13,13 @@ use std::array::from_fn;
 
 /// Memory for the rows of a panel, a row each; empty where none is needed.
 struct Memory<'m, F> {
-    logits: &'m mut [F],
+    /// Logits, then exponentials, then outputs.
+    rows: &'m mut [F],
     kept: &'m mut [F],
     weights: &'m mut [F],
-    output: &'m mut [F],
     hessian: &'m mut [F],
+    /// Classes of a panel, before they are transposed or after.
+    columns: &'m mut [F],
     /// One row.
     special: &'m mut [F],
 }
@@ -47,32 +49,39 @@ impl<F: Float> Block<'_, '_, F> {
         };
         let needs = plan.needs;
         let mut memory = Memory {
-            logits: take(needs.logits, plan.panel),
+            rows: take(needs.logits || needs.output, plan.panel),
             kept: take(needs.kept, plan.panel),
             weights: take(needs.weights, plan.panel),
-            output: take(needs.output, plan.panel),
             hessian: take(needs.hessian, plan.panel),
             special: take(true, 1),
+            columns: &mut [],
         };
+        memory.columns = scratch;
         memory.special = &mut std::mem::take(&mut memory.special)[..classes];
         let panel = &job.panel;
         let same = job.targets.as_ref().and_then(|targets| targets.rows.labels_alone());
-        for first in range.clone().step_by(plan.panel) {
-            let count = plan.panel.min(range.end - first);
+        let mut first = range.start;
+        while first < range.end {
+            let mut count = plan.panel.min(range.end - first);
+            if !memory.columns.is_empty() {
+                count = count.min(panel.neighbours_from(first));
+            }
+            let rows = (first, count, plan.pitch);
             let is_loaded = needs.logits
-                && panel.load_neighbours::<V>(token, first, count, plan.pitch, memory.logits);
+                && panel.load_neighbours::<V>(token, rows, memory.rows, memory.columns);
             for group in (0..count).step_by(plan.group) {
                 let len = plan.group.min(count - group);
                 let group = Group { first: first + group, at: group, len, is_loaded };
                 run_group::<V>(job, plan, token, group, same.as_ref(), &mut memory);
             }
-            store_rows::<V>(token, panel, plan, (first, count), memory.output, memory.kept);
+            let Memory { rows: values, kept, hessian, columns, .. } = &mut memory;
+            store_rows::<V>(token, panel, plan, (first, count), values, kept, columns);
             if let Some(panel) = &job.hessian_panel() {
                 outlined!(V, token, {
-                    let rows = &mut *memory.hessian;
-                    store_rows::<V>(token, panel, plan, (first, count), rows, memory.kept);
+                    store_rows::<V>(token, panel, plan, (first, count), hessian, kept, columns);
                 });
             }
+            first += count;
         }
     }
 }
@@ -86,10 +95,12 @@ fn store_rows<V: Vector>(
     (first, count): (usize, usize),
     rows: &mut [V::Scalar],
     kept: &[V::Scalar],
+    columns: &mut [V::Scalar],
 ) {
     let Some(output) = panel.output.filter(|_| !panel.writes_directly()) else { return };
     let (classes, pitch) = (output.classes(), plan.pitch);
-    if panel.store_neighbours::<V>(token, (first, count), pitch, rows, plan.streams) {
+    let place = (first, count, pitch);
+    if panel.store_neighbours::<V>(token, place, rows, columns, plan.streams) {
         return;
     }
     let kept_len = if panel.mask.is_some() { classes } else { 0 };
@@ -146,8 +157,8 @@ fn run_group<V: Vector>(
         if panel.mask.is_some() {
             panel.kept::<V>(token, first + i, 0, kept);
         }
-        if !memory.logits.is_empty() && !is_loaded {
-            panel.load::<V>(token, first + i, 0, kept, &mut memory.logits[place(i)]);
+        if plan.needs.logits && !is_loaded {
+            panel.load::<V>(token, first + i, 0, kept, &mut memory.rows[place(i)]);
         }
         if let (Some(target), Some(Targets { rows: targets, .. })) = (&mut row.target, &job.targets)
             && target.is_made
@@ -159,11 +170,23 @@ fn run_group<V: Vector>(
             row.is_lost = filled.is_lost;
         }
     }
-    for (i, row) in rows.iter_mut().enumerate().filter(|(_, row)| row.is_read) {
-        let z = match memory.logits.get(place(i)) {
-            Some(own) => Source::from_slice(own),
-            None => panel.direct(first + i),
+    let is_apart = panel.writes_directly() && plan.needs.output;
+    let mut own = memory.rows.chunks_exact_mut(plan.pitch).skip(at);
+    let mut sinks: [Sink<'_, V::Scalar>; MOST_ROWS] = from_fn(|_| Sink::from_slice(&mut []));
+    for (i, row) in rows.iter_mut().enumerate() {
+        let own = own.next().map(|own| Sink::from_slice(&mut own[..classes]));
+        let z = match &own {
+            Some(own) if plan.needs.logits => own.as_source(),
+            _ => panel.direct(first + i),
         };
+        sinks[i] = match own {
+            Some(own) if plan.needs.output => own,
+            _ if panel.output.is_some() => panel.sink(first + i),
+            _ => Sink::from_slice(&mut []),
+        };
+        if !row.is_read {
+            continue;
+        }
         let weights = match &row.target {
             Some(target) if target.is_made => {
                 Weights::Row(Source::from_slice(&memory.weights[place(i)]))
@@ -178,18 +201,6 @@ fn run_group<V: Vector>(
             splits: operation.splits::<V::Scalar>(),
         };
     }
-    let writes_directly = panel.writes_directly();
-    let is_apart = writes_directly && !memory.output.is_empty();
-    let mut own = memory.output.chunks_exact_mut(plan.pitch).skip(at);
-    let mut sinks: [Sink<'_, V::Scalar>; MOST_ROWS] = from_fn(|_| Sink::from_slice(&mut []));
-    if panel.output.is_some() {
-        for (i, sink) in sinks.iter_mut().enumerate().take(len) {
-            *sink = match own.next() {
-                Some(own) => Sink::from_slice(&mut own[..classes]),
-                None => panel.sink(first + i),
-            };
-        }
-    }
     let ahead = if plan.asks_ahead { plan.group * classes } else { 0 };
     let (mut reduced, mut swept) = (ReducedLanes::default(), [0.0; MOST_ROWS]);
     // Lanes without a row are ordinary ones.
@@ -197,14 +208,15 @@ fn run_group<V: Vector>(
     let mut targets = TargetLanes { spike: [1.0; MOST_LANES], ..TargetLanes::default() };
     targets.scale = targets.spike;
     for (i, row) in rows.iter_mut().enumerate().filter(|(_, row)| row.is_read) {
-        let sink = operation.keeps().then_some(&mut sinks[i]);
-        let mut partial = reduce::<V>(token, temperature, &row.part, sink, ahead);
-        let mut max = row.part.max.to_f64();
-        let (mut swept_max, mut unit) = (max, 1.0);
+        // Before exponentials are written over the logits.
         let mut z_label = match &row.target {
             Some(target) if target.spike != 0.0 => row.part.z.get(target.class).to_f64(),
             _ => 0.0,
         };
+        let sink = operation.keeps().then_some(&mut sinks[i]);
+        let mut partial = reduce::<V>(token, temperature, &row.part, sink, ahead);
+        let mut max = row.part.max.to_f64();
+        let (mut swept_max, mut unit) = (max, 1.0);
         if !partial.is_ordinary() {
             let special = &mut memory.special[..];
             panel.reload(first + i, 0, special);
@@ -323,7 +335,7 @@ fn run_group<V: Vector>(
                 out.multiply(done.unit);
             }
         }
-        let streams = plan.streams && writes_directly && done.unit == 1.0;
+        let streams = plan.streams && panel.writes_directly() && done.unit == 1.0;
         write::<V>(token, done.epilogue, values, row.part.weights, label, out, streams);
         if done.unit != 1.0 {
             out.multiply(done.unit);

@@ -277,9 +277,6 @@ fn swept<V: Vector>(
                 let is_whole = at + V::LANES <= z.len();
                 let logits = z.vector::<V>(token, at, V::Scalar::NEG_INFINITY);
                 let e = exp.of(logits, base);
-                if keeps {
-                    exps.set_vector(at, e);
-                }
                 e_pair = e_pair.add(leave_out(e, at));
                 if kind != WeightKind::Absent {
                     let logits = if is_whole { logits } else { z.head::<V>(token, at, max) };
@@ -290,6 +287,10 @@ fn swept<V: Vector>(
                     } else {
                         gap_pair.add(gap)
                     };
+                }
+                // The exponentials may go where the logits are, which are not read again.
+                if keeps {
+                    exps.set_vector(at, e);
                 }
                 at += V::LANES;
             }

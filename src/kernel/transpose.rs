@@ -95,8 +95,12 @@ pub(crate) fn store_neighbours<V: Vector>(
     }
     let Some(column) = rows.columns::<V::Scalar>(first, count) else { return false };
     for (class, source) in tile.chunks_exact(V::LANES).enumerate().take(classes) {
-        let (mut column, vector) = (column(class), V::from_slice(token, source));
-        if streams { column.stream_vector(0, vector) } else { column.set_vector(0, vector) }
+        let mut column = column(class);
+        if streams {
+            column.stream_from::<V>(token, Source::from_slice(&source[..count]));
+        } else {
+            column.set_vector(0, V::from_slice(token, source));
+        }
     }
     true
 }

@@ -81,10 +81,17 @@ macro_rules! view {
                     && (self.class_stride == F::STORAGE.size().cast_signed() || self.classes <= 1)
             }
 
-            /// Whether most neighbouring rows are neighbours in memory, class by class, as type `F`.
-            pub(crate) fn have_neighbours<F: Float>(&self) -> bool {
-                self.storage == F::STORAGE
-                    && self.outer.inner().1 == F::STORAGE.size().cast_signed()
+            /// Whether so many rows are neighbours in memory, class by class, as type `F`.
+            pub(crate) fn have_neighbours<F: Float>(&self, rows: usize) -> bool {
+                let (len, stride) = self.outer.inner();
+                let is_dense = stride == F::STORAGE.size().cast_signed();
+                self.storage == F::STORAGE && is_dense && len >= rows
+            }
+
+            /// How many rows from `first` on are neighbours, if there are such.
+            pub(crate) fn neighbours_from<F: Float>(&self, first: usize) -> usize {
+                let len = self.outer.inner().0;
+                if self.have_neighbours::<F>(2) { len - first % len } else { usize::MAX }
             }
 
             /// `count` rows as one, if they lie one after another.
@@ -107,7 +114,7 @@ macro_rules! view {
                 count: usize,
             ) -> Option<impl Fn(usize) -> $row<'a, F> + use<'a, F>> {
                 let (len, _) = self.outer.inner();
-                if !self.have_neighbours::<F>() || first % len + count > len {
+                if !self.have_neighbours::<F>(1) || first % len + count > len {
                     return None;
                 }
                 let start = self.start_of(first, count, 0);

@@ -332,6 +332,26 @@ impl<'a, F: Float> Sink<'a, F> {
         }
     }
 
+    /// Writes `values`, of the same length; whole lines past the caches. Compiled once.
+    pub(crate) fn stream_from<V: Vector<Scalar = F>>(
+        &mut self,
+        token: V::Token,
+        values: Source<'_, F>,
+    ) {
+        let mut to = self.reborrow();
+        outlined!(V, token, move {
+            let value = {
+                #[inline(always)]
+                |place| values.at::<V>(token, place, F::default())
+            };
+            if to.has_lines() && !V::IS_COMPACT {
+                to.fill_with::<V, true>(None, value);
+            } else {
+                to.fill_with::<V, false>(None, value);
+            }
+        });
+    }
+
     /// As [`Sink::set_vector`] for a whole line of memory, past the caches.
     #[inline(always)]
     pub(crate) fn stream<V: Vector<Scalar = F>>(&mut self, at: usize, vector: V) {
@@ -340,17 +360,6 @@ impl<'a, F: Float> Sink<'a, F> {
         assert!(target.addr().is_multiple_of(LINE));
         // SAFETY: LANES elements from `at`, a line, lie inside the row, by the checks.
         unsafe { vector.stream(target) };
-    }
-
-    /// As [`Sink::set_vector`], past the caches if it is a whole line of memory.
-    #[inline(always)]
-    pub(crate) fn stream_vector<V: Vector<Scalar = F>>(&mut self, at: usize, vector: V) {
-        let is_line = self.start.wrapping_add(at).addr().is_multiple_of(LINE);
-        if is_line && at <= self.len && self.len - at >= V::LANES {
-            self.stream(at, vector);
-        } else {
-            self.set_vector(at, vector);
-        }
     }
 
     /// How many elements before element `at` are in its line of memory.

@@ -204,7 +204,7 @@ fn rows_that_are_read_and_written_at_once() {
     let axes = [(2, 48), (6, 4)];
     // SAFETY: elements 0 to 23 of the 24 in `values`.
     let rows = unsafe { Rows::from_raw(start.cast(), Storage::F32, (2, 24), axes.into_iter()) };
-    assert!(rows.have_neighbours::<f32>() && !rows.have_neighbours::<f64>());
+    assert!(rows.have_neighbours::<f32>(1) && !rows.have_neighbours::<f64>(1));
     for first in 0..12 {
         for count in 1..=12 - first {
             let is_within = first / 6 == (first + count - 1) / 6;

@@ -226,9 +226,7 @@ impl<F: Float> VectorJob<F> for StreamVectors<'_, F> {
     #[inline(always)]
     fn run<V: Vector<Scalar = F>>(self, token: V::Token) {
         let (from, mut to) = (Source::from_slice(self.0), Sink::from_slice(self.1));
-        for at in (0..self.0.len()).step_by(V::LANES) {
-            to.stream_vector(at, from.vector::<V>(token, at, F::default()));
-        }
+        to.stream_from::<V>(token, from);
         V::fence(token);
     }
 }
