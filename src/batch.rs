@@ -78,14 +78,12 @@ impl<'j, F: Float> Job<'j, F> {
         mask: Option<&'j Rows<'j>>,
         output: Option<&'j RowsMut<'j>>,
     ) -> Self {
-        let temperature = Temperature::new(temperature);
         let is_log = operation == Operation::LogSoftmax;
         let masked = mask.map(|_| if is_log { F::NEG_INFINITY } else { F::default() });
-        let panel = Panel { logits, mask, output, shift: temperature.shift, masked };
-        Self {
+        let mut job = Self {
             operation,
-            temperature,
-            panel,
+            temperature: Temperature::new(temperature),
+            panel: Panel { logits, mask, output, shift: 1.0, masked },
             targets: None,
             scalars: None,
             lse: None,
@@ -93,7 +91,9 @@ impl<'j, F: Float> Job<'j, F> {
             top: None,
             rounds: false,
             is_chunk: false,
-        }
+        };
+        job.panel.shift = job.temperature.shift;
+        job
     }
 
     /// # Errors
@@ -124,7 +124,7 @@ impl<'j, F: Float> Job<'j, F> {
                 long::rows(self, &plan, level, range.clone(), scratch);
             } else {
                 let (job, plan, range, scratch) = (self, &plan, range.clone(), &mut *scratch);
-                F::dispatch(level, Block { job, plan, range, scratch });
+                F::dispatch(level, &mut Block { job, plan, range, scratch });
             }
             self.top_of_rows(level, range, &heaps, scratch);
         };
@@ -199,7 +199,7 @@ struct Block<'b, 'j, F: Float> {
     scratch: &'b mut [F],
 }
 
-impl<F: Float> VectorJob<F> for Block<'_, '_, F> {
+impl<F: Float> VectorJob<F> for &mut Block<'_, '_, F> {
     type Output = ();
 
     #[inline(always)]
@@ -207,7 +207,10 @@ impl<F: Float> VectorJob<F> for Block<'_, '_, F> {
         let streams = self.plan.streams;
         match self.plan.path {
             Path::Tiles => self.tiles::<V>(token),
-            _ => self.rows::<V>(token),
+            _ => {
+                let (range, scratch) = (self.range.clone(), &mut *self.scratch);
+                Block { range, scratch, ..*self }.rows::<V>(token);
+            }
         }
         if streams {
             V::fence(token);

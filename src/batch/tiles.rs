@@ -39,10 +39,10 @@ const PIECES: usize = 8;
 
 impl<F: Float> Block<'_, '_, F> {
     #[inline(always)]
-    pub(super) fn tiles<V: Vector<Scalar = F>>(self, token: V::Token) {
-        let Self { job, plan, range, scratch } = self;
+    pub(super) fn tiles<V: Vector<Scalar = F>>(&mut self, token: V::Token) {
+        let (job, plan, range) = (self.job, self.plan, &self.range);
         let len = tile_len(job.panel.logits.classes(), V::LANES);
-        let (rows, parts) = scratch.split_at_mut(len + V::LANES);
+        let (rows, parts) = self.scratch.split_at_mut(len + V::LANES);
         let mut parts = parts.chunks_exact_mut(len);
         let mut take = || parts.next().expect("as many as are had");
         let mut memory = Memory {
@@ -217,21 +217,17 @@ fn set_labels<F: Float>(
     target: &mut TileTarget<F>,
     is_read: &mut [bool; MOST_LANES],
 ) -> bool {
-    // As many as lanes, whose loop has vectors; rows that are not there have any label.
-    let padded = <[u32; MOST_LANES]>::try_from(labels).unwrap_or_else(
-        #[inline(always)]
-        |_| {
-            let mut padded = [0; MOST_LANES];
-            padded[..labels.len()].copy_from_slice(labels);
-            padded
-        },
-    );
-    for lane in 0..MOST_LANES {
-        // As signed numbers, which [`NO_CLASS`] is −1 of.
-        target.label[lane] = F::from_f64(f64::from(padded[lane].cast_signed()));
+    // As signed numbers, which [`NO_CLASS`] is −1 of. Asked of all, without an early end.
+    let mut has_ignored = false;
+    let mut set = |lane: usize, label: u32| {
+        target.label[lane] = F::from_f64(f64::from(label.cast_signed()));
+        has_ignored |= label == NO_CLASS;
+    };
+    match <&[u32; MOST_LANES]>::try_from(labels) {
+        // As many as lanes: a loop that has vectors.
+        Ok(labels) => (0..MOST_LANES).for_each(|lane| set(lane, labels[lane])),
+        Err(_) => labels.iter().enumerate().for_each(|(lane, label)| set(lane, *label)),
     }
-    // Asked of all, without an early end.
-    let has_ignored = padded.iter().fold(false, |any, label| any | (*label == NO_CLASS));
     if row.spike == 0.0 {
         target.label.fill(F::from_f64(-1.0));
     }

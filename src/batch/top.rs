@@ -92,12 +92,16 @@ impl Best {
 pub(super) struct Heaps(Vec<Mutex<Best>>);
 
 impl Heaps {
+    #[inline(always)]
     pub(super) fn new(top: Option<&Top<'_>>, threads: usize) -> Result<Self, Error> {
-        let Some(Top { len, .. }) = top else { return Ok(Self(Vec::new())) };
+        top.map_or(Ok(Self(Vec::new())), |top| Self::of(top.len, threads))
+    }
+
+    fn of(len: usize, threads: usize) -> Result<Self, Error> {
         let mut heaps = with_capacity(threads)?;
         for _ in 0..threads {
-            let heap = BinaryHeap::from(with_capacity(*len)?);
-            heaps.push(Mutex::new(Best { heap, len: *len }));
+            let heap = BinaryHeap::from(with_capacity(len)?);
+            heaps.push(Mutex::new(Best { heap, len }));
         }
         Ok(Self(heaps))
     }
