@@ -48,7 +48,7 @@ mod row;
 mod storage;
 mod transpose;
 
-pub use element::{Float, Storage};
+pub use element::{Float, Slices, Storage};
 pub use lanes::{DoubleLanes, LaneSum, Widened};
 pub use level::Level;
 pub use memory::{Distinct, Outer, Rows, RowsMut};

@@ -2,13 +2,16 @@
 
 use crate::alloc::{with_capacity, zeros};
 use crate::error::Error;
-use crate::simd::Float;
-use std::mem::take;
-use std::sync::{Mutex, PoisonError, TryLockError};
+use crate::simd::{Float, Slices};
+use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
+use std::thread::panicking;
 
 /// One slice for each thread of a call.
 pub(super) struct Workspace<F: Float> {
-    slices: Vec<Mutex<Vec<F>>>,
+    /// Those of the last call, which are its own until it ends.
+    kept: Option<MutexGuard<'static, Slices<F>>>,
+    /// Where another call has those that are kept.
+    new: Slices<F>,
     len: usize,
 }
 
@@ -20,39 +23,33 @@ const MOST_KEPT: usize = 1 << 22;
 
 impl<F: Float> Workspace<F> {
     /// `len` elements for each of `threads` threads. What is in them is left over from other calls.
+    #[inline(always)]
     pub(super) fn new(threads: usize, len: usize) -> Result<Self, Error> {
-        let padded = len.saturating_add(LINE / size_of::<F>());
-        // A lock that another thread held when this process was forked is never had: then there is
-        // nothing kept.
-        let mut slices = F::kept().try_lock().map(|mut kept| take(&mut *kept)).unwrap_or_default();
-        if slices.capacity() < threads {
-            let mut more = with_capacity(threads)?;
-            more.append(&mut slices);
-            slices = more;
-        }
-        slices.truncate(threads);
-        for slice in &mut slices {
-            let slice = slice.get_mut().unwrap_or_else(PoisonError::into_inner);
-            if slice.len() < padded {
-                *slice = zeros(padded)?;
-            }
-        }
-        while slices.len() < threads {
-            slices.push(Mutex::new(zeros(padded)?));
-        }
-        Ok(Self { slices, len })
+        // A lock that another thread held when this process was forked is never had: the next one is.
+        let kept = F::kept().iter().find_map(|kept| match kept.try_lock() {
+            Ok(kept) => Some(kept),
+            // A call that ended by a panic has left nothing.
+            Err(TryLockError::Poisoned(kept)) => Some(kept.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
+        });
+        let mut workspace = Self { kept, new: Vec::new(), len };
+        let slices = workspace.kept.as_deref_mut().unwrap_or(&mut workspace.new);
+        fit(slices, threads, len.saturating_add(LINE / size_of::<F>()))?;
+        Ok(workspace)
     }
 
     /// The slice of a call on one thread.
     pub(super) fn own(&mut self) -> &mut [F] {
-        let slice = self.slices[0].get_mut().unwrap_or_else(PoisonError::into_inner);
+        let slices = self.kept.as_deref_mut().unwrap_or(&mut self.new);
+        let slice = slices[0].get_mut().unwrap_or_else(PoisonError::into_inner);
         from_line(slice, self.len)
     }
 
     /// Runs `body` with a slice that no other thread has. One for each thread exists, so one is always
     /// free: no waiting.
     pub(super) fn with<R>(&self, body: impl FnOnce(&mut [F]) -> R) -> R {
-        let free = self.slices.iter().find_map(|slice| match slice.try_lock() {
+        let slices = self.kept.as_deref().unwrap_or(&self.new);
+        let free = slices.iter().find_map(|slice| match slice.try_lock() {
             Ok(slice) => Some(slice),
             // After a panic in another block: what is in it does not matter.
             Err(TryLockError::Poisoned(slice)) => Some(slice.into_inner()),
@@ -69,18 +66,35 @@ fn from_line<F>(slice: &mut [F], len: usize) -> &mut [F] {
     &mut slice[first..][..len]
 }
 
-impl<F: Float> Drop for Workspace<F> {
-    fn drop(&mut self) {
-        // A panic may come from a fork that left the threads which hold the locks behind.
-        if std::thread::panicking() {
-            return;
+/// Makes them `threads` slices of at least `len` elements.
+fn fit<F: Float>(slices: &mut Slices<F>, threads: usize, len: usize) -> Result<(), Error> {
+    if slices.capacity() < threads {
+        let mut more = with_capacity(threads)?;
+        more.append(slices);
+        *slices = more;
+    }
+    slices.truncate(threads);
+    for slice in &mut *slices {
+        let slice = slice.get_mut().unwrap_or_else(PoisonError::into_inner);
+        if slice.len() < len {
+            *slice = zeros(len)?;
         }
+    }
+    while slices.len() < threads {
+        slices.push(Mutex::new(zeros(len)?));
+    }
+    Ok(())
+}
+
+impl<F: Float> Drop for Workspace<F> {
+    #[inline]
+    fn drop(&mut self) {
+        let Some(slices) = self.kept.as_deref_mut() else { return };
         let len = |slice: &mut Mutex<Vec<F>>| slice.get_mut().map_or(0, |slice| slice.len());
-        let bytes = self.slices.iter_mut().map(len).sum::<usize>() * size_of::<F>();
-        if bytes <= MOST_KEPT
-            && let Ok(mut kept) = F::kept().try_lock()
-        {
-            *kept = take(&mut self.slices);
+        let bytes = slices.iter_mut().map(len).sum::<usize>() * size_of::<F>();
+        // A panic may come from a fork that left the threads which hold the locks behind.
+        if bytes > MOST_KEPT || panicking() {
+            *slices = Vec::new();
         }
     }
 }

@@ -41,6 +41,9 @@ impl Storage {
     }
 }
 
+/// Memory for threads.
+pub type Slices<F> = Vec<Mutex<Vec<F>>>;
+
 /// A type that rows are computed in.
 pub trait Float: Copy + PartialOrd + Default + Send + Sync + sealed::Sealed + 'static {
     /// How this type lies in memory.
@@ -66,9 +69,9 @@ pub trait Float: Copy + PartialOrd + Default + Send + Sync + sealed::Sealed + 's
     fn as_floats(values: &[Self]) -> Option<&[f32]>;
     #[doc(hidden)]
     fn as_floats_mut(values: &mut [Self]) -> Option<&mut [f32]>;
-    /// Memory of the last call, for the next.
+    /// Memory of the last calls, for the next.
     #[doc(hidden)]
-    fn kept() -> &'static Mutex<Vec<Mutex<Vec<Self>>>>;
+    fn kept() -> &'static [Mutex<Slices<Self>>; 2];
     /// Runs `job` at an instruction set.
     #[doc(hidden)]
     fn dispatch<J: VectorJob<Self>>(level: Level, job: J) -> J::Output;
@@ -110,8 +113,8 @@ macro_rules! float {
             fn as_floats_mut(values: &mut [$float]) -> Option<&mut [f32]> {
                 $as_floats_mut(values)
             }
-            fn kept() -> &'static Mutex<Vec<Mutex<Vec<$float>>>> {
-                static KEPT: Mutex<Vec<Mutex<Vec<$float>>>> = Mutex::new(Vec::new());
+            fn kept() -> &'static [Mutex<Slices<$float>>; 2] {
+                static KEPT: [Mutex<Slices<$float>>; 2] = [const { Mutex::new(Vec::new()) }; 2];
                 &KEPT
             }
             #[inline(always)]
