@@ -30,12 +30,11 @@ pub use weight_values::WeightValues;
 
 use crate::alloc::filled;
 use crate::error::Error;
-use crate::executor::{Executor, FirstError, on_parts};
+use crate::executor::{Executor, FirstError, in_parts};
 use crate::math::{ExactSum, count};
 use crate::simd::Rows;
 use parts::sum_of_terms;
 use read::{NUMBERS_PER_PART, read_rows};
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 /// An ignored row, and "more than one class" in [`ProbabilityRow`].
 pub(crate) const NO_CLASS: u32 = u32::MAX;
@@ -58,7 +57,7 @@ impl Targets<'_> {
     ) -> f64 {
         let mass = |row: usize| match self {
             Targets::Labels(labels) => {
-                let class = labels.classes[row];
+                let class = labels.classes()[row];
                 if class == NO_CLASS {
                     return 0.0;
                 }
@@ -91,7 +90,7 @@ impl Targets<'_> {
     #[must_use]
     pub fn rows(&self) -> usize {
         match self {
-            Targets::Labels(labels) => labels.classes.len(),
+            Targets::Labels(labels) => labels.rows,
             Targets::Probabilities(targets) => targets.summary.len(),
         }
     }
@@ -120,7 +119,10 @@ fn are_classes(values: &[u64], end: u32, ignored: Option<u32>, classes: &mut [u3
 
 /// Validated labels.
 pub struct Labels {
-    classes: Vec<u32>,
+    /// Of few rows they take no memory of their own.
+    few: [u32; 8],
+    many: Vec<u32>,
+    rows: usize,
     counted: usize,
 }
 
@@ -151,13 +153,19 @@ impl Labels {
         ignore_index: Option<i128>,
         executor: &mut dyn Executor,
     ) -> Result<Self, Error> {
-        let mut classes = filled(len, &NO_CLASS, executor)?;
-        let counted = AtomicUsize::new(0);
+        let (mut few, mut many) = ([NO_CLASS; 8], Vec::new());
+        let classes = match few.get_mut(..len) {
+            Some(few) => few,
+            None => {
+                many = filled(len, &NO_CLASS, executor)?;
+                &mut many
+            }
+        };
         let first_error = FirstError::default();
         let end = u32::try_from(num_classes).unwrap_or(NO_CLASS);
         let ignored_class = ignore_index.and_then(|ignored| u32::try_from(ignored).ok());
-        let check = |first: usize, classes: &mut [u32]| {
-            let mut ignored = 0;
+        let check = |part: usize, classes: &mut [u32]| {
+            let (first, mut ignored) = (part * NUMBERS_PER_PART, 0);
             let mut values = [0; LABELS];
             for (index, classes) in classes.chunks_mut(LABELS).enumerate() {
                 let first = first + index * LABELS;
@@ -179,22 +187,31 @@ impl Labels {
                             let (name, ignore_index) = ("targets", ignore_index.map(Box::new));
                             let error =
                                 Error::Label { name, index, value, num_classes, ignore_index };
-                            return first_error.report(row, error);
+                            first_error.report(row, error);
+                            return ignored;
                         }
                     };
                 }
             }
-            counted.fetch_add(classes.len() - ignored, Relaxed);
+            ignored
         };
-        on_parts(executor, &mut classes, NUMBERS_PER_PART, size_of::<i64>(), check);
+        let (parts, most) = (classes.chunks_mut(NUMBERS_PER_PART), NUMBERS_PER_PART.min(len));
+        let mut counted = len;
+        in_parts(executor, parts, most * size_of::<i64>(), check, |ignored| counted -= ignored);
         executor.outcome()?;
         first_error.outcome()?;
-        Ok(Self { classes, counted: counted.into_inner() })
+        Ok(Self { few, many, rows: len, counted })
+    }
+
+    /// The class of each row, or [`NO_CLASS`].
+    #[inline(always)]
+    pub(crate) fn classes(&self) -> &[u32] {
+        self.few.get(..self.rows).unwrap_or(&self.many)
     }
 
     /// The class of a label that is not ignored.
     pub(crate) fn class(&self, label: usize) -> usize {
-        self.classes[label] as usize
+        self.classes()[label] as usize
     }
 }
 

@@ -49,7 +49,7 @@ pub(crate) fn kept_rows(
 impl Targets<'_> {
     pub(crate) fn is_ignored(&self, row: usize) -> bool {
         match self {
-            Targets::Labels(labels) => labels.classes[row] == NO_CLASS,
+            Targets::Labels(labels) => labels.classes()[row] == NO_CLASS,
             Targets::Probabilities(_) => false,
         }
     }

@@ -104,6 +104,7 @@ pub(crate) struct Filled {
 impl<'a, F: Float> SmoothedTargets<'a, F> {
     /// # Errors
     /// [`Error::OutOfMemory`], or that of the executor.
+    #[inline(always)]
     pub(crate) fn new(
         targets: &'a Targets<'a>,
         terms: LossTerms<'a>,
@@ -154,7 +155,7 @@ impl<'a, F: Float> SmoothedTargets<'a, F> {
         if !is_alone || matches!(prior, Prior::PerRow { .. }) && label_smoothing > 0.0 {
             return None;
         }
-        Some((&labels.classes, RowTarget { spike: 1.0 - label_smoothing, ..self.smooth(0) }))
+        Some((labels.classes(), RowTarget { spike: 1.0 - label_smoothing, ..self.smooth(0) }))
     }
 
     fn smooth_is_made(&self) -> bool {
@@ -184,7 +185,7 @@ impl<'a, F: Float> SmoothedTargets<'a, F> {
         let label_weight = 1.0 - label_smoothing;
         let targets = match self.targets {
             Targets::Labels(labels) => {
-                target.class = labels.classes[row] as usize;
+                target.class = labels.class(row);
                 target.spike = label_weight * class_weight.map_or(1.0, |c| c.get(target.class));
                 return Some(target);
             }
