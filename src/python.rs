@@ -39,7 +39,7 @@ macro_rules! function {
         pub(super) fn $name<'py>(
             $($argument: $crate::python::Argument<'_, 'py>),+
         ) -> PyResult<Bound<'py, $result>> {
-            let given = [$($argument),+];
+            let given = &[$($argument),+];
             $crate::python::call::guard(given[0].py(), || $body($($first,)? given))
         }
     };
@@ -97,7 +97,7 @@ function!(
 
 fn activation<'py>(
     kind: Activation,
-    [logits, axis, temperature, mask, dtype, out]: Arguments<'_, 'py, 6>,
+    &[logits, axis, temperature, mask, dtype, out]: &Arguments<'_, 'py, 6>,
 ) -> PyResult<Bound<'py, PyAny>> {
     let Some(logits) = Logits::of_one_axis(logits, axis)? else {
         return Ok(PyNotImplemented::get(axis.py()).to_owned().into_any());
@@ -132,7 +132,7 @@ function!(
 );
 
 fn logsumexp_of<'py>(
-    [logits, axis, temperature, mask, keepdims, out]: Arguments<'_, 'py, 6>,
+    &[logits, axis, temperature, mask, keepdims, out]: &Arguments<'_, 'py, 6>,
 ) -> PyResult<Bound<'py, PyAny>> {
     let logits = Logits::of_one_axis(logits, axis)?;
     let Some(logits) = logits.filter(|logits| !logits.lack_classes()) else {
@@ -183,7 +183,7 @@ function!(
 );
 
 fn terms<'py>(
-    [logits, targets, prior, ignore_index, mask, temperature, axis]: Arguments<'_, 'py, 7>,
+    &[logits, targets, prior, ignore_index, mask, temperature, axis]: &Arguments<'_, 'py, 7>,
 ) -> PyResult<Bound<'py, PyTuple>> {
     let py = logits.py();
     let logits = Logits::new(logits, axis)?;
@@ -195,7 +195,7 @@ fn terms<'py>(
     let target_array = Array::targets(targets)?;
     let targets = &logits.targets(py, &target_array, ignored, None)?;
     let (compute, shape) = (logits.array.compute(), logits.row_shape());
-    let per_row = Dtype::of(py, compute);
+    let per_row = Dtype::of(compute);
     let empty = || Array::empty(py, &shape, &per_row);
     let arrays = [empty()?, empty()?, empty()?, empty()?, empty()?];
     let out = &mut TermsOut {

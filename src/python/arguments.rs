@@ -9,7 +9,7 @@ use super::errors::{
 use super::kind::Kind;
 use super::known::Known;
 use super::numpy::axis_error;
-use super::objects::{call, integer as size, numbers, text};
+use super::objects::{call, int, integer as size, numbers, text};
 use crate::batch::Run;
 use crate::error::{Error, Number};
 use crate::ops::Reduction;
@@ -46,13 +46,14 @@ impl Logits {
     #[inline(always)]
     fn along(logits: &Bound<'_, PyAny>, given: i128, axis: &Bound<'_, PyAny>) -> PyResult<Self> {
         let array = Array::real(logits, "logits", &Known::get().as_logits)?;
-        let shape = array.shape();
-        let dimensions = shape.len() as i128;
+        let mut logits = Self { array, axis: 0 };
+        let dimensions = logits.shape().len() as i128;
         if !(-dimensions..dimensions).contains(&given) {
-            return Err(axis_error(axis, shape));
+            return Err(axis_error(axis, logits.shape()));
         }
-        let axis = if given < 0 { given + dimensions } else { given };
-        Ok(Self { array, axis: usize::try_from(axis).expect("an axis of the shape") })
+        let given = if given < 0 { given + dimensions } else { given };
+        logits.axis = usize::try_from(given).expect("an axis of the shape");
+        Ok(logits)
     }
 
     /// With the classes along the last axis.
@@ -121,13 +122,14 @@ impl Logits {
             let error = call(Known::get().shape_error.bind(py), [&given, &kind, &shape, &axis])?;
             return Err(PyErr::from_value(error));
         }
-        let rows = (!is_label).then(|| array.rows(axis));
-        let validate = |run: &mut Run<'_>| match rows {
-            None => {
-                array.labels(self.classes(), ignore_index, &mut run.executor()).map(Targets::Labels)
+        let validate = |run: &mut Run<'_>| {
+            let executor = &mut run.executor();
+            if is_label {
+                array.labels(self.classes(), ignore_index, executor).map(Targets::Labels)
+            } else {
+                Probabilities::new(array.rows(axis), class_weight, executor)
+                    .map(Targets::Probabilities)
             }
-            Some(rows) => Probabilities::new(rows, class_weight, &mut run.executor())
-                .map(Targets::Probabilities),
         };
         run_placing(py, array.bytes(), validate, |error| match error {
             Error::Label { index, .. } => *index = row_index(index[0], shape, axis),
@@ -176,7 +178,7 @@ impl Logits {
         if rows.rows() == 0 || rows.classes() == 0 {
             return Ok(Prior::Uniform);
         }
-        let validate = |run: &mut Run<'_>| Prior::new(rows, &mut run.executor());
+        let validate = |run: &mut Run<'_>| Prior::new(rows.clone(), &mut run.executor());
         run_placing(py, array.bytes(), validate, |error| {
             // Where in the array that was given: without the axes it was broadcast along.
             let own_place = |row: usize, class: usize| {
@@ -218,6 +220,9 @@ pub(super) fn without(shape: &[usize], axis: usize) -> Vec<usize> {
 /// A Python integer, by `__index__`; bool is refused. One beyond all labels, axes and counts is
 /// `None`, for the caller to name.
 fn index(obj: &Bound<'_, PyAny>, name: &str) -> PyResult<Option<i128>> {
+    if let Some(small) = int(obj) {
+        return Ok(Some(i128::from(small)));
+    }
     let refused = || wrong_type(obj, name, "an integer");
     if obj.is_instance_of::<PyBool>() {
         return Err(refused());

@@ -48,7 +48,7 @@ const WARN_ON_WRITE: c_int = 1 << 31;
 
 /// Refuses a NumPy whose arrays have other [`Fields`].
 pub(super) fn check_fields(py: Python<'_>) -> PyResult<()> {
-    let dtype = Dtype::of(py, Storage::F32);
+    let dtype = Dtype::of(Storage::F32);
     let probe = super::numpy::empty(py, &[2, 3], &dtype)?;
     let buffer = PyUntypedBuffer::get(&probe)?;
     let bytes: usize = probe.get_type().getattr("__basicsize__")?.extract()?;
@@ -56,7 +56,7 @@ pub(super) fn check_fields(py: Python<'_>) -> PyResult<()> {
     // SAFETY: within the object, if it is so large; any bytes are an address or a number.
     let is_known = bytes >= size_of::<Fields>()
         && unsafe { ((*at).data.cast(), (*at).ndim, (*at).dtype) }
-            == (buffer.buf_ptr(), 2, dtype.object.as_ptr());
+            == (buffer.buf_ptr(), 2, dtype.object(py).as_ptr());
     let message = "smoothxent does not know how the arrays of this version of NumPy are made";
     if is_known { Ok(()) } else { Err(PyImportError::new_err(message)) }
 }
@@ -106,10 +106,12 @@ fn kind_of(dtype: &Bound<'_, PyAny>) -> PyResult<Option<Kind>> {
     Ok(if is_native { Kind::of(number?, size?) } else { None })
 }
 
-/// What the elements of an ndarray are, and the dtype object of bfloat16, which NumPy itself does not have;
-/// `None` where they are not numbers in native byte order.
+/// What they are, and the dtype object of bfloat16, which NumPy itself does not have.
+type Elements = (Kind, Option<Py<PyAny>>);
+
+/// The elements of an ndarray; `None` where they are not numbers in native byte order.
 #[inline(always)]
-fn elements(obj: &Bound<'_, PyAny>) -> PyResult<Option<(Kind, Option<Py<PyAny>>)>> {
+fn elements(obj: &Bound<'_, PyAny>) -> PyResult<Option<Elements>> {
     let at = obj.as_ptr().cast::<Fields>();
     // SAFETY: an ndarray, which has these fields (`check_fields`) and holds its dtype, as long as no other
     // code runs.
@@ -158,12 +160,12 @@ impl Array {
     /// `None` where `obj` is not an ndarray of numbers in native byte order.
     pub(super) fn of(obj: &Bound<'_, PyAny>) -> PyResult<Option<Self>> {
         let elements = if is_ndarray(obj)? { elements(obj)? } else { None };
-        Ok(elements.map(|(kind, bfloat16)| Self::view(obj, kind, bfloat16)))
+        Ok(elements.map(|elements| Self::view(obj.clone(), elements)))
     }
 
     /// That of an ndarray with such elements.
     #[inline(always)]
-    fn view(obj: &Bound<'_, PyAny>, kind: Kind, bfloat16: Option<Py<PyAny>>) -> Self {
+    fn view(obj: Bound<'_, PyAny>, (kind, bfloat16): Elements) -> Self {
         let at = obj.as_ptr().cast::<Fields>();
         // SAFETY: an ndarray, which has these fields (`check_fields`), as long as no other code runs.
         let (start, ndim, flags) =
@@ -186,7 +188,7 @@ impl Array {
             _ => Numbers::Many((0..ndim).map(length).chain((0..ndim).map(stride)).collect()),
         };
         let is_writable = flags & (WRITEABLE | WARN_ON_WRITE) == WRITEABLE;
-        Self { _owner: obj.clone().unbind(), start, numbers, ndim, kind, is_writable, bfloat16 }
+        Self { _owner: obj.unbind(), start, numbers, ndim, kind, is_writable, bfloat16 }
     }
 
     pub(super) fn kind(&self) -> Kind {
@@ -196,8 +198,10 @@ impl Array {
     /// The dtype of a real array.
     pub(super) fn dtype<'py>(&self, py: Python<'py>) -> Dtype<'py> {
         match &self.bfloat16 {
-            Some(object) => Dtype { storage: Storage::Bf16, object: object.bind(py).clone() },
-            None => Dtype::of(py, self.storage()),
+            Some(object) => {
+                Dtype { storage: Storage::Bf16, bfloat16: Some(object.bind(py).clone()) }
+            }
+            None => Dtype::of(self.storage()),
         }
     }
 
@@ -339,25 +343,23 @@ impl Array {
     /// The bytes from the first to the last element.
     fn extent(&self) -> (usize, usize) {
         let start = self.start.0.addr();
-        if self.shape().contains(&0) {
-            return (start, start);
-        }
-        let mut extent = (start, start + self.kind.size());
+        let (mut first, mut end) = (start, start + self.kind.size());
         for (len, stride) in self.axes() {
-            let reach = (len.cast_signed() - 1) * stride;
-            if reach < 0 {
-                extent.0 = extent.0.wrapping_add_signed(reach);
-            } else {
-                extent.1 = extent.1.wrapping_add_signed(reach);
-            }
+            let Some(steps) = len.checked_sub(1) else { return (start, start) };
+            let reach = steps.cast_signed() * stride;
+            let side = if reach < 0 { &mut first } else { &mut end };
+            *side = side.wrapping_add_signed(reach);
         }
-        extent
+        (first, end)
     }
 
-    /// May an element of one lie in memory of the other? (Yes for interleaved views.)
-    pub(super) fn may_overlap(&self, other: &Array) -> bool {
-        let (a, b) = (self.extent(), other.extent());
-        a.0 < b.1 && b.0 < a.1
+    /// May an element of it lie in memory of one of the others? (Yes for interleaved views.)
+    pub(super) fn may_overlap<'a>(&self, others: impl IntoIterator<Item = &'a Array>) -> bool {
+        let (first, end) = self.extent();
+        others.into_iter().any(|other| {
+            let other = other.extent();
+            first < other.1 && other.0 < end
+        })
     }
 
     /// Is element for element the same memory?

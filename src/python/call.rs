@@ -49,6 +49,7 @@ pub(super) struct Output<'py> {
 
 impl<'py> Output<'py> {
     /// A new array of `shape`, or the caller's `out` if it is given and can be written directly.
+    #[inline(always)]
     pub(super) fn new(
         out: &Bound<'py, PyAny>,
         name: &str,
@@ -60,19 +61,21 @@ impl<'py> Output<'py> {
         if out.is_none() {
             return Self::fresh(py, shape, dtype);
         }
-        let array = Array::output(out, name, shape)?;
-        let storage = dtype.storage;
+        let (array, computed) = (Array::output(out, name, shape)?, out.clone());
+        let mut output = Self { array, computed, memory: Memory::Callers, wanted: None };
+        let (array, storage) = (&output.array, dtype.storage);
         // A result is rounded to its own type first, also on its way to a wider array.
         let takes_it = array.storage() == storage || inputs.compute == storage;
-        if takes_it && !inputs.forbid(&array) {
-            let in_place = array.is_alias_of(inputs.logits);
-            let memory = if in_place { Memory::OfLogits } else { Memory::Callers };
-            return Ok(Self { array, computed: out.clone(), memory, wanted: None });
+        if takes_it && !inputs.forbid(array) {
+            if array.is_alias_of(inputs.logits) {
+                output.memory = Memory::OfLogits;
+            }
+            return Ok(output);
         }
         // Elsewhere, but rounded to the caller's type here: NumPy could round a second time.
         let own = takes_it.then(|| array.dtype(py));
-        let wanted = Some(Box::new((out.clone(), array)));
-        Ok(Self { wanted, ..Self::fresh(py, shape, own.as_ref().unwrap_or(dtype))? })
+        output.set_aside(own.as_ref().unwrap_or(dtype))?;
+        Ok(output)
     }
 
     /// A new array.
@@ -145,7 +148,7 @@ fn copy(py: Python<'_>, from: &Array, to: &Array) -> PyResult<()> {
         0 => (from.elements(&[]), to.elements_mut()),
         axes => (from.rows(axes - 1), to.rows_mut(axes - 1)),
     };
-    run_silently(py, bytes, |run| ops::copy(&from, &mut to, run), |_| {})
+    run_silently(py, bytes, &mut |run| ops::copy(&from, &mut to, run), &mut |_| {})
 }
 
 /// The type of a result that has a value for each logit: theirs, but 16 bits do not limit what
@@ -161,7 +164,7 @@ pub(super) fn result_dtype<'py>(
         return Ok(own);
     }
     let is_wider = Array::of(&writable(out, name)?)?.is_some_and(|out| out.storage().size() > 2);
-    Ok(if is_wider { Dtype::of(out.py(), compute) } else { own })
+    Ok(if is_wider { Dtype::of(compute) } else { own })
 }
 
 /// The arrays that are read while outputs are written.
@@ -176,8 +179,8 @@ pub(super) struct Inputs<'a> {
 
 impl Inputs<'_> {
     fn forbid(&self, output: &Array) -> bool {
-        (output.may_overlap(self.logits) && !(self.in_place && output.is_alias_of(self.logits)))
-            || self.others.iter().flatten().any(|other| output.may_overlap(other))
+        let logits = Some(self.logits).filter(|z| !(self.in_place && output.is_alias_of(z)));
+        output.may_overlap(self.others.into_iter().flatten().chain(logits))
     }
 }
 
@@ -206,7 +209,7 @@ const ALONE_BYTES: usize = 1 << 16;
 pub(super) fn run<R: Send>(
     py: Python<'_>,
     bytes: usize,
-    body: impl FnOnce(&mut Run<'_>) -> Result<R, Error> + Send,
+    body: impl FnMut(&mut Run<'_>) -> Result<R, Error> + Send,
 ) -> PyResult<R> {
     run_placing(py, bytes, body, |_| {})
 }
@@ -215,20 +218,26 @@ pub(super) fn run<R: Send>(
 pub(super) fn run_placing<R: Send>(
     py: Python<'_>,
     bytes: usize,
-    body: impl FnOnce(&mut Run<'_>) -> Result<R, Error> + Send,
-    place: impl FnOnce(&mut Error),
+    mut body: impl FnMut(&mut Run<'_>) -> Result<R, Error> + Send,
+    mut place: impl FnMut(&mut Error),
 ) -> PyResult<R> {
     warn_of_threads(py)?;
-    run_silently(py, bytes, body, place)
+    let mut result = None;
+    let mut body = |run: &mut Run<'_>| {
+        result = Some(body(run)?);
+        Ok(())
+    };
+    run_silently(py, bytes, &mut body, &mut place)?;
+    Ok(result.expect("what the body returned"))
 }
 
 /// The same with no warning, which may be an error, of threads that could not be started before.
-fn run_silently<R: Send>(
+fn run_silently(
     py: Python<'_>,
     bytes: usize,
-    body: impl FnOnce(&mut Run<'_>) -> Result<R, Error> + Send,
-    place: impl FnOnce(&mut Error),
-) -> PyResult<R> {
+    body: &mut (dyn FnMut(&mut Run<'_>) -> Result<(), Error> + Send),
+    place: &mut dyn FnMut(&mut Error),
+) -> PyResult<()> {
     let pending: Mutex<Option<PyErr>> = Mutex::new(None);
     let ask = |question: fn(Python<'_>) -> PyResult<()>| {
         // At the end of the interpreter no thread attaches any more, and no handler runs.
@@ -238,7 +247,7 @@ fn run_silently<R: Send>(
         })
     };
     let threads = if bytes <= ALONE_BYTES { 1 } else { width(py)?.0 };
-    let work = || {
+    let mut work = || {
         #[allow(clippy::redundant_closure_for_method_calls, reason = "the method has one lifetime")]
         let mut checkpoint = || ask(|py| py.check_signals());
         let mut announce = || ask(warn_of_threads);

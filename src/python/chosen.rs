@@ -17,7 +17,7 @@ use pyo3::types::PyTuple;
 function!(top_k_log_softmax(logits, k, axis, temperature, r#where) -> PyTuple, top_k);
 
 fn top_k<'py>(
-    [logits, k, axis, temperature, mask]: Arguments<'_, 'py, 5>,
+    &[logits, k, axis, temperature, mask]: &Arguments<'_, 'py, 5>,
 ) -> PyResult<Bound<'py, PyTuple>> {
     let py = logits.py();
     let result = Pair::new(py)?;
@@ -33,7 +33,7 @@ fn top_k<'py>(
     let mask_array = arguments::given(mask, |mask| logits.mask_array(mask))?;
     let mut shape = logits.shape().to_vec();
     shape[logits.axis] = k;
-    let indices = Output::fresh(py, &shape, &Dtype::of(py, Storage::I64))?;
+    let indices = Output::fresh(py, &shape, &Dtype::of(Storage::I64))?;
     let log_probs = Output::fresh(py, &shape, &logits.array.dtype(py))?;
     indices.touch(py, logits.axis)?;
     log_probs.touch(py, logits.axis)?;
@@ -49,7 +49,7 @@ fn top_k<'py>(
 function!(log_softmax_at(logits, indices, axis, temperature, r#where) -> PyAny, at_indices);
 
 fn at_indices<'py>(
-    [logits, indices, axis, temperature, mask]: Arguments<'_, 'py, 5>,
+    &[logits, indices, axis, temperature, mask]: &Arguments<'_, 'py, 5>,
 ) -> PyResult<Bound<'py, PyAny>> {
     let py = logits.py();
     let logits = Logits::new(logits, axis)?;

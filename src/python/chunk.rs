@@ -55,7 +55,7 @@ pub(super) fn _reduce_chunk<'py>(
             None => Smoothing::None,
         };
         let len = ops::segments(classes) * ops::SEGMENT_SUMS;
-        let double = Dtype::of(py, Storage::F64);
+        let double = Dtype::of(Storage::F64);
         let (sums, out) = Array::empty(py, &with_axis(&row_shape, len), &double)?;
         let (z, rows) = (logits.array.rows(logits.axis), rows.rows(logits.axis));
         let mut out = out.rows_mut(logits.axis);
@@ -90,7 +90,7 @@ pub(super) fn _finish_chunks<'py>(
         };
         let maxima = Array::real_of_shape(maxima, "maxima", &with_axis(row_shape, 1))?;
         let axis = row_shape.len();
-        let double = Dtype::of(py, Storage::F64);
+        let double = Dtype::of(Storage::F64);
         let (constants, out) =
             Array::empty(py, &with_axis(row_shape, ops::ROW_CONSTANTS), &double)?;
         let (values, maxima, mut out) = (sums.rows(axis), maxima.rows(axis), out.rows_mut(axis));
@@ -132,7 +132,7 @@ function!(_row_losses(logits, labels, label_smoothing, prior) -> PyAny, row_loss
 /// The losses of rows as the reductions of cross_entropy add them, in float64: not rounded to the type of the
 /// rows. Labels of -1 are ignored.
 fn row_losses<'py>(
-    [logits, labels, label_smoothing, prior]: Arguments<'_, 'py, 4>,
+    &[logits, labels, label_smoothing, prior]: &Arguments<'_, 'py, 4>,
 ) -> PyResult<Bound<'py, PyAny>> {
     let py = logits.py();
     let logits = Logits::last(logits)?;
@@ -141,7 +141,7 @@ fn row_losses<'py>(
     let prior = logits.prior(py, prior_array.as_ref().filter(|_| label_smoothing > 0.0))?;
     let target_array = Array::targets(labels)?;
     let targets = &logits.targets(py, &target_array, Some(-1), None)?;
-    let double = Dtype::of(py, Storage::F64);
+    let double = Dtype::of(Storage::F64);
     let (losses, out) = Array::empty(py, &logits.row_shape(), &double)?;
     let (z, mut out) = (logits.array.rows(logits.axis), out.elements_mut());
     let terms = LossTerms::new(label_smoothing, &prior);

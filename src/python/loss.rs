@@ -8,18 +8,19 @@ use super::numpy::Dtype;
 use super::objects::{Pair, float};
 use super::{Argument, Arguments};
 use crate::ops::{CrossEntropy, Reduction};
-use crate::target::LossTerms;
+use crate::target::{LossTerms, Prior};
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
 /// The loss alone.
-pub(super) fn value<'py>(given: Arguments<'_, 'py, 14>) -> PyResult<Bound<'py, PyAny>> {
+pub(super) fn value<'py>(given: &Arguments<'_, 'py, 14>) -> PyResult<Bound<'py, PyAny>> {
     Ok(evaluate(given, None)?.0)
 }
 
 /// The loss and its gradient, which `grad_out` takes.
-pub(super) fn value_and_grad<'py>(given: Arguments<'_, 'py, 15>) -> PyResult<Bound<'py, PyTuple>> {
-    let [given @ .., grad_out] = given;
+pub(super) fn value_and_grad<'py>(
+    [given @ .., grad_out]: &Arguments<'_, 'py, 15>,
+) -> PyResult<Bound<'py, PyTuple>> {
     let result = Pair::new(grad_out.py())?; // before anything is written
     let (loss, grad) = evaluate(given, Some(grad_out))?;
     Ok(result.of(loss, grad.expect("asked for")))
@@ -27,7 +28,7 @@ pub(super) fn value_and_grad<'py>(given: Arguments<'_, 'py, 15>) -> PyResult<Bou
 
 /// The loss, and the gradient if there is a `grad_out` (which may be None).
 fn evaluate<'py>(
-    [
+    &[
         logits,
         targets,
         label_smoothing,
@@ -42,7 +43,7 @@ fn evaluate<'py>(
         reduction,
         normalizer,
         out,
-    ]: Arguments<'_, 'py, 14>,
+    ]: &Arguments<'_, 'py, 14>,
     grad_out: Option<Argument<'_, 'py>>,
 ) -> PyResult<(Bound<'py, PyAny>, Option<Bound<'py, PyAny>>)> {
     let py = out.py();
@@ -54,7 +55,14 @@ fn evaluate<'py>(
     let z_loss = arguments::z_loss(z_loss)?;
     let prior_array = given(prior, |prior| logits.prior_array(prior))?;
     // Without smoothing its values are not read.
-    let prior = &logits.prior(py, prior_array.as_ref().filter(|_| label_smoothing > 0.0))?;
+    let checked;
+    let prior = match prior_array.as_ref().filter(|_| label_smoothing > 0.0) {
+        None => &Prior::Uniform, // most often: not handed on from function to function
+        array => {
+            checked = logits.prior(py, array)?;
+            &checked
+        }
+    };
     let class_weight = given(class_weight, |weight| logits.class_weight(weight))?;
     let class_weight = class_weight.as_ref();
     let sample_weight = given(sample_weight, |weight| logits.sample_weight(weight))?;
@@ -65,7 +73,7 @@ fn evaluate<'py>(
     let targets = logits.targets(py, &target_array, ignored, class_weight)?;
 
     let compute = logits.array.compute();
-    let per_row = Dtype::of(py, compute);
+    let per_row = Dtype::of(compute);
     let others = [prior_array.as_ref(), mask_array.as_ref(), Some(&target_array)];
     let mut inputs = Inputs { logits: &logits.array, others, compute, in_place: false };
     let (mut losses, scalar) = match reduction {
@@ -94,7 +102,7 @@ fn evaluate<'py>(
     }
     let out = losses.as_ref().map(Output::result).or(scalar.as_ref());
     if let (Some(out), Some(grad)) = (out, &grad)
-        && out.may_overlap(grad.result())
+        && out.may_overlap([grad.result()])
     {
         return Err(value_error!(py, "out and grad_out must not share memory"));
     }

@@ -11,13 +11,18 @@ use pyo3::types::PyString;
 /// The dtype of a result.
 pub(super) struct Dtype<'py> {
     pub(super) storage: Storage,
-    pub(super) object: Bound<'py, PyAny>,
+    /// That of bfloat16, which NumPy itself does not have.
+    pub(super) bfloat16: Option<Bound<'py, PyAny>>,
 }
 
 impl<'py> Dtype<'py> {
-    /// NumPy's own type for `storage`, which bfloat16 does not have.
-    pub(super) fn of(py: Python<'py>, storage: Storage) -> Self {
-        Self { storage, object: Known::get().dtype_of(storage).bind(py).clone() }
+    /// NumPy's own type for `storage`.
+    pub(super) fn of(storage: Storage) -> Self {
+        Self { storage, bfloat16: None }
+    }
+
+    pub(super) fn object(&self, py: Python<'py>) -> &Bound<'py, PyAny> {
+        self.bfloat16.as_ref().unwrap_or_else(|| Known::get().dtype_of(self.storage).bind(py))
     }
 }
 
@@ -35,12 +40,12 @@ pub(super) fn empty<'py>(
     dtype: &Dtype<'py>,
 ) -> PyResult<Bound<'py, PyAny>> {
     let size = numbers(py, shape)?.into_any();
-    call(Known::get().empty.bind(py), [&size, &dtype.object]).map_err(|raised| {
+    call(Known::get().empty.bind(py), [&size, dtype.object(py)]).map_err(|raised| {
         if !raised.is_instance_of::<PyValueError>(py) {
             return raised;
         }
         // No shape of an array that is there is refused, but for more bytes than there are addresses.
-        match dtype.object.str() {
+        match dtype.object(py).str() {
             Ok(name) => error::<PyMemoryError>(
                 py,
                 format_args!("cannot allocate {name} of shape {}", Shape(shape)),
@@ -62,13 +67,13 @@ pub(super) fn requested<'py>(obj: &Bound<'py, PyAny>) -> PyResult<Dtype<'py>> {
         return Err(refuse(obj.repr()?));
     };
     for storage in [Storage::F32, Storage::F64, Storage::F16] {
-        let dtype = Dtype::of(py, storage);
-        if requested.eq(&dtype.object)? {
+        let dtype = Dtype::of(storage);
+        if requested.eq(dtype.object(py))? {
             return Ok(dtype);
         }
     }
     if is_bfloat16(&requested)? {
-        return Ok(Dtype { storage: Storage::Bf16, object: requested });
+        return Ok(Dtype { storage: Storage::Bf16, bfloat16: Some(requested) });
     }
     Err(refuse(requested.str()?))
 }

@@ -6,7 +6,7 @@
 
 use pyo3::ffi;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyList, PyString, PyTuple};
+use pyo3::types::{PyDict, PyInt, PyList, PyString, PyTuple};
 use std::ptr;
 
 /// The object that a function of the interpreter returned, or the exception it has set.
@@ -38,6 +38,19 @@ pub(super) fn float(py: Python<'_>, value: f64) -> PyResult<Bound<'_, PyAny>> {
 
 pub(super) fn integer(py: Python<'_>, value: usize) -> PyResult<Bound<'_, PyAny>> {
     new!(py, ffi::PyLong_FromSize_t(value))
+}
+
+/// The value of an int, and of no instance of a subclass, if it fits 64 bits.
+#[inline]
+pub(super) fn int(obj: &Bound<'_, PyAny>) -> Option<i64> {
+    if !obj.is_exact_instance_of::<PyInt>() {
+        return None;
+    }
+    let mut overflow = 0;
+    // SAFETY: the interpreter is attached; for an int that does not fit, the function sets `overflow` and
+    // no exception.
+    let value = unsafe { ffi::PyLong_AsLongLongAndOverflow(obj.as_ptr(), &raw mut overflow) };
+    (overflow == 0).then_some(value)
 }
 
 /// A number that an integer type of NumPy holds.

@@ -1,6 +1,6 @@
 //! Arrays that are what they must be: real, labels, masks, or to be written.
 
-use super::{Array, elements, is_exact_ndarray, is_ndarray};
+use super::{Array, Elements, elements, is_exact_ndarray, is_ndarray};
 use crate::python::errors::{type_error, value_error, wrong_shape};
 use crate::python::kind::Kind;
 use crate::python::known::Known;
@@ -19,6 +19,21 @@ pub(in crate::python) fn writable<'py>(
         return Ok(obj.clone());
     }
     call(known.as_output.bind(py), [obj, &text(py, name)?.into_any()])
+}
+
+/// What `converter` makes of `obj`: an ndarray.
+#[cold]
+fn converted<'py>(
+    obj: &Bound<'py, PyAny>,
+    name: &str,
+    converter: &Py<PyAny>,
+) -> PyResult<(Bound<'py, PyAny>, Elements)> {
+    let py = obj.py();
+    let array = call(converter.bind(py), [obj, &text(py, name)?.into_any()])?;
+    match if is_exact_ndarray(&array) { elements(&array)? } else { None } {
+        Some(elements) => Ok((array, elements)),
+        None => Err(type_error!(py, "{name} cannot be read as an array of numbers")),
+    }
 }
 
 impl Array {
@@ -84,21 +99,13 @@ impl Array {
         converter: &Py<PyAny>,
         are_such: impl FnOnce(Kind) -> bool,
     ) -> PyResult<Self> {
-        if is_exact_ndarray(obj)
-            && let Some((kind, bfloat16)) = elements(obj)?
-            && are_such(kind)
-        {
-            return Ok(Self::view(obj, kind, bfloat16));
-        }
-        Self::converted(obj, name, converter)
-    }
-
-    #[cold]
-    fn converted(obj: &Bound<'_, PyAny>, name: &str, converter: &Py<PyAny>) -> PyResult<Self> {
-        let py = obj.py();
-        let array = call(converter.bind(py), [obj, &text(py, name)?.into_any()])?;
-        let read = if is_exact_ndarray(&array) { Self::of(&array)? } else { None };
-        read.ok_or_else(|| type_error!(py, "{name} cannot be read as an array of numbers"))
+        let own = if is_exact_ndarray(obj) { elements(obj)? } else { None };
+        // A view is made where it stays: it is too large to be handed on as a result.
+        let (owner, elements) = match own.filter(|own| are_such(own.0)) {
+            Some(own) => (obj.clone(), own),
+            None => converted(obj, name, converter)?,
+        };
+        Ok(Self::view(owner, elements))
     }
 
     /// An array to write: an ndarray or a tensor of `shape` in a floating type that the core stores.
@@ -109,19 +116,19 @@ impl Array {
         shape: &[usize],
     ) -> PyResult<Self> {
         let (py, known) = (obj.py(), Known::get());
-        let obj = &writable(obj, name)?;
-        if !is_exact_ndarray(obj) && obj.hasattr(&known.mask)? {
+        let obj = writable(obj, name)?;
+        if !is_exact_ndarray(&obj) && obj.hasattr(&known.mask)? {
             let text = "is a masked array; pass an ordinary one, or its .data";
             return Err(type_error!(py, "{name} {text}"));
         }
-        let array = match if is_ndarray(obj)? { elements(obj)? } else { None } {
-            Some((kind @ Kind::Float(_), bfloat16)) => Self::view(obj, kind, bfloat16),
+        let array = match if is_ndarray(&obj)? { elements(&obj)? } else { None } {
+            Some(real @ (Kind::Float(_), _)) => Self::view(obj, real),
             _ => {
                 let given: Vec<usize> = obj.getattr(&known.shape)?.extract()?;
                 if given != shape {
                     return Err(wrong_shape(py, name, shape, &given));
                 }
-                return Err(numpy::refuse_output_dtype(obj, name)?);
+                return Err(numpy::refuse_output_dtype(&obj, name)?);
             }
         };
         // What the array itself has counts; an attribute of a subclass may say anything.
