@@ -13,7 +13,9 @@ fn alone() -> MutexGuard<'static, ()> {
 }
 
 fn empty<F: Float>() {
-    F::kept().iter().for_each(|kept| lock(kept).clear());
+    for kept in F::kept() {
+        lock(kept).clear();
+    }
 }
 
 fn workspace<F: Float>(threads: usize, len: usize) -> Workspace<F> {
