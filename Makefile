@@ -52,6 +52,8 @@ export VIRTUAL_ENV := $(abspath $(VENV))
 unexport CONDA_PREFIX
 # What is imported is what is installed, or what a recipe says.
 unexport PYTHONPATH
+# Hundreds of processes of the tests import NumPy: one compiles it to bytecode for all.
+unexport PYTHONDONTWRITEBYTECODE
 export PIP_QUIET := 1
 
 .PHONY: build demo demo-tokens test test-core test-frameworks docs wheel lint check fmt instructions record-instructions bench peers limits scaling serve-bench notices audit clean
