@@ -35,49 +35,52 @@ def python(level, *arguments):
     )
 
 
-def run(level):
-    """The digest, configuration and messages of a process with that level."""
+def simd(level):
+    """What a process with that level says of its own, and its messages."""
+    script = "import json, smoothxent as sx; print(json.dumps(sx.show_config('dicts')['simd']))"
+    process = python(level, "-c", script)
+    assert process.returncode == 0, process.stderr
+    return json.loads(process.stdout), process.stderr
+
+
+def digest(level):
+    """The digest of a process at that level, which the processor has."""
     process = python(level, "digest.py")
     assert process.returncode == 0, process.stderr
-    return json.loads(process.stdout) | {"stderr": process.stderr}
-
-
-@pytest.fixture(scope="module")
-def runs():
-    return {level: run(level) for level in (None, *LEVELS)}
-
-
-def test_same_bits_at_every_level(runs):
-    digests = {level: result["digest"] for level, result in runs.items()}
-    assert len(set(digests.values())) == 1, digests
-
-
-def test_level_is_reported(runs):
-    """show_config names the level in use: the widest available one up to the one asked for."""
-    available = runs[None]["config"]["simd"]["available"]
-    assert available[0] == "portable"
-    assert available == sorted(available, key=LEVELS.index)
-    for level, result in runs.items():
-        allowed = LEVELS if level is None else LEVELS[: LEVELS.index(level) + 1]
-        assert (
-            result["config"]["simd"]["level"] == [name for name in available if name in allowed][-1]
-        )
-        assert "ignored" not in result["config"]["simd"]
-        assert result["stderr"] == ""
-
-
-def test_unknown_level_is_ignored_with_a_warning(runs):
-    message = (
-        'SMOOTHXENT_MAX_ISA is "sse9", expected one of portable, neon, avx2, avx512; it is ignored'
-    )
-    result = run("sse9")
-    assert result["digest"] == runs[None]["digest"]
-    assert result["config"]["simd"]["level"] == runs[None]["config"]["simd"]["level"]
-    assert result["config"]["simd"]["ignored"] == message
-    assert f"RuntimeWarning: {message}" in result["stderr"]
+    result = json.loads(process.stdout)
+    assert result["config"]["simd"]["level"] == level
+    return result["digest"]
 
 
 SIMD = sx.show_config(mode="dicts")["simd"]
+
+
+def test_same_bits_at_every_level():
+    digests = {level: digest(level) for level in SIMD["available"]}
+    assert len(set(digests.values())) == 1, digests
+
+
+@pytest.mark.parametrize("level", [None, *LEVELS])
+def test_level_is_reported(level):
+    """show_config names the level in use: the widest available one up to the one asked for."""
+    reported, messages = simd(level)
+    available = reported["available"]
+    assert available[0] == "portable"
+    assert available == sorted(available, key=LEVELS.index)
+    allowed = LEVELS if level is None else LEVELS[: LEVELS.index(level) + 1]
+    assert reported["level"] == [name for name in available if name in allowed][-1]
+    assert "ignored" not in reported
+    assert messages == ""
+
+
+def test_unknown_level_is_ignored_with_a_warning():
+    message = (
+        'SMOOTHXENT_MAX_ISA is "sse9", expected one of portable, neon, avx2, avx512; it is ignored'
+    )
+    reported, messages = simd("sse9")
+    assert reported["level"] == simd(None)[0]["level"]
+    assert reported["ignored"] == message
+    assert f"RuntimeWarning: {message}" in messages
 
 
 @pytest.mark.parametrize("level", [name for name in SIMD["available"] if name != SIMD["level"]])
