@@ -5,8 +5,12 @@ classes along any of them and any strides, and brings results back; every call g
 
 Small arrays are drawn number by number, so that a failure shrinks to a few plain numbers. Larger ones
 come from a seed, a scale and a level, with special values put in some places.
+
+Hypothesis takes longer to make and check a strategy than to draw from it, so those of a few shapes are
+made once.
 """
 
+import functools
 import math
 from typing import NamedTuple
 
@@ -86,13 +90,21 @@ class Layout(NamedTuple):
         return sx.CrossEntropyTerms(*(term.reshape(-1) for term in terms))
 
 
+batches = hnp.array_shapes(min_dims=1, max_dims=3, min_side=1, max_side=4)
+
+
+@functools.cache
+def places_of_axes(axes):
+    """The axis of the classes, the order of the axes and the steps along them."""
+    steps = st.lists(st.sampled_from((1, -1, 2, -3)), min_size=axes, max_size=axes)
+    return st.tuples(st.integers(-axes, axes - 1), st.permutations(range(axes)), steps)
+
+
+@functools.cache
 @st.composite
 def layouts(draw):
-    batch = draw(hnp.array_shapes(min_dims=1, max_dims=3, min_side=1, max_side=4))
-    axes = len(batch) + 1
-    axis = draw(st.integers(-axes, axes - 1))
-    order = draw(st.permutations(range(axes)))
-    steps = draw(st.lists(st.sampled_from((1, -1, 2, -3)), min_size=axes, max_size=axes))
+    batch = draw(batches)
+    axis, order, steps = draw(places_of_axes(len(batch) + 1))
     return Layout(batch, axis, tuple(order), tuple(steps))
 
 
@@ -103,26 +115,39 @@ def cast(values, dtype):
     return np.where(finite, np.clip(values, -largest, largest), values).astype(dtype)
 
 
+@functools.cache
+def drawn_rows(shape, specials, largest):
+    top = largest or float(np.finfo(np.float32).max)
+    numbers = st.floats(-top, top, width=16 if largest else 32)
+    elements = numbers | st.sampled_from(specials) if specials else numbers
+    return hnp.arrays(np.float64, shape, elements=elements)
+
+
+@functools.cache
+def places_of_specials(shape, specials):
+    place = st.tuples(*(st.integers(0, side - 1) for side in shape))
+    return st.dictionaries(place, st.sampled_from(specials), max_size=8)
+
+
+booleans = st.booleans()
+scales_up_to_largest = st.sampled_from((0.0, 1.0, 3.0, 30.0))
+scales = st.sampled_from((0.0, 1.0, 3.0, 30.0, 1e4, 1e30))
+
+
+@functools.cache
 @st.composite
 def rows_of(draw, count, dtype, specials=(), largest=None):
     """(count, K) logits: up to about `largest` in size, with `specials` in some places."""
-    classes = draw(class_counts)
-    if count * classes <= LARGEST_DRAWN and draw(st.booleans()):
-        top = largest or float(np.finfo(np.float32).max)
-        numbers = st.floats(-top, top, width=16 if largest else 32)
-        elements = numbers | st.sampled_from(specials) if specials else numbers
-        return cast(draw(hnp.arrays(np.float64, (count, classes), elements=elements)), dtype)
-    scales = (0.0, 1.0, 3.0, 30.0) if largest else (0.0, 1.0, 3.0, 30.0, 1e4, 1e30)
-    scale, level = draw(st.sampled_from(scales)), draw(st.sampled_from(scales))
-    noise = np.random.default_rng(draw(seeds)).standard_normal((count, classes))
-    values = level + scale * noise
+    shape = count, draw(class_counts)
+    if math.prod(shape) <= LARGEST_DRAWN and draw(booleans):
+        return cast(draw(drawn_rows(shape, specials, largest)), dtype)
+    sizes = scales_up_to_largest if largest else scales
+    scale, level = draw(sizes), draw(sizes)
+    values = level + scale * np.random.default_rng(draw(seeds)).standard_normal(shape)
     if largest:
         values = np.clip(values, -largest, largest)
     if specials:
-        place = st.tuples(st.integers(0, count - 1), st.integers(0, classes - 1))
-        for at, value in draw(
-            st.dictionaries(place, st.sampled_from(specials), max_size=8)
-        ).items():
+        for at, value in draw(places_of_specials(shape, specials)).items():
             values[at] = value
     return cast(values, dtype)
 
@@ -133,25 +158,32 @@ def labels_of(draw, rows):
     return np.random.default_rng(draw(seeds)).integers(0, classes, count)
 
 
+@functools.cache
 @st.composite
 def priors_of(draw, classes):
     """A skewed distribution, some of it 0, but never the first class."""
     rng = np.random.default_rng(draw(seeds))
     u = random_prior(rng, classes)
-    if draw(st.booleans()):
+    if draw(booleans):
         u[1:] *= rng.random(classes - 1) < 0.8
     return u / u.sum()
 
 
 OPTIONS = ("prior", "rows of prior", "class_weight", "sample_weight", "where", "temperature", "z_loss")  # fmt: skip
+temperatures = st.sampled_from((0.1, 0.5, 1.5, 2.7, 64.0))
+z_losses = st.sampled_from((1e-4, 0.25))
+
+
+@functools.cache
+def names_of_options(without):
+    return st.sets(st.sampled_from([name for name in OPTIONS if name not in without]))
 
 
 @st.composite
 def options_of(draw, rows, without=()):
     """Any options at once, of rows; the first class is there, but in one row that has none."""
     count, classes = rows.shape
-    names = [name for name in OPTIONS if name not in without]
-    chosen = draw(st.sets(st.sampled_from(names)))
+    chosen = draw(names_of_options(without))
     rng = np.random.default_rng(draw(seeds))
     options = {"label_smoothing": draw(smoothings)}
     if "rows of prior" in chosen:
@@ -168,9 +200,9 @@ def options_of(draw, rows, without=()):
         if count > 1 and rng.random() < 0.5:
             options["where"][rng.integers(count)] = False
     if "temperature" in chosen:
-        options["temperature"] = draw(st.sampled_from((0.1, 0.5, 1.5, 2.7, 64.0)))
+        options["temperature"] = draw(temperatures)
     if "z_loss" in chosen:
-        options["z_loss"] = draw(st.sampled_from((1e-4, 0.25)))
+        options["z_loss"] = draw(z_losses)
     return options
 
 
