@@ -26,6 +26,20 @@ settings.register_profile(
 settings.load_profile("smoothxent")
 
 
+# Begun last, one test of these would be the only one for many seconds.
+LONGEST = (
+    "test_exit.py",
+    "test_fork.py",
+    "test_levels.py",
+    "test_out_of_memory.py",
+    "test_threads.py",
+)
+
+
+def pytest_collection_modifyitems(items):
+    items.sort(key=lambda item: item.path.name not in LONGEST)
+
+
 def pytest_configure(config):
     """Without a database Hypothesis still caches what it reads in the sources, in .hypothesis."""
     cache = tempfile.TemporaryDirectory()
