@@ -21,7 +21,7 @@ rows are the same for both splits and keep the data's nearly equal class frequen
 Reference: Szegedy, Vanhoucke, Ioffe, Shlens, Wojna, "Rethinking the Inception Architecture for
 Computer Vision", 2015, arXiv 1512.00567, section 7.
 
-    python examples/train_digits.py [--quick] [--seeds N] [--out DIR]
+    python examples/train_digits.py [--quick] [--seeds N] [--processes N] [--out DIR]
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from __future__ import annotations
 import argparse
 import textwrap
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeAlias
 
@@ -53,7 +53,7 @@ from digits_training import (
     split_digits,
     train,
 )
-from progress import Progress
+from side_by_side import side_by_side
 
 EPS = (0.05, 0.1, 0.2)
 REGRESSION, NETWORK = "softmax regression", "network"
@@ -73,18 +73,24 @@ Networks: TypeAlias = Mapping[str, Mapping[Arm, Network]]  # by model, then arm
 Results: TypeAlias = Mapping[str, Mapping[Arm, Metrics]]
 
 
-def train_all(splits: Splits, seeds: Sequence[int], epochs: int) -> Networks:
-    progress = Progress(len(WIDTHS) * len(ARMS) * epochs)
+def train_arm(
+    model: str,
+    arm: Arm,
+    split: Split,
+    seeds: Sequence[int],
+    epochs: int,
+    report: Callable[[str], None],
+) -> Network:
+    def on_epoch(loss: float) -> None:
+        report(f"{model}, {arm.split}, {arm.method}, eps = {arm.eps:g}: loss {loss:.3f}")
 
-    def train_arm(model: str, arm: Arm) -> Network:
-        def report(loss: float) -> None:
-            progress.step(f"{model}, {arm.split}, {arm.method}, eps = {arm.eps:g}: loss {loss:.3f}")
+    return train(arm, WIDTHS[model], split, seeds, epochs, on_epoch)
 
-        return train(arm, WIDTHS[model], splits[arm.split], seeds, epochs, report)
 
-    networks = {model: {arm: train_arm(model, arm) for arm in ARMS} for model in WIDTHS}
-    progress.close()
-    return networks
+def train_all(splits: Splits, seeds: Sequence[int], epochs: int, processes: int) -> Networks:
+    runs = [(model, arm, splits[arm.split], seeds, epochs) for model in WIDTHS for arm in ARMS]
+    trained = iter(side_by_side(train_arm, runs, epochs, processes))
+    return {model: {arm: next(trained) for arm in ARMS} for model in WIDTHS}
 
 
 def evaluate_all(networks: Networks, splits: Splits) -> Results:
@@ -175,6 +181,13 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--seeds", type=int, metavar="N", help="seeds per arm (default: 20)")
     parser.add_argument("--quick", action="store_true", help="3 seeds and 5 epochs: a smoke test")
     parser.add_argument(
+        "--processes",
+        type=int,
+        metavar="N",
+        default=sx.get_num_threads(),
+        help="arms trained at once (default: one for each processor)",
+    )
+    parser.add_argument(
         "--out",
         type=Path,
         metavar="DIR",
@@ -186,6 +199,8 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         options.seeds = 3 if options.quick else 20
     if options.seeds < 2:
         parser.error(f"--seeds must be at least 2 (an interval needs two), got {options.seeds}")
+    if options.processes < 1:
+        parser.error(f"--processes must be at least 1, got {options.processes}")
     return options
 
 
@@ -198,7 +213,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     splits = {name: split_digits(images, labels, seeds, n) for name, n in TRAIN_PER_CLASS.items()}
     print(introduction(splits, seeds), flush=True)
 
-    networks = train_all(splits, seeds, epochs=5 if options.quick else 100)
+    epochs = 5 if options.quick else 100
+    networks = train_all(splits, seeds, epochs, options.processes)
     results = evaluate_all(networks, splits)
     baseline = networks[NETWORK][Arm(BALANCED, HARD, 0.0)]
     draws = 100 if options.quick else 1000

@@ -32,8 +32,8 @@ from pathlib import Path
 
 import smoothxent as sx
 from progress import Progress
+from side_by_side import side_by_side
 from token_corpus import Corpus, library_files, read
-from token_runs import side_by_side
 from token_training import HARD, METHODS, Plan, Results, run, validation_loss
 
 PLAN = Plan(steps=8000, looks=10, validation_rows=8192, test_rows=150_000)
