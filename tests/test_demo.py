@@ -9,6 +9,8 @@ import matplotlib.image
 import numpy as np
 import pytest
 
+import train_digits
+
 ROOT = Path(__file__).parents[1]
 EPS = ("0.05", "0.1", "0.2")
 METHODS = {
@@ -101,3 +103,18 @@ def test_pictures(demo):
         assert min(pixels.shape[:2]) > 300
         assert len(np.unique(pixels.reshape(-1, 3), axis=0)) > 20  # not one flat colour
         assert pixels.std() > 0.02
+
+
+@pytest.mark.parametrize(
+    "option, message",
+    [
+        ("--seeds=1", "--seeds must be at least 2 (an interval needs two), got 1"),
+        ("--processes=0", "--processes must be at least 1, got 0"),
+    ],
+)
+def test_options_that_make_no_sense(option, message, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        train_digits.main([option])
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert message in printed.err
