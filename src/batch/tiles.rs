@@ -217,17 +217,20 @@ fn set_labels<F: Float>(
     target: &mut TileTarget<F>,
     is_read: &mut [bool; MOST_LANES],
 ) -> bool {
-    // As signed numbers, which [`NO_CLASS`] is −1 of. Asked of all, without an early end.
-    let mut has_ignored = false;
-    let mut set = |lane: usize, label: u32| {
-        target.label[lane] = F::from_f64(f64::from(label.cast_signed()));
-        has_ignored |= label == NO_CLASS;
+    // As signed numbers, which [`NO_CLASS`] is −1 of.
+    let number = |label: u32| F::from_f64(f64::from(label.cast_signed()));
+    // As many as lanes, or some: loops that have vectors, without an early end, or that are short.
+    let has_ignored = if let Ok(labels) = <[u32; MOST_LANES]>::try_from(labels) {
+        for lane in 0..MOST_LANES {
+            target.label[lane] = number(labels[lane]);
+        }
+        labels.iter().fold(false, |any, label| any | (*label == NO_CLASS))
+    } else {
+        for (lane, label) in labels.iter().enumerate() {
+            target.label[lane] = number(*label);
+        }
+        labels.contains(&NO_CLASS)
     };
-    match <&[u32; MOST_LANES]>::try_from(labels) {
-        // As many as lanes: a loop that has vectors.
-        Ok(labels) => (0..MOST_LANES).for_each(|lane| set(lane, labels[lane])),
-        Err(_) => labels.iter().enumerate().for_each(|(lane, label)| set(lane, *label)),
-    }
     if row.spike == 0.0 {
         target.label.fill(F::from_f64(-1.0));
     }
