@@ -146,7 +146,12 @@ impl<F: Float> Panel<'_, F> {
                         column.vector::<V>(token, row * V::LANES, F::default()).to_slice(values);
                     }
                 }
+                // Their lines are far from these: nothing but we can ask for them early.
+                let next = class + V::LANES..classes.min(class + 2 * V::LANES);
                 for row in (0..count).step_by(V::LANES) {
+                    for class in next.clone() {
+                        column(class).prefetch::<V>(token, row);
+                    }
                     let rows = &mut rows[row * pitch + class..];
                     let columns = Source::from_slice(&columns[row..]);
                     transpose::<V>(token, columns, len, &mut Sink::from_slice(rows), pitch);
@@ -176,7 +181,13 @@ impl<F: Float> Panel<'_, F> {
         outlined!(V, token, {
             let classes = output.classes();
             for class in (0..classes).step_by(V::LANES) {
+                let next = class + V::LANES..classes.min(class + 2 * V::LANES);
                 for row in (0..count).step_by(V::LANES) {
+                    if !streams {
+                        for class in next.clone() {
+                            column(class).as_source().prefetch::<V>(token, row);
+                        }
+                    }
                     let rows = Source::from_slice(&rows[row * pitch + class..]);
                     let columns = &mut columns[row..];
                     transpose::<V>(token, rows, pitch, &mut Sink::from_slice(columns), len);

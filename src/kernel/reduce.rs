@@ -218,7 +218,9 @@ fn swept<V: Vector>(
         |at: usize, has_apart: bool| {
             let (quad, weight) = (z.quad::<V>(at), weights.quad::<V>(at));
             if ahead > 0 {
-                z.prefetch_quad::<V>(token, at + ahead);
+                for i in 0..QUAD {
+                    z.prefetch::<V>(token, at + ahead + i * V::LANES);
+                }
             }
             let mut kept = keeps.then(|| exps.quad::<V>(at));
             // Vector by vector, down to the sum of each pair: the registers of AVX2 hold no more.

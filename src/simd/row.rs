@@ -178,12 +178,10 @@ impl<'a, F: Float> Source<'a, F> {
         unsafe { Self::from_raw(self.start.add(start), len.min(self.len - start)) }
     }
 
-    /// Asks for the four lines of memory from element `at` on, inside the row or not.
+    /// Asks for the line of memory with element `at`, inside the row or not.
     #[inline(always)]
-    pub(crate) fn prefetch_quad<V: Vector<Scalar = F>>(&self, token: V::Token, at: usize) {
-        for index in 0..QUAD {
-            V::prefetch(token, self.start.wrapping_add(at + index * V::LANES));
-        }
+    pub(crate) fn prefetch<V: Vector<Scalar = F>>(&self, token: V::Token, at: usize) {
+        V::prefetch(token, self.start.wrapping_add(at));
     }
 
     /// The four neighbouring vectors from element `at` on.
