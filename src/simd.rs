@@ -59,7 +59,7 @@ use storage::Halves;
 /// The lanes of the vectors with the most: `f32`.
 pub const MOST_LANES: usize = 16;
 
-/// A 64-byte vector of `LANES` scalars.
+/// A vector of `LANES` scalars: 64 bytes, but for [`Vector::Register`].
 pub trait Vector: Copy + Send + Sync {
     /// Proof that the instruction set is present; needed to make a vector.
     type Token: Copy + Send + Sync + Halves;
@@ -69,6 +69,8 @@ pub trait Vector: Copy + Send + Sync {
     type Doubles: Widened<Self>;
     /// A double for each of the first eight lanes.
     type Eight: Widened<Self>;
+    /// As long as a register where that is shorter, of f32: for work with many constants.
+    type Register: Vector<Scalar = Self::Scalar, Token = Self::Token>;
     /// Accumulators of doubles: what sums of few vectors are flushed into.
     type Sum: LaneSum<Self>;
     const LANES: usize;

@@ -94,7 +94,7 @@ pub(crate) fn reduce<V: Vector>(
     sweep::<V>(token, row, kind, weights, exps)
 }
 
-/// M, ignoring NaN: the second sweep finds it.
+/// M; of rows with NaN, which the second sweep finds, anything.
 pub(crate) fn maximum<V: Vector>(token: V::Token, z: Source<'_, V::Scalar>) -> V::Scalar {
     outlined!(V, token, move {
         let lowest = V::Scalar::NEG_INFINITY;
@@ -103,13 +103,12 @@ pub(crate) fn maximum<V: Vector>(token: V::Token, z: Source<'_, V::Scalar>) -> V
         while at + QUAD * V::LANES <= z.len() {
             let quad = z.quad::<V>(at);
             for (i, best) in best.iter_mut().enumerate() {
-                // In this order: a NaN in the logits is not kept.
-                *best = quad.vector::<V>(token, i).max(*best);
+                *best = best.max(quad.vector::<V>(token, i));
             }
             at += QUAD * V::LANES;
         }
         while at < z.len() {
-            best[0] = z.vector::<V>(token, at, lowest).max(best[0]);
+            best[0] = best[0].max(z.vector::<V>(token, at, lowest));
             at += V::LANES;
         }
         let mut lanes = best[0].max(best[1]).max(best[2].max(best[3])).to_array();
@@ -194,6 +193,7 @@ fn sweep<V: Vector>(
 }
 
 #[inline(always)]
+#[allow(clippy::too_many_lines, reason = "one function from the logits to the sums")]
 fn swept<V: Vector>(
     keeps: bool,
     kind: WeightKind,
@@ -206,6 +206,8 @@ fn swept<V: Vector>(
     let Row { temperature, max, z, apart, ahead } = row;
     let base = Base::<V>::new(temperature, V::splat(token, max));
     let exp = Exponential::<V>::new(token, temperature);
+    let register_base = Base::new(temperature, V::Register::splat(token, max));
+    let exp_of_register = Exponential::<V::Register>::new(token, temperature);
     let (top, zero) = (V::splat(token, max), V::splat(token, V::Scalar::default()));
     let (mut sum, mut dot) = (V::Sum::zero(token), V::Sum::zero(token));
     // The class that is left out adds 0.
@@ -223,13 +225,30 @@ fn swept<V: Vector>(
                 }
             }
             let mut kept = keeps.then(|| exps.quad::<V>(at));
+            // The constants of the exponential, a vector of two registers and the sums have no room in the
+            // registers of AVX2: there exponentials that are kept are formed register by register, and
+            // loaded again.
+            let registers = const { QUAD * V::LANES / V::Register::LANES };
+            let mut formed = None;
+            if registers > QUAD
+                && let Some(mut kept) = kept.take()
+            {
+                for i in 0..registers {
+                    let z = quad.vector::<V::Register>(token, i);
+                    kept.set(i, exp_of_register.of(z, register_base));
+                }
+                formed = Some(kept.read_again());
+            }
             // Vector by vector, down to the sum of each pair: the registers of AVX2 hold no more.
             let mut term = {
                 #[inline(always)]
                 |i: usize| {
                     let z = quad.vector::<V>(token, i);
                     let gap = top.sub(z);
-                    let e = exp.of(z, base);
+                    let e = match &formed {
+                        Some(formed) => formed.vector(token, i),
+                        None => exp.of(z, base),
+                    };
                     if let Some(kept) = &mut kept {
                         kept.set(i, e);
                     }

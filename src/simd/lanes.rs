@@ -168,7 +168,7 @@ pub trait LaneSum<V: Vector>: Copy {
 }
 
 /// Vectors of f32 are added in doubles. Their lanes i and i + 8 are joined first.
-impl<V, X> LaneSum<V> for Doubles<X, 2>
+impl<V, X, const N: usize> LaneSum<V> for Doubles<X, N>
 where
     X: DoubleVector<Token = V::Token>,
     V: Vector<Scalar = f32, Doubles = Self>,
@@ -176,7 +176,7 @@ where
 {
     #[inline(always)]
     fn zero(token: V::Token) -> Self {
-        Self([X::splat(token, 0.0); 2])
+        Self([X::splat(token, 0.0); N])
     }
     #[inline(always)]
     fn add(&mut self, vector: V) {
@@ -201,8 +201,11 @@ where
     }
     #[inline(always)]
     fn total(self) -> (f64, f64) {
-        let Self([low, high]) = self;
-        (low.add(high).joined(), 0.0)
+        let mut all = self.0[0];
+        for other in &self.0[1..] {
+            all = all.add(*other);
+        }
+        (all.joined(), 0.0)
     }
 }
 

@@ -4,10 +4,10 @@
 //! Masked loads and stores where there are such instructions: what lies behind the mask is not
 //! touched. Elsewhere through an array.
 
-use super::MOST_LANES;
 use super::storage::Halves;
 use super::transpose::{in_vectors, shuffled};
-use fearless_simd::{Simd, SimdFrom, f32x16, f64x8};
+use super::{MOST_LANES, Vector};
+use fearless_simd::{Simd, SimdFrom, f32x8, f32x16, f64x8};
 
 /// What the vectors of one type need, where the level has no instructions of its own.
 macro_rules! partial {
@@ -77,6 +77,8 @@ macro_rules! partial {
 pub trait Partial: Simd + Halves {
     /// Are stores of some lanes as fast as those of all?
     const HAS_MASKS: bool = false;
+    /// [`super::Vector::Register`] of f32.
+    type Floats: Vector<Scalar = f32, Token = Self>;
 
     partial!(
         f32x16,
@@ -87,6 +89,16 @@ pub trait Partial: Simd + Halves {
         store_floats,
         transpose_floats,
         transpose_float_block
+    );
+    partial!(
+        f32x8,
+        f32,
+        8,
+        stream_half,
+        load_half,
+        store_half,
+        transpose_half,
+        transpose_half_block
     );
     partial!(
         f64x8,
@@ -134,7 +146,9 @@ pub(super) unsafe fn copy<T: Copy>(source: *const T, target: *mut T, count: usiz
 #[cfg(target_arch = "aarch64")]
 impl Halves for fearless_simd::Neon {}
 #[cfg(target_arch = "aarch64")]
-impl Partial for fearless_simd::Neon {}
+impl Partial for fearless_simd::Neon {
+    type Floats = f32x16<Self>;
+}
 
 /// From its middle minus `count` on, the masks of `count` lanes.
 #[cfg(target_arch = "x86_64")]

@@ -90,8 +90,8 @@ pub(crate) struct QuadSource<'a, F> {
 impl<F: Float> QuadSource<'_, F> {
     #[inline(always)]
     pub(crate) fn vector<V: Vector<Scalar = F>>(self, token: V::Token, index: usize) -> V {
-        assert!(index < QUAD && V::LANES == self.lanes);
-        // SAFETY: QUAD vectors of this many lanes lie inside the row, by the check of `quad`.
+        assert!((index + 1) * V::LANES <= QUAD * self.lanes);
+        // SAFETY: QUAD vectors of `lanes` lie inside the row, by the check of `quad`.
         unsafe { V::load(token, self.start.add(index * V::LANES)) }
     }
 }
@@ -103,12 +103,19 @@ pub(crate) struct QuadSink<'a, F> {
     memory: PhantomData<&'a mut F>,
 }
 
-impl<F: Float> QuadSink<'_, F> {
+impl<'a, F: Float> QuadSink<'a, F> {
     #[inline(always)]
     pub(crate) fn set<V: Vector<Scalar = F>>(&mut self, index: usize, vector: V) {
-        assert!(index < QUAD && V::LANES == self.lanes);
-        // SAFETY: QUAD vectors of this many lanes lie inside the row, by the check of `quad`.
+        assert!((index + 1) * V::LANES <= QUAD * self.lanes);
+        // SAFETY: QUAD vectors of `lanes` lie inside the row, by the check of `quad`.
         unsafe { vector.store(self.start.add(index * V::LANES)) };
+    }
+
+    /// The four vectors, to be loaded: what was written is not kept in registers for that.
+    #[inline(always)]
+    pub(crate) fn read_again(self) -> QuadSource<'a, F> {
+        let start = std::hint::black_box(self.start);
+        QuadSource { start, lanes: self.lanes, memory: PhantomData }
     }
 
     /// As [`QuadSink::set`], past the caches; the row's quads begin with lines of memory.
