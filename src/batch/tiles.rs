@@ -58,7 +58,7 @@ impl<F: Float> Block<'_, '_, F> {
         let mut state = State::new::<V>(job, &mut memory);
         let (streams, end) = (plan.streams, range.end);
         let mut first = range.start;
-        if V::IS_ONE_REGISTER && job.operation == Operation::Softmax {
+        if Tile::<V::Scalar>::has_pairs::<V>() && job.operation == Operation::Softmax {
             let rows = 2 * V::LANES;
             while end - first >= rows
                 && outlined!(V, token, {
@@ -208,7 +208,6 @@ fn tile<V: Vector>(
 
 /// Targets that differ in their labels alone. Are all rows read?
 #[inline(always)]
-#[allow(clippy::needless_bitwise_bool, reason = "one comparison of vectors")]
 #[allow(clippy::cast_precision_loss, reason = "few classes, or none")]
 fn set_labels<F: Float>(
     labels: &[u32],
@@ -224,7 +223,8 @@ fn set_labels<F: Float>(
         for lane in 0..MOST_LANES {
             target.label[lane] = number(labels[lane]);
         }
-        labels.iter().fold(false, |any, label| any | (*label == NO_CLASS))
+        // The largest number there is.
+        labels.iter().fold(0, |largest, label| largest.max(*label)) == NO_CLASS
     } else {
         for (lane, label) in labels.iter().enumerate() {
             target.label[lane] = number(*label);

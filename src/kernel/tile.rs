@@ -111,23 +111,37 @@ impl<F: Float> Tile<'_, F> {
         }
     }
 
-    /// M, and the logit at the label, if there is a target.
+    /// M; of rows with NaN, which the sums find, anything.
     #[inline(always)]
-    fn maxima<V: Vector<Scalar = F>>(&self, has_target: bool, token: V::Token, z: &[F]) -> (V, V) {
-        let lowest = V::splat(token, F::NEG_INFINITY);
+    fn maxima<V: Vector<Scalar = F>>(token: V::Token, z: &[F]) -> V {
+        let mut max = V::splat(token, F::NEG_INFINITY);
+        for z in z.chunks_exact(V::LANES) {
+            max = max.max(V::from_slice(token, z));
+        }
+        max
+    }
+
+    /// Those of the values that are at the labels, `none` where there is no label.
+    #[inline(always)]
+    fn at_labels<V: Vector<Scalar = F>, const N: usize>(
+        &self,
+        token: V::Token,
+        values: [&[F]; N],
+        none: [F; N],
+    ) -> [V; N] {
         let (mut number, next) = (V::splat(token, F::default()), V::splat(token, F::from_f64(1.0)));
         let labels = V::from_slice(token, &self.target.label);
-        let (mut max, mut z_label) = (lowest, lowest);
-        for z in z.chunks_exact(V::LANES) {
-            let z = V::from_slice(token, z);
-            // In this order: a NaN in the logits is not kept.
-            max = z.max(max);
-            if has_target {
-                z_label = V::select(number.eq(labels), z, z_label);
-                number = number.add(next);
+        let mut found = none.map(|none| V::splat(token, none));
+        let mut vectors = values.map(|values| values.chunks_exact(V::LANES));
+        for _ in 0..values[0].len() / V::LANES {
+            let is_label = number.eq(labels);
+            for i in 0..N {
+                let Some(values) = vectors[i].next() else { return found };
+                found[i] = V::select(is_label, V::from_slice(token, values), found[i]);
             }
+            number = number.add(next);
         }
-        (max, z_label)
+        found
     }
 
     /// Is the sweep made for rows with these maxima?
@@ -151,15 +165,15 @@ impl<F: Float> Tile<'_, F> {
     ) {
         let has_target = matches!(operation, Operation::Loss | Operation::Gradient);
         let temperature = self.temperature;
-        let classes = z.len() / V::LANES;
+        let (classes, lowest) = (z.len() / V::LANES, F::NEG_INFINITY);
         let (zero, next) = (V::splat(token, F::default()), V::splat(token, F::from_f64(1.0)));
         let labels = V::from_slice(token, &self.target.label);
-        let (max, mut z_label) = self.maxima::<V>(has_target, token, z);
+        let max = Self::maxima::<V>(token, z);
         let mut specials = None;
         let (mut swept_max, mut wide_max) = (max, V::Doubles::widen(max));
         if !self.are_in_range(max) {
             let found;
-            (swept_max, z_label, found) = self.shift_specials(z, max, z_label);
+            (swept_max, found) = self.shift_specials(z, max);
             let mut maxima = [0.0; MOST_LANES];
             wide_max.to_slice(&mut maxima);
             for lane in found.lanes() {
@@ -197,6 +211,14 @@ impl<F: Float> Tile<'_, F> {
             weight_label: if weights == WeightKind::Ones { one } else { zeros },
         };
         if has_target {
+            let z_label: V;
+            if operation == Operation::Gradient {
+                let e_label: V;
+                [z_label, e_label] = self.at_labels(token, [z, out], [lowest, F::default()]);
+                rows.exp_label = V::Doubles::widen(e_label);
+            } else {
+                [z_label] = self.at_labels(token, [z], [lowest]);
+            }
             // z_y of a row that was shifted is as well.
             rows.gap = V::Doubles::widen(swept_max) - V::Doubles::widen(z_label);
             let is_lost = weights == WeightKind::Each && self.is_lost.contains(&true);
@@ -207,17 +229,10 @@ impl<F: Float> Tile<'_, F> {
                 rows = lanes.vectors(token);
             }
         }
-        if operation == Operation::Gradient {
-            rows.exp_label = V::Doubles::widen(exp.of(z_label, base));
-            if weights == WeightKind::Each {
-                let (mut weight_label, mut number) = (zero, zero);
-                for class in 0..classes {
-                    let weight = self.weight::<V>(token, class);
-                    weight_label = V::select(number.eq(labels), weight, weight_label);
-                    number = number.add(next);
-                }
-                rows.weight_label = V::Doubles::widen(weight_label);
-            }
+        if let (Operation::Gradient, TileWeights::Each(weights)) = (operation, self.weights) {
+            let weights = &weights[..z.len()];
+            let [weight_label] = self.at_labels::<V, 1>(token, [weights], [F::default()]);
+            rows.weight_label = V::Doubles::widen(weight_label);
         }
         let targets = &self.target.scalars;
         let finished = if V::IS_COMPACT {

@@ -1,4 +1,4 @@
-//! Softmax of two tiles at a time, where a vector is one register.
+//! Softmax of two tiles at a time.
 
 use super::store::{Place, stream_tile};
 use super::{Memory, State};

@@ -1,5 +1,5 @@
-//! Softmax of two tiles, step by step, each for both: while one waits for its own results, the processor
-//! has work of the other.
+//! Softmax of two tiles. Where a vector is one register, step by step, each for both: while one waits for its
+//! own results, the processor has work of the other.
 
 use super::special::{Specials, find_nans};
 use super::{Tile, replace_numbers};
@@ -15,6 +15,12 @@ use crate::simd::{DoubleLanes, Float, Vector, Widened};
 type InMemory<'t, F> = (&'t mut [F], &'t mut [F]);
 
 impl<F: Float> Tile<'_, F> {
+    /// Is softmax made of two tiles at a time? Where a vector is several registers, f32 alone is: it saves what is done
+    /// for each call.
+    pub(crate) const fn has_pairs<V: Vector<Scalar = F>>() -> bool {
+        V::IS_ONE_REGISTER || V::Register::LANES < V::LANES
+    }
+
     /// Softmax of this tile and of the next.
     #[inline(always)]
     pub(crate) fn softmax_pair<V: Vector<Scalar = F>>(
@@ -24,6 +30,14 @@ impl<F: Float> Tile<'_, F> {
         (z, out): InMemory<'_, F>,
         (next_z, next_out): InMemory<'_, F>,
     ) {
+        if !V::IS_ONE_REGISTER {
+            for (tile, z, out) in [(self, z, out), (next, next_z, next_out)] {
+                let (max, mut specials) = tile.swept_max::<V>(token, z);
+                let sums = tile.softmax_sums::<V>(token, max, z, out, &mut specials);
+                write_probabilities::<V>(token, sums, out, specials.as_ref());
+            }
+            return;
+        }
         let (max, mut specials) = self.swept_max::<V>(token, z);
         let (next_max, mut next_specials) = next.swept_max::<V>(token, next_z);
         let sums = self.softmax_sums::<V>(token, max, z, out, &mut specials);
@@ -40,11 +54,11 @@ impl<F: Float> Tile<'_, F> {
         token: V::Token,
         z: &mut [F],
     ) -> (V, Option<Specials>) {
-        let (max, _) = self.maxima::<V>(false, token, z);
+        let max = Self::maxima::<V>(token, z);
         if self.are_in_range(max) {
             return (max, None);
         }
-        let (swept, _, found) = self.shift_specials(z, max, max);
+        let (swept, found) = self.shift_specials(z, max);
         (swept, Some(found))
     }
 

@@ -8,17 +8,16 @@ use crate::simd::{DoubleLanes, Float, MOST_LANES, Vector};
 
 impl<F: Float> Tile<'_, F> {
     /// Rows whose maximum is out of range are shifted by it; those without numbers become zeros. What
-    /// is then the maximum of each row, and the logit at its label.
+    /// is then the maximum of each row.
     #[inline(never)]
     pub(super) fn shift_specials<V: Vector<Scalar = F>>(
         &self,
         z: &mut [F],
         max: V,
-        z_label: V,
-    ) -> (V, V, Specials) {
+    ) -> (V, Specials) {
         let mut specials = Specials::none();
         let classes = z.len() / V::LANES;
-        let (mut swept_max, mut labels) = (max.to_array(), z_label.to_array());
+        let mut swept_max = max.to_array();
         let mut row = [F::default(); MOST_CLASSES];
         let row = &mut row[..classes];
         for lane in 0..V::LANES {
@@ -34,14 +33,10 @@ impl<F: Float> Tile<'_, F> {
                 let is_finite = class == RowClass::Finite;
                 let value = if is_finite { *value } else { F::default() };
                 z[class_number * V::LANES + lane] = value;
-                if math::count(class_number) == self.target.label[lane].to_f64() {
-                    labels[lane] = value;
-                }
             }
             swept_max[lane] = F::default();
         }
-        let token = max.token();
-        (V::from_slice(token, &swept_max), V::from_slice(token, &labels), specials)
+        (V::from_slice(max.token(), &swept_max), specials)
     }
 
     /// log p of rows that were shifted.

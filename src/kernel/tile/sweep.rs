@@ -27,97 +27,85 @@ impl<F: Float> Tile<'_, F> {
         let one = V::splat(token, F::from_f64(1.0));
         let (mut sum, mut dot) = (V::Sum::zero(token), V::Sum::zero(token));
         let mut ties = zero;
-        // Two loops: the constants of the exponential and the sums have no room in the registers of AVX2
-        // together.
-        for (z, out) in z.chunks_exact(V::LANES).zip(out.chunks_exact_mut(V::LANES)) {
-            exp.of(V::from_slice(token, z), base).to_slice(out);
+        // Loops of their own: the constants of the exponential, and what is summed, have no room in the
+        // registers of AVX2 together.
+        for (z, e) in z.chunks_exact(V::LANES).zip(out.chunks_exact_mut(V::LANES)) {
+            exp.of(V::from_slice(token, z), base).to_slice(e);
         }
-        // What is added of a class: its exponential, and its M − z.
-        let mut term = {
-            #[inline(always)]
-            |z: &[F], e: &[F]| {
-                let (z, mut e) = (V::from_slice(token, z), V::from_slice(token, e));
-                if splits {
-                    let is_max = z.ge(max);
-                    ties = V::select(is_max, ties.add(one), ties);
-                    e = e.zero_where(is_max);
-                }
-                (e, max.sub(z))
-            }
-        };
-        // Of float64 nothing is wider than the type: each class is added to the dot alone.
-        let is_double = const { is_double::<F>() };
-        let add_alone = {
-            #[inline(always)]
-            |dot: &mut V::Sum, gap: V, class: usize| match weights {
-                WeightKind::Absent => {}
-                WeightKind::Ones => dot.add(gap),
-                WeightKind::Each => dot.add_product(self.weight(token, class), gap),
-            }
-        };
-        let weight = {
-            #[inline(always)]
-            |class| self.weight::<V>(token, class)
-        };
-        let classes = z.len() / V::LANES;
-        let mut class = 0;
-        while class < classes {
-            let at = {
+        let quad_len = const { QUAD * V::LANES };
+        for (z, e) in z.chunks(quad_len).zip(out.chunks(quad_len)) {
+            let e = &e[..z.len()];
+            let [first, second] = pairs(
+                zero,
+                z.len(),
                 #[inline(always)]
-                |i: usize| (class + i) * V::LANES
-            };
-            let (z, exps) = (&z[at(0)..], &out[at(0)..z.len()]);
-            let (mut e, mut gap) = ([zero; 2], zero);
-            if class + QUAD <= classes {
-                let (e0, g0) = term(z, exps);
-                let (e1, g1) = term(&z[V::LANES..], &exps[V::LANES..]);
-                let (e2, g2) = term(&z[2 * V::LANES..], &exps[2 * V::LANES..]);
-                let (e3, g3) = term(&z[3 * V::LANES..], &exps[3 * V::LANES..]);
-                e = [e0.add(e1), e2.add(e3)];
-                if is_double {
-                    add_alone(&mut dot, g0, class);
-                    add_alone(&mut dot, g1, class + 1);
-                    add_alone(&mut dot, g2, class + 2);
-                    add_alone(&mut dot, g3, class + 3);
-                }
-                gap = if weights == WeightKind::Each {
-                    let first = weight(class + 1).mul_add(g1, weight(class).mul(g0));
-                    first.add(weight(class + 3).mul_add(g3, weight(class + 2).mul(g2)))
-                } else {
-                    g0.add(g1).add(g2.add(g3))
-                };
-            } else {
-                let pair = QUAD / 2 * V::LANES;
-                for (i, (z, exps)) in z.chunks(pair).zip(exps.chunks(pair)).enumerate() {
-                    let (mut e_pair, mut gap_pair) = term(z, exps);
-                    if is_double {
-                        add_alone(&mut dot, gap_pair, class + 2 * i);
+                |sum: Option<V>, at| {
+                    let mut e = V::from_slice(token, &e[at..]);
+                    if splits {
+                        let is_max = V::from_slice(token, &z[at..]).ge(max);
+                        ties = V::select(is_max, ties.add(one), ties);
+                        e = e.zero_where(is_max);
                     }
-                    if weights == WeightKind::Each {
-                        gap_pair = gap_pair.mul(weight(class + 2 * i));
-                    }
-                    if z.len() > V::LANES {
-                        let (e, gap) = term(&z[V::LANES..], &exps[V::LANES..]);
-                        e_pair = e_pair.add(e);
-                        if is_double {
-                            add_alone(&mut dot, gap, class + 2 * i + 1);
-                        }
-                        gap_pair = if weights == WeightKind::Each {
-                            weight(class + 2 * i + 1).mul_add(gap, gap_pair)
-                        } else {
-                            gap_pair.add(gap)
-                        };
-                    }
-                    (e, gap) = ([e[1], e_pair], gap.add(gap_pair));
-                }
-            }
-            sum.add_pair(e[0], e[1]);
-            if weights != WeightKind::Absent && !is_double {
-                dot.add(gap);
-            }
-            class += QUAD;
+                    sum.map_or(e, |sum| sum.add(e))
+                },
+            );
+            sum.add_pair(first, second);
         }
         let (sum, lost) = sum.lanes();
+        if weights == WeightKind::Absent {
+            return (sum, lost, dot.lanes().0, ties);
+        }
+        for (quad, z) in z.chunks(quad_len).enumerate() {
+            let [first, second] = pairs(
+                zero,
+                z.len(),
+                #[inline(always)]
+                |sum: Option<V>, at| {
+                    let gap = max.sub(V::from_slice(token, &z[at..]));
+                    let weight = (weights == WeightKind::Each)
+                        .then(|| self.weight::<V>(token, quad * QUAD + at / V::LANES));
+                    // Of float64 nothing is wider than the type: each class is added alone.
+                    if const { is_double::<F>() } {
+                        match weight {
+                            Some(weight) => dot.add_product(weight, gap),
+                            None => dot.add(gap),
+                        }
+                        return zero;
+                    }
+                    match (weight, sum) {
+                        (Some(weight), Some(sum)) => weight.mul_add(gap, sum),
+                        (Some(weight), None) => weight.mul(gap),
+                        (None, Some(sum)) => sum.add(gap),
+                        (None, None) => gap,
+                    }
+                },
+            );
+            if const { !is_double::<F>() } {
+                dot.add(first.add(second));
+            }
+        }
         (sum, lost, dot.lanes().0, ties)
     }
+}
+
+/// What two classes are summed to, twice, of a quad whose vectors begin at 0, LANES, ... below `len`: `with`
+/// makes a term, or adds one.
+#[inline(always)]
+fn pairs<V: Vector>(zero: V, len: usize, mut with: impl FnMut(Option<V>, usize) -> V) -> [V; 2] {
+    let mut pair = {
+        #[inline(always)]
+        |at: usize, len: usize| {
+            if at >= len {
+                return zero;
+            }
+            let first = with(None, at);
+            let next = at + V::LANES;
+            if next < len { with(Some(first), next) } else { first }
+        }
+    };
+    // A whole quad asks nothing.
+    if !V::IS_COMPACT && len == QUAD * V::LANES {
+        return [pair(0, QUAD * V::LANES), pair(2 * V::LANES, QUAD * V::LANES)];
+    }
+    [pair(0, len), pair(2 * V::LANES, len)]
 }
