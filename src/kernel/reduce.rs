@@ -209,6 +209,7 @@ fn swept<V: Vector>(
     let register_base = Base::new(temperature, V::Register::splat(token, max));
     let exp_of_register = Exponential::<V::Register>::new(token, temperature);
     let (top, zero) = (V::splat(token, max), V::splat(token, V::Scalar::default()));
+    let is_in_place = exps.as_source().begins_with(z);
     let (mut sum, mut dot) = (V::Sum::zero(token), V::Sum::zero(token));
     // The class that is left out adds 0.
     let leave_out = {
@@ -227,10 +228,11 @@ fn swept<V: Vector>(
             let mut kept = keeps.then(|| exps.quad::<V>(at));
             // The constants of the exponential, a vector of two registers and the sums have no room in the
             // registers of AVX2: there exponentials that are kept are formed register by register, and
-            // loaded again.
+            // loaded again; but not over the logits, which the gaps need.
             let registers = const { QUAD * V::LANES / V::Register::LANES };
             let mut formed = None;
             if registers > QUAD
+                && !is_in_place
                 && let Some(mut kept) = kept.take()
             {
                 for i in 0..registers {

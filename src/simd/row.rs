@@ -20,22 +20,6 @@ pub(crate) fn with_value<V: Vector>(vector: V, at: usize, value: Option<(usize, 
     }
 }
 
-/// The body for lane 0, lane 1, ..., written out: vectors in an array that a loop counts through would be
-/// stored and loaded.
-macro_rules! each_lane {
-    ($vector:ident, |$lane:ident| $body:block) => {
-        each_lane!($vector, $lane, $body, 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15)
-    };
-    ($vector:ident, $lane:ident, $body:block, $($number:literal)*) => {
-        $(if $number < $vector::LANES {
-            let $lane: usize = $number;
-            $body
-        })*
-    };
-}
-
-pub(super) use each_lane;
-
 /// LANES rows of LANES elements, `stride` apart from the first of `source` on, to the columns of `target`,
 /// whose rows are `target_stride` apart: row after row, each over what the one before has behind it, as far
 /// as the target goes.
@@ -168,6 +152,12 @@ impl<'a, F: Float> Source<'a, F> {
     #[inline(always)]
     pub(crate) fn len(&self) -> usize {
         self.len
+    }
+
+    /// Do both begin with the same element?
+    #[inline(always)]
+    pub(crate) fn begins_with(&self, other: Self) -> bool {
+        self.start == other.start
     }
 
     #[inline(always)]

@@ -2,8 +2,21 @@
 //! perfect shuffle for each bit of a lane's number (Stone 1971, "Parallel processing with the perfect
 //! shuffle"); the instruction sets have shorter ways.
 
-use super::row::each_lane;
 use super::{MOST_LANES, Vector};
+
+/// The body for lane 0, lane 1, ..., written out: vectors in an array that a loop counts through would be
+/// stored and loaded.
+macro_rules! each_lane {
+    ($vector:ident, |$lane:ident| $body:block) => {
+        each_lane!($vector, $lane, $body, 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15)
+    };
+    ($vector:ident, $lane:ident, $body:block, $($number:literal)*) => {
+        $(if $number < $vector::LANES {
+            let $lane: usize = $number;
+            $body
+        })*
+    };
+}
 
 /// Rows to columns, of as many rows as there are lanes.
 #[inline(always)]
