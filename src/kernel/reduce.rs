@@ -209,7 +209,6 @@ fn swept<V: Vector>(
     let register_base = Base::new(temperature, V::Register::splat(token, max));
     let exp_of_register = Exponential::<V::Register>::new(token, temperature);
     let (top, zero) = (V::splat(token, max), V::splat(token, V::Scalar::default()));
-    let is_in_place = exps.as_source().begins_with(z);
     let (mut sum, mut dot) = (V::Sum::zero(token), V::Sum::zero(token));
     // The class that is left out adds 0.
     let leave_out = {
@@ -226,20 +225,42 @@ fn swept<V: Vector>(
                 }
             }
             let mut kept = keeps.then(|| exps.quad::<V>(at));
+            let mut w = [zero; QUAD];
+            if kind == WeightKind::Each {
+                for i in 0..QUAD {
+                    w[i] = weight.vector::<V>(token, i);
+                }
+            }
             // The constants of the exponential, a vector of two registers and the sums have no room in the
             // registers of AVX2: there exponentials that are kept are formed register by register, and
-            // loaded again; but not over the logits, which the gaps need.
+            // loaded again. They may be written over the logits, so the gaps come first.
             let registers = const { QUAD * V::LANES / V::Register::LANES };
-            let mut formed = None;
             if registers > QUAD
-                && !is_in_place
                 && let Some(mut kept) = kept.take()
             {
+                let gap = {
+                    #[inline(always)]
+                    |i: usize| top.sub(quad.vector::<V>(token, i))
+                };
+                match kind {
+                    WeightKind::Absent => {}
+                    WeightKind::Ones => dot.add_pair(gap(0).add(gap(1)), gap(2).add(gap(3))),
+                    WeightKind::Each => dot.add_products(w, [gap(0), gap(1), gap(2), gap(3)]),
+                }
                 for i in 0..registers {
                     let z = quad.vector::<V::Register>(token, i);
                     kept.set(i, exp_of_register.of(z, register_base));
                 }
-                formed = Some(kept.read_again());
+                let kept = kept.read_again();
+                let e = {
+                    #[inline(always)]
+                    |i: usize| {
+                        let e = kept.vector::<V>(token, i);
+                        if has_apart { leave_out(e, at + i * V::LANES) } else { e }
+                    }
+                };
+                sum.add_pair(e(0).add(e(1)), e(2).add(e(3)));
+                return;
             }
             // Vector by vector, down to the sum of each pair: the registers of AVX2 hold no more.
             let mut term = {
@@ -247,10 +268,7 @@ fn swept<V: Vector>(
                 |i: usize| {
                     let z = quad.vector::<V>(token, i);
                     let gap = top.sub(z);
-                    let e = match &formed {
-                        Some(formed) => formed.vector(token, i),
-                        None => exp.of(z, base),
-                    };
+                    let e = exp.of(z, base);
                     if let Some(kept) = &mut kept {
                         kept.set(i, e);
                     }
@@ -266,10 +284,6 @@ fn swept<V: Vector>(
                 dot.add_pair(g01, g23);
             }
             if kind == WeightKind::Each {
-                let mut w = [zero; QUAD];
-                for i in 0..QUAD {
-                    w[i] = weight.vector::<V>(token, i);
-                }
                 dot.add_products(w, [g0, g1, g2, g3]);
             }
         }

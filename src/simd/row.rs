@@ -154,12 +154,6 @@ impl<'a, F: Float> Source<'a, F> {
         self.len
     }
 
-    /// Do both begin with the same element?
-    #[inline(always)]
-    pub(crate) fn begins_with(&self, other: Self) -> bool {
-        self.start == other.start
-    }
-
     #[inline(always)]
     pub(crate) fn get(&self, index: usize) -> F {
         check(index, 1, self.len);
