@@ -111,21 +111,24 @@ impl<F: Float> Panel<'_, F> {
         outlined!(V, token, output.scatter_part(token, row, class, values));
     }
 
-    /// How many rows from `first` on are neighbours class by class, as far as any are.
-    pub(crate) fn neighbours_from(&self, first: usize) -> usize {
-        let of_output = self.output.map(|output| output.neighbours_from::<F>(first));
-        self.logits.neighbours_from::<F>(first).min(of_output.unwrap_or(usize::MAX))
+    /// How many rows from `first` on are neighbours class by class, where at least `rows` are: where they are read,
+    /// where they are written, or both.
+    pub(crate) fn neighbours_from(&self, first: usize, rows: usize) -> Option<usize> {
+        let read = self.logits.neighbours_from::<F>(first, rows);
+        let written = self.output.and_then(|output| output.neighbours_from::<F>(first, rows));
+        read.into_iter().chain(written).min()
     }
 
     /// `count` rows from `first` on that are neighbours class by class, to contiguous rows that begin `pitch`
     /// elements apart, by way of `columns`; false if they are not neighbours, or if `rows` has no room for LANES
-    /// at a time.
+    /// at a time. Memory of the next classes is asked for early, if it `asks_ahead`.
     pub(crate) fn load_neighbours<V: Vector<Scalar = F>>(
         &self,
         token: V::Token,
         (first, count, pitch): (usize, usize, usize),
         rows: &mut [F],
         columns: &mut [F],
+        asks_ahead: bool,
     ) -> bool {
         let is_plain = self.mask.is_none() && self.shift == 1.0;
         let len = count.next_multiple_of(V::LANES);
@@ -149,7 +152,7 @@ impl<F: Float> Panel<'_, F> {
                 // Their lines are far from these: nothing but we can ask for them early.
                 let next = class + V::LANES..classes.min(class + 2 * V::LANES);
                 for row in (0..count).step_by(V::LANES) {
-                    for class in next.clone() {
+                    for class in next.clone().filter(|_| asks_ahead) {
                         column(class).prefetch::<V>(token, row);
                     }
                     let rows = &mut rows[row * pitch + class..];
@@ -168,7 +171,7 @@ impl<F: Float> Panel<'_, F> {
         (first, count, pitch): (usize, usize, usize),
         rows: &[F],
         columns: &mut [F],
-        streams: bool,
+        (streams, asks_ahead): (bool, bool),
     ) -> bool {
         let Some(output) = self.output else { return true };
         let is_plain = self.masked.is_none();
@@ -183,10 +186,8 @@ impl<F: Float> Panel<'_, F> {
             for class in (0..classes).step_by(V::LANES) {
                 let next = class + V::LANES..classes.min(class + 2 * V::LANES);
                 for row in (0..count).step_by(V::LANES) {
-                    if !streams {
-                        for class in next.clone() {
-                            column(class).as_source().prefetch::<V>(token, row);
-                        }
+                    for class in next.clone().filter(|_| asks_ahead && !streams) {
+                        column(class).as_source().prefetch::<V>(token, row);
                     }
                     let rows = Source::from_slice(&rows[row * pitch + class..]);
                     let columns = &mut columns[row..];

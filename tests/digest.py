@@ -100,7 +100,7 @@ def special_rows(logits):
 
 
 def large_problem(dtype=np.float32, rows=4200, classes=1000):
-    """4.2M logits: enough for 32 threads; in float64 they come from memory, and outputs go there."""
+    """4.2M logits: enough for 32 threads; in float64 they come from memory."""
     return problem(classes, dtype, rows=rows, seed=2)
 
 

@@ -123,7 +123,7 @@ def test_zero_strides(dtype, classes):
 
 
 @every_float
-@pytest.mark.parametrize("classes, order", [(3, "C"), (10, "C"), (300, "C"), (300, "F")])
+@pytest.mark.parametrize("classes, order", [(3, "C"), (10, "C"), (10, "F"), (300, "C"), (300, "F")])
 @pytest.mark.parametrize("offset", [0, 1, 5])
 def test_large_outputs(dtype, classes, order, offset):
     """They are written past the caches, where whole lines of memory are: `offset` elements after one

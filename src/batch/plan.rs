@@ -64,7 +64,7 @@ pub(super) struct Plan {
     pub(super) pitch: usize,
     /// Is the output written past the caches?
     pub(super) streams: bool,
-    /// Do rows come from memory, one after another? Then those of the next group are asked for early.
+    /// Do the logits come from memory? Then what is needed next is asked for early.
     pub(super) asks_ahead: bool,
     /// Are the exponentials of long rows computed again when they are needed?
     pub(super) recomputes: bool,
@@ -74,14 +74,13 @@ pub(super) struct Plan {
     pub(super) scratch: usize,
 }
 
-/// Which rows of our own a row needs.
+/// Which rows of our own a row needs. Its logits, exponentials and outputs are one, in this order.
 #[derive(Clone, Copy)]
 #[allow(clippy::struct_excessive_bools, reason = "a set")]
 pub(super) struct Needs {
     pub(super) logits: bool,
     pub(super) kept: bool,
     pub(super) weights: bool,
-    /// Exponentials, then outputs.
     pub(super) output: bool,
     pub(super) hessian: bool,
 }
@@ -165,7 +164,7 @@ impl Plan {
             group,
             pitch,
             streams,
-            asks_ahead: panel.reads_directly() && bytes > NEAR_BYTES,
+            asks_ahead: bytes > NEAR_BYTES,
             recomputes,
             needs,
             scratch,
@@ -173,8 +172,8 @@ impl Plan {
     }
 }
 
-/// How many rows of one segment are brought together, and the elements of LANES classes of these, where neighbours
-/// are.
+/// How many rows of one segment are brought together; and where they are neighbours, the elements of memory for
+/// LANES of their classes. Fewer neighbours than half of the lanes do not count.
 fn panel_rows<F: Float>(
     panel: &Panel<'_, F>,
     rows: usize,
@@ -182,12 +181,10 @@ fn panel_rows<F: Float>(
     lanes: usize,
     group: usize,
 ) -> (usize, usize) {
-    let has_neighbours = panel.logits.have_neighbours::<F>(lanes / 2)
-        || panel.output.is_some_and(|output| output.have_neighbours::<F>(lanes / 2));
-    let most = BYTES_PER_PANEL / (row_bytes * lanes);
-    if !has_neighbours || most == 0 {
+    if panel.neighbours_from(0, lanes / 2).is_none() {
         return (group, 0);
     }
+    let most = BYTES_PER_PANEL / (row_bytes * lanes);
     let rows = (most * lanes).min(MOST_NEIGHBOURS).min(rows.next_multiple_of(lanes));
     (rows, rows * lanes)
 }

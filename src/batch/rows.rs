@@ -64,11 +64,17 @@ impl<F: Float> Block<'_, '_, F> {
         while first < range.end {
             let mut count = plan.panel.min(range.end - first);
             if !memory.columns.is_empty() {
-                count = count.min(panel.neighbours_from(first));
+                count = count.min(panel.neighbours_from(first, V::LANES / 2).unwrap_or(count));
             }
             let rows = (first, count, plan.pitch);
             let is_loaded = needs.logits
-                && panel.load_neighbours::<V>(token, rows, memory.rows, memory.columns);
+                && panel.load_neighbours::<V>(
+                    token,
+                    rows,
+                    memory.rows,
+                    memory.columns,
+                    plan.asks_ahead,
+                );
             for group in (0..count).step_by(plan.group) {
                 let len = plan.group.min(count - group);
                 let group = Group { first: first + group, at: group, len, is_loaded };
@@ -100,7 +106,7 @@ fn store_rows<V: Vector>(
     let Some(output) = panel.output.filter(|_| !panel.writes_directly()) else { return };
     let (classes, pitch) = (output.classes(), plan.pitch);
     let place = (first, count, pitch);
-    if panel.store_neighbours::<V>(token, place, rows, columns, plan.streams) {
+    if panel.store_neighbours::<V>(token, place, rows, columns, (plan.streams, plan.asks_ahead)) {
         return;
     }
     let kept_len = if panel.mask.is_some() { classes } else { 0 };
@@ -201,7 +207,7 @@ fn run_group<V: Vector>(
             splits: operation.splits::<V::Scalar>(),
         };
     }
-    let ahead = if plan.asks_ahead { plan.group * classes } else { 0 };
+    let ahead = if plan.asks_ahead && !plan.needs.logits { plan.group * classes } else { 0 };
     let (mut reduced, mut swept) = (ReducedLanes::default(), [0.0; MOST_ROWS]);
     // Lanes without a row are ordinary ones.
     (reduced.unit, reduced.sum) = ([1.0; MOST_LANES], [1.0; MOST_LANES]);

@@ -88,8 +88,7 @@ struct State<'s, F> {
     /// The labels, and the target of every row but for its label, if they are the same but for those.
     same: Option<(&'s [u32], RowTarget<'s, F>)>,
     scale: f64,
-    /// Of the output, and of the Hessian.
-    unwritten: [Unwritten<F>; 2],
+    unwritten: Unwritten<F>,
 }
 
 impl<'s, F: Float> State<'s, F> {
@@ -111,8 +110,8 @@ impl<'s, F: Float> State<'s, F> {
         }
         // Lanes without a row are not finished, and need no care.
         let done = FinishedLanes { unit: [1.0; MOST_LANES], ..FinishedLanes::default() };
-        let unwritten = [Unwritten::none(); 2];
-        Self { target, done, is_lost: [false; MOST_LANES], same, scale, unwritten }
+        let (is_lost, unwritten) = ([false; MOST_LANES], Unwritten::none());
+        Self { target, done, is_lost, same, scale, unwritten }
     }
 }
 
@@ -199,10 +198,10 @@ fn tile<V: Vector>(
         _ => &done.loss,
     };
     job.put_rows(first, &scalars[..count], &done.lse[..count]);
-    let [unwritten, unwritten_hessian] = &mut state.unwritten;
+    let unwritten = &mut state.unwritten;
     store_tile::<V>(token, panel, place, memory.out, unwritten, memory.rows, memory.kept);
     if job.hessian.is_some() {
-        store_hessian::<V>(token, job, place, unwritten_hessian, memory);
+        store_hessian::<V>(token, job, place, memory);
     }
 }
 

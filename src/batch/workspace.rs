@@ -8,7 +8,7 @@ use std::thread::panicking;
 
 /// One slice for each thread of a call.
 pub(super) struct Workspace<F: Float> {
-    /// Those of the last call, which are its own until it ends.
+    /// Those of earlier calls, which this call has until it ends.
     kept: Option<MutexGuard<'static, Slices<F>>>,
     /// Where another call has those that are kept.
     new: Slices<F>,

@@ -88,10 +88,10 @@ macro_rules! view {
                 self.storage == F::STORAGE && is_dense && len >= rows
             }
 
-            /// How many rows from `first` on are neighbours, if there are such.
-            pub(crate) fn neighbours_from<F: Float>(&self, first: usize) -> usize {
+            /// How many rows from `first` on are neighbours, where at least `rows` are.
+            pub(crate) fn neighbours_from<F: Float>(&self, first: usize, rows: usize) -> Option<usize> {
                 let len = self.outer.inner().0;
-                if self.have_neighbours::<F>(2) { len - first % len } else { usize::MAX }
+                self.have_neighbours::<F>(rows).then(|| len - first % len)
             }
 
             /// `count` rows as one, if they lie one after another.

@@ -47,7 +47,7 @@ pub(super) fn pair<V: Vector>(
     tile.softmax_pair::<V>(&next_tile, token, lanes, next_lanes);
     for (i, out) in [out, next_out].into_iter().enumerate() {
         let place = Place { first: first + i * V::LANES, count: V::LANES, ..place };
-        let [unwritten, _] = &mut state.unwritten;
+        let unwritten = &mut state.unwritten;
         let is_streamed = streams
             && panel
                 .output

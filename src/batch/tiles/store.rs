@@ -11,14 +11,14 @@ use crate::simd::{Float, MOST_LANES, RowsMut, Sink, Vector, outlined};
 pub(super) struct Place {
     pub(super) first: usize,
     pub(super) count: usize,
-    /// The end of the block: whose rows come next is nobody's concern here.
+    /// The end of the block: its last tile writes what is left.
     pub(super) end: usize,
     /// Past the caches?
     pub(super) streams: bool,
 }
 
-/// The last elements of a tile, which share their line of memory with the next tile: a line is streamed whole.
-/// Arrays of NumPy seldom begin with a line, so that no tile would.
+/// The last elements of a tile, which share their line of memory with the next tile: lines are written whole.
+/// Arrays of NumPy seldom begin with a line, and so do their tiles.
 #[derive(Clone, Copy)]
 pub(super) struct Unwritten<F> {
     values: [F; MOST_LANES],
@@ -37,12 +37,14 @@ pub(super) fn store_hessian<V: Vector>(
     token: V::Token,
     job: &Job<'_, V::Scalar>,
     place: Place,
-    unwritten: &mut Unwritten<V::Scalar>,
     memory: &mut Memory<'_, V::Scalar>,
 ) {
     let Some(panel) = job.hessian_panel() else { return };
     let Memory { z, rows, kept, .. } = memory;
-    outlined!(V, token, store_tile::<V>(token, &panel, place, z, unwritten, rows, kept));
+    outlined!(V, token, {
+        let place = Place { streams: false, ..place };
+        store_tile::<V>(token, &panel, place, z, &mut Unwritten::none(), rows, kept);
+    });
 }
 
 /// Writes the rows of a tile; by way of `rows`, if need be.
@@ -101,8 +103,9 @@ pub(super) fn stream_tile<V: Vector>(
         rows[..before].copy_from_slice(&unwritten.values[..before]);
         to_run::<V>(token, tile, classes, &mut Sink::from_slice(&mut rows[before..]));
         let mut written = 0;
-        if unwritten.len != before {
-            // The beginning of the line is not of this block.
+        let is_first_of_block = unwritten.len != before;
+        if is_first_of_block {
+            // The beginning of the line is not ours.
             written = V::LANES.min(len);
             (before..written).for_each(|i| run.set(at + i - before, rows[i]));
         }

@@ -219,9 +219,9 @@ fn blocks_are_transposed() {
 }
 
 /// Past the caches or not, the same numbers arrive.
-struct StreamVectors<'r, F>(&'r [F], &'r mut [F]);
+struct Stream<'r, F>(&'r [F], &'r mut [F]);
 
-impl<F: Float> VectorJob<F> for StreamVectors<'_, F> {
+impl<F: Float> VectorJob<F> for Stream<'_, F> {
     type Output = ();
     #[inline(always)]
     fn run<V: Vector<Scalar = F>>(self, token: V::Token) {
@@ -238,7 +238,7 @@ fn check_streams<F: Float + std::fmt::Debug>() {
         // On lines, and off them.
         for start in 0..17 {
             let mut to = [F::from_f64(-2.0); 120];
-            F::dispatch(*level, StreamVectors(&from, &mut to[start..start + 100]));
+            F::dispatch(*level, Stream(&from, &mut to[start..start + 100]));
             assert!(to[start..start + 100] == from, "{start} at {}", level.name());
             let around = to[..start].iter().chain(&to[start + 100..]);
             assert!(around.copied().all(|value| value == F::from_f64(-2.0)));
@@ -247,7 +247,7 @@ fn check_streams<F: Float + std::fmt::Debug>() {
 }
 
 #[test]
-fn vectors_are_streamed() {
+fn rows_are_streamed() {
     check_streams::<f32>();
     check_streams::<f64>();
 }
