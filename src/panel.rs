@@ -196,14 +196,13 @@ impl<F: Float> Panel<'_, F> {
                 for (class, values) in
                     (class..classes).zip(columns.chunks_exact(len)).take(V::LANES)
                 {
-                    let (mut column, values) =
-                        (column(class), Source::from_slice(&values[..count]));
+                    let mut column = column(class);
                     if streams {
-                        column.stream_from::<V>(token, values);
+                        column.stream_from::<V>(token, Source::from_slice(&values[..count]));
                         continue;
                     }
-                    for row in (0..count).step_by(V::LANES) {
-                        column.set_vector(row, values.vector::<V>(token, row, F::default()));
+                    for (row, values) in values.chunks_exact(V::LANES).enumerate() {
+                        column.set_vector(row * V::LANES, V::from_slice(token, values));
                     }
                 }
             }

@@ -173,7 +173,7 @@ impl Plan {
 }
 
 /// How many rows of one segment are brought together; and where they are neighbours, the elements of memory for
-/// LANES of their classes. Fewer neighbours than half of the lanes do not count.
+/// LANES of their classes. Fewer neighbours than half of the lanes do not count: they are read one by one in less time.
 fn panel_rows<F: Float>(
     panel: &Panel<'_, F>,
     rows: usize,
