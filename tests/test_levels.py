@@ -77,10 +77,14 @@ def test_unknown_level_is_ignored_with_a_warning():
     message = (
         'SMOOTHXENT_MAX_ISA is "sse9", expected one of portable, neon, avx2, avx512; it is ignored'
     )
-    reported, messages = simd("sse9")
-    assert reported["level"] == simd(None)[0]["level"]
-    assert reported["ignored"] == message
-    assert f"RuntimeWarning: {message}" in messages
+    process = python("sse9", "digest.py")
+    assert process.returncode == 0, process.stderr
+    result = json.loads(process.stdout)
+    level = simd(None)[0]["level"]
+    assert result["digest"] == digest(level)
+    assert result["config"]["simd"]["level"] == level
+    assert result["config"]["simd"]["ignored"] == message
+    assert f"RuntimeWarning: {message}" in process.stderr
 
 
 @pytest.mark.parametrize("level", [name for name in SIMD["available"] if name != SIMD["level"]])
