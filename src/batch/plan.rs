@@ -86,8 +86,13 @@ pub(super) struct Needs {
 }
 
 impl Needs {
+    /// Logits, exponentials and outputs.
+    pub(super) fn rows(self) -> bool {
+        self.logits || self.output
+    }
+
     fn count(self) -> usize {
-        let all = [self.logits || self.output, self.kept, self.weights, self.hessian];
+        let all = [self.rows(), self.kept, self.weights, self.hessian];
         all.map(usize::from).iter().sum()
     }
 }

@@ -49,7 +49,7 @@ impl<F: Float> Block<'_, '_, F> {
         };
         let needs = plan.needs;
         let mut memory = Memory {
-            rows: take(needs.logits || needs.output, plan.panel),
+            rows: take(needs.rows(), plan.panel),
             kept: take(needs.kept, plan.panel),
             weights: take(needs.weights, plan.panel),
             hessian: take(needs.hessian, plan.panel),
