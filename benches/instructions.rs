@@ -16,8 +16,8 @@ mod memory;
 
 use memory::{Buffer, Layout};
 use smoothxent::{
-    Activation, CrossEntropy, Float, Labels, Level, LossTerms, Prior, Reduction, Run, Serial,
-    Storage, Targets, activation,
+    Activation, CrossEntropy, Float, Level, LossTerms, Prior, Reduction, Run, Storage, Targets,
+    activation, read_labels, read_prior,
 };
 
 /// ε
@@ -138,15 +138,14 @@ impl Kernel {
         let mut run = Run::new(level, 1, &mut checkpoint);
 
         let label = |row: usize| i64::try_from(label(row, classes)).expect("a small number");
-        let executor = &mut Serial::default();
-        let labels = Labels::new(rows, label, classes, None, executor).expect("good labels");
+        let labels = read_labels(rows, label, classes, None, &mut run).expect("good labels");
         let own = Buffer::from_values(
             Storage::F64,
             Layout::Dense,
             classes,
             &prior(self.operation, classes),
         );
-        let own = Prior::new(own.rows(), executor).expect("a distribution");
+        let own = read_prior(own.rows(), &mut run).expect("a distribution");
         let prior = match self.operation {
             Operation::SharedPrior => &own,
             _ => &Prior::Uniform,

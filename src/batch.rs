@@ -10,16 +10,15 @@
 //! the order of the rows. So neither the blocks nor the threads can change a bit.
 
 mod long;
+mod parts;
 mod plan;
 mod rows;
 mod run;
-mod threads;
 mod tiles;
 mod top;
 mod workspace;
 
 use crate::error::Error;
-use crate::executor::Executor;
 use crate::kernel::{Operation, Temperature};
 use crate::panel::Panel;
 use crate::simd::{Float, Rows, RowsMut, Vector, VectorJob};
@@ -29,7 +28,6 @@ pub use long::chunk::{CHUNK_ROW, ROW_CONSTANTS, SEGMENT_SUMS, segment_len, segme
 use plan::{Path, Plan};
 pub use run::{Checkpoint, Run};
 use std::ops::Range;
-pub use threads::Threads;
 use top::Heaps;
 pub(crate) use top::Top;
 use workspace::Workspace;
@@ -116,7 +114,6 @@ impl<'j, F: Float> Job<'j, F> {
         let heaps = Heaps::new(self.top, plan.threads)?;
         let blocks = rows.div_ceil(plan.block_rows);
         run.ready(plan.threads.min(blocks))?;
-        let mut executor = run.executor_of(plan.threads);
         let block = |block: usize, scratch: &mut [F]| {
             let start = block * plan.block_rows;
             let range = start..rows.min(start + plan.block_rows);
@@ -130,27 +127,23 @@ impl<'j, F: Float> Job<'j, F> {
         };
         if blocks == 1 {
             // Small, and often: nobody is called together for that.
-            if executor.may_go_on(plan.block_bytes) {
-                block(0, workspace.own());
-            }
-        } else {
-            executor.each(blocks, plan.block_bytes, &|part| {
-                workspace.with(|scratch| block(part, scratch));
-            });
+            run.poll(plan.block_bytes)?;
+            block(0, workspace.own());
+            return Ok(());
         }
-        executor.outcome()
+        run.each_on(plan.threads, blocks, plan.block_bytes, &|part| {
+            workspace.with(|scratch| block(part, scratch));
+        })
     }
 
     /// The sum over no class is 0.
     fn without_classes(&self, run: &mut Run<'_>) -> Result<(), Error> {
-        let mut executor = run.executor();
         let value = if self.targets.is_some() { 0.0 } else { f64::NEG_INFINITY };
         for row in 0..self.panel.logits.rows() {
-            if executor.may_go_on(size_of::<F>()) {
-                self.put(row, value, f64::NEG_INFINITY);
-            }
+            run.poll(size_of::<F>())?;
+            self.put(row, value, f64::NEG_INFINITY);
         }
-        executor.outcome()
+        Ok(())
     }
 
     /// Writes the scalars of a row.

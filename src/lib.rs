@@ -16,11 +16,11 @@
 //! ```text
 //! python            the extension module (feature `python`)
 //! ops               operations on a batch
-//! batch             blocks, segments, threads, polling for signals
+//! batch             blocks, segments and parts on threads, polling for signals
 //! panel, kernel     rows from memory and back; contiguous rows
-//! target            q' in normal form
+//! target            q' in normal form; checks and sums of a part
 //! pool              threads
-//! alloc, executor   memory; work in parts
+//! alloc             memory
 //! simd              vectors, levels, views of memory
 //! math              exp, log, sums
 //! error             what can go wrong
@@ -30,7 +30,6 @@
 mod alloc;
 mod batch;
 mod error;
-mod executor;
 mod kernel;
 mod math;
 mod ops;
@@ -43,13 +42,13 @@ mod target;
 #[cfg(feature = "python")]
 mod python;
 
-pub use batch::{Checkpoint, Run, Threads};
+pub use batch::{Checkpoint, Run};
 pub use error::Error;
-pub use executor::{Executor, Serial};
 pub use ops::{
     Activation, CHUNK_ROW, ChunkTarget, CrossEntropy, Operation, ROW_CONSTANTS, Reduction,
     SEGMENT_SUMS, Smoothing, TermsOut, activation, copy, cross_entropy_terms, finish_chunks,
-    log_softmax_at, logsumexp, reduce_chunk, segment_len, segments, top_k, write_chunk,
+    log_softmax_at, logsumexp, read_labels, read_prior, read_probabilities, read_weights,
+    reduce_chunk, segment_len, segments, top_k, write_chunk,
 };
 pub use simd::{Float, Level, Rows, RowsMut, Storage};
 pub use target::{Labels, LossTerms, Prior, Probabilities, Targets, WeightValues, prior_tolerance};

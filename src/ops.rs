@@ -3,20 +3,22 @@
 mod chosen;
 mod chunk;
 mod cross_entropy_terms;
+mod inputs;
 
 pub use crate::batch::{CHUNK_ROW, ROW_CONSTANTS, SEGMENT_SUMS, segment_len, segments};
 pub use crate::kernel::Operation;
 pub use chosen::{log_softmax_at, top_k};
 pub use chunk::{ChunkTarget, Smoothing, finish_chunks, reduce_chunk, write_chunk};
 pub use cross_entropy_terms::{TermsOut, cross_entropy_terms};
+pub(crate) use inputs::check_labels;
+pub use inputs::{read_labels, read_prior, read_probabilities, read_weights};
 
-use crate::alloc::filled;
 use crate::batch::{Hessian, Job, Run, Targets as BatchTargets};
 use crate::error::Error;
-use crate::executor::Executor;
 use crate::kernel::SEGMENT;
 use crate::simd::{Float, Rows, RowsMut};
-use crate::target::{LossTerms, SmoothedTargets, Targets, WeightValues, exact_sum, kept_rows};
+use crate::target::{LossTerms, Targets, WeightValues};
+use inputs::{kept_rows, smoothed};
 
 /// What is written for each class.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -164,16 +166,14 @@ impl CrossEntropy<'_> {
                 &mut few[..rows]
             }
             rows => {
-                many = filled(rows, &0.0, &mut run.executor())?;
+                many = run.filled(rows, &0.0)?;
                 &mut many
             }
         };
         let own_losses = RowsMut::from_slice(row_losses, 1);
         let losses = losses.map_or(&own_losses, |losses| &*losses);
         assert_one_per_row(logits, losses);
-        let kept = mask
-            .map(|mask| kept_rows(mask, self.targets, &self.terms, &mut run.executor()))
-            .transpose()?;
+        let kept = kept_rows(mask, self.targets, &self.terms, run)?;
         let LossTerms { class_weight, sample_weight, temperature, .. } = self.terms;
         let is_kept = |row: usize| kept.as_ref().is_none_or(|kept| kept[row].has_classes);
         // Of a quotient of sums: their unit cancels, or is multiplied by at the end.
@@ -185,9 +185,9 @@ impl CrossEntropy<'_> {
         };
         let unit_of = |weights: Option<&WeightValues>| weights.map_or(1.0, WeightValues::unit);
         let all_units = (unit_of(class_weight) * unit_of(sample_weight)).min(f64::MAX);
-        let executor = &mut run.executor();
+        let targets = self.targets;
         let counted =
-            self.targets.counted_labels().filter(|_| sample_weight.is_none() && mask.is_none());
+            targets.counted_labels().filter(|_| sample_weight.is_none() && mask.is_none());
         let (divisor, unit) = match (self.reduction, self.normalizer) {
             (Reduction::None | Reduction::Sum, _) => (1.0, 1.0),
             // One as small as the weights is in their units: else the quotient could overflow.
@@ -197,23 +197,21 @@ impl CrossEntropy<'_> {
             (_, Some(normalizer)) => (normalizer, all_units),
             (Reduction::Mean, None) => match counted.filter(|_| class_weight.is_none()) {
                 Some(counted) => (counted, 1.0),
-                None => (self.targets.mass(class_weight, &row_weight, executor), 1.0),
+                None => {
+                    let mass = |row: usize| targets.mass(row, class_weight) * row_weight(row);
+                    (run.sum_of_terms(targets.rows(), &mass)?, 1.0)
+                }
             },
             (Reduction::SumByNonzeroWeights, None) => match counted {
                 Some(counted) => (counted, all_units),
-                None => (self.targets.counted(&row_weight, executor), all_units),
+                None => {
+                    let counts = |row: usize| !targets.is_ignored(row) && row_weight(row) != 0.0;
+                    (run.sum_of_terms(targets.rows(), &|row| counts(row).into())?, all_units)
+                }
             },
         };
         let classes = logits.classes();
-        let rows = SmoothedTargets::<F>::new(
-            self.targets,
-            self.terms,
-            kept.as_deref(),
-            classes,
-            are_units,
-            executor,
-        )?;
-        executor.outcome()?;
+        let rows = smoothed::<F>(targets, self.terms, kept.as_deref(), classes, are_units, run)?;
         // Nothing counted: the mean is 0/0, its gradient 0 all the same.
         let operation = if grad.is_some() { Operation::Gradient } else { Operation::Loss };
         let mut job = Job::<F>::new(operation, temperature, logits, mask, grad);
@@ -225,9 +223,7 @@ impl CrossEntropy<'_> {
             return Ok(f64::NAN);
         }
         // By the numbers of the rows, whoever computed them.
-        let mut executor = run.executor();
-        let sum = exact_sum(row_losses, &mut executor);
-        executor.outcome()?;
+        let sum = run.exact_sum(row_losses)?;
         // 0/0 and x/0 alike: the mean over nothing.
         Ok(match self.reduction {
             Reduction::SumByNonzeroWeights if divisor == 0.0 => 0.0,
@@ -254,8 +250,7 @@ pub fn copy(from: &Rows<'_>, to: &mut RowsMut<'_>, run: &mut Run<'_>) -> Result<
     let most = COPIED.min(from.classes()).max(1);
     let per_row = from.classes().div_ceil(most);
     let (pieces, per_part) = (from.rows() * per_row, COPIED_PER_PART / most);
-    let mut executor = run.executor();
-    executor.each(pieces.div_ceil(per_part), per_part * most * size_of::<f64>(), &|part| {
+    run.each(pieces.div_ceil(per_part), per_part * most * size_of::<f64>(), &|part| {
         let mut buffer = [0.0_f64; COPIED];
         for piece in part * per_part..pieces.min((part + 1) * per_part) {
             let (row, class) = (piece / per_row, piece % per_row * most);
@@ -263,8 +258,7 @@ pub fn copy(from: &Rows<'_>, to: &mut RowsMut<'_>, run: &mut Run<'_>) -> Result<
             from.gather_from(row, class, values);
             to.scatter_from(row, class, values);
         }
-    });
-    executor.outcome()
+    })
 }
 
 pub(crate) fn assert_same_shape(

@@ -41,7 +41,7 @@ use std::sync::atomic::{
     AtomicBool, AtomicU32, AtomicU64,
     Ordering::{Acquire, Relaxed, Release},
 };
-use std::sync::{Arc, Barrier};
+use std::sync::{Arc, Barrier, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -105,6 +105,11 @@ pub fn for_each_block_while(
 pub fn start(threads: usize) -> bool {
     POOL.start(POOL.process(), threads, num_threads().max(threads));
     !POOL.unreported.load(Relaxed)
+}
+
+/// Each part has one user at a time; after a panic elsewhere, none that matters.
+pub(crate) fn lock<T>(part: &Mutex<T>) -> MutexGuard<'_, T> {
+    part.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// What `show_config` tells about threads.

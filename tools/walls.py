@@ -60,7 +60,6 @@ LAYERS = [
     ["target"],
     ["pool"],
     ["alloc"],
-    ["executor"],
     ["simd"],
     ["math"],
     ["error"],

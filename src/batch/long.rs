@@ -18,12 +18,12 @@ use super::workspace::Workspace;
 use super::{Heaps, Job, Plan, Run};
 use crate::alloc::with_capacity;
 use crate::error::Error;
-use crate::executor::{Executor, lock};
 use crate::kernel::{
     Finished, MOST_ROWS, Operation, Partial, ReducedRows, RowClass, SEGMENT, Temperature, UNIT,
     finish, gap,
 };
 use crate::math::RunningSum;
+use crate::pool::lock;
 use crate::simd::{Float, Level, Vector, VectorJob};
 use crate::target::RowTarget;
 use segment::SegmentStep;
@@ -71,26 +71,25 @@ pub(super) fn share_rows<F: Float>(
     let workspace = Workspace::new(plan.threads, plan.scratch)?;
     let heaps = Heaps::new(job.top, plan.threads)?;
     run.ready(plan.threads)?;
-    let mut executor = run.executor_of(plan.threads);
     for _ in 0..count {
-        if !executor.may_go_on(size_of::<Segment>()) {
-            return executor.outcome();
-        }
+        run.poll(size_of::<Segment>())?;
         segments.push(Mutex::new(Segment::NONE));
     }
     for row in 0..job.panel.logits.rows() {
-        if !executor.may_go_on(size_of::<Segment>()) {
-            break;
-        }
+        run.poll(size_of::<Segment>())?;
+        let mut outcome = Ok(());
         let mut each = |body: &(dyn Fn(usize, &mut [F]) + Sync)| {
-            executor.each(count, SEGMENT * size_of::<F>(), &|segment| {
-                workspace.with(|scratch| body(segment, scratch));
-            });
+            if outcome.is_ok() {
+                outcome = run.each_on(plan.threads, count, SEGMENT * size_of::<F>(), &|segment| {
+                    workspace.with(|scratch| body(segment, scratch));
+                });
+            }
         };
         run_row(job, plan, level, row, &segments, &mut each);
-        job.top_of_row(level, row, &heaps, &workspace, &mut executor);
+        outcome?;
+        job.top_of_row(row, &heaps, &workspace, plan.threads, run)?;
     }
-    executor.outcome()
+    Ok(())
 }
 
 /// Rows on one thread.

@@ -4,12 +4,12 @@
 //! below that one, and nothing is done but to see it. Classes are ordered by their logits and, where
 //! these are equal, by their numbers: so it does not matter who met which, and when.
 
-use super::{Job, Workspace};
+use super::{Job, Run, Workspace};
 use crate::alloc::with_capacity;
 use crate::error::Error;
-use crate::executor::{Executor, lock};
 use crate::kernel::SEGMENT;
 use crate::math::count;
+use crate::pool::lock;
 use crate::simd::{Float, Level, QUAD, RowsMut, Source, Vector, VectorJob, outlined};
 use std::collections::BinaryHeap;
 use std::ops::Range;
@@ -77,6 +77,11 @@ impl Best {
         }
     }
 
+    /// Too few only where another thread has written the logits meanwhile: classes all the same.
+    fn fill(&mut self) {
+        (self.heap.len()..self.len).for_each(|class| self.heap.push((MASKED, class)));
+    }
+
     /// No class from `first` on whose logit is at most this is among the best; `least` while these are
     /// too few.
     #[inline(always)]
@@ -114,11 +119,10 @@ impl Heaps {
 }
 
 impl Top<'_> {
-    /// The classes of row `row`, and an empty heap.
-    fn put(&self, row: usize, best: &mut Best, may_go_on: &mut dyn FnMut(usize) -> bool) {
-        // Too few only where another thread has written the logits meanwhile: classes all the same.
-        (best.heap.len()..self.len).for_each(|class| best.heap.push((MASKED, class)));
-        while let Some((order, class)) = best.heap.pop() {
+    /// The classes of row `row`, at most `most` from the worst on, which leave the heap.
+    fn put(&self, row: usize, best: &mut Best, most: usize) {
+        for _ in 0..most {
+            let Some((order, class)) = best.heap.pop() else { return };
             let place = best.heap.len();
             if place == 0 {
                 self.max.set(row, logit(order));
@@ -126,11 +130,6 @@ impl Top<'_> {
             if let Some((classes, logits)) = self.sorted {
                 classes.put(row, place, count(class));
                 logits.put(row, place, logit(order));
-            }
-            if place.is_multiple_of(SORTED_AT_ONCE)
-                && !may_go_on(SORTED_AT_ONCE * size_of::<Entry>())
-            {
-                return;
             }
         }
     }
@@ -157,15 +156,15 @@ impl<F: Float> Job<'_, F> {
     /// Of one row, on several threads.
     pub(super) fn top_of_row(
         &self,
-        level: Level,
         row: usize,
         heaps: &Heaps,
         workspace: &Workspace<F>,
-        executor: &mut dyn Executor,
-    ) {
-        let Some(top) = self.top else { return };
-        let segments = self.panel.logits.classes().div_ceil(SEGMENT);
-        executor.each(segments, SEGMENT * size_of::<F>(), &|segment| {
+        threads: usize,
+        run: &mut Run<'_>,
+    ) -> Result<(), Error> {
+        let Some(top) = self.top else { return Ok(()) };
+        let (level, segments) = (run.level, self.panel.logits.classes().div_ceil(SEGMENT));
+        run.each_on(threads, segments, SEGMENT * size_of::<F>(), &|segment| {
             let (rows, segments) = (row..row + 1, segment..segment + 1);
             workspace.with(|scratch| {
                 heaps.with(|best| {
@@ -173,22 +172,24 @@ impl<F: Float> Job<'_, F> {
                     F::dispatch(level, scan);
                 });
             });
-        });
-        if executor.stopped().is_some() {
-            return; // The heaps lack most of the classes.
-        }
-        let Some((all, others)) = heaps.0.split_first() else { return };
+        })?;
+        let Some((all, others)) = heaps.0.split_first() else { return Ok(()) };
         let all = &mut lock(all);
+        let bytes = SORTED_AT_ONCE * size_of::<Entry>();
         for other in others {
             for (number, entry) in lock(other).heap.drain().enumerate() {
-                let bytes = SORTED_AT_ONCE * size_of::<Entry>();
-                if number.is_multiple_of(SORTED_AT_ONCE) && !executor.may_go_on(bytes) {
-                    return;
+                if number.is_multiple_of(SORTED_AT_ONCE) {
+                    run.poll(bytes)?;
                 }
                 all.offer(entry);
             }
         }
-        top.put(row, all, &mut |bytes| executor.may_go_on(bytes));
+        all.fill();
+        while !all.heap.is_empty() {
+            run.poll(bytes)?;
+            top.put(row, all, SORTED_AT_ONCE);
+        }
+        Ok(())
     }
 }
 
@@ -230,7 +231,8 @@ impl<F: Float> VectorJob<F> for Scan<'_, '_, F> {
                 outlined!(V, token, move scan::<V>(token, z, start, best, is_kept));
             }
             if let (Some(top), true) = (job.top, puts) {
-                top.put(row, best, &mut |_| true);
+                best.fill();
+                top.put(row, best, usize::MAX);
             }
         }
     }

@@ -4,10 +4,8 @@
 //! reduced first, and read again at the classes alone.
 
 use super::assert_same_shape;
-use crate::alloc::filled;
 use crate::batch::{Job, Run, Top};
 use crate::error::Error;
-use crate::executor::Executor;
 use crate::kernel::{Operation, Temperature, log_probabilities, log_probability};
 use crate::simd::{Float, MOST_LANES, Rows, RowsMut, Vector, VectorJob};
 use crate::target::Labels;
@@ -75,8 +73,8 @@ fn chosen<F: Float>(
     if count == 0 {
         return Ok(());
     }
-    let mut maxima = filled(logits.rows(), &0.0, &mut run.executor())?;
-    let mut excesses = filled(logits.rows(), &0.0, &mut run.executor())?;
+    let mut maxima = run.filled(logits.rows(), &0.0)?;
+    let mut excesses = run.filled(logits.rows(), &0.0)?;
     let (max, excess) =
         (RowsMut::from_slice(&mut maxima, 1), RowsMut::from_slice(&mut excesses, 1));
     let sorted = classes.map(|classes| (classes, out));
@@ -88,11 +86,9 @@ fn chosen<F: Float>(
     let (temperature, maxima, excesses) = (job.temperature, &maxima[..], &excesses[..]);
     let all = At { temperature, logits, mask, is_sorted, maxima, excesses, given, out, part: 0 };
     let level = run.level;
-    let mut executor = run.executor();
-    executor.each(count.div_ceil(PART), PART * size_of::<f64>(), &|part| {
+    run.each(count.div_ceil(PART), PART * size_of::<f64>(), &|part| {
         F::dispatch(level, At { part, ..all });
-    });
-    executor.outcome()
+    })
 }
 
 /// A part of the log-probabilities, from reduced rows.

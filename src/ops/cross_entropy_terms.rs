@@ -1,13 +1,13 @@
 //! The terms of the loss, one element a row each.
 
+use super::inputs::{kept_rows, smoothed};
 use super::{assert_one_per_row, assert_same_shape};
-use crate::alloc::filled;
 use crate::batch::{Job, Run, Targets as BatchTargets};
 use crate::error::Error;
-use crate::executor::Executor;
 use crate::kernel::Operation;
+use crate::math::{self, ExactSum, count};
 use crate::simd::{Float, Rows, RowsMut};
-use crate::target::{LossTerms, Prior, SmoothedTargets, Targets, kept_rows};
+use crate::target::{LossTerms, Prior, SmoothedTargets, Targets, surprise};
 
 /// The parts of the loss, one element a row each.
 pub struct TermsOut<'a> {
@@ -49,15 +49,13 @@ pub fn cross_entropy_terms<F: Float>(
     let (rows, classes) = (logits.rows(), logits.classes());
     let with =
         |label_smoothing| LossTerms { temperature, ..LossTerms::new(label_smoothing, prior) };
-    let kept =
-        mask.map(|mask| kept_rows(mask, targets, &with(1.0), &mut run.executor())).transpose()?;
-    let mut smoothed = |label_smoothing| {
-        let (terms, kept, executor) = (with(label_smoothing), kept.as_deref(), &mut run.executor());
-        SmoothedTargets::<F>::new(targets, terms, kept, classes, false, executor)
+    let kept = kept_rows(mask, targets, &with(1.0), run)?;
+    let mut target = |label_smoothing| {
+        smoothed::<F>(targets, with(label_smoothing), kept.as_deref(), classes, false, run)
     };
-    let (hard, smooth) = (smoothed(0.0)?, smoothed(1.0)?);
-    let entropies = prior.entropies(classes, &mut run.executor())?;
-    let mut cross_entropies = filled(rows, &0.0, &mut run.executor())?;
+    let (hard, smooth) = (target(0.0)?, target(1.0)?);
+    let entropies = entropies(prior, classes, run)?;
+    let mut cross_entropies = run.filled(rows, &0.0)?;
     let own = RowsMut::from_slice(&mut cross_entropies, 1);
     // The loss with ε = 0 and with ε = 1.
     let mut losses = |rows: &SmoothedTargets<'_, F>, losses: &RowsMut<'_>, lse| {
@@ -67,11 +65,8 @@ pub fn cross_entropy_terms<F: Float>(
     };
     losses(&hard, &out.nll, None)?;
     losses(&smooth, &own, Some(&out.logsumexp))?;
-    let mut executor = run.executor();
     for (row, &prior_cross_entropy) in cross_entropies.iter().enumerate() {
-        if !executor.may_go_on(classes * size_of::<F>()) {
-            break;
-        }
+        run.poll(classes * size_of::<F>())?;
         let is_kept = kept.as_ref().is_none_or(|kept| kept[row].has_classes);
         let mut entropy = 0.0;
         if targets.is_ignored(row) {
@@ -81,7 +76,7 @@ pub fn cross_entropy_terms<F: Float>(
             out.logsumexp.set(row, f64::NEG_INFINITY);
         } else if let Some(mask) = mask {
             let is_kept = |k: usize| mask.get(row, k) != 0.0;
-            entropy = prior.kept_entropy(row, is_kept, classes, &mut executor);
+            entropy = kept_entropy(prior, row, is_kept, classes, run)?;
         } else {
             entropy = entropies[prior.place(row)];
         }
@@ -91,5 +86,40 @@ pub fn cross_entropy_terms<F: Float>(
         out.prior_kl.set(row, if divergence < 0.0 { 0.0 } else { divergence });
         out.prior_entropy.set(row, entropy);
     }
-    executor.outcome()
+    Ok(())
 }
+
+/// H(u), with 0·log 0 = 0: one number, or one for each [`Prior::place`] of a per-row prior.
+fn entropies(prior: &Prior<'_>, classes: usize, run: &mut Run<'_>) -> Result<Vec<f64>, Error> {
+    let rows = match prior {
+        Prior::Uniform => return Ok(vec![math::log(count(classes))]),
+        Prior::Shared { values, .. } => &Rows::from_slice(values, classes),
+        Prior::PerRow { distinct, .. } => distinct,
+    };
+    let read = |_: usize, _: usize, values: &[f64], sum: &mut ExactSum| {
+        sum.add_terms(values, |_, u| surprise(*u));
+        Ok(())
+    };
+    run.read_rows(rows, read, |_, sum| Ok(sum.value()))
+}
+
+/// H(u) of row `row` with u renormalised over the classes that are kept.
+fn kept_entropy(
+    prior: &Prior<'_>,
+    row: usize,
+    is_kept: impl Fn(usize) -> bool + Sync,
+    classes: usize,
+    run: &mut Run<'_>,
+) -> Result<f64, Error> {
+    let mut sum = |term: &(dyn Fn(usize) -> f64 + Sync)| {
+        run.sum_of_terms(classes, &|k| if is_kept(k) { term(k) } else { 0.0 })
+    };
+    if matches!(prior, Prior::Uniform) {
+        return sum(&|_| 1.0).map(math::log);
+    }
+    let mass = sum(&|k| prior.get(row, k))?;
+    sum(&|k| surprise(prior.get(row, k) / mass))
+}
+
+#[cfg(test)]
+mod tests;

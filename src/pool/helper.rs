@@ -23,7 +23,7 @@
 //! the helper's work, and [`share`] returns, or unwinds, when no word has it any more. A helper that
 //! comes later touches nothing but its own word, which is never freed.
 
-use crate::executor::lock;
+use super::lock;
 use std::any::Any;
 use std::cell::Cell;
 use std::hint;

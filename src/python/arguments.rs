@@ -12,8 +12,8 @@ use super::numpy::axis_error;
 use super::objects::{call, int, integer as size, numbers, text};
 use crate::batch::Run;
 use crate::error::{Error, Number};
-use crate::ops::Reduction;
-use crate::target::{Prior, Probabilities, Targets, WeightValues};
+use crate::ops::{Reduction, read_prior, read_probabilities};
+use crate::target::{Prior, Targets, WeightValues};
 use pyo3::exceptions::{PyOverflowError, PyTypeError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyFloat, PyInt, PyString};
@@ -123,12 +123,10 @@ impl Logits {
             return Err(PyErr::from_value(error));
         }
         let validate = |run: &mut Run<'_>| {
-            let executor = &mut run.executor();
             if is_label {
-                array.labels(self.classes(), ignore_index, executor).map(Targets::Labels)
+                array.labels(self.classes(), ignore_index, run).map(Targets::Labels)
             } else {
-                Probabilities::new(array.rows(axis), class_weight, executor)
-                    .map(Targets::Probabilities)
+                read_probabilities(array.rows(axis), class_weight, run).map(Targets::Probabilities)
             }
         };
         run_placing(py, array.bytes(), validate, |error| match error {
@@ -178,7 +176,7 @@ impl Logits {
         if rows.rows() == 0 || rows.classes() == 0 {
             return Ok(Prior::Uniform);
         }
-        let validate = |run: &mut Run<'_>| Prior::new(rows.clone(), &mut run.executor());
+        let validate = |run: &mut Run<'_>| read_prior(rows.clone(), run);
         run_placing(py, array.bytes(), validate, |error| {
             // Where in the array that was given: without the axes it was broadcast along.
             let own_place = |row: usize, class: usize| {

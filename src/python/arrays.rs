@@ -18,10 +18,11 @@ use super::errors::answer;
 use super::kind::Kind;
 use super::known::Known;
 use super::numpy::{Dtype, is_bfloat16};
+use crate::batch::Run;
 use crate::error::Error;
-use crate::executor::Executor;
+use crate::ops::check_labels;
 use crate::simd::{Outer, Rows, RowsMut, Storage};
-use crate::target::Labels;
+use crate::target::{Labels, UncheckedLabels};
 use pyo3::buffer::PyUntypedBuffer;
 use pyo3::exceptions::PyImportError;
 use pyo3::ffi;
@@ -295,7 +296,7 @@ impl Array {
         &self,
         num_classes: usize,
         ignore_index: Option<i128>,
-        executor: &mut dyn Executor,
+        run: &mut Run<'_>,
     ) -> Result<Labels, Error> {
         let outer = Outer::new(self.axes());
         macro_rules! read {
@@ -313,7 +314,8 @@ impl Array {
             _ => &read!(u64),
         };
         let signed = matches!(self.kind, Kind::Signed(_));
-        Labels::read(outer.rows(), signed, read, num_classes, ignore_index, executor)
+        let len = outer.rows();
+        check_labels(&UncheckedLabels { len, read, signed, num_classes, ignore_index }, run)
     }
 
     /// Reads integers from `first` on, in C order, to 64 bits with their sign.

@@ -12,7 +12,7 @@ use super::objects::{call, text};
 use super::threads::width;
 use crate::batch::Run;
 use crate::error::Error;
-use crate::executor::{Executor, lock};
+use crate::pool::lock;
 use crate::simd::Level;
 use crate::simd::fpenv::with_default_fp_env;
 use crate::simd::{RowsMut, Storage};
@@ -102,14 +102,12 @@ impl<'py> Output<'py> {
         }
         let (elements, bytes) = (self.array.elements_mut(), self.array.bytes());
         run(py, bytes, |run| {
-            let mut executor = run.executor();
-            executor.each(bytes.div_ceil(BYTES_PER_TOUCH), BYTES_PER_TOUCH, &|part| {
+            run.each(bytes.div_ceil(BYTES_PER_TOUCH), BYTES_PER_TOUCH, &|part| {
                 let end = bytes.min((part + 1) * BYTES_PER_TOUCH);
                 (part * BYTES_PER_TOUCH..end)
                     .step_by(PAGE)
                     .for_each(|at| elements.set(at / item, 0.0));
-            });
-            executor.outcome()
+            })
         })
     }
 

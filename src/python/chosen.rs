@@ -69,7 +69,7 @@ fn at_indices<'py>(
             Shape(given)
         ));
     }
-    let copy = |run: &mut Run<'_>| indices.labels(logits.classes(), None, &mut run.executor());
+    let copy = |run: &mut Run<'_>| indices.labels(logits.classes(), None, run);
     let labels = run_placing(py, indices.bytes(), copy, |error| {
         if let Error::Label { name, index, .. } = error {
             // No axis is left out.

@@ -7,6 +7,7 @@ use super::errors::{Shape, own_index, row_index, value_error};
 use super::known::Known;
 use crate::batch::Run;
 use crate::error::Error;
+use crate::ops::read_weights;
 use crate::simd::Rows;
 use crate::target::WeightValues;
 use pyo3::prelude::*;
@@ -16,8 +17,7 @@ impl Logits {
     pub(super) fn class_weight(&self, obj: &Bound<'_, PyAny>) -> PyResult<WeightValues> {
         let array = Array::real_of_shape(obj, "class_weight", &[self.classes()])?;
         let elements = array.elements(array.shape());
-        let copy =
-            |run: &mut Run<'_>| WeightValues::new(&elements, "class_weight", &mut run.executor());
+        let copy = |run: &mut Run<'_>| read_weights(&elements, "class_weight", run);
         run(obj.py(), array.bytes(), copy)
     }
 
@@ -34,8 +34,7 @@ impl Logits {
             ));
         }
         let elements = array.elements(&shape);
-        let copy =
-            |run: &mut Run<'_>| WeightValues::new(&elements, "sample_weight", &mut run.executor());
+        let copy = |run: &mut Run<'_>| read_weights(&elements, "sample_weight", run);
         let place = |error: &mut Error| {
             if let Error::Weight { index, .. } = error {
                 // Where in the array that was given.

@@ -1,79 +1,41 @@
 //! What a mask leaves of the rows: those without a class leave the loss and every divisor.
 
-use super::parts::sum_of_terms;
-use super::prior::surprise;
-use super::read::read_rows;
-use super::{KeptRow, LossTerms, NO_CLASS, Prior, Targets};
+use super::{KeptRow, LossTerms, Prior, Targets};
 use crate::error::Error;
-use crate::executor::Executor;
-use crate::math::{self, ExactSum};
-use crate::simd::Rows;
+use crate::math::ExactSum;
 
-/// What `mask` keeps of each row. With smoothing, the prior of every row that counts must have mass on
-/// the classes that are kept.
-///
-/// # Errors
-/// [`Error::MaskedPrior`] for the first row whose prior has none; [`Error::OutOfMemory`], or that of
-/// the executor.
-pub(crate) fn kept_rows(
-    mask: &Rows<'_>,
-    targets: &Targets<'_>,
-    terms: &LossTerms<'_>,
-    executor: &mut dyn Executor,
-) -> Result<Vec<KeptRow>, Error> {
-    let LossTerms { label_smoothing, prior, sample_weight, .. } = *terms;
-    let is_uniform = matches!(prior, Prior::Uniform);
-    let needs_mass = label_smoothing > 0.0;
-    let read =
-        |row: usize, start: usize, values: &[f64], kept: &mut (bool, ExactSum)| {
-            kept.0 |= values.iter().any(|is_kept| *is_kept != 0.0);
-            if needs_mass {
-                kept.1.add_terms(values, |k, is_kept| {
-                    if *is_kept == 0.0 { 0.0 } else { prior.get(row, start + k) }
-                });
-            }
-            Ok(())
-        };
-    let finish = |row: usize, (has_classes, sum): (bool, ExactSum)| {
-        let mass = sum.value();
-        let has_weight = sample_weight.is_none_or(|weights| weights.get(row) != 0.0);
+/// What a mask keeps of a row, as far as it was read.
+#[derive(Default)]
+pub(crate) struct PartlyKept {
+    has_classes: bool,
+    mass: ExactSum,
+}
+
+impl PartlyKept {
+    /// Reads the mask of row `row` from class `start` on. Without smoothing, the prior is not read.
+    pub(crate) fn read(&mut self, row: usize, start: usize, mask: &[f64], terms: &LossTerms<'_>) {
+        self.has_classes |= mask.iter().any(|is_kept| *is_kept != 0.0);
+        if terms.label_smoothing > 0.0 {
+            self.mass.add_terms(mask, |k, is_kept| {
+                if *is_kept == 0.0 { 0.0 } else { terms.prior.get(row, start + k) }
+            });
+        }
+    }
+
+    /// With smoothing, the prior of a row that counts must have mass on the classes that are kept.
+    pub(crate) fn finish(
+        self,
+        row: usize,
+        targets: &Targets<'_>,
+        terms: &LossTerms<'_>,
+    ) -> Result<KeptRow, Error> {
+        let (has_classes, mass) = (self.has_classes, self.mass.value());
+        let has_weight = terms.sample_weight.is_none_or(|weights| weights.get(row) != 0.0);
         let counts = has_classes && has_weight && !targets.is_ignored(row);
-        if counts && needs_mass && !is_uniform && mass == 0.0 {
+        let is_uniform = matches!(terms.prior, Prior::Uniform);
+        if counts && terms.label_smoothing > 0.0 && !is_uniform && mass == 0.0 {
             return Err(Error::MaskedPrior { index: vec![row] });
         }
         Ok(KeptRow { has_classes, mass })
-    };
-    read_rows(mask, executor, (false, ExactSum::default()), read, finish)
-}
-
-impl Targets<'_> {
-    pub(crate) fn is_ignored(&self, row: usize) -> bool {
-        match self {
-            Targets::Labels(labels) => labels.classes()[row] == NO_CLASS,
-            Targets::Probabilities(_) => false,
-        }
     }
 }
-
-impl Prior<'_> {
-    /// H(u) of row `row` with u renormalised over the classes that are kept.
-    pub(crate) fn kept_entropy(
-        &self,
-        row: usize,
-        is_kept: impl Fn(usize) -> bool + Sync,
-        classes: usize,
-        executor: &mut dyn Executor,
-    ) -> f64 {
-        let mut sum = |term: &(dyn Fn(usize) -> f64 + Sync)| {
-            sum_of_terms(classes, &|k| if is_kept(k) { term(k) } else { 0.0 }, executor)
-        };
-        if matches!(self, Prior::Uniform) {
-            return math::log(sum(&|_| 1.0));
-        }
-        let mass = sum(&|k| self.get(row, k));
-        sum(&|k| surprise(self.get(row, k) / mass))
-    }
-}
-
-#[cfg(test)]
-mod tests;

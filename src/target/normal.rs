@@ -1,10 +1,6 @@
 //! The normal form of a row's target, and how it is made from targets, ε, prior and weights.
 
-use super::parts::fill_in_parts;
 use super::{LossTerms, NO_CLASS, Prior, ProbabilityRow, Targets, WeightValues};
-use crate::alloc::filled;
-use crate::error::Error;
-use crate::executor::Executor;
 use crate::math::{ExactSum, count};
 use crate::simd::{Float, Source};
 
@@ -102,8 +98,6 @@ pub(crate) struct Filled {
 }
 
 impl<'a, F: Float> SmoothedTargets<'a, F> {
-    /// # Errors
-    /// [`Error::OutOfMemory`], or that of the executor.
     #[inline(always)]
     pub(crate) fn new(
         targets: &'a Targets<'a>,
@@ -111,29 +105,35 @@ impl<'a, F: Float> SmoothedTargets<'a, F> {
         kept: Option<&'a [KeptRow]>,
         classes: usize,
         are_units: bool,
-        executor: &mut dyn Executor,
-    ) -> Result<Self, Error> {
-        let mut shared = Vec::new();
-        let mut shared_mass = 0.0;
-        let is_shared = match terms.prior {
+    ) -> Self {
+        Self { targets, terms, kept, shared: Vec::new(), shared_mass: 0.0, classes, are_units }
+    }
+
+    /// Is u·c the same for all rows, and to be made?
+    pub(crate) fn needs_shared(&self) -> bool {
+        let LossTerms { label_smoothing, prior, class_weight, .. } = self.terms;
+        let is_shared = match prior {
             Prior::Shared { .. } => true,
-            Prior::Uniform => terms.class_weight.is_some(),
+            Prior::Uniform => class_weight.is_some(),
             Prior::PerRow { .. } => false,
         };
         // ε = 0: the prior is not read.
-        if terms.label_smoothing > 0.0 && is_shared && kept.is_none() {
-            shared = filled(classes, &F::default(), executor)?;
-            let mass = fill_in_parts(executor, &mut shared, |start, part| {
-                terms.fill_prior(0, start, part);
-                mass_of(part)
-            });
-            shared_mass = match (terms.prior, terms.class_weight) {
-                (Prior::Shared { mass, .. }, None) => *mass,
-                _ => mass,
-            };
-        }
-        executor.outcome()?;
-        Ok(Self { targets, terms, kept, shared, shared_mass, classes, are_units })
+        label_smoothing > 0.0 && is_shared && self.kept.is_none()
+    }
+
+    /// u·c of the classes from `start` on, where it is the same for all rows; its sum.
+    pub(crate) fn fill_shared(&self, start: usize, part: &mut [F]) -> f64 {
+        self.terms.fill_prior(0, start, part);
+        mass_of(part)
+    }
+
+    /// With u·c of all classes, which add up to `mass`.
+    pub(crate) fn share(&mut self, shared: Vec<F>, mass: f64) {
+        self.shared = shared;
+        self.shared_mass = match (self.terms.prior, self.terms.class_weight) {
+            (Prior::Shared { mass, .. }, None) => *mass,
+            _ => mass,
+        };
     }
 
     /// The weight of lse² in the loss.

@@ -1,11 +1,8 @@
 //! The prior u: uniform, one for all rows, or one for each.
 
-use super::read::{NUMBERS_PER_PART, read_rows};
-use crate::alloc::filled;
 use crate::error::Error;
-use crate::executor::{Executor, on_parts};
 use crate::math::{self, ExactSum, count};
-use crate::simd::{Distinct, Outer, Rows};
+use crate::simd::{Outer, Rows};
 
 /// The prior u.
 pub enum Prior<'a> {
@@ -37,44 +34,33 @@ pub fn prior_tolerance(classes: usize) -> f64 {
     1e-6 * count(classes).sqrt().max(1.0)
 }
 
-impl<'a> Prior<'a> {
-    /// Reads and checks every row, once if it is there many times: finite, ≥ 0, summing to 1 within
-    /// [`prior_tolerance`].
-    ///
-    /// # Errors
-    /// [`Error::Prior`], [`Error::PriorSum`] for the first bad row; [`Error::OutOfMemory`].
-    pub fn new(rows: Rows<'a>, executor: &mut dyn Executor) -> Result<Self, Error> {
-        let (distinct, Distinct { places, firsts, .. }) = rows.distinct();
-        let (classes, is_shared) = (rows.classes(), distinct.rows() == 1);
-        let index_of = |row: usize| (!is_shared).then(|| firsts.offset(row).cast_unsigned());
-        let read = |row: usize, start: usize, values: &[f64], sum: &mut ExactSum| {
-            if let Some(k) = values.iter().position(|u| !(*u >= 0.0 && u.is_finite())) {
-                let index = index_of(row).into_iter().chain([start + k]).collect();
-                return Err(Error::Prior { index, value: values[k] });
-            }
-            sum.add(values);
-            Ok(())
-        };
-        let finish = |row: usize, sum: ExactSum| {
-            let (sum, tolerance) = (sum.value(), prior_tolerance(classes));
-            if (sum - 1.0).abs() <= tolerance {
-                return Ok(sum);
-            }
-            let index: Vec<usize> = index_of(row).into_iter().collect();
-            Err(Error::PriorSum { class_axis: index.len(), index, sum, tolerance })
-        };
-        let masses = read_rows(&distinct, executor, ExactSum::default(), read, finish)?;
-        let [mass] = masses[..] else {
-            return Ok(Prior::PerRow { rows, distinct, places, masses });
-        };
-        let mut values = filled(classes, &0.0, executor)?;
-        on_parts(executor, &mut values, NUMBERS_PER_PART, size_of::<f64>(), |start, values| {
-            rows.gather_from(0, start, values);
-        });
-        executor.outcome()?;
-        Ok(Prior::Shared { values, mass })
+/// Adds the entries of a row of a prior from class `start` on, which must be finite and ≥ 0. A shared prior
+/// has no number of a row.
+pub(crate) fn add_prior(
+    row: Option<usize>,
+    start: usize,
+    values: &[f64],
+    sum: &mut ExactSum,
+) -> Result<(), Error> {
+    if let Some(k) = values.iter().position(|u| !(*u >= 0.0 && u.is_finite())) {
+        let index = row.into_iter().chain([start + k]).collect();
+        return Err(Error::Prior { index, value: values[k] });
     }
+    sum.add(values);
+    Ok(())
+}
 
+/// The sum of a row of a prior, which must be 1 within [`prior_tolerance`].
+pub(crate) fn check_sum(row: Option<usize>, classes: usize, sum: f64) -> Result<f64, Error> {
+    let tolerance = prior_tolerance(classes);
+    if (sum - 1.0).abs() <= tolerance {
+        return Ok(sum);
+    }
+    let index: Vec<usize> = row.into_iter().collect();
+    Err(Error::PriorSum { class_axis: index.len(), index, sum, tolerance })
+}
+
+impl Prior<'_> {
     /// u of one class, not divided by K if it is uniform.
     pub(crate) fn get(&self, row: usize, class: usize) -> f64 {
         match self {
@@ -91,31 +77,9 @@ impl<'a> Prior<'a> {
             Prior::PerRow { places, .. } => places.offset(row).cast_unsigned(),
         }
     }
-
-    /// H(u), with 0·log 0 = 0: one number, or one for each [`Prior::place`] of a per-row prior.
-    pub(crate) fn entropies(
-        &self,
-        classes: usize,
-        executor: &mut dyn Executor,
-    ) -> Result<Vec<f64>, Error> {
-        let rows = match self {
-            Prior::Uniform => return Ok(vec![math::log(count(classes))]),
-            Prior::Shared { values, .. } => &Rows::from_slice(values, classes),
-            Prior::PerRow { distinct, .. } => distinct,
-        };
-        let read = |_: usize, _: usize, values: &[f64], sum: &mut ExactSum| {
-            sum.add_terms(values, |_, u| surprise(*u));
-            Ok(())
-        };
-        let finish = |_: usize, sum: ExactSum| Ok(sum.value());
-        read_rows(rows, executor, ExactSum::default(), read, finish)
-    }
 }
 
 /// −u·log u, with 0·log 0 = 0.
-pub(super) fn surprise(u: f64) -> f64 {
+pub(crate) fn surprise(u: f64) -> f64 {
     if u == 0.0 { 0.0 } else { -u * math::log(u) }
 }
-
-#[cfg(test)]
-mod tests;

@@ -2,17 +2,17 @@
 
 use crate::rows::IGNORED;
 use smoothxent::{
-    Activation, CrossEntropy, Error, Labels, Level, LossTerms, Prior, Probabilities, Reduction,
-    Rows, RowsMut, Run, Serial, Targets, WeightValues, activation, logsumexp,
+    Activation, CrossEntropy, Error, Level, LossTerms, Prior, Reduction, Rows, RowsMut, Run,
+    Targets, activation, logsumexp, read_labels, read_prior, read_probabilities, read_weights,
 };
 use std::time::Duration;
 
 #[test]
 fn nothing_counted() {
     let logits = [f32::NAN, 1.0, 2.0];
-    let targets = &Targets::Labels(
-        Labels::new(1, |_| IGNORED, 3, Some(IGNORED.into()), &mut Serial::default()).unwrap(),
-    );
+    let labels =
+        Run::with_defaults(|run| read_labels(1, |_| IGNORED, 3, Some(IGNORED.into()), run));
+    let targets = &Targets::Labels(labels.unwrap());
     for (reduction, wanted) in [(Reduction::Mean, f64::NAN), (Reduction::Sum, 0.0)] {
         let mut grad = [f32::NAN; 3];
         let loss = CrossEntropy {
@@ -83,18 +83,14 @@ fn one_row_is_given_up() {
     let row = |values| Rows::from_slice(values, classes);
     let call = |run: &mut Run<'_>, has_q, has_prior, is_weighted, is_masked: bool| {
         let targets = if has_q {
-            Targets::Probabilities(Probabilities::new(row(&shares), None, &mut run.executor())?)
+            Targets::Probabilities(read_probabilities(row(&shares), None, run)?)
         } else {
-            Targets::Labels(Labels::new(1, |_| 1, classes, None, &mut run.executor())?)
+            Targets::Labels(read_labels(1, |_| 1, classes, None, run)?)
         };
-        let prior =
-            if has_prior { Prior::new(row(&shares), &mut run.executor())? } else { Prior::Uniform };
+        let prior = if has_prior { read_prior(row(&shares), run)? } else { Prior::Uniform };
         let elements = Rows::from_slice(&ones, 1);
-        let weights = if is_weighted {
-            Some(WeightValues::new(&elements, "class_weight", &mut run.executor())?)
-        } else {
-            None
-        };
+        let weights =
+            if is_weighted { Some(read_weights(&elements, "class_weight", run)?) } else { None };
         let mut grad = vec![0f32; classes];
         let terms = LossTerms { class_weight: weights.as_ref(), ..LossTerms::new(0.1, &prior) };
         let (reduction, normalizer) = (Reduction::Sum, None);
@@ -134,9 +130,8 @@ fn one_row_is_given_up() {
 #[test]
 fn validation_is_given_up() {
     let ones = vec![1f64; 2_000_000];
-    let probabilities =
-        looks(|run| Probabilities::new(Rows::from_slice(&ones, 1000), None, &mut run.executor()));
-    let labels = looks(|run| Labels::new(ones.len(), |_| 0, 1, None, &mut run.executor()));
+    let probabilities = looks(|run| read_probabilities(Rows::from_slice(&ones, 1000), None, run));
+    let labels = looks(|run| read_labels(ones.len(), |_| 0, 1, None, run));
     assert!(probabilities >= 16 && labels >= 16, "{probabilities} and {labels} looks");
 }
 
@@ -153,9 +148,8 @@ fn the_first_of_many_bad_rows() {
         let (label, probability) = Run::with_defaults(|run| {
             run.threads = 2;
             let label = |row| if bad(row) { 7 } else { 1 };
-            let labels = Labels::new(rows, label, 2, None, &mut run.executor());
-            let probabilities =
-                Probabilities::new(Rows::from_slice(&q, 2), None, &mut run.executor());
+            let labels = read_labels(rows, label, 2, None, run);
+            let probabilities = read_probabilities(Rows::from_slice(&q, 2), None, run);
             (labels.err(), probabilities.err())
         });
         let (name, index, num_classes, ignore_index) = ("targets", vec![49_999], 2, None);

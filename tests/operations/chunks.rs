@@ -3,9 +3,10 @@
 
 use crate::rows::{Kind, Problem};
 use smoothxent::{
-    Activation, CHUNK_ROW, ChunkTarget, CrossEntropy, Float, Labels, Level, LossTerms, Operation,
-    Prior, ROW_CONSTANTS, Reduction, Rows, RowsMut, Run, SEGMENT_SUMS, Serial, Smoothing, Targets,
-    activation, finish_chunks, logsumexp, reduce_chunk, segment_len, segments, write_chunk,
+    Activation, CHUNK_ROW, ChunkTarget, CrossEntropy, Float, Level, LossTerms, Operation, Prior,
+    ROW_CONSTANTS, Reduction, Rows, RowsMut, Run, SEGMENT_SUMS, Smoothing, Targets, activation,
+    finish_chunks, logsumexp, read_labels, read_prior, reduce_chunk, segment_len, segments,
+    write_chunk,
 };
 
 const LABEL_SMOOTHING: f64 = 0.1;
@@ -109,7 +110,8 @@ impl Pieces<'_> {
             Smoothing::Uniform => (LABEL_SMOOTHING / classes, LABEL_SMOOTHING),
             Smoothing::Prior(_) => {
                 let prior = Rows::from_slice(&self.problem.prior, self.problem.classes);
-                let Ok(Prior::Shared { mass, .. }) = Prior::new(prior, &mut Serial::default())
+                let Ok(Prior::Shared { mass, .. }) =
+                    Run::with_defaults(|run| read_prior(prior, run))
                 else {
                     panic!("a prior");
                 };
@@ -138,11 +140,13 @@ impl Pieces<'_> {
             _ => {
                 let label = |row: usize| problem.labels[row];
                 let (rows, classes) = (problem.rows(), problem.classes);
-                let labels = Labels::new(rows, label, classes, None, &mut Serial::default());
-                let targets = &Targets::Labels(labels.unwrap());
+                let labels = with(how, |run| read_labels(rows, label, classes, None, run));
+                let targets = &Targets::Labels(labels);
                 let prior = Rows::from_slice(&problem.prior, classes);
                 let prior = match self.smoothing {
-                    Smoothing::Prior(_) => Prior::new(prior, &mut Serial::default()).unwrap(),
+                    Smoothing::Prior(_) => {
+                        Run::with_defaults(|run| read_prior(prior, run)).unwrap()
+                    }
                     _ => Prior::Uniform,
                 };
                 let is_smoothed = !matches!(self.smoothing, Smoothing::None);

@@ -9,9 +9,9 @@
 use crate::memory::{Buffer, Layout};
 use crate::rows::{IGNORED, Problem};
 use smoothxent::{
-    Activation, CrossEntropy, Float, Labels, Level, LossTerms, Prior, Probabilities, Reduction,
-    Rows, Run, Serial, Storage, Targets, TermsOut, WeightValues, activation, cross_entropy_terms,
-    logsumexp,
+    Activation, CrossEntropy, Float, Level, LossTerms, Prior, Reduction, Rows, Run, Storage,
+    Targets, TermsOut, WeightValues, activation, cross_entropy_terms, logsumexp, read_labels,
+    read_prior, read_probabilities, read_weights,
 };
 use std::collections::BTreeSet;
 
@@ -163,32 +163,32 @@ impl<'p> Operands<'p> {
         }
     }
 
-    fn targets(&self, class_weight: Option<&WeightValues>) -> Targets<'_> {
-        let executor = &mut Serial::default();
+    fn targets(&self, class_weight: Option<&WeightValues>, run: &mut Run<'_>) -> Targets<'_> {
         if self.options.target != Target::Labels {
-            let probabilities = Probabilities::new(self.q.rows(), class_weight, executor);
+            let probabilities = read_probabilities(self.q.rows(), class_weight, run);
             return Targets::Probabilities(probabilities.unwrap());
         }
         let (labels, classes) = (&self.problem.labels, self.problem.classes);
-        Targets::Labels(
-            Labels::new(labels.len(), |row| labels[row], classes, Some(IGNORED.into()), executor)
-                .unwrap(),
-        )
+        let label = |row: usize| labels[row];
+        let labels = read_labels(labels.len(), label, classes, Some(IGNORED.into()), run);
+        Targets::Labels(labels.unwrap())
     }
 
     /// Validated.
     pub fn call(&self) -> Call<'_> {
+        Run::with_defaults(|run| self.validated(run))
+    }
+
+    fn validated(&self, run: &mut Run<'_>) -> Call<'_> {
         let Self { problem, options, .. } = self;
-        let executor = &mut Serial::default();
         let mut weights = |is_asked: bool, values: &[f64], name| {
-            is_asked
-                .then(|| WeightValues::new(&Rows::from_slice(values, 1), name, executor).unwrap())
+            is_asked.then(|| read_weights(&Rows::from_slice(values, 1), name, run).unwrap())
         };
         let class_weight = weights(options.class_weight, &problem.class_weight, "class_weight");
         let sample_weight = weights(options.sample_weight, &problem.sample_weight, "sample_weight");
         let prior = match &self.prior {
             None => Prior::Uniform,
-            Some(prior) => Prior::new(prior.rows(), executor).unwrap(),
+            Some(prior) => read_prior(prior.rows(), run).unwrap(),
         };
         let mask = self.mask.as_ref().map(|mask| match options.mask {
             Of::AllRows => mask.repeated(problem.rows()),
@@ -197,8 +197,8 @@ impl<'p> Operands<'p> {
         Call {
             problem,
             options,
-            targets: self.targets(class_weight.as_ref()),
-            unweighted: self.targets(None),
+            targets: self.targets(class_weight.as_ref(), run),
+            unweighted: self.targets(None, run),
             class_weight,
             sample_weight,
             prior,

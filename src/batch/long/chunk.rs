@@ -16,7 +16,6 @@ use super::{Finish, Row, Segment, Step, joined};
 use crate::batch::workspace::Workspace;
 use crate::batch::{Job, Plan, Run};
 use crate::error::Error;
-use crate::executor::Executor;
 use crate::kernel::{
     Epilogue, Finished, MOST_ROWS, Operation, Partial, ReducedRows, RowClass, SEGMENT, Temperature,
     UNIT, gap,
@@ -98,11 +97,10 @@ impl<F: Float> Job<'_, F> {
         let plan = Plan::new(self, run.threads);
         let workspace = Workspace::new(plan.threads, plan.scratch)?;
         run.ready(plan.threads)?;
-        let mut executor = run.executor_of(plan.threads);
-        executor.each(rows * count, plan.block_bytes.min(SEGMENT * size_of::<F>()), &|part| {
+        let bytes = plan.block_bytes.min(SEGMENT * size_of::<F>());
+        run.each_on(plan.threads, rows * count, bytes, &|part| {
             workspace.with(|scratch| body(&plan, part / count, part % count, scratch));
-        });
-        executor.outcome()
+        })
     }
 
     /// The sums of each segment, [`SEGMENT_SUMS`] numbers of one after those of another. Of each row, `rows`
@@ -210,8 +208,7 @@ pub(crate) fn finish_chunks<F: Float>(
     let (level, temperature) = (run.level, &Temperature::new(1.0));
     let groups = rows.rows().div_ceil(MOST_ROWS);
     let bytes = MOST_ROWS * sums.classes() * size_of::<f64>();
-    let mut executor = run.executor();
-    executor.each(groups, bytes, &|group| {
+    run.each(groups, bytes, &|group| {
         let first = group * MOST_ROWS;
         let len = MOST_ROWS.min(rows.rows() - first);
         let mut classes = [RowClass::Finite; MOST_ROWS];
@@ -238,8 +235,7 @@ pub(crate) fn finish_chunks<F: Float>(
                 out.put(first + i, place, *constant);
             }
         }
-    });
-    executor.outcome()
+    })
 }
 
 fn constants<F: Float>(operation: Operation, done: &Finished<F>) -> [f64; ROW_CONSTANTS] {

@@ -1,7 +1,7 @@
 //! Whose memory it is, where it begins, and what becomes of it.
 
 use super::{LINE, MOST_KEPT, Workspace};
-use crate::executor::lock;
+use crate::pool::lock;
 use crate::simd::Float;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Mutex, MutexGuard};

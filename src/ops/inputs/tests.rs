@@ -1,23 +1,29 @@
 //! What is accepted, what is refused and where, and what it weighs.
 
 use super::{
-    Labels, NO_CLASS, Prior, Probabilities, Targets, WeightValues, exact_sum, prior_tolerance,
+    NO_CLASS, Prior, Targets, UncheckedLabels, WeightValues, check_labels, kept_rows, read_labels,
+    read_prior, read_probabilities, read_weights,
 };
+use crate::batch::Run;
 use crate::error::Error;
-use crate::executor::Serial;
 use crate::simd::Rows;
+use crate::target::{LossTerms, prior_tolerance};
+
+fn mass_of(targets: &Targets<'_>, run: &mut Run<'_>) -> Result<f64, Error> {
+    run.sum_of_terms(targets.rows(), &|row| targets.mass(row, None))
+}
+
+fn prior<'a>(u: &'a [f64], classes: usize) -> Result<Prior<'a>, Error> {
+    Run::with_defaults(|run| read_prior(Rows::from_slice(u, classes), run))
+}
 
 fn labels(values: &[i64], num_classes: usize, ignore_index: Option<i128>) -> Result<f64, Error> {
-    let labels = Labels::new(
-        values.len(),
-        |row| values[row],
-        num_classes,
-        ignore_index,
-        &mut Serial::default(),
-    )?;
-    let targets = Targets::Labels(labels);
-    assert_eq!(targets.rows(), values.len());
-    Ok(targets.mass(None, &|_| 1.0, &mut Serial::default()))
+    Run::with_defaults(|run| {
+        let labels = read_labels(values.len(), |row| values[row], num_classes, ignore_index, run)?;
+        let targets = Targets::Labels(labels);
+        assert_eq!(targets.rows(), values.len());
+        mass_of(&targets, run)
+    })
 }
 
 #[test]
@@ -30,8 +36,10 @@ fn labels_are_classes_or_ignored() {
     // Without a sign, all bits are another number.
     for (signed, ignored) in [(false, i128::from(u64::MAX)), (true, -1)] {
         let label = |ignored| {
-            let executor = &mut Serial::default();
-            Labels::read(1, signed, &|_, label| label.fill(u64::MAX), 10, Some(ignored), executor)
+            let read = &|_, label: &mut [u64]| label.fill(u64::MAX);
+            let (len, num_classes, ignore_index) = (1, 10, Some(ignored));
+            let labels = UncheckedLabels { len, read, signed, num_classes, ignore_index };
+            Run::with_defaults(|run| check_labels(&labels, run))
         };
         assert!(label(ignored).is_ok_and(|labels| labels.counted == 0));
         let refused = label(-1 - ignored.signum() * 7).err();
@@ -84,10 +92,10 @@ fn every_place_among_many_labels_is_looked_at() {
 #[test]
 fn probabilities_are_finite_and_not_negative() {
     let mass = |values: &[f64]| {
-        let probabilities =
-            Probabilities::new(Rows::from_slice(values, 3), None, &mut Serial::default())?;
-        let targets = Targets::Probabilities(probabilities);
-        Ok::<_, Error>(targets.mass(None, &|_| 1.0, &mut Serial::default()))
+        Run::with_defaults(|run| {
+            let probabilities = read_probabilities(Rows::from_slice(values, 3), None, run)?;
+            mass_of(&Targets::Probabilities(probabilities), run)
+        })
     };
     assert_eq!(mass(&[0.5, 0.25, 0.25, 0.0, -0.0, 3.0]), Ok(4.0));
     for value in [-0.5, -1e-300, f64::INFINITY, f64::NAN] {
@@ -101,25 +109,18 @@ fn probabilities_are_finite_and_not_negative() {
 
 #[test]
 fn a_prior_is_a_distribution() {
-    let rows = [0.25f32, 0.25, 0.5, 1.0, 0.0, 0.0];
-    let Ok(Prior::Shared { values, mass }) =
-        Prior::new(Rows::from_slice(&rows[..3], 3), &mut Serial::default())
-    else {
+    let rows = [0.25, 0.25, 0.5, 1.0, 0.0, 0.0];
+    let Ok(Prior::Shared { values, mass }) = prior(&rows[..3], 3) else {
         panic!("one row is for all")
     };
     assert_eq!((values, mass), (vec![0.25, 0.25, 0.5], 1.0));
-    let Ok(Prior::PerRow { masses, .. }) =
-        Prior::new(Rows::from_slice(&rows, 3), &mut Serial::default())
-    else {
-        panic!("two rows are one each")
-    };
+    let Ok(Prior::PerRow { masses, .. }) = prior(&rows, 3) else { panic!("two rows are one each") };
     assert!(masses.len() == 2 && masses.iter().all(|mass| *mass == 1.0));
 }
 
 #[test]
 fn the_first_bad_row_of_a_prior_is_reported() {
-    let error =
-        |values: &[f64]| Prior::new(Rows::from_slice(values, 2), &mut Serial::default()).err();
+    let error = |values: &[f64]| prior(values, 2).err();
     let tolerance = prior_tolerance(2);
     let sum = |index: Vec<usize>, sum| {
         Some(Error::PriorSum { class_axis: index.len(), index, sum, tolerance })
@@ -136,16 +137,14 @@ fn the_first_bad_row_of_a_prior_is_reported() {
     assert_eq!([1, 100, 10_000].map(prior_tolerance), [1e-6, 1e-6 * 10.0, 1e-6 * 100.0]);
 }
 
-fn weights(values: &[f64]) -> WeightValues {
-    let elements = Rows::from_slice(values, 1);
-    WeightValues::new(&elements, "class_weight", &mut Serial::default()).expect("weights")
+fn weights(values: &[f64]) -> Result<WeightValues, Error> {
+    Run::with_defaults(|run| read_weights(&Rows::from_slice(values, 1), "w", run))
 }
 
 #[test]
 fn weights_are_finite_and_not_negative() {
     for bad in [-0.5, f64::NAN, f64::INFINITY] {
-        let values = [1.0, 0.0, bad, -7.0];
-        let found = WeightValues::new(&Rows::from_slice(&values, 1), "w", &mut Serial::default());
+        let found = weights(&[1.0, 0.0, bad, -7.0]);
         let Err(Error::Weight { name: "w", index, value }) = found else {
             panic!("{bad} was accepted: {found:?}")
         };
@@ -157,7 +156,7 @@ fn weights_are_finite_and_not_negative() {
 #[test]
 fn weights_have_a_unit() {
     for largest in [1e-300, 5e-324, 1e-18, 1.0, 1e18, 1e19, 1e300, f64::MAX] {
-        let found = weights(&[0.5 * largest, largest, 0.0]);
+        let found = weights(&[0.5 * largest, largest, 0.0]).expect("weights");
         let is_ordinary = (1e-18..=1e18).contains(&largest);
         assert_eq!(found.unit() == 1.0, is_ordinary, "{largest:e}");
         let scaled = found.get(1);
@@ -165,7 +164,7 @@ fn weights_have_a_unit() {
         assert!(is_ordinary || (1.0..4.0).contains(&scaled) || largest < f64::MIN_POSITIVE);
         assert_eq!((scaled * found.unit(), found.given(1)), (largest, largest));
     }
-    assert_eq!(weights(&[0.0]).unit(), 1.0);
+    assert_eq!(weights(&[0.0]).map(|weights| weights.unit()), Ok(1.0));
 }
 
 /// A row that is read in pieces has the mass and the only class of a row that is read at once.
@@ -176,13 +175,14 @@ fn rows_longer_than_a_chunk() {
         let classes = q.len();
         let mass = |q: &[f64], class_weight: Option<&WeightValues>| {
             let rows = Rows::from_slice(q, classes);
-            let targets = Probabilities::new(rows, class_weight, &mut Serial::default())?;
+            let targets = Run::with_defaults(|run| read_probabilities(rows, class_weight, run))?;
             let (only, mass) = (targets.summary[0].only, targets.summary[0].mass);
             Ok::<_, Error>((only, mass.to_bits()))
         };
-        let whole = exact_sum(&q, &mut Serial::default());
+        let whole = Run::with_defaults(|run| run.exact_sum(&q)).expect("a sum");
         assert_eq!(mass(&q, None), Ok((NO_CLASS, whole.to_bits())));
-        let doubled = mass(&q, Some(&weights(&vec![2.0; classes]))).expect("probabilities");
+        let twos = weights(&vec![2.0; classes]).expect("weights");
+        let doubled = mass(&q, Some(&twos)).expect("probabilities");
         assert!((f64::from_bits(doubled.1) - 2.0 * whole).abs() < 1e-14 * whole);
         for at in [0, 4094, classes - 1] {
             let mut one_hot = vec![0.0; classes];
@@ -195,4 +195,68 @@ fn rows_longer_than_a_chunk() {
         let error = Error::Probability { index: vec![0, classes - 1], value: -1.0 };
         assert_eq!(mass(&q, None), Err(error));
     }
+}
+
+#[test]
+fn u_of_one_class() {
+    let rows = [0.25, 0.75, 1.0, 0.0];
+    let each = prior(&rows, 2).expect("distributions");
+    assert_eq!([(0, 0), (0, 1), (1, 0), (1, 1)].map(|(row, k)| each.get(row, k)), rows);
+    let all = prior(&rows[..2], 2).expect("a distribution");
+    assert_eq!(
+        [(0, 0), (0, 1), (1, 0), (1, 1)].map(|(row, k)| all.get(row, k)),
+        [0.25, 0.75, 0.25, 0.75]
+    );
+    // Not divided by K.
+    assert_eq!(Prior::Uniform.get(5, 3), 1.0);
+}
+
+const IGNORED: i64 = -100;
+/// Four rows of three classes: all, none, the first, the last.
+const MASK: [f32; 12] = [1.0, 1.0, 1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 1.0];
+
+/// Of each row, whether it has a class, and the mass of those it has.
+fn kept(
+    labels: [i64; 4],
+    label_smoothing: f64,
+    u: &[f64],
+    sample_weight: Option<&[f64]>,
+) -> Result<Vec<(bool, f64)>, Error> {
+    Run::with_defaults(|run| {
+        let labels = read_labels(4, |row| labels[row], 3, Some(IGNORED.into()), run)?;
+        let prior = read_prior(Rows::from_slice(u, 3), run)?;
+        let sample_weight = match sample_weight {
+            None => None,
+            Some(s) => Some(read_weights(&Rows::from_slice(s, 1), "sample_weight", run)?),
+        };
+        let terms = LossTerms {
+            sample_weight: sample_weight.as_ref(),
+            ..LossTerms::new(label_smoothing, &prior)
+        };
+        let (mask, targets) = (Rows::from_slice(&MASK, 3), Targets::Labels(labels));
+        let rows = kept_rows(Some(&mask), &targets, &terms, run)?.expect("with a mask");
+        Ok(rows.into_iter().map(|row| (row.has_classes, row.mass)).collect())
+    })
+}
+
+#[test]
+fn what_is_left_of_each_row() {
+    let everywhere = [0.25, 0.25, 0.5];
+    let wanted = Ok(vec![(true, 1.0), (false, 0.0), (true, 0.25), (true, 0.5)]);
+    assert_eq!(kept([0; 4], 0.1, &everywhere, None), wanted);
+    assert_eq!(kept([0; 4], 0.1, &everywhere, Some(&[0.5, 7.0, 0.0, 2.0])), wanted);
+}
+
+#[test]
+fn a_row_that_counts_needs_a_prior_with_mass() {
+    // Nothing for the last class, which is all that row 3 keeps.
+    let u = [0.5, 0.5, 0.0];
+    assert_eq!(kept([0; 4], 0.1, &u, None), Err(Error::MaskedPrior { index: vec![3] }));
+    // The first such row is named.
+    let u = [0.0, 1.0, 0.0];
+    assert_eq!(kept([0; 4], 0.1, &u, None), Err(Error::MaskedPrior { index: vec![2] }));
+    // Nobody asks where the prior is not read: ε = 0, an ignored row, a row of weight 0.
+    assert!(kept([0; 4], 0.0, &u, None).is_ok());
+    assert!(kept([0, 0, IGNORED, IGNORED], 0.1, &u, None).is_ok());
+    assert!(kept([0; 4], 0.1, &u, Some(&[1.0, 1.0, 0.0, 0.0])).is_ok());
 }

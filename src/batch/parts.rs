@@ -1,0 +1,221 @@
+//! Memory, checks and sums in parts, on the threads of a call: what comes of the parts is joined in
+//! their order, so their number alone determines the bits, and the first error is the one reported.
+
+use super::Run;
+use crate::alloc::{with_capacity, zeros};
+use crate::error::Error;
+use crate::math::{ExactSum, RunningSum, SUMS, two_sum};
+use crate::pool::lock;
+use crate::simd::{DoubleLanes, Float, Level, Rows, Vector, VectorJob};
+use std::array::from_fn;
+use std::ops::Range;
+use std::sync::Mutex;
+
+/// Bytes of new memory that are first touched at a time: some milliseconds.
+const BYTES_PER_TOUCH: usize = 1 << 22;
+/// Results that wait to be joined.
+const PARTS_AT_ONCE: usize = 64;
+/// Numbers that one thread reads without another's help: some 100 µs.
+const NUMBERS_PER_PART: usize = 1 << 16;
+/// Terms that one thread adds: some 25 µs. As a segment of a long row: sums of the classes of a row have
+/// the same bits whoever forms them.
+const TERMS_PER_PART: usize = 1 << 14;
+/// Rows of more numbers are read with polls for Ctrl-C in between.
+const LONG_ROW: usize = 1 << 20;
+/// Numbers that are converted at once; a multiple of the lanes of [`ExactSum`].
+const CHUNK: usize = 1 << 12;
+
+impl Run<'_> {
+    /// `len` times `value`, with polls on the way: the first touch is what new memory costs.
+    pub(crate) fn filled<T: Clone>(&mut self, len: usize, value: &T) -> Result<Vec<T>, Error> {
+        let mut vector = with_capacity(len)?;
+        let part = BYTES_PER_TOUCH / size_of::<T>().max(1);
+        for start in (0..len).step_by(part) {
+            let end = len.min(start + part);
+            self.poll((end - start) * size_of::<T>())?;
+            vector.resize(end, value.clone());
+        }
+        Ok(vector)
+    }
+
+    /// Runs `body(first, part)` on the parts of `values`, for each of which a number is read, and `join` on
+    /// what it returns.
+    pub(crate) fn read_parts<T: Send, R: Send>(
+        &mut self,
+        values: &mut [T],
+        body: impl Fn(usize, &mut [T]) -> Result<R, Error> + Sync,
+        join: impl FnMut(R),
+    ) -> Result<(), Error> {
+        self.on_parts(values, NUMBERS_PER_PART, size_of::<f64>(), body, join)
+    }
+
+    /// Fills a row by `fill(first class, part)`; the sum of what that returns.
+    pub(crate) fn fill_row<F: Send>(
+        &mut self,
+        row: &mut [F],
+        fill: impl Fn(usize, &mut [F]) -> f64 + Sync,
+    ) -> Result<f64, Error> {
+        let mut sum = RunningSum::default();
+        let fill = |first: usize, part: &mut [F]| Ok(fill(first, part));
+        self.on_parts(row, TERMS_PER_PART, size_of::<f64>(), fill, |terms| sum.add(terms))?;
+        Ok(sum.value())
+    }
+
+    fn on_parts<T: Send, R: Send>(
+        &mut self,
+        values: &mut [T],
+        len: usize,
+        bytes: usize,
+        body: impl Fn(usize, &mut [T]) -> Result<R, Error> + Sync,
+        join: impl FnMut(R),
+    ) -> Result<(), Error> {
+        let part_bytes = len.min(values.len()).saturating_mul(bytes);
+        let body = |part: usize, values: &mut [T]| body(part * len, values);
+        self.in_parts(values.chunks_mut(len), part_bytes, body, join)
+    }
+
+    /// Σ of `term(index)` ≥ 0, or NaN, over the indices below `len`.
+    pub(crate) fn sum_of_terms(
+        &mut self,
+        len: usize,
+        term: &(dyn Fn(usize) -> f64 + Sync),
+    ) -> Result<f64, Error> {
+        self.sum_in_parts(len, |part| {
+            let mut sum = ExactSum::default();
+            let mut terms = [0.0; 64];
+            for start in part.clone().step_by(64) {
+                let len = (part.end - start).min(64);
+                terms[..len].iter_mut().zip(start..).for_each(|(own, index)| *own = term(index));
+                sum.add(&terms[..len]);
+            }
+            sum.value()
+        })
+    }
+
+    /// Σ of values ≥ 0, or NaN.
+    pub(crate) fn exact_sum(&mut self, values: &[f64]) -> Result<f64, Error> {
+        if let [only] = values {
+            return Ok(*only);
+        }
+        self.sum_in_parts(values.len(), |part| {
+            f64::dispatch(Level::current(), Summed(&values[part]))
+        })
+    }
+
+    /// Σ of `terms(part)` over the parts of `0..len`.
+    fn sum_in_parts(
+        &mut self,
+        len: usize,
+        terms: impl Fn(Range<usize>) -> f64 + Sync,
+    ) -> Result<f64, Error> {
+        let parts = (0..len).step_by(TERMS_PER_PART);
+        let parts = parts.map(|first| first..len.min(first + TERMS_PER_PART));
+        let bytes = len.min(TERMS_PER_PART) * size_of::<f64>();
+        let mut sum = RunningSum::default();
+        self.in_parts(parts, bytes, |_, part| Ok(terms(part)), |terms| sum.add(terms))?;
+        Ok(sum.value())
+    }
+
+    /// Runs `body` on each of the parts, with its number, and `join` on what it returns.
+    fn in_parts<P: Send, R: Send>(
+        &mut self,
+        mut parts: impl ExactSizeIterator<Item = P>,
+        part_bytes: usize,
+        body: impl Fn(usize, P) -> Result<R, Error> + Sync,
+        mut join: impl FnMut(R),
+    ) -> Result<(), Error> {
+        if parts.len() == 1 {
+            // Small, and often: nobody is called together for that.
+            self.poll(part_bytes)?;
+            return parts.next().map_or(Ok(()), |part| body(0, part).map(join));
+        }
+        let mut first = 0;
+        while parts.len() > 0 {
+            // On the stack: it takes no memory that may not be had.
+            let count = parts.len().min(PARTS_AT_ONCE);
+            let bunch: [_; PARTS_AT_ONCE] = from_fn(|_| Mutex::new((parts.next(), None)));
+            self.each(count, part_bytes, &|index| {
+                let (part, result) = &mut *lock(&bunch[index]);
+                *result = part.take().map(|part| body(first + index, part));
+            })?;
+            for part in &bunch {
+                lock(part).1.take().map_or(Ok(()), |result| result.map(&mut join))?;
+            }
+            first += count;
+        }
+        Ok(())
+    }
+
+    /// What is made of each row: `read(row, first class, values, state)` chunk by chunk, then
+    /// `finish(row, state)`.
+    ///
+    /// # Errors
+    /// The first of the first row that has one; [`Error::OutOfMemory`], or that of the checkpoint.
+    pub(crate) fn read_rows<S: Default, R: Clone + Default + Send>(
+        &mut self,
+        rows: &Rows<'_>,
+        read: impl Fn(usize, usize, &[f64], &mut S) -> Result<(), Error> + Sync,
+        finish: impl Fn(usize, S) -> Result<R, Error> + Sync,
+    ) -> Result<Vec<R>, Error> {
+        let classes = rows.classes();
+        let mut results = self.filled(rows.rows(), &R::default())?;
+        let read_part = |row: usize, part: Range<usize>, buffer: &mut [f64], state: &mut S| {
+            part.clone().step_by(CHUNK).try_for_each(|start| {
+                let values = &mut buffer[..CHUNK.min(part.end - start)];
+                rows.gather_from(row, start, values);
+                read(row, start, values, state)
+            })
+        };
+        let buffer = || zeros(classes.min(CHUNK));
+        if classes <= LONG_ROW {
+            let rows_per_part = (NUMBERS_PER_PART / classes.max(1)).max(1);
+            let row_bytes = classes.saturating_mul(size_of::<f64>());
+            let read = |first: usize, results: &mut [R]| {
+                let mut buffer = buffer()?;
+                for (row, result) in (first..).zip(results) {
+                    let mut state = S::default();
+                    read_part(row, 0..classes, &mut buffer, &mut state)?;
+                    *result = finish(row, state)?;
+                }
+                Ok(())
+            };
+            self.on_parts(&mut results, rows_per_part, row_bytes, read, |()| {})?;
+            return Ok(results);
+        }
+        let mut buffer = buffer()?;
+        for (row, result) in results.iter_mut().enumerate() {
+            let mut state = S::default();
+            for start in (0..classes).step_by(LONG_ROW) {
+                let part = start..classes.min(start + LONG_ROW);
+                self.poll(part.len() * size_of::<f64>())?;
+                read_part(row, part, &mut buffer, &mut state)?;
+            }
+            *result = finish(row, state)?;
+        }
+        Ok(results)
+    }
+}
+
+/// The sum of values, by the vectors of a level.
+struct Summed<'v>(&'v [f64]);
+
+impl VectorJob<f64> for Summed<'_> {
+    type Output = f64;
+
+    #[inline(always)]
+    fn run<V: Vector<Scalar = f64>>(self, token: V::Token) -> f64 {
+        let (chunks, rest) = self.0.as_chunks::<SUMS>();
+        let mut high = V::Doubles::splat(token, 0.0);
+        let mut low = high;
+        for chunk in chunks {
+            let (sum, lost) = two_sum(high, V::Doubles::from_slice(token, chunk));
+            (high, low) = (sum, low + lost);
+        }
+        let (mut highs, mut lows) = ([0.0; SUMS], [0.0; SUMS]);
+        high.to_slice(&mut highs);
+        low.to_slice(&mut lows);
+        let mut sum = ExactSum::from_lanes(highs, lows);
+        sum.add(rest);
+        sum.value()
+    }
+}
