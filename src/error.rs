@@ -19,16 +19,11 @@ pub enum Error {
         /// The label that marks ignored rows.
         ignore_index: Option<Box<i128>>,
     },
-    /// A probability target that is negative, infinite or NaN.
-    Probability {
-        /// Where in the targets.
-        index: Vec<usize>,
-        /// The probability.
-        value: f64,
-    },
-    /// A prior with an entry that is negative, infinite or NaN.
-    Prior {
-        /// Where in the prior.
+    /// A probability target, an entry of a prior or a weight that is negative, infinite or NaN.
+    Entry {
+        /// Which argument.
+        name: &'static str,
+        /// Where in it.
         index: Vec<usize>,
         /// The entry.
         value: f64,
@@ -48,15 +43,6 @@ pub enum Error {
     MaskedPrior {
         /// Which row of the logits.
         index: Vec<usize>,
-    },
-    /// A weight that is negative, infinite or NaN.
-    Weight {
-        /// Which argument.
-        name: &'static str,
-        /// Where in it.
-        index: Vec<usize>,
-        /// The weight.
-        value: f64,
     },
     /// A label_smoothing outside [0, 1].
     LabelSmoothing(f64),
@@ -97,10 +83,15 @@ impl fmt::Display for Error {
                     None => f.write_str(" (ignore_index is None)"),
                 }
             }
-            Error::Probability { index, value } => {
-                write_entry(f, "targets", index, *value, "probabilities")
+            Error::Entry { name, index, value } => {
+                let they = match *name {
+                    "targets" => "probabilities",
+                    "prior" => "a prior",
+                    _ => "weights",
+                };
+                let (index, value) = (Index(index), Number(*value));
+                write!(f, "{name}{index} is {value}, but {they} must be finite and non-negative")
             }
-            Error::Prior { index, value } => write_entry(f, "prior", index, *value, "a prior"),
             Error::PriorSum { index, class_axis, sum, tolerance } => write!(
                 f,
                 "prior{} sums to {}, expected 1 within {} (it is never renormalised: divide counts by their sum, or count labels with class_prior)",
@@ -116,7 +107,6 @@ impl fmt::Display for Error {
                 };
                 write!(f, "the prior{row} has no mass on the classes that where keeps")
             }
-            Error::Weight { name, index, value } => write_entry(f, name, index, *value, "weights"),
             Error::LabelSmoothing(value) => {
                 write!(f, "label_smoothing must be in [0, 1], got {}", Number(*value))
             }
@@ -131,18 +121,6 @@ impl fmt::Display for Error {
 }
 
 impl std::error::Error for Error {}
-
-/// Of an entry of an argument that is not what `they` must be.
-fn write_entry(
-    f: &mut fmt::Formatter<'_>,
-    name: &str,
-    index: &[usize],
-    value: f64,
-    they: &str,
-) -> fmt::Result {
-    let (index, value) = (Index(index), Number(value));
-    write!(f, "{name}{index} is {value}, but {they} must be finite and non-negative")
-}
 
 /// `[3, 2]`, or nothing for the whole.
 struct Index<'a>(&'a [usize]);

@@ -3,14 +3,13 @@
 mod chosen;
 mod chunk;
 mod cross_entropy_terms;
-mod inputs;
+pub(crate) mod inputs;
 
 pub use crate::batch::{CHUNK_ROW, ROW_CONSTANTS, SEGMENT_SUMS, segment_len, segments};
 pub use crate::kernel::Operation;
 pub use chosen::{log_softmax_at, top_k};
 pub use chunk::{ChunkTarget, Smoothing, finish_chunks, reduce_chunk, write_chunk};
 pub use cross_entropy_terms::{TermsOut, cross_entropy_terms};
-pub(crate) use inputs::check_labels;
 pub use inputs::{read_labels, read_prior, read_probabilities, read_weights};
 
 use crate::batch::{Hessian, Job, Run, Targets as BatchTargets};

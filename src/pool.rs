@@ -41,7 +41,7 @@ use std::sync::atomic::{
     AtomicBool, AtomicU32, AtomicU64,
     Ordering::{Acquire, Relaxed, Release},
 };
-use std::sync::{Arc, Barrier, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Barrier, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -110,6 +110,15 @@ pub fn start(threads: usize) -> bool {
 /// Each part has one user at a time; after a panic elsewhere, none that matters.
 pub(crate) fn lock<T>(part: &Mutex<T>) -> MutexGuard<'_, T> {
     part.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The same where nobody has it; it is not waited for.
+pub(crate) fn try_lock<T>(part: &Mutex<T>) -> Option<MutexGuard<'_, T>> {
+    match part.try_lock() {
+        Ok(part) => Some(part),
+        Err(TryLockError::Poisoned(part)) => Some(part.into_inner()),
+        Err(TryLockError::WouldBlock) => None,
+    }
 }
 
 /// What `show_config` tells about threads.

@@ -79,6 +79,22 @@ impl Targets<'_> {
     }
 }
 
+/// Refuses the first of the values that is not finite and ≥ 0, at the index that `index` makes of its place.
+fn check_entries(
+    name: &'static str,
+    values: &[f64],
+    index: impl FnOnce(usize) -> Vec<usize>,
+) -> Result<(), Error> {
+    // Without an early end, which would keep the loop from being vectorised.
+    let is_bad = |value: &f64| !(*value >= 0.0 && *value <= f64::MAX);
+    if values.iter().fold(false, |any, value| any | is_bad(value))
+        && let Some(k) = values.iter().position(is_bad)
+    {
+        return Err(Error::Entry { name, index: index(k), value: values[k] });
+    }
+    Ok(())
+}
+
 /// Labels that are read and checked at once.
 const LABELS: usize = 32;
 
@@ -200,13 +216,7 @@ impl PartialRow {
         values: &[f64],
         class_weight: Option<&WeightValues>,
     ) -> Result<(), Error> {
-        // Without an early end, which would keep the loop from being vectorised.
-        let is_bad = |q: &f64| !(*q >= 0.0 && *q <= f64::MAX);
-        if values.iter().fold(false, |any, q| any | is_bad(q))
-            && let Some(k) = values.iter().position(is_bad)
-        {
-            return Err(Error::Probability { index: vec![row, start + k], value: values[k] });
-        }
+        check_entries("targets", values, |k| vec![row, start + k])?;
         let mut unread = values;
         if self.first.is_none()
             && let Some(k) = values.iter().position(|q| *q != 0.0)

@@ -9,7 +9,7 @@ use crate::alloc::with_capacity;
 use crate::error::Error;
 use crate::kernel::SEGMENT;
 use crate::math::count;
-use crate::pool::lock;
+use crate::pool::{lock, try_lock};
 use crate::simd::{Float, Level, QUAD, RowsMut, Source, Vector, VectorJob, outlined};
 use std::collections::BinaryHeap;
 use std::ops::Range;
@@ -113,8 +113,7 @@ impl Heaps {
 
     /// Runs `body` with a heap that no other thread has.
     fn with(&self, body: impl FnOnce(&mut Best)) {
-        let free = self.0.iter().find_map(|heap| heap.try_lock().ok());
-        body(&mut free.expect("a heap for each thread"));
+        body(&mut self.0.iter().find_map(try_lock).expect("a heap for each thread"));
     }
 }
 

@@ -2,8 +2,9 @@
 
 use crate::alloc::{with_capacity, zeros};
 use crate::error::Error;
+use crate::pool::try_lock;
 use crate::simd::{Float, Slices};
-use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread::panicking;
 
 /// One slice for each thread of a call.
@@ -26,12 +27,7 @@ impl<F: Float> Workspace<F> {
     #[inline(always)]
     pub(super) fn new(threads: usize, len: usize) -> Result<Self, Error> {
         // A lock that another thread held when this process was forked is never had: the next one is.
-        let kept = F::kept().iter().find_map(|kept| match kept.try_lock() {
-            Ok(kept) => Some(kept),
-            // A call that ended by a panic has left nothing.
-            Err(TryLockError::Poisoned(kept)) => Some(kept.into_inner()),
-            Err(TryLockError::WouldBlock) => None,
-        });
+        let kept = F::kept().iter().find_map(try_lock);
         let mut workspace = Self { kept, new: Vec::new(), len };
         let slices = workspace.kept.as_deref_mut().unwrap_or(&mut workspace.new);
         fit(slices, threads, len.saturating_add(LINE / size_of::<F>()))?;
@@ -49,13 +45,7 @@ impl<F: Float> Workspace<F> {
     /// free: no waiting.
     pub(super) fn with<R>(&self, body: impl FnOnce(&mut [F]) -> R) -> R {
         let slices = self.kept.as_deref().unwrap_or(&self.new);
-        let free = slices.iter().find_map(|slice| match slice.try_lock() {
-            Ok(slice) => Some(slice),
-            // After a panic in another block: what is in it does not matter.
-            Err(TryLockError::Poisoned(slice)) => Some(slice.into_inner()),
-            Err(TryLockError::WouldBlock) => None,
-        });
-        let mut slice = free.expect("a slice for each thread");
+        let mut slice = slices.iter().find_map(try_lock).expect("a slice for each thread");
         body(from_line(&mut slice, self.len))
     }
 }

@@ -46,11 +46,11 @@ fn messages() {
             "indices[3] is -1, but there are 10 classes",
         ),
         (
-            Error::Probability { index: vec![3, 2], value: -0.5 },
+            Error::Entry { name: "targets", index: vec![3, 2], value: -0.5 },
             "targets[3, 2] is -0.5, but probabilities must be finite and non-negative",
         ),
         (
-            Error::Prior { index: vec![3], value: f64::NAN },
+            Error::Entry { name: "prior", index: vec![3], value: f64::NAN },
             "prior[3] is nan, but a prior must be finite and non-negative",
         ),
         (

@@ -49,7 +49,7 @@ pub(crate) fn check_labels(
 /// Reads every row once: all entries must be finite and ≥ 0. A row's mass is Σ_k q_k c_k.
 ///
 /// # Errors
-/// [`Error::Probability`] for the first that is not; [`Error::OutOfMemory`], or the error of
+/// [`Error::Entry`] for the first that is not; [`Error::OutOfMemory`], or the error of
 /// `run.checkpoint`.
 pub fn read_probabilities<'a>(
     rows: Rows<'a>,
@@ -67,7 +67,7 @@ pub fn read_probabilities<'a>(
 /// [`prior_tolerance`](crate::prior_tolerance).
 ///
 /// # Errors
-/// [`Error::Prior`], [`Error::PriorSum`] for the first bad row; [`Error::OutOfMemory`], or the error of
+/// [`Error::Entry`], [`Error::PriorSum`] for the first bad row; [`Error::OutOfMemory`], or the error of
 /// `run.checkpoint`.
 pub fn read_prior<'a>(rows: Rows<'a>, run: &mut Run<'_>) -> Result<Prior<'a>, Error> {
     let (distinct, Distinct { places, firsts, .. }) = rows.distinct();
@@ -93,7 +93,7 @@ pub fn read_prior<'a>(rows: Rows<'a>, run: &mut Run<'_>) -> Result<Prior<'a>, Er
 /// One weight for each of `elements`, of the argument `name`: all must be finite and ≥ 0.
 ///
 /// # Errors
-/// [`Error::Weight`] for the first that is not; [`Error::OutOfMemory`], or the error of `run.checkpoint`.
+/// [`Error::Entry`] for the first that is not; [`Error::OutOfMemory`], or the error of `run.checkpoint`.
 ///
 /// # Panics
 /// When rows have no element.

@@ -131,7 +131,7 @@ impl Logits {
         };
         run_placing(py, array.bytes(), validate, |error| match error {
             Error::Label { index, .. } => *index = row_index(index[0], shape, axis),
-            Error::Probability { index, .. } => {
+            Error::Entry { index, .. } => {
                 let class = index[1];
                 *index = row_index(index[0], shape, axis);
                 index.insert(axis, class);
@@ -185,7 +185,7 @@ impl Logits {
                 own_index(&place, given)
             };
             match error {
-                Error::Prior { index, .. } if given.len() > 1 => {
+                Error::Entry { index, .. } if given.len() > 1 => {
                     let row = if index.len() == 2 { index[0] } else { 0 };
                     *index = own_place(row, index[index.len() - 1]);
                 }

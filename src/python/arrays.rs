@@ -20,7 +20,7 @@ use super::known::Known;
 use super::numpy::{Dtype, is_bfloat16};
 use crate::batch::Run;
 use crate::error::Error;
-use crate::ops::check_labels;
+use crate::ops::inputs::check_labels;
 use crate::simd::{Outer, Rows, RowsMut, Storage};
 use crate::target::{Labels, UncheckedLabels};
 use pyo3::buffer::PyUntypedBuffer;

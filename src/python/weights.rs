@@ -36,7 +36,7 @@ impl Logits {
         let elements = array.elements(&shape);
         let copy = |run: &mut Run<'_>| read_weights(&elements, "sample_weight", run);
         let place = |error: &mut Error| {
-            if let Error::Weight { index, .. } = error {
+            if let Error::Entry { index, .. } = error {
                 // Where in the array that was given.
                 *index = own_index(&row_index(index[0], self.shape(), self.axis), given);
             }

@@ -1,5 +1,6 @@
 //! The prior u: uniform, one for all rows, or one for each.
 
+use super::check_entries;
 use crate::error::Error;
 use crate::math::{self, ExactSum, count};
 use crate::simd::{Outer, Rows};
@@ -42,10 +43,7 @@ pub(crate) fn add_prior(
     values: &[f64],
     sum: &mut ExactSum,
 ) -> Result<(), Error> {
-    if let Some(k) = values.iter().position(|u| !(*u >= 0.0 && u.is_finite())) {
-        let index = row.into_iter().chain([start + k]).collect();
-        return Err(Error::Prior { index, value: values[k] });
-    }
+    check_entries("prior", values, |k| row.into_iter().chain([start + k]).collect())?;
     sum.add(values);
     Ok(())
 }

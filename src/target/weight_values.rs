@@ -1,5 +1,6 @@
 //! Weights of classes and of rows.
 
+use super::check_entries;
 use crate::error::Error;
 use crate::simd::Rows;
 
@@ -12,7 +13,7 @@ pub struct WeightValues {
     inverse_unit: f64,
 }
 
-/// Largest weights within this and its inverse are ordinary: with them nothing over- or underflows.
+/// Sizes within this and its inverse are ordinary: with such weights nothing over- or underflows.
 const ORDINARY: f64 = 1e18;
 
 /// Copies the only element of the rows from `first` on: all must be finite and ≥ 0. The largest of them.
@@ -22,23 +23,24 @@ pub(crate) fn copy_weights(
     first: usize,
     weights: &mut [f64],
 ) -> Result<f64, Error> {
-    let mut largest = 0.0_f64;
-    for (row, weight) in (first..).zip(weights) {
-        *weight = elements.get(row, 0);
-        if !(*weight >= 0.0 && weight.is_finite()) {
-            return Err(Error::Weight { name, index: vec![row], value: *weight });
-        }
-        largest = largest.max(*weight);
+    (first..).zip(&mut *weights).for_each(|(row, weight)| *weight = elements.get(row, 0));
+    check_entries(name, weights, |k| vec![first + k])?;
+    Ok(weights.iter().copied().fold(0.0, f64::max))
+}
+
+/// A power of two near a size, with an inverse that is a normal number; 1 if the size is ordinary or 0.
+pub(super) fn unit_of(size: f64) -> f64 {
+    if (1.0 / ORDINARY..=ORDINARY).contains(&size) || size == 0.0 {
+        return 1.0;
     }
-    Ok(largest)
+    let power = size.clamp(f64::MIN_POSITIVE, 2f64.powi(1022)).to_bits();
+    f64::from_bits(power & f64::INFINITY.to_bits())
 }
 
 impl WeightValues {
     /// Of weights that were checked, and the largest of them.
     pub(crate) fn new(values: Vec<f64>, largest: f64) -> Self {
-        let is_ordinary = (1.0 / ORDINARY..=ORDINARY).contains(&largest) || largest == 0.0;
-        let power = largest.clamp(f64::MIN_POSITIVE, 2f64.powi(1022)).to_bits();
-        let unit = if is_ordinary { 1.0 } else { f64::from_bits(power & f64::INFINITY.to_bits()) };
+        let unit = unit_of(largest);
         Self { values, unit, inverse_unit: 1.0 / unit }
     }
 

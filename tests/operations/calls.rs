@@ -156,6 +156,6 @@ fn the_first_of_many_bad_rows() {
         let value = Box::new(7);
         assert_eq!(label, Some(Error::Label { name, index, value, num_classes, ignore_index }));
         let index = vec![49_999, 1];
-        assert_eq!(probability, Some(Error::Probability { index, value: -1.0 }));
+        assert_eq!(probability, Some(Error::Entry { name: "targets", index, value: -1.0 }));
     }
 }

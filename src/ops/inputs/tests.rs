@@ -13,7 +13,7 @@ fn mass_of(targets: &Targets<'_>, run: &mut Run<'_>) -> Result<f64, Error> {
     run.sum_of_terms(targets.rows(), &|row| targets.mass(row, None))
 }
 
-fn prior<'a>(u: &'a [f64], classes: usize) -> Result<Prior<'a>, Error> {
+fn prior(u: &[f64], classes: usize) -> Result<Prior<'_>, Error> {
     Run::with_defaults(|run| read_prior(Rows::from_slice(u, classes), run))
 }
 
@@ -100,7 +100,7 @@ fn probabilities_are_finite_and_not_negative() {
     assert_eq!(mass(&[0.5, 0.25, 0.25, 0.0, -0.0, 3.0]), Ok(4.0));
     for value in [-0.5, -1e-300, f64::INFINITY, f64::NAN] {
         let found = mass(&[0.5, 0.25, 0.25, 0.0, value, f64::NAN]);
-        let Err(Error::Probability { index, value: reported }) = found else {
+        let Err(Error::Entry { name: "targets", index, value: reported }) = found else {
             panic!("{value} was accepted: {found:?}")
         };
         assert_eq!((index, reported.to_bits()), (vec![1, 1], value.to_bits()));
@@ -125,10 +125,13 @@ fn the_first_bad_row_of_a_prior_is_reported() {
     let sum = |index: Vec<usize>, sum| {
         Some(Error::PriorSum { class_axis: index.len(), index, sum, tolerance })
     };
-    assert_eq!(error(&[-0.25, 1.25]), Some(Error::Prior { index: vec![0], value: -0.25 }));
+    assert_eq!(
+        error(&[-0.25, 1.25]),
+        Some(Error::Entry { name: "prior", index: vec![0], value: -0.25 })
+    );
     assert_eq!(error(&[0.5, 0.75]), sum(vec![], 1.25));
     assert_eq!(error(&[0.5, 0.5, 0.0, 0.0, 7.0, 7.0]), sum(vec![1], 0.0));
-    let infinite = Error::Prior { index: vec![1, 1], value: f64::INFINITY };
+    let infinite = Error::Entry { name: "prior", index: vec![1, 1], value: f64::INFINITY };
     assert_eq!(error(&[0.5, 0.5, 0.0, f64::INFINITY]), Some(infinite));
     // Used as it is within the tolerance, refused outside.
     assert_eq!(error(&[0.5, 0.5 + 0.99 * tolerance]), None);
@@ -145,7 +148,7 @@ fn weights(values: &[f64]) -> Result<WeightValues, Error> {
 fn weights_are_finite_and_not_negative() {
     for bad in [-0.5, f64::NAN, f64::INFINITY] {
         let found = weights(&[1.0, 0.0, bad, -7.0]);
-        let Err(Error::Weight { name: "w", index, value }) = found else {
+        let Err(Error::Entry { name: "w", index, value }) = found else {
             panic!("{bad} was accepted: {found:?}")
         };
         assert_eq!((index, value.to_bits()), (vec![2], bad.to_bits()));
@@ -192,7 +195,7 @@ fn rows_longer_than_a_chunk() {
             assert_eq!(mass(&one_hot, None).map(|row| row.0), Ok(NO_CLASS), "of {classes}");
         }
         q[classes - 1] = -1.0;
-        let error = Error::Probability { index: vec![0, classes - 1], value: -1.0 };
+        let error = Error::Entry { name: "targets", index: vec![0, classes - 1], value: -1.0 };
         assert_eq!(mass(&q, None), Err(error));
     }
 }
