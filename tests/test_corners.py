@@ -46,6 +46,23 @@ class TestSizeOfTargets:
         assert other_loss == pytest.approx(loss, rel=1e-14)
         assert np.abs(other_grad - grad).max() <= 1e-14
 
+    @pytest.mark.parametrize("options", [{}, {"class_weight": [1, 1, 1]}, {"where": [True] * 3}])
+    def test_at_the_ends_of_float64(self, options):
+        """Whatever form the targets take on the way: below the normal numbers, and with an infinite sum."""
+        for dtype in FLOATS:
+            z, ones = np.array([[0, 1, -1]], dtype), np.ones((1, 3))
+            loss = sx.cross_entropy(z, ones, **options)
+            for size in (1e-310, 1e308):
+                value, grad = sx.cross_entropy_value_and_grad(
+                    z, size * ones, reduction="sum", **options
+                )
+                assert not np.isnan(grad).any()
+                if size == 1e308:
+                    assert value == np.inf
+                else:
+                    mean = sx.cross_entropy(z, size * ones, **options)
+                    assert mean == pytest.approx(loss, rel=1e-6 if dtype == f32 else 1e-12)
+
     @pytest.mark.parametrize("label_smoothing", [0.0, 0.1])
     def test_no_mass_at_all(self, label_smoothing):
         """Nothing counts: the mean is nan, the gradient 0."""

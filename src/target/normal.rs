@@ -1,5 +1,6 @@
 //! The normal form of a row's target, and how it is made from targets, ε, prior and weights.
 
+use super::weight_values::unit_of;
 use super::{LossTerms, NO_CLASS, Prior, ProbabilityRow, Targets, WeightValues};
 use crate::math::{ExactSum, count};
 use crate::simd::{Float, Source};
@@ -310,12 +311,6 @@ impl LossTerms<'_> {
             }
         }
     }
-}
-
-/// The power of two that weights of this mass are divided by, to stay far from the ends of f32.
-pub(super) fn unit_of(mass: f64) -> f64 {
-    let is_ordinary = (1e-18..1e18).contains(&mass) || mass == 0.0;
-    if is_ordinary { 1.0 } else { f64::from_bits(mass.to_bits() & f64::INFINITY.to_bits()) }
 }
 
 /// `weight` in the type of the row; one that is positive stays so.
