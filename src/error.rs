@@ -68,7 +68,7 @@ impl fmt::Display for Error {
                     return write!(
                         f,
                         "{name}{} is {value}, but {what} can be at most {last}",
-                        Index(index)
+                        place(index, None)
                     );
                 }
                 let classes = if *num_classes == 1 {
@@ -76,7 +76,7 @@ impl fmt::Display for Error {
                 } else {
                     &format!("are {num_classes} classes")
                 };
-                write!(f, "{name}{} is {value}, but there {classes}", Index(index))?;
+                write!(f, "{name}{} is {value}, but there {classes}", place(index, None))?;
                 match ignore_index {
                     _ if !is_label => Ok(()),
                     Some(ignored) => write!(f, " (ignore_index is {ignored})"),
@@ -89,13 +89,13 @@ impl fmt::Display for Error {
                     "prior" => "a prior",
                     _ => "weights",
                 };
-                let (index, value) = (Index(index), Number(*value));
+                let (index, value) = (place(index, None), Number(*value));
                 write!(f, "{name}{index} is {value}, but {they} must be finite and non-negative")
             }
             Error::PriorSum { index, class_axis, sum, tolerance } => write!(
                 f,
                 "prior{} sums to {}, expected 1 within {} (it is never renormalised: divide counts by their sum, or count labels with class_prior)",
-                RowIndex(index, *class_axis),
+                place(index, Some(*class_axis)),
                 Number(*sum),
                 Number(*tolerance)
             ),
@@ -103,7 +103,7 @@ impl fmt::Display for Error {
                 let row = if index.is_empty() {
                     String::new()
                 } else {
-                    format!(" of row {}", Index(index))
+                    format!(" of row {}", place(index, None))
                 };
                 write!(f, "the prior{row} has no mass on the classes that where keeps")
             }
@@ -122,27 +122,16 @@ impl fmt::Display for Error {
 
 impl std::error::Error for Error {}
 
-/// `[3, 2]`, or nothing for the whole.
-struct Index<'a>(&'a [usize]);
-
-impl fmt::Display for Index<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.0.is_empty() { Ok(()) } else { write!(f, "{:?}", self.0) }
+/// `[3, 2]`, or `[3, :]` with the classes along an axis of their own; nothing for the whole.
+fn place(index: &[usize], class_axis: Option<usize>) -> String {
+    if index.is_empty() {
+        return String::new();
     }
-}
-
-/// `[3, :]`, or nothing for the whole.
-struct RowIndex<'a>(&'a [usize], usize);
-
-impl fmt::Display for RowIndex<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.0.is_empty() {
-            return Ok(());
-        }
-        let mut places: Vec<String> = self.0.iter().map(usize::to_string).collect();
-        places.insert(self.1.min(places.len()), ":".to_owned());
-        write!(f, "[{}]", places.join(", "))
+    let mut places: Vec<String> = index.iter().map(usize::to_string).collect();
+    if let Some(axis) = class_axis {
+        places.insert(axis.min(places.len()), ":".to_owned());
     }
+    format!("[{}]", places.join(", "))
 }
 
 /// A float as Python prints it.
