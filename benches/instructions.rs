@@ -160,9 +160,9 @@ impl Kernel {
             Operation::Apply(kind) => {
                 activation::<F>(kind, 1.0, &z, None, &mut output, &mut run).map(|()| 0.0)
             }
-            Operation::Loss => loss.run::<F>(&z, None, None, None, &mut run),
+            Operation::Loss => loss.run::<F>(&z, None, None, None, None, &mut run),
             Operation::LossAndGrad | Operation::SharedPrior => {
-                loss.run::<F>(&z, None, None, Some(&mut output), &mut run)
+                loss.run::<F>(&z, None, None, Some(&mut output), None, &mut run)
             }
         };
         // The first call makes the workspace, which later ones find.

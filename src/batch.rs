@@ -52,11 +52,13 @@ pub(crate) struct Job<'j, F: Float> {
     pub(crate) is_chunk: bool,
 }
 
-/// Where the diagonal of the Hessian goes, and what it is multiplied by.
+/// The diagonal of the Hessian.
 #[derive(Clone, Copy)]
-pub(crate) struct Hessian<'j> {
-    pub(crate) out: &'j RowsMut<'j>,
-    pub(crate) factor: f64,
+pub struct Hessian<'j> {
+    /// Where it goes.
+    pub out: &'j RowsMut<'j>,
+    /// What it is multiplied by.
+    pub factor: f64,
 }
 
 /// The targets of the rows, and what their gradient is divided by.
@@ -78,10 +80,11 @@ impl<'j, F: Float> Job<'j, F> {
     ) -> Self {
         let is_log = operation == Operation::LogSoftmax;
         let masked = mask.map(|_| if is_log { F::NEG_INFINITY } else { F::default() });
-        let mut job = Self {
+        let temperature = Temperature::new(temperature);
+        Self {
             operation,
-            temperature: Temperature::new(temperature),
-            panel: Panel { logits, mask, output, shift: 1.0, masked },
+            panel: Panel { logits, mask, output, shift: temperature.shift, masked },
+            temperature,
             targets: None,
             scalars: None,
             lse: None,
@@ -89,9 +92,7 @@ impl<'j, F: Float> Job<'j, F> {
             top: None,
             rounds: false,
             is_chunk: false,
-        };
-        job.panel.shift = job.temperature.shift;
-        job
+        }
     }
 
     /// # Errors

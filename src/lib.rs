@@ -45,7 +45,7 @@ mod python;
 pub use batch::{Checkpoint, Run};
 pub use error::Error;
 pub use ops::{
-    Activation, CHUNK_ROW, ChunkTarget, CrossEntropy, Operation, ROW_CONSTANTS, Reduction,
+    Activation, CHUNK_ROW, ChunkTarget, CrossEntropy, Hessian, Operation, ROW_CONSTANTS, Reduction,
     SEGMENT_SUMS, Smoothing, TermsOut, activation, copy, cross_entropy_terms, finish_chunks,
     log_softmax_at, logsumexp, read_labels, read_prior, read_probabilities, read_weights,
     reduce_chunk, segment_len, segments, top_k, write_chunk,

@@ -5,14 +5,14 @@ mod chunk;
 mod cross_entropy_terms;
 pub(crate) mod inputs;
 
-pub use crate::batch::{CHUNK_ROW, ROW_CONSTANTS, SEGMENT_SUMS, segment_len, segments};
+pub use crate::batch::{CHUNK_ROW, Hessian, ROW_CONSTANTS, SEGMENT_SUMS, segment_len, segments};
 pub use crate::kernel::Operation;
 pub use chosen::{log_softmax_at, top_k};
 pub use chunk::{ChunkTarget, Smoothing, finish_chunks, reduce_chunk, write_chunk};
 pub use cross_entropy_terms::{TermsOut, cross_entropy_terms};
 pub use inputs::{read_labels, read_prior, read_probabilities, read_weights};
 
-use crate::batch::{Hessian, Job, Run, Targets as BatchTargets};
+use crate::batch::{Job, Run, Targets as BatchTargets};
 use crate::error::Error;
 use crate::kernel::SEGMENT;
 use crate::simd::{Float, Rows, RowsMut};
@@ -103,48 +103,17 @@ pub struct CrossEntropy<'a> {
 }
 
 impl CrossEntropy<'_> {
-    /// The reduced loss (NaN for [`Reduction::None`], whose losses go to `losses`), and
-    /// the gradient of what is returned to `grad`.
+    /// The reduced loss (NaN for [`Reduction::None`], whose losses go to `losses`), the gradient of what is
+    /// returned to `grad`, and beside it the diagonal of its Hessian.
     ///
     /// # Errors
     /// [`Error::MaskedPrior`] for the first row whose prior has no mass on the classes that `mask`
     /// keeps; [`Error::OutOfMemory`], or the error of `run.checkpoint`.
     ///
     /// # Panics
-    /// When the views disagree in rows or classes.
+    /// When the views disagree in rows or classes, or where a Hessian has more than [`MOST_HESSIAN_CLASSES`]
+    /// or no gradient beside it.
     pub fn run<F: Float>(
-        &self,
-        logits: &Rows<'_>,
-        mask: Option<&Rows<'_>>,
-        losses: Option<&mut RowsMut<'_>>,
-        grad: Option<&mut RowsMut<'_>>,
-        run: &mut Run<'_>,
-    ) -> Result<f64, Error> {
-        self.evaluate::<F>(logits, mask, losses, grad, None, run)
-    }
-
-    /// The same with the gradient, and the diagonal of the Hessian times `factor` to `hessian`.
-    ///
-    /// # Errors
-    /// [`Error::OutOfMemory`], or the error of `run.checkpoint`.
-    ///
-    /// # Panics
-    /// When the views disagree in rows or classes, or of more than [`MOST_HESSIAN_CLASSES`].
-    pub fn run_with_hessian<F: Float>(
-        &self,
-        logits: &Rows<'_>,
-        grad: &mut RowsMut<'_>,
-        hessian: &mut RowsMut<'_>,
-        factor: f64,
-        run: &mut Run<'_>,
-    ) -> Result<f64, Error> {
-        assert_same_shape(logits, None, Some(hessian));
-        assert!(logits.classes() <= MOST_HESSIAN_CLASSES, "rows of one segment");
-        let hessian = Hessian { out: hessian, factor };
-        self.evaluate::<F>(logits, None, None, Some(grad), Some(hessian), run)
-    }
-
-    fn evaluate<F: Float>(
         &self,
         logits: &Rows<'_>,
         mask: Option<&Rows<'_>>,
@@ -153,6 +122,11 @@ impl CrossEntropy<'_> {
         hessian: Option<Hessian<'_>>,
         run: &mut Run<'_>,
     ) -> Result<f64, Error> {
+        if let Some(hessian) = &hessian {
+            assert_same_shape(logits, mask, Some(hessian.out));
+            assert!(logits.classes() <= MOST_HESSIAN_CLASSES, "rows of one segment");
+            assert!(grad.is_some(), "a gradient beside the Hessian");
+        }
         let grad = grad.map(|grad| &*grad);
         assert!(self.targets.rows() == logits.rows(), "one target for each row");
         assert_same_shape(logits, mask, grad);

@@ -282,7 +282,7 @@ pub(super) fn reduction(obj: &Bound<'_, PyAny>) -> PyResult<Reduction> {
 
 /// A real number; bool is refused.
 #[inline]
-fn number(obj: &Bound<'_, PyAny>, name: &str) -> PyResult<f64> {
+pub(super) fn number(obj: &Bound<'_, PyAny>, name: &str) -> PyResult<f64> {
     match obj.cast_exact::<PyFloat>() {
         Ok(float) => Ok(float.value()),
         Err(_) => number_like(obj, name),

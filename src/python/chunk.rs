@@ -1,8 +1,8 @@
 //! For smoothxent.dask: rows whose classes lie on several machines, and losses of rows to be added.
 
-use super::arguments::{self, Logits, flag, given};
+use super::arguments::{self, Logits, flag, given, number};
 use super::arrays::Array;
-use super::call::{Output, guard};
+use super::call::Output;
 use super::errors::value_error;
 use super::known::Known;
 use super::numpy::Dtype;
@@ -11,15 +11,16 @@ use crate::ops::{self, ChunkTarget, CrossEntropy, Operation, Reduction, Smoothin
 use crate::simd::Storage;
 use crate::target::LossTerms;
 use pyo3::prelude::*;
+use pyo3::types::PyString;
 
 /// What is done to the rows of which a chunk is a part.
-fn operation(py: Python<'_>, name: &str) -> PyResult<Operation> {
-    match name {
+fn operation(name: Argument<'_, '_>) -> PyResult<Operation> {
+    match name.cast::<PyString>()?.to_cow()?.as_ref() {
         "softmax" => Ok(Operation::Softmax),
         "log_softmax" => Ok(Operation::LogSoftmax),
         "logsumexp" => Ok(Operation::LogSumExp),
         "loss" => Ok(Operation::Loss),
-        _ => Err(value_error!(py, "there is no operation \"{name}\"")),
+        other => Err(value_error!(name.py(), "there is no operation \"{other}\"")),
     }
 }
 
@@ -28,103 +29,90 @@ fn with_axis(shape: &[usize], len: usize) -> Vec<usize> {
     [shape, &[len]].concat()
 }
 
+function!(_reduce_chunk(operation, logits, rows, prior) -> PyAny, reduce_chunk);
+
 /// As [`ops::reduce_chunk`], with the classes along the last axis. `prior` is None without smoothing, True for
 /// the uniform prior, or that of the classes of the chunk.
-#[pyfunction]
-#[pyo3(signature = (operation, logits, rows, prior, /))]
-pub(super) fn _reduce_chunk<'py>(
-    operation: &str,
-    logits: Argument<'_, 'py>,
-    rows: Argument<'_, 'py>,
-    prior: Argument<'_, 'py>,
+fn reduce_chunk<'py>(
+    &[operation, logits, rows, prior]: &Arguments<'_, 'py, 4>,
 ) -> PyResult<Bound<'py, PyAny>> {
     let py = logits.py();
-    guard(py, || {
-        let operation = self::operation(py, operation)?;
-        let logits = Logits::last(logits)?;
-        let (row_shape, classes) = (logits.row_shape(), logits.classes());
-        let rows = Array::real_of_shape(rows, "rows", &with_axis(&row_shape, ops::CHUNK_ROW))?;
-        let is_uniform = flag(prior, "prior").unwrap_or(false);
-        let is_given = !is_uniform && !prior.is_none();
-        let prior_array =
-            is_given.then(|| Array::real_of_shape(prior, "prior", &[classes])).transpose()?;
-        let prior_row = prior_array.as_ref().map(|array| array.rows(0));
-        let smoothing = match &prior_row {
-            Some(row) => Smoothing::Prior(row),
-            None if is_uniform => Smoothing::Uniform,
-            None => Smoothing::None,
-        };
-        let len = ops::segments(classes) * ops::SEGMENT_SUMS;
-        let double = Dtype::of(Storage::F64);
-        let (sums, out) = Array::empty(py, &with_axis(&row_shape, len), &double)?;
-        let (z, rows) = (logits.array.rows(logits.axis), rows.rows(logits.axis));
-        let mut out = out.rows_mut(logits.axis);
-        compute!(py, logits.array.bytes(), logits.array.compute(), |F, run| {
-            ops::reduce_chunk::<F>(operation, &z, &rows, smoothing, &mut out, run)
-        })?;
-        Ok(sums)
-    })
+    let operation = self::operation(operation)?;
+    let logits = Logits::last(logits)?;
+    let (row_shape, classes) = (logits.row_shape(), logits.classes());
+    let rows = Array::real_of_shape(rows, "rows", &with_axis(&row_shape, ops::CHUNK_ROW))?;
+    let is_uniform = flag(prior, "prior").unwrap_or(false);
+    let is_given = !is_uniform && !prior.is_none();
+    let prior_array =
+        is_given.then(|| Array::real_of_shape(prior, "prior", &[classes])).transpose()?;
+    let prior_row = prior_array.as_ref().map(|array| array.rows(0));
+    let smoothing = match &prior_row {
+        Some(row) => Smoothing::Prior(row),
+        None if is_uniform => Smoothing::Uniform,
+        None => Smoothing::None,
+    };
+    let len = ops::segments(classes) * ops::SEGMENT_SUMS;
+    let double = Dtype::of(Storage::F64);
+    let (sums, out) = Array::empty(py, &with_axis(&row_shape, len), &double)?;
+    let (z, rows) = (logits.array.rows(logits.axis), rows.rows(logits.axis));
+    let mut out = out.rows_mut(logits.axis);
+    compute!(py, logits.array.bytes(), logits.array.compute(), |F, run| {
+        ops::reduce_chunk::<F>(operation, &z, &rows, smoothing, &mut out, run)
+    })?;
+    Ok(sums)
 }
+
+function!(
+    _finish_chunks(operation, sums, maxima, is_double, spike, beta, mass) -> PyAny,
+    finish_chunks
+);
 
 /// As [`ops::finish_chunks`]: `sums` and the maxima have one more axis than the rows. `is_double` says what the
 /// logits are computed in, and the target is one of [`ChunkTarget`].
-#[pyfunction]
-#[pyo3(signature = (operation, sums, maxima, is_double, spike, beta, mass, /))]
-pub(super) fn _finish_chunks<'py>(
-    operation: &str,
-    sums: Argument<'_, 'py>,
-    maxima: Argument<'_, 'py>,
-    is_double: bool,
-    spike: f64,
-    beta: f64,
-    mass: f64,
+fn finish_chunks<'py>(
+    &[operation, sums, maxima, is_double, spike, beta, mass]: &Arguments<'_, 'py, 7>,
 ) -> PyResult<Bound<'py, PyAny>> {
     let py = sums.py();
-    guard(py, || {
-        let operation = self::operation(py, operation)?;
-        let sums = Array::real(sums, "sums", &Known::get().as_real)?;
-        let Some((_, row_shape)) =
-            sums.shape().split_last().filter(|(len, _)| len.is_multiple_of(ops::SEGMENT_SUMS))
-        else {
-            return Err(value_error!(py, "sums must be those of segments"));
-        };
-        let maxima = Array::real_of_shape(maxima, "maxima", &with_axis(row_shape, 1))?;
-        let axis = row_shape.len();
-        let double = Dtype::of(Storage::F64);
-        let (constants, out) =
-            Array::empty(py, &with_axis(row_shape, ops::ROW_CONSTANTS), &double)?;
-        let (values, maxima, mut out) = (sums.rows(axis), maxima.rows(axis), out.rows_mut(axis));
-        let target = ChunkTarget { spike, beta, mass };
-        let compute = if is_double { Storage::F64 } else { Storage::F32 };
-        compute!(py, sums.bytes(), compute, |F, run| {
-            ops::finish_chunks::<F>(operation, target, &values, &maxima, &mut out, run)
-        })?;
-        Ok(constants)
-    })
+    let operation = self::operation(operation)?;
+    let sums = Array::real(sums, "sums", &Known::get().as_real)?;
+    let Some((_, row_shape)) =
+        sums.shape().split_last().filter(|(len, _)| len.is_multiple_of(ops::SEGMENT_SUMS))
+    else {
+        return Err(value_error!(py, "sums must be those of segments"));
+    };
+    let maxima = Array::real_of_shape(maxima, "maxima", &with_axis(row_shape, 1))?;
+    let axis = row_shape.len();
+    let double = Dtype::of(Storage::F64);
+    let (constants, out) = Array::empty(py, &with_axis(row_shape, ops::ROW_CONSTANTS), &double)?;
+    let (values, maxima, mut out) = (sums.rows(axis), maxima.rows(axis), out.rows_mut(axis));
+    let [spike, beta, mass] =
+        [number(spike, "spike")?, number(beta, "beta")?, number(mass, "mass")?];
+    let target = ChunkTarget { spike, beta, mass };
+    let compute = if flag(is_double, "is_double")? { Storage::F64 } else { Storage::F32 };
+    compute!(py, sums.bytes(), compute, |F, run| {
+        ops::finish_chunks::<F>(operation, target, &values, &maxima, &mut out, run)
+    })?;
+    Ok(constants)
 }
 
+function!(_write_chunk(operation, logits, rows) -> PyAny, write_chunk);
+
 /// As [`ops::write_chunk`], to a new array.
-#[pyfunction]
-#[pyo3(signature = (operation, logits, rows, /))]
-pub(super) fn _write_chunk<'py>(
-    operation: &str,
-    logits: Argument<'_, 'py>,
-    rows: Argument<'_, 'py>,
+fn write_chunk<'py>(
+    &[operation, logits, rows]: &Arguments<'_, 'py, 3>,
 ) -> PyResult<Bound<'py, PyAny>> {
     let py = logits.py();
-    guard(py, || {
-        let operation = self::operation(py, operation)?;
-        let logits = Logits::last(logits)?;
-        let row_shape = with_axis(&logits.row_shape(), 1 + ops::ROW_CONSTANTS);
-        let rows = Array::real_of_shape(rows, "rows", &row_shape)?;
-        let output = Output::fresh(py, logits.shape(), &logits.array.dtype(py))?;
-        let (z, rows) = (logits.array.rows(logits.axis), rows.rows(logits.axis));
-        let mut out = output.rows_mut(logits.axis);
-        compute!(py, logits.array.bytes(), logits.array.compute(), |F, run| {
-            ops::write_chunk::<F>(operation, &z, &rows, &mut out, run)
-        })?;
-        output.finish(py)
-    })
+    let operation = self::operation(operation)?;
+    let logits = Logits::last(logits)?;
+    let row_shape = with_axis(&logits.row_shape(), 1 + ops::ROW_CONSTANTS);
+    let rows = Array::real_of_shape(rows, "rows", &row_shape)?;
+    let output = Output::fresh(py, logits.shape(), &logits.array.dtype(py))?;
+    let (z, rows) = (logits.array.rows(logits.axis), rows.rows(logits.axis));
+    let mut out = output.rows_mut(logits.axis);
+    compute!(py, logits.array.bytes(), logits.array.compute(), |F, run| {
+        ops::write_chunk::<F>(operation, &z, &rows, &mut out, run)
+    })?;
+    output.finish(py)
 }
 
 function!(_row_losses(logits, labels, label_smoothing, prior) -> PyAny, row_losses);
@@ -148,7 +136,7 @@ fn row_losses<'py>(
     // Of a sum, losses are not rounded.
     let operation = CrossEntropy { targets, terms, reduction: Reduction::Sum, normalizer: None };
     compute!(py, logits.array.bytes(), logits.array.compute(), logits, |F, run| {
-        operation.run::<F>(&z, None, Some(&mut out), None, run)
+        operation.run::<F>(&z, None, Some(&mut out), None, None, run)
     })?;
     Ok(losses)
 }

@@ -116,7 +116,7 @@ fn evaluate<'py>(
         LossTerms { label_smoothing, prior, class_weight, sample_weight, temperature, z_loss };
     let operation = CrossEntropy { targets: &targets, terms, reduction, normalizer };
     let value = compute!(py, logits.array.bytes(), compute, logits, |F, run| {
-        operation.run::<F>(&z, mask.as_ref(), loss_rows.as_mut(), grad_rows.as_mut(), run)
+        operation.run::<F>(&z, mask.as_ref(), loss_rows.as_mut(), grad_rows.as_mut(), None, run)
     })?;
     let grad = grad.map(|grad| grad.finish(py)).transpose()?;
     let loss = match losses {

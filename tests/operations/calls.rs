@@ -23,7 +23,14 @@ fn nothing_counted() {
         };
         let mut grad_out = RowsMut::from_slice(&mut grad, 3);
         let value = Run::with_defaults(|run| {
-            loss.run::<f32>(&Rows::from_slice(&logits, 3), None, None, Some(&mut grad_out), run)
+            loss.run::<f32>(
+                &Rows::from_slice(&logits, 3),
+                None,
+                None,
+                Some(&mut grad_out),
+                None,
+                run,
+            )
         })
         .unwrap();
         assert!(value == wanted || value.is_nan() && wanted.is_nan(), "{reduction:?}: {value}");
@@ -99,6 +106,7 @@ fn one_row_is_given_up() {
             is_masked.then(|| Rows::from_slice(&mask, classes)).as_ref(),
             None,
             Some(&mut RowsMut::from_slice(&mut grad, classes)),
+            None,
             run,
         )
     };

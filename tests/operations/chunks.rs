@@ -153,7 +153,7 @@ impl Pieces<'_> {
                 let smoothing = if is_smoothed { LABEL_SMOOTHING } else { 0.0 };
                 let (terms, reduction) = (LossTerms::new(smoothing, &prior), Reduction::Sum);
                 let loss = CrossEntropy { targets, terms, reduction, normalizer: None };
-                with(how, |run| loss.run::<F>(&logits, None, Some(scalars), None, run));
+                with(how, |run| loss.run::<F>(&logits, None, Some(scalars), None, None, run));
                 return numbers;
             }
         };

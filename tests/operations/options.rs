@@ -279,7 +279,9 @@ impl Call<'_> {
             let (mut losses, mut grad) = (losses.rows_mut(), grad.rows_mut());
             let losses = (!is_reduced).then_some(&mut losses);
             let grad = with_grad.then_some(&mut grad);
-            Self::run(how, |run| loss.run::<F>(&self.logits, self.mask.as_ref(), losses, grad, run))
+            Self::run(how, |run| {
+                loss.run::<F>(&self.logits, self.mask.as_ref(), losses, grad, None, run)
+            })
         };
         Loss { value, losses: losses.values(), grad: grad.values() }
     }
