@@ -80,11 +80,10 @@ impl<'j, F: Float> Job<'j, F> {
     ) -> Self {
         let is_log = operation == Operation::LogSoftmax;
         let masked = mask.map(|_| if is_log { F::NEG_INFINITY } else { F::default() });
-        let temperature = Temperature::new(temperature);
-        Self {
+        let mut job = Self {
             operation,
-            panel: Panel { logits, mask, output, shift: temperature.shift, masked },
-            temperature,
+            temperature: Temperature::new(temperature),
+            panel: Panel { logits, mask, output, shift: 1.0, masked },
             targets: None,
             scalars: None,
             lse: None,
@@ -92,7 +91,9 @@ impl<'j, F: Float> Job<'j, F> {
             top: None,
             rounds: false,
             is_chunk: false,
-        }
+        };
+        job.panel.shift = job.temperature.shift;
+        job
     }
 
     /// # Errors

@@ -93,6 +93,7 @@ impl<'r> Run<'r> {
     }
 
     /// Before `bytes` are worked on without [`Run::each`]: calls the checkpoint, if it is time to.
+    #[inline]
     pub(crate) fn poll(&mut self, bytes: usize) -> Result<(), Error> {
         self.unclocked += bytes;
         if self.unclocked < BYTES_PER_CLOCK {
