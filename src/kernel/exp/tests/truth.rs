@@ -78,7 +78,7 @@ const INVERSE_FACTORIAL_LOW: [f64; 6] = [
 #[inline(always)]
 fn taylor(f: f64, first: usize, last: usize) -> f64 {
     let terms = INVERSE_FACTORIAL[first..last].iter().rev();
-    terms.fold(INVERSE_FACTORIAL[last], |sum, term| sum * f + term)
+    terms.fold(INVERSE_FACTORIAL[last], |sum, term| sum.mul_add(f, *term))
 }
 
 #[inline(always)]
