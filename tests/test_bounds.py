@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import smoothxent as sx
-from test_levels import LEVELS, python
+from test_levels import SIMD, python
 
 # About lanes (8, 16), tiles (up to 64 classes), quads of vectors (32, 64) and their neighbours.
 CLASSES = (1, 2, 7, 8, 9, 15, 16, 17, 31, 33, 63, 64, 65, 127, 129)
@@ -66,7 +66,7 @@ def touch_nothing_else():
 
 
 @pytest.mark.skipif(not hasattr(mmap, "PROT_READ"), reason="the system has no mprotect")
-@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize("level", SIMD["available"])
 def test_nothing_outside_of_an_array_is_touched(level):
     process = python(level, __file__)
     assert process.returncode == 0, process.stderr
