@@ -6,6 +6,7 @@ SMOOTHXENT_MAX_ISA names the widest instruction set to use; where the processor 
 narrower one is used.
 """
 
+import functools
 import json
 import os
 import subprocess
@@ -35,6 +36,7 @@ def python(level, *arguments):
     )
 
 
+@functools.cache
 def simd(level):
     """What a process with that level says of its own, and its messages."""
     script = "import json, smoothxent as sx; print(json.dumps(sx.show_config('dicts')['simd']))"
@@ -43,6 +45,7 @@ def simd(level):
     return json.loads(process.stdout), process.stderr
 
 
+@functools.cache
 def digest(level):
     """The digest of a process at that level, which the processor has."""
     process = python(level, "digest.py")
