@@ -80,7 +80,11 @@ $(VENV)/maturin:
 # What is never imported need not be compiled to bytecode: that would take the compiler's time.
 $(VENV)/packages: $(VENV)/maturin pyproject.toml
 	$(BIN)/python tools/requirements.py $(EXTRAS) > $@.txt
-	$(BIN)/python -m pip install --no-compile --requirement $@.txt --group dev
+	$(BIN)/python -m pip install --no-compile --requirement $@.txt
+	touch $@
+
+$(VENV)/linters: $(VENV)/maturin pyproject.toml
+	$(BIN)/python -m pip install --no-compile --group dev
 	touch $@
 
 # Without the flags of make, which name a job server that only makes can reach.
@@ -90,7 +94,7 @@ $(VENV)/extension: $(VENV)/maturin pyproject.toml Cargo.toml Cargo.lock $(wildca
 
 # Editable: an edit of Python code needs no build, an edit of Rust code rebuilds the extension alone.
 $(VENV)/built: $(VENV)/packages $(VENV)/extension
-	MAKEFLAGS= $(BIN)/maturin develop --release --extras $(EXTRAS) --group dev
+	MAKEFLAGS= $(BIN)/maturin develop --release --extras $(EXTRAS)
 	touch $@
 
 demo: build
@@ -159,7 +163,7 @@ wheel: .venv-wheel/installed
 	$(WHEEL)/python -m pip install --upgrade --group wheel
 	touch $@
 
-lint: build
+lint: build $(VENV)/linters
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings
 	cargo clippy --locked --all-targets --features python -- -D warnings
@@ -174,7 +178,7 @@ lint: build
 
 check: test test-frameworks docs wheel lint
 
-fmt: build
+fmt: build $(VENV)/linters
 	cargo fmt
 	$(BIN)/ruff check --fix-only
 	$(BIN)/ruff format
