@@ -217,10 +217,13 @@ pub(super) fn without(shape: &[usize], axis: usize) -> Vec<usize> {
 
 /// A Python integer, by `__index__`; bool is refused. One beyond all labels, axes and counts is
 /// `None`, for the caller to name.
+#[inline]
 fn index(obj: &Bound<'_, PyAny>, name: &str) -> PyResult<Option<i128>> {
-    if let Some(small) = int(obj) {
-        return Ok(Some(i128::from(small)));
-    }
+    int(obj).map_or_else(|| index_like(obj, name), |small| Ok(Some(i128::from(small))))
+}
+
+#[cold]
+fn index_like(obj: &Bound<'_, PyAny>, name: &str) -> PyResult<Option<i128>> {
     let refused = || wrong_type(obj, name, "an integer");
     if obj.is_instance_of::<PyBool>() {
         return Err(refused());
@@ -246,6 +249,7 @@ pub(super) fn integer(obj: &Bound<'_, PyAny>, name: &str) -> PyResult<i128> {
     index(obj, name)?.ok_or_else(|| beyond_64_bits(obj, name))
 }
 
+#[cold]
 fn beyond_64_bits(obj: &Bound<'_, PyAny>, name: &str) -> PyErr {
     match obj.repr() {
         Ok(given) => value_error!(obj.py(), "{name} must fit 64 bits, got {given}"),
@@ -266,6 +270,10 @@ pub(super) fn ignore_index(obj: &Bound<'_, PyAny>) -> PyResult<Option<i128>> {
 }
 
 pub(super) fn reduction(obj: &Bound<'_, PyAny>) -> PyResult<Reduction> {
+    // Most often: the default, which is one object.
+    if obj.is(&Known::get().mean) {
+        return Ok(Reduction::Mean);
+    }
     let expected = "reduction must be \"none\", \"sum\", \"mean\" or \"sum_by_nonzero_weights\"";
     let py = obj.py();
     Err(match obj.cast::<PyString>() {
@@ -308,6 +316,7 @@ fn number_like(obj: &Bound<'_, PyAny>, name: &str) -> PyResult<f64> {
     })
 }
 
+#[cold]
 fn refused(py: Python<'_>, name: &str, expected: &str, value: f64) -> PyErr {
     value_error!(py, "{name} must be {expected}, got {}", Number(value))
 }

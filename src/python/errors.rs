@@ -45,6 +45,7 @@ pub(super) fn own_index(index: &[usize], own: &[usize]) -> Vec<usize> {
 }
 
 /// Raises `error`, whose places the caller has already translated.
+#[cold]
 pub(super) fn raise(py: Python<'_>, error: &Error) -> PyErr {
     match error {
         Error::Label { index, value, .. } => from_class(py, &Known::get().label_error, |class| {
@@ -87,6 +88,7 @@ macro_rules! type_error {
 pub(super) use type_error;
 
 /// An exception of one of Python's own classes.
+#[cold]
 pub(super) fn error<T: PyTypeInfo>(py: Python<'_>, message: fmt::Arguments<'_>) -> PyErr {
     exception(py, T::type_object(py).as_unbound(), message)
 }
@@ -134,6 +136,7 @@ pub(super) fn answer<T>(py: Python<'_>, answer: PyResult<T>) -> PyResult<Option<
 }
 
 /// `{name} must have shape {expected}, got {given}`
+#[cold]
 pub(super) fn wrong_shape(
     py: Python<'_>,
     name: &str,
@@ -144,6 +147,7 @@ pub(super) fn wrong_shape(
 }
 
 /// `{name} must be {expected}, got {type of obj}`
+#[cold]
 pub(super) fn wrong_type(obj: &Bound<'_, PyAny>, name: &str, expected: &str) -> PyErr {
     let py = obj.py();
     match obj.get_type().name() {

@@ -81,7 +81,7 @@ known! {
         warn: "smoothxent._warnings"."warn",
     }
     names {
-        __index__, bfloat16, dtype, get, isnative, itemsize, logits, mask, name, num, reset, set,
+        __index__, bfloat16, dtype, get, isnative, itemsize, logits, mask, mean, name, num, reset, set,
         shape,
     }
 }

@@ -86,6 +86,7 @@ pub(super) fn refuse_output_dtype(obj: &Bound<'_, PyAny>, name: &str) -> PyResul
 }
 
 /// numpy.exceptions.AxisError
+#[cold]
 pub(super) fn axis_error(axis: &Bound<'_, PyAny>, shape: &[usize]) -> PyErr {
     let (py, known) = (axis.py(), Known::get());
     from_class(py, &known.axis_error, |class| {
