@@ -113,7 +113,7 @@ impl<'j, F: Float> Job<'j, F> {
         let level = run.level;
         // All memory is had, and all threads are there, before anything is written.
         let mut workspace = Workspace::new(plan.threads, plan.scratch)?;
-        let heaps = Heaps::new(self.top, plan.threads)?;
+        let heaps = self.top.map(|_| Heaps::new(self.top, plan.threads)).transpose()?;
         let blocks = rows.div_ceil(plan.block_rows);
         run.ready(plan.threads.min(blocks))?;
         let block = |block: usize, scratch: &mut [F]| {
@@ -125,7 +125,9 @@ impl<'j, F: Float> Job<'j, F> {
                 let (job, plan, range, scratch) = (self, &plan, range.clone(), &mut *scratch);
                 F::dispatch(level, &mut Block { job, plan, range, scratch });
             }
-            self.top_of_rows(level, range, &heaps, scratch);
+            if let Some(heaps) = &heaps {
+                self.top_of_rows(level, range, heaps, scratch);
+            }
         };
         if blocks == 1 {
             // Small, and often: nobody is called together for that.

@@ -42,6 +42,8 @@ struct Fields {
     flags: c_int,
 }
 
+/// NPY_ARRAY_C_CONTIGUOUS
+const CONTIGUOUS: c_int = 1;
 /// NPY_ARRAY_WRITEABLE
 const WRITEABLE: c_int = 1 << 10;
 /// NPY_ARRAY_WARN_ON_WRITE: what `broadcast_arrays` makes, which is to be read only.
@@ -72,6 +74,8 @@ pub(super) struct Array {
     ndim: usize,
     kind: Kind,
     is_writable: bool,
+    /// Do its elements lie one after another in C order?
+    is_contiguous: bool,
     /// The dtype object of bfloat16, which NumPy itself does not have.
     bfloat16: Option<Py<PyAny>>,
 }
@@ -88,9 +92,14 @@ fn is_exact_ndarray(obj: &Bound<'_, PyAny>) -> bool {
 }
 
 /// Is `obj` a numpy.ndarray? By its type: `__class__` may say anything.
-#[inline]
+#[inline(always)]
 fn is_ndarray(obj: &Bound<'_, PyAny>) -> PyResult<bool> {
-    Ok(is_exact_ndarray(obj) || obj.get_type().is_subclass(Known::get().ndarray.bind(obj.py()))?)
+    if is_exact_ndarray(obj) { Ok(true) } else { is_of_subclass(obj) }
+}
+
+#[cold]
+fn is_of_subclass(obj: &Bound<'_, PyAny>) -> PyResult<bool> {
+    obj.get_type().is_subclass(Known::get().ndarray.bind(obj.py()))
 }
 
 /// What the elements of a dtype are that is none of the known objects: it may be equal to one all the
@@ -189,7 +198,9 @@ impl Array {
             _ => Numbers::Many((0..ndim).map(length).chain((0..ndim).map(stride)).collect()),
         };
         let is_writable = flags & (WRITEABLE | WARN_ON_WRITE) == WRITEABLE;
-        Self { _owner: obj.unbind(), start, numbers, ndim, kind, is_writable, bfloat16 }
+        let is_contiguous = flags & CONTIGUOUS != 0;
+        let _owner = obj.unbind();
+        Self { _owner, start, numbers, ndim, kind, is_writable, is_contiguous, bfloat16 }
     }
 
     pub(super) fn kind(&self) -> Kind {
@@ -345,6 +356,9 @@ impl Array {
     /// The bytes from the first to the last element.
     fn extent(&self) -> (usize, usize) {
         let start = self.start.0.addr();
+        if self.is_contiguous {
+            return (start, start + self.bytes());
+        }
         let (mut first, mut end) = (start, start + self.kind.size());
         for (len, stride) in self.axes() {
             let Some(steps) = len.checked_sub(1) else { return (start, start) };

@@ -95,9 +95,12 @@ impl<'py> Output<'py> {
     /// Touches new memory from one end to the other where single rows along `axis` lie all over it:
     /// the first of them would else get it all, with no poll for Ctrl-C.
     pub(super) fn touch(&self, py: Python<'_>, axis: usize) -> PyResult<()> {
+        if self.memory != Memory::New {
+            return Ok(());
+        }
         let (shape, item) = (self.array.shape(), self.array.storage().size());
         let narrower: usize = shape[axis + 1..].iter().product();
-        if self.memory != Memory::New || narrower == 1 || shape[axis] * narrower * item < WIDE_ROW {
+        if narrower == 1 || shape[axis] * narrower * item < WIDE_ROW {
             return Ok(());
         }
         let (elements, bytes) = (self.array.elements_mut(), self.array.bytes());

@@ -12,12 +12,12 @@ pub(super) enum Kind {
 }
 
 impl Kind {
-    /// Those that NumPy itself has.
+    /// Those that NumPy itself has, the most usual first.
     pub(super) const ALL: [Kind; 12] = [
         Kind::Float(Storage::F32),
+        Kind::Signed(8),
         Kind::Float(Storage::F64),
         Kind::Float(Storage::F16),
-        Kind::Signed(8),
         Kind::Signed(4),
         Kind::Bool,
         Kind::Signed(1),

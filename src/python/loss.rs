@@ -106,8 +106,10 @@ fn evaluate<'py>(
     {
         return Err(value_error!(py, "out and grad_out must not share memory"));
     }
-    // The interpreter keeps the memory of a float for the next one.
-    let room = float(py, 0.0)?;
+    // The interpreter keeps the memory of a float for the next one; what is not had is an error before the
+    // first number is written.
+    let is_written = scalar.is_some() || grad.is_some();
+    let room = is_written.then(|| float(py, 0.0)).transpose()?;
     let z = logits.array.rows(logits.axis);
     let mut loss_rows = losses.as_ref().map(|losses| losses.array.elements_mut());
     let mut grad_rows = grad.as_ref().map(|grad| grad.rows_mut(logits.axis));

@@ -10,12 +10,18 @@ use crate::python::overlap::overlaps;
 use pyo3::prelude::*;
 
 /// The ndarray to write: `obj` itself, or the memory of a tensor.
+#[inline(always)]
 pub(in crate::python) fn writable<'py>(
     obj: &Bound<'py, PyAny>,
     name: &str,
 ) -> PyResult<Bound<'py, PyAny>> {
+    if is_exact_ndarray(obj) { Ok(obj.clone()) } else { writable_like(obj, name) }
+}
+
+#[cold]
+fn writable_like<'py>(obj: &Bound<'py, PyAny>, name: &str) -> PyResult<Bound<'py, PyAny>> {
     let (py, known) = (obj.py(), Known::get());
-    if is_exact_ndarray(obj) || obj.is_instance(known.ndarray.bind(py))? {
+    if obj.is_instance(known.ndarray.bind(py))? {
         return Ok(obj.clone());
     }
     call(known.as_output.bind(py), [obj, &text(py, name)?.into_any()])
@@ -143,7 +149,11 @@ impl Array {
     }
 
     /// Refuses an array two of whose elements share memory.
+    #[inline]
     pub(in crate::python) fn refuse_overlap(&self, py: Python<'_>, name: &str) -> PyResult<()> {
+        if self.is_contiguous {
+            return Ok(());
+        }
         let reason = match overlaps(self.axes(), self.kind.size()) {
             Some(false) => return Ok(()),
             Some(true) => "overlaps itself (two of its elements share memory)",
