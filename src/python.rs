@@ -68,6 +68,7 @@ use crate::pool;
 use crate::simd::Level;
 use arguments::{Logits, flag, given};
 use arrays::Array;
+use builtin::Native;
 use call::{Inputs, Output, guard, result_dtype, warn};
 use numpy::Dtype;
 use objects::{text, tuple};
@@ -82,6 +83,19 @@ static ALLOCATOR: WithReserve = WithReserve;
 /// What Python passed.
 type Argument<'a, 'py> = &'a Bound<'py, PyAny>;
 type Arguments<'a, 'py, const N: usize> = [Argument<'a, 'py>; N];
+
+/// What the builtins call.
+const NATIVE: [Native; 5] = [
+    |given| activation(Activation::Softmax, &all(given)),
+    |given| activation(Activation::LogSoftmax, &all(given)),
+    |given| logsumexp_of(&all(given)),
+    |given| loss::value(&all(given)),
+    |given| loss::value_and_grad(&all(given)).map(Bound::into_any),
+];
+
+fn all<'a, 'py, const N: usize>(given: &'a [Bound<'py, PyAny>]) -> Arguments<'a, 'py, N> {
+    given.first_chunk().expect("all arguments").each_ref()
+}
 
 function!(
     softmax(logits, axis, temperature, r#where, dtype, out) -> PyAny,

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, overload
 
 from smoothxent import _axes
 from smoothxent import _smoothxent as _native
-from smoothxent._builtin import calls
+from smoothxent._builtin import as_builtin
 
 if TYPE_CHECKING:
     from typing import SupportsFloat
@@ -63,7 +63,7 @@ def softmax(
     dtype: DTypeLike | None = None,
     out: None = None,
 ) -> NDArray[np.floating[Any]]: ...
-@calls(_native.softmax)
+@as_builtin
 def softmax(
     logits: ArrayLike,
     *,
@@ -219,7 +219,7 @@ def log_softmax(
     dtype: DTypeLike | None = None,
     out: None = None,
 ) -> NDArray[np.floating[Any]]: ...
-@calls(_native.log_softmax)
+@as_builtin
 def log_softmax(
     logits: ArrayLike,
     *,

@@ -25,27 +25,22 @@ _Function = TypeVar("_Function", bound="Callable[..., object]")
 _BUILTINS = ("softmax", "log_softmax", "logsumexp", "cross_entropy", "cross_entropy_value_and_grad")
 
 
-def calls(native: Callable[..., object]) -> Callable[[_Function], _Function]:
-    """Replace a function by a builtin that calls `native` with all arguments in order.
+def as_builtin(function: _Function) -> _Function:
+    """Replace a function by a builtin that calls the native one of its name with all arguments in order.
 
     The parameters that have no default are those that can be passed by position.
     """
-
-    def replace(function: _Function) -> _Function:
-        parameters = inspect.signature(function).parameters.values()
-        shown = [p.replace(annotation=p.empty) for p in parameters]
-        signature = str(inspect.Signature(shown)).replace("(", "($module, ", 1)
-        builtin = _native._builtin(
-            _BUILTINS.index(function.__name__),
-            _with_remedy(function) if any(p.name == "class_weight" for p in shown) else function,
-            native,
-            tuple(sys.intern(p.name) for p in shown),
-            tuple(p.default for p in shown if p.default is not p.empty),
-            f"{function.__name__}{signature}\n--\n\n{inspect.getdoc(function)}",
-        )
-        return cast("_Function", builtin)
-
-    return replace
+    parameters = inspect.signature(function).parameters.values()
+    shown = [p.replace(annotation=p.empty) for p in parameters]
+    signature = str(inspect.Signature(shown)).replace("(", "($module, ", 1)
+    builtin = _native._builtin(
+        _BUILTINS.index(function.__name__),
+        _with_remedy(function) if any(p.name == "class_weight" for p in shown) else function,
+        tuple(sys.intern(p.name) for p in shown),
+        tuple(p.default for p in shown if p.default is not p.empty),
+        f"{function.__name__}{signature}\n--\n\n{inspect.getdoc(function)}",
+    )
+    return cast("_Function", builtin)
 
 
 def _with_remedy(function: Callable[..., object]) -> Callable[..., object]:

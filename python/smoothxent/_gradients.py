@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 from smoothxent import _smoothxent as _native
-from smoothxent._builtin import calls
+from smoothxent._builtin import as_builtin
 
 if TYPE_CHECKING:
     from typing import SupportsFloat, SupportsIndex
@@ -116,7 +116,7 @@ def cross_entropy_value_and_grad(
     out: NDArray[Any] | None = None,
     grad_out: NDArray[Any] | None = None,
 ) -> tuple[NDArray[np.floating[Any]], NDArray[np.floating[Any]]]: ...
-@calls(_native.cross_entropy_value_and_grad)
+@as_builtin
 def cross_entropy_value_and_grad(
     logits: ArrayLike,
     targets: ArrayLike,

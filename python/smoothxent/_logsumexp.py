@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 
 from smoothxent import _axes
 from smoothxent import _smoothxent as _native
-from smoothxent._builtin import calls
+from smoothxent._builtin import as_builtin
 
 if TYPE_CHECKING:
     from typing import SupportsFloat, SupportsIndex
@@ -82,7 +82,7 @@ def logsumexp(
     keepdims: bool = False,
     out: None = None,
 ) -> NDArray[np.floating[Any]]: ...
-@calls(_native.logsumexp)
+@as_builtin
 def logsumexp(
     logits: ArrayLike,
     *,

@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 from smoothxent import _smoothxent as _native
-from smoothxent._builtin import calls
+from smoothxent._builtin import as_builtin
 
 if TYPE_CHECKING:
     from typing import SupportsFloat, SupportsIndex
@@ -95,7 +95,7 @@ def cross_entropy(
     normalizer: SupportsFloat | None = None,
     out: None = None,
 ) -> NDArray[np.floating[Any]]: ...
-@calls(_native.cross_entropy)
+@as_builtin
 def cross_entropy(
     logits: ArrayLike,
     targets: ArrayLike,

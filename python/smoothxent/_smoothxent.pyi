@@ -42,7 +42,6 @@ def _after_fork_in_child() -> None: ...
 def _builtin(
     place: int,
     python: Callable[..., object],
-    native: Callable[..., object],
     names: tuple[str, ...],
     defaults: tuple[object, ...],
     text: str,

@@ -5,11 +5,14 @@
 //! 15 arguments of a loss that took half as long as the loss of a row of ten classes.
 #![allow(unsafe_code, reason = "a home of unsafe: functions that Python calls with raw arguments")]
 
-use super::Argument;
+use super::call::guard;
 use super::objects::{dict, tuple_of};
+use super::{Argument, NATIVE};
 use pyo3::ffi::{self, PyCFunctionFastWithKeywords as Function, PyObject};
+// What `#[pyfunction]` puts around a function, without its reading of arguments, one by one.
+use pyo3::impl_::trampoline::{MethodDef, fastcall_cfunction_with_keywords as attached};
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyTuple};
+use pyo3::types::{PyDict, PyNotImplemented, PyTuple};
 use std::ptr::null_mut;
 use std::slice;
 use std::sync::atomic::{AtomicPtr, Ordering};
@@ -18,14 +21,29 @@ const FLAGS: i32 = ffi::METH_FASTCALL | ffi::METH_KEYWORDS;
 const MOST_ARGUMENTS: usize = 15;
 type Arguments = [*mut PyObject; MOST_ARGUMENTS];
 
+/// What a builtin calls, with all arguments in order.
+pub(super) type Native = for<'py> fn(&[Bound<'py, PyAny>]) -> PyResult<Bound<'py, PyAny>>;
+
 /// Each builtin has a function of its own: Python does not say which it calls.
-const ENTRIES: [Function; 5] = [enter::<0>, enter::<1>, enter::<2>, enter::<3>, enter::<4>];
+const ENTRIES: [Function; NATIVE.len()] = [
+    attached::<Entry<0>>,
+    attached::<Entry<1>>,
+    attached::<Entry<2>>,
+    attached::<Entry<3>>,
+    attached::<Entry<4>>,
+];
+struct Entry<const PLACE: usize>;
+impl<const PLACE: usize> MethodDef<attached::Func> for Entry<PLACE> {
+    const METH: attached::Func = enter::<PLACE>;
+}
+
 /// What they take the place of: never released, nor are the objects in it.
-static REPLACED: [AtomicPtr<Replaced>; 5] = [const { AtomicPtr::new(null_mut()) }; 5];
+static REPLACED: [AtomicPtr<Replaced>; NATIVE.len()] =
+    [const { AtomicPtr::new(null_mut()) }; NATIVE.len()];
 
 struct Replaced {
     python: *mut PyObject,
-    native: Function,
+    native: Native,
     /// Names of the parameters, in the order of both functions; interned.
     names: Arguments,
     /// NULL for the first parameters, which are required.
@@ -34,15 +52,14 @@ struct Replaced {
     len: usize,
 }
 
-/// The builtin of `ENTRIES[place]`, in the place of `python`: it calls `native` with all arguments in order, and
-/// `python` where they are unusual or `native` returns NotImplemented. `text` is its documentation.
+/// The builtin of `ENTRIES[place]`, in the place of `python`: it calls `NATIVE[place]` with all arguments in order, and
+/// `python` where they are unusual or that returns NotImplemented. `text` is its documentation.
 #[pyfunction]
-#[pyo3(signature = (place, python, native, names, defaults, text, /), pass_module)]
+#[pyo3(signature = (place, python, names, defaults, text, /), pass_module)]
 pub(super) fn _builtin<'py>(
     module: &Bound<'py, PyModule>,
     place: usize,
     python: Argument<'_, 'py>,
-    native: Argument<'_, 'py>,
     names: Argument<'_, 'py>,
     defaults: Argument<'_, 'py>,
     text: Argument<'_, 'py>,
@@ -57,16 +74,12 @@ pub(super) fn _builtin<'py>(
         all[first..len].iter_mut().zip(objects).for_each(|(one, object)| *one = object.into_ptr());
         all
     };
-    // SAFETY: the C function of a builtin is what its flags say. The definition of the new one is never
-    // released, nor are its texts, in objects that are held.
+    // SAFETY: the function is what the flags say. The definition is never released, nor are its texts, in objects
+    // that are held.
     unsafe {
-        assert_eq!(ffi::PyCFunction_GetFlags(native.as_ptr()), FLAGS);
-        let native = ffi::PyMethodDefPointer {
-            PyCFunction: ffi::PyCFunction_GetFunction(native.as_ptr()).expect("a builtin"),
-        };
         let replaced = Box::new(Replaced {
             python: held(python),
-            native: native.PyCFunctionFastWithKeywords,
+            native: NATIVE[place],
             names: arguments(names, 0),
             defaults: arguments(defaults, required),
             required,
@@ -90,22 +103,22 @@ pub(super) fn _builtin<'py>(
 ///
 /// For Python to call: with the arguments by position and then those by keyword, the number by position, and
 /// a tuple of the keywords or NULL. It holds them all meanwhile.
-unsafe extern "C" fn enter<const PLACE: usize>(
-    module: *mut PyObject,
+unsafe fn enter<const PLACE: usize>(
+    py: Python<'_>,
+    _module: *mut PyObject,
     arguments: *const *mut PyObject,
     by_position: isize,
     keywords: *mut PyObject,
-) -> *mut PyObject {
-    // SAFETY: Python, which calls this, is attached. What is replaced is set before its builtin is made,
-    // and the address of no arguments may be NULL.
+) -> PyResult<*mut PyObject> {
+    // SAFETY: what is replaced is set before its builtin is made, and the address of no arguments may be NULL.
     unsafe {
-        let py = Python::assume_attached();
         let keywords =
             Borrowed::from_ptr_or_opt(py, keywords).map(|one| one.cast_unchecked::<PyTuple>());
         let len = by_position.unsigned_abs() + keywords.map_or(0, |all| PyTupleMethods::len(&*all));
         let given = if len == 0 { &[] } else { slice::from_raw_parts(arguments, len) };
         let given = given.split_at(by_position.unsigned_abs());
-        (*REPLACED[PLACE].load(Ordering::Acquire)).call(py, module, given, keywords)
+        let replaced = &*REPLACED[PLACE].load(Ordering::Acquire);
+        replaced.call(py, given, keywords).map(Bound::into_ptr)
     }
 }
 
@@ -113,13 +126,12 @@ impl Replaced {
     /// # Safety
     ///
     /// Of arguments by position and by keyword that Python holds.
-    unsafe fn call(
+    unsafe fn call<'py>(
         &self,
-        py: Python<'_>,
-        module: *mut PyObject,
+        py: Python<'py>,
         (given, named): (&[*mut PyObject], &[*mut PyObject]),
-        keywords: Option<Borrowed<'_, '_, PyTuple>>,
-    ) -> *mut PyObject {
+        keywords: Option<Borrowed<'_, 'py, PyTuple>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
         let named = || keywords.iter().flat_map(|all| all.iter_borrowed()).zip(named);
         // If those required are there, none is there twice and the keywords are known by their addresses:
         // in source code they are interned.
@@ -135,27 +147,20 @@ impl Replaced {
         };
         let mut all = self.defaults;
         if in_order(&mut all).is_some() {
-            // SAFETY: the native function is one for Python to call, with all by position.
-            unsafe {
-                let len = self.len.cast_signed();
-                let result = (self.native)(module, all.as_ptr(), len, null_mut());
-                if result != ffi::Py_NotImplemented() {
-                    return result;
-                }
-                ffi::Py_DECREF(result);
+            // SAFETY: as many objects, that are held; a `Bound` is the address of one.
+            let all = unsafe { slice::from_raw_parts(all.as_ptr().cast(), self.len) };
+            let result = guard(py, || (self.native)(all))?;
+            if !result.is(PyNotImplemented::get(py)) {
+                return Ok(result);
             }
         }
         // SAFETY: objects that are held.
         let object = |one: &*mut PyObject| unsafe { Bound::from_borrowed_ptr(py, *one) };
-        let call_python = || {
-            let by_position = tuple_of(py, given.iter().map(|one| Ok(object(one))))?;
-            let by_keyword = dict(py)?;
-            for (keyword, one) in named() {
-                by_keyword.set_item(&*keyword, object(one))?;
-            }
-            object(&self.python).call(by_position, Some(by_keyword.cast::<PyDict>()?))
-        };
-        let result = call_python().map_err(|error: PyErr| error.restore(py));
-        result.map_or(null_mut(), Bound::into_ptr)
+        let by_position = tuple_of(py, given.iter().map(|one| Ok(object(one))))?;
+        let by_keyword = dict(py)?;
+        for (keyword, one) in named() {
+            by_keyword.set_item(&*keyword, object(one))?;
+        }
+        object(&self.python).call(by_position, Some(by_keyword.cast::<PyDict>()?))
     }
 }
