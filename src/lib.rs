@@ -27,6 +27,17 @@
 //! ```
 #![deny(unsafe_code, missing_docs)]
 
+/// `let $name = &$result?` of what is large, without a copy: right after it was written, that waits for it.
+macro_rules! hold {
+    ($name:ident = $result:expr) => {
+        let held = $result;
+        let $name = match held {
+            Ok(ref value) => value,
+            Err(error) => return Err(error),
+        };
+    };
+}
+
 mod alloc;
 mod batch;
 mod error;

@@ -184,11 +184,12 @@ impl CrossEntropy<'_> {
             },
         };
         let classes = logits.classes();
-        let rows = smoothed::<F>(targets, self.terms, kept.as_deref(), classes, are_units, run)?;
+        let kept = kept.as_deref();
+        hold!(rows = smoothed::<F>(targets, self.terms, kept, classes, are_units, run));
         // Nothing counted: the mean is 0/0, its gradient 0 all the same.
         let operation = if grad.is_some() { Operation::Gradient } else { Operation::Loss };
         let mut job = Job::<F>::new(operation, temperature, logits, mask, grad);
-        job.targets = Some(BatchTargets { rows: &rows, divisor, unit });
+        job.targets = Some(BatchTargets { rows, divisor, unit });
         job.hessian = hessian;
         (job.scalars, job.rounds) = (Some(losses), self.reduction == Reduction::None);
         job.run(run)?;

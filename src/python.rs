@@ -66,7 +66,7 @@ use crate::alloc::reserve::WithReserve;
 use crate::ops::{self, Activation, TermsOut};
 use crate::pool;
 use crate::simd::Level;
-use arguments::{Logits, flag, given};
+use arguments::{Logits, flag, given, is_one_axis};
 use arrays::Array;
 use builtin::Native;
 use call::{Inputs, Output, guard, result_dtype, warn};
@@ -113,9 +113,10 @@ fn activation<'py>(
     kind: Activation,
     &[logits, axis, temperature, mask, dtype, out]: &Arguments<'_, 'py, 6>,
 ) -> PyResult<Bound<'py, PyAny>> {
-    let Some(logits) = Logits::of_one_axis(logits, axis)? else {
+    if !is_one_axis(axis)? {
         return Ok(PyNotImplemented::get(axis.py()).to_owned().into_any());
-    };
+    }
+    hold!(logits = Logits::new(logits, axis));
     logits.refuse_no_classes(axis.py())?;
     let temperature = arguments::temperature(temperature)?;
     let mask_array = given(mask, |mask| logits.mask_array(mask))?;
@@ -129,7 +130,8 @@ fn activation<'py>(
     };
     let others = [mask_array.as_ref(), None, None];
     let inputs = Inputs { logits: &logits.array, others, compute, in_place: true };
-    let output = Output::new(out, "out", logits.shape(), &result, &inputs)?;
+    let mut output = None;
+    let output = Output::new(&mut output, out, "out", logits.shape(), &result, &inputs)?;
     output.touch(out.py(), logits.axis)?;
     let z = logits.array.rows(logits.axis);
     let mut p = output.rows_mut(logits.axis);
@@ -145,13 +147,18 @@ function!(
     logsumexp_of
 );
 
+#[inline(never)] // called from two places
 fn logsumexp_of<'py>(
     &[logits, axis, temperature, mask, keepdims, out]: &Arguments<'_, 'py, 6>,
 ) -> PyResult<Bound<'py, PyAny>> {
-    let logits = Logits::of_one_axis(logits, axis)?;
-    let Some(logits) = logits.filter(|logits| !logits.lack_classes()) else {
-        return Ok(PyNotImplemented::get(axis.py()).to_owned().into_any());
-    };
+    let several = || Ok(PyNotImplemented::get(axis.py()).to_owned().into_any());
+    if !is_one_axis(axis)? {
+        return several();
+    }
+    hold!(logits = Logits::new(logits, axis));
+    if logits.lack_classes() {
+        return several();
+    }
     let temperature = arguments::temperature(temperature)?;
     let mask_array = given(mask, |mask| logits.mask_array(mask))?;
     let mut shape = logits.row_shape();
@@ -162,7 +169,8 @@ fn logsumexp_of<'py>(
     let result = result_dtype(&logits.array, compute, out, "out")?;
     let others = [mask_array.as_ref(), None, None];
     let inputs = Inputs { logits: &logits.array, others, compute, in_place: false };
-    let output = Output::new(out, "out", &shape, &result, &inputs)?;
+    let mut output = None;
+    let output = Output::new(&mut output, out, "out", &shape, &result, &inputs)?;
     let (z, mut lse) = (logits.array.rows(logits.axis), output.array.elements_mut());
     let mask = logits.mask_rows(mask_array.as_ref());
     compute!(out.py(), logits.array.bytes(), compute, |F, run| {
@@ -201,13 +209,14 @@ fn terms<'py>(
 ) -> PyResult<Bound<'py, PyTuple>> {
     let py = logits.py();
     let logits = Logits::new(logits, axis)?;
+    logits.refuse_no_classes(py)?;
     let prior_array = given(prior, |prior| logits.prior_array(prior))?;
     let prior = &logits.prior(py, prior_array.as_ref())?;
     let temperature = arguments::temperature(temperature)?;
     let mask_array = given(mask, |mask| logits.mask_array(mask))?;
     let ignored = arguments::ignore_index(ignore_index)?;
     let target_array = Array::targets(targets)?;
-    let targets = &logits.targets(py, &target_array, ignored, None)?;
+    let targets = &logits.targets(py, &target_array, ignored.as_ref(), None)?;
     let (compute, shape) = (logits.array.compute(), logits.row_shape());
     let per_row = Dtype::of(compute);
     let empty = || Array::empty(py, &shape, &per_row);

@@ -74,7 +74,7 @@ pub(super) struct Plan {
     pub(super) scratch: usize,
 }
 
-/// Which rows of our own a row needs, but for tiles. Its logits, exponentials and outputs are one, in this order.
+/// Which rows of our own a row needs. Its logits, exponentials and outputs are one, in this order.
 #[derive(Clone, Copy, Default)]
 #[allow(clippy::struct_excessive_bools, reason = "a set")]
 pub(super) struct Needs {
@@ -86,18 +86,6 @@ pub(super) struct Needs {
 }
 
 impl Needs {
-    fn new<F: Float>(job: &Job<'_, F>, streams: bool) -> Self {
-        let panel = &job.panel;
-        let keeps_apart = job.operation.keeps() && (streams || panel.is_in_place());
-        Self {
-            logits: !panel.reads_directly(),
-            kept: panel.mask.is_some(),
-            weights: job.targets.as_ref().is_some_and(|targets| targets.rows.are_made()),
-            output: panel.output.is_some() && (!panel.writes_directly() || keeps_apart),
-            hessian: job.hessian_panel().is_some_and(|panel| !panel.writes_directly()),
-        }
-    }
-
     /// Logits, exponentials and outputs.
     pub(super) fn rows(self) -> bool {
         self.logits || self.output
@@ -137,10 +125,17 @@ impl Plan {
         };
         let streams = bytes >= CACHED_BYTES && panel.output.is_some_and(RowsMut::is_streamed);
         let keeps = job.operation.keeps();
-        let (needs, group) = match path {
-            Path::Tiles => (Needs::default(), 1), // small, and often
-            _ => (Needs::new(job, streams), group_of(row_bytes)),
+        let keeps_apart = || streams || panel.is_in_place();
+        let of_rows = || Needs {
+            logits: !panel.reads_directly(),
+            kept: panel.mask.is_some(),
+            weights: job.targets.as_ref().is_some_and(|targets| targets.rows.are_made()),
+            output: panel.output.is_some() && (!panel.writes_directly() || keeps && keeps_apart()),
+            hessian: job.hessian_panel().is_some_and(|panel| !panel.writes_directly()),
         };
+        // Of tiles, which are small and many: nothing.
+        let needs = if path == Path::Tiles { Needs::default() } else { of_rows() };
+        let group = (BYTES_PER_GROUP / row_bytes.saturating_mul(2).max(1)).clamp(1, MOST_ROWS);
         let (panel_rows, columns) = match path {
             Path::Rows => panel_rows(panel, rows.div_ceil(threads), row_bytes, lanes, group),
             _ => (1, 0),
@@ -181,11 +176,6 @@ impl Plan {
             scratch,
         }
     }
-}
-
-/// How many rows are reduced before they are finished.
-fn group_of(row_bytes: usize) -> usize {
-    (BYTES_PER_GROUP / row_bytes.saturating_mul(2).max(1)).clamp(1, MOST_ROWS)
 }
 
 /// How many rows of one segment are brought together; and where they are neighbours, the elements of memory for

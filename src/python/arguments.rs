@@ -19,45 +19,27 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyFloat, PyInt, PyString};
 
 /// Logits and the axis of their classes.
-pub(super) struct Logits {
-    pub(super) array: Array,
+pub(super) struct Logits<'py> {
+    pub(super) array: Array<'py>,
     pub(super) axis: usize,
 }
 
-impl Logits {
-    #[inline(always)]
-    pub(super) fn new(logits: &Bound<'_, PyAny>, axis: &Bound<'_, PyAny>) -> PyResult<Self> {
-        let given = Self::along(logits, integer(axis, "axis")?, axis)?;
-        given.refuse_no_classes(logits.py())?;
-        Ok(given)
-    }
-
-    /// Of a single axis, whose length may be 0; `None` where `axis` is None or a tuple, or what is neither.
-    #[inline(always)]
-    pub(super) fn of_one_axis(
-        logits: &Bound<'_, PyAny>,
-        axis: &Bound<'_, PyAny>,
-    ) -> PyResult<Option<Self>> {
-        let is_one = axis.is_exact_instance_of::<PyInt>()
-            || (!axis.is_instance_of::<PyBool>() && axis.hasattr(&Known::get().__index__)?);
-        if is_one { Self::along(logits, integer(axis, "axis")?, axis).map(Some) } else { Ok(None) }
-    }
-
-    #[inline(always)]
-    fn along(logits: &Bound<'_, PyAny>, given: i128, axis: &Bound<'_, PyAny>) -> PyResult<Self> {
-        let array = Array::real(logits, "logits", &Known::get().as_logits)?;
-        let mut logits = Self { array, axis: 0 };
-        let dimensions = logits.shape().len() as i128;
+impl<'py> Logits<'py> {
+    /// Of a single axis, whose length may be 0.
+    pub(super) fn new(logits: &Bound<'py, PyAny>, axis: &Bound<'_, PyAny>) -> PyResult<Self> {
+        let given = integer(axis, "axis")?;
+        let found = Array::find_real(logits, "logits", &Known::get().as_logits)?;
+        let dimensions = found.ndim() as i128;
         if !(-dimensions..dimensions).contains(&given) {
-            return Err(axis_error(axis, logits.shape()));
+            return Err(axis_error(axis, found.ndim()));
         }
         let given = if given < 0 { given + dimensions } else { given };
-        logits.axis = usize::try_from(given).expect("an axis of the shape");
-        Ok(logits)
+        let axis = usize::try_from(given).expect("an axis of the shape");
+        Ok(Self { array: found.view(), axis })
     }
 
     /// With the classes along the last axis.
-    pub(super) fn last(logits: &Bound<'_, PyAny>) -> PyResult<Self> {
+    pub(super) fn last(logits: &Bound<'py, PyAny>) -> PyResult<Self> {
         let array = Array::real(logits, "logits", &Known::get().as_logits)?;
         let Some(axis) = array.shape().len().checked_sub(1) else {
             return Err(value_error!(logits.py(), "logits must have an axis of classes"));
@@ -103,8 +85,8 @@ impl Logits {
     pub(super) fn targets<'a>(
         &self,
         py: Python<'_>,
-        array: &'a Array,
-        ignore_index: Option<i128>,
+        array: &'a Array<'_>,
+        ignore_index: Option<&i128>,
         class_weight: Option<&WeightValues>,
     ) -> PyResult<Targets<'a>> {
         let (shape, given, axis) = (self.shape(), array.shape(), self.axis);
@@ -141,7 +123,7 @@ impl Logits {
     }
 
     /// The array of a prior, whose shape fits the logits.
-    pub(super) fn prior_array(&self, prior: &Bound<'_, PyAny>) -> PyResult<Array> {
+    pub(super) fn prior_array<'p>(&self, prior: &Bound<'p, PyAny>) -> PyResult<Array<'p>> {
         let py = prior.py();
         let array = Array::real(prior, "prior", &Known::get().as_real)?;
         let (shape, given) = (self.shape(), array.shape());
@@ -167,7 +149,7 @@ impl Logits {
     pub(super) fn prior<'a>(
         &self,
         py: Python<'_>,
-        array: Option<&'a Array>,
+        array: Option<&'a Array<'_>>,
     ) -> PyResult<Prior<'a>> {
         let Some(array) = array else { return Ok(Prior::Uniform) };
         let (shape, given) = (self.shape(), array.shape());
@@ -198,6 +180,13 @@ impl Logits {
             }
         })
     }
+}
+
+/// Is this an integer, not None, a tuple or what is neither?
+#[inline]
+pub(super) fn is_one_axis(axis: &Bound<'_, PyAny>) -> PyResult<bool> {
+    Ok(axis.is_exact_instance_of::<PyInt>()
+        || (!axis.is_instance_of::<PyBool>() && axis.hasattr(&Known::get().__index__)?))
 }
 
 /// What is read of an argument that is given.

@@ -12,12 +12,12 @@
 #![allow(unsafe_code, reason = "a home of unsafe: views of Python's memory")]
 
 mod checked;
+mod elements;
 pub(super) use checked::writable;
+use elements::{Elements, elements, is_ndarray};
 
-use super::errors::answer;
 use super::kind::Kind;
-use super::known::Known;
-use super::numpy::{Dtype, is_bfloat16};
+use super::numpy::Dtype;
 use crate::batch::Run;
 use crate::error::Error;
 use crate::ops::inputs::check_labels;
@@ -65,13 +65,15 @@ pub(super) fn check_fields(py: Python<'_>) -> PyResult<()> {
 }
 
 /// An array of numbers that the native code reads or writes as they lie.
-pub(super) struct Array {
+pub(super) struct Array<'py> {
     /// Whose memory it is.
-    _owner: Py<PyAny>,
+    _owner: Owner<'py>,
     start: Start,
     /// Lengths, then strides.
     numbers: Numbers,
     ndim: usize,
+    /// Of all elements.
+    bytes: usize,
     kind: Kind,
     is_writable: bool,
     /// Do its elements lie one after another in C order?
@@ -80,58 +82,32 @@ pub(super) struct Array {
     bfloat16: Option<Py<PyAny>>,
 }
 
+/// Held, which dropping it ends with no question whether this thread is attached: it is, for 'py.
+struct Owner<'py>(#[allow(dead_code, reason = "held")] Bound<'py, PyAny>);
+
+// SAFETY: nothing can be done with a reference to it.
+unsafe impl Sync for Owner<'_> {}
+
 /// Of few axes they take no memory of their own.
 enum Numbers {
     Few([usize; 6]),
     Many(Box<[usize]>),
 }
 
-/// Is `obj` an instance of numpy.ndarray itself, not of a subclass?
-fn is_exact_ndarray(obj: &Bound<'_, PyAny>) -> bool {
-    obj.get_type_ptr().cast() == Known::get().ndarray.as_ptr()
-}
-
-/// Is `obj` a numpy.ndarray? By its type: `__class__` may say anything.
+/// The dtype of an ndarray.
 #[inline(always)]
-fn is_ndarray(obj: &Bound<'_, PyAny>) -> PyResult<bool> {
-    if is_exact_ndarray(obj) { Ok(true) } else { is_of_subclass(obj) }
-}
-
-#[cold]
-fn is_of_subclass(obj: &Bound<'_, PyAny>) -> PyResult<bool> {
-    obj.get_type().is_subclass(Known::get().ndarray.bind(obj.py()))
-}
-
-/// What the elements of a dtype are that is none of the known objects: it may be equal to one all the
-/// same, of another name, with metadata, or unpickled.
-#[cold]
-fn kind_of(dtype: &Bound<'_, PyAny>) -> PyResult<Option<Kind>> {
-    let known = Known::get();
-    if answer(dtype.py(), is_bfloat16(dtype))? == Some(true) {
-        return Ok(Some(Kind::Float(Storage::Bf16)));
-    }
-    // Not by `==`, for which NumPy takes memory that it does not check.
-    let [number, size] = [&known.num, &known.itemsize].map(|name| dtype.getattr(name)?.extract());
-    let is_native = dtype.getattr(&known.isnative)?.is_truthy()?;
-    Ok(if is_native { Kind::of(number?, size?) } else { None })
-}
-
-/// What they are, and the dtype object of bfloat16, which NumPy itself does not have.
-type Elements = (Kind, Option<Py<PyAny>>);
-
-/// The elements of an ndarray; `None` where they are not numbers in native byte order.
-#[inline(always)]
-fn elements(obj: &Bound<'_, PyAny>) -> PyResult<Option<Elements>> {
+fn dtype_of<'a, 'py>(obj: &'a Bound<'py, PyAny>) -> Borrowed<'a, 'py, PyAny> {
     let at = obj.as_ptr().cast::<Fields>();
     // SAFETY: an ndarray, which has these fields (`check_fields`) and holds its dtype, as long as no other
     // code runs.
-    let dtype = || unsafe { Borrowed::from_ptr(obj.py(), (*at).dtype) };
-    if let Some((_, kind)) = Known::get().kinds.iter().find(|known| dtype().is(&known.0)) {
-        return Ok(Some((*kind, None)));
-    }
-    let asked = dtype().to_owned();
-    let kind = kind_of(&asked)?.filter(|_| dtype().is(&asked)); // Python code may give it another
-    Ok(kind.map(|kind| (kind, (kind == Kind::Float(Storage::Bf16)).then(|| asked.unbind()))))
+    unsafe { Borrowed::from_ptr(obj.py(), (*at).dtype) }
+}
+
+/// The number of axes of an ndarray.
+#[inline(always)]
+fn ndim_of(obj: &Bound<'_, PyAny>) -> usize {
+    // SAFETY: as for the dtype.
+    unsafe { (*obj.as_ptr().cast::<Fields>()).ndim }.unsigned_abs() as usize
 }
 
 /// Axes but for one.
@@ -166,16 +142,16 @@ impl Start {
     }
 }
 
-impl Array {
+impl<'py> Array<'py> {
     /// `None` where `obj` is not an ndarray of numbers in native byte order.
-    pub(super) fn of(obj: &Bound<'_, PyAny>) -> PyResult<Option<Self>> {
+    pub(super) fn of(obj: &Bound<'py, PyAny>) -> PyResult<Option<Self>> {
         let elements = if is_ndarray(obj)? { elements(obj)? } else { None };
         Ok(elements.map(|elements| Self::view(obj.clone(), elements)))
     }
 
     /// That of an ndarray with such elements.
     #[inline(always)]
-    fn view(obj: Bound<'_, PyAny>, (kind, bfloat16): Elements) -> Self {
+    fn view(obj: Bound<'py, PyAny>, (kind, bfloat16): Elements) -> Self {
         let at = obj.as_ptr().cast::<Fields>();
         // SAFETY: an ndarray, which has these fields (`check_fields`), as long as no other code runs.
         let (start, ndim, flags) =
@@ -187,20 +163,36 @@ impl Array {
         let stride = |axis| unsafe { (*at).strides.add(axis).read().cast_unsigned() };
         // One by one they stay in registers; from memory, where they are written in a loop, they are waited
         // for when the array is moved.
-        let numbers = match ndim {
-            0 => Numbers::Few([0; 6]),
-            1 => Numbers::Few([length(0), stride(0), 0, 0, 0, 0]),
-            2 => Numbers::Few([length(0), length(1), stride(0), stride(1), 0, 0]),
+        let (numbers, len) = match ndim {
+            0 => (Numbers::Few([0; 6]), 1),
+            1 => (Numbers::Few([length(0), stride(0), 0, 0, 0, 0]), length(0)),
+            2 => {
+                let [a, b] = [0, 1].map(length);
+                (Numbers::Few([a, b, stride(0), stride(1), 0, 0]), a * b)
+            }
             3 => {
                 let [a, b, c] = [0, 1, 2].map(length);
-                Numbers::Few([a, b, c, stride(0), stride(1), stride(2)])
+                (Numbers::Few([a, b, c, stride(0), stride(1), stride(2)]), a * b * c)
             }
-            _ => Numbers::Many((0..ndim).map(length).chain((0..ndim).map(stride)).collect()),
+            _ => {
+                let numbers = (0..ndim).map(length).chain((0..ndim).map(stride)).collect();
+                (Numbers::Many(numbers), (0..ndim).map(length).product())
+            }
         };
         let is_writable = flags & (WRITEABLE | WARN_ON_WRITE) == WRITEABLE;
+        let bytes = len * kind.size();
         let is_contiguous = flags & CONTIGUOUS != 0;
-        let _owner = obj.unbind();
-        Self { _owner, start, numbers, ndim, kind, is_writable, is_contiguous, bfloat16 }
+        Self {
+            _owner: Owner(obj),
+            start,
+            numbers,
+            ndim,
+            bytes,
+            kind,
+            is_writable,
+            is_contiguous,
+            bfloat16,
+        }
     }
 
     pub(super) fn kind(&self) -> Kind {
@@ -208,7 +200,7 @@ impl Array {
     }
 
     /// The dtype of a real array.
-    pub(super) fn dtype<'py>(&self, py: Python<'py>) -> Dtype<'py> {
+    pub(super) fn dtype<'p>(&self, py: Python<'p>) -> Dtype<'p> {
         match &self.bfloat16 {
             Some(object) => {
                 Dtype { storage: Storage::Bf16, bfloat16: Some(object.bind(py).clone()) }
@@ -238,7 +230,7 @@ impl Array {
 
     /// Bytes of all elements.
     pub(super) fn bytes(&self) -> usize {
-        self.shape().iter().product::<usize>() * self.kind.size()
+        self.bytes
     }
 
     fn numbers(&self) -> &[usize] {
@@ -285,10 +277,10 @@ impl Array {
         unsafe { Rows::from_raw(self.start.0, self.storage(), classes, others(axes, axis)) }
     }
 
-    /// Rows along `axis`, to write. Of an [`Array::output`] or a new array.
+    /// Rows along `axis`, to write. Of an [`Array::find_output`] that was not refused, or a new array.
     pub(super) fn rows_mut(&self, axis: usize) -> RowsMut<'_> {
         let classes = self.axes().nth(axis).expect("an axis of the array");
-        // SAFETY: as in `rows_of`; `output` has checked that the array is writable and
+        // SAFETY: as in `rows_of`; `refuse_output` has checked that the array is writable and
         // that no two elements share memory, and a new array is both.
         unsafe {
             RowsMut::from_raw(self.start.0, self.storage(), classes, others(self.axes(), axis))
@@ -306,7 +298,7 @@ impl Array {
     pub(super) fn labels(
         &self,
         num_classes: usize,
-        ignore_index: Option<i128>,
+        ignore_index: Option<&i128>,
         run: &mut Run<'_>,
     ) -> Result<Labels, Error> {
         let outer = Outer::new(self.axes());
@@ -325,7 +317,7 @@ impl Array {
             _ => &read!(u64),
         };
         let signed = matches!(self.kind, Kind::Signed(_));
-        let len = outer.rows();
+        let (len, ignore_index) = (outer.rows(), ignore_index.copied());
         check_labels(&UncheckedLabels { len, read, signed, num_classes, ignore_index }, run)
     }
 
@@ -357,7 +349,7 @@ impl Array {
     fn extent(&self) -> (usize, usize) {
         let start = self.start.0.addr();
         if self.is_contiguous {
-            return (start, start + self.bytes());
+            return (start, start + self.bytes);
         }
         let (mut first, mut end) = (start, start + self.kind.size());
         for (len, stride) in self.axes() {
@@ -370,7 +362,7 @@ impl Array {
     }
 
     /// May an element of it lie in memory of one of the others? (Yes for interleaved views.)
-    pub(super) fn may_overlap<'a>(&self, others: impl IntoIterator<Item = &'a Array>) -> bool {
+    pub(super) fn may_overlap<'a>(&self, others: impl IntoIterator<Item = &'a Array<'a>>) -> bool {
         let (first, end) = self.extent();
         others.into_iter().any(|other| {
             let other = other.extent();
@@ -379,7 +371,7 @@ impl Array {
     }
 
     /// Is element for element the same memory?
-    pub(super) fn is_alias_of(&self, other: &Array) -> bool {
+    pub(super) fn is_alias_of(&self, other: &Array<'_>) -> bool {
         self.start == other.start
             && self.kind == other.kind
             && self.shape() == other.shape()

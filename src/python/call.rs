@@ -40,34 +40,39 @@ const PAGE: usize = 1 << 12;
 
 /// An array that the core writes, and where its numbers must end up.
 pub(super) struct Output<'py> {
-    pub(super) array: Array,
+    pub(super) array: Array<'py>,
     computed: Bound<'py, PyAny>,
     memory: Memory,
     /// The caller's array, where it is not `computed` itself.
-    wanted: Option<Box<(Bound<'py, PyAny>, Array)>>,
+    wanted: Option<Box<(Bound<'py, PyAny>, Array<'py>)>>,
 }
 
 impl<'py> Output<'py> {
-    /// A new array of `shape`, or the caller's `out` if it is given and can be written directly.
+    /// A new array of `shape`, or the caller's `out` if it is given and can be written directly; in `place`, where it
+    /// stays.
     #[inline(always)]
-    pub(super) fn new(
+    pub(super) fn new<'p>(
+        place: &'p mut Option<Self>,
         out: &Bound<'py, PyAny>,
         name: &str,
         shape: &[usize],
         dtype: &Dtype<'py>,
         inputs: &Inputs<'_>,
-    ) -> PyResult<Self> {
+    ) -> PyResult<&'p mut Self> {
         let py = out.py();
         if out.is_none() {
-            return Self::fresh(py, shape, dtype);
+            return Ok(place.insert(Self::fresh(py, shape, dtype)?));
         }
-        let (array, computed) = (Array::output(out, name, shape)?, out.clone());
-        let mut output = Self { array, computed, memory: Memory::Callers, wanted: None };
+        let array = Array::find_output(out, name, shape)?.view();
+        let output = Self { array, computed: out.clone(), memory: Memory::Callers, wanted: None };
+        let output = place.insert(output);
+        output.array.refuse_output(py, name, shape)?;
         let (array, storage) = (&output.array, dtype.storage);
         // A result is rounded to its own type first, also on its way to a wider array.
         let takes_it = array.storage() == storage || inputs.compute == storage;
-        if takes_it && !inputs.forbid(array) {
-            if array.is_alias_of(inputs.logits) {
+        let is_alias = array.is_alias_of(inputs.logits);
+        if takes_it && !inputs.forbid(array, is_alias) {
+            if is_alias {
                 output.memory = Memory::OfLogits;
             }
             return Ok(output);
@@ -88,8 +93,9 @@ impl<'py> Output<'py> {
     /// the caches is faster; new memory is first touched here, and what lies where the logits do is
     /// in the caches.
     pub(super) fn rows_mut(&self, axis: usize) -> RowsMut<'_> {
-        let rows = self.array.rows_mut(axis);
-        if self.memory == Memory::Callers { rows.streamed() } else { rows }
+        let mut rows = self.array.rows_mut(axis);
+        rows.stream(self.memory == Memory::Callers);
+        rows
     }
 
     /// Touches new memory from one end to the other where single rows along `axis` lie all over it:
@@ -120,7 +126,7 @@ impl<'py> Output<'py> {
     }
 
     /// The array that the caller gets.
-    pub(super) fn result(&self) -> &Array {
+    pub(super) fn result(&self) -> &Array<'py> {
         self.wanted.as_ref().map_or(&self.array, |wanted| &wanted.1)
     }
 
@@ -135,15 +141,15 @@ impl<'py> Output<'py> {
     }
 
     /// The finished array. Nothing fails after the first number is copied, but for Ctrl-C.
-    pub(super) fn finish(self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        let Some(wanted) = self.wanted else { return Ok(self.computed) };
+    pub(super) fn finish(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        let Some(wanted) = &self.wanted else { return Ok(self.computed.clone()) };
         copy(py, &self.array, &wanted.1)?;
-        Ok(wanted.0)
+        Ok(wanted.0.clone())
     }
 }
 
 /// Copies an array to another of the same shape, rounding each number to its type.
-fn copy(py: Python<'_>, from: &Array, to: &Array) -> PyResult<()> {
+fn copy(py: Python<'_>, from: &Array<'_>, to: &Array<'_>) -> PyResult<()> {
     let bytes = from.bytes();
     let (from, mut to) = match from.shape().len() {
         0 => (from.elements(&[]), to.elements_mut()),
@@ -155,7 +161,7 @@ fn copy(py: Python<'_>, from: &Array, to: &Array) -> PyResult<()> {
 /// The type of a result that has a value for each logit: theirs, but 16 bits do not limit what
 /// goes to a wider `out`.
 pub(super) fn result_dtype<'py>(
-    logits: &Array,
+    logits: &Array<'_>,
     compute: Storage,
     out: &Bound<'py, PyAny>,
     name: &str,
@@ -170,8 +176,8 @@ pub(super) fn result_dtype<'py>(
 
 /// The arrays that are read while outputs are written.
 pub(super) struct Inputs<'a> {
-    pub(super) logits: &'a Array,
-    pub(super) others: [Option<&'a Array>; 3],
+    pub(super) logits: &'a Array<'a>,
+    pub(super) others: [Option<&'a Array<'a>>; 3],
     /// What the rows are computed in.
     pub(super) compute: Storage,
     /// May the output lie exactly where the logits do?
@@ -179,8 +185,8 @@ pub(super) struct Inputs<'a> {
 }
 
 impl Inputs<'_> {
-    fn forbid(&self, output: &Array) -> bool {
-        let logits = Some(self.logits).filter(|z| !(self.in_place && output.is_alias_of(z)));
+    fn forbid(&self, output: &Array<'_>, is_alias: bool) -> bool {
+        let logits = (!(self.in_place && is_alias)).then_some(self.logits);
         output.may_overlap(self.others.into_iter().flatten().chain(logits))
     }
 }
@@ -188,15 +194,17 @@ impl Inputs<'_> {
 /// Runs a whole call: in the default floating-point environment, the caller's restored after it,
 /// and with a panic turned into `InternalError`.
 pub(super) fn guard<R>(py: Python<'_>, body: impl FnOnce() -> PyResult<R>) -> PyResult<R> {
-    with_default_fp_env(|| {
-        // The exception is made here, where a panic for want of memory is caught.
-        let body = || {
-            body().inspect_err(|error| {
-                error.value(py);
-            })
+    let result = with_default_fp_env(|| {
+        // The exception is made here, where a panic for want of memory is caught. In a box the result is two
+        // numbers, which are not handed on through memory.
+        let boxed = |error: PyErr| {
+            error.value(py);
+            Box::new(error)
         };
-        catch_unwind(AssertUnwindSafe(body)).unwrap_or_else(|payload| Err(internal(py, &*payload)))
-    })
+        catch_unwind(AssertUnwindSafe(|| body().map_err(boxed)))
+            .unwrap_or_else(|payload| Err(Box::new(internal(py, &*payload))))
+    });
+    result.map_err(|error| *error)
 }
 
 /// Bytes of logits below which the interpreter lock is kept: some 20 µs of work.

@@ -22,6 +22,7 @@ fn top_k<'py>(
     let py = logits.py();
     let result = Pair::new(py)?;
     let logits = Logits::new(logits, axis)?;
+    logits.refuse_no_classes(py)?;
     let (given, classes) = (integer(k, "k")?, logits.classes());
     let Some(k) = usize::try_from(given).ok().filter(|k| *k <= classes) else {
         return Err(value_error!(
@@ -53,6 +54,7 @@ fn at_indices<'py>(
 ) -> PyResult<Bound<'py, PyAny>> {
     let py = logits.py();
     let logits = Logits::new(logits, axis)?;
+    logits.refuse_no_classes(py)?;
     let temperature = arguments::temperature(temperature)?;
     let mask_array = arguments::given(mask, |mask| logits.mask_array(mask))?;
     let indices = Array::indices(indices)?;

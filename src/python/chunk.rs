@@ -128,7 +128,7 @@ fn row_losses<'py>(
     let prior_array = given(prior, |prior| logits.prior_array(prior))?;
     let prior = logits.prior(py, prior_array.as_ref().filter(|_| label_smoothing > 0.0))?;
     let target_array = Array::targets(labels)?;
-    let targets = &logits.targets(py, &target_array, Some(-1), None)?;
+    let targets = &logits.targets(py, &target_array, Some(&-1), None)?;
     let double = Dtype::of(Storage::F64);
     let (losses, out) = Array::empty(py, &logits.row_shape(), &double)?;
     let (z, mut out) = (logits.array.rows(logits.axis), out.elements_mut());

@@ -47,7 +47,8 @@ fn evaluate<'py>(
     grad_out: Option<Argument<'_, 'py>>,
 ) -> PyResult<(Bound<'py, PyAny>, Option<Bound<'py, PyAny>>)> {
     let py = out.py();
-    let logits = Logits::new(logits, axis)?;
+    hold!(logits = Logits::new(logits, axis));
+    logits.refuse_no_classes(py)?;
     let reduction = arguments::reduction(reduction)?;
     let normalizer = arguments::normalizer(normalizer, reduction)?;
     let label_smoothing = arguments::label_smoothing(label_smoothing, prior)?;
@@ -68,33 +69,33 @@ fn evaluate<'py>(
     let sample_weight = given(sample_weight, |weight| logits.sample_weight(weight))?;
     let sample_weight = sample_weight.as_ref();
     let mask_array = given(mask, |mask| logits.mask_array(mask))?;
-    let ignored = arguments::ignore_index(ignore_index)?;
-    let target_array = Array::targets(targets)?;
-    let targets = logits.targets(py, &target_array, ignored, class_weight)?;
+    hold!(ignored = arguments::ignore_index(ignore_index));
+    hold!(target_array = Array::targets(targets));
+    hold!(targets = logits.targets(py, target_array, ignored.as_ref(), class_weight));
 
     let compute = logits.array.compute();
     let per_row = Dtype::of(compute);
-    let others = [prior_array.as_ref(), mask_array.as_ref(), Some(&target_array)];
+    let others = [prior_array.as_ref(), mask_array.as_ref(), Some(target_array)];
     let mut inputs = Inputs { logits: &logits.array, others, compute, in_place: false };
-    let (mut losses, scalar) = match reduction {
+    let (mut losses, mut scalar, mut grad) = (None, None, None);
+    match reduction {
         Reduction::None => {
             let shape = logits.row_shape();
-            (Some(Output::new(out, "out", &shape, &per_row, &inputs)?), None)
+            Output::new(&mut losses, out, "out", &shape, &per_row, &inputs)?;
         }
-        _ if out.is_none() => (None, None),
+        _ if out.is_none() => {}
         // A scalar is accumulated in float64 and rounded once, to whatever `out` holds.
-        _ => (None, Some(Array::output(out, "out", &[])?)),
-    };
-    inputs.in_place = true;
-    let grad = match grad_out {
-        None => None,
-        Some(out) => {
-            let dtype = result_dtype(&logits.array, compute, out, "grad_out")?;
-            let grad = Output::new(out, "grad_out", logits.shape(), &dtype, &inputs)?;
-            grad.touch(py, logits.axis)?;
-            Some(grad)
+        _ => {
+            let array = scalar.insert(Array::find_output(out, "out", &[])?.view());
+            array.refuse_output(py, "out", &[])?;
         }
-    };
+    }
+    inputs.in_place = true;
+    if let Some(out) = grad_out {
+        let (name, dtype) = ("grad_out", result_dtype(&logits.array, compute, out, "grad_out")?);
+        Output::new(&mut grad, out, name, logits.shape(), &dtype, &inputs)?
+            .touch(py, logits.axis)?;
+    }
     if let (Some(losses), Some(grad)) = (&mut losses, &grad)
         && grad.is_copied()
     {
@@ -112,16 +113,28 @@ fn evaluate<'py>(
     let room = is_written.then(|| float(py, 0.0)).transpose()?;
     let z = logits.array.rows(logits.axis);
     let mut loss_rows = losses.as_ref().map(|losses| losses.array.elements_mut());
-    let mut grad_rows = grad.as_ref().map(|grad| grad.rows_mut(logits.axis));
+    let mut rows;
+    let mut grad_rows = None;
+    if let Some(grad) = &grad {
+        rows = grad.rows_mut(logits.axis);
+        grad_rows = Some(&mut rows);
+    }
     let mask = logits.mask_rows(mask_array.as_ref());
     let terms =
         LossTerms { label_smoothing, prior, class_weight, sample_weight, temperature, z_loss };
-    let operation = CrossEntropy { targets: &targets, terms, reduction, normalizer };
+    let operation = CrossEntropy { targets, terms, reduction, normalizer };
     let value = compute!(py, logits.array.bytes(), compute, logits, |F, run| {
-        operation.run::<F>(&z, mask.as_ref(), loss_rows.as_mut(), grad_rows.as_mut(), None, run)
+        operation.run::<F>(
+            &z,
+            mask.as_ref(),
+            loss_rows.as_mut(),
+            grad_rows.as_deref_mut(),
+            None,
+            run,
+        )
     })?;
-    let grad = grad.map(|grad| grad.finish(py)).transpose()?;
-    let loss = match losses {
+    let grad = grad.as_ref().map(|grad| grad.finish(py)).transpose()?;
+    let loss = match &losses {
         Some(losses) => losses.finish(py)?,
         None => {
             drop(room);

@@ -87,10 +87,10 @@ pub(super) fn refuse_output_dtype(obj: &Bound<'_, PyAny>, name: &str) -> PyResul
 
 /// numpy.exceptions.AxisError
 #[cold]
-pub(super) fn axis_error(axis: &Bound<'_, PyAny>, shape: &[usize]) -> PyErr {
+pub(super) fn axis_error(axis: &Bound<'_, PyAny>, ndim: usize) -> PyErr {
     let (py, known) = (axis.py(), Known::get());
     from_class(py, &known.axis_error, |class| {
         let axis = axis.call_method0(&known.__index__)?;
-        call(class, [&axis, &integer(py, shape.len())?, known.logits.bind(py)])
+        call(class, [&axis, &integer(py, ndim)?, known.logits.bind(py)])
     })
 }

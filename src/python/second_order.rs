@@ -22,6 +22,7 @@ fn grad_and_hess<'py>(arguments: &Arguments<'_, 'py, 8>) -> PyResult<Bound<'py, 
     let [logits, targets, smoothing, prior, class_weight, sample_weight, axis, factor] = *arguments;
     let py = logits.py();
     let logits = Logits::new(logits, axis)?;
+    logits.refuse_no_classes(py)?;
     let classes = logits.classes();
     if classes > MOST_HESSIAN_CLASSES {
         return Err(value_error!(

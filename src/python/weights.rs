@@ -12,7 +12,7 @@ use crate::simd::Rows;
 use crate::target::WeightValues;
 use pyo3::prelude::*;
 
-impl Logits {
+impl Logits<'_> {
     /// c, one weight for each class.
     pub(super) fn class_weight(&self, obj: &Bound<'_, PyAny>) -> PyResult<WeightValues> {
         let array = Array::real_of_shape(obj, "class_weight", &[self.classes()])?;
@@ -45,7 +45,7 @@ impl Logits {
     }
 
     /// The array of a mask, which broadcasts to the logits.
-    pub(super) fn mask_array(&self, obj: &Bound<'_, PyAny>) -> PyResult<Array> {
+    pub(super) fn mask_array<'p>(&self, obj: &Bound<'p, PyAny>) -> PyResult<Array<'p>> {
         let array = Array::mask(obj, "where")?;
         if broadcasts(array.shape(), self.shape()) {
             return Ok(array);
@@ -59,7 +59,7 @@ impl Logits {
     }
 
     /// The mask of every row.
-    pub(super) fn mask_rows<'a>(&self, array: Option<&'a Array>) -> Option<Rows<'a>> {
+    pub(super) fn mask_rows<'a>(&self, array: Option<&'a Array<'_>>) -> Option<Rows<'a>> {
         array.map(|array| array.rows_broadcast(self.axis, self.shape()))
     }
 

@@ -282,11 +282,10 @@ impl<'a> Rows<'a> {
 }
 
 impl<'a> RowsMut<'a> {
-    /// Writes past the caches where that is faster: for memory that is in use already and not
+    /// To be written past the caches, if `is_streamed`, where that is faster: for memory that is in use already and not
     /// that of the logits.
-    #[must_use]
-    pub fn streamed(self) -> Self {
-        Self { is_streamed: true, ..self }
+    pub fn stream(&mut self, is_streamed: bool) {
+        self.is_streamed = is_streamed;
     }
 
     /// Is the first element that of `rows`?

@@ -1,6 +1,7 @@
 //! Arrays that are what they must be: real, labels, masks, or to be written.
 
-use super::{Array, Elements, elements, is_exact_ndarray, is_ndarray};
+use super::Array;
+use super::elements::{Found, elements, is_exact_ndarray, is_ndarray, known_kind};
 use crate::python::errors::{type_error, value_error, wrong_shape};
 use crate::python::kind::Kind;
 use crate::python::known::Known;
@@ -10,41 +11,63 @@ use crate::python::overlap::overlaps;
 use pyo3::prelude::*;
 
 /// The ndarray to write: `obj` itself, or the memory of a tensor.
-#[inline(always)]
 pub(in crate::python) fn writable<'py>(
     obj: &Bound<'py, PyAny>,
     name: &str,
 ) -> PyResult<Bound<'py, PyAny>> {
-    if is_exact_ndarray(obj) { Ok(obj.clone()) } else { writable_like(obj, name) }
-}
-
-#[cold]
-fn writable_like<'py>(obj: &Bound<'py, PyAny>, name: &str) -> PyResult<Bound<'py, PyAny>> {
     let (py, known) = (obj.py(), Known::get());
-    if obj.is_instance(known.ndarray.bind(py))? {
+    if is_exact_ndarray(obj) || obj.is_instance(known.ndarray.bind(py))? {
         return Ok(obj.clone());
     }
     call(known.as_output.bind(py), [obj, &text(py, name)?.into_any()])
 }
 
-/// What `converter` makes of `obj`: an ndarray.
+/// As [`Array::find`] where the dtype is none of the known objects, or has other elements.
 #[cold]
-fn converted<'py>(
+fn find_like<'py>(
     obj: &Bound<'py, PyAny>,
     name: &str,
     converter: &Py<PyAny>,
-) -> PyResult<(Bound<'py, PyAny>, Elements)> {
+    are_such: fn(Kind) -> bool,
+) -> PyResult<Found<'py>> {
+    let own = if is_exact_ndarray(obj) { elements(obj)? } else { None };
+    if let Some(own) = own.filter(|own| are_such(own.0)) {
+        return Ok(Found(obj.clone(), own));
+    }
     let py = obj.py();
     let array = call(converter.bind(py), [obj, &text(py, name)?.into_any()])?;
     match if is_exact_ndarray(&array) { elements(&array)? } else { None } {
-        Some(elements) => Ok((array, elements)),
+        Some(elements) => Ok(Found(array, elements)),
         None => Err(type_error!(py, "{name} cannot be read as an array of numbers")),
     }
 }
 
-impl Array {
+#[cold]
+fn find_output_like<'py>(
+    obj: &Bound<'py, PyAny>,
+    name: &str,
+    shape: &[usize],
+) -> PyResult<Found<'py>> {
+    let (py, known) = (obj.py(), Known::get());
+    let obj = writable(obj, name)?;
+    if !is_exact_ndarray(&obj) && obj.hasattr(&known.mask)? {
+        let text = "is a masked array; pass an ordinary one, or its .data";
+        return Err(type_error!(py, "{name} {text}"));
+    }
+    let own = if is_ndarray(&obj)? { elements(&obj)? } else { None };
+    if let Some(real @ (Kind::Float(_), _)) = own {
+        return Ok(Found(obj, real));
+    }
+    let given: Vec<usize> = obj.getattr(&known.shape)?.extract()?;
+    if given != shape {
+        return Err(wrong_shape(py, name, shape, &given));
+    }
+    Err(numpy::refuse_output_dtype(&obj, name)?)
+}
+
+impl<'py> Array<'py> {
     /// A new C-contiguous array and its view.
-    pub(in crate::python) fn empty<'py>(
+    pub(in crate::python) fn empty(
         py: Python<'py>,
         shape: &[usize],
         dtype: &Dtype<'py>,
@@ -58,17 +81,26 @@ impl Array {
 
     /// A real array: `obj` itself where it is one, else what `converter` makes of it.
     #[inline(always)]
+    pub(in crate::python) fn find_real(
+        obj: &Bound<'py, PyAny>,
+        name: &str,
+        converter: &Py<PyAny>,
+    ) -> PyResult<Found<'py>> {
+        Self::find(obj, name, converter, |kind| matches!(kind, Kind::Float(_)))
+    }
+
+    /// The same, and its view.
     pub(in crate::python) fn real(
-        obj: &Bound<'_, PyAny>,
+        obj: &Bound<'py, PyAny>,
         name: &str,
         converter: &Py<PyAny>,
     ) -> PyResult<Self> {
-        Self::read(obj, name, converter, |kind| matches!(kind, Kind::Float(_)))
+        Ok(Self::find_real(obj, name, converter)?.view())
     }
 
     /// A real array of `shape`.
     pub(in crate::python) fn real_of_shape(
-        obj: &Bound<'_, PyAny>,
+        obj: &Bound<'py, PyAny>,
         name: &str,
         shape: &[usize],
     ) -> PyResult<Self> {
@@ -80,72 +112,69 @@ impl Array {
     }
 
     /// Labels or probabilities.
-    #[inline(always)]
-    pub(in crate::python) fn targets(obj: &Bound<'_, PyAny>) -> PyResult<Self> {
-        Self::read(obj, "targets", &Known::get().as_targets, |kind| kind != Kind::Bool)
+    pub(in crate::python) fn targets(obj: &Bound<'py, PyAny>) -> PyResult<Self> {
+        let are_such = |kind| kind != Kind::Bool;
+        Ok(Self::find(obj, "targets", &Known::get().as_targets, are_such)?.view())
     }
 
     /// Classes.
-    pub(in crate::python) fn indices(obj: &Bound<'_, PyAny>) -> PyResult<Self> {
+    pub(in crate::python) fn indices(obj: &Bound<'py, PyAny>) -> PyResult<Self> {
         let is_integer = |kind| matches!(kind, Kind::Signed(_) | Kind::Unsigned(_));
-        Self::read(obj, "indices", &Known::get().as_indices, is_integer)
+        Ok(Self::find(obj, "indices", &Known::get().as_indices, is_integer)?.view())
     }
 
     /// Booleans.
-    pub(in crate::python) fn mask(obj: &Bound<'_, PyAny>, name: &str) -> PyResult<Self> {
-        Self::read(obj, name, &Known::get().as_mask, |kind| kind == Kind::Bool)
+    pub(in crate::python) fn mask(obj: &Bound<'py, PyAny>, name: &str) -> PyResult<Self> {
+        Ok(Self::find(obj, name, &Known::get().as_mask, |kind| kind == Kind::Bool)?.view())
     }
 
     /// `obj` itself where it is an ndarray, and no instance of a subclass, of such elements; else what
     /// `converter` makes of it.
     #[inline(always)]
-    fn read(
-        obj: &Bound<'_, PyAny>,
+    fn find(
+        obj: &Bound<'py, PyAny>,
         name: &str,
         converter: &Py<PyAny>,
-        are_such: impl FnOnce(Kind) -> bool,
-    ) -> PyResult<Self> {
-        let own = if is_exact_ndarray(obj) { elements(obj)? } else { None };
-        // A view is made where it stays: it is too large to be handed on as a result.
-        let (owner, elements) = match own.filter(|own| are_such(own.0)) {
-            Some(own) => (obj.clone(), own),
-            None => converted(obj, name, converter)?,
-        };
-        Ok(Self::view(owner, elements))
+        are_such: fn(Kind) -> bool,
+    ) -> PyResult<Found<'py>> {
+        let own = if is_exact_ndarray(obj) { known_kind(obj) } else { None };
+        match own.filter(|own| are_such(*own)) {
+            Some(own) => Ok(Found(obj.clone(), (own, None))),
+            None => find_like(obj, name, converter, are_such),
+        }
     }
 
-    /// An array to write: an ndarray or a tensor of `shape` in a floating type that the core stores.
+    /// An array to write: an ndarray or a tensor in a floating type that the core stores, whose view
+    /// [`Array::refuse_output`] may refuse.
     #[inline(always)]
-    pub(in crate::python) fn output(
-        obj: &Bound<'_, PyAny>,
+    pub(in crate::python) fn find_output(
+        obj: &Bound<'py, PyAny>,
         name: &str,
         shape: &[usize],
-    ) -> PyResult<Self> {
-        let (py, known) = (obj.py(), Known::get());
-        let obj = writable(obj, name)?;
-        if !is_exact_ndarray(&obj) && obj.hasattr(&known.mask)? {
-            let text = "is a masked array; pass an ordinary one, or its .data";
-            return Err(type_error!(py, "{name} {text}"));
+    ) -> PyResult<Found<'py>> {
+        let own = if is_exact_ndarray(obj) { known_kind(obj) } else { None };
+        match own {
+            Some(kind @ Kind::Float(_)) => Ok(Found(obj.clone(), (kind, None))),
+            _ => find_output_like(obj, name, shape),
         }
-        let array = match if is_ndarray(&obj)? { elements(&obj)? } else { None } {
-            Some(real @ (Kind::Float(_), _)) => Self::view(obj, real),
-            _ => {
-                let given: Vec<usize> = obj.getattr(&known.shape)?.extract()?;
-                if given != shape {
-                    return Err(wrong_shape(py, name, shape, &given));
-                }
-                return Err(numpy::refuse_output_dtype(&obj, name)?);
-            }
-        };
+    }
+
+    /// Refuses an output that is not of `shape`, read-only, or overlaps itself.
+    #[inline]
+    pub(in crate::python) fn refuse_output(
+        &self,
+        py: Python<'_>,
+        name: &str,
+        shape: &[usize],
+    ) -> PyResult<()> {
         // What the array itself has counts; an attribute of a subclass may say anything.
-        if array.shape() != shape {
-            return Err(wrong_shape(py, name, shape, array.shape()));
+        if self.shape() != shape {
+            return Err(wrong_shape(py, name, shape, self.shape()));
         }
-        if !array.is_writable {
+        if !self.is_writable {
             return Err(value_error!(py, "{name} is read-only"));
         }
-        array.refuse_overlap(py, name)?;
-        Ok(array)
+        self.refuse_overlap(py, name)
     }
 
     /// Refuses an array two of whose elements share memory.
