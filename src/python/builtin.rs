@@ -9,8 +9,6 @@ use super::call::guard;
 use super::objects::{dict, tuple_of};
 use super::{Argument, NATIVE};
 use pyo3::ffi::{self, PyCFunctionFastWithKeywords as Function, PyObject};
-// What `#[pyfunction]` puts around a function, without its reading of arguments, one by one.
-use pyo3::impl_::trampoline::{MethodDef, fastcall_cfunction_with_keywords as attached};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyNotImplemented, PyTuple};
 use std::ptr::null_mut;
@@ -25,17 +23,8 @@ type Arguments = [*mut PyObject; MOST_ARGUMENTS];
 pub(super) type Native = for<'py> fn(&[Bound<'py, PyAny>]) -> PyResult<Bound<'py, PyAny>>;
 
 /// Each builtin has a function of its own: Python does not say which it calls.
-const ENTRIES: [Function; NATIVE.len()] = [
-    attached::<Entry<0>>,
-    attached::<Entry<1>>,
-    attached::<Entry<2>>,
-    attached::<Entry<3>>,
-    attached::<Entry<4>>,
-];
-struct Entry<const PLACE: usize>;
-impl<const PLACE: usize> MethodDef<attached::Func> for Entry<PLACE> {
-    const METH: attached::Func = enter::<PLACE>;
-}
+const ENTRIES: [Function; NATIVE.len()] =
+    [enter::<0>, enter::<1>, enter::<2>, enter::<3>, enter::<4>];
 
 /// What they take the place of: never released, nor are the objects in it.
 static REPLACED: [AtomicPtr<Replaced>; NATIVE.len()] =
@@ -103,23 +92,26 @@ pub(super) fn _builtin<'py>(
 ///
 /// For Python to call: with the arguments by position and then those by keyword, the number by position, and
 /// a tuple of the keywords or NULL. It holds them all meanwhile.
-unsafe fn enter<const PLACE: usize>(
-    py: Python<'_>,
+unsafe extern "C" fn enter<const PLACE: usize>(
     _module: *mut PyObject,
     arguments: *const *mut PyObject,
     by_position: isize,
     keywords: *mut PyObject,
-) -> PyResult<*mut PyObject> {
-    // SAFETY: what is replaced is set before its builtin is made, and the address of no arguments may be NULL.
-    unsafe {
-        let keywords =
-            Borrowed::from_ptr_or_opt(py, keywords).map(|one| one.cast_unchecked::<PyTuple>());
-        let len = by_position.unsigned_abs() + keywords.map_or(0, |all| PyTupleMethods::len(&*all));
-        let given = if len == 0 { &[] } else { slice::from_raw_parts(arguments, len) };
-        let given = given.split_at(by_position.unsigned_abs());
-        let replaced = &*REPLACED[PLACE].load(Ordering::Acquire);
-        replaced.call(py, given, keywords).map(Bound::into_ptr)
-    }
+) -> *mut PyObject {
+    Python::attach(|py| {
+        // SAFETY: what is replaced is set before its builtin is made, and the address of no arguments may be NULL.
+        let result = unsafe {
+            let keywords =
+                Borrowed::from_ptr_or_opt(py, keywords).map(|one| one.cast_unchecked::<PyTuple>());
+            let len =
+                by_position.unsigned_abs() + keywords.map_or(0, |all| PyTupleMethods::len(&*all));
+            let given = if len == 0 { &[] } else { slice::from_raw_parts(arguments, len) };
+            let given = given.split_at(by_position.unsigned_abs());
+            let replaced = &*REPLACED[PLACE].load(Ordering::Acquire);
+            replaced.call(py, given, keywords)
+        };
+        result.map_err(|error| error.restore(py)).map_or(null_mut(), Bound::into_ptr)
+    })
 }
 
 impl Replaced {
