@@ -43,7 +43,7 @@ pub(crate) struct Job<'j, F: Float> {
     /// Where the lse goes besides a loss.
     pub(crate) lse: Option<&'j RowsMut<'j>>,
     /// The diagonal of the Hessian, if it is asked for besides the gradient: of rows of one segment.
-    pub(crate) hessian: Option<Hessian<'j>>,
+    pub(crate) hessian: Option<Hessian<&'j RowsMut<'j>>>,
     /// The largest logits, if they are asked for.
     pub(crate) top: Option<&'j Top<'j>>,
     /// Are scalars rounded to the compute type, whatever takes them?
@@ -54,9 +54,9 @@ pub(crate) struct Job<'j, F: Float> {
 
 /// The diagonal of the Hessian.
 #[derive(Clone, Copy)]
-pub struct Hessian<'j> {
+pub struct Hessian<R> {
     /// Where it goes.
-    pub out: &'j RowsMut<'j>,
+    pub out: R,
     /// What it is multiplied by.
     pub factor: f64,
 }

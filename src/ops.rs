@@ -119,9 +119,10 @@ impl CrossEntropy<'_> {
         mask: Option<&Rows<'_>>,
         losses: Option<&mut RowsMut<'_>>,
         grad: Option<&mut RowsMut<'_>>,
-        hessian: Option<Hessian<'_>>,
+        hessian: Option<Hessian<&mut RowsMut<'_>>>,
         run: &mut Run<'_>,
     ) -> Result<f64, Error> {
+        let hessian = hessian.map(|Hessian { out, factor }| Hessian { out: &*out, factor });
         if let Some(hessian) = &hessian {
             assert_same_shape(logits, mask, Some(hessian.out));
             assert!(logits.classes() <= MOST_HESSIAN_CLASSES, "rows of one segment");

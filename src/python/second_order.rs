@@ -48,13 +48,14 @@ fn grad_and_hess<'py>(arguments: &Arguments<'_, 'py, 8>) -> PyResult<Bound<'py, 
     };
     let (grad, hess) = (new()?, new()?);
     let z = logits.array.rows(logits.axis);
-    let (mut g, h) = (grad.rows_mut(logits.axis), hess.rows_mut(logits.axis));
-    let hessian = Some(Hessian { out: &h, factor: number(factor, "factor")? });
+    let (mut g, mut h) = (grad.rows_mut(logits.axis), hess.rows_mut(logits.axis));
+    let factor = number(factor, "factor")?;
     let terms = LossTerms { class_weight, sample_weight, ..LossTerms::new(smoothing, prior) };
     let (reduction, normalizer) = (Reduction::Sum, None);
     let operation = CrossEntropy { targets: &targets, terms, reduction, normalizer };
     compute!(py, logits.array.bytes(), compute, |F, run| {
-        operation.run::<F>(&z, None, None, Some(&mut g), hessian, run)
+        let hessian = Hessian { out: &mut h, factor };
+        operation.run::<F>(&z, None, None, Some(&mut g), Some(hessian), run)
     })?;
     tuple(py, [grad.finish(py)?, hess.finish(py)?])
 }
