@@ -85,6 +85,34 @@ def test_results_do_not_depend_on_the_mode_and_it_comes_back(mode):
 @pytest.mark.skipif(
     not GLIBC_X86, reason="the layout of the environment is known for glibc on x86-64 alone"
 )
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("classes", [10, 1000, 10**6])
+def test_what_python_code_sets_within_a_call(classes, mode):
+    """A method of an argument, or a handler of a signal, may leave another mode: long rows are finished by
+    the thread of the call.
+    """
+    u = np.full(classes, 1 / classes)
+
+    class Prior:
+        def __array__(self, *_, **__):
+            set_mxcsr(MODES[mode])
+            return u
+
+    z = np.full((1, classes), 0.3, np.float32)
+    expected = sx.cross_entropy_value_and_grad(z, [0], label_smoothing=0.1, prior=u)
+    try:
+        got = sx.cross_entropy_value_and_grad(z, [0], label_smoothing=0.1, prior=Prior())
+        left = get_mxcsr()
+    finally:
+        set_mxcsr(MXCSR_DEFAULT)
+    assert left & ~0x3F == MXCSR_DEFAULT
+    assert_same_bits(got[1], expected[1])
+    assert got[0] == expected[0]
+
+
+@pytest.mark.skipif(
+    not GLIBC_X86, reason="the layout of the environment is known for glibc on x86-64 alone"
+)
 @pytest.mark.parametrize("sticky", [0, 0x3F])
 def test_exception_flags_come_back(sticky):
     """Neither raised by overflow, underflow or nan inside, nor cleared."""

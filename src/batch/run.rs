@@ -58,7 +58,7 @@ impl<'r> Run<'r> {
     /// fails.
     pub(super) fn ready(&mut self, threads: usize) -> Result<(), Error> {
         match &mut self.announce {
-            Some(announce) if threads > 1 && !pool::start(threads) => announce(),
+            Some(announce) if threads > 1 && !pool::start(threads) => with_default_fp_env(announce),
             _ => Ok(()),
         }
     }

@@ -261,7 +261,8 @@ fn run_silently(
         let mut checkpoint = || ask(|py| py.check_signals());
         let mut announce = || ask(warn_of_threads);
         let run = Run::new(Level::current(), threads, &mut checkpoint);
-        body(&mut run.announcing(&mut announce))
+        // Whatever Python code has set since the call began, in a handler or a method of an argument.
+        with_default_fp_env(|| body(&mut run.announcing(&mut announce)))
     };
     let outcome = if bytes <= ATTACHED_BYTES {
         work()
