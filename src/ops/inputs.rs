@@ -1,5 +1,5 @@
-//! Targets, priors and weights, each read once and checked before anything is written: what is asked of
-//! a part is in the target layer, who has which part in the batch layer.
+//! Targets, priors and weights, checked before anything is written: what is asked of a part is in the
+//! target layer, who has which part in the batch layer.
 
 use crate::batch::Run;
 use crate::error::Error;
