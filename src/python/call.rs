@@ -14,7 +14,7 @@ use crate::batch::Run;
 use crate::error::Error;
 use crate::pool::lock;
 use crate::simd::Level;
-use crate::simd::fpenv::with_default_fp_env;
+use crate::simd::fpenv::{set_default_fp_env, with_default_fp_env};
 use crate::simd::{RowsMut, Storage};
 use crate::{ops, pool};
 use pyo3::prelude::*;
@@ -262,7 +262,8 @@ fn run_silently(
         let mut announce = || ask(warn_of_threads);
         let run = Run::new(Level::current(), threads, &mut checkpoint);
         // Whatever Python code has set since the call began, in a handler or a method of an argument.
-        with_default_fp_env(|| body(&mut run.announcing(&mut announce)))
+        set_default_fp_env();
+        body(&mut run.announcing(&mut announce))
     };
     let outcome = if bytes <= ATTACHED_BYTES {
         work()

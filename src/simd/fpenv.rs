@@ -29,14 +29,21 @@ use std::hint::black_box;
 /// also when `f` panics.
 #[inline]
 pub fn with_default_fp_env<R>(f: impl FnOnce() -> R) -> R {
+    let _restore = Restore(register::read());
+    set_default_fp_env();
+    let f = black_box(f);
+    black_box(call(f)) // evaluated before `_restore` is dropped
+}
+
+/// Sets the default environment again within [`with_default_fp_env`], after code that may have set another. What
+/// follows must be a call that is not inlined.
+#[inline]
+pub fn set_default_fp_env() {
     let saved = register::read();
-    let _restore = Restore(saved);
     let default = register::default_of(saved);
     if saved != default {
         register::write(default);
     }
-    let f = black_box(f);
-    black_box(call(f)) // evaluated before `_restore` is dropped
 }
 
 #[inline(never)]
