@@ -113,7 +113,7 @@ impl<'j, F: Float> Job<'j, F> {
         let level = run.level;
         // All memory is had, and all threads are there, before anything is written.
         let mut workspace = Workspace::new(plan.threads, plan.scratch)?;
-        let heaps = self.top.map(|_| Heaps::new(self.top, plan.threads)).transpose()?;
+        let heaps = self.top.map(|top| Heaps::new(top, plan.threads)).transpose()?;
         let blocks = rows.div_ceil(plan.block_rows);
         run.ready(plan.threads.min(blocks))?;
         let block = |block: usize, scratch: &mut [F]| {

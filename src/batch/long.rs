@@ -69,7 +69,7 @@ pub(super) fn share_rows<F: Float>(
     let mut segments = with_capacity(count)?;
     let level = run.level;
     let workspace = Workspace::new(plan.threads, plan.scratch)?;
-    let heaps = Heaps::new(job.top, plan.threads)?;
+    let heaps = job.top.map(|top| Heaps::new(top, plan.threads)).transpose()?;
     run.ready(plan.threads)?;
     for _ in 0..count {
         run.poll(size_of::<Segment>())?;
@@ -87,7 +87,9 @@ pub(super) fn share_rows<F: Float>(
         };
         run_row(job, plan, level, row, &segments, &mut each);
         outcome?;
-        job.top_of_row(row, &heaps, &workspace, plan.threads, run)?;
+        if let Some(heaps) = &heaps {
+            job.top_of_row(row, heaps, &workspace, plan.threads, run)?;
+        }
     }
     Ok(())
 }

@@ -148,8 +148,9 @@ impl Run<'_> {
                     }
                 }
             })?;
-            let error = lock(&first_error).take();
-            error.map_or(Ok(()), |(_, error)| Err(error))?;
+            if let Some((_, error)) = lock(&first_error).take() {
+                return Err(error);
+            }
             bunch.iter().filter_map(|part| lock(part).1.take()).for_each(&mut join);
             first += count;
         }

@@ -93,17 +93,12 @@ impl Best {
     }
 }
 
-/// Memory for each thread, had before anything is written.
+/// Memory for each thread where the best classes are asked for, had before anything is written.
 pub(super) struct Heaps(Vec<Mutex<Best>>);
 
 impl Heaps {
-    #[inline(always)]
-    pub(super) fn new(top: Option<&Top<'_>>, threads: usize) -> Result<Self, Error> {
-        top.map_or(Ok(Self(Vec::new())), |top| Self::of(top.len, threads))
-    }
-
-    fn of(len: usize, threads: usize) -> Result<Self, Error> {
-        let mut heaps = with_capacity(threads)?;
+    pub(super) fn new(top: &Top<'_>, threads: usize) -> Result<Self, Error> {
+        let (len, mut heaps) = (top.len, with_capacity(threads)?);
         for _ in 0..threads {
             let heap = BinaryHeap::from(with_capacity(len)?);
             heaps.push(Mutex::new(Best { heap, len }));
@@ -143,9 +138,6 @@ impl<F: Float> Job<'_, F> {
         heaps: &Heaps,
         scratch: &mut [F],
     ) {
-        if self.top.is_none() {
-            return;
-        }
         heaps.with(|best| {
             let segments = 0..self.panel.logits.classes().div_ceil(SEGMENT);
             F::dispatch(level, Scan { job: self, rows, segments, best, scratch, puts: true });
