@@ -1,7 +1,7 @@
 //! Arrays that are what they must be: real, labels, masks, or to be written.
 
 use super::Array;
-use super::elements::{Found, elements, is_exact_ndarray, is_ndarray, known_kind};
+use super::elements::{Found, elements, is_exact_ndarray, is_ndarray};
 use crate::python::errors::{type_error, value_error, wrong_shape};
 use crate::python::kind::Kind;
 use crate::python::known::Known;
@@ -137,9 +137,8 @@ impl<'py> Array<'py> {
         converter: &Py<PyAny>,
         are_such: fn(Kind) -> bool,
     ) -> PyResult<Found<'py>> {
-        let own = if is_exact_ndarray(obj) { known_kind(obj) } else { None };
-        match own.filter(|own| are_such(*own)) {
-            Some(own) => Ok(Found(obj.clone(), (own, None))),
+        match Found::known(obj, are_such) {
+            Some(found) => Ok(found),
             None => find_like(obj, name, converter, are_such),
         }
     }
@@ -152,10 +151,9 @@ impl<'py> Array<'py> {
         name: &str,
         shape: &[usize],
     ) -> PyResult<Found<'py>> {
-        let own = if is_exact_ndarray(obj) { known_kind(obj) } else { None };
-        match own {
-            Some(kind @ Kind::Float(_)) => Ok(Found(obj.clone(), (kind, None))),
-            _ => find_output_like(obj, name, shape),
+        match Found::known(obj, |kind| matches!(kind, Kind::Float(_))) {
+            Some(found) => Ok(found),
+            None => find_output_like(obj, name, shape),
         }
     }
 

@@ -36,7 +36,7 @@ pub(super) type Elements = (Kind, Option<Py<PyAny>>);
 
 /// What the elements of an ndarray are, where that is one of the known objects.
 #[inline(always)]
-pub(super) fn known_kind(obj: &Bound<'_, PyAny>) -> Option<Kind> {
+fn known_kind(obj: &Bound<'_, PyAny>) -> Option<Kind> {
     let known = Known::get().kinds.iter().find(|known| dtype_of(obj).is(&known.0));
     known.map(|known| known.1)
 }
@@ -56,6 +56,13 @@ pub(super) fn elements(obj: &Bound<'_, PyAny>) -> PyResult<Option<Elements>> {
 pub(in crate::python) struct Found<'py>(pub(super) Bound<'py, PyAny>, pub(super) Elements);
 
 impl<'py> Found<'py> {
+    /// `obj`, and no instance of a subclass, if its dtype is one of the known objects, with such elements.
+    #[inline(always)]
+    pub(super) fn known(obj: &Bound<'py, PyAny>, are_such: fn(Kind) -> bool) -> Option<Self> {
+        let own = if is_exact_ndarray(obj) { known_kind(obj) } else { None };
+        own.filter(|own| are_such(*own)).map(|own| Self(obj.clone(), (own, None)))
+    }
+
     #[inline(always)]
     pub(in crate::python) fn view(self) -> Array<'py> {
         Array::view(self.0, self.1)
