@@ -155,14 +155,15 @@ impl Kernel {
             terms: LossTerms::new(LABEL_SMOOTHING, prior),
             reduction: Reduction::Mean,
             normalizer: None,
+            compute: F::STORAGE,
         };
         let mut call = || match self.operation {
             Operation::Apply(kind) => {
-                activation::<F>(kind, 1.0, &z, None, &mut output, &mut run).map(|()| 0.0)
+                activation(F::STORAGE, kind, 1.0, &z, None, &mut output, &mut run).map(|()| 0.0)
             }
-            Operation::Loss => loss.run::<F>(&z, None, None, None, None, &mut run),
+            Operation::Loss => loss.run(&z, None, None, None, None, &mut run),
             Operation::LossAndGrad | Operation::SharedPrior => {
-                loss.run::<F>(&z, None, None, Some(&mut output), None, &mut run)
+                loss.run(&z, None, None, Some(&mut output), None, &mut run)
             }
         };
         // The first call makes the workspace, which later ones find.

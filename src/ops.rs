@@ -1,5 +1,22 @@
 //! The operations on a batch: what the bindings and the Rust tests call.
 
+/// `$body` with `$F` for the type that `$compute` names. Both are compiled here, once, whoever calls.
+macro_rules! computed_in {
+    ($compute:expr, $F:ident => $body:expr) => {
+        match $compute {
+            Storage::F32 => {
+                type $F = f32;
+                $body
+            }
+            Storage::F64 => {
+                type $F = f64;
+                $body
+            }
+            other => panic!("rows are computed in F32 or F64, not in {other:?}"),
+        }
+    };
+}
+
 mod chosen;
 mod chunk;
 mod cross_entropy_terms;
@@ -15,7 +32,7 @@ pub use inputs::{read_labels, read_prior, read_probabilities, read_weights};
 use crate::batch::{Job, Run, Targets as BatchTargets};
 use crate::error::Error;
 use crate::kernel::SEGMENT;
-use crate::simd::{Float, Rows, RowsMut};
+use crate::simd::{Rows, RowsMut, Storage};
 use crate::target::{LossTerms, Targets, WeightValues};
 use inputs::{kept_rows, smoothed};
 
@@ -28,14 +45,15 @@ pub enum Activation {
     LogSoftmax,
 }
 
-/// Softmax or log-softmax of every row, computed in `F`.
+/// Softmax or log-softmax of every row, computed in `compute`: F32 or F64.
 ///
 /// # Errors
 /// [`Error::OutOfMemory`], or the error of `run.checkpoint`.
 ///
 /// # Panics
 /// When `out` has another number of rows or classes than `logits`.
-pub fn activation<F: Float>(
+pub fn activation(
+    compute: Storage,
     kind: Activation,
     temperature: f64,
     logits: &Rows<'_>,
@@ -49,17 +67,20 @@ pub fn activation<F: Float>(
         Activation::Softmax => Operation::Softmax,
         Activation::LogSoftmax => Operation::LogSoftmax,
     };
-    Job::<F>::new(operation, temperature, logits, mask, Some(out)).run(run)
+    computed_in!(compute, F => {
+        Job::<F>::new(operation, temperature, logits, mask, Some(out)).run(run)
+    })
 }
 
-/// log Σ exp(z) of every row; `out` has one element a row.
+/// log Σ exp(z) of every row, computed in `compute`; `out` has one element a row.
 ///
 /// # Errors
 /// [`Error::OutOfMemory`], or the error of `run.checkpoint`.
 ///
 /// # Panics
 /// When `out` does not have one element for each row of `logits`.
-pub fn logsumexp<F: Float>(
+pub fn logsumexp(
+    compute: Storage,
     temperature: f64,
     logits: &Rows<'_>,
     mask: Option<&Rows<'_>>,
@@ -69,9 +90,11 @@ pub fn logsumexp<F: Float>(
     let out = &*out;
     assert_same_shape(logits, mask, None);
     assert_one_per_row(logits, out);
-    let mut job = Job::<F>::new(Operation::LogSumExp, temperature, logits, mask, None);
-    (job.scalars, job.rounds) = (Some(out), true);
-    job.run(run)
+    computed_in!(compute, F => {
+        let mut job = Job::<F>::new(Operation::LogSumExp, temperature, logits, mask, None);
+        (job.scalars, job.rounds) = (Some(out), true);
+        job.run(run)
+    })
 }
 
 /// Rows of more classes have no Hessian here: no booster grows so many trees at once.
@@ -100,6 +123,8 @@ pub struct CrossEntropy<'a> {
     pub reduction: Reduction,
     /// Takes the place of the divisor of a mean.
     pub normalizer: Option<f64>,
+    /// What rows are computed in: F32 or F64.
+    pub compute: Storage,
 }
 
 impl CrossEntropy<'_> {
@@ -113,7 +138,7 @@ impl CrossEntropy<'_> {
     /// # Panics
     /// When the views disagree in rows or classes, or where a Hessian has more than [`MOST_HESSIAN_CLASSES`]
     /// or no gradient beside it.
-    pub fn run<F: Float>(
+    pub fn run(
         &self,
         logits: &Rows<'_>,
         mask: Option<&Rows<'_>>,
@@ -148,7 +173,7 @@ impl CrossEntropy<'_> {
         let losses = losses.map_or(&own_losses, |losses| &*losses);
         assert_one_per_row(logits, losses);
         let kept = kept_rows(mask, self.targets, &self.terms, run)?;
-        let LossTerms { class_weight, sample_weight, temperature, .. } = self.terms;
+        let LossTerms { class_weight, sample_weight, .. } = self.terms;
         let is_kept = |row: usize| kept.as_ref().is_none_or(|kept| kept[row].has_classes);
         // Of a quotient of sums: their unit cancels, or is multiplied by at the end.
         let are_units = matches!(self.reduction, Reduction::Mean | Reduction::SumByNonzeroWeights);
@@ -186,14 +211,16 @@ impl CrossEntropy<'_> {
         };
         let classes = logits.classes();
         let kept = kept.as_deref();
-        hold!(rows = smoothed::<F>(targets, self.terms, kept, classes, are_units, run));
         // Nothing counted: the mean is 0/0, its gradient 0 all the same.
         let operation = if grad.is_some() { Operation::Gradient } else { Operation::Loss };
-        let mut job = Job::<F>::new(operation, temperature, logits, mask, grad);
-        job.targets = Some(BatchTargets { rows, divisor, unit });
-        job.hessian = hessian;
-        (job.scalars, job.rounds) = (Some(losses), self.reduction == Reduction::None);
-        job.run(run)?;
+        computed_in!(self.compute, F => {
+            hold!(rows = smoothed::<F>(targets, self.terms, kept, classes, are_units, run));
+            let mut job = Job::<F>::new(operation, self.terms.temperature, logits, mask, grad);
+            job.targets = Some(BatchTargets { rows, divisor, unit });
+            job.hessian = hessian;
+            (job.scalars, job.rounds) = (Some(losses), self.reduction == Reduction::None);
+            job.run(run)?;
+        });
         if self.reduction == Reduction::None {
             return Ok(f64::NAN);
         }

@@ -4,31 +4,6 @@
 //! belong to the Python package. All errors are raised before anything is written. Several axes are left to it:
 //! the answer is then NotImplemented.
 
-/// Runs `$call` on so many bytes, with `$F` being the compute type of `$compute`: the one match on a dtype. An
-/// error in a row is given the row's place in `$logits`.
-macro_rules! compute {
-    ($py:expr, $bytes:expr, $compute:expr, |$F:ident, $run:ident| $call:expr) => {
-        $crate::python::call::run($py, $bytes, |$run| compute!($compute, $F, $call))
-    };
-    ($py:expr, $bytes:expr, $compute:expr, $logits:expr, |$F:ident, $run:ident| $call:expr) => {{
-        let place = |error: &mut _| $logits.place_row(error);
-        let call = |$run: &mut $crate::batch::Run<'_>| compute!($compute, $F, $call);
-        $crate::python::call::run_placing($py, $bytes, call, place)
-    }};
-    ($compute:expr, $F:ident, $call:expr) => {
-        match $compute {
-            $crate::simd::Storage::F64 => {
-                type $F = f64;
-                $call
-            }
-            _ => {
-                type $F = f32;
-                $call
-            }
-        }
-    };
-}
-
 /// A function of Python that takes objects by position: `$body` is given them as an array, after
 /// `$first`, in the default floating-point environment.
 macro_rules! function {
@@ -136,8 +111,8 @@ fn activation<'py>(
     let z = logits.array.rows(logits.axis);
     let mut p = output.rows_mut(logits.axis);
     let mask = logits.mask_rows(mask_array.as_ref());
-    compute!(out.py(), logits.array.bytes(), compute, |F, run| {
-        ops::activation::<F>(kind, temperature, &z, mask.as_ref(), &mut p, run)
+    logits.run(out.py(), |run| {
+        ops::activation(compute, kind, temperature, &z, mask.as_ref(), &mut p, run)
     })?;
     output.finish(out.py())
 }
@@ -173,8 +148,8 @@ fn logsumexp_of<'py>(
     let output = Output::new(&mut output, out, "out", &shape, &result, &inputs)?;
     let (z, mut lse) = (logits.array.rows(logits.axis), output.array.elements_mut());
     let mask = logits.mask_rows(mask_array.as_ref());
-    compute!(out.py(), logits.array.bytes(), compute, |F, run| {
-        ops::logsumexp::<F>(temperature, &z, mask.as_ref(), &mut lse, run)
+    logits.run(out.py(), |run| {
+        ops::logsumexp(compute, temperature, &z, mask.as_ref(), &mut lse, run)
     })?;
     let lse = output.finish(out.py())?;
     // One row: a scalar, as from NumPy's own reductions.
@@ -230,8 +205,8 @@ fn terms<'py>(
     };
     let z = logits.array.rows(logits.axis);
     let mask = logits.mask_rows(mask_array.as_ref());
-    compute!(py, logits.array.bytes(), compute, logits, |F, run| {
-        ops::cross_entropy_terms::<F>(&z, mask.as_ref(), targets, prior, temperature, out, run)
+    logits.run(py, |run| {
+        ops::cross_entropy_terms(compute, &z, mask.as_ref(), targets, prior, temperature, out, run)
     })?;
     tuple(py, arrays.map(|(object, _)| object))
 }

@@ -7,21 +7,22 @@ use super::assert_same_shape;
 use crate::batch::{Job, Run, Top};
 use crate::error::Error;
 use crate::kernel::{Operation, Temperature, log_probabilities, log_probability};
-use crate::simd::{Float, MOST_LANES, Rows, RowsMut, Vector, VectorJob};
+use crate::simd::{Float, MOST_LANES, Rows, RowsMut, Storage, Vector, VectorJob};
 use crate::target::Labels;
 
 /// Log-probabilities in one part of the work.
 const PART: usize = 1 << 12;
 
 /// The classes of the k largest logits of every row, in order, and their log-probabilities, computed in
-/// `F`. NaN comes first, masked classes last, and of equal logits the lower class.
+/// `compute`. NaN comes first, masked classes last, and of equal logits the lower class.
 ///
 /// # Errors
 /// [`Error::OutOfMemory`], or the error of `run.checkpoint`.
 ///
 /// # Panics
 /// When `classes` and `out` do not have k elements for each row of `logits`, or k is too large.
-pub fn top_k<F: Float>(
+pub fn top_k(
+    compute: Storage,
     temperature: f64,
     logits: &Rows<'_>,
     mask: Option<&Rows<'_>>,
@@ -34,10 +35,12 @@ pub fn top_k<F: Float>(
     assert!(classes.rows() == logits.rows());
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a class")]
     let given = |row, place| classes.get(row, place) as usize;
-    chosen::<F>(temperature, logits, mask, Some(classes), &given, out, run)
+    computed_in!(compute, F => {
+        chosen::<F>(temperature, logits, mask, Some(classes), &given, out, run)
+    })
 }
 
-/// The log-probabilities of given classes of every row, computed in `F`. The indices are in the C order of
+/// The log-probabilities of given classes of every row, computed in `compute`. The indices are in the C order of
 /// an array whose class axis has axes of `inner` elements behind it.
 ///
 /// # Errors
@@ -45,7 +48,8 @@ pub fn top_k<F: Float>(
 ///
 /// # Panics
 /// When `out` does not have an element for each index.
-pub fn log_softmax_at<F: Float>(
+pub fn log_softmax_at(
+    compute: Storage,
     temperature: f64,
     logits: &Rows<'_>,
     mask: Option<&Rows<'_>>,
@@ -55,7 +59,8 @@ pub fn log_softmax_at<F: Float>(
 ) -> Result<(), Error> {
     let many = out.classes();
     let given = |row, place| indices.class((row / inner * many + place) * inner + row % inner);
-    chosen::<F>(temperature, logits, mask, None, &given, &*out, run)
+    let out = &*out;
+    computed_in!(compute, F => chosen::<F>(temperature, logits, mask, None, &given, out, run))
 }
 
 fn chosen<F: Float>(

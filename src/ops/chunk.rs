@@ -5,7 +5,7 @@ use crate::alloc::zeros;
 use crate::batch::{CHUNK_ROW, Job, ROW_CONSTANTS, Run, SEGMENT_SUMS, segments};
 use crate::error::Error;
 use crate::kernel::Operation;
-use crate::simd::{Float, Rows, RowsMut, Source};
+use crate::simd::{Rows, RowsMut, Source, Storage};
 use crate::target::{RowTarget, Weights, positive};
 
 /// What smoothing adds to the loss of a label.
@@ -30,8 +30,8 @@ pub struct ChunkTarget {
     pub mass: f64,
 }
 
-/// The sums of each segment of a chunk of classes, [`SEGMENT_SUMS`] numbers each, for `operation`. `rows` has
-/// [`CHUNK_ROW`] numbers of each row: its maximum in all chunks, or NaN for a row that is not read; the segment of
+/// The sums of each segment of a chunk of classes, [`SEGMENT_SUMS`] numbers each, for `operation`. Computed in
+/// `compute`. `rows` has [`CHUNK_ROW`] numbers of each row: its maximum in all chunks, or NaN for a row that is not read; the segment of
 /// this chunk with the first maximum; 1 where a logit is −inf and the prior is given; the label. -1 for no segment
 /// and no class.
 ///
@@ -40,7 +40,8 @@ pub struct ChunkTarget {
 ///
 /// # Panics
 /// When the views disagree in rows or have other lengths.
-pub fn reduce_chunk<F: Float>(
+pub fn reduce_chunk(
+    compute: Storage,
     operation: Operation,
     logits: &Rows<'_>,
     rows: &Rows<'_>,
@@ -51,20 +52,22 @@ pub fn reduce_chunk<F: Float>(
     let classes = logits.classes();
     assert!(rows.classes() == CHUNK_ROW && rows.rows() == logits.rows());
     assert!(out.classes() == segments(classes) * SEGMENT_SUMS && out.rows() == rows.rows());
-    let mut own;
-    let weights = match smoothing {
-        Smoothing::None => Weights::Absent,
-        Smoothing::Uniform => Weights::Ones,
-        Smoothing::Prior(prior) => {
-            assert!(prior.rows() == 1 && prior.classes() == classes);
-            own = zeros::<F>(classes)?;
-            prior.visit(0, 0, classes, |k, u| own[k] = positive(u));
-            Weights::Row(Source::from_slice(&own))
-        }
-    };
-    let mut job = Job::<F>::new(operation, 1.0, logits, None, None);
-    job.is_chunk = true;
-    job.reduce_chunk(rows, weights, out, run)
+    computed_in!(compute, F => {
+        let mut own;
+        let weights = match smoothing {
+            Smoothing::None => Weights::Absent,
+            Smoothing::Uniform => Weights::Ones,
+            Smoothing::Prior(prior) => {
+                assert!(prior.rows() == 1 && prior.classes() == classes);
+                own = zeros::<F>(classes)?;
+                prior.visit(0, 0, classes, |k, u| own[k] = positive(u));
+                Weights::Row(Source::from_slice(&own))
+            }
+        };
+        let mut job = Job::<F>::new(operation, 1.0, logits, None, None);
+        job.is_chunk = true;
+        job.reduce_chunk(rows, weights, out, run)
+    })
 }
 
 /// Joins the segments of all chunks, in their order, to [`ROW_CONSTANTS`] of each row: the lse or the loss, or what
@@ -75,7 +78,8 @@ pub fn reduce_chunk<F: Float>(
 ///
 /// # Panics
 /// When the views disagree in rows or have other lengths.
-pub fn finish_chunks<F: Float>(
+pub fn finish_chunks(
+    compute: Storage,
     operation: Operation,
     target: ChunkTarget,
     sums: &Rows<'_>,
@@ -86,8 +90,10 @@ pub fn finish_chunks<F: Float>(
     assert!(sums.classes().is_multiple_of(SEGMENT_SUMS) && sums.rows() == rows.rows());
     assert!(out.classes() == ROW_CONSTANTS && out.rows() == rows.rows());
     let ChunkTarget { spike, beta, mass } = target;
-    let target = RowTarget::<F> { spike, beta, smooth_mass: mass, ..RowTarget::none() };
-    crate::batch::finish_chunks(operation, &target, sums, rows, out, run)
+    computed_in!(compute, F => {
+        let target = RowTarget::<F> { spike, beta, smooth_mass: mass, ..RowTarget::none() };
+        crate::batch::finish_chunks(operation, &target, sums, rows, out, run)
+    })
 }
 
 /// The outputs of a chunk of classes. `rows` has the maximum of each row and its [`ROW_CONSTANTS`].
@@ -97,7 +103,8 @@ pub fn finish_chunks<F: Float>(
 ///
 /// # Panics
 /// When the views disagree in rows or have other lengths.
-pub fn write_chunk<F: Float>(
+pub fn write_chunk(
+    compute: Storage,
     operation: Operation,
     logits: &Rows<'_>,
     rows: &Rows<'_>,
@@ -106,7 +113,9 @@ pub fn write_chunk<F: Float>(
 ) -> Result<(), Error> {
     assert_same_shape(logits, None, Some(out));
     assert!(rows.classes() == 1 + ROW_CONSTANTS && rows.rows() == logits.rows());
-    let mut job = Job::<F>::new(operation, 1.0, logits, None, Some(out));
-    job.is_chunk = true;
-    job.write_chunk(rows, run)
+    computed_in!(compute, F => {
+        let mut job = Job::<F>::new(operation, 1.0, logits, None, Some(out));
+        job.is_chunk = true;
+        job.write_chunk(rows, run)
+    })
 }

@@ -6,8 +6,8 @@ use crate::batch::{Job, Run, Targets as BatchTargets};
 use crate::error::Error;
 use crate::kernel::Operation;
 use crate::math::{self, ExactSum, count};
-use crate::simd::{Float, Rows, RowsMut};
-use crate::target::{LossTerms, Prior, SmoothedTargets, Targets, surprise};
+use crate::simd::{Rows, RowsMut, Storage};
+use crate::target::{LossTerms, Prior, Targets, surprise};
 
 /// The parts of the loss, one element a row each.
 pub struct TermsOut<'a> {
@@ -23,14 +23,16 @@ pub struct TermsOut<'a> {
     pub logsumexp: RowsMut<'a>,
 }
 
-/// Computes every field of `out` for targets q and prior u; ignored rows are 0.
+/// Computes every field of `out` in `compute`, for targets q and prior u; ignored rows are 0.
 ///
 /// # Errors
 /// [`Error::MaskedPrior`] as for [`CrossEntropy::run`]; [`Error::OutOfMemory`], or the error of `run.checkpoint`.
 ///
 /// # Panics
 /// When the views disagree in rows or classes.
-pub fn cross_entropy_terms<F: Float>(
+#[allow(clippy::too_many_arguments, reason = "a batch, its targets and what is written")]
+pub fn cross_entropy_terms(
+    compute: Storage,
     logits: &Rows<'_>,
     mask: Option<&Rows<'_>>,
     targets: &Targets<'_>,
@@ -50,23 +52,22 @@ pub fn cross_entropy_terms<F: Float>(
     let with =
         |label_smoothing| LossTerms { temperature, ..LossTerms::new(label_smoothing, prior) };
     let kept = kept_rows(mask, targets, &with(1.0), run)?;
-    let mut target = |label_smoothing| {
-        smoothed::<F>(targets, with(label_smoothing), kept.as_deref(), classes, false, run)
-    };
-    let (hard, smooth) = (target(0.0)?, target(1.0)?);
     let entropies = entropies(prior, classes, run)?;
     let mut cross_entropies = run.filled(rows, &0.0)?;
     let own = RowsMut::from_slice(&mut cross_entropies, 1);
-    // The loss with ε = 0 and with ε = 1.
-    let mut losses = |rows: &SmoothedTargets<'_, F>, losses: &RowsMut<'_>, lse| {
-        let job = Job::<F>::new(Operation::Loss, temperature, logits, mask, None);
-        let targets = Some(BatchTargets { rows, divisor: 1.0, unit: 1.0 });
-        Job { targets, scalars: Some(losses), lse, ..job }.run(run)
+    let mut losses = |label_smoothing, losses: &RowsMut<'_>, lse| {
+        let (terms, kept) = (with(label_smoothing), kept.as_deref());
+        computed_in!(compute, F => {
+            let rows = &smoothed::<F>(targets, terms, kept, classes, false, run)?;
+            let job = Job::<F>::new(Operation::Loss, temperature, logits, mask, None);
+            let targets = Some(BatchTargets { rows, divisor: 1.0, unit: 1.0 });
+            Job { targets, scalars: Some(losses), lse, ..job }.run(run)
+        })
     };
-    losses(&hard, &out.nll, None)?;
-    losses(&smooth, &own, Some(&out.logsumexp))?;
+    losses(0.0, &out.nll, None)?;
+    losses(1.0, &own, Some(&out.logsumexp))?;
     for (row, &prior_cross_entropy) in cross_entropies.iter().enumerate() {
-        run.poll(classes * size_of::<F>())?;
+        run.poll(classes * compute.size())?;
         let is_kept = kept.as_ref().is_none_or(|kept| kept[row].has_classes);
         let mut entropy = 0.0;
         if targets.is_ignored(row) {

@@ -81,6 +81,19 @@ impl<'py> Logits<'py> {
         without(self.shape(), self.axis)
     }
 
+    /// Runs `body` on these logits. An error in a row has its place in the logits without their class axis.
+    pub(super) fn run<R: Send>(
+        &self,
+        py: Python<'_>,
+        body: impl FnMut(&mut Run<'_>) -> Result<R, Error> + Send,
+    ) -> PyResult<R> {
+        run_placing(py, self.array.bytes(), body, |error| {
+            if let Error::MaskedPrior { index } = error {
+                *index = row_index(index[0], self.shape(), self.axis);
+            }
+        })
+    }
+
     /// Labels or probabilities, checked against the logits.
     pub(super) fn targets<'a>(
         &self,

@@ -3,7 +3,7 @@
 use super::Arguments;
 use super::arguments::{self, Logits, integer};
 use super::arrays::Array;
-use super::call::{Output, run_placing};
+use super::call::{Output, run, run_placing};
 use super::errors::{Shape, row_index, value_error};
 use super::numpy::Dtype;
 use super::objects::Pair;
@@ -41,8 +41,9 @@ fn top_k<'py>(
     let (z, mask) = (logits.array.rows(logits.axis), logits.mask_rows(mask_array.as_ref()));
     let mut classes = indices.rows_mut(logits.axis);
     let mut out = log_probs.rows_mut(logits.axis);
-    compute!(py, logits.array.bytes(), logits.array.compute(), |F, run| {
-        ops::top_k::<F>(temperature, &z, mask.as_ref(), &mut classes, &mut out, run)
+    let compute = logits.array.compute();
+    logits.run(py, |run| {
+        ops::top_k(compute, temperature, &z, mask.as_ref(), &mut classes, &mut out, run)
     })?;
     Ok(result.of(indices.finish(py)?, log_probs.finish(py)?))
 }
@@ -83,8 +84,9 @@ fn at_indices<'py>(
     let (z, mask) = (logits.array.rows(axis), logits.mask_rows(mask_array.as_ref()));
     let mut out = output.rows_mut(axis);
     let labels = (&labels, given[axis + 1..].iter().product());
-    compute!(py, logits.array.bytes().max(indices.bytes()), logits.array.compute(), |F, run| {
-        ops::log_softmax_at::<F>(temperature, &z, mask.as_ref(), labels, &mut out, run)
+    let compute = logits.array.compute();
+    run(py, logits.array.bytes().max(indices.bytes()), |run| {
+        ops::log_softmax_at(compute, temperature, &z, mask.as_ref(), labels, &mut out, run)
     })?;
     output.finish(py)
 }

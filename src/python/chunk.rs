@@ -2,7 +2,7 @@
 
 use super::arguments::{self, Logits, flag, given, number};
 use super::arrays::Array;
-use super::call::Output;
+use super::call::{Output, run};
 use super::errors::value_error;
 use super::known::Known;
 use super::numpy::Dtype;
@@ -56,8 +56,9 @@ fn reduce_chunk<'py>(
     let (sums, out) = Array::empty(py, &with_axis(&row_shape, len), &double)?;
     let (z, rows) = (logits.array.rows(logits.axis), rows.rows(logits.axis));
     let mut out = out.rows_mut(logits.axis);
-    compute!(py, logits.array.bytes(), logits.array.compute(), |F, run| {
-        ops::reduce_chunk::<F>(operation, &z, &rows, smoothing, &mut out, run)
+    let compute = logits.array.compute();
+    logits.run(py, |run| {
+        ops::reduce_chunk(compute, operation, &z, &rows, smoothing, &mut out, run)
     })?;
     Ok(sums)
 }
@@ -89,8 +90,8 @@ fn finish_chunks<'py>(
         [number(spike, "spike")?, number(beta, "beta")?, number(mass, "mass")?];
     let target = ChunkTarget { spike, beta, mass };
     let compute = if flag(is_double, "is_double")? { Storage::F64 } else { Storage::F32 };
-    compute!(py, sums.bytes(), compute, |F, run| {
-        ops::finish_chunks::<F>(operation, target, &values, &maxima, &mut out, run)
+    run(py, sums.bytes(), |run| {
+        ops::finish_chunks(compute, operation, target, &values, &maxima, &mut out, run)
     })?;
     Ok(constants)
 }
@@ -109,9 +110,8 @@ fn write_chunk<'py>(
     let output = Output::fresh(py, logits.shape(), &logits.array.dtype(py))?;
     let (z, rows) = (logits.array.rows(logits.axis), rows.rows(logits.axis));
     let mut out = output.rows_mut(logits.axis);
-    compute!(py, logits.array.bytes(), logits.array.compute(), |F, run| {
-        ops::write_chunk::<F>(operation, &z, &rows, &mut out, run)
-    })?;
+    let compute = logits.array.compute();
+    logits.run(py, |run| ops::write_chunk(compute, operation, &z, &rows, &mut out, run))?;
     output.finish(py)
 }
 
@@ -134,9 +134,8 @@ fn row_losses<'py>(
     let (z, mut out) = (logits.array.rows(logits.axis), out.elements_mut());
     let terms = LossTerms::new(label_smoothing, &prior);
     // Of a sum, losses are not rounded.
-    let operation = CrossEntropy { targets, terms, reduction: Reduction::Sum, normalizer: None };
-    compute!(py, logits.array.bytes(), logits.array.compute(), logits, |F, run| {
-        operation.run::<F>(&z, None, Some(&mut out), None, None, run)
-    })?;
+    let (reduction, normalizer, compute) = (Reduction::Sum, None, logits.array.compute());
+    let operation = CrossEntropy { targets, terms, reduction, normalizer, compute };
+    logits.run(py, |run| operation.run(&z, None, Some(&mut out), None, None, run))?;
     Ok(losses)
 }

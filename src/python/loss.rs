@@ -122,16 +122,9 @@ fn evaluate<'py>(
     let mask = logits.mask_rows(mask_array.as_ref());
     let terms =
         LossTerms { label_smoothing, prior, class_weight, sample_weight, temperature, z_loss };
-    let operation = CrossEntropy { targets, terms, reduction, normalizer };
-    let value = compute!(py, logits.array.bytes(), compute, logits, |F, run| {
-        operation.run::<F>(
-            &z,
-            mask.as_ref(),
-            loss_rows.as_mut(),
-            grad_rows.as_deref_mut(),
-            None,
-            run,
-        )
+    let operation = CrossEntropy { targets, terms, reduction, normalizer, compute };
+    let value = logits.run(py, |run| {
+        operation.run(&z, mask.as_ref(), loss_rows.as_mut(), grad_rows.as_deref_mut(), None, run)
     })?;
     let grad = grad.as_ref().map(|grad| grad.finish(py)).transpose()?;
     let loss = match &losses {

@@ -52,10 +52,10 @@ fn grad_and_hess<'py>(arguments: &Arguments<'_, 'py, 8>) -> PyResult<Bound<'py, 
     let factor = number(factor, "factor")?;
     let terms = LossTerms { class_weight, sample_weight, ..LossTerms::new(smoothing, prior) };
     let (reduction, normalizer) = (Reduction::Sum, None);
-    let operation = CrossEntropy { targets: &targets, terms, reduction, normalizer };
-    compute!(py, logits.array.bytes(), compute, |F, run| {
+    let operation = CrossEntropy { targets: &targets, terms, reduction, normalizer, compute };
+    logits.run(py, |run| {
         let hessian = Hessian { out: &mut h, factor };
-        operation.run::<F>(&z, None, None, Some(&mut g), Some(hessian), run)
+        operation.run(&z, None, None, Some(&mut g), Some(hessian), run)
     })?;
     tuple(py, [grad.finish(py)?, hess.finish(py)?])
 }

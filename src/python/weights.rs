@@ -62,11 +62,4 @@ impl Logits<'_> {
     pub(super) fn mask_rows<'a>(&self, array: Option<&'a Array<'_>>) -> Option<Rows<'a>> {
         array.map(|array| array.rows_broadcast(self.axis, self.shape()))
     }
-
-    /// Gives the place of a row in an error its index in the logits without their class axis.
-    pub(super) fn place_row(&self, error: &mut Error) {
-        if let Error::MaskedPrior { index } = error {
-            *index = row_index(index[0], self.shape(), self.axis);
-        }
-    }
 }

@@ -3,7 +3,8 @@
 use crate::rows::IGNORED;
 use smoothxent::{
     Activation, CrossEntropy, Error, Level, LossTerms, Prior, Reduction, Rows, RowsMut, Run,
-    Targets, activation, logsumexp, read_labels, read_prior, read_probabilities, read_weights,
+    Storage, Targets, activation, logsumexp, read_labels, read_prior, read_probabilities,
+    read_weights,
 };
 use std::time::Duration;
 
@@ -20,17 +21,11 @@ fn nothing_counted() {
             terms: LossTerms::new(0.1, &Prior::Uniform),
             reduction,
             normalizer: None,
+            compute: Storage::F32,
         };
         let mut grad_out = RowsMut::from_slice(&mut grad, 3);
         let value = Run::with_defaults(|run| {
-            loss.run::<f32>(
-                &Rows::from_slice(&logits, 3),
-                None,
-                None,
-                Some(&mut grad_out),
-                None,
-                run,
-            )
+            loss.run(&Rows::from_slice(&logits, 3), None, None, Some(&mut grad_out), None, run)
         })
         .unwrap();
         assert!(value == wanted || value.is_nan() && wanted.is_nan(), "{reduction:?}: {value}");
@@ -75,7 +70,7 @@ fn many_rows_are_given_up() {
     let looks = looks(|run| {
         let mut lse = vec![0f32; rows];
         let mut out = RowsMut::from_slice(&mut lse, 1);
-        logsumexp::<f32>(1.0, &Rows::from_slice(&logits, classes), None, &mut out, run)
+        logsumexp(Storage::F32, 1.0, &Rows::from_slice(&logits, classes), None, &mut out, run)
     });
     assert!(looks >= 8, "8 MB: {looks} looks");
 }
@@ -100,8 +95,8 @@ fn one_row_is_given_up() {
             if is_weighted { Some(read_weights(&elements, "class_weight", run)?) } else { None };
         let mut grad = vec![0f32; classes];
         let terms = LossTerms { class_weight: weights.as_ref(), ..LossTerms::new(0.1, &prior) };
-        let (reduction, normalizer) = (Reduction::Sum, None);
-        CrossEntropy { targets: &targets, terms, reduction, normalizer }.run::<f32>(
+        let (reduction, normalizer, compute) = (Reduction::Sum, None, Storage::F32);
+        CrossEntropy { targets: &targets, terms, reduction, normalizer, compute }.run(
             &Rows::from_slice(&logits, classes),
             is_masked.then(|| Rows::from_slice(&mask, classes)).as_ref(),
             None,
@@ -127,7 +122,15 @@ fn one_row_is_given_up() {
     let softmax = |z: &[f32], run: &mut Run<'_>| {
         let mut p = vec![0f32; classes];
         let out = &mut RowsMut::from_slice(&mut p, classes);
-        activation::<f32>(Activation::Softmax, 1.0, &Rows::from_slice(z, classes), None, out, run)
+        activation(
+            Storage::F32,
+            Activation::Softmax,
+            1.0,
+            &Rows::from_slice(z, classes),
+            None,
+            out,
+            run,
+        )
     };
     // Besides, the row is classified.
     let (plain, odd) = (looks(|run| softmax(&logits, run)), looks(|run| softmax(&huge, run)));

@@ -70,7 +70,9 @@ impl Pieces<'_> {
             let logits = Rows::from_slice(&logits, end - start);
             let told = Rows::from_slice(&told, CHUNK_ROW);
             let view = &mut RowsMut::from_slice(&mut out, width);
-            with(how, |run| reduce_chunk::<F>(operation, &logits, &told, smoothing, view, run));
+            with(how, |run| {
+                reduce_chunk(F::STORAGE, operation, &logits, &told, smoothing, view, run)
+            });
             for (sums, own) in sums.iter_mut().zip(out.chunks_exact(width)) {
                 sums.extend_from_slice(own);
             }
@@ -81,7 +83,7 @@ impl Pieces<'_> {
         let (sums, told) = (Rows::from_slice(&sums, width), Rows::from_slice(&told, 1));
         let view = &mut RowsMut::from_slice(&mut constants, ROW_CONSTANTS);
         let target = self.target();
-        with(how, |run| finish_chunks::<F>(operation, target, &sums, &told, view, run));
+        with(how, |run| finish_chunks(F::STORAGE, operation, target, &sums, &told, view, run));
         if !matches!(operation, Operation::Softmax | Operation::LogSoftmax) {
             return constants.chunks_exact(ROW_CONSTANTS).map(|row| row[0]).collect();
         }
@@ -95,7 +97,7 @@ impl Pieces<'_> {
             let logits = Rows::from_slice(&logits, end - start);
             let told = Rows::from_slice(&told, 1 + ROW_CONSTANTS);
             let view = &mut RowsMut::from_slice(&mut out, end - start);
-            with(how, |run| write_chunk::<F>(operation, &logits, &told, view, run));
+            with(how, |run| write_chunk(F::STORAGE, operation, &logits, &told, view, run));
             for (outputs, own) in outputs.iter_mut().zip(out.chunks_exact(end - start)) {
                 outputs.extend(own.iter().map(|value| value.to_f64()));
             }
@@ -134,7 +136,7 @@ impl Pieces<'_> {
             Operation::Softmax => Activation::Softmax,
             Operation::LogSoftmax => Activation::LogSoftmax,
             Operation::LogSumExp => {
-                with(how, |run| logsumexp::<F>(1.0, &logits, None, scalars, run));
+                with(how, |run| logsumexp(F::STORAGE, 1.0, &logits, None, scalars, run));
                 return numbers;
             }
             _ => {
@@ -151,13 +153,14 @@ impl Pieces<'_> {
                 };
                 let is_smoothed = !matches!(self.smoothing, Smoothing::None);
                 let smoothing = if is_smoothed { LABEL_SMOOTHING } else { 0.0 };
-                let (terms, reduction) = (LossTerms::new(smoothing, &prior), Reduction::Sum);
-                let loss = CrossEntropy { targets, terms, reduction, normalizer: None };
-                with(how, |run| loss.run::<F>(&logits, None, Some(scalars), None, None, run));
+                let terms = LossTerms::new(smoothing, &prior);
+                let (reduction, normalizer, compute) = (Reduction::Sum, None, F::STORAGE);
+                let loss = CrossEntropy { targets, terms, reduction, normalizer, compute };
+                with(how, |run| loss.run(&logits, None, Some(scalars), None, None, run));
                 return numbers;
             }
         };
-        with(how, |run| activation::<F>(kind, 1.0, &logits, None, outputs, run));
+        with(how, |run| activation(F::STORAGE, kind, 1.0, &logits, None, outputs, run));
         out.iter().map(|value| value.to_f64()).collect()
     }
 }

@@ -272,6 +272,7 @@ impl Call<'_> {
             },
             reduction,
             normalizer,
+            compute: F::STORAGE,
         };
         let mut grad = self.buffer(problem.classes);
         let mut losses = Buffer::new(F::STORAGE, Layout::Dense, problem.rows(), 1);
@@ -280,7 +281,7 @@ impl Call<'_> {
             let losses = (!is_reduced).then_some(&mut losses);
             let grad = with_grad.then_some(&mut grad);
             Self::run(how, |run| {
-                loss.run::<F>(&self.logits, self.mask.as_ref(), losses, grad, None, run)
+                loss.run(&self.logits, self.mask.as_ref(), losses, grad, None, run)
             })
         };
         Loss { value, losses: losses.values(), grad: grad.values() }
@@ -297,7 +298,16 @@ impl Call<'_> {
         let (targets, prior) = (&self.unweighted, &self.prior);
         let temperature = self.options.temperature;
         Self::run(how, |run| {
-            cross_entropy_terms::<F>(logits, mask, targets, prior, temperature, &mut out, run)
+            cross_entropy_terms(
+                F::STORAGE,
+                logits,
+                mask,
+                targets,
+                prior,
+                temperature,
+                &mut out,
+                run,
+            )
         });
         terms.map(|term| term.values())
     }
@@ -307,7 +317,7 @@ impl Call<'_> {
         let (logits, mask) = (&self.logits, self.mask.as_ref());
         let mut rows = out.rows_mut();
         Self::run(how, |run| {
-            activation::<F>(kind, self.options.temperature, logits, mask, &mut rows, run)
+            activation(F::STORAGE, kind, self.options.temperature, logits, mask, &mut rows, run)
         });
         out.values()
     }
@@ -317,7 +327,7 @@ impl Call<'_> {
         let (logits, mask) = (&self.logits, self.mask.as_ref());
         let mut rows = out.rows_mut();
         Self::run(how, |run| {
-            logsumexp::<F>(self.options.temperature, logits, mask, &mut rows, run)
+            logsumexp(F::STORAGE, self.options.temperature, logits, mask, &mut rows, run)
         });
         out.values()
     }
