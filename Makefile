@@ -88,7 +88,7 @@ $(VENV)/linters: $(VENV)/maturin pyproject.toml
 	touch $@
 
 # Without the flags of make, which name a job server that only makes can reach.
-$(VENV)/extension: $(VENV)/maturin pyproject.toml Cargo.toml Cargo.lock $(wildcard src/*.rs src/*/*.rs src/*/*/*.rs)
+$(VENV)/extension: $(VENV)/maturin pyproject.toml Cargo.toml Cargo.lock python/Cargo.toml $(foreach rs,/*.rs /*/*.rs /*/*/*.rs,$(wildcard src$(rs) python/src$(rs)))
 	MAKEFLAGS= $(BIN)/maturin develop --release --skip-install
 	touch $@
 
@@ -103,13 +103,13 @@ demo: build
 demo-tokens: build
 	$(BIN)/python examples/train_tokens.py
 
-# The core is tested while the extension is built; a profile of its own, so that cargo can do both at once.
+# The core is compiled once, for its tests and for the extension, while packages are installed.
 test:
-	$(MAKE) --jobs=2 AT_ONCE=yes build test-core
+	$(MAKE) --jobs=2 AT_ONCE=yes test-core build
 	$(BIN)/python -m pytest $(WORKERS)
 
 test-core:
-	MAKEFLAGS= cargo test --profile core --locked
+	MAKEFLAGS= cargo test --release --locked
 
 # The extension is that of `make build`, in the tree: one for every Python >= 3.11.
 test-frameworks: build .venv-frameworks/installed
@@ -164,9 +164,8 @@ wheel: .venv-wheel/installed
 	touch $@
 
 lint: build $(VENV)/linters
-	cargo fmt --check
-	cargo clippy --locked --all-targets -- -D warnings
-	cargo clippy --locked --all-targets --features python -- -D warnings
+	cargo fmt --all --check
+	cargo clippy --locked --workspace --all-targets -- -D warnings
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
 	$(BIN)/mypy
@@ -179,7 +178,7 @@ lint: build $(VENV)/linters
 check: test test-frameworks docs wheel lint
 
 fmt: build $(VENV)/linters
-	cargo fmt
+	cargo fmt --all
 	$(BIN)/ruff check --fix-only
 	$(BIN)/ruff format
 

@@ -1,6 +1,5 @@
 //! Allocation that can fail: out of memory is an error of the call, never an abort.
 
-#[cfg(any(test, feature = "python"))]
 pub(crate) mod reserve;
 
 use crate::error::Error;

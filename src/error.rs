@@ -135,7 +135,7 @@ fn place(index: &[usize], class_axis: Option<usize>) -> String {
 }
 
 /// A float as Python prints it.
-pub(crate) struct Number(pub(crate) f64);
+pub struct Number(pub f64);
 
 impl fmt::Display for Number {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

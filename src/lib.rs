@@ -14,7 +14,6 @@
 //! Layers, each using those below it only:
 //!
 //! ```text
-//! python            the extension module (feature `python`)
 //! ops               operations on a batch
 //! batch             blocks, segments and parts on threads, polling for signals
 //! panel, kernel     rows from memory and back; contiguous rows
@@ -28,6 +27,7 @@
 #![deny(unsafe_code, missing_docs)]
 
 /// `let $name = &$result?` of what is large, without a copy: right after it was written, that waits for it.
+#[macro_export]
 macro_rules! hold {
     ($name:ident = $result:expr) => {
         let held = $result;
@@ -50,16 +50,18 @@ pub mod pool;
 mod simd;
 mod target;
 
-#[cfg(feature = "python")]
-mod python;
-
+pub use alloc::reserve::WithReserve;
 pub use batch::{Checkpoint, Run};
-pub use error::Error;
+pub use error::{Error, Number};
 pub use ops::{
-    Activation, CHUNK_ROW, ChunkTarget, CrossEntropy, Hessian, Operation, ROW_CONSTANTS, Reduction,
-    SEGMENT_SUMS, Smoothing, TermsOut, activation, copy, cross_entropy_terms, finish_chunks,
-    log_softmax_at, logsumexp, read_labels, read_prior, read_probabilities, read_weights,
-    reduce_chunk, segment_len, segments, top_k, write_chunk,
+    Activation, CHUNK_ROW, ChunkTarget, CrossEntropy, Hessian, MOST_HESSIAN_CLASSES, Operation,
+    ROW_CONSTANTS, Reduction, SEGMENT_SUMS, Smoothing, TermsOut, activation, check_labels, copy,
+    cross_entropy_terms, finish_chunks, log_softmax_at, logsumexp, read_labels, read_prior,
+    read_probabilities, read_weights, reduce_chunk, segment_len, segments, top_k, touch,
+    write_chunk,
 };
-pub use simd::{Float, Level, Rows, RowsMut, Storage};
-pub use target::{Labels, LossTerms, Prior, Probabilities, Targets, WeightValues, prior_tolerance};
+pub use simd::{Float, Level, Outer, Rows, RowsMut, Storage, fpenv};
+pub use target::{
+    Labels, LossTerms, Prior, Probabilities, Targets, UncheckedLabels, WeightValues,
+    prior_tolerance,
+};

@@ -27,7 +27,7 @@ pub use crate::kernel::Operation;
 pub use chosen::{log_softmax_at, top_k};
 pub use chunk::{ChunkTarget, Smoothing, finish_chunks, reduce_chunk, write_chunk};
 pub use cross_entropy_terms::{TermsOut, cross_entropy_terms};
-pub use inputs::{read_labels, read_prior, read_probabilities, read_weights};
+pub use inputs::{check_labels, read_labels, read_prior, read_probabilities, read_weights};
 
 use crate::batch::{Job, Run, Targets as BatchTargets};
 use crate::error::Error;
@@ -260,6 +260,24 @@ pub fn copy(from: &Rows<'_>, to: &mut RowsMut<'_>, run: &mut Run<'_>) -> Result<
             from.gather_from(row, class, values);
             to.scatter_from(row, class, values);
         }
+    })
+}
+
+/// Bytes of new memory that are touched at a time: some milliseconds.
+const BYTES_PER_TOUCH: usize = 1 << 21;
+/// The least that is had at once.
+const PAGE: usize = 1 << 12;
+
+/// Touches each page of new memory, rows of one element that lie one after another.
+///
+/// # Errors
+/// That of `run.checkpoint`.
+pub fn touch(elements: &mut RowsMut<'_>, run: &mut Run<'_>) -> Result<(), Error> {
+    let (elements, item) = (&*elements, elements.storage().size());
+    let bytes = elements.rows() * item;
+    run.each(bytes.div_ceil(BYTES_PER_TOUCH), BYTES_PER_TOUCH, &|part| {
+        let end = bytes.min((part + 1) * BYTES_PER_TOUCH);
+        (part * BYTES_PER_TOUCH..end).step_by(PAGE).for_each(|at| elements.set(at / item, 0.0));
     })
 }
 

@@ -108,7 +108,7 @@ pub fn start(threads: usize) -> bool {
 }
 
 /// Each part has one user at a time; after a panic elsewhere, none that matters.
-pub(crate) fn lock<T>(part: &Mutex<T>) -> MutexGuard<'_, T> {
+pub fn lock<T>(part: &Mutex<T>) -> MutexGuard<'_, T> {
     part.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

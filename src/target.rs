@@ -117,14 +117,17 @@ fn are_classes(values: &[u64], end: u32, ignored: Option<u32>, classes: &mut [u3
 }
 
 /// Labels as they are in memory, and what they must be.
-pub(crate) struct UncheckedLabels<'a> {
-    pub(crate) len: usize,
-    /// Copies those from a row on, in 64 bits, with their sign if they are `signed`.
-    pub(crate) read: &'a (dyn Fn(usize, &mut [u64]) + Sync),
-    pub(crate) signed: bool,
+pub struct UncheckedLabels<'a> {
+    /// How many there are.
+    pub len: usize,
+    /// Copies those from a row on, in 64 bits, with their sign if they have one.
+    pub read: &'a (dyn Fn(usize, &mut [u64]) + Sync),
+    /// Is the top bit of the 64 a sign?
+    pub signed: bool,
     /// Each must be below it, or equal to `ignore_index`.
-    pub(crate) num_classes: usize,
-    pub(crate) ignore_index: Option<i128>,
+    pub num_classes: usize,
+    /// Marks rows that do not count.
+    pub ignore_index: Option<i128>,
 }
 
 impl UncheckedLabels<'_> {

@@ -8,7 +8,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
-CRATE = tomllib.loads((ROOT / "Cargo.toml").read_text("utf-8"))["package"]
+MANIFEST = tomllib.loads((ROOT / "Cargo.toml").read_text("utf-8"))
+CRATE = MANIFEST["package"] | MANIFEST["workspace"]["package"]
 CITATION = (ROOT / "CITATION.cff").read_text("utf-8")
 
 
@@ -19,13 +20,15 @@ def test_notices_are_those_of_the_lock():
 
 def test_every_linked_crate_of_the_lock_is_noticed():
     """By name and version, read by other means than those of tools/notices.py."""
-    command = ["cargo", "tree", "--locked", "--features=python", "--edges=normal,no-proc-macro"]
+    command = ["cargo", "tree", "--locked", "--edges=normal,no-proc-macro"]
     output = subprocess.run(
-        [*command, "--prefix=none", "--format={p}"], cwd=ROOT, stdout=subprocess.PIPE, check=True
+        [*command, "--prefix=none", "--format={p}"],
+        cwd=ROOT / "python",
+        stdout=subprocess.PIPE,
+        check=True,
     ).stdout.decode()
-    linked = set(re.findall(r"^(\S+) v(\S+)", output, re.MULTILINE)) - {
-        (CRATE["name"], CRATE["version"])
-    }
+    own = {(name, CRATE["version"]) for name in ("smoothxent", "smoothxent-python")}
+    linked = set(re.findall(r"^(\S+) v(\S+)", output, re.MULTILINE)) - own
     notices = (ROOT / "THIRD_PARTY_NOTICES.txt").read_text("utf-8")
     noticed = set(re.findall(r"^(\S+) (\d\S+)\n    https://", notices, re.MULTILINE))
     assert len(linked) > 5

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-MOST_LINES = 11_618
+MOST_LINES = 11_635
 MOST_BYTES = 3_000_000
 
 BLANK_OR_COMMENT = re.compile(r"\s*(//|$)")
@@ -20,7 +20,7 @@ TESTS = re.compile(r"#\[cfg\(test\)\]\nmod \w+ \{\n.*?^\}\n", re.DOTALL | re.MUL
 
 def lines() -> int:
     """Return the number of lines of code."""
-    files = (ROOT / "src").rglob("*.rs")
+    files = [file for home in ("src", "python/src") for file in (ROOT / home).rglob("*.rs")]
     sources = (
         TESTS.sub("", file.read_text("utf-8")) for file in files if "tests" not in file.as_posix()
     )

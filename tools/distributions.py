@@ -20,7 +20,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-VERSION = tomllib.loads((ROOT / "Cargo.toml").read_text("utf-8"))["package"]["version"]
+MANIFEST = tomllib.loads((ROOT / "Cargo.toml").read_text("utf-8"))
+VERSION = MANIFEST["workspace"]["package"]["version"]
 MOST_BYTES = {".whl": 1_200_000, ".gz": 1_000_000}
 
 IN_WHEEL = {
@@ -29,12 +30,13 @@ IN_WHEEL = {
     "the types of the extension": r"smoothxent/_smoothxent\.pyi",
     "the licences": r"[\w.-]+\.dist-info/licenses/LICENSE-(MIT|APACHE)",
     "the notices": r"[\w.-]+\.dist-info/licenses/THIRD_PARTY_NOTICES\.txt",
-    "the bill of materials": r"[\w.-]+\.dist-info/sboms/smoothxent\.cyclonedx\.json",
+    "the bill of materials": r"[\w.-]+\.dist-info/sboms/smoothxent-python\.cyclonedx\.json",
 }
 NOT_IN_WHEEL = {"what is not the package": r"(?!smoothxent/|smoothxent-[\w.]+\.dist-info/).*"}
 IN_SDIST = {
-    "the manifests": r"Cargo\.toml|Cargo\.lock|pyproject\.toml|PKG-INFO",
+    "the manifests": r"(python/)?Cargo\.toml|Cargo\.lock|pyproject\.toml|PKG-INFO",
     "the core": r"src/lib\.rs",
+    "the binding": r"python/src/lib\.rs",
     "the package": r"python/smoothxent/__init__\.py",
     "the tests": r"tests/test_values\.py",
 }

@@ -1,6 +1,6 @@
 """THIRD_PARTY_NOTICES.txt: the licences of the Rust code that is linked into the extension.
 
-    crates = closure of the normal dependencies with the feature `python`, on any supported platform,
+    crates = closure of the normal dependencies of python/Cargo.toml, on any supported platform,
              without procedural macros: these run in the compiler and are not linked
     text   = for each crate its LICENSE-MIT, equal texts once; a crate that is not under MIT is refused
 
@@ -46,14 +46,16 @@ RULE = "\n" + "-" * 80 + "\n\n"
 def metadata() -> dict[str, Any]:
     """Return what cargo knows of the locked dependencies."""
     platforms = [f"--filter-platform={platform}" for platform in PLATFORMS]
-    command = ["cargo", "metadata", "--locked", "--format-version=1", "--features=python"]
-    output = subprocess.run([*command, *platforms], cwd=ROOT, stdout=subprocess.PIPE, check=True)
+    command = ["cargo", "metadata", "--locked", "--format-version=1"]
+    output = subprocess.run(
+        [*command, *platforms], cwd=ROOT / "python", stdout=subprocess.PIPE, check=True
+    )
     known: dict[str, Any] = json.loads(output.stdout)
     return known
 
 
 def linked(known: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """Give the packages that are linked into the extension, but for its own."""
+    """Give the packages that are linked into the extension, but for our own."""
     packages = {package["id"]: package for package in known["packages"]}
     nodes = {node["id"]: node for node in known["resolve"]["nodes"]}
     root = known["resolve"]["root"]
@@ -66,7 +68,8 @@ def linked(known: dict[str, Any]) -> Iterator[dict[str, Any]]:
             if is_normal and not is_macro and package["id"] not in seen:
                 seen.add(package["id"])
                 todo.append(package["id"])
-                yield package
+                if package["source"] is not None:
+                    yield package
 
 
 def licence(package: dict[str, Any], name: str) -> str:

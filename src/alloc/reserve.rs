@@ -25,7 +25,8 @@ static SMALL: Blocks<128, 8> = Blocks::new();
 /// needed.
 static LARGE: Blocks<4096, 1> = Blocks::new();
 
-pub(crate) struct WithReserve;
+/// The system's allocator, and the reserve.
+pub struct WithReserve;
 
 /// 64 × `WORDS` blocks of `SIZE` bytes, aligned to their size. No lock: a process may fork at any time.
 #[repr(C, align(4096))]

@@ -28,10 +28,11 @@ pub fn read_labels(
     check_labels(&labels, run)
 }
 
-pub(crate) fn check_labels(
-    labels: &UncheckedLabels<'_>,
-    run: &mut Run<'_>,
-) -> Result<Labels, Error> {
+/// The same of labels as they are in memory.
+///
+/// # Errors
+/// As of [`read_labels`].
+pub fn check_labels(labels: &UncheckedLabels<'_>, run: &mut Run<'_>) -> Result<Labels, Error> {
     let (mut few, mut many, rows) = ([NO_CLASS; 8], Vec::new(), labels.len);
     let classes = match few.get_mut(..rows) {
         Some(few) => few,

@@ -378,6 +378,11 @@ impl<'a> RowsMut<'a> {
     }
 
     /// Rounds `value` into the only element of row `row`.
+    pub fn set_element(&mut self, row: usize, value: f64) {
+        self.set(row, value);
+    }
+
+    /// The same for those who share the view.
     pub(crate) fn set(&self, row: usize, value: f64) {
         assert!(self.classes == 1);
         self.put(row, 0, value);

@@ -4,7 +4,12 @@
 #[derive(Clone, Debug)]
 pub enum Outer {
     /// One axis, or several that step like one.
-    Line { len: usize, stride: isize },
+    Line {
+        /// Its length, or the product of theirs.
+        len: usize,
+        /// From one row to the next.
+        stride: isize,
+    },
     /// Any axes.
     Grid(Vec<(usize, isize)>),
 }
@@ -20,6 +25,7 @@ pub struct Distinct {
 }
 
 impl Outer {
+    /// From the length and stride of each axis; neighbours that step like one become one.
     pub fn new(axes: impl Iterator<Item = (usize, isize)>) -> Self {
         let mut axes = axes.filter(|axis| axis.0 != 1);
         let Some((mut len, mut stride)) = axes.next() else {
@@ -43,6 +49,7 @@ impl Outer {
     }
 
     /// The length and stride of the innermost axis.
+    #[must_use]
     #[inline(always)]
     pub fn inner(&self) -> (usize, isize) {
         match self {
@@ -51,6 +58,8 @@ impl Outer {
         }
     }
 
+    /// Their number.
+    #[must_use]
     #[inline(always)]
     pub fn rows(&self) -> usize {
         match self {
@@ -63,6 +72,8 @@ impl Outer {
         axes.iter().map(|axis| axis.0).product()
     }
 
+    /// Where a row begins, in bytes from the first.
+    #[must_use]
     #[inline(always)]
     pub fn offset(&self, row: usize) -> isize {
         match self {
@@ -72,6 +83,7 @@ impl Outer {
     }
 
     /// The rows without repetitions, which axes that step nowhere make.
+    #[must_use]
     pub fn distinct(&self) -> Distinct {
         let line = |len, stride| Outer::Line { len, stride };
         let axes = match self {

@@ -3,10 +3,10 @@
 use super::errors::{Shape, answer, error, from_class, type_error};
 use super::known::Known;
 use super::objects::{call, integer, numbers};
-use crate::simd::Storage;
 use pyo3::exceptions::{PyMemoryError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyString;
+use smoothxent::Storage;
 
 /// The dtype of a result.
 pub(super) struct Dtype<'py> {

@@ -7,11 +7,12 @@ use super::errors::value_error;
 use super::known::Known;
 use super::numpy::Dtype;
 use super::{Argument, Arguments};
-use crate::ops::{self, ChunkTarget, CrossEntropy, Operation, Reduction, Smoothing};
-use crate::simd::Storage;
-use crate::target::LossTerms;
 use pyo3::prelude::*;
 use pyo3::types::PyString;
+use smoothxent::{
+    CHUNK_ROW, ChunkTarget, CrossEntropy, LossTerms, Operation, ROW_CONSTANTS, Reduction,
+    SEGMENT_SUMS, Smoothing, Storage, segments,
+};
 
 /// What is done to the rows of which a chunk is a part.
 fn operation(name: Argument<'_, '_>) -> PyResult<Operation> {
@@ -31,7 +32,7 @@ fn with_axis(shape: &[usize], len: usize) -> Vec<usize> {
 
 function!(_reduce_chunk(operation, logits, rows, prior) -> PyAny, reduce_chunk);
 
-/// As [`ops::reduce_chunk`], with the classes along the last axis. `prior` is None without smoothing, True for
+/// As [`smoothxent::reduce_chunk`], with the classes along the last axis. `prior` is None without smoothing, True for
 /// the uniform prior, or that of the classes of the chunk.
 fn reduce_chunk<'py>(
     &[operation, logits, rows, prior]: &Arguments<'_, 'py, 4>,
@@ -40,7 +41,7 @@ fn reduce_chunk<'py>(
     let operation = self::operation(operation)?;
     let logits = Logits::last(logits)?;
     let (row_shape, classes) = (logits.row_shape(), logits.classes());
-    let rows = Array::real_of_shape(rows, "rows", &with_axis(&row_shape, ops::CHUNK_ROW))?;
+    let rows = Array::real_of_shape(rows, "rows", &with_axis(&row_shape, CHUNK_ROW))?;
     let is_uniform = flag(prior, "prior").unwrap_or(false);
     let is_given = !is_uniform && !prior.is_none();
     let prior_array =
@@ -51,14 +52,14 @@ fn reduce_chunk<'py>(
         None if is_uniform => Smoothing::Uniform,
         None => Smoothing::None,
     };
-    let len = ops::segments(classes) * ops::SEGMENT_SUMS;
+    let len = segments(classes) * SEGMENT_SUMS;
     let double = Dtype::of(Storage::F64);
     let (sums, out) = Array::empty(py, &with_axis(&row_shape, len), &double)?;
     let (z, rows) = (logits.array.rows(logits.axis), rows.rows(logits.axis));
     let mut out = out.rows_mut(logits.axis);
     let compute = logits.array.compute();
     logits.run(py, |run| {
-        ops::reduce_chunk(compute, operation, &z, &rows, smoothing, &mut out, run)
+        smoothxent::reduce_chunk(compute, operation, &z, &rows, smoothing, &mut out, run)
     })?;
     Ok(sums)
 }
@@ -68,7 +69,7 @@ function!(
     finish_chunks
 );
 
-/// As [`ops::finish_chunks`]: `sums` and the maxima have one more axis than the rows. `is_double` says what the
+/// As [`smoothxent::finish_chunks`]: `sums` and the maxima have one more axis than the rows. `is_double` says what the
 /// logits are computed in, and the target is one of [`ChunkTarget`].
 fn finish_chunks<'py>(
     &[operation, sums, maxima, is_double, spike, beta, mass]: &Arguments<'_, 'py, 7>,
@@ -77,41 +78,41 @@ fn finish_chunks<'py>(
     let operation = self::operation(operation)?;
     let sums = Array::real(sums, "sums", &Known::get().as_real)?;
     let Some((_, row_shape)) =
-        sums.shape().split_last().filter(|(len, _)| len.is_multiple_of(ops::SEGMENT_SUMS))
+        sums.shape().split_last().filter(|(len, _)| len.is_multiple_of(SEGMENT_SUMS))
     else {
         return Err(value_error!(py, "sums must be those of segments"));
     };
     let maxima = Array::real_of_shape(maxima, "maxima", &with_axis(row_shape, 1))?;
     let axis = row_shape.len();
     let double = Dtype::of(Storage::F64);
-    let (constants, out) = Array::empty(py, &with_axis(row_shape, ops::ROW_CONSTANTS), &double)?;
+    let (constants, out) = Array::empty(py, &with_axis(row_shape, ROW_CONSTANTS), &double)?;
     let (values, maxima, mut out) = (sums.rows(axis), maxima.rows(axis), out.rows_mut(axis));
     let [spike, beta, mass] =
         [number(spike, "spike")?, number(beta, "beta")?, number(mass, "mass")?];
     let target = ChunkTarget { spike, beta, mass };
     let compute = if flag(is_double, "is_double")? { Storage::F64 } else { Storage::F32 };
     run(py, sums.bytes(), |run| {
-        ops::finish_chunks(compute, operation, target, &values, &maxima, &mut out, run)
+        smoothxent::finish_chunks(compute, operation, target, &values, &maxima, &mut out, run)
     })?;
     Ok(constants)
 }
 
 function!(_write_chunk(operation, logits, rows) -> PyAny, write_chunk);
 
-/// As [`ops::write_chunk`], to a new array.
+/// As [`smoothxent::write_chunk`], to a new array.
 fn write_chunk<'py>(
     &[operation, logits, rows]: &Arguments<'_, 'py, 3>,
 ) -> PyResult<Bound<'py, PyAny>> {
     let py = logits.py();
     let operation = self::operation(operation)?;
     let logits = Logits::last(logits)?;
-    let row_shape = with_axis(&logits.row_shape(), 1 + ops::ROW_CONSTANTS);
+    let row_shape = with_axis(&logits.row_shape(), 1 + ROW_CONSTANTS);
     let rows = Array::real_of_shape(rows, "rows", &row_shape)?;
     let output = Output::fresh(py, logits.shape(), &logits.array.dtype(py))?;
     let (z, rows) = (logits.array.rows(logits.axis), rows.rows(logits.axis));
     let mut out = output.rows_mut(logits.axis);
     let compute = logits.array.compute();
-    logits.run(py, |run| ops::write_chunk(compute, operation, &z, &rows, &mut out, run))?;
+    logits.run(py, |run| smoothxent::write_chunk(compute, operation, &z, &rows, &mut out, run))?;
     output.finish(py)
 }
 

@@ -10,13 +10,12 @@ use super::kind::Kind;
 use super::known::Known;
 use super::numpy::axis_error;
 use super::objects::{call, int, integer as size, numbers, text};
-use crate::batch::Run;
-use crate::error::{Error, Number};
-use crate::ops::{Reduction, read_prior, read_probabilities};
-use crate::target::{Prior, Targets, WeightValues};
 use pyo3::exceptions::{PyOverflowError, PyTypeError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyFloat, PyInt, PyString};
+use smoothxent::{
+    Error, Number, Prior, Reduction, Run, Targets, WeightValues, read_prior, read_probabilities,
+};
 
 /// Logits and the axis of their classes.
 pub(super) struct Logits<'py> {

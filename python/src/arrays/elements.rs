@@ -1,12 +1,12 @@
 //! What is an ndarray, and what its elements are.
 
 use super::{Array, dtype_of, ndim_of};
-use crate::python::errors::answer;
-use crate::python::kind::Kind;
-use crate::python::known::Known;
-use crate::python::numpy::is_bfloat16;
-use crate::simd::Storage;
+use crate::errors::answer;
+use crate::kind::Kind;
+use crate::known::Known;
+use crate::numpy::is_bfloat16;
 use pyo3::prelude::*;
+use smoothxent::Storage;
 
 /// Is `obj` an instance of numpy.ndarray itself, not of a subclass?
 pub(super) fn is_exact_ndarray(obj: &Bound<'_, PyAny>) -> bool {
@@ -53,7 +53,7 @@ pub(super) fn elements(obj: &Bound<'_, PyAny>) -> PyResult<Option<Elements>> {
 
 /// An ndarray that is what it must be. A view of it is made where it stays: it is large, and a copy waits for
 /// what has just been written.
-pub(in crate::python) struct Found<'py>(pub(super) Bound<'py, PyAny>, pub(super) Elements);
+pub(crate) struct Found<'py>(pub(super) Bound<'py, PyAny>, pub(super) Elements);
 
 impl<'py> Found<'py> {
     /// `obj`, and no instance of a subclass, if its dtype is one of the known objects, with such elements.
@@ -64,12 +64,12 @@ impl<'py> Found<'py> {
     }
 
     #[inline(always)]
-    pub(in crate::python) fn view(self) -> Array<'py> {
+    pub(crate) fn view(self) -> Array<'py> {
         Array::view(self.0, self.1)
     }
 
     #[inline(always)]
-    pub(in crate::python) fn ndim(&self) -> usize {
+    pub(crate) fn ndim(&self) -> usize {
         ndim_of(&self.0)
     }
 }

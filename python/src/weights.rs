@@ -5,12 +5,8 @@ use super::arrays::{Array, broadcasts};
 use super::call::{run, run_placing};
 use super::errors::{Shape, own_index, row_index, value_error};
 use super::known::Known;
-use crate::batch::Run;
-use crate::error::Error;
-use crate::ops::read_weights;
-use crate::simd::Rows;
-use crate::target::WeightValues;
 use pyo3::prelude::*;
+use smoothxent::{Error, Rows, Run, WeightValues, read_weights};
 
 impl Logits<'_> {
     /// c, one weight for each class.

@@ -4,11 +4,9 @@
 
 use super::arrays::check_fields;
 use super::kind::Kind;
-use crate::pool;
-use crate::simd::Level;
-use crate::simd::Storage;
 use pyo3::prelude::*;
 use pyo3::types::{PyString, PyType};
+use smoothxent::{Level, Storage, pool};
 use std::sync::OnceLock;
 
 static KNOWN: OnceLock<Known> = OnceLock::new();

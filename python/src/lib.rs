@@ -3,6 +3,7 @@
 //! Every parameter is positional and required; names, defaults and documentation
 //! belong to the Python package. All errors are raised before anything is written. Several axes are left to it:
 //! the answer is then NotImplemented.
+#![deny(unsafe_code)]
 
 /// A function of Python that takes objects by position: `$body` is given them as an array, after
 /// `$first`, in the default floating-point environment.
@@ -11,11 +12,11 @@ macro_rules! function {
         #[pyfunction]
         #[pyo3(signature = ($($argument,)+ /))]
         #[allow(clippy::too_many_arguments, reason = "the arguments of the Python function")]
-        pub(super) fn $name<'py>(
-            $($argument: $crate::python::Argument<'_, 'py>),+
+        pub(crate) fn $name<'py>(
+            $($argument: $crate::Argument<'_, 'py>),+
         ) -> PyResult<Bound<'py, $result>> {
             let given = &[$($argument),+];
-            $crate::python::call::guard(given[0].py(), || $body($($first,)? given))
+            $crate::call::guard(given[0].py(), || $body($($first,)? given))
         }
     };
 }
@@ -37,10 +38,6 @@ mod second_order;
 mod threads;
 mod weights;
 
-use crate::alloc::reserve::WithReserve;
-use crate::ops::{self, Activation, TermsOut};
-use crate::pool;
-use crate::simd::Level;
 use arguments::{Logits, flag, given, is_one_axis};
 use arrays::Array;
 use builtin::Native;
@@ -49,6 +46,7 @@ use numpy::Dtype;
 use objects::{text, tuple};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyNotImplemented, PyTuple};
+use smoothxent::{Activation, Level, TermsOut, WithReserve, hold, pool};
 use std::env::consts::{ARCH, OS};
 use threads::width;
 
@@ -112,7 +110,7 @@ fn activation<'py>(
     let mut p = output.rows_mut(logits.axis);
     let mask = logits.mask_rows(mask_array.as_ref());
     logits.run(out.py(), |run| {
-        ops::activation(compute, kind, temperature, &z, mask.as_ref(), &mut p, run)
+        smoothxent::activation(compute, kind, temperature, &z, mask.as_ref(), &mut p, run)
     })?;
     output.finish(out.py())
 }
@@ -149,7 +147,7 @@ fn logsumexp_of<'py>(
     let (z, mut lse) = (logits.array.rows(logits.axis), output.array.elements_mut());
     let mask = logits.mask_rows(mask_array.as_ref());
     logits.run(out.py(), |run| {
-        ops::logsumexp(compute, temperature, &z, mask.as_ref(), &mut lse, run)
+        smoothxent::logsumexp(compute, temperature, &z, mask.as_ref(), &mut lse, run)
     })?;
     let lse = output.finish(out.py())?;
     // One row: a scalar, as from NumPy's own reductions.
@@ -206,7 +204,16 @@ fn terms<'py>(
     let z = logits.array.rows(logits.axis);
     let mask = logits.mask_rows(mask_array.as_ref());
     logits.run(py, |run| {
-        ops::cross_entropy_terms(compute, &z, mask.as_ref(), targets, prior, temperature, out, run)
+        smoothxent::cross_entropy_terms(
+            compute,
+            &z,
+            mask.as_ref(),
+            targets,
+            prior,
+            temperature,
+            out,
+            run,
+        )
     })?;
     tuple(py, arrays.map(|(object, _)| object))
 }
@@ -303,7 +310,7 @@ mod _smoothxent {
     const __version__: &str = env!("CARGO_PKG_VERSION");
     /// Classes of a segment, the unit of summation.
     #[pymodule_export]
-    const _SEGMENT: usize = crate::ops::segment_len();
+    const _SEGMENT: usize = smoothxent::segment_len();
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {

@@ -2,19 +2,16 @@
 
 use super::Array;
 use super::elements::{Found, elements, is_exact_ndarray, is_ndarray};
-use crate::python::errors::{type_error, value_error, wrong_shape};
-use crate::python::kind::Kind;
-use crate::python::known::Known;
-use crate::python::numpy::{self, Dtype};
-use crate::python::objects::{call, text};
-use crate::python::overlap::overlaps;
+use crate::errors::{type_error, value_error, wrong_shape};
+use crate::kind::Kind;
+use crate::known::Known;
+use crate::numpy::{self, Dtype};
+use crate::objects::{call, text};
+use crate::overlap::overlaps;
 use pyo3::prelude::*;
 
 /// The ndarray to write: `obj` itself, or the memory of a tensor.
-pub(in crate::python) fn writable<'py>(
-    obj: &Bound<'py, PyAny>,
-    name: &str,
-) -> PyResult<Bound<'py, PyAny>> {
+pub(crate) fn writable<'py>(obj: &Bound<'py, PyAny>, name: &str) -> PyResult<Bound<'py, PyAny>> {
     let (py, known) = (obj.py(), Known::get());
     if is_exact_ndarray(obj) || obj.is_instance(known.ndarray.bind(py))? {
         return Ok(obj.clone());
@@ -67,7 +64,7 @@ fn find_output_like<'py>(
 
 impl<'py> Array<'py> {
     /// A new C-contiguous array and its view.
-    pub(in crate::python) fn empty(
+    pub(crate) fn empty(
         py: Python<'py>,
         shape: &[usize],
         dtype: &Dtype<'py>,
@@ -81,7 +78,7 @@ impl<'py> Array<'py> {
 
     /// A real array: `obj` itself where it is one, else what `converter` makes of it.
     #[inline(always)]
-    pub(in crate::python) fn find_real(
+    pub(crate) fn find_real(
         obj: &Bound<'py, PyAny>,
         name: &str,
         converter: &Py<PyAny>,
@@ -90,7 +87,7 @@ impl<'py> Array<'py> {
     }
 
     /// The same, and its view.
-    pub(in crate::python) fn real(
+    pub(crate) fn real(
         obj: &Bound<'py, PyAny>,
         name: &str,
         converter: &Py<PyAny>,
@@ -99,7 +96,7 @@ impl<'py> Array<'py> {
     }
 
     /// A real array of `shape`.
-    pub(in crate::python) fn real_of_shape(
+    pub(crate) fn real_of_shape(
         obj: &Bound<'py, PyAny>,
         name: &str,
         shape: &[usize],
@@ -112,19 +109,19 @@ impl<'py> Array<'py> {
     }
 
     /// Labels or probabilities.
-    pub(in crate::python) fn targets(obj: &Bound<'py, PyAny>) -> PyResult<Self> {
+    pub(crate) fn targets(obj: &Bound<'py, PyAny>) -> PyResult<Self> {
         let are_such = |kind| kind != Kind::Bool;
         Ok(Self::find(obj, "targets", &Known::get().as_targets, are_such)?.view())
     }
 
     /// Classes.
-    pub(in crate::python) fn indices(obj: &Bound<'py, PyAny>) -> PyResult<Self> {
+    pub(crate) fn indices(obj: &Bound<'py, PyAny>) -> PyResult<Self> {
         let is_integer = |kind| matches!(kind, Kind::Signed(_) | Kind::Unsigned(_));
         Ok(Self::find(obj, "indices", &Known::get().as_indices, is_integer)?.view())
     }
 
     /// Booleans.
-    pub(in crate::python) fn mask(obj: &Bound<'py, PyAny>, name: &str) -> PyResult<Self> {
+    pub(crate) fn mask(obj: &Bound<'py, PyAny>, name: &str) -> PyResult<Self> {
         Ok(Self::find(obj, name, &Known::get().as_mask, |kind| kind == Kind::Bool)?.view())
     }
 
@@ -146,7 +143,7 @@ impl<'py> Array<'py> {
     /// An array to write: an ndarray or a tensor in a floating type that the core stores, whose view
     /// [`Array::refuse_output`] may refuse.
     #[inline(always)]
-    pub(in crate::python) fn find_output(
+    pub(crate) fn find_output(
         obj: &Bound<'py, PyAny>,
         name: &str,
         shape: &[usize],
@@ -159,7 +156,7 @@ impl<'py> Array<'py> {
 
     /// Refuses an output that is not of `shape`, read-only, or overlaps itself.
     #[inline]
-    pub(in crate::python) fn refuse_output(
+    pub(crate) fn refuse_output(
         &self,
         py: Python<'_>,
         name: &str,
@@ -177,7 +174,7 @@ impl<'py> Array<'py> {
 
     /// Refuses an array two of whose elements share memory.
     #[inline]
-    pub(in crate::python) fn refuse_overlap(&self, py: Python<'_>, name: &str) -> PyResult<()> {
+    pub(crate) fn refuse_overlap(&self, py: Python<'_>, name: &str) -> PyResult<()> {
         if self.is_contiguous {
             return Ok(());
         }

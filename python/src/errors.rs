@@ -5,11 +5,11 @@
 
 use super::known::Known;
 use super::objects::{call, label, numbers, text};
-use crate::error::Error;
 use pyo3::PyTypeInfo;
 use pyo3::exceptions::{PyMemoryError, PyRuntimeError};
 use pyo3::prelude::*;
 use pyo3::types::{PyString, PyType};
+use smoothxent::Error;
 use std::fmt::{self, Write};
 
 /// A shape as Python writes a tuple.
@@ -73,7 +73,7 @@ pub(super) fn internal(py: Python<'_>, payload: &(dyn std::any::Any + Send)) -> 
 macro_rules! value_error {
     ($py:expr, $($message:tt)+) => {{
         use pyo3::exceptions::PyValueError;
-        $crate::python::errors::error::<PyValueError>($py, format_args!($($message)+))
+        $crate::errors::error::<PyValueError>($py, format_args!($($message)+))
     }};
 }
 pub(super) use value_error;
@@ -82,7 +82,7 @@ pub(super) use value_error;
 macro_rules! type_error {
     ($py:expr, $($message:tt)+) => {{
         use pyo3::exceptions::PyTypeError;
-        $crate::python::errors::error::<PyTypeError>($py, format_args!($($message)+))
+        $crate::errors::error::<PyTypeError>($py, format_args!($($message)+))
     }};
 }
 pub(super) use type_error;

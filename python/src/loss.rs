@@ -7,10 +7,9 @@ use super::errors::value_error;
 use super::numpy::Dtype;
 use super::objects::{Pair, float};
 use super::{Argument, Arguments};
-use crate::ops::{CrossEntropy, Reduction};
-use crate::target::{LossTerms, Prior};
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
+use smoothxent::{CrossEntropy, LossTerms, Prior, Reduction, hold};
 
 /// The loss alone.
 pub(super) fn value<'py>(given: &Arguments<'_, 'py, 14>) -> PyResult<Bound<'py, PyAny>> {
@@ -133,7 +132,7 @@ fn evaluate<'py>(
             drop(room);
             let loss = float(py, value)?;
             if let Some(scalar) = scalar {
-                scalar.elements_mut().set(0, value);
+                scalar.elements_mut().set_element(0, value);
             }
             loss
         }

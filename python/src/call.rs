@@ -10,14 +10,10 @@ use super::known::Known;
 use super::numpy::Dtype;
 use super::objects::{call, text};
 use super::threads::width;
-use crate::batch::Run;
-use crate::error::Error;
-use crate::pool::lock;
-use crate::simd::Level;
-use crate::simd::fpenv::{set_default_fp_env, with_default_fp_env};
-use crate::simd::{RowsMut, Storage};
-use crate::{ops, pool};
 use pyo3::prelude::*;
+use smoothxent::fpenv::{set_default_fp_env, with_default_fp_env};
+use smoothxent::pool::{self, lock};
+use smoothxent::{Error, Level, RowsMut, Run, Storage, copy, touch};
 use std::mem::replace;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Mutex;
@@ -33,10 +29,6 @@ enum Memory {
 
 /// Bytes over which a single row lies so that new memory is touched before: less of it costs no time.
 const WIDE_ROW: usize = 1 << 25;
-/// Bytes of new memory that are touched at a time: some milliseconds.
-const BYTES_PER_TOUCH: usize = 1 << 21;
-/// The least that is had at once.
-const PAGE: usize = 1 << 12;
 
 /// An array that the core writes, and where its numbers must end up.
 pub(super) struct Output<'py> {
@@ -109,15 +101,8 @@ impl<'py> Output<'py> {
         if narrower == 1 || shape[axis] * narrower * item < WIDE_ROW {
             return Ok(());
         }
-        let (elements, bytes) = (self.array.elements_mut(), self.array.bytes());
-        run(py, bytes, |run| {
-            run.each(bytes.div_ceil(BYTES_PER_TOUCH), BYTES_PER_TOUCH, &|part| {
-                let end = bytes.min((part + 1) * BYTES_PER_TOUCH);
-                (part * BYTES_PER_TOUCH..end)
-                    .step_by(PAGE)
-                    .for_each(|at| elements.set(at / item, 0.0));
-            })
-        })
+        let mut elements = self.array.elements_mut();
+        run(py, self.array.bytes(), |run| touch(&mut elements, run))
     }
 
     /// Is it computed elsewhere?
@@ -143,19 +128,19 @@ impl<'py> Output<'py> {
     /// The finished array. Nothing fails after the first number is copied, but for Ctrl-C.
     pub(super) fn finish(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         let Some(wanted) = &self.wanted else { return Ok(self.computed.clone()) };
-        copy(py, &self.array, &wanted.1)?;
+        copy_array(py, &self.array, &wanted.1)?;
         Ok(wanted.0.clone())
     }
 }
 
 /// Copies an array to another of the same shape, rounding each number to its type.
-fn copy(py: Python<'_>, from: &Array<'_>, to: &Array<'_>) -> PyResult<()> {
+fn copy_array(py: Python<'_>, from: &Array<'_>, to: &Array<'_>) -> PyResult<()> {
     let bytes = from.bytes();
     let (from, mut to) = match from.shape().len() {
         0 => (from.elements(&[]), to.elements_mut()),
         axes => (from.rows(axes - 1), to.rows_mut(axes - 1)),
     };
-    run_silently(py, bytes, &mut |run| ops::copy(&from, &mut to, run), &mut |_| {})
+    run_silently(py, bytes, &mut |run| copy(&from, &mut to, run), &mut |_| {})
 }
 
 /// The type of a result that has a value for each logit: theirs, but 16 bits do not limit what

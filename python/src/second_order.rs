@@ -6,10 +6,9 @@ use super::arrays::Array;
 use super::call::Output;
 use super::errors::value_error;
 use super::objects::tuple;
-use crate::ops::{CrossEntropy, Hessian, MOST_HESSIAN_CLASSES, Reduction};
-use crate::target::LossTerms;
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
+use smoothxent::{CrossEntropy, Hessian, LossTerms, MOST_HESSIAN_CLASSES, Reduction};
 
 function!(
     _grad_and_hess(

@@ -7,12 +7,9 @@ use super::call::{Output, run, run_placing};
 use super::errors::{Shape, row_index, value_error};
 use super::numpy::Dtype;
 use super::objects::Pair;
-use crate::batch::Run;
-use crate::error::Error;
-use crate::ops;
-use crate::simd::Storage;
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
+use smoothxent::{Error, Run, Storage};
 
 function!(top_k_log_softmax(logits, k, axis, temperature, r#where) -> PyTuple, top_k);
 
@@ -43,7 +40,7 @@ fn top_k<'py>(
     let mut out = log_probs.rows_mut(logits.axis);
     let compute = logits.array.compute();
     logits.run(py, |run| {
-        ops::top_k(compute, temperature, &z, mask.as_ref(), &mut classes, &mut out, run)
+        smoothxent::top_k(compute, temperature, &z, mask.as_ref(), &mut classes, &mut out, run)
     })?;
     Ok(result.of(indices.finish(py)?, log_probs.finish(py)?))
 }
@@ -86,7 +83,7 @@ fn at_indices<'py>(
     let labels = (&labels, given[axis + 1..].iter().product());
     let compute = logits.array.compute();
     run(py, logits.array.bytes().max(indices.bytes()), |run| {
-        ops::log_softmax_at(compute, temperature, &z, mask.as_ref(), labels, &mut out, run)
+        smoothxent::log_softmax_at(compute, temperature, &z, mask.as_ref(), labels, &mut out, run)
     })?;
     output.finish(py)
 }

@@ -6,9 +6,9 @@ use super::call::guard;
 use super::errors::value_error;
 use super::known::Known;
 use super::objects::{self, call, text, tuple};
-use crate::pool;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
+use smoothxent::pool;
 use std::sync::OnceLock;
 
 /// The contextvars.ContextVar of `num_threads` blocks. There is none before the first of them, so

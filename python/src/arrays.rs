@@ -18,15 +18,13 @@ use elements::{Elements, elements, is_ndarray};
 
 use super::kind::Kind;
 use super::numpy::Dtype;
-use crate::batch::Run;
-use crate::error::Error;
-use crate::ops::inputs::check_labels;
-use crate::simd::{Outer, Rows, RowsMut, Storage};
-use crate::target::{Labels, UncheckedLabels};
 use pyo3::buffer::PyUntypedBuffer;
 use pyo3::exceptions::PyImportError;
 use pyo3::ffi;
 use pyo3::prelude::*;
+use smoothxent::{
+    Error, Labels, Outer, Rows, RowsMut, Run, Storage, UncheckedLabels, check_labels,
+};
 use std::ffi::c_int;
 
 /// The fields of a numpy.ndarray: PyArrayObject_fields of its headers, the same since NumPy 1.0.

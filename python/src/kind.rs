@@ -1,6 +1,6 @@
 //! What the elements of an array are.
 
-use crate::simd::Storage;
+use smoothxent::Storage;
 
 /// What the elements of an array are, in native byte order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
