@@ -1,15 +1,17 @@
 """Runs calls with allocations that fail, one after another; for test_out_of_memory.py.
 
-    python without_memory.py NAME COUNT ...
+    python without_memory.py GROUP COUNT ...
 
-runs the call NAME once for each of its allocations, in a child each, with COUNT of them failing from
-that one on. Each must end with the right answer, or with a MemoryError and nothing written. Prints how
-many ended how for each COUNT, as JSON; what went wrong otherwise with the number of the allocation.
+runs each call of the GROUP once for each of its allocations, in a child each, with COUNT of them failing
+from that one on. Each must end with the right answer, or with a MemoryError and nothing written. Prints
+how many ended how for each call and COUNT, as JSON; what went wrong otherwise with the number of the
+allocation.
 
 To be run with failing_malloc.c preloaded and PYTHONMALLOC=malloc.
 """
 
 import ctypes
+import gc
 import json
 import os
 import re
@@ -34,10 +36,11 @@ z_bfloat16 = z.astype(ml_dtypes.bfloat16)
 labels = rng.integers(0, 10, 20)
 uniform = np.full(10, 0.1)
 many = rng.normal(size=(4000, 100)).astype(np.float32)
-long = rng.normal(size=(4, 2**19)).astype(np.float32)
-long[2, 5] = np.inf  # an odd row, which needs more memory than those before it
+long = rng.normal(size=(4, 2**17)).astype(np.float32)  # each on a thread
+longer = rng.normal(size=(3, 2**18)).astype(np.float32)  # each of two rows on two threads
+long[2, 5] = longer[1, 5] = np.inf  # odd rows, which need more memory than those before them
 hidden, weight = z[:, :4], z[:10, 4:8]
-large_weight = rng.normal(size=(500, 100)).astype(np.float32)
+large_weight = rng.normal(size=(300, 64)).astype(np.float32)
 many_labels = np.zeros(4000, np.uint8)
 everything = {
     "label_smoothing": 0.1,
@@ -49,65 +52,78 @@ everything = {
     "z_loss": 1e-3,
 }
 
-# Each gets arrays that it may write, made anew for each run.
+# Each gets arrays that it may write, made anew for each run. The calls of a group are made by one process.
 CALLS = {
-    "softmax": lambda: sx.softmax(z),
-    "softmax, out": lambda out: sx.softmax(z, out=out),
-    "softmax, bfloat16": lambda: sx.softmax(z_bfloat16),
-    "softmax, a list": lambda: sx.softmax([1.0, 2.0]),
-    "softmax, 0 axes in a row": lambda: sx.softmax(z[0]),
-    "softmax, dtype": lambda: sx.softmax(z, dtype="float64"),
-    "softmax, overlap": lambda out: sx.softmax(out[:-1], out=out[1:]),
-    "softmax, all axes": lambda out: sx.softmax(z, axis=None, out=out),
-    "softmax, axes apart": lambda out: sx.softmax(z.T, axis=None, out=out.T),
-    "logsumexp of no classes": lambda: sx.logsumexp(z[:, :0]),
-    "logsumexp": lambda: sx.logsumexp(z, keepdims=True),
-    "top k": lambda: sx.top_k_log_softmax(z, 3, where=np.ones(10, bool)),
-    "chosen classes": lambda: sx.log_softmax_at(z, labels[:, None]),
-    "loss": lambda: sx.cross_entropy(z, labels, label_smoothing=0.1),
-    "loss, out": lambda scalar: sx.cross_entropy(z, labels, out=scalar),
-    "loss of each row": lambda: sx.cross_entropy(z, labels, reduction="none"),
-    "loss, probabilities": lambda: sx.cross_entropy(z, np.full((20, 10), 0.1)),
-    "loss, everything": lambda: sx.cross_entropy(z, labels, **everything),
-    "gradient": lambda: sx.cross_entropy_value_and_grad(z, labels),
-    "gradient in place": lambda out: sx.cross_entropy_value_and_grad(out, labels, grad_out=out),
-    "gradient, everything": lambda out: sx.cross_entropy_value_and_grad(
-        z, labels, grad_out=out, **everything
-    ),
-    "linear layer": lambda: sx.linear_cross_entropy(hidden, weight.astype(np.float16), labels),
-    "linear layer, everything": lambda: sx.linear_cross_entropy_value_and_grad(
-        hidden, weight, labels, bias=uniform.astype(np.float32), **everything
-    ),
-    "linear layer on threads of the BLAS": lambda: sx.linear_cross_entropy(
-        many, large_weight, many_labels
-    ),
-    "terms": lambda: sx.cross_entropy_terms(z, labels, prior=uniform),
-    "a refused label": lambda: refused(ValueError, sx.cross_entropy, z, labels + 100),
-    "a refused shape of targets": lambda: refused(ValueError, sx.cross_entropy, z, labels[:7]),
-    "a refused shape": lambda: refused(ValueError, sx.softmax, z, out=z[1:]),
-    "a refused type": lambda: refused(TypeError, sx.softmax, "z"),
-    "a refused axis": lambda: refused(ValueError, sx.softmax, z, axis=2),
-    "a refused number": lambda: refused(ValueError, sx.softmax, z, temperature=-1.0),
-    "a block of threads": lambda: sx.num_threads(1000)(sx.get_num_threads)(),
-    # Of the rest of show_config, files and the module platform, Python itself makes other errors.
-    "show_config": lambda: _native.show_config(),
-    "a refused index": lambda: refused(ValueError, sx.log_softmax_at, z, labels[:, None] + 100),
-    "starting threads": lambda large: sx.softmax(many, out=large),
-    "rows on threads": lambda large: sx.softmax(many, out=large),
-    "gradient on threads": lambda large: sx.cross_entropy_value_and_grad(
-        large, many_labels, grad_out=large
-    ),
-    "long rows": lambda long_out: sx.softmax(long_out, out=long_out),
-    "overlap of long rows": lambda long_out: sx.softmax(long_out[:-1], out=long_out[1:]),
-    "gradient, overlap of long rows": lambda long_out: sx.cross_entropy_value_and_grad(
-        long_out[:-1], [1, 2, 3], grad_out=long_out[1:]
-    ),
-    "top k of long rows": lambda long_out: sx.top_k_log_softmax(long_out, 5),
-    "gradient of long rows": lambda long_out: sx.cross_entropy_value_and_grad(
-        long_out, [1, 2, 3, 4], grad_out=long_out
-    ),
+    "activations": {
+        "softmax": lambda: sx.softmax(z),
+        "softmax, out": lambda out: sx.softmax(z, out=out),
+        "softmax, bfloat16": lambda: sx.softmax(z_bfloat16),
+        "softmax, a list": lambda: sx.softmax([1.0, 2.0]),
+        "softmax, 0 axes in a row": lambda: sx.softmax(z[0]),
+        "softmax, dtype": lambda: sx.softmax(z, dtype="float64"),
+        "softmax, overlap": lambda out: sx.softmax(out[:-1], out=out[1:]),
+        "softmax, all axes": lambda out: sx.softmax(z, axis=None, out=out),
+        "softmax, axes apart": lambda out: sx.softmax(z.T, axis=None, out=out.T),
+        "logsumexp of no classes": lambda: sx.logsumexp(z[:, :0]),
+        "logsumexp": lambda: sx.logsumexp(z, keepdims=True),
+        "top k": lambda: sx.top_k_log_softmax(z, 3, where=np.ones(10, bool)),
+        "chosen classes": lambda: sx.log_softmax_at(z, labels[:, None]),
+    },
+    "losses": {
+        "loss": lambda: sx.cross_entropy(z, labels, label_smoothing=0.1),
+        "loss, out": lambda scalar: sx.cross_entropy(z, labels, out=scalar),
+        "loss of each row": lambda: sx.cross_entropy(z, labels, reduction="none"),
+        "loss, probabilities": lambda: sx.cross_entropy(z, np.full((20, 10), 0.1)),
+        "loss, everything": lambda: sx.cross_entropy(z, labels, **everything),
+        "gradient": lambda: sx.cross_entropy_value_and_grad(z, labels),
+        "gradient in place": lambda out: sx.cross_entropy_value_and_grad(out, labels, grad_out=out),
+        "gradient, everything": lambda out: sx.cross_entropy_value_and_grad(
+            z, labels, grad_out=out, **everything
+        ),
+        "terms": lambda: sx.cross_entropy_terms(z, labels, prior=uniform),
+    },
+    "a layer with everything": {
+        "gradients of a layer, everything": lambda: sx.linear_cross_entropy_value_and_grad(
+            hidden, weight, labels, bias=uniform.astype(np.float32), **everything
+        ),
+    },
+    "a layer on threads of the BLAS": {
+        "loss of a layer": lambda: sx.linear_cross_entropy(
+            many[:1000, :64], large_weight.astype(np.float16), many_labels[:1000]
+        ),
+    },
+    "the rest": {
+        "a refused label": lambda: refused(ValueError, sx.cross_entropy, z, labels + 100),
+        "a refused shape of targets": lambda: refused(ValueError, sx.cross_entropy, z, labels[:7]),
+        "a refused shape": lambda: refused(ValueError, sx.softmax, z, out=z[1:]),
+        "a refused type": lambda: refused(TypeError, sx.softmax, "z"),
+        "a refused axis": lambda: refused(ValueError, sx.softmax, z, axis=2),
+        "a refused number": lambda: refused(ValueError, sx.softmax, z, temperature=-1.0),
+        "a refused index": lambda: refused(ValueError, sx.log_softmax_at, z, labels[:, None] + 100),
+        "a block of threads": lambda: sx.num_threads(1000)(sx.get_num_threads)(),
+        # Of the rest of show_config, files and the module platform, Python itself makes other errors.
+        "show_config": lambda: _native.show_config(),
+    },
+    "starting threads": {"starting threads": lambda large: sx.softmax(many, out=large)},
+    "threads": {
+        "rows on threads": lambda large: sx.softmax(many, out=large),
+        "gradient on threads": lambda large: sx.cross_entropy_value_and_grad(
+            large, many_labels, grad_out=large
+        ),
+        "long rows": lambda long_out: sx.softmax(long_out, out=long_out),
+        "overlap of longer rows": lambda longer_out: sx.softmax(
+            longer_out[:-1], out=longer_out[1:]
+        ),
+        "gradient, overlap of longer rows": lambda longer_out: sx.cross_entropy_value_and_grad(
+            longer_out[:-1], [1, 2], grad_out=longer_out[1:]
+        ),
+        "top k of long rows": lambda long_out: sx.top_k_log_softmax(long_out, 5),
+        "gradient of long rows": lambda long_out: sx.cross_entropy_value_and_grad(
+            long_out, [1, 2, 3, 4], grad_out=long_out
+        ),
+    },
 }
-ARRAYS = {"out": z, "scalar": np.zeros(()), "large": many, "long_out": long}
+ARRAYS = {"out": z, "scalar": np.zeros(()), "large": many, "long_out": long, "longer_out": longer}
 
 
 # Errors of others in the place of a MemoryError that they have lost.
@@ -131,17 +147,21 @@ def refused(kind, function, *arguments, **options):
     raise AssertionError("accepted")
 
 
-def bits(result):
-    if isinstance(result, np.ndarray):
-        return result.shape, result.dtype.str, result.tobytes()
-    if isinstance(result, tuple):
-        return tuple(map(bits, result))
-    return repr(result)
+def same(a, b):
+    """Are two results equal to the bit? Large arrays are compared where they are: new memory takes time."""
+    if isinstance(a, tuple):
+        return type(a) is type(b) and len(a) == len(b) and all(map(same, a, b))
+    if not isinstance(a, np.ndarray):
+        return repr(a) == repr(b)
+    if a.shape != b.shape or a.dtype != b.dtype:
+        return False
+    a, b = np.ascontiguousarray(a), np.ascontiguousarray(b)
+    return allocator.memcmp(a.ctypes.data, b.ctypes.data, a.nbytes) == 0
 
 
-def attempt(call, arrays, first, count):
-    """Runs `call`. Returns what it answered, None after a MemoryError; and its allocations."""
-    before = [array.tobytes() for array in arrays]
+def attempt(call, keys, first, count):
+    """Runs `call` on new arrays. Returns what it answered, None after a MemoryError; and its allocations."""
+    arrays = [ARRAYS[key].copy() for key in keys]
     allocator.fail_mallocs(first, count)
     try:
         answer = call(*arrays)
@@ -154,9 +174,8 @@ def attempt(call, arrays, first, count):
     finally:
         asked = stop()
     if answer is None:
-        assert [array.tobytes() for array in arrays] == before, "written to, and then an error"
-    else:
-        answer = bits(answer)
+        before = [ARRAYS[key] for key in keys]
+        assert all(map(same, arrays, before)), "written to, and then an error"
     return answer, asked
 
 
@@ -168,18 +187,16 @@ def stop():
             pass
 
 
-def main(name, counts):
-    allocator.fail_mallocs.argtypes = ctypes.c_long, ctypes.c_long
-    allocator.stop_failing.restype = ctypes.c_long
-    call = CALLS[name]
-    names = call.__code__.co_varnames[: call.__code__.co_argcount]
-    on_threads = any(array in ("large", "long_out") for array in names)
+def ends_of(name, call, counts):
+    """How many ended how, for each count."""
+    keys = call.__code__.co_varnames[: call.__code__.co_argcount]
+    on_threads = any(key in ("large", "long_out", "longer_out") for key in keys)
     sx.set_num_threads(4 if on_threads else 1)
 
     def run(first, count):
         if on_threads and name != "starting threads":
             sx.softmax(many)  # starts them
-        return attempt(call, [ARRAYS[key].copy() for key in names], first, count)
+        return attempt(call, keys, first, count)
 
     # The first call of a process asks for more than later ones: each child is a process before it.
     read, write = os.pipe()
@@ -192,12 +209,14 @@ def main(name, counts):
 
     assert in_child(without_failures) == 0
     asked = int(os.read(read, 100))
+    os.close(read)
+    os.close(write)
 
     def with_failures(first, count):
         answer, _ = run(first, count)
         if answer is None:
             return NO_MEMORY
-        assert answer == run(0, 0)[0], "another answer"
+        assert same(answer, run(0, 0)[0]), "another answer"
         return ANSWER
 
     def ends(count):
@@ -207,10 +226,18 @@ def main(name, counts):
             how = KNOWN_ENDS.get(end, f"died: {end}")
             how_many[how] += 1
             if end not in (NO_MEMORY, ANSWER):
-                sys.stderr.write(f"{how} at allocation {first} of {asked}\n")
+                sys.stderr.write(f"{name}: {how} at allocation {first} of {asked}\n")
         return how_many
 
-    print(json.dumps([ends(count) for count in counts]))
+    return [ends(count) for count in counts]
+
+
+def main(group, counts):
+    allocator.fail_mallocs.argtypes = ctypes.c_long, ctypes.c_long
+    allocator.stop_failing.restype = ctypes.c_long
+    allocator.memcmp.argtypes = ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t
+    gc.freeze()  # or collections in the children write to all objects of the parent, and so copy them
+    print(json.dumps({name: ends_of(name, call, counts) for name, call in CALLS[group].items()}))
 
 
 if __name__ == "__main__":
