@@ -8,9 +8,10 @@ import pytest
 
 WATCHDOG = 120  # seconds; each case takes a few
 
-# Children that share one import, each of which exits while daemon threads are in long calls.
+# Children that share one import, each of which exits while daemon threads are in long calls. At the end of
+# a child the collector would go through what it shares with its parent, and so copy it: most of the time.
 DAEMONS = """
-import os, sys, threading, time
+import gc, os, sys, threading, time
 import numpy as np
 import smoothxent as sx
 
@@ -18,6 +19,7 @@ sx.set_num_threads(1)  # it is the calling thread that looks for signals
 rows = np.broadcast_to(np.float32(0), (2**20, 2**16))
 labels = np.zeros(2**20, np.uint8)
 running = []
+gc.freeze()
 for _ in range({exits}):
     child = os.fork()
     if child == 0:
