@@ -1,4 +1,4 @@
-"""score of a file of 4 GB takes no memory of that size: not of its own, only of the file's pages."""
+"""score of a file of 2.2 GB takes no memory of that size: not of its own, only of the file's pages."""
 
 import json
 import subprocess
@@ -9,7 +9,7 @@ import pytest
 
 MOST = 200  # MB of private memory: the interpreter, NumPy, and what belongs to the rows of a chunk
 
-# A file with holes: it has 4 GB, of which a few rows are on the disk. The others are zeros.
+# A file with holes: it has 2.2 GB, more bytes than 2^31, of which a few rows are on the disk. The others are zeros.
 SCRIPT = """
 import json, math, mmap, os
 import numpy as np
@@ -19,10 +19,10 @@ def private():
     with open("/proc/self/status") as status:
         return next(int(line.split()[1]) * 1024 for line in status if line.startswith("RssAnon:"))
 
-rows, classes = 1_000_000, 1000
+rows, classes = 550_000, 1000
 z = np.lib.format.open_memmap("z.npy", "w+", np.float32, (rows, classes))
 np.save("y.npy", np.arange(rows) % classes)
-others = np.arange(0, rows, 99_991)
+others = np.arange(0, rows, 49_999)
 z[others, others % classes] = 20
 del z
 z, y = np.load("z.npy", mmap_mode="r"), np.load("y.npy", mmap_mode="r")
@@ -32,7 +32,7 @@ file = os.open("z.npy", os.O_RDONLY)
 def on_chunk(score, row):
     most.append(private())
     if len(most) % 8 == 0 and hasattr(os, "posix_fadvise"):
-        # What the system does with pages of files when it has no more: to fill 4 GB takes longer.
+        # What the system does with pages of files when it has no more: to fill 2.2 GB takes longer.
         z.base.madvise(mmap.MADV_DONTNEED)
         os.posix_fadvise(file, 0, 0, os.POSIX_FADV_DONTNEED)
 
@@ -55,6 +55,6 @@ def test_private_memory(tmp_path):
     )
     assert run.returncode == 0, run.stderr
     size, private, chunks = json.loads(run.stdout)
-    assert size == 4 * 10**9
+    assert size == 2_200_000_000
     assert chunks > 100
     assert private < MOST * 10**6
