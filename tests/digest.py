@@ -4,8 +4,10 @@
 """
 
 import hashlib
+import itertools
 import json
 import sys
+from functools import partial
 
 import numpy as np
 
@@ -20,28 +22,28 @@ LOSS_OPTIONS = (  # (label_smoothing, whether the prior is given)
     (1.0, True),
 )
 
-MANY_SORTED = 70_000  # of a long row, more than are sorted in one piece
 
-
-def results(logits, labels, prior):
-    """Every result on one problem, as arrays."""
-    yield sx.softmax(logits)
-    yield sx.log_softmax(logits)
-    yield sx.logsumexp(logits)
-    yield from sx.top_k_log_softmax(logits, min(5, logits.shape[-1]))
-    yield sx.log_softmax_at(logits, np.arange(len(logits))[:, None] % logits.shape[-1])
+def calls(logits, labels, prior):
+    """Every function on one problem, to be called without arguments."""
+    yield partial(sx.softmax, logits)
+    yield partial(sx.log_softmax, logits)
+    yield partial(sx.logsumexp, logits)
+    yield partial(sx.top_k_log_softmax, logits, min(5, logits.shape[-1]))
+    yield partial(sx.log_softmax_at, logits, np.arange(len(logits))[:, None] % logits.shape[-1])
     for label_smoothing, has_prior in LOSS_OPTIONS:
         options = {"label_smoothing": label_smoothing, "prior": prior if has_prior else None}
-        yield from sx.cross_entropy_value_and_grad(logits, labels, reduction="none", **options)
-        yield from map(np.asarray, sx.cross_entropy_value_and_grad(logits, labels, **options))
-        yield np.asarray(sx.cross_entropy(logits, labels, reduction="sum", **options))
-    yield from sx.cross_entropy_terms(logits, labels, prior=prior)
+        for reduction in ("none", "mean"):
+            options["reduction"] = reduction
+            yield partial(sx.cross_entropy_value_and_grad, logits, labels, **options)
+        options["reduction"] = "sum"
+        yield partial(sx.cross_entropy, logits, labels, **options)
+    yield partial(sx.cross_entropy_terms, logits, labels, prior=prior)
     if labels.ndim == 1 and 2 <= logits.shape[-1] <= 16384:
-        yield from xgboost_objective(label_smoothing=0.1)(labels, logits)
+        yield partial(xgboost_objective(label_smoothing=0.1), labels, logits)
 
 
-def option_results(logits, labels, prior):
-    """Results with weights, a mask, a temperature and z_loss, and of logits in float16."""
+def option_calls(logits, labels, prior):
+    """With weights, a mask, a temperature and z_loss; of float32 logits in float16 as well."""
     rng = np.random.default_rng(13)
     where = rng.random(logits.shape) < 0.8
     heat = {"where": where, "temperature": 1.7}
@@ -50,28 +52,47 @@ def option_results(logits, labels, prior):
         "sample_weight": rng.exponential(size=logits.shape[0]),
         "z_loss": 1e-3,
     }
-    with np.errstate(over="ignore", invalid="ignore"):
-        half = logits.astype(np.float16)
-    for z in (logits, half):
-        yield sx.softmax(z, **heat)
-        yield sx.log_softmax(z, **heat)
-        yield sx.logsumexp(z, **heat)
-        yield from sx.top_k_log_softmax(z, min(logits.shape[-1] // 2, MANY_SORTED), **heat)
+    stored = [logits]
+    if logits.dtype == np.float32:
+        with np.errstate(over="ignore", invalid="ignore"):
+            stored.append(logits.astype(np.float16))
+    for z in stored:
+        yield partial(sx.softmax, z, **heat)
+        yield partial(sx.log_softmax, z, **heat)
+        yield partial(sx.logsumexp, z, **heat)
+        yield partial(sx.top_k_log_softmax, z, min(logits.shape[-1] // 2, 1000), **heat)
         for label_smoothing in (0.0, 0.1):
             options = {"label_smoothing": label_smoothing, "prior": prior, "reduction": "none"}
-            yield from sx.cross_entropy_value_and_grad(z, labels, **options, **weights)
-            try:
-                yield from sx.cross_entropy_value_and_grad(z, labels, **options, **heat, **weights)
-            except ValueError:  # a mask that leaves nothing of a prior
-                yield np.zeros(0)
+            yield partial(sx.cross_entropy_value_and_grad, z, labels, **options, **weights)
+            yield partial(masked_loss_and_grad, z, labels, **options, **heat, **weights)
+
+
+def masked_loss_and_grad(*args, **options):
+    try:
+        return sx.cross_entropy_value_and_grad(*args, **options)
+    except ValueError:  # a mask that leaves nothing of a prior
+        return np.zeros(0)
+
+
+def arrays(call):
+    """The results of a call."""
+    result = call()
+    return list(map(np.asarray, result if isinstance(result, tuple) else (result,)))
+
+
+def results(logits, labels, prior):
+    """Every result on one problem, as arrays."""
+    for call in calls(logits, labels, prior):
+        yield from arrays(call)
 
 
 def digest(problems):
     """The digest of the results on all the problems."""
     state = hashlib.sha256()
     for item in problems:
-        for result in (*results(*item), *option_results(*item)):
-            state.update(np.ascontiguousarray(result).data)
+        for call in itertools.chain(calls(*item), option_calls(*item)):
+            for result in arrays(call):
+                state.update(np.ascontiguousarray(result).data)
     return state.hexdigest()
 
 
@@ -100,7 +121,7 @@ def special_rows(logits):
 
 
 def large_problem(dtype=np.float32, rows=4200, classes=1000):
-    """4.2M logits: enough for 32 threads; in float64 they come from memory."""
+    """4.2M logits: enough for 32 threads."""
     return problem(classes, dtype, rows=rows, seed=2)
 
 

@@ -1,7 +1,6 @@
 """The number of threads decides speed alone: the same bits, the same errors, from any thread."""
 
-import asyncio
-import os
+import itertools
 import subprocess
 import sys
 import threading
@@ -10,7 +9,7 @@ import numpy as np
 import pytest
 
 import smoothxent as sx
-from digest import digest, large_problem, results
+from digest import arrays, calls, large_problem, option_calls, results
 from problems import FLOATS, problem
 from ulp import assert_same_bits
 
@@ -23,31 +22,76 @@ COUNTS = (
 )  # serial; both cores of a small machine; a count that divides nothing evenly; more than there are
 
 
-def digest_with(threads, item):
-    with sx.num_threads(threads):
-        return digest([item])
+# A row is shared by a thread for each MiB that it has begun: four, as 3 MiB are 2 % less.
+LONG = {np.float32: 800_001, np.float64: 400_001}
+
+
+def assert_same_with_any_threads(calls):
+    """Each call gives the bits that one thread gives."""
+    for call in calls:
+        with sx.num_threads(1):
+            expected = arrays(call)
+        for threads in COUNTS[1:]:
+            with sx.num_threads(threads):
+                for got, right in zip(arrays(call), expected, strict=True):
+                    assert_same_bits(got, right)
+
+
+def all_calls(item):
+    return itertools.chain(calls(*item), option_calls(*item))
 
 
 class TestSameBits:
-    @pytest.mark.parametrize("dtype, rows", [(np.float32, 1051), (np.float64, 4200)])
-    def test_many_rows(self, dtype, rows):
-        """1M logits, so that every thread gets a share; and so many that they come from memory."""
-        item = large_problem(dtype, rows)
-        digests = {digest_with(threads, item) for threads in COUNTS}
-        assert len(digests) == 1
+    @every_float
+    def test_many_rows(self, dtype):
+        """4.2 or 8.4 MB of logits, of which 4 are enough for eight threads."""
+        assert_same_with_any_threads(all_calls(large_problem(dtype, rows=1051)))
+
+    @every_float
+    def test_many_rows_written_past_the_caches(self, dtype):
+        """To arrays that are in use, as fresh ones are not; they are just over 32 MiB."""
+        classes = 1000
+        z, labels, u = problem(classes, dtype, rows=2**25 // (classes * dtype().itemsize) + 1)
+        out = np.zeros_like(z)
+        options = {"label_smoothing": 0.1, "prior": u, "grad_out": out}
+        assert_same_with_any_threads(
+            (
+                lambda: sx.softmax(z, out=out).copy(),
+                lambda: sx.cross_entropy_value_and_grad(z, labels, **options)[1].copy(),
+            )
+        )
 
     @every_float
     def test_few_long_rows(self, dtype):
-        """Rows of 1.5M classes, fewer than threads: a row itself is shared out."""
-        item = problem(1_500_001, dtype, rows=3)
-        digests = {digest_with(threads, item) for threads in COUNTS}
-        assert len(digests) == 1
+        """Fewer than threads: a row itself is shared out."""
+        assert_same_with_any_threads(all_calls(problem(LONG[dtype], dtype, rows=3)))
+
+    @pytest.mark.parametrize("dtype", [np.float16, *FLOATS])
+    def test_many_of_the_largest(self, dtype):
+        """More than 2^16 are sorted one part after another."""
+        z = problem(LONG[np.float64], np.float64, rows=3).logits.astype(dtype)
+        where = np.arange(z.shape[1]) % 5 > 0
+        assert_same_with_any_threads([lambda: sx.top_k_log_softmax(z, 2**16 + 1, where=where)])
+
+    @every_float
+    def test_long_rows_are_shared_out(self, dtype):
+        """By more than two: a new process starts the others, and so many that all are a power of two."""
+        script = f"""
+import numpy as np, smoothxent as sx
+sx.set_num_threads(8)
+sx.softmax(np.zeros((1, {LONG[dtype]}), np.{dtype.__name__}))
+print(sx.show_config(mode="dicts")["threads"]["started"])
+"""
+        run = subprocess.run(
+            [sys.executable, "-c", script], capture_output=True, text=True, timeout=60
+        )
+        assert (run.returncode, run.stdout) == (0, "3\n"), run.stderr
 
     @pytest.mark.parametrize("special", [0.0, -np.inf, np.nan, np.inf, 3e38, -3e38])
     def test_a_long_row_of_any_kind(self, special):
         """One row is shared out; among others, one thread does all of it."""
-        z, labels, u = problem(600_001, rows=1)
-        z[0, 400_000:400_100] = special
+        z, labels, u = problem(300_001, rows=1)
+        z[0, 200_000:200_100] = special
         mask = np.arange(z.shape[-1]) % 3 > 0
         q = np.roll(u, 5).astype(np.float32)
         options = [{}, {"prior": u}, {"where": mask}, {"temperature": 1.7, "z_loss": 1e-3}]
@@ -77,9 +121,7 @@ class TestSameBits:
     @pytest.mark.parametrize("classes, rows", [(10, 105_001), (33, 32_501)])
     def test_many_short_rows(self, classes, rows):
         """1M logits."""
-        item = problem(classes, rows=rows)
-        digests = {digest_with(threads, item) for threads in COUNTS}
-        assert len(digests) == 1
+        assert_same_with_any_threads(all_calls(problem(classes, rows=rows)))
 
     def test_classes_on_the_first_axis(self):
         z, labels, u = large_problem()
@@ -132,174 +174,6 @@ def test_lowest_bad_row_is_reported_whatever_the_number_of_threads():
             pytest.raises(sx.LabelError, match=r"^targets\[1234\] is 10, but there are 10"),
         ):
             sx.cross_entropy(z, labels)
-
-
-class TestSetting:
-    def test_set_and_get(self):
-        for count in (1, 2, 7):
-            assert sx.set_num_threads(count) is None
-            assert sx.get_num_threads() == count
-
-    def test_numpy_integers(self):
-        sx.set_num_threads(np.int64(3))
-        assert sx.get_num_threads() == 3
-
-    def test_context_manager_restores(self):
-        sx.set_num_threads(2)
-        with sx.num_threads(5):
-            assert sx.get_num_threads() == 5
-            with sx.num_threads(1):
-                assert sx.get_num_threads() == 1
-            assert sx.get_num_threads() == 5
-        assert sx.get_num_threads() == 2
-
-    def test_context_manager_restores_after_an_exception(self):
-        sx.set_num_threads(2)
-        with pytest.raises(KeyError), sx.num_threads(5):  # noqa: PT012
-            assert sx.get_num_threads() == 5
-            raise KeyError
-        assert sx.get_num_threads() == 2
-
-    def test_blocks_in_two_threads_at_once(self):
-        """One begins first and ends first: neither sees the other's, and nothing stays behind."""
-        sx.set_num_threads(4)
-        seen = {}
-        first_begun, second_begun, first_ended = (threading.Event() for _ in range(3))
-
-        def first():
-            with sx.num_threads(1):
-                first_begun.set()
-                assert second_begun.wait(60)
-                seen["first"] = sx.get_num_threads()
-            first_ended.set()
-
-        def second():
-            assert first_begun.wait(60)
-            with sx.num_threads(2):
-                second_begun.set()
-                assert first_ended.wait(60)
-                seen["second"] = sx.get_num_threads()
-            seen["second, after"] = sx.get_num_threads()
-
-        threads = [threading.Thread(target=body) for body in (first, second)]
-        for thread in threads:
-            thread.start()
-        assert first_begun.wait(60)
-        seen["elsewhere"] = sx.get_num_threads()
-        for thread in threads:
-            thread.join()
-        expected = {"first": 1, "second": 2, "second, after": 4, "elsewhere": 4}
-        assert seen == expected
-        assert sx.get_num_threads() == 4
-
-    def test_blocks_in_two_tasks_at_once(self):
-        """asyncio runs them in turns in one thread; a task has the setting of where it was made."""
-
-        async def task(count, result):
-            with sx.num_threads(count):
-                await asyncio.sleep(0)
-                result.append(sx.get_num_threads())
-                await asyncio.sleep(0)
-            result.append(sx.get_num_threads())
-
-        async def tasks():
-            results = [], []
-            with sx.num_threads(5):
-                inside = [task(count, result) for count, result in zip((1, 2), results)]
-                await asyncio.gather(*inside)
-            return results
-
-        sx.set_num_threads(4)
-        assert asyncio.run(tasks()) == ([1, 5], [2, 5])
-        assert sx.get_num_threads() == 4
-
-    def test_setting_inside_a_block(self):
-        """It is the process's, and is not undone at the end of the block."""
-        sx.set_num_threads(4)
-        with sx.num_threads(2):
-            sx.set_num_threads(3)
-            assert sx.get_num_threads() == 2
-            assert sx.show_config(mode="dicts")["threads"]["source"] == "num_threads"
-        assert sx.get_num_threads() == 3
-        assert sx.show_config(mode="dicts")["threads"]["source"] == "set_num_threads"
-
-    def test_block_decides_what_calls_use(self):
-        """More than the process is set to, and fewer: as the threads that a new process starts."""
-        script = """
-import numpy as np, smoothxent as sx
-z = np.zeros((3000, 1000), np.float32)
-started = lambda: sx.show_config(mode="dicts")["threads"]["started"]
-sx.set_num_threads(4)
-with sx.num_threads(1):
-    sx.softmax(z)
-counts = [started()]
-sx.set_num_threads(1)
-with sx.num_threads(3):
-    sx.softmax(z)
-print(counts + [started()])
-"""
-        run = subprocess.run(
-            [sys.executable, "-c", script], capture_output=True, text=True, timeout=60
-        )
-        assert (run.returncode, run.stdout) == (0, "[0, 2]\n"), run.stderr
-
-    @pytest.mark.parametrize("count", [0, -1, -(2**70)])
-    def test_counts_below_one(self, count):
-        before = sx.get_num_threads()
-        for call in (sx.set_num_threads, lambda n: sx.num_threads(n).__enter__()):
-            with pytest.raises(ValueError, match=rf"^n must be at least 1, got {count}$"):
-                call(count)
-        assert sx.get_num_threads() == before
-
-    @pytest.mark.parametrize("count", ["2", 2.0, None, [2]])
-    def test_counts_that_are_no_integers(self, count):
-        before = sx.get_num_threads()
-        for call in (sx.set_num_threads, lambda n: sx.num_threads(n).__enter__()):
-            with pytest.raises(
-                TypeError, match=f"^n must be an integer, got {type(count).__name__}$"
-            ):
-                call(count)
-        assert sx.get_num_threads() == before
-
-
-class TestEnvironment:
-    """Until it is set: SMOOTHXENT_NUM_THREADS, RAYON_NUM_THREADS, OMP_NUM_THREADS, processors."""
-
-    def run(self, variables):
-        """The number of threads and the messages of a process with these variables."""
-        environment = {k: v for k, v in os.environ.items() if not k.endswith("_NUM_THREADS")}
-        script = "import smoothxent as sx; print(sx.get_num_threads())"
-        run = subprocess.run(
-            [sys.executable, "-c", script],
-            env=environment | variables,
-            capture_output=True,
-            text=True,
-            timeout=60,
-        )
-        assert run.returncode == 0, run.stderr
-        return int(run.stdout), run.stderr
-
-    def test_order(self):
-        ours, rayon, openmp = (
-            {"SMOOTHXENT_NUM_THREADS": "5"},
-            {"RAYON_NUM_THREADS": "6"},
-            {"OMP_NUM_THREADS": "7"},
-        )
-        assert self.run(ours | rayon | openmp) == (5, "")
-        assert self.run(rayon | openmp) == (6, "")
-        assert self.run(openmp) == (7, "")
-
-    def test_processors(self):
-        count, _ = self.run({})
-        assert 1 <= count <= os.cpu_count()
-
-    def test_value_that_is_no_count_is_ignored_with_a_warning(self):
-        count, messages = self.run({"SMOOTHXENT_NUM_THREADS": "two", "OMP_NUM_THREADS": "7"})
-        assert count == 7
-        assert (
-            'RuntimeWarning: SMOOTHXENT_NUM_THREADS is "two", expected a whole number of at least 1; '
-            "it is ignored" in messages
-        )
 
 
 class TestCallers:
