@@ -124,6 +124,12 @@ def exact(case):
     return parts
 
 
+@functools.cache
+def exact_parts(framework, place):
+    """Of a recorded case, for all the tests that ask for them."""
+    return exact(recorded(framework)[place])
+
+
 def exact_answer(case):
     """The parts that the operation returns."""
     names = ("loss", "grad") if case["op"] == "cross_entropy" else (case["op"],)
@@ -194,14 +200,20 @@ def relative_error(got, want, at=None):
     return (np.abs(gap) / size).max(initial=0)
 
 
-def groups(chosen):
-    """(framework, operation, variant) of the grid, each with the cases that are chosen."""
+def grid(framework, chosen=lambda case: True):
+    """(case, place) of the cases that are chosen, without those that have a name."""
+    for place, case in enumerate(recorded(framework)):
+        if "name" not in case and chosen(case):
+            yield case, place
+
+
+def groups(chosen=lambda case: True):
+    """(framework, operation, variant), each with the cases of the grid that are chosen, and their places."""
     found = collections.defaultdict(list)
     for framework in FRAMEWORKS:
-        for case in recorded(framework):
-            if "name" not in case and chosen(case):
-                found[framework, case["op"], case["variant"]].append(case)
-    return [pytest.param(cases, id=", ".join(key)) for key, cases in found.items()]
+        for case, place in grid(framework, chosen):
+            found[framework, case["op"], case["variant"]].append((case, place))
+    return [pytest.param(key[0], cases, id=", ".join(key)) for key, cases in found.items()]
 
 
 def tolerance(case):
@@ -213,10 +225,10 @@ def described(case, part):
     return f"{part} of {case['call']}, shape {case['shape']}, {options}"
 
 
-@pytest.mark.parametrize("cases", groups(lambda case: True))
-def test_framework_means_what_we_say(cases):
-    for case in cases:
-        parts = exact(case)
+@pytest.mark.parametrize("framework, cases", groups())
+def test_framework_means_what_we_say(framework, cases):
+    for case, place in cases:
+        parts = exact_parts(framework, place)
         for name, answer in theirs(case, "float64").items():
             want, at = parts[name]
             assert answer.shape == want.shape, described(case, name)
@@ -224,19 +236,19 @@ def test_framework_means_what_we_say(cases):
             assert error <= tolerance(case), described(case, name)
 
 
-@pytest.mark.parametrize("cases", groups(supported))
-def test_float64(cases):
-    for case in cases:
-        parts, answers = exact(case), ours(case, "float64")
+@pytest.mark.parametrize("framework, cases", groups(supported))
+def test_float64(framework, cases):
+    for case, place in cases:
+        parts, answers = exact_parts(framework, place), ours(case, "float64")
         for name, answer in theirs(case, "float64").items():
             error = relative_error(answers[name], answer, parts[name][1])
             assert error <= tolerance(case), described(case, name)
 
 
-@pytest.mark.parametrize("cases", groups(supported))
-def test_float32(cases):
-    for case in cases:
-        parts, answers = exact(case), ours(case, "float32")
+@pytest.mark.parametrize("framework, cases", groups(supported))
+def test_float32(framework, cases):
+    for case, place in cases:
+        parts, answers = exact_parts(framework, place), ours(case, "float32")
         for name, answer in theirs(case, "float64").items():
             error = ulp_error(answers[name], answer, parts[name][1]).max(initial=0)
             assert error <= BOUNDS[name], described(case, name)
@@ -246,10 +258,8 @@ def test_float32(cases):
 def worst_ulp(framework):
     """For each part: cases, of which we have; the worst float32 error of the framework; ours."""
     worst = collections.defaultdict(lambda: [0, 0, 0.0, 0.0])
-    for case in recorded(framework):
-        if "name" in case:
-            continue
-        parts = exact(case)
+    for case, place in grid(framework):
+        parts = exact_parts(framework, place)
         mine = ours(case, "float32") if supported(case) else {}
         for name, answer in theirs(case, "float32").items():
             found = worst[name]
