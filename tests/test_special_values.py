@@ -14,12 +14,13 @@ import pytest
 import reference
 import smoothxent as sx
 import ulp
+from cases import for_each
 from options_reference import Problem
 from problems import STORED, one_hot, problem
 from ulp import assert_same_bits, assert_within
 
-every_dtype = pytest.mark.parametrize("dtype", STORED, ids=str)
-every_target = pytest.mark.parametrize("form", ["labels", "one-hot", "probabilities"])
+every_dtype = for_each("dtype", STORED)
+every_target = for_each("form", ["labels", "one-hot", "probabilities"])
 INF, NAN = np.inf, np.nan
 REDUCTIONS = ("none", "sum", "mean", "sum_by_nonzero_weights")
 # The values that make a row, and nothing but that row, nan.
@@ -201,7 +202,8 @@ class TestMinusInfinity:
         clean, labels, _ = problem(classes, dtype, rows=5)
         z = clean.copy()
         z[2] = -INF
-        assert_only_rows_are_nan([2], z, clean, target(form, labels, classes, dtype))
+        targets = target(form, labels, classes, dtype)
+        assert_only_rows_are_nan([2], z, targets, results_of_rows(clean, targets))
         lse = sx.logsumexp(z)
         assert lse[2] == -INF
         assert_same_bits(np.delete(lse, 2), np.delete(sx.logsumexp(clean), 2))
@@ -227,16 +229,14 @@ class TestMinusInfinity:
         assert [float(term[1]) for term in terms] == [0, 0, 0, 0, -INF]
 
 
-def assert_only_rows_are_nan(rows, z, clean, targets):
-    """Every operation gives nan throughout those rows, and the bits of clean logits in the others."""
+def results_of_rows(z, targets):
+    losses = (loss_and_grad(z, targets, label_smoothing=eps) for eps in (0.0, 0.1, 1.0))
+    return [sx.softmax(z), sx.log_softmax(z), *itertools.chain.from_iterable(losses)]
 
-    def results(logits):
-        yield sx.softmax(logits)
-        yield sx.log_softmax(logits)
-        for label_smoothing in (0.0, 0.1, 1.0):
-            yield from loss_and_grad(logits, targets, label_smoothing=label_smoothing)
 
-    for got, expected in zip(results(z), results(clean), strict=True):
+def assert_only_rows_are_nan(rows, z, targets, clean):
+    """Every operation gives nan throughout those rows, and in the others the bits of clean logits."""
+    for got, expected in zip(results_of_rows(z, targets), clean, strict=True):
         assert np.isnan(got[rows]).all()
         assert_same_bits(np.delete(got, rows, axis=0), np.delete(expected, rows, axis=0))
     for reduction in REDUCTIONS[1:]:
@@ -255,13 +255,14 @@ def test_one_plus_infinity_or_any_nan(dtype, form, classes):
     clean = problem(classes, dtype, rows=2 * classes).logits
     targets = target(form, np.arange(2 * classes) % classes, classes, dtype)
     rows = 2 * np.arange(classes)
+    expected, expected_lse = results_of_rows(clean, targets), sx.logsumexp(clean)
     for special in UNDEFINED:
         z = clean.copy()
         z[rows, np.arange(classes)] = special
-        assert_only_rows_are_nan(rows, z, clean, targets)
+        assert_only_rows_are_nan(rows, z, targets, expected)
         lse = sx.logsumexp(z)
         assert (np.isnan(lse[rows]) if np.isnan(special) else lse[rows] == INF).all()
-        assert_same_bits(lse[1::2], sx.logsumexp(clean)[1::2])
+        assert_same_bits(lse[1::2], expected_lse[1::2])
 
 
 @every_dtype

@@ -8,6 +8,7 @@ import pytest
 import reference
 import smoothxent as sx
 import ulp
+from cases import for_each
 from problems import CLASS_COUNTS, FLOATS, one_hot, problem, random_probabilities
 from ulp import assert_same_bits, assert_within
 
@@ -48,8 +49,8 @@ class TestActivations:
 
 @every_length
 @every_float
-@pytest.mark.parametrize("label_smoothing", [0.0, 0.1, 0.75, 1.0])
-@pytest.mark.parametrize("prior_kind", ["uniform", "random"])
+@for_each("label_smoothing", [0.0, 0.1, 0.75, 1.0])
+@for_each("prior_kind", ["uniform", "random"])
 class TestLoss:
     """Labels and dense probabilities, the loss and the gradient."""
 
