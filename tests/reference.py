@@ -90,10 +90,10 @@ def smoothed(targets, classes, label_smoothing=0.0, prior=None, ignore_index=-10
         counts = targets[..., None] != ignore_index
     else:  # bfloat16, of ml_dtypes, is of no kind of NumPy's
         q, counts = targets.astype(Real), True
-    if label_smoothing == 0:  # the prior is not read
-        return counts * q
-    u = np.full(classes, 1 / Real(classes)) if prior is None else np.asarray(prior, Real)
-    return counts * ((1 - Real(label_smoothing)) * q + Real(label_smoothing) * u)
+    if label_smoothing != 0:  # or the prior is not read
+        u = np.full(classes, 1 / Real(classes)) if prior is None else np.asarray(prior, Real)
+        q = (1 - Real(label_smoothing)) * q + Real(label_smoothing) * u
+    return q if np.all(counts) else counts * q
 
 
 def target_of(logits, targets, label_smoothing=0.0, prior=None, ignore_index=-100):

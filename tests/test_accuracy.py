@@ -185,8 +185,10 @@ def starts(rng, rows, classes):
 
 def changed(rng, z):
     """Rows like those of `z`: some numbers moved by a few units in the last place, or by more."""
-    sizes = np.spacing(np.abs(z)) * rng.integers(-3, 4, z.shape), 0.3 * rng.normal(size=z.shape)
-    step = sizes[rng.integers(2)]
+    if rng.random() < 0.5:
+        step = np.spacing(np.abs(z)) * rng.integers(-3, 4, z.shape)
+    else:
+        step = 0.3 * rng.normal(size=z.shape)
     moved = rng.random(z.shape) < rng.choice([1.0, 0.3, 2 / z.shape[1]])
     return np.where(moved, z + step, z).astype(z.dtype)
 

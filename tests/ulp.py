@@ -28,11 +28,16 @@ def stored(bound, dtype):
     return bound if bits_lost <= 0 else 0.5 + bound * 2.0**-bits_lost
 
 
+def exponent_of_ulp(x, dtype):
+    """One ulp of `dtype` at x is 2 to the power of it."""
+    info = ml_dtypes.finfo(dtype)
+    exponent = np.frexp(np.asarray(x, Real))[1] - 1
+    return np.maximum(exponent, info.minexp) - info.nmant
+
+
 def ulp(x, dtype):
     """The size of one ulp of `dtype` at x, in extended precision."""
-    info = ml_dtypes.finfo(dtype)
-    exponent = np.frexp(np.abs(np.asarray(x, Real)))[1] - 1
-    return np.ldexp(Real(1), np.maximum(exponent, info.minexp) - info.nmant)
+    return np.ldexp(Real(1), exponent_of_ulp(x, dtype))
 
 
 def ulp_error(got, exact, at=None):
@@ -41,14 +46,17 @@ def ulp_error(got, exact, at=None):
     info = ml_dtypes.finfo(got.dtype)
     scale = np.broadcast_to(np.abs(exact) if at is None else np.asarray(at, Real), exact.shape)
     with np.errstate(invalid="ignore", over="ignore"):
-        same = (got == exact.astype(got.dtype)) | (np.isnan(got) & np.isnan(exact))
         gap = np.abs(got.astype(Real) - exact)
-        error = np.where(
-            scale < info.smallest_normal, gap > info.smallest_normal, gap / ulp(scale, got.dtype)
-        )
+        error = np.ldexp(gap, -exponent_of_ulp(scale, got.dtype))
+        is_small = scale < info.smallest_normal
+        if is_small.any():
+            error = np.where(is_small, gap > info.smallest_normal, error)
+        is_finite = np.isfinite(got) & np.isfinite(exact)
         # A correctly rounded overflow is no error; neither is nan for nan. Any other nan or
         # infinity is.
-        error = np.where(np.isfinite(got) & np.isfinite(exact), error, np.where(same, 0, np.inf))
+        if not is_finite.all():
+            same = (got == exact.astype(got.dtype)) | (np.isnan(got) & np.isnan(exact))
+            error = np.where(is_finite, error, np.where(same, 0, np.inf))
     return error
 
 
