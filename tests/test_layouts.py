@@ -1,6 +1,7 @@
 """Any strides, any alignment, any axis, any `out`: the bits of the contiguous array."""
 
 import itertools
+from functools import partial
 
 import numpy as np
 import pytest
@@ -122,48 +123,49 @@ def test_zero_strides(dtype, classes):
     assert_all_same(everything(z, labels, flat), everything(z, labels, flat.copy()))
 
 
-@pytest.fixture(scope="module", params=itertools.product(FLOATS, (3, 10, 300)), ids=str)
-def large(request):
-    """More logits than are kept in caches; and the answers for them."""
-    dtype, classes = request.param
-    rows = 2**25 // (classes * np.dtype(dtype).itemsize) + 5
-    z, labels, u = problem(classes, dtype, rows=rows)
-    z[[11, 3000]] = np.nan
-    options = {"prior": u, **OPTIONS}
-    _, grad = sx.cross_entropy_value_and_grad(z, labels, **options)
-    return z, labels, options, (sx.softmax(z), sx.log_softmax(z), grad)
-
-
-@pytest.mark.parametrize("offset", [0, 1, 5])
-@pytest.mark.parametrize("order", "CF")
-def test_large_outputs(large, order, offset):
+@pytest.mark.parametrize("dtype, classes", list(itertools.product(FLOATS, (3, 10, 300))))
+def test_large_outputs(dtype, classes):
     """They are written past the caches, where whole lines of memory are: `offset` elements after one
     begins. In Fortran order a class later is somewhere else in its line.
     """
-    z, labels, options, (p, log_p, grad) = large
-    turned = z.copy(order=order)
-    raw = np.empty(z.size + 256, z.dtype)
-    start = -(raw.ctypes.data // raw.itemsize) % (64 // raw.itemsize) + offset
-    before, inside, after = np.split(raw, [start, start + z.size])
-    out = inside.reshape(z.shape) if order == "C" else inside.reshape(z.T.shape).T
-
-    def assert_written(call, expected):
-        raw[:] = 7
-        call()
-        assert_same_bits(out, expected)
-        assert (before == 7).all()
-        assert (after == 7).all()
-
-    def in_place():
-        out[...] = z
-        sx.softmax(out, out=out)
-
-    assert_written(lambda: sx.softmax(turned, out=out), p)
-    assert_written(lambda: sx.log_softmax(turned, out=out), log_p)
-    assert_written(in_place, p)
-    assert_written(
-        lambda: sx.cross_entropy_value_and_grad(turned, labels, grad_out=out, **options), grad
+    rows = 2**25 // (classes * dtype().itemsize) + 5
+    z, labels, u = problem(classes, dtype, rows=rows)
+    undefined = [11, 3000]
+    z[undefined] = np.nan
+    options = {"prior": u, **OPTIONS}
+    expected = (
+        sx.softmax(z),
+        sx.log_softmax(z),
+        sx.cross_entropy_value_and_grad(z, labels, **options)[1],
     )
+    raw = np.zeros(z.size + 256, dtype)
+    line = -(raw.ctypes.data // raw.itemsize) % (64 // raw.itemsize)
+    for order in "CF":
+        turned = np.array(z, order=order)
+        p, log_p, grad = (np.ravel(result, order) for result in expected)  # as in memory
+        for offset in (0, 1, 5):
+            start = line + offset
+            before, inside, after = np.split(raw, [start, start + z.size])
+            out = inside.reshape(z.shape, order=order)
+
+            def in_place(out=out, turned=turned):
+                out[...] = turned
+                sx.softmax(out, out=out)
+
+            calls = (
+                partial(sx.softmax, turned, out=out),
+                partial(sx.log_softmax, turned, out=out),
+                in_place,
+                partial(sx.cross_entropy_value_and_grad, turned, labels, grad_out=out, **options),
+            )
+            before[:] = after[:] = 7
+            # What a call does not write stays what was there before: another result, or a 7 in place of nan.
+            for call, written in zip(calls, (p, log_p, p, grad), strict=True):
+                out[undefined] = 7
+                call()
+                assert_same_bits(inside, written)
+                assert (before == 7).all()
+                assert (after == 7).all()
 
 
 @every_float
