@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
+from scipy.special import stdtrit
 
 Floats: TypeAlias = NDArray[np.floating[Any]]
 
@@ -19,7 +19,7 @@ Floats: TypeAlias = NDArray[np.floating[Any]]
 def t_half_width(samples: Floats) -> Floats:
     """Half width of the 95 % t-interval of the mean over the first axis."""
     n = len(samples)
-    half_width: Floats = stats.t.ppf(0.975, n - 1) * samples.std(axis=0, ddof=1) / np.sqrt(n)
+    half_width: Floats = stdtrit(n - 1, 0.975) * samples.std(axis=0, ddof=1) / np.sqrt(n)
     return half_width
 
 

@@ -34,10 +34,8 @@ from pathlib import Path
 from typing import TypeAlias
 
 import numpy as np
-from sklearn.datasets import load_digits
 
 import digits_dropout
-import digits_plots
 import smoothxent as sx
 from calibration import ECE_BINS
 from digits_report import DECIMALS, Metrics, effects, evaluate, results_tables
@@ -161,6 +159,8 @@ def conclusions(results: Results) -> str:
 
 
 def draw_pictures(networks: Networks, split: Split, folder: Path) -> list[Path]:
+    import digits_plots  # matplotlib
+
     folder.mkdir(parents=True, exist_ok=True)
     arms = [Arm(BALANCED, HARD, 0.0), *(Arm(BALANCED, UNIFORM, eps) for eps in EPS)]
     logits = {
@@ -206,6 +206,9 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     options = parse(arguments)
+    # It takes seconds to import, as matplotlib does, and each process of a run imports this file.
+    from sklearn.datasets import load_digits
+
     start = time.monotonic()
     seeds = range(options.seeds)
     pixels, labels = load_digits(return_X_y=True)

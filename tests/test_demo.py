@@ -5,7 +5,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import matplotlib.image
 import numpy as np
 import pytest
 
@@ -95,11 +94,13 @@ class TestTable:
 
 
 def test_pictures(demo):
+    from matplotlib.image import imread  # half a second, which each worker would take
+
     text, out = demo
     assert {path.name for path in out.glob("*.png")} == set(PICTURES)
     for name in PICTURES:
         assert f"wrote {out / name}" in text
-        pixels = matplotlib.image.imread(out / name)[..., :3]
+        pixels = imread(out / name)[..., :3]
         assert min(pixels.shape[:2]) > 300
         colours = np.round(255 * pixels).astype(int) @ [1, 2**8, 2**16]
         assert len(np.unique(colours)) > 20  # not one flat colour
