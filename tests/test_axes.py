@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import smoothxent as sx
+from cases import for_each
 from problems import STORED
 from ulp import assert_same_bits
 
@@ -22,7 +23,7 @@ LAYOUTS = {
     "spread": lambda array: np.repeat(array, 2, axis=2)[:, :, ::2],
 }
 every_axes = pytest.mark.parametrize("axes", AXES, ids=str)
-every_layout = pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS)
+every_layout = for_each("layout", LAYOUTS)
 
 
 def logits(dtype=np.float32, shape=SHAPE):
@@ -38,10 +39,10 @@ def as_one(array, axes):
 
 @every_axes
 @every_layout
-@pytest.mark.parametrize("dtype", STORED, ids=str)
+@for_each("dtype", STORED)
 def test_the_bits_of_one_axis(axes, layout, dtype):
     z = logits(dtype)
-    given = layout(z)
+    given = LAYOUTS[layout](z)
     for function in FUNCTIONS:
         got = function(given, axis=axes)
         assert (got.shape, got.dtype) == (z.shape, z.dtype)
@@ -54,16 +55,16 @@ def test_the_bits_of_one_axis(axes, layout, dtype):
 
 @every_axes
 @every_layout
-@pytest.mark.parametrize("dtype", [None, np.float64, np.float16])
+@for_each("dtype", [None, np.float64, np.float16])
 def test_out_and_in_place(axes, layout, dtype):
     z = logits()
     for function in FUNCTIONS:
         expected = function(z, axis=axes, dtype=dtype)
-        out = layout(np.full(SHAPE, 7.0, expected.dtype))
+        out = LAYOUTS[layout](np.full(SHAPE, 7.0, expected.dtype))
         assert function(z, axis=axes, dtype=dtype, out=out) is out
         assert_same_bits(out, expected)
         if dtype is None:
-            own = layout(z.copy())
+            own = LAYOUTS[layout](z.copy())
             assert function(own, axis=axes, out=own) is own
             assert_same_bits(own, expected)
 
@@ -78,9 +79,7 @@ def test_float16_is_not_rounded_on_the_way_to_a_wider_out(axes):
 
 
 @every_axes
-@pytest.mark.parametrize(
-    "shape", [(), (4,), (5, 1), (1, 1, 5, 4), (3, 1, 1, 4), (3, 2, 5, 1), SHAPE]
-)
+@for_each("shape", [(), (4,), (5, 1), (1, 1, 5, 4), (3, 1, 1, 4), (3, 2, 5, 1), SHAPE])
 def test_where(axes, shape):
     z = logits()
     kept = np.random.default_rng(1).random(shape) < 0.7

@@ -5,6 +5,7 @@ ends the process. Rows written into the middle of an array leave the others as t
 """
 
 import ctypes
+import functools
 import itertools
 import mmap
 import sys
@@ -21,6 +22,11 @@ ROWS = (1, 7, 8, 15, 16, 17, 33)
 UNTOUCHED = 77
 
 
+@functools.cache
+def mprotect():
+    return ctypes.CDLL(None).mprotect
+
+
 def guarded(shape, dtype, at_end, order):
     """An array of ones beside a page that may not be touched."""
     page = mmap.PAGESIZE
@@ -29,7 +35,7 @@ def guarded(shape, dtype, at_end, order):
     memory = mmap.mmap(-1, pages + 2 * page)
     base = ctypes.addressof(ctypes.c_char.from_buffer(memory))
     for guard in (base, base + page + pages):
-        assert ctypes.CDLL(None).mprotect(ctypes.c_void_p(guard), ctypes.c_size_t(page), 0) == 0
+        assert mprotect()(ctypes.c_void_p(guard), ctypes.c_size_t(page), 0) == 0
     start = page + pages - size if at_end else page
     array = np.frombuffer(memory, np.uint8, size, start).view(dtype).reshape(shape, order=order)
     array[...] = 1

@@ -7,6 +7,7 @@ import pytest
 
 import smoothxent as sx
 import ulp
+from cases import for_each
 from options_reference import Problem, effective
 from problems import FLOATS, one_hot, problem, random_probabilities
 from reference import log_softmax, logsumexp, softmax
@@ -59,10 +60,8 @@ def check(z, targets, **options):
 
 @every_float
 @pytest.mark.parametrize("classes", [1, 2, 3, 17, 65, 300, 2049])
-@pytest.mark.parametrize("form", ["labels", "one-hot", "probabilities"])
-@pytest.mark.parametrize(
-    "name", ["class_weight", "sample_weight", "where", "temperature", "z_loss"]
-)
+@for_each("form", ["labels", "one-hot", "probabilities"])
+@for_each("name", ["class_weight", "sample_weight", "where", "temperature", "z_loss"])
 def test_each_option(dtype, classes, form, name):
     rng = np.random.default_rng([classes, 5])
     z, labels, u = problem(classes, dtype, rows=7)
@@ -115,7 +114,7 @@ def test_reductions(dtype, reduction, normalizer, form):
 
 @every_float
 @pytest.mark.parametrize("classes", [1, 2, 16, 33, 1000])
-@pytest.mark.parametrize("temperature", [1e-30, 1e-3, 0.1, 0.9999, 1.5, 64.0, 1e4, 1e30])
+@for_each("temperature", [1e-30, 1e-3, 0.1, 0.9999, 1.5, 64.0, 1e4, 1e30])
 def test_temperature_of_the_activations(dtype, classes, temperature):
     for scale in (3.0, 1e3, 1e12):
         z = problem(classes, dtype, scale=scale).logits
@@ -308,12 +307,13 @@ def test_gradient_is_the_slope_of_the_loss(form, label_smoothing, reduction):
         slope = differences(lambda x: np.sum(sx.cross_entropy(x, targets, **options)), z)  # noqa: B023
         np.testing.assert_allclose(grad, slope, rtol=0, atol=10 * DIFFERENCE)
 
-    @pytest.mark.parametrize("power", [-900, -960, -1000])
-    @pytest.mark.parametrize("label_smoothing", [0.0, 0.1])
-    def test_weight_near_the_smallest_number(self, power, label_smoothing):
-        """A power of two, and results that are normal numbers: the bits of the gradient, scaled."""
-        z, labels, _ = problem(5, np.float64, scale=1.0)
-        options = {"label_smoothing": label_smoothing, "reduction": "none"}
-        _, grad = sx.cross_entropy_value_and_grad(z, labels, **options)
-        _, scaled = sx.cross_entropy_value_and_grad(z, labels, sample_weight=2.0**power, **options)
-        assert_same_bits(scaled, grad * 2.0**power)
+
+@pytest.mark.parametrize("power", [-900, -960, -1000])
+@pytest.mark.parametrize("label_smoothing", [0.0, 0.1])
+def test_weight_near_the_smallest_number(power, label_smoothing):
+    """A power of two, and results that are normal numbers: the bits of the gradient, scaled."""
+    z, labels, _ = problem(5, np.float64, scale=1.0)
+    options = {"label_smoothing": label_smoothing, "reduction": "none"}
+    _, grad = sx.cross_entropy_value_and_grad(z, labels, **options)
+    _, scaled = sx.cross_entropy_value_and_grad(z, labels, sample_weight=2.0**power, **options)
+    assert_same_bits(scaled, grad * 2.0**power)
