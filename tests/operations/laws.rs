@@ -31,15 +31,18 @@ fn assert_close<F: Float>(
         check(what, found, Sized { value, size }, F::STORAGE, 2.0 * ulps);
     };
     close("loss", found.value, wanted.value, wanted.value, ULPS);
-    for (row, (loss, wanted)) in found.losses.iter().zip(wanted.losses).enumerate() {
-        close(&format!("loss of row {row}"), *loss, wanted, wanted, ULPS);
+    for (row, (loss, wanted)) in
+        found.losses.values().into_iter().zip(wanted.losses.values()).enumerate()
+    {
+        close(&format!("loss of row {row}"), loss, wanted, wanted, ULPS);
     }
-    for (at, grad) in found.grad.iter().enumerate() {
+    let wanted = wanted.grad.values();
+    for (at, grad) in found.grad.values().into_iter().enumerate() {
         let (row, class) = (at / problem.classes, at % problem.classes);
-        let there = place(class).map(|class| wanted.grad[row * other.classes + class]);
+        let there = place(class).map(|class| wanted[row * other.classes + class]);
         // What is not there has none.
         let (wanted, size) = there.map_or((0.0, 0.0), |wanted| (wanted, sizes[at].size));
-        close(&format!("gradient {class} of row {row}"), *grad, wanted, size, CLASS_ULPS);
+        close(&format!("gradient {class} of row {row}"), grad, wanted, size, CLASS_ULPS);
     }
 }
 
@@ -145,7 +148,7 @@ fn check_sums<F: Float>() {
         let call = operands.call();
         let classes = problem.classes;
         let bound = |size: f64| CLASS_ULPS * epsilon(F::STORAGE) * size + 1e3 * F::MIN_POSITIVE;
-        let p = call.activation::<F>(Activation::Softmax, HOW());
+        let p = call.activation::<F>(Activation::Softmax, HOW()).values();
         for (row, p) in p.chunks(classes).enumerate() {
             let sum = sum(p);
             let is_empty = options.mask == Of::EachRow
@@ -154,7 +157,7 @@ fn check_sums<F: Float>() {
             assert!((sum - wanted).abs() <= bound(wanted), "row {row}: Σp = {sum:e}");
         }
         let sizes = Expected::new::<F>(&problem, &options, &operands).grad;
-        let grad = call.loss::<F>(true, HOW()).grad;
+        let grad = call.loss::<F>(true, HOW()).grad.values();
         for (row, (grad, sizes)) in grad.chunks(classes).zip(sizes.chunks(classes)).enumerate() {
             let size = sizes.iter().map(|sized| sized.size).sum();
             let sum = sum(grad);
@@ -185,8 +188,9 @@ fn check_terms<F: Float>() {
         });
         let operands = Operands::new::<F>(&problem, options);
         let call = operands.call();
-        let [nll, prior_cross_entropy, prior_kl, prior_entropy, _] = call.terms::<F>(HOW());
-        for (row, loss) in call.loss::<F>(false, HOW()).losses.into_iter().enumerate() {
+        let [nll, prior_cross_entropy, prior_kl, prior_entropy, _] =
+            call.terms::<F>(HOW()).map(|term| term.values());
+        for (row, loss) in call.loss::<F>(false, HOW()).losses.values().into_iter().enumerate() {
             let (hard, smooth) = (nll[row], prior_cross_entropy[row]);
             let value = (1.0 - label_smoothing) * hard + label_smoothing * smooth;
             let wanted = Sized { value, size: value };
@@ -219,7 +223,7 @@ fn check_sum_of_weights<F: Float>() {
             *both += d;
         }
         let losses = |problem: &_| {
-            Operands::new::<F>(problem, options).call().loss::<F>(false, HOW()).losses
+            Operands::new::<F>(problem, options).call().loss::<F>(false, HOW()).losses.values()
         };
         let parts = losses(&problem).into_iter().zip(losses(&other));
         for (row, (loss, (c, d))) in losses(&both).into_iter().zip(parts).enumerate() {

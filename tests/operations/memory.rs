@@ -11,6 +11,7 @@
 )]
 
 use smoothxent::{Rows, RowsMut, Storage};
+use std::ops::Range;
 
 /// Where the elements are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,9 +29,11 @@ pub enum Layout {
 }
 
 /// Rows of numbers.
+#[derive(Clone)]
 pub struct Buffer {
     bytes: Vec<u8>,
     storage: Storage,
+    layout: Layout,
     start: isize,
     /// Length and stride, in bytes.
     classes: (usize, isize),
@@ -55,29 +58,60 @@ impl Buffer {
         let classes = (classes, class_stride);
         let end = start + rows.map(last).iter().sum::<isize>() + last(classes) + size;
         let bytes = vec![0; end.cast_unsigned()];
-        Self { bytes, storage, start, classes, rows }
+        Self { bytes, storage, layout, start, classes, rows }
     }
 
     /// `values`, row after row.
     pub fn from_values(storage: Storage, layout: Layout, classes: usize, values: &[f64]) -> Self {
+        let bytes = encode(values, storage);
         let mut buffer = Self::new(storage, layout, values.len() / classes, classes);
-        let mut values = values.iter();
-        for row in buffer.row_starts() {
-            for (at, value) in std::iter::zip(buffer.places(row), &mut values) {
-                encode(*value, storage, &mut buffer.bytes[at..]);
-            }
+        if buffer.layout == Layout::Dense {
+            return Self { bytes, ..buffer };
+        }
+        match storage.size() {
+            1 => buffer.scatter::<1>(&bytes),
+            2 => buffer.scatter::<2>(&bytes),
+            4 => buffer.scatter::<4>(&bytes),
+            _ => buffer.scatter::<8>(&bytes),
         }
         buffer
     }
 
-    /// Row after row.
     pub fn values(&self) -> Vec<f64> {
-        let mut values = Vec::new();
+        self.clone().into_numbers().values()
+    }
+
+    /// Row after row.
+    pub fn into_numbers(self) -> Numbers {
+        let storage = self.storage;
+        let bytes = match storage.size() {
+            _ if self.layout == Layout::Dense => self.bytes,
+            1 => self.gather::<1>(),
+            2 => self.gather::<2>(),
+            4 => self.gather::<4>(),
+            _ => self.gather::<8>(),
+        };
+        Numbers { bytes, storage }
+    }
+
+    fn scatter<const SIZE: usize>(&mut self, bytes: &[u8]) {
+        let mut numbers = bytes.as_chunks::<SIZE>().0.iter();
         for row in self.row_starts() {
-            let decoded = self.places(row).map(|at| decode(&self.bytes[at..], self.storage));
-            values.extend(decoded);
+            for (at, number) in std::iter::zip(self.places(row), &mut numbers) {
+                self.bytes[at..at + SIZE].copy_from_slice(number);
+            }
         }
-        values
+    }
+
+    fn gather<const SIZE: usize>(&self) -> Vec<u8> {
+        let mut bytes = vec![0; self.rows[0].0 * self.rows[1].0 * self.classes.0 * SIZE];
+        let mut numbers = bytes.as_chunks_mut::<SIZE>().0.iter_mut();
+        for row in self.row_starts() {
+            for (at, number) in std::iter::zip(self.places(row), &mut numbers) {
+                number.copy_from_slice(&self.bytes[at..at + SIZE]);
+            }
+        }
+        bytes
     }
 
     /// Where the first class of each row is.
@@ -111,6 +145,52 @@ impl Buffer {
         // SAFETY: as for `rows`, borrowed mutably; no layout has two elements in one place.
         unsafe { RowsMut::from_raw(start, self.storage, self.classes, self.rows.into_iter()) }
     }
+}
+
+/// Numbers one after another, as they are in memory.
+pub struct Numbers {
+    bytes: Vec<u8>,
+    storage: Storage,
+}
+
+impl Numbers {
+    pub fn from_values(values: &[f64], storage: Storage) -> Self {
+        Self { bytes: encode(values, storage), storage }
+    }
+
+    pub fn values(&self) -> Vec<f64> {
+        decode(&self.bytes, self.storage)
+    }
+
+    pub fn part(&self, range: Range<usize>) -> Self {
+        let size = self.storage.size();
+        let bytes = self.bytes[range.start * size..range.end * size].to_vec();
+        Self { bytes, storage: self.storage }
+    }
+
+    /// The first number that is not [`same`] as that of `wanted`, which is as long: its place, and both.
+    ///
+    /// Numbers of the same bytes are, so only what differs is decoded.
+    pub fn first_difference(&self, wanted: &Self) -> Option<(usize, f64, f64)> {
+        assert!(self.storage == wanted.storage && self.bytes.len() == wanted.bytes.len());
+        let size = self.storage.size();
+        let part = PART * size;
+        let parts = self.bytes.chunks(part).zip(wanted.bytes.chunks(part)).enumerate();
+        parts.filter(|(_, (found, wanted))| found != wanted).find_map(|(part, (found, wanted))| {
+            let [found, wanted] = [found, wanted].map(|bytes| decode(bytes, self.storage));
+            let at = (0..found.len()).find(|at| !same(found[*at], wanted[*at]))?;
+            Some((part * PART + at, found[at], wanted[at]))
+        })
+    }
+}
+
+/// Numbers that are compared at once.
+const PART: usize = 64;
+
+/// Whether two numbers have the same bits; NaN is one value: its sign and payload are the
+/// hardware's.
+pub fn same(a: f64, b: f64) -> bool {
+    a.to_bits() == b.to_bits() || a.is_nan() && b.is_nan()
 }
 
 /// Offsets along an axis.
@@ -151,31 +231,43 @@ pub fn least_normal(storage: Storage) -> f64 {
 }
 
 /// Finite numbers stay finite.
-fn encode(value: f64, storage: Storage, to: &mut [u8]) {
+fn encode(values: &[f64], storage: Storage) -> Vec<u8> {
+    fn each<const SIZE: usize>(
+        values: &[f64],
+        largest: f64,
+        encode: impl Fn(f64) -> [u8; SIZE],
+    ) -> Vec<u8> {
+        let clamped = |value: f64| {
+            if value.is_finite() { value.clamp(-largest, largest) } else { value }
+        };
+        values.iter().map(|value| encode(clamped(*value))).collect::<Vec<_>>().into_flattened()
+    }
     let largest = largest(storage);
-    let value = if value.is_finite() { value.clamp(-largest, largest) } else { value };
     match storage {
-        Storage::Bool => to[0] = u8::from(value != 0.0),
-        Storage::F16 => to[..2].copy_from_slice(&f16_bits(value).to_ne_bytes()),
+        Storage::Bool => each(values, largest, |value| [u8::from(value != 0.0)]),
+        Storage::F16 => each(values, largest, |value| f16_bits(value).to_ne_bytes()),
         Storage::Bf16 => {
-            let bits = ((value as f32).to_bits() >> 16) as u16;
-            to[..2].copy_from_slice(&bits.to_ne_bytes());
+            each(values, largest, |value| (((value as f32).to_bits() >> 16) as u16).to_ne_bytes())
         }
-        Storage::F32 => to[..4].copy_from_slice(&(value as f32).to_ne_bytes()),
-        Storage::F64 => to[..8].copy_from_slice(&value.to_ne_bytes()),
-        Storage::I64 => to[..8].copy_from_slice(&(value as i64).to_ne_bytes()),
+        Storage::F32 => each(values, largest, |value| (value as f32).to_ne_bytes()),
+        Storage::F64 => each(values, largest, f64::to_ne_bytes),
+        Storage::I64 => each(values, largest, |value| (value as i64).to_ne_bytes()),
     }
 }
 
-fn decode(from: &[u8], storage: Storage) -> f64 {
-    let half = || u16::from_ne_bytes([from[0], from[1]]);
+fn decode(bytes: &[u8], storage: Storage) -> Vec<f64> {
+    fn each<const SIZE: usize>(bytes: &[u8], decode: impl Fn([u8; SIZE]) -> f64) -> Vec<f64> {
+        bytes.as_chunks().0.iter().map(|bytes| decode(*bytes)).collect()
+    }
     match storage {
-        Storage::Bool => f64::from(from[0]),
-        Storage::F16 => f16_value(half()),
-        Storage::Bf16 => f64::from(f32::from_bits(u32::from(half()) << 16)),
-        Storage::F32 => f64::from(f32::from_ne_bytes([from[0], from[1], from[2], from[3]])),
-        Storage::F64 => f64::from_ne_bytes(from[..8].try_into().expect("eight bytes")),
-        Storage::I64 => i64::from_ne_bytes(from[..8].try_into().expect("eight bytes")) as f64,
+        Storage::Bool => each(bytes, |[byte]| f64::from(byte)),
+        Storage::F16 => each(bytes, |bytes| f16_value(u16::from_ne_bytes(bytes))),
+        Storage::Bf16 => each(bytes, |bytes| {
+            f64::from(f32::from_bits(u32::from(u16::from_ne_bytes(bytes)) << 16))
+        }),
+        Storage::F32 => each(bytes, |bytes| f64::from(f32::from_ne_bytes(bytes))),
+        Storage::F64 => each(bytes, f64::from_ne_bytes),
+        Storage::I64 => each(bytes, |bytes| i64::from_ne_bytes(bytes) as f64),
     }
 }
 

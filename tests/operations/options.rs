@@ -6,7 +6,7 @@
 //!
 //! 7 is a prime, so of any two choices every pair of values occurs once among the 49.
 
-use crate::memory::{Buffer, Layout};
+use crate::memory::{Buffer, Layout, Numbers};
 use crate::rows::{IGNORED, Problem};
 use smoothxent::{
     Activation, CrossEntropy, Float, Level, LossTerms, Prior, Reduction, Rows, Run, Storage,
@@ -198,7 +198,7 @@ impl<'p> Operands<'p> {
             problem,
             options,
             targets: self.targets(class_weight.as_ref(), run),
-            unweighted: self.targets(None, run),
+            unweighted: class_weight.is_some().then(|| self.targets(None, run)),
             class_weight,
             sample_weight,
             prior,
@@ -213,8 +213,8 @@ pub struct Call<'c> {
     problem: &'c Problem,
     options: &'c Options,
     targets: Targets<'c>,
-    /// Without class weights.
-    unweighted: Targets<'c>,
+    /// Without class weights, if they are asked for.
+    unweighted: Option<Targets<'c>>,
     class_weight: Option<WeightValues>,
     sample_weight: Option<WeightValues>,
     prior: Prior<'c>,
@@ -226,20 +226,15 @@ pub struct Call<'c> {
 pub struct Loss {
     pub value: f64,
     /// One a row if they are not reduced, else zeros.
-    pub losses: Vec<f64>,
-    pub grad: Vec<f64>,
-}
-
-impl Loss {
-    pub fn numbers(self) -> Vec<f64> {
-        [vec![self.value], self.losses, self.grad].concat()
-    }
+    pub losses: Numbers,
+    /// Empty if it is not asked for.
+    pub grad: Numbers,
 }
 
 /// The result of one operation.
 pub struct Output {
     pub name: String,
-    pub values: Vec<f64>,
+    pub numbers: Numbers,
     /// 0 if the result is of all rows.
     pub row_len: usize,
 }
@@ -257,7 +252,6 @@ impl Call<'_> {
         Buffer::new(storage, layout, self.problem.rows(), classes)
     }
 
-    /// With the gradient, or zeros in its place.
     pub fn loss<F: Float>(&self, with_grad: bool, how: (Level, usize)) -> Loss {
         let Options { reduction, normalizer, label_smoothing, .. } = *self.options;
         let (problem, is_reduced) = (self.problem, reduction != Reduction::None);
@@ -274,28 +268,29 @@ impl Call<'_> {
             normalizer,
             compute: F::STORAGE,
         };
-        let mut grad = self.buffer(problem.classes);
+        let mut grad = with_grad.then(|| self.buffer(problem.classes));
         let mut losses = Buffer::new(F::STORAGE, Layout::Dense, problem.rows(), 1);
         let value = {
-            let (mut losses, mut grad) = (losses.rows_mut(), grad.rows_mut());
+            let (mut losses, mut grad) = (losses.rows_mut(), grad.as_mut().map(Buffer::rows_mut));
             let losses = (!is_reduced).then_some(&mut losses);
-            let grad = with_grad.then_some(&mut grad);
             Self::run(how, |run| {
-                loss.run(&self.logits, self.mask.as_ref(), losses, grad, None, run)
+                loss.run(&self.logits, self.mask.as_ref(), losses, grad.as_mut(), None, run)
             })
         };
-        Loss { value, losses: losses.values(), grad: grad.values() }
+        let none = || Numbers::from_values(&[], self.options.memory.0);
+        let grad = grad.map_or_else(none, Buffer::into_numbers);
+        Loss { value, losses: losses.into_numbers(), grad }
     }
 
     /// In the order of the fields of [`TermsOut`].
-    pub fn terms<F: Float>(&self, how: (Level, usize)) -> [Vec<f64>; 5] {
+    pub fn terms<F: Float>(&self, how: (Level, usize)) -> [Numbers; 5] {
         let rows = self.problem.rows();
         let mut terms = [(); 5].map(|()| Buffer::new(F::STORAGE, Layout::Dense, rows, 1));
         let [nll, prior_cross_entropy, prior_kl, prior_entropy, logsumexp] =
             terms.each_mut().map(Buffer::rows_mut);
         let mut out = TermsOut { nll, prior_cross_entropy, prior_kl, prior_entropy, logsumexp };
         let (logits, mask) = (&self.logits, self.mask.as_ref());
-        let (targets, prior) = (&self.unweighted, &self.prior);
+        let targets = self.unweighted.as_ref().unwrap_or(&self.targets);
         let temperature = self.options.temperature;
         Self::run(how, |run| {
             cross_entropy_terms(
@@ -303,54 +298,62 @@ impl Call<'_> {
                 logits,
                 mask,
                 targets,
-                prior,
+                &self.prior,
                 temperature,
                 &mut out,
                 run,
             )
         });
-        terms.map(|term| term.values())
+        terms.map(Buffer::into_numbers)
     }
 
-    pub fn activation<F: Float>(&self, kind: Activation, how: (Level, usize)) -> Vec<f64> {
+    pub fn activation<F: Float>(&self, kind: Activation, how: (Level, usize)) -> Numbers {
         let mut out = self.buffer(self.problem.classes);
         let (logits, mask) = (&self.logits, self.mask.as_ref());
         let mut rows = out.rows_mut();
         Self::run(how, |run| {
             activation(F::STORAGE, kind, self.options.temperature, logits, mask, &mut rows, run)
         });
-        out.values()
+        out.into_numbers()
     }
 
-    pub fn logsumexp<F: Float>(&self, how: (Level, usize)) -> Vec<f64> {
+    pub fn logsumexp<F: Float>(&self, how: (Level, usize)) -> Numbers {
         let mut out = self.buffer(1);
         let (logits, mask) = (&self.logits, self.mask.as_ref());
         let mut rows = out.rows_mut();
         Self::run(how, |run| {
             logsumexp(F::STORAGE, self.options.temperature, logits, mask, &mut rows, run)
         });
-        out.values()
+        out.into_numbers()
     }
 
     /// The loss with its gradient and alone; what does not depend on its divisor with
     /// [`Reduction::None`] only.
     pub fn outputs<F: Float>(&self, how: (Level, usize)) -> Vec<Output> {
         let classes = self.problem.classes;
+        let is_reduced = self.options.reduction != Reduction::None;
         let mut outputs = Vec::new();
-        let mut add = |name: &str, values, row_len| {
-            outputs.push(Output { name: name.to_owned(), values, row_len });
+        let mut add = |name: &str, numbers, row_len| {
+            outputs.push(Output { name: name.to_owned(), numbers, row_len });
         };
-        for (name, with_grad) in [("loss", true), ("loss alone", false)] {
+        let mut add_loss = |name: &str, with_grad| {
             let Loss { value, losses, grad } = self.loss::<F>(with_grad, how);
-            match self.options.reduction {
-                Reduction::None => add(name, losses, 1),
-                _ => add(name, vec![value], 0),
+            if is_reduced {
+                add(name, Numbers::from_values(&[value], Storage::F64), 0);
+            } else {
+                add(name, losses, 1);
             }
             if with_grad {
                 add("gradient", grad, classes);
             }
+            value
+        };
+        let value = add_loss("loss", true);
+        // A sum that is NaN tells nothing of what it was made from.
+        if !(is_reduced && value.is_nan()) {
+            add_loss("loss alone", false);
         }
-        if self.options.reduction == Reduction::None {
+        if !is_reduced {
             for (index, term) in self.terms::<F>(how).into_iter().enumerate() {
                 add(&format!("term {index}"), term, 1);
             }
@@ -363,23 +366,14 @@ impl Call<'_> {
     }
 }
 
-/// Whether two numbers have the same bits; NaN is one value: its sign and payload are the
-/// hardware's.
-pub fn same(a: f64, b: f64) -> bool {
-    a.to_bits() == b.to_bits() || a.is_nan() && b.is_nan()
-}
-
 /// Asserts that results agree to the bit.
 pub fn assert_same(found: &[Output], wanted: &[Output], problem: &Problem, place: &str) {
-    assert!(found.len() == wanted.len());
+    assert!(found.len() == wanted.len(), "{place}: one of two sums is NaN");
     for (found, wanted) in found.iter().zip(wanted) {
         let (name, row_len) = (&found.name, found.row_len.max(1));
-        assert!(found.values.len() == wanted.values.len());
-        let differs = |(a, b): (&f64, &f64)| !same(*a, *b);
-        if let Some(at) = found.values.iter().zip(&wanted.values).position(differs) {
+        if let Some((at, found, wanted)) = found.numbers.first_difference(&wanted.numbers) {
             let (row, class) = (at / row_len, at % row_len);
             let kind = problem.kinds[row];
-            let (found, wanted) = (found.values[at], wanted.values[at]);
             panic!(
                 "{place}: {name}, {class}, of row {row} ({kind:?}) of {} classes: {found:e} is not {wanted:e}",
                 problem.classes

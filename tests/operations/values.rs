@@ -35,16 +35,16 @@ fn check_activations<F: Float>(problem: &Problem, options: Options, ulps: Ulps) 
     for (kind, wanted) in
         [(Activation::Softmax, &wanted.softmax), (Activation::LogSoftmax, &wanted.log_softmax)]
     {
-        for (at, value) in call.activation::<F>(kind, HOW()).into_iter().enumerate() {
+        for (at, value) in call.activation::<F>(kind, HOW()).values().into_iter().enumerate() {
             let sized = Sized { value: wanted[at], size: wanted[at] };
             let ulps = if kind == Activation::Softmax { ulps.classes } else { ulps.logs };
             check(&format!("{kind:?} {at}"), value, sized, storage, ulps);
         }
     }
-    for (row, value) in call.logsumexp::<F>(HOW()).into_iter().enumerate() {
+    for (row, value) in call.logsumexp::<F>(HOW()).values().into_iter().enumerate() {
         check(&format!("logsumexp {row}"), value, wanted.logsumexp[row], storage, ulps.logs);
     }
-    let terms = call.terms::<F>(HOW());
+    let terms = call.terms::<F>(HOW()).map(|term| term.values());
     for (index, wanted) in wanted.terms.iter().enumerate() {
         for (row, wanted) in wanted.iter().enumerate() {
             check(
@@ -70,7 +70,7 @@ fn check_loss<F: Float>(problem: &Problem, options: Options, ulps: Ulps) {
     let loss = call.loss::<F>(true, HOW());
     if options.reduction == Reduction::None {
         assert!(loss.value.is_nan());
-        for (row, value) in loss.losses.into_iter().enumerate() {
+        for (row, value) in loss.losses.values().into_iter().enumerate() {
             let sized = Sized { value: wanted.losses[row], size: wanted.losses[row] };
             check(&format!("loss of row {row}"), value, sized, F::STORAGE, ulps.logs);
         }
@@ -79,7 +79,7 @@ fn check_loss<F: Float>(problem: &Problem, options: Options, ulps: Ulps) {
         let sized = Sized { value: wanted.value, size: wanted.value };
         check("loss", loss.value, sized, F::STORAGE, ulps.logs);
     }
-    for (at, value) in loss.grad.into_iter().enumerate() {
+    for (at, value) in loss.grad.values().into_iter().enumerate() {
         check(&format!("gradient {at}"), value, wanted.grad[at], options.memory.0, ulps.classes);
         if wanted.is_absent[at] {
             assert_eq!(value.to_bits(), 0, "gradient {at} of what is not there");
