@@ -4,12 +4,12 @@
 //! for each compute type, length and kind of row, for every two values of any two options
 //!     portable = every other level
 //! for batches large enough to be divided
-//!     one thread = 2 = 3 = 8
+//!     one thread = 2 = 3 = 5
 //! ```
 
-use crate::options::{COMBINATIONS, Operands, Options, assert_same};
+use crate::options::{COMBINATIONS, Call, Operands, Options, assert_same};
 use crate::rows::{IGNORED, Kind, Problem};
-use smoothxent::{Float, Level, Reduction};
+use smoothxent::{Float, Level, Reduction, pool};
 
 /// Where the sweeps change their way, with the neighbours.
 pub const LENGTHS: [usize; 25] = [
@@ -82,23 +82,35 @@ fn levels_f64() {
 
 /// Threads know nothing of options; one in so many is enough.
 const OF_COMBINATIONS: usize = 6;
+/// From so many bytes of logits on a call is worth five threads.
+const BYTES_OF_FIVE_THREADS: usize = 4 << 19;
 
-/// Enough logits for 8 threads (4 MB), in short, ordinary and long rows; the second batch is also too
-/// much for one slice between two looks for Ctrl-C.
+/// Just enough logits for 5 threads, in short, ordinary and long rows.
 #[test]
 fn threads() {
-    let shapes = [(105_000, 10), (4_300, 1000), (15, 70_000)];
-    for (index, (rows, classes)) in shapes.into_iter().enumerate() {
+    for (index, classes) in [27, 1000, 66_000].into_iter().enumerate() {
+        let rows = BYTES_OF_FIVE_THREADS.div_ceil(classes * size_of::<f32>());
         let kinds: Vec<Kind> = Kind::SUMMABLE.into_iter().cycle().take(rows).collect();
         let problem = Problem::new::<f32>(&kinds, classes, classes as u64);
+        assert_divided(&Operands::new::<f32>(&problem, Options::nth::<f32>(0)).call());
         for options in (index..COMBINATIONS).step_by(OF_COMBINATIONS).map(Options::nth::<f32>) {
             let operands = Operands::new::<f32>(&problem, options);
             let call = operands.call();
             let wanted = call.outputs::<f32>((Level::current(), 1));
-            for threads in [2, 3, 8] {
+            for threads in [2, 3, 5] {
                 let found = call.outputs::<f32>((Level::current(), threads));
                 assert_same(&found, &wanted, &problem, &format!("{threads} threads, {options:?}"));
             }
         }
     }
+}
+
+/// Asserts that a call on no more than the rows, without targets to check, has four threads started beside its own.
+fn assert_divided(call: &Call<'_>) {
+    let are_there = |_| {
+        call.logsumexp::<f32>((Level::current(), 5));
+        pool::describe().spawned >= 4
+    };
+    // Again where another test starts threads at this moment: then a call makes do with those that are there.
+    assert!((0..100).any(are_there), "too few logits for five threads");
 }
