@@ -6,6 +6,7 @@ use smoothxent::{
     Storage, Targets, activation, logsumexp, read_labels, read_prior, read_probabilities,
     read_weights,
 };
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 #[test]
@@ -49,11 +50,13 @@ fn stopped_at<R>(
     (outcome, looks)
 }
 
-/// The looks of a call that may go on. At any of them an error ends it.
+/// The looks of a call that may go on. At any of them an error ends it: the first, the last and some in between.
 fn looks<R>(call: impl Fn(&mut Run<'_>) -> Result<R, Error>) -> usize {
+    const BETWEEN: usize = 4;
     let (outcome, looks) = stopped_at(1, None, &call);
     assert_eq!(outcome, Ok(()));
-    for stop_at in (1..=looks).step_by(1 + looks / 16) {
+    let stops = (0..=BETWEEN + 1).map(|i| 1 + i * (looks - 1) / (BETWEEN + 1));
+    for stop_at in stops.collect::<BTreeSet<_>>() {
         assert_eq!(stopped_at(1, Some(stop_at), &call), (Err(Error::Interrupted), stop_at));
         // A second thread may leave the caller fewer parts.
         let (outcome, looks) = stopped_at(2, Some(stop_at), &call);
@@ -78,9 +81,12 @@ fn many_rows_are_given_up() {
 /// Also within a single row, while targets and weights are read and brought into their form.
 #[test]
 fn one_row_is_given_up() {
-    let classes = 1 << 21;
+    // Rows are read by 2^20 numbers; values are copied and checked by 2^16, and brought into their form by
+    // 2^14.
+    let classes = (1 << 20) + (1 << 16);
+    let (read, copied, formed) = (2, 17, 68);
     let (logits, huge) = (vec![1f32; classes], vec![1e30f32; classes]);
-    let shares = vec![1.0 / 2_097_152.0; classes];
+    let shares = vec![1.0 / 1_114_112.0; classes];
     let (mask, ones) = (vec![1f32; classes], vec![1f64; classes]);
     let row = |values| Rows::from_slice(values, classes);
     let call = |run: &mut Run<'_>, has_q, has_prior, is_weighted, is_masked: bool| {
@@ -107,9 +113,6 @@ fn one_row_is_given_up() {
     };
     let plain = looks(|run| call(run, false, false, false, false));
     let more = |looks: usize| looks - plain;
-    // Rows are read by 2^20 numbers; values are copied and checked by 2^16, and brought into their form by
-    // 2^14.
-    let (read, copied, formed) = (2, 32, 128);
     let prior = more(looks(|run| call(run, false, true, false, false)));
     let weights = more(looks(|run| call(run, false, false, true, false)));
     let targets = more(looks(|run| call(run, true, false, false, false)));
@@ -134,7 +137,7 @@ fn one_row_is_given_up() {
     };
     // Besides, the row is classified.
     let (plain, odd) = (looks(|run| softmax(&logits, run)), looks(|run| softmax(&huge, run)));
-    assert_eq!(odd - plain, 128, "{plain} and {odd} looks in 128 segments");
+    assert_eq!(odd - plain, formed, "{plain} and {odd} looks in {formed} segments");
 }
 
 /// Labels and probabilities of many rows.
