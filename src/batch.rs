@@ -112,7 +112,8 @@ impl<'j, F: Float> Job<'j, F> {
         }
         let level = run.level;
         // All memory is had, and all threads are there, before anything is written.
-        let mut workspace = Workspace::new(plan.threads, plan.scratch)?;
+        let mut workspace = Workspace::new(plan.scratch);
+        workspace.fit(plan.threads)?;
         let heaps = self.top.map(|top| Heaps::new(top, plan.threads)).transpose()?;
         let blocks = rows.div_ceil(plan.block_rows);
         run.ready(plan.threads.min(blocks))?;

@@ -68,7 +68,8 @@ pub(super) fn share_rows<F: Float>(
     let count = classes.div_ceil(SEGMENT);
     let mut segments = with_capacity(count)?;
     let level = run.level;
-    let workspace = Workspace::new(plan.threads, plan.scratch)?;
+    let mut workspace = Workspace::new(plan.scratch);
+    workspace.fit(plan.threads)?;
     let heaps = job.top.map(|top| Heaps::new(top, plan.threads)).transpose()?;
     run.ready(plan.threads)?;
     for _ in 0..count {

@@ -23,15 +23,33 @@ const LINE: usize = 64;
 const MOST_KEPT: usize = 1 << 22;
 
 impl<F: Float> Workspace<F> {
-    /// `len` elements for each of `threads` threads. What is in them is left over from other calls.
+    /// For slices of `len` elements, which [`Workspace::fit`] makes.
     #[inline(always)]
-    pub(super) fn new(threads: usize, len: usize) -> Result<Self, Error> {
+    pub(super) fn new(len: usize) -> Self {
         // A lock that another thread held when this process was forked is never had: the next one is.
-        let kept = F::kept().iter().find_map(try_lock);
-        let mut workspace = Self { kept, new: Vec::new(), len };
-        let slices = workspace.kept.as_deref_mut().unwrap_or(&mut workspace.new);
-        fit(slices, threads, len.saturating_add(LINE / size_of::<F>()))?;
-        Ok(workspace)
+        Self { kept: F::kept().iter().find_map(try_lock), new: Vec::new(), len }
+    }
+
+    /// One slice for each of `threads` threads. What is in them is left over from other calls.
+    pub(super) fn fit(&mut self, threads: usize) -> Result<(), Error> {
+        let slices = self.kept.as_deref_mut().unwrap_or(&mut self.new);
+        let len = self.len.saturating_add(LINE / size_of::<F>());
+        if slices.capacity() < threads {
+            let mut more = with_capacity(threads)?;
+            more.append(slices);
+            *slices = more;
+        }
+        slices.truncate(threads);
+        for slice in &mut *slices {
+            let slice = slice.get_mut().unwrap_or_else(PoisonError::into_inner);
+            if slice.len() < len {
+                *slice = zeros(len)?;
+            }
+        }
+        while slices.len() < threads {
+            slices.push(Mutex::new(zeros(len)?));
+        }
+        Ok(())
     }
 
     /// The slice of a call on one thread.
@@ -54,26 +72,6 @@ impl<F: Float> Workspace<F> {
 fn from_line<F>(slice: &mut [F], len: usize) -> &mut [F] {
     let first = slice.as_ptr().align_offset(LINE);
     &mut slice[first..][..len]
-}
-
-/// Makes them `threads` slices of at least `len` elements.
-fn fit<F: Float>(slices: &mut Slices<F>, threads: usize, len: usize) -> Result<(), Error> {
-    if slices.capacity() < threads {
-        let mut more = with_capacity(threads)?;
-        more.append(slices);
-        *slices = more;
-    }
-    slices.truncate(threads);
-    for slice in &mut *slices {
-        let slice = slice.get_mut().unwrap_or_else(PoisonError::into_inner);
-        if slice.len() < len {
-            *slice = zeros(len)?;
-        }
-    }
-    while slices.len() < threads {
-        slices.push(Mutex::new(zeros(len)?));
-    }
-    Ok(())
 }
 
 impl<F: Float> Drop for Workspace<F> {

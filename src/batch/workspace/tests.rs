@@ -19,7 +19,9 @@ fn empty<F: Float>() {
 }
 
 fn workspace<F: Float>(threads: usize, len: usize) -> Workspace<F> {
-    Workspace::new(threads, len).expect("memory")
+    let mut workspace = Workspace::new(len);
+    workspace.fit(threads).expect("memory");
+    workspace
 }
 
 /// The slices of so many threads, each while the others are in use.
