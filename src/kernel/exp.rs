@@ -55,6 +55,12 @@ const EXPONENT: u64 = 0x7ff0_0000_0000_0000;
 impl<F: Float> Temperature<F> {
     /// `temperature` is positive, finite and normal.
     pub(crate) fn new(temperature: f64) -> Self {
+        // Most often it is 1: these numbers are known to the compiler.
+        if temperature == 1.0 { Self::of(1.0) } else { Self::of(temperature) }
+    }
+
+    #[inline(always)]
+    fn of(temperature: f64) -> Self {
         let is_far = !(1.0 / FAR..=FAR).contains(&temperature);
         let power = f64::from_bits(temperature.to_bits() & EXPONENT);
         let shift = if is_far { 1.0 / power } else { 1.0 };
@@ -62,7 +68,7 @@ impl<F: Float> Temperature<F> {
         // ln 2 in two doubles, times T.
         let [high, low] = LN2;
         let product = value * high;
-        // Without a temperature nothing is divided: the same bits, and a good part of a small call.
+        // Nothing is divided by 1: the same bits.
         let is_one = value == 1.0;
         let rest = if is_one { low } else { value.mul_add(high, -product) + value * low };
         let ln2_high = F::from_f64(product);
