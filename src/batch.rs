@@ -22,7 +22,7 @@ use crate::error::Error;
 use crate::kernel::{Operation, Temperature};
 use crate::panel::Panel;
 use crate::simd::{Float, Rows, RowsMut, Vector, VectorJob};
-use crate::target::SmoothedTargets;
+use crate::target::{RowTarget, SmoothedTargets};
 pub(crate) use long::chunk::finish_chunks;
 pub use long::chunk::{CHUNK_ROW, ROW_CONSTANTS, SEGMENT_SUMS, segment_len, segments};
 use plan::{Path, Plan};
@@ -116,6 +116,7 @@ impl<'j, F: Float> Job<'j, F> {
         workspace.fit(plan.threads)?;
         let heaps = self.top.map(|top| Heaps::new(top, plan.threads)).transpose()?;
         let blocks = rows.div_ceil(plan.block_rows);
+        let same = self.targets.as_ref().and_then(|targets| targets.rows.labels_alone());
         run.ready(plan.threads.min(blocks))?;
         let block = |block: usize, scratch: &mut [F]| {
             let start = block * plan.block_rows;
@@ -123,8 +124,9 @@ impl<'j, F: Float> Job<'j, F> {
             if plan.path == Path::LongRows {
                 long::rows(self, &plan, level, range.clone(), scratch);
             } else {
-                let (job, plan, range, scratch) = (self, &plan, range.clone(), &mut *scratch);
-                F::dispatch(level, &mut Block { job, plan, range, scratch });
+                let (job, plan, same) = (self, &plan, same.as_ref());
+                let (range, scratch) = (range.clone(), &mut *scratch);
+                F::dispatch(level, &mut Block { job, plan, same, range, scratch });
             }
             if let Some(heaps) = &heaps {
                 self.top_of_rows(level, range, heaps, scratch);
@@ -189,10 +191,14 @@ impl<'j, F: Float> Job<'j, F> {
     }
 }
 
+/// The labels, and the target of every row but for its label, where targets are the same but for those.
+type Same<'s, F> = (&'s [u32], RowTarget<'s, F>);
+
 /// A block of rows, to be run at some instruction set.
 struct Block<'b, 'j, F: Float> {
     job: &'b Job<'j, F>,
     plan: &'b Plan,
+    same: Option<&'b Same<'b, F>>,
     range: Range<usize>,
     scratch: &'b mut [F],
 }

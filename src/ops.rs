@@ -33,8 +33,8 @@ use crate::batch::{Job, Run, Targets as BatchTargets};
 use crate::error::Error;
 use crate::kernel::SEGMENT;
 use crate::simd::{Rows, RowsMut, Storage};
-use crate::target::{LossTerms, Targets, WeightValues};
-use inputs::{kept_rows, smoothed};
+use crate::target::{LossTerms, SmoothedTargets, Targets, WeightValues};
+use inputs::{kept_rows, share_prior};
 
 /// What is written for each class.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -214,9 +214,10 @@ impl CrossEntropy<'_> {
         // Nothing counted: the mean is 0/0, its gradient 0 all the same.
         let operation = if grad.is_some() { Operation::Gradient } else { Operation::Loss };
         computed_in!(self.compute, F => {
-            hold!(rows = smoothed::<F>(targets, self.terms, kept, classes, are_units, run));
+            let mut rows = SmoothedTargets::<F>::new(targets, &self.terms, kept, classes, are_units);
+            share_prior(&mut rows, classes, run)?;
             let mut job = Job::<F>::new(operation, self.terms.temperature, logits, mask, grad);
-            job.targets = Some(BatchTargets { rows, divisor, unit });
+            job.targets = Some(BatchTargets { rows: &rows, divisor, unit });
             job.hessian = hessian;
             (job.scalars, job.rounds) = (Some(losses), self.reduction == Reduction::None);
             job.run(run)?;

@@ -1,6 +1,6 @@
 //! Rows of one segment: brought together, reduced, finished and written in groups.
 
-use super::{Block, Hessian, Targets};
+use super::{Block, Hessian, Same, Targets};
 use crate::kernel::{
     Finished, FinishedLanes, MOST_ROWS, Operation, Part, ReducedLanes, RowClass, TargetLanes, UNIT,
     finish_lanes, gap, log_probabilities, maximum, put_tops, reduce, shift, weighted_gaps, write,
@@ -41,7 +41,7 @@ struct Row<'r, F> {
 impl<F: Float> Block<'_, '_, F> {
     #[inline(always)]
     pub(super) fn rows<V: Vector<Scalar = F>>(self, token: V::Token) {
-        let Self { job, plan, range, mut scratch } = self;
+        let Self { job, plan, same, range, mut scratch } = self;
         let classes = job.panel.logits.classes();
         let mut take = |is_needed: bool, rows: usize| {
             let len = if is_needed { rows * plan.pitch } else { 0 };
@@ -59,7 +59,6 @@ impl<F: Float> Block<'_, '_, F> {
         memory.columns = scratch;
         memory.special = &mut std::mem::take(&mut memory.special)[..classes];
         let panel = &job.panel;
-        let same = job.targets.as_ref().and_then(|targets| targets.rows.labels_alone());
         let mut first = range.start;
         while first < range.end {
             let mut count = plan.panel.min(range.end - first);
@@ -78,7 +77,7 @@ impl<F: Float> Block<'_, '_, F> {
             for group in (0..count).step_by(plan.group) {
                 let len = plan.group.min(count - group);
                 let group = Group { first: first + group, at: group, len, is_loaded };
-                run_group::<V>(job, plan, token, group, same.as_ref(), &mut memory);
+                run_group::<V>(job, plan, token, group, same, &mut memory);
             }
             let Memory { rows: values, kept, hessian, columns, .. } = &mut memory;
             store_rows::<V>(token, panel, plan, (first, count), values, kept, columns);
@@ -126,9 +125,6 @@ struct Group {
     /// Are the logits in memory of our own already?
     is_loaded: bool,
 }
-
-/// The labels, and the target of every row but for its label.
-type Same<'s, F> = (&'s [u32], RowTarget<'s, F>);
 
 #[allow(clippy::too_many_lines, reason = "the steps of a group, one after another")]
 fn run_group<V: Vector>(

@@ -3,7 +3,7 @@
 mod softmax;
 mod store;
 
-use super::{Block, Job};
+use super::{Block, Job, Same};
 use crate::kernel::{
     FinishedLanes, Operation, TargetLanes, Tile, TileTarget, TileWeights, from_run, load,
 };
@@ -42,20 +42,19 @@ impl<F: Float> Block<'_, '_, F> {
     pub(super) fn tiles<V: Vector<Scalar = F>>(&mut self, token: V::Token) {
         let (job, plan, range) = (self.job, self.plan, &self.range);
         let len = tile_len(job.panel.logits.classes(), V::LANES);
-        let (rows, parts) = self.scratch.split_at_mut(len + V::LANES);
-        let mut parts = parts.chunks_exact_mut(len);
-        let mut take = || parts.next().expect("as many as are had");
+        let mut scratch = &mut *self.scratch;
+        let mut take = |len| scratch.split_off_mut(..len).expect("as many as are had");
         let mut memory = Memory {
-            z: take(),
-            weights: take(),
-            out: take(),
-            rows,
-            kept: take(),
-            row_weights: take(),
-            next_z: take(),
-            next_out: take(),
+            rows: take(len + V::LANES),
+            z: take(len),
+            weights: take(len),
+            out: take(len),
+            kept: take(len),
+            row_weights: take(len),
+            next_z: take(len),
+            next_out: take(len),
         };
-        let mut state = State::new::<V>(job, &mut memory);
+        let mut state = State::new::<V>(job, self.same, &mut memory);
         let (streams, end) = (plan.streams, range.end);
         let mut first = range.start;
         if Tile::<V::Scalar>::has_pairs::<V>() && job.operation == Operation::Softmax {
@@ -85,19 +84,22 @@ struct State<'s, F> {
     target: TileTarget<F>,
     done: FinishedLanes,
     is_lost: [bool; MOST_LANES],
-    /// The labels, and the target of every row but for its label, if they are the same but for those.
-    same: Option<(&'s [u32], RowTarget<'s, F>)>,
+    same: Option<&'s Same<'s, F>>,
     scale: f64,
     unwritten: Unwritten<F>,
 }
 
 impl<'s, F: Float> State<'s, F> {
-    fn new<V: Vector<Scalar = F>>(job: &'s Job<'_, F>, memory: &mut Memory<'_, F>) -> Self {
-        let same = job.targets.as_ref().and_then(|targets| targets.rows.labels_alone());
+    #[inline(always)]
+    fn new<V: Vector<Scalar = F>>(
+        job: &Job<'_, F>,
+        same: Option<&'s Same<'s, F>>,
+        memory: &mut Memory<'_, F>,
+    ) -> Self {
         let (label, scalars) = ([F::default(); MOST_LANES], TargetLanes::default());
         let mut target = TileTarget { label, scalars, is_mixed: false };
         let mut scale = 0.0;
-        if let Some((_, row)) = &same {
+        if let Some((_, row)) = same {
             scale = job.scale(row.weight);
             if let Weights::Row(weights) = row.weights {
                 for (class, lanes) in
@@ -138,7 +140,7 @@ fn tile<V: Vector>(
     let mut weights = TileWeights::Absent;
     let mut is_read = [true; MOST_LANES];
     let mut read_all = true;
-    if let Some((labels, row)) = &state.same {
+    if let Some((labels, row)) = state.same {
         let (labels, target) = (&labels[first..][..count], &mut state.target);
         read_all = set_labels(labels, row, state.scale, target, &mut is_read);
         weights = match row.weights {

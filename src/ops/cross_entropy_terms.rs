@@ -1,13 +1,13 @@
 //! The terms of the loss, one element a row each.
 
-use super::inputs::{kept_rows, smoothed};
+use super::inputs::{kept_rows, share_prior};
 use super::{assert_one_per_row, assert_same_shape};
 use crate::batch::{Job, Run, Targets as BatchTargets};
 use crate::error::Error;
 use crate::kernel::Operation;
 use crate::math::{self, ExactSum, count};
 use crate::simd::{Rows, RowsMut, Storage};
-use crate::target::{LossTerms, Prior, Targets, surprise};
+use crate::target::{LossTerms, Prior, SmoothedTargets, Targets, surprise};
 
 /// The parts of the loss, one element a row each.
 pub struct TermsOut<'a> {
@@ -58,9 +58,10 @@ pub fn cross_entropy_terms(
     let mut losses = |label_smoothing, losses: &RowsMut<'_>, lse| {
         let (terms, kept) = (with(label_smoothing), kept.as_deref());
         computed_in!(compute, F => {
-            let rows = &smoothed::<F>(targets, terms, kept, classes, false, run)?;
+            let mut rows = SmoothedTargets::<F>::new(targets, &terms, kept, classes, false);
+            share_prior(&mut rows, classes, run)?;
             let job = Job::<F>::new(Operation::Loss, temperature, logits, mask, None);
-            let targets = Some(BatchTargets { rows, divisor: 1.0, unit: 1.0 });
+            let targets = Some(BatchTargets { rows: &rows, divisor: 1.0, unit: 1.0 });
             Job { targets, scalars: Some(losses), lse, ..job }.run(run)
         })
     };

@@ -115,6 +115,7 @@ pub fn read_weights(
 /// # Errors
 /// [`Error::MaskedPrior`] for the first row whose prior has none; [`Error::OutOfMemory`], or the error of
 /// `run.checkpoint`.
+#[inline(always)]
 pub(super) fn kept_rows(
     mask: Option<&Rows<'_>>,
     targets: &Targets<'_>,
@@ -129,26 +130,22 @@ pub(super) fn kept_rows(
     run.read_rows(mask, read, |row, kept| kept.finish(row, targets, terms)).map(Some)
 }
 
-/// q' of every row.
+/// Makes what is the same for the targets of all rows.
 ///
 /// # Errors
 /// [`Error::OutOfMemory`], or the error of `run.checkpoint`.
 #[inline(always)]
-pub(super) fn smoothed<'a, F: Float>(
-    targets: &'a Targets<'a>,
-    terms: LossTerms<'a>,
-    kept: Option<&'a [KeptRow]>,
+pub(super) fn share_prior<F: Float>(
+    smoothed: &mut SmoothedTargets<'_, F>,
     classes: usize,
-    are_units: bool,
     run: &mut Run<'_>,
-) -> Result<SmoothedTargets<'a, F>, Error> {
-    let mut smoothed = SmoothedTargets::new(targets, terms, kept, classes, are_units);
+) -> Result<(), Error> {
     if smoothed.needs_shared() {
         let mut shared = run.filled(classes, &F::default())?;
         let mass = run.fill_row(&mut shared, |start, part| smoothed.fill_shared(start, part))?;
         smoothed.share(shared, mass);
     }
-    Ok(smoothed)
+    Ok(())
 }
 
 #[cfg(test)]

@@ -70,7 +70,7 @@ impl<F> RowTarget<'_, F> {
 /// q' of every row: targets, ε, u, c and s.
 pub(crate) struct SmoothedTargets<'a, F: Float> {
     targets: &'a Targets<'a>,
-    terms: LossTerms<'a>,
+    terms: &'a LossTerms<'a>,
     /// What a mask leaves of each row.
     kept: Option<&'a [KeptRow]>,
     /// u·c if it is the same for all rows and not uniform.
@@ -102,7 +102,7 @@ impl<'a, F: Float> SmoothedTargets<'a, F> {
     #[inline(always)]
     pub(crate) fn new(
         targets: &'a Targets<'a>,
-        terms: LossTerms<'a>,
+        terms: &'a LossTerms<'a>,
         kept: Option<&'a [KeptRow]>,
         classes: usize,
         are_units: bool,
@@ -112,7 +112,7 @@ impl<'a, F: Float> SmoothedTargets<'a, F> {
 
     /// Is u·c the same for all rows, and to be made?
     pub(crate) fn needs_shared(&self) -> bool {
-        let LossTerms { label_smoothing, prior, class_weight, .. } = self.terms;
+        let LossTerms { label_smoothing, prior, class_weight, .. } = *self.terms;
         let is_shared = match prior {
             Prior::Shared { .. } => true,
             Prior::Uniform => class_weight.is_some(),
@@ -151,7 +151,7 @@ impl<'a, F: Float> SmoothedTargets<'a, F> {
     #[inline(always)]
     pub(crate) fn labels_alone(&self) -> Option<(&[u32], RowTarget<'_, F>)> {
         let Targets::Labels(labels) = self.targets else { return None };
-        let LossTerms { class_weight, sample_weight, label_smoothing, prior, .. } = self.terms;
+        let LossTerms { class_weight, sample_weight, label_smoothing, prior, .. } = *self.terms;
         let is_alone = class_weight.is_none() && sample_weight.is_none() && self.kept.is_none();
         if !is_alone || matches!(prior, Prior::PerRow { .. }) && label_smoothing > 0.0 {
             return None;
@@ -160,7 +160,7 @@ impl<'a, F: Float> SmoothedTargets<'a, F> {
     }
 
     fn smooth_is_made(&self) -> bool {
-        let LossTerms { label_smoothing, prior, class_weight, .. } = self.terms;
+        let LossTerms { label_smoothing, prior, class_weight, .. } = *self.terms;
         label_smoothing > 0.0
             && match prior {
                 _ if self.kept.is_some() => true,
@@ -171,7 +171,7 @@ impl<'a, F: Float> SmoothedTargets<'a, F> {
 
     /// The normal form of row `row`; `None` where it does not count.
     pub(crate) fn row(&self, row: usize) -> Option<RowTarget<'_, F>> {
-        let LossTerms { label_smoothing, class_weight, sample_weight, .. } = self.terms;
+        let LossTerms { label_smoothing, class_weight, sample_weight, .. } = *self.terms;
         let weight_of = if self.are_units { WeightValues::get } else { WeightValues::given };
         let mut weight = sample_weight.map_or(1.0, |weights| weight_of(weights, row));
         if self.kept.is_some_and(|kept| !kept[row].has_classes) {
@@ -219,8 +219,9 @@ impl<'a, F: Float> SmoothedTargets<'a, F> {
     }
 
     /// ε·u·c of one row.
+    #[inline(always)]
     fn smooth(&self, row: usize) -> RowTarget<'_, F> {
-        let LossTerms { label_smoothing, prior, class_weight, .. } = self.terms;
+        let LossTerms { label_smoothing, prior, class_weight, .. } = *self.terms;
         let none = RowTarget::none();
         if label_smoothing == 0.0 {
             return none;
@@ -260,7 +261,7 @@ impl<'a, F: Float> SmoothedTargets<'a, F> {
 
     /// w of the classes from `start` on of a row that is made; those that are not in `kept` have none.
     pub(crate) fn fill(&self, row: usize, start: usize, kept: &[F], w: &mut [F]) -> Filled {
-        let LossTerms { label_smoothing, class_weight, .. } = self.terms;
+        let LossTerms { label_smoothing, class_weight, .. } = *self.terms;
         let mut is_lost = false;
         if label_smoothing > 0.0 {
             self.terms.fill_prior(row, start, w);
