@@ -45,6 +45,12 @@ pub enum Targets<'a> {
 }
 
 impl Targets<'_> {
+    /// None yet: to be read where they stay, since they are large.
+    #[must_use]
+    pub fn none() -> Self {
+        Targets::Labels(Labels::default())
+    }
+
     /// Σ_k q_k c_k of one row, weights in their units: 0 if it is ignored.
     pub(crate) fn mass(&self, row: usize, class_weight: Option<&WeightValues>) -> f64 {
         match self {
@@ -165,6 +171,7 @@ impl UncheckedLabels<'_> {
 }
 
 /// Validated labels.
+#[derive(Default)]
 pub struct Labels {
     /// Of few rows they take no memory of their own.
     pub(crate) few: [u32; 8],

@@ -93,35 +93,33 @@ impl<'py> Logits<'py> {
         })
     }
 
-    /// Labels or probabilities, checked against the logits.
-    pub(super) fn targets<'a>(
+    /// Labels or probabilities, checked against the logits; in `place`, where they stay.
+    pub(super) fn targets<'p, 'a>(
         &self,
         py: Python<'_>,
         array: &'a Array<'_>,
         ignore_index: Option<&i128>,
         class_weight: Option<&WeightValues>,
-    ) -> PyResult<Targets<'a>> {
+        place: &'p mut Targets<'a>,
+    ) -> PyResult<&'p Targets<'a>> {
         let (shape, given, axis) = (self.shape(), array.shape(), self.axis);
         let is_label = !matches!(array.kind(), Kind::Float(_));
-        let fits = if is_label {
-            given.len() + 1 == shape.len()
-                && given[..axis] == shape[..axis]
-                && given[axis..] == shape[axis + 1..]
-        } else {
-            given == shape
-        };
-        if !fits {
+        let left_out = if is_label { axis } else { shape.len() };
+        // One by one: vectors of lengths would wait for these to be written.
+        let expected = (0..shape.len()).filter(|at| *at != left_out).map(|at| &shape[at]);
+        if given.iter().ne(expected) {
             let (shape, given) = (numbers(py, shape)?.into_any(), numbers(py, given)?.into_any());
             let (axis, kind) = (size(py, axis)?, text(py, &array.kind().name())?.into_any());
             let error = call(Known::get().shape_error.bind(py), [&given, &kind, &shape, &axis])?;
             return Err(PyErr::from_value(error));
         }
         let validate = |run: &mut Run<'_>| {
-            if is_label {
-                array.labels(self.classes(), ignore_index, run).map(Targets::Labels)
-            } else {
-                read_probabilities(array.rows(axis), class_weight, run).map(Targets::Probabilities)
+            if let (Targets::Labels(labels), true) = (&mut *place, is_label) {
+                return array.copy_labels(self.classes(), ignore_index, labels, run);
             }
+            let probabilities = read_probabilities(array.rows(axis), class_weight, run)?;
+            *place = Targets::Probabilities(probabilities);
+            Ok(())
         };
         run_placing(py, array.bytes(), validate, |error| match error {
             Error::Label { index, .. } => *index = row_index(index[0], shape, axis),
@@ -131,7 +129,8 @@ impl<'py> Logits<'py> {
                 index.insert(axis, class);
             }
             _ => {}
-        })
+        })?;
+        Ok(place)
     }
 
     /// The array of a prior, whose shape fits the logits.

@@ -292,13 +292,14 @@ impl<'py> Array<'py> {
         unsafe { RowsMut::from_raw(self.start.0, self.storage(), one, self.axes()) }
     }
 
-    /// Validated copies of the labels, in C order.
-    pub(super) fn labels(
+    /// Copies the labels, in C order, or refuses them.
+    pub(super) fn copy_labels(
         &self,
         num_classes: usize,
         ignore_index: Option<&i128>,
+        labels: &mut Labels,
         run: &mut Run<'_>,
-    ) -> Result<Labels, Error> {
+    ) -> Result<(), Error> {
         let outer = Outer::new(self.axes());
         macro_rules! read {
             ($type:ty) => {
@@ -316,7 +317,8 @@ impl<'py> Array<'py> {
         };
         let signed = matches!(self.kind, Kind::Signed(_));
         let (len, ignore_index) = (outer.rows(), ignore_index.copied());
-        check_labels(&UncheckedLabels { len, read, signed, num_classes, ignore_index }, run)
+        let unchecked = UncheckedLabels { len, read, signed, num_classes, ignore_index };
+        check_labels(&unchecked, labels, run)
     }
 
     /// Reads integers from `first` on, in C order, to 64 bits with their sign.

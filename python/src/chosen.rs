@@ -9,7 +9,7 @@ use super::numpy::Dtype;
 use super::objects::Pair;
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
-use smoothxent::{Error, Run, Storage};
+use smoothxent::{Error, Labels, Run, Storage};
 
 function!(top_k_log_softmax(logits, k, axis, temperature, r#where) -> PyTuple, top_k);
 
@@ -69,8 +69,9 @@ fn at_indices<'py>(
             Shape(given)
         ));
     }
-    let copy = |run: &mut Run<'_>| indices.labels(logits.classes(), None, run);
-    let labels = run_placing(py, indices.bytes(), copy, |error| {
+    let mut labels = Labels::default();
+    let copy = |run: &mut Run<'_>| indices.copy_labels(logits.classes(), None, &mut labels, run);
+    run_placing(py, indices.bytes(), copy, |error| {
         if let Error::Label { name, index, .. } = error {
             // No axis is left out.
             (*name, *index) = ("indices", row_index(index[0], given, given.len()));

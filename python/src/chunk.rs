@@ -11,7 +11,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyString;
 use smoothxent::{
     CHUNK_ROW, ChunkTarget, CrossEntropy, LossTerms, Operation, ROW_CONSTANTS, Reduction,
-    SEGMENT_SUMS, Smoothing, Storage, segments,
+    SEGMENT_SUMS, Smoothing, Storage, Targets, segments,
 };
 
 /// What is done to the rows of which a chunk is a part.
@@ -129,7 +129,8 @@ fn row_losses<'py>(
     let prior_array = given(prior, |prior| logits.prior_array(prior))?;
     let prior = logits.prior(py, prior_array.as_ref().filter(|_| label_smoothing > 0.0))?;
     let target_array = Array::targets(labels)?;
-    let targets = &logits.targets(py, &target_array, Some(&-1), None)?;
+    let mut place = Targets::none();
+    let targets = logits.targets(py, &target_array, Some(&-1), None, &mut place)?;
     let double = Dtype::of(Storage::F64);
     let (losses, out) = Array::empty(py, &logits.row_shape(), &double)?;
     let (z, mut out) = (logits.array.rows(logits.axis), out.elements_mut());

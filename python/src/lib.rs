@@ -46,7 +46,7 @@ use numpy::Dtype;
 use objects::{text, tuple};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyNotImplemented, PyTuple};
-use smoothxent::{Activation, Level, TermsOut, WithReserve, hold, pool};
+use smoothxent::{Activation, Level, Targets, TermsOut, WithReserve, hold, pool};
 use std::env::consts::{ARCH, OS};
 use threads::width;
 
@@ -189,7 +189,8 @@ fn terms<'py>(
     let mask_array = given(mask, |mask| logits.mask_array(mask))?;
     let ignored = arguments::ignore_index(ignore_index)?;
     let target_array = Array::targets(targets)?;
-    let targets = &logits.targets(py, &target_array, ignored.as_ref(), None)?;
+    let mut place = Targets::none();
+    let targets = logits.targets(py, &target_array, ignored.as_ref(), None, &mut place)?;
     let (compute, shape) = (logits.array.compute(), logits.row_shape());
     let per_row = Dtype::of(compute);
     let empty = || Array::empty(py, &shape, &per_row);

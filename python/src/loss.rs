@@ -9,7 +9,7 @@ use super::objects::{Pair, float};
 use super::{Argument, Arguments};
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
-use smoothxent::{CrossEntropy, LossTerms, Prior, Reduction, hold};
+use smoothxent::{CrossEntropy, LossTerms, Prior, Reduction, Targets, hold};
 
 /// The loss alone.
 pub(super) fn value<'py>(given: &Arguments<'_, 'py, 14>) -> PyResult<Bound<'py, PyAny>> {
@@ -70,7 +70,8 @@ fn evaluate<'py>(
     let mask_array = given(mask, |mask| logits.mask_array(mask))?;
     hold!(ignored = arguments::ignore_index(ignore_index));
     hold!(target_array = Array::targets(targets));
-    hold!(targets = logits.targets(py, target_array, ignored.as_ref(), class_weight));
+    let mut place = Targets::none();
+    let targets = logits.targets(py, target_array, ignored.as_ref(), class_weight, &mut place)?;
 
     let compute = logits.array.compute();
     let per_row = Dtype::of(compute);

@@ -8,7 +8,7 @@ use super::errors::value_error;
 use super::objects::tuple;
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
-use smoothxent::{CrossEntropy, Hessian, LossTerms, MOST_HESSIAN_CLASSES, Reduction};
+use smoothxent::{CrossEntropy, Hessian, LossTerms, MOST_HESSIAN_CLASSES, Reduction, Targets};
 
 function!(
     _grad_and_hess(
@@ -38,7 +38,8 @@ fn grad_and_hess<'py>(arguments: &Arguments<'_, 'py, 8>) -> PyResult<Bound<'py, 
     let sample_weight = given(sample_weight, |weight| logits.sample_weight(weight))?;
     let sample_weight = sample_weight.as_ref();
     let target_array = Array::targets(targets)?;
-    let targets = logits.targets(py, &target_array, None, class_weight)?;
+    let mut place = Targets::none();
+    let targets = logits.targets(py, &target_array, None, class_weight, &mut place)?;
     let (compute, result) = (logits.array.compute(), logits.array.dtype(py));
     let new = || {
         let output = Output::fresh(py, logits.shape(), &result)?;
@@ -51,7 +52,7 @@ fn grad_and_hess<'py>(arguments: &Arguments<'_, 'py, 8>) -> PyResult<Bound<'py, 
     let factor = number(factor, "factor")?;
     let terms = LossTerms { class_weight, sample_weight, ..LossTerms::new(smoothing, prior) };
     let (reduction, normalizer) = (Reduction::Sum, None);
-    let operation = CrossEntropy { targets: &targets, terms, reduction, normalizer, compute };
+    let operation = CrossEntropy { targets, terms, reduction, normalizer, compute };
     logits.run(py, |run| {
         let hessian = Hessian { out: &mut h, factor };
         operation.run(&z, None, None, Some(&mut g), Some(hessian), run)

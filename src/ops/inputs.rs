@@ -24,27 +24,29 @@ pub fn read_labels(
     let read = |first: usize, values: &mut [u64]| {
         (first..).zip(values).for_each(|(row, v)| *v = value(row).cast_unsigned());
     };
-    let labels = UncheckedLabels { len, read: &read, signed: true, num_classes, ignore_index };
-    check_labels(&labels, run)
+    let unchecked = UncheckedLabels { len, read: &read, signed: true, num_classes, ignore_index };
+    let mut labels = Labels::default();
+    check_labels(&unchecked, &mut labels, run).map(|()| labels)
 }
 
-/// The same of labels as they are in memory.
+/// Copies labels as they are in memory to where they stay, or refuses them.
 ///
 /// # Errors
 /// As of [`read_labels`].
-pub fn check_labels(labels: &UncheckedLabels<'_>, run: &mut Run<'_>) -> Result<Labels, Error> {
-    let (mut few, mut many, rows) = ([NO_CLASS; 8], Vec::new(), labels.len);
-    let classes = match few.get_mut(..rows) {
-        Some(few) => few,
-        None => {
-            many = run.filled(rows, &NO_CLASS)?;
-            &mut many
-        }
-    };
-    let mut counted = rows;
-    let check = |first: usize, classes: &mut [u32]| labels.check(first, classes);
-    run.read_parts(classes, check, |ignored| counted -= ignored)?;
-    Ok(Labels { few, many, rows, counted })
+pub fn check_labels(
+    unchecked: &UncheckedLabels<'_>,
+    labels: &mut Labels,
+    run: &mut Run<'_>,
+) -> Result<(), Error> {
+    let rows = unchecked.len;
+    (labels.rows, labels.counted) = (rows, rows);
+    let check = |first: usize, classes: &mut [u32]| unchecked.check(first, classes);
+    if let Some(few) = labels.few.get_mut(..rows) {
+        labels.counted -= check(0, few)?;
+        return Ok(());
+    }
+    labels.many = run.filled(rows, &NO_CLASS)?;
+    run.read_parts(&mut labels.many, check, |ignored| labels.counted -= ignored)
 }
 
 /// Reads every row once: all entries must be finite and ≥ 0. A row's mass is Σ_k q_k c_k.

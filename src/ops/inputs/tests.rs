@@ -7,7 +7,7 @@ use super::{
 use crate::batch::Run;
 use crate::error::Error;
 use crate::simd::Rows;
-use crate::target::{LossTerms, prior_tolerance};
+use crate::target::{Labels, LossTerms, prior_tolerance};
 
 fn mass_of(targets: &Targets<'_>, run: &mut Run<'_>) -> Result<f64, Error> {
     run.sum_of_terms(targets.rows(), &|row| targets.mass(row, None))
@@ -39,7 +39,8 @@ fn labels_are_classes_or_ignored() {
             let read = &|_, label: &mut [u64]| label.fill(u64::MAX);
             let (len, num_classes, ignore_index) = (1, 10, Some(ignored));
             let labels = UncheckedLabels { len, read, signed, num_classes, ignore_index };
-            Run::with_defaults(|run| check_labels(&labels, run))
+            let mut checked = Labels::default();
+            Run::with_defaults(|run| check_labels(&labels, &mut checked, run)).map(|()| checked)
         };
         assert!(label(ignored).is_ok_and(|labels| labels.counted == 0));
         let refused = label(-1 - ignored.signum() * 7).err();
