@@ -144,6 +144,7 @@ pub fn describe() -> PoolState {
 }
 
 /// Says that threads could not be started; only to the first who asks after it happened.
+#[inline]
 pub fn take_spawn_warning() -> Option<String> {
     POOL.take_spawn_warning()
 }
@@ -281,6 +282,7 @@ impl Pool {
         self.growing.store(0, Release);
     }
 
+    #[cold]
     fn degraded(&self, process: Process) -> Option<String> {
         let failure = self.segments(process).find_map(|segment| segment.failure.as_deref())?;
         let spawned: usize = self.segments(process).map(|segment| segment.helpers.len()).sum();
@@ -288,6 +290,7 @@ impl Pool {
         Some(format!("only {spawned} of {asked} threads could be started: {failure}"))
     }
 
+    #[inline]
     fn take_spawn_warning(&self) -> Option<String> {
         // The load spares the usual call a write.
         let unreported = self.unreported.load(Relaxed) && self.unreported.swap(false, Acquire);

@@ -200,15 +200,6 @@ pub(super) fn is_one_axis(axis: &Bound<'_, PyAny>) -> PyResult<bool> {
         || (!axis.is_instance_of::<PyBool>() && axis.hasattr(&Known::get().__index__)?))
 }
 
-/// What is read of an argument that is given.
-#[inline(always)]
-pub(super) fn given<'py, T>(
-    obj: &Bound<'py, PyAny>,
-    read: impl FnOnce(&Bound<'py, PyAny>) -> PyResult<T>,
-) -> PyResult<Option<T>> {
-    if obj.is_none() { Ok(None) } else { read(obj).map(Some) }
-}
-
 pub(super) fn without(shape: &[usize], axis: usize) -> Vec<usize> {
     let mut shape = shape.to_vec();
     shape.remove(axis);

@@ -132,7 +132,8 @@ impl Replaced {
                 *all[..self.required].get_mut(i)? = *one;
             }
             for (keyword, one) in named() {
-                let place = self.names.iter().position(|name| *name == keyword.as_ptr())?;
+                // From the last, where the outputs are.
+                let place = self.names.iter().rposition(|name| *name == keyword.as_ptr())?;
                 *all[given.len()..].get_mut(place.checked_sub(given.len())?)? = *one;
             }
             (!all[..self.required].contains(&null_mut())).then_some(())

@@ -269,6 +269,7 @@ fn run_silently(
 
 /// Says that threads could not be started: once, and before anything is written, since a warning may
 /// be made an error.
+#[inline(always)]
 fn warn_of_threads(py: Python<'_>) -> PyResult<()> {
     match pool::take_spawn_warning() {
         Some(message) => warn(py, &message),

@@ -28,7 +28,7 @@ fn top_k<'py>(
         ));
     };
     let temperature = arguments::temperature(temperature)?;
-    let mask_array = arguments::given(mask, |mask| logits.mask_array(mask))?;
+    let mask_array = given!(mask, logits.mask_array(mask));
     let mut shape = logits.shape().to_vec();
     shape[logits.axis] = k;
     let indices = Output::fresh(py, &shape, &Dtype::of(Storage::I64))?;
@@ -54,7 +54,7 @@ fn at_indices<'py>(
     let logits = Logits::new(logits, axis)?;
     logits.refuse_no_classes(py)?;
     let temperature = arguments::temperature(temperature)?;
-    let mask_array = arguments::given(mask, |mask| logits.mask_array(mask))?;
+    let mask_array = given!(mask, logits.mask_array(mask));
     let indices = Array::indices(indices)?;
     let (axis, shape, given) = (logits.axis, logits.shape(), indices.shape());
     let mut expected = shape.to_vec();

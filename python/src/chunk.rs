@@ -1,6 +1,6 @@
 //! For smoothxent.dask: rows whose classes lie on several machines, and losses of rows to be added.
 
-use super::arguments::{self, Logits, flag, given, number};
+use super::arguments::{self, Logits, flag, number};
 use super::arrays::Array;
 use super::call::{Output, run};
 use super::errors::value_error;
@@ -126,7 +126,7 @@ fn row_losses<'py>(
     let py = logits.py();
     let logits = Logits::last(logits)?;
     let label_smoothing = arguments::label_smoothing(label_smoothing, prior)?;
-    let prior_array = given(prior, |prior| logits.prior_array(prior))?;
+    let prior_array = given!(prior, logits.prior_array(prior));
     let prior = logits.prior(py, prior_array.as_ref().filter(|_| label_smoothing > 0.0))?;
     let target_array = Array::targets(labels)?;
     let mut place = Targets::none();

@@ -5,6 +5,13 @@
 //! the answer is then NotImplemented.
 #![deny(unsafe_code)]
 
+/// What `$read` reads of an argument that is given. No function: its None would be copied as what is read is.
+macro_rules! given {
+    ($argument:expr, $read:expr) => {
+        if $argument.is_none() { None } else { Some($read?) }
+    };
+}
+
 /// A function of Python that takes objects by position: `$body` is given them as an array, after
 /// `$first`, in the default floating-point environment.
 macro_rules! function {
@@ -38,7 +45,7 @@ mod second_order;
 mod threads;
 mod weights;
 
-use arguments::{Logits, flag, given, is_one_axis};
+use arguments::{Logits, flag, is_one_axis};
 use arrays::Array;
 use builtin::Native;
 use call::{Inputs, Output, guard, result_dtype, warn};
@@ -92,7 +99,7 @@ fn activation<'py>(
     hold!(logits = Logits::new(logits, axis));
     logits.refuse_no_classes(axis.py())?;
     let temperature = arguments::temperature(temperature)?;
-    let mask_array = given(mask, |mask| logits.mask_array(mask))?;
+    let mask_array = given!(mask, logits.mask_array(mask));
     let (result, compute) = if dtype.is_none() {
         let compute = logits.array.compute();
         (result_dtype(&logits.array, compute, out, "out")?, compute)
@@ -133,7 +140,7 @@ fn logsumexp_of<'py>(
         return several();
     }
     let temperature = arguments::temperature(temperature)?;
-    let mask_array = given(mask, |mask| logits.mask_array(mask))?;
+    let mask_array = given!(mask, logits.mask_array(mask));
     let mut shape = logits.row_shape();
     if flag(keepdims, "keepdims")? {
         shape.insert(logits.axis, 1);
@@ -183,10 +190,10 @@ fn terms<'py>(
     let py = logits.py();
     let logits = Logits::new(logits, axis)?;
     logits.refuse_no_classes(py)?;
-    let prior_array = given(prior, |prior| logits.prior_array(prior))?;
+    let prior_array = given!(prior, logits.prior_array(prior));
     let prior = &logits.prior(py, prior_array.as_ref())?;
     let temperature = arguments::temperature(temperature)?;
-    let mask_array = given(mask, |mask| logits.mask_array(mask))?;
+    let mask_array = given!(mask, logits.mask_array(mask));
     let ignored = arguments::ignore_index(ignore_index)?;
     let target_array = Array::targets(targets)?;
     let mut place = Targets::none();

@@ -1,6 +1,6 @@
 //! The loss, with or without its gradient: validate everything, then compute, then wrap.
 
-use super::arguments::{self, Logits, given};
+use super::arguments::{self, Logits};
 use super::arrays::Array;
 use super::call::{Inputs, Output, result_dtype};
 use super::errors::value_error;
@@ -9,7 +9,7 @@ use super::objects::{Pair, float};
 use super::{Argument, Arguments};
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
-use smoothxent::{CrossEntropy, LossTerms, Prior, Reduction, Targets, hold};
+use smoothxent::{CrossEntropy, LossTerms, Prior, Reduction, RowsMut, Targets, hold};
 
 /// The loss alone.
 pub(super) fn value<'py>(given: &Arguments<'_, 'py, 14>) -> PyResult<Bound<'py, PyAny>> {
@@ -53,7 +53,7 @@ fn evaluate<'py>(
     let label_smoothing = arguments::label_smoothing(label_smoothing, prior)?;
     let temperature = arguments::temperature(temperature)?;
     let z_loss = arguments::z_loss(z_loss)?;
-    let prior_array = given(prior, |prior| logits.prior_array(prior))?;
+    let prior_array = given!(prior, logits.prior_array(prior));
     // Without smoothing its values are not read.
     let checked;
     let prior = match prior_array.as_ref().filter(|_| label_smoothing > 0.0) {
@@ -63,11 +63,11 @@ fn evaluate<'py>(
             &checked
         }
     };
-    let class_weight = given(class_weight, |weight| logits.class_weight(weight))?;
+    let class_weight = given!(class_weight, logits.class_weight(class_weight));
     let class_weight = class_weight.as_ref();
-    let sample_weight = given(sample_weight, |weight| logits.sample_weight(weight))?;
+    let sample_weight = given!(sample_weight, logits.sample_weight(sample_weight));
     let sample_weight = sample_weight.as_ref();
-    let mask_array = given(mask, |mask| logits.mask_array(mask))?;
+    let mask_array = given!(mask, logits.mask_array(mask));
     hold!(ignored = arguments::ignore_index(ignore_index));
     hold!(target_array = Array::targets(targets));
     let mut place = Targets::none();
@@ -113,12 +113,11 @@ fn evaluate<'py>(
     let room = is_written.then(|| float(py, 0.0)).transpose()?;
     let z = logits.array.rows(logits.axis);
     let mut loss_rows = losses.as_ref().map(|losses| losses.array.elements_mut());
-    let mut rows;
-    let mut grad_rows = None;
-    if let Some(grad) = &grad {
-        rows = grad.rows_mut(logits.axis);
-        grad_rows = Some(&mut rows);
-    }
+    let mut rows = match &grad {
+        Some(grad) => grad.rows_mut(logits.axis),
+        None => RowsMut::from_slice::<f32>(&mut [], 1),
+    };
+    let mut grad_rows = grad.is_some().then_some(&mut rows);
     let mask = logits.mask_rows(mask_array.as_ref());
     let terms =
         LossTerms { label_smoothing, prior, class_weight, sample_weight, temperature, z_loss };

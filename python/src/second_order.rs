@@ -1,7 +1,7 @@
 //! The gradient and the diagonal of the Hessian of the summed loss: what boosters ask of an objective.
 
 use super::Arguments;
-use super::arguments::{Logits, given, label_smoothing, number};
+use super::arguments::{Logits, label_smoothing, number};
 use super::arrays::Array;
 use super::call::Output;
 use super::errors::value_error;
@@ -30,12 +30,12 @@ fn grad_and_hess<'py>(arguments: &Arguments<'_, 'py, 8>) -> PyResult<Bound<'py, 
         ));
     }
     let smoothing = label_smoothing(smoothing, prior)?;
-    let prior_array = given(prior, |prior| logits.prior_array(prior))?;
+    let prior_array = given!(prior, logits.prior_array(prior));
     // Without smoothing its values are not read.
     let prior = &logits.prior(py, prior_array.as_ref().filter(|_| smoothing > 0.0))?;
-    let class_weight = given(class_weight, |weight| logits.class_weight(weight))?;
+    let class_weight = given!(class_weight, logits.class_weight(class_weight));
     let class_weight = class_weight.as_ref();
-    let sample_weight = given(sample_weight, |weight| logits.sample_weight(weight))?;
+    let sample_weight = given!(sample_weight, logits.sample_weight(sample_weight));
     let sample_weight = sample_weight.as_ref();
     let target_array = Array::targets(targets)?;
     let mut place = Targets::none();

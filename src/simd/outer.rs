@@ -26,6 +26,7 @@ pub struct Distinct {
 
 impl Outer {
     /// From the length and stride of each axis; neighbours that step like one become one.
+    #[inline(always)] // made where it is wanted: a copy would wait for its parts
     pub fn new(axes: impl Iterator<Item = (usize, isize)>) -> Self {
         let mut axes = axes.filter(|axis| axis.0 != 1);
         let Some((mut len, mut stride)) = axes.next() else {

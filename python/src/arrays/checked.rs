@@ -136,7 +136,11 @@ impl<'py> Array<'py> {
     ) -> PyResult<Found<'py>> {
         match Found::known(obj, are_such) {
             Some(found) => Ok(found),
-            None => find_like(obj, name, converter, are_such),
+            None => {
+                // Taken apart: else what is usual would go through memory too.
+                let Found(object, (kind, bfloat16)) = find_like(obj, name, converter, are_such)?;
+                Ok(Found(object, (kind, bfloat16)))
+            }
         }
     }
 
@@ -150,7 +154,10 @@ impl<'py> Array<'py> {
     ) -> PyResult<Found<'py>> {
         match Found::known(obj, |kind| matches!(kind, Kind::Float(_))) {
             Some(found) => Ok(found),
-            None => find_output_like(obj, name, shape),
+            None => {
+                let Found(object, (kind, bfloat16)) = find_output_like(obj, name, shape)?;
+                Ok(Found(object, (kind, bfloat16)))
+            }
         }
     }
 
@@ -162,8 +169,9 @@ impl<'py> Array<'py> {
         name: &str,
         shape: &[usize],
     ) -> PyResult<()> {
-        // What the array itself has counts; an attribute of a subclass may say anything.
-        if self.shape() != shape {
+        // What the array itself has counts; an attribute of a subclass may say anything. One by one: vectors
+        // of lengths would wait for these to be written.
+        if self.shape().iter().ne(shape) {
             return Err(wrong_shape(py, name, shape, self.shape()));
         }
         if !self.is_writable {
