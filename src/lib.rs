@@ -26,18 +26,6 @@
 //! ```
 #![deny(unsafe_code, missing_docs)]
 
-/// `let $name = &$result?` of what is large, without a copy: right after it was written, that waits for it.
-#[macro_export]
-macro_rules! hold {
-    ($name:ident = $result:expr) => {
-        let held = $result;
-        let $name = match held {
-            Ok(ref value) => value,
-            Err(error) => return Err(error),
-        };
-    };
-}
-
 mod alloc;
 mod batch;
 mod error;

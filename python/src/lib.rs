@@ -12,6 +12,17 @@ macro_rules! given {
     };
 }
 
+/// `let $name = &$result?` of what is large, without a copy: right after it was written, that waits for it.
+macro_rules! hold {
+    ($name:ident = $result:expr) => {
+        let held = $result;
+        let $name = match held {
+            Ok(ref value) => value,
+            Err(error) => return Err(error),
+        };
+    };
+}
+
 /// A function of Python that takes objects by position: `$body` is given them as an array, after
 /// `$first`, in the default floating-point environment.
 macro_rules! function {
@@ -53,7 +64,7 @@ use numpy::Dtype;
 use objects::{text, tuple};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyNotImplemented, PyTuple};
-use smoothxent::{Activation, Level, Targets, TermsOut, WithReserve, hold, pool};
+use smoothxent::{Activation, Level, Targets, TermsOut, WithReserve, pool};
 use std::env::consts::{ARCH, OS};
 use threads::width;
 

@@ -9,7 +9,7 @@ use super::objects::{Pair, float};
 use super::{Argument, Arguments};
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
-use smoothxent::{CrossEntropy, LossTerms, Prior, Reduction, RowsMut, Targets, hold};
+use smoothxent::{CrossEntropy, LossTerms, Prior, Reduction, RowsMut, Targets};
 
 /// The loss alone.
 pub(super) fn value<'py>(given: &Arguments<'_, 'py, 14>) -> PyResult<Bound<'py, PyAny>> {
