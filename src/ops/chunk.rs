@@ -30,10 +30,10 @@ pub struct ChunkTarget {
     pub mass: f64,
 }
 
-/// The sums of each segment of a chunk of classes, [`SEGMENT_SUMS`] numbers each, for `operation`. Computed in
-/// `compute`. `rows` has [`CHUNK_ROW`] numbers of each row: its maximum in all chunks, or NaN for a row that is not read; the segment of
-/// this chunk with the first maximum; 1 where a logit is −inf and the prior is given; the label. -1 for no segment
-/// and no class.
+/// The sums of each segment of a chunk of classes, [`SEGMENT_SUMS`] numbers each, for `operation`, computed in
+/// `compute`. `rows` has [`CHUNK_ROW`] numbers of each row: its maximum in all chunks, or NaN for a row that is not
+/// read; the segment of this chunk with the first maximum; 1 where a logit is −inf and the prior is given; the
+/// label. -1 for no segment and no class.
 ///
 /// # Errors
 /// [`Error::OutOfMemory`], or the error of `run.checkpoint`.
