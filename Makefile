@@ -209,7 +209,7 @@ notices: $(VENV)/maturin
 
 # pip-audit has an environment of its own: it is not to audit itself. Strict: a package that it cannot look up is an error.
 audit: build
-	cargo deny --locked check
+	cargo deny --workspace --locked check
 	$(PYTHON) -m venv .venv-audit
 	$(AUDIT)/python -m pip install pip-audit
 	$(BIN)/python -m pip freeze --exclude-editable > .venv-audit/installed.txt
