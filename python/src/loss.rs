@@ -113,6 +113,7 @@ fn evaluate<'py>(
     let room = is_written.then(|| float(py, 0.0)).transpose()?;
     let z = logits.array.rows(logits.axis);
     let mut loss_rows = losses.as_ref().map(|losses| losses.array.elements_mut());
+    // Made where it stays: without a gradient a view of nothing, which is not used.
     let mut rows = match &grad {
         Some(grad) => grad.rows_mut(logits.axis),
         None => RowsMut::from_slice::<f32>(&mut [], 1),
