@@ -99,7 +99,9 @@ pub(crate) fn maximum<V: Vector>(token: V::Token, z: Source<'_, V::Scalar>) -> V
     outlined!(V, token, move {
         let lowest = V::Scalar::NEG_INFINITY;
         let mut best = [V::splat(token, lowest); QUAD];
-        let mut at = 0;
+        // From a line of memory on, no vector lies in two. Some elements are read twice.
+        let mut at = z.elements_to_line();
+        best[0] = z.vector::<V>(token, 0, lowest);
         while at + QUAD * V::LANES <= z.len() {
             let quad = z.quad::<V>(at);
             for (i, best) in best.iter_mut().enumerate() {

@@ -7,6 +7,10 @@ use std::marker::PhantomData;
 /// Bytes of a line of memory, and of a vector.
 const LINE: usize = 64;
 
+/// Rows of so many elements are written from a line of memory on, so that no vector lies in two. In shorter rows
+/// that costs more than it saves: a vector that was stored in two is loaded before it has reached the cache.
+const LONG: usize = 512;
+
 /// `vector`, whose first lane is element `at`, with another value of one element if that is in it.
 #[inline(always)]
 pub(crate) fn with_value<V: Vector>(vector: V, at: usize, value: Option<(usize, V::Scalar)>) -> V {
@@ -175,6 +179,13 @@ impl<'a, F: Float> Source<'a, F> {
         V::prefetch(token, self.start.wrapping_add(at));
     }
 
+    /// Elements before the first that begins a line of memory, if there are so many.
+    #[inline(always)]
+    pub(crate) fn elements_to_line(&self) -> usize {
+        let misaligned = self.start.addr() % LINE;
+        ((LINE - misaligned) % LINE / size_of::<F>()).min(self.len)
+    }
+
     /// The four neighbouring vectors from element `at` on.
     #[inline(always)]
     pub(crate) fn quad<V: Vector<Scalar = F>>(&self, at: usize) -> QuadSource<'a, F> {
@@ -287,15 +298,13 @@ impl<'a, F: Float> Sink<'a, F> {
         vector: impl Fn(Place) -> V,
     ) {
         let mut at = 0;
-        if STREAM {
-            // Up to the next line.
-            let misaligned = self.start.addr() % LINE;
-            at = ((LINE - misaligned) % LINE / size_of::<F>()).min(self.len);
+        if STREAM || self.len >= LONG {
+            at = self.as_source().elements_to_line();
+        }
+        if at > 0 {
             let head = with_value(vector(Place::Rest { at: 0 }), 0, label);
-            if at > 0 {
-                // SAFETY: `at` elements, fewer than LANES, are inside the row.
-                unsafe { head.store_head(self.start, at) };
-            }
+            // SAFETY: `at` elements, fewer than LANES, are inside the row.
+            unsafe { head.store_head(self.start, at) };
         }
         while at + QUAD * V::LANES <= self.len {
             let has_label =
