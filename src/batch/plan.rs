@@ -135,7 +135,8 @@ impl Plan {
         };
         // Of tiles, which are small and many: nothing.
         let needs = if path == Path::Tiles { Needs::default() } else { of_rows() };
-        let group = (BYTES_PER_GROUP / row_bytes.saturating_mul(2).max(1)).clamp(1, MOST_ROWS);
+        let bytes_in_group = row_bytes.saturating_mul(1 + usize::from(panel.output.is_some()));
+        let group = (BYTES_PER_GROUP / bytes_in_group.max(1)).clamp(1, MOST_ROWS);
         let (panel_rows, columns) = match path {
             Path::Rows => panel_rows(panel, rows.div_ceil(threads), row_bytes, lanes, group),
             _ => (1, 0),
