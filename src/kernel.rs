@@ -25,7 +25,7 @@ mod write;
 pub(crate) use exp::Temperature;
 pub(crate) use finish::{FinishedLanes, ReducedLanes, TargetLanes, finish_lanes};
 pub(crate) use hessian::write_hessian;
-pub(crate) use reduce::{MOST_ROWS, Part, Partial, SEGMENT, maximum, reduce};
+pub(crate) use reduce::{Ahead, MOST_ROWS, Part, Partial, SEGMENT, maximum, reduce};
 pub use rows::Operation;
 pub(crate) use rows::{Finished, ReducedRows, finish, put_tops};
 pub(crate) use special::{RowClass, UNIT, gap, log_probabilities, shift, weighted_gaps};

@@ -2,9 +2,9 @@
 
 use super::{Block, Hessian, Same, Targets};
 use crate::kernel::{
-    Finished, FinishedLanes, MOST_ROWS, Operation, Part, ReducedLanes, RowClass, TargetLanes, UNIT,
-    finish_lanes, gap, log_probabilities, maximum, put_tops, reduce, shift, weighted_gaps, write,
-    write_hessian,
+    Ahead, Finished, FinishedLanes, MOST_ROWS, Operation, Part, ReducedLanes, RowClass,
+    TargetLanes, UNIT, finish_lanes, gap, log_probabilities, maximum, put_tops, reduce, shift,
+    weighted_gaps, write, write_hessian,
 };
 use crate::panel::Panel;
 use crate::simd::{Float, MOST_LANES, Sink, Source, Vector, outlined};
@@ -203,7 +203,6 @@ fn run_group<V: Vector>(
             splits: operation.splits::<V::Scalar>(),
         };
     }
-    let ahead = if plan.asks_ahead && !plan.needs.logits { plan.group * classes } else { 0 };
     let (mut reduced, mut swept) = (ReducedLanes::default(), [0.0; MOST_ROWS]);
     // Lanes without a row are ordinary ones.
     (reduced.unit, reduced.sum) = ([1.0; MOST_LANES], [1.0; MOST_LANES]);
@@ -215,6 +214,13 @@ fn run_group<V: Vector>(
             Some(target) if target.spike != 0.0 => row.part.z.get(target.class).to_f64(),
             _ => 0.0,
         };
+        let mut ahead = Ahead::nothing();
+        if plan.asks_ahead && !plan.needs.logits {
+            ahead.logits = plan.group * classes;
+        }
+        if plan.asks_ahead && operation == Operation::LogSoftmax && !plan.streams {
+            ahead.outputs = sinks[i].as_source();
+        }
         let sink = operation.keeps().then_some(&mut sinks[i]);
         let mut partial = reduce::<V>(token, temperature, &row.part, sink, ahead);
         let mut max = row.part.max.to_f64();
@@ -240,7 +246,7 @@ fn run_group<V: Vector>(
                     let (z, zero) = (Source::from_slice(special), V::Scalar::default());
                     let part = Part { z, weights: Weights::Absent, max: zero, ..row.part };
                     let sink = operation.keeps().then_some(&mut sinks[i]);
-                    let own = reduce::<V>(token, temperature, &part, sink, 0);
+                    let own = reduce::<V>(token, temperature, &part, sink, Ahead::nothing());
                     (partial.sum, partial.lost) = (own.sum, own.lost);
                 }
             }

@@ -31,6 +31,8 @@ use crate::target::Weights;
 
 /// Classes of a segment: the unit in which long rows are divided.
 pub(crate) const SEGMENT: usize = 16_384;
+/// So many vectors further on, outputs are asked for: some 100 ns.
+const OUTPUTS_AHEAD: usize = 4 * QUAD;
 /// Rows that are finished together: their scalars are formed side by side.
 pub(crate) const MOST_ROWS: usize = 8;
 
@@ -71,14 +73,28 @@ pub(crate) struct Part<'p, F> {
     pub(crate) splits: bool,
 }
 
-/// Reduces a part. Its exponentials go to `exps`, if there is such. Meanwhile it asks for the memory `ahead`
-/// elements further on, unless that is 0.
+/// The memory that a sweep asks for, since it is needed soon.
+#[derive(Clone, Copy)]
+pub(crate) struct Ahead<'a, F> {
+    /// How far on the logits are that are read next; 0 for none.
+    pub(crate) logits: usize,
+    /// The outputs of the same classes, which are written then or next; empty for none.
+    pub(crate) outputs: Source<'a, F>,
+}
+
+impl<F: Float> Ahead<'_, F> {
+    pub(crate) fn nothing() -> Self {
+        Self { logits: 0, outputs: Source::from_slice(&[]) }
+    }
+}
+
+/// Reduces a part. Its exponentials go to `exps`, if there is such.
 pub(crate) fn reduce<V: Vector>(
     token: V::Token,
     temperature: &Temperature<V::Scalar>,
     part: &Part<'_, V::Scalar>,
     exps: Option<&mut Sink<'_, V::Scalar>>,
-    ahead: usize,
+    ahead: Ahead<'_, V::Scalar>,
 ) -> Partial {
     let Part { z, weights, max, splits } = *part;
     if !temperature.is_in_range(max) {
@@ -160,8 +176,7 @@ struct Row<'r, V: Vector> {
     z: Source<'r, V::Scalar>,
     /// The class that is left out of the sum.
     apart: usize,
-    /// How far from a logit the memory is that is needed next; 0 for none.
-    ahead: usize,
+    ahead: Ahead<'r, V::Scalar>,
 }
 
 /// Compiled once for all operations.
@@ -221,9 +236,18 @@ fn swept<V: Vector>(
         #[inline(always)]
         |at: usize, has_apart: bool| {
             let (quad, weight) = (z.quad::<V>(at), weights.quad::<V>(at));
-            if ahead > 0 {
+            if ahead.logits > 0 {
                 for i in 0..QUAD {
-                    z.prefetch::<V>(token, at + ahead + i * V::LANES);
+                    z.prefetch::<V>(token, at + ahead.logits + i * V::LANES);
+                    if keeps {
+                        let exps = exps.as_source();
+                        exps.prefetch::<V>(token, at + (OUTPUTS_AHEAD + i) * V::LANES);
+                    }
+                }
+            }
+            if !keeps && kind == WeightKind::Absent && ahead.outputs.len() > 0 {
+                for i in 0..QUAD {
+                    ahead.outputs.prefetch::<V>(token, at + (OUTPUTS_AHEAD + i) * V::LANES);
                 }
             }
             let mut kept = keeps.then(|| exps.quad::<V>(at));

@@ -3,8 +3,8 @@
 use super::super::Targets;
 use super::{Row, Segment, Step};
 use crate::kernel::{
-    Operation, Part, RowClass, SEGMENT, log_probabilities, maximum, reduce, shift, weighted_gaps,
-    write,
+    Ahead, Operation, Part, RowClass, SEGMENT, log_probabilities, maximum, reduce, shift,
+    weighted_gaps, write,
 };
 use crate::simd::{Float, Sink, Source, Vector, VectorJob};
 use crate::target::Weights;
@@ -113,13 +113,13 @@ impl<F: Float> VectorJob<F> for SegmentStep<'_, '_, '_, F> {
             let weights = if shifted_by.is_some() { Weights::Absent } else { weights };
             let part = Part { z, weights, max, splits };
             let exps = (keeps && !plan.recomputes).then_some(&mut exps);
-            segment.partial = reduce::<V>(token, temperature, &part, exps, 0);
+            segment.partial = reduce::<V>(token, temperature, &part, exps, Ahead::nothing());
             return;
         }
         let Step::Write(done, label) = step else { return };
         if keeps && plan.recomputes {
             let part = Part { z, weights: Weights::Absent, max, splits: false };
-            reduce::<V>(token, temperature, &part, Some(&mut exps), 0);
+            reduce::<V>(token, temperature, &part, Some(&mut exps), Ahead::nothing());
         }
         let values = if keeps { exps.as_source() } else { z };
         let mut direct;
