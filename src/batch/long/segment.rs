@@ -113,7 +113,12 @@ impl<F: Float> VectorJob<F> for SegmentStep<'_, '_, '_, F> {
             let weights = if shifted_by.is_some() { Weights::Absent } else { weights };
             let part = Part { z, weights, max, splits };
             let exps = (keeps && !plan.recomputes).then_some(&mut exps);
-            segment.partial = reduce::<V>(token, temperature, &part, exps, Ahead::nothing());
+            let mut ahead = Ahead::nothing();
+            if plan.asks_ahead && panel.reads_directly() && !plan.recomputes {
+                // The next row's, for its maximum.
+                ahead.logits = panel.logits.classes();
+            }
+            segment.partial = reduce::<V>(token, temperature, &part, exps, ahead);
             return;
         }
         let Step::Write(done, label) = step else { return };
