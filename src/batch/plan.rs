@@ -22,7 +22,8 @@ const BYTES_OF_KEPT_ROW: usize = 1 << 21;
 const BYTES_PER_BLOCK: usize = 1 << 17;
 /// Logits of more bytes come from memory, and their outputs go there.
 const CACHED_BYTES: usize = 1 << 25;
-/// Logits of more bytes are not in a second-level cache.
+/// Logits of more bytes are not in a second-level cache. Tiles read them one after another, which the processor
+/// foresees unless they come from memory.
 const NEAR_BYTES: usize = 1 << 19;
 /// Bytes of the logits and outputs of rows that are reduced before they are finished: a nearest cache.
 const BYTES_PER_GROUP: usize = 1 << 15;
@@ -171,7 +172,7 @@ impl Plan {
             group,
             pitch,
             streams,
-            asks_ahead: bytes > NEAR_BYTES,
+            asks_ahead: bytes > if path == Path::Tiles { CACHED_BYTES } else { NEAR_BYTES },
             recomputes,
             needs,
             scratch,

@@ -37,6 +37,9 @@ struct Memory<'m, F> {
 /// Pieces of memory, a tile each; the rows may begin within a line of memory.
 const PIECES: usize = 8;
 
+/// So far on from a tile, memory is asked for: two tiles or more, a microsecond or so.
+const BYTES_AHEAD: usize = 1 << 13;
+
 impl<F: Float> Block<'_, '_, F> {
     #[inline(always)]
     pub(super) fn tiles<V: Vector<Scalar = F>>(&mut self, token: V::Token) {
@@ -55,6 +58,18 @@ impl<F: Float> Block<'_, '_, F> {
             next_out: take(len),
         };
         let mut state = State::new::<V>(job, self.same, &mut memory);
+        let logits = &job.panel.logits;
+        let ahead = if plan.asks_ahead { logits.run::<F>(0, logits.rows()) } else { None };
+        let ask = {
+            #[inline(always)]
+            |first: usize, count: usize| {
+                let Some(ahead) = &ahead else { return };
+                let at = first * logits.classes() + const { BYTES_AHEAD / size_of::<F>() };
+                for vector in 0..count * logits.classes() / V::LANES {
+                    ahead.prefetch::<V>(token, at + vector * V::LANES);
+                }
+            }
+        };
         let (streams, end) = (plan.streams, range.end);
         let mut first = range.start;
         if Tile::<V::Scalar>::has_pairs::<V>() && job.operation == Operation::Softmax {
@@ -62,6 +77,7 @@ impl<F: Float> Block<'_, '_, F> {
             while end - first >= rows
                 && outlined!(V, token, {
                     let place = Place { first, count: rows, end, streams };
+                    ask(first, rows);
                     softmax::pair::<V>(job, token, place, &mut memory, &mut state)
                 })
             {
@@ -73,6 +89,7 @@ impl<F: Float> Block<'_, '_, F> {
             // Put together there: one whole would wait for the stores of its parts.
             outlined!(V, token, {
                 let place = Place { first, count, end, streams };
+                ask(first, count);
                 tile::<V>(job, token, place, &mut memory, &mut state);
             });
         }
