@@ -5,7 +5,7 @@
 
 use super::Job;
 use super::tiles::scratch_len;
-use crate::kernel::{MOST_CLASSES, MOST_ROWS, SEGMENT};
+use crate::kernel::{MOST_CLASSES, MOST_ROWS, Operation, SEGMENT};
 use crate::panel::Panel;
 use crate::simd::{Float, MOST_LANES, RowsMut};
 
@@ -144,6 +144,8 @@ impl Plan {
         };
         let pitch = classes.next_multiple_of(MOST_LANES);
         let recomputes = matches!(path, Path::SharedRows | Path::Chunk);
+        let read_at_once = if path == Path::Tiles { CACHED_BYTES } else { NEAR_BYTES };
+        let asks_ahead = !recomputes && bytes > read_at_once;
         let scratch = match path {
             Path::Tiles => scratch_len(classes, lanes),
             Path::Rows => (needs.count() * panel_rows + 1) * pitch + columns,
@@ -172,11 +174,16 @@ impl Plan {
             group,
             pitch,
             streams,
-            asks_ahead: bytes > if path == Path::Tiles { CACHED_BYTES } else { NEAR_BYTES },
+            asks_ahead,
             recomputes,
             needs,
             scratch,
         }
+    }
+
+    /// Does a sweep ask for the outputs too? Only one that does not store in them itself.
+    pub(super) fn asks_for_outputs(&self, operation: Operation) -> bool {
+        self.asks_ahead && operation == Operation::LogSoftmax && !self.streams
     }
 }
 

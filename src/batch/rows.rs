@@ -203,6 +203,8 @@ fn run_group<V: Vector>(
             splits: operation.splits::<V::Scalar>(),
         };
     }
+    let mut ahead = Ahead::nothing();
+    ahead.logits = job.distance_ahead(plan, first, first + plan.group);
     let (mut reduced, mut swept) = (ReducedLanes::default(), [0.0; MOST_ROWS]);
     // Lanes without a row are ordinary ones.
     (reduced.unit, reduced.sum) = ([1.0; MOST_LANES], [1.0; MOST_LANES]);
@@ -214,11 +216,7 @@ fn run_group<V: Vector>(
             Some(target) if target.spike != 0.0 => row.part.z.get(target.class).to_f64(),
             _ => 0.0,
         };
-        let mut ahead = Ahead::nothing();
-        if plan.asks_ahead && !plan.needs.logits {
-            ahead.logits = plan.group * classes;
-        }
-        if plan.asks_ahead && operation == Operation::LogSoftmax && !plan.streams {
+        if plan.asks_for_outputs(operation) {
             ahead.outputs = sinks[i].as_source();
         }
         let sink = operation.keeps().then_some(&mut sinks[i]);

@@ -73,12 +73,13 @@ pub(crate) struct Part<'p, F> {
     pub(crate) splits: bool,
 }
 
-/// The memory that a sweep asks for, since it is needed soon.
+/// Memory that a sweep asks for, since it is needed soon.
 #[derive(Clone, Copy)]
 pub(crate) struct Ahead<'a, F> {
-    /// How far on the logits are that are read next; 0 for none.
+    /// How far on the logits of the same classes are in a row that is read soon; 0 for none.
     pub(crate) logits: usize,
-    /// The outputs of the same classes, which are written then or next; empty for none.
+    /// The outputs, if they are written after the sweep; else empty. Exponentials, which are stored by it, ask
+    /// for theirs.
     pub(crate) outputs: Source<'a, F>,
 }
 
@@ -235,10 +236,15 @@ fn swept<V: Vector>(
     let mut add_quad = {
         #[inline(always)]
         |at: usize, has_apart: bool| {
-            let (quad, weight) = (z.quad::<V>(at), weights.quad::<V>(at));
-            if ahead.logits > 0 {
+            let registers = const { QUAD * V::LANES / V::Register::LANES };
+            let (mut quad, weight) = (z.quad::<V>(at), weights.quad::<V>(at));
+            if registers == QUAD {
+                quad = quad.in_one_register();
+            }
+            if ahead.logits != 0 {
                 for i in 0..QUAD {
-                    z.prefetch::<V>(token, at + ahead.logits + i * V::LANES);
+                    let at = at.wrapping_add(ahead.logits);
+                    z.prefetch::<V>(token, at.wrapping_add(i * V::LANES));
                     if keeps {
                         let exps = exps.as_source();
                         exps.prefetch::<V>(token, at + (OUTPUTS_AHEAD + i) * V::LANES);
@@ -260,7 +266,6 @@ fn swept<V: Vector>(
             // The constants of the exponential, a vector of two registers and the sums have no room in the
             // registers of AVX2: there exponentials that are kept are formed register by register, and
             // loaded again. They may be written over the logits, so the gaps come first.
-            let registers = const { QUAD * V::LANES / V::Register::LANES };
             if registers > QUAD
                 && let Some(mut kept) = kept.take()
             {
