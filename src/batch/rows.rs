@@ -220,7 +220,7 @@ fn run_group<V: Vector>(
             ahead.outputs = sinks[i].as_source();
         }
         let sink = operation.keeps().then_some(&mut sinks[i]);
-        let mut partial = reduce::<V>(token, temperature, &row.part, sink, ahead);
+        let mut partial = reduce::<V>(token, temperature, &row.part, sink, &ahead);
         let mut max = row.part.max.to_f64();
         let (mut swept_max, mut unit) = (max, 1.0);
         if !partial.is_ordinary() {
@@ -244,7 +244,7 @@ fn run_group<V: Vector>(
                     let (z, zero) = (Source::from_slice(special), V::Scalar::default());
                     let part = Part { z, weights: Weights::Absent, max: zero, ..row.part };
                     let sink = operation.keeps().then_some(&mut sinks[i]);
-                    let own = reduce::<V>(token, temperature, &part, sink, Ahead::nothing());
+                    let own = reduce::<V>(token, temperature, &part, sink, &Ahead::nothing());
                     (partial.sum, partial.lost) = (own.sum, own.lost);
                 }
             }
@@ -342,7 +342,7 @@ fn run_group<V: Vector>(
             }
         }
         let streams = plan.streams && panel.writes_directly() && done.unit == 1.0;
-        write::<V>(token, done.epilogue, values, row.part.weights, label, out, streams);
+        write::<V>(token, &done.epilogue, values, row.part.weights, label, out, streams);
         if done.unit != 1.0 {
             out.multiply(done.unit);
         }

@@ -95,7 +95,7 @@ pub(crate) fn reduce<V: Vector>(
     temperature: &Temperature<V::Scalar>,
     part: &Part<'_, V::Scalar>,
     exps: Option<&mut Sink<'_, V::Scalar>>,
-    ahead: Ahead<'_, V::Scalar>,
+    ahead: &Ahead<'_, V::Scalar>,
 ) -> Partial {
     let Part { z, weights, max, splits } = *part;
     if !temperature.is_in_range(max) {
@@ -177,7 +177,8 @@ struct Row<'r, V: Vector> {
     z: Source<'r, V::Scalar>,
     /// The class that is left out of the sum.
     apart: usize,
-    ahead: Ahead<'r, V::Scalar>,
+    /// By reference: a copy waits for the stores before it, which may be many and past the caches.
+    ahead: &'r Ahead<'r, V::Scalar>,
 }
 
 /// Compiled once for all operations.
@@ -242,9 +243,9 @@ fn swept<V: Vector>(
                 quad = quad.in_one_register();
             }
             if ahead.logits != 0 {
+                let next = at.wrapping_add(ahead.logits);
                 for i in 0..QUAD {
-                    let at = at.wrapping_add(ahead.logits);
-                    z.prefetch::<V>(token, at.wrapping_add(i * V::LANES));
+                    z.prefetch::<V>(token, next.wrapping_add(i * V::LANES));
                     if keeps {
                         let exps = exps.as_source();
                         exps.prefetch::<V>(token, at + (OUTPUTS_AHEAD + i) * V::LANES);

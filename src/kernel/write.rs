@@ -36,10 +36,12 @@ pub(crate) fn log_probability<V: Vector>(z: V, max: V, inverse: V, excess: V) ->
 }
 
 /// Writes a row, or a part of one, of which `values` are the exponentials, or the logits for
-/// [`Epilogue::LogProbability`]. With `streams`, whole lines of memory go past the caches.
+/// [`Epilogue::LogProbability`]. With `streams`, whole lines of memory go past the caches. The constants of the
+/// epilogue are read where they are: a copy of some at once waits for their stores, and those for the stores past
+/// the caches of the row before.
 pub(crate) fn write<V: Vector>(
     token: V::Token,
-    epilogue: Epilogue<V::Scalar>,
+    epilogue: &Epilogue<V::Scalar>,
     values: Source<'_, V::Scalar>,
     weights: Weights<'_, V::Scalar>,
     label: AtLabel<V::Scalar>,
@@ -56,7 +58,7 @@ pub(crate) fn write<V: Vector>(
 #[inline(always)]
 fn written<V: Vector, const STREAM: bool>(
     token: V::Token,
-    epilogue: Epilogue<V::Scalar>,
+    epilogue: &Epilogue<V::Scalar>,
     values: Source<'_, V::Scalar>,
     weights: Weights<'_, V::Scalar>,
     label: AtLabel<V::Scalar>,
@@ -76,7 +78,7 @@ fn written<V: Vector, const STREAM: bool>(
                 out,
                 #[inline(always)]
                 move || {
-                    $(let $constant = V::splat(token, $constant);)+
+                    $(let $constant = V::splat(token, *$constant);)+
                     #[inline(always)]
                     move |$place| $value
                 },

@@ -118,13 +118,13 @@ impl<F: Float> VectorJob<F> for SegmentStep<'_, '_, '_, F> {
             if plan.asks_for_outputs(job.operation) && panel.writes_directly() {
                 ahead.outputs = panel.sink(row).part(start, len).as_source();
             }
-            segment.partial = reduce::<V>(token, temperature, &part, exps, ahead);
+            segment.partial = reduce::<V>(token, temperature, &part, exps, &ahead);
             return;
         }
         let Step::Write(done, label) = step else { return };
         if keeps && plan.recomputes {
             let part = Part { z, weights: Weights::Absent, max, splits: false };
-            reduce::<V>(token, temperature, &part, Some(&mut exps), Ahead::nothing());
+            reduce::<V>(token, temperature, &part, Some(&mut exps), &Ahead::nothing());
         }
         let values = if keeps { exps.as_source() } else { z };
         let mut direct;
@@ -144,7 +144,7 @@ impl<F: Float> VectorJob<F> for SegmentStep<'_, '_, '_, F> {
             // Elsewhere than in this segment, the label is never met.
             let label = label.map(|(class, value)| (class.wrapping_sub(start), value));
             let streams = plan.streams && panel.writes_directly() && done.unit == 1.0;
-            write::<V>(token, done.epilogue, values, weights, label, out, streams);
+            write::<V>(token, &done.epilogue, values, weights, label, out, streams);
             if done.unit != 1.0 {
                 out.multiply(done.unit);
             }
