@@ -342,7 +342,7 @@ fn run_group<V: Vector>(
             }
         }
         let streams = plan.streams && panel.writes_directly() && done.unit == 1.0;
-        write::<V>(token, &done.epilogue, values, row.part.weights, label, out, streams);
+        write::<V>(token, &done.epilogue, values, row.part.weights, label.as_ref(), out, streams);
         if done.unit != 1.0 {
             out.multiply(done.unit);
         }

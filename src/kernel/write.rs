@@ -15,7 +15,7 @@ pub(crate) enum Epilogue<F> {
 }
 
 /// The value of one class that has a value of its own.
-type AtLabel<F> = Option<(usize, F)>;
+type AtLabel<'l, F> = Option<&'l (usize, F)>;
 
 /// e·factor, and 0 below the smallest normal number: by comparison, not by the processor's mode.
 #[inline(always)]
@@ -36,15 +36,15 @@ pub(crate) fn log_probability<V: Vector>(z: V, max: V, inverse: V, excess: V) ->
 }
 
 /// Writes a row, or a part of one, of which `values` are the exponentials, or the logits for
-/// [`Epilogue::LogProbability`]. With `streams`, whole lines of memory go past the caches. The constants of the
-/// epilogue are read where they are: a copy of some at once waits for their stores, and those for the stores past
-/// the caches of the row before.
+/// [`Epilogue::LogProbability`]. With `streams`, whole lines of memory go past the caches. What was just stored is
+/// read where it is: a copy of several numbers at once waits for their stores, and those for the stores past the
+/// caches of the row before.
 pub(crate) fn write<V: Vector>(
     token: V::Token,
     epilogue: &Epilogue<V::Scalar>,
     values: Source<'_, V::Scalar>,
     weights: Weights<'_, V::Scalar>,
-    label: AtLabel<V::Scalar>,
+    label: AtLabel<'_, V::Scalar>,
     out: &mut Sink<'_, V::Scalar>,
     streams: bool,
 ) {
@@ -61,7 +61,7 @@ fn written<V: Vector, const STREAM: bool>(
     epilogue: &Epilogue<V::Scalar>,
     values: Source<'_, V::Scalar>,
     weights: Weights<'_, V::Scalar>,
-    label: AtLabel<V::Scalar>,
+    label: AtLabel<'_, V::Scalar>,
     out: &mut Sink<'_, V::Scalar>,
 ) {
     let zero = V::Scalar::default();
@@ -109,11 +109,13 @@ fn written<V: Vector, const STREAM: bool>(
 #[inline(always)]
 pub(super) fn fill<V: Vector, const STREAM: bool, E: Fn(Place) -> V>(
     token: V::Token,
-    label: AtLabel<V::Scalar>,
+    label: AtLabel<'_, V::Scalar>,
     out: &mut Sink<'_, V::Scalar>,
     epilogue: impl FnOnce() -> E,
 ) {
-    // Everything by value: behind a reference, it is loaded again after each store.
-    let mut out = out.reborrow();
-    outlined!(V, token, move out.fill_with::<V, STREAM>(label, epilogue()));
+    outlined!(V, token, {
+        // By value: behind a reference, it is loaded again after each store.
+        let (mut out, label) = (out.reborrow(), label.copied());
+        out.fill_with::<V, STREAM>(label, epilogue());
+    });
 }

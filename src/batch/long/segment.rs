@@ -144,7 +144,7 @@ impl<F: Float> VectorJob<F> for SegmentStep<'_, '_, '_, F> {
             // Elsewhere than in this segment, the label is never met.
             let label = label.map(|(class, value)| (class.wrapping_sub(start), value));
             let streams = plan.streams && panel.writes_directly() && done.unit == 1.0;
-            write::<V>(token, &done.epilogue, values, weights, label, out, streams);
+            write::<V>(token, &done.epilogue, values, weights, label.as_ref(), out, streams);
             if done.unit != 1.0 {
                 out.multiply(done.unit);
             }
