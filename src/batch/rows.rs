@@ -24,6 +24,28 @@ struct Memory<'m, F> {
     special: &'m mut [F],
 }
 
+/// What is known of the rows of a group, a lane each. Lanes without a row hold one of another group, or an
+/// ordinary one: they are finished as well.
+struct GroupLanes {
+    reduced: ReducedLanes,
+    targets: TargetLanes,
+    /// The maxima that were swept.
+    swept: [f64; MOST_ROWS],
+    done: FinishedLanes,
+}
+
+impl GroupLanes {
+    fn new() -> Self {
+        let ones = [1.0; MOST_LANES];
+        Self {
+            reduced: ReducedLanes { unit: ones, sum: ones, ..ReducedLanes::default() },
+            targets: TargetLanes { spike: ones, scale: ones, ..TargetLanes::default() },
+            swept: [0.0; MOST_ROWS],
+            done: FinishedLanes::default(),
+        }
+    }
+}
+
 /// A row of a group.
 struct Row<'r, F> {
     part: Part<'r, F>,
@@ -59,6 +81,7 @@ impl<F: Float> Block<'_, '_, F> {
         memory.columns = scratch;
         memory.special = &mut std::mem::take(&mut memory.special)[..classes];
         let panel = &job.panel;
+        let mut lanes = GroupLanes::new();
         let mut first = range.start;
         while first < range.end {
             let mut count = plan.panel.min(range.end - first);
@@ -77,7 +100,7 @@ impl<F: Float> Block<'_, '_, F> {
             for group in (0..count).step_by(plan.group) {
                 let len = plan.group.min(count - group);
                 let group = Group { first: first + group, at: group, len, is_loaded };
-                run_group::<V>(job, plan, token, group, same, &mut memory);
+                run_group::<V>(job, plan, token, group, same, &mut memory, &mut lanes);
             }
             let Memory { rows: values, kept, hessian, columns, .. } = &mut memory;
             store_rows::<V>(token, panel, plan, (first, count), values, kept, columns);
@@ -134,6 +157,7 @@ fn run_group<V: Vector>(
     group: Group,
     same: Option<&Same<'_, V::Scalar>>,
     memory: &mut Memory<'_, V::Scalar>,
+    lanes: &mut GroupLanes,
 ) {
     let Group { first, at, len, is_loaded } = group;
     let (panel, temperature, operation) = (&job.panel, &job.temperature, job.operation);
@@ -205,11 +229,7 @@ fn run_group<V: Vector>(
     }
     let mut ahead = Ahead::nothing();
     ahead.logits = job.distance_ahead(plan, first, first + plan.group);
-    let (mut reduced, mut swept) = (ReducedLanes::default(), [0.0; MOST_ROWS]);
-    // Lanes without a row are ordinary ones.
-    (reduced.unit, reduced.sum) = ([1.0; MOST_LANES], [1.0; MOST_LANES]);
-    let mut targets = TargetLanes { spike: [1.0; MOST_LANES], ..TargetLanes::default() };
-    targets.scale = targets.spike;
+    let GroupLanes { reduced, targets, swept, done } = lanes;
     for (i, row) in rows.iter_mut().enumerate().filter(|(_, row)| row.is_read) {
         // Before exponentials are written over the logits.
         let mut z_label = match &row.target {
@@ -252,6 +272,7 @@ fn run_group<V: Vector>(
         (reduced.max[i], swept[i]) = (max, swept_max);
         (reduced.sum[i], reduced.lost[i]) = (partial.sum, partial.lost);
         (reduced.dot[i], reduced.unit[i]) = (partial.dot, unit);
+        (reduced.exp_label[i], reduced.weight_label[i]) = (0.0, 0.0);
         let Some(target) = &row.target else { continue };
         if target.spike != 0.0 {
             let kept = memory.kept.get(place(i).start + target.class);
@@ -274,16 +295,15 @@ fn run_group<V: Vector>(
         targets.set(i, target, job.scale(target.weight));
     }
     let hessian_panel = job.hessian_panel();
-    let mut done = FinishedLanes::default();
     if operation.splits::<V::Scalar>() {
-        put_tops::<V>(token, temperature, &swept, &mut reduced);
+        put_tops::<V>(token, temperature, swept, reduced);
     }
     if operation != Operation::Softmax {
         let z_loss = job.z_loss();
-        finish_lanes::<V>(token, operation, temperature, z_loss, &reduced, &targets, &mut done);
+        finish_lanes::<V>(token, operation, temperature, z_loss, reduced, targets, done);
     }
     for (i, row) in rows.iter().enumerate() {
-        let done = Finished::from_lanes(operation, temperature, swept[i], &reduced, &done, i);
+        let done = Finished::from_lanes(operation, temperature, swept[i], reduced, done, i);
         let mut direct;
         let values = sinks[i].as_source();
         let out = if is_apart {
@@ -336,7 +356,7 @@ fn run_group<V: Vector>(
         let label = label.map(|target| (target.class, done.label));
         let values = if operation.keeps() { values } else { row.part.z };
         if let (Some(out), Some(Hessian { factor, .. })) = (&mut hessian, job.hessian) {
-            write_hessian::<V>(token, factor, (&reduced, i), done.epilogue, values, out);
+            write_hessian::<V>(token, factor, (&*reduced, i), done.epilogue, values, out);
             if done.unit != 1.0 {
                 out.multiply(done.unit);
             }
