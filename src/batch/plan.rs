@@ -22,8 +22,8 @@ const BYTES_OF_KEPT_ROW: usize = 1 << 21;
 const BYTES_PER_BLOCK: usize = 1 << 17;
 /// Logits of more bytes come from memory, and their outputs go there.
 const CACHED_BYTES: usize = 1 << 25;
-/// Logits of more bytes are not in a second-level cache. Tiles read them one after another, which the processor
-/// foresees unless they come from memory.
+/// Logits of more bytes are not in a second-level cache, and are asked for early. Tiles read them one after another:
+/// within a page the processor foresees that, which is enough unless they come from memory.
 const NEAR_BYTES: usize = 1 << 19;
 /// Bytes of the logits and outputs of rows that are reduced before they are finished: a nearest cache.
 const BYTES_PER_GROUP: usize = 1 << 15;
@@ -65,7 +65,7 @@ pub(super) struct Plan {
     pub(super) pitch: usize,
     /// Is the output written past the caches?
     pub(super) streams: bool,
-    /// Do the logits come from memory? Then what is needed next is asked for early.
+    /// Is what is needed next asked for early?
     pub(super) asks_ahead: bool,
     /// Are the exponentials of long rows computed again when they are needed?
     pub(super) recomputes: bool,
@@ -183,7 +183,8 @@ impl Plan {
 
     /// Does a sweep ask for the outputs too? Only one that does not store in them itself.
     pub(super) fn asks_for_outputs(&self, operation: Operation) -> bool {
-        self.asks_ahead && operation == Operation::LogSoftmax && !self.streams
+        let is_direct = !self.needs.output && !self.streams;
+        self.asks_ahead && operation == Operation::LogSoftmax && is_direct
     }
 }
 

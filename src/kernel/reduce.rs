@@ -73,13 +73,12 @@ pub(crate) struct Part<'p, F> {
     pub(crate) splits: bool,
 }
 
-/// Memory that a sweep asks for, since it is needed soon.
-#[derive(Clone, Copy)]
+/// Memory that a sweep asks for, since it is needed soon. A sweep that asks for logits and stores exponentials asks
+/// for the memory of those too.
 pub(crate) struct Ahead<'a, F> {
     /// How far on the logits of the same classes are in a row that is read soon; 0 for none.
     pub(crate) logits: usize,
-    /// The outputs, if they are written after the sweep; else empty. Exponentials, which are stored by it, ask
-    /// for theirs.
+    /// The outputs, if they are written after a sweep that stores nothing; else empty.
     pub(crate) outputs: Source<'a, F>,
 }
 

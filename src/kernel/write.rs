@@ -36,9 +36,10 @@ pub(crate) fn log_probability<V: Vector>(z: V, max: V, inverse: V, excess: V) ->
 }
 
 /// Writes a row, or a part of one, of which `values` are the exponentials, or the logits for
-/// [`Epilogue::LogProbability`]. With `streams`, whole lines of memory go past the caches. What was just stored is
-/// read where it is: a copy of several numbers at once waits for their stores, and those for the stores past the
-/// caches of the row before.
+/// [`Epilogue::LogProbability`]. With `streams`, whole lines of memory go past the caches.
+///
+/// The epilogue and the label are references, since they have just been stored, number by number: to copy several at
+/// once waits for those stores, and they wait for the stores past the caches of the row before.
 pub(crate) fn write<V: Vector>(
     token: V::Token,
     epilogue: &Epilogue<V::Scalar>,

@@ -11,7 +11,7 @@ use std::marker::PhantomData;
 const LINE: usize = 64;
 
 /// Rows of so many elements are written from a line of memory on, so that no vector lies in two. In shorter rows
-/// that costs more than it saves: a vector that was stored in two is loaded before it has reached the cache.
+/// that costs more than it saves: a vector to be read lies in two that the sweep has just stored, and waits for both.
 const LONG: usize = 512;
 
 /// `vector`, whose first lane is element `at`, with another value of one element if that is in it.
@@ -138,7 +138,8 @@ impl<'a, F: Float> Source<'a, F> {
         (bytes / size_of::<F>().cast_signed()).cast_unsigned()
     }
 
-    /// Elements before the first that begins a line of memory, if there are so many.
+    /// Elements before the first that begins a line of memory, if there are so many; about so many if they are
+    /// not aligned to their size, and none begins a line.
     #[inline(always)]
     pub(crate) fn elements_to_line(&self) -> usize {
         let misaligned = self.start.addr() % LINE;
@@ -249,7 +250,8 @@ impl<'a, F: Float> Sink<'a, F> {
     }
 
     /// Writes `vector(place)` everywhere, but `label` in its own place. With `STREAM` whole lines of
-    /// memory go past the caches, so nothing of such a line may be written before or after.
+    /// memory go past the caches, so nothing of such a line may be written before or after; with it,
+    /// or if the row is long, what lies before the first line is written first.
     #[inline(always)]
     pub(crate) fn fill_with<V: Vector<Scalar = F>, const STREAM: bool>(
         &mut self,

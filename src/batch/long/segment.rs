@@ -114,8 +114,10 @@ impl<F: Float> VectorJob<F> for SegmentStep<'_, '_, '_, F> {
             let part = Part { z, weights, max, splits };
             let exps = (keeps && !plan.recomputes).then_some(&mut exps);
             let mut ahead = Ahead::nothing();
-            ahead.logits = job.distance_ahead(plan, row, row + 1);
-            if plan.asks_for_outputs(job.operation) && panel.writes_directly() {
+            if shifted_by.is_none() {
+                ahead.logits = job.distance_ahead(plan, row, row + 1);
+            }
+            if plan.asks_for_outputs(job.operation) {
                 ahead.outputs = panel.sink(row).part(start, len).as_source();
             }
             segment.partial = reduce::<V>(token, temperature, &part, exps, &ahead);

@@ -19,8 +19,9 @@ pub(crate) struct QuadSource<'a, F> {
 }
 
 impl<F: Float> QuadSource<'_, F> {
-    /// The same vectors, found by one register: a load from the sum of two and what is computed of it are two
-    /// operations for an x86 processor, else one, and the compiler chooses either. 3 % of the time of softmax.
+    /// The same vectors, addressed by one register. A load that is addressed by two is an operation of its own for
+    /// an x86 processor; by one, it is part of the operation that uses it. The compiler picks either, this forces
+    /// one: 3 % of the time of softmax where a vector is a register.
     #[inline(always)]
     #[allow(clippy::pointers_in_nomem_asm_block, reason = "nothing is done with what it points to")]
     pub(crate) fn in_one_register(self) -> Self {

@@ -1,6 +1,6 @@
 //! Loads and stores reach every element of a row and none outside, at every level.
 
-use super::{QUAD, Sink, Source, transpose};
+use super::{LONG, QUAD, Sink, Source, transpose};
 use crate::simd::Float;
 use crate::simd::{Level, Vector, VectorJob};
 use std::panic::catch_unwind;
@@ -91,6 +91,48 @@ fn check_copies<F: Float + std::fmt::Debug>() {
             }
         }
     }
+}
+
+/// Rows that are written from a line of memory on, wherever they begin, also over what they are made of.
+fn check_long_rows<F: Float + std::fmt::Debug>() {
+    let number = |i: usize| F::from_f64(f64::from(u16::try_from(i).expect("a small number")));
+    let all: Vec<F> = (0..LONG + 3 * ROOM).map(number).collect();
+    for level in Level::available() {
+        for (first, len) in
+            (0..20).flat_map(|first| [LONG, LONG + 7, LONG + 70].map(|l| (first, l)))
+        {
+            let row = first..first + len;
+            for class in [0, 1, 15, 16, len - 1] {
+                let (mut to, mut wanted) = (all.clone(), all.clone());
+                wanted[first + class] = F::from_f64(-1.0);
+                let target = &mut to[row.clone()];
+                F::dispatch(*level, InPlace { row: target, label: (class, F::from_f64(-1.0)) });
+                assert!(to == wanted, "{len} from {first}, {class}, {}", level.name());
+            }
+        }
+    }
+}
+
+/// Writes a row over itself, but for the label.
+struct InPlace<'r, F> {
+    row: &'r mut [F],
+    label: (usize, F),
+}
+
+impl<F: Float> VectorJob<F> for InPlace<'_, F> {
+    type Output = ();
+    #[inline(always)]
+    fn run<V: Vector<Scalar = F>>(self, token: V::Token) {
+        let mut row = Sink::from_slice(self.row);
+        let from = row.as_source();
+        row.fill_with::<V, false>(Some(self.label), |place| from.at::<V>(token, place, F::NAN));
+    }
+}
+
+#[test]
+fn long_rows_are_written_wherever_they_begin() {
+    check_long_rows::<f32>();
+    check_long_rows::<f64>();
 }
 
 #[test]
