@@ -1,7 +1,7 @@
 //! [`Vector`] without any instruction set: arrays, one scalar operation per lane.
 //!
 //! The reference for every other level, and the level of processors without
-//! FMA: there `mul_add` is a call of the C library's correctly rounded `fma`.
+//! FMA: there `mul_add` is a call of a correctly rounded `fma`, of the C library or of Rust's own.
 //! Slow and exact, and not inlined, which would only make it slow to compile.
 
 use super::element::Float;
