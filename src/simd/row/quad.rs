@@ -62,11 +62,11 @@ impl<'a, F: Float> QuadSink<'a, F> {
         unsafe { vector.store(self.start.add(index * V::LANES)) };
     }
 
-    /// The four vectors, to be loaded: what was written is not kept in registers for that.
+    /// The four vectors, to be loaded: where the compiler does not see the address, what was written is not kept
+    /// in registers for that.
     #[inline(always)]
     pub(crate) fn read_again(self) -> QuadSource<'a, F> {
-        let start = std::hint::black_box(self.start);
-        QuadSource { start, lanes: self.lanes, memory: PhantomData }
+        QuadSource { start: self.start, lanes: self.lanes, memory: PhantomData }.in_one_register()
     }
 
     /// As [`QuadSink::set`], past the caches; the row's quads begin with lines of memory.
