@@ -182,9 +182,9 @@ impl Plan {
     }
 
     /// Does a sweep ask for the outputs too? Only one that does not store in them itself.
-    pub(super) fn asks_for_outputs(&self, operation: Operation) -> bool {
-        let is_direct = !self.needs.output && !self.streams;
-        self.asks_ahead && operation == Operation::LogSoftmax && is_direct
+    pub(super) fn asks_for_outputs<F: Float>(&self, job: &Job<'_, F>) -> bool {
+        let stores_later = job.operation == Operation::LogSoftmax && job.panel.writes_directly();
+        self.asks_ahead && stores_later && !self.streams
     }
 }
 

@@ -229,6 +229,7 @@ fn run_group<V: Vector>(
     }
     let mut ahead = Ahead::nothing();
     ahead.logits = job.distance_ahead(plan, first, first + plan.group);
+    let asks_for_outputs = plan.asks_for_outputs(job);
     let GroupLanes { reduced, targets, swept, done } = lanes;
     for (i, row) in rows.iter_mut().enumerate().filter(|(_, row)| row.is_read) {
         // Before exponentials are written over the logits.
@@ -236,7 +237,7 @@ fn run_group<V: Vector>(
             Some(target) if target.spike != 0.0 => row.part.z.get(target.class).to_f64(),
             _ => 0.0,
         };
-        if plan.asks_for_outputs(operation) {
+        if asks_for_outputs {
             ahead.outputs = sinks[i].as_source();
         }
         let sink = operation.keeps().then_some(&mut sinks[i]);

@@ -117,7 +117,7 @@ impl<F: Float> VectorJob<F> for SegmentStep<'_, '_, '_, F> {
             if shifted_by.is_none() {
                 ahead.logits = job.distance_ahead(plan, row, row + 1);
             }
-            if plan.asks_for_outputs(job.operation) && panel.writes_directly() {
+            if plan.asks_for_outputs(job) {
                 ahead.outputs = panel.sink(row).part(start, len).as_source();
             }
             segment.partial = reduce::<V>(token, temperature, &part, exps, &ahead);
