@@ -6,7 +6,7 @@
 //! a temperature far from 1    times a power of two
 //! ```
 
-use crate::simd::{Float, Rows, RowsMut, Sink, Source, Vector, outlined, transpose};
+use crate::simd::{Cache, Float, Rows, RowsMut, Sink, Source, Vector, outlined, transpose};
 use crate::target::fill_masked;
 
 /// Where the rows of a call are read and written.
@@ -153,7 +153,7 @@ impl<F: Float> Panel<'_, F> {
                 let next = class + V::LANES..classes.min(class + 2 * V::LANES);
                 for row in (0..count).step_by(V::LANES) {
                     for class in next.clone().filter(|_| asks_ahead) {
-                        column(class).prefetch::<V>(token, row);
+                        column(class).prefetch::<V>(token, Cache::First, row);
                     }
                     let rows = &mut rows[row * pitch + class..];
                     let columns = Source::from_slice(&columns[row..]);
@@ -187,7 +187,7 @@ impl<F: Float> Panel<'_, F> {
                 let next = class + V::LANES..classes.min(class + 2 * V::LANES);
                 for row in (0..count).step_by(V::LANES) {
                     for class in next.clone().filter(|_| asks_ahead && !streams) {
-                        column(class).as_source().prefetch::<V>(token, row);
+                        column(class).as_source().prefetch::<V>(token, Cache::First, row);
                     }
                     let rows = Source::from_slice(&rows[row * pitch + class..]);
                     let columns = &mut columns[row..];

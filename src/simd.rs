@@ -59,6 +59,15 @@ use storage::Halves;
 /// The lanes of the vectors with the most: `f32`.
 pub const MOST_LANES: usize = 16;
 
+/// The cache that memory is asked for into.
+#[derive(Clone, Copy, Debug)]
+pub enum Cache {
+    /// Of what is needed within some 100 ns.
+    First,
+    /// Of what is needed later: it has more room, and the processor can wait for more lines of memory at a time.
+    Second,
+}
+
 /// A vector of `LANES` scalars: 64 bytes, but for [`Vector::Register`].
 pub trait Vector: Copy + Send + Sync {
     /// Proof that the instruction set is present; needed to make a vector.
@@ -100,8 +109,8 @@ pub trait Vector: Copy + Send + Sync {
     unsafe fn stream(self, target: *mut Self::Scalar);
     /// Orders streamed stores before what other threads see next.
     fn fence(token: Self::Token);
-    /// Asks for a line of memory, into the nearest cache; any address will do.
-    fn prefetch(token: Self::Token, source: *const Self::Scalar);
+    /// Asks for a line of memory; any address will do.
+    fn prefetch(token: Self::Token, cache: Cache, source: *const Self::Scalar);
     /// The first lanes from `source`, `pad` in the others.
     ///
     /// # Safety

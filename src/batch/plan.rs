@@ -5,7 +5,7 @@
 
 use super::Job;
 use super::tiles::scratch_len;
-use crate::kernel::{MOST_CLASSES, MOST_ROWS, Operation, SEGMENT};
+use crate::kernel::{MOST_CLASSES, MOST_ROWS, SEGMENT};
 use crate::panel::Panel;
 use crate::simd::{Float, MOST_LANES, RowsMut};
 
@@ -181,10 +181,11 @@ impl Plan {
         }
     }
 
-    /// Does a sweep ask for the outputs too? Only one that does not store in them itself.
+    /// Does a sweep ask for the outputs too? Not for those that are written past the caches, or by way of memory of
+    /// our own.
     pub(super) fn asks_for_outputs<F: Float>(&self, job: &Job<'_, F>) -> bool {
-        let stores_later = job.operation == Operation::LogSoftmax && job.panel.writes_directly();
-        self.asks_ahead && stores_later && !self.streams
+        let is_direct = job.panel.writes_directly() && !self.needs.output;
+        self.asks_ahead && is_direct && !self.streams
     }
 }
 

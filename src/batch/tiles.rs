@@ -7,7 +7,7 @@ use super::{Block, Job, Same};
 use crate::kernel::{
     FinishedLanes, Operation, TargetLanes, Tile, TileTarget, TileWeights, from_run, load,
 };
-use crate::simd::{Float, MOST_LANES, Source, Vector, outlined};
+use crate::simd::{Cache, Float, MOST_LANES, Source, Vector, outlined};
 use crate::target::{NO_CLASS, RowTarget, Weights};
 use store::{Place, Unwritten, store_hessian, store_tile};
 
@@ -66,7 +66,7 @@ impl<F: Float> Block<'_, '_, F> {
                 let Some(ahead) = &ahead else { return };
                 let at = first * logits.classes() + const { BYTES_AHEAD / size_of::<F>() };
                 for vector in 0..count * logits.classes() / V::LANES {
-                    ahead.prefetch::<V>(token, at + vector * V::LANES);
+                    ahead.prefetch::<V>(token, Cache::First, at + vector * V::LANES);
                 }
             }
         };

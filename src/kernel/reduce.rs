@@ -26,7 +26,7 @@
 //! out, or that does not exist, adds +0.
 
 use super::exp::{Base, Exponential, Temperature};
-use crate::simd::{Float, LaneSum, QUAD, Sink, Source, Vector, outlined, with_value};
+use crate::simd::{Cache, Float, LaneSum, QUAD, Sink, Source, Vector, outlined, with_value};
 use crate::target::Weights;
 
 /// Classes of a segment: the unit in which long rows are divided.
@@ -73,12 +73,11 @@ pub(crate) struct Part<'p, F> {
     pub(crate) splits: bool,
 }
 
-/// Memory that a sweep asks for, since it is needed soon. A sweep that asks for logits and stores exponentials asks
-/// for the memory of those too.
+/// Memory that a sweep asks for, since it is needed soon.
 pub(crate) struct Ahead<'a, F> {
     /// How far on the logits of the same classes are in a row that is read soon; 0 for none.
     pub(crate) logits: usize,
-    /// The outputs, if they are written after a sweep that stores nothing; else empty.
+    /// The outputs, where the sweep stores its exponentials or what is written after it; else empty.
     pub(crate) outputs: Source<'a, F>,
 }
 
@@ -244,16 +243,13 @@ fn swept<V: Vector>(
             if ahead.logits != 0 {
                 let next = at.wrapping_add(ahead.logits);
                 for i in 0..QUAD {
-                    z.prefetch::<V>(token, next.wrapping_add(i * V::LANES));
-                    if keeps {
-                        let exps = exps.as_source();
-                        exps.prefetch::<V>(token, at + (OUTPUTS_AHEAD + i) * V::LANES);
-                    }
+                    z.prefetch::<V>(token, Cache::Second, next.wrapping_add(i * V::LANES));
                 }
             }
-            if !keeps && kind == WeightKind::Absent && ahead.outputs.len() > 0 {
+            if ahead.outputs.len() > 0 {
                 for i in 0..QUAD {
-                    ahead.outputs.prefetch::<V>(token, at + (OUTPUTS_AHEAD + i) * V::LANES);
+                    let at = at + (OUTPUTS_AHEAD + i) * V::LANES;
+                    ahead.outputs.prefetch::<V>(token, Cache::First, at);
                 }
             }
             let mut kept = keeps.then(|| exps.quad::<V>(at));

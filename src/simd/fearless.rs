@@ -2,7 +2,7 @@
 
 use super::lanes::{CompensatedSum, DoubleVector, Doubles, Widened};
 use super::partial::Partial;
-use super::{MOST_LANES, Vector};
+use super::{Cache, MOST_LANES, Vector};
 use crate::math::SIGNIFICAND;
 use fearless_simd::{
     Bytes, SimdBase, SimdFloat, SimdFrom, SimdMask, f32x8, f32x16, f64x8, mask32x8, mask32x16,
@@ -52,8 +52,8 @@ macro_rules! vector {
                 token.fence();
             }
             #[inline(always)]
-            fn prefetch(token: S, source: *const $scalar) {
-                token.prefetch(source.cast());
+            fn prefetch(token: S, cache: Cache, source: *const $scalar) {
+                token.prefetch(cache, source.cast());
             }
             #[inline(always)]
             unsafe fn load_head(pad: Self, source: *const $scalar, count: usize) -> Self {

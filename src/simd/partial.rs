@@ -6,7 +6,7 @@
 
 use super::storage::Halves;
 use super::transpose::{in_vectors, shuffled};
-use super::{MOST_LANES, Vector};
+use super::{Cache, MOST_LANES, Vector};
 use fearless_simd::{Simd, SimdFrom, f32x8, f32x16, f64x8};
 
 /// What the vectors of one type need, where the level has no instructions of its own.
@@ -122,12 +122,15 @@ pub trait Partial: Simd + Halves {
     /// Asks for a line of memory.
     #[inline(always)]
     #[cfg_attr(not(target_arch = "x86_64"), allow(unused_variables, reason = "no such request"))]
-    fn prefetch(self, source: *const u8) {
+    fn prefetch(self, cache: Cache, source: *const u8) {
         #[cfg(target_arch = "x86_64")]
         // SAFETY: part of every x86-64; a hint, which touches nothing.
         unsafe {
-            use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-            _mm_prefetch::<_MM_HINT_T0>(source.cast());
+            use std::arch::x86_64::{_MM_HINT_T0, _MM_HINT_T1, _mm_prefetch};
+            match cache {
+                Cache::First => _mm_prefetch::<_MM_HINT_T0>(source.cast()),
+                Cache::Second => _mm_prefetch::<_MM_HINT_T1>(source.cast()),
+            }
         };
     }
 }

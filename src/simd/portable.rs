@@ -9,7 +9,7 @@ use super::lanes::{CompensatedSum, DoubleVector, Doubles, Widened};
 use super::partial::copy;
 use super::storage::Halves;
 use super::transpose::shuffled;
-use super::{MOST_LANES, Vector};
+use super::{Cache, MOST_LANES, Vector};
 use crate::math::Real;
 use std::array::from_fn;
 
@@ -70,7 +70,7 @@ macro_rules! portable {
             #[inline(always)]
             fn fence(_token: Portable) {}
             #[inline(always)]
-            fn prefetch(_token: Portable, _source: *const $scalar) {}
+            fn prefetch(_token: Portable, _cache: Cache, _source: *const $scalar) {}
             #[inline(never)]
             unsafe fn load_head(mut pad: Self, source: *const $scalar, count: usize) -> Self {
                 assert!(count <= $lanes);

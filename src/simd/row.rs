@@ -2,8 +2,8 @@
 
 mod quad;
 
-use super::Vector;
 use super::element::Float;
+use super::{Cache, Vector};
 pub(crate) use quad::{QUAD, QuadSink, QuadSource};
 use std::marker::PhantomData;
 
@@ -127,8 +127,8 @@ impl<'a, F: Float> Source<'a, F> {
 
     /// Asks for the line of memory with element `at`, inside the row or not.
     #[inline(always)]
-    pub(crate) fn prefetch<V: Vector<Scalar = F>>(&self, token: V::Token, at: usize) {
-        V::prefetch(token, self.start.wrapping_add(at));
+    pub(crate) fn prefetch<V: Vector<Scalar = F>>(&self, token: V::Token, cache: Cache, at: usize) {
+        V::prefetch(token, cache, self.start.wrapping_add(at));
     }
 
     /// How many elements further on `other` begins, modulo 2^64: for [`Source::prefetch`].
