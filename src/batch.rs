@@ -153,17 +153,6 @@ impl<'j, F: Float> Job<'j, F> {
         Ok(())
     }
 
-    /// How far from the logits of `row` those of row `next` are, which are asked for meanwhile; 0 if none are.
-    #[inline(never)]
-    fn distance_ahead(&self, plan: &Plan, row: usize, next: usize) -> usize {
-        let panel = &self.panel;
-        if plan.asks_ahead && panel.reads_directly() && next < panel.logits.rows() {
-            panel.direct(row).distance_to(&panel.direct(next))
-        } else {
-            0
-        }
-    }
-
     /// Writes the scalars of a row.
     #[inline(always)]
     fn put(&self, row: usize, scalar: f64, lse: f64) {

@@ -7,7 +7,7 @@ use super::Job;
 use super::tiles::scratch_len;
 use crate::kernel::{MOST_CLASSES, MOST_ROWS, SEGMENT};
 use crate::panel::Panel;
-use crate::simd::{Float, MOST_LANES, RowsMut};
+use crate::simd::{Cache, Float, MOST_LANES, RowsMut};
 
 /// Bytes of logits worth one more thread: some 50 µs of work. Waking it costs 6 to 12 µs, and two
 /// threads overtook one from 40 to 50 µs on (empty and timed blocks, 2 cores).
@@ -65,8 +65,8 @@ pub(super) struct Plan {
     pub(super) pitch: usize,
     /// Is the output written past the caches?
     pub(super) streams: bool,
-    /// Is what is needed next asked for early?
-    pub(super) asks_ahead: bool,
+    /// Is what is needed next asked for early, and into which cache?
+    pub(super) asks_ahead: Option<Cache>,
     /// Are the exponentials of long rows computed again when they are needed?
     pub(super) recomputes: bool,
     /// What each row needs in memory of our own.
@@ -145,7 +145,8 @@ impl Plan {
         let pitch = classes.next_multiple_of(MOST_LANES);
         let recomputes = matches!(path, Path::SharedRows | Path::Chunk);
         let read_at_once = if path == Path::Tiles { CACHED_BYTES } else { NEAR_BYTES };
-        let asks_ahead = !recomputes && bytes > read_at_once;
+        let cache = if bytes >= CACHED_BYTES { Cache::Second } else { Cache::First };
+        let asks_ahead = (!recomputes && bytes > read_at_once).then_some(cache);
         let scratch = match path {
             Path::Tiles => scratch_len(classes, lanes),
             Path::Rows => (needs.count() * panel_rows + 1) * pitch + columns,
@@ -185,7 +186,7 @@ impl Plan {
     /// our own.
     pub(super) fn asks_for_outputs<F: Float>(&self, job: &Job<'_, F>) -> bool {
         let is_direct = job.panel.writes_directly() && !self.needs.output;
-        self.asks_ahead && is_direct && !self.streams
+        self.asks_ahead.is_some() && is_direct && !self.streams
     }
 }
 

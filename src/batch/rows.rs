@@ -7,7 +7,7 @@ use crate::kernel::{
     weighted_gaps, write, write_hessian,
 };
 use crate::panel::Panel;
-use crate::simd::{Float, MOST_LANES, Sink, Source, Vector, outlined};
+use crate::simd::{Float, Lines, MOST_LANES, Sink, Source, Vector, outlined};
 use crate::target::{NO_CLASS, RowTarget, Weights};
 use std::array::from_fn;
 
@@ -95,7 +95,7 @@ impl<F: Float> Block<'_, '_, F> {
                     rows,
                     memory.rows,
                     memory.columns,
-                    plan.asks_ahead,
+                    plan.asks_ahead.is_some(),
                 );
             for group in (0..count).step_by(plan.group) {
                 let len = plan.group.min(count - group);
@@ -128,7 +128,13 @@ fn store_rows<V: Vector>(
     let Some(output) = panel.output.filter(|_| !panel.writes_directly()) else { return };
     let (classes, pitch) = (output.classes(), plan.pitch);
     let place = (first, count, pitch);
-    if panel.store_neighbours::<V>(token, place, rows, columns, (plan.streams, plan.asks_ahead)) {
+    if panel.store_neighbours::<V>(
+        token,
+        place,
+        rows,
+        columns,
+        (plan.streams, plan.asks_ahead.is_some()),
+    ) {
         return;
     }
     let kept_len = if panel.mask.is_some() { classes } else { 0 };
@@ -228,7 +234,7 @@ fn run_group<V: Vector>(
         };
     }
     let mut ahead = Ahead::nothing();
-    ahead.logits = job.distance_ahead(plan, first, first + plan.group);
+    let next = Lines::of(panel.logits, first + plan.group, 0, plan.asks_ahead);
     let asks_for_outputs = plan.asks_for_outputs(job);
     let GroupLanes { reduced, targets, swept, done } = lanes;
     for (i, row) in rows.iter_mut().enumerate().filter(|(_, row)| row.is_read) {
@@ -237,6 +243,7 @@ fn run_group<V: Vector>(
             Some(target) if target.spike != 0.0 => row.part.z.get(target.class).to_f64(),
             _ => 0.0,
         };
+        ahead.logits = next.of_row(i);
         if asks_for_outputs {
             ahead.outputs = sinks[i].as_source();
         }

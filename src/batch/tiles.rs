@@ -59,7 +59,8 @@ impl<F: Float> Block<'_, '_, F> {
         };
         let mut state = State::new::<V>(job, self.same, &mut memory);
         let logits = &job.panel.logits;
-        let ahead = if plan.asks_ahead { logits.run::<F>(0, logits.rows()) } else { None };
+        let ahead =
+            if plan.asks_ahead.is_some() { logits.run::<F>(0, logits.rows()) } else { None };
         let ask = {
             #[inline(always)]
             |first: usize, count: usize| {

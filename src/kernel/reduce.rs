@@ -26,7 +26,7 @@
 //! out, or that does not exist, adds +0.
 
 use super::exp::{Base, Exponential, Temperature};
-use crate::simd::{Cache, Float, LaneSum, QUAD, Sink, Source, Vector, outlined, with_value};
+use crate::simd::{Cache, Float, LaneSum, Lines, QUAD, Sink, Source, Vector, outlined, with_value};
 use crate::target::Weights;
 
 /// Classes of a segment: the unit in which long rows are divided.
@@ -75,15 +75,15 @@ pub(crate) struct Part<'p, F> {
 
 /// Memory that a sweep asks for, since it is needed soon.
 pub(crate) struct Ahead<'a, F> {
-    /// How far on the logits of the same classes are in a row that is read soon; 0 for none.
-    pub(crate) logits: usize,
+    /// The logits of the same classes in a row that is read soon.
+    pub(crate) logits: Lines,
     /// The outputs, where the sweep stores its exponentials or what is written after it; else empty.
     pub(crate) outputs: Source<'a, F>,
 }
 
 impl<F: Float> Ahead<'_, F> {
     pub(crate) fn nothing() -> Self {
-        Self { logits: 0, outputs: Source::from_slice(&[]) }
+        Self { logits: Lines::none(), outputs: Source::from_slice(&[]) }
     }
 }
 
@@ -221,6 +221,7 @@ fn swept<V: Vector>(
 ) -> Partial {
     let quad_len = const { QUAD * V::LANES };
     let Row { temperature, max, z, apart, ahead } = row;
+    let mut next = ahead.logits;
     let base = Base::<V>::new(temperature, V::splat(token, max));
     let exp = Exponential::<V>::new(token, temperature);
     let register_base = Base::new(temperature, V::Register::splat(token, max));
@@ -240,12 +241,7 @@ fn swept<V: Vector>(
             if registers == QUAD {
                 quad = quad.in_one_register();
             }
-            if ahead.logits != 0 {
-                let next = at.wrapping_add(ahead.logits);
-                for i in 0..QUAD {
-                    z.prefetch::<V>(token, Cache::Second, next.wrapping_add(i * V::LANES));
-                }
-            }
+            next.prefetch_quad::<V>(token);
             if ahead.outputs.len() > 0 {
                 for i in 0..QUAD {
                     let at = at + (OUTPUTS_AHEAD + i) * V::LANES;

@@ -21,8 +21,8 @@ macro_rules! view {
             start: $pointer,
             storage: Storage,
             classes: usize,
-            class_stride: isize,
-            outer: Outer,
+            pub(super) class_stride: isize,
+            pub(super) outer: Outer,
             $($field: $type,)?
             memory: PhantomData<&'a ()>,
         }
@@ -144,7 +144,7 @@ macro_rules! view {
 
             /// The address of a class of the row `first`, whose next `count - 1` rows exist.
             #[inline(always)]
-            fn start_of(&self, first: usize, count: usize, class: usize) -> $pointer {
+            pub(super) fn start_of(&self, first: usize, count: usize, class: usize) -> $pointer {
                 assert!(class < self.classes, "class {class} of {}", self.classes);
                 let rows = self.rows();
                 assert!(first < rows && count <= rows - first, "row {first} of {rows}, and {count} on");

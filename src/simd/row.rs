@@ -1,9 +1,11 @@
 //! One row of neighbouring elements: the loads and stores of the kernels, checked against its length.
 
+mod lines;
 mod quad;
 
 use super::element::Float;
 use super::{Cache, Vector};
+pub(crate) use lines::Lines;
 pub(crate) use quad::{QUAD, QuadSink, QuadSource};
 use std::marker::PhantomData;
 
@@ -129,13 +131,6 @@ impl<'a, F: Float> Source<'a, F> {
     #[inline(always)]
     pub(crate) fn prefetch<V: Vector<Scalar = F>>(&self, token: V::Token, cache: Cache, at: usize) {
         V::prefetch(token, cache, self.start.wrapping_add(at));
-    }
-
-    /// How many elements further on `other` begins, modulo 2^64: for [`Source::prefetch`].
-    #[inline(always)]
-    pub(crate) fn distance_to(&self, other: &Self) -> usize {
-        let bytes = other.start.addr().wrapping_sub(self.start.addr()).cast_signed();
-        (bytes / size_of::<F>().cast_signed()).cast_unsigned()
     }
 
     /// Elements before the first that begins a line of memory, if there are so many; about so many if they are

@@ -6,7 +6,7 @@ use crate::kernel::{
     Ahead, Operation, Part, RowClass, SEGMENT, log_probabilities, maximum, reduce, shift,
     weighted_gaps, write,
 };
-use crate::simd::{Float, Sink, Source, Vector, VectorJob};
+use crate::simd::{Float, Lines, Sink, Source, Vector, VectorJob};
 use crate::target::Weights;
 
 /// A step of one segment.
@@ -115,7 +115,7 @@ impl<F: Float> VectorJob<F> for SegmentStep<'_, '_, '_, F> {
             let exps = (keeps && !plan.recomputes).then_some(&mut exps);
             let mut ahead = Ahead::nothing();
             if shifted_by.is_none() {
-                ahead.logits = job.distance_ahead(plan, row, row + 1);
+                ahead.logits = Lines::of(panel.logits, row + 1, start, plan.asks_ahead);
             }
             if plan.asks_for_outputs(job) {
                 ahead.outputs = panel.sink(row).part(start, len).as_source();

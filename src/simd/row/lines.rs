@@ -1,0 +1,59 @@
+//! Memory that is asked for before it is read.
+
+use super::super::{Cache, Rows, Vector};
+use super::{LINE, QUAD};
+
+/// The logits of a row that is read later.
+#[derive(Clone, Copy)]
+pub(crate) struct Lines {
+    start: *const u8,
+    /// Bytes of an element.
+    width: usize,
+    /// Bytes from one row to the next.
+    stride: isize,
+    /// Where they are wanted, if they are.
+    cache: Option<Cache>,
+}
+
+impl Lines {
+    pub(crate) fn none() -> Self {
+        Self { start: std::ptr::null(), width: 0, stride: 0, cache: None }
+    }
+
+    /// Of row `row` from `class` on, if there is such a row and its elements are neighbours, whatever their type.
+    pub(crate) fn of(rows: &Rows<'_>, row: usize, class: usize, cache: Option<Cache>) -> Self {
+        let width = rows.storage().size();
+        if row >= rows.rows() || rows.class_stride != width.cast_signed() {
+            return Self::none();
+        }
+        Self { start: rows.start_of(row, 1, class), width, stride: rows.outer.inner().1, cache }
+    }
+
+    /// Those of the row that is so many rows further on.
+    #[inline(always)]
+    pub(crate) fn of_row(&self, further: usize) -> Self {
+        let offset = further.cast_signed().wrapping_mul(self.stride);
+        Self { start: self.start.wrapping_offset(offset), ..*self }
+    }
+
+    /// Asks for the next quad of vectors, of elements as wide as the scalars or half as wide.
+    #[inline(always)]
+    pub(crate) fn prefetch_quad<V: Vector>(&mut self, token: V::Token) {
+        let pair = self.width * const { QUAD * V::LANES / 2 };
+        let ask = {
+            #[inline(always)]
+            |cache: Cache| {
+                // Two lines and two more, or, without a branch, two lines and the second again.
+                for line in [0, LINE, pair, pair + LINE] {
+                    V::prefetch(token, cache, self.start.wrapping_add(line).cast());
+                }
+            }
+        };
+        match self.cache {
+            None => return,
+            Some(Cache::First) => ask(Cache::First),
+            Some(Cache::Second) => ask(Cache::Second),
+        }
+        self.start = self.start.wrapping_add(2 * pair);
+    }
+}
