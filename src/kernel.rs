@@ -23,11 +23,11 @@ mod transpose;
 mod write;
 
 pub(crate) use exp::Temperature;
-pub(crate) use finish::{FinishedLanes, ReducedLanes, TargetLanes, finish_lanes};
+pub(crate) use finish::{FinishedLanes, TargetLanes};
 pub(crate) use hessian::write_hessian;
 pub(crate) use reduce::{Ahead, MOST_ROWS, Part, Partial, SEGMENT, maximum, reduce};
 pub use rows::Operation;
-pub(crate) use rows::{Finished, ReducedRows, finish, put_tops};
+pub(crate) use rows::{Finished, ReducedRows, finish};
 pub(crate) use special::{RowClass, UNIT, gap, log_probabilities, shift, weighted_gaps};
 pub(crate) use tile::{MOST_CLASSES, Tile, TileTarget, TileWeights};
 pub(crate) use transpose::{from_run, load, room, store_neighbours, to_run};

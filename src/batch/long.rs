@@ -19,8 +19,7 @@ use super::{Heaps, Job, Plan, Run};
 use crate::alloc::with_capacity;
 use crate::error::Error;
 use crate::kernel::{
-    Finished, MOST_ROWS, Operation, Partial, ReducedRows, RowClass, SEGMENT, Temperature, UNIT,
-    finish, gap,
+    Finished, Operation, Partial, ReducedRows, RowClass, SEGMENT, Temperature, UNIT, finish, gap,
 };
 use crate::math::RunningSum;
 use crate::pool::lock;
@@ -246,7 +245,8 @@ fn run_row<F: Float>(
     }
     reduced.set(0, max, of.swept_max, partial, unit);
     let (operation, z_loss, rows) = (job.operation, job.z_loss(), &mut reduced);
-    let [done, ..] = F::dispatch(level, Finish { operation, temperature, z_loss, rows });
+    F::dispatch(level, Finish { operation, temperature, z_loss, rows });
+    let done = Finished::from_lane(operation, temperature, &reduced, 0);
     job.put(row, done.scalar, done.lse);
     if job.panel.output.is_some() {
         let label = label.map(|class| (class, done.label));
@@ -275,11 +275,11 @@ struct Finish<'f, F: Float> {
 }
 
 impl<F: Float> VectorJob<F> for Finish<'_, F> {
-    type Output = [Finished<F>; MOST_ROWS];
+    type Output = ();
 
     #[inline(always)]
-    fn run<V: Vector<Scalar = F>>(self, token: V::Token) -> [Finished<F>; MOST_ROWS] {
+    fn run<V: Vector<Scalar = F>>(self, token: V::Token) {
         let Self { operation, temperature, z_loss, rows } = self;
-        finish::<V>(token, operation, temperature, z_loss, rows)
+        finish::<V>(token, operation, temperature, z_loss, rows);
     }
 }

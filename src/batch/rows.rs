@@ -2,12 +2,11 @@
 
 use super::{Block, Hessian, Same, Targets};
 use crate::kernel::{
-    Ahead, Finished, FinishedLanes, MOST_ROWS, Operation, Part, ReducedLanes, RowClass,
-    TargetLanes, UNIT, finish_lanes, gap, log_probabilities, maximum, put_tops, reduce, shift,
-    weighted_gaps, write, write_hessian,
+    Ahead, Finished, MOST_ROWS, Operation, Part, ReducedRows, RowClass, UNIT, finish, gap,
+    log_probabilities, maximum, reduce, shift, weighted_gaps, write, write_hessian,
 };
 use crate::panel::Panel;
-use crate::simd::{Float, Lines, MOST_LANES, Sink, Source, Vector, outlined};
+use crate::simd::{Float, Lines, Sink, Source, Vector, outlined};
 use crate::target::{NO_CLASS, RowTarget, Weights};
 use std::array::from_fn;
 
@@ -22,28 +21,6 @@ struct Memory<'m, F> {
     columns: &'m mut [F],
     /// One row.
     special: &'m mut [F],
-}
-
-/// What is known of the rows of a group, a lane each. Lanes without a row hold one of another group, or an
-/// ordinary one: they are finished as well.
-struct GroupLanes {
-    reduced: ReducedLanes,
-    targets: TargetLanes,
-    /// The maxima that were swept.
-    swept: [f64; MOST_ROWS],
-    done: FinishedLanes,
-}
-
-impl GroupLanes {
-    fn new() -> Self {
-        let ones = [1.0; MOST_LANES];
-        Self {
-            reduced: ReducedLanes { unit: ones, sum: ones, ..ReducedLanes::default() },
-            targets: TargetLanes { spike: ones, scale: ones, ..TargetLanes::default() },
-            swept: [0.0; MOST_ROWS],
-            done: FinishedLanes::default(),
-        }
-    }
 }
 
 /// A row of a group.
@@ -81,7 +58,7 @@ impl<F: Float> Block<'_, '_, F> {
         memory.columns = scratch;
         memory.special = &mut std::mem::take(&mut memory.special)[..classes];
         let panel = &job.panel;
-        let mut lanes = GroupLanes::new();
+        let mut reduced = ReducedRows::new();
         let mut first = range.start;
         while first < range.end {
             let mut count = plan.panel.min(range.end - first);
@@ -100,7 +77,7 @@ impl<F: Float> Block<'_, '_, F> {
             for group in (0..count).step_by(plan.group) {
                 let len = plan.group.min(count - group);
                 let group = Group { first: first + group, at: group, len, is_loaded };
-                run_group::<V>(job, plan, token, group, same, &mut memory, &mut lanes);
+                run_group::<V>(job, plan, token, group, same, &mut memory, &mut reduced);
             }
             let Memory { rows: values, kept, hessian, columns, .. } = &mut memory;
             store_rows::<V>(token, panel, plan, (first, count), values, kept, columns);
@@ -163,7 +140,7 @@ fn run_group<V: Vector>(
     group: Group,
     same: Option<&Same<'_, V::Scalar>>,
     memory: &mut Memory<'_, V::Scalar>,
-    lanes: &mut GroupLanes,
+    reduced: &mut ReducedRows,
 ) {
     let Group { first, at, len, is_loaded } = group;
     let (panel, temperature, operation) = (&job.panel, &job.temperature, job.operation);
@@ -235,15 +212,15 @@ fn run_group<V: Vector>(
     }
     let mut ahead = Ahead::nothing();
     let next = Lines::of(panel.logits, first + plan.group, 0, plan.asks_ahead);
+    ahead.logits = next;
     let asks_for_outputs = plan.asks_for_outputs(job);
-    let GroupLanes { reduced, targets, swept, done } = lanes;
     for (i, row) in rows.iter_mut().enumerate().filter(|(_, row)| row.is_read) {
         // Before exponentials are written over the logits.
         let mut z_label = match &row.target {
             Some(target) if target.spike != 0.0 => row.part.z.get(target.class).to_f64(),
             _ => 0.0,
         };
-        ahead.logits = next.of_row(i);
+        ahead.logits.move_to(&next, i);
         if asks_for_outputs {
             ahead.outputs = sinks[i].as_source();
         }
@@ -277,41 +254,29 @@ fn run_group<V: Vector>(
                 }
             }
         }
-        (reduced.max[i], swept[i]) = (max, swept_max);
-        (reduced.sum[i], reduced.lost[i]) = (partial.sum, partial.lost);
-        (reduced.dot[i], reduced.unit[i]) = (partial.dot, unit);
-        (reduced.exp_label[i], reduced.weight_label[i]) = (0.0, 0.0);
+        if row.is_lost {
+            partial.dot = f64::INFINITY;
+        }
+        reduced.set(i, max, swept_max, partial, unit);
         let Some(target) = &row.target else { continue };
         if target.spike != 0.0 {
             let kept = memory.kept.get(place(i).start + target.class);
             if kept.is_some_and(|kept| kept.to_f64() == 0.0) {
                 z_label = f64::NEG_INFINITY;
             }
-            reduced.weight_label[i] = row.part.weights.get(target.class);
-            if operation.keeps() {
-                reduced.exp_label[i] = sinks[i].as_source().get(target.class).to_f64();
-            }
+            reduced.lanes.weight_label[i] = row.part.weights.get(target.class);
         }
-        if row.is_lost {
-            reduced.dot[i] = f64::INFINITY;
-        }
-        reduced.gap[i] = if unit == 1.0 {
-            max - z_label
+        (reduced.z_label[i], reduced.lanes.gap[i]) = if unit == 1.0 {
+            (z_label, max - z_label)
         } else {
-            gap(row.exact_max, z_label, temperature.shift)
+            (z_label * temperature.shift, gap(row.exact_max, z_label, temperature.shift))
         };
-        targets.set(i, target, job.scale(target.weight));
+        reduced.targets.set(i, target, job.scale(target.weight));
     }
     let hessian_panel = job.hessian_panel();
-    if operation.splits::<V::Scalar>() {
-        put_tops::<V>(token, temperature, swept, reduced);
-    }
-    if operation != Operation::Softmax {
-        let z_loss = job.z_loss();
-        finish_lanes::<V>(token, operation, temperature, z_loss, reduced, targets, done);
-    }
+    finish::<V>(token, operation, temperature, job.z_loss(), reduced);
     for (i, row) in rows.iter().enumerate() {
-        let done = Finished::from_lanes(operation, temperature, swept[i], reduced, done, i);
+        let done = Finished::from_lane(operation, temperature, reduced, i);
         let mut direct;
         let values = sinks[i].as_source();
         let out = if is_apart {
@@ -364,7 +329,7 @@ fn run_group<V: Vector>(
         let label = label.map(|target| (target.class, done.label));
         let values = if operation.keeps() { values } else { row.part.z };
         if let (Some(out), Some(Hessian { factor, .. })) = (&mut hessian, job.hessian) {
-            write_hessian::<V>(token, factor, (&*reduced, i), done.epilogue, values, out);
+            write_hessian::<V>(token, factor, (&reduced.lanes, i), done.epilogue, values, out);
             if done.unit != 1.0 {
                 out.multiply(done.unit);
             }

@@ -38,24 +38,32 @@ impl Operation {
     }
 }
 
-/// Reduced rows, at most [`MOST_ROWS`], a lane each. Zeros are the target of a row that has none.
+/// Rows, at most [`MOST_ROWS`], a lane each. Lanes without a row hold an ordinary one, or one of another group: they
+/// are finished as well.
 pub(crate) struct ReducedRows {
     pub(crate) lanes: ReducedLanes,
     pub(crate) targets: TargetLanes,
     /// The maxima that were swept: 0 of a row that was shifted by its maximum.
-    pub(crate) swept_max: [f64; MOST_ROWS],
+    swept_max: [f64; MOST_ROWS],
     /// The logits at the labels: −inf where the label's class is masked.
     pub(crate) z_label: [f64; MOST_ROWS],
+    done: FinishedLanes,
 }
 
 impl ReducedRows {
     pub(crate) fn new() -> Self {
-        let (targets, zeros) = (TargetLanes::default(), [0.0; MOST_ROWS]);
-        let lanes = ReducedLanes { unit: [1.0; MOST_LANES], ..ReducedLanes::default() };
-        Self { lanes, targets, swept_max: zeros, z_label: zeros }
+        let (ones, zeros) = ([1.0; MOST_LANES], [0.0; MOST_ROWS]);
+        Self {
+            lanes: ReducedLanes { unit: ones, sum: ones, ..ReducedLanes::default() },
+            targets: TargetLanes { spike: ones, scale: ones, ..TargetLanes::default() },
+            swept_max: zeros,
+            z_label: zeros,
+            done: FinishedLanes::default(),
+        }
     }
 
     /// The row in a lane, but for its label.
+    #[inline(always)]
     pub(crate) fn set(&mut self, i: usize, max: f64, swept_max: f64, partial: Partial, unit: f64) {
         (self.lanes.max[i], self.swept_max[i]) = (max, swept_max);
         (self.lanes.sum[i], self.lanes.lost[i]) = (partial.sum, partial.lost);
@@ -77,7 +85,7 @@ pub(crate) struct Finished<F> {
 }
 
 /// The exponentials of the maxima.
-pub(crate) fn put_tops<V: Vector>(
+fn put_tops<V: Vector>(
     token: V::Token,
     temperature: &Temperature<V::Scalar>,
     swept_max: &[f64; MOST_ROWS],
@@ -94,16 +102,15 @@ pub(crate) fn put_tops<V: Vector>(
     });
 }
 
-/// Finishes `rows`, at most [`MOST_ROWS`].
+/// Finishes `rows`.
 pub(crate) fn finish<V: Vector>(
     token: V::Token,
     operation: Operation,
     temperature: &Temperature<V::Scalar>,
     z_loss: f64,
     rows: &mut ReducedRows,
-) -> [Finished<V::Scalar>; MOST_ROWS] {
-    let ReducedRows { lanes, targets, swept_max, z_label } = rows;
-    let mut done = FinishedLanes::default();
+) {
+    let ReducedRows { lanes, targets, swept_max, z_label, done } = rows;
     if operation == Operation::Gradient {
         // Of a row that is shifted, relative to its maximum.
         let labels: [f64; MOST_ROWS] = from_fn(|i| {
@@ -116,9 +123,8 @@ pub(crate) fn finish<V: Vector>(
         put_tops::<V>(token, temperature, swept_max, lanes);
     }
     if operation != Operation::Softmax {
-        finish_lanes::<V>(token, operation, temperature, z_loss, lanes, targets, &mut done);
+        finish_lanes::<V>(token, operation, temperature, z_loss, lanes, targets, done);
     }
-    from_fn(|i| Finished::from_lanes(operation, temperature, swept_max[i], lanes, &done, i))
 }
 
 fn exp_labels<V: Vector>(
@@ -154,21 +160,20 @@ impl TargetLanes {
 impl<F: Float> Finished<F> {
     /// The row in a lane.
     #[inline(always)]
-    pub(crate) fn from_lanes(
+    pub(crate) fn from_lane(
         operation: Operation,
         temperature: &Temperature<F>,
-        swept_max: f64,
-        rows: &ReducedLanes,
-        done: &FinishedLanes,
+        rows: &ReducedRows,
         i: usize,
     ) -> Self {
         let number = F::from_f64;
+        let ReducedRows { lanes, swept_max, done, .. } = rows;
         let lse = done.lse[i];
         let mut finished = Self { scalar: lse, lse, ..Self::none() };
         match operation {
             Operation::Softmax => {
-                let (sum, from_top) = two_sum(rows.sum[i], rows.top[i]);
-                let factor = inverse_of::<F, _>(sum, rows.lost[i] + from_top);
+                let (sum, from_top) = two_sum(lanes.sum[i], lanes.top[i]);
+                let factor = inverse_of::<F, _>(sum, lanes.lost[i] + from_top);
                 let least = F::MIN_POSITIVE * sum;
                 finished.epilogue =
                     Epilogue::Probability { factor: number(factor), least: number(least) };
@@ -178,7 +183,7 @@ impl<F: Float> Finished<F> {
                 // As it is written.
                 finished.scalar = number(done.excess[i]).to_f64();
                 finished.epilogue = Epilogue::LogProbability {
-                    max: number(swept_max),
+                    max: number(swept_max[i]),
                     inverse: number(temperature.inverse),
                     excess: number(done.excess[i]),
                 };

@@ -221,12 +221,12 @@ pub(crate) fn finish_chunks<F: Float>(
             }
         }
         let finish = Finish { operation, temperature, z_loss: 0.0, rows: &mut reduced };
-        let done = F::dispatch(level, finish);
+        F::dispatch(level, finish);
         for i in 0..len {
             let constants = if rows.get(first + i, MAX).is_nan() {
                 [0.0; ROW_CONSTANTS]
             } else if classes[i] == RowClass::Finite {
-                constants(operation, &done[i])
+                constants(operation, &Finished::from_lane(operation, temperature, &reduced, i))
             } else if operation == Operation::LogSumExp {
                 [classes[i].lse(), 0.0]
             } else {
