@@ -31,7 +31,7 @@ pub(crate) use weight_values::copy_weights;
 
 use crate::error::Error;
 use crate::math::{ExactSum, count};
-use crate::simd::{Float, Level, Rows, Vector, VectorJob};
+use crate::simd::{Level, Rows};
 
 /// An ignored row, and "more than one class" in [`ProbabilityRow`].
 pub(crate) const NO_CLASS: u32 = u32::MAX;
@@ -108,42 +108,23 @@ const FEW_LABELS: usize = 8;
 /// it: of so many, the first are in the cache when the last are copied.
 const MANY_LABELS: usize = 256;
 
-/// Labels that are looked at once, in 64 bits, and what they must be.
-struct Check<'c> {
-    values: &'c [u64],
-    end: u32,
-    ignored: Option<u32>,
-    classes: &'c mut [u32],
-}
-
-impl Check<'_> {
-    /// Are all values below `end`, and none the one to ignore? Then they are in `classes`. Without a branch, so
-    /// that the loop has vectors; false also of labels beyond 31 bits.
-    #[inline(always)]
-    #[allow(clippy::cast_possible_truncation, reason = "all bits are looked at")]
-    fn are_classes(self) -> bool {
-        const TOP: u32 = 1 << 31;
-        let end = self.end.min(TOP);
-        let ignored = self.ignored.unwrap_or(end); // which is no class
-        let (mut all, mut outside) = (0, 0);
-        for (value, class) in self.values.iter().zip(self.classes) {
-            let low = *value as u32;
-            *class = low;
-            all |= value;
-            // The top bit of each: not below `end`, or equal to `ignored`.
-            outside |= !low.wrapping_sub(end) | (low ^ ignored).wrapping_sub(1);
-        }
-        (all | u64::from(outside)) < u64::from(TOP)
+/// Are all `values` below `end`, and none the one to ignore? Then they are in `classes`. Without a branch, so
+/// that the loop has vectors; false also of labels beyond 31 bits.
+#[inline(always)]
+#[allow(clippy::cast_possible_truncation, reason = "all bits are looked at")]
+fn are_classes(values: &[u64], end: u32, ignored: Option<u32>, classes: &mut [u32]) -> bool {
+    const TOP: u32 = 1 << 31;
+    let end = end.min(TOP);
+    let ignored = ignored.unwrap_or(end); // which is no class
+    let (mut all, mut outside) = (0, 0);
+    for (value, class) in values.iter().zip(classes) {
+        let low = *value as u32;
+        *class = low;
+        all |= value;
+        // The top bit of each: not below `end`, or equal to `ignored`.
+        outside |= !low.wrapping_sub(end) | (low ^ ignored).wrapping_sub(1);
     }
-}
-
-impl VectorJob<f32> for Check<'_> {
-    type Output = bool;
-
-    #[inline(always)]
-    fn run<V: Vector<Scalar = f32>>(self, _: V::Token) -> bool {
-        self.are_classes()
-    }
+    (all | u64::from(outside)) < u64::from(TOP)
 }
 
 /// Labels as they are in memory, and what they must be.
@@ -164,19 +145,20 @@ impl UncheckedLabels<'_> {
     /// The classes from row `first` on; how many of them are ignored.
     pub(crate) fn check(&self, first: usize, classes: &mut [u32]) -> Result<usize, Error> {
         if classes.len() <= FEW_LABELS {
-            return self
-                .check_by::<FEW_LABELS>(first, classes, |check: Check<'_>| check.are_classes());
+            return self.check_by::<FEW_LABELS>(first, classes);
         }
-        let level = Level::current();
-        self.check_by::<MANY_LABELS>(first, classes, |check: Check<'_>| f32::dispatch(level, check))
+        Level::current().compiled(
+            #[inline(always)]
+            || self.check_by::<MANY_LABELS>(first, classes),
+        )
     }
 
-    /// The same, so many at once: `are_classes` is [`Check::are_classes`].
+    /// The same, so many at once.
+    #[inline(always)]
     fn check_by<const AT_ONCE: usize>(
         &self,
         first: usize,
         classes: &mut [u32],
-        are_classes: impl Fn(Check<'_>) -> bool,
     ) -> Result<usize, Error> {
         let Self { num_classes, ignore_index, .. } = *self;
         let end = u32::try_from(num_classes).unwrap_or(NO_CLASS);
@@ -186,7 +168,7 @@ impl UncheckedLabels<'_> {
             let first = first + index * AT_ONCE;
             let values = &mut values[..classes.len()];
             (self.read)(first, values);
-            if are_classes(Check { values, end, ignored: ignored_class, classes }) {
+            if are_classes(values, end, ignored_class, classes) {
                 continue;
             }
             for ((row, value), class) in (first..).zip(&*values).zip(classes) {

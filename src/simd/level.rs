@@ -61,6 +61,20 @@ impl Level {
         })
     }
 
+    /// Runs `job`, if it is inlined, by the instructions of the level.
+    pub(crate) fn compiled<R>(self, job: impl FnOnce() -> R) -> R {
+        struct Compiled<J>(J);
+        impl<R, J: FnOnce() -> R> VectorJob<f32> for Compiled<J> {
+            type Output = R;
+
+            #[inline(always)]
+            fn run<V: Vector<Scalar = f32>>(self, _: V::Token) -> R {
+                (self.0)()
+            }
+        }
+        run_f32(self, Compiled(job))
+    }
+
     /// What is wrong with the value of `SMOOTHXENT_MAX_ISA`, if anything.
     #[must_use]
     pub fn override_problem() -> Option<String> {
