@@ -331,21 +331,16 @@ impl<'a, F: Float> Sink<'a, F> {
     /// `vector` to the elements from `at` on, as many lanes as there are elements.
     #[inline(always)]
     pub(crate) fn set_vector<V: Vector<Scalar = F>>(&mut self, at: usize, vector: V) {
-        if at <= self.len && self.len - at >= V::LANES {
-            // SAFETY: LANES elements from `at` lie inside the row.
-            unsafe { vector.store(self.start.add(at)) };
-        } else {
-            self.set_head(at, vector);
-        }
-    }
-
-    /// The first lanes of `vector` to the elements from `at` on, as many as there are.
-    #[inline(always)]
-    pub(crate) fn set_head<V: Vector<Scalar = F>>(&mut self, at: usize, vector: V) {
         check(at, 0, self.len);
-        let count = (self.len - at).min(V::LANES);
-        // SAFETY: `count` elements from `at` lie inside the row.
-        unsafe { vector.store_head(self.start.add(at), count) };
+        let (target, count) = (self.start.wrapping_add(at), self.len - at);
+        // SAFETY: as many elements from `at` lie inside the row, by the check.
+        unsafe {
+            if count >= V::LANES {
+                vector.store(target);
+            } else {
+                vector.store_head(target, count);
+            }
+        }
     }
 }
 
