@@ -59,7 +59,7 @@ use storage::Halves;
 /// The lanes of the vectors with the most: `f32`.
 pub const MOST_LANES: usize = 16;
 
-/// The cache that memory is asked for into.
+/// The cache into which memory is asked for.
 #[derive(Clone, Copy, Debug)]
 pub enum Cache {
     /// Of what is needed within some 100 ns.

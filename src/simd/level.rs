@@ -61,7 +61,7 @@ impl Level {
         })
     }
 
-    /// Runs `job`, if it is inlined, by the instructions of the level.
+    /// Runs `job`, which is to be inlined, compiled for the level.
     pub(crate) fn compiled<R>(self, job: impl FnOnce() -> R) -> R {
         struct Compiled<J>(J);
         impl<R, J: FnOnce() -> R> VectorJob<f32> for Compiled<J> {
