@@ -143,11 +143,16 @@ pub struct UncheckedLabels<'a> {
 
 impl UncheckedLabels<'_> {
     /// The classes from row `first` on; how many of them are ignored.
-    pub(crate) fn check(&self, first: usize, classes: &mut [u32]) -> Result<usize, Error> {
+    pub(crate) fn check(
+        &self,
+        level: Level,
+        first: usize,
+        classes: &mut [u32],
+    ) -> Result<usize, Error> {
         if classes.len() <= FEW_LABELS {
             return self.check_by::<FEW_LABELS>(first, classes);
         }
-        Level::current().compiled(
+        level.compiled(
             #[inline(always)]
             || self.check_by::<MANY_LABELS>(first, classes),
         )

@@ -6,7 +6,7 @@ use crate::alloc::{with_capacity, zeros};
 use crate::error::Error;
 use crate::math::{ExactSum, RunningSum, SUMS, two_sum};
 use crate::pool::lock;
-use crate::simd::{DoubleLanes, Float, Level, Rows, Vector, VectorJob};
+use crate::simd::{DoubleLanes, Float, Rows, Vector, VectorJob};
 use std::array::from_fn;
 use std::ops::Range;
 use std::sync::Mutex;
@@ -98,9 +98,8 @@ impl Run<'_> {
         if let [only] = values {
             return Ok(*only);
         }
-        self.sum_in_parts(values.len(), |part| {
-            f64::dispatch(Level::current(), Summed(&values[part]))
-        })
+        let level = self.level;
+        self.sum_in_parts(values.len(), |part| f64::dispatch(level, Summed(&values[part])))
     }
 
     /// Σ of `terms(part)` over the parts of `0..len`.

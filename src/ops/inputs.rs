@@ -40,7 +40,8 @@ pub fn check_labels(
 ) -> Result<(), Error> {
     let rows = unchecked.len;
     (labels.rows, labels.counted) = (rows, rows);
-    let check = |first: usize, classes: &mut [u32]| unchecked.check(first, classes);
+    let level = run.level;
+    let check = |first: usize, classes: &mut [u32]| unchecked.check(level, first, classes);
     if let Some(few) = labels.few.get_mut(..rows) {
         labels.counted -= check(0, few)?;
         return Ok(());
