@@ -84,21 +84,26 @@ pub(crate) struct Finished<F> {
     pub(crate) unit: f64,
 }
 
-/// The exponentials of the maxima.
-fn put_tops<V: Vector>(
+/// The exponentials of the maxima, and of the logits at the labels.
+fn put_exponentials<V: Vector>(
     token: V::Token,
     temperature: &Temperature<V::Scalar>,
     swept_max: &[f64; MOST_ROWS],
+    z_label: &[f64; MOST_ROWS],
     rows: &mut ReducedLanes,
 ) {
     outlined!(V, token, {
         let exp = Exponential::<V>::new(token, temperature);
-        let max: V = V::Eight::from_slice(token, swept_max).narrow();
+        let [max, z_label] = [swept_max, z_label].map(
+            #[inline(always)]
+            |values| -> V { V::Eight::from_slice(token, values).narrow() },
+        );
         let base = Base::<V>::new(temperature, max);
         V::Eight::widen(exp.of(max, base)).to_slice(&mut rows.top);
         let [top, lost] = exp.wide::<V::Eight>(temperature, max, base);
         top.to_slice(&mut rows.wide_top);
         lost.to_slice(&mut rows.wide_top_lost);
+        V::Eight::widen(exp.of(z_label, base)).to_slice(&mut rows.exp_label);
     });
 }
 
@@ -111,38 +116,17 @@ pub(crate) fn finish<V: Vector>(
     rows: &mut ReducedRows,
 ) {
     let ReducedRows { lanes, targets, swept_max, z_label, done } = rows;
-    if operation == Operation::Gradient {
+    if operation.splits::<V::Scalar>() {
         // Of a row that is shifted, relative to its maximum.
-        let labels: [f64; MOST_ROWS] = from_fn(|i| {
+        let labels = from_fn(|i| {
             let is_shifted = lanes.max[i] != swept_max[i];
             if is_shifted { -lanes.gap[i] * lanes.unit[i] } else { z_label[i] }
         });
-        exp_labels::<V>(token, temperature, swept_max, &labels, &mut lanes.exp_label);
-    }
-    if operation.splits::<V::Scalar>() {
-        put_tops::<V>(token, temperature, swept_max, lanes);
+        put_exponentials::<V>(token, temperature, swept_max, &labels, lanes);
     }
     if operation != Operation::Softmax {
         finish_lanes::<V>(token, operation, temperature, z_loss, lanes, targets, done);
     }
-}
-
-fn exp_labels<V: Vector>(
-    token: V::Token,
-    temperature: &Temperature<V::Scalar>,
-    max: &[f64],
-    z_label: &[f64],
-    exps: &mut [f64],
-) {
-    outlined!(V, token, {
-        let lanes = {
-            #[inline(always)]
-            |values: &[f64]| -> V { V::Eight::from_slice(token, values).narrow() }
-        };
-        let base = Base::<V>::new(temperature, lanes(max));
-        let exp = Exponential::<V>::new(token, temperature);
-        V::Eight::widen(exp.of(lanes(z_label), base)).to_slice(exps);
-    });
 }
 
 impl TargetLanes {
