@@ -9,7 +9,7 @@ use crate::kernel::{
 };
 use crate::simd::{Cache, Float, MOST_LANES, Source, Vector, outlined};
 use crate::target::{NO_CLASS, RowTarget, Weights};
-use store::{Place, Unwritten, store_hessian, store_tile};
+use store::{Place, store_hessian, store_tile};
 
 /// Elements of a tile, whole blocks of LANES classes: no fewer than rows one after another need.
 const fn tile_len(classes: usize, lanes: usize) -> usize {
@@ -77,9 +77,9 @@ impl<F: Float> Block<'_, '_, F> {
             let rows = 2 * V::LANES;
             while end - first >= rows
                 && outlined!(V, token, {
-                    let place = Place { first, count: rows, end, streams };
+                    let place = Place { first, count: rows, streams };
                     ask(first, rows);
-                    softmax::pair::<V>(job, token, place, &mut memory, &mut state)
+                    softmax::pair::<V>(job, token, place, &mut memory, &state)
                 })
             {
                 first += rows;
@@ -89,7 +89,7 @@ impl<F: Float> Block<'_, '_, F> {
             let count = V::LANES.min(end - first);
             // Put together there: one whole would wait for the stores of its parts.
             outlined!(V, token, {
-                let place = Place { first, count, end, streams };
+                let place = Place { first, count, streams };
                 ask(first, count);
                 tile::<V>(job, token, place, &mut memory, &mut state);
             });
@@ -104,7 +104,6 @@ struct State<'s, F> {
     is_lost: [bool; MOST_LANES],
     same: Option<&'s Same<'s, F>>,
     scale: f64,
-    unwritten: Unwritten<F>,
 }
 
 impl<'s, F: Float> State<'s, F> {
@@ -130,8 +129,7 @@ impl<'s, F: Float> State<'s, F> {
         }
         // Lanes without a row are not finished, and need no care.
         let done = FinishedLanes { unit: [1.0; MOST_LANES], ..FinishedLanes::default() };
-        let (is_lost, unwritten) = ([false; MOST_LANES], Unwritten::none());
-        Self { target, done, is_lost, same, scale, unwritten }
+        Self { target, done, is_lost: [false; MOST_LANES], same, scale }
     }
 }
 
@@ -218,8 +216,7 @@ fn tile<V: Vector>(
         _ => &done.loss,
     };
     job.put_rows(first, &scalars[..count], &done.lse[..count]);
-    let unwritten = &mut state.unwritten;
-    store_tile::<V>(token, panel, place, memory.out, unwritten, memory.rows, memory.kept);
+    store_tile::<V>(token, panel, place, memory.out, memory.rows, memory.kept);
     if job.hessian.is_some() {
         store_hessian::<V>(token, job, place, memory);
     }

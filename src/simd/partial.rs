@@ -4,6 +4,7 @@
 //! Masked loads and stores where there are such instructions: what lies behind the mask is not
 //! touched. Elsewhere through an array.
 
+use super::element::{Float, Storage};
 use super::storage::Halves;
 use super::transpose::{in_vectors, shuffled};
 use super::{Cache, MOST_LANES, Vector};
@@ -133,6 +134,29 @@ pub trait Partial: Simd + Halves {
             }
         };
     }
+}
+
+/// Writes one element past the caches, where there is such a store for it.
+///
+/// # Safety
+/// - `target` is valid for writing an element.
+#[inline(always)]
+pub(super) unsafe fn stream_element<F: Float>(target: *mut F, value: F) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: part of every x86-64; the element is as large as what is written.
+    unsafe {
+        use std::arch::x86_64::{_mm_stream_si32, _mm_stream_si64};
+        let value = &raw const value;
+        match F::STORAGE {
+            Storage::F32 => _mm_stream_si32(target.cast(), value.cast::<i32>().read()),
+            _ => _mm_stream_si64(target.cast(), value.cast::<i64>().read()),
+        }
+    };
+    #[cfg(not(target_arch = "x86_64"))]
+    // SAFETY: as the caller says.
+    unsafe {
+        target.write_unaligned(value);
+    };
 }
 
 /// # Safety

@@ -4,6 +4,7 @@ mod lines;
 mod quad;
 
 use super::element::Float;
+use super::partial::stream_element;
 use super::{Cache, Vector};
 pub(crate) use lines::Lines;
 pub(crate) use quad::{QUAD, QuadSink, QuadSource};
@@ -244,9 +245,8 @@ impl<'a, F: Float> Sink<'a, F> {
         QuadSink { start, lanes: V::LANES, memory: PhantomData }
     }
 
-    /// Writes `vector(place)` everywhere, but `label` in its own place. With `STREAM` whole lines of
-    /// memory go past the caches, so nothing of such a line may be written before or after; with it,
-    /// or if the row is long, what lies before the first line is written first.
+    /// Writes `vector(place)` everywhere, but `label` in its own place: with `STREAM` past the caches, line by line
+    /// of memory. With it, or if the row is long, what lies before the first line is written first.
     #[inline(always)]
     pub(crate) fn fill_with<V: Vector<Scalar = F>, const STREAM: bool>(
         &mut self,
@@ -259,8 +259,7 @@ impl<'a, F: Float> Sink<'a, F> {
         }
         if at > 0 {
             let head = with_value(vector(Place::Rest { at: 0 }), 0, label);
-            // SAFETY: `at` elements, fewer than LANES, are inside the row.
-            unsafe { head.store_head(self.start, at) };
+            self.reborrow().part(0, at).put::<V, STREAM>(0, head);
         }
         while at + QUAD * V::LANES <= self.len {
             let has_label =
@@ -277,16 +276,12 @@ impl<'a, F: Float> Sink<'a, F> {
         }
         while at < self.len {
             let written = with_value(vector(Place::Rest { at }), at, label);
-            if STREAM && self.len - at >= V::LANES {
-                self.stream(at, written);
-            } else {
-                self.set_vector(at, written);
-            }
+            self.put::<V, STREAM>(at, written);
             at += V::LANES;
         }
     }
 
-    /// Writes `values`, of the same length; whole lines past the caches. Compiled once.
+    /// Writes `values`, at least as many, past the caches. Compiled once.
     pub(crate) fn stream_from<V: Vector<Scalar = F>>(
         &mut self,
         token: V::Token,
@@ -306,20 +301,27 @@ impl<'a, F: Float> Sink<'a, F> {
         });
     }
 
-    /// As [`Sink::set_vector`] for a whole line of memory, past the caches.
+    /// As [`Sink::set_vector`]; with `STREAM` past the caches, for a line of memory or a part of one.
+    ///
+    /// The rest of such a line is in the row before or after. To write a part of it by way of the caches, a
+    /// processor reads the line from memory, and all that is written later waits.
     #[inline(always)]
-    pub(crate) fn stream<V: Vector<Scalar = F>>(&mut self, at: usize, vector: V) {
-        check(at, V::LANES, self.len);
+    fn put<V: Vector<Scalar = F>, const STREAM: bool>(&mut self, at: usize, vector: V) {
+        if !STREAM {
+            return self.set_vector(at, vector);
+        }
+        check(at, 0, self.len);
         let target = self.start.wrapping_add(at);
-        assert!(target.addr().is_multiple_of(LINE));
-        // SAFETY: LANES elements from `at`, a line, lie inside the row, by the checks.
-        unsafe { vector.stream(target) };
-    }
-
-    /// How many elements before element `at` are in its line of memory.
-    #[inline(always)]
-    pub(crate) fn elements_of_line_before(&self, at: usize) -> usize {
-        self.start.wrapping_add(at).addr() % LINE / size_of::<F>()
+        if self.len - at >= V::LANES {
+            assert!(target.addr().is_multiple_of(LINE));
+            // SAFETY: LANES elements from `at`, a line, lie inside the row, by the checks.
+            return unsafe { vector.stream(target) };
+        }
+        let lanes = vector.to_array();
+        for i in 0..self.len - at {
+            // SAFETY: element `at + i` < len.
+            unsafe { stream_element(target.wrapping_add(i), lanes[i]) };
+        }
     }
 
     /// May whole lines of this row be streamed: are there elements at their beginnings?

@@ -4,31 +4,15 @@ use super::Memory;
 use crate::batch::Job;
 use crate::kernel::{store_neighbours, to_run};
 use crate::panel::Panel;
-use crate::simd::{Float, MOST_LANES, RowsMut, Sink, Vector, outlined};
+use crate::simd::{RowsMut, Sink, Source, Vector, outlined};
 
 /// Where the rows of a tile are, and how they are written.
 #[derive(Clone, Copy)]
 pub(super) struct Place {
     pub(super) first: usize,
     pub(super) count: usize,
-    /// The end of the block: its last tile writes what is left.
-    pub(super) end: usize,
     /// Past the caches?
     pub(super) streams: bool,
-}
-
-/// The last elements of a tile, which share their line of memory with the next tile: lines are written whole.
-/// Arrays of NumPy seldom begin with a line, and so do their tiles.
-#[derive(Clone, Copy)]
-pub(super) struct Unwritten<F> {
-    values: [F; MOST_LANES],
-    len: usize,
-}
-
-impl<F: Float> Unwritten<F> {
-    pub(super) fn none() -> Self {
-        Self { values: [F::default(); MOST_LANES], len: 0 }
-    }
 }
 
 /// A function of its own: without a Hessian nothing is done for it but to ask.
@@ -43,7 +27,7 @@ pub(super) fn store_hessian<V: Vector>(
     let Memory { z, rows, kept, .. } = memory;
     outlined!(V, token, {
         let place = Place { streams: false, ..place };
-        store_tile::<V>(token, &panel, place, z, &mut Unwritten::none(), rows, kept);
+        store_tile::<V>(token, &panel, place, z, rows, kept);
     });
 }
 
@@ -54,14 +38,13 @@ pub(super) fn store_tile<V: Vector>(
     panel: &Panel<'_, V::Scalar>,
     place: Place,
     tile: &[V::Scalar],
-    unwritten: &mut Unwritten<V::Scalar>,
     rows: &mut [V::Scalar],
     kept: &[V::Scalar],
 ) {
     let Some(output) = panel.output else { return };
     let (classes, Place { first, count, streams, .. }) = (output.classes(), place);
     if panel.masked.is_none() {
-        if streams && stream_tile::<V>(token, tile, output, place, unwritten, rows) {
+        if streams && stream_tile::<V>(token, tile, output, place, rows) {
             return;
         }
         if store_neighbours::<V>(token, tile, output, first, count, streams) {
@@ -79,47 +62,18 @@ pub(super) fn store_tile<V: Vector>(
     }
 }
 
-/// Writes a tile to rows one after another, past the caches; false if they do not lie so. Each line is written
-/// whole: the first with what the tile before has left, and what is left of the last is for the next tile.
+/// Writes a tile to rows one after another, past the caches; false if they do not lie so.
 pub(super) fn stream_tile<V: Vector>(
     token: V::Token,
     tile: &[V::Scalar],
     output: &RowsMut<'_>,
-    place: Place,
-    unwritten: &mut Unwritten<V::Scalar>,
+    Place { first, count, .. }: Place,
     rows: &mut [V::Scalar],
 ) -> bool {
-    let Some(mut run) = output.run::<V::Scalar>(0, output.rows()) else { return false };
-    if V::IS_COMPACT || !run.has_lines() {
-        return false;
-    }
-    let Place { first, count, end, .. } = place;
-    let classes = output.classes();
-    outlined!(V, token, {
-        // From the beginning of the line on that the first element is in.
-        let at = first * classes;
-        let before = run.elements_of_line_before(at);
-        let len = before + count * classes;
-        rows[..before].copy_from_slice(&unwritten.values[..before]);
-        to_run::<V>(token, tile, classes, &mut Sink::from_slice(&mut rows[before..]));
-        let mut written = 0;
-        let is_first_of_block = unwritten.len != before;
-        if is_first_of_block {
-            // The beginning of the line is not ours.
-            written = V::LANES.min(len);
-            (before..written).for_each(|i| run.set(at + i - before, rows[i]));
-        }
-        while len - written >= V::LANES {
-            run.stream(at + written - before, V::from_slice(token, &rows[written..]));
-            written += V::LANES;
-        }
-        *unwritten = Unwritten::none();
-        if first + count == end {
-            (written..len).for_each(|i| run.set(at + i - before, rows[i]));
-        } else {
-            unwritten.len = len - written;
-            unwritten.values[..unwritten.len].copy_from_slice(&rows[written..len]);
-        }
-    });
+    let Some(mut run) = output.run::<V::Scalar>(first, count) else { return false };
+    // By way of memory in which lines begin where they do there.
+    let rows = &mut rows[V::LANES - run.as_source().elements_to_line()..];
+    to_run::<V>(token, tile, output.classes(), &mut Sink::from_slice(rows));
+    run.stream_from::<V>(token, Source::from_slice(rows));
     true
 }
