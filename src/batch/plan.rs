@@ -25,7 +25,8 @@ const CACHED_BYTES: usize = 1 << 25;
 /// Logits of more bytes are not in a second-level cache, and are asked for early. Tiles read them one after another:
 /// within a page the processor foresees that, which is enough unless they come from memory.
 const NEAR_BYTES: usize = 1 << 19;
-/// Bytes of the logits and outputs of rows that are reduced before they are finished: a nearest cache.
+/// Bytes of the logits and outputs of rows that are reduced before they are finished, and of the logits that come from
+/// memory meanwhile: a nearest cache.
 const BYTES_PER_GROUP: usize = 1 << 15;
 /// Bytes of rows that are brought together by transposes: half of a second-level cache.
 const BYTES_PER_PANEL: usize = 1 << 20;
@@ -124,7 +125,8 @@ impl Plan {
         } else {
             Path::LongRows
         };
-        let streams = bytes >= CACHED_BYTES && panel.output.is_some_and(RowsMut::is_streamed);
+        let is_far = bytes >= CACHED_BYTES;
+        let streams = is_far && panel.output.is_some_and(RowsMut::is_streamed);
         let keeps = job.operation.keeps();
         let keeps_apart = || streams || panel.is_in_place();
         let of_rows = || Needs {
@@ -136,7 +138,8 @@ impl Plan {
         };
         // Of tiles, which are small and many: nothing.
         let needs = if path == Path::Tiles { Needs::default() } else { of_rows() };
-        let bytes_in_group = row_bytes.saturating_mul(1 + usize::from(panel.output.is_some()));
+        let rows_of_each = 1 + usize::from(panel.output.is_some()) + usize::from(is_far);
+        let bytes_in_group = row_bytes.saturating_mul(rows_of_each);
         let group = (BYTES_PER_GROUP / bytes_in_group.max(1)).clamp(1, MOST_ROWS);
         let (panel_rows, columns) = match path {
             Path::Rows => panel_rows(panel, rows.div_ceil(threads), row_bytes, lanes, group),
@@ -145,7 +148,10 @@ impl Plan {
         let pitch = classes.next_multiple_of(MOST_LANES);
         let recomputes = matches!(path, Path::SharedRows | Path::Chunk);
         let read_at_once = if path == Path::Tiles { CACHED_BYTES } else { NEAR_BYTES };
-        let cache = if bytes >= CACHED_BYTES { Cache::Second } else { Cache::First };
+        // A line that is had from memory early takes the place of others in the nearest cache: only where all of them
+        // have room does that beat the next cache (Zen 4, 0.74 to 0.91 of its time for 200 and 1000 classes).
+        let has_room = bytes_in_group <= BYTES_PER_GROUP;
+        let cache = if is_far && !has_room { Cache::Second } else { Cache::First };
         let asks_ahead = (!recomputes && bytes > read_at_once).then_some(cache);
         let scratch = match path {
             Path::Tiles => scratch_len(classes, lanes),
