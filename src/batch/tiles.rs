@@ -58,19 +58,9 @@ impl<F: Float> Block<'_, '_, F> {
             next_out: take(len),
         };
         let mut state = State::new::<V>(job, self.same, &mut memory);
-        let logits = &job.panel.logits;
-        let ahead =
-            if plan.asks_ahead.is_some() { logits.run::<F>(0, logits.rows()) } else { None };
-        let ask = {
-            #[inline(always)]
-            |first: usize, count: usize| {
-                let Some(ahead) = &ahead else { return };
-                let at = first * logits.classes() + const { BYTES_AHEAD / size_of::<F>() };
-                for vector in 0..count * logits.classes() / V::LANES {
-                    ahead.prefetch::<V>(token, Cache::First, at + vector * V::LANES);
-                }
-            }
-        };
+        if plan.asks_ahead.is_some() {
+            state.ahead = job.panel.logits.run(0, job.panel.logits.rows());
+        }
         let (streams, end) = (plan.streams, range.end);
         let mut first = range.start;
         if Tile::<V::Scalar>::has_pairs::<V>() && job.operation == Operation::Softmax {
@@ -78,7 +68,6 @@ impl<F: Float> Block<'_, '_, F> {
             while end - first >= rows
                 && outlined!(V, token, {
                     let place = Place { first, count: rows, streams };
-                    ask(first, rows);
                     softmax::pair::<V>(job, token, place, &mut memory, &state)
                 })
             {
@@ -90,7 +79,6 @@ impl<F: Float> Block<'_, '_, F> {
             // Put together there: one whole would wait for the stores of its parts.
             outlined!(V, token, {
                 let place = Place { first, count, streams };
-                ask(first, count);
                 tile::<V>(job, token, place, &mut memory, &mut state);
             });
         }
@@ -104,6 +92,8 @@ struct State<'s, F> {
     is_lost: [bool; MOST_LANES],
     same: Option<&'s Same<'s, F>>,
     scale: f64,
+    /// The logits of all rows, one after another, if what is needed soon is asked for.
+    ahead: Option<Source<'s, F>>,
 }
 
 impl<'s, F: Float> State<'s, F> {
@@ -129,7 +119,26 @@ impl<'s, F: Float> State<'s, F> {
         }
         // Lanes without a row are not finished, and need no care.
         let done = FinishedLanes { unit: [1.0; MOST_LANES], ..FinishedLanes::default() };
-        Self { target, done, is_lost: [false; MOST_LANES], same, scale }
+        Self { target, done, is_lost: [false; MOST_LANES], same, scale, ahead: None }
+    }
+}
+
+impl<F: Float> State<'_, F> {
+    /// Asks for as many lines of memory as `count` rows have, further on: once those rows are read, which would wait
+    /// for what is asked for before them.
+    #[inline(always)]
+    fn ask<V: Vector<Scalar = F>>(
+        &self,
+        token: V::Token,
+        first: usize,
+        count: usize,
+        classes: usize,
+    ) {
+        let Some(ahead) = &self.ahead else { return };
+        let at = first * classes + const { BYTES_AHEAD / size_of::<F>() };
+        for vector in 0..count * classes / V::LANES {
+            ahead.prefetch::<V>(token, Cache::First, at + vector * V::LANES);
+        }
     }
 }
 
@@ -183,6 +192,7 @@ fn tile<V: Vector>(
         let rows = Source::from_slice(memory.rows);
         from_run::<V>(token, rows, classes, memory.z);
     }
+    state.ask::<V>(token, first, count, classes);
     if !read_all {
         // Rows that are not read may hold anything.
         for lane in (0..count).filter(|lane| !is_read[*lane]) {
