@@ -20,8 +20,10 @@ const BYTES_PER_ROW_THREAD: usize = 1 << 20;
 const BYTES_OF_KEPT_ROW: usize = 1 << 21;
 /// Bytes of logits in a block: small enough to balance, large enough to make claiming free.
 const BYTES_PER_BLOCK: usize = 1 << 17;
-/// Logits of more bytes come from memory, and their outputs go there.
+/// Logits of more bytes come from memory: many a last-level cache has so many.
 const CACHED_BYTES: usize = 1 << 25;
+/// So do logits of more bytes with as many of outputs, which go there.
+const CACHED_BYTES_OF_EACH: usize = CACHED_BYTES / 4 * 3;
 /// Logits of more bytes are not in a second-level cache, and are asked for early. Tiles read them one after another:
 /// within a page the processor foresees that, which is enough unless they come from memory.
 const NEAR_BYTES: usize = 1 << 19;
@@ -125,7 +127,8 @@ impl Plan {
         } else {
             Path::LongRows
         };
-        let is_far = bytes >= CACHED_BYTES;
+        let has_outputs = panel.output.is_some() && !panel.is_in_place();
+        let is_far = bytes >= if has_outputs { CACHED_BYTES_OF_EACH } else { CACHED_BYTES };
         let streams = is_far && panel.output.is_some_and(RowsMut::is_streamed);
         let keeps = job.operation.keeps();
         let keeps_apart = || streams || panel.is_in_place();
@@ -147,12 +150,12 @@ impl Plan {
         };
         let pitch = classes.next_multiple_of(MOST_LANES);
         let recomputes = matches!(path, Path::SharedRows | Path::Chunk);
-        let read_at_once = if path == Path::Tiles { CACHED_BYTES } else { NEAR_BYTES };
+        let is_asked_for = is_far || path != Path::Tiles && bytes > NEAR_BYTES;
         // A line that is had from memory early takes the place of others in the nearest cache: only where all of them
         // have room does that beat the next cache (Zen 4, 0.74 to 0.91 of its time for 200 and 1000 classes).
         let has_room = bytes_in_group <= BYTES_PER_GROUP;
         let cache = if is_far && !has_room { Cache::Second } else { Cache::First };
-        let asks_ahead = (!recomputes && bytes > read_at_once).then_some(cache);
+        let asks_ahead = (!recomputes && is_asked_for).then_some(cache);
         let scratch = match path {
             Path::Tiles => scratch_len(classes, lanes),
             Path::Rows => (needs.count() * panel_rows + 1) * pitch + columns,
