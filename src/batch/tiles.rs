@@ -9,7 +9,7 @@ use crate::kernel::{
 };
 use crate::simd::{Cache, Float, MOST_LANES, Source, Vector, outlined};
 use crate::target::{NO_CLASS, RowTarget, Weights};
-use store::{Place, store_hessian, store_tile};
+use store::{Place, Unwritten, store_hessian, store_tile};
 
 /// Elements of a tile, whole blocks of LANES classes: no fewer than rows one after another need.
 const fn tile_len(classes: usize, lanes: usize) -> usize {
@@ -18,7 +18,7 @@ const fn tile_len(classes: usize, lanes: usize) -> usize {
 
 /// Elements that a thread needs.
 pub(super) const fn scratch_len(classes: usize, lanes: usize) -> usize {
-    PIECES * tile_len(classes, lanes) + lanes
+    PIECES * tile_len(classes, lanes) + 3 * lanes
 }
 
 /// Memory for a tile, LANES of each class, and for the same rows one after another.
@@ -34,7 +34,7 @@ struct Memory<'m, F> {
     next_out: &'m mut [F],
 }
 
-/// Pieces of memory, a tile each; the rows may begin within a line of memory.
+/// Pieces of memory, a tile each; the rows may begin within a line of memory, and with what the tile before has left.
 const PIECES: usize = 8;
 
 /// So far on from a tile, memory is asked for: two tiles or more, a microsecond or so.
@@ -48,7 +48,7 @@ impl<F: Float> Block<'_, '_, F> {
         let mut scratch = &mut *self.scratch;
         let mut take = |len| scratch.split_off_mut(..len).expect("as many as are had");
         let mut memory = Memory {
-            rows: take(len + V::LANES),
+            rows: take(len + 3 * V::LANES),
             z: take(len),
             weights: take(len),
             out: take(len),
@@ -67,8 +67,8 @@ impl<F: Float> Block<'_, '_, F> {
             let rows = 2 * V::LANES;
             while end - first >= rows
                 && outlined!(V, token, {
-                    let place = Place { first, count: rows, streams };
-                    softmax::pair::<V>(job, token, place, &mut memory, &state)
+                    let place = Place { first, count: rows, end, streams };
+                    softmax::pair::<V>(job, token, place, &mut memory, &mut state)
                 })
             {
                 first += rows;
@@ -78,7 +78,7 @@ impl<F: Float> Block<'_, '_, F> {
             let count = V::LANES.min(end - first);
             // Put together there: one whole would wait for the stores of its parts.
             outlined!(V, token, {
-                let place = Place { first, count, streams };
+                let place = Place { first, count, end, streams };
                 tile::<V>(job, token, place, &mut memory, &mut state);
             });
         }
@@ -94,6 +94,7 @@ struct State<'s, F> {
     scale: f64,
     /// The logits of all rows, one after another, if what is needed soon is asked for.
     ahead: Option<Source<'s, F>>,
+    unwritten: Unwritten<F>,
 }
 
 impl<'s, F: Float> State<'s, F> {
@@ -119,7 +120,15 @@ impl<'s, F: Float> State<'s, F> {
         }
         // Lanes without a row are not finished, and need no care.
         let done = FinishedLanes { unit: [1.0; MOST_LANES], ..FinishedLanes::default() };
-        Self { target, done, is_lost: [false; MOST_LANES], same, scale, ahead: None }
+        Self {
+            target,
+            done,
+            is_lost: [false; MOST_LANES],
+            same,
+            scale,
+            ahead: None,
+            unwritten: Unwritten::none(),
+        }
     }
 }
 
@@ -226,7 +235,15 @@ fn tile<V: Vector>(
         _ => &done.loss,
     };
     job.put_rows(first, &scalars[..count], &done.lse[..count]);
-    store_tile::<V>(token, panel, place, memory.out, memory.rows, memory.kept);
+    store_tile::<V>(
+        token,
+        panel,
+        place,
+        memory.out,
+        &mut state.unwritten,
+        memory.rows,
+        memory.kept,
+    );
     if job.hessian.is_some() {
         store_hessian::<V>(token, job, place, memory);
     }

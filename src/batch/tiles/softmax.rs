@@ -13,7 +13,7 @@ pub(super) fn pair<V: Vector>(
     token: V::Token,
     place: Place,
     memory: &mut Memory<'_, V::Scalar>,
-    state: &State<'_, V::Scalar>,
+    state: &mut State<'_, V::Scalar>,
 ) -> bool {
     let Place { first, streams, .. } = place;
     let Memory { z, out, next_z, next_out, rows, .. } = memory;
@@ -48,8 +48,11 @@ pub(super) fn pair<V: Vector>(
     tile.softmax_pair::<V>(&next_tile, token, lanes, next_lanes);
     for (i, out) in [out, next_out].into_iter().enumerate() {
         let place = Place { first: first + i * V::LANES, count: V::LANES, ..place };
+        let unwritten = &mut state.unwritten;
         let is_streamed = streams
-            && panel.output.is_some_and(|output| stream_tile::<V>(token, out, output, place, rows));
+            && panel
+                .output
+                .is_some_and(|output| stream_tile::<V>(token, out, output, place, unwritten, rows));
         if !is_streamed {
             let mut sink = sink.reborrow().part(i * len, len);
             to_run::<V>(token, out, classes, &mut sink);
