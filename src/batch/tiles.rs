@@ -9,6 +9,7 @@ use crate::kernel::{
 };
 use crate::simd::{Cache, Float, MOST_LANES, Source, Vector, outlined};
 use crate::target::{NO_CLASS, RowTarget, Weights};
+use std::ops::Range;
 use store::{Place, Unwritten, store_hessian, store_tile};
 
 /// Elements of a tile, whole blocks of LANES classes: no fewer than rows one after another need.
@@ -127,26 +128,19 @@ impl<'s, F: Float> State<'s, F> {
             same,
             scale,
             ahead: None,
-            unwritten: Unwritten::none(),
+            unwritten: Unwritten::default(),
         }
     }
 }
 
 impl<F: Float> State<'_, F> {
-    /// Asks for as many lines of memory as `count` rows have, further on: once those rows are read, which would wait
-    /// for what is asked for before them.
+    /// Asks for memory further on than these elements: once they are read, which would wait for what is asked for before.
     #[inline(always)]
-    fn ask<V: Vector<Scalar = F>>(
-        &self,
-        token: V::Token,
-        first: usize,
-        count: usize,
-        classes: usize,
-    ) {
+    fn ask<V: Vector<Scalar = F>>(&self, token: V::Token, elements: Range<usize>) {
         let Some(ahead) = &self.ahead else { return };
-        let at = first * classes + const { BYTES_AHEAD / size_of::<F>() };
-        for vector in 0..count * classes / V::LANES {
-            ahead.prefetch::<V>(token, Cache::First, at + vector * V::LANES);
+        for at in elements.step_by(V::LANES) {
+            let at = at + const { BYTES_AHEAD / size_of::<F>() };
+            ahead.prefetch::<V>(token, Cache::First, at);
         }
     }
 }
@@ -201,7 +195,7 @@ fn tile<V: Vector>(
         let rows = Source::from_slice(memory.rows);
         from_run::<V>(token, rows, classes, memory.z);
     }
-    state.ask::<V>(token, first, count, classes);
+    state.ask::<V>(token, first * classes..(first + count) * classes);
     if !read_all {
         // Rows that are not read may hold anything.
         for lane in (0..count).filter(|lane| !is_read[*lane]) {

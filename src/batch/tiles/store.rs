@@ -4,7 +4,7 @@ use super::Memory;
 use crate::batch::Job;
 use crate::kernel::{store_neighbours, to_run};
 use crate::panel::Panel;
-use crate::simd::{Float, MOST_LANES, RowsMut, Sink, Source, Vector, outlined};
+use crate::simd::{MOST_LANES, RowsMut, Sink, Source, Vector, outlined};
 
 /// Where the rows of a tile are, and how they are written.
 #[derive(Clone, Copy)]
@@ -19,15 +19,10 @@ pub(super) struct Place {
 
 /// The last elements of a tile, which share their line of memory with the next tile. Arrays of NumPy seldom begin with
 /// a line, and so do their tiles. Elements of a line that are written past the caches in two tiles may be two writes.
+#[derive(Default)]
 pub(super) struct Unwritten<F> {
     values: [F; MOST_LANES],
     len: usize,
-}
-
-impl<F: Float> Unwritten<F> {
-    pub(super) fn none() -> Self {
-        Self { values: [F::default(); MOST_LANES], len: 0 }
-    }
 }
 
 /// A function of its own: without a Hessian nothing is done for it but to ask.
@@ -42,7 +37,7 @@ pub(super) fn store_hessian<V: Vector>(
     let Memory { z, rows, kept, .. } = memory;
     outlined!(V, token, {
         let place = Place { streams: false, ..place };
-        store_tile::<V>(token, &panel, place, z, &mut Unwritten::none(), rows, kept);
+        store_tile::<V>(token, &panel, place, z, &mut Unwritten::default(), rows, kept);
     });
 }
 
