@@ -59,9 +59,8 @@ impl<F: Float> Block<'_, '_, F> {
             next_out: take(len),
         };
         let mut state = State::new::<V>(job, self.same, &mut memory);
-        if plan.asks_ahead.is_some() {
-            state.ahead = job.panel.logits.run(0, job.panel.logits.rows());
-        }
+        let logits = &job.panel.logits;
+        state.ahead = plan.asks_ahead.and_then(|_| logits.run(0, logits.rows()));
         let (streams, end) = (plan.streams, range.end);
         let mut first = range.start;
         if Tile::<V::Scalar>::has_pairs::<V>() && job.operation == Operation::Softmax {

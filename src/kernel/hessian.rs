@@ -67,11 +67,10 @@ pub(crate) fn write_hessian<V: Vector>(
     let sum = number(total.sum);
     let lost = number((total.sum - sum.to_f64()) + total.lost);
     let constants = [factor, least, sum, lost, number(total.inverse)];
-    fill::<V, _>(
+    fill::<V, false, _>(
         token,
         None,
         out,
-        false,
         #[inline(always)]
         move || {
             let [factor, least, sum, lost, inverse] = constants.map(

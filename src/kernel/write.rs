@@ -49,6 +49,22 @@ pub(crate) fn write<V: Vector>(
     out: &mut Sink<'_, V::Scalar>,
     streams: bool,
 ) {
+    if !V::IS_COMPACT && streams && out.has_lines() {
+        written::<V, true>(token, epilogue, values, weights, label, out);
+    } else {
+        written::<V, false>(token, epilogue, values, weights, label, out);
+    }
+}
+
+#[inline(always)]
+fn written<V: Vector, const STREAM: bool>(
+    token: V::Token,
+    epilogue: &Epilogue<V::Scalar>,
+    values: Source<'_, V::Scalar>,
+    weights: Weights<'_, V::Scalar>,
+    label: AtLabel<'_, V::Scalar>,
+    out: &mut Sink<'_, V::Scalar>,
+) {
     let zero = V::Scalar::default();
     let value = {
         #[inline(always)]
@@ -57,11 +73,10 @@ pub(crate) fn write<V: Vector>(
     /// Writes a value for each place, from constants that are in every lane.
     macro_rules! fill {
         ([$($constant:ident),+], |$place:ident| $value:expr) => {
-            fill::<V, _>(
+            fill::<V, STREAM, _>(
                 token,
                 label,
                 out,
-                streams,
                 #[inline(always)]
                 move || {
                     $(let $constant = V::splat(token, *$constant);)+
@@ -93,16 +108,15 @@ pub(crate) fn write<V: Vector>(
 
 /// Compiled once for each epilogue.
 #[inline(always)]
-pub(super) fn fill<V: Vector, E: Fn(Place) -> V>(
+pub(super) fn fill<V: Vector, const STREAM: bool, E: Fn(Place) -> V>(
     token: V::Token,
     label: AtLabel<'_, V::Scalar>,
     out: &mut Sink<'_, V::Scalar>,
-    streams: bool,
     epilogue: impl FnOnce() -> E,
 ) {
     outlined!(V, token, {
         // By value: behind a reference, it is loaded again after each store.
         let (mut out, label) = (out.reborrow(), label.copied());
-        out.fill_with::<V>(label, streams, epilogue());
+        out.fill_with::<V, STREAM>(label, epilogue());
     });
 }

@@ -4,11 +4,13 @@
 //! Masked loads and stores where there are such instructions: what lies behind the mask is not
 //! touched. Elsewhere through an array.
 
-use super::element::{Float, Storage};
+use super::element::Float;
 use super::storage::Halves;
 use super::transpose::{in_vectors, shuffled};
 use super::{Cache, MOST_LANES, Vector};
 use fearless_simd::{Simd, SimdFrom, f32x8, f32x16, f64x8};
+#[cfg(target_arch = "x86_64")]
+use std::arch::x86_64::_mm_stream_si32;
 
 /// What the vectors of one type need, where the level has no instructions of its own.
 macro_rules! partial {
@@ -143,15 +145,11 @@ pub trait Partial: Simd + Halves {
 #[inline(always)]
 pub(super) unsafe fn stream_element<F: Float>(target: *mut F, value: F) {
     #[cfg(target_arch = "x86_64")]
-    // SAFETY: part of every x86-64; the element is as large as what is written.
-    unsafe {
-        use std::arch::x86_64::{_mm_stream_si32, _mm_stream_si64};
-        let value = &raw const value;
-        match F::STORAGE {
-            Storage::F32 => _mm_stream_si32(target.cast(), value.cast::<i32>().read()),
-            _ => _mm_stream_si64(target.cast(), value.cast::<i64>().read()),
-        }
-    };
+    for word in 0..size_of::<F>() / 4 {
+        let value = (&raw const value).cast::<i32>();
+        // SAFETY: part of every x86-64; the element is so many words, to be read and to be written.
+        unsafe { _mm_stream_si32(target.cast::<i32>().add(word), value.add(word).read()) };
+    }
     #[cfg(not(target_arch = "x86_64"))]
     // SAFETY: as the caller says.
     unsafe {

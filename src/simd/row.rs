@@ -245,25 +245,10 @@ impl<'a, F: Float> Sink<'a, F> {
         QuadSink { start, lanes: V::LANES, memory: PhantomData }
     }
 
-    /// Writes `vector(place)` everywhere, but `label` in its own place; past the caches, if it `streams` and elements
-    /// begin lines of memory.
+    /// Writes `vector(place)` everywhere, but `label` in its own place: with `STREAM` past the caches, line by line
+    /// of memory. With it, or if the row is long, what lies before the first line is written first.
     #[inline(always)]
-    pub(crate) fn fill_with<V: Vector<Scalar = F>>(
-        &mut self,
-        label: Option<(usize, F)>,
-        streams: bool,
-        vector: impl Fn(Place) -> V,
-    ) {
-        if !V::IS_COMPACT && streams && self.start.addr().is_multiple_of(size_of::<F>()) {
-            self.filled::<V, true>(label, vector);
-        } else {
-            self.filled::<V, false>(label, vector);
-        }
-    }
-
-    /// With `STREAM`, or if the row is long, what lies before the first line is written first.
-    #[inline(always)]
-    fn filled<V: Vector<Scalar = F>, const STREAM: bool>(
+    pub(crate) fn fill_with<V: Vector<Scalar = F>, const STREAM: bool>(
         &mut self,
         label: Option<(usize, F)>,
         vector: impl Fn(Place) -> V,
@@ -308,7 +293,11 @@ impl<'a, F: Float> Sink<'a, F> {
                 #[inline(always)]
                 |place| values.at::<V>(token, place, F::default())
             };
-            to.fill_with::<V>(None, true, value);
+            if to.has_lines() && !V::IS_COMPACT {
+                to.fill_with::<V, true>(None, value);
+            } else {
+                to.fill_with::<V, false>(None, value);
+            }
         });
     }
 
@@ -333,6 +322,12 @@ impl<'a, F: Float> Sink<'a, F> {
             // SAFETY: element `at + i` < len.
             unsafe { stream_element(target.wrapping_add(i), lanes[i]) };
         }
+    }
+
+    /// May whole lines of this row be streamed: are there elements at their beginnings?
+    #[inline(always)]
+    pub(crate) fn has_lines(&self) -> bool {
+        self.start.addr().is_multiple_of(size_of::<F>())
     }
 
     /// `vector` to the elements from `at` on, as many lanes as there are elements.

@@ -50,8 +50,12 @@ impl<F: Float> VectorJob<F> for FillWith<'_, F> {
     fn run<V: Vector<Scalar = F>>(self, token: V::Token) {
         let (mut to, from) = (Sink::from_slice(self.to), Source::from_slice(self.from));
         let copy = |place| from.at::<V>(token, place, F::NAN);
-        to.fill_with::<V>(self.label, self.streams, copy);
-        V::fence(token);
+        if self.streams {
+            to.fill_with::<V, true>(self.label, copy);
+            V::fence(token);
+        } else {
+            to.fill_with::<V, false>(self.label, copy);
+        }
     }
 }
 
@@ -121,7 +125,7 @@ impl<F: Float> VectorJob<F> for InPlace<'_, F> {
     fn run<V: Vector<Scalar = F>>(self, token: V::Token) {
         let mut row = Sink::from_slice(self.row);
         let from = row.as_source();
-        row.fill_with::<V>(Some(self.label), false, |place| from.at::<V>(token, place, F::NAN));
+        row.fill_with::<V, false>(Some(self.label), |place| from.at::<V>(token, place, F::NAN));
     }
 }
 
