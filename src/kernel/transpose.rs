@@ -75,7 +75,8 @@ pub(crate) fn to_run<V: Vector>(
 }
 
 /// Writes a tile to rows from `first` on, at most LANES, that are neighbours class by class, or to one alone;
-/// false if they are not. Past the caches, if it `streams`, what are whole lines there.
+/// false if they are not. Past the caches, if it `streams`, what are whole lines there: the rest of others is in the
+/// next tile, too long after this one for the processor to put them together.
 #[inline(always)]
 pub(crate) fn store_neighbours<V: Vector>(
     token: V::Token,
@@ -96,7 +97,7 @@ pub(crate) fn store_neighbours<V: Vector>(
     let Some(column) = rows.columns::<V::Scalar>(first, count) else { return false };
     for (class, source) in tile.chunks_exact(V::LANES).enumerate().take(classes) {
         let mut column = column(class);
-        if streams {
+        if streams && column.as_source().elements_to_line() == 0 {
             column.stream_from::<V>(token, Source::from_slice(&source[..count]));
         } else {
             column.set_vector(0, V::from_slice(token, source));

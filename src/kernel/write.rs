@@ -36,7 +36,7 @@ pub(crate) fn log_probability<V: Vector>(z: V, max: V, inverse: V, excess: V) ->
 }
 
 /// Writes a row, or a part of one, of which `values` are the exponentials, or the logits for
-/// [`Epilogue::LogProbability`]. With `streams`, whole lines of memory go past the caches.
+/// [`Epilogue::LogProbability`]. With `streams` they go past the caches.
 ///
 /// The epilogue and the label are references, since they have just been stored, number by number: to copy several at
 /// once waits for those stores, and they wait for the stores past the caches of the row before.

@@ -141,7 +141,7 @@ pub trait Partial: Simd + Halves {
 /// Writes one element past the caches, where there is such a store for it.
 ///
 /// # Safety
-/// - `target` is valid for writing an element.
+/// - `target` is valid for writing an element; no alignment is needed.
 #[inline(always)]
 pub(super) unsafe fn stream_element<F: Float>(target: *mut F, value: F) {
     #[cfg(target_arch = "x86_64")]
