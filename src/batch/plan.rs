@@ -22,7 +22,7 @@ const BYTES_OF_KEPT_ROW: usize = 1 << 21;
 const BYTES_PER_BLOCK: usize = 1 << 17;
 /// Logits of more bytes come from memory: many a last-level cache has so many.
 const CACHED_BYTES: usize = 1 << 25;
-/// So do logits of more bytes with as many of outputs, which go there.
+/// Logits and outputs of more bytes each come from there and go there.
 const CACHED_BYTES_OF_EACH: usize = CACHED_BYTES / 4 * 3;
 /// Logits of more bytes are not in a second-level cache, and are asked for early. Tiles read them one after another:
 /// within a page the processor foresees that, which is enough unless they come from memory.

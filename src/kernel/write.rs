@@ -49,7 +49,7 @@ pub(crate) fn write<V: Vector>(
     out: &mut Sink<'_, V::Scalar>,
     streams: bool,
 ) {
-    if !V::IS_COMPACT && streams && out.has_lines() {
+    if streams && out.has_lines::<V>() {
         written::<V, true>(token, epilogue, values, weights, label, out);
     } else {
         written::<V, false>(token, epilogue, values, weights, label, out);

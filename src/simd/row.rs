@@ -293,7 +293,7 @@ impl<'a, F: Float> Sink<'a, F> {
                 #[inline(always)]
                 |place| values.at::<V>(token, place, F::default())
             };
-            if to.has_lines() && !V::IS_COMPACT {
+            if to.has_lines::<V>() {
                 to.fill_with::<V, true>(None, value);
             } else {
                 to.fill_with::<V, false>(None, value);
@@ -324,10 +324,10 @@ impl<'a, F: Float> Sink<'a, F> {
         }
     }
 
-    /// May whole lines of this row be streamed: are there elements at their beginnings?
+    /// May lines of this row be streamed: are there elements at their beginnings? Small code does not stream.
     #[inline(always)]
-    pub(crate) fn has_lines(&self) -> bool {
-        self.start.addr().is_multiple_of(size_of::<F>())
+    pub(crate) fn has_lines<V: Vector>(&self) -> bool {
+        !V::IS_COMPACT && self.start.addr().is_multiple_of(size_of::<F>())
     }
 
     /// `vector` to the elements from `at` on, as many lanes as there are elements.

@@ -89,6 +89,7 @@ pub(super) fn stream_tile<V: Vector>(
     // By way of memory in which lines begin where they do there.
     let to_line = to.as_source().elements_to_line();
     let rows = &mut rows[V::LANES - to_line..];
+    // Whole vectors, whatever is of use in them: a copy of a varying length takes longer.
     rows[..V::LANES].copy_from_slice(&unwritten.values[..V::LANES]);
     to_run::<V>(token, tile, classes, &mut Sink::from_slice(&mut rows[before..]));
     unwritten.len = if first + count == end { 0 } else { (len - to_line) % V::LANES };
