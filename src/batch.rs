@@ -21,7 +21,7 @@ mod workspace;
 use crate::error::Error;
 use crate::kernel::{Operation, Temperature};
 use crate::panel::Panel;
-use crate::simd::{Float, Rows, RowsMut, Vector, VectorJob};
+use crate::simd::{Float, MOST_LANES, Rows, RowsMut, Vector, VectorJob};
 use crate::target::{RowTarget, SmoothedTargets};
 pub(crate) use long::chunk::finish_chunks;
 pub use long::chunk::{CHUNK_ROW, ROW_CONSTANTS, SEGMENT_SUMS, segment_len, segments};
@@ -154,14 +154,24 @@ impl<'j, F: Float> Job<'j, F> {
     }
 
     /// Writes the scalars of a row.
-    #[inline(always)]
     fn put(&self, row: usize, scalar: f64, lse: f64) {
-        let round = |value: f64| if self.rounds { F::from_f64(value).to_f64() } else { value };
-        if let Some(scalars) = self.scalars {
-            scalars.set(row, round(scalar));
-        }
-        if let Some(out) = self.lse {
-            out.set(row, round(lse));
+        self.put_rows(row, &[scalar], &[lse]);
+    }
+
+    /// Writes the scalars of at most [`MOST_LANES`] rows from `first` on.
+    #[inline(always)]
+    fn put_rows(&self, first: usize, scalars: &[f64], lse: &[f64]) {
+        for (out, values) in [(self.scalars, scalars), (self.lse, lse)] {
+            let Some(out) = out else { continue };
+            if self.rounds {
+                let mut rounded = [0.0; MOST_LANES];
+                for (rounded, value) in rounded.iter_mut().zip(values) {
+                    *rounded = F::from_f64(*value).to_f64();
+                }
+                out.set_rows(first, &rounded[..values.len()]);
+            } else {
+                out.set_rows(first, values);
+            }
         }
     }
 

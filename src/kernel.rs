@@ -3,7 +3,8 @@
 //! | file | what |
 //! |---|---|
 //! | `exp` | the exponential, relative to a power of two near the maximum |
-//! | `reduce` | a row or a segment of one: M, Σ exp, Σ w (M − z) |
+//! | `maximum` | of a row or a segment of one: M, and the class that has it first |
+//! | `reduce` | Σ exp, Σ w (M − z) |
 //! | `rows` | what is done once for a row, for eight rows side by side |
 //! | `finish` | its formulas: S, L, the loss, the constants of the gradient |
 //! | `write` | the epilogues |
@@ -15,6 +16,7 @@
 mod exp;
 mod finish;
 mod hessian;
+mod maximum;
 mod reduce;
 mod rows;
 mod special;
@@ -23,12 +25,13 @@ mod transpose;
 mod write;
 
 pub(crate) use exp::Temperature;
-pub(crate) use finish::{FinishedLanes, TargetLanes};
+pub(crate) use finish::{FinishedLanes, ReducedLanes, TargetLanes};
 pub(crate) use hessian::write_hessian;
-pub(crate) use reduce::{Ahead, MOST_ROWS, Part, Partial, SEGMENT, maximum, reduce};
+pub(crate) use maximum::{put_maxima, put_places};
+pub(crate) use reduce::{Ahead, MOST_ROWS, Part, Partial, SEGMENT, reduce};
 pub use rows::Operation;
 pub(crate) use rows::{Finished, ReducedRows, finish};
 pub(crate) use special::{RowClass, UNIT, gap, log_probabilities, shift, weighted_gaps};
 pub(crate) use tile::{MOST_CLASSES, Tile, TileTarget, TileWeights};
 pub(crate) use transpose::{from_run, load, room, store_neighbours, to_run};
-pub(crate) use write::{Epilogue, log_probability, write};
+pub(crate) use write::{Epilogue, Output, log_probability, write};

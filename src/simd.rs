@@ -52,7 +52,7 @@ pub use element::{Float, Slices, Storage};
 pub use lanes::{DoubleLanes, LaneSum, Widened};
 pub use level::Level;
 pub use memory::{Distinct, Outer, Rows, RowsMut};
-pub(crate) use row::{Lines, Place, QUAD, Sink, Source, transpose, with_value};
+pub(crate) use row::{Lines, QUAD, Sink, Source, transpose, with_value};
 
 use storage::Halves;
 

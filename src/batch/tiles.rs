@@ -341,21 +341,3 @@ fn own_targets<V: Vector>(
     }
     has_weights
 }
-
-impl<F: Float> Job<'_, F> {
-    #[inline(always)]
-    fn put_rows(&self, first: usize, scalars: &[f64], lse: &[f64]) {
-        for (out, values) in [(self.scalars, scalars), (self.lse, lse)] {
-            let Some(out) = out else { continue };
-            if self.rounds {
-                let mut rounded = [0.0; MOST_LANES];
-                for (rounded, value) in rounded.iter_mut().zip(values) {
-                    *rounded = F::from_f64(*value).to_f64();
-                }
-                out.set_rows(first, &rounded[..values.len()]);
-            } else {
-                out.set_rows(first, values);
-            }
-        }
-    }
-}

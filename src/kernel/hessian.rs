@@ -9,7 +9,7 @@
 //! which is the sum of the other classes, keeps its digits where e_k is nearly all of S.
 
 use super::finish::{ReducedLanes, inverse_of};
-use super::write::{Epilogue, fill, probability};
+use super::write::{Epilogue, probability};
 use crate::math::{Real, two_sum};
 use crate::simd::{Float, Sink, Source, Vector, Widened, outlined};
 
@@ -67,23 +67,20 @@ pub(crate) fn write_hessian<V: Vector>(
     let sum = number(total.sum);
     let lost = number((total.sum - sum.to_f64()) + total.lost);
     let constants = [factor, least, sum, lost, number(total.inverse)];
-    fill::<V, false, _>(
-        token,
-        None,
-        out,
-        #[inline(always)]
-        move || {
-            let [factor, least, sum, lost, inverse] = constants.map(
-                #[inline(always)]
-                |constant| V::splat(token, constant),
-            );
+    outlined!(V, token, {
+        let [factor, least, sum, lost, inverse] = constants.map(
             #[inline(always)]
-            move |place| {
+            |constant| V::splat(token, constant),
+        );
+        out.reborrow().fill_with::<V, false>(
+            None,
+            #[inline(always)]
+            |place| {
                 let e = e.at::<V>(token, place, V::Scalar::default());
                 hessian(e, factor, least, sum, lost, inverse)
-            }
-        },
-    );
+            },
+        );
+    });
 }
 
 #[inline(always)]

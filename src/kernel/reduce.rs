@@ -1,7 +1,7 @@
-//! The reduction of a row, or of a segment of one.
+//! The reduction of rows, or of a segment of one.
 //!
 //! ```text
-//! M      = max z                                         sweep 1
+//! M      = max z                                         sweep 1: maximum.rs
 //! e_k    = exp(z_k/T)·2^(H − N)                          sweep 2; kept if asked for
 //! sum    = Σ e_k, or Σ e_k but for the first maximum
 //! dot    = Σ w_k (M − z_k)                               if there are weights: all terms ≥ 0
@@ -26,8 +26,10 @@
 //! out, or that does not exist, adds +0.
 
 use super::exp::{Base, Exponential, Temperature};
+use super::finish::ReducedLanes;
 use crate::simd::{Cache, Float, LaneSum, Lines, QUAD, Sink, Source, Vector, outlined, with_value};
 use crate::target::Weights;
+use std::mem::discriminant;
 
 /// Classes of a segment: the unit in which long rows are divided.
 pub(crate) const SEGMENT: usize = 16_384;
@@ -56,6 +58,11 @@ pub(crate) struct Partial {
 }
 
 impl Partial {
+    /// That of the first lane.
+    pub(crate) fn first(lanes: &ReducedLanes) -> Self {
+        Self { sum: lanes.sum[0], lost: lanes.lost[0], dot: lanes.dot[0] }
+    }
+
     /// Is it of an ordinary row? Else it has NaN or infinities, or overflows.
     pub(crate) fn is_ordinary(&self) -> bool {
         self.sum.is_finite() && self.dot.is_finite()
@@ -69,131 +76,76 @@ pub(crate) struct Part<'p, F> {
     pub(crate) weights: Weights<'p, F>,
     /// M of the row.
     pub(crate) max: F,
-    /// Is the first maximum left out of the sum?
-    pub(crate) splits: bool,
+    /// The class that is left out of the sum, that of the first maximum; of softmax none.
+    pub(crate) apart: usize,
+}
+
+impl<F: Float> Part<'_, F> {
+    /// Without classes.
+    pub(crate) fn none() -> Self {
+        let z = Source::from_slice(&[]);
+        Self { z, weights: Weights::Absent, max: F::default(), apart: usize::MAX }
+    }
 }
 
 /// Memory that a sweep asks for, since it is needed soon.
-pub(crate) struct Ahead<'a, F> {
+#[derive(Clone, Copy)]
+pub(crate) struct Ahead {
     /// The logits of the same classes in a row that is read soon.
     pub(crate) logits: Lines,
-    /// The outputs, where the sweep stores its exponentials or what is written after it; else empty.
-    pub(crate) outputs: Source<'a, F>,
+    /// The outputs as well? The sweep stores its exponentials there, or they are written after it.
+    pub(crate) outputs: bool,
 }
 
-impl<F: Float> Ahead<'_, F> {
+impl Ahead {
     pub(crate) fn nothing() -> Self {
-        Self { logits: Lines::none(), outputs: Source::from_slice(&[]) }
+        Self { logits: Lines::none(), outputs: false }
     }
 }
 
-/// Reduces a part. Its exponentials go to `exps`, if there is such.
+/// Reduces parts of several rows, at most [`MOST_ROWS`]. If it `keeps` their exponentials, they go to `sinks`.
 pub(crate) fn reduce<V: Vector>(
     token: V::Token,
     temperature: &Temperature<V::Scalar>,
-    part: &Part<'_, V::Scalar>,
-    exps: Option<&mut Sink<'_, V::Scalar>>,
-    ahead: &Ahead<'_, V::Scalar>,
-) -> Partial {
-    let Part { z, weights, max, splits } = *part;
-    if !temperature.is_in_range(max) {
-        return Partial { sum: f64::NAN, ..Partial::default() };
+    parts: &[Part<'_, V::Scalar>],
+    sinks: &mut [Sink<'_, V::Scalar>],
+    keeps: bool,
+    ahead: &Ahead,
+    lanes: &mut ReducedLanes,
+) {
+    let mut first = 0;
+    for parts in parts.chunk_by(|a, b| discriminant(&a.weights) == discriminant(&b.weights)) {
+        let kind = match parts[0].weights {
+            Weights::Absent => WeightKind::Absent,
+            Weights::Ones => WeightKind::Ones,
+            Weights::Row(_) => WeightKind::Each,
+        };
+        let end = first + parts.len();
+        let (sinks, lanes) = (&mut sinks[first..end], &mut *lanes);
+        let ahead = Ahead { logits: ahead.logits.of_row(first), ..*ahead };
+        sweep::<V>(token, Group { temperature, parts, sinks, ahead, lanes, first }, keeps, kind);
+        first = end;
     }
-    let apart = if splits { place::<V>(token, z, max) } else { usize::MAX };
-    let row = Row { temperature, max, z, apart, ahead };
-    let (kind, weights) = match weights {
-        Weights::Absent => (WeightKind::Absent, z),
-        Weights::Ones => (WeightKind::Ones, z),
-        Weights::Row(weights) => (WeightKind::Each, weights),
-    };
-    sweep::<V>(token, row, kind, weights, exps)
 }
 
-/// M; of rows with NaN, which the second sweep finds, anything.
-pub(crate) fn maximum<V: Vector>(token: V::Token, z: Source<'_, V::Scalar>) -> V::Scalar {
-    outlined!(V, token, move {
-        let lowest = V::Scalar::NEG_INFINITY;
-        let mut best = [V::splat(token, lowest); QUAD];
-        // From a line of memory on, no vector lies in two. Some elements are read twice.
-        let mut at = z.elements_to_line();
-        best[0] = z.vector::<V>(token, 0, lowest);
-        while at + QUAD * V::LANES <= z.len() {
-            let quad = z.quad::<V>(at);
-            for (i, best) in best.iter_mut().enumerate() {
-                *best = best.max(quad.vector::<V>(token, i));
-            }
-            at += QUAD * V::LANES;
-        }
-        while at < z.len() {
-            best[0] = best[0].max(z.vector::<V>(token, at, lowest));
-            at += V::LANES;
-        }
-        let mut lanes = best[0].max(best[1]).max(best[2].max(best[3])).to_array();
-        let mut half = V::LANES / 2;
-        while half > 0 {
-            for lane in 0..half {
-                if lanes[lane + half] > lanes[lane] {
-                    lanes[lane] = lanes[lane + half];
-                }
-            }
-            half /= 2;
-        }
-        lanes[0]
-    })
-}
-
-/// The class of the first maximum.
-fn place<V: Vector>(token: V::Token, z: Source<'_, V::Scalar>, max: V::Scalar) -> usize {
-    outlined!(V, token, move {
-        let largest = V::splat(token, max);
-        let mut at = 0;
-        while at + QUAD * V::LANES <= z.len() {
-            let quad = z.quad::<V>(at);
-            let vector = |i| quad.vector::<V>(token, i);
-            let best = vector(0).max(vector(1)).max(vector(2).max(vector(3)));
-            if V::any(best.ge(largest)) {
-                break;
-            }
-            at += QUAD * V::LANES;
-        }
-        while at < z.len() {
-            let bits = V::bits(z.vector::<V>(token, at, V::Scalar::NEG_INFINITY).ge(largest));
-            if bits != 0 {
-                return at + bits.trailing_zeros() as usize;
-            }
-            at += V::LANES;
-        }
-        usize::MAX
-    })
-}
-
-/// What is swept: a row with a maximum in range.
-#[derive(Clone, Copy)]
-struct Row<'r, V: Vector> {
-    temperature: &'r Temperature<V::Scalar>,
-    max: V::Scalar,
-    z: Source<'r, V::Scalar>,
-    /// The class that is left out of the sum.
-    apart: usize,
-    /// By reference: a copy waits for the stores before it, which may be many and past the caches.
-    ahead: &'r Ahead<'r, V::Scalar>,
+/// What is swept: rows with weights of one kind.
+struct Group<'g, 's, V: Vector> {
+    temperature: &'g Temperature<V::Scalar>,
+    parts: &'g [Part<'g, V::Scalar>],
+    sinks: &'g mut [Sink<'s, V::Scalar>],
+    ahead: Ahead,
+    /// Where the sums go, from lane `first` on.
+    lanes: &'g mut ReducedLanes,
+    first: usize,
 }
 
 /// Compiled once for all operations.
-fn sweep<V: Vector>(
-    token: V::Token,
-    row: Row<'_, V>,
-    kind: WeightKind,
-    weights: Source<'_, V::Scalar>,
-    exps: Option<&mut Sink<'_, V::Scalar>>,
-) -> Partial {
+fn sweep<V: Vector>(token: V::Token, group: Group<'_, '_, V>, keeps: bool, kind: WeightKind) {
     use WeightKind::{Absent, Each, Ones};
-    let (keeps, mut nowhere) = (exps.is_some(), Sink::from_slice(&mut []));
-    let mut exps = exps.unwrap_or(&mut nowhere).reborrow();
     // Compiled for each case that is named, with what it does not do left out.
     macro_rules! sweep {
         ($keeps:expr, $kind:expr) => {
-            outlined!(V, token, move swept::<V>($keeps, $kind, token, row, weights, &mut exps))
+            outlined!(V, token, move swept::<V>($keeps, $kind, token, group))
         };
     }
     if V::IS_COMPACT {
@@ -209,29 +161,57 @@ fn sweep<V: Vector>(
     }
 }
 
+/// A row with a maximum in range.
+struct Row<'r, F> {
+    temperature: &'r Temperature<F>,
+    part: &'r Part<'r, F>,
+    next: Lines,
+    asks_for_outputs: bool,
+}
+
+#[inline(always)]
+fn swept<V: Vector>(keeps: bool, kind: WeightKind, token: V::Token, group: Group<'_, '_, V>) {
+    let Group { temperature, parts, sinks, ahead, lanes, first } = group;
+    for (i, (part, sink)) in parts.iter().zip(sinks).enumerate() {
+        let partial = if temperature.is_in_range(part.max) {
+            let next = ahead.logits.of_row(i);
+            let row = Row { temperature, part, next, asks_for_outputs: ahead.outputs };
+            swept_row::<V>(keeps, kind, token, row, sink)
+        } else {
+            Partial { sum: f64::NAN, ..Partial::default() }
+        };
+        lanes.sum[first + i] = partial.sum;
+        lanes.lost[first + i] = partial.lost;
+        lanes.dot[first + i] = partial.dot;
+    }
+}
+
 #[inline(always)]
 #[allow(clippy::too_many_lines, reason = "one function from the logits to the sums")]
-fn swept<V: Vector>(
+fn swept_row<V: Vector>(
     keeps: bool,
     kind: WeightKind,
     token: V::Token,
-    row: Row<'_, V>,
-    weights: Source<'_, V::Scalar>,
+    row: Row<'_, V::Scalar>,
     exps: &mut Sink<'_, V::Scalar>,
 ) -> Partial {
     let quad_len = const { QUAD * V::LANES };
-    let Row { temperature, max, z, apart, ahead } = row;
-    let mut next = ahead.logits;
+    let Row { temperature, part, mut next, asks_for_outputs } = row;
+    let Part { z, weights, max, apart } = *part;
+    let weights = if let Weights::Row(weights) = weights { weights } else { z };
+    let mut exps = exps.reborrow();
+    let asks = asks_for_outputs || next.are_wanted();
+    assert!(weights.len() == z.len() && (!keeps || exps.as_source().len() == z.len()));
     let base = Base::<V>::new(temperature, V::splat(token, max));
     let exp = Exponential::<V>::new(token, temperature);
-    let register_base = Base::new(temperature, V::Register::splat(token, max));
     let exp_of_register = Exponential::<V::Register>::new(token, temperature);
+    let register_base = Base::new(temperature, V::Register::splat(token, max));
     let (top, zero) = (V::splat(token, max), V::splat(token, V::Scalar::default()));
     let (mut sum, mut dot) = (V::Sum::zero(token), V::Sum::zero(token));
     // The class that is left out adds 0.
     let leave_out = {
         #[inline(always)]
-        |e: V, at: usize| with_value(e, at, Some((apart, V::Scalar::default())))
+        |e: V, at: usize| with_value(e, at, (apart, V::Scalar::default()))
     };
     let mut add_quad = {
         #[inline(always)]
@@ -241,11 +221,11 @@ fn swept<V: Vector>(
             if registers == QUAD {
                 quad = quad.in_one_register();
             }
-            next.prefetch_quad::<V>(token);
-            if ahead.outputs.len() > 0 {
-                for i in 0..QUAD {
+            if asks {
+                next.prefetch_quad::<V>(token);
+                for i in (0..QUAD).filter(|_| asks_for_outputs) {
                     let at = at + (OUTPUTS_AHEAD + i) * V::LANES;
-                    ahead.outputs.prefetch::<V>(token, Cache::First, at);
+                    exps.as_source().prefetch::<V>(token, Cache::First, at);
                 }
             }
             let mut kept = keeps.then(|| exps.quad::<V>(at));
@@ -325,40 +305,42 @@ fn swept<V: Vector>(
         }
     }
     if at < z.len() {
-        // The last quad, pair by pair, as far as it goes. Classes that do not exist have the logit −inf for
-        // the sum, and the maximum or no weight for the dot.
-        let (mut e_pairs, mut gap_quad) = ([zero; 2], zero);
-        while at < z.len() {
-            let (mut e_pair, mut gap_pair) = (zero, zero);
-            for _ in 0..2 {
+        // The last quad, as far as it goes. Classes that do not exist have the logit −inf for the sum, and
+        // the maximum or no weight for the dot.
+        let mut term = {
+            #[inline(always)]
+            |i: usize, mut gaps: V| {
+                let at = at + i * V::LANES;
                 if at >= z.len() {
-                    break;
+                    return (zero, gaps);
                 }
-                let is_whole = at + V::LANES <= z.len();
                 let logits = z.vector::<V>(token, at, V::Scalar::NEG_INFINITY);
-                let e = exp.of(logits, base);
-                e_pair = e_pair.add(leave_out(e, at));
                 if kind != WeightKind::Absent {
+                    let is_whole = at + V::LANES <= z.len();
                     let logits = if is_whole { logits } else { z.head::<V>(token, at, max) };
                     let gap = top.sub(logits);
-                    gap_pair = if kind == WeightKind::Each {
-                        let weight = weights.vector::<V>(token, at, V::Scalar::default());
-                        weight.mul_add(gap, gap_pair)
+                    gaps = if kind == WeightKind::Each {
+                        weights.vector::<V>(token, at, V::Scalar::default()).mul_add(gap, gaps)
                     } else {
-                        gap_pair.add(gap)
+                        gaps.add(gap)
                     };
                 }
+                let e = exp.of(logits, base);
                 // The exponentials may go where the logits are, which are not read again.
                 if keeps {
                     exps.set_vector(at, e);
                 }
-                at += V::LANES;
+                let has_apart = apart.wrapping_sub(at) < V::LANES;
+                (if has_apart { leave_out(e, at) } else { e }, gaps)
             }
-            (e_pairs, gap_quad) = ([e_pairs[1], e_pair], gap_quad.add(gap_pair));
-        }
-        sum.add_pair(e_pairs[0], e_pairs[1]);
+        };
+        let (e0, gaps) = term(0, zero);
+        let (e1, g01) = term(1, gaps);
+        let (e2, gaps) = term(2, zero);
+        let (e3, g23) = term(3, gaps);
+        sum.add_pair(e0.add(e1), e2.add(e3));
         if kind != WeightKind::Absent {
-            dot.add(gap_quad);
+            dot.add(g01.add(g23));
         }
     }
     let (sum, lost) = sum.total();

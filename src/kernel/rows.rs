@@ -2,7 +2,7 @@
 
 use super::exp::{Base, Exponential, Temperature, is_double};
 use super::finish::{FinishedLanes, ReducedLanes, TargetLanes, finish_lanes, inverse_of, least};
-use super::reduce::{MOST_ROWS, Partial};
+use super::reduce::{MOST_ROWS, Part, Partial};
 use super::write::Epilogue;
 use crate::math::two_sum;
 use crate::simd::{DoubleLanes, Float, MOST_LANES, Vector, Widened, outlined};
@@ -44,7 +44,7 @@ pub(crate) struct ReducedRows {
     pub(crate) lanes: ReducedLanes,
     pub(crate) targets: TargetLanes,
     /// The maxima that were swept: 0 of a row that was shifted by its maximum.
-    swept_max: [f64; MOST_ROWS],
+    pub(crate) swept_max: [f64; MOST_ROWS],
     /// The logits at the labels: −inf where the label's class is masked.
     pub(crate) z_label: [f64; MOST_ROWS],
     done: FinishedLanes,
@@ -63,11 +63,26 @@ impl ReducedRows {
     }
 
     /// The row in a lane, but for its label.
-    #[inline(always)]
     pub(crate) fn set(&mut self, i: usize, max: f64, swept_max: f64, partial: Partial, unit: f64) {
         (self.lanes.max[i], self.swept_max[i]) = (max, swept_max);
         (self.lanes.sum[i], self.lanes.lost[i]) = (partial.sum, partial.lost);
         (self.lanes.dot[i], self.lanes.unit[i]) = (partial.dot, unit);
+    }
+
+    /// The maxima of rows that have just been reduced.
+    #[inline(always)]
+    pub(crate) fn put_maxima<F: Float>(&mut self, parts: &[Part<'_, F>]) {
+        for (i, part) in parts.iter().enumerate() {
+            self.lanes.max[i] = part.max.to_f64();
+            self.swept_max[i] = part.max.to_f64();
+        }
+        self.lanes.unit = [1.0; MOST_LANES];
+    }
+
+    /// Is the row in a lane ordinary? Else it has NaN or infinities, or overflows.
+    #[inline(always)]
+    pub(crate) fn is_ordinary(&self, i: usize) -> bool {
+        self.lanes.sum[i].is_finite() && self.lanes.dot[i].is_finite()
     }
 }
 

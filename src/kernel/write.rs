@@ -1,6 +1,6 @@
 //! The epilogues: what is written for each class, from its exponential or its logit.
 
-use crate::simd::{Place, Sink, Source, Vector, outlined};
+use crate::simd::{Float, Sink, Source, Vector, outlined};
 use crate::target::Weights;
 
 /// The constants of one row's output.
@@ -14,8 +14,26 @@ pub(crate) enum Epilogue<F> {
     Gradient { factor: F, least: F, minus: F },
 }
 
-/// The value of one class that has a value of its own.
-type AtLabel<'l, F> = Option<&'l (usize, F)>;
+/// A row to be written, or a part of one.
+pub(crate) struct Output<'o, F> {
+    pub(crate) epilogue: Epilogue<F>,
+    /// The exponentials, or the logits for [`Epilogue::LogProbability`].
+    pub(crate) values: Source<'o, F>,
+    pub(crate) weights: Weights<'o, F>,
+    /// A class with a value of its own, and that.
+    pub(crate) label: Option<(usize, F)>,
+    pub(crate) out: Sink<'o, F>,
+}
+
+impl<F: Float> Output<'_, F> {
+    /// Without classes.
+    pub(crate) fn none() -> Self {
+        let (zero, values) = (F::default(), Source::from_slice(&[]));
+        let epilogue = Epilogue::Probability { factor: zero, least: zero };
+        let (weights, out) = (Weights::Absent, Sink::from_slice(&mut []));
+        Self { epilogue, values, weights, label: None, out }
+    }
+}
 
 /// e·factor, and 0 below the smallest normal number: by comparison, not by the processor's mode.
 #[inline(always)]
@@ -35,36 +53,30 @@ pub(crate) fn log_probability<V: Vector>(z: V, max: V, inverse: V, excess: V) ->
     z.sub(max).mul_sub(inverse, excess)
 }
 
-/// Writes a row, or a part of one, of which `values` are the exponentials, or the logits for
-/// [`Epilogue::LogProbability`]. With `streams` they go past the caches.
-///
-/// The epilogue and the label are references, since they have just been stored, number by number: to copy several at
-/// once waits for those stores, and they wait for the stores past the caches of the row before.
-pub(crate) fn write<V: Vector>(
-    token: V::Token,
-    epilogue: &Epilogue<V::Scalar>,
-    values: Source<'_, V::Scalar>,
-    weights: Weights<'_, V::Scalar>,
-    label: AtLabel<'_, V::Scalar>,
-    out: &mut Sink<'_, V::Scalar>,
-    streams: bool,
-) {
-    if streams && out.has_lines::<V>() {
-        written::<V, true>(token, epilogue, values, weights, label, out);
+/// Writes rows; with `streams` past the caches.
+pub(crate) fn write<V: Vector>(token: V::Token, rows: &mut [Output<'_, V::Scalar>], streams: bool) {
+    if streams && rows.iter().all(|row| row.out.has_lines::<V>()) {
+        outlined!(V, token, {
+            for row in rows {
+                write_row::<V, true>(token, row);
+            }
+        });
     } else {
-        written::<V, false>(token, epilogue, values, weights, label, out);
+        outlined!(V, token, {
+            for row in rows {
+                write_row::<V, false>(token, row);
+            }
+        });
     }
 }
 
+/// Field by field: each has just been stored, and a copy of several at once waits for those stores, which wait for
+/// the stores past the caches of the rows before.
 #[inline(always)]
-fn written<V: Vector, const STREAM: bool>(
-    token: V::Token,
-    epilogue: &Epilogue<V::Scalar>,
-    values: Source<'_, V::Scalar>,
-    weights: Weights<'_, V::Scalar>,
-    label: AtLabel<'_, V::Scalar>,
-    out: &mut Sink<'_, V::Scalar>,
-) {
+fn write_row<V: Vector, const STREAM: bool>(token: V::Token, row: &mut Output<'_, V::Scalar>) {
+    let Output { epilogue, values, weights, label, out } = row;
+    let (values, label, mut out) = (*values, *label, out.reborrow());
+    assert!(values.len() == out.as_source().len());
     let zero = V::Scalar::default();
     let value = {
         #[inline(always)]
@@ -72,19 +84,14 @@ fn written<V: Vector, const STREAM: bool>(
     };
     /// Writes a value for each place, from constants that are in every lane.
     macro_rules! fill {
-        ([$($constant:ident),+], |$place:ident| $value:expr) => {
-            fill::<V, STREAM, _>(
-                token,
+        ([$($constant:ident),+], |$place:ident| $value:expr) => {{
+            $(let $constant = V::splat(token, *$constant);)+
+            out.fill_with::<V, STREAM>(
                 label,
-                out,
                 #[inline(always)]
-                move || {
-                    $(let $constant = V::splat(token, *$constant);)+
-                    #[inline(always)]
-                    move |$place| $value
-                },
-            )
-        };
+                move |$place| $value,
+            );
+        }};
     }
     match (epilogue, weights) {
         (Epilogue::LogProbability { max, inverse, excess }, _) => {
@@ -98,25 +105,11 @@ fn written<V: Vector, const STREAM: bool>(
             fill!([factor, least, minus], |at| gradient(value(at), factor, least, minus));
         }
         (Epilogue::Gradient { factor, least, minus }, Weights::Row(weights)) => {
+            let weights = *weights;
             fill!([factor, least, minus], |at| {
                 let minus = weights.at::<V>(token, at, zero).mul(minus);
                 gradient(value(at), factor, least, minus)
             });
         }
     }
-}
-
-/// Compiled once for each epilogue.
-#[inline(always)]
-pub(super) fn fill<V: Vector, const STREAM: bool, E: Fn(Place) -> V>(
-    token: V::Token,
-    label: AtLabel<'_, V::Scalar>,
-    out: &mut Sink<'_, V::Scalar>,
-    epilogue: impl FnOnce() -> E,
-) {
-    outlined!(V, token, {
-        // By value: behind a reference, it is loaded again after each store.
-        let (mut out, label) = (out.reborrow(), label.copied());
-        out.fill_with::<V, STREAM>(label, epilogue());
-    });
 }

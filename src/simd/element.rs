@@ -1,7 +1,7 @@
 //! Element types: how numbers lie in memory, and the two that rows are computed in.
 
 use super::level::{run_f32, run_f64};
-use super::{Level, VectorJob};
+use super::{Level, MOST_LANES, VectorJob};
 use crate::math;
 use std::sync::Mutex;
 
@@ -56,6 +56,8 @@ pub trait Float: Copy + PartialOrd + Default + Send + Sync + sealed::Sealed + 's
     const SMALLEST: Self;
     /// The smallest positive normal number: smaller probabilities are flushed to zero.
     const MIN_POSITIVE: f64;
+    /// 0, 1, 2 ...
+    const NUMBERS: [Self; MOST_LANES];
     /// Constants of the exponential core.
     #[doc(hidden)]
     const EXP: math::ExpCore<Self>;
@@ -91,6 +93,8 @@ macro_rules! float {
             const NAN: $float = $float::NAN;
             const SMALLEST: $float = $float::from_bits(1);
             const MIN_POSITIVE: f64 = $float::MIN_POSITIVE as f64;
+            const NUMBERS: [$float; MOST_LANES] =
+                [0., 1., 2., 3., 4., 5., 6., 7., 8., 9., 10., 11., 12., 13., 14., 15.];
             const EXP: math::ExpCore<$float> = $exp;
 
             #[inline(always)]

@@ -19,15 +19,16 @@ const LONG: usize = 512;
 
 /// `vector`, whose first lane is element `at`, with another value of one element if that is in it.
 #[inline(always)]
-pub(crate) fn with_value<V: Vector>(vector: V, at: usize, value: Option<(usize, V::Scalar)>) -> V {
-    match value {
-        Some((class, value)) if class.wrapping_sub(at) < V::LANES => {
-            let mut lanes = vector.to_array();
-            lanes[class - at] = value;
-            V::from_slice(vector.token(), &lanes)
-        }
-        _ => vector,
-    }
+pub(crate) fn with_value<V: Vector>(
+    vector: V,
+    at: usize,
+    (element, value): (usize, V::Scalar),
+) -> V {
+    #[allow(clippy::cast_precision_loss, reason = "exact for lanes")]
+    let lane = V::Scalar::from_f64(element.wrapping_sub(at).cast_signed() as f64);
+    let (token, numbers) = (vector.token(), V::Scalar::NUMBERS);
+    let is_lane = V::from_slice(token, &numbers).eq(V::splat(token, lane));
+    V::select(is_lane, V::splat(token, value), vector)
 }
 
 /// LANES rows of LANES elements, `stride` apart from the first of `source` on, to the columns of `target`,
@@ -253,31 +254,43 @@ impl<'a, F: Float> Sink<'a, F> {
         label: Option<(usize, F)>,
         vector: impl Fn(Place) -> V,
     ) {
+        // Past the caches, a line is written once; else the label's element follows.
+        let with_label = {
+            #[inline(always)]
+            |vector: V, at: usize| match label {
+                Some((class, value)) if STREAM && class.wrapping_sub(at) < V::LANES => {
+                    with_value(vector, at, (class, value))
+                }
+                _ => vector,
+            }
+        };
         let mut at = 0;
         if STREAM || self.len >= LONG {
             at = self.as_source().elements_to_line();
         }
         if at > 0 {
-            let head = with_value(vector(Place::Rest { at: 0 }), 0, label);
+            let head = with_label(vector(Place::Rest { at: 0 }), 0);
             self.reborrow().part(0, at).put::<V, STREAM>(0, head);
         }
         while at + QUAD * V::LANES <= self.len {
-            let has_label =
-                label.is_some_and(|(class, _)| class.wrapping_sub(at) < QUAD * V::LANES);
             let mut quad = self.quad::<V>(at);
             for index in 0..QUAD {
-                let mut written = vector(Place::Quad { at, index });
-                if has_label {
-                    written = with_value(written, at + index * V::LANES, label);
+                let written = vector(Place::Quad { at, index });
+                if STREAM {
+                    quad.stream(index, with_label(written, at + index * V::LANES));
+                } else {
+                    quad.set(index, written);
                 }
-                if STREAM { quad.stream(index, written) } else { quad.set(index, written) }
             }
             at += QUAD * V::LANES;
         }
         while at < self.len {
-            let written = with_value(vector(Place::Rest { at }), at, label);
-            self.put::<V, STREAM>(at, written);
+            self.put::<V, STREAM>(at, with_label(vector(Place::Rest { at }), at));
             at += V::LANES;
+        }
+        match label {
+            Some((class, value)) if !STREAM && class < self.len => self.set(class, value),
+            _ => {}
         }
     }
 

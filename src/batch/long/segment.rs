@@ -3,11 +3,12 @@
 use super::super::Targets;
 use super::{Row, Segment, Step};
 use crate::kernel::{
-    Ahead, Operation, Part, RowClass, SEGMENT, log_probabilities, maximum, reduce, shift,
-    weighted_gaps, write,
+    Ahead, Operation, Output, Part, Partial, ReducedLanes, RowClass, SEGMENT, log_probabilities,
+    put_maxima, put_places, reduce, shift, weighted_gaps, write,
 };
 use crate::simd::{Float, Lines, Sink, Source, Vector, VectorJob};
 use crate::target::Weights;
+use std::slice::from_mut;
 
 /// A step of one segment.
 pub(super) struct SegmentStep<'s, 'r, 'j, F: Float> {
@@ -83,7 +84,9 @@ impl<F: Float> VectorJob<F> for SegmentStep<'_, '_, '_, F> {
             Source::from_slice(own_z)
         };
         if let Step::Max = step {
-            segment.max = maximum::<V>(token, z).to_f64();
+            let mut part = Part { z, ..Part::none() };
+            put_maxima::<V>(token, from_mut(&mut part));
+            segment.max = part.max.to_f64();
             return;
         }
         let mut weights = Weights::Absent;
@@ -100,7 +103,6 @@ impl<F: Float> VectorJob<F> for SegmentStep<'_, '_, '_, F> {
             return;
         }
         let max = F::from_f64(*swept_max);
-        let splits = job.operation.splits::<F>() && index == of.first;
         let keeps = job.operation.keeps();
         let is_own = plan.needs.output || plan.recomputes;
         let mut exps = if keeps && !is_own {
@@ -111,22 +113,29 @@ impl<F: Float> VectorJob<F> for SegmentStep<'_, '_, '_, F> {
         if let Step::Reduce = step {
             // The exponentials of a row that is shifted are formed without its weights.
             let weights = if shifted_by.is_some() { Weights::Absent } else { weights };
-            let part = Part { z, weights, max, splits };
-            let exps = (keeps && !plan.recomputes).then_some(&mut exps);
+            let mut part = Part { z, weights, max, ..Part::none() };
+            if job.operation.splits::<F>() && index == of.first {
+                put_places::<V>(token, from_mut(&mut part));
+            }
+            let keeps = keeps && !plan.recomputes;
             let mut ahead = Ahead::nothing();
             if shifted_by.is_none() {
                 ahead.logits = Lines::of(panel.logits, row + 1, start, plan.asks_ahead);
             }
             if plan.asks_for_outputs(job) {
-                ahead.outputs = panel.sink(row).part(start, len).as_source();
+                ahead.outputs = true;
+                exps = panel.sink(row).part(start, len);
             }
-            segment.partial = reduce::<V>(token, temperature, &part, exps, &ahead);
+            let (exps, mut lanes) = (from_mut(&mut exps), ReducedLanes::default());
+            reduce::<V>(token, temperature, &[part], exps, keeps, &ahead, &mut lanes);
+            segment.partial = Partial::first(&lanes);
             return;
         }
         let Step::Write(done, label) = step else { return };
         if keeps && plan.recomputes {
-            let part = Part { z, weights: Weights::Absent, max, splits: false };
-            reduce::<V>(token, temperature, &part, Some(&mut exps), &Ahead::nothing());
+            let (parts, exps) = ([Part { z, max, ..Part::none() }], from_mut(&mut exps));
+            let (ahead, mut lanes) = (Ahead::nothing(), ReducedLanes::default());
+            reduce::<V>(token, temperature, &parts, exps, true, &ahead, &mut lanes);
         }
         let values = if keeps { exps.as_source() } else { z };
         let mut direct;
@@ -146,7 +155,9 @@ impl<F: Float> VectorJob<F> for SegmentStep<'_, '_, '_, F> {
             // Elsewhere than in this segment, the label is never met.
             let label = label.map(|(class, value)| (class.wrapping_sub(start), value));
             let streams = plan.streams && panel.writes_directly() && done.unit == 1.0;
-            write::<V>(token, &done.epilogue, values, weights, label.as_ref(), out, streams);
+            let (epilogue, to) = (done.epilogue, out.reborrow());
+            let mut output = Output { epilogue, values, weights, label, out: to };
+            write::<V>(token, from_mut(&mut output), streams);
             if done.unit != 1.0 {
                 out.multiply(done.unit);
             }

@@ -29,11 +29,15 @@ impl Lines {
         Self { start: rows.start_of(row, 1, class), width, stride: rows.outer.inner().1, cache }
     }
 
-    /// From those of the first row of a group to those of its row `row`: no more is written than differs.
+    /// Of the row that is `row` rows further on.
     #[inline(always)]
-    pub(crate) fn move_to(&mut self, first: &Self, row: usize) {
-        let offset = row.cast_signed().wrapping_mul(first.stride);
-        self.start = first.start.wrapping_offset(offset);
+    pub(crate) fn of_row(&self, row: usize) -> Self {
+        let offset = row.cast_signed().wrapping_mul(self.stride);
+        Self { start: self.start.wrapping_offset(offset), ..*self }
+    }
+
+    pub(crate) fn are_wanted(&self) -> bool {
+        self.cache.is_some()
     }
 
     /// Asks for the next quad of vectors, of elements as wide as the scalars or half as wide.

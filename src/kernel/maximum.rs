@@ -1,0 +1,77 @@
+//! M of rows, and the class that has it first.
+
+use super::reduce::Part;
+use crate::simd::{Float, QUAD, Source, Vector, outlined};
+
+/// Puts down M of each part; of parts with NaN, which the sweep finds, anything.
+pub(crate) fn put_maxima<V: Vector>(token: V::Token, parts: &mut [Part<'_, V::Scalar>]) {
+    outlined!(V, token, {
+        for part in parts {
+            part.max = maximum::<V>(token, part.z);
+        }
+    });
+}
+
+#[inline(always)]
+fn maximum<V: Vector>(token: V::Token, z: Source<'_, V::Scalar>) -> V::Scalar {
+    let lowest = V::Scalar::NEG_INFINITY;
+    let mut best = [V::splat(token, lowest); QUAD];
+    // From a line of memory on, no vector lies in two. Some elements are read twice.
+    let mut at = z.elements_to_line();
+    best[0] = z.vector::<V>(token, 0, lowest);
+    while at + QUAD * V::LANES <= z.len() {
+        let quad = z.quad::<V>(at);
+        for (i, best) in best.iter_mut().enumerate() {
+            *best = best.max(quad.vector::<V>(token, i));
+        }
+        at += QUAD * V::LANES;
+    }
+    while at + V::LANES < z.len() {
+        best[0] = best[0].max(z.vector::<V>(token, at, lowest));
+        at += V::LANES;
+    }
+    best[1] = best[1].max(z.vector::<V>(token, z.len().saturating_sub(V::LANES), lowest));
+    let mut lanes = best[0].max(best[1]).max(best[2].max(best[3])).to_array();
+    let mut half = V::LANES / 2;
+    while half > 0 {
+        for lane in 0..half {
+            if lanes[lane + half] > lanes[lane] {
+                lanes[lane] = lanes[lane + half];
+            }
+        }
+        half /= 2;
+    }
+    lanes[0]
+}
+
+/// Puts down which class of each part is left out of its sum: that of the first maximum.
+pub(crate) fn put_places<V: Vector>(token: V::Token, parts: &mut [Part<'_, V::Scalar>]) {
+    outlined!(V, token, {
+        for part in parts {
+            part.apart = place::<V>(token, part.z, part.max);
+        }
+    });
+}
+
+#[inline(always)]
+fn place<V: Vector>(token: V::Token, z: Source<'_, V::Scalar>, max: V::Scalar) -> usize {
+    let largest = V::splat(token, max);
+    let mut at = 0;
+    while at + QUAD * V::LANES <= z.len() {
+        let quad = z.quad::<V>(at);
+        let vector = |i| quad.vector::<V>(token, i);
+        let best = vector(0).max(vector(1)).max(vector(2).max(vector(3)));
+        if V::any(best.ge(largest)) {
+            break;
+        }
+        at += QUAD * V::LANES;
+    }
+    while at < z.len() {
+        let bits = V::bits(z.vector::<V>(token, at, V::Scalar::NEG_INFINITY).ge(largest));
+        if bits != 0 {
+            return at + bits.trailing_zeros() as usize;
+        }
+        at += V::LANES;
+    }
+    usize::MAX
+}
