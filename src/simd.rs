@@ -68,7 +68,7 @@ pub enum Cache {
     Second,
 }
 
-/// A vector of `LANES` scalars: 64 bytes, but for [`Vector::Register`].
+/// A vector of `LANES` scalars: 64 bytes.
 pub trait Vector: Copy + Send + Sync {
     /// Proof that the instruction set is present; needed to make a vector.
     type Token: Copy + Send + Sync + Halves;
@@ -78,8 +78,6 @@ pub trait Vector: Copy + Send + Sync {
     type Doubles: Widened<Self>;
     /// A double for each of the first eight lanes.
     type Eight: Widened<Self>;
-    /// As long as a register where that is shorter, of f32: for work with many constants.
-    type Register: Vector<Scalar = Self::Scalar, Token = Self::Token>;
     /// Accumulators of doubles: what sums of few vectors are flushed into.
     type Sum: LaneSum<Self>;
     const LANES: usize;

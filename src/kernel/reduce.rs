@@ -204,8 +204,6 @@ fn swept_row<V: Vector>(
     assert!(weights.len() == z.len() && (!keeps || exps.as_source().len() == z.len()));
     let base = Base::<V>::new(temperature, V::splat(token, max));
     let exp = Exponential::<V>::new(token, temperature);
-    let exp_of_register = Exponential::<V::Register>::new(token, temperature);
-    let register_base = Base::new(temperature, V::Register::splat(token, max));
     let (top, zero) = (V::splat(token, max), V::splat(token, V::Scalar::default()));
     let (mut sum, mut dot) = (V::Sum::zero(token), V::Sum::zero(token));
     // The class that is left out adds 0.
@@ -216,9 +214,8 @@ fn swept_row<V: Vector>(
     let mut add_quad = {
         #[inline(always)]
         |at: usize, has_apart: bool| {
-            let registers = const { QUAD * V::LANES / V::Register::LANES };
             let (mut quad, weight) = (z.quad::<V>(at), weights.quad::<V>(at));
-            if registers == QUAD {
+            if V::IS_ONE_REGISTER {
                 quad = quad.in_one_register();
             }
             if asks {
@@ -234,36 +231,6 @@ fn swept_row<V: Vector>(
                 for i in 0..QUAD {
                     w[i] = weight.vector::<V>(token, i);
                 }
-            }
-            // The constants of the exponential, a vector of two registers and the sums have no room in the
-            // registers of AVX2: there exponentials that are kept are formed register by register, and
-            // loaded again. They may be written over the logits, so the gaps come first.
-            if registers > QUAD
-                && let Some(mut kept) = kept.take()
-            {
-                let gap = {
-                    #[inline(always)]
-                    |i: usize| top.sub(quad.vector::<V>(token, i))
-                };
-                match kind {
-                    WeightKind::Absent => {}
-                    WeightKind::Ones => dot.add_pair(gap(0).add(gap(1)), gap(2).add(gap(3))),
-                    WeightKind::Each => dot.add_products(w, [gap(0), gap(1), gap(2), gap(3)]),
-                }
-                for i in 0..registers {
-                    let z = quad.vector::<V::Register>(token, i);
-                    kept.set(i, exp_of_register.of(z, register_base));
-                }
-                let kept = kept.read_again();
-                let e = {
-                    #[inline(always)]
-                    |i: usize| {
-                        let e = kept.vector::<V>(token, i);
-                        if has_apart { leave_out(e, at + i * V::LANES) } else { e }
-                    }
-                };
-                sum.add_pair(e(0).add(e(1)), e(2).add(e(3)));
-                return;
             }
             // Vector by vector, down to the sum of each pair: the registers of AVX2 hold no more.
             let mut term = {

@@ -5,19 +5,18 @@ use super::partial::Partial;
 use super::{Cache, MOST_LANES, Vector};
 use crate::math::SIGNIFICAND;
 use fearless_simd::{
-    Bytes, SimdBase, SimdFloat, SimdFrom, SimdMask, f32x8, f32x16, f64x8, mask32x8, mask32x16,
-    mask64x8, u32x8, u32x16, u64x8,
+    Bytes, SimdBase, SimdFloat, SimdFrom, SimdMask, f32x16, f64x8, mask32x16, mask64x8, u32x16,
+    u64x8,
 };
 
 macro_rules! vector {
-    ($vector:ident, $scalar:ty, $lanes:literal, $bits:ident, $mantissa:literal, $mask:ident, $stream:ident, $load_head:ident, $store_head:ident, $transpose:ident, $block:ident, $register:ty, $doubles:ty, $sum:ty) => {
+    ($vector:ident, $scalar:ty, $lanes:literal, $bits:ident, $mantissa:literal, $mask:ident, $stream:ident, $load_head:ident, $store_head:ident, $transpose:ident, $block:ident, $doubles:ty, $sum:ty) => {
         impl<S: Partial> Vector for $vector<S> {
             type Token = S;
             type Scalar = $scalar;
             type Mask = $mask<S>;
             type Doubles = $doubles;
             type Eight = Doubles<f64x8<S>, 1>;
-            type Register = $register;
             type Sum = $sum;
             const LANES: usize = $lanes;
             const IS_ONE_REGISTER: bool = S::HAS_MASKS;
@@ -182,25 +181,8 @@ vector!(
     store_floats,
     transpose_floats,
     transpose_float_block,
-    S::Floats,
     Doubles<f64x8<S>, 2>,
     Doubles<f64x8<S>, 2>
-);
-vector!(
-    f32x8,
-    f32,
-    8,
-    u32x8,
-    23,
-    mask32x8,
-    stream_half,
-    load_half,
-    store_half,
-    transpose_half,
-    transpose_half_block,
-    Self,
-    Doubles<f64x8<S>, 1>,
-    Doubles<f64x8<S>, 1>
 );
 vector!(
     f64x8, f64, 8, u64x8, 52, mask64x8,
@@ -209,7 +191,6 @@ vector!(
     store_doubles,
     transpose_doubles,
     transpose_double_block,
-    Self,
     Doubles<Self, 1>,
     CompensatedSum<Self>
 );
@@ -235,20 +216,6 @@ impl<S: Partial> Widened<f32x16<S>> for Doubles<f64x8<S>, 1> {
     fn narrow(self) -> f32x16<S> {
         let zero = <f64x8<S> as Vector>::splat(self.0[0].simd, 0.0);
         self.0[0].simd.narrow_f64x8(self.0[0], zero)
-    }
-}
-
-impl<S: Partial> Widened<f32x8<S>> for Doubles<f64x8<S>, 1> {
-    #[inline(always)]
-    fn widen(vector: f32x8<S>) -> Self {
-        let (low, high) = vector.simd.widen_f32x8(vector);
-        Self([vector.simd.combine_f64x4(low, high)])
-    }
-    #[inline(always)]
-    fn narrow(self) -> f32x8<S> {
-        let simd = self.0[0].simd;
-        let (low, high) = simd.split_f64x8(self.0[0]);
-        simd.narrow_f64x4(low, high)
     }
 }
 

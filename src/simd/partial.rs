@@ -7,8 +7,8 @@
 use super::element::Float;
 use super::storage::Halves;
 use super::transpose::{in_vectors, shuffled};
-use super::{Cache, MOST_LANES, Vector};
-use fearless_simd::{Simd, SimdFrom, f32x8, f32x16, f64x8};
+use super::{Cache, MOST_LANES};
+use fearless_simd::{Simd, SimdFrom, f32x16, f64x8};
 #[cfg(target_arch = "x86_64")]
 use std::arch::x86_64::_mm_stream_si32;
 
@@ -80,8 +80,6 @@ macro_rules! partial {
 pub trait Partial: Simd + Halves {
     /// Are stores of some lanes as fast as those of all?
     const HAS_MASKS: bool = false;
-    /// [`super::Vector::Register`] of f32.
-    type Floats: Vector<Scalar = f32, Token = Self>;
 
     partial!(
         f32x16,
@@ -92,16 +90,6 @@ pub trait Partial: Simd + Halves {
         store_floats,
         transpose_floats,
         transpose_float_block
-    );
-    partial!(
-        f32x8,
-        f32,
-        8,
-        stream_half,
-        load_half,
-        store_half,
-        transpose_half,
-        transpose_half_block
     );
     partial!(
         f64x8,
@@ -171,9 +159,7 @@ pub(super) unsafe fn copy<T: Copy>(source: *const T, target: *mut T, count: usiz
 #[cfg(target_arch = "aarch64")]
 impl Halves for fearless_simd::Neon {}
 #[cfg(target_arch = "aarch64")]
-impl Partial for fearless_simd::Neon {
-    type Floats = f32x16<Self>;
-}
+impl Partial for fearless_simd::Neon {}
 
 /// From its middle minus `count` on, the masks of `count` lanes.
 #[cfg(target_arch = "x86_64")]

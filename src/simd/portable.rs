@@ -39,7 +39,6 @@ macro_rules! portable {
             type Mask = [bool; $lanes];
             type Doubles = $doubles;
             type Eight = Doubles<Lanes<f64, 8>, 1>;
-            type Register = Self;
             type Sum = $sum;
             const LANES: usize = $lanes;
             const IS_COMPACT: bool = true;

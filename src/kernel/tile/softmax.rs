@@ -9,7 +9,7 @@ use crate::kernel::reduce::WeightKind;
 use crate::kernel::rows::Operation;
 use crate::kernel::write::probability;
 use crate::math::two_sum;
-use crate::simd::{DoubleLanes, Float, Vector, Widened};
+use crate::simd::{DoubleLanes, Float, MOST_LANES, Vector, Widened};
 
 /// Logits, LANES of class 0, of class 1, ..., and memory for the outputs in the same order.
 type InMemory<'t, F> = (&'t mut [F], &'t mut [F]);
@@ -18,7 +18,7 @@ impl<F: Float> Tile<'_, F> {
     /// Is softmax made of two tiles at a time? Where a vector is several registers, f32 alone is: it saves what is done
     /// for each call.
     pub(crate) const fn has_pairs<V: Vector<Scalar = F>>() -> bool {
-        V::IS_ONE_REGISTER || V::Register::LANES < V::LANES
+        !V::IS_COMPACT && (V::IS_ONE_REGISTER || V::LANES == MOST_LANES)
     }
 
     /// Softmax of this tile and of the next.

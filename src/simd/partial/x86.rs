@@ -106,7 +106,6 @@ macro_rules! doubles_in_words {
 
 impl Partial for Avx512 {
     const HAS_MASKS: bool = true;
-    type Floats = f32x16<Self>;
 
     #[inline(always)]
     fn transpose_floats(self, vectors: &mut [f32x16<Self>; MOST_LANES]) {
@@ -146,8 +145,6 @@ fn masks(_proof: Avx2, count: usize) -> [__m256i; 2] {
 }
 
 impl Partial for Avx2 {
-    type Floats = f32x8<Self>;
-
     #[inline(always)]
     fn transpose_floats(self, vectors: &mut [f32x16<Self>; MOST_LANES]) {
         with_avx2(self, vectors);

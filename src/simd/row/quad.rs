@@ -54,19 +54,12 @@ pub(crate) struct QuadSink<'a, F> {
     pub(super) memory: PhantomData<&'a mut F>,
 }
 
-impl<'a, F: Float> QuadSink<'a, F> {
+impl<F: Float> QuadSink<'_, F> {
     #[inline(always)]
     pub(crate) fn set<V: Vector<Scalar = F>>(&mut self, index: usize, vector: V) {
         assert!((index + 1) * V::LANES <= QUAD * self.lanes);
         // SAFETY: QUAD vectors of `lanes` lie inside the row, by the check of `quad`.
         unsafe { vector.store(self.start.add(index * V::LANES)) };
-    }
-
-    /// The four vectors, to be loaded: where the compiler does not see the address, what was written is not kept
-    /// in registers for that.
-    #[inline(always)]
-    pub(crate) fn read_again(self) -> QuadSource<'a, F> {
-        QuadSource { start: self.start, lanes: self.lanes, memory: PhantomData }.in_one_register()
     }
 
     /// As [`QuadSink::set`], past the caches; the row's quads begin with lines of memory.
