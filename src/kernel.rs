@@ -25,10 +25,10 @@ mod transpose;
 mod write;
 
 pub(crate) use exp::Temperature;
-pub(crate) use finish::{FinishedLanes, ReducedLanes, TargetLanes};
+pub(crate) use finish::{FinishedLanes, TargetLanes};
 pub(crate) use hessian::write_hessian;
-pub(crate) use maximum::{put_maxima, put_places};
-pub(crate) use reduce::{Ahead, MOST_ROWS, Part, Partial, SEGMENT, reduce};
+pub(crate) use maximum::{Part, find_maxima};
+pub(crate) use reduce::{Ahead, MOST_ROWS, Partial, Reduction, SEGMENT};
 pub use rows::Operation;
 pub(crate) use rows::{Finished, ReducedRows, finish};
 pub(crate) use special::{RowClass, UNIT, gap, log_probabilities, shift, weighted_gaps};

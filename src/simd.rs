@@ -56,6 +56,9 @@ pub(crate) use row::{Lines, QUAD, Sink, Source, transpose, with_value};
 
 use storage::Halves;
 
+/// Bytes of a line of memory, and of a vector.
+pub const LINE: usize = 64;
+
 /// The lanes of the vectors with the most: `f32`.
 pub const MOST_LANES: usize = 16;
 

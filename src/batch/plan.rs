@@ -7,7 +7,7 @@ use super::Job;
 use super::tiles::scratch_len;
 use crate::kernel::{MOST_CLASSES, MOST_ROWS, SEGMENT};
 use crate::panel::Panel;
-use crate::simd::{Cache, Float, MOST_LANES, RowsMut};
+use crate::simd::{Cache, Float, LINE, MOST_LANES, RowsMut};
 
 /// Bytes of logits worth one more thread: some 50 µs of work. Waking it costs 6 to 12 µs, and two
 /// threads overtook one from 40 to 50 µs on (empty and timed blocks, 2 cores).
@@ -27,11 +27,10 @@ const CACHED_BYTES_OF_EACH: usize = CACHED_BYTES / 4 * 3;
 /// Logits of more bytes are not in a second-level cache, and are asked for early. Tiles read them one after another:
 /// within a page the processor foresees that, which is enough unless they come from memory.
 const NEAR_BYTES: usize = 1 << 19;
-/// In rows of at most so many bytes that do not begin lines of memory, exponentials are kept in memory of our own, which
-/// do: of vectors that lie in two lines, it takes longer to read back what was just stored (Zen 4, 0.90 to 0.95 of its
-/// time for softmax of 65 to 200 classes).
+/// Exponentials of rows of at most so many bytes, which are not whole lines of memory, are kept in memory of our own,
+/// where each row begins a line: to read back a vector that was just stored across two takes longer (Zen 4: softmax
+/// 0.90 to 0.96 of the time for 65 to 200 classes, loss and gradient 0.94 to 0.99).
 const SHORT_ROW: usize = 1 << 10;
-const LINE: usize = 64;
 /// Bytes of the logits and outputs of rows that are reduced before they are finished, and of the logits that come from
 /// memory meanwhile: a nearest cache.
 const BYTES_PER_GROUP: usize = 1 << 15;

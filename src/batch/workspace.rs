@@ -3,7 +3,7 @@
 use crate::alloc::{with_capacity, zeros};
 use crate::error::Error;
 use crate::pool::try_lock;
-use crate::simd::{Float, Slices};
+use crate::simd::{Float, LINE, Slices};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread::panicking;
 
@@ -15,9 +15,6 @@ pub(super) struct Workspace<F: Float> {
     new: Slices<F>,
     len: usize,
 }
-
-/// Slices begin with a line of memory: a vector that lies across two takes twice as long.
-const LINE: usize = 64;
 
 /// More bytes than this are not kept.
 const MOST_KEPT: usize = 1 << 22;
@@ -68,7 +65,7 @@ impl<F: Float> Workspace<F> {
     }
 }
 
-/// `len` elements from the first line on.
+/// `len` elements from the first line of memory on: a vector that lies across two takes twice as long.
 fn from_line<F>(slice: &mut [F], len: usize) -> &mut [F] {
     let first = slice.as_ptr().align_offset(LINE);
     &mut slice[first..][..len]

@@ -1,10 +1,26 @@
-//! M of rows, and the class that has it first.
+//! Rows and segments of rows: M, and the class that has it first.
 
-use super::reduce::Part;
 use crate::simd::{Float, QUAD, Source, Vector, outlined};
+use crate::target::Weights;
 
-/// Puts down M of each part; of parts with NaN, which the sweep finds, anything.
-pub(crate) fn put_maxima<V: Vector>(token: V::Token, parts: &mut [Part<'_, V::Scalar>]) {
+/// A row or a segment to be reduced.
+#[derive(Clone, Copy)]
+pub(crate) struct Part<'p, F> {
+    pub(crate) z: Source<'p, F>,
+    pub(crate) weights: Weights<'p, F>,
+    /// M of the row.
+    pub(crate) max: F,
+}
+
+impl<'p, F: Float> Part<'p, F> {
+    /// Without weights, and without a maximum yet.
+    pub(crate) fn new(z: Source<'p, F>) -> Self {
+        Self { z, weights: Weights::Absent, max: F::default() }
+    }
+}
+
+/// Finds M of each part; of parts with NaN, which the sweep finds, anything.
+pub(crate) fn find_maxima<V: Vector>(token: V::Token, parts: &mut [Part<'_, V::Scalar>]) {
     outlined!(V, token, {
         for part in parts {
             part.max = maximum::<V>(token, part.z);
@@ -44,11 +60,15 @@ fn maximum<V: Vector>(token: V::Token, z: Source<'_, V::Scalar>) -> V::Scalar {
     lanes[0]
 }
 
-/// Puts down which class of each part is left out of its sum: that of the first maximum.
-pub(crate) fn put_places<V: Vector>(token: V::Token, parts: &mut [Part<'_, V::Scalar>]) {
+/// Finds the class of the first maximum of each part.
+pub(super) fn find_places<V: Vector>(
+    token: V::Token,
+    parts: &[Part<'_, V::Scalar>],
+    places: &mut [usize],
+) {
     outlined!(V, token, {
-        for part in parts {
-            part.apart = place::<V>(token, part.z, part.max);
+        for (part, found) in parts.iter().zip(places) {
+            *found = place::<V>(token, part.z, part.max);
         }
     });
 }

@@ -27,9 +27,11 @@
 
 use super::exp::{Base, Exponential, Temperature};
 use super::finish::ReducedLanes;
-use crate::simd::{Cache, Float, LaneSum, Lines, QUAD, Sink, Source, Vector, outlined, with_value};
+use super::maximum::{Part, find_places};
+use crate::simd::{Cache, Float, LaneSum, Lines, QUAD, Sink, Vector, outlined, with_value};
 use crate::target::Weights;
 use std::mem::discriminant;
+use std::slice::from_mut;
 
 /// Classes of a segment: the unit in which long rows are divided.
 pub(crate) const SEGMENT: usize = 16_384;
@@ -58,42 +60,25 @@ pub(crate) struct Partial {
 }
 
 impl Partial {
-    /// That of the first lane.
-    pub(crate) fn first(lanes: &ReducedLanes) -> Self {
-        Self { sum: lanes.sum[0], lost: lanes.lost[0], dot: lanes.dot[0] }
+    /// Of the row in a lane.
+    #[inline(always)]
+    pub(crate) fn in_lane(lanes: &ReducedLanes, lane: usize) -> Self {
+        Self { sum: lanes.sum[lane], lost: lanes.lost[lane], dot: lanes.dot[lane] }
     }
 
     /// Is it of an ordinary row? Else it has NaN or infinities, or overflows.
+    #[inline(always)]
     pub(crate) fn is_ordinary(&self) -> bool {
         self.sum.is_finite() && self.dot.is_finite()
-    }
-}
-
-/// A row or a segment to be reduced.
-#[derive(Clone, Copy)]
-pub(crate) struct Part<'p, F> {
-    pub(crate) z: Source<'p, F>,
-    pub(crate) weights: Weights<'p, F>,
-    /// M of the row.
-    pub(crate) max: F,
-    /// The class that is left out of the sum, that of the first maximum; of softmax none.
-    pub(crate) apart: usize,
-}
-
-impl<F: Float> Part<'_, F> {
-    /// Without classes.
-    pub(crate) fn none() -> Self {
-        let z = Source::from_slice(&[]);
-        Self { z, weights: Weights::Absent, max: F::default(), apart: usize::MAX }
     }
 }
 
 /// Memory that a sweep asks for, since it is needed soon.
 #[derive(Clone, Copy)]
 pub(crate) struct Ahead {
-    /// The logits of the same classes in a row that is read soon.
+    /// The logits of a row that is read soon; for the rows that follow, those that follow it.
     pub(crate) logits: Lines,
-    /// The outputs as well? The sweep stores its exponentials there, or they are written after it.
+    /// The outputs as well? They are where the exponentials go.
     pub(crate) outputs: bool,
 }
 
@@ -103,49 +88,79 @@ impl Ahead {
     }
 }
 
-/// Reduces parts of several rows, at most [`MOST_ROWS`]. If it `keeps` their exponentials, they go to `sinks`.
-pub(crate) fn reduce<V: Vector>(
-    token: V::Token,
-    temperature: &Temperature<V::Scalar>,
-    parts: &[Part<'_, V::Scalar>],
-    sinks: &mut [Sink<'_, V::Scalar>],
-    keeps: bool,
-    ahead: &Ahead,
-    lanes: &mut ReducedLanes,
-) {
-    let mut first = 0;
-    for parts in parts.chunk_by(|a, b| discriminant(&a.weights) == discriminant(&b.weights)) {
-        let kind = match parts[0].weights {
-            Weights::Absent => WeightKind::Absent,
-            Weights::Ones => WeightKind::Ones,
-            Weights::Row(_) => WeightKind::Each,
-        };
-        let end = first + parts.len();
-        let (sinks, lanes) = (&mut sinks[first..end], &mut *lanes);
-        let ahead = Ahead { logits: ahead.logits.of_row(first), ..*ahead };
-        sweep::<V>(token, Group { temperature, parts, sinks, ahead, lanes, first }, keeps, kind);
-        first = end;
+/// How parts are reduced.
+#[derive(Clone, Copy)]
+pub(crate) struct Reduction<'r, F> {
+    pub(crate) temperature: &'r Temperature<F>,
+    /// Is the first maximum left out of the sum?
+    pub(crate) splits: bool,
+    /// Are the exponentials kept?
+    pub(crate) keeps: bool,
+    pub(crate) ahead: Ahead,
+}
+
+impl<F: Float> Reduction<'_, F> {
+    /// Reduces parts of at most [`MOST_ROWS`] rows. `sinks` are where exponentials go that are kept, and the outputs
+    /// that are asked for.
+    #[inline(always)]
+    pub(crate) fn rows<V: Vector<Scalar = F>>(
+        self,
+        token: V::Token,
+        parts: &[Part<'_, F>],
+        sinks: &mut [Sink<'_, F>],
+        lanes: &mut ReducedLanes,
+    ) {
+        let mut apart = [usize::MAX; MOST_ROWS];
+        if self.splits {
+            find_places::<V>(token, parts, &mut apart);
+        }
+        let mut first = 0;
+        for parts in parts.chunk_by(|a, b| discriminant(&a.weights) == discriminant(&b.weights)) {
+            let kind = match parts[0].weights {
+                Weights::Absent => WeightKind::Absent,
+                Weights::Ones => WeightKind::Ones,
+                Weights::Row(_) => WeightKind::Each,
+            };
+            let (apart, end) = (&apart[first..], first + parts.len());
+            let (sinks, lanes) = (&mut sinks[first..end], &mut *lanes);
+            sweep::<V>(token, Sweep { how: self, parts, apart, sinks, lanes, first }, kind);
+            first = end;
+        }
+    }
+
+    /// Reduces one part.
+    pub(crate) fn part<V: Vector<Scalar = F>>(
+        self,
+        token: V::Token,
+        part: Part<'_, F>,
+        sink: &mut Sink<'_, F>,
+    ) -> Partial {
+        let mut lanes = ReducedLanes::default();
+        self.rows::<V>(token, &[part], from_mut(sink), &mut lanes);
+        Partial::in_lane(&lanes, 0)
     }
 }
 
-/// What is swept: rows with weights of one kind.
-struct Group<'g, 's, V: Vector> {
-    temperature: &'g Temperature<V::Scalar>,
+/// What is swept: parts with weights of one kind.
+struct Sweep<'g, 's, V: Vector> {
+    how: Reduction<'g, V::Scalar>,
     parts: &'g [Part<'g, V::Scalar>],
+    /// The class that is left out of the sum of each, if one is.
+    apart: &'g [usize],
     sinks: &'g mut [Sink<'s, V::Scalar>],
-    ahead: Ahead,
     /// Where the sums go, from lane `first` on.
     lanes: &'g mut ReducedLanes,
     first: usize,
 }
 
 /// Compiled once for all operations.
-fn sweep<V: Vector>(token: V::Token, group: Group<'_, '_, V>, keeps: bool, kind: WeightKind) {
+fn sweep<V: Vector>(token: V::Token, work: Sweep<'_, '_, V>, kind: WeightKind) {
     use WeightKind::{Absent, Each, Ones};
+    let keeps = work.how.keeps;
     // Compiled for each case that is named, with what it does not do left out.
     macro_rules! sweep {
         ($keeps:expr, $kind:expr) => {
-            outlined!(V, token, move swept::<V>($keeps, $kind, token, group))
+            outlined!(V, token, move sweep_parts::<V>($keeps, $kind, token, work))
         };
     }
     if V::IS_COMPACT {
@@ -161,22 +176,14 @@ fn sweep<V: Vector>(token: V::Token, group: Group<'_, '_, V>, keeps: bool, kind:
     }
 }
 
-/// A row with a maximum in range.
-struct Row<'r, F> {
-    temperature: &'r Temperature<F>,
-    part: &'r Part<'r, F>,
-    next: Lines,
-    asks_for_outputs: bool,
-}
-
 #[inline(always)]
-fn swept<V: Vector>(keeps: bool, kind: WeightKind, token: V::Token, group: Group<'_, '_, V>) {
-    let Group { temperature, parts, sinks, ahead, lanes, first } = group;
+fn sweep_parts<V: Vector>(keeps: bool, kind: WeightKind, token: V::Token, work: Sweep<'_, '_, V>) {
+    let Sweep { how, parts, apart, sinks, lanes, first } = work;
     for (i, (part, sink)) in parts.iter().zip(sinks).enumerate() {
-        let partial = if temperature.is_in_range(part.max) {
-            let next = ahead.logits.of_row(i);
-            let row = Row { temperature, part, next, asks_for_outputs: ahead.outputs };
-            swept_row::<V>(keeps, kind, token, row, sink)
+        let partial = if how.temperature.is_in_range(part.max) {
+            let mut how = how;
+            how.ahead.logits = how.ahead.logits.of_row(first + i);
+            sweep_part::<V>(keeps, kind, token, how, part, apart[i], sink)
         } else {
             Partial { sum: f64::NAN, ..Partial::default() }
         };
@@ -188,16 +195,20 @@ fn swept<V: Vector>(keeps: bool, kind: WeightKind, token: V::Token, group: Group
 
 #[inline(always)]
 #[allow(clippy::too_many_lines, reason = "one function from the logits to the sums")]
-fn swept_row<V: Vector>(
+fn sweep_part<V: Vector>(
     keeps: bool,
     kind: WeightKind,
     token: V::Token,
-    row: Row<'_, V::Scalar>,
+    how: Reduction<'_, V::Scalar>,
+    part: &Part<'_, V::Scalar>,
+    apart: usize,
     exps: &mut Sink<'_, V::Scalar>,
 ) -> Partial {
     let quad_len = const { QUAD * V::LANES };
-    let Row { temperature, part, mut next, asks_for_outputs } = row;
-    let Part { z, weights, max, apart } = *part;
+    let Reduction {
+        temperature, ahead: Ahead { logits: mut next, outputs: asks_for_outputs }, ..
+    } = how;
+    let Part { z, weights, max } = *part;
     let weights = if let Weights::Row(weights) = weights { weights } else { z };
     let mut exps = exps.reborrow();
     let asks = asks_for_outputs || next.are_wanted();

@@ -2,7 +2,8 @@
 
 use super::exp::{Base, Exponential, Temperature, is_double};
 use super::finish::{FinishedLanes, ReducedLanes, TargetLanes, finish_lanes, inverse_of, least};
-use super::reduce::{MOST_ROWS, Part, Partial};
+use super::maximum::Part;
+use super::reduce::{MOST_ROWS, Partial};
 use super::write::Epilogue;
 use crate::math::two_sum;
 use crate::simd::{DoubleLanes, Float, MOST_LANES, Vector, Widened, outlined};
@@ -69,20 +70,14 @@ impl ReducedRows {
         (self.lanes.dot[i], self.lanes.unit[i]) = (partial.dot, unit);
     }
 
-    /// The maxima of rows that have just been reduced.
+    /// What else ordinary rows have that were just reduced, before their labels; of others it is put right later.
     #[inline(always)]
-    pub(crate) fn put_maxima<F: Float>(&mut self, parts: &[Part<'_, F>]) {
+    pub(crate) fn complete<F: Float>(&mut self, parts: &[Part<'_, F>]) {
         for (i, part) in parts.iter().enumerate() {
             self.lanes.max[i] = part.max.to_f64();
             self.swept_max[i] = part.max.to_f64();
         }
         self.lanes.unit = [1.0; MOST_LANES];
-    }
-
-    /// Is the row in a lane ordinary? Else it has NaN or infinities, or overflows.
-    #[inline(always)]
-    pub(crate) fn is_ordinary(&self, i: usize) -> bool {
-        self.lanes.sum[i].is_finite() && self.lanes.dot[i].is_finite()
     }
 }
 
@@ -200,7 +195,7 @@ impl<F: Float> Finished<F> {
         finished
     }
 
-    /// Of a row that does not count, or that has no numbers.
+    /// Of nothing yet.
     pub(crate) fn none() -> Self {
         let zero = F::default();
         let epilogue = Epilogue::Probability { factor: zero, least: zero };

@@ -70,8 +70,6 @@ pub(crate) fn write<V: Vector>(token: V::Token, rows: &mut [Output<'_, V::Scalar
     }
 }
 
-/// Field by field: each has just been stored, and a copy of several at once waits for those stores, which wait for
-/// the stores past the caches of the rows before.
 #[inline(always)]
 fn write_row<V: Vector, const STREAM: bool>(token: V::Token, row: &mut Output<'_, V::Scalar>) {
     let Output { epilogue, values, weights, label, out } = row;

@@ -57,7 +57,8 @@ pub trait Float: Copy + PartialOrd + Default + Send + Sync + sealed::Sealed + 's
     /// The smallest positive normal number: smaller probabilities are flushed to zero.
     const MIN_POSITIVE: f64;
     /// 0, 1, 2 ...
-    const NUMBERS: [Self; MOST_LANES];
+    #[doc(hidden)]
+    const LANE_NUMBERS: [Self; MOST_LANES];
     /// Constants of the exponential core.
     #[doc(hidden)]
     const EXP: math::ExpCore<Self>;
@@ -93,7 +94,7 @@ macro_rules! float {
             const NAN: $float = $float::NAN;
             const SMALLEST: $float = $float::from_bits(1);
             const MIN_POSITIVE: f64 = $float::MIN_POSITIVE as f64;
-            const NUMBERS: [$float; MOST_LANES] =
+            const LANE_NUMBERS: [$float; MOST_LANES] =
                 [0., 1., 2., 3., 4., 5., 6., 7., 8., 9., 10., 11., 12., 13., 14., 15.];
             const EXP: math::ExpCore<$float> = $exp;
 

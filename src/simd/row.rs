@@ -5,13 +5,10 @@ mod quad;
 
 use super::element::Float;
 use super::partial::stream_element;
-use super::{Cache, Vector};
+use super::{Cache, LINE, Vector};
 pub(crate) use lines::Lines;
 pub(crate) use quad::{QUAD, QuadSink, QuadSource};
 use std::marker::PhantomData;
-
-/// Bytes of a line of memory, and of a vector.
-const LINE: usize = 64;
 
 /// Rows of so many elements are written from a line of memory on, so that no vector lies in two. In shorter rows
 /// that costs more than it saves: a vector to be read lies in two that the sweep has just stored, and waits for both.
@@ -26,7 +23,7 @@ pub(crate) fn with_value<V: Vector>(
 ) -> V {
     #[allow(clippy::cast_precision_loss, reason = "exact for lanes")]
     let lane = V::Scalar::from_f64(element.wrapping_sub(at).cast_signed() as f64);
-    let (token, numbers) = (vector.token(), V::Scalar::NUMBERS);
+    let (token, numbers) = (vector.token(), V::Scalar::LANE_NUMBERS);
     let is_lane = V::from_slice(token, &numbers).eq(V::splat(token, lane));
     V::select(is_lane, V::splat(token, value), vector)
 }

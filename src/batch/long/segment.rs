@@ -3,8 +3,8 @@
 use super::super::Targets;
 use super::{Row, Segment, Step};
 use crate::kernel::{
-    Ahead, Operation, Output, Part, Partial, ReducedLanes, RowClass, SEGMENT, log_probabilities,
-    put_maxima, put_places, reduce, shift, weighted_gaps, write,
+    Ahead, Operation, Output, Part, Reduction, RowClass, SEGMENT, find_maxima, log_probabilities,
+    shift, weighted_gaps, write,
 };
 use crate::simd::{Float, Lines, Sink, Source, Vector, VectorJob};
 use crate::target::Weights;
@@ -84,9 +84,9 @@ impl<F: Float> VectorJob<F> for SegmentStep<'_, '_, '_, F> {
             Source::from_slice(own_z)
         };
         if let Step::Max = step {
-            let mut part = Part { z, ..Part::none() };
-            put_maxima::<V>(token, from_mut(&mut part));
-            segment.max = part.max.to_f64();
+            let mut part = [Part::new(z)];
+            find_maxima::<V>(token, &mut part);
+            segment.max = part[0].max.to_f64();
             return;
         }
         let mut weights = Weights::Absent;
@@ -110,32 +110,26 @@ impl<F: Float> VectorJob<F> for SegmentStep<'_, '_, '_, F> {
         } else {
             Sink::from_slice(own_output)
         };
+        let how = Reduction { temperature, splits: false, keeps, ahead: Ahead::nothing() };
         if let Step::Reduce = step {
             // The exponentials of a row that is shifted are formed without its weights.
             let weights = if shifted_by.is_some() { Weights::Absent } else { weights };
-            let mut part = Part { z, weights, max, ..Part::none() };
-            if job.operation.splits::<F>() && index == of.first {
-                put_places::<V>(token, from_mut(&mut part));
-            }
-            let keeps = keeps && !plan.recomputes;
-            let mut ahead = Ahead::nothing();
+            let splits = job.operation.splits::<F>() && index == of.first;
+            let mut how = Reduction { splits, keeps: keeps && !plan.recomputes, ..how };
             if shifted_by.is_none() {
-                ahead.logits = Lines::of(panel.logits, row + 1, start, plan.asks_ahead);
+                how.ahead.logits = Lines::of(panel.logits, row + 1, start, plan.asks_ahead);
             }
             if plan.asks_for_outputs(job) {
-                ahead.outputs = true;
+                // Also where nothing is kept.
+                how.ahead.outputs = true;
                 exps = panel.sink(row).part(start, len);
             }
-            let (exps, mut lanes) = (from_mut(&mut exps), ReducedLanes::default());
-            reduce::<V>(token, temperature, &[part], exps, keeps, &ahead, &mut lanes);
-            segment.partial = Partial::first(&lanes);
+            segment.partial = how.part::<V>(token, Part { z, weights, max }, &mut exps);
             return;
         }
         let Step::Write(done, label) = step else { return };
         if keeps && plan.recomputes {
-            let (parts, exps) = ([Part { z, max, ..Part::none() }], from_mut(&mut exps));
-            let (ahead, mut lanes) = (Ahead::nothing(), ReducedLanes::default());
-            reduce::<V>(token, temperature, &parts, exps, true, &ahead, &mut lanes);
+            how.part::<V>(token, Part { max, ..Part::new(z) }, &mut exps);
         }
         let values = if keeps { exps.as_source() } else { z };
         let mut direct;

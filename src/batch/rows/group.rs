@@ -3,9 +3,8 @@
 use super::super::{Hessian, Job, Plan, Same};
 use super::Memory;
 use crate::kernel::{
-    Ahead, Finished, MOST_ROWS, Operation, Output, Part, ReducedLanes, ReducedRows, RowClass, UNIT,
-    finish, gap, log_probabilities, put_maxima, put_places, reduce, shift, weighted_gaps, write,
-    write_hessian,
+    Ahead, Finished, MOST_ROWS, Operation, Output, Part, Partial, ReducedRows, Reduction, RowClass,
+    UNIT, find_maxima, finish, gap, log_probabilities, shift, weighted_gaps, write, write_hessian,
 };
 use crate::panel::Panel;
 use crate::simd::{Float, Lines, Sink, Source, Vector};
@@ -65,7 +64,8 @@ impl<'g, F: Float> Group<'g, '_, F> {
         let Self { job, plan, first, .. } = self;
         let (panel, temperature, operation) = (&job.panel, &job.temperature, job.operation);
         let (mut scalars, mut lse) = ([0.0; MOST_ROWS], [0.0; MOST_ROWS]);
-        let (mut rows, mut parts) = ([Row::new(); MOST_ROWS], [Part::none(); MOST_ROWS]);
+        let (mut rows, mut parts) =
+            ([Row::new(); MOST_ROWS], [Part::new(Source::from_slice(&[])); MOST_ROWS]);
         let mut len = 0;
         for at in 0..self.len {
             rows[len].at = at;
@@ -78,6 +78,7 @@ impl<'g, F: Float> Group<'g, '_, F> {
         let Memory { rows: own, kept, weights, hessian, special, .. } = memory;
         let mut sinks: [Sink<'_, F>; MOST_ROWS] = from_fn(|_| Sink::from_slice(&mut []));
         let (rows, parts, sinks) = (&mut rows[..len], &mut parts[..len], &mut sinks[..len]);
+        // Of each row the one at its place: both are in order.
         let mut own = own.chunks_exact_mut(plan.pitch).skip(self.place).enumerate();
         for (i, (row, (part, sink))) in
             rows.iter().zip(parts.iter_mut().zip(&mut *sinks)).enumerate()
@@ -99,21 +100,20 @@ impl<'g, F: Float> Group<'g, '_, F> {
             // Before exponentials are written over the logits.
             reduced.z_label[i] = row.label.map_or(0.0, |class| part.z.get(class).to_f64());
         }
-        put_maxima::<V>(token, parts);
-        if operation.splits::<F>() {
-            put_places::<V>(token, parts);
-        }
+        find_maxima::<V>(token, parts);
         let ahead = Ahead {
             logits: Lines::of(panel.logits, first + plan.group, 0, plan.asks_ahead),
             outputs: plan.asks_for_outputs(job),
         };
-        let keeps = operation.keeps();
-        reduce::<V>(token, temperature, parts, sinks, keeps, &ahead, &mut reduced.lanes);
-        reduced.put_maxima(parts);
+        let (splits, keeps) = (operation.splits::<F>(), operation.keeps());
+        let how = Reduction { temperature, splits, keeps, ahead };
+        how.rows::<V>(token, parts, sinks, &mut reduced.lanes);
+        reduced.complete(parts);
         for (i, row) in rows.iter_mut().enumerate() {
-            if !reduced.is_ordinary(i) {
+            if !Partial::in_lane(&reduced.lanes, i).is_ordinary() {
+                let how = Reduction { ahead: Ahead::nothing(), ..how };
                 let own = (&parts[i], &mut sinks[i]);
-                self.reduce_special::<V>(token, row, i, own, special, reduced);
+                self.reduce_special::<V>(token, row, (i, how), own, special, reduced);
             }
             if job.targets.is_some() {
                 self.put_gap(row, i, &parts[i], kept, reduced);
@@ -142,7 +142,7 @@ impl<'g, F: Float> Group<'g, '_, F> {
             if plan.needs.output && panel.writes_directly() {
                 out = panel.sink(first + row.at);
             }
-            // Number by number: see `kernel::write`.
+            // Field by field: a whole that is made and then moved waits for the stores of its parts.
             let output = &mut outputs[count];
             output.values = values;
             output.weights = part.weights;
@@ -246,7 +246,7 @@ impl<'g, F: Float> Group<'g, '_, F> {
         &self,
         token: V::Token,
         row: &mut Row,
-        i: usize,
+        (i, how): (usize, Reduction<'_, F>),
         (part, sink): (&Part<'_, F>, &mut Sink<'_, F>),
         special: &mut [F],
         reduced: &mut ReducedRows,
@@ -269,15 +269,10 @@ impl<'g, F: Float> Group<'g, '_, F> {
         }
         row.is_shifted = true;
         shift(special, row.exact_max, temperature.shift);
-        let mut part = Part { z: Source::from_slice(special), ..Part::none() };
-        let (operation, sinks) = (self.job.operation, from_mut(sink));
-        if operation.splits::<F>() {
-            put_places::<V>(token, from_mut(&mut part));
-        }
-        let (keeps, mut own) = (operation.keeps(), ReducedLanes::default());
-        reduce::<V>(token, temperature, &[part], sinks, keeps, &Ahead::nothing(), &mut own);
-        reduced.swept_max[i] = 0.0;
-        (reduced.lanes.sum[i], reduced.lanes.lost[i]) = (own.sum[0], own.lost[0]);
+        // The maximum is 0 now.
+        let Partial { sum, lost, .. } =
+            how.part::<V>(token, Part::new(Source::from_slice(special)), sink);
+        (reduced.swept_max[i], reduced.lanes.sum[i], reduced.lanes.lost[i]) = (0.0, sum, lost);
     }
 
     /// The gap between the maximum of row `i` and its label, which has no output of its own if it is masked.

@@ -1,7 +1,7 @@
 //! Memory that is asked for before it is read.
 
-use super::super::{Cache, Rows, Vector};
-use super::{LINE, QUAD};
+use super::super::{Cache, LINE, Rows, Vector};
+use super::QUAD;
 
 /// The logits of a row that is read later.
 #[derive(Clone, Copy)]
@@ -36,6 +36,7 @@ impl Lines {
         Self { start: self.start.wrapping_offset(offset), ..*self }
     }
 
+    /// Is anything asked for?
     pub(crate) fn are_wanted(&self) -> bool {
         self.cache.is_some()
     }

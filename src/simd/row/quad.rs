@@ -1,8 +1,7 @@
 //! Four neighbouring vectors of a row.
 
-use super::LINE;
-use crate::simd::Vector;
 use crate::simd::element::Float;
+use crate::simd::{LINE, Vector};
 #[cfg(target_arch = "x86_64")]
 use std::arch::asm;
 use std::marker::PhantomData;
