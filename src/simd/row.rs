@@ -252,12 +252,12 @@ impl<'a, F: Float> Sink<'a, F> {
         vector: impl Fn(Place) -> V,
     ) {
         // Past the caches, a line is written once; else the label's element follows.
+        let (label, after) = if STREAM { (label, None) } else { (None, label) };
+        let is_in = |at: usize, len: usize| label.is_some_and(|(k, _)| k.wrapping_sub(at) < len);
         let with_label = {
             #[inline(always)]
             |vector: V, at: usize| match label {
-                Some((class, value)) if STREAM && class.wrapping_sub(at) < V::LANES => {
-                    with_value(vector, at, (class, value))
-                }
+                Some(label) if is_in(at, V::LANES) => with_value(vector, at, label),
                 _ => vector,
             }
         };
@@ -270,14 +270,14 @@ impl<'a, F: Float> Sink<'a, F> {
             self.reborrow().part(0, at).put::<V, STREAM>(0, head);
         }
         while at + QUAD * V::LANES <= self.len {
+            let has_label = is_in(at, QUAD * V::LANES);
             let mut quad = self.quad::<V>(at);
             for index in 0..QUAD {
-                let written = vector(Place::Quad { at, index });
-                if STREAM {
-                    quad.stream(index, with_label(written, at + index * V::LANES));
-                } else {
-                    quad.set(index, written);
+                let mut written = vector(Place::Quad { at, index });
+                if has_label {
+                    written = with_label(written, at + index * V::LANES);
                 }
+                if STREAM { quad.stream(index, written) } else { quad.set(index, written) }
             }
             at += QUAD * V::LANES;
         }
@@ -285,9 +285,8 @@ impl<'a, F: Float> Sink<'a, F> {
             self.put::<V, STREAM>(at, with_label(vector(Place::Rest { at }), at));
             at += V::LANES;
         }
-        match label {
-            Some((class, value)) if !STREAM && class < self.len => self.set(class, value),
-            _ => {}
+        if let Some((class, value)) = after.filter(|(class, _)| *class < self.len) {
+            self.set(class, value);
         }
     }
 
