@@ -209,11 +209,9 @@ fn run_row<F: Float>(
     let mut label = None;
     if let Some(target) = &mut of.target {
         if target.is_made {
-            if target.smooth_mass.is_nan() {
-                let mut mass = RunningSum::default();
-                all().for_each(|segment| mass.add(segment.mass));
-                target.smooth_mass = target.beta * mass.value();
-            }
+            let mut mass = RunningSum::default();
+            all().for_each(|segment| mass.add(segment.mass));
+            target.set_mass(mass.value());
             if all().any(|segment| segment.is_lost) {
                 partial.dot = f64::INFINITY;
             }

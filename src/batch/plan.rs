@@ -29,7 +29,8 @@ const CACHED_BYTES_OF_EACH: usize = CACHED_BYTES / 4 * 3;
 const NEAR_BYTES: usize = 1 << 19;
 /// Exponentials of rows of at most so many bytes, which are not whole lines of memory, are kept in memory of our own,
 /// where each row begins a line: to read back a vector that was just stored across two takes longer (Zen 4: softmax
-/// 0.90 to 0.96 of the time for 65 to 200 classes, loss and gradient 0.94 to 0.99).
+/// 0.90 to 0.96 of the time for 65 to 200 classes, loss and gradient 0.94 to 0.99). Not where outputs would be asked for
+/// early, which the sweep does where it stores exponentials (4096 rows of 300 classes: 1.2).
 const SHORT_ROW: usize = 1 << 10;
 /// Bytes of the logits and outputs of rows that are reduced before they are finished, and of the logits that come from
 /// memory meanwhile: a nearest cache.
@@ -156,7 +157,7 @@ impl Plan {
         };
         let pitch = classes.next_multiple_of(MOST_LANES);
         let recomputes = matches!(path, Path::SharedRows | Path::Chunk);
-        let is_asked_for = is_far || path != Path::Tiles && bytes > NEAR_BYTES;
+        let is_asked_for = is_far || path != Path::Tiles && !is_near;
         // A line that is had from memory early takes the place of others in the nearest cache: only where all of them
         // have room does that beat the next cache (Zen 4, 0.74 to 0.91 of its time for 200 and 1000 classes).
         let has_room = bytes_in_group <= BYTES_PER_GROUP;

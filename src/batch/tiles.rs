@@ -314,9 +314,7 @@ fn own_targets<V: Vector>(
         if row.is_made {
             let filled = targets.rows.fill(first + lane, 0, kept, weights);
             is_lost[lane] = filled.is_lost;
-            if row.smooth_mass.is_nan() {
-                row.smooth_mass = row.beta * filled.mass;
-            }
+            row.set_mass(filled.mass);
         }
         match row.weights {
             _ if row.is_made => has_weights = true,

@@ -53,6 +53,14 @@ pub(crate) struct RowTarget<'r, F> {
 }
 
 impl<F> RowTarget<'_, F> {
+    /// Q, if only Σ w tells it.
+    #[inline(always)]
+    pub(crate) fn set_mass(&mut self, sum_of_weights: f64) {
+        if self.smooth_mass.is_nan() {
+            self.smooth_mass = self.beta * sum_of_weights;
+        }
+    }
+
     /// Without a label and smoothing: the loss is 0.
     pub(crate) fn none() -> Self {
         Self {

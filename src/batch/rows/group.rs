@@ -41,7 +41,6 @@ impl Row {
 }
 
 /// Rows that are finished together.
-#[derive(Clone, Copy)]
 pub(super) struct Group<'g, 'j, F: Float> {
     pub(super) job: &'g Job<'j, F>,
     pub(super) plan: &'g Plan,
@@ -208,9 +207,7 @@ impl<'g, F: Float> Group<'g, '_, F> {
             part.weights = target.weights;
             if target.is_made {
                 let filled = targets.rows.fill(number, 0, kept, &mut memory.weights[span]);
-                if target.smooth_mass.is_nan() {
-                    target.smooth_mass = target.beta * filled.mass;
-                }
+                target.set_mass(filled.mass);
                 row.is_lost = filled.is_lost;
             }
             reduced.targets.set(i, &target, job.scale(target.weight));
