@@ -245,7 +245,7 @@ fn run_row<F: Float>(
     let (operation, z_loss, rows) = (job.operation, job.z_loss(), &mut reduced);
     F::dispatch(level, Finish { operation, temperature, z_loss, rows });
     let done = Finished::from_lane(operation, temperature, &reduced, 0);
-    job.put(row, done.scalar, done.lse);
+    job.put(row, reduced.scalars(operation)[0], reduced.lse()[0]);
     if job.panel.output.is_some() {
         let label = label.map(|class| (class, done.label));
         run(&of, Step::Write(done, label));

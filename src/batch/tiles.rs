@@ -222,12 +222,7 @@ fn tile<V: Vector>(
     let done = &mut state.done;
     let len = classes * V::LANES;
     tile.run::<V>(token, &mut memory.z[..len], &mut memory.out[..len], done);
-    let scalars = match job.operation {
-        Operation::LogSumExp => &done.lse,
-        Operation::LogSoftmax => &done.excess,
-        _ => &done.loss,
-    };
-    job.put_rows(first, &scalars[..count], &done.lse[..count]);
+    job.put_rows(first, &done.scalars(job.operation)[..count], &done.lse[..count]);
     store_tile::<V>(
         token,
         panel,

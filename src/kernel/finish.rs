@@ -122,6 +122,18 @@ scalars! {
     }
 }
 
+impl FinishedLanes {
+    /// The number of each row that the operation is after.
+    #[inline(always)]
+    pub(crate) fn scalars(&self, operation: Operation) -> &Lanes {
+        match operation {
+            Operation::Softmax | Operation::LogSumExp => &self.lse,
+            Operation::LogSoftmax => &self.excess,
+            Operation::Loss | Operation::Gradient => &self.loss,
+        }
+    }
+}
+
 /// Finishes the first eight rows; all rows where code is to be small.
 pub(crate) fn finish_lanes<V: Vector>(
     token: V::Token,

@@ -1,35 +1,11 @@
 //! Rows and segments of rows: M, and the class that has it first.
 
+use super::reduce::Part;
 use crate::simd::{Float, QUAD, Source, Vector, outlined};
-use crate::target::Weights;
 
-/// A row or a segment to be reduced.
-#[derive(Clone, Copy)]
-pub(crate) struct Part<'p, F> {
-    pub(crate) z: Source<'p, F>,
-    pub(crate) weights: Weights<'p, F>,
-    /// M of the row.
-    pub(crate) max: F,
-}
-
-impl<'p, F: Float> Part<'p, F> {
-    /// Without weights, and without a maximum yet.
-    pub(crate) fn new(z: Source<'p, F>) -> Self {
-        Self { z, weights: Weights::Absent, max: F::default() }
-    }
-}
-
-/// Finds M of each part; of parts with NaN, which the sweep finds, anything.
-pub(crate) fn find_maxima<V: Vector>(token: V::Token, parts: &mut [Part<'_, V::Scalar>]) {
-    outlined!(V, token, {
-        for part in parts {
-            part.max = maximum::<V>(token, part.z);
-        }
-    });
-}
-
+/// M of a row or a segment; with NaN, which the sweep finds, anything.
 #[inline(always)]
-fn maximum<V: Vector>(token: V::Token, z: Source<'_, V::Scalar>) -> V::Scalar {
+pub(crate) fn maximum<V: Vector>(token: V::Token, z: Source<'_, V::Scalar>) -> V::Scalar {
     let lowest = V::Scalar::NEG_INFINITY;
     let mut best = [V::splat(token, lowest); QUAD];
     // From a line of memory on, no vector lies in two. Some elements are read twice.

@@ -27,8 +27,8 @@
 
 use super::exp::{Base, Exponential, Temperature};
 use super::finish::ReducedLanes;
-use super::maximum::{Part, find_places};
-use crate::simd::{Cache, Float, LaneSum, Lines, QUAD, Sink, Vector, outlined, with_value};
+use super::maximum::find_places;
+use crate::simd::{Cache, Float, LaneSum, Lines, QUAD, Sink, Source, Vector, outlined, with_value};
 use crate::target::Weights;
 use std::mem::discriminant;
 use std::slice::from_mut;
@@ -46,6 +46,28 @@ pub(super) enum WeightKind {
     Absent,
     Ones,
     Each,
+}
+
+/// A row or a segment to be reduced.
+pub(crate) struct Part<'p, F> {
+    pub(crate) z: Source<'p, F>,
+    pub(crate) weights: Weights<'p, F>,
+    /// M of the row.
+    pub(crate) max: F,
+    /// Where exponentials go that are kept, and the outputs that are asked for.
+    pub(crate) exps: Sink<'p, F>,
+}
+
+impl<'p, F: Float> Part<'p, F> {
+    /// Without weights.
+    pub(crate) fn new(z: Source<'p, F>, max: F, exps: Sink<'p, F>) -> Self {
+        Self { z, weights: Weights::Absent, max, exps }
+    }
+
+    /// Without classes.
+    pub(crate) fn none() -> Self {
+        Self::new(Source::from_slice(&[]), F::default(), Sink::from_slice(&mut []))
+    }
 }
 
 /// What a row or a segment is reduced to.
@@ -100,14 +122,12 @@ pub(crate) struct Reduction<'r, F> {
 }
 
 impl<F: Float> Reduction<'_, F> {
-    /// Reduces parts of at most [`MOST_ROWS`] rows. `sinks` are where exponentials go that are kept, and the outputs
-    /// that are asked for.
+    /// Reduces parts of at most [`MOST_ROWS`] rows.
     #[inline(always)]
     pub(crate) fn rows<V: Vector<Scalar = F>>(
         self,
         token: V::Token,
-        parts: &[Part<'_, F>],
-        sinks: &mut [Sink<'_, F>],
+        parts: &mut [Part<'_, F>],
         lanes: &mut ReducedLanes,
     ) {
         let mut apart = [usize::MAX; MOST_ROWS];
@@ -115,16 +135,18 @@ impl<F: Float> Reduction<'_, F> {
             find_places::<V>(token, parts, &mut apart);
         }
         let mut first = 0;
-        for parts in parts.chunk_by(|a, b| discriminant(&a.weights) == discriminant(&b.weights)) {
+        let are_alike =
+            |a: &Part<'_, F>, b: &Part<'_, F>| discriminant(&a.weights) == discriminant(&b.weights);
+        for parts in parts.chunk_by_mut(are_alike) {
             let kind = match parts[0].weights {
                 Weights::Absent => WeightKind::Absent,
                 Weights::Ones => WeightKind::Ones,
                 Weights::Row(_) => WeightKind::Each,
             };
-            let (apart, end) = (&apart[first..], first + parts.len());
-            let (sinks, lanes) = (&mut sinks[first..end], &mut *lanes);
-            sweep::<V>(token, Sweep { how: self, parts, apart, sinks, lanes, first }, kind);
-            first = end;
+            let (apart, count) = (&apart[first..], parts.len());
+            let lanes = &mut *lanes;
+            sweep::<V>(token, Sweep { how: self, parts, apart, lanes, first }, kind);
+            first += count;
         }
     }
 
@@ -132,22 +154,20 @@ impl<F: Float> Reduction<'_, F> {
     pub(crate) fn part<V: Vector<Scalar = F>>(
         self,
         token: V::Token,
-        part: Part<'_, F>,
-        sink: &mut Sink<'_, F>,
+        mut part: Part<'_, F>,
     ) -> Partial {
         let mut lanes = ReducedLanes::default();
-        self.rows::<V>(token, &[part], from_mut(sink), &mut lanes);
+        self.rows::<V>(token, from_mut(&mut part), &mut lanes);
         Partial::in_lane(&lanes, 0)
     }
 }
 
 /// What is swept: parts with weights of one kind.
-struct Sweep<'g, 's, V: Vector> {
+struct Sweep<'g, 'p, V: Vector> {
     how: Reduction<'g, V::Scalar>,
-    parts: &'g [Part<'g, V::Scalar>],
+    parts: &'g mut [Part<'p, V::Scalar>],
     /// The class that is left out of the sum of each, if one is.
     apart: &'g [usize],
-    sinks: &'g mut [Sink<'s, V::Scalar>],
     /// Where the sums go, from lane `first` on.
     lanes: &'g mut ReducedLanes,
     first: usize,
@@ -178,12 +198,12 @@ fn sweep<V: Vector>(token: V::Token, work: Sweep<'_, '_, V>, kind: WeightKind) {
 
 #[inline(always)]
 fn sweep_parts<V: Vector>(keeps: bool, kind: WeightKind, token: V::Token, work: Sweep<'_, '_, V>) {
-    let Sweep { how, parts, apart, sinks, lanes, first } = work;
-    for (i, (part, sink)) in parts.iter().zip(sinks).enumerate() {
+    let Sweep { how, parts, apart, lanes, first } = work;
+    for (i, part) in parts.iter_mut().enumerate() {
         let partial = if how.temperature.is_in_range(part.max) {
             let mut how = how;
             how.ahead.logits = how.ahead.logits.of_row(first + i);
-            sweep_part::<V>(keeps, kind, token, how, part, apart[i], sink)
+            sweep_part::<V>(keeps, kind, token, how, part, apart[i])
         } else {
             Partial { sum: f64::NAN, ..Partial::default() }
         };
@@ -200,17 +220,16 @@ fn sweep_part<V: Vector>(
     kind: WeightKind,
     token: V::Token,
     how: Reduction<'_, V::Scalar>,
-    part: &Part<'_, V::Scalar>,
+    part: &mut Part<'_, V::Scalar>,
     apart: usize,
-    exps: &mut Sink<'_, V::Scalar>,
 ) -> Partial {
     let quad_len = const { QUAD * V::LANES };
     let Reduction {
         temperature, ahead: Ahead { logits: mut next, outputs: asks_for_outputs }, ..
     } = how;
-    let Part { z, weights, max } = *part;
-    let weights = if let Weights::Row(weights) = weights { weights } else { z };
-    let mut exps = exps.reborrow();
+    let Part { z, weights, max, exps } = part;
+    let (z, max, mut exps) = (*z, *max, exps.reborrow());
+    let weights = if let Weights::Row(weights) = weights { *weights } else { z };
     let asks = asks_for_outputs || next.are_wanted();
     assert!(weights.len() == z.len() && (!keeps || exps.as_source().len() == z.len()));
     let base = Base::<V>::new(temperature, V::splat(token, max));

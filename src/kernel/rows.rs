@@ -2,7 +2,6 @@
 
 use super::exp::{Base, Exponential, Temperature, is_double};
 use super::finish::{FinishedLanes, ReducedLanes, TargetLanes, finish_lanes, inverse_of, least};
-use super::maximum::Part;
 use super::reduce::{MOST_ROWS, Partial};
 use super::write::Epilogue;
 use crate::math::two_sum;
@@ -70,23 +69,27 @@ impl ReducedRows {
         (self.lanes.dot[i], self.lanes.unit[i]) = (partial.dot, unit);
     }
 
-    /// What else ordinary rows have that were just reduced, before their labels; of others it is put right later.
+    /// The number of each row that the operation is after: its lse, its loss or, of log-probabilities, L.
+    pub(crate) fn scalars(&self, operation: Operation) -> &[f64] {
+        self.done.scalars(operation)
+    }
+
+    /// The lse of each row.
+    pub(crate) fn lse(&self) -> &[f64] {
+        &self.done.lse
+    }
+
+    /// The maximum and the logit at the label of row `i`; if it turns out not to be ordinary, they are put right later.
     #[inline(always)]
-    pub(crate) fn complete<F: Float>(&mut self, parts: &[Part<'_, F>]) {
-        for (i, part) in parts.iter().enumerate() {
-            self.lanes.max[i] = part.max.to_f64();
-            self.swept_max[i] = part.max.to_f64();
-        }
-        self.lanes.unit = [1.0; MOST_LANES];
+    pub(crate) fn set_ordinary(&mut self, i: usize, max: f64, z_label: f64) {
+        (self.lanes.max[i], self.swept_max[i], self.z_label[i]) = (max, max, z_label);
+        self.lanes.unit[i] = 1.0;
     }
 }
 
-/// What is known of a row when it is finished.
+/// How the outputs of a row are made, when it is finished.
 #[derive(Clone, Copy)]
 pub(crate) struct Finished<F> {
-    /// lse, or the loss, or L of a log-probability.
-    pub(crate) scalar: f64,
-    pub(crate) lse: f64,
     pub(crate) epilogue: Epilogue<F>,
     /// The gradient at the label, in units.
     pub(crate) label: F,
@@ -137,6 +140,12 @@ pub(crate) fn finish<V: Vector>(
     if operation != Operation::Softmax {
         finish_lanes::<V>(token, operation, temperature, z_loss, lanes, targets, done);
     }
+    if operation == Operation::LogSoftmax {
+        // As it is written.
+        for excess in &mut done.excess {
+            *excess = V::Scalar::from_f64(*excess).to_f64();
+        }
+    }
 }
 
 impl TargetLanes {
@@ -162,8 +171,7 @@ impl<F: Float> Finished<F> {
     ) -> Self {
         let number = F::from_f64;
         let ReducedRows { lanes, swept_max, done, .. } = rows;
-        let lse = done.lse[i];
-        let mut finished = Self { scalar: lse, lse, ..Self::none() };
+        let mut finished = Self::none();
         match operation {
             Operation::Softmax => {
                 let (sum, from_top) = two_sum(lanes.sum[i], lanes.top[i]);
@@ -172,19 +180,15 @@ impl<F: Float> Finished<F> {
                 finished.epilogue =
                     Epilogue::Probability { factor: number(factor), least: number(least) };
             }
-            Operation::LogSumExp => {}
+            Operation::LogSumExp | Operation::Loss => {}
             Operation::LogSoftmax => {
-                // As it is written.
-                finished.scalar = number(done.excess[i]).to_f64();
                 finished.epilogue = Epilogue::LogProbability {
                     max: number(swept_max[i]),
                     inverse: number(temperature.inverse),
                     excess: number(done.excess[i]),
                 };
             }
-            Operation::Loss => finished.scalar = done.loss[i],
             Operation::Gradient => {
-                finished.scalar = done.loss[i];
                 let (factor, unit) = (number(done.factor[i]), done.unit[i]);
                 let (least, minus) = (least(factor, unit), number(done.minus[i]));
                 finished.epilogue = Epilogue::Gradient { factor, least, minus };
@@ -199,7 +203,7 @@ impl<F: Float> Finished<F> {
     pub(crate) fn none() -> Self {
         let zero = F::default();
         let epilogue = Epilogue::Probability { factor: zero, least: zero };
-        Self { scalar: 0.0, lse: 0.0, epilogue, label: zero, unit: 1.0 }
+        Self { epilogue, label: zero, unit: 1.0 }
     }
 
     /// L, of a log-probability.

@@ -1,6 +1,6 @@
 //! The epilogues: what is written for each class, from its exponential or its logit.
 
-use crate::simd::{Float, Sink, Source, Vector, outlined};
+use crate::simd::{Sink, Source, Vector, outlined};
 use crate::target::Weights;
 
 /// The constants of one row's output.
@@ -25,16 +25,6 @@ pub(crate) struct Output<'o, F> {
     pub(crate) out: Sink<'o, F>,
 }
 
-impl<F: Float> Output<'_, F> {
-    /// Without classes.
-    pub(crate) fn none() -> Self {
-        let (zero, values) = (F::default(), Source::from_slice(&[]));
-        let epilogue = Epilogue::Probability { factor: zero, least: zero };
-        let (weights, out) = (Weights::Absent, Sink::from_slice(&mut []));
-        Self { epilogue, values, weights, label: None, out }
-    }
-}
-
 /// e·factor, and 0 below the smallest normal number: by comparison, not by the processor's mode.
 #[inline(always)]
 pub(super) fn probability<V: Vector>(e: V, factor: V, least: V) -> V {
@@ -53,27 +43,24 @@ pub(crate) fn log_probability<V: Vector>(z: V, max: V, inverse: V, excess: V) ->
     z.sub(max).mul_sub(inverse, excess)
 }
 
-/// Writes rows; with `streams` past the caches.
-pub(crate) fn write<V: Vector>(token: V::Token, rows: &mut [Output<'_, V::Scalar>], streams: bool) {
-    if streams && rows.iter().all(|row| row.out.has_lines::<V>()) {
-        outlined!(V, token, {
-            for row in rows {
-                write_row::<V, true>(token, row);
-            }
-        });
+/// Writes a row, or a part of one; with `streams` past the caches.
+pub(crate) fn write<V: Vector>(token: V::Token, row: Output<'_, V::Scalar>, streams: bool) {
+    outlined!(V, token, move write_row::<V>(token, row, streams));
+}
+
+/// The same in the function of the caller.
+#[inline(always)]
+pub(crate) fn write_row<V: Vector>(token: V::Token, row: Output<'_, V::Scalar>, streams: bool) {
+    if streams && row.out.has_lines::<V>() {
+        fill::<V, true>(token, row);
     } else {
-        outlined!(V, token, {
-            for row in rows {
-                write_row::<V, false>(token, row);
-            }
-        });
+        fill::<V, false>(token, row);
     }
 }
 
 #[inline(always)]
-fn write_row<V: Vector, const STREAM: bool>(token: V::Token, row: &mut Output<'_, V::Scalar>) {
-    let Output { epilogue, values, weights, label, out } = row;
-    let (values, label, mut out) = (*values, *label, out.reborrow());
+fn fill<V: Vector, const STREAM: bool>(token: V::Token, row: Output<'_, V::Scalar>) {
+    let Output { epilogue, values, weights, label, mut out } = row;
     assert!(values.len() == out.as_source().len());
     let zero = V::Scalar::default();
     let value = {
@@ -83,7 +70,7 @@ fn write_row<V: Vector, const STREAM: bool>(token: V::Token, row: &mut Output<'_
     /// Writes a value for each place, from constants that are in every lane.
     macro_rules! fill {
         ([$($constant:ident),+], |$place:ident| $value:expr) => {{
-            $(let $constant = V::splat(token, *$constant);)+
+            $(let $constant = V::splat(token, $constant);)+
             out.fill_with::<V, STREAM>(
                 label,
                 #[inline(always)]
@@ -103,7 +90,6 @@ fn write_row<V: Vector, const STREAM: bool>(token: V::Token, row: &mut Output<'_
             fill!([factor, least, minus], |at| gradient(value(at), factor, least, minus));
         }
         (Epilogue::Gradient { factor, least, minus }, Weights::Row(weights)) => {
-            let weights = *weights;
             fill!([factor, least, minus], |at| {
                 let minus = weights.at::<V>(token, at, zero).mul(minus);
                 gradient(value(at), factor, least, minus)

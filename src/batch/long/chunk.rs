@@ -226,7 +226,7 @@ pub(crate) fn finish_chunks<F: Float>(
             let constants = if rows.get(first + i, MAX).is_nan() {
                 [0.0; ROW_CONSTANTS]
             } else if classes[i] == RowClass::Finite {
-                constants(operation, &Finished::from_lane(operation, temperature, &reduced, i))
+                constants(operation, temperature, &reduced, i)
             } else if operation == Operation::LogSumExp {
                 [classes[i].lse(), 0.0]
             } else {
@@ -239,13 +239,17 @@ pub(crate) fn finish_chunks<F: Float>(
     })
 }
 
-fn constants<F: Float>(operation: Operation, done: &Finished<F>) -> [f64; ROW_CONSTANTS] {
-    match done.epilogue {
-        Epilogue::LogProbability { excess, .. } => [excess.to_f64(), 0.0],
+fn constants<F: Float>(
+    operation: Operation,
+    temperature: &Temperature<F>,
+    reduced: &ReducedRows,
+    lane: usize,
+) -> [f64; ROW_CONSTANTS] {
+    match Finished::from_lane(operation, temperature, reduced, lane).epilogue {
         Epilogue::Probability { factor, least } if operation == Operation::Softmax => {
             [factor.to_f64(), least.to_f64()]
         }
-        _ => [done.scalar, 0.0],
+        _ => [reduced.scalars(operation)[lane], 0.0],
     }
 }
 

@@ -3,12 +3,11 @@
 use super::super::Targets;
 use super::{Row, Segment, Step};
 use crate::kernel::{
-    Ahead, Operation, Output, Part, Reduction, RowClass, SEGMENT, find_maxima, log_probabilities,
+    Ahead, Operation, Output, Part, Reduction, RowClass, SEGMENT, log_probabilities, maximum,
     shift, weighted_gaps, write,
 };
-use crate::simd::{Float, Lines, Sink, Source, Vector, VectorJob};
+use crate::simd::{Float, Lines, Sink, Source, Vector, VectorJob, outlined};
 use crate::target::Weights;
-use std::slice::from_mut;
 
 /// A step of one segment.
 pub(super) struct SegmentStep<'s, 'r, 'j, F: Float> {
@@ -84,9 +83,7 @@ impl<F: Float> VectorJob<F> for SegmentStep<'_, '_, '_, F> {
             Source::from_slice(own_z)
         };
         if let Step::Max = step {
-            let mut part = [Part::new(z)];
-            find_maxima::<V>(token, &mut part);
-            segment.max = part[0].max.to_f64();
+            segment.max = outlined!(V, token, maximum::<V>(token, z)).to_f64();
             return;
         }
         let mut weights = Weights::Absent;
@@ -124,12 +121,13 @@ impl<F: Float> VectorJob<F> for SegmentStep<'_, '_, '_, F> {
                 how.ahead.outputs = true;
                 exps = panel.sink(row).part(start, len);
             }
-            segment.partial = how.part::<V>(token, Part { z, weights, max }, &mut exps);
+            segment.partial =
+                how.part::<V>(token, Part { weights, ..Part::new(z, max, exps.reborrow()) });
             return;
         }
         let Step::Write(done, label) = step else { return };
         if keeps && plan.recomputes {
-            how.part::<V>(token, Part { max, ..Part::new(z) }, &mut exps);
+            how.part::<V>(token, Part::new(z, max, exps.reborrow()));
         }
         let values = if keeps { exps.as_source() } else { z };
         let mut direct;
@@ -150,8 +148,7 @@ impl<F: Float> VectorJob<F> for SegmentStep<'_, '_, '_, F> {
             let label = label.map(|(class, value)| (class.wrapping_sub(start), value));
             let streams = plan.streams && panel.writes_directly() && done.unit == 1.0;
             let (epilogue, to) = (done.epilogue, out.reborrow());
-            let mut output = Output { epilogue, values, weights, label, out: to };
-            write::<V>(token, from_mut(&mut output), streams);
+            write::<V>(token, Output { epilogue, values, weights, label, out: to }, streams);
             if done.unit != 1.0 {
                 out.multiply(done.unit);
             }

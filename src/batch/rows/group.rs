@@ -4,16 +4,16 @@ use super::super::{Hessian, Job, Plan, Same};
 use super::Memory;
 use crate::kernel::{
     Ahead, Finished, MOST_ROWS, Operation, Output, Part, Partial, ReducedRows, Reduction, RowClass,
-    UNIT, find_maxima, finish, gap, log_probabilities, shift, weighted_gaps, write, write_hessian,
+    UNIT, finish, gap, log_probabilities, maximum, shift, weighted_gaps, write, write_hessian,
+    write_row,
 };
 use crate::panel::Panel;
 use crate::simd::{Float, Lines, Sink, Source, Vector};
 use crate::target::{NO_CLASS, Weights};
 use std::array::from_fn;
 use std::ops::Range;
-use std::slice::from_mut;
 
-/// A row of a group.
+/// A row of a group that counts.
 #[derive(Clone, Copy)]
 struct Row {
     /// Its place in the group.
@@ -25,19 +25,19 @@ struct Row {
     exact_max: f64,
     /// Was it shifted by its maximum?
     is_shifted: bool,
-    /// Are its weights made, in memory of our own?
-    is_made: bool,
     /// Has a masked class weight?
     is_lost: bool,
 }
 
 impl Row {
-    /// Before it is reduced.
-    fn new() -> Self {
-        let (at, class) = (0, RowClass::Finite);
-        let (is_shifted, is_made, is_lost) = (false, false, false);
-        Row { at, label: None, class, exact_max: 0.0, is_shifted, is_made, is_lost }
-    }
+    const NONE: Self = Self {
+        at: 0,
+        label: None,
+        class: RowClass::Finite,
+        exact_max: 0.0,
+        is_shifted: false,
+        is_lost: false,
+    };
 }
 
 /// Rows that are finished together.
@@ -53,7 +53,8 @@ pub(super) struct Group<'g, 'j, F: Float> {
     pub(super) is_loaded: bool,
 }
 
-impl<'g, F: Float> Group<'g, '_, F> {
+impl<F: Float> Group<'_, '_, F> {
+    #[inline(always)]
     pub(super) fn run<V: Vector<Scalar = F>>(
         self,
         token: V::Token,
@@ -62,100 +63,82 @@ impl<'g, F: Float> Group<'g, '_, F> {
     ) {
         let Self { job, plan, first, .. } = self;
         let (panel, temperature, operation) = (&job.panel, &job.temperature, job.operation);
-        let (mut scalars, mut lse) = ([0.0; MOST_ROWS], [0.0; MOST_ROWS]);
-        let (mut rows, mut parts) =
-            ([Row::new(); MOST_ROWS], [Part::new(Source::from_slice(&[])); MOST_ROWS]);
-        let mut len = 0;
-        for at in 0..self.len {
-            rows[len].at = at;
-            if self.set_up::<V>(token, &mut rows[len], &mut parts[len], len, memory, reduced) {
-                len += 1;
-            } else {
-                self.clear(at, memory);
-            }
-        }
         let Memory { rows: own, kept, weights, hessian, special, .. } = memory;
-        let mut sinks: [Sink<'_, F>; MOST_ROWS] = from_fn(|_| Sink::from_slice(&mut []));
-        let (rows, parts, sinks) = (&mut rows[..len], &mut parts[..len], &mut sinks[..len]);
-        // Of each row the one at its place: both are in order.
-        let mut own = own.chunks_exact_mut(plan.pitch).skip(self.place).enumerate();
-        for (i, (row, (part, sink))) in
-            rows.iter().zip(parts.iter_mut().zip(&mut *sinks)).enumerate()
-        {
-            let own = own.find(|(at, _)| *at == row.at);
-            let own = own.map(|(_, own)| Sink::from_slice(&mut own[..panel.logits.classes()]));
-            part.z = match &own {
-                Some(own) if plan.needs.logits => own.as_source(),
-                _ => panel.direct(first + row.at),
-            };
-            match own {
-                Some(own) if plan.needs.output => *sink = own,
-                _ if panel.output.is_some() => *sink = panel.sink(first + row.at),
-                _ => {}
+        let mut rows = [Row::NONE; MOST_ROWS];
+        let mut parts: [Part<'_, F>; MOST_ROWS] = from_fn(|_| Part::none());
+        let mut len = 0;
+        let (mut own, mut weights) = (self.rows_of(own), self.rows_of(weights));
+        for at in 0..self.len {
+            let own = own.next().unwrap_or_default();
+            let own_weights = if plan.needs.weights { weights.next() } else { None };
+            let memory = (own, own_weights.unwrap_or_default(), &mut **kept, &mut **hessian);
+            if let Some((row, part)) = self.set_up::<V>(token, (at, len), memory, reduced) {
+                (rows[len], parts[len]) = (row, part);
+                len += 1;
             }
-            if row.is_made {
-                part.weights = Weights::Row(Source::from_slice(&weights[self.span(row.at)]));
-            }
-            // Before exponentials are written over the logits.
-            reduced.z_label[i] = row.label.map_or(0.0, |class| part.z.get(class).to_f64());
         }
-        find_maxima::<V>(token, parts);
+        let (rows, parts) = (&mut rows[..len], &mut parts[..len]);
         let ahead = Ahead {
             logits: Lines::of(panel.logits, first + plan.group, 0, plan.asks_ahead),
             outputs: plan.asks_for_outputs(job),
         };
         let (splits, keeps) = (operation.splits::<F>(), operation.keeps());
         let how = Reduction { temperature, splits, keeps, ahead };
-        how.rows::<V>(token, parts, sinks, &mut reduced.lanes);
-        reduced.complete(parts);
-        for (i, row) in rows.iter_mut().enumerate() {
+        how.rows::<V>(token, parts, &mut reduced.lanes);
+        for (i, (row, part)) in rows.iter_mut().zip(&mut *parts).enumerate() {
             if !Partial::in_lane(&reduced.lanes, i).is_ordinary() {
                 let how = Reduction { ahead: Ahead::nothing(), ..how };
-                let own = (&parts[i], &mut sinks[i]);
-                self.reduce_special::<V>(token, row, (i, how), own, special, reduced);
+                self.reduce_special::<V>(token, row, (i, how), part, special, reduced);
             }
             if job.targets.is_some() {
-                self.put_gap(row, i, &parts[i], kept, reduced);
+                self.put_gap(row, i, part, kept, reduced);
             }
         }
         finish::<V>(token, operation, temperature, job.z_loss(), reduced);
-        let mut outputs: [Output<'_, F>; MOST_ROWS] = from_fn(|_| Output::none());
-        let mut count = 0;
-        for (i, (row, (part, sink))) in rows.iter().zip(parts.iter().zip(sinks)).enumerate() {
-            let done = Finished::from_lane(operation, temperature, reduced, i);
-            let has_numbers = row.class == RowClass::Finite;
-            (scalars[row.at], lse[row.at]) = match row.class {
-                RowClass::Finite => (done.scalar, done.lse),
-                class if job.targets.is_some() => (f64::NAN, class.lse()),
-                class => (class.lse(), class.lse()),
-            };
-            if panel.output.is_none() {
-                continue;
+        let (mut scalars, mut lse) = ([0.0; MOST_ROWS], [0.0; MOST_ROWS]);
+        for (i, row) in rows.iter().enumerate() {
+            scalars[row.at] = reduced.scalars(operation)[i];
+            lse[row.at] = reduced.lse()[i];
+            if row.class != RowClass::Finite {
+                lse[row.at] = row.class.lse();
+                scalars[row.at] = if job.targets.is_some() { f64::NAN } else { row.class.lse() };
             }
-            let values = if keeps { sink.as_source() } else { part.z };
+        }
+        job.put_rows(first, &scalars[..self.len], &lse[..self.len]);
+        if panel.output.is_none() {
+            return;
+        }
+        let streams = plan.streams && panel.writes_directly();
+        let is_elsewhere = plan.needs.output && panel.writes_directly();
+        for (i, (row, part)) in rows.iter().zip(parts).enumerate() {
+            let done = Finished::from_lane(operation, temperature, reduced, i);
+            let values = if keeps { part.exps.as_source() } else { part.z };
             if job.hessian.is_some() {
                 let own = hessian.get_mut(self.span(row.at)).map(Sink::from_slice);
                 self.write_hessian::<V>(token, row, own, values, (i, reduced, done));
             }
-            let mut out = sink.reborrow();
-            if plan.needs.output && panel.writes_directly() {
-                out = panel.sink(first + row.at);
-            }
-            // Field by field: a whole that is made and then moved waits for the stores of its parts.
-            let output = &mut outputs[count];
-            output.values = values;
-            output.weights = part.weights;
-            output.label = row.label.map(|class| (class, done.label));
-            output.out = out;
-            output.epilogue = done.epilogue;
-            if has_numbers && !row.is_shifted && done.unit == 1.0 {
-                count += 1;
+            let (epilogue, weights) = (done.epilogue, part.weights);
+            let label = row.label.map(|class| (class, done.label));
+            let out = if is_elsewhere { panel.sink(first + row.at) } else { part.exps.reborrow() };
+            // Made where it is used: in memory, it would be written and read.
+            let output = {
+                #[inline(always)]
+                move || Output { epilogue, values, weights, label, out }
+            };
+            if row.class == RowClass::Finite && !row.is_shifted && done.unit == 1.0 {
+                write_row::<V>(token, output(), streams);
             } else {
-                self.write_special::<V>(token, row, special, (done.excess(), done.unit), output);
+                self.write_special::<V>(token, row, special, (done.excess(), done.unit), output());
             }
         }
-        write::<V>(token, &mut outputs[..count], plan.streams && panel.writes_directly());
-        job.put_rows(first, &scalars[..self.len], &lse[..self.len]);
+    }
+
+    /// The rows of the group in memory of our own, if it is needed.
+    #[inline(always)]
+    fn rows_of<'m>(&self, memory: &'m mut [F]) -> impl Iterator<Item = &'m mut [F]> + use<'m, F> {
+        let (pitch, classes) = (self.plan.pitch, self.job.panel.logits.classes());
+        let rows = memory.get_mut(self.place * pitch..).unwrap_or_default();
+        rows.chunks_exact_mut(pitch).map(move |row| &mut row[..classes])
     }
 
     /// Where a row is in memory of our own.
@@ -164,67 +147,71 @@ impl<'g, F: Float> Group<'g, '_, F> {
         start..start + self.job.panel.logits.classes()
     }
 
-    /// Sets up row `i` with its target, and what of it has to be in memory of our own; false if it does not count.
+    /// Sets up row `i`, at a place in the group, with its target, its maximum, and what of it has to be in memory of
+    /// our own. A row that does not count gets its zeros.
     #[inline(always)]
-    fn set_up<V: Vector<Scalar = F>>(
-        &self,
+    fn set_up<'m, V: Vector<Scalar = F>>(
+        &'m self,
         token: V::Token,
-        row: &mut Row,
-        part: &mut Part<'g, F>,
-        i: usize,
-        memory: &mut Memory<'_, F>,
+        (at, i): (usize, usize),
+        (own, own_weights, kept, hessian): (&'m mut [F], &'m mut [F], &mut [F], &mut [F]),
         reduced: &mut ReducedRows,
-    ) -> bool {
+    ) -> Option<(Row, Part<'m, F>)> {
         let Self { job, plan, .. } = self;
-        let (panel, number) = (&job.panel, self.first + row.at);
-        let mut target = None;
+        let (panel, needs, number) = (&job.panel, plan.needs, self.first + at);
+        let mut row = Row { at, ..Row::NONE };
+        let (mut weights, mut target) = (Weights::Absent, None);
+        let mut counts = true;
         if let Some((labels, same)) = self.same {
             let label = labels[number];
+            counts = label != NO_CLASS;
             row.label = (same.spike != 0.0).then_some(label as usize);
-            part.weights = same.weights;
-            if label == NO_CLASS {
-                return false;
-            }
+            weights = same.weights;
         } else if let Some(targets) = &job.targets {
             target = targets.rows.row(number);
-            if target.is_none() {
-                return false;
-            }
+            counts = target.is_some();
         }
-        let is_loaded = self.is_loaded || !plan.needs.logits;
-        if is_loaded && !plan.needs.kept && target.is_none() {
-            return true;
+        if !counts {
+            self.clear(at, own, hessian);
+            return None;
         }
-        let span = self.span(row.at);
-        let kept = memory.kept.get_mut(span.clone()).unwrap_or_default();
-        panel.kept::<V>(token, number, 0, kept);
-        if !is_loaded {
-            panel.load::<V>(token, number, 0, kept, &mut memory.rows[span.clone()]);
+        let kept = if needs.kept { &mut kept[self.span(at)] } else { &mut [] };
+        if needs.kept {
+            panel.kept::<V>(token, number, 0, kept);
+        }
+        if needs.logits && !self.is_loaded {
+            panel.load::<V>(token, number, 0, kept, own);
         }
         if let (Some(mut target), Some(targets)) = (target, &job.targets) {
             row.label = (target.spike != 0.0).then_some(target.class);
-            row.is_made = target.is_made;
-            part.weights = target.weights;
+            weights = target.weights;
             if target.is_made {
-                let filled = targets.rows.fill(number, 0, kept, &mut memory.weights[span]);
+                let filled = targets.rows.fill(number, 0, kept, own_weights);
                 target.set_mass(filled.mass);
                 row.is_lost = filled.is_lost;
+                weights = Weights::Row(Source::from_slice(own_weights));
             }
             reduced.targets.set(i, &target, job.scale(target.weight));
         }
-        true
+        let own = Sink::from_slice(own);
+        let z = if needs.logits { own.as_source() } else { panel.direct(number) };
+        let exps = if panel.output.is_none() || needs.output { own } else { panel.sink(number) };
+        let max = maximum::<V>(token, z);
+        // Before exponentials are written over the logits.
+        let z_label = row.label.map_or(0.0, |class| z.get(class).to_f64());
+        reduced.set_ordinary(i, max.to_f64(), z_label);
+        Some((row, Part { weights, ..Part::new(z, max, exps) }))
     }
 
     /// Zeros for a row that does not count.
     #[cold]
-    fn clear(&self, at: usize, memory: &mut Memory<'_, F>) {
+    fn clear(&self, at: usize, own: &mut [F], hessian: &mut [F]) {
         let panel = &self.job.panel;
         if panel.output.is_some() {
-            let own = memory.rows.get_mut(self.span(at)).map(Sink::from_slice);
-            self.out(panel, at, own).fill(F::default());
+            self.out(panel, at, Some(Sink::from_slice(own))).fill(F::default());
         }
         if let Some(panel) = self.job.hessian_panel() {
-            let own = memory.hessian.get_mut(self.span(at)).map(Sink::from_slice);
+            let own = hessian.get_mut(self.span(at)).map(Sink::from_slice);
             self.out(&panel, at, own).fill(F::default());
         }
     }
@@ -244,7 +231,7 @@ impl<'g, F: Float> Group<'g, '_, F> {
         token: V::Token,
         row: &mut Row,
         (i, how): (usize, Reduction<'_, F>),
-        (part, sink): (&Part<'_, F>, &mut Sink<'_, F>),
+        part: &mut Part<'_, F>,
         special: &mut [F],
         reduced: &mut ReducedRows,
     ) {
@@ -267,8 +254,8 @@ impl<'g, F: Float> Group<'g, '_, F> {
         row.is_shifted = true;
         shift(special, row.exact_max, temperature.shift);
         // The maximum is 0 now.
-        let Partial { sum, lost, .. } =
-            how.part::<V>(token, Part::new(Source::from_slice(special)), sink);
+        let (z, exps) = (Source::from_slice(special), part.exps.reborrow());
+        let Partial { sum, lost, .. } = how.part::<V>(token, Part::new(z, F::default(), exps));
         (reduced.swept_max[i], reduced.lanes.sum[i], reduced.lanes.lost[i]) = (0.0, sum, lost);
     }
 
@@ -332,7 +319,7 @@ impl<'g, F: Float> Group<'g, '_, F> {
         row: &Row,
         special: &mut [F],
         (excess, unit): (f64, f64),
-        output: &mut Output<'_, F>,
+        mut output: Output<'_, F>,
     ) {
         let Job { panel, temperature, operation, .. } = self.job;
         if row.class != RowClass::Finite {
@@ -345,7 +332,7 @@ impl<'g, F: Float> Group<'g, '_, F> {
                 output.out.set(class, *value);
             }
         } else {
-            write::<V>(token, from_mut(output), false);
+            write::<V>(token, Output { out: output.out.reborrow(), ..output }, false);
             if unit != 1.0 {
                 output.out.multiply(unit);
             }
