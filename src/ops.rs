@@ -27,14 +27,16 @@ pub use crate::kernel::Operation;
 pub use chosen::{log_softmax_at, top_k};
 pub use chunk::{ChunkTarget, Smoothing, finish_chunks, reduce_chunk, write_chunk};
 pub use cross_entropy_terms::{TermsOut, cross_entropy_terms};
-pub use inputs::{check_labels, read_labels, read_prior, read_probabilities, read_weights};
+pub use inputs::{
+    UncheckedLabels, check_labels, read_labels, read_prior, read_probabilities, read_weights,
+};
 
 use crate::batch::{Job, Run, Targets as BatchTargets};
 use crate::error::Error;
 use crate::kernel::SEGMENT;
 use crate::simd::{Rows, RowsMut, Storage};
-use crate::target::{LossTerms, SmoothedTargets, Targets, WeightValues};
-use inputs::{kept_rows, share_prior};
+use crate::target::{LossTerms, Targets, WeightValues};
+use inputs::{kept_masses, smoothed_targets};
 
 /// What is written for each class.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -172,9 +174,9 @@ impl CrossEntropy<'_> {
         let own_losses = RowsMut::from_slice(row_losses, 1);
         let losses = losses.map_or(&own_losses, |losses| &*losses);
         assert_one_per_row(logits, losses);
-        let kept = kept_rows(mask, self.targets, &self.terms, run)?;
+        let kept = kept_masses(mask, self.targets, &self.terms, run)?;
         let LossTerms { class_weight, sample_weight, .. } = self.terms;
-        let is_kept = |row: usize| kept.as_ref().is_none_or(|kept| kept[row].has_classes);
+        let is_kept = |row: usize| kept.as_ref().is_none_or(|kept| kept[row].is_some());
         // Of a quotient of sums: their unit cancels, or is multiplied by at the end.
         let are_units = matches!(self.reduction, Reduction::Mean | Reduction::SumByNonzeroWeights);
         let row_weight = |row: usize| match sample_weight {
@@ -214,8 +216,7 @@ impl CrossEntropy<'_> {
         // Nothing counted: the mean is 0/0, its gradient 0 all the same.
         let operation = if grad.is_some() { Operation::Gradient } else { Operation::Loss };
         computed_in!(self.compute, F => {
-            let mut rows = SmoothedTargets::<F>::new(targets, &self.terms, kept, classes, are_units);
-            share_prior(&mut rows, classes, run)?;
+            let rows = smoothed_targets::<F>(targets, &self.terms, kept, classes, are_units, run)?;
             let mut job = Job::<F>::new(operation, self.terms.temperature, logits, mask, grad);
             job.targets = Some(BatchTargets { rows: &rows, divisor, unit });
             job.hessian = hessian;

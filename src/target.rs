@@ -10,28 +10,21 @@
 //!
 //! With class weights c, each q_k and u_k is multiplied by c_k.
 //!
-//! Labels and priors are validated here, once, before anything is written; a
-//! label is copied on the way, so the value that was checked is the value used.
-//! What is here deals with a part of the rows or of the classes: who has which
-//! part, and when, is up to the layers above.
+//! All of it was checked before: see `ops::inputs`. What is here deals with a
+//! part of the rows or of the classes: who has which part, and when, is up to
+//! the layers above.
 
-mod kept;
-mod loss_terms;
 mod normal;
 mod prior;
 mod weight_values;
 
-pub(crate) use kept::PartlyKept;
-pub use loss_terms::LossTerms;
-pub(crate) use normal::{KeptRow, RowTarget, SmoothedTargets, Weights, fill_masked, positive};
+pub use normal::LossTerms;
+pub(crate) use normal::{RowTarget, SmoothedTargets, Weights, fill_masked, mass_of, positive};
 pub use prior::{Prior, prior_tolerance};
-pub(crate) use prior::{add_prior, check_sum, surprise};
 pub use weight_values::WeightValues;
-pub(crate) use weight_values::copy_weights;
 
-use crate::error::Error;
-use crate::math::{ExactSum, count};
-use crate::simd::{Level, Rows};
+use crate::math::count;
+use crate::simd::Rows;
 
 /// An ignored row, and "more than one class" in [`ProbabilityRow`].
 pub(crate) const NO_CLASS: u32 = u32::MAX;
@@ -85,116 +78,8 @@ impl Targets<'_> {
     }
 }
 
-/// Refuses the first of the values that is not finite and ≥ 0, at the index that `index` makes of its place.
-fn check_entries(
-    name: &'static str,
-    values: &[f64],
-    index: impl FnOnce(usize) -> Vec<usize>,
-) -> Result<(), Error> {
-    // Without an early end, which would keep the loop from being vectorised.
-    let is_bad = |value: &f64| !(*value >= 0.0 && *value <= f64::MAX);
-    if values.iter().fold(false, |any, value| any | is_bad(value))
-        && let Some(k) = values.iter().position(is_bad)
-    {
-        return Err(Error::Entry { name, index: index(k), value: values[k] });
-    }
-    Ok(())
-}
-
 /// Of so few labels each call has its own memory.
-const FEW_LABELS: usize = 8;
-
-/// Labels that are read and checked at once. A vector of them would wait for the stores that have just copied
-/// it: of so many, the first are in the cache when the last are copied.
-const MANY_LABELS: usize = 256;
-
-/// Are all `values` below `end`, and none the one to ignore? Then they are in `classes`. Without a branch, so
-/// that the loop has vectors; false also of labels beyond 31 bits.
-#[inline(always)]
-#[allow(clippy::cast_possible_truncation, reason = "all bits are looked at")]
-fn are_classes(values: &[u64], end: u32, ignored: Option<u32>, classes: &mut [u32]) -> bool {
-    const TOP: u32 = 1 << 31;
-    let end = end.min(TOP);
-    let ignored = ignored.unwrap_or(end); // which is no class
-    let (mut all, mut outside) = (0, 0);
-    for (value, class) in values.iter().zip(classes) {
-        let low = *value as u32;
-        *class = low;
-        all |= value;
-        // The top bit of each: not below `end`, or equal to `ignored`.
-        outside |= !low.wrapping_sub(end) | (low ^ ignored).wrapping_sub(1);
-    }
-    (all | u64::from(outside)) < u64::from(TOP)
-}
-
-/// Labels as they are in memory, and what they must be.
-pub struct UncheckedLabels<'a> {
-    /// How many there are.
-    pub len: usize,
-    /// Copies those from a row on, in 64 bits, with their sign if they have one.
-    pub read: &'a (dyn Fn(usize, &mut [u64]) + Sync),
-    /// Is the top bit of the 64 a sign?
-    pub signed: bool,
-    /// Each must be below it, or equal to `ignore_index`.
-    pub num_classes: usize,
-    /// Marks rows that do not count.
-    pub ignore_index: Option<i128>,
-}
-
-impl UncheckedLabels<'_> {
-    /// The classes from row `first` on; how many of them are ignored.
-    pub(crate) fn check(
-        &self,
-        level: Level,
-        first: usize,
-        classes: &mut [u32],
-    ) -> Result<usize, Error> {
-        if classes.len() <= FEW_LABELS {
-            return self.check_by::<FEW_LABELS>(first, classes);
-        }
-        level.compiled(
-            #[inline(always)]
-            || self.check_by::<MANY_LABELS>(first, classes),
-        )
-    }
-
-    /// The same, so many at once.
-    #[inline(always)]
-    fn check_by<const AT_ONCE: usize>(
-        &self,
-        first: usize,
-        classes: &mut [u32],
-    ) -> Result<usize, Error> {
-        let Self { num_classes, ignore_index, .. } = *self;
-        let end = u32::try_from(num_classes).unwrap_or(NO_CLASS);
-        let ignored_class = ignore_index.and_then(|ignored| u32::try_from(ignored).ok());
-        let (mut values, mut ignored) = ([0; AT_ONCE], 0);
-        for (index, classes) in classes.chunks_mut(AT_ONCE).enumerate() {
-            let first = first + index * AT_ONCE;
-            let values = &mut values[..classes.len()];
-            (self.read)(first, values);
-            if are_classes(values, end, ignored_class, classes) {
-                continue;
-            }
-            for ((row, value), class) in (first..).zip(&*values).zip(classes) {
-                let value = if self.signed { value.cast_signed().into() } else { (*value).into() };
-                *class = match u32::try_from(value) {
-                    _ if Some(value) == ignore_index => {
-                        ignored += 1;
-                        NO_CLASS
-                    }
-                    Ok(label) if label < end => label,
-                    _ => {
-                        let (name, index, value) = ("targets", vec![row], Box::new(value));
-                        let ignore_index = ignore_index.map(Box::new);
-                        return Err(Error::Label { name, index, value, num_classes, ignore_index });
-                    }
-                };
-            }
-        }
-        Ok(ignored)
-    }
-}
+pub(crate) const FEW_LABELS: usize = 8;
 
 /// Validated labels.
 #[derive(Default)]
@@ -232,47 +117,4 @@ pub(crate) struct ProbabilityRow {
     pub(crate) only: u32,
     /// Σ_k q_k c_k
     pub(crate) mass: f64,
-}
-
-/// A row of probabilities as far as it was read.
-#[derive(Default)]
-pub(crate) struct PartialRow {
-    /// The first class with a probability other than 0.
-    first: Option<usize>,
-    has_others: bool,
-    sum: ExactSum,
-}
-
-impl PartialRow {
-    /// Reads the probabilities of row `row` from class `start` on: all must be finite and ≥ 0.
-    pub(crate) fn read(
-        &mut self,
-        row: usize,
-        start: usize,
-        values: &[f64],
-        class_weight: Option<&WeightValues>,
-    ) -> Result<(), Error> {
-        check_entries("targets", values, |k| vec![row, start + k])?;
-        let mut unread = values;
-        if self.first.is_none()
-            && let Some(k) = values.iter().position(|q| *q != 0.0)
-        {
-            self.first = Some(start + k);
-            unread = &values[k + 1..];
-        }
-        self.has_others |= self.first.is_some() && unread.iter().any(|q| *q != 0.0);
-        match class_weight {
-            None => self.sum.add(values),
-            Some(weights) => self.sum.add_terms(values, |k, q| q * weights.get(start + k)),
-        }
-        Ok(())
-    }
-
-    pub(crate) fn finish(self) -> ProbabilityRow {
-        let only = match self.first {
-            Some(class) if !self.has_others => u32::try_from(class).unwrap_or(NO_CLASS),
-            _ => NO_CLASS,
-        };
-        ProbabilityRow { only, mass: self.sum.value() }
-    }
 }

@@ -1,13 +1,13 @@
 //! The terms of the loss, one element a row each.
 
-use super::inputs::{kept_rows, share_prior};
+use super::inputs::{kept_masses, smoothed_targets};
 use super::{assert_one_per_row, assert_same_shape};
 use crate::batch::{Job, Run, Targets as BatchTargets};
 use crate::error::Error;
 use crate::kernel::Operation;
 use crate::math::{self, ExactSum, count};
 use crate::simd::{Rows, RowsMut, Storage};
-use crate::target::{LossTerms, Prior, SmoothedTargets, Targets, surprise};
+use crate::target::{LossTerms, Prior, Targets};
 
 /// The parts of the loss, one element a row each.
 pub struct TermsOut<'a> {
@@ -51,15 +51,14 @@ pub fn cross_entropy_terms(
     let (rows, classes) = (logits.rows(), logits.classes());
     let with =
         |label_smoothing| LossTerms { temperature, ..LossTerms::new(label_smoothing, prior) };
-    let kept = kept_rows(mask, targets, &with(1.0), run)?;
+    let kept = kept_masses(mask, targets, &with(1.0), run)?;
     let entropies = entropies(prior, classes, run)?;
     let mut cross_entropies = run.filled(rows, &0.0)?;
     let own = RowsMut::from_slice(&mut cross_entropies, 1);
     let mut losses = |label_smoothing, losses: &RowsMut<'_>, lse| {
         let (terms, kept) = (with(label_smoothing), kept.as_deref());
         computed_in!(compute, F => {
-            let mut rows = SmoothedTargets::<F>::new(targets, &terms, kept, classes, false);
-            share_prior(&mut rows, classes, run)?;
+            let rows = smoothed_targets::<F>(targets, &terms, kept, classes, false, run)?;
             let job = Job::<F>::new(Operation::Loss, temperature, logits, mask, None);
             let targets = Some(BatchTargets { rows: &rows, divisor: 1.0, unit: 1.0 });
             Job { targets, scalars: Some(losses), lse, ..job }.run(run)
@@ -69,7 +68,7 @@ pub fn cross_entropy_terms(
     losses(1.0, &own, Some(&out.logsumexp))?;
     for (row, &prior_cross_entropy) in cross_entropies.iter().enumerate() {
         run.poll(classes * compute.size())?;
-        let is_kept = kept.as_ref().is_none_or(|kept| kept[row].has_classes);
+        let is_kept = kept.as_ref().is_none_or(|kept| kept[row].is_some());
         let mut entropy = 0.0;
         if targets.is_ignored(row) {
             // Never read.
@@ -121,6 +120,11 @@ fn kept_entropy(
     }
     let mass = sum(&|k| prior.get(row, k))?;
     sum(&|k| surprise(prior.get(row, k) / mass))
+}
+
+/// −u·log u, with 0·log 0 = 0.
+fn surprise(u: f64) -> f64 {
+    if u == 0.0 { 0.0 } else { -u * math::log(u) }
 }
 
 #[cfg(test)]

@@ -1,13 +1,17 @@
-//! Targets, priors and weights, checked before anything is written: what is asked of a part is in the
-//! target layer, who has which part in the batch layer.
+//! Targets, priors, weights and masks, checked once, before anything is written: a value that is copied on the
+//! way is the value used. Who reads which part is up to the batch layer.
+
+mod labels;
 
 use crate::batch::Run;
 use crate::error::Error;
+use crate::math::ExactSum;
 use crate::simd::{Distinct, Float, Rows};
 use crate::target::{
-    KeptRow, Labels, LossTerms, NO_CLASS, PartialRow, PartlyKept, Prior, Probabilities,
-    SmoothedTargets, Targets, UncheckedLabels, WeightValues, add_prior, check_sum, copy_weights,
+    Labels, LossTerms, NO_CLASS, Prior, Probabilities, ProbabilityRow, SmoothedTargets, Targets,
+    WeightValues, mass_of, prior_tolerance,
 };
+pub use labels::UncheckedLabels;
 
 /// `len` labels: each in `0..num_classes` or equal to `ignore_index`. `value` is asked once for each.
 ///
@@ -50,6 +54,31 @@ pub fn check_labels(
     run.read_parts(&mut labels.many, check, |ignored| labels.counted -= ignored)
 }
 
+/// Refuses the first of the values that is not finite and ≥ 0, at the index that `index` makes of its place.
+fn check_entries(
+    name: &'static str,
+    values: &[f64],
+    index: impl FnOnce(usize) -> Vec<usize>,
+) -> Result<(), Error> {
+    // Without an early end, which would keep the loop from being vectorised.
+    let is_bad = |value: &f64| !(*value >= 0.0 && *value <= f64::MAX);
+    if values.iter().fold(false, |any, value| any | is_bad(value))
+        && let Some(k) = values.iter().position(is_bad)
+    {
+        return Err(Error::Entry { name, index: index(k), value: values[k] });
+    }
+    Ok(())
+}
+
+/// A row of probabilities as far as it was read.
+#[derive(Default)]
+struct PartialRow {
+    /// The first class with a probability other than 0.
+    first: Option<usize>,
+    has_others: bool,
+    sum: ExactSum,
+}
+
 /// Reads every row once: all entries must be finite and ≥ 0. A row's mass is Σ_k q_k c_k.
 ///
 /// # Errors
@@ -61,9 +90,21 @@ pub fn read_probabilities<'a>(
     run: &mut Run<'_>,
 ) -> Result<Probabilities<'a>, Error> {
     let read = |row: usize, start: usize, values: &[f64], partial: &mut PartialRow| {
-        partial.read(row, start, values, class_weight)
+        check_entries("targets", values, |k| vec![row, start + k])?;
+        let mut likely = (start..).zip(values).filter(|(_, q)| **q != 0.0).map(|(class, _)| class);
+        partial.first = partial.first.or_else(|| likely.next());
+        partial.has_others |= likely.next().is_some();
+        match class_weight {
+            None => partial.sum.add(values),
+            Some(weights) => partial.sum.add_terms(values, |k, q| q * weights.get(start + k)),
+        }
+        Ok(())
     };
-    let summary = run.read_rows(&rows, read, |_, partial| Ok(partial.finish()))?;
+    let finish = |_, PartialRow { first, has_others, sum }| {
+        let only = first.filter(|_| !has_others).and_then(|class| u32::try_from(class).ok());
+        Ok(ProbabilityRow { only: only.unwrap_or(NO_CLASS), mass: sum.value() })
+    };
+    let summary = run.read_rows(&rows, read, finish)?;
     Ok(Probabilities { rows, summary })
 }
 
@@ -76,12 +117,22 @@ pub fn read_probabilities<'a>(
 pub fn read_prior<'a>(rows: Rows<'a>, run: &mut Run<'_>) -> Result<Prior<'a>, Error> {
     let (distinct, Distinct { places, firsts, .. }) = rows.distinct();
     let (classes, is_shared) = (rows.classes(), distinct.rows() == 1);
-    let number = |row: usize| (!is_shared).then(|| firsts.offset(row).cast_unsigned());
-    let masses = run.read_rows(
-        &distinct,
-        |row, start, values, sum| add_prior(number(row), start, values, sum),
-        |row, sum| check_sum(number(row), classes, sum.value()),
-    )?;
+    // That of a shared prior is none.
+    let number = |row: usize| (!is_shared).then(|| firsts.offset(row).cast_unsigned()).into_iter();
+    let read = |row: usize, start: usize, values: &[f64], sum: &mut ExactSum| {
+        check_entries("prior", values, |k| number(row).chain([start + k]).collect())?;
+        sum.add(values);
+        Ok(())
+    };
+    let finish = |row, sum: ExactSum| {
+        let (sum, tolerance) = (sum.value(), prior_tolerance(classes));
+        if (sum - 1.0).abs() <= tolerance {
+            return Ok(sum);
+        }
+        let index: Vec<usize> = number(row).collect();
+        Err(Error::PriorSum { class_axis: index.len(), index, sum, tolerance })
+    };
+    let masses = run.read_rows(&distinct, read, finish)?;
     let [mass] = masses[..] else {
         return Ok(Prior::PerRow { rows, distinct, places, masses });
     };
@@ -107,48 +158,77 @@ pub fn read_weights(
     run: &mut Run<'_>,
 ) -> Result<WeightValues, Error> {
     let (mut values, mut largest) = (run.filled(elements.rows(), &0.0)?, 0.0_f64);
-    let copy = |first: usize, weights: &mut [f64]| copy_weights(elements, name, first, weights);
+    let copy = |first: usize, weights: &mut [f64]| {
+        (first..).zip(&mut *weights).for_each(|(row, weight)| *weight = elements.get(row, 0));
+        check_entries(name, weights, |k| vec![first + k])?;
+        Ok(weights.iter().copied().fold(0.0, f64::max))
+    };
     run.read_parts(&mut values, copy, |most| largest = largest.max(most))?;
     Ok(WeightValues::new(values, largest))
 }
 
-/// What `mask` keeps of each row. With smoothing, the prior of every row that counts must have mass on
-/// the classes that are kept.
+/// Of each row, Σ u over the classes that `mask` keeps, or their number if u is uniform; None where it keeps none.
+/// With smoothing, the prior of every row that counts must have mass there.
 ///
 /// # Errors
 /// [`Error::MaskedPrior`] for the first row whose prior has none; [`Error::OutOfMemory`], or the error of
 /// `run.checkpoint`.
 #[inline(always)]
-pub(super) fn kept_rows(
+pub(super) fn kept_masses(
     mask: Option<&Rows<'_>>,
     targets: &Targets<'_>,
     terms: &LossTerms<'_>,
     run: &mut Run<'_>,
-) -> Result<Option<Vec<KeptRow>>, Error> {
+) -> Result<Option<Vec<Option<f64>>>, Error> {
     let Some(mask) = mask else { return Ok(None) };
-    let read = |row: usize, start: usize, mask: &[f64], kept: &mut PartlyKept| {
-        kept.read(row, start, mask, terms);
+    let LossTerms { prior, sample_weight, .. } = *terms;
+    // Else the prior is not read.
+    let smooths = terms.label_smoothing > 0.0;
+    let read = |row, start, mask: &[f64], (has_classes, mass): &mut (bool, ExactSum)| {
+        *has_classes |= mask.iter().any(|is_kept| *is_kept != 0.0);
+        if smooths {
+            mass.add_terms(
+                mask,
+                |k, is_kept| {
+                    if *is_kept == 0.0 { 0.0 } else { prior.get(row, start + k) }
+                },
+            );
+        }
         Ok(())
     };
-    run.read_rows(mask, read, |row, kept| kept.finish(row, targets, terms)).map(Some)
+    let finish = |row, (has_classes, mass): (bool, ExactSum)| {
+        let mass = mass.value();
+        let has_weight = sample_weight.is_none_or(|weights| weights.get(row) != 0.0);
+        let counts = has_classes && has_weight && !targets.is_ignored(row);
+        if counts && smooths && mass == 0.0 {
+            return Err(Error::MaskedPrior { index: vec![row] });
+        }
+        Ok(has_classes.then_some(mass))
+    };
+    run.read_rows(mask, read, finish).map(Some)
 }
 
-/// Makes what is the same for the targets of all rows.
+/// q' of every row, with what is the same for all of them.
 ///
 /// # Errors
 /// [`Error::OutOfMemory`], or the error of `run.checkpoint`.
 #[inline(always)]
-pub(super) fn share_prior<F: Float>(
-    smoothed: &mut SmoothedTargets<'_, F>,
+pub(super) fn smoothed_targets<'a, F: Float>(
+    targets: &'a Targets<'a>,
+    terms: &'a LossTerms<'a>,
+    kept: Option<&'a [Option<f64>]>,
     classes: usize,
+    are_units: bool,
     run: &mut Run<'_>,
-) -> Result<(), Error> {
-    if smoothed.needs_shared() {
+) -> Result<SmoothedTargets<'a, F>, Error> {
+    SmoothedTargets::new(targets, terms, kept, classes, are_units, || {
         let mut shared = run.filled(classes, &F::default())?;
-        let mass = run.fill_row(&mut shared, |start, part| smoothed.fill_shared(start, part))?;
-        smoothed.share(shared, mass);
-    }
-    Ok(())
+        let mass = run.fill_row(&mut shared, |start, part| {
+            terms.fill_prior(0, start, part);
+            mass_of(part)
+        })?;
+        Ok((shared, mass))
+    })
 }
 
 #[cfg(test)]

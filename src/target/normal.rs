@@ -1,9 +1,37 @@
 //! The normal form of a row's target, and how it is made from targets, ε, prior and weights.
 
 use super::weight_values::unit_of;
-use super::{LossTerms, NO_CLASS, Prior, ProbabilityRow, Targets, WeightValues};
+use super::{NO_CLASS, Prior, ProbabilityRow, Targets, WeightValues};
+use crate::error::Error;
 use crate::math::{ExactSum, count};
-use crate::simd::{Float, Source};
+use crate::simd::{Float, Rows, Source};
+
+/// What the loss is made of besides its targets; validated.
+#[derive(Clone, Copy)]
+pub struct LossTerms<'a> {
+    /// ε in [0, 1]
+    pub label_smoothing: f64,
+    /// u
+    pub prior: &'a Prior<'a>,
+    /// c: a weight for each class, finite and ≥ 0.
+    pub class_weight: Option<&'a WeightValues>,
+    /// s: a weight for each row, finite and ≥ 0. A row of weight 0 is never read.
+    pub sample_weight: Option<&'a WeightValues>,
+    /// T > 0, which the logits are divided by.
+    pub temperature: f64,
+    /// The weight of lse² in each row's loss.
+    pub z_loss: f64,
+}
+
+impl<'a> LossTerms<'a> {
+    /// Nothing but smoothing: no weights, T = 1, no z_loss.
+    #[must_use]
+    pub fn new(label_smoothing: f64, prior: &'a Prior<'a>) -> Self {
+        let (class_weight, sample_weight) = (None, None);
+        let (temperature, z_loss) = (1.0, 0.0);
+        Self { label_smoothing, prior, class_weight, sample_weight, temperature, z_loss }
+    }
+}
 
 /// The weights w of `dot`.
 #[derive(Clone, Copy)]
@@ -79,23 +107,26 @@ impl<F> RowTarget<'_, F> {
 pub(crate) struct SmoothedTargets<'a, F: Float> {
     targets: &'a Targets<'a>,
     terms: &'a LossTerms<'a>,
-    /// What a mask leaves of each row.
-    kept: Option<&'a [KeptRow]>,
-    /// u·c if it is the same for all rows and not uniform.
-    shared: Vec<F>,
-    /// Σ u·c of `shared`.
-    shared_mass: f64,
+    /// Of each row, Σ u over the classes that a mask keeps, or their number if u is uniform; None where it keeps none.
+    kept: Option<&'a [Option<f64>]>,
+    smooth: Smooth<'a, F>,
     classes: usize,
     /// Are weights left in their units, for a quotient of sums?
     are_units: bool,
 }
 
-/// What a mask keeps of a row.
-#[derive(Clone, Copy, Default)]
-pub(crate) struct KeptRow {
-    pub(crate) has_classes: bool,
-    /// Σ u over the classes that are kept; their number, if u is uniform.
-    pub(crate) mass: f64,
+/// Where u·c of a row is.
+enum Smooth<'a, F> {
+    /// Nowhere: without smoothing it is not read.
+    Absent,
+    /// It is 1/K.
+    Ones,
+    /// The same for all rows, and its sum.
+    Shared(Vec<F>, f64),
+    /// In the rows of the prior as they are.
+    Rows(&'a Rows<'a>),
+    /// Made for each row by [`SmoothedTargets::fill`].
+    Made,
 }
 
 /// Weights that were made.
@@ -107,42 +138,32 @@ pub(crate) struct Filled {
 }
 
 impl<'a, F: Float> SmoothedTargets<'a, F> {
+    /// With u·c and its sum as `share` makes them, if they are the same for all rows.
     #[inline(always)]
     pub(crate) fn new(
         targets: &'a Targets<'a>,
         terms: &'a LossTerms<'a>,
-        kept: Option<&'a [KeptRow]>,
+        kept: Option<&'a [Option<f64>]>,
         classes: usize,
         are_units: bool,
-    ) -> Self {
-        Self { targets, terms, kept, shared: Vec::new(), shared_mass: 0.0, classes, are_units }
-    }
-
-    /// Is u·c the same for all rows, and to be made?
-    pub(crate) fn needs_shared(&self) -> bool {
-        let LossTerms { label_smoothing, prior, class_weight, .. } = *self.terms;
-        let is_shared = match prior {
-            Prior::Shared { .. } => true,
-            Prior::Uniform => class_weight.is_some(),
-            Prior::PerRow { .. } => false,
+        share: impl FnOnce() -> Result<(Vec<F>, f64), Error>,
+    ) -> Result<Self, Error> {
+        let is_unweighted = terms.class_weight.is_none();
+        let smooth = match terms.prior {
+            _ if terms.label_smoothing == 0.0 => Smooth::Absent,
+            _ if kept.is_some() => Smooth::Made,
+            Prior::Uniform if is_unweighted => Smooth::Ones,
+            Prior::PerRow { rows, .. } if is_unweighted && rows.is_direct::<F>() => {
+                Smooth::Rows(rows)
+            }
+            Prior::PerRow { .. } => Smooth::Made,
+            Prior::Shared { mass, .. } if is_unweighted => Smooth::Shared(share()?.0, *mass),
+            Prior::Uniform | Prior::Shared { .. } => {
+                let (weights, mass) = share()?;
+                Smooth::Shared(weights, mass)
+            }
         };
-        // ε = 0: the prior is not read.
-        label_smoothing > 0.0 && is_shared && self.kept.is_none()
-    }
-
-    /// u·c of the classes from `start` on, where it is the same for all rows; its sum.
-    pub(crate) fn fill_shared(&self, start: usize, part: &mut [F]) -> f64 {
-        self.terms.fill_prior(0, start, part);
-        mass_of(part)
-    }
-
-    /// With u·c of all classes, which add up to `mass`.
-    pub(crate) fn share(&mut self, shared: Vec<F>, mass: f64) {
-        self.shared = shared;
-        self.shared_mass = match (self.terms.prior, self.terms.class_weight) {
-            (Prior::Shared { mass, .. }, None) => *mass,
-            _ => mass,
-        };
+        Ok(Self { targets, terms, kept, smooth, classes, are_units })
     }
 
     /// The weight of lse² in the loss.
@@ -152,29 +173,19 @@ impl<'a, F: Float> SmoothedTargets<'a, F> {
 
     /// May rows have weights that [`SmoothedTargets::fill`] makes?
     pub(crate) fn are_made(&self) -> bool {
-        matches!(self.targets, Targets::Probabilities(_)) || self.smooth_is_made()
+        matches!(self.targets, Targets::Probabilities(_)) || matches!(self.smooth, Smooth::Made)
     }
 
     /// The labels, and the target of every row but for its label, if they are the same but for those.
     #[inline(always)]
     pub(crate) fn labels_alone(&self) -> Option<(&[u32], RowTarget<'_, F>)> {
         let Targets::Labels(labels) = self.targets else { return None };
-        let LossTerms { class_weight, sample_weight, label_smoothing, prior, .. } = *self.terms;
+        let LossTerms { class_weight, sample_weight, label_smoothing, .. } = *self.terms;
         let is_alone = class_weight.is_none() && sample_weight.is_none() && self.kept.is_none();
-        if !is_alone || matches!(prior, Prior::PerRow { .. }) && label_smoothing > 0.0 {
+        if !is_alone || matches!(self.smooth, Smooth::Rows(_) | Smooth::Made) {
             return None;
         }
         Some((labels.classes(), RowTarget { spike: 1.0 - label_smoothing, ..self.smooth(0) }))
-    }
-
-    fn smooth_is_made(&self) -> bool {
-        let LossTerms { label_smoothing, prior, class_weight, .. } = *self.terms;
-        label_smoothing > 0.0
-            && match prior {
-                _ if self.kept.is_some() => true,
-                Prior::PerRow { rows, .. } => class_weight.is_some() || !rows.is_direct::<F>(),
-                _ => false,
-            }
     }
 
     /// The normal form of row `row`; `None` where it does not count.
@@ -182,7 +193,7 @@ impl<'a, F: Float> SmoothedTargets<'a, F> {
         let LossTerms { label_smoothing, class_weight, sample_weight, .. } = *self.terms;
         let weight_of = if self.are_units { WeightValues::get } else { WeightValues::given };
         let mut weight = sample_weight.map_or(1.0, |weights| weight_of(weights, row));
-        if self.kept.is_some_and(|kept| !kept[row].has_classes) {
+        if self.kept.is_some_and(|kept| kept[row].is_none()) {
             weight = 0.0;
         }
         if weight == 0.0 || self.targets.is_ignored(row) {
@@ -230,38 +241,35 @@ impl<'a, F: Float> SmoothedTargets<'a, F> {
     #[inline(always)]
     fn smooth(&self, row: usize) -> RowTarget<'_, F> {
         let LossTerms { label_smoothing, prior, class_weight, .. } = *self.terms;
-        let none = RowTarget::none();
-        if label_smoothing == 0.0 {
-            return none;
+        if let Smooth::Absent = self.smooth {
+            return RowTarget::none();
         }
         // ε/K may underflow, but not to 0: a logit of −inf still costs +inf.
-        let beta = label_smoothing / self.prior_mass(row);
-        let beta = if beta == 0.0 { f64::from_bits(1) } else { beta };
-        if self.smooth_is_made() {
-            let mass = match (prior, class_weight, self.kept) {
-                (_, Some(_), _) => f64::NAN,
-                (Prior::PerRow { masses, .. }, None, None) => {
-                    label_smoothing * masses[prior.place(row)]
-                }
-                _ => label_smoothing,
-            };
-            return RowTarget { beta, smooth_mass: mass, is_made: true, ..none };
-        }
-        let (weights, mass) = match prior {
-            Prior::Uniform if class_weight.is_none() => (Weights::Ones, label_smoothing),
-            Prior::PerRow { rows, masses, .. } => {
-                let row_weights = rows.direct(row).expect("else the row is made");
-                (Weights::Row(row_weights), label_smoothing * masses[prior.place(row)])
+        let beta = (label_smoothing / self.prior_mass(row)).max(f64::from_bits(1));
+        let mass = match prior {
+            // Of weights that are made.
+            _ if class_weight.is_some() => f64::NAN,
+            Prior::PerRow { masses, .. } if self.kept.is_none() => {
+                label_smoothing * masses[prior.place(row)]
             }
-            _ => (Weights::Row(Source::from_slice(&self.shared)), beta * self.shared_mass),
+            _ => label_smoothing,
         };
-        RowTarget { beta, weights, smooth_mass: mass, ..none }
+        let (weights, smooth_mass) = match &self.smooth {
+            Smooth::Absent | Smooth::Made => (Weights::Absent, mass),
+            Smooth::Ones => (Weights::Ones, mass),
+            Smooth::Shared(weights, mass) => {
+                (Weights::Row(Source::from_slice(weights)), beta * mass)
+            }
+            Smooth::Rows(rows) => (rows.direct(row).map_or(Weights::Absent, Weights::Row), mass),
+        };
+        let is_made = matches!(self.smooth, Smooth::Made);
+        RowTarget { weights, beta, smooth_mass, is_made, ..RowTarget::none() }
     }
 
     /// What u is divided by: K if it is uniform, 1, or its sum over the classes that are kept.
     fn prior_mass(&self, row: usize) -> f64 {
         match (self.kept, self.terms.prior) {
-            (Some(kept), _) => kept[row].mass,
+            (Some(kept), _) => kept[row].unwrap_or_default(),
             (None, Prior::Uniform) => count(self.classes),
             (None, _) => 1.0,
         }
@@ -303,7 +311,7 @@ impl<'a, F: Float> SmoothedTargets<'a, F> {
 
 impl LossTerms<'_> {
     /// u·c of the classes from `start` on, in the type of the row.
-    fn fill_prior<F: Float>(&self, row: usize, start: usize, part: &mut [F]) {
+    pub(crate) fn fill_prior<F: Float>(&self, row: usize, start: usize, part: &mut [F]) {
         let weight = |k: usize| self.class_weight.map_or(1.0, |c| c.get(start + k));
         let len = part.len();
         match self.prior {
@@ -339,7 +347,7 @@ pub(crate) fn fill_masked<F: Float>(kept: &[F], values: &mut [F], value: F) {
 }
 
 /// Σ w
-fn mass_of<F: Float>(weights: &[F]) -> f64 {
+pub(crate) fn mass_of<F: Float>(weights: &[F]) -> f64 {
     let mut sum = ExactSum::default();
     sum.add_terms(weights, |_, weight| weight.to_f64());
     sum.value()

@@ -1,8 +1,6 @@
 //! The prior u: uniform, one for all rows, or one for each.
 
-use super::check_entries;
-use crate::error::Error;
-use crate::math::{self, ExactSum, count};
+use crate::math::count;
 use crate::simd::{Outer, Rows};
 
 /// The prior u.
@@ -35,29 +33,6 @@ pub fn prior_tolerance(classes: usize) -> f64 {
     1e-6 * count(classes).sqrt().max(1.0)
 }
 
-/// Adds the entries of a row of a prior from class `start` on, which must be finite and ≥ 0. A shared prior
-/// has no number of a row.
-pub(crate) fn add_prior(
-    row: Option<usize>,
-    start: usize,
-    values: &[f64],
-    sum: &mut ExactSum,
-) -> Result<(), Error> {
-    check_entries("prior", values, |k| row.into_iter().chain([start + k]).collect())?;
-    sum.add(values);
-    Ok(())
-}
-
-/// The sum of a row of a prior, which must be 1 within [`prior_tolerance`].
-pub(crate) fn check_sum(row: Option<usize>, classes: usize, sum: f64) -> Result<f64, Error> {
-    let tolerance = prior_tolerance(classes);
-    if (sum - 1.0).abs() <= tolerance {
-        return Ok(sum);
-    }
-    let index: Vec<usize> = row.into_iter().collect();
-    Err(Error::PriorSum { class_axis: index.len(), index, sum, tolerance })
-}
-
 impl Prior<'_> {
     /// u of one class, not divided by K if it is uniform.
     pub(crate) fn get(&self, row: usize, class: usize) -> f64 {
@@ -75,9 +50,4 @@ impl Prior<'_> {
             Prior::PerRow { places, .. } => places.offset(row).cast_unsigned(),
         }
     }
-}
-
-/// −u·log u, with 0·log 0 = 0.
-pub(crate) fn surprise(u: f64) -> f64 {
-    if u == 0.0 { 0.0 } else { -u * math::log(u) }
 }

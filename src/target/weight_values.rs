@@ -1,9 +1,5 @@
 //! Weights of classes and of rows.
 
-use super::check_entries;
-use crate::error::Error;
-use crate::simd::Rows;
-
 /// Weights, all finite and ≥ 0.
 #[derive(Clone, Debug)]
 pub struct WeightValues {
@@ -15,18 +11,6 @@ pub struct WeightValues {
 
 /// Sizes within this and its inverse are ordinary: with such weights nothing over- or underflows.
 const ORDINARY: f64 = 1e18;
-
-/// Copies the only element of the rows from `first` on: all must be finite and ≥ 0. The largest of them.
-pub(crate) fn copy_weights(
-    elements: &Rows<'_>,
-    name: &'static str,
-    first: usize,
-    weights: &mut [f64],
-) -> Result<f64, Error> {
-    (first..).zip(&mut *weights).for_each(|(row, weight)| *weight = elements.get(row, 0));
-    check_entries(name, weights, |k| vec![first + k])?;
-    Ok(weights.iter().copied().fold(0.0, f64::max))
-}
 
 /// A power of two near a size, with an inverse that is a normal number; 1 if the size is ordinary or 0.
 pub(super) fn unit_of(size: f64) -> f64 {

@@ -1,8 +1,8 @@
 //! What is accepted, what is refused and where, and what it weighs.
 
 use super::{
-    NO_CLASS, Prior, Targets, UncheckedLabels, WeightValues, check_labels, kept_rows, read_labels,
-    read_prior, read_probabilities, read_weights,
+    NO_CLASS, Prior, Targets, UncheckedLabels, WeightValues, check_labels, kept_masses,
+    read_labels, read_prior, read_probabilities, read_weights,
 };
 use crate::batch::Run;
 use crate::error::Error;
@@ -225,7 +225,7 @@ fn kept(
     label_smoothing: f64,
     u: &[f64],
     sample_weight: Option<&[f64]>,
-) -> Result<Vec<(bool, f64)>, Error> {
+) -> Result<Vec<Option<f64>>, Error> {
     Run::with_defaults(|run| {
         let labels = read_labels(4, |row| labels[row], 3, Some(IGNORED.into()), run)?;
         let prior = read_prior(Rows::from_slice(u, 3), run)?;
@@ -238,15 +238,14 @@ fn kept(
             ..LossTerms::new(label_smoothing, &prior)
         };
         let (mask, targets) = (Rows::from_slice(&MASK, 3), Targets::Labels(labels));
-        let rows = kept_rows(Some(&mask), &targets, &terms, run)?.expect("with a mask");
-        Ok(rows.into_iter().map(|row| (row.has_classes, row.mass)).collect())
+        Ok(kept_masses(Some(&mask), &targets, &terms, run)?.expect("with a mask"))
     })
 }
 
 #[test]
 fn what_is_left_of_each_row() {
     let everywhere = [0.25, 0.25, 0.5];
-    let wanted = Ok(vec![(true, 1.0), (false, 0.0), (true, 0.25), (true, 0.5)]);
+    let wanted = Ok(vec![Some(1.0), None, Some(0.25), Some(0.5)]);
     assert_eq!(kept([0; 4], 0.1, &everywhere, None), wanted);
     assert_eq!(kept([0; 4], 0.1, &everywhere, Some(&[0.5, 7.0, 0.0, 2.0])), wanted);
 }

@@ -1,0 +1,97 @@
+//! Labels as they are in memory, checked.
+
+use crate::error::Error;
+use crate::simd::Level;
+use crate::target::{FEW_LABELS, NO_CLASS};
+
+/// Labels that are read and checked at once. A vector of them would wait for the stores that have just copied
+/// it: of so many, the first are in the cache when the last are copied.
+const MANY_LABELS: usize = 256;
+
+/// Are all `values` below `end`, and none the one to ignore? Then they are in `classes`. Without a branch, so
+/// that the loop has vectors; false also of labels beyond 31 bits.
+#[inline(always)]
+#[allow(clippy::cast_possible_truncation, reason = "all bits are looked at")]
+fn are_classes(values: &[u64], end: u32, ignored: Option<u32>, classes: &mut [u32]) -> bool {
+    const TOP: u32 = 1 << 31;
+    let end = end.min(TOP);
+    let ignored = ignored.unwrap_or(end); // which is no class
+    let (mut all, mut outside) = (0, 0);
+    for (value, class) in values.iter().zip(classes) {
+        let low = *value as u32;
+        *class = low;
+        all |= value;
+        // The top bit of each: not below `end`, or equal to `ignored`.
+        outside |= !low.wrapping_sub(end) | (low ^ ignored).wrapping_sub(1);
+    }
+    (all | u64::from(outside)) < u64::from(TOP)
+}
+
+/// Labels as they are in memory, and what they must be.
+pub struct UncheckedLabels<'a> {
+    /// How many there are.
+    pub len: usize,
+    /// Copies those from a row on, in 64 bits, with their sign if they have one.
+    pub read: &'a (dyn Fn(usize, &mut [u64]) + Sync),
+    /// Is the top bit of the 64 a sign?
+    pub signed: bool,
+    /// Each must be below it, or equal to `ignore_index`.
+    pub num_classes: usize,
+    /// Marks rows that do not count.
+    pub ignore_index: Option<i128>,
+}
+
+impl UncheckedLabels<'_> {
+    /// The classes from row `first` on; how many of them are ignored.
+    pub(super) fn check(
+        &self,
+        level: Level,
+        first: usize,
+        classes: &mut [u32],
+    ) -> Result<usize, Error> {
+        if classes.len() <= FEW_LABELS {
+            return self.check_by::<FEW_LABELS>(first, classes);
+        }
+        level.compiled(
+            #[inline(always)]
+            || self.check_by::<MANY_LABELS>(first, classes),
+        )
+    }
+
+    /// The same, so many at once.
+    #[inline(always)]
+    fn check_by<const AT_ONCE: usize>(
+        &self,
+        first: usize,
+        classes: &mut [u32],
+    ) -> Result<usize, Error> {
+        let Self { num_classes, ignore_index, .. } = *self;
+        let end = u32::try_from(num_classes).unwrap_or(NO_CLASS);
+        let ignored_class = ignore_index.and_then(|ignored| u32::try_from(ignored).ok());
+        let (mut values, mut ignored) = ([0; AT_ONCE], 0);
+        for (index, classes) in classes.chunks_mut(AT_ONCE).enumerate() {
+            let first = first + index * AT_ONCE;
+            let values = &mut values[..classes.len()];
+            (self.read)(first, values);
+            if are_classes(values, end, ignored_class, classes) {
+                continue;
+            }
+            for ((row, value), class) in (first..).zip(&*values).zip(classes) {
+                let value = if self.signed { value.cast_signed().into() } else { (*value).into() };
+                *class = match u32::try_from(value) {
+                    _ if Some(value) == ignore_index => {
+                        ignored += 1;
+                        NO_CLASS
+                    }
+                    Ok(label) if label < end => label,
+                    _ => {
+                        let (name, index, value) = ("targets", vec![row], Box::new(value));
+                        let ignore_index = ignore_index.map(Box::new);
+                        return Err(Error::Label { name, index, value, num_classes, ignore_index });
+                    }
+                };
+            }
+        }
+        Ok(ignored)
+    }
+}
