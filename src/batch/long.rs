@@ -23,7 +23,7 @@ use crate::kernel::{
 };
 use crate::math::RunningSum;
 use crate::pool::lock;
-use crate::simd::{Float, Level, Vector, VectorJob};
+use crate::simd::{Float, Level, Rows, Vector, VectorJob};
 use crate::target::RowTarget;
 use segment::SegmentStep;
 use std::array::from_fn;
@@ -34,7 +34,7 @@ use std::sync::Mutex;
 const MOST_KEPT: usize = 32;
 
 /// What is known of a segment.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Default)]
 struct Segment {
     max: f64,
     class: RowClass,
@@ -42,16 +42,6 @@ struct Segment {
     /// Σ w, and whether a masked class has any.
     mass: f64,
     is_lost: bool,
-}
-
-impl Segment {
-    const NONE: Self = Self {
-        max: f64::NEG_INFINITY,
-        class: RowClass::AllMinusInfinity,
-        partial: Partial { sum: 0.0, lost: 0.0, dot: 0.0 },
-        mass: 0.0,
-        is_lost: false,
-    };
 }
 
 /// Runs a function on each segment, with memory of the thread that does.
@@ -73,7 +63,7 @@ pub(super) fn share_rows<F: Float>(
     run.ready(plan.threads)?;
     for _ in 0..count {
         run.poll(size_of::<Segment>())?;
-        segments.push(Mutex::new(Segment::NONE));
+        segments.push(Mutex::default());
     }
     for row in 0..job.panel.logits.rows() {
         run.poll(size_of::<Segment>())?;
@@ -103,7 +93,7 @@ pub(super) fn rows<F: Float>(
     scratch: &mut [F],
 ) {
     let count = job.panel.logits.classes().div_ceil(SEGMENT);
-    let segments: [_; MOST_KEPT] = from_fn(|_| Mutex::new(Segment::NONE));
+    let segments: [Mutex<Segment>; MOST_KEPT] = from_fn(|_| Mutex::default());
     for row in range {
         let mut each = |body: &(dyn Fn(usize, &mut [F]) + Sync)| {
             (0..count).for_each(|segment| body(segment, scratch));
@@ -216,22 +206,18 @@ fn run_row<F: Float>(
                 partial.dot = f64::INFINITY;
             }
         }
-        let (mut z_label, mut kept) = ([F::default()], [F::from_f64(1.0)]);
+        let mut z_label = [F::default()];
         let mut weight_label = target.weights.get(target.class);
         if target.spike != 0.0 {
             job.panel.reload(row, target.class, &mut z_label);
-            if let Some(mask) = job.panel.mask {
-                mask.gather_from(row, target.class, &mut kept);
-            }
-            if target.is_made
-                && let Some(targets) = &job.targets
-            {
-                let mut weight = [F::default()];
-                targets.rows.fill(row, target.class, &kept[..job.kept_len(1)], &mut weight);
-                weight_label = weight[0].to_f64();
-            }
-            if kept[0].to_f64() != 0.0 {
+            let is_kept = |mask: &Rows<'_>| mask.get(row, target.class) != 0.0;
+            if job.panel.mask.is_none_or(is_kept) {
                 label = Some(target.class);
+                if let (true, Some(targets)) = (target.is_made, &job.targets) {
+                    let mut weight = [F::default()];
+                    targets.rows.fill(row, target.class, &[], &mut weight);
+                    weight_label = weight[0].to_f64();
+                }
             }
         }
         let (z, shift) = (z_label[0].to_f64(), temperature.shift);

@@ -64,8 +64,7 @@ pub fn reduce_chunk(
                 Weights::Row(Source::from_slice(&own))
             }
         };
-        let mut job = Job::<F>::new(operation, 1.0, logits, None, None);
-        job.is_chunk = true;
+        let job = Job::<F> { is_chunk: true, ..Job::new(operation, 1.0, logits, None, None) };
         job.reduce_chunk(rows, weights, out, run)
     })
 }
@@ -114,8 +113,7 @@ pub fn write_chunk(
     assert_same_shape(logits, None, Some(out));
     assert!(rows.classes() == 1 + ROW_CONSTANTS && rows.rows() == logits.rows());
     computed_in!(compute, F => {
-        let mut job = Job::<F>::new(operation, 1.0, logits, None, Some(out));
-        job.is_chunk = true;
+        let job = Job::<F> { is_chunk: true, ..Job::new(operation, 1.0, logits, None, Some(out)) };
         job.write_chunk(rows, run)
     })
 }

@@ -24,31 +24,16 @@ use crate::math::count;
 use crate::simd::{Float, Level, Rows, RowsMut};
 use crate::target::{RowTarget, Weights};
 
-/// What a row of a chunk is told: M, or NaN for a row that is not read; the segment of the chunk that has the
-/// first maximum; whether `dot` is to be formed with care; the label. No segment and no class: -1.
-const MAX: usize = 0;
-const FIRST: usize = 1;
-const IS_EXACT: usize = 2;
-const LABEL: usize = 3;
-/// Numbers that a row of a chunk is told.
+/// Numbers that a row of a chunk is told: M, or NaN for a row that is not read; the segment of the chunk that has
+/// the first maximum; whether `dot` is to be formed with care; the label. No segment and no class: -1.
 pub const CHUNK_ROW: usize = 4;
 
-/// What is known of a segment: its sums, the unit that `dot` is in, the kind of its logits, and the logit
-/// of the label, 0 where that is elsewhere.
-const SUM: usize = 0;
-const LOST: usize = 1;
-const DOT: usize = 2;
-const IN_UNITS: usize = 3;
-const CLASS: usize = 4;
-const Z_LABEL: usize = 5;
-/// Numbers of a segment.
+/// Numbers of a segment: its sum, what that lost, and its dot; the unit of the dot; a logit of the kind of its
+/// logits; the logit of the label, 0 where that is elsewhere.
 pub const SEGMENT_SUMS: usize = 6;
 
 /// What a row is finished to: a number, or the two constants of its outputs.
 pub const ROW_CONSTANTS: usize = 2;
-
-const CLASSES: [RowClass; 4] =
-    [RowClass::AllMinusInfinity, RowClass::Finite, RowClass::PlusInfinity, RowClass::NaN];
 
 /// Classes of a segment.
 #[must_use]
@@ -66,6 +51,13 @@ pub fn segments(classes: usize) -> usize {
 fn index_below(value: f64, end: usize) -> Option<usize> {
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "in range")]
     (value >= 0.0 && value < count(end)).then_some(value as usize)
+}
+
+/// Some numbers of a row, from one on.
+fn numbers<const N: usize>(rows: &Rows<'_>, row: usize, first: usize) -> [f64; N] {
+    let mut numbers = [0.0; N];
+    rows.gather_from(row, first, &mut numbers);
+    numbers
 }
 
 impl<F: Float> Job<'_, F> {
@@ -115,26 +107,23 @@ impl<F: Float> Job<'_, F> {
     ) -> Result<(), Error> {
         let (level, classes) = (run.level, self.panel.logits.classes());
         self.each_segment(run, |plan, row, index, scratch| {
-            let max = rows.get(row, MAX);
+            let [max, first, is_exact, label] = numbers::<CHUNK_ROW>(rows, row, 0);
             let mut sums = [0.0; SEGMENT_SUMS];
             if !max.is_nan() {
                 let mut of = self.row_of_chunk(plan, row, max, weights);
-                of.first = index_below(rows.get(row, FIRST), usize::MAX).unwrap_or(usize::MAX);
-                let is_exact = rows.get(row, IS_EXACT) != 0.0;
-                let (segment, unit) = reduce_segment(&of, level, index, is_exact, scratch);
+                of.first = index_below(first, usize::MAX).unwrap_or(usize::MAX);
+                let (segment, unit) = reduce_segment(&of, level, index, is_exact != 0.0, scratch);
                 let Partial { sum, lost, dot } = segment.partial;
-                (sums[SUM], sums[LOST], sums[DOT], sums[IN_UNITS]) = (sum, lost, dot, unit);
-                sums[CLASS] = f64::from(segment.class as u8);
-                let label = index_below(rows.get(row, LABEL), classes);
+                let is_finite = segment.class == RowClass::Finite;
+                let logit = if is_finite { 0.0 } else { segment.class.lse() };
+                let mut z = [F::default()];
+                let label = index_below(label, classes);
                 if let Some(class) = label.filter(|class| class / SEGMENT == index) {
-                    let mut z = [F::default()];
                     self.panel.reload(row, class, &mut z);
-                    sums[Z_LABEL] = z[0].to_f64();
                 }
+                sums = [sum, lost, dot, unit, logit, z[0].to_f64()];
             }
-            for (place, sum) in sums.iter().enumerate() {
-                out.put(row, index * SEGMENT_SUMS + place, *sum);
-            }
+            out.scatter_from(row, index * SEGMENT_SUMS, &sums);
         })
     }
 
@@ -142,7 +131,7 @@ impl<F: Float> Job<'_, F> {
     pub(crate) fn write_chunk(&self, rows: &Rows<'_>, run: &mut Run<'_>) -> Result<(), Error> {
         let level = run.level;
         self.each_segment(run, |plan, row, index, scratch| {
-            let [max, first, second] = [0, 1, 2].map(|place| rows.get(row, place));
+            let [max, first, second] = numbers(rows, row, 0);
             let of = &self.row_of_chunk(plan, row, max, Weights::Absent);
             let step = if first.is_nan() {
                 Step::Fill(F::NAN)
@@ -157,7 +146,7 @@ impl<F: Float> Job<'_, F> {
                 };
                 Step::Write(Finished { epilogue, ..Finished::none() }, None)
             };
-            let mut segment = Segment::NONE;
+            let mut segment = Segment::default();
             F::dispatch(level, SegmentStep { of, index, step, segment: &mut segment, scratch });
         })
     }
@@ -171,7 +160,7 @@ fn reduce_segment<F: Float>(
     is_exact: bool,
     scratch: &mut [F],
 ) -> (Segment, f64) {
-    let mut segment = Segment { class: RowClass::Finite, ..Segment::NONE };
+    let mut segment = Segment { class: RowClass::Finite, ..Segment::default() };
     let mut run = |step, segment: &mut Segment| {
         F::dispatch(level, SegmentStep { of, index, step, segment, scratch });
     };
@@ -212,29 +201,25 @@ pub(crate) fn finish_chunks<F: Float>(
     run.each(groups, bytes, &|group| {
         let first = group * MOST_ROWS;
         let len = MOST_ROWS.min(rows.rows() - first);
-        let mut classes = [RowClass::Finite; MOST_ROWS];
+        // None of rows that are not read.
+        let mut classes = [None; MOST_ROWS];
         let mut reduced = ReducedRows::new();
-        for i in 0..len {
-            let max = rows.get(first + i, MAX);
+        for (i, class) in classes[..len].iter_mut().enumerate() {
+            let max = rows.get(first + i, 0);
             if !max.is_nan() {
-                classes[i] = join(target, temperature, max, (sums, first + i), &mut reduced, i);
+                *class = Some(join(target, temperature, max, (sums, first + i), &mut reduced, i));
             }
         }
         let finish = Finish { operation, temperature, z_loss: 0.0, rows: &mut reduced };
         F::dispatch(level, finish);
-        for i in 0..len {
-            let constants = if rows.get(first + i, MAX).is_nan() {
-                [0.0; ROW_CONSTANTS]
-            } else if classes[i] == RowClass::Finite {
-                constants(operation, temperature, &reduced, i)
-            } else if operation == Operation::LogSumExp {
-                [classes[i].lse(), 0.0]
-            } else {
-                [f64::NAN; ROW_CONSTANTS]
+        for (i, class) in classes[..len].iter().enumerate() {
+            let constants = match class {
+                None => [0.0; ROW_CONSTANTS],
+                Some(RowClass::Finite) => constants(operation, temperature, &reduced, i),
+                Some(class) if operation == Operation::LogSumExp => [class.lse(), 0.0],
+                Some(_) => [f64::NAN; ROW_CONSTANTS],
             };
-            for (place, constant) in constants.iter().enumerate() {
-                out.put(first + i, place, *constant);
-            }
+            out.scatter_from(first + i, 0, &constants);
         }
     })
 }
@@ -262,29 +247,26 @@ fn join<F: Float>(
     reduced: &mut ReducedRows,
     lane: usize,
 ) -> RowClass {
-    let count = sums.classes() / SEGMENT_SUMS;
-    let get = |segment: usize, place: usize| sums.get(row, segment * SEGMENT_SUMS + place);
+    let segments = || {
+        let starts = (0..sums.classes()).step_by(SEGMENT_SUMS);
+        starts.map(|start| numbers::<SEGMENT_SUMS>(sums, row, start))
+    };
     let partials = |down: f64| {
-        (0..count).map(move |segment| {
-            let unit = get(segment, IN_UNITS) * down;
-            Partial {
-                sum: get(segment, SUM),
-                lost: get(segment, LOST),
-                dot: get(segment, DOT) * unit,
-            }
+        segments().map(move |[sum, lost, dot, unit, ..]| {
+            let dot = dot * (unit * down);
+            Partial { sum, lost, dot }
         })
     };
-    let class = (0..count).fold(RowClass::AllMinusInfinity, |class, segment| {
-        let own = index_below(get(segment, CLASS), CLASSES.len()).unwrap_or_default();
-        class.with(CLASSES[own])
-    });
-    let are_units = (0..count).any(|segment| get(segment, IN_UNITS) != 1.0);
+    let (mut class, mut are_units, mut z_label) = (RowClass::AllMinusInfinity, false, 0.0);
+    for [.., unit, logit, z] in segments() {
+        class = class.with(RowClass::of(&[logit]).0);
+        are_units |= unit != 1.0;
+        z_label += z;
+    }
     let (mut unit, mut partial) = (1.0, joined(partials(1.0)));
     if are_units || !partial.dot.is_finite() {
         (unit, partial) = (UNIT, joined(partials(1.0 / UNIT)));
     }
-    let mut z_label = 0.0;
-    (0..count).for_each(|segment| z_label += get(segment, Z_LABEL));
     reduced.z_label[lane] = z_label;
     reduced.lanes.gap[lane] = if unit == 1.0 { max - z_label } else { gap(max, z_label, 1.0) };
     reduced.targets.set(lane, target, 0.0);
