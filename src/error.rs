@@ -44,8 +44,6 @@ pub enum Error {
         /// Which row of the logits.
         index: Vec<usize>,
     },
-    /// A label_smoothing outside [0, 1].
-    LabelSmoothing(f64),
     /// An allocation failed.
     OutOfMemory {
         /// Its size.
@@ -106,9 +104,6 @@ impl fmt::Display for Error {
                     format!(" of row {}", place(index, None))
                 };
                 write!(f, "the prior{row} has no mass on the classes that where keeps")
-            }
-            Error::LabelSmoothing(value) => {
-                write!(f, "label_smoothing must be in [0, 1], got {}", Number(*value))
             }
             Error::OutOfMemory { bytes } => write!(f, "cannot allocate {bytes} bytes"),
             Error::Interrupted => f.write_str("interrupted"),

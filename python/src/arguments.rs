@@ -3,9 +3,7 @@
 
 use super::arrays::{Array, broadcasts};
 use super::call::run_placing;
-use super::errors::{
-    Shape, answer, own_index, raise, row_index, type_error, value_error, wrong_type,
-};
+use super::errors::{Shape, answer, own_index, row_index, type_error, value_error, wrong_type};
 use super::kind::Kind;
 use super::known::Known;
 use super::numpy::axis_error;
@@ -328,7 +326,7 @@ pub(super) fn label_smoothing(obj: &Bound<'_, PyAny>, prior: &Bound<'_, PyAny>) 
         // −0 is 0.
         return Ok(value + 0.0);
     }
-    Err(raise(py, &Error::LabelSmoothing(value)))
+    Err(refused(py, "label_smoothing", "in [0, 1]", value))
 }
 
 fn is_positive(value: f64) -> bool {

@@ -68,10 +68,6 @@ impl<const SIZE: usize, const WORDS: usize> Blocks<SIZE, WORDS> {
         true
     }
 
-    fn has(&self, block: *mut u8) -> bool {
-        block.addr().wrapping_sub(self.start().addr()) < SIZE * 64 * WORDS
-    }
-
     fn start(&self) -> *mut u8 {
         self.memory.get().cast()
     }
@@ -85,7 +81,7 @@ fn from_reserve(layout: Layout) -> *mut u8 {
 
 // SAFETY: a block is that of the system or of the reserve, whose blocks are as large and as aligned as
 // was asked for, and belong to one owner at a time (`Blocks`). Where it came from, its address tells.
-// The contracts of the four functions are those that the system's are called under.
+// The contracts of the functions are those that the system's are called under; blocks that grow are new ones.
 unsafe impl GlobalAlloc for WithReserve {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         // SAFETY: as for the whole.
@@ -93,44 +89,10 @@ unsafe impl GlobalAlloc for WithReserve {
         if block.is_null() { from_reserve(layout) } else { block }
     }
 
-    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        // SAFETY: as for the whole.
-        let mut block = unsafe { System.alloc_zeroed(layout) };
-        if block.is_null() {
-            block = from_reserve(layout);
-            if !block.is_null() {
-                // SAFETY: a block of at least that size, and nobody else's.
-                unsafe { block.write_bytes(0, layout.size()) };
-            }
-        }
-        block
-    }
-
     unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
         if !SMALL.take_back(block) && !LARGE.take_back(block) {
             // SAFETY: not of the reserve, so it is the system's.
             unsafe { System.dealloc(block, layout) }
-        }
-    }
-
-    unsafe fn realloc(&self, block: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
-        let is_reserved = SMALL.has(block) || LARGE.has(block);
-        if !is_reserved {
-            // SAFETY: not of the reserve, so it is the system's.
-            let moved = unsafe { System.realloc(block, layout, new_size) };
-            if !moved.is_null() {
-                return moved;
-            }
-        }
-        // SAFETY: the new size is one that the caller may ask for; the blocks are two, both of at least
-        // the bytes that are copied; the old one is freed once, and only where there is a new one.
-        unsafe {
-            let moved = self.alloc(Layout::from_size_align_unchecked(new_size, layout.align()));
-            if !moved.is_null() {
-                moved.copy_from_nonoverlapping(block, layout.size().min(new_size));
-                self.dealloc(block, layout);
-            }
-            moved
         }
     }
 }

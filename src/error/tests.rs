@@ -65,7 +65,6 @@ fn messages() {
             prior_sum(&[4], 1, 1.5),
             "prior[4, :] sums to 1.5, expected 1 within 1e-06 (it is never renormalised: divide counts by their sum, or count labels with class_prior)",
         ),
-        (Error::LabelSmoothing(1.5), "label_smoothing must be in [0, 1], got 1.5"),
         (Error::OutOfMemory { bytes: 8000 }, "cannot allocate 8000 bytes"),
         (Error::Interrupted, "interrupted"),
         (
