@@ -16,10 +16,10 @@ const BYTES_PER_TOUCH: usize = 1 << 22;
 /// Results that wait to be joined.
 const PARTS_AT_ONCE: usize = 64;
 /// Numbers that one thread reads without another's help: some 100 µs.
-const NUMBERS_PER_PART: usize = 1 << 16;
+pub(crate) const NUMBERS_PER_PART: usize = 1 << 16;
 /// Terms that one thread adds: some 25 µs. As a segment of a long row: sums of the classes of a row have
 /// the same bits whoever forms them.
-const TERMS_PER_PART: usize = 1 << 14;
+pub(crate) const TERMS_PER_PART: usize = 1 << 14;
 /// Rows of more numbers are read with polls for Ctrl-C in between.
 const LONG_ROW: usize = 1 << 20;
 /// Numbers that are converted at once; a multiple of the lanes of [`ExactSum`].
@@ -38,38 +38,16 @@ impl Run<'_> {
         Ok(vector)
     }
 
-    /// Runs `body(first, part)` on the parts of `values`, for each of which a number is read, and `join` on
-    /// what it returns.
-    pub(crate) fn read_parts<T: Send, R: Send>(
-        &mut self,
-        values: &mut [T],
-        body: impl Fn(usize, &mut [T]) -> Result<R, Error> + Sync,
-        join: impl FnMut(R),
-    ) -> Result<(), Error> {
-        self.on_parts(values, NUMBERS_PER_PART, size_of::<f64>(), body, join)
-    }
-
-    /// Fills a row by `fill(first class, part)`; the sum of what that returns.
-    pub(crate) fn fill_row<F: Send>(
-        &mut self,
-        row: &mut [F],
-        fill: impl Fn(usize, &mut [F]) -> f64 + Sync,
-    ) -> Result<f64, Error> {
-        let mut sum = RunningSum::default();
-        let fill = |first: usize, part: &mut [F]| Ok(fill(first, part));
-        self.on_parts(row, TERMS_PER_PART, size_of::<f64>(), fill, |terms| sum.add(terms))?;
-        Ok(sum.value())
-    }
-
-    fn on_parts<T: Send, R: Send>(
+    /// Runs `body(first, part)` on parts of `len` of `values`, for each of which a number is read or made, and `join`
+    /// on what it returns, in the order of the parts.
+    pub(crate) fn on_parts<T: Send, R: Send>(
         &mut self,
         values: &mut [T],
         len: usize,
-        bytes: usize,
         body: impl Fn(usize, &mut [T]) -> Result<R, Error> + Sync,
         join: impl FnMut(R),
     ) -> Result<(), Error> {
-        let part_bytes = len.min(values.len()).saturating_mul(bytes);
+        let part_bytes = len.min(values.len()) * size_of::<f64>();
         let body = |part: usize, values: &mut [T]| body(part * len, values);
         self.in_parts(values.chunks_mut(len), part_bytes, body, join)
     }
@@ -169,17 +147,18 @@ impl Run<'_> {
         let buffer = || zeros(classes.min(CHUNK));
         if classes <= LONG_ROW {
             let rows_per_part = (NUMBERS_PER_PART / classes.max(1)).max(1);
-            let row_bytes = classes.saturating_mul(size_of::<f64>());
-            let read = |first: usize, results: &mut [R]| {
+            let rows_of_part = rows_per_part.min(results.len());
+            let part_bytes = rows_of_part * classes * size_of::<f64>();
+            let read = |part: usize, results: &mut [R]| {
                 let mut buffer = buffer()?;
-                for (row, result) in (first..).zip(results) {
+                for (row, result) in (part * rows_per_part..).zip(results) {
                     let mut state = S::default();
                     read_part(row, 0..classes, &mut buffer, &mut state)?;
                     *result = finish(row, state)?;
                 }
                 Ok(())
             };
-            self.on_parts(&mut results, rows_per_part, row_bytes, read, |()| {})?;
+            self.in_parts(results.chunks_mut(rows_per_part), part_bytes, read, |()| {})?;
             return Ok(results);
         }
         let mut buffer = buffer()?;

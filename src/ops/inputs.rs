@@ -3,9 +3,9 @@
 
 mod labels;
 
-use crate::batch::Run;
+use crate::batch::{NUMBERS_PER_PART, Run, TERMS_PER_PART};
 use crate::error::Error;
-use crate::math::ExactSum;
+use crate::math::{ExactSum, RunningSum};
 use crate::simd::{Distinct, Float, Rows};
 use crate::target::{
     Labels, LossTerms, NO_CLASS, Prior, Probabilities, ProbabilityRow, SmoothedTargets, Targets,
@@ -51,7 +51,7 @@ pub fn check_labels(
         return Ok(());
     }
     labels.many = run.filled(rows, &NO_CLASS)?;
-    run.read_parts(&mut labels.many, check, |ignored| labels.counted -= ignored)
+    run.on_parts(&mut labels.many, NUMBERS_PER_PART, check, |ignored| labels.counted -= ignored)
 }
 
 /// Refuses the first of the values that is not finite and ≥ 0, at the index that `index` makes of its place.
@@ -141,7 +141,7 @@ pub fn read_prior<'a>(rows: Rows<'a>, run: &mut Run<'_>) -> Result<Prior<'a>, Er
         rows.gather_from(0, start, values);
         Ok(())
     };
-    run.read_parts(&mut values, copy, |()| {})?;
+    run.on_parts(&mut values, NUMBERS_PER_PART, copy, |()| {})?;
     Ok(Prior::Shared { values, mass })
 }
 
@@ -163,7 +163,7 @@ pub fn read_weights(
         check_entries(name, weights, |k| vec![first + k])?;
         Ok(weights.iter().copied().fold(0.0, f64::max))
     };
-    run.read_parts(&mut values, copy, |most| largest = largest.max(most))?;
+    run.on_parts(&mut values, NUMBERS_PER_PART, copy, |most| largest = largest.max(most))?;
     Ok(WeightValues::new(values, largest))
 }
 
@@ -222,12 +222,13 @@ pub(super) fn smoothed_targets<'a, F: Float>(
     run: &mut Run<'_>,
 ) -> Result<SmoothedTargets<'a, F>, Error> {
     SmoothedTargets::new(targets, terms, kept, classes, are_units, || {
-        let mut shared = run.filled(classes, &F::default())?;
-        let mass = run.fill_row(&mut shared, |start, part| {
+        let (mut shared, mut mass) = (run.filled(classes, &F::default())?, RunningSum::default());
+        let fill = |start: usize, part: &mut [F]| {
             terms.fill_prior(0, start, part);
-            mass_of(part)
-        })?;
-        Ok((shared, mass))
+            Ok(mass_of(part))
+        };
+        run.on_parts(&mut shared, TERMS_PER_PART, fill, |part| mass.add(part))?;
+        Ok((shared, mass.value()))
     })
 }
 
