@@ -15,16 +15,11 @@
 //! the layers above.
 
 mod normal;
-mod prior;
-mod weight_values;
 
-pub use normal::LossTerms;
 pub(crate) use normal::{RowTarget, SmoothedTargets, Weights, fill_masked, mass_of, positive};
-pub use prior::{Prior, prior_tolerance};
-pub use weight_values::WeightValues;
 
 use crate::math::count;
-use crate::simd::Rows;
+use crate::simd::{Outer, Rows};
 
 /// An ignored row, and "more than one class" in [`ProbabilityRow`].
 pub(crate) const NO_CLASS: u32 = u32::MAX;
@@ -117,4 +112,125 @@ pub(crate) struct ProbabilityRow {
     pub(crate) only: u32,
     /// Σ_k q_k c_k
     pub(crate) mass: f64,
+}
+
+/// The prior u.
+pub enum Prior<'a> {
+    /// 1/K
+    Uniform,
+    /// The same distribution for every row.
+    Shared {
+        /// u, in double precision.
+        values: Vec<f64>,
+        /// Σ u
+        mass: f64,
+    },
+    /// One distribution per row.
+    PerRow {
+        /// u
+        rows: Rows<'a>,
+        /// Those that are not repetitions of others.
+        distinct: Rows<'a>,
+        /// Which of them, as an offset, each row is.
+        places: Outer,
+        /// Σ u of each of them.
+        masses: Vec<f64>,
+    },
+}
+
+/// How far the sum of a prior of K classes may be from 1: 1e-6·max(1, √K), room for float32.
+#[must_use]
+pub fn prior_tolerance(classes: usize) -> f64 {
+    1e-6 * count(classes).sqrt().max(1.0)
+}
+
+impl Prior<'_> {
+    /// u of one class, not divided by K if it is uniform.
+    pub(crate) fn get(&self, row: usize, class: usize) -> f64 {
+        match self {
+            Prior::Uniform => 1.0,
+            Prior::Shared { values, .. } => values[class],
+            Prior::PerRow { rows, .. } => rows.get(row, class),
+        }
+    }
+
+    /// Which of the rows of [`Prior::PerRow`] that are not repetitions row `row` is, else 0.
+    pub(crate) fn place(&self, row: usize) -> usize {
+        match self {
+            Prior::Uniform | Prior::Shared { .. } => 0,
+            Prior::PerRow { places, .. } => places.offset(row).cast_unsigned(),
+        }
+    }
+}
+
+/// Weights, all finite and ≥ 0.
+#[derive(Clone, Debug)]
+pub struct WeightValues {
+    values: Vec<f64>,
+    /// A power of two near the largest, unless that is ordinary.
+    unit: f64,
+    inverse_unit: f64,
+}
+
+/// Sizes within this and its inverse are ordinary: with such weights nothing over- or underflows.
+const ORDINARY: f64 = 1e18;
+
+/// A power of two near a size, with an inverse that is a normal number; 1 if the size is ordinary or 0.
+fn unit_of(size: f64) -> f64 {
+    if (1.0 / ORDINARY..=ORDINARY).contains(&size) || size == 0.0 {
+        return 1.0;
+    }
+    let power = size.clamp(f64::MIN_POSITIVE, 2f64.powi(1022)).to_bits();
+    f64::from_bits(power & f64::INFINITY.to_bits())
+}
+
+impl WeightValues {
+    /// Of weights that were checked, and the largest of them.
+    pub(crate) fn new(values: Vec<f64>, largest: f64) -> Self {
+        let unit = unit_of(largest);
+        Self { values, unit, inverse_unit: 1.0 / unit }
+    }
+
+    /// One weight, in units.
+    #[inline(always)]
+    pub(crate) fn get(&self, index: usize) -> f64 {
+        self.values[index] * self.inverse_unit
+    }
+
+    /// One weight as it was given.
+    #[inline(always)]
+    pub(crate) fn given(&self, index: usize) -> f64 {
+        self.values[index]
+    }
+
+    pub(crate) fn unit(&self) -> f64 {
+        self.unit
+    }
+}
+
+/// What the loss is made of besides its targets; validated.
+#[derive(Clone, Copy)]
+pub struct LossTerms<'a> {
+    /// ε in [0, 1]
+    pub label_smoothing: f64,
+    /// u
+    pub prior: &'a Prior<'a>,
+    /// c: a weight for each class, finite and ≥ 0.
+    pub class_weight: Option<&'a WeightValues>,
+    /// s: a weight for each row, finite and ≥ 0. A row of weight 0 is never read.
+    pub sample_weight: Option<&'a WeightValues>,
+    /// T > 0, which the logits are divided by.
+    pub temperature: f64,
+    /// The weight of lse² in each row's loss.
+    pub z_loss: f64,
+}
+
+impl<'a> LossTerms<'a> {
+    /// Nothing but smoothing: no weights, T = 1, no z_loss.
+    #[must_use]
+    pub fn new(label_smoothing: f64, prior: &'a Prior<'a>) -> Self {
+        let (class_weight, sample_weight) = (None, None);
+        let (temperature, z_loss) = (1.0, 0.0);
+        Self { label_smoothing, prior, class_weight, sample_weight, temperature, z_loss }
+    }
 }
