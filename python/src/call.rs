@@ -245,10 +245,11 @@ fn run_silently(
         #[allow(clippy::redundant_closure_for_method_calls, reason = "the method has one lifetime")]
         let mut checkpoint = || ask(|py| py.check_signals());
         let mut announce = || ask(warn_of_threads);
-        let run = Run::new(Level::current(), threads, &mut checkpoint);
+        let mut run = Run::new(Level::current(), threads, &mut checkpoint);
+        run.announce = Some(&mut announce);
         // Whatever Python code has set since the call began, in a handler or a method of an argument.
         set_default_fp_env();
-        body(&mut run.announcing(&mut announce))
+        body(&mut run)
     };
     let outcome = if bytes <= ATTACHED_BYTES {
         work()

@@ -24,9 +24,9 @@ pub struct Run<'r> {
     /// Called now and then during long work; an error ends the call.
     pub checkpoint: Checkpoint<'r>,
     /// Called when threads could not be started, before anything is written; an error ends the call.
-    announce: Option<Checkpoint<'r>>,
-    /// The least time from one poll to the next.
-    between_polls: Duration,
+    pub announce: Option<Checkpoint<'r>>,
+    /// The least time from one call of `checkpoint` to the next.
+    pub between_polls: Duration,
     last_poll: Option<Instant>,
     /// Bytes of work since the clock was read last.
     unclocked: usize,
@@ -38,20 +38,6 @@ impl<'r> Run<'r> {
     pub fn new(level: Level, threads: usize, checkpoint: Checkpoint<'r>) -> Self {
         let (announce, between_polls, last_poll, unclocked) = (None, BETWEEN_POLLS, None, 0);
         Self { level, threads, checkpoint, announce, between_polls, last_poll, unclocked }
-    }
-
-    /// With so much time, at least, from one call of `checkpoint` to the next.
-    #[must_use]
-    pub fn polling_every(mut self, between: Duration) -> Self {
-        self.between_polls = between;
-        self
-    }
-
-    /// With `announce` called where threads cannot be started, before anything is written.
-    #[must_use]
-    pub fn announcing(mut self, announce: Checkpoint<'r>) -> Self {
-        self.announce = Some(announce);
-        self
     }
 
     /// Before the first output is written by `threads` threads: starts them, and says so where that

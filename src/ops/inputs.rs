@@ -8,9 +8,10 @@ use crate::error::Error;
 use crate::math::{ExactSum, RunningSum};
 use crate::simd::{Distinct, Float, Rows};
 use crate::target::{
-    Labels, LossTerms, NO_CLASS, Prior, Probabilities, ProbabilityRow, SmoothedTargets, Targets,
-    WeightValues, mass_of, prior_tolerance,
+    FEW_LABELS, Labels, LossTerms, NO_CLASS, Prior, Probabilities, ProbabilityRow, SmoothedTargets,
+    Targets, WeightValues, mass_of, prior_tolerance,
 };
+use labels::MANY_LABELS;
 pub use labels::UncheckedLabels;
 
 /// `len` labels: each in `0..num_classes` or equal to `ignore_index`. `value` is asked once for each.
@@ -44,13 +45,18 @@ pub fn check_labels(
 ) -> Result<(), Error> {
     let rows = unchecked.len;
     (labels.rows, labels.counted) = (rows, rows);
-    let level = run.level;
-    let check = |first: usize, classes: &mut [u32]| unchecked.check(level, first, classes);
     if let Some(few) = labels.few.get_mut(..rows) {
-        labels.counted -= check(0, few)?;
+        labels.counted -= unchecked.check::<FEW_LABELS>(0, few)?;
         return Ok(());
     }
     labels.many = run.filled(rows, &NO_CLASS)?;
+    let level = run.level;
+    let check = |first: usize, classes: &mut [u32]| {
+        level.compiled(
+            #[inline(always)]
+            || unchecked.check::<MANY_LABELS>(first, classes),
+        )
+    };
     run.on_parts(&mut labels.many, NUMBERS_PER_PART, check, |ignored| labels.counted -= ignored)
 }
 

@@ -45,8 +45,9 @@ fn stopped_at<R>(
         looks += 1;
         if Some(looks) == stop_at { Err(Error::Interrupted) } else { Ok(()) }
     };
-    let run = Run::new(Level::current(), threads, &mut checkpoint);
-    let outcome = call(&mut run.polling_every(Duration::ZERO)).map(|_| ());
+    let mut run = Run::new(Level::current(), threads, &mut checkpoint);
+    run.between_polls = Duration::ZERO;
+    let outcome = call(&mut run).map(|_| ());
     (outcome, looks)
 }
 

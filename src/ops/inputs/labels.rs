@@ -1,12 +1,11 @@
 //! Labels as they are in memory, checked.
 
 use crate::error::Error;
-use crate::simd::Level;
-use crate::target::{FEW_LABELS, NO_CLASS};
+use crate::target::NO_CLASS;
 
 /// Labels that are read and checked at once. A vector of them would wait for the stores that have just copied
 /// it: of so many, the first are in the cache when the last are copied.
-const MANY_LABELS: usize = 256;
+pub(super) const MANY_LABELS: usize = 256;
 
 /// Are all `values` below `end`, and none the one to ignore? Then they are in `classes`. Without a branch, so
 /// that the loop has vectors; false also of labels beyond 31 bits.
@@ -42,25 +41,9 @@ pub struct UncheckedLabels<'a> {
 }
 
 impl UncheckedLabels<'_> {
-    /// The classes from row `first` on; how many of them are ignored.
-    pub(super) fn check(
-        &self,
-        level: Level,
-        first: usize,
-        classes: &mut [u32],
-    ) -> Result<usize, Error> {
-        if classes.len() <= FEW_LABELS {
-            return self.check_by::<FEW_LABELS>(first, classes);
-        }
-        level.compiled(
-            #[inline(always)]
-            || self.check_by::<MANY_LABELS>(first, classes),
-        )
-    }
-
-    /// The same, so many at once.
+    /// The classes from row `first` on, of so many labels at once; how many of them are ignored.
     #[inline(always)]
-    fn check_by<const AT_ONCE: usize>(
+    pub(super) fn check<const AT_ONCE: usize>(
         &self,
         first: usize,
         classes: &mut [u32],
