@@ -59,22 +59,18 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Error::Label { name, index, value, num_classes, ignore_index } => {
-                let is_label = *name == "targets";
+                let (is_label, place) = (*name == "targets", place(index, None));
                 // Of a row seen again and again: nothing else has so many.
                 if (0..i128::try_from(*num_classes).unwrap_or(i128::MAX)).contains(&**value) {
                     let (what, last) = (if is_label { "labels" } else { name }, u32::MAX - 1);
-                    return write!(
-                        f,
-                        "{name}{} is {value}, but {what} can be at most {last}",
-                        place(index, None)
-                    );
+                    return write!(f, "{name}{place} is {value}, but {what} can be at most {last}");
                 }
                 let classes = if *num_classes == 1 {
                     "is 1 class"
                 } else {
                     &format!("are {num_classes} classes")
                 };
-                write!(f, "{name}{} is {value}, but there {classes}", place(index, None))?;
+                write!(f, "{name}{place} is {value}, but there {classes}")?;
                 match ignore_index {
                     _ if !is_label => Ok(()),
                     Some(ignored) => write!(f, " (ignore_index is {ignored})"),

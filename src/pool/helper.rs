@@ -96,7 +96,8 @@ fn is_idle(word: Word) -> bool {
     word == AWAKE || word == ASLEEP
 }
 
-/// One helper, on lines of its own.
+/// One helper, on lines of its own; [`AWAKE`] at first.
+#[derive(Default)]
 #[repr(align(128))]
 pub(super) struct Helper {
     number: usize,
@@ -113,14 +114,7 @@ pub(super) struct Helper {
 
 impl Helper {
     pub(super) fn new(number: usize) -> Self {
-        Self {
-            number,
-            word: AtomicPtr::new(AWAKE),
-            misses: AtomicU32::new(0),
-            skipped: AtomicU32::new(0),
-            lock: Mutex::new(()),
-            changed: Condvar::new(),
-        }
+        Self { number, ..Self::default() }
     }
 
     /// Works for the calls that are offered, for ever; between two of them awake for `awake`.
