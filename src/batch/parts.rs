@@ -137,40 +137,36 @@ impl Run<'_> {
     ) -> Result<Vec<R>, Error> {
         let classes = rows.classes();
         let mut results = self.filled(rows.rows(), &R::default())?;
-        let read_part = |row: usize, part: Range<usize>, buffer: &mut [f64], state: &mut S| {
-            part.clone().step_by(CHUNK).try_for_each(|start| {
-                let values = &mut buffer[..CHUNK.min(part.end - start)];
-                rows.gather_from(row, start, values);
-                read(row, start, values, state)
-            })
-        };
         let buffer = || zeros(classes.min(CHUNK));
-        if classes <= LONG_ROW {
-            let rows_per_part = (NUMBERS_PER_PART / classes.max(1)).max(1);
-            let rows_of_part = rows_per_part.min(results.len());
-            let part_bytes = rows_of_part * classes * size_of::<f64>();
-            let read = |part: usize, results: &mut [R]| {
-                let mut buffer = buffer()?;
-                for (row, result) in (part * rows_per_part..).zip(results) {
-                    let mut state = S::default();
-                    read_part(row, 0..classes, &mut buffer, &mut state)?;
-                    *result = finish(row, state)?;
+        let read_row = |row: usize, buffer: &mut [f64], mut polled: Option<&mut Run<'_>>| {
+            let mut state = S::default();
+            for start in (0..classes).step_by(CHUNK) {
+                let values = &mut buffer[..CHUNK.min(classes - start)];
+                if let Some(run) = &mut polled {
+                    run.poll(size_of_val(values))?;
                 }
-                Ok(())
-            };
-            self.in_parts(results.chunks_mut(rows_per_part), part_bytes, read, |()| {})?;
+                rows.gather_from(row, start, values);
+                read(row, start, values, &mut state)?;
+            }
+            finish(row, state)
+        };
+        if classes > LONG_ROW {
+            let mut buffer = buffer()?;
+            for (row, result) in results.iter_mut().enumerate() {
+                *result = read_row(row, &mut buffer, Some(self))?;
+            }
             return Ok(results);
         }
-        let mut buffer = buffer()?;
-        for (row, result) in results.iter_mut().enumerate() {
-            let mut state = S::default();
-            for start in (0..classes).step_by(LONG_ROW) {
-                let part = start..classes.min(start + LONG_ROW);
-                self.poll(part.len() * size_of::<f64>())?;
-                read_part(row, part, &mut buffer, &mut state)?;
+        let rows_per_part = (NUMBERS_PER_PART / classes.max(1)).max(1);
+        let part_bytes = rows_per_part.min(results.len()) * classes * size_of::<f64>();
+        let read_part = |part: usize, results: &mut [R]| {
+            let mut buffer = buffer()?;
+            for (row, result) in (part * rows_per_part..).zip(results) {
+                *result = read_row(row, &mut buffer, None)?;
             }
-            *result = finish(row, state)?;
-        }
+            Ok(())
+        };
+        self.in_parts(results.chunks_mut(rows_per_part), part_bytes, read_part, |()| {})?;
         Ok(results)
     }
 }
