@@ -80,11 +80,12 @@ impl<'j, F: Float> Job<'j, F> {
         output: Option<&'j RowsMut<'j>>,
     ) -> Self {
         let is_log = operation == Operation::LogSoftmax;
-        let masked = mask.map(|_| if is_log { F::NEG_INFINITY } else { F::default() });
-        let mut job = Self {
+        let masked = if is_log { F::NEG_INFINITY } else { F::default() };
+        let temperature = Temperature::new(temperature);
+        Self {
             operation,
-            temperature: Temperature::new(temperature),
-            panel: Panel { logits, mask, output, shift: 1.0, masked },
+            temperature,
+            panel: Panel { logits, mask, output, shift: temperature.shift, masked },
             targets: None,
             scalars: None,
             lse: None,
@@ -92,9 +93,7 @@ impl<'j, F: Float> Job<'j, F> {
             top: None,
             rounds: false,
             is_chunk: false,
-        };
-        job.panel.shift = job.temperature.shift;
-        job
+        }
     }
 
     /// # Errors
@@ -108,14 +107,14 @@ impl<'j, F: Float> Job<'j, F> {
             return self.without_classes(run);
         }
         let plan = Plan::new(self, run.threads);
-        if plan.path == Path::SharedRows {
-            return long::share_rows(self, &plan, run);
-        }
         let level = run.level;
         // All memory is had, and all threads are there, before anything is written.
         let mut workspace = Workspace::new(plan.scratch);
         workspace.fit(plan.threads)?;
         let heaps = self.top.map(|top| Heaps::new(top, plan.threads)).transpose()?;
+        if plan.path == Path::SharedRows {
+            return long::share_rows(self, &plan, &workspace, heaps.as_ref(), run);
+        }
         let blocks = rows.div_ceil(plan.block_rows);
         let same = self.targets.as_ref().and_then(|targets| targets.rows.labels_alone());
         run.ready(plan.threads.min(blocks))?;
@@ -183,11 +182,6 @@ impl<'j, F: Float> Job<'j, F> {
 
     fn z_loss(&self) -> f64 {
         self.targets.as_ref().map_or(0.0, |targets| targets.rows.z_loss())
-    }
-
-    /// `len` where classes may be masked.
-    fn kept_len(&self, len: usize) -> usize {
-        if self.panel.mask.is_some() { len } else { 0 }
     }
 
     /// What the gradient of a row of this weight is multiplied by.

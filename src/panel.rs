@@ -18,7 +18,7 @@ pub(crate) struct Panel<'p, F> {
     /// What the logits are multiplied by: a power of two.
     pub(crate) shift: f64,
     /// What a class that is masked gets in the output.
-    pub(crate) masked: Option<F>,
+    pub(crate) masked: F,
 }
 
 /// The logit of a masked class: finite, so that with a weight of 0 it adds nothing, and below every
@@ -33,7 +33,12 @@ impl<F: Float> Panel<'_, F> {
 
     /// Are the outputs?
     pub(crate) fn writes_directly(&self) -> bool {
-        self.masked.is_none() && self.output.is_some_and(RowsMut::is_direct::<F>)
+        self.mask.is_none() && self.output.is_some_and(RowsMut::is_direct::<F>)
+    }
+
+    /// `len` where classes may be masked.
+    pub(crate) fn kept_len(&self, len: usize) -> usize {
+        if self.mask.is_some() { len } else { 0 }
     }
 
     /// Is the output the memory of the logits?
@@ -105,9 +110,7 @@ impl<F: Float> Panel<'_, F> {
         values: &mut [F],
     ) {
         let Some(output) = self.output else { return };
-        if let Some(masked) = self.masked {
-            fill_masked(kept, values, masked);
-        }
+        fill_masked(kept, values, self.masked);
         outlined!(V, token, output.scatter_part(token, row, class, values));
     }
 
@@ -174,9 +177,9 @@ impl<F: Float> Panel<'_, F> {
         (streams, asks_ahead): (bool, bool),
     ) -> bool {
         let Some(output) = self.output else { return true };
-        let is_plain = self.masked.is_none();
         let len = count.next_multiple_of(V::LANES);
         let has_room = len * pitch <= rows.len() && len * V::LANES <= columns.len();
+        let is_plain = self.mask.is_none();
         let Some(column) = output.columns::<F>(first, count).filter(|_| is_plain && has_room)
         else {
             return false;

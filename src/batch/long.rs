@@ -51,15 +51,14 @@ type Each<'e, F> = dyn FnMut(&(dyn Fn(usize, &mut [F]) + Sync)) + 'e;
 pub(super) fn share_rows<F: Float>(
     job: &Job<'_, F>,
     plan: &Plan,
+    workspace: &Workspace<F>,
+    heaps: Option<&Heaps>,
     run: &mut Run<'_>,
 ) -> Result<(), Error> {
     let classes = job.panel.logits.classes();
     let count = classes.div_ceil(SEGMENT);
     let mut segments = with_capacity(count)?;
     let level = run.level;
-    let mut workspace = Workspace::new(plan.scratch);
-    workspace.fit(plan.threads)?;
-    let heaps = job.top.map(|top| Heaps::new(top, plan.threads)).transpose()?;
     run.ready(plan.threads)?;
     for _ in 0..count {
         run.poll(size_of::<Segment>())?;
@@ -77,8 +76,8 @@ pub(super) fn share_rows<F: Float>(
         };
         run_row(job, plan, level, row, &segments, &mut each);
         outcome?;
-        if let Some(heaps) = &heaps {
-            job.top_of_row(row, heaps, &workspace, plan.threads, run)?;
+        if let Some(heaps) = heaps {
+            job.top_of_row(row, heaps, workspace, plan.threads, run)?;
         }
     }
     Ok(())

@@ -102,9 +102,8 @@ fn store_rows<V: Vector>(
     ) {
         return;
     }
-    let kept_len = if panel.mask.is_some() { classes } else { 0 };
     for (i, row) in rows.chunks_exact_mut(pitch).take(count).enumerate() {
-        let kept = &kept.get(i * pitch..).unwrap_or(&[])[..kept_len];
+        let kept = &kept.get(i * pitch..).unwrap_or(&[])[..panel.kept_len(classes)];
         panel.store::<V>(token, first + i, 0, kept, &mut row[..classes]);
     }
 }

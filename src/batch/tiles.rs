@@ -187,7 +187,7 @@ fn tile<V: Vector>(
     if !(is_plain && load::<V>(token, panel.logits, first, count, memory.z)) {
         let rows = memory.rows.chunks_exact_mut(classes).zip(memory.kept.chunks_exact_mut(classes));
         for (i, (row, kept)) in rows.enumerate().take(count) {
-            let kept = &mut kept[..job.kept_len(classes)];
+            let kept = &mut kept[..panel.kept_len(classes)];
             panel.kept::<V>(token, first + i, 0, kept);
             panel.load::<V>(token, first + i, 0, kept, row);
         }
@@ -304,7 +304,7 @@ fn own_targets<V: Vector>(
             target.clear(lane);
             continue;
         };
-        let kept = &mut kept[..job.kept_len(classes)];
+        let kept = &mut kept[..panel.kept_len(classes)];
         panel.kept::<V>(token, first + lane, 0, kept);
         if row.is_made {
             let filled = targets.rows.fill(first + lane, 0, kept, weights);

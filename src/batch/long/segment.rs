@@ -35,7 +35,7 @@ impl<F: Float> VectorJob<F> for SegmentStep<'_, '_, '_, F> {
         let (own_z, rest) = scratch.split_at_mut(SEGMENT);
         let (kept, rest) = rest.split_at_mut(SEGMENT);
         let (own_weights, own_output) = rest.split_at_mut(SEGMENT);
-        let (own_z, kept) = (&mut own_z[..len], &mut kept[..job.kept_len(len)]);
+        let (own_z, kept) = (&mut own_z[..len], &mut kept[..panel.kept_len(len)]);
         let own_weights = &mut own_weights[..len];
         // The whole row is kept, or a segment at a time.
         let first = if job.operation.keeps() && !plan.recomputes { start } else { 0 };

@@ -54,7 +54,7 @@ pub(super) fn store_tile<V: Vector>(
 ) {
     let Some(output) = panel.output else { return };
     let (classes, Place { first, count, streams, .. }) = (output.classes(), place);
-    if panel.masked.is_none() {
+    if panel.mask.is_none() {
         if streams && stream_tile::<V>(token, tile, output, place, unwritten, rows) {
             return;
         }
@@ -67,9 +67,8 @@ pub(super) fn store_tile<V: Vector>(
     }
     to_run::<V>(token, tile, classes, &mut Sink::from_slice(rows));
     let rows = rows.chunks_exact_mut(classes).zip(kept.chunks_exact(classes));
-    let kept_len = if panel.mask.is_some() { classes } else { 0 };
     for (i, (row, kept)) in rows.enumerate().take(count) {
-        panel.store::<V>(token, first + i, 0, &kept[..kept_len], row);
+        panel.store::<V>(token, first + i, 0, &kept[..panel.kept_len(classes)], row);
     }
 }
 
