@@ -46,6 +46,7 @@ mod partial;
 mod portable;
 mod row;
 mod storage;
+mod sum;
 mod transpose;
 
 pub use element::{Float, Slices, Storage};
@@ -53,6 +54,7 @@ pub use lanes::{DoubleLanes, LaneSum, Widened};
 pub use level::Level;
 pub use memory::{Distinct, Outer, Rows, RowsMut};
 pub(crate) use row::{Lines, QUAD, Sink, Source, transpose, with_value};
+pub(crate) use sum::add_exactly;
 
 use storage::Halves;
 

@@ -16,7 +16,7 @@
 
 mod normal;
 
-pub(crate) use normal::{RowTarget, SmoothedTargets, Weights, fill_masked, mass_of, positive};
+pub(crate) use normal::{Filled, PART, RowTarget, SmoothedTargets, Weights, fill_masked, positive};
 
 use crate::math::count;
 use crate::simd::{Outer, Rows};
@@ -145,7 +145,19 @@ pub fn prior_tolerance(classes: usize) -> f64 {
 }
 
 impl Prior<'_> {
-    /// u of one class, not divided by K if it is uniform.
+    /// u of the classes from `start` on, not divided by K if it is uniform.
+    #[inline(always)]
+    pub(crate) fn copy(&self, row: usize, start: usize, u: &mut [f64]) {
+        match self {
+            Prior::Uniform => u.fill(1.0),
+            Prior::Shared { values, .. } => {
+                u.iter_mut().zip(&values[start..]).for_each(|(u, value)| *u = *value);
+            }
+            Prior::PerRow { rows, .. } => rows.gather_from(row, start, u),
+        }
+    }
+
+    /// The same of one class.
     pub(crate) fn get(&self, row: usize, class: usize) -> f64 {
         match self {
             Prior::Uniform => 1.0,
@@ -195,6 +207,14 @@ impl WeightValues {
     #[inline(always)]
     pub(crate) fn get(&self, index: usize) -> f64 {
         self.values[index] * self.inverse_unit
+    }
+
+    /// Multiplies numbers by the weights from `first` on, in units.
+    #[inline(always)]
+    pub(crate) fn multiply(&self, first: usize, numbers: &mut [f64]) {
+        for (number, weight) in numbers.iter_mut().zip(&self.values[first..]) {
+            *number *= weight * self.inverse_unit;
+        }
     }
 
     /// One weight as it was given.

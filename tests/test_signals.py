@@ -62,20 +62,16 @@ def late(call, after):
 
 def longest_silence(call):
     """The longest time in a whole call for which no signal is answered, but for what other processes took of it."""
-    times = []
-
-    def note(*_):
-        times.append((time.perf_counter(), time.process_time()))
-
-    before = signal.signal(signal.SIGALRM, note)
-    note()
+    clocks = time.perf_counter, time.process_time
+    times = [[clock() for clock in clocks]]
+    before = signal.signal(signal.SIGALRM, lambda *_: times.append([clock() for clock in clocks]))
     signal.setitimer(signal.ITIMER_REAL, 0.005, 0.005)
     try:
         call()
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
-    note()
+    times.append([clock() for clock in clocks])
     return np.diff(times, axis=0).min(axis=1).max()
 
 

@@ -39,9 +39,10 @@ struct Segment {
     max: f64,
     class: RowClass,
     partial: Partial,
-    /// Σ w, and whether a masked class has any.
+    /// Of weights that are made: Σ w, whether a masked class has any, and that of the label's class.
     mass: f64,
     is_lost: bool,
+    weight_label: f64,
 }
 
 /// Runs a function on each segment, with memory of the thread that does.
@@ -212,10 +213,8 @@ fn run_row<F: Float>(
             let is_kept = |mask: &Rows<'_>| mask.get(row, target.class) != 0.0;
             if job.panel.mask.is_none_or(is_kept) {
                 label = Some(target.class);
-                if let (true, Some(targets)) = (target.is_made, &job.targets) {
-                    let mut weight = [F::default()];
-                    targets.rows.fill(row, target.class, &[], &mut weight);
-                    weight_label = weight[0].to_f64();
+                if target.is_made {
+                    weight_label = lock(&segments[target.class / SEGMENT]).weight_label;
                 }
             }
         }

@@ -4,9 +4,9 @@
 use super::Run;
 use crate::alloc::{with_capacity, zeros};
 use crate::error::Error;
-use crate::math::{ExactSum, RunningSum, SUMS, two_sum};
+use crate::math::{ExactSum, RunningSum};
 use crate::pool::lock;
-use crate::simd::{DoubleLanes, Float, Rows, Vector, VectorJob};
+use crate::simd::Rows;
 use std::array::from_fn;
 use std::ops::Range;
 use std::sync::Mutex;
@@ -58,13 +58,14 @@ impl Run<'_> {
         len: usize,
         term: &(dyn Fn(usize) -> f64 + Sync),
     ) -> Result<f64, Error> {
+        let level = self.level;
         self.sum_in_parts(len, |part| {
             let mut sum = ExactSum::default();
             let mut terms = [0.0; 64];
             for start in part.clone().step_by(64) {
                 let len = (part.end - start).min(64);
                 terms[..len].iter_mut().zip(start..).for_each(|(own, index)| *own = term(index));
-                sum.add(&terms[..len]);
+                level.add_exactly(&mut sum, &terms[..len]);
             }
             sum.value()
         })
@@ -77,7 +78,11 @@ impl Run<'_> {
             return Ok(*only);
         }
         let level = self.level;
-        self.sum_in_parts(values.len(), |part| f64::dispatch(level, Summed(&values[part])))
+        self.sum_in_parts(values.len(), |part| {
+            let mut sum = ExactSum::default();
+            level.add_exactly(&mut sum, &values[part]);
+            sum.value()
+        })
     }
 
     /// Σ of `terms(part)` over the parts of `0..len`.
@@ -124,8 +129,8 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// What is made of each row: `read(row, first class, values, state)` chunk by chunk, then
-    /// `finish(row, state)`.
+    /// What is made of each row: `read(row, first class, values, state)` chunk by chunk, which is to be inlined and
+    /// compiled for the level, then `finish(row, state)`.
     ///
     /// # Errors
     /// The first of the first row that has one; [`Error::OutOfMemory`], or that of the checkpoint.
@@ -138,6 +143,7 @@ impl Run<'_> {
         let classes = rows.classes();
         let mut results = self.filled(rows.rows(), &R::default())?;
         let buffer = || zeros(classes.min(CHUNK));
+        let level = self.level;
         let read_row = |row: usize, buffer: &mut [f64], mut polled: Option<&mut Run<'_>>| {
             let mut state = S::default();
             for start in (0..classes).step_by(CHUNK) {
@@ -145,8 +151,13 @@ impl Run<'_> {
                 if let Some(run) = &mut polled {
                     run.poll(size_of_val(values))?;
                 }
-                rows.gather_from(row, start, values);
-                read(row, start, values, &mut state)?;
+                level.compiled(
+                    #[inline(always)]
+                    || {
+                        rows.gather_from(row, start, values);
+                        read(row, start, values, &mut state)
+                    },
+                )?;
             }
             finish(row, state)
         };
@@ -168,29 +179,5 @@ impl Run<'_> {
         };
         self.in_parts(results.chunks_mut(rows_per_part), part_bytes, read_part, |()| {})?;
         Ok(results)
-    }
-}
-
-/// The sum of values, by the vectors of a level.
-struct Summed<'v>(&'v [f64]);
-
-impl VectorJob<f64> for Summed<'_> {
-    type Output = f64;
-
-    #[inline(always)]
-    fn run<V: Vector<Scalar = f64>>(self, token: V::Token) -> f64 {
-        let (chunks, rest) = self.0.as_chunks::<SUMS>();
-        let mut high = V::Doubles::splat(token, 0.0);
-        let mut low = high;
-        for chunk in chunks {
-            let (sum, lost) = two_sum(high, V::Doubles::from_slice(token, chunk));
-            (high, low) = (sum, low + lost);
-        }
-        let (mut highs, mut lows) = ([0.0; SUMS], [0.0; SUMS]);
-        high.to_slice(&mut highs);
-        low.to_slice(&mut lows);
-        let mut sum = ExactSum::from_lanes(highs, lows);
-        sum.add(rest);
-        sum.value()
     }
 }

@@ -307,7 +307,7 @@ fn own_targets<V: Vector>(
         let kept = &mut kept[..panel.kept_len(classes)];
         panel.kept::<V>(token, first + lane, 0, kept);
         if row.is_made {
-            let filled = targets.rows.fill(first + lane, 0, kept, weights);
+            let filled = job.fill_weights::<V>(token, (first + lane, 0), kept, weights);
             is_lost[lane] = filled.is_lost;
             row.set_mass(filled.mass);
         }

@@ -97,8 +97,13 @@ fn entropies(prior: &Prior<'_>, classes: usize, run: &mut Run<'_>) -> Result<Vec
         Prior::Shared { values, .. } => &Rows::from_slice(values, classes),
         Prior::PerRow { distinct, .. } => distinct,
     };
+    let level = run.level;
     let read = |_: usize, _: usize, values: &[f64], sum: &mut ExactSum| {
-        sum.add_terms(values, |_, u| surprise(*u));
+        for values in values.chunks(64) {
+            let terms = &mut [0.0; 64][..values.len()];
+            terms.iter_mut().zip(values).for_each(|(term, u)| *term = surprise(*u));
+            level.add_exactly(sum, terms);
+        }
         Ok(())
     };
     run.read_rows(rows, read, |_, sum| Ok(sum.value()))

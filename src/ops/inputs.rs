@@ -5,11 +5,11 @@ mod labels;
 
 use crate::batch::{NUMBERS_PER_PART, Run, TERMS_PER_PART};
 use crate::error::Error;
-use crate::math::{ExactSum, RunningSum};
-use crate::simd::{Distinct, Float, Rows};
+use crate::math::{ExactSum, RunningSum, count};
+use crate::simd::{Distinct, Float, Rows, Vector, VectorJob};
 use crate::target::{
-    FEW_LABELS, Labels, LossTerms, NO_CLASS, Prior, Probabilities, ProbabilityRow, SmoothedTargets,
-    Targets, WeightValues, mass_of, prior_tolerance,
+    FEW_LABELS, Labels, LossTerms, NO_CLASS, PART, Prior, Probabilities, ProbabilityRow,
+    SmoothedTargets, Targets, WeightValues, fill_masked, prior_tolerance,
 };
 use labels::MANY_LABELS;
 pub use labels::UncheckedLabels;
@@ -61,6 +61,7 @@ pub fn check_labels(
 }
 
 /// Refuses the first of the values that is not finite and ≥ 0, at the index that `index` makes of its place.
+#[inline(always)]
 fn check_entries(
     name: &'static str,
     values: &[f64],
@@ -95,16 +96,28 @@ pub fn read_probabilities<'a>(
     class_weight: Option<&WeightValues>,
     run: &mut Run<'_>,
 ) -> Result<Probabilities<'a>, Error> {
-    let read = |row: usize, start: usize, values: &[f64], partial: &mut PartialRow| {
-        check_entries("targets", values, |k| vec![row, start + k])?;
-        let mut likely = (start..).zip(values).filter(|(_, q)| **q != 0.0).map(|(class, _)| class);
-        partial.first = partial.first.or_else(|| likely.next());
-        partial.has_others |= likely.next().is_some();
-        match class_weight {
-            None => partial.sum.add(values),
-            Some(weights) => partial.sum.add_terms(values, |k, q| q * weights.get(start + k)),
+    let level = run.level;
+    let read = {
+        #[inline(always)]
+        |row: usize, start: usize, values: &[f64], partial: &mut PartialRow| {
+            check_entries("targets", values, |k| vec![row, start + k])?;
+            let mut likely =
+                (start..).zip(values).filter(|(_, q)| **q != 0.0).map(|(class, _)| class);
+            partial.first = partial.first.or_else(|| likely.next());
+            partial.has_others |= likely.next().is_some();
+            match class_weight {
+                None => level.add_exactly(&mut partial.sum, values),
+                Some(weights) => {
+                    for (part, values) in values.chunks(PART).enumerate() {
+                        let weighted = &mut [0.0; PART][..values.len()];
+                        weighted.copy_from_slice(values);
+                        weights.multiply(start + part * PART, weighted);
+                        level.add_exactly(&mut partial.sum, weighted);
+                    }
+                }
+            }
+            Ok(())
         }
-        Ok(())
     };
     let finish = |_, PartialRow { first, has_others, sum }| {
         let only = first.filter(|_| !has_others).and_then(|class| u32::try_from(class).ok());
@@ -125,10 +138,14 @@ pub fn read_prior<'a>(rows: Rows<'a>, run: &mut Run<'_>) -> Result<Prior<'a>, Er
     let (classes, is_shared) = (rows.classes(), distinct.rows() == 1);
     // That of a shared prior is none.
     let number = |row: usize| (!is_shared).then(|| firsts.offset(row).cast_unsigned()).into_iter();
-    let read = |row: usize, start: usize, values: &[f64], sum: &mut ExactSum| {
-        check_entries("prior", values, |k| number(row).chain([start + k]).collect())?;
-        sum.add(values);
-        Ok(())
+    let level = run.level;
+    let read = {
+        #[inline(always)]
+        |row: usize, start: usize, values: &[f64], sum: &mut ExactSum| {
+            check_entries("prior", values, |k| number(row).chain([start + k]).collect())?;
+            level.add_exactly(sum, values);
+            Ok(())
+        }
     };
     let finish = |row, sum: ExactSum| {
         let (sum, tolerance) = (sum.value(), prior_tolerance(classes));
@@ -189,27 +206,29 @@ pub(super) fn kept_masses(
     let Some(mask) = mask else { return Ok(None) };
     let LossTerms { prior, sample_weight, .. } = *terms;
     // Else the prior is not read.
-    let smooths = terms.label_smoothing > 0.0;
-    let read = |row, start, mask: &[f64], (has_classes, mass): &mut (bool, ExactSum)| {
-        *has_classes |= mask.iter().any(|is_kept| *is_kept != 0.0);
-        if smooths {
-            mass.add_terms(
-                mask,
-                |k, is_kept| {
-                    if *is_kept == 0.0 { 0.0 } else { prior.get(row, start + k) }
-                },
-            );
+    let (level, smooths) = (run.level, terms.label_smoothing > 0.0);
+    let is_uniform = matches!(prior, Prior::Uniform);
+    let read = {
+        #[inline(always)]
+        |row, start, mask: &[f64], (kept, mass): &mut (usize, ExactSum)| {
+            *kept += mask.iter().filter(|is_kept| **is_kept != 0.0).count();
+            for (part, mask) in mask.chunks(PART).enumerate().filter(|_| smooths && !is_uniform) {
+                let u = &mut [0.0; PART][..mask.len()];
+                prior.copy(row, start + part * PART, u);
+                fill_masked(mask, u, 0.0);
+                level.add_exactly(mass, u);
+            }
+            Ok(())
         }
-        Ok(())
     };
-    let finish = |row, (has_classes, mass): (bool, ExactSum)| {
-        let mass = mass.value();
+    let finish = |row, (kept, mass): (usize, ExactSum)| {
+        let mass = if is_uniform { count(kept) } else { mass.value() };
         let has_weight = sample_weight.is_none_or(|weights| weights.get(row) != 0.0);
-        let counts = has_classes && has_weight && !targets.is_ignored(row);
+        let counts = kept > 0 && has_weight && !targets.is_ignored(row);
         if counts && smooths && mass == 0.0 {
             return Err(Error::MaskedPrior { index: vec![row] });
         }
-        Ok(has_classes.then_some(mass))
+        Ok((kept > 0).then_some(mass))
     };
     run.read_rows(mask, read, finish).map(Some)
 }
@@ -229,13 +248,28 @@ pub(super) fn smoothed_targets<'a, F: Float>(
 ) -> Result<SmoothedTargets<'a, F>, Error> {
     SmoothedTargets::new(targets, terms, kept, classes, are_units, || {
         let (mut shared, mut mass) = (run.filled(classes, &F::default())?, RunningSum::default());
-        let fill = |start: usize, part: &mut [F]| {
-            terms.fill_prior(0, start, part);
-            Ok(mass_of(part))
-        };
+        let level = run.level;
+        let fill =
+            |start: usize, part: &mut [F]| Ok(F::dispatch(level, FillPrior { terms, start, part }));
         run.on_parts(&mut shared, TERMS_PER_PART, fill, |part| mass.add(part))?;
         Ok((shared, mass.value()))
     })
+}
+
+/// u·c of some classes, the same for all rows; Σ of them.
+struct FillPrior<'f, F> {
+    terms: &'f LossTerms<'f>,
+    start: usize,
+    part: &'f mut [F],
+}
+
+impl<F: Float> VectorJob<F> for FillPrior<'_, F> {
+    type Output = f64;
+
+    #[inline(always)]
+    fn run<V: Vector<Scalar = F>>(self, token: V::Token) -> f64 {
+        self.terms.fill_prior::<V>(token, self.start, self.part)
+    }
 }
 
 #[cfg(test)]

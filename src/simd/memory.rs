@@ -260,23 +260,23 @@ impl<'a> Rows<'a> {
     ) {
         assert!(count <= self.classes - first);
         let start = if count > 0 { self.start_of(row, 1, first) } else { self.start };
-        // One loop for each storage: none asks for it again and again.
+        // One loop for each storage: none asks for it again and again, and those of neighbours have vectors.
         macro_rules! walk {
-            ($storage:expr) => {{
-                let mut at = start;
+            ($storage:expr, $stride:expr) => {
                 for class in 0..count {
-                    // SAFETY: `at` walks the elements of this row, readable by the promise of
-                    // `from_raw`.
+                    let at = start.wrapping_offset(class.cast_signed() * $stride);
+                    // SAFETY: an element of this row, readable by the promise of `from_raw`.
                     visit(class, unsafe { read(at, $storage) });
-                    at = at.wrapping_offset(self.class_stride);
                 }
-            }};
+            };
         }
-        match self.storage {
-            Storage::F32 => walk!(Storage::F32),
-            Storage::F64 => walk!(Storage::F64),
-            Storage::Bool => walk!(Storage::Bool),
-            storage => walk!(storage),
+        match (self.storage, self.class_stride) {
+            (Storage::F32, 4) => walk!(Storage::F32, 4),
+            (Storage::F64, 8) => walk!(Storage::F64, 8),
+            (Storage::Bool, 1) => walk!(Storage::Bool, 1),
+            (Storage::F32, stride) => walk!(Storage::F32, stride),
+            (Storage::F64, stride) => walk!(Storage::F64, stride),
+            (storage, stride) => walk!(storage, stride),
         }
     }
 }
@@ -333,19 +333,28 @@ impl<'a> RowsMut<'a> {
         values: &[F],
     ) {
         assert!(values.len() <= self.classes - class);
-        let mut at = self.start_of(row, 1, class);
+        let start = self.start_of(row, 1, class);
         if self.class_stride == self.storage.size().cast_signed()
             && let Some(floats) = F::as_floats(values)
         {
             // SAFETY: neighbouring elements of this row, writable by the promise of `from_raw`.
-            if unsafe { narrow(halves, floats, at, self.storage) } {
+            if unsafe { narrow(halves, floats, start, self.storage) } {
                 return;
             }
         }
-        for value in values {
-            // SAFETY: `at` walks the elements of this row, writable by the promise of `from_raw`.
-            unsafe { write(at, self.storage, value.to_f64()) };
-            at = at.wrapping_offset(self.class_stride);
+        macro_rules! walk {
+            ($storage:expr, $stride:expr) => {
+                for (class, value) in values.iter().enumerate() {
+                    let at = start.wrapping_offset(class.cast_signed() * $stride);
+                    // SAFETY: an element of this row, writable by the promise of `from_raw`.
+                    unsafe { write(at, $storage, value.to_f64()) };
+                }
+            };
+        }
+        match (self.storage, self.class_stride) {
+            (Storage::F32, 4) => walk!(Storage::F32, 4),
+            (Storage::F64, 8) => walk!(Storage::F64, 8),
+            (storage, stride) => walk!(storage, stride),
         }
     }
 

@@ -1,9 +1,12 @@
 //! The normal form of a row's target, and how it is made from targets, ε, prior and weights.
 
+mod made;
+
 use super::{LossTerms, NO_CLASS, Prior, ProbabilityRow, Targets, WeightValues, unit_of};
 use crate::error::Error;
-use crate::math::{ExactSum, count};
+use crate::math::count;
 use crate::simd::{Float, Rows, Source};
+pub(crate) use made::{Filled, PART, fill_masked, positive};
 
 /// The weights w of `dot`.
 #[derive(Clone, Copy)]
@@ -99,14 +102,6 @@ enum Smooth<'a, F> {
     Rows(&'a Rows<'a>),
     /// Made for each row by [`SmoothedTargets::fill`].
     Made,
-}
-
-/// Weights that were made.
-pub(crate) struct Filled {
-    /// Σ w
-    pub(crate) mass: f64,
-    /// Does a class that is masked have weight? Then the loss is infinite.
-    pub(crate) is_lost: bool,
 }
 
 impl<'a, F: Float> SmoothedTargets<'a, F> {
@@ -246,81 +241,4 @@ impl<'a, F: Float> SmoothedTargets<'a, F> {
             (None, _) => 1.0,
         }
     }
-
-    /// w of the classes from `start` on of a row that is made; those that are not in `kept` have none.
-    pub(crate) fn fill(&self, row: usize, start: usize, kept: &[F], w: &mut [F]) -> Filled {
-        let LossTerms { label_smoothing, class_weight, .. } = *self.terms;
-        let mut is_lost = false;
-        if label_smoothing > 0.0 {
-            self.terms.fill_prior(row, start, w);
-            fill_masked(kept, w, F::default());
-        }
-        if let Targets::Probabilities(targets) = self.targets
-            && targets.summary[row].only == NO_CLASS
-            && label_smoothing < 1.0
-        {
-            let class_weight = |k: usize| class_weight.map_or(1.0, |c| c.get(start + k));
-            let (beta, unit) = if label_smoothing == 0.0 {
-                (0.0, unit_of(targets.summary[row].mass))
-            } else {
-                (label_smoothing / self.prior_mass(row), 1.0)
-            };
-            let label_weight = (1.0 - label_smoothing) / unit;
-            targets.rows.visit(row, start, w.len(), |k, q| {
-                // A class of weight 0 is not asked for.
-                let is_asked = q != 0.0 && class_weight(k) != 0.0;
-                is_lost |= is_asked && kept.get(k).is_some_and(|kept| kept.to_f64() == 0.0);
-                let smooth = if beta == 0.0 { 0.0 } else { beta * w[k].to_f64() };
-                w[k] = positive(label_weight * q * class_weight(k) + smooth);
-            });
-        }
-        // Also of probabilities that are lost.
-        let mass = mass_of(w);
-        fill_masked(kept, w, F::default());
-        Filled { mass, is_lost }
-    }
-}
-
-impl LossTerms<'_> {
-    /// u·c of the classes from `start` on, in the type of the row.
-    pub(crate) fn fill_prior<F: Float>(&self, row: usize, start: usize, part: &mut [F]) {
-        let weight = |k: usize| self.class_weight.map_or(1.0, |c| c.get(start + k));
-        let len = part.len();
-        match self.prior {
-            Prior::Uniform => {
-                part.iter_mut().enumerate().for_each(|(k, w)| *w = positive(weight(k)));
-            }
-            Prior::Shared { values, .. } => {
-                for (k, (w, u)) in part.iter_mut().zip(&values[start..]).enumerate() {
-                    *w = positive(u * weight(k));
-                }
-            }
-            Prior::PerRow { rows, .. } => {
-                rows.visit(row, start, len, |k, u| part[k] = positive(u * weight(k)));
-            }
-        }
-    }
-}
-
-/// `weight` in the type of the row; one that is positive stays so.
-#[inline(always)]
-pub(crate) fn positive<F: Float>(weight: f64) -> F {
-    let rounded = F::from_f64(weight);
-    if weight > 0.0 && rounded.to_f64() == 0.0 { F::SMALLEST } else { rounded }
-}
-
-/// `value` for every class that is not kept.
-pub(crate) fn fill_masked<F: Float>(kept: &[F], values: &mut [F], value: F) {
-    for (kept, target) in kept.iter().zip(values) {
-        if kept.to_f64() == 0.0 {
-            *target = value;
-        }
-    }
-}
-
-/// Σ w
-pub(crate) fn mass_of<F: Float>(weights: &[F]) -> f64 {
-    let mut sum = ExactSum::default();
-    sum.add_terms(weights, |_, weight| weight.to_f64());
-    sum.value()
 }

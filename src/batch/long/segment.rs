@@ -1,6 +1,5 @@
 //! A step of one segment of a long row.
 
-use super::super::Targets;
 use super::{Row, Segment, Step};
 use crate::kernel::{
     Ahead, Operation, Output, Part, Reduction, RowClass, SEGMENT, log_probabilities, maximum,
@@ -89,9 +88,12 @@ impl<F: Float> VectorJob<F> for SegmentStep<'_, '_, '_, F> {
         let mut weights = Weights::Absent;
         if let Some(target) = target {
             weights = target.weights.part(start, len);
-            if let (true, Some(Targets { rows: targets, .. })) = (target.is_made, &job.targets) {
-                let filled = targets.fill(row, start, kept, own_weights);
+            if target.is_made {
+                let filled = job.fill_weights::<V>(token, (row, start), kept, own_weights);
                 (segment.mass, segment.is_lost) = (filled.mass, filled.is_lost);
+                if let Some(weight) = own_weights.get(target.class.wrapping_sub(start)) {
+                    segment.weight_label = weight.to_f64();
+                }
                 weights = Weights::Row(Source::from_slice(own_weights));
             }
         }

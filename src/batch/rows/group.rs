@@ -182,11 +182,11 @@ impl<F: Float> Group<'_, '_, F> {
         if needs.logits && !self.is_loaded {
             panel.load::<V>(token, number, 0, kept, own);
         }
-        if let (Some(mut target), Some(targets)) = (target, &job.targets) {
+        if let Some(mut target) = target {
             row.label = (target.spike != 0.0).then_some(target.class);
             weights = target.weights;
             if target.is_made {
-                let filled = targets.rows.fill(number, 0, kept, own_weights);
+                let filled = job.fill_weights::<V>(token, (number, 0), kept, own_weights);
                 target.set_mass(filled.mass);
                 row.is_lost = filled.is_lost;
                 weights = Weights::Row(Source::from_slice(own_weights));

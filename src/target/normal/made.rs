@@ -1,0 +1,186 @@
+//! Weights that are made for each row, a part of the classes at a time: of probabilities, of priors with class weights
+//! or masks, of priors of other types than the rows.
+
+use super::SmoothedTargets;
+use crate::math::ExactSum;
+use crate::simd::{Float, Vector, add_exactly};
+use crate::target::{LossTerms, NO_CLASS, Targets, unit_of};
+
+/// Classes whose weights are made at once, whether there are as many or not: loops of a fixed length have vectors.
+pub(crate) const PART: usize = 64;
+/// The same where there are few.
+const FEW: usize = 16;
+
+/// Weights that were made.
+pub(crate) struct Filled {
+    /// Σ w
+    pub(crate) mass: f64,
+    /// Does a class that is masked have weight? Then the loss is infinite.
+    pub(crate) is_lost: bool,
+}
+
+impl<F: Float> SmoothedTargets<'_, F> {
+    /// w of the classes from `start` on of a row that is made; those that are not in `kept` have none.
+    #[inline(always)]
+    pub(crate) fn fill<V: Vector<Scalar = F>>(
+        &self,
+        token: V::Token,
+        place: (usize, usize),
+        kept: &[F],
+        w: &mut [F],
+    ) -> Filled {
+        if w.len() <= FEW {
+            self.fill_parts::<V, FEW>(token, place, kept, w)
+        } else {
+            self.fill_parts::<V, PART>(token, place, kept, w)
+        }
+    }
+
+    #[inline(always)]
+    fn fill_parts<V: Vector<Scalar = F>, const PART: usize>(
+        &self,
+        token: V::Token,
+        (row, start): (usize, usize),
+        kept: &[F],
+        w: &mut [F],
+    ) -> Filled {
+        let label_smoothing = self.terms.label_smoothing;
+        let targets = match self.targets {
+            Targets::Probabilities(targets)
+                if targets.summary[row].only == NO_CLASS && label_smoothing < 1.0 =>
+            {
+                Some(targets)
+            }
+            _ => None,
+        };
+        let (mut unit, mut beta) = (1.0, 0.0);
+        match targets {
+            Some(targets) if label_smoothing == 0.0 => unit = unit_of(targets.summary[row].mass),
+            _ => beta = label_smoothing / self.prior_mass(row),
+        }
+        let label_weight = (1.0 - label_smoothing) / unit;
+        let (mut sum, mut is_lost) = (ExactSum::default(), false);
+        for (part, w) in w.chunks_mut(PART).enumerate() {
+            let (start, len) = (start + part * PART, w.len());
+            let kept = kept.chunks(PART).nth(part).unwrap_or_default();
+            let mut made = Aligned([F::default(); PART]);
+            if label_smoothing > 0.0 {
+                self.terms.prior_part(row, start, len, &mut made);
+                fill_masked(kept, &mut made.0, F::default());
+            }
+            if let Some(targets) = targets {
+                let mut q = Aligned([0.0; PART]);
+                targets.rows.gather_from(row, start, &mut q.0[..len]);
+                for (k, kept) in kept.iter().enumerate() {
+                    // A class of weight 0 is not asked for.
+                    let is_asked = q.0[k] != 0.0 && self.terms.class_weight(start + k) != 0.0;
+                    is_lost |= is_asked && kept.to_f64() == 0.0;
+                }
+                q.0.iter_mut().for_each(|q| *q *= label_weight);
+                self.terms.weigh(start, &mut q.0[..len]);
+                for k in 0..PART {
+                    made.0[k] = positive(q.0[k] + beta * made.0[k].to_f64());
+                }
+            }
+            // Also of probabilities that are lost.
+            add_part::<V, _>(token, &mut sum, &made, len);
+            fill_masked(kept, &mut made.0, F::default());
+            made.put(w);
+        }
+        Filled { mass: sum.value(), is_lost }
+    }
+}
+
+/// Numbers of a part. No vector of them lies in two lines of memory: to read back one that was just written there waits.
+#[derive(Clone, Copy)]
+#[repr(align(64))]
+struct Aligned<T, const N: usize>([T; N]);
+
+impl<F: Float, const N: usize> Aligned<F, N> {
+    /// The first of them to `to`.
+    #[inline(always)]
+    fn put(&self, to: &mut [F]) {
+        match <&mut [F; N]>::try_from(&mut *to) {
+            Ok(to) => *to = self.0,
+            Err(_) => to.iter_mut().zip(&self.0).for_each(|(to, from)| *to = *from),
+        }
+    }
+}
+
+/// Adds the first `len` of them.
+#[inline(always)]
+fn add_part<V: Vector, const N: usize>(
+    token: V::Token,
+    sum: &mut ExactSum,
+    part: &Aligned<V::Scalar, N>,
+    len: usize,
+) {
+    let wide = Aligned(part.0.map(V::Scalar::to_f64));
+    add_exactly::<V>(token, sum, &wide.0[..len]);
+}
+
+impl LossTerms<'_> {
+    /// c of one class.
+    fn class_weight(&self, class: usize) -> f64 {
+        self.class_weight.map_or(1.0, |weights| weights.get(class))
+    }
+
+    /// Multiplies numbers of the classes from `start` on by c.
+    #[inline(always)]
+    fn weigh(&self, start: usize, numbers: &mut [f64]) {
+        if let Some(weights) = self.class_weight {
+            weights.multiply(start, numbers);
+        }
+    }
+
+    /// u·c of `len` classes from `start` on, in the type of the row.
+    #[inline(always)]
+    fn prior_part<F: Float, const N: usize>(
+        &self,
+        row: usize,
+        start: usize,
+        len: usize,
+        w: &mut Aligned<F, N>,
+    ) {
+        let mut u = Aligned([0.0; N]);
+        self.prior.copy(row, start, &mut u.0[..len]);
+        self.weigh(start, &mut u.0[..len]);
+        for k in 0..N {
+            w.0[k] = positive(u.0[k]);
+        }
+    }
+
+    /// u·c of the classes from `start` on, the same for all rows; their sum.
+    #[inline(always)]
+    pub(crate) fn fill_prior<V: Vector>(
+        &self,
+        token: V::Token,
+        start: usize,
+        w: &mut [V::Scalar],
+    ) -> f64 {
+        let mut sum = ExactSum::default();
+        for (part, w) in w.chunks_mut(PART).enumerate() {
+            let mut made = Aligned([V::Scalar::default(); PART]);
+            self.prior_part(0, start + part * PART, w.len(), &mut made);
+            add_part::<V, _>(token, &mut sum, &made, w.len());
+            made.put(w);
+        }
+        sum.value()
+    }
+}
+
+/// `weight` in the type of the row; one that is positive stays so.
+#[inline(always)]
+pub(crate) fn positive<F: Float>(weight: f64) -> F {
+    let rounded = F::from_f64(weight);
+    if weight > 0.0 && rounded.to_f64() == 0.0 { F::SMALLEST } else { rounded }
+}
+
+/// `value` for every class that is not kept.
+#[inline(always)]
+pub(crate) fn fill_masked<F: Float>(kept: &[F], values: &mut [F], value: F) {
+    for (kept, target) in kept.iter().zip(values) {
+        // Without a branch, so that the loop has vectors.
+        *target = if kept.to_f64() == 0.0 { value } else { *target };
+    }
+}
