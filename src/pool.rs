@@ -19,10 +19,14 @@
 //!    offered to threads that are idle and does itself what they do not: it does not wait for the
 //!    helpers of another call, nor for one that finds no processor; nested calls do not wait for each
 //!    other. helper.rs.
-//! 5. **A thread that cannot be started is not an error** but one warning: see `Pool::start_segment`.
+//! 5. **A thread that cannot be started is not an error** but one warning: see `Segment::start`.
 //! 6. **Threads have blocks of their own**, the same in call after call, and share the rest:
 //!    shares.rs. Which thread runs which is left to chance all the same; no result may depend on it.
 //! 7. **Helpers stay awake** for a moment, for the next call: helper.rs.
+//!
+//! rayon's pool starts the threads, names them and sees that all of them or none are there. What they
+//! do is one job of rayon's without an end: its own queues would have a box allocated for each helper
+//! of each call, and its scopes wait for jobs that no thread has begun.
 
 #[allow(unsafe_code, reason = "a home of unsafe: a call lent to threads that outlive it")]
 mod helper;
@@ -37,12 +41,13 @@ use std::sync::atomic::{
     AtomicBool, AtomicU32, AtomicU64,
     Ordering::{Acquire, Relaxed, Release},
 };
-use std::sync::{Arc, Barrier, Mutex, MutexGuard, OnceLock, PoisonError, TryLockError};
+use std::sync::{Arc, Barrier, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use memmap2::MmapMut;
 use once_cell::race::OnceBox;
+use rayon_core::{ThreadBuilder, ThreadPool, ThreadPoolBuilder};
 
 use crate::simd::fpenv::with_default_fp_env;
 pub use helper::Forked;
@@ -61,12 +66,14 @@ const ROOM_BYTES: usize = STACK_BYTES + (4 << 20);
 
 static POOL: Pool = Pool::new(spawn);
 
-/// Does what must not happen for the first time while another thread forks: reads the environment, which has a
-/// lock. Starts no thread.
+/// Does what must not happen for the first time while another thread forks: reads the environment,
+/// and sets up the memory reclamation of the work queues, whose once-cell would hang a child that is
+/// forked in that microsecond. Starts no thread.
 ///
-/// To be called while the module is imported; left out, it happens at the first use.
+/// To be called while the module is imported; left out, both happen at the first use.
 pub fn init() {
     width::Initial::get();
+    crossbeam_epoch::default_collector();
 }
 
 /// To be called in the child after a fork, so that it is not taken for an ancestor that had the same
@@ -145,10 +152,7 @@ pub fn take_spawn_warning() -> Option<String> {
 /// A process: how many forks it is away from the one that loaded this library, and its id.
 type Process = u64;
 
-/// What a thread does.
-type Work = Box<dyn FnOnce() + Send>;
-/// Starts a thread of this number.
-type Spawn = fn(usize, Work) -> io::Result<JoinHandle<()>>;
+type Spawn = fn(ThreadBuilder) -> io::Result<JoinHandle<()>>;
 
 struct Pool {
     spawn: Spawn,
@@ -268,7 +272,7 @@ impl Pool {
         }
         let before = self.asked(process); // again: it may have grown since
         if before < helpers {
-            let segment = self.start_segment(process, before, helpers - before);
+            let segment = Segment::start(process, before, helpers - before, self.awake, self.spawn);
             let failed = segment.failure.is_some();
             let end = self.chain().last().map_or(&self.first, |last| &last.next);
             let appended = end.set(Box::new(segment));
@@ -276,52 +280,6 @@ impl Pool {
             self.unreported.fetch_or(failed, Release);
         }
         self.growing.store(0, Release);
-    }
-
-    /// Starts `asked` threads or, should that fail, half as many, and so on down to none. Not as many
-    /// as will go, since the rest of the program needs threads too.
-    fn start_segment(&self, process: Process, before: usize, asked: usize) -> Segment {
-        let mut count = asked;
-        let mut helpers: &[Helper] = &[];
-        let mut failure = None;
-        while count > 0 && helpers.is_empty() {
-            match self.start_helpers(before, count) {
-                Ok(started) => helpers = started,
-                Err(error) => {
-                    failure.get_or_insert_with(|| error.to_string());
-                    count /= 2;
-                }
-            }
-        }
-        Segment { process, asked, helpers, failure, next: OnceBox::new() }
-    }
-
-    /// Starts `count` helpers or none, whose numbers begin with `before`: on failure the threads already
-    /// started have ended on return, so that they do not count against the next attempt.
-    fn start_helpers(&self, before: usize, count: usize) -> io::Result<&'static [Helper]> {
-        let awake = self.awake;
-        let all = Arc::new(OnceLock::<&[Helper]>::new());
-        let mut threads = Vec::new();
-        for place in 0..count {
-            let helpers = Arc::clone(&all);
-            let work = move || {
-                if let Some(helper) = helpers.wait().get(place) {
-                    helper.serve(awake);
-                }
-            };
-            match (self.spawn)(before + place, Box::new(work)) {
-                Ok(thread) => threads.push(thread),
-                Err(error) => {
-                    all.get_or_init(|| &[]);
-                    for thread in threads {
-                        let _ = thread.join(); // it has no result
-                    }
-                    return Err(error);
-                }
-            }
-        }
-        let numbers = before..before + count;
-        Ok(all.get_or_init(|| Box::leak(numbers.map(Helper::new).collect())))
     }
 
     #[cold]
@@ -340,18 +298,69 @@ impl Pool {
     }
 }
 
-/// Starts a thread, and waits until it runs: the C library ends the process where it cannot make a
-/// thread's first allocations. So there must be room for them, and no other of these threads may take
-/// it meanwhile.
-fn spawn(number: usize, work: Work) -> io::Result<JoinHandle<()>> {
+impl Segment {
+    /// Starts `asked` threads or, should that fail, half as many, and so on down to none. Not as many
+    /// as will go, since the rest of the program needs threads too.
+    fn start(process: Process, before: usize, asked: usize, awake: Duration, spawn: Spawn) -> Self {
+        let mut count = asked;
+        let mut helpers: &[Helper] = &[];
+        let mut failure = None;
+        while count > 0 && helpers.is_empty() {
+            match start_threads(before, count, spawn) {
+                Ok(threads) => helpers = serving(&threads, before, awake),
+                Err(error) => {
+                    failure.get_or_insert(error);
+                    count /= 2;
+                }
+            }
+        }
+        Self { process, asked, helpers, failure, next: OnceBox::new() }
+    }
+}
+
+/// Puts each of `threads` to serve calls, for ever; the numbers of the helpers begin with `before`.
+fn serving(threads: &ThreadPool, before: usize, awake: Duration) -> &'static [Helper] {
+    let numbers = before..before + threads.current_num_threads();
+    let helpers: &[Helper] = Box::leak(numbers.map(Helper::new).collect());
+    threads.spawn_broadcast(move |thread| helpers[thread.index()].serve(awake));
+    helpers
+}
+
+/// Starts `count` threads or none: on failure those already started have ended on return, so that
+/// they do not count against the next attempt.
+fn start_threads(before: usize, count: usize, spawn: Spawn) -> Result<ThreadPool, String> {
+    let mut started = Vec::new();
+    let threads = ThreadPoolBuilder::new()
+        .num_threads(count)
+        .thread_name(move |k| format!("smoothxent-{}", before + k + 1))
+        .stack_size(STACK_BYTES)
+        .spawn_handler(|thread| {
+            started.push(spawn(thread)?);
+            Ok(())
+        })
+        .build();
+    if threads.is_err() {
+        for thread in started {
+            let _ = thread.join(); // it has no result
+        }
+    }
+    threads.map_err(|error| error.to_string())
+}
+
+/// Starts a thread, and waits until it has made its first allocations: the C library ends the process
+/// where it cannot make a thread's. So there must be room for them, and no other of these threads may
+/// take it meanwhile.
+fn spawn(thread: ThreadBuilder) -> io::Result<JoinHandle<()>> {
     // Of the system: what a heap has left says nothing about room for a stack.
     drop(MmapMut::map_anon(ROOM_BYTES)?);
+    let name = thread.name().unwrap_or_default().to_owned();
+    let stack = thread.stack_size().unwrap_or(STACK_BYTES);
     let is_up = Arc::new(Barrier::new(2));
     let tell = Arc::clone(&is_up);
-    let thread = thread::Builder::new().name(format!("smoothxent-{}", number + 1));
-    let started = thread.stack_size(STACK_BYTES).spawn(move || {
+    let started = thread::Builder::new().name(name).stack_size(stack).spawn(move || {
+        drop(crossbeam_epoch::pin());
         tell.wait();
-        work();
+        thread.run();
     })?;
     is_up.wait();
     Ok(started)

@@ -24,6 +24,7 @@ BENCH = ["benches/simd_bakeoff/", "benches/limits/"]
 
 # What is walled in, the words that betray it, and its homes (a trailing / means everything below).
 WALLS = [
+    ("rayon", r"\brayon(_core)?\b", ["src/pool.rs"]),
     ("pyo3", r"\bpyo3\b", ["python/src/"]),
     (
         "std::arch",

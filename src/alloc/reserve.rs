@@ -1,7 +1,7 @@
 //! The allocator of the extension: the system's, with a reserve for when it has nothing left.
 //!
 //! Large memory is asked for in a way that can fail (alloc.rs). What is left is hundreds of bytes here
-//! and there, most of them in PyO3 and where threads are started, which know no error and would end the
+//! and there, most of them in PyO3 and the pool's library, which know no error and would end the
 //! process. Those come from here then, from memory that was there before: a call goes on, or ends
 //! with the MemoryError that Python or a large allocation raises.
 //!
@@ -21,7 +21,7 @@ use std::sync::atomic::{
 
 /// Tasks for the pool, exceptions, axes of arrays: 64 KiB.
 static SMALL: Blocks<128, 8> = Blocks::new();
-/// Messages, what is known of a thread: 256 KiB. No page is touched before it is
+/// Messages, queues of the pool, what it knows of a thread: 256 KiB. No page is touched before it is
 /// needed.
 static LARGE: Blocks<4096, 1> = Blocks::new();
 

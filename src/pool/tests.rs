@@ -27,12 +27,12 @@ thread_local! {
 }
 
 /// Fails as the system does at a limit of threads.
-fn limited(_: usize, work: Work) -> io::Result<JoinHandle<()>> {
+fn limited(thread: ThreadBuilder) -> io::Result<JoinHandle<()>> {
     let room = ROOM.with_borrow(Arc::clone);
     let take = |room: usize| room.checked_sub(1);
     room.fetch_update(Relaxed, Relaxed, take).map_err(|_| io::ErrorKind::WouldBlock)?;
     Ok(thread::spawn(move || {
-        work();
+        thread.run();
         room.fetch_add(1, Relaxed);
     }))
 }

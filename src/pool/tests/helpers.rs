@@ -16,10 +16,10 @@ fn helpers_hear_the_next_call_awake_and_asleep() {
 }
 
 /// Starts threads that have no processor until [`HELD_BACK`] is false.
-fn held_back(_: usize, work: Work) -> io::Result<JoinHandle<()>> {
+fn held_back(thread: ThreadBuilder) -> io::Result<JoinHandle<()>> {
     thread::Builder::new().spawn(|| {
         wait_until("a processor is free", || !HELD_BACK.load(Relaxed));
-        work();
+        thread.run();
     })
 }
 
