@@ -26,7 +26,8 @@ pub struct TermsOut<'a> {
 /// Computes every field of `out` in `compute`, for targets q and prior u; ignored rows are 0.
 ///
 /// # Errors
-/// [`Error::MaskedPrior`] as for [`CrossEntropy::run`]; [`Error::OutOfMemory`], or the error of `run.checkpoint`.
+/// [`Error::MaskedPrior`] as for [`CrossEntropy::run`](super::CrossEntropy::run); [`Error::OutOfMemory`], or the error of
+/// `run.checkpoint`.
 ///
 /// # Panics
 /// When the views disagree in rows or classes.
