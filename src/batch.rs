@@ -21,7 +21,7 @@ mod workspace;
 use crate::error::Error;
 use crate::kernel::{Operation, Temperature};
 use crate::panel::Panel;
-use crate::simd::{Float, MOST_LANES, Rows, RowsMut, Vector, VectorJob, outlined};
+use crate::simd::{Float, MOST_LANES, Rows, RowsMut, Vector, VectorJob, fence, outlined};
 use crate::target::{Filled, RowTarget, SmoothedTargets};
 pub(crate) use long::chunk::finish_chunks;
 pub use long::chunk::{CHUNK_ROW, ROW_CONSTANTS, SEGMENT_SUMS, segment_len, segments};
@@ -234,7 +234,7 @@ impl<F: Float> VectorJob<F> for &mut Block<'_, '_, F> {
             }
         }
         if streams {
-            V::fence(token);
+            fence();
         }
     }
 }

@@ -156,7 +156,7 @@ impl<F: Float> Panel<'_, F> {
                 let next = class + V::LANES..classes.min(class + 2 * V::LANES);
                 for row in (0..count).step_by(V::LANES) {
                     for class in next.clone().filter(|_| asks_ahead) {
-                        column(class).prefetch::<V>(token, Cache::First, row);
+                        column(class).prefetch(Cache::First, row);
                     }
                     let rows = &mut rows[row * pitch + class..];
                     let columns = Source::from_slice(&columns[row..]);
@@ -190,7 +190,7 @@ impl<F: Float> Panel<'_, F> {
                 let next = class + V::LANES..classes.min(class + 2 * V::LANES);
                 for row in (0..count).step_by(V::LANES) {
                     for class in next.clone().filter(|_| asks_ahead && !streams) {
-                        column(class).as_source().prefetch::<V>(token, Cache::First, row);
+                        column(class).as_source().prefetch(Cache::First, row);
                     }
                     let rows = Source::from_slice(&rows[row * pitch + class..]);
                     let columns = &mut columns[row..];

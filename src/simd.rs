@@ -43,7 +43,6 @@ mod level;
 mod memory;
 mod outer;
 mod partial;
-mod portable;
 mod row;
 mod storage;
 mod sum;
@@ -53,10 +52,12 @@ pub use element::{Float, Slices, Storage};
 pub use lanes::{DoubleLanes, LaneSum, Widened};
 pub use level::Level;
 pub use memory::{Distinct, Outer, Rows, RowsMut};
+pub(crate) use partial::fence;
 pub(crate) use row::{Lines, QUAD, Sink, Source, transpose, with_value};
 pub(crate) use sum::add_exactly;
 
 use storage::Halves;
+use transpose::{Block, in_vectors, shuffled};
 
 /// Bytes of a line of memory, and of a vector.
 pub const LINE: usize = 64;
@@ -110,10 +111,6 @@ pub trait Vector: Copy + Send + Sync {
     /// # Safety
     /// - `target` is valid for writing `LANES` scalars and a multiple of 64.
     unsafe fn stream(self, target: *mut Self::Scalar);
-    /// Orders streamed stores before what other threads see next.
-    fn fence(token: Self::Token);
-    /// Asks for a line of memory; any address will do.
-    fn prefetch(token: Self::Token, cache: Cache, source: *const Self::Scalar);
     /// The first lanes from `source`, `pad` in the others.
     ///
     /// # Safety
@@ -183,22 +180,20 @@ pub trait Vector: Copy + Send + Sync {
     /// The lanes of both in turn: those of the lower halves, those of the upper.
     fn zip(self, other: Self) -> (Self, Self);
     /// Rows to columns, of the first LANES vectors.
-    fn transpose(vectors: &mut [Self; MOST_LANES]);
-    /// LANES vectors whose first lanes are `stride` scalars apart, from `source` on, to the columns of as
-    /// many whose first lanes are `target_stride` apart, from `target` on, in the order of the rows. Of
-    /// what is behind the first `len` scalars of the target nothing is written.
+    #[inline(always)]
+    fn transpose(vectors: &mut [Self; MOST_LANES]) {
+        shuffled(vectors);
+    }
+    /// The vectors of the block to its columns, in the order of the rows.
     ///
     /// # Safety
     /// - The vectors are valid for reading, and `len` scalars from `target` on for writing; no alignment is
     ///   needed.
-    unsafe fn transpose_block(
-        token: Self::Token,
-        source: *const Self::Scalar,
-        stride: usize,
-        target: *mut Self::Scalar,
-        target_stride: usize,
-        len: usize,
-    );
+    #[inline(always)]
+    unsafe fn transpose_block(token: Self::Token, block: Block<Self::Scalar>) {
+        // SAFETY: as the caller says.
+        unsafe { in_vectors::<Self>(token, block) };
+    }
     /// Shifts the bits up to the exponent field: for `t = e + 1.5·2^(MANTISSA_BITS)` with an
     /// integer e ≥ 0 this is the number whose exponent field is `e` and whose mantissa is 0.
     fn exponent_from_low_bits(self) -> Self;

@@ -135,11 +135,11 @@ impl<'s, F: Float> State<'s, F> {
 impl<F: Float> State<'_, F> {
     /// Asks for memory further on than these elements: once they are read, which would wait for what is asked for before.
     #[inline(always)]
-    fn ask<V: Vector<Scalar = F>>(&self, token: V::Token, elements: Range<usize>) {
+    fn ask<V: Vector<Scalar = F>>(&self, elements: Range<usize>) {
         let Some(ahead) = &self.ahead else { return };
         for at in elements.step_by(V::LANES) {
             let at = at + const { BYTES_AHEAD / size_of::<F>() };
-            ahead.prefetch::<V>(token, Cache::First, at);
+            ahead.prefetch(Cache::First, at);
         }
     }
 }
@@ -194,7 +194,7 @@ fn tile<V: Vector>(
         let rows = Source::from_slice(memory.rows);
         from_run::<V>(token, rows, classes, memory.z);
     }
-    state.ask::<V>(token, first * classes..(first + count) * classes);
+    state.ask::<V>(first * classes..(first + count) * classes);
     if !read_all {
         // Rows that are not read may hold anything.
         for lane in (0..count).filter(|lane| !is_read[*lane]) {

@@ -249,10 +249,10 @@ fn sweep_part<V: Vector>(
                 quad = quad.in_one_register();
             }
             if asks {
-                next.prefetch_quad::<V>(token);
+                next.prefetch_quad::<V>();
                 for i in (0..QUAD).filter(|_| asks_for_outputs) {
                     let at = at + (OUTPUTS_AHEAD + i) * V::LANES;
-                    exps.as_source().prefetch::<V>(token, Cache::First, at);
+                    exps.as_source().prefetch(Cache::First, at);
                 }
             }
             let mut kept = keeps.then(|| exps.quad::<V>(at));

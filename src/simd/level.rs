@@ -1,8 +1,7 @@
 //! The instruction sets, the best one, and the variable that caps it.
 
-use super::portable::{Lanes, Portable};
 use super::{Vector, VectorJob};
-use fearless_simd::{Level as Detected, f32x16, f64x8};
+use fearless_simd::{Fallback, Level as Detected, f32x16, f64x8};
 use std::sync::OnceLock;
 
 /// The instruction sets that kernels are compiled for, from narrow to wide.
@@ -11,7 +10,7 @@ pub struct Level(Tokens);
 
 #[derive(Clone, Copy, Debug)]
 enum Tokens {
-    Portable(Portable),
+    Portable(Fallback),
     #[cfg(target_arch = "aarch64")]
     Neon(fearless_simd::Neon),
     #[cfg(target_arch = "x86_64")]
@@ -31,7 +30,7 @@ impl Level {
         AVAILABLE.get_or_init(|| {
             let best = Detected::new();
             [
-                Some(Tokens::Portable(Portable)),
+                Some(Tokens::Portable(Fallback::new())),
                 #[cfg(target_arch = "aarch64")]
                 best.as_neon().map(Tokens::Neon),
                 #[cfg(target_arch = "x86_64")]
@@ -105,38 +104,34 @@ impl Level {
 /// Names from narrow to wide; one that this machine lacks means the next narrower.
 const NAMES: [&str; 4] = ["portable", "neon", "avx2", "avx512"];
 
-/// Not inlined: its frame, of several KiB, would be one of every caller, at any level.
-#[inline(never)]
-fn portable<J: VectorJob<V::Scalar>, V: Vector>(token: V::Token, job: J) -> J::Output {
-    job.run::<V>(token)
+#[inline(always)]
+fn run<V: Vector, J: VectorJob<V::Scalar>>(token: V::Token, job: J) -> J::Output {
+    outlined!(V, token, job.run::<V>(token))
 }
 
-/// Runs `$job` at `$level` on vectors of the token's type.
+/// Runs `$job` at `$level` on vectors of its own.
 macro_rules! at_level {
-    ($level:expr, $vector:ident, $portable:ty, $job:expr) => {
+    ($level:expr, $vector:ident, $job:expr) => {
         match $level.0 {
-            Tokens::Portable(token) => portable::<_, $portable>(token, $job),
+            Tokens::Portable(token) => run::<$vector<Fallback>, _>(token, $job),
             #[cfg(target_arch = "aarch64")]
-            Tokens::Neon(token) => at_level!(token, $vector, $job),
+            Tokens::Neon(token) => run::<$vector<fearless_simd::Neon>, _>(token, $job),
             #[cfg(target_arch = "x86_64")]
-            Tokens::Avx2(token) => at_level!(token, $vector, $job),
+            Tokens::Avx2(token) => run::<$vector<fearless_simd::Avx2>, _>(token, $job),
             #[cfg(target_arch = "x86_64")]
-            Tokens::Avx512(token) => at_level!(token, $vector, $job),
+            Tokens::Avx512(token) => run::<$vector<fearless_simd::Avx512>, _>(token, $job),
         }
-    };
-    ($token:ident, $vector:ident, $job:expr) => {
-        outlined!($vector, $token, $job.run::<$vector<_>>($token))
     };
 }
 
 /// Runs `job` on 16 lanes of `f32`.
 #[inline(always)]
 pub fn run_f32<J: VectorJob<f32>>(level: Level, job: J) -> J::Output {
-    at_level!(level, f32x16, Lanes<f32, 16>, job)
+    at_level!(level, f32x16, job)
 }
 
 /// Runs `job` on 8 lanes of `f64`.
 #[inline(always)]
 pub fn run_f64<J: VectorJob<f64>>(level: Level, job: J) -> J::Output {
-    at_level!(level, f64x8, Lanes<f64, 8>, job)
+    at_level!(level, f64x8, job)
 }

@@ -9,9 +9,9 @@
 use super::element::Float;
 pub use super::element::Storage;
 pub use super::outer::{Distinct, Outer};
-use super::portable::Portable;
 use super::row::{Sink, Source};
 use super::storage::{Halves, narrow, read, widen, write};
+use fearless_simd::Fallback;
 use std::marker::PhantomData;
 
 macro_rules! view {
@@ -224,7 +224,7 @@ impl<'a> Rows<'a> {
 
     /// As [`Rows::gather_part`] without the vectors of a level.
     pub(crate) fn gather_from<F: Float>(&self, row: usize, class: usize, target: &mut [F]) {
-        self.gather_part(Portable, row, class, target);
+        self.gather_part(Fallback::new(), row, class, target);
     }
 
     /// Copies the classes of row `row` from `class` on to `target`, converted to `F`.
@@ -320,7 +320,7 @@ impl<'a> RowsMut<'a> {
 
     /// As [`RowsMut::scatter_part`] without the vectors of a level.
     pub(crate) fn scatter_from<F: Float>(&self, row: usize, class: usize, values: &[F]) {
-        self.scatter_part(Portable, row, class, values);
+        self.scatter_part(Fallback::new(), row, class, values);
     }
 
     /// Rounds `values` to the storage type into the classes of row `row` from `class` on.

@@ -4,7 +4,8 @@ mod lines;
 mod quad;
 
 use super::element::Float;
-use super::partial::stream_element;
+use super::partial::{prefetch, stream_element};
+use super::transpose::Block;
 use super::{Cache, LINE, Vector};
 pub(crate) use lines::Lines;
 pub(crate) use quad::{QUAD, QuadSink, QuadSource};
@@ -40,10 +41,9 @@ pub(crate) fn transpose<V: Vector>(
     target_stride: usize,
 ) {
     check(0, (V::LANES - 1) * stride + V::LANES, source.len);
+    let (source, target, len) = (source.start, target.start, target.len);
     // SAFETY: all vectors lie inside the source, by the check; `len` elements of the target are writable.
-    unsafe {
-        V::transpose_block(token, source.start, stride, target.start, target_stride, target.len);
-    }
+    unsafe { V::transpose_block(token, Block { source, stride, target, target_stride, len }) };
 }
 
 /// One row to read: `len` neighbouring elements.
@@ -128,8 +128,8 @@ impl<'a, F: Float> Source<'a, F> {
 
     /// Asks for the line of memory with element `at`, inside the row or not.
     #[inline(always)]
-    pub(crate) fn prefetch<V: Vector<Scalar = F>>(&self, token: V::Token, cache: Cache, at: usize) {
-        V::prefetch(token, cache, self.start.wrapping_add(at));
+    pub(crate) fn prefetch(&self, cache: Cache, at: usize) {
+        prefetch(cache, self.start.wrapping_add(at).cast());
     }
 
     /// Elements before the first that begins a line of memory, if there are so many; about so many if they are

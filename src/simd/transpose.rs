@@ -18,6 +18,18 @@ macro_rules! each_lane {
     };
 }
 
+/// LANES vectors whose first lanes are `stride` scalars apart, from `source` on, and the columns of as many whose
+/// first lanes are `target_stride` apart, from `target` on. Of what is behind the first `len` scalars of the target
+/// nothing is written.
+#[derive(Clone, Copy)]
+pub struct Block<F> {
+    pub(super) source: *const F,
+    pub(super) stride: usize,
+    pub(super) target: *mut F,
+    pub(super) target_stride: usize,
+    pub(super) len: usize,
+}
+
 /// Rows to columns, of as many rows as there are lanes.
 #[inline(always)]
 pub(super) fn shuffled<V: Vector>(vectors: &mut [V; MOST_LANES]) {
@@ -29,24 +41,17 @@ pub(super) fn shuffled<V: Vector>(vectors: &mut [V; MOST_LANES]) {
     }
 }
 
-/// As [`Vector::transpose_block`], by way of vectors. With masks no row is written over the next: where
-/// stores of some lanes are as fast, writing twice is what takes time.
+/// As [`Vector::transpose_block`], by way of vectors. Where stores of some lanes are as fast as those of all, which
+/// is where a vector is one register, no row is written over the next: writing twice is what takes time.
 ///
 /// # Safety
 /// - As there.
 #[inline(always)]
-pub(super) unsafe fn in_vectors<V: Vector>(
-    has_masks: bool,
-    token: V::Token,
-    source: *const V::Scalar,
-    stride: usize,
-    target: *mut V::Scalar,
-    target_stride: usize,
-    len: usize,
-) {
-    if has_masks && target_stride < V::LANES && V::LANES * target_stride == len {
+pub(super) unsafe fn in_vectors<V: Vector>(token: V::Token, block: Block<V::Scalar>) {
+    let Block { target, target_stride, len, .. } = block;
+    if V::IS_ONE_REGISTER && target_stride < V::LANES && V::LANES * target_stride == len {
         // SAFETY: as the caller says.
-        let vectors = unsafe { columns::<V>(token, source, stride) };
+        let vectors = unsafe { columns::<V>(token, block) };
         each_lane!(V, |lane| {
             let at = target.wrapping_add(lane * target_stride);
             // SAFETY: whole rows inside `len` scalars.
@@ -54,9 +59,9 @@ pub(super) unsafe fn in_vectors<V: Vector>(
         });
         return;
     }
-    if (V::LANES - 1) * target_stride + V::LANES <= len {
+    if !V::IS_COMPACT && (V::LANES - 1) * target_stride + V::LANES <= len {
         // SAFETY: as the caller says.
-        let vectors = unsafe { columns::<V>(token, source, stride) };
+        let vectors = unsafe { columns::<V>(token, block) };
         each_lane!(V, |lane| {
             // SAFETY: whole vectors inside `len` scalars.
             unsafe { vectors[lane].store(target.add(lane * target_stride)) };
@@ -66,7 +71,7 @@ pub(super) unsafe fn in_vectors<V: Vector>(
     // A function of its own: else what it needs would be had for each tile, whichever way that goes.
     outlined!(V, token, {
         // SAFETY: as the caller says.
-        let vectors = unsafe { columns::<V>(token, source, stride) };
+        let vectors = unsafe { columns::<V>(token, block) };
         each_lane!(V, |lane| {
             let (at, vector) = (lane * target_stride, vectors[lane]);
             // SAFETY: inside `len` scalars, as far as it is written.
@@ -86,8 +91,7 @@ pub(super) unsafe fn in_vectors<V: Vector>(
 #[inline(always)]
 unsafe fn columns<V: Vector>(
     token: V::Token,
-    source: *const V::Scalar,
-    stride: usize,
+    Block { source, stride, .. }: Block<V::Scalar>,
 ) -> [V; MOST_LANES] {
     let mut vectors = [V::splat(token, V::Scalar::default()); MOST_LANES];
     each_lane!(V, |lane| {
@@ -109,7 +113,8 @@ fn shuffle<V: Vector>(vectors: &mut [V; MOST_LANES]) {
 #[cfg(target_arch = "x86_64")]
 pub(super) mod x86 {
     use super::super::partial::WINDOW;
-    use fearless_simd::{Avx2, Avx512, Simd, SimdFrom, f32x8, f32x16};
+    use super::Block;
+    use fearless_simd::{Avx2, Avx512, Simd, SimdFrom, f32x16};
     use std::arch::x86_64::{
         __m256, __m512, _mm256_loadu_ps, _mm256_loadu_si256, _mm256_maskstore_ps,
         _mm256_permute2f128_ps, _mm256_setzero_ps, _mm256_shuffle_ps, _mm256_storeu_ps,
@@ -120,7 +125,7 @@ pub(super) mod x86 {
 
     /// Pairs of rows, then quads of rows, within quarters of the vectors; then the quarters.
     #[inline(always)]
-    pub(in crate::simd) fn with_avx512(proof: Avx512, vectors: &mut [f32x16<Avx512>; 16]) {
+    pub(in crate::simd) fn with_avx512(vectors: &mut [f32x16<Avx512>; 16]) {
         // Loops, not iterators: what is not inlined is compiled without the instruction set.
         let mut r: [__m512; 16] = [vectors[0].into(); 16];
         for i in 0..16 {
@@ -154,30 +159,7 @@ pub(super) mod x86 {
             }
         }
         for i in 0..16 {
-            vectors[i] = f32x16::simd_from(proof, q[i]);
-        }
-    }
-
-    /// The same for each quarter of the block.
-    #[inline(always)]
-    pub(in crate::simd) fn with_avx2(proof: Avx2, vectors: &mut [f32x16<Avx2>; 16]) {
-        let zero = proof.split_f32x16(vectors[0]).0;
-        let mut columns = [[zero; 2]; 16];
-        for bottom in 0..2 {
-            for right in 0..2 {
-                let mut block: [__m256; 8] = [zero.into(); 8];
-                for i in 0..8 {
-                    let (low, high) = proof.split_f32x16(vectors[8 * bottom + i]);
-                    block[i] = if right == 0 { low.into() } else { high.into() };
-                }
-                let block = eighth(proof, block);
-                for i in 0..8 {
-                    columns[8 * right + i][bottom] = f32x8::simd_from(proof, block[i]);
-                }
-            }
-        }
-        for i in 0..16 {
-            vectors[i] = proof.combine_f32x8(columns[i][0], columns[i][1]);
+            vectors[i] = f32x16::simd_from(vectors[i].simd, q[i]);
         }
     }
 
@@ -187,22 +169,19 @@ pub(super) mod x86 {
     /// # Safety
     /// - As [`super::Vector::transpose_block`].
     #[inline(always)]
-    pub(in crate::simd) unsafe fn block_with_avx2(
-        proof: Avx2,
-        source: *const f32,
-        stride: usize,
-        target: *mut f32,
-        target_stride: usize,
-        len: usize,
-    ) {
+    pub(in crate::simd) unsafe fn block_with_avx2(proof: Avx2, block: Block<f32>) {
         let quarter = {
             #[inline(always)]
             |bottom: usize, right: usize| {
-                let first = 8 * right * target_stride + 8 * bottom;
-                let source = source.wrapping_add(8 * bottom * stride + 8 * right);
-                let (target, len) = (target.wrapping_add(first), len.saturating_sub(first));
+                let first = 8 * right * block.target_stride + 8 * bottom;
+                let part = Block {
+                    source: block.source.wrapping_add(8 * bottom * block.stride + 8 * right),
+                    target: block.target.wrapping_add(first),
+                    len: block.len.saturating_sub(first),
+                    ..block
+                };
                 // SAFETY: a part of the block.
-                unsafe { quarter(proof, source, stride, target, target_stride, len) };
+                unsafe { quarter(proof, part) };
             }
         };
         quarter(1, 0);
@@ -214,14 +193,8 @@ pub(super) mod x86 {
     /// # Safety
     /// - As [`block_with_avx2`], of 8 rows of 8.
     #[inline(always)]
-    unsafe fn quarter(
-        proof: Avx2,
-        mut source: *const f32,
-        stride: usize,
-        mut target: *mut f32,
-        target_stride: usize,
-        len: usize,
-    ) {
+    unsafe fn quarter(proof: Avx2, block: Block<f32>) {
+        let Block { mut source, stride, mut target, target_stride, len } = block;
         // SAFETY: the token proves the instruction set; the rest is as the caller says, and nothing is
         // written behind `len`.
         unsafe {

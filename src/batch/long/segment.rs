@@ -5,7 +5,7 @@ use crate::kernel::{
     Ahead, Operation, Output, Part, Reduction, RowClass, SEGMENT, log_probabilities, maximum,
     shift, weighted_gaps, write,
 };
-use crate::simd::{Float, Lines, Sink, Source, Vector, VectorJob, outlined};
+use crate::simd::{Float, Lines, Sink, Source, Vector, VectorJob, fence, outlined};
 use crate::target::Weights;
 
 /// A step of one segment.
@@ -155,7 +155,7 @@ impl<F: Float> VectorJob<F> for SegmentStep<'_, '_, '_, F> {
                 out.multiply(done.unit);
             }
             if streams {
-                V::fence(token);
+                fence();
             }
         }
         if !panel.writes_directly() {

@@ -40,7 +40,7 @@ pub(super) fn pair<V: Vector>(
     let next_tile = Tile { reread: &reread_next, ..tile };
     from_run::<V>(token, source, classes, z);
     from_run::<V>(token, source.part(len, usize::MAX), classes, next_z);
-    state.ask::<V>(token, first * classes..(first + 2 * V::LANES) * classes);
+    state.ask::<V>(first * classes..(first + 2 * V::LANES) * classes);
     let (lanes, next_lanes) =
         ((&mut z[..len], &mut out[..len]), (&mut next_z[..len], &mut next_out[..len]));
     tile.softmax_pair::<V>(&next_tile, token, lanes, next_lanes);

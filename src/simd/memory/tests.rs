@@ -1,6 +1,7 @@
 //! Views address what a loop over all axes addresses, and copies convert once.
 
-use super::{Distinct, Outer, Portable, Rows, RowsMut, Storage};
+use super::{Distinct, Outer, Rows, RowsMut, Storage};
+use fearless_simd::Fallback;
 
 /// Length and byte stride.
 type Axis = (usize, isize);
@@ -132,8 +133,8 @@ fn strided_rows_are_scattered() {
         let rows =
             unsafe { RowsMut::from_raw(pointer.add(start), storage, class_axis, axes.into_iter()) };
         assert!(rows.sink::<f32>(0).is_none() && rows.sink::<f64>(0).is_none());
-        rows.scatter_part(Portable, 0, 0, &[9.0f64, 6.0, 3.0, 0.1]);
-        rows.scatter_part(Portable, 1, 0, &[21.0f32, 18.0, 15.0, 12.5]);
+        rows.scatter_part(Fallback::new(), 0, 0, &[9.0f64, 6.0, 3.0, 0.1]);
+        rows.scatter_part(Fallback::new(), 1, 0, &[21.0f32, 18.0, 15.0, 12.5]);
         for (i, element) in bytes[1..].chunks(size).enumerate() {
             let wanted = match i {
                 0 => 0.1,

@@ -1,5 +1,6 @@
 //! Memory that is asked for before it is read.
 
+use super::super::partial::prefetch;
 use super::super::{Cache, LINE, Rows, Vector};
 use super::QUAD;
 
@@ -43,14 +44,14 @@ impl Lines {
 
     /// Asks for the next quad of vectors, of elements as wide as the scalars or half as wide.
     #[inline(always)]
-    pub(crate) fn prefetch_quad<V: Vector>(&mut self, token: V::Token) {
+    pub(crate) fn prefetch_quad<V: Vector>(&mut self) {
         let pair = self.width * const { QUAD * V::LANES / 2 };
         let ask = {
             #[inline(always)]
             |cache: Cache| {
                 // Two lines and two more, or, without a branch, two lines and the second again.
                 for line in [0, LINE, pair, pair + LINE] {
-                    V::prefetch(token, cache, self.start.wrapping_add(line).cast());
+                    prefetch(cache, self.start.wrapping_add(line));
                 }
             }
         };

@@ -2,7 +2,7 @@
 
 use super::{LONG, QUAD, Sink, Source, transpose};
 use crate::simd::Float;
-use crate::simd::{Level, Vector, VectorJob};
+use crate::simd::{Level, Vector, VectorJob, fence};
 use std::panic::catch_unwind;
 
 /// Longer than two quads of the narrowest elements, with room around for what must stay as it is.
@@ -52,7 +52,7 @@ impl<F: Float> VectorJob<F> for FillWith<'_, F> {
         let copy = |place| from.at::<V>(token, place, F::NAN);
         if self.streams {
             to.fill_with::<V, true>(self.label, copy);
-            V::fence(token);
+            fence();
         } else {
             to.fill_with::<V, false>(self.label, copy);
         }
@@ -269,7 +269,7 @@ impl<F: Float> VectorJob<F> for Stream<'_, F> {
     fn run<V: Vector<Scalar = F>>(self, token: V::Token) {
         let (from, mut to) = (Source::from_slice(self.0), Sink::from_slice(self.1));
         to.stream_from::<V>(token, from);
-        V::fence(token);
+        fence();
     }
 }
 

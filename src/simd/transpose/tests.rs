@@ -1,29 +1,24 @@
 //! Every level has the transposition of a loop over rows and columns.
 
-use crate::simd::{Float, Level, MOST_LANES, Vector, VectorJob};
+use crate::simd::{Float, Level, Sink, Source, Vector, VectorJob, transpose};
 
-struct Transpose<'b, F>(&'b mut [F]);
+struct Transpose<'b, F>(&'b [F], &'b mut [F]);
 
 impl<F: Float> VectorJob<F> for Transpose<'_, F> {
     type Output = usize;
     #[inline(always)]
     fn run<V: Vector<Scalar = F>>(self, token: V::Token) -> usize {
-        let mut vectors = [V::splat(token, F::NAN); MOST_LANES];
-        for (vector, row) in vectors.iter_mut().zip(self.0.chunks_exact(V::LANES)) {
-            *vector = V::from_slice(token, row);
-        }
-        V::transpose(&mut vectors);
-        for (vector, row) in vectors.iter().zip(self.0.chunks_exact_mut(V::LANES)) {
-            vector.to_slice(row);
-        }
+        let (from, mut to) = (Source::from_slice(self.0), Sink::from_slice(self.1));
+        transpose::<V>(token, from, V::LANES, &mut to, V::LANES);
         V::LANES
     }
 }
 
 fn check<F: Float>(lanes: usize, number: impl Fn(usize) -> F, bits: impl Fn(F) -> u64) {
     for level in Level::available() {
-        let mut block: Vec<F> = (0..lanes * lanes).map(&number).collect();
-        assert_eq!(F::dispatch(*level, Transpose(&mut block)), lanes);
+        let from: Vec<F> = (0..lanes * lanes).map(&number).collect();
+        let mut block = vec![F::default(); lanes * lanes];
+        assert_eq!(F::dispatch(*level, Transpose(&from, &mut block)), lanes);
         for row in 0..lanes {
             for column in 0..lanes {
                 let (found, wanted) = (block[row * lanes + column], number(column * lanes + row));
