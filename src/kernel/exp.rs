@@ -18,7 +18,7 @@
 #[cfg(test)]
 mod tests;
 
-use crate::math::{LN2, MOST_COEFFICIENTS, Pair};
+use crate::math::{LN2, MOST_COEFFICIENTS, Pair, Real};
 use crate::simd::{Float, Vector, Widened, outlined};
 use std::f64::consts::LOG2_E;
 
@@ -49,9 +49,6 @@ pub(crate) const LARGEST_MAX: f64 = 1e6;
 /// this. That is near the ends of the interval, where the other errors are largest.
 const CARRIED_AT: f64 = 0.115;
 
-/// The bits of a double's exponent.
-const EXPONENT: u64 = 0x7ff0_0000_0000_0000;
-
 impl<F: Float> Temperature<F> {
     /// `temperature` is positive, finite and normal.
     pub(crate) fn new(temperature: f64) -> Self {
@@ -62,8 +59,7 @@ impl<F: Float> Temperature<F> {
     #[inline(always)]
     fn of(temperature: f64) -> Self {
         let is_far = !(1.0 / FAR..=FAR).contains(&temperature);
-        let power = f64::from_bits(temperature.to_bits() & EXPONENT);
-        let shift = if is_far { 1.0 / power } else { 1.0 };
+        let shift = if is_far { 1.0 / temperature.power() } else { 1.0 };
         let value = temperature * shift;
         // ln 2 in two doubles, times T.
         let [high, low] = LN2;

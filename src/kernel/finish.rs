@@ -291,7 +291,6 @@ pub(super) fn inverse_of<F: Float, D: Real>(sum: D, lost: D) -> D {
 /// 2^63.
 const LARGEST_FACTOR: f64 = 1_267_650_600_228_229_401_496_703_205_376.0;
 const SMALLEST_FACTOR: f64 = 1.0 / 1_099_511_627_776.0;
-const EXPONENT: u64 = 0x7ff0_0000_0000_0000;
 const TWO_TO_600: f64 = f64::from_bits((1023 + 600) << 52);
 
 /// 1 where the size of a factor is ordinary, or 0; else a power of two near it if it is small, and 2^100 below
@@ -302,7 +301,7 @@ fn unit_of<D: Real>(size: D) -> D {
     // Within normal numbers.
     let (least, most) = (size.like(f64::MIN_POSITIVE), size.like(f64::MAX));
     let clamped = D::pick(most.ge(size), D::pick(size.ge(least), size, least), most);
-    let power = clamped.bits_and(EXPONENT);
+    let power = clamped.power();
     let power = D::pick(size.eq(size.like(0.0)), one, power);
     let from_below = D::pick(size.ge(size.like(SMALLEST_FACTOR)), one, power);
     let from_above = power * size.like(1.0 / LARGEST_FACTOR);

@@ -32,13 +32,6 @@ const SHORT_R: [f64; 4] = [
     f64::from_bits(0x3fd2_3e91_d3b7_a6d1), // 0x1.23e91d3b7a6d1p-2
     f64::from_bits(0x3fce_d9cd_7722_9f12), // 0x1.ed9cd77229f12p-3
 ];
-const ONE_BITS: u64 = 0x3ff0_0000_0000_0000;
-const EXPONENT: u64 = 0x7ff0_0000_0000_0000;
-const SIGNIFICAND_BITS: u64 = 0x000f_ffff_ffff_ffff;
-/// Half a power of two, as a difference of bits.
-const HALF: u64 = 0x0008_0000_0000_0000;
-/// 2^52, whose last bit counts ones.
-const UNIT: f64 = 4_503_599_627_370_496.0;
 
 /// A sum of two numbers: the second is what the first lost.
 pub type Pair<T> = [T; 2];
@@ -49,10 +42,7 @@ pub type Pair<T> = [T; 2];
 pub fn log_quotient<T: Real>(others: Pair<T>, top: Pair<T>, is_double: bool) -> Pair<T> {
     let ([others, others_lost], [top, top_lost]) = (others, top);
     let (sum, sum_lost) = two_sum(top, others);
-    // Bits of numbers > 0 are in their order, and a power of two apart by an exponent.
-    let steps = sum.bits_minus(top).bits_plus(HALF);
-    let k = steps.bits_after_significand().bits_plus(UNIT.to_bits()) - sum.like(UNIT);
-    let near = sum.bits_minus(steps.bits_and(SIGNIFICAND_BITS).bits_plus(HALF.wrapping_neg()));
+    let [k, near, power] = sum.powers_from(top);
     if !is_double {
         let s = (others - (near - top)) / (sum + near);
         let (z, twice) = (s * s, s + s);
@@ -62,7 +52,7 @@ pub fn log_quotient<T: Real>(others: Pair<T>, top: Pair<T>, is_double: bool) -> 
     // sum − near is exact: they are within a factor of 2.
     let (difference, difference_lost) = two_sum(sum - near, sum_lost);
     let (whole, whole_lost) = two_sum(sum, near);
-    let near_lost = top_lost * steps.bits_and(EXPONENT).bits_plus(ONE_BITS);
+    let near_lost = top_lost * power;
     let lost = others_lost + top_lost;
     let s = difference / whole;
     let left = s.mul_add(s.like(-1.0) * whole, difference);

@@ -28,22 +28,22 @@ pub trait Real:
     /// `a` where the mask is true, else `b`.
     #[must_use]
     fn pick(mask: Self::Mask, a: Self, b: Self) -> Self;
-    /// The bits as integers, and `mask`.
+    /// The power of two of a normal number > 0: its exponent alone.
     #[must_use]
-    fn bits_and(self, mask: u64) -> Self;
-    /// The bits as integers, plus `term`, wrapping.
+    fn power(self) -> Self;
+    /// k, 2^k·start and 2^k with the power of two for which self/(2^k·start) is in [2/3, 3/2], of normal
+    /// numbers > 0.
     #[must_use]
-    fn bits_plus(self, term: u64) -> Self;
-    /// The bits as integers, minus those of `other`, wrapping.
-    #[must_use]
-    fn bits_minus(self, other: Self) -> Self;
-    /// The bits as integers, shifted right by those of a significand.
-    #[must_use]
-    fn bits_after_significand(self) -> Self;
+    fn powers_from(self, start: Self) -> [Self; 3];
 }
 
-/// Bits of the significand of a double.
+/// The parts of a double: the bits of its significand, those of its exponent.
 pub const SIGNIFICAND: u32 = 52;
+pub const EXPONENT: u64 = 0x7ff0_0000_0000_0000;
+/// Half a power of two, as a difference of bits.
+pub const HALF: u64 = 0x0008_0000_0000_0000;
+/// 2^52, whose last bit counts ones.
+pub const UNIT: f64 = 4_503_599_627_370_496.0;
 
 impl Real for f64 {
     type Mask = bool;
@@ -77,19 +77,16 @@ impl Real for f64 {
         if mask { a } else { b }
     }
     #[inline(always)]
-    fn bits_and(self, mask: u64) -> f64 {
-        f64::from_bits(self.to_bits() & mask)
+    fn power(self) -> f64 {
+        f64::from_bits(self.to_bits() & EXPONENT)
     }
     #[inline(always)]
-    fn bits_plus(self, term: u64) -> f64 {
-        f64::from_bits(self.to_bits().wrapping_add(term))
-    }
-    #[inline(always)]
-    fn bits_minus(self, other: f64) -> f64 {
-        f64::from_bits(self.to_bits().wrapping_sub(other.to_bits()))
-    }
-    #[inline(always)]
-    fn bits_after_significand(self) -> f64 {
-        f64::from_bits(self.to_bits() >> SIGNIFICAND)
+    fn powers_from(self, start: f64) -> [f64; 3] {
+        // Bits of numbers > 0 are in their order, and a power of two apart by an exponent.
+        let steps = self.to_bits().wrapping_sub(start.to_bits()).wrapping_add(HALF);
+        let exponent = steps & EXPONENT;
+        let k = f64::from_bits((steps >> SIGNIFICAND) + UNIT.to_bits()) - UNIT;
+        let nearest = start.to_bits().wrapping_add(exponent);
+        [k, f64::from_bits(nearest), f64::from_bits(exponent + 1f64.to_bits())]
     }
 }

@@ -8,7 +8,7 @@ use super::transpose::{
     x86::{block_with_avx2, with_avx512},
 };
 use super::{LINE, MOST_LANES, Vector};
-use crate::math::SIGNIFICAND;
+use crate::math::{EXPONENT, HALF, SIGNIFICAND, UNIT};
 #[cfg(target_arch = "x86_64")]
 use fearless_simd::{Avx2, Avx512};
 use fearless_simd::{
@@ -211,24 +211,18 @@ macro_rules! level {
                 self.simd.abs_f64x8(self)
             }
             #[inline($inline)]
-            fn bits_and(self, mask: u64) -> Self {
+            fn power(self) -> Self {
                 let bits: u64x8<$level> = self.bitcast();
-                (bits & mask).bitcast()
+                (bits & EXPONENT).bitcast()
             }
             #[inline($inline)]
-            fn bits_plus(self, term: u64) -> Self {
-                let bits: u64x8<$level> = self.bitcast();
-                (bits + term).bitcast()
-            }
-            #[inline($inline)]
-            fn bits_minus(self, other: Self) -> Self {
-                let (bits, others): (u64x8<$level>, u64x8<$level>) = (self.bitcast(), other.bitcast());
-                (bits - others).bitcast()
-            }
-            #[inline($inline)]
-            fn bits_after_significand(self) -> Self {
-                let bits: u64x8<$level> = self.bitcast();
-                (bits >> SIGNIFICAND).bitcast()
+            fn powers_from(self, start: Self) -> [Self; 3] {
+                // As for one number: see `math::real`.
+                let (bits, from): (u64x8<$level>, u64x8<$level>) = (self.bitcast(), start.bitcast());
+                let steps = bits - from + HALF;
+                let exponent = steps & EXPONENT;
+                let k: Self = ((steps >> SIGNIFICAND) + UNIT.to_bits()).bitcast();
+                [k - UNIT, (from + exponent).bitcast(), (exponent + 1f64.to_bits()).bitcast()]
             }
             #[inline($inline)]
             fn joined(self) -> f64 {

@@ -4,13 +4,11 @@ use super::{MOST_LANES, QUAD, Vector};
 use crate::math::{Real, RunningSum};
 use std::ops::{Add, Div, Mul, Sub};
 
-/// Vectors of doubles, and their bits.
+/// Vectors of doubles, and those operations of [`Real`] that others lack.
 pub trait DoubleVector: Vector<Scalar = f64> {
     fn abs(self) -> Self;
-    fn bits_and(self, mask: u64) -> Self;
-    fn bits_plus(self, term: u64) -> Self;
-    fn bits_minus(self, other: Self) -> Self;
-    fn bits_after_significand(self) -> Self;
+    fn power(self) -> Self;
+    fn powers_from(self, start: Self) -> [Self; 3];
     /// The sum of all lanes: lane i and i + 4 first, then i + 2, then i + 1.
     fn joined(self) -> f64;
 }
@@ -86,20 +84,17 @@ impl<X: DoubleVector, const N: usize> Real for Doubles<X, N> {
         Self(each!(|i| X::select(mask[i], a.0[i], b.0[i])))
     }
     #[inline(always)]
-    fn bits_and(self, mask: u64) -> Self {
-        Self(each!(|i| self.0[i].bits_and(mask)))
+    fn power(self) -> Self {
+        Self(each!(|i| self.0[i].power()))
     }
     #[inline(always)]
-    fn bits_plus(self, term: u64) -> Self {
-        Self(each!(|i| self.0[i].bits_plus(term)))
-    }
-    #[inline(always)]
-    fn bits_minus(self, other: Self) -> Self {
-        Self(each!(|i| self.0[i].bits_minus(other.0[i])))
-    }
-    #[inline(always)]
-    fn bits_after_significand(self) -> Self {
-        Self(each!(|i| self.0[i].bits_after_significand()))
+    fn powers_from(self, start: Self) -> [Self; 3] {
+        let mut powers = [self; 3];
+        for i in 0..N {
+            let [k, nearest, power] = self.0[i].powers_from(start.0[i]);
+            (powers[0].0[i], powers[1].0[i], powers[2].0[i]) = (k, nearest, power);
+        }
+        powers
     }
 }
 
