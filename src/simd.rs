@@ -56,6 +56,7 @@ pub(crate) use partial::fence;
 pub(crate) use row::{Lines, QUAD, Sink, Source, transpose, with_value};
 pub(crate) use sum::add_exactly;
 
+use std::ops::{Add, Div, Mul, Neg, Sub};
 use storage::Halves;
 use transpose::{Block, in_vectors, shuffled};
 
@@ -75,7 +76,16 @@ pub enum Cache {
 }
 
 /// A vector of `LANES` scalars: 64 bytes.
-pub trait Vector: Copy + Send + Sync {
+pub trait Vector:
+    Copy
+    + Send
+    + Sync
+    + Add<Output = Self>
+    + Sub<Output = Self>
+    + Mul<Output = Self>
+    + Div<Output = Self>
+    + Neg<Output = Self>
+{
     /// Proof that the instruction set is present; needed to make a vector.
     type Token: Copy + Send + Sync + Halves;
     type Scalar: Float;
@@ -145,16 +155,18 @@ pub trait Vector: Copy + Send + Sync {
         scalars
     }
 
-    fn add(self, other: Self) -> Self;
-    fn sub(self, other: Self) -> Self;
-    fn mul(self, other: Self) -> Self;
-    fn div(self, other: Self) -> Self;
     /// `self * b + c`, rounded once.
     fn mul_add(self, b: Self, c: Self) -> Self;
     /// `self * b - c`, rounded once.
-    fn mul_sub(self, b: Self, c: Self) -> Self;
+    #[inline(always)]
+    fn mul_sub(self, b: Self, c: Self) -> Self {
+        self.mul_add(b, -c)
+    }
     /// `c - self * b`, rounded once.
-    fn neg_mul_add(self, b: Self, c: Self) -> Self;
+    #[inline(always)]
+    fn neg_mul_add(self, b: Self, c: Self) -> Self {
+        (-self).mul_add(b, c)
+    }
     /// The larger; NaN where `other` is NaN. The SIMD library does not say so, but its instructions
     /// do, and the tests of `kernel::exp` at every level.
     fn max(self, other: Self) -> Self;

@@ -76,36 +76,12 @@ macro_rules! vector {
                 self.simd
             }
             #[inline($inline)]
-            fn add(self, other: Self) -> Self {
-                self + other
-            }
-            #[inline($inline)]
-            fn sub(self, other: Self) -> Self {
-                self - other
-            }
-            #[inline($inline)]
-            fn mul(self, other: Self) -> Self {
-                self * other
-            }
-            #[inline($inline)]
-            fn div(self, other: Self) -> Self {
-                self / other
-            }
-            #[inline($inline)]
             fn mul_add(self, b: Self, c: Self) -> Self {
                 // The library is slow with doubles: slower than a call of `fma` for each lane.
                 if Self::IS_COMPACT && Self::LANES < MOST_LANES {
                     return Self::simd_from(self.simd, from_fn(|i| self[i].mul_add(b[i], c[i])));
                 }
                 self.mul_add_precise(b, c)
-            }
-            #[inline($inline)]
-            fn mul_sub(self, b: Self, c: Self) -> Self {
-                Vector::mul_add(self, b, -c)
-            }
-            #[inline($inline)]
-            fn neg_mul_add(self, b: Self, c: Self) -> Self {
-                Vector::mul_add(-self, b, c)
             }
             #[inline($inline)]
             fn max(self, other: Self) -> Self {
