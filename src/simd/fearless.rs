@@ -2,48 +2,49 @@
 
 use super::lanes::{CompensatedSum, DoubleVector, Doubles, Widened};
 use super::partial::Partial;
-#[cfg(target_arch = "x86_64")]
-use super::transpose::{
-    Block,
-    x86::{block_with_avx2, with_avx512},
-};
+use super::transpose::Block;
 use super::{LINE, MOST_LANES, Vector};
 use crate::math::{EXPONENT, HALF, SIGNIFICAND, UNIT};
-#[cfg(target_arch = "x86_64")]
-use fearless_simd::{Avx2, Avx512};
-use fearless_simd::{
-    Bytes, Fallback, Simd, SimdBase, SimdFloat, SimdFrom, SimdMask, f32x16, f64x8, u64x8,
-};
+use fearless_simd::{Bytes, SimdBase, SimdFloat, SimdFrom, SimdMask, f32x16, f64x8, u64x8};
 use std::array::from_fn;
 
 /// The bits of floats, and those of masks.
 type Bits<V, S> = <V as SimdFloat<S>>::Bits;
 type Ints<V, S> = <<V as SimdBase<S>>::Mask as SimdMask<S>>::Ints;
 
-/// A vector at a level, and what it does by instructions of its own.
+/// Small code: a function of its own, which is compiled once and whose frame is not one of its callers.
+#[inline(never)]
+fn apart<R>(job: impl FnOnce() -> R) -> R {
+    job()
+}
+
+/// Vectors of one type, and what they have for themselves.
 macro_rules! vector {
-    ($level:ty, $inline:ident, $vector:ident, $scalar:ty, $lanes:literal, $doubles:ty, $sum:ty, $($own:item)*) => {
-        impl Vector for $vector<$level> {
-            type Token = $level;
+    ($vector:ident, $scalar:ty, $lanes:literal, $doubles:ty, $sum:ty, $($own:item)*) => {
+        impl<S: Partial> Vector for $vector<S> {
+            type Token = S;
             type Scalar = $scalar;
-            type Mask = <Self as SimdBase<$level>>::Mask;
+            type Mask = <Self as SimdBase<S>>::Mask;
             type Doubles = $doubles;
-            type Eight = Doubles<f64x8<$level>, 1>;
+            type Eight = Doubles<f64x8<S>, 1>;
             type Sum = $sum;
             const LANES: usize = $lanes;
-            const IS_COMPACT: bool = <$level>::IS_COMPACT;
-            const IS_ONE_REGISTER: bool = size_of::<<$level as Simd>::f32s>() == LINE;
+            const IS_COMPACT: bool = S::IS_COMPACT;
+            const IS_ONE_REGISTER: bool = size_of::<S::f32s>() == LINE;
 
-            #[inline($inline)]
-            fn outlined<R>(token: $level, job: impl FnOnce() -> R) -> R {
+            #[inline(always)]
+            fn outlined<R>(token: S, job: impl FnOnce() -> R) -> R {
+                if S::IS_COMPACT {
+                    return apart(job);
+                }
                 token.vectorize(job)
             }
             #[inline(always)]
-            fn splat(token: $level, value: $scalar) -> Self {
-                <Self as SimdBase<$level>>::splat(token, value)
+            fn splat(token: S, value: $scalar) -> Self {
+                <Self as SimdBase<S>>::splat(token, value)
             }
             #[inline(always)]
-            unsafe fn load(token: $level, source: *const $scalar) -> Self {
+            unsafe fn load(token: S, source: *const $scalar) -> Self {
                 // SAFETY: the caller vouches for LANES readable scalars; read by value, unaligned.
                 let lanes = unsafe { source.cast::<[$scalar; $lanes]>().read_unaligned() };
                 Self::simd_from(token, lanes)
@@ -59,85 +60,92 @@ macro_rules! vector {
                 // SAFETY: the caller vouches for LANES writable scalars, 64 bytes at their own multiple.
                 unsafe { self.simd.stream(self.bitcast(), target.cast()) };
             }
-            #[inline($inline)]
+            #[inline(always)]
             unsafe fn load_head(pad: Self, source: *const $scalar, count: usize) -> Self {
                 let words = count * (size_of::<$scalar>() / size_of::<f32>());
                 // SAFETY: the caller vouches for `count` readable scalars.
                 unsafe { pad.simd.load_head(pad.bitcast(), source.cast(), words) }.bitcast()
             }
-            #[inline($inline)]
+            #[inline(always)]
             unsafe fn store_head(self, target: *mut $scalar, count: usize) {
                 let words = count * (size_of::<$scalar>() / size_of::<f32>());
                 // SAFETY: the caller vouches for `count` writable scalars.
                 unsafe { self.simd.store_head(self.bitcast(), target.cast(), words) };
             }
             #[inline(always)]
-            fn token(self) -> $level {
+            fn token(self) -> S {
                 self.simd
             }
-            #[inline($inline)]
+            #[inline(always)]
             fn mul_add(self, b: Self, c: Self) -> Self {
-                // The library is slow with doubles: slower than a call of `fma` for each lane.
-                if Self::IS_COMPACT && Self::LANES < MOST_LANES {
-                    return Self::simd_from(self.simd, from_fn(|i| self[i].mul_add(b[i], c[i])));
+                /// Long, so not inlined. Doubles take less by a call of `fma` for each lane than by the library.
+                #[inline(never)]
+                fn emulated<S: Partial>(a: $vector<S>, b: $vector<S>, c: $vector<S>) -> $vector<S> {
+                    if size_of::<$scalar>() == size_of::<f64>() {
+                        return SimdFrom::simd_from(a.simd, from_fn(|i| a[i].mul_add(b[i], c[i])));
+                    }
+                    a.mul_add_precise(b, c)
+                }
+                if S::IS_COMPACT {
+                    return emulated(self, b, c);
                 }
                 self.mul_add_precise(b, c)
             }
-            #[inline($inline)]
+            #[inline(always)]
             fn max(self, other: Self) -> Self {
                 // The portable one of the library loses NaN.
                 if Self::IS_COMPACT {
                     return fearless_simd::Select::select(self.simd_gt(other), self, other);
                 }
-                <Self as SimdBase<$level>>::max(self, other)
+                <Self as SimdBase<S>>::max(self, other)
             }
-            #[inline($inline)]
+            #[inline(always)]
             fn le(self, other: Self) -> Self::Mask {
                 self.simd_le(other)
             }
-            #[inline($inline)]
+            #[inline(always)]
             fn ge(self, other: Self) -> Self::Mask {
                 self.simd_ge(other)
             }
-            #[inline($inline)]
+            #[inline(always)]
             fn eq(self, other: Self) -> Self::Mask {
                 self.simd_eq(other)
             }
-            #[inline($inline)]
+            #[inline(always)]
             fn zero_where(self, mask: Self::Mask) -> Self {
-                (!mask.to_vector() & self.bitcast::<Ints<Self, $level>>()).bitcast()
+                (!mask.to_vector() & self.bitcast::<Ints<Self, S>>()).bitcast()
             }
-            #[inline($inline)]
+            #[inline(always)]
             fn only_where(self, mask: Self::Mask) -> Self {
-                (mask.to_vector() & self.bitcast::<Ints<Self, $level>>()).bitcast()
+                (mask.to_vector() & self.bitcast::<Ints<Self, S>>()).bitcast()
             }
-            #[inline($inline)]
+            #[inline(always)]
             fn both(mask: Self::Mask, other: Self::Mask) -> Self::Mask {
                 mask & other
             }
-            #[inline($inline)]
+            #[inline(always)]
             fn bits(mask: Self::Mask) -> u64 {
                 mask.to_bitmask()
             }
-            #[inline($inline)]
+            #[inline(always)]
             fn any(mask: Self::Mask) -> bool {
                 mask.any_true()
             }
-            #[inline($inline)]
+            #[inline(always)]
             fn all(mask: Self::Mask) -> bool {
                 mask.all_true()
             }
-            #[inline($inline)]
+            #[inline(always)]
             fn select(mask: Self::Mask, a: Self, b: Self) -> Self {
                 fearless_simd::Select::select(mask, a, b)
             }
-            #[inline($inline)]
+            #[inline(always)]
             fn zip(self, other: Self) -> (Self, Self) {
                 self.interleave(other)
             }
-            #[inline($inline)]
+            #[inline(always)]
             fn exponent_from_low_bits(self) -> Self {
-                let bits: Bits<Self, $level> = self.bitcast();
+                let bits: Bits<Self, S> = self.bitcast();
                 (bits << (<$scalar>::MANTISSA_DIGITS - 1)).bitcast()
             }
             $($own)*
@@ -145,93 +153,70 @@ macro_rules! vector {
     };
 }
 
-/// The vectors of a level. Operations of the portable level are not inlined, which would only make it large and slow
-/// to compile.
-macro_rules! level {
-    ($level:ty, $inline:ident, $($own:item)*) => {
-        vector!(
-            $level, $inline, f32x16, f32, 16,
-            Doubles<f64x8<$level>, 2>,
-            Doubles<f64x8<$level>, 2>,
-            $($own)*
-        );
-        vector!($level, $inline, f64x8, f64, 8, Doubles<Self, 1>, CompensatedSum<Self>,);
-
-        impl Widened<f32x16<$level>> for Doubles<f64x8<$level>, 2> {
-            #[inline($inline)]
-            fn widen(vector: f32x16<$level>) -> Self {
-                let (low, high) = vector.simd.widen_f32x16(vector);
-                Self([low, high])
-            }
-            #[inline($inline)]
-            fn narrow(self) -> f32x16<$level> {
-                let Self([low, high]) = self;
-                low.simd.narrow_f64x8(low, high)
-            }
-        }
-        impl Widened<f32x16<$level>> for Doubles<f64x8<$level>, 1> {
-            #[inline($inline)]
-            fn widen(vector: f32x16<$level>) -> Self {
-                Self([vector.simd.widen_f32x16(vector).0])
-            }
-            #[inline($inline)]
-            fn narrow(self) -> f32x16<$level> {
-                let zero = <f64x8<$level> as Vector>::splat(self.0[0].simd, 0.0);
-                self.0[0].simd.narrow_f64x8(self.0[0], zero)
-            }
-        }
-
-        impl DoubleVector for f64x8<$level> {
-            #[inline($inline)]
-            fn abs(self) -> Self {
-                self.simd.abs_f64x8(self)
-            }
-            #[inline($inline)]
-            fn power(self) -> Self {
-                let bits: u64x8<$level> = self.bitcast();
-                (bits & EXPONENT).bitcast()
-            }
-            #[inline($inline)]
-            fn powers_from(self, start: Self) -> [Self; 3] {
-                // As for one number: see `math::real`.
-                let (bits, from): (u64x8<$level>, u64x8<$level>) = (self.bitcast(), start.bitcast());
-                let steps = bits - from + HALF;
-                let exponent = steps & EXPONENT;
-                let k: Self = ((steps >> SIGNIFICAND) + UNIT.to_bits()).bitcast();
-                [k - UNIT, (from + exponent).bitcast(), (exponent + 1f64.to_bits()).bitcast()]
-            }
-            #[inline($inline)]
-            fn joined(self) -> f64 {
-                let (low, high) = self.simd.split_f64x8(self);
-                let (low, high) = self.simd.split_f64x4(low + high);
-                let pair = low + high;
-                pair[0] + pair[1]
-            }
-        }
-    };
-}
-
-level!(Fallback, never,);
-#[cfg(target_arch = "aarch64")]
-level!(fearless_simd::Neon, always,);
-#[cfg(target_arch = "x86_64")]
-level!(
-    Avx2,
-    always,
+vector! {
+    f32x16, f32, 16, Doubles<f64x8<S>, 2>, Doubles<f64x8<S>, 2>,
+    #[inline(always)]
+    fn transpose(vectors: &mut [Self; MOST_LANES]) {
+        S::transpose(vectors);
+    }
     /// # Safety
     /// - As [`Vector::transpose_block`].
     #[inline(always)]
-    unsafe fn transpose_block(token: Avx2, block: Block<f32>) {
+    unsafe fn transpose_block(token: S, block: Block<f32>) {
         // SAFETY: as the caller says.
-        unsafe { block_with_avx2(token, block) };
+        unsafe { token.transpose_block(block) };
     }
-);
-#[cfg(target_arch = "x86_64")]
-level!(
-    Avx512,
-    always,
+}
+vector! { f64x8, f64, 8, Doubles<Self, 1>, CompensatedSum<Self>, }
+
+impl<S: Partial> Widened<f32x16<S>> for Doubles<f64x8<S>, 2> {
     #[inline(always)]
-    fn transpose(vectors: &mut [Self; MOST_LANES]) {
-        with_avx512(vectors);
+    fn widen(vector: f32x16<S>) -> Self {
+        let (low, high) = vector.simd.widen_f32x16(vector);
+        Self([low, high])
     }
-);
+    #[inline(always)]
+    fn narrow(self) -> f32x16<S> {
+        let Self([low, high]) = self;
+        low.simd.narrow_f64x8(low, high)
+    }
+}
+impl<S: Partial> Widened<f32x16<S>> for Doubles<f64x8<S>, 1> {
+    #[inline(always)]
+    fn widen(vector: f32x16<S>) -> Self {
+        Self([vector.simd.widen_f32x16(vector).0])
+    }
+    #[inline(always)]
+    fn narrow(self) -> f32x16<S> {
+        let zero = <f64x8<S> as Vector>::splat(self.0[0].simd, 0.0);
+        self.0[0].simd.narrow_f64x8(self.0[0], zero)
+    }
+}
+
+impl<S: Partial> DoubleVector for f64x8<S> {
+    #[inline(always)]
+    fn abs(self) -> Self {
+        self.simd.abs_f64x8(self)
+    }
+    #[inline(always)]
+    fn power(self) -> Self {
+        let bits: u64x8<S> = self.bitcast();
+        (bits & EXPONENT).bitcast()
+    }
+    #[inline(always)]
+    fn powers_from(self, start: Self) -> [Self; 3] {
+        // As for one number: see `math::real`.
+        let (bits, from): (u64x8<S>, u64x8<S>) = (self.bitcast(), start.bitcast());
+        let steps = bits - from + HALF;
+        let exponent = steps & EXPONENT;
+        let k: Self = ((steps >> SIGNIFICAND) + UNIT.to_bits()).bitcast();
+        [k - UNIT, (from + exponent).bitcast(), (exponent + 1f64.to_bits()).bitcast()]
+    }
+    #[inline(always)]
+    fn joined(self) -> f64 {
+        let (low, high) = self.simd.split_f64x8(self);
+        let (low, high) = self.simd.split_f64x4(low + high);
+        let pair = low + high;
+        pair[0] + pair[1]
+    }
+}

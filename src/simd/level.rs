@@ -113,13 +113,13 @@ fn run<V: Vector, J: VectorJob<V::Scalar>>(token: V::Token, job: J) -> J::Output
 macro_rules! at_level {
     ($level:expr, $vector:ident, $job:expr) => {
         match $level.0 {
-            Tokens::Portable(token) => run::<$vector<Fallback>, _>(token, $job),
+            Tokens::Portable(token) => run::<$vector<_>, _>(token, $job),
             #[cfg(target_arch = "aarch64")]
-            Tokens::Neon(token) => run::<$vector<fearless_simd::Neon>, _>(token, $job),
+            Tokens::Neon(token) => run::<$vector<_>, _>(token, $job),
             #[cfg(target_arch = "x86_64")]
-            Tokens::Avx2(token) => run::<$vector<fearless_simd::Avx2>, _>(token, $job),
+            Tokens::Avx2(token) => run::<$vector<_>, _>(token, $job),
             #[cfg(target_arch = "x86_64")]
-            Tokens::Avx512(token) => run::<$vector<fearless_simd::Avx512>, _>(token, $job),
+            Tokens::Avx512(token) => run::<$vector<_>, _>(token, $job),
         }
     };
 }

@@ -6,13 +6,14 @@
 
 use super::element::Float;
 use super::storage::Halves;
+use super::transpose::{Block, in_vectors, shuffled};
 use super::{Cache, MOST_LANES};
 use fearless_simd::{Fallback, Simd, SimdFrom, f32x16};
 #[cfg(target_arch = "x86_64")]
 use std::arch::x86_64::{_MM_HINT_T0, _MM_HINT_T1, _mm_prefetch, _mm_sfence, _mm_stream_si32};
 
-/// Access to the first `count` words of vectors, and to memory past the caches; by default without instructions
-/// of the level.
+/// Access to the first `count` words of vectors, and to memory past the caches, and transposes of words; by default
+/// without instructions of the level.
 pub trait Partial: Simd + Halves {
     /// Is the code to be small rather than fast?
     const IS_COMPACT: bool = false;
@@ -29,8 +30,9 @@ pub trait Partial: Simd + Halves {
     #[inline(always)]
     unsafe fn load_head(self, pad: f32x16<Self>, source: *const f32, count: usize) -> f32x16<Self> {
         let mut words: [f32; MOST_LANES] = pad.into();
+        let own: *mut u8 = words[..count].as_mut_ptr().cast();
         // SAFETY: `words` is ours and holds as many; the caller vouches for `count`.
-        unsafe { copy(source, words.as_mut_ptr(), count) };
+        unsafe { source.cast::<u8>().copy_to_nonoverlapping(own, count * size_of::<f32>()) };
         f32x16::simd_from(self, words)
     }
     /// # Safety
@@ -38,19 +40,20 @@ pub trait Partial: Simd + Halves {
     #[inline(always)]
     unsafe fn store_head(self, words: f32x16<Self>, target: *mut f32, count: usize) {
         let words: [f32; MOST_LANES] = words.into();
-        // SAFETY: `words` holds as many; the caller vouches for `count`.
-        unsafe { copy(words.as_ptr(), target, count) };
+        let own: *const u8 = words[..count].as_ptr().cast();
+        // SAFETY: `words` is ours and holds as many; the caller vouches for `count`.
+        unsafe { target.cast::<u8>().copy_from_nonoverlapping(own, count * size_of::<f32>()) };
     }
-}
-
-/// # Safety
-/// - `source` is valid for reading and `target` for writing `count` words, which are apart.
-#[inline(always)]
-unsafe fn copy(source: *const f32, target: *mut f32, count: usize) {
-    assert!(count <= MOST_LANES);
-    for i in 0..count {
-        // SAFETY: word i < count of both, which the caller vouches for.
-        unsafe { target.add(i).write_unaligned(source.add(i).read_unaligned()) };
+    #[inline(always)]
+    fn transpose(vectors: &mut [f32x16<Self>; MOST_LANES]) {
+        shuffled(vectors);
+    }
+    /// # Safety
+    /// - As [`super::Vector::transpose_block`].
+    #[inline(always)]
+    unsafe fn transpose_block(self, block: Block<f32>) {
+        // SAFETY: as the caller says.
+        unsafe { in_vectors::<f32x16<Self>>(self, block) };
     }
 }
 

@@ -1,6 +1,7 @@
 //! Parts of vectors on x86-64, with its masked loads and stores, and its conversions of float16.
 
-use super::{Halves, Partial, WINDOW};
+use super::super::transpose::x86::{block_with_avx2, with_avx512};
+use super::{Block, Halves, MOST_LANES, Partial, WINDOW};
 use fearless_simd::{Avx2, Avx512, Simd, SimdFrom, f32x8, f32x16, u16x8, u16x16};
 use std::arch::x86_64::{
     __m256, __m256i, _MM_FROUND_TO_NEAREST_INT, _mm256_blendv_ps, _mm256_castsi256_ps,
@@ -50,6 +51,10 @@ impl Partial for Avx512 {
     unsafe fn store_head(self, words: f32x16<Self>, target: *mut f32, count: usize) {
         // SAFETY: the token proves the instruction set; the mask keeps to `count` words.
         unsafe { _mm512_mask_storeu_ps(target, bits(count), words.into()) };
+    }
+    #[inline(always)]
+    fn transpose(vectors: &mut [f32x16<Self>; MOST_LANES]) {
+        with_avx512(vectors);
     }
 }
 
@@ -122,5 +127,10 @@ impl Partial for Avx2 {
             _mm256_maskstore_ps(target, low_mask, low.into());
             _mm256_maskstore_ps(target.wrapping_add(8), high_mask, high.into());
         }
+    }
+    #[inline(always)]
+    unsafe fn transpose_block(self, block: Block<f32>) {
+        // SAFETY: as the caller says.
+        unsafe { block_with_avx2(self, block) };
     }
 }
