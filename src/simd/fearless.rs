@@ -1,11 +1,10 @@
 //! [`Vector`] over the `fearless_simd` crate: one line per operation.
 
-use super::lanes::{CompensatedSum, DoubleVector, Doubles, Widened};
+use super::lanes::{CompensatedSum, Doubles};
 use super::partial::Partial;
 use super::transpose::Block;
 use super::{LINE, MOST_LANES, Vector};
-use crate::math::{EXPONENT, HALF, SIGNIFICAND, UNIT};
-use fearless_simd::{Bytes, SimdBase, SimdFloat, SimdFrom, SimdMask, f32x16, f64x8, u64x8};
+use fearless_simd::{Bytes, SimdBase, SimdFloat, SimdFrom, SimdMask, f32x16, f64x8};
 use std::array::from_fn;
 
 /// The bits of floats, and those of masks.
@@ -26,7 +25,7 @@ macro_rules! vector {
             type Scalar = $scalar;
             type Mask = <Self as SimdBase<S>>::Mask;
             type Doubles = $doubles;
-            type Eight = Doubles<f64x8<S>, 1>;
+            type Eight = Doubles<S, 1>;
             type Sum = $sum;
             const LANES: usize = $lanes;
             const IS_COMPACT: bool = S::IS_COMPACT;
@@ -154,7 +153,7 @@ macro_rules! vector {
 }
 
 vector! {
-    f32x16, f32, 16, Doubles<f64x8<S>, 2>, Doubles<f64x8<S>, 2>,
+    f32x16, f32, 16, Doubles<S, 2>, Doubles<S, 2>,
     #[inline(always)]
     fn transpose(vectors: &mut [Self; MOST_LANES]) {
         S::transpose(vectors);
@@ -167,56 +166,4 @@ vector! {
         unsafe { token.transpose_block(block) };
     }
 }
-vector! { f64x8, f64, 8, Doubles<Self, 1>, CompensatedSum<Self>, }
-
-impl<S: Partial> Widened<f32x16<S>> for Doubles<f64x8<S>, 2> {
-    #[inline(always)]
-    fn widen(vector: f32x16<S>) -> Self {
-        let (low, high) = vector.simd.widen_f32x16(vector);
-        Self([low, high])
-    }
-    #[inline(always)]
-    fn narrow(self) -> f32x16<S> {
-        let Self([low, high]) = self;
-        low.simd.narrow_f64x8(low, high)
-    }
-}
-impl<S: Partial> Widened<f32x16<S>> for Doubles<f64x8<S>, 1> {
-    #[inline(always)]
-    fn widen(vector: f32x16<S>) -> Self {
-        Self([vector.simd.widen_f32x16(vector).0])
-    }
-    #[inline(always)]
-    fn narrow(self) -> f32x16<S> {
-        let zero = <f64x8<S> as Vector>::splat(self.0[0].simd, 0.0);
-        self.0[0].simd.narrow_f64x8(self.0[0], zero)
-    }
-}
-
-impl<S: Partial> DoubleVector for f64x8<S> {
-    #[inline(always)]
-    fn abs(self) -> Self {
-        self.simd.abs_f64x8(self)
-    }
-    #[inline(always)]
-    fn power(self) -> Self {
-        let bits: u64x8<S> = self.bitcast();
-        (bits & EXPONENT).bitcast()
-    }
-    #[inline(always)]
-    fn powers_from(self, start: Self) -> [Self; 3] {
-        // As for one number: see `math::real`.
-        let (bits, from): (u64x8<S>, u64x8<S>) = (self.bitcast(), start.bitcast());
-        let steps = bits - from + HALF;
-        let exponent = steps & EXPONENT;
-        let k: Self = ((steps >> SIGNIFICAND) + UNIT.to_bits()).bitcast();
-        [k - UNIT, (from + exponent).bitcast(), (exponent + 1f64.to_bits()).bitcast()]
-    }
-    #[inline(always)]
-    fn joined(self) -> f64 {
-        let (low, high) = self.simd.split_f64x8(self);
-        let (low, high) = self.simd.split_f64x4(low + high);
-        let pair = low + high;
-        pair[0] + pair[1]
-    }
-}
+vector! { f64x8, f64, 8, Doubles<S, 1>, CompensatedSum<S>, }

@@ -1,21 +1,14 @@
 //! Doubles side by side: the scalars of several rows, and what sums of few vectors are flushed into.
 
+use super::partial::Partial;
 use super::{MOST_LANES, QUAD, Vector};
-use crate::math::{Real, RunningSum};
+use crate::math::{EXPONENT, HALF, Real, RunningSum, SIGNIFICAND, UNIT};
+use fearless_simd::{Bytes, SimdSplit, f32x16, f64x8, mask64x8, u64x8};
 use std::ops::{Add, Div, Mul, Sub};
-
-/// Vectors of doubles, and those operations of [`Real`] that others lack.
-pub trait DoubleVector: Vector<Scalar = f64> {
-    fn abs(self) -> Self;
-    fn power(self) -> Self;
-    fn powers_from(self, start: Self) -> [Self; 3];
-    /// The sum of all lanes: lane i and i + 4 first, then i + 2, then i + 1.
-    fn joined(self) -> f64;
-}
 
 /// `N` vectors of doubles.
 #[derive(Clone, Copy)]
-pub struct Doubles<X, const N: usize>(pub(super) [X; N]);
+pub struct Doubles<S: Partial, const N: usize>(pub(super) [f64x8<S>; N]);
 
 /// Lane by lane. Loops written out, here and below: a closure is compiled without the instruction
 /// set of the vectors it calls, unless it is inlined, which nothing guarantees.
@@ -33,7 +26,7 @@ macro_rules! each {
 
 macro_rules! operator {
     ($operator:ident, $name:ident) => {
-        impl<X: DoubleVector, const N: usize> $operator for Doubles<X, N> {
+        impl<S: Partial, const N: usize> $operator for Doubles<S, N> {
             type Output = Self;
             #[inline(always)]
             fn $name(self, other: Self) -> Self {
@@ -48,20 +41,20 @@ operator!(Sub, sub);
 operator!(Mul, mul);
 operator!(Div, div);
 
-impl<X: DoubleVector, const N: usize> Real for Doubles<X, N> {
-    type Mask = [X::Mask; N];
+impl<S: Partial, const N: usize> Real for Doubles<S, N> {
+    type Mask = [mask64x8<S>; N];
 
     #[inline(always)]
     fn like(self, value: f64) -> Self {
-        Self(each!(|i| X::splat(self.0[i].token(), value)))
+        Self(each!(|i| f64x8::splat(self.0[i].simd, value)))
     }
     #[inline(always)]
     fn mul_add(self, b: Self, c: Self) -> Self {
-        Self(each!(|i| self.0[i].mul_add(b.0[i], c.0[i])))
+        Self(each!(|i| Vector::mul_add(self.0[i], b.0[i], c.0[i])))
     }
     #[inline(always)]
     fn abs(self) -> Self {
-        Self(each!(|i| self.0[i].abs()))
+        Self(each!(|i| self.0[i].simd.abs_f64x8(self.0[i])))
     }
     #[inline(always)]
     fn ge(self, other: Self) -> Self::Mask {
@@ -75,24 +68,33 @@ impl<X: DoubleVector, const N: usize> Real for Doubles<X, N> {
     fn all(mask: Self::Mask) -> bool {
         let mut all = true;
         for lanes in mask {
-            all &= X::all(lanes);
+            all &= f64x8::<S>::all(lanes);
         }
         all
     }
     #[inline(always)]
     fn pick(mask: Self::Mask, a: Self, b: Self) -> Self {
-        Self(each!(|i| X::select(mask[i], a.0[i], b.0[i])))
+        Self(each!(|i| f64x8::<S>::select(mask[i], a.0[i], b.0[i])))
     }
     #[inline(always)]
     fn power(self) -> Self {
-        Self(each!(|i| self.0[i].power()))
+        Self(each!(|i| {
+            let bits: u64x8<S> = self.0[i].bitcast();
+            (bits & EXPONENT).bitcast()
+        }))
     }
     #[inline(always)]
     fn powers_from(self, start: Self) -> [Self; 3] {
         let mut powers = [self; 3];
         for i in 0..N {
-            let [k, nearest, power] = self.0[i].powers_from(start.0[i]);
-            (powers[0].0[i], powers[1].0[i], powers[2].0[i]) = (k, nearest, power);
+            // As for one number: see `math::real`.
+            let (bits, from): (u64x8<S>, u64x8<S>) = (self.0[i].bitcast(), start.0[i].bitcast());
+            let steps = bits - from + HALF;
+            let exponent = steps & EXPONENT;
+            let k: f64x8<S> = ((steps >> SIGNIFICAND) + UNIT.to_bits()).bitcast();
+            powers[0].0[i] = k - UNIT;
+            powers[1].0[i] = (from + exponent).bitcast();
+            powers[2].0[i] = (exponent + 1f64.to_bits()).bitcast();
         }
         powers
     }
@@ -108,21 +110,21 @@ pub trait DoubleLanes: Real {
     fn to_slice(self, values: &mut [f64]);
 }
 
-impl<X: DoubleVector, const N: usize> DoubleLanes for Doubles<X, N> {
-    type Token = X::Token;
+impl<S: Partial, const N: usize> DoubleLanes for Doubles<S, N> {
+    type Token = S;
 
     #[inline(always)]
-    fn splat(token: X::Token, value: f64) -> Self {
-        Self([X::splat(token, value); N])
+    fn splat(token: S, value: f64) -> Self {
+        Self([f64x8::splat(token, value); N])
     }
     #[inline(always)]
-    fn from_slice(token: X::Token, values: &[f64]) -> Self {
-        Self(each!(|i| X::from_slice(token, &values[i * X::LANES..])))
+    fn from_slice(token: S, values: &[f64]) -> Self {
+        Self(each!(|i| Vector::from_slice(token, &values[i * f64x8::<S>::LANES..])))
     }
     #[inline(always)]
     fn to_slice(self, values: &mut [f64]) {
         for (i, vector) in self.0.iter().enumerate() {
-            vector.to_slice(&mut values[i * X::LANES..]);
+            vector.to_slice(&mut values[i * f64x8::<S>::LANES..]);
         }
     }
 }
@@ -135,14 +137,38 @@ pub trait Widened<V: Vector>: DoubleLanes<Token = V::Token> {
     fn narrow(self) -> V;
 }
 
-impl<X: DoubleVector<Doubles = Self>> Widened<X> for Doubles<X, 1> {
+impl<S: Partial> Widened<f64x8<S>> for Doubles<S, 1> {
     #[inline(always)]
-    fn widen(vector: X) -> Self {
+    fn widen(vector: f64x8<S>) -> Self {
         Self([vector])
     }
     #[inline(always)]
-    fn narrow(self) -> X {
+    fn narrow(self) -> f64x8<S> {
         self.0[0]
+    }
+}
+
+impl<S: Partial> Widened<f32x16<S>> for Doubles<S, 2> {
+    #[inline(always)]
+    fn widen(vector: f32x16<S>) -> Self {
+        let (low, high) = vector.simd.widen_f32x16(vector);
+        Self([low, high])
+    }
+    #[inline(always)]
+    fn narrow(self) -> f32x16<S> {
+        let Self([low, high]) = self;
+        low.simd.narrow_f64x8(low, high)
+    }
+}
+impl<S: Partial> Widened<f32x16<S>> for Doubles<S, 1> {
+    #[inline(always)]
+    fn widen(vector: f32x16<S>) -> Self {
+        Self([vector.simd.widen_f32x16(vector).0])
+    }
+    #[inline(always)]
+    fn narrow(self) -> f32x16<S> {
+        let zero = f64x8::splat(self.0[0].simd, 0.0);
+        self.0[0].simd.narrow_f64x8(self.0[0], zero)
     }
 }
 
@@ -163,30 +189,25 @@ pub trait LaneSum<V: Vector>: Copy {
 }
 
 /// Vectors of f32 are added in doubles. Their lanes i and i + 8 are joined first.
-impl<V, X, const N: usize> LaneSum<V> for Doubles<X, N>
-where
-    X: DoubleVector<Token = V::Token>,
-    V: Vector<Scalar = f32, Doubles = Self>,
-    Self: Widened<V>,
-{
+impl<S: Partial> LaneSum<f32x16<S>> for Doubles<S, 2> {
     #[inline(always)]
-    fn zero(token: V::Token) -> Self {
-        Self([X::splat(token, 0.0); N])
+    fn zero(token: S) -> Self {
+        Self::splat(token, 0.0)
     }
     #[inline(always)]
-    fn add(&mut self, vector: V) {
+    fn add(&mut self, vector: f32x16<S>) {
         *self = *self + Self::widen(vector);
     }
     #[inline(always)]
-    fn add_pair(&mut self, first: V, second: V) {
+    fn add_pair(&mut self, first: f32x16<S>, second: f32x16<S>) {
         self.add(first.add(second));
     }
     #[inline(always)]
-    fn add_product(&mut self, a: V, b: V) {
+    fn add_product(&mut self, a: f32x16<S>, b: f32x16<S>) {
         self.add(a.mul(b));
     }
     #[inline(always)]
-    fn add_products(&mut self, a: [V; QUAD], b: [V; QUAD]) {
+    fn add_products(&mut self, a: [f32x16<S>; QUAD], b: [f32x16<S>; QUAD]) {
         let first = a[1].mul_add(b[1], a[0].mul(b[0]));
         self.add(first.add(a[3].mul_add(b[3], a[2].mul(b[2]))));
     }
@@ -196,32 +217,29 @@ where
     }
     #[inline(always)]
     fn total(self) -> (f64, f64) {
-        let mut all = self.0[0];
-        for other in &self.0[1..] {
-            all = all.add(*other);
-        }
-        (all.joined(), 0.0)
+        // Lane i and i + 4 first, then i + 2, then i + 1.
+        let (low, high) = (self.0[0] + self.0[1]).split();
+        let (low, high) = (low + high).split();
+        let pair = low + high;
+        (pair[0] + pair[1], 0.0)
     }
 }
 
 /// Vectors of doubles, each lane with the sum of the roundings it lost.
 #[derive(Clone, Copy)]
-pub struct CompensatedSum<V> {
-    high: V,
-    low: V,
+pub struct CompensatedSum<S: Partial> {
+    high: f64x8<S>,
+    low: f64x8<S>,
 }
 
-impl<V> LaneSum<V> for CompensatedSum<V>
-where
-    V: DoubleVector<Doubles = Doubles<V, 1>>,
-{
+impl<S: Partial> LaneSum<f64x8<S>> for CompensatedSum<S> {
     #[inline(always)]
-    fn zero(token: V::Token) -> Self {
-        let zero = V::splat(token, 0.0);
+    fn zero(token: S) -> Self {
+        let zero = f64x8::splat(token, 0.0);
         Self { high: zero, low: zero }
     }
     #[inline(always)]
-    fn add(&mut self, vector: V) {
+    fn add(&mut self, vector: f64x8<S>) {
         // Knuth's TwoSum: high + vector = sum + lost, exactly.
         let sum = self.high.add(vector);
         let from_vector = sum.sub(self.high);
@@ -230,31 +248,31 @@ where
         self.low = self.low.add(lost);
     }
     #[inline(always)]
-    fn add_pair(&mut self, first: V, second: V) {
+    fn add_pair(&mut self, first: f64x8<S>, second: f64x8<S>) {
         self.add(first);
         self.add(second);
     }
     #[inline(always)]
-    fn add_products(&mut self, a: [V; QUAD], b: [V; QUAD]) {
+    fn add_products(&mut self, a: [f64x8<S>; QUAD], b: [f64x8<S>; QUAD]) {
         for i in 0..QUAD {
             self.add_product(a[i], b[i]);
         }
     }
     #[inline(always)]
-    fn add_product(&mut self, a: V, b: V) {
+    fn add_product(&mut self, a: f64x8<S>, b: f64x8<S>) {
         let product = a.mul(b);
         self.add(product);
         self.low = self.low.add(a.mul_sub(b, product));
     }
     #[inline(always)]
-    fn lanes(self) -> (Doubles<V, 1>, Doubles<V, 1>) {
+    fn lanes(self) -> (Doubles<S, 1>, Doubles<S, 1>) {
         let sum = self.high.add(self.low);
         // An infinite sum has lost inf − inf, which is no part of it.
         let is_finite = sum.eq(sum);
         let lost = self.low.sub(sum.sub(self.high));
         (
-            Doubles([V::select(is_finite, sum, self.high)]),
-            Doubles([V::select(is_finite, lost, V::splat(lost.token(), 0.0))]),
+            Doubles([f64x8::<S>::select(is_finite, sum, self.high)]),
+            Doubles([f64x8::<S>::select(is_finite, lost, f64x8::splat(lost.simd, 0.0))]),
         )
     }
     #[inline(always)]
@@ -263,10 +281,10 @@ where
         self.high.to_slice(&mut high);
         self.low.to_slice(&mut low);
         let mut sum = RunningSum::default();
-        for lane in 0..V::LANES {
+        for lane in 0..f64x8::<S>::LANES {
             sum.add(high[lane]);
         }
-        for lane in 0..V::LANES {
+        for lane in 0..f64x8::<S>::LANES {
             sum.add(low[lane]);
         }
         sum.parts()
