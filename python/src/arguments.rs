@@ -101,13 +101,13 @@ impl<'py> Logits<'py> {
         place: &'p mut Targets<'a>,
     ) -> PyResult<&'p Targets<'a>> {
         let (shape, given, axis) = (self.shape(), array.shape(), self.axis);
-        let is_label = !matches!(array.kind(), Kind::Float(_));
+        let is_label = !matches!(array.dtype().kind, Kind::Float(_));
         let left_out = if is_label { axis } else { shape.len() };
         // One by one: vectors of lengths would wait for these to be written.
         let expected = (0..shape.len()).filter(|at| *at != left_out).map(|at| &shape[at]);
         if given.iter().ne(expected) {
             let (shape, given) = (numbers(py, shape)?.into_any(), numbers(py, given)?.into_any());
-            let (axis, kind) = (size(py, axis)?, text(py, &array.kind().name())?.into_any());
+            let (axis, kind) = (size(py, axis)?, text(py, array.dtype().kind.name())?.into_any());
             let error = call(Known::get().shape_error.bind(py), [&given, &kind, &shape, &axis])?;
             return Err(PyErr::from_value(error));
         }

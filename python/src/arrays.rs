@@ -13,8 +13,6 @@
 
 mod checked;
 mod elements;
-pub(super) use checked::writable;
-use elements::{Elements, elements, is_ndarray};
 
 use super::kind::Kind;
 use super::numpy::Dtype;
@@ -49,7 +47,7 @@ const WARN_ON_WRITE: c_int = 1 << 31;
 
 /// Refuses a NumPy whose arrays have other [`Fields`].
 pub(super) fn check_fields(py: Python<'_>) -> PyResult<()> {
-    let dtype = Dtype::of(Storage::F32);
+    let dtype = Dtype::of(Kind::Float(Storage::F32));
     let probe = super::numpy::empty(py, &[2, 3], &dtype)?;
     let buffer = PyUntypedBuffer::get(&probe)?;
     let bytes: usize = probe.get_type().getattr("__basicsize__")?.extract()?;
@@ -65,26 +63,22 @@ pub(super) fn check_fields(py: Python<'_>) -> PyResult<()> {
 /// An array of numbers that the native code reads or writes as they lie.
 pub(super) struct Array<'py> {
     /// Whose memory it is.
-    _owner: Owner<'py>,
-    start: Start,
+    owner: Bound<'py, PyAny>,
+    start: *mut u8,
     /// Lengths, then strides.
     numbers: Numbers,
     ndim: usize,
     /// Of all elements.
     bytes: usize,
-    kind: Kind,
+    dtype: Dtype,
     is_writable: bool,
     /// Do its elements lie one after another in C order?
     is_contiguous: bool,
-    /// The dtype object of bfloat16, which NumPy itself does not have.
-    bfloat16: Option<Py<PyAny>>,
 }
 
-/// Held, which dropping it ends with no question whether this thread is attached: it is, for 'py.
-struct Owner<'py>(#[allow(dead_code, reason = "held")] Bound<'py, PyAny>);
-
-// SAFETY: nothing can be done with a reference to it.
-unsafe impl Sync for Owner<'_> {}
+// SAFETY: an address, where what is read there says why it may be; and an object that only who is attached to the
+// interpreter can get at.
+unsafe impl Sync for Array<'_> {}
 
 /// Of few axes they take no memory of their own.
 enum Numbers {
@@ -125,35 +119,19 @@ pub(super) fn broadcasts(given: &[usize], shape: &[usize]) -> bool {
     })
 }
 
-/// Where the elements of an array begin.
-#[derive(Clone, Copy, PartialEq)]
-struct Start(*mut u8);
-
-// SAFETY: an address; what is read there says why it may be.
-unsafe impl Send for Start {}
-// SAFETY: as for Send.
-unsafe impl Sync for Start {}
-
-impl Start {
-    fn plus(&self, bytes: isize) -> *const u8 {
-        self.0.wrapping_offset(bytes)
-    }
-}
-
 impl<'py> Array<'py> {
     /// `None` where `obj` is not an ndarray of numbers in native byte order.
     pub(super) fn of(obj: &Bound<'py, PyAny>) -> PyResult<Option<Self>> {
-        let elements = if is_ndarray(obj)? { elements(obj)? } else { None };
-        Ok(elements.map(|elements| Self::view(obj.clone(), elements)))
+        Ok(elements::numeric_dtype(obj)?.map(|dtype| Self::view(obj.clone(), dtype)))
     }
 
     /// That of an ndarray with such elements.
     #[inline(always)]
-    fn view(obj: Bound<'py, PyAny>, (kind, bfloat16): Elements) -> Self {
+    fn view(obj: Bound<'py, PyAny>, dtype: Dtype) -> Self {
         let at = obj.as_ptr().cast::<Fields>();
         // SAFETY: an ndarray, which has these fields (`check_fields`), as long as no other code runs.
         let (start, ndim, flags) =
-            unsafe { (Start((*at).data), (*at).ndim.unsigned_abs() as usize, (*at).flags) };
+            unsafe { ((*at).data, (*at).ndim.unsigned_abs() as usize, (*at).flags) };
         // SAFETY: an array has a length and a stride for each axis; nobody sets its shape between two of
         // these reads, with no Python code among them.
         let length = |axis| unsafe { (*at).shape.add(axis).read() };
@@ -178,43 +156,21 @@ impl<'py> Array<'py> {
             }
         };
         let is_writable = flags & (WRITEABLE | WARN_ON_WRITE) == WRITEABLE;
-        let bytes = len * kind.size();
+        let bytes = len * dtype.kind.size();
         let is_contiguous = flags & CONTIGUOUS != 0;
-        Self {
-            _owner: Owner(obj),
-            start,
-            numbers,
-            ndim,
-            bytes,
-            kind,
-            is_writable,
-            is_contiguous,
-            bfloat16,
-        }
+        Self { owner: obj, start, numbers, ndim, bytes, dtype, is_writable, is_contiguous }
     }
 
-    pub(super) fn kind(&self) -> Kind {
-        self.kind
+    pub(super) fn object(&self, _py: Python<'py>) -> Bound<'py, PyAny> {
+        self.owner.clone()
     }
 
-    /// The dtype of a real array.
-    pub(super) fn dtype<'p>(&self, py: Python<'p>) -> Dtype<'p> {
-        match &self.bfloat16 {
-            Some(object) => {
-                Dtype { storage: Storage::Bf16, bfloat16: Some(object.bind(py).clone()) }
-            }
-            None => Dtype::of(self.storage()),
-        }
+    pub(super) fn dtype(&self) -> &Dtype {
+        &self.dtype
     }
 
-    /// The storage of a real array, a mask or an array of int64.
     pub(super) fn storage(&self) -> Storage {
-        match self.kind {
-            Kind::Bool => Storage::Bool,
-            Kind::Float(storage) => storage,
-            // New arrays of int64; all others are labels, which are never asked.
-            Kind::Signed(_) | Kind::Unsigned(_) => Storage::I64,
-        }
+        self.dtype.kind.storage()
     }
 
     /// What rows of this real array are computed in.
@@ -255,7 +211,7 @@ impl<'py> Array<'py> {
 
     /// Every element as a row of its own, in C order, after broadcasting to `shape`.
     pub(super) fn elements(&self, shape: &[usize]) -> Rows<'_> {
-        let one = [(1, self.kind.size().cast_signed())];
+        let one = [(1, self.dtype.kind.size().cast_signed())];
         self.rows_of(shape.len(), self.broadcast_axes(shape).chain(one))
     }
 
@@ -272,7 +228,7 @@ impl<'py> Array<'py> {
         let classes = axes.clone().nth(axis).expect("an axis of the array");
         // SAFETY: the array has every element of its shape and strides, for as long as its owner is
         // held, which outlives the view; a stride of 0 repeats such an element.
-        unsafe { Rows::from_raw(self.start.0, self.storage(), classes, others(axes, axis)) }
+        unsafe { Rows::from_raw(self.start, self.storage(), classes, others(axes, axis)) }
     }
 
     /// Rows along `axis`, to write. Of an [`Array::find_output`] that was not refused, or a new array.
@@ -280,16 +236,14 @@ impl<'py> Array<'py> {
         let classes = self.axes().nth(axis).expect("an axis of the array");
         // SAFETY: as in `rows_of`; `refuse_output` has checked that the array is writable and
         // that no two elements share memory, and a new array is both.
-        unsafe {
-            RowsMut::from_raw(self.start.0, self.storage(), classes, others(self.axes(), axis))
-        }
+        unsafe { RowsMut::from_raw(self.start, self.storage(), classes, others(self.axes(), axis)) }
     }
 
     /// Every element as a row of its own, in C order, to write.
     pub(super) fn elements_mut(&self) -> RowsMut<'_> {
-        let one = (1, self.kind.size().cast_signed());
+        let one = (1, self.dtype.kind.size().cast_signed());
         // SAFETY: as in `rows_mut`.
-        unsafe { RowsMut::from_raw(self.start.0, self.storage(), one, self.axes()) }
+        unsafe { RowsMut::from_raw(self.start, self.storage(), one, self.axes()) }
     }
 
     /// Copies the labels, in C order, or refuses them.
@@ -306,7 +260,7 @@ impl<'py> Array<'py> {
                 |first, values| self.read_as::<$type>(&outer, first, values)
             };
         }
-        let read: &(dyn Fn(usize, &mut [u64]) + Sync) = match self.kind {
+        let read: &(dyn Fn(usize, &mut [u64]) + Sync) = match self.dtype.kind {
             Kind::Signed(1) => &read!(i8),
             Kind::Signed(2) => &read!(i16),
             Kind::Signed(4) => &read!(i32),
@@ -315,7 +269,7 @@ impl<'py> Array<'py> {
             Kind::Unsigned(4) => &read!(u32),
             _ => &read!(u64),
         };
-        let signed = matches!(self.kind, Kind::Signed(_));
+        let signed = matches!(self.dtype.kind, Kind::Signed(_));
         let (len, ignore_index) = (outer.rows(), ignore_index.copied());
         let unchecked = UncheckedLabels { len, read, signed, num_classes, ignore_index };
         check_labels(&unchecked, labels, run)
@@ -331,7 +285,7 @@ impl<'py> Array<'py> {
         // SAFETY: an element of the held array, of a type with the size of its kind; read once, by value,
         // unaligned.
         let read = |at: *const u8| unsafe { at.cast::<T>().read_unaligned() }.into() as u64;
-        let start = |row: usize| self.start.plus(outer.offset(row));
+        let start = |row: usize| self.start.wrapping_offset(outer.offset(row)).cast_const();
         if matches!(outer, Outer::Line { stride, .. } if *stride == size_of::<T>().cast_signed()) {
             // One after another: a loop that has vectors.
             let start = start(first).cast::<T>();
@@ -348,13 +302,13 @@ impl<'py> Array<'py> {
     /// The bytes from the first to the last element.
     #[inline(always)]
     fn extent(&self) -> (usize, usize) {
-        let start = self.start.0.addr();
+        let start = self.start.addr();
         if self.is_contiguous { (start, start + self.bytes) } else { self.strided_extent(start) }
     }
 
     #[cold]
     fn strided_extent(&self, start: usize) -> (usize, usize) {
-        let (mut first, mut end) = (start, start + self.kind.size());
+        let (mut first, mut end) = (start, start + self.dtype.kind.size());
         for (len, stride) in self.axes() {
             let Some(steps) = len.checked_sub(1) else { return (start, start) };
             let reach = steps.cast_signed() * stride;
@@ -376,7 +330,7 @@ impl<'py> Array<'py> {
     /// Is element for element the same memory?
     pub(super) fn is_alias_of(&self, other: &Array<'_>) -> bool {
         self.start == other.start
-            && self.kind == other.kind
+            && self.dtype.kind == other.dtype.kind
             && self.shape() == other.shape()
             && self.axes().zip(other.axes()).all(|(a, b)| a.1 == b.1 || a.0 <= 1)
     }

@@ -4,7 +4,7 @@
 //! that overlaps an input in any other way is computed elsewhere and copied
 //! at the end, so the result is as if there were no overlap.
 
-use super::arrays::{Array, writable};
+use super::arrays::Array;
 use super::errors::{internal, raise};
 use super::known::Known;
 use super::numpy::Dtype;
@@ -33,35 +33,39 @@ const WIDE_ROW: usize = 1 << 25;
 /// An array that the core writes, and where its numbers must end up.
 pub(super) struct Output<'py> {
     pub(super) array: Array<'py>,
-    computed: Bound<'py, PyAny>,
     memory: Memory,
-    /// The caller's array, where it is not `computed` itself.
-    wanted: Option<Box<(Bound<'py, PyAny>, Array<'py>)>>,
+    /// What the caller gets.
+    object: Bound<'py, PyAny>,
+    /// Its array, where that is not written at once.
+    wanted: Option<Box<Array<'py>>>,
 }
 
 impl<'py> Output<'py> {
     /// A new array of `shape`, or the caller's `out` if it is given and can be written directly; in `place`, where it
-    /// stays.
+    /// stays. Without a `dtype` it has that of the logits, but 16 bits do not limit what goes to a wider `out`.
     #[inline(always)]
     pub(super) fn new<'p>(
         place: &'p mut Option<Self>,
         out: &Bound<'py, PyAny>,
         name: &str,
         shape: &[usize],
-        dtype: &Dtype<'py>,
+        dtype: Option<&Dtype>,
         inputs: &Inputs<'_>,
     ) -> PyResult<&'p mut Self> {
-        let py = out.py();
+        let (py, may_widen) = (out.py(), dtype.is_none());
+        let dtype = dtype.unwrap_or(inputs.logits.dtype());
         if out.is_none() {
             return Ok(place.insert(Self::fresh(py, shape, dtype)?));
         }
         let array = Array::find_output(out, name, shape)?.view();
-        let output = Self { array, computed: out.clone(), memory: Memory::Callers, wanted: None };
+        let output = Self { array, memory: Memory::Callers, object: out.clone(), wanted: None };
         let output = place.insert(output);
         output.array.refuse_output(py, name, shape)?;
-        let (array, storage) = (&output.array, dtype.storage);
-        // A result is rounded to its own type first, also on its way to a wider array.
-        let takes_it = array.storage() == storage || inputs.compute == storage;
+        let (array, storage) = (&output.array, dtype.kind.storage());
+        // Else a result is rounded to its own type first, also on its way to a wider array.
+        let takes_it = array.storage() == storage
+            || inputs.compute == storage
+            || (may_widen && array.storage().size() > 2);
         let is_alias = array.is_alias_of(inputs.logits);
         if takes_it && !inputs.forbid(array, is_alias) {
             if is_alias {
@@ -70,15 +74,14 @@ impl<'py> Output<'py> {
             return Ok(output);
         }
         // Elsewhere, but rounded to the caller's type here: NumPy could round a second time.
-        let own = takes_it.then(|| array.dtype(py));
-        output.set_aside(own.as_ref().unwrap_or(dtype))?;
+        output.set_aside((!takes_it).then_some(dtype))?;
         Ok(output)
     }
 
     /// A new array.
-    pub(super) fn fresh(py: Python<'py>, shape: &[usize], dtype: &Dtype<'py>) -> PyResult<Self> {
-        let (computed, array) = Array::empty(py, shape, dtype)?;
-        Ok(Self { array, computed, memory: Memory::New, wanted: None })
+    pub(super) fn fresh(py: Python<'py>, shape: &[usize], dtype: &Dtype) -> PyResult<Self> {
+        let array = Array::empty(py, shape, dtype)?;
+        Ok(Self { memory: Memory::New, object: array.object(py), array, wanted: None })
     }
 
     /// Rows along `axis`, to write. Memory of the caller's has been written before, so writing past
@@ -112,24 +115,27 @@ impl<'py> Output<'py> {
 
     /// The array that the caller gets.
     pub(super) fn result(&self) -> &Array<'py> {
-        self.wanted.as_ref().map_or(&self.array, |wanted| &wanted.1)
+        self.wanted.as_deref().unwrap_or(&self.array)
     }
 
-    /// Computes elsewhere, so that the caller's array is written when nothing can fail any more.
-    pub(super) fn set_aside(&mut self, dtype: &Dtype<'py>) -> PyResult<()> {
+    /// Computes elsewhere, in another type or the same, so that the caller's array is written when nothing can fail any
+    /// more.
+    pub(super) fn set_aside(&mut self, dtype: Option<&Dtype>) -> PyResult<()> {
         if self.wanted.is_none() {
-            let aside = Self::fresh(self.computed.py(), self.array.shape(), dtype)?;
-            let direct = replace(self, aside);
-            self.wanted = Some(Box::new((direct.computed, direct.array)));
+            let dtype = dtype.unwrap_or(self.array.dtype());
+            let aside = Array::empty(self.object.py(), self.array.shape(), dtype)?;
+            self.wanted = Some(Box::new(replace(&mut self.array, aside)));
+            self.memory = Memory::New;
         }
         Ok(())
     }
 
     /// The finished array. Nothing fails after the first number is copied, but for Ctrl-C.
     pub(super) fn finish(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        let Some(wanted) = &self.wanted else { return Ok(self.computed.clone()) };
-        copy_array(py, &self.array, &wanted.1)?;
-        Ok(wanted.0.clone())
+        if let Some(wanted) = &self.wanted {
+            copy_array(py, &self.array, wanted)?;
+        }
+        Ok(self.object.clone())
     }
 }
 
@@ -141,22 +147,6 @@ fn copy_array(py: Python<'_>, from: &Array<'_>, to: &Array<'_>) -> PyResult<()> 
         axes => (from.rows(axes - 1), to.rows_mut(axes - 1)),
     };
     run_silently(py, bytes, &mut |run| copy(&from, &mut to, run), &mut |_| {})
-}
-
-/// The type of a result that has a value for each logit: theirs, but 16 bits do not limit what
-/// goes to a wider `out`.
-pub(super) fn result_dtype<'py>(
-    logits: &Array<'_>,
-    compute: Storage,
-    out: &Bound<'py, PyAny>,
-    name: &str,
-) -> PyResult<Dtype<'py>> {
-    let own = logits.dtype(out.py());
-    if own.storage == compute || out.is_none() {
-        return Ok(own);
-    }
-    let is_wider = Array::of(&writable(out, name)?)?.is_some_and(|out| out.storage().size() > 2);
-    Ok(if is_wider { Dtype::of(compute) } else { own })
 }
 
 /// The arrays that are read while outputs are written.

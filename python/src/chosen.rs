@@ -5,11 +5,12 @@ use super::arguments::{self, Logits, integer};
 use super::arrays::Array;
 use super::call::{Output, run, run_placing};
 use super::errors::{Shape, row_index, value_error};
+use super::kind::Kind;
 use super::numpy::Dtype;
 use super::objects::Pair;
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
-use smoothxent::{Error, Labels, Run, Storage};
+use smoothxent::{Error, Labels, Run};
 
 function!(top_k_log_softmax(logits, k, axis, temperature, r#where) -> PyTuple, top_k);
 
@@ -31,8 +32,8 @@ fn top_k<'py>(
     let mask_array = given!(mask, logits.mask_array(mask));
     let mut shape = logits.shape().to_vec();
     shape[logits.axis] = k;
-    let indices = Output::fresh(py, &shape, &Dtype::of(Storage::I64))?;
-    let log_probs = Output::fresh(py, &shape, &logits.array.dtype(py))?;
+    let indices = Output::fresh(py, &shape, &Dtype::of(Kind::Signed(8)))?;
+    let log_probs = Output::fresh(py, &shape, logits.array.dtype())?;
     indices.touch(py, logits.axis)?;
     log_probs.touch(py, logits.axis)?;
     let (z, mask) = (logits.array.rows(logits.axis), logits.mask_rows(mask_array.as_ref()));
@@ -77,7 +78,7 @@ fn at_indices<'py>(
             (*name, *index) = ("indices", row_index(index[0], given, given.len()));
         }
     })?;
-    let output = Output::fresh(py, given, &logits.array.dtype(py))?;
+    let output = Output::fresh(py, given, logits.array.dtype())?;
     output.touch(py, axis)?;
     let (z, mask) = (logits.array.rows(axis), logits.mask_rows(mask_array.as_ref()));
     let mut out = output.rows_mut(axis);

@@ -4,6 +4,7 @@ use super::arguments::{self, Logits, flag, number};
 use super::arrays::Array;
 use super::call::{Output, run};
 use super::errors::value_error;
+use super::kind::Kind;
 use super::known::Known;
 use super::numpy::Dtype;
 use super::{Argument, Arguments};
@@ -53,15 +54,15 @@ fn reduce_chunk<'py>(
         None => Smoothing::None,
     };
     let len = segments(classes) * SEGMENT_SUMS;
-    let double = Dtype::of(Storage::F64);
-    let (sums, out) = Array::empty(py, &with_axis(&row_shape, len), &double)?;
+    let double = Dtype::of(Kind::Float(Storage::F64));
+    let sums = Array::empty(py, &with_axis(&row_shape, len), &double)?;
     let (z, rows) = (logits.array.rows(logits.axis), rows.rows(logits.axis));
-    let mut out = out.rows_mut(logits.axis);
+    let mut out = sums.rows_mut(logits.axis);
     let compute = logits.array.compute();
     logits.run(py, |run| {
         smoothxent::reduce_chunk(compute, operation, &z, &rows, smoothing, &mut out, run)
     })?;
-    Ok(sums)
+    Ok(sums.object(py))
 }
 
 function!(
@@ -84,9 +85,9 @@ fn finish_chunks<'py>(
     };
     let maxima = Array::real_of_shape(maxima, "maxima", &with_axis(row_shape, 1))?;
     let axis = row_shape.len();
-    let double = Dtype::of(Storage::F64);
-    let (constants, out) = Array::empty(py, &with_axis(row_shape, ROW_CONSTANTS), &double)?;
-    let (values, maxima, mut out) = (sums.rows(axis), maxima.rows(axis), out.rows_mut(axis));
+    let double = Dtype::of(Kind::Float(Storage::F64));
+    let constants = Array::empty(py, &with_axis(row_shape, ROW_CONSTANTS), &double)?;
+    let (values, maxima, mut out) = (sums.rows(axis), maxima.rows(axis), constants.rows_mut(axis));
     let [spike, beta, mass] =
         [number(spike, "spike")?, number(beta, "beta")?, number(mass, "mass")?];
     let target = ChunkTarget { spike, beta, mass };
@@ -94,7 +95,7 @@ fn finish_chunks<'py>(
     run(py, sums.bytes(), |run| {
         smoothxent::finish_chunks(compute, operation, target, &values, &maxima, &mut out, run)
     })?;
-    Ok(constants)
+    Ok(constants.object(py))
 }
 
 function!(_write_chunk(operation, logits, rows) -> PyAny, write_chunk);
@@ -108,7 +109,7 @@ fn write_chunk<'py>(
     let logits = Logits::last(logits)?;
     let row_shape = with_axis(&logits.row_shape(), 1 + ROW_CONSTANTS);
     let rows = Array::real_of_shape(rows, "rows", &row_shape)?;
-    let output = Output::fresh(py, logits.shape(), &logits.array.dtype(py))?;
+    let output = Output::fresh(py, logits.shape(), logits.array.dtype())?;
     let (z, rows) = (logits.array.rows(logits.axis), rows.rows(logits.axis));
     let mut out = output.rows_mut(logits.axis);
     let compute = logits.array.compute();
@@ -131,13 +132,13 @@ fn row_losses<'py>(
     let target_array = Array::targets(labels)?;
     let mut place = Targets::none();
     let targets = logits.targets(py, &target_array, Some(&-1), None, &mut place)?;
-    let double = Dtype::of(Storage::F64);
-    let (losses, out) = Array::empty(py, &logits.row_shape(), &double)?;
-    let (z, mut out) = (logits.array.rows(logits.axis), out.elements_mut());
+    let double = Dtype::of(Kind::Float(Storage::F64));
+    let losses = Array::empty(py, &logits.row_shape(), &double)?;
+    let (z, mut out) = (logits.array.rows(logits.axis), losses.elements_mut());
     let terms = LossTerms::new(label_smoothing, &prior);
     // Of a sum, losses are not rounded.
     let (reduction, normalizer, compute) = (Reduction::Sum, None, logits.array.compute());
     let operation = CrossEntropy { targets, terms, reduction, normalizer, compute };
     logits.run(py, |run| operation.run(&z, None, Some(&mut out), None, None, run))?;
-    Ok(losses)
+    Ok(losses.object(py))
 }

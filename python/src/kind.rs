@@ -12,34 +12,29 @@ pub(super) enum Kind {
 }
 
 impl Kind {
-    /// Those that NumPy itself has, the most usual first.
-    pub(super) const ALL: [Kind; 12] = [
-        Kind::Float(Storage::F32),
-        Kind::Signed(8),
-        Kind::Float(Storage::F64),
-        Kind::Float(Storage::F16),
-        Kind::Signed(4),
-        Kind::Bool,
-        Kind::Signed(1),
-        Kind::Signed(2),
-        Kind::Unsigned(1),
-        Kind::Unsigned(2),
-        Kind::Unsigned(4),
-        Kind::Unsigned(8),
+    /// Which NumPy itself does not have.
+    pub(super) const BFLOAT16: Kind = Kind::Float(Storage::Bf16);
+
+    /// Each with the name of its dtype, the most usual first.
+    pub(super) const ALL: [(Kind, &str); 13] = [
+        (Kind::Float(Storage::F32), "float32"),
+        (Kind::Signed(8), "int64"),
+        (Kind::Float(Storage::F64), "float64"),
+        (Kind::Float(Storage::F16), "float16"),
+        (Kind::Signed(4), "int32"),
+        (Kind::Bool, "bool"),
+        (Kind::Signed(1), "int8"),
+        (Kind::Signed(2), "int16"),
+        (Kind::Unsigned(1), "uint8"),
+        (Kind::Unsigned(2), "uint16"),
+        (Kind::Unsigned(4), "uint32"),
+        (Kind::Unsigned(8), "uint64"),
+        (Kind::BFLOAT16, "bfloat16"),
     ];
 
-    /// From the number and the size of a type of NumPy's own.
-    pub(super) fn of(number: usize, size: usize) -> Option<Self> {
-        let size = u8::try_from(size).ok()?;
-        match number {
-            0 => Some(Kind::Bool),
-            1 | 3 | 5 | 7 | 9 => Some(Kind::Signed(size)),
-            2 | 4 | 6 | 8 | 10 => Some(Kind::Unsigned(size)),
-            11 => Some(Kind::Float(Storage::F32)),
-            12 => Some(Kind::Float(Storage::F64)),
-            23 => Some(Kind::Float(Storage::F16)),
-            _ => None,
-        }
+    /// The name of the dtype.
+    pub(super) fn name(self) -> &'static str {
+        Self::ALL.iter().find(|(kind, _)| *kind == self).expect("one of all").1
     }
 
     /// Bytes of an element.
@@ -51,14 +46,13 @@ impl Kind {
         }
     }
 
-    /// The name of the dtype.
-    pub(super) fn name(self) -> String {
+    /// What the core stores real numbers, a mask or int64 as.
+    pub(super) fn storage(self) -> Storage {
         match self {
-            Kind::Bool => "bool".to_owned(),
-            Kind::Float(Storage::Bf16) => "bfloat16".to_owned(),
-            Kind::Float(storage) => format!("float{}", storage.size() * 8),
-            Kind::Signed(size) => format!("int{}", size * 8),
-            Kind::Unsigned(size) => format!("uint{}", size * 8),
+            Kind::Bool => Storage::Bool,
+            Kind::Float(storage) => storage,
+            // New arrays of int64; all others are labels, which are never asked.
+            Kind::Signed(_) | Kind::Unsigned(_) => Storage::I64,
         }
     }
 }

@@ -6,7 +6,7 @@ use super::arrays::check_fields;
 use super::kind::Kind;
 use pyo3::prelude::*;
 use pyo3::types::{PyString, PyType};
-use smoothxent::{Level, Storage, pool};
+use smoothxent::{Level, pool};
 use std::sync::OnceLock;
 
 static KNOWN: OnceLock<Known> = OnceLock::new();
@@ -38,19 +38,20 @@ macro_rules! known {
             $(pub(super) $class: Py<PyType>,)*
             $(pub(super) $object: Py<PyAny>,)*
             $(pub(super) $name: Py<PyString>,)*
-            /// The dtypes of [`Kind::ALL`].
+            /// The dtypes of [`Kind::ALL`] but for bfloat16.
             pub(super) kinds: Vec<(Py<PyAny>, Kind)>,
         }
 
         impl Known {
             fn of(py: Python<'_>) -> PyResult<Self> {
                 let dtype = py.import("numpy")?.getattr("dtype")?;
-                let dtype = |kind: Kind| Ok((dtype.call1((kind.name(),))?.unbind(), kind));
+                let dtype = |(kind, name)| Ok((dtype.call1((name,))?.unbind(), kind));
+                let kinds = Kind::ALL.into_iter().filter(|(kind, _)| *kind != Kind::BFLOAT16);
                 Ok(Self {
                     $($class: found(py, $class_of, $class_name)?.cast_into()?.unbind(),)*
                     $($object: found(py, $object_of, $object_name)?.unbind(),)*
                     $($name: PyString::intern(py, stringify!($name)).unbind(),)*
-                    kinds: Kind::ALL.into_iter().map(dtype).collect::<PyResult<_>>()?,
+                    kinds: kinds.map(dtype).collect::<PyResult<_>>()?,
                 })
             }
         }
@@ -79,8 +80,7 @@ known! {
         warn: "smoothxent._warnings"."warn",
     }
     names {
-        __index__, bfloat16, dtype, get, isnative, itemsize, logits, mask, mean, name, num, reset, set,
-        shape,
+        __index__, dtype, get, isnative, itemsize, logits, mask, mean, name, reset, set, shape,
     }
 }
 
@@ -89,13 +89,14 @@ impl Known {
         KNOWN.get().expect("the module has been imported")
     }
 
-    /// NumPy's own type for `storage`, which bfloat16 does not have.
-    pub(super) fn dtype_of(&self, storage: Storage) -> &Py<PyAny> {
-        let kind = match storage {
-            Storage::F16 | Storage::F32 => Kind::Float(storage),
-            Storage::I64 => Kind::Signed(8),
-            Storage::Bool | Storage::Bf16 | Storage::F64 => Kind::Float(Storage::F64),
-        };
+    /// NumPy's own dtype of a kind that it has.
+    pub(super) fn dtype_of(&self, kind: Kind) -> &Py<PyAny> {
         &self.kinds.iter().find(|known| known.1 == kind).expect("one of all").0
+    }
+
+    /// What the elements of a dtype are, where that is one of the known objects.
+    #[inline(always)]
+    pub(super) fn kind_of(&self, dtype: &Bound<'_, PyAny>) -> Option<Kind> {
+        self.kinds.iter().find(|known| dtype.is(&known.0)).map(|known| known.1)
     }
 }

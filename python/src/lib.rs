@@ -59,12 +59,13 @@ mod weights;
 use arguments::{Logits, flag, is_one_axis};
 use arrays::Array;
 use builtin::Native;
-use call::{Inputs, Output, guard, result_dtype, warn};
+use call::{Inputs, Output, guard, warn};
+use kind::Kind;
 use numpy::Dtype;
 use objects::{text, tuple};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyNotImplemented, PyTuple};
-use smoothxent::{Activation, Level, Targets, TermsOut, WithReserve, pool};
+use smoothxent::{Activation, Level, Storage, Targets, TermsOut, WithReserve, pool};
 use std::env::consts::{ARCH, OS};
 use threads::width;
 
@@ -111,18 +112,13 @@ fn activation<'py>(
     logits.refuse_no_classes(axis.py())?;
     let temperature = arguments::temperature(temperature)?;
     let mask_array = given!(mask, logits.mask_array(mask));
-    let (result, compute) = if dtype.is_none() {
-        let compute = logits.array.compute();
-        (result_dtype(&logits.array, compute, out, "out")?, compute)
-    } else {
-        let result = numpy::requested(dtype)?;
-        let compute = logits.array.storage().compute_with(result.storage);
-        (result, compute)
-    };
+    let dtype = given!(dtype, numpy::requested(dtype));
+    let result = dtype.as_ref().map_or(Storage::F32, |dtype| dtype.kind.storage());
+    let compute = logits.array.storage().compute_with(result);
     let others = [mask_array.as_ref(), None, None];
     let inputs = Inputs { logits: &logits.array, others, compute, in_place: true };
     let mut output = None;
-    let output = Output::new(&mut output, out, "out", logits.shape(), &result, &inputs)?;
+    let output = Output::new(&mut output, out, "out", logits.shape(), dtype.as_ref(), &inputs)?;
     output.touch(out.py(), logits.axis)?;
     let z = logits.array.rows(logits.axis);
     let mut p = output.rows_mut(logits.axis);
@@ -157,11 +153,10 @@ fn logsumexp_of<'py>(
         shape.insert(logits.axis, 1);
     }
     let compute = logits.array.compute();
-    let result = result_dtype(&logits.array, compute, out, "out")?;
     let others = [mask_array.as_ref(), None, None];
     let inputs = Inputs { logits: &logits.array, others, compute, in_place: false };
     let mut output = None;
-    let output = Output::new(&mut output, out, "out", &shape, &result, &inputs)?;
+    let output = Output::new(&mut output, out, "out", &shape, None, &inputs)?;
     let (z, mut lse) = (logits.array.rows(logits.axis), output.array.elements_mut());
     let mask = logits.mask_rows(mask_array.as_ref());
     logits.run(out.py(), |run| {
@@ -210,15 +205,15 @@ fn terms<'py>(
     let mut place = Targets::none();
     let targets = logits.targets(py, &target_array, ignored.as_ref(), None, &mut place)?;
     let (compute, shape) = (logits.array.compute(), logits.row_shape());
-    let per_row = Dtype::of(compute);
+    let per_row = Dtype::of(Kind::Float(compute));
     let empty = || Array::empty(py, &shape, &per_row);
     let arrays = [empty()?, empty()?, empty()?, empty()?, empty()?];
     let out = &mut TermsOut {
-        nll: arrays[0].1.elements_mut(),
-        prior_cross_entropy: arrays[1].1.elements_mut(),
-        prior_kl: arrays[2].1.elements_mut(),
-        prior_entropy: arrays[3].1.elements_mut(),
-        logsumexp: arrays[4].1.elements_mut(),
+        nll: arrays[0].elements_mut(),
+        prior_cross_entropy: arrays[1].elements_mut(),
+        prior_kl: arrays[2].elements_mut(),
+        prior_entropy: arrays[3].elements_mut(),
+        logsumexp: arrays[4].elements_mut(),
     };
     let z = logits.array.rows(logits.axis);
     let mask = logits.mask_rows(mask_array.as_ref());
@@ -234,7 +229,7 @@ fn terms<'py>(
             run,
         )
     })?;
-    tuple(py, arrays.map(|(object, _)| object))
+    tuple(py, arrays.each_ref().map(|array| array.object(py)))
 }
 
 #[pyfunction]

@@ -2,8 +2,9 @@
 
 use super::arguments::{self, Logits};
 use super::arrays::Array;
-use super::call::{Inputs, Output, result_dtype};
+use super::call::{Inputs, Output};
 use super::errors::value_error;
+use super::kind::Kind;
 use super::numpy::Dtype;
 use super::objects::{Pair, float};
 use super::{Argument, Arguments};
@@ -74,14 +75,14 @@ fn evaluate<'py>(
     let targets = logits.targets(py, target_array, ignored.as_ref(), class_weight, &mut place)?;
 
     let compute = logits.array.compute();
-    let per_row = Dtype::of(compute);
+    let per_row = Dtype::of(Kind::Float(compute));
     let others = [prior_array.as_ref(), mask_array.as_ref(), Some(target_array)];
     let mut inputs = Inputs { logits: &logits.array, others, compute, in_place: false };
     let (mut losses, mut scalar, mut grad) = (None, None, None);
     match reduction {
         Reduction::None => {
             let shape = logits.row_shape();
-            Output::new(&mut losses, out, "out", &shape, &per_row, &inputs)?;
+            Output::new(&mut losses, out, "out", &shape, Some(&per_row), &inputs)?;
         }
         _ if out.is_none() => {}
         // A scalar is accumulated in float64 and rounded once, to whatever `out` holds.
@@ -92,14 +93,13 @@ fn evaluate<'py>(
     }
     inputs.in_place = true;
     if let Some(out) = grad_out {
-        let (name, dtype) = ("grad_out", result_dtype(&logits.array, compute, out, "grad_out")?);
-        Output::new(&mut grad, out, name, logits.shape(), &dtype, &inputs)?
+        Output::new(&mut grad, out, "grad_out", logits.shape(), None, &inputs)?
             .touch(py, logits.axis)?;
     }
     if let (Some(losses), Some(grad)) = (&mut losses, &grad)
         && grad.is_copied()
     {
-        losses.set_aside(&per_row)?; // the copy may find no memory
+        losses.set_aside(None)?; // the copy may find no memory
     }
     let out = losses.as_ref().map(Output::result).or(scalar.as_ref());
     if let (Some(out), Some(grad)) = (out, &grad)

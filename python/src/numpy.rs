@@ -1,43 +1,60 @@
 //! The few things asked of NumPy itself.
 
 use super::errors::{Shape, answer, error, from_class, type_error};
+use super::kind::Kind;
 use super::known::Known;
 use super::objects::{call, integer, numbers};
 use pyo3::exceptions::{PyMemoryError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyString;
-use smoothxent::Storage;
 
-/// The dtype of a result.
-pub(super) struct Dtype<'py> {
-    pub(super) storage: Storage,
-    /// That of bfloat16, which NumPy itself does not have.
-    pub(super) bfloat16: Option<Bound<'py, PyAny>>,
+/// The dtype of an array of numbers in native byte order.
+pub(super) struct Dtype {
+    pub(super) kind: Kind,
+    /// The object of bfloat16, as ml_dtypes has it: NumPy itself does not.
+    pub(super) bfloat16: Option<Py<PyAny>>,
 }
 
-impl<'py> Dtype<'py> {
-    /// NumPy's own type for `storage`.
-    pub(super) fn of(storage: Storage) -> Self {
-        Self { storage, bfloat16: None }
+impl Dtype {
+    /// NumPy's own.
+    pub(super) fn of(kind: Kind) -> Self {
+        Self { kind, bfloat16: None }
     }
 
-    pub(super) fn object(&self, py: Python<'py>) -> &Bound<'py, PyAny> {
-        self.bfloat16.as_ref().unwrap_or_else(|| Known::get().dtype_of(self.storage).bind(py))
+    /// That of a dtype object, if its elements are such numbers.
+    pub(super) fn of_object(dtype: &Bound<'_, PyAny>) -> PyResult<Option<Self>> {
+        let kind = match Known::get().kind_of(dtype) {
+            None => answer(dtype.py(), kind_by_name(dtype))?.flatten(),
+            known => known,
+        };
+        Ok(kind.map(|kind| {
+            let bfloat16 = (kind == Kind::BFLOAT16).then(|| dtype.clone().unbind());
+            Self { kind, bfloat16 }
+        }))
+    }
+
+    pub(super) fn object<'py>(&self, py: Python<'py>) -> &Bound<'py, PyAny> {
+        self.bfloat16.as_ref().unwrap_or_else(|| Known::get().dtype_of(self.kind)).bind(py)
     }
 }
 
-/// Is a dtype bfloat16, as ml_dtypes has it? By its name: the package need not be there.
-pub(super) fn is_bfloat16(dtype: &Bound<'_, PyAny>) -> PyResult<bool> {
-    let (py, known) = (dtype.py(), Known::get());
-    let name = dtype.getattr(&known.name)?;
-    Ok(name.eq(known.bfloat16.bind(py))? && dtype.getattr(&known.isnative)?.is_truthy()?)
+/// What the elements of a dtype are that is none of the known objects: it may be equal to one all the same, as another
+/// C type, with metadata, or unpickled; or bfloat16, whose package need not be there. Not by `==`, for which NumPy takes
+/// memory that it does not check.
+fn kind_by_name(dtype: &Bound<'_, PyAny>) -> PyResult<Option<Kind>> {
+    let known = Known::get();
+    let name = dtype.getattr(&known.name)?.cast_into::<PyString>()?;
+    let (name, size) = (name.to_cow()?, dtype.getattr(&known.itemsize)?.extract::<usize>()?);
+    let is_native = dtype.getattr(&known.isnative)?.is_truthy()?;
+    let mut all = Kind::ALL.into_iter().filter(|_| is_native);
+    Ok(all.find(|(kind, own)| *own == name && kind.size() == size).map(|(kind, _)| kind))
 }
 
 /// numpy.empty(shape, dtype)
 pub(super) fn empty<'py>(
     py: Python<'py>,
     shape: &[usize],
-    dtype: &Dtype<'py>,
+    dtype: &Dtype,
 ) -> PyResult<Bound<'py, PyAny>> {
     let size = numbers(py, shape)?.into_any();
     call(Known::get().empty.bind(py), [&size, dtype.object(py)]).map_err(|raised| {
@@ -59,23 +76,17 @@ pub(super) fn empty<'py>(
 const SUPPORTED: &str = "float16, bfloat16, float32 or float64";
 
 /// The `dtype=` of a result.
-pub(super) fn requested<'py>(obj: &Bound<'py, PyAny>) -> PyResult<Dtype<'py>> {
-    let (py, known) = (obj.py(), Known::get());
+pub(super) fn requested(obj: &Bound<'_, PyAny>) -> PyResult<Dtype> {
+    let py = obj.py();
     let refuse =
         |what: Bound<'_, PyString>| type_error!(py, "dtype must be {SUPPORTED}, got {what}");
-    let Some(requested) = answer(py, call(known.dtype_type.bind(py), [obj]))? else {
+    let Some(requested) = answer(py, call(Known::get().dtype_type.bind(py), [obj]))? else {
         return Err(refuse(obj.repr()?));
     };
-    for storage in [Storage::F32, Storage::F64, Storage::F16] {
-        let dtype = Dtype::of(storage);
-        if requested.eq(dtype.object(py))? {
-            return Ok(dtype);
-        }
+    match Dtype::of_object(&requested)? {
+        Some(dtype) if matches!(dtype.kind, Kind::Float(_)) => Ok(dtype),
+        _ => Err(refuse(requested.str()?)),
     }
-    if is_bfloat16(&requested)? {
-        return Ok(Dtype { storage: Storage::Bf16, bfloat16: Some(requested) });
-    }
-    Err(refuse(requested.str()?))
 }
 
 /// Why an array of another dtype cannot take a result.

@@ -40,9 +40,9 @@ fn grad_and_hess<'py>(arguments: &Arguments<'_, 'py, 8>) -> PyResult<Bound<'py, 
     let target_array = Array::targets(targets)?;
     let mut place = Targets::none();
     let targets = logits.targets(py, &target_array, None, class_weight, &mut place)?;
-    let (compute, result) = (logits.array.compute(), logits.array.dtype(py));
+    let (compute, result) = (logits.array.compute(), logits.array.dtype());
     let new = || {
-        let output = Output::fresh(py, logits.shape(), &result)?;
+        let output = Output::fresh(py, logits.shape(), result)?;
         output.touch(py, logits.axis)?;
         Ok::<_, PyErr>(output)
     };

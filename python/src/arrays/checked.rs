@@ -1,7 +1,7 @@
 //! Arrays that are what they must be: real, labels, masks, or to be written.
 
 use super::Array;
-use super::elements::{Found, elements, is_exact_ndarray, is_ndarray};
+use super::elements::{Found, is_exact_ndarray, numeric_dtype};
 use crate::errors::{type_error, value_error, wrong_shape};
 use crate::kind::Kind;
 use crate::known::Known;
@@ -11,7 +11,7 @@ use crate::overlap::overlaps;
 use pyo3::prelude::*;
 
 /// The ndarray to write: `obj` itself, or the memory of a tensor.
-pub(crate) fn writable<'py>(obj: &Bound<'py, PyAny>, name: &str) -> PyResult<Bound<'py, PyAny>> {
+fn writable<'py>(obj: &Bound<'py, PyAny>, name: &str) -> PyResult<Bound<'py, PyAny>> {
     let (py, known) = (obj.py(), Known::get());
     if is_exact_ndarray(obj) || obj.is_instance(known.ndarray.bind(py))? {
         return Ok(obj.clone());
@@ -27,14 +27,15 @@ fn find_like<'py>(
     converter: &Py<PyAny>,
     are_such: fn(Kind) -> bool,
 ) -> PyResult<Found<'py>> {
-    let own = if is_exact_ndarray(obj) { elements(obj)? } else { None };
-    if let Some(own) = own.filter(|own| are_such(own.0)) {
+    if is_exact_ndarray(obj)
+        && let Some(own) = numeric_dtype(obj)?.filter(|own| are_such(own.kind))
+    {
         return Ok(Found(obj.clone(), own));
     }
     let py = obj.py();
     let array = call(converter.bind(py), [obj, &text(py, name)?.into_any()])?;
-    match if is_exact_ndarray(&array) { elements(&array)? } else { None } {
-        Some(elements) => Ok(Found(array, elements)),
+    match numeric_dtype(&array)?.filter(|_| is_exact_ndarray(&array)) {
+        Some(own) => Ok(Found(array, own)),
         None => Err(type_error!(py, "{name} cannot be read as an array of numbers")),
     }
 }
@@ -51,9 +52,8 @@ fn find_output_like<'py>(
         let text = "is a masked array; pass an ordinary one, or its .data";
         return Err(type_error!(py, "{name} {text}"));
     }
-    let own = if is_ndarray(&obj)? { elements(&obj)? } else { None };
-    if let Some(real @ (Kind::Float(_), _)) = own {
-        return Ok(Found(obj, real));
+    if let Some(own) = numeric_dtype(&obj)?.filter(|own| matches!(own.kind, Kind::Float(_))) {
+        return Ok(Found(obj, own));
     }
     let given: Vec<usize> = obj.getattr(&known.shape)?.extract()?;
     if given != shape {
@@ -63,15 +63,11 @@ fn find_output_like<'py>(
 }
 
 impl<'py> Array<'py> {
-    /// A new C-contiguous array and its view.
-    pub(crate) fn empty(
-        py: Python<'py>,
-        shape: &[usize],
-        dtype: &Dtype<'py>,
-    ) -> PyResult<(Bound<'py, PyAny>, Self)> {
+    /// A new C-contiguous array.
+    pub(crate) fn empty(py: Python<'py>, shape: &[usize], dtype: &Dtype) -> PyResult<Self> {
         let object = numpy::empty(py, shape, dtype)?;
-        match Self::of(&object)? {
-            Some(array) => Ok((object, array)),
+        match numeric_dtype(&object)? {
+            Some(dtype) => Ok(Self::view(object, dtype)),
             None => Err(type_error!(py, "numpy.empty returned no array of numbers")),
         }
     }
@@ -138,8 +134,9 @@ impl<'py> Array<'py> {
             Some(found) => Ok(found),
             None => {
                 // Taken apart: else what is usual would go through memory too.
-                let Found(object, (kind, bfloat16)) = find_like(obj, name, converter, are_such)?;
-                Ok(Found(object, (kind, bfloat16)))
+                let Found(object, dtype) = find_like(obj, name, converter, are_such)?;
+                let Dtype { kind, bfloat16 } = dtype;
+                Ok(Found(object, Dtype { kind, bfloat16 }))
             }
         }
     }
@@ -155,8 +152,9 @@ impl<'py> Array<'py> {
         match Found::known(obj, |kind| matches!(kind, Kind::Float(_))) {
             Some(found) => Ok(found),
             None => {
-                let Found(object, (kind, bfloat16)) = find_output_like(obj, name, shape)?;
-                Ok(Found(object, (kind, bfloat16)))
+                let Found(object, dtype) = find_output_like(obj, name, shape)?;
+                let Dtype { kind, bfloat16 } = dtype;
+                Ok(Found(object, Dtype { kind, bfloat16 }))
             }
         }
     }
@@ -186,7 +184,7 @@ impl<'py> Array<'py> {
         if self.is_contiguous {
             return Ok(());
         }
-        let reason = match overlaps(self.axes(), self.kind.size()) {
+        let reason = match overlaps(self.axes(), self.dtype.kind.size()) {
             Some(false) => return Ok(()),
             Some(true) => "overlaps itself (two of its elements share memory)",
             None => "has strides of which it takes too long to tell whether it overlaps itself",
