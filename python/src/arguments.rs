@@ -3,11 +3,10 @@
 
 use super::arrays::{Array, broadcasts};
 use super::call::run_placing;
-use super::errors::{Shape, answer, own_index, row_index, type_error, value_error, wrong_type};
-use super::kind::Kind;
+use super::errors::{Shape, answer, own_index, type_error, value_error, wrong_type};
 use super::known::Known;
 use super::numpy::axis_error;
-use super::objects::{call, int, integer as size, numbers, text};
+use super::objects::{call, int, integer as size, label, numbers, text};
 use pyo3::exceptions::{PyOverflowError, PyTypeError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyFloat, PyInt, PyString};
@@ -25,7 +24,7 @@ impl<'py> Logits<'py> {
     /// Of a single axis, whose length may be 0.
     pub(super) fn new(logits: &Bound<'py, PyAny>, axis: &Bound<'_, PyAny>) -> PyResult<Self> {
         let given = integer(axis, "axis")?;
-        let found = Array::find_real(logits, "logits", &Known::get().as_logits)?;
+        let found = Array::find_logits(logits)?;
         let dimensions = found.ndim() as i128;
         if !(-dimensions..dimensions).contains(&given) {
             return Err(axis_error(axis, found.ndim()));
@@ -35,13 +34,9 @@ impl<'py> Logits<'py> {
         Ok(Self { array: found.view(), axis })
     }
 
-    /// With the classes along the last axis.
+    /// With classes along the last axis.
     pub(super) fn last(logits: &Bound<'py, PyAny>) -> PyResult<Self> {
-        let array = Array::real(logits, "logits", &Known::get().as_logits)?;
-        let Some(axis) = array.shape().len().checked_sub(1) else {
-            return Err(value_error!(logits.py(), "logits must have an axis of classes"));
-        };
-        let given = Self { array, axis };
+        let given = Self::new(logits, &label(logits.py(), -1)?)?;
         given.refuse_no_classes(logits.py())?;
         Ok(given)
     }
@@ -75,7 +70,9 @@ impl<'py> Logits<'py> {
 
     /// The shape of one number a row.
     pub(super) fn row_shape(&self) -> Vec<usize> {
-        without(self.shape(), self.axis)
+        let mut shape = self.shape().to_vec();
+        shape.remove(self.axis);
+        shape
     }
 
     /// Runs `body` on these logits. An error in a row has its place in the logits without their class axis.
@@ -86,7 +83,7 @@ impl<'py> Logits<'py> {
     ) -> PyResult<R> {
         run_placing(py, self.array.bytes(), body, |error| {
             if let Error::MaskedPrior { index } = error {
-                *index = row_index(index[0], self.shape(), self.axis);
+                *index = own_index(index, self.shape(), self.axis, &self.row_shape());
             }
         })
     }
@@ -101,7 +98,7 @@ impl<'py> Logits<'py> {
         place: &'p mut Targets<'a>,
     ) -> PyResult<&'p Targets<'a>> {
         let (shape, given, axis) = (self.shape(), array.shape(), self.axis);
-        let is_label = !matches!(array.dtype().kind, Kind::Float(_));
+        let is_label = !array.dtype().kind.is_real();
         let left_out = if is_label { axis } else { shape.len() };
         // One by one: vectors of lengths would wait for these to be written.
         let expected = (0..shape.len()).filter(|at| *at != left_out).map(|at| &shape[at]);
@@ -119,14 +116,10 @@ impl<'py> Logits<'py> {
             *place = Targets::Probabilities(probabilities);
             Ok(())
         };
-        run_placing(py, array.bytes(), validate, |error| match error {
-            Error::Label { index, .. } => *index = row_index(index[0], shape, axis),
-            Error::Entry { index, .. } => {
-                let class = index[1];
-                *index = row_index(index[0], shape, axis);
-                index.insert(axis, class);
+        run_placing(py, array.bytes(), validate, |error| {
+            if let Error::Label { index, .. } | Error::Entry { index, .. } = error {
+                *index = own_index(index, shape, axis, given);
             }
-            _ => {}
         })?;
         Ok(place)
     }
@@ -134,7 +127,7 @@ impl<'py> Logits<'py> {
     /// The array of a prior, whose shape fits the logits.
     pub(super) fn prior_array<'p>(&self, prior: &Bound<'p, PyAny>) -> PyResult<Array<'p>> {
         let py = prior.py();
-        let array = Array::real(prior, "prior", &Known::get().as_real)?;
+        let array = Array::real(prior, "prior")?;
         let (shape, given) = (self.shape(), array.shape());
         let fits = if given.len() == 1 {
             given[0] == self.classes()
@@ -169,19 +162,15 @@ impl<'py> Logits<'py> {
         }
         let validate = |run: &mut Run<'_>| read_prior(rows.clone(), run);
         run_placing(py, array.bytes(), validate, |error| {
-            // Where in the array that was given: without the axes it was broadcast along.
-            let own_place = |row: usize, class: usize| {
-                let mut place = row_index(row, shape, self.axis);
-                place.insert(self.axis, class);
-                own_index(&place, given)
-            };
+            // Without the axes it was broadcast along. Where all rows are the same, none is named.
             match error {
                 Error::Entry { index, .. } if given.len() > 1 => {
-                    let row = if index.len() == 2 { index[0] } else { 0 };
-                    *index = own_place(row, index[index.len() - 1]);
+                    let found = if let [class] = index[..] { &[0, class] } else { &index[..] };
+                    *index = own_index(found, shape, self.axis, given);
                 }
                 Error::PriorSum { index, class_axis, .. } if given.len() > 1 => {
-                    *index = own_place(index.first().copied().unwrap_or(0), 0);
+                    let row = index.first().copied().unwrap_or(0);
+                    *index = own_index(&[row, 0], shape, self.axis, given);
                     *class_axis = self.axis + given.len() - shape.len();
                     index.remove(*class_axis);
                 }
@@ -196,12 +185,6 @@ impl<'py> Logits<'py> {
 pub(super) fn is_one_axis(axis: &Bound<'_, PyAny>) -> PyResult<bool> {
     Ok(axis.is_exact_instance_of::<PyInt>()
         || (!axis.is_instance_of::<PyBool>() && axis.hasattr(&Known::get().__index__)?))
-}
-
-pub(super) fn without(shape: &[usize], axis: usize) -> Vec<usize> {
-    let mut shape = shape.to_vec();
-    shape.remove(axis);
-    shape
 }
 
 /// A Python integer, by `__index__`; bool is refused. One beyond all labels, axes and counts is
@@ -226,10 +209,7 @@ fn index_like(obj: &Bound<'_, PyAny>, name: &str) -> PyResult<Option<i128>> {
     }
     // An exception of the object's own __index__ is the caller's, and goes through.
     let exact = obj.call_method0(&known.__index__)?;
-    match answer(py, exact.extract::<i64>())? {
-        Some(small) => Ok(Some(i128::from(small))),
-        None => answer(py, exact.extract()),
-    }
+    answer(py, exact.extract())
 }
 
 /// A Python integer. One beyond all axes and counts is refused, if not for being one, then for its size.
@@ -305,28 +285,27 @@ fn number_like(obj: &Bound<'_, PyAny>, name: &str) -> PyResult<f64> {
     })
 }
 
-#[cold]
-fn refused(py: Python<'_>, name: &str, expected: &str, value: f64) -> PyErr {
-    value_error!(py, "{name} must be {expected}, got {}", Number(value))
+/// `value`, unless it is refused.
+#[inline]
+fn accept(py: Python<'_>, is_such: bool, name: &str, expected: &str, value: f64) -> PyResult<f64> {
+    if is_such {
+        return Ok(value);
+    }
+    Err(value_error!(py, "{name} must be {expected}, got {}", Number(value)))
 }
 
 /// ε, which a prior must not be without.
 #[inline]
 pub(super) fn label_smoothing(obj: &Bound<'_, PyAny>, prior: &Bound<'_, PyAny>) -> PyResult<f64> {
-    let py = obj.py();
     if obj.is_none() {
         if prior.is_none() {
             return Ok(0.0);
         }
         let remedy = "pass how much goes to it, for example label_smoothing=0.1";
-        return Err(type_error!(py, "prior is given without label_smoothing; {remedy}"));
+        return Err(type_error!(obj.py(), "prior is given without label_smoothing; {remedy}"));
     }
-    let value = number(obj, "label_smoothing")?;
-    if (0.0..=1.0).contains(&value) {
-        // −0 is 0.
-        return Ok(value + 0.0);
-    }
-    Err(refused(py, "label_smoothing", "in [0, 1]", value))
+    let value = number(obj, "label_smoothing")? + 0.0; // −0 is 0
+    accept(obj.py(), (0.0..=1.0).contains(&value), "label_smoothing", "in [0, 1]", value)
 }
 
 fn is_positive(value: f64) -> bool {
@@ -336,23 +315,16 @@ fn is_positive(value: f64) -> bool {
 /// T, whose inverse must be an ordinary number in float32 too.
 #[inline]
 pub(super) fn temperature(obj: &Bound<'_, PyAny>) -> PyResult<f64> {
-    let value = number(obj, "temperature")?;
-    if !is_positive(value) {
-        return Err(refused(obj.py(), "temperature", "a positive finite number", value));
-    }
-    if !(1e-30..=1e30).contains(&value) {
-        return Err(refused(obj.py(), "temperature", "between 1e-30 and 1e+30", value));
-    }
-    Ok(value)
+    let (py, name, value) = (obj.py(), "temperature", number(obj, "temperature")?);
+    accept(py, is_positive(value), name, "a positive finite number", value)?;
+    accept(py, (1e-30..=1e30).contains(&value), name, "between 1e-30 and 1e+30", value)
 }
 
 #[inline]
 pub(super) fn z_loss(obj: &Bound<'_, PyAny>) -> PyResult<f64> {
     let value = number(obj, "z_loss")?;
-    if value >= 0.0 && value.is_finite() {
-        return Ok(value);
-    }
-    Err(refused(obj.py(), "z_loss", "finite and non-negative", value))
+    let is_such = value >= 0.0 && value.is_finite();
+    accept(obj.py(), is_such, "z_loss", "finite and non-negative", value)
 }
 
 #[inline]
@@ -361,9 +333,7 @@ pub(super) fn normalizer(obj: &Bound<'_, PyAny>, reduction: Reduction) -> PyResu
         return Ok(None);
     }
     let value = number(obj, "normalizer")?;
-    if !is_positive(value) {
-        return Err(refused(obj.py(), "normalizer", "a positive finite number", value));
-    }
+    accept(obj.py(), is_positive(value), "normalizer", "a positive finite number", value)?;
     let given = match reduction {
         Reduction::Mean | Reduction::SumByNonzeroWeights => return Ok(Some(value)),
         Reduction::None => "none",

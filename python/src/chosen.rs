@@ -4,7 +4,7 @@ use super::Arguments;
 use super::arguments::{self, Logits, integer};
 use super::arrays::Array;
 use super::call::{Output, run, run_placing};
-use super::errors::{Shape, row_index, value_error};
+use super::errors::{Shape, own_index, value_error};
 use super::kind::Kind;
 use super::numpy::Dtype;
 use super::objects::Pair;
@@ -75,7 +75,7 @@ fn at_indices<'py>(
     run_placing(py, indices.bytes(), copy, |error| {
         if let Error::Label { name, index, .. } = error {
             // No axis is left out.
-            (*name, *index) = ("indices", row_index(index[0], given, given.len()));
+            (*name, *index) = ("indices", own_index(index, given, given.len(), given));
         }
     })?;
     let output = Output::fresh(py, given, logits.array.dtype())?;

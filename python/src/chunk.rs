@@ -5,7 +5,6 @@ use super::arrays::Array;
 use super::call::{Output, run};
 use super::errors::value_error;
 use super::kind::Kind;
-use super::known::Known;
 use super::numpy::Dtype;
 use super::{Argument, Arguments};
 use pyo3::prelude::*;
@@ -77,7 +76,7 @@ fn finish_chunks<'py>(
 ) -> PyResult<Bound<'py, PyAny>> {
     let py = sums.py();
     let operation = self::operation(operation)?;
-    let sums = Array::real(sums, "sums", &Known::get().as_real)?;
+    let sums = Array::real(sums, "sums")?;
     let Some((_, row_shape)) =
         sums.shape().split_last().filter(|(len, _)| len.is_multiple_of(SEGMENT_SUMS))
     else {

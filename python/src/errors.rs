@@ -25,21 +25,24 @@ impl fmt::Display for Shape<'_> {
     }
 }
 
-/// The index of row `row` in an array of `shape` without its `axis`.
-pub(super) fn row_index(row: usize, shape: &[usize], axis: usize) -> Vec<usize> {
-    let mut rest = row;
+/// The index in an array of shape `own` of what the core found at `[row]`, or at `[row, class]`, in rows along `axis` of
+/// `shape`, to which the array was broadcast, or to their rows.
+pub(super) fn own_index(
+    found: &[usize],
+    shape: &[usize],
+    axis: usize,
+    own: &[usize],
+) -> Vec<usize> {
+    let mut rest = found[0];
     let mut index = Vec::new();
     for (place, &len) in shape.iter().enumerate().rev() {
         if place != axis {
             index.insert(0, rest % len);
             rest /= len;
+        } else if let Some(class) = found.get(1) {
+            index.insert(0, *class);
         }
     }
-    index
-}
-
-/// The index that `index` in a shape has in an array of shape `own`, which was broadcast to it.
-pub(super) fn own_index(index: &[usize], own: &[usize]) -> Vec<usize> {
     let axes = index[index.len() - own.len()..].iter().zip(own);
     axes.map(|(&at, &len)| if len == 1 { 0 } else { at }).collect()
 }

@@ -37,6 +37,10 @@ impl Kind {
         Self::ALL.iter().find(|(kind, _)| *kind == self).expect("one of all").1
     }
 
+    pub(super) fn is_real(self) -> bool {
+        matches!(self, Kind::Float(_))
+    }
+
     /// Bytes of an element.
     pub(super) fn size(self) -> usize {
         match self {

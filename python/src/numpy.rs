@@ -84,7 +84,7 @@ pub(super) fn requested(obj: &Bound<'_, PyAny>) -> PyResult<Dtype> {
         return Err(refuse(obj.repr()?));
     };
     match Dtype::of_object(&requested)? {
-        Some(dtype) if matches!(dtype.kind, Kind::Float(_)) => Ok(dtype),
+        Some(dtype) if dtype.kind.is_real() => Ok(dtype),
         _ => Err(refuse(requested.str()?)),
     }
 }

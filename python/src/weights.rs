@@ -3,8 +3,7 @@
 use super::arguments::Logits;
 use super::arrays::{Array, broadcasts};
 use super::call::{run, run_placing};
-use super::errors::{Shape, own_index, row_index, value_error};
-use super::known::Known;
+use super::errors::{Shape, own_index, value_error};
 use pyo3::prelude::*;
 use smoothxent::{Error, Rows, Run, WeightValues, read_weights};
 
@@ -19,7 +18,7 @@ impl Logits<'_> {
 
     /// s, one weight for each row.
     pub(super) fn sample_weight(&self, obj: &Bound<'_, PyAny>) -> PyResult<WeightValues> {
-        let array = Array::real(obj, "sample_weight", &Known::get().as_real)?;
+        let array = Array::real(obj, "sample_weight")?;
         let (given, shape) = (array.shape(), self.row_shape());
         if !broadcasts(given, &shape) {
             return Err(value_error!(
@@ -33,8 +32,7 @@ impl Logits<'_> {
         let copy = |run: &mut Run<'_>| read_weights(&elements, "sample_weight", run);
         let place = |error: &mut Error| {
             if let Error::Entry { index, .. } = error {
-                // Where in the array that was given.
-                *index = own_index(&row_index(index[0], self.shape(), self.axis), given);
+                *index = own_index(index, self.shape(), self.axis, given);
             }
         };
         run_placing(obj.py(), elements.rows() * size_of::<f64>(), copy, place)
@@ -42,7 +40,7 @@ impl Logits<'_> {
 
     /// The array of a mask, which broadcasts to the logits.
     pub(super) fn mask_array<'p>(&self, obj: &Bound<'p, PyAny>) -> PyResult<Array<'p>> {
-        let array = Array::mask(obj, "where")?;
+        let array = Array::mask(obj)?;
         if broadcasts(array.shape(), self.shape()) {
             return Ok(array);
         }

@@ -52,7 +52,7 @@ fn find_output_like<'py>(
         let text = "is a masked array; pass an ordinary one, or its .data";
         return Err(type_error!(py, "{name} {text}"));
     }
-    if let Some(own) = numeric_dtype(&obj)?.filter(|own| matches!(own.kind, Kind::Float(_))) {
+    if let Some(own) = numeric_dtype(&obj)?.filter(|own| own.kind.is_real()) {
         return Ok(Found(obj, own));
     }
     let given: Vec<usize> = obj.getattr(&known.shape)?.extract()?;
@@ -72,23 +72,15 @@ impl<'py> Array<'py> {
         }
     }
 
-    /// A real array: `obj` itself where it is one, else what `converter` makes of it.
+    /// Logits.
     #[inline(always)]
-    pub(crate) fn find_real(
-        obj: &Bound<'py, PyAny>,
-        name: &str,
-        converter: &Py<PyAny>,
-    ) -> PyResult<Found<'py>> {
-        Self::find(obj, name, converter, |kind| matches!(kind, Kind::Float(_)))
+    pub(crate) fn find_logits(obj: &Bound<'py, PyAny>) -> PyResult<Found<'py>> {
+        Self::find(obj, "logits", &Known::get().as_logits, Kind::is_real)
     }
 
-    /// The same, and its view.
-    pub(crate) fn real(
-        obj: &Bound<'py, PyAny>,
-        name: &str,
-        converter: &Py<PyAny>,
-    ) -> PyResult<Self> {
-        Ok(Self::find_real(obj, name, converter)?.view())
+    /// Real numbers.
+    pub(crate) fn real(obj: &Bound<'py, PyAny>, name: &str) -> PyResult<Self> {
+        Ok(Self::find(obj, name, &Known::get().as_real, Kind::is_real)?.view())
     }
 
     /// A real array of `shape`.
@@ -97,7 +89,7 @@ impl<'py> Array<'py> {
         name: &str,
         shape: &[usize],
     ) -> PyResult<Self> {
-        let array = Self::real(obj, name, &Known::get().as_real)?;
+        let array = Self::real(obj, name)?;
         if array.shape() == shape {
             return Ok(array);
         }
@@ -117,8 +109,8 @@ impl<'py> Array<'py> {
     }
 
     /// Booleans.
-    pub(crate) fn mask(obj: &Bound<'py, PyAny>, name: &str) -> PyResult<Self> {
-        Ok(Self::find(obj, name, &Known::get().as_mask, |kind| kind == Kind::Bool)?.view())
+    pub(crate) fn mask(obj: &Bound<'py, PyAny>) -> PyResult<Self> {
+        Ok(Self::find(obj, "where", &Known::get().as_mask, |kind| kind == Kind::Bool)?.view())
     }
 
     /// `obj` itself where it is an ndarray, and no instance of a subclass, of such elements; else what
@@ -149,7 +141,7 @@ impl<'py> Array<'py> {
         name: &str,
         shape: &[usize],
     ) -> PyResult<Found<'py>> {
-        match Found::known(obj, |kind| matches!(kind, Kind::Float(_))) {
+        match Found::known(obj, Kind::is_real) {
             Some(found) => Ok(found),
             None => {
                 let Found(object, dtype) = find_output_like(obj, name, shape)?;
