@@ -1,7 +1,7 @@
 # The native module. Kept by hand: every parameter is positional-only and required, the defaults,
 # the documentation and the precise types are those of the wrappers.
 from collections.abc import Callable
-from contextvars import Token
+from contextvars import ContextVar, Token
 from typing import Any, SupportsFloat, SupportsIndex
 
 import numpy as np
@@ -15,7 +15,6 @@ __all__ = [
     "_after_fork_in_child",
     "_builtin",
     "_enter_num_threads",
-    "_exit_num_threads",
     "_finish_chunks",
     "_grad_and_hess",
     "_reduce_chunk",
@@ -47,8 +46,9 @@ def _builtin(
     text: str,
     /,
 ) -> Callable[..., object]: ...
-def _enter_num_threads(n: SupportsIndex, /) -> Token[int | None]: ...
-def _exit_num_threads(token: Token[int | None], /) -> None: ...
+def _enter_num_threads(
+    variable: ContextVar[int | None], n: SupportsIndex, /
+) -> Token[int | None]: ...
 def _reduce_chunk(
     operation: str,
     logits: ArrayLike,

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import sys
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
@@ -13,6 +15,12 @@ from smoothxent import _smoothxent as _native
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+# Of `num_threads` blocks. The native code asks it from the first of them on.
+_IN_CONTEXT: ContextVar[int | None] = ContextVar("smoothxent.num_threads", default=None)
+
+if hasattr(os, "register_at_fork"):  # Windows has no fork
+    os.register_at_fork(after_in_child=_native._after_fork_in_child)
 
 
 def set_num_threads(n: int) -> None:
@@ -114,11 +122,11 @@ def num_threads(n: int) -> Iterator[None]:
     ...     sx.get_num_threads()
     1
     """
-    token = _native._enter_num_threads(n)
+    token = _native._enter_num_threads(_IN_CONTEXT, n)
     try:
         yield
     finally:
-        _native._exit_num_threads(token)
+        token.var.reset(token)
 
 
 @overload

@@ -318,13 +318,10 @@ impl<'py> Array<'py> {
         (first, end)
     }
 
-    /// May an element of it lie in memory of one of the others? (Yes for interleaved views.)
-    pub(super) fn may_overlap<'a>(&self, others: impl IntoIterator<Item = &'a Array<'a>>) -> bool {
-        let (first, end) = self.extent();
-        others.into_iter().any(|other| {
-            let other = other.extent();
-            first < other.1 && other.0 < end
-        })
+    /// May an element of it lie in memory of the other? (Yes for interleaved views.)
+    pub(super) fn may_overlap(&self, other: &Array<'_>) -> bool {
+        let ((first, end), (others_first, others_end)) = (self.extent(), other.extent());
+        first < others_end && others_first < end
     }
 
     /// Is element for element the same memory?

@@ -162,7 +162,7 @@ pub(super) struct Inputs<'a> {
 impl Inputs<'_> {
     fn forbid(&self, output: &Array<'_>, is_alias: bool) -> bool {
         let logits = (!(self.in_place && is_alias)).then_some(self.logits);
-        output.may_overlap(self.others.into_iter().flatten().chain(logits))
+        self.others.into_iter().flatten().chain(logits).any(|input| output.may_overlap(input))
     }
 }
 

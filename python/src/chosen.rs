@@ -7,7 +7,7 @@ use super::call::{Output, run, run_placing};
 use super::errors::{Shape, own_index, value_error};
 use super::kind::Kind;
 use super::numpy::Dtype;
-use super::objects::Pair;
+use super::objects::{fill, new_tuple};
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 use smoothxent::{Error, Labels, Run};
@@ -18,7 +18,7 @@ fn top_k<'py>(
     &[logits, k, axis, temperature, mask]: &Arguments<'_, 'py, 5>,
 ) -> PyResult<Bound<'py, PyTuple>> {
     let py = logits.py();
-    let result = Pair::new(py)?;
+    let result = new_tuple(py, 2)?; // before anything is written
     let logits = Logits::new(logits, axis)?;
     logits.refuse_no_classes(py)?;
     let (given, classes) = (integer(k, "k")?, logits.classes());
@@ -43,7 +43,7 @@ fn top_k<'py>(
     logits.run(py, |run| {
         smoothxent::top_k(compute, temperature, &z, mask.as_ref(), &mut classes, &mut out, run)
     })?;
-    Ok(result.of(indices.finish(py)?, log_probs.finish(py)?))
+    fill(result, [indices.finish(py), log_probs.finish(py)])
 }
 
 function!(log_softmax_at(logits, indices, axis, temperature, r#where) -> PyAny, at_indices);

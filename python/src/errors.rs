@@ -8,7 +8,7 @@ use super::objects::{call, label, numbers, text};
 use pyo3::PyTypeInfo;
 use pyo3::exceptions::{PyMemoryError, PyRuntimeError};
 use pyo3::prelude::*;
-use pyo3::types::{PyString, PyType};
+use pyo3::types::PyString;
 use smoothxent::Error;
 use std::fmt::{self, Write};
 
@@ -93,17 +93,17 @@ pub(super) use type_error;
 /// An exception of one of Python's own classes.
 #[cold]
 pub(super) fn error<T: PyTypeInfo>(py: Python<'_>, message: fmt::Arguments<'_>) -> PyErr {
-    exception(py, T::type_object(py).as_unbound(), message)
+    exception(py, T::type_object(py).as_any().as_unbound(), message)
 }
 
-fn exception(py: Python<'_>, class: &Py<PyType>, message: fmt::Arguments<'_>) -> PyErr {
+fn exception(py: Python<'_>, class: &Py<PyAny>, message: fmt::Arguments<'_>) -> PyErr {
     from_class(py, class, |class| call(class, [&written(py, message)?.into_any()]))
 }
 
 /// The exception that `made` makes with a class, or why it cannot.
 pub(super) fn from_class<'py>(
     py: Python<'py>,
-    class: &Py<PyType>,
+    class: &Py<PyAny>,
     made: impl FnOnce(&Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>>,
 ) -> PyErr {
     made(class.bind(py)).map_or_else(|error| error, PyErr::from_value)
@@ -114,7 +114,9 @@ fn written<'py>(py: Python<'py>, message: fmt::Arguments<'_>) -> PyResult<Bound<
     let mut written = Text(String::new());
     match written.write_fmt(message) {
         Ok(()) => text(py, &written.0),
-        Err(_) => Err(from_class(py, PyMemoryError::type_object(py).as_unbound(), Bound::call0)),
+        Err(_) => {
+            Err(from_class(py, PyMemoryError::type_object(py).as_any().as_unbound(), Bound::call0))
+        }
     }
 }
 

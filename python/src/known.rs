@@ -5,7 +5,7 @@
 use super::arrays::check_fields;
 use super::kind::Kind;
 use pyo3::prelude::*;
-use pyo3::types::{PyString, PyType};
+use pyo3::types::PyString;
 use smoothxent::{Level, pool};
 use std::sync::OnceLock;
 
@@ -30,12 +30,10 @@ fn found<'py>(py: Python<'py>, module: &str, name: &str) -> PyResult<Bound<'py, 
 
 macro_rules! known {
     (
-        classes { $($class:ident: $class_of:literal . $class_name:literal,)* }
         objects { $($object:ident: $object_of:literal . $object_name:literal,)* }
         names { $($name:ident,)* }
     ) => {
         pub(super) struct Known {
-            $(pub(super) $class: Py<PyType>,)*
             $(pub(super) $object: Py<PyAny>,)*
             $(pub(super) $name: Py<PyString>,)*
             /// The dtypes of [`Kind::ALL`] but for bfloat16.
@@ -48,7 +46,6 @@ macro_rules! known {
                 let dtype = |(kind, name)| Ok((dtype.call1((name,))?.unbind(), kind));
                 let kinds = Kind::ALL.into_iter().filter(|(kind, _)| *kind != Kind::BFLOAT16);
                 Ok(Self {
-                    $($class: found(py, $class_of, $class_name)?.cast_into()?.unbind(),)*
                     $($object: found(py, $object_of, $object_name)?.unbind(),)*
                     $($name: PyString::intern(py, stringify!($name)).unbind(),)*
                     kinds: kinds.map(dtype).collect::<PyResult<_>>()?,
@@ -59,15 +56,12 @@ macro_rules! known {
 }
 
 known! {
-    classes {
-        context_var: "contextvars"."ContextVar",
+    objects {
         ndarray: "numpy"."ndarray",
         numpy_bool: "numpy"."bool",
         axis_error: "numpy.exceptions"."AxisError",
         label_error: "smoothxent._errors"."LabelError",
         internal_error: "smoothxent._errors"."InternalError",
-    }
-    objects {
         dtype_type: "numpy"."dtype",
         empty: "numpy"."empty",
         as_logits: "smoothxent._arrays"."as_logits",
@@ -80,7 +74,7 @@ known! {
         warn: "smoothxent._warnings"."warn",
     }
     names {
-        __index__, dtype, get, isnative, itemsize, logits, mask, mean, name, reset, set, shape,
+        __index__, dtype, get, isnative, itemsize, logits, mask, mean, name, set, shape,
     }
 }
 

@@ -64,7 +64,7 @@ use kind::Kind;
 use numpy::Dtype;
 use objects::{text, tuple};
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyNotImplemented, PyTuple};
+use pyo3::types::{PyNotImplemented, PyTuple};
 use smoothxent::{Activation, Level, Storage, Targets, TermsOut, WithReserve, pool};
 use std::env::consts::{ARCH, OS};
 use threads::width;
@@ -285,16 +285,8 @@ fn _after_fork_in_child() {
 
 /// Settles what must not happen for the first time during a fork, and warns of variables that
 /// are not followed. Starts no thread.
-fn initialise(module: &Bound<'_, PyModule>) -> PyResult<()> {
-    let py = module.py();
+fn initialise(py: Python<'_>) -> PyResult<()> {
     known::init(py)?;
-    let hook = PyDict::new(py);
-    hook.set_item("after_in_child", module.getattr("_after_fork_in_child")?)?;
-    let os = py.import("os")?;
-    // Windows has no fork.
-    if let Some(register) = os.getattr_opt("register_at_fork")? {
-        register.call((), Some(&hook))?;
-    }
     let mut ignored = pool::describe().ignored.iter().cloned().chain(Level::override_problem());
     ignored.try_for_each(|message| warn(py, &message))
 }
@@ -313,7 +305,7 @@ mod _smoothxent {
     #[pymodule_export]
     use super::second_order::_grad_and_hess;
     #[pymodule_export]
-    use super::threads::{_enter_num_threads, _exit_num_threads, get_num_threads, set_num_threads};
+    use super::threads::{_enter_num_threads, get_num_threads, set_num_threads};
     #[pymodule_export]
     use super::{
         _after_fork_in_child, _refuse_overlap, cross_entropy, cross_entropy_terms,
@@ -328,6 +320,6 @@ mod _smoothxent {
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
-        super::initialise(module)
+        super::initialise(module.py())
     }
 }

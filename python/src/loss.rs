@@ -6,7 +6,7 @@ use super::call::{Inputs, Output};
 use super::errors::value_error;
 use super::kind::Kind;
 use super::numpy::Dtype;
-use super::objects::{Pair, float};
+use super::objects::{fill, float, new_tuple};
 use super::{Argument, Arguments};
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
@@ -21,9 +21,9 @@ pub(super) fn value<'py>(given: &Arguments<'_, 'py, 14>) -> PyResult<Bound<'py, 
 pub(super) fn value_and_grad<'py>(
     [given @ .., grad_out]: &Arguments<'_, 'py, 15>,
 ) -> PyResult<Bound<'py, PyTuple>> {
-    let result = Pair::new(grad_out.py())?; // before anything is written
+    let result = new_tuple(grad_out.py(), 2)?; // before anything is written
     let (loss, grad) = evaluate(given, Some(grad_out))?;
-    Ok(result.of(loss, grad.expect("asked for")))
+    fill(result, [Ok(loss), Ok(grad.expect("asked for"))])
 }
 
 /// The loss, and the gradient if there is a `grad_out` (which may be None).
@@ -103,7 +103,7 @@ fn evaluate<'py>(
     }
     let out = losses.as_ref().map(Output::result).or(scalar.as_ref());
     if let (Some(out), Some(grad)) = (out, &grad)
-        && out.may_overlap([grad.result()])
+        && out.may_overlap(grad.result())
     {
         return Err(value_error!(py, "out and grad_out must not share memory"));
     }

@@ -75,39 +75,27 @@ pub(super) fn tuple_of<'py>(
     py: Python<'py>,
     items: impl ExactSizeIterator<Item = PyResult<Bound<'py, PyAny>>>,
 ) -> PyResult<Bound<'py, PyTuple>> {
-    let len = items.len().cast_signed();
-    let tuple = new!(py, ffi::PyTuple_New(len))?;
-    for (place, item) in (0..len).zip(items) {
-        put(&tuple, place, item?);
-    }
-    Ok(tuple.cast_into()?)
+    fill(new_tuple(py, items.len())?, items)
 }
 
-/// A tuple of two that is filled later, without memory.
-pub(super) struct Pair<'py>(Bound<'py, PyTuple>);
-
-impl<'py> Pair<'py> {
-    pub(super) fn new(py: Python<'py>) -> PyResult<Self> {
-        Ok(Self(new!(py, ffi::PyTuple_New(2))?.cast_into()?))
-    }
-
-    pub(super) fn of(
-        self,
-        first: Bound<'py, PyAny>,
-        second: Bound<'py, PyAny>,
-    ) -> Bound<'py, PyTuple> {
-        put(&self.0, 0, first);
-        put(&self.0, 1, second);
-        self.0
-    }
+/// A tuple to [`fill`].
+pub(super) fn new_tuple(py: Python<'_>, len: usize) -> PyResult<Bound<'_, PyTuple>> {
+    Ok(new!(py, ffi::PyTuple_New(len.cast_signed()))?.cast_into()?)
 }
 
-/// Fills a place of a new tuple, which nobody else has seen.
-fn put<'py>(tuple: &Bound<'py, PyAny>, place: isize, item: Bound<'py, PyAny>) {
-    // SAFETY: the reference to the item becomes the tuple's, which releases those it has when it is
-    // dropped; a place that there is not, and a tuple that others have seen, the function refuses.
-    let outcome = unsafe { ffi::PyTuple_SetItem(tuple.as_ptr(), place, item.into_ptr()) };
-    assert_eq!(outcome, 0, "a place of a new tuple");
+/// Fills a new tuple, which nobody else has seen. That takes no memory.
+pub(super) fn fill<'py>(
+    tuple: Bound<'py, PyTuple>,
+    items: impl IntoIterator<Item = PyResult<Bound<'py, PyAny>>>,
+) -> PyResult<Bound<'py, PyTuple>> {
+    for (place, item) in (0..).zip(items) {
+        let item = item?.into_ptr();
+        // SAFETY: the reference to the item becomes the tuple's, which releases those it has when it is
+        // dropped; a place that there is not, and a tuple that others have seen, the function refuses.
+        let outcome = unsafe { ffi::PyTuple_SetItem(tuple.as_ptr(), place, item) };
+        assert_eq!(outcome, 0, "a place of a new tuple");
+    }
+    Ok(tuple)
 }
 
 pub(super) fn list<'py>(

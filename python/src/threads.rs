@@ -5,9 +5,8 @@ use super::arguments::integer;
 use super::call::guard;
 use super::errors::value_error;
 use super::known::Known;
-use super::objects::{self, call, text, tuple};
+use super::objects::{self, call};
 use pyo3::prelude::*;
-use pyo3::types::PyDict;
 use smoothxent::pool;
 use std::sync::OnceLock;
 
@@ -40,39 +39,18 @@ pub(super) fn set_num_threads(n: Argument<'_, '_>) -> PyResult<()> {
     })
 }
 
-/// Begins a block; `_exit_num_threads` ends it, given what this returns.
+/// Begins a block: the token of the variable, which its end resets. The first call says which variable that is.
 #[pyfunction]
-#[pyo3(signature = (n, /))]
-pub(super) fn _enter_num_threads<'py>(n: Argument<'_, 'py>) -> PyResult<Bound<'py, PyAny>> {
+#[pyo3(signature = (variable, n, /))]
+pub(super) fn _enter_num_threads<'py>(
+    variable: Argument<'_, 'py>,
+    n: Argument<'_, 'py>,
+) -> PyResult<Bound<'py, PyAny>> {
     let py = n.py();
     guard(py, || {
         let n = objects::integer(py, at_least_one(n)?)?;
-        let variable = match IN_CONTEXT.get() {
-            Some(variable) => variable,
-            None => {
-                let made = new_variable(py)?; // before: nothing else may run in the cell
-                IN_CONTEXT.get_or_init(|| made)
-            }
-        };
-        call(&variable.bind(py).getattr(&Known::get().set)?, [&n])
-    })
-}
-
-fn new_variable(py: Python<'_>) -> PyResult<Py<PyAny>> {
-    let options = objects::dict(py)?;
-    options.set_item(text(py, "default")?, py.None())?;
-    let name = tuple(py, [text(py, "smoothxent.num_threads")?.into_any()])?;
-    let class = Known::get().context_var.bind(py);
-    class.call(name, Some(options.cast::<PyDict>()?)).map(Bound::unbind)
-}
-
-#[pyfunction]
-#[pyo3(signature = (token, /))]
-pub(super) fn _exit_num_threads(token: Argument<'_, '_>) -> PyResult<()> {
-    let py = token.py();
-    guard(py, || match IN_CONTEXT.get() {
-        Some(variable) => call(&variable.bind(py).getattr(&Known::get().reset)?, [token]).map(drop),
-        None => Ok(()),
+        let variable = IN_CONTEXT.get_or_init(|| variable.clone().unbind()).bind(py);
+        call(&variable.getattr(&Known::get().set)?, [&n])
     })
 }
 
