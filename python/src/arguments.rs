@@ -286,7 +286,7 @@ fn number_like(obj: &Bound<'_, PyAny>, name: &str) -> PyResult<f64> {
 }
 
 /// `value`, unless it is refused.
-#[inline]
+#[inline(always)]
 fn accept(py: Python<'_>, is_such: bool, name: &str, expected: &str, value: f64) -> PyResult<f64> {
     if is_such {
         return Ok(value);

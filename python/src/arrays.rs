@@ -125,9 +125,9 @@ impl<'py> Array<'py> {
         Ok(elements::numeric_dtype(obj)?.map(|dtype| Self::view(obj.clone(), dtype)))
     }
 
-    /// That of an ndarray with such elements.
+    /// That of an ndarray with such elements. The dtype is taken apart, to be moved in registers.
     #[inline(always)]
-    fn view(obj: Bound<'py, PyAny>, dtype: Dtype) -> Self {
+    fn view(obj: Bound<'py, PyAny>, Dtype { kind, bfloat16 }: Dtype) -> Self {
         let at = obj.as_ptr().cast::<Fields>();
         // SAFETY: an ndarray, which has these fields (`check_fields`), as long as no other code runs.
         let (start, ndim, flags) =
@@ -156,7 +156,8 @@ impl<'py> Array<'py> {
             }
         };
         let is_writable = flags & (WRITEABLE | WARN_ON_WRITE) == WRITEABLE;
-        let bytes = len * dtype.kind.size();
+        let bytes = len * kind.size();
+        let dtype = Dtype { kind, bfloat16 };
         let is_contiguous = flags & CONTIGUOUS != 0;
         Self { owner: obj, start, numbers, ndim, bytes, dtype, is_writable, is_contiguous }
     }

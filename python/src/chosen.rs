@@ -43,7 +43,7 @@ fn top_k<'py>(
     logits.run(py, |run| {
         smoothxent::top_k(compute, temperature, &z, mask.as_ref(), &mut classes, &mut out, run)
     })?;
-    fill(result, [indices.finish(py), log_probs.finish(py)])
+    Ok(fill(result, [indices.finish(py)?, log_probs.finish(py)?]))
 }
 
 function!(log_softmax_at(logits, indices, axis, temperature, r#where) -> PyAny, at_indices);

@@ -23,7 +23,7 @@ pub(super) fn value_and_grad<'py>(
 ) -> PyResult<Bound<'py, PyTuple>> {
     let result = new_tuple(grad_out.py(), 2)?; // before anything is written
     let (loss, grad) = evaluate(given, Some(grad_out))?;
-    fill(result, [Ok(loss), Ok(grad.expect("asked for"))])
+    Ok(fill(result, [loss, grad.expect("asked for")]))
 }
 
 /// The loss, and the gradient if there is a `grad_out` (which may be None).

@@ -67,7 +67,7 @@ pub(super) fn tuple<'py, const N: usize>(
     py: Python<'py>,
     items: [Bound<'py, PyAny>; N],
 ) -> PyResult<Bound<'py, PyTuple>> {
-    tuple_of(py, items.into_iter().map(Ok))
+    Ok(fill(new_tuple(py, N)?, items))
 }
 
 /// A tuple of as many items as the iterator says it has.
@@ -75,7 +75,11 @@ pub(super) fn tuple_of<'py>(
     py: Python<'py>,
     items: impl ExactSizeIterator<Item = PyResult<Bound<'py, PyAny>>>,
 ) -> PyResult<Bound<'py, PyTuple>> {
-    fill(new_tuple(py, items.len())?, items)
+    let tuple = new_tuple(py, items.len())?;
+    for (place, item) in (0..).zip(items) {
+        put(&tuple, place, item?);
+    }
+    Ok(tuple)
 }
 
 /// A tuple to [`fill`].
@@ -84,18 +88,19 @@ pub(super) fn new_tuple(py: Python<'_>, len: usize) -> PyResult<Bound<'_, PyTupl
 }
 
 /// Fills a new tuple, which nobody else has seen. That takes no memory.
-pub(super) fn fill<'py>(
+pub(super) fn fill<'py, const N: usize>(
     tuple: Bound<'py, PyTuple>,
-    items: impl IntoIterator<Item = PyResult<Bound<'py, PyAny>>>,
-) -> PyResult<Bound<'py, PyTuple>> {
-    for (place, item) in (0..).zip(items) {
-        let item = item?.into_ptr();
-        // SAFETY: the reference to the item becomes the tuple's, which releases those it has when it is
-        // dropped; a place that there is not, and a tuple that others have seen, the function refuses.
-        let outcome = unsafe { ffi::PyTuple_SetItem(tuple.as_ptr(), place, item) };
-        assert_eq!(outcome, 0, "a place of a new tuple");
-    }
-    Ok(tuple)
+    items: [Bound<'py, PyAny>; N],
+) -> Bound<'py, PyTuple> {
+    (0..).zip(items).for_each(|(place, item)| put(&tuple, place, item));
+    tuple
+}
+
+fn put<'py>(tuple: &Bound<'py, PyTuple>, place: isize, item: Bound<'py, PyAny>) {
+    // SAFETY: the reference to the item becomes the tuple's, which releases those it has when it is
+    // dropped; a place that there is not, and a tuple that others have seen, the function refuses.
+    let outcome = unsafe { ffi::PyTuple_SetItem(tuple.as_ptr(), place, item.into_ptr()) };
+    assert_eq!(outcome, 0, "a place of a new tuple");
 }
 
 pub(super) fn list<'py>(
