@@ -170,18 +170,27 @@ def show_config(mode: str = "stdout") -> dict[str, Any] | None:
     if mode not in ("stdout", "dicts"):
         got = f'"{mode}"' if isinstance(mode, str) else repr(mode)
         raise ValueError(f'mode must be "stdout" or "dicts", got {got}')
-    native = _native.show_config()
+    (build, level, available, unknown, count, source, started, degraded, ignored) = (
+        _native.show_config()
+    )
     # The extension of every Python from 3.11 on is called .abi3.so, but for Windows.
     abi = "abi3" if ".abi3." in (_native.__file__ or "") else sys.implementation.cache_tag
-    config = {
-        "version": native.pop("version"),
-        "build": f"{native.pop('build')}, {abi}",
+    config: dict[str, Any] = {
+        "version": _native.__version__,
+        "build": f"{build}, {abi}",
         "python": f"{platform.python_version()} ({platform.python_implementation()})",
         "numpy": np.__version__,
         "system": platform.platform(),
         "cpu": _cpu(),
-        **native,
+        "simd": {"level": level, "available": list(available)},
+        "threads": {"count": count, "source": source, "started": started},
     }
+    if unknown is not None:
+        config["simd"]["ignored"] = unknown
+    if degraded is not None:
+        config["threads"]["degraded"] = degraded
+    if ignored:
+        config["threads"]["ignored"] = list(ignored)
     if mode == "dicts":
         return config
     _print_nested(config, indent="")

@@ -12,10 +12,8 @@
 #![allow(unsafe_code, reason = "a home of unsafe: views of Python's memory")]
 
 mod checked;
-mod elements;
 
-use super::kind::Kind;
-use super::numpy::Dtype;
+use super::dtype::{Dtype, Kind};
 use pyo3::buffer::PyUntypedBuffer;
 use pyo3::exceptions::PyImportError;
 use pyo3::ffi;
@@ -47,7 +45,7 @@ const WARN_ON_WRITE: c_int = 1 << 31;
 
 /// Refuses a NumPy whose arrays have other [`Fields`].
 pub(super) fn check_fields(py: Python<'_>) -> PyResult<()> {
-    let dtype = Dtype::of(Kind::Float(Storage::F32));
+    let dtype = Dtype::real(Storage::F32);
     let probe = super::numpy::empty(py, &[2, 3], &dtype)?;
     let buffer = PyUntypedBuffer::get(&probe)?;
     let bytes: usize = probe.get_type().getattr("__basicsize__")?.extract()?;
@@ -120,11 +118,6 @@ pub(super) fn broadcasts(given: &[usize], shape: &[usize]) -> bool {
 }
 
 impl<'py> Array<'py> {
-    /// `None` where `obj` is not an ndarray of numbers in native byte order.
-    pub(super) fn of(obj: &Bound<'py, PyAny>) -> PyResult<Option<Self>> {
-        Ok(elements::numeric_dtype(obj)?.map(|dtype| Self::view(obj.clone(), dtype)))
-    }
-
     /// That of an ndarray with such elements. The dtype is taken apart, to be moved in registers.
     #[inline(always)]
     fn view(obj: Bound<'py, PyAny>, Dtype { kind, bfloat16 }: Dtype) -> Self {

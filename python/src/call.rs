@@ -5,9 +5,9 @@
 //! at the end, so the result is as if there were no overlap.
 
 use super::arrays::Array;
+use super::dtype::Dtype;
 use super::errors::{internal, raise};
 use super::known::Known;
-use super::numpy::Dtype;
 use super::objects::{call, text};
 use super::threads::width;
 use pyo3::prelude::*;

@@ -3,9 +3,8 @@
 use super::arguments::{self, Logits, flag, number};
 use super::arrays::Array;
 use super::call::{Output, run};
+use super::dtype::Dtype;
 use super::errors::value_error;
-use super::kind::Kind;
-use super::numpy::Dtype;
 use super::{Argument, Arguments};
 use pyo3::prelude::*;
 use pyo3::types::PyString;
@@ -53,7 +52,7 @@ fn reduce_chunk<'py>(
         None => Smoothing::None,
     };
     let len = segments(classes) * SEGMENT_SUMS;
-    let double = Dtype::of(Kind::Float(Storage::F64));
+    let double = Dtype::real(Storage::F64);
     let sums = Array::empty(py, &with_axis(&row_shape, len), &double)?;
     let (z, rows) = (logits.array.rows(logits.axis), rows.rows(logits.axis));
     let mut out = sums.rows_mut(logits.axis);
@@ -84,7 +83,7 @@ fn finish_chunks<'py>(
     };
     let maxima = Array::real_of_shape(maxima, "maxima", &with_axis(row_shape, 1))?;
     let axis = row_shape.len();
-    let double = Dtype::of(Kind::Float(Storage::F64));
+    let double = Dtype::real(Storage::F64);
     let constants = Array::empty(py, &with_axis(row_shape, ROW_CONSTANTS), &double)?;
     let (values, maxima, mut out) = (sums.rows(axis), maxima.rows(axis), constants.rows_mut(axis));
     let [spike, beta, mass] =
@@ -131,7 +130,7 @@ fn row_losses<'py>(
     let target_array = Array::targets(labels)?;
     let mut place = Targets::none();
     let targets = logits.targets(py, &target_array, Some(&-1), None, &mut place)?;
-    let double = Dtype::of(Kind::Float(Storage::F64));
+    let double = Dtype::real(Storage::F64);
     let losses = Array::empty(py, &logits.row_shape(), &double)?;
     let (z, mut out) = (logits.array.rows(logits.axis), losses.elements_mut());
     let terms = LossTerms::new(label_smoothing, &prior);

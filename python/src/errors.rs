@@ -74,19 +74,17 @@ pub(super) fn internal(py: Python<'_>, payload: &(dyn std::any::Any + Send)) -> 
 
 /// A ValueError with a message as [`format!`] writes it.
 macro_rules! value_error {
-    ($py:expr, $($message:tt)+) => {{
-        use pyo3::exceptions::PyValueError;
-        $crate::errors::error::<PyValueError>($py, format_args!($($message)+))
-    }};
+    ($py:expr, $($message:tt)+) => {
+        $crate::errors::error::<pyo3::exceptions::PyValueError>($py, format_args!($($message)+))
+    };
 }
 pub(super) use value_error;
 
 /// The same, a TypeError.
 macro_rules! type_error {
-    ($py:expr, $($message:tt)+) => {{
-        use pyo3::exceptions::PyTypeError;
-        $crate::errors::error::<PyTypeError>($py, format_args!($($message)+))
-    }};
+    ($py:expr, $($message:tt)+) => {
+        $crate::errors::error::<pyo3::exceptions::PyTypeError>($py, format_args!($($message)+))
+    };
 }
 pub(super) use type_error;
 

@@ -3,7 +3,7 @@
 //! end of an import that nobody is at.
 
 use super::arrays::check_fields;
-use super::kind::Kind;
+use super::dtype::Kind;
 use pyo3::prelude::*;
 use pyo3::types::PyString;
 use smoothxent::{Level, pool};

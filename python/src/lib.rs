@@ -45,8 +45,8 @@ mod builtin;
 mod call;
 mod chosen;
 mod chunk;
+mod dtype;
 mod errors;
-mod kind;
 mod known;
 mod loss;
 mod numpy;
@@ -60,9 +60,8 @@ use arguments::{Logits, flag, is_one_axis};
 use arrays::Array;
 use builtin::Native;
 use call::{Inputs, Output, guard, warn};
-use kind::Kind;
-use numpy::Dtype;
-use objects::{text, tuple};
+use dtype::Dtype;
+use objects::{integer, text, tuple, tuple_of};
 use pyo3::prelude::*;
 use pyo3::types::{PyNotImplemented, PyTuple};
 use smoothxent::{Activation, Level, Storage, Targets, TermsOut, WithReserve, pool};
@@ -205,7 +204,7 @@ fn terms<'py>(
     let mut place = Targets::none();
     let targets = logits.targets(py, &target_array, ignored.as_ref(), None, &mut place)?;
     let (compute, shape) = (logits.array.compute(), logits.row_shape());
-    let per_row = Dtype::of(Kind::Float(compute));
+    let per_row = Dtype::real(compute);
     let empty = || Array::empty(py, &shape, &per_row);
     let arrays = [empty()?, empty()?, empty()?, empty()?, empty()?];
     let out = &mut TermsOut {
@@ -215,57 +214,40 @@ fn terms<'py>(
         prior_entropy: arrays[3].elements_mut(),
         logsumexp: arrays[4].elements_mut(),
     };
-    let z = logits.array.rows(logits.axis);
-    let mask = logits.mask_rows(mask_array.as_ref());
+    let (z, mask) = (logits.array.rows(logits.axis), logits.mask_rows(mask_array.as_ref()));
+    let mask = mask.as_ref();
     logits.run(py, |run| {
-        smoothxent::cross_entropy_terms(
-            compute,
-            &z,
-            mask.as_ref(),
-            targets,
-            prior,
-            temperature,
-            out,
-            run,
-        )
+        smoothxent::cross_entropy_terms(compute, &z, mask, targets, prior, temperature, out, run)
     })?;
     tuple(py, arrays.each_ref().map(|array| array.object(py)))
 }
 
+/// The build; the SIMD level, those available, what of an override is ignored; the number of threads, its source, how
+/// many have been started, why no more, and what is ignored.
 #[pyfunction]
-fn show_config(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
+fn show_config(py: Python<'_>) -> PyResult<Bound<'_, PyTuple>> {
     guard(py, || {
-        let simd = objects::dict(py)?;
-        let set = |dict: &Bound<'_, PyAny>, key, value: Bound<'_, PyAny>| {
-            dict.set_item(text(py, key)?, value)
-        };
-        let string = |value: &str| Ok::<_, PyErr>(text(py, value)?.into_any());
-        set(&simd, "level", string(Level::current().name())?)?;
-        let available = Level::available().iter().map(|level| string(level.name()));
-        set(&simd, "available", objects::list(py, available)?)?;
-        if let Some(problem) = Level::override_problem() {
-            set(&simd, "ignored", string(&problem)?)?;
-        }
-        let state = pool::describe();
-        let threads = objects::dict(py)?;
-        let (count, source) = width(py)?;
-        set(&threads, "count", objects::integer(py, count)?)?;
-        set(&threads, "source", string(source)?)?;
-        set(&threads, "started", objects::integer(py, state.spawned)?)?;
-        if let Some(reason) = state.degraded {
-            set(&threads, "degraded", string(&reason)?)?;
-        }
-        if !state.ignored.is_empty() {
-            let ignored = state.ignored.iter().map(|problem| string(problem));
-            set(&threads, "ignored", objects::list(py, ignored)?)?;
-        }
-        let config = objects::dict(py)?;
-        set(&config, "version", string(env!("CARGO_PKG_VERSION"))?)?;
         let profile = if cfg!(debug_assertions) { "debug" } else { "release" };
-        set(&config, "build", string(&format!("{profile}, for {OS} on {ARCH}"))?)?;
-        set(&config, "simd", simd)?;
-        set(&config, "threads", threads)?;
-        Ok(config)
+        let (threads, (count, source)) = (pool::describe(), width(py)?);
+        let string = |value: &str| Ok::<_, PyErr>(text(py, value)?.into_any());
+        let levels = Level::available().iter().map(|level| string(level.name()));
+        let if_any = |problem: Option<String>| {
+            problem.map_or_else(|| Ok(py.None().into_bound(py)), |problem| string(&problem))
+        };
+        tuple(
+            py,
+            [
+                string(&format!("{profile}, for {OS} on {ARCH}"))?,
+                string(Level::current().name())?,
+                tuple_of(py, levels)?.into_any(),
+                if_any(Level::override_problem())?,
+                integer(py, count)?,
+                string(source)?,
+                integer(py, threads.spawned)?,
+                if_any(threads.degraded)?,
+                tuple_of(py, threads.ignored.iter().map(|problem| string(problem)))?.into_any(),
+            ],
+        )
     })
 }
 

@@ -3,9 +3,8 @@
 use super::arguments::{self, Logits};
 use super::arrays::Array;
 use super::call::{Inputs, Output};
+use super::dtype::Dtype;
 use super::errors::value_error;
-use super::kind::Kind;
-use super::numpy::Dtype;
 use super::objects::{fill, float, new_tuple};
 use super::{Argument, Arguments};
 use pyo3::prelude::*;
@@ -76,7 +75,7 @@ pub(super) fn evaluate<'py>(
     let targets = logits.targets(py, target_array, ignored.as_ref(), class_weight, &mut place)?;
 
     let compute = logits.array.compute();
-    let per_row = Dtype::of(Kind::Float(compute));
+    let per_row = Dtype::real(compute);
     let others = [prior_array.as_ref(), mask_array.as_ref(), Some(target_array)];
     let mut inputs = Inputs { logits: &logits.array, others, compute, in_place: false };
     let (mut losses, mut scalar, mut grad) = (None, None, None);

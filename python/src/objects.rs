@@ -6,7 +6,7 @@
 
 use pyo3::ffi;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyInt, PyList, PyString, PyTuple};
+use pyo3::types::{PyDict, PyInt, PyString, PyTuple};
 use std::ptr;
 
 /// The object that a function of the interpreter returned, or the exception it has set.
@@ -101,13 +101,6 @@ fn put<'py>(tuple: &Bound<'py, PyTuple>, place: isize, item: Bound<'py, PyAny>) 
     // dropped; a place that there is not, and a tuple that others have seen, the function refuses.
     let outcome = unsafe { ffi::PyTuple_SetItem(tuple.as_ptr(), place, item.into_ptr()) };
     assert_eq!(outcome, 0, "a place of a new tuple");
-}
-
-pub(super) fn list<'py>(
-    py: Python<'py>,
-    items: impl ExactSizeIterator<Item = PyResult<Bound<'py, PyAny>>>,
-) -> PyResult<Bound<'py, PyAny>> {
-    call(py.get_type::<PyList>().as_any(), [tuple_of(py, items)?.as_any()])
 }
 
 pub(super) fn dict(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {

@@ -1,14 +1,69 @@
-//! Arrays that are what they must be: real, labels, masks, or to be written.
+//! What is an ndarray, and arrays that are what they must be: real, labels, masks, or to be written.
 
-use super::Array;
-use super::elements::{Found, is_exact_ndarray, numeric_dtype};
+use super::{Array, dtype_of, ndim_of};
+use crate::dtype::{Dtype, Kind};
 use crate::errors::{type_error, value_error, wrong_shape};
-use crate::kind::Kind;
 use crate::known::Known;
-use crate::numpy::{self, Dtype};
+use crate::numpy;
 use crate::objects::{call, text};
 use crate::overlap::overlaps;
 use pyo3::prelude::*;
+
+/// Is `obj` an instance of numpy.ndarray itself, not of a subclass?
+fn is_exact_ndarray(obj: &Bound<'_, PyAny>) -> bool {
+    obj.get_type_ptr().cast() == Known::get().ndarray.as_ptr()
+}
+
+/// Is `obj` a numpy.ndarray? By its type: `__class__` may say anything.
+fn is_ndarray(obj: &Bound<'_, PyAny>) -> PyResult<bool> {
+    Ok(is_exact_ndarray(obj) || obj.get_type().is_subclass(Known::get().ndarray.bind(obj.py()))?)
+}
+
+/// The dtype of an ndarray; `None` where its elements are not numbers in native byte order, or `obj` is no ndarray.
+pub(super) fn numeric_dtype(obj: &Bound<'_, PyAny>) -> PyResult<Option<Dtype>> {
+    if !is_ndarray(obj)? {
+        return Ok(None);
+    }
+    if let Some(kind) = Known::get().kind_of(&dtype_of(obj)) {
+        return Ok(Some(Dtype::of(kind)));
+    }
+    let asked = dtype_of(obj).to_owned();
+    let dtype = Dtype::of_object(&asked)?;
+    Ok(dtype.filter(|_| dtype_of(obj).is(&asked))) // Python code may give it another
+}
+
+/// An ndarray that is what it must be. A view of it is made where it stays: it is large, and a copy waits for
+/// what has just been written.
+pub(crate) struct Found<'py>(Bound<'py, PyAny>, Dtype);
+
+impl<'py> Found<'py> {
+    /// `obj` itself where it is an ndarray, and no instance of a subclass, whose dtype is one of the known objects
+    /// with such elements; else what `find` finds.
+    #[inline(always)]
+    fn known_or(
+        obj: &Bound<'py, PyAny>,
+        are_such: fn(Kind) -> bool,
+        find: impl FnOnce() -> PyResult<Self>,
+    ) -> PyResult<Self> {
+        let own = if is_exact_ndarray(obj) { Known::get().kind_of(&dtype_of(obj)) } else { None };
+        if let Some(own) = own.filter(|own| are_such(*own)) {
+            return Ok(Self(obj.clone(), Dtype::of(own)));
+        }
+        // Taken apart: else what is usual would go through memory too.
+        let Self(object, Dtype { kind, bfloat16 }) = find()?;
+        Ok(Self(object, Dtype { kind, bfloat16 }))
+    }
+
+    #[inline(always)]
+    pub(crate) fn view(self) -> Array<'py> {
+        Array::view(self.0, self.1)
+    }
+
+    #[inline(always)]
+    pub(crate) fn ndim(&self) -> usize {
+        ndim_of(&self.0)
+    }
+}
 
 /// The ndarray to write: `obj` itself, or the memory of a tensor.
 fn writable<'py>(obj: &Bound<'py, PyAny>, name: &str) -> PyResult<Bound<'py, PyAny>> {
@@ -63,6 +118,11 @@ fn find_output_like<'py>(
 }
 
 impl<'py> Array<'py> {
+    /// `None` where `obj` is not an ndarray of numbers in native byte order.
+    pub(crate) fn of(obj: &Bound<'py, PyAny>) -> PyResult<Option<Self>> {
+        Ok(numeric_dtype(obj)?.map(|dtype| Self::view(obj.clone(), dtype)))
+    }
+
     /// A new C-contiguous array.
     pub(crate) fn empty(py: Python<'py>, shape: &[usize], dtype: &Dtype) -> PyResult<Self> {
         let object = numpy::empty(py, shape, dtype)?;
@@ -122,15 +182,7 @@ impl<'py> Array<'py> {
         converter: &Py<PyAny>,
         are_such: fn(Kind) -> bool,
     ) -> PyResult<Found<'py>> {
-        match Found::known(obj, are_such) {
-            Some(found) => Ok(found),
-            None => {
-                // Taken apart: else what is usual would go through memory too.
-                let Found(object, dtype) = find_like(obj, name, converter, are_such)?;
-                let Dtype { kind, bfloat16 } = dtype;
-                Ok(Found(object, Dtype { kind, bfloat16 }))
-            }
-        }
+        Found::known_or(obj, are_such, || find_like(obj, name, converter, are_such))
     }
 
     /// An array to write: an ndarray or a tensor in a floating type that the core stores, whose view
@@ -141,14 +193,7 @@ impl<'py> Array<'py> {
         name: &str,
         shape: &[usize],
     ) -> PyResult<Found<'py>> {
-        match Found::known(obj, Kind::is_real) {
-            Some(found) => Ok(found),
-            None => {
-                let Found(object, dtype) = find_output_like(obj, name, shape)?;
-                let Dtype { kind, bfloat16 } = dtype;
-                Ok(Found(object, Dtype { kind, bfloat16 }))
-            }
-        }
+        Found::known_or(obj, Kind::is_real, || find_output_like(obj, name, shape))
     }
 
     /// Refuses an output that is not of `shape`, read-only, or overlaps itself.
