@@ -187,35 +187,29 @@ pub(super) fn is_one_axis(axis: &Bound<'_, PyAny>) -> PyResult<bool> {
         || (!axis.is_instance_of::<PyBool>() && axis.hasattr(&Known::get().__index__)?))
 }
 
-/// A Python integer, by `__index__`; bool is refused. One beyond all labels, axes and counts is
-/// `None`, for the caller to name.
+/// A Python integer, by `__index__`; bool is refused. One beyond all axes and counts is refused, if not for being one,
+/// then for its size.
 #[inline]
-fn index(obj: &Bound<'_, PyAny>, name: &str) -> PyResult<Option<i128>> {
-    int(obj).map_or_else(|| index_like(obj, name), |small| Ok(Some(i128::from(small))))
+pub(super) fn integer(obj: &Bound<'_, PyAny>, name: &str) -> PyResult<i128> {
+    int(obj).map_or_else(|| integer_like(obj, name), |small| Ok(i128::from(small)))
 }
 
 #[cold]
-fn index_like(obj: &Bound<'_, PyAny>, name: &str) -> PyResult<Option<i128>> {
+fn integer_like(obj: &Bound<'_, PyAny>, name: &str) -> PyResult<i128> {
     let refused = || wrong_type(obj, name, "an integer");
     if obj.is_instance_of::<PyBool>() {
         return Err(refused());
     }
     let (py, known) = (obj.py(), Known::get());
     if let Some(small) = answer(py, obj.extract::<i64>())? {
-        return Ok(Some(i128::from(small)));
+        return Ok(i128::from(small));
     }
     if !obj.hasattr(&known.__index__)? {
         return Err(refused());
     }
     // An exception of the object's own __index__ is the caller's, and goes through.
     let exact = obj.call_method0(&known.__index__)?;
-    answer(py, exact.extract())
-}
-
-/// A Python integer. One beyond all axes and counts is refused, if not for being one, then for its size.
-#[inline]
-pub(super) fn integer(obj: &Bound<'_, PyAny>, name: &str) -> PyResult<i128> {
-    index(obj, name)?.ok_or_else(|| beyond_64_bits(obj, name))
+    answer(py, exact.extract())?.ok_or_else(|| beyond_64_bits(obj, name))
 }
 
 #[cold]
@@ -232,10 +226,11 @@ pub(super) fn ignore_index(obj: &Bound<'_, PyAny>) -> PyResult<Option<i128>> {
         return Ok(None);
     }
     let labels = i128::from(i64::MIN)..=i128::from(u64::MAX);
-    match index(obj, "ignore_index")?.filter(|ignored| labels.contains(ignored)) {
-        Some(ignored) => Ok(Some(ignored)),
-        None => Err(beyond_64_bits(obj, "ignore_index")),
+    let ignored = integer(obj, "ignore_index")?;
+    if !labels.contains(&ignored) {
+        return Err(beyond_64_bits(obj, "ignore_index"));
     }
+    Ok(Some(ignored))
 }
 
 pub(super) fn reduction(obj: &Bound<'_, PyAny>) -> PyResult<Reduction> {

@@ -76,13 +76,9 @@ fn finish_chunks<'py>(
     let py = sums.py();
     let operation = self::operation(operation)?;
     let sums = Array::real(sums, "sums")?;
-    let Some((_, row_shape)) =
-        sums.shape().split_last().filter(|(len, _)| len.is_multiple_of(SEGMENT_SUMS))
-    else {
-        return Err(value_error!(py, "sums must be those of segments"));
-    };
+    let axis = sums.shape().len() - 1;
+    let row_shape = &sums.shape()[..axis];
     let maxima = Array::real_of_shape(maxima, "maxima", &with_axis(row_shape, 1))?;
-    let axis = row_shape.len();
     let double = Dtype::real(Storage::F64);
     let constants = Array::empty(py, &with_axis(row_shape, ROW_CONSTANTS), &double)?;
     let (values, maxima, mut out) = (sums.rows(axis), maxima.rows(axis), constants.rows_mut(axis));

@@ -3,6 +3,7 @@
 //! end of an import that nobody is at.
 
 use super::arrays::check_fields;
+use super::call::warn;
 use super::dtype::Kind;
 use pyo3::prelude::*;
 use pyo3::types::PyString;
@@ -11,7 +12,8 @@ use std::sync::OnceLock;
 
 static KNOWN: OnceLock<Known> = OnceLock::new();
 
-/// Does what must not happen for the first time while another thread forks. Starts no thread.
+/// Does what must not happen for the first time while another thread forks, and warns of variables that are not
+/// followed. Starts no thread.
 pub(super) fn init(py: Python<'_>) -> PyResult<()> {
     pool::init();
     let _ = Level::current();
@@ -20,7 +22,9 @@ pub(super) fn init(py: Python<'_>) -> PyResult<()> {
     let known = Known::of(py)?;
     // Set before only where the module is imported anew, with the same objects.
     let _ = KNOWN.set(known);
-    check_fields(py)
+    check_fields(py)?;
+    let mut ignored = pool::describe().ignored.iter().cloned().chain(Level::override_problem());
+    ignored.try_for_each(|message| warn(py, &message))
 }
 
 #[inline(never)] // called for each of them

@@ -59,7 +59,7 @@ mod weights;
 use arguments::{Logits, flag, is_one_axis};
 use arrays::Array;
 use builtin::Native;
-use call::{Inputs, Output, guard, warn};
+use call::{Inputs, Output, guard};
 use dtype::Dtype;
 use objects::{integer, text, tuple, tuple_of};
 use pyo3::prelude::*;
@@ -265,14 +265,6 @@ fn _after_fork_in_child() {
     pool::after_fork_in_child();
 }
 
-/// Settles what must not happen for the first time during a fork, and warns of variables that
-/// are not followed. Starts no thread.
-fn initialise(py: Python<'_>) -> PyResult<()> {
-    known::init(py)?;
-    let mut ignored = pool::describe().ignored.iter().cloned().chain(Level::override_problem());
-    ignored.try_for_each(|message| warn(py, &message))
-}
-
 /// The native half of the package `smoothxent`.
 #[pymodule(gil_used = false)]
 mod _smoothxent {
@@ -302,6 +294,6 @@ mod _smoothxent {
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
-        super::initialise(module.py())
+        super::known::init(module.py())
     }
 }
