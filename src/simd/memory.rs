@@ -6,12 +6,13 @@
 //! states once that its addresses are valid; all methods are checked against
 //! the view's own lengths.
 
+mod elements;
+
 use super::element::Float;
 pub use super::element::Storage;
 pub use super::outer::{Distinct, Outer};
 use super::row::{Sink, Source};
-use super::storage::{Halves, narrow, read, widen, write};
-use fearless_simd::Fallback;
+use super::storage::read;
 use std::marker::PhantomData;
 
 macro_rules! view {
@@ -221,64 +222,6 @@ impl<'a> Rows<'a> {
         let distinct = self.outer.distinct();
         (Self { outer: distinct.own.clone(), ..self.clone() }, distinct)
     }
-
-    /// As [`Rows::gather_part`] without the vectors of a level.
-    pub(crate) fn gather_from<F: Float>(&self, row: usize, class: usize, target: &mut [F]) {
-        self.gather_part(Fallback::new(), row, class, target);
-    }
-
-    /// Copies the classes of row `row` from `class` on to `target`, converted to `F`.
-    #[inline(always)]
-    pub(crate) fn gather_part<F: Float>(
-        &self,
-        halves: impl Halves,
-        row: usize,
-        class: usize,
-        target: &mut [F],
-    ) {
-        assert!(target.len() <= self.classes - class);
-        if self.class_stride == self.storage.size().cast_signed()
-            && !target.is_empty()
-            && let Some(floats) = F::as_floats_mut(target)
-        {
-            // SAFETY: neighbouring elements of this row, readable by the promise of `from_raw`.
-            if unsafe { widen(halves, self.start_of(row, 1, class), self.storage, floats) } {
-                return;
-            }
-        }
-        self.visit(row, class, target.len(), |k, value| target[k] = F::from_f64(value));
-    }
-
-    /// Visits `count` classes of row `row` from `first` on: `visit(0, value)`, `visit(1, value)`, ...
-    #[inline(always)]
-    pub(crate) fn visit(
-        &self,
-        row: usize,
-        first: usize,
-        count: usize,
-        mut visit: impl FnMut(usize, f64),
-    ) {
-        assert!(count <= self.classes - first);
-        let start = if count > 0 { self.start_of(row, 1, first) } else { self.start };
-        // One loop for each storage: none asks for it again and again, and those of neighbours have vectors.
-        macro_rules! walk {
-            ($storage:expr, $stride:expr) => {
-                for class in 0..count {
-                    let at = start.wrapping_offset(class.cast_signed() * $stride);
-                    // SAFETY: an element of this row, readable by the promise of `from_raw`.
-                    visit(class, unsafe { read(at, $storage) });
-                }
-            };
-        }
-        match (self.storage, self.class_stride) {
-            (Storage::F32, 4) => walk!(Storage::F32, 4),
-            (Storage::F64, 8) => walk!(Storage::F64, 8),
-            (Storage::Bool, 1) => walk!(Storage::Bool, 1),
-            (Storage::F32, stride) => walk!(Storage::F32, stride),
-            (Storage::F64, stride) => walk!(Storage::F64, stride),
-            (storage, stride) => walk!(storage, stride),
-        }
-    }
 }
 
 impl<'a> RowsMut<'a> {
@@ -316,85 +259,6 @@ impl<'a> RowsMut<'a> {
         // SAFETY: as in `direct`, writable by the promise of `from_raw`.
         let sink = || unsafe { Sink::from_raw(self.row_start(row).cast(), self.classes) };
         self.is_direct::<F>().then(sink)
-    }
-
-    /// As [`RowsMut::scatter_part`] without the vectors of a level.
-    pub(crate) fn scatter_from<F: Float>(&self, row: usize, class: usize, values: &[F]) {
-        self.scatter_part(Fallback::new(), row, class, values);
-    }
-
-    /// Rounds `values` to the storage type into the classes of row `row` from `class` on.
-    #[inline(always)]
-    pub(crate) fn scatter_part<F: Float>(
-        &self,
-        halves: impl Halves,
-        row: usize,
-        class: usize,
-        values: &[F],
-    ) {
-        assert!(values.len() <= self.classes - class);
-        let start = self.start_of(row, 1, class);
-        if self.class_stride == self.storage.size().cast_signed()
-            && let Some(floats) = F::as_floats(values)
-        {
-            // SAFETY: neighbouring elements of this row, writable by the promise of `from_raw`.
-            if unsafe { narrow(halves, floats, start, self.storage) } {
-                return;
-            }
-        }
-        macro_rules! walk {
-            ($storage:expr, $stride:expr) => {
-                for (class, value) in values.iter().enumerate() {
-                    let at = start.wrapping_offset(class.cast_signed() * $stride);
-                    // SAFETY: an element of this row, writable by the promise of `from_raw`.
-                    unsafe { write(at, $storage, value.to_f64()) };
-                }
-            };
-        }
-        match (self.storage, self.class_stride) {
-            (Storage::F32, 4) => walk!(Storage::F32, 4),
-            (Storage::F64, 8) => walk!(Storage::F64, 8),
-            (storage, stride) => walk!(storage, stride),
-        }
-    }
-
-    /// Rounds `values` into the only elements of the rows from `first` on.
-    pub(crate) fn set_rows(&self, first: usize, values: &[f64]) {
-        assert!(self.classes == 1);
-        let start = self.start_of(first, values.len(), 0);
-        // One loop for each storage, for neighbours one of its own: it has vectors.
-        macro_rules! walk {
-            ($storage:expr, $stride:expr) => {
-                for (row, value) in values.iter().enumerate() {
-                    let at = start.wrapping_offset(row.cast_signed() * $stride);
-                    // SAFETY: one element of a row that exists, by the check of `start_of`.
-                    unsafe { write(at, $storage, *value) };
-                }
-            };
-        }
-        match (&self.outer, self.storage) {
-            (Outer::Line { stride: 8, .. }, Storage::F64) => walk!(Storage::F64, 8),
-            (Outer::Line { stride: 4, .. }, Storage::F32) => walk!(Storage::F32, 4),
-            (Outer::Line { stride, .. }, storage) => walk!(storage, *stride),
-            _ => (first..).zip(values).for_each(|(row, value)| self.set(row, *value)),
-        }
-    }
-
-    /// Rounds `value` into a class of row `row`.
-    pub(crate) fn put(&self, row: usize, class: usize, value: f64) {
-        // SAFETY: an element of a row that exists, by the check of `start_of`.
-        unsafe { write(self.start_of(row, 1, class), self.storage, value) };
-    }
-
-    /// Rounds `value` into the only element of row `row`.
-    pub fn set_element(&mut self, row: usize, value: f64) {
-        self.set(row, value);
-    }
-
-    /// The same for those who share the view.
-    pub(crate) fn set(&self, row: usize, value: f64) {
-        assert!(self.classes == 1);
-        self.put(row, 0, value);
     }
 }
 
