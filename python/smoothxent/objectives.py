@@ -283,14 +283,7 @@ class _Objective:
             self.prior,
             self.class_weight,
             sample_weight,
-            None,  # ignore_index
-            None,  # where
-            1.0,  # temperature
-            0.0,  # z_loss
             axis,
-            "sum",
-            None,  # normalizer
-            None,  # out
             factor,
         )
         if self.library == "xgboost":

@@ -280,9 +280,13 @@ fn number_like(obj: &Bound<'_, PyAny>, name: &str) -> PyResult<f64> {
     })
 }
 
-#[cold]
-fn refused(obj: &Bound<'_, PyAny>, name: &str, expected: &str, value: f64) -> PyErr {
-    value_error!(obj.py(), "{name} must be {expected}, got {}", Number(value))
+/// `value`, unless it is refused.
+#[inline(always)]
+fn accept(py: Python<'_>, is_such: bool, name: &str, expected: &str, value: f64) -> PyResult<f64> {
+    if is_such {
+        return Ok(value);
+    }
+    Err(value_error!(py, "{name} must be {expected}, got {}", Number(value)))
 }
 
 /// ε, which a prior must not be without.
@@ -296,11 +300,8 @@ pub(super) fn label_smoothing(obj: &Bound<'_, PyAny>, prior: &Bound<'_, PyAny>) 
         return Err(type_error!(obj.py(), "prior is given without label_smoothing; {remedy}"));
     }
     let value = number(obj, "label_smoothing")? + 0.0; // −0 is 0
-    let is_share = (0.0..=1.0).contains(&value);
-    if is_share { Ok(value) } else { Err(refused(obj, "label_smoothing", "in [0, 1]", value)) }
+    accept(obj.py(), (0.0..=1.0).contains(&value), "label_smoothing", "in [0, 1]", value)
 }
-
-const POSITIVE: &str = "a positive finite number";
 
 fn is_positive(value: f64) -> bool {
     value > 0.0 && value.is_finite()
@@ -309,19 +310,16 @@ fn is_positive(value: f64) -> bool {
 /// T, whose inverse must be an ordinary number in float32 too.
 #[inline]
 pub(super) fn temperature(obj: &Bound<'_, PyAny>) -> PyResult<f64> {
-    let value = number(obj, "temperature")?;
-    if (1e-30..=1e30).contains(&value) {
-        return Ok(value);
-    }
-    let expected = if is_positive(value) { "between 1e-30 and 1e+30" } else { POSITIVE };
-    Err(refused(obj, "temperature", expected, value))
+    let (py, name, value) = (obj.py(), "temperature", number(obj, "temperature")?);
+    accept(py, is_positive(value), name, "a positive finite number", value)?;
+    accept(py, (1e-30..=1e30).contains(&value), name, "between 1e-30 and 1e+30", value)
 }
 
 #[inline]
 pub(super) fn z_loss(obj: &Bound<'_, PyAny>) -> PyResult<f64> {
     let value = number(obj, "z_loss")?;
     let is_such = value >= 0.0 && value.is_finite();
-    if is_such { Ok(value) } else { Err(refused(obj, "z_loss", "finite and non-negative", value)) }
+    accept(obj.py(), is_such, "z_loss", "finite and non-negative", value)
 }
 
 #[inline]
@@ -330,9 +328,7 @@ pub(super) fn normalizer(obj: &Bound<'_, PyAny>, reduction: Reduction) -> PyResu
         return Ok(None);
     }
     let value = number(obj, "normalizer")?;
-    if !is_positive(value) {
-        return Err(refused(obj, "normalizer", POSITIVE, value));
-    }
+    accept(obj.py(), is_positive(value), "normalizer", "a positive finite number", value)?;
     let given = match reduction {
         Reduction::Mean | Reduction::SumByNonzeroWeights => return Ok(Some(value)),
         Reduction::None => "none",

@@ -9,11 +9,11 @@ use super::objects::{fill, float, new_tuple};
 use super::{Argument, Arguments};
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
-use smoothxent::{CrossEntropy, Hessian, LossTerms, Prior, Reduction, RowsMut, Targets};
+use smoothxent::{CrossEntropy, LossTerms, Prior, Reduction, RowsMut, Targets};
 
 /// The loss alone.
 pub(super) fn value<'py>(given: &Arguments<'_, 'py, 14>) -> PyResult<Bound<'py, PyAny>> {
-    Ok(evaluate(given, None, None)?.0)
+    Ok(evaluate(given, None)?.0)
 }
 
 /// The loss and its gradient, which `grad_out` takes.
@@ -21,12 +21,12 @@ pub(super) fn value_and_grad<'py>(
     [given @ .., grad_out]: &Arguments<'_, 'py, 15>,
 ) -> PyResult<Bound<'py, PyTuple>> {
     let result = new_tuple(grad_out.py(), 2)?; // before anything is written
-    let (loss, grad) = evaluate(given, Some(grad_out), None)?;
+    let (loss, grad) = evaluate(given, Some(grad_out))?;
     Ok(fill(result, [loss, grad.expect("asked for")]))
 }
 
-/// The loss, and the gradient if there is a `grad_out` (which may be None), beside it the Hessian.
-pub(super) fn evaluate<'py>(
+/// The loss, and the gradient if there is a `grad_out` (which may be None).
+fn evaluate<'py>(
     &[
         logits,
         targets,
@@ -44,7 +44,6 @@ pub(super) fn evaluate<'py>(
         out,
     ]: &Arguments<'_, 'py, 14>,
     grad_out: Option<Argument<'_, 'py>>,
-    mut hessian: Option<Hessian<&mut RowsMut<'_>>>,
 ) -> PyResult<(Bound<'py, PyAny>, Option<Bound<'py, PyAny>>)> {
     let py = out.py();
     hold!(logits = Logits::new(logits, axis));
@@ -124,8 +123,7 @@ pub(super) fn evaluate<'py>(
         LossTerms { label_smoothing, prior, class_weight, sample_weight, temperature, z_loss };
     let operation = CrossEntropy { targets, terms, reduction, normalizer, compute };
     let value = logits.run(py, |run| {
-        let (losses, grad) = (loss_rows.as_mut(), grad_rows.as_deref_mut());
-        operation.run(&z, mask.as_ref(), losses, grad, hessian.take(), run)
+        operation.run(&z, mask.as_ref(), loss_rows.as_mut(), grad_rows.as_deref_mut(), None, run)
     })?;
     let grad = grad.as_ref().map(|grad| grad.finish(py)).transpose()?;
     let loss = match &losses {
