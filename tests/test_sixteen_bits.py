@@ -264,3 +264,16 @@ def test_an_overlapping_output_rounds_once():
     z[:] = 1 + 2.0**-8 + 2.0**-40
     result = sx.logsumexp(z, out=buffer[:4].view(BFLOAT16))
     assert_same_bits(result, np.full(2, 1 + 2.0**-7, BFLOAT16))
+
+
+@every_type
+@pytest.mark.parametrize("temperature", [7e-4, 0.5, 3.0])
+def test_confidences_of_large_logits(dtype, temperature):
+    """Far from 0, float32 does not hold the logarithm of the sum of two equal exponentials."""
+    z = np.full((3, 2), 6e4, dtype)
+    z[1] *= -1
+    z[2, 0] = -np.inf
+    score = sx.score(z, [0, 1, 1], temperature=temperature)
+    # Two of the rows have confidence 1/2, of which the first predicts its label; the other has 1.
+    assert score.calibration_error == pytest.approx(0, abs=1e-7)
+    assert score.accuracy == pytest.approx(2 / 3)

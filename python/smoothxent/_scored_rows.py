@@ -76,7 +76,7 @@ def score_rows(
 
     losses, targets = counted(loss), counted(targets, *targets.shape[logits.ndim - 1 :])
     hits = _hits(targets, counted(best.indices, k), counted(best.log_probs, k))
-    confidences = np.exp(counted(_largest_log_prob(logits, best, terms.logsumexp, options)))
+    confidences = np.exp(counted(_largest_log_prob(logits, best, of_softmax)))
     weights = _weights(options.get("sample_weight"), logits.shape[:-1])
     weights = None if weights is None else counted(weights)
     masses = _masses(targets, options.get("class_weight"))
@@ -166,19 +166,21 @@ def _hits(
 
 
 def _largest_log_prob(
-    logits: NDArray[Any], best: TopK, logsumexp: NDArray[Any], options: LossOptions
+    logits: NDArray[Any], best: TopK, of_softmax: dict[str, Any]
 ) -> NDArray[np.float64]:
     if logits.dtype.itemsize > 2:
         return _float64(best.log_probs[..., 0])
-    # Rounded to 16 bits it would have two or three digits; logsumexp is in float32.
-    largest = np.take_along_axis(logits, best.indices[..., :1], axis=-1)[..., 0]
-    return _float64(largest) / float(options.get("temperature", 1.0)) - _float64(logsumexp)
+    # Rounded to 16 bits it would have two or three digits; losses are in float32.
+    labels = best.indices[..., 0]
+    return -_float64(
+        cross_entropy(logits, labels, ignore_index=None, reduction="none", **of_softmax)
+    )
 
 
 def _bins(confidences: NDArray[np.float64]) -> NDArray[np.intp]:
-    # fmax: nan goes to the first bin, and makes the error nan.
-    bins = np.ceil(np.fmax(confidences * BINS, 1.0)).astype(np.intp)
-    return np.minimum(bins, BINS) - 1
+    # fmax: nan goes to the first bin, and makes the error nan. NumPy counts any other number outside of its memory.
+    bins = np.ceil(np.minimum(np.fmax(confidences * BINS, 1.0), BINS))
+    return bins.astype(np.intp) - 1
 
 
 def _float64(values: ArrayLike) -> NDArray[np.float64]:
