@@ -67,7 +67,7 @@ impl<F: Float> Panel<'_, F> {
         kept: &mut [F],
     ) {
         let Some(mask) = self.mask else { return };
-        outlined!(V, token, mask.gather_part(token, row, class, kept));
+        mask.gather::<V, F>(token, row, class, kept);
     }
 
     /// The classes of row `row` from `class` on. `kept` is empty without a mask.
@@ -79,7 +79,7 @@ impl<F: Float> Panel<'_, F> {
         kept: &[F],
         z: &mut [F],
     ) {
-        outlined!(V, token, self.logits.gather_part(token, row, class, z));
+        self.logits.gather::<V, F>(token, row, class, z);
         if self.shift != 1.0 {
             for z in &mut *z {
                 *z = F::from_f64(z.to_f64() * self.shift);

@@ -250,3 +250,25 @@ def test_smooth_labels(axis, has_prior):
     expected = np.where(where.any(-1, keepdims=True), 0.7 * q + 0.3 * v, 0)
     got = sx.smooth_labels(q, label_smoothing=0.3, prior=prior, where=where, dtype=np.float64)
     np.testing.assert_allclose(got, expected, rtol=1e-14)
+
+
+@every_float
+@pytest.mark.parametrize("classes", [5, 70])
+@pytest.mark.parametrize("mass", [1e-17, 1e-40, 1e-50, 1e-200, 1e-310])
+def test_little_of_the_prior_is_kept(dtype, classes, mass):
+    """u renormalised over the kept classes, however little they have of it: here all of it is on two."""
+    z, labels, _ = problem(classes, dtype)
+    u = np.zeros(classes)
+    u[:3] = 1, mass, mass
+    where = np.arange(classes) > 0
+    labels = np.maximum(labels, 1)
+    q = random_probabilities(np.random.default_rng(3), len(z), classes, np.float64) * where
+    for targets in (labels, q / q.sum(-1, keepdims=True)):
+        got, wanted = (
+            sx.cross_entropy_value_and_grad(
+                z, targets, label_smoothing=0.3, prior=prior, where=where, reduction="none"
+            )
+            for prior in (u, (u == mass) / 2)
+        )
+        for one, other in zip(got, wanted, strict=True):
+            np.testing.assert_allclose(one, other, rtol=1e-6 if dtype == np.float32 else 1e-14)

@@ -117,13 +117,24 @@ impl Run<'_> {
             // On the stack: it takes no memory that may not be had.
             let count = parts.len().min(PARTS_AT_ONCE);
             let bunch: [_; PARTS_AT_ONCE] = from_fn(|_| Mutex::new((parts.next(), None)));
+            // One for all: an error is large.
+            let first_error = Mutex::new(None::<(usize, Error)>);
             self.each(count, part_bytes, &|index| {
                 let (part, result) = &mut *lock(&bunch[index]);
-                *result = part.take().map(|part| body(first + index, part));
+                match part.take().map(|part| body(first + index, part)).transpose() {
+                    Ok(value) => *result = value,
+                    Err(error) => {
+                        let mut known = lock(&first_error);
+                        if known.as_ref().is_none_or(|(other, _)| index < *other) {
+                            *known = Some((index, error));
+                        }
+                    }
+                }
             })?;
-            for result in bunch.iter().filter_map(|part| lock(part).1.take()) {
-                join(result?);
+            if let Some((_, error)) = lock(&first_error).take() {
+                return Err(error);
             }
+            bunch.iter().filter_map(|part| lock(part).1.take()).for_each(&mut join);
             first += count;
         }
         Ok(())
@@ -151,12 +162,10 @@ impl Run<'_> {
                 if let Some(run) = &mut polled {
                     run.poll(size_of_val(values))?;
                 }
+                rows.gather_at(level, row, start, values);
                 level.compiled(
                     #[inline(always)]
-                    || {
-                        rows.gather_from(row, start, values);
-                        read(row, start, values, &mut state)
-                    },
+                    || read(row, start, values, &mut state),
                 )?;
             }
             finish(row, state)

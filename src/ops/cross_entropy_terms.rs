@@ -7,7 +7,7 @@ use crate::error::Error;
 use crate::kernel::Operation;
 use crate::math::{self, ExactSum, count};
 use crate::simd::{Rows, RowsMut, Storage};
-use crate::target::{LossTerms, Prior, Targets};
+use crate::target::{LossTerms, PART, Prior, Targets};
 
 /// The parts of the loss, one element a row each.
 pub struct TermsOut<'a> {
@@ -92,6 +92,7 @@ pub fn cross_entropy_terms(
 }
 
 /// H(u), with 0·log 0 = 0: one number, or one for each [`Prior::place`] of a per-row prior.
+#[inline(never)] // its frame, of several KiB, would be one of what follows
 fn entropies(prior: &Prior<'_>, classes: usize, run: &mut Run<'_>) -> Result<Vec<f64>, Error> {
     let rows = match prior {
         Prior::Uniform => return Ok(vec![math::log(count(classes))]),
@@ -100,8 +101,8 @@ fn entropies(prior: &Prior<'_>, classes: usize, run: &mut Run<'_>) -> Result<Vec
     };
     let level = run.level;
     let read = |_: usize, _: usize, values: &[f64], sum: &mut ExactSum| {
-        for values in values.chunks(64) {
-            let terms = &mut [0.0; 64][..values.len()];
+        for values in values.chunks(PART) {
+            let terms = &mut [0.0; PART][..values.len()];
             terms.iter_mut().zip(values).for_each(|(term, u)| *term = surprise(*u));
             level.add_exactly(sum, terms);
         }

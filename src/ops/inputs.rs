@@ -212,11 +212,14 @@ pub(super) fn kept_masses(
         #[inline(always)]
         |row, start, mask: &[f64], (kept, mass): &mut (usize, ExactSum)| {
             *kept += mask.iter().filter(|is_kept| **is_kept != 0.0).count();
-            for (part, mask) in mask.chunks(PART).enumerate().filter(|_| smooths && !is_uniform) {
-                let u = &mut [0.0; PART][..mask.len()];
-                prior.copy(row, start + part * PART, u);
-                fill_masked(mask, u, 0.0);
-                level.add_exactly(mass, u);
+            if smooths && !is_uniform {
+                for (part, mask) in mask.chunks(PART).enumerate() {
+                    let u = &mut [0.0; PART][..mask.len()];
+                    let start = start + part * PART;
+                    prior.copy(start, u, |rows, u| rows.gather_at(level, row, start, u));
+                    fill_masked(mask, u, 0.0);
+                    level.add_exactly(mass, u);
+                }
             }
             Ok(())
         }

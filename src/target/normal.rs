@@ -212,7 +212,7 @@ impl<'a, F: Float> SmoothedTargets<'a, F> {
             return RowTarget::none();
         }
         // ε/K may underflow, but not to 0: a logit of −inf still costs +inf.
-        let beta = (label_smoothing / self.prior_mass(row)).max(f64::from_bits(1));
+        let beta = self.prior_factor(row).max(f64::from_bits(1));
         let mass = match prior {
             // Of weights that are made.
             _ if class_weight.is_some() => f64::NAN,
@@ -227,10 +227,25 @@ impl<'a, F: Float> SmoothedTargets<'a, F> {
             Smooth::Shared(weights, mass) => {
                 (Weights::Row(Source::from_slice(weights)), beta * mass)
             }
-            Smooth::Rows(rows) => (rows.direct(row).map_or(Weights::Absent, Weights::Row), mass),
+            Smooth::Rows(rows) => {
+                (Weights::Row(rows.direct(row).expect("else they are made")), mass)
+            }
         };
         let is_made = matches!(self.smooth, Smooth::Made);
         RowTarget { weights, beta, smooth_mass, is_made, ..RowTarget::none() }
+    }
+
+    /// What u is multiplied by, in units of [`SmoothedTargets::prior_unit`]: ε by what it is divided by.
+    #[inline(always)]
+    fn prior_factor(&self, row: usize) -> f64 {
+        self.terms.label_smoothing / (self.prior_mass(row) / self.prior_unit(row))
+    }
+
+    /// A power of two near the mass of u on the classes that are kept, if that is tiny: what of it is rounded to the type
+    /// of the row keeps its digits in such units.
+    #[inline(always)]
+    fn prior_unit(&self, row: usize) -> f64 {
+        if self.kept.is_some() { unit_of(self.prior_mass(row)) } else { 1.0 }
     }
 
     /// What u is divided by: K if it is uniform, 1, or its sum over the classes that are kept.

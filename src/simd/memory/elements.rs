@@ -1,15 +1,31 @@
 //! Elements of rows, read and written one by one or many at once, whatever their storage and wherever they lie.
 
 use super::{Rows, RowsMut, Storage};
-use crate::simd::element::Float;
 use crate::simd::outer::Outer;
 use crate::simd::storage::{Halves, narrow, read, widen, write};
+use crate::simd::{Float, Level, Vector, VectorJob};
 use fearless_simd::Fallback;
 
 impl Rows<'_> {
     /// As [`Rows::gather_part`] without the vectors of a level.
     pub(crate) fn gather_from<F: Float>(&self, row: usize, class: usize, target: &mut [F]) {
         self.gather_part(Fallback::new(), row, class, target);
+    }
+
+    /// The same by the vectors of a level.
+    pub(crate) fn gather_at(&self, level: Level, row: usize, class: usize, target: &mut [f64]) {
+        f64::dispatch(level, Gather { rows: self, row, class, target });
+    }
+
+    /// [`Rows::gather_part`] in a function of its own.
+    pub(crate) fn gather<V: Vector, F: Float>(
+        &self,
+        token: V::Token,
+        row: usize,
+        class: usize,
+        target: &mut [F],
+    ) {
+        outlined!(V, token, self.gather_part(token, row, class, target));
     }
 
     /// Copies the classes of row `row` from `class` on to `target`, converted to `F`.
@@ -21,7 +37,7 @@ impl Rows<'_> {
         class: usize,
         target: &mut [F],
     ) {
-        assert!(target.len() <= self.classes - class);
+        assert!(class <= self.classes && target.len() <= self.classes - class);
         if self.class_stride == self.storage.size().cast_signed()
             && !target.is_empty()
             && let Some(floats) = F::as_floats_mut(target)
@@ -43,7 +59,7 @@ impl Rows<'_> {
         count: usize,
         mut visit: impl FnMut(usize, f64),
     ) {
-        assert!(count <= self.classes - first);
+        assert!(first <= self.classes && count <= self.classes - first);
         let start = if count > 0 { self.start_of(row, 1, first) } else { self.start };
         // One loop for each storage: none asks for it again and again, and those of neighbours have vectors.
         macro_rules! walk {
@@ -66,6 +82,22 @@ impl Rows<'_> {
     }
 }
 
+struct Gather<'g> {
+    rows: &'g Rows<'g>,
+    row: usize,
+    class: usize,
+    target: &'g mut [f64],
+}
+
+impl VectorJob<f64> for Gather<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<V: Vector<Scalar = f64>>(self, token: V::Token) {
+        self.rows.gather_part(token, self.row, self.class, self.target);
+    }
+}
+
 impl RowsMut<'_> {
     /// As [`RowsMut::scatter_part`] without the vectors of a level.
     pub(crate) fn scatter_from<F: Float>(&self, row: usize, class: usize, values: &[F]) {
@@ -81,7 +113,7 @@ impl RowsMut<'_> {
         class: usize,
         values: &[F],
     ) {
-        assert!(values.len() <= self.classes - class);
+        assert!(class <= self.classes && values.len() <= self.classes - class);
         let start = self.start_of(row, 1, class);
         if self.class_stride == self.storage.size().cast_signed()
             && let Some(floats) = F::as_floats(values)

@@ -7,9 +7,7 @@ use crate::simd::{Float, Vector, add_exactly};
 use crate::target::{LossTerms, NO_CLASS, Targets, unit_of};
 
 /// Classes whose weights are made at once, whether there are as many or not: loops of a fixed length have vectors.
-pub(crate) const PART: usize = 64;
-/// The same where there are few.
-const FEW: usize = 16;
+pub(crate) const PART: usize = 32;
 
 /// Weights that were made.
 pub(crate) struct Filled {
@@ -23,21 +21,6 @@ impl<F: Float> SmoothedTargets<'_, F> {
     /// w of the classes from `start` on of a row that is made; those that are not in `kept` have none.
     #[inline(always)]
     pub(crate) fn fill<V: Vector<Scalar = F>>(
-        &self,
-        token: V::Token,
-        place: (usize, usize),
-        kept: &[F],
-        w: &mut [F],
-    ) -> Filled {
-        if w.len() <= FEW {
-            self.fill_parts::<V, FEW>(token, place, kept, w)
-        } else {
-            self.fill_parts::<V, PART>(token, place, kept, w)
-        }
-    }
-
-    #[inline(always)]
-    fn fill_parts<V: Vector<Scalar = F>, const PART: usize>(
         &self,
         token: V::Token,
         (row, start): (usize, usize),
@@ -56,21 +39,22 @@ impl<F: Float> SmoothedTargets<'_, F> {
         let (mut unit, mut beta) = (1.0, 0.0);
         match targets {
             Some(targets) if label_smoothing == 0.0 => unit = unit_of(targets.summary[row].mass),
-            _ => beta = label_smoothing / self.prior_mass(row),
+            _ => beta = self.prior_factor(row),
         }
         let label_weight = (1.0 - label_smoothing) / unit;
+        let prior_unit = self.prior_unit(row);
         let (mut sum, mut is_lost) = (ExactSum::default(), false);
         for (part, w) in w.chunks_mut(PART).enumerate() {
             let (start, len) = (start + part * PART, w.len());
             let kept = kept.chunks(PART).nth(part).unwrap_or_default();
             let mut made = Aligned([F::default(); PART]);
             if label_smoothing > 0.0 {
-                self.terms.prior_part(row, start, len, &mut made);
+                self.terms.prior_part::<V>(token, row, start, len, prior_unit, &mut made);
                 fill_masked(kept, &mut made.0, F::default());
             }
             if let Some(targets) = targets {
                 let mut q = Aligned([0.0; PART]);
-                targets.rows.gather_from(row, start, &mut q.0[..len]);
+                targets.rows.gather::<V, f64>(token, row, start, &mut q.0[..len]);
                 for (k, kept) in kept.iter().enumerate() {
                     // A class of weight 0 is not asked for.
                     let is_asked = q.0[k] != 0.0 && self.terms.class_weight(start + k) != 0.0;
@@ -83,7 +67,7 @@ impl<F: Float> SmoothedTargets<'_, F> {
                 }
             }
             // Also of probabilities that are lost.
-            add_part::<V, _>(token, &mut sum, &made, len);
+            add_part::<V>(token, &mut sum, &made, len);
             fill_masked(kept, &mut made.0, F::default());
             made.put(w);
         }
@@ -94,13 +78,13 @@ impl<F: Float> SmoothedTargets<'_, F> {
 /// Numbers of a part. No vector of them lies in two lines of memory: to read back one that was just written there waits.
 #[derive(Clone, Copy)]
 #[repr(align(64))]
-struct Aligned<T, const N: usize>([T; N]);
+struct Aligned<T>([T; PART]);
 
-impl<F: Float, const N: usize> Aligned<F, N> {
+impl<F: Float> Aligned<F> {
     /// The first of them to `to`.
     #[inline(always)]
     fn put(&self, to: &mut [F]) {
-        match <&mut [F; N]>::try_from(&mut *to) {
+        match <&mut [F; PART]>::try_from(&mut *to) {
             Ok(to) => *to = self.0,
             Err(_) => to.iter_mut().zip(&self.0).for_each(|(to, from)| *to = *from),
         }
@@ -109,12 +93,7 @@ impl<F: Float, const N: usize> Aligned<F, N> {
 
 /// Adds the first `len` of them.
 #[inline(always)]
-fn add_part<V: Vector, const N: usize>(
-    token: V::Token,
-    sum: &mut ExactSum,
-    part: &Aligned<V::Scalar, N>,
-    len: usize,
-) {
+fn add_part<V: Vector>(token: V::Token, sum: &mut ExactSum, part: &Aligned<V::Scalar>, len: usize) {
     let wide = Aligned(part.0.map(V::Scalar::to_f64));
     add_exactly::<V>(token, sum, &wide.0[..len]);
 }
@@ -133,20 +112,24 @@ impl LossTerms<'_> {
         }
     }
 
-    /// u·c of `len` classes from `start` on, in the type of the row.
+    /// u·c of `len` classes from `start` on, in units of a power of two, in the type of the row.
     #[inline(always)]
-    fn prior_part<F: Float, const N: usize>(
+    fn prior_part<V: Vector>(
         &self,
+        token: V::Token,
         row: usize,
         start: usize,
         len: usize,
-        w: &mut Aligned<F, N>,
+        unit: f64,
+        w: &mut Aligned<V::Scalar>,
     ) {
-        let mut u = Aligned([0.0; N]);
-        self.prior.copy(row, start, &mut u.0[..len]);
+        let mut u = Aligned([0.0; PART]);
+        self.prior
+            .copy(start, &mut u.0[..len], |rows, u| rows.gather::<V, f64>(token, row, start, u));
         self.weigh(start, &mut u.0[..len]);
-        for k in 0..N {
-            w.0[k] = positive(u.0[k]);
+        let inverse = 1.0 / unit;
+        for k in 0..PART {
+            w.0[k] = positive(u.0[k] * inverse);
         }
     }
 
@@ -161,8 +144,8 @@ impl LossTerms<'_> {
         let mut sum = ExactSum::default();
         for (part, w) in w.chunks_mut(PART).enumerate() {
             let mut made = Aligned([V::Scalar::default(); PART]);
-            self.prior_part(0, start + part * PART, w.len(), &mut made);
-            add_part::<V, _>(token, &mut sum, &made, w.len());
+            self.prior_part::<V>(token, 0, start + part * PART, w.len(), 1.0, &mut made);
+            add_part::<V>(token, &mut sum, &made, w.len());
             made.put(w);
         }
         sum.value()
