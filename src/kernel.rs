@@ -34,4 +34,4 @@ pub(crate) use rows::{Finished, ReducedRows, finish};
 pub(crate) use special::{RowClass, UNIT, gap, log_probabilities, shift, weighted_gaps};
 pub(crate) use tile::{MOST_CLASSES, Tile, TileTarget, TileWeights};
 pub(crate) use transpose::{from_run, load, room, store_neighbours, to_run};
-pub(crate) use write::{Epilogue, Output, log_probability, write, write_row};
+pub(crate) use write::{Epilogue, Output, log_probability, write};

@@ -14,10 +14,10 @@
 //! Layers, each using those below it only:
 //!
 //! ```text
-//! ops               operations on a batch
+//! ops               operations on a batch; their inputs, read and checked
 //! batch             blocks, segments and parts on threads, polling for signals
 //! panel, kernel     rows from memory and back; contiguous rows
-//! target            q' in normal form; checks and sums of a part
+//! target            checked targets, priors and weights; q' in normal form
 //! pool              threads
 //! alloc             memory
 //! simd              vectors, levels, views of memory

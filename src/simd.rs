@@ -116,7 +116,7 @@ pub trait Vector:
     /// # Safety
     /// - `target` is valid for writing `LANES` scalars; no alignment is needed.
     unsafe fn store(self, target: *mut Self::Scalar);
-    /// As [`Vector::store`], past the caches where the hardware can; [`Vector::fence`] ends it.
+    /// As [`Vector::store`], past the caches where the hardware can; [`fence`] ends it.
     ///
     /// # Safety
     /// - `target` is valid for writing `LANES` scalars and a multiple of 64.
@@ -168,7 +168,8 @@ pub trait Vector:
         (-self).mul_add(b, c)
     }
     /// The larger; NaN where `other` is NaN. The SIMD library does not say so, but its instructions
-    /// do, and the tests of `kernel::exp` at every level.
+    /// do, and the tests of `kernel::exp` at every level. At the portable level, which has none, it is
+    /// a comparison and a selection.
     fn max(self, other: Self) -> Self;
     /// `self <= other`, false for NaN.
     fn le(self, other: Self) -> Self::Mask;

@@ -61,7 +61,7 @@ def late(call, after):
 
 
 def longest_silence(call):
-    """The longest time in a whole call for which no signal is answered, but for what other processes took of it."""
+    """The longest time for which a whole call is at work, on the clock and on its processors, and answers no signal."""
     clocks = time.perf_counter, time.process_time
     times = [[clock() for clock in clocks]]
     before = signal.signal(signal.SIGALRM, lambda *_: times.append([clock() for clock in clocks]))

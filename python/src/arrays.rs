@@ -74,8 +74,8 @@ pub(super) struct Array<'py> {
     is_contiguous: bool,
 }
 
-// SAFETY: an address, where what is read there says why it may be; and an object that only who is attached to the
-// interpreter can get at.
+// SAFETY: `start` is used in the unsafe blocks below alone, each of which states its facts, and `owner` is handed out by
+// `object` alone, which takes proof that the thread is attached to the interpreter.
 unsafe impl Sync for Array<'_> {}
 
 /// Of few axes they take no memory of their own.
@@ -220,8 +220,8 @@ impl<'py> Array<'py> {
 
     fn rows_of(&self, axis: usize, axes: impl Iterator<Item = (usize, isize)> + Clone) -> Rows<'_> {
         let classes = axes.clone().nth(axis).expect("an axis of the array");
-        // SAFETY: the array has every element of its shape and strides, for as long as its owner is
-        // held, which outlives the view; a stride of 0 repeats such an element.
+        // SAFETY: the array has every element of its shape and strides, of the size of its storage, for as long as its
+        // owner is held, which outlives the view; a stride of 0 repeats such an element.
         unsafe { Rows::from_raw(self.start, self.storage(), classes, others(axes, axis)) }
     }
 

@@ -76,7 +76,8 @@ fn finish_chunks<'py>(
     let py = sums.py();
     let operation = self::operation(operation)?;
     let sums = Array::real(sums, "sums")?;
-    let axis = sums.shape().len() - 1;
+    // The wrapper passes what `_reduce_chunk` has returned.
+    let axis = sums.shape().len().checked_sub(1).expect("an axis of the sums");
     let row_shape = &sums.shape()[..axis];
     let maxima = Array::real_of_shape(maxima, "maxima", &with_axis(row_shape, 1))?;
     let double = Dtype::real(Storage::F64);

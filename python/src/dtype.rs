@@ -54,13 +54,15 @@ impl Kind {
         }
     }
 
-    /// What the core stores real numbers, a mask or int64 as.
+    /// What the core stores real numbers, a mask or int64 as: of the same size.
     pub(super) fn storage(self) -> Storage {
         match self {
             Kind::Bool => Storage::Bool,
             Kind::Float(storage) => storage,
-            // New arrays of int64; all others are labels, which are never asked.
-            Kind::Signed(_) | Kind::Unsigned(_) => Storage::I64,
+            Kind::Signed(8) => Storage::I64,
+            Kind::Signed(_) | Kind::Unsigned(_) => {
+                unreachable!("labels are copied by their own type")
+            }
         }
     }
 }

@@ -135,13 +135,13 @@ impl<V: Vector> Base<V> {
         };
         let round = like(core.magic.to_f64());
         // N only has to be near M·log2(e)/T and the same everywhere.
-        let n = max.mul_add(V::splat(max.token(), temperature.log2e), round).sub(round);
+        let n = max.mul_add(V::splat(max.token(), temperature.log2e), round) - round;
         #[allow(clippy::cast_precision_loss, reason = "small integers")]
         let lift = (core.exponent_bias + core.headroom) as f64;
         // n − N + H + bias = 0. Rounded to f32 at |M| = 10^6, it is off by 0.1 of a step of n at most,
         // and half a step would do.
-        let cut = n.sub(like(lift)).mul(like(std::f64::consts::LN_2 * temperature.value));
-        Self { cut, magic: like(core.magic.to_f64() + lift).sub(n) }
+        let cut = (n - like(lift)) * like(std::f64::consts::LN_2 * temperature.value);
+        Self { cut, magic: like(core.magic.to_f64() + lift) - n }
     }
 }
 
@@ -179,7 +179,7 @@ impl<V: Vector> Exponential<V> {
     fn inlined(&self, z: V, base: Base<V>) -> V {
         let (q, r, scale) = self.polynomial(z, base);
         // A power of two rounds nothing.
-        q.mul_add(r, V::splat(self.token(), V::Scalar::from_f64(1.0))).mul(scale)
+        q.mul_add(r, V::splat(self.token(), V::Scalar::from_f64(1.0))) * scale
     }
 
     /// q, r, and 2^(n − N + H).
@@ -200,7 +200,7 @@ impl<V: Vector> Exponential<V> {
     #[inline(always)]
     fn reduced(&self, z: V, base: Base<V>) -> (V, V, V) {
         let shifted = z.mul_add(self.log2e, base.magic);
-        let n = shifted.sub(base.magic);
+        let n = shifted - base.magic;
         (n, n.neg_mul_add(self.ln2_high, z), shifted.exponent_from_low_bits())
     }
 
@@ -218,7 +218,7 @@ impl<V: Vector> Exponential<V> {
             let (q, r, scale) = self.polynomial(max, base);
             let one = V::splat(self.token(), V::Scalar::from_f64(1.0));
             let e = q.mul_add(r, one);
-            let (e, lost) = (e.mul(scale), q.mul_add(r, one.sub(e)).mul(scale));
+            let (e, lost) = (e * scale, q.mul_add(r, one - e) * scale);
             let top = D::widen(e) + D::widen(lost);
             return [top, top.like(0.0)];
         }

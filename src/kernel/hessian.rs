@@ -85,5 +85,5 @@ pub(crate) fn write_hessian<V: Vector>(
 
 #[inline(always)]
 fn hessian<V: Vector>(e: V, factor: V, least: V, sum: V, lost: V, inverse: V) -> V {
-    probability(e, factor, least).mul(sum.sub(e).add(lost).mul(inverse))
+    probability(e, factor, least) * ((sum - e + lost) * inverse)
 }

@@ -267,7 +267,7 @@ fn sweep_part<V: Vector>(
                 #[inline(always)]
                 |i: usize| {
                     let z = quad.vector::<V>(token, i);
-                    let gap = top.sub(z);
+                    let gap = top - z;
                     let e = exp.of(z, base);
                     if let Some(kept) = &mut kept {
                         kept.set(i, e);
@@ -276,9 +276,9 @@ fn sweep_part<V: Vector>(
                 }
             };
             let ((e0, g0), (e1, g1)) = (term(0), term(1));
-            let (e01, g01) = (e0.add(e1), g0.add(g1));
+            let (e01, g01) = (e0 + e1, g0 + g1);
             let ((e2, g2), (e3, g3)) = (term(2), term(3));
-            let (e23, g23) = (e2.add(e3), g2.add(g3));
+            let (e23, g23) = (e2 + e3, g2 + g3);
             sum.add_pair(e01, e23);
             if kind == WeightKind::Ones {
                 dot.add_pair(g01, g23);
@@ -315,11 +315,11 @@ fn sweep_part<V: Vector>(
                 if kind != WeightKind::Absent {
                     let is_whole = at + V::LANES <= z.len();
                     let logits = if is_whole { logits } else { z.head::<V>(token, at, max) };
-                    let gap = top.sub(logits);
+                    let gap = top - logits;
                     gaps = if kind == WeightKind::Each {
                         weights.vector::<V>(token, at, V::Scalar::default()).mul_add(gap, gaps)
                     } else {
-                        gaps.add(gap)
+                        gaps + gap
                     };
                 }
                 let e = exp.of(logits, base);
@@ -335,9 +335,9 @@ fn sweep_part<V: Vector>(
         let (e1, g01) = term(1, gaps);
         let (e2, gaps) = term(2, zero);
         let (e3, g23) = term(3, gaps);
-        sum.add_pair(e0.add(e1), e2.add(e3));
+        sum.add_pair(e0 + e1, e2 + e3);
         if kind != WeightKind::Absent {
-            dot.add(g01.add(g23));
+            dot.add(g01 + g23);
         }
     }
     let (sum, lost) = sum.total();

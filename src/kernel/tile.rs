@@ -139,7 +139,7 @@ impl<F: Float> Tile<'_, F> {
                 let Some(values) = vectors[i].next() else { return found };
                 found[i] = V::select(is_label, V::from_slice(token, values), found[i]);
             }
-            number = number.add(next);
+            number = number + next;
         }
         found
     }
@@ -148,8 +148,7 @@ impl<F: Float> Tile<'_, F> {
     #[inline(always)]
     fn are_in_range<V: Vector<Scalar = F>>(&self, max: V) -> bool {
         let limit = V::splat(max.token(), self.temperature.limit);
-        let above = max.sub(max).sub(limit);
-        V::all(V::both(max.le(limit), max.ge(above)))
+        V::all(V::both(max.le(limit), max.ge(-limit)))
     }
 
     #[inline(always)]
@@ -267,7 +266,7 @@ impl<F: Float> Tile<'_, F> {
                 least = (unit.like(F::MIN_POSITIVE) / unit).narrow();
             }
             // As `finish::least`.
-            let least = least.div(factor.max(zero.sub(factor)));
+            let least = least / factor.max(zero - factor);
             if let Some(c) = self.hessian {
                 write_tile::<V>(token, c, &rows, factor, least, out, z);
             }
@@ -278,12 +277,12 @@ impl<F: Float> Tile<'_, F> {
                     WeightKind::Absent => probability(value, factor, least),
                     WeightKind::Ones => gradient(value, factor, least, minus),
                     WeightKind::Each => {
-                        let minus = self.weight::<V>(token, class).mul(minus);
+                        let minus = self.weight::<V>(token, class) * minus;
                         gradient(value, factor, least, minus)
                     }
                 };
                 V::select(number.eq(labels), at_label, value).to_slice(e);
-                (class, number) = (class + 1, number.add(next));
+                (class, number) = (class + 1, number + next);
             }
             if has_units {
                 unit.to_slice(&mut done.unit);

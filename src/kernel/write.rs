@@ -28,7 +28,7 @@ pub(crate) struct Output<'o, F> {
 /// e·factor, and 0 below the smallest normal number: by comparison, not by the processor's mode.
 #[inline(always)]
 pub(super) fn probability<V: Vector>(e: V, factor: V, least: V) -> V {
-    e.only_where(e.ge(least)).mul(factor)
+    e.only_where(e.ge(least)) * factor
 }
 
 /// e·factor + minus
@@ -40,26 +40,22 @@ pub(super) fn gradient<V: Vector>(e: V, factor: V, least: V, minus: V) -> V {
 /// (z − M)/T − L, kept apart until the end.
 #[inline(always)]
 pub(crate) fn log_probability<V: Vector>(z: V, max: V, inverse: V, excess: V) -> V {
-    z.sub(max).mul_sub(inverse, excess)
+    (z - max).mul_sub(inverse, excess)
 }
 
 /// Writes a row, or a part of one; with `streams` past the caches.
 pub(crate) fn write<V: Vector>(token: V::Token, row: Output<'_, V::Scalar>, streams: bool) {
-    outlined!(V, token, move write_row::<V>(token, row, streams));
-}
-
-/// The same in the function of the caller.
-#[inline(always)]
-pub(crate) fn write_row<V: Vector>(token: V::Token, row: Output<'_, V::Scalar>, streams: bool) {
-    if streams && row.out.has_lines::<V>() {
-        fill::<V, true>(token, row);
-    } else {
-        fill::<V, false>(token, row);
-    }
+    outlined!(V, token, move {
+        if streams && row.out.has_lines::<V>() {
+            write_values::<V, true>(token, row);
+        } else {
+            write_values::<V, false>(token, row);
+        }
+    });
 }
 
 #[inline(always)]
-fn fill<V: Vector, const STREAM: bool>(token: V::Token, row: Output<'_, V::Scalar>) {
+fn write_values<V: Vector, const STREAM: bool>(token: V::Token, row: Output<'_, V::Scalar>) {
     let Output { epilogue, values, weights, label, mut out } = row;
     assert!(values.len() == out.as_source().len());
     let zero = V::Scalar::default();
@@ -91,7 +87,7 @@ fn fill<V: Vector, const STREAM: bool>(token: V::Token, row: Output<'_, V::Scala
         }
         (Epilogue::Gradient { factor, least, minus }, Weights::Row(weights)) => {
             fill!([factor, least, minus], |at| {
-                let minus = weights.at::<V>(token, at, zero).mul(minus);
+                let minus = weights.at::<V>(token, at, zero) * minus;
                 gradient(value(at), factor, least, minus)
             });
         }

@@ -1,4 +1,4 @@
-//! Sums of doubles that lose nothing worth mentioning.
+//! Sums of doubles to more digits than these have: to some 100 bits, rounded once.
 
 use super::Real;
 
@@ -25,6 +25,7 @@ impl ExactSum {
         load: impl Fn(&[f64]) -> D,
         store: impl Fn(D, &mut [f64]),
     ) {
+        debug_assert!(self.rest_len == 0, "after a number of values that is no multiple of eight");
         let (chunks, rest) = values.as_chunks::<SUMS>();
         let (mut high, mut low) = (load(&self.high), load(&self.low));
         for chunk in chunks {

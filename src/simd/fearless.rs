@@ -92,8 +92,7 @@ macro_rules! vector {
             }
             #[inline(always)]
             fn max(self, other: Self) -> Self {
-                // The portable one of the library loses NaN.
-                if Self::IS_COMPACT {
+                if S::LOSES_NAN {
                     return fearless_simd::Select::select(self.simd_gt(other), self, other);
                 }
                 <Self as SimdBase<S>>::max(self, other)

@@ -200,16 +200,16 @@ impl<S: Partial> LaneSum<f32x16<S>> for Doubles<S, 2> {
     }
     #[inline(always)]
     fn add_pair(&mut self, first: f32x16<S>, second: f32x16<S>) {
-        self.add(first.add(second));
+        self.add(first + second);
     }
     #[inline(always)]
     fn add_product(&mut self, a: f32x16<S>, b: f32x16<S>) {
-        self.add(a.mul(b));
+        self.add(a * b);
     }
     #[inline(always)]
     fn add_products(&mut self, a: [f32x16<S>; QUAD], b: [f32x16<S>; QUAD]) {
-        let first = a[1].mul_add(b[1], a[0].mul(b[0]));
-        self.add(first.add(a[3].mul_add(b[3], a[2].mul(b[2]))));
+        let first = a[1].mul_add(b[1], a[0] * b[0]);
+        self.add(first + a[3].mul_add(b[3], a[2] * b[2]));
     }
     #[inline(always)]
     fn lanes(self) -> (Self, Self) {
@@ -241,9 +241,9 @@ impl<S: Partial> LaneSum<f64x8<S>> for CompensatedSum<S> {
     #[inline(always)]
     fn add(&mut self, vector: f64x8<S>) {
         // Knuth's TwoSum: high + vector = sum + lost, exactly.
-        let sum = self.high.add(vector);
-        let from_vector = sum.sub(self.high);
-        let lost = self.high.sub(sum.sub(from_vector)).add(vector.sub(from_vector));
+        let sum = self.high + vector;
+        let from_vector = sum - self.high;
+        let lost = (self.high - (sum - from_vector)) + (vector - from_vector);
         self.high = sum;
         self.low = self.low.add(lost);
     }
@@ -260,16 +260,16 @@ impl<S: Partial> LaneSum<f64x8<S>> for CompensatedSum<S> {
     }
     #[inline(always)]
     fn add_product(&mut self, a: f64x8<S>, b: f64x8<S>) {
-        let product = a.mul(b);
+        let product = a * b;
         self.add(product);
         self.low = self.low.add(a.mul_sub(b, product));
     }
     #[inline(always)]
     fn lanes(self) -> (Doubles<S, 1>, Doubles<S, 1>) {
-        let sum = self.high.add(self.low);
+        let sum = self.high + self.low;
         // An infinite sum has lost inf − inf, which is no part of it.
         let is_finite = sum.eq(sum);
-        let lost = self.low.sub(sum.sub(self.high));
+        let lost = self.low - (sum - self.high);
         (
             Doubles([f64x8::<S>::select(is_finite, sum, self.high)]),
             Doubles([f64x8::<S>::select(is_finite, lost, f64x8::splat(lost.simd, 0.0))]),

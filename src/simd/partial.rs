@@ -17,6 +17,8 @@ use std::arch::x86_64::{_MM_HINT_T0, _MM_HINT_T1, _mm_prefetch, _mm_sfence, _mm_
 pub trait Partial: Simd + Halves {
     /// Is the code to be small rather than fast?
     const IS_COMPACT: bool = false;
+    /// Is the maximum of a number and NaN the number, whichever comes second?
+    const LOSES_NAN: bool = false;
 
     /// # Safety
     /// - `target` is valid for writing all words and a multiple of 64.
@@ -103,6 +105,7 @@ pub(super) unsafe fn stream_element<F: Float>(target: *mut F, value: F) {
 impl Halves for Fallback {}
 impl Partial for Fallback {
     const IS_COMPACT: bool = true;
+    const LOSES_NAN: bool = true;
 }
 
 #[cfg(target_arch = "aarch64")]

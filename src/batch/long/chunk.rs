@@ -28,8 +28,8 @@ use crate::target::{RowTarget, Weights};
 /// the first maximum; whether `dot` is to be formed with care; the label. No segment and no class: -1.
 pub const CHUNK_ROW: usize = 4;
 
-/// Numbers of a segment: its sum, what that lost, and its dot; the unit of the dot; a logit of the kind of its
-/// logits; the logit of the label, 0 where that is elsewhere.
+/// Numbers of a segment: its sum, what that lost, and its dot; the unit of the dot; 0, or -inf, inf or NaN where its
+/// logits are all -inf, have inf or have NaN; the logit of the label, 0 where that is elsewhere.
 pub const SEGMENT_SUMS: usize = 6;
 
 /// What a row is finished to: a number, or the two constants of its outputs.

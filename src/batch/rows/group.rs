@@ -5,7 +5,6 @@ use super::Memory;
 use crate::kernel::{
     Ahead, Finished, MOST_ROWS, Operation, Output, Part, Partial, ReducedRows, Reduction, RowClass,
     UNIT, finish, gap, log_probabilities, maximum, shift, weighted_gaps, write, write_hessian,
-    write_row,
 };
 use crate::panel::Panel;
 use crate::simd::{Float, Lines, Sink, Source, Vector};
@@ -25,7 +24,7 @@ struct Row {
     exact_max: f64,
     /// Was it shifted by its maximum?
     is_shifted: bool,
-    /// Has a masked class weight?
+    /// Does a masked class have weight?
     is_lost: bool,
 }
 
@@ -126,14 +125,14 @@ impl<F: Float> Group<'_, '_, F> {
                 move || Output { epilogue, values, weights, label, out }
             };
             if row.class == RowClass::Finite && !row.is_shifted && done.unit == 1.0 {
-                write_row::<V>(token, output(), streams);
+                write::<V>(token, output(), streams);
             } else {
                 self.write_special::<V>(token, row, special, (done.excess(), done.unit), output());
             }
         }
     }
 
-    /// The rows of the group in memory of our own, if it is needed.
+    /// Rows of memory of our own, from the group's first on; none where none are needed.
     #[inline(always)]
     fn rows_of<'m>(&self, memory: &'m mut [F]) -> impl Iterator<Item = &'m mut [F]> + use<'m, F> {
         let (pitch, classes) = (self.plan.pitch, self.job.panel.logits.classes());

@@ -23,7 +23,7 @@ impl<F: Float> Tile<'_, F> {
     ) -> (V::Doubles, V::Doubles, V::Doubles, V) {
         let token = exp.token();
         let splits = operation != Operation::Softmax || const { Operation::Softmax.splits::<F>() };
-        let zero = max.sub(max);
+        let zero = V::splat(token, F::default());
         let one = V::splat(token, F::from_f64(1.0));
         let (mut sum, mut dot) = (V::Sum::zero(token), V::Sum::zero(token));
         let mut ties = zero;
@@ -43,10 +43,10 @@ impl<F: Float> Tile<'_, F> {
                     let mut e = V::from_slice(token, &e[at..]);
                     if splits {
                         let is_max = V::from_slice(token, &z[at..]).ge(max);
-                        ties = V::select(is_max, ties.add(one), ties);
+                        ties = V::select(is_max, ties + one, ties);
                         e = e.zero_where(is_max);
                     }
-                    sum.map_or(e, |sum| sum.add(e))
+                    sum.map_or(e, |sum| sum + e)
                 },
             );
             sum.add_pair(first, second);
@@ -61,7 +61,7 @@ impl<F: Float> Tile<'_, F> {
                 z.len(),
                 #[inline(always)]
                 |sum: Option<V>, at| {
-                    let gap = max.sub(V::from_slice(token, &z[at..]));
+                    let gap = max - V::from_slice(token, &z[at..]);
                     let weight = (weights == WeightKind::Each)
                         .then(|| self.weight::<V>(token, quad * QUAD + at / V::LANES));
                     // Of float64 nothing is wider than the type: each class is added alone.
@@ -74,14 +74,14 @@ impl<F: Float> Tile<'_, F> {
                     }
                     match (weight, sum) {
                         (Some(weight), Some(sum)) => weight.mul_add(gap, sum),
-                        (Some(weight), None) => weight.mul(gap),
-                        (None, Some(sum)) => sum.add(gap),
+                        (Some(weight), None) => weight * gap,
+                        (None, Some(sum)) => sum + gap,
                         (None, None) => gap,
                     }
                 },
             );
             if const { !is_double::<F>() } {
-                dot.add(first.add(second));
+                dot.add(first + second);
             }
         }
         (sum, lost, dot.lanes().0, ties)
