@@ -17,7 +17,7 @@ mod memory;
 use memory::{Buffer, Layout};
 use smoothxent::{
     Activation, CrossEntropy, Level, LossTerms, Prior, Reduction, Run, Storage, Targets,
-    activation, read_labels, read_prior,
+    activation, read_labels, read_prior, read_probabilities,
 };
 
 /// ε
@@ -36,6 +36,8 @@ enum Operation {
     LossAndGrad,
     /// To a prior of its own, the same for all rows.
     SharedPrior,
+    /// Of probabilities, which are read and checked on the way.
+    SoftTargets,
     Apply(Activation),
 }
 
@@ -56,10 +58,10 @@ const fn lying(name: &'static str, storage: Storage, layout: Layout) -> Kernel {
     Kernel { name, operation: Operation::LossAndGrad, storage, layout, classes: 1000 }
 }
 
-const KERNELS: [Kernel; 16] = {
+const KERNELS: [Kernel; 17] = {
     use Activation::{LogSoftmax, Softmax};
     use Layout::{ClassMajor, Dense};
-    use Operation::{Apply, Loss, LossAndGrad, SharedPrior};
+    use Operation::{Apply, Loss, LossAndGrad, SharedPrior, SoftTargets};
     use Storage::{Bf16, F32, F64};
     [
         f32_kernel("loss f32 10", Loss, 10),
@@ -75,6 +77,7 @@ const KERNELS: [Kernel; 16] = {
         f32_kernel("log_softmax f32 1000", Apply(LogSoftmax), 1000),
         f32_kernel("log_softmax f32 32000", Apply(LogSoftmax), 32000),
         f32_kernel("loss_and_grad f32 1000 shared prior", SharedPrior, 1000),
+        f32_kernel("loss_and_grad f32 1000 soft targets", SoftTargets, 1000),
         lying("loss_and_grad f64 1000", F64, Dense),
         lying("loss_and_grad bf16 1000", Bf16, Dense),
         lying("loss_and_grad f32 1000 Fortran order", F32, ClassMajor),
@@ -100,6 +103,16 @@ fn make_logits(rows: usize, classes: usize) -> Vec<f64> {
 
 fn label(row: usize, classes: usize) -> usize {
     row * 7 % classes
+}
+
+/// q
+fn target(operation: Operation, row: usize, class: usize, classes: usize) -> f64 {
+    let is_label = class == label(row, classes);
+    if !matches!(operation, Operation::SoftTargets) {
+        return f64::from(is_label);
+    }
+    let others = 0.25 / f64::from(u32::try_from(classes).expect("few classes"));
+    if is_label { 0.75 + others } else { others }
 }
 
 /// u
@@ -151,6 +164,9 @@ impl Kernel {
             Operation::SharedPrior => &own,
             _ => &Prior::Uniform,
         };
+        let q = |index: usize| target(self.operation, index / classes, index % classes, classes);
+        let q: Vec<f64> = (0..rows * classes).map(q).collect();
+        let q = Buffer::from_values(self.storage, self.layout, classes, &q);
         let loss = CrossEntropy {
             targets: &Targets::Labels(labels),
             terms: LossTerms::new(LABEL_SMOOTHING, prior),
@@ -163,6 +179,12 @@ impl Kernel {
                 activation(compute, kind, 1.0, &z, None, &mut output, &mut run).map(|()| 0.0)
             }
             Operation::Loss => loss.run(&z, None, None, None, None, &mut run),
+            Operation::SoftTargets => {
+                let targets = read_probabilities(q.rows(), None, &mut run)?;
+                let targets = &Targets::Probabilities(targets);
+                let loss = CrossEntropy { targets, ..loss };
+                loss.run(&z, None, None, Some(&mut output), None, &mut run)
+            }
             Operation::LossAndGrad | Operation::SharedPrior => {
                 loss.run(&z, None, None, Some(&mut output), None, &mut run)
             }
@@ -193,8 +215,8 @@ impl Kernel {
         let (mut sum, has_grad) = (0.0, !matches!(self.operation, Operation::Loss));
         for (index, &log_p) in log_p.iter().enumerate() {
             let (row, class) = (index / classes, index % classes);
-            let spike = if class == label(row, classes) { 1.0 - LABEL_SMOOTHING } else { 0.0 };
-            let q = spike + LABEL_SMOOTHING * u[class];
+            let q = (1.0 - LABEL_SMOOTHING) * target(self.operation, row, class, classes)
+                + LABEL_SMOOTHING * u[class];
             sum -= q * log_p;
             let (got, right) = (output[index] * count, log_p.exp() - q);
             let is_right = !has_grad || is_close(got, right, q.max(log_p.exp()));
