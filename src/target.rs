@@ -145,20 +145,15 @@ pub fn prior_tolerance(classes: usize) -> f64 {
 }
 
 impl Prior<'_> {
-    /// u of the classes from `start` on, not divided by K if it is uniform. Rows of its own are read by `gather`.
+    /// u of the classes from `start` on, not divided by K if it is uniform.
     #[inline(always)]
-    pub(crate) fn copy(
-        &self,
-        start: usize,
-        u: &mut [f64],
-        gather: impl FnOnce(&Rows<'_>, &mut [f64]),
-    ) {
+    pub(crate) fn copy(&self, row: usize, start: usize, u: &mut [f64]) {
         match self {
             Prior::Uniform => u.fill(1.0),
             Prior::Shared { values, .. } => {
                 u.iter_mut().zip(&values[start..]).for_each(|(u, value)| *u = *value);
             }
-            Prior::PerRow { rows, .. } => gather(rows, u),
+            Prior::PerRow { rows, .. } => rows.gather_from(row, start, u),
         }
     }
 

@@ -140,8 +140,8 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// What is made of each row: `read(row, first class, values, state)` chunk by chunk, which is to be inlined and
-    /// compiled for the level, then `finish(row, state)`.
+    /// What is made of each row: `read(row, first class, values, state)` chunk by chunk, then
+    /// `finish(row, state)`.
     ///
     /// # Errors
     /// The first of the first row that has one; [`Error::OutOfMemory`], or that of the checkpoint.
@@ -154,7 +154,6 @@ impl Run<'_> {
         let classes = rows.classes();
         let mut results = self.filled(rows.rows(), &R::default())?;
         let buffer = || zeros(classes.min(CHUNK));
-        let level = self.level;
         let read_row = |row: usize, buffer: &mut [f64], mut polled: Option<&mut Run<'_>>| {
             let mut state = S::default();
             for start in (0..classes).step_by(CHUNK) {
@@ -162,11 +161,8 @@ impl Run<'_> {
                 if let Some(run) = &mut polled {
                     run.poll(size_of_val(values))?;
                 }
-                rows.gather_at(level, row, start, values);
-                level.compiled(
-                    #[inline(always)]
-                    || read(row, start, values, &mut state),
-                )?;
+                rows.gather_from(row, start, values);
+                read(row, start, values, &mut state)?;
             }
             finish(row, state)
         };

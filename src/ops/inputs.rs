@@ -6,7 +6,7 @@ mod labels;
 use crate::batch::{NUMBERS_PER_PART, Run, TERMS_PER_PART};
 use crate::error::Error;
 use crate::math::{ExactSum, RunningSum, count};
-use crate::simd::{Distinct, Float, Rows, Vector, VectorJob};
+use crate::simd::{Distinct, Float, Level, Rows};
 use crate::target::{
     FEW_LABELS, Labels, LossTerms, NO_CLASS, PART, Prior, Probabilities, ProbabilityRow,
     SmoothedTargets, Targets, WeightValues, fill_masked, prior_tolerance,
@@ -60,17 +60,28 @@ pub fn check_labels(
     run.on_parts(&mut labels.many, NUMBERS_PER_PART, check, |ignored| labels.counted -= ignored)
 }
 
+fn is_bad(value: f64) -> bool {
+    !(0.0..=f64::MAX).contains(&value)
+}
+
+/// Is one of the values not finite and ≥ 0?
+fn has_bad(level: Level, values: &[f64]) -> bool {
+    level.compiled(
+        #[inline(always)]
+        // Without an early end, which would keep the loop from being vectorised.
+        || values.iter().fold(false, |any, value| any | is_bad(*value)),
+    )
+}
+
 /// Refuses the first of the values that is not finite and ≥ 0, at the index that `index` makes of its place.
-#[inline(always)]
 fn check_entries(
+    level: Level,
     name: &'static str,
     values: &[f64],
     index: impl FnOnce(usize) -> Vec<usize>,
 ) -> Result<(), Error> {
-    // Without an early end, which would keep the loop from being vectorised.
-    let is_bad = |value: &f64| !(*value >= 0.0 && *value <= f64::MAX);
-    if values.iter().fold(false, |any, value| any | is_bad(value))
-        && let Some(k) = values.iter().position(is_bad)
+    if has_bad(level, values)
+        && let Some(k) = values.iter().position(|value| is_bad(*value))
     {
         return Err(Error::Entry { name, index: index(k), value: values[k] });
     }
@@ -97,27 +108,23 @@ pub fn read_probabilities<'a>(
     run: &mut Run<'_>,
 ) -> Result<Probabilities<'a>, Error> {
     let level = run.level;
-    let read = {
-        #[inline(always)]
-        |row: usize, start: usize, values: &[f64], partial: &mut PartialRow| {
-            check_entries("targets", values, |k| vec![row, start + k])?;
-            let mut likely =
-                (start..).zip(values).filter(|(_, q)| **q != 0.0).map(|(class, _)| class);
-            partial.first = partial.first.or_else(|| likely.next());
-            partial.has_others |= likely.next().is_some();
-            match class_weight {
-                None => level.add_exactly(&mut partial.sum, values),
-                Some(weights) => {
-                    for (part, values) in values.chunks(PART).enumerate() {
-                        let weighted = &mut [0.0; PART][..values.len()];
-                        weighted.copy_from_slice(values);
-                        weights.multiply(start + part * PART, weighted);
-                        level.add_exactly(&mut partial.sum, weighted);
-                    }
+    let read = |row: usize, start: usize, values: &[f64], partial: &mut PartialRow| {
+        check_entries(level, "targets", values, |k| vec![row, start + k])?;
+        let mut likely = (start..).zip(values).filter(|(_, q)| **q != 0.0).map(|(class, _)| class);
+        partial.first = partial.first.or_else(|| likely.next());
+        partial.has_others |= likely.next().is_some();
+        match class_weight {
+            None => level.add_exactly(&mut partial.sum, values),
+            Some(weights) => {
+                for (part, values) in values.chunks(PART).enumerate() {
+                    let weighted = &mut [0.0; PART][..values.len()];
+                    weighted.copy_from_slice(values);
+                    weights.multiply(start + part * PART, weighted);
+                    level.add_exactly(&mut partial.sum, weighted);
                 }
             }
-            Ok(())
         }
+        Ok(())
     };
     let finish = |_, PartialRow { first, has_others, sum }| {
         let only = first.filter(|_| !has_others).and_then(|class| u32::try_from(class).ok());
@@ -139,13 +146,10 @@ pub fn read_prior<'a>(rows: Rows<'a>, run: &mut Run<'_>) -> Result<Prior<'a>, Er
     // That of a shared prior is none.
     let number = |row: usize| (!is_shared).then(|| firsts.offset(row).cast_unsigned()).into_iter();
     let level = run.level;
-    let read = {
-        #[inline(always)]
-        |row: usize, start: usize, values: &[f64], sum: &mut ExactSum| {
-            check_entries("prior", values, |k| number(row).chain([start + k]).collect())?;
-            level.add_exactly(sum, values);
-            Ok(())
-        }
+    let read = |row: usize, start: usize, values: &[f64], sum: &mut ExactSum| {
+        check_entries(level, "prior", values, |k| number(row).chain([start + k]).collect())?;
+        level.add_exactly(sum, values);
+        Ok(())
     };
     let finish = |row, sum: ExactSum| {
         let (sum, tolerance) = (sum.value(), prior_tolerance(classes));
@@ -181,9 +185,10 @@ pub fn read_weights(
     run: &mut Run<'_>,
 ) -> Result<WeightValues, Error> {
     let (mut values, mut largest) = (run.filled(elements.rows(), &0.0)?, 0.0_f64);
+    let level = run.level;
     let copy = |first: usize, weights: &mut [f64]| {
         (first..).zip(&mut *weights).for_each(|(row, weight)| *weight = elements.get(row, 0));
-        check_entries(name, weights, |k| vec![first + k])?;
+        check_entries(level, name, weights, |k| vec![first + k])?;
         Ok(weights.iter().copied().fold(0.0, f64::max))
     };
     run.on_parts(&mut values, NUMBERS_PER_PART, copy, |most| largest = largest.max(most))?;
@@ -208,21 +213,18 @@ pub(super) fn kept_masses(
     // Else the prior is not read.
     let (level, smooths) = (run.level, terms.label_smoothing > 0.0);
     let is_uniform = matches!(prior, Prior::Uniform);
-    let read = {
-        #[inline(always)]
-        |row, start, mask: &[f64], (kept, mass): &mut (usize, ExactSum)| {
-            *kept += mask.iter().filter(|is_kept| **is_kept != 0.0).count();
-            if smooths && !is_uniform {
-                for (part, mask) in mask.chunks(PART).enumerate() {
-                    let u = &mut [0.0; PART][..mask.len()];
-                    let start = start + part * PART;
-                    prior.copy(start, u, |rows, u| rows.gather_at(level, row, start, u));
-                    fill_masked(mask, u, 0.0);
-                    level.add_exactly(mass, u);
-                }
+    let read = |row, start, mask: &[f64], (kept, mass): &mut (usize, ExactSum)| {
+        *kept += mask.iter().filter(|is_kept| **is_kept != 0.0).count();
+        if smooths && !is_uniform {
+            for (part, mask) in mask.chunks(PART).enumerate() {
+                let u = &mut [0.0; PART][..mask.len()];
+                let start = start + part * PART;
+                prior.copy(row, start, u);
+                fill_masked(mask, u, 0.0);
+                level.add_exactly(mass, u);
             }
-            Ok(())
         }
+        Ok(())
     };
     let finish = |row, (kept, mass): (usize, ExactSum)| {
         let mass = if is_uniform { count(kept) } else { mass.value() };
@@ -252,27 +254,10 @@ pub(super) fn smoothed_targets<'a, F: Float>(
     SmoothedTargets::new(targets, terms, kept, classes, are_units, || {
         let (mut shared, mut mass) = (run.filled(classes, &F::default())?, RunningSum::default());
         let level = run.level;
-        let fill =
-            |start: usize, part: &mut [F]| Ok(F::dispatch(level, FillPrior { terms, start, part }));
+        let fill = |start: usize, part: &mut [F]| Ok(terms.fill_prior(level, start, part));
         run.on_parts(&mut shared, TERMS_PER_PART, fill, |part| mass.add(part))?;
         Ok((shared, mass.value()))
     })
-}
-
-/// u·c of some classes, the same for all rows; Σ of them.
-struct FillPrior<'f, F> {
-    terms: &'f LossTerms<'f>,
-    start: usize,
-    part: &'f mut [F],
-}
-
-impl<F: Float> VectorJob<F> for FillPrior<'_, F> {
-    type Output = f64;
-
-    #[inline(always)]
-    fn run<V: Vector<Scalar = F>>(self, token: V::Token) -> f64 {
-        self.terms.fill_prior::<V>(token, self.start, self.part)
-    }
 }
 
 #[cfg(test)]

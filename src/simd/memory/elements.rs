@@ -3,21 +3,17 @@
 use super::{Rows, RowsMut, Storage};
 use crate::simd::outer::Outer;
 use crate::simd::storage::{Halves, narrow, read, widen, write};
-use crate::simd::{Float, Level, Vector, VectorJob};
+use crate::simd::{Float, Vector};
 use fearless_simd::Fallback;
 
 impl Rows<'_> {
-    /// As [`Rows::gather_part`] without the vectors of a level.
+    /// As [`Rows::gather_part`] without the vectors of a level. Compiled once.
+    #[inline(never)]
     pub(crate) fn gather_from<F: Float>(&self, row: usize, class: usize, target: &mut [F]) {
         self.gather_part(Fallback::new(), row, class, target);
     }
 
-    /// The same by the vectors of a level.
-    pub(crate) fn gather_at(&self, level: Level, row: usize, class: usize, target: &mut [f64]) {
-        f64::dispatch(level, Gather { rows: self, row, class, target });
-    }
-
-    /// [`Rows::gather_part`] in a function of its own.
+    /// The same by the vectors of a level, in a function of its own.
     pub(crate) fn gather<V: Vector, F: Float>(
         &self,
         token: V::Token,
@@ -25,6 +21,9 @@ impl Rows<'_> {
         class: usize,
         target: &mut [F],
     ) {
+        if V::IS_COMPACT {
+            return self.gather_from(row, class, target);
+        }
         outlined!(V, token, self.gather_part(token, row, class, target));
     }
 
@@ -79,22 +78,6 @@ impl Rows<'_> {
             (Storage::F64, stride) => walk!(Storage::F64, stride),
             (storage, stride) => walk!(storage, stride),
         }
-    }
-}
-
-struct Gather<'g> {
-    rows: &'g Rows<'g>,
-    row: usize,
-    class: usize,
-    target: &'g mut [f64],
-}
-
-impl VectorJob<f64> for Gather<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<V: Vector<Scalar = f64>>(self, token: V::Token) {
-        self.rows.gather_part(token, self.row, self.class, self.target);
     }
 }
 

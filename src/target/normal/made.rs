@@ -3,7 +3,7 @@
 
 use super::SmoothedTargets;
 use crate::math::ExactSum;
-use crate::simd::{Float, Vector, add_exactly};
+use crate::simd::{Float, Level, Vector, add_exactly};
 use crate::target::{LossTerms, NO_CLASS, Targets, unit_of};
 
 /// Classes whose weights are made at once, whether there are as many or not: loops of a fixed length have vectors.
@@ -49,12 +49,12 @@ impl<F: Float> SmoothedTargets<'_, F> {
             let kept = kept.chunks(PART).nth(part).unwrap_or_default();
             let mut made = Aligned([F::default(); PART]);
             if label_smoothing > 0.0 {
-                self.terms.prior_part::<V>(token, row, start, len, prior_unit, &mut made);
+                self.terms.prior_part(row, start, len, prior_unit, &mut made);
                 fill_masked(kept, &mut made.0, F::default());
             }
             if let Some(targets) = targets {
                 let mut q = Aligned([0.0; PART]);
-                targets.rows.gather::<V, f64>(token, row, start, &mut q.0[..len]);
+                targets.rows.gather_from(row, start, &mut q.0[..len]);
                 for (k, kept) in kept.iter().enumerate() {
                     // A class of weight 0 is not asked for.
                     let is_asked = q.0[k] != 0.0 && self.terms.class_weight(start + k) != 0.0;
@@ -67,7 +67,7 @@ impl<F: Float> SmoothedTargets<'_, F> {
                 }
             }
             // Also of probabilities that are lost.
-            add_part::<V>(token, &mut sum, &made, len);
+            add_exactly::<V>(token, &mut sum, &Aligned(made.0.map(F::to_f64)).0[..len]);
             fill_masked(kept, &mut made.0, F::default());
             made.put(w);
         }
@@ -91,13 +91,6 @@ impl<F: Float> Aligned<F> {
     }
 }
 
-/// Adds the first `len` of them.
-#[inline(always)]
-fn add_part<V: Vector>(token: V::Token, sum: &mut ExactSum, part: &Aligned<V::Scalar>, len: usize) {
-    let wide = Aligned(part.0.map(V::Scalar::to_f64));
-    add_exactly::<V>(token, sum, &wide.0[..len]);
-}
-
 impl LossTerms<'_> {
     /// c of one class.
     fn class_weight(&self, class: usize) -> f64 {
@@ -114,18 +107,16 @@ impl LossTerms<'_> {
 
     /// u·c of `len` classes from `start` on, in units of a power of two, in the type of the row.
     #[inline(always)]
-    fn prior_part<V: Vector>(
+    fn prior_part<F: Float>(
         &self,
-        token: V::Token,
         row: usize,
         start: usize,
         len: usize,
         unit: f64,
-        w: &mut Aligned<V::Scalar>,
+        w: &mut Aligned<F>,
     ) {
         let mut u = Aligned([0.0; PART]);
-        self.prior
-            .copy(start, &mut u.0[..len], |rows, u| rows.gather::<V, f64>(token, row, start, u));
+        self.prior.copy(row, start, &mut u.0[..len]);
         self.weigh(start, &mut u.0[..len]);
         let inverse = 1.0 / unit;
         for k in 0..PART {
@@ -134,18 +125,13 @@ impl LossTerms<'_> {
     }
 
     /// u·c of the classes from `start` on, the same for all rows; their sum.
-    #[inline(always)]
-    pub(crate) fn fill_prior<V: Vector>(
-        &self,
-        token: V::Token,
-        start: usize,
-        w: &mut [V::Scalar],
-    ) -> f64 {
+    pub(crate) fn fill_prior<F: Float>(&self, level: Level, start: usize, w: &mut [F]) -> f64 {
         let mut sum = ExactSum::default();
         for (part, w) in w.chunks_mut(PART).enumerate() {
-            let mut made = Aligned([V::Scalar::default(); PART]);
-            self.prior_part::<V>(token, 0, start + part * PART, w.len(), 1.0, &mut made);
-            add_part::<V>(token, &mut sum, &made, w.len());
+            let mut made = Aligned([F::default(); PART]);
+            self.prior_part(0, start + part * PART, w.len(), 1.0, &mut made);
+            let wide = Aligned(made.0.map(F::to_f64));
+            level.add_exactly(&mut sum, &wide.0[..w.len()]);
             made.put(w);
         }
         sum.value()
