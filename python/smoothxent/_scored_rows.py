@@ -178,7 +178,8 @@ def _largest_log_prob(
 
 
 def _bins(confidences: NDArray[np.float64]) -> NDArray[np.intp]:
-    # fmax: nan goes to the first bin, and makes the error nan. NumPy counts any other number outside of its memory.
+    # fmax: nan goes to the first bin, and makes the error nan. Infinity must not become an integer: of the largest of
+    # these, numpy.bincount writes outside of its memory.
     bins = np.ceil(np.minimum(np.fmax(confidences * BINS, 1.0), BINS))
     return bins.astype(np.intp) - 1
 

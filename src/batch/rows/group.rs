@@ -116,18 +116,17 @@ impl<F: Float> Group<'_, '_, F> {
                 let own = hessian.get_mut(self.span(row.at)).map(Sink::from_slice);
                 self.write_hessian::<V>(token, row, own, values, (i, reduced, done));
             }
-            let (epilogue, weights) = (done.epilogue, part.weights);
-            let label = row.label.map(|class| (class, done.label));
-            let out = if is_elsewhere { panel.sink(first + row.at) } else { part.exps.reborrow() };
-            // Made where it is used: in memory, it would be written and read.
-            let output = {
-                #[inline(always)]
-                move || Output { epilogue, values, weights, label, out }
+            let output = Output {
+                epilogue: done.epilogue,
+                values,
+                weights: part.weights,
+                label: row.label.map(|class| (class, done.label)),
+                out: if is_elsewhere { panel.sink(first + row.at) } else { part.exps.reborrow() },
             };
             if row.class == RowClass::Finite && !row.is_shifted && done.unit == 1.0 {
-                write::<V>(token, output(), streams);
+                write::<V>(token, output, streams);
             } else {
-                self.write_special::<V>(token, row, special, (done.excess(), done.unit), output());
+                self.write_special::<V>(token, row, special, (done.excess(), done.unit), output);
             }
         }
     }
