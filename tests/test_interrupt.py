@@ -1,10 +1,12 @@
 """Ctrl-C is answered in the middle of a long call, and the package is usable afterwards."""
 
+import itertools
 import os
 import subprocess
 import sys
 import textwrap
 
+import numpy as np
 import pytest
 
 import smoothxent as sx
@@ -122,3 +124,59 @@ def test_a_row_that_is_sorted_by_one_thread():
     z = rising(1, 2**24)
     with sx.num_threads(1):
         assert_within_promise(lambda: late(lambda: sx.top_k_log_softmax(z, z.size), 0.03))
+
+
+class Label:
+    """An integer by its own method."""
+
+    def __index__(self):
+        return -1
+
+
+class Holder:
+    """What NumPy takes for a dtype."""
+
+    @property
+    def dtype(self):
+        return np.dtype(np.float32)
+
+
+def native_float32():
+    """A dtype that is equal to NumPy's own and another object, whose name is found in Python."""
+    return np.dtype(np.float32).newbyteorder("S").newbyteorder("S")
+
+
+SHORT_CALLS = {
+    "lists": lambda: sx.cross_entropy([[1.0, 2.0]], [1], reduction="none"),
+    "an output of a dtype object of its own": lambda: sx.softmax(
+        np.zeros((2, 3), np.float32), out=np.empty((2, 3), native_float32())
+    ),
+    "an integer": lambda: sx.cross_entropy(np.zeros((2, 3)), [1, 2], ignore_index=Label()),
+    "dtype=": lambda: sx.log_softmax(np.zeros((2, 3)), dtype=Holder()),
+}
+
+
+def is_interrupted(call, place):
+    """Tell whether an interrupt in the Python function that is the call's `place`-th ends it; there may be fewer."""
+    functions = itertools.count()
+
+    def interrupt(*_):
+        if next(functions) == place:
+            raise KeyboardInterrupt
+
+    sys.settrace(interrupt)
+    try:
+        call()
+    except KeyboardInterrupt:
+        return True
+    finally:
+        sys.settrace(None)
+    assert next(functions) <= place
+    return False
+
+
+@pytest.mark.parametrize("call", SHORT_CALLS.values(), ids=SHORT_CALLS)
+def test_in_each_function_of_python(call):
+    """Wherever the interpreter runs a handler, its exception is that of the call."""
+    functions = next(place for place in itertools.count() if not is_interrupted(call, place))
+    assert functions > 1  # those of NumPy, and the call itself

@@ -1,6 +1,5 @@
 //! What the elements of an array are.
 
-use super::errors::answer;
 use super::known::Known;
 use pyo3::prelude::*;
 use pyo3::types::PyString;
@@ -88,7 +87,7 @@ impl Dtype {
     /// That of a dtype object, if its elements are such numbers.
     pub(super) fn of_object(dtype: &Bound<'_, PyAny>) -> PyResult<Option<Self>> {
         let kind = match Known::get().kind_of(dtype) {
-            None => answer(dtype.py(), kind_by_name(dtype))?.flatten(),
+            None => kind_by_name(dtype)?,
             known => known,
         };
         Ok(kind.map(|kind| {

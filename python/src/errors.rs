@@ -6,7 +6,7 @@
 use super::known::Known;
 use super::objects::{call, label, numbers, text};
 use pyo3::PyTypeInfo;
-use pyo3::exceptions::{PyMemoryError, PyRuntimeError};
+use pyo3::exceptions::{PyMemoryError, PyOverflowError, PyRuntimeError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyString;
 use smoothxent::Error;
@@ -129,12 +129,18 @@ impl Write for Text {
     }
 }
 
-/// What was answered; nothing where it was refused, for any reason but a lack of memory.
+/// What was answered; nothing where it was refused. Any other exception, as that of an interrupt, goes through.
 pub(super) fn answer<T>(py: Python<'_>, answer: PyResult<T>) -> PyResult<Option<T>> {
     match answer {
         Ok(answer) => Ok(Some(answer)),
-        Err(error) if error.is_instance_of::<PyMemoryError>(py) => Err(error),
-        Err(_) => Ok(None),
+        Err(error)
+            if error.is_instance_of::<PyTypeError>(py)
+                || error.is_instance_of::<PyValueError>(py)
+                || error.is_instance_of::<PyOverflowError>(py) =>
+        {
+            Ok(None)
+        }
+        Err(error) => Err(error),
     }
 }
 
