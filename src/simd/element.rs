@@ -1,8 +1,9 @@
 //! Element types: how numbers lie in memory, and the two that rows are computed in.
 
-use super::level::{run_f32, run_f64};
-use super::{Level, MOST_LANES, VectorJob};
+use super::partial::Partial;
+use super::{Level, MOST_LANES, Vector, VectorJob};
 use crate::math;
+use fearless_simd::{f32x16, f64x8};
 use std::sync::Mutex;
 
 /// How one element lies in memory.
@@ -46,6 +47,9 @@ pub type Slices<F> = Vec<Mutex<Vec<F>>>;
 
 /// A type that rows are computed in.
 pub trait Float: Copy + PartialOrd + Default + Send + Sync + sealed::Sealed + 'static {
+    /// Its vectors at an instruction set.
+    #[doc(hidden)]
+    type Vector<S: Partial>: Vector<Scalar = Self, Token = S>;
     /// How this type lies in memory.
     const STORAGE: Storage;
     /// −∞
@@ -67,17 +71,15 @@ pub trait Float: Copy + PartialOrd + Default + Send + Sync + sealed::Sealed + 's
     fn from_f64(value: f64) -> Self;
     /// Exact.
     fn to_f64(self) -> f64;
-    /// The slice itself, if this type is `f32`.
-    #[doc(hidden)]
-    fn as_floats(values: &[Self]) -> Option<&[f32]>;
-    #[doc(hidden)]
-    fn as_floats_mut(values: &mut [Self]) -> Option<&mut [f32]>;
     /// Memory of the last calls, for the next.
     #[doc(hidden)]
     fn kept() -> &'static [Mutex<Slices<Self>>; 2];
     /// Runs `job` at an instruction set.
     #[doc(hidden)]
-    fn dispatch<J: VectorJob<Self>>(level: Level, job: J) -> J::Output;
+    #[inline(always)]
+    fn dispatch<J: VectorJob<Self>>(level: Level, job: J) -> J::Output {
+        level.run(job)
+    }
 }
 
 mod sealed {
@@ -87,8 +89,9 @@ mod sealed {
 }
 
 macro_rules! float {
-    ($float:ident, $storage:expr, $exp:expr, $run:ident, $as_floats:expr, $as_floats_mut:expr) => {
+    ($float:ident, $vector:ident, $storage:expr, $exp:expr) => {
         impl Float for $float {
+            type Vector<S: Partial> = $vector<S>;
             const STORAGE: Storage = $storage;
             const NEG_INFINITY: $float = $float::NEG_INFINITY;
             const NAN: $float = $float::NAN;
@@ -110,25 +113,13 @@ macro_rules! float {
             fn to_f64(self) -> f64 {
                 f64::from(self)
             }
-            #[inline(always)]
-            fn as_floats(values: &[$float]) -> Option<&[f32]> {
-                $as_floats(values)
-            }
-            #[inline(always)]
-            fn as_floats_mut(values: &mut [$float]) -> Option<&mut [f32]> {
-                $as_floats_mut(values)
-            }
             fn kept() -> &'static [Mutex<Slices<$float>>; 2] {
                 static KEPT: [Mutex<Slices<$float>>; 2] = [const { Mutex::new(Vec::new()) }; 2];
                 &KEPT
-            }
-            #[inline(always)]
-            fn dispatch<J: VectorJob<$float>>(level: Level, job: J) -> J::Output {
-                $run(level, job)
             }
         }
     };
 }
 
-float!(f32, Storage::F32, math::EXP_F32, run_f32, Some, Some);
-float!(f64, Storage::F64, math::EXP_F64, run_f64, |_| None, |_| None);
+float!(f32, f32x16, Storage::F32, math::EXP_F32);
+float!(f64, f64x8, Storage::F64, math::EXP_F64);

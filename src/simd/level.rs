@@ -1,7 +1,7 @@
 //! The instruction sets, the best one, and the variable that caps it.
 
-use super::{Vector, VectorJob};
-use fearless_simd::{Fallback, Level as Detected, f32x16, f64x8};
+use super::{Float, Vector, VectorJob};
+use fearless_simd::{Fallback, Level as Detected};
 use std::sync::OnceLock;
 
 /// The instruction sets that kernels are compiled for, from narrow to wide.
@@ -60,6 +60,20 @@ impl Level {
         })
     }
 
+    /// Runs `job` on the vectors of the level.
+    #[inline(always)]
+    pub(super) fn run<F: Float, J: VectorJob<F>>(self, job: J) -> J::Output {
+        match self.0 {
+            Tokens::Portable(token) => run::<F::Vector<_>, _>(token, job),
+            #[cfg(target_arch = "aarch64")]
+            Tokens::Neon(token) => run::<F::Vector<_>, _>(token, job),
+            #[cfg(target_arch = "x86_64")]
+            Tokens::Avx2(token) => run::<F::Vector<_>, _>(token, job),
+            #[cfg(target_arch = "x86_64")]
+            Tokens::Avx512(token) => run::<F::Vector<_>, _>(token, job),
+        }
+    }
+
     /// Runs `job`, which is to be inlined, compiled for the level.
     pub(crate) fn compiled<R>(self, job: impl FnOnce() -> R) -> R {
         struct Compiled<J>(J);
@@ -71,7 +85,7 @@ impl Level {
                 (self.0)()
             }
         }
-        run_f32(self, Compiled(job))
+        self.run(Compiled(job))
     }
 
     /// What is wrong with the value of `SMOOTHXENT_MAX_ISA`, if anything.
@@ -107,31 +121,4 @@ const NAMES: [&str; 4] = ["portable", "neon", "avx2", "avx512"];
 #[inline(always)]
 fn run<V: Vector, J: VectorJob<V::Scalar>>(token: V::Token, job: J) -> J::Output {
     outlined!(V, token, job.run::<V>(token))
-}
-
-/// Runs `$job` at `$level` on vectors of its own.
-macro_rules! at_level {
-    ($level:expr, $vector:ident, $job:expr) => {
-        match $level.0 {
-            Tokens::Portable(token) => run::<$vector<_>, _>(token, $job),
-            #[cfg(target_arch = "aarch64")]
-            Tokens::Neon(token) => run::<$vector<_>, _>(token, $job),
-            #[cfg(target_arch = "x86_64")]
-            Tokens::Avx2(token) => run::<$vector<_>, _>(token, $job),
-            #[cfg(target_arch = "x86_64")]
-            Tokens::Avx512(token) => run::<$vector<_>, _>(token, $job),
-        }
-    };
-}
-
-/// Runs `job` on 16 lanes of `f32`.
-#[inline(always)]
-pub fn run_f32<J: VectorJob<f32>>(level: Level, job: J) -> J::Output {
-    at_level!(level, f32x16, job)
-}
-
-/// Runs `job` on 8 lanes of `f64`.
-#[inline(always)]
-pub fn run_f64<J: VectorJob<f64>>(level: Level, job: J) -> J::Output {
-    at_level!(level, f64x8, job)
 }

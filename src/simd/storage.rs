@@ -32,19 +32,20 @@ pub trait Halves: Copy {
 /// Widens neighbouring elements, if this storage is widened many at once.
 ///
 /// # Safety
-/// - `source` is valid for reading as many elements of `storage` as `target` has.
+/// - `source` is valid for reading `len` elements of `storage`, and `target` for writing as many numbers.
 #[inline(always)]
 pub(super) unsafe fn widen(
     halves: impl Halves,
     source: *const u8,
     storage: Storage,
-    target: &mut [f32],
+    target: *mut f32,
+    len: usize,
 ) -> bool {
-    let (source, len, target) = (source.cast(), target.len(), target.as_mut_ptr());
+    let source = source.cast();
     match storage {
-        // SAFETY: as the caller says; `target` has `len` numbers.
+        // SAFETY: as the caller says.
         Storage::F16 => unsafe { convert(source, target, len, |bits| halves.widen_f16(bits)) },
-        // SAFETY: as the caller says; `target` has `len` numbers.
+        // SAFETY: as the caller says.
         Storage::Bf16 => unsafe { convert(source, target, len, from_upper_halves) },
         _ => return false,
     }
@@ -54,19 +55,20 @@ pub(super) unsafe fn widen(
 /// Rounds to neighbouring elements, if this storage is written many at once.
 ///
 /// # Safety
-/// - `target` is valid for writing as many elements of `storage` as `values` has.
+/// - `source` is valid for reading `len` numbers, and `target` for writing as many elements of `storage`.
 #[inline(always)]
 pub(super) unsafe fn narrow(
     halves: impl Halves,
-    values: &[f32],
+    source: *const f32,
     target: *mut u8,
     storage: Storage,
+    len: usize,
 ) -> bool {
-    let (source, len, target) = (values.as_ptr(), values.len(), target.cast());
+    let target = target.cast();
     match storage {
-        // SAFETY: as the caller says; there are `len` values.
+        // SAFETY: as the caller says.
         Storage::F16 => unsafe { convert(source, target, len, |chunk| halves.narrow_f16(chunk)) },
-        // SAFETY: as the caller says; there are `len` values.
+        // SAFETY: as the caller says.
         Storage::Bf16 => unsafe { convert(source, target, len, upper_halves) },
         _ => return false,
     }

@@ -37,14 +37,14 @@ impl Rows<'_> {
         target: &mut [F],
     ) {
         assert!(class <= self.classes && target.len() <= self.classes - class);
-        if self.class_stride == self.storage.size().cast_signed()
-            && !target.is_empty()
-            && let Some(floats) = F::as_floats_mut(target)
+        let (len, floats) = (target.len(), target.as_mut_ptr().cast());
+        if F::STORAGE == Storage::F32
+            && self.class_stride == self.storage.size().cast_signed()
+            && len > 0
+            // SAFETY: neighbouring elements of this row, readable by the promise of `from_raw`, to as many `f32`.
+            && unsafe { widen(halves, self.start_of(row, 1, class), self.storage, floats, len) }
         {
-            // SAFETY: neighbouring elements of this row, readable by the promise of `from_raw`.
-            if unsafe { widen(halves, self.start_of(row, 1, class), self.storage, floats) } {
-                return;
-            }
+            return;
         }
         self.visit(row, class, target.len(), |k, value| target[k] = F::from_f64(value));
     }
@@ -98,13 +98,13 @@ impl RowsMut<'_> {
     ) {
         assert!(class <= self.classes && values.len() <= self.classes - class);
         let start = self.start_of(row, 1, class);
-        if self.class_stride == self.storage.size().cast_signed()
-            && let Some(floats) = F::as_floats(values)
+        let (len, floats) = (values.len(), values.as_ptr().cast());
+        if F::STORAGE == Storage::F32
+            && self.class_stride == self.storage.size().cast_signed()
+            // SAFETY: as many `f32` to neighbouring elements of this row, writable by the promise of `from_raw`.
+            && unsafe { narrow(halves, floats, start, self.storage, len) }
         {
-            // SAFETY: neighbouring elements of this row, writable by the promise of `from_raw`.
-            if unsafe { narrow(halves, floats, start, self.storage) } {
-                return;
-            }
+            return;
         }
         macro_rules! walk {
             ($storage:expr, $stride:expr) => {
