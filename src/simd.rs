@@ -54,7 +54,7 @@ pub use level::Level;
 pub use memory::{Distinct, Outer, Rows, RowsMut};
 pub(crate) use partial::fence;
 pub(crate) use row::{Lines, QUAD, Sink, Source, transpose, with_value};
-pub(crate) use sum::add_exactly;
+pub(crate) use sum::ExactSum;
 
 use std::ops::{Add, Div, Mul, Neg, Sub};
 use storage::Halves;

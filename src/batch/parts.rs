@@ -4,9 +4,9 @@
 use super::Run;
 use crate::alloc::{with_capacity, zeros};
 use crate::error::Error;
-use crate::math::{ExactSum, RunningSum};
+use crate::math::RunningSum;
 use crate::pool::lock;
-use crate::simd::Rows;
+use crate::simd::{ExactSum, Rows};
 use std::array::from_fn;
 use std::ops::Range;
 use std::sync::Mutex;

@@ -1,59 +1,12 @@
-//! Sums of doubles to more digits than these have: to some 100 bits, rounded once.
+//! Sums of doubles with what their additions lost.
 
 use super::Real;
-
-/// Sums side by side.
-const SUMS: usize = 8;
-
-/// Σ of values ≥ 0, or NaN, to some 100 bits: eight sums side by side, each with what its additions lost.
-#[derive(Clone, Copy, Default)]
-#[repr(align(64))]
-pub struct ExactSum {
-    high: [f64; SUMS],
-    low: [f64; SUMS],
-    rest: [f64; SUMS],
-    rest_len: usize,
-}
-
-impl ExactSum {
-    /// Adds values, by lanes that `load` makes of eight numbers and `store` writes back. Of several calls, only the last
-    /// may have a number of values that is no multiple of eight.
-    #[inline(always)]
-    pub fn add<D: Real>(
-        &mut self,
-        values: &[f64],
-        load: impl Fn(&[f64]) -> D,
-        store: impl Fn(D, &mut [f64]),
-    ) {
-        debug_assert!(self.rest_len == 0, "after a number of values that is no multiple of eight");
-        let (chunks, rest) = values.as_chunks::<SUMS>();
-        let (mut high, mut low) = (load(&self.high), load(&self.low));
-        for chunk in chunks {
-            let (sum, lost) = two_sum(high, load(chunk));
-            (high, low) = (sum, low + lost);
-        }
-        store(high, &mut self.high);
-        store(low, &mut self.low);
-        for (own, value) in self.rest.iter_mut().zip(rest) {
-            *own = *value;
-        }
-        self.rest_len = rest.len();
-    }
-
-    /// Rounded once.
-    pub fn value(&self) -> f64 {
-        let mut sum = RunningSum::default();
-        self.high.iter().chain(&self.rest[..self.rest_len]).for_each(|high| sum.add(*high));
-        sum.lost += self.low.iter().sum::<f64>();
-        sum.value()
-    }
-}
 
 /// A sum of few numbers, one after another, with what its additions lost.
 #[derive(Clone, Copy, Default)]
 pub struct RunningSum {
     sum: f64,
-    lost: f64,
+    pub(crate) lost: f64,
 }
 
 impl RunningSum {

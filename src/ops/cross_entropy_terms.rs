@@ -5,8 +5,8 @@ use super::{assert_one_per_row, assert_same_shape};
 use crate::batch::{Job, Run, Targets as BatchTargets};
 use crate::error::Error;
 use crate::kernel::Operation;
-use crate::math::{self, ExactSum, count};
-use crate::simd::{Rows, RowsMut, Storage};
+use crate::math::{self, count};
+use crate::simd::{ExactSum, Rows, RowsMut, Storage};
 use crate::target::{LossTerms, PART, Prior, Targets};
 
 /// The parts of the loss, one element a row each.

@@ -5,8 +5,8 @@ mod labels;
 
 use crate::batch::{NUMBERS_PER_PART, Run, TERMS_PER_PART};
 use crate::error::Error;
-use crate::math::{ExactSum, RunningSum, count};
-use crate::simd::{Distinct, Float, Level, Rows};
+use crate::math::{RunningSum, count};
+use crate::simd::{Distinct, ExactSum, Float, Level, Rows};
 use crate::target::{
     FEW_LABELS, Labels, LossTerms, NO_CLASS, PART, Prior, Probabilities, ProbabilityRow,
     SmoothedTargets, Targets, WeightValues, fill_masked, prior_tolerance,

@@ -1,8 +1,8 @@
 //! Doubles side by side: the scalars of several rows, and what sums of few vectors are flushed into.
 
 use super::partial::Partial;
-use super::{MOST_LANES, QUAD, Vector};
-use crate::math::{EXPONENT, HALF, Real, RunningSum, SIGNIFICAND, UNIT};
+use super::{QUAD, Vector};
+use crate::math::{EXPONENT, HALF, Real, RunningSum, SIGNIFICAND, UNIT, two_sum};
 use fearless_simd::{Bytes, SimdSplit, f32x16, f64x8, mask64x8, u64x8};
 use std::ops::{Add, Div, Mul, Sub};
 
@@ -228,24 +228,20 @@ impl<S: Partial> LaneSum<f32x16<S>> for Doubles<S, 2> {
 /// Vectors of doubles, each lane with the sum of the roundings it lost.
 #[derive(Clone, Copy)]
 pub struct CompensatedSum<S: Partial> {
-    high: f64x8<S>,
-    low: f64x8<S>,
+    high: Doubles<S, 1>,
+    low: Doubles<S, 1>,
 }
 
 impl<S: Partial> LaneSum<f64x8<S>> for CompensatedSum<S> {
     #[inline(always)]
     fn zero(token: S) -> Self {
-        let zero = f64x8::splat(token, 0.0);
+        let zero = Doubles::splat(token, 0.0);
         Self { high: zero, low: zero }
     }
     #[inline(always)]
     fn add(&mut self, vector: f64x8<S>) {
-        // Knuth's TwoSum: high + vector = sum + lost, exactly.
-        let sum = self.high + vector;
-        let from_vector = sum - self.high;
-        let lost = (self.high - (sum - from_vector)) + (vector - from_vector);
-        self.high = sum;
-        self.low = self.low.add(lost);
+        let (sum, lost) = two_sum(self.high, Doubles([vector]));
+        (self.high, self.low) = (sum, self.low + lost);
     }
     #[inline(always)]
     fn add_pair(&mut self, first: f64x8<S>, second: f64x8<S>) {
@@ -262,30 +258,25 @@ impl<S: Partial> LaneSum<f64x8<S>> for CompensatedSum<S> {
     fn add_product(&mut self, a: f64x8<S>, b: f64x8<S>) {
         let product = a * b;
         self.add(product);
-        self.low = self.low.add(a.mul_sub(b, product));
+        self.low = self.low + Doubles([a.mul_sub(b, product)]);
     }
     #[inline(always)]
     fn lanes(self) -> (Doubles<S, 1>, Doubles<S, 1>) {
-        let sum = self.high + self.low;
+        let Self { high, low } = self;
+        let sum = high + low;
         // An infinite sum has lost inf − inf, which is no part of it.
         let is_finite = sum.eq(sum);
-        let lost = self.low - (sum - self.high);
-        (
-            Doubles([f64x8::<S>::select(is_finite, sum, self.high)]),
-            Doubles([f64x8::<S>::select(is_finite, lost, f64x8::splat(lost.simd, 0.0))]),
-        )
+        let lost = low - (sum - high);
+        (Real::pick(is_finite, sum, high), Real::pick(is_finite, lost, sum.like(0.0)))
     }
     #[inline(always)]
     fn total(self) -> (f64, f64) {
-        let (mut high, mut low) = ([0.0; MOST_LANES], [0.0; MOST_LANES]);
+        let (mut high, mut low) = ([0.0; 8], [0.0; 8]);
         self.high.to_slice(&mut high);
         self.low.to_slice(&mut low);
         let mut sum = RunningSum::default();
-        for lane in 0..f64x8::<S>::LANES {
-            sum.add(high[lane]);
-        }
-        for lane in 0..f64x8::<S>::LANES {
-            sum.add(low[lane]);
+        for term in [high, low].as_flattened() {
+            sum.add(*term);
         }
         sum.parts()
     }

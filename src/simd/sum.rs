@@ -1,21 +1,53 @@
-//! Exact sums, by the vectors of a level.
+//! Sums of doubles to more digits than these have: to some 100 bits, rounded once.
 
 use super::{DoubleLanes, Float, Level, Vector, VectorJob};
-use crate::math::ExactSum;
+use crate::math::{RunningSum, two_sum};
 
-/// Adds values: see [`ExactSum::add`].
-#[inline(always)]
-pub(crate) fn add_exactly<V: Vector>(token: V::Token, sum: &mut ExactSum, values: &[f64]) {
-    sum.add(
-        values,
-        #[inline(always)]
-        |values| V::Eight::from_slice(token, values),
-        V::Eight::to_slice,
-    );
+/// Sums side by side.
+const SUMS: usize = 8;
+
+/// Σ of values ≥ 0, or NaN, to some 100 bits: eight sums side by side, each with what its additions lost.
+#[derive(Clone, Copy, Default)]
+#[repr(align(64))]
+pub(crate) struct ExactSum {
+    high: [f64; SUMS],
+    low: [f64; SUMS],
+    rest: [f64; SUMS],
+    rest_len: usize,
+}
+
+impl ExactSum {
+    /// Adds values by the vectors of a level. Of several calls, only the last may have a number of values that is no
+    /// multiple of eight.
+    #[inline(always)]
+    pub(crate) fn add<V: Vector>(&mut self, token: V::Token, values: &[f64]) {
+        debug_assert!(self.rest_len == 0, "after a number of values that is no multiple of eight");
+        let (chunks, rest) = values.as_chunks::<SUMS>();
+        let mut high = V::Eight::from_slice(token, &self.high);
+        let mut low = V::Eight::from_slice(token, &self.low);
+        for chunk in chunks {
+            let (sum, lost) = two_sum(high, V::Eight::from_slice(token, chunk));
+            (high, low) = (sum, low + lost);
+        }
+        high.to_slice(&mut self.high);
+        low.to_slice(&mut self.low);
+        for (own, value) in self.rest.iter_mut().zip(rest) {
+            *own = *value;
+        }
+        self.rest_len = rest.len();
+    }
+
+    /// Rounded once.
+    pub(crate) fn value(&self) -> f64 {
+        let mut sum = RunningSum::default();
+        self.high.iter().chain(&self.rest[..self.rest_len]).for_each(|high| sum.add(*high));
+        sum.lost += self.low.iter().sum::<f64>();
+        sum.value()
+    }
 }
 
 impl Level {
-    /// The same from anywhere.
+    /// Adds values: see [`ExactSum::add`].
     pub(crate) fn add_exactly(self, sum: &mut ExactSum, values: &[f64]) {
         f64::dispatch(self, Values { sum, values });
     }
@@ -31,7 +63,7 @@ impl VectorJob<f64> for Values<'_> {
 
     #[inline(always)]
     fn run<V: Vector<Scalar = f64>>(self, token: V::Token) {
-        add_exactly::<V>(token, self.sum, self.values);
+        self.sum.add::<V>(token, self.values);
     }
 }
 

@@ -2,8 +2,7 @@
 //! or masks, of priors of other types than the rows.
 
 use super::SmoothedTargets;
-use crate::math::ExactSum;
-use crate::simd::{Float, Level, Vector, add_exactly};
+use crate::simd::{ExactSum, Float, Level, Vector};
 use crate::target::{LossTerms, NO_CLASS, Targets, unit_of};
 
 /// Classes whose weights are made at once, whether there are as many or not: loops of a fixed length have vectors.
@@ -67,7 +66,7 @@ impl<F: Float> SmoothedTargets<'_, F> {
                 }
             }
             // Also of probabilities that are lost.
-            add_exactly::<V>(token, &mut sum, &Aligned(made.0.map(F::to_f64)).0[..len]);
+            sum.add::<V>(token, &Aligned(made.0.map(F::to_f64)).0[..len]);
             fill_masked(kept, &mut made.0, F::default());
             made.put(w);
         }
