@@ -51,7 +51,7 @@ mod transpose;
 pub use element::{Float, Slices, Storage};
 pub use lanes::{DoubleLanes, LaneSum, Widened};
 pub use level::Level;
-pub use memory::{Distinct, Outer, Rows, RowsMut};
+pub use memory::{Outer, Rows, RowsMut};
 pub(crate) use partial::fence;
 pub(crate) use row::{Lines, QUAD, Sink, Source, transpose, with_value};
 pub(crate) use sum::ExactSum;

@@ -280,7 +280,7 @@ impl<'py> Array<'py> {
         // unaligned.
         let read = |at: *const u8| unsafe { at.cast::<T>().read_unaligned() }.into() as u64;
         let start = |row: usize| self.start.wrapping_offset(outer.offset(row)).cast_const();
-        if matches!(outer, Outer::Line { stride, .. } if *stride == size_of::<T>().cast_signed()) {
+        if outer.step() == Some(size_of::<T>().cast_signed()) {
             // One after another: a loop that has vectors.
             let start = start(first).cast::<T>();
             for (i, value) in values.iter_mut().enumerate() {

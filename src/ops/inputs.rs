@@ -6,7 +6,7 @@ mod labels;
 use crate::batch::{NUMBERS_PER_PART, Run, TERMS_PER_PART};
 use crate::error::Error;
 use crate::math::{RunningSum, count};
-use crate::simd::{Distinct, ExactSum, Float, Level, Rows};
+use crate::simd::{ExactSum, Float, Level, Rows};
 use crate::target::{
     FEW_LABELS, Labels, LossTerms, NO_CLASS, PART, Prior, Probabilities, ProbabilityRow,
     SmoothedTargets, Targets, WeightValues, fill_masked, prior_tolerance,
@@ -141,7 +141,7 @@ pub fn read_probabilities<'a>(
 /// [`Error::Entry`], [`Error::PriorSum`] for the first bad row; [`Error::OutOfMemory`], or the error of
 /// `run.checkpoint`.
 pub fn read_prior<'a>(rows: Rows<'a>, run: &mut Run<'_>) -> Result<Prior<'a>, Error> {
-    let (distinct, Distinct { places, firsts, .. }) = rows.distinct();
+    let (distinct, places, firsts) = rows.distinct();
     let (classes, is_shared) = (rows.classes(), distinct.rows() == 1);
     // That of a shared prior is none.
     let number = |row: usize| (!is_shared).then(|| firsts.offset(row).cast_unsigned()).into_iter();

@@ -10,7 +10,7 @@ mod elements;
 
 use super::element::Float;
 pub use super::element::Storage;
-pub use super::outer::{Distinct, Outer};
+pub use super::outer::Outer;
 use super::row::{Sink, Source};
 use super::storage::read;
 use std::marker::PhantomData;
@@ -134,7 +134,7 @@ macro_rules! view {
             /// Whether the rows lie one after another, each as `classes` neighbours of type `F`.
             pub(crate) fn are_runs<F: Float>(&self) -> bool {
                 let row = self.classes.cast_signed() * F::STORAGE.size().cast_signed();
-                self.is_direct::<F>() && matches!(self.outer, Outer::Line { stride, .. } if stride == row)
+                self.is_direct::<F>() && self.outer.step() == Some(row)
             }
 
             /// One element.
@@ -217,10 +217,11 @@ impl<'a> Rows<'a> {
         self.is_direct::<F>().then(source)
     }
 
-    /// The rows that are not repetitions of others, and where they are among all.
-    pub(crate) fn distinct(&self) -> (Self, Distinct) {
-        let distinct = self.outer.distinct();
-        (Self { outer: distinct.own.clone(), ..self.clone() }, distinct)
+    /// The rows that are not repetitions of others; and as offsets, which of those each row is, and which row is the
+    /// first to be one of them.
+    pub(crate) fn distinct(&self) -> (Self, Outer, Outer) {
+        let (outer, places, firsts) = self.outer.distinct();
+        (Self { outer, ..self.clone() }, places, firsts)
     }
 }
 

@@ -1,7 +1,6 @@
 //! Elements of rows, read and written one by one or many at once, whatever their storage and wherever they lie.
 
 use super::{Rows, RowsMut, Storage};
-use crate::simd::outer::Outer;
 use crate::simd::storage::{Halves, narrow, read, widen, write};
 use crate::simd::{Float, Vector};
 use fearless_simd::Fallback;
@@ -136,10 +135,10 @@ impl RowsMut<'_> {
                 }
             };
         }
-        match (&self.outer, self.storage) {
-            (Outer::Line { stride: 8, .. }, Storage::F64) => walk!(Storage::F64, 8),
-            (Outer::Line { stride: 4, .. }, Storage::F32) => walk!(Storage::F32, 4),
-            (Outer::Line { stride, .. }, storage) => walk!(storage, *stride),
+        match (self.outer.step(), self.storage) {
+            (Some(8), Storage::F64) => walk!(Storage::F64, 8),
+            (Some(4), Storage::F32) => walk!(Storage::F32, 4),
+            (Some(stride), storage) => walk!(storage, stride),
             _ => (first..).zip(values).for_each(|(row, value)| self.set(row, *value)),
         }
     }
