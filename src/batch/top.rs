@@ -238,7 +238,7 @@ fn least<V: Vector>(token: V::Token, z: Source<'_, V::Scalar>, len: usize) -> f6
     let mut best = V::splat(token, V::Scalar::NEG_INFINITY);
     for index in 0..QUADS_BEFORE.min(z.len() / (QUAD * V::LANES)) {
         let quad = z.quad::<V>(index * QUAD * V::LANES);
-        let vector = |i| quad.vector::<V>(token, i);
+        let vector = |i| quad.nth::<V>(token, i);
         // In this order: a NaN is not kept.
         best = vector(0).max(vector(1)).max(vector(2).max(vector(3))).max(best);
     }
@@ -264,7 +264,7 @@ fn scan<V: Vector>(
     while at < z.len() {
         while at + QUAD * V::LANES <= z.len() {
             let quad = z.quad::<V>(at);
-            let below = |i| quad.vector::<V>(token, i).le(bar);
+            let below = |i| quad.nth::<V>(token, i).le(bar);
             let (first, last) = (V::both(below(0), below(1)), V::both(below(2), below(3)));
             if !V::all(V::both(first, last)) {
                 break;

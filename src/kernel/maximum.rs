@@ -14,7 +14,7 @@ pub(crate) fn maximum<V: Vector>(token: V::Token, z: Source<'_, V::Scalar>) -> V
     while at + QUAD * V::LANES <= z.len() {
         let quad = z.quad::<V>(at);
         for (i, best) in best.iter_mut().enumerate() {
-            *best = best.max(quad.vector::<V>(token, i));
+            *best = best.max(quad.nth::<V>(token, i));
         }
         at += QUAD * V::LANES;
     }
@@ -55,7 +55,7 @@ fn place<V: Vector>(token: V::Token, z: Source<'_, V::Scalar>, max: V::Scalar) -
     let mut at = 0;
     while at + QUAD * V::LANES <= z.len() {
         let quad = z.quad::<V>(at);
-        let vector = |i| quad.vector::<V>(token, i);
+        let vector = |i| quad.nth::<V>(token, i);
         let best = vector(0).max(vector(1)).max(vector(2).max(vector(3)));
         if V::any(best.ge(largest)) {
             break;

@@ -259,18 +259,18 @@ fn sweep_part<V: Vector>(
             let mut w = [zero; QUAD];
             if kind == WeightKind::Each {
                 for i in 0..QUAD {
-                    w[i] = weight.vector::<V>(token, i);
+                    w[i] = weight.nth::<V>(token, i);
                 }
             }
             // Vector by vector, down to the sum of each pair: the registers of AVX2 hold no more.
             let mut term = {
                 #[inline(always)]
                 |i: usize| {
-                    let z = quad.vector::<V>(token, i);
+                    let z = quad.nth::<V>(token, i);
                     let gap = top - z;
                     let e = exp.of(z, base);
                     if let Some(kept) = &mut kept {
-                        kept.set(i, e);
+                        kept.set_vector(i * V::LANES, e);
                     }
                     (if has_apart { leave_out(e, at + i * V::LANES) } else { e }, gap)
                 }

@@ -1,15 +1,18 @@
 //! One row of neighbouring elements: the loads and stores of the kernels, checked against its length.
 
 mod lines;
-mod quad;
 
 use super::element::Float;
 use super::partial::{prefetch, stream_element};
 use super::transpose::Block;
 use super::{Cache, LINE, Vector};
 pub(crate) use lines::Lines;
-pub(crate) use quad::{QUAD, QuadSink, QuadSource};
+#[cfg(target_arch = "x86_64")]
+use std::arch::asm;
 use std::marker::PhantomData;
+
+/// Vectors that are loaded, summed and stored together.
+pub(crate) const QUAD: usize = 4;
 
 /// Rows of so many elements are written from a line of memory on, so that no vector lies in two. In shorter rows
 /// that costs more than it saves: a vector to be read lies in two that the sweep has just stored, and waits for both.
@@ -140,20 +143,47 @@ impl<'a, F: Float> Source<'a, F> {
         ((LINE - misaligned) % LINE / size_of::<F>()).min(self.len)
     }
 
-    /// The four neighbouring vectors from element `at` on.
+    /// The four neighbouring vectors from element `at` on, a row of a length that is known: one check is for all.
     #[inline(always)]
-    pub(crate) fn quad<V: Vector<Scalar = F>>(&self, at: usize) -> QuadSource<'a, F> {
+    pub(crate) fn quad<V: Vector<Scalar = F>>(&self, at: usize) -> Self {
         check(at, QUAD * V::LANES, self.len);
         // SAFETY: the four vectors lie inside the row, by the check.
-        let start = unsafe { self.start.add(at) };
-        QuadSource { start, lanes: V::LANES, memory: PhantomData }
+        unsafe { Self::from_raw(self.start.add(at), QUAD * V::LANES) }
+    }
+
+    /// The same elements, addressed by one register. A load that is addressed by two is an operation of its own for
+    /// an x86 processor; by one, it is part of the operation that uses it. The compiler picks either, this forces
+    /// one: 3 % of the time of softmax where a vector is a register.
+    #[inline(always)]
+    #[allow(clippy::pointers_in_nomem_asm_block, reason = "nothing is done with what it points to")]
+    pub(crate) fn in_one_register(self) -> Self {
+        #[cfg(target_arch = "x86_64")]
+        let start = {
+            let mut start = self.start;
+            // SAFETY: no instruction; the pointer that comes in goes out.
+            unsafe {
+                asm!("/* {} */", inout(reg) start, options(pure, nomem, nostack, preserves_flags));
+            }
+            start
+        };
+        #[cfg(not(target_arch = "x86_64"))]
+        let start = self.start;
+        Self { start, ..self }
+    }
+
+    /// Vector `index` of those the row consists of.
+    #[inline(always)]
+    pub(crate) fn nth<V: Vector<Scalar = F>>(&self, token: V::Token, index: usize) -> V {
+        check(index * V::LANES, V::LANES, self.len);
+        // SAFETY: the vector lies inside the row, by the check.
+        unsafe { V::load(token, self.start.add(index * V::LANES)) }
     }
 
     /// The vector at `place`, `pad` in the lanes after the row's end.
     #[inline(always)]
     pub(crate) fn at<V: Vector<Scalar = F>>(&self, token: V::Token, place: Place, pad: F) -> V {
         match place {
-            Place::Quad { at, index } => self.quad::<V>(at).vector(token, index),
+            Place::Quad { at, index } => self.quad::<V>(at).nth(token, index),
             Place::Rest { at } => self.vector(token, at, pad),
         }
     }
@@ -234,13 +264,12 @@ impl<'a, F: Float> Sink<'a, F> {
         }
     }
 
-    /// The four neighbouring vectors from element `at` on.
+    /// As [`Source::quad`].
     #[inline(always)]
-    pub(crate) fn quad<V: Vector<Scalar = F>>(&mut self, at: usize) -> QuadSink<'_, F> {
+    pub(crate) fn quad<V: Vector<Scalar = F>>(&mut self, at: usize) -> Sink<'_, F> {
         check(at, QUAD * V::LANES, self.len);
         // SAFETY: the four vectors lie inside the row, by the check.
-        let start = unsafe { self.start.add(at) };
-        QuadSink { start, lanes: V::LANES, memory: PhantomData }
+        unsafe { Sink::from_raw(self.start.add(at), QUAD * V::LANES) }
     }
 
     /// Writes `vector(place)` everywhere, but `label` in its own place: with `STREAM` past the caches, line by line
@@ -277,7 +306,7 @@ impl<'a, F: Float> Sink<'a, F> {
                 if has_label {
                     written = with_label(written, at + index * V::LANES);
                 }
-                if STREAM { quad.stream(index, written) } else { quad.set(index, written) }
+                quad.put::<V, STREAM>(index * V::LANES, written);
             }
             at += QUAD * V::LANES;
         }

@@ -165,7 +165,7 @@ impl<F: Float> VectorJob<F> for TooFar {
         let _ = match self.0 {
             Access::Load => source.vector(token, 101, zero),
             Access::Head => source.head(token, 101, zero),
-            Access::Quad => source.quad::<V>(quad_end + 1).vector(token, 0),
+            Access::Quad => source.quad::<V>(quad_end + 1).nth(token, 0),
             Access::Transpose => {
                 // The last of LANES vectors ends one element behind the row.
                 let last = row.len() - V::LANES - (V::LANES - 1) * 3;
@@ -178,7 +178,7 @@ impl<F: Float> VectorJob<F> for TooFar {
                 vector
             }
             Access::StoreQuad => {
-                Sink::from_slice(&mut row).quad::<V>(quad_end + 1).set(0, vector);
+                Sink::from_slice(&mut row).quad::<V>(quad_end + 1).set_vector(0, vector);
                 vector
             }
         };
