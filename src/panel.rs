@@ -55,7 +55,7 @@ impl<F: Float> Panel<'_, F> {
     /// Where row `row` is written.
     #[inline(always)]
     pub(crate) fn sink(&self, row: usize) -> Sink<'_, F> {
-        self.output.and_then(|output| output.sink(row)).expect("written directly")
+        self.output.and_then(|output| output.direct(row)).expect("written directly")
     }
 
     /// Which classes of row `row` are kept, from `class` on: 1 or 0. Nothing without a mask.

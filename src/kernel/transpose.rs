@@ -88,7 +88,7 @@ pub(crate) fn store_neighbours<V: Vector>(
 ) -> bool {
     let classes = rows.classes();
     if count == 1
-        && let Some(mut row) = rows.sink::<V::Scalar>(first)
+        && let Some(mut row) = rows.direct::<V::Scalar>(first)
     {
         let tile = tile.iter().step_by(V::LANES).take(classes);
         tile.enumerate().for_each(|(class, value)| row.set(class, *value));

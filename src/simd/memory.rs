@@ -13,10 +13,11 @@ pub use super::element::Storage;
 pub use super::outer::Outer;
 use super::row::{Sink, Source};
 use super::storage::read;
+use std::iter;
 use std::marker::PhantomData;
 
 macro_rules! view {
-    ($(#[$attribute:meta])* $name:ident, $pointer:ty, $row:ident, { $($field:ident: $type:ty = $initial:expr)? }, $validity:literal) => {
+    ($(#[$attribute:meta])* $name:ident, $pointer:ty, $row:ident, $slice:ty, $start_of_slice:ident, { $($field:ident: $type:ty = $initial:expr)? }, $validity:literal) => {
         $(#[$attribute])*
         pub struct $name<'a> {
             start: $pointer,
@@ -57,6 +58,20 @@ macro_rules! view {
                 }
             }
 
+            /// The rows of a slice of `len / classes` rows.
+            ///
+            /// # Panics
+            /// When `classes` does not divide the length.
+            #[must_use]
+            pub fn from_slice<F: Float>(values: $slice, classes: usize) -> Self {
+                let (len, size) = (values.len(), F::STORAGE.size());
+                assert!(classes > 0 && len.is_multiple_of(classes), "{len} elements in rows of {classes}");
+                let class_axis = (classes, size.cast_signed());
+                let axes = iter::once((len / classes, (classes * size).cast_signed()));
+                // SAFETY: the slice is borrowed for 'a, mutably if it is written, and exactly covered, each element once.
+                unsafe { Self::from_raw(values.$start_of_slice().cast(), F::STORAGE, class_axis, axes) }
+            }
+
             /// Number of rows.
             #[must_use]
             #[inline(always)]
@@ -82,23 +97,27 @@ macro_rules! view {
                     && (self.class_stride == F::STORAGE.size().cast_signed() || self.classes <= 1)
             }
 
-            /// Whether so many rows are neighbours in memory, class by class, as type `F`.
-            pub(crate) fn have_neighbours<F: Float>(&self, rows: usize) -> bool {
+            /// Row `row` in place, if it lies in memory as `F` does.
+            #[inline(always)]
+            pub(crate) fn direct<F: Float>(&self, row: usize) -> Option<$row<'a, F>> {
+                // SAFETY: a row of neighbouring elements of this type, by the promise of `from_raw`.
+                let direct = || unsafe { $row::from_raw(self.row_start(row).cast(), self.classes) };
+                self.is_direct::<F>().then(direct)
+            }
+
+            /// How many rows from `first` on are neighbours in memory, class by class, as type `F`, where at least
+            /// `rows` are.
+            pub(crate) fn neighbours_from<F: Float>(&self, first: usize, rows: usize) -> Option<usize> {
                 let (len, stride) = self.outer.inner();
                 let is_dense = stride == F::STORAGE.size().cast_signed();
-                self.storage == F::STORAGE && is_dense && len >= rows
+                (self.storage == F::STORAGE && is_dense && len >= rows).then(|| len - first % len)
             }
 
-            /// How many rows from `first` on are neighbours, where at least `rows` are.
-            pub(crate) fn neighbours_from<F: Float>(&self, first: usize, rows: usize) -> Option<usize> {
-                let len = self.outer.inner().0;
-                self.have_neighbours::<F>(rows).then(|| len - first % len)
-            }
-
-            /// `count` rows as one, if they lie one after another.
+            /// `count` rows as one, if they lie one after another, each as `classes` neighbours of type `F`.
             #[inline(always)]
             pub(crate) fn run<F: Float>(&self, first: usize, count: usize) -> Option<$row<'a, F>> {
-                if !self.are_runs::<F>() {
+                let row = self.classes.cast_signed() * F::STORAGE.size().cast_signed();
+                if !self.is_direct::<F>() || self.outer.step() != Some(row) {
                     return None;
                 }
                 let start = self.start_of(first, count, 0);
@@ -114,8 +133,7 @@ macro_rules! view {
                 first: usize,
                 count: usize,
             ) -> Option<impl Fn(usize) -> $row<'a, F> + use<'a, F>> {
-                let (len, _) = self.outer.inner();
-                if !self.have_neighbours::<F>(1) || first % len + count > len {
+                if self.neighbours_from::<F>(first, 1)? < count {
                     return None;
                 }
                 let start = self.start_of(first, count, 0);
@@ -129,12 +147,6 @@ macro_rules! view {
                         unsafe { $row::from_raw(start.cast(), count) }
                     },
                 )
-            }
-
-            /// Whether the rows lie one after another, each as `classes` neighbours of type `F`.
-            pub(crate) fn are_runs<F: Float>(&self) -> bool {
-                let row = self.classes.cast_signed() * F::STORAGE.size().cast_signed();
-                self.is_direct::<F>() && self.outer.step() == Some(row)
             }
 
             /// One element.
@@ -167,6 +179,8 @@ view!(
     Rows,
     *const u8,
     Source,
+    &'a [F],
+    as_ptr,
     {},
     "- Every element so addressed stays readable for `'a`; no alignment is needed."
 );
@@ -185,38 +199,13 @@ view!(
     RowsMut,
     *mut u8,
     Sink,
+    &'a mut [F],
+    as_mut_ptr,
     { is_streamed: bool = false },
     "- Every element so addressed stays writable for `'a`, and no two share memory; no alignment is needed."
 );
 
-impl<'a> Rows<'a> {
-    /// The rows of a slice of `len / classes` rows.
-    ///
-    /// # Panics
-    /// When `classes` does not divide the length.
-    #[must_use]
-    pub fn from_slice<F: Float>(values: &'a [F], classes: usize) -> Self {
-        let (len, stride) = slice_axis::<F>(values.len(), classes);
-        let class_axis = (classes, F::STORAGE.size().cast_signed());
-        // SAFETY: the borrowed slice is readable for 'a and exactly covered.
-        unsafe {
-            Self::from_raw(
-                values.as_ptr().cast(),
-                F::STORAGE,
-                class_axis,
-                [(len, stride)].into_iter(),
-            )
-        }
-    }
-
-    /// Row `row` in place, if it lies in memory as `F` does.
-    #[inline(always)]
-    pub(crate) fn direct<F: Float>(&self, row: usize) -> Option<Source<'a, F>> {
-        // SAFETY: a row of neighbouring elements of this type, by the promise of `from_raw`.
-        let source = || unsafe { Source::from_raw(self.row_start(row).cast(), self.classes) };
-        self.is_direct::<F>().then(source)
-    }
-
+impl Rows<'_> {
     /// The rows that are not repetitions of others; and as offsets, which of those each row is, and which row is the
     /// first to be one of them.
     pub(crate) fn distinct(&self) -> (Self, Outer, Outer) {
@@ -225,7 +214,7 @@ impl<'a> Rows<'a> {
     }
 }
 
-impl<'a> RowsMut<'a> {
+impl RowsMut<'_> {
     /// To be written past the caches, if `is_streamed`, where that is faster: for memory that is in use already and not
     /// that of the logits.
     pub fn stream(&mut self, is_streamed: bool) {
@@ -240,32 +229,6 @@ impl<'a> RowsMut<'a> {
     pub(crate) fn is_streamed(&self) -> bool {
         self.is_streamed
     }
-
-    /// The rows of a slice of `len / classes` rows.
-    ///
-    /// # Panics
-    /// When `classes` does not divide the length.
-    #[must_use]
-    pub fn from_slice<F: Float>(values: &'a mut [F], classes: usize) -> Self {
-        let (len, stride) = slice_axis::<F>(values.len(), classes);
-        let class_axis = (classes, F::STORAGE.size().cast_signed());
-        let start = values.as_mut_ptr().cast();
-        // SAFETY: the slice is borrowed mutably for 'a and exactly covered, each element once.
-        unsafe { Self::from_raw(start, F::STORAGE, class_axis, [(len, stride)].into_iter()) }
-    }
-
-    /// Row `row` for writing in place, if it lies in memory as `F` does.
-    #[inline(always)]
-    pub(crate) fn sink<F: Float>(&self, row: usize) -> Option<Sink<'a, F>> {
-        // SAFETY: as in `direct`, writable by the promise of `from_raw`.
-        let sink = || unsafe { Sink::from_raw(self.row_start(row).cast(), self.classes) };
-        self.is_direct::<F>().then(sink)
-    }
-}
-
-fn slice_axis<F: Float>(len: usize, classes: usize) -> (usize, isize) {
-    assert!(classes > 0 && len.is_multiple_of(classes), "{len} elements in rows of {classes}");
-    (len / classes, (classes * F::STORAGE.size()).cast_signed())
 }
 
 #[cfg(test)]

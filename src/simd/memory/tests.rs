@@ -131,7 +131,7 @@ fn strided_rows_are_scattered() {
         // SAFETY: elements 0 to 21 of the 24 in `bytes`, which is not used while the view is.
         let rows =
             unsafe { RowsMut::from_raw(pointer.add(start), storage, class_axis, axes.into_iter()) };
-        assert!(rows.sink::<f32>(0).is_none() && rows.sink::<f64>(0).is_none());
+        assert!(rows.direct::<f32>(0).is_none() && rows.direct::<f64>(0).is_none());
         rows.scatter_part(Fallback::new(), 0, 0, &[9.0f64, 6.0, 3.0, 0.1]);
         rows.scatter_part(Fallback::new(), 1, 0, &[21.0f32, 18.0, 15.0, 12.5]);
         for (i, element) in bytes[1..].chunks(size).enumerate() {
@@ -174,7 +174,7 @@ fn neighbours_are_not_copied() {
     let one_class =
         unsafe { Rows::from_raw(start.cast(), Storage::F32, (1, 400), [(2, 8)].into_iter()) };
     assert_eq!(one_class.direct::<f32>(1).expect("one class").get(0), 3.0);
-    let sink = RowsMut::from_slice(&mut values, 3).sink::<f32>(1);
+    let sink = RowsMut::from_slice(&mut values, 3).direct::<f32>(1);
     sink.expect("neighbours of this type").set(2, 9.0);
     assert_eq!(values[5], 9.0);
 }
@@ -204,7 +204,8 @@ fn rows_that_are_read_and_written_at_once() {
     let axes = [(2, 48), (6, 4)];
     // SAFETY: elements 0 to 23 of the 24 in `values`.
     let rows = unsafe { Rows::from_raw(start.cast(), Storage::F32, (2, 24), axes.into_iter()) };
-    assert!(rows.have_neighbours::<f32>(1) && !rows.have_neighbours::<f64>(1));
+    let are_neighbours = (rows.neighbours_from::<f32>(8, 1), rows.neighbours_from::<f64>(8, 1));
+    assert_eq!(are_neighbours, (Some(4), None));
     for first in 0..12 {
         for count in 1..=12 - first {
             let is_within = first / 6 == (first + count - 1) / 6;
