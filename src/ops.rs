@@ -279,7 +279,7 @@ pub fn touch(elements: &mut RowsMut<'_>, run: &mut Run<'_>) -> Result<(), Error>
     let bytes = elements.rows() * item;
     run.each(bytes.div_ceil(BYTES_PER_TOUCH), BYTES_PER_TOUCH, &|part| {
         let end = bytes.min((part + 1) * BYTES_PER_TOUCH);
-        (part * BYTES_PER_TOUCH..end).step_by(PAGE).for_each(|at| elements.set(at / item, 0.0));
+        (part * BYTES_PER_TOUCH..end).step_by(PAGE).for_each(|at| elements.put(at / item, 0, 0.0));
     })
 }
 

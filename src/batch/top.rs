@@ -119,7 +119,7 @@ impl Top<'_> {
             let Some((order, class)) = best.heap.pop() else { return };
             let place = best.heap.len();
             if place == 0 {
-                self.max.set(row, logit(order));
+                self.max.put(row, 0, logit(order));
             }
             if let Some((classes, logits)) = self.sorted {
                 classes.put(row, place, count(class));

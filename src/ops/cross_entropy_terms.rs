@@ -73,20 +73,20 @@ pub fn cross_entropy_terms(
         let mut entropy = 0.0;
         if targets.is_ignored(row) {
             // Never read.
-            out.logsumexp.set(row, 0.0);
+            out.logsumexp.put(row, 0, 0.0);
         } else if !is_kept {
-            out.logsumexp.set(row, f64::NEG_INFINITY);
+            out.logsumexp.put(row, 0, f64::NEG_INFINITY);
         } else if let Some(mask) = mask {
             let is_kept = |k: usize| mask.get(row, k) != 0.0;
             entropy = kept_entropy(prior, row, is_kept, classes, run)?;
         } else {
             entropy = entropies[prior.place(row)];
         }
-        out.prior_cross_entropy.set(row, prior_cross_entropy);
+        out.prior_cross_entropy.put(row, 0, prior_cross_entropy);
         // D_KL is never negative, whatever the roundings of its two parts; NaN stays.
         let divergence = prior_cross_entropy - entropy;
-        out.prior_kl.set(row, if divergence < 0.0 { 0.0 } else { divergence });
-        out.prior_entropy.set(row, entropy);
+        out.prior_kl.put(row, 0, if divergence < 0.0 { 0.0 } else { divergence });
+        out.prior_entropy.put(row, 0, entropy);
     }
     Ok(())
 }

@@ -105,42 +105,19 @@ impl RowsMut<'_> {
         {
             return;
         }
-        macro_rules! walk {
-            ($storage:expr, $stride:expr) => {
-                for (class, value) in values.iter().enumerate() {
-                    let at = start.wrapping_offset(class.cast_signed() * $stride);
-                    // SAFETY: an element of this row, writable by the promise of `from_raw`.
-                    unsafe { write(at, $storage, value.to_f64()) };
-                }
-            };
-        }
-        match (self.storage, self.class_stride) {
-            (Storage::F32, 4) => walk!(Storage::F32, 4),
-            (Storage::F64, 8) => walk!(Storage::F64, 8),
-            (storage, stride) => walk!(storage, stride),
-        }
+        // SAFETY: elements of this row, writable by the promise of `from_raw`.
+        unsafe { write_all(start, self.storage, self.class_stride, values) };
     }
 
     /// Rounds `values` into the only elements of the rows from `first` on.
     pub(crate) fn set_rows(&self, first: usize, values: &[f64]) {
         assert!(self.classes == 1);
         let start = self.start_of(first, values.len(), 0);
-        // One loop for each storage, for neighbours one of its own: it has vectors.
-        macro_rules! walk {
-            ($storage:expr, $stride:expr) => {
-                for (row, value) in values.iter().enumerate() {
-                    let at = start.wrapping_offset(row.cast_signed() * $stride);
-                    // SAFETY: one element of a row that exists, by the check of `start_of`.
-                    unsafe { write(at, $storage, *value) };
-                }
-            };
-        }
-        match (self.outer.step(), self.storage) {
-            (Some(8), Storage::F64) => walk!(Storage::F64, 8),
-            (Some(4), Storage::F32) => walk!(Storage::F32, 4),
-            (Some(stride), storage) => walk!(storage, stride),
-            _ => (first..).zip(values).for_each(|(row, value)| self.set(row, *value)),
-        }
+        let Some(stride) = self.outer.step() else {
+            return (first..).zip(values).for_each(|(row, value)| self.put(row, 0, *value));
+        };
+        // SAFETY: elements of rows that exist, by the check of `start_of`.
+        unsafe { write_all(start, self.storage, stride, values) };
     }
 
     /// Rounds `value` into a class of row `row`.
@@ -149,14 +126,31 @@ impl RowsMut<'_> {
         unsafe { write(self.start_of(row, 1, class), self.storage, value) };
     }
 
-    /// Rounds `value` into the only element of row `row`.
+    /// Rounds `value` into the first element of row `row`.
     pub fn set_element(&mut self, row: usize, value: f64) {
-        self.set(row, value);
-    }
-
-    /// The same for those who share the view.
-    pub(crate) fn set(&self, row: usize, value: f64) {
-        assert!(self.classes == 1);
         self.put(row, 0, value);
+    }
+}
+
+/// Rounds `values` to elements `stride` bytes apart.
+///
+/// # Safety
+/// - As many elements of `storage` are valid for writing, from `start` on.
+#[inline(always)]
+unsafe fn write_all<F: Float>(start: *mut u8, storage: Storage, stride: isize, values: &[F]) {
+    // One loop for each storage, for neighbours one of its own: it has vectors.
+    macro_rules! walk {
+        ($storage:expr, $stride:expr) => {
+            for (index, value) in values.iter().enumerate() {
+                let at = start.wrapping_offset(index.cast_signed() * $stride);
+                // SAFETY: as the caller says.
+                unsafe { write(at, $storage, value.to_f64()) };
+            }
+        };
+    }
+    match (storage, stride) {
+        (Storage::F32, 4) => walk!(Storage::F32, 4),
+        (Storage::F64, 8) => walk!(Storage::F64, 8),
+        (storage, stride) => walk!(storage, stride),
     }
 }
