@@ -18,7 +18,7 @@ mod normal;
 
 pub(crate) use normal::{Filled, PART, RowTarget, SmoothedTargets, Weights, fill_masked, positive};
 
-use crate::math::count;
+use crate::math::{Real, count};
 use crate::simd::{Outer, Rows};
 
 /// An ignored row, and "more than one class" in [`ProbabilityRow`].
@@ -192,8 +192,7 @@ fn unit_of(size: f64) -> f64 {
     if (1.0 / ORDINARY..=ORDINARY).contains(&size) || size == 0.0 {
         return 1.0;
     }
-    let power = size.clamp(f64::MIN_POSITIVE, 2f64.powi(1022)).to_bits();
-    f64::from_bits(power & f64::INFINITY.to_bits())
+    size.clamp(f64::MIN_POSITIVE, 2f64.powi(1022)).power()
 }
 
 impl WeightValues {

@@ -45,8 +45,8 @@ impl Storage {
 /// Memory for threads.
 pub type Slices<F> = Vec<Mutex<Vec<F>>>;
 
-/// A type that rows are computed in.
-pub trait Float: Copy + PartialOrd + Default + Send + Sync + sealed::Sealed + 'static {
+/// A type that rows are computed in; one of two, since only here vectors can be named.
+pub trait Float: Copy + PartialOrd + Default + Send + Sync + 'static {
     /// Its vectors at an instruction set.
     #[doc(hidden)]
     type Vector<S: Partial>: Vector<Scalar = Self, Token = S>;
@@ -80,12 +80,6 @@ pub trait Float: Copy + PartialOrd + Default + Send + Sync + sealed::Sealed + 's
     fn dispatch<J: VectorJob<Self>>(level: Level, job: J) -> J::Output {
         level.run(job)
     }
-}
-
-mod sealed {
-    pub trait Sealed {}
-    impl Sealed for f32 {}
-    impl Sealed for f64 {}
 }
 
 macro_rules! float {

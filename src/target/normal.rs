@@ -9,9 +9,10 @@ use crate::simd::{Float, Rows, Source};
 pub(crate) use made::{Filled, PART, fill_masked, positive};
 
 /// The weights w of `dot`.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Default)]
 pub(crate) enum Weights<'r, F> {
     /// No `dot`: it stays 0.
+    #[default]
     Absent,
     /// w = 1
     Ones,
@@ -41,7 +42,7 @@ impl<F: Float> Weights<'_, F> {
 }
 
 /// The target of a row in normal form: q' = spike·δ_class + β·w.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Default)]
 pub(crate) struct RowTarget<'r, F> {
     pub(crate) class: usize,
     pub(crate) spike: f64,
@@ -55,7 +56,7 @@ pub(crate) struct RowTarget<'r, F> {
     pub(crate) is_made: bool,
 }
 
-impl<F> RowTarget<'_, F> {
+impl<F: Float> RowTarget<'_, F> {
     /// Q, if only Σ w tells it.
     #[inline(always)]
     pub(crate) fn set_mass(&mut self, sum_of_weights: f64) {
@@ -66,15 +67,7 @@ impl<F> RowTarget<'_, F> {
 
     /// Without a label and smoothing: the loss is 0.
     pub(crate) fn none() -> Self {
-        Self {
-            class: 0,
-            spike: 0.0,
-            weights: Weights::Absent,
-            beta: 0.0,
-            smooth_mass: 0.0,
-            weight: 1.0,
-            is_made: false,
-        }
+        Self { weight: 1.0, ..Self::default() }
     }
 }
 
