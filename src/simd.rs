@@ -16,15 +16,8 @@
 //! of the SIMD library behind them leaks out.
 
 /// Runs an expression in a function of its own that is compiled for the instruction set of a [`Vector`]: see
-/// [`Vector::outlined`]. With `move` it takes what it captures by value.
+/// [`Vector::outlined`].
 macro_rules! outlined {
-    ($vector:ident, $token:expr, move $job:expr) => {
-        $vector::outlined(
-            $token,
-            #[inline(always)]
-            move || $job,
-        )
-    };
     ($vector:ident, $token:expr, $job:expr) => {
         $vector::outlined(
             $token,

@@ -219,7 +219,7 @@ impl<F: Float> VectorJob<F> for Scan<'_, '_, F> {
                     }
                 };
                 let best = &mut *best;
-                outlined!(V, token, move scan::<V>(token, z, start, best, is_kept));
+                outlined!(V, token, scan::<V>(token, z, start, best, is_kept));
             }
             if let (Some(top), true) = (job.top, puts) {
                 best.fill();

@@ -180,7 +180,7 @@ fn sweep<V: Vector>(token: V::Token, work: Sweep<'_, '_, V>, kind: WeightKind) {
     // Compiled for each case that is named, with what it does not do left out.
     macro_rules! sweep {
         ($keeps:expr, $kind:expr) => {
-            outlined!(V, token, move sweep_parts::<V>($keeps, $kind, token, work))
+            outlined!(V, token, sweep_parts::<V>($keeps, $kind, token, work))
         };
     }
     if V::IS_COMPACT {

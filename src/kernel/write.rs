@@ -45,7 +45,7 @@ pub(crate) fn log_probability<V: Vector>(z: V, max: V, inverse: V, excess: V) ->
 
 /// Writes a row, or a part of one; with `streams` past the caches.
 pub(crate) fn write<V: Vector>(token: V::Token, row: Output<'_, V::Scalar>, streams: bool) {
-    outlined!(V, token, move {
+    outlined!(V, token, {
         if streams && row.out.has_lines::<V>() {
             write_values::<V, true>(token, row);
         } else {

@@ -92,7 +92,7 @@ macro_rules! vector {
             }
             #[inline(always)]
             fn max(self, other: Self) -> Self {
-                if S::LOSES_NAN {
+                if S::IS_COMPACT {
                     return fearless_simd::Select::select(self.simd_gt(other), self, other);
                 }
                 <Self as SimdBase<S>>::max(self, other)

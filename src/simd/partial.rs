@@ -15,10 +15,8 @@ use std::arch::x86_64::{_MM_HINT_T0, _MM_HINT_T1, _mm_prefetch, _mm_sfence, _mm_
 /// Access to the first `count` words of vectors, and to memory past the caches, and transposes of words; by default
 /// without instructions of the level.
 pub trait Partial: Simd + Halves {
-    /// Is the code to be small rather than fast?
+    /// Is the code to be small rather than fast? It is scalar code then, whose maximum loses NaN.
     const IS_COMPACT: bool = false;
-    /// Is the maximum of a number and NaN the number, whichever comes second?
-    const LOSES_NAN: bool = false;
 
     /// # Safety
     /// - `target` is valid for writing all words and a multiple of 64.
@@ -105,7 +103,6 @@ pub(super) unsafe fn stream_element<F: Float>(target: *mut F, value: F) {
 impl Halves for Fallback {}
 impl Partial for Fallback {
     const IS_COMPACT: bool = true;
-    const LOSES_NAN: bool = true;
 }
 
 #[cfg(target_arch = "aarch64")]

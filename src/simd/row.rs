@@ -326,7 +326,7 @@ impl<'a, F: Float> Sink<'a, F> {
         values: Source<'_, F>,
     ) {
         let mut to = self.reborrow();
-        outlined!(V, token, move {
+        outlined!(V, token, {
             let value = {
                 #[inline(always)]
                 |place| values.at::<V>(token, place, F::default())
