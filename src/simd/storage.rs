@@ -29,57 +29,13 @@ pub trait Halves: Copy {
     }
 }
 
-/// Widens neighbouring elements, if this storage is widened many at once.
+/// Converts neighbouring numbers, so many at once as `convert` does.
 ///
-/// # Safety
-/// - `source` is valid for reading `len` elements of `storage`, and `target` for writing as many numbers.
-#[inline(always)]
-pub(super) unsafe fn widen(
-    halves: impl Halves,
-    source: *const u8,
-    storage: Storage,
-    target: *mut f32,
-    len: usize,
-) -> bool {
-    let source = source.cast();
-    match storage {
-        // SAFETY: as the caller says.
-        Storage::F16 => unsafe { convert(source, target, len, |bits| halves.widen_f16(bits)) },
-        // SAFETY: as the caller says.
-        Storage::Bf16 => unsafe { convert(source, target, len, from_upper_halves) },
-        _ => return false,
-    }
-    true
-}
-
-/// Rounds to neighbouring elements, if this storage is written many at once.
-///
-/// # Safety
-/// - `source` is valid for reading `len` numbers, and `target` for writing as many elements of `storage`.
-#[inline(always)]
-pub(super) unsafe fn narrow(
-    halves: impl Halves,
-    source: *const f32,
-    target: *mut u8,
-    storage: Storage,
-    len: usize,
-) -> bool {
-    let target = target.cast();
-    match storage {
-        // SAFETY: as the caller says.
-        Storage::F16 => unsafe { convert(source, target, len, |chunk| halves.narrow_f16(chunk)) },
-        // SAFETY: as the caller says.
-        Storage::Bf16 => unsafe { convert(source, target, len, upper_halves) },
-        _ => return false,
-    }
-    true
-}
-
 /// # Safety
 /// - `source` is valid for reading and `target` for writing `len` numbers, which are apart; no alignment is
 ///   needed.
 #[inline(always)]
-unsafe fn convert<A: Copy + Default, B, const CHUNK: usize>(
+pub(super) unsafe fn convert<A: Copy + Default, B, const CHUNK: usize>(
     source: *const A,
     target: *mut B,
     len: usize,
@@ -120,22 +76,17 @@ unsafe fn convert_chunk<A: Copy + Default, B, const CHUNK: usize>(
 
 /// bfloat16 as they are.
 #[inline(always)]
-fn from_upper_halves(bits: [u16; BF16_CHUNK]) -> [f32; BF16_CHUNK] {
-    let mut values = [0.0; BF16_CHUNK];
-    for (value, bits) in values.iter_mut().zip(bits) {
-        *value = f32::from_bits(u32::from(bits) << 16);
-    }
-    values
+pub(super) fn widen_bf16(bits: [u16; BF16_CHUNK]) -> [f32; BF16_CHUNK] {
+    bits.map(
+        #[inline(always)]
+        |bits| f32::from_bits(u32::from(bits) << 16),
+    )
 }
 
 /// The nearest bfloat16 of each.
 #[inline(always)]
-fn upper_halves(values: [f32; BF16_CHUNK]) -> [u16; BF16_CHUNK] {
-    let mut bits = [0; BF16_CHUNK];
-    for (bits, value) in bits.iter_mut().zip(values) {
-        *bits = upper_half(value);
-    }
-    bits
+pub(super) fn narrow_bf16(values: [f32; BF16_CHUNK]) -> [u16; BF16_CHUNK] {
+    values.map(upper_half)
 }
 
 /// The nearest bfloat16, ties to even, without a branch: `half` has one, which keeps a loop from

@@ -1,7 +1,7 @@
 //! Elements of rows, read and written one by one or many at once, whatever their storage and wherever they lie.
 
 use super::{Rows, RowsMut, Storage};
-use crate::simd::storage::{Halves, narrow, read, widen, write};
+use crate::simd::storage::{Halves, convert, narrow_bf16, read, widen_bf16, write};
 use crate::simd::{Float, Vector};
 use fearless_simd::Fallback;
 
@@ -35,17 +35,27 @@ impl Rows<'_> {
         class: usize,
         target: &mut [F],
     ) {
-        assert!(class <= self.classes && target.len() <= self.classes - class);
-        let (len, floats) = (target.len(), target.as_mut_ptr().cast());
-        if F::STORAGE == Storage::F32
-            && self.class_stride == self.storage.size().cast_signed()
-            && len > 0
+        let (start, len) = (self.start_of_part(row, class, target.len()), target.len());
+        let is_dense = self.class_stride == self.storage.size().cast_signed();
+        let floats = target.as_mut_ptr().cast();
+        match self.storage {
             // SAFETY: neighbouring elements of this row, readable by the promise of `from_raw`, to as many `f32`.
-            && unsafe { widen(halves, self.start_of(row, 1, class), self.storage, floats, len) }
-        {
-            return;
+            Storage::F16 if is_dense && F::STORAGE == Storage::F32 => unsafe {
+                convert(start.cast(), floats, len, |bits| halves.widen_f16(bits));
+            },
+            // SAFETY: as above.
+            Storage::Bf16 if is_dense && F::STORAGE == Storage::F32 => unsafe {
+                convert(start.cast(), floats, len, widen_bf16);
+            },
+            _ => self.visit(row, class, len, |k, value| target[k] = F::from_f64(value)),
         }
-        self.visit(row, class, target.len(), |k, value| target[k] = F::from_f64(value));
+    }
+
+    /// Where `count` classes of row `row` from `class` on are.
+    #[inline(always)]
+    fn start_of_part(&self, row: usize, class: usize, count: usize) -> *const u8 {
+        assert!(class <= self.classes && count <= self.classes - class);
+        if count > 0 { self.start_of(row, 1, class) } else { self.start }
     }
 
     /// Visits `count` classes of row `row` from `first` on: `visit(0, value)`, `visit(1, value)`, ...
@@ -57,8 +67,7 @@ impl Rows<'_> {
         count: usize,
         mut visit: impl FnMut(usize, f64),
     ) {
-        assert!(first <= self.classes && count <= self.classes - first);
-        let start = if count > 0 { self.start_of(row, 1, first) } else { self.start };
+        let start = self.start_of_part(row, first, count);
         // One loop for each storage: none asks for it again and again, and those of neighbours have vectors.
         macro_rules! walk {
             ($storage:expr, $stride:expr) => {
@@ -97,16 +106,21 @@ impl RowsMut<'_> {
     ) {
         assert!(class <= self.classes && values.len() <= self.classes - class);
         let start = self.start_of(row, 1, class);
-        let (len, floats) = (values.len(), values.as_ptr().cast());
-        if F::STORAGE == Storage::F32
-            && self.class_stride == self.storage.size().cast_signed()
-            // SAFETY: as many `f32` to neighbouring elements of this row, writable by the promise of `from_raw`.
-            && unsafe { narrow(halves, floats, start, self.storage, len) }
-        {
-            return;
+        let is_dense = self.class_stride == self.storage.size().cast_signed();
+        let (floats, len) = (values.as_ptr().cast(), values.len());
+        // SAFETY: elements of this row, writable by the promise of `from_raw`: neighbours, if they are dense, from as
+        // many `f32`.
+        unsafe {
+            match self.storage {
+                Storage::F16 if is_dense && F::STORAGE == Storage::F32 => {
+                    convert(floats, start.cast(), len, |chunk| halves.narrow_f16(chunk));
+                }
+                Storage::Bf16 if is_dense && F::STORAGE == Storage::F32 => {
+                    convert(floats, start.cast(), len, narrow_bf16);
+                }
+                storage => write_all(start, storage, self.class_stride, values),
+            }
         }
-        // SAFETY: elements of this row, writable by the promise of `from_raw`.
-        unsafe { write_all(start, self.storage, self.class_stride, values) };
     }
 
     /// Rounds `values` into the only elements of the rows from `first` on.
