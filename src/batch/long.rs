@@ -18,12 +18,10 @@ use super::workspace::Workspace;
 use super::{Heaps, Job, Plan, Run};
 use crate::alloc::with_capacity;
 use crate::error::Error;
-use crate::kernel::{
-    Finished, Operation, Partial, ReducedRows, RowClass, SEGMENT, Temperature, UNIT, finish, gap,
-};
+use crate::kernel::{Finish, Finished, Partial, Reduced, ReducedRows, RowClass, SEGMENT};
 use crate::math::RunningSum;
 use crate::pool::lock;
-use crate::simd::{Float, Level, Rows, Vector, VectorJob};
+use crate::simd::{Float, Level, Rows};
 use crate::target::RowTarget;
 use segment::SegmentStep;
 use std::array::from_fn;
@@ -123,10 +121,10 @@ enum Step<F> {
     Reduce,
     /// The kind of the logits, and their exact maximum.
     Classify,
-    /// The dot, formed with care, relative to this maximum.
-    Gaps(f64),
+    /// The sums of a row that is not ordinary, relative to this exact maximum.
+    Special(f64),
     /// The outputs; with the label's class.
-    Write(Finished<F>, Option<(usize, F)>),
+    Write(Finished<F>, Option<usize>),
     Fill(F),
 }
 
@@ -162,38 +160,28 @@ fn run_row<F: Float>(
     }
     run(&of, Step::Max);
     (of.first, of.swept_max) = first_max();
-    let mut max = of.swept_max;
-    let is_in_range = temperature.is_in_range(F::from_f64(max));
-    let mut partial = Partial { sum: f64::NAN, ..Partial::default() };
+    let is_in_range = temperature.is_in_range(F::from_f64(of.swept_max));
+    let partial = Partial { sum: f64::NAN, ..Partial::default() };
+    let mut found = Reduced::ordinary(of.swept_max, partial);
     if is_in_range {
         run(&of, Step::Reduce);
-        partial = joined();
+        found.partial = joined();
     }
-    let mut class = RowClass::Finite;
-    let (mut unit, mut exact_max) = (1.0, 0.0);
-    if !partial.is_ordinary() {
+    if !found.partial.is_ordinary() {
         run(&of, Step::Classify);
-        class = all().fold(RowClass::AllMinusInfinity, |class, next| class.with(next.class));
-        if class == RowClass::Finite {
-            let first;
-            (first, exact_max) = first_max();
-            max = exact_max * temperature.shift;
-            if !is_in_range {
-                (of.first, of.swept_max, of.shifted_by) = (first, 0.0, Some(exact_max));
-                run(&of, Step::Reduce);
-                Partial { sum: partial.sum, lost: partial.lost, .. } = joined();
-            }
-            if of.target.is_some() {
-                run(&of, Step::Gaps(exact_max));
-                partial.dot = joined().dot * temperature.shift;
-                unit = UNIT;
-            }
+        let class = all().fold(RowClass::AllMinusInfinity, |class, next| class.with(next.class));
+        if class != RowClass::Finite {
+            let scalar = if of.target.is_some() { f64::NAN } else { class.lse() };
+            job.put(row, scalar, class.lse());
+            return run(&of, Step::Fill(F::NAN));
         }
-    }
-    if class != RowClass::Finite {
-        let scalar = if of.target.is_some() { f64::NAN } else { class.lse() };
-        job.put(row, scalar, class.lse());
-        return run(&of, Step::Fill(F::NAN));
+        let (first, max) = first_max();
+        if !is_in_range {
+            (of.first, of.swept_max, of.shifted_by) = (first, 0.0, Some(max));
+        }
+        run(&of, Step::Special(max));
+        let has_target = of.target.is_some();
+        found = Reduced::special(max, of.swept_max, joined(), temperature.shift, has_target);
     }
     let mut reduced = ReducedRows::new();
     let mut label = None;
@@ -203,7 +191,7 @@ fn run_row<F: Float>(
             all().for_each(|segment| mass.add(segment.mass));
             target.set_mass(mass.value());
             if all().any(|segment| segment.is_lost) {
-                partial.dot = f64::INFINITY;
+                found.partial.dot = f64::INFINITY;
             }
         }
         let mut z_label = [F::default()];
@@ -218,21 +206,18 @@ fn run_row<F: Float>(
                 }
             }
         }
-        let (z, shift) = (z_label[0].to_f64(), temperature.shift);
-        let z_label = z * shift;
-        let gap = if unit == 1.0 { max - z_label } else { gap(exact_max, z, shift) };
-        (reduced.z_label[0], reduced.lanes.gap[0]) = (z_label, gap);
-        reduced.lanes.weight_label[0] = weight_label;
+        // As the maximum is: as it is swept, or in memory.
+        let [z_label] = z_label.map(|z| z.to_f64() * (temperature.shift / found.shift));
+        reduced.set_label(0, &found, z_label, weight_label);
         reduced.targets.set(0, target, job.scale(target.weight));
     }
-    reduced.set(0, max, of.swept_max, partial, unit);
-    let (operation, z_loss, rows) = (job.operation, job.z_loss(), &mut reduced);
-    F::dispatch(level, Finish { operation, temperature, z_loss, rows });
-    let done = Finished::from_lane(operation, temperature, &reduced, 0);
+    reduced.set(0, &found);
+    let operation = job.operation;
+    let finish = Finish { operation, temperature, z_loss: job.z_loss(), rows: &mut reduced };
+    F::dispatch(level, finish);
     job.put(row, reduced.scalars(operation)[0], reduced.lse()[0]);
     if job.panel.output.is_some() {
-        let label = label.map(|class| (class, done.label));
-        run(&of, Step::Write(done, label));
+        run(&of, Step::Write(reduced.finished(operation, temperature, 0), label));
     }
 }
 
@@ -246,22 +231,4 @@ fn joined(partials: impl Iterator<Item = Partial>) -> Partial {
     });
     let (sum, lost) = sum.parts();
     Partial { sum, lost, dot: dot.value() }
-}
-
-/// Finishes rows.
-struct Finish<'f, F: Float> {
-    operation: Operation,
-    temperature: &'f Temperature<F>,
-    z_loss: f64,
-    rows: &'f mut ReducedRows,
-}
-
-impl<F: Float> VectorJob<F> for Finish<'_, F> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<V: Vector<Scalar = F>>(self, token: V::Token) {
-        let Self { operation, temperature, z_loss, rows } = self;
-        finish::<V>(token, operation, temperature, z_loss, rows);
-    }
 }

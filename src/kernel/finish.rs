@@ -168,7 +168,8 @@ pub(super) fn finish<F: Float, D: Real>(
 ) -> FinishedLanes<D> {
     let top = [rows.wide_top, rows.wide_top_lost];
     let [excess, excess_lost] = log_quotient([rows.sum, rows.lost], top, is_double::<F>());
-    let (inverse, zero) = (excess.like(temperature.inverse), excess.like(0.0));
+    let inverse = excess.like(temperature.inverse);
+    let (zero, one) = (excess.like(0.0), excess.like(1.0));
     let mut lse = rows.max.mul_add(inverse, excess);
     if const { is_double::<F>() } {
         // Rounded once, unless it overflows.
@@ -184,10 +185,10 @@ pub(super) fn finish<F: Float, D: Real>(
         factor: zero,
         minus: zero,
         label: zero,
-        unit: zero,
+        unit: one,
     };
     if matches!(operation, Operation::Loss | Operation::Gradient) {
-        finished.loss = loss::<F, D>(temperature.inverse, z_loss, rows, target, excess, lse);
+        finished.loss = loss::<F, D>(temperature.inverse, z_loss, rows, target, &finished);
     }
     if operation == Operation::Gradient {
         gradient::<F, D>(z_loss, rows, target, &mut finished);
@@ -201,8 +202,7 @@ fn loss<F: Float, D: Real>(
     z_loss: f64,
     rows: &ReducedLanes<D>,
     target: &TargetLanes<D>,
-    excess: D,
-    lse: D,
+    &FinishedLanes { excess, lse, .. }: &FinishedLanes<D>,
 ) -> D {
     let TargetLanes { spike, beta, smooth_mass, weight, .. } = *target;
     let zero = spike.like(0.0);
@@ -251,7 +251,6 @@ fn gradient<F: Float, D: Real>(
     }
     let weight = spike + smooth;
     let size = (weight.abs() + smooth_mass) * scale;
-    finished.unit = one;
     let is_small = D::all(size.like(LARGEST_FACTOR).ge(size));
     if !(is_small && D::all(size.ge(size.like(SMALLEST_FACTOR)))) {
         // Rows whose factor is not ordinary are in units of a power of two near it.

@@ -9,6 +9,7 @@
 //! which is the sum of the other classes, keeps its digits where e_k is nearly all of S.
 
 use super::finish::{ReducedLanes, inverse_of};
+use super::rows::{Finished, ReducedRows};
 use super::write::{Epilogue, probability};
 use crate::math::{Real, two_sum};
 use crate::simd::{Float, Sink, Source, Vector, Widened, outlined};
@@ -52,17 +53,17 @@ pub(super) fn write_tile<V: Vector>(
     });
 }
 
-/// Writes the row in lane `i`, whose gradient has this epilogue.
+/// Writes row `i`, whose gradient is written as `done` says.
 pub(crate) fn write_hessian<V: Vector>(
     token: V::Token,
     c: f64,
-    (rows, i): (&ReducedLanes, usize),
-    gradient: Epilogue<V::Scalar>,
+    (ReducedRows { lanes, .. }, i): (&ReducedRows, usize),
+    done: &Finished<V::Scalar>,
     e: Source<'_, V::Scalar>,
     out: &mut Sink<'_, V::Scalar>,
 ) {
-    let Epilogue::Gradient { factor, least, .. } = gradient else { return };
-    let total = Total::new::<V::Scalar>(c, rows.sum[i], rows.lost[i], rows.top[i]);
+    let Epilogue::Gradient { factor, least, .. } = done.epilogue else { return };
+    let total = Total::new::<V::Scalar>(c, lanes.sum[i], lanes.lost[i], lanes.top[i]);
     let number = V::Scalar::from_f64;
     let sum = number(total.sum);
     let lost = number((total.sum - sum.to_f64()) + total.lost);
@@ -81,6 +82,9 @@ pub(crate) fn write_hessian<V: Vector>(
             },
         );
     });
+    if done.unit != 1.0 {
+        out.multiply(done.unit);
+    }
 }
 
 #[inline(always)]

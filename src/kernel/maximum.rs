@@ -37,14 +37,10 @@ pub(crate) fn maximum<V: Vector>(token: V::Token, z: Source<'_, V::Scalar>) -> V
 }
 
 /// Finds the class of the first maximum of each part.
-pub(super) fn find_places<V: Vector>(
-    token: V::Token,
-    parts: &[Part<'_, V::Scalar>],
-    places: &mut [usize],
-) {
+pub(super) fn find_places<V: Vector>(token: V::Token, parts: &mut [Part<'_, V::Scalar>]) {
     outlined!(V, token, {
-        for (part, found) in parts.iter().zip(places) {
-            *found = place::<V>(token, part.z, part.max);
+        for part in parts {
+            part.apart = place::<V>(token, part.z, part.max);
         }
     });
 }

@@ -26,8 +26,8 @@
 //! out, or that does not exist, adds +0.
 
 use super::exp::{Base, Exponential, Temperature};
-use super::finish::ReducedLanes;
 use super::maximum::find_places;
+use super::special::{shift, weighted_gaps};
 use crate::simd::{Cache, Float, LaneSum, Lines, QUAD, Sink, Source, Vector, outlined, with_value};
 use crate::target::Weights;
 use std::mem::discriminant;
@@ -48,7 +48,7 @@ pub(super) enum WeightKind {
     Each,
 }
 
-/// A row or a segment to be reduced.
+/// A row or a segment to be reduced, and what it is reduced to.
 pub(crate) struct Part<'p, F> {
     pub(crate) z: Source<'p, F>,
     pub(crate) weights: Weights<'p, F>,
@@ -56,12 +56,16 @@ pub(crate) struct Part<'p, F> {
     pub(crate) max: F,
     /// Where exponentials go that are kept, and the outputs that are asked for.
     pub(crate) exps: Sink<'p, F>,
+    /// The class that is left out of the sum, if one is.
+    pub(crate) apart: usize,
+    pub(crate) partial: Partial,
 }
 
 impl<'p, F: Float> Part<'p, F> {
     /// Without weights.
     pub(crate) fn new(z: Source<'p, F>, max: F, exps: Sink<'p, F>) -> Self {
-        Self { z, weights: Weights::Absent, max, exps }
+        let (weights, apart, partial) = (Weights::Absent, usize::MAX, Partial::default());
+        Self { z, weights, max, exps, apart, partial }
     }
 
     /// Without classes.
@@ -82,12 +86,6 @@ pub(crate) struct Partial {
 }
 
 impl Partial {
-    /// Of the row in a lane.
-    #[inline(always)]
-    pub(crate) fn in_lane(lanes: &ReducedLanes, lane: usize) -> Self {
-        Self { sum: lanes.sum[lane], lost: lanes.lost[lane], dot: lanes.dot[lane] }
-    }
-
     /// Is it of an ordinary row? Else it has NaN or infinities, or overflows.
     #[inline(always)]
     pub(crate) fn is_ordinary(&self) -> bool {
@@ -125,28 +123,18 @@ impl<F: Float> Reduction<'_, F> {
     /// Reduces parts of at most [`MOST_ROWS`] rows.
     #[inline(always)]
     pub(crate) fn rows<V: Vector<Scalar = F>>(
-        self,
+        mut self,
         token: V::Token,
         parts: &mut [Part<'_, F>],
-        lanes: &mut ReducedLanes,
     ) {
-        let mut apart = [usize::MAX; MOST_ROWS];
         if self.splits {
-            find_places::<V>(token, parts, &mut apart);
+            find_places::<V>(token, parts);
         }
-        let mut first = 0;
         let are_alike =
             |a: &Part<'_, F>, b: &Part<'_, F>| discriminant(&a.weights) == discriminant(&b.weights);
         for parts in parts.chunk_by_mut(are_alike) {
-            let kind = match parts[0].weights {
-                Weights::Absent => WeightKind::Absent,
-                Weights::Ones => WeightKind::Ones,
-                Weights::Row(_) => WeightKind::Each,
-            };
-            let (apart, count) = (&apart[first..], parts.len());
-            let lanes = &mut *lanes;
-            sweep::<V>(token, Sweep { how: self, parts, apart, lanes, first }, kind);
-            first += count;
+            sweep::<V>(token, self, parts);
+            self.ahead.logits = self.ahead.logits.of_row(parts.len());
         }
     }
 
@@ -156,37 +144,57 @@ impl<F: Float> Reduction<'_, F> {
         token: V::Token,
         mut part: Part<'_, F>,
     ) -> Partial {
-        let mut lanes = ReducedLanes::default();
-        self.rows::<V>(token, from_mut(&mut part), &mut lanes);
-        Partial::in_lane(&lanes, 0)
+        self.rows::<V>(token, from_mut(&mut part));
+        part.partial
+    }
+
+    /// Reduces a part of a row again that turned out not to be ordinary, from its logits as they are in memory and the
+    /// largest of the row: its weighted gaps, in [`UNIT`](super::special::UNIT)s; and its sum, if the row `is_shifted` by
+    /// its maximum, as the logits then are.
+    pub(crate) fn special<V: Vector<Scalar = F>>(
+        self,
+        token: V::Token,
+        part: &mut Part<'_, F>,
+        z: &mut [F],
+        max: f64,
+        is_shifted: bool,
+    ) {
+        part.partial.dot = match part.weights {
+            Weights::Absent => 0.0,
+            weights => weighted_gaps(z, max, |class| weights.get(class)),
+        };
+        if is_shifted {
+            shift(z, max, self.temperature.shift);
+            // The exponentials are formed without the weights. The maximum is 0 now.
+            let shifted = Part::new(Source::from_slice(z), F::default(), part.exps.reborrow());
+            let Partial { sum, lost, .. } = self.part::<V>(token, shifted);
+            (part.partial.sum, part.partial.lost) = (sum, lost);
+        }
     }
 }
 
-/// What is swept: parts with weights of one kind.
-struct Sweep<'g, 'p, V: Vector> {
-    how: Reduction<'g, V::Scalar>,
-    parts: &'g mut [Part<'p, V::Scalar>],
-    /// The class that is left out of the sum of each, if one is.
-    apart: &'g [usize],
-    /// Where the sums go, from lane `first` on.
-    lanes: &'g mut ReducedLanes,
-    first: usize,
-}
-
-/// Compiled once for all operations.
-fn sweep<V: Vector>(token: V::Token, work: Sweep<'_, '_, V>, kind: WeightKind) {
+/// Reduces parts with weights of one kind. Compiled once for all operations.
+fn sweep<V: Vector>(
+    token: V::Token,
+    how: Reduction<'_, V::Scalar>,
+    parts: &mut [Part<'_, V::Scalar>],
+) {
     use WeightKind::{Absent, Each, Ones};
-    let keeps = work.how.keeps;
+    let kind = match parts[0].weights {
+        Weights::Absent => Absent,
+        Weights::Ones => Ones,
+        Weights::Row(_) => Each,
+    };
     // Compiled for each case that is named, with what it does not do left out.
     macro_rules! sweep {
         ($keeps:expr, $kind:expr) => {
-            outlined!(V, token, sweep_parts::<V>($keeps, $kind, token, work))
+            outlined!(V, token, sweep_parts::<V>($keeps, $kind, token, how, parts))
         };
     }
     if V::IS_COMPACT {
-        return sweep!(keeps, kind);
+        return sweep!(how.keeps, kind);
     }
-    match (keeps, kind) {
+    match (how.keeps, kind) {
         (false, Absent) => sweep!(false, Absent),
         (false, Ones) => sweep!(false, Ones),
         (false, Each) => sweep!(false, Each),
@@ -197,19 +205,20 @@ fn sweep<V: Vector>(token: V::Token, work: Sweep<'_, '_, V>, kind: WeightKind) {
 }
 
 #[inline(always)]
-fn sweep_parts<V: Vector>(keeps: bool, kind: WeightKind, token: V::Token, work: Sweep<'_, '_, V>) {
-    let Sweep { how, parts, apart, lanes, first } = work;
-    for (i, part) in parts.iter_mut().enumerate() {
-        let partial = if how.temperature.is_in_range(part.max) {
-            let mut how = how;
-            how.ahead.logits = how.ahead.logits.of_row(first + i);
-            sweep_part::<V>(keeps, kind, token, how, part, apart[i])
+fn sweep_parts<V: Vector>(
+    keeps: bool,
+    kind: WeightKind,
+    token: V::Token,
+    mut how: Reduction<'_, V::Scalar>,
+    parts: &mut [Part<'_, V::Scalar>],
+) {
+    for part in parts {
+        part.partial = if how.temperature.is_in_range(part.max) {
+            sweep_part::<V>(keeps, kind, token, how, part)
         } else {
             Partial { sum: f64::NAN, ..Partial::default() }
         };
-        lanes.sum[first + i] = partial.sum;
-        lanes.lost[first + i] = partial.lost;
-        lanes.dot[first + i] = partial.dot;
+        how.ahead.logits = how.ahead.logits.of_row(1);
     }
 }
 
@@ -221,15 +230,14 @@ fn sweep_part<V: Vector>(
     token: V::Token,
     how: Reduction<'_, V::Scalar>,
     part: &mut Part<'_, V::Scalar>,
-    apart: usize,
 ) -> Partial {
     let quad_len = const { QUAD * V::LANES };
     let Reduction {
         temperature, ahead: Ahead { logits: mut next, outputs: asks_for_outputs }, ..
     } = how;
-    let Part { z, weights, max, exps } = part;
-    let (z, max, mut exps) = (*z, *max, exps.reborrow());
-    let weights = if let Weights::Row(weights) = weights { *weights } else { z };
+    let Part { z, max, apart, .. } = *part;
+    let weights = if let Weights::Row(weights) = part.weights { weights } else { z };
+    let mut exps = part.exps.reborrow();
     let asks = asks_for_outputs || next.are_wanted();
     assert!(weights.len() == z.len() && (!keeps || exps.as_source().len() == z.len()));
     let base = Base::<V>::new(temperature, V::splat(token, max));

@@ -3,9 +3,10 @@
 use super::exp::{Base, Exponential, Temperature, is_double};
 use super::finish::{FinishedLanes, ReducedLanes, TargetLanes, finish_lanes, inverse_of, least};
 use super::reduce::{MOST_ROWS, Partial};
+use super::special::{UNIT, gap};
 use super::write::Epilogue;
 use crate::math::two_sum;
-use crate::simd::{DoubleLanes, Float, MOST_LANES, Vector, Widened, outlined};
+use crate::simd::{DoubleLanes, Float, MOST_LANES, Vector, VectorJob, Widened, outlined};
 use crate::target::RowTarget;
 use std::array::from_fn;
 
@@ -38,15 +39,50 @@ impl Operation {
     }
 }
 
+/// A row that is reduced, but for its label.
+#[derive(Clone, Copy)]
+pub(crate) struct Reduced {
+    /// The largest of the logits that are multiplied by `shift`: those that are swept, whose shift is 1, or of a special
+    /// row those in memory.
+    pub(crate) max: f64,
+    pub(crate) shift: f64,
+    /// The maximum that was swept: 0 of a row that was shifted by its maximum.
+    pub(crate) swept_max: f64,
+    pub(crate) partial: Partial,
+    /// That of the weighted gaps and of the label's.
+    pub(crate) unit: f64,
+}
+
+impl Reduced {
+    /// A row whose sums are finite, or which is not known to be special yet.
+    #[inline(always)]
+    pub(crate) fn ordinary(max: f64, partial: Partial) -> Self {
+        Self { max, shift: 1.0, swept_max: max, partial, unit: 1.0 }
+    }
+
+    /// A row with this maximum in memory that [`Reduction::special`](super::reduce::Reduction::special) was for.
+    pub(crate) fn special(
+        max: f64,
+        swept_max: f64,
+        mut partial: Partial,
+        shift: f64,
+        has_target: bool,
+    ) -> Self {
+        partial.dot *= shift;
+        let unit = if has_target { UNIT } else { 1.0 };
+        Self { max, shift, unit, ..Self::ordinary(swept_max, partial) }
+    }
+}
+
 /// Rows, at most [`MOST_ROWS`], a lane each. Lanes without a row hold an ordinary one, or one of another group: they
 /// are finished as well.
 pub(crate) struct ReducedRows {
-    pub(crate) lanes: ReducedLanes,
+    pub(super) lanes: ReducedLanes,
     pub(crate) targets: TargetLanes,
     /// The maxima that were swept: 0 of a row that was shifted by its maximum.
-    pub(crate) swept_max: [f64; MOST_ROWS],
+    swept_max: [f64; MOST_ROWS],
     /// The logits at the labels: −inf where the label's class is masked.
-    pub(crate) z_label: [f64; MOST_ROWS],
+    z_label: [f64; MOST_ROWS],
     done: FinishedLanes,
 }
 
@@ -58,15 +94,26 @@ impl ReducedRows {
             targets: TargetLanes { spike: ones, scale: ones, ..TargetLanes::default() },
             swept_max: zeros,
             z_label: zeros,
-            done: FinishedLanes::default(),
+            done: FinishedLanes { unit: ones, ..FinishedLanes::default() },
         }
     }
 
-    /// The row in a lane, but for its label.
-    pub(crate) fn set(&mut self, i: usize, max: f64, swept_max: f64, partial: Partial, unit: f64) {
-        (self.lanes.max[i], self.swept_max[i]) = (max, swept_max);
-        (self.lanes.sum[i], self.lanes.lost[i]) = (partial.sum, partial.lost);
-        (self.lanes.dot[i], self.lanes.unit[i]) = (partial.dot, unit);
+    /// Row `i`, but for its label.
+    #[inline(always)]
+    pub(crate) fn set(&mut self, i: usize, row: &Reduced) {
+        let Reduced { max, shift, swept_max, partial: Partial { sum, lost, dot }, unit, .. } = *row;
+        let lanes = &mut self.lanes;
+        (lanes.max[i], self.swept_max[i], lanes.unit[i]) = (max * shift, swept_max, unit);
+        (lanes.sum[i], lanes.lost[i], lanes.dot[i]) = (sum, lost, dot);
+    }
+
+    /// The logit of row `i` at its label, −inf where that is masked, and the weight there.
+    #[inline(always)]
+    pub(crate) fn set_label(&mut self, i: usize, row: &Reduced, z: f64, weight: f64) {
+        let Reduced { max, shift, unit, .. } = *row;
+        self.z_label[i] = z * shift;
+        self.lanes.weight_label[i] = weight;
+        self.lanes.gap[i] = if unit == 1.0 { max - z } else { gap(max, z, shift) };
     }
 
     /// The number of each row that the operation is after: its lse, its loss or, of log-probabilities, L.
@@ -79,11 +126,43 @@ impl ReducedRows {
         &self.done.lse
     }
 
-    /// The maximum and the logit at the label of row `i`; if it turns out not to be ordinary, they are put right later.
+    /// The factor of the probabilities of row `i`, and the least exponential that has one.
     #[inline(always)]
-    pub(crate) fn set_ordinary(&mut self, i: usize, max: f64, z_label: f64) {
-        (self.lanes.max[i], self.swept_max[i], self.z_label[i]) = (max, max, z_label);
-        self.lanes.unit[i] = 1.0;
+    pub(crate) fn probability<F: Float>(&self, i: usize) -> [F; 2] {
+        let lanes = &self.lanes;
+        let (sum, from_top) = two_sum(lanes.sum[i], lanes.top[i]);
+        let factor = inverse_of::<F, _>(sum, lanes.lost[i] + from_top);
+        [factor, F::MIN_POSITIVE * sum].map(F::from_f64)
+    }
+
+    /// How the outputs of row `i` are made.
+    #[inline(always)]
+    pub(crate) fn finished<F: Float>(
+        &self,
+        operation: Operation,
+        temperature: &Temperature<F>,
+        i: usize,
+    ) -> Finished<F> {
+        let number = F::from_f64;
+        let Self { swept_max, done, .. } = self;
+        let (label, unit) = (number(done.label[i]), done.unit[i]);
+        let epilogue = match operation {
+            Operation::Softmax => {
+                let [factor, least] = self.probability(i);
+                Epilogue::Probability { factor, least }
+            }
+            Operation::LogSoftmax => Epilogue::LogProbability {
+                max: number(swept_max[i]),
+                inverse: number(temperature.inverse),
+                excess: number(done.excess[i]),
+            },
+            Operation::Gradient => {
+                let (factor, minus) = (number(done.factor[i]), number(done.minus[i]));
+                Epilogue::Gradient { factor, least: least(factor, unit), minus }
+            }
+            Operation::LogSumExp | Operation::Loss => unreachable!("one number a row"),
+        };
+        Finished { epilogue, label, unit }
     }
 }
 
@@ -120,30 +199,37 @@ fn put_exponentials<V: Vector>(
     });
 }
 
-/// Finishes `rows`.
-pub(crate) fn finish<V: Vector>(
-    token: V::Token,
-    operation: Operation,
-    temperature: &Temperature<V::Scalar>,
-    z_loss: f64,
-    rows: &mut ReducedRows,
-) {
-    let ReducedRows { lanes, targets, swept_max, z_label, done } = rows;
-    if operation.splits::<V::Scalar>() {
-        // Of a row that is shifted, relative to its maximum.
-        let labels = from_fn(|i| {
-            let is_shifted = lanes.max[i] != swept_max[i];
-            if is_shifted { -lanes.gap[i] * lanes.unit[i] } else { z_label[i] }
-        });
-        put_exponentials::<V>(token, temperature, swept_max, &labels, lanes);
-    }
-    if operation != Operation::Softmax {
-        finish_lanes::<V>(token, operation, temperature, z_loss, lanes, targets, done);
-    }
-    if operation == Operation::LogSoftmax {
-        // As it is written.
-        for excess in &mut done.excess {
-            *excess = V::Scalar::from_f64(*excess).to_f64();
+/// Rows to be finished.
+pub(crate) struct Finish<'f, F: Float> {
+    pub(crate) operation: Operation,
+    pub(crate) temperature: &'f Temperature<F>,
+    pub(crate) z_loss: f64,
+    pub(crate) rows: &'f mut ReducedRows,
+}
+
+impl<F: Float> VectorJob<F> for Finish<'_, F> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<V: Vector<Scalar = F>>(self, token: V::Token) {
+        let Self { operation, temperature, z_loss, rows } = self;
+        let ReducedRows { lanes, targets, swept_max, z_label, done } = rows;
+        if operation.splits::<F>() {
+            // Of a row that is shifted, relative to its maximum.
+            let labels = from_fn(|i| {
+                let is_shifted = lanes.max[i] != swept_max[i];
+                if is_shifted { -lanes.gap[i] * lanes.unit[i] } else { z_label[i] }
+            });
+            put_exponentials::<V>(token, temperature, swept_max, &labels, lanes);
+        }
+        if operation != Operation::Softmax {
+            finish_lanes::<V>(token, operation, temperature, z_loss, lanes, targets, done);
+        }
+        if operation == Operation::LogSoftmax {
+            // As it is written.
+            for excess in &mut done.excess {
+                *excess = F::from_f64(*excess).to_f64();
+            }
         }
     }
 }
@@ -157,60 +243,5 @@ impl TargetLanes {
         self.smooth_mass[lane] = target.smooth_mass;
         self.weight[lane] = target.weight;
         self.scale[lane] = scale;
-    }
-}
-
-impl<F: Float> Finished<F> {
-    /// The row in a lane.
-    #[inline(always)]
-    pub(crate) fn from_lane(
-        operation: Operation,
-        temperature: &Temperature<F>,
-        rows: &ReducedRows,
-        i: usize,
-    ) -> Self {
-        let number = F::from_f64;
-        let ReducedRows { lanes, swept_max, done, .. } = rows;
-        let mut finished = Self::none();
-        match operation {
-            Operation::Softmax => {
-                let (sum, from_top) = two_sum(lanes.sum[i], lanes.top[i]);
-                let factor = inverse_of::<F, _>(sum, lanes.lost[i] + from_top);
-                let least = F::MIN_POSITIVE * sum;
-                finished.epilogue =
-                    Epilogue::Probability { factor: number(factor), least: number(least) };
-            }
-            Operation::LogSumExp | Operation::Loss => {}
-            Operation::LogSoftmax => {
-                finished.epilogue = Epilogue::LogProbability {
-                    max: number(swept_max[i]),
-                    inverse: number(temperature.inverse),
-                    excess: number(done.excess[i]),
-                };
-            }
-            Operation::Gradient => {
-                let (factor, unit) = (number(done.factor[i]), done.unit[i]);
-                let (least, minus) = (least(factor, unit), number(done.minus[i]));
-                finished.epilogue = Epilogue::Gradient { factor, least, minus };
-                finished.label = number(done.label[i]);
-                finished.unit = unit;
-            }
-        }
-        finished
-    }
-
-    /// Of nothing yet.
-    pub(crate) fn none() -> Self {
-        let zero = F::default();
-        let epilogue = Epilogue::Probability { factor: zero, least: zero };
-        Self { epilogue, label: zero, unit: 1.0 }
-    }
-
-    /// L, of a log-probability.
-    pub(crate) fn excess(&self) -> f64 {
-        match self.epilogue {
-            Epilogue::LogProbability { excess, .. } => excess.to_f64(),
-            _ => f64::NAN,
-        }
     }
 }

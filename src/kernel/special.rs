@@ -11,9 +11,9 @@ pub(crate) const UNIT: f64 = 18_446_744_073_709_551_616.0;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum RowClass {
     /// Nothing but −inf, or no class at all.
-    #[default]
     AllMinusInfinity,
     /// A finite maximum and no NaN; there may be −inf.
+    #[default]
     Finite,
     /// +inf and no NaN.
     PlusInfinity,

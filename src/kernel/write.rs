@@ -1,6 +1,9 @@
 //! The epilogues: what is written for each class, from its exponential or its logit.
 
-use crate::simd::{Sink, Source, Vector, outlined};
+use super::exp::Temperature;
+use super::rows::Finished;
+use super::special::log_probabilities;
+use crate::simd::{Float, Sink, Source, Vector, outlined};
 use crate::target::Weights;
 
 /// The constants of one row's output.
@@ -16,12 +19,12 @@ pub(crate) enum Epilogue<F> {
 
 /// A row to be written, or a part of one.
 pub(crate) struct Output<'o, F> {
-    pub(crate) epilogue: Epilogue<F>,
+    pub(crate) done: Finished<F>,
     /// The exponentials, or the logits for [`Epilogue::LogProbability`].
     pub(crate) values: Source<'o, F>,
     pub(crate) weights: Weights<'o, F>,
-    /// A class with a value of its own, and that.
-    pub(crate) label: Option<(usize, F)>,
+    /// The class with a value of its own. One that is not among these is never met.
+    pub(crate) label: Option<usize>,
     pub(crate) out: Sink<'o, F>,
 }
 
@@ -44,19 +47,40 @@ pub(crate) fn log_probability<V: Vector>(z: V, max: V, inverse: V, excess: V) ->
 }
 
 /// Writes a row, or a part of one; with `streams` past the caches.
-pub(crate) fn write<V: Vector>(token: V::Token, row: Output<'_, V::Scalar>, streams: bool) {
+pub(crate) fn write<V: Vector>(token: V::Token, mut row: Output<'_, V::Scalar>, streams: bool) {
+    let unit = row.done.unit;
+    let part = Output { out: row.out.reborrow(), ..row };
     outlined!(V, token, {
-        if streams && row.out.has_lines::<V>() {
-            write_values::<V, true>(token, row);
+        if streams && unit == 1.0 && part.out.has_lines::<V>() {
+            write_values::<V, true>(token, part);
         } else {
-            write_values::<V, false>(token, row);
+            write_values::<V, false>(token, part);
         }
     });
+    if unit != 1.0 {
+        row.out.multiply(unit);
+    }
+}
+
+/// Writes log-probabilities of a row that was shifted, from its logits as they are in memory and the largest.
+pub(crate) fn write_shifted<F: Float>(
+    done: &Finished<F>,
+    mut out: Sink<'_, F>,
+    temperature: &Temperature<F>,
+    z: &mut [F],
+    max: f64,
+) {
+    let Epilogue::LogProbability { excess, .. } = done.epilogue else { return };
+    log_probabilities(z, max, temperature.inverse * temperature.shift, excess.to_f64());
+    for (class, value) in z.iter().enumerate() {
+        out.set(class, *value);
+    }
 }
 
 #[inline(always)]
 fn write_values<V: Vector, const STREAM: bool>(token: V::Token, row: Output<'_, V::Scalar>) {
-    let Output { epilogue, values, weights, label, mut out } = row;
+    let Output { done: Finished { epilogue, label: at_label, .. }, values, weights, .. } = row;
+    let (label, mut out) = (row.label.map(|class| (class, at_label)), row.out);
     assert!(values.len() == out.as_source().len());
     let zero = V::Scalar::default();
     let value = {

@@ -12,13 +12,13 @@
 //! those of one machine, and so are the bits; else the sums are added in another order.
 
 use super::segment::SegmentStep;
-use super::{Finish, Row, Segment, Step, joined};
+use super::{Row, Segment, Step, joined};
 use crate::batch::workspace::Workspace;
 use crate::batch::{Job, Plan, Run};
 use crate::error::Error;
 use crate::kernel::{
-    Epilogue, Finished, MOST_ROWS, Operation, Partial, ReducedRows, RowClass, SEGMENT, Temperature,
-    UNIT, gap,
+    Epilogue, Finish, Finished, MOST_ROWS, Operation, Partial, Reduced, ReducedRows, RowClass,
+    SEGMENT, Temperature, UNIT,
 };
 use crate::math::count;
 use crate::simd::{Float, Level, Rows, RowsMut};
@@ -144,7 +144,7 @@ impl<F: Float> Job<'_, F> {
                     }
                     _ => Epilogue::Probability { factor: first, least: second },
                 };
-                Step::Write(Finished { epilogue, ..Finished::none() }, None)
+                Step::Write(Finished { epilogue, label: F::default(), unit: 1.0 }, None)
             };
             let mut segment = Segment::default();
             F::dispatch(level, SegmentStep { of, index, step, segment: &mut segment, scratch });
@@ -160,7 +160,7 @@ fn reduce_segment<F: Float>(
     is_exact: bool,
     scratch: &mut [F],
 ) -> (Segment, f64) {
-    let mut segment = Segment { class: RowClass::Finite, ..Segment::default() };
+    let mut segment = Segment::default();
     let mut run = |step, segment: &mut Segment| {
         F::dispatch(level, SegmentStep { of, index, step, segment, scratch });
     };
@@ -175,14 +175,8 @@ fn reduce_segment<F: Float>(
     if !max.is_finite() {
         return (segment, 1.0);
     }
-    if of.shifted_by.is_some() {
-        run(Step::Reduce, &mut segment);
-    }
-    if of.target.is_none() {
-        return (segment, 1.0);
-    }
-    run(Step::Gaps(max), &mut segment);
-    (segment, UNIT)
+    run(Step::Special(max), &mut segment);
+    (segment, if of.target.is_some() { UNIT } else { 1.0 })
 }
 
 /// From the sums of all segments of each row, in their order, and its maximum to its [`ROW_CONSTANTS`]. Of
@@ -215,27 +209,16 @@ pub(crate) fn finish_chunks<F: Float>(
         for (i, class) in classes[..len].iter().enumerate() {
             let constants = match class {
                 None => [0.0; ROW_CONSTANTS],
-                Some(RowClass::Finite) => constants(operation, temperature, &reduced, i),
+                Some(RowClass::Finite) if operation == Operation::Softmax => {
+                    reduced.probability::<F>(i).map(F::to_f64)
+                }
+                Some(RowClass::Finite) => [reduced.scalars(operation)[i], 0.0],
                 Some(class) if operation == Operation::LogSumExp => [class.lse(), 0.0],
                 Some(_) => [f64::NAN; ROW_CONSTANTS],
             };
             out.scatter_from(first + i, 0, &constants);
         }
     })
-}
-
-fn constants<F: Float>(
-    operation: Operation,
-    temperature: &Temperature<F>,
-    reduced: &ReducedRows,
-    lane: usize,
-) -> [f64; ROW_CONSTANTS] {
-    match Finished::from_lane(operation, temperature, reduced, lane).epilogue {
-        Epilogue::Probability { factor, least } if operation == Operation::Softmax => {
-            [factor.to_f64(), least.to_f64()]
-        }
-        _ => [reduced.scalars(operation)[lane], 0.0],
-    }
 }
 
 /// A row, from the sums of its segments, to a lane; its class.
@@ -267,11 +250,11 @@ fn join<F: Float>(
     if are_units || !partial.dot.is_finite() {
         (unit, partial) = (UNIT, joined(partials(1.0 / UNIT)));
     }
-    reduced.z_label[lane] = z_label;
-    reduced.lanes.gap[lane] = if unit == 1.0 { max - z_label } else { gap(max, z_label, 1.0) };
-    reduced.targets.set(lane, target, 0.0);
     let is_in_range = temperature.is_in_range(F::from_f64(max));
     let swept_max = if is_in_range { max } else { 0.0 };
-    reduced.set(lane, max, swept_max, partial, unit);
+    let row = Reduced { swept_max, unit, ..Reduced::ordinary(max, partial) };
+    reduced.set(lane, &row);
+    reduced.set_label(lane, &row, z_label, 0.0);
+    reduced.targets.set(lane, target, 0.0);
     class
 }

@@ -2,8 +2,8 @@
 
 use super::{Row, Segment, Step};
 use crate::kernel::{
-    Ahead, Operation, Output, Part, Reduction, RowClass, SEGMENT, log_probabilities, maximum,
-    shift, weighted_gaps, write,
+    Ahead, Operation, Output, Part, Reduction, RowClass, SEGMENT, maximum, shift, write,
+    write_shifted,
 };
 use crate::simd::{Float, Lines, Sink, Source, Vector, VectorJob, fence, outlined};
 use crate::target::Weights;
@@ -37,11 +37,8 @@ impl<F: Float> VectorJob<F> for SegmentStep<'_, '_, '_, F> {
         let (own_z, kept) = (&mut own_z[..len], &mut kept[..panel.kept_len(len)]);
         let own_weights = &mut own_weights[..len];
         // The whole row is kept, or a segment at a time.
-        let first = if job.operation.keeps() && !plan.recomputes { start } else { 0 };
-        let own_output = match panel.output {
-            Some(_) if plan.needs.output || plan.recomputes => &mut own_output[first..][..len],
-            _ => &mut [],
-        };
+        let first = if plan.keeps_row { start } else { 0 };
+        let own_output = &mut own_output[first..][..len];
         match step {
             Step::Classify => {
                 panel.reload(row, start, own_z);
@@ -62,31 +59,8 @@ impl<F: Float> VectorJob<F> for SegmentStep<'_, '_, '_, F> {
             _ => {}
         }
         panel.kept::<V>(token, row, start, kept);
-        let is_exact = matches!(step, Step::Gaps(_)) || shifted_by.is_some();
-        let z = if is_exact {
-            panel.reload(row, start, own_z);
-            // Logarithms of probabilities are written from the logits themselves.
-            let is_shifted = match step {
-                Step::Reduce => true,
-                Step::Write(..) => job.operation != Operation::LogSoftmax,
-                _ => false,
-            };
-            if let (Some(max), true) = (*shifted_by, is_shifted) {
-                shift(own_z, max, temperature.shift);
-            }
-            Source::from_slice(own_z)
-        } else if panel.reads_directly() {
-            panel.direct(row).part(start, len)
-        } else {
-            panel.load::<V>(token, row, start, kept, own_z);
-            Source::from_slice(own_z)
-        };
-        if let Step::Max = step {
-            segment.max = outlined!(V, token, maximum::<V>(token, z)).to_f64();
-            return;
-        }
         let mut weights = Weights::Absent;
-        if let Some(target) = target {
+        if let (Some(target), false) = (target, matches!(step, Step::Max)) {
             weights = target.weights.part(start, len);
             if target.is_made {
                 let filled = job.fill_weights::<V>(token, (row, start), kept, own_weights);
@@ -97,69 +71,76 @@ impl<F: Float> VectorJob<F> for SegmentStep<'_, '_, '_, F> {
                 weights = Weights::Row(Source::from_slice(own_weights));
             }
         }
-        if let Step::Gaps(max) = step {
-            segment.partial.dot = weighted_gaps(own_z, max, |class| weights.get(class));
-            return;
-        }
-        let max = F::from_f64(*swept_max);
-        let keeps = job.operation.keeps();
         let is_own = plan.needs.output || plan.recomputes;
-        let mut exps = if keeps && !is_own {
+        let mut exps = if panel.output.is_some() && !is_own {
             panel.sink(row).part(start, len)
         } else {
             Sink::from_slice(own_output)
         };
-        let how = Reduction { temperature, splits: false, keeps, ahead: Ahead::nothing() };
-        if let Step::Reduce = step {
-            // The exponentials of a row that is shifted are formed without its weights.
-            let weights = if shifted_by.is_some() { Weights::Absent } else { weights };
-            let splits = job.operation.splits::<F>() && index == of.first;
-            let mut how = Reduction { splits, keeps: keeps && !plan.recomputes, ..how };
-            if shifted_by.is_none() {
-                how.ahead.logits = Lines::of(panel.logits, row + 1, start, plan.asks_ahead);
-            }
-            if plan.asks_for_outputs(job) {
-                // Also where nothing is kept.
-                how.ahead.outputs = true;
-                exps = panel.sink(row).part(start, len);
-            }
-            segment.partial =
-                how.part::<V>(token, Part { weights, ..Part::new(z, max, exps.reborrow()) });
+        let (max, keeps) = (F::from_f64(*swept_max), job.operation.keeps());
+        let mut how = Reduction {
+            temperature,
+            splits: job.operation.splits::<F>() && index == of.first,
+            keeps: keeps && !plan.recomputes,
+            ahead: Ahead::nothing(),
+        };
+        if let Step::Special(max) = step {
+            panel.reload(row, start, own_z);
+            let none = Source::from_slice(&[]);
+            let partial = segment.partial;
+            let mut part =
+                Part { weights, partial, ..Part::new(none, F::default(), exps.reborrow()) };
+            how.special::<V>(token, &mut part, own_z, max, shifted_by.is_some());
+            segment.partial = part.partial;
             return;
         }
-        let Step::Write(done, label) = step else { return };
-        if keeps && plan.recomputes {
-            how.part::<V>(token, Part::new(z, max, exps.reborrow()));
-        }
-        let values = if keeps { exps.as_source() } else { z };
-        let mut direct;
-        let out = if panel.writes_directly() {
-            direct = panel.sink(row).part(start, len);
-            &mut direct
+        let z = if let Some(max) = *shifted_by {
+            panel.reload(row, start, own_z);
+            // Logarithms of probabilities are written from the logits themselves.
+            if keeps {
+                shift(own_z, max, temperature.shift);
+            }
+            Source::from_slice(own_z)
+        } else if panel.reads_directly() {
+            panel.direct(row).part(start, len)
         } else {
-            &mut exps
+            panel.load::<V>(token, row, start, kept, own_z);
+            Source::from_slice(own_z)
         };
-        if let (Operation::LogSoftmax, Some(max)) = (job.operation, *shifted_by) {
-            let inverse = temperature.inverse * temperature.shift;
-            log_probabilities(own_z, max, inverse, done.excess());
-            for (class, value) in own_z.iter().enumerate() {
-                out.set(class, *value);
+        match step {
+            Step::Max => segment.max = outlined!(V, token, maximum::<V>(token, z)).to_f64(),
+            Step::Reduce => {
+                how.ahead.logits = Lines::of(panel.logits, row + 1, start, plan.asks_ahead);
+                how.ahead.outputs = plan.asks_for_outputs(job);
+                segment.partial =
+                    how.part::<V>(token, Part { weights, ..Part::new(z, max, exps.reborrow()) });
             }
-        } else {
-            // Elsewhere than in this segment, the label is never met.
-            let label = label.map(|(class, value)| (class.wrapping_sub(start), value));
-            let streams = plan.streams && panel.writes_directly() && done.unit == 1.0;
-            let (epilogue, to) = (done.epilogue, out.reborrow());
-            write::<V>(token, Output { epilogue, values, weights, label, out: to }, streams);
-            if done.unit != 1.0 {
-                out.multiply(done.unit);
+            Step::Write(done, label) => {
+                if keeps && plan.recomputes {
+                    let how = Reduction { splits: false, keeps, ..how };
+                    how.part::<V>(token, Part::new(z, max, exps.reborrow()));
+                }
+                let is_direct = panel.writes_directly();
+                let values = if keeps { exps.as_source() } else { z };
+                let out = if is_direct { panel.sink(row).part(start, len) } else { exps };
+                let label = label.map(|class| class.wrapping_sub(start));
+                match *shifted_by {
+                    Some(max) if job.operation == Operation::LogSoftmax => {
+                        write_shifted(&done, out, temperature, own_z, max);
+                    }
+                    _ => {
+                        let output = Output { done, values, weights, label, out };
+                        write::<V>(token, output, plan.streams && is_direct);
+                    }
+                }
+                if plan.streams {
+                    fence();
+                }
+                if !is_direct {
+                    panel.store::<V>(token, row, start, kept, own_output);
+                }
             }
-            if streams {
-                fence();
-            }
-        }
-        if !panel.writes_directly() {
-            panel.store::<V>(token, row, start, kept, own_output);
+            Step::Classify | Step::Special(_) | Step::Fill(_) => {}
         }
     }
 }

@@ -3,40 +3,29 @@
 use super::super::{Hessian, Job, Plan, Same};
 use super::Memory;
 use crate::kernel::{
-    Ahead, Finished, MOST_ROWS, Operation, Output, Part, Partial, ReducedRows, Reduction, RowClass,
-    UNIT, finish, gap, log_probabilities, maximum, shift, weighted_gaps, write, write_hessian,
+    Ahead, Finish, Finished, MOST_ROWS, Operation, Output, Part, Reduced, ReducedRows, Reduction,
+    RowClass, maximum, write, write_hessian, write_shifted,
 };
 use crate::panel::Panel;
-use crate::simd::{Float, Lines, Sink, Source, Vector};
+use crate::simd::{Float, Lines, Sink, Source, Vector, VectorJob};
 use crate::target::{NO_CLASS, Weights};
 use std::array::from_fn;
 use std::ops::Range;
 
 /// A row of a group that counts.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Default)]
 struct Row {
     /// Its place in the group.
     at: usize,
     /// The class of its label, where that has a spike.
     label: Option<usize>,
+    /// The logit there.
+    z_label: f64,
     class: RowClass,
-    /// M of a row that left the fast path, before any shift.
-    exact_max: f64,
-    /// Was it shifted by its maximum?
-    is_shifted: bool,
+    /// M, as it is in memory, of a row that was shifted by it.
+    shifted_by: Option<f64>,
     /// Does a masked class have weight?
     is_lost: bool,
-}
-
-impl Row {
-    const NONE: Self = Self {
-        at: 0,
-        label: None,
-        class: RowClass::Finite,
-        exact_max: 0.0,
-        is_shifted: false,
-        is_lost: false,
-    };
 }
 
 /// Rows that are finished together.
@@ -63,7 +52,7 @@ impl<F: Float> Group<'_, '_, F> {
         let Self { job, plan, first, .. } = self;
         let (panel, temperature, operation) = (&job.panel, &job.temperature, job.operation);
         let Memory { rows: own, kept, weights, hessian, special, .. } = memory;
-        let mut rows = [Row::NONE; MOST_ROWS];
+        let mut rows = [Row::default(); MOST_ROWS];
         let mut parts: [Part<'_, F>; MOST_ROWS] = from_fn(|_| Part::none());
         let mut len = 0;
         let (mut own, mut weights) = (self.rows_of(own), self.rows_of(weights));
@@ -83,17 +72,23 @@ impl<F: Float> Group<'_, '_, F> {
         };
         let (splits, keeps) = (operation.splits::<F>(), operation.keeps());
         let how = Reduction { temperature, splits, keeps, ahead };
-        how.rows::<V>(token, parts, &mut reduced.lanes);
+        how.rows::<V>(token, parts);
         for (i, (row, part)) in rows.iter_mut().zip(&mut *parts).enumerate() {
-            if !Partial::in_lane(&reduced.lanes, i).is_ordinary() {
+            let mut found = Reduced::ordinary(part.max.to_f64(), part.partial);
+            if !part.partial.is_ordinary() {
                 let how = Reduction { ahead: Ahead::nothing(), ..how };
-                self.reduce_special::<V>(token, row, (i, how), part, special, reduced);
+                found = self.reduce_special::<V>(token, row, how, part, special);
             }
+            if row.is_lost {
+                found.partial.dot = f64::INFINITY;
+            }
+            reduced.set(i, &found);
             if job.targets.is_some() {
-                self.put_gap(row, i, part, kept, reduced);
+                let (z, weight) = self.label(row, part, kept);
+                reduced.set_label(i, &found, z, weight);
             }
         }
-        finish::<V>(token, operation, temperature, job.z_loss(), reduced);
+        Finish { operation, temperature, z_loss: job.z_loss(), rows: reduced }.run::<V>(token);
         let (mut scalars, mut lse) = ([0.0; MOST_ROWS], [0.0; MOST_ROWS]);
         for (i, row) in rows.iter().enumerate() {
             scalars[row.at] = reduced.scalars(operation)[i];
@@ -110,23 +105,28 @@ impl<F: Float> Group<'_, '_, F> {
         let streams = plan.streams && panel.writes_directly();
         let is_elsewhere = plan.needs.output && panel.writes_directly();
         for (i, (row, part)) in rows.iter().zip(parts).enumerate() {
-            let done = Finished::from_lane(operation, temperature, reduced, i);
+            let done = reduced.finished(operation, temperature, i);
             let values = if keeps { part.exps.as_source() } else { part.z };
             if job.hessian.is_some() {
                 let own = hessian.get_mut(self.span(row.at)).map(Sink::from_slice);
-                self.write_hessian::<V>(token, row, own, values, (i, reduced, done));
+                self.write_hessian::<V>(token, row, own, values, (i, reduced, &done));
             }
-            let output = Output {
-                epilogue: done.epilogue,
-                values,
-                weights: part.weights,
-                label: row.label.map(|class| (class, done.label)),
-                out: if is_elsewhere { panel.sink(first + row.at) } else { part.exps.reborrow() },
-            };
-            if row.class == RowClass::Finite && !row.is_shifted && done.unit == 1.0 {
-                write::<V>(token, output, streams);
-            } else {
-                self.write_special::<V>(token, row, special, (done.excess(), done.unit), output);
+            let (weights, label) = (part.weights, row.label);
+            let mut out =
+                if is_elsewhere { panel.sink(first + row.at) } else { part.exps.reborrow() };
+            if row.class != RowClass::Finite {
+                out.fill(F::NAN);
+                continue;
+            }
+            match row.shifted_by {
+                Some(max) if operation == Operation::LogSoftmax => {
+                    panel.reload(first + row.at, 0, special);
+                    write_shifted(&done, out, temperature, special, max);
+                }
+                _ => {
+                    let output = Output { done, values, weights, label, out };
+                    write::<V>(token, output, streams);
+                }
             }
         }
     }
@@ -157,7 +157,7 @@ impl<F: Float> Group<'_, '_, F> {
     ) -> Option<(Row, Part<'m, F>)> {
         let Self { job, plan, .. } = self;
         let (panel, needs, number) = (&job.panel, plan.needs, self.first + at);
-        let mut row = Row { at, ..Row::NONE };
+        let mut row = Row { at, ..Row::default() };
         let (mut weights, mut target) = (Weights::Absent, None);
         let mut counts = true;
         if let Some((labels, same)) = self.same {
@@ -174,9 +174,7 @@ impl<F: Float> Group<'_, '_, F> {
             return None;
         }
         let kept = if needs.kept { &mut kept[self.span(at)] } else { &mut [] };
-        if needs.kept {
-            panel.kept::<V>(token, number, 0, kept);
-        }
+        panel.kept::<V>(token, number, 0, kept);
         if needs.logits && !self.is_loaded {
             panel.load::<V>(token, number, 0, kept, own);
         }
@@ -196,8 +194,7 @@ impl<F: Float> Group<'_, '_, F> {
         let exps = if panel.output.is_none() || needs.output { own } else { panel.sink(number) };
         let max = maximum::<V>(token, z);
         // Before exponentials are written over the logits.
-        let z_label = row.label.map_or(0.0, |class| z.get(class).to_f64());
-        reduced.set_ordinary(i, max.to_f64(), z_label);
+        row.z_label = row.label.map_or(0.0, |class| z.get(class).to_f64());
         Some((row, Part { weights, ..Part::new(z, max, exps) }))
     }
 
@@ -222,67 +219,42 @@ impl<F: Float> Group<'_, '_, F> {
         }
     }
 
-    /// Reduces row `i` if it has NaN or infinities, or overflows.
+    /// Reduces a row that has NaN or infinities, or overflows.
     #[cold]
     fn reduce_special<V: Vector<Scalar = F>>(
         &self,
         token: V::Token,
         row: &mut Row,
-        (i, how): (usize, Reduction<'_, F>),
+        how: Reduction<'_, F>,
         part: &mut Part<'_, F>,
         special: &mut [F],
-        reduced: &mut ReducedRows,
-    ) {
-        let (panel, temperature) = (&self.job.panel, &self.job.temperature);
-        panel.reload(self.first + row.at, 0, special);
-        (row.class, row.exact_max) = RowClass::of(special);
+    ) -> Reduced {
+        let (temperature, swept_max) = (&self.job.temperature, part.max.to_f64());
+        self.job.panel.reload(self.first + row.at, 0, special);
+        let max;
+        (row.class, max) = RowClass::of(special);
         if row.class != RowClass::Finite {
-            return;
+            return Reduced::ordinary(swept_max, part.partial);
         }
-        reduced.lanes.max[i] = row.exact_max * temperature.shift;
-        if self.job.targets.is_some() {
-            let dot = weighted_gaps(special, row.exact_max, |class| part.weights.get(class));
-            reduced.lanes.dot[i] = dot * temperature.shift;
-            reduced.lanes.unit[i] = UNIT;
-            reduced.z_label[i] = row.label.map_or(0.0, |class| special[class].to_f64());
-        }
-        if temperature.is_in_range(part.max) {
-            return;
-        }
-        row.is_shifted = true;
-        shift(special, row.exact_max, temperature.shift);
-        // The maximum is 0 now.
-        let (z, exps) = (Source::from_slice(special), part.exps.reborrow());
-        let Partial { sum, lost, .. } = how.part::<V>(token, Part::new(z, F::default(), exps));
-        (reduced.swept_max[i], reduced.lanes.sum[i], reduced.lanes.lost[i]) = (0.0, sum, lost);
+        row.z_label = row.label.map_or(0.0, |class| special[class].to_f64());
+        row.shifted_by = Some(max).filter(|_| !temperature.is_in_range(part.max));
+        let is_shifted = row.shifted_by.is_some();
+        how.special::<V>(token, part, special, max, is_shifted);
+        let swept_max = if is_shifted { 0.0 } else { swept_max };
+        let has_target = self.job.targets.is_some();
+        Reduced::special(max, swept_max, part.partial, temperature.shift, has_target)
     }
 
-    /// The gap between the maximum of row `i` and its label, which has no output of its own if it is masked.
+    /// The logit of a row at its label, which has no output of its own if it is masked, and the weight there.
     #[inline(always)]
-    fn put_gap(
-        &self,
-        row: &mut Row,
-        i: usize,
-        part: &Part<'_, F>,
-        kept: &[F],
-        reduced: &mut ReducedRows,
-    ) {
-        let (lanes, mut z_label) = (&mut reduced.lanes, reduced.z_label[i]);
-        if row.is_lost {
-            lanes.dot[i] = f64::INFINITY;
+    fn label(&self, row: &mut Row, part: &Part<'_, F>, kept: &[F]) -> (f64, f64) {
+        let Some(class) = row.label else { return (0.0, 0.0) };
+        let weight = part.weights.get(class);
+        if self.plan.needs.kept && kept[self.span(row.at)][class].to_f64() == 0.0 {
+            row.label = None;
+            return (f64::NEG_INFINITY, weight);
         }
-        if let Some(class) = row.label {
-            lanes.weight_label[i] = part.weights.get(class);
-            if self.plan.needs.kept && kept[self.span(row.at)][class].to_f64() == 0.0 {
-                (z_label, row.label) = (f64::NEG_INFINITY, None);
-            }
-        }
-        let shift = self.job.temperature.shift;
-        (reduced.z_label[i], lanes.gap[i]) = if lanes.unit[i] == 1.0 {
-            (z_label, lanes.max[i] - z_label)
-        } else {
-            (z_label * shift, gap(row.exact_max, z_label, shift))
-        };
+        (row.z_label, weight)
     }
 
     /// Writes the Hessian of row `i`, from its exponentials.
@@ -292,7 +264,7 @@ impl<F: Float> Group<'_, '_, F> {
         row: &Row,
         own: Option<Sink<'_, F>>,
         values: Source<'_, F>,
-        (i, reduced, done): (usize, &ReducedRows, Finished<F>),
+        (i, reduced, done): (usize, &ReducedRows, &Finished<F>),
     ) {
         let (Some(panel), Some(Hessian { factor, .. })) =
             (self.job.hessian_panel(), self.job.hessian)
@@ -303,37 +275,6 @@ impl<F: Float> Group<'_, '_, F> {
         if row.class != RowClass::Finite {
             return out.fill(F::NAN);
         }
-        write_hessian::<V>(token, factor, (&reduced.lanes, i), done.epilogue, values, &mut out);
-        if done.unit != 1.0 {
-            out.multiply(done.unit);
-        }
-    }
-
-    /// Writes a row that has no numbers, or that is shifted or in units.
-    #[cold]
-    fn write_special<V: Vector<Scalar = F>>(
-        &self,
-        token: V::Token,
-        row: &Row,
-        special: &mut [F],
-        (excess, unit): (f64, f64),
-        mut output: Output<'_, F>,
-    ) {
-        let Job { panel, temperature, operation, .. } = self.job;
-        if row.class != RowClass::Finite {
-            output.out.fill(F::NAN);
-        } else if row.is_shifted && *operation == Operation::LogSoftmax {
-            panel.reload(self.first + row.at, 0, special);
-            let inverse = temperature.inverse * temperature.shift;
-            log_probabilities(special, row.exact_max, inverse, excess);
-            for (class, value) in special.iter().enumerate() {
-                output.out.set(class, *value);
-            }
-        } else {
-            write::<V>(token, Output { out: output.out.reborrow(), ..output }, false);
-            if unit != 1.0 {
-                output.out.multiply(unit);
-            }
-        }
+        write_hessian::<V>(token, factor, (reduced, i), done, values, &mut out);
     }
 }
