@@ -28,7 +28,7 @@ pub(crate) use exp::Temperature;
 pub(crate) use finish::{FinishedLanes, TargetLanes};
 pub(crate) use hessian::write_hessian;
 pub(crate) use maximum::maximum;
-pub(crate) use reduce::{Ahead, MOST_ROWS, Part, Partial, Reduction, SEGMENT};
+pub(crate) use reduce::{MOST_ROWS, Part, Partial, Reduction, SEGMENT};
 pub use rows::Operation;
 pub(crate) use rows::{Finish, Finished, Reduced, ReducedRows};
 pub(crate) use special::{RowClass, UNIT, log_probabilities, shift};

@@ -60,6 +60,7 @@ pub(super) enum Path {
 }
 
 /// How a call runs.
+#[allow(clippy::struct_excessive_bools, reason = "answers to questions of the paths")]
 pub(super) struct Plan {
     pub(super) path: Path,
     pub(super) threads: usize,
@@ -75,6 +76,9 @@ pub(super) struct Plan {
     pub(super) streams: bool,
     /// Is what is needed next asked for early, and into which cache?
     pub(super) asks_ahead: Option<Cache>,
+    /// Does a sweep ask for the outputs too? Not for those that are written past the caches, or by way of memory of
+    /// our own.
+    pub(super) asks_for_outputs: bool,
     /// Are the exponentials of long rows computed again when they are needed?
     pub(super) recomputes: bool,
     /// Are all those of a long row kept in memory of our own?
@@ -166,6 +170,7 @@ impl Plan {
         let has_room = bytes_in_group <= BYTES_PER_GROUP;
         let cache = if is_far && !has_room { Cache::Second } else { Cache::First };
         let asks_ahead = (!recomputes && is_asked_for).then_some(cache);
+        let is_direct = panel.writes_directly() && !needs.output;
         let scratch = match path {
             Path::Tiles => scratch_len(classes, lanes),
             Path::Rows => (needs.count() * panel_rows + 1) * pitch + columns,
@@ -194,18 +199,12 @@ impl Plan {
             pitch,
             streams,
             asks_ahead,
+            asks_for_outputs: asks_ahead.is_some() && is_direct && !streams,
             recomputes,
             keeps_row,
             needs,
             scratch,
         }
-    }
-
-    /// Does a sweep ask for the outputs too? Not for those that are written past the caches, or by way of memory of
-    /// our own.
-    pub(super) fn asks_for_outputs<F: Float>(&self, job: &Job<'_, F>) -> bool {
-        let is_direct = job.panel.writes_directly() && !self.needs.output;
-        self.asks_ahead.is_some() && is_direct && !self.streams
     }
 }
 

@@ -93,21 +93,6 @@ impl Partial {
     }
 }
 
-/// Memory that a sweep asks for, since it is needed soon.
-#[derive(Clone, Copy)]
-pub(crate) struct Ahead {
-    /// The logits of a row that is read soon; for the rows that follow, those that follow it.
-    pub(crate) logits: Lines,
-    /// The outputs as well? They are where the exponentials go.
-    pub(crate) outputs: bool,
-}
-
-impl Ahead {
-    pub(crate) fn nothing() -> Self {
-        Self { logits: Lines::none(), outputs: false }
-    }
-}
-
 /// How parts are reduced.
 #[derive(Clone, Copy)]
 pub(crate) struct Reduction<'r, F> {
@@ -116,7 +101,10 @@ pub(crate) struct Reduction<'r, F> {
     pub(crate) splits: bool,
     /// Are the exponentials kept?
     pub(crate) keeps: bool,
-    pub(crate) ahead: Ahead,
+    /// The logits of a row that is read soon, which are asked for; for the parts that follow, those that follow it.
+    pub(crate) next: Lines,
+    /// Are the outputs asked for as well? They are where the exponentials go.
+    pub(crate) asks_for_outputs: bool,
 }
 
 impl<F: Float> Reduction<'_, F> {
@@ -134,7 +122,7 @@ impl<F: Float> Reduction<'_, F> {
             |a: &Part<'_, F>, b: &Part<'_, F>| discriminant(&a.weights) == discriminant(&b.weights);
         for parts in parts.chunk_by_mut(are_alike) {
             sweep::<V>(token, self, parts);
-            self.ahead.logits = self.ahead.logits.of_row(parts.len());
+            self.next = self.next.of_row(parts.len());
         }
     }
 
@@ -167,7 +155,8 @@ impl<F: Float> Reduction<'_, F> {
             shift(z, max, self.temperature.shift);
             // The exponentials are formed without the weights. The maximum is 0 now.
             let shifted = Part::new(Source::from_slice(z), F::default(), part.exps.reborrow());
-            let Partial { sum, lost, .. } = self.part::<V>(token, shifted);
+            let how = Self { next: Lines::none(), asks_for_outputs: false, ..self };
+            let Partial { sum, lost, .. } = how.part::<V>(token, shifted);
             (part.partial.sum, part.partial.lost) = (sum, lost);
         }
     }
@@ -218,7 +207,7 @@ fn sweep_parts<V: Vector>(
         } else {
             Partial { sum: f64::NAN, ..Partial::default() }
         };
-        how.ahead.logits = how.ahead.logits.of_row(1);
+        how.next = how.next.of_row(1);
     }
 }
 
@@ -232,9 +221,7 @@ fn sweep_part<V: Vector>(
     part: &mut Part<'_, V::Scalar>,
 ) -> Partial {
     let quad_len = const { QUAD * V::LANES };
-    let Reduction {
-        temperature, ahead: Ahead { logits: mut next, outputs: asks_for_outputs }, ..
-    } = how;
+    let Reduction { temperature, mut next, asks_for_outputs, .. } = how;
     let Part { z, max, apart, .. } = *part;
     let weights = if let Weights::Row(weights) = part.weights { weights } else { z };
     let mut exps = part.exps.reborrow();

@@ -2,8 +2,7 @@
 
 use super::{Row, Segment, Step};
 use crate::kernel::{
-    Ahead, Operation, Output, Part, Reduction, RowClass, SEGMENT, maximum, shift, write,
-    write_shifted,
+    Operation, Output, Part, Reduction, RowClass, SEGMENT, maximum, shift, write, write_shifted,
 };
 use crate::simd::{Float, Lines, Sink, Source, Vector, VectorJob, fence, outlined};
 use crate::target::Weights;
@@ -78,11 +77,12 @@ impl<F: Float> VectorJob<F> for SegmentStep<'_, '_, '_, F> {
             Sink::from_slice(own_output)
         };
         let (max, keeps) = (F::from_f64(*swept_max), job.operation.keeps());
-        let mut how = Reduction {
+        let how = Reduction {
             temperature,
             splits: job.operation.splits::<F>() && index == of.first,
             keeps: keeps && !plan.recomputes,
-            ahead: Ahead::nothing(),
+            next: Lines::of(panel.logits, row + 1, start, plan.asks_ahead),
+            asks_for_outputs: plan.asks_for_outputs,
         };
         if let Step::Special(max) = step {
             panel.reload(row, start, own_z);
@@ -110,8 +110,6 @@ impl<F: Float> VectorJob<F> for SegmentStep<'_, '_, '_, F> {
         match step {
             Step::Max => segment.max = outlined!(V, token, maximum::<V>(token, z)).to_f64(),
             Step::Reduce => {
-                how.ahead.logits = Lines::of(panel.logits, row + 1, start, plan.asks_ahead);
-                how.ahead.outputs = plan.asks_for_outputs(job);
                 segment.partial =
                     how.part::<V>(token, Part { weights, ..Part::new(z, max, exps.reborrow()) });
             }

@@ -3,8 +3,8 @@
 use super::super::{Hessian, Job, Plan, Same};
 use super::Memory;
 use crate::kernel::{
-    Ahead, Finish, Finished, MOST_ROWS, Operation, Output, Part, Reduced, ReducedRows, Reduction,
-    RowClass, maximum, write, write_hessian, write_shifted,
+    Finish, MOST_ROWS, Operation, Output, Part, Reduced, ReducedRows, Reduction, RowClass, maximum,
+    write, write_hessian, write_shifted,
 };
 use crate::panel::Panel;
 use crate::simd::{Float, Lines, Sink, Source, Vector, VectorJob};
@@ -66,17 +66,14 @@ impl<F: Float> Group<'_, '_, F> {
             }
         }
         let (rows, parts) = (&mut rows[..len], &mut parts[..len]);
-        let ahead = Ahead {
-            logits: Lines::of(panel.logits, first + plan.group, 0, plan.asks_ahead),
-            outputs: plan.asks_for_outputs(job),
-        };
         let (splits, keeps) = (operation.splits::<F>(), operation.keeps());
-        let how = Reduction { temperature, splits, keeps, ahead };
+        let next = Lines::of(panel.logits, first + plan.group, 0, plan.asks_ahead);
+        let asks_for_outputs = plan.asks_for_outputs;
+        let how = Reduction { temperature, splits, keeps, next, asks_for_outputs };
         how.rows::<V>(token, parts);
         for (i, (row, part)) in rows.iter_mut().zip(&mut *parts).enumerate() {
             let mut found = Reduced::ordinary(part.max.to_f64(), part.partial);
             if !part.partial.is_ordinary() {
-                let how = Reduction { ahead: Ahead::nothing(), ..how };
                 found = self.reduce_special::<V>(token, row, how, part, special);
             }
             if row.is_lost {
@@ -103,21 +100,20 @@ impl<F: Float> Group<'_, '_, F> {
             return;
         }
         let streams = plan.streams && panel.writes_directly();
-        let is_elsewhere = plan.needs.output && panel.writes_directly();
         for (i, (row, part)) in rows.iter().zip(parts).enumerate() {
-            let done = reduced.finished(operation, temperature, i);
-            let values = if keeps { part.exps.as_source() } else { part.z };
-            if job.hessian.is_some() {
-                let own = hessian.get_mut(self.span(row.at)).map(Sink::from_slice);
-                self.write_hessian::<V>(token, row, own, values, (i, reduced, &done));
-            }
-            let (weights, label) = (part.weights, row.label);
-            let mut out =
-                if is_elsewhere { panel.sink(first + row.at) } else { part.exps.reborrow() };
             if row.class != RowClass::Finite {
-                out.fill(F::NAN);
+                self.fill(row.at, F::NAN, part.exps.reborrow(), hessian);
                 continue;
             }
+            let done = reduced.finished(operation, temperature, i);
+            let values = if keeps { part.exps.as_source() } else { part.z };
+            if let (Some(panel), Some(Hessian { factor, .. })) = (job.hessian_panel(), job.hessian)
+            {
+                let mut out = self.out(&panel, row.at, self.own_hessian(row.at, hessian));
+                write_hessian::<V>(token, factor, (reduced, i), &done, values, &mut out);
+            }
+            let (weights, label) = (part.weights, row.label);
+            let out = self.out(panel, row.at, part.exps.reborrow());
             match row.shifted_by {
                 Some(max) if operation == Operation::LogSoftmax => {
                     panel.reload(first + row.at, 0, special);
@@ -170,7 +166,7 @@ impl<F: Float> Group<'_, '_, F> {
             counts = target.is_some();
         }
         if !counts {
-            self.clear(at, own, hessian);
+            self.fill(at, F::default(), Sink::from_slice(own), hessian);
             return None;
         }
         let kept = if needs.kept { &mut kept[self.span(at)] } else { &mut [] };
@@ -198,25 +194,25 @@ impl<F: Float> Group<'_, '_, F> {
         Some((row, Part { weights, ..Part::new(z, max, exps) }))
     }
 
-    /// Zeros for a row that does not count.
+    /// The same in all outputs of a row.
     #[cold]
-    fn clear(&self, at: usize, own: &mut [F], hessian: &mut [F]) {
-        let panel = &self.job.panel;
-        if panel.output.is_some() {
-            self.out(panel, at, Some(Sink::from_slice(own))).fill(F::default());
+    fn fill(&self, at: usize, value: F, own: Sink<'_, F>, hessian: &mut [F]) {
+        if self.job.panel.output.is_some() {
+            self.out(&self.job.panel, at, own).fill(value);
         }
         if let Some(panel) = self.job.hessian_panel() {
-            let own = hessian.get_mut(self.span(at)).map(Sink::from_slice);
-            self.out(&panel, at, own).fill(F::default());
+            self.out(&panel, at, self.own_hessian(at, hessian)).fill(value);
         }
     }
 
     /// Where outputs of a row go: to where they are wanted, or to memory of our own.
-    fn out<'o>(&self, panel: &'o Panel<'_, F>, at: usize, own: Option<Sink<'o, F>>) -> Sink<'o, F> {
-        match own {
-            Some(own) if !panel.writes_directly() => own,
-            _ => panel.sink(self.first + at),
-        }
+    fn out<'o>(&self, panel: &'o Panel<'_, F>, at: usize, own: Sink<'o, F>) -> Sink<'o, F> {
+        if panel.writes_directly() { panel.sink(self.first + at) } else { own }
+    }
+
+    /// Nowhere if it is not needed.
+    fn own_hessian<'m>(&self, at: usize, memory: &'m mut [F]) -> Sink<'m, F> {
+        Sink::from_slice(memory.get_mut(self.span(at)).unwrap_or_default())
     }
 
     /// Reduces a row that has NaN or infinities, or overflows.
@@ -255,26 +251,5 @@ impl<F: Float> Group<'_, '_, F> {
             return (f64::NEG_INFINITY, weight);
         }
         (row.z_label, weight)
-    }
-
-    /// Writes the Hessian of row `i`, from its exponentials.
-    fn write_hessian<V: Vector<Scalar = F>>(
-        &self,
-        token: V::Token,
-        row: &Row,
-        own: Option<Sink<'_, F>>,
-        values: Source<'_, F>,
-        (i, reduced, done): (usize, &ReducedRows, &Finished<F>),
-    ) {
-        let (Some(panel), Some(Hessian { factor, .. })) =
-            (self.job.hessian_panel(), self.job.hessian)
-        else {
-            return;
-        };
-        let mut out = self.out(&panel, row.at, own);
-        if row.class != RowClass::Finite {
-            return out.fill(F::NAN);
-        }
-        write_hessian::<V>(token, factor, (reduced, i), done, values, &mut out);
     }
 }
