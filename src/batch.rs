@@ -129,7 +129,7 @@ impl<'j, F: Float> Job<'j, F> {
                 F::dispatch(level, &mut Block { job, plan, same, range, scratch });
             }
             if let Some(heaps) = &heaps {
-                self.top_of_rows(level, range, heaps, scratch);
+                heaps.of_rows(self, level, range, scratch);
             }
         };
         if blocks == 1 {

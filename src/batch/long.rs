@@ -51,7 +51,7 @@ pub(super) fn share_rows<F: Float>(
     job: &Job<'_, F>,
     plan: &Plan,
     workspace: &Workspace<F>,
-    heaps: Option<&Heaps>,
+    heaps: Option<&Heaps<'_>>,
     run: &mut Run<'_>,
 ) -> Result<(), Error> {
     let classes = job.panel.logits.classes();
@@ -76,7 +76,7 @@ pub(super) fn share_rows<F: Float>(
         run_row(job, plan, level, row, &segments, &mut each);
         outcome?;
         if let Some(heaps) = heaps {
-            job.top_of_row(row, heaps, workspace, plan.threads, run)?;
+            heaps.of_row(job, row, workspace, plan.threads, run)?;
         }
     }
     Ok(())

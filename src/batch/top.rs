@@ -93,78 +93,76 @@ impl Best {
     }
 }
 
-/// Memory for each thread where the best classes are asked for, had before anything is written.
-pub(super) struct Heaps(Vec<Mutex<Best>>);
+/// What is asked for, and memory for each thread that looks for it, had before anything is written.
+pub(super) struct Heaps<'t> {
+    top: &'t Top<'t>,
+    each: Vec<Mutex<Best>>,
+}
 
-impl Heaps {
-    pub(super) fn new(top: &Top<'_>, threads: usize) -> Result<Self, Error> {
-        let (len, mut heaps) = (top.len, with_capacity(threads)?);
+impl<'t> Heaps<'t> {
+    pub(super) fn new(top: &'t Top<'t>, threads: usize) -> Result<Self, Error> {
+        let (len, mut each) = (top.len, with_capacity(threads)?);
         for _ in 0..threads {
             let heap = BinaryHeap::from(with_capacity(len)?);
-            heaps.push(Mutex::new(Best { heap, len }));
+            each.push(Mutex::new(Best { heap, len }));
         }
-        Ok(Self(heaps))
+        Ok(Self { top, each })
     }
 
     /// Runs `body` with a heap that no other thread has.
     fn with(&self, body: impl FnOnce(&mut Best)) {
-        body(&mut self.0.iter().find_map(try_lock).expect("a heap for each thread"));
+        body(&mut self.each.iter().find_map(try_lock).expect("a heap for each thread"));
     }
-}
 
-impl Top<'_> {
-    /// The classes of row `row`, at most `most` from the worst on, which leave the heap.
+    /// Puts the classes of row `row`, at most `most` from the worst on, which leave the heap.
     fn put(&self, row: usize, best: &mut Best, most: usize) {
         for _ in 0..most {
             let Some((order, class)) = best.heap.pop() else { return };
             let place = best.heap.len();
             if place == 0 {
-                self.max.put(row, 0, logit(order));
+                self.top.max.put(row, 0, logit(order));
             }
-            if let Some((classes, logits)) = self.sorted {
+            if let Some((classes, logits)) = self.top.sorted {
                 classes.put(row, place, count(class));
                 logits.put(row, place, logit(order));
             }
         }
     }
-}
 
-impl<F: Float> Job<'_, F> {
     /// Of some rows, each on one thread.
-    pub(super) fn top_of_rows(
+    pub(super) fn of_rows<F: Float>(
         &self,
+        job: &Job<'_, F>,
         level: Level,
         rows: Range<usize>,
-        heaps: &Heaps,
         scratch: &mut [F],
     ) {
-        heaps.with(|best| {
-            let segments = 0..self.panel.logits.classes().div_ceil(SEGMENT);
-            F::dispatch(level, Scan { job: self, rows, segments, best, scratch, puts: true });
+        let segments = job.panel.logits.classes().div_ceil(SEGMENT);
+        self.with(|best| {
+            let (segments, puts_to) = (0..segments, Some(self));
+            F::dispatch(level, Scan { job, rows, segments, best, scratch, puts_to });
         });
     }
 
     /// Of one row, on several threads.
-    pub(super) fn top_of_row(
+    pub(super) fn of_row<F: Float>(
         &self,
+        job: &Job<'_, F>,
         row: usize,
-        heaps: &Heaps,
         workspace: &Workspace<F>,
         threads: usize,
         run: &mut Run<'_>,
     ) -> Result<(), Error> {
-        let Some(top) = self.top else { return Ok(()) };
-        let (level, segments) = (run.level, self.panel.logits.classes().div_ceil(SEGMENT));
+        let (level, segments) = (run.level, job.panel.logits.classes().div_ceil(SEGMENT));
         run.each_on(threads, segments, SEGMENT * size_of::<F>(), &|segment| {
-            let (rows, segments) = (row..row + 1, segment..segment + 1);
+            let (rows, segments, puts_to) = (row..row + 1, segment..segment + 1, None);
             workspace.with(|scratch| {
-                heaps.with(|best| {
-                    let scan = Scan { job: self, rows, segments, best, scratch, puts: false };
-                    F::dispatch(level, scan);
+                self.with(|best| {
+                    F::dispatch(level, Scan { job, rows, segments, best, scratch, puts_to });
                 });
             });
         })?;
-        let Some((all, others)) = heaps.0.split_first() else { return Ok(()) };
+        let Some((all, others)) = self.each.split_first() else { return Ok(()) };
         let all = &mut lock(all);
         let bytes = SORTED_AT_ONCE * size_of::<Entry>();
         for other in others {
@@ -178,7 +176,7 @@ impl<F: Float> Job<'_, F> {
         all.fill();
         while !all.heap.is_empty() {
             run.poll(bytes)?;
-            top.put(row, all, SORTED_AT_ONCE);
+            self.put(row, all, SORTED_AT_ONCE);
         }
         Ok(())
     }
@@ -191,7 +189,7 @@ struct Scan<'s, 'j, F: Float> {
     segments: Range<usize>,
     best: &'s mut Best,
     scratch: &'s mut [F],
-    puts: bool,
+    puts_to: Option<&'s Heaps<'s>>,
 }
 
 impl<F: Float> VectorJob<F> for Scan<'_, '_, F> {
@@ -199,7 +197,7 @@ impl<F: Float> VectorJob<F> for Scan<'_, '_, F> {
 
     #[inline(always)]
     fn run<V: Vector<Scalar = F>>(self, token: V::Token) {
-        let Self { job, rows, segments, best, scratch, puts } = self;
+        let Self { job, rows, segments, best, scratch, puts_to } = self;
         let panel = &job.panel;
         for row in rows {
             let direct = panel.logits.direct(row).filter(|_| panel.mask.is_none());
@@ -221,9 +219,9 @@ impl<F: Float> VectorJob<F> for Scan<'_, '_, F> {
                 let best = &mut *best;
                 outlined!(V, token, scan::<V>(token, z, start, best, is_kept));
             }
-            if let (Some(top), true) = (job.top, puts) {
+            if let Some(heaps) = puts_to {
                 best.fill();
-                top.put(row, best, usize::MAX);
+                heaps.put(row, best, usize::MAX);
             }
         }
     }
