@@ -225,15 +225,11 @@ impl<F: Float> VectorJob<F> for &mut Block<'_, '_, F> {
 
     #[inline(always)]
     fn run<V: Vector<Scalar = F>>(self, token: V::Token) {
-        let streams = self.plan.streams;
         match self.plan.path {
             Path::Tiles => self.tiles::<V>(token),
-            _ => {
-                let (range, scratch) = (self.range.clone(), &mut *self.scratch);
-                Block { range, scratch, ..*self }.rows::<V>(token);
-            }
+            _ => self.rows::<V>(token),
         }
-        if streams {
+        if self.plan.streams {
             fence();
         }
     }

@@ -215,7 +215,7 @@ fn run_row<F: Float>(
     let operation = job.operation;
     let finish = Finish { operation, temperature, z_loss: job.z_loss(), rows: &mut reduced };
     F::dispatch(level, finish);
-    job.put(row, reduced.scalars(operation)[0], reduced.lse()[0]);
+    job.put(row, reduced.done.scalars(operation)[0], reduced.done.lse[0]);
     if job.panel.output.is_some() {
         run(&of, Step::Write(reduced.finished(operation, temperature, 0), label));
     }

@@ -23,25 +23,20 @@ struct Memory<'m, F> {
 
 impl<F: Float> Block<'_, '_, F> {
     #[inline(always)]
-    pub(super) fn rows<V: Vector<Scalar = F>>(self, token: V::Token) {
-        let Self { job, plan, same, range, mut scratch } = self;
-        let classes = job.panel.logits.classes();
+    pub(super) fn rows<V: Vector<Scalar = F>>(&mut self, token: V::Token) {
+        let (job, plan, same, range) = (self.job, self.plan, self.same, &self.range);
+        let mut scratch = &mut *self.scratch;
         let mut take = |is_needed: bool, rows: usize| {
             let len = if is_needed { rows * plan.pitch } else { 0 };
             scratch.split_off_mut(..len).unwrap_or_default()
         };
-        let needs = plan.needs;
-        let mut memory = Memory {
-            rows: take(needs.rows(), plan.panel),
-            kept: take(needs.kept, plan.panel),
-            weights: take(needs.weights, plan.panel),
-            hessian: take(needs.hessian, plan.panel),
-            special: take(true, 1),
-            columns: &mut [],
-        };
-        memory.columns = scratch;
-        memory.special = &mut std::mem::take(&mut memory.special)[..classes];
-        let panel = &job.panel;
+        let (panel, needs) = (&job.panel, plan.needs);
+        let rows = take(needs.rows(), plan.panel);
+        let kept = take(needs.kept, plan.panel);
+        let weights = take(needs.weights, plan.panel);
+        let hessian = take(needs.hessian, plan.panel);
+        let special = &mut take(true, 1)[..panel.logits.classes()];
+        let mut memory = Memory { rows, kept, weights, hessian, columns: scratch, special };
         let mut reduced = ReducedRows::new();
         if let Some((_, target)) = same {
             (0..MOST_ROWS).for_each(|i| reduced.targets.set(i, target, job.scale(target.weight)));

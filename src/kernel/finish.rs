@@ -123,7 +123,7 @@ scalars! {
 }
 
 impl FinishedLanes {
-    /// The number of each row that the operation is after.
+    /// The number of each row that the operation is after: its lse, its loss or, of log-probabilities, L.
     #[inline(always)]
     pub(crate) fn scalars(&self, operation: Operation) -> &Lanes {
         match operation {

@@ -139,6 +139,7 @@ impl<F: Float> Reduction<'_, F> {
     /// Reduces a part of a row again that turned out not to be ordinary, from its logits as they are in memory and the
     /// largest of the row: its weighted gaps, in [`UNIT`](super::special::UNIT)s; and its sum, if the row `is_shifted` by
     /// its maximum, as the logits then are.
+    #[inline(always)]
     pub(crate) fn special<V: Vector<Scalar = F>>(
         self,
         token: V::Token,
@@ -149,7 +150,8 @@ impl<F: Float> Reduction<'_, F> {
     ) {
         part.partial.dot = match part.weights {
             Weights::Absent => 0.0,
-            weights => weighted_gaps(z, max, |class| weights.get(class)),
+            Weights::Ones => weighted_gaps(z, max, |_| 1.0),
+            Weights::Row(weights) => weighted_gaps(z, max, |class| weights.get(class).to_f64()),
         };
         if is_shifted {
             shift(z, max, self.temperature.shift);

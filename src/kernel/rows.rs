@@ -83,7 +83,7 @@ pub(crate) struct ReducedRows {
     swept_max: [f64; MOST_ROWS],
     /// The logits at the labels: −inf where the label's class is masked.
     z_label: [f64; MOST_ROWS],
-    done: FinishedLanes,
+    pub(crate) done: FinishedLanes,
 }
 
 impl ReducedRows {
@@ -114,16 +114,6 @@ impl ReducedRows {
         self.z_label[i] = z * shift;
         self.lanes.weight_label[i] = weight;
         self.lanes.gap[i] = if unit == 1.0 { max - z } else { gap(max, z, shift) };
-    }
-
-    /// The number of each row that the operation is after: its lse, its loss or, of log-probabilities, L.
-    pub(crate) fn scalars(&self, operation: Operation) -> &[f64] {
-        self.done.scalars(operation)
-    }
-
-    /// The lse of each row.
-    pub(crate) fn lse(&self) -> &[f64] {
-        &self.done.lse
     }
 
     /// The factor of the probabilities of row `i`, and the least exponential that has one.

@@ -71,6 +71,7 @@ pub(crate) fn shift<F: Float>(z: &mut [F], max: f64, scale: f64) {
 }
 
 /// Σ w_k (M − z_k) in [`UNIT`]s. A class without weight adds nothing, not even inf·0.
+#[inline(always)]
 pub(crate) fn weighted_gaps<F: Float>(z: &[F], max: f64, weight: impl Fn(usize) -> f64) -> f64 {
     let mut sum = RunningSum::default();
     for (class, value) in z.iter().enumerate() {

@@ -47,19 +47,14 @@ pub(crate) fn log_probability<V: Vector>(z: V, max: V, inverse: V, excess: V) ->
 }
 
 /// Writes a row, or a part of one; with `streams` past the caches.
-pub(crate) fn write<V: Vector>(token: V::Token, mut row: Output<'_, V::Scalar>, streams: bool) {
-    let unit = row.done.unit;
-    let part = Output { out: row.out.reborrow(), ..row };
+pub(crate) fn write<V: Vector>(token: V::Token, row: Output<'_, V::Scalar>, streams: bool) {
     outlined!(V, token, {
-        if streams && unit == 1.0 && part.out.has_lines::<V>() {
-            write_values::<V, true>(token, part);
+        if streams && row.done.unit == 1.0 && row.out.has_lines::<V>() {
+            write_values::<V, true>(token, row);
         } else {
-            write_values::<V, false>(token, part);
+            write_values::<V, false>(token, row);
         }
     });
-    if unit != 1.0 {
-        row.out.multiply(unit);
-    }
 }
 
 /// Writes log-probabilities of a row that was shifted, from its logits as they are in memory and the largest.
@@ -79,7 +74,7 @@ pub(crate) fn write_shifted<F: Float>(
 
 #[inline(always)]
 fn write_values<V: Vector, const STREAM: bool>(token: V::Token, row: Output<'_, V::Scalar>) {
-    let Output { done: Finished { epilogue, label: at_label, .. }, values, weights, .. } = row;
+    let Output { done: Finished { epilogue, label: at_label, unit }, values, weights, .. } = row;
     let (label, mut out) = (row.label.map(|class| (class, at_label)), row.out);
     assert!(values.len() == out.as_source().len());
     let zero = V::Scalar::default();
@@ -115,5 +110,8 @@ fn write_values<V: Vector, const STREAM: bool>(token: V::Token, row: Output<'_, 
                 gradient(value(at), factor, least, minus)
             });
         }
+    }
+    if !STREAM && unit != 1.0 {
+        out.multiply(unit);
     }
 }

@@ -212,7 +212,7 @@ pub(crate) fn finish_chunks<F: Float>(
                 Some(RowClass::Finite) if operation == Operation::Softmax => {
                     reduced.probability::<F>(i).map(F::to_f64)
                 }
-                Some(RowClass::Finite) => [reduced.scalars(operation)[i], 0.0],
+                Some(RowClass::Finite) => [reduced.done.scalars(operation)[i], 0.0],
                 Some(class) if operation == Operation::LogSumExp => [class.lse(), 0.0],
                 Some(_) => [f64::NAN; ROW_CONSTANTS],
             };

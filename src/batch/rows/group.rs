@@ -72,24 +72,18 @@ impl<F: Float> Group<'_, '_, F> {
         let how = Reduction { temperature, splits, keeps, next, asks_for_outputs };
         how.rows::<V>(token, parts);
         for (i, (row, part)) in rows.iter_mut().zip(&mut *parts).enumerate() {
-            let mut found = Reduced::ordinary(part.max.to_f64(), part.partial);
-            if !part.partial.is_ordinary() {
-                found = self.reduce_special::<V>(token, row, how, part, special);
-            }
-            if row.is_lost {
-                found.partial.dot = f64::INFINITY;
-            }
-            reduced.set(i, &found);
-            if job.targets.is_some() {
-                let (z, weight) = self.label(row, part, kept);
-                reduced.set_label(i, &found, z, weight);
+            if part.partial.is_ordinary() {
+                let found = Reduced::ordinary(part.max.to_f64(), part.partial);
+                self.set(row, part, kept, found, (i, reduced));
+            } else {
+                self.set_special::<V>(token, row, part, (how, special), kept, (i, reduced));
             }
         }
         Finish { operation, temperature, z_loss: job.z_loss(), rows: reduced }.run::<V>(token);
         let (mut scalars, mut lse) = ([0.0; MOST_ROWS], [0.0; MOST_ROWS]);
         for (i, row) in rows.iter().enumerate() {
-            scalars[row.at] = reduced.scalars(operation)[i];
-            lse[row.at] = reduced.lse()[i];
+            scalars[row.at] = reduced.done.scalars(operation)[i];
+            lse[row.at] = reduced.done.lse[i];
             if row.class != RowClass::Finite {
                 lse[row.at] = row.class.lse();
                 scalars[row.at] = if job.targets.is_some() { f64::NAN } else { row.class.lse() };
@@ -99,7 +93,7 @@ impl<F: Float> Group<'_, '_, F> {
         if panel.output.is_none() {
             return;
         }
-        let streams = plan.streams && panel.writes_directly();
+        let is_direct = panel.writes_directly();
         for (i, (row, part)) in rows.iter().zip(parts).enumerate() {
             if row.class != RowClass::Finite {
                 self.fill(row.at, F::NAN, part.exps.reborrow(), hessian);
@@ -107,13 +101,14 @@ impl<F: Float> Group<'_, '_, F> {
             }
             let done = reduced.finished(operation, temperature, i);
             let values = if keeps { part.exps.as_source() } else { part.z };
-            if let (Some(panel), Some(Hessian { factor, .. })) = (job.hessian_panel(), job.hessian)
-            {
+            if let Some(Hessian { out, factor }) = job.hessian {
+                let panel = Panel { output: Some(out), ..*panel };
                 let mut out = self.out(&panel, row.at, self.own_hessian(row.at, hessian));
                 write_hessian::<V>(token, factor, (reduced, i), &done, values, &mut out);
             }
             let (weights, label) = (part.weights, row.label);
-            let out = self.out(panel, row.at, part.exps.reborrow());
+            let exps = part.exps.reborrow();
+            let out = if is_direct { panel.sink(first + row.at) } else { exps };
             match row.shifted_by {
                 Some(max) if operation == Operation::LogSoftmax => {
                     panel.reload(first + row.at, 0, special);
@@ -121,7 +116,7 @@ impl<F: Float> Group<'_, '_, F> {
                 }
                 _ => {
                     let output = Output { done, values, weights, label, out };
-                    write::<V>(token, output, streams);
+                    write::<V>(token, output, plan.streams && is_direct);
                 }
             }
         }
@@ -215,41 +210,56 @@ impl<F: Float> Group<'_, '_, F> {
         Sink::from_slice(memory.get_mut(self.span(at)).unwrap_or_default())
     }
 
-    /// Reduces a row that has NaN or infinities, or overflows.
+    /// Sets row `i`, of which this was found. A label that is masked has no output of its own.
+    #[inline(always)]
+    fn set(
+        &self,
+        row: &mut Row,
+        part: &Part<'_, F>,
+        kept: &[F],
+        mut found: Reduced,
+        (i, reduced): (usize, &mut ReducedRows),
+    ) {
+        if row.is_lost {
+            found.partial.dot = f64::INFINITY;
+        }
+        reduced.set(i, &found);
+        let (mut z_label, mut weight) = (row.z_label, 0.0);
+        if let Some(class) = row.label {
+            weight = part.weights.get(class);
+            if self.plan.needs.kept && kept[self.span(row.at)][class].to_f64() == 0.0 {
+                (z_label, row.label) = (f64::NEG_INFINITY, None);
+            }
+        }
+        if self.job.targets.is_some() {
+            reduced.set_label(i, &found, z_label, weight);
+        }
+    }
+
+    /// Reduces again, and sets, a row that has NaN or infinities, or overflows.
     #[cold]
-    fn reduce_special<V: Vector<Scalar = F>>(
+    fn set_special<V: Vector<Scalar = F>>(
         &self,
         token: V::Token,
         row: &mut Row,
-        how: Reduction<'_, F>,
         part: &mut Part<'_, F>,
-        special: &mut [F],
-    ) -> Reduced {
-        let (temperature, swept_max) = (&self.job.temperature, part.max.to_f64());
+        (how, special): (Reduction<'_, F>, &mut [F]),
+        kept: &[F],
+        lane: (usize, &mut ReducedRows),
+    ) {
+        let mut found = Reduced::ordinary(part.max.to_f64(), part.partial);
         self.job.panel.reload(self.first + row.at, 0, special);
         let max;
         (row.class, max) = RowClass::of(special);
-        if row.class != RowClass::Finite {
-            return Reduced::ordinary(swept_max, part.partial);
+        if row.class == RowClass::Finite {
+            row.z_label = row.label.map_or(0.0, |class| special[class].to_f64());
+            let is_shifted = !how.temperature.is_in_range(part.max);
+            how.special::<V>(token, part, special, max, is_shifted);
+            row.shifted_by = is_shifted.then_some(max);
+            let swept_max = if is_shifted { 0.0 } else { found.max };
+            let (shift, has_target) = (how.temperature.shift, self.job.targets.is_some());
+            found = Reduced::special(max, swept_max, part.partial, shift, has_target);
         }
-        row.z_label = row.label.map_or(0.0, |class| special[class].to_f64());
-        row.shifted_by = Some(max).filter(|_| !temperature.is_in_range(part.max));
-        let is_shifted = row.shifted_by.is_some();
-        how.special::<V>(token, part, special, max, is_shifted);
-        let swept_max = if is_shifted { 0.0 } else { swept_max };
-        let has_target = self.job.targets.is_some();
-        Reduced::special(max, swept_max, part.partial, temperature.shift, has_target)
-    }
-
-    /// The logit of a row at its label, which has no output of its own if it is masked, and the weight there.
-    #[inline(always)]
-    fn label(&self, row: &mut Row, part: &Part<'_, F>, kept: &[F]) -> (f64, f64) {
-        let Some(class) = row.label else { return (0.0, 0.0) };
-        let weight = part.weights.get(class);
-        if self.plan.needs.kept && kept[self.span(row.at)][class].to_f64() == 0.0 {
-            row.label = None;
-            return (f64::NEG_INFINITY, weight);
-        }
-        (row.z_label, weight)
+        self.set(row, part, kept, found, lane);
     }
 }
