@@ -16,8 +16,8 @@ mod memory;
 
 use memory::{Buffer, Layout};
 use smoothxent::{
-    Activation, CrossEntropy, Level, LossTerms, Prior, Reduction, Run, Storage, Targets,
-    activation, read_labels, read_prior, read_probabilities,
+    Batch, CrossEntropy, Level, LossTerms, Prior, Reduction, Run, Storage, Targets, read_labels,
+    read_prior, read_probabilities,
 };
 
 /// ε
@@ -38,7 +38,7 @@ enum Operation {
     SharedPrior,
     /// Of probabilities, which are read and checked on the way.
     SoftTargets,
-    Apply(Activation),
+    Apply(smoothxent::Operation),
 }
 
 struct Kernel {
@@ -59,10 +59,10 @@ const fn lying(name: &'static str, storage: Storage, layout: Layout) -> Kernel {
 }
 
 const KERNELS: [Kernel; 17] = {
-    use Activation::{LogSoftmax, Softmax};
     use Layout::{ClassMajor, Dense};
     use Operation::{Apply, Loss, LossAndGrad, SharedPrior, SoftTargets};
     use Storage::{Bf16, F32, F64};
+    use smoothxent::Operation::{LogSoftmax, Softmax};
     [
         f32_kernel("loss f32 10", Loss, 10),
         f32_kernel("loss f32 1000", Loss, 1000),
@@ -147,7 +147,7 @@ impl Kernel {
         let values = make_logits(rows, classes);
         let logits = Buffer::from_values(self.storage, self.layout, classes, &values);
         let mut out = Buffer::new(self.storage, self.layout, rows, classes);
-        let (z, mut output) = (logits.rows(), out.rows_mut());
+        let mut output = out.rows_mut();
         let mut checkpoint = || Ok(());
         let mut run = Run::new(level, 1, &mut checkpoint);
 
@@ -172,21 +172,19 @@ impl Kernel {
             terms: LossTerms::new(LABEL_SMOOTHING, prior),
             reduction: Reduction::Mean,
             normalizer: None,
-            compute,
         };
+        let batch = Batch { logits: logits.rows(), mask: None, temperature: 1.0, compute };
         let mut call = || match self.operation {
-            Operation::Apply(kind) => {
-                activation(compute, kind, 1.0, &z, None, &mut output, &mut run).map(|()| 0.0)
-            }
-            Operation::Loss => loss.run(&z, None, None, None, None, &mut run),
+            Operation::Apply(kind) => batch.apply(kind, &mut output, &mut run).map(|()| 0.0),
+            Operation::Loss => loss.run(&batch, None, None, None, &mut run),
             Operation::SoftTargets => {
                 let targets = read_probabilities(q.rows(), None, &mut run)?;
                 let targets = &Targets::Probabilities(targets);
                 let loss = CrossEntropy { targets, ..loss };
-                loss.run(&z, None, None, Some(&mut output), None, &mut run)
+                loss.run(&batch, None, Some(&mut output), None, &mut run)
             }
             Operation::LossAndGrad | Operation::SharedPrior => {
-                loss.run(&z, None, None, Some(&mut output), None, &mut run)
+                loss.run(&batch, None, Some(&mut output), None, &mut run)
             }
         };
         // The first call makes the workspace, which later ones find.
@@ -206,7 +204,8 @@ impl Kernel {
         let is_close = |got: f64, right: f64, size: f64| (got - right).abs() <= TOLERANCE * size;
         if let Operation::Apply(kind) = self.operation {
             for (&got, &log_p) in output.iter().zip(&log_p) {
-                let right = if kind == Activation::Softmax { log_p.exp() } else { log_p };
+                let right =
+                    if kind == smoothxent::Operation::Softmax { log_p.exp() } else { log_p };
                 assert!(is_close(got, right, right.abs()), "{}: {got}, not {right}", self.name);
             }
             return;

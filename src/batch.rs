@@ -44,7 +44,7 @@ pub(crate) struct Job<'j, F: Float> {
     /// Where the lse goes besides a loss.
     pub(crate) lse: Option<&'j RowsMut<'j>>,
     /// The diagonal of the Hessian, if it is asked for besides the gradient: of rows of one segment.
-    pub(crate) hessian: Option<Hessian<&'j RowsMut<'j>>>,
+    pub(crate) hessian: Option<&'j Hessian<'j>>,
     /// The largest logits, if they are asked for.
     pub(crate) top: Option<&'j Top<'j>>,
     /// Are scalars rounded to the compute type, whatever takes them?
@@ -54,10 +54,9 @@ pub(crate) struct Job<'j, F: Float> {
 }
 
 /// The diagonal of the Hessian.
-#[derive(Clone, Copy)]
-pub struct Hessian<R> {
+pub struct Hessian<'a> {
     /// Where it goes.
-    pub out: R,
+    pub out: RowsMut<'a>,
     /// What it is multiplied by.
     pub factor: f64,
 }
@@ -189,7 +188,7 @@ impl<'j, F: Float> Job<'j, F> {
 
     /// The panel whose output the Hessian is.
     fn hessian_panel(&self) -> Option<Panel<'j, F>> {
-        self.hessian.map(|Hessian { out, .. }| Panel { output: Some(out), ..self.panel })
+        self.hessian.map(|hessian| Panel { output: Some(&hessian.out), ..self.panel })
     }
 
     fn z_loss(&self) -> f64 {

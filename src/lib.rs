@@ -42,11 +42,10 @@ pub use alloc::reserve::WithReserve;
 pub use batch::{Checkpoint, Run};
 pub use error::{Error, Number};
 pub use ops::{
-    Activation, CHUNK_ROW, ChunkTarget, CrossEntropy, Hessian, MOST_HESSIAN_CLASSES, Operation,
-    ROW_CONSTANTS, Reduction, SEGMENT_SUMS, Smoothing, TermsOut, UncheckedLabels, activation,
-    check_labels, copy, cross_entropy_terms, finish_chunks, log_softmax_at, logsumexp, read_labels,
-    read_prior, read_probabilities, read_weights, reduce_chunk, segment_len, segments, top_k,
-    touch, write_chunk,
+    Batch, CHUNK_ROW, ChunkTarget, CrossEntropy, Hessian, MOST_HESSIAN_CLASSES, Operation,
+    ROW_CONSTANTS, Reduction, SEGMENT_SUMS, Smoothing, TermsOut, UncheckedLabels, check_labels,
+    copy, finish_chunks, read_labels, read_prior, read_probabilities, read_weights, segment_len,
+    segments, touch,
 };
 pub use simd::{Float, Level, Outer, Rows, RowsMut, Storage, fpenv};
 pub use target::{Labels, LossTerms, Prior, Probabilities, Targets, WeightValues, prior_tolerance};

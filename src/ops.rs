@@ -24,9 +24,8 @@ pub(crate) mod inputs;
 
 pub use crate::batch::{CHUNK_ROW, Hessian, ROW_CONSTANTS, SEGMENT_SUMS, segment_len, segments};
 pub use crate::kernel::Operation;
-pub use chosen::{log_softmax_at, top_k};
-pub use chunk::{ChunkTarget, Smoothing, finish_chunks, reduce_chunk, write_chunk};
-pub use cross_entropy_terms::{TermsOut, cross_entropy_terms};
+pub use chunk::{ChunkTarget, Smoothing, finish_chunks};
+pub use cross_entropy_terms::TermsOut;
 pub use inputs::{
     UncheckedLabels, check_labels, read_labels, read_prior, read_probabilities, read_weights,
 };
@@ -34,69 +33,70 @@ pub use inputs::{
 use crate::batch::{Job, Run, Targets as BatchTargets};
 use crate::error::Error;
 use crate::kernel::SEGMENT;
-use crate::simd::{Rows, RowsMut, Storage};
+use crate::simd::{Float, Rows, RowsMut, Storage};
 use crate::target::{LossTerms, Targets, WeightValues};
 use inputs::{kept_masses, smoothed_targets};
 
-/// What is written for each class.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Activation {
-    /// p
-    Softmax,
-    /// log p
-    LogSoftmax,
+/// Rows of logits and how they are computed: what every operation works on.
+pub struct Batch<'a> {
+    /// z
+    pub logits: Rows<'a>,
+    /// The classes that take part, where it is not 0; without one they all do.
+    pub mask: Option<Rows<'a>>,
+    /// T > 0, which the logits are divided by.
+    pub temperature: f64,
+    /// What rows are computed in: F32 or F64.
+    pub compute: Storage,
 }
 
-/// Softmax or log-softmax of every row, computed in `compute`: F32 or F64.
-///
-/// # Errors
-/// [`Error::OutOfMemory`], or the error of `run.checkpoint`.
-///
-/// # Panics
-/// When `out` has another number of rows or classes than `logits`.
-pub fn activation(
-    compute: Storage,
-    kind: Activation,
-    temperature: f64,
-    logits: &Rows<'_>,
-    mask: Option<&Rows<'_>>,
-    out: &mut RowsMut<'_>,
-    run: &mut Run<'_>,
-) -> Result<(), Error> {
-    let out = &*out;
-    assert_same_shape(logits, mask, Some(out));
-    let operation = match kind {
-        Activation::Softmax => Operation::Softmax,
-        Activation::LogSoftmax => Operation::LogSoftmax,
-    };
-    computed_in!(compute, F => {
-        Job::<F>::new(operation, temperature, logits, mask, Some(out)).run(run)
-    })
-}
+impl Batch<'_> {
+    /// Softmax or log-softmax of every row; or its log Σ exp(z), for which `out` has one element a row.
+    ///
+    /// # Errors
+    /// [`Error::OutOfMemory`], or the error of `run.checkpoint`.
+    ///
+    /// # Panics
+    /// When `out` has another number of rows or classes than that, or the operation is none of these three.
+    pub fn apply(
+        &self,
+        operation: Operation,
+        out: &mut RowsMut<'_>,
+        run: &mut Run<'_>,
+    ) -> Result<(), Error> {
+        let out = &*out;
+        let (output, scalars) = match operation {
+            Operation::Softmax | Operation::LogSoftmax => (Some(out), None),
+            Operation::LogSumExp => (None, Some(out)),
+            Operation::Loss | Operation::Gradient => panic!("{operation:?} has targets"),
+        };
+        self.assert_same_shape(output);
+        if let Some(scalars) = scalars {
+            self.assert_one_per_row(scalars);
+        }
+        computed_in!(self.compute, F => {
+            let rounds = scalars.is_some();
+            Job { scalars, rounds, ..self.job::<F>(operation, output) }.run(run)
+        })
+    }
 
-/// log Σ exp(z) of every row, computed in `compute`; `out` has one element a row.
-///
-/// # Errors
-/// [`Error::OutOfMemory`], or the error of `run.checkpoint`.
-///
-/// # Panics
-/// When `out` does not have one element for each row of `logits`.
-pub fn logsumexp(
-    compute: Storage,
-    temperature: f64,
-    logits: &Rows<'_>,
-    mask: Option<&Rows<'_>>,
-    out: &mut RowsMut<'_>,
-    run: &mut Run<'_>,
-) -> Result<(), Error> {
-    let out = &*out;
-    assert_same_shape(logits, mask, None);
-    assert_one_per_row(logits, out);
-    computed_in!(compute, F => {
-        let mut job = Job::<F>::new(Operation::LogSumExp, temperature, logits, mask, None);
-        (job.scalars, job.rounds) = (Some(out), true);
-        job.run(run)
-    })
+    /// An operation that writes `output`.
+    #[inline(always)]
+    fn job<'j, F: Float>(
+        &'j self,
+        operation: Operation,
+        output: Option<&'j RowsMut<'j>>,
+    ) -> Job<'j, F> {
+        Job::new(operation, self.temperature, &self.logits, self.mask.as_ref(), output)
+    }
+
+    fn assert_same_shape(&self, out: Option<&RowsMut<'_>>) {
+        assert_same_shape(&self.logits, self.mask.as_ref(), out);
+    }
+
+    fn assert_one_per_row(&self, out: &RowsMut<'_>) {
+        let rows = self.logits.rows();
+        assert!((out.rows(), out.classes()) == (rows, 1), "one element for each row");
+    }
 }
 
 /// Rows of more classes have no Hessian here: no booster grows so many trees at once.
@@ -125,8 +125,6 @@ pub struct CrossEntropy<'a> {
     pub reduction: Reduction,
     /// Takes the place of the divisor of a mean.
     pub normalizer: Option<f64>,
-    /// What rows are computed in: F32 or F64.
-    pub compute: Storage,
 }
 
 impl CrossEntropy<'_> {
@@ -134,7 +132,7 @@ impl CrossEntropy<'_> {
     /// returned to `grad`, and beside it the diagonal of its Hessian.
     ///
     /// # Errors
-    /// [`Error::MaskedPrior`] for the first row whose prior has no mass on the classes that `mask`
+    /// [`Error::MaskedPrior`] for the first row whose prior has no mass on the classes that the mask
     /// keeps; [`Error::OutOfMemory`], or the error of `run.checkpoint`.
     ///
     /// # Panics
@@ -142,22 +140,23 @@ impl CrossEntropy<'_> {
     /// or no gradient beside it.
     pub fn run(
         &self,
-        logits: &Rows<'_>,
-        mask: Option<&Rows<'_>>,
+        batch: &Batch<'_>,
         losses: Option<&mut RowsMut<'_>>,
         grad: Option<&mut RowsMut<'_>>,
-        hessian: Option<Hessian<&mut RowsMut<'_>>>,
+        hessian: Option<&mut Hessian<'_>>,
         run: &mut Run<'_>,
     ) -> Result<f64, Error> {
-        let hessian = hessian.map(|Hessian { out, factor }| Hessian { out: &*out, factor });
-        if let Some(hessian) = &hessian {
-            assert_same_shape(logits, mask, Some(hessian.out));
+        let Batch { logits, mask, .. } = batch;
+        let mask = mask.as_ref();
+        let hessian = hessian.map(|hessian| &*hessian);
+        if let Some(hessian) = hessian {
+            batch.assert_same_shape(Some(&hessian.out));
             assert!(logits.classes() <= MOST_HESSIAN_CLASSES, "rows of one segment");
             assert!(grad.is_some(), "a gradient beside the Hessian");
         }
         let grad = grad.map(|grad| &*grad);
         assert!(self.targets.rows() == logits.rows(), "one target for each row");
-        assert_same_shape(logits, mask, grad);
+        batch.assert_same_shape(grad);
         // Of few rows they take no memory of their own.
         let (mut few, mut many);
         let row_losses = match logits.rows() {
@@ -173,7 +172,7 @@ impl CrossEntropy<'_> {
         };
         let own_losses = RowsMut::from_slice(row_losses, 1);
         let losses = losses.map_or(&own_losses, |losses| &*losses);
-        assert_one_per_row(logits, losses);
+        batch.assert_one_per_row(losses);
         let kept = kept_masses(mask, self.targets, &self.terms, run)?;
         let LossTerms { class_weight, sample_weight, .. } = self.terms;
         let is_kept = |row: usize| kept.as_ref().is_none_or(|kept| kept[row].is_some());
@@ -215,9 +214,9 @@ impl CrossEntropy<'_> {
         let kept = kept.as_deref();
         // Nothing counted: the mean is 0/0, its gradient 0 all the same.
         let operation = if grad.is_some() { Operation::Gradient } else { Operation::Loss };
-        computed_in!(self.compute, F => {
+        computed_in!(batch.compute, F => {
             let rows = smoothed_targets::<F>(targets, &self.terms, kept, classes, are_units, run)?;
-            let mut job = Job::<F>::new(operation, self.terms.temperature, logits, mask, grad);
+            let mut job = batch.job::<F>(operation, grad);
             job.targets = Some(BatchTargets { rows: &rows, divisor, unit });
             job.hessian = hessian;
             (job.scalars, job.rounds) = (Some(losses), self.reduction == Reduction::None);
@@ -283,18 +282,10 @@ pub fn touch(elements: &mut RowsMut<'_>, run: &mut Run<'_>) -> Result<(), Error>
     })
 }
 
-pub(crate) fn assert_same_shape(
-    logits: &Rows<'_>,
-    mask: Option<&Rows<'_>>,
-    out: Option<&RowsMut<'_>>,
-) {
+fn assert_same_shape(logits: &Rows<'_>, mask: Option<&Rows<'_>>, out: Option<&RowsMut<'_>>) {
     let shape = (logits.rows(), logits.classes());
     let (rows, classes) = shape;
     let fits = mask.is_none_or(|mask| (mask.rows(), mask.classes()) == shape)
         && out.is_none_or(|out| (out.rows(), out.classes()) == shape);
     assert!(fits, "mask and out of {rows} rows of {classes} classes");
-}
-
-pub(crate) fn assert_one_per_row(logits: &Rows<'_>, out: &RowsMut<'_>) {
-    assert!((out.rows(), out.classes()) == (logits.rows(), 1), "one element for each row");
 }

@@ -187,7 +187,9 @@ def row_losses(
     logits: NDArray[Any], labels: Labels, *, label_smoothing: float, prior: Doubles | None
 ) -> Doubles:
     """Return the losses of rows of which the chunk has all classes, as a sum adds them."""
-    return _native._row_losses(logits, labels, label_smoothing, prior)
+    return _native._row_losses(
+        logits, labels, label_smoothing, prior, None, None, IGNORED, None, 1.0, 0.0, -1, "sum", None, None
+    )
 
 
 def check_labels(

@@ -25,7 +25,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from smoothxent import _checks, _chunks
-from smoothxent import _smoothxent as _native
 from smoothxent._activations import log_softmax as _log_softmax
 from smoothxent._activations import softmax as _softmax
 from smoothxent._arrays import as_labels, as_logits, as_numpy_real
@@ -371,7 +370,7 @@ def _checked_prior(prior: ArrayLike, classes: int, smoothing: float) -> NDArray[
         raise ValueError(f"prior must have shape ({classes},), got {u.shape}")
     # The native code says what is wrong with its values; the row of zeros takes no memory.
     row = np.broadcast_to(np.zeros((), np.float32), (1, classes))
-    _native._row_losses(row, np.zeros(1, np.int64), smoothing, u)
+    _chunks.row_losses(row, np.zeros(1, np.int64), label_smoothing=smoothing, prior=u)
     return u
 
 

@@ -283,7 +283,14 @@ class _Objective:
             self.prior,
             self.class_weight,
             sample_weight,
+            None,
+            None,
+            1.0,
+            0.0,
             axis,
+            "sum",
+            None,
+            None,
             factor,
         )
         if self.library == "xgboost":

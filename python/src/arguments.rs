@@ -11,13 +11,18 @@ use pyo3::exceptions::{PyOverflowError, PyTypeError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyFloat, PyInt, PyString};
 use smoothxent::{
-    Error, Number, Prior, Reduction, Run, Targets, WeightValues, read_prior, read_probabilities,
+    Batch, Error, Number, Prior, Reduction, Run, Storage, Targets, WeightValues, read_prior,
+    read_probabilities,
 };
 
-/// Logits and the axis of their classes.
+/// Logits, and how their rows are computed.
 pub(super) struct Logits<'py> {
     pub(super) array: Array<'py>,
+    /// Of the classes.
     pub(super) axis: usize,
+    pub(super) compute: Storage,
+    pub(super) temperature: f64,
+    pub(super) mask: Option<Array<'py>>,
 }
 
 impl<'py> Logits<'py> {
@@ -31,7 +36,8 @@ impl<'py> Logits<'py> {
         }
         let given = if given < 0 { given + dimensions } else { given };
         let axis = usize::try_from(given).expect("an axis of the shape");
-        Ok(Self { array: found.view(), axis })
+        let compute = found.compute();
+        Ok(Self { array: found.view(), axis, compute, temperature: 1.0, mask: None })
     }
 
     /// With classes along the last axis.
@@ -75,17 +81,33 @@ impl<'py> Logits<'py> {
         shape
     }
 
+    #[inline(always)] // made where it stays
+    pub(super) fn batch(&self) -> Batch<'_> {
+        Batch {
+            logits: self.array.rows(self.axis),
+            mask: self.mask.as_ref().map(|mask| mask.rows_broadcast(self.axis, self.shape())),
+            temperature: self.temperature,
+            compute: self.compute,
+        }
+    }
+
     /// Runs `body` on these logits. An error in a row has its place in the logits without their class axis.
     pub(super) fn run<R: Send>(
         &self,
         py: Python<'_>,
-        body: impl FnMut(&mut Run<'_>) -> Result<R, Error> + Send,
+        mut body: impl FnMut(&Batch<'_>, &mut Run<'_>) -> Result<R, Error> + Send,
     ) -> PyResult<R> {
-        run_placing(py, self.array.bytes(), body, |error| {
-            if let Error::MaskedPrior { index } = error {
-                *index = own_index(index, self.shape(), self.axis, &self.row_shape());
-            }
-        })
+        let batch = self.batch();
+        run_placing(
+            py,
+            self.array.bytes(),
+            |run| body(&batch, run),
+            |error| {
+                if let Error::MaskedPrior { index } = error {
+                    *index = own_index(index, self.shape(), self.axis, &self.row_shape());
+                }
+            },
+        )
     }
 
     /// Labels or probabilities, checked against the logits; in `place`, where they stay.
@@ -98,13 +120,13 @@ impl<'py> Logits<'py> {
         place: &'p mut Targets<'a>,
     ) -> PyResult<&'p Targets<'a>> {
         let (shape, given, axis) = (self.shape(), array.shape(), self.axis);
-        let is_label = !array.dtype().kind.is_real();
+        let is_label = !array.kind().is_real();
         let left_out = if is_label { axis } else { shape.len() };
         // One by one: vectors of lengths would wait for these to be written.
         let expected = (0..shape.len()).filter(|at| *at != left_out).map(|at| &shape[at]);
         if given.iter().ne(expected) {
             let (shape, given) = (numbers(py, shape)?.into_any(), numbers(py, given)?.into_any());
-            let (axis, kind) = (size(py, axis)?, text(py, array.dtype().kind.name())?.into_any());
+            let (axis, kind) = (size(py, axis)?, text(py, array.kind().name())?.into_any());
             let error = call(Known::get().shape_error.bind(py), [&given, &kind, &shape, &axis])?;
             return Err(PyErr::from_value(error));
         }

@@ -45,7 +45,7 @@ const WARN_ON_WRITE: c_int = 1 << 31;
 
 /// Refuses a NumPy whose arrays have other [`Fields`].
 pub(super) fn check_fields(py: Python<'_>) -> PyResult<()> {
-    let dtype = Dtype::real(Storage::F32);
+    let dtype = Dtype::real(py, Storage::F32);
     let probe = super::numpy::empty(py, &[2, 3], &dtype)?;
     let buffer = PyUntypedBuffer::get(&probe)?;
     let bytes: usize = probe.get_type().getattr("__basicsize__")?.extract()?;
@@ -53,7 +53,7 @@ pub(super) fn check_fields(py: Python<'_>) -> PyResult<()> {
     // SAFETY: within the object, if it is so large; any bytes are an address or a number.
     let is_known = bytes >= size_of::<Fields>()
         && unsafe { ((*at).data.cast(), (*at).ndim, (*at).dtype) }
-            == (buffer.buf_ptr(), 2, dtype.object(py).as_ptr());
+            == (buffer.buf_ptr(), 2, dtype.object.as_ptr());
     let message = "smoothxent does not know how the arrays of this version of NumPy are made";
     if is_known { Ok(()) } else { Err(PyImportError::new_err(message)) }
 }
@@ -68,7 +68,7 @@ pub(super) struct Array<'py> {
     ndim: usize,
     /// Of all elements.
     bytes: usize,
-    dtype: Dtype,
+    kind: Kind,
     is_writable: bool,
     /// Do its elements lie one after another in C order?
     is_contiguous: bool,
@@ -118,9 +118,9 @@ pub(super) fn broadcasts(given: &[usize], shape: &[usize]) -> bool {
 }
 
 impl<'py> Array<'py> {
-    /// That of an ndarray with such elements. The dtype is taken apart, to be moved in registers.
+    /// That of an ndarray with such elements.
     #[inline(always)]
-    fn view(obj: Bound<'py, PyAny>, Dtype { kind, bfloat16 }: Dtype) -> Self {
+    fn view(obj: Bound<'py, PyAny>, kind: Kind) -> Self {
         let at = obj.as_ptr().cast::<Fields>();
         // SAFETY: an ndarray, which has these fields (`check_fields`), as long as no other code runs.
         let (start, ndim, flags) =
@@ -150,26 +150,30 @@ impl<'py> Array<'py> {
         };
         let is_writable = flags & (WRITEABLE | WARN_ON_WRITE) == WRITEABLE;
         let bytes = len * kind.size();
-        let dtype = Dtype { kind, bfloat16 };
         let is_contiguous = flags & CONTIGUOUS != 0;
-        Self { owner: obj, start, numbers, ndim, bytes, dtype, is_writable, is_contiguous }
+        Self { owner: obj, start, numbers, ndim, bytes, kind, is_writable, is_contiguous }
     }
 
     pub(super) fn object(&self, _py: Python<'py>) -> Bound<'py, PyAny> {
         self.owner.clone()
     }
 
-    pub(super) fn dtype(&self) -> &Dtype {
-        &self.dtype
+    pub(super) fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// That of a new array of the same type.
+    pub(super) fn dtype(&self, py: Python<'py>) -> Dtype<'py> {
+        match self.kind {
+            Kind::BFLOAT16 => {
+                Dtype { kind: self.kind, object: dtype_of(&self.object(py)).to_owned() }
+            }
+            kind => Dtype::of(py, kind),
+        }
     }
 
     pub(super) fn storage(&self) -> Storage {
-        self.dtype.kind.storage()
-    }
-
-    /// What rows of this real array are computed in.
-    pub(super) fn compute(&self) -> Storage {
-        self.storage().compute_with(Storage::F32)
+        self.kind.storage()
     }
 
     pub(super) fn shape(&self) -> &[usize] {
@@ -205,7 +209,7 @@ impl<'py> Array<'py> {
 
     /// Every element as a row of its own, in C order, after broadcasting to `shape`.
     pub(super) fn elements(&self, shape: &[usize]) -> Rows<'_> {
-        let one = [(1, self.dtype.kind.size().cast_signed())];
+        let one = [(1, self.kind.size().cast_signed())];
         self.rows_of(shape.len(), self.broadcast_axes(shape).chain(one))
     }
 
@@ -235,7 +239,7 @@ impl<'py> Array<'py> {
 
     /// Every element as a row of its own, in C order, to write.
     pub(super) fn elements_mut(&self) -> RowsMut<'_> {
-        let one = (1, self.dtype.kind.size().cast_signed());
+        let one = (1, self.kind.size().cast_signed());
         // SAFETY: as in `rows_mut`.
         unsafe { RowsMut::from_raw(self.start, self.storage(), one, self.axes()) }
     }
@@ -254,7 +258,7 @@ impl<'py> Array<'py> {
                 |first, values| self.read_as::<$type>(&outer, first, values)
             };
         }
-        let read: &(dyn Fn(usize, &mut [u64]) + Sync) = match self.dtype.kind {
+        let read: &(dyn Fn(usize, &mut [u64]) + Sync) = match self.kind {
             Kind::Signed(1) => &read!(i8),
             Kind::Signed(2) => &read!(i16),
             Kind::Signed(4) => &read!(i32),
@@ -263,7 +267,7 @@ impl<'py> Array<'py> {
             Kind::Unsigned(4) => &read!(u32),
             _ => &read!(u64),
         };
-        let signed = matches!(self.dtype.kind, Kind::Signed(_));
+        let signed = matches!(self.kind, Kind::Signed(_));
         let (len, ignore_index) = (outer.rows(), ignore_index.copied());
         let unchecked = UncheckedLabels { len, read, signed, num_classes, ignore_index };
         check_labels(&unchecked, labels, run)
@@ -302,7 +306,7 @@ impl<'py> Array<'py> {
 
     #[cold]
     fn strided_extent(&self, start: usize) -> (usize, usize) {
-        let (mut first, mut end) = (start, start + self.dtype.kind.size());
+        let (mut first, mut end) = (start, start + self.kind.size());
         for (len, stride) in self.axes() {
             let Some(steps) = len.checked_sub(1) else { return (start, start) };
             let reach = steps.cast_signed() * stride;
@@ -321,7 +325,7 @@ impl<'py> Array<'py> {
     /// Is element for element the same memory?
     pub(super) fn is_alias_of(&self, other: &Array<'_>) -> bool {
         self.start == other.start
-            && self.dtype.kind == other.dtype.kind
+            && self.kind == other.kind
             && self.shape() == other.shape()
             && self.axes().zip(other.axes()).all(|(a, b)| a.1 == b.1 || a.0 <= 1)
     }

@@ -4,6 +4,7 @@
 //! that overlaps an input in any other way is computed elsewhere and copied
 //! at the end, so the result is as if there were no overlap.
 
+use super::arguments::Logits;
 use super::arrays::Array;
 use super::dtype::Dtype;
 use super::errors::{internal, raise};
@@ -13,7 +14,7 @@ use super::threads::width;
 use pyo3::prelude::*;
 use smoothxent::fpenv::{set_default_fp_env, with_default_fp_env};
 use smoothxent::pool::{self, lock};
-use smoothxent::{Error, Level, RowsMut, Run, Storage, copy, touch};
+use smoothxent::{Error, Level, RowsMut, Run, copy, touch};
 use std::mem::replace;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Mutex;
@@ -49,24 +50,26 @@ impl<'py> Output<'py> {
         out: &Bound<'py, PyAny>,
         name: &str,
         shape: &[usize],
-        dtype: Option<&Dtype>,
-        inputs: &Inputs<'_>,
+        dtype: Option<&Dtype<'py>>,
+        inputs: &Inputs<'_, 'py>,
     ) -> PyResult<&'p mut Self> {
         let (py, may_widen) = (out.py(), dtype.is_none());
-        let dtype = dtype.unwrap_or(inputs.logits.dtype());
+        let logits = &inputs.logits.array;
+        let own = || dtype.map_or_else(|| logits.dtype(py), Dtype::clone);
         if out.is_none() {
-            return Ok(place.insert(Self::fresh(py, shape, dtype)?));
+            return Ok(place.insert(Self::fresh(py, shape, &own())?));
         }
         let array = Array::find_output(out, name, shape)?.view();
         let output = Self { array, memory: Memory::Callers, object: out.clone(), wanted: None };
         let output = place.insert(output);
         output.array.refuse_output(py, name, shape)?;
-        let (array, storage) = (&output.array, dtype.kind.storage());
+        let (array, storage) =
+            (&output.array, dtype.map_or(logits.kind(), |own| own.kind).storage());
         // Else a result is rounded to its own type first, also on its way to a wider array.
         let takes_it = array.storage() == storage
-            || inputs.compute == storage
+            || inputs.logits.compute == storage
             || (may_widen && array.storage().size() > 2);
-        let is_alias = array.is_alias_of(inputs.logits);
+        let is_alias = array.is_alias_of(logits);
         if takes_it && !inputs.forbid(array, is_alias) {
             if is_alias {
                 output.memory = Memory::OfLogits;
@@ -74,14 +77,26 @@ impl<'py> Output<'py> {
             return Ok(output);
         }
         // Elsewhere, but rounded to the caller's type here: NumPy could round a second time.
-        output.set_aside((!takes_it).then_some(dtype))?;
+        output.set_aside((!takes_it).then(own))?;
         Ok(output)
     }
 
     /// A new array.
-    pub(super) fn fresh(py: Python<'py>, shape: &[usize], dtype: &Dtype) -> PyResult<Self> {
+    pub(super) fn fresh(py: Python<'py>, shape: &[usize], dtype: &Dtype<'py>) -> PyResult<Self> {
         let array = Array::empty(py, shape, dtype)?;
         Ok(Self { memory: Memory::New, object: array.object(py), array, wanted: None })
+    }
+
+    /// The same, touched to have rows along `axis` written.
+    pub(super) fn touched(
+        py: Python<'py>,
+        shape: &[usize],
+        dtype: &Dtype<'py>,
+        axis: usize,
+    ) -> PyResult<Self> {
+        let output = Self::fresh(py, shape, dtype)?;
+        output.touch(py, axis)?;
+        Ok(output)
     }
 
     /// Rows along `axis`, to write. Memory of the caller's has been written before, so writing past
@@ -120,10 +135,11 @@ impl<'py> Output<'py> {
 
     /// Computes elsewhere, in another type or the same, so that the caller's array is written when nothing can fail any
     /// more.
-    pub(super) fn set_aside(&mut self, dtype: Option<&Dtype>) -> PyResult<()> {
+    pub(super) fn set_aside(&mut self, dtype: Option<Dtype<'py>>) -> PyResult<()> {
         if self.wanted.is_none() {
-            let dtype = dtype.unwrap_or(self.array.dtype());
-            let aside = Array::empty(self.object.py(), self.array.shape(), dtype)?;
+            let py = self.object.py();
+            let dtype = dtype.unwrap_or_else(|| self.array.dtype(py));
+            let aside = Array::empty(py, self.array.shape(), &dtype)?;
             self.wanted = Some(Box::new(replace(&mut self.array, aside)));
             self.memory = Memory::New;
         }
@@ -150,19 +166,19 @@ fn copy_array(py: Python<'_>, from: &Array<'_>, to: &Array<'_>) -> PyResult<()> 
 }
 
 /// The arrays that are read while outputs are written.
-pub(super) struct Inputs<'a> {
-    pub(super) logits: &'a Array<'a>,
-    pub(super) others: [Option<&'a Array<'a>>; 3],
-    /// What the rows are computed in.
-    pub(super) compute: Storage,
+pub(super) struct Inputs<'a, 'py> {
+    pub(super) logits: &'a Logits<'py>,
+    pub(super) others: [Option<&'a Array<'py>>; 2],
     /// May the output lie exactly where the logits do?
     pub(super) in_place: bool,
 }
 
-impl Inputs<'_> {
+impl Inputs<'_, '_> {
     fn forbid(&self, output: &Array<'_>, is_alias: bool) -> bool {
-        let logits = (!(self.in_place && is_alias)).then_some(self.logits);
-        self.others.into_iter().flatten().chain(logits).any(|input| output.may_overlap(input))
+        let Logits { array, mask, .. } = self.logits;
+        let logits = (!(self.in_place && is_alias)).then_some(array);
+        let others = self.others.into_iter().flatten().chain(mask);
+        others.chain(logits).any(|input| output.may_overlap(input))
     }
 }
 

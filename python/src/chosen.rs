@@ -18,7 +18,7 @@ fn top_k<'py>(
 ) -> PyResult<Bound<'py, PyTuple>> {
     let py = logits.py();
     let result = new_tuple(py, 2)?; // before anything is written
-    let logits = Logits::new(logits, axis)?;
+    let mut logits = Logits::new(logits, axis)?;
     logits.refuse_no_classes(py)?;
     let (given, classes) = (integer(k, "k")?, logits.classes());
     let Some(k) = usize::try_from(given).ok().filter(|k| *k <= classes) else {
@@ -27,21 +27,16 @@ fn top_k<'py>(
             "k must be between 0 and {classes}, the number of classes, got {given}"
         ));
     };
-    let temperature = arguments::temperature(temperature)?;
-    let mask_array = given!(mask, logits.mask_array(mask));
+    logits.temperature = arguments::temperature(temperature)?;
+    logits.mask = given!(mask, logits.mask_array(mask));
     let mut shape = logits.shape().to_vec();
     shape[logits.axis] = k;
-    let indices = Output::fresh(py, &shape, &Dtype::of(Kind::Signed(8)))?;
-    let log_probs = Output::fresh(py, &shape, logits.array.dtype())?;
-    indices.touch(py, logits.axis)?;
-    log_probs.touch(py, logits.axis)?;
-    let (z, mask) = (logits.array.rows(logits.axis), logits.mask_rows(mask_array.as_ref()));
+    let new = |dtype| Output::touched(py, &shape, &dtype, logits.axis);
+    let indices = new(Dtype::of(py, Kind::Signed(8)))?;
+    let log_probs = new(logits.array.dtype(py))?;
     let mut classes = indices.rows_mut(logits.axis);
     let mut out = log_probs.rows_mut(logits.axis);
-    let compute = logits.array.compute();
-    logits.run(py, |run| {
-        smoothxent::top_k(compute, temperature, &z, mask.as_ref(), &mut classes, &mut out, run)
-    })?;
+    logits.run(py, |batch, run| batch.top_k(&mut classes, &mut out, run))?;
     Ok(fill(result, [indices.finish(py)?, log_probs.finish(py)?]))
 }
 
@@ -51,10 +46,10 @@ fn at_indices<'py>(
     &[logits, indices, axis, temperature, mask]: &Arguments<'_, 'py, 5>,
 ) -> PyResult<Bound<'py, PyAny>> {
     let py = logits.py();
-    let logits = Logits::new(logits, axis)?;
+    let mut logits = Logits::new(logits, axis)?;
     logits.refuse_no_classes(py)?;
-    let temperature = arguments::temperature(temperature)?;
-    let mask_array = given!(mask, logits.mask_array(mask));
+    logits.temperature = arguments::temperature(temperature)?;
+    logits.mask = given!(mask, logits.mask_array(mask));
     let indices = Array::indices(indices)?;
     let (axis, shape, given) = (logits.axis, logits.shape(), indices.shape());
     let mut expected = shape.to_vec();
@@ -77,14 +72,10 @@ fn at_indices<'py>(
             (*name, *index) = ("indices", own_index(index, given, given.len(), given));
         }
     })?;
-    let output = Output::fresh(py, given, logits.array.dtype())?;
-    output.touch(py, axis)?;
-    let (z, mask) = (logits.array.rows(axis), logits.mask_rows(mask_array.as_ref()));
+    let output = Output::touched(py, given, &logits.array.dtype(py), axis)?;
     let mut out = output.rows_mut(axis);
     let labels = (&labels, given[axis + 1..].iter().product());
-    let compute = logits.array.compute();
-    run(py, logits.array.bytes().max(indices.bytes()), |run| {
-        smoothxent::log_softmax_at(compute, temperature, &z, mask.as_ref(), labels, &mut out, run)
-    })?;
+    let (bytes, batch) = (logits.array.bytes().max(indices.bytes()), logits.batch());
+    run(py, bytes, |run| batch.log_softmax_at(labels, &mut out, run))?;
     output.finish(py)
 }

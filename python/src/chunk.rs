@@ -1,6 +1,6 @@
-//! For smoothxent.dask: rows whose classes lie on several machines, and losses of rows to be added.
+//! For smoothxent.dask: rows whose classes lie on several machines.
 
-use super::arguments::{self, Logits, flag, number};
+use super::arguments::{Logits, flag, number};
 use super::arrays::Array;
 use super::call::{Output, run};
 use super::dtype::Dtype;
@@ -9,8 +9,7 @@ use super::{Argument, Arguments};
 use pyo3::prelude::*;
 use pyo3::types::PyString;
 use smoothxent::{
-    CHUNK_ROW, ChunkTarget, CrossEntropy, LossTerms, Operation, ROW_CONSTANTS, Reduction,
-    SEGMENT_SUMS, Smoothing, Storage, Targets, segments,
+    CHUNK_ROW, ChunkTarget, Operation, ROW_CONSTANTS, SEGMENT_SUMS, Smoothing, Storage, segments,
 };
 
 /// What is done to the rows of which a chunk is a part.
@@ -52,14 +51,10 @@ fn reduce_chunk<'py>(
         None => Smoothing::None,
     };
     let len = segments(classes) * SEGMENT_SUMS;
-    let double = Dtype::real(Storage::F64);
+    let double = Dtype::real(py, Storage::F64);
     let sums = Array::empty(py, &with_axis(&row_shape, len), &double)?;
-    let (z, rows) = (logits.array.rows(logits.axis), rows.rows(logits.axis));
-    let mut out = sums.rows_mut(logits.axis);
-    let compute = logits.array.compute();
-    logits.run(py, |run| {
-        smoothxent::reduce_chunk(compute, operation, &z, &rows, smoothing, &mut out, run)
-    })?;
+    let (rows, mut out) = (rows.rows(logits.axis), sums.rows_mut(logits.axis));
+    logits.run(py, |batch, run| batch.reduce_chunk(operation, &rows, smoothing, &mut out, run))?;
     Ok(sums.object(py))
 }
 
@@ -80,7 +75,7 @@ fn finish_chunks<'py>(
     let axis = sums.shape().len().checked_sub(1).expect("an axis of the sums");
     let row_shape = &sums.shape()[..axis];
     let maxima = Array::real_of_shape(maxima, "maxima", &with_axis(row_shape, 1))?;
-    let double = Dtype::real(Storage::F64);
+    let double = Dtype::real(py, Storage::F64);
     let constants = Array::empty(py, &with_axis(row_shape, ROW_CONSTANTS), &double)?;
     let (values, maxima, mut out) = (sums.rows(axis), maxima.rows(axis), constants.rows_mut(axis));
     let [spike, beta, mass] =
@@ -104,36 +99,8 @@ fn write_chunk<'py>(
     let logits = Logits::last(logits)?;
     let row_shape = with_axis(&logits.row_shape(), 1 + ROW_CONSTANTS);
     let rows = Array::real_of_shape(rows, "rows", &row_shape)?;
-    let output = Output::fresh(py, logits.shape(), logits.array.dtype())?;
-    let (z, rows) = (logits.array.rows(logits.axis), rows.rows(logits.axis));
-    let mut out = output.rows_mut(logits.axis);
-    let compute = logits.array.compute();
-    logits.run(py, |run| smoothxent::write_chunk(compute, operation, &z, &rows, &mut out, run))?;
+    let output = Output::fresh(py, logits.shape(), &logits.array.dtype(py))?;
+    let (rows, mut out) = (rows.rows(logits.axis), output.rows_mut(logits.axis));
+    logits.run(py, |batch, run| batch.write_chunk(operation, &rows, &mut out, run))?;
     output.finish(py)
-}
-
-function!(_row_losses(logits, labels, label_smoothing, prior) -> PyAny, row_losses);
-
-/// The losses of rows as the reductions of cross_entropy add them, in float64: not rounded to the type of the
-/// rows. Labels of -1 are ignored.
-fn row_losses<'py>(
-    &[logits, labels, label_smoothing, prior]: &Arguments<'_, 'py, 4>,
-) -> PyResult<Bound<'py, PyAny>> {
-    let py = logits.py();
-    let logits = Logits::last(logits)?;
-    let label_smoothing = arguments::label_smoothing(label_smoothing, prior)?;
-    let prior_array = given!(prior, logits.prior_array(prior));
-    let prior = logits.prior(py, prior_array.as_ref().filter(|_| label_smoothing > 0.0))?;
-    let target_array = Array::targets(labels)?;
-    let mut place = Targets::none();
-    let targets = logits.targets(py, &target_array, Some(&-1), None, &mut place)?;
-    let double = Dtype::real(Storage::F64);
-    let losses = Array::empty(py, &logits.row_shape(), &double)?;
-    let (z, mut out) = (logits.array.rows(logits.axis), losses.elements_mut());
-    let terms = LossTerms::new(label_smoothing, &prior);
-    // Of a sum, losses are not rounded.
-    let (reduction, normalizer, compute) = (Reduction::Sum, None, logits.array.compute());
-    let operation = CrossEntropy { targets, terms, reduction, normalizer, compute };
-    logits.run(py, |run| operation.run(&z, None, Some(&mut out), None, None, run))?;
-    Ok(losses.object(py))
 }

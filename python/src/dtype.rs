@@ -35,6 +35,21 @@ impl Kind {
         (Kind::BFLOAT16, "bfloat16"),
     ];
 
+    /// What the elements of a dtype are, if they are such numbers. One that is none of the known objects may be equal to
+    /// one all the same, as another C type, with metadata, or unpickled; or bfloat16, whose package need not be there.
+    /// Not by `==`, for which NumPy takes memory that it does not check.
+    pub(super) fn of_dtype(dtype: &Bound<'_, PyAny>) -> PyResult<Option<Self>> {
+        let known = Known::get();
+        if let Some(kind) = known.kind_of(dtype) {
+            return Ok(Some(kind));
+        }
+        let name = dtype.getattr(&known.name)?.cast_into::<PyString>()?;
+        let (name, size) = (name.to_cow()?, dtype.getattr(&known.itemsize)?.extract::<usize>()?);
+        let is_native = dtype.getattr(&known.isnative)?.is_truthy()?;
+        let mut all = Self::ALL.into_iter().filter(|_| is_native);
+        Ok(all.find(|(kind, own)| *own == name && kind.size() == size).map(|(kind, _)| kind))
+    }
+
     /// The name of the dtype.
     pub(super) fn name(self) -> &'static str {
         Self::ALL.iter().find(|(kind, _)| *kind == self).expect("one of all").1
@@ -66,49 +81,22 @@ impl Kind {
     }
 }
 
-/// The dtype of an array of numbers in native byte order.
-pub(super) struct Dtype {
+/// The dtype of a new array.
+#[derive(Clone)]
+pub(super) struct Dtype<'py> {
     pub(super) kind: Kind,
-    /// The object of bfloat16, as ml_dtypes has it: NumPy itself does not.
-    pub(super) bfloat16: Option<Py<PyAny>>,
+    /// NumPy's own, or of bfloat16 that of ml_dtypes.
+    pub(super) object: Bound<'py, PyAny>,
 }
 
-impl Dtype {
-    /// NumPy's own.
-    pub(super) fn of(kind: Kind) -> Self {
-        Self { kind, bfloat16: None }
+impl<'py> Dtype<'py> {
+    /// Of numbers that NumPy itself has.
+    pub(super) fn of(py: Python<'py>, kind: Kind) -> Self {
+        Self { kind, object: Known::get().dtype_of(kind).bind(py).clone() }
     }
 
-    /// NumPy's own for real numbers.
-    pub(super) fn real(storage: Storage) -> Self {
-        Self::of(Kind::Float(storage))
+    /// The same of real numbers.
+    pub(super) fn real(py: Python<'py>, storage: Storage) -> Self {
+        Self::of(py, Kind::Float(storage))
     }
-
-    /// That of a dtype object, if its elements are such numbers.
-    pub(super) fn of_object(dtype: &Bound<'_, PyAny>) -> PyResult<Option<Self>> {
-        let kind = match Known::get().kind_of(dtype) {
-            None => kind_by_name(dtype)?,
-            known => known,
-        };
-        Ok(kind.map(|kind| {
-            let bfloat16 = (kind == Kind::BFLOAT16).then(|| dtype.clone().unbind());
-            Self { kind, bfloat16 }
-        }))
-    }
-
-    pub(super) fn object<'py>(&self, py: Python<'py>) -> &Bound<'py, PyAny> {
-        self.bfloat16.as_ref().unwrap_or_else(|| Known::get().dtype_of(self.kind)).bind(py)
-    }
-}
-
-/// What the elements of a dtype are that is none of the known objects: it may be equal to one all the same, as another
-/// C type, with metadata, or unpickled; or bfloat16, whose package need not be there. Not by `==`, for which NumPy takes
-/// memory that it does not check.
-fn kind_by_name(dtype: &Bound<'_, PyAny>) -> PyResult<Option<Kind>> {
-    let known = Known::get();
-    let name = dtype.getattr(&known.name)?.cast_into::<PyString>()?;
-    let (name, size) = (name.to_cow()?, dtype.getattr(&known.itemsize)?.extract::<usize>()?);
-    let is_native = dtype.getattr(&known.isnative)?.is_truthy()?;
-    let mut all = Kind::ALL.into_iter().filter(|_| is_native);
-    Ok(all.find(|(kind, own)| *own == name && kind.size() == size).map(|(kind, _)| kind))
 }

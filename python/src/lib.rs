@@ -12,12 +12,12 @@ macro_rules! given {
     };
 }
 
-/// `let $name = &$result?` of what is large, without a copy: right after it was written, that waits for it.
+/// `let $name = &mut $result?` of what is large, without a copy: right after it was written, that waits for it.
 macro_rules! hold {
     ($name:ident = $result:expr) => {
-        let held = $result;
+        let mut held = $result;
         let $name = match held {
-            Ok(ref value) => value,
+            Ok(ref mut value) => value,
             Err(error) => return Err(error),
         };
     };
@@ -52,7 +52,6 @@ mod loss;
 mod numpy;
 mod objects;
 mod overlap;
-mod second_order;
 mod threads;
 mod weights;
 
@@ -64,7 +63,7 @@ use dtype::Dtype;
 use objects::{integer, text, tuple, tuple_of};
 use pyo3::prelude::*;
 use pyo3::types::{PyNotImplemented, PyTuple};
-use smoothxent::{Activation, Level, Storage, Targets, TermsOut, WithReserve, pool};
+use smoothxent::{Level, Operation, Targets, TermsOut, WithReserve, pool};
 use std::env::consts::{ARCH, OS};
 use threads::width;
 
@@ -77,8 +76,8 @@ type Arguments<'a, 'py, const N: usize> = [Argument<'a, 'py>; N];
 
 /// What the builtins call.
 const NATIVE: [Native; 5] = [
-    |given| activation(Activation::Softmax, &all(given)),
-    |given| activation(Activation::LogSoftmax, &all(given)),
+    |given| activation(Operation::Softmax, &all(given)),
+    |given| activation(Operation::LogSoftmax, &all(given)),
     |given| logsumexp_of(&all(given)),
     |given| loss::value(&all(given)),
     |given| loss::value_and_grad(&all(given)).map(Bound::into_any),
@@ -91,17 +90,17 @@ fn all<'a, 'py, const N: usize>(given: &'a [Bound<'py, PyAny>]) -> Arguments<'a,
 function!(
     softmax(logits, axis, temperature, r#where, dtype, out) -> PyAny,
     activation,
-    Activation::Softmax
+    Operation::Softmax
 );
 
 function!(
     log_softmax(logits, axis, temperature, r#where, dtype, out) -> PyAny,
     activation,
-    Activation::LogSoftmax
+    Operation::LogSoftmax
 );
 
 fn activation<'py>(
-    kind: Activation,
+    operation: Operation,
     &[logits, axis, temperature, mask, dtype, out]: &Arguments<'_, 'py, 6>,
 ) -> PyResult<Bound<'py, PyAny>> {
     if !is_one_axis(axis)? {
@@ -109,22 +108,18 @@ fn activation<'py>(
     }
     hold!(logits = Logits::new(logits, axis));
     logits.refuse_no_classes(axis.py())?;
-    let temperature = arguments::temperature(temperature)?;
-    let mask_array = given!(mask, logits.mask_array(mask));
+    logits.temperature = arguments::temperature(temperature)?;
+    logits.mask = given!(mask, logits.mask_array(mask));
     let dtype = given!(dtype, numpy::requested(dtype));
-    let result = dtype.as_ref().map_or(Storage::F32, |dtype| dtype.kind.storage());
-    let compute = logits.array.storage().compute_with(result);
-    let others = [mask_array.as_ref(), None, None];
-    let inputs = Inputs { logits: &logits.array, others, compute, in_place: true };
+    if let Some(dtype) = &dtype {
+        logits.compute = logits.array.storage().compute_with(dtype.kind.storage());
+    }
+    let inputs = Inputs { logits, others: [None; 2], in_place: true };
     let mut output = None;
     let output = Output::new(&mut output, out, "out", logits.shape(), dtype.as_ref(), &inputs)?;
     output.touch(out.py(), logits.axis)?;
-    let z = logits.array.rows(logits.axis);
     let mut p = output.rows_mut(logits.axis);
-    let mask = logits.mask_rows(mask_array.as_ref());
-    logits.run(out.py(), |run| {
-        smoothxent::activation(compute, kind, temperature, &z, mask.as_ref(), &mut p, run)
-    })?;
+    logits.run(out.py(), |batch, run| batch.apply(operation, &mut p, run))?;
     output.finish(out.py())
 }
 
@@ -145,42 +140,21 @@ fn logsumexp_of<'py>(
     if logits.lack_classes() {
         return several();
     }
-    let temperature = arguments::temperature(temperature)?;
-    let mask_array = given!(mask, logits.mask_array(mask));
+    logits.temperature = arguments::temperature(temperature)?;
+    logits.mask = given!(mask, logits.mask_array(mask));
     let mut shape = logits.row_shape();
     if flag(keepdims, "keepdims")? {
         shape.insert(logits.axis, 1);
     }
-    let compute = logits.array.compute();
-    let others = [mask_array.as_ref(), None, None];
-    let inputs = Inputs { logits: &logits.array, others, compute, in_place: false };
+    let inputs = Inputs { logits, others: [None; 2], in_place: false };
     let mut output = None;
     let output = Output::new(&mut output, out, "out", &shape, None, &inputs)?;
-    let (z, mut lse) = (logits.array.rows(logits.axis), output.array.elements_mut());
-    let mask = logits.mask_rows(mask_array.as_ref());
-    logits.run(out.py(), |run| {
-        smoothxent::logsumexp(compute, temperature, &z, mask.as_ref(), &mut lse, run)
-    })?;
+    let mut lse = output.array.elements_mut();
+    logits.run(out.py(), |batch, run| batch.apply(Operation::LogSumExp, &mut lse, run))?;
     let lse = output.finish(out.py())?;
     // One row: a scalar, as from NumPy's own reductions.
     if shape.is_empty() && out.is_none() { lse.get_item(tuple(out.py(), [])?) } else { Ok(lse) }
 }
-
-function!(
-    cross_entropy(
-        logits, targets, label_smoothing, prior, class_weight, sample_weight, ignore_index,
-        r#where, temperature, z_loss, axis, reduction, normalizer, out
-    ) -> PyAny,
-    loss::value
-);
-
-function!(
-    cross_entropy_value_and_grad(
-        logits, targets, label_smoothing, prior, class_weight, sample_weight, ignore_index,
-        r#where, temperature, z_loss, axis, reduction, normalizer, out, grad_out
-    ) -> PyTuple,
-    loss::value_and_grad
-);
 
 function!(
     cross_entropy_terms(
@@ -193,18 +167,17 @@ fn terms<'py>(
     &[logits, targets, prior, ignore_index, mask, temperature, axis]: &Arguments<'_, 'py, 7>,
 ) -> PyResult<Bound<'py, PyTuple>> {
     let py = logits.py();
-    let logits = Logits::new(logits, axis)?;
+    let mut logits = Logits::new(logits, axis)?;
     logits.refuse_no_classes(py)?;
     let prior_array = given!(prior, logits.prior_array(prior));
     let prior = &logits.prior(py, prior_array.as_ref())?;
-    let temperature = arguments::temperature(temperature)?;
-    let mask_array = given!(mask, logits.mask_array(mask));
+    logits.temperature = arguments::temperature(temperature)?;
+    logits.mask = given!(mask, logits.mask_array(mask));
     let ignored = arguments::ignore_index(ignore_index)?;
     let target_array = Array::targets(targets)?;
     let mut place = Targets::none();
     let targets = logits.targets(py, &target_array, ignored.as_ref(), None, &mut place)?;
-    let (compute, shape) = (logits.array.compute(), logits.row_shape());
-    let per_row = Dtype::real(compute);
+    let (shape, per_row) = (logits.row_shape(), Dtype::real(py, logits.compute));
     let empty = || Array::empty(py, &shape, &per_row);
     let arrays = [empty()?, empty()?, empty()?, empty()?, empty()?];
     let out = &mut TermsOut {
@@ -214,11 +187,7 @@ fn terms<'py>(
         prior_entropy: arrays[3].elements_mut(),
         logsumexp: arrays[4].elements_mut(),
     };
-    let (z, mask) = (logits.array.rows(logits.axis), logits.mask_rows(mask_array.as_ref()));
-    let mask = mask.as_ref();
-    logits.run(py, |run| {
-        smoothxent::cross_entropy_terms(compute, &z, mask, targets, prior, temperature, out, run)
-    })?;
+    logits.run(py, |batch, run| batch.cross_entropy_terms(targets, prior, out, run))?;
     tuple(py, arrays.each_ref().map(|array| array.object(py)))
 }
 
@@ -275,15 +244,15 @@ mod _smoothxent {
     #[pymodule_export]
     use super::chosen::{log_softmax_at, top_k_log_softmax};
     #[pymodule_export]
-    use super::chunk::{_finish_chunks, _reduce_chunk, _row_losses, _write_chunk};
+    use super::chunk::{_finish_chunks, _reduce_chunk, _write_chunk};
     #[pymodule_export]
-    use super::second_order::_grad_and_hess;
+    use super::loss::{_grad_and_hess, _row_losses, cross_entropy, cross_entropy_value_and_grad};
     #[pymodule_export]
     use super::threads::{_enter_num_threads, get_num_threads, set_num_threads};
     #[pymodule_export]
     use super::{
-        _after_fork_in_child, _refuse_overlap, cross_entropy, cross_entropy_terms,
-        cross_entropy_value_and_grad, log_softmax, logsumexp, show_config, softmax,
+        _after_fork_in_child, _refuse_overlap, cross_entropy_terms, log_softmax, logsumexp,
+        show_config, softmax,
     };
     #[pymodule_export]
     #[allow(non_upper_case_globals, reason = "the name of the Python attribute")]

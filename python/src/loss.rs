@@ -5,15 +5,50 @@ use super::arrays::Array;
 use super::call::{Inputs, Output};
 use super::dtype::Dtype;
 use super::errors::value_error;
-use super::objects::{fill, float, new_tuple};
+use super::objects::{fill, float, new_tuple, tuple};
 use super::{Argument, Arguments};
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
-use smoothxent::{CrossEntropy, LossTerms, Prior, Reduction, RowsMut, Targets};
+use smoothxent::{
+    CrossEntropy, Hessian, LossTerms, MOST_HESSIAN_CLASSES, Prior, Reduction, RowsMut, Storage,
+    Targets,
+};
+
+/// A function of the arguments of a loss, and of `$more` after them.
+macro_rules! loss_function {
+    ($name:ident($($more:ident)?) -> $result:ty, $body:path) => {
+        function!(
+            $name(
+                logits, targets, label_smoothing, prior, class_weight, sample_weight, ignore_index,
+                r#where, temperature, z_loss, axis, reduction, normalizer, out $(, $more)?
+            ) -> $result,
+            $body
+        );
+    };
+}
+
+loss_function!(cross_entropy() -> PyAny, value);
+loss_function!(cross_entropy_value_and_grad(grad_out) -> PyTuple, value_and_grad);
+loss_function!(_grad_and_hess(factor) -> PyTuple, grad_and_hess);
+loss_function!(_row_losses() -> PyAny, row_losses);
+
+/// What is asked for besides the reduced loss.
+#[derive(Default)]
+struct Besides<'a, 'py> {
+    /// The gradient, which this takes unless it is None.
+    grad_out: Option<Argument<'a, 'py>>,
+    /// The diagonal of the Hessian beside the gradient, times this.
+    factor: Option<f64>,
+    /// The losses of the rows in its place: in float64, as they are added.
+    row_losses: bool,
+}
+
+/// Of the gradient and of the diagonal of the Hessian.
+type Arrays<'py> = [Option<Bound<'py, PyAny>>; 2];
 
 /// The loss alone.
 pub(super) fn value<'py>(given: &Arguments<'_, 'py, 14>) -> PyResult<Bound<'py, PyAny>> {
-    Ok(evaluate(given, None)?.0)
+    Ok(evaluate(given, Besides::default())?.0)
 }
 
 /// The loss and its gradient, which `grad_out` takes.
@@ -21,11 +56,27 @@ pub(super) fn value_and_grad<'py>(
     [given @ .., grad_out]: &Arguments<'_, 'py, 15>,
 ) -> PyResult<Bound<'py, PyTuple>> {
     let result = new_tuple(grad_out.py(), 2)?; // before anything is written
-    let (loss, grad) = evaluate(given, Some(grad_out))?;
+    let besides = Besides { grad_out: Some(grad_out), ..Besides::default() };
+    let (loss, [grad, _]) = evaluate(given, besides)?;
     Ok(fill(result, [loss, grad.expect("asked for")]))
 }
 
-/// The loss, and the gradient if there is a `grad_out` (which may be None).
+/// New arrays of the gradient and the diagonal of the Hessian: what boosters ask of an objective. `out` is None.
+fn grad_and_hess<'py>(
+    [given @ .., factor]: &Arguments<'_, 'py, 15>,
+) -> PyResult<Bound<'py, PyTuple>> {
+    let factor = Some(arguments::number(factor, "factor")?);
+    let besides = Besides { grad_out: given.last().copied(), factor, row_losses: false };
+    let (_, arrays) = evaluate(given, besides)?;
+    tuple(given[0].py(), arrays.map(|array| array.expect("asked for")))
+}
+
+/// The losses of rows as a sum adds them: not rounded to the type of the rows.
+fn row_losses<'py>(given: &Arguments<'_, 'py, 14>) -> PyResult<Bound<'py, PyAny>> {
+    Ok(evaluate(given, Besides { row_losses: true, ..Besides::default() })?.0)
+}
+
+/// The loss, the gradient and the diagonal of the Hessian, as far as they are asked for.
 fn evaluate<'py>(
     &[
         logits,
@@ -43,15 +94,22 @@ fn evaluate<'py>(
         normalizer,
         out,
     ]: &Arguments<'_, 'py, 14>,
-    grad_out: Option<Argument<'_, 'py>>,
-) -> PyResult<(Bound<'py, PyAny>, Option<Bound<'py, PyAny>>)> {
+    Besides { grad_out, factor, row_losses }: Besides<'_, 'py>,
+) -> PyResult<(Bound<'py, PyAny>, Arrays<'py>)> {
     let py = out.py();
     hold!(logits = Logits::new(logits, axis));
     logits.refuse_no_classes(py)?;
+    let classes = logits.classes();
+    if factor.is_some() && classes > MOST_HESSIAN_CLASSES {
+        return Err(value_error!(
+            py,
+            "logits has {classes} classes, expected at most {MOST_HESSIAN_CLASSES}"
+        ));
+    }
     let reduction = arguments::reduction(reduction)?;
     let normalizer = arguments::normalizer(normalizer, reduction)?;
     let label_smoothing = arguments::label_smoothing(label_smoothing, prior)?;
-    let temperature = arguments::temperature(temperature)?;
+    logits.temperature = arguments::temperature(temperature)?;
     let z_loss = arguments::z_loss(z_loss)?;
     let prior_array = given!(prior, logits.prior_array(prior));
     // Without smoothing its values are not read.
@@ -67,20 +125,22 @@ fn evaluate<'py>(
     let class_weight = class_weight.as_ref();
     let sample_weight = given!(sample_weight, logits.sample_weight(sample_weight));
     let sample_weight = sample_weight.as_ref();
-    let mask_array = given!(mask, logits.mask_array(mask));
+    logits.mask = given!(mask, logits.mask_array(mask));
     hold!(ignored = arguments::ignore_index(ignore_index));
     hold!(target_array = Array::targets(targets));
     let mut place = Targets::none();
     let targets = logits.targets(py, target_array, ignored.as_ref(), class_weight, &mut place)?;
 
-    let compute = logits.array.compute();
-    let per_row = Dtype::real(compute);
-    let others = [prior_array.as_ref(), mask_array.as_ref(), Some(target_array)];
-    let mut inputs = Inputs { logits: &logits.array, others, compute, in_place: false };
+    let others = [prior_array.as_ref(), Some(target_array)];
+    let mut inputs = Inputs { logits, others, in_place: false };
     let (mut losses, mut scalar, mut grad) = (None, None, None);
     match reduction {
+        _ if row_losses => {
+            let double = Dtype::real(py, Storage::F64);
+            losses = Some(Output::fresh(py, &logits.row_shape(), &double)?);
+        }
         Reduction::None => {
-            let shape = logits.row_shape();
+            let (shape, per_row) = (logits.row_shape(), Dtype::real(py, logits.compute));
             Output::new(&mut losses, out, "out", &shape, Some(&per_row), &inputs)?;
         }
         _ if out.is_none() => {}
@@ -95,6 +155,8 @@ fn evaluate<'py>(
         Output::new(&mut grad, out, "grad_out", logits.shape(), None, &inputs)?
             .touch(py, logits.axis)?;
     }
+    let new = |_| Output::touched(py, logits.shape(), &logits.array.dtype(py), logits.axis);
+    let hess = factor.map(new).transpose()?;
     if let (Some(losses), Some(grad)) = (&mut losses, &grad)
         && grad.is_copied()
     {
@@ -110,7 +172,6 @@ fn evaluate<'py>(
     // first number is written.
     let is_written = scalar.is_some() || grad.is_some();
     let room = is_written.then(|| float(py, 0.0)).transpose()?;
-    let z = logits.array.rows(logits.axis);
     let mut loss_rows = losses.as_ref().map(|losses| losses.array.elements_mut());
     // Made where it stays: without a gradient a view of nothing, which is not used.
     let mut rows = match &grad {
@@ -118,14 +179,16 @@ fn evaluate<'py>(
         None => RowsMut::from_slice::<f32>(&mut [], 1),
     };
     let mut grad_rows = grad.is_some().then_some(&mut rows);
-    let mask = logits.mask_rows(mask_array.as_ref());
-    let terms =
-        LossTerms { label_smoothing, prior, class_weight, sample_weight, temperature, z_loss };
-    let operation = CrossEntropy { targets, terms, reduction, normalizer, compute };
-    let value = logits.run(py, |run| {
-        operation.run(&z, mask.as_ref(), loss_rows.as_mut(), grad_rows.as_deref_mut(), None, run)
+    let mut hessian = factor
+        .zip(hess.as_ref())
+        .map(|(factor, hess)| Hessian { out: hess.rows_mut(logits.axis), factor });
+    let terms = LossTerms { label_smoothing, prior, class_weight, sample_weight, z_loss };
+    let operation = CrossEntropy { targets, terms, reduction, normalizer };
+    let value = logits.run(py, |batch, run| {
+        operation.run(batch, loss_rows.as_mut(), grad_rows.as_deref_mut(), hessian.as_mut(), run)
     })?;
     let grad = grad.as_ref().map(|grad| grad.finish(py)).transpose()?;
+    let hess = hess.as_ref().map(|hess| hess.finish(py)).transpose()?;
     let loss = match &losses {
         Some(losses) => losses.finish(py)?,
         None => {
@@ -137,5 +200,5 @@ fn evaluate<'py>(
             loss
         }
     };
-    Ok((loss, grad))
+    Ok((loss, [grad, hess]))
 }

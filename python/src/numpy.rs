@@ -1,6 +1,6 @@
 //! The few things asked of NumPy itself.
 
-use super::dtype::Dtype;
+use super::dtype::{Dtype, Kind};
 use super::errors::{Shape, answer, error, from_class, type_error};
 use super::known::Known;
 use super::objects::{call, integer, numbers};
@@ -12,15 +12,15 @@ use pyo3::types::PyString;
 pub(super) fn empty<'py>(
     py: Python<'py>,
     shape: &[usize],
-    dtype: &Dtype,
+    dtype: &Dtype<'py>,
 ) -> PyResult<Bound<'py, PyAny>> {
     let size = numbers(py, shape)?.into_any();
-    call(Known::get().empty.bind(py), [&size, dtype.object(py)]).map_err(|raised| {
+    call(Known::get().empty.bind(py), [&size, &dtype.object]).map_err(|raised| {
         if !raised.is_instance_of::<PyValueError>(py) {
             return raised;
         }
         // No shape of an array that is there is refused, but for more bytes than there are addresses.
-        match dtype.object(py).str() {
+        match dtype.object.str() {
             Ok(name) => error::<PyMemoryError>(
                 py,
                 format_args!("cannot allocate {name} of shape {}", Shape(shape)),
@@ -34,16 +34,16 @@ pub(super) fn empty<'py>(
 const SUPPORTED: &str = "float16, bfloat16, float32 or float64";
 
 /// The `dtype=` of a result.
-pub(super) fn requested(obj: &Bound<'_, PyAny>) -> PyResult<Dtype> {
+pub(super) fn requested<'py>(obj: &Bound<'py, PyAny>) -> PyResult<Dtype<'py>> {
     let py = obj.py();
     let refuse =
         |what: Bound<'_, PyString>| type_error!(py, "dtype must be {SUPPORTED}, got {what}");
-    let Some(requested) = answer(py, call(Known::get().dtype_type.bind(py), [obj]))? else {
+    let Some(object) = answer(py, call(Known::get().dtype_type.bind(py), [obj]))? else {
         return Err(refuse(obj.repr()?));
     };
-    match Dtype::of_object(&requested)? {
-        Some(dtype) if dtype.kind.is_real() => Ok(dtype),
-        _ => Err(refuse(requested.str()?)),
+    match Kind::of_dtype(&object)?.filter(|kind| kind.is_real()) {
+        Some(kind) => Ok(Dtype { kind, object }),
+        None => Err(refuse(object.str()?)),
     }
 }
 

@@ -5,9 +5,9 @@ use super::arrays::{Array, broadcasts};
 use super::call::{run, run_placing};
 use super::errors::{Shape, own_index, value_error};
 use pyo3::prelude::*;
-use smoothxent::{Error, Rows, Run, WeightValues, read_weights};
+use smoothxent::{Error, Run, WeightValues, read_weights};
 
-impl Logits<'_> {
+impl<'py> Logits<'py> {
     /// c, one weight for each class.
     pub(super) fn class_weight(&self, obj: &Bound<'_, PyAny>) -> PyResult<WeightValues> {
         let array = Array::real_of_shape(obj, "class_weight", &[self.classes()])?;
@@ -39,7 +39,7 @@ impl Logits<'_> {
     }
 
     /// The array of a mask, which broadcasts to the logits.
-    pub(super) fn mask_array<'p>(&self, obj: &Bound<'p, PyAny>) -> PyResult<Array<'p>> {
+    pub(super) fn mask_array(&self, obj: &Bound<'py, PyAny>) -> PyResult<Array<'py>> {
         let array = Array::mask(obj)?;
         if broadcasts(array.shape(), self.shape()) {
             return Ok(array);
@@ -50,10 +50,5 @@ impl Logits<'_> {
             Shape(self.shape()),
             Shape(array.shape())
         ))
-    }
-
-    /// The mask of every row.
-    pub(super) fn mask_rows<'a>(&self, array: Option<&'a Array<'_>>) -> Option<Rows<'a>> {
-        array.map(|array| array.rows_broadcast(self.axis, self.shape()))
     }
 }

@@ -3,105 +3,95 @@
 //! log p = (z − M)/T − L needs of a row its M and its L, and of a class its logit: so the rows are
 //! reduced first, and read again at the classes alone.
 
-use super::assert_same_shape;
+use super::Batch;
 use crate::batch::{Job, Run, Top};
 use crate::error::Error;
 use crate::kernel::{Operation, Temperature, log_probabilities, log_probability};
-use crate::simd::{Float, MOST_LANES, Rows, RowsMut, Storage, Vector, VectorJob};
+use crate::simd::{Float, MOST_LANES, RowsMut, Storage, Vector, VectorJob};
 use crate::target::Labels;
 
 /// Log-probabilities in one part of the work.
 const PART: usize = 1 << 12;
 
-/// The classes of the k largest logits of every row, in order, and their log-probabilities, computed in
-/// `compute`. NaN comes first, masked classes last, and of equal logits the lower class.
-///
-/// # Errors
-/// [`Error::OutOfMemory`], or the error of `run.checkpoint`.
-///
-/// # Panics
-/// When `classes` and `out` do not have k elements for each row of `logits`, or k is too large.
-pub fn top_k(
-    compute: Storage,
-    temperature: f64,
-    logits: &Rows<'_>,
-    mask: Option<&Rows<'_>>,
-    classes: &mut RowsMut<'_>,
-    out: &mut RowsMut<'_>,
-    run: &mut Run<'_>,
-) -> Result<(), Error> {
-    let (classes, out) = (&*classes, &*out);
-    assert!(classes.classes() <= logits.classes() && classes.classes() == out.classes());
-    assert!(classes.rows() == logits.rows());
-    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a class")]
-    let given = |row, place| classes.get(row, place) as usize;
-    computed_in!(compute, F => {
-        chosen::<F>(temperature, logits, mask, Some(classes), &given, out, run)
-    })
-}
-
-/// The log-probabilities of given classes of every row, computed in `compute`. The indices are in the C order of
-/// an array whose class axis has axes of `inner` elements behind it.
-///
-/// # Errors
-/// [`Error::OutOfMemory`], or the error of `run.checkpoint`.
-///
-/// # Panics
-/// When `out` does not have an element for each index.
-pub fn log_softmax_at(
-    compute: Storage,
-    temperature: f64,
-    logits: &Rows<'_>,
-    mask: Option<&Rows<'_>>,
-    (indices, inner): (&Labels, usize),
-    out: &mut RowsMut<'_>,
-    run: &mut Run<'_>,
-) -> Result<(), Error> {
-    let many = out.classes();
-    let given = |row, place| indices.class((row / inner * many + place) * inner + row % inner);
-    let out = &*out;
-    computed_in!(compute, F => chosen::<F>(temperature, logits, mask, None, &given, out, run))
-}
-
-fn chosen<F: Float>(
-    temperature: f64,
-    logits: &Rows<'_>,
-    mask: Option<&Rows<'_>>,
-    classes: Option<&RowsMut<'_>>,
-    given: &(dyn Fn(usize, usize) -> usize + Sync),
-    out: &RowsMut<'_>,
-    run: &mut Run<'_>,
-) -> Result<(), Error> {
-    assert_same_shape(logits, mask, None);
-    assert!(out.rows() == logits.rows(), "a row of {} for each", out.classes());
-    let count = out.rows() * out.classes();
-    if count == 0 {
-        return Ok(());
+impl Batch<'_> {
+    /// The classes of the k largest logits of every row, in order, and their log-probabilities. NaN comes first,
+    /// masked classes last, and of equal logits the lower class.
+    ///
+    /// # Errors
+    /// [`Error::OutOfMemory`], or the error of `run.checkpoint`.
+    ///
+    /// # Panics
+    /// When `classes` and `out` do not have k elements for each row of the logits, or k is too large.
+    pub fn top_k(
+        &self,
+        classes: &mut RowsMut<'_>,
+        out: &mut RowsMut<'_>,
+        run: &mut Run<'_>,
+    ) -> Result<(), Error> {
+        let (classes, out) = (&*classes, &*out);
+        assert!(classes.classes() <= self.logits.classes() && classes.classes() == out.classes());
+        assert!(classes.rows() == self.logits.rows());
+        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a class")]
+        let given = |row, place| classes.get(row, place) as usize;
+        computed_in!(self.compute, F => self.chosen::<F>(Some(classes), &given, out, run))
     }
-    let mut maxima = run.filled(logits.rows(), &0.0)?;
-    let mut excesses = run.filled(logits.rows(), &0.0)?;
-    let (max, excess) =
-        (RowsMut::from_slice(&mut maxima, 1), RowsMut::from_slice(&mut excesses, 1));
-    let sorted = classes.map(|classes| (classes, out));
-    let top = Top { len: classes.map_or(1, RowsMut::classes), max: &max, sorted };
-    let job = Job::<F>::new(Operation::LogSoftmax, temperature, logits, mask, None);
-    let job = Job { top: Some(&top), scalars: Some(&excess), ..job };
-    job.run(run)?;
-    let is_sorted = classes.is_some();
-    let (temperature, maxima, excesses) = (job.temperature, &maxima[..], &excesses[..]);
-    let all = At { temperature, logits, mask, is_sorted, maxima, excesses, given, out, part: 0 };
-    let level = run.level;
-    run.each(count.div_ceil(PART), PART * size_of::<f64>(), &|part| {
-        F::dispatch(level, At { part, ..all });
-    })
+
+    /// The log-probabilities of given classes of every row. The indices are in the C order of an array whose class
+    /// axis has axes of `inner` elements behind it.
+    ///
+    /// # Errors
+    /// [`Error::OutOfMemory`], or the error of `run.checkpoint`.
+    ///
+    /// # Panics
+    /// When `out` does not have an element for each index.
+    pub fn log_softmax_at(
+        &self,
+        (indices, inner): (&Labels, usize),
+        out: &mut RowsMut<'_>,
+        run: &mut Run<'_>,
+    ) -> Result<(), Error> {
+        let many = out.classes();
+        let given = |row, place| indices.class((row / inner * many + place) * inner + row % inner);
+        computed_in!(self.compute, F => self.chosen::<F>(None, &given, &*out, run))
+    }
+
+    fn chosen<F: Float>(
+        &self,
+        classes: Option<&RowsMut<'_>>,
+        given: &(dyn Fn(usize, usize) -> usize + Sync),
+        out: &RowsMut<'_>,
+        run: &mut Run<'_>,
+    ) -> Result<(), Error> {
+        self.assert_same_shape(None);
+        let rows = self.logits.rows();
+        assert!(out.rows() == rows, "a row of {} for each", out.classes());
+        let count = rows * out.classes();
+        if count == 0 {
+            return Ok(());
+        }
+        let (mut maxima, mut excesses) = (run.filled(rows, &0.0)?, run.filled(rows, &0.0)?);
+        let (max, excess) =
+            (RowsMut::from_slice(&mut maxima, 1), RowsMut::from_slice(&mut excesses, 1));
+        let sorted = classes.map(|classes| (classes, out));
+        let top = Top { len: classes.map_or(1, RowsMut::classes), max: &max, sorted };
+        let job = self.job::<F>(Operation::LogSoftmax, None);
+        let job = Job { top: Some(&top), scalars: Some(&excess), ..job };
+        job.run(run)?;
+        let is_sorted = classes.is_some();
+        let (temperature, maxima, excesses) = (job.temperature, &maxima[..], &excesses[..]);
+        let all = At { temperature, batch: self, is_sorted, maxima, excesses, given, out, part: 0 };
+        let level = run.level;
+        run.each(count.div_ceil(PART), PART * size_of::<f64>(), &|part| {
+            F::dispatch(level, At { part, ..all });
+        })
+    }
 }
 
 /// A part of the log-probabilities, from reduced rows.
 #[derive(Clone, Copy)]
 struct At<'a, F> {
     temperature: Temperature<F>,
-    logits: &'a Rows<'a>,
-    mask: Option<&'a Rows<'a>>,
+    batch: &'a Batch<'a>,
     /// Are the logits where the log-probabilities go?
     is_sorted: bool,
     /// M, as it is in memory, and L.
@@ -117,7 +107,8 @@ impl<F: Float> VectorJob<F> for At<'_, F> {
 
     #[inline(always)]
     fn run<V: Vector<Scalar = F>>(self, token: V::Token) {
-        let Self { temperature, logits, mask, given, out, .. } = self;
+        let Self { temperature, given, out, .. } = self;
+        let Batch { logits, mask, .. } = self.batch;
         let (mut next, many) = (self.part * PART, out.classes());
         let end = (next + PART).min(out.rows() * many);
         while next < end {

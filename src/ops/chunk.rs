@@ -1,11 +1,11 @@
 //! Rows whose classes lie on several machines: what each does to its chunk, and what joins them.
 
-use super::assert_same_shape;
+use super::Batch;
 use crate::alloc::zeros;
 use crate::batch::{CHUNK_ROW, Job, ROW_CONSTANTS, Run, SEGMENT_SUMS, segments};
 use crate::error::Error;
 use crate::kernel::Operation;
-use crate::simd::{Rows, RowsMut, Source, Storage};
+use crate::simd::{Float, Rows, RowsMut, Source, Storage};
 use crate::target::{RowTarget, Weights, positive};
 
 /// What smoothing adds to the loss of a label.
@@ -30,43 +30,74 @@ pub struct ChunkTarget {
     pub mass: f64,
 }
 
-/// The sums of each segment of a chunk of classes, [`SEGMENT_SUMS`] numbers each, for `operation`, computed in
-/// `compute`. `rows` has [`CHUNK_ROW`] numbers of each row: its maximum in all chunks, or NaN for a row that is not
-/// read; the segment of this chunk with the first maximum; 1 where a logit is −inf and the prior is given; the
-/// label. -1 for no segment and no class.
-///
-/// # Errors
-/// [`Error::OutOfMemory`], or the error of `run.checkpoint`.
-///
-/// # Panics
-/// When the views disagree in rows or have other lengths.
-pub fn reduce_chunk(
-    compute: Storage,
-    operation: Operation,
-    logits: &Rows<'_>,
-    rows: &Rows<'_>,
-    smoothing: Smoothing<'_>,
-    out: &mut RowsMut<'_>,
-    run: &mut Run<'_>,
-) -> Result<(), Error> {
-    let classes = logits.classes();
-    assert!(rows.classes() == CHUNK_ROW && rows.rows() == logits.rows());
-    assert!(out.classes() == segments(classes) * SEGMENT_SUMS && out.rows() == rows.rows());
-    computed_in!(compute, F => {
-        let mut own;
-        let weights = match smoothing {
-            Smoothing::None => Weights::Absent,
-            Smoothing::Uniform => Weights::Ones,
-            Smoothing::Prior(prior) => {
-                assert!(prior.rows() == 1 && prior.classes() == classes);
-                own = zeros::<F>(classes)?;
-                prior.visit(0, 0, classes, |k, u| own[k] = positive(u));
-                Weights::Row(Source::from_slice(&own))
-            }
-        };
-        let job = Job::<F> { is_chunk: true, ..Job::new(operation, 1.0, logits, None, None) };
-        job.reduce_chunk(rows, weights, out, run)
-    })
+/// A batch whose classes are a chunk of those of the rows, without a mask and with T = 1.
+impl Batch<'_> {
+    /// The sums of each segment of the chunk, [`SEGMENT_SUMS`] numbers each, for `operation`. `rows` has
+    /// [`CHUNK_ROW`] numbers of each row: its maximum in all chunks, or NaN for a row that is not read; the segment of
+    /// this chunk with the first maximum; 1 where a logit is −inf and the prior is given; the label. -1 for no segment
+    /// and no class.
+    ///
+    /// # Errors
+    /// [`Error::OutOfMemory`], or the error of `run.checkpoint`.
+    ///
+    /// # Panics
+    /// When the views disagree in rows or have other lengths.
+    pub fn reduce_chunk(
+        &self,
+        operation: Operation,
+        rows: &Rows<'_>,
+        smoothing: Smoothing<'_>,
+        out: &mut RowsMut<'_>,
+        run: &mut Run<'_>,
+    ) -> Result<(), Error> {
+        let classes = self.logits.classes();
+        assert!(rows.classes() == CHUNK_ROW && rows.rows() == self.logits.rows());
+        assert!(out.classes() == segments(classes) * SEGMENT_SUMS && out.rows() == rows.rows());
+        computed_in!(self.compute, F => {
+            let mut own;
+            let weights = match smoothing {
+                Smoothing::None => Weights::Absent,
+                Smoothing::Uniform => Weights::Ones,
+                Smoothing::Prior(prior) => {
+                    assert!(prior.rows() == 1 && prior.classes() == classes);
+                    own = zeros::<F>(classes)?;
+                    prior.visit(0, 0, classes, |k, u| own[k] = positive(u));
+                    Weights::Row(Source::from_slice(&own))
+                }
+            };
+            self.chunk_job::<F>(operation, None).reduce_chunk(rows, weights, out, run)
+        })
+    }
+
+    /// The outputs of the chunk. `rows` has the maximum of each row and its [`ROW_CONSTANTS`].
+    ///
+    /// # Errors
+    /// [`Error::OutOfMemory`], or the error of `run.checkpoint`.
+    ///
+    /// # Panics
+    /// When the views disagree in rows or have other lengths.
+    pub fn write_chunk(
+        &self,
+        operation: Operation,
+        rows: &Rows<'_>,
+        out: &mut RowsMut<'_>,
+        run: &mut Run<'_>,
+    ) -> Result<(), Error> {
+        self.assert_same_shape(Some(out));
+        assert!(rows.classes() == 1 + ROW_CONSTANTS && rows.rows() == self.logits.rows());
+        computed_in!(self.compute, F => {
+            self.chunk_job::<F>(operation, Some(out)).write_chunk(rows, run)
+        })
+    }
+
+    fn chunk_job<'j, F: Float>(
+        &'j self,
+        operation: Operation,
+        output: Option<&'j RowsMut<'j>>,
+    ) -> Job<'j, F> {
+        assert!(self.mask.is_none() && self.temperature == 1.0, "of a chunk as it is");
+        Job { is_chunk: true, ..self.job(operation, output) }
+    }
 }
 
 /// Joins the segments of all chunks, in their order, to [`ROW_CONSTANTS`] of each row: the lse or the loss, or what
@@ -92,28 +123,5 @@ pub fn finish_chunks(
     computed_in!(compute, F => {
         let target = RowTarget::<F> { spike, beta, smooth_mass: mass, ..RowTarget::none() };
         crate::batch::finish_chunks(operation, &target, sums, rows, out, run)
-    })
-}
-
-/// The outputs of a chunk of classes. `rows` has the maximum of each row and its [`ROW_CONSTANTS`].
-///
-/// # Errors
-/// [`Error::OutOfMemory`], or the error of `run.checkpoint`.
-///
-/// # Panics
-/// When the views disagree in rows or have other lengths.
-pub fn write_chunk(
-    compute: Storage,
-    operation: Operation,
-    logits: &Rows<'_>,
-    rows: &Rows<'_>,
-    out: &mut RowsMut<'_>,
-    run: &mut Run<'_>,
-) -> Result<(), Error> {
-    assert_same_shape(logits, None, Some(out));
-    assert!(rows.classes() == 1 + ROW_CONSTANTS && rows.rows() == logits.rows());
-    computed_in!(compute, F => {
-        let job = Job::<F> { is_chunk: true, ..Job::new(operation, 1.0, logits, None, Some(out)) };
-        job.write_chunk(rows, run)
     })
 }

@@ -1,7 +1,7 @@
 //! The terms of the loss, one element a row each.
 
+use super::Batch;
 use super::inputs::{kept_masses, smoothed_targets};
-use super::{assert_one_per_row, assert_same_shape};
 use crate::batch::{Job, Run, Targets as BatchTargets};
 use crate::error::Error;
 use crate::kernel::Operation;
@@ -23,72 +23,69 @@ pub struct TermsOut<'a> {
     pub logsumexp: RowsMut<'a>,
 }
 
-/// Computes every field of `out` in `compute`, for targets q and prior u; ignored rows are 0.
-///
-/// # Errors
-/// [`Error::MaskedPrior`] as for [`CrossEntropy::run`](super::CrossEntropy::run); [`Error::OutOfMemory`], or the error of
-/// `run.checkpoint`.
-///
-/// # Panics
-/// When the views disagree in rows or classes.
-#[allow(clippy::too_many_arguments, reason = "a batch, its targets and what is written")]
-pub fn cross_entropy_terms(
-    compute: Storage,
-    logits: &Rows<'_>,
-    mask: Option<&Rows<'_>>,
-    targets: &Targets<'_>,
-    prior: &Prior<'_>,
-    temperature: f64,
-    out: &mut TermsOut<'_>,
-    run: &mut Run<'_>,
-) -> Result<(), Error> {
-    assert!(targets.rows() == logits.rows(), "one target for each row");
-    for view in
-        [&out.nll, &out.prior_cross_entropy, &out.prior_kl, &out.prior_entropy, &out.logsumexp]
-    {
-        assert_one_per_row(logits, view);
-    }
-    assert_same_shape(logits, mask, None);
-    let (rows, classes) = (logits.rows(), logits.classes());
-    let with =
-        |label_smoothing| LossTerms { temperature, ..LossTerms::new(label_smoothing, prior) };
-    let kept = kept_masses(mask, targets, &with(1.0), run)?;
-    let entropies = entropies(prior, classes, run)?;
-    let mut cross_entropies = run.filled(rows, &0.0)?;
-    let own = RowsMut::from_slice(&mut cross_entropies, 1);
-    let mut losses = |label_smoothing, losses: &RowsMut<'_>, lse| {
-        let (terms, kept) = (with(label_smoothing), kept.as_deref());
-        computed_in!(compute, F => {
-            let rows = smoothed_targets::<F>(targets, &terms, kept, classes, false, run)?;
-            let job = Job::<F>::new(Operation::Loss, temperature, logits, mask, None);
-            let targets = Some(BatchTargets { rows: &rows, divisor: 1.0, unit: 1.0 });
-            Job { targets, scalars: Some(losses), lse, ..job }.run(run)
-        })
-    };
-    losses(0.0, &out.nll, None)?;
-    losses(1.0, &own, Some(&out.logsumexp))?;
-    for (row, &prior_cross_entropy) in cross_entropies.iter().enumerate() {
-        run.poll(classes * compute.size())?;
-        let is_kept = kept.as_ref().is_none_or(|kept| kept[row].is_some());
-        let mut entropy = 0.0;
-        if targets.is_ignored(row) {
-            // Never read.
-            out.logsumexp.put(row, 0, 0.0);
-        } else if !is_kept {
-            out.logsumexp.put(row, 0, f64::NEG_INFINITY);
-        } else if let Some(mask) = mask {
-            let is_kept = |k: usize| mask.get(row, k) != 0.0;
-            entropy = kept_entropy(prior, row, is_kept, classes, run)?;
-        } else {
-            entropy = entropies[prior.place(row)];
+impl Batch<'_> {
+    /// Computes every field of `out`, for targets q and prior u; ignored rows are 0.
+    ///
+    /// # Errors
+    /// [`Error::MaskedPrior`] as for [`CrossEntropy::run`](super::CrossEntropy::run); [`Error::OutOfMemory`], or the
+    /// error of `run.checkpoint`.
+    ///
+    /// # Panics
+    /// When the views disagree in rows or classes.
+    pub fn cross_entropy_terms(
+        &self,
+        targets: &Targets<'_>,
+        prior: &Prior<'_>,
+        out: &mut TermsOut<'_>,
+        run: &mut Run<'_>,
+    ) -> Result<(), Error> {
+        let (rows, classes) = (self.logits.rows(), self.logits.classes());
+        assert!(targets.rows() == rows, "one target for each row");
+        for view in
+            [&out.nll, &out.prior_cross_entropy, &out.prior_kl, &out.prior_entropy, &out.logsumexp]
+        {
+            self.assert_one_per_row(view);
         }
-        out.prior_cross_entropy.put(row, 0, prior_cross_entropy);
-        // D_KL is never negative, whatever the roundings of its two parts; NaN stays.
-        let divergence = prior_cross_entropy - entropy;
-        out.prior_kl.put(row, 0, if divergence < 0.0 { 0.0 } else { divergence });
-        out.prior_entropy.put(row, 0, entropy);
+        self.assert_same_shape(None);
+        let mask = self.mask.as_ref();
+        let kept = kept_masses(mask, targets, &LossTerms::new(1.0, prior), run)?;
+        let entropies = entropies(prior, classes, run)?;
+        let mut cross_entropies = run.filled(rows, &0.0)?;
+        let own = RowsMut::from_slice(&mut cross_entropies, 1);
+        let mut losses = |label_smoothing, losses: &RowsMut<'_>, lse| {
+            let (terms, kept) = (LossTerms::new(label_smoothing, prior), kept.as_deref());
+            computed_in!(self.compute, F => {
+                let rows = smoothed_targets::<F>(targets, &terms, kept, classes, false, run)?;
+                let job = self.job::<F>(Operation::Loss, None);
+                let targets = Some(BatchTargets { rows: &rows, divisor: 1.0, unit: 1.0 });
+                Job { targets, scalars: Some(losses), lse, ..job }.run(run)
+            })
+        };
+        losses(0.0, &out.nll, None)?;
+        losses(1.0, &own, Some(&out.logsumexp))?;
+        for (row, &prior_cross_entropy) in cross_entropies.iter().enumerate() {
+            run.poll(classes * self.compute.size())?;
+            let is_kept = kept.as_ref().is_none_or(|kept| kept[row].is_some());
+            let mut entropy = 0.0;
+            if targets.is_ignored(row) {
+                // Never read.
+                out.logsumexp.put(row, 0, 0.0);
+            } else if !is_kept {
+                out.logsumexp.put(row, 0, f64::NEG_INFINITY);
+            } else if let Some(mask) = mask {
+                let is_kept = |k: usize| mask.get(row, k) != 0.0;
+                entropy = kept_entropy(prior, row, is_kept, classes, run)?;
+            } else {
+                entropy = entropies[prior.place(row)];
+            }
+            out.prior_cross_entropy.put(row, 0, prior_cross_entropy);
+            // D_KL is never negative, whatever the roundings of its two parts; NaN stays.
+            let divergence = prior_cross_entropy - entropy;
+            out.prior_kl.put(row, 0, if divergence < 0.0 { 0.0 } else { divergence });
+            out.prior_entropy.put(row, 0, entropy);
+        }
+        Ok(())
     }
-    Ok(())
 }
 
 /// H(u), with 0·log 0 = 0: one number, or one for each [`Prior::place`] of a per-row prior.

@@ -2,12 +2,16 @@
 
 use crate::rows::IGNORED;
 use smoothxent::{
-    Activation, CrossEntropy, Error, Level, LossTerms, Prior, Reduction, Rows, RowsMut, Run,
-    Storage, Targets, activation, logsumexp, read_labels, read_prior, read_probabilities,
-    read_weights,
+    Batch, CrossEntropy, Error, Level, LossTerms, Operation, Prior, Reduction, Rows, RowsMut, Run,
+    Storage, Targets, read_labels, read_prior, read_probabilities, read_weights,
 };
 use std::collections::BTreeSet;
 use std::time::Duration;
+
+fn batch(logits: &[f32], classes: usize) -> Batch<'_> {
+    let logits = Rows::from_slice(logits, classes);
+    Batch { logits, mask: None, temperature: 1.0, compute: Storage::F32 }
+}
 
 #[test]
 fn nothing_counted() {
@@ -22,13 +26,12 @@ fn nothing_counted() {
             terms: LossTerms::new(0.1, &Prior::Uniform),
             reduction,
             normalizer: None,
-            compute: Storage::F32,
         };
         let mut grad_out = RowsMut::from_slice(&mut grad, 3);
-        let value = Run::with_defaults(|run| {
-            loss.run(&Rows::from_slice(&logits, 3), None, None, Some(&mut grad_out), None, run)
-        })
-        .unwrap();
+        let batch = batch(&logits, 3);
+        let value =
+            Run::with_defaults(|run| loss.run(&batch, None, Some(&mut grad_out), None, run))
+                .unwrap();
         assert!(value == wanted || value.is_nan() && wanted.is_nan(), "{reduction:?}: {value}");
         assert_eq!(grad.map(f32::to_bits), [0; 3], "{reduction:?}");
     }
@@ -74,7 +77,7 @@ fn many_rows_are_given_up() {
     let looks = looks(|run| {
         let mut lse = vec![0f32; rows];
         let mut out = RowsMut::from_slice(&mut lse, 1);
-        logsumexp(Storage::F32, 1.0, &Rows::from_slice(&logits, classes), None, &mut out, run)
+        batch(&logits, classes).apply(Operation::LogSumExp, &mut out, run)
     });
     assert!(looks >= 8, "8 MB: {looks} looks");
 }
@@ -102,15 +105,12 @@ fn one_row_is_given_up() {
             if is_weighted { Some(read_weights(&elements, "class_weight", run)?) } else { None };
         let mut grad = vec![0f32; classes];
         let terms = LossTerms { class_weight: weights.as_ref(), ..LossTerms::new(0.1, &prior) };
-        let (reduction, normalizer, compute) = (Reduction::Sum, None, Storage::F32);
-        CrossEntropy { targets: &targets, terms, reduction, normalizer, compute }.run(
-            &Rows::from_slice(&logits, classes),
-            is_masked.then(|| Rows::from_slice(&mask, classes)).as_ref(),
-            None,
-            Some(&mut RowsMut::from_slice(&mut grad, classes)),
-            None,
-            run,
-        )
+        let (reduction, normalizer) = (Reduction::Sum, None);
+        let loss = CrossEntropy { targets: &targets, terms, reduction, normalizer };
+        let mask = is_masked.then(|| Rows::from_slice(&mask, classes));
+        let batch = Batch { mask, ..batch(&logits, classes) };
+        let grad = &mut RowsMut::from_slice(&mut grad, classes);
+        loss.run(&batch, None, Some(grad), None, run)
     };
     let plain = looks(|run| call(run, false, false, false, false));
     let more = |looks: usize| looks - plain;
@@ -126,15 +126,7 @@ fn one_row_is_given_up() {
     let softmax = |z: &[f32], run: &mut Run<'_>| {
         let mut p = vec![0f32; classes];
         let out = &mut RowsMut::from_slice(&mut p, classes);
-        activation(
-            Storage::F32,
-            Activation::Softmax,
-            1.0,
-            &Rows::from_slice(z, classes),
-            None,
-            out,
-            run,
-        )
+        batch(z, classes).apply(Operation::Softmax, out, run)
     };
     // Besides, the row is classified.
     let (plain, odd) = (looks(|run| softmax(&logits, run)), looks(|run| softmax(&huge, run)));

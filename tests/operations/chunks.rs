@@ -3,10 +3,9 @@
 
 use crate::rows::{Kind, Problem};
 use smoothxent::{
-    Activation, CHUNK_ROW, ChunkTarget, CrossEntropy, Float, Level, LossTerms, Operation, Prior,
-    ROW_CONSTANTS, Reduction, Rows, RowsMut, Run, SEGMENT_SUMS, Smoothing, Targets, activation,
-    finish_chunks, logsumexp, read_labels, read_prior, reduce_chunk, segment_len, segments,
-    write_chunk,
+    Batch, CHUNK_ROW, ChunkTarget, CrossEntropy, Float, Level, LossTerms, Operation, Prior,
+    ROW_CONSTANTS, Reduction, Rows, RowsMut, Run, SEGMENT_SUMS, Smoothing, Targets, finish_chunks,
+    read_labels, read_prior, segment_len, segments,
 };
 
 const LABEL_SMOOTHING: f64 = 0.1;
@@ -67,12 +66,10 @@ impl Pieces<'_> {
                 Smoothing::Prior(_) => Smoothing::Prior(&prior),
                 same => same,
             };
-            let logits = Rows::from_slice(&logits, end - start);
+            let batch = batch(&logits, end - start);
             let told = Rows::from_slice(&told, CHUNK_ROW);
             let view = &mut RowsMut::from_slice(&mut out, width);
-            with(how, |run| {
-                reduce_chunk(F::STORAGE, operation, &logits, &told, smoothing, view, run)
-            });
+            with(how, |run| batch.reduce_chunk(operation, &told, smoothing, view, run));
             for (sums, own) in sums.iter_mut().zip(out.chunks_exact(width)) {
                 sums.extend_from_slice(own);
             }
@@ -94,10 +91,10 @@ impl Pieces<'_> {
         for &(start, end) in &self.cuts {
             let logits = self.logits::<F>((start, end));
             let mut out = vec![F::default(); logits.len()];
-            let logits = Rows::from_slice(&logits, end - start);
+            let batch = batch(&logits, end - start);
             let told = Rows::from_slice(&told, 1 + ROW_CONSTANTS);
             let view = &mut RowsMut::from_slice(&mut out, end - start);
-            with(how, |run| write_chunk(F::STORAGE, operation, &logits, &told, view, run));
+            with(how, |run| batch.write_chunk(operation, &told, view, run));
             for (outputs, own) in outputs.iter_mut().zip(out.chunks_exact(end - start)) {
                 outputs.extend(own.iter().map(|value| value.to_f64()));
             }
@@ -127,18 +124,17 @@ impl Pieces<'_> {
     fn whole<F: Float>(&self, operation: Operation) -> Vec<f64> {
         let (problem, how) = (self.problem, (Level::current(), 1));
         let values = self.logits::<F>((0, problem.classes));
-        let logits = Rows::from_slice(&values, problem.classes);
+        let batch = batch(&values, problem.classes);
         let mut out = vec![F::default(); values.len()];
         let mut numbers = vec![0.0; problem.rows()];
         let outputs = &mut RowsMut::from_slice(&mut out, problem.classes);
         let scalars = &mut RowsMut::from_slice(&mut numbers, 1);
-        let kind = match operation {
-            Operation::Softmax => Activation::Softmax,
-            Operation::LogSoftmax => Activation::LogSoftmax,
-            Operation::LogSumExp => {
-                with(how, |run| logsumexp(F::STORAGE, 1.0, &logits, None, scalars, run));
-                return numbers;
+        match operation {
+            Operation::Softmax | Operation::LogSoftmax => {
+                with(how, |run| batch.apply(operation, outputs, run));
+                return out.iter().map(|value| value.to_f64()).collect();
             }
+            Operation::LogSumExp => with(how, |run| batch.apply(operation, scalars, run)),
             _ => {
                 let label = |row: usize| problem.labels[row];
                 let (rows, classes) = (problem.rows(), problem.classes);
@@ -154,15 +150,18 @@ impl Pieces<'_> {
                 let is_smoothed = !matches!(self.smoothing, Smoothing::None);
                 let smoothing = if is_smoothed { LABEL_SMOOTHING } else { 0.0 };
                 let terms = LossTerms::new(smoothing, &prior);
-                let (reduction, normalizer, compute) = (Reduction::Sum, None, F::STORAGE);
-                let loss = CrossEntropy { targets, terms, reduction, normalizer, compute };
-                with(how, |run| loss.run(&logits, None, Some(scalars), None, None, run));
-                return numbers;
+                let (reduction, normalizer) = (Reduction::Sum, None);
+                let loss = CrossEntropy { targets, terms, reduction, normalizer };
+                with(how, |run| loss.run(&batch, Some(scalars), None, None, run));
             }
-        };
-        with(how, |run| activation(F::STORAGE, kind, 1.0, &logits, None, outputs, run));
-        out.iter().map(|value| value.to_f64()).collect()
+        }
+        numbers
     }
+}
+
+fn batch<F: Float>(logits: &[F], classes: usize) -> Batch<'_> {
+    let logits = Rows::from_slice(logits, classes);
+    Batch { logits, mask: None, temperature: 1.0, compute: F::STORAGE }
 }
 
 fn with<R>(

@@ -7,7 +7,7 @@ use crate::options::{HOW, Of, Operands, Options};
 use crate::random::{self, MILD};
 use crate::rows::{Kind, Problem, Random};
 use proptest::prelude::*;
-use smoothxent::{Activation, Float, Reduction};
+use smoothxent::{Float, Operation, Reduction};
 
 /// What is promised for losses in a row's own type; the laws compare two of them.
 const ULPS: f64 = 2.0;
@@ -148,7 +148,7 @@ fn check_sums<F: Float>() {
         let call = operands.call();
         let classes = problem.classes;
         let bound = |size: f64| CLASS_ULPS * epsilon(F::STORAGE) * size + 1e3 * F::MIN_POSITIVE;
-        let p = call.activation::<F>(Activation::Softmax, HOW()).values();
+        let p = call.apply::<F>(Operation::Softmax, HOW()).values();
         for (row, p) in p.chunks(classes).enumerate() {
             let sum = sum(p);
             let is_empty = options.mask == Of::EachRow

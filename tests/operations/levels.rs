@@ -9,7 +9,7 @@
 
 use crate::options::{COMBINATIONS, Call, Operands, Options, assert_same};
 use crate::rows::{IGNORED, Kind, Problem};
-use smoothxent::{Float, Level, Reduction, pool};
+use smoothxent::{Float, Level, Operation, Reduction, pool};
 
 /// Where the sweeps change their way, with the neighbours.
 pub const LENGTHS: [usize; 25] = [
@@ -108,7 +108,7 @@ fn threads() {
 /// Asserts that a call on no more than the rows, without targets to check, has four threads started beside its own.
 fn assert_divided(call: &Call<'_>) {
     let are_there = |_| {
-        call.logsumexp::<f32>((Level::current(), 5));
+        call.apply::<f32>(Operation::LogSumExp, (Level::current(), 5));
         pool::describe().spawned >= 4
     };
     // Again where another test starts threads at this moment: then a call makes do with those that are there.

@@ -9,9 +9,8 @@
 use crate::memory::{Buffer, Layout, Numbers};
 use crate::rows::{IGNORED, Problem};
 use smoothxent::{
-    Activation, CrossEntropy, Float, Level, LossTerms, Prior, Reduction, Rows, Run, Storage,
-    Targets, TermsOut, WeightValues, activation, cross_entropy_terms, logsumexp, read_labels,
-    read_prior, read_probabilities, read_weights,
+    Batch, CrossEntropy, Float, Level, LossTerms, Operation, Prior, Reduction, Rows, Run, Storage,
+    Targets, TermsOut, WeightValues, read_labels, read_prior, read_probabilities, read_weights,
 };
 use std::collections::BTreeSet;
 
@@ -252,6 +251,15 @@ impl Call<'_> {
         Buffer::new(storage, layout, self.problem.rows(), classes)
     }
 
+    fn batch<F: Float>(&self) -> Batch<'_> {
+        Batch {
+            logits: self.logits.clone(),
+            mask: self.mask.clone(),
+            temperature: self.options.temperature,
+            compute: F::STORAGE,
+        }
+    }
+
     pub fn loss<F: Float>(&self, with_grad: bool, how: (Level, usize)) -> Loss {
         let Options { reduction, normalizer, label_smoothing, .. } = *self.options;
         let (problem, is_reduced) = (self.problem, reduction != Reduction::None);
@@ -260,22 +268,19 @@ impl Call<'_> {
             terms: LossTerms {
                 class_weight: self.class_weight.as_ref(),
                 sample_weight: self.sample_weight.as_ref(),
-                temperature: self.options.temperature,
                 z_loss: self.options.z_loss,
                 ..LossTerms::new(label_smoothing, &self.prior)
             },
             reduction,
             normalizer,
-            compute: F::STORAGE,
         };
         let mut grad = with_grad.then(|| self.buffer(problem.classes));
         let mut losses = Buffer::new(F::STORAGE, Layout::Dense, problem.rows(), 1);
         let value = {
             let (mut losses, mut grad) = (losses.rows_mut(), grad.as_mut().map(Buffer::rows_mut));
             let losses = (!is_reduced).then_some(&mut losses);
-            Self::run(how, |run| {
-                loss.run(&self.logits, self.mask.as_ref(), losses, grad.as_mut(), None, run)
-            })
+            let batch = self.batch::<F>();
+            Self::run(how, |run| loss.run(&batch, losses, grad.as_mut(), None, run))
         };
         let none = || Numbers::from_values(&[], self.options.memory.0);
         let grad = grad.map_or_else(none, Buffer::into_numbers);
@@ -289,41 +294,18 @@ impl Call<'_> {
         let [nll, prior_cross_entropy, prior_kl, prior_entropy, logsumexp] =
             terms.each_mut().map(Buffer::rows_mut);
         let mut out = TermsOut { nll, prior_cross_entropy, prior_kl, prior_entropy, logsumexp };
-        let (logits, mask) = (&self.logits, self.mask.as_ref());
+        let batch = self.batch::<F>();
         let targets = self.unweighted.as_ref().unwrap_or(&self.targets);
-        let temperature = self.options.temperature;
-        Self::run(how, |run| {
-            cross_entropy_terms(
-                F::STORAGE,
-                logits,
-                mask,
-                targets,
-                &self.prior,
-                temperature,
-                &mut out,
-                run,
-            )
-        });
+        Self::run(how, |run| batch.cross_entropy_terms(targets, &self.prior, &mut out, run));
         terms.map(Buffer::into_numbers)
     }
 
-    pub fn activation<F: Float>(&self, kind: Activation, how: (Level, usize)) -> Numbers {
-        let mut out = self.buffer(self.problem.classes);
-        let (logits, mask) = (&self.logits, self.mask.as_ref());
-        let mut rows = out.rows_mut();
-        Self::run(how, |run| {
-            activation(F::STORAGE, kind, self.options.temperature, logits, mask, &mut rows, run)
-        });
-        out.into_numbers()
-    }
-
-    pub fn logsumexp<F: Float>(&self, how: (Level, usize)) -> Numbers {
-        let mut out = self.buffer(1);
-        let (logits, mask) = (&self.logits, self.mask.as_ref());
-        let mut rows = out.rows_mut();
-        Self::run(how, |run| {
-            logsumexp(F::STORAGE, self.options.temperature, logits, mask, &mut rows, run)
-        });
+    /// Softmax, log-softmax or logsumexp.
+    pub fn apply<F: Float>(&self, operation: Operation, how: (Level, usize)) -> Numbers {
+        let is_scalar = operation == Operation::LogSumExp;
+        let mut out = self.buffer(if is_scalar { 1 } else { self.problem.classes });
+        let (batch, mut rows) = (self.batch::<F>(), out.rows_mut());
+        Self::run(how, |run| batch.apply(operation, &mut rows, run));
         out.into_numbers()
     }
 
@@ -357,10 +339,13 @@ impl Call<'_> {
             for (index, term) in self.terms::<F>(how).into_iter().enumerate() {
                 add(&format!("term {index}"), term, 1);
             }
-            for kind in [Activation::Softmax, Activation::LogSoftmax] {
-                add(&format!("{kind:?}"), self.activation::<F>(kind, how), classes);
+            for (operation, row_len) in [
+                (Operation::Softmax, classes),
+                (Operation::LogSoftmax, classes),
+                (Operation::LogSumExp, 1),
+            ] {
+                add(&format!("{operation:?}"), self.apply::<F>(operation, how), row_len);
             }
-            add("logsumexp", self.logsumexp::<F>(how), 1);
         }
         outputs
     }

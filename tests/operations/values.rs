@@ -4,7 +4,7 @@ use crate::formulas::{Expected, Sized, check};
 use crate::options::{HOW, Operands, Options, Target};
 use crate::random;
 use crate::rows::{IGNORED, Kind, Problem};
-use smoothxent::{Activation, Float, Reduction, Storage};
+use smoothxent::{Float, Operation, Reduction, Storage};
 
 /// How far results may be off, in units in the last place.
 #[derive(Clone, Copy)]
@@ -33,15 +33,17 @@ fn check_activations<F: Float>(problem: &Problem, options: Options, ulps: Ulps) 
     let (call, wanted) = (operands.call(), Expected::new::<F>(problem, &options, &operands));
     let storage = options.memory.0;
     for (kind, wanted) in
-        [(Activation::Softmax, &wanted.softmax), (Activation::LogSoftmax, &wanted.log_softmax)]
+        [(Operation::Softmax, &wanted.softmax), (Operation::LogSoftmax, &wanted.log_softmax)]
     {
-        for (at, value) in call.activation::<F>(kind, HOW()).values().into_iter().enumerate() {
+        for (at, value) in call.apply::<F>(kind, HOW()).values().into_iter().enumerate() {
             let sized = Sized { value: wanted[at], size: wanted[at] };
-            let ulps = if kind == Activation::Softmax { ulps.classes } else { ulps.logs };
+            let ulps = if kind == Operation::Softmax { ulps.classes } else { ulps.logs };
             check(&format!("{kind:?} {at}"), value, sized, storage, ulps);
         }
     }
-    for (row, value) in call.logsumexp::<F>(HOW()).values().into_iter().enumerate() {
+    for (row, value) in
+        call.apply::<F>(Operation::LogSumExp, HOW()).values().into_iter().enumerate()
+    {
         check(&format!("logsumexp {row}"), value, wanted.logsumexp[row], storage, ulps.logs);
     }
     let terms = call.terms::<F>(HOW()).map(|term| term.values());

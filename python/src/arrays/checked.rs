@@ -8,6 +8,7 @@ use crate::numpy;
 use crate::objects::{call, text};
 use crate::overlap::overlaps;
 use pyo3::prelude::*;
+use smoothxent::Storage;
 
 /// Is `obj` an instance of numpy.ndarray itself, not of a subclass?
 fn is_exact_ndarray(obj: &Bound<'_, PyAny>) -> bool {
@@ -19,22 +20,19 @@ fn is_ndarray(obj: &Bound<'_, PyAny>) -> PyResult<bool> {
     Ok(is_exact_ndarray(obj) || obj.get_type().is_subclass(Known::get().ndarray.bind(obj.py()))?)
 }
 
-/// The dtype of an ndarray; `None` where its elements are not numbers in native byte order, or `obj` is no ndarray.
-pub(super) fn numeric_dtype(obj: &Bound<'_, PyAny>) -> PyResult<Option<Dtype>> {
+/// What the elements of an ndarray are; `None` where they are not numbers in native byte order, or `obj` is no ndarray.
+fn numeric_kind(obj: &Bound<'_, PyAny>) -> PyResult<Option<Kind>> {
     if !is_ndarray(obj)? {
         return Ok(None);
     }
-    if let Some(kind) = Known::get().kind_of(&dtype_of(obj)) {
-        return Ok(Some(Dtype::of(kind)));
-    }
-    let asked = dtype_of(obj).to_owned();
-    let dtype = Dtype::of_object(&asked)?;
-    Ok(dtype.filter(|_| dtype_of(obj).is(&asked))) // Python code may give it another
+    let dtype = dtype_of(obj).to_owned();
+    let kind = Kind::of_dtype(&dtype)?;
+    Ok(kind.filter(|_| dtype_of(obj).is(&dtype))) // Python code may give it another
 }
 
 /// An ndarray that is what it must be. A view of it is made where it stays: it is large, and a copy waits for
 /// what has just been written.
-pub(crate) struct Found<'py>(Bound<'py, PyAny>, Dtype);
+pub(crate) struct Found<'py>(Bound<'py, PyAny>, Kind);
 
 impl<'py> Found<'py> {
     /// `obj` itself where it is an ndarray, and no instance of a subclass, whose dtype is one of the known objects
@@ -46,17 +44,20 @@ impl<'py> Found<'py> {
         find: impl FnOnce() -> PyResult<Self>,
     ) -> PyResult<Self> {
         let own = if is_exact_ndarray(obj) { Known::get().kind_of(&dtype_of(obj)) } else { None };
-        if let Some(own) = own.filter(|own| are_such(*own)) {
-            return Ok(Self(obj.clone(), Dtype::of(own)));
+        match own.filter(|own| are_such(*own)) {
+            Some(own) => Ok(Self(obj.clone(), own)),
+            None => find(),
         }
-        // Taken apart: else what is usual would go through memory too.
-        let Self(object, Dtype { kind, bfloat16 }) = find()?;
-        Ok(Self(object, Dtype { kind, bfloat16 }))
     }
 
     #[inline(always)]
     pub(crate) fn view(self) -> Array<'py> {
         Array::view(self.0, self.1)
+    }
+
+    /// What rows of such real numbers are computed in.
+    pub(crate) fn compute(&self) -> Storage {
+        self.1.storage().compute_with(Storage::F32)
     }
 
     #[inline(always)]
@@ -83,13 +84,13 @@ fn find_like<'py>(
     are_such: fn(Kind) -> bool,
 ) -> PyResult<Found<'py>> {
     if is_exact_ndarray(obj)
-        && let Some(own) = numeric_dtype(obj)?.filter(|own| are_such(own.kind))
+        && let Some(own) = numeric_kind(obj)?.filter(|own| are_such(*own))
     {
         return Ok(Found(obj.clone(), own));
     }
     let py = obj.py();
     let array = call(converter.bind(py), [obj, &text(py, name)?.into_any()])?;
-    match numeric_dtype(&array)?.filter(|_| is_exact_ndarray(&array)) {
+    match numeric_kind(&array)?.filter(|_| is_exact_ndarray(&array)) {
         Some(own) => Ok(Found(array, own)),
         None => Err(type_error!(py, "{name} cannot be read as an array of numbers")),
     }
@@ -107,7 +108,7 @@ fn find_output_like<'py>(
         let text = "is a masked array; pass an ordinary one, or its .data";
         return Err(type_error!(py, "{name} {text}"));
     }
-    if let Some(own) = numeric_dtype(&obj)?.filter(|own| own.kind.is_real()) {
+    if let Some(own) = numeric_kind(&obj)?.filter(|own| own.is_real()) {
         return Ok(Found(obj, own));
     }
     let given: Vec<usize> = obj.getattr(&known.shape)?.extract()?;
@@ -120,14 +121,14 @@ fn find_output_like<'py>(
 impl<'py> Array<'py> {
     /// `None` where `obj` is not an ndarray of numbers in native byte order.
     pub(crate) fn of(obj: &Bound<'py, PyAny>) -> PyResult<Option<Self>> {
-        Ok(numeric_dtype(obj)?.map(|dtype| Self::view(obj.clone(), dtype)))
+        Ok(numeric_kind(obj)?.map(|kind| Self::view(obj.clone(), kind)))
     }
 
     /// A new C-contiguous array.
-    pub(crate) fn empty(py: Python<'py>, shape: &[usize], dtype: &Dtype) -> PyResult<Self> {
+    pub(crate) fn empty(py: Python<'py>, shape: &[usize], dtype: &Dtype<'py>) -> PyResult<Self> {
         let object = numpy::empty(py, shape, dtype)?;
-        match numeric_dtype(&object)? {
-            Some(dtype) => Ok(Self::view(object, dtype)),
+        match numeric_kind(&object)? {
+            Some(kind) => Ok(Self::view(object, kind)),
             None => Err(type_error!(py, "numpy.empty returned no array of numbers")),
         }
     }
@@ -221,7 +222,7 @@ impl<'py> Array<'py> {
         if self.is_contiguous {
             return Ok(());
         }
-        let reason = match overlaps(self.axes(), self.dtype.kind.size()) {
+        let reason = match overlaps(self.axes(), self.kind.size()) {
             Some(false) => return Ok(()),
             Some(true) => "overlaps itself (two of its elements share memory)",
             None => "has strides of which it takes too long to tell whether it overlaps itself",

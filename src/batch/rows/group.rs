@@ -101,7 +101,7 @@ impl<F: Float> Group<'_, '_, F> {
             }
             let done = reduced.finished(operation, temperature, i);
             let values = if keeps { part.exps.as_source() } else { part.z };
-            if let Some(Hessian { out, factor }) = job.hessian {
+            if let Some(&Hessian { out, factor }) = job.hessian {
                 let panel = Panel { output: Some(out), ..*panel };
                 let mut out = self.out(&panel, row.at, self.own_hessian(row.at, hessian));
                 write_hessian::<V>(token, factor, (reduced, i), &done, values, &mut out);
