@@ -2,8 +2,8 @@
 //! the logits they belong to.
 
 use super::arrays::{Array, broadcasts};
-use super::call::run_placing;
-use super::errors::{Shape, answer, own_index, type_error, value_error, wrong_type};
+use super::call::run;
+use super::errors::{Place, Shape, answer, type_error, value_error, wrong_type};
 use super::known::Known;
 use super::numpy::axis_error;
 use super::objects::{call, int, integer as size, label, numbers, text};
@@ -98,16 +98,8 @@ impl<'py> Logits<'py> {
         mut body: impl FnMut(&Batch<'_>, &mut Run<'_>) -> Result<R, Error> + Send,
     ) -> PyResult<R> {
         let batch = self.batch();
-        run_placing(
-            py,
-            self.array.bytes(),
-            |run| body(&batch, run),
-            |error| {
-                if let Error::MaskedPrior { index } = error {
-                    *index = own_index(index, self.shape(), self.axis, &self.row_shape());
-                }
-            },
-        )
+        let place = Place { shape: self.shape(), axis: self.axis, own: &[] };
+        run(py, self.array.bytes(), Some(&place), |run| body(&batch, run))
     }
 
     /// Labels or probabilities, checked against the logits; in `place`, where they stay.
@@ -132,17 +124,13 @@ impl<'py> Logits<'py> {
         }
         let validate = |run: &mut Run<'_>| {
             if let (Targets::Labels(labels), true) = (&mut *place, is_label) {
-                return array.copy_labels(self.classes(), ignore_index, labels, run);
+                return array.copy_labels("targets", self.classes(), ignore_index, labels, run);
             }
             let probabilities = read_probabilities(array.rows(axis), class_weight, run)?;
             *place = Targets::Probabilities(probabilities);
             Ok(())
         };
-        run_placing(py, array.bytes(), validate, |error| {
-            if let Error::Label { index, .. } | Error::Entry { index, .. } = error {
-                *index = own_index(index, shape, axis, given);
-            }
-        })?;
+        run(py, array.bytes(), Some(&Place { shape, axis, own: given }), validate)?;
         Ok(place)
     }
 
@@ -176,29 +164,15 @@ impl<'py> Logits<'py> {
         array: Option<&'a Array<'_>>,
     ) -> PyResult<Prior<'a>> {
         let Some(array) = array else { return Ok(Prior::Uniform) };
-        let (shape, given) = (self.shape(), array.shape());
-        let rows =
-            if given.len() == 1 { array.rows(0) } else { array.rows_broadcast(self.axis, shape) };
+        let given = array.shape();
+        // That of all rows, whichever axis their classes are along.
+        let (shape, axis) = if given.len() == 1 { (given, 0) } else { (self.shape(), self.axis) };
+        let rows = array.rows_broadcast(axis, shape);
         if rows.rows() == 0 || rows.classes() == 0 {
             return Ok(Prior::Uniform);
         }
-        let validate = |run: &mut Run<'_>| read_prior(rows.clone(), run);
-        run_placing(py, array.bytes(), validate, |error| {
-            // Without the axes it was broadcast along. Where all rows are the same, none is named.
-            match error {
-                Error::Entry { index, .. } if given.len() > 1 => {
-                    let found = if let [class] = index[..] { &[0, class] } else { &index[..] };
-                    *index = own_index(found, shape, self.axis, given);
-                }
-                Error::PriorSum { index, class_axis, .. } if given.len() > 1 => {
-                    let row = index.first().copied().unwrap_or(0);
-                    *index = own_index(&[row, 0], shape, self.axis, given);
-                    *class_axis = self.axis + given.len() - shape.len();
-                    index.remove(*class_axis);
-                }
-                _ => {}
-            }
-        })
+        let place = Place { shape, axis, own: given };
+        run(py, array.bytes(), Some(&place), |run| read_prior(rows.clone(), run))
     }
 }
 

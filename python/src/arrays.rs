@@ -247,6 +247,7 @@ impl<'py> Array<'py> {
     /// Copies the labels, in C order, or refuses them.
     pub(super) fn copy_labels(
         &self,
+        name: &'static str,
         num_classes: usize,
         ignore_index: Option<&i128>,
         labels: &mut Labels,
@@ -269,7 +270,7 @@ impl<'py> Array<'py> {
         };
         let signed = matches!(self.kind, Kind::Signed(_));
         let (len, ignore_index) = (outer.rows(), ignore_index.copied());
-        let unchecked = UncheckedLabels { len, read, signed, num_classes, ignore_index };
+        let unchecked = UncheckedLabels { name, len, read, signed, num_classes, ignore_index };
         check_labels(&unchecked, labels, run)
     }
 

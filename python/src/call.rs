@@ -7,7 +7,7 @@
 use super::arguments::Logits;
 use super::arrays::Array;
 use super::dtype::Dtype;
-use super::errors::{internal, raise};
+use super::errors::{Place, internal, raise};
 use super::known::Known;
 use super::objects::{call, text};
 use super::threads::width;
@@ -120,7 +120,7 @@ impl<'py> Output<'py> {
             return Ok(());
         }
         let mut elements = self.array.elements_mut();
-        run(py, self.array.bytes(), |run| touch(&mut elements, run))
+        run(py, self.array.bytes(), None, |run| touch(&mut elements, run))
     }
 
     /// Is it computed elsewhere?
@@ -162,7 +162,7 @@ fn copy_array(py: Python<'_>, from: &Array<'_>, to: &Array<'_>) -> PyResult<()> 
         0 => (from.elements(&[]), to.elements_mut()),
         axes => (from.rows(axes - 1), to.rows_mut(axes - 1)),
     };
-    run_silently(py, bytes, &mut |run| copy(&from, &mut to, run), &mut |_| {})
+    run_silently(py, bytes, None, &mut |run| copy(&from, &mut to, run))
 }
 
 /// The arrays that are read while outputs are written.
@@ -205,21 +205,12 @@ const ATTACHED_BYTES: usize = 1 << 18;
 /// in a program with `num_threads` blocks that takes 0.1 µs.
 const ALONE_BYTES: usize = 1 << 16;
 
-/// Runs `body` on `bytes` of numbers, detached from the interpreter unless it is short.
+/// Runs `body` on `bytes` of numbers, detached from the interpreter unless it is short. Its errors are in `place`.
 pub(super) fn run<R: Send>(
     py: Python<'_>,
     bytes: usize,
-    body: impl FnMut(&mut Run<'_>) -> Result<R, Error> + Send,
-) -> PyResult<R> {
-    run_placing(py, bytes, body, |_| {})
-}
-
-/// As [`run`]; `place` translates the place in an error to the shape that the user knows.
-pub(super) fn run_placing<R: Send>(
-    py: Python<'_>,
-    bytes: usize,
+    place: Option<&Place<'_>>,
     mut body: impl FnMut(&mut Run<'_>) -> Result<R, Error> + Send,
-    mut place: impl FnMut(&mut Error),
 ) -> PyResult<R> {
     warn_of_threads(py)?;
     let mut result = None;
@@ -227,7 +218,7 @@ pub(super) fn run_placing<R: Send>(
         result = Some(body(run)?);
         Ok(())
     };
-    run_silently(py, bytes, &mut body, &mut place)?;
+    run_silently(py, bytes, place, &mut body)?;
     Ok(result.expect("what the body returned"))
 }
 
@@ -235,8 +226,8 @@ pub(super) fn run_placing<R: Send>(
 fn run_silently(
     py: Python<'_>,
     bytes: usize,
+    place: Option<&Place<'_>>,
     body: &mut (dyn FnMut(&mut Run<'_>) -> Result<(), Error> + Send),
-    place: &mut dyn FnMut(&mut Error),
 ) -> PyResult<()> {
     let pending: Mutex<Option<PyErr>> = Mutex::new(None);
     let ask = |question: fn(Python<'_>) -> PyResult<()>| {
@@ -268,7 +259,9 @@ fn run_silently(
     outcome.map_err(|error| match (error, lock(&pending).take()) {
         (Error::Interrupted | Error::Forked, Some(signal)) => signal,
         (mut error, _) => {
-            place(&mut error);
+            if let Some(place) = place {
+                place.translate(&mut error);
+            }
             raise(py, &error)
         }
     })

@@ -3,13 +3,13 @@
 use super::Arguments;
 use super::arguments::{self, Logits, integer};
 use super::arrays::Array;
-use super::call::{Output, run, run_placing};
+use super::call::{Output, run};
 use super::dtype::{Dtype, Kind};
-use super::errors::{Shape, own_index, value_error};
+use super::errors::{Place, Shape, value_error};
 use super::objects::{fill, new_tuple};
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
-use smoothxent::{Error, Labels, Run};
+use smoothxent::Labels;
 
 function!(top_k_log_softmax(logits, k, axis, temperature, r#where) -> PyTuple, top_k);
 
@@ -65,17 +65,14 @@ fn at_indices<'py>(
         ));
     }
     let mut labels = Labels::default();
-    let copy = |run: &mut Run<'_>| indices.copy_labels(logits.classes(), None, &mut labels, run);
-    run_placing(py, indices.bytes(), copy, |error| {
-        if let Error::Label { name, index, .. } = error {
-            // No axis is left out.
-            (*name, *index) = ("indices", own_index(index, given, given.len(), given));
-        }
+    let no_axis = Place { shape: given, axis: given.len(), own: given };
+    run(py, indices.bytes(), Some(&no_axis), |run| {
+        indices.copy_labels("indices", logits.classes(), None, &mut labels, run)
     })?;
     let output = Output::touched(py, given, &logits.array.dtype(py), axis)?;
     let mut out = output.rows_mut(axis);
     let labels = (&labels, given[axis + 1..].iter().product());
     let (bytes, batch) = (logits.array.bytes().max(indices.bytes()), logits.batch());
-    run(py, bytes, |run| batch.log_softmax_at(labels, &mut out, run))?;
+    run(py, bytes, None, |run| batch.log_softmax_at(labels, &mut out, run))?;
     output.finish(py)
 }

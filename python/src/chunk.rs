@@ -82,7 +82,7 @@ fn finish_chunks<'py>(
         [number(spike, "spike")?, number(beta, "beta")?, number(mass, "mass")?];
     let target = ChunkTarget { spike, beta, mass };
     let compute = if flag(is_double, "is_double")? { Storage::F64 } else { Storage::F32 };
-    run(py, sums.bytes(), |run| {
+    run(py, sums.bytes(), None, |run| {
         smoothxent::finish_chunks(compute, operation, target, &values, &maxima, &mut out, run)
     })?;
     Ok(constants.object(py))

@@ -25,29 +25,53 @@ impl fmt::Display for Shape<'_> {
     }
 }
 
-/// The index in an array of shape `own` of what the core found at `[row]`, or at `[row, class]`, in rows along `axis` of
-/// `shape`, to which the array was broadcast, or to their rows.
-pub(super) fn own_index(
-    found: &[usize],
-    shape: &[usize],
-    axis: usize,
-    own: &[usize],
-) -> Vec<usize> {
-    let mut rest = found[0];
-    let mut index = Vec::new();
-    for (place, &len) in shape.iter().enumerate().rev() {
-        if place != axis {
-            index.insert(0, rest % len);
-            rest /= len;
-        } else if let Some(class) = found.get(1) {
-            index.insert(0, *class);
-        }
-    }
-    let axes = index[index.len() - own.len()..].iter().zip(own);
-    axes.map(|(&at, &len)| if len == 1 { 0 } else { at }).collect()
+/// Where the rows of the core are in what the user knows: along `axis` of `shape`, to which an array of shape `own` was
+/// broadcast; or its rows, where it has one number for each.
+pub(super) struct Place<'a> {
+    pub(super) shape: &'a [usize],
+    pub(super) axis: usize,
+    pub(super) own: &'a [usize],
 }
 
-/// Raises `error`, whose places the caller has already translated.
+impl Place<'_> {
+    /// Says of an error at `[row]`, or at `[row, class]`, where that is in the array.
+    #[cold]
+    pub(super) fn translate(&self, error: &mut Error) {
+        match error {
+            Error::Label { index, .. } | Error::Entry { index, .. } => self.to_own(index),
+            Error::MaskedPrior { index } => self.to_shape(index),
+            Error::PriorSum { index, class_axis, .. } => {
+                index.push(0);
+                self.to_own(index);
+                *class_axis = self.axis + self.own.len() - self.shape.len();
+                index.remove(*class_axis);
+            }
+            _ => {}
+        }
+    }
+
+    fn to_shape(&self, index: &mut Vec<usize>) {
+        let (mut row, class) = (index[0], index.get(1).copied());
+        index.clear();
+        for (place, &len) in self.shape.iter().enumerate().rev() {
+            if place != self.axis {
+                index.insert(0, row % len);
+                row /= len;
+            } else if let Some(class) = class {
+                index.insert(0, class);
+            }
+        }
+    }
+
+    fn to_own(&self, index: &mut Vec<usize>) {
+        self.to_shape(index);
+        index.drain(..index.len() - self.own.len());
+        let axes = index.iter_mut().zip(self.own);
+        axes.filter(|(_, len)| **len == 1).for_each(|(at, _)| *at = 0);
+    }
+}
+
+/// Raises `error`, whose place is that in what the user knows.
 #[cold]
 pub(super) fn raise(py: Python<'_>, error: &Error) -> PyErr {
     match error {

@@ -2,18 +2,17 @@
 
 use super::arguments::Logits;
 use super::arrays::{Array, broadcasts};
-use super::call::{run, run_placing};
-use super::errors::{Shape, own_index, value_error};
+use super::call::run;
+use super::errors::{Place, Shape, value_error};
 use pyo3::prelude::*;
-use smoothxent::{Error, Run, WeightValues, read_weights};
+use smoothxent::{WeightValues, read_weights};
 
 impl<'py> Logits<'py> {
     /// c, one weight for each class.
     pub(super) fn class_weight(&self, obj: &Bound<'_, PyAny>) -> PyResult<WeightValues> {
         let array = Array::real_of_shape(obj, "class_weight", &[self.classes()])?;
         let elements = array.elements(array.shape());
-        let copy = |run: &mut Run<'_>| read_weights(&elements, "class_weight", run);
-        run(obj.py(), array.bytes(), copy)
+        run(obj.py(), array.bytes(), None, |run| read_weights(&elements, "class_weight", run))
     }
 
     /// s, one weight for each row.
@@ -29,13 +28,9 @@ impl<'py> Logits<'py> {
             ));
         }
         let elements = array.elements(&shape);
-        let copy = |run: &mut Run<'_>| read_weights(&elements, "sample_weight", run);
-        let place = |error: &mut Error| {
-            if let Error::Entry { index, .. } = error {
-                *index = own_index(index, self.shape(), self.axis, given);
-            }
-        };
-        run_placing(obj.py(), elements.rows() * size_of::<f64>(), copy, place)
+        let place = Place { shape: self.shape(), axis: self.axis, own: given };
+        let bytes = elements.rows() * size_of::<f64>();
+        run(obj.py(), bytes, Some(&place), |run| read_weights(&elements, "sample_weight", run))
     }
 
     /// The array of a mask, which broadcasts to the logits.

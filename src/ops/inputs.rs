@@ -29,7 +29,8 @@ pub fn read_labels(
     let read = |first: usize, values: &mut [u64]| {
         (first..).zip(values).for_each(|(row, v)| *v = value(row).cast_unsigned());
     };
-    let unchecked = UncheckedLabels { len, read: &read, signed: true, num_classes, ignore_index };
+    let (name, signed, read) = ("targets", true, &read);
+    let unchecked = UncheckedLabels { name, len, read, signed, num_classes, ignore_index };
     let mut labels = Labels::default();
     check_labels(&unchecked, &mut labels, run).map(|()| labels)
 }
@@ -142,12 +143,11 @@ pub fn read_probabilities<'a>(
 /// `run.checkpoint`.
 pub fn read_prior<'a>(rows: Rows<'a>, run: &mut Run<'_>) -> Result<Prior<'a>, Error> {
     let (distinct, places, firsts) = rows.distinct();
-    let (classes, is_shared) = (rows.classes(), distinct.rows() == 1);
-    // That of a shared prior is none.
-    let number = |row: usize| (!is_shared).then(|| firsts.offset(row).cast_unsigned()).into_iter();
+    let classes = rows.classes();
+    let number = |row: usize| firsts.offset(row).cast_unsigned();
     let level = run.level;
     let read = |row: usize, start: usize, values: &[f64], sum: &mut ExactSum| {
-        check_entries(level, "prior", values, |k| number(row).chain([start + k]).collect())?;
+        check_entries(level, "prior", values, |k| vec![number(row), start + k])?;
         level.add_exactly(sum, values);
         Ok(())
     };
@@ -156,8 +156,7 @@ pub fn read_prior<'a>(rows: Rows<'a>, run: &mut Run<'_>) -> Result<Prior<'a>, Er
         if (sum - 1.0).abs() <= tolerance {
             return Ok(sum);
         }
-        let index: Vec<usize> = number(row).collect();
-        Err(Error::PriorSum { class_axis: index.len(), index, sum, tolerance })
+        Err(Error::PriorSum { class_axis: 1, index: vec![number(row)], sum, tolerance })
     };
     let masses = run.read_rows(&distinct, read, finish)?;
     let [mass] = masses[..] else {

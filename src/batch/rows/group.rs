@@ -101,10 +101,10 @@ impl<F: Float> Group<'_, '_, F> {
             }
             let done = reduced.finished(operation, temperature, i);
             let values = if keeps { part.exps.as_source() } else { part.z };
-            if let Some(&Hessian { out, factor }) = job.hessian {
+            if let Some(Hessian { out, factor }) = job.hessian {
                 let panel = Panel { output: Some(out), ..*panel };
                 let mut out = self.out(&panel, row.at, self.own_hessian(row.at, hessian));
-                write_hessian::<V>(token, factor, (reduced, i), &done, values, &mut out);
+                write_hessian::<V>(token, *factor, (reduced, i), &done, values, &mut out);
             }
             let (weights, label) = (part.weights, row.label);
             let exps = part.exps.reborrow();

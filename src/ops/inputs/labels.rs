@@ -28,6 +28,8 @@ fn are_classes(values: &[u64], end: u32, ignored: Option<u32>, classes: &mut [u3
 
 /// Labels as they are in memory, and what they must be.
 pub struct UncheckedLabels<'a> {
+    /// Which argument they are.
+    pub name: &'static str,
     /// How many there are.
     pub len: usize,
     /// Copies those from a row on, in 64 bits, with their sign if they have one.
@@ -68,7 +70,7 @@ impl UncheckedLabels<'_> {
                     }
                     Ok(label) if label < end => label,
                     _ => {
-                        let (name, index, value) = ("targets", vec![row], Box::new(value));
+                        let (name, index, value) = (self.name, vec![row], Box::new(value));
                         let ignore_index = ignore_index.map(Box::new);
                         return Err(Error::Label { name, index, value, num_classes, ignore_index });
                     }

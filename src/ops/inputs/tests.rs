@@ -38,7 +38,8 @@ fn labels_are_classes_or_ignored() {
         let label = |ignored| {
             let read = &|_, label: &mut [u64]| label.fill(u64::MAX);
             let (len, num_classes, ignore_index) = (1, 10, Some(ignored));
-            let labels = UncheckedLabels { len, read, signed, num_classes, ignore_index };
+            let name = "targets";
+            let labels = UncheckedLabels { name, len, read, signed, num_classes, ignore_index };
             let mut checked = Labels::default();
             Run::with_defaults(|run| check_labels(&labels, &mut checked, run)).map(|()| checked)
         };
@@ -123,15 +124,13 @@ fn a_prior_is_a_distribution() {
 fn the_first_bad_row_of_a_prior_is_reported() {
     let error = |values: &[f64]| prior(values, 2).err();
     let tolerance = prior_tolerance(2);
-    let sum = |index: Vec<usize>, sum| {
-        Some(Error::PriorSum { class_axis: index.len(), index, sum, tolerance })
-    };
+    let sum = |row, sum| Some(Error::PriorSum { class_axis: 1, index: vec![row], sum, tolerance });
     assert_eq!(
         error(&[-0.25, 1.25]),
-        Some(Error::Entry { name: "prior", index: vec![0], value: -0.25 })
+        Some(Error::Entry { name: "prior", index: vec![0, 0], value: -0.25 })
     );
-    assert_eq!(error(&[0.5, 0.75]), sum(vec![], 1.25));
-    assert_eq!(error(&[0.5, 0.5, 0.0, 0.0, 7.0, 7.0]), sum(vec![1], 0.0));
+    assert_eq!(error(&[0.5, 0.75]), sum(0, 1.25));
+    assert_eq!(error(&[0.5, 0.5, 0.0, 0.0, 7.0, 7.0]), sum(1, 0.0));
     let infinite = Error::Entry { name: "prior", index: vec![1, 1], value: f64::INFINITY };
     assert_eq!(error(&[0.5, 0.5, 0.0, f64::INFINITY]), Some(infinite));
     // Used as it is within the tolerance, refused outside.
