@@ -226,7 +226,8 @@ impl<F: Float> VectorJob<F> for &mut Block<'_, '_, F> {
     fn run<V: Vector<Scalar = F>>(self, token: V::Token) {
         match self.plan.path {
             Path::Tiles => self.tiles::<V>(token),
-            _ => self.rows::<V>(token),
+            // A function of its own: what rows take of the stack, calls of tiles do not.
+            _ => outlined!(V, token, self.rows::<V>(token)),
         }
         if self.plan.streams {
             fence();
