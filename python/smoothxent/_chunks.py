@@ -23,6 +23,7 @@ from smoothxent import _smoothxent as _native
 from smoothxent._arrays import as_labels, as_logits
 from smoothxent._checks import classes_or_ignored
 from smoothxent._exact import exact_sums
+from smoothxent._losses import sum_arguments
 from smoothxent._shares import SEGMENT, lengths_of_parts, segments
 
 if TYPE_CHECKING:
@@ -187,9 +188,8 @@ def row_losses(
     logits: NDArray[Any], labels: Labels, *, label_smoothing: float, prior: Doubles | None
 ) -> Doubles:
     """Return the losses of rows of which the chunk has all classes, as a sum adds them."""
-    return _native._row_losses(
-        logits, labels, label_smoothing, prior, None, None, IGNORED, None, 1.0, 0.0, -1, "sum", None, None
-    )
+    arguments = sum_arguments(logits, labels, label_smoothing, prior, ignore_index=IGNORED)
+    return _native._row_losses(*arguments)
 
 
 def check_labels(

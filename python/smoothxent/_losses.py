@@ -4,7 +4,7 @@ With q' = (1 - eps) q + eps u, M = max_k z_k, S = sum_k exp(z_k - M) and L = log
 
     loss     = (1 - eps) [(M - z_y) + L] + eps [L + sum_k u_k (M - z_k)]     (no negative term)
 
-The function here is a signature, its documentation, and one call.
+The public function here is a signature, its documentation, and one call.
 """
 
 from __future__ import annotations
@@ -21,6 +21,24 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
     from smoothxent._types import Out, Reduction, Row, Scalar
+
+
+def sum_arguments(
+    logits: ArrayLike,
+    targets: ArrayLike,
+    label_smoothing: SupportsFloat | None,
+    prior: ArrayLike | None,
+    *,
+    class_weight: ArrayLike | None = None,
+    sample_weight: ArrayLike | None = None,
+    ignore_index: SupportsIndex | None = None,
+    axis: SupportsIndex = -1,
+) -> tuple[Any, ...]:
+    """Return the arguments of a native loss in their order, for reduction "sum" of a plain softmax."""
+    where, temperature, z_loss, normalizer, out = None, 1.0, 0.0, None, None
+    weights = (class_weight, sample_weight, ignore_index, where)
+    options = (temperature, z_loss, axis, "sum", normalizer, out)
+    return (logits, targets, label_smoothing, prior, *weights, *options)
 
 
 @overload

@@ -17,6 +17,7 @@ from smoothxent import _checks
 from smoothxent import _smoothxent as _native
 from smoothxent._arrays import as_ndarray, as_numpy_real
 from smoothxent._errors import LabelError
+from smoothxent._losses import sum_arguments
 
 if TYPE_CHECKING:
     from typing import SupportsFloat
@@ -276,23 +277,16 @@ class _Objective:
         for name, values in (("prior", self.prior), ("class_weight", self.class_weight)):
             if values is not None and len(values) != classes:
                 raise ValueError(f"{name} must have shape ({classes},), got {values.shape}")
-        gradient, hessian = _native._grad_and_hess(
+        loss = sum_arguments(
             scores,
             _whole(labels, scores.shape[1 - axis], classes),
             self.label_smoothing,
             self.prior,
-            self.class_weight,
-            sample_weight,
-            None,
-            None,
-            1.0,
-            0.0,
-            axis,
-            "sum",
-            None,
-            None,
-            factor,
+            class_weight=self.class_weight,
+            sample_weight=sample_weight,
+            axis=axis,
         )
+        gradient, hessian = _native._grad_and_hess(*(*loss, factor))
         if self.library == "xgboost":
             np.maximum(hessian, _LEAST_HESSIAN_OF_XGBOOST, out=hessian)
         return gradient, hessian
