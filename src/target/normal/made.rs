@@ -53,7 +53,7 @@ impl<F: Float> SmoothedTargets<'_, F> {
             }
             if let Some(targets) = targets {
                 let mut q = Aligned([0.0; PART]);
-                targets.rows.gather_from(row, start, &mut q.0[..len]);
+                targets.rows.gather::<V, f64>(token, row, start, &mut q.0[..len]);
                 for (k, kept) in kept.iter().enumerate() {
                     // A class of weight 0 is not asked for.
                     let is_asked = q.0[k] != 0.0 && self.terms.class_weight(start + k) != 0.0;
