@@ -30,7 +30,7 @@ pub enum Error {
     },
     /// A prior that does not sum to 1.
     PriorSum {
-        /// Which row of the prior; empty for a shared one.
+        /// Which row of the prior.
         index: Vec<usize>,
         /// Where the class axis lies among the axes of `index`.
         class_axis: usize,

@@ -90,7 +90,7 @@ pub trait Vector:
     /// Accumulators of doubles: what sums of few vectors are flushed into.
     type Sum: LaneSum<Self>;
     const LANES: usize;
-    /// Is the code to be small rather than fast?
+    /// Is the code to be small rather than fast? It is scalar code then.
     const IS_COMPACT: bool = false;
     /// Is a vector one register? Then work on one alone would wait for its own results, and two take turns.
     const IS_ONE_REGISTER: bool = false;

@@ -1,7 +1,9 @@
 """What the arguments may be made of, and what the results are."""
 
 import itertools
+import pickle
 
+import ml_dtypes
 import numpy as np
 import pytest
 
@@ -203,6 +205,26 @@ class TestDtypeOfTheResult:
             assert_same_bits(result, operation(z).astype(np.float32))
         if logits_dtype == result_dtype:
             assert_same_bits(result, operation(z))
+
+    def test_it_is_the_own_dtype_of_numpy(self, operation, exact):
+        z = problem(5, np.float32).logits
+        with_metadata = np.dtype("f4", metadata={"x": 1})
+        with_fields = np.dtype(("f8", [("a", "f4"), ("b", "f4")]))
+        for dtype in (with_metadata, with_fields, pickle.loads(pickle.dumps(np.dtype("f8")))):
+            result = operation(z, dtype=dtype)
+            assert result.dtype is np.dtype(dtype.str)
+        assert operation(z.view(with_metadata)).dtype is np.dtype(np.float32)
+
+    def test_it_is_that_of_the_logits_when_they_were_checked(self, operation, exact):
+        z = problem(5, ml_dtypes.bfloat16).logits
+        expected = operation(z, temperature=2.0)
+
+        class Temperature:
+            def __float__(self):
+                z.dtype = "u2"
+                return 2.0
+
+        assert_same_bits(operation(z, temperature=Temperature()), expected)
 
     def test_out_of_the_narrower_type_is_the_rounded_result(self, operation, exact):
         z = problem(33, np.float64).logits

@@ -69,13 +69,15 @@ pub(super) struct Array<'py> {
     /// Of all elements.
     bytes: usize,
     kind: Kind,
+    /// Its dtype of bfloat16, as ml_dtypes has it: NumPy itself does not.
+    bfloat16: Option<Bound<'py, PyAny>>,
     is_writable: bool,
     /// Do its elements lie one after another in C order?
     is_contiguous: bool,
 }
 
-// SAFETY: `start` is used in the unsafe blocks below alone, each of which states its facts, and `owner` is handed out by
-// `object` alone, which takes proof that the thread is attached to the interpreter.
+// SAFETY: `start` is used in the unsafe blocks below alone, each of which states its facts, and objects are handed out by
+// `object` and `dtype` alone, which take proof that the thread is attached to the interpreter.
 unsafe impl Sync for Array<'_> {}
 
 /// Of few axes they take no memory of their own.
@@ -151,7 +153,8 @@ impl<'py> Array<'py> {
         let is_writable = flags & (WRITEABLE | WARN_ON_WRITE) == WRITEABLE;
         let bytes = len * kind.size();
         let is_contiguous = flags & CONTIGUOUS != 0;
-        Self { owner: obj, start, numbers, ndim, bytes, kind, is_writable, is_contiguous }
+        let bfloat16 = (kind == Kind::BFLOAT16).then(|| dtype_of(&obj).to_owned());
+        Self { owner: obj, start, numbers, ndim, bytes, kind, bfloat16, is_writable, is_contiguous }
     }
 
     pub(super) fn object(&self, _py: Python<'py>) -> Bound<'py, PyAny> {
@@ -164,11 +167,9 @@ impl<'py> Array<'py> {
 
     /// That of a new array of the same type.
     pub(super) fn dtype(&self, py: Python<'py>) -> Dtype<'py> {
-        match self.kind {
-            Kind::BFLOAT16 => {
-                Dtype { kind: self.kind, object: dtype_of(&self.object(py)).to_owned() }
-            }
-            kind => Dtype::of(py, kind),
+        match &self.bfloat16 {
+            Some(object) => Dtype { kind: self.kind, object: object.clone() },
+            None => Dtype::of(py, self.kind),
         }
     }
 

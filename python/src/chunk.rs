@@ -30,7 +30,7 @@ fn with_axis(shape: &[usize], len: usize) -> Vec<usize> {
 
 function!(_reduce_chunk(operation, logits, rows, prior) -> PyAny, reduce_chunk);
 
-/// As [`smoothxent::reduce_chunk`], with the classes along the last axis. `prior` is None without smoothing, True for
+/// As [`smoothxent::Batch::reduce_chunk`], with the classes along the last axis. `prior` is None without smoothing, True for
 /// the uniform prior, or that of the classes of the chunk.
 fn reduce_chunk<'py>(
     &[operation, logits, rows, prior]: &Arguments<'_, 'py, 4>,
@@ -90,7 +90,7 @@ fn finish_chunks<'py>(
 
 function!(_write_chunk(operation, logits, rows) -> PyAny, write_chunk);
 
-/// As [`smoothxent::write_chunk`], to a new array.
+/// As [`smoothxent::Batch::write_chunk`], to a new array.
 fn write_chunk<'py>(
     &[operation, logits, rows]: &Arguments<'_, 'py, 3>,
 ) -> PyResult<Bound<'py, PyAny>> {

@@ -1,4 +1,4 @@
-//! The loss, with or without its gradient: validate everything, then compute, then wrap.
+//! The loss, with or without its gradient, or its Hessian besides: validate everything, then compute, then wrap.
 
 use super::arguments::{self, Logits};
 use super::arrays::Array;
@@ -61,7 +61,8 @@ pub(super) fn value_and_grad<'py>(
     Ok(fill(result, [loss, grad.expect("asked for")]))
 }
 
-/// New arrays of the gradient and the diagonal of the Hessian: what boosters ask of an objective. `out` is None.
+/// New arrays of the gradient and the diagonal of the Hessian: what boosters ask of an objective. `out` is None, as
+/// an output for the gradient is.
 fn grad_and_hess<'py>(
     [given @ .., factor]: &Arguments<'_, 'py, 15>,
 ) -> PyResult<Bound<'py, PyTuple>> {

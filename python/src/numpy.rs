@@ -42,7 +42,9 @@ pub(super) fn requested<'py>(obj: &Bound<'py, PyAny>) -> PyResult<Dtype<'py>> {
         return Err(refuse(obj.repr()?));
     };
     match Kind::of_dtype(&object)?.filter(|kind| kind.is_real()) {
-        Some(kind) => Ok(Dtype { kind, object }),
+        Some(Kind::BFLOAT16) => Ok(Dtype { kind: Kind::BFLOAT16, object }),
+        // Whatever else the object says, as of metadata or fields.
+        Some(kind) => Ok(Dtype::of(py, kind)),
         None => Err(refuse(object.str()?)),
     }
 }

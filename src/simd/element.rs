@@ -45,7 +45,8 @@ impl Storage {
 /// Memory for threads.
 pub type Slices<F> = Vec<Mutex<Vec<F>>>;
 
-/// A type that rows are computed in; one of two, since only here vectors can be named.
+/// A type that rows are computed in: f32 or f64, and no other has their storage, which unsafe code relies on. Others
+/// cannot be, since only here vectors can be named.
 pub trait Float: Copy + PartialOrd + Default + Send + Sync + 'static {
     /// Its vectors at an instruction set.
     #[doc(hidden)]

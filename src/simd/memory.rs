@@ -100,7 +100,8 @@ macro_rules! view {
             /// Row `row` in place, if it lies in memory as `F` does.
             #[inline(always)]
             pub(crate) fn direct<F: Float>(&self, row: usize) -> Option<$row<'a, F>> {
-                // SAFETY: a row of neighbouring elements of this type, by the promise of `from_raw`.
+                // SAFETY: a row of neighbouring elements of this type, readable, and writable by a view to be
+                // written, by the promise of `from_raw`.
                 let direct = || unsafe { $row::from_raw(self.row_start(row).cast(), self.classes) };
                 self.is_direct::<F>().then(direct)
             }

@@ -29,7 +29,7 @@ pub trait Halves: Copy {
     }
 }
 
-/// Converts neighbouring numbers, so many at once as `convert` does.
+/// Converts neighbouring numbers, so many at once as `of_chunk` does.
 ///
 /// # Safety
 /// - `source` is valid for reading and `target` for writing `len` numbers, which are apart; no alignment is
@@ -39,18 +39,18 @@ pub(super) unsafe fn convert<A: Copy + Default, B, const CHUNK: usize>(
     source: *const A,
     target: *mut B,
     len: usize,
-    convert: impl Fn([A; CHUNK]) -> [B; CHUNK],
+    of_chunk: impl Fn([A; CHUNK]) -> [B; CHUNK],
 ) {
     if len < CHUNK {
         // SAFETY: as the caller says.
-        return unsafe { convert_chunk(source, target, len, &convert) };
+        return unsafe { convert_chunk(source, target, len, &of_chunk) };
     }
     for at in (0..len).step_by(CHUNK) {
         // The last chunk may begin in the one before.
         let at = at.min(len - CHUNK);
         // SAFETY: CHUNK numbers are readable and writable from `at` on.
         unsafe {
-            convert_chunk(source.wrapping_add(at), target.wrapping_add(at), CHUNK, &convert);
+            convert_chunk(source.wrapping_add(at), target.wrapping_add(at), CHUNK, &of_chunk);
         };
     }
 }

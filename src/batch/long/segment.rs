@@ -138,7 +138,7 @@ impl<F: Float> VectorJob<F> for SegmentStep<'_, '_, '_, F> {
                     panel.store::<V>(token, row, start, kept, own_output);
                 }
             }
-            Step::Classify | Step::Special(_) | Step::Fill(_) => {}
+            Step::Classify | Step::Special(_) | Step::Fill(_) => unreachable!("done above"),
         }
     }
 }

@@ -37,9 +37,10 @@ impl Rows<'_> {
     ) {
         let (start, len) = (self.start_of_part(row, class, target.len()), target.len());
         let is_dense = self.class_stride == self.storage.size().cast_signed();
-        let floats = target.as_mut_ptr().cast();
+        let floats = target.as_mut_ptr().cast::<f32>();
         match self.storage {
-            // SAFETY: neighbouring elements of this row, readable by the promise of `from_raw`, to as many `f32`.
+            // SAFETY: neighbouring elements of this row, readable by the promise of `from_raw`, to as many `f32`: no
+            // other type has their storage.
             Storage::F16 if is_dense && F::STORAGE == Storage::F32 => unsafe {
                 convert(start.cast(), floats, len, |bits| halves.widen_f16(bits));
             },
@@ -107,19 +108,19 @@ impl RowsMut<'_> {
         assert!(class <= self.classes && values.len() <= self.classes - class);
         let start = self.start_of(row, 1, class);
         let is_dense = self.class_stride == self.storage.size().cast_signed();
-        let (floats, len) = (values.as_ptr().cast(), values.len());
-        // SAFETY: elements of this row, writable by the promise of `from_raw`: neighbours, if they are dense, from as
-        // many `f32`.
-        unsafe {
-            match self.storage {
-                Storage::F16 if is_dense && F::STORAGE == Storage::F32 => {
-                    convert(floats, start.cast(), len, |chunk| halves.narrow_f16(chunk));
-                }
-                Storage::Bf16 if is_dense && F::STORAGE == Storage::F32 => {
-                    convert(floats, start.cast(), len, narrow_bf16);
-                }
-                storage => write_all(start, storage, self.class_stride, values),
-            }
+        let (floats, len) = (values.as_ptr().cast::<f32>(), values.len());
+        match self.storage {
+            // SAFETY: neighbouring elements of this row, writable by the promise of `from_raw`, from as many `f32`: no
+            // other type has their storage.
+            Storage::F16 if is_dense && F::STORAGE == Storage::F32 => unsafe {
+                convert(floats, start.cast(), len, |chunk| halves.narrow_f16(chunk));
+            },
+            // SAFETY: as above.
+            Storage::Bf16 if is_dense && F::STORAGE == Storage::F32 => unsafe {
+                convert(floats, start.cast(), len, narrow_bf16);
+            },
+            // SAFETY: elements of this row, at its stride, writable by the promise of `from_raw`.
+            storage => unsafe { write_all(start, storage, self.class_stride, values) },
         }
     }
 
@@ -140,8 +141,12 @@ impl RowsMut<'_> {
         unsafe { write(self.start_of(row, 1, class), self.storage, value) };
     }
 
-    /// Rounds `value` into the first element of row `row`.
+    /// Rounds `value` into the only element of row `row`.
+    ///
+    /// # Panics
+    /// When rows have more than one.
     pub fn set_element(&mut self, row: usize, value: f64) {
+        assert!(self.classes == 1);
         self.put(row, 0, value);
     }
 }
@@ -149,7 +154,7 @@ impl RowsMut<'_> {
 /// Rounds `values` to elements `stride` bytes apart.
 ///
 /// # Safety
-/// - As many elements of `storage` are valid for writing, from `start` on.
+/// - As many elements of `storage`, `stride` bytes apart from `start` on, are valid for writing.
 #[inline(always)]
 unsafe fn write_all<F: Float>(start: *mut u8, storage: Storage, stride: isize, values: &[F]) {
     // One loop for each storage, for neighbours one of its own: it has vectors.
