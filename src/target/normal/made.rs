@@ -3,14 +3,14 @@
 
 use super::SmoothedTargets;
 use crate::simd::{ExactSum, Float, Level, Vector};
-use crate::target::{LossTerms, NO_CLASS, Targets, unit_of};
+use crate::target::{LossTerms, NO_CLASS, Prior, Targets, unit_of};
 
 /// Classes whose weights are made at once, whether there are as many or not: loops of a fixed length have vectors.
 pub(crate) const PART: usize = 32;
 
 /// Weights that were made.
 pub(crate) struct Filled {
-    /// Σ w
+    /// Σ w, which is known without class weights: 0 then.
     pub(crate) mass: f64,
     /// Does a class that is masked have weight? Then the loss is infinite.
     pub(crate) is_lost: bool,
@@ -42,15 +42,21 @@ impl<F: Float> SmoothedTargets<'_, F> {
         }
         let label_weight = (1.0 - label_smoothing) / unit;
         let prior_unit = self.prior_unit(row);
+        let (smooths, is_weighted) = (label_smoothing > 0.0, self.terms.class_weight.is_some());
+        let is_uniform = smooths && !is_weighted && matches!(self.terms.prior, Prior::Uniform);
+        let mut uniform = Aligned([F::default(); PART]);
+        if is_uniform {
+            self.terms.prior_part(row, start, PART, prior_unit, &mut uniform);
+        }
         let (mut sum, mut is_lost) = (ExactSum::default(), false);
         for (part, w) in w.chunks_mut(PART).enumerate() {
             let (start, len) = (start + part * PART, w.len());
             let kept = kept.chunks(PART).nth(part).unwrap_or_default();
-            let mut made = Aligned([F::default(); PART]);
-            if label_smoothing > 0.0 {
+            let mut made = uniform;
+            if smooths && !is_uniform {
                 self.terms.prior_part(row, start, len, prior_unit, &mut made);
-                fill_masked(kept, &mut made.0, F::default());
             }
+            fill_masked(kept, &mut made.0, F::default());
             if let Some(targets) = targets {
                 let mut q = Aligned([0.0; PART]);
                 targets.rows.gather::<V, f64>(token, row, start, &mut q.0[..len]);
@@ -65,8 +71,10 @@ impl<F: Float> SmoothedTargets<'_, F> {
                     made.0[k] = positive(q.0[k] + beta * made.0[k].to_f64());
                 }
             }
-            // Also of probabilities that are lost.
-            sum.add::<V>(token, &Aligned(made.0.map(F::to_f64)).0[..len]);
+            if is_weighted {
+                // Also of probabilities that are lost.
+                sum.add::<V>(token, &Aligned(made.0.map(F::to_f64)).0[..len]);
+            }
             fill_masked(kept, &mut made.0, F::default());
             made.put(w);
         }
