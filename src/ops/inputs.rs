@@ -111,9 +111,19 @@ pub fn read_probabilities<'a>(
     let level = run.level;
     let read = |row: usize, start: usize, values: &[f64], partial: &mut PartialRow| {
         check_entries(level, "targets", values, |k| vec![row, start + k])?;
-        let mut likely = (start..).zip(values).filter(|(_, q)| **q != 0.0).map(|(class, _)| class);
-        partial.first = partial.first.or_else(|| likely.next());
-        partial.has_others |= likely.next().is_some();
+        for (part, values) in values.chunks(PART).enumerate() {
+            if partial.has_others {
+                break;
+            }
+            // Without an early end, as above: targets that are labels are mostly zeros.
+            if values.iter().fold(true, |all, q| all & (*q == 0.0)) {
+                continue;
+            }
+            let classes = (start + part * PART..).zip(values);
+            let mut likely = classes.filter(|(_, q)| **q != 0.0).map(|(class, _)| class);
+            partial.first = partial.first.or_else(|| likely.next());
+            partial.has_others |= likely.next().is_some();
+        }
         match class_weight {
             None => level.add_exactly(&mut partial.sum, values),
             Some(weights) => {
