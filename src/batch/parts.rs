@@ -153,7 +153,7 @@ impl Run<'_> {
     ) -> Result<Vec<R>, Error> {
         let classes = rows.classes();
         let mut results = self.filled(rows.rows(), &R::default())?;
-        let buffer = || zeros(classes.min(CHUNK));
+        let (level, buffer) = (self.level, || zeros(classes.min(CHUNK)));
         let read_row = |row: usize, buffer: &mut [f64], mut polled: Option<&mut Run<'_>>| {
             let mut state = S::default();
             for start in (0..classes).step_by(CHUNK) {
@@ -161,7 +161,7 @@ impl Run<'_> {
                 if let Some(run) = &mut polled {
                     run.poll(size_of_val(values))?;
                 }
-                rows.gather_from(row, start, values);
+                rows.gather_for(level, row, start, values);
                 read(row, start, values, &mut state)?;
             }
             finish(row, state)

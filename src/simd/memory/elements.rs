@@ -2,7 +2,7 @@
 
 use super::{Rows, RowsMut, Storage};
 use crate::simd::storage::{Halves, convert, narrow_bf16, read, widen_bf16, write};
-use crate::simd::{Float, Vector};
+use crate::simd::{Float, Level, Vector};
 use fearless_simd::Fallback;
 
 impl Rows<'_> {
@@ -10,6 +10,15 @@ impl Rows<'_> {
     #[inline(never)]
     pub(crate) fn gather_from<F: Float>(&self, row: usize, class: usize, target: &mut [F]) {
         self.gather_part(Fallback::new(), row, class, target);
+    }
+
+    /// The same to doubles, compiled for each level.
+    #[inline(never)]
+    pub(crate) fn gather_for(&self, level: Level, row: usize, class: usize, target: &mut [f64]) {
+        level.compiled(
+            #[inline(always)]
+            || self.gather_part(Fallback::new(), row, class, target),
+        );
     }
 
     /// The same by the vectors of a level, in a function of its own.
