@@ -21,7 +21,7 @@ use crate::error::Error;
 use crate::kernel::{Finish, Finished, Partial, Reduced, ReducedRows, RowClass, SEGMENT};
 use crate::math::RunningSum;
 use crate::pool::lock;
-use crate::simd::{Float, Level, Rows};
+use crate::simd::{Float, Level};
 use crate::target::RowTarget;
 use segment::SegmentStep;
 use std::array::from_fn;
@@ -198,8 +198,7 @@ fn run_row<F: Float>(
         let mut weight_label = target.weights.get(target.class);
         if target.spike != 0.0 {
             job.panel.reload(row, target.class, &mut z_label);
-            let is_kept = |mask: &Rows<'_>| mask.get(row, target.class) != 0.0;
-            if job.panel.mask.is_none_or(is_kept) {
+            if job.panel.keeps(row, target.class) {
                 label = Some(target.class);
                 if target.is_made {
                     weight_label = lock(&segments[target.class / SEGMENT]).weight_label;

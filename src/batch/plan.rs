@@ -101,14 +101,9 @@ pub(super) struct Needs {
 }
 
 impl Needs {
-    /// Logits, exponentials and outputs.
-    pub(super) fn rows(self) -> bool {
-        self.logits || self.output
-    }
-
-    fn count(self) -> usize {
-        let all = [self.rows(), self.kept, self.weights, self.hessian];
-        all.map(usize::from).iter().sum()
+    /// Of its memory, in the order of that: see `rows`.
+    pub(super) fn each(self) -> [bool; 4] {
+        [self.logits || self.output, self.kept, self.weights, self.hessian]
     }
 }
 
@@ -173,7 +168,10 @@ impl Plan {
         let is_direct = panel.writes_directly() && !needs.output;
         let scratch = match path {
             Path::Tiles => scratch_len(classes, lanes),
-            Path::Rows => (needs.count() * panel_rows + 1) * pitch + columns,
+            Path::Rows => {
+                let count = needs.each().into_iter().filter(|is_needed| *is_needed).count();
+                (count * panel_rows + 1) * pitch + columns
+            }
             Path::LongRows | Path::SharedRows | Path::Chunk => {
                 // Of each segment, or of the whole row.
                 3 * SEGMENT + if keeps_row { classes } else { SEGMENT }

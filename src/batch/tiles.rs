@@ -183,12 +183,10 @@ fn tile<V: Vector>(
         read_all = is_read.iter().all(|is_read| *is_read);
     }
     let classes = panel.logits.classes();
-    let is_plain = panel.mask.is_none() && panel.shift == 1.0;
-    if !(is_plain && load::<V>(token, panel.logits, first, count, memory.z)) {
+    if !(panel.is_plain() && load::<V>(token, panel.logits, first, count, memory.z)) {
         let rows = memory.rows.chunks_exact_mut(classes).zip(memory.kept.chunks_exact_mut(classes));
         for (i, (row, kept)) in rows.enumerate().take(count) {
-            let kept = &mut kept[..panel.kept_len(classes)];
-            panel.kept::<V>(token, first + i, 0, kept);
+            let kept = panel.kept::<V>(token, first + i, 0, kept);
             panel.load::<V>(token, first + i, 0, kept, row);
         }
         let rows = Source::from_slice(memory.rows);
@@ -304,8 +302,7 @@ fn own_targets<V: Vector>(
             target.clear(lane);
             continue;
         };
-        let kept = &mut kept[..panel.kept_len(classes)];
-        panel.kept::<V>(token, first + lane, 0, kept);
+        let kept = panel.kept::<V>(token, first + lane, 0, kept);
         if row.is_made {
             let filled = job.fill_weights::<V>(token, (first + lane, 0), kept, weights);
             is_lost[lane] = filled.is_lost;

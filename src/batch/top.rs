@@ -201,7 +201,7 @@ impl<F: Float> VectorJob<F> for Scan<'_, '_, F> {
         let panel = &job.panel;
         for row in rows {
             let direct = panel.logits.direct(row).filter(|_| panel.mask.is_none());
-            let is_kept = |class| panel.mask.is_none_or(|mask| mask.get(row, class) != 0.0);
+            let is_kept = |class| panel.keeps(row, class);
             for start in segments.clone().map(|segment| segment * SEGMENT) {
                 let len = SEGMENT.min(panel.logits.classes() - start);
                 let z = match direct {

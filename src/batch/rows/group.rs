@@ -10,22 +10,23 @@ use crate::panel::Panel;
 use crate::simd::{Float, Lines, Sink, Source, Vector, VectorJob};
 use crate::target::{NO_CLASS, Weights};
 use std::array::from_fn;
-use std::ops::Range;
 
 /// A row of a group that counts.
-#[derive(Clone, Copy, Default)]
-struct Row {
+#[derive(Default)]
+struct Row<'m, F> {
     /// Its place in the group.
     at: usize,
-    /// The class of its label, where that has a spike.
+    /// The class of its label, where that has a spike and is not masked: such a label has no output of its own.
     label: Option<usize>,
-    /// The logit there.
+    /// The logit at the label: −inf where that is masked.
     z_label: f64,
     class: RowClass,
     /// M, as it is in memory, of a row that was shifted by it.
     shifted_by: Option<f64>,
     /// Does a masked class have weight?
     is_lost: bool,
+    /// Memory of our own for the Hessian; none if it is not needed.
+    hessian: &'m mut [F],
 }
 
 /// Rows that are finished together.
@@ -34,33 +35,32 @@ pub(super) struct Group<'g, 'j, F: Float> {
     pub(super) plan: &'g Plan,
     pub(super) same: Option<&'g Same<'g, F>>,
     pub(super) first: usize,
-    /// The place of the first in the panel.
-    pub(super) place: usize,
     pub(super) len: usize,
     /// Are the logits in memory of our own already?
     pub(super) is_loaded: bool,
 }
 
 impl<F: Float> Group<'_, '_, F> {
+    /// Takes off as many rows of memory.
     #[inline(always)]
     pub(super) fn run<V: Vector<Scalar = F>>(
         self,
         token: V::Token,
         memory: &mut Memory<'_, F>,
+        special: &mut [F],
         reduced: &mut ReducedRows,
     ) {
         let Self { job, plan, first, .. } = self;
         let (panel, temperature, operation) = (&job.panel, &job.temperature, job.operation);
-        let Memory { rows: own, kept, weights, hessian, special, .. } = memory;
-        let mut rows = [Row::default(); MOST_ROWS];
+        let mut rows: [Row<'_, F>; MOST_ROWS] = from_fn(|_| Row::default());
         let mut parts: [Part<'_, F>; MOST_ROWS] = from_fn(|_| Part::none());
         let mut len = 0;
-        let (mut own, mut weights) = (self.rows_of(own), self.rows_of(weights));
         for at in 0..self.len {
-            let own = own.next().unwrap_or_default();
-            let own_weights = if plan.needs.weights { weights.next() } else { None };
-            let memory = (own, own_weights.unwrap_or_default(), &mut **kept, &mut **hessian);
-            if let Some((row, part)) = self.set_up::<V>(token, (at, len), memory, reduced) {
+            let own = memory.each_mut().map(|rows| {
+                let row = rows.split_off_mut(..plan.pitch);
+                row.map(|row| &mut row[..panel.logits.classes()]).unwrap_or_default()
+            });
+            if let Some((row, part)) = self.set_up::<V>(token, (at, len), own, reduced) {
                 (rows[len], parts[len]) = (row, part);
                 len += 1;
             }
@@ -72,11 +72,17 @@ impl<F: Float> Group<'_, '_, F> {
         let how = Reduction { temperature, splits, keeps, next, asks_for_outputs };
         how.rows::<V>(token, parts);
         for (i, (row, part)) in rows.iter_mut().zip(&mut *parts).enumerate() {
-            if part.partial.is_ordinary() {
-                let found = Reduced::ordinary(part.max.to_f64(), part.partial);
-                self.set(row, part, kept, found, (i, reduced));
-            } else {
-                self.set_special::<V>(token, row, part, (how, special), kept, (i, reduced));
+            let mut found = Reduced::ordinary(part.max.to_f64(), part.partial);
+            if !part.partial.is_ordinary() {
+                found = self.special::<V>(token, row, part, how, special);
+            }
+            if row.is_lost {
+                found.partial.dot = f64::INFINITY;
+            }
+            reduced.set(i, &found);
+            if job.targets.is_some() {
+                let weight = row.label.map_or(0.0, |class| part.weights.get(class));
+                reduced.set_label(i, &found, row.z_label, weight);
             }
         }
         Finish { operation, temperature, z_loss: job.z_loss(), rows: reduced }.run::<V>(token);
@@ -94,16 +100,16 @@ impl<F: Float> Group<'_, '_, F> {
             return;
         }
         let is_direct = panel.writes_directly();
-        for (i, (row, part)) in rows.iter().zip(parts).enumerate() {
+        for (i, (row, part)) in rows.iter_mut().zip(parts).enumerate() {
             if row.class != RowClass::Finite {
-                self.fill(row.at, F::NAN, part.exps.reborrow(), hessian);
+                self.fill(row.at, F::NAN, part.exps.reborrow(), row.hessian);
                 continue;
             }
             let done = reduced.finished(operation, temperature, i);
             let values = if keeps { part.exps.as_source() } else { part.z };
             if let Some(Hessian { out, factor }) = job.hessian {
                 let panel = Panel { output: Some(out), ..*panel };
-                let mut out = self.out(&panel, row.at, self.own_hessian(row.at, hessian));
+                let mut out = self.out(&panel, row.at, Sink::from_slice(row.hessian));
                 write_hessian::<V>(token, *factor, (reduced, i), &done, values, &mut out);
             }
             let (weights, label) = (part.weights, row.label);
@@ -122,20 +128,6 @@ impl<F: Float> Group<'_, '_, F> {
         }
     }
 
-    /// Rows of memory of our own, from the group's first on; none where none are needed.
-    #[inline(always)]
-    fn rows_of<'m>(&self, memory: &'m mut [F]) -> impl Iterator<Item = &'m mut [F]> + use<'m, F> {
-        let (pitch, classes) = (self.plan.pitch, self.job.panel.logits.classes());
-        let rows = memory.get_mut(self.place * pitch..).unwrap_or_default();
-        rows.chunks_exact_mut(pitch).map(move |row| &mut row[..classes])
-    }
-
-    /// Where a row is in memory of our own.
-    fn span(&self, at: usize) -> Range<usize> {
-        let start = (self.place + at) * self.plan.pitch;
-        start..start + self.job.panel.logits.classes()
-    }
-
     /// Sets up row `i`, at a place in the group, with its target, its maximum, and what of it has to be in memory of
     /// our own. A row that does not count gets its zeros.
     #[inline(always)]
@@ -143,9 +135,9 @@ impl<F: Float> Group<'_, '_, F> {
         &'m self,
         token: V::Token,
         (at, i): (usize, usize),
-        (own, own_weights, kept, hessian): (&'m mut [F], &'m mut [F], &mut [F], &mut [F]),
+        [own, kept, own_weights, hessian]: Memory<'m, F>,
         reduced: &mut ReducedRows,
-    ) -> Option<(Row, Part<'m, F>)> {
+    ) -> Option<(Row<'m, F>, Part<'m, F>)> {
         let Self { job, plan, .. } = self;
         let (panel, needs, number) = (&job.panel, plan.needs, self.first + at);
         let mut row = Row { at, ..Row::default() };
@@ -164,8 +156,8 @@ impl<F: Float> Group<'_, '_, F> {
             self.fill(at, F::default(), Sink::from_slice(own), hessian);
             return None;
         }
-        let kept = if needs.kept { &mut kept[self.span(at)] } else { &mut [] };
-        panel.kept::<V>(token, number, 0, kept);
+        row.hessian = hessian;
+        let kept = panel.kept::<V>(token, number, 0, kept);
         if needs.logits && !self.is_loaded {
             panel.load::<V>(token, number, 0, kept, own);
         }
@@ -184,8 +176,13 @@ impl<F: Float> Group<'_, '_, F> {
         let z = if needs.logits { own.as_source() } else { panel.direct(number) };
         let exps = if panel.output.is_none() || needs.output { own } else { panel.sink(number) };
         let max = maximum::<V>(token, z);
-        // Before exponentials are written over the logits.
-        row.z_label = row.label.map_or(0.0, |class| z.get(class).to_f64());
+        if let Some(class) = row.label {
+            // Before exponentials are written over the logits.
+            row.z_label = z.get(class).to_f64();
+            if !panel.keeps(number, class) {
+                (row.label, row.z_label) = (None, f64::NEG_INFINITY);
+            }
+        }
         Some((row, Part { weights, ..Part::new(z, max, exps) }))
     }
 
@@ -196,7 +193,7 @@ impl<F: Float> Group<'_, '_, F> {
             self.out(&self.job.panel, at, own).fill(value);
         }
         if let Some(panel) = self.job.hessian_panel() {
-            self.out(&panel, at, self.own_hessian(at, hessian)).fill(value);
+            self.out(&panel, at, Sink::from_slice(hessian)).fill(value);
         }
     }
 
@@ -205,61 +202,29 @@ impl<F: Float> Group<'_, '_, F> {
         if panel.writes_directly() { panel.sink(self.first + at) } else { own }
     }
 
-    /// Nowhere if it is not needed.
-    fn own_hessian<'m>(&self, at: usize, memory: &'m mut [F]) -> Sink<'m, F> {
-        Sink::from_slice(memory.get_mut(self.span(at)).unwrap_or_default())
-    }
-
-    /// Sets row `i`, of which this was found. A label that is masked has no output of its own.
-    #[inline(always)]
-    fn set(
-        &self,
-        row: &mut Row,
-        part: &Part<'_, F>,
-        kept: &[F],
-        mut found: Reduced,
-        (i, reduced): (usize, &mut ReducedRows),
-    ) {
-        if row.is_lost {
-            found.partial.dot = f64::INFINITY;
-        }
-        reduced.set(i, &found);
-        let (mut z_label, mut weight) = (row.z_label, 0.0);
-        if let Some(class) = row.label {
-            weight = part.weights.get(class);
-            if self.plan.needs.kept && kept[self.span(row.at)][class].to_f64() == 0.0 {
-                (z_label, row.label) = (f64::NEG_INFINITY, None);
-            }
-        }
-        if self.job.targets.is_some() {
-            reduced.set_label(i, &found, z_label, weight);
-        }
-    }
-
-    /// Reduces again, and sets, a row that has NaN or infinities, or overflows.
+    /// Reduces again a row that has NaN or infinities, or overflows.
     #[cold]
-    fn set_special<V: Vector<Scalar = F>>(
+    fn special<V: Vector<Scalar = F>>(
         &self,
         token: V::Token,
-        row: &mut Row,
+        row: &mut Row<'_, F>,
         part: &mut Part<'_, F>,
-        (how, special): (Reduction<'_, F>, &mut [F]),
-        kept: &[F],
-        lane: (usize, &mut ReducedRows),
-    ) {
-        let mut found = Reduced::ordinary(part.max.to_f64(), part.partial);
-        self.job.panel.reload(self.first + row.at, 0, special);
-        let max;
-        (row.class, max) = RowClass::of(special);
-        if row.class == RowClass::Finite {
-            row.z_label = row.label.map_or(0.0, |class| special[class].to_f64());
-            let is_shifted = !how.temperature.is_in_range(part.max);
-            how.special::<V>(token, part, special, max, is_shifted);
-            row.shifted_by = is_shifted.then_some(max);
-            let swept_max = if is_shifted { 0.0 } else { found.max };
-            let (shift, has_target) = (how.temperature.shift, self.job.targets.is_some());
-            found = Reduced::special(max, swept_max, part.partial, shift, has_target);
+        how: Reduction<'_, F>,
+        z: &mut [F],
+    ) -> Reduced {
+        self.job.panel.reload(self.first + row.at, 0, z);
+        let (class, max) = RowClass::of(z);
+        row.class = class;
+        let found = Reduced::ordinary(part.max.to_f64(), part.partial);
+        if class != RowClass::Finite {
+            return found;
         }
-        self.set(row, part, kept, found, lane);
+        row.z_label = row.label.map_or(row.z_label, |class| z[class].to_f64());
+        let is_shifted = !how.temperature.is_in_range(part.max);
+        how.special::<V>(token, part, z, max, is_shifted);
+        row.shifted_by = is_shifted.then_some(max);
+        let swept_max = if is_shifted { 0.0 } else { found.max };
+        let (shift, has_target) = (how.temperature.shift, self.job.targets.is_some());
+        Reduced::special(max, swept_max, part.partial, shift, has_target)
     }
 }

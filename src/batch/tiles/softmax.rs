@@ -19,10 +19,11 @@ pub(super) fn pair<V: Vector>(
     let Memory { z, out, next_z, next_out, rows, .. } = memory;
     let (panel, classes) = (&job.panel, job.panel.logits.classes());
     let (next, len) = (first + V::LANES, classes * V::LANES);
-    let is_plain = panel.mask.is_none() && panel.shift == 1.0;
     let has_room = |run: &Source<'_, _>| run.len() >= len + room(classes, V::LANES);
     let source = panel.logits.run(first, panel.logits.rows() - first).filter(has_room);
-    let (Some(source), Some(output), true) = (source, panel.output, is_plain) else { return false };
+    let (Some(source), Some(output), true) = (source, panel.output, panel.is_plain()) else {
+        return false;
+    };
     let Some(mut sink) = output.run(first, 2 * V::LANES) else { return false };
     let reread =
         |first: usize| move |lane: usize, row: &mut [V::Scalar]| panel.reload(first + lane, 0, row);

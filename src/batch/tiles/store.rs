@@ -68,7 +68,7 @@ pub(super) fn store_tile<V: Vector>(
     to_run::<V>(token, tile, classes, &mut Sink::from_slice(rows));
     let rows = rows.chunks_exact_mut(classes).zip(kept.chunks_exact(classes));
     for (i, (row, kept)) in rows.enumerate().take(count) {
-        panel.store::<V>(token, first + i, 0, &kept[..panel.kept_len(classes)], row);
+        panel.store::<V>(token, first + i, 0, kept, row);
     }
 }
 
