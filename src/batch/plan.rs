@@ -166,21 +166,14 @@ impl Plan {
         let cache = if is_far && !has_room { Cache::Second } else { Cache::First };
         let asks_ahead = (!recomputes && is_asked_for).then_some(cache);
         let is_direct = panel.writes_directly() && !needs.output;
-        let scratch = match path {
-            Path::Tiles => scratch_len(classes, lanes),
+        let (unit, scratch) = match path {
+            Path::Tiles => (lanes, scratch_len(classes, lanes)),
             Path::Rows => {
                 let count = needs.each().into_iter().filter(|is_needed| *is_needed).count();
-                (count * panel_rows + 1) * pitch + columns
+                (panel_rows, (count * panel_rows + 1) * pitch + columns)
             }
-            Path::LongRows | Path::SharedRows | Path::Chunk => {
-                // Of each segment, or of the whole row.
-                3 * SEGMENT + if keeps_row { classes } else { SEGMENT }
-            }
-        };
-        let unit = match path {
-            Path::Tiles => lanes,
-            Path::Rows => panel_rows,
-            _ => 1,
+            // Of each segment, or of the whole row.
+            _ => (1, 3 * SEGMENT + if keeps_row { classes } else { SEGMENT }),
         };
         let block_rows = if bytes <= BYTES_PER_BLOCK {
             rows

@@ -87,8 +87,7 @@ impl<F: Float> Job<'_, F> {
             return Ok(());
         }
         let plan = Plan::new(self, run.threads);
-        let mut workspace = Workspace::new(plan.scratch);
-        workspace.fit(plan.threads)?;
+        let workspace = Workspace::new(plan.scratch, plan.threads)?;
         run.ready(plan.threads)?;
         let bytes = plan.block_bytes.min(SEGMENT * size_of::<F>());
         run.each_on(plan.threads, rows * count, bytes, &|part| {

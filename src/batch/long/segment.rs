@@ -45,8 +45,7 @@ impl<F: Float> VectorJob<F> for SegmentStep<'_, '_, '_, F> {
                 return;
             }
             Step::Fill(value) => {
-                if panel.output.is_none() {
-                } else if panel.writes_directly() {
+                if panel.writes_directly() {
                     panel.sink(row).part(start, len).fill(value);
                 } else {
                     own_output.fill(value);
