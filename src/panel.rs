@@ -158,9 +158,9 @@ impl<F: Float> Panel<'_, F> {
                     }
                 }
                 // Their lines are far from these: nothing but we can ask for them early.
-                let next = class + V::LANES..classes.min(class + 2 * V::LANES);
+                let end = if asks_ahead { classes.min(class + 2 * V::LANES) } else { 0 };
                 for row in (0..count).step_by(V::LANES) {
-                    for class in next.clone().filter(|_| asks_ahead) {
+                    for class in class + V::LANES..end {
                         column(class).prefetch(Cache::First, row);
                     }
                     let rows = &mut rows[row * pitch + class..];
@@ -190,9 +190,10 @@ impl<F: Float> Panel<'_, F> {
         outlined!(V, token, {
             let classes = output.classes();
             for class in (0..classes).step_by(V::LANES) {
-                let next = class + V::LANES..classes.min(class + 2 * V::LANES);
+                let asks = asks_ahead && !streams;
+                let end = if asks { classes.min(class + 2 * V::LANES) } else { 0 };
                 for row in (0..count).step_by(V::LANES) {
-                    for class in next.clone().filter(|_| asks_ahead && !streams) {
+                    for class in class + V::LANES..end {
                         column(class).as_source().prefetch(Cache::First, row);
                     }
                     let rows = Source::from_slice(&rows[row * pitch + class..]);

@@ -100,15 +100,6 @@ impl<F: Float> Block<'_, '_, F> {
     }
 }
 
-impl<F: Float> TileTarget<F> {
-    /// Of a row that does not count.
-    fn clear(&mut self, lane: usize) {
-        let scalars = &mut self.scalars;
-        (scalars.spike[lane], scalars.beta[lane], scalars.smooth_mass[lane]) = (0.0, 0.0, 0.0);
-        (scalars.weight[lane], scalars.scale[lane]) = (0.0, 0.0);
-    }
-}
-
 impl<F: Float> Tiles<'_, '_, F> {
     /// Asks for memory further on than these elements: once they are read, which would wait for what is asked for before.
     #[inline(always)]
@@ -225,10 +216,8 @@ impl<F: Float> Tiles<'_, '_, F> {
         target.is_mixed = has_ignored;
         for (lane, label) in labels.iter().enumerate() {
             is_read[lane] = *label != NO_CLASS;
-            target.scalars.set(lane, row, self.scale);
-            if !is_read[lane] {
-                target.clear(lane);
-            }
+            let row = if is_read[lane] { row } else { &RowTarget::uncounted() };
+            target.scalars.set(lane, row, if is_read[lane] { self.scale } else { 0.0 });
         }
     }
 
@@ -254,7 +243,7 @@ impl<F: Float> Tiles<'_, '_, F> {
             let number = first + lane;
             let Some(mut row) = targets.rows.row(number) else {
                 (is_read[lane], target.is_mixed) = (false, true);
-                target.clear(lane);
+                target.scalars.set(lane, &RowTarget::<F>::uncounted(), 0.0);
                 continue;
             };
             if row.is_made {

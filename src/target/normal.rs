@@ -65,6 +65,11 @@ impl<F: Float> RowTarget<'_, F> {
         }
     }
 
+    /// Of a row that does not count.
+    pub(crate) fn uncounted() -> Self {
+        Self::default()
+    }
+
     /// Without a label and smoothing: the loss is 0.
     pub(crate) fn none() -> Self {
         Self { weight: 1.0, ..Self::default() }

@@ -1,6 +1,6 @@
 //! A group of rows: reduced, finished and written together.
 
-use super::super::{Hessian, Job, Plan, Same};
+use super::super::{Block, Hessian};
 use super::Memory;
 use crate::kernel::{
     Finish, MOST_ROWS, Operation, Output, Part, Reduced, ReducedRows, Reduction, RowClass, maximum,
@@ -10,12 +10,12 @@ use crate::panel::Panel;
 use crate::simd::{Float, Lines, Sink, Source, Vector, VectorJob};
 use crate::target::{NO_CLASS, Weights};
 use std::array::from_fn;
+use std::ops::Range;
 
 /// A row of a group that counts.
 #[derive(Default)]
 struct Row<'m, F> {
-    /// Its place in the group.
-    at: usize,
+    number: usize,
     /// The class of its label, where that has a spike and is not masked: such a label has no output of its own.
     label: Option<usize>,
     /// The logit at the label: −inf where that is masked.
@@ -29,38 +29,31 @@ struct Row<'m, F> {
     hessian: &'m mut [F],
 }
 
-/// Rows that are finished together.
-pub(super) struct Group<'g, 'j, F: Float> {
-    pub(super) job: &'g Job<'j, F>,
-    pub(super) plan: &'g Plan,
-    pub(super) same: Option<&'g Same<'g, F>>,
-    pub(super) first: usize,
-    pub(super) len: usize,
-    /// Are the logits in memory of our own already?
-    pub(super) is_loaded: bool,
-}
-
-impl<F: Float> Group<'_, '_, F> {
-    /// Takes off as many rows of memory.
+impl<F: Float> Block<'_, '_, F> {
+    /// Some rows, which are finished together. Takes off as many rows of memory; `is_loaded` if their logits are there
+    /// already.
     #[inline(always)]
-    pub(super) fn run<V: Vector<Scalar = F>>(
-        self,
+    pub(super) fn group<V: Vector<Scalar = F>>(
+        &self,
         token: V::Token,
+        (numbers, is_loaded): (Range<usize>, bool),
         memory: &mut Memory<'_, F>,
         special: &mut [F],
         reduced: &mut ReducedRows,
     ) {
-        let Self { job, plan, first, .. } = self;
+        let (job, plan, first) = (self.job, self.plan, numbers.start);
         let (panel, temperature, operation) = (&job.panel, &job.temperature, job.operation);
         let mut rows: [Row<'_, F>; MOST_ROWS] = from_fn(|_| Row::default());
         let mut parts: [Part<'_, F>; MOST_ROWS] = from_fn(|_| Part::none());
         let mut len = 0;
-        for at in 0..self.len {
+        for number in numbers.clone() {
             let own = memory.each_mut().map(|rows| {
                 let row = rows.split_off_mut(..plan.pitch);
                 row.map(|row| &mut row[..panel.logits.classes()]).unwrap_or_default()
             });
-            if let Some((row, part)) = self.set_up::<V>(token, (at, len), own, reduced) {
+            if let Some((row, part)) =
+                self.set_up::<V>(token, (number, len), is_loaded, own, reduced)
+            {
                 (rows[len], parts[len]) = (row, part);
                 len += 1;
             }
@@ -74,7 +67,7 @@ impl<F: Float> Group<'_, '_, F> {
         for (i, (row, part)) in rows.iter_mut().zip(&mut *parts).enumerate() {
             let mut found = Reduced::ordinary(part.max.to_f64(), part.partial);
             if !part.partial.is_ordinary() {
-                found = self.special::<V>(token, row, part, how, special);
+                found = self.reduce_special::<V>(token, row, part, how, special);
             }
             if row.is_lost {
                 found.partial.dot = f64::INFINITY;
@@ -88,36 +81,36 @@ impl<F: Float> Group<'_, '_, F> {
         Finish { operation, temperature, z_loss: job.z_loss(), rows: reduced }.run::<V>(token);
         let (mut scalars, mut lse) = ([0.0; MOST_ROWS], [0.0; MOST_ROWS]);
         for (i, row) in rows.iter().enumerate() {
-            scalars[row.at] = reduced.done.scalars(operation)[i];
-            lse[row.at] = reduced.done.lse[i];
+            let at = row.number - first;
+            (scalars[at], lse[at]) = (reduced.done.scalars(operation)[i], reduced.done.lse[i]);
             if row.class != RowClass::Finite {
-                lse[row.at] = row.class.lse();
-                scalars[row.at] = if job.targets.is_some() { f64::NAN } else { row.class.lse() };
+                lse[at] = row.class.lse();
+                scalars[at] = if job.targets.is_some() { f64::NAN } else { row.class.lse() };
             }
         }
-        job.put_rows(first, &scalars[..self.len], &lse[..self.len]);
+        job.put_rows(first, &scalars[..numbers.len()], &lse[..numbers.len()]);
         if panel.output.is_none() {
             return;
         }
         let is_direct = panel.writes_directly();
         for (i, (row, part)) in rows.iter_mut().zip(parts).enumerate() {
             if row.class != RowClass::Finite {
-                self.fill(row.at, F::NAN, part.exps.reborrow(), row.hessian);
+                self.fill(row.number, F::NAN, part.exps.reborrow(), row.hessian);
                 continue;
             }
             let done = reduced.finished(operation, temperature, i);
             let values = if keeps { part.exps.as_source() } else { part.z };
             if let Some(Hessian { out, factor }) = job.hessian {
                 let panel = Panel { output: Some(out), ..*panel };
-                let mut out = self.out(&panel, row.at, Sink::from_slice(row.hessian));
+                let mut out = out_of(&panel, row.number, Sink::from_slice(row.hessian));
                 write_hessian::<V>(token, *factor, (reduced, i), &done, values, &mut out);
             }
             let (weights, label) = (part.weights, row.label);
             let exps = part.exps.reborrow();
-            let out = if is_direct { panel.sink(first + row.at) } else { exps };
+            let out = if is_direct { panel.sink(row.number) } else { exps };
             match row.shifted_by {
                 Some(max) if operation == Operation::LogSoftmax => {
-                    panel.reload(first + row.at, 0, special);
+                    panel.reload(row.number, 0, special);
                     write_shifted(&done, out, temperature, special, max);
                 }
                 _ => {
@@ -128,19 +121,19 @@ impl<F: Float> Group<'_, '_, F> {
         }
     }
 
-    /// Sets up row `i`, at a place in the group, with its target, its maximum, and what of it has to be in memory of
+    /// Sets up a row, row `i` of those that count, with its target, its maximum, and what of it has to be in memory of
     /// our own. A row that does not count gets its zeros.
     #[inline(always)]
     fn set_up<'m, V: Vector<Scalar = F>>(
         &'m self,
         token: V::Token,
-        (at, i): (usize, usize),
+        (number, i): (usize, usize),
+        is_loaded: bool,
         [own, kept, own_weights, hessian]: Memory<'m, F>,
         reduced: &mut ReducedRows,
     ) -> Option<(Row<'m, F>, Part<'m, F>)> {
-        let Self { job, plan, .. } = self;
-        let (panel, needs, number) = (&job.panel, plan.needs, self.first + at);
-        let mut row = Row { at, ..Row::default() };
+        let (job, panel, needs) = (self.job, &self.job.panel, self.plan.needs);
+        let mut row = Row { number, ..Row::default() };
         let (mut weights, mut target) = (Weights::Absent, None);
         let mut counts = true;
         if let Some((labels, same)) = self.same {
@@ -153,12 +146,12 @@ impl<F: Float> Group<'_, '_, F> {
             counts = target.is_some();
         }
         if !counts {
-            self.fill(at, F::default(), Sink::from_slice(own), hessian);
+            self.fill(number, F::default(), Sink::from_slice(own), hessian);
             return None;
         }
         row.hessian = hessian;
         let kept = panel.kept::<V>(token, number, 0, kept);
-        if needs.logits && !self.is_loaded {
+        if needs.logits && !is_loaded {
             panel.load::<V>(token, number, 0, kept, own);
         }
         if let Some(mut target) = target {
@@ -188,23 +181,18 @@ impl<F: Float> Group<'_, '_, F> {
 
     /// The same in all outputs of a row.
     #[cold]
-    fn fill(&self, at: usize, value: F, own: Sink<'_, F>, hessian: &mut [F]) {
+    fn fill(&self, number: usize, value: F, own: Sink<'_, F>, hessian: &mut [F]) {
         if self.job.panel.output.is_some() {
-            self.out(&self.job.panel, at, own).fill(value);
+            out_of(&self.job.panel, number, own).fill(value);
         }
         if let Some(panel) = self.job.hessian_panel() {
-            self.out(&panel, at, Sink::from_slice(hessian)).fill(value);
+            out_of(&panel, number, Sink::from_slice(hessian)).fill(value);
         }
-    }
-
-    /// Where outputs of a row go: to where they are wanted, or to memory of our own.
-    fn out<'o>(&self, panel: &'o Panel<'_, F>, at: usize, own: Sink<'o, F>) -> Sink<'o, F> {
-        if panel.writes_directly() { panel.sink(self.first + at) } else { own }
     }
 
     /// Reduces again a row that has NaN or infinities, or overflows.
     #[cold]
-    fn special<V: Vector<Scalar = F>>(
+    fn reduce_special<V: Vector<Scalar = F>>(
         &self,
         token: V::Token,
         row: &mut Row<'_, F>,
@@ -212,7 +200,7 @@ impl<F: Float> Group<'_, '_, F> {
         how: Reduction<'_, F>,
         z: &mut [F],
     ) -> Reduced {
-        self.job.panel.reload(self.first + row.at, 0, z);
+        self.job.panel.reload(row.number, 0, z);
         let (class, max) = RowClass::of(z);
         row.class = class;
         let found = Reduced::ordinary(part.max.to_f64(), part.partial);
@@ -227,4 +215,9 @@ impl<F: Float> Group<'_, '_, F> {
         let (shift, has_target) = (how.temperature.shift, self.job.targets.is_some());
         Reduced::special(max, swept_max, part.partial, shift, has_target)
     }
+}
+
+/// Where outputs of a row go: to where they are wanted, or to memory of our own.
+fn out_of<'o, F: Float>(panel: &'o Panel<'_, F>, row: usize, own: Sink<'o, F>) -> Sink<'o, F> {
+    if panel.writes_directly() { panel.sink(row) } else { own }
 }
