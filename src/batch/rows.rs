@@ -16,11 +16,11 @@ impl<F: Float> Block<'_, '_, F> {
     #[inline(always)]
     pub(super) fn rows<V: Vector<Scalar = F>>(&mut self, token: V::Token) {
         let (job, plan, range) = (self.job, self.plan, self.range.clone());
-        let (panel, needs) = (&job.panel, plan.needs);
+        let panel = &job.panel;
         let mut scratch = mem::take(&mut self.scratch);
         let mut take = |rows: usize| scratch.split_off_mut(..rows * plan.pitch).unwrap_or_default();
         let mut memory: Memory<'_, F> =
-            needs.each().map(|is_needed| take(if is_needed { plan.panel } else { 0 }));
+            plan.memory.map(|is_needed| take(if is_needed { plan.panel } else { 0 }));
         // One row.
         let special = &mut take(1)[..panel.logits.classes()];
         // Classes of a panel, before they are transposed or after.
@@ -37,7 +37,7 @@ impl<F: Float> Block<'_, '_, F> {
             }
             let place = (first, count, plan.pitch);
             let asks_ahead = plan.asks_ahead.is_some();
-            let is_loaded = needs.logits
+            let is_loaded = plan.own_logits
                 && panel.load_neighbours::<V>(token, place, memory[0], columns, asks_ahead);
             let mut left = memory.each_mut().map(|rows| &mut **rows);
             for at in (0..count).step_by(plan.group) {

@@ -69,7 +69,7 @@ impl<F: Float> VectorJob<F> for SegmentStep<'_, '_, '_, F> {
                 weights = Weights::Row(Source::from_slice(own_weights));
             }
         }
-        let is_own = plan.needs.output || plan.recomputes;
+        let is_own = plan.own_output || plan.recomputes;
         let mut exps = if panel.output.is_some() && !is_own {
             panel.sink(row).part(start, len)
         } else {

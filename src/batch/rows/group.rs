@@ -106,8 +106,7 @@ impl<F: Float> Block<'_, '_, F> {
                 write_hessian::<V>(token, *factor, (reduced, i), &done, values, &mut out);
             }
             let (weights, label) = (part.weights, row.label);
-            let exps = part.exps.reborrow();
-            let out = if is_direct { panel.sink(row.number) } else { exps };
+            let out = out_of(panel, row.number, part.exps.reborrow());
             match row.shifted_by {
                 Some(max) if operation == Operation::LogSoftmax => {
                     panel.reload(row.number, 0, special);
@@ -132,7 +131,7 @@ impl<F: Float> Block<'_, '_, F> {
         [own, kept, own_weights, hessian]: Memory<'m, F>,
         reduced: &mut ReducedRows,
     ) -> Option<(Row<'m, F>, Part<'m, F>)> {
-        let (job, panel, needs) = (self.job, &self.job.panel, self.plan.needs);
+        let (job, panel, plan) = (self.job, &self.job.panel, self.plan);
         let mut row = Row { number, ..Row::default() };
         let (mut weights, mut target) = (Weights::Absent, None);
         let mut counts = true;
@@ -151,7 +150,7 @@ impl<F: Float> Block<'_, '_, F> {
         }
         row.hessian = hessian;
         let kept = panel.kept::<V>(token, number, 0, kept);
-        if needs.logits && !is_loaded {
+        if plan.own_logits && !is_loaded {
             panel.load::<V>(token, number, 0, kept, own);
         }
         if let Some(mut target) = target {
@@ -166,8 +165,8 @@ impl<F: Float> Block<'_, '_, F> {
             reduced.targets.set(i, &target, job.scale(target.weight));
         }
         let own = Sink::from_slice(own);
-        let z = if needs.logits { own.as_source() } else { panel.direct(number) };
-        let exps = if panel.output.is_none() || needs.output { own } else { panel.sink(number) };
+        let z = if plan.own_logits { own.as_source() } else { panel.direct(number) };
+        let exps = if panel.output.is_none() || plan.own_output { own } else { panel.sink(number) };
         let max = maximum::<V>(token, z);
         if let Some(class) = row.label {
             // Before exponentials are written over the logits.
