@@ -23,7 +23,7 @@ pub(super) const fn scratch_len(classes: usize, lanes: usize) -> usize {
 }
 
 /// Pieces of memory, a tile each, with room for what [`Writer::rows`] has besides.
-const PIECES: usize = 8;
+const PIECES: usize = 7;
 
 /// So far on from a tile, memory is asked for: two tiles or more, a microsecond or so.
 const BYTES_AHEAD: usize = 1 << 13;
@@ -41,7 +41,6 @@ struct Tiles<'t, 'j, F: Float> {
     next_z: &'t mut [F],
     next_out: &'t mut [F],
     kept: &'t mut [F],
-    row_weights: &'t mut [F],
     writer: Writer<'t, F>,
     target: TileTarget<F>,
     is_lost: [bool; MOST_LANES],
@@ -69,7 +68,6 @@ impl<F: Float> Block<'_, '_, F> {
             weights: take(len),
             out: take(len),
             kept: take(len),
-            row_weights: take(len),
             next_z: take(len),
             next_out: take(len),
             target: TileTarget { label, scalars, is_mixed: false },
@@ -235,9 +233,10 @@ impl<F: Float> Tiles<'_, '_, F> {
         target.label.fill(F::from_f64(-1.0));
         target.is_mixed = false;
         self.is_lost.fill(false);
-        self.row_weights.fill(F::default());
+        // Of the same rows, which are in lanes by now.
+        self.writer.rows.fill(F::default());
         let mut has_weights = false;
-        let rows = self.row_weights.chunks_exact_mut(classes);
+        let rows = self.writer.rows.chunks_exact_mut(classes);
         let rows = rows.zip(self.kept.chunks_exact(classes));
         for (lane, (weights, kept)) in rows.enumerate().take(count) {
             let number = first + lane;
@@ -265,7 +264,7 @@ impl<F: Float> Tiles<'_, '_, F> {
             target.scalars.set(lane, &row, job.scale(row.weight));
         }
         if has_weights {
-            let rows = Source::from_slice(self.row_weights);
+            let rows = Source::from_slice(self.writer.rows);
             outlined!(V, token, from_run::<V>(token, rows, classes, self.weights));
         }
         has_weights
