@@ -149,10 +149,9 @@ impl<F: Float> Panel<'_, F> {
             let classes = self.logits.classes();
             for class in (0..classes).step_by(V::LANES) {
                 // All of one class before the next: lines of memory that lie one after another.
-                for (class, values) in
-                    (class..classes).zip(columns.chunks_exact_mut(len)).take(V::LANES)
-                {
-                    let column = column(class);
+                let some = V::LANES.min(classes - class);
+                for (i, values) in columns.chunks_exact_mut(len).enumerate().take(some) {
+                    let column = column(class + i);
                     for (row, values) in values.chunks_exact_mut(V::LANES).enumerate() {
                         column.vector::<V>(token, row * V::LANES, F::default()).to_slice(values);
                     }
@@ -200,10 +199,9 @@ impl<F: Float> Panel<'_, F> {
                     let columns = &mut columns[row..];
                     transpose::<V>(token, rows, pitch, &mut Sink::from_slice(columns), len);
                 }
-                for (class, values) in
-                    (class..classes).zip(columns.chunks_exact(len)).take(V::LANES)
-                {
-                    let mut column = column(class);
+                let some = V::LANES.min(classes - class);
+                for (i, values) in columns.chunks_exact(len).enumerate().take(some) {
+                    let mut column = column(class + i);
                     if streams {
                         column.stream_from::<V>(token, Source::from_slice(&values[..count]));
                         continue;

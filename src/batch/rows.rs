@@ -6,7 +6,7 @@ use super::{Block, Plan};
 use crate::kernel::{MOST_ROWS, ReducedRows};
 use crate::panel::Panel;
 use crate::simd::{Float, Vector, outlined};
-use std::mem;
+use group::Group;
 
 /// Memory for some rows, each `pitch` elements; empty where none is needed: their logits, then exponentials, then
 /// outputs; which of their classes are kept; their weights; their Hessians.
@@ -15,9 +15,9 @@ type Memory<'m, F> = [&'m mut [F]; 4];
 impl<F: Float> Block<'_, '_, F> {
     #[inline(always)]
     pub(super) fn rows<V: Vector<Scalar = F>>(&mut self, token: V::Token) {
-        let (job, plan, range) = (self.job, self.plan, self.range.clone());
+        let (job, plan, same, range) = (self.job, self.plan, self.same, &self.range);
         let panel = &job.panel;
-        let mut scratch = mem::take(&mut self.scratch);
+        let mut scratch = &mut *self.scratch;
         let mut take = |rows: usize| scratch.split_off_mut(..rows * plan.pitch).unwrap_or_default();
         let mut memory: Memory<'_, F> =
             plan.memory.map(|is_needed| take(if is_needed { plan.panel } else { 0 }));
@@ -26,7 +26,7 @@ impl<F: Float> Block<'_, '_, F> {
         // Classes of a panel, before they are transposed or after.
         let columns = scratch;
         let mut reduced = ReducedRows::new();
-        if let Some((_, target)) = self.same {
+        if let Some((_, target)) = same {
             (0..MOST_ROWS).for_each(|i| reduced.targets.set(i, target, job.scale(target.weight)));
         }
         let mut first = range.start;
@@ -41,8 +41,9 @@ impl<F: Float> Block<'_, '_, F> {
                 && panel.load_neighbours::<V>(token, place, memory[0], columns, asks_ahead);
             let mut left = memory.each_mut().map(|rows| &mut **rows);
             for at in (0..count).step_by(plan.group) {
-                let numbers = first + at..first + count.min(at + plan.group);
-                self.group::<V>(token, (numbers, is_loaded), &mut left, special, &mut reduced);
+                let (first, len) = (first + at, plan.group.min(count - at));
+                let group = Group { job, plan, same, first, len, is_loaded };
+                group.run::<V>(token, &mut left, special, &mut reduced);
             }
             let [values, kept, _, hessian] = &mut memory;
             store_rows::<V>(token, panel, plan, (first, count), values, kept, columns);

@@ -1,6 +1,6 @@
 //! A group of rows: reduced, finished and written together.
 
-use super::super::{Block, Hessian};
+use super::super::{Hessian, Job, Plan, Same};
 use super::Memory;
 use crate::kernel::{
     Finish, MOST_ROWS, Operation, Output, Part, Reduced, ReducedRows, Reduction, RowClass, maximum,
@@ -10,12 +10,12 @@ use crate::panel::Panel;
 use crate::simd::{Float, Lines, Sink, Source, Vector, VectorJob};
 use crate::target::{NO_CLASS, Weights};
 use std::array::from_fn;
-use std::ops::Range;
 
 /// A row of a group that counts.
 #[derive(Default)]
 struct Row<'m, F> {
-    number: usize,
+    /// Its place in the group.
+    at: usize,
     /// The class of its label, where that has a spike and is not masked: such a label has no output of its own.
     label: Option<usize>,
     /// The logit at the label: −inf where that is masked.
@@ -29,31 +29,42 @@ struct Row<'m, F> {
     hessian: &'m mut [F],
 }
 
-impl<F: Float> Block<'_, '_, F> {
-    /// Some rows, which are finished together. Takes off as many rows of memory; `is_loaded` if their logits are there
-    /// already.
+/// Rows that are finished together.
+pub(super) struct Group<'g, 'j, F: Float> {
+    pub(super) job: &'g Job<'j, F>,
+    pub(super) plan: &'g Plan,
+    pub(super) same: Option<&'g Same<'g, F>>,
+    pub(super) first: usize,
+    pub(super) len: usize,
+    /// Are the logits in memory of our own already?
+    pub(super) is_loaded: bool,
+}
+
+impl<F: Float> Group<'_, '_, F> {
+    /// Takes off as many rows of memory.
     #[inline(always)]
-    pub(super) fn group<V: Vector<Scalar = F>>(
-        &self,
+    pub(super) fn run<V: Vector<Scalar = F>>(
+        self,
         token: V::Token,
-        (numbers, is_loaded): (Range<usize>, bool),
         memory: &mut Memory<'_, F>,
         special: &mut [F],
         reduced: &mut ReducedRows,
     ) {
-        let (job, plan, first) = (self.job, self.plan, numbers.start);
+        let Self { job, plan, first, .. } = self;
         let (panel, temperature, operation) = (&job.panel, &job.temperature, job.operation);
         let mut rows: [Row<'_, F>; MOST_ROWS] = from_fn(|_| Row::default());
         let mut parts: [Part<'_, F>; MOST_ROWS] = from_fn(|_| Part::none());
+        let has_more = plan.memory[1..] != [false; 3];
         let mut len = 0;
-        for number in numbers.clone() {
-            let own = memory.each_mut().map(|rows| {
-                let row = rows.split_off_mut(..plan.pitch);
-                row.map(|row| &mut row[..panel.logits.classes()]).unwrap_or_default()
-            });
-            if let Some((row, part)) =
-                self.set_up::<V>(token, (number, len), is_loaded, own, reduced)
-            {
+        for at in 0..self.len {
+            let [rows_left, more_left @ ..] = &mut *memory;
+            let own = self.take_row(rows_left);
+            // Most rows have nothing more.
+            let mut more = Default::default();
+            if has_more {
+                more = more_left.each_mut().map(|left| self.take_row(left));
+            }
+            if let Some((row, part)) = self.set_up::<V>(token, (at, len), own, more, reduced) {
                 (rows[len], parts[len]) = (row, part);
                 len += 1;
             }
@@ -67,7 +78,7 @@ impl<F: Float> Block<'_, '_, F> {
         for (i, (row, part)) in rows.iter_mut().zip(&mut *parts).enumerate() {
             let mut found = Reduced::ordinary(part.max.to_f64(), part.partial);
             if !part.partial.is_ordinary() {
-                found = self.reduce_special::<V>(token, row, part, how, special);
+                found = self.special::<V>(token, row, part, how, special);
             }
             if row.is_lost {
                 found.partial.dot = f64::INFINITY;
@@ -81,35 +92,36 @@ impl<F: Float> Block<'_, '_, F> {
         Finish { operation, temperature, z_loss: job.z_loss(), rows: reduced }.run::<V>(token);
         let (mut scalars, mut lse) = ([0.0; MOST_ROWS], [0.0; MOST_ROWS]);
         for (i, row) in rows.iter().enumerate() {
-            let at = row.number - first;
-            (scalars[at], lse[at]) = (reduced.done.scalars(operation)[i], reduced.done.lse[i]);
+            scalars[row.at] = reduced.done.scalars(operation)[i];
+            lse[row.at] = reduced.done.lse[i];
             if row.class != RowClass::Finite {
-                lse[at] = row.class.lse();
-                scalars[at] = if job.targets.is_some() { f64::NAN } else { row.class.lse() };
+                lse[row.at] = row.class.lse();
+                scalars[row.at] = if job.targets.is_some() { f64::NAN } else { row.class.lse() };
             }
         }
-        job.put_rows(first, &scalars[..numbers.len()], &lse[..numbers.len()]);
+        job.put_rows(first, &scalars[..self.len], &lse[..self.len]);
         if panel.output.is_none() {
             return;
         }
         let is_direct = panel.writes_directly();
         for (i, (row, part)) in rows.iter_mut().zip(parts).enumerate() {
             if row.class != RowClass::Finite {
-                self.fill(row.number, F::NAN, part.exps.reborrow(), row.hessian);
+                self.fill(row.at, F::NAN, part.exps.reborrow(), row.hessian);
                 continue;
             }
             let done = reduced.finished(operation, temperature, i);
             let values = if keeps { part.exps.as_source() } else { part.z };
             if let Some(Hessian { out, factor }) = job.hessian {
                 let panel = Panel { output: Some(out), ..*panel };
-                let mut out = out_of(&panel, row.number, Sink::from_slice(row.hessian));
+                let mut out = self.out(&panel, row.at, Sink::from_slice(row.hessian));
                 write_hessian::<V>(token, *factor, (reduced, i), &done, values, &mut out);
             }
             let (weights, label) = (part.weights, row.label);
-            let out = out_of(panel, row.number, part.exps.reborrow());
+            let exps = part.exps.reborrow();
+            let out = if is_direct { panel.sink(first + row.at) } else { exps };
             match row.shifted_by {
                 Some(max) if operation == Operation::LogSoftmax => {
-                    panel.reload(row.number, 0, special);
+                    panel.reload(first + row.at, 0, special);
                     write_shifted(&done, out, temperature, special, max);
                 }
                 _ => {
@@ -120,19 +132,30 @@ impl<F: Float> Block<'_, '_, F> {
         }
     }
 
-    /// Sets up a row, row `i` of those that count, with its target, its maximum, and what of it has to be in memory of
+    /// The first row of what is left of memory; none where none is needed.
+    #[inline(always)]
+    #[allow(clippy::mut_mut, reason = "of which it takes off what it returns")]
+    fn take_row<'m>(&self, left: &mut &'m mut [F]) -> &'m mut [F] {
+        match left.split_off_mut(..self.plan.pitch) {
+            Some(row) => &mut row[..self.job.panel.logits.classes()],
+            None => &mut [],
+        }
+    }
+
+    /// Sets up row `i`, at a place in the group, with its target, its maximum, and what of it has to be in memory of
     /// our own. A row that does not count gets its zeros.
     #[inline(always)]
     fn set_up<'m, V: Vector<Scalar = F>>(
         &'m self,
         token: V::Token,
-        (number, i): (usize, usize),
-        is_loaded: bool,
-        [own, kept, own_weights, hessian]: Memory<'m, F>,
+        (at, i): (usize, usize),
+        own: &'m mut [F],
+        [kept, own_weights, hessian]: [&'m mut [F]; 3],
         reduced: &mut ReducedRows,
     ) -> Option<(Row<'m, F>, Part<'m, F>)> {
-        let (job, panel, plan) = (self.job, &self.job.panel, self.plan);
-        let mut row = Row { number, ..Row::default() };
+        let Self { job, plan, .. } = self;
+        let (panel, number) = (&job.panel, self.first + at);
+        let mut row = Row { at, ..Row::default() };
         let (mut weights, mut target) = (Weights::Absent, None);
         let mut counts = true;
         if let Some((labels, same)) = self.same {
@@ -145,12 +168,12 @@ impl<F: Float> Block<'_, '_, F> {
             counts = target.is_some();
         }
         if !counts {
-            self.fill(number, F::default(), Sink::from_slice(own), hessian);
+            self.fill(at, F::default(), Sink::from_slice(own), hessian);
             return None;
         }
         row.hessian = hessian;
         let kept = panel.kept::<V>(token, number, 0, kept);
-        if plan.own_logits && !is_loaded {
+        if plan.own_logits && !self.is_loaded {
             panel.load::<V>(token, number, 0, kept, own);
         }
         if let Some(mut target) = target {
@@ -180,18 +203,23 @@ impl<F: Float> Block<'_, '_, F> {
 
     /// The same in all outputs of a row.
     #[cold]
-    fn fill(&self, number: usize, value: F, own: Sink<'_, F>, hessian: &mut [F]) {
+    fn fill(&self, at: usize, value: F, own: Sink<'_, F>, hessian: &mut [F]) {
         if self.job.panel.output.is_some() {
-            out_of(&self.job.panel, number, own).fill(value);
+            self.out(&self.job.panel, at, own).fill(value);
         }
         if let Some(panel) = self.job.hessian_panel() {
-            out_of(&panel, number, Sink::from_slice(hessian)).fill(value);
+            self.out(&panel, at, Sink::from_slice(hessian)).fill(value);
         }
+    }
+
+    /// Where outputs of a row go: to where they are wanted, or to memory of our own.
+    fn out<'o>(&self, panel: &'o Panel<'_, F>, at: usize, own: Sink<'o, F>) -> Sink<'o, F> {
+        if panel.writes_directly() { panel.sink(self.first + at) } else { own }
     }
 
     /// Reduces again a row that has NaN or infinities, or overflows.
     #[cold]
-    fn reduce_special<V: Vector<Scalar = F>>(
+    fn special<V: Vector<Scalar = F>>(
         &self,
         token: V::Token,
         row: &mut Row<'_, F>,
@@ -199,7 +227,7 @@ impl<F: Float> Block<'_, '_, F> {
         how: Reduction<'_, F>,
         z: &mut [F],
     ) -> Reduced {
-        self.job.panel.reload(row.number, 0, z);
+        self.job.panel.reload(self.first + row.at, 0, z);
         let (class, max) = RowClass::of(z);
         row.class = class;
         let found = Reduced::ordinary(part.max.to_f64(), part.partial);
@@ -214,9 +242,4 @@ impl<F: Float> Block<'_, '_, F> {
         let (shift, has_target) = (how.temperature.shift, self.job.targets.is_some());
         Reduced::special(max, swept_max, part.partial, shift, has_target)
     }
-}
-
-/// Where outputs of a row go: to where they are wanted, or to memory of our own.
-fn out_of<'o, F: Float>(panel: &'o Panel<'_, F>, row: usize, own: Sink<'o, F>) -> Sink<'o, F> {
-    if panel.writes_directly() { panel.sink(row) } else { own }
 }
