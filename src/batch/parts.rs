@@ -116,24 +116,14 @@ impl Run<'_> {
             // On the stack: it takes no memory that may not be had.
             let count = parts.len().min(PARTS_AT_ONCE);
             let bunch: [_; PARTS_AT_ONCE] = from_fn(|_| Mutex::new((parts.next(), None)));
-            // One for all: an error is large.
-            let first_error = Mutex::new(None::<(usize, Error)>);
             self.each(count, part_bytes, &|index| {
                 let (part, result) = &mut *lock(&bunch[index]);
-                match part.take().map(|part| body(first + index, part)).transpose() {
-                    Ok(value) => *result = value,
-                    Err(error) => {
-                        let mut known = lock(&first_error);
-                        if known.as_ref().is_none_or(|(other, _)| index < *other) {
-                            *known = Some((index, error));
-                        }
-                    }
-                }
+                // Boxed: an error is large, and some threads have little stack.
+                *result = part.take().map(|part| body(first + index, part).map_err(Box::new));
             })?;
-            if let Some((_, error)) = lock(&first_error).take() {
-                return Err(error);
+            for result in bunch.iter().filter_map(|part| lock(part).1.take()) {
+                join(result.map_err(|error| *error)?);
             }
-            bunch.iter().filter_map(|part| lock(part).1.take()).for_each(&mut join);
             first += count;
         }
         Ok(())

@@ -214,7 +214,7 @@ impl<F: Float> Tiles<'_, '_, F> {
         target.is_mixed = has_ignored;
         for (lane, label) in labels.iter().enumerate() {
             is_read[lane] = *label != NO_CLASS;
-            let row = if is_read[lane] { row } else { &RowTarget::uncounted() };
+            let row = if is_read[lane] { row } else { &RowTarget::default() };
             target.scalars.set(lane, row, if is_read[lane] { self.scale } else { 0.0 });
         }
     }
@@ -242,7 +242,7 @@ impl<F: Float> Tiles<'_, '_, F> {
             let number = first + lane;
             let Some(mut row) = targets.rows.row(number) else {
                 (is_read[lane], target.is_mixed) = (false, true);
-                target.scalars.set(lane, &RowTarget::<F>::uncounted(), 0.0);
+                target.scalars.set(lane, &RowTarget::<F>::default(), 0.0);
                 continue;
             };
             if row.is_made {

@@ -41,7 +41,7 @@ impl<F: Float> Weights<'_, F> {
     }
 }
 
-/// The target of a row in normal form: q' = spike·δ_class + β·w.
+/// The target of a row in normal form: q' = spike·δ_class + β·w. By default that of a row that does not count: zeros.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct RowTarget<'r, F> {
     pub(crate) class: usize,
@@ -63,11 +63,6 @@ impl<F: Float> RowTarget<'_, F> {
         if self.smooth_mass.is_nan() {
             self.smooth_mass = self.beta * sum_of_weights;
         }
-    }
-
-    /// Of a row that does not count.
-    pub(crate) fn uncounted() -> Self {
-        Self::default()
     }
 
     /// Without a label and smoothing: the loss is 0.
