@@ -108,8 +108,7 @@ impl<'j, F: Float> Job<'j, F> {
         let plan = Plan::new(self, run.threads);
         let level = run.level;
         // All memory is had, and all threads are there, before anything is written.
-        let mut workspace = Workspace::new(plan.scratch);
-        workspace.fit(plan.threads)?;
+        let mut workspace = Workspace::new(plan.scratch, plan.threads)?;
         let heaps = self.top.map(|top| Heaps::new(top, plan.threads)).transpose()?;
         if plan.path == Path::SharedRows {
             return long::share_rows(self, &plan, &workspace, heaps.as_ref(), run);

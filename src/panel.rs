@@ -28,7 +28,7 @@ const LOWEST: f64 = -1e30;
 impl<F: Float> Panel<'_, F> {
     /// Are the logits contiguous rows of the compute type already?
     pub(crate) fn reads_directly(&self) -> bool {
-        self.mask.is_none() && self.shift == 1.0 && self.logits.is_direct::<F>()
+        self.is_plain() && self.logits.is_direct::<F>()
     }
 
     /// Are the outputs?
@@ -36,9 +36,14 @@ impl<F: Float> Panel<'_, F> {
         self.mask.is_none() && self.output.is_some_and(RowsMut::is_direct::<F>)
     }
 
-    /// `len` where classes may be masked.
-    pub(crate) fn kept_len(&self, len: usize) -> usize {
-        if self.mask.is_some() { len } else { 0 }
+    /// Are logits what is in memory, all of them and as they are?
+    pub(crate) fn is_plain(&self) -> bool {
+        self.mask.is_none() && self.shift == 1.0
+    }
+
+    /// Is this class of a row kept?
+    pub(crate) fn keeps(&self, row: usize, class: usize) -> bool {
+        self.mask.is_none_or(|mask| mask.get(row, class) != 0.0)
     }
 
     /// Is the output the memory of the logits?
@@ -58,16 +63,17 @@ impl<F: Float> Panel<'_, F> {
         self.output.and_then(|output| output.direct(row)).expect("written directly")
     }
 
-    /// Which classes of row `row` are kept, from `class` on: 1 or 0. Nothing without a mask.
-    pub(crate) fn kept<V: Vector<Scalar = F>>(
+    /// Which classes of row `row` are kept, from `class` on: 1 or 0, to memory of our own. None without a mask.
+    pub(crate) fn kept<'k, V: Vector<Scalar = F>>(
         &self,
         token: V::Token,
         row: usize,
         class: usize,
-        kept: &mut [F],
-    ) {
-        let Some(mask) = self.mask else { return };
-        mask.gather::<V, F>(token, row, class, kept);
+        own: &'k mut [F],
+    ) -> &'k [F] {
+        let Some(mask) = self.mask else { return &[] };
+        mask.gather::<V, F>(token, row, class, own);
+        own
     }
 
     /// The classes of row `row` from `class` on. `kept` is empty without a mask.
@@ -100,7 +106,7 @@ impl<F: Float> Panel<'_, F> {
         }
     }
 
-    /// Writes the classes of row `row` from `class` on.
+    /// Writes the classes of row `row` from `class` on. `kept` is not read without a mask.
     pub(crate) fn store<V: Vector<Scalar = F>>(
         &self,
         token: V::Token,
@@ -110,7 +116,9 @@ impl<F: Float> Panel<'_, F> {
         values: &mut [F],
     ) {
         let Some(output) = self.output else { return };
-        fill_masked(kept, values, self.masked);
+        if self.mask.is_some() {
+            fill_masked(kept, values, self.masked);
+        }
         outlined!(V, token, output.scatter_part(token, row, class, values));
     }
 
@@ -133,29 +141,25 @@ impl<F: Float> Panel<'_, F> {
         columns: &mut [F],
         asks_ahead: bool,
     ) -> bool {
-        let is_plain = self.mask.is_none() && self.shift == 1.0;
         let len = count.next_multiple_of(V::LANES);
         let has_room = len * pitch <= rows.len() && len * V::LANES <= columns.len();
-        let Some(column) = self.logits.columns::<F>(first, count).filter(|_| is_plain && has_room)
-        else {
-            return false;
-        };
+        let column = self.logits.columns::<F>(first, count);
+        let Some(column) = column.filter(|_| self.is_plain() && has_room) else { return false };
         outlined!(V, token, {
             let classes = self.logits.classes();
             for class in (0..classes).step_by(V::LANES) {
                 // All of one class before the next: lines of memory that lie one after another.
-                for (class, values) in
-                    (class..classes).zip(columns.chunks_exact_mut(len)).take(V::LANES)
-                {
-                    let column = column(class);
+                let some = V::LANES.min(classes - class);
+                for (i, values) in columns.chunks_exact_mut(len).enumerate().take(some) {
+                    let column = column(class + i);
                     for (row, values) in values.chunks_exact_mut(V::LANES).enumerate() {
                         column.vector::<V>(token, row * V::LANES, F::default()).to_slice(values);
                     }
                 }
                 // Their lines are far from these: nothing but we can ask for them early.
-                let next = class + V::LANES..classes.min(class + 2 * V::LANES);
+                let end = if asks_ahead { classes.min(class + 2 * V::LANES) } else { 0 };
                 for row in (0..count).step_by(V::LANES) {
-                    for class in next.clone().filter(|_| asks_ahead) {
+                    for class in class + V::LANES..end {
                         column(class).prefetch(Cache::First, row);
                     }
                     let rows = &mut rows[row * pitch + class..];
@@ -180,26 +184,24 @@ impl<F: Float> Panel<'_, F> {
         let len = count.next_multiple_of(V::LANES);
         let has_room = len * pitch <= rows.len() && len * V::LANES <= columns.len();
         let is_plain = self.mask.is_none();
-        let Some(column) = output.columns::<F>(first, count).filter(|_| is_plain && has_room)
-        else {
-            return false;
-        };
+        let column = output.columns::<F>(first, count);
+        let Some(column) = column.filter(|_| is_plain && has_room) else { return false };
         outlined!(V, token, {
             let classes = output.classes();
             for class in (0..classes).step_by(V::LANES) {
-                let next = class + V::LANES..classes.min(class + 2 * V::LANES);
+                let asks = asks_ahead && !streams;
+                let end = if asks { classes.min(class + 2 * V::LANES) } else { 0 };
                 for row in (0..count).step_by(V::LANES) {
-                    for class in next.clone().filter(|_| asks_ahead && !streams) {
+                    for class in class + V::LANES..end {
                         column(class).as_source().prefetch(Cache::First, row);
                     }
                     let rows = Source::from_slice(&rows[row * pitch + class..]);
                     let columns = &mut columns[row..];
                     transpose::<V>(token, rows, pitch, &mut Sink::from_slice(columns), len);
                 }
-                for (class, values) in
-                    (class..classes).zip(columns.chunks_exact(len)).take(V::LANES)
-                {
-                    let mut column = column(class);
+                let some = V::LANES.min(classes - class);
+                for (i, values) in columns.chunks_exact(len).enumerate().take(some) {
+                    let mut column = column(class + i);
                     if streams {
                         column.stream_from::<V>(token, Source::from_slice(&values[..count]));
                         continue;

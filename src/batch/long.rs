@@ -21,7 +21,7 @@ use crate::error::Error;
 use crate::kernel::{Finish, Finished, Partial, Reduced, ReducedRows, RowClass, SEGMENT};
 use crate::math::RunningSum;
 use crate::pool::lock;
-use crate::simd::{Float, Level, Rows};
+use crate::simd::{Float, Level};
 use crate::target::RowTarget;
 use segment::SegmentStep;
 use std::array::from_fn;
@@ -59,12 +59,8 @@ pub(super) fn share_rows<F: Float>(
     let mut segments = with_capacity(count)?;
     let level = run.level;
     run.ready(plan.threads)?;
-    for _ in 0..count {
-        run.poll(size_of::<Segment>())?;
-        segments.push(Mutex::default());
-    }
+    segments.resize_with(count, Mutex::default);
     for row in 0..job.panel.logits.rows() {
-        run.poll(size_of::<Segment>())?;
         let mut outcome = Ok(());
         let mut each = |body: &(dyn Fn(usize, &mut [F]) + Sync)| {
             if outcome.is_ok() {
@@ -194,17 +190,15 @@ fn run_row<F: Float>(
                 found.partial.dot = f64::INFINITY;
             }
         }
-        let mut z_label = [F::default()];
-        let mut weight_label = target.weights.get(target.class);
+        let (mut z_label, mut weight_label) = ([F::default()], 0.0);
         if target.spike != 0.0 {
             job.panel.reload(row, target.class, &mut z_label);
-            let is_kept = |mask: &Rows<'_>| mask.get(row, target.class) != 0.0;
-            if job.panel.mask.is_none_or(is_kept) {
-                label = Some(target.class);
-                if target.is_made {
-                    weight_label = lock(&segments[target.class / SEGMENT]).weight_label;
-                }
-            }
+            label = Some(target.class).filter(|class| job.panel.keeps(row, *class));
+            weight_label = if target.is_made {
+                lock(&segments[target.class / SEGMENT]).weight_label
+            } else {
+                target.weights.get(target.class)
+            };
         }
         // As the maximum is: as it is swept, or in memory.
         let [z_label] = z_label.map(|z| z.to_f64() * (temperature.shift / found.shift));

@@ -59,15 +59,13 @@ impl Run<'_> {
         term: &(dyn Fn(usize) -> f64 + Sync),
     ) -> Result<f64, Error> {
         let level = self.level;
-        self.sum_in_parts(len, |part| {
-            let mut sum = ExactSum::default();
+        self.sum_in_parts(len, |part, sum| {
             let mut terms = [0.0; 64];
             for start in part.clone().step_by(64) {
                 let len = (part.end - start).min(64);
                 terms[..len].iter_mut().zip(start..).for_each(|(own, index)| *own = term(index));
-                level.add_exactly(&mut sum, &terms[..len]);
+                level.add_exactly(sum, &terms[..len]);
             }
-            sum.value()
         })
     }
 
@@ -78,24 +76,25 @@ impl Run<'_> {
             return Ok(*only);
         }
         let level = self.level;
-        self.sum_in_parts(values.len(), |part| {
-            let mut sum = ExactSum::default();
-            level.add_exactly(&mut sum, &values[part]);
-            sum.value()
-        })
+        self.sum_in_parts(values.len(), |part, sum| level.add_exactly(sum, &values[part]))
     }
 
-    /// Σ of `terms(part)` over the parts of `0..len`.
+    /// The sum of what `add(part, sum)` adds for the parts of `0..len`.
     fn sum_in_parts(
         &mut self,
         len: usize,
-        terms: impl Fn(Range<usize>) -> f64 + Sync,
+        add: impl Fn(Range<usize>, &mut ExactSum) + Sync,
     ) -> Result<f64, Error> {
         let parts = (0..len).step_by(TERMS_PER_PART);
         let parts = parts.map(|first| first..len.min(first + TERMS_PER_PART));
         let bytes = len.min(TERMS_PER_PART) * size_of::<f64>();
+        let sum_of = |_, part| {
+            let mut sum = ExactSum::default();
+            add(part, &mut sum);
+            Ok(sum.value())
+        };
         let mut sum = RunningSum::default();
-        self.in_parts(parts, bytes, |_, part| Ok(terms(part)), |terms| sum.add(terms))?;
+        self.in_parts(parts, bytes, sum_of, |part| sum.add(part))?;
         Ok(sum.value())
     }
 
@@ -117,24 +116,14 @@ impl Run<'_> {
             // On the stack: it takes no memory that may not be had.
             let count = parts.len().min(PARTS_AT_ONCE);
             let bunch: [_; PARTS_AT_ONCE] = from_fn(|_| Mutex::new((parts.next(), None)));
-            // One for all: an error is large.
-            let first_error = Mutex::new(None::<(usize, Error)>);
             self.each(count, part_bytes, &|index| {
                 let (part, result) = &mut *lock(&bunch[index]);
-                match part.take().map(|part| body(first + index, part)).transpose() {
-                    Ok(value) => *result = value,
-                    Err(error) => {
-                        let mut known = lock(&first_error);
-                        if known.as_ref().is_none_or(|(other, _)| index < *other) {
-                            *known = Some((index, error));
-                        }
-                    }
-                }
+                // Boxed: an error is large, and some threads have little stack.
+                *result = part.take().map(|part| body(first + index, part).map_err(Box::new));
             })?;
-            if let Some((_, error)) = lock(&first_error).take() {
-                return Err(error);
+            for result in bunch.iter().filter_map(|part| lock(part).1.take()) {
+                join(result.map_err(|error| *error)?);
             }
-            bunch.iter().filter_map(|part| lock(part).1.take()).for_each(&mut join);
             first += count;
         }
         Ok(())

@@ -83,33 +83,13 @@ pub(super) struct Plan {
     pub(super) recomputes: bool,
     /// Are all those of a long row kept in memory of our own?
     pub(super) keeps_row: bool,
-    /// What each row needs in memory of our own.
-    pub(super) needs: Needs,
+    /// Are the logits that are read in memory of our own, and the exponentials and outputs?
+    pub(super) own_logits: bool,
+    pub(super) own_output: bool,
+    /// Which memory there is for rows, in the order of `rows::Memory`.
+    pub(super) memory: [bool; 4],
     /// Elements of memory for each thread.
     pub(super) scratch: usize,
-}
-
-/// Which rows of our own a row needs. Its logits, exponentials and outputs are one, in this order.
-#[derive(Clone, Copy, Default)]
-#[allow(clippy::struct_excessive_bools, reason = "a set")]
-pub(super) struct Needs {
-    pub(super) logits: bool,
-    pub(super) kept: bool,
-    pub(super) weights: bool,
-    pub(super) output: bool,
-    pub(super) hessian: bool,
-}
-
-impl Needs {
-    /// Logits, exponentials and outputs.
-    pub(super) fn rows(self) -> bool {
-        self.logits || self.output
-    }
-
-    fn count(self) -> usize {
-        let all = [self.rows(), self.kept, self.weights, self.hessian];
-        all.map(usize::from).iter().sum()
-    }
 }
 
 impl Plan {
@@ -145,44 +125,40 @@ impl Plan {
         let is_near = bytes <= NEAR_BYTES;
         let lies_across_lines = row_bytes <= SHORT_ROW && !row_bytes.is_multiple_of(LINE);
         let keeps_apart = || streams || panel.is_in_place() || is_near && lies_across_lines;
-        let of_rows = || Needs {
-            logits: !panel.reads_directly(),
-            kept: panel.mask.is_some(),
-            weights: job.targets.as_ref().is_some_and(|targets| targets.rows.are_made()),
-            output: panel.output.is_some() && (!panel.writes_directly() || keeps && keeps_apart()),
-            hessian: job.hessian_panel().is_some_and(|panel| !panel.writes_directly()),
-        };
-        // Of tiles, which are small and many: nothing.
-        let needs = if path == Path::Tiles { Needs::default() } else { of_rows() };
+        // Of tiles, which are small and many, nothing more is asked.
+        let has_rows = path != Path::Tiles;
+        let own_logits = has_rows && !panel.reads_directly();
+        let has_own_output = || !panel.writes_directly() || keeps && keeps_apart();
+        let own_output = has_rows && panel.output.is_some() && has_own_output();
         let rows_of_each = 1 + usize::from(panel.output.is_some()) + usize::from(is_far);
         let bytes_in_group = row_bytes.saturating_mul(rows_of_each);
         let group = (BYTES_PER_GROUP / bytes_in_group.max(1)).clamp(1, MOST_ROWS);
-        let (panel_rows, columns) = match path {
-            Path::Rows => panel_rows(panel, rows.div_ceil(threads), row_bytes, lanes, group),
-            _ => (1, 0),
-        };
+        let (mut panel_rows, mut columns, mut memory) = (1, 0, [false; 4]);
+        if path == Path::Rows {
+            let rows = rows.div_ceil(threads);
+            (panel_rows, columns) = rows_of_panel(panel, rows, row_bytes, lanes, group);
+            let are_made = job.targets.as_ref().is_some_and(|targets| targets.rows.are_made());
+            let hessian = job.hessian_panel().is_some_and(|panel| !panel.writes_directly());
+            memory = [own_logits || own_output, panel.mask.is_some(), are_made, hessian];
+        }
         let pitch = classes.next_multiple_of(MOST_LANES);
         let recomputes = matches!(path, Path::SharedRows | Path::Chunk);
-        let keeps_row = keeps && needs.output && !recomputes;
-        let is_asked_for = is_far || path != Path::Tiles && !is_near;
+        let keeps_row = keeps && own_output && !recomputes;
+        let is_asked_for = is_far || has_rows && !is_near;
         // A line that is had from memory early takes the place of others in the nearest cache: only where all of them
         // have room does that beat the next cache (Zen 4, 0.74 to 0.91 of its time for 200 and 1000 classes).
         let has_room = bytes_in_group <= BYTES_PER_GROUP;
         let cache = if is_far && !has_room { Cache::Second } else { Cache::First };
         let asks_ahead = (!recomputes && is_asked_for).then_some(cache);
-        let is_direct = panel.writes_directly() && !needs.output;
-        let scratch = match path {
-            Path::Tiles => scratch_len(classes, lanes),
-            Path::Rows => (needs.count() * panel_rows + 1) * pitch + columns,
-            Path::LongRows | Path::SharedRows | Path::Chunk => {
-                // Of each segment, or of the whole row.
-                3 * SEGMENT + if keeps_row { classes } else { SEGMENT }
+        let is_direct = panel.writes_directly() && !own_output;
+        let (unit, scratch) = match path {
+            Path::Tiles => (lanes, scratch_len(classes, lanes)),
+            Path::Rows => {
+                let count = memory.iter().filter(|is_needed| **is_needed).count();
+                (panel_rows, (count * panel_rows + 1) * pitch + columns)
             }
-        };
-        let unit = match path {
-            Path::Tiles => lanes,
-            Path::Rows => panel_rows,
-            _ => 1,
+            // Of each segment, or of the whole row.
+            _ => (1, 3 * SEGMENT + if keeps_row { classes } else { SEGMENT }),
         };
         let block_rows = if bytes <= BYTES_PER_BLOCK {
             rows
@@ -202,7 +178,9 @@ impl Plan {
             asks_for_outputs: asks_ahead.is_some() && is_direct && !streams,
             recomputes,
             keeps_row,
-            needs,
+            own_logits,
+            own_output,
+            memory,
             scratch,
         }
     }
@@ -210,7 +188,7 @@ impl Plan {
 
 /// How many rows of one segment are brought together; and where they are neighbours, the elements of memory for
 /// LANES of their classes. Fewer neighbours than half of the lanes do not count: they are read one by one in less time.
-fn panel_rows<F: Float>(
+fn rows_of_panel<F: Float>(
     panel: &Panel<'_, F>,
     rows: usize,
     row_bytes: usize,

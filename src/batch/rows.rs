@@ -8,35 +8,23 @@ use crate::panel::Panel;
 use crate::simd::{Float, Vector, outlined};
 use group::Group;
 
-/// Memory for the rows of a panel, a row each; empty where none is needed.
-struct Memory<'m, F> {
-    /// Logits, then exponentials, then outputs.
-    rows: &'m mut [F],
-    kept: &'m mut [F],
-    weights: &'m mut [F],
-    hessian: &'m mut [F],
-    /// Classes of a panel, before they are transposed or after.
-    columns: &'m mut [F],
-    /// One row.
-    special: &'m mut [F],
-}
+/// Memory for some rows, each `pitch` elements; empty where none is needed: their logits, then exponentials, then
+/// outputs; which of their classes are kept; their weights; their Hessians.
+type Memory<'m, F> = [&'m mut [F]; 4];
 
 impl<F: Float> Block<'_, '_, F> {
     #[inline(always)]
     pub(super) fn rows<V: Vector<Scalar = F>>(&mut self, token: V::Token) {
         let (job, plan, same, range) = (self.job, self.plan, self.same, &self.range);
+        let panel = &job.panel;
         let mut scratch = &mut *self.scratch;
-        let mut take = |is_needed: bool, rows: usize| {
-            let len = if is_needed { rows * plan.pitch } else { 0 };
-            scratch.split_off_mut(..len).unwrap_or_default()
-        };
-        let (panel, needs) = (&job.panel, plan.needs);
-        let rows = take(needs.rows(), plan.panel);
-        let kept = take(needs.kept, plan.panel);
-        let weights = take(needs.weights, plan.panel);
-        let hessian = take(needs.hessian, plan.panel);
-        let special = &mut take(true, 1)[..panel.logits.classes()];
-        let mut memory = Memory { rows, kept, weights, hessian, columns: scratch, special };
+        let mut take = |rows: usize| scratch.split_off_mut(..rows * plan.pitch).unwrap_or_default();
+        let mut memory: Memory<'_, F> =
+            plan.memory.map(|is_needed| take(if is_needed { plan.panel } else { 0 }));
+        // One row.
+        let special = &mut take(1)[..panel.logits.classes()];
+        // Classes of a panel, before they are transposed or after.
+        let columns = scratch;
         let mut reduced = ReducedRows::new();
         if let Some((_, target)) = same {
             (0..MOST_ROWS).for_each(|i| reduced.targets.set(i, target, job.scale(target.weight)));
@@ -44,25 +32,20 @@ impl<F: Float> Block<'_, '_, F> {
         let mut first = range.start;
         while first < range.end {
             let mut count = plan.panel.min(range.end - first);
-            if !memory.columns.is_empty() {
+            if !columns.is_empty() {
                 count = count.min(panel.neighbours_from(first, V::LANES / 2).unwrap_or(count));
             }
-            let rows = (first, count, plan.pitch);
-            let is_loaded = needs.logits
-                && panel.load_neighbours::<V>(
-                    token,
-                    rows,
-                    memory.rows,
-                    memory.columns,
-                    plan.asks_ahead.is_some(),
-                );
+            let place = (first, count, plan.pitch);
+            let asks_ahead = plan.asks_ahead.is_some();
+            let is_loaded = plan.own_logits
+                && panel.load_neighbours::<V>(token, place, memory[0], columns, asks_ahead);
+            let mut left = memory.each_mut().map(|rows| &mut **rows);
             for at in (0..count).step_by(plan.group) {
-                let len = plan.group.min(count - at);
-                let first = first + at;
-                let group = Group { job, plan, same, first, place: at, len, is_loaded };
-                group.run::<V>(token, &mut memory, &mut reduced);
+                let (first, len) = (first + at, plan.group.min(count - at));
+                let group = Group { job, plan, same, first, len, is_loaded };
+                group.run::<V>(token, &mut left, special, &mut reduced);
             }
-            let Memory { rows: values, kept, hessian, columns, .. } = &mut memory;
+            let [values, kept, _, hessian] = &mut memory;
             store_rows::<V>(token, panel, plan, (first, count), values, kept, columns);
             if let Some(panel) = &job.hessian_panel() {
                 outlined!(V, token, {
@@ -86,19 +69,12 @@ fn store_rows<V: Vector>(
     columns: &mut [V::Scalar],
 ) {
     let Some(output) = panel.output.filter(|_| !panel.writes_directly()) else { return };
-    let (classes, pitch) = (output.classes(), plan.pitch);
-    let place = (first, count, pitch);
-    if panel.store_neighbours::<V>(
-        token,
-        place,
-        rows,
-        columns,
-        (plan.streams, plan.asks_ahead.is_some()),
-    ) {
+    let (place, hints) = ((first, count, plan.pitch), (plan.streams, plan.asks_ahead.is_some()));
+    if panel.store_neighbours::<V>(token, place, rows, columns, hints) {
         return;
     }
-    for (i, row) in rows.chunks_exact_mut(pitch).take(count).enumerate() {
-        let kept = &kept.get(i * pitch..).unwrap_or(&[])[..panel.kept_len(classes)];
-        panel.store::<V>(token, first + i, 0, kept, &mut row[..classes]);
+    for (i, row) in rows.chunks_exact_mut(plan.pitch).take(count).enumerate() {
+        let kept = kept.get(i * plan.pitch..).unwrap_or_default();
+        panel.store::<V>(token, first + i, 0, kept, &mut row[..output.classes()]);
     }
 }

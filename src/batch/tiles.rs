@@ -3,14 +3,14 @@
 mod softmax;
 mod store;
 
-use super::{Block, Job, Same};
+use super::{Block, Job, Plan, Same, Targets};
 use crate::kernel::{
     FinishedLanes, Operation, TargetLanes, Tile, TileTarget, TileWeights, from_run, load,
 };
 use crate::simd::{Cache, Float, MOST_LANES, Source, Vector, outlined};
 use crate::target::{NO_CLASS, RowTarget, Weights};
 use std::ops::Range;
-use store::{Place, Unwritten, store_hessian, store_tile};
+use store::Writer;
 
 /// Elements of a tile, whole blocks of LANES classes: no fewer than rows one after another need.
 const fn tile_len(classes: usize, lanes: usize) -> usize {
@@ -22,117 +22,83 @@ pub(super) const fn scratch_len(classes: usize, lanes: usize) -> usize {
     PIECES * tile_len(classes, lanes) + 3 * lanes
 }
 
-/// Memory for a tile, LANES of each class, and for the same rows one after another.
-struct Memory<'m, F> {
-    z: &'m mut [F],
-    weights: &'m mut [F],
-    out: &'m mut [F],
-    rows: &'m mut [F],
-    kept: &'m mut [F],
-    row_weights: &'m mut [F],
-    /// Of the next tile.
-    next_z: &'m mut [F],
-    next_out: &'m mut [F],
-}
-
-/// Pieces of memory, a tile each; the rows may begin within a line of memory, and with what the tile before has left.
-const PIECES: usize = 8;
+/// Pieces of memory, a tile each, with room for what [`Writer::rows`] has besides.
+const PIECES: usize = 7;
 
 /// So far on from a tile, memory is asked for: two tiles or more, a microsecond or so.
 const BYTES_AHEAD: usize = 1 << 13;
 
+/// Memory for a tile, LANES of each class, and for the same rows one after another; and what goes on from tile to tile.
+struct Tiles<'t, 'j, F: Float> {
+    job: &'t Job<'j, F>,
+    plan: &'t Plan,
+    same: Option<&'t Same<'t, F>>,
+    scale: f64,
+    z: &'t mut [F],
+    weights: &'t mut [F],
+    out: &'t mut [F],
+    /// Of the next tile.
+    next_z: &'t mut [F],
+    next_out: &'t mut [F],
+    kept: &'t mut [F],
+    writer: Writer<'t, F>,
+    target: TileTarget<F>,
+    is_lost: [bool; MOST_LANES],
+    done: FinishedLanes,
+    /// The logits of all rows, one after another, if what is needed soon is asked for.
+    ahead: Option<Source<'t, F>>,
+}
+
 impl<F: Float> Block<'_, '_, F> {
     #[inline(always)]
     pub(super) fn tiles<V: Vector<Scalar = F>>(&mut self, token: V::Token) {
-        let (job, plan, range) = (self.job, self.plan, &self.range);
-        let len = tile_len(job.panel.logits.classes(), V::LANES);
+        let (job, plan, same, range) = (self.job, self.plan, self.same, &self.range);
+        let logits = &job.panel.logits;
+        let len = tile_len(logits.classes(), V::LANES);
         let mut scratch = &mut *self.scratch;
         let mut take = |len| scratch.split_off_mut(..len).expect("as many as are had");
-        let mut memory = Memory {
-            rows: take(len + 3 * V::LANES),
+        let (label, scalars) = ([F::default(); MOST_LANES], TargetLanes::default());
+        let mut tiles = Tiles {
+            job,
+            plan,
+            same,
+            scale: 0.0,
+            writer: Writer::new(take(len + 3 * V::LANES), range.end),
             z: take(len),
             weights: take(len),
             out: take(len),
             kept: take(len),
-            row_weights: take(len),
             next_z: take(len),
             next_out: take(len),
+            target: TileTarget { label, scalars, is_mixed: false },
+            is_lost: [false; MOST_LANES],
+            // Lanes without a row are not finished, and need no care.
+            done: FinishedLanes { unit: [1.0; MOST_LANES], ..FinishedLanes::default() },
+            ahead: plan.asks_ahead.and_then(|_| logits.run(0, logits.rows())),
         };
-        let mut state = State::new::<V>(job, self.same, &mut memory);
-        let logits = &job.panel.logits;
-        state.ahead = plan.asks_ahead.and_then(|_| logits.run(0, logits.rows()));
-        let (streams, end) = (plan.streams, range.end);
-        let mut first = range.start;
-        if Tile::<V::Scalar>::has_pairs::<V>() && job.operation == Operation::Softmax {
+        if let Some((_, row)) = same {
+            tiles.scale = job.scale(row.weight);
+            if let Weights::Row(weights) = row.weights {
+                let lanes = tiles.weights.chunks_exact_mut(V::LANES).enumerate();
+                lanes.take(weights.len()).for_each(|(class, w)| w.fill(weights.get(class)));
+            }
+            (0..MOST_LANES).for_each(|lane| tiles.target.scalars.set(lane, row, tiles.scale));
+        }
+        let (mut first, end) = (range.start, range.end);
+        if Tile::<F>::has_pairs::<V>() && job.operation == Operation::Softmax {
             let rows = 2 * V::LANES;
-            while end - first >= rows
-                && outlined!(V, token, {
-                    let place = Place { first, count: rows, end, streams };
-                    softmax::pair::<V>(job, token, place, &mut memory, &mut state)
-                })
+            while end - first >= rows && outlined!(V, token, tiles.softmax_pair::<V>(token, first))
             {
                 first += rows;
             }
         }
         for first in (first..end).step_by(V::LANES) {
-            let count = V::LANES.min(end - first);
-            // Put together there: one whole would wait for the stores of its parts.
-            outlined!(V, token, {
-                let place = Place { first, count, end, streams };
-                tile::<V>(job, token, place, &mut memory, &mut state);
-            });
+            outlined!(V, token, tiles.tile::<V>(token, first, V::LANES.min(end - first)));
         }
     }
 }
 
-/// What goes on from tile to tile.
-struct State<'s, F> {
-    target: TileTarget<F>,
-    done: FinishedLanes,
-    is_lost: [bool; MOST_LANES],
-    same: Option<&'s Same<'s, F>>,
-    scale: f64,
-    /// The logits of all rows, one after another, if what is needed soon is asked for.
-    ahead: Option<Source<'s, F>>,
-    unwritten: Unwritten<F>,
-}
-
-impl<'s, F: Float> State<'s, F> {
-    #[inline(always)]
-    fn new<V: Vector<Scalar = F>>(
-        job: &Job<'_, F>,
-        same: Option<&'s Same<'s, F>>,
-        memory: &mut Memory<'_, F>,
-    ) -> Self {
-        let (label, scalars) = ([F::default(); MOST_LANES], TargetLanes::default());
-        let mut target = TileTarget { label, scalars, is_mixed: false };
-        let mut scale = 0.0;
-        if let Some((_, row)) = same {
-            scale = job.scale(row.weight);
-            if let Weights::Row(weights) = row.weights {
-                for (class, lanes) in
-                    memory.weights.chunks_exact_mut(V::LANES).enumerate().take(weights.len())
-                {
-                    lanes.fill(weights.get(class));
-                }
-            }
-            (0..MOST_LANES).for_each(|lane| target.scalars.set(lane, row, scale));
-        }
-        // Lanes without a row are not finished, and need no care.
-        let done = FinishedLanes { unit: [1.0; MOST_LANES], ..FinishedLanes::default() };
-        Self {
-            target,
-            done,
-            is_lost: [false; MOST_LANES],
-            same,
-            scale,
-            ahead: None,
-            unwritten: Unwritten::default(),
-        }
-    }
-}
-
-impl<F: Float> State<'_, F> {
+impl<F: Float> Tiles<'_, '_, F> {
     /// Asks for memory further on than these elements: once they are read, which would wait for what is asked for before.
     #[inline(always)]
     fn ask<V: Vector<Scalar = F>>(&self, elements: Range<usize>) {
@@ -142,195 +108,165 @@ impl<F: Float> State<'_, F> {
             ahead.prefetch(Cache::First, at);
         }
     }
-}
 
-impl<F: Float> TileTarget<F> {
-    /// Of a row that does not count.
-    fn clear(&mut self, lane: usize) {
-        let scalars = &mut self.scalars;
-        (scalars.spike[lane], scalars.beta[lane], scalars.smooth_mass[lane]) = (0.0, 0.0, 0.0);
-        (scalars.weight[lane], scalars.scale[lane]) = (0.0, 0.0);
-    }
-}
-
-/// The rows at a place, at most LANES.
-#[inline(always)]
-fn tile<V: Vector>(
-    job: &Job<'_, V::Scalar>,
-    token: V::Token,
-    place: Place,
-    memory: &mut Memory<'_, V::Scalar>,
-    state: &mut State<'_, V::Scalar>,
-) {
-    let Place { first, count, .. } = place;
-    let panel = &job.panel;
-    let mut weights = TileWeights::Absent;
-    let mut is_read = [true; MOST_LANES];
-    let mut read_all = true;
-    if let Some((labels, row)) = state.same {
-        let (labels, target) = (&labels[first..][..count], &mut state.target);
-        read_all = set_labels(labels, row, state.scale, target, &mut is_read);
-        weights = match row.weights {
-            Weights::Absent => TileWeights::Absent,
-            Weights::Ones => TileWeights::Ones,
-            Weights::Row(_) => TileWeights::Each(memory.weights),
-        };
-    } else if job.targets.is_some() {
-        state.is_lost.fill(false);
-        if own_targets::<V>(job, token, first, count, memory, state, &mut is_read) {
-            weights = TileWeights::Each(memory.weights);
+    /// `count` rows from `first` on, at most LANES.
+    #[inline(always)]
+    fn tile<V: Vector<Scalar = F>>(&mut self, token: V::Token, first: usize, count: usize) {
+        let (job, panel, classes) = (self.job, &self.job.panel, self.job.panel.logits.classes());
+        if !(panel.is_plain() && load::<V>(token, panel.logits, first, count, self.z)) {
+            let rows = self.writer.rows.chunks_exact_mut(classes);
+            let rows = rows.zip(self.kept.chunks_exact_mut(classes));
+            for (i, (row, kept)) in rows.enumerate().take(count) {
+                let kept = panel.kept::<V>(token, first + i, 0, kept);
+                panel.load::<V>(token, first + i, 0, kept, row);
+            }
+            from_run::<V>(token, Source::from_slice(self.writer.rows), classes, self.z);
         }
-        read_all = is_read.iter().all(|is_read| *is_read);
-    }
-    let classes = panel.logits.classes();
-    let is_plain = panel.mask.is_none() && panel.shift == 1.0;
-    if !(is_plain && load::<V>(token, panel.logits, first, count, memory.z)) {
-        let rows = memory.rows.chunks_exact_mut(classes).zip(memory.kept.chunks_exact_mut(classes));
-        for (i, (row, kept)) in rows.enumerate().take(count) {
-            let kept = &mut kept[..panel.kept_len(classes)];
-            panel.kept::<V>(token, first + i, 0, kept);
-            panel.load::<V>(token, first + i, 0, kept, row);
-        }
-        let rows = Source::from_slice(memory.rows);
-        from_run::<V>(token, rows, classes, memory.z);
-    }
-    state.ask::<V>(first * classes..(first + count) * classes);
-    if !read_all {
-        // Rows that are not read may hold anything.
-        for lane in (0..count).filter(|lane| !is_read[*lane]) {
-            let zero = V::Scalar::default();
-            memory.z.iter_mut().skip(lane).step_by(V::LANES).for_each(|z| *z = zero);
-        }
-    }
-    let reread = |lane: usize, row: &mut [V::Scalar]| {
-        if lane < count && is_read[lane] {
-            panel.reload(first + lane, 0, row);
+        self.ask::<V>(first * classes..(first + count) * classes);
+        let mut is_read = [true; MOST_LANES];
+        let has_weights = if let Some((labels, row)) = self.same {
+            self.set_labels(&labels[first..][..count], row, &mut is_read);
+            matches!(row.weights, Weights::Row(_))
+        } else if let Some(targets) = &job.targets {
+            self.own_targets::<V>(token, targets, (first, count), &mut is_read)
         } else {
-            row.fill(V::Scalar::default());
-        }
-    };
-    let tile = Tile {
-        operation: job.operation,
-        temperature: &job.temperature,
-        z_loss: job.z_loss(),
-        hessian: job.hessian.map(|hessian| hessian.factor),
-        target: &state.target,
-        weights,
-        is_lost: &state.is_lost,
-        reread: &reread,
-    };
-    let done = &mut state.done;
-    let len = classes * V::LANES;
-    tile.run::<V>(token, &mut memory.z[..len], &mut memory.out[..len], done);
-    job.put_rows(first, &done.scalars(job.operation)[..count], &done.lse[..count]);
-    store_tile::<V>(
-        token,
-        panel,
-        place,
-        memory.out,
-        &mut state.unwritten,
-        memory.rows,
-        memory.kept,
-    );
-    if job.hessian.is_some() {
-        store_hessian::<V>(token, job, place, memory);
-    }
-}
-
-/// Targets that differ in their labels alone. Are all rows read?
-#[inline(always)]
-#[allow(clippy::cast_precision_loss, reason = "few classes, or none")]
-fn set_labels<F: Float>(
-    labels: &[u32],
-    row: &RowTarget<'_, F>,
-    scale: f64,
-    target: &mut TileTarget<F>,
-    is_read: &mut [bool; MOST_LANES],
-) -> bool {
-    // As signed numbers, which [`NO_CLASS`] is −1 of.
-    let number = |label: u32| F::from_f64(f64::from(label.cast_signed()));
-    // As many as lanes, or some: loops that have vectors, without an early end, or that are short.
-    let has_ignored = if let Ok(labels) = <[u32; MOST_LANES]>::try_from(labels) {
-        for lane in 0..MOST_LANES {
-            target.label[lane] = number(labels[lane]);
-        }
-        // The largest number there is.
-        labels.iter().fold(0, |largest, label| largest.max(*label)) == NO_CLASS
-    } else {
-        for (lane, label) in labels.iter().enumerate() {
-            target.label[lane] = number(*label);
-        }
-        labels.contains(&NO_CLASS)
-    };
-    if row.spike == 0.0 {
-        target.label.fill(F::from_f64(-1.0));
-    }
-    if !has_ignored && !target.is_mixed {
-        return true;
-    }
-    // Some rows do not count, or did not in the last tile.
-    target.is_mixed = has_ignored;
-    for (lane, label) in labels.iter().enumerate() {
-        is_read[lane] = *label != NO_CLASS;
-        target.scalars.set(lane, row, scale);
-        if !is_read[lane] {
-            target.clear(lane);
-        }
-    }
-    !target.is_mixed
-}
-/// Targets with weights of their own; whether there are any.
-#[inline(never)]
-fn own_targets<V: Vector>(
-    job: &Job<'_, V::Scalar>,
-    token: V::Token,
-    first: usize,
-    count: usize,
-    memory: &mut Memory<'_, V::Scalar>,
-    state: &mut State<'_, V::Scalar>,
-    is_read: &mut [bool; MOST_LANES],
-) -> bool {
-    let Some(targets) = &job.targets else { return false };
-    let (target, is_lost) = (&mut state.target, &mut state.is_lost);
-    let (panel, classes) = (&job.panel, job.panel.logits.classes());
-    target.label.fill(V::Scalar::from_f64(-1.0));
-    let mut has_weights = false;
-    memory.row_weights.fill(V::Scalar::default());
-    let rows =
-        memory.row_weights.chunks_exact_mut(classes).zip(memory.kept.chunks_exact_mut(classes));
-    for (lane, (weights, kept)) in rows.enumerate().take(count) {
-        let Some(mut row) = targets.rows.row(first + lane) else {
-            is_read[lane] = false;
-            target.clear(lane);
-            continue;
+            false
         };
-        let kept = &mut kept[..panel.kept_len(classes)];
-        panel.kept::<V>(token, first + lane, 0, kept);
-        if row.is_made {
-            let filled = job.fill_weights::<V>(token, (first + lane, 0), kept, weights);
-            is_lost[lane] = filled.is_lost;
-            row.set_mass(filled.mass);
-        }
-        match row.weights {
-            _ if row.is_made => has_weights = true,
-            Weights::Absent => {}
-            same => {
-                has_weights = true;
-                let weight = |class| V::Scalar::from_f64(same.get(class));
-                weights.iter_mut().enumerate().for_each(|(class, w)| *w = weight(class));
+        let weights = match self.same {
+            _ if has_weights => TileWeights::Each(self.weights),
+            Some((_, RowTarget { weights: Weights::Ones, .. })) => TileWeights::Ones,
+            _ => TileWeights::Absent,
+        };
+        if self.target.is_mixed {
+            // Rows that are not read may hold anything.
+            for lane in (0..count).filter(|lane| !is_read[*lane]) {
+                let z = self.z.iter_mut().skip(lane).step_by(V::LANES);
+                z.for_each(|z| *z = F::default());
             }
         }
-        let is_kept = kept.get(row.class).is_none_or(|kept| kept.to_f64() != 0.0);
-        if row.spike != 0.0 && is_kept {
-            #[allow(clippy::cast_precision_loss, reason = "few classes")]
-            let number = row.class as f32;
-            target.label[lane] = V::Scalar::from_f64(f64::from(number));
+        let reread = |lane: usize, row: &mut [F]| {
+            if lane < count && is_read[lane] {
+                panel.reload(first + lane, 0, row);
+            } else {
+                row.fill(F::default());
+            }
+        };
+        let tile = Tile {
+            operation: job.operation,
+            temperature: &job.temperature,
+            z_loss: job.z_loss(),
+            hessian: job.hessian.map(|hessian| hessian.factor),
+            target: &self.target,
+            weights,
+            is_lost: &self.is_lost,
+            reread: &reread,
+        };
+        let (done, len) = (&mut self.done, classes * V::LANES);
+        tile.run::<V>(token, &mut self.z[..len], &mut self.out[..len], done);
+        job.put_rows(first, &done.scalars(job.operation)[..count], &done.lse[..count]);
+        let (rows, tile) = ((first, count), (&*self.out, &*self.kept));
+        self.writer.write::<V>(token, panel, rows, tile, self.plan.streams);
+        if job.hessian.is_some() {
+            self.store_hessian::<V>(token, rows);
         }
-        target.scalars.set(lane, &row, job.scale(row.weight));
     }
-    if has_weights {
-        let rows = Source::from_slice(memory.row_weights);
-        outlined!(V, token, from_run::<V>(token, rows, classes, memory.weights));
+
+    /// A function of its own: without a Hessian nothing is done for it but to ask.
+    #[inline(never)]
+    fn store_hessian<V: Vector<Scalar = F>>(&mut self, token: V::Token, rows: (usize, usize)) {
+        let Some(panel) = self.job.hessian_panel() else { return };
+        let tile = (&*self.z, &*self.kept);
+        outlined!(V, token, self.writer.write::<V>(token, &panel, rows, tile, false));
     }
-    has_weights
+
+    /// Targets that differ in their labels alone.
+    #[inline(always)]
+    #[allow(clippy::cast_precision_loss, reason = "few classes, or none")]
+    fn set_labels(
+        &mut self,
+        labels: &[u32],
+        row: &RowTarget<'_, F>,
+        is_read: &mut [bool; MOST_LANES],
+    ) {
+        let target = &mut self.target;
+        // As signed numbers, which [`NO_CLASS`] is −1 of.
+        let number = |label: u32| F::from_f64(f64::from(label.cast_signed()));
+        // As many as lanes, or some: loops that have vectors, without an early end, or that are short.
+        let has_ignored = if let Ok(labels) = <[u32; MOST_LANES]>::try_from(labels) {
+            for lane in 0..MOST_LANES {
+                target.label[lane] = number(labels[lane]);
+            }
+            // The largest number there is.
+            labels.iter().fold(0, |largest, label| largest.max(*label)) == NO_CLASS
+        } else {
+            for (lane, label) in labels.iter().enumerate() {
+                target.label[lane] = number(*label);
+            }
+            labels.contains(&NO_CLASS)
+        };
+        if row.spike == 0.0 {
+            target.label.fill(F::from_f64(-1.0));
+        }
+        if !has_ignored && !target.is_mixed {
+            return;
+        }
+        // Some rows do not count, or did not in the last tile.
+        target.is_mixed = has_ignored;
+        for (lane, label) in labels.iter().enumerate() {
+            is_read[lane] = *label != NO_CLASS;
+            let row = if is_read[lane] { row } else { &RowTarget::default() };
+            target.scalars.set(lane, row, if is_read[lane] { self.scale } else { 0.0 });
+        }
+    }
+
+    /// Targets that differ in more; whether any has weights.
+    #[inline(never)]
+    fn own_targets<V: Vector<Scalar = F>>(
+        &mut self,
+        token: V::Token,
+        targets: &Targets<'_, F>,
+        (first, count): (usize, usize),
+        is_read: &mut [bool; MOST_LANES],
+    ) -> bool {
+        let Self { job, target, .. } = self;
+        let (panel, classes) = (&job.panel, job.panel.logits.classes());
+        target.label.fill(F::from_f64(-1.0));
+        target.is_mixed = false;
+        self.is_lost.fill(false);
+        // Of the same rows, which are in lanes by now.
+        self.writer.rows.fill(F::default());
+        let mut has_weights = false;
+        let rows = self.writer.rows.chunks_exact_mut(classes);
+        let rows = rows.zip(self.kept.chunks_exact(classes));
+        for (lane, (weights, kept)) in rows.enumerate().take(count) {
+            let number = first + lane;
+            let Some(mut row) = targets.rows.row(number) else {
+                (is_read[lane], target.is_mixed) = (false, true);
+                target.scalars.set(lane, &RowTarget::<F>::default(), 0.0);
+                continue;
+            };
+            if row.is_made {
+                // As they were loaded.
+                let kept = if panel.mask.is_some() { kept } else { &[] };
+                let filled = job.fill_weights::<V>(token, (number, 0), kept, weights);
+                self.is_lost[lane] = filled.is_lost;
+                row.set_mass(filled.mass);
+            } else {
+                let weight = |class| F::from_f64(row.weights.get(class));
+                weights.iter_mut().enumerate().for_each(|(class, w)| *w = weight(class));
+            }
+            has_weights |= row.is_made || !matches!(row.weights, Weights::Absent);
+            if row.spike != 0.0 && panel.keeps(number, row.class) {
+                #[allow(clippy::cast_precision_loss, reason = "few classes")]
+                let label = row.class as f32;
+                target.label[lane] = F::from_f64(f64::from(label));
+            }
+            target.scalars.set(lane, &row, job.scale(row.weight));
+        }
+        if has_weights {
+            let rows = Source::from_slice(self.writer.rows);
+            outlined!(V, token, from_run::<V>(token, rows, classes, self.weights));
+        }
+        has_weights
+    }
 }

@@ -10,7 +10,7 @@ use crate::error::Error;
 use crate::kernel::SEGMENT;
 use crate::math::count;
 use crate::pool::{lock, try_lock};
-use crate::simd::{Float, Level, QUAD, RowsMut, Source, Vector, VectorJob, outlined};
+use crate::simd::{Float, Level, QUAD, RowsMut, Source, Vector, VectorJob};
 use std::collections::BinaryHeap;
 use std::ops::Range;
 use std::sync::Mutex;
@@ -137,10 +137,14 @@ impl<'t> Heaps<'t> {
         rows: Range<usize>,
         scratch: &mut [F],
     ) {
-        let segments = job.panel.logits.classes().div_ceil(SEGMENT);
+        let segments = 0..job.panel.logits.classes().div_ceil(SEGMENT);
         self.with(|best| {
-            let (segments, puts_to) = (0..segments, Some(self));
-            F::dispatch(level, Scan { job, rows, segments, best, scratch, puts_to });
+            for row in rows {
+                let (segments, scratch) = (segments.clone(), &mut *scratch);
+                F::dispatch(level, Scan { job, row, segments, best, scratch });
+                best.fill();
+                self.put(row, best, usize::MAX);
+            }
         });
     }
 
@@ -155,11 +159,9 @@ impl<'t> Heaps<'t> {
     ) -> Result<(), Error> {
         let (level, segments) = (run.level, job.panel.logits.classes().div_ceil(SEGMENT));
         run.each_on(threads, segments, SEGMENT * size_of::<F>(), &|segment| {
-            let (rows, segments, puts_to) = (row..row + 1, segment..segment + 1, None);
+            let segments = segment..segment + 1;
             workspace.with(|scratch| {
-                self.with(|best| {
-                    F::dispatch(level, Scan { job, rows, segments, best, scratch, puts_to });
-                });
+                self.with(|best| F::dispatch(level, Scan { job, row, segments, best, scratch }));
             });
         })?;
         let Some((all, others)) = self.each.split_first() else { return Ok(()) };
@@ -182,14 +184,13 @@ impl<'t> Heaps<'t> {
     }
 }
 
-/// Offers the classes of some segments of rows, and puts what is then the best of a row.
+/// Offers the classes of some segments of a row.
 struct Scan<'s, 'j, F: Float> {
     job: &'s Job<'j, F>,
-    rows: Range<usize>,
+    row: usize,
     segments: Range<usize>,
     best: &'s mut Best,
     scratch: &'s mut [F],
-    puts_to: Option<&'s Heaps<'s>>,
 }
 
 impl<F: Float> VectorJob<F> for Scan<'_, '_, F> {
@@ -197,32 +198,24 @@ impl<F: Float> VectorJob<F> for Scan<'_, '_, F> {
 
     #[inline(always)]
     fn run<V: Vector<Scalar = F>>(self, token: V::Token) {
-        let Self { job, rows, segments, best, scratch, puts_to } = self;
+        let Self { job, row, segments, best, scratch } = self;
         let panel = &job.panel;
-        for row in rows {
-            let direct = panel.logits.direct(row).filter(|_| panel.mask.is_none());
-            let is_kept = |class| panel.mask.is_none_or(|mask| mask.get(row, class) != 0.0);
-            for start in segments.clone().map(|segment| segment * SEGMENT) {
-                let len = SEGMENT.min(panel.logits.classes() - start);
-                let z = match direct {
-                    Some(row) => row.part(start, len),
-                    None => {
-                        let own = &mut scratch[..len];
-                        if panel.mask.is_some() {
-                            panel.reload(row, start, own);
-                        } else {
-                            panel.logits.gather::<V, F>(token, row, start, own);
-                        }
-                        Source::from_slice(own)
+        let direct = panel.logits.direct(row).filter(|_| panel.mask.is_none());
+        for start in segments.map(|segment| segment * SEGMENT) {
+            let len = SEGMENT.min(panel.logits.classes() - start);
+            let z = match direct {
+                Some(row) => row.part(start, len),
+                None => {
+                    let own = &mut scratch[..len];
+                    if panel.mask.is_some() {
+                        panel.reload(row, start, own);
+                    } else {
+                        panel.logits.gather::<V, F>(token, row, start, own);
                     }
-                };
-                let best = &mut *best;
-                outlined!(V, token, scan::<V>(token, z, start, best, is_kept));
-            }
-            if let Some(heaps) = puts_to {
-                best.fill();
-                heaps.put(row, best, usize::MAX);
-            }
+                    Source::from_slice(own)
+                }
+            };
+            scan::<V>(token, z, start, best, |class| panel.keeps(row, class));
         }
     }
 }

@@ -20,17 +20,13 @@ pub(super) struct Workspace<F: Float> {
 const MOST_KEPT: usize = 1 << 22;
 
 impl<F: Float> Workspace<F> {
-    /// For slices of `len` elements, which [`Workspace::fit`] makes.
-    #[inline(always)]
-    pub(super) fn new(len: usize) -> Self {
+    /// A slice of `len` elements for each of `threads` threads. What is in them is left over from other calls.
+    pub(super) fn new(len: usize, threads: usize) -> Result<Self, Error> {
         // A lock that another thread held when this process was forked is never had: the next one is.
-        Self { kept: F::kept().iter().find_map(try_lock), new: Vec::new(), len }
-    }
-
-    /// One slice for each of `threads` threads. What is in them is left over from other calls.
-    pub(super) fn fit(&mut self, threads: usize) -> Result<(), Error> {
-        let slices = self.kept.as_deref_mut().unwrap_or(&mut self.new);
-        let len = self.len.saturating_add(LINE / size_of::<F>());
+        let kept = F::kept().iter().find_map(try_lock);
+        let mut workspace = Self { kept, new: Vec::new(), len };
+        let slices = workspace.kept.as_deref_mut().unwrap_or(&mut workspace.new);
+        let len = len.saturating_add(LINE / size_of::<F>());
         if slices.capacity() < threads {
             let mut more = with_capacity(threads)?;
             more.append(slices);
@@ -46,7 +42,7 @@ impl<F: Float> Workspace<F> {
         while slices.len() < threads {
             slices.push(Mutex::new(zeros(len)?));
         }
-        Ok(())
+        Ok(workspace)
     }
 
     /// The slice of a call on one thread.

@@ -41,7 +41,7 @@ impl<F: Float> Weights<'_, F> {
     }
 }
 
-/// The target of a row in normal form: q' = spike·δ_class + β·w.
+/// The target of a row in normal form: q' = spike·δ_class + β·w. By default that of a row that does not count: zeros.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct RowTarget<'r, F> {
     pub(crate) class: usize,
@@ -152,11 +152,9 @@ impl<'a, F: Float> SmoothedTargets<'a, F> {
     pub(crate) fn row(&self, row: usize) -> Option<RowTarget<'_, F>> {
         let LossTerms { label_smoothing, class_weight, sample_weight, .. } = *self.terms;
         let weight_of = if self.are_units { WeightValues::get } else { WeightValues::given };
-        let mut weight = sample_weight.map_or(1.0, |weights| weight_of(weights, row));
-        if self.kept.is_some_and(|kept| kept[row].is_none()) {
-            weight = 0.0;
-        }
-        if weight == 0.0 || self.targets.is_ignored(row) {
+        let weight = sample_weight.map_or(1.0, |weights| weight_of(weights, row));
+        let has_classes = self.kept.is_none_or(|kept| kept[row].is_some());
+        if !has_classes || weight == 0.0 || self.targets.is_ignored(row) {
             return None;
         }
         let mut target = self.smooth(row);
@@ -185,15 +183,13 @@ impl<'a, F: Float> SmoothedTargets<'a, F> {
             // The same whether the prior is that of all rows or of this one.
             target.smooth_mass = f64::NAN;
         }
-        target.is_made = true;
-        // Without smoothing, probabilities may be of any size.
-        target.beta = if label_smoothing == 0.0 { unit_of(mass) } else { 1.0 };
-        target.weights = Weights::Absent;
         let is_plain = label_smoothing == 0.0 && class_weight.is_none() && self.kept.is_none();
-        if let Some(direct) = targets.rows.direct(row).filter(|_| is_plain) {
-            target.is_made = false;
-            (target.weights, target.beta) = (Weights::Row(direct), 1.0);
-        }
+        let direct = targets.rows.direct(row).filter(|_| is_plain);
+        target.is_made = direct.is_none();
+        target.weights = direct.map_or(Weights::Absent, Weights::Row);
+        // Without smoothing, probabilities may be of any size.
+        let has_unit = target.is_made && label_smoothing == 0.0;
+        target.beta = if has_unit { unit_of(mass) } else { 1.0 };
         Some(target)
     }
 
@@ -205,7 +201,7 @@ impl<'a, F: Float> SmoothedTargets<'a, F> {
             return RowTarget::none();
         }
         // ε/K may underflow, but not to 0: a logit of −inf still costs +inf.
-        let beta = self.prior_factor(row).max(f64::from_bits(1));
+        let beta = self.prior_factor(row).0.max(f64::from_bits(1));
         let mass = match prior {
             // Of weights that are made.
             _ if class_weight.is_some() => f64::NAN,
@@ -228,25 +224,19 @@ impl<'a, F: Float> SmoothedTargets<'a, F> {
         RowTarget { weights, beta, smooth_mass, is_made, ..RowTarget::none() }
     }
 
-    /// What u is multiplied by, in units of [`SmoothedTargets::prior_unit`]: ε by what it is divided by.
+    /// What u, in some units, is multiplied by, and the unit: ε by K if it is uniform, by 1, or by its sum over the
+    /// classes that are kept. If that is tiny, the unit is a power of two near it: what of u is rounded to the type of
+    /// the row keeps its digits.
     #[inline(always)]
-    fn prior_factor(&self, row: usize) -> f64 {
-        self.terms.label_smoothing / (self.prior_mass(row) / self.prior_unit(row))
-    }
-
-    /// A power of two near the mass of u on the classes that are kept, if that is tiny: what of it is rounded to the type
-    /// of the row keeps its digits in such units.
-    #[inline(always)]
-    fn prior_unit(&self, row: usize) -> f64 {
-        if self.kept.is_some() { unit_of(self.prior_mass(row)) } else { 1.0 }
-    }
-
-    /// What u is divided by: K if it is uniform, 1, or its sum over the classes that are kept.
-    fn prior_mass(&self, row: usize) -> f64 {
-        match (self.kept, self.terms.prior) {
-            (Some(kept), _) => kept[row].unwrap_or_default(),
-            (None, Prior::Uniform) => count(self.classes),
-            (None, _) => 1.0,
-        }
+    fn prior_factor(&self, row: usize) -> (f64, f64) {
+        let (mass, unit) = match (self.kept, self.terms.prior) {
+            (Some(kept), _) => {
+                let mass = kept[row].unwrap_or_default();
+                (mass, unit_of(mass))
+            }
+            (None, Prior::Uniform) => (count(self.classes), 1.0),
+            (None, _) => (1.0, 1.0),
+        };
+        (self.terms.label_smoothing / (mass / unit), unit)
     }
 }

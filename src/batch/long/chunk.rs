@@ -87,8 +87,7 @@ impl<F: Float> Job<'_, F> {
             return Ok(());
         }
         let plan = Plan::new(self, run.threads);
-        let mut workspace = Workspace::new(plan.scratch);
-        workspace.fit(plan.threads)?;
+        let workspace = Workspace::new(plan.scratch, plan.threads)?;
         run.ready(plan.threads)?;
         let bytes = plan.block_bytes.min(SEGMENT * size_of::<F>());
         run.each_on(plan.threads, rows * count, bytes, &|part| {
@@ -234,21 +233,21 @@ fn join<F: Float>(
         let starts = (0..sums.classes()).step_by(SEGMENT_SUMS);
         starts.map(|start| numbers::<SEGMENT_SUMS>(sums, row, start))
     };
-    let partials = |down: f64| {
-        segments().map(move |[sum, lost, dot, unit, ..]| {
-            let dot = dot * (unit * down);
-            Partial { sum, lost, dot }
-        })
-    };
-    let (mut class, mut are_units, mut z_label) = (RowClass::AllMinusInfinity, false, 0.0);
-    for [.., unit, logit, z] in segments() {
+    let (mut class, mut unit, mut z_label) = (RowClass::AllMinusInfinity, 1.0, 0.0);
+    for [.., own_unit, logit, z] in segments() {
         class = class.with(RowClass::of(&[logit]).0);
-        are_units |= unit != 1.0;
+        unit = own_unit.max(unit);
         z_label += z;
     }
-    let (mut unit, mut partial) = (1.0, joined(partials(1.0)));
-    if are_units || !partial.dot.is_finite() {
-        (unit, partial) = (UNIT, joined(partials(1.0 / UNIT)));
+    let joined_in = |unit: f64| {
+        joined(segments().map(|[sum, lost, dot, own_unit, ..]| {
+            let dot = dot * (own_unit / unit);
+            Partial { sum, lost, dot }
+        }))
+    };
+    let mut partial = joined_in(unit);
+    if !partial.dot.is_finite() {
+        (unit, partial) = (UNIT, joined_in(UNIT));
     }
     let is_in_range = temperature.is_in_range(F::from_f64(max));
     let swept_max = if is_in_range { max } else { 0.0 };

@@ -33,7 +33,7 @@ impl<F: Float> VectorJob<F> for SegmentStep<'_, '_, '_, F> {
         let (own_z, rest) = scratch.split_at_mut(SEGMENT);
         let (kept, rest) = rest.split_at_mut(SEGMENT);
         let (own_weights, own_output) = rest.split_at_mut(SEGMENT);
-        let (own_z, kept) = (&mut own_z[..len], &mut kept[..panel.kept_len(len)]);
+        let (own_z, kept) = (&mut own_z[..len], &mut kept[..len]);
         let own_weights = &mut own_weights[..len];
         // The whole row is kept, or a segment at a time.
         let first = if plan.keeps_row { start } else { 0 };
@@ -45,19 +45,18 @@ impl<F: Float> VectorJob<F> for SegmentStep<'_, '_, '_, F> {
                 return;
             }
             Step::Fill(value) => {
-                if panel.output.is_none() {
-                } else if panel.writes_directly() {
+                if panel.writes_directly() {
                     panel.sink(row).part(start, len).fill(value);
                 } else {
                     own_output.fill(value);
-                    panel.kept::<V>(token, row, start, kept);
+                    let kept = panel.kept::<V>(token, row, start, kept);
                     panel.store::<V>(token, row, start, kept, own_output);
                 }
                 return;
             }
             _ => {}
         }
-        panel.kept::<V>(token, row, start, kept);
+        let kept = panel.kept::<V>(token, row, start, kept);
         let mut weights = Weights::Absent;
         if let (Some(target), false) = (target, matches!(step, Step::Max)) {
             weights = target.weights.part(start, len);
@@ -70,7 +69,7 @@ impl<F: Float> VectorJob<F> for SegmentStep<'_, '_, '_, F> {
                 weights = Weights::Row(Source::from_slice(own_weights));
             }
         }
-        let is_own = plan.needs.output || plan.recomputes;
+        let is_own = plan.own_output || plan.recomputes;
         let mut exps = if panel.output.is_some() && !is_own {
             panel.sink(row).part(start, len)
         } else {

@@ -10,22 +10,23 @@ use crate::panel::Panel;
 use crate::simd::{Float, Lines, Sink, Source, Vector, VectorJob};
 use crate::target::{NO_CLASS, Weights};
 use std::array::from_fn;
-use std::ops::Range;
 
 /// A row of a group that counts.
-#[derive(Clone, Copy, Default)]
-struct Row {
+#[derive(Default)]
+struct Row<'m, F> {
     /// Its place in the group.
     at: usize,
-    /// The class of its label, where that has a spike.
+    /// The class of its label, where that has a spike and is not masked: such a label has no output of its own.
     label: Option<usize>,
-    /// The logit there.
+    /// The logit at the label: −inf where that is masked.
     z_label: f64,
     class: RowClass,
     /// M, as it is in memory, of a row that was shifted by it.
     shifted_by: Option<f64>,
     /// Does a masked class have weight?
     is_lost: bool,
+    /// Memory of our own for the Hessian; none if it is not needed.
+    hessian: &'m mut [F],
 }
 
 /// Rows that are finished together.
@@ -34,33 +35,36 @@ pub(super) struct Group<'g, 'j, F: Float> {
     pub(super) plan: &'g Plan,
     pub(super) same: Option<&'g Same<'g, F>>,
     pub(super) first: usize,
-    /// The place of the first in the panel.
-    pub(super) place: usize,
     pub(super) len: usize,
     /// Are the logits in memory of our own already?
     pub(super) is_loaded: bool,
 }
 
 impl<F: Float> Group<'_, '_, F> {
+    /// Takes off as many rows of memory.
     #[inline(always)]
     pub(super) fn run<V: Vector<Scalar = F>>(
         self,
         token: V::Token,
         memory: &mut Memory<'_, F>,
+        special: &mut [F],
         reduced: &mut ReducedRows,
     ) {
         let Self { job, plan, first, .. } = self;
         let (panel, temperature, operation) = (&job.panel, &job.temperature, job.operation);
-        let Memory { rows: own, kept, weights, hessian, special, .. } = memory;
-        let mut rows = [Row::default(); MOST_ROWS];
+        let mut rows: [Row<'_, F>; MOST_ROWS] = from_fn(|_| Row::default());
         let mut parts: [Part<'_, F>; MOST_ROWS] = from_fn(|_| Part::none());
+        let has_more = plan.memory[1..] != [false; 3];
         let mut len = 0;
-        let (mut own, mut weights) = (self.rows_of(own), self.rows_of(weights));
         for at in 0..self.len {
-            let own = own.next().unwrap_or_default();
-            let own_weights = if plan.needs.weights { weights.next() } else { None };
-            let memory = (own, own_weights.unwrap_or_default(), &mut **kept, &mut **hessian);
-            if let Some((row, part)) = self.set_up::<V>(token, (at, len), memory, reduced) {
+            let [rows_left, more_left @ ..] = &mut *memory;
+            let own = self.take_row(rows_left);
+            // Most rows have nothing more.
+            let mut more = Default::default();
+            if has_more {
+                more = more_left.each_mut().map(|left| self.take_row(left));
+            }
+            if let Some((row, part)) = self.set_up::<V>(token, (at, len), own, more, reduced) {
                 (rows[len], parts[len]) = (row, part);
                 len += 1;
             }
@@ -72,11 +76,17 @@ impl<F: Float> Group<'_, '_, F> {
         let how = Reduction { temperature, splits, keeps, next, asks_for_outputs };
         how.rows::<V>(token, parts);
         for (i, (row, part)) in rows.iter_mut().zip(&mut *parts).enumerate() {
-            if part.partial.is_ordinary() {
-                let found = Reduced::ordinary(part.max.to_f64(), part.partial);
-                self.set(row, part, kept, found, (i, reduced));
-            } else {
-                self.set_special::<V>(token, row, part, (how, special), kept, (i, reduced));
+            let mut found = Reduced::ordinary(part.max.to_f64(), part.partial);
+            if !part.partial.is_ordinary() {
+                found = self.special::<V>(token, row, part, how, special);
+            }
+            if row.is_lost {
+                found.partial.dot = f64::INFINITY;
+            }
+            reduced.set(i, &found);
+            if job.targets.is_some() {
+                let weight = row.label.map_or(0.0, |class| part.weights.get(class));
+                reduced.set_label(i, &found, row.z_label, weight);
             }
         }
         Finish { operation, temperature, z_loss: job.z_loss(), rows: reduced }.run::<V>(token);
@@ -94,16 +104,16 @@ impl<F: Float> Group<'_, '_, F> {
             return;
         }
         let is_direct = panel.writes_directly();
-        for (i, (row, part)) in rows.iter().zip(parts).enumerate() {
+        for (i, (row, part)) in rows.iter_mut().zip(parts).enumerate() {
             if row.class != RowClass::Finite {
-                self.fill(row.at, F::NAN, part.exps.reborrow(), hessian);
+                self.fill(row.at, F::NAN, part.exps.reborrow(), row.hessian);
                 continue;
             }
             let done = reduced.finished(operation, temperature, i);
             let values = if keeps { part.exps.as_source() } else { part.z };
             if let Some(Hessian { out, factor }) = job.hessian {
                 let panel = Panel { output: Some(out), ..*panel };
-                let mut out = self.out(&panel, row.at, self.own_hessian(row.at, hessian));
+                let mut out = self.out(&panel, row.at, Sink::from_slice(row.hessian));
                 write_hessian::<V>(token, *factor, (reduced, i), &done, values, &mut out);
             }
             let (weights, label) = (part.weights, row.label);
@@ -122,18 +132,14 @@ impl<F: Float> Group<'_, '_, F> {
         }
     }
 
-    /// Rows of memory of our own, from the group's first on; none where none are needed.
+    /// The first row of what is left of memory; none where none is needed.
     #[inline(always)]
-    fn rows_of<'m>(&self, memory: &'m mut [F]) -> impl Iterator<Item = &'m mut [F]> + use<'m, F> {
-        let (pitch, classes) = (self.plan.pitch, self.job.panel.logits.classes());
-        let rows = memory.get_mut(self.place * pitch..).unwrap_or_default();
-        rows.chunks_exact_mut(pitch).map(move |row| &mut row[..classes])
-    }
-
-    /// Where a row is in memory of our own.
-    fn span(&self, at: usize) -> Range<usize> {
-        let start = (self.place + at) * self.plan.pitch;
-        start..start + self.job.panel.logits.classes()
+    #[allow(clippy::mut_mut, reason = "of which it takes off what it returns")]
+    fn take_row<'m>(&self, left: &mut &'m mut [F]) -> &'m mut [F] {
+        match left.split_off_mut(..self.plan.pitch) {
+            Some(row) => &mut row[..self.job.panel.logits.classes()],
+            None => &mut [],
+        }
     }
 
     /// Sets up row `i`, at a place in the group, with its target, its maximum, and what of it has to be in memory of
@@ -143,11 +149,12 @@ impl<F: Float> Group<'_, '_, F> {
         &'m self,
         token: V::Token,
         (at, i): (usize, usize),
-        (own, own_weights, kept, hessian): (&'m mut [F], &'m mut [F], &mut [F], &mut [F]),
+        own: &'m mut [F],
+        [kept, own_weights, hessian]: [&'m mut [F]; 3],
         reduced: &mut ReducedRows,
-    ) -> Option<(Row, Part<'m, F>)> {
+    ) -> Option<(Row<'m, F>, Part<'m, F>)> {
         let Self { job, plan, .. } = self;
-        let (panel, needs, number) = (&job.panel, plan.needs, self.first + at);
+        let (panel, number) = (&job.panel, self.first + at);
         let mut row = Row { at, ..Row::default() };
         let (mut weights, mut target) = (Weights::Absent, None);
         let mut counts = true;
@@ -164,9 +171,9 @@ impl<F: Float> Group<'_, '_, F> {
             self.fill(at, F::default(), Sink::from_slice(own), hessian);
             return None;
         }
-        let kept = if needs.kept { &mut kept[self.span(at)] } else { &mut [] };
-        panel.kept::<V>(token, number, 0, kept);
-        if needs.logits && !self.is_loaded {
+        row.hessian = hessian;
+        let kept = panel.kept::<V>(token, number, 0, kept);
+        if plan.own_logits && !self.is_loaded {
             panel.load::<V>(token, number, 0, kept, own);
         }
         if let Some(mut target) = target {
@@ -181,11 +188,16 @@ impl<F: Float> Group<'_, '_, F> {
             reduced.targets.set(i, &target, job.scale(target.weight));
         }
         let own = Sink::from_slice(own);
-        let z = if needs.logits { own.as_source() } else { panel.direct(number) };
-        let exps = if panel.output.is_none() || needs.output { own } else { panel.sink(number) };
+        let z = if plan.own_logits { own.as_source() } else { panel.direct(number) };
+        let exps = if panel.output.is_none() || plan.own_output { own } else { panel.sink(number) };
         let max = maximum::<V>(token, z);
-        // Before exponentials are written over the logits.
-        row.z_label = row.label.map_or(0.0, |class| z.get(class).to_f64());
+        if let Some(class) = row.label {
+            // Before exponentials are written over the logits.
+            row.z_label = z.get(class).to_f64();
+            if !panel.keeps(number, class) {
+                (row.label, row.z_label) = (None, f64::NEG_INFINITY);
+            }
+        }
         Some((row, Part { weights, ..Part::new(z, max, exps) }))
     }
 
@@ -196,7 +208,7 @@ impl<F: Float> Group<'_, '_, F> {
             self.out(&self.job.panel, at, own).fill(value);
         }
         if let Some(panel) = self.job.hessian_panel() {
-            self.out(&panel, at, self.own_hessian(at, hessian)).fill(value);
+            self.out(&panel, at, Sink::from_slice(hessian)).fill(value);
         }
     }
 
@@ -205,61 +217,29 @@ impl<F: Float> Group<'_, '_, F> {
         if panel.writes_directly() { panel.sink(self.first + at) } else { own }
     }
 
-    /// Nowhere if it is not needed.
-    fn own_hessian<'m>(&self, at: usize, memory: &'m mut [F]) -> Sink<'m, F> {
-        Sink::from_slice(memory.get_mut(self.span(at)).unwrap_or_default())
-    }
-
-    /// Sets row `i`, of which this was found. A label that is masked has no output of its own.
-    #[inline(always)]
-    fn set(
-        &self,
-        row: &mut Row,
-        part: &Part<'_, F>,
-        kept: &[F],
-        mut found: Reduced,
-        (i, reduced): (usize, &mut ReducedRows),
-    ) {
-        if row.is_lost {
-            found.partial.dot = f64::INFINITY;
-        }
-        reduced.set(i, &found);
-        let (mut z_label, mut weight) = (row.z_label, 0.0);
-        if let Some(class) = row.label {
-            weight = part.weights.get(class);
-            if self.plan.needs.kept && kept[self.span(row.at)][class].to_f64() == 0.0 {
-                (z_label, row.label) = (f64::NEG_INFINITY, None);
-            }
-        }
-        if self.job.targets.is_some() {
-            reduced.set_label(i, &found, z_label, weight);
-        }
-    }
-
-    /// Reduces again, and sets, a row that has NaN or infinities, or overflows.
+    /// Reduces again a row that has NaN or infinities, or overflows.
     #[cold]
-    fn set_special<V: Vector<Scalar = F>>(
+    fn special<V: Vector<Scalar = F>>(
         &self,
         token: V::Token,
-        row: &mut Row,
+        row: &mut Row<'_, F>,
         part: &mut Part<'_, F>,
-        (how, special): (Reduction<'_, F>, &mut [F]),
-        kept: &[F],
-        lane: (usize, &mut ReducedRows),
-    ) {
-        let mut found = Reduced::ordinary(part.max.to_f64(), part.partial);
-        self.job.panel.reload(self.first + row.at, 0, special);
-        let max;
-        (row.class, max) = RowClass::of(special);
-        if row.class == RowClass::Finite {
-            row.z_label = row.label.map_or(0.0, |class| special[class].to_f64());
-            let is_shifted = !how.temperature.is_in_range(part.max);
-            how.special::<V>(token, part, special, max, is_shifted);
-            row.shifted_by = is_shifted.then_some(max);
-            let swept_max = if is_shifted { 0.0 } else { found.max };
-            let (shift, has_target) = (how.temperature.shift, self.job.targets.is_some());
-            found = Reduced::special(max, swept_max, part.partial, shift, has_target);
+        how: Reduction<'_, F>,
+        z: &mut [F],
+    ) -> Reduced {
+        self.job.panel.reload(self.first + row.at, 0, z);
+        let (class, max) = RowClass::of(z);
+        row.class = class;
+        let found = Reduced::ordinary(part.max.to_f64(), part.partial);
+        if class != RowClass::Finite {
+            return found;
         }
-        self.set(row, part, kept, found, lane);
+        row.z_label = row.label.map_or(row.z_label, |class| z[class].to_f64());
+        let is_shifted = !how.temperature.is_in_range(part.max);
+        how.special::<V>(token, part, z, max, is_shifted);
+        row.shifted_by = is_shifted.then_some(max);
+        let swept_max = if is_shifted { 0.0 } else { found.max };
+        let (shift, has_target) = (how.temperature.shift, self.job.targets.is_some());
+        Reduced::special(max, swept_max, part.partial, shift, has_target)
     }
 }

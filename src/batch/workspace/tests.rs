@@ -19,9 +19,7 @@ fn empty<F: Float>() {
 }
 
 fn workspace<F: Float>(threads: usize, len: usize) -> Workspace<F> {
-    let mut workspace = Workspace::new(len);
-    workspace.fit(threads).expect("memory");
-    workspace
+    Workspace::new(len, threads).expect("memory")
 }
 
 /// The slices of so many threads, each while the others are in use.

@@ -3,7 +3,7 @@
 
 use super::SmoothedTargets;
 use crate::simd::{ExactSum, Float, Level, Vector};
-use crate::target::{LossTerms, NO_CLASS, Prior, Targets, unit_of};
+use crate::target::{LossTerms, NO_CLASS, Prior, Targets, WeightValues, unit_of};
 
 /// Classes whose weights are made at once, whether there are as many or not: loops of a fixed length have vectors.
 pub(crate) const PART: usize = 32;
@@ -35,13 +35,11 @@ impl<F: Float> SmoothedTargets<'_, F> {
             }
             _ => None,
         };
-        let (mut unit, mut beta) = (1.0, 0.0);
-        match targets {
-            Some(targets) if label_smoothing == 0.0 => unit = unit_of(targets.summary[row].mass),
-            _ => beta = self.prior_factor(row),
+        let (mut beta, prior_unit) = self.prior_factor(row);
+        let mut label_weight = 1.0 - label_smoothing;
+        if let Some(targets) = targets.filter(|_| label_smoothing == 0.0) {
+            (label_weight, beta) = (1.0 / unit_of(targets.summary[row].mass), 0.0);
         }
-        let label_weight = (1.0 - label_smoothing) / unit;
-        let prior_unit = self.prior_unit(row);
         let (smooths, is_weighted) = (label_smoothing > 0.0, self.terms.class_weight.is_some());
         let is_uniform = smooths && !is_weighted && matches!(self.terms.prior, Prior::Uniform);
         let mut uniform = Aligned([F::default(); PART]);
@@ -62,7 +60,8 @@ impl<F: Float> SmoothedTargets<'_, F> {
                 targets.rows.gather::<V, f64>(token, row, start, &mut q.0[..len]);
                 for (k, kept) in kept.iter().enumerate() {
                     // A class of weight 0 is not asked for.
-                    let is_asked = q.0[k] != 0.0 && self.terms.class_weight(start + k) != 0.0;
+                    let has_weight = |c: &WeightValues| c.get(start + k) != 0.0;
+                    let is_asked = q.0[k] != 0.0 && self.terms.class_weight.is_none_or(has_weight);
                     is_lost |= is_asked && kept.to_f64() == 0.0;
                 }
                 q.0.iter_mut().for_each(|q| *q *= label_weight);
@@ -99,11 +98,6 @@ impl<F: Float> Aligned<F> {
 }
 
 impl LossTerms<'_> {
-    /// c of one class.
-    fn class_weight(&self, class: usize) -> f64 {
-        self.class_weight.map_or(1.0, |weights| weights.get(class))
-    }
-
     /// Multiplies numbers of the classes from `start` on by c.
     #[inline(always)]
     fn weigh(&self, start: usize, numbers: &mut [f64]) {
