@@ -37,7 +37,7 @@ impl<F: Float> Block<'_, '_, F> {
         let hessian = take(needs.hessian, plan.panel);
         let special = &mut take(true, 1)[..panel.logits.classes()];
         let mut memory = Memory { rows, kept, weights, hessian, columns: scratch, special };
-        let mut reduced = ReducedRows::new();
+        let mut reduced = ReducedRows::new(job.formula());
         if let Some((_, target)) = same {
             (0..MOST_ROWS).for_each(|i| reduced.targets.set(i, target, job.scale(target.weight)));
         }

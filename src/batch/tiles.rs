@@ -210,9 +210,7 @@ fn tile<V: Vector>(
         }
     };
     let tile = Tile {
-        operation: job.operation,
-        temperature: &job.temperature,
-        z_loss: job.z_loss(),
+        formula: job.formula(),
         hessian: job.hessian.map(|hessian| hessian.factor),
         target: &state.target,
         weights,

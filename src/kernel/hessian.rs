@@ -57,7 +57,7 @@ pub(super) fn write_tile<V: Vector>(
 pub(crate) fn write_hessian<V: Vector>(
     token: V::Token,
     c: f64,
-    (ReducedRows { lanes, .. }, i): (&ReducedRows, usize),
+    (ReducedRows { lanes, .. }, i): (&ReducedRows<'_, V::Scalar>, usize),
     done: &Finished<V::Scalar>,
     e: Source<'_, V::Scalar>,
     out: &mut Sink<'_, V::Scalar>,

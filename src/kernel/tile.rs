@@ -18,8 +18,10 @@ mod softmax;
 mod special;
 mod sweep;
 
-use super::exp::{Base, Exponential, Temperature};
-use super::finish::{FinishedLanes, Lanes, ReducedLanes, TargetLanes, finish, finish_lanes};
+use super::exp::{Base, Exponential};
+use super::finish::{
+    FinishedLanes, Formula, Lanes, ReducedLanes, TargetLanes, finish, finish_lanes,
+};
 use super::hessian::write_tile;
 use super::reduce::WeightKind;
 use super::rows::Operation;
@@ -54,9 +56,7 @@ pub(crate) enum TileWeights<'t, F> {
 
 /// What is asked of a tile.
 pub(crate) struct Tile<'t, F: Float> {
-    pub(crate) operation: Operation,
-    pub(crate) temperature: &'t Temperature<F>,
-    pub(crate) z_loss: f64,
+    pub(crate) formula: Formula<'t, F>,
     /// c of the Hessian, if that is asked for besides the gradient.
     pub(crate) hessian: Option<f64>,
     pub(crate) target: &'t TileTarget<F>,
@@ -91,7 +91,7 @@ impl<F: Float> Tile<'_, F> {
             TileWeights::Ones => Ones,
             TileWeights::Each(_) => Each,
         };
-        match (self.operation, weights) {
+        match (self.formula.operation, weights) {
             (operation, weights) if V::IS_COMPACT => run!(operation, weights),
             (Softmax, _) => run!(Softmax, Absent),
             (operation @ (LogSoftmax | LogSumExp), _) => run!(operation, Absent),
@@ -147,7 +147,7 @@ impl<F: Float> Tile<'_, F> {
     /// Is the sweep made for rows with these maxima?
     #[inline(always)]
     fn are_in_range<V: Vector<Scalar = F>>(&self, max: V) -> bool {
-        let limit = V::splat(max.token(), self.temperature.limit);
+        let limit = V::splat(max.token(), self.formula.temperature.limit);
         V::all(V::both(max.le(limit), max.ge(-limit)))
     }
 
@@ -163,7 +163,8 @@ impl<F: Float> Tile<'_, F> {
         done: &mut FinishedLanes,
     ) {
         let has_target = matches!(operation, Operation::Loss | Operation::Gradient);
-        let temperature = self.temperature;
+        let formula = Formula { operation, ..self.formula };
+        let temperature = formula.temperature;
         let (classes, lowest) = (z.len() / V::LANES, F::NEG_INFINITY);
         let (zero, next) = (V::splat(token, F::default()), V::splat(token, F::from_f64(1.0)));
         let labels = V::from_slice(token, &self.target.label);
@@ -237,10 +238,10 @@ impl<F: Float> Tile<'_, F> {
         let finished = if V::IS_COMPACT {
             let mut lanes = ReducedLanes::default();
             rows.put(&mut lanes);
-            finish_lanes::<V>(token, operation, temperature, self.z_loss, &lanes, targets, done);
+            finish_lanes::<V>(token, formula, &lanes, targets, done);
             done.vectors(token)
         } else {
-            finish(operation, temperature, self.z_loss, &rows, &targets.vectors(token))
+            finish(formula, &rows, &targets.vectors(token))
         };
         finished.lse.to_slice(&mut done.lse);
         finished.loss.to_slice(&mut done.loss);
@@ -291,7 +292,7 @@ impl<F: Float> Tile<'_, F> {
                     multiply::<V>(z, &done.unit);
                 }
             }
-            if classes == 1 && self.z_loss == 0.0 {
+            if classes == 1 && formula.z_loss == 0.0 {
                 // p = 1 and q' is all there, whatever the rounding of 1/S.
                 replace_numbers(out, F::default());
             }

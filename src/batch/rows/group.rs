@@ -3,8 +3,8 @@
 use super::super::{Hessian, Job, Plan, Same};
 use super::Memory;
 use crate::kernel::{
-    Finish, MOST_ROWS, Operation, Output, Part, Reduced, ReducedRows, Reduction, RowClass, maximum,
-    write, write_hessian, write_shifted,
+    MOST_ROWS, Operation, Output, Part, Reduced, ReducedRows, Reduction, RowClass, maximum, write,
+    write_hessian, write_shifted,
 };
 use crate::panel::Panel;
 use crate::simd::{Float, Lines, Sink, Source, Vector, VectorJob};
@@ -47,7 +47,7 @@ impl<F: Float> Group<'_, '_, F> {
         self,
         token: V::Token,
         memory: &mut Memory<'_, F>,
-        reduced: &mut ReducedRows,
+        reduced: &mut ReducedRows<'_, F>,
     ) {
         let Self { job, plan, first, .. } = self;
         let (panel, temperature, operation) = (&job.panel, &job.temperature, job.operation);
@@ -79,7 +79,7 @@ impl<F: Float> Group<'_, '_, F> {
                 self.set_special::<V>(token, row, part, (how, special), kept, (i, reduced));
             }
         }
-        Finish { operation, temperature, z_loss: job.z_loss(), rows: reduced }.run::<V>(token);
+        reduced.run::<V>(token);
         let (mut scalars, mut lse) = ([0.0; MOST_ROWS], [0.0; MOST_ROWS]);
         for (i, row) in rows.iter().enumerate() {
             scalars[row.at] = reduced.done.scalars(operation)[i];
@@ -99,7 +99,7 @@ impl<F: Float> Group<'_, '_, F> {
                 self.fill(row.at, F::NAN, part.exps.reborrow(), hessian);
                 continue;
             }
-            let done = reduced.finished(operation, temperature, i);
+            let done = reduced.finished(i);
             let values = if keeps { part.exps.as_source() } else { part.z };
             if let Some(Hessian { out, factor }) = job.hessian {
                 let panel = Panel { output: Some(out), ..*panel };
@@ -144,7 +144,7 @@ impl<F: Float> Group<'_, '_, F> {
         token: V::Token,
         (at, i): (usize, usize),
         (own, own_weights, kept, hessian): (&'m mut [F], &'m mut [F], &mut [F], &mut [F]),
-        reduced: &mut ReducedRows,
+        reduced: &mut ReducedRows<'_, F>,
     ) -> Option<(Row, Part<'m, F>)> {
         let Self { job, plan, .. } = self;
         let (panel, needs, number) = (&job.panel, plan.needs, self.first + at);
@@ -218,22 +218,19 @@ impl<F: Float> Group<'_, '_, F> {
         part: &Part<'_, F>,
         kept: &[F],
         mut found: Reduced,
-        (i, reduced): (usize, &mut ReducedRows),
+        (i, reduced): (usize, &mut ReducedRows<'_, F>),
     ) {
         if row.is_lost {
             found.partial.dot = f64::INFINITY;
         }
-        reduced.set(i, &found);
-        let (mut z_label, mut weight) = (row.z_label, 0.0);
+        found.z_label = row.z_label;
         if let Some(class) = row.label {
-            weight = part.weights.get(class);
+            found.weight_label = part.weights.get(class);
             if self.plan.needs.kept && kept[self.span(row.at)][class].to_f64() == 0.0 {
-                (z_label, row.label) = (f64::NEG_INFINITY, None);
+                (found.z_label, row.label) = (f64::NEG_INFINITY, None);
             }
         }
-        if self.job.targets.is_some() {
-            reduced.set_label(i, &found, z_label, weight);
-        }
+        reduced.set(i, &found);
     }
 
     /// Reduces again, and sets, a row that has NaN or infinities, or overflows.
@@ -245,7 +242,7 @@ impl<F: Float> Group<'_, '_, F> {
         part: &mut Part<'_, F>,
         (how, special): (Reduction<'_, F>, &mut [F]),
         kept: &[F],
-        lane: (usize, &mut ReducedRows),
+        lane: (usize, &mut ReducedRows<'_, F>),
     ) {
         let mut found = Reduced::ordinary(part.max.to_f64(), part.partial);
         self.job.panel.reload(self.first + row.at, 0, special);

@@ -28,9 +28,7 @@ pub(super) fn pair<V: Vector>(
         |first: usize| move |lane: usize, row: &mut [V::Scalar]| panel.reload(first + lane, 0, row);
     let (reread, reread_next) = (reread(first), reread(next));
     let tile = Tile {
-        operation: job.operation,
-        temperature: &job.temperature,
-        z_loss: 0.0,
+        formula: job.formula(),
         hessian: None,
         target: &state.target,
         weights: TileWeights::Absent,

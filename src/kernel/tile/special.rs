@@ -21,14 +21,14 @@ impl<F: Float> Tile<'_, F> {
         let mut row = [F::default(); MOST_CLASSES];
         let row = &mut row[..classes];
         for lane in 0..V::LANES {
-            if self.temperature.is_in_range(swept_max[lane]) {
+            if self.formula.temperature.is_in_range(swept_max[lane]) {
                 continue;
             }
             (self.reread)(lane, row);
             let (class, max) = RowClass::of(row);
             specials.is_special[lane] = true;
             (specials.class[lane], specials.max[lane]) = (class, max);
-            special::shift(row, max, self.temperature.shift);
+            special::shift(row, max, self.formula.temperature.shift);
             for (class_number, value) in row.iter().enumerate() {
                 let is_finite = class == RowClass::Finite;
                 let value = if is_finite { *value } else { F::default() };
@@ -52,7 +52,7 @@ impl<F: Float> Tile<'_, F> {
             let row = &mut row[..classes];
             (self.reread)(lane, row);
             if specials.class[lane] == RowClass::Finite {
-                let inverse = self.temperature.inverse * self.temperature.shift;
+                let inverse = self.formula.temperature.inverse * self.formula.temperature.shift;
                 special::log_probabilities(row, specials.max[lane], inverse, excesses[lane]);
             } else {
                 row.fill(F::NAN);
@@ -87,7 +87,7 @@ impl<F: Float> Tile<'_, F> {
             let mut row = [F::default(); MOST_CLASSES];
             let row = &mut row[..classes];
             (self.reread)(lane, row);
-            let shift = self.temperature.shift;
+            let shift = self.formula.temperature.shift;
             let max = special.map_or(max[lane].to_f64() / shift, |special| special.max[lane]);
             let weight = |class: usize| match self.weights {
                 TileWeights::Absent => 0.0,
