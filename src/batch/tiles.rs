@@ -5,7 +5,7 @@ mod store;
 
 use super::{Block, Job, Same};
 use crate::kernel::{
-    FinishedLanes, Operation, TargetLanes, Tile, TileTarget, TileWeights, from_run, load,
+    FinishedLanes, Operation, TargetLanes, Tile, TileTarget, WeightKind, from_run, load,
 };
 use crate::simd::{Cache, Float, MOST_LANES, Source, Vector, outlined};
 use crate::target::{NO_CLASS, RowTarget, Weights};
@@ -164,21 +164,17 @@ fn tile<V: Vector>(
 ) {
     let Place { first, count, .. } = place;
     let panel = &job.panel;
-    let mut weights = TileWeights::Absent;
+    let mut weight_kind = WeightKind::Absent;
     let mut is_read = [true; MOST_LANES];
     let mut read_all = true;
     if let Some((labels, row)) = state.same {
         let (labels, target) = (&labels[first..][..count], &mut state.target);
         read_all = set_labels(labels, row, state.scale, target, &mut is_read);
-        weights = match row.weights {
-            Weights::Absent => TileWeights::Absent,
-            Weights::Ones => TileWeights::Ones,
-            Weights::Row(_) => TileWeights::Each(memory.weights),
-        };
+        weight_kind = WeightKind::of(&row.weights);
     } else if job.targets.is_some() {
         state.is_lost.fill(false);
         if own_targets::<V>(job, token, first, count, memory, state, &mut is_read) {
-            weights = TileWeights::Each(memory.weights);
+            weight_kind = WeightKind::Each;
         }
         read_all = is_read.iter().all(|is_read| *is_read);
     }
@@ -213,7 +209,8 @@ fn tile<V: Vector>(
         formula: job.formula(),
         hessian: job.hessian.map(|hessian| hessian.factor),
         target: &state.target,
-        weights,
+        weight_kind,
+        weights: memory.weights,
         is_lost: &state.is_lost,
         reread: &reread,
     };

@@ -45,22 +45,15 @@ pub(crate) struct TileTarget<F> {
     pub(crate) is_mixed: bool,
 }
 
-/// The weights of a tile.
-#[derive(Clone, Copy)]
-pub(crate) enum TileWeights<'t, F> {
-    Absent,
-    Ones,
-    /// LANES of class 0, of class 1, ...
-    Each(&'t [F]),
-}
-
 /// What is asked of a tile.
 pub(crate) struct Tile<'t, F: Float> {
     pub(crate) formula: Formula<'t, F>,
     /// c of the Hessian, if that is asked for besides the gradient.
     pub(crate) hessian: Option<f64>,
     pub(crate) target: &'t TileTarget<F>,
-    pub(crate) weights: TileWeights<'t, F>,
+    pub(crate) weight_kind: WeightKind,
+    /// LANES of class 0, of class 1, ...; not read without weights of their own.
+    pub(crate) weights: &'t [F],
     /// Has a masked class weight? Then the loss is infinite.
     pub(crate) is_lost: &'t [bool; MOST_LANES],
     /// Reads the logits of the row in a lane as they are in memory, −inf where they are masked.
@@ -86,12 +79,7 @@ impl<F: Float> Tile<'_, F> {
                 outlined!(V, token, self.in_lanes::<V>($operation, $weights, token, z, out, done))
             };
         }
-        let weights = match self.weights {
-            TileWeights::Absent => Absent,
-            TileWeights::Ones => Ones,
-            TileWeights::Each(_) => Each,
-        };
-        match (self.formula.operation, weights) {
+        match (self.formula.operation, self.weight_kind) {
             (operation, weights) if V::IS_COMPACT => run!(operation, weights),
             (Softmax, _) => run!(Softmax, Absent),
             (operation @ (LogSoftmax | LogSumExp), _) => run!(operation, Absent),
@@ -105,10 +93,7 @@ impl<F: Float> Tile<'_, F> {
 
     #[inline(always)]
     fn weight<V: Vector<Scalar = F>>(&self, token: V::Token, class: usize) -> V {
-        match self.weights {
-            TileWeights::Each(weights) => V::from_slice(token, &weights[class * V::LANES..]),
-            _ => V::splat(token, F::default()),
-        }
+        V::from_slice(token, &self.weights[class * V::LANES..])
     }
 
     /// M; of rows with NaN, which the sums find, anything.
@@ -229,9 +214,9 @@ impl<F: Float> Tile<'_, F> {
                 rows = lanes.vectors(token);
             }
         }
-        if let (Operation::Gradient, TileWeights::Each(weights)) = (operation, self.weights) {
-            let weights = &weights[..z.len()];
-            let [weight_label] = self.at_labels::<V, 1>(token, [weights], [F::default()]);
+        if operation == Operation::Gradient && weights == WeightKind::Each {
+            let all = &self.weights[..z.len()];
+            let [weight_label] = self.at_labels::<V, 1>(token, [all], [F::default()]);
             rows.weight_label = V::Doubles::widen(weight_label);
         }
         let targets = &self.target.scalars;

@@ -3,7 +3,7 @@
 use super::store::{Place, stream_tile};
 use super::{Memory, State};
 use crate::batch::Job;
-use crate::kernel::{Tile, TileWeights, from_run, room, to_run};
+use crate::kernel::{Tile, WeightKind, from_run, room, to_run};
 use crate::simd::{Source, Vector};
 
 /// Softmax of the two tiles at a place; false if their rows do not lie one after another.
@@ -31,7 +31,8 @@ pub(super) fn pair<V: Vector>(
         formula: job.formula(),
         hessian: None,
         target: &state.target,
-        weights: TileWeights::Absent,
+        weight_kind: WeightKind::Absent,
+        weights: &[],
         is_lost: &state.is_lost,
         reread: &reread,
     };

@@ -1,7 +1,8 @@
 //! Rows of a tile that the sweep is not made for: huge, infinite or NaN.
 
-use super::{MOST_CLASSES, Tile, TileWeights};
+use super::{MOST_CLASSES, Tile};
 use crate::kernel::finish::{Lanes, ReducedLanes};
+use crate::kernel::reduce::WeightKind;
 use crate::kernel::special::{self, RowClass};
 use crate::math::{self, Real};
 use crate::simd::{DoubleLanes, Float, MOST_LANES, Vector};
@@ -89,10 +90,10 @@ impl<F: Float> Tile<'_, F> {
             (self.reread)(lane, row);
             let shift = self.formula.temperature.shift;
             let max = special.map_or(max[lane].to_f64() / shift, |special| special.max[lane]);
-            let weight = |class: usize| match self.weights {
-                TileWeights::Absent => 0.0,
-                TileWeights::Ones => 1.0,
-                TileWeights::Each(weights) => weights[class * V::LANES + lane].to_f64(),
+            let weight = |class: usize| match self.weight_kind {
+                WeightKind::Absent => 0.0,
+                WeightKind::Ones => 1.0,
+                WeightKind::Each => self.weights[class * V::LANES + lane].to_f64(),
             };
             dots[lane] = special::weighted_gaps(row, max, weight) * shift;
             let label = self.target.label[lane].to_f64();
