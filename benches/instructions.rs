@@ -16,8 +16,8 @@ mod memory;
 
 use memory::{Buffer, Layout};
 use smoothxent::{
-    Batch, CrossEntropy, Level, LossTerms, Prior, Reduction, Run, Storage, Targets, read_labels,
-    read_prior, read_probabilities,
+    Batch, CrossEntropy, Labels, Level, LossTerms, Prior, Reduction, Rows, Run, Storage, Targets,
+    read_labels, read_prior, read_probabilities,
 };
 
 /// ε
@@ -152,7 +152,10 @@ impl Kernel {
         let mut run = Run::new(level, 1, &mut checkpoint);
 
         let label = |row: usize| i64::try_from(label(row, classes)).expect("a small number");
-        let labels = read_labels(rows, label, classes, None, &mut run).expect("good labels");
+        let values: Vec<_> = (0..rows).map(label).collect();
+        let (elements, mut labels) = (Rows::from_slice(&values, 1), Labels::default());
+        read_labels(&elements, "targets", classes, None, &mut labels, &mut run)
+            .expect("good labels");
         let own = Buffer::from_values(
             Storage::F64,
             Layout::Dense,

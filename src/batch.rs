@@ -19,7 +19,7 @@ mod top;
 mod workspace;
 
 use crate::error::Error;
-use crate::kernel::{Operation, Temperature};
+use crate::kernel::{Formula, Operation, Temperature};
 use crate::panel::Panel;
 use crate::simd::{Float, MOST_LANES, Rows, RowsMut, Vector, VectorJob, fence, outlined};
 use crate::target::{Filled, RowTarget, SmoothedTargets};
@@ -190,8 +190,9 @@ impl<'j, F: Float> Job<'j, F> {
         self.hessian.map(|hessian| Panel { output: Some(&hessian.out), ..self.panel })
     }
 
-    fn z_loss(&self) -> f64 {
-        self.targets.as_ref().map_or(0.0, |targets| targets.rows.z_loss())
+    fn formula(&self) -> Formula<'_, F> {
+        let z_loss = self.targets.as_ref().map_or(0.0, |targets| targets.rows.z_loss());
+        Formula { operation: self.operation, temperature: &self.temperature, z_loss }
     }
 
     /// What the gradient of a row of this weight is multiplied by.

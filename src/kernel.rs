@@ -25,13 +25,13 @@ mod transpose;
 mod write;
 
 pub(crate) use exp::Temperature;
-pub(crate) use finish::{FinishedLanes, TargetLanes};
+pub(crate) use finish::{FinishedLanes, Formula, TargetLanes};
 pub(crate) use hessian::write_hessian;
 pub(crate) use maximum::maximum;
-pub(crate) use reduce::{MOST_ROWS, Part, Partial, Reduction, SEGMENT};
+pub(crate) use reduce::{MOST_ROWS, Part, Partial, Reduction, SEGMENT, WeightKind};
 pub use rows::Operation;
-pub(crate) use rows::{Finish, Finished, Reduced, ReducedRows};
+pub(crate) use rows::{Finished, Reduced, ReducedRows};
 pub(crate) use special::{RowClass, UNIT, log_probabilities, shift};
-pub(crate) use tile::{MOST_CLASSES, Tile, TileTarget, TileWeights};
+pub(crate) use tile::{MOST_CLASSES, Tile, TileTarget};
 pub(crate) use transpose::{from_run, load, room, store_neighbours, to_run};
 pub(crate) use write::{Epilogue, Output, log_probability, write, write_shifted};

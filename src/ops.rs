@@ -26,9 +26,7 @@ pub use crate::batch::{CHUNK_ROW, Hessian, ROW_CONSTANTS, SEGMENT_SUMS, segment_
 pub use crate::kernel::Operation;
 pub use chunk::{ChunkTarget, Smoothing, finish_chunks};
 pub use cross_entropy_terms::TermsOut;
-pub use inputs::{
-    UncheckedLabels, check_labels, read_labels, read_prior, read_probabilities, read_weights,
-};
+pub use inputs::{read_labels, read_prior, read_probabilities, read_weights};
 
 use crate::batch::{Job, Run, Targets as BatchTargets};
 use crate::error::Error;

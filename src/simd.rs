@@ -41,7 +41,7 @@ mod storage;
 mod sum;
 mod transpose;
 
-pub use element::{Float, Slices, Storage};
+pub use element::{Element, Float, Slices, Storage};
 pub use lanes::{DoubleLanes, LaneSum, Widened};
 pub use level::Level;
 pub use memory::{Outer, Rows, RowsMut};

@@ -3,6 +3,7 @@
 
 use super::arrays::{Array, broadcasts};
 use super::call::run;
+use super::dtype;
 use super::errors::{Place, Shape, answer, type_error, value_error, wrong_type};
 use super::known::Known;
 use super::numpy::axis_error;
@@ -11,8 +12,8 @@ use pyo3::exceptions::{PyOverflowError, PyTypeError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyFloat, PyInt, PyString};
 use smoothxent::{
-    Batch, Error, Number, Prior, Reduction, Run, Storage, Targets, WeightValues, read_prior,
-    read_probabilities,
+    Batch, Error, Number, Prior, Reduction, Run, Storage, Targets, WeightValues, read_labels,
+    read_prior, read_probabilities,
 };
 
 /// Logits, and how their rows are computed.
@@ -112,19 +113,21 @@ impl<'py> Logits<'py> {
         place: &'p mut Targets<'a>,
     ) -> PyResult<&'p Targets<'a>> {
         let (shape, given, axis) = (self.shape(), array.shape(), self.axis);
-        let is_label = !array.kind().is_real();
+        let is_label = !array.storage().is_float();
         let left_out = if is_label { axis } else { shape.len() };
         // One by one: vectors of lengths would wait for these to be written.
         let expected = (0..shape.len()).filter(|at| *at != left_out).map(|at| &shape[at]);
         if given.iter().ne(expected) {
             let (shape, given) = (numbers(py, shape)?.into_any(), numbers(py, given)?.into_any());
-            let (axis, kind) = (size(py, axis)?, text(py, array.kind().name())?.into_any());
+            let (axis, kind) =
+                (size(py, axis)?, text(py, dtype::name(array.storage()))?.into_any());
             let error = call(Known::get().shape_error.bind(py), [&given, &kind, &shape, &axis])?;
             return Err(PyErr::from_value(error));
         }
         let validate = |run: &mut Run<'_>| {
             if let (Targets::Labels(labels), true) = (&mut *place, is_label) {
-                return array.copy_labels("targets", self.classes(), ignore_index, labels, run);
+                let (elements, ignored) = (array.elements(given), ignore_index.copied());
+                return read_labels(&elements, "targets", self.classes(), ignored, labels, run);
             }
             let probabilities = read_probabilities(array.rows(axis), class_weight, run)?;
             *place = Targets::Probabilities(probabilities);

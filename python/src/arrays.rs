@@ -13,14 +13,12 @@
 
 mod checked;
 
-use super::dtype::{Dtype, Kind};
+use super::dtype::Dtype;
 use pyo3::buffer::PyUntypedBuffer;
 use pyo3::exceptions::PyImportError;
 use pyo3::ffi;
 use pyo3::prelude::*;
-use smoothxent::{
-    Error, Labels, Outer, Rows, RowsMut, Run, Storage, UncheckedLabels, check_labels,
-};
+use smoothxent::{Rows, RowsMut, Storage};
 use std::ffi::c_int;
 
 /// The fields of a numpy.ndarray: PyArrayObject_fields of its headers, the same since NumPy 1.0.
@@ -45,7 +43,7 @@ const WARN_ON_WRITE: c_int = 1 << 31;
 
 /// Refuses a NumPy whose arrays have other [`Fields`].
 pub(super) fn check_fields(py: Python<'_>) -> PyResult<()> {
-    let dtype = Dtype::real(py, Storage::F32);
+    let dtype = Dtype::of(py, Storage::F32);
     let probe = super::numpy::empty(py, &[2, 3], &dtype)?;
     let buffer = PyUntypedBuffer::get(&probe)?;
     let bytes: usize = probe.get_type().getattr("__basicsize__")?.extract()?;
@@ -68,7 +66,7 @@ pub(super) struct Array<'py> {
     ndim: usize,
     /// Of all elements.
     bytes: usize,
-    kind: Kind,
+    storage: Storage,
     /// Its dtype of bfloat16, as ml_dtypes has it: NumPy itself does not.
     bfloat16: Option<Bound<'py, PyAny>>,
     is_writable: bool,
@@ -122,7 +120,7 @@ pub(super) fn broadcasts(given: &[usize], shape: &[usize]) -> bool {
 impl<'py> Array<'py> {
     /// That of an ndarray with such elements.
     #[inline(always)]
-    fn view(obj: Bound<'py, PyAny>, kind: Kind) -> Self {
+    fn view(obj: Bound<'py, PyAny>, storage: Storage) -> Self {
         let at = obj.as_ptr().cast::<Fields>();
         // SAFETY: an ndarray, which has these fields (`check_fields`), as long as no other code runs.
         let (start, ndim, flags) =
@@ -151,30 +149,36 @@ impl<'py> Array<'py> {
             }
         };
         let is_writable = flags & (WRITEABLE | WARN_ON_WRITE) == WRITEABLE;
-        let bytes = len * kind.size();
+        let bytes = len * storage.size();
         let is_contiguous = flags & CONTIGUOUS != 0;
-        let bfloat16 = (kind == Kind::BFLOAT16).then(|| dtype_of(&obj).to_owned());
-        Self { owner: obj, start, numbers, ndim, bytes, kind, bfloat16, is_writable, is_contiguous }
+        let bfloat16 = (storage == Storage::Bf16).then(|| dtype_of(&obj).to_owned());
+        Self {
+            owner: obj,
+            start,
+            numbers,
+            ndim,
+            bytes,
+            storage,
+            bfloat16,
+            is_writable,
+            is_contiguous,
+        }
     }
 
     pub(super) fn object(&self, _py: Python<'py>) -> Bound<'py, PyAny> {
         self.owner.clone()
     }
 
-    pub(super) fn kind(&self) -> Kind {
-        self.kind
-    }
-
     /// That of a new array of the same type.
     pub(super) fn dtype(&self, py: Python<'py>) -> Dtype<'py> {
         match &self.bfloat16 {
-            Some(object) => Dtype { kind: self.kind, object: object.clone() },
-            None => Dtype::of(py, self.kind),
+            Some(object) => Dtype { storage: self.storage, object: object.clone() },
+            None => Dtype::of(py, self.storage),
         }
     }
 
     pub(super) fn storage(&self) -> Storage {
-        self.kind.storage()
+        self.storage
     }
 
     pub(super) fn shape(&self) -> &[usize] {
@@ -210,7 +214,7 @@ impl<'py> Array<'py> {
 
     /// Every element as a row of its own, in C order, after broadcasting to `shape`.
     pub(super) fn elements(&self, shape: &[usize]) -> Rows<'_> {
-        let one = [(1, self.kind.size().cast_signed())];
+        let one = [(1, self.storage.size().cast_signed())];
         self.rows_of(shape.len(), self.broadcast_axes(shape).chain(one))
     }
 
@@ -240,63 +244,9 @@ impl<'py> Array<'py> {
 
     /// Every element as a row of its own, in C order, to write.
     pub(super) fn elements_mut(&self) -> RowsMut<'_> {
-        let one = (1, self.kind.size().cast_signed());
+        let one = (1, self.storage.size().cast_signed());
         // SAFETY: as in `rows_mut`.
         unsafe { RowsMut::from_raw(self.start, self.storage(), one, self.axes()) }
-    }
-
-    /// Copies the labels, in C order, or refuses them.
-    pub(super) fn copy_labels(
-        &self,
-        name: &'static str,
-        num_classes: usize,
-        ignore_index: Option<&i128>,
-        labels: &mut Labels,
-        run: &mut Run<'_>,
-    ) -> Result<(), Error> {
-        let outer = Outer::new(self.axes());
-        macro_rules! read {
-            ($type:ty) => {
-                |first, values| self.read_as::<$type>(&outer, first, values)
-            };
-        }
-        let read: &(dyn Fn(usize, &mut [u64]) + Sync) = match self.kind {
-            Kind::Signed(1) => &read!(i8),
-            Kind::Signed(2) => &read!(i16),
-            Kind::Signed(4) => &read!(i32),
-            Kind::Unsigned(1) => &read!(u8),
-            Kind::Unsigned(2) => &read!(u16),
-            Kind::Unsigned(4) => &read!(u32),
-            _ => &read!(u64),
-        };
-        let signed = matches!(self.kind, Kind::Signed(_));
-        let (len, ignore_index) = (outer.rows(), ignore_index.copied());
-        let unchecked = UncheckedLabels { name, len, read, signed, num_classes, ignore_index };
-        check_labels(&unchecked, labels, run)
-    }
-
-    /// Reads integers from `first` on, in C order, to 64 bits with their sign.
-    #[allow(
-        clippy::cast_sign_loss,
-        clippy::cast_possible_truncation,
-        reason = "all 64 bits are kept"
-    )]
-    fn read_as<T: Copy + Into<i128>>(&self, outer: &Outer, first: usize, values: &mut [u64]) {
-        // SAFETY: an element of the held array, of a type with the size of its kind; read once, by value,
-        // unaligned.
-        let read = |at: *const u8| unsafe { at.cast::<T>().read_unaligned() }.into() as u64;
-        let start = |row: usize| self.start.wrapping_offset(outer.offset(row)).cast_const();
-        if outer.step() == Some(size_of::<T>().cast_signed()) {
-            // One after another: a loop that has vectors.
-            let start = start(first).cast::<T>();
-            for (i, value) in values.iter_mut().enumerate() {
-                *value = read(start.wrapping_add(i).cast());
-            }
-            return;
-        }
-        for (row, value) in (first..).zip(values) {
-            *value = read(start(row));
-        }
     }
 
     /// The bytes from the first to the last element.
@@ -308,7 +258,7 @@ impl<'py> Array<'py> {
 
     #[cold]
     fn strided_extent(&self, start: usize) -> (usize, usize) {
-        let (mut first, mut end) = (start, start + self.kind.size());
+        let (mut first, mut end) = (start, start + self.storage.size());
         for (len, stride) in self.axes() {
             let Some(steps) = len.checked_sub(1) else { return (start, start) };
             let reach = steps.cast_signed() * stride;
@@ -327,7 +277,7 @@ impl<'py> Array<'py> {
     /// Is element for element the same memory?
     pub(super) fn is_alias_of(&self, other: &Array<'_>) -> bool {
         self.start == other.start
-            && self.kind == other.kind
+            && self.storage == other.storage
             && self.shape() == other.shape()
             && self.axes().zip(other.axes()).all(|(a, b)| a.1 == b.1 || a.0 <= 1)
     }

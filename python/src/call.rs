@@ -63,8 +63,7 @@ impl<'py> Output<'py> {
         let output = Self { array, memory: Memory::Callers, object: out.clone(), wanted: None };
         let output = place.insert(output);
         output.array.refuse_output(py, name, shape)?;
-        let (array, storage) =
-            (&output.array, dtype.map_or(logits.kind(), |own| own.kind).storage());
+        let (array, storage) = (&output.array, dtype.map_or(logits.storage(), |own| own.storage));
         // Else a result is rounded to its own type first, also on its way to a wider array.
         let takes_it = array.storage() == storage
             || inputs.logits.compute == storage

@@ -4,12 +4,12 @@ use super::Arguments;
 use super::arguments::{self, Logits, integer};
 use super::arrays::Array;
 use super::call::{Output, run};
-use super::dtype::{Dtype, Kind};
+use super::dtype::Dtype;
 use super::errors::{Place, Shape, value_error};
 use super::objects::{fill, new_tuple};
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
-use smoothxent::Labels;
+use smoothxent::{Labels, Storage, read_labels};
 
 function!(top_k_log_softmax(logits, k, axis, temperature, r#where) -> PyTuple, top_k);
 
@@ -32,7 +32,7 @@ fn top_k<'py>(
     let mut shape = logits.shape().to_vec();
     shape[logits.axis] = k;
     let new = |dtype| Output::touched(py, &shape, &dtype, logits.axis);
-    let indices = new(Dtype::of(py, Kind::Signed(8)))?;
+    let indices = new(Dtype::of(py, Storage::I64))?;
     let log_probs = new(logits.array.dtype(py))?;
     let mut classes = indices.rows_mut(logits.axis);
     let mut out = log_probs.rows_mut(logits.axis);
@@ -66,8 +66,9 @@ fn at_indices<'py>(
     }
     let mut labels = Labels::default();
     let no_axis = Place { shape: given, axis: given.len(), own: given };
+    let elements = indices.elements(given);
     run(py, indices.bytes(), Some(&no_axis), |run| {
-        indices.copy_labels("indices", logits.classes(), None, &mut labels, run)
+        read_labels(&elements, "indices", logits.classes(), None, &mut labels, run)
     })?;
     let output = Output::touched(py, given, &logits.array.dtype(py), axis)?;
     let mut out = output.rows_mut(axis);

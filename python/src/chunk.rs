@@ -51,7 +51,7 @@ fn reduce_chunk<'py>(
         None => Smoothing::None,
     };
     let len = segments(classes) * SEGMENT_SUMS;
-    let double = Dtype::real(py, Storage::F64);
+    let double = Dtype::of(py, Storage::F64);
     let sums = Array::empty(py, &with_axis(&row_shape, len), &double)?;
     let (rows, mut out) = (rows.rows(logits.axis), sums.rows_mut(logits.axis));
     logits.run(py, |batch, run| batch.reduce_chunk(operation, &rows, smoothing, &mut out, run))?;
@@ -75,7 +75,7 @@ fn finish_chunks<'py>(
     let axis = sums.shape().len().checked_sub(1).expect("an axis of the sums");
     let row_shape = &sums.shape()[..axis];
     let maxima = Array::real_of_shape(maxima, "maxima", &with_axis(row_shape, 1))?;
-    let double = Dtype::real(py, Storage::F64);
+    let double = Dtype::of(py, Storage::F64);
     let constants = Array::empty(py, &with_axis(row_shape, ROW_CONSTANTS), &double)?;
     let (values, maxima, mut out) = (sums.rows(axis), maxima.rows(axis), constants.rows_mut(axis));
     let [spike, beta, mass] =

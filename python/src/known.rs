@@ -4,10 +4,10 @@
 
 use super::arrays::check_fields;
 use super::call::warn;
-use super::dtype::Kind;
+use super::dtype::STORAGES;
 use pyo3::prelude::*;
 use pyo3::types::PyString;
-use smoothxent::{Level, pool};
+use smoothxent::{Level, Storage, pool};
 use std::sync::OnceLock;
 
 static KNOWN: OnceLock<Known> = OnceLock::new();
@@ -40,19 +40,19 @@ macro_rules! known {
         pub(super) struct Known {
             $(pub(super) $object: Py<PyAny>,)*
             $(pub(super) $name: Py<PyString>,)*
-            /// The dtypes of [`Kind::ALL`] but for bfloat16.
-            pub(super) kinds: Vec<(Py<PyAny>, Kind)>,
+            /// Of [`STORAGES`], but for bfloat16.
+            dtypes: Vec<(Py<PyAny>, Storage)>,
         }
 
         impl Known {
             fn of(py: Python<'_>) -> PyResult<Self> {
                 let dtype = py.import("numpy")?.getattr("dtype")?;
-                let dtype = |(kind, name)| Ok((dtype.call1((name,))?.unbind(), kind));
-                let kinds = Kind::ALL.into_iter().filter(|(kind, _)| *kind != Kind::BFLOAT16);
+                let dtype = |(storage, name)| Ok((dtype.call1((name,))?.unbind(), storage));
+                let own = STORAGES.into_iter().filter(|(storage, _)| *storage != Storage::Bf16);
                 Ok(Self {
                     $($object: found(py, $object_of, $object_name)?.unbind(),)*
                     $($name: PyString::intern(py, stringify!($name)).unbind(),)*
-                    kinds: kinds.map(dtype).collect::<PyResult<_>>()?,
+                    dtypes: own.map(dtype).collect::<PyResult<_>>()?,
                 })
             }
         }
@@ -87,14 +87,14 @@ impl Known {
         KNOWN.get().expect("the module has been imported")
     }
 
-    /// NumPy's own dtype of a kind that it has.
-    pub(super) fn dtype_of(&self, kind: Kind) -> &Py<PyAny> {
-        &self.kinds.iter().find(|known| known.1 == kind).expect("one of all").0
+    /// NumPy's own dtype of elements that it has.
+    pub(super) fn dtype_of(&self, storage: Storage) -> &Py<PyAny> {
+        &self.dtypes.iter().find(|known| known.1 == storage).expect("one of all").0
     }
 
     /// What the elements of a dtype are, where that is one of the known objects.
     #[inline(always)]
-    pub(super) fn kind_of(&self, dtype: &Bound<'_, PyAny>) -> Option<Kind> {
-        self.kinds.iter().find(|known| dtype.is(&known.0)).map(|known| known.1)
+    pub(super) fn storage_of(&self, dtype: &Bound<'_, PyAny>) -> Option<Storage> {
+        self.dtypes.iter().find(|known| dtype.is(&known.0)).map(|known| known.1)
     }
 }

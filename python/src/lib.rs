@@ -112,7 +112,7 @@ fn activation<'py>(
     logits.mask = given!(mask, logits.mask_array(mask));
     let dtype = given!(dtype, numpy::requested(dtype));
     if let Some(dtype) = &dtype {
-        logits.compute = logits.array.storage().compute_with(dtype.kind.storage());
+        logits.compute = logits.array.storage().compute_with(dtype.storage);
     }
     let inputs = Inputs { logits, others: [None; 2], in_place: true };
     let mut output = None;
@@ -177,7 +177,7 @@ fn terms<'py>(
     let target_array = Array::targets(targets)?;
     let mut place = Targets::none();
     let targets = logits.targets(py, &target_array, ignored.as_ref(), None, &mut place)?;
-    let (shape, per_row) = (logits.row_shape(), Dtype::real(py, logits.compute));
+    let (shape, per_row) = (logits.row_shape(), Dtype::of(py, logits.compute));
     let empty = || Array::empty(py, &shape, &per_row);
     let arrays = [empty()?, empty()?, empty()?, empty()?, empty()?];
     let out = &mut TermsOut {

@@ -137,11 +137,11 @@ fn evaluate<'py>(
     let (mut losses, mut scalar, mut grad) = (None, None, None);
     match reduction {
         _ if row_losses => {
-            let double = Dtype::real(py, Storage::F64);
+            let double = Dtype::of(py, Storage::F64);
             losses = Some(Output::fresh(py, &logits.row_shape(), &double)?);
         }
         Reduction::None => {
-            let (shape, per_row) = (logits.row_shape(), Dtype::real(py, logits.compute));
+            let (shape, per_row) = (logits.row_shape(), Dtype::of(py, logits.compute));
             Output::new(&mut losses, out, "out", &shape, Some(&per_row), &inputs)?;
         }
         _ if out.is_none() => {}

@@ -1,12 +1,13 @@
 //! The few things asked of NumPy itself.
 
-use super::dtype::{Dtype, Kind};
+use super::dtype::{Dtype, storage_of};
 use super::errors::{Shape, answer, error, from_class, type_error};
 use super::known::Known;
 use super::objects::{call, integer, numbers};
 use pyo3::exceptions::{PyMemoryError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyString;
+use smoothxent::Storage;
 
 /// numpy.empty(shape, dtype)
 pub(super) fn empty<'py>(
@@ -41,10 +42,10 @@ pub(super) fn requested<'py>(obj: &Bound<'py, PyAny>) -> PyResult<Dtype<'py>> {
     let Some(object) = answer(py, call(Known::get().dtype_type.bind(py), [obj]))? else {
         return Err(refuse(obj.repr()?));
     };
-    match Kind::of_dtype(&object)?.filter(|kind| kind.is_real()) {
-        Some(Kind::BFLOAT16) => Ok(Dtype { kind: Kind::BFLOAT16, object }),
+    match storage_of(&object)?.filter(|storage| storage.is_float()) {
+        Some(storage @ Storage::Bf16) => Ok(Dtype { storage, object }),
         // Whatever else the object says, as of metadata or fields.
-        Some(kind) => Ok(Dtype::of(py, kind)),
+        Some(storage) => Ok(Dtype::of(py, storage)),
         None => Err(refuse(object.str()?)),
     }
 }

@@ -18,7 +18,7 @@ use super::workspace::Workspace;
 use super::{Heaps, Job, Plan, Run};
 use crate::alloc::with_capacity;
 use crate::error::Error;
-use crate::kernel::{Finish, Finished, Partial, Reduced, ReducedRows, RowClass, SEGMENT};
+use crate::kernel::{Finished, Partial, Reduced, ReducedRows, RowClass, SEGMENT};
 use crate::math::RunningSum;
 use crate::pool::lock;
 use crate::simd::{Float, Level};
@@ -179,7 +179,7 @@ fn run_row<F: Float>(
         let has_target = of.target.is_some();
         found = Reduced::special(max, of.swept_max, joined(), temperature.shift, has_target);
     }
-    let mut reduced = ReducedRows::new();
+    let mut reduced = ReducedRows::new(job.formula());
     let mut label = None;
     if let Some(target) = &mut of.target {
         if target.is_made {
@@ -190,28 +190,25 @@ fn run_row<F: Float>(
                 found.partial.dot = f64::INFINITY;
             }
         }
-        let (mut z_label, mut weight_label) = ([F::default()], 0.0);
+        let mut z_label = [F::default()];
         if target.spike != 0.0 {
             job.panel.reload(row, target.class, &mut z_label);
             label = Some(target.class).filter(|class| job.panel.keeps(row, *class));
-            weight_label = if target.is_made {
+            found.weight_label = if target.is_made {
                 lock(&segments[target.class / SEGMENT]).weight_label
             } else {
                 target.weights.get(target.class)
             };
         }
         // As the maximum is: as it is swept, or in memory.
-        let [z_label] = z_label.map(|z| z.to_f64() * (temperature.shift / found.shift));
-        reduced.set_label(0, &found, z_label, weight_label);
+        [found.z_label] = z_label.map(|z| z.to_f64() * (temperature.shift / found.shift));
         reduced.targets.set(0, target, job.scale(target.weight));
     }
     reduced.set(0, &found);
-    let operation = job.operation;
-    let finish = Finish { operation, temperature, z_loss: job.z_loss(), rows: &mut reduced };
-    F::dispatch(level, finish);
-    job.put(row, reduced.done.scalars(operation)[0], reduced.done.lse[0]);
+    F::dispatch(level, &mut reduced);
+    job.put(row, reduced.done.scalars(job.operation)[0], reduced.done.lse[0]);
     if job.panel.output.is_some() {
-        run(&of, Step::Write(reduced.finished(operation, temperature, 0), label));
+        run(&of, Step::Write(reduced.finished(0), label));
     }
 }
 

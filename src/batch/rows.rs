@@ -25,7 +25,7 @@ impl<F: Float> Block<'_, '_, F> {
         let special = &mut take(1)[..panel.logits.classes()];
         // Classes of a panel, before they are transposed or after.
         let columns = scratch;
-        let mut reduced = ReducedRows::new();
+        let mut reduced = ReducedRows::new(job.formula());
         if let Some((_, target)) = same {
             (0..MOST_ROWS).for_each(|i| reduced.targets.set(i, target, job.scale(target.weight)));
         }

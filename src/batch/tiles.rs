@@ -5,7 +5,7 @@ mod store;
 
 use super::{Block, Job, Plan, Same, Targets};
 use crate::kernel::{
-    FinishedLanes, Operation, TargetLanes, Tile, TileTarget, TileWeights, from_run, load,
+    FinishedLanes, Operation, TargetLanes, Tile, TileTarget, WeightKind, from_run, load,
 };
 use crate::simd::{Cache, Float, MOST_LANES, Source, Vector, outlined};
 use crate::target::{NO_CLASS, RowTarget, Weights};
@@ -124,18 +124,13 @@ impl<F: Float> Tiles<'_, '_, F> {
         }
         self.ask::<V>(first * classes..(first + count) * classes);
         let mut is_read = [true; MOST_LANES];
-        let has_weights = if let Some((labels, row)) = self.same {
+        let weight_kind = if let Some((labels, row)) = self.same {
             self.set_labels(&labels[first..][..count], row, &mut is_read);
-            matches!(row.weights, Weights::Row(_))
+            WeightKind::of(&row.weights)
         } else if let Some(targets) = &job.targets {
             self.own_targets::<V>(token, targets, (first, count), &mut is_read)
         } else {
-            false
-        };
-        let weights = match self.same {
-            _ if has_weights => TileWeights::Each(self.weights),
-            Some((_, RowTarget { weights: Weights::Ones, .. })) => TileWeights::Ones,
-            _ => TileWeights::Absent,
+            WeightKind::Absent
         };
         if self.target.is_mixed {
             // Rows that are not read may hold anything.
@@ -152,12 +147,11 @@ impl<F: Float> Tiles<'_, '_, F> {
             }
         };
         let tile = Tile {
-            operation: job.operation,
-            temperature: &job.temperature,
-            z_loss: job.z_loss(),
+            formula: job.formula(),
             hessian: job.hessian.map(|hessian| hessian.factor),
             target: &self.target,
-            weights,
+            weight_kind,
+            weights: self.weights,
             is_lost: &self.is_lost,
             reread: &reread,
         };
@@ -219,7 +213,7 @@ impl<F: Float> Tiles<'_, '_, F> {
         }
     }
 
-    /// Targets that differ in more; whether any has weights.
+    /// Targets that differ in more; which weights they have.
     #[inline(never)]
     fn own_targets<V: Vector<Scalar = F>>(
         &mut self,
@@ -227,7 +221,7 @@ impl<F: Float> Tiles<'_, '_, F> {
         targets: &Targets<'_, F>,
         (first, count): (usize, usize),
         is_read: &mut [bool; MOST_LANES],
-    ) -> bool {
+    ) -> WeightKind {
         let Self { job, target, .. } = self;
         let (panel, classes) = (&job.panel, job.panel.logits.classes());
         target.label.fill(F::from_f64(-1.0));
@@ -263,10 +257,11 @@ impl<F: Float> Tiles<'_, '_, F> {
             }
             target.scalars.set(lane, &row, job.scale(row.weight));
         }
-        if has_weights {
-            let rows = Source::from_slice(self.writer.rows);
-            outlined!(V, token, from_run::<V>(token, rows, classes, self.weights));
+        if !has_weights {
+            return WeightKind::Absent;
         }
-        has_weights
+        let rows = Source::from_slice(self.writer.rows);
+        outlined!(V, token, from_run::<V>(token, rows, classes, self.weights));
+        WeightKind::Each
     }
 }

@@ -134,12 +134,18 @@ impl FinishedLanes {
     }
 }
 
+/// What is the same for all rows that are finished.
+#[derive(Clone, Copy)]
+pub(crate) struct Formula<'f, F> {
+    pub(crate) operation: Operation,
+    pub(crate) temperature: &'f Temperature<F>,
+    pub(crate) z_loss: f64,
+}
+
 /// Finishes the first eight rows; all rows where code is to be small.
-pub(crate) fn finish_lanes<V: Vector>(
+pub(super) fn finish_lanes<V: Vector>(
     token: V::Token,
-    operation: Operation,
-    temperature: &Temperature<V::Scalar>,
-    z_loss: f64,
+    formula: Formula<'_, V::Scalar>,
     rows: &ReducedLanes,
     target: &TargetLanes,
     finished: &mut FinishedLanes,
@@ -147,25 +153,24 @@ pub(crate) fn finish_lanes<V: Vector>(
     if V::IS_COMPACT {
         for lane in 0..MOST_LANES {
             let (row, target) = (rows.lane(lane), target.lane(lane));
-            finish(operation, temperature, z_loss, &row, &target).put_lane(lane, finished);
+            finish(formula, &row, &target).put_lane(lane, finished);
         }
         return;
     }
     outlined!(V, token, {
         let (rows, target) = (rows.vectors(token), target.vectors(token));
-        finish::<_, V::Eight>(operation, temperature, z_loss, &rows, &target).put(finished);
+        finish::<_, V::Eight>(formula, &rows, &target).put(finished);
     });
 }
 
 /// Finishes rows.
 #[inline(always)]
 pub(super) fn finish<F: Float, D: Real>(
-    operation: Operation,
-    temperature: &Temperature<F>,
-    z_loss: f64,
+    formula: Formula<'_, F>,
     rows: &ReducedLanes<D>,
     target: &TargetLanes<D>,
 ) -> FinishedLanes<D> {
+    let Formula { operation, temperature, z_loss } = formula;
     let top = [rows.wide_top, rows.wide_top_lost];
     let [excess, excess_lost] = log_quotient([rows.sum, rows.lost], top, is_double::<F>());
     let inverse = excess.like(temperature.inverse);
@@ -188,7 +193,7 @@ pub(super) fn finish<F: Float, D: Real>(
         unit: one,
     };
     if matches!(operation, Operation::Loss | Operation::Gradient) {
-        finished.loss = loss::<F, D>(temperature.inverse, z_loss, rows, target, &finished);
+        finished.loss = loss(formula, rows, target, &finished);
     }
     if operation == Operation::Gradient {
         gradient::<F, D>(z_loss, rows, target, &mut finished);
@@ -198,8 +203,7 @@ pub(super) fn finish<F: Float, D: Real>(
 
 #[inline(always)]
 fn loss<F: Float, D: Real>(
-    inverse_temperature: f64,
-    z_loss: f64,
+    Formula { temperature, z_loss, .. }: Formula<'_, F>,
     rows: &ReducedLanes<D>,
     target: &TargetLanes<D>,
     &FinishedLanes { excess, lse, .. }: &FinishedLanes<D>,
@@ -209,7 +213,7 @@ fn loss<F: Float, D: Real>(
     // A spike of 0 is skipped: the label's logit may be −inf. So is a β of 0.
     let gap = D::pick(spike.eq(zero), zero, rows.gap);
     let dot = D::pick(beta.eq(zero), zero, rows.dot);
-    let gaps = dot.mul_add(beta, gap * spike) * spike.like(inverse_temperature);
+    let gaps = dot.mul_add(beta, gap * spike) * spike.like(temperature.inverse);
     let mass = spike + smooth_mass;
     let mut loss = excess.mul_add(mass, gaps * rows.unit);
     if z_loss != 0.0 {

@@ -12,21 +12,30 @@ use super::finish::{ReducedLanes, inverse_of};
 use super::rows::{Finished, ReducedRows};
 use super::write::{Epilogue, probability};
 use crate::math::{Real, two_sum};
-use crate::simd::{Float, Sink, Source, Vector, Widened, outlined};
+use crate::simd::{DoubleLanes, Sink, Source, Vector, Widened, outlined};
 
-/// S of rows, and c/S.
-pub(super) struct Total<D> {
-    sum: D,
-    lost: D,
-    inverse: D,
+/// S of rows in two parts, and c/S.
+struct Total<V> {
+    sum: V,
+    lost: V,
+    inverse: V,
 }
 
-impl<D: Real> Total<D> {
+impl<V: Vector> Total<V> {
+    /// Of rows with these sums without a maximum, and this exponential of it.
     #[inline(always)]
-    pub(super) fn new<F: Float>(c: f64, sum: D, lost: D, top: D) -> Self {
-        let (sum, from_top) = two_sum(sum, top);
+    fn new(c: f64, [sum, lost, top]: [V::Doubles; 3]) -> Self {
+        let (total, from_top) = two_sum(sum, top);
         let lost = lost + from_top;
-        Self { sum, lost, inverse: inverse_of::<F, _>(sum, lost) * sum.like(c) }
+        let inverse = inverse_of::<V::Scalar, _>(total, lost) * total.like(c);
+        let sum: V = total.narrow();
+        let lost = (total - V::Doubles::widen(sum)) + lost;
+        Self { sum, lost: lost.narrow(), inverse: inverse.narrow() }
+    }
+
+    #[inline(always)]
+    fn hessian(&self, e: V, factor: V, least: V) -> V {
+        probability(e, factor, least) * ((self.sum - e + self.lost) * self.inverse)
     }
 }
 
@@ -42,13 +51,9 @@ pub(super) fn write_tile<V: Vector>(
     h: &mut [V::Scalar],
 ) {
     outlined!(V, token, {
-        let total = Total::new::<V::Scalar>(c, rows.sum, rows.lost, rows.top);
-        let sum: V = total.sum.narrow();
-        let lost: V = ((total.sum - V::Doubles::widen(sum)) + total.lost).narrow();
-        let inverse: V = total.inverse.narrow();
+        let total = Total::<V>::new(c, [rows.sum, rows.lost, rows.top]);
         for (e, h) in e.chunks_exact(V::LANES).zip(h.chunks_exact_mut(V::LANES)) {
-            let e = V::from_slice(token, e);
-            hessian(e, factor, least, sum, lost, inverse).to_slice(h);
+            total.hessian(V::from_slice(token, e), factor, least).to_slice(h);
         }
     });
 }
@@ -57,37 +62,27 @@ pub(super) fn write_tile<V: Vector>(
 pub(crate) fn write_hessian<V: Vector>(
     token: V::Token,
     c: f64,
-    (ReducedRows { lanes, .. }, i): (&ReducedRows, usize),
+    (ReducedRows { lanes, .. }, i): (&ReducedRows<'_, V::Scalar>, usize),
     done: &Finished<V::Scalar>,
     e: Source<'_, V::Scalar>,
     out: &mut Sink<'_, V::Scalar>,
 ) {
     let Epilogue::Gradient { factor, least, .. } = done.epilogue else { return };
-    let total = Total::new::<V::Scalar>(c, lanes.sum[i], lanes.lost[i], lanes.top[i]);
-    let number = V::Scalar::from_f64;
-    let sum = number(total.sum);
-    let lost = number((total.sum - sum.to_f64()) + total.lost);
-    let constants = [factor, least, sum, lost, number(total.inverse)];
+    let sums = [lanes.sum[i], lanes.lost[i], lanes.top[i]];
     outlined!(V, token, {
-        let [factor, least, sum, lost, inverse] = constants.map(
+        let sums = sums.map(
             #[inline(always)]
-            |constant| V::splat(token, constant),
+            |sum| V::Doubles::splat(token, sum),
         );
+        let total = Total::<V>::new(c, sums);
+        let (factor, least) = (V::splat(token, factor), V::splat(token, least));
         out.reborrow().fill_with::<V, false>(
             None,
             #[inline(always)]
-            |place| {
-                let e = e.at::<V>(token, place, V::Scalar::default());
-                hessian(e, factor, least, sum, lost, inverse)
-            },
+            |place| total.hessian(e.at::<V>(token, place, V::Scalar::default()), factor, least),
         );
     });
     if done.unit != 1.0 {
         out.multiply(done.unit);
     }
-}
-
-#[inline(always)]
-fn hessian<V: Vector>(e: V, factor: V, least: V, sum: V, lost: V, inverse: V) -> V {
-    probability(e, factor, least) * ((sum - e + lost) * inverse)
 }

@@ -30,7 +30,6 @@ use super::maximum::find_places;
 use super::special::{shift, weighted_gaps};
 use crate::simd::{Cache, Float, LaneSum, Lines, QUAD, Sink, Source, Vector, outlined, with_value};
 use crate::target::Weights;
-use std::mem::discriminant;
 use std::slice::from_mut;
 
 /// Classes of a segment: the unit in which long rows are divided.
@@ -42,10 +41,21 @@ pub(crate) const MOST_ROWS: usize = 8;
 
 /// Which weights there are, without them.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum WeightKind {
+pub(crate) enum WeightKind {
     Absent,
     Ones,
     Each,
+}
+
+impl WeightKind {
+    #[inline(always)]
+    pub(crate) fn of<F>(weights: &Weights<'_, F>) -> Self {
+        match weights {
+            Weights::Absent => WeightKind::Absent,
+            Weights::Ones => WeightKind::Ones,
+            Weights::Row(_) => WeightKind::Each,
+        }
+    }
 }
 
 /// A row or a segment to be reduced, and what it is reduced to.
@@ -118,9 +128,8 @@ impl<F: Float> Reduction<'_, F> {
         if self.splits {
             find_places::<V>(token, parts);
         }
-        let are_alike =
-            |a: &Part<'_, F>, b: &Part<'_, F>| discriminant(&a.weights) == discriminant(&b.weights);
-        for parts in parts.chunk_by_mut(are_alike) {
+        let kind = |part: &Part<'_, F>| WeightKind::of(&part.weights);
+        for parts in parts.chunk_by_mut(|a, b| kind(a) == kind(b)) {
             sweep::<V>(token, self, parts);
             self.next = self.next.of_row(parts.len());
         }
@@ -171,11 +180,7 @@ fn sweep<V: Vector>(
     parts: &mut [Part<'_, V::Scalar>],
 ) {
     use WeightKind::{Absent, Each, Ones};
-    let kind = match parts[0].weights {
-        Weights::Absent => Absent,
-        Weights::Ones => Ones,
-        Weights::Row(_) => Each,
-    };
+    let kind = WeightKind::of(&parts[0].weights);
     // Compiled for each case that is named, with what it does not do left out.
     macro_rules! sweep {
         ($keeps:expr, $kind:expr) => {

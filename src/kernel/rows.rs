@@ -1,7 +1,9 @@
 //! What is done once for a row, for at most eight rows side by side.
 
 use super::exp::{Base, Exponential, Temperature, is_double};
-use super::finish::{FinishedLanes, ReducedLanes, TargetLanes, finish_lanes, inverse_of, least};
+use super::finish::{
+    FinishedLanes, Formula, ReducedLanes, TargetLanes, finish_lanes, inverse_of, least,
+};
 use super::reduce::{MOST_ROWS, Partial};
 use super::special::{UNIT, gap};
 use super::write::Epilogue;
@@ -39,7 +41,7 @@ impl Operation {
     }
 }
 
-/// A row that is reduced, but for its label.
+/// A row that is reduced.
 #[derive(Clone, Copy)]
 pub(crate) struct Reduced {
     /// The largest of the logits that are multiplied by `shift`: those that are swept, whose shift is 1, or of a special
@@ -51,13 +53,18 @@ pub(crate) struct Reduced {
     pub(crate) partial: Partial,
     /// That of the weighted gaps and of the label's.
     pub(crate) unit: f64,
+    /// The logit at the label, one of those that the maximum is of: −inf where that is masked.
+    pub(crate) z_label: f64,
+    /// The weight there.
+    pub(crate) weight_label: f64,
 }
 
 impl Reduced {
-    /// A row whose sums are finite, or which is not known to be special yet.
+    /// A row whose sums are finite, or which is not known to be special yet; without a label.
     #[inline(always)]
     pub(crate) fn ordinary(max: f64, partial: Partial) -> Self {
-        Self { max, shift: 1.0, swept_max: max, partial, unit: 1.0 }
+        let (swept_max, z_label, weight_label) = (max, 0.0, 0.0);
+        Self { max, shift: 1.0, swept_max, partial, unit: 1.0, z_label, weight_label }
     }
 
     /// A row with this maximum in memory that [`Reduction::special`](super::reduce::Reduction::special) was for.
@@ -76,7 +83,8 @@ impl Reduced {
 
 /// Rows, at most [`MOST_ROWS`], a lane each. Lanes without a row hold an ordinary one, or one of another group: they
 /// are finished as well.
-pub(crate) struct ReducedRows {
+pub(crate) struct ReducedRows<'f, F> {
+    formula: Formula<'f, F>,
     pub(super) lanes: ReducedLanes,
     pub(crate) targets: TargetLanes,
     /// The maxima that were swept: 0 of a row that was shifted by its maximum.
@@ -86,10 +94,11 @@ pub(crate) struct ReducedRows {
     pub(crate) done: FinishedLanes,
 }
 
-impl ReducedRows {
-    pub(crate) fn new() -> Self {
+impl<'f, F: Float> ReducedRows<'f, F> {
+    pub(crate) fn new(formula: Formula<'f, F>) -> Self {
         let (ones, zeros) = ([1.0; MOST_LANES], [0.0; MOST_ROWS]);
         Self {
+            formula,
             lanes: ReducedLanes { unit: ones, sum: ones, ..ReducedLanes::default() },
             targets: TargetLanes { spike: ones, scale: ones, ..TargetLanes::default() },
             swept_max: zeros,
@@ -98,27 +107,21 @@ impl ReducedRows {
         }
     }
 
-    /// Row `i`, but for its label.
+    /// Row `i`.
     #[inline(always)]
     pub(crate) fn set(&mut self, i: usize, row: &Reduced) {
-        let Reduced { max, shift, swept_max, partial: Partial { sum, lost, dot }, unit, .. } = *row;
+        let Reduced { max, shift, swept_max, unit, z_label, weight_label, .. } = *row;
+        let Partial { sum, lost, dot } = row.partial;
         let lanes = &mut self.lanes;
         (lanes.max[i], self.swept_max[i], lanes.unit[i]) = (max * shift, swept_max, unit);
         (lanes.sum[i], lanes.lost[i], lanes.dot[i]) = (sum, lost, dot);
-    }
-
-    /// The logit of row `i` at its label, −inf where that is masked, and the weight there.
-    #[inline(always)]
-    pub(crate) fn set_label(&mut self, i: usize, row: &Reduced, z: f64, weight: f64) {
-        let Reduced { max, shift, unit, .. } = *row;
-        self.z_label[i] = z * shift;
-        self.lanes.weight_label[i] = weight;
-        self.lanes.gap[i] = if unit == 1.0 { max - z } else { gap(max, z, shift) };
+        (self.z_label[i], lanes.weight_label[i]) = (z_label * shift, weight_label);
+        lanes.gap[i] = if unit == 1.0 { max - z_label } else { gap(max, z_label, shift) };
     }
 
     /// The factor of the probabilities of row `i`, and the least exponential that has one.
     #[inline(always)]
-    pub(crate) fn probability<F: Float>(&self, i: usize) -> [F; 2] {
+    pub(crate) fn probability(&self, i: usize) -> [F; 2] {
         let lanes = &self.lanes;
         let (sum, from_top) = two_sum(lanes.sum[i], lanes.top[i]);
         let factor = inverse_of::<F, _>(sum, lanes.lost[i] + from_top);
@@ -127,14 +130,9 @@ impl ReducedRows {
 
     /// How the outputs of row `i` are made.
     #[inline(always)]
-    pub(crate) fn finished<F: Float>(
-        &self,
-        operation: Operation,
-        temperature: &Temperature<F>,
-        i: usize,
-    ) -> Finished<F> {
+    pub(crate) fn finished(&self, i: usize) -> Finished<F> {
         let number = F::from_f64;
-        let Self { swept_max, done, .. } = self;
+        let Self { formula: Formula { operation, temperature, .. }, swept_max, done, .. } = self;
         let (label, unit) = (number(done.label[i]), done.unit[i]);
         let epilogue = match operation {
             Operation::Softmax => {
@@ -189,21 +187,14 @@ fn put_exponentials<V: Vector>(
     });
 }
 
-/// Rows to be finished.
-pub(crate) struct Finish<'f, F: Float> {
-    pub(crate) operation: Operation,
-    pub(crate) temperature: &'f Temperature<F>,
-    pub(crate) z_loss: f64,
-    pub(crate) rows: &'f mut ReducedRows,
-}
-
-impl<F: Float> VectorJob<F> for Finish<'_, F> {
+/// Finishes the rows.
+impl<F: Float> VectorJob<F> for &mut ReducedRows<'_, F> {
     type Output = ();
 
     #[inline(always)]
     fn run<V: Vector<Scalar = F>>(self, token: V::Token) {
-        let Self { operation, temperature, z_loss, rows } = self;
-        let ReducedRows { lanes, targets, swept_max, z_label, done } = rows;
+        let ReducedRows { formula, lanes, targets, swept_max, z_label, done } = self;
+        let Formula { operation, temperature, .. } = *formula;
         if operation.splits::<F>() {
             // Of a row that is shifted, relative to its maximum.
             let labels = from_fn(|i| {
@@ -213,7 +204,7 @@ impl<F: Float> VectorJob<F> for Finish<'_, F> {
             put_exponentials::<V>(token, temperature, swept_max, &labels, lanes);
         }
         if operation != Operation::Softmax {
-            finish_lanes::<V>(token, operation, temperature, z_loss, lanes, targets, done);
+            finish_lanes::<V>(token, *formula, lanes, targets, done);
         }
         if operation == Operation::LogSoftmax {
             // As it is written.

@@ -18,8 +18,10 @@ mod softmax;
 mod special;
 mod sweep;
 
-use super::exp::{Base, Exponential, Temperature};
-use super::finish::{FinishedLanes, Lanes, ReducedLanes, TargetLanes, finish, finish_lanes};
+use super::exp::{Base, Exponential};
+use super::finish::{
+    FinishedLanes, Formula, Lanes, ReducedLanes, TargetLanes, finish, finish_lanes,
+};
 use super::hessian::write_tile;
 use super::reduce::WeightKind;
 use super::rows::Operation;
@@ -43,24 +45,15 @@ pub(crate) struct TileTarget<F> {
     pub(crate) is_mixed: bool,
 }
 
-/// The weights of a tile.
-#[derive(Clone, Copy)]
-pub(crate) enum TileWeights<'t, F> {
-    Absent,
-    Ones,
-    /// LANES of class 0, of class 1, ...
-    Each(&'t [F]),
-}
-
 /// What is asked of a tile.
 pub(crate) struct Tile<'t, F: Float> {
-    pub(crate) operation: Operation,
-    pub(crate) temperature: &'t Temperature<F>,
-    pub(crate) z_loss: f64,
+    pub(crate) formula: Formula<'t, F>,
     /// c of the Hessian, if that is asked for besides the gradient.
     pub(crate) hessian: Option<f64>,
     pub(crate) target: &'t TileTarget<F>,
-    pub(crate) weights: TileWeights<'t, F>,
+    pub(crate) weight_kind: WeightKind,
+    /// LANES of class 0, of class 1, ...; not read without weights of their own.
+    pub(crate) weights: &'t [F],
     /// Has a masked class weight? Then the loss is infinite.
     pub(crate) is_lost: &'t [bool; MOST_LANES],
     /// Reads the logits of the row in a lane as they are in memory, −inf where they are masked.
@@ -86,12 +79,7 @@ impl<F: Float> Tile<'_, F> {
                 outlined!(V, token, self.in_lanes::<V>($operation, $weights, token, z, out, done))
             };
         }
-        let weights = match self.weights {
-            TileWeights::Absent => Absent,
-            TileWeights::Ones => Ones,
-            TileWeights::Each(_) => Each,
-        };
-        match (self.operation, weights) {
+        match (self.formula.operation, self.weight_kind) {
             (operation, weights) if V::IS_COMPACT => run!(operation, weights),
             (Softmax, _) => run!(Softmax, Absent),
             (operation @ (LogSoftmax | LogSumExp), _) => run!(operation, Absent),
@@ -105,10 +93,7 @@ impl<F: Float> Tile<'_, F> {
 
     #[inline(always)]
     fn weight<V: Vector<Scalar = F>>(&self, token: V::Token, class: usize) -> V {
-        match self.weights {
-            TileWeights::Each(weights) => V::from_slice(token, &weights[class * V::LANES..]),
-            _ => V::splat(token, F::default()),
-        }
+        V::from_slice(token, &self.weights[class * V::LANES..])
     }
 
     /// M; of rows with NaN, which the sums find, anything.
@@ -147,7 +132,7 @@ impl<F: Float> Tile<'_, F> {
     /// Is the sweep made for rows with these maxima?
     #[inline(always)]
     fn are_in_range<V: Vector<Scalar = F>>(&self, max: V) -> bool {
-        let limit = V::splat(max.token(), self.temperature.limit);
+        let limit = V::splat(max.token(), self.formula.temperature.limit);
         V::all(V::both(max.le(limit), max.ge(-limit)))
     }
 
@@ -163,7 +148,8 @@ impl<F: Float> Tile<'_, F> {
         done: &mut FinishedLanes,
     ) {
         let has_target = matches!(operation, Operation::Loss | Operation::Gradient);
-        let temperature = self.temperature;
+        let formula = Formula { operation, ..self.formula };
+        let temperature = formula.temperature;
         let (classes, lowest) = (z.len() / V::LANES, F::NEG_INFINITY);
         let (zero, next) = (V::splat(token, F::default()), V::splat(token, F::from_f64(1.0)));
         let labels = V::from_slice(token, &self.target.label);
@@ -228,19 +214,19 @@ impl<F: Float> Tile<'_, F> {
                 rows = lanes.vectors(token);
             }
         }
-        if let (Operation::Gradient, TileWeights::Each(weights)) = (operation, self.weights) {
-            let weights = &weights[..z.len()];
-            let [weight_label] = self.at_labels::<V, 1>(token, [weights], [F::default()]);
+        if operation == Operation::Gradient && weights == WeightKind::Each {
+            let all = &self.weights[..z.len()];
+            let [weight_label] = self.at_labels::<V, 1>(token, [all], [F::default()]);
             rows.weight_label = V::Doubles::widen(weight_label);
         }
         let targets = &self.target.scalars;
         let finished = if V::IS_COMPACT {
             let mut lanes = ReducedLanes::default();
             rows.put(&mut lanes);
-            finish_lanes::<V>(token, operation, temperature, self.z_loss, &lanes, targets, done);
+            finish_lanes::<V>(token, formula, &lanes, targets, done);
             done.vectors(token)
         } else {
-            finish(operation, temperature, self.z_loss, &rows, &targets.vectors(token))
+            finish(formula, &rows, &targets.vectors(token))
         };
         finished.lse.to_slice(&mut done.lse);
         finished.loss.to_slice(&mut done.loss);
@@ -291,7 +277,7 @@ impl<F: Float> Tile<'_, F> {
                     multiply::<V>(z, &done.unit);
                 }
             }
-            if classes == 1 && self.z_loss == 0.0 {
+            if classes == 1 && formula.z_loss == 0.0 {
                 // p = 1 and q' is all there, whatever the rounding of 1/S.
                 replace_numbers(out, F::default());
             }

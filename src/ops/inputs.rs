@@ -11,40 +11,26 @@ use crate::target::{
     FEW_LABELS, Labels, LossTerms, NO_CLASS, PART, Prior, Probabilities, ProbabilityRow,
     SmoothedTargets, Targets, WeightValues, fill_masked, prior_tolerance,
 };
-use labels::MANY_LABELS;
-pub use labels::UncheckedLabels;
+use labels::{MANY_LABELS, UncheckedLabels};
 
-/// `len` labels: each in `0..num_classes` or equal to `ignore_index`. `value` is asked once for each.
+/// Reads labels, rows of one integer, to where they stay: each in `0..num_classes` or equal to `ignore_index`.
 ///
 /// # Errors
 /// [`Error::Label`] for the first that is neither; [`Error::OutOfMemory`], or the error of
 /// `run.checkpoint`.
+///
+/// # Panics
+/// When rows have no element, or it is no integer.
 pub fn read_labels(
-    len: usize,
-    value: impl Fn(usize) -> i64 + Sync,
+    elements: &Rows<'_>,
+    name: &'static str,
     num_classes: usize,
     ignore_index: Option<i128>,
-    run: &mut Run<'_>,
-) -> Result<Labels, Error> {
-    let read = |first: usize, values: &mut [u64]| {
-        (first..).zip(values).for_each(|(row, v)| *v = value(row).cast_unsigned());
-    };
-    let (name, signed, read) = ("targets", true, &read);
-    let unchecked = UncheckedLabels { name, len, read, signed, num_classes, ignore_index };
-    let mut labels = Labels::default();
-    check_labels(&unchecked, &mut labels, run).map(|()| labels)
-}
-
-/// Copies labels as they are in memory to where they stay, or refuses them.
-///
-/// # Errors
-/// As of [`read_labels`].
-pub fn check_labels(
-    unchecked: &UncheckedLabels<'_>,
     labels: &mut Labels,
     run: &mut Run<'_>,
 ) -> Result<(), Error> {
-    let rows = unchecked.len;
+    let unchecked = UncheckedLabels { elements, name, num_classes, ignore_index };
+    let rows = elements.rows();
     (labels.rows, labels.counted) = (rows, rows);
     if let Some(few) = labels.few.get_mut(..rows) {
         labels.counted -= unchecked.check::<FEW_LABELS>(0, few)?;

@@ -6,21 +6,35 @@ use crate::math;
 use fearless_simd::{f32x16, f64x8};
 use std::sync::Mutex;
 
-/// How one element lies in memory.
+/// How one element lies in memory, in native byte order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Storage {
     /// One byte: 0 is false, anything else true. Of masks only.
     Bool,
-    /// IEEE 754 binary16, native byte order.
+    /// IEEE 754 binary16.
     F16,
-    /// The upper half of a binary32, native byte order.
+    /// The upper half of a binary32.
     Bf16,
-    /// IEEE 754 binary32, native byte order.
+    /// IEEE 754 binary32.
     F32,
-    /// IEEE 754 binary64, native byte order.
+    /// IEEE 754 binary64.
     F64,
-    /// Integers, of class numbers that are written.
+    /// Labels, as the integers that follow.
+    I8,
+    /// With a sign.
+    I16,
+    /// With a sign.
+    I32,
+    /// Of class numbers that are written, too.
     I64,
+    /// Without a sign.
+    U8,
+    /// Without a sign.
+    U16,
+    /// Without a sign.
+    U32,
+    /// Without a sign.
+    U64,
 }
 
 impl Storage {
@@ -28,11 +42,17 @@ impl Storage {
     #[must_use]
     pub const fn size(self) -> usize {
         match self {
-            Storage::Bool => 1,
-            Storage::F16 | Storage::Bf16 => 2,
-            Storage::F32 => 4,
-            Storage::F64 | Storage::I64 => 8,
+            Storage::Bool | Storage::I8 | Storage::U8 => 1,
+            Storage::F16 | Storage::Bf16 | Storage::I16 | Storage::U16 => 2,
+            Storage::F32 | Storage::I32 | Storage::U32 => 4,
+            Storage::F64 | Storage::I64 | Storage::U64 => 8,
         }
+    }
+
+    /// Is it of real numbers?
+    #[must_use]
+    pub const fn is_float(self) -> bool {
+        matches!(self, Storage::F16 | Storage::Bf16 | Storage::F32 | Storage::F64)
     }
 
     /// What rows of both are computed in: the 16-bit types only store.
@@ -45,14 +65,28 @@ impl Storage {
 /// Memory for threads.
 pub type Slices<F> = Vec<Mutex<Vec<F>>>;
 
+/// A type that rows are made of where they are a slice.
+pub trait Element: Copy {
+    /// How this type lies in memory.
+    const STORAGE: Storage;
+}
+
+macro_rules! elements {
+    ($($type:ident: $storage:ident,)+) => {
+        $(impl Element for $type {
+            const STORAGE: Storage = Storage::$storage;
+        })+
+    };
+}
+
+elements! { f32: F32, f64: F64, i64: I64, u64: U64, }
+
 /// A type that rows are computed in: f32 or f64, and no other has their storage, which unsafe code relies on. Others
 /// cannot be, since only here vectors can be named.
-pub trait Float: Copy + PartialOrd + Default + Send + Sync + 'static {
+pub trait Float: Element + PartialOrd + Default + Send + Sync + 'static {
     /// Its vectors at an instruction set.
     #[doc(hidden)]
     type Vector<S: Partial>: Vector<Scalar = Self, Token = S>;
-    /// How this type lies in memory.
-    const STORAGE: Storage;
     /// −∞
     const NEG_INFINITY: Self;
     /// Not a number
@@ -84,10 +118,9 @@ pub trait Float: Copy + PartialOrd + Default + Send + Sync + 'static {
 }
 
 macro_rules! float {
-    ($float:ident, $vector:ident, $storage:expr, $exp:expr) => {
+    ($float:ident, $vector:ident, $exp:expr) => {
         impl Float for $float {
             type Vector<S: Partial> = $vector<S>;
-            const STORAGE: Storage = $storage;
             const NEG_INFINITY: $float = $float::NEG_INFINITY;
             const NAN: $float = $float::NAN;
             const SMALLEST: $float = $float::from_bits(1);
@@ -116,5 +149,5 @@ macro_rules! float {
     };
 }
 
-float!(f32, f32x16, Storage::F32, math::EXP_F32);
-float!(f64, f64x8, Storage::F64, math::EXP_F64);
+float!(f32, f32x16, math::EXP_F32);
+float!(f64, f64x8, math::EXP_F64);

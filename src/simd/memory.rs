@@ -8,8 +8,8 @@
 
 mod elements;
 
-use super::element::Float;
 pub use super::element::Storage;
+use super::element::{Element, Float};
 pub use super::outer::Outer;
 use super::row::{Sink, Source};
 use super::storage::read;
@@ -63,7 +63,7 @@ macro_rules! view {
             /// # Panics
             /// When `classes` does not divide the length.
             #[must_use]
-            pub fn from_slice<F: Float>(values: $slice, classes: usize) -> Self {
+            pub fn from_slice<F: Element>(values: $slice, classes: usize) -> Self {
                 let (len, size) = (values.len(), F::STORAGE.size());
                 assert!(classes > 0 && len.is_multiple_of(classes), "{len} elements in rows of {classes}");
                 let class_axis = (classes, size.cast_signed());

@@ -114,6 +114,7 @@ pub(super) unsafe fn read(at: *const u8, storage: Storage) -> f64 {
             Storage::F32 => f64::from(at.cast::<f32>().read_unaligned()),
             Storage::F64 => at.cast::<f64>().read_unaligned(),
             Storage::I64 => at.cast::<i64>().read_unaligned() as f64,
+            _ => unreachable!("labels are read as integers"),
         }
     }
 }
@@ -132,6 +133,7 @@ pub(super) unsafe fn write(at: *mut u8, storage: Storage, value: f64) {
             Storage::F32 => at.cast::<f32>().write_unaligned(f32::from_f64(value)),
             Storage::F64 => at.cast::<f64>().write_unaligned(value),
             Storage::I64 => at.cast::<i64>().write_unaligned(value as i64),
+            _ => unreachable!("labels are not written"),
         }
     }
 }

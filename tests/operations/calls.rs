@@ -1,9 +1,9 @@
 //! A mean over nothing, and work that is stopped.
 
-use crate::rows::IGNORED;
+use crate::rows::{IGNORED, labels};
 use smoothxent::{
     Batch, CrossEntropy, Error, Level, LossTerms, Operation, Prior, Reduction, Rows, RowsMut, Run,
-    Storage, Targets, read_labels, read_prior, read_probabilities, read_weights,
+    Storage, Targets, read_prior, read_probabilities, read_weights,
 };
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -16,8 +16,7 @@ fn batch(logits: &[f32], classes: usize) -> Batch<'_> {
 #[test]
 fn nothing_counted() {
     let logits = [f32::NAN, 1.0, 2.0];
-    let labels =
-        Run::with_defaults(|run| read_labels(1, |_| IGNORED, 3, Some(IGNORED.into()), run));
+    let labels = Run::with_defaults(|run| labels(&[IGNORED], 3, Some(IGNORED), run));
     let targets = &Targets::Labels(labels.unwrap());
     for (reduction, wanted) in [(Reduction::Mean, f64::NAN), (Reduction::Sum, 0.0)] {
         let mut grad = [f32::NAN; 3];
@@ -97,7 +96,7 @@ fn one_row_is_given_up() {
         let targets = if has_q {
             Targets::Probabilities(read_probabilities(row(&shares), None, run)?)
         } else {
-            Targets::Labels(read_labels(1, |_| 1, classes, None, run)?)
+            Targets::Labels(labels(&[1], classes, None, run)?)
         };
         let prior = if has_prior { read_prior(row(&shares), run)? } else { Prior::Uniform };
         let elements = Rows::from_slice(&ones, 1);
@@ -138,7 +137,7 @@ fn one_row_is_given_up() {
 fn validation_is_given_up() {
     let ones = vec![1f64; 2_000_000];
     let probabilities = looks(|run| read_probabilities(Rows::from_slice(&ones, 1000), None, run));
-    let labels = looks(|run| read_labels(ones.len(), |_| 0, 1, None, run));
+    let labels = looks(|run| labels(&vec![0; ones.len()], 1, None, run));
     assert!(probabilities >= 16 && labels >= 16, "{probabilities} and {labels} looks");
 }
 
@@ -151,11 +150,11 @@ fn the_first_of_many_bad_rows() {
     for row in (0..rows).filter(|row| bad(*row)) {
         q[2 * row + 1] = -1.0;
     }
+    let values: Vec<i64> = (0..rows).map(|row| if bad(row) { 7 } else { 1 }).collect();
     for _ in 0..20 {
         let (label, probability) = Run::with_defaults(|run| {
             run.threads = 2;
-            let label = |row| if bad(row) { 7 } else { 1 };
-            let labels = read_labels(rows, label, 2, None, run);
+            let labels = labels(&values, 2, None, run);
             let probabilities = read_probabilities(Rows::from_slice(&q, 2), None, run);
             (labels.err(), probabilities.err())
         });

@@ -1,11 +1,11 @@
 //! Rows whose classes lie in chunks of whole segments have the bits of rows in one piece, at every level and
 //! with any number of threads.
 
-use crate::rows::{Kind, Problem};
+use crate::rows::{Kind, Problem, labels};
 use smoothxent::{
     Batch, CHUNK_ROW, ChunkTarget, CrossEntropy, Float, Level, LossTerms, Operation, Prior,
     ROW_CONSTANTS, Reduction, Rows, RowsMut, Run, SEGMENT_SUMS, Smoothing, Targets, finish_chunks,
-    read_labels, read_prior, segment_len, segments,
+    read_prior, segment_len, segments,
 };
 
 const LABEL_SMOOTHING: f64 = 0.1;
@@ -136,9 +136,8 @@ impl Pieces<'_> {
             }
             Operation::LogSumExp => with(how, |run| batch.apply(operation, scalars, run)),
             _ => {
-                let label = |row: usize| problem.labels[row];
-                let (rows, classes) = (problem.rows(), problem.classes);
-                let labels = with(how, |run| read_labels(rows, label, classes, None, run));
+                let classes = problem.classes;
+                let labels = with(how, |run| labels(&problem.labels, classes, None, run));
                 let targets = &Targets::Labels(labels);
                 let prior = Rows::from_slice(&problem.prior, classes);
                 let prior = match self.smoothing {

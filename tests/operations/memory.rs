@@ -201,32 +201,32 @@ fn steps((len, stride): (usize, isize)) -> impl Iterator<Item = isize> {
 /// The largest finite number.
 pub fn largest(storage: Storage) -> f64 {
     match storage {
-        Storage::Bool | Storage::I64 => 1.0,
         Storage::F16 => 65504.0,
         Storage::Bf16 => f64::from(f32::from_bits(0x7f7f_0000)),
         Storage::F32 => f64::from(f32::MAX),
         Storage::F64 => f64::MAX,
+        _ => 1.0,
     }
 }
 
 /// The distance from 1 to the next number.
 pub fn epsilon(storage: Storage) -> f64 {
     match storage {
-        Storage::Bool | Storage::I64 => 1.0,
         Storage::F16 => 2f64.powi(-10),
         Storage::Bf16 => 2f64.powi(-7),
         Storage::F32 => f64::from(f32::EPSILON),
         Storage::F64 => f64::EPSILON,
+        _ => 1.0,
     }
 }
 
 /// The smallest normal number.
 pub fn least_normal(storage: Storage) -> f64 {
     match storage {
-        Storage::Bool | Storage::I64 => 1.0,
         Storage::F16 => 2f64.powi(-14),
         Storage::Bf16 | Storage::F32 => f64::from(f32::MIN_POSITIVE),
         Storage::F64 => f64::MIN_POSITIVE,
+        _ => 1.0,
     }
 }
 
@@ -252,6 +252,7 @@ fn encode(values: &[f64], storage: Storage) -> Vec<u8> {
         Storage::F32 => each(values, largest, |value| (value as f32).to_ne_bytes()),
         Storage::F64 => each(values, largest, f64::to_ne_bytes),
         Storage::I64 => each(values, largest, |value| (value as i64).to_ne_bytes()),
+        other => panic!("no numbers are written as {other:?}"),
     }
 }
 
@@ -268,6 +269,7 @@ fn decode(bytes: &[u8], storage: Storage) -> Vec<f64> {
         Storage::F32 => each(bytes, |bytes| f64::from(f32::from_ne_bytes(bytes))),
         Storage::F64 => each(bytes, f64::from_ne_bytes),
         Storage::I64 => each(bytes, |bytes| i64::from_ne_bytes(bytes) as f64),
+        other => panic!("no numbers are written as {other:?}"),
     }
 }
 

@@ -7,10 +7,10 @@
 //! 7 is a prime, so of any two choices every pair of values occurs once among the 49.
 
 use crate::memory::{Buffer, Layout, Numbers};
-use crate::rows::{IGNORED, Problem};
+use crate::rows::{IGNORED, Problem, labels};
 use smoothxent::{
     Batch, CrossEntropy, Float, Level, LossTerms, Operation, Prior, Reduction, Rows, Run, Storage,
-    Targets, TermsOut, WeightValues, read_labels, read_prior, read_probabilities, read_weights,
+    Targets, TermsOut, WeightValues, read_prior, read_probabilities, read_weights,
 };
 use std::collections::BTreeSet;
 
@@ -167,9 +167,7 @@ impl<'p> Operands<'p> {
             let probabilities = read_probabilities(self.q.rows(), class_weight, run);
             return Targets::Probabilities(probabilities.unwrap());
         }
-        let (labels, classes) = (&self.problem.labels, self.problem.classes);
-        let label = |row: usize| labels[row];
-        let labels = read_labels(labels.len(), label, classes, Some(IGNORED.into()), run);
+        let labels = labels(&self.problem.labels, self.problem.classes, Some(IGNORED), run);
         Targets::Labels(labels.unwrap())
     }
 

@@ -2,7 +2,7 @@
 #![allow(clippy::cast_possible_truncation, clippy::cast_precision_loss, reason = "small integers")]
 
 use crate::memory;
-use smoothxent::Float;
+use smoothxent::{Error, Float, Labels, Rows, Run, read_labels};
 use std::fmt;
 use std::ops::Range;
 
@@ -108,6 +108,18 @@ impl Kind {
 
 /// The label of rows that are not counted.
 pub const IGNORED: i64 = -100;
+
+/// Labels that are checked.
+pub fn labels(
+    values: &[i64],
+    classes: usize,
+    ignored: Option<i64>,
+    run: &mut Run<'_>,
+) -> Result<Labels, Error> {
+    let (elements, mut labels) = (Rows::from_slice(values, 1), Labels::default());
+    read_labels(&elements, "targets", classes, ignored.map(i128::from), &mut labels, run)?;
+    Ok(labels)
+}
 
 /// Logits of several rows with every form of target and every option for them.
 #[derive(Clone)]

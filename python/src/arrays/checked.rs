@@ -1,7 +1,7 @@
 //! What is an ndarray, and arrays that are what they must be: real, labels, masks, or to be written.
 
 use super::{Array, dtype_of, ndim_of};
-use crate::dtype::{Dtype, Kind};
+use crate::dtype::{Dtype, storage_of};
 use crate::errors::{type_error, value_error, wrong_shape};
 use crate::known::Known;
 use crate::numpy;
@@ -21,18 +21,18 @@ fn is_ndarray(obj: &Bound<'_, PyAny>) -> PyResult<bool> {
 }
 
 /// What the elements of an ndarray are; `None` where they are not numbers in native byte order, or `obj` is no ndarray.
-fn numeric_kind(obj: &Bound<'_, PyAny>) -> PyResult<Option<Kind>> {
+fn storage_in(obj: &Bound<'_, PyAny>) -> PyResult<Option<Storage>> {
     if !is_ndarray(obj)? {
         return Ok(None);
     }
     let dtype = dtype_of(obj).to_owned();
-    let kind = Kind::of_dtype(&dtype)?;
-    Ok(kind.filter(|_| dtype_of(obj).is(&dtype))) // Python code may give it another
+    let storage = storage_of(&dtype)?;
+    Ok(storage.filter(|_| dtype_of(obj).is(&dtype))) // Python code may give it another
 }
 
 /// An ndarray that is what it must be. A view of it is made where it stays: it is large, and a copy waits for
 /// what has just been written.
-pub(crate) struct Found<'py>(Bound<'py, PyAny>, Kind);
+pub(crate) struct Found<'py>(Bound<'py, PyAny>, Storage);
 
 impl<'py> Found<'py> {
     /// `obj` itself where it is an ndarray, and no instance of a subclass, whose dtype is one of the known objects
@@ -40,10 +40,11 @@ impl<'py> Found<'py> {
     #[inline(always)]
     fn known_or(
         obj: &Bound<'py, PyAny>,
-        are_such: fn(Kind) -> bool,
+        are_such: fn(Storage) -> bool,
         find: impl FnOnce() -> PyResult<Self>,
     ) -> PyResult<Self> {
-        let own = if is_exact_ndarray(obj) { Known::get().kind_of(&dtype_of(obj)) } else { None };
+        let own =
+            if is_exact_ndarray(obj) { Known::get().storage_of(&dtype_of(obj)) } else { None };
         match own.filter(|own| are_such(*own)) {
             Some(own) => Ok(Self(obj.clone(), own)),
             None => find(),
@@ -57,7 +58,7 @@ impl<'py> Found<'py> {
 
     /// What rows of such real numbers are computed in.
     pub(crate) fn compute(&self) -> Storage {
-        self.1.storage().compute_with(Storage::F32)
+        self.1.compute_with(Storage::F32)
     }
 
     #[inline(always)]
@@ -81,16 +82,16 @@ fn find_like<'py>(
     obj: &Bound<'py, PyAny>,
     name: &str,
     converter: &Py<PyAny>,
-    are_such: fn(Kind) -> bool,
+    are_such: fn(Storage) -> bool,
 ) -> PyResult<Found<'py>> {
     if is_exact_ndarray(obj)
-        && let Some(own) = numeric_kind(obj)?.filter(|own| are_such(*own))
+        && let Some(own) = storage_in(obj)?.filter(|own| are_such(*own))
     {
         return Ok(Found(obj.clone(), own));
     }
     let py = obj.py();
     let array = call(converter.bind(py), [obj, &text(py, name)?.into_any()])?;
-    match numeric_kind(&array)?.filter(|_| is_exact_ndarray(&array)) {
+    match storage_in(&array)?.filter(|_| is_exact_ndarray(&array)) {
         Some(own) => Ok(Found(array, own)),
         None => Err(type_error!(py, "{name} cannot be read as an array of numbers")),
     }
@@ -108,7 +109,7 @@ fn find_output_like<'py>(
         let text = "is a masked array; pass an ordinary one, or its .data";
         return Err(type_error!(py, "{name} {text}"));
     }
-    if let Some(own) = numeric_kind(&obj)?.filter(|own| own.is_real()) {
+    if let Some(own) = storage_in(&obj)?.filter(|own| own.is_float()) {
         return Ok(Found(obj, own));
     }
     let given: Vec<usize> = obj.getattr(&known.shape)?.extract()?;
@@ -121,14 +122,14 @@ fn find_output_like<'py>(
 impl<'py> Array<'py> {
     /// `None` where `obj` is not an ndarray of numbers in native byte order.
     pub(crate) fn of(obj: &Bound<'py, PyAny>) -> PyResult<Option<Self>> {
-        Ok(numeric_kind(obj)?.map(|kind| Self::view(obj.clone(), kind)))
+        Ok(storage_in(obj)?.map(|storage| Self::view(obj.clone(), storage)))
     }
 
     /// A new C-contiguous array.
     pub(crate) fn empty(py: Python<'py>, shape: &[usize], dtype: &Dtype<'py>) -> PyResult<Self> {
         let object = numpy::empty(py, shape, dtype)?;
-        match numeric_kind(&object)? {
-            Some(kind) => Ok(Self::view(object, kind)),
+        match storage_in(&object)? {
+            Some(storage) => Ok(Self::view(object, storage)),
             None => Err(type_error!(py, "numpy.empty returned no array of numbers")),
         }
     }
@@ -136,12 +137,12 @@ impl<'py> Array<'py> {
     /// Logits.
     #[inline(always)]
     pub(crate) fn find_logits(obj: &Bound<'py, PyAny>) -> PyResult<Found<'py>> {
-        Self::find(obj, "logits", &Known::get().as_logits, Kind::is_real)
+        Self::find(obj, "logits", &Known::get().as_logits, Storage::is_float)
     }
 
     /// Real numbers.
     pub(crate) fn real(obj: &Bound<'py, PyAny>, name: &str) -> PyResult<Self> {
-        Ok(Self::find(obj, name, &Known::get().as_real, Kind::is_real)?.view())
+        Ok(Self::find(obj, name, &Known::get().as_real, Storage::is_float)?.view())
     }
 
     /// A real array of `shape`.
@@ -159,19 +160,20 @@ impl<'py> Array<'py> {
 
     /// Labels or probabilities.
     pub(crate) fn targets(obj: &Bound<'py, PyAny>) -> PyResult<Self> {
-        let are_such = |kind| kind != Kind::Bool;
+        let are_such = |storage| storage != Storage::Bool;
         Ok(Self::find(obj, "targets", &Known::get().as_targets, are_such)?.view())
     }
 
     /// Classes.
     pub(crate) fn indices(obj: &Bound<'py, PyAny>) -> PyResult<Self> {
-        let is_integer = |kind| matches!(kind, Kind::Signed(_) | Kind::Unsigned(_));
+        let is_integer = |storage: Storage| !storage.is_float() && storage != Storage::Bool;
         Ok(Self::find(obj, "indices", &Known::get().as_indices, is_integer)?.view())
     }
 
     /// Booleans.
     pub(crate) fn mask(obj: &Bound<'py, PyAny>) -> PyResult<Self> {
-        Ok(Self::find(obj, "where", &Known::get().as_mask, |kind| kind == Kind::Bool)?.view())
+        Ok(Self::find(obj, "where", &Known::get().as_mask, |storage| storage == Storage::Bool)?
+            .view())
     }
 
     /// `obj` itself where it is an ndarray, and no instance of a subclass, of such elements; else what
@@ -181,7 +183,7 @@ impl<'py> Array<'py> {
         obj: &Bound<'py, PyAny>,
         name: &str,
         converter: &Py<PyAny>,
-        are_such: fn(Kind) -> bool,
+        are_such: fn(Storage) -> bool,
     ) -> PyResult<Found<'py>> {
         Found::known_or(obj, are_such, || find_like(obj, name, converter, are_such))
     }
@@ -194,7 +196,7 @@ impl<'py> Array<'py> {
         name: &str,
         shape: &[usize],
     ) -> PyResult<Found<'py>> {
-        Found::known_or(obj, Kind::is_real, || find_output_like(obj, name, shape))
+        Found::known_or(obj, Storage::is_float, || find_output_like(obj, name, shape))
     }
 
     /// Refuses an output that is not of `shape`, read-only, or overlaps itself.
@@ -222,7 +224,7 @@ impl<'py> Array<'py> {
         if self.is_contiguous {
             return Ok(());
         }
-        let reason = match overlaps(self.axes(), self.kind.size()) {
+        let reason = match overlaps(self.axes(), self.storage.size()) {
             Some(false) => return Ok(()),
             Some(true) => "overlaps itself (two of its elements share memory)",
             None => "has strides of which it takes too long to tell whether it overlaps itself",

@@ -17,7 +17,7 @@ use crate::batch::workspace::Workspace;
 use crate::batch::{Job, Plan, Run};
 use crate::error::Error;
 use crate::kernel::{
-    Epilogue, Finish, Finished, MOST_ROWS, Operation, Partial, Reduced, ReducedRows, RowClass,
+    Epilogue, Finished, Formula, MOST_ROWS, Operation, Partial, Reduced, ReducedRows, RowClass,
     SEGMENT, Temperature, UNIT,
 };
 use crate::math::count;
@@ -189,6 +189,7 @@ pub(crate) fn finish_chunks<F: Float>(
     run: &mut Run<'_>,
 ) -> Result<(), Error> {
     let (level, temperature) = (run.level, &Temperature::new(1.0));
+    let formula = Formula { operation, temperature, z_loss: 0.0 };
     let groups = rows.rows().div_ceil(MOST_ROWS);
     let bytes = MOST_ROWS * sums.classes() * size_of::<f64>();
     run.each(groups, bytes, &|group| {
@@ -196,20 +197,19 @@ pub(crate) fn finish_chunks<F: Float>(
         let len = MOST_ROWS.min(rows.rows() - first);
         // None of rows that are not read.
         let mut classes = [None; MOST_ROWS];
-        let mut reduced = ReducedRows::new();
+        let mut reduced = ReducedRows::new(formula);
         for (i, class) in classes[..len].iter_mut().enumerate() {
             let max = rows.get(first + i, 0);
             if !max.is_nan() {
                 *class = Some(join(target, temperature, max, (sums, first + i), &mut reduced, i));
             }
         }
-        let finish = Finish { operation, temperature, z_loss: 0.0, rows: &mut reduced };
-        F::dispatch(level, finish);
+        F::dispatch(level, &mut reduced);
         for (i, class) in classes[..len].iter().enumerate() {
             let constants = match class {
                 None => [0.0; ROW_CONSTANTS],
                 Some(RowClass::Finite) if operation == Operation::Softmax => {
-                    reduced.probability::<F>(i).map(F::to_f64)
+                    reduced.probability(i).map(F::to_f64)
                 }
                 Some(RowClass::Finite) => [reduced.done.scalars(operation)[i], 0.0],
                 Some(class) if operation == Operation::LogSumExp => [class.lse(), 0.0],
@@ -226,7 +226,7 @@ fn join<F: Float>(
     temperature: &Temperature<F>,
     max: f64,
     (sums, row): (&Rows<'_>, usize),
-    reduced: &mut ReducedRows,
+    reduced: &mut ReducedRows<'_, F>,
     lane: usize,
 ) -> RowClass {
     let segments = || {
@@ -251,9 +251,8 @@ fn join<F: Float>(
     }
     let is_in_range = temperature.is_in_range(F::from_f64(max));
     let swept_max = if is_in_range { max } else { 0.0 };
-    let row = Reduced { swept_max, unit, ..Reduced::ordinary(max, partial) };
+    let row = Reduced { swept_max, unit, z_label, ..Reduced::ordinary(max, partial) };
     reduced.set(lane, &row);
-    reduced.set_label(lane, &row, z_label, 0.0);
     reduced.targets.set(lane, target, 0.0);
     class
 }

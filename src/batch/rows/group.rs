@@ -3,8 +3,8 @@
 use super::super::{Hessian, Job, Plan, Same};
 use super::Memory;
 use crate::kernel::{
-    Finish, MOST_ROWS, Operation, Output, Part, Reduced, ReducedRows, Reduction, RowClass, maximum,
-    write, write_hessian, write_shifted,
+    MOST_ROWS, Operation, Output, Part, Reduced, ReducedRows, Reduction, RowClass, maximum, write,
+    write_hessian, write_shifted,
 };
 use crate::panel::Panel;
 use crate::simd::{Float, Lines, Sink, Source, Vector, VectorJob};
@@ -48,7 +48,7 @@ impl<F: Float> Group<'_, '_, F> {
         token: V::Token,
         memory: &mut Memory<'_, F>,
         special: &mut [F],
-        reduced: &mut ReducedRows,
+        reduced: &mut ReducedRows<'_, F>,
     ) {
         let Self { job, plan, first, .. } = self;
         let (panel, temperature, operation) = (&job.panel, &job.temperature, job.operation);
@@ -83,13 +83,11 @@ impl<F: Float> Group<'_, '_, F> {
             if row.is_lost {
                 found.partial.dot = f64::INFINITY;
             }
+            found.z_label = row.z_label;
+            found.weight_label = row.label.map_or(0.0, |class| part.weights.get(class));
             reduced.set(i, &found);
-            if job.targets.is_some() {
-                let weight = row.label.map_or(0.0, |class| part.weights.get(class));
-                reduced.set_label(i, &found, row.z_label, weight);
-            }
         }
-        Finish { operation, temperature, z_loss: job.z_loss(), rows: reduced }.run::<V>(token);
+        reduced.run::<V>(token);
         let (mut scalars, mut lse) = ([0.0; MOST_ROWS], [0.0; MOST_ROWS]);
         for (i, row) in rows.iter().enumerate() {
             scalars[row.at] = reduced.done.scalars(operation)[i];
@@ -109,7 +107,7 @@ impl<F: Float> Group<'_, '_, F> {
                 self.fill(row.at, F::NAN, part.exps.reborrow(), row.hessian);
                 continue;
             }
-            let done = reduced.finished(operation, temperature, i);
+            let done = reduced.finished(i);
             let values = if keeps { part.exps.as_source() } else { part.z };
             if let Some(Hessian { out, factor }) = job.hessian {
                 let panel = Panel { output: Some(out), ..*panel };
@@ -151,7 +149,7 @@ impl<F: Float> Group<'_, '_, F> {
         (at, i): (usize, usize),
         own: &'m mut [F],
         [kept, own_weights, hessian]: [&'m mut [F]; 3],
-        reduced: &mut ReducedRows,
+        reduced: &mut ReducedRows<'_, F>,
     ) -> Option<(Row<'m, F>, Part<'m, F>)> {
         let Self { job, plan, .. } = self;
         let (panel, number) = (&job.panel, self.first + at);

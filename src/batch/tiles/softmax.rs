@@ -1,7 +1,7 @@
 //! Softmax of two tiles at a time.
 
 use super::Tiles;
-use crate::kernel::{Tile, TileWeights, from_run, room, to_run};
+use crate::kernel::{Tile, WeightKind, from_run, room, to_run};
 use crate::simd::{Float, Source, Vector};
 
 impl<F: Float> Tiles<'_, '_, F> {
@@ -27,12 +27,11 @@ impl<F: Float> Tiles<'_, '_, F> {
             |first: usize| move |lane: usize, row: &mut [F]| panel.reload(first + lane, 0, row);
         let (reread, reread_next) = (reread(first), reread(next));
         let tile = Tile {
-            operation: job.operation,
-            temperature: &job.temperature,
-            z_loss: 0.0,
+            formula: job.formula(),
             hessian: None,
             target: &self.target,
-            weights: TileWeights::Absent,
+            weight_kind: WeightKind::Absent,
+            weights: &[],
             is_lost: &self.is_lost,
             reread: &reread,
         };

@@ -1,7 +1,8 @@
 //! Rows of a tile that the sweep is not made for: huge, infinite or NaN.
 
-use super::{MOST_CLASSES, Tile, TileWeights};
+use super::{MOST_CLASSES, Tile};
 use crate::kernel::finish::{Lanes, ReducedLanes};
+use crate::kernel::reduce::WeightKind;
 use crate::kernel::special::{self, RowClass};
 use crate::math::{self, Real};
 use crate::simd::{DoubleLanes, Float, MOST_LANES, Vector};
@@ -21,14 +22,14 @@ impl<F: Float> Tile<'_, F> {
         let mut row = [F::default(); MOST_CLASSES];
         let row = &mut row[..classes];
         for lane in 0..V::LANES {
-            if self.temperature.is_in_range(swept_max[lane]) {
+            if self.formula.temperature.is_in_range(swept_max[lane]) {
                 continue;
             }
             (self.reread)(lane, row);
             let (class, max) = RowClass::of(row);
             specials.is_special[lane] = true;
             (specials.class[lane], specials.max[lane]) = (class, max);
-            special::shift(row, max, self.temperature.shift);
+            special::shift(row, max, self.formula.temperature.shift);
             for (class_number, value) in row.iter().enumerate() {
                 let is_finite = class == RowClass::Finite;
                 let value = if is_finite { *value } else { F::default() };
@@ -52,7 +53,7 @@ impl<F: Float> Tile<'_, F> {
             let row = &mut row[..classes];
             (self.reread)(lane, row);
             if specials.class[lane] == RowClass::Finite {
-                let inverse = self.temperature.inverse * self.temperature.shift;
+                let inverse = self.formula.temperature.inverse * self.formula.temperature.shift;
                 special::log_probabilities(row, specials.max[lane], inverse, excesses[lane]);
             } else {
                 row.fill(F::NAN);
@@ -87,12 +88,12 @@ impl<F: Float> Tile<'_, F> {
             let mut row = [F::default(); MOST_CLASSES];
             let row = &mut row[..classes];
             (self.reread)(lane, row);
-            let shift = self.temperature.shift;
+            let shift = self.formula.temperature.shift;
             let max = special.map_or(max[lane].to_f64() / shift, |special| special.max[lane]);
-            let weight = |class: usize| match self.weights {
-                TileWeights::Absent => 0.0,
-                TileWeights::Ones => 1.0,
-                TileWeights::Each(weights) => weights[class * V::LANES + lane].to_f64(),
+            let weight = |class: usize| match self.weight_kind {
+                WeightKind::Absent => 0.0,
+                WeightKind::Ones => 1.0,
+                WeightKind::Each => self.weights[class * V::LANES + lane].to_f64(),
             };
             dots[lane] = special::weighted_gaps(row, max, weight) * shift;
             let label = self.target.label[lane].to_f64();

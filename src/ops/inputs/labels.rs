@@ -1,6 +1,7 @@
 //! Labels as they are in memory, checked.
 
 use crate::error::Error;
+use crate::simd::{Rows, Storage};
 use crate::target::NO_CLASS;
 
 /// Labels that are read and checked at once. A vector of them would wait for the stores that have just copied
@@ -27,19 +28,15 @@ fn are_classes(values: &[u64], end: u32, ignored: Option<u32>, classes: &mut [u3
 }
 
 /// Labels as they are in memory, and what they must be.
-pub struct UncheckedLabels<'a> {
+pub(super) struct UncheckedLabels<'a> {
+    /// Rows of one integer.
+    pub(super) elements: &'a Rows<'a>,
     /// Which argument they are.
-    pub name: &'static str,
-    /// How many there are.
-    pub len: usize,
-    /// Copies those from a row on, in 64 bits, with their sign if they have one.
-    pub read: &'a (dyn Fn(usize, &mut [u64]) + Sync),
-    /// Is the top bit of the 64 a sign?
-    pub signed: bool,
+    pub(super) name: &'static str,
     /// Each must be below it, or equal to `ignore_index`.
-    pub num_classes: usize,
+    pub(super) num_classes: usize,
     /// Marks rows that do not count.
-    pub ignore_index: Option<i128>,
+    pub(super) ignore_index: Option<i128>,
 }
 
 impl UncheckedLabels<'_> {
@@ -53,16 +50,18 @@ impl UncheckedLabels<'_> {
         let Self { num_classes, ignore_index, .. } = *self;
         let end = u32::try_from(num_classes).unwrap_or(NO_CLASS);
         let ignored_class = ignore_index.and_then(|ignored| u32::try_from(ignored).ok());
+        // Of the others without a sign, the top bit of the 64 is none.
+        let is_signed = self.elements.storage() != Storage::U64;
         let (mut values, mut ignored) = ([0; AT_ONCE], 0);
         for (index, classes) in classes.chunks_mut(AT_ONCE).enumerate() {
             let first = first + index * AT_ONCE;
             let values = &mut values[..classes.len()];
-            (self.read)(first, values);
+            self.elements.gather_integers(first, values);
             if are_classes(values, end, ignored_class, classes) {
                 continue;
             }
             for ((row, value), class) in (first..).zip(&*values).zip(classes) {
-                let value = if self.signed { value.cast_signed().into() } else { (*value).into() };
+                let value = if is_signed { value.cast_signed().into() } else { (*value).into() };
                 *class = match u32::try_from(value) {
                     _ if Some(value) == ignore_index => {
                         ignored += 1;

@@ -1,8 +1,8 @@
 //! What is accepted, what is refused and where, and what it weighs.
 
 use super::{
-    NO_CLASS, Prior, Targets, UncheckedLabels, WeightValues, check_labels, kept_masses,
-    read_labels, read_prior, read_probabilities, read_weights,
+    NO_CLASS, Prior, Targets, WeightValues, kept_masses, read_labels, read_prior,
+    read_probabilities, read_weights,
 };
 use crate::batch::Run;
 use crate::error::Error;
@@ -19,7 +19,8 @@ fn prior(u: &[f64], classes: usize) -> Result<Prior<'_>, Error> {
 
 fn labels(values: &[i64], num_classes: usize, ignore_index: Option<i128>) -> Result<f64, Error> {
     Run::with_defaults(|run| {
-        let labels = read_labels(values.len(), |row| values[row], num_classes, ignore_index, run)?;
+        let (elements, mut labels) = (Rows::from_slice(values, 1), Labels::default());
+        read_labels(&elements, "targets", num_classes, ignore_index, &mut labels, run)?;
         let targets = Targets::Labels(labels);
         assert_eq!(targets.rows(), values.len());
         mass_of(&targets, run)
@@ -34,14 +35,14 @@ fn labels_are_classes_or_ignored() {
     // A class can be the one to ignore; it counts no more.
     assert_eq!(labels(&[3, 0, 3], 10, Some(3)), Ok(1.0));
     // Without a sign, all bits are another number.
-    for (signed, ignored) in [(false, i128::from(u64::MAX)), (true, -1)] {
+    let (unsigned, signed) = (Rows::from_slice(&[u64::MAX], 1), Rows::from_slice(&[-1_i64], 1));
+    for (elements, ignored) in [(unsigned, i128::from(u64::MAX)), (signed, -1)] {
         let label = |ignored| {
-            let read = &|_, label: &mut [u64]| label.fill(u64::MAX);
-            let (len, num_classes, ignore_index) = (1, 10, Some(ignored));
-            let name = "targets";
-            let labels = UncheckedLabels { name, len, read, signed, num_classes, ignore_index };
-            let mut checked = Labels::default();
-            Run::with_defaults(|run| check_labels(&labels, &mut checked, run)).map(|()| checked)
+            let mut labels = Labels::default();
+            Run::with_defaults(|run| {
+                read_labels(&elements, "targets", 10, Some(ignored), &mut labels, run)
+            })
+            .map(|()| labels)
         };
         assert!(label(ignored).is_ok_and(|labels| labels.counted == 0));
         let refused = label(-1 - ignored.signum() * 7).err();
@@ -226,7 +227,8 @@ fn kept(
     sample_weight: Option<&[f64]>,
 ) -> Result<Vec<Option<f64>>, Error> {
     Run::with_defaults(|run| {
-        let labels = read_labels(4, |row| labels[row], 3, Some(IGNORED.into()), run)?;
+        let (elements, mut labels) = (Rows::from_slice(&labels, 1), Labels::default());
+        read_labels(&elements, "targets", 3, Some(IGNORED.into()), &mut labels, run)?;
         let prior = read_prior(Rows::from_slice(u, 3), run)?;
         let sample_weight = match sample_weight {
             None => None,
