@@ -49,8 +49,9 @@ pub(crate) use partial::fence;
 pub(crate) use row::{Lines, QUAD, Sink, Source, transpose, with_value};
 pub(crate) use sum::ExactSum;
 
-use std::ops::{Add, Div, Mul, Neg, Sub};
-use storage::Halves;
+use fearless_simd::Simd;
+use partial::Partial;
+use std::ops::{Add, BitAnd, Div, Mul, Neg, Not, Sub};
 use transpose::{Block, in_vectors, shuffled};
 
 /// Bytes of a line of memory, and of a vector.
@@ -80,9 +81,10 @@ pub trait Vector:
     + Neg<Output = Self>
 {
     /// Proof that the instruction set is present; needed to make a vector.
-    type Token: Copy + Send + Sync + Halves;
+    type Token: Partial;
     type Scalar: Float;
-    type Mask: Copy;
+    /// True or false in each lane.
+    type Mask: Copy + BitAnd<Output = Self::Mask> + Not<Output = Self::Mask>;
     /// A double for each lane.
     type Doubles: Widened<Self>;
     /// A double for each of the first eight lanes.
@@ -91,13 +93,21 @@ pub trait Vector:
     type Sum: LaneSum<Self>;
     const LANES: usize;
     /// Is the code to be small rather than fast? It is scalar code then.
-    const IS_COMPACT: bool = false;
+    const IS_COMPACT: bool = Self::Token::IS_COMPACT;
     /// Is a vector one register? Then work on one alone would wait for its own results, and two take turns.
-    const IS_ONE_REGISTER: bool = false;
+    const IS_ONE_REGISTER: bool = size_of::<<Self::Token as Simd>::f32s>() == LINE;
 
     /// Runs `job` in a function of its own, compiled for the instruction set: what several
     /// operations share is compiled once.
-    fn outlined<R>(token: Self::Token, job: impl FnOnce() -> R) -> R;
+    #[inline(always)]
+    fn outlined<R>(token: Self::Token, job: impl FnOnce() -> R) -> R {
+        /// Small code: one whose frame is not one of its callers, either.
+        #[inline(never)]
+        fn apart<R>(job: impl FnOnce() -> R) -> R {
+            job()
+        }
+        if Self::IS_COMPACT { apart(job) } else { token.vectorize(job) }
+    }
     fn splat(token: Self::Token, value: Self::Scalar) -> Self;
     /// The `LANES` scalars at `source`.
     ///
@@ -164,17 +174,11 @@ pub trait Vector:
     /// do, and the tests of `kernel::exp` at every level. At the portable level, which has none, it is
     /// a comparison and a selection.
     fn max(self, other: Self) -> Self;
-    /// `self <= other`, false for NaN.
-    fn le(self, other: Self) -> Self::Mask;
     /// `self >= other`, false for NaN.
     fn ge(self, other: Self) -> Self::Mask;
     fn eq(self, other: Self) -> Self::Mask;
-    /// `self` where `mask` is false, +0 where it is true.
-    fn zero_where(self, mask: Self::Mask) -> Self;
     /// `self` where `mask` is true, +0 elsewhere.
     fn only_where(self, mask: Self::Mask) -> Self;
-    /// Where both masks are true.
-    fn both(mask: Self::Mask, other: Self::Mask) -> Self::Mask;
     /// A bit for each lane, the first the lowest.
     fn bits(mask: Self::Mask) -> u64;
     /// Is the mask true in some lane?

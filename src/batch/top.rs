@@ -255,9 +255,8 @@ fn scan<V: Vector>(
     while at < z.len() {
         while at + QUAD * V::LANES <= z.len() {
             let quad = z.quad::<V>(at);
-            let below = |i| quad.nth::<V>(token, i).le(bar);
-            let (first, last) = (V::both(below(0), below(1)), V::both(below(2), below(3)));
-            if !V::all(V::both(first, last)) {
+            let below = |i| bar.ge(quad.nth::<V>(token, i));
+            if !V::all((below(0) & below(1)) & (below(2) & below(3))) {
                 break;
             }
             at += QUAD * V::LANES;
@@ -268,7 +267,7 @@ fn scan<V: Vector>(
             }
             // NaN is not below.
             let logits = z.vector::<V>(token, at, V::Scalar::NEG_INFINITY);
-            let mut above = !V::bits(logits.le(bar)) & all_lanes;
+            let mut above = !V::bits(bar.ge(logits)) & all_lanes;
             while above != 0 {
                 let class = at + above.trailing_zeros() as usize;
                 above &= above - 1;

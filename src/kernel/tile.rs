@@ -133,7 +133,7 @@ impl<F: Float> Tile<'_, F> {
     #[inline(always)]
     fn are_in_range<V: Vector<Scalar = F>>(&self, max: V) -> bool {
         let limit = V::splat(max.token(), self.formula.temperature.limit);
-        V::all(V::both(max.le(limit), max.ge(-limit)))
+        V::all(limit.ge(max) & max.ge(-limit))
     }
 
     #[inline(always)]

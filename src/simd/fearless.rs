@@ -3,19 +3,13 @@
 use super::lanes::{CompensatedSum, Doubles};
 use super::partial::Partial;
 use super::transpose::Block;
-use super::{LINE, MOST_LANES, Vector};
+use super::{MOST_LANES, Vector};
 use fearless_simd::{Bytes, SimdBase, SimdFloat, SimdFrom, SimdMask, f32x16, f64x8};
 use std::array::from_fn;
 
 /// The bits of floats, and those of masks.
 type Bits<V, S> = <V as SimdFloat<S>>::Bits;
 type Ints<V, S> = <<V as SimdBase<S>>::Mask as SimdMask<S>>::Ints;
-
-/// Small code: a function of its own, which is compiled once and whose frame is not one of its callers.
-#[inline(never)]
-fn apart<R>(job: impl FnOnce() -> R) -> R {
-    job()
-}
 
 /// Vectors of one type, and what they have for themselves.
 macro_rules! vector {
@@ -28,16 +22,7 @@ macro_rules! vector {
             type Eight = Doubles<S, 1>;
             type Sum = $sum;
             const LANES: usize = $lanes;
-            const IS_COMPACT: bool = S::IS_COMPACT;
-            const IS_ONE_REGISTER: bool = size_of::<S::f32s>() == LINE;
 
-            #[inline(always)]
-            fn outlined<R>(token: S, job: impl FnOnce() -> R) -> R {
-                if S::IS_COMPACT {
-                    return apart(job);
-                }
-                token.vectorize(job)
-            }
             #[inline(always)]
             fn splat(token: S, value: $scalar) -> Self {
                 <Self as SimdBase<S>>::splat(token, value)
@@ -98,10 +83,6 @@ macro_rules! vector {
                 <Self as SimdBase<S>>::max(self, other)
             }
             #[inline(always)]
-            fn le(self, other: Self) -> Self::Mask {
-                self.simd_le(other)
-            }
-            #[inline(always)]
             fn ge(self, other: Self) -> Self::Mask {
                 self.simd_ge(other)
             }
@@ -110,16 +91,8 @@ macro_rules! vector {
                 self.simd_eq(other)
             }
             #[inline(always)]
-            fn zero_where(self, mask: Self::Mask) -> Self {
-                (!mask.to_vector() & self.bitcast::<Ints<Self, S>>()).bitcast()
-            }
-            #[inline(always)]
             fn only_where(self, mask: Self::Mask) -> Self {
                 (mask.to_vector() & self.bitcast::<Ints<Self, S>>()).bitcast()
-            }
-            #[inline(always)]
-            fn both(mask: Self::Mask, other: Self::Mask) -> Self::Mask {
-                mask & other
             }
             #[inline(always)]
             fn bits(mask: Self::Mask) -> u64 {

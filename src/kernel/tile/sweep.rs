@@ -44,7 +44,7 @@ impl<F: Float> Tile<'_, F> {
                     if splits {
                         let is_max = V::from_slice(token, &z[at..]).ge(max);
                         ties = V::select(is_max, ties + one, ties);
-                        e = e.zero_where(is_max);
+                        e = e.only_where(!is_max);
                     }
                     sum.map_or(e, |sum| sum + e)
                 },
