@@ -124,7 +124,7 @@ impl<'j, F: Float> Job<'j, F> {
             } else {
                 let (job, plan, same) = (self, &plan, same.as_ref());
                 let (range, scratch) = (range.clone(), &mut *scratch);
-                F::dispatch(level, &mut Block { job, plan, same, range, scratch });
+                level.run(&mut Block { job, plan, same, range, scratch });
             }
             if let Some(heaps) = &heaps {
                 heaps.of_rows(self, level, range, scratch);

@@ -139,7 +139,7 @@ fn run_row<F: Float>(
     let mut run = |of: &Row<'_, '_, F>, step: Step<F>| {
         each(&|index, scratch| {
             let segment = &mut *lock(&segments[index]);
-            F::dispatch(level, SegmentStep { of, index, step, segment, scratch });
+            level.run(SegmentStep { of, index, step, segment, scratch });
         });
     };
     let all = || segments.iter().map(|segment| *lock(segment));
@@ -205,7 +205,7 @@ fn run_row<F: Float>(
         reduced.targets.set(0, target, job.scale(target.weight));
     }
     reduced.set(0, &found);
-    F::dispatch(level, &mut reduced);
+    level.run(&mut reduced);
     job.put(row, reduced.done.scalars(job.operation)[0], reduced.done.lse[0]);
     if job.panel.output.is_some() {
         run(&of, Step::Write(reduced.finished(0), label));

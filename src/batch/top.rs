@@ -141,7 +141,7 @@ impl<'t> Heaps<'t> {
         self.with(|best| {
             for row in rows {
                 let (segments, scratch) = (segments.clone(), &mut *scratch);
-                F::dispatch(level, Scan { job, row, segments, best, scratch });
+                level.run(Scan { job, row, segments, best, scratch });
                 best.fill();
                 self.put(row, best, usize::MAX);
             }
@@ -161,7 +161,7 @@ impl<'t> Heaps<'t> {
         run.each_on(threads, segments, SEGMENT * size_of::<F>(), &|segment| {
             let segments = segment..segment + 1;
             workspace.with(|scratch| {
-                self.with(|best| F::dispatch(level, Scan { job, row, segments, best, scratch }));
+                self.with(|best| level.run(Scan { job, row, segments, best, scratch }));
             });
         })?;
         let Some((all, others)) = self.each.split_first() else { return Ok(()) };

@@ -82,7 +82,7 @@ impl Batch<'_> {
         let all = At { temperature, batch: self, is_sorted, maxima, excesses, given, out, part: 0 };
         let level = run.level;
         run.each(count.div_ceil(PART), PART * size_of::<f64>(), &|part| {
-            F::dispatch(level, At { part, ..all });
+            level.run(At { part, ..all });
         })
     }
 }

@@ -1,7 +1,7 @@
 //! Element types: how numbers lie in memory, and the two that rows are computed in.
 
 use super::partial::Partial;
-use super::{Level, MOST_LANES, Vector, VectorJob};
+use super::{MOST_LANES, Vector};
 use crate::math;
 use fearless_simd::{f32x16, f64x8};
 use std::sync::Mutex;
@@ -109,12 +109,6 @@ pub trait Float: Element + PartialOrd + Default + Send + Sync + 'static {
     /// Memory of the last calls, for the next.
     #[doc(hidden)]
     fn kept() -> &'static [Mutex<Slices<Self>>; 2];
-    /// Runs `job` at an instruction set.
-    #[doc(hidden)]
-    #[inline(always)]
-    fn dispatch<J: VectorJob<Self>>(level: Level, job: J) -> J::Output {
-        level.run(job)
-    }
 }
 
 macro_rules! float {

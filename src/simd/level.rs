@@ -62,7 +62,7 @@ impl Level {
 
     /// Runs `job` on the vectors of the level.
     #[inline(always)]
-    pub(super) fn run<F: Float, J: VectorJob<F>>(self, job: J) -> J::Output {
+    pub(crate) fn run<F: Float, J: VectorJob<F>>(self, job: J) -> J::Output {
         match self.0 {
             Tokens::Portable(token) => run::<F::Vector<_>, _>(token, job),
             #[cfg(target_arch = "aarch64")]

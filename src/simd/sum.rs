@@ -1,6 +1,6 @@
 //! Sums of doubles to more digits than these have: to some 100 bits, rounded once.
 
-use super::{DoubleLanes, Float, Level, Vector, VectorJob};
+use super::{DoubleLanes, Level, Vector, VectorJob};
 use crate::math::{RunningSum, two_sum};
 
 /// Sums side by side.
@@ -49,7 +49,7 @@ impl ExactSum {
 impl Level {
     /// Adds values: see [`ExactSum::add`].
     pub(crate) fn add_exactly(self, sum: &mut ExactSum, values: &[f64]) {
-        f64::dispatch(self, Values { sum, values });
+        self.run(Values { sum, values });
     }
 }
 

@@ -146,7 +146,7 @@ impl<F: Float> Job<'_, F> {
                 Step::Write(Finished { epilogue, label: F::default(), unit: 1.0 }, None)
             };
             let mut segment = Segment::default();
-            F::dispatch(level, SegmentStep { of, index, step, segment: &mut segment, scratch });
+            level.run(SegmentStep { of, index, step, segment: &mut segment, scratch });
         })
     }
 }
@@ -161,7 +161,7 @@ fn reduce_segment<F: Float>(
 ) -> (Segment, f64) {
     let mut segment = Segment::default();
     let mut run = |step, segment: &mut Segment| {
-        F::dispatch(level, SegmentStep { of, index, step, segment, scratch });
+        level.run(SegmentStep { of, index, step, segment, scratch });
     };
     let max = of.shifted_by.unwrap_or(of.swept_max);
     if of.shifted_by.is_none() {
@@ -204,7 +204,7 @@ pub(crate) fn finish_chunks<F: Float>(
                 *class = Some(join(target, temperature, max, (sums, first + i), &mut reduced, i));
             }
         }
-        F::dispatch(level, &mut reduced);
+        level.run(&mut reduced);
         for (i, class) in classes[..len].iter().enumerate() {
             let constants = match class {
                 None => [0.0; ROW_CONSTANTS],

@@ -50,7 +50,7 @@ fn segments_in_any_order() {
                 for len in [1, 7, 300, z.len()] {
                     let mut best = Best { heap: BinaryHeap::new(), len };
                     let scans = Scans { z: &z, segments: &segments, best: &mut best };
-                    f32::dispatch(*level, scans);
+                    level.run(scans);
                     let found = best.heap.into_sorted_vec();
                     assert!(found == wanted[..len], "{}, {segments:?}, {len}", level.name());
                 }

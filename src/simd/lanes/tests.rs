@@ -61,7 +61,7 @@ fn check_order<F: Float>(count: usize, step: i32, order: fn(&[f64]) -> f64) {
         let wide: Vec<f64> = lanes.iter().map(|lane| lane.to_f64()).collect();
         let wanted = order(&wide);
         for level in Level::available() {
-            let total = F::dispatch(*level, Total(&[block])).0;
+            let total = level.run(Total(&[block])).0;
             assert_eq!(total, wanted, "turn {turn}, {}", level.name());
         }
         is_own |= wide.iter().sum::<f64>() != wanted;
@@ -89,7 +89,7 @@ fn f32_blocks_are_added_in_f64() {
     let blocks: Vec<[f32; 16]> =
         [16_777_216.0].iter().chain(&[1.0; 100]).map(|x| [*x; 16]).collect();
     for level in Level::available() {
-        let (total, lost, lanes) = f32::dispatch(*level, Total(&blocks));
+        let (total, lost, lanes) = level.run(Total(&blocks));
         assert_eq!((total, lost), (16.0 * (16_777_216.0 + 100.0), 0.0), "{}", level.name());
         assert_eq!(lanes, [16_777_216.0 + 100.0; 16], "{}", level.name());
     }
@@ -102,11 +102,11 @@ fn f64_blocks_keep_what_additions_lose() {
     let numbers = [1.0].iter().chain(&[tiny; 1000]).chain(&[-1.0]).copied().collect::<Vec<f64>>();
     let blocks: Vec<[f64; 16]> = numbers.iter().map(|x| [*x; 16]).collect();
     for level in Level::available() {
-        let (total, lost, lanes) = f64::dispatch(*level, Total(&blocks));
+        let (total, lost, lanes) = level.run(Total(&blocks));
         assert_eq!((total, lost), (8.0 * 1000.0 * tiny, 0.0), "{}", level.name());
         assert_eq!(lanes[..8], [1000.0 * tiny; 8], "{}", level.name());
         // Before the 1 is taken away: what the sum has no room for.
-        let (total, lost, _) = f64::dispatch(*level, Total(&blocks[..2]));
+        let (total, lost, _) = level.run(Total(&blocks[..2]));
         assert_eq!((total, lost), (8.0, 8.0 * tiny), "{}", level.name());
     }
 }
@@ -115,11 +115,11 @@ fn f64_blocks_keep_what_additions_lose() {
 #[test]
 fn sums_overflow_and_keep_nan() {
     for level in Level::available() {
-        let (total, _, lanes) = f64::dispatch(*level, Total(&[[f64::MAX; 16]; 2]));
+        let (total, _, lanes) = level.run(Total(&[[f64::MAX; 16]; 2]));
         assert!(!total.is_finite() && lanes[0] == f64::INFINITY, "{}", level.name());
         let nan = [[f64::NAN; 16], [1.0; 16]];
-        assert!(f64::dispatch(*level, Total(&nan)).0.is_nan(), "{}", level.name());
+        assert!(level.run(Total(&nan)).0.is_nan(), "{}", level.name());
         let nan = [[f32::NAN; 16], [1.0; 16]];
-        assert!(f32::dispatch(*level, Total(&nan)).0.is_nan(), "{}", level.name());
+        assert!(level.run(Total(&nan)).0.is_nan(), "{}", level.name());
     }
 }

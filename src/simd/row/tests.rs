@@ -69,7 +69,7 @@ fn check_copies<F: Float + std::fmt::Debug>() {
             for first in 0..len.min(3) {
                 let mut to = [untouched; ROOM];
                 let target = &mut to[BEFORE..BEFORE + len];
-                F::dispatch(*level, Copy { from: source, to: target, first });
+                level.run(Copy { from: source, to: target, first });
                 let (here, rest) = to.split_at(BEFORE + len);
                 assert!(here[..BEFORE + first].iter().chain(rest).all(|x| *x == untouched));
                 assert!(here[BEFORE + first..] == source[first..], "{len} from {first}");
@@ -80,7 +80,7 @@ fn check_copies<F: Float + std::fmt::Debug>() {
             {
                 let mut to = [untouched; ROOM];
                 let target = &mut to[BEFORE..BEFORE + len];
-                F::dispatch(*level, FillWith { to: target, from: source, label, streams });
+                level.run(FillWith { to: target, from: source, label, streams });
                 let mut wanted = source.to_vec();
                 if let Some((class, value)) = label {
                     wanted[class] = value;
@@ -106,7 +106,7 @@ fn check_long_rows<F: Float + std::fmt::Debug>() {
                 let (mut to, mut wanted) = (all.clone(), all.clone());
                 wanted[first + class] = F::from_f64(-1.0);
                 let target = &mut to[row.clone()];
-                F::dispatch(*level, InPlace { row: target, label: (class, F::from_f64(-1.0)) });
+                level.run(InPlace { row: target, label: (class, F::from_f64(-1.0)) });
                 assert!(to == wanted, "{len} from {first}, {class}, {}", level.name());
             }
         }
@@ -198,8 +198,8 @@ fn no_access_reaches_beyond_the_row() {
             Access::Store,
             Access::StoreQuad,
         ] {
-            let f32s = catch_unwind(|| f32::dispatch(*level, TooFar(access)));
-            let f64s = catch_unwind(|| f64::dispatch(*level, TooFar(access)));
+            let f32s = catch_unwind(|| level.run::<f32, _>(TooFar(access)));
+            let f64s = catch_unwind(|| level.run::<f64, _>(TooFar(access)));
             assert!(f32s.is_err() && f64s.is_err(), "{access:?} at {}", level.name());
         }
     }
@@ -236,7 +236,7 @@ fn check_blocks<F: Float + std::fmt::Debug>() {
                     let mut to = vec![untouched; 400];
                     let target = &mut to[BEFORE..BEFORE + len];
                     let block = Block { from: &from, stride, to: target, target_stride };
-                    let lanes = F::dispatch(*level, block);
+                    let lanes = level.run(block);
                     let mut wanted = vec![untouched; 400];
                     for column in 0..lanes {
                         for row in 0..lanes {
@@ -280,7 +280,7 @@ fn check_streams<F: Float + std::fmt::Debug>() {
         // On lines, and off them.
         for start in 0..17 {
             let mut to = [F::from_f64(-2.0); 120];
-            F::dispatch(*level, Stream(&from, &mut to[start..start + 100]));
+            level.run(Stream(&from, &mut to[start..start + 100]));
             assert!(to[start..start + 100] == from, "{start} at {}", level.name());
             let around = to[..start].iter().chain(&to[start + 100..]);
             assert!(around.copied().all(|value| value == F::from_f64(-2.0)));

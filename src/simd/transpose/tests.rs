@@ -18,7 +18,7 @@ fn check<F: Float>(lanes: usize, number: impl Fn(usize) -> F, bits: impl Fn(F) -
     for level in Level::available() {
         let from: Vec<F> = (0..lanes * lanes).map(&number).collect();
         let mut block = vec![F::default(); lanes * lanes];
-        assert_eq!(F::dispatch(*level, Transpose(&from, &mut block)), lanes);
+        assert_eq!(level.run(Transpose(&from, &mut block)), lanes);
         for row in 0..lanes {
             for column in 0..lanes {
                 let (found, wanted) = (block[row * lanes + column], number(column * lanes + row));

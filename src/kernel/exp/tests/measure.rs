@@ -64,7 +64,7 @@ impl<F: Float> Row<F> {
     }
 
     pub fn at_level(&mut self, level: Level) {
-        F::dispatch(level, Evaluate(self));
+        level.run(Evaluate(self));
     }
 
     #[inline(always)]
@@ -236,7 +236,7 @@ pub fn sweep<F: Truth>(
     std::thread::scope(|scope| {
         let start = |first| {
             let rows = rows.clone().skip(first).step_by(threads);
-            scope.spawn(move || F::dispatch(*level, Sweep { others, temperature, rows, fill }))
+            scope.spawn(move || level.run(Sweep { others, temperature, rows, fill }))
         };
         let shares: Vec<_> = (0..threads).map(start).collect();
         shares.into_iter().map(|share| share.join().expect("no panic in a sweep")).collect()
