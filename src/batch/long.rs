@@ -78,7 +78,8 @@ pub(super) fn share_rows<F: Float>(
     Ok(())
 }
 
-/// Rows on one thread.
+/// Rows on one thread. A function of its own: what it takes of the stack, other rows do not.
+#[inline(never)]
 pub(super) fn rows<F: Float>(
     job: &Job<'_, F>,
     plan: &Plan,
