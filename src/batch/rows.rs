@@ -3,7 +3,7 @@
 mod group;
 
 use super::{Block, Plan};
-use crate::kernel::{MOST_ROWS, ReducedRows};
+use crate::kernel::{ReducedRows, TargetLanes};
 use crate::panel::Panel;
 use crate::simd::{Float, Vector, outlined};
 use group::Group;
@@ -27,7 +27,7 @@ impl<F: Float> Block<'_, '_, F> {
         let columns = scratch;
         let mut reduced = ReducedRows::new(job.formula());
         if let Some((_, target)) = same {
-            (0..MOST_ROWS).for_each(|i| reduced.targets.set(i, target, job.scale(target.weight)));
+            reduced.targets = TargetLanes::of_all(target, job.scale(target.weight));
         }
         let mut first = range.start;
         while first < range.end {

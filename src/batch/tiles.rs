@@ -42,9 +42,9 @@ struct Tiles<'t, 'j, F: Float> {
     next_out: &'t mut [F],
     kept: &'t mut [F],
     writer: Writer<'t, F>,
-    target: TileTarget<F>,
+    target: &'t mut TileTarget<F>,
     is_lost: [bool; MOST_LANES],
-    done: FinishedLanes,
+    done: &'t mut FinishedLanes,
     /// The logits of all rows, one after another, if what is needed soon is asked for.
     ahead: Option<Source<'t, F>>,
 }
@@ -57,12 +57,18 @@ impl<F: Float> Block<'_, '_, F> {
         let len = tile_len(logits.classes(), V::LANES);
         let mut scratch = &mut *self.scratch;
         let mut take = |len| scratch.split_off_mut(..len).expect("as many as are had");
-        let (label, scalars) = ([F::default(); MOST_LANES], TargetLanes::default());
-        let mut tiles = Tiles {
+        let scale = same.map_or(0.0, |(_, row)| job.scale(row.weight));
+        let scalars =
+            same.map_or_else(TargetLanes::default, |(_, row)| TargetLanes::of_all(row, scale));
+        let label = [F::default(); MOST_LANES];
+        let mut target = TileTarget { label, scalars, is_mixed: false };
+        // Lanes without a row are not finished, and need no care.
+        let mut done = FinishedLanes { unit: [1.0; MOST_LANES], ..FinishedLanes::default() };
+        let tiles = &mut Tiles {
             job,
             plan,
             same,
-            scale: 0.0,
+            scale,
             writer: Writer::new(take(len + 3 * V::LANES), range.end),
             z: take(len),
             weights: take(len),
@@ -70,19 +76,14 @@ impl<F: Float> Block<'_, '_, F> {
             kept: take(len),
             next_z: take(len),
             next_out: take(len),
-            target: TileTarget { label, scalars, is_mixed: false },
+            target: &mut target,
             is_lost: [false; MOST_LANES],
-            // Lanes without a row are not finished, and need no care.
-            done: FinishedLanes { unit: [1.0; MOST_LANES], ..FinishedLanes::default() },
+            done: &mut done,
             ahead: plan.asks_ahead.and_then(|_| logits.run(0, logits.rows())),
         };
-        if let Some((_, row)) = same {
-            tiles.scale = job.scale(row.weight);
-            if let Weights::Row(weights) = row.weights {
-                let lanes = tiles.weights.chunks_exact_mut(V::LANES).enumerate();
-                lanes.take(weights.len()).for_each(|(class, w)| w.fill(weights.get(class)));
-            }
-            (0..MOST_LANES).for_each(|lane| tiles.target.scalars.set(lane, row, tiles.scale));
+        if let Some((_, RowTarget { weights: Weights::Row(weights), .. })) = same {
+            let lanes = tiles.weights.chunks_exact_mut(V::LANES).enumerate();
+            lanes.take(weights.len()).for_each(|(class, w)| w.fill(weights.get(class)));
         }
         let (mut first, end) = (range.start, range.end);
         if Tile::<F>::has_pairs::<V>() && job.operation == Operation::Softmax {
@@ -113,7 +114,8 @@ impl<F: Float> Tiles<'_, '_, F> {
     #[inline(always)]
     fn tile<V: Vector<Scalar = F>>(&mut self, token: V::Token, first: usize, count: usize) {
         let (job, panel, classes) = (self.job, &self.job.panel, self.job.panel.logits.classes());
-        if !(panel.is_plain() && load::<V>(token, panel.logits, first, count, self.z)) {
+        let rows = &mut *self.writer.rows;
+        if !(panel.is_plain() && load::<V>(token, panel.logits, first, count, rows, self.z)) {
             let rows = self.writer.rows.chunks_exact_mut(classes);
             let rows = rows.zip(self.kept.chunks_exact_mut(classes));
             for (i, (row, kept)) in rows.enumerate().take(count) {
@@ -149,13 +151,13 @@ impl<F: Float> Tiles<'_, '_, F> {
         let tile = Tile {
             formula: job.formula(),
             hessian: job.hessian.map(|hessian| hessian.factor),
-            target: &self.target,
+            target: self.target,
             weight_kind,
             weights: self.weights,
             is_lost: &self.is_lost,
             reread: &reread,
         };
-        let (done, len) = (&mut self.done, classes * V::LANES);
+        let (done, len) = (&mut *self.done, classes * V::LANES);
         tile.run::<V>(token, &mut self.z[..len], &mut self.out[..len], done);
         job.put_rows(first, &done.scalars(job.operation)[..count], &done.lse[..count]);
         let (rows, tile) = ((first, count), (&*self.out, &*self.kept));
@@ -182,7 +184,7 @@ impl<F: Float> Tiles<'_, '_, F> {
         row: &RowTarget<'_, F>,
         is_read: &mut [bool; MOST_LANES],
     ) {
-        let target = &mut self.target;
+        let target = &mut *self.target;
         // As signed numbers, which [`NO_CLASS`] is −1 of.
         let number = |label: u32| F::from_f64(f64::from(label.cast_signed()));
         // As many as lanes, or some: loops that have vectors, without an early end, or that are short.

@@ -216,6 +216,20 @@ impl<F: Float> VectorJob<F> for &mut ReducedRows<'_, F> {
 }
 
 impl TargetLanes {
+    /// The same target in all lanes.
+    #[inline(always)]
+    pub(crate) fn of_all<F: Float>(target: &RowTarget<'_, F>, scale: f64) -> Self {
+        let RowTarget { spike, beta, smooth_mass, weight, .. } = *target;
+        let in_all = |value| [value; MOST_LANES];
+        Self {
+            spike: in_all(spike),
+            beta: in_all(beta),
+            smooth_mass: in_all(smooth_mass),
+            weight: in_all(weight),
+            scale: in_all(scale),
+        }
+    }
+
     /// What the loss and the gradient of the row in a lane are multiplied by is `target.weight` and `scale`.
     #[inline(always)]
     pub(crate) fn set<F: Float>(&mut self, lane: usize, target: &RowTarget<'_, F>, scale: f64) {

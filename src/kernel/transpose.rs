@@ -3,13 +3,15 @@
 use crate::simd::{Rows, RowsMut, Sink, Source, Vector, outlined, transpose};
 
 /// Rows from `first` on, at most LANES, that lie one after another or class by class, to a tile; false if
-/// they do neither, or if there are too few, but for one alone. Lanes without a row have any numbers.
+/// they do neither. The last of all rows go by way of `own` memory, which has [`room`]. Lanes without a row have any
+/// numbers.
 #[inline(always)]
 pub(crate) fn load<V: Vector>(
     token: V::Token,
     rows: &Rows<'_>,
     first: usize,
     count: usize,
+    own: &mut [V::Scalar],
     tile: &mut [V::Scalar],
 ) -> bool {
     let (classes, zero) = (rows.classes(), V::Scalar::default());
@@ -29,10 +31,14 @@ pub(crate) fn load<V: Vector>(
     }
     // As far as there are rows: what a vector has behind its own row is not kept.
     let Some(run) = rows.run(first, rows.rows() - first) else { return false };
-    if run.len() < room(classes, V::LANES) {
-        return false;
+    if run.len() >= room(classes, V::LANES) {
+        from_run::<V>(token, run, classes, tile);
+        return true;
     }
-    from_run::<V>(token, run, classes, tile);
+    for at in (0..run.len()).step_by(V::LANES) {
+        run.vector::<V>(token, at, zero).to_slice(&mut own[at..]);
+    }
+    from_run::<V>(token, Source::from_slice(own), classes, tile);
     true
 }
 

@@ -29,7 +29,7 @@ impl<F: Float> Tiles<'_, '_, F> {
         let tile = Tile {
             formula: job.formula(),
             hessian: None,
-            target: &self.target,
+            target: self.target,
             weight_kind: WeightKind::Absent,
             weights: &[],
             is_lost: &self.is_lost,
