@@ -24,6 +24,7 @@ PROMISED = 0.1  # seconds
 SLACK = 0.1  # for a machine that has other work, and pages of a gigabyte to take back
 ATTEMPTS = 5  # a busy machine is late now and then, a deaf call each time
 WATCHDOG = 100  # seconds, after which the whole run is given up
+CLOCKS = time.perf_counter, time.process_time  # the second stops while others have the processors
 
 
 class Stopped(Exception):
@@ -40,13 +41,8 @@ def rising(rows, classes):
     return np.broadcast_to(np.linspace(-1, 1, classes, dtype=np.float32), (rows, classes))
 
 
-CLOCKS = time.perf_counter, time.process_time
-
-
 def late(call, after):
-    """The seconds from a signal, so long after the beginning of the call, to the end of the call. Where other work has
-    the processors meanwhile, the time of its own on them.
-    """
+    """The seconds from a signal, so long after the beginning of the call, to the end of the call: of its own work."""
 
     def stop(signum, frame):
         raise Stopped
