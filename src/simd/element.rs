@@ -66,14 +66,18 @@ impl Storage {
 pub type Slices<F> = Vec<Mutex<Vec<F>>>;
 
 /// A type that rows are made of where they are a slice.
-pub trait Element: Copy {
+///
+/// # Safety
+/// - Elements lie in memory as `STORAGE` says.
+pub unsafe trait Element: Copy {
     /// How this type lies in memory.
     const STORAGE: Storage;
 }
 
 macro_rules! elements {
     ($($type:ident: $storage:ident,)+) => {
-        $(impl Element for $type {
+        // SAFETY: the type of that name.
+        $(unsafe impl Element for $type {
             const STORAGE: Storage = Storage::$storage;
         })+
     };
