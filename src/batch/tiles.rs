@@ -34,6 +34,8 @@ struct Tiles<'t, 'j, F: Float> {
     plan: &'t Plan,
     same: Option<&'t Same<'t, F>>,
     scale: f64,
+    /// Of the weights, if they are the same for all rows; in lanes by then.
+    weight_kind: Option<WeightKind>,
     z: &'t mut [F],
     weights: &'t mut [F],
     out: &'t mut [F],
@@ -60,6 +62,7 @@ impl<F: Float> Block<'_, '_, F> {
         let scale = same.map_or(0.0, |(_, row)| job.scale(row.weight));
         let scalars =
             same.map_or_else(TargetLanes::default, |(_, row)| TargetLanes::of_all(row, scale));
+        let shared = job.targets.as_ref().and_then(|targets| targets.rows.weights_of_all());
         let label = [F::default(); MOST_LANES];
         let mut target = TileTarget { label, scalars, is_mixed: false };
         // Lanes without a row are not finished, and need no care.
@@ -69,6 +72,7 @@ impl<F: Float> Block<'_, '_, F> {
             plan,
             same,
             scale,
+            weight_kind: shared.as_ref().map(WeightKind::of),
             writer: Writer::new(take(len + 3 * V::LANES), range.end),
             z: take(len),
             weights: take(len),
@@ -81,7 +85,7 @@ impl<F: Float> Block<'_, '_, F> {
             done: &mut done,
             ahead: plan.asks_ahead.and_then(|_| logits.run(0, logits.rows())),
         };
-        if let Some((_, RowTarget { weights: Weights::Row(weights), .. })) = same {
+        if let Some(Weights::Row(weights)) = shared {
             let lanes = tiles.weights.chunks_exact_mut(V::LANES).enumerate();
             lanes.take(weights.len()).for_each(|(class, w)| w.fill(weights.get(class)));
         }
@@ -229,8 +233,10 @@ impl<F: Float> Tiles<'_, '_, F> {
         target.label.fill(F::from_f64(-1.0));
         target.is_mixed = false;
         self.is_lost.fill(false);
-        // Of the same rows, which are in lanes by now.
-        self.writer.rows.fill(F::default());
+        if self.weight_kind.is_none() {
+            // Of the same rows, which are in lanes by now.
+            self.writer.rows.fill(F::default());
+        }
         let mut has_weights = false;
         let rows = self.writer.rows.chunks_exact_mut(classes);
         let rows = rows.zip(self.kept.chunks_exact(classes));
@@ -247,7 +253,7 @@ impl<F: Float> Tiles<'_, '_, F> {
                 let filled = job.fill_weights::<V>(token, (number, 0), kept, weights);
                 self.is_lost[lane] = filled.is_lost;
                 row.set_mass(filled.mass);
-            } else {
+            } else if self.weight_kind.is_none() {
                 let weight = |class| F::from_f64(row.weights.get(class));
                 weights.iter_mut().enumerate().for_each(|(class, w)| *w = weight(class));
             }
@@ -258,6 +264,9 @@ impl<F: Float> Tiles<'_, '_, F> {
                 target.label[lane] = F::from_f64(f64::from(label));
             }
             target.scalars.set(lane, &row, job.scale(row.weight));
+        }
+        if let Some(kind) = self.weight_kind {
+            return kind;
         }
         if !has_weights {
             return WeightKind::Absent;

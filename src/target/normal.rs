@@ -136,13 +136,24 @@ impl<'a, F: Float> SmoothedTargets<'a, F> {
         matches!(self.targets, Targets::Probabilities(_)) || matches!(self.smooth, Smooth::Made)
     }
 
+    /// The weights of rows, if they are the same for all.
+    #[inline(always)]
+    pub(crate) fn weights_of_all(&self) -> Option<Weights<'_, F>> {
+        match (self.targets, &self.smooth) {
+            (Targets::Probabilities(_), _) | (_, Smooth::Rows(_) | Smooth::Made) => None,
+            (_, Smooth::Absent) => Some(Weights::Absent),
+            (_, Smooth::Ones) => Some(Weights::Ones),
+            (_, Smooth::Shared(weights, _)) => Some(Weights::Row(Source::from_slice(weights))),
+        }
+    }
+
     /// The labels, and the target of every row but for its label, if they are the same but for those.
     #[inline(always)]
     pub(crate) fn labels_alone(&self) -> Option<(&[u32], RowTarget<'_, F>)> {
         let Targets::Labels(labels) = self.targets else { return None };
         let LossTerms { class_weight, sample_weight, label_smoothing, .. } = *self.terms;
         let is_alone = class_weight.is_none() && sample_weight.is_none() && self.kept.is_none();
-        if !is_alone || matches!(self.smooth, Smooth::Rows(_) | Smooth::Made) {
+        if !is_alone || self.weights_of_all().is_none() {
             return None;
         }
         Some((labels.classes(), RowTarget { spike: 1.0 - label_smoothing, ..self.smooth(0) }))
