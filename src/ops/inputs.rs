@@ -101,8 +101,8 @@ pub fn read_probabilities<'a>(
             if partial.has_others {
                 break;
             }
-            // Without an early end, as above: targets that are labels are mostly zeros.
-            if values.iter().fold(true, |all, q| all & (*q == 0.0)) {
+            // Without an early end, as above: targets that are labels are mostly zeros, if there are many.
+            if part > 0 && values.iter().fold(true, |all, q| all & (*q == 0.0)) {
                 continue;
             }
             let classes = (start + part * PART..).zip(values);
