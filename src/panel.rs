@@ -46,6 +46,11 @@ impl<F: Float> Panel<'_, F> {
         self.mask.is_none_or(|mask| mask.get(row, class) != 0.0)
     }
 
+    /// Do all rows lie one after another, as one row would? Then several are loaded and stored as one.
+    pub(crate) fn are_one(&self) -> bool {
+        self.logits.are_one() && self.output.is_none_or(RowsMut::are_one)
+    }
+
     /// Is the output the memory of the logits?
     pub(crate) fn is_in_place(&self) -> bool {
         self.logits.rows() > 0 && self.output.is_some_and(|output| output.starts_with(self.logits))
@@ -63,7 +68,8 @@ impl<F: Float> Panel<'_, F> {
         self.output.and_then(|output| output.direct(row)).expect("written directly")
     }
 
-    /// Which classes of row `row` are kept, from `class` on: 1 or 0, to memory of our own. None without a mask.
+    /// Which classes of row `row` are kept, from `class` on, or of it and the next rows: 1 or 0, to memory of our own.
+    /// None without a mask.
     pub(crate) fn kept<'k, V: Vector<Scalar = F>>(
         &self,
         token: V::Token,
@@ -72,7 +78,10 @@ impl<F: Float> Panel<'_, F> {
         own: &'k mut [F],
     ) -> &'k [F] {
         let Some(mask) = self.mask else { return &[] };
-        mask.gather::<V, F>(token, row, class, own);
+        let at_once = if mask.are_one() { own.len() } else { mask.classes() };
+        for (i, own) in own.chunks_mut(at_once.max(1)).enumerate() {
+            mask.gather::<V, F>(token, row + i, class, own);
+        }
         own
     }
 

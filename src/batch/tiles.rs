@@ -120,11 +120,11 @@ impl<F: Float> Tiles<'_, '_, F> {
         let (job, panel, classes) = (self.job, &self.job.panel, self.job.panel.logits.classes());
         let rows = &mut *self.writer.rows;
         if !(panel.is_plain() && load::<V>(token, panel.logits, first, count, rows, self.z)) {
-            let rows = self.writer.rows.chunks_exact_mut(classes);
-            let rows = rows.zip(self.kept.chunks_exact_mut(classes));
-            for (i, (row, kept)) in rows.enumerate().take(count) {
-                let kept = panel.kept::<V>(token, first + i, 0, kept);
-                panel.load::<V>(token, first + i, 0, kept, row);
+            let at_once = if panel.are_one() { count } else { 1 };
+            for i in (0..count).step_by(at_once) {
+                let elements = i * classes..(i + at_once) * classes;
+                let kept = panel.kept::<V>(token, first + i, 0, &mut self.kept[elements.clone()]);
+                panel.load::<V>(token, first + i, 0, kept, &mut self.writer.rows[elements]);
             }
             from_run::<V>(token, Source::from_slice(self.writer.rows), classes, self.z);
         }

@@ -126,6 +126,21 @@ macro_rules! view {
                 Some(unsafe { $row::from_raw(start.cast(), count * self.classes) })
             }
 
+            /// Do all rows lie one after another, as one row would?
+            pub(crate) fn are_one(&self) -> bool {
+                self.outer.step() == Some(self.classes.cast_signed() * self.class_stride)
+            }
+
+            /// Where `count` elements from a class of row `row` on are: classes of this row, or of the next ones too
+            /// where rows are one.
+            #[inline(always)]
+            fn start_of_part(&self, row: usize, class: usize, count: usize) -> $pointer {
+                let are_there = |rows: usize| count <= (rows * self.classes).saturating_sub(class);
+                assert!(class <= self.classes);
+                assert!(are_there(1) || self.are_one() && are_there(self.rows().saturating_sub(row)));
+                if count > 0 { self.start_of(row, 1, class) } else { self.start }
+            }
+
             /// The classes of `count` rows, each as one row, if those are neighbours in memory, class by
             /// class, as type `F`.
             #[inline(always)]

@@ -46,9 +46,11 @@ impl<'m, F: Float> Writer<'m, F> {
             }
         }
         to_run::<V>(token, tile, classes, &mut Sink::from_slice(self.rows));
-        let rows = self.rows.chunks_exact_mut(classes).zip(kept.chunks_exact(classes));
-        for (i, (row, kept)) in rows.enumerate().take(count) {
-            panel.store::<V>(token, first + i, 0, kept, row);
+        let at_once = if panel.are_one() { count } else { 1 };
+        for i in (0..count).step_by(at_once) {
+            let elements = i * classes..(i + at_once) * classes;
+            let kept = &kept[elements.clone()];
+            panel.store::<V>(token, first + i, 0, kept, &mut self.rows[elements]);
         }
     }
 

@@ -39,7 +39,8 @@ impl Rows<'_> {
         outlined!(V, token, self.gather_part(token, row, class, target));
     }
 
-    /// Copies the classes of row `row` from `class` on to `target`, converted to `F`.
+    /// Copies the classes of row `row` from `class` on to `target`, converted to `F`; on into the next rows where rows
+    /// are one.
     #[inline(always)]
     pub(crate) fn gather_part<F: Float>(
         &self,
@@ -63,13 +64,6 @@ impl Rows<'_> {
             },
             _ => self.visit(row, class, len, |k, value| target[k] = F::from_f64(value)),
         }
-    }
-
-    /// Where `count` classes of row `row` from `class` on are.
-    #[inline(always)]
-    fn start_of_part(&self, row: usize, class: usize, count: usize) -> *const u8 {
-        assert!(class <= self.classes && count <= self.classes - class);
-        if count > 0 { self.start_of(row, 1, class) } else { self.start }
     }
 
     /// Visits `count` classes of row `row` from `first` on: `visit(0, value)`, `visit(1, value)`, ...
@@ -148,7 +142,8 @@ impl RowsMut<'_> {
         self.scatter_part(Fallback::new(), row, class, values);
     }
 
-    /// Rounds `values` to the storage type into the classes of row `row` from `class` on.
+    /// Rounds `values` to the storage type into the classes of row `row` from `class` on; on into the next rows where
+    /// rows are one.
     #[inline(always)]
     pub(crate) fn scatter_part<F: Float>(
         &self,
@@ -157,8 +152,7 @@ impl RowsMut<'_> {
         class: usize,
         values: &[F],
     ) {
-        assert!(class <= self.classes && values.len() <= self.classes - class);
-        let start = self.start_of(row, 1, class);
+        let start = self.start_of_part(row, class, values.len());
         let is_dense = self.class_stride == self.storage.size().cast_signed();
         let (floats, len) = (values.as_ptr().cast::<f32>(), values.len());
         match self.storage {
