@@ -102,11 +102,12 @@ pub fn read_probabilities<'a>(
                 break;
             }
             // Without an early end, as above: targets that are labels are mostly zeros, if there are many.
-            if part > 0 && values.iter().fold(true, |all, q| all & (*q == 0.0)) {
+            let is_likely = |q: &f64| *q != 0.0;
+            if part > 0 && !values.iter().fold(false, |any, q| any | is_likely(q)) {
                 continue;
             }
             let classes = (start + part * PART..).zip(values);
-            let mut likely = classes.filter(|(_, q)| **q != 0.0).map(|(class, _)| class);
+            let mut likely = classes.filter(|(_, q)| is_likely(q)).map(|(class, _)| class);
             partial.first = partial.first.or_else(|| likely.next());
             partial.has_others |= likely.next().is_some();
         }
