@@ -142,8 +142,8 @@ impl Run<'_> {
     ) -> Result<Vec<R>, Error> {
         let classes = rows.classes();
         let mut results = self.filled(rows.rows(), &R::default())?;
-        let (level, buffer) = (self.level, || zeros(classes.min(CHUNK)));
-        let read_row = |row: usize, buffer: &mut [f64], mut polled: Option<&mut Run<'_>>| {
+        let level = self.level;
+        let read_long_row = |row: usize, buffer: &mut [f64], mut polled: Option<&mut Run<'_>>| {
             let mut state = S::default();
             for start in (0..classes).step_by(CHUNK) {
                 let values = &mut buffer[..CHUNK.min(classes - start)];
@@ -156,18 +156,30 @@ impl Run<'_> {
             finish(row, state)
         };
         if classes > LONG_ROW {
-            let mut buffer = buffer()?;
+            let mut buffer = zeros(CHUNK)?;
             for (row, result) in results.iter_mut().enumerate() {
-                *result = read_row(row, &mut buffer, Some(self))?;
+                *result = read_long_row(row, &mut buffer, Some(self))?;
             }
             return Ok(results);
         }
+        // Of few classes, those of several rows are one chunk.
+        let rows_per_chunk = if rows.are_one() { CHUNK / classes.max(1) } else { 1 }.max(1);
         let rows_per_part = (NUMBERS_PER_PART / classes.max(1)).max(1);
         let part_bytes = rows_per_part.min(results.len()) * classes * size_of::<f64>();
         let read_part = |part: usize, results: &mut [R]| {
-            let mut buffer = buffer()?;
-            for (row, result) in (part * rows_per_part..).zip(results) {
-                *result = read_row(row, &mut buffer, None)?;
+            let mut buffer = zeros((rows_per_chunk.min(results.len()) * classes).min(CHUNK))?;
+            for (chunk, results) in results.chunks_mut(rows_per_chunk).enumerate() {
+                let first = part * rows_per_part + chunk * rows_per_chunk;
+                if classes > CHUNK {
+                    results[0] = read_long_row(first, &mut buffer, None)?;
+                    continue;
+                }
+                rows.gather_for(level, first, 0, &mut buffer[..results.len() * classes]);
+                for (i, result) in results.iter_mut().enumerate() {
+                    let mut state = S::default();
+                    read(first + i, 0, &buffer[i * classes..][..classes], &mut state)?;
+                    *result = finish(first + i, state)?;
+                }
             }
             Ok(())
         };

@@ -2,7 +2,7 @@
 
 use super::{Rows, RowsMut, Storage};
 use crate::simd::storage::{Halves, convert, narrow_bf16, read, widen_bf16, write};
-use crate::simd::{Float, Level, MOST_LANES, Vector};
+use crate::simd::{Float, Level, Vector};
 use fearless_simd::Fallback;
 
 impl Rows<'_> {
@@ -15,10 +15,6 @@ impl Rows<'_> {
     /// The same to doubles, compiled for each level.
     #[inline(never)]
     pub(crate) fn gather_for(&self, level: Level, row: usize, class: usize, target: &mut [f64]) {
-        if target.len() <= 2 * MOST_LANES {
-            // In less time than it takes to look for the level.
-            return self.gather_from(row, class, target);
-        }
         level.compiled(
             #[inline(always)]
             || self.gather_part(Fallback::new(), row, class, target),
