@@ -44,6 +44,8 @@ impl<F: Float> VectorJob<F> for SegmentStep<'_, '_, '_, F> {
                 (segment.class, segment.max) = RowClass::of(own_z);
                 return;
             }
+            // As of every row of a loss without a gradient that does not count.
+            Step::Fill(_) if panel.output.is_none() => return,
             Step::Fill(value) => {
                 if panel.writes_directly() {
                     panel.sink(row).part(start, len).fill(value);
