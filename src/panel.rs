@@ -85,7 +85,7 @@ impl<F: Float> Panel<'_, F> {
         own
     }
 
-    /// The classes of row `row` from `class` on. `kept` is empty without a mask.
+    /// The classes of row `row` from `class` on, or of it and the next rows. `kept` is empty without a mask.
     pub(crate) fn load<V: Vector<Scalar = F>>(
         &self,
         token: V::Token,
@@ -115,7 +115,7 @@ impl<F: Float> Panel<'_, F> {
         }
     }
 
-    /// Writes the classes of row `row` from `class` on. `kept` is not read without a mask.
+    /// Writes the classes of row `row` from `class` on, or of it and the next rows. `kept` is not read without a mask.
     pub(crate) fn store<V: Vector<Scalar = F>>(
         &self,
         token: V::Token,

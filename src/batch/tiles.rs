@@ -234,7 +234,7 @@ impl<F: Float> Tiles<'_, '_, F> {
         target.is_mixed = false;
         self.is_lost.fill(false);
         if self.weight_kind.is_none() {
-            // Of the same rows, which are in lanes by now.
+            // They take the place of the rows' logits, which are in lanes by now.
             self.writer.rows.fill(F::default());
         }
         let mut has_weights = false;

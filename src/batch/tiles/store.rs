@@ -6,8 +6,8 @@ use crate::simd::{Float, MOST_LANES, RowsMut, Sink, Source, Vector};
 
 /// What writes the tiles of a block.
 pub(super) struct Writer<'m, F> {
-    /// Memory for the rows of a tile, or their weights, one after another; they may begin within a line of memory, and with what the tile
-    /// before has left.
+    /// Memory for the rows of a tile, or their weights, one after another; they may begin within a line of memory, and
+    /// with what the tile before has left.
     pub(super) rows: &'m mut [F],
     /// The end of the block: its last tile writes what is left.
     pub(super) end: usize,
