@@ -28,6 +28,21 @@ macro_rules! outlined {
 }
 pub(crate) use outlined;
 
+/// An array of so many values, one for each index. A loop written out: a closure is compiled without the instruction
+/// set of the vectors it calls, unless it is inlined, which nothing guarantees.
+macro_rules! each {
+    ($len:expr, |$i:ident| $value:expr) => {{
+        let mut $i = 0;
+        let mut result = [$value; $len];
+        while $i + 1 < $len {
+            $i += 1;
+            result[$i] = $value;
+        }
+        result
+    }};
+}
+pub(crate) use each;
+
 mod element;
 mod fearless;
 pub mod fpenv;

@@ -19,7 +19,7 @@
 mod tests;
 
 use crate::math::{LN2, MOST_COEFFICIENTS, Pair, Real};
-use crate::simd::{Float, Vector, Widened, outlined};
+use crate::simd::{Float, Vector, Widened, each, outlined};
 use std::f64::consts::LOG2_E;
 
 /// T > 0, which the logits are divided by, and the constants of the exponential.
@@ -169,39 +169,48 @@ impl<V: Vector> Exponential<V> {
     /// exp(z/T)·2^(H − N)
     #[inline(always)]
     pub(super) fn of(&self, z: V, base: Base<V>) -> V {
+        self.of_each([z], base)[0]
+    }
+
+    /// Those of several vectors, step by step: while one waits for its own results, the processor has work of the
+    /// others.
+    #[inline(always)]
+    pub(super) fn of_each<const N: usize>(&self, z: [V; N], base: Base<V>) -> [V; N] {
         if V::IS_COMPACT {
-            return outlined!(V, self.token(), self.inlined(z, base));
+            return each!(N, |i| outlined!(V, self.token(), self.side_by_side([z[i]], base))[0]);
         }
-        self.inlined(z, base)
+        self.side_by_side(z, base)
     }
 
     #[inline(always)]
-    fn inlined(&self, z: V, base: Base<V>) -> V {
+    fn side_by_side<const N: usize>(&self, z: [V; N], base: Base<V>) -> [V; N] {
         let (q, r, scale) = self.polynomial(z, base);
+        let one = V::splat(self.token(), V::Scalar::from_f64(1.0));
         // A power of two rounds nothing.
-        q.mul_add(r, V::splat(self.token(), V::Scalar::from_f64(1.0))) * scale
+        each!(N, |i| q[i].mul_add(r[i], one) * scale[i])
     }
 
     /// q, r, and 2^(n − N + H).
     #[inline(always)]
-    fn polynomial(&self, z: V, base: Base<V>) -> (V, V, V) {
+    fn polynomial<const N: usize>(&self, z: [V; N], base: Base<V>) -> ([V; N], [V; N], [V; N]) {
         // In this order, which keeps NaN.
-        let (n, rest, scale) = self.reduced(base.cut.max(z), base);
-        let r = n.neg_mul_add(self.ln2_low, rest);
+        let (n, rest, scale) = self.reduced(each!(N, |i| base.cut.max(z[i])), base);
+        let r = each!(N, |i| n[i].neg_mul_add(self.ln2_low, rest[i]));
         let count = const { V::Scalar::EXP.coefficients.len() };
-        let mut q = self.coefficients[count - 1];
-        for i in (0..count - 1).rev() {
-            q = q.mul_add(r, self.coefficients[i]);
+        let mut q = [self.coefficients[count - 1]; N];
+        for c in (0..count - 1).rev() {
+            q = each!(N, |i| q[i].mul_add(r[i], self.coefficients[c]));
         }
         (q, r, scale)
     }
 
     /// n, z − n·ln2_high (exact), and 2^(n − N + H).
     #[inline(always)]
-    fn reduced(&self, z: V, base: Base<V>) -> (V, V, V) {
-        let shifted = z.mul_add(self.log2e, base.magic);
-        let n = shifted - base.magic;
-        (n, n.neg_mul_add(self.ln2_high, z), shifted.exponent_from_low_bits())
+    fn reduced<const N: usize>(&self, z: [V; N], base: Base<V>) -> ([V; N], [V; N], [V; N]) {
+        let shifted = each!(N, |i| z[i].mul_add(self.log2e, base.magic));
+        let n = each!(N, |i| shifted[i] - base.magic);
+        let rest = each!(N, |i| n[i].neg_mul_add(self.ln2_high, z[i]));
+        (n, rest, each!(N, |i| shifted[i].exponent_from_low_bits()))
     }
 
     /// exp(M/T)·2^(H − N) in double precision, for the logarithm, and what that lost. n and the constants are
@@ -215,14 +224,14 @@ impl<V: Vector> Exponential<V> {
         base: Base<V>,
     ) -> Pair<D> {
         if const { !is_double::<V::Scalar>() } {
-            let (q, r, scale) = self.polynomial(max, base);
+            let ([q], [r], [scale]) = self.polynomial([max], base);
             let one = V::splat(self.token(), V::Scalar::from_f64(1.0));
             let e = q.mul_add(r, one);
             let (e, lost) = (e * scale, q.mul_add(r, one - e) * scale);
             let top = D::widen(e) + D::widen(lost);
             return [top, top.like(0.0)];
         }
-        let (n, rest, scale) = self.reduced(max, base);
+        let ([n], [rest], [scale]) = self.reduced([max], base);
         let (n, rest, scale) = (D::widen(n), D::widen(rest), D::widen(scale));
         let (low, zero) = (rest.like(-temperature.ln2_low.to_f64()), rest.like(0.0));
         let r = n.mul_add(low, rest);

@@ -28,7 +28,9 @@
 use super::exp::{Base, Exponential, Temperature};
 use super::maximum::find_places;
 use super::special::{shift, weighted_gaps};
-use crate::simd::{Cache, Float, LaneSum, Lines, QUAD, Sink, Source, Vector, outlined, with_value};
+use crate::simd::{
+    Cache, Float, LaneSum, Lines, QUAD, Sink, Source, Vector, each, outlined, with_value,
+};
 use crate::target::Weights;
 use std::slice::from_mut;
 
@@ -258,36 +260,26 @@ fn sweep_part<V: Vector>(
                 }
             }
             let mut kept = keeps.then(|| exps.quad::<V>(at));
-            let mut w = [zero; QUAD];
-            if kind == WeightKind::Each {
-                for i in 0..QUAD {
-                    w[i] = weight.nth::<V>(token, i);
+            let z = each!(QUAD, |i| quad.nth::<V>(token, i));
+            let gaps = each!(QUAD, |i| top - z[i]);
+            match kind {
+                WeightKind::Absent => {}
+                WeightKind::Ones => dot.add_pair(gaps[0] + gaps[1], gaps[2] + gaps[3]),
+                WeightKind::Each => {
+                    dot.add_products(each!(QUAD, |i| weight.nth::<V>(token, i)), gaps);
                 }
             }
-            // Vector by vector, down to the sum of each pair: the registers of AVX2 hold no more.
+            let e = exp.of_each(z, base);
             let mut term = {
                 #[inline(always)]
                 |i: usize| {
-                    let z = quad.nth::<V>(token, i);
-                    let gap = top - z;
-                    let e = exp.of(z, base);
                     if let Some(kept) = &mut kept {
-                        kept.set_vector(i * V::LANES, e);
+                        kept.set_vector(i * V::LANES, e[i]);
                     }
-                    (if has_apart { leave_out(e, at + i * V::LANES) } else { e }, gap)
+                    if has_apart { leave_out(e[i], at + i * V::LANES) } else { e[i] }
                 }
             };
-            let ((e0, g0), (e1, g1)) = (term(0), term(1));
-            let (e01, g01) = (e0 + e1, g0 + g1);
-            let ((e2, g2), (e3, g3)) = (term(2), term(3));
-            let (e23, g23) = (e2 + e3, g2 + g3);
-            sum.add_pair(e01, e23);
-            if kind == WeightKind::Ones {
-                dot.add_pair(g01, g23);
-            }
-            if kind == WeightKind::Each {
-                dot.add_products(w, [g0, g1, g2, g3]);
-            }
+            sum.add_pair(term(0) + term(1), term(2) + term(3));
         }
     };
     let whole = z.len() - z.len() % quad_len;

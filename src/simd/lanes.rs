@@ -1,7 +1,7 @@
 //! Doubles side by side: the scalars of several rows, and what sums of few vectors are flushed into.
 
 use super::partial::Partial;
-use super::{QUAD, Vector};
+use super::{QUAD, Vector, each};
 use crate::math::{EXPONENT, HALF, Real, RunningSum, SIGNIFICAND, UNIT, two_sum};
 use fearless_simd::{Bytes, SimdSplit, f32x16, f64x8, mask64x8, u64x8};
 use std::ops::{Add, Div, Mul, Sub};
@@ -10,27 +10,13 @@ use std::ops::{Add, Div, Mul, Sub};
 #[derive(Clone, Copy)]
 pub struct Doubles<S: Partial, const N: usize>(pub(super) [f64x8<S>; N]);
 
-/// Lane by lane. Loops written out, here and below: a closure is compiled without the instruction
-/// set of the vectors it calls, unless it is inlined, which nothing guarantees.
-macro_rules! each {
-    (|$i:ident| $value:expr) => {{
-        let mut $i = 0;
-        let mut result = [$value; N];
-        while $i + 1 < N {
-            $i += 1;
-            result[$i] = $value;
-        }
-        result
-    }};
-}
-
 macro_rules! operator {
     ($operator:ident, $name:ident) => {
         impl<S: Partial, const N: usize> $operator for Doubles<S, N> {
             type Output = Self;
             #[inline(always)]
             fn $name(self, other: Self) -> Self {
-                Self(each!(|i| self.0[i].$name(other.0[i])))
+                Self(each!(N, |i| self.0[i].$name(other.0[i])))
             }
         }
     };
@@ -46,23 +32,23 @@ impl<S: Partial, const N: usize> Real for Doubles<S, N> {
 
     #[inline(always)]
     fn like(self, value: f64) -> Self {
-        Self(each!(|i| f64x8::splat(self.0[i].simd, value)))
+        Self(each!(N, |i| f64x8::splat(self.0[i].simd, value)))
     }
     #[inline(always)]
     fn mul_add(self, b: Self, c: Self) -> Self {
-        Self(each!(|i| Vector::mul_add(self.0[i], b.0[i], c.0[i])))
+        Self(each!(N, |i| Vector::mul_add(self.0[i], b.0[i], c.0[i])))
     }
     #[inline(always)]
     fn abs(self) -> Self {
-        Self(each!(|i| self.0[i].simd.abs_f64x8(self.0[i])))
+        Self(each!(N, |i| self.0[i].simd.abs_f64x8(self.0[i])))
     }
     #[inline(always)]
     fn ge(self, other: Self) -> Self::Mask {
-        each!(|i| self.0[i].ge(other.0[i]))
+        each!(N, |i| self.0[i].ge(other.0[i]))
     }
     #[inline(always)]
     fn eq(self, other: Self) -> Self::Mask {
-        each!(|i| self.0[i].eq(other.0[i]))
+        each!(N, |i| self.0[i].eq(other.0[i]))
     }
     #[inline(always)]
     fn all(mask: Self::Mask) -> bool {
@@ -74,11 +60,11 @@ impl<S: Partial, const N: usize> Real for Doubles<S, N> {
     }
     #[inline(always)]
     fn pick(mask: Self::Mask, a: Self, b: Self) -> Self {
-        Self(each!(|i| f64x8::<S>::select(mask[i], a.0[i], b.0[i])))
+        Self(each!(N, |i| f64x8::<S>::select(mask[i], a.0[i], b.0[i])))
     }
     #[inline(always)]
     fn power(self) -> Self {
-        Self(each!(|i| {
+        Self(each!(N, |i| {
             let bits: u64x8<S> = self.0[i].bitcast();
             (bits & EXPONENT).bitcast()
         }))
@@ -119,7 +105,7 @@ impl<S: Partial, const N: usize> DoubleLanes for Doubles<S, N> {
     }
     #[inline(always)]
     fn from_slice(token: S, values: &[f64]) -> Self {
-        Self(each!(|i| Vector::from_slice(token, &values[i * f64x8::<S>::LANES..])))
+        Self(each!(N, |i| Vector::from_slice(token, &values[i * f64x8::<S>::LANES..])))
     }
     #[inline(always)]
     fn to_slice(self, values: &mut [f64]) {
