@@ -1,7 +1,7 @@
 //! Doubles side by side: the scalars of several rows, and what sums of few vectors are flushed into.
 
 use super::partial::Partial;
-use super::{QUAD, Vector, each};
+use super::{QUAD, Vector};
 use crate::math::{EXPONENT, HALF, Real, RunningSum, SIGNIFICAND, UNIT, two_sum};
 use fearless_simd::{Bytes, SimdSplit, f32x16, f64x8, mask64x8, u64x8};
 use std::ops::{Add, Div, Mul, Sub};
