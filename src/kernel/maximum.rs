@@ -47,7 +47,7 @@ pub(super) fn find_places<V: Vector>(token: V::Token, parts: &mut [Part<'_, V::S
 
 #[inline(always)]
 fn place<V: Vector>(token: V::Token, z: Source<'_, V::Scalar>, max: V::Scalar) -> usize {
-    let largest = V::splat(token, max);
+    let (largest, lowest) = (V::splat(token, max), V::Scalar::NEG_INFINITY);
     let mut at = 0;
     while at + QUAD * V::LANES <= z.len() {
         let quad = z.quad::<V>(at);
@@ -58,12 +58,10 @@ fn place<V: Vector>(token: V::Token, z: Source<'_, V::Scalar>, max: V::Scalar) -
         }
         at += QUAD * V::LANES;
     }
-    while at < z.len() {
-        let bits = V::bits(z.vector::<V>(token, at, V::Scalar::NEG_INFINITY).ge(largest));
-        if bits != 0 {
-            return at + bits.trailing_zeros() as usize;
-        }
-        at += V::LANES;
+    // All of four vectors: where the maximum is among them no processor can foresee.
+    let (mut bits, end) = (0, z.len().min(at + QUAD * V::LANES));
+    for (i, at) in (at..end).step_by(V::LANES).enumerate() {
+        bits |= V::bits(z.vector::<V>(token, at, lowest).ge(largest)) << (i * V::LANES);
     }
-    usize::MAX
+    if bits == 0 { usize::MAX } else { at + bits.trailing_zeros() as usize }
 }
