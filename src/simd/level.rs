@@ -6,18 +6,7 @@ use std::sync::OnceLock;
 
 /// The instruction sets that kernels are compiled for, from narrow to wide.
 #[derive(Clone, Copy, Debug)]
-pub struct Level(Tokens);
-
-#[derive(Clone, Copy, Debug)]
-enum Tokens {
-    Portable(Fallback),
-    #[cfg(target_arch = "aarch64")]
-    Neon(fearless_simd::Neon),
-    #[cfg(target_arch = "x86_64")]
-    Avx2(fearless_simd::Avx2),
-    #[cfg(target_arch = "x86_64")]
-    Avx512(fearless_simd::Avx512),
-}
+pub struct Level(Detected);
 
 /// The environment variable that caps the level of [`Level::current`].
 pub const LEVEL_VARIABLE: &str = "SMOOTHXENT_MAX_ISA";
@@ -30,13 +19,13 @@ impl Level {
         AVAILABLE.get_or_init(|| {
             let best = Detected::new();
             [
-                Some(Tokens::Portable(Fallback::new())),
+                Some(Detected::Fallback(Fallback::new())),
                 #[cfg(target_arch = "aarch64")]
-                best.as_neon().map(Tokens::Neon),
+                best.as_neon().map(Detected::Neon),
                 #[cfg(target_arch = "x86_64")]
-                best.as_avx2().map(Tokens::Avx2),
+                best.as_avx2().map(Detected::Avx2),
                 #[cfg(target_arch = "x86_64")]
-                best.as_avx512().map(Tokens::Avx512),
+                best.as_avx512().map(Detected::Avx512),
             ]
             .into_iter()
             .flatten()
@@ -64,13 +53,14 @@ impl Level {
     #[inline(always)]
     pub(crate) fn run<F: Float, J: VectorJob<F>>(self, job: J) -> J::Output {
         match self.0 {
-            Tokens::Portable(token) => run::<F::Vector<_>, _>(token, job),
             #[cfg(target_arch = "aarch64")]
-            Tokens::Neon(token) => run::<F::Vector<_>, _>(token, job),
+            Detected::Neon(token) => run::<F::Vector<_>, _>(token, job),
             #[cfg(target_arch = "x86_64")]
-            Tokens::Avx2(token) => run::<F::Vector<_>, _>(token, job),
+            Detected::Avx2(token) => run::<F::Vector<_>, _>(token, job),
             #[cfg(target_arch = "x86_64")]
-            Tokens::Avx512(token) => run::<F::Vector<_>, _>(token, job),
+            Detected::Avx512(token) => run::<F::Vector<_>, _>(token, job),
+            // The library knows others, which are not among those that are available here.
+            _ => run::<F::Vector<_>, _>(Fallback::new(), job),
         }
     }
 
@@ -104,13 +94,13 @@ impl Level {
     #[must_use]
     pub fn name(self) -> &'static str {
         match self.0 {
-            Tokens::Portable(_) => "portable",
             #[cfg(target_arch = "aarch64")]
-            Tokens::Neon(_) => "neon",
+            Detected::Neon(_) => "neon",
             #[cfg(target_arch = "x86_64")]
-            Tokens::Avx2(_) => "avx2",
+            Detected::Avx2(_) => "avx2",
             #[cfg(target_arch = "x86_64")]
-            Tokens::Avx512(_) => "avx512",
+            Detected::Avx512(_) => "avx512",
+            _ => "portable",
         }
     }
 }
