@@ -44,7 +44,7 @@ pub(crate) fn transpose<V: Vector>(
     target_stride: usize,
 ) {
     check(0, (V::LANES - 1) * stride + V::LANES, source.len);
-    let (source, target, len) = (source.start, target.start, target.len);
+    let (source, target, len) = (source.start, target.row.start.cast_mut(), target.row.len);
     // SAFETY: all vectors lie inside the source, by the check; `len` elements of the target are writable.
     unsafe { V::transpose_block(token, Block { source, stride, target, target_stride, len }) };
 }
@@ -59,17 +59,14 @@ pub(crate) struct Source<'a, F> {
 
 /// One row to write: `len` neighbouring elements.
 pub(crate) struct Sink<'a, F> {
-    start: *mut F,
-    len: usize,
-    memory: PhantomData<&'a mut F>,
+    /// The same elements to read, from a pointer to write.
+    row: Source<'a, F>,
 }
 
 // SAFETY: a row is numbers; racing accesses give unspecified values only (see memory.rs).
 unsafe impl<F: Send> Send for Source<'_, F> {}
 // SAFETY: as for Send.
 unsafe impl<F: Sync> Sync for Source<'_, F> {}
-// SAFETY: as for a mutable slice, whose only user this is.
-unsafe impl<F: Send> Send for Sink<'_, F> {}
 
 /// Where a vector of a row is: see [`Sink::fill_with`].
 #[derive(Clone, Copy)]
@@ -214,52 +211,50 @@ impl<'a, F: Float> Sink<'a, F> {
     /// - `len` elements from `start` on stay writable for `'a`; no alignment is needed.
     #[inline(always)]
     pub(super) unsafe fn from_raw(start: *mut F, len: usize) -> Self {
-        Self { start, len, memory: PhantomData }
+        Self { row: Source { start, len, memory: PhantomData } }
     }
 
     #[inline(always)]
     pub(crate) fn from_slice(values: &'a mut [F]) -> Self {
-        Self { start: values.as_mut_ptr(), len: values.len(), memory: PhantomData }
+        let (start, len) = (values.as_mut_ptr(), values.len());
+        Self { row: Source { start, len, memory: PhantomData } }
     }
 
     #[inline(always)]
     pub(crate) fn reborrow(&mut self) -> Sink<'_, F> {
-        Sink { start: self.start, len: self.len, memory: PhantomData }
+        Sink { row: self.row }
     }
 
     /// At most `len` elements from `start` on, as many as there are.
     #[inline(always)]
     pub(crate) fn part(self, start: usize, len: usize) -> Self {
-        check(start, 0, self.len);
-        let len = len.min(self.len - start);
-        // SAFETY: the part lies inside the row, by the check.
-        Self { start: unsafe { self.start.add(start) }, len, memory: PhantomData }
+        Self { row: self.row.part(start, len) }
     }
 
     /// The same elements to read. Both may be used at once: every access is by raw pointer.
     #[inline(always)]
     pub(crate) fn as_source(&self) -> Source<'a, F> {
-        Source { start: self.start, len: self.len, memory: PhantomData }
+        self.row
     }
 
     /// Multiplies every element.
     pub(crate) fn multiply(&mut self, factor: f64) {
-        for index in 0..self.len {
-            let value = self.as_source().get(index);
+        for index in 0..self.row.len {
+            let value = self.row.get(index);
             self.set(index, F::from_f64(value.to_f64() * factor));
         }
     }
 
     #[inline(always)]
     pub(crate) fn set(&mut self, index: usize, value: F) {
-        check(index, 1, self.len);
+        check(index, 1, self.row.len);
         // SAFETY: index < len, and `len` elements are writable.
-        unsafe { self.start.add(index).write_unaligned(value) };
+        unsafe { self.row.start.cast_mut().add(index).write_unaligned(value) };
     }
 
     #[inline(always)]
     pub(crate) fn fill(&mut self, value: F) {
-        for index in 0..self.len {
+        for index in 0..self.row.len {
             self.set(index, value);
         }
     }
@@ -267,9 +262,7 @@ impl<'a, F: Float> Sink<'a, F> {
     /// As [`Source::quad`].
     #[inline(always)]
     pub(crate) fn quad<V: Vector<Scalar = F>>(&mut self, at: usize) -> Sink<'_, F> {
-        check(at, QUAD * V::LANES, self.len);
-        // SAFETY: the four vectors lie inside the row, by the check.
-        unsafe { Sink::from_raw(self.start.add(at), QUAD * V::LANES) }
+        Sink { row: self.row.quad::<V>(at) }
     }
 
     /// Writes `vector(place)` everywhere, but `label` in its own place: with `STREAM` past the caches, line by line
@@ -291,14 +284,14 @@ impl<'a, F: Float> Sink<'a, F> {
             }
         };
         let mut at = 0;
-        if STREAM || self.len >= LONG {
-            at = self.as_source().elements_to_line();
+        if STREAM || self.row.len >= LONG {
+            at = self.row.elements_to_line();
         }
         if at > 0 {
             let head = with_label(vector(Place::Rest { at: 0 }), 0);
             self.reborrow().part(0, at).put::<V, STREAM>(0, head);
         }
-        while at + QUAD * V::LANES <= self.len {
+        while at + QUAD * V::LANES <= self.row.len {
             let has_label = is_in(at, QUAD * V::LANES);
             let mut quad = self.quad::<V>(at);
             for index in 0..QUAD {
@@ -310,11 +303,11 @@ impl<'a, F: Float> Sink<'a, F> {
             }
             at += QUAD * V::LANES;
         }
-        while at < self.len {
+        while at < self.row.len {
             self.put::<V, STREAM>(at, with_label(vector(Place::Rest { at }), at));
             at += V::LANES;
         }
-        if let Some((class, value)) = after.filter(|(class, _)| *class < self.len) {
+        if let Some((class, value)) = after.filter(|(class, _)| *class < self.row.len) {
             self.set(class, value);
         }
     }
@@ -348,15 +341,15 @@ impl<'a, F: Float> Sink<'a, F> {
         if !STREAM {
             return self.set_vector(at, vector);
         }
-        check(at, 0, self.len);
-        let target = self.start.wrapping_add(at);
-        if self.len - at >= V::LANES {
+        check(at, 0, self.row.len);
+        let target = self.row.start.cast_mut().wrapping_add(at);
+        if self.row.len - at >= V::LANES {
             assert!(target.addr().is_multiple_of(LINE));
             // SAFETY: LANES elements from `at`, a line, lie inside the row, by the checks.
             return unsafe { vector.stream(target) };
         }
         let lanes = vector.to_array();
-        for i in 0..self.len - at {
+        for i in 0..self.row.len - at {
             // SAFETY: element `at + i` < len.
             unsafe { stream_element(target.wrapping_add(i), lanes[i]) };
         }
@@ -365,14 +358,15 @@ impl<'a, F: Float> Sink<'a, F> {
     /// May lines of this row be streamed: are there elements at their beginnings? Small code does not stream.
     #[inline(always)]
     pub(crate) fn has_lines<V: Vector>(&self) -> bool {
-        !V::IS_COMPACT && self.start.addr().is_multiple_of(size_of::<F>())
+        !V::IS_COMPACT && self.row.start.addr().is_multiple_of(size_of::<F>())
     }
 
     /// `vector` to the elements from `at` on, as many lanes as there are elements.
     #[inline(always)]
     pub(crate) fn set_vector<V: Vector<Scalar = F>>(&mut self, at: usize, vector: V) {
-        check(at, 0, self.len);
-        let (target, count) = (self.start.wrapping_add(at), self.len - at);
+        let Source { start, len, .. } = self.row;
+        check(at, 0, len);
+        let (target, count) = (start.cast_mut().wrapping_add(at), len - at);
         // SAFETY: as many elements from `at` lie inside the row, by the check.
         unsafe {
             if count >= V::LANES {
