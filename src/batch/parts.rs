@@ -22,7 +22,7 @@ pub(crate) const NUMBERS_PER_PART: usize = 1 << 16;
 pub(crate) const TERMS_PER_PART: usize = 1 << 14;
 /// Rows of more numbers are read with polls for Ctrl-C in between.
 const LONG_ROW: usize = 1 << 20;
-/// Numbers that are converted at once; a multiple of the lanes of [`ExactSum`].
+/// Numbers that are converted at once.
 const CHUNK: usize = 1 << 12;
 
 impl Run<'_> {

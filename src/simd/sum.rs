@@ -12,16 +12,12 @@ const SUMS: usize = 8;
 pub(crate) struct ExactSum {
     high: [f64; SUMS],
     low: [f64; SUMS],
-    rest: [f64; SUMS],
-    rest_len: usize,
 }
 
 impl ExactSum {
-    /// Adds values by the vectors of a level. Of several calls, only the last may have a number of values that is no
-    /// multiple of eight.
+    /// Adds values by the vectors of a level.
     #[inline(always)]
     pub(crate) fn add<V: Vector>(&mut self, token: V::Token, values: &[f64]) {
-        debug_assert!(self.rest_len == 0, "after a number of values that is no multiple of eight");
         let (chunks, rest) = values.as_chunks::<SUMS>();
         let mut high = V::Eight::from_slice(token, &self.high);
         let mut low = V::Eight::from_slice(token, &self.low);
@@ -31,16 +27,16 @@ impl ExactSum {
         }
         high.to_slice(&mut self.high);
         low.to_slice(&mut self.low);
-        for (own, value) in self.rest.iter_mut().zip(rest) {
-            *own = *value;
+        for ((high, low), value) in self.high.iter_mut().zip(&mut self.low).zip(rest) {
+            let (sum, lost) = two_sum(*high, *value);
+            (*high, *low) = (sum, *low + lost);
         }
-        self.rest_len = rest.len();
     }
 
     /// Rounded once.
     pub(crate) fn value(&self) -> f64 {
         let mut sum = RunningSum::default();
-        self.high.iter().chain(&self.rest[..self.rest_len]).for_each(|high| sum.add(*high));
+        self.high.iter().for_each(|high| sum.add(*high));
         sum.lost += self.low.iter().sum::<f64>();
         sum.value()
     }
@@ -49,21 +45,16 @@ impl ExactSum {
 impl Level {
     /// Adds values: see [`ExactSum::add`].
     pub(crate) fn add_exactly(self, sum: &mut ExactSum, values: &[f64]) {
-        self.run(Values { sum, values });
+        self.run((sum, values));
     }
 }
 
-struct Values<'v> {
-    sum: &'v mut ExactSum,
-    values: &'v [f64],
-}
-
-impl VectorJob<f64> for Values<'_> {
+impl VectorJob<f64> for (&mut ExactSum, &[f64]) {
     type Output = ();
 
     #[inline(always)]
     fn run<V: Vector<Scalar = f64>>(self, token: V::Token) {
-        self.sum.add::<V>(token, self.values);
+        self.0.add::<V>(token, self.1);
     }
 }
 
@@ -85,7 +76,7 @@ mod tests {
         values.extend([1.0; 1000]);
         values.push(f64::EPSILON);
         for len in [0, 1, 7, 8, 9, 1001, 1002] {
-            let (first, last) = values[..len].split_at(len / 16 * 8);
+            let (first, last) = values[..len].split_at(len / 3);
             let sum = sum(&[first, last]);
             #[allow(clippy::cast_precision_loss, reason = "1000")]
             let wanted = if len == 0 { 0.0 } else { 1e16 + (len.min(1001) - 1) as f64 };
