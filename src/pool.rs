@@ -299,15 +299,19 @@ impl Pool {
 }
 
 impl Segment {
-    /// Starts `asked` threads or, should that fail, half as many, and so on down to none. Not as many
-    /// as will go, since the rest of the program needs threads too.
+    /// Starts `asked` threads, which serve calls for ever, or, should that fail, half as many, and so on
+    /// down to none. Not as many as will go, since the rest of the program needs threads too. The
+    /// numbers of the helpers begin with `before`.
     fn start(process: Process, before: usize, asked: usize, awake: Duration, spawn: Spawn) -> Self {
         let mut count = asked;
         let mut helpers: &[Helper] = &[];
         let mut failure = None;
         while count > 0 && helpers.is_empty() {
             match start_threads(before, count, spawn) {
-                Ok(threads) => helpers = serving(&threads, before, awake),
+                Ok(threads) => {
+                    helpers = Box::leak((before..before + count).map(Helper::new).collect());
+                    threads.spawn_broadcast(move |thread| helpers[thread.index()].serve(awake));
+                }
                 Err(error) => {
                     failure.get_or_insert(error);
                     count /= 2;
@@ -316,14 +320,6 @@ impl Segment {
         }
         Self { process, asked, helpers, failure, next: OnceBox::new() }
     }
-}
-
-/// Puts each of `threads` to serve calls, for ever; the numbers of the helpers begin with `before`.
-fn serving(threads: &ThreadPool, before: usize, awake: Duration) -> &'static [Helper] {
-    let numbers = before..before + threads.current_num_threads();
-    let helpers: &[Helper] = Box::leak(numbers.map(Helper::new).collect());
-    threads.spawn_broadcast(move |thread| helpers[thread.index()].serve(awake));
-    helpers
 }
 
 /// Starts `count` threads or none: on failure those already started have ended on return, so that
