@@ -21,7 +21,7 @@ mod workspace;
 use crate::error::Error;
 use crate::kernel::{Formula, Operation, Temperature};
 use crate::panel::Panel;
-use crate::simd::{Float, MOST_LANES, Rows, RowsMut, Vector, VectorJob, fence, outlined};
+use crate::simd::{Float, MOST_LANES, RowsMut, Vector, VectorJob, fence, outlined};
 use crate::target::{Filled, RowTarget, SmoothedTargets};
 pub(crate) use long::chunk::finish_chunks;
 pub use long::chunk::{CHUNK_ROW, ROW_CONSTANTS, SEGMENT_SUMS, segment_len, segments};
@@ -70,31 +70,6 @@ pub(crate) struct Targets<'j, F: Float> {
 }
 
 impl<'j, F: Float> Job<'j, F> {
-    #[inline(always)]
-    pub(crate) fn new(
-        operation: Operation,
-        temperature: f64,
-        logits: &'j Rows<'j>,
-        mask: Option<&'j Rows<'j>>,
-        output: Option<&'j RowsMut<'j>>,
-    ) -> Self {
-        let is_log = operation == Operation::LogSoftmax;
-        let masked = if is_log { F::NEG_INFINITY } else { F::default() };
-        let temperature = Temperature::new(temperature);
-        Self {
-            operation,
-            temperature,
-            panel: Panel { logits, mask, output, shift: temperature.shift, masked },
-            targets: None,
-            scalars: None,
-            lse: None,
-            hessian: None,
-            top: None,
-            rounds: false,
-            is_chunk: false,
-        }
-    }
-
     /// # Errors
     /// [`Error::OutOfMemory`] before anything is written, or the error of `run.checkpoint`.
     pub(crate) fn run(&self, run: &mut Run<'_>) -> Result<(), Error> {

@@ -30,7 +30,8 @@ pub use inputs::{read_labels, read_prior, read_probabilities, read_weights};
 
 use crate::batch::{Job, Run, Targets as BatchTargets};
 use crate::error::Error;
-use crate::kernel::SEGMENT;
+use crate::kernel::{SEGMENT, Temperature};
+use crate::panel::Panel;
 use crate::simd::{Float, Rows, RowsMut, Storage};
 use crate::target::{LossTerms, Targets, WeightValues};
 use inputs::{kept_masses, smoothed_targets};
@@ -84,7 +85,22 @@ impl Batch<'_> {
         operation: Operation,
         output: Option<&'j RowsMut<'j>>,
     ) -> Job<'j, F> {
-        Job::new(operation, self.temperature, &self.logits, self.mask.as_ref(), output)
+        let is_log = operation == Operation::LogSoftmax;
+        let masked = if is_log { F::NEG_INFINITY } else { F::default() };
+        let temperature = Temperature::new(self.temperature);
+        let (logits, mask, shift) = (&self.logits, self.mask.as_ref(), temperature.shift);
+        Job {
+            operation,
+            temperature,
+            panel: Panel { logits, mask, output, shift, masked },
+            targets: None,
+            scalars: None,
+            lse: None,
+            hessian: None,
+            top: None,
+            rounds: false,
+            is_chunk: false,
+        }
     }
 
     fn assert_same_shape(&self, out: Option<&RowsMut<'_>>) {
