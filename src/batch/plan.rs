@@ -6,7 +6,6 @@
 use super::Job;
 use super::tiles::scratch_len;
 use crate::kernel::{MOST_CLASSES, MOST_ROWS, SEGMENT};
-use crate::panel::Panel;
 use crate::simd::{Cache, Float, LINE, MOST_LANES, RowsMut};
 
 /// Bytes of logits worth one more thread: some 50 µs of work. Waking it costs 6 to 12 µs, and two
@@ -133,10 +132,15 @@ impl Plan {
         let rows_of_each = 1 + usize::from(panel.output.is_some()) + usize::from(is_far);
         let bytes_in_group = row_bytes.saturating_mul(rows_of_each);
         let group = (BYTES_PER_GROUP / bytes_in_group.max(1)).clamp(1, MOST_ROWS);
-        let (mut panel_rows, mut columns, mut memory) = (1, 0, [false; 4]);
+        let (mut panel_rows, mut columns, mut memory) = (group, 0, [false; 4]);
         if path == Path::Rows {
-            let rows = rows.div_ceil(threads);
-            (panel_rows, columns) = rows_of_panel(panel, rows, row_bytes, lanes, group);
+            // Rows that are neighbours are brought together by way of memory for LANES of their classes. Fewer than
+            // half of the lanes do not count: they are read one by one in less time.
+            if panel.neighbours_from(0, lanes / 2).is_some() {
+                let most = (BYTES_PER_PANEL / (row_bytes * lanes) * lanes).min(MOST_NEIGHBOURS);
+                panel_rows = most.min(rows.div_ceil(threads).next_multiple_of(lanes));
+                columns = panel_rows * lanes;
+            }
             let are_made = job.targets.as_ref().is_some_and(|targets| targets.rows.are_made());
             let hessian = job.hessian_panel().is_some_and(|panel| !panel.writes_directly());
             memory = [own_logits || own_output, panel.mask.is_some(), are_made, hessian];
@@ -184,21 +188,4 @@ impl Plan {
             scratch,
         }
     }
-}
-
-/// How many rows of one segment are brought together; and where they are neighbours, the elements of memory for
-/// LANES of their classes. Fewer neighbours than half of the lanes do not count: they are read one by one in less time.
-fn rows_of_panel<F: Float>(
-    panel: &Panel<'_, F>,
-    rows: usize,
-    row_bytes: usize,
-    lanes: usize,
-    group: usize,
-) -> (usize, usize) {
-    if panel.neighbours_from(0, lanes / 2).is_none() {
-        return (group, 0);
-    }
-    let most = BYTES_PER_PANEL / (row_bytes * lanes);
-    let rows = (most * lanes).min(MOST_NEIGHBOURS).min(rows.next_multiple_of(lanes));
-    (rows, rows * lanes)
 }
