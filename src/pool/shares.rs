@@ -11,31 +11,27 @@ use crate::alloc;
 use std::iter;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
-/// The blocks `0..blocks`, each to be claimed once.
+/// The blocks of a call, each to be claimed once.
 pub(super) struct Shares {
-    blocks: usize,
     shares: Vec<Share>,
 }
 
-/// The next block of a share, on lines of its own: most claims meet no other thread.
+/// The next block of a share and its end, on lines of its own: most claims meet no other thread.
 #[repr(align(128))]
 struct Share {
     next: AtomicUsize,
+    end: usize,
 }
 
 impl Shares {
-    /// None if there is no memory for them.
+    /// The blocks `0..blocks`, in shares that differ by one block at most. None if there is no memory for them.
     pub(super) fn new(blocks: usize, threads: usize) -> Option<Self> {
-        let first = |share| Self::first_of(share, blocks, threads);
         let mut shares = alloc::with_capacity(threads).ok()?;
-        shares.extend((0..threads).map(|share| Share { next: AtomicUsize::new(first(share)) }));
-        Some(Self { blocks, shares })
-    }
-
-    /// The first block of a share; the shares differ by one block at most.
-    fn first_of(share: usize, blocks: usize, shares: usize) -> usize {
-        let (each, rest) = (blocks / shares, blocks % shares);
-        share * each + share.min(rest)
+        let (each, rest) = (blocks / threads, blocks % threads);
+        let first = |share: usize| share * each + share.min(rest);
+        let ends = (0..threads).map(|share| (AtomicUsize::new(first(share)), first(share + 1)));
+        shares.extend(ends.map(|(next, end)| Share { next, end }));
+        Some(Self { shares })
     }
 
     /// Claims blocks, from the share `own` on.
@@ -45,16 +41,14 @@ impl Shares {
     }
 
     fn claims_of(&self, share: usize) -> impl Iterator<Item = usize> {
-        let end = Self::first_of(share + 1, self.blocks, self.shares.len());
-        let next = &self.shares[share].next;
-        iter::from_fn(move || Some(next.fetch_add(1, Relaxed)))
-            .take_while(move |&block| block < end)
+        let Share { next, end } = &self.shares[share];
+        iter::from_fn(|| Some(next.fetch_add(1, Relaxed))).take_while(|block| block < end)
     }
 
     /// No more blocks are claimed.
     pub(super) fn close(&self) {
         for share in &self.shares {
-            share.next.store(self.blocks, Relaxed);
+            share.next.store(share.end, Relaxed);
         }
     }
 }
