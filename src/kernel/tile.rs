@@ -18,7 +18,7 @@ mod softmax;
 mod special;
 mod sweep;
 
-use super::exp::{Base, Exponential};
+use super::exp::{Base, Exponential, is_double};
 use super::finish::{
     FinishedLanes, Formula, Lanes, ReducedLanes, TargetLanes, finish, finish_lanes,
 };
@@ -32,8 +32,10 @@ use crate::simd::{DoubleLanes, Float, MOST_LANES, Vector, Widened, outlined};
 use softmax::{with_tops, write_probabilities};
 use special::find_nans;
 
-/// Rows of so many classes are in tiles.
+/// Rows of so many classes are in tiles, which sum them in an order of their own.
 pub(crate) const MOST_CLASSES: usize = 64;
+/// Rows of f32 of so many classes may be, which are summed in the order of rows: see [`super::reduce`].
+pub(crate) const MOST_IN_TILES: usize = 112;
 
 /// The targets of the rows of a tile, a lane each.
 #[derive(Clone, Copy)]
@@ -232,8 +234,10 @@ impl<F: Float> Tile<'_, F> {
         finished.loss.to_slice(&mut done.loss);
         if operation == Operation::LogSoftmax {
             let inverse = V::splat(token, F::from_f64(temperature.inverse));
-            finished.excess.to_slice(&mut done.excess);
-            let excess = finished.excess.narrow();
+            let excess: V = finished.excess.narrow();
+            let is_rounded = is_in_row_order::<V>(z);
+            let of_rows = if is_rounded { V::Doubles::widen(excess) } else { finished.excess };
+            of_rows.to_slice(&mut done.excess);
             for (z, out) in z.chunks_exact(V::LANES).zip(out.chunks_exact_mut(V::LANES)) {
                 let z = V::from_slice(token, z);
                 log_probability(z, swept_max, inverse, excess).to_slice(out);
@@ -296,6 +300,12 @@ impl<F: Float> Tile<'_, F> {
             }
         }
     }
+}
+
+/// Are the classes of this tile summed in the order of rows?
+#[inline(always)]
+fn is_in_row_order<V: Vector>(z: &[V::Scalar]) -> bool {
+    !is_double::<V::Scalar>() && z.len() > MOST_CLASSES * V::LANES
 }
 
 fn replace_numbers<F: Float>(values: &mut [F], number: F) {

@@ -1,4 +1,4 @@
-//! A row's bits around the most classes that are in tiles: rows side by side there, one by one after it.
+//! A row's bits around the most classes of which tiles have an order of their own, and the most that are in tiles.
 //!
 //! ```text
 //! for each compute type, number of classes, form of target, prior and mask
@@ -10,8 +10,8 @@ use crate::options::{Of, Operands, Options, Output, Target, assert_same};
 use crate::rows::{Kind, Problem};
 use smoothxent::{Float, Level, Reduction};
 
-/// Tiles end at 64 classes.
-const CLASSES: std::ops::RangeInclusive<usize> = 60..=70;
+/// The order of tiles ends at 64 classes, tiles of f32 at 112.
+const BORDERS: [std::ops::RangeInclusive<usize>; 2] = [60..=70, 111..=113];
 const LAYOUTS: [Layout; 5] =
     [Layout::Dense, Layout::Gapped, Layout::Reversed, Layout::ClassMajor, Layout::Grid];
 
@@ -34,9 +34,10 @@ fn forms<F: Float>() -> Vec<Options> {
 
 fn check_border<F: Float>() {
     let (portable, others) = Level::available().split_first().expect("the portable level");
-    for classes in CLASSES {
-        // More rows than a vector has lanes, and no multiple of them.
-        let kinds: Vec<Kind> = Kind::ALL.into_iter().cycle().take(22).collect();
+    for classes in BORDERS.into_iter().flatten() {
+        // More rows than one vector has lanes, or two, from where on more classes are in tiles; no multiple of them.
+        let rows = if classes > 64 { 35 } else { 22 };
+        let kinds: Vec<Kind> = Kind::ALL.into_iter().cycle().take(rows).collect();
         let problem = Problem::new::<F>(&kinds, classes, classes as u64);
         let alone = (0..problem.rows()).map(|row| problem.slice(row..row + 1)).collect::<Vec<_>>();
         for (index, options) in forms::<F>().into_iter().enumerate() {

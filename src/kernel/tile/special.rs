@@ -1,6 +1,6 @@
 //! Rows of a tile that the sweep is not made for: huge, infinite or NaN.
 
-use super::{MOST_CLASSES, Tile};
+use super::{MOST_IN_TILES, Tile};
 use crate::kernel::finish::{Lanes, ReducedLanes};
 use crate::kernel::reduce::WeightKind;
 use crate::kernel::special::{self, RowClass};
@@ -19,7 +19,7 @@ impl<F: Float> Tile<'_, F> {
         let mut specials = Specials::none();
         let classes = z.len() / V::LANES;
         let mut swept_max = max.to_array();
-        let mut row = [F::default(); MOST_CLASSES];
+        let mut row = [F::default(); MOST_IN_TILES];
         let row = &mut row[..classes];
         for lane in 0..V::LANES {
             if self.formula.temperature.is_in_range(swept_max[lane]) {
@@ -49,7 +49,7 @@ impl<F: Float> Tile<'_, F> {
     ) {
         let classes = out.len() / V::LANES;
         for lane in specials.lanes() {
-            let mut row = [F::default(); MOST_CLASSES];
+            let mut row = [F::default(); MOST_IN_TILES];
             let row = &mut row[..classes];
             (self.reread)(lane, row);
             if specials.class[lane] == RowClass::Finite {
@@ -85,7 +85,7 @@ impl<F: Float> Tile<'_, F> {
             if dots[lane].is_finite() && special.is_none() {
                 continue;
             }
-            let mut row = [F::default(); MOST_CLASSES];
+            let mut row = [F::default(); MOST_IN_TILES];
             let row = &mut row[..classes];
             (self.reread)(lane, row);
             let shift = self.formula.temperature.shift;

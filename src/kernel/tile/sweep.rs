@@ -1,10 +1,11 @@
 //! The exponentials of a tile, and their sums.
 
-use super::Tile;
+use super::{Tile, is_in_row_order};
 use crate::kernel::exp::{Base, Exponential, is_double};
 use crate::kernel::reduce::WeightKind;
 use crate::kernel::rows::Operation;
-use crate::simd::{Float, LaneSum, QUAD, Vector};
+use crate::math::{Real, count};
+use crate::simd::{DoubleLanes, Float, LaneSum, MOST_LANES, QUAD, Vector, Widened};
 
 impl<F: Float> Tile<'_, F> {
     /// The sum of the exponentials (without all maxima, unless it is for softmax), the dot, and the
@@ -25,73 +26,120 @@ impl<F: Float> Tile<'_, F> {
         let splits = operation != Operation::Softmax || const { Operation::Softmax.splits::<F>() };
         let zero = V::splat(token, F::default());
         let one = V::splat(token, F::from_f64(1.0));
-        let (mut sum, mut dot) = (V::Sum::zero(token), V::Sum::zero(token));
-        let mut ties = zero;
+        let in_row_order = is_in_row_order::<V>(z);
+        let mut ties = if in_row_order { one } else { zero };
         // Loops of their own: the constants of the exponential, and what is summed, have no room in the
         // registers of AVX2 together.
         for (z, e) in z.chunks_exact(V::LANES).zip(out.chunks_exact_mut(V::LANES)) {
             exp.of(V::from_slice(token, z), base).to_slice(e);
         }
-        let quad_len = const { QUAD * V::LANES };
-        for (z, e) in z.chunks(quad_len).zip(out.chunks(quad_len)) {
-            let e = &e[..z.len()];
-            let [first, second] = pairs(
-                zero,
-                z.len(),
-                #[inline(always)]
-                |sum: Option<V>, at| {
-                    let mut e = V::from_slice(token, &e[at..]);
-                    if splits {
-                        let is_max = V::from_slice(token, &z[at..]).ge(max);
-                        ties = V::select(is_max, ties + one, ties);
-                        e = e.only_where(!is_max);
-                    }
-                    sum.map_or(e, |sum| sum + e)
-                },
-            );
-            sum.add_pair(first, second);
+        // In the order of rows one maximum is left out, the first.
+        let number = {
+            #[inline(always)]
+            |at: usize| V::splat(token, F::from_f64(count(at / V::LANES)))
+        };
+        let mut place = zero;
+        for at in (0..z.len()).step_by(V::LANES).rev().filter(|_| splits && in_row_order) {
+            let is_max = V::from_slice(token, &z[at..]).ge(max);
+            place = V::select(is_max, number(at), place);
         }
-        let (sum, lost) = sum.lanes();
+        let [sum, lost] = add_up(
+            zero,
+            z.len(),
+            in_row_order,
+            #[inline(always)]
+            |sum: Option<V>, at| {
+                let mut e = V::from_slice(token, &out[at..]);
+                if splits && in_row_order {
+                    e = e.only_where(!number(at).eq(place));
+                } else if splits {
+                    let is_max = V::from_slice(token, &z[at..]).ge(max);
+                    ties = V::select(is_max, ties + one, ties);
+                    e = e.only_where(!is_max);
+                }
+                sum.map_or(e, |sum| sum + e)
+            },
+        );
+        let gap = {
+            #[inline(always)]
+            |at: usize| max - V::from_slice(token, &z[at..])
+        };
         if weights == WeightKind::Absent {
+            return (sum, lost, sum.like(0.0), ties);
+        }
+        if const { is_double::<F>() } {
+            // Nothing is wider than the type: each class is added alone.
+            let mut dot = V::Sum::zero(token);
+            for (class, at) in (0..z.len()).step_by(V::LANES).enumerate() {
+                match weights {
+                    WeightKind::Each => dot.add_product(self.weight::<V>(token, class), gap(at)),
+                    _ => dot.add(gap(at)),
+                }
+            }
             return (sum, lost, dot.lanes().0, ties);
         }
-        for (quad, z) in z.chunks(quad_len).enumerate() {
-            let [first, second] = pairs(
-                zero,
-                z.len(),
-                #[inline(always)]
-                |sum: Option<V>, at| {
-                    let gap = max - V::from_slice(token, &z[at..]);
-                    let weight = (weights == WeightKind::Each)
-                        .then(|| self.weight::<V>(token, quad * QUAD + at / V::LANES));
-                    // Of float64 nothing is wider than the type: each class is added alone.
-                    if const { is_double::<F>() } {
-                        match weight {
-                            Some(weight) => dot.add_product(weight, gap),
-                            None => dot.add(gap),
-                        }
-                        return zero;
-                    }
-                    match (weight, sum) {
-                        (Some(weight), Some(sum)) => weight.mul_add(gap, sum),
-                        (Some(weight), None) => weight * gap,
-                        (None, Some(sum)) => sum + gap,
-                        (None, None) => gap,
-                    }
-                },
-            );
-            if const { !is_double::<F>() } {
-                dot.add(first + second);
-            }
-        }
-        (sum, lost, dot.lanes().0, ties)
+        let [dot, _] = add_up(
+            zero,
+            z.len(),
+            in_row_order,
+            #[inline(always)]
+            |sum: Option<V>, at| {
+                let weight = match weights {
+                    WeightKind::Each => self.weight::<V>(token, at / V::LANES),
+                    _ => one,
+                };
+                sum.map_or(weight * gap(at), |sum| weight.mul_add(gap(at), sum))
+            },
+        );
+        (sum, lost, dot, ties)
     }
 }
 
-/// What two classes are summed to, twice, of a quad whose vectors begin at 0, LANES, ... below `len`: `with`
-/// makes a term, or adds one.
+/// What the classes whose vectors begin at 0, LANES, ... below `len` add up to, and what that lost: `with` makes a term,
+/// or adds one. By quads of neighbours, or in the order of rows.
 #[inline(always)]
-fn pairs<V: Vector>(zero: V, len: usize, mut with: impl FnMut(Option<V>, usize) -> V) -> [V; 2] {
+fn add_up<V: Vector>(
+    zero: V,
+    len: usize,
+    in_row_order: bool,
+    mut with: impl FnMut(Option<V>, usize) -> V,
+) -> [V::Doubles; 2] {
+    let token = zero.token();
+    if !in_row_order {
+        let mut sum = V::Sum::zero(token);
+        for quad in (0..len).step_by(const { QUAD * V::LANES }) {
+            let [first, second] = pairs(zero, (quad, V::LANES, len), &mut with);
+            sum.add_pair(first, second);
+        }
+        return sum.lanes().into();
+    }
+    // From one vector of a row to the next.
+    let stride = const { V::LANES * V::LANES };
+    let mut lanes = [V::Doubles::splat(token, 0.0); MOST_LANES];
+    for lane in 0..V::LANES {
+        for quad in (lane * V::LANES..len).step_by(QUAD * stride) {
+            let [first, second] = pairs(zero, (quad, stride, len), &mut with);
+            lanes[lane] = lanes[lane] + V::Doubles::widen(first + second);
+        }
+    }
+    let mut half = V::LANES / 2;
+    while half > 0 {
+        for lane in 0..half {
+            lanes[lane] = lanes[lane] + lanes[lane + half];
+        }
+        half /= 2;
+    }
+    [lanes[0], V::Doubles::splat(token, 0.0)]
+}
+
+/// What two classes are summed to, twice, of a quad whose vectors begin at `start`, and `stride` from each other, below
+/// `len`.
+#[inline(always)]
+fn pairs<V: Vector>(
+    zero: V,
+    (start, stride, len): (usize, usize, usize),
+    with: &mut impl FnMut(Option<V>, usize) -> V,
+) -> [V; 2] {
     let mut pair = {
         #[inline(always)]
         |at: usize, len: usize| {
@@ -99,13 +147,13 @@ fn pairs<V: Vector>(zero: V, len: usize, mut with: impl FnMut(Option<V>, usize) 
                 return zero;
             }
             let first = with(None, at);
-            let next = at + V::LANES;
+            let next = at + stride;
             if next < len { with(Some(first), next) } else { first }
         }
     };
     // A whole quad asks nothing.
-    if !V::IS_COMPACT && len == QUAD * V::LANES {
-        return [pair(0, QUAD * V::LANES), pair(2 * V::LANES, QUAD * V::LANES)];
+    if !V::IS_COMPACT && start + 3 * stride < len {
+        return [pair(start, usize::MAX), pair(start + 2 * stride, usize::MAX)];
     }
-    [pair(0, len), pair(2 * V::LANES, len)]
+    [pair(start, len), pair(start + 2 * stride, len)]
 }
