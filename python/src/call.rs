@@ -4,11 +4,11 @@
 //! that overlaps an input in any other way is computed elsewhere and copied
 //! at the end, so the result is as if there were no overlap.
 
-use super::arguments::Logits;
 use super::arrays::Array;
 use super::dtype::Dtype;
 use super::errors::{Place, internal, raise};
 use super::known::Known;
+use super::logits::Logits;
 use super::objects::{call, text};
 use super::threads::width;
 use pyo3::prelude::*;

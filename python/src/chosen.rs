@@ -1,11 +1,12 @@
 //! Log-probabilities of some classes of each row.
 
 use super::Arguments;
-use super::arguments::{self, Logits, integer};
+use super::arguments::integer;
 use super::arrays::Array;
 use super::call::{Output, run};
 use super::dtype::Dtype;
 use super::errors::{Place, Shape, value_error};
+use super::logits::Logits;
 use super::objects::{fill, new_tuple};
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
@@ -19,7 +20,7 @@ fn top_k<'py>(
     let py = logits.py();
     let result = new_tuple(py, 2)?; // before anything is written
     let mut logits = Logits::new(logits, axis)?;
-    logits.refuse_no_classes(py)?;
+    logits.read_options(temperature, mask)?;
     let (given, classes) = (integer(k, "k")?, logits.classes());
     let Some(k) = usize::try_from(given).ok().filter(|k| *k <= classes) else {
         return Err(value_error!(
@@ -27,8 +28,6 @@ fn top_k<'py>(
             "k must be between 0 and {classes}, the number of classes, got {given}"
         ));
     };
-    logits.temperature = arguments::temperature(temperature)?;
-    logits.mask = given!(mask, logits.mask_array(mask));
     let mut shape = logits.shape().to_vec();
     shape[logits.axis] = k;
     let new = |dtype| Output::touched(py, &shape, &dtype, logits.axis);
@@ -47,9 +46,7 @@ fn at_indices<'py>(
 ) -> PyResult<Bound<'py, PyAny>> {
     let py = logits.py();
     let mut logits = Logits::new(logits, axis)?;
-    logits.refuse_no_classes(py)?;
-    logits.temperature = arguments::temperature(temperature)?;
-    logits.mask = given!(mask, logits.mask_array(mask));
+    logits.read_options(temperature, mask)?;
     let indices = Array::indices(indices)?;
     let (axis, shape, given) = (logits.axis, logits.shape(), indices.shape());
     let mut expected = shape.to_vec();

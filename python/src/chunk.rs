@@ -1,10 +1,11 @@
 //! For smoothxent.dask: rows whose classes lie on several machines.
 
-use super::arguments::{Logits, flag, number};
+use super::arguments::{flag, number};
 use super::arrays::Array;
 use super::call::{Output, run};
 use super::dtype::Dtype;
 use super::errors::value_error;
+use super::logits::Logits;
 use super::{Argument, Arguments};
 use pyo3::prelude::*;
 use pyo3::types::PyString;

@@ -48,18 +48,19 @@ mod chunk;
 mod dtype;
 mod errors;
 mod known;
+mod logits;
 mod loss;
 mod numpy;
 mod objects;
 mod overlap;
 mod threads;
-mod weights;
 
-use arguments::{Logits, flag, is_one_axis};
+use arguments::{flag, is_one_axis};
 use arrays::Array;
 use builtin::Native;
 use call::{Inputs, Output, guard};
 use dtype::Dtype;
+use logits::Logits;
 use objects::{integer, text, tuple, tuple_of};
 use pyo3::prelude::*;
 use pyo3::types::{PyNotImplemented, PyTuple};
@@ -107,9 +108,7 @@ fn activation<'py>(
         return Ok(PyNotImplemented::get(axis.py()).to_owned().into_any());
     }
     hold!(logits = Logits::new(logits, axis));
-    logits.refuse_no_classes(axis.py())?;
-    logits.temperature = arguments::temperature(temperature)?;
-    logits.mask = given!(mask, logits.mask_array(mask));
+    logits.read_options(temperature, mask)?;
     let dtype = given!(dtype, numpy::requested(dtype));
     if let Some(dtype) = &dtype {
         logits.compute = logits.array.storage().compute_with(dtype.storage);
@@ -140,8 +139,7 @@ fn logsumexp_of<'py>(
     if logits.lack_classes() {
         return several();
     }
-    logits.temperature = arguments::temperature(temperature)?;
-    logits.mask = given!(mask, logits.mask_array(mask));
+    logits.read_options(temperature, mask)?;
     let mut shape = logits.row_shape();
     if flag(keepdims, "keepdims")? {
         shape.insert(logits.axis, 1);
@@ -168,11 +166,9 @@ fn terms<'py>(
 ) -> PyResult<Bound<'py, PyTuple>> {
     let py = logits.py();
     let mut logits = Logits::new(logits, axis)?;
-    logits.refuse_no_classes(py)?;
+    logits.read_options(temperature, mask)?;
     let prior_array = given!(prior, logits.prior_array(prior));
     let prior = &logits.prior(py, prior_array.as_ref())?;
-    logits.temperature = arguments::temperature(temperature)?;
-    logits.mask = given!(mask, logits.mask_array(mask));
     let ignored = arguments::ignore_index(ignore_index)?;
     let target_array = Array::targets(targets)?;
     let mut place = Targets::none();

@@ -1,10 +1,11 @@
 //! The loss, with or without its gradient, or its Hessian besides: validate everything, then compute, then wrap.
 
-use super::arguments::{self, Logits};
+use super::arguments;
 use super::arrays::Array;
 use super::call::{Inputs, Output};
 use super::dtype::Dtype;
 use super::errors::value_error;
+use super::logits::Logits;
 use super::objects::{fill, float, new_tuple, tuple};
 use super::{Argument, Arguments};
 use pyo3::prelude::*;
@@ -99,7 +100,7 @@ fn evaluate<'py>(
 ) -> PyResult<(Bound<'py, PyAny>, Arrays<'py>)> {
     let py = out.py();
     hold!(logits = Logits::new(logits, axis));
-    logits.refuse_no_classes(py)?;
+    logits.read_options(temperature, mask)?;
     let classes = logits.classes();
     if factor.is_some() && classes > MOST_HESSIAN_CLASSES {
         return Err(value_error!(
@@ -110,7 +111,6 @@ fn evaluate<'py>(
     let reduction = arguments::reduction(reduction)?;
     let normalizer = arguments::normalizer(normalizer, reduction)?;
     let label_smoothing = arguments::label_smoothing(label_smoothing, prior)?;
-    logits.temperature = arguments::temperature(temperature)?;
     let z_loss = arguments::z_loss(z_loss)?;
     let prior_array = given!(prior, logits.prior_array(prior));
     // Without smoothing its values are not read.
@@ -126,7 +126,6 @@ fn evaluate<'py>(
     let class_weight = class_weight.as_ref();
     let sample_weight = given!(sample_weight, logits.sample_weight(sample_weight));
     let sample_weight = sample_weight.as_ref();
-    logits.mask = given!(mask, logits.mask_array(mask));
     hold!(ignored = arguments::ignore_index(ignore_index));
     hold!(target_array = Array::targets(targets));
     let mut place = Targets::none();

@@ -1,0 +1,227 @@
+//! Logits, and what belongs to them: targets, a prior, weights and a mask, checked against their shape.
+
+use super::arguments::{self, integer};
+use super::arrays::{Array, broadcasts};
+use super::call::run;
+use super::dtype;
+use super::errors::{Place, Shape, value_error};
+use super::known::Known;
+use super::numpy::axis_error;
+use super::objects::{self, call, label, numbers, text};
+use pyo3::prelude::*;
+use smoothxent::{
+    Batch, Error, Prior, Run, Storage, Targets, WeightValues, read_labels, read_prior,
+    read_probabilities, read_weights,
+};
+
+/// Logits, and how their rows are computed.
+pub(super) struct Logits<'py> {
+    pub(super) array: Array<'py>,
+    /// Of the classes.
+    pub(super) axis: usize,
+    pub(super) compute: Storage,
+    pub(super) temperature: f64,
+    pub(super) mask: Option<Array<'py>>,
+}
+
+impl<'py> Logits<'py> {
+    /// Of a single axis, whose length may be 0.
+    pub(super) fn new(logits: &Bound<'py, PyAny>, axis: &Bound<'_, PyAny>) -> PyResult<Self> {
+        let given = integer(axis, "axis")?;
+        let found = Array::find_logits(logits)?;
+        let dimensions = found.ndim() as i128;
+        if !(-dimensions..dimensions).contains(&given) {
+            return Err(axis_error(axis, found.ndim()));
+        }
+        let given = if given < 0 { given + dimensions } else { given };
+        let axis = usize::try_from(given).expect("an axis of the shape");
+        let compute = found.compute();
+        Ok(Self { array: found.view(), axis, compute, temperature: 1.0, mask: None })
+    }
+
+    /// With classes along the last axis.
+    pub(super) fn last(logits: &Bound<'py, PyAny>) -> PyResult<Self> {
+        let given = Self::new(logits, &label(logits.py(), -1)?)?;
+        given.refuse_no_classes(logits.py())?;
+        Ok(given)
+    }
+
+    /// Reads the options that all functions of logits have, after refusing logits without classes.
+    #[inline(always)]
+    pub(super) fn read_options(
+        &mut self,
+        temperature: &Bound<'py, PyAny>,
+        mask: &Bound<'py, PyAny>,
+    ) -> PyResult<()> {
+        self.refuse_no_classes(mask.py())?;
+        self.temperature = arguments::temperature(temperature)?;
+        if mask.is_none() {
+            return Ok(());
+        }
+        let (array, shape) = (self.mask.insert(Array::mask(mask)?), self.array.shape());
+        if broadcasts(array.shape(), shape) {
+            return Ok(());
+        }
+        Err(value_error!(
+            mask.py(),
+            "where must be broadcastable to logits of shape {}, got {}",
+            Shape(shape),
+            Shape(array.shape())
+        ))
+    }
+
+    #[inline(always)]
+    fn refuse_no_classes(&self, py: Python<'_>) -> PyResult<()> {
+        if self.lack_classes() {
+            return Err(value_error!(
+                py,
+                "logits has 0 classes along axis {}, expected at least 1",
+                self.axis
+            ));
+        }
+        Ok(())
+    }
+
+    /// Are there rows, but none of them has classes?
+    pub(super) fn lack_classes(&self) -> bool {
+        // Rows are there where no other length is 0.
+        let shape = self.shape();
+        self.classes() == 0 && shape.iter().filter(|len| **len == 0).count() == 1
+    }
+
+    pub(super) fn shape(&self) -> &[usize] {
+        self.array.shape()
+    }
+
+    pub(super) fn classes(&self) -> usize {
+        self.shape()[self.axis]
+    }
+
+    /// The shape of one number a row.
+    pub(super) fn row_shape(&self) -> Vec<usize> {
+        let mut shape = self.shape().to_vec();
+        shape.remove(self.axis);
+        shape
+    }
+
+    #[inline(always)] // made where it stays
+    pub(super) fn batch(&self) -> Batch<'_> {
+        Batch {
+            logits: self.array.rows(self.axis),
+            mask: self.mask.as_ref().map(|mask| mask.rows_broadcast(self.axis, self.shape())),
+            temperature: self.temperature,
+            compute: self.compute,
+        }
+    }
+
+    /// Runs `body` on these logits. An error in a row has its place in the logits without their class axis.
+    pub(super) fn run<R: Send>(
+        &self,
+        py: Python<'_>,
+        mut body: impl FnMut(&Batch<'_>, &mut Run<'_>) -> Result<R, Error> + Send,
+    ) -> PyResult<R> {
+        let batch = self.batch();
+        let place = Place { shape: self.shape(), axis: self.axis, own: &[] };
+        run(py, self.array.bytes(), Some(&place), |run| body(&batch, run))
+    }
+
+    /// Labels or probabilities, checked against the logits; in `place`, where they stay.
+    pub(super) fn targets<'p, 'a>(
+        &self,
+        py: Python<'_>,
+        array: &'a Array<'_>,
+        ignore_index: Option<&i128>,
+        class_weight: Option<&WeightValues>,
+        place: &'p mut Targets<'a>,
+    ) -> PyResult<&'p Targets<'a>> {
+        let (shape, given, axis) = (self.shape(), array.shape(), self.axis);
+        let is_label = !array.storage().is_float();
+        let left_out = if is_label { axis } else { shape.len() };
+        // One by one: vectors of lengths would wait for these to be written.
+        let expected = (0..shape.len()).filter(|at| *at != left_out).map(|at| &shape[at]);
+        if given.iter().ne(expected) {
+            let (shape, given) = (numbers(py, shape)?.into_any(), numbers(py, given)?.into_any());
+            let (axis, kind) =
+                (objects::integer(py, axis)?, text(py, dtype::name(array.storage()))?.into_any());
+            let error = call(Known::get().shape_error.bind(py), [&given, &kind, &shape, &axis])?;
+            return Err(PyErr::from_value(error));
+        }
+        let validate = |run: &mut Run<'_>| {
+            if let (Targets::Labels(labels), true) = (&mut *place, is_label) {
+                let (elements, ignored) = (array.elements(given), ignore_index.copied());
+                return read_labels(&elements, "targets", self.classes(), ignored, labels, run);
+            }
+            let probabilities = read_probabilities(array.rows(axis), class_weight, run)?;
+            *place = Targets::Probabilities(probabilities);
+            Ok(())
+        };
+        run(py, array.bytes(), Some(&Place { shape, axis, own: given }), validate)?;
+        Ok(place)
+    }
+
+    /// The array of a prior, whose shape fits the logits.
+    pub(super) fn prior_array<'p>(&self, prior: &Bound<'p, PyAny>) -> PyResult<Array<'p>> {
+        let py = prior.py();
+        let array = Array::real(prior, "prior")?;
+        let (shape, given) = (self.shape(), array.shape());
+        let fits = if given.len() == 1 {
+            given[0] == self.classes()
+        } else {
+            let axis = (self.axis + given.len()).checked_sub(shape.len());
+            broadcasts(given, shape) && axis.is_some_and(|axis| given[axis] == self.classes())
+        };
+        if fits {
+            return Ok(array);
+        }
+        Err(value_error!(
+            py,
+            "prior must have shape ({},) or be broadcastable to logits of shape {}, got {}",
+            self.classes(),
+            Shape(shape),
+            Shape(given)
+        ))
+    }
+
+    /// The checked prior; without an array, the uniform one.
+    pub(super) fn prior<'a>(
+        &self,
+        py: Python<'_>,
+        array: Option<&'a Array<'_>>,
+    ) -> PyResult<Prior<'a>> {
+        let Some(array) = array else { return Ok(Prior::Uniform) };
+        let given = array.shape();
+        // That of all rows, whichever axis their classes are along.
+        let (shape, axis) = if given.len() == 1 { (given, 0) } else { (self.shape(), self.axis) };
+        let rows = array.rows_broadcast(axis, shape);
+        if rows.rows() == 0 || rows.classes() == 0 {
+            return Ok(Prior::Uniform);
+        }
+        let place = Place { shape, axis, own: given };
+        run(py, array.bytes(), Some(&place), |run| read_prior(rows.clone(), run))
+    }
+
+    /// c, one weight for each class.
+    pub(super) fn class_weight(&self, obj: &Bound<'_, PyAny>) -> PyResult<WeightValues> {
+        let array = Array::real_of_shape(obj, "class_weight", &[self.classes()])?;
+        let elements = array.elements(array.shape());
+        run(obj.py(), array.bytes(), None, |run| read_weights(&elements, "class_weight", run))
+    }
+
+    /// s, one weight for each row.
+    pub(super) fn sample_weight(&self, obj: &Bound<'_, PyAny>) -> PyResult<WeightValues> {
+        let array = Array::real(obj, "sample_weight")?;
+        let (given, shape) = (array.shape(), self.row_shape());
+        if !broadcasts(given, &shape) {
+            return Err(value_error!(
+                obj.py(),
+                "sample_weight must be broadcastable to the rows, of shape {}, got {}",
+                Shape(&shape),
+                Shape(given)
+            ));
+        }
+        let elements = array.elements(&shape);
+        let place = Place { shape: self.shape(), axis: self.axis, own: given };
+        let bytes = elements.rows() * size_of::<f64>();
+        run(obj.py(), bytes, Some(&place), |run| read_weights(&elements, "sample_weight", run))
+    }
+}
