@@ -19,22 +19,14 @@ use std::mem::replace;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Mutex;
 
-/// What an output is computed in.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Memory {
-    New,
-    /// Written before, and not where the logits are.
-    Callers,
-    OfLogits,
-}
-
 /// Bytes over which a single row lies so that new memory is touched before: less of it costs no time.
 const WIDE_ROW: usize = 1 << 25;
 
 /// An array that the core writes, and where its numbers must end up.
 pub(super) struct Output<'py> {
     pub(super) array: Array<'py>,
-    memory: Memory,
+    /// Is its memory new, not the caller's?
+    is_new: bool,
     /// What the caller gets.
     object: Bound<'py, PyAny>,
     /// Its array, where that is not written at once.
@@ -60,7 +52,7 @@ impl<'py> Output<'py> {
             return Ok(place.insert(Self::fresh(py, shape, &own())?));
         }
         let array = Array::find_output(out, name, shape)?.view();
-        let output = Self { array, memory: Memory::Callers, object: out.clone(), wanted: None };
+        let output = Self { array, is_new: false, object: out.clone(), wanted: None };
         let output = place.insert(output);
         output.array.refuse_output(py, name, shape)?;
         let (array, storage) = (&output.array, dtype.map_or(logits.storage(), |own| own.storage));
@@ -68,11 +60,7 @@ impl<'py> Output<'py> {
         let takes_it = array.storage() == storage
             || inputs.logits.compute == storage
             || (may_widen && array.storage().size() > 2);
-        let is_alias = array.is_alias_of(logits);
-        if takes_it && !inputs.forbid(array, is_alias) {
-            if is_alias {
-                output.memory = Memory::OfLogits;
-            }
+        if takes_it && !inputs.forbid(array) {
             return Ok(output);
         }
         // Elsewhere, but rounded to the caller's type here: NumPy could round a second time.
@@ -83,43 +71,24 @@ impl<'py> Output<'py> {
     /// A new array.
     pub(super) fn fresh(py: Python<'py>, shape: &[usize], dtype: &Dtype<'py>) -> PyResult<Self> {
         let array = Array::empty(py, shape, dtype)?;
-        Ok(Self { memory: Memory::New, object: array.object(py), array, wanted: None })
-    }
-
-    /// The same, touched to have rows along `axis` written.
-    pub(super) fn touched(
-        py: Python<'py>,
-        shape: &[usize],
-        dtype: &Dtype<'py>,
-        axis: usize,
-    ) -> PyResult<Self> {
-        let output = Self::fresh(py, shape, dtype)?;
-        output.touch(py, axis)?;
-        Ok(output)
+        Ok(Self { is_new: true, object: array.object(py), array, wanted: None })
     }
 
     /// Rows along `axis`, to write. Memory of the caller's has been written before, so writing past
-    /// the caches is faster; new memory is first touched here, and what lies where the logits do is
-    /// in the caches.
-    pub(super) fn rows_mut(&self, axis: usize) -> RowsMut<'_> {
+    /// the caches is faster. New memory is touched here from one end to the other where single rows lie all
+    /// over it: the first of them would else get it all, with no poll for Ctrl-C.
+    pub(super) fn rows_mut(&self, py: Python<'_>, axis: usize) -> PyResult<RowsMut<'_>> {
+        if self.is_new {
+            let (shape, item) = (self.array.shape(), self.array.storage().size());
+            let narrower: usize = shape[axis + 1..].iter().product();
+            if narrower > 1 && shape[axis] * narrower * item >= WIDE_ROW {
+                let mut elements = self.array.elements_mut();
+                run(py, self.array.bytes(), None, |run| touch(&mut elements, run))?;
+            }
+        }
         let mut rows = self.array.rows_mut(axis);
-        rows.stream(self.memory == Memory::Callers);
-        rows
-    }
-
-    /// Touches new memory from one end to the other where single rows along `axis` lie all over it:
-    /// the first of them would else get it all, with no poll for Ctrl-C.
-    pub(super) fn touch(&self, py: Python<'_>, axis: usize) -> PyResult<()> {
-        if self.memory != Memory::New {
-            return Ok(());
-        }
-        let (shape, item) = (self.array.shape(), self.array.storage().size());
-        let narrower: usize = shape[axis + 1..].iter().product();
-        if narrower == 1 || shape[axis] * narrower * item < WIDE_ROW {
-            return Ok(());
-        }
-        let mut elements = self.array.elements_mut();
-        run(py, self.array.bytes(), None, |run| touch(&mut elements, run))
+        rows.stream(!self.is_new);
+        Ok(rows)
     }
 
     /// Is it computed elsewhere?
@@ -140,7 +109,7 @@ impl<'py> Output<'py> {
             let dtype = dtype.unwrap_or_else(|| self.array.dtype(py));
             let aside = Array::empty(py, self.array.shape(), &dtype)?;
             self.wanted = Some(Box::new(replace(&mut self.array, aside)));
-            self.memory = Memory::New;
+            self.is_new = true;
         }
         Ok(())
     }
@@ -173,9 +142,9 @@ pub(super) struct Inputs<'a, 'py> {
 }
 
 impl Inputs<'_, '_> {
-    fn forbid(&self, output: &Array<'_>, is_alias: bool) -> bool {
+    fn forbid(&self, output: &Array<'_>) -> bool {
         let Logits { array, mask, .. } = self.logits;
-        let logits = (!(self.in_place && is_alias)).then_some(array);
+        let logits = (!(self.in_place && output.is_alias_of(array))).then_some(array);
         let others = self.others.into_iter().flatten().chain(mask);
         others.chain(logits).any(|input| output.may_overlap(input))
     }

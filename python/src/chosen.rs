@@ -30,11 +30,10 @@ fn top_k<'py>(
     };
     let mut shape = logits.shape().to_vec();
     shape[logits.axis] = k;
-    let new = |dtype| Output::touched(py, &shape, &dtype, logits.axis);
-    let indices = new(Dtype::of(py, Storage::I64))?;
-    let log_probs = new(logits.array.dtype(py))?;
-    let mut classes = indices.rows_mut(logits.axis);
-    let mut out = log_probs.rows_mut(logits.axis);
+    let indices = Output::fresh(py, &shape, &Dtype::of(py, Storage::I64))?;
+    let log_probs = Output::fresh(py, &shape, &logits.array.dtype(py))?;
+    let mut classes = indices.rows_mut(py, logits.axis)?;
+    let mut out = log_probs.rows_mut(py, logits.axis)?;
     logits.run(py, |batch, run| batch.top_k(&mut classes, &mut out, run))?;
     Ok(fill(result, [indices.finish(py)?, log_probs.finish(py)?]))
 }
@@ -67,8 +66,8 @@ fn at_indices<'py>(
     run(py, indices.bytes(), Some(&no_axis), |run| {
         read_labels(&elements, "indices", logits.classes(), None, &mut labels, run)
     })?;
-    let output = Output::touched(py, given, &logits.array.dtype(py), axis)?;
-    let mut out = output.rows_mut(axis);
+    let output = Output::fresh(py, given, &logits.array.dtype(py))?;
+    let mut out = output.rows_mut(py, axis)?;
     let labels = (&labels, given[axis + 1..].iter().product());
     let (bytes, batch) = (logits.array.bytes().max(indices.bytes()), logits.batch());
     run(py, bytes, None, |run| batch.log_softmax_at(labels, &mut out, run))?;

@@ -101,7 +101,7 @@ fn write_chunk<'py>(
     let row_shape = with_axis(&logits.row_shape(), 1 + ROW_CONSTANTS);
     let rows = Array::real_of_shape(rows, "rows", &row_shape)?;
     let output = Output::fresh(py, logits.shape(), &logits.array.dtype(py))?;
-    let (rows, mut out) = (rows.rows(logits.axis), output.rows_mut(logits.axis));
+    let (rows, mut out) = (rows.rows(logits.axis), output.rows_mut(py, logits.axis)?);
     logits.run(py, |batch, run| batch.write_chunk(operation, &rows, &mut out, run))?;
     output.finish(py)
 }

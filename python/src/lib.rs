@@ -116,9 +116,8 @@ fn activation<'py>(
     let inputs = Inputs { logits, others: [None; 2], in_place: true };
     let mut output = None;
     let output = Output::new(&mut output, out, "out", logits.shape(), dtype.as_ref(), &inputs)?;
-    output.touch(out.py(), logits.axis)?;
-    let mut p = output.rows_mut(logits.axis);
-    logits.run(out.py(), |batch, run| batch.apply(operation, &mut p, run))?;
+    hold!(p = output.rows_mut(out.py(), logits.axis));
+    logits.run(out.py(), |batch, run| batch.apply(operation, p, run))?;
     output.finish(out.py())
 }
 

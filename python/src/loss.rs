@@ -152,10 +152,9 @@ fn evaluate<'py>(
     }
     inputs.in_place = true;
     if let Some(out) = grad_out {
-        Output::new(&mut grad, out, "grad_out", logits.shape(), None, &inputs)?
-            .touch(py, logits.axis)?;
+        Output::new(&mut grad, out, "grad_out", logits.shape(), None, &inputs)?;
     }
-    let new = |_| Output::touched(py, logits.shape(), &logits.array.dtype(py), logits.axis);
+    let new = |_| Output::fresh(py, logits.shape(), &logits.array.dtype(py));
     let hess = factor.map(new).transpose()?;
     if let (Some(losses), Some(grad)) = (&mut losses, &grad)
         && grad.is_copied()
@@ -174,14 +173,17 @@ fn evaluate<'py>(
     let room = is_written.then(|| float(py, 0.0)).transpose()?;
     let mut loss_rows = losses.as_ref().map(|losses| losses.array.elements_mut());
     // Made where it stays: without a gradient a view of nothing, which is not used.
-    let mut rows = match &grad {
-        Some(grad) => grad.rows_mut(logits.axis),
-        None => RowsMut::from_slice::<f32>(&mut [], 1),
-    };
-    let mut grad_rows = grad.is_some().then_some(&mut rows);
+    hold!(
+        rows = match &grad {
+            Some(grad) => grad.rows_mut(py, logits.axis),
+            None => Ok(RowsMut::from_slice::<f32>(&mut [], 1)),
+        }
+    );
+    let mut grad_rows = grad.is_some().then_some(rows);
     let mut hessian = factor
         .zip(hess.as_ref())
-        .map(|(factor, hess)| Hessian { out: hess.rows_mut(logits.axis), factor });
+        .map(|(factor, hess)| hess.rows_mut(py, logits.axis).map(|out| Hessian { out, factor }))
+        .transpose()?;
     let terms = LossTerms { label_smoothing, prior, class_weight, sample_weight, z_loss };
     let operation = CrossEntropy { targets, terms, reduction, normalizer };
     let value = logits.run(py, |batch, run| {

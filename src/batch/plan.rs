@@ -122,7 +122,7 @@ impl Plan {
         };
         let has_outputs = panel.output.is_some() && !panel.is_in_place();
         let is_far = bytes >= if has_outputs { CACHED_BYTES_OF_EACH } else { CACHED_BYTES };
-        let streams = is_far && panel.output.is_some_and(RowsMut::is_streamed);
+        let streams = is_far && has_outputs && panel.output.is_some_and(RowsMut::is_streamed);
         let keeps = job.operation.keeps();
         let lies_across_lines = row_bytes <= SHORT_ROW && !row_bytes.is_multiple_of(LINE);
         let keeps_apart = || streams || panel.is_in_place() || is_near && lies_across_lines;
