@@ -44,7 +44,7 @@ const WARN_ON_WRITE: c_int = 1 << 31;
 /// Refuses a NumPy whose arrays have other [`Fields`].
 pub(super) fn check_fields(py: Python<'_>) -> PyResult<()> {
     let dtype = Dtype::of(py, Storage::F32);
-    let probe = super::numpy::empty(py, &[2, 3], &dtype)?;
+    let probe = dtype.empty(py, &[2, 3])?;
     let buffer = PyUntypedBuffer::get(&probe)?;
     let bytes: usize = probe.get_type().getattr("__basicsize__")?.extract()?;
     let at = probe.as_ptr().cast::<Fields>();

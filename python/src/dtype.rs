@@ -1,6 +1,9 @@
 //! What the elements of an array are.
 
+use super::errors::{Shape, answer, error, type_error};
 use super::known::Known;
+use super::objects::{call, numbers};
+use pyo3::exceptions::{PyMemoryError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyString;
 use smoothxent::Storage;
@@ -44,6 +47,9 @@ pub(super) fn storage_of(dtype: &Bound<'_, PyAny>) -> PyResult<Option<Storage>> 
     Ok(found.map(|(storage, _)| storage))
 }
 
+/// The types that results can have, in messages.
+pub(super) const SUPPORTED: &str = "float16, bfloat16, float32 or float64";
+
 /// The dtype of a new array.
 #[derive(Clone)]
 pub(super) struct Dtype<'py> {
@@ -56,5 +62,39 @@ impl<'py> Dtype<'py> {
     /// Of numbers that NumPy itself has.
     pub(super) fn of(py: Python<'py>, storage: Storage) -> Self {
         Self { storage, object: Known::get().dtype_of(storage).bind(py).clone() }
+    }
+
+    /// The `dtype=` of a result.
+    pub(super) fn requested(obj: &Bound<'py, PyAny>) -> PyResult<Self> {
+        let py = obj.py();
+        let refuse =
+            |what: Bound<'_, PyString>| type_error!(py, "dtype must be {SUPPORTED}, got {what}");
+        let Some(object) = answer(py, call(Known::get().dtype_type.bind(py), [obj]))? else {
+            return Err(refuse(obj.repr()?));
+        };
+        match storage_of(&object)?.filter(|storage| storage.is_float()) {
+            Some(storage @ Storage::Bf16) => Ok(Self { storage, object }),
+            // Whatever else the object says, as of metadata or fields.
+            Some(storage) => Ok(Self::of(py, storage)),
+            None => Err(refuse(object.str()?)),
+        }
+    }
+
+    /// numpy.empty(shape, dtype)
+    pub(super) fn empty(&self, py: Python<'py>, shape: &[usize]) -> PyResult<Bound<'py, PyAny>> {
+        let size = numbers(py, shape)?.into_any();
+        call(Known::get().empty.bind(py), [&size, &self.object]).map_err(|raised| {
+            if !raised.is_instance_of::<PyValueError>(py) {
+                return raised;
+            }
+            // No shape of an array that is there is refused, but for more bytes than there are addresses.
+            match self.object.str() {
+                Ok(name) => error::<PyMemoryError>(
+                    py,
+                    format_args!("cannot allocate {name} of shape {}", Shape(shape)),
+                ),
+                Err(error) => error,
+            }
+        })
     }
 }

@@ -4,7 +4,7 @@
 //! MemoryError takes its place.
 
 use super::known::Known;
-use super::objects::{call, label, numbers, text};
+use super::objects::{call, integer, label, numbers, text};
 use pyo3::PyTypeInfo;
 use pyo3::exceptions::{PyMemoryError, PyOverflowError, PyRuntimeError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
@@ -187,4 +187,14 @@ pub(super) fn wrong_type(obj: &Bound<'_, PyAny>, name: &str, expected: &str) -> 
         Ok(kind) => type_error!(py, "{name} must be {expected}, got {kind}"),
         Err(error) => error,
     }
+}
+
+/// numpy.exceptions.AxisError
+#[cold]
+pub(super) fn axis_error(axis: &Bound<'_, PyAny>, ndim: usize) -> PyErr {
+    let (py, known) = (axis.py(), Known::get());
+    from_class(py, &known.axis_error, |class| {
+        let axis = axis.call_method0(&known.__index__)?;
+        call(class, [&axis, &integer(py, ndim)?, known.logits.bind(py)])
+    })
 }

@@ -50,7 +50,6 @@ mod errors;
 mod known;
 mod logits;
 mod loss;
-mod numpy;
 mod objects;
 mod overlap;
 mod threads;
@@ -109,7 +108,7 @@ fn activation<'py>(
     }
     hold!(logits = Logits::new(logits, axis));
     logits.read_options(temperature, mask)?;
-    let dtype = given!(dtype, numpy::requested(dtype));
+    let dtype = given!(dtype, Dtype::requested(dtype));
     if let Some(dtype) = &dtype {
         logits.compute = logits.array.storage().compute_with(dtype.storage);
     }

@@ -4,9 +4,8 @@ use super::arguments::{self, integer};
 use super::arrays::{Array, broadcasts};
 use super::call::run;
 use super::dtype;
-use super::errors::{Place, Shape, value_error};
+use super::errors::{Place, Shape, axis_error, value_error};
 use super::known::Known;
-use super::numpy::axis_error;
 use super::objects::{self, call, label, numbers, text};
 use pyo3::prelude::*;
 use smoothxent::{

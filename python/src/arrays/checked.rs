@@ -1,10 +1,9 @@
 //! What is an ndarray, and arrays that are what they must be: real, labels, masks, or to be written.
 
 use super::{Array, dtype_of, ndim_of};
-use crate::dtype::{Dtype, storage_of};
+use crate::dtype::{Dtype, SUPPORTED, storage_of};
 use crate::errors::{type_error, value_error, wrong_shape};
 use crate::known::Known;
-use crate::numpy;
 use crate::objects::{call, text};
 use crate::overlap::overlaps;
 use pyo3::prelude::*;
@@ -116,7 +115,8 @@ fn find_output_like<'py>(
     if given != shape {
         return Err(wrong_shape(py, name, shape, &given));
     }
-    Err(numpy::refuse_output_dtype(&obj, name)?)
+    let own = obj.getattr(&known.dtype)?.str()?;
+    Err(type_error!(py, "{name} has dtype {own}, expected {SUPPORTED} in native byte order"))
 }
 
 impl<'py> Array<'py> {
@@ -127,7 +127,7 @@ impl<'py> Array<'py> {
 
     /// A new C-contiguous array.
     pub(crate) fn empty(py: Python<'py>, shape: &[usize], dtype: &Dtype<'py>) -> PyResult<Self> {
-        let object = numpy::empty(py, shape, dtype)?;
+        let object = dtype.empty(py, shape)?;
         match storage_in(&object)? {
             Some(storage) => Ok(Self::view(object, storage)),
             None => Err(type_error!(py, "numpy.empty returned no array of numbers")),
