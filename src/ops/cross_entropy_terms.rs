@@ -65,16 +65,15 @@ impl Batch<'_> {
         losses(1.0, &own, Some(&out.logsumexp))?;
         for (row, &prior_cross_entropy) in cross_entropies.iter().enumerate() {
             run.poll(classes * self.compute.size())?;
-            let is_kept = kept.as_ref().is_none_or(|kept| kept[row].is_some());
             let mut entropy = 0.0;
             if targets.is_ignored(row) {
                 // Never read.
                 out.logsumexp.put(row, 0, 0.0);
-            } else if !is_kept {
-                out.logsumexp.put(row, 0, f64::NEG_INFINITY);
-            } else if let Some(mask) = mask {
-                let is_kept = |k: usize| mask.get(row, k) != 0.0;
-                entropy = kept_entropy(prior, row, is_kept, classes, run)?;
+            } else if let (Some(mask), Some(kept)) = (mask, &kept) {
+                match kept[row] {
+                    Some(mass) => entropy = kept_entropy(prior, (row, mass), mask, run)?,
+                    None => out.logsumexp.put(row, 0, f64::NEG_INFINITY),
+                }
             } else {
                 entropy = entropies[prior.place(row)];
             }
@@ -108,22 +107,19 @@ fn entropies(prior: &Prior<'_>, classes: usize, run: &mut Run<'_>) -> Result<Vec
     run.read_rows(rows, read, |_, sum| Ok(sum.value()))
 }
 
-/// H(u) of row `row` with u renormalised over the classes that are kept.
+/// H(u) of row `row` with u renormalised over the classes that are kept, which have this mass.
 fn kept_entropy(
     prior: &Prior<'_>,
-    row: usize,
-    is_kept: impl Fn(usize) -> bool + Sync,
-    classes: usize,
+    (row, mass): (usize, f64),
+    mask: &Rows<'_>,
     run: &mut Run<'_>,
 ) -> Result<f64, Error> {
-    let mut sum = |term: &(dyn Fn(usize) -> f64 + Sync)| {
-        run.sum_of_terms(classes, &|k| if is_kept(k) { term(k) } else { 0.0 })
-    };
     if matches!(prior, Prior::Uniform) {
-        return sum(&|_| 1.0).map(math::log);
+        return Ok(math::log(mass));
     }
-    let mass = sum(&|k| prior.get(row, k))?;
-    sum(&|k| surprise(prior.get(row, k) / mass))
+    run.sum_of_terms(mask.classes(), &|k| {
+        if mask.get(row, k) == 0.0 { 0.0 } else { surprise(prior.get(row, k) / mass) }
+    })
 }
 
 /// −u·log u, with 0·log 0 = 0.

@@ -41,13 +41,11 @@ fn a_long_sum_loses_nothing() {
     assert!(off <= 16.0, "H(u) is {entropy}, {off} ε from {wanted}");
 }
 
-fn kept(
-    prior: &Prior<'_>,
-    row: usize,
-    is_kept: &(dyn Fn(usize) -> bool + Sync),
-    classes: usize,
-) -> f64 {
-    Run::with_defaults(|run| kept_entropy(prior, row, is_kept, classes, run)).expect("no error")
+fn kept(prior: &Prior<'_>, row: usize, is_kept: &dyn Fn(usize) -> bool, classes: usize) -> f64 {
+    let mask = (0..classes).map(|k| f32::from(u8::from(is_kept(k)))).collect::<Vec<_>>().repeat(2);
+    let mask = Rows::from_slice(&mask, classes);
+    let mass = (0..classes).filter(|k| is_kept(*k)).map(|k| prior.get(row, k)).sum();
+    Run::with_defaults(|run| kept_entropy(prior, (row, mass), &mask, run)).expect("no error")
 }
 
 #[test]
