@@ -104,7 +104,10 @@ impl Batch<'_> {
     }
 
     fn assert_same_shape(&self, out: Option<&RowsMut<'_>>) {
-        assert_same_shape(&self.logits, self.mask.as_ref(), out);
+        let shape @ (rows, classes) = (self.logits.rows(), self.logits.classes());
+        let fits = self.mask.as_ref().is_none_or(|mask| (mask.rows(), mask.classes()) == shape)
+            && out.is_none_or(|out| (out.rows(), out.classes()) == shape);
+        assert!(fits, "mask and out of {rows} rows of {classes} classes");
     }
 
     fn assert_one_per_row(&self, out: &RowsMut<'_>) {
@@ -262,8 +265,8 @@ const COPIED_PER_PART: usize = 1 << 17;
 /// # Panics
 /// When the shapes differ.
 pub fn copy(from: &Rows<'_>, to: &mut RowsMut<'_>, run: &mut Run<'_>) -> Result<(), Error> {
-    assert_same_shape(from, None, Some(to));
     let to = &*to;
+    assert!((to.rows(), to.classes()) == (from.rows(), from.classes()), "rows of the same shape");
     let most = COPIED.min(from.classes()).max(1);
     let per_row = from.classes().div_ceil(most);
     let (pieces, per_part) = (from.rows() * per_row, COPIED_PER_PART / most);
@@ -294,12 +297,4 @@ pub fn touch(elements: &mut RowsMut<'_>, run: &mut Run<'_>) -> Result<(), Error>
         let end = bytes.min((part + 1) * BYTES_PER_TOUCH);
         (part * BYTES_PER_TOUCH..end).step_by(PAGE).for_each(|at| elements.put(at / item, 0, 0.0));
     })
-}
-
-fn assert_same_shape(logits: &Rows<'_>, mask: Option<&Rows<'_>>, out: Option<&RowsMut<'_>>) {
-    let shape = (logits.rows(), logits.classes());
-    let (rows, classes) = shape;
-    let fits = mask.is_none_or(|mask| (mask.rows(), mask.classes()) == shape)
-        && out.is_none_or(|out| (out.rows(), out.classes()) == shape);
-    assert!(fits, "mask and out of {rows} rows of {classes} classes");
 }

@@ -116,21 +116,16 @@ impl<'py> Output<'py> {
 
     /// The finished array. Nothing fails after the first number is copied, but for Ctrl-C.
     pub(super) fn finish(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        if let Some(wanted) = &self.wanted {
-            copy_array(py, &self.array, wanted)?;
+        let Self { array, wanted, object, .. } = self;
+        if let Some(wanted) = wanted {
+            let (from, mut to) = match array.shape().len() {
+                0 => (array.elements(&[]), wanted.elements_mut()),
+                axes => (array.rows(axes - 1), wanted.rows_mut(axes - 1)),
+            };
+            run_silently(py, array.bytes(), None, &mut |run| copy(&from, &mut to, run))?;
         }
-        Ok(self.object.clone())
+        Ok(object.clone())
     }
-}
-
-/// Copies an array to another of the same shape, rounding each number to its type.
-fn copy_array(py: Python<'_>, from: &Array<'_>, to: &Array<'_>) -> PyResult<()> {
-    let bytes = from.bytes();
-    let (from, mut to) = match from.shape().len() {
-        0 => (from.elements(&[]), to.elements_mut()),
-        axes => (from.rows(axes - 1), to.rows_mut(axes - 1)),
-    };
-    run_silently(py, bytes, None, &mut |run| copy(&from, &mut to, run))
 }
 
 /// The arrays that are read while outputs are written.

@@ -51,15 +51,6 @@ fn is_bad(value: f64) -> bool {
     !(0.0..=f64::MAX).contains(&value)
 }
 
-/// Is one of the values not finite and ≥ 0?
-fn has_bad(level: Level, values: &[f64]) -> bool {
-    level.compiled(
-        #[inline(always)]
-        // Without an early end, which would keep the loop from being vectorised.
-        || values.iter().fold(false, |any, value| any | is_bad(*value)),
-    )
-}
-
 /// Refuses the first of the values that is not finite and ≥ 0, at the index that `index` makes of its place.
 fn check_entries(
     level: Level,
@@ -67,9 +58,12 @@ fn check_entries(
     values: &[f64],
     index: impl FnOnce(usize) -> Vec<usize>,
 ) -> Result<(), Error> {
-    if has_bad(level, values)
-        && let Some(k) = values.iter().position(|value| is_bad(*value))
-    {
+    let has_bad = level.compiled(
+        #[inline(always)]
+        // Without an early end, which would keep the loop from being vectorised.
+        || values.iter().fold(false, |any, value| any | is_bad(*value)),
+    );
+    if has_bad && let Some(k) = values.iter().position(|value| is_bad(*value)) {
         return Err(Error::Entry { name, index: index(k), value: values[k] });
     }
     Ok(())
