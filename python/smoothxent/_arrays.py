@@ -14,7 +14,8 @@ anything else it calls one of the functions below, once per argument:
 Each returns a base-class ndarray in native byte order, without a copy where the dtype permits it,
 or raises a TypeError that names the argument and the remedy. Nothing that would lose information
 is accepted: no masks, no missing values, no gradients, no other devices, no narrower types.
-`as_output` finds the memory to write of an output that is a tensor of torch, and of no other kind.
+`as_output` finds the memory to write of an output that is a tensor of torch, and of no other kind; it
+refuses masked arrays.
 
 Other libraries are known by their modules in `sys.modules`, and none is imported: where a module is
 absent there can be no objects of it. The exception is ml_dtypes, which a bfloat16 tensor of torch
@@ -106,6 +107,8 @@ def as_mask(obj: object, name: str) -> NDArray[np.bool_]:
 def as_output(obj: object, name: str) -> NDArray[Any]:
     """Return `obj` if it is an array, or the memory of a tensor of torch, to be written."""
     if isinstance(obj, np.ndarray):
+        if hasattr(obj, "mask"):
+            raise TypeError(f"{name} is a masked array; pass an ordinary one, or its .data")
         return obj
     torch: Any = sys.modules.get("torch")  # absent: there can be no tensors
     if torch is None or not isinstance(obj, torch.Tensor):

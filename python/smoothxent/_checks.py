@@ -319,8 +319,6 @@ def result(out: NDArray[Any] | None, shape: tuple[int, ...], dtype: DTypeLike) -
 def output(out: NDArray[Any], shape: tuple[int, ...], name: str = "out") -> NDArray[Any]:
     """Return the array of `out` if a floating result of `shape` can be written to it."""
     out = as_output(out, name)
-    if hasattr(out, "mask"):
-        raise TypeError(f"{name} is a masked array; pass an ordinary one, or its .data")
     if out.shape != shape:
         raise ValueError(f"{name} must have shape {shape}, got {out.shape}")
     if not is_supported_float(out.dtype):

@@ -78,7 +78,7 @@ known! {
         warn: "smoothxent._warnings"."warn",
     }
     names {
-        __index__, dtype, get, isnative, itemsize, logits, mask, mean, name, set, shape,
+        __index__, dtype, get, isnative, itemsize, logits, mean, name, set, shape,
     }
 }
 

@@ -66,15 +66,6 @@ impl<'py> Found<'py> {
     }
 }
 
-/// The ndarray to write: `obj` itself, or the memory of a tensor.
-fn writable<'py>(obj: &Bound<'py, PyAny>, name: &str) -> PyResult<Bound<'py, PyAny>> {
-    let (py, known) = (obj.py(), Known::get());
-    if is_exact_ndarray(obj) || obj.is_instance(known.ndarray.bind(py))? {
-        return Ok(obj.clone());
-    }
-    call(known.as_output.bind(py), [obj, &text(py, name)?.into_any()])
-}
-
 /// As [`Array::find`] where the dtype is none of the known objects, or has other elements.
 #[cold]
 fn find_like<'py>(
@@ -103,11 +94,11 @@ fn find_output_like<'py>(
     shape: &[usize],
 ) -> PyResult<Found<'py>> {
     let (py, known) = (obj.py(), Known::get());
-    let obj = writable(obj, name)?;
-    if !is_exact_ndarray(&obj) && obj.hasattr(&known.mask)? {
-        let text = "is a masked array; pass an ordinary one, or its .data";
-        return Err(type_error!(py, "{name} {text}"));
-    }
+    let obj = if is_exact_ndarray(obj) {
+        obj.clone()
+    } else {
+        call(known.as_output.bind(py), [obj, &text(py, name)?.into_any()])?
+    };
     if let Some(own) = storage_in(&obj)?.filter(|own| own.is_float()) {
         return Ok(Found(obj, own));
     }
