@@ -33,8 +33,8 @@ use crate::error::Error;
 use crate::kernel::{SEGMENT, Temperature};
 use crate::panel::Panel;
 use crate::simd::{Float, Rows, RowsMut, Storage};
-use crate::target::{LossTerms, Targets, WeightValues};
-use inputs::{kept_masses, smoothed_targets};
+use crate::target::{LossTerms, SmoothedTargets, Targets, WeightValues};
+use inputs::{kept_masses, shared_weights};
 
 /// Rows of logits and how they are computed: what every operation works on.
 pub struct Batch<'a> {
@@ -232,7 +232,8 @@ impl CrossEntropy<'_> {
         // Nothing counted: the mean is 0/0, its gradient 0 all the same.
         let operation = if grad.is_some() { Operation::Gradient } else { Operation::Loss };
         computed_in!(batch.compute, F => {
-            let rows = smoothed_targets::<F>(targets, &self.terms, kept, classes, are_units, run)?;
+            let share = || shared_weights::<F>(&self.terms, classes, run);
+            let rows = SmoothedTargets::new(targets, &self.terms, kept, classes, are_units, share)?;
             let mut job = batch.job::<F>(operation, grad);
             job.targets = Some(BatchTargets { rows: &rows, divisor, unit });
             job.hessian = hessian;

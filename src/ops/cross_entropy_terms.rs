@@ -1,13 +1,13 @@
 //! The terms of the loss, one element a row each.
 
 use super::Batch;
-use super::inputs::{kept_masses, smoothed_targets};
+use super::inputs::{kept_masses, shared_weights};
 use crate::batch::{Job, Run, Targets as BatchTargets};
 use crate::error::Error;
 use crate::kernel::Operation;
 use crate::math::{self, count};
 use crate::simd::{ExactSum, Rows, RowsMut, Storage};
-use crate::target::{LossTerms, PART, Prior, Targets};
+use crate::target::{LossTerms, PART, Prior, SmoothedTargets, Targets};
 
 /// The parts of the loss, one element a row each.
 pub struct TermsOut<'a> {
@@ -55,7 +55,8 @@ impl Batch<'_> {
         let mut losses = |label_smoothing, losses: &RowsMut<'_>, lse| {
             let (terms, kept) = (LossTerms::new(label_smoothing, prior), kept.as_deref());
             computed_in!(self.compute, F => {
-                let rows = smoothed_targets::<F>(targets, &terms, kept, classes, false, run)?;
+                let share = || shared_weights::<F>(&terms, classes, run);
+                let rows = SmoothedTargets::new(targets, &terms, kept, classes, false, share)?;
                 let job = self.job::<F>(Operation::Loss, None);
                 let targets = Some(BatchTargets { rows: &rows, divisor: 1.0, unit: 1.0 });
                 Job { targets, scalars: Some(losses), lse, ..job }.run(run)

@@ -8,8 +8,8 @@ use crate::error::Error;
 use crate::math::{RunningSum, count};
 use crate::simd::{ExactSum, Float, Level, Rows};
 use crate::target::{
-    FEW_LABELS, Labels, LossTerms, NO_CLASS, PART, Prior, Probabilities, ProbabilityRow,
-    SmoothedTargets, Targets, WeightValues, fill_masked, prior_tolerance,
+    FEW_LABELS, Labels, LossTerms, NO_CLASS, PART, Prior, Probabilities, ProbabilityRow, Targets,
+    WeightValues, fill_masked, prior_tolerance,
 };
 use labels::{MANY_LABELS, UncheckedLabels};
 
@@ -228,26 +228,20 @@ pub(super) fn kept_masses(
     run.read_rows(mask, read, finish).map(Some)
 }
 
-/// q' of every row, with what is the same for all of them.
+/// u·c and its sum, which are the same for all rows.
 ///
 /// # Errors
 /// [`Error::OutOfMemory`], or the error of `run.checkpoint`.
-#[inline(always)]
-pub(super) fn smoothed_targets<'a, F: Float>(
-    targets: &'a Targets<'a>,
-    terms: &'a LossTerms<'a>,
-    kept: Option<&'a [Option<f64>]>,
+pub(super) fn shared_weights<F: Float>(
+    terms: &LossTerms<'_>,
     classes: usize,
-    are_units: bool,
     run: &mut Run<'_>,
-) -> Result<SmoothedTargets<'a, F>, Error> {
-    SmoothedTargets::new(targets, terms, kept, classes, are_units, || {
-        let (mut shared, mut mass) = (run.filled(classes, &F::default())?, RunningSum::default());
-        let level = run.level;
-        let fill = |start: usize, part: &mut [F]| Ok(terms.fill_prior(level, start, part));
-        run.on_parts(&mut shared, TERMS_PER_PART, fill, |part| mass.add(part))?;
-        Ok((shared, mass.value()))
-    })
+) -> Result<(Vec<F>, f64), Error> {
+    let (mut shared, mut mass) = (run.filled(classes, &F::default())?, RunningSum::default());
+    let level = run.level;
+    let fill = |start: usize, part: &mut [F]| Ok(terms.fill_prior(level, start, part));
+    run.on_parts(&mut shared, TERMS_PER_PART, fill, |part| mass.add(part))?;
+    Ok((shared, mass.value()))
 }
 
 #[cfg(test)]
