@@ -26,11 +26,6 @@ pub(super) const STORAGES: [(Storage, &str); 13] = [
     (Storage::Bf16, "bfloat16"),
 ];
 
-/// The name of the dtype.
-pub(super) fn name(storage: Storage) -> &'static str {
-    STORAGES.iter().find(|(own, _)| *own == storage).expect("one of all").1
-}
-
 /// What the elements of a dtype are, if they are such numbers. One that is none of the known objects may be equal to
 /// one all the same, as another C type, with metadata, or unpickled; or bfloat16, whose package need not be there.
 /// Not by `==`, for which NumPy takes memory that it does not check.

@@ -3,10 +3,9 @@
 use super::arguments::{self, integer};
 use super::arrays::{Array, broadcasts};
 use super::call::run;
-use super::dtype;
 use super::errors::{Place, Shape, axis_error, value_error};
 use super::known::Known;
-use super::objects::{self, call, label, numbers, text};
+use super::objects::{self, call, label, numbers};
 use pyo3::prelude::*;
 use smoothxent::{
     Batch, Error, Prior, Run, Storage, Targets, WeightValues, read_labels, read_prior,
@@ -140,8 +139,8 @@ impl<'py> Logits<'py> {
         let expected = (0..shape.len()).filter(|at| *at != left_out).map(|at| &shape[at]);
         if given.iter().ne(expected) {
             let (shape, given) = (numbers(py, shape)?.into_any(), numbers(py, given)?.into_any());
-            let (axis, kind) =
-                (objects::integer(py, axis)?, text(py, dtype::name(array.storage()))?.into_any());
+            let kind = array.dtype(py).object.str()?.into_any();
+            let axis = objects::integer(py, axis)?;
             let error = call(Known::get().shape_error.bind(py), [&given, &kind, &shape, &axis])?;
             return Err(PyErr::from_value(error));
         }
