@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-MOST_LINES = 10_594
+MOST_LINES = 10_565
 MOST_BYTES = 3_000_000
 
 BLANK_OR_COMMENT = re.compile(r"\s*(//|$)")

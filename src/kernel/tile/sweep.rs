@@ -5,7 +5,7 @@ use crate::kernel::exp::{Base, Exponential, is_double};
 use crate::kernel::reduce::WeightKind;
 use crate::kernel::rows::Operation;
 use crate::math::{Real, count};
-use crate::simd::{DoubleLanes, Float, LaneSum, MOST_LANES, QUAD, Vector, Widened};
+use crate::simd::{DoubleLanes, Float, LaneSum, MOST_LANES, QUAD, Vector, Widened, outlined};
 
 impl<F: Float> Tile<'_, F> {
     /// The sum of the exponentials (without all maxima, unless it is for softmax), the dot, and the
@@ -26,99 +26,138 @@ impl<F: Float> Tile<'_, F> {
         let splits = operation != Operation::Softmax || const { Operation::Softmax.splits::<F>() };
         let zero = V::splat(token, F::default());
         let one = V::splat(token, F::from_f64(1.0));
-        let in_row_order = is_in_row_order::<V>(z);
-        let mut ties = if in_row_order { one } else { zero };
+        let (mut sum, mut dot) = (V::Sum::zero(token), V::Sum::zero(token));
+        let mut ties = zero;
         // Loops of their own: the constants of the exponential, and what is summed, have no room in the
         // registers of AVX2 together.
         for (z, e) in z.chunks_exact(V::LANES).zip(out.chunks_exact_mut(V::LANES)) {
             exp.of(V::from_slice(token, z), base).to_slice(e);
         }
-        // In the order of rows one maximum is left out, the first.
+        if is_in_row_order::<V>(z) {
+            let (sum, dot) = outlined!(V, token, self.row_sums::<V>(splits, weights, max, z, out));
+            return (sum, sum.like(0.0), dot, one);
+        }
+        let quad_len = const { QUAD * V::LANES };
+        for (z, e) in z.chunks(quad_len).zip(out.chunks(quad_len)) {
+            let e = &e[..z.len()];
+            let [first, second] = pairs(
+                zero,
+                z.len(),
+                #[inline(always)]
+                |sum: Option<V>, at| {
+                    let mut e = V::from_slice(token, &e[at..]);
+                    if splits {
+                        let is_max = V::from_slice(token, &z[at..]).ge(max);
+                        ties = V::select(is_max, ties + one, ties);
+                        e = e.only_where(!is_max);
+                    }
+                    sum.map_or(e, |sum| sum + e)
+                },
+            );
+            sum.add_pair(first, second);
+        }
+        let (sum, lost) = sum.lanes();
+        if weights == WeightKind::Absent {
+            return (sum, lost, dot.lanes().0, ties);
+        }
+        for (quad, z) in z.chunks(quad_len).enumerate() {
+            let [first, second] = pairs(
+                zero,
+                z.len(),
+                #[inline(always)]
+                |sum: Option<V>, at| {
+                    let gap = max - V::from_slice(token, &z[at..]);
+                    let weight = (weights == WeightKind::Each)
+                        .then(|| self.weight::<V>(token, quad * QUAD + at / V::LANES));
+                    // Of float64 nothing is wider than the type: each class is added alone.
+                    if const { is_double::<F>() } {
+                        match weight {
+                            Some(weight) => dot.add_product(weight, gap),
+                            None => dot.add(gap),
+                        }
+                        return zero;
+                    }
+                    match (weight, sum) {
+                        (Some(weight), Some(sum)) => weight.mul_add(gap, sum),
+                        (Some(weight), None) => weight * gap,
+                        (None, Some(sum)) => sum + gap,
+                        (None, None) => gap,
+                    }
+                },
+            );
+            if const { !is_double::<F>() } {
+                dot.add(first + second);
+            }
+        }
+        (sum, lost, dot.lanes().0, ties)
+    }
+
+    /// The sum of the exponentials `e`, if it `splits` without the first maximum, and the dot, of rows of f32: the same
+    /// bits as of rows that are summed one by one.
+    #[inline(always)]
+    fn row_sums<V: Vector<Scalar = F>>(
+        &self,
+        splits: bool,
+        weights: WeightKind,
+        max: V,
+        z: &[F],
+        e: &[F],
+    ) -> (V::Doubles, V::Doubles) {
+        let (token, one) = (max.token(), V::splat(max.token(), F::from_f64(1.0)));
         let number = {
             #[inline(always)]
             |at: usize| V::splat(token, F::from_f64(count(at / V::LANES)))
         };
-        let mut place = zero;
-        for at in (0..z.len()).step_by(V::LANES).rev().filter(|_| splits && in_row_order) {
-            let is_max = V::from_slice(token, &z[at..]).ge(max);
-            place = V::select(is_max, number(at), place);
-        }
-        let [sum, lost] = add_up(
-            zero,
-            z.len(),
-            in_row_order,
-            #[inline(always)]
-            |sum: Option<V>, at| {
-                let mut e = V::from_slice(token, &out[at..]);
-                if splits && in_row_order {
-                    e = e.only_where(!number(at).eq(place));
-                } else if splits {
-                    let is_max = V::from_slice(token, &z[at..]).ge(max);
-                    ties = V::select(is_max, ties + one, ties);
-                    e = e.only_where(!is_max);
-                }
-                sum.map_or(e, |sum| sum + e)
-            },
-        );
-        let gap = {
-            #[inline(always)]
-            |at: usize| max - V::from_slice(token, &z[at..])
-        };
-        if weights == WeightKind::Absent {
-            return (sum, lost, sum.like(0.0), ties);
-        }
-        if const { is_double::<F>() } {
-            // Nothing is wider than the type: each class is added alone.
-            let mut dot = V::Sum::zero(token);
-            for (class, at) in (0..z.len()).step_by(V::LANES).enumerate() {
-                match weights {
-                    WeightKind::Each => dot.add_product(self.weight::<V>(token, class), gap(at)),
-                    _ => dot.add(gap(at)),
-                }
+        let mut place = one;
+        if splits {
+            for at in (0..z.len()).step_by(V::LANES).rev() {
+                let is_max = V::from_slice(token, &z[at..]).ge(max);
+                place = V::select(is_max, number(at), place);
             }
-            return (sum, lost, dot.lanes().0, ties);
         }
-        let [dot, _] = add_up(
-            zero,
-            z.len(),
-            in_row_order,
+        let sum = in_row_order(one, z.len(), {
             #[inline(always)]
-            |sum: Option<V>, at| {
-                let weight = match weights {
-                    WeightKind::Each => self.weight::<V>(token, at / V::LANES),
-                    _ => one,
-                };
-                sum.map_or(weight * gap(at), |sum| weight.mul_add(gap(at), sum))
-            },
-        );
-        (sum, lost, dot, ties)
+            |at| {
+                let e = V::from_slice(token, &e[at..]);
+                if splits { (e.only_where(!number(at).eq(place)), one) } else { (e, one) }
+            }
+        });
+        if weights == WeightKind::Absent {
+            return (sum, sum.like(0.0));
+        }
+        let dot = in_row_order(one, z.len(), {
+            #[inline(always)]
+            |at| {
+                let gap = max - V::from_slice(token, &z[at..]);
+                let is_each = weights == WeightKind::Each;
+                (gap, if is_each { self.weight::<V>(token, at / V::LANES) } else { one })
+            }
+        });
+        (sum, dot)
     }
 }
 
-/// What the classes whose vectors begin at 0, LANES, ... below `len` add up to, and what that lost: `with` makes a term,
-/// or adds one. By quads of neighbours, or in the order of rows.
+/// The sum of the products of which `factors` are, of the classes whose vectors begin at 0, LANES, ... below `len`.
 #[inline(always)]
-fn add_up<V: Vector>(
-    zero: V,
-    len: usize,
-    in_row_order: bool,
-    mut with: impl FnMut(Option<V>, usize) -> V,
-) -> [V::Doubles; 2] {
-    let token = zero.token();
-    if !in_row_order {
-        let mut sum = V::Sum::zero(token);
-        for quad in (0..len).step_by(const { QUAD * V::LANES }) {
-            let [first, second] = pairs(zero, (quad, V::LANES, len), &mut with);
-            sum.add_pair(first, second);
-        }
-        return sum.lanes().into();
-    }
+fn in_row_order<V: Vector>(one: V, len: usize, factors: impl Fn(usize) -> (V, V)) -> V::Doubles {
+    let (token, zero) = (one.token(), V::splat(one.token(), V::Scalar::default()));
     // From one vector of a row to the next.
     let stride = const { V::LANES * V::LANES };
+    let add = {
+        #[inline(always)]
+        |sum: V, at: usize| {
+            if at >= len {
+                return sum;
+            }
+            let (a, b) = factors(at);
+            a.mul_add(b, sum)
+        }
+    };
     let mut lanes = [V::Doubles::splat(token, 0.0); MOST_LANES];
     for lane in 0..V::LANES {
         for quad in (lane * V::LANES..len).step_by(QUAD * stride) {
-            let [first, second] = pairs(zero, (quad, stride, len), &mut with);
+            let first = add(add(zero, quad), quad + stride);
+            let second = add(add(zero, quad + 2 * stride), quad + 3 * stride);
             lanes[lane] = lanes[lane] + V::Doubles::widen(first + second);
         }
     }
@@ -129,17 +168,13 @@ fn add_up<V: Vector>(
         }
         half /= 2;
     }
-    [lanes[0], V::Doubles::splat(token, 0.0)]
+    lanes[0]
 }
 
-/// What two classes are summed to, twice, of a quad whose vectors begin at `start`, and `stride` from each other, below
-/// `len`.
+/// What two classes are summed to, twice, of a quad whose vectors begin at 0, LANES, ... below `len`: `with`
+/// makes a term, or adds one.
 #[inline(always)]
-fn pairs<V: Vector>(
-    zero: V,
-    (start, stride, len): (usize, usize, usize),
-    with: &mut impl FnMut(Option<V>, usize) -> V,
-) -> [V; 2] {
+fn pairs<V: Vector>(zero: V, len: usize, mut with: impl FnMut(Option<V>, usize) -> V) -> [V; 2] {
     let mut pair = {
         #[inline(always)]
         |at: usize, len: usize| {
@@ -147,13 +182,13 @@ fn pairs<V: Vector>(
                 return zero;
             }
             let first = with(None, at);
-            let next = at + stride;
+            let next = at + V::LANES;
             if next < len { with(Some(first), next) } else { first }
         }
     };
     // A whole quad asks nothing.
-    if !V::IS_COMPACT && start + 3 * stride < len {
-        return [pair(start, usize::MAX), pair(start + 2 * stride, usize::MAX)];
+    if !V::IS_COMPACT && len == QUAD * V::LANES {
+        return [pair(0, QUAD * V::LANES), pair(2 * V::LANES, QUAD * V::LANES)];
     }
-    [pair(start, len), pair(start + 2 * stride, len)]
+    [pair(0, len), pair(2 * V::LANES, len)]
 }
