@@ -13,6 +13,9 @@
 //! This is the only kernel for so few classes, whatever the layout, and a remainder of rows is padded:
 //! the order of summation is the tile's own. All maxima are left out of the sum and counted, but for
 //! softmax of f32; they come back in double precision: for softmax all of them, else all but one.
+//!
+//! Rows of some more classes may be in tiles or not, whichever takes less time: their sums have the order
+//! of rows, and leave out the first maximum alone.
 
 mod softmax;
 mod special;

@@ -231,8 +231,7 @@ impl Rows<'_> {
 }
 
 impl RowsMut<'_> {
-    /// To be written past the caches, if `is_streamed`, where that is faster: for memory that is in use already and not
-    /// that of the logits.
+    /// To be written past the caches, if `is_streamed`, where that is faster: for memory that is in use already.
     pub fn stream(&mut self, is_streamed: bool) {
         self.is_streamed = is_streamed;
     }
