@@ -238,6 +238,7 @@ impl<F: Float> Tile<'_, F> {
         if operation == Operation::LogSoftmax {
             let inverse = V::splat(token, F::from_f64(temperature.inverse));
             let excess: V = finished.excess.narrow();
+            // As rows have it, where a row may be among them as well: of a row that is shifted, L is rounded before log p.
             let is_rounded = is_in_row_order::<V>(z);
             let of_rows = if is_rounded { V::Doubles::widen(excess) } else { finished.excess };
             of_rows.to_slice(&mut done.excess);
