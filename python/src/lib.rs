@@ -58,7 +58,7 @@ use arguments::{flag, is_one_axis};
 use arrays::Array;
 use builtin::Native;
 use call::{Inputs, Output, guard};
-use dtype::Dtype;
+use dtype::requested;
 use logits::Logits;
 use objects::{integer, text, tuple, tuple_of};
 use pyo3::prelude::*;
@@ -108,13 +108,13 @@ fn activation<'py>(
     }
     hold!(logits = Logits::new(logits, axis));
     logits.read_options(temperature, mask)?;
-    let dtype = given!(dtype, Dtype::requested(dtype));
-    if let Some(dtype) = &dtype {
-        logits.compute = logits.array.storage().compute_with(dtype.storage);
+    let storage = given!(dtype, requested(dtype));
+    if let Some(storage) = storage {
+        logits.compute = logits.array.storage().compute_with(storage);
     }
     let inputs = Inputs { logits, others: [None; 2], in_place: true };
     let mut output = None;
-    let output = Output::new(&mut output, out, "out", logits.shape(), dtype.as_ref(), &inputs)?;
+    let output = Output::new(&mut output, out, "out", logits.shape(), storage, &inputs)?;
     hold!(p = output.rows_mut(out.py(), logits.axis));
     logits.run(out.py(), |batch, run| batch.apply(operation, p, run))?;
     output.finish(out.py())
@@ -171,8 +171,8 @@ fn terms<'py>(
     let target_array = Array::targets(targets)?;
     let mut place = Targets::none();
     let targets = logits.targets(py, &target_array, ignored.as_ref(), None, &mut place)?;
-    let (shape, per_row) = (logits.row_shape(), Dtype::of(py, logits.compute));
-    let empty = || Array::empty(py, &shape, &per_row);
+    let (shape, per_row) = (logits.row_shape(), logits.compute);
+    let empty = || Array::empty(py, &shape, per_row);
     let arrays = [empty()?, empty()?, empty()?, empty()?, empty()?];
     let out = &mut TermsOut {
         nll: arrays[0].elements_mut(),

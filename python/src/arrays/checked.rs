@@ -1,7 +1,7 @@
 //! What is an ndarray, and arrays that are what they must be: real, labels, masks, or to be written.
 
 use super::{Array, dtype_of, ndim_of};
-use crate::dtype::{Dtype, SUPPORTED, storage_of};
+use crate::dtype::{self, SUPPORTED, storage_of};
 use crate::errors::{type_error, value_error, wrong_shape};
 use crate::known::Known;
 use crate::objects::{call, text};
@@ -117,8 +117,8 @@ impl<'py> Array<'py> {
     }
 
     /// A new C-contiguous array.
-    pub(crate) fn empty(py: Python<'py>, shape: &[usize], dtype: &Dtype<'py>) -> PyResult<Self> {
-        let object = dtype.empty(py, shape)?;
+    pub(crate) fn empty(py: Python<'py>, shape: &[usize], storage: Storage) -> PyResult<Self> {
+        let object = dtype::empty(py, shape, storage)?;
         match storage_in(&object)? {
             Some(storage) => Ok(Self::view(object, storage)),
             None => Err(type_error!(py, "numpy.empty returned no array of numbers")),
