@@ -20,10 +20,10 @@ from smoothxent._arrays import (
     as_labels,
     as_mask,
     as_numpy_real,
-    as_output,
     is_supported_float,
 )
 from smoothxent._errors import LabelError
+from smoothxent._outputs import as_output
 from smoothxent._pieces import allocated, first, pieces
 
 if TYPE_CHECKING:
@@ -325,10 +325,7 @@ def output(out: NDArray[Any], shape: tuple[int, ...], name: str = "out") -> NDAr
         raise TypeError(f"{name} has dtype {out.dtype}, expected {FLOATS}")
     if not out.flags.writeable:
         raise ValueError(f"{name} is read-only")
-    try:
-        _native._refuse_overlap(out.view(f"u{out.itemsize}"))
-    except ValueError as error:
-        raise ValueError(str(error).replace("out", name, 1)) from None
+    _native._refuse_overlap(out.view(f"u{out.itemsize}"), name)
     return out
 
 

@@ -45,7 +45,7 @@ fn at_indices<'py>(
     let py = logits.py();
     let mut logits = Logits::new(logits, axis)?;
     logits.read_options(temperature, mask)?;
-    let indices = Array::indices(indices)?;
+    let indices = Array::integers(indices, "indices")?;
     let (axis, shape, given) = (logits.axis, logits.shape(), indices.shape());
     let mut expected = shape.to_vec();
     if let Some(many) = given.get(axis) {

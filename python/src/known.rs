@@ -77,12 +77,12 @@ known! {
         as_targets: "smoothxent._arrays"."as_targets",
         as_mask: "smoothxent._arrays"."as_mask",
         as_indices: "smoothxent._arrays"."as_indices",
-        as_output: "smoothxent._arrays"."as_output",
+        as_output: "smoothxent._outputs"."as_native_output",
         shape_error: "smoothxent._target_shapes"."shape_error",
         warn: "smoothxent._warnings"."warn",
     }
     names {
-        __index__, dtype, get, isnative, itemsize, logits, mean, name, set, shape, r#type,
+        __index__, get, isnative, itemsize, logits, mean, name, set, r#type,
     }
 }
 

@@ -214,13 +214,11 @@ fn show_config(py: Python<'_>) -> PyResult<Bound<'_, PyTuple>> {
     })
 }
 
-/// Refuses an `out` of smooth_labels, seen as integers, two of whose elements share memory.
+/// Refuses an output that Python code writes, seen as integers, two of whose elements share memory.
 #[pyfunction]
-#[pyo3(signature = (out, /))]
-fn _refuse_overlap(out: Argument<'_, '_>) -> PyResult<()> {
-    guard(out.py(), || {
-        Array::of(out)?.map_or(Ok(()), |array| array.refuse_overlap(out.py(), "out"))
-    })
+#[pyo3(signature = (out, name, /))]
+fn _refuse_overlap(out: Argument<'_, '_>, name: &str) -> PyResult<()> {
+    guard(out.py(), || Array::integers(out, name)?.refuse_overlap(out.py(), name))
 }
 
 #[pyfunction]

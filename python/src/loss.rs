@@ -144,7 +144,7 @@ fn evaluate<'py>(
         _ if out.is_none() => {}
         // A scalar is accumulated in float64 and rounded once, to whatever `out` holds.
         _ => {
-            let array = scalar.insert(Array::find_output(out, "out", &[])?.view());
+            let array = scalar.insert(Array::find_output(out, "out")?.view());
             array.refuse_output(py, "out", &[])?;
         }
     }

@@ -1,7 +1,7 @@
 //! What is an ndarray, and arrays that are what they must be: real, labels, masks, or to be written.
 
 use super::{Array, dtype_of, ndim_of};
-use crate::dtype::{self, SUPPORTED, storage_of};
+use crate::dtype::{self, storage_of};
 use crate::errors::{type_error, value_error, wrong_shape};
 use crate::known::Known;
 use crate::objects::{call, text};
@@ -14,14 +14,9 @@ fn is_exact_ndarray(obj: &Bound<'_, PyAny>) -> bool {
     obj.get_type_ptr().cast() == Known::get().ndarray.as_ptr()
 }
 
-/// Is `obj` a numpy.ndarray? By its type: `__class__` may say anything.
-fn is_ndarray(obj: &Bound<'_, PyAny>) -> PyResult<bool> {
-    Ok(is_exact_ndarray(obj) || obj.get_type().is_subclass(Known::get().ndarray.bind(obj.py()))?)
-}
-
-/// What the elements of an ndarray are; `None` where they are not numbers in native byte order, or `obj` is no ndarray.
+/// What the elements of an ndarray are; `None` where they are not numbers in native byte order, or `obj` is no such array.
 fn storage_in(obj: &Bound<'_, PyAny>) -> PyResult<Option<Storage>> {
-    if !is_ndarray(obj)? {
+    if !is_exact_ndarray(obj) {
         return Ok(None);
     }
     let dtype = dtype_of(obj).to_owned();
@@ -34,22 +29,6 @@ fn storage_in(obj: &Bound<'_, PyAny>) -> PyResult<Option<Storage>> {
 pub(crate) struct Found<'py>(Bound<'py, PyAny>, Storage);
 
 impl<'py> Found<'py> {
-    /// `obj` itself where it is an ndarray, and no instance of a subclass, whose dtype is one of the known objects
-    /// with such elements; else what `find` finds.
-    #[inline(always)]
-    fn known_or(
-        obj: &Bound<'py, PyAny>,
-        are_such: fn(Storage) -> bool,
-        find: impl FnOnce() -> PyResult<Self>,
-    ) -> PyResult<Self> {
-        let own =
-            if is_exact_ndarray(obj) { Known::get().storage_of(&dtype_of(obj)) } else { None };
-        match own.filter(|own| are_such(*own)) {
-            Some(own) => Ok(Self(obj.clone(), own)),
-            None => find(),
-        }
-    }
-
     #[inline(always)]
     pub(crate) fn view(self) -> Array<'py> {
         Array::view(self.0, self.1)
@@ -74,48 +53,18 @@ fn find_like<'py>(
     converter: &Py<PyAny>,
     are_such: fn(Storage) -> bool,
 ) -> PyResult<Found<'py>> {
-    if is_exact_ndarray(obj)
-        && let Some(own) = storage_in(obj)?.filter(|own| are_such(*own))
-    {
+    if let Some(own) = storage_in(obj)?.filter(|own| are_such(*own)) {
         return Ok(Found(obj.clone(), own));
     }
     let py = obj.py();
     let array = call(converter.bind(py), [obj, &text(py, name)?.into_any()])?;
-    match storage_in(&array)?.filter(|_| is_exact_ndarray(&array)) {
+    match storage_in(&array)? {
         Some(own) => Ok(Found(array, own)),
         None => Err(type_error!(py, "{name} cannot be read as an array of numbers")),
     }
 }
 
-#[cold]
-fn find_output_like<'py>(
-    obj: &Bound<'py, PyAny>,
-    name: &str,
-    shape: &[usize],
-) -> PyResult<Found<'py>> {
-    let (py, known) = (obj.py(), Known::get());
-    let obj = if is_exact_ndarray(obj) {
-        obj.clone()
-    } else {
-        call(known.as_output.bind(py), [obj, &text(py, name)?.into_any()])?
-    };
-    if let Some(own) = storage_in(&obj)?.filter(|own| own.is_float()) {
-        return Ok(Found(obj, own));
-    }
-    let given: Vec<usize> = obj.getattr(&known.shape)?.extract()?;
-    if given != shape {
-        return Err(wrong_shape(py, name, shape, &given));
-    }
-    let own = obj.getattr(&known.dtype)?.str()?;
-    Err(type_error!(py, "{name} has dtype {own}, expected {SUPPORTED} in native byte order"))
-}
-
 impl<'py> Array<'py> {
-    /// `None` where `obj` is not an ndarray of numbers in native byte order.
-    pub(crate) fn of(obj: &Bound<'py, PyAny>) -> PyResult<Option<Self>> {
-        Ok(storage_in(obj)?.map(|storage| Self::view(obj.clone(), storage)))
-    }
-
     /// A new C-contiguous array.
     pub(crate) fn empty(py: Python<'py>, shape: &[usize], storage: Storage) -> PyResult<Self> {
         let object = dtype::empty(py, shape, storage)?;
@@ -155,16 +104,23 @@ impl<'py> Array<'py> {
         Ok(Self::find(obj, "targets", &Known::get().as_targets, are_such)?.view())
     }
 
-    /// Classes.
-    pub(crate) fn indices(obj: &Bound<'py, PyAny>) -> PyResult<Self> {
+    /// Classes, or whatever is seen as integers.
+    pub(crate) fn integers(obj: &Bound<'py, PyAny>, name: &str) -> PyResult<Self> {
         let is_integer = |storage: Storage| !storage.is_float() && storage != Storage::Bool;
-        Ok(Self::find(obj, "indices", &Known::get().as_indices, is_integer)?.view())
+        Ok(Self::find(obj, name, &Known::get().as_indices, is_integer)?.view())
     }
 
     /// Booleans.
     pub(crate) fn mask(obj: &Bound<'py, PyAny>) -> PyResult<Self> {
         Ok(Self::find(obj, "where", &Known::get().as_mask, |storage| storage == Storage::Bool)?
             .view())
+    }
+
+    /// An array to write: an ndarray or a tensor in a floating type that the core stores, whose view
+    /// [`Array::refuse_output`] may refuse.
+    #[inline(always)]
+    pub(crate) fn find_output(obj: &Bound<'py, PyAny>, name: &str) -> PyResult<Found<'py>> {
+        Self::find(obj, name, &Known::get().as_output, Storage::is_float)
     }
 
     /// `obj` itself where it is an ndarray, and no instance of a subclass, of such elements; else what
@@ -176,18 +132,12 @@ impl<'py> Array<'py> {
         converter: &Py<PyAny>,
         are_such: fn(Storage) -> bool,
     ) -> PyResult<Found<'py>> {
-        Found::known_or(obj, are_such, || find_like(obj, name, converter, are_such))
-    }
-
-    /// An array to write: an ndarray or a tensor in a floating type that the core stores, whose view
-    /// [`Array::refuse_output`] may refuse.
-    #[inline(always)]
-    pub(crate) fn find_output(
-        obj: &Bound<'py, PyAny>,
-        name: &str,
-        shape: &[usize],
-    ) -> PyResult<Found<'py>> {
-        Found::known_or(obj, Storage::is_float, || find_output_like(obj, name, shape))
+        let own =
+            if is_exact_ndarray(obj) { Known::get().storage_of(&dtype_of(obj)) } else { None };
+        match own.filter(|own| are_such(*own)) {
+            Some(own) => Ok(Found(obj.clone(), own)),
+            None => find_like(obj, name, converter, are_such),
+        }
     }
 
     /// Refuses an output that is not of `shape`, read-only, or overlaps itself.
