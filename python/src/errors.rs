@@ -168,15 +168,15 @@ pub(super) fn answer<T>(py: Python<'_>, answer: PyResult<T>) -> PyResult<Option<
     }
 }
 
-/// `{name} must have shape {expected}, got {given}`
+/// `{must_have} {shape}, got {given}`
 #[cold]
 pub(super) fn wrong_shape(
     py: Python<'_>,
-    name: &str,
-    expected: &[usize],
+    must_have: fmt::Arguments<'_>,
+    shape: &[usize],
     given: &[usize],
 ) -> PyErr {
-    value_error!(py, "{name} must have shape {}, got {}", Shape(expected), Shape(given))
+    value_error!(py, "{must_have} {}, got {}", Shape(shape), Shape(given))
 }
 
 /// `{name} must be {expected}, got {type of obj}`

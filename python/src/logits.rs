@@ -3,7 +3,7 @@
 use super::arguments::{self, integer};
 use super::arrays::{Array, broadcasts};
 use super::call::run;
-use super::errors::{Place, Shape, axis_error, value_error};
+use super::errors::{Place, axis_error, value_error, wrong_shape};
 use super::known::Known;
 use super::objects::{self, call, label, numbers};
 use pyo3::prelude::*;
@@ -60,12 +60,8 @@ impl<'py> Logits<'py> {
         if broadcasts(array.shape(), shape) {
             return Ok(());
         }
-        Err(value_error!(
-            mask.py(),
-            "where must be broadcastable to logits of shape {}, got {}",
-            Shape(shape),
-            Shape(array.shape())
-        ))
+        let must_have = format_args!("where must be broadcastable to logits of shape");
+        Err(wrong_shape(mask.py(), must_have, shape, array.shape()))
     }
 
     #[inline(always)]
@@ -171,13 +167,11 @@ impl<'py> Logits<'py> {
         if fits {
             return Ok(array);
         }
-        Err(value_error!(
-            py,
-            "prior must have shape ({},) or be broadcastable to logits of shape {}, got {}",
-            self.classes(),
-            Shape(shape),
-            Shape(given)
-        ))
+        let classes = self.classes();
+        let must_have = format_args!(
+            "prior must have shape ({classes},) or be broadcastable to logits of shape"
+        );
+        Err(wrong_shape(py, must_have, shape, given))
     }
 
     /// The checked prior; without an array, the uniform one.
@@ -210,12 +204,9 @@ impl<'py> Logits<'py> {
         let array = Array::real(obj, "sample_weight")?;
         let (given, shape) = (array.shape(), self.row_shape());
         if !broadcasts(given, &shape) {
-            return Err(value_error!(
-                obj.py(),
-                "sample_weight must be broadcastable to the rows, of shape {}, got {}",
-                Shape(&shape),
-                Shape(given)
-            ));
+            let must_have =
+                format_args!("sample_weight must be broadcastable to the rows, of shape");
+            return Err(wrong_shape(obj.py(), must_have, &shape, given));
         }
         let elements = array.elements(&shape);
         let place = Place { shape: self.shape(), axis: self.axis, own: given };

@@ -95,7 +95,7 @@ impl<'py> Array<'py> {
         if array.shape() == shape {
             return Ok(array);
         }
-        Err(wrong_shape(obj.py(), name, shape, array.shape()))
+        Err(wrong_shape(obj.py(), format_args!("{name} must have shape"), shape, array.shape()))
     }
 
     /// Labels or probabilities.
@@ -151,7 +151,8 @@ impl<'py> Array<'py> {
         // What the array itself has counts; an attribute of a subclass may say anything. One by one: vectors
         // of lengths would wait for these to be written.
         if self.shape().iter().ne(shape) {
-            return Err(wrong_shape(py, name, shape, self.shape()));
+            let must_have = format_args!("{name} must have shape");
+            return Err(wrong_shape(py, must_have, shape, self.shape()));
         }
         if !self.is_writable {
             return Err(value_error!(py, "{name} is read-only"));
