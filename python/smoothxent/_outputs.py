@@ -16,6 +16,8 @@ from smoothxent._arrays import FLOATS, as_ndarray, is_supported_float
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+_WORK = 10_000  # of NumPy's search for an element that two arrays share
+
 
 def as_native_output(obj: object, name: str) -> NDArray[Any]:
     """Return the memory of an output as a base-class ndarray of a type that the native code writes."""
@@ -45,3 +47,26 @@ def as_output(obj: object, name: str) -> NDArray[Any]:
             f"pass {name}.detach()"
         )
     return as_ndarray(tensor, name, fill=None)
+
+
+def refuse_overlap(array: NDArray[Any], name: str) -> None:
+    """Refuse an array two of whose elements share memory; it is not searched for long."""
+    try:
+        overlaps = _overlaps_itself(array)
+    except np.exceptions.TooHardError:
+        raise ValueError(
+            f"{name} has strides of which it takes too long to tell whether it overlaps itself"
+        ) from None
+    if overlaps:
+        raise ValueError(f"{name} overlaps itself (two of its elements share memory)")
+
+
+def _overlaps_itself(array: NDArray[Any]) -> bool:
+    for axis in range(array.ndim):
+        while array.shape[axis] > 1:
+            middle = (array.shape[axis] + 1) // 2
+            first, second = np.split(array, [middle], axis)
+            if np.shares_memory(first, second, max_work=_WORK):  # type: ignore[arg-type]  # of the stubs
+                return True
+            array = first  # two elements of the second half lie as two of this do
+    return False

@@ -78,6 +78,7 @@ known! {
         as_mask: "smoothxent._arrays"."as_mask",
         as_indices: "smoothxent._arrays"."as_indices",
         as_output: "smoothxent._outputs"."as_native_output",
+        refuse_overlap: "smoothxent._outputs"."refuse_overlap",
         shape_error: "smoothxent._target_shapes"."shape_error",
         warn: "smoothxent._warnings"."warn",
     }

@@ -51,7 +51,6 @@ mod known;
 mod logits;
 mod loss;
 mod objects;
-mod overlap;
 mod threads;
 
 use arguments::{flag, is_one_axis};

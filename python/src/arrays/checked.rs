@@ -5,7 +5,6 @@ use crate::dtype::{self, storage_of};
 use crate::errors::{type_error, value_error, wrong_shape};
 use crate::known::Known;
 use crate::objects::{call, text};
-use crate::overlap::overlaps;
 use pyo3::prelude::*;
 use smoothxent::Storage;
 
@@ -144,7 +143,7 @@ impl<'py> Array<'py> {
     #[inline]
     pub(crate) fn refuse_output(
         &self,
-        py: Python<'_>,
+        py: Python<'py>,
         name: &str,
         shape: &[usize],
     ) -> PyResult<()> {
@@ -162,15 +161,34 @@ impl<'py> Array<'py> {
 
     /// Refuses an array two of whose elements share memory.
     #[inline]
-    pub(crate) fn refuse_overlap(&self, py: Python<'_>, name: &str) -> PyResult<()> {
-        if self.is_contiguous {
+    pub(crate) fn refuse_overlap(&self, py: Python<'py>, name: &str) -> PyResult<()> {
+        if self.is_contiguous || self.steps_over() {
             return Ok(());
         }
-        let reason = match overlaps(self.axes(), self.storage.size()) {
-            Some(false) => return Ok(()),
-            Some(true) => "overlaps itself (two of its elements share memory)",
-            None => "has strides of which it takes too long to tell whether it overlaps itself",
-        };
-        Err(value_error!(py, "{name} {reason}"))
+        let name = text(py, name)?.into_any();
+        call(Known::get().refuse_overlap.bind(py), [&self.object(py), &name]).map(drop)
     }
+
+    /// Does each axis step over all that step by less? So it is in every layout that slicing, transposing and reshaping
+    /// make; then no two elements share memory.
+    fn steps_over(&self) -> bool {
+        let (axes, item) = (self.axes().filter(|axis| axis.0 != 1), self.storage.size());
+        // As they are where they lie in C order, which needs no memory.
+        if axes.clone().any(|axis| axis.0 == 0) || step_over(axes.clone().rev(), item) {
+            return true;
+        }
+        let mut axes: Vec<_> = axes.collect();
+        axes.sort_unstable_by_key(|axis| axis.1.unsigned_abs());
+        step_over(axes.into_iter(), item)
+    }
+}
+
+/// Does each axis step over all before it?
+fn step_over(mut axes: impl Iterator<Item = (usize, isize)>, item: usize) -> bool {
+    let mut span = item;
+    axes.all(|(len, stride)| {
+        let steps_over = stride.unsigned_abs() >= span;
+        span += (len - 1) * stride.unsigned_abs();
+        steps_over
+    })
 }
