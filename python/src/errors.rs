@@ -179,16 +179,6 @@ pub(super) fn wrong_shape(
     value_error!(py, "{must_have} {}, got {}", Shape(shape), Shape(given))
 }
 
-/// `{name} must be {expected}, got {type of obj}`
-#[cold]
-pub(super) fn wrong_type(obj: &Bound<'_, PyAny>, name: &str, expected: &str) -> PyErr {
-    let py = obj.py();
-    match obj.get_type().name() {
-        Ok(kind) => type_error!(py, "{name} must be {expected}, got {kind}"),
-        Err(error) => error,
-    }
-}
-
 /// numpy.exceptions.AxisError
 #[cold]
 pub(super) fn axis_error(axis: &Bound<'_, PyAny>, ndim: usize) -> PyErr {

@@ -4,7 +4,7 @@ use super::{Array, dtype_of, ndim_of};
 use crate::dtype::{self, storage_of};
 use crate::errors::{type_error, value_error, wrong_shape};
 use crate::known::Known;
-use crate::objects::{call, text};
+use crate::objects::read;
 use pyo3::prelude::*;
 use smoothxent::Storage;
 
@@ -56,7 +56,7 @@ fn find_like<'py>(
         return Ok(Found(obj.clone(), own));
     }
     let py = obj.py();
-    let array = call(converter.bind(py), [obj, &text(py, name)?.into_any()])?;
+    let array = read(converter, obj, name)?;
     match storage_in(&array)? {
         Some(own) => Ok(Found(array, own)),
         None => Err(type_error!(py, "{name} cannot be read as an array of numbers")),
@@ -165,8 +165,7 @@ impl<'py> Array<'py> {
         if self.is_contiguous || self.steps_over() {
             return Ok(());
         }
-        let name = text(py, name)?.into_any();
-        call(Known::get().refuse_overlap.bind(py), [&self.object(py), &name]).map(drop)
+        read(&Known::get().refuse_overlap, &self.object(py), name).map(drop)
     }
 
     /// Does each axis step over all that step by less? So it is in every layout that slicing, transposing and reshaping
