@@ -173,13 +173,9 @@ fn terms<'py>(
     let (shape, per_row) = (logits.row_shape(), logits.compute);
     let empty = || Array::empty(py, &shape, per_row);
     let arrays = [empty()?, empty()?, empty()?, empty()?, empty()?];
-    let out = &mut TermsOut {
-        nll: arrays[0].elements_mut(),
-        prior_cross_entropy: arrays[1].elements_mut(),
-        prior_kl: arrays[2].elements_mut(),
-        prior_entropy: arrays[3].elements_mut(),
-        logsumexp: arrays[4].elements_mut(),
-    };
+    let [nll, prior_cross_entropy, prior_kl, prior_entropy, logsumexp] =
+        arrays.each_ref().map(Array::elements_mut);
+    let out = &mut TermsOut { nll, prior_cross_entropy, prior_kl, prior_entropy, logsumexp };
     logits.run(py, |batch, run| batch.cross_entropy_terms(targets, prior, out, run))?;
     tuple(py, arrays.each_ref().map(|array| array.object(py)))
 }

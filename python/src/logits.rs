@@ -158,16 +158,12 @@ impl<'py> Logits<'py> {
         let py = prior.py();
         let array = Array::real(prior, "prior")?;
         let (shape, given) = (self.shape(), array.shape());
-        let fits = if given.len() == 1 {
-            given[0] == self.classes()
-        } else {
-            let axis = (self.axis + given.len()).checked_sub(shape.len());
-            broadcasts(given, shape) && axis.is_some_and(|axis| given[axis] == self.classes())
-        };
-        if fits {
+        let classes = self.classes();
+        let axis = (self.axis + given.len()).checked_sub(shape.len());
+        let has_classes = axis.is_some_and(|axis| given[axis] == classes);
+        if given == [classes] || has_classes && broadcasts(given, shape) {
             return Ok(array);
         }
-        let classes = self.classes();
         let must_have = format_args!(
             "prior must have shape ({classes},) or be broadcastable to logits of shape"
         );
