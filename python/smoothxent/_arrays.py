@@ -14,8 +14,6 @@ anything else it calls one of the functions below, once per argument:
 Each returns a base-class ndarray in native byte order, without a copy where the dtype permits it,
 or raises a TypeError that names the argument and the remedy. Nothing that would lose information
 is accepted: no masks, no missing values, no gradients, no other devices, no narrower types.
-`as_output` finds the memory to write of an output that is a tensor of torch, and of no other kind; it
-refuses masked arrays.
 
 Other libraries are known by their modules in `sys.modules`, and none is imported: where a module is
 absent there can be no objects of it. The exception is ml_dtypes, which a bfloat16 tensor of torch
@@ -102,28 +100,6 @@ def as_mask(obj: object, name: str) -> NDArray[np.bool_]:
     if array.dtype.kind != "b":
         raise TypeError(f"{name} has dtype {_described(array.dtype, obj)}, expected bool")
     return array
-
-
-def as_output(obj: object, name: str) -> NDArray[Any]:
-    """Return `obj` if it is an array, or the memory of a tensor of torch, to be written."""
-    if isinstance(obj, np.ndarray):
-        if hasattr(obj, "mask"):
-            raise TypeError(f"{name} is a masked array; pass an ordinary one, or its .data")
-        return obj
-    torch: Any = sys.modules.get("torch")  # absent: there can be no tensors
-    if torch is None or not isinstance(obj, torch.Tensor):
-        raise TypeError(f"{name} must be a numpy.ndarray, got {type(obj).__name__}")
-    tensor: Any = obj
-    if str(tensor.device) != "cpu":
-        raise TypeError(f"{name} is a tensor on device {tensor.device}, expected the CPU")
-    if str(tensor.layout) != "torch.strided":
-        raise TypeError(f"{name} is a tensor of layout {tensor.layout}, expected torch.strided")
-    if tensor.requires_grad:
-        raise TypeError(
-            f"{name} is a tensor that requires a gradient, which would not know what is written; "
-            f"pass {name}.detach()"
-        )
-    return as_ndarray(tensor, name, fill=None)
 
 
 def is_supported_float(dtype: np.dtype[Any]) -> bool:

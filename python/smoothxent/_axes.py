@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from smoothxent import _checks
+from smoothxent import _checks, _options
 from smoothxent import _smoothxent as _native
 from smoothxent._arrays import as_logits, as_mask
 from smoothxent._pieces import allocated, copy
@@ -99,9 +99,9 @@ def _axes(axis: object) -> tuple[int, ...] | None:
     if axis is None:
         return None
     if isinstance(axis, tuple):
-        return tuple(_checks.integer(one, f"axis[{i}]") for i, one in enumerate(axis))
+        return tuple(_options.integer(one, f"axis[{i}]") for i, one in enumerate(axis))
     if hasattr(axis, "__index__") and not isinstance(axis, bool):
-        return (_checks.integer(axis, "axis"),)
+        return (_options.integer(axis, "axis"),)
     raise TypeError(
         f"axis must be an integer, a tuple of integers or None, got {type(axis).__name__}"
     )

@@ -8,7 +8,6 @@ that of the first bad row, with rows in C order and the classes of a row last.
 from __future__ import annotations
 
 import math
-import operator
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -20,10 +19,11 @@ from smoothxent._arrays import (
     as_labels,
     as_mask,
     as_numpy_real,
-    as_output,
     is_supported_float,
 )
 from smoothxent._errors import LabelError
+from smoothxent._options import integer, number
+from smoothxent._outputs import as_output
 from smoothxent._pieces import allocated, first, pieces
 
 if TYPE_CHECKING:
@@ -36,19 +36,6 @@ if TYPE_CHECKING:
 
 
 _MOST_AXES = 64  # of an array of NumPy 2
-
-
-def number(value: SupportsFloat, name: str) -> float:
-    """Return a real number as a float."""
-    is_array = isinstance(value, np.ndarray) and value.ndim > 0
-    if not (is_array or isinstance(value, (bool, str, bytes, bytearray))):
-        try:
-            return float(value)
-        except TypeError:
-            pass
-        except OverflowError:
-            raise ValueError(f"{name} is too large for a float64") from None
-    raise TypeError(f"{name} must be a real number, got {type(value).__name__}")
 
 
 def unit_interval(value: SupportsFloat, name: str) -> float:
@@ -68,16 +55,6 @@ def label_smoothing(value: SupportsFloat | None, prior: object) -> float:
     raise TypeError(
         "prior is given without label_smoothing; pass how much goes to it, for example label_smoothing=0.1"
     )
-
-
-def integer(value: SupportsIndex, name: str) -> int:
-    """Return an integer; a bool is none, because ``ignore_index=False`` would mean class 0."""
-    if not isinstance(value, bool):
-        try:
-            return operator.index(value)
-        except TypeError:
-            pass
-    raise TypeError(f"{name} must be an integer, got {type(value).__name__}")
 
 
 def class_axis(axis: SupportsIndex, ndim: int) -> int:
@@ -325,10 +302,7 @@ def output(out: NDArray[Any], shape: tuple[int, ...], name: str = "out") -> NDAr
         raise TypeError(f"{name} has dtype {out.dtype}, expected {FLOATS}")
     if not out.flags.writeable:
         raise ValueError(f"{name} is read-only")
-    try:
-        _native._refuse_overlap(out.view(f"u{out.itemsize}"))
-    except ValueError as error:
-        raise ValueError(str(error).replace("out", name, 1)) from None
+    _native._refuse_overlap(out.view(f"u{out.itemsize}"), name)
     return out
 
 

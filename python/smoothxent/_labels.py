@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 import numpy as np
 
-from smoothxent import _checks
+from smoothxent import _checks, _options
 from smoothxent._pieces import FAR, allocated, pieces
 
 if TYPE_CHECKING:
@@ -255,7 +255,7 @@ def class_prior(
     """
     labels = _checks.labels(targets)
     classes = _checks.class_count(num_classes)
-    pseudo = _checks.number(pseudocount, "pseudocount")
+    pseudo = _options.number(pseudocount, "pseudocount")
     if not 0.0 <= pseudo < math.inf:
         raise ValueError(f"pseudocount must be finite and non-negative, got {pseudo!r}")
     ignored = _checks.ignored_label(ignore_index)

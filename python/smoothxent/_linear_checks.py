@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from smoothxent._arrays import as_mask, as_output, as_real, as_targets
+from smoothxent._arrays import as_mask, as_real, as_targets
 from smoothxent._checks import output, share_memory
 from smoothxent._keywords import unexpected_keyword
 from smoothxent._linear_products import Layer
 from smoothxent._losses import cross_entropy
+from smoothxent._outputs import as_output
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

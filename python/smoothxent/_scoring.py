@@ -14,7 +14,8 @@ import math
 from typing import TYPE_CHECKING, Any, Protocol
 
 from smoothxent import _scoring_checks as checks
-from smoothxent._arrays import as_ndarray, as_output, as_targets
+from smoothxent._arrays import as_ndarray, as_targets
+from smoothxent._outputs import as_output
 from smoothxent._pieces import SEQUENCES
 from smoothxent._scored_rows import score_rows
 

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from smoothxent._arrays import as_ndarray, as_real, as_targets, is_supported_float
-from smoothxent._checks import integer, share_memory
+from smoothxent._checks import share_memory
 from smoothxent._errors import LabelError
 from smoothxent._keywords import unexpected_keyword
+from smoothxent._options import integer
 from smoothxent._target_shapes import shape_error
 
 if TYPE_CHECKING:

@@ -24,7 +24,7 @@ try:
 except ImportError as error:
     raise ImportError("smoothxent.torch needs PyTorch: pip install 'smoothxent[torch]'") from error
 
-from smoothxent import _checks
+from smoothxent import _options
 from smoothxent import _torch_operators as _operators
 from smoothxent._arrays import as_numpy_real
 
@@ -187,7 +187,7 @@ def cross_entropy(
         dtype = torch.promote_types(dtype, target.dtype)
     if torch.is_autocast_enabled("cpu"):
         dtype = torch.promote_types(dtype, torch.float32)
-    eps = _checks.number(label_smoothing, "label_smoothing")
+    eps = _options.number(label_smoothing, "label_smoothing")
     arguments = (input, target, weight, u, reduction, ignored, eps, dtype)
     if input.requires_grad and torch.is_grad_enabled():
         loss, _ = _operators.value_and_grad(*arguments)
@@ -266,7 +266,7 @@ def _check_smoothing(label_smoothing: float) -> None:
 
 def _ignored_label(ignore_index: int, target: Tensor) -> int:
     """Return the label that rows to ignore have, which are never asked for among probabilities."""
-    ignored = _checks.integer(ignore_index, "ignore_index")
+    ignored = _options.integer(ignore_index, "ignore_index")
     if not -(2**63) <= ignored < 2**63:
         raise ValueError(f"ignore_index must fit 64 bits, got {ignored}")
     if ignored >= 0 and target.is_floating_point():

@@ -1,9 +1,8 @@
 //! Arguments that are no arrays: options.
 
-use super::errors::{answer, type_error, value_error, wrong_type};
+use super::errors::{answer, type_error, value_error};
 use super::known::Known;
-use super::objects::int;
-use pyo3::exceptions::{PyOverflowError, PyTypeError};
+use super::objects::{int, read};
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyFloat, PyInt, PyString};
 use smoothxent::{Number, Reduction};
@@ -15,8 +14,7 @@ pub(super) fn is_one_axis(axis: &Bound<'_, PyAny>) -> PyResult<bool> {
         || (!axis.is_instance_of::<PyBool>() && axis.hasattr(&Known::get().__index__)?))
 }
 
-/// A Python integer, by `__index__`; bool is refused. One beyond all axes and counts is refused, if not for being one,
-/// then for its size.
+/// An integer; bool is refused. One beyond all axes and counts is refused, if not for being one, then for its size.
 #[inline]
 pub(super) fn integer(obj: &Bound<'_, PyAny>, name: &str) -> PyResult<i128> {
     int(obj).map_or_else(|| integer_like(obj, name), |small| Ok(i128::from(small)))
@@ -24,20 +22,12 @@ pub(super) fn integer(obj: &Bound<'_, PyAny>, name: &str) -> PyResult<i128> {
 
 #[cold]
 fn integer_like(obj: &Bound<'_, PyAny>, name: &str) -> PyResult<i128> {
-    let refused = || wrong_type(obj, name, "an integer");
-    if obj.is_instance_of::<PyBool>() {
-        return Err(refused());
-    }
-    let (py, known) = (obj.py(), Known::get());
-    if let Some(small) = answer(py, obj.extract::<i64>())? {
+    let small: Option<i64> = answer(obj.py(), obj.extract())?;
+    if let Some(small) = small.filter(|_| !is_bool(obj)) {
         return Ok(i128::from(small));
     }
-    if !obj.hasattr(&known.__index__)? {
-        return Err(refused());
-    }
-    // An exception of the object's own __index__ is the caller's, and goes through.
-    let exact = obj.call_method0(&known.__index__)?;
-    answer(py, exact.extract())?.ok_or_else(|| beyond_64_bits(obj, name))
+    let exact = read(&Known::get().integer, obj, name)?;
+    answer(obj.py(), exact.extract())?.ok_or_else(|| beyond_64_bits(obj, name))
 }
 
 #[cold]
@@ -91,21 +81,10 @@ pub(super) fn number(obj: &Bound<'_, PyAny>, name: &str) -> PyResult<f64> {
 
 #[cold]
 fn number_like(obj: &Bound<'_, PyAny>, name: &str) -> PyResult<f64> {
-    let refused = || wrong_type(obj, name, "a real number");
-    if obj.is_instance_of::<PyBool>() || obj.get_type().name()? == "bool" {
-        return Err(refused());
+    match answer(obj.py(), obj.extract())? {
+        Some(value) if !is_bool(obj) => Ok(value),
+        _ => read(&Known::get().number, obj, name)?.extract(),
     }
-    obj.extract().map_err(|error: PyErr| {
-        // Not a number at all, or an integer beyond all floats; any other exception is the object's
-        // own, and goes through.
-        if error.is_instance_of::<PyTypeError>(obj.py()) {
-            refused()
-        } else if error.is_instance_of::<PyOverflowError>(obj.py()) {
-            value_error!(obj.py(), "{name} is too large for a float64")
-        } else {
-            error
-        }
-    })
 }
 
 /// `value`, unless it is refused.
@@ -168,12 +147,14 @@ pub(super) fn normalizer(obj: &Bound<'_, PyAny>, reduction: Reduction) -> PyResu
     ))
 }
 
+fn is_bool(obj: &Bound<'_, PyAny>) -> bool {
+    obj.is_instance_of::<PyBool>() || obj.get_type().is(&Known::get().numpy_bool)
+}
+
 pub(super) fn flag(obj: &Bound<'_, PyAny>, name: &str) -> PyResult<bool> {
-    if let Ok(flag) = obj.cast::<PyBool>() {
-        return Ok(flag.is_true());
-    }
-    if obj.get_type().is(&Known::get().numpy_bool) {
+    if is_bool(obj) {
         return obj.is_truthy();
     }
-    Err(wrong_type(obj, name, "a bool"))
+    let given = obj.get_type().name()?;
+    Err(type_error!(obj.py(), "{name} must be a bool, got {given}"))
 }

@@ -13,7 +13,8 @@
 
 mod checked;
 
-use super::dtype::Dtype;
+use super::dtype::empty;
+use super::known::Known;
 use pyo3::buffer::PyUntypedBuffer;
 use pyo3::exceptions::PyImportError;
 use pyo3::ffi;
@@ -43,15 +44,14 @@ const WARN_ON_WRITE: c_int = 1 << 31;
 
 /// Refuses a NumPy whose arrays have other [`Fields`].
 pub(super) fn check_fields(py: Python<'_>) -> PyResult<()> {
-    let dtype = Dtype::of(py, Storage::F32);
-    let probe = dtype.empty(py, &[2, 3])?;
+    let probe = empty(py, &[2, 3], Storage::F32)?;
     let buffer = PyUntypedBuffer::get(&probe)?;
     let bytes: usize = probe.get_type().getattr("__basicsize__")?.extract()?;
     let at = probe.as_ptr().cast::<Fields>();
     // SAFETY: within the object, if it is so large; any bytes are an address or a number.
     let is_known = bytes >= size_of::<Fields>()
         && unsafe { ((*at).data.cast(), (*at).ndim, (*at).dtype) }
-            == (buffer.buf_ptr(), 2, dtype.object.as_ptr());
+            == (buffer.buf_ptr(), 2, Known::get().dtype_of(Storage::F32).as_ptr());
     let message = "smoothxent does not know how the arrays of this version of NumPy are made";
     if is_known { Ok(()) } else { Err(PyImportError::new_err(message)) }
 }
@@ -67,15 +67,13 @@ pub(super) struct Array<'py> {
     /// Of all elements.
     bytes: usize,
     storage: Storage,
-    /// Its dtype of bfloat16, as ml_dtypes has it: NumPy itself does not.
-    bfloat16: Option<Bound<'py, PyAny>>,
     is_writable: bool,
     /// Do its elements lie one after another in C order?
     is_contiguous: bool,
 }
 
-// SAFETY: `start` is used in the unsafe blocks below alone, each of which states its facts, and objects are handed out by
-// `object` and `dtype` alone, which take proof that the thread is attached to the interpreter.
+// SAFETY: `start` is used in the unsafe blocks below alone, each of which states its facts, and the object is handed out by
+// `object` alone, which takes proof that the thread is attached to the interpreter.
 unsafe impl Sync for Array<'_> {}
 
 /// Of few axes they take no memory of their own.
@@ -151,30 +149,11 @@ impl<'py> Array<'py> {
         let is_writable = flags & (WRITEABLE | WARN_ON_WRITE) == WRITEABLE;
         let bytes = len * storage.size();
         let is_contiguous = flags & CONTIGUOUS != 0;
-        let bfloat16 = (storage == Storage::Bf16).then(|| dtype_of(&obj).to_owned());
-        Self {
-            owner: obj,
-            start,
-            numbers,
-            ndim,
-            bytes,
-            storage,
-            bfloat16,
-            is_writable,
-            is_contiguous,
-        }
+        Self { owner: obj, start, numbers, ndim, bytes, storage, is_writable, is_contiguous }
     }
 
     pub(super) fn object(&self, _py: Python<'py>) -> Bound<'py, PyAny> {
         self.owner.clone()
-    }
-
-    /// That of a new array of the same type.
-    pub(super) fn dtype(&self, py: Python<'py>) -> Dtype<'py> {
-        match &self.bfloat16 {
-            Some(object) => Dtype { storage: self.storage, object: object.clone() },
-            None => Dtype::of(py, self.storage),
-        }
     }
 
     pub(super) fn storage(&self) -> Storage {

@@ -5,7 +5,6 @@
 //! at the end, so the result is as if there were no overlap.
 
 use super::arrays::Array;
-use super::dtype::Dtype;
 use super::errors::{Place, internal, raise};
 use super::known::Known;
 use super::logits::Logits;
@@ -14,7 +13,7 @@ use super::threads::width;
 use pyo3::prelude::*;
 use smoothxent::fpenv::{set_default_fp_env, with_default_fp_env};
 use smoothxent::pool::{self, lock};
-use smoothxent::{Error, Level, RowsMut, Run, copy, touch};
+use smoothxent::{Error, Level, RowsMut, Run, Storage, copy, touch};
 use std::mem::replace;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Mutex;
@@ -35,27 +34,26 @@ pub(super) struct Output<'py> {
 
 impl<'py> Output<'py> {
     /// A new array of `shape`, or the caller's `out` if it is given and can be written directly; in `place`, where it
-    /// stays. Without a `dtype` it has that of the logits, but 16 bits do not limit what goes to a wider `out`.
+    /// stays. Without a `storage` it has that of the logits, but 16 bits do not limit what goes to a wider `out`.
     #[inline(always)]
     pub(super) fn new<'p>(
         place: &'p mut Option<Self>,
         out: &Bound<'py, PyAny>,
         name: &str,
         shape: &[usize],
-        dtype: Option<&Dtype<'py>>,
+        storage: Option<Storage>,
         inputs: &Inputs<'_, 'py>,
     ) -> PyResult<&'p mut Self> {
-        let (py, may_widen) = (out.py(), dtype.is_none());
-        let logits = &inputs.logits.array;
-        let own = || dtype.map_or_else(|| logits.dtype(py), Dtype::clone);
+        let (py, may_widen) = (out.py(), storage.is_none());
+        let storage = storage.unwrap_or(inputs.logits.array.storage());
         if out.is_none() {
-            return Ok(place.insert(Self::fresh(py, shape, &own())?));
+            return Ok(place.insert(Self::fresh(py, shape, storage)?));
         }
-        let array = Array::find_output(out, name, shape)?.view();
+        let array = Array::find_output(out, name)?.view();
         let output = Self { array, is_new: false, object: out.clone(), wanted: None };
         let output = place.insert(output);
         output.array.refuse_output(py, name, shape)?;
-        let (array, storage) = (&output.array, dtype.map_or(logits.storage(), |own| own.storage));
+        let array = &output.array;
         // Else a result is rounded to its own type first, also on its way to a wider array.
         let takes_it = array.storage() == storage
             || inputs.logits.compute == storage
@@ -64,13 +62,13 @@ impl<'py> Output<'py> {
             return Ok(output);
         }
         // Elsewhere, but rounded to the caller's type here: NumPy could round a second time.
-        output.set_aside((!takes_it).then(own))?;
+        output.set_aside((!takes_it).then_some(storage))?;
         Ok(output)
     }
 
     /// A new array.
-    pub(super) fn fresh(py: Python<'py>, shape: &[usize], dtype: &Dtype<'py>) -> PyResult<Self> {
-        let array = Array::empty(py, shape, dtype)?;
+    pub(super) fn fresh(py: Python<'py>, shape: &[usize], storage: Storage) -> PyResult<Self> {
+        let array = Array::empty(py, shape, storage)?;
         Ok(Self { is_new: true, object: array.object(py), array, wanted: None })
     }
 
@@ -103,11 +101,11 @@ impl<'py> Output<'py> {
 
     /// Computes elsewhere, in another type or the same, so that the caller's array is written when nothing can fail any
     /// more.
-    pub(super) fn set_aside(&mut self, dtype: Option<Dtype<'py>>) -> PyResult<()> {
+    pub(super) fn set_aside(&mut self, storage: Option<Storage>) -> PyResult<()> {
         if self.wanted.is_none() {
             let py = self.object.py();
-            let dtype = dtype.unwrap_or_else(|| self.array.dtype(py));
-            let aside = Array::empty(py, self.array.shape(), &dtype)?;
+            let storage = storage.unwrap_or(self.array.storage());
+            let aside = Array::empty(py, self.array.shape(), storage)?;
             self.wanted = Some(Box::new(replace(&mut self.array, aside)));
             self.is_new = true;
         }

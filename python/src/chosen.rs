@@ -4,7 +4,6 @@ use super::Arguments;
 use super::arguments::integer;
 use super::arrays::Array;
 use super::call::{Output, run};
-use super::dtype::Dtype;
 use super::errors::{Place, Shape, value_error};
 use super::logits::Logits;
 use super::objects::{fill, new_tuple};
@@ -30,8 +29,8 @@ fn top_k<'py>(
     };
     let mut shape = logits.shape().to_vec();
     shape[logits.axis] = k;
-    let indices = Output::fresh(py, &shape, &Dtype::of(py, Storage::I64))?;
-    let log_probs = Output::fresh(py, &shape, &logits.array.dtype(py))?;
+    let indices = Output::fresh(py, &shape, Storage::I64)?;
+    let log_probs = Output::fresh(py, &shape, logits.array.storage())?;
     let mut classes = indices.rows_mut(py, logits.axis)?;
     let mut out = log_probs.rows_mut(py, logits.axis)?;
     logits.run(py, |batch, run| batch.top_k(&mut classes, &mut out, run))?;
@@ -46,7 +45,7 @@ fn at_indices<'py>(
     let py = logits.py();
     let mut logits = Logits::new(logits, axis)?;
     logits.read_options(temperature, mask)?;
-    let indices = Array::indices(indices)?;
+    let indices = Array::integers(indices, "indices")?;
     let (axis, shape, given) = (logits.axis, logits.shape(), indices.shape());
     let mut expected = shape.to_vec();
     if let Some(many) = given.get(axis) {
@@ -66,7 +65,7 @@ fn at_indices<'py>(
     run(py, indices.bytes(), Some(&no_axis), |run| {
         read_labels(&elements, "indices", logits.classes(), None, &mut labels, run)
     })?;
-    let output = Output::fresh(py, given, &logits.array.dtype(py))?;
+    let output = Output::fresh(py, given, logits.array.storage())?;
     let mut out = output.rows_mut(py, axis)?;
     let labels = (&labels, given[axis + 1..].iter().product());
     let (bytes, batch) = (logits.array.bytes().max(indices.bytes()), logits.batch());

@@ -3,7 +3,6 @@
 use super::arguments::{flag, number};
 use super::arrays::Array;
 use super::call::{Output, run};
-use super::dtype::Dtype;
 use super::errors::value_error;
 use super::logits::Logits;
 use super::{Argument, Arguments};
@@ -52,8 +51,7 @@ fn reduce_chunk<'py>(
         None => Smoothing::None,
     };
     let len = segments(classes) * SEGMENT_SUMS;
-    let double = Dtype::of(py, Storage::F64);
-    let sums = Array::empty(py, &with_axis(&row_shape, len), &double)?;
+    let sums = Array::empty(py, &with_axis(&row_shape, len), Storage::F64)?;
     let (rows, mut out) = (rows.rows(logits.axis), sums.rows_mut(logits.axis));
     logits.run(py, |batch, run| batch.reduce_chunk(operation, &rows, smoothing, &mut out, run))?;
     Ok(sums.object(py))
@@ -76,8 +74,7 @@ fn finish_chunks<'py>(
     let axis = sums.shape().len().checked_sub(1).expect("an axis of the sums");
     let row_shape = &sums.shape()[..axis];
     let maxima = Array::real_of_shape(maxima, "maxima", &with_axis(row_shape, 1))?;
-    let double = Dtype::of(py, Storage::F64);
-    let constants = Array::empty(py, &with_axis(row_shape, ROW_CONSTANTS), &double)?;
+    let constants = Array::empty(py, &with_axis(row_shape, ROW_CONSTANTS), Storage::F64)?;
     let (values, maxima, mut out) = (sums.rows(axis), maxima.rows(axis), constants.rows_mut(axis));
     let [spike, beta, mass] =
         [number(spike, "spike")?, number(beta, "beta")?, number(mass, "mass")?];
@@ -100,7 +97,7 @@ fn write_chunk<'py>(
     let logits = Logits::last(logits)?;
     let row_shape = with_axis(&logits.row_shape(), 1 + ROW_CONSTANTS);
     let rows = Array::real_of_shape(rows, "rows", &row_shape)?;
-    let output = Output::fresh(py, logits.shape(), &logits.array.dtype(py))?;
+    let output = Output::fresh(py, logits.shape(), logits.array.storage())?;
     let (rows, mut out) = (rows.rows(logits.axis), output.rows_mut(py, logits.axis)?);
     logits.run(py, |batch, run| batch.write_chunk(operation, &rows, &mut out, run))?;
     output.finish(py)

@@ -39,57 +39,50 @@ pub(super) fn storage_of(dtype: &Bound<'_, PyAny>) -> PyResult<Option<Storage>> 
     let is_native = dtype.getattr(&known.isnative)?.is_truthy()?;
     let mut all = STORAGES.into_iter().filter(|_| is_native);
     let found = all.find(|(storage, own)| *own == name && storage.size() == size);
-    Ok(found.map(|(storage, _)| storage))
+    let found = found.map(|(storage, _)| storage);
+    if found == Some(Storage::Bf16) {
+        known.keep_bfloat16(dtype)?;
+    }
+    Ok(found)
 }
 
 /// The types that results can have, in messages.
 pub(super) const SUPPORTED: &str = "float16, bfloat16, float32 or float64";
 
-/// The dtype of a new array.
-#[derive(Clone)]
-pub(super) struct Dtype<'py> {
-    pub(super) storage: Storage,
-    /// NumPy's own, or of bfloat16 that of ml_dtypes.
-    pub(super) object: Bound<'py, PyAny>,
+/// The `dtype=` of a result.
+pub(super) fn requested(obj: &Bound<'_, PyAny>) -> PyResult<Storage> {
+    let py = obj.py();
+    let refuse =
+        |what: Bound<'_, PyString>| type_error!(py, "dtype must be {SUPPORTED}, got {what}");
+    let Some(dtype) = answer(py, call(Known::get().dtype_type.bind(py), [obj]))? else {
+        return Err(refuse(obj.repr()?));
+    };
+    match storage_of(&dtype)?.filter(|storage| storage.is_float()) {
+        // Whatever else the object says, as of metadata or fields.
+        Some(storage) => Ok(storage),
+        None => Err(refuse(dtype.str()?)),
+    }
 }
 
-impl<'py> Dtype<'py> {
-    /// Of numbers that NumPy itself has.
-    pub(super) fn of(py: Python<'py>, storage: Storage) -> Self {
-        Self { storage, object: Known::get().dtype_of(storage).bind(py).clone() }
-    }
-
-    /// The `dtype=` of a result.
-    pub(super) fn requested(obj: &Bound<'py, PyAny>) -> PyResult<Self> {
-        let py = obj.py();
-        let refuse =
-            |what: Bound<'_, PyString>| type_error!(py, "dtype must be {SUPPORTED}, got {what}");
-        let Some(object) = answer(py, call(Known::get().dtype_type.bind(py), [obj]))? else {
-            return Err(refuse(obj.repr()?));
-        };
-        match storage_of(&object)?.filter(|storage| storage.is_float()) {
-            Some(storage @ Storage::Bf16) => Ok(Self { storage, object }),
-            // Whatever else the object says, as of metadata or fields.
-            Some(storage) => Ok(Self::of(py, storage)),
-            None => Err(refuse(object.str()?)),
+/// numpy.empty(shape, dtype), of such elements.
+pub(super) fn empty<'py>(
+    py: Python<'py>,
+    shape: &[usize],
+    storage: Storage,
+) -> PyResult<Bound<'py, PyAny>> {
+    let (known, size) = (Known::get(), numbers(py, shape)?.into_any());
+    let dtype = known.dtype_of(storage).bind(py);
+    call(known.empty.bind(py), [&size, dtype]).map_err(|raised| {
+        if !raised.is_instance_of::<PyValueError>(py) {
+            return raised;
         }
-    }
-
-    /// numpy.empty(shape, dtype)
-    pub(super) fn empty(&self, py: Python<'py>, shape: &[usize]) -> PyResult<Bound<'py, PyAny>> {
-        let size = numbers(py, shape)?.into_any();
-        call(Known::get().empty.bind(py), [&size, &self.object]).map_err(|raised| {
-            if !raised.is_instance_of::<PyValueError>(py) {
-                return raised;
-            }
-            // No shape of an array that is there is refused, but for more bytes than there are addresses.
-            match self.object.str() {
-                Ok(name) => error::<PyMemoryError>(
-                    py,
-                    format_args!("cannot allocate {name} of shape {}", Shape(shape)),
-                ),
-                Err(error) => error,
-            }
-        })
-    }
+        // No shape of an array that is there is refused, but for more bytes than there are addresses.
+        match dtype.str() {
+            Ok(name) => error::<PyMemoryError>(
+                py,
+                format_args!("cannot allocate {name} of shape {}", Shape(shape)),
+            ),
+            Err(error) => error,
+        }
+    })
 }

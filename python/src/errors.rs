@@ -168,25 +168,15 @@ pub(super) fn answer<T>(py: Python<'_>, answer: PyResult<T>) -> PyResult<Option<
     }
 }
 
-/// `{name} must have shape {expected}, got {given}`
+/// `{must_have} {shape}, got {given}`
 #[cold]
 pub(super) fn wrong_shape(
     py: Python<'_>,
-    name: &str,
-    expected: &[usize],
+    must_have: fmt::Arguments<'_>,
+    shape: &[usize],
     given: &[usize],
 ) -> PyErr {
-    value_error!(py, "{name} must have shape {}, got {}", Shape(expected), Shape(given))
-}
-
-/// `{name} must be {expected}, got {type of obj}`
-#[cold]
-pub(super) fn wrong_type(obj: &Bound<'_, PyAny>, name: &str, expected: &str) -> PyErr {
-    let py = obj.py();
-    match obj.get_type().name() {
-        Ok(kind) => type_error!(py, "{name} must be {expected}, got {kind}"),
-        Err(error) => error,
-    }
+    value_error!(py, "{must_have} {}, got {}", Shape(shape), Shape(given))
 }
 
 /// numpy.exceptions.AxisError

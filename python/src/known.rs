@@ -5,6 +5,7 @@
 use super::arrays::check_fields;
 use super::call::warn;
 use super::dtype::STORAGES;
+use super::objects::call;
 use pyo3::prelude::*;
 use pyo3::types::PyString;
 use smoothxent::{Level, Storage, pool};
@@ -42,6 +43,8 @@ macro_rules! known {
             $(pub(super) $name: Py<PyString>,)*
             /// Of [`STORAGES`], but for bfloat16.
             dtypes: Vec<(Py<PyAny>, Storage)>,
+            /// That of whoever had it first: nothing of the package that has it is looked for before.
+            bfloat16: OnceLock<Py<PyAny>>,
         }
 
         impl Known {
@@ -51,8 +54,9 @@ macro_rules! known {
                 let own = STORAGES.into_iter().filter(|(storage, _)| *storage != Storage::Bf16);
                 Ok(Self {
                     $($object: found(py, $object_of, $object_name)?.unbind(),)*
-                    $($name: PyString::intern(py, stringify!($name)).unbind(),)*
+                    $($name: PyString::intern(py, stringify!($name).trim_start_matches("r#")).unbind(),)*
                     dtypes: own.map(dtype).collect::<PyResult<_>>()?,
+                    bfloat16: OnceLock::new(),
                 })
             }
         }
@@ -73,12 +77,15 @@ known! {
         as_targets: "smoothxent._arrays"."as_targets",
         as_mask: "smoothxent._arrays"."as_mask",
         as_indices: "smoothxent._arrays"."as_indices",
-        as_output: "smoothxent._arrays"."as_output",
+        as_output: "smoothxent._outputs"."as_native_output",
+        refuse_overlap: "smoothxent._outputs"."refuse_overlap",
+        number: "smoothxent._options"."number",
+        integer: "smoothxent._options"."integer",
         shape_error: "smoothxent._target_shapes"."shape_error",
         warn: "smoothxent._warnings"."warn",
     }
     names {
-        __index__, dtype, get, isnative, itemsize, logits, mean, name, set, shape,
+        __index__, get, isnative, itemsize, logits, mean, name, set, r#type,
     }
 }
 
@@ -87,14 +94,26 @@ impl Known {
         KNOWN.get().expect("the module has been imported")
     }
 
-    /// NumPy's own dtype of elements that it has.
+    /// The dtype of new arrays of such elements.
     pub(super) fn dtype_of(&self, storage: Storage) -> &Py<PyAny> {
-        &self.dtypes.iter().find(|known| known.1 == storage).expect("one of all").0
+        let own = self.dtypes.iter().find(|known| known.1 == storage).map(|known| &known.0);
+        own.or_else(|| self.bfloat16.get()).expect("of elements that were seen")
+    }
+
+    /// Keeps a dtype of bfloat16 for [`Known::dtype_of`]: the one object that arrays of its type have.
+    pub(super) fn keep_bfloat16(&self, dtype: &Bound<'_, PyAny>) -> PyResult<()> {
+        if self.bfloat16.get().is_none() {
+            let dtype = dtype.getattr(&self.r#type)?;
+            let _ = self.bfloat16.set(call(self.dtype_type.bind(dtype.py()), [&dtype])?.unbind());
+        }
+        Ok(())
     }
 
     /// What the elements of a dtype are, where that is one of the known objects.
     #[inline(always)]
     pub(super) fn storage_of(&self, dtype: &Bound<'_, PyAny>) -> Option<Storage> {
-        self.dtypes.iter().find(|known| dtype.is(&known.0)).map(|known| known.1)
+        let own = self.dtypes.iter().find(|known| dtype.is(&known.0)).map(|known| known.1);
+        let is_bfloat16 = || self.bfloat16.get().is_some_and(|own| dtype.is(own));
+        own.or_else(|| is_bfloat16().then_some(Storage::Bf16))
     }
 }

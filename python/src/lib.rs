@@ -51,14 +51,13 @@ mod known;
 mod logits;
 mod loss;
 mod objects;
-mod overlap;
 mod threads;
 
 use arguments::{flag, is_one_axis};
 use arrays::Array;
 use builtin::Native;
 use call::{Inputs, Output, guard};
-use dtype::Dtype;
+use dtype::requested;
 use logits::Logits;
 use objects::{integer, text, tuple, tuple_of};
 use pyo3::prelude::*;
@@ -108,13 +107,13 @@ fn activation<'py>(
     }
     hold!(logits = Logits::new(logits, axis));
     logits.read_options(temperature, mask)?;
-    let dtype = given!(dtype, Dtype::requested(dtype));
-    if let Some(dtype) = &dtype {
-        logits.compute = logits.array.storage().compute_with(dtype.storage);
+    let storage = given!(dtype, requested(dtype));
+    if let Some(storage) = storage {
+        logits.compute = logits.array.storage().compute_with(storage);
     }
     let inputs = Inputs { logits, others: [None; 2], in_place: true };
     let mut output = None;
-    let output = Output::new(&mut output, out, "out", logits.shape(), dtype.as_ref(), &inputs)?;
+    let output = Output::new(&mut output, out, "out", logits.shape(), storage, &inputs)?;
     hold!(p = output.rows_mut(out.py(), logits.axis));
     logits.run(out.py(), |batch, run| batch.apply(operation, p, run))?;
     output.finish(out.py())
@@ -171,16 +170,12 @@ fn terms<'py>(
     let target_array = Array::targets(targets)?;
     let mut place = Targets::none();
     let targets = logits.targets(py, &target_array, ignored.as_ref(), None, &mut place)?;
-    let (shape, per_row) = (logits.row_shape(), Dtype::of(py, logits.compute));
-    let empty = || Array::empty(py, &shape, &per_row);
+    let (shape, per_row) = (logits.row_shape(), logits.compute);
+    let empty = || Array::empty(py, &shape, per_row);
     let arrays = [empty()?, empty()?, empty()?, empty()?, empty()?];
-    let out = &mut TermsOut {
-        nll: arrays[0].elements_mut(),
-        prior_cross_entropy: arrays[1].elements_mut(),
-        prior_kl: arrays[2].elements_mut(),
-        prior_entropy: arrays[3].elements_mut(),
-        logsumexp: arrays[4].elements_mut(),
-    };
+    let [nll, prior_cross_entropy, prior_kl, prior_entropy, logsumexp] =
+        arrays.each_ref().map(Array::elements_mut);
+    let out = &mut TermsOut { nll, prior_cross_entropy, prior_kl, prior_entropy, logsumexp };
     logits.run(py, |batch, run| batch.cross_entropy_terms(targets, prior, out, run))?;
     tuple(py, arrays.each_ref().map(|array| array.object(py)))
 }
@@ -214,13 +209,11 @@ fn show_config(py: Python<'_>) -> PyResult<Bound<'_, PyTuple>> {
     })
 }
 
-/// Refuses an `out` of smooth_labels, seen as integers, two of whose elements share memory.
+/// Refuses an output that Python code writes, seen as integers, two of whose elements share memory.
 #[pyfunction]
-#[pyo3(signature = (out, /))]
-fn _refuse_overlap(out: Argument<'_, '_>) -> PyResult<()> {
-    guard(out.py(), || {
-        Array::of(out)?.map_or(Ok(()), |array| array.refuse_overlap(out.py(), "out"))
-    })
+#[pyo3(signature = (out, name, /))]
+fn _refuse_overlap(out: Argument<'_, '_>, name: &str) -> PyResult<()> {
+    guard(out.py(), || Array::integers(out, name)?.refuse_overlap(out.py(), name))
 }
 
 #[pyfunction]

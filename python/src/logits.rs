@@ -3,7 +3,7 @@
 use super::arguments::{self, integer};
 use super::arrays::{Array, broadcasts};
 use super::call::run;
-use super::errors::{Place, Shape, axis_error, value_error};
+use super::errors::{Place, axis_error, value_error, wrong_shape};
 use super::known::Known;
 use super::objects::{self, call, label, numbers};
 use pyo3::prelude::*;
@@ -60,12 +60,8 @@ impl<'py> Logits<'py> {
         if broadcasts(array.shape(), shape) {
             return Ok(());
         }
-        Err(value_error!(
-            mask.py(),
-            "where must be broadcastable to logits of shape {}, got {}",
-            Shape(shape),
-            Shape(array.shape())
-        ))
+        let must_have = format_args!("where must be broadcastable to logits of shape");
+        Err(wrong_shape(mask.py(), must_have, shape, array.shape()))
     }
 
     #[inline(always)]
@@ -139,7 +135,7 @@ impl<'py> Logits<'py> {
         let expected = (0..shape.len()).filter(|at| *at != left_out).map(|at| &shape[at]);
         if given.iter().ne(expected) {
             let (shape, given) = (numbers(py, shape)?.into_any(), numbers(py, given)?.into_any());
-            let kind = array.dtype(py).object.str()?.into_any();
+            let kind = Known::get().dtype_of(array.storage()).bind(py).str()?.into_any();
             let axis = objects::integer(py, axis)?;
             let error = call(Known::get().shape_error.bind(py), [&given, &kind, &shape, &axis])?;
             return Err(PyErr::from_value(error));
@@ -162,22 +158,16 @@ impl<'py> Logits<'py> {
         let py = prior.py();
         let array = Array::real(prior, "prior")?;
         let (shape, given) = (self.shape(), array.shape());
-        let fits = if given.len() == 1 {
-            given[0] == self.classes()
-        } else {
-            let axis = (self.axis + given.len()).checked_sub(shape.len());
-            broadcasts(given, shape) && axis.is_some_and(|axis| given[axis] == self.classes())
-        };
-        if fits {
+        let classes = self.classes();
+        let axis = (self.axis + given.len()).checked_sub(shape.len());
+        let has_classes = axis.is_some_and(|axis| given[axis] == classes);
+        if given == [classes] || has_classes && broadcasts(given, shape) {
             return Ok(array);
         }
-        Err(value_error!(
-            py,
-            "prior must have shape ({},) or be broadcastable to logits of shape {}, got {}",
-            self.classes(),
-            Shape(shape),
-            Shape(given)
-        ))
+        let must_have = format_args!(
+            "prior must have shape ({classes},) or be broadcastable to logits of shape"
+        );
+        Err(wrong_shape(py, must_have, shape, given))
     }
 
     /// The checked prior; without an array, the uniform one.
@@ -210,12 +200,9 @@ impl<'py> Logits<'py> {
         let array = Array::real(obj, "sample_weight")?;
         let (given, shape) = (array.shape(), self.row_shape());
         if !broadcasts(given, &shape) {
-            return Err(value_error!(
-                obj.py(),
-                "sample_weight must be broadcastable to the rows, of shape {}, got {}",
-                Shape(&shape),
-                Shape(given)
-            ));
+            let must_have =
+                format_args!("sample_weight must be broadcastable to the rows, of shape");
+            return Err(wrong_shape(obj.py(), must_have, &shape, given));
         }
         let elements = array.elements(&shape);
         let place = Place { shape: self.shape(), axis: self.axis, own: given };

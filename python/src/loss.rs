@@ -3,7 +3,6 @@
 use super::arguments;
 use super::arrays::Array;
 use super::call::{Inputs, Output};
-use super::dtype::Dtype;
 use super::errors::value_error;
 use super::logits::Logits;
 use super::objects::{fill, float, new_tuple, tuple};
@@ -136,17 +135,16 @@ fn evaluate<'py>(
     let (mut losses, mut scalar, mut grad) = (None, None, None);
     match reduction {
         _ if row_losses => {
-            let double = Dtype::of(py, Storage::F64);
-            losses = Some(Output::fresh(py, &logits.row_shape(), &double)?);
+            losses = Some(Output::fresh(py, &logits.row_shape(), Storage::F64)?);
         }
         Reduction::None => {
-            let (shape, per_row) = (logits.row_shape(), Dtype::of(py, logits.compute));
-            Output::new(&mut losses, out, "out", &shape, Some(&per_row), &inputs)?;
+            let (shape, per_row) = (logits.row_shape(), logits.compute);
+            Output::new(&mut losses, out, "out", &shape, Some(per_row), &inputs)?;
         }
         _ if out.is_none() => {}
         // A scalar is accumulated in float64 and rounded once, to whatever `out` holds.
         _ => {
-            let array = scalar.insert(Array::find_output(out, "out", &[])?.view());
+            let array = scalar.insert(Array::find_output(out, "out")?.view());
             array.refuse_output(py, "out", &[])?;
         }
     }
@@ -154,7 +152,7 @@ fn evaluate<'py>(
     if let Some(out) = grad_out {
         Output::new(&mut grad, out, "grad_out", logits.shape(), None, &inputs)?;
     }
-    let new = |_| Output::fresh(py, logits.shape(), &logits.array.dtype(py));
+    let new = |_| Output::fresh(py, logits.shape(), logits.array.storage());
     let hess = factor.map(new).transpose()?;
     if let (Some(losses), Some(grad)) = (&mut losses, &grad)
         && grad.is_copied()

@@ -121,3 +121,13 @@ pub(super) fn call<'py, const N: usize>(
     let keywords = ptr::null_mut();
     new!(function.py(), ffi::PyObject_Call(function.as_ptr(), arguments.as_ptr(), keywords))
 }
+
+/// What a function of the package makes of an argument of this name; or its error.
+pub(super) fn read<'py>(
+    function: &Py<PyAny>,
+    argument: &Bound<'py, PyAny>,
+    name: &str,
+) -> PyResult<Bound<'py, PyAny>> {
+    let py = argument.py();
+    call(function.bind(py), [argument, &text(py, name)?.into_any()])
+}

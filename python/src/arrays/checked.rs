@@ -1,11 +1,10 @@
 //! What is an ndarray, and arrays that are what they must be: real, labels, masks, or to be written.
 
 use super::{Array, dtype_of, ndim_of};
-use crate::dtype::{Dtype, SUPPORTED, storage_of};
+use crate::dtype::{self, storage_of};
 use crate::errors::{type_error, value_error, wrong_shape};
 use crate::known::Known;
-use crate::objects::{call, text};
-use crate::overlap::overlaps;
+use crate::objects::read;
 use pyo3::prelude::*;
 use smoothxent::Storage;
 
@@ -14,14 +13,9 @@ fn is_exact_ndarray(obj: &Bound<'_, PyAny>) -> bool {
     obj.get_type_ptr().cast() == Known::get().ndarray.as_ptr()
 }
 
-/// Is `obj` a numpy.ndarray? By its type: `__class__` may say anything.
-fn is_ndarray(obj: &Bound<'_, PyAny>) -> PyResult<bool> {
-    Ok(is_exact_ndarray(obj) || obj.get_type().is_subclass(Known::get().ndarray.bind(obj.py()))?)
-}
-
-/// What the elements of an ndarray are; `None` where they are not numbers in native byte order, or `obj` is no ndarray.
+/// What the elements of an ndarray are; `None` where they are not numbers in native byte order, or `obj` is no such array.
 fn storage_in(obj: &Bound<'_, PyAny>) -> PyResult<Option<Storage>> {
-    if !is_ndarray(obj)? {
+    if !is_exact_ndarray(obj) {
         return Ok(None);
     }
     let dtype = dtype_of(obj).to_owned();
@@ -34,22 +28,6 @@ fn storage_in(obj: &Bound<'_, PyAny>) -> PyResult<Option<Storage>> {
 pub(crate) struct Found<'py>(Bound<'py, PyAny>, Storage);
 
 impl<'py> Found<'py> {
-    /// `obj` itself where it is an ndarray, and no instance of a subclass, whose dtype is one of the known objects
-    /// with such elements; else what `find` finds.
-    #[inline(always)]
-    fn known_or(
-        obj: &Bound<'py, PyAny>,
-        are_such: fn(Storage) -> bool,
-        find: impl FnOnce() -> PyResult<Self>,
-    ) -> PyResult<Self> {
-        let own =
-            if is_exact_ndarray(obj) { Known::get().storage_of(&dtype_of(obj)) } else { None };
-        match own.filter(|own| are_such(*own)) {
-            Some(own) => Ok(Self(obj.clone(), own)),
-            None => find(),
-        }
-    }
-
     #[inline(always)]
     pub(crate) fn view(self) -> Array<'py> {
         Array::view(self.0, self.1)
@@ -74,51 +52,21 @@ fn find_like<'py>(
     converter: &Py<PyAny>,
     are_such: fn(Storage) -> bool,
 ) -> PyResult<Found<'py>> {
-    if is_exact_ndarray(obj)
-        && let Some(own) = storage_in(obj)?.filter(|own| are_such(*own))
-    {
+    if let Some(own) = storage_in(obj)?.filter(|own| are_such(*own)) {
         return Ok(Found(obj.clone(), own));
     }
     let py = obj.py();
-    let array = call(converter.bind(py), [obj, &text(py, name)?.into_any()])?;
-    match storage_in(&array)?.filter(|_| is_exact_ndarray(&array)) {
+    let array = read(converter, obj, name)?;
+    match storage_in(&array)? {
         Some(own) => Ok(Found(array, own)),
         None => Err(type_error!(py, "{name} cannot be read as an array of numbers")),
     }
 }
 
-#[cold]
-fn find_output_like<'py>(
-    obj: &Bound<'py, PyAny>,
-    name: &str,
-    shape: &[usize],
-) -> PyResult<Found<'py>> {
-    let (py, known) = (obj.py(), Known::get());
-    let obj = if is_exact_ndarray(obj) {
-        obj.clone()
-    } else {
-        call(known.as_output.bind(py), [obj, &text(py, name)?.into_any()])?
-    };
-    if let Some(own) = storage_in(&obj)?.filter(|own| own.is_float()) {
-        return Ok(Found(obj, own));
-    }
-    let given: Vec<usize> = obj.getattr(&known.shape)?.extract()?;
-    if given != shape {
-        return Err(wrong_shape(py, name, shape, &given));
-    }
-    let own = obj.getattr(&known.dtype)?.str()?;
-    Err(type_error!(py, "{name} has dtype {own}, expected {SUPPORTED} in native byte order"))
-}
-
 impl<'py> Array<'py> {
-    /// `None` where `obj` is not an ndarray of numbers in native byte order.
-    pub(crate) fn of(obj: &Bound<'py, PyAny>) -> PyResult<Option<Self>> {
-        Ok(storage_in(obj)?.map(|storage| Self::view(obj.clone(), storage)))
-    }
-
     /// A new C-contiguous array.
-    pub(crate) fn empty(py: Python<'py>, shape: &[usize], dtype: &Dtype<'py>) -> PyResult<Self> {
-        let object = dtype.empty(py, shape)?;
+    pub(crate) fn empty(py: Python<'py>, shape: &[usize], storage: Storage) -> PyResult<Self> {
+        let object = dtype::empty(py, shape, storage)?;
         match storage_in(&object)? {
             Some(storage) => Ok(Self::view(object, storage)),
             None => Err(type_error!(py, "numpy.empty returned no array of numbers")),
@@ -146,7 +94,7 @@ impl<'py> Array<'py> {
         if array.shape() == shape {
             return Ok(array);
         }
-        Err(wrong_shape(obj.py(), name, shape, array.shape()))
+        Err(wrong_shape(obj.py(), format_args!("{name} must have shape"), shape, array.shape()))
     }
 
     /// Labels or probabilities.
@@ -155,16 +103,23 @@ impl<'py> Array<'py> {
         Ok(Self::find(obj, "targets", &Known::get().as_targets, are_such)?.view())
     }
 
-    /// Classes.
-    pub(crate) fn indices(obj: &Bound<'py, PyAny>) -> PyResult<Self> {
+    /// Classes, or whatever is seen as integers.
+    pub(crate) fn integers(obj: &Bound<'py, PyAny>, name: &str) -> PyResult<Self> {
         let is_integer = |storage: Storage| !storage.is_float() && storage != Storage::Bool;
-        Ok(Self::find(obj, "indices", &Known::get().as_indices, is_integer)?.view())
+        Ok(Self::find(obj, name, &Known::get().as_indices, is_integer)?.view())
     }
 
     /// Booleans.
     pub(crate) fn mask(obj: &Bound<'py, PyAny>) -> PyResult<Self> {
         Ok(Self::find(obj, "where", &Known::get().as_mask, |storage| storage == Storage::Bool)?
             .view())
+    }
+
+    /// An array to write: an ndarray or a tensor in a floating type that the core stores, whose view
+    /// [`Array::refuse_output`] may refuse.
+    #[inline(always)]
+    pub(crate) fn find_output(obj: &Bound<'py, PyAny>, name: &str) -> PyResult<Found<'py>> {
+        Self::find(obj, name, &Known::get().as_output, Storage::is_float)
     }
 
     /// `obj` itself where it is an ndarray, and no instance of a subclass, of such elements; else what
@@ -176,32 +131,27 @@ impl<'py> Array<'py> {
         converter: &Py<PyAny>,
         are_such: fn(Storage) -> bool,
     ) -> PyResult<Found<'py>> {
-        Found::known_or(obj, are_such, || find_like(obj, name, converter, are_such))
-    }
-
-    /// An array to write: an ndarray or a tensor in a floating type that the core stores, whose view
-    /// [`Array::refuse_output`] may refuse.
-    #[inline(always)]
-    pub(crate) fn find_output(
-        obj: &Bound<'py, PyAny>,
-        name: &str,
-        shape: &[usize],
-    ) -> PyResult<Found<'py>> {
-        Found::known_or(obj, Storage::is_float, || find_output_like(obj, name, shape))
+        let own =
+            if is_exact_ndarray(obj) { Known::get().storage_of(&dtype_of(obj)) } else { None };
+        match own.filter(|own| are_such(*own)) {
+            Some(own) => Ok(Found(obj.clone(), own)),
+            None => find_like(obj, name, converter, are_such),
+        }
     }
 
     /// Refuses an output that is not of `shape`, read-only, or overlaps itself.
     #[inline]
     pub(crate) fn refuse_output(
         &self,
-        py: Python<'_>,
+        py: Python<'py>,
         name: &str,
         shape: &[usize],
     ) -> PyResult<()> {
         // What the array itself has counts; an attribute of a subclass may say anything. One by one: vectors
         // of lengths would wait for these to be written.
         if self.shape().iter().ne(shape) {
-            return Err(wrong_shape(py, name, shape, self.shape()));
+            let must_have = format_args!("{name} must have shape");
+            return Err(wrong_shape(py, must_have, shape, self.shape()));
         }
         if !self.is_writable {
             return Err(value_error!(py, "{name} is read-only"));
@@ -211,15 +161,33 @@ impl<'py> Array<'py> {
 
     /// Refuses an array two of whose elements share memory.
     #[inline]
-    pub(crate) fn refuse_overlap(&self, py: Python<'_>, name: &str) -> PyResult<()> {
-        if self.is_contiguous {
+    pub(crate) fn refuse_overlap(&self, py: Python<'py>, name: &str) -> PyResult<()> {
+        if self.is_contiguous || self.steps_over() {
             return Ok(());
         }
-        let reason = match overlaps(self.axes(), self.storage.size()) {
-            Some(false) => return Ok(()),
-            Some(true) => "overlaps itself (two of its elements share memory)",
-            None => "has strides of which it takes too long to tell whether it overlaps itself",
-        };
-        Err(value_error!(py, "{name} {reason}"))
+        read(&Known::get().refuse_overlap, &self.object(py), name).map(drop)
     }
+
+    /// Does each axis step over all that step by less? So it is in every layout that slicing, transposing and reshaping
+    /// make; then no two elements share memory.
+    fn steps_over(&self) -> bool {
+        let (axes, item) = (self.axes().filter(|axis| axis.0 != 1), self.storage.size());
+        // As they are where they lie in C order, which needs no memory.
+        if axes.clone().any(|axis| axis.0 == 0) || step_over(axes.clone().rev(), item) {
+            return true;
+        }
+        let mut axes: Vec<_> = axes.collect();
+        axes.sort_unstable_by_key(|axis| axis.1.unsigned_abs());
+        step_over(axes.into_iter(), item)
+    }
+}
+
+/// Does each axis step over all before it?
+fn step_over(mut axes: impl Iterator<Item = (usize, isize)>, item: usize) -> bool {
+    let mut span = item;
+    axes.all(|(len, stride)| {
+        let steps_over = stride.unsigned_abs() >= span;
+        span += (len - 1) * stride.unsigned_abs();
+        steps_over
+    })
 }

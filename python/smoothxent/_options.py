@@ -1,0 +1,38 @@
+"""What counts as a number and as an integer: the slow path of every option that is not already one.
+
+The native code reads by itself what Python converts; it calls these for everything else, once per option.
+"""
+
+from __future__ import annotations
+
+import operator
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from typing import SupportsFloat, SupportsIndex
+
+
+def number(value: SupportsFloat, name: str) -> float:
+    """Return a real number as a float; a bool is none, nor is text, of which Python would make one."""
+    is_real = hasattr(value, "__float__") or hasattr(value, "__index__")
+    is_array = isinstance(value, np.ndarray) and value.ndim > 0
+    if is_real and not (is_array or isinstance(value, (bool, np.bool_, str, bytes))):
+        try:
+            return float(value)
+        except TypeError:
+            pass
+        except OverflowError:
+            raise ValueError(f"{name} is too large for a float64") from None
+    raise TypeError(f"{name} must be a real number, got {type(value).__name__}")
+
+
+def integer(value: SupportsIndex, name: str) -> int:
+    """Return an integer; a bool is none, because ``ignore_index=False`` would mean class 0."""
+    if not isinstance(value, bool):
+        try:
+            return operator.index(value)
+        except TypeError:
+            pass
+    raise TypeError(f"{name} must be an integer, got {type(value).__name__}")

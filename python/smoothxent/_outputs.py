@@ -1,0 +1,72 @@
+"""What counts as an output: an array, or the memory of a tensor of torch, and nothing of another kind.
+
+The native code writes exact, native-endian arrays of its four floating types by itself, whatever their
+strides. For anything else it calls `as_native_output`, once per output.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from smoothxent._arrays import FLOATS, as_ndarray, is_supported_float
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+_WORK = 10_000  # of NumPy's search for an element that two arrays share
+
+
+def as_native_output(obj: object, name: str) -> NDArray[Any]:
+    """Return the memory of an output as a base-class ndarray of a type that the native code writes."""
+    array = as_output(obj, name)
+    if not (is_supported_float(array.dtype) and array.dtype.isnative):
+        raise TypeError(f"{name} has dtype {array.dtype}, expected {FLOATS} in native byte order")
+    return np.ndarray.view(array, np.ndarray)  # whatever a subclass says of itself
+
+
+def as_output(obj: object, name: str) -> NDArray[Any]:
+    """Return `obj` if it is an array, or the memory of a tensor of torch, to be written."""
+    if isinstance(obj, np.ndarray):
+        if hasattr(obj, "mask"):
+            raise TypeError(f"{name} is a masked array; pass an ordinary one, or its .data")
+        return obj
+    torch: Any = sys.modules.get("torch")  # absent: there can be no tensors
+    if torch is None or not isinstance(obj, torch.Tensor):
+        raise TypeError(f"{name} must be a numpy.ndarray, got {type(obj).__name__}")
+    tensor: Any = obj
+    if str(tensor.device) != "cpu":
+        raise TypeError(f"{name} is a tensor on device {tensor.device}, expected the CPU")
+    if str(tensor.layout) != "torch.strided":
+        raise TypeError(f"{name} is a tensor of layout {tensor.layout}, expected torch.strided")
+    if tensor.requires_grad:
+        raise TypeError(
+            f"{name} is a tensor that requires a gradient, which would not know what is written; "
+            f"pass {name}.detach()"
+        )
+    return as_ndarray(tensor, name, fill=None)
+
+
+def refuse_overlap(array: NDArray[Any], name: str) -> None:
+    """Refuse an array two of whose elements share memory; it is not searched for long."""
+    try:
+        overlaps = _overlaps_itself(array)
+    except np.exceptions.TooHardError:
+        raise ValueError(
+            f"{name} has strides of which it takes too long to tell whether it overlaps itself"
+        ) from None
+    if overlaps:
+        raise ValueError(f"{name} overlaps itself (two of its elements share memory)")
+
+
+def _overlaps_itself(array: NDArray[Any]) -> bool:
+    for axis in range(array.ndim):
+        while array.shape[axis] > 1:
+            middle = (array.shape[axis] + 1) // 2
+            first, second = np.split(array, [middle], axis)
+            if np.shares_memory(first, second, max_work=_WORK):  # type: ignore[arg-type]  # of the stubs
+                return True
+            array = first  # two elements of the second half lie as two of this do
+    return False
