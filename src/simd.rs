@@ -57,7 +57,7 @@ mod sum;
 mod transpose;
 
 pub use element::{Element, Float, Slices, Storage};
-pub use lanes::{DoubleLanes, LaneSum, Widened};
+pub use lanes::{LaneSum, Widened};
 pub use level::Level;
 pub use memory::{Outer, Rows, RowsMut};
 pub(crate) use partial::fence;

@@ -12,7 +12,7 @@ use super::finish::{ReducedLanes, inverse_of};
 use super::rows::{Finished, ReducedRows};
 use super::write::{Epilogue, probability};
 use crate::math::{Real, two_sum};
-use crate::simd::{DoubleLanes, Sink, Source, Vector, Widened, outlined};
+use crate::simd::{Sink, Source, Vector, Widened, outlined};
 
 /// S of rows in two parts, and c/S.
 struct Total<V> {

@@ -28,8 +28,23 @@ operator!(Mul, mul);
 operator!(Div, div);
 
 impl<S: Partial, const N: usize> Real for Doubles<S, N> {
+    type Token = S;
     type Mask = [mask64x8<S>; N];
 
+    #[inline(always)]
+    fn splat(token: S, value: f64) -> Self {
+        Self([f64x8::splat(token, value); N])
+    }
+    #[inline(always)]
+    fn from_slice(token: S, values: &[f64]) -> Self {
+        Self(each!(N, |i| Vector::from_slice(token, &values[i * f64x8::<S>::LANES..])))
+    }
+    #[inline(always)]
+    fn to_slice(self, values: &mut [f64]) {
+        for (i, vector) in self.0.iter().enumerate() {
+            vector.to_slice(&mut values[i * f64x8::<S>::LANES..]);
+        }
+    }
     #[inline(always)]
     fn like(self, value: f64) -> Self {
         Self(each!(N, |i| f64x8::splat(self.0[i].simd, value)))
@@ -86,37 +101,8 @@ impl<S: Partial, const N: usize> Real for Doubles<S, N> {
     }
 }
 
-/// Doubles in lanes, from and to memory.
-pub trait DoubleLanes: Real {
-    type Token: Copy;
-    fn splat(token: Self::Token, value: f64) -> Self;
-    /// The first lanes of `values`.
-    fn from_slice(token: Self::Token, values: &[f64]) -> Self;
-    /// The lanes to the beginning of `values`.
-    fn to_slice(self, values: &mut [f64]);
-}
-
-impl<S: Partial, const N: usize> DoubleLanes for Doubles<S, N> {
-    type Token = S;
-
-    #[inline(always)]
-    fn splat(token: S, value: f64) -> Self {
-        Self([f64x8::splat(token, value); N])
-    }
-    #[inline(always)]
-    fn from_slice(token: S, values: &[f64]) -> Self {
-        Self(each!(N, |i| Vector::from_slice(token, &values[i * f64x8::<S>::LANES..])))
-    }
-    #[inline(always)]
-    fn to_slice(self, values: &mut [f64]) {
-        for (i, vector) in self.0.iter().enumerate() {
-            vector.to_slice(&mut values[i * f64x8::<S>::LANES..]);
-        }
-    }
-}
-
 /// The lanes of a vector as doubles, all of them or the first.
-pub trait Widened<V: Vector>: DoubleLanes<Token = V::Token> {
+pub trait Widened<V: Vector>: Real<Token = V::Token> {
     /// Exact.
     fn widen(vector: V) -> Self;
     /// Rounded to nearest; 0 in lanes that are not here.
