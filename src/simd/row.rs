@@ -4,7 +4,7 @@ mod lines;
 
 use super::element::Float;
 use super::partial::{prefetch, stream_element};
-use super::transpose::Block;
+use super::transpose::{Block, transpose_block};
 use super::{Cache, LINE, Vector};
 pub(crate) use lines::Lines;
 #[cfg(target_arch = "x86_64")]
@@ -46,7 +46,7 @@ pub(crate) fn transpose<V: Vector>(
     check(0, (V::LANES - 1) * stride + V::LANES, source.len);
     let (source, target, len) = (source.start, target.row.start.cast_mut(), target.row.len);
     // SAFETY: all vectors lie inside the source, by the check; `len` elements of the target are writable.
-    unsafe { V::transpose_block(token, Block { source, stride, target, target_stride, len }) };
+    unsafe { transpose_block::<V>(token, Block { source, stride, target, target_stride, len }) };
 }
 
 /// One row to read: `len` neighbouring elements.
