@@ -1,8 +1,9 @@
 //! [`Vector`] over the `fearless_simd` crate: one line per operation.
 
 use super::Vector;
-use super::lanes::{CompensatedSum, Doubles};
+use super::lanes::Doubles;
 use super::partial::Partial;
+use crate::math::RunningSum;
 use fearless_simd::{Bytes, SimdBase, SimdFloat, SimdFrom, SimdMask, f32x16, f64x8};
 use std::array::from_fn;
 
@@ -123,4 +124,4 @@ macro_rules! vector {
 }
 
 vector! { f32x16, f32, 16, Doubles<S, 2>, Doubles<S, 2> }
-vector! { f64x8, f64, 8, Doubles<S, 1>, CompensatedSum<S> }
+vector! { f64x8, f64, 8, Doubles<S, 1>, RunningSum<Doubles<S, 1>> }

@@ -2,7 +2,7 @@
 
 use super::partial::Partial;
 use super::{QUAD, Vector};
-use crate::math::{EXPONENT, HALF, Real, RunningSum, SIGNIFICAND, UNIT, two_sum};
+use crate::math::{EXPONENT, HALF, Real, RunningSum, SIGNIFICAND, UNIT};
 use fearless_simd::{Bytes, SimdSplit, f32x16, f64x8, mask64x8, u64x8};
 use std::ops::{Add, Div, Mul, Sub};
 
@@ -198,27 +198,20 @@ impl<S: Partial> LaneSum<f32x16<S>> for Doubles<S, 2> {
 }
 
 /// Vectors of doubles, each lane with the sum of the roundings it lost.
-#[derive(Clone, Copy)]
-pub struct CompensatedSum<S: Partial> {
-    high: Doubles<S, 1>,
-    low: Doubles<S, 1>,
-}
-
-impl<S: Partial> LaneSum<f64x8<S>> for CompensatedSum<S> {
+impl<S: Partial> LaneSum<f64x8<S>> for RunningSum<Doubles<S, 1>> {
     #[inline(always)]
     fn zero(token: S) -> Self {
         let zero = Doubles::splat(token, 0.0);
-        Self { high: zero, low: zero }
+        Self { sum: zero, lost: zero }
     }
     #[inline(always)]
     fn add(&mut self, vector: f64x8<S>) {
-        let (sum, lost) = two_sum(self.high, Doubles([vector]));
-        (self.high, self.low) = (sum, self.low + lost);
+        self.add(Doubles([vector]));
     }
     #[inline(always)]
     fn add_pair(&mut self, first: f64x8<S>, second: f64x8<S>) {
-        self.add(first);
-        self.add(second);
+        LaneSum::add(self, first);
+        LaneSum::add(self, second);
     }
     #[inline(always)]
     fn add_products(&mut self, a: [f64x8<S>; QUAD], b: [f64x8<S>; QUAD]) {
@@ -229,23 +222,18 @@ impl<S: Partial> LaneSum<f64x8<S>> for CompensatedSum<S> {
     #[inline(always)]
     fn add_product(&mut self, a: f64x8<S>, b: f64x8<S>) {
         let product = a * b;
-        self.add(product);
-        self.low = self.low + Doubles([a.mul_sub(b, product)]);
+        LaneSum::add(self, product);
+        self.lost = self.lost + Doubles([a.mul_sub(b, product)]);
     }
     #[inline(always)]
     fn lanes(self) -> (Doubles<S, 1>, Doubles<S, 1>) {
-        let Self { high, low } = self;
-        let sum = high + low;
-        // An infinite sum has lost inf − inf, which is no part of it.
-        let is_finite = sum.eq(sum);
-        let lost = low - (sum - high);
-        (Real::pick(is_finite, sum, high), Real::pick(is_finite, lost, sum.like(0.0)))
+        self.parts()
     }
     #[inline(always)]
     fn total(self) -> (f64, f64) {
         let (mut high, mut low) = ([0.0; 8], [0.0; 8]);
-        self.high.to_slice(&mut high);
-        self.low.to_slice(&mut low);
+        self.sum.to_slice(&mut high);
+        self.lost.to_slice(&mut low);
         let mut sum = RunningSum::default();
         for term in [high, low].as_flattened() {
             sum.add(*term);
