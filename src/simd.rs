@@ -57,7 +57,7 @@ mod sum;
 mod transpose;
 
 pub use element::{Element, Float, Slices, Storage};
-pub use lanes::{DoubleLanes, LaneSum, Widened};
+pub use lanes::{LaneSum, Widened};
 pub use level::Level;
 pub use memory::{Outer, Rows, RowsMut};
 pub(crate) use partial::fence;
@@ -67,7 +67,6 @@ pub(crate) use sum::ExactSum;
 use fearless_simd::Simd;
 use partial::Partial;
 use std::ops::{Add, BitAnd, Div, Mul, Neg, Not, Sub};
-use transpose::{Block, in_vectors, shuffled};
 
 /// Bytes of a line of memory, and of a vector.
 pub const LINE: usize = 64;
@@ -204,21 +203,6 @@ pub trait Vector:
     fn select(mask: Self::Mask, a: Self, b: Self) -> Self;
     /// The lanes of both in turn: those of the lower halves, those of the upper.
     fn zip(self, other: Self) -> (Self, Self);
-    /// Rows to columns, of the first LANES vectors.
-    #[inline(always)]
-    fn transpose(vectors: &mut [Self; MOST_LANES]) {
-        shuffled(vectors);
-    }
-    /// The vectors of the block to its columns, in the order of the rows.
-    ///
-    /// # Safety
-    /// - The vectors are valid for reading, and `len` scalars from `target` on for writing; no alignment is
-    ///   needed.
-    #[inline(always)]
-    unsafe fn transpose_block(token: Self::Token, block: Block<Self::Scalar>) {
-        // SAFETY: as the caller says.
-        unsafe { in_vectors::<Self>(token, block) };
-    }
     /// Shifts the bits up to the exponent field: for `t = e + 1.5·2^(MANTISSA_BITS)` with an
     /// integer e ≥ 0 this is the number whose exponent field is `e` and whose mantissa is 0.
     fn exponent_from_low_bits(self) -> Self;

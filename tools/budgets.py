@@ -1,21 +1,29 @@
-"""The budgets of the code: how many lines it has, and how large the extension is.
+"""The budgets of the code: how many lines it has, how large the extension is, and what is not inlined.
 
     lines of Rust without tests, comments and blank lines
     bytes of the built extension, as it is installed
+    vector instructions of the built core that are functions: whoever calls one is compiled without its
+        instruction set, and slow; symbols tell, which need nm and a build that is not stripped: Cargo's
 
-Run from anywhere after a build; prints both beside their budgets and exits 1 if one is exceeded.
+Run from anywhere after a build; prints each beside its budget and exits 1 if one is exceeded.
 """
 
+import os
 import re
+import shutil
+import subprocess
 import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 MOST_LINES = 10_565
 MOST_BYTES = 3_000_000
+MOST_CALLED = 0
 
 BLANK_OR_COMMENT = re.compile(r"\s*(//|$)")
 TESTS = re.compile(r"#\[cfg\(test\)\]\nmod \w+ \{\n.*?^\}\n", re.DOTALL | re.MULTILINE)
+# As the standard library and fearless_simd name them.
+VECTOR_INSTRUCTION = re.compile(r"core_arch\w*_mm\d*_|__fearless_simd_kernel")
 
 
 def lines() -> int:
@@ -35,12 +43,27 @@ def extension() -> int:
     return max((file.stat().st_size for file in files if file.suffix in (".so", ".pyd")), default=0)
 
 
+def called() -> int | None:
+    """Return the number of vector instructions that are functions; None if nothing can tell."""
+    folder = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "release" / "deps"
+    builds = sorted(folder.glob("libsmoothxent-*.rlib"), key=os.path.getmtime)
+    if not builds or not shutil.which("nm"):
+        return None
+    nm = ["nm", str(builds[-1])]
+    symbols = subprocess.run(nm, check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    return len(VECTOR_INSTRUCTION.findall(symbols.stdout.decode()))
+
+
 def main() -> int:
     """Print the figures; 1 if a budget is exceeded."""
     figures = [
         ("lines of Rust", lines(), MOST_LINES),
         ("bytes of the extension", extension(), MOST_BYTES),
     ]
+    if (functions := called()) is None:
+        print("budgets: no nm, or no build of the core: vector instructions are not looked for")
+    else:
+        figures.append(("vector instructions that are functions", functions, MOST_CALLED))
     for what, figure, most in figures:
         print(f"budgets: {figure} {what}, at most {most}")
     return int(any(figure > most for _, figure, most in figures))

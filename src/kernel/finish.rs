@@ -18,7 +18,7 @@
 use super::exp::{Temperature, is_double};
 use super::rows::Operation;
 use crate::math::{Real, log_quotient, two_sum};
-use crate::simd::{DoubleLanes, Float, MOST_LANES, Vector, outlined};
+use crate::simd::{Float, MOST_LANES, Vector, outlined};
 
 /// A number of each row.
 pub(crate) type Lanes = [f64; MOST_LANES];
@@ -34,31 +34,19 @@ macro_rules! scalars {
         }
 
         impl $name {
-            /// Of the first rows.
+            /// Of the rows from `first` on.
             #[inline(always)]
-            pub(super) fn vectors<D: DoubleLanes>(&self, token: D::Token) -> $name<D> {
-                $name { $($field: D::from_slice(token, &self.$field),)* }
-            }
-
-            #[allow(dead_code, reason = "not of what is finished")]
-            fn lane(&self, lane: usize) -> $name<f64> {
-                $name { $($field: self.$field[lane],)* }
+            pub(super) fn vectors<D: Real>(&self, token: D::Token, first: usize) -> $name<D> {
+                $name { $($field: D::from_slice(token, &self.$field[first..]),)* }
             }
         }
 
-        impl $name<f64> {
-            #[allow(dead_code, reason = "of what is finished alone")]
-            fn put_lane(&self, lane: usize, lanes: &mut $name) {
-                $(lanes.$field[lane] = self.$field;)*
-            }
-        }
-
-        impl<D: DoubleLanes> $name<D> {
-            /// To the first rows.
+        impl<D: Real> $name<D> {
+            /// To the rows from `first` on.
             #[inline(always)]
             #[allow(dead_code, reason = "not of targets")]
-            pub(super) fn put(&self, lanes: &mut $name) {
-                $(self.$field.to_slice(&mut lanes.$field);)*
+            pub(super) fn put(&self, lanes: &mut $name, first: usize) {
+                $(self.$field.to_slice(&mut lanes.$field[first..]);)*
             }
         }
     };
@@ -152,14 +140,14 @@ pub(super) fn finish_lanes<V: Vector>(
 ) {
     if V::IS_COMPACT {
         for lane in 0..MOST_LANES {
-            let (row, target) = (rows.lane(lane), target.lane(lane));
-            finish(formula, &row, &target).put_lane(lane, finished);
+            let (row, target) = (rows.vectors((), lane), target.vectors((), lane));
+            finish::<_, f64>(formula, &row, &target).put(finished, lane);
         }
         return;
     }
     outlined!(V, token, {
-        let (rows, target) = (rows.vectors(token), target.vectors(token));
-        finish::<_, V::Eight>(formula, &rows, &target).put(finished);
+        let (rows, target) = (rows.vectors(token, 0), target.vectors(token, 0));
+        finish::<_, V::Eight>(formula, &rows, &target).put(finished, 0);
     });
 }
 

@@ -12,7 +12,7 @@ use super::finish::{ReducedLanes, inverse_of};
 use super::rows::{Finished, ReducedRows};
 use super::write::{Epilogue, probability};
 use crate::math::{Real, two_sum};
-use crate::simd::{DoubleLanes, Sink, Source, Vector, Widened, outlined};
+use crate::simd::{Sink, Source, Vector, Widened, outlined};
 
 /// S of rows in two parts, and c/S.
 struct Total<V> {
@@ -76,10 +76,12 @@ pub(crate) fn write_hessian<V: Vector>(
         );
         let total = Total::<V>::new(c, sums);
         let (factor, least) = (V::splat(token, factor), V::splat(token, least));
-        out.reborrow().fill_with::<V, false>(
+        out.reborrow().fill_from::<V, false, 1>(
+            token,
+            [e],
             None,
             #[inline(always)]
-            |place| total.hessian(e.at::<V>(token, place, V::Scalar::default()), factor, least),
+            |[e]| total.hessian(e, factor, least),
         );
     });
     if done.unit != 1.0 {

@@ -7,8 +7,8 @@ use super::finish::{
 use super::reduce::{MOST_ROWS, Partial};
 use super::special::{UNIT, gap};
 use super::write::Epilogue;
-use crate::math::two_sum;
-use crate::simd::{DoubleLanes, Float, MOST_LANES, Vector, VectorJob, Widened, outlined};
+use crate::math::{Real, two_sum};
+use crate::simd::{Float, MOST_LANES, Vector, VectorJob, Widened, outlined};
 use crate::target::RowTarget;
 use std::array::from_fn;
 

@@ -31,7 +31,7 @@ use super::rows::Operation;
 use super::special::RowClass;
 use super::write::{gradient, log_probability, probability};
 use crate::math::{Real, two_sum};
-use crate::simd::{DoubleLanes, Float, MOST_LANES, Vector, Widened, outlined};
+use crate::simd::{Float, MOST_LANES, Vector, Widened, outlined};
 use softmax::{with_tops, write_probabilities};
 use special::find_nans;
 
@@ -214,9 +214,9 @@ impl<F: Float> Tile<'_, F> {
             let is_lost = weights == WeightKind::Each && self.is_lost.contains(&true);
             if specials.is_some() || is_lost || !V::Doubles::all(dot.like(f64::MAX).ge(dot)) {
                 let mut lanes = ReducedLanes::default();
-                rows.put(&mut lanes);
+                rows.put(&mut lanes, 0);
                 self.take_care_of_gaps::<V>(classes, max, specials.as_ref(), &mut lanes);
-                rows = lanes.vectors(token);
+                rows = lanes.vectors(token, 0);
             }
         }
         if operation == Operation::Gradient && weights == WeightKind::Each {
@@ -227,11 +227,11 @@ impl<F: Float> Tile<'_, F> {
         let targets = &self.target.scalars;
         let finished = if V::IS_COMPACT {
             let mut lanes = ReducedLanes::default();
-            rows.put(&mut lanes);
+            rows.put(&mut lanes, 0);
             finish_lanes::<V>(token, formula, &lanes, targets, done);
-            done.vectors(token)
+            done.vectors(token, 0)
         } else {
-            finish(formula, &rows, &targets.vectors(token))
+            finish(formula, &rows, &targets.vectors(token, 0))
         };
         finished.lse.to_slice(&mut done.lse);
         finished.loss.to_slice(&mut done.loss);

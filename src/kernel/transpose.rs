@@ -30,15 +30,14 @@ pub(crate) fn load<V: Vector>(
         return true;
     }
     // As far as there are rows: what a vector has behind its own row is not kept.
-    let Some(run) = rows.run(first, rows.rows() - first) else { return false };
-    if run.len() >= room(classes, V::LANES) {
-        from_run::<V>(token, run, classes, tile);
-        return true;
+    let Some(mut run) = rows.run(first, rows.rows() - first) else { return false };
+    if run.len() < room(classes, V::LANES) {
+        for at in (0..run.len()).step_by(V::LANES) {
+            run.vector::<V>(token, at, zero).to_slice(&mut own[at..]);
+        }
+        run = Source::from_slice(own);
     }
-    for at in (0..run.len()).step_by(V::LANES) {
-        run.vector::<V>(token, at, zero).to_slice(&mut own[at..]);
-    }
-    from_run::<V>(token, Source::from_slice(own), classes, tile);
+    from_run::<V>(token, run, classes, tile);
     true
 }
 

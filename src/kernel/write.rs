@@ -77,37 +77,33 @@ fn write_values<V: Vector, const STREAM: bool>(token: V::Token, row: Output<'_, 
     let Output { done: Finished { epilogue, label: at_label, unit }, values, weights, .. } = row;
     let (label, mut out) = (row.label.map(|class| (class, at_label)), row.out);
     assert!(values.len() == out.as_source().len());
-    let zero = V::Scalar::default();
-    let value = {
-        #[inline(always)]
-        move |place| values.at::<V>(token, place, zero)
-    };
-    /// Writes a value for each place, from constants that are in every lane.
+    /// Writes a value for each element of the sources, from constants that are in every lane.
     macro_rules! fill {
-        ([$($constant:ident),+], |$place:ident| $value:expr) => {{
+        ([$($constant:ident),+], [$($source:ident),+], $value:expr) => {{
             $(let $constant = V::splat(token, $constant);)+
-            out.fill_with::<V, STREAM>(
+            out.fill_from::<V, STREAM, _>(
+                token,
+                [$($source),+],
                 label,
                 #[inline(always)]
-                move |$place| $value,
+                move |[$($source),+]| $value,
             );
         }};
     }
     match (epilogue, weights) {
         (Epilogue::LogProbability { max, inverse, excess }, _) => {
-            fill!([max, inverse, excess], |at| log_probability(value(at), max, inverse, excess));
+            fill!([max, inverse, excess], [values], log_probability(values, max, inverse, excess));
         }
         (Epilogue::Probability { factor, least }, _)
         | (Epilogue::Gradient { factor, least, .. }, Weights::Absent) => {
-            fill!([factor, least], |at| probability(value(at), factor, least));
+            fill!([factor, least], [values], probability(values, factor, least));
         }
         (Epilogue::Gradient { factor, least, minus }, Weights::Ones) => {
-            fill!([factor, least, minus], |at| gradient(value(at), factor, least, minus));
+            fill!([factor, least, minus], [values], gradient(values, factor, least, minus));
         }
         (Epilogue::Gradient { factor, least, minus }, Weights::Row(weights)) => {
-            fill!([factor, least, minus], |at| {
-                let minus = weights.at::<V>(token, at, zero) * minus;
-                gradient(value(at), factor, least, minus)
+            fill!([factor, least, minus], [values, weights], {
+                gradient(values, factor, least, weights * minus)
             });
         }
     }

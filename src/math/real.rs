@@ -7,17 +7,22 @@ use std::ops::{Add, Div, Mul, Sub};
 pub trait Real:
     Copy + Add<Output = Self> + Sub<Output = Self> + Mul<Output = Self> + Div<Output = Self>
 {
+    /// What lanes are made with; one double needs nothing.
+    type Token: Copy;
     /// Which lanes.
     type Mask: Copy;
 
+    /// `value` in every lane.
+    fn splat(token: Self::Token, value: f64) -> Self;
+    /// The first lanes of `values`.
+    fn from_slice(token: Self::Token, values: &[f64]) -> Self;
+    /// The lanes to the beginning of `values`.
+    fn to_slice(self, values: &mut [f64]);
     /// `value` in as many lanes as `self`.
-    #[must_use]
     fn like(self, value: f64) -> Self;
     /// `self * b + c`, rounded once.
-    #[must_use]
     fn mul_add(self, b: Self, c: Self) -> Self;
     /// |self|
-    #[must_use]
     fn abs(self) -> Self;
     /// `self >= other`, false for NaN.
     fn ge(self, other: Self) -> Self::Mask;
@@ -26,14 +31,11 @@ pub trait Real:
     /// Is the mask true in every lane?
     fn all(mask: Self::Mask) -> bool;
     /// `a` where the mask is true, else `b`.
-    #[must_use]
     fn pick(mask: Self::Mask, a: Self, b: Self) -> Self;
     /// The power of two of a normal number > 0: its exponent alone.
-    #[must_use]
     fn power(self) -> Self;
     /// k, 2^k·start and 2^k with the power of two for which self/(2^k·start) is in [2/3, 3/2], of normal
     /// numbers > 0.
-    #[must_use]
     fn powers_from(self, start: Self) -> [Self; 3];
 }
 
@@ -46,8 +48,21 @@ pub const HALF: u64 = 0x0008_0000_0000_0000;
 pub const UNIT: f64 = 4_503_599_627_370_496.0;
 
 impl Real for f64 {
+    type Token = ();
     type Mask = bool;
 
+    #[inline(always)]
+    fn splat((): (), value: f64) -> f64 {
+        value
+    }
+    #[inline(always)]
+    fn from_slice((): (), values: &[f64]) -> f64 {
+        values[0]
+    }
+    #[inline(always)]
+    fn to_slice(self, values: &mut [f64]) {
+        values[0] = self;
+    }
     #[inline(always)]
     fn like(self, value: f64) -> f64 {
         value

@@ -2,35 +2,35 @@
 
 use super::Real;
 
-/// A sum of few numbers, one after another, with what its additions lost.
+/// A sum of few numbers, one after another, with what its additions lost; in lanes, one of each lane.
 #[derive(Clone, Copy, Default)]
-pub struct RunningSum {
-    sum: f64,
-    pub(crate) lost: f64,
+pub struct RunningSum<T = f64> {
+    pub(crate) sum: T,
+    pub(crate) lost: T,
 }
 
-impl RunningSum {
+impl<T: Real> RunningSum<T> {
     #[inline(always)]
-    pub fn add(&mut self, term: f64) {
+    pub fn add(&mut self, term: T) {
         let (sum, lost) = two_sum(self.sum, term);
-        self.sum = sum;
-        self.lost += lost;
-    }
-
-    #[inline(always)]
-    pub fn value(self) -> f64 {
-        self.parts().0
+        (self.sum, self.lost) = (sum, self.lost + lost);
     }
 
     /// The sum, rounded, and what that lost.
     #[inline(always)]
-    pub fn parts(self) -> (f64, f64) {
-        // An infinite sum has lost inf − inf, which is no part of it.
-        if !self.sum.is_finite() {
-            return (self.sum, 0.0);
-        }
+    pub fn parts(self) -> (T, T) {
         let sum = self.sum + self.lost;
-        (sum, self.lost - (sum - self.sum))
+        let lost = self.lost - (sum - self.sum);
+        // An infinite sum has lost inf − inf, which is no part of it.
+        let is_finite = sum.eq(sum);
+        (T::pick(is_finite, sum, self.sum), T::pick(is_finite, lost, sum.like(0.0)))
+    }
+}
+
+impl RunningSum {
+    #[inline(always)]
+    pub fn value(self) -> f64 {
+        self.parts().0
     }
 }
 

@@ -83,7 +83,9 @@ macro_rules! elements {
     };
 }
 
-elements! { f32: F32, f64: F64, i64: I64, u64: U64, }
+elements! {
+    f32: F32, f64: F64, i8: I8, i16: I16, i32: I32, i64: I64, u8: U8, u16: U16, u32: U32, u64: U64,
+}
 
 /// A type that rows are computed in: f32 or f64, and no other has their storage, which unsafe code relies on. Others
 /// cannot be, since only here vectors can be named.

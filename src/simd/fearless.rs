@@ -1,9 +1,9 @@
 //! [`Vector`] over the `fearless_simd` crate: one line per operation.
 
-use super::lanes::{CompensatedSum, Doubles};
+use super::Vector;
+use super::lanes::Doubles;
 use super::partial::Partial;
-use super::transpose::Block;
-use super::{MOST_LANES, Vector};
+use crate::math::RunningSum;
 use fearless_simd::{Bytes, SimdBase, SimdFloat, SimdFrom, SimdMask, f32x16, f64x8};
 use std::array::from_fn;
 
@@ -13,7 +13,7 @@ type Ints<V, S> = <<V as SimdBase<S>>::Mask as SimdMask<S>>::Ints;
 
 /// Vectors of one type, and what they have for themselves.
 macro_rules! vector {
-    ($vector:ident, $scalar:ty, $lanes:literal, $doubles:ty, $sum:ty, $($own:item)*) => {
+    ($vector:ident, $scalar:ty, $lanes:literal, $doubles:ty, $sum:ty) => {
         impl<S: Partial> Vector for $vector<S> {
             type Token = S;
             type Scalar = $scalar;
@@ -119,23 +119,9 @@ macro_rules! vector {
                 let bits: Bits<Self, S> = self.bitcast();
                 (bits << (<$scalar>::MANTISSA_DIGITS - 1)).bitcast()
             }
-            $($own)*
         }
     };
 }
 
-vector! {
-    f32x16, f32, 16, Doubles<S, 2>, Doubles<S, 2>,
-    #[inline(always)]
-    fn transpose(vectors: &mut [Self; MOST_LANES]) {
-        S::transpose(vectors);
-    }
-    /// # Safety
-    /// - As [`Vector::transpose_block`].
-    #[inline(always)]
-    unsafe fn transpose_block(token: S, block: Block<f32>) {
-        // SAFETY: as the caller says.
-        unsafe { token.transpose_block(block) };
-    }
-}
-vector! { f64x8, f64, 8, Doubles<S, 1>, CompensatedSum<S>, }
+vector! { f32x16, f32, 16, Doubles<S, 2>, Doubles<S, 2> }
+vector! { f64x8, f64, 8, Doubles<S, 1>, RunningSum<Doubles<S, 1>> }

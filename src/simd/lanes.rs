@@ -2,7 +2,7 @@
 
 use super::partial::Partial;
 use super::{QUAD, Vector};
-use crate::math::{EXPONENT, HALF, Real, RunningSum, SIGNIFICAND, UNIT, two_sum};
+use crate::math::{EXPONENT, HALF, Real, RunningSum, SIGNIFICAND, UNIT};
 use fearless_simd::{Bytes, SimdSplit, f32x16, f64x8, mask64x8, u64x8};
 use std::ops::{Add, Div, Mul, Sub};
 
@@ -28,8 +28,23 @@ operator!(Mul, mul);
 operator!(Div, div);
 
 impl<S: Partial, const N: usize> Real for Doubles<S, N> {
+    type Token = S;
     type Mask = [mask64x8<S>; N];
 
+    #[inline(always)]
+    fn splat(token: S, value: f64) -> Self {
+        Self([f64x8::splat(token, value); N])
+    }
+    #[inline(always)]
+    fn from_slice(token: S, values: &[f64]) -> Self {
+        Self(each!(N, |i| Vector::from_slice(token, &values[i * f64x8::<S>::LANES..])))
+    }
+    #[inline(always)]
+    fn to_slice(self, values: &mut [f64]) {
+        for (i, vector) in self.0.iter().enumerate() {
+            vector.to_slice(&mut values[i * f64x8::<S>::LANES..]);
+        }
+    }
     #[inline(always)]
     fn like(self, value: f64) -> Self {
         Self(each!(N, |i| f64x8::splat(self.0[i].simd, value)))
@@ -86,37 +101,8 @@ impl<S: Partial, const N: usize> Real for Doubles<S, N> {
     }
 }
 
-/// Doubles in lanes, from and to memory.
-pub trait DoubleLanes: Real {
-    type Token: Copy;
-    fn splat(token: Self::Token, value: f64) -> Self;
-    /// The first lanes of `values`.
-    fn from_slice(token: Self::Token, values: &[f64]) -> Self;
-    /// The lanes to the beginning of `values`.
-    fn to_slice(self, values: &mut [f64]);
-}
-
-impl<S: Partial, const N: usize> DoubleLanes for Doubles<S, N> {
-    type Token = S;
-
-    #[inline(always)]
-    fn splat(token: S, value: f64) -> Self {
-        Self([f64x8::splat(token, value); N])
-    }
-    #[inline(always)]
-    fn from_slice(token: S, values: &[f64]) -> Self {
-        Self(each!(N, |i| Vector::from_slice(token, &values[i * f64x8::<S>::LANES..])))
-    }
-    #[inline(always)]
-    fn to_slice(self, values: &mut [f64]) {
-        for (i, vector) in self.0.iter().enumerate() {
-            vector.to_slice(&mut values[i * f64x8::<S>::LANES..]);
-        }
-    }
-}
-
 /// The lanes of a vector as doubles, all of them or the first.
-pub trait Widened<V: Vector>: DoubleLanes<Token = V::Token> {
+pub trait Widened<V: Vector>: Real<Token = V::Token> {
     /// Exact.
     fn widen(vector: V) -> Self;
     /// Rounded to nearest; 0 in lanes that are not here.
@@ -212,27 +198,20 @@ impl<S: Partial> LaneSum<f32x16<S>> for Doubles<S, 2> {
 }
 
 /// Vectors of doubles, each lane with the sum of the roundings it lost.
-#[derive(Clone, Copy)]
-pub struct CompensatedSum<S: Partial> {
-    high: Doubles<S, 1>,
-    low: Doubles<S, 1>,
-}
-
-impl<S: Partial> LaneSum<f64x8<S>> for CompensatedSum<S> {
+impl<S: Partial> LaneSum<f64x8<S>> for RunningSum<Doubles<S, 1>> {
     #[inline(always)]
     fn zero(token: S) -> Self {
         let zero = Doubles::splat(token, 0.0);
-        Self { high: zero, low: zero }
+        Self { sum: zero, lost: zero }
     }
     #[inline(always)]
     fn add(&mut self, vector: f64x8<S>) {
-        let (sum, lost) = two_sum(self.high, Doubles([vector]));
-        (self.high, self.low) = (sum, self.low + lost);
+        self.add(Doubles([vector]));
     }
     #[inline(always)]
     fn add_pair(&mut self, first: f64x8<S>, second: f64x8<S>) {
-        self.add(first);
-        self.add(second);
+        LaneSum::add(self, first);
+        LaneSum::add(self, second);
     }
     #[inline(always)]
     fn add_products(&mut self, a: [f64x8<S>; QUAD], b: [f64x8<S>; QUAD]) {
@@ -243,23 +222,18 @@ impl<S: Partial> LaneSum<f64x8<S>> for CompensatedSum<S> {
     #[inline(always)]
     fn add_product(&mut self, a: f64x8<S>, b: f64x8<S>) {
         let product = a * b;
-        self.add(product);
-        self.low = self.low + Doubles([a.mul_sub(b, product)]);
+        LaneSum::add(self, product);
+        self.lost = self.lost + Doubles([a.mul_sub(b, product)]);
     }
     #[inline(always)]
     fn lanes(self) -> (Doubles<S, 1>, Doubles<S, 1>) {
-        let Self { high, low } = self;
-        let sum = high + low;
-        // An infinite sum has lost inf − inf, which is no part of it.
-        let is_finite = sum.eq(sum);
-        let lost = low - (sum - high);
-        (Real::pick(is_finite, sum, high), Real::pick(is_finite, lost, sum.like(0.0)))
+        self.parts()
     }
     #[inline(always)]
     fn total(self) -> (f64, f64) {
         let (mut high, mut low) = ([0.0; 8], [0.0; 8]);
-        self.high.to_slice(&mut high);
-        self.low.to_slice(&mut low);
+        self.sum.to_slice(&mut high);
+        self.lost.to_slice(&mut low);
         let mut sum = RunningSum::default();
         for term in [high, low].as_flattened() {
             sum.add(*term);

@@ -6,14 +6,13 @@
 
 use super::element::Float;
 use super::storage::Halves;
-use super::transpose::{Block, in_vectors, shuffled};
 use super::{Cache, MOST_LANES};
 use fearless_simd::{Fallback, Simd, SimdFrom, f32x16};
 #[cfg(target_arch = "x86_64")]
 use std::arch::x86_64::{_MM_HINT_T0, _MM_HINT_T1, _mm_prefetch, _mm_sfence, _mm_stream_si32};
 
-/// Access to the first `count` words of vectors, and to memory past the caches, and transposes of words; by default
-/// without instructions of the level.
+/// Access to the first `count` words of vectors, and to memory past the caches; by default without instructions of
+/// the level.
 pub trait Partial: Simd + Halves {
     /// Is the code to be small rather than fast? It is scalar code then, whose maximum loses NaN.
     const IS_COMPACT: bool = false;
@@ -43,17 +42,6 @@ pub trait Partial: Simd + Halves {
         let own: *const u8 = words[..count].as_ptr().cast();
         // SAFETY: `words` is ours and holds as many; the caller vouches for `count`.
         unsafe { target.cast::<u8>().copy_from_nonoverlapping(own, count * size_of::<f32>()) };
-    }
-    #[inline(always)]
-    fn transpose(vectors: &mut [f32x16<Self>; MOST_LANES]) {
-        shuffled(vectors);
-    }
-    /// # Safety
-    /// - As [`super::Vector::transpose_block`].
-    #[inline(always)]
-    unsafe fn transpose_block(self, block: Block<f32>) {
-        // SAFETY: as the caller says.
-        unsafe { in_vectors::<f32x16<Self>>(self, block) };
     }
 }
 
@@ -110,12 +98,5 @@ impl Halves for fearless_simd::Neon {}
 #[cfg(target_arch = "aarch64")]
 impl Partial for fearless_simd::Neon {}
 
-/// From its middle minus `count` on, the masks of `count` lanes.
 #[cfg(target_arch = "x86_64")]
-pub(super) static WINDOW: [i32; 32] = [
-    -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
-    0, 0, 0, 0, 0, 0,
-];
-
-#[cfg(target_arch = "x86_64")]
-mod x86;
+pub(super) mod x86;

@@ -4,7 +4,7 @@ mod lines;
 
 use super::element::Float;
 use super::partial::{prefetch, stream_element};
-use super::transpose::Block;
+use super::transpose::{Block, transpose_block};
 use super::{Cache, LINE, Vector};
 pub(crate) use lines::Lines;
 #[cfg(target_arch = "x86_64")]
@@ -46,7 +46,7 @@ pub(crate) fn transpose<V: Vector>(
     check(0, (V::LANES - 1) * stride + V::LANES, source.len);
     let (source, target, len) = (source.start, target.row.start.cast_mut(), target.row.len);
     // SAFETY: all vectors lie inside the source, by the check; `len` elements of the target are writable.
-    unsafe { V::transpose_block(token, Block { source, stride, target, target_stride, len }) };
+    unsafe { transpose_block::<V>(token, Block { source, stride, target, target_stride, len }) };
 }
 
 /// One row to read: `len` neighbouring elements.
@@ -67,15 +67,6 @@ pub(crate) struct Sink<'a, F> {
 unsafe impl<F: Send> Send for Source<'_, F> {}
 // SAFETY: as for Send.
 unsafe impl<F: Sync> Sync for Source<'_, F> {}
-
-/// Where a vector of a row is: see [`Sink::fill_with`].
-#[derive(Clone, Copy)]
-pub(crate) enum Place {
-    /// Vector `index` of four inside the row, from element `at` on.
-    Quad { at: usize, index: usize },
-    /// The vector at an element; the row may end in it.
-    Rest { at: usize },
-}
 
 /// The bounds check of every access, made once for `count` neighbours.
 #[inline(always)]
@@ -176,15 +167,6 @@ impl<'a, F: Float> Source<'a, F> {
         unsafe { V::load(token, self.start.add(index * V::LANES)) }
     }
 
-    /// The vector at `place`, `pad` in the lanes after the row's end.
-    #[inline(always)]
-    pub(crate) fn at<V: Vector<Scalar = F>>(&self, token: V::Token, place: Place, pad: F) -> V {
-        match place {
-            Place::Quad { at, index } => self.quad::<V>(at).nth(token, index),
-            Place::Rest { at } => self.vector(token, at, pad),
-        }
-    }
-
     /// The vector from element `at` on, `pad` in the lanes after the row's end.
     #[inline(always)]
     pub(crate) fn vector<V: Vector<Scalar = F>>(&self, token: V::Token, at: usize, pad: F) -> V {
@@ -265,13 +247,16 @@ impl<'a, F: Float> Sink<'a, F> {
         Sink { row: self.row.quad::<V>(at) }
     }
 
-    /// Writes `vector(place)` everywhere, but `label` in its own place: with `STREAM` past the caches, line by line
-    /// of memory. With it, or if the row is long, what lies before the first line is written first.
+    /// Writes what `make` makes of the elements of `sources`, which are at least as many, but `label` in its own place:
+    /// with `STREAM` past the caches, line by line of memory. With it, or if the row is long, what lies before the first
+    /// line is written first.
     #[inline(always)]
-    pub(crate) fn fill_with<V: Vector<Scalar = F>, const STREAM: bool>(
+    pub(crate) fn fill_from<V: Vector<Scalar = F>, const STREAM: bool, const N: usize>(
         &mut self,
+        token: V::Token,
+        sources: [Source<'_, F>; N],
         label: Option<(usize, F)>,
-        vector: impl Fn(Place) -> V,
+        make: impl Fn([V; N]) -> V,
     ) {
         // Past the caches, a line is written once; else the label's element follows.
         let (label, after) = if STREAM { (label, None) } else { (None, label) };
@@ -283,19 +268,25 @@ impl<'a, F: Float> Sink<'a, F> {
                 _ => vector,
             }
         };
+        let made = {
+            #[inline(always)]
+            |at: usize| {
+                let elements = each!(N, |i| sources[i].vector::<V>(token, at, F::default()));
+                with_label(make(elements), at)
+            }
+        };
         let mut at = 0;
         if STREAM || self.row.len >= LONG {
             at = self.row.elements_to_line();
         }
         if at > 0 {
-            let head = with_label(vector(Place::Rest { at: 0 }), 0);
-            self.reborrow().part(0, at).put::<V, STREAM>(0, head);
+            self.reborrow().part(0, at).put::<V, STREAM>(0, made(0));
         }
         while at + QUAD * V::LANES <= self.row.len {
             let has_label = is_in(at, QUAD * V::LANES);
-            let mut quad = self.quad::<V>(at);
+            let (quads, mut quad) = (each!(N, |i| sources[i].quad::<V>(at)), self.quad::<V>(at));
             for index in 0..QUAD {
-                let mut written = vector(Place::Quad { at, index });
+                let mut written = make(each!(N, |i| quads[i].nth::<V>(token, index)));
                 if has_label {
                     written = with_label(written, at + index * V::LANES);
                 }
@@ -304,7 +295,7 @@ impl<'a, F: Float> Sink<'a, F> {
             at += QUAD * V::LANES;
         }
         while at < self.row.len {
-            self.put::<V, STREAM>(at, with_label(vector(Place::Rest { at }), at));
+            self.put::<V, STREAM>(at, made(at));
             at += V::LANES;
         }
         if let Some((class, value)) = after.filter(|(class, _)| *class < self.row.len) {
@@ -320,14 +311,14 @@ impl<'a, F: Float> Sink<'a, F> {
     ) {
         let mut to = self.reborrow();
         outlined!(V, token, {
-            let value = {
+            let copy = {
                 #[inline(always)]
-                |place| values.at::<V>(token, place, F::default())
+                |[value]: [V; 1]| value
             };
             if to.has_lines::<V>() {
-                to.fill_with::<V, true>(None, value);
+                to.fill_from::<V, true, 1>(token, [values], None, copy);
             } else {
-                to.fill_with::<V, false>(None, value);
+                to.fill_from::<V, false, 1>(token, [values], None, copy);
             }
         });
     }

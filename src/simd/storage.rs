@@ -41,37 +41,27 @@ pub(super) unsafe fn convert<A: Copy + Default, B, const CHUNK: usize>(
     len: usize,
     of_chunk: impl Fn([A; CHUNK]) -> [B; CHUNK],
 ) {
+    let convert_chunk = {
+        #[inline(always)]
+        |at: usize, len: usize| {
+            let (source, target) = (source.wrapping_add(at), target.wrapping_add(at));
+            let mut chunk = [A::default(); CHUNK];
+            let own: *mut u8 = chunk[..len].as_mut_ptr().cast();
+            // SAFETY: so many are readable, says the caller; `chunk` is ours and has as many.
+            unsafe { source.cast::<u8>().copy_to_nonoverlapping(own, len * size_of::<A>()) };
+            let converted = of_chunk(chunk);
+            let own: *const u8 = converted[..len].as_ptr().cast();
+            // SAFETY: so many are writable, says the caller; `converted` is ours and has as many.
+            unsafe { target.cast::<u8>().copy_from_nonoverlapping(own, len * size_of::<B>()) };
+        }
+    };
     if len < CHUNK {
-        // SAFETY: as the caller says.
-        return unsafe { convert_chunk(source, target, len, &of_chunk) };
+        return convert_chunk(0, len);
     }
     for at in (0..len).step_by(CHUNK) {
         // The last chunk may begin in the one before.
-        let at = at.min(len - CHUNK);
-        // SAFETY: CHUNK numbers are readable and writable from `at` on.
-        unsafe {
-            convert_chunk(source.wrapping_add(at), target.wrapping_add(at), CHUNK, &of_chunk);
-        };
+        convert_chunk(at.min(len - CHUNK), CHUNK);
     }
-}
-
-/// # Safety
-/// - As [`convert`], of CHUNK numbers or fewer.
-#[inline(always)]
-unsafe fn convert_chunk<A: Copy + Default, B, const CHUNK: usize>(
-    source: *const A,
-    target: *mut B,
-    len: usize,
-    convert: &impl Fn([A; CHUNK]) -> [B; CHUNK],
-) {
-    let mut chunk = [A::default(); CHUNK];
-    let own: *mut u8 = chunk[..len].as_mut_ptr().cast();
-    // SAFETY: so many are readable, says the caller; `chunk` is ours and has as many.
-    unsafe { source.cast::<u8>().copy_to_nonoverlapping(own, len * size_of::<A>()) };
-    let converted = convert(chunk);
-    let own: *const u8 = converted[..len].as_ptr().cast();
-    // SAFETY: so many are writable, says the caller; `converted` is ours and has as many.
-    unsafe { target.cast::<u8>().copy_from_nonoverlapping(own, len * size_of::<B>()) };
 }
 
 /// bfloat16 as they are.

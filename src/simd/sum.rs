@@ -1,7 +1,7 @@
 //! Sums of doubles to more digits than these have: to some 100 bits, rounded once.
 
-use super::{DoubleLanes, Level, Vector, VectorJob};
-use crate::math::{RunningSum, two_sum};
+use super::{Level, Vector, VectorJob};
+use crate::math::{Real, RunningSum, two_sum};
 
 /// Sums side by side.
 const SUMS: usize = 8;

@@ -3,6 +3,11 @@
 //! shuffle"); the instruction sets have shorter ways.
 
 use super::{MOST_LANES, Vector};
+#[cfg(target_arch = "x86_64")]
+use {
+    super::{Element, Storage},
+    fearless_simd::{Level, Simd},
+};
 
 /// The body for lane 0, lane 1, ..., written out: vectors in an array that a loop counts through would be
 /// stored and loaded.
@@ -22,7 +27,7 @@ macro_rules! each_lane {
 /// first lanes are `target_stride` apart, from `target` on. Of what is behind the first `len` scalars of the target
 /// nothing is written.
 #[derive(Clone, Copy)]
-pub struct Block<F> {
+pub(super) struct Block<F> {
     pub(super) source: *const F,
     pub(super) stride: usize,
     pub(super) target: *mut F,
@@ -32,7 +37,7 @@ pub struct Block<F> {
 
 /// Rows to columns, of as many rows as there are lanes.
 #[inline(always)]
-pub(super) fn shuffled<V: Vector>(vectors: &mut [V; MOST_LANES]) {
+fn shuffled<V: Vector>(vectors: &mut [V; MOST_LANES]) {
     shuffle(vectors);
     shuffle(vectors);
     shuffle(vectors);
@@ -41,13 +46,18 @@ pub(super) fn shuffled<V: Vector>(vectors: &mut [V; MOST_LANES]) {
     }
 }
 
-/// As [`Vector::transpose_block`], by way of vectors. Where stores of some lanes are as fast as those of all, which
-/// is where a vector is one register, no row is written over the next: writing twice is what takes time.
+/// The vectors of the block to its columns, in the order of the rows. Where stores of some lanes are as fast as those
+/// of all, which is where a vector is one register, no row is written over the next: writing twice is what takes time.
 ///
 /// # Safety
-/// - As there.
+/// - The vectors are valid for reading, and `len` scalars from `target` on for writing; no alignment is needed.
 #[inline(always)]
-pub(super) unsafe fn in_vectors<V: Vector>(token: V::Token, block: Block<V::Scalar>) {
+pub(super) unsafe fn transpose_block<V: Vector>(token: V::Token, block: Block<V::Scalar>) {
+    #[cfg(target_arch = "x86_64")]
+    if let (Level::Avx2(proof), Storage::F32) = (token.level(), V::Scalar::STORAGE) {
+        // SAFETY: as the caller says; no other scalar has the storage of f32.
+        return unsafe { x86::block_with_avx2(proof, block) };
+    }
     let Block { target, target_stride, len, .. } = block;
     if V::IS_ONE_REGISTER && target_stride < V::LANES && V::LANES * target_stride == len {
         // SAFETY: as the caller says.
@@ -86,6 +96,8 @@ pub(super) unsafe fn in_vectors<V: Vector>(token: V::Token, block: Block<V::Scal
     });
 }
 
+/// The columns of the block.
+///
 /// # Safety
 /// - The vectors are valid for reading.
 #[inline(always)]
@@ -93,12 +105,19 @@ unsafe fn columns<V: Vector>(
     token: V::Token,
     Block { source, stride, .. }: Block<V::Scalar>,
 ) -> [V; MOST_LANES] {
+    #[cfg(target_arch = "x86_64")]
+    if let (Level::Avx512(proof), Storage::F32) = (token.level(), V::Scalar::STORAGE) {
+        // SAFETY: as the caller says; no other scalar has the storage of f32.
+        let columns = unsafe { x86::columns_with_avx512(proof, source.cast(), stride) };
+        // SAFETY: LANES scalars each.
+        return each!(MOST_LANES, |i| unsafe { V::load(token, (&raw const columns[i]).cast()) });
+    }
     let mut vectors = [V::splat(token, V::Scalar::default()); MOST_LANES];
     each_lane!(V, |lane| {
         // SAFETY: as the caller says.
         vectors[lane] = unsafe { V::load(token, source.wrapping_add(lane * stride)) };
     });
-    V::transpose(&mut vectors);
+    shuffled(&mut vectors);
     vectors
 }
 
@@ -111,29 +130,36 @@ fn shuffle<V: Vector>(vectors: &mut [V; MOST_LANES]) {
 }
 
 #[cfg(target_arch = "x86_64")]
-pub(super) mod x86 {
-    use super::super::partial::WINDOW;
+mod x86 {
+    use super::super::partial::x86::masks;
     use super::Block;
-    use fearless_simd::{Avx2, Avx512, Simd, SimdFrom, f32x16};
+    use fearless_simd::{Avx2, Avx512, Simd};
     use std::arch::x86_64::{
-        __m256, __m512, _mm256_loadu_ps, _mm256_loadu_si256, _mm256_maskstore_ps,
-        _mm256_permute2f128_ps, _mm256_setzero_ps, _mm256_shuffle_ps, _mm256_storeu_ps,
-        _mm256_unpackhi_ps, _mm256_unpacklo_ps, _mm512_castpd_ps, _mm512_castps_pd,
+        __m256, __m512, _mm256_loadu_ps, _mm256_maskstore_ps, _mm256_permute2f128_ps,
+        _mm256_setzero_ps, _mm256_shuffle_ps, _mm256_storeu_ps, _mm256_unpackhi_ps,
+        _mm256_unpacklo_ps, _mm512_castpd_ps, _mm512_castps_pd, _mm512_loadu_ps, _mm512_setzero_ps,
         _mm512_shuffle_f32x4, _mm512_unpackhi_pd, _mm512_unpackhi_ps, _mm512_unpacklo_pd,
         _mm512_unpacklo_ps,
     };
 
     /// Pairs of rows, then quads of rows, within quarters of the vectors; then the quarters.
+    ///
+    /// # Safety
+    /// - 16 rows of 16 scalars, `stride` apart, are readable from `source` on.
     #[inline(always)]
-    pub(in crate::simd) fn with_avx512(vectors: &mut [f32x16<Avx512>; 16]) {
-        // Loops, not iterators: what is not inlined is compiled without the instruction set.
-        let mut r: [__m512; 16] = [vectors[0].into(); 16];
-        for i in 0..16 {
-            r[i] = vectors[i].into();
-        }
-        let (mut t, mut q) = (r, r);
-        // SAFETY: the token proves the instruction set.
+    pub(super) unsafe fn columns_with_avx512(
+        _proof: Avx512,
+        source: *const f32,
+        stride: usize,
+    ) -> [__m512; 16] {
+        // SAFETY: the token proves the instruction set; the rest is as the caller says.
         unsafe {
+            // Loops, not iterators: what is not inlined is compiled without the instruction set.
+            let mut r = [_mm512_setzero_ps(); 16];
+            for i in 0..16 {
+                r[i] = _mm512_loadu_ps(source.wrapping_add(i * stride));
+            }
+            let (mut t, mut q) = (r, r);
             for i in 0..8 {
                 t[2 * i] = _mm512_unpacklo_ps(r[2 * i], r[2 * i + 1]);
                 t[2 * i + 1] = _mm512_unpackhi_ps(r[2 * i], r[2 * i + 1]);
@@ -157,9 +183,7 @@ pub(super) mod x86 {
                 q[i + 8] = _mm512_shuffle_f32x4::<0xdd>(t[i], t[i + 8]);
                 q[i + 12] = _mm512_shuffle_f32x4::<0xdd>(t[i + 4], t[i + 12]);
             }
-        }
-        for i in 0..16 {
-            vectors[i] = f32x16::simd_from(vectors[i].simd, q[i]);
+            q
         }
     }
 
@@ -167,9 +191,9 @@ pub(super) mod x86 {
     /// target may overlap the next, so its right half is written first.
     ///
     /// # Safety
-    /// - As [`super::Vector::transpose_block`].
+    /// - As [`super::transpose_block`], of scalars that are f32.
     #[inline(always)]
-    pub(in crate::simd) unsafe fn block_with_avx2(proof: Avx2, block: Block<f32>) {
+    pub(super) unsafe fn block_with_avx2<F: Copy>(proof: Avx2, block: Block<F>) {
         let quarter = {
             #[inline(always)]
             |bottom: usize, right: usize| {
@@ -193,8 +217,9 @@ pub(super) mod x86 {
     /// # Safety
     /// - As [`block_with_avx2`], of 8 rows of 8.
     #[inline(always)]
-    unsafe fn quarter(proof: Avx2, block: Block<f32>) {
-        let Block { mut source, stride, mut target, target_stride, len } = block;
+    unsafe fn quarter<F>(proof: Avx2, block: Block<F>) {
+        let Block { source, stride, target, target_stride, len } = block;
+        let (mut source, mut target) = (source.cast::<f32>(), target.cast::<f32>());
         // SAFETY: the token proves the instruction set; the rest is as the caller says, and nothing is
         // written behind `len`.
         unsafe {
@@ -214,7 +239,7 @@ pub(super) mod x86 {
                 if left >= 8 {
                     _mm256_storeu_ps(target, r[7]);
                 } else {
-                    store_head(proof, r[7], target, left);
+                    _mm256_maskstore_ps(target, masks(proof, left)[0], r[7]);
                 }
                 return;
             }
@@ -224,21 +249,10 @@ pub(super) mod x86 {
                     for i in 0..8 {
                         let at = i * target_stride;
                         let count = len.saturating_sub(at).min(8);
-                        store_head(proof, r[i], target.wrapping_add(at), count);
+                        _mm256_maskstore_ps(target.wrapping_add(at), masks(proof, count)[0], r[i]);
                     }
                 },
             );
-        }
-    }
-
-    /// # Safety
-    /// - `count` ≤ 8 scalars are writable.
-    #[inline(always)]
-    unsafe fn store_head(_proof: Avx2, lanes: __m256, target: *mut f32, count: usize) {
-        // SAFETY: the token proves the instruction set; the mask keeps to `count` scalars.
-        unsafe {
-            let mask = _mm256_loadu_si256(WINDOW[16 - count..][..8].as_ptr().cast());
-            _mm256_maskstore_ps(target, mask, lanes);
         }
     }
 

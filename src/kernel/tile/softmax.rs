@@ -8,8 +8,8 @@ use crate::kernel::finish::inverse_of;
 use crate::kernel::reduce::WeightKind;
 use crate::kernel::rows::Operation;
 use crate::kernel::write::probability;
-use crate::math::two_sum;
-use crate::simd::{DoubleLanes, Float, MOST_LANES, Vector, Widened};
+use crate::math::{Real, two_sum};
+use crate::simd::{Float, MOST_LANES, Vector, Widened};
 
 /// Logits, LANES of class 0, of class 1, ..., and memory for the outputs in the same order.
 type InMemory<'t, F> = (&'t mut [F], &'t mut [F]);

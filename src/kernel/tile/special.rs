@@ -5,7 +5,7 @@ use crate::kernel::finish::{Lanes, ReducedLanes};
 use crate::kernel::reduce::WeightKind;
 use crate::kernel::special::{self, RowClass};
 use crate::math::{self, Real};
-use crate::simd::{DoubleLanes, Float, MOST_LANES, Vector};
+use crate::simd::{Float, MOST_LANES, Vector};
 
 impl<F: Float> Tile<'_, F> {
     /// Rows whose maximum is out of range are shifted by it; those without numbers become zeros. What

@@ -5,7 +5,7 @@ use crate::kernel::exp::{Base, Exponential, is_double};
 use crate::kernel::reduce::WeightKind;
 use crate::kernel::rows::Operation;
 use crate::math::{Real, count};
-use crate::simd::{DoubleLanes, Float, LaneSum, MOST_LANES, QUAD, Vector, Widened, outlined};
+use crate::simd::{Float, LaneSum, MOST_LANES, QUAD, Vector, Widened, outlined};
 
 impl<F: Float> Tile<'_, F> {
     /// The sum of the exponentials (without all maxima, unless it is for softmax), the dot, and the

@@ -1,8 +1,8 @@
 //! Which numbers are added to which, and what is not lost.
 
 use super::LaneSum;
-use crate::math::RunningSum;
-use crate::simd::{DoubleLanes, Float, Level, MOST_LANES, Vector, VectorJob};
+use crate::math::{Real, RunningSum};
+use crate::simd::{Float, Level, MOST_LANES, Vector, VectorJob};
 
 /// The total of blocks, one vector each.
 struct Total<'b, F>(&'b [[F; 16]]);

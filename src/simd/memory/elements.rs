@@ -2,7 +2,7 @@
 
 use super::{Rows, RowsMut, Storage};
 use crate::simd::storage::{Halves, convert, narrow_bf16, read, widen_bf16, write};
-use crate::simd::{Float, Level, Vector};
+use crate::simd::{Element, Float, Level, Vector};
 use fearless_simd::Fallback;
 
 impl Rows<'_> {
@@ -95,39 +95,39 @@ impl Rows<'_> {
     /// Copies the only elements of the rows from `first` on, which are integers, to 64 bits with their sign.
     #[inline(never)]
     pub(crate) fn gather_integers(&self, first: usize, target: &mut [u64]) {
-        #[allow(
-            clippy::cast_sign_loss,
-            clippy::cast_possible_truncation,
-            reason = "all 64 bits are kept"
-        )]
-        let bits = |value: i128| value as u64;
-        macro_rules! walk {
-            ($type:ty) => {{
-                // SAFETY: an element of a row that exists, readable by the promise of `from_raw`.
-                let read = |at: *const u8| unsafe { at.cast::<$type>().read_unaligned() };
-                if self.outer.step() == Some(size_of::<$type>().cast_signed()) {
-                    // One after another: a loop that has vectors.
-                    let start = self.start_of(first, target.len(), 0);
-                    for (i, value) in target.iter_mut().enumerate() {
-                        *value = bits(read(start.wrapping_add(i * size_of::<$type>())).into());
-                    }
-                } else {
-                    for (row, value) in (first..).zip(target) {
-                        *value = bits(read(self.start_of(row, 1, 0)).into());
-                    }
-                }
-            }};
-        }
         match self.storage {
-            Storage::I8 => walk!(i8),
-            Storage::I16 => walk!(i16),
-            Storage::I32 => walk!(i32),
-            Storage::I64 => walk!(i64),
-            Storage::U8 => walk!(u8),
-            Storage::U16 => walk!(u16),
-            Storage::U32 => walk!(u32),
-            Storage::U64 => walk!(u64),
+            Storage::I8 => self.gather_as::<i8>(first, target),
+            Storage::I16 => self.gather_as::<i16>(first, target),
+            Storage::I32 => self.gather_as::<i32>(first, target),
+            Storage::I64 => self.gather_as::<i64>(first, target),
+            Storage::U8 => self.gather_as::<u8>(first, target),
+            Storage::U16 => self.gather_as::<u16>(first, target),
+            Storage::U32 => self.gather_as::<u32>(first, target),
+            Storage::U64 => self.gather_as::<u64>(first, target),
             other => unreachable!("{other:?} is of no labels"),
+        }
+    }
+
+    #[inline(always)]
+    #[allow(
+        clippy::cast_sign_loss,
+        clippy::cast_possible_truncation,
+        reason = "all 64 bits are kept"
+    )]
+    fn gather_as<T: Element + Into<i128>>(&self, first: usize, target: &mut [u64]) {
+        assert!(self.storage == T::STORAGE);
+        // SAFETY: an element of a row that exists, readable by the promise of `from_raw`, of this type.
+        let read = |at: *const u8| unsafe { at.cast::<T>().read_unaligned() }.into() as u64;
+        if self.outer.step() == Some(size_of::<T>().cast_signed()) {
+            // One after another: a loop that has vectors.
+            let start = self.start_of(first, target.len(), 0);
+            for (i, value) in target.iter_mut().enumerate() {
+                *value = read(start.wrapping_add(i * size_of::<T>()));
+            }
+        } else {
+            for (row, value) in (first..).zip(target) {
+                *value = read(self.start_of(row, 1, 0));
+            }
         }
     }
 }

@@ -1,7 +1,6 @@
 //! Parts of vectors on x86-64, with its masked loads and stores, and its conversions of float16.
 
-use super::super::transpose::x86::{block_with_avx2, with_avx512};
-use super::{Block, Halves, MOST_LANES, Partial, WINDOW};
+use super::{Halves, Partial};
 use fearless_simd::{Avx2, Avx512, Simd, SimdFrom, f32x8, f32x16, u16x8, u16x16};
 use std::arch::x86_64::{
     __m256, __m256i, _MM_FROUND_TO_NEAREST_INT, _mm256_blendv_ps, _mm256_castsi256_ps,
@@ -52,10 +51,6 @@ impl Partial for Avx512 {
         // SAFETY: the token proves the instruction set; the mask keeps to `count` words.
         unsafe { _mm512_mask_storeu_ps(target, bits(count), words.into()) };
     }
-    #[inline(always)]
-    fn transpose(vectors: &mut [f32x16<Self>; MOST_LANES]) {
-        with_avx512(vectors);
-    }
 }
 
 impl Halves for Avx2 {
@@ -85,9 +80,15 @@ fn joined(proof: Avx2, [low, high]: [__m256; 2]) -> f32x16<Avx2> {
     proof.combine_f32x8(f32x8::simd_from(proof, low), f32x8::simd_from(proof, high))
 }
 
+/// From its middle minus `count` on, the masks of `count` words.
+static WINDOW: [i32; 32] = [
+    -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+    0, 0, 0, 0, 0, 0,
+];
+
 /// The masks of two halves of 16 words, the first `count` of which are taken.
 #[inline(always)]
-fn masks(_proof: Avx2, count: usize) -> [__m256i; 2] {
+pub(in crate::simd) fn masks(_proof: Avx2, count: usize) -> [__m256i; 2] {
     let (low, high) = WINDOW[16 - count..][..16].split_at(8);
     // SAFETY: the token proves the instruction set; 8 words are readable in each half.
     unsafe { [_mm256_loadu_si256(low.as_ptr().cast()), _mm256_loadu_si256(high.as_ptr().cast())] }
@@ -127,10 +128,5 @@ impl Partial for Avx2 {
             _mm256_maskstore_ps(target, low_mask, low.into());
             _mm256_maskstore_ps(target.wrapping_add(8), high_mask, high.into());
         }
-    }
-    #[inline(always)]
-    unsafe fn transpose_block(self, block: Block<f32>) {
-        // SAFETY: as the caller says.
-        unsafe { block_with_avx2(self, block) };
     }
 }

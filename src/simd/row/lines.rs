@@ -45,20 +45,11 @@ impl Lines {
     /// Asks for the next quad of vectors, of elements as wide as the scalars or half as wide.
     #[inline(always)]
     pub(crate) fn prefetch_quad<V: Vector>(&mut self) {
+        let Some(cache) = self.cache else { return };
         let pair = self.width * const { QUAD * V::LANES / 2 };
-        let ask = {
-            #[inline(always)]
-            |cache: Cache| {
-                // Two lines and two more, or, without a branch, two lines and the second again.
-                for line in [0, LINE, pair, pair + LINE] {
-                    prefetch(cache, self.start.wrapping_add(line));
-                }
-            }
-        };
-        match self.cache {
-            None => return,
-            Some(Cache::First) => ask(Cache::First),
-            Some(Cache::Second) => ask(Cache::Second),
+        // Two lines and two more, or, without a branch, two lines and the second again.
+        for line in [0, LINE, pair, pair + LINE] {
+            prefetch(cache, self.start.wrapping_add(line));
         }
         self.start = self.start.wrapping_add(2 * pair);
     }

@@ -49,12 +49,12 @@ impl<F: Float> VectorJob<F> for FillWith<'_, F> {
     #[inline(always)]
     fn run<V: Vector<Scalar = F>>(self, token: V::Token) {
         let (mut to, from) = (Sink::from_slice(self.to), Source::from_slice(self.from));
-        let copy = |place| from.at::<V>(token, place, F::NAN);
+        let copy = |[element]: [V; 1]| element;
         if self.streams {
-            to.fill_with::<V, true>(self.label, copy);
+            to.fill_from::<V, true, 1>(token, [from], self.label, copy);
             fence();
         } else {
-            to.fill_with::<V, false>(self.label, copy);
+            to.fill_from::<V, false, 1>(token, [from], self.label, copy);
         }
     }
 }
@@ -125,7 +125,7 @@ impl<F: Float> VectorJob<F> for InPlace<'_, F> {
     fn run<V: Vector<Scalar = F>>(self, token: V::Token) {
         let mut row = Sink::from_slice(self.row);
         let from = row.as_source();
-        row.fill_with::<V, false>(Some(self.label), |place| from.at::<V>(token, place, F::NAN));
+        row.fill_from::<V, false, 1>(token, [from], Some(self.label), |[element]| element);
     }
 }
 

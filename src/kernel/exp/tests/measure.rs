@@ -8,7 +8,8 @@
 
 use super::super::{Base, Exponential, Temperature};
 use super::truth::Truth;
-use crate::simd::{DoubleLanes, Float, Level, MOST_LANES, Sink, Source, Vector, VectorJob};
+use crate::math::Real;
+use crate::simd::{Float, Level, MOST_LANES, Sink, Source, Vector, VectorJob};
 use std::f64::consts::LOG2_E;
 use std::ops::RangeInclusive;
 
