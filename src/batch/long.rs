@@ -18,7 +18,7 @@ use super::workspace::Workspace;
 use super::{Heaps, Job, Plan, Run};
 use crate::alloc::with_capacity;
 use crate::error::Error;
-use crate::kernel::{Finished, Partial, Reduced, ReducedRows, RowClass, SEGMENT};
+use crate::kernel::{Finished, Partial, Reduced, ReducedRows, SEGMENT};
 use crate::math::RunningSum;
 use crate::pool::lock;
 use crate::simd::{Float, Level};
@@ -35,7 +35,6 @@ const MOST_KEPT: usize = 32;
 #[derive(Clone, Copy, Default)]
 struct Segment {
     max: f64,
-    class: RowClass,
     partial: Partial,
     /// Of weights that are made: Σ w, whether a masked class has any, and that of the label's class.
     mass: f64,
@@ -116,8 +115,8 @@ struct Row<'r, 'j, F: Float> {
 enum Step<F> {
     Max,
     Reduce,
-    /// The kind of the logits, and their exact maximum.
-    Classify,
+    /// The maximum of the logits as they are in memory.
+    ExactMax,
     /// The sums of a row that is not ordinary, relative to this exact maximum.
     Special(f64),
     /// The outputs; with the label's class.
@@ -147,7 +146,7 @@ fn run_row<F: Float>(
     let joined = || joined(all().map(|segment| segment.partial));
     let first_max = || {
         let larger = |best: (usize, f64), (index, next): (usize, Segment)| {
-            if next.max > best.1 { (index, next.max) } else { best }
+            if next.max > best.1 || next.max.is_nan() { (index, next.max) } else { best }
         };
         all().enumerate().fold((0, f64::NEG_INFINITY), larger)
     };
@@ -165,14 +164,12 @@ fn run_row<F: Float>(
         found.partial = joined();
     }
     if !found.partial.is_ordinary() {
-        run(&of, Step::Classify);
-        let class = all().fold(RowClass::AllMinusInfinity, |class, next| class.with(next.class));
-        if class != RowClass::Finite {
-            let scalar = if of.target.is_some() { f64::NAN } else { class.lse() };
-            job.put(row, scalar, class.lse());
+        run(&of, Step::ExactMax);
+        let (first, max) = first_max();
+        if !max.is_finite() {
+            job.put(row, if of.target.is_some() { f64::NAN } else { max }, max);
             return run(&of, Step::Fill(F::NAN));
         }
-        let (first, max) = first_max();
         if !is_in_range {
             (of.first, of.swept_max, of.shifted_by) = (first, 0.0, Some(max));
         }

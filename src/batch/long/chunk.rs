@@ -17,8 +17,8 @@ use crate::batch::workspace::Workspace;
 use crate::batch::{Job, Plan, Run};
 use crate::error::Error;
 use crate::kernel::{
-    Epilogue, Finished, Formula, MOST_ROWS, Operation, Partial, Reduced, ReducedRows, RowClass,
-    SEGMENT, Temperature, UNIT,
+    Epilogue, Finished, Formula, MOST_ROWS, Operation, Partial, Reduced, ReducedRows, SEGMENT,
+    Temperature, UNIT, larger,
 };
 use crate::math::count;
 use crate::simd::{Float, Level, Rows, RowsMut};
@@ -113,8 +113,7 @@ impl<F: Float> Job<'_, F> {
                 of.first = index_below(first, usize::MAX).unwrap_or(usize::MAX);
                 let (segment, unit) = reduce_segment(&of, level, index, is_exact != 0.0, scratch);
                 let Partial { sum, lost, dot } = segment.partial;
-                let is_finite = segment.class == RowClass::Finite;
-                let logit = if is_finite { 0.0 } else { segment.class.lse() };
+                let logit = if segment.max.is_finite() { 0.0 } else { segment.max };
                 let mut z = [F::default()];
                 let label = index_below(label, classes);
                 if let Some(class) = label.filter(|class| class / SEGMENT == index) {
@@ -170,7 +169,7 @@ fn reduce_segment<F: Float>(
             return (segment, 1.0);
         }
     }
-    run(Step::Classify, &mut segment);
+    run(Step::ExactMax, &mut segment);
     if !max.is_finite() {
         return (segment, 1.0);
     }
@@ -196,31 +195,32 @@ pub(crate) fn finish_chunks<F: Float>(
         let first = group * MOST_ROWS;
         let len = MOST_ROWS.min(rows.rows() - first);
         // None of rows that are not read.
-        let mut classes = [None; MOST_ROWS];
+        let mut maxima = [None; MOST_ROWS];
         let mut reduced = ReducedRows::new(formula);
-        for (i, class) in classes[..len].iter_mut().enumerate() {
+        for (i, joined_max) in maxima[..len].iter_mut().enumerate() {
             let max = rows.get(first + i, 0);
             if !max.is_nan() {
-                *class = Some(join(target, temperature, max, (sums, first + i), &mut reduced, i));
+                let row = (sums, first + i);
+                *joined_max = Some(join(target, temperature, max, row, &mut reduced, i));
             }
         }
         level.run(&mut reduced);
-        for (i, class) in classes[..len].iter().enumerate() {
-            let constants = match class {
+        for (i, max) in maxima[..len].iter().enumerate() {
+            let constants = match *max {
                 None => [0.0; ROW_CONSTANTS],
-                Some(RowClass::Finite) if operation == Operation::Softmax => {
-                    reduced.probability(i).map(F::to_f64)
-                }
-                Some(RowClass::Finite) => [reduced.done.scalars(operation)[i], 0.0],
-                Some(class) if operation == Operation::LogSumExp => [class.lse(), 0.0],
-                Some(_) => [f64::NAN; ROW_CONSTANTS],
+                Some(max) if !max.is_finite() => match operation {
+                    Operation::LogSumExp => [max, 0.0],
+                    _ => [f64::NAN; ROW_CONSTANTS],
+                },
+                Some(_) if operation == Operation::Softmax => reduced.probability(i).map(F::to_f64),
+                Some(_) => [reduced.done.scalars(operation)[i], 0.0],
             };
             out.scatter_from(first + i, 0, &constants);
         }
     })
 }
 
-/// A row, from the sums of its segments, to a lane; its class.
+/// A row, from the sums of its segments, to a lane; a maximum that is finite, or not, as that of the row.
 fn join<F: Float>(
     target: &RowTarget<'_, F>,
     temperature: &Temperature<F>,
@@ -228,14 +228,14 @@ fn join<F: Float>(
     (sums, row): (&Rows<'_>, usize),
     reduced: &mut ReducedRows<'_, F>,
     lane: usize,
-) -> RowClass {
+) -> f64 {
     let segments = || {
         let starts = (0..sums.classes()).step_by(SEGMENT_SUMS);
         starts.map(|start| numbers::<SEGMENT_SUMS>(sums, row, start))
     };
-    let (mut class, mut unit, mut z_label) = (RowClass::AllMinusInfinity, 1.0, 0.0);
+    let (mut largest, mut unit, mut z_label) = (f64::NEG_INFINITY, 1.0, 0.0);
     for [.., own_unit, logit, z] in segments() {
-        class = class.with(RowClass::of(&[logit]).0);
+        largest = larger(largest, logit);
         unit = own_unit.max(unit);
         z_label += z;
     }
@@ -254,5 +254,5 @@ fn join<F: Float>(
     let row = Reduced { swept_max, unit, z_label, ..Reduced::ordinary(max, partial) };
     reduced.set(lane, &row);
     reduced.targets.set(lane, target, 0.0);
-    class
+    largest
 }

@@ -2,7 +2,7 @@
 
 use super::{Row, Segment, Step};
 use crate::kernel::{
-    Operation, Output, Part, Reduction, RowClass, SEGMENT, maximum, shift, write, write_shifted,
+    Operation, Output, Part, Reduction, SEGMENT, exact_max, maximum, shift, write, write_shifted,
 };
 use crate::simd::{Float, Lines, Sink, Source, Vector, VectorJob, fence, outlined};
 use crate::target::Weights;
@@ -39,9 +39,9 @@ impl<F: Float> VectorJob<F> for SegmentStep<'_, '_, '_, F> {
         let first = if plan.keeps_row { start } else { 0 };
         let own_output = &mut own_output[first..][..len];
         match step {
-            Step::Classify => {
+            Step::ExactMax => {
                 panel.reload(row, start, own_z);
-                (segment.class, segment.max) = RowClass::of(own_z);
+                segment.max = exact_max(own_z);
                 return;
             }
             // As of every row of a loss without a gradient that does not count.
@@ -139,7 +139,7 @@ impl<F: Float> VectorJob<F> for SegmentStep<'_, '_, '_, F> {
                     panel.store::<V>(token, row, start, kept, own_output);
                 }
             }
-            Step::Classify | Step::Special(_) | Step::Fill(_) => unreachable!("done above"),
+            Step::ExactMax | Step::Special(_) | Step::Fill(_) => unreachable!("done above"),
         }
     }
 }

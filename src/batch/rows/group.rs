@@ -3,7 +3,7 @@
 use super::super::{Hessian, Job, Plan, Same};
 use super::Memory;
 use crate::kernel::{
-    MOST_ROWS, Operation, Output, Part, Reduced, ReducedRows, Reduction, RowClass, maximum, write,
+    MOST_ROWS, Operation, Output, Part, Reduced, ReducedRows, Reduction, exact_max, maximum, write,
     write_hessian, write_shifted,
 };
 use crate::panel::Panel;
@@ -20,7 +20,8 @@ struct Row<'m, F> {
     label: Option<usize>,
     /// The logit at the label: −inf where that is masked.
     z_label: f64,
-    class: RowClass,
+    /// The lse of a row whose maximum is not finite: it has no other results.
+    only_lse: Option<f64>,
     /// M, as it is in memory, of a row that was shifted by it.
     shifted_by: Option<f64>,
     /// Does a masked class have weight?
@@ -92,9 +93,9 @@ impl<F: Float> Group<'_, '_, F> {
         for (i, row) in rows.iter().enumerate() {
             scalars[row.at] = reduced.done.scalars(operation)[i];
             lse[row.at] = reduced.done.lse[i];
-            if row.class != RowClass::Finite {
-                lse[row.at] = row.class.lse();
-                scalars[row.at] = if job.targets.is_some() { f64::NAN } else { row.class.lse() };
+            if let Some(max) = row.only_lse {
+                lse[row.at] = max;
+                scalars[row.at] = if job.targets.is_some() { f64::NAN } else { max };
             }
         }
         job.put_rows(first, &scalars[..self.len], &lse[..self.len]);
@@ -103,7 +104,7 @@ impl<F: Float> Group<'_, '_, F> {
         }
         let is_direct = panel.writes_directly();
         for (i, (row, part)) in rows.iter_mut().zip(parts).enumerate() {
-            if row.class != RowClass::Finite {
+            if row.only_lse.is_some() {
                 self.fill(row.at, F::NAN, part.exps.reborrow(), row.hessian);
                 continue;
             }
@@ -226,10 +227,10 @@ impl<F: Float> Group<'_, '_, F> {
         z: &mut [F],
     ) -> Reduced {
         self.job.panel.reload(self.first + row.at, 0, z);
-        let (class, max) = RowClass::of(z);
-        row.class = class;
+        let max = exact_max(z);
         let found = Reduced::ordinary(part.max.to_f64(), part.partial);
-        if class != RowClass::Finite {
+        if !max.is_finite() {
+            row.only_lse = Some(max);
             return found;
         }
         row.z_label = row.label.map_or(row.z_label, |class| z[class].to_f64());
