@@ -15,7 +15,7 @@ pub(super) mod chunk;
 mod segment;
 
 use super::workspace::Workspace;
-use super::{Heaps, Job, Plan, Run};
+use super::{Heaps, Plan, Run};
 use crate::alloc::with_capacity;
 use crate::error::Error;
 use crate::kernel::{Finished, Partial, Reduced, ReducedRows, SEGMENT};
@@ -47,19 +47,18 @@ type Each<'e, F> = dyn FnMut(&(dyn Fn(usize, &mut [F]) + Sync)) + 'e;
 
 /// All rows, one after another, their segments on several threads.
 pub(super) fn share_rows<F: Float>(
-    job: &Job<'_, F>,
-    plan: &Plan,
+    plan: &Plan<'_, F>,
     workspace: &Workspace<F>,
     heaps: Option<&Heaps<'_>>,
     run: &mut Run<'_>,
 ) -> Result<(), Error> {
-    let classes = job.panel.logits.classes();
-    let count = classes.div_ceil(SEGMENT);
+    let (job, logits) = (plan.job, plan.job.panel.logits);
+    let count = logits.classes().div_ceil(SEGMENT);
     let mut segments = with_capacity(count)?;
     let level = run.level;
     run.ready(plan.threads)?;
     segments.resize_with(count, Mutex::default);
-    for row in 0..job.panel.logits.rows() {
+    for row in 0..logits.rows() {
         let mut outcome = Ok(());
         let mut each = |body: &(dyn Fn(usize, &mut [F]) + Sync)| {
             if outcome.is_ok() {
@@ -68,7 +67,7 @@ pub(super) fn share_rows<F: Float>(
                 });
             }
         };
-        run_row(job, plan, level, row, &segments, &mut each);
+        run_row(plan, level, row, &segments, &mut each);
         outcome?;
         if let Some(heaps) = heaps {
             heaps.of_row(job, row, workspace, plan.threads, run)?;
@@ -80,26 +79,24 @@ pub(super) fn share_rows<F: Float>(
 /// Rows on one thread. A function of its own: what it takes of the stack, other rows do not.
 #[inline(never)]
 pub(super) fn rows<F: Float>(
-    job: &Job<'_, F>,
-    plan: &Plan,
+    plan: &Plan<'_, F>,
     level: Level,
     range: Range<usize>,
     scratch: &mut [F],
 ) {
-    let count = job.panel.logits.classes().div_ceil(SEGMENT);
+    let count = plan.job.panel.logits.classes().div_ceil(SEGMENT);
     let segments: [Mutex<Segment>; MOST_KEPT] = from_fn(|_| Mutex::default());
     for row in range {
         let mut each = |body: &(dyn Fn(usize, &mut [F]) + Sync)| {
             (0..count).for_each(|segment| body(segment, scratch));
         };
-        run_row(job, plan, level, row, &segments[..count], &mut each);
+        run_row(plan, level, row, &segments[..count], &mut each);
     }
 }
 
 /// A row, as its segments see it.
-struct Row<'r, 'j, F: Float> {
-    job: &'r Job<'j, F>,
-    plan: &'r Plan,
+struct Row<'r, F: Float> {
+    plan: &'r Plan<'r, F>,
     number: usize,
     target: Option<RowTarget<'r, F>>,
     /// M as it is swept: 0 if the row is shifted by it.
@@ -126,17 +123,16 @@ enum Step<F> {
 
 #[allow(clippy::too_many_lines, reason = "the steps of a row, one after another")]
 fn run_row<F: Float>(
-    job: &Job<'_, F>,
-    plan: &Plan,
+    plan: &Plan<'_, F>,
     level: Level,
     row: usize,
     segments: &[Mutex<Segment>],
     each: &mut Each<'_, F>,
 ) {
-    let temperature = &job.temperature;
+    let (job, temperature) = (plan.job, &plan.job.temperature);
     let target = job.targets.as_ref().and_then(|targets| targets.rows.row(row));
-    let mut of = Row { job, plan, number: row, target, swept_max: 0.0, shifted_by: None, first: 0 };
-    let mut run = |of: &Row<'_, '_, F>, step: Step<F>| {
+    let mut of = Row { plan, number: row, target, swept_max: 0.0, shifted_by: None, first: 0 };
+    let mut run = |of: &Row<'_, F>, step: Step<F>| {
         each(&|index, scratch| {
             let segment = &mut *lock(&segments[index]);
             level.run(SegmentStep { of, index, step, segment, scratch });

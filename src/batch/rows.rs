@@ -12,11 +12,11 @@ use group::Group;
 /// outputs; which of their classes are kept; their weights; their Hessians.
 type Memory<'m, F> = [&'m mut [F]; 4];
 
-impl<F: Float> Block<'_, '_, F> {
+impl<F: Float> Block<'_, F> {
     #[inline(always)]
     pub(super) fn rows<V: Vector<Scalar = F>>(&mut self, token: V::Token) {
-        let (job, plan, same, range) = (self.job, self.plan, self.same, &self.range);
-        let panel = &job.panel;
+        let (plan, range) = (self.plan, &self.range);
+        let (job, panel) = (plan.job, &plan.job.panel);
         let mut scratch = &mut *self.scratch;
         let mut take = |rows: usize| scratch.split_off_mut(..rows * plan.pitch).unwrap_or_default();
         let mut memory: Memory<'_, F> =
@@ -26,8 +26,8 @@ impl<F: Float> Block<'_, '_, F> {
         // Classes of a panel, before they are transposed or after.
         let columns = scratch;
         let mut reduced = ReducedRows::new(job.formula());
-        if let Some((_, target)) = same {
-            reduced.targets = TargetLanes::of_all(target, job.scale(target.weight));
+        if let Some(same) = &plan.same {
+            reduced.targets = TargetLanes::of_all(&same.target, same.scale);
         }
         let mut first = range.start;
         while first < range.end {
@@ -42,7 +42,7 @@ impl<F: Float> Block<'_, '_, F> {
             let mut left = memory.each_mut().map(|rows| &mut **rows);
             for at in (0..count).step_by(plan.group) {
                 let (first, len) = (first + at, plan.group.min(count - at));
-                let group = Group { job, plan, same, first, len, is_loaded };
+                let group = Group { plan, first, len, is_loaded };
                 group.run::<V>(token, &mut left, special, &mut reduced);
             }
             let [values, kept, _, hessian] = &mut memory;
@@ -62,7 +62,7 @@ impl<F: Float> Block<'_, '_, F> {
 fn store_rows<V: Vector>(
     token: V::Token,
     panel: &Panel<'_, V::Scalar>,
-    plan: &Plan,
+    plan: &Plan<'_, V::Scalar>,
     (first, count): (usize, usize),
     rows: &mut [V::Scalar],
     kept: &[V::Scalar],

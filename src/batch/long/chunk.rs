@@ -60,27 +60,23 @@ fn numbers<const N: usize>(rows: &Rows<'_>, row: usize, first: usize) -> [f64; N
     numbers
 }
 
-impl<F: Float> Job<'_, F> {
+impl<'r, F: Float> Row<'r, F> {
     /// The row of this number and maximum, as its segments in this chunk see it.
-    fn row_of_chunk<'r>(
-        &'r self,
-        plan: &'r Plan,
-        number: usize,
-        max: f64,
-        weights: Weights<'r, F>,
-    ) -> Row<'r, 'r, F> {
+    fn of_chunk(plan: &'r Plan<'r, F>, number: usize, max: f64, weights: Weights<'r, F>) -> Self {
         let target = RowTarget { weights, ..RowTarget::none() };
-        let target = (self.operation == Operation::Loss).then_some(target);
-        let is_in_range = self.temperature.is_in_range(F::from_f64(max));
+        let target = (plan.job.operation == Operation::Loss).then_some(target);
+        let is_in_range = plan.job.temperature.is_in_range(F::from_f64(max));
         let (swept_max, shifted_by) = if is_in_range { (max, None) } else { (0.0, Some(max)) };
-        Row { job: self, plan, number, target, swept_max, shifted_by, first: usize::MAX }
+        Row { plan, number, target, swept_max, shifted_by, first: usize::MAX }
     }
+}
 
+impl<F: Float> Job<'_, F> {
     /// Runs `body` for each segment of each row, with memory of the thread that does.
     fn each_segment(
         &self,
         run: &mut Run<'_>,
-        body: impl Fn(&Plan, usize, usize, &mut [F]) + Sync,
+        body: impl Fn(&Plan<'_, F>, usize, usize, &mut [F]) + Sync,
     ) -> Result<(), Error> {
         let (rows, count) = (self.panel.logits.rows(), segments(self.panel.logits.classes()));
         if rows == 0 {
@@ -109,7 +105,7 @@ impl<F: Float> Job<'_, F> {
             let [max, first, is_exact, label] = numbers::<CHUNK_ROW>(rows, row, 0);
             let mut sums = [0.0; SEGMENT_SUMS];
             if !max.is_nan() {
-                let mut of = self.row_of_chunk(plan, row, max, weights);
+                let mut of = Row::of_chunk(plan, row, max, weights);
                 of.first = index_below(first, usize::MAX).unwrap_or(usize::MAX);
                 let (segment, unit) = reduce_segment(&of, level, index, is_exact != 0.0, scratch);
                 let Partial { sum, lost, dot } = segment.partial;
@@ -130,7 +126,7 @@ impl<F: Float> Job<'_, F> {
         let level = run.level;
         self.each_segment(run, |plan, row, index, scratch| {
             let [max, first, second] = numbers(rows, row, 0);
-            let of = &self.row_of_chunk(plan, row, max, Weights::Absent);
+            let of = &Row::of_chunk(plan, row, max, Weights::Absent);
             let step = if first.is_nan() {
                 Step::Fill(F::NAN)
             } else {
@@ -152,7 +148,7 @@ impl<F: Float> Job<'_, F> {
 
 /// Reduces a segment as [`run_row`](super::run_row) does; with the unit that its `dot` is in.
 fn reduce_segment<F: Float>(
-    of: &Row<'_, '_, F>,
+    of: &Row<'_, F>,
     level: Level,
     index: usize,
     is_exact: bool,

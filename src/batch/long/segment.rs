@@ -8,15 +8,15 @@ use crate::simd::{Float, Lines, Sink, Source, Vector, VectorJob, fence, outlined
 use crate::target::Weights;
 
 /// A step of one segment.
-pub(super) struct SegmentStep<'s, 'r, 'j, F: Float> {
-    pub(super) of: &'s Row<'r, 'j, F>,
+pub(super) struct SegmentStep<'s, 'r, F: Float> {
+    pub(super) of: &'s Row<'r, F>,
     pub(super) index: usize,
     pub(super) step: Step<F>,
     pub(super) segment: &'s mut Segment,
     pub(super) scratch: &'s mut [F],
 }
 
-impl<F: Float> VectorJob<F> for SegmentStep<'_, '_, '_, F> {
+impl<F: Float> VectorJob<F> for SegmentStep<'_, '_, F> {
     type Output = ();
 
     #[inline(always)]
@@ -26,8 +26,9 @@ impl<F: Float> VectorJob<F> for SegmentStep<'_, '_, '_, F> {
     )]
     fn run<V: Vector<Scalar = F>>(self, token: V::Token) {
         let Self { of, index, step, segment, scratch } = self;
-        let Row { job, plan, number, target, swept_max, shifted_by, .. } = of;
-        let (panel, temperature, row) = (&job.panel, &job.temperature, *number);
+        let Row { plan, number, target, swept_max, shifted_by, .. } = of;
+        let (job, row) = (plan.job, *number);
+        let (panel, temperature) = (&job.panel, &job.temperature);
         let start = index * SEGMENT;
         let len = SEGMENT.min(panel.logits.classes() - start);
         let (own_z, rest) = scratch.split_at_mut(SEGMENT);

@@ -1,6 +1,6 @@
 //! A group of rows: reduced, finished and written together.
 
-use super::super::{Hessian, Job, Plan, Same};
+use super::super::{Hessian, Plan};
 use super::Memory;
 use crate::kernel::{
     MOST_ROWS, Operation, Output, Part, Reduced, ReducedRows, Reduction, exact_max, maximum, write,
@@ -31,17 +31,15 @@ struct Row<'m, F> {
 }
 
 /// Rows that are finished together.
-pub(super) struct Group<'g, 'j, F: Float> {
-    pub(super) job: &'g Job<'j, F>,
-    pub(super) plan: &'g Plan,
-    pub(super) same: Option<&'g Same<'g, F>>,
+pub(super) struct Group<'g, F: Float> {
+    pub(super) plan: &'g Plan<'g, F>,
     pub(super) first: usize,
     pub(super) len: usize,
     /// Are the logits in memory of our own already?
     pub(super) is_loaded: bool,
 }
 
-impl<F: Float> Group<'_, '_, F> {
+impl<F: Float> Group<'_, F> {
     /// Takes off as many rows of memory.
     #[inline(always)]
     pub(super) fn run<V: Vector<Scalar = F>>(
@@ -51,7 +49,8 @@ impl<F: Float> Group<'_, '_, F> {
         special: &mut [F],
         reduced: &mut ReducedRows<'_, F>,
     ) {
-        let Self { job, plan, first, .. } = self;
+        let Self { plan, first, .. } = self;
+        let job = plan.job;
         let (panel, temperature, operation) = (&job.panel, &job.temperature, job.operation);
         let mut rows: [Row<'_, F>; MOST_ROWS] = from_fn(|_| Row::default());
         let mut parts: [Part<'_, F>; MOST_ROWS] = from_fn(|_| Part::none());
@@ -136,7 +135,7 @@ impl<F: Float> Group<'_, '_, F> {
     #[allow(clippy::mut_mut, reason = "of which it takes off what it returns")]
     fn take_row<'m>(&self, left: &mut &'m mut [F]) -> &'m mut [F] {
         match left.split_off_mut(..self.plan.pitch) {
-            Some(row) => &mut row[..self.job.panel.logits.classes()],
+            Some(row) => &mut row[..self.plan.job.panel.logits.classes()],
             None => &mut [],
         }
     }
@@ -152,16 +151,16 @@ impl<F: Float> Group<'_, '_, F> {
         [kept, own_weights, hessian]: [&'m mut [F]; 3],
         reduced: &mut ReducedRows<'_, F>,
     ) -> Option<(Row<'m, F>, Part<'m, F>)> {
-        let Self { job, plan, .. } = self;
-        let (panel, number) = (&job.panel, self.first + at);
+        let (plan, job, number) = (self.plan, self.plan.job, self.first + at);
+        let panel = &job.panel;
         let mut row = Row { at, ..Row::default() };
         let (mut weights, mut target) = (Weights::Absent, None);
         let mut counts = true;
-        if let Some((labels, same)) = self.same {
-            let label = labels[number];
+        if let Some(same) = &plan.same {
+            let label = same.labels[number];
             counts = label != NO_CLASS;
-            row.label = (same.spike != 0.0).then_some(label as usize);
-            weights = same.weights;
+            row.label = (same.target.spike != 0.0).then_some(label as usize);
+            weights = same.target.weights;
         } else if let Some(targets) = &job.targets {
             target = targets.rows.row(number);
             counts = target.is_some();
@@ -203,10 +202,11 @@ impl<F: Float> Group<'_, '_, F> {
     /// The same in all outputs of a row.
     #[cold]
     fn fill(&self, at: usize, value: F, own: Sink<'_, F>, hessian: &mut [F]) {
-        if self.job.panel.output.is_some() {
-            self.out(&self.job.panel, at, own).fill(value);
+        let job = self.plan.job;
+        if job.panel.output.is_some() {
+            self.out(&job.panel, at, own).fill(value);
         }
-        if let Some(panel) = self.job.hessian_panel() {
+        if let Some(panel) = job.hessian_panel() {
             self.out(&panel, at, Sink::from_slice(hessian)).fill(value);
         }
     }
@@ -226,7 +226,8 @@ impl<F: Float> Group<'_, '_, F> {
         how: Reduction<'_, F>,
         z: &mut [F],
     ) -> Reduced {
-        self.job.panel.reload(self.first + row.at, 0, z);
+        let job = self.plan.job;
+        job.panel.reload(self.first + row.at, 0, z);
         let max = exact_max(z);
         let found = Reduced::ordinary(part.max.to_f64(), part.partial);
         if !max.is_finite() {
@@ -238,7 +239,7 @@ impl<F: Float> Group<'_, '_, F> {
         how.special::<V>(token, part, z, max, is_shifted);
         row.shifted_by = is_shifted.then_some(max);
         let swept_max = if is_shifted { 0.0 } else { found.max };
-        let (shift, has_target) = (how.temperature.shift, self.job.targets.is_some());
+        let (shift, has_target) = (how.temperature.shift, job.targets.is_some());
         Reduced::special(max, swept_max, part.partial, shift, has_target)
     }
 }

@@ -4,7 +4,7 @@ use super::Tiles;
 use crate::kernel::{Tile, WeightKind, from_run, room, to_run};
 use crate::simd::{Float, Source, Vector};
 
-impl<F: Float> Tiles<'_, '_, F> {
+impl<F: Float> Tiles<'_, F> {
     /// Softmax of the two tiles from row `first` on; false if their rows do not lie one after another.
     #[inline(always)]
     pub(super) fn softmax_pair<V: Vector<Scalar = F>>(
@@ -12,7 +12,8 @@ impl<F: Float> Tiles<'_, '_, F> {
         token: V::Token,
         first: usize,
     ) -> bool {
-        let (job, panel, classes) = (self.job, &self.job.panel, self.job.panel.logits.classes());
+        let job = self.plan.job;
+        let (panel, classes) = (&job.panel, job.panel.logits.classes());
         let (next, len) = (first + V::LANES, classes * V::LANES);
         let has_room = |run: &Source<'_, _>| run.len() >= len + room(classes, V::LANES);
         let source = panel.logits.run(first, panel.logits.rows() - first).filter(has_room);
