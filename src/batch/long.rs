@@ -18,7 +18,7 @@ use super::workspace::Workspace;
 use super::{Heaps, Plan, Run};
 use crate::alloc::with_capacity;
 use crate::error::Error;
-use crate::kernel::{Finished, Partial, Reduced, ReducedRows, SEGMENT};
+use crate::kernel::{Finished, Partial, Reduced, ReducedRows, SEGMENT, UNIT};
 use crate::math::RunningSum;
 use crate::pool::lock;
 use crate::simd::{Float, Level};
@@ -139,7 +139,7 @@ fn run_row<F: Float>(
         });
     };
     let all = || segments.iter().map(|segment| *lock(segment));
-    let joined = || joined(all().map(|segment| segment.partial));
+    let joined = |unit| joined(all().map(|segment| segment.partial), unit);
     let first_max = || {
         let larger = |best: (usize, f64), (index, next): (usize, Segment)| {
             if next.max > best.1 || next.max.is_nan() { (index, next.max) } else { best }
@@ -157,7 +157,7 @@ fn run_row<F: Float>(
     let mut found = Reduced::ordinary(of.swept_max, partial);
     if is_in_range {
         run(&of, Step::Reduce);
-        found.partial = joined();
+        found.partial = joined(1.0);
     }
     if !found.partial.is_ordinary() {
         run(&of, Step::ExactMax);
@@ -170,8 +170,8 @@ fn run_row<F: Float>(
             (of.first, of.swept_max, of.shifted_by) = (first, 0.0, Some(max));
         }
         run(&of, Step::Special(max));
-        let has_target = of.target.is_some();
-        found = Reduced::special(max, of.swept_max, joined(), temperature.shift, has_target);
+        let shift = temperature.shift;
+        found = Reduced { max, shift, ..Reduced::ordinary(of.swept_max, joined(UNIT)) };
     }
     let mut reduced = ReducedRows::new(job.formula());
     let mut label = None;
@@ -206,14 +206,14 @@ fn run_row<F: Float>(
     }
 }
 
-/// The sums of a row, from those of its segments in their order.
-fn joined(partials: impl Iterator<Item = Partial>) -> Partial {
+/// The sums of a row in this unit, from those of its segments in their order.
+fn joined(partials: impl Iterator<Item = Partial>, unit: f64) -> Partial {
     let (mut sum, mut dot) = (RunningSum::default(), RunningSum::default());
     partials.for_each(|partial| {
         sum.add(partial.sum);
         sum.add(partial.lost);
-        dot.add(partial.dot);
+        dot.add(partial.dot * (partial.unit / unit));
     });
     let (sum, lost) = sum.parts();
-    Partial { sum, lost, dot: dot.value() }
+    Partial { sum, lost, dot: dot.value(), unit }
 }

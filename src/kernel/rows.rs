@@ -5,7 +5,7 @@ use super::finish::{
     FinishedLanes, Formula, ReducedLanes, TargetLanes, finish_lanes, inverse_of, least,
 };
 use super::reduce::{MOST_ROWS, Partial};
-use super::special::{UNIT, gap};
+use super::special::gap;
 use super::write::Epilogue;
 use crate::math::two_sum;
 use crate::simd::{DoubleLanes, Float, MOST_LANES, Vector, VectorJob, Widened, outlined};
@@ -45,14 +45,12 @@ impl Operation {
 #[derive(Clone, Copy)]
 pub(crate) struct Reduced {
     /// The largest of the logits that are multiplied by `shift`: those that are swept, whose shift is 1, or of a special
-    /// row those in memory.
+    /// row those in memory. `partial.dot` is of the same.
     pub(crate) max: f64,
     pub(crate) shift: f64,
     /// The maximum that was swept: 0 of a row that was shifted by its maximum.
     pub(crate) swept_max: f64,
     pub(crate) partial: Partial,
-    /// That of the weighted gaps and of the label's.
-    pub(crate) unit: f64,
     /// The logit at the label, one of those that the maximum is of: −inf where that is masked.
     pub(crate) z_label: f64,
     /// The weight there.
@@ -64,20 +62,7 @@ impl Reduced {
     #[inline(always)]
     pub(crate) fn ordinary(max: f64, partial: Partial) -> Self {
         let (swept_max, z_label, weight_label) = (max, 0.0, 0.0);
-        Self { max, shift: 1.0, swept_max, partial, unit: 1.0, z_label, weight_label }
-    }
-
-    /// A row with this maximum in memory that [`Reduction::special`](super::reduce::Reduction::special) was for.
-    pub(crate) fn special(
-        max: f64,
-        swept_max: f64,
-        mut partial: Partial,
-        shift: f64,
-        has_target: bool,
-    ) -> Self {
-        partial.dot *= shift;
-        let unit = if has_target { UNIT } else { 1.0 };
-        Self { max, shift, unit, ..Self::ordinary(swept_max, partial) }
+        Self { max, shift: 1.0, swept_max, partial, z_label, weight_label }
     }
 }
 
@@ -110,11 +95,11 @@ impl<'f, F: Float> ReducedRows<'f, F> {
     /// Row `i`.
     #[inline(always)]
     pub(crate) fn set(&mut self, i: usize, row: &Reduced) {
-        let Reduced { max, shift, swept_max, unit, z_label, weight_label, .. } = *row;
-        let Partial { sum, lost, dot } = row.partial;
+        let Reduced { max, shift, swept_max, z_label, weight_label, .. } = *row;
+        let Partial { sum, lost, dot, unit } = row.partial;
         let lanes = &mut self.lanes;
         (lanes.max[i], self.swept_max[i], lanes.unit[i]) = (max * shift, swept_max, unit);
-        (lanes.sum[i], lanes.lost[i], lanes.dot[i]) = (sum, lost, dot);
+        (lanes.sum[i], lanes.lost[i], lanes.dot[i]) = (sum, lost, dot * shift);
         (self.z_label[i], lanes.weight_label[i]) = (z_label * shift, weight_label);
         lanes.gap[i] = if unit == 1.0 { max - z_label } else { gap(max, z_label, shift) };
     }

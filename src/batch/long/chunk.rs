@@ -107,8 +107,8 @@ impl<F: Float> Job<'_, F> {
             if !max.is_nan() {
                 let mut of = Row::of_chunk(plan, row, max, weights);
                 of.first = index_below(first, usize::MAX).unwrap_or(usize::MAX);
-                let (segment, unit) = reduce_segment(&of, level, index, is_exact != 0.0, scratch);
-                let Partial { sum, lost, dot } = segment.partial;
+                let segment = reduce_segment(&of, level, index, is_exact != 0.0, scratch);
+                let Partial { sum, lost, dot, unit } = segment.partial;
                 let logit = if segment.max.is_finite() { 0.0 } else { segment.max };
                 let mut z = [F::default()];
                 let label = index_below(label, classes);
@@ -146,14 +146,14 @@ impl<F: Float> Job<'_, F> {
     }
 }
 
-/// Reduces a segment as [`run_row`](super::run_row) does; with the unit that its `dot` is in.
+/// Reduces a segment as [`run_row`](super::run_row) does.
 fn reduce_segment<F: Float>(
     of: &Row<'_, F>,
     level: Level,
     index: usize,
     is_exact: bool,
     scratch: &mut [F],
-) -> (Segment, f64) {
+) -> Segment {
     let mut segment = Segment::default();
     let mut run = |step, segment: &mut Segment| {
         level.run(SegmentStep { of, index, step, segment, scratch });
@@ -162,15 +162,14 @@ fn reduce_segment<F: Float>(
     if of.shifted_by.is_none() {
         run(Step::Reduce, &mut segment);
         if segment.partial.is_ordinary() && !is_exact {
-            return (segment, 1.0);
+            return segment;
         }
     }
     run(Step::ExactMax, &mut segment);
-    if !max.is_finite() {
-        return (segment, 1.0);
+    if max.is_finite() {
+        run(Step::Special(max), &mut segment);
     }
-    run(Step::Special(max), &mut segment);
-    (segment, if of.target.is_some() { UNIT } else { 1.0 })
+    segment
 }
 
 /// From the sums of all segments of each row, in their order, and its maximum to its [`ROW_CONSTANTS`]. Of
@@ -193,11 +192,13 @@ pub(crate) fn finish_chunks<F: Float>(
         // None of rows that are not read.
         let mut maxima = [None; MOST_ROWS];
         let mut reduced = ReducedRows::new(formula);
-        for (i, joined_max) in maxima[..len].iter_mut().enumerate() {
-            let max = rows.get(first + i, 0);
-            if !max.is_nan() {
-                let row = (sums, first + i);
-                *joined_max = Some(join(target, temperature, max, row, &mut reduced, i));
+        for (i, max) in maxima[..len].iter_mut().enumerate() {
+            let row_max = rows.get(first + i, 0);
+            if !row_max.is_nan() {
+                let (row, exact_max) = joined_row(temperature, row_max, sums, first + i);
+                reduced.set(i, &row);
+                reduced.targets.set(i, target, 0.0);
+                *max = Some(exact_max);
             }
         }
         level.run(&mut reduced);
@@ -216,39 +217,29 @@ pub(crate) fn finish_chunks<F: Float>(
     })
 }
 
-/// A row, from the sums of its segments, to a lane; a maximum that is finite, or not, as that of the row.
-fn join<F: Float>(
-    target: &RowTarget<'_, F>,
+/// A row of this maximum, from the sums of its segments; and a number that is finite where the maximum is, else NaN or
+/// that infinity.
+fn joined_row<F: Float>(
     temperature: &Temperature<F>,
     max: f64,
-    (sums, row): (&Rows<'_>, usize),
-    reduced: &mut ReducedRows<'_, F>,
-    lane: usize,
-) -> f64 {
+    sums: &Rows<'_>,
+    row: usize,
+) -> (Reduced, f64) {
     let segments = || {
         let starts = (0..sums.classes()).step_by(SEGMENT_SUMS);
         starts.map(|start| numbers::<SEGMENT_SUMS>(sums, row, start))
     };
-    let (mut largest, mut unit, mut z_label) = (f64::NEG_INFINITY, 1.0, 0.0);
+    let (mut exact_max, mut unit, mut z_label) = (f64::NEG_INFINITY, 1.0, 0.0);
     for [.., own_unit, logit, z] in segments() {
-        largest = larger(largest, logit);
+        exact_max = larger(exact_max, logit);
         unit = own_unit.max(unit);
         z_label += z;
     }
-    let joined_in = |unit: f64| {
-        joined(segments().map(|[sum, lost, dot, own_unit, ..]| {
-            let dot = dot * (own_unit / unit);
-            Partial { sum, lost, dot }
-        }))
-    };
-    let mut partial = joined_in(unit);
+    let partials = || segments().map(|[sum, lost, dot, unit, ..]| Partial { sum, lost, dot, unit });
+    let mut partial = joined(partials(), unit);
     if !partial.dot.is_finite() {
-        (unit, partial) = (UNIT, joined_in(UNIT));
+        partial = joined(partials(), UNIT);
     }
-    let is_in_range = temperature.is_in_range(F::from_f64(max));
-    let swept_max = if is_in_range { max } else { 0.0 };
-    let row = Reduced { swept_max, unit, z_label, ..Reduced::ordinary(max, partial) };
-    reduced.set(lane, &row);
-    reduced.targets.set(lane, target, 0.0);
-    largest
+    let swept_max = if temperature.is_in_range(F::from_f64(max)) { max } else { 0.0 };
+    (Reduced { swept_max, z_label, ..Reduced::ordinary(max, partial) }, exact_max)
 }
