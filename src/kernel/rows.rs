@@ -1,6 +1,6 @@
 //! What is done once for a row, for at most eight rows side by side.
 
-use super::exp::{Base, Exponential, Temperature, is_double};
+use super::exp::{Base, Exponential, is_double};
 use super::finish::{
     FinishedLanes, Formula, ReducedLanes, TargetLanes, finish_lanes, inverse_of, least,
 };
@@ -149,29 +149,6 @@ pub(crate) struct Finished<F> {
     pub(crate) unit: f64,
 }
 
-/// The exponentials of the maxima, and of the logits at the labels.
-fn put_exponentials<V: Vector>(
-    token: V::Token,
-    temperature: &Temperature<V::Scalar>,
-    swept_max: &[f64; MOST_ROWS],
-    z_label: &[f64; MOST_ROWS],
-    rows: &mut ReducedLanes,
-) {
-    outlined!(V, token, {
-        let exp = Exponential::<V>::new(token, temperature);
-        let [max, z_label] = [swept_max, z_label].map(
-            #[inline(always)]
-            |values| -> V { V::Eight::from_slice(token, values).narrow() },
-        );
-        let base = Base::<V>::new(temperature, max);
-        V::Eight::widen(exp.of(max, base)).to_slice(&mut rows.top);
-        let [top, lost] = exp.wide::<V::Eight>(temperature, max, base);
-        top.to_slice(&mut rows.wide_top);
-        lost.to_slice(&mut rows.wide_top_lost);
-        V::Eight::widen(exp.of(z_label, base)).to_slice(&mut rows.exp_label);
-    });
-}
-
 /// Finishes the rows.
 impl<F: Float> VectorJob<F> for &mut ReducedRows<'_, F> {
     type Output = ();
@@ -182,11 +159,21 @@ impl<F: Float> VectorJob<F> for &mut ReducedRows<'_, F> {
         let Formula { operation, temperature, .. } = *formula;
         if operation.splits::<F>() {
             // Of a row that is shifted, relative to its maximum.
-            let labels = from_fn(|i| {
+            let labels: [f64; MOST_ROWS] = from_fn(|i| {
                 let is_shifted = lanes.max[i] != swept_max[i];
                 if is_shifted { -lanes.gap[i] * lanes.unit[i] } else { z_label[i] }
             });
-            put_exponentials::<V>(token, temperature, swept_max, &labels, lanes);
+            outlined!(V, token, {
+                let exp = Exponential::<V>::new(token, temperature);
+                let max: V = V::Eight::from_slice(token, swept_max).narrow();
+                let z_label: V = V::Eight::from_slice(token, &labels).narrow();
+                let base = Base::<V>::new(temperature, max);
+                V::Eight::widen(exp.of(max, base)).to_slice(&mut lanes.top);
+                let [top, lost] = exp.wide::<V::Eight>(temperature, max, base);
+                top.to_slice(&mut lanes.wide_top);
+                lost.to_slice(&mut lanes.wide_top_lost);
+                V::Eight::widen(exp.of(z_label, base)).to_slice(&mut lanes.exp_label);
+            });
         }
         if operation != Operation::Softmax {
             finish_lanes::<V>(token, *formula, lanes, targets, done);
@@ -204,15 +191,9 @@ impl TargetLanes {
     /// The same target in all lanes.
     #[inline(always)]
     pub(crate) fn of_all<F: Float>(target: &RowTarget<'_, F>, scale: f64) -> Self {
-        let RowTarget { spike, beta, smooth_mass, weight, .. } = *target;
-        let in_all = |value| [value; MOST_LANES];
-        Self {
-            spike: in_all(spike),
-            beta: in_all(beta),
-            smooth_mass: in_all(smooth_mass),
-            weight: in_all(weight),
-            scale: in_all(scale),
-        }
+        let mut lanes = Self::default();
+        (0..MOST_LANES).for_each(|lane| lanes.set(lane, target, scale));
+        lanes
     }
 
     /// What the loss and the gradient of the row in a lane are multiplied by is `target.weight` and `scale`.
