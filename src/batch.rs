@@ -22,7 +22,7 @@ use crate::error::Error;
 use crate::kernel::{Formula, Operation, Temperature};
 use crate::panel::Panel;
 use crate::simd::{Float, MOST_LANES, RowsMut, Vector, VectorJob, fence, outlined};
-use crate::target::{Filled, RowTarget, SmoothedTargets};
+use crate::target::{RowTarget, SmoothedTargets};
 pub(crate) use long::chunk::finish_chunks;
 pub use long::chunk::{CHUNK_ROW, ROW_CONSTANTS, SEGMENT_SUMS, segment_len, segments};
 pub(crate) use parts::{NUMBERS_PER_PART, TERMS_PER_PART};
@@ -122,18 +122,6 @@ impl<'j, F: Float> Job<'j, F> {
             self.put(row, value, f64::NEG_INFINITY);
         }
         Ok(())
-    }
-
-    /// The weights of a row's target that are made: see [`SmoothedTargets::fill`].
-    fn fill_weights<V: Vector<Scalar = F>>(
-        &self,
-        token: V::Token,
-        (row, start): (usize, usize),
-        kept: &[F],
-        weights: &mut [F],
-    ) -> Filled {
-        let targets = self.targets.as_ref().expect("a target that is made");
-        outlined!(V, token, targets.rows.fill::<V>(token, (row, start), kept, weights))
     }
 
     /// Writes the scalars of a row.

@@ -176,7 +176,7 @@ fn run_row<F: Float>(
     let mut reduced = ReducedRows::new(job.formula());
     let mut label = None;
     if let Some(target) = &mut of.target {
-        if target.is_made {
+        if target.made_by.is_some() {
             let mut mass = RunningSum::default();
             all().for_each(|segment| mass.add(segment.mass));
             target.set_mass(mass.value());
@@ -188,7 +188,7 @@ fn run_row<F: Float>(
         if target.spike != 0.0 {
             job.panel.reload(row, target.class, &mut z_label);
             label = Some(target.class).filter(|class| job.panel.keeps(row, *class));
-            found.weight_label = if target.is_made {
+            found.weight_label = if target.made_by.is_some() {
                 lock(&segments[target.class / SEGMENT]).weight_label
             } else {
                 target.weights.get(target.class)

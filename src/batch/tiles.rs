@@ -242,17 +242,17 @@ impl<F: Float> Tiles<'_, F> {
                 target.scalars.set(lane, &RowTarget::<F>::default(), 0.0);
                 continue;
             };
-            if row.is_made {
+            if let Some(maker) = row.made_by {
                 // As they were loaded.
                 let kept = if panel.mask.is_some() { kept } else { &[] };
-                let filled = job.fill_weights::<V>(token, (number, 0), kept, weights);
+                let filled = maker.fill::<V>(token, (number, 0), kept, weights);
                 self.is_lost[lane] = filled.is_lost;
                 row.set_mass(filled.mass);
             } else if self.weight_kind.is_none() {
                 let weight = |class| F::from_f64(row.weights.get(class));
                 weights.iter_mut().enumerate().for_each(|(class, w)| *w = weight(class));
             }
-            has_weights |= row.is_made || !matches!(row.weights, Weights::Absent);
+            has_weights |= row.made_by.is_some() || !matches!(row.weights, Weights::Absent);
             if row.spike != 0.0 && panel.keeps(number, row.class) {
                 #[allow(clippy::cast_precision_loss, reason = "few classes")]
                 let label = row.class as f32;

@@ -6,7 +6,7 @@ use super::{LossTerms, NO_CLASS, Prior, ProbabilityRow, Targets, WeightValues, u
 use crate::error::Error;
 use crate::math::count;
 use crate::simd::{Float, Rows, Source};
-pub(crate) use made::{Filled, PART, fill_masked, positive};
+pub(crate) use made::{PART, fill_masked, positive};
 
 /// The weights w of `dot`.
 #[derive(Clone, Copy, Default)]
@@ -52,8 +52,8 @@ pub(crate) struct RowTarget<'r, F> {
     pub(crate) smooth_mass: f64,
     /// What the loss is multiplied by.
     pub(crate) weight: f64,
-    /// Is w to be made by [`SmoothedTargets::fill`]?
-    pub(crate) is_made: bool,
+    /// Whose [`SmoothedTargets::fill`] makes w, if that is to be made.
+    pub(crate) made_by: Option<&'r SmoothedTargets<'r, F>>,
 }
 
 impl<F: Float> RowTarget<'_, F> {
@@ -72,7 +72,7 @@ impl<F: Float> RowTarget<'_, F> {
 }
 
 /// q' of every row: targets, ε, u, c and s.
-pub(crate) struct SmoothedTargets<'a, F: Float> {
+pub(crate) struct SmoothedTargets<'a, F> {
     targets: &'a Targets<'a>,
     terms: &'a LossTerms<'a>,
     /// Of each row, Σ u over the classes that a mask keeps, or their number if u is uniform; None where it keeps none.
@@ -196,10 +196,10 @@ impl<'a, F: Float> SmoothedTargets<'a, F> {
         }
         let is_plain = label_smoothing == 0.0 && class_weight.is_none() && self.kept.is_none();
         let direct = targets.rows.direct(row).filter(|_| is_plain);
-        target.is_made = direct.is_none();
+        target.made_by = direct.is_none().then_some(self);
         target.weights = direct.map_or(Weights::Absent, Weights::Row);
         // Without smoothing, probabilities may be of any size.
-        let has_unit = target.is_made && label_smoothing == 0.0;
+        let has_unit = target.made_by.is_some() && label_smoothing == 0.0;
         target.beta = if has_unit { unit_of(mass) } else { 1.0 };
         Some(target)
     }
@@ -231,8 +231,8 @@ impl<'a, F: Float> SmoothedTargets<'a, F> {
                 (Weights::Row(rows.direct(row).expect("else they are made")), mass)
             }
         };
-        let is_made = matches!(self.smooth, Smooth::Made);
-        RowTarget { weights, beta, smooth_mass, is_made, ..RowTarget::none() }
+        let made_by = matches!(self.smooth, Smooth::Made).then_some(self);
+        RowTarget { weights, beta, smooth_mass, made_by, ..RowTarget::none() }
     }
 
     /// What u, in some units, is multiplied by, and the unit: ε by K if it is uniform, by 1, or by its sum over the

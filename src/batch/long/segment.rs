@@ -63,8 +63,8 @@ impl<F: Float> VectorJob<F> for SegmentStep<'_, '_, F> {
         let mut weights = Weights::Absent;
         if let (Some(target), false) = (target, matches!(step, Step::Max)) {
             weights = target.weights.part(start, len);
-            if target.is_made {
-                let filled = job.fill_weights::<V>(token, (row, start), kept, own_weights);
+            if let Some(maker) = target.made_by {
+                let filled = maker.fill::<V>(token, (row, start), kept, own_weights);
                 (segment.mass, segment.is_lost) = (filled.mass, filled.is_lost);
                 if let Some(weight) = own_weights.get(target.class.wrapping_sub(start)) {
                     segment.weight_label = weight.to_f64();

@@ -177,8 +177,8 @@ impl<F: Float> Group<'_, F> {
         if let Some(mut target) = target {
             row.label = (target.spike != 0.0).then_some(target.class);
             weights = target.weights;
-            if target.is_made {
-                let filled = job.fill_weights::<V>(token, (number, 0), kept, own_weights);
+            if let Some(maker) = target.made_by {
+                let filled = maker.fill::<V>(token, (number, 0), kept, own_weights);
                 target.set_mass(filled.mass);
                 row.is_lost = filled.is_lost;
                 weights = Weights::Row(Source::from_slice(own_weights));
