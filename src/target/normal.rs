@@ -117,7 +117,6 @@ impl<'a, F: Float> SmoothedTargets<'a, F> {
                 Smooth::Rows(rows)
             }
             Prior::PerRow { .. } => Smooth::Made,
-            Prior::Shared { mass, .. } if is_unweighted => Smooth::Shared(share()?.0, *mass),
             Prior::Uniform | Prior::Shared { .. } => {
                 let (weights, mass) = share()?;
                 Smooth::Shared(weights, mass)
@@ -139,12 +138,9 @@ impl<'a, F: Float> SmoothedTargets<'a, F> {
     /// The weights of rows, if they are the same for all.
     #[inline(always)]
     pub(crate) fn weights_of_all(&self) -> Option<Weights<'_, F>> {
-        match (self.targets, &self.smooth) {
-            (Targets::Probabilities(_), _) | (_, Smooth::Rows(_) | Smooth::Made) => None,
-            (_, Smooth::Absent) => Some(Weights::Absent),
-            (_, Smooth::Ones) => Some(Weights::Ones),
-            (_, Smooth::Shared(weights, _)) => Some(Weights::Row(Source::from_slice(weights))),
-        }
+        let differ = matches!(self.smooth, Smooth::Rows(_) | Smooth::Made);
+        let are_same = matches!(self.targets, Targets::Labels(_)) && !differ;
+        are_same.then(|| self.smooth(0).weights)
     }
 
     /// The labels, and the target of every row but for its label, if they are the same but for those.
@@ -208,28 +204,24 @@ impl<'a, F: Float> SmoothedTargets<'a, F> {
     #[inline(always)]
     fn smooth(&self, row: usize) -> RowTarget<'_, F> {
         let LossTerms { label_smoothing, prior, class_weight, .. } = *self.terms;
-        if let Smooth::Absent = self.smooth {
-            return RowTarget::none();
-        }
+        let weights = match &self.smooth {
+            Smooth::Absent => return RowTarget::none(),
+            Smooth::Ones => Weights::Ones,
+            Smooth::Shared(weights, _) => Weights::Row(Source::from_slice(weights)),
+            Smooth::Rows(rows) => Weights::Row(rows.direct(row).expect("else they are made")),
+            Smooth::Made => Weights::Absent,
+        };
         // ε/K may underflow, but not to 0: a logit of −inf still costs +inf.
         let beta = self.prior_factor(row).0.max(f64::from_bits(1));
-        let mass = match prior {
+        let smooth_mass = match (class_weight, &self.smooth, prior) {
+            (Some(_), Smooth::Shared(_, mass), _) => beta * mass,
             // Of weights that are made.
-            _ if class_weight.is_some() => f64::NAN,
-            Prior::PerRow { masses, .. } if self.kept.is_none() => {
+            (Some(_), _, _) => f64::NAN,
+            (None, _, Prior::Shared { mass, .. }) if self.kept.is_none() => label_smoothing * mass,
+            (None, _, Prior::PerRow { masses, .. }) if self.kept.is_none() => {
                 label_smoothing * masses[prior.place(row)]
             }
-            _ => label_smoothing,
-        };
-        let (weights, smooth_mass) = match &self.smooth {
-            Smooth::Absent | Smooth::Made => (Weights::Absent, mass),
-            Smooth::Ones => (Weights::Ones, mass),
-            Smooth::Shared(weights, mass) => {
-                (Weights::Row(Source::from_slice(weights)), beta * mass)
-            }
-            Smooth::Rows(rows) => {
-                (Weights::Row(rows.direct(row).expect("else they are made")), mass)
-            }
+            (None, _, _) => label_smoothing,
         };
         let made_by = matches!(self.smooth, Smooth::Made).then_some(self);
         RowTarget { weights, beta, smooth_mass, made_by, ..RowTarget::none() }
