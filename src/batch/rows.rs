@@ -7,10 +7,11 @@ use crate::kernel::{ReducedRows, TargetLanes};
 use crate::panel::Panel;
 use crate::simd::{Float, Vector, outlined};
 use group::Group;
+use std::slice::ChunksMut;
 
-/// Memory for some rows, each `pitch` elements; empty where none is needed: their logits, then exponentials, then
+/// Memory for some rows, `pitch` elements each; none where none is needed: their logits, then exponentials, then
 /// outputs; which of their classes are kept; their weights; their Hessians.
-type Memory<'m, F> = [&'m mut [F]; 4];
+type Memory<'m, F> = [ChunksMut<'m, F>; 4];
 
 impl<F: Float> Block<'_, F> {
     #[inline(always)]
@@ -19,8 +20,7 @@ impl<F: Float> Block<'_, F> {
         let (job, panel) = (plan.job, &plan.job.panel);
         let mut scratch = &mut *self.scratch;
         let mut take = |rows: usize| scratch.split_off_mut(..rows * plan.pitch).unwrap_or_default();
-        let mut memory: Memory<'_, F> =
-            plan.memory.map(|is_needed| take(if is_needed { plan.panel } else { 0 }));
+        let mut memory = plan.memory.map(|is_needed| take(if is_needed { plan.panel } else { 0 }));
         // One row.
         let special = &mut take(1)[..panel.logits.classes()];
         // Classes of a panel, before they are transposed or after.
@@ -39,7 +39,7 @@ impl<F: Float> Block<'_, F> {
             let asks_ahead = plan.asks_ahead.is_some();
             let is_loaded = plan.own_logits
                 && panel.load_neighbours::<V>(token, place, memory[0], columns, asks_ahead);
-            let mut left = memory.each_mut().map(|rows| &mut **rows);
+            let mut left: Memory<'_, F> = memory.each_mut().map(|rows| rows.chunks_mut(plan.pitch));
             for at in (0..count).step_by(plan.group) {
                 let (first, len) = (first + at, plan.group.min(count - at));
                 let group = Group { plan, first, len, is_loaded };

@@ -10,6 +10,7 @@ use crate::panel::Panel;
 use crate::simd::{Float, Lines, Sink, Source, Vector, VectorJob};
 use crate::target::{NO_CLASS, Weights};
 use std::array::from_fn;
+use std::slice::ChunksMut;
 
 /// A row of a group that counts.
 #[derive(Default)]
@@ -40,7 +41,7 @@ pub(super) struct Group<'g, F: Float> {
 }
 
 impl<F: Float> Group<'_, F> {
-    /// Takes off as many rows of memory.
+    /// Takes as many rows of memory.
     #[inline(always)]
     pub(super) fn run<V: Vector<Scalar = F>>(
         self,
@@ -57,12 +58,12 @@ impl<F: Float> Group<'_, F> {
         let has_more = plan.memory[1..] != [false; 3];
         let mut len = 0;
         for at in 0..self.len {
-            let [rows_left, more_left @ ..] = &mut *memory;
-            let own = self.take_row(rows_left);
+            let [own, more_left @ ..] = &mut *memory;
+            let own = self.next_row(own);
             // Most rows have nothing more.
             let mut more = Default::default();
             if has_more {
-                more = more_left.each_mut().map(|left| self.take_row(left));
+                more = more_left.each_mut().map(|rows| self.next_row(rows));
             }
             if let Some((row, part)) = self.set_up::<V>(token, (at, len), own, more, reduced) {
                 (rows[len], parts[len]) = (row, part);
@@ -130,14 +131,10 @@ impl<F: Float> Group<'_, F> {
         }
     }
 
-    /// The first row of what is left of memory; none where none is needed.
+    /// None where none is needed.
     #[inline(always)]
-    #[allow(clippy::mut_mut, reason = "of which it takes off what it returns")]
-    fn take_row<'m>(&self, left: &mut &'m mut [F]) -> &'m mut [F] {
-        match left.split_off_mut(..self.plan.pitch) {
-            Some(row) => &mut row[..self.plan.job.panel.logits.classes()],
-            None => &mut [],
-        }
+    fn next_row<'m>(&self, rows: &mut ChunksMut<'m, F>) -> &'m mut [F] {
+        rows.next().map_or(&mut [], |row| &mut row[..self.plan.job.panel.logits.classes()])
     }
 
     /// Sets up row `i`, at a place in the group, with its target, its maximum, and what of it has to be in memory of
