@@ -36,9 +36,10 @@ const MOST_KEPT: usize = 32;
 struct Segment {
     max: f64,
     partial: Partial,
-    /// Of weights that are made: Σ w, whether a masked class has any, and that of the label's class.
+    /// Of weights that are made: Σ w, and whether a masked class has any.
     mass: f64,
     is_lost: bool,
+    /// The weight of the label's class, if that is here.
     weight_label: f64,
 }
 
@@ -188,11 +189,7 @@ fn run_row<F: Float>(
         if target.spike != 0.0 {
             job.panel.reload(row, target.class, &mut z_label);
             label = Some(target.class).filter(|class| job.panel.keeps(row, *class));
-            found.weight_label = if target.made_by.is_some() {
-                lock(&segments[target.class / SEGMENT]).weight_label
-            } else {
-                target.weights.get(target.class)
-            };
+            found.weight_label = lock(&segments[target.class / SEGMENT]).weight_label;
         }
         // As the maximum is: as it is swept, or in memory.
         [found.z_label] = z_label.map(|z| z.to_f64() * (temperature.shift / found.shift));

@@ -139,7 +139,8 @@ impl<'p, F: Float> Plan<'p, F> {
         let has_rows = path != Path::Tiles;
         let own_logits = has_rows && !panel.reads_directly();
         let has_own_output = || !panel.writes_directly() || keeps && keeps_apart();
-        let own_output = has_rows && panel.output.is_some() && has_own_output();
+        let recomputes = matches!(path, Path::SharedRows | Path::Chunk);
+        let own_output = has_rows && panel.output.is_some() && (recomputes || has_own_output());
         let rows_of_each = 1 + usize::from(panel.output.is_some()) + usize::from(is_far);
         let bytes_in_group = row_bytes.saturating_mul(rows_of_each);
         let group = (BYTES_PER_GROUP / bytes_in_group.max(1)).clamp(1, MOST_ROWS);
@@ -157,7 +158,6 @@ impl<'p, F: Float> Plan<'p, F> {
             memory = [own_logits || own_output, panel.mask.is_some(), are_made, hessian];
         }
         let pitch = classes.next_multiple_of(MOST_LANES);
-        let recomputes = matches!(path, Path::SharedRows | Path::Chunk);
         let keeps_row = keeps && own_output && !recomputes;
         let is_asked_for = is_far || has_rows && !is_near;
         // A line that is had from memory early takes the place of others in the nearest cache: only where all of them

@@ -161,13 +161,12 @@ fn reduce_segment<F: Float>(
     let max = of.shifted_by.unwrap_or(of.swept_max);
     if of.shifted_by.is_none() {
         run(Step::Reduce, &mut segment);
-        if segment.partial.is_ordinary() && !is_exact {
-            return segment;
-        }
     }
-    run(Step::ExactMax, &mut segment);
-    if max.is_finite() {
-        run(Step::Special(max), &mut segment);
+    if of.shifted_by.is_some() || is_exact || !segment.partial.is_ordinary() {
+        run(Step::ExactMax, &mut segment);
+        if max.is_finite() {
+            run(Step::Special(max), &mut segment);
+        }
     }
     segment
 }

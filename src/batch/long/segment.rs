@@ -66,17 +66,17 @@ impl<F: Float> VectorJob<F> for SegmentStep<'_, '_, F> {
             if let Some(maker) = target.made_by {
                 let filled = maker.fill::<V>(token, (row, start), kept, own_weights);
                 (segment.mass, segment.is_lost) = (filled.mass, filled.is_lost);
-                if let Some(weight) = own_weights.get(target.class.wrapping_sub(start)) {
-                    segment.weight_label = weight.to_f64();
-                }
                 weights = Weights::Row(Source::from_slice(own_weights));
             }
+            let class = target.class.wrapping_sub(start);
+            if class < len {
+                segment.weight_label = weights.get(class);
+            }
         }
-        let is_own = plan.own_output || plan.recomputes;
-        let mut exps = if panel.output.is_some() && !is_own {
-            panel.sink(row).part(start, len)
-        } else {
+        let mut exps = if panel.output.is_none() || plan.own_output {
             Sink::from_slice(own_output)
+        } else {
+            panel.sink(row).part(start, len)
         };
         let (max, keeps) = (F::from_f64(*swept_max), job.operation.keeps());
         let how = Reduction {
