@@ -22,7 +22,7 @@ use crate::error::Error;
 use crate::kernel::{Formula, Operation, Temperature};
 use crate::panel::Panel;
 use crate::simd::{Float, MOST_LANES, RowsMut, Vector, VectorJob, fence, outlined};
-use crate::target::{Filled, RowTarget, SmoothedTargets};
+use crate::target::{RowTarget, SmoothedTargets};
 pub(crate) use long::chunk::finish_chunks;
 pub use long::chunk::{CHUNK_ROW, ROW_CONSTANTS, SEGMENT_SUMS, segment_len, segments};
 pub(crate) use parts::{NUMBERS_PER_PART, TERMS_PER_PART};
@@ -86,20 +86,18 @@ impl<'j, F: Float> Job<'j, F> {
         let mut workspace = Workspace::new(plan.scratch, plan.threads)?;
         let heaps = self.top.map(|top| Heaps::new(top, plan.threads)).transpose()?;
         if plan.path == Path::SharedRows {
-            return long::share_rows(self, &plan, &workspace, heaps.as_ref(), run);
+            return long::share_rows(&plan, &workspace, heaps.as_ref(), run);
         }
         let blocks = rows.div_ceil(plan.block_rows);
-        let same = self.targets.as_ref().and_then(|targets| targets.rows.labels_alone());
         run.ready(plan.threads.min(blocks))?;
         let block = |block: usize, scratch: &mut [F]| {
             let start = block * plan.block_rows;
             let range = start..rows.min(start + plan.block_rows);
             if plan.path == Path::LongRows {
-                long::rows(self, &plan, level, range.clone(), scratch);
+                long::rows(&plan, level, range.clone(), scratch);
             } else {
-                let (job, plan, same) = (self, &plan, same.as_ref());
                 let (range, scratch) = (range.clone(), &mut *scratch);
-                level.run(&mut Block { job, plan, same, range, scratch });
+                level.run(&mut Block { plan: &plan, range, scratch });
             }
             if let Some(heaps) = &heaps {
                 heaps.of_rows(self, level, range, scratch);
@@ -124,18 +122,6 @@ impl<'j, F: Float> Job<'j, F> {
             self.put(row, value, f64::NEG_INFINITY);
         }
         Ok(())
-    }
-
-    /// The weights of a row's target that are made: see [`SmoothedTargets::fill`].
-    fn fill_weights<V: Vector<Scalar = F>>(
-        &self,
-        token: V::Token,
-        (row, start): (usize, usize),
-        kept: &[F],
-        weights: &mut [F],
-    ) -> Filled {
-        let targets = self.targets.as_ref().expect("a target that is made");
-        outlined!(V, token, targets.rows.fill::<V>(token, (row, start), kept, weights))
     }
 
     /// Writes the scalars of a row.
@@ -170,6 +156,12 @@ impl<'j, F: Float> Job<'j, F> {
         Formula { operation: self.operation, temperature: &self.temperature, z_loss }
     }
 
+    /// The targets, if they differ in their labels alone.
+    fn same(&self) -> Option<Same<'_, F>> {
+        let (labels, target) = self.targets.as_ref()?.rows.labels_alone()?;
+        Some(Same { labels, scale: self.scale(target.weight), target })
+    }
+
     /// What the gradient of a row of this weight is multiplied by.
     #[inline(always)]
     fn scale(&self, weight: f64) -> f64 {
@@ -182,19 +174,22 @@ impl<'j, F: Float> Job<'j, F> {
     }
 }
 
-/// The labels, and the target of every row but for its label, where targets are the same but for those.
-type Same<'s, F> = (&'s [u32], RowTarget<'s, F>);
+/// Targets that are the same but for their labels.
+struct Same<'s, F> {
+    labels: &'s [u32],
+    /// The target of every row but for its label, and what the gradient is multiplied by.
+    target: RowTarget<'s, F>,
+    scale: f64,
+}
 
 /// A block of rows, to be run at some instruction set.
-struct Block<'b, 'j, F: Float> {
-    job: &'b Job<'j, F>,
-    plan: &'b Plan,
-    same: Option<&'b Same<'b, F>>,
+struct Block<'b, F: Float> {
+    plan: &'b Plan<'b, F>,
     range: Range<usize>,
     scratch: &'b mut [F],
 }
 
-impl<F: Float> VectorJob<F> for &mut Block<'_, '_, F> {
+impl<F: Float> VectorJob<F> for &mut Block<'_, F> {
     type Output = ();
 
     #[inline(always)]

@@ -31,7 +31,7 @@ pub(crate) use maximum::maximum;
 pub(crate) use reduce::{MOST_ROWS, Part, Partial, Reduction, SEGMENT, WeightKind};
 pub use rows::Operation;
 pub(crate) use rows::{Finished, Reduced, ReducedRows};
-pub(crate) use special::{RowClass, UNIT, log_probabilities, shift};
+pub(crate) use special::{UNIT, exact_max, larger, log_probabilities, shift};
 pub(crate) use tile::{MOST_CLASSES, MOST_IN_TILES, Tile, TileTarget};
 pub(crate) use transpose::{from_run, load, room, store_neighbours, to_run};
 pub(crate) use write::{Epilogue, Output, log_probability, write, write_shifted};

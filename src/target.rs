@@ -16,7 +16,7 @@
 
 mod normal;
 
-pub(crate) use normal::{Filled, PART, RowTarget, SmoothedTargets, Weights, fill_masked, positive};
+pub(crate) use normal::{PART, RowTarget, SmoothedTargets, Weights, fill_masked, positive};
 
 use crate::math::{Real, count};
 use crate::simd::{Outer, Rows};

@@ -15,10 +15,10 @@ pub(super) mod chunk;
 mod segment;
 
 use super::workspace::Workspace;
-use super::{Heaps, Job, Plan, Run};
+use super::{Heaps, Plan, Run};
 use crate::alloc::with_capacity;
 use crate::error::Error;
-use crate::kernel::{Finished, Partial, Reduced, ReducedRows, RowClass, SEGMENT};
+use crate::kernel::{Finished, Partial, Reduced, ReducedRows, SEGMENT, UNIT};
 use crate::math::RunningSum;
 use crate::pool::lock;
 use crate::simd::{Float, Level};
@@ -35,11 +35,11 @@ const MOST_KEPT: usize = 32;
 #[derive(Clone, Copy, Default)]
 struct Segment {
     max: f64,
-    class: RowClass,
     partial: Partial,
-    /// Of weights that are made: Σ w, whether a masked class has any, and that of the label's class.
+    /// Of weights that are made: Σ w, and whether a masked class has any.
     mass: f64,
     is_lost: bool,
+    /// The weight of the label's class, if that is here.
     weight_label: f64,
 }
 
@@ -48,19 +48,18 @@ type Each<'e, F> = dyn FnMut(&(dyn Fn(usize, &mut [F]) + Sync)) + 'e;
 
 /// All rows, one after another, their segments on several threads.
 pub(super) fn share_rows<F: Float>(
-    job: &Job<'_, F>,
-    plan: &Plan,
+    plan: &Plan<'_, F>,
     workspace: &Workspace<F>,
     heaps: Option<&Heaps<'_>>,
     run: &mut Run<'_>,
 ) -> Result<(), Error> {
-    let classes = job.panel.logits.classes();
-    let count = classes.div_ceil(SEGMENT);
+    let (job, logits) = (plan.job, plan.job.panel.logits);
+    let count = logits.classes().div_ceil(SEGMENT);
     let mut segments = with_capacity(count)?;
     let level = run.level;
     run.ready(plan.threads)?;
     segments.resize_with(count, Mutex::default);
-    for row in 0..job.panel.logits.rows() {
+    for row in 0..logits.rows() {
         let mut outcome = Ok(());
         let mut each = |body: &(dyn Fn(usize, &mut [F]) + Sync)| {
             if outcome.is_ok() {
@@ -69,7 +68,7 @@ pub(super) fn share_rows<F: Float>(
                 });
             }
         };
-        run_row(job, plan, level, row, &segments, &mut each);
+        run_row(plan, level, row, &segments, &mut each);
         outcome?;
         if let Some(heaps) = heaps {
             heaps.of_row(job, row, workspace, plan.threads, run)?;
@@ -81,26 +80,24 @@ pub(super) fn share_rows<F: Float>(
 /// Rows on one thread. A function of its own: what it takes of the stack, other rows do not.
 #[inline(never)]
 pub(super) fn rows<F: Float>(
-    job: &Job<'_, F>,
-    plan: &Plan,
+    plan: &Plan<'_, F>,
     level: Level,
     range: Range<usize>,
     scratch: &mut [F],
 ) {
-    let count = job.panel.logits.classes().div_ceil(SEGMENT);
+    let count = plan.job.panel.logits.classes().div_ceil(SEGMENT);
     let segments: [Mutex<Segment>; MOST_KEPT] = from_fn(|_| Mutex::default());
     for row in range {
         let mut each = |body: &(dyn Fn(usize, &mut [F]) + Sync)| {
             (0..count).for_each(|segment| body(segment, scratch));
         };
-        run_row(job, plan, level, row, &segments[..count], &mut each);
+        run_row(plan, level, row, &segments[..count], &mut each);
     }
 }
 
 /// A row, as its segments see it.
-struct Row<'r, 'j, F: Float> {
-    job: &'r Job<'j, F>,
-    plan: &'r Plan,
+struct Row<'r, F: Float> {
+    plan: &'r Plan<'r, F>,
     number: usize,
     target: Option<RowTarget<'r, F>>,
     /// M as it is swept: 0 if the row is shifted by it.
@@ -116,8 +113,8 @@ struct Row<'r, 'j, F: Float> {
 enum Step<F> {
     Max,
     Reduce,
-    /// The kind of the logits, and their exact maximum.
-    Classify,
+    /// The maximum of the logits as they are in memory.
+    ExactMax,
     /// The sums of a row that is not ordinary, relative to this exact maximum.
     Special(f64),
     /// The outputs; with the label's class.
@@ -127,27 +124,26 @@ enum Step<F> {
 
 #[allow(clippy::too_many_lines, reason = "the steps of a row, one after another")]
 fn run_row<F: Float>(
-    job: &Job<'_, F>,
-    plan: &Plan,
+    plan: &Plan<'_, F>,
     level: Level,
     row: usize,
     segments: &[Mutex<Segment>],
     each: &mut Each<'_, F>,
 ) {
-    let temperature = &job.temperature;
+    let (job, temperature) = (plan.job, &plan.job.temperature);
     let target = job.targets.as_ref().and_then(|targets| targets.rows.row(row));
-    let mut of = Row { job, plan, number: row, target, swept_max: 0.0, shifted_by: None, first: 0 };
-    let mut run = |of: &Row<'_, '_, F>, step: Step<F>| {
+    let mut of = Row { plan, number: row, target, swept_max: 0.0, shifted_by: None, first: 0 };
+    let mut run = |of: &Row<'_, F>, step: Step<F>| {
         each(&|index, scratch| {
             let segment = &mut *lock(&segments[index]);
             level.run(SegmentStep { of, index, step, segment, scratch });
         });
     };
     let all = || segments.iter().map(|segment| *lock(segment));
-    let joined = || joined(all().map(|segment| segment.partial));
+    let joined = |unit| joined(all().map(|segment| segment.partial), unit);
     let first_max = || {
         let larger = |best: (usize, f64), (index, next): (usize, Segment)| {
-            if next.max > best.1 { (index, next.max) } else { best }
+            if next.max > best.1 || next.max.is_nan() { (index, next.max) } else { best }
         };
         all().enumerate().fold((0, f64::NEG_INFINITY), larger)
     };
@@ -162,28 +158,26 @@ fn run_row<F: Float>(
     let mut found = Reduced::ordinary(of.swept_max, partial);
     if is_in_range {
         run(&of, Step::Reduce);
-        found.partial = joined();
+        found.partial = joined(1.0);
     }
     if !found.partial.is_ordinary() {
-        run(&of, Step::Classify);
-        let class = all().fold(RowClass::AllMinusInfinity, |class, next| class.with(next.class));
-        if class != RowClass::Finite {
-            let scalar = if of.target.is_some() { f64::NAN } else { class.lse() };
-            job.put(row, scalar, class.lse());
+        run(&of, Step::ExactMax);
+        let (first, max) = first_max();
+        if !max.is_finite() {
+            job.put(row, if of.target.is_some() { f64::NAN } else { max }, max);
             return run(&of, Step::Fill(F::NAN));
         }
-        let (first, max) = first_max();
         if !is_in_range {
             (of.first, of.swept_max, of.shifted_by) = (first, 0.0, Some(max));
         }
         run(&of, Step::Special(max));
-        let has_target = of.target.is_some();
-        found = Reduced::special(max, of.swept_max, joined(), temperature.shift, has_target);
+        let shift = temperature.shift;
+        found = Reduced { max, shift, ..Reduced::ordinary(of.swept_max, joined(UNIT)) };
     }
     let mut reduced = ReducedRows::new(job.formula());
     let mut label = None;
     if let Some(target) = &mut of.target {
-        if target.is_made {
+        if target.made_by.is_some() {
             let mut mass = RunningSum::default();
             all().for_each(|segment| mass.add(segment.mass));
             target.set_mass(mass.value());
@@ -195,11 +189,7 @@ fn run_row<F: Float>(
         if target.spike != 0.0 {
             job.panel.reload(row, target.class, &mut z_label);
             label = Some(target.class).filter(|class| job.panel.keeps(row, *class));
-            found.weight_label = if target.is_made {
-                lock(&segments[target.class / SEGMENT]).weight_label
-            } else {
-                target.weights.get(target.class)
-            };
+            found.weight_label = lock(&segments[target.class / SEGMENT]).weight_label;
         }
         // As the maximum is: as it is swept, or in memory.
         [found.z_label] = z_label.map(|z| z.to_f64() * (temperature.shift / found.shift));
@@ -213,14 +203,14 @@ fn run_row<F: Float>(
     }
 }
 
-/// The sums of a row, from those of its segments in their order.
-fn joined(partials: impl Iterator<Item = Partial>) -> Partial {
+/// The sums of a row in this unit, from those of its segments in their order.
+fn joined(partials: impl Iterator<Item = Partial>, unit: f64) -> Partial {
     let (mut sum, mut dot) = (RunningSum::default(), RunningSum::default());
     partials.for_each(|partial| {
         sum.add(partial.sum);
         sum.add(partial.lost);
-        dot.add(partial.dot);
+        dot.add(partial.dot * (partial.unit / unit));
     });
     let (sum, lost) = sum.parts();
-    Partial { sum, lost, dot: dot.value() }
+    Partial { sum, lost, dot: dot.value(), unit }
 }

@@ -4,7 +4,7 @@
 //! tiles, of rows or of segments. Threads, blocks and groups may be any.
 
 use super::tiles::scratch_len;
-use super::{Job, Targets};
+use super::{Job, Same};
 use crate::kernel::{MOST_CLASSES, MOST_IN_TILES, MOST_ROWS, SEGMENT};
 use crate::simd::{Cache, Float, LINE, MOST_LANES, RowsMut};
 
@@ -58,9 +58,11 @@ pub(super) enum Path {
     Chunk,
 }
 
-/// How a call runs.
+/// A job, and how it runs.
 #[allow(clippy::struct_excessive_bools, reason = "answers to questions of the paths")]
-pub(super) struct Plan {
+pub(super) struct Plan<'p, F: Float> {
+    pub(super) job: &'p Job<'p, F>,
+    pub(super) same: Option<Same<'p, F>>,
     pub(super) path: Path,
     pub(super) threads: usize,
     pub(super) block_rows: usize,
@@ -91,8 +93,8 @@ pub(super) struct Plan {
     pub(super) scratch: usize,
 }
 
-impl Plan {
-    pub(super) fn new<F: Float>(job: &Job<'_, F>, most_threads: usize) -> Self {
+impl<'p, F: Float> Plan<'p, F> {
+    pub(super) fn new(job: &'p Job<'p, F>, most_threads: usize) -> Self {
         let panel = &job.panel;
         let (rows, classes) = (panel.logits.rows(), panel.logits.classes());
         let lanes = MOST_LANES * size_of::<f32>() / size_of::<F>();
@@ -103,11 +105,18 @@ impl Plan {
         let most_threads_of_rows = if job.is_chunk { most_threads } else { most_threads.min(rows) };
         let threads = most_threads_of_rows.min(threads);
         let is_near = bytes <= NEAR_BYTES;
+        let same = job.same();
+        // Rows of more classes than tiles are meant for may be in tiles as well, if they are of f32: that takes as little
+        // as half of the time (256 rows of 65 classes), within the second-level cache; from 128 classes on, more. Not
+        // those whose targets differ in more than the label, or that are masked.
+        let may_be_in_tiles = size_of::<F>() == size_of::<f32>()
+            && panel.mask.is_none()
+            && (job.targets.is_none() || same.is_some());
         let row_threads = most_threads.min(1 + row_bytes / BYTES_PER_ROW_THREAD);
         let path = if job.is_chunk {
             Path::Chunk
         } else if classes <= MOST_CLASSES
-            || classes <= MOST_IN_TILES && is_near && rows >= 2 * lanes && may_be_in_tiles(job)
+            || classes <= MOST_IN_TILES && is_near && rows >= 2 * lanes && may_be_in_tiles
         {
             Path::Tiles
         } else if classes <= SEGMENT {
@@ -130,7 +139,8 @@ impl Plan {
         let has_rows = path != Path::Tiles;
         let own_logits = has_rows && !panel.reads_directly();
         let has_own_output = || !panel.writes_directly() || keeps && keeps_apart();
-        let own_output = has_rows && panel.output.is_some() && has_own_output();
+        let recomputes = matches!(path, Path::SharedRows | Path::Chunk);
+        let own_output = has_rows && panel.output.is_some() && (recomputes || has_own_output());
         let rows_of_each = 1 + usize::from(panel.output.is_some()) + usize::from(is_far);
         let bytes_in_group = row_bytes.saturating_mul(rows_of_each);
         let group = (BYTES_PER_GROUP / bytes_in_group.max(1)).clamp(1, MOST_ROWS);
@@ -148,7 +158,6 @@ impl Plan {
             memory = [own_logits || own_output, panel.mask.is_some(), are_made, hessian];
         }
         let pitch = classes.next_multiple_of(MOST_LANES);
-        let recomputes = matches!(path, Path::SharedRows | Path::Chunk);
         let keeps_row = keeps && own_output && !recomputes;
         let is_asked_for = is_far || has_rows && !is_near;
         // A line that is had from memory early takes the place of others in the nearest cache: only where all of them
@@ -172,6 +181,8 @@ impl Plan {
             (BYTES_PER_BLOCK / row_bytes.max(1)).max(1).next_multiple_of(unit)
         };
         Self {
+            job,
+            same,
             path,
             threads: if path == Path::SharedRows { row_threads } else { threads },
             block_rows,
@@ -190,13 +201,4 @@ impl Plan {
             scratch,
         }
     }
-}
-
-/// Are rows of more classes than tiles are meant for in tiles as well, if they are of f32? It takes as little as half of
-/// the time (256 rows of 65 classes), within the second-level cache; from 128 classes on, more. Not those whose targets
-/// differ in more than the label, or that are masked.
-fn may_be_in_tiles<F: Float>(job: &Job<'_, F>) -> bool {
-    let have_labels_alone = |targets: &Targets<'_, F>| targets.rows.labels_alone().is_some();
-    let has_targets = job.targets.as_ref().is_none_or(have_labels_alone);
-    size_of::<F>() == size_of::<f32>() && job.panel.mask.is_none() && has_targets
 }

@@ -1,11 +1,11 @@
 //! Few classes: tiles of LANES rows, from memory and back.
 
-mod softmax;
 mod store;
 
-use super::{Block, Job, Plan, Same, Targets};
+use super::{Block, Plan, Same, Targets};
 use crate::kernel::{
-    FinishedLanes, Operation, TargetLanes, Tile, TileTarget, WeightKind, from_run, load,
+    FinishedLanes, Operation, TargetLanes, Tile, TileTarget, WeightKind, from_run, load, room,
+    to_run,
 };
 use crate::simd::{Cache, Float, MOST_LANES, Source, Vector, outlined};
 use crate::target::{NO_CLASS, RowTarget, Weights};
@@ -29,11 +29,8 @@ const PIECES: usize = 7;
 const BYTES_AHEAD: usize = 1 << 13;
 
 /// Memory for a tile, LANES of each class, and for the same rows one after another; and what goes on from tile to tile.
-struct Tiles<'t, 'j, F: Float> {
-    job: &'t Job<'j, F>,
-    plan: &'t Plan,
-    same: Option<&'t Same<'t, F>>,
-    scale: f64,
+struct Tiles<'t, F: Float> {
+    plan: &'t Plan<'t, F>,
     /// Of the weights, if they are the same for all rows; in lanes by then.
     weight_kind: Option<WeightKind>,
     z: &'t mut [F],
@@ -51,27 +48,23 @@ struct Tiles<'t, 'j, F: Float> {
     ahead: Option<Source<'t, F>>,
 }
 
-impl<F: Float> Block<'_, '_, F> {
+impl<F: Float> Block<'_, F> {
     #[inline(always)]
     pub(super) fn tiles<V: Vector<Scalar = F>>(&mut self, token: V::Token) {
-        let (job, plan, same, range) = (self.job, self.plan, self.same, &self.range);
+        let (plan, job, range) = (self.plan, self.plan.job, &self.range);
         let logits = &job.panel.logits;
         let len = tile_len(logits.classes(), V::LANES);
         let mut scratch = &mut *self.scratch;
         let mut take = |len| scratch.split_off_mut(..len).expect("as many as are had");
-        let scale = same.map_or(0.0, |(_, row)| job.scale(row.weight));
-        let scalars =
-            same.map_or_else(TargetLanes::default, |(_, row)| TargetLanes::of_all(row, scale));
+        let of_all = |same: &Same<'_, F>| TargetLanes::of_all(&same.target, same.scale);
+        let scalars = plan.same.as_ref().map(of_all).unwrap_or_default();
         let shared = job.targets.as_ref().and_then(|targets| targets.rows.weights_of_all());
         let label = [F::default(); MOST_LANES];
         let mut target = TileTarget { label, scalars, is_mixed: false };
         // Lanes without a row are not finished, and need no care.
         let mut done = FinishedLanes { unit: [1.0; MOST_LANES], ..FinishedLanes::default() };
         let tiles = &mut Tiles {
-            job,
             plan,
-            same,
-            scale,
             weight_kind: shared.as_ref().map(WeightKind::of),
             writer: Writer::new(take(len + 3 * V::LANES), range.end),
             z: take(len),
@@ -103,7 +96,7 @@ impl<F: Float> Block<'_, '_, F> {
     }
 }
 
-impl<F: Float> Tiles<'_, '_, F> {
+impl<F: Float> Tiles<'_, F> {
     /// Asks for memory further on than these elements: once they are read, which would wait for what is asked for before.
     #[inline(always)]
     fn ask<V: Vector<Scalar = F>>(&self, elements: Range<usize>) {
@@ -117,7 +110,8 @@ impl<F: Float> Tiles<'_, '_, F> {
     /// `count` rows from `first` on, at most LANES.
     #[inline(always)]
     fn tile<V: Vector<Scalar = F>>(&mut self, token: V::Token, first: usize, count: usize) {
-        let (job, panel, classes) = (self.job, &self.job.panel, self.job.panel.logits.classes());
+        let (plan, job) = (self.plan, self.plan.job);
+        let (panel, classes) = (&job.panel, job.panel.logits.classes());
         let rows = &mut *self.writer.rows;
         if !(panel.is_plain() && load::<V>(token, panel.logits, first, count, rows, self.z)) {
             let at_once = if panel.are_one() { count } else { 1 };
@@ -130,9 +124,9 @@ impl<F: Float> Tiles<'_, '_, F> {
         }
         self.ask::<V>(first * classes..(first + count) * classes);
         let mut is_read = [true; MOST_LANES];
-        let weight_kind = if let Some((labels, row)) = self.same {
-            self.set_labels(&labels[first..][..count], row, &mut is_read);
-            WeightKind::of(&row.weights)
+        let weight_kind = if let Some(same) = &plan.same {
+            self.set_labels(same, (first, count), &mut is_read);
+            WeightKind::of(&same.target.weights)
         } else if let Some(targets) = &job.targets {
             self.own_targets::<V>(token, targets, (first, count), &mut is_read)
         } else {
@@ -165,16 +159,56 @@ impl<F: Float> Tiles<'_, '_, F> {
         tile.run::<V>(token, &mut self.z[..len], &mut self.out[..len], done);
         job.put_rows(first, &done.scalars(job.operation)[..count], &done.lse[..count]);
         let (rows, tile) = ((first, count), (&*self.out, &*self.kept));
-        self.writer.write::<V>(token, panel, rows, tile, self.plan.streams);
+        self.writer.write::<V>(token, panel, rows, tile, plan.streams);
         if job.hessian.is_some() {
             self.store_hessian::<V>(token, rows);
         }
     }
 
+    /// Softmax of the two tiles from row `first` on; false if their rows do not lie one after another.
+    #[inline(always)]
+    fn softmax_pair<V: Vector<Scalar = F>>(&mut self, token: V::Token, first: usize) -> bool {
+        let job = self.plan.job;
+        let (panel, classes) = (&job.panel, job.panel.logits.classes());
+        let (next, len) = (first + V::LANES, classes * V::LANES);
+        let has_room = |run: &Source<'_, _>| run.len() >= len + room(classes, V::LANES);
+        let source = panel.logits.run(first, panel.logits.rows() - first).filter(has_room);
+        let (Some(source), Some(output), true) = (source, panel.output, panel.is_plain()) else {
+            return false;
+        };
+        let Some(mut sink) = output.run(first, 2 * V::LANES) else { return false };
+        from_run::<V>(token, source, classes, self.z);
+        from_run::<V>(token, source.part(len, usize::MAX), classes, self.next_z);
+        self.ask::<V>(first * classes..(first + 2 * V::LANES) * classes);
+        let reread =
+            |first: usize| move |lane: usize, row: &mut [F]| panel.reload(first + lane, 0, row);
+        let (reread, reread_next) = (reread(first), reread(next));
+        let tile = Tile {
+            formula: job.formula(),
+            hessian: None,
+            target: self.target,
+            weight_kind: WeightKind::Absent,
+            weights: &[],
+            is_lost: &self.is_lost,
+            reread: &reread,
+        };
+        let next_tile = Tile { reread: &reread_next, ..tile };
+        let lanes = (&mut self.z[..len], &mut self.out[..len]);
+        let next_lanes = (&mut self.next_z[..len], &mut self.next_out[..len]);
+        tile.softmax_pair::<V>(&next_tile, token, lanes, next_lanes);
+        for (i, out) in [&*self.out, &*self.next_out].into_iter().enumerate() {
+            let rows = (first + i * V::LANES, V::LANES);
+            if !(self.plan.streams && self.writer.stream::<V>(token, output, rows, out)) {
+                to_run::<V>(token, out, classes, &mut sink.reborrow().part(i * len, len));
+            }
+        }
+        true
+    }
+
     /// A function of its own: without a Hessian nothing is done for it but to ask.
     #[inline(never)]
     fn store_hessian<V: Vector<Scalar = F>>(&mut self, token: V::Token, rows: (usize, usize)) {
-        let Some(panel) = self.job.hessian_panel() else { return };
+        let Some(panel) = self.plan.job.hessian_panel() else { return };
         let tile = (&*self.z, &*self.kept);
         outlined!(V, token, self.writer.write::<V>(token, &panel, rows, tile, false));
     }
@@ -184,11 +218,11 @@ impl<F: Float> Tiles<'_, '_, F> {
     #[allow(clippy::cast_precision_loss, reason = "few classes, or none")]
     fn set_labels(
         &mut self,
-        labels: &[u32],
-        row: &RowTarget<'_, F>,
+        same: &Same<'_, F>,
+        (first, count): (usize, usize),
         is_read: &mut [bool; MOST_LANES],
     ) {
-        let target = &mut *self.target;
+        let (target, labels) = (&mut *self.target, &same.labels[first..][..count]);
         // As signed numbers, which [`NO_CLASS`] is −1 of.
         let number = |label: u32| F::from_f64(f64::from(label.cast_signed()));
         // As many as lanes, or some: loops that have vectors, without an early end, or that are short.
@@ -204,7 +238,7 @@ impl<F: Float> Tiles<'_, '_, F> {
             }
             labels.contains(&NO_CLASS)
         };
-        if row.spike == 0.0 {
+        if same.target.spike == 0.0 {
             target.label.fill(F::from_f64(-1.0));
         }
         if !has_ignored && !target.is_mixed {
@@ -214,8 +248,9 @@ impl<F: Float> Tiles<'_, '_, F> {
         target.is_mixed = has_ignored;
         for (lane, label) in labels.iter().enumerate() {
             is_read[lane] = *label != NO_CLASS;
-            let row = if is_read[lane] { row } else { &RowTarget::default() };
-            target.scalars.set(lane, row, if is_read[lane] { self.scale } else { 0.0 });
+            let none = (&RowTarget::default(), 0.0);
+            let (row, scale) = if is_read[lane] { (&same.target, same.scale) } else { none };
+            target.scalars.set(lane, row, scale);
         }
     }
 
@@ -228,7 +263,7 @@ impl<F: Float> Tiles<'_, '_, F> {
         (first, count): (usize, usize),
         is_read: &mut [bool; MOST_LANES],
     ) -> WeightKind {
-        let Self { job, target, .. } = self;
+        let (job, target) = (self.plan.job, &mut *self.target);
         let (panel, classes) = (&job.panel, job.panel.logits.classes());
         target.label.fill(F::from_f64(-1.0));
         target.is_mixed = false;
@@ -247,17 +282,17 @@ impl<F: Float> Tiles<'_, '_, F> {
                 target.scalars.set(lane, &RowTarget::<F>::default(), 0.0);
                 continue;
             };
-            if row.is_made {
+            if let Some(maker) = row.made_by {
                 // As they were loaded.
                 let kept = if panel.mask.is_some() { kept } else { &[] };
-                let filled = job.fill_weights::<V>(token, (number, 0), kept, weights);
+                let filled = maker.fill::<V>(token, (number, 0), kept, weights);
                 self.is_lost[lane] = filled.is_lost;
                 row.set_mass(filled.mass);
             } else if self.weight_kind.is_none() {
                 let weight = |class| F::from_f64(row.weights.get(class));
                 weights.iter_mut().enumerate().for_each(|(class, w)| *w = weight(class));
             }
-            has_weights |= row.is_made || !matches!(row.weights, Weights::Absent);
+            has_weights |= row.made_by.is_some() || !matches!(row.weights, Weights::Absent);
             if row.spike != 0.0 && panel.keeps(number, row.class) {
                 #[allow(clippy::cast_precision_loss, reason = "few classes")]
                 let label = row.class as f32;

@@ -27,7 +27,7 @@
 
 use super::exp::{Base, Exponential, Temperature};
 use super::maximum::find_places;
-use super::special::{shift, weighted_gaps};
+use super::special::{UNIT, shift, weighted_gaps};
 use crate::simd::{
     Cache, Float, LaneSum, Lines, QUAD, Sink, Source, Vector, each, outlined, with_value,
 };
@@ -87,14 +87,22 @@ impl<'p, F: Float> Part<'p, F> {
 }
 
 /// What a row or a segment is reduced to.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Partial {
     /// Σ exp(z/T)·2^(H − N), or the same but for the first maximum. NaN where M is out of range.
     pub(crate) sum: f64,
     /// What the sum of float64 rows lost.
     pub(crate) lost: f64,
-    /// Σ w (M − z)
+    /// Σ w (M − z), in units.
     pub(crate) dot: f64,
+    /// 1, or [`UNIT`] of what is not ordinary.
+    pub(crate) unit: f64,
+}
+
+impl Default for Partial {
+    fn default() -> Self {
+        Self { sum: 0.0, lost: 0.0, dot: 0.0, unit: 1.0 }
+    }
 }
 
 impl Partial {
@@ -148,7 +156,7 @@ impl<F: Float> Reduction<'_, F> {
     }
 
     /// Reduces a part of a row again that turned out not to be ordinary, from its logits as they are in memory and the
-    /// largest of the row: its weighted gaps, in [`UNIT`](super::special::UNIT)s; and its sum, if the row `is_shifted` by
+    /// largest of the row: its weighted gaps, in [`UNIT`]s; and its sum, if the row `is_shifted` by
     /// its maximum, as the logits then are.
     #[inline(always)]
     pub(crate) fn special<V: Vector<Scalar = F>>(
@@ -159,6 +167,7 @@ impl<F: Float> Reduction<'_, F> {
         max: f64,
         is_shifted: bool,
     ) {
+        part.partial.unit = UNIT;
         part.partial.dot = match part.weights {
             Weights::Absent => 0.0,
             Weights::Ones => weighted_gaps(z, max, |_| 1.0),
@@ -335,5 +344,6 @@ fn sweep_part<V: Vector>(
         }
     }
     let (sum, lost) = sum.total();
-    Partial { sum, lost, dot: if kind == WeightKind::Absent { 0.0 } else { dot.total().0 } }
+    let dot = if kind == WeightKind::Absent { 0.0 } else { dot.total().0 };
+    Partial { sum, lost, dot, unit: 1.0 }
 }

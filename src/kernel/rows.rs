@@ -1,11 +1,11 @@
 //! What is done once for a row, for at most eight rows side by side.
 
-use super::exp::{Base, Exponential, Temperature, is_double};
+use super::exp::{Base, Exponential, is_double};
 use super::finish::{
     FinishedLanes, Formula, ReducedLanes, TargetLanes, finish_lanes, inverse_of, least,
 };
 use super::reduce::{MOST_ROWS, Partial};
-use super::special::{UNIT, gap};
+use super::special::gap;
 use super::write::Epilogue;
 use crate::math::{Real, two_sum};
 use crate::simd::{Float, MOST_LANES, Vector, VectorJob, Widened, outlined};
@@ -45,14 +45,12 @@ impl Operation {
 #[derive(Clone, Copy)]
 pub(crate) struct Reduced {
     /// The largest of the logits that are multiplied by `shift`: those that are swept, whose shift is 1, or of a special
-    /// row those in memory.
+    /// row those in memory. `partial.dot` is of the same.
     pub(crate) max: f64,
     pub(crate) shift: f64,
     /// The maximum that was swept: 0 of a row that was shifted by its maximum.
     pub(crate) swept_max: f64,
     pub(crate) partial: Partial,
-    /// That of the weighted gaps and of the label's.
-    pub(crate) unit: f64,
     /// The logit at the label, one of those that the maximum is of: −inf where that is masked.
     pub(crate) z_label: f64,
     /// The weight there.
@@ -64,20 +62,7 @@ impl Reduced {
     #[inline(always)]
     pub(crate) fn ordinary(max: f64, partial: Partial) -> Self {
         let (swept_max, z_label, weight_label) = (max, 0.0, 0.0);
-        Self { max, shift: 1.0, swept_max, partial, unit: 1.0, z_label, weight_label }
-    }
-
-    /// A row with this maximum in memory that [`Reduction::special`](super::reduce::Reduction::special) was for.
-    pub(crate) fn special(
-        max: f64,
-        swept_max: f64,
-        mut partial: Partial,
-        shift: f64,
-        has_target: bool,
-    ) -> Self {
-        partial.dot *= shift;
-        let unit = if has_target { UNIT } else { 1.0 };
-        Self { max, shift, unit, ..Self::ordinary(swept_max, partial) }
+        Self { max, shift: 1.0, swept_max, partial, z_label, weight_label }
     }
 }
 
@@ -110,11 +95,11 @@ impl<'f, F: Float> ReducedRows<'f, F> {
     /// Row `i`.
     #[inline(always)]
     pub(crate) fn set(&mut self, i: usize, row: &Reduced) {
-        let Reduced { max, shift, swept_max, unit, z_label, weight_label, .. } = *row;
-        let Partial { sum, lost, dot } = row.partial;
+        let Reduced { max, shift, swept_max, z_label, weight_label, .. } = *row;
+        let Partial { sum, lost, dot, unit } = row.partial;
         let lanes = &mut self.lanes;
         (lanes.max[i], self.swept_max[i], lanes.unit[i]) = (max * shift, swept_max, unit);
-        (lanes.sum[i], lanes.lost[i], lanes.dot[i]) = (sum, lost, dot);
+        (lanes.sum[i], lanes.lost[i], lanes.dot[i]) = (sum, lost, dot * shift);
         (self.z_label[i], lanes.weight_label[i]) = (z_label * shift, weight_label);
         lanes.gap[i] = if unit == 1.0 { max - z_label } else { gap(max, z_label, shift) };
     }
@@ -164,29 +149,6 @@ pub(crate) struct Finished<F> {
     pub(crate) unit: f64,
 }
 
-/// The exponentials of the maxima, and of the logits at the labels.
-fn put_exponentials<V: Vector>(
-    token: V::Token,
-    temperature: &Temperature<V::Scalar>,
-    swept_max: &[f64; MOST_ROWS],
-    z_label: &[f64; MOST_ROWS],
-    rows: &mut ReducedLanes,
-) {
-    outlined!(V, token, {
-        let exp = Exponential::<V>::new(token, temperature);
-        let [max, z_label] = [swept_max, z_label].map(
-            #[inline(always)]
-            |values| -> V { V::Eight::from_slice(token, values).narrow() },
-        );
-        let base = Base::<V>::new(temperature, max);
-        V::Eight::widen(exp.of(max, base)).to_slice(&mut rows.top);
-        let [top, lost] = exp.wide::<V::Eight>(temperature, max, base);
-        top.to_slice(&mut rows.wide_top);
-        lost.to_slice(&mut rows.wide_top_lost);
-        V::Eight::widen(exp.of(z_label, base)).to_slice(&mut rows.exp_label);
-    });
-}
-
 /// Finishes the rows.
 impl<F: Float> VectorJob<F> for &mut ReducedRows<'_, F> {
     type Output = ();
@@ -197,11 +159,21 @@ impl<F: Float> VectorJob<F> for &mut ReducedRows<'_, F> {
         let Formula { operation, temperature, .. } = *formula;
         if operation.splits::<F>() {
             // Of a row that is shifted, relative to its maximum.
-            let labels = from_fn(|i| {
+            let labels: [f64; MOST_ROWS] = from_fn(|i| {
                 let is_shifted = lanes.max[i] != swept_max[i];
                 if is_shifted { -lanes.gap[i] * lanes.unit[i] } else { z_label[i] }
             });
-            put_exponentials::<V>(token, temperature, swept_max, &labels, lanes);
+            outlined!(V, token, {
+                let exp = Exponential::<V>::new(token, temperature);
+                let max: V = V::Eight::from_slice(token, swept_max).narrow();
+                let z_label: V = V::Eight::from_slice(token, &labels).narrow();
+                let base = Base::<V>::new(temperature, max);
+                V::Eight::widen(exp.of(max, base)).to_slice(&mut lanes.top);
+                let [top, lost] = exp.wide::<V::Eight>(temperature, max, base);
+                top.to_slice(&mut lanes.wide_top);
+                lost.to_slice(&mut lanes.wide_top_lost);
+                V::Eight::widen(exp.of(z_label, base)).to_slice(&mut lanes.exp_label);
+            });
         }
         if operation != Operation::Softmax {
             finish_lanes::<V>(token, *formula, lanes, targets, done);
@@ -219,15 +191,9 @@ impl TargetLanes {
     /// The same target in all lanes.
     #[inline(always)]
     pub(crate) fn of_all<F: Float>(target: &RowTarget<'_, F>, scale: f64) -> Self {
-        let RowTarget { spike, beta, smooth_mass, weight, .. } = *target;
-        let in_all = |value| [value; MOST_LANES];
-        Self {
-            spike: in_all(spike),
-            beta: in_all(beta),
-            smooth_mass: in_all(smooth_mass),
-            weight: in_all(weight),
-            scale: in_all(scale),
-        }
+        let mut lanes = Self::default();
+        (0..MOST_LANES).for_each(|lane| lanes.set(lane, target, scale));
+        lanes
     }
 
     /// What the loss and the gradient of the row in a lane are multiplied by is `target.weight` and `scale`.

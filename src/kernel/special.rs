@@ -7,54 +7,15 @@ use crate::simd::Float;
 /// `dot` is formed in units of 2^64 here: no sum of finite terms overflows.
 pub(crate) const UNIT: f64 = 18_446_744_073_709_551_616.0;
 
-/// What kind of numbers a row has; of all but `Finite` the results are fixed: NaN, and [`RowClass::lse`].
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum RowClass {
-    /// Nothing but −inf, or no class at all.
-    AllMinusInfinity,
-    /// A finite maximum and no NaN; there may be −inf.
-    #[default]
-    Finite,
-    /// +inf and no NaN.
-    PlusInfinity,
-    /// At least one NaN.
-    NaN,
+/// The largest of these logits as they are in memory: NaN if one of them is, −inf if there are none. Where it is not
+/// finite, the results of the row are fixed: this for the lse, and NaN.
+pub(crate) fn exact_max<F: Float>(z: &[F]) -> f64 {
+    z.iter().fold(f64::NEG_INFINITY, |max, z| larger(max, z.to_f64()))
 }
 
-impl RowClass {
-    /// The kind of these logits, and the largest.
-    pub(crate) fn of<F: Float>(z: &[F]) -> (Self, f64) {
-        let (mut class, mut max) = (RowClass::AllMinusInfinity, f64::NEG_INFINITY);
-        for value in z {
-            let value = value.to_f64();
-            let kind = if value.is_nan() {
-                RowClass::NaN
-            } else if value == f64::INFINITY {
-                RowClass::PlusInfinity
-            } else if value == f64::NEG_INFINITY {
-                RowClass::AllMinusInfinity
-            } else {
-                RowClass::Finite
-            };
-            class = class.with(kind);
-            max = max.max(value);
-        }
-        (class, max)
-    }
-
-    /// The kind of a row of two parts.
-    pub(crate) fn with(self, other: Self) -> Self {
-        if self as u8 > other as u8 { self } else { other }
-    }
-
-    /// The lse of a row of this kind.
-    pub(crate) fn lse(self) -> f64 {
-        match self {
-            RowClass::AllMinusInfinity => f64::NEG_INFINITY,
-            RowClass::PlusInfinity => f64::INFINITY,
-            RowClass::Finite | RowClass::NaN => f64::NAN,
-        }
-    }
+/// The larger of two such maxima.
+pub(crate) fn larger(a: f64, b: f64) -> f64 {
+    if a.is_nan() || b.is_nan() { f64::NAN } else { a.max(b) }
 }
 
 /// M − z, times `shift`, in units of [`UNIT`].

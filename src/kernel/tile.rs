@@ -28,7 +28,6 @@ use super::finish::{
 use super::hessian::write_tile;
 use super::reduce::WeightKind;
 use super::rows::Operation;
-use super::special::RowClass;
 use super::write::{gradient, log_probability, probability};
 use crate::math::{Real, two_sum};
 use crate::simd::{Float, MOST_LANES, Vector, Widened, outlined};
@@ -166,8 +165,8 @@ impl<F: Float> Tile<'_, F> {
             (swept_max, found) = self.shift_specials(z, max);
             let mut maxima = [0.0; MOST_LANES];
             wide_max.to_slice(&mut maxima);
-            for lane in found.lanes() {
-                maxima[lane] = found.max[lane] * temperature.shift;
+            for (lane, max) in found.rows() {
+                maxima[lane] = max * temperature.shift;
             }
             wide_max = V::Doubles::from_slice(token, &maxima);
             specials = Some(found);
@@ -297,11 +296,8 @@ impl<F: Float> Tile<'_, F> {
             }
         }
         let Some(specials) = specials else { return };
-        for lane in specials.lanes() {
-            let class = specials.class[lane];
-            if class != RowClass::Finite {
-                (done.lse[lane], done.loss[lane]) = (class.lse(), f64::NAN);
-            }
+        for (lane, max) in specials.rows().filter(|(_, max)| !max.is_finite()) {
+            (done.lse[lane], done.loss[lane]) = (max, f64::NAN);
         }
     }
 }

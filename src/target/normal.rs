@@ -6,7 +6,7 @@ use super::{LossTerms, NO_CLASS, Prior, ProbabilityRow, Targets, WeightValues, u
 use crate::error::Error;
 use crate::math::count;
 use crate::simd::{Float, Rows, Source};
-pub(crate) use made::{Filled, PART, fill_masked, positive};
+pub(crate) use made::{PART, fill_masked, positive};
 
 /// The weights w of `dot`.
 #[derive(Clone, Copy, Default)]
@@ -52,8 +52,8 @@ pub(crate) struct RowTarget<'r, F> {
     pub(crate) smooth_mass: f64,
     /// What the loss is multiplied by.
     pub(crate) weight: f64,
-    /// Is w to be made by [`SmoothedTargets::fill`]?
-    pub(crate) is_made: bool,
+    /// Whose [`SmoothedTargets::fill`] makes w, if that is to be made.
+    pub(crate) made_by: Option<&'r SmoothedTargets<'r, F>>,
 }
 
 impl<F: Float> RowTarget<'_, F> {
@@ -72,7 +72,7 @@ impl<F: Float> RowTarget<'_, F> {
 }
 
 /// q' of every row: targets, ε, u, c and s.
-pub(crate) struct SmoothedTargets<'a, F: Float> {
+pub(crate) struct SmoothedTargets<'a, F> {
     targets: &'a Targets<'a>,
     terms: &'a LossTerms<'a>,
     /// Of each row, Σ u over the classes that a mask keeps, or their number if u is uniform; None where it keeps none.
@@ -117,7 +117,6 @@ impl<'a, F: Float> SmoothedTargets<'a, F> {
                 Smooth::Rows(rows)
             }
             Prior::PerRow { .. } => Smooth::Made,
-            Prior::Shared { mass, .. } if is_unweighted => Smooth::Shared(share()?.0, *mass),
             Prior::Uniform | Prior::Shared { .. } => {
                 let (weights, mass) = share()?;
                 Smooth::Shared(weights, mass)
@@ -139,12 +138,9 @@ impl<'a, F: Float> SmoothedTargets<'a, F> {
     /// The weights of rows, if they are the same for all.
     #[inline(always)]
     pub(crate) fn weights_of_all(&self) -> Option<Weights<'_, F>> {
-        match (self.targets, &self.smooth) {
-            (Targets::Probabilities(_), _) | (_, Smooth::Rows(_) | Smooth::Made) => None,
-            (_, Smooth::Absent) => Some(Weights::Absent),
-            (_, Smooth::Ones) => Some(Weights::Ones),
-            (_, Smooth::Shared(weights, _)) => Some(Weights::Row(Source::from_slice(weights))),
-        }
+        let differ = matches!(self.smooth, Smooth::Rows(_) | Smooth::Made);
+        let are_same = matches!(self.targets, Targets::Labels(_)) && !differ;
+        are_same.then(|| self.smooth(0).weights)
     }
 
     /// The labels, and the target of every row but for its label, if they are the same but for those.
@@ -196,10 +192,10 @@ impl<'a, F: Float> SmoothedTargets<'a, F> {
         }
         let is_plain = label_smoothing == 0.0 && class_weight.is_none() && self.kept.is_none();
         let direct = targets.rows.direct(row).filter(|_| is_plain);
-        target.is_made = direct.is_none();
+        target.made_by = direct.is_none().then_some(self);
         target.weights = direct.map_or(Weights::Absent, Weights::Row);
         // Without smoothing, probabilities may be of any size.
-        let has_unit = target.is_made && label_smoothing == 0.0;
+        let has_unit = target.made_by.is_some() && label_smoothing == 0.0;
         target.beta = if has_unit { unit_of(mass) } else { 1.0 };
         Some(target)
     }
@@ -208,31 +204,27 @@ impl<'a, F: Float> SmoothedTargets<'a, F> {
     #[inline(always)]
     fn smooth(&self, row: usize) -> RowTarget<'_, F> {
         let LossTerms { label_smoothing, prior, class_weight, .. } = *self.terms;
-        if let Smooth::Absent = self.smooth {
-            return RowTarget::none();
-        }
+        let weights = match &self.smooth {
+            Smooth::Absent => return RowTarget::none(),
+            Smooth::Ones => Weights::Ones,
+            Smooth::Shared(weights, _) => Weights::Row(Source::from_slice(weights)),
+            Smooth::Rows(rows) => Weights::Row(rows.direct(row).expect("else they are made")),
+            Smooth::Made => Weights::Absent,
+        };
         // ε/K may underflow, but not to 0: a logit of −inf still costs +inf.
         let beta = self.prior_factor(row).0.max(f64::from_bits(1));
-        let mass = match prior {
+        let smooth_mass = match (class_weight, &self.smooth, prior) {
+            (Some(_), Smooth::Shared(_, mass), _) => beta * mass,
             // Of weights that are made.
-            _ if class_weight.is_some() => f64::NAN,
-            Prior::PerRow { masses, .. } if self.kept.is_none() => {
+            (Some(_), _, _) => f64::NAN,
+            (None, _, Prior::Shared { mass, .. }) if self.kept.is_none() => label_smoothing * mass,
+            (None, _, Prior::PerRow { masses, .. }) if self.kept.is_none() => {
                 label_smoothing * masses[prior.place(row)]
             }
-            _ => label_smoothing,
+            (None, _, _) => label_smoothing,
         };
-        let (weights, smooth_mass) = match &self.smooth {
-            Smooth::Absent | Smooth::Made => (Weights::Absent, mass),
-            Smooth::Ones => (Weights::Ones, mass),
-            Smooth::Shared(weights, mass) => {
-                (Weights::Row(Source::from_slice(weights)), beta * mass)
-            }
-            Smooth::Rows(rows) => {
-                (Weights::Row(rows.direct(row).expect("else they are made")), mass)
-            }
-        };
-        let is_made = matches!(self.smooth, Smooth::Made);
-        RowTarget { weights, beta, smooth_mass, is_made, ..RowTarget::none() }
+        let made_by = matches!(self.smooth, Smooth::Made).then_some(self);
+        RowTarget { weights, beta, smooth_mass, made_by, ..RowTarget::none() }
     }
 
     /// What u, in some units, is multiplied by, and the unit: ε by K if it is uniform, by 1, or by its sum over the

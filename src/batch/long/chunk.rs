@@ -17,8 +17,8 @@ use crate::batch::workspace::Workspace;
 use crate::batch::{Job, Plan, Run};
 use crate::error::Error;
 use crate::kernel::{
-    Epilogue, Finished, Formula, MOST_ROWS, Operation, Partial, Reduced, ReducedRows, RowClass,
-    SEGMENT, Temperature, UNIT,
+    Epilogue, Finished, Formula, MOST_ROWS, Operation, Partial, Reduced, ReducedRows, SEGMENT,
+    Temperature, UNIT, larger,
 };
 use crate::math::count;
 use crate::simd::{Float, Level, Rows, RowsMut};
@@ -60,27 +60,23 @@ fn numbers<const N: usize>(rows: &Rows<'_>, row: usize, first: usize) -> [f64; N
     numbers
 }
 
-impl<F: Float> Job<'_, F> {
+impl<'r, F: Float> Row<'r, F> {
     /// The row of this number and maximum, as its segments in this chunk see it.
-    fn row_of_chunk<'r>(
-        &'r self,
-        plan: &'r Plan,
-        number: usize,
-        max: f64,
-        weights: Weights<'r, F>,
-    ) -> Row<'r, 'r, F> {
+    fn of_chunk(plan: &'r Plan<'r, F>, number: usize, max: f64, weights: Weights<'r, F>) -> Self {
         let target = RowTarget { weights, ..RowTarget::none() };
-        let target = (self.operation == Operation::Loss).then_some(target);
-        let is_in_range = self.temperature.is_in_range(F::from_f64(max));
+        let target = (plan.job.operation == Operation::Loss).then_some(target);
+        let is_in_range = plan.job.temperature.is_in_range(F::from_f64(max));
         let (swept_max, shifted_by) = if is_in_range { (max, None) } else { (0.0, Some(max)) };
-        Row { job: self, plan, number, target, swept_max, shifted_by, first: usize::MAX }
+        Row { plan, number, target, swept_max, shifted_by, first: usize::MAX }
     }
+}
 
+impl<F: Float> Job<'_, F> {
     /// Runs `body` for each segment of each row, with memory of the thread that does.
     fn each_segment(
         &self,
         run: &mut Run<'_>,
-        body: impl Fn(&Plan, usize, usize, &mut [F]) + Sync,
+        body: impl Fn(&Plan<'_, F>, usize, usize, &mut [F]) + Sync,
     ) -> Result<(), Error> {
         let (rows, count) = (self.panel.logits.rows(), segments(self.panel.logits.classes()));
         if rows == 0 {
@@ -109,12 +105,11 @@ impl<F: Float> Job<'_, F> {
             let [max, first, is_exact, label] = numbers::<CHUNK_ROW>(rows, row, 0);
             let mut sums = [0.0; SEGMENT_SUMS];
             if !max.is_nan() {
-                let mut of = self.row_of_chunk(plan, row, max, weights);
+                let mut of = Row::of_chunk(plan, row, max, weights);
                 of.first = index_below(first, usize::MAX).unwrap_or(usize::MAX);
-                let (segment, unit) = reduce_segment(&of, level, index, is_exact != 0.0, scratch);
-                let Partial { sum, lost, dot } = segment.partial;
-                let is_finite = segment.class == RowClass::Finite;
-                let logit = if is_finite { 0.0 } else { segment.class.lse() };
+                let segment = reduce_segment(&of, level, index, is_exact != 0.0, scratch);
+                let Partial { sum, lost, dot, unit } = segment.partial;
+                let logit = if segment.max.is_finite() { 0.0 } else { segment.max };
                 let mut z = [F::default()];
                 let label = index_below(label, classes);
                 if let Some(class) = label.filter(|class| class / SEGMENT == index) {
@@ -131,7 +126,7 @@ impl<F: Float> Job<'_, F> {
         let level = run.level;
         self.each_segment(run, |plan, row, index, scratch| {
             let [max, first, second] = numbers(rows, row, 0);
-            let of = &self.row_of_chunk(plan, row, max, Weights::Absent);
+            let of = &Row::of_chunk(plan, row, max, Weights::Absent);
             let step = if first.is_nan() {
                 Step::Fill(F::NAN)
             } else {
@@ -151,14 +146,14 @@ impl<F: Float> Job<'_, F> {
     }
 }
 
-/// Reduces a segment as [`run_row`](super::run_row) does; with the unit that its `dot` is in.
+/// Reduces a segment as [`run_row`](super::run_row) does.
 fn reduce_segment<F: Float>(
-    of: &Row<'_, '_, F>,
+    of: &Row<'_, F>,
     level: Level,
     index: usize,
     is_exact: bool,
     scratch: &mut [F],
-) -> (Segment, f64) {
+) -> Segment {
     let mut segment = Segment::default();
     let mut run = |step, segment: &mut Segment| {
         level.run(SegmentStep { of, index, step, segment, scratch });
@@ -166,16 +161,14 @@ fn reduce_segment<F: Float>(
     let max = of.shifted_by.unwrap_or(of.swept_max);
     if of.shifted_by.is_none() {
         run(Step::Reduce, &mut segment);
-        if segment.partial.is_ordinary() && !is_exact {
-            return (segment, 1.0);
+    }
+    if of.shifted_by.is_some() || is_exact || !segment.partial.is_ordinary() {
+        run(Step::ExactMax, &mut segment);
+        if max.is_finite() {
+            run(Step::Special(max), &mut segment);
         }
     }
-    run(Step::Classify, &mut segment);
-    if !max.is_finite() {
-        return (segment, 1.0);
-    }
-    run(Step::Special(max), &mut segment);
-    (segment, if of.target.is_some() { UNIT } else { 1.0 })
+    segment
 }
 
 /// From the sums of all segments of each row, in their order, and its maximum to its [`ROW_CONSTANTS`]. Of
@@ -196,63 +189,56 @@ pub(crate) fn finish_chunks<F: Float>(
         let first = group * MOST_ROWS;
         let len = MOST_ROWS.min(rows.rows() - first);
         // None of rows that are not read.
-        let mut classes = [None; MOST_ROWS];
+        let mut maxima = [None; MOST_ROWS];
         let mut reduced = ReducedRows::new(formula);
-        for (i, class) in classes[..len].iter_mut().enumerate() {
-            let max = rows.get(first + i, 0);
-            if !max.is_nan() {
-                *class = Some(join(target, temperature, max, (sums, first + i), &mut reduced, i));
+        for (i, max) in maxima[..len].iter_mut().enumerate() {
+            let row_max = rows.get(first + i, 0);
+            if !row_max.is_nan() {
+                let (row, exact_max) = joined_row(temperature, row_max, sums, first + i);
+                reduced.set(i, &row);
+                reduced.targets.set(i, target, 0.0);
+                *max = Some(exact_max);
             }
         }
         level.run(&mut reduced);
-        for (i, class) in classes[..len].iter().enumerate() {
-            let constants = match class {
+        for (i, max) in maxima[..len].iter().enumerate() {
+            let constants = match *max {
                 None => [0.0; ROW_CONSTANTS],
-                Some(RowClass::Finite) if operation == Operation::Softmax => {
-                    reduced.probability(i).map(F::to_f64)
-                }
-                Some(RowClass::Finite) => [reduced.done.scalars(operation)[i], 0.0],
-                Some(class) if operation == Operation::LogSumExp => [class.lse(), 0.0],
-                Some(_) => [f64::NAN; ROW_CONSTANTS],
+                Some(max) if !max.is_finite() => match operation {
+                    Operation::LogSumExp => [max, 0.0],
+                    _ => [f64::NAN; ROW_CONSTANTS],
+                },
+                Some(_) if operation == Operation::Softmax => reduced.probability(i).map(F::to_f64),
+                Some(_) => [reduced.done.scalars(operation)[i], 0.0],
             };
             out.scatter_from(first + i, 0, &constants);
         }
     })
 }
 
-/// A row, from the sums of its segments, to a lane; its class.
-fn join<F: Float>(
-    target: &RowTarget<'_, F>,
+/// A row of this maximum, from the sums of its segments; and a number that is finite where the maximum is, else NaN or
+/// that infinity.
+fn joined_row<F: Float>(
     temperature: &Temperature<F>,
     max: f64,
-    (sums, row): (&Rows<'_>, usize),
-    reduced: &mut ReducedRows<'_, F>,
-    lane: usize,
-) -> RowClass {
+    sums: &Rows<'_>,
+    row: usize,
+) -> (Reduced, f64) {
     let segments = || {
         let starts = (0..sums.classes()).step_by(SEGMENT_SUMS);
         starts.map(|start| numbers::<SEGMENT_SUMS>(sums, row, start))
     };
-    let (mut class, mut unit, mut z_label) = (RowClass::AllMinusInfinity, 1.0, 0.0);
+    let (mut exact_max, mut unit, mut z_label) = (f64::NEG_INFINITY, 1.0, 0.0);
     for [.., own_unit, logit, z] in segments() {
-        class = class.with(RowClass::of(&[logit]).0);
+        exact_max = larger(exact_max, logit);
         unit = own_unit.max(unit);
         z_label += z;
     }
-    let joined_in = |unit: f64| {
-        joined(segments().map(|[sum, lost, dot, own_unit, ..]| {
-            let dot = dot * (own_unit / unit);
-            Partial { sum, lost, dot }
-        }))
-    };
-    let mut partial = joined_in(unit);
+    let partials = || segments().map(|[sum, lost, dot, unit, ..]| Partial { sum, lost, dot, unit });
+    let mut partial = joined(partials(), unit);
     if !partial.dot.is_finite() {
-        (unit, partial) = (UNIT, joined_in(UNIT));
+        partial = joined(partials(), UNIT);
     }
-    let is_in_range = temperature.is_in_range(F::from_f64(max));
-    let swept_max = if is_in_range { max } else { 0.0 };
-    let row = Reduced { swept_max, unit, z_label, ..Reduced::ordinary(max, partial) };
-    reduced.set(lane, &row);
-    reduced.targets.set(lane, target, 0.0);
-    class
+    let swept_max = if temperature.is_in_range(F::from_f64(max)) { max } else { 0.0 };
+    (Reduced { swept_max, z_label, ..Reduced::ordinary(max, partial) }, exact_max)
 }

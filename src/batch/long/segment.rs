@@ -2,21 +2,21 @@
 
 use super::{Row, Segment, Step};
 use crate::kernel::{
-    Operation, Output, Part, Reduction, RowClass, SEGMENT, maximum, shift, write, write_shifted,
+    Operation, Output, Part, Reduction, SEGMENT, exact_max, maximum, shift, write, write_shifted,
 };
 use crate::simd::{Float, Lines, Sink, Source, Vector, VectorJob, fence, outlined};
 use crate::target::Weights;
 
 /// A step of one segment.
-pub(super) struct SegmentStep<'s, 'r, 'j, F: Float> {
-    pub(super) of: &'s Row<'r, 'j, F>,
+pub(super) struct SegmentStep<'s, 'r, F: Float> {
+    pub(super) of: &'s Row<'r, F>,
     pub(super) index: usize,
     pub(super) step: Step<F>,
     pub(super) segment: &'s mut Segment,
     pub(super) scratch: &'s mut [F],
 }
 
-impl<F: Float> VectorJob<F> for SegmentStep<'_, '_, '_, F> {
+impl<F: Float> VectorJob<F> for SegmentStep<'_, '_, F> {
     type Output = ();
 
     #[inline(always)]
@@ -26,8 +26,9 @@ impl<F: Float> VectorJob<F> for SegmentStep<'_, '_, '_, F> {
     )]
     fn run<V: Vector<Scalar = F>>(self, token: V::Token) {
         let Self { of, index, step, segment, scratch } = self;
-        let Row { job, plan, number, target, swept_max, shifted_by, .. } = of;
-        let (panel, temperature, row) = (&job.panel, &job.temperature, *number);
+        let Row { plan, number, target, swept_max, shifted_by, .. } = of;
+        let (job, row) = (plan.job, *number);
+        let (panel, temperature) = (&job.panel, &job.temperature);
         let start = index * SEGMENT;
         let len = SEGMENT.min(panel.logits.classes() - start);
         let (own_z, rest) = scratch.split_at_mut(SEGMENT);
@@ -39,9 +40,9 @@ impl<F: Float> VectorJob<F> for SegmentStep<'_, '_, '_, F> {
         let first = if plan.keeps_row { start } else { 0 };
         let own_output = &mut own_output[first..][..len];
         match step {
-            Step::Classify => {
+            Step::ExactMax => {
                 panel.reload(row, start, own_z);
-                (segment.class, segment.max) = RowClass::of(own_z);
+                segment.max = exact_max(own_z);
                 return;
             }
             // As of every row of a loss without a gradient that does not count.
@@ -62,20 +63,20 @@ impl<F: Float> VectorJob<F> for SegmentStep<'_, '_, '_, F> {
         let mut weights = Weights::Absent;
         if let (Some(target), false) = (target, matches!(step, Step::Max)) {
             weights = target.weights.part(start, len);
-            if target.is_made {
-                let filled = job.fill_weights::<V>(token, (row, start), kept, own_weights);
+            if let Some(maker) = target.made_by {
+                let filled = maker.fill::<V>(token, (row, start), kept, own_weights);
                 (segment.mass, segment.is_lost) = (filled.mass, filled.is_lost);
-                if let Some(weight) = own_weights.get(target.class.wrapping_sub(start)) {
-                    segment.weight_label = weight.to_f64();
-                }
                 weights = Weights::Row(Source::from_slice(own_weights));
             }
+            let class = target.class.wrapping_sub(start);
+            if class < len {
+                segment.weight_label = weights.get(class);
+            }
         }
-        let is_own = plan.own_output || plan.recomputes;
-        let mut exps = if panel.output.is_some() && !is_own {
-            panel.sink(row).part(start, len)
-        } else {
+        let mut exps = if panel.output.is_none() || plan.own_output {
             Sink::from_slice(own_output)
+        } else {
+            panel.sink(row).part(start, len)
         };
         let (max, keeps) = (F::from_f64(*swept_max), job.operation.keeps());
         let how = Reduction {
@@ -139,7 +140,7 @@ impl<F: Float> VectorJob<F> for SegmentStep<'_, '_, '_, F> {
                     panel.store::<V>(token, row, start, kept, own_output);
                 }
             }
-            Step::Classify | Step::Special(_) | Step::Fill(_) => unreachable!("done above"),
+            Step::ExactMax | Step::Special(_) | Step::Fill(_) => unreachable!("done above"),
         }
     }
 }

@@ -3,7 +3,7 @@
 use super::{MOST_IN_TILES, Tile};
 use crate::kernel::finish::{Lanes, ReducedLanes};
 use crate::kernel::reduce::WeightKind;
-use crate::kernel::special::{self, RowClass};
+use crate::kernel::special::{self, exact_max};
 use crate::math::{self, Real};
 use crate::simd::{Float, MOST_LANES, Vector};
 
@@ -16,7 +16,7 @@ impl<F: Float> Tile<'_, F> {
         z: &mut [F],
         max: V,
     ) -> (V, Specials) {
-        let mut specials = Specials::none();
+        let mut specials = Specials::default();
         let classes = z.len() / V::LANES;
         let mut swept_max = max.to_array();
         let mut row = [F::default(); MOST_IN_TILES];
@@ -26,14 +26,11 @@ impl<F: Float> Tile<'_, F> {
                 continue;
             }
             (self.reread)(lane, row);
-            let (class, max) = RowClass::of(row);
-            specials.is_special[lane] = true;
-            (specials.class[lane], specials.max[lane]) = (class, max);
+            let max = exact_max(row);
+            specials.max[lane] = Some(max);
             special::shift(row, max, self.formula.temperature.shift);
-            for (class_number, value) in row.iter().enumerate() {
-                let is_finite = class == RowClass::Finite;
-                let value = if is_finite { *value } else { F::default() };
-                z[class_number * V::LANES + lane] = value;
+            for (class, value) in row.iter().enumerate() {
+                z[class * V::LANES + lane] = if max.is_finite() { *value } else { F::default() };
             }
             swept_max[lane] = F::default();
         }
@@ -48,13 +45,13 @@ impl<F: Float> Tile<'_, F> {
         out: &mut [F],
     ) {
         let classes = out.len() / V::LANES;
-        for lane in specials.lanes() {
+        for (lane, max) in specials.rows() {
             let mut row = [F::default(); MOST_IN_TILES];
             let row = &mut row[..classes];
             (self.reread)(lane, row);
-            if specials.class[lane] == RowClass::Finite {
+            if max.is_finite() {
                 let inverse = self.formula.temperature.inverse * self.formula.temperature.shift;
-                special::log_probabilities(row, specials.max[lane], inverse, excesses[lane]);
+                special::log_probabilities(row, max, inverse, excesses[lane]);
             } else {
                 row.fill(F::NAN);
             }
@@ -81,7 +78,7 @@ impl<F: Float> Tile<'_, F> {
                 dots[lane] = f64::INFINITY;
                 continue;
             }
-            let special = specials.filter(|specials| specials.is_special[lane]);
+            let special = specials.and_then(|specials| specials.max[lane]);
             if dots[lane].is_finite() && special.is_none() {
                 continue;
             }
@@ -89,7 +86,7 @@ impl<F: Float> Tile<'_, F> {
             let row = &mut row[..classes];
             (self.reread)(lane, row);
             let shift = self.formula.temperature.shift;
-            let max = special.map_or(max[lane].to_f64() / shift, |special| special.max[lane]);
+            let max = special.unwrap_or(max[lane].to_f64() / shift);
             let weight = |class: usize| match self.weight_kind {
                 WeightKind::Absent => 0.0,
                 WeightKind::Ones => 1.0,
@@ -118,36 +115,29 @@ pub(super) fn find_nans<V: Vector>(sum: V::Doubles, specials: &mut Option<Specia
 
 #[inline(never)]
 fn mark_nans(sums: &Lanes, specials: &mut Option<Specials>) {
-    let specials = specials.get_or_insert_with(Specials::none);
+    let specials = specials.get_or_insert_default();
     for lane in (0..MOST_LANES).filter(|lane| sums[*lane].is_nan()) {
-        (specials.is_special[lane], specials.class[lane]) = (true, RowClass::NaN);
+        specials.max[lane] = Some(f64::NAN);
     }
 }
 
-/// Rows that were shifted by their maximum, or have none.
+/// Rows that were shifted by their maximum, or whose maximum is not finite.
+#[derive(Default)]
 pub(super) struct Specials {
-    pub(super) is_special: [bool; MOST_LANES],
-    pub(super) class: [RowClass; MOST_LANES],
-    pub(super) max: [f64; MOST_LANES],
+    /// These maxima, as [`exact_max`] has them.
+    max: [Option<f64>; MOST_LANES],
 }
 
 impl Specials {
-    pub(super) fn none() -> Self {
-        Self {
-            is_special: [false; MOST_LANES],
-            class: [RowClass::Finite; MOST_LANES],
-            max: [0.0; MOST_LANES],
-        }
+    /// The lane of each of these rows, and its maximum.
+    pub(super) fn rows(&self) -> impl Iterator<Item = (usize, f64)> {
+        self.max.iter().enumerate().filter_map(|(lane, max)| max.map(|max| (lane, max)))
     }
 
-    pub(super) fn lanes(&self) -> impl Iterator<Item = usize> {
-        (0..MOST_LANES).filter(|lane| self.is_special[*lane])
-    }
-
-    /// Rows of infinities have no outputs.
+    /// Rows without a finite maximum have no outputs.
     #[inline(never)]
     pub(super) fn mark<V: Vector>(&self, out: &mut [V::Scalar]) {
-        for lane in self.lanes().filter(|lane| self.class[*lane] != RowClass::Finite) {
+        for (lane, _) in self.rows().filter(|(_, max)| !max.is_finite()) {
             out.iter_mut().skip(lane).step_by(V::LANES).for_each(|out| *out = V::Scalar::NAN);
         }
     }

@@ -2,7 +2,7 @@
 //! or masks, of priors of other types than the rows.
 
 use super::SmoothedTargets;
-use crate::simd::{ExactSum, Float, Level, Vector};
+use crate::simd::{ExactSum, Float, Level, Vector, outlined};
 use crate::target::{LossTerms, NO_CLASS, Prior, Targets, WeightValues, unit_of};
 
 /// Classes whose weights are made at once, whether there are as many or not: loops of a fixed length have vectors.
@@ -17,9 +17,19 @@ pub(crate) struct Filled {
 }
 
 impl<F: Float> SmoothedTargets<'_, F> {
-    /// w of the classes from `start` on of a row that is made; those that are not in `kept` have none.
-    #[inline(always)]
+    /// w of the classes of a row that is made, from one on; those that are not in `kept` have none.
     pub(crate) fn fill<V: Vector<Scalar = F>>(
+        &self,
+        token: V::Token,
+        place: (usize, usize),
+        kept: &[F],
+        w: &mut [F],
+    ) -> Filled {
+        outlined!(V, token, self.fill_parts::<V>(token, place, kept, w))
+    }
+
+    #[inline(always)]
+    fn fill_parts<V: Vector<Scalar = F>>(
         &self,
         token: V::Token,
         (row, start): (usize, usize),
