@@ -8,7 +8,7 @@
 //! `factor` is that of the gradient. S is `sum` + `lost`, two numbers of the type of the rows: so S − e_k,
 //! which is the sum of the other classes, keeps its digits where e_k is nearly all of S.
 
-use super::finish::{ReducedLanes, inverse_of};
+use super::finish::{ReducedLanes, inverse_of, least};
 use super::rows::{Finished, ReducedRows};
 use super::write::{Epilogue, probability};
 use crate::math::{Real, two_sum};
@@ -67,7 +67,7 @@ pub(crate) fn write_hessian<V: Vector>(
     e: Source<'_, V::Scalar>,
     out: &mut Sink<'_, V::Scalar>,
 ) {
-    let Epilogue::Gradient { factor, least, .. } = done.epilogue else { return };
+    let Epilogue::Gradient { factor, .. } = done.epilogue else { return };
     let sums = [lanes.sum[i], lanes.lost[i], lanes.top[i]];
     outlined!(V, token, {
         let sums = sums.map(
@@ -75,7 +75,8 @@ pub(crate) fn write_hessian<V: Vector>(
             |sum| V::Doubles::splat(token, sum),
         );
         let total = Total::<V>::new(c, sums);
-        let (factor, least) = (V::splat(token, factor), V::splat(token, least));
+        let least = V::splat(token, least(factor, done.unit));
+        let factor = V::splat(token, factor);
         out.reborrow().fill_from::<V, false, 1>(
             token,
             [e],

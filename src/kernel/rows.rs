@@ -1,9 +1,7 @@
 //! What is done once for a row, for at most eight rows side by side.
 
 use super::exp::{Base, Exponential, is_double};
-use super::finish::{
-    FinishedLanes, Formula, ReducedLanes, TargetLanes, finish_lanes, inverse_of, least,
-};
+use super::finish::{FinishedLanes, Formula, ReducedLanes, TargetLanes, finish_lanes, inverse_of};
 use super::reduce::{MOST_ROWS, Partial};
 use super::special::gap;
 use super::write::Epilogue;
@@ -130,8 +128,7 @@ impl<'f, F: Float> ReducedRows<'f, F> {
                 excess: number(done.excess[i]),
             },
             Operation::Gradient => {
-                let (factor, minus) = (number(done.factor[i]), number(done.minus[i]));
-                Epilogue::Gradient { factor, least: least(factor, unit), minus }
+                Epilogue::Gradient { factor: number(done.factor[i]), minus: number(done.minus[i]) }
             }
             Operation::LogSumExp | Operation::Loss => unreachable!("one number a row"),
         };

@@ -252,14 +252,17 @@ impl<F: Float> Tile<'_, F> {
         if operation == Operation::Gradient {
             let factor: V = finished.factor.narrow();
             let (minus, at_label): (V, V) = (finished.minus.narrow(), finished.label.narrow());
-            let mut least = V::splat(token, F::from_f64(F::MIN_POSITIVE));
             let unit = finished.unit;
             let has_units = !V::Doubles::all(unit.eq(unit.like(1.0)));
-            if has_units {
-                least = (unit.like(F::MIN_POSITIVE) / unit).narrow();
+            let mut least = zero;
+            if weights != WeightKind::Ones || self.hessian.is_some() {
+                least = V::splat(token, F::from_f64(F::MIN_POSITIVE));
+                if has_units {
+                    least = (unit.like(F::MIN_POSITIVE) / unit).narrow();
+                }
+                // As `finish::least`.
+                least = least / factor.max(zero - factor);
             }
-            // As `finish::least`.
-            let least = least / factor.max(zero - factor);
             if let Some(c) = self.hessian {
                 write_tile::<V>(token, c, &rows, factor, least, out, z);
             }
@@ -268,7 +271,7 @@ impl<F: Float> Tile<'_, F> {
                 let value = V::from_slice(token, e);
                 let value = match weights {
                     WeightKind::Absent => probability(value, factor, least),
-                    WeightKind::Ones => gradient(value, factor, least, minus),
+                    WeightKind::Ones => value.mul_add(factor, minus),
                     WeightKind::Each => {
                         let minus = self.weight::<V>(token, class) * minus;
                         gradient(value, factor, least, minus)

@@ -1,6 +1,7 @@
 //! The epilogues: what is written for each class, from its exponential or its logit.
 
 use super::exp::Temperature;
+use super::finish::least;
 use super::rows::Finished;
 use super::special::log_probabilities;
 use crate::simd::{Float, Sink, Source, Vector, outlined};
@@ -14,7 +15,7 @@ pub(crate) enum Epilogue<F> {
     /// log p = (z − M)/T − L
     LogProbability { max: F, inverse: F, excess: F },
     /// e·factor + minus·w
-    Gradient { factor: F, least: F, minus: F },
+    Gradient { factor: F, minus: F },
 }
 
 /// A row to be written, or a part of one.
@@ -34,7 +35,7 @@ pub(super) fn probability<V: Vector>(e: V, factor: V, least: V) -> V {
     e.only_where(e.ge(least)) * factor
 }
 
-/// e·factor + minus
+/// p + minus, which may be 0: then a p below the smallest normal number is 0 too.
 #[inline(always)]
 pub(super) fn gradient<V: Vector>(e: V, factor: V, least: V, minus: V) -> V {
     e.only_where(e.ge(least)).mul_add(factor, minus)
@@ -90,18 +91,25 @@ fn write_values<V: Vector, const STREAM: bool>(token: V::Token, row: Output<'_, 
             );
         }};
     }
+    let epilogue = match (epilogue, weights) {
+        (Epilogue::Gradient { factor, .. }, Weights::Absent) => {
+            Epilogue::Probability { factor, least: least(factor, unit) }
+        }
+        (epilogue, _) => epilogue,
+    };
     match (epilogue, weights) {
         (Epilogue::LogProbability { max, inverse, excess }, _) => {
             fill!([max, inverse, excess], [values], log_probability(values, max, inverse, excess));
         }
-        (Epilogue::Probability { factor, least }, _)
-        | (Epilogue::Gradient { factor, least, .. }, Weights::Absent) => {
+        (Epilogue::Probability { factor, least }, _) => {
             fill!([factor, least], [values], probability(values, factor, least));
         }
-        (Epilogue::Gradient { factor, least, minus }, Weights::Ones) => {
-            fill!([factor, least, minus], [values], gradient(values, factor, least, minus));
+        (Epilogue::Gradient { factor, minus }, Weights::Absent | Weights::Ones) => {
+            // Beside `minus`, a p below the smallest normal number is nothing, unless that is as small.
+            fill!([factor, minus], [values], values.mul_add(factor, minus));
         }
-        (Epilogue::Gradient { factor, least, minus }, Weights::Row(weights)) => {
+        (Epilogue::Gradient { factor, minus }, Weights::Row(weights)) => {
+            let least = least(factor, unit);
             fill!([factor, least, minus], [values, weights], {
                 gradient(values, factor, least, weights * minus)
             });
