@@ -175,10 +175,12 @@ def gradient_errors(z, prior):
 
 
 def starts(rng, rows, classes):
-    """Rows to search from: of one size, led by one class, and of equal large gaps."""
+    """Rows to search from: of one size, led by one class, near powers of two, and of equal large gaps."""
     led = np.arange(classes) == 0
     yield -rng.exponential(3, (rows, classes))
     yield np.where(led, 20, 0) + rng.normal(size=(rows, classes))
+    powers = rng.integers(-31, -2, (rows, classes)) + 1e-3 * rng.normal(size=(rows, classes))
+    yield np.where(led, 0, np.log(2) * powers)
     gaps = rng.uniform(16, 40, (rows, 1)) + 1e-3 * rng.normal(size=(rows, classes))
     yield np.where(led, 1 + 2.0**-20, -gaps)
 
@@ -197,7 +199,7 @@ GENERATIONS = 30
 
 
 @pytest.mark.parametrize("dtype", FLOATS)
-@pytest.mark.parametrize("classes", [3, 33, 64])
+@pytest.mark.parametrize("classes", [3, 5, 33, 64])
 @pytest.mark.parametrize(
     "operation, errors_of, has_prior",
     [
@@ -223,6 +225,22 @@ def test_rows_found_by_search(operation, errors_of, has_prior, classes, dtype):
             error = np.concatenate([error[best], errors_of(children, prior)])
         bound = ulp.LOGSUMEXP_OF_ANY if operation == "logsumexp" else BOUNDS_OF_ANY[operation]
         assert error.max() <= bound, f"worst {error.max()} ulp: {z[error.argmax()]!r}"
+
+
+# Rows that had errors of more than 3 ulp while four exponentials, and four gaps, were added in the type of the rows.
+FOUND = [
+    ([-9.70348072052002, 0.0, -12.476160049438477, -3.4646904468536377], 1, 0.0),
+    ([-4.15636396, 0.0, -20.79192352294922, -20.790313720703125, -18.712432861328125], 1, 0.0),
+    ([0.0009992095874622464, -2.0006561279296875, -128.04495239257812, -0.0625001564621], 0, 0.9),
+]
+
+
+@pytest.mark.parametrize("row, label, label_smoothing", FOUND)
+def test_rows_that_were_found(row, label, label_smoothing):
+    z = np.array([row], np.float32)
+    loss = sx.cross_entropy(z, [label], label_smoothing=label_smoothing, reduction="none")
+    exact = reference.cross_entropy(z, [label], label_smoothing=label_smoothing)
+    assert_within(ulp.LOSS_OF_ANY, loss, exact)
 
 
 # Sums whose small addends, each just below half an ulp of the large one, would all be rounded away in

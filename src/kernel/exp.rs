@@ -169,22 +169,37 @@ impl<V: Vector> Exponential<V> {
     /// exp(z/T)·2^(H − N)
     #[inline(always)]
     pub(super) fn of(&self, z: V, base: Base<V>) -> V {
-        self.of_each([z], base)[0]
+        self.of_each([z], base, || ())[0]
     }
 
     /// Those of several vectors, step by step: while one waits for its own results, the processor has work of the
-    /// others.
+    /// others. Halfway it gets work of another kind.
     #[inline(always)]
-    pub(super) fn of_each<const N: usize>(&self, z: [V; N], base: Base<V>) -> [V; N] {
+    pub(super) fn of_each<const N: usize>(
+        &self,
+        z: [V; N],
+        base: Base<V>,
+        halfway: impl FnOnce(),
+    ) -> [V; N] {
         if V::IS_COMPACT {
-            return each!(N, |i| outlined!(V, self.token(), self.side_by_side([z[i]], base))[0]);
+            halfway();
+            return each!(N, |i| outlined!(
+                V,
+                self.token(),
+                self.side_by_side([z[i]], base, || ())
+            )[0]);
         }
-        self.side_by_side(z, base)
+        self.side_by_side(z, base, halfway)
     }
 
     #[inline(always)]
-    fn side_by_side<const N: usize>(&self, z: [V; N], base: Base<V>) -> [V; N] {
-        let (q, r, scale) = self.polynomial(z, base);
+    fn side_by_side<const N: usize>(
+        &self,
+        z: [V; N],
+        base: Base<V>,
+        halfway: impl FnOnce(),
+    ) -> [V; N] {
+        let (q, r, scale) = self.polynomial(z, base, halfway);
         let one = V::splat(self.token(), V::Scalar::from_f64(1.0));
         // A power of two rounds nothing.
         each!(N, |i| q[i].mul_add(r[i], one) * scale[i])
@@ -192,10 +207,16 @@ impl<V: Vector> Exponential<V> {
 
     /// q, r, and 2^(n − N + H).
     #[inline(always)]
-    fn polynomial<const N: usize>(&self, z: [V; N], base: Base<V>) -> ([V; N], [V; N], [V; N]) {
+    fn polynomial<const N: usize>(
+        &self,
+        z: [V; N],
+        base: Base<V>,
+        halfway: impl FnOnce(),
+    ) -> ([V; N], [V; N], [V; N]) {
         // In this order, which keeps NaN.
         let (n, rest, scale) = self.reduced(each!(N, |i| base.cut.max(z[i])), base);
         let r = each!(N, |i| n[i].neg_mul_add(self.ln2_low, rest[i]));
+        halfway();
         let count = const { V::Scalar::EXP.coefficients.len() };
         let mut q = [self.coefficients[count - 1]; N];
         for c in (0..count - 1).rev() {
@@ -224,7 +245,7 @@ impl<V: Vector> Exponential<V> {
         base: Base<V>,
     ) -> Pair<D> {
         if const { !is_double::<V::Scalar>() } {
-            let ([q], [r], [scale]) = self.polynomial([max], base);
+            let ([q], [r], [scale]) = self.polynomial([max], base, || ());
             let one = V::splat(self.token(), V::Scalar::from_f64(1.0));
             let e = q.mul_add(r, one);
             let (e, lost) = (e * scale, q.mul_add(r, one - e) * scale);

@@ -15,17 +15,18 @@
 //!
 //! ```text
 //! for each segment of 16384 classes:
-//!     for each quad of 4 vectors, LANES classes each:
-//!         lanes[i] += (v0[i] + v1[i]) + (v2[i] + v3[i])       the products of `dot` with v1 and v3 fused;
-//!                                                             for f64 pairs, and exact products, one by one
+//!     for each pair of vectors, LANES classes each:
+//!         lanes[i] += v0[i] + v1[i]                           the product of `dot` with v1 fused; for f64 its terms
+//!                                                             one by one, and products unrounded
 //!     joined: lanes i and i + 8 (f32 only), then i + 4, i + 2, i + 1; f64 one after another, compensated
 //! segments: the first, then each that follows, compensated
 //! ```
 //!
-//! The lanes are doubles (f32), or doubles with what their additions lost (f64). A class that is left
-//! out, or that does not exist, adds +0.
+//! The lanes are doubles (f32), or doubles with what their additions lost (f64). So a sum has but one rounding in the
+//! type of the rows, that of a pair: one more would be too much for the loss of a row where one class
+//! beside the maximum is nearly all. A class that is left out, or that does not exist, adds +0.
 
-use super::exp::{Base, Exponential, Temperature};
+use super::exp::{Base, Exponential, Temperature, is_double};
 use super::maximum::find_places;
 use super::special::{UNIT, shift, weighted_gaps};
 use crate::simd::{
@@ -254,6 +255,9 @@ fn sweep_part<V: Vector>(
         #[inline(always)]
         |e: V, at: usize| with_value(e, at, (apart, V::Scalar::default()))
     };
+    // Where there are registers for it, the exponentials of a quad are added while those of the next are formed.
+    let is_put_off = const { V::IS_ONE_REGISTER && !is_double::<V::Scalar>() };
+    let mut pairs = [zero; 2];
     let mut add_quad = {
         #[inline(always)]
         |at: usize, has_apart: bool| {
@@ -271,14 +275,29 @@ fn sweep_part<V: Vector>(
             let mut kept = keeps.then(|| exps.quad::<V>(at));
             let z = each!(QUAD, |i| quad.nth::<V>(token, i));
             let gaps = each!(QUAD, |i| top - z[i]);
-            match kind {
-                WeightKind::Absent => {}
-                WeightKind::Ones => dot.add_pair(gaps[0] + gaps[1], gaps[2] + gaps[3]),
-                WeightKind::Each => {
-                    dot.add_products(each!(QUAD, |i| weight.nth::<V>(token, i)), gaps);
-                }
-            }
-            let e = exp.of_each(z, base);
+            let e = exp.of_each(
+                z,
+                base,
+                #[inline(always)]
+                || {
+                    if is_put_off {
+                        sum.add(pairs[0]);
+                        sum.add(pairs[1]);
+                    }
+                    match kind {
+                        WeightKind::Absent => {}
+                        WeightKind::Ones => {
+                            dot.add_pair([gaps[0], gaps[1]]);
+                            dot.add_pair([gaps[2], gaps[3]]);
+                        }
+                        WeightKind::Each => {
+                            let [w0, w1, w2, w3] = each!(QUAD, |i| weight.nth::<V>(token, i));
+                            dot.add_products([w0, w1], [gaps[0], gaps[1]]);
+                            dot.add_products([w2, w3], [gaps[2], gaps[3]]);
+                        }
+                    }
+                },
+            );
             let mut term = {
                 #[inline(always)]
                 |i: usize| {
@@ -288,7 +307,11 @@ fn sweep_part<V: Vector>(
                     if has_apart { leave_out(e[i], at + i * V::LANES) } else { e[i] }
                 }
             };
-            sum.add_pair(term(0) + term(1), term(2) + term(3));
+            pairs = [term(0) + term(1), term(2) + term(3)];
+            if !is_put_off {
+                sum.add(pairs[0]);
+                sum.add(pairs[1]);
+            }
         }
     };
     let whole = z.len() - z.len() % quad_len;
@@ -304,26 +327,28 @@ fn sweep_part<V: Vector>(
             at += quad_len;
         }
     }
+    if is_put_off {
+        sum.add(pairs[0]);
+        sum.add(pairs[1]);
+    }
     if at < z.len() {
         // The last quad, as far as it goes. Classes that do not exist have the logit −inf for the sum, and
         // the maximum or no weight for the dot.
         let mut term = {
             #[inline(always)]
-            |i: usize, mut gaps: V| {
-                let at = at + i * V::LANES;
+            |i: usize| {
+                let (at, mut gap, mut weight) = (at + i * V::LANES, zero, zero);
                 if at >= z.len() {
-                    return (zero, gaps);
+                    return (zero, gap, weight);
                 }
                 let logits = z.vector::<V>(token, at, V::Scalar::NEG_INFINITY);
                 if kind != WeightKind::Absent {
                     let is_whole = at + V::LANES <= z.len();
                     let logits = if is_whole { logits } else { z.head::<V>(token, at, max) };
-                    let gap = top - logits;
-                    gaps = if kind == WeightKind::Each {
-                        weights.vector::<V>(token, at, V::Scalar::default()).mul_add(gap, gaps)
-                    } else {
-                        gaps + gap
-                    };
+                    gap = top - logits;
+                }
+                if kind == WeightKind::Each {
+                    weight = weights.vector::<V>(token, at, V::Scalar::default());
                 }
                 let e = exp.of(logits, base);
                 // The exponentials may go where the logits are, which are not read again.
@@ -331,16 +356,22 @@ fn sweep_part<V: Vector>(
                     exps.set_vector(at, e);
                 }
                 let has_apart = apart.wrapping_sub(at) < V::LANES;
-                (if has_apart { leave_out(e, at) } else { e }, gaps)
+                (if has_apart { leave_out(e, at) } else { e }, gap, weight)
             }
         };
-        let (e0, gaps) = term(0, zero);
-        let (e1, g01) = term(1, gaps);
-        let (e2, gaps) = term(2, zero);
-        let (e3, g23) = term(3, gaps);
-        sum.add_pair(e0 + e1, e2 + e3);
-        if kind != WeightKind::Absent {
-            dot.add(g01 + g23);
+        let [(e0, g0, w0), (e1, g1, w1), (e2, g2, w2), (e3, g3, w3)] = each!(QUAD, |i| term(i));
+        sum.add(e0 + e1);
+        sum.add(e2 + e3);
+        match kind {
+            WeightKind::Absent => {}
+            WeightKind::Ones => {
+                dot.add_pair([g0, g1]);
+                dot.add_pair([g2, g3]);
+            }
+            WeightKind::Each => {
+                dot.add_products([w0, w1], [g0, g1]);
+                dot.add_products([w2, w3], [g2, g3]);
+            }
         }
     }
     let (sum, lost) = sum.total();

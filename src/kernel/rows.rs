@@ -32,8 +32,8 @@ impl Operation {
     }
 
     /// Is the maximum left out of the sum and added last? The logarithm needs that; so does softmax in
-    /// float64, where a quad of exponentials is added in the type of the rows, so that the largest would
-    /// be rounded twice more.
+    /// float64, where a pair of exponentials is added in the type of the rows, so that the largest would
+    /// be rounded once more.
     pub(crate) const fn splits<F: Float>(self) -> bool {
         is_double::<F>() || !matches!(self, Operation::Softmax)
     }

@@ -4,9 +4,8 @@
 //! vector k holds class k of LANES rows
 //! M    = max_k z_k,  z_y
 //! e_k  = exp(z_k/T)·2^(H − N)
-//! sum  = Σ of the others, by quads of classes: (e0 + e1) + (e2 + e3), then to doubles, one after another,
-//!        compensated for f64
-//! dot  = Σ w_k (M − z_k), by the same quads; for f64 class by class
+//! sum  = Σ of the others, by pairs of classes: e0 + e1, then to doubles, one after another, compensated for f64
+//! dot  = Σ w_k (M − z_k), by the same pairs; for f64 one by one, and products unrounded
 //! out  = the epilogue of every class
 //! ```
 //!

@@ -1,7 +1,7 @@
 //! Doubles side by side: the scalars of several rows, and what sums of few vectors are flushed into.
 
+use super::Vector;
 use super::partial::Partial;
-use super::{QUAD, Vector};
 use crate::math::{EXPONENT, HALF, Real, RunningSum, SIGNIFICAND, UNIT};
 use fearless_simd::{Bytes, SimdSplit, f32x16, f64x8, mask64x8, u64x8};
 use std::ops::{Add, Div, Mul, Sub};
@@ -148,12 +148,10 @@ impl<S: Partial> Widened<f32x16<S>> for Doubles<S, 1> {
 pub trait LaneSum<V: Vector>: Copy {
     fn zero(token: V::Token) -> Self;
     fn add(&mut self, vector: V);
-    /// Adds both, together where their own sum is no loss.
-    fn add_pair(&mut self, first: V, second: V);
-    /// Adds a product, which f64 does not round before.
-    fn add_product(&mut self, a: V, b: V);
-    /// Adds the products of both; fused, or exactly.
-    fn add_products(&mut self, a: [V; QUAD], b: [V; QUAD]);
+    /// Adds two terms: f32 their sum, rounded; f64 one by one.
+    fn add_pair(&mut self, terms: [V; 2]);
+    /// Adds two products: f32 the first, rounded, fused with the second; f64 one by one, unrounded.
+    fn add_products(&mut self, a: [V; 2], b: [V; 2]);
     /// The sum of each lane, and what it lost.
     fn lanes(self) -> (V::Doubles, V::Doubles);
     /// The sum of all lanes, in a fixed order, and what it lost.
@@ -171,17 +169,12 @@ impl<S: Partial> LaneSum<f32x16<S>> for Doubles<S, 2> {
         *self = *self + Self::widen(vector);
     }
     #[inline(always)]
-    fn add_pair(&mut self, first: f32x16<S>, second: f32x16<S>) {
-        self.add(first + second);
+    fn add_pair(&mut self, [first, second]: [f32x16<S>; 2]) {
+        LaneSum::add(self, first + second);
     }
     #[inline(always)]
-    fn add_product(&mut self, a: f32x16<S>, b: f32x16<S>) {
-        self.add(a * b);
-    }
-    #[inline(always)]
-    fn add_products(&mut self, a: [f32x16<S>; QUAD], b: [f32x16<S>; QUAD]) {
-        let first = a[1].mul_add(b[1], a[0] * b[0]);
-        self.add(first + a[3].mul_add(b[3], a[2] * b[2]));
+    fn add_products(&mut self, a: [f32x16<S>; 2], b: [f32x16<S>; 2]) {
+        LaneSum::add(self, a[1].mul_add(b[1], a[0] * b[0]));
     }
     #[inline(always)]
     fn lanes(self) -> (Self, Self) {
@@ -209,21 +202,17 @@ impl<S: Partial> LaneSum<f64x8<S>> for RunningSum<Doubles<S, 1>> {
         self.add(Doubles([vector]));
     }
     #[inline(always)]
-    fn add_pair(&mut self, first: f64x8<S>, second: f64x8<S>) {
+    fn add_pair(&mut self, [first, second]: [f64x8<S>; 2]) {
         LaneSum::add(self, first);
         LaneSum::add(self, second);
     }
     #[inline(always)]
-    fn add_products(&mut self, a: [f64x8<S>; QUAD], b: [f64x8<S>; QUAD]) {
-        for i in 0..QUAD {
-            self.add_product(a[i], b[i]);
+    fn add_products(&mut self, a: [f64x8<S>; 2], b: [f64x8<S>; 2]) {
+        for i in 0..2 {
+            let product = a[i] * b[i];
+            LaneSum::add(self, product);
+            self.lost = self.lost + Doubles([a[i].mul_sub(b[i], product)]);
         }
-    }
-    #[inline(always)]
-    fn add_product(&mut self, a: f64x8<S>, b: f64x8<S>) {
-        let product = a * b;
-        LaneSum::add(self, product);
-        self.lost = self.lost + Doubles([a.mul_sub(b, product)]);
     }
     #[inline(always)]
     fn lanes(self) -> (Doubles<S, 1>, Doubles<S, 1>) {

@@ -1,11 +1,11 @@
 //! The exponentials of a tile, and their sums.
 
 use super::{Tile, is_in_row_order};
-use crate::kernel::exp::{Base, Exponential, is_double};
+use crate::kernel::exp::{Base, Exponential};
 use crate::kernel::reduce::WeightKind;
 use crate::kernel::rows::Operation;
 use crate::math::{Real, count};
-use crate::simd::{Float, LaneSum, MOST_LANES, QUAD, Vector, Widened, outlined};
+use crate::simd::{Float, LaneSum, MOST_LANES, Vector, Widened, outlined};
 
 impl<F: Float> Tile<'_, F> {
     /// The sum of the exponentials (without all maxima, unless it is for softmax), the dot, and the
@@ -37,56 +37,52 @@ impl<F: Float> Tile<'_, F> {
             let (sum, dot) = outlined!(V, token, self.row_sums::<V>(splits, weights, max, z, out));
             return (sum, sum.like(0.0), dot, one);
         }
-        let quad_len = const { QUAD * V::LANES };
-        for (z, e) in z.chunks(quad_len).zip(out.chunks(quad_len)) {
-            let e = &e[..z.len()];
-            let [first, second] = pairs(
-                zero,
-                z.len(),
-                #[inline(always)]
-                |sum: Option<V>, at| {
-                    let mut e = V::from_slice(token, &e[at..]);
-                    if splits {
-                        let is_max = V::from_slice(token, &z[at..]).ge(max);
-                        ties = V::select(is_max, ties + one, ties);
-                        e = e.only_where(!is_max);
-                    }
-                    sum.map_or(e, |sum| sum + e)
-                },
-            );
-            sum.add_pair(first, second);
+        // Pairs of classes, and the last if it has none.
+        let pair_len = const { 2 * V::LANES };
+        let (pairs, last) = z.split_at(z.len() - z.len() % pair_len);
+        let (pairs_of_e, last_of_e) = out.split_at(pairs.len());
+        let mut term = {
+            #[inline(always)]
+            |z: &[F], e: &[F]| {
+                let e = V::from_slice(token, e);
+                if !splits {
+                    return e;
+                }
+                let is_max = V::from_slice(token, z).ge(max);
+                ties = V::select(is_max, ties + one, ties);
+                e.only_where(!is_max)
+            }
+        };
+        for (z, e) in pairs.chunks_exact(pair_len).zip(pairs_of_e.chunks_exact(pair_len)) {
+            sum.add(term(z, e) + term(&z[V::LANES..], &e[V::LANES..]));
+        }
+        if !last.is_empty() {
+            sum.add(term(last, last_of_e));
         }
         let (sum, lost) = sum.lanes();
         if weights == WeightKind::Absent {
             return (sum, lost, dot.lanes().0, ties);
         }
-        for (quad, z) in z.chunks(quad_len).enumerate() {
-            let [first, second] = pairs(
-                zero,
-                z.len(),
-                #[inline(always)]
-                |sum: Option<V>, at| {
-                    let gap = max - V::from_slice(token, &z[at..]);
-                    let weight = (weights == WeightKind::Each)
-                        .then(|| self.weight::<V>(token, quad * QUAD + at / V::LANES));
-                    // Of float64 nothing is wider than the type: each class is added alone.
-                    if const { is_double::<F>() } {
-                        match weight {
-                            Some(weight) => dot.add_product(weight, gap),
-                            None => dot.add(gap),
-                        }
-                        return zero;
-                    }
-                    match (weight, sum) {
-                        (Some(weight), Some(sum)) => weight.mul_add(gap, sum),
-                        (Some(weight), None) => weight * gap,
-                        (None, Some(sum)) => sum + gap,
-                        (None, None) => gap,
-                    }
-                },
-            );
-            if const { !is_double::<F>() } {
-                dot.add(first + second);
+        let all = if weights == WeightKind::Each { &self.weights[..z.len()] } else { z };
+        let (pairs_of_weights, last_weight) = all.split_at(pairs.len());
+        let vector = {
+            #[inline(always)]
+            |values: &[F]| V::from_slice(token, values)
+        };
+        for (z, w) in pairs.chunks_exact(pair_len).zip(pairs_of_weights.chunks_exact(pair_len)) {
+            let gaps = [max - vector(z), max - vector(&z[V::LANES..])];
+            if weights == WeightKind::Each {
+                dot.add_products([vector(w), vector(&w[V::LANES..])], gaps);
+            } else {
+                dot.add_pair(gaps);
+            }
+        }
+        if !last.is_empty() {
+            let gaps = [max - vector(last), zero];
+            if weights == WeightKind::Each {
+                dot.add_products([vector(last_weight), zero], gaps);
+            } else {
+                dot.add_pair(gaps);
             }
         }
         (sum, lost, dot.lanes().0, ties)
@@ -155,10 +151,9 @@ fn in_row_order<V: Vector>(one: V, len: usize, factors: impl Fn(usize) -> (V, V)
     };
     let mut lanes = [V::Doubles::splat(token, 0.0); MOST_LANES];
     for lane in 0..V::LANES {
-        for quad in (lane * V::LANES..len).step_by(QUAD * stride) {
-            let first = add(add(zero, quad), quad + stride);
-            let second = add(add(zero, quad + 2 * stride), quad + 3 * stride);
-            lanes[lane] = lanes[lane] + V::Doubles::widen(first + second);
+        for pair in (lane * V::LANES..len).step_by(2 * stride) {
+            let sum = add(add(zero, pair), pair + stride);
+            lanes[lane] = lanes[lane] + V::Doubles::widen(sum);
         }
     }
     let mut half = V::LANES / 2;
@@ -169,26 +164,4 @@ fn in_row_order<V: Vector>(one: V, len: usize, factors: impl Fn(usize) -> (V, V)
         half /= 2;
     }
     lanes[0]
-}
-
-/// What two classes are summed to, twice, of a quad whose vectors begin at 0, LANES, ... below `len`: `with`
-/// makes a term, or adds one.
-#[inline(always)]
-fn pairs<V: Vector>(zero: V, len: usize, mut with: impl FnMut(Option<V>, usize) -> V) -> [V; 2] {
-    let mut pair = {
-        #[inline(always)]
-        |at: usize, len: usize| {
-            if at >= len {
-                return zero;
-            }
-            let first = with(None, at);
-            let next = at + V::LANES;
-            if next < len { with(Some(first), next) } else { first }
-        }
-    };
-    // A whole quad asks nothing.
-    if !V::IS_COMPACT && len == QUAD * V::LANES {
-        return [pair(0, QUAD * V::LANES), pair(2 * V::LANES, QUAD * V::LANES)];
-    }
-    [pair(0, len), pair(2 * V::LANES, len)]
 }
