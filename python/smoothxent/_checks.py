@@ -23,7 +23,7 @@ from smoothxent._arrays import (
 )
 from smoothxent._errors import LabelError
 from smoothxent._options import integer, number
-from smoothxent._outputs import as_output
+from smoothxent._outputs import MOST_WORK, as_output
 from smoothxent._pieces import allocated, first, pieces
 
 if TYPE_CHECKING:
@@ -309,7 +309,7 @@ def output(out: NDArray[Any], shape: tuple[int, ...], name: str = "out") -> NDAr
 def share_memory(a: NDArray[Any], b: NDArray[Any]) -> bool:
     """Tell whether two arrays have, or may have, elements in common; it is not searched for long."""
     try:
-        return np.shares_memory(a, b, max_work=10_000)  # type: ignore[arg-type]  # of the stubs
+        return np.shares_memory(a, b, max_work=MOST_WORK)  # type: ignore[arg-type]  # of the stubs
     except np.exceptions.TooHardError:
         return True
 

@@ -16,7 +16,7 @@ from smoothxent._arrays import FLOATS, as_ndarray, is_supported_float
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-_WORK = 10_000  # of NumPy's search for an element that two arrays share
+MOST_WORK = 10_000  # of NumPy's search for an element that two arrays share
 
 
 def as_native_output(obj: object, name: str) -> NDArray[Any]:
@@ -66,7 +66,7 @@ def _overlaps_itself(array: NDArray[Any]) -> bool:
         while array.shape[axis] > 1:
             middle = (array.shape[axis] + 1) // 2
             first, second = np.split(array, [middle], axis)
-            if np.shares_memory(first, second, max_work=_WORK):  # type: ignore[arg-type]  # of the stubs
+            if np.shares_memory(first, second, max_work=MOST_WORK):  # type: ignore[arg-type]  # of the stubs
                 return True
             array = first  # two elements of the second half lie as two of this do
     return False

@@ -23,8 +23,8 @@
 //! ```
 //!
 //! The lanes are doubles (f32), or doubles with what their additions lost (f64). So a sum has but one rounding in the
-//! type of the rows, that of a pair: one more would be too much for the loss of a row where one class
-//! beside the maximum is nearly all. A class that is left out, or that does not exist, adds +0.
+//! type of the rows, that of a pair: one more would be too much for the loss of a row where one class beside the
+//! maximum is nearly all. A class that is left out, or that does not exist, adds +0.
 
 use super::exp::{Base, Exponential, Temperature, is_double};
 use super::maximum::find_places;

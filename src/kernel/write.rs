@@ -91,6 +91,7 @@ fn write_values<V: Vector, const STREAM: bool>(token: V::Token, row: Output<'_, 
             );
         }};
     }
+    // Without weights a gradient is a multiple of p, but at the label.
     let epilogue = match (epilogue, weights) {
         (Epilogue::Gradient { factor, .. }, Weights::Absent) => {
             Epilogue::Probability { factor, least: least(factor, unit) }
