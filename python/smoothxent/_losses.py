@@ -243,10 +243,9 @@ def cross_entropy(
     TensorFlow and PyTorch use the same eps. Libraries that spread it over the K - 1 other classes
     (fairseq, Megatron-LM) need ``eps * K / (K - 1)`` here.
 
-    Accuracy: the loss of a row is within 2 ulp of the exact value, 3 on any row (3.5 with a given
-    `prior` in float32), also where it is close to 0.
-    Priors, class weights and probability targets are rounded to the type of the rows. No
-    array of the size of the logits is allocated.
+    Accuracy: the loss of a row is within 2 ulp of the exact value, 3 on any row, also where it is
+    close to 0. Priors, class weights and probability targets are rounded to the type of the rows.
+    No array of the size of the logits is allocated.
 
     Large inputs are shared among up to `get_num_threads` threads. The bits of a row depend only on
     its values, K, the types and the options: not on other rows, memory layout, threads or

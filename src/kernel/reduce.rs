@@ -16,8 +16,8 @@
 //! ```text
 //! for each segment of 16384 classes:
 //!     for each pair of vectors, LANES classes each:
-//!         lanes[i] += v0[i] + v1[i]                           the product of `dot` with v1 fused; for f64 its terms
-//!                                                             one by one, and products unrounded
+//!         lanes[i] += v0[i] + v1[i]                           the product of `dot` with v1 fused, what that with v0 lost
+//!                                                             added at the end; for f64 one by one, nothing lost
 //!     joined: lanes i and i + 8 (f32 only), then i + 4, i + 2, i + 1; f64 one after another, compensated
 //! segments: the first, then each that follows, compensated
 //! ```
@@ -58,6 +58,39 @@ impl WeightKind {
             Weights::Ones => WeightKind::Ones,
             Weights::Row(_) => WeightKind::Each,
         }
+    }
+}
+
+/// Σ w_k (M − z_k): of lanes, pair by pair of vectors.
+pub(super) struct Dot<V: Vector> {
+    kind: WeightKind,
+    sum: V::Sum,
+    /// What products of f32 lost.
+    lost: V,
+}
+
+impl<V: Vector> Dot<V> {
+    #[inline(always)]
+    pub(super) fn zero(token: V::Token, kind: WeightKind) -> Self {
+        Self { kind, sum: V::Sum::zero(token), lost: V::splat(token, V::Scalar::default()) }
+    }
+
+    /// Adds two vectors of gaps M − z. Only weights of their own are read.
+    #[inline(always)]
+    pub(super) fn add(&mut self, gaps: [V; 2], weights: [V; 2]) {
+        match self.kind {
+            WeightKind::Absent => {}
+            WeightKind::Ones => self.sum.add_pair(gaps),
+            WeightKind::Each => self.sum.add_products(weights, gaps, &mut self.lost),
+        }
+    }
+
+    #[inline(always)]
+    pub(super) fn sum(mut self) -> V::Sum {
+        if self.kind == WeightKind::Each {
+            self.sum.add(self.lost);
+        }
+        self.sum
     }
 }
 
@@ -249,7 +282,7 @@ fn sweep_part<V: Vector>(
     let base = Base::<V>::new(temperature, V::splat(token, max));
     let exp = Exponential::<V>::new(token, temperature);
     let (top, zero) = (V::splat(token, max), V::splat(token, V::Scalar::default()));
-    let (mut sum, mut dot) = (V::Sum::zero(token), V::Sum::zero(token));
+    let (mut sum, mut dot) = (V::Sum::zero(token), Dot::<V>::zero(token, kind));
     // The class that is left out adds 0.
     let leave_out = {
         #[inline(always)]
@@ -284,18 +317,9 @@ fn sweep_part<V: Vector>(
                         sum.add(pairs[0]);
                         sum.add(pairs[1]);
                     }
-                    match kind {
-                        WeightKind::Absent => {}
-                        WeightKind::Ones => {
-                            dot.add_pair([gaps[0], gaps[1]]);
-                            dot.add_pair([gaps[2], gaps[3]]);
-                        }
-                        WeightKind::Each => {
-                            let [w0, w1, w2, w3] = each!(QUAD, |i| weight.nth::<V>(token, i));
-                            dot.add_products([w0, w1], [gaps[0], gaps[1]]);
-                            dot.add_products([w2, w3], [gaps[2], gaps[3]]);
-                        }
-                    }
+                    let [w0, w1, w2, w3] = each!(QUAD, |i| weight.nth::<V>(token, i));
+                    dot.add([gaps[0], gaps[1]], [w0, w1]);
+                    dot.add([gaps[2], gaps[3]], [w2, w3]);
                 },
             );
             let mut term = {
@@ -362,19 +386,10 @@ fn sweep_part<V: Vector>(
         let [(e0, g0, w0), (e1, g1, w1), (e2, g2, w2), (e3, g3, w3)] = each!(QUAD, |i| term(i));
         sum.add(e0 + e1);
         sum.add(e2 + e3);
-        match kind {
-            WeightKind::Absent => {}
-            WeightKind::Ones => {
-                dot.add_pair([g0, g1]);
-                dot.add_pair([g2, g3]);
-            }
-            WeightKind::Each => {
-                dot.add_products([w0, w1], [g0, g1]);
-                dot.add_products([w2, w3], [g2, g3]);
-            }
-        }
+        dot.add([g0, g1], [w0, w1]);
+        dot.add([g2, g3], [w2, w3]);
     }
     let (sum, lost) = sum.total();
-    let dot = if kind == WeightKind::Absent { 0.0 } else { dot.total().0 };
+    let dot = if kind == WeightKind::Absent { 0.0 } else { dot.sum().total().0 };
     Partial { sum, lost, dot, unit: 1.0 }
 }

@@ -5,7 +5,7 @@
 //! M    = max_k z_k,  z_y
 //! e_k  = exp(z_k/T)·2^(H − N)
 //! sum  = Σ of the others, by pairs of classes: e0 + e1, then to doubles, one after another, compensated for f64
-//! dot  = Σ w_k (M − z_k), by the same pairs; for f64 one by one, and products unrounded
+//! dot  = Σ w_k (M − z_k), by the same pairs, with what products lost; for f64 one by one
 //! out  = the epilogue of every class
 //! ```
 //!

@@ -150,8 +150,9 @@ pub trait LaneSum<V: Vector>: Copy {
     fn add(&mut self, vector: V);
     /// Adds two terms: f32 their sum, rounded; f64 one by one.
     fn add_pair(&mut self, terms: [V; 2]);
-    /// Adds two products: f32 the first, rounded, fused with the second; f64 one by one, unrounded.
-    fn add_products(&mut self, a: [V; 2], b: [V; 2]);
+    /// Adds two products: f32 the first, rounded, fused with the second; f64 one by one, unrounded. What
+    /// the rounding of the first lost goes to `lost`, to be added at the end.
+    fn add_products(&mut self, a: [V; 2], b: [V; 2], lost: &mut V);
     /// The sum of each lane, and what it lost.
     fn lanes(self) -> (V::Doubles, V::Doubles);
     /// The sum of all lanes, in a fixed order, and what it lost.
@@ -173,8 +174,10 @@ impl<S: Partial> LaneSum<f32x16<S>> for Doubles<S, 2> {
         LaneSum::add(self, first + second);
     }
     #[inline(always)]
-    fn add_products(&mut self, a: [f32x16<S>; 2], b: [f32x16<S>; 2]) {
-        LaneSum::add(self, a[1].mul_add(b[1], a[0] * b[0]));
+    fn add_products(&mut self, a: [f32x16<S>; 2], b: [f32x16<S>; 2], lost: &mut f32x16<S>) {
+        let product = a[0] * b[0];
+        *lost += a[0].mul_sub(b[0], product);
+        LaneSum::add(self, a[1].mul_add(b[1], product));
     }
     #[inline(always)]
     fn lanes(self) -> (Self, Self) {
@@ -207,7 +210,7 @@ impl<S: Partial> LaneSum<f64x8<S>> for RunningSum<Doubles<S, 1>> {
         LaneSum::add(self, second);
     }
     #[inline(always)]
-    fn add_products(&mut self, a: [f64x8<S>; 2], b: [f64x8<S>; 2]) {
+    fn add_products(&mut self, a: [f64x8<S>; 2], b: [f64x8<S>; 2], _lost: &mut f64x8<S>) {
         for i in 0..2 {
             let product = a[i] * b[i];
             LaneSum::add(self, product);

@@ -2,7 +2,7 @@
 
 use super::{Tile, is_in_row_order};
 use crate::kernel::exp::{Base, Exponential};
-use crate::kernel::reduce::WeightKind;
+use crate::kernel::reduce::{Dot, WeightKind};
 use crate::kernel::rows::Operation;
 use crate::math::{Real, count};
 use crate::simd::{Float, LaneSum, MOST_LANES, Vector, Widened, outlined};
@@ -26,7 +26,7 @@ impl<F: Float> Tile<'_, F> {
         let splits = operation != Operation::Softmax || const { Operation::Softmax.splits::<F>() };
         let zero = V::splat(token, F::default());
         let one = V::splat(token, F::from_f64(1.0));
-        let (mut sum, mut dot) = (V::Sum::zero(token), V::Sum::zero(token));
+        let (mut sum, mut dot) = (V::Sum::zero(token), Dot::<V>::zero(token, weights));
         let mut ties = zero;
         // Loops of their own: the constants of the exponential, and what is summed, have no room in the
         // registers of AVX2 together.
@@ -61,7 +61,7 @@ impl<F: Float> Tile<'_, F> {
         }
         let (sum, lost) = sum.lanes();
         if weights == WeightKind::Absent {
-            return (sum, lost, dot.lanes().0, ties);
+            return (sum, lost, V::Doubles::splat(token, 0.0), ties);
         }
         let all = if weights == WeightKind::Each { &self.weights[..z.len()] } else { z };
         let (pairs_of_weights, last_weight) = all.split_at(pairs.len());
@@ -71,21 +71,12 @@ impl<F: Float> Tile<'_, F> {
         };
         for (z, w) in pairs.chunks_exact(pair_len).zip(pairs_of_weights.chunks_exact(pair_len)) {
             let gaps = [max - vector(z), max - vector(&z[V::LANES..])];
-            if weights == WeightKind::Each {
-                dot.add_products([vector(w), vector(&w[V::LANES..])], gaps);
-            } else {
-                dot.add_pair(gaps);
-            }
+            dot.add(gaps, [vector(w), vector(&w[V::LANES..])]);
         }
         if !last.is_empty() {
-            let gaps = [max - vector(last), zero];
-            if weights == WeightKind::Each {
-                dot.add_products([vector(last_weight), zero], gaps);
-            } else {
-                dot.add_pair(gaps);
-            }
+            dot.add([max - vector(last), zero], [vector(last_weight), zero]);
         }
-        (sum, lost, dot.lanes().0, ties)
+        (sum, lost, dot.sum().lanes().0, ties)
     }
 
     /// The sum of the exponentials `e`, if it `splits` without the first maximum, and the dot, of rows of f32: the same
@@ -111,7 +102,7 @@ impl<F: Float> Tile<'_, F> {
                 place = V::select(is_max, number(at), place);
             }
         }
-        let sum = in_row_order(one, z.len(), {
+        let sum = in_row_order(one, z.len(), false, {
             #[inline(always)]
             |at| {
                 let e = V::from_slice(token, &e[at..]);
@@ -121,11 +112,11 @@ impl<F: Float> Tile<'_, F> {
         if weights == WeightKind::Absent {
             return (sum, sum.like(0.0));
         }
-        let dot = in_row_order(one, z.len(), {
+        let is_each = weights == WeightKind::Each;
+        let dot = in_row_order(one, z.len(), is_each, {
             #[inline(always)]
             |at| {
                 let gap = max - V::from_slice(token, &z[at..]);
-                let is_each = weights == WeightKind::Each;
                 (gap, if is_each { self.weight::<V>(token, at / V::LANES) } else { one })
             }
         });
@@ -133,28 +124,34 @@ impl<F: Float> Tile<'_, F> {
     }
 }
 
-/// The sum of the products of which `factors` are, of the classes whose vectors begin at 0, LANES, ... below `len`.
+/// The sum of the products of which `factors` are, of the classes whose vectors begin at 0, LANES, ... below `len`. As
+/// [`LaneSum::add_products`] adds them, or without `has_products`, where the second factors are 1, as [`LaneSum::add_pair`].
 #[inline(always)]
-fn in_row_order<V: Vector>(one: V, len: usize, factors: impl Fn(usize) -> (V, V)) -> V::Doubles {
+fn in_row_order<V: Vector>(
+    one: V,
+    len: usize,
+    has_products: bool,
+    factors: impl Fn(usize) -> (V, V),
+) -> V::Doubles {
     let (token, zero) = (one.token(), V::splat(one.token(), V::Scalar::default()));
     // From one vector of a row to the next.
     let stride = const { V::LANES * V::LANES };
-    let add = {
-        #[inline(always)]
-        |sum: V, at: usize| {
-            if at >= len {
-                return sum;
-            }
-            let (a, b) = factors(at);
-            a.mul_add(b, sum)
-        }
-    };
     let mut lanes = [V::Doubles::splat(token, 0.0); MOST_LANES];
     for lane in 0..V::LANES {
+        let mut lost = zero;
         for pair in (lane * V::LANES..len).step_by(2 * stride) {
-            let sum = add(add(zero, pair), pair + stride);
+            let (a, b) = factors(pair);
+            let mut sum = a * b;
+            if has_products {
+                lost = lost + a.mul_sub(b, sum);
+            }
+            if pair + stride < len {
+                let (a, b) = factors(pair + stride);
+                sum = a.mul_add(b, sum);
+            }
             lanes[lane] = lanes[lane] + V::Doubles::widen(sum);
         }
+        lanes[lane] = lanes[lane] + V::Doubles::widen(lost);
     }
     let mut half = V::LANES / 2;
     while half > 0 {
