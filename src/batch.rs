@@ -24,7 +24,7 @@ use crate::panel::Panel;
 use crate::simd::{Float, MOST_LANES, RowsMut, Vector, VectorJob, fence, outlined};
 use crate::target::{RowTarget, SmoothedTargets};
 pub(crate) use long::chunk::finish_chunks;
-pub use long::chunk::{CHUNK_ROW, ROW_CONSTANTS, SEGMENT_SUMS, segment_len, segments};
+pub use long::chunk::{CHUNK_ROW, ROW_CONSTANTS, SEGMENT_SUMS};
 pub(crate) use parts::{NUMBERS_PER_PART, TERMS_PER_PART};
 use plan::{Path, Plan};
 pub use run::{Checkpoint, Run};

@@ -22,15 +22,15 @@ mod chunk;
 mod cross_entropy_terms;
 pub(crate) mod inputs;
 
-pub use crate::batch::{CHUNK_ROW, Hessian, ROW_CONSTANTS, SEGMENT_SUMS, segment_len, segments};
-pub use crate::kernel::Operation;
+pub use crate::batch::{CHUNK_ROW, Hessian, ROW_CONSTANTS, SEGMENT_SUMS};
+pub use crate::kernel::{Operation, SEGMENT};
 pub use chunk::{ChunkTarget, Smoothing, finish_chunks};
 pub use cross_entropy_terms::TermsOut;
 pub use inputs::{read_labels, read_prior, read_probabilities, read_weights};
 
 use crate::batch::{Job, Run, Targets as BatchTargets};
 use crate::error::Error;
-use crate::kernel::{SEGMENT, Temperature};
+use crate::kernel::Temperature;
 use crate::panel::Panel;
 use crate::simd::{Float, Rows, RowsMut, Storage};
 use crate::target::{LossTerms, SmoothedTargets, Targets, WeightValues};
@@ -183,7 +183,7 @@ impl CrossEntropy<'_> {
                 &mut few[..rows]
             }
             rows => {
-                many = run.filled(rows, &0.0)?;
+                many = run.defaults(rows)?;
                 &mut many
             }
         };

@@ -9,7 +9,7 @@ use super::{Argument, Arguments};
 use pyo3::prelude::*;
 use pyo3::types::PyString;
 use smoothxent::{
-    CHUNK_ROW, ChunkTarget, Operation, ROW_CONSTANTS, SEGMENT_SUMS, Smoothing, Storage, segments,
+    CHUNK_ROW, ChunkTarget, Operation, ROW_CONSTANTS, SEGMENT, SEGMENT_SUMS, Smoothing, Storage,
 };
 
 /// What is done to the rows of which a chunk is a part.
@@ -50,7 +50,7 @@ fn reduce_chunk<'py>(
         None if is_uniform => Smoothing::Uniform,
         None => Smoothing::None,
     };
-    let len = segments(classes) * SEGMENT_SUMS;
+    let len = classes.div_ceil(SEGMENT) * SEGMENT_SUMS;
     let sums = Array::empty(py, &with_axis(&row_shape, len), Storage::F64)?;
     let (rows, mut out) = (rows.rows(logits.axis), sums.rows_mut(logits.axis));
     logits.run(py, |batch, run| batch.reduce_chunk(operation, &rows, smoothing, &mut out, run))?;

@@ -246,7 +246,7 @@ mod _smoothxent {
     const __version__: &str = env!("CARGO_PKG_VERSION");
     /// Classes of a segment, the unit of summation.
     #[pymodule_export]
-    const _SEGMENT: usize = smoothxent::segment_len();
+    const _SEGMENT: usize = smoothxent::SEGMENT;
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {

@@ -26,14 +26,14 @@ const LONG_ROW: usize = 1 << 20;
 const CHUNK: usize = 1 << 12;
 
 impl Run<'_> {
-    /// `len` times `value`, with polls on the way: the first touch is what new memory costs.
-    pub(crate) fn filled<T: Clone>(&mut self, len: usize, value: &T) -> Result<Vec<T>, Error> {
+    /// `len` default values, with polls on the way: the first touch is what new memory costs.
+    pub(crate) fn defaults<T: Clone + Default>(&mut self, len: usize) -> Result<Vec<T>, Error> {
         let mut vector = with_capacity(len)?;
         let part = BYTES_PER_TOUCH / size_of::<T>().max(1);
         for start in (0..len).step_by(part) {
             let end = len.min(start + part);
             self.poll((end - start) * size_of::<T>())?;
-            vector.resize(end, value.clone());
+            vector.resize(end, T::default());
         }
         Ok(vector)
     }
@@ -141,7 +141,7 @@ impl Run<'_> {
         finish: impl Fn(usize, S) -> Result<R, Error> + Sync,
     ) -> Result<Vec<R>, Error> {
         let classes = rows.classes();
-        let mut results = self.filled(rows.rows(), &R::default())?;
+        let mut results = self.defaults(rows.rows())?;
         let level = self.level;
         let read_long_row = |row: usize, buffer: &mut [f64], mut polled: Option<&mut Run<'_>>| {
             let mut state = S::default();

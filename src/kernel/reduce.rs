@@ -36,7 +36,7 @@ use crate::target::Weights;
 use std::slice::from_mut;
 
 /// Classes of a segment: the unit in which long rows are divided.
-pub(crate) const SEGMENT: usize = 16_384;
+pub const SEGMENT: usize = 16_384;
 /// So many vectors further on, outputs are asked for: some 100 ns.
 const OUTPUTS_AHEAD: usize = 4 * QUAD;
 /// Rows that are finished together: their scalars are formed side by side.

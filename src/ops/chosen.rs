@@ -69,7 +69,7 @@ impl Batch<'_> {
         if count == 0 {
             return Ok(());
         }
-        let (mut maxima, mut excesses) = (run.filled(rows, &0.0)?, run.filled(rows, &0.0)?);
+        let (mut maxima, mut excesses) = (run.defaults(rows)?, run.defaults(rows)?);
         let (max, excess) =
             (RowsMut::from_slice(&mut maxima, 1), RowsMut::from_slice(&mut excesses, 1));
         let sorted = classes.map(|classes| (classes, out));

@@ -2,9 +2,9 @@
 
 use super::Batch;
 use crate::alloc::zeros;
-use crate::batch::{CHUNK_ROW, Job, ROW_CONSTANTS, Run, SEGMENT_SUMS, segments};
+use crate::batch::{CHUNK_ROW, Job, ROW_CONSTANTS, Run, SEGMENT_SUMS};
 use crate::error::Error;
-use crate::kernel::Operation;
+use crate::kernel::{Operation, SEGMENT};
 use crate::simd::{Float, Rows, RowsMut, Source, Storage};
 use crate::target::{RowTarget, Weights, positive};
 
@@ -51,8 +51,10 @@ impl Batch<'_> {
         run: &mut Run<'_>,
     ) -> Result<(), Error> {
         let classes = self.logits.classes();
-        assert!(rows.classes() == CHUNK_ROW && rows.rows() == self.logits.rows());
-        assert!(out.classes() == segments(classes) * SEGMENT_SUMS && out.rows() == rows.rows());
+        assert!(
+            [rows.rows(), out.rows()] == [self.logits.rows(); 2] && rows.classes() == CHUNK_ROW
+        );
+        assert!(out.classes() == classes.div_ceil(SEGMENT) * SEGMENT_SUMS);
         computed_in!(self.compute, F => {
             let mut own;
             let weights = match smoothing {

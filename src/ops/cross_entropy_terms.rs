@@ -50,7 +50,7 @@ impl Batch<'_> {
         let mask = self.mask.as_ref();
         let kept = kept_masses(mask, targets, &LossTerms::new(1.0, prior), run)?;
         let entropies = entropies(prior, classes, run)?;
-        let mut cross_entropies = run.filled(rows, &0.0)?;
+        let mut cross_entropies = run.defaults(rows)?;
         let own = RowsMut::from_slice(&mut cross_entropies, 1);
         let mut losses = |label_smoothing, losses: &RowsMut<'_>, lse| {
             let (terms, kept) = (LossTerms::new(label_smoothing, prior), kept.as_deref());

@@ -36,7 +36,7 @@ pub fn read_labels(
         labels.counted -= unchecked.check::<FEW_LABELS>(0, few)?;
         return Ok(());
     }
-    labels.many = run.filled(rows, &NO_CLASS)?;
+    labels.many = run.defaults(rows)?;
     let level = run.level;
     let check = |first: usize, classes: &mut [u32]| {
         level.compiled(
@@ -153,7 +153,7 @@ pub fn read_prior<'a>(rows: Rows<'a>, run: &mut Run<'_>) -> Result<Prior<'a>, Er
     let [mass] = masses[..] else {
         return Ok(Prior::PerRow { rows, distinct, places, masses });
     };
-    let mut values = run.filled(classes, &0.0)?;
+    let mut values = run.defaults(classes)?;
     let copy = |start: usize, values: &mut [f64]| {
         rows.gather_from(0, start, values);
         Ok(())
@@ -174,7 +174,7 @@ pub fn read_weights(
     name: &'static str,
     run: &mut Run<'_>,
 ) -> Result<WeightValues, Error> {
-    let (mut values, mut largest) = (run.filled(elements.rows(), &0.0)?, 0.0_f64);
+    let (mut values, mut largest) = (run.defaults(elements.rows())?, 0.0_f64);
     let level = run.level;
     let copy = |first: usize, weights: &mut [f64]| {
         (first..).zip(&mut *weights).for_each(|(row, weight)| *weight = elements.get(row, 0));
@@ -237,7 +237,7 @@ pub(super) fn shared_weights<F: Float>(
     classes: usize,
     run: &mut Run<'_>,
 ) -> Result<(Vec<F>, f64), Error> {
-    let (mut shared, mut mass) = (run.filled(classes, &F::default())?, RunningSum::default());
+    let (mut shared, mut mass) = (run.defaults(classes)?, RunningSum::default());
     let level = run.level;
     let fill = |start: usize, part: &mut [F]| Ok(terms.fill_prior(level, start, part));
     run.on_parts(&mut shared, TERMS_PER_PART, fill, |part| mass.add(part))?;

@@ -4,8 +4,8 @@
 use crate::rows::{Kind, Problem, labels};
 use smoothxent::{
     Batch, CHUNK_ROW, ChunkTarget, CrossEntropy, Float, Level, LossTerms, Operation, Prior,
-    ROW_CONSTANTS, Reduction, Rows, RowsMut, Run, SEGMENT_SUMS, Smoothing, Targets, finish_chunks,
-    read_prior, segment_len, segments,
+    ROW_CONSTANTS, Reduction, Rows, RowsMut, Run, SEGMENT, SEGMENT_SUMS, Smoothing, Targets,
+    finish_chunks, read_prior,
 };
 
 const LABEL_SMOOTHING: f64 = 0.1;
@@ -33,7 +33,7 @@ impl Pieces<'_> {
             };
             let (max, class) = row.iter().enumerate().fold((f64::NEG_INFINITY, 0), larger);
             let has_infinity = f64::from(u8::from(row.contains(&f64::NEG_INFINITY)));
-            (max, class / segment_len(), has_infinity)
+            (max, class / SEGMENT, has_infinity)
         };
         self.problem.logits.chunks_exact(self.problem.classes).map(of_row).collect()
     }
@@ -44,7 +44,7 @@ impl Pieces<'_> {
         let mut sums = vec![Vec::new(); rows];
         for &(start, end) in &self.cuts {
             let (logits, width) =
-                (self.logits::<F>((start, end)), segments(end - start) * SEGMENT_SUMS);
+                (self.logits::<F>((start, end)), (end - start).div_ceil(SEGMENT) * SEGMENT_SUMS);
             let told = maxima.iter().zip(&self.problem.labels).flat_map(|(row, label)| {
                 let place = |value: usize, first: usize| {
                     if value < first {
@@ -53,7 +53,7 @@ impl Pieces<'_> {
                         f64::from(u32::try_from(value - first).unwrap())
                     }
                 };
-                let first = place(row.1, start / segment_len());
+                let first = place(row.1, start / SEGMENT);
                 let label = place(usize::try_from(*label).unwrap(), start);
                 [row.0, first, row.2, label]
             });
@@ -171,7 +171,7 @@ fn with<R>(
 }
 
 fn check<F: Float>() {
-    let len = segment_len();
+    let len = SEGMENT;
     let mut problem = Problem::new::<F>(&Kind::ALL, 2 * len + 77, 9);
     // Where logits are −inf, no loss may be infinite for that: half of the classes have no prior.
     problem.prior.iter_mut().step_by(2).for_each(|u| *u = 0.0);

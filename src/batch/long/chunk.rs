@@ -35,18 +35,6 @@ pub const SEGMENT_SUMS: usize = 6;
 /// What a row is finished to: a number, or the two constants of its outputs.
 pub const ROW_CONSTANTS: usize = 2;
 
-/// Classes of a segment.
-#[must_use]
-pub const fn segment_len() -> usize {
-    SEGMENT
-}
-
-/// How many segments so many classes have.
-#[must_use]
-pub fn segments(classes: usize) -> usize {
-    classes.div_ceil(SEGMENT)
-}
-
 /// An index below `end` that was passed as a number.
 fn index_below(value: f64, end: usize) -> Option<usize> {
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "in range")]
@@ -78,7 +66,8 @@ impl<F: Float> Job<'_, F> {
         run: &mut Run<'_>,
         body: impl Fn(&Plan<'_, F>, usize, usize, &mut [F]) + Sync,
     ) -> Result<(), Error> {
-        let (rows, count) = (self.panel.logits.rows(), segments(self.panel.logits.classes()));
+        let (rows, count) =
+            (self.panel.logits.rows(), self.panel.logits.classes().div_ceil(SEGMENT));
         if rows == 0 {
             return Ok(());
         }
