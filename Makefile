@@ -5,7 +5,7 @@
 #   make test     tests of the Rust core, then of the Python package, its README and its docstrings
 #   make test-frameworks       tests with real PyTorch, LightGBM, XGBoost and Dask, in an environment of their own: gigabytes
 #   make docs     the site, from docs/ and the docstrings, into target/docs; warnings and broken links are errors
-#   make lint     formatting, lints, types, the walls of CONTRIBUTING.md and `make instructions`
+#   make lint     formatting, lints, types, the rules on modules in CONTRIBUTING.md and `make instructions`
 #   make wheel    a wheel and a source distribution in dist/, audited, each installed into an empty environment and
 #                 tested there; WHEEL_TESTS=test_values.py and SDIST_TESTS choose files of tests/
 #   make check    test, test-frameworks, docs, wheel and lint: what CI runs

@@ -1,4 +1,4 @@
-"""The walls of CONTRIBUTING.md, checked: who may use what, and how `unsafe` is documented.
+"""The rules on modules in CONTRIBUTING.md, checked: who may use what, how `unsafe` is documented.
 
     for each Rust file: blank out comments and literals
         each walled word left in the code is a violation, unless the file is one of its homes
@@ -51,7 +51,7 @@ WALLS = [
     ),
 ]
 
-# Arrows point down: a module of src/ may name its own layer and those below it. python/ is a crate above them.
+# A module of src/ may name those of its own layer and of layers below. python/ is a crate above.
 LAYERS = [
     ["ops"],
     ["batch"],
