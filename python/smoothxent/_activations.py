@@ -75,8 +75,8 @@ def softmax(
 ) -> NDArray[np.floating[Any]]:
     r"""Return the softmax of the logits along an axis.
 
-    Use it for probabilities. `log_softmax` gives their logarithms, also where a probability
-    underflows or is 1 to all digits; `cross_entropy` needs neither.
+    Use it for probabilities. For their logarithms use `log_softmax`, which is accurate even where a
+    probability underflows or rounds to 1. The loss `cross_entropy` takes logits, not probabilities.
 
     For K logits z along `axis`,
 
@@ -88,57 +88,59 @@ def softmax(
         float16, bfloat16, float32 or float64 with K classes along `axis` and any other axes, in any
         memory layout. Integers, bools and lists are converted to float64.
     axis : int, tuple of int or None, default -1
-        The axis of the classes. With several axes, or all of them for None (SciPy's default), the K
-        classes are their elements in C order.
+        The axis of the classes. A tuple of axes, or None for all axes (SciPy's default), means that
+        the K classes are all elements along these axes, in C order.
     temperature : float, default 1.0
-        T, between 1e-30 and 1e30: z / T takes the place of z.
+        T, between 1e-30 and 1e30: the logits are divided by T.
     where : array_like of bool, optional
-        The classes that take part, broadcastable to `logits`. False removes a class from the softmax,
-        whatever its logit holds. By default all classes take part.
+        The classes that take part, broadcastable to `logits`. False removes a class from the
+        softmax, whatever its logit is. By default all classes take part.
     dtype : dtype, optional
-        One of these four types; by default that of `logits`. The result is computed in the wider of
-        the two, at least in float32, and rounded once.
+        The type of the result: one of the four types above, by default that of `logits`. The result
+        is computed in the wider of the two types, at least in float32, and rounded once.
     out : ndarray, optional
-        Where to write the result: of the shape of `logits` and of one of these four types, in native
-        byte order. It may be `logits` itself, or overlap it.
+        Where to write the result: an array of the shape of `logits` and of one of the four types
+        above, in native byte order. It may be `logits` itself, or overlap it.
 
     Returns
     -------
     ndarray
-        Probabilities, of the shape of `logits`. It is `out` if that is given, otherwise a new
-        array of type `dtype`, or a NumPy scalar if `logits` is one number (with `axis` None).
+        Probabilities, of the shape of `logits`. If `out` is given, it is returned; otherwise a new
+        array of type `dtype`, or a NumPy scalar if `logits` is a single number (with `axis` None).
 
     Raises
     ------
     TypeError
-        If an argument is of a type that cannot be used.
+        If an argument has an unsupported type.
     ValueError
-        If `logits` has no classes (but has rows), or an argument has a shape, memory or value that
-        is not as described. `out` is then unchanged.
+        If `logits` has rows but no classes, or if the shape, value or memory (of `out`) of an
+        argument is not as described. `out` is then unchanged.
 
     See Also
     --------
-    log_softmax : Logarithms of these probabilities.
-    top_k_log_softmax : The most likely classes alone.
-    cross_entropy : The loss, which needs no probabilities.
+    log_softmax : The logarithms of these probabilities.
+    top_k_log_softmax : Only the most likely classes.
+    cross_entropy : The loss, which takes logits.
 
     Notes
     -----
-    Special values: a class with logit -inf has probability 0. A row with a NaN or +inf, or with
-    nothing but -inf, is NaN; other rows are not affected. Logits of any finite size are safe.
-    A class that `where` removes has probability exactly 0, also in a row without any class.
+    Special values: a class with logit -inf has probability 0. If a row has a NaN or +inf, or
+    nothing but -inf, all its probabilities are NaN; other rows are not affected. Finite logits
+    never overflow. A class that `where` removes has probability exactly 0, even if it removes all
+    classes.
 
-    Accuracy: within 3.5 ulp of the exact value on ordinary rows of 1,000 classes or more, 5 on any row, wherever
-    that is a normal number. Equal logits have equal probabilities.
+    Accuracy: the error is at most 3.5 ulp on ordinary rows of 1,000 classes or more, and at most 5
+    ulp on any row, where the exact value is a normal number. Equal logits have equal probabilities.
 
-    float16 and bfloat16 are storage only: the float32 result is rounded once. An `out` in float32 or
-    float64 takes it unrounded.
+    float16 and bfloat16 are storage types only: results are computed in float32 and rounded once
+    when they are stored. They are not rounded if `out` is float32 or float64.
 
-    Several axes are read and written as one where their strides are those of one: all of a
-    C-contiguous array, or those of its axes that are neighbours. Otherwise the logits are copied.
+    With several axes, the logits are not copied if the strides let these axes be treated as one, as
+    for all axes, or neighbouring axes, of a C-contiguous array. Otherwise they are copied.
 
-    Large inputs are shared among up to `get_num_threads` threads. The bits of a row depend only on
-    its values, K, the types and the options: not on other rows, memory layout, threads or instruction set.
+    Large inputs are processed by up to `get_num_threads` threads. The bits of a row depend only on
+    its values, K, the types and the options, not on other rows, the memory layout, the number of
+    threads or the instruction set.
 
     References
     ----------
@@ -153,7 +155,7 @@ def softmax(
     array([[0.25      , 0.25      , 0.25      , 0.25      ],
            [0.09003057, 0.24472847, 0.66524096, 0.        ]])
 
-    Without a class, and with the rest flatter:
+    With a class removed, and a temperature that makes the rest flatter:
 
     >>> sx.softmax([1.0, 2.0, 3.0], where=[True, False, True], temperature=2.0)
     array([0.26894142, 0.        , 0.73105858])
@@ -231,9 +233,9 @@ def log_softmax(
 ) -> NDArray[np.floating[Any]]:
     r"""Return the logarithm of the softmax of the logits along an axis.
 
-    Use it for log-probabilities: unlike the logarithm of `softmax` it neither underflows nor loses
-    digits near 0. For the loss of known targets use `cross_entropy`, which makes no array of
-    log-probabilities.
+    Use it for log-probabilities. Unlike the logarithm of `softmax`, it neither underflows nor loses
+    digits near 0. For the loss of known targets use `cross_entropy`, which does not allocate an
+    array of log-probabilities.
 
     For K logits z along `axis`,
 
@@ -245,59 +247,62 @@ def log_softmax(
         float16, bfloat16, float32 or float64 with K classes along `axis` and any other axes, in any
         memory layout. Integers, bools and lists are converted to float64.
     axis : int, tuple of int or None, default -1
-        The axis of the classes. With several axes, or all of them for None (SciPy's default), the K
-        classes are their elements in C order.
+        The axis of the classes. A tuple of axes, or None for all axes (SciPy's default), means that
+        the K classes are all elements along these axes, in C order.
     temperature : float, default 1.0
-        T, between 1e-30 and 1e30: z / T takes the place of z.
+        T, between 1e-30 and 1e30: the logits are divided by T.
     where : array_like of bool, optional
-        The classes that take part, broadcastable to `logits`. False removes a class from the softmax,
-        whatever its logit holds. By default all classes take part.
+        The classes that take part, broadcastable to `logits`. False removes a class from the
+        softmax, whatever its logit is. By default all classes take part.
     dtype : dtype, optional
-        One of these four types; by default that of `logits`. The result is computed in the wider of
-        the two, at least in float32, and rounded once.
+        The type of the result: one of the four types above, by default that of `logits`. The result
+        is computed in the wider of the two types, at least in float32, and rounded once.
     out : ndarray, optional
-        Where to write the result: of the shape of `logits` and of one of these four types, in native
-        byte order. It may be `logits` itself, or overlap it.
+        Where to write the result: an array of the shape of `logits` and of one of the four types
+        above, in native byte order. It may be `logits` itself, or overlap it.
 
     Returns
     -------
     ndarray
-        Log-probabilities in nats, at most 0, of the shape of `logits`. It is `out` if that is given,
-        otherwise a new array of type `dtype`, or a NumPy scalar if `logits` is one number (with
-        `axis` None).
+        Log-probabilities in nats, at most 0, of the shape of `logits`. If `out` is given, it is
+        returned; otherwise a new array of type `dtype`, or a NumPy scalar if `logits` is a single
+        number (with `axis` None).
 
     Raises
     ------
     TypeError
-        If an argument is of a type that cannot be used.
+        If an argument has an unsupported type.
     ValueError
-        If `logits` has no classes (but has rows), or an argument has a shape, memory or value that
-        is not as described. `out` is then unchanged.
+        If `logits` has rows but no classes, or if the shape, value or memory (of `out`) of an
+        argument is not as described. `out` is then unchanged.
 
     See Also
     --------
-    softmax : Probabilities.
-    log_softmax_at : Log-probabilities of given classes alone.
-    top_k_log_softmax : Those of the most likely classes alone.
+    softmax : The probabilities.
+    log_softmax_at : Only the log-probabilities of given classes.
+    top_k_log_softmax : Only the most likely classes.
     cross_entropy : The loss of known targets.
 
     Notes
     -----
-    Special values: a class with logit -inf has log-probability -inf. A row with a NaN or +inf, or
-    with nothing but -inf, is NaN; other rows are not affected. Logits of any finite size are safe.
-    A class that `where` removes has log-probability -inf, also in a row without any class.
+    Special values: a class with logit -inf has log-probability -inf. If a row has a NaN or +inf, or
+    nothing but -inf, all its log-probabilities are NaN; other rows are not affected. Finite logits
+    never overflow. A class that `where` removes has log-probability -inf, even if it removes all
+    classes.
 
-    Accuracy: within 2 ulp of the exact value on ordinary rows of 1,000 classes or more, 3 on any row, wherever the
-    probability is a normal number, also for the leading class of a confident row, where the value is close to 0.
+    Accuracy: the error is at most 2 ulp on ordinary rows of 1,000 classes or more, and at most 3
+    ulp on any row, where the probability is a normal number. This holds for the most likely class
+    of a confident row too, where the value is close to 0.
 
-    float16 and bfloat16 are storage only: the float32 result is rounded once. An `out` in float32 or
-    float64 takes it unrounded.
+    float16 and bfloat16 are storage types only: results are computed in float32 and rounded once
+    when they are stored. They are not rounded if `out` is float32 or float64.
 
-    Several axes are read and written as one where their strides are those of one: all of a
-    C-contiguous array, or those of its axes that are neighbours. Otherwise the logits are copied.
+    With several axes, the logits are not copied if the strides let these axes be treated as one, as
+    for all axes, or neighbouring axes, of a C-contiguous array. Otherwise they are copied.
 
-    Large inputs are shared among up to `get_num_threads` threads. The bits of a row depend only on
-    its values, K, the types and the options: not on other rows, memory layout, threads or instruction set.
+    Large inputs are processed by up to `get_num_threads` threads. The bits of a row depend only on
+    its values, K, the types and the options, not on other rows, the memory layout, the number of
+    threads or the instruction set.
 
     References
     ----------
