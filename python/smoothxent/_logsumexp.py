@@ -1,4 +1,4 @@
-"""The normaliser of the softmax, along one axis or several.
+"""The logarithm of the sum of exponentials, along one axis or several.
 
 With M = max_k z_k, S = sum_k exp(z_k - M) and L = log S:
 
@@ -94,8 +94,8 @@ def logsumexp(
 ) -> np.floating[Any] | NDArray[np.floating[Any]]:
     r"""Return the logarithm of the sum of exponentials of the logits along an axis.
 
-    Use it for the normaliser of a softmax (the negated free energy). `log_softmax` gives the
-    normalised values; do not subtract this from the logits yourself, which loses digits.
+    Use it for the logarithm of the normalizer of a softmax. For log-probabilities use
+    `log_softmax`: subtracting this result from the logits loses digits.
 
     For K logits z along `axis`,
 
@@ -107,54 +107,57 @@ def logsumexp(
         float16, bfloat16, float32 or float64 with K classes along `axis` and any other axes, in any
         memory layout. Integers, bools and lists are converted to float64.
     axis : int, tuple of int or None, default -1
-        The axis of the classes. With several axes, or all of them for None (SciPy's default), the K
-        classes are their elements in C order.
+        The axis of the classes. A tuple of axes, or None for all axes (SciPy's default), means that
+        the K classes are all elements along these axes, in C order.
     temperature : float, default 1.0
-        T, between 1e-30 and 1e30: z / T takes the place of z.
+        T, between 1e-30 and 1e30: the logits are divided by T.
     where : array_like of bool, optional
-        The classes that take part, broadcastable to `logits`. False removes a class from the softmax,
-        whatever its logit holds. By default all classes take part.
+        The classes that take part, broadcastable to `logits`. False removes a class from the
+        softmax, whatever its logit is. By default all classes take part.
     keepdims : bool, default False
-        Keep the axes of the classes in the result, with length 1.
+        Whether to keep the axes of the classes in the result, with length 1.
     out : ndarray, optional
-        Where to write the result: of its shape and of one of these four types, in native byte
-        order. It may overlap `logits`.
+        Where to write the result: an array of the shape of the result and of one of the four types
+        above, in native byte order. It may overlap `logits`.
 
     Returns
     -------
     ndarray or scalar
-        One value for each row, in nats, of the shape of `logits` without the axes of the classes and of
-        its type. It is `out` if that is given, otherwise a new array, or for one row a NumPy scalar.
+        One value for each row, in nats, of the type of `logits`. The shape is that of `logits`
+        without the axes of the classes. If `out` is given, it is returned; otherwise a new array,
+        or a NumPy scalar if the result has no axes.
 
     Raises
     ------
     TypeError
-        If an argument is of a type that cannot be used.
+        If an argument has an unsupported type.
     ValueError
-        If an argument has a shape, memory or value that is not as described. `out` is then
+        If the shape, value or memory (of `out`) of an argument is not as described. `out` is then
         unchanged.
 
     See Also
     --------
     log_softmax : Logits minus this value, without loss of digits.
-    cross_entropy_terms : This value beside the terms of the loss.
+    cross_entropy_terms : This value together with the terms of the loss.
 
     Notes
     -----
     Special values: a row of nothing but -inf gives -inf, a row with +inf gives +inf, and a row with
-    a NaN gives NaN; other rows are not affected. Logits of any finite size are safe. A row without
-    classes gives -inf, and so does one in which `where` leaves none.
+    a NaN gives NaN; other rows are not affected. Finite logits never overflow. A row without
+    classes gives -inf, and so does a row of which `where` removes all classes.
 
-    Accuracy: within 2 ulp, 3 on any row, of max(abs(M), L) for M the largest logit and lse = M + L.
+    Accuracy: let M be the largest logit and lse = M + L. The error is at most 2 ulp of max(abs(M),
+    L) on ordinary rows of 1,000 classes or more, and at most 3 ulp of it on any row.
 
-    float16 and bfloat16 are storage only: the float32 result is rounded once. An `out` in float32 or
-    float64 takes it unrounded.
+    float16 and bfloat16 are storage types only: results are computed in float32 and rounded once
+    when they are stored. They are not rounded if `out` is float32 or float64.
 
-    Several axes are read and written as one where their strides are those of one: all of a
-    C-contiguous array, or those of its axes that are neighbours. Otherwise the logits are copied.
+    With several axes, the logits are not copied if the strides let these axes be treated as one, as
+    for all axes, or neighbouring axes, of a C-contiguous array. Otherwise they are copied.
 
-    Large inputs are shared among up to `get_num_threads` threads. The bits of a row depend only on
-    its values, K, the types and the options: not on other rows, memory layout, threads or instruction set.
+    Large inputs are processed by up to `get_num_threads` threads. The bits of a row depend only on
+    its values, K, the types and the options, not on other rows, the memory layout, the number of
+    threads or the instruction set.
 
     References
     ----------
