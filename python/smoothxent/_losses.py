@@ -133,8 +133,8 @@ def cross_entropy(
 ) -> float | NDArray[np.floating[Any]]:
     r"""Return the cross-entropy loss of the logits, with label smoothing.
 
-    Use it for evaluation. `cross_entropy_value_and_grad` also gives the gradient, in the same pass;
-    `cross_entropy_terms` gives the parts that the loss is made of.
+    Use it for evaluation. For training use `cross_entropy_value_and_grad`, which computes the
+    gradient in the same pass. `cross_entropy_terms` returns the parts of the loss.
 
     For one row of K logits z with softmax p, target distribution q (all mass on y for the label y),
     prior u and label smoothing eps,
@@ -159,69 +159,71 @@ def cross_entropy(
         S, are the rows. Any memory layout. Integers, bools and lists are converted to float64.
     targets : array_like
         Integer labels of shape S, each in [0, K) and below 2**32 - 1, or `ignore_index`; or
-        probabilities, in any of the four types and of the shape of `logits`, finite and non-negative.
-        Probabilities that do not sum to 1 are used as given.
+        probabilities, in any of the four types and of the shape of `logits`, finite and
+        non-negative. Probabilities that do not sum to 1 are used as given.
     label_smoothing : float, optional
-        eps, in [0, 1]; no smoothing by default. A `prior` that is given without it is an error; with an
-        explicit 0.0 the values of the prior are not read.
+        eps, in [0, 1]; no smoothing by default. It is an error to give a `prior` without it. If it
+        is an explicit 0.0, the values of the prior are not read.
     prior : array_like, optional
         u, of shape (K,) whatever `axis` is, or broadcastable to `logits` with K classes along
-        `axis`. Finite and non-negative, each distribution summing to 1 within
-        ``1e-6 * max(1, sqrt(K))``. It is used as given; with `where` it is divided by its sum over the
-        classes that are left. Uniform, 1 / K, by default.
+        `axis`. Finite and non-negative; each distribution must sum to 1 within ``1e-6 * max(1,
+        sqrt(K))``. It is used as given, except that with `where` it is divided by its sum over the
+        remaining classes. Uniform, 1 / K, by default.
     class_weight : array_like, optional
         c, of shape (K,), finite and non-negative: a weight for each class of the smoothed target,
-        as PyTorch's `weight`. Ones by default.
+        like PyTorch's `weight`. Ones by default.
     sample_weight : array_like, optional
         s, broadcastable to S, finite and non-negative: a weight for each row. The logits of a row
-        of weight 0 are not read. Ones by default.
+        with weight 0 are not read. Ones by default.
     ignore_index : int or None, default -100
-        The label of rows that do not count: their logits are not read. None means that there is no
-        such label. It has no meaning for probabilities.
+        The label of ignored rows: they do not count in any mean, and their logits are not read.
+        None means that there is no such label. It has no meaning for probability targets.
     where : array_like of bool, optional
-        The classes that take part, broadcastable to `logits`. False removes a class from the softmax,
-        whatever its logit holds, and u is divided by its sum over the classes that are left. A row
-        without any class does not count. By default all classes take part.
+        The classes that take part, broadcastable to `logits`. False removes a class from the
+        softmax, whatever its logit is, and u is divided by its sum over the remaining classes. A
+        row without any remaining class does not count. By default all classes take part.
     temperature : float, default 1.0
-        T, between 1e-30 and 1e30. The gradient is with respect to z, not z / T.
+        T, between 1e-30 and 1e30: the logits are divided by T.
     z_loss : float, default 0.0
-        The weight of lse(z / T)^2 in the loss of a row; finite and non-negative.
+        lambda, the factor of lse(z / T)^2 in the loss of a row; finite and non-negative.
     axis : int, default -1
         The axis of the classes.
     reduction : {"mean", "sum", "sum_by_nonzero_weights", "none"}, default "mean"
-        "sum" adds the losses of the rows. "mean" divides that by the weighted mass of the targets
-        before smoothing, the sum of s c_k q(k): without weights the number of rows that are not
-        ignored, or the sum of all probabilities. "sum_by_nonzero_weights" divides it by the number
-        of rows that count and have a weight s other than 0. "none" returns the losses.
+        "sum" returns the sum of the losses of the rows. "mean" divides this sum by the sum of
+        s c_k q(k) over the classes of all rows that count. For labels without weights this is the
+        number of rows that count; for probabilities without weights it is the sum of all
+        probabilities. "sum_by_nonzero_weights" divides the sum of the losses by the number of rows
+        that count and have a weight s other than 0. "none" returns the loss of each row.
     normalizer : float, optional
-        Takes the place of the divisor of "mean" and "sum_by_nonzero_weights": a positive finite
-        number, for example the count of tokens in all parts of a batch.
+        A divisor that replaces the one of "mean" or "sum_by_nonzero_weights": a positive finite
+        number, for example the number of tokens in all parts of a batch. It is an error with "sum"
+        and "none".
     out : ndarray, optional
-        Where to write the result: of shape S for "none", 0-d otherwise, and of one of the four types
-        of logits, in native byte order.
+        Where to write the result: an array of shape S for "none", 0-d otherwise, of one of the four
+        types of logits, in native byte order.
 
     Returns
     -------
     float or ndarray
-        The loss in nats: a Python float, accumulated in float64. For "none", losses of shape S, in float64 for
-        float64 logits and in float32 for all others; it is `out` if that is given, otherwise a new
-        array.
+        The loss in nats: a Python float, accumulated in float64, also if `out` is given. For
+        "none", an array of shape S: `out` if that is given, otherwise a new array, of float64 for
+        float64 logits and of float32 for all others.
 
     Raises
     ------
     LabelError
         If a label is neither in [0, K) nor `ignore_index`.
     TypeError
-        If an argument is of a type that cannot be used: also integers where probabilities are
-        expected, and the reverse.
+        If an argument has an unsupported type, also if integers are passed where probabilities are
+        expected, or the reverse.
     ValueError
-        If an argument has a shape or value that is not as described. `out` is then unchanged.
+        If the shape or value of an argument is not as described. `out` is then unchanged.
 
     See Also
     --------
     cross_entropy_value_and_grad : The loss and its gradient.
     cross_entropy_terms : The parts of the loss, for each row.
-    score : The loss with accuracy and calibration, of data larger than memory.
+    score : The loss, accuracy and calibration error of data that may be larger than memory.
     smooth_labels : The smoothed targets as an array.
     class_prior : A prior counted from labels.
 
@@ -229,27 +231,29 @@ def cross_entropy(
     -----
     Special values:
 
-    - An ignored row, a row of weight 0 and a row without classes have loss exactly 0, whatever
-      their logits hold. If no row counts, "mean" is nan, and 0 with a `normalizer`; the other sums
-      are 0.
-    - Where the label is a class that `where` removes, the loss is +inf.
-    - A logit of -inf makes the loss +inf where the smoothed target has mass, and no difference
-      where it has none (0 log 0 is 0).
+    - A row counts unless it is ignored or `where` removes all of its classes. A row that does not
+      count, and a row of weight 0, has loss exactly 0, whatever its logits are.
+    - If no row counts, or all weights are 0, "mean" is nan, or 0 with a `normalizer`. "sum" and
+      "sum_by_nonzero_weights" are 0.
+    - If `where` removes the class of the label, the loss is +inf.
+    - A logit of -inf makes the loss +inf if the smoothed target has mass on its class. Otherwise it
+      makes no difference (0 log 0 is 0).
     - A row with a NaN or +inf, or with nothing but -inf, has loss nan. Other rows are not affected.
-    - One class: the loss is 0.
-    - With label smoothing 0 the bits are those without smoothing; with 1 the loss is H(u, p).
-    - Probabilities with a single 1 in each row give the bits that the labels give.
+    - With a single class (K = 1) the loss is 0, apart from `z_loss`.
+    - With label smoothing 0 the bits are those without smoothing. With 1 the loss is H(u, p).
+    - One-hot probabilities give the same bits as labels.
 
-    TensorFlow and PyTorch use the same eps. Libraries that spread it over the K - 1 other classes
+    TensorFlow and PyTorch use the same eps. Libraries that spread eps over the K - 1 other classes
     (fairseq, Megatron-LM) need ``eps * K / (K - 1)`` here.
 
-    Accuracy: the loss of a row is within 2 ulp of the exact value, 3 on any row, also where it is
-    close to 0. Priors, class weights and probability targets are rounded to the type of the rows.
-    No array of the size of the logits is allocated.
+    Accuracy: the error of the loss of a row is at most 2 ulp on ordinary rows of 1,000 classes or
+    more, and at most 3 ulp on any row, also where the loss is close to 0. Priors, class weights and
+    probability targets are first rounded to the type of the rows. No array of the size of the
+    logits is allocated.
 
-    Large inputs are shared among up to `get_num_threads` threads. The bits of a row depend only on
-    its values, K, the types and the options: not on other rows, memory layout, threads or
-    instruction set.
+    Large inputs are processed by up to `get_num_threads` threads. The bits of a row depend only on
+    its values, K, the types and the options, not on other rows, the memory layout, the number of
+    threads or the instruction set.
 
     References
     ----------
@@ -267,7 +271,7 @@ def cross_entropy(
     >>> sx.cross_entropy(logits, labels, label_smoothing=0.1, reduction="none")
     array([0.50760596, 0.29492296, 0.        ])
 
-    The same with smoothed targets that are written out:
+    The same with smoothed targets as an array:
 
     >>> q = sx.smooth_labels(labels[:2], 3, label_smoothing=0.1, dtype=np.float64)
     >>> sx.cross_entropy(logits[:2], q, reduction="none")
