@@ -3,7 +3,7 @@
     loss    = (1 - eps) H(q, p) + eps H(u, p)
     H(u, p) = KL(u || p) + H(u)
 
-Linear in eps: one pass over the logits serves every value of it.
+The loss is linear in eps, so one pass over the logits is enough for every value of eps.
 """
 
 from __future__ import annotations
@@ -22,14 +22,13 @@ if TYPE_CHECKING:
 
 
 class CrossEntropyTerms(NamedTuple, Generic[Number]):
-    """What the loss of each row is made of: arrays of one value for each row, in nats.
+    """The terms of the loss of each row, as `cross_entropy_terms` returns them, in nats.
 
-    For every label smoothing eps, with a prior that sums to 1::
+    Each field is an array with one value for each row. For every label smoothing eps, and a prior
+    that sums to 1::
 
         loss = (1 - eps) * nll + eps * prior_cross_entropy
         prior_cross_entropy = prior_kl + prior_entropy
-
-    It is what `cross_entropy_terms` returns.
 
     Examples
     --------
@@ -44,13 +43,13 @@ class CrossEntropyTerms(NamedTuple, Generic[Number]):
     nll: NDArray[Number]
     """H(q, p): the loss without smoothing."""
     prior_cross_entropy: NDArray[Number]
-    """H(u, p): what smoothing adds."""
+    """H(u, p): the cross-entropy with the prior, which smoothing adds to the loss."""
     prior_kl: NDArray[Number]
-    """KL(u || p): the part of it that the logits can change; 0 where the prediction is u."""
+    """KL(u || p): the part of H(u, p) that depends on the logits; 0 where p equals u."""
     prior_entropy: NDArray[Number]
-    """H(u): the constant part."""
+    """H(u): the part of H(u, p) that does not depend on the logits."""
     logsumexp: NDArray[Number]
-    """The normaliser of the softmax."""
+    """The logarithm of the sum of exponentials of the logits."""
 
 
 @overload
@@ -85,12 +84,12 @@ def cross_entropy_terms(
     temperature: SupportsFloat = 1.0,
     axis: SupportsIndex = -1,
 ) -> CrossEntropyTerms[Any]:
-    r"""Return the terms that the smoothed loss of each row is made of.
+    r"""Return the terms of the smoothed loss of each row.
 
-    Use it to see what smoothing does in a training run, or the loss for many values of eps from one
-    pass. `cross_entropy` puts the terms together.
+    Use it to see the effect of smoothing in a training run, or to compute the loss for many values
+    of eps from one pass. `cross_entropy` returns the loss itself.
 
-    For one row, in the terms of `cross_entropy`,
+    For one row, with the notation of `cross_entropy`,
 
     .. math::
        \ell = (1 - \varepsilon)\, H(q, p) + \varepsilon\, H(u, p),
@@ -106,7 +105,7 @@ def cross_entropy_terms(
     ignore_index : int or None, default -100
         As for `cross_entropy`.
     where : array_like of bool, optional
-        As for `cross_entropy`: the prior of a row is divided by its sum over the classes that are left.
+        As for `cross_entropy`: the prior of a row is divided by its sum over the remaining classes.
     temperature : float, default 1.0
         As for `cross_entropy`; all terms are those of z / T.
     axis : int, default -1
@@ -115,35 +114,38 @@ def cross_entropy_terms(
     Returns
     -------
     CrossEntropyTerms
-        A named tuple of new arrays of shape S, in nats and in the type of the losses of `cross_entropy`: ``nll`` is H(q, p),
-        ``prior_cross_entropy`` H(u, p), ``prior_kl`` the divergence of p from u, ``prior_entropy``
-        H(u), and ``logsumexp`` the normaliser of the softmax.
+        A named tuple of new arrays of shape S, in nats, of float64 for float64 logits and of
+        float32 for all others: ``nll`` is H(q, p), ``prior_cross_entropy`` is H(u, p), ``prior_kl``
+        is the divergence of p from u, ``prior_entropy`` is H(u), and ``logsumexp`` is the logarithm
+        of the sum of exponentials.
 
     Raises
     ------
     LabelError
         If a label is neither in [0, K) nor `ignore_index`.
     TypeError
-        If an argument is of a type that cannot be used: also integers where probabilities are
-        expected, and the reverse.
+        If an argument has an unsupported type, also if integers are passed where probabilities are
+        expected, or the reverse.
     ValueError
-        If an argument has a shape or value that is not as described.
+        If the shape or value of an argument is not as described.
 
     See Also
     --------
-    cross_entropy : The loss that the terms make up.
-    score : Means of the terms, of data larger than memory.
+    cross_entropy : The loss itself.
+    score : Means of the terms, of data that may be larger than memory.
     class_prior : A prior counted from labels.
 
     Notes
     -----
-    Special values: all terms of an ignored row are exactly 0, and so are those of a row in which
-    `where` leaves no class, except that the logsumexp is -inf there. A logit of -inf makes those terms
-    +inf whose distribution has mass there. A row with a NaN or +inf, or with nothing but -inf, has
-    nan for the terms that depend on p, and the logsumexp of `logsumexp`.
+    Special values: all terms of an ignored row are exactly 0. So are those of a row of which
+    `where` removes all classes, except that its logsumexp is -inf. A logit of -inf makes ``nll``
+    +inf if the target has mass on its class, and ``prior_cross_entropy`` and ``prior_kl`` +inf if
+    the prior has mass on it. In a row with a NaN or +inf, or with nothing but -inf, the terms that
+    depend on p are nan, and ``logsumexp`` is as for `logsumexp`.
 
-    Large inputs are shared among up to `get_num_threads` threads. The bits of a row depend only on
-    its values, K and the types: not on other rows, memory layout, threads or instruction set.
+    Large inputs are processed by up to `get_num_threads` threads. The bits of a row depend only on
+    its values, K, the types and the options, not on other rows, the memory layout, the number of
+    threads or the instruction set.
 
     References
     ----------
