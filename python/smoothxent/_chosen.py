@@ -1,6 +1,6 @@
-"""Log-probabilities of some classes of each row: of the most likely, or of those that are given.
+"""Log-probabilities of some classes of each row: of the most likely classes, or of given ones.
 
-Each row is read as by `logsumexp`, and nothing of the size of the logits is written.
+Each row is reduced as by `logsumexp`, and no array of the size of the logits is written.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class TopK(NamedTuple, Generic[Number]):
-    """The most likely classes of each row: what `top_k_log_softmax` returns.
+    """The most likely classes of each row, as `top_k_log_softmax` returns them.
 
     Examples
     --------
@@ -31,9 +31,9 @@ class TopK(NamedTuple, Generic[Number]):
     """
 
     indices: NDArray[np.int64]
-    """The classes, the most likely first."""
+    """The indices of the classes, the most likely class first."""
     log_probs: NDArray[Number]
-    """Their log-probabilities."""
+    """The log-probabilities of these classes."""
 
 
 @overload
@@ -65,9 +65,9 @@ def top_k_log_softmax(
     r"""Return the k most likely classes of each row, and their log-probabilities.
 
     Use it for the candidates of a beam search or of sampling, and for the top-k predictions of a
-    classifier. `log_softmax_at` takes the classes instead of finding them.
+    classifier. If the classes are known, use `log_softmax_at`.
 
-    For K logits z along `axis`, the classes of the k largest z and their
+    For K logits z along `axis`, it finds the k classes j with the largest logits and computes
 
     .. math:: \log p(j) = z_j - \log \sum_{i=1}^K e^{z_i}.
 
@@ -77,28 +77,28 @@ def top_k_log_softmax(
         float16, bfloat16, float32 or float64 with K classes along `axis` and any other axes, in any
         memory layout. Integers, bools and lists are converted to float64.
     k : int
-        How many classes, from 0 to K. With K the row is sorted.
+        The number of classes to return, from 0 to K. With K, all classes are sorted.
     axis : int, default -1
         The axis of the classes.
     temperature : float, default 1.0
-        T, between 1e-30 and 1e30: z / T takes the place of z. It does not change the order.
+        T, between 1e-30 and 1e30: the logits are divided by T. It does not change the order.
     where : array_like of bool, optional
-        The classes that take part, broadcastable to `logits`. False removes a class from the softmax,
-        whatever its logit holds. By default all classes take part.
+        The classes that take part, broadcastable to `logits`. False removes a class from the
+        softmax, whatever its logit is. By default all classes take part.
 
     Returns
     -------
     TopK
-        ``indices``, int64, and ``log_probs``, in nats and of the type of `logits`: new arrays of the shape of
-        `logits` with k in the place of K along `axis`.
+        A named tuple of two new arrays: ``indices``, of int64, and ``log_probs``, in nats and of
+        the type of `logits`. Their shape is that of `logits`, with length k along `axis`.
 
     Raises
     ------
     TypeError
-        If an argument is of a type that cannot be used.
+        If an argument has an unsupported type.
     ValueError
-        If k is negative or larger than K, `logits` has no classes (but has rows), or an argument
-        has a shape or value that is not as described.
+        If k is negative or larger than K, if `logits` has rows but no classes, or if the shape or
+        value of an argument is not as described.
 
     See Also
     --------
@@ -107,23 +107,24 @@ def top_k_log_softmax(
 
     Notes
     -----
-    Order: by the logits themselves, the largest first, and of equal ones (0 and -0 are equal) the
-    lower class first; never by the rounded log-probabilities, which do not increase. A NaN comes
-    before every number, as in ``torch.topk``. Classes that `where` removes come last, behind those
-    with logit -inf, the lower class first.
+    Order: the classes are sorted by their logits, the largest first. Of classes with equal logits
+    (0 and -0 are equal), the one with the lower index comes first, even though different logits may
+    have the same rounded log-probability. A NaN comes before every number, as in ``torch.topk``.
+    Classes that `where` removes come last, after those with logit -inf, in the order of their
+    indices.
 
     Special values: the log-probabilities are those of `log_softmax`. They are -inf for a class with
-    logit -inf. In a row with a NaN or +inf, or with nothing but -inf, they are NaN, and the order is
-    that of the logits all the same; other rows are not affected. A class that `where` removes has
-    log-probability -inf, also in a row without any class.
+    logit -inf. In a row with a NaN or +inf, or with nothing but -inf, they are NaN, but the classes
+    are still sorted by their logits; other rows are not affected. A class that `where` removes has
+    log-probability -inf, even if it removes all classes.
 
-    Accuracy: log-probabilities have the same bits as those of `log_softmax`. float16 and bfloat16 are
-    storage only: the float32 result is rounded once.
+    Accuracy: the log-probabilities have the same bits as those of `log_softmax`. float16 and
+    bfloat16 are storage types only: results are computed in float32 and rounded once.
 
-    Large inputs are shared among up to `get_num_threads` threads. The results of a row depend only on
-    its values, K, the types and the options: not on k, other rows, memory layout, threads or
-    instruction set. Time grows with k only slowly: a few classes of many cost little more than
-    `logsumexp`.
+    Large inputs are processed by up to `get_num_threads` threads. The results of a row depend only
+    on its values, K, the types and the options, not on k, other rows, the memory layout, the number
+    of threads or the instruction set. Time increases only slowly with k: for a few of many classes
+    it is little more than that of `logsumexp`.
 
     References
     ----------
@@ -139,7 +140,7 @@ def top_k_log_softmax(
            [0, 1]]), log_probs=array([[-0.40760596, -1.40760596],
            [-1.09861229, -1.09861229]]))
 
-    The classes that may be chosen at a step, over the first axis:
+    With a mask, and the classes along the first axis:
 
     >>> z = np.array([[5.0, 1.0], [2.0, 2.0], [0.0, 7.0]])
     >>> best = sx.top_k_log_softmax(z, 1, axis=0, where=[[False], [True], [True]])
@@ -177,9 +178,9 @@ def log_softmax_at(
 ) -> NDArray[np.floating[Any]]:
     r"""Return the log-probabilities of given classes of each row.
 
-    Use it to score classes that are known: drawn tokens, the candidates of another model, the choices
-    of a question. It is ``numpy.take_along_axis(log_softmax(logits), indices, axis)`` without the
-    array of all log-probabilities. `top_k_log_softmax` finds the most likely classes.
+    Use it if the classes are known: sampled tokens, the candidates of another model, the choices of
+    a question. It gives ``numpy.take_along_axis(log_softmax(logits, axis=axis), indices, axis)``
+    without the array of all log-probabilities. `top_k_log_softmax` finds the most likely classes.
 
     For K logits z along `axis` and a class j,
 
@@ -191,50 +192,53 @@ def log_softmax_at(
         float16, bfloat16, float32 or float64 with K classes along `axis` and any other axes, in any
         memory layout. Integers, bools and lists are converted to float64.
     indices : array_like of int
-        The classes, of the shape of `logits` except that `axis` may have any length. For one class
-        a row: ``labels[..., numpy.newaxis]``. Any integer type, in any memory layout. Each in 0, ..., K - 1:
-        negative ones do not count from the end. A class may be given more than once.
+        The classes, each in [0, K), of any integer type and memory layout. The shape is that of
+        `logits`, except that the length along `axis` may be any. For one class in each row, pass
+        ``labels[..., numpy.newaxis]``. Negative indices do not count from the end; they are errors.
+        A class may be given more than once.
     axis : int, default -1
         The axis of the classes.
     temperature : float, default 1.0
-        T, between 1e-30 and 1e30: z / T takes the place of z.
+        T, between 1e-30 and 1e30: the logits are divided by T.
     where : array_like of bool, optional
-        The classes that take part, broadcastable to `logits`. False removes a class from the softmax,
-        whatever its logit holds. By default all classes take part.
+        The classes that take part, broadcastable to `logits`. False removes a class from the
+        softmax, whatever its logit is. By default all classes take part.
 
     Returns
     -------
     ndarray
-        Log-probabilities in nats, at most 0: a new array of the shape of `indices` and the type of `logits`.
+        Log-probabilities in nats, at most 0: a new array of the shape of `indices` and the type of
+        `logits`.
 
     Raises
     ------
     TypeError
-        If an argument is of a type that cannot be used.
+        If an argument has an unsupported type.
     LabelError
-        If an index is no class: the first such, in C order. It is a ValueError and an IndexError.
+        If an index is not in [0, K); the message names the first such index in C order. LabelError
+        is a subclass of ValueError and of IndexError.
     ValueError
-        If `logits` has no classes (but has rows), or an argument has a shape or value that is not as
+        If `logits` has rows but no classes, or if the shape or value of an argument is not as
         described.
 
     See Also
     --------
     top_k_log_softmax : The most likely classes.
     log_softmax : Log-probabilities of all classes.
-    cross_entropy : The loss of one class for each row: minus these values, and their mean.
+    cross_entropy : The mean of the negated log-probabilities of one class for each row.
 
     Notes
     -----
-    Special values: the values are those of `log_softmax`. They are -inf for a class with logit -inf,
-    and NaN in a row with a NaN or +inf, or with nothing but -inf; other rows are not affected. A class
-    that `where` removes has log-probability -inf, also in a row without any class.
+    Special values: the values are those of `log_softmax`. They are -inf for a class with logit
+    -inf, and NaN in a row with a NaN or +inf, or with nothing but -inf; other rows are not
+    affected. A class that `where` removes has log-probability -inf, even if it removes all classes.
 
-    Accuracy: the same bits as `log_softmax`. float16 and bfloat16 are storage only: the float32 result
-    is rounded once.
+    Accuracy: the same bits as `log_softmax`. float16 and bfloat16 are storage types only: results
+    are computed in float32 and rounded once.
 
-    Large inputs are shared among up to `get_num_threads` threads. The bits of a row depend only on
-    its values, K, the types and the options: not on other rows or indices, memory layout, threads or
-    instruction set.
+    Large inputs are processed by up to `get_num_threads` threads. The bits of a row depend only on
+    its values, K, the types and the options, not on other rows or indices, the memory layout, the
+    number of threads or the instruction set.
 
     References
     ----------
