@@ -1,12 +1,11 @@
-"""Smoothing seen from the labels: smoothed targets, label dropout, and priors counted from data.
+"""Label dropout, and priors estimated from labels.
 
-All three are the same distribution q' = (1 - eps) q + eps u of section 7 of arXiv 1512.00567:
+With the smoothed targets q' = (1 - eps) q + eps u of section 7 of arXiv 1512.00567:
 
-    smooth_labels   writes q' down
-    label_dropout   draws from it: with probability eps a label is replaced by a draw from u
+    label_dropout   draws labels from q': with probability eps a label is replaced by a draw from u
     class_prior     estimates u
 
-They are plain NumPy, for data preparation and for checking; the losses never need q' in memory.
+They are plain NumPy, for data preparation and for tests.
 """
 
 from __future__ import annotations
@@ -60,11 +59,11 @@ def label_dropout(
 ) -> NDArray[Any]:
     r"""Return the labels, each replaced with probability `rate` by a draw from the prior.
 
-    It is label smoothing by sampling: drawn afresh for every step, the cross-entropy with these
-    labels has `cross_entropy` with ``label_smoothing=rate`` as its mean, with more noise. Use it
-    where only plain labels are accepted.
+    This is label smoothing by sampling. If the labels are drawn anew for every training step, the
+    expectation of their cross-entropy is `cross_entropy` with ``label_smoothing=rate``; the
+    sampling adds noise. Use it where only plain labels are accepted.
 
-    With u the prior and ell the cross-entropy, label y becomes y' with
+    With u the prior, r the rate and ell(k) the loss of label k, the label y is replaced by y' with
 
     .. math::
        P(y' = k) = (1 - r)\, \delta_{k,y} + r\, u(k),
@@ -85,10 +84,11 @@ def label_dropout(
         u, of shape (K,), finite and non-negative, summing to 1 within
         ``1e-6 * max(1, sqrt(K))``. Uniform by default. A class of probability 0 is never drawn.
     ignore_index : int or None, default -100
-        The label that marks ignored entries; they are never replaced. None means that
-        there is no such label.
+        The label of ignored entries, which are never replaced. None means that there is no such
+        label.
     rng : numpy.random.Generator or int, optional
-        The generator, or a seed for a new one; by default a new one with an unpredictable seed.
+        The random generator, or a seed for a new one. By default a new generator with an
+        unpredictable seed is used.
 
     Returns
     -------
@@ -100,24 +100,25 @@ def label_dropout(
     LabelError
         If a label is neither in [0, K) nor `ignore_index`.
     TypeError
-        If an argument is of a type that cannot be used.
+        If an argument has an unsupported type.
     ValueError
         If `rate`, `prior` or `num_classes` is not as described, or the dtype of `targets` cannot
         hold the label K - 1.
 
     See Also
     --------
-    smooth_labels : The distributions that the labels are drawn from.
-    cross_entropy : With `label_smoothing`, the mean of the loss of such labels.
+    smooth_labels : The distributions of the returned labels.
+    cross_entropy : With `label_smoothing`, the expected loss of such labels.
     class_prior : A prior counted from labels.
 
     Notes
     -----
-    Two variates are drawn for each entry, first all that decide about a replacement, then all
-    replacements. How far a generator advances, and what it gives to an entry, does not depend on
-    the labels, on which of them are ignored, or on `rate`.
+    Two random numbers are drawn for each entry: first, for all entries, the one that decides
+    whether the label is replaced; then, for all entries, the replacement. So the random numbers of
+    an entry, and the state of the generator afterwards, do not depend on the labels, on which of
+    them are ignored, or on `rate`.
 
-    Computed by NumPy, in the rounding mode of the caller.
+    The computation is done by NumPy, in the rounding mode of the caller.
 
     References
     ----------
@@ -188,12 +189,12 @@ def class_prior(
     pseudocount: SupportsFloat = 0.0,
     ignore_index: SupportsIndex | None = -100,
 ) -> NDArray[np.float64]:
-    r"""Return the share of each class in the labels, a prior for label smoothing.
+    r"""Return the relative frequency of each class in the labels, as a prior for label smoothing.
 
     Use it when the classes are unbalanced: with the uniform prior, smoothing pulls predictions
     towards rare classes. Pass the result as `prior` to the other functions.
 
-    With n(k) the number, or total weight, of the labels k, and a the pseudocount,
+    With n(k) the number (or total weight) of labels that are k, and a the pseudocount,
 
     .. math:: u(k) = \frac{n(k) + a}{\sum_j (n(j) + a)}.
 
@@ -204,13 +205,12 @@ def class_prior(
     num_classes : int
         The number of classes K, at least 1.
     sample_weight : array_like, optional
-        Weights, broadcastable to `targets`, finite and non-negative; by default each label
-        counts 1. The weights of ignored labels are not read.
+        Weights of the labels, broadcastable to `targets`, finite and non-negative. Ones by default.
+        The weights of ignored labels are not read.
     pseudocount : float, default 0.0
-        a, finite and non-negative. A positive value gives classes without labels some mass.
+        a, finite and non-negative. A positive value gives some mass to classes without labels.
     ignore_index : int or None, default -100
-        The label that marks entries that are not counted. None means that there is no such
-        label.
+        The label of entries that are not counted. None means that there is no such label.
 
     Returns
     -------
@@ -222,23 +222,23 @@ def class_prior(
     LabelError
         If a label is neither in [0, K) nor `ignore_index`.
     TypeError
-        If an argument is of a type that cannot be used.
+        If an argument has an unsupported type.
     ValueError
-        If `sample_weight`, `pseudocount` or `num_classes` is not as described, or there is nothing
-        to count: the total is 0.
+        If `sample_weight`, `pseudocount` or `num_classes` is not as described, or if there is
+        nothing to count, so that the denominator is 0.
 
     See Also
     --------
-    cross_entropy : The loss that takes the prior.
-    smooth_labels : Smoothed targets with it.
-    label_dropout : Labels replaced by draws from it.
+    cross_entropy : The loss, with an argument `prior`.
+    smooth_labels : Smoothed targets with a prior.
+    label_dropout : Labels replaced by draws from a prior.
 
     Notes
     -----
-    Sums are float64: the result is within a few ulp of the exact shares, and the sum of its
-    elements within a few ulp of 1.
+    The sums are accumulated in float64. The error of the result, and of the sum of its elements, is
+    at most a few ulp.
 
-    Computed by NumPy, in the rounding mode of the caller.
+    The computation is done by NumPy, in the rounding mode of the caller.
 
     References
     ----------

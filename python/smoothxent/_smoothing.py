@@ -1,6 +1,6 @@
-"""Smoothed targets written down: q' = (1 - eps) q + eps u, section 7 of arXiv 1512.00567.
+"""Smoothed targets as an array: q' = (1 - eps) q + eps u, section 7 of arXiv 1512.00567.
 
-Plain NumPy, for other libraries and for checking; the losses never need q' in memory.
+Plain NumPy, for use with other libraries and in tests; the losses never store q'.
 """
 
 from __future__ import annotations
@@ -82,8 +82,8 @@ def smooth_labels(
 ) -> NDArray[Any]:
     r"""Return the smoothed target distributions.
 
-    Use it to feed another library, or to look at what a loss sees. For the loss itself pass the
-    labels and `label_smoothing` to `cross_entropy`, which gives the same value without this array.
+    Use it to pass smoothed targets to another library, or to inspect them. For the loss itself pass
+    the labels and `label_smoothing` to `cross_entropy`, which computes it without this array.
 
     With q the one-hot or given distributions, u the prior and eps the label smoothing,
 
@@ -93,58 +93,57 @@ def smooth_labels(
     ----------
     targets : array_like
         Integer labels in [0, `num_classes`) of any shape S, or probabilities with the classes
-        along `axis`, finite and non-negative. Probabilities that do not sum to 1
-        are used as given.
+        along `axis`, finite and non-negative. Probabilities that do not sum to 1 are used as given.
     num_classes : int, optional
-        The number of classes K, at least 1. Required for labels. For probabilities it is their
-        length along `axis`; a different number is an error.
+        The number of classes K, at least 1. It is required for labels. For probabilities, K is
+        their length along `axis`, and a different number is an error.
     label_smoothing : float
         eps, in [0, 1]. With 0 the values of `prior` are not read.
     prior : array_like, optional
         u, of shape (K,) whatever `axis` is, or broadcastable to the result with K classes along
-        `axis`. Finite and non-negative, each distribution summing to 1 within
-        ``1e-6 * max(1, sqrt(K))``. It is used as given; with `where` it is divided by its sum over the
-        classes that are left. Uniform, 1 / K, by default.
+        `axis`. Finite and non-negative; each distribution must sum to 1 within ``1e-6 * max(1,
+        sqrt(K))``. It is used as given, except that with `where` it is divided by its sum over the
+        remaining classes. Uniform, 1 / K, by default.
     where : array_like of bool, optional
-        The classes that take part, broadcastable to the result: u is divided by its sum over them. A
-        row without any class is 0. By default all classes take part.
+        The classes that take part, broadcastable to the result: u is divided by its sum over these
+        classes. If no class of a row takes part, the row is 0. By default all classes take part.
     axis : int, default -1
         The axis of the classes in the result.
     dtype : dtype, default float32
-        The type of a new result: float16, bfloat16 (of ml_dtypes), float32 or float64.
+        The type of the result if `out` is not given: float16, bfloat16 (from ml_dtypes), float32 or
+        float64.
     out : ndarray, optional
-        Where to write the result, of its shape and one of these four types. `dtype` is then not
-        used. It may be, or overlap, `targets` or `prior`.
+        Where to write the result: an array of the shape of the result and of one of these four
+        types. It may be, or overlap, `targets` or `prior`.
 
     Returns
     -------
     ndarray
-        S with K inserted at `axis` for labels, the shape of `targets` for probabilities. It is
-        `out` if that is given, otherwise a new array.
+        The smoothed targets. For labels the shape is S with K inserted at `axis`; for probabilities
+        it is the shape of `targets`. If `out` is given, it is returned; otherwise a new array.
 
     Raises
     ------
     LabelError
         If a label is outside [0, K).
     TypeError
-        If an argument is of a type that cannot be used.
+        If an argument has an unsupported type.
     ValueError
-        If `label_smoothing`, `prior`, `where`, a probability, `num_classes`, `axis` or the shape of `out`
-        is not as described. `out` is then unchanged.
+        If `label_smoothing`, `prior`, `where`, a probability, `num_classes`, `axis` or the shape of
+        `out` is not as described. `out` is then unchanged.
 
     See Also
     --------
-    cross_entropy : The loss with these targets, without this array.
+    cross_entropy : The loss with these targets, computed without this array.
     label_dropout : Labels drawn from these targets.
     class_prior : A prior counted from labels.
 
     Notes
     -----
-    Values are computed in float64, by NumPy and in the rounding mode of the caller, and rounded
-    once to the type of the result. Label smoothing 0 gives the targets themselves, 1 gives the
-    prior.
+    The result is computed in float64 by NumPy, in the rounding mode of the caller, and rounded once
+    to its type. Label smoothing 0 gives the targets themselves, 1 gives the prior.
 
-    TensorFlow and PyTorch use the same eps. Libraries that spread it over the K - 1 other classes
+    TensorFlow and PyTorch use the same eps. Libraries that spread eps over the K - 1 other classes
     (fairseq, Megatron-LM) need ``eps * K / (K - 1)`` here.
 
     References
