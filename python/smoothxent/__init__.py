@@ -1,4 +1,4 @@
-"""Softmax cross-entropy with label smoothing: its value, its gradient, and what it is made of.
+"""Softmax cross-entropy with label smoothing: the loss, its gradient and its terms.
 
 For logits z of one sample, K classes, target distribution q, a prior u (uniform by default) and
 label smoothing eps (section 7 of arXiv 1512.00567)::
@@ -9,33 +9,34 @@ label smoothing eps (section 7 of arXiv 1512.00567)::
              = (1 - eps) H(q, p) + eps (KL(u || p) + H(u))   cross_entropy_terms
     gradient = p(k) - q'(k)                                  cross_entropy_value_and_grad
 
-`top_k_log_softmax` and `log_softmax_at` give log p(k) of some classes of each row.
+`top_k_log_softmax` and `log_softmax_at` return log p(k) for some classes of each row.
 
-`linear_cross_entropy` and `linear_cross_entropy_value_and_grad` give the loss of the linear layer that makes
-the logits, and its gradients, with the logits of some rows at a time in memory.
+`linear_cross_entropy` and `linear_cross_entropy_value_and_grad` compute the loss of a linear layer,
+and its gradients, without holding all of its logits in memory.
 
-`class_prior` counts u from labels; `score` adds up loss, accuracy and calibration error over arrays
-and files of any size. Arrays come by position or by keyword, everything else by keyword, and the classes
-are along the last axis unless `axis` says otherwise. `tf_losses` has the loss as tf.compat.v1.losses calls it;
-`smoothxent.dask`, a module to import, has some of the functions for dask arrays on many machines.
+`class_prior` estimates u from labels. `score` computes loss, accuracy and calibration error of
+arrays and files of any size. `tf_losses` has the losses of tf.compat.v1.losses. Modules to be
+imported separately have the loss for other libraries: `smoothxent.torch` for PyTorch,
+`smoothxent.dask` for Dask arrays, and `smoothxent.objectives` for LightGBM and XGBoost.
 
-Arrays of other libraries are read where they lie in the memory of the CPU, by the buffer protocol,
-`__array__` or DLPack; results are NumPy arrays, or the tensors of torch that were given as outputs
-(`out`, `grad_out` and others), which must be on the CPU. bfloat16 is the type of ml_dtypes, also for tensors of torch.
-Masked, missing and sparse values are refused, because NumPy would change them on the way, and collections
-of dask, because reading them would compute them. `smoothxent.torch`, which imports PyTorch, has the loss as
-PyTorch calls it.
+Arrays are passed by position or by keyword, everything else by keyword. The classes are along the
+last axis unless `axis` says otherwise. Losses, entropies, divergences and log-probabilities are in
+nats: logarithms are natural.
 
-A call reads and writes the memory of its arguments without a copy, on several threads and with the
-interpreter lock released. If another thread changes the numbers meanwhile, or writes the same output,
-results are unspecified. The memory itself must stay until the call has ended: ``ndarray.resize(refcheck=False)``
-frees memory that is in use, as NumPy warns, and a file that is truncated under a `numpy.memmap` ends the process
-(SIGBUS), as it does in NumPy.
+Arrays of other libraries on the CPU are read without a copy, through the buffer protocol,
+`__array__` or DLPack. Results are NumPy arrays, or PyTorch tensors on the CPU that were given as
+outputs (`out`, `grad_out` and others). bfloat16 is the type of ml_dtypes, also for PyTorch tensors.
+Arrays with masked, missing or sparse values are refused, because NumPy would change these values,
+and so are dask collections, because reading them would compute them.
 
-Losses, entropies, divergences and log-probabilities are in nats: logarithms are natural.
+A call reads and writes the memory of its arguments directly, on several threads and with the
+interpreter lock (GIL) released. If another thread changes the numbers during the call, or writes to
+the same output, the results are unspecified. The memory must remain valid until the call has ended:
+``ndarray.resize(refcheck=False)`` frees memory that is in use, as NumPy warns, and truncating a
+file that is mapped by a `numpy.memmap` ends the process (SIGBUS), as in NumPy.
 
-Ctrl-C and other signals are answered within 100 ms. The time that another library takes to make an
-array when it is asked for one is not included.
+Ctrl-C and other signals are answered within 100 ms, plus the time that another library takes to
+convert its objects to arrays.
 """
 
 import sys

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 
 class LabelError(ValueError, IndexError):
-    """An integer label is neither a class nor ``ignore_index``, or an index is no class.
+    """A label is neither a class nor ``ignore_index``, or an index is not a class.
 
     It is a ValueError, as in scikit-learn, and an IndexError, as in PyTorch, so code written for
-    either catches it. The message gives the place and value of the first such one.
+    either library catches it. The message names the first wrong label and its index in the array.
 
     Attributes
     ----------
     index : tuple of int
-        The place: ``targets[error.index]`` is the label. Of a single label it is ``()``.
+        The index of the label in the array: ``targets[error.index]``. For a single label it is
+        ``()``.
     value : int or None
-        The label, or the index that is no class; None if it is no whole number.
+        The wrong label or index; None if it is not a whole number.
 
     Examples
     --------
@@ -37,9 +38,10 @@ class LabelError(ValueError, IndexError):
 
 
 class InternalError(RuntimeError):
-    """The native code failed in a way that is a bug of this package, never of the caller.
+    """The native code failed because of a bug in this package, not because of a wrong argument.
 
-    The process and the package remain usable. Please report it with the output of `show_config`.
+    The process and the package remain usable. Please report the error with the output of
+    `show_config`.
     """
 
     __module__ = "smoothxent"

@@ -26,14 +26,14 @@ if hasattr(os, "register_at_fork"):  # Windows has no fork
 def set_num_threads(n: int) -> None:
     """Set the largest number of threads that a call may use.
 
-    The setting holds for the whole process, in all of its threads, except inside `num_threads`
-    blocks, which have their own. It decides speed only: results are the same bits for every number
-    of threads.
+    The setting applies to the whole process, in all of its Python threads, except inside
+    `num_threads` blocks, which have their own number. It affects the speed only: results are the
+    same bits for every number of threads.
 
     Parameters
     ----------
     n : int
-        At least 1; 1 means that every call runs in the thread that makes it.
+        At least 1. With 1, every call runs in the thread that makes it.
 
     Raises
     ------
@@ -45,7 +45,7 @@ def set_num_threads(n: int) -> None:
     See Also
     --------
     num_threads : The same for a block of code.
-    get_num_threads : The number now.
+    get_num_threads : The current number.
 
     Examples
     --------
@@ -60,23 +60,23 @@ def set_num_threads(n: int) -> None:
 
 
 def get_num_threads() -> int:
-    """Return the largest number of threads that a call from here may use.
+    """Return the largest number of threads that a call may use at this point of the program.
 
-    Inside a `num_threads` block it is that of the block, elsewhere that of `set_num_threads`. Until
-    that is called it is the first of the environment variables ``SMOOTHXENT_NUM_THREADS``,
-    ``RAYON_NUM_THREADS`` and ``OMP_NUM_THREADS`` that is set, otherwise the number of processors
-    that the process may use.
+    Inside a `num_threads` block this is the number of the block, and elsewhere the number passed to
+    `set_num_threads`. If that has not been called, it is the value of the first of the environment
+    variables ``SMOOTHXENT_NUM_THREADS``, ``RAYON_NUM_THREADS`` and ``OMP_NUM_THREADS`` that is set,
+    or else the number of processors that the process may use.
 
     Returns
     -------
     int
-        At least 1. Small calls use fewer threads than this.
+        At least 1. Calls with small inputs use fewer threads than this.
 
     See Also
     --------
     set_num_threads : Set the number for the process.
     num_threads : Set it for a block of code.
-    show_config : The number, and what set it.
+    show_config : The number, and the setting it comes from.
 
     Examples
     --------
@@ -91,12 +91,12 @@ def get_num_threads() -> int:
 def num_threads(n: int) -> Iterator[None]:
     """Use at most `n` threads inside a ``with`` block or a decorated function.
 
-    The setting holds in the block's own context (see `contextvars`): for calls from this thread, or
-    from this asyncio task and the tasks that it makes. Inside the block it comes before that of
-    `set_num_threads`, which holds everywhere else, and blocks in several threads or tasks at once do
-    not see each other's. A thread started inside the block does not have its setting, unless Python
-    gives it a copy of the context. The bodies of coroutine and generator functions run after the call that
-    is decorated: write a ``with`` block in them.
+    The setting applies to the current context (see `contextvars`): to calls from the current
+    thread, or from the current asyncio task and the tasks that it creates. Inside the block it
+    overrides `set_num_threads`. Blocks in different threads or tasks do not affect each other. A
+    thread that is started inside the block does not inherit the setting, unless Python gives it a
+    copy of the context. Do not decorate coroutine or generator functions: their bodies run after
+    the decorated call has returned. Use a ``with`` block inside them instead.
 
     Parameters
     ----------
@@ -108,12 +108,13 @@ def num_threads(n: int) -> Iterator[None]:
     TypeError
         If `n` is not an integer.
     ValueError
-        If `n` is smaller than 1, or at the end of a block that did not begin in this context.
+        If `n` is smaller than 1, or if the block ends in another context than that in which it
+        began.
 
     See Also
     --------
     set_num_threads : The same for the whole process.
-    get_num_threads : The number now.
+    get_num_threads : The current number.
 
     Examples
     --------
@@ -134,32 +135,34 @@ def show_config(mode: Literal["stdout"] = "stdout") -> None: ...
 @overload
 def show_config(mode: Literal["dicts"]) -> dict[str, Any]: ...
 def show_config(mode: str = "stdout") -> dict[str, Any] | None:
-    """Print or return the version, what it runs on, the instruction set in use and the threads.
+    """Print or return the version, the platform, the instruction set in use and the threads.
 
-    Put its output into a bug report.
+    Include the output in a bug report.
 
     Parameters
     ----------
     mode : {"stdout", "dicts"}, default "stdout"
-        Print the configuration, or return it.
+        Whether to print the configuration or to return it.
 
     Returns
     -------
     dict or None
-        None, or the configuration if `mode` is ``"dicts"``: ``version``, ``build`` (of the extension:
-        its profile, system and processor, and the ABI), ``python``, ``numpy``, ``system``, ``cpu``,
-        all text; ``simd`` with the ``level`` in use and those ``available``; ``threads`` with their
-        ``count``, its ``source``, and how many have been ``started``. ``ignored`` and ``degraded``
-        say in either of these what could not be done.
+        None if the configuration is printed. If `mode` is ``"dicts"``, a dict with the strings
+        ``version``, ``build`` (profile, system, processor and ABI of the extension), ``python``,
+        ``numpy``, ``system`` and ``cpu``, and two dicts. ``simd`` has the instruction set in use as
+        ``level`` and all usable ones as ``available``. ``threads`` has the number of threads as
+        ``count``, the setting it comes from as ``source``, and the number of threads that have been
+        ``started``. If an environment variable was ignored, its dict has an entry ``ignored``; if
+        threads could not be started, ``threads`` has an entry ``degraded``.
 
     Raises
     ------
     ValueError
-        If `mode` is neither of the two.
+        If `mode` is another value.
 
     See Also
     --------
-    get_num_threads : The number of threads alone.
+    get_num_threads : Only the number of threads.
 
     Examples
     --------
