@@ -1,4 +1,4 @@
-"""The cross-entropy of a linear layer, of which the logits are never all in memory.
+"""The cross-entropy of a linear layer, computed without holding all of its logits in memory.
 
 z = h W^T + b        loss = cross_entropy(z)        g = p - q'
 dh = g W             dW = g^T h                     db = the sum of the rows of g
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class LinearCrossEntropy(NamedTuple, Generic[Number]):
-    """A loss and its gradients: what `linear_cross_entropy_value_and_grad` returns.
+    """A loss and its gradients, as `linear_cross_entropy_value_and_grad` returns them.
 
     Examples
     --------
@@ -38,13 +38,13 @@ class LinearCrossEntropy(NamedTuple, Generic[Number]):
     """
 
     loss: float | NDArray[Number]
-    """What `linear_cross_entropy` returns."""
+    """The loss, as `linear_cross_entropy` returns it."""
     hidden_grad: NDArray[Number]
     """The gradient with respect to `hidden`."""
     weight_grad: NDArray[Number]
     """The gradient with respect to `weight`."""
     bias_grad: NDArray[Number] | None
-    """The gradient with respect to `bias`, None if there is no bias."""
+    """The gradient with respect to `bias`; None if there is no bias."""
 
 
 @overload
@@ -98,75 +98,80 @@ def linear_cross_entropy(
     normalizer: SupportsFloat | None = None,
     **loss_options: Unpack[LossOptions],
 ) -> float | NDArray[np.floating[Any]]:
-    r"""Return the cross-entropy loss of a linear layer, without its logits in memory.
+    r"""Return the cross-entropy loss of a linear layer without storing all of its logits.
 
-    Use it to evaluate a model whose last layer has many classes, a language model for example, of which
-    the logits would be far larger than all else. `linear_cross_entropy_value_and_grad` also gives the
-    gradients. Of logits that are in memory, `cross_entropy` gives the loss.
+    Use it to evaluate a model whose last layer has many classes, such as a language model, if the
+    logits would take far more memory than everything else. For the gradients use
+    `linear_cross_entropy_value_and_grad`. If the logits are in memory already, use `cross_entropy`.
 
-    For hidden rows h of shape (N, D), weights W of shape (K, D) and a bias b of shape (K,), it is the loss
-    that `cross_entropy` returns for the logits
+    For inputs h of shape (N, D), weights W of shape (K, D) and a bias b of shape (K,), it returns
+    the loss that `cross_entropy` returns for the logits
 
     .. math:: z = h W^\mathsf{T} + b
 
-    of shape (N, K), which are computed by NumPy's BLAS and used chunk by chunk.
+    of shape (N, K). These are computed chunk by chunk, by NumPy's BLAS.
 
     Parameters
     ----------
     hidden : array_like
-        h, float32 or float64, of shape (..., D): any axes of rows, then D features. Integers and lists are
-        converted to float64.
+        h, the input of the linear layer, of float32 or float64 and of shape (..., D): any axes of
+        rows, then D features. Integers and lists are converted to float64.
     weight : array_like
-        W, of shape (K, D), a row for each class as in ``torch.nn.Linear``: of the type of `hidden`, or
-        float16 or bfloat16, which are widened some classes at a time.
+        W, of shape (K, D), with a row for each class as in ``torch.nn.Linear``. Its type is that of
+        `hidden`, or float16 or bfloat16, which are converted to that type some classes at a time.
     targets : array_like
         As for `cross_entropy`: integer labels of shape (...), or probabilities of shape (..., K).
     bias : array_like, optional
-        b, of shape (K,) and a type that `weight` may have. None by default.
+        b, of shape (K,) and of a type that `weight` may have. None by default.
     chunk_rows : int, optional
-        The most rows whose logits are in memory at once. By default 384, or as many as have 16 MB of logits
-        and hidden features if these are more.
+        The largest number of rows whose logits are in memory at once. By default 384, or the number
+        of rows whose logits and hidden features take 16 MB, if that is larger.
     progress : callable, optional
-        ``progress(done, total)`` is called after every chunk with the number of rows that are done, and of
-        all rows that count. An exception from it ends the call.
+        ``progress(done, total)`` is called after every chunk, with the number of rows that are done
+        and the number of all rows that count. If it raises an exception, the call ends with it.
     reduction : {"mean", "sum", "sum_by_nonzero_weights", "none"}, default "mean"
         As for `cross_entropy`, over the rows of all chunks.
     normalizer : float, optional
         As for `cross_entropy`.
     **loss_options
-        `label_smoothing`, `prior`, `class_weight`, `sample_weight`, `ignore_index`, `where`, `temperature`
-        and `z_loss` of `cross_entropy`; arrays broadcast to logits of shape (..., K), or to their rows.
+        `label_smoothing`, `prior`, `class_weight`, `sample_weight`, `ignore_index`, `where`,
+        `temperature` and `z_loss`, as for `cross_entropy` with logits of shape (..., K).
 
     Returns
     -------
     float or ndarray
-        A Python float. For "none", new losses of shape (...), of the type of `hidden`.
+        The loss in nats: a Python float. For "none", a new array of shape (...), of the type of
+        `hidden`.
 
     Raises
     ------
     LabelError, TypeError, ValueError
-        As `cross_entropy`, and if the types or shapes of `hidden`, `weight` and `bias` do not fit. All is
-        checked before the first product.
+        As for `cross_entropy`, and if the types or shapes of `hidden`, `weight` and `bias` do not
+        match. All arguments are checked before the first matrix product.
 
     See Also
     --------
-    cross_entropy : The loss of logits.
-    linear_cross_entropy_value_and_grad : The loss with its gradients.
+    cross_entropy : The loss of logits that are in memory.
+    linear_cross_entropy_value_and_grad : The loss and its gradients.
 
     Notes
     -----
-    Memory: the logits of one chunk and 10 MB. Per-row priors, probabilities and masks are read in place if
-    `hidden` has two axes and all rows count, and are otherwise copied chunk by chunk.
+    Memory: a call needs the memory for the logits of one chunk, and 10 MB. Priors of each row,
+    probabilities and masks are read in place if `hidden` has two axes and all rows count. Otherwise
+    they are copied chunk by chunk.
 
-    Rows that do not count (ignored, of weight 0, without a class) are not read, and no product is
-    computed for them. Beyond that the special values are those of `cross_entropy` for the logits.
+    Rows that do not count (ignored rows, rows of weight 0, and rows of which `where` removes all
+    classes) are not read, and no matrix product is computed for them. Other special values are
+    those of `cross_entropy` for the logits.
 
-    Accuracy: the loss of the logits is that of `cross_entropy`. The logits themselves are rounded as
-    NumPy's BLAS does it, so that neither they nor the loss have the same bits on every machine, with any
-    number of BLAS threads or in chunks of any size. The losses of chunks are added without rounding.
+    Accuracy: the loss of given logits is as accurate as that of `cross_entropy`. The logits
+    themselves have the rounding errors of NumPy's BLAS. Therefore neither they nor the loss have
+    the same bits on every machine, or for every number of BLAS threads and every `chunk_rows`. The
+    losses of the chunks are added without rounding.
 
-    Threads: the products use those of the BLAS, the loss up to `get_num_threads`, in turn. Ctrl-C is answered
-    between products of some classes, which take 10 ms each at 100 GFLOP/s.
+    Threads: the matrix products use the threads of the BLAS, the loss up to `get_num_threads`
+    threads, one after the other. Ctrl-C is answered between products of some classes, each of which
+    takes 10 ms at 100 GFLOP/s.
 
     References
     ----------
@@ -241,13 +246,13 @@ def linear_cross_entropy_value_and_grad(
     bias_grad_out: NDArray[Any] | None = None,
     **loss_options: Unpack[LossOptions],
 ) -> LinearCrossEntropy | Any:
-    r"""Return the cross-entropy loss of a linear layer and its gradients, without the logits in memory.
+    r"""Return the loss of a linear layer and its gradients without storing all of its logits.
 
-    Use it for training: the gradient with respect to the logits of a chunk takes their place, and is used up
-    before the next chunk. `linear_cross_entropy` gives the loss alone.
+    Use it for training. The gradient with respect to the logits is also computed chunk by chunk and
+    is never stored as a whole. For the loss alone use `linear_cross_entropy`.
 
-    In the terms of `linear_cross_entropy`, and with g the gradient that `cross_entropy_value_and_grad`
-    returns for the logits, of shape (N, K),
+    With the notation of `linear_cross_entropy`, and with g the gradient of shape (N, K) that
+    `cross_entropy_value_and_grad` returns for the logits,
 
     .. math::
        \frac{\partial \ell}{\partial h} = g\, W,
@@ -261,25 +266,29 @@ def linear_cross_entropy_value_and_grad(
     hidden, weight, targets, bias : array_like
         As for `linear_cross_entropy`.
     chunk_rows, progress, reduction, normalizer : optional
-        As for `linear_cross_entropy`. The gradients are of what is returned, and for "none" of the sum.
+        As for `linear_cross_entropy`. The gradients are those of the returned loss; for "none",
+        those of the sum.
     hidden_grad_out, weight_grad_out, bias_grad_out : ndarray, optional
-        Where to write the gradients, NumPy arrays or tensors of torch on the CPU: of the shapes of `hidden`,
-        `weight` and `bias`, in any memory layout, and of the type of `hidden`. What they hold is overwritten.
-        `hidden_grad_out` may be `hidden` itself; they must not share memory with arguments otherwise.
+        Where to write the gradients: NumPy arrays or PyTorch tensors on the CPU, of the shapes of
+        `hidden`, `weight` and `bias`, of the type of `hidden` and in any memory layout. Their
+        contents are overwritten, not added to. `hidden_grad_out` may be `hidden` itself. Apart from
+        that, outputs must not share memory with the arguments.
     **loss_options
         As for `linear_cross_entropy`.
 
     Returns
     -------
     LinearCrossEntropy
-        ``loss``, ``hidden_grad``, ``weight_grad`` and ``bias_grad``, the latter None without a bias. Gradients
-        have the type of `hidden`, also of weights of 16 bits, and are new arrays unless given.
+        A named tuple of ``loss``, ``hidden_grad``, ``weight_grad`` and ``bias_grad``, the latter
+        None without a bias. Gradients have the type of `hidden`, even if the weights have 16 bits.
+        They are the given outputs, or new arrays.
 
     Raises
     ------
     LabelError, TypeError, ValueError
-        As `linear_cross_entropy`; nothing has been written then. An exception from `progress`, Ctrl-C and
-        a want of memory on the way may leave gradients that are given half written.
+        As for `linear_cross_entropy`; no output has been written then. An exception from
+        `progress`, Ctrl-C or running out of memory during the computation may leave outputs partly
+        written.
 
     See Also
     --------
@@ -288,16 +297,22 @@ def linear_cross_entropy_value_and_grad(
 
     Notes
     -----
-    Special values are those of `linear_cross_entropy`. Rows that do not count have gradient exactly 0. A row that
-    counts and holds a nan makes the gradient of the weights nan. A class whose weights hold a nan or an infinity makes
-    that of the hidden rows nan, also where `where` removes the class: the product has 0 times nan in it.
+    Special values are those of `linear_cross_entropy`. Rows that do not count have gradient exactly
+    0. If a row that counts contains a nan, the gradient of the weights is nan. If the weights of a
+    class contain a nan or an infinity, the gradient of `hidden` is nan, even if `where` removes the
+    class, because 0 times nan is nan in the matrix product.
 
-    Memory: beside the gradients, the logits of one chunk and some 10 MB. Time: a third of the products are
-    for the logits. Their gradient takes some parts in 100 of the time of the products, and so does adding that
-    of the weights from chunk to chunk: less in larger chunks, and more the fewer rows a chunk has below 384.
+    Memory: besides the gradients, a call needs the memory for the logits of one chunk, and some 10
+    MB.
 
-    Accuracy: sums over classes and over the rows of a chunk are rounded as the BLAS does it, in the type of
-    `hidden`, and so are their sums over blocks of classes and over chunks; those of the bias over chunks in float64.
+    Time: a third of the matrix products compute the logits. Computing the gradient with respect to
+    the logits takes a few percent of the time of the products, and so does adding up the gradient
+    of the weights over the chunks. The latter takes less time with larger chunks, and more with
+    chunks of fewer than 384 rows.
+
+    Accuracy: the BLAS rounds sums over classes and over the rows of a chunk, in the type of
+    `hidden`. The sums over blocks of classes and over chunks are also rounded in that type, except
+    that the gradient of the bias is summed over chunks in float64.
 
     References
     ----------
@@ -316,7 +331,7 @@ def linear_cross_entropy_value_and_grad(
     >>> [gradient.shape for gradient in result[1:]]
     [(6, 4), (1000, 4), (1000,)]
 
-    A step of training, in place:
+    A training step, in place:
 
     >>> weight -= 0.1 * result.weight_grad
     >>> sx.linear_cross_entropy(hidden, weight, labels, bias=bias) < result.loss
