@@ -1,7 +1,7 @@
-"""What `score` returns: sums over rows, which add up exactly, and the figures made of them.
+"""The result of `score`: exact sums over rows, and the figures computed from them.
 
 Every figure is a quotient of two sums that are kept without rounding. So scores of parts add up to
-the score of the whole, to the bit, in whatever parts and order.
+the score of the whole, with the same bits, for any parts in any order.
 """
 
 from __future__ import annotations
@@ -39,12 +39,13 @@ class Sums(NamedTuple):
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Score:
-    """Loss, accuracy and calibration over rows of logits, as `score` returns them.
+    """Loss, accuracy and calibration error of rows of logits, as `score` returns them.
 
-    Scores of parts add up: ``a + b`` is the score of the rows of both, and ``sum(parts)`` that of all.
-    The sums behind the figures are exact, so the parts and their order make no difference, not even
-    in the last bit; each figure is rounded once, when it is asked for. Scores are equal if all their
-    sums are. They can be pickled, and `as_dict` gives the figures by name.
+    Scores of parts can be added: ``a + b`` is the score of the rows of both, and ``sum(parts)``
+    that of all parts. The sums from which the figures are computed are exact, so the parts and
+    their order make no difference, not even in the last bit. Each figure is rounded once, when it
+    is read. Scores are equal if all their sums are equal. They can be pickled, and `as_dict`
+    returns the figures by name.
 
     Examples
     --------
@@ -71,11 +72,11 @@ class Score:
     """
 
     rows: int = 0
-    """Rows that count: not ignored, with a weight other than 0 and with a class that `where` keeps."""
+    """The number of rows that count: not ignored, of nonzero weight, with a class that `where` keeps."""
     ignored_rows: int = 0
-    """Rows that do not count: they are in no figure."""
+    """The number of rows that do not count; no figure includes them."""
     nonfinite_rows: int = 0
-    """Rows that count whose loss is infinite or nan; they make the loss so."""
+    """The number of rows that count and whose loss is infinite or nan, which makes the mean so too."""
     top_k: int | None = None
     """The k of `top_k_accuracy`."""
     _sums: Sums = field(default_factory=Sums)
@@ -103,12 +104,12 @@ class Score:
 
     @property
     def loss(self) -> float:
-        """The mean loss in nats, as `cross_entropy` has it: the sum over `divisor`; nan without rows."""
+        """The mean loss in nats, as in `cross_entropy`: the sum divided by `divisor`; nan without rows."""
         return self._sums.loss.over(self._sums.divisor)
 
     @property
     def divisor(self) -> float:
-        """The weighted mass of the targets before smoothing: the divisor of "mean"."""
+        """The divisor of "mean": the sum of the targets before smoothing, times all weights."""
         return self._sums.divisor.value()
 
     @property
@@ -133,7 +134,7 @@ class Score:
 
     @property
     def logsumexp(self) -> float:
-        """The mean of the logarithm of the normaliser of the softmax, in nats."""
+        """The mean of the logarithm of the sum of exponentials of the logits, in nats."""
         return self._sums.logsumexp.over(self._sums.weight)
 
     @property
@@ -146,31 +147,32 @@ class Score:
 
     @property
     def accuracy(self) -> float:
-        """The share of the rows, by weight, whose most probable class is that of the target."""
+        """The weighted share of the rows whose most probable class is that of the target."""
         return self._sums.top_1.over(self._sums.weight)
 
     @property
     def top_5_accuracy(self) -> float:
-        """The share of the rows, by weight, with the class of the target among the five most probable."""
+        """The weighted share of the rows whose target class is among the five most probable classes."""
         return self._sums.top_5.over(self._sums.weight)
 
     @property
     def top_k_accuracy(self) -> float | None:
-        """The share, by weight, of the rows with that class among the `top_k` most probable, or None."""
+        """The weighted share of the rows whose target class is among the `top_k` most probable, or None."""
         return None if self.top_k is None else self._sums.top_k.over(self._sums.weight)
 
     @property
     def calibration_error(self) -> float:
-        """The expected calibration error (ECE), in 15 bins of the confidence of equal width.
+        """The expected calibration error (ECE), with 15 bins of equal width for the confidence.
 
-        The confidence of a row is the largest probability. The error is the mean over the rows of the
-        distance between mean accuracy and mean confidence of their bin.
+        The confidence of a row is its largest probability. The ECE is the mean over the bins,
+        weighted by their rows, of the absolute difference between the accuracy and the mean
+        confidence.
         """
         gaps = [gap.over(self._sums.weight) for gap in self._gaps]
         return math.fsum(map(abs, gaps))
 
     def as_dict(self) -> dict[str, int | float | None]:
-        """Return the figures by name; those of `top_k` only if there is one."""
+        """Return the figures by name; those of `top_k` only if it was given."""
         names = ["rows", "ignored_rows", "nonfinite_rows", "divisor", *_LABELS]
         if self.top_k is not None:
             names.insert(names.index("top_5_accuracy") + 1, "top_k")

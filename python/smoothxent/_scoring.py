@@ -1,11 +1,11 @@
-"""Rows without end in constant memory: chunk by chunk through the other functions.
+"""The score of any number of rows in constant memory, chunk by chunk.
 
     for each chunk of rows, a few MB:
         its sums, by _scored_rows.py    one read from the disk, the rest from the caches
         total = total + score
         on_chunk(total, next row)
 
-The sums are exact, so neither the chunks nor an interruption between two of them change a bit.
+The sums are exact, so neither the chunks nor an interruption between two chunks change a bit.
 """
 
 from __future__ import annotations
@@ -61,58 +61,61 @@ def score(
     top_k: SupportsIndex | None = None,
     **loss_options: Unpack[LossOptions],
 ) -> Score:
-    r"""Return loss, accuracy and calibration of logits, chunk by chunk: of files larger than memory, too.
+    r"""Return loss, accuracy and calibration error of logits, also of files larger than memory.
 
-    Use it to evaluate a model on memory-mapped logits. The command ``smoothxent score`` does it for
-    files. `cross_entropy` gives the loss alone, in one call.
+    Use it to evaluate a model on memory-mapped logits, which are read chunk by chunk. The command
+    ``smoothxent score`` does the same for files. For the loss alone use `cross_entropy`.
 
     Parameters
     ----------
     logits : array_like
-        As for `cross_entropy`, of shape (N, ..., K): rows along axis 0, of which a chunk has some, and
-        K classes along the last axis. For a file larger than memory a `numpy.memmap`, which
-        ``numpy.load(file, mmap_mode="r")`` gives.
+        As for `cross_entropy`, of shape (N, ..., K). They are divided into chunks along axis 0, and
+        the K classes are along the last axis. For a file larger than memory pass a `numpy.memmap`,
+        as ``numpy.load(file, mmap_mode="r")`` returns.
     targets : array_like
-        As for `cross_entropy`: integer labels of shape (N, ...), or probabilities of the shape of the
-        logits. The class of a row of probabilities is the most probable one, the lowest of several.
+        As for `cross_entropy`: integer labels of shape (N, ...), or probabilities of the shape of
+        `logits`. For probabilities, the target class of a row is the most probable class, and of
+        several equally probable classes the one with the lowest index.
     chunk_rows : int, optional
-        How many rows are read at once; by default those of 16 MB of logits, and at most 16384. It
-        changes no bit of the result.
+        The number of rows of a chunk. By default a chunk has 16 MB of logits, but at most 16384
+        rows. It does not change any bit of the result.
     start : int, default 0
-        The first row that is read; rows before it are neither scored nor written.
+        The first row to be read; rows before it are neither scored nor written.
     on_chunk : callable, optional
-        ``on_chunk(score, row)`` is called after every chunk, with the score of all rows from `start`
-        to `row`, the next to be read. An exception from it ends the run. Whoever keeps both can go on
-        later: ``score + sx.score(logits, targets, start=row)`` is the score of one run.
+        ``on_chunk(score, row)`` is called after every chunk with the score of the rows from `start`
+        to `row` (exclusive); `row` is the next row to be read. If it raises an exception, the run
+        ends with it. To continue an interrupted run, save both: ``score + sx.score(logits, targets,
+        start=row)`` is the score of an uninterrupted run.
     log_probs_out : ndarray, optional
-        Where to write log p, of the shape of `logits`; a `numpy.memmap`, for example. As the `out`
-        of `log_softmax`, but it must not share memory with an argument.
+        Where to write log p: an array of the shape of `logits`, for example a `numpy.memmap`. The
+        rules are those for `out` of `log_softmax`, but it must not share memory with an argument.
     grad_out : ndarray, optional
-        Where to write the gradient of the loss of every row, of the shape of `logits`: divided by
-        ``score.divisor`` it is that of the mean. As for `cross_entropy_value_and_grad`, but it must
-        not share memory with an argument.
+        Where to write the gradient of the loss of every row: an array of the shape of `logits`.
+        Divided by ``score.divisor``, it is the gradient of the mean. The rules are those for
+        `grad_out` of `cross_entropy_value_and_grad`, but it must not share memory with an argument.
     top_k : int, optional
-        Count the rows with the class of the target among the `top_k` most probable, too.
+        If it is given, ``top_k_accuracy`` is computed too: the share of rows whose target class is
+        among the `top_k` most probable classes.
     **loss_options
         `label_smoothing`, `prior`, `class_weight`, `sample_weight`, `ignore_index`, `where`,
-        `temperature` and `z_loss` of `cross_entropy`. Arrays with an axis of N rows are read in
-        chunks. A `prior` is also that of the terms, and needs no `label_smoothing` here.
-        `sample_weight` weighs the rows in every figure, `class_weight` in the loss alone.
+        `temperature` and `z_loss`, as for `cross_entropy`. Arrays with an axis of N rows are read
+        in chunks. The `prior` is also used for the terms, so here it may be given without
+        `label_smoothing`. `sample_weight` applies to every figure, `class_weight` to the loss only.
 
     Returns
     -------
     Score
         ``loss``, ``nll``, ``prior_cross_entropy``, ``prior_kl``, ``prior_entropy``, ``logsumexp``,
-        ``perplexity``, ``accuracy``, ``top_5_accuracy``, ``top_k_accuracy``, ``calibration_error``, and
-        the counts ``rows``, ``ignored_rows`` and ``nonfinite_rows``. Loss, nll, cross-entropy,
+        ``perplexity``, ``accuracy``, ``top_5_accuracy``, ``top_k_accuracy``, ``calibration_error``,
+        and the counts ``rows``, ``ignored_rows`` and ``nonfinite_rows``. Loss, nll, cross-entropy,
         divergence, entropy and logsumexp are in nats. Scores of parts add up with ``+``.
 
     Raises
     ------
     LabelError, TypeError, ValueError
-        As `cross_entropy`. Places in messages are those of the whole arrays. Arguments of wrong
-        types and shapes are refused before anything is written; a wrong value when its chunk is read,
-        with the rows before that chunk written.
+        As for `cross_entropy`. Indices in messages are those in the whole arrays. Wrong types and
+        shapes are refused before anything is written. A wrong value is refused when its chunk is
+        read; the outputs of earlier chunks have been written by then.
 
     See Also
     --------
@@ -121,22 +124,24 @@ def score(
 
     Notes
     -----
-    The figures are means over the rows that count, weighted by `sample_weight`; nan if none does. The
-    sums behind them are exact, so that chunks, merging and resuming change no bit. They are sums of
-    what `cross_entropy` with reduction "none" and `cross_entropy_terms` give for each row: with
-    float32 logits losses that were rounded to float32, so that the mean may differ from that
-    of `cross_entropy` by some parts in 10**8.
+    The figures are means over the rows that count, weighted by `sample_weight`; they are nan if no
+    row counts. They are computed from exact sums, so chunks, adding scores and resuming do not
+    change any bit. The sums are those of the values that `cross_entropy` with reduction "none" and
+    `cross_entropy_terms` return for each row. For float32 logits these are rounded to float32, so
+    the mean may differ from that of `cross_entropy` by some parts in 10**8.
 
-    The calibration error is the ECE of Guo et al. in 15 bins of equal width, (0, 1/15] to (14/15,
-    1]: the mean distance of accuracy and mean confidence of the bins, weighted by their rows. The
-    confidence is the largest probability.
+    The calibration error is the expected calibration error (ECE) of Guo et al. [1]_ with 15 bins of
+    equal width, (0, 1/15] to (14/15, 1]: the mean over the bins, weighted by their rows, of the
+    absolute difference between accuracy and mean confidence. The confidence is the largest
+    probability.
 
-    Special values: of equal logits the lowest class is the more probable one. A class that `where` removes
-    is never predicted, and neither is any class of a row with nan, +inf or nothing but -inf, which makes the loss and the
-    calibration error nan; `nonfinite_rows` counts rows with a loss of nan or +inf.
+    Special values: of classes with equal logits, the one with the lowest index counts as the most
+    probable. A class that `where` removes is never predicted. In a row with nan, +inf or nothing
+    but -inf no class is predicted, and the loss and the calibration error are nan. `nonfinite_rows`
+    counts the rows whose loss is nan or +inf.
 
-    Memory: that of the results for the rows of one chunk, whatever N is. Logits that are neither of
-    the four types nor an array are converted: arrays of other types chunk by chunk, lists as a whole.
+    Memory: the results for the rows of one chunk, whatever N is. Logits of other types than the
+    four types of `cross_entropy` are converted: arrays chunk by chunk, lists as a whole.
 
     References
     ----------
