@@ -1,14 +1,15 @@
-r"""The loss as PyTorch calls it, for tensors on the CPU: a drop-in of torch.nn.functional.cross_entropy.
+r"""A replacement for torch.nn.functional.cross_entropy, for tensors on the CPU.
 
-Its backward pass has nothing left to compute: one pass over the logits gives the loss and its gradient::
+The forward pass computes the loss and its gradient in one pass over the logits. The backward pass
+only multiplies this gradient by that of the loss::
 
     forward     loss, grad = cross_entropy_value_and_grad(input, target)
     backward    d input    = grad * d loss
 
-The gradient is kept for the backward pass. Where no gradient is asked for (``torch.no_grad``,
-logits that need none) only the loss is computed. Both passes are operators of torch.library, so torch.compile
-has them in one graph with what is around them.
-Memory of tensors is read and written where it lies; the arithmetic is that of the NumPy functions.
+The gradient is kept for the backward pass. If no gradient is required (under ``torch.no_grad``, or
+for logits that do not require one), only the loss is computed. Both passes are operators registered
+with torch.library, so torch.compile keeps them in one graph with the rest of the model. Tensors are
+read and written without a copy. The results are those of the NumPy functions.
 """
 
 from __future__ import annotations
@@ -51,8 +52,9 @@ def cross_entropy(
 ) -> Tensor:
     r"""Return the cross-entropy loss of logits on the CPU, with label smoothing towards any prior.
 
-    Use it in the place of ``torch.nn.functional.cross_entropy``, whose arguments it has; `CrossEntropyLoss`
-    is the same as a module. Backward passes, ``torch.compile`` and ``torch.autocast`` work as with that.
+    Use it in place of ``torch.nn.functional.cross_entropy``, whose arguments it has.
+    `CrossEntropyLoss` is the same as a module. Backward passes, ``torch.compile`` and
+    ``torch.autocast`` work as in PyTorch.
 
     For one row of C logits z with softmax p, target distribution q (all mass on y for the label y),
     prior u and label smoothing eps,
@@ -69,70 +71,75 @@ def cross_entropy(
     Parameters
     ----------
     input : Tensor
-        Logits of shape (C,), (N, C) or (N, C, d1, ...) in float16, bfloat16, float32 or float64, of
-        any strides.
+        Logits of shape (C,), (N, C) or (N, C, d1, ...), of float16, bfloat16, float32 or float64,
+        with any strides.
     target : Tensor
-        Labels of any integer type and the shape of `input` without C, each in [0, C) or
-        `ignore_index`; or probabilities of the shape of `input`, in any of the four types.
+        Labels of any integer type and of the shape of `input` without C, each in [0, C) or
+        `ignore_index`; or probabilities of the shape of `input`, of any of the four types.
     weight : Tensor, optional
         w, of shape (C,), finite and non-negative: a weight for each class. Ones by default.
     size_average, reduce : bool, optional
-        Deprecated by PyTorch: they take the place of `reduction`, with its warning.
+        Deprecated in PyTorch. They override `reduction` and raise PyTorch's warning.
     ignore_index : int, default -100
-        The label of rows that do not count: their logits are not read. For probabilities it is negative.
+        The label of ignored rows: they do not count in the mean, and their logits are not read.
+        With probabilities it must be negative, and has no effect.
     reduction : {"mean", "sum", "none"}, default "mean"
-        "mean" divides the sum of the losses by that of the weights of the labels; for
-        probabilities by the number of rows, whatever their weights and sums.
+        "mean" divides the sum of the losses by the sum of the weights of the labels. For
+        probabilities it divides by the number of rows, whatever the weights and the sums of the
+        probabilities are.
     label_smoothing : float, default 0.0
         eps, in [0, 1].
     prior : Tensor or array_like, optional
         u, of shape (C,), or broadcastable to `input` with C classes along its axis 1: a prior for
-        each row. Finite and non-negative, each distribution summing to 1 within
-        ``1e-6 * max(1, sqrt(C))``. Uniform, 1 / C, by default. With a `label_smoothing` of 0 it is an error,
-        for it would make no difference: an explicit 0 cannot be told from PyTorch's default.
+        each row. Finite and non-negative; each distribution must sum to 1 within
+        ``1e-6 * max(1, sqrt(C))``. Uniform, 1 / C, by default. If `label_smoothing` is 0, PyTorch's
+        default, a prior would have no effect, so it is an error.
 
     Returns
     -------
     Tensor
-        0-d, or the losses of the rows for "none". Its type is that of PyTorch's loss: the type of
-        `input`, or what it is promoted to by probabilities of another type and, under
-        ``torch.autocast``, by float32.
+        A 0-d tensor, or the losses of the rows for "none". The type is that of PyTorch's loss: the
+        type of `input`, promoted with the type of the probabilities if `target` has probabilities,
+        and with float32 under ``torch.autocast``.
 
     Raises
     ------
     LabelError
         If a label is neither in [0, C) nor `ignore_index`.
     TypeError
-        If an argument is no tensor, or one of a type that cannot be used or on another device; or if
-        a gradient is asked for with respect to ``target``, ``weight`` or ``prior``.
+        If an argument is not a tensor, or has an unsupported type or another device; or if
+        ``target``, ``weight`` or ``prior`` requires a gradient.
     ValueError
-        If an argument has a shape or value that is not as described.
+        If the shape or value of an argument is not as described.
     NotImplementedError
-        If an argument has a tangent, of forward-mode differentiation.
+        If an argument has a tangent (forward-mode differentiation).
     RuntimeError
-        In the backward pass, if it is to be differentiated itself (``create_graph=True``).
+        In the backward pass, if a second derivative is requested (``create_graph=True``).
 
     See Also
     --------
     CrossEntropyLoss : The same as a module.
-    smoothxent.cross_entropy_value_and_grad : The loss and its gradient, of NumPy arrays.
+    smoothxent.cross_entropy_value_and_grad : The loss and its gradient, for NumPy arrays.
 
     Notes
     -----
-    If `input` needs a gradient, the pass that gives the loss makes it too, and it is kept in the type
-    of `input` until the backward pass, which multiplies it by the gradient of the loss, or hands it over
-    if that is 1 and the graph is not retained. For "none" the labels are kept too, and never
-    log-probabilities. float16 gradients are
-    rounded before a loss scale can raise small ones: those below 3e-8 are 0. bfloat16 has the range of
-    float32.
+    If `input` requires a gradient, the forward pass computes it together with the loss. It is kept
+    in the type of `input` until the backward pass, which multiplies it by the gradient of the loss.
+    If that is 1 and the graph is not retained, the gradient is returned without a copy. For "none"
+    the labels are kept too. Log-probabilities are never kept.
 
-    Special values are those of `smoothxent.cross_entropy`, and so differ from PyTorch's: a logit of -inf
-    makes no difference where probabilities are 0, ignored rows may hold anything, and negative
-    probabilities or weights are refused, as is `label_smoothing` below 0 or nan. Rows that are right and
-    certain keep the digits of their loss and gradient, which are 0 in PyTorch.
+    float16 gradients are rounded before a gradient scaler can scale them up: values below 3e-8
+    become 0. bfloat16 has the range of float32.
 
-    The threads are those of smoothxent (`smoothxent.set_num_threads`), not of ``torch.set_num_threads``.
-    There are no rules for the transforms of ``torch.func`` that differentiate, and none for forward mode.
+    Special values are those of `smoothxent.cross_entropy`, which differ from PyTorch's. A logit of
+    -inf makes no difference where the probability is 0, and ignored rows may contain anything.
+    Negative probabilities and weights are refused, and so is a `label_smoothing` that is negative
+    or nan. Confident and correct rows keep the digits of their loss and gradient, which are 0 in
+    PyTorch.
+
+    The loss uses the threads of smoothxent (`smoothxent.set_num_threads`), not those of PyTorch
+    (``torch.set_num_threads``). Forward-mode differentiation and the transforms of ``torch.func``
+    that differentiate are not supported.
 
     References
     ----------
@@ -197,16 +204,16 @@ def cross_entropy(
 
 
 class CrossEntropyLoss(torch.nn.CrossEntropyLoss):
-    """The loss of `cross_entropy` as a module, in the place of ``torch.nn.CrossEntropyLoss``.
+    """The loss of `cross_entropy` as a module, a replacement for ``torch.nn.CrossEntropyLoss``.
 
     Parameters
     ----------
     weight, size_average, ignore_index, reduce, reduction, label_smoothing
         As for `cross_entropy`, in the order of ``torch.nn.CrossEntropyLoss``.
     prior : Tensor or array_like, optional
-        As for `cross_entropy`, so an error without `label_smoothing`; a buffer of the module beside
-        `weight`, with memory of its own unless it is a tensor. A module that is converted to bfloat16
-        converts it too, and then it hardly sums to 1.
+        As for `cross_entropy`; it is an error without `label_smoothing`. It becomes a buffer of the
+        module, like `weight`, and is copied unless it is a tensor. If the module is converted to
+        bfloat16, so is the prior; it is then unlikely to sum to 1.
 
     See Also
     --------
