@@ -1,20 +1,22 @@
-"""Softmax and its cross-entropy of dask arrays: chunks of rows, of classes, or of both, on many machines.
+"""Softmax and cross-entropy of dask arrays with chunks of rows, of classes, or of both.
 
-Nothing is computed and nothing is put into other chunks until the result is asked for. Chunks of whole
-rows are what the NumPy functions get, one by one. Where the classes of a row are in several chunks, a task for
-each chunk finds its largest logit; a task for each chunk adds up its exponentials; a task for the rows joins
-these sums, a few numbers for 16384 logits; and log-probabilities are written by a task for each chunk again. The
-logits stay where they are, except those of blocks of 64 classes that two chunks share.
+Results are lazy. Chunks of whole rows are passed to the NumPy functions one by one. If the classes
+of a row are in several chunks, a task for each chunk finds the largest logit; then a task for each
+chunk adds up the exponentials; then a task for the rows adds these sums, a few numbers for 16384
+logits; and another task for each chunk writes the log-probabilities. The logits are not moved,
+except those of blocks of 64 classes that two chunks share.
 
-The bits are those of one machine for chunks of whole rows, for rows of at most 64 classes, and for chunks of
-classes whose lengths, the last excepted, are multiples of 16384, the unit of summation. Any other chunks of classes
-change the order of summation: results are within 2 ulp of those of one machine and mostly the same. Neither the
-number of machines nor what happens to them has any influence.
+The results have the bits of one machine for chunks of whole rows, for rows of at most 64 classes,
+and for chunks of classes whose lengths, except the last, are multiples of 16384, the unit of
+summation. Other chunks of classes change the order of summation: results are within 2 ulp of those
+of one machine, and mostly the same. The number of machines, and whether some of them fail, makes no
+difference.
 
-One machine adds 64 classes to each other before it adds their sum to that of others. Where lengths are no multiples
-of 64, chunks share such blocks: each is computed with the chunk it begins in, to which at most 63 logits of a row
-are copied from those that follow. Rows of at most 64 classes are such a block: they are put together to be
-computed, and results are returned in the chunks of the logits.
+On one machine, 64 classes are added to each other before their sum is added to that of others. If
+the lengths of chunks are not multiples of 64, chunks share such blocks. A block is computed with
+the chunk in which it begins, to which at most 63 logits of each row are copied from the chunks that
+follow. Rows of at most 64 classes are a single block: they are collected and computed by one task,
+and the results are returned in the chunks of the logits.
 """
 
 from __future__ import annotations
@@ -63,17 +65,17 @@ _REDUCTIONS = ("none", "sum", "mean", "sum_by_nonzero_weights")
 def softmax(logits: da.Array, *, axis: SupportsIndex = -1) -> da.Array:
     """Return the softmax of a dask array along an axis, lazily.
 
-    Use it where the logits are in several processes or larger than memory; `smoothxent.softmax` is its twin
-    for NumPy arrays.
+    Use it if the logits are in several processes or larger than memory. For NumPy arrays use
+    `smoothxent.softmax`.
 
     .. math:: p(k) = \\exp(z_k) / \\sum_i \\exp(z_i)
 
     Parameters
     ----------
     logits : dask.array.Array
-        float16, bfloat16, float32 or float64 NumPy chunks with K classes along `axis`; integers and bools
-        are converted to float64. Any chunks of known sizes along `axis`, also of unknown ones along the
-        other axes.
+        Logits with K classes along `axis`, in NumPy chunks of float16, bfloat16, float32 or
+        float64. Integers and bools are converted to float64. The sizes of the chunks may be any,
+        but along `axis` they must be known.
     axis : int, default -1
         The axis of the classes.
 
@@ -85,7 +87,7 @@ def softmax(logits: da.Array, *, axis: SupportsIndex = -1) -> da.Array:
     Raises
     ------
     TypeError
-        If `logits` is no dask array, or of a type that cannot be used.
+        If `logits` is not a dask array, or has an unsupported type.
     ValueError
         If `logits` has no axis or no classes, or chunks of unknown sizes along `axis`.
 
@@ -95,8 +97,8 @@ def softmax(logits: da.Array, *, axis: SupportsIndex = -1) -> da.Array:
 
     Notes
     -----
-    Special values, accuracy and bits are those of `smoothxent.softmax`; chunks of
-    classes that are not whole segments may change the last bits (see the module).
+    Special values, accuracy and bits are those of `smoothxent.softmax`, except that chunks of
+    classes that are not whole segments of 16384 may change the last bits (see the module).
 
     Each chunk of logits is kept in the memory of its worker until the sums of its rows are known.
 
@@ -116,8 +118,8 @@ def softmax(logits: da.Array, *, axis: SupportsIndex = -1) -> da.Array:
 def log_softmax(logits: da.Array, *, axis: SupportsIndex = -1) -> da.Array:
     """Return the logarithm of the softmax of a dask array along an axis, lazily.
 
-    Use it where the logits are in several processes or larger than memory; `smoothxent.log_softmax` is its
-    twin for NumPy arrays.
+    Use it if the logits are in several processes or larger than memory. For NumPy arrays use
+    `smoothxent.log_softmax`.
 
     .. math:: \\log p(k) = z_k - \\log \\sum_i \\exp(z_i)
 
@@ -144,8 +146,8 @@ def log_softmax(logits: da.Array, *, axis: SupportsIndex = -1) -> da.Array:
 
     Notes
     -----
-    Special values, accuracy and bits are those of `smoothxent.log_softmax`; chunks of
-    classes that are not whole segments may change the last bits (see the module).
+    Special values, accuracy and bits are those of `smoothxent.log_softmax`, except that chunks of
+    classes that are not whole segments of 16384 may change the last bits (see the module).
 
     Examples
     --------
@@ -161,8 +163,8 @@ def log_softmax(logits: da.Array, *, axis: SupportsIndex = -1) -> da.Array:
 def logsumexp(logits: da.Array, *, axis: SupportsIndex = -1, keepdims: bool = False) -> da.Array:
     """Return the logarithm of the sum of exponentials of a dask array along an axis, lazily.
 
-    Use it where the logits are in several processes or larger than memory; `smoothxent.logsumexp` is its twin
-    for NumPy arrays.
+    Use it if the logits are in several processes or larger than memory. For NumPy arrays use
+    `smoothxent.logsumexp`.
 
     .. math:: \\mathrm{lse} = \\log \\sum_i \\exp(z_i)
 
@@ -173,12 +175,12 @@ def logsumexp(logits: da.Array, *, axis: SupportsIndex = -1, keepdims: bool = Fa
     axis : int, default -1
         The axis of the classes.
     keepdims : bool, default False
-        Whether `axis` stays, with length 1.
+        Whether to keep `axis` in the result, with length 1.
 
     Returns
     -------
     dask.array.Array
-        Of the dtype of `logits`, without `axis`, with the chunks of the other axes.
+        Of the dtype of `logits` and of its shape and chunks without `axis`.
 
     Raises
     ------
@@ -191,8 +193,8 @@ def logsumexp(logits: da.Array, *, axis: SupportsIndex = -1, keepdims: bool = Fa
 
     Notes
     -----
-    Special values, accuracy and bits are those of `smoothxent.logsumexp`; chunks of
-    classes that are not whole segments may change the last bits (see the module).
+    Special values, accuracy and bits are those of `smoothxent.logsumexp`, except that chunks of
+    classes that are not whole segments of 16384 may change the last bits (see the module).
 
     Examples
     --------
@@ -224,8 +226,8 @@ def cross_entropy(
 ) -> da.Array:
     r"""Return the cross-entropy loss of a dask array of logits, with label smoothing, lazily.
 
-    Use it where the logits are in several processes or larger than memory; `smoothxent.cross_entropy` is its
-    twin for NumPy arrays, with more options.
+    Use it if the logits are in several processes or larger than memory. For NumPy arrays use
+    `smoothxent.cross_entropy`, which has more options.
 
     For one row of K logits z with softmax p, label y, prior u and label smoothing eps,
 
@@ -239,49 +241,52 @@ def cross_entropy(
     logits : dask.array.Array
         As for `softmax`; the axes other than `axis`, of shape S, are the rows.
     targets : dask.array.Array
-        Integer labels of shape S in the chunks of the rows of `logits`, each in [0, K) or `ignore_index`.
+        Integer labels of shape S in the chunks of the rows of `logits`, each in [0, K) or
+        `ignore_index`.
     label_smoothing : float, optional
-        eps, in [0, 1]; 0.0 by default, and a `prior` without it is an error.
+        eps, in [0, 1]; no smoothing by default. It is an error to give a `prior` without it.
     prior : array_like, optional
-        u, of shape (K,): no dask array. Finite and non-negative, summing to 1 within
+        u, of shape (K,), not a dask array. Finite and non-negative, summing to 1 within
         ``1e-6 * max(1, sqrt(K))``. Uniform, 1 / K, by default. Each chunk of classes gets its part.
     ignore_index : int or None, default -100
-        The label of rows that do not count. None: there is none.
+        The label of ignored rows. None means that there is no such label.
     axis : int, default -1
         The axis of the classes.
     reduction : {"mean", "sum", "sum_by_nonzero_weights", "none"}, default "mean"
-        As in `smoothxent.cross_entropy`; "sum_by_nonzero_weights" is "mean", but 0 if no row counts.
+        As for `smoothxent.cross_entropy`. There are no weights here, so "sum_by_nonzero_weights" is
+        the same as "mean", except that it is 0 if no row counts.
 
     Returns
     -------
     dask.array.Array
-        0-d, of float64. For "none", of shape S and its chunks, in float64 for float64 logits and in float32
-        for all others.
+        The loss in nats, 0-d and of float64. For "none", the losses of the rows, of shape S, in the
+        chunks of the rows, of float64 for float64 logits and of float32 for all others.
 
     Raises
     ------
     LabelError
-        By the worker that meets it, when the result is computed: a label that is neither in [0, K) nor
-        `ignore_index`. The message has its place in all of `targets`; of several bad chunks, it is that of
-        one of them.
+        When the result is computed, if a label is neither in [0, K) nor `ignore_index`. The message
+        has the index of the label in the whole of `targets`. If several chunks have such labels, it
+        is from one of them.
     TypeError
-        If an array is not of dask, or of a type that cannot be used; also for probabilities as targets,
-        and for a prior without `label_smoothing`.
+        If an array is not a dask array, or has an unsupported type; also if `targets` has
+        probabilities, or if a prior is given without `label_smoothing`.
     ValueError
-        If an argument has a shape, chunks or a value that is not as described.
+        If the shape, the chunks or the value of an argument are not as described.
 
     See Also
     --------
-    smoothxent.cross_entropy : The same of NumPy arrays, with more options.
+    smoothxent.cross_entropy : The same for NumPy arrays, with more options.
 
     Notes
     -----
-    Special values, accuracy and bits of the losses of rows are those of `smoothxent.cross_entropy`; chunks of
-    classes that are not whole segments may change the last bits (see the module).
+    Special values, accuracy and bits of the losses of rows are those of `smoothxent.cross_entropy`,
+    except that chunks of classes that are not whole segments of 16384 may change the last bits (see
+    the module).
 
-    A reduction is rounded once from the exact sum of the losses, as integers: it depends on neither chunks nor
-    the order in which they are added. (On one machine the sum has some 100 bits, so that the last bit of the
-    result can differ, about once in 10^14 cases.)
+    Sums of the losses over the rows are exact and rounded once, so they depend neither on the
+    chunks nor on the order in which these are added. (On one machine the sum has some 100 bits, so
+    the last bit of the result can differ, in about one of 10^14 cases.)
 
     References
     ----------
