@@ -19,7 +19,7 @@ arrays and files of any size. `tf_losses` has the losses of tf.compat.v1.losses.
 imported separately have the loss for other libraries: `smoothxent.torch` for PyTorch,
 `smoothxent.dask` for Dask arrays, and `smoothxent.objectives` for LightGBM and XGBoost.
 
-Arrays are passed by position or by keyword, everything else by keyword. The classes are along the
+Arrays are passed by position or by keyword, options by keyword only. The classes are along the
 last axis unless `axis` says otherwise. Losses, entropies, divergences and log-probabilities are in
 nats: logarithms are natural.
 

@@ -1,9 +1,9 @@
-"""The smoothed loss as an objective of LightGBM and XGBoost, for their native and scikit-learn interfaces::
+"""The smoothed loss as an objective of LightGBM and XGBoost::
 
     gradient_k = s [Q p(k) - c_k q'(k)]          Q = sum_k c_k q'(k)
     Hessian_k  = f s Q p(k) (1 - p(k))           the diagonal; f is the library's own factor
 
-Neither library is imported: an objective is called with the arrays and data sets that it needs.
+Neither library is imported: they call the objective with all the arrays that it needs.
 """
 
 from __future__ import annotations
@@ -37,11 +37,12 @@ def lightgbm_objective(
 ) -> _Objective:
     r"""Return the cross-entropy loss with label smoothing as an objective of LightGBM.
 
-    Use it in place of "multiclass" or "binary", whose gradient and Hessian it has without smoothing:
-    as ``params["objective"]`` of ``lightgbm.train`` and ``lightgbm.cv``, or as ``objective`` of
-    ``LGBMClassifier``. `xgboost_objective` is the same for XGBoost.
+    Use it in place of "multiclass" or "binary", whose gradient and Hessian it equals without
+    smoothing: as ``params["objective"]`` of ``lightgbm.train`` and ``lightgbm.cv``, or as
+    ``objective`` of ``LGBMClassifier``. `xgboost_objective` is the same for XGBoost.
 
-    For one row with scores z, p = softmax(z), sample weight s, and q', u and c of `smoothxent.cross_entropy`,
+    For one row with scores z, p = softmax(z) and sample weight s, and with the smoothed target q',
+    the prior u and the class weights c as in `smoothxent.cross_entropy`,
 
     .. math::
        g_k = s\, [Q\, p(k) - c_k\, q'(k)],
@@ -50,51 +51,55 @@ def lightgbm_objective(
 
        Q = \sum_{k=1}^K c_k\, q'(k).
 
-    The factor K / (K - 1) is LightGBM's. With one score a row, z is the logit of class 1 of two, and
-    h = s Q p (1 - p), as for "binary".
+    The factor K / (K - 1) is LightGBM's. With one score for each row there are two classes, z is
+    the logit of class 1, and h = s Q p (1 - p), as for "binary".
 
     Parameters
     ----------
     label_smoothing : float, optional
-        The smoothing, in [0, 1]; 0 if it is not given.
+        eps, in [0, 1]; no smoothing by default.
     prior : array_like, optional
-        The distribution u of shape (K,) that labels are smoothed towards: finite, non-negative, with
-        sum 1. Uniform if it is not given. It needs a `label_smoothing`.
+        u, of shape (K,): the distribution that labels are smoothed towards. Finite and
+        non-negative, summing to 1. Uniform by default. It is an error to give it without
+        `label_smoothing`.
     class_weight : array_like, optional
-        A weight for each class of the smoothed labels, of shape (K,): finite and non-negative.
+        c, of shape (K,), finite and non-negative: a weight for each class of the smoothed labels.
+        Ones by default.
 
     Returns
     -------
     objective : callable
         ``objective(scores, dataset)`` and ``objective(labels, scores, sample_weight=None)`` return
-        the gradient and the Hessian, both of the shape, type and memory layout of the scores. It can be
-        pickled.
+        the gradient and the diagonal of the Hessian, both of the shape, type and memory layout of
+        the scores. It can be pickled.
 
     Raises
     ------
     LabelError
-        When called: if a label is not a whole number in [0, K). Labels may be of any real type.
+        When the objective is called, if a label is not a whole number in [0, K). Labels may have
+        any real type.
     TypeError
-        If an option is of a type that cannot be used, or a prior is given without `label_smoothing`.
+        If an option has an unsupported type, or if a prior is given without `label_smoothing`.
     ValueError
-        If an option has a shape or value that is not as described; when called, also if a weight of a
-        row is negative or not finite, or if there are more than 16384 classes.
+        If the shape or value of an option is not as described. When the objective is called, also
+        if a sample weight is negative or not finite, or if there are more than 16384 classes.
 
     See Also
     --------
     xgboost_objective : The same for XGBoost.
-    smoothxent.cross_entropy_value_and_grad : The loss and its gradient, of any arrays.
-    smoothxent.softmax : From scores to probabilities.
+    smoothxent.cross_entropy_value_and_grad : The loss and its gradient, for any arrays.
+    smoothxent.softmax : Converts scores to probabilities.
 
     Notes
     -----
     K is the number of columns of the scores: `num_class` of LightGBM.
 
-    With an objective of its own LightGBM starts from the score 0, not from the logarithms of the class
-    frequencies, and predicts scores, not probabilities: the softmax of the scores gives these.
+    With a custom objective, LightGBM starts from the score 0, not from the logarithms of the class
+    frequencies. It predicts scores, not probabilities: use the softmax of the scores.
 
-    The gradient has the bits and the accuracy of that of `smoothxent.cross_entropy_value_and_grad`. The Hessian is
-    within 8 ulp, for confident rows too: 1 - p(k) is the sum of the other probabilities.
+    The gradient has the same bits as that of `smoothxent.cross_entropy_value_and_grad`. The error
+    of the Hessian is at most 8 ulp, also for confident rows, because 1 - p(k) is computed as the
+    sum of the other probabilities.
 
     References
     ----------
@@ -126,11 +131,12 @@ def xgboost_objective(
 ) -> _Objective:
     r"""Return the cross-entropy loss with label smoothing as an objective of XGBoost.
 
-    Use it in place of "multi:softprob" or "binary:logistic", whose gradient and Hessian it has without
-    smoothing: as ``obj`` of ``xgboost.train`` and ``xgboost.cv``, or as ``objective`` of
+    Use it in place of "multi:softprob" or "binary:logistic", whose gradient and Hessian it equals
+    without smoothing: as ``obj`` of ``xgboost.train`` and ``xgboost.cv``, or as ``objective`` of
     ``XGBClassifier``. `lightgbm_objective` is the same for LightGBM.
 
-    For one row with scores z, p = softmax(z), sample weight s, and q', u and c of `smoothxent.cross_entropy`,
+    For one row with scores z, p = softmax(z) and sample weight s, and with the smoothed target q',
+    the prior u and the class weights c as in `smoothxent.cross_entropy`,
 
     .. math::
        g_k = s\, [Q\, p(k) - c_k\, q'(k)],
@@ -139,52 +145,58 @@ def xgboost_objective(
 
        Q = \sum_{k=1}^K c_k\, q'(k).
 
-    The factor 2 and the least Hessian are XGBoost's. With one score a row, z is the logit of class 1 of
-    two, and the factor is 1, as for "binary:logistic".
+    The factor 2 and the lower bound of the Hessian are XGBoost's. With one score for each row there
+    are two classes, z is the logit of class 1, and the factor is 1, as for "binary:logistic".
 
     Parameters
     ----------
     label_smoothing : float, optional
-        The smoothing, in [0, 1]; 0 if it is not given.
+        eps, in [0, 1]; no smoothing by default.
     prior : array_like, optional
-        The distribution u of shape (K,) that labels are smoothed towards: finite, non-negative, with
-        sum 1. Uniform if it is not given. It needs a `label_smoothing`.
+        u, of shape (K,): the distribution that labels are smoothed towards. Finite and
+        non-negative, summing to 1. Uniform by default. It is an error to give it without
+        `label_smoothing`.
     class_weight : array_like, optional
-        A weight for each class of the smoothed labels, of shape (K,): finite and non-negative.
+        c, of shape (K,), finite and non-negative: a weight for each class of the smoothed labels.
+        Ones by default.
 
     Returns
     -------
     objective : callable
         ``objective(scores, dmatrix)`` and ``objective(labels, scores, sample_weight=None)`` return
-        the gradient and the Hessian, both of the shape, type and memory layout of the scores. It can be
-        pickled.
+        the gradient and the diagonal of the Hessian, both of the shape, type and memory layout of
+        the scores. It can be pickled.
 
     Raises
     ------
     LabelError
-        When called: if a label is not a whole number in [0, K). Labels may be of any real type.
+        When the objective is called, if a label is not a whole number in [0, K). Labels may have
+        any real type.
     TypeError
-        If an option is of a type that cannot be used, or a prior is given without `label_smoothing`.
+        If an option has an unsupported type, or if a prior is given without `label_smoothing`.
     ValueError
-        If an option has a shape or value that is not as described; when called, also if a weight of a
-        row is negative or not finite, or if there are more than 16384 classes.
+        If the shape or value of an option is not as described. When the objective is called, also
+        if a sample weight is negative or not finite, or if there are more than 16384 classes.
 
     See Also
     --------
     lightgbm_objective : The same for LightGBM.
-    smoothxent.cross_entropy_value_and_grad : The loss and its gradient, of any arrays.
-    smoothxent.softmax : From scores to probabilities.
+    smoothxent.cross_entropy_value_and_grad : The loss and its gradient, for any arrays.
+    smoothxent.softmax : Converts scores to probabilities.
 
     Notes
     -----
-    K is the number of columns of the scores: `num_class` of XGBoost, which 2.1 and later give two axes.
+    K is the number of columns of the scores: `num_class` of XGBoost. XGBoost 2.1 and later pass the
+    scores of several classes with two axes, as the objective expects.
 
-    With an objective of its own XGBoost starts from the same score for each class, not from the
-    logarithms of the class frequencies. ``XGBClassifier.predict_proba`` gives probabilities all the
-    same; ``Booster.predict`` gives scores with ``output_margin=True``, whose softmax they are.
+    With a custom objective, XGBoost starts from the same score for each class, not from the
+    logarithms of the class frequencies. ``XGBClassifier.predict_proba`` still returns
+    probabilities. ``Booster.predict`` returns scores with ``output_margin=True``; their softmax
+    gives probabilities.
 
-    The gradient has the bits and the accuracy of that of `smoothxent.cross_entropy_value_and_grad`. The Hessian is
-    within 8 ulp, for confident rows too: 1 - p(k) is the sum of the other probabilities.
+    The gradient has the same bits as that of `smoothxent.cross_entropy_value_and_grad`. The error
+    of the Hessian is at most 8 ulp, also for confident rows, because 1 - p(k) is computed as the
+    sum of the other probabilities.
 
     References
     ----------

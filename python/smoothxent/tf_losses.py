@@ -1,4 +1,4 @@
-"""The cross-entropies of tf.compat.v1.losses: their arguments in their order, their reductions.
+"""The cross-entropies of tf.compat.v1.losses, with the same arguments and reductions.
 
 For the losses l of the rows, from `smoothxent.cross_entropy`, and weights w broadcast to them::
 
@@ -8,7 +8,8 @@ For the losses l of the rows, from `smoothxent.cross_entropy`, and weights w bro
     weighted_sum_over_batch_size      sum w l / number of rows
     weighted_sum_by_nonzero_weights   sum w l / number of rows with w != 0     (the default)
 
-and 0 where the divisor is 0. There are no graphs here, so neither `scope` nor `loss_collection`.
+and 0 where the divisor is 0. The arguments `scope` and `loss_collection` do not exist here, because
+there are no graphs.
 """
 
 from __future__ import annotations
@@ -101,9 +102,9 @@ def softmax_cross_entropy(
 ) -> float | NDArray[np.floating[Any]]:
     r"""Return the loss that tf.compat.v1.losses.softmax_cross_entropy returns.
 
-    Use it in place of that function, for example where Inception-v3 is trained with smoothed
-    labels. `sparse_softmax_cross_entropy` takes integer labels; `smoothxent.cross_entropy` takes
-    both, smooths both, and has more options.
+    Use it in place of that function, for example to train Inception-v3 with smoothed labels. For
+    integer labels use `sparse_softmax_cross_entropy`. `smoothxent.cross_entropy` accepts both kinds
+    of labels, smooths both, and has more options.
 
     For one row of K logits with softmax p, one-hot label or distribution q and label smoothing eps,
 
@@ -119,28 +120,29 @@ def softmax_cross_entropy(
         float16, bfloat16, float32 or float64 with K classes along the last axis; the other axes, of
         shape S, are the rows. Integers, bools and lists are converted to float64.
     weights : array_like, default 1.0
-        A scalar, or an array with as many dimensions as S, each of them 1 or that of S; finite and
-        non-negative. A weight for each row, whose logits are not read if it is 0.
+        A weight for each row, finite and non-negative: a scalar, or an array with as many
+        dimensions as S, each of length 1 or of the length in S. The logits of a row with weight 0
+        are not read.
     label_smoothing : float, default 0
         eps, in [0, 1].
     reduction : str, default "sum_by_nonzero_weights"
         "none" returns the weighted losses of the rows, "weighted_sum" their sum. "weighted_mean"
         divides that sum by the sum of the weights, "weighted_sum_over_batch_size" by the number of
         rows, "weighted_sum_by_nonzero_weights" by the number of rows with a weight other than 0.
-        Each is also known without "weighted\_", as the default is here.
+        Each name may also be written without "weighted\_", like the default here.
 
     Returns
     -------
     float or ndarray
-        The loss in nats: a Python float, accumulated in float64. For "none", losses of shape S in a new array, in
-        float64 for float64 logits and in float32 for all others.
+        The loss in nats: a Python float, accumulated in float64. For "none", a new array of losses
+        of shape S, of float64 for float64 logits and of float32 for all others.
 
     Raises
     ------
     TypeError
-        If an argument is of a type that cannot be used.
+        If an argument has an unsupported type.
     ValueError
-        If an argument has a shape or value that is not as described.
+        If the shape or value of an argument is not as described.
 
     See Also
     --------
@@ -151,18 +153,19 @@ def softmax_cross_entropy(
     -----
     Special values:
 
-    - Where the divisor is 0, as without any rows, the loss is 0.
-    - Weights of any finite size: a loss beyond the numbers of its type is inf.
-    - A row of weight 0 has loss 0, whatever its logits hold.
-    - A logit of -inf where the smoothed label has no mass makes no difference; TensorFlow says nan.
-    - Other special logits give what they give in `smoothxent.cross_entropy`.
+    - If the divisor is 0, for example because there are no rows, the loss is 0.
+    - Weights may have any finite size. A loss that is too large for its type is inf.
+    - A row of weight 0 has loss 0, whatever its logits are.
+    - A logit of -inf makes no difference where the smoothed label has no mass; TensorFlow returns
+      nan.
+    - Other special logits have the same results as in `smoothxent.cross_entropy`.
 
-    TensorFlow adds up in float32, also for float64 logits; here nothing is rounded to float32 but
-    the losses of rows that are float32 themselves. TensorFlow computes with negative weights and
-    with smoothing outside [0, 1]; here they are errors.
+    TensorFlow adds up the losses in float32, even for float64 logits. Here only the losses of
+    float32 rows are rounded to float32, and their sums are float64. TensorFlow accepts negative
+    weights and a smoothing outside [0, 1]; here they are errors.
 
-    Accuracy, threads and determinism are those of `smoothxent.cross_entropy`; the weights are added
-    up by NumPy, in the rounding mode of the caller.
+    Accuracy, threads and reproducibility are as for `smoothxent.cross_entropy`. The weights are
+    added up by NumPy, in the rounding mode of the caller.
 
     References
     ----------
@@ -229,8 +232,8 @@ def sparse_softmax_cross_entropy(
 ) -> float | NDArray[np.floating[Any]]:
     r"""Return the loss that tf.compat.v1.losses.sparse_softmax_cross_entropy returns.
 
-    Use it in place of that function. `softmax_cross_entropy` takes one-hot labels and smooths
-    them; `smoothxent.cross_entropy` smooths integer labels too.
+    Use it in place of that function. For one-hot labels, with smoothing, use
+    `softmax_cross_entropy`. `smoothxent.cross_entropy` smooths integer labels too.
 
     For one row of K logits with softmax p and label y,
 
@@ -239,39 +242,39 @@ def sparse_softmax_cross_entropy(
     Parameters
     ----------
     labels : array_like
-        Integer labels of shape S or (\*S, 1), each in [0, K). There is no label that means to ignore
-        a row; weight 0 does.
+        Integer labels of shape S or (\*S, 1), each in [0, K). No label marks ignored rows: to
+        ignore a row, give it weight 0.
     logits : array_like
         float16, bfloat16, float32 or float64 with K classes along the last axis; the other axes, of
         shape S, are the rows. Integers, bools and lists are converted to float64.
     weights : array_like, default 1.0
-        As in `softmax_cross_entropy`, or of shape (\*S, 1).
+        As for `softmax_cross_entropy`, or of shape (\*S, 1).
     reduction : str, default "sum_by_nonzero_weights"
-        As in `softmax_cross_entropy`.
+        As for `softmax_cross_entropy`.
 
     Returns
     -------
     float or ndarray
-        As from `softmax_cross_entropy`.
+        As for `softmax_cross_entropy`.
 
     Raises
     ------
     LabelError
         If a label is not in [0, K), whatever its weight.
     TypeError
-        If an argument is of a type that cannot be used.
+        If an argument has an unsupported type.
     ValueError
-        If an argument has a shape or value that is not as described.
+        If the shape or value of an argument is not as described.
 
     See Also
     --------
-    softmax_cross_entropy : The loss of one-hot labels, which it smooths.
+    softmax_cross_entropy : The loss of one-hot labels, with label smoothing.
     smoothxent.cross_entropy : Both, with more options.
 
     Notes
     -----
-    Those of `softmax_cross_entropy`. TensorFlow raises for a label outside [0, K) too, or says nan
-    when compiled by XLA.
+    The notes of `softmax_cross_entropy` apply. For a label outside [0, K) TensorFlow also raises an
+    error, or returns nan if it is compiled by XLA.
 
     References
     ----------

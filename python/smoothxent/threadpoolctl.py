@@ -1,13 +1,14 @@
-"""threadpoolctl limits and lists the threads of smoothxent, once this module is imported.
+"""Importing this module lets threadpoolctl limit and list the threads of smoothxent.
 
-``import smoothxent`` does that itself if threadpoolctl has been imported before, as scikit-learn does.
-Otherwise import this module: ``import smoothxent`` alone never imports threadpoolctl. Then::
+If threadpoolctl has been imported before smoothxent, for example by scikit-learn, ``import
+smoothxent`` imports this module. Otherwise import it yourself: ``import smoothxent`` alone never
+imports threadpoolctl. Then::
 
     threadpool_limits(1)    set_num_threads(1), until its block ends
     threadpool_info()       has an entry with "user_api": "smoothxent"
 
-The limit holds for the process, as that of `smoothxent.set_num_threads` does, and does not change
-`smoothxent.num_threads` blocks.
+The limit applies to the whole process, like that of `smoothxent.set_num_threads`. Inside a
+`smoothxent.num_threads` block the number of the block counts.
 """
 
 from __future__ import annotations
