@@ -1,13 +1,15 @@
-//! From a batch to rows: blocks, segments, threads, and polls for Ctrl-C between them.
+//! Divides a batch into blocks of rows, or rows into segments, runs these on threads, and polls for signals.
 //!
 //! ```text
 //! few classes:   for blocks of rows, in parallel: for each tile of LANES rows
 //! rows:          for blocks of rows, in parallel: for each group of at most eight rows
-//! long rows:     for rows, in parallel: for each segment; or for each row: for its segments, in parallel
+//! long rows:     for blocks of rows, in parallel: for each row: for each of its segments
+//!                or, for few very long rows: for each row: for its segments, in parallel
 //! ```
 //!
-//! A row's result depends on nothing but the row; scalars of rows go to one slot each and are added in
-//! the order of the rows. So neither the blocks nor the threads can change a bit.
+//! The result of a row depends on nothing but the row. The scalar of each row (its loss, for example) is stored
+//! in an element of its own, and these are added in the order of the rows. So neither the division into blocks
+//! nor the number of threads can change a bit.
 
 mod long;
 mod parts;
@@ -33,43 +35,45 @@ use top::Heaps;
 pub(crate) use top::Top;
 use workspace::Workspace;
 
-/// What is done to rows.
+/// An operation on the rows of a batch, with its inputs and outputs.
 pub(crate) struct Job<'j, F: Float> {
     pub(crate) operation: Operation,
     pub(crate) temperature: Temperature<F>,
     pub(crate) panel: Panel<'j, F>,
     pub(crate) targets: Option<Targets<'j, F>>,
-    /// Where the lse, the loss or, of log-probabilities, L of each row goes.
+    /// Output for one scalar of each row: the lse, the loss or, for log-probabilities, L.
     pub(crate) scalars: Option<&'j RowsMut<'j>>,
-    /// Where the lse goes besides a loss.
+    /// Output for the lse of each row, in addition to the loss.
     pub(crate) lse: Option<&'j RowsMut<'j>>,
-    /// The diagonal of the Hessian, if it is asked for besides the gradient: of rows of one segment.
+    /// Output for the diagonal of the Hessian, in addition to the gradient; only for rows of one segment.
     pub(crate) hessian: Option<&'j Hessian<'j>>,
-    /// The largest logits, if they are asked for.
+    /// Output for the largest logits of each row.
     pub(crate) top: Option<&'j Top<'j>>,
-    /// Are scalars rounded to the compute type, whatever takes them?
+    /// Are scalars rounded to the compute type, even if their output has a wider type?
     pub(crate) rounds: bool,
-    /// Are the classes a part of those of the rows?
+    /// Do the logits have only a part of the classes of each row?
     pub(crate) is_chunk: bool,
 }
 
-/// The diagonal of the Hessian.
+/// The diagonal of the Hessian as an output.
 pub struct Hessian<'a> {
-    /// Where it goes.
+    /// Where it is written.
     pub out: RowsMut<'a>,
-    /// What it is multiplied by.
+    /// A factor by which it is multiplied.
     pub factor: f64,
 }
 
-/// The targets of the rows, and what their gradient is divided by.
+/// The targets of the rows, and the divisor of their gradient.
 pub(crate) struct Targets<'j, F: Float> {
     pub(crate) rows: &'j SmoothedTargets<'j, F>,
     pub(crate) divisor: f64,
-    /// What the quotient of sums is multiplied by.
+    /// A factor by which loss and gradient are multiplied after the division.
     pub(crate) unit: f64,
 }
 
 impl<'j, F: Float> Job<'j, F> {
+    /// Runs the job.
+    ///
     /// # Errors
     /// [`Error::OutOfMemory`] before anything is written, or the error of `run.checkpoint`.
     pub(crate) fn run(&self, run: &mut Run<'_>) -> Result<(), Error> {
@@ -82,7 +86,7 @@ impl<'j, F: Float> Job<'j, F> {
         }
         let plan = Plan::new(self, run.threads);
         let level = run.level;
-        // All memory is had, and all threads are there, before anything is written.
+        // All memory is allocated and all threads are started before anything is written.
         let mut workspace = Workspace::new(plan.scratch, plan.threads)?;
         let heaps = self.top.map(|top| Heaps::new(top, plan.threads)).transpose()?;
         if plan.path == Path::SharedRows {
@@ -104,7 +108,7 @@ impl<'j, F: Float> Job<'j, F> {
             }
         };
         if blocks == 1 {
-            // Small, and often: nobody is called together for that.
+            // The most frequent case, and small: it is run without the pool.
             run.poll(plan.block_bytes)?;
             block(0, workspace.own());
             return Ok(());
@@ -114,7 +118,7 @@ impl<'j, F: Float> Job<'j, F> {
         })
     }
 
-    /// The sum over no class is 0.
+    /// Writes the scalars of rows without classes, whose sums are 0.
     fn without_classes(&self, run: &mut Run<'_>) -> Result<(), Error> {
         let value = if self.targets.is_some() { 0.0 } else { f64::NEG_INFINITY };
         for row in 0..self.panel.logits.rows() {
@@ -124,12 +128,12 @@ impl<'j, F: Float> Job<'j, F> {
         Ok(())
     }
 
-    /// Writes the scalars of a row.
+    /// Writes the scalar and the lse of a row.
     fn put(&self, row: usize, scalar: f64, lse: f64) {
         self.put_rows(row, &[scalar], &[lse]);
     }
 
-    /// Writes the scalars of at most [`MOST_LANES`] rows from `first` on.
+    /// The same for at most [`MOST_LANES`] rows from `first` on.
     #[inline(always)]
     fn put_rows(&self, first: usize, scalars: &[f64], lse: &[f64]) {
         for (out, values) in [(self.scalars, scalars), (self.lse, lse)] {
@@ -146,7 +150,7 @@ impl<'j, F: Float> Job<'j, F> {
         }
     }
 
-    /// The panel whose output the Hessian is.
+    /// The panel with the Hessian as its output.
     fn hessian_panel(&self) -> Option<Panel<'j, F>> {
         self.hessian.map(|hessian| Panel { output: Some(&hessian.out), ..self.panel })
     }
@@ -156,13 +160,13 @@ impl<'j, F: Float> Job<'j, F> {
         Formula { operation: self.operation, temperature: &self.temperature, z_loss }
     }
 
-    /// The targets, if they differ in their labels alone.
+    /// The targets, if those of different rows differ in their labels only.
     fn same(&self) -> Option<Same<'_, F>> {
         let (labels, target) = self.targets.as_ref()?.rows.labels_alone()?;
         Some(Same { labels, scale: self.scale(target.weight), target })
     }
 
-    /// What the gradient of a row of this weight is multiplied by.
+    /// The factor of the gradient of a row with this weight.
     #[inline(always)]
     fn scale(&self, weight: f64) -> f64 {
         let Some(Targets { divisor, unit, .. }) = self.targets else { return 0.0 };
@@ -174,15 +178,16 @@ impl<'j, F: Float> Job<'j, F> {
     }
 }
 
-/// Targets that are the same but for their labels.
+/// Targets that are the same for all rows, except for their labels.
 struct Same<'s, F> {
     labels: &'s [u32],
-    /// The target of every row but for its label, and what the gradient is multiplied by.
+    /// The target of every row, except for its label.
     target: RowTarget<'s, F>,
+    /// The factor of the gradient.
     scale: f64,
 }
 
-/// A block of rows, to be run at some instruction set.
+/// A block of rows, to be computed at some instruction-set level.
 struct Block<'b, F: Float> {
     plan: &'b Plan<'b, F>,
     range: Range<usize>,
@@ -196,7 +201,7 @@ impl<F: Float> VectorJob<F> for &mut Block<'_, F> {
     fn run<V: Vector<Scalar = F>>(self, token: V::Token) {
         match self.plan.path {
             Path::Tiles => self.tiles::<V>(token),
-            // A function of its own: what rows take of the stack, calls of tiles do not.
+            // A separate function, so that calls of tiles do not reserve the stack that rows need.
             _ => outlined!(V, token, self.rows::<V>(token)),
         }
         if self.plan.streams {

@@ -1,52 +1,57 @@
-//! From the shapes of a call to its path, its blocks and its memory: the thresholds of the paths.
+//! Chooses path, blocks and memory of a call from the shapes of its arguments; has the thresholds of the paths.
 //!
-//! Nothing here can change a bit but the number of classes: it alone decides whether a row is summed in the order of
-//! tiles, of rows or of segments. Threads, blocks and groups may be any.
+//! The number of classes alone decides whether a row is summed in the order of tiles, of rows or of segments. Nothing
+//! else that is decided here can change a bit: threads, blocks and groups may be any.
 
 use super::tiles::scratch_len;
 use super::{Job, Same};
 use crate::kernel::{MOST_CLASSES, MOST_IN_TILES, MOST_ROWS, SEGMENT};
 use crate::simd::{Cache, Float, LINE, MOST_LANES, RowsMut};
 
-/// Bytes of logits worth one more thread: some 50 µs of work. Waking it costs 6 to 12 µs, and two
-/// threads overtook one from 40 to 50 µs on (empty and timed blocks, 2 cores).
+/// Bytes of logits for each additional thread: some 50 µs of work. Waking a thread costs 6 to 12 µs, and two
+/// threads were faster than one from 40 to 50 µs of work on (empty and timed blocks, 2 cores).
 const BYTES_PER_THREAD: usize = 1 << 19;
-/// The same for one row, for which threads meet two or three times. Where all threads have enough of one
-/// row, they share it rather than take one each: 8 rows of 2^20 classes took 2.19 ms, not 2.36.
+/// The same for threads that share one row, which must wait for each other two or three times. If a row has
+/// enough work for all threads, they share it instead of taking a row each: 8 rows of 2^20 classes took 2.19 ms
+/// instead of 2.36.
 const BYTES_PER_ROW_THREAD: usize = 1 << 20;
-/// Exponentials of a row of more bytes are computed twice rather than kept: one row of 2^22
-/// classes, one thread, took 1.8 ms, not 17.9, of which 16 went into getting memory.
+/// For rows of more bytes, exponentials are computed twice instead of being kept: one row of 2^22 classes, on
+/// one thread, took 1.8 ms instead of 17.9, of which 16 were for new memory.
 const BYTES_OF_KEPT_ROW: usize = 1 << 21;
-/// Bytes of logits in a block: small enough to balance, large enough to make claiming free.
+/// Bytes of logits in a block: small enough to balance the threads, large enough that claiming a block costs
+/// nothing in comparison.
 const BYTES_PER_BLOCK: usize = 1 << 17;
-/// Logits of more bytes come from memory: many a last-level cache has so many.
+/// If there are more bytes of logits, they are assumed to be in main memory: many last-level caches have this size.
 const CACHED_BYTES: usize = 1 << 25;
-/// Logits and outputs of more bytes each come from there and go there.
+/// The same if there are outputs of the same size.
 const CACHED_BYTES_OF_EACH: usize = CACHED_BYTES / 4 * 3;
-/// Logits of more bytes are not in a second-level cache, and are asked for early. Tiles read them one after another:
-/// within a page the processor foresees that, which is enough unless they come from memory.
+/// If there are more bytes of logits, they are not in a second-level cache, and rows prefetch them. Tiles read
+/// memory in order, which the prefetcher of the processor recognizes within a page; so they prefetch logits
+/// only if these come from main memory.
 const NEAR_BYTES: usize = 1 << 19;
-/// Exponentials of rows of at most so many bytes, which are not whole lines of memory, are kept in memory of our own,
-/// where each row begins a line: to read back a vector that was just stored across two takes longer (Zen 4: softmax
-/// 0.90 to 0.96 of the time for 65 to 200 classes, loss and gradient 0.94 to 0.99). Not where outputs would be asked for
-/// early, which the sweep does where it stores exponentials (4096 rows of 300 classes: 1.2).
+/// For rows of at most so many bytes, if these are not whole cache lines, exponentials are kept in scratch memory in
+/// which each row begins a cache line: reading back a vector that was just stored across two lines takes longer
+/// (Zen 4: softmax takes 0.90 to 0.96 of the time for 65 to 200 classes, loss and gradient 0.94 to 0.99). It is not
+/// done if outputs are prefetched, since the sweep does that where it stores exponentials (4096 rows of 300
+/// classes: 1.2 times the time).
 const SHORT_ROW: usize = 1 << 10;
-/// Bytes of the logits and outputs of rows that are reduced before they are finished, and of the logits that come from
-/// memory meanwhile: a nearest cache.
+/// Bytes of the logits and outputs of a group of rows, which are all reduced before they are finished, and of the
+/// logits that are prefetched from main memory meanwhile: the size of a first-level cache.
 const BYTES_PER_GROUP: usize = 1 << 15;
-/// Bytes of rows that are brought together by transposes: half of a second-level cache.
+/// Bytes of a panel, the rows that are gathered together by transposes: half of a second-level cache.
 const BYTES_PER_PANEL: usize = 1 << 20;
 
-/// Rows that are brought together at most: a class has so many neighbours, some lines of memory that lie one
-/// after another; those of the next class are far away.
+/// The largest number of rows of a panel. With rows that are neighbours in memory, each class of a panel is some
+/// consecutive cache lines, and the next class is far away.
 const MOST_NEIGHBOURS: usize = 256;
 
-/// More of the largest logits of a row are sorted with polls for Ctrl-C in between: these take some milliseconds.
+/// If more of the largest logits of a row are wanted, they are sorted with polls for signals in between: sorting so
+/// many takes some milliseconds.
 const MOST_SORTED: usize = 1 << 16;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Path {
-    /// Few classes: LANES rows side by side.
+    /// Few classes: tiles of LANES rows side by side.
     Tiles,
     /// Rows of one segment.
     Rows,
@@ -54,7 +59,7 @@ pub(super) enum Path {
     LongRows,
     /// Rows of several segments, each on all threads.
     SharedRows,
-    /// A chunk of the classes of such rows: segments, whichever row they are of.
+    /// A chunk of the classes of such rows: segments are distributed over threads, whichever row they belong to.
     Chunk,
 }
 
@@ -67,29 +72,30 @@ pub(super) struct Plan<'p, F: Float> {
     pub(super) threads: usize,
     pub(super) block_rows: usize,
     pub(super) block_bytes: usize,
-    /// Rows that are brought together.
+    /// The number of rows that are gathered together.
     pub(super) panel: usize,
-    /// Rows that are reduced before they are finished.
+    /// The number of rows that are all reduced before they are finished.
     pub(super) group: usize,
-    /// From one row of our own to the next: whole vectors.
+    /// Elements from one row in scratch memory to the next: whole vectors.
     pub(super) pitch: usize,
-    /// Is the output written past the caches?
+    /// Is the output written by streaming stores, past the caches?
     pub(super) streams: bool,
-    /// Is what is needed next asked for early, and into which cache?
+    /// Is memory that is needed next prefetched, and into which cache?
     pub(super) asks_ahead: Option<Cache>,
-    /// Does a sweep ask for the outputs too? Not for those that are written past the caches, or by way of memory of
-    /// our own.
+    /// Does a sweep prefetch the outputs too? Not if they are written by streaming stores, or copied from scratch
+    /// memory.
     pub(super) asks_for_outputs: bool,
     /// Are the exponentials of long rows computed again when they are needed?
     pub(super) recomputes: bool,
-    /// Are all those of a long row kept in memory of our own?
+    /// Are all exponentials of a long row kept in scratch memory?
     pub(super) keeps_row: bool,
-    /// Are the logits that are read in memory of our own, and the exponentials and outputs?
+    /// Are the logits copied to scratch memory before they are read?
     pub(super) own_logits: bool,
+    /// Are exponentials and outputs written to scratch memory first?
     pub(super) own_output: bool,
-    /// Which memory there is for rows, in the order of `rows::Memory`.
+    /// Which kinds of scratch memory rows need, in the order of `rows::Memory`.
     pub(super) memory: [bool; 4],
-    /// Elements of memory for each thread.
+    /// Elements of scratch memory for each thread.
     pub(super) scratch: usize,
 }
 
@@ -101,14 +107,14 @@ impl<'p, F: Float> Plan<'p, F> {
         let row_bytes = classes.saturating_mul(size_of::<F>());
         let bytes = rows.saturating_mul(row_bytes);
         let threads = 1 + bytes / BYTES_PER_THREAD;
-        // Segments of a row of a chunk are independent; their threads do not meet.
+        // The segments of a chunk are independent: their threads do not wait for each other.
         let most_threads_of_rows = if job.is_chunk { most_threads } else { most_threads.min(rows) };
         let threads = most_threads_of_rows.min(threads);
         let is_near = bytes <= NEAR_BYTES;
         let same = job.same();
-        // Rows of more classes than tiles are meant for may be in tiles as well, if they are of f32: that takes as little
-        // as half of the time (256 rows of 65 classes), within the second-level cache; from 128 classes on, more. Not
-        // those whose targets differ in more than the label, or that are masked.
+        // f32 rows with some more classes than tiles are meant for may use tiles too. Within the second-level cache
+        // that takes as little as half of the time (256 rows of 65 classes); from 128 classes on it takes longer. It is
+        // not done for rows that are masked, or whose targets differ in more than the label.
         let may_be_in_tiles = size_of::<F>() == size_of::<f32>()
             && panel.mask.is_none()
             && (job.targets.is_none() || same.is_some());
@@ -135,7 +141,7 @@ impl<'p, F: Float> Plan<'p, F> {
         let keeps = job.operation.keeps();
         let lies_across_lines = row_bytes <= SHORT_ROW && !row_bytes.is_multiple_of(LINE);
         let keeps_apart = || streams || panel.is_in_place() || is_near && lies_across_lines;
-        // Of tiles, which are small and many, nothing more is asked.
+        // The rest is for rows: tiles, which are small and many, do without.
         let has_rows = path != Path::Tiles;
         let own_logits = has_rows && !panel.reads_directly();
         let has_own_output = || !panel.writes_directly() || keeps && keeps_apart();
@@ -146,8 +152,8 @@ impl<'p, F: Float> Plan<'p, F> {
         let group = (BYTES_PER_GROUP / bytes_in_group.max(1)).clamp(1, MOST_ROWS);
         let (mut panel_rows, mut columns, mut memory) = (group, 0, [false; 4]);
         if path == Path::Rows {
-            // Rows that are neighbours are brought together by way of memory for LANES of their classes. Fewer than
-            // half of the lanes do not count: they are read one by one in less time.
+            // Rows that are neighbours in memory are gathered together, LANES classes at a time. If fewer rows than
+            // half of the lanes are neighbours, reading their elements one by one takes less time.
             if panel.neighbours_from(0, lanes / 2).is_some() {
                 let most = (BYTES_PER_PANEL / (row_bytes * lanes) * lanes).min(MOST_NEIGHBOURS);
                 panel_rows = most.min(rows.div_ceil(threads).next_multiple_of(lanes));
@@ -160,8 +166,9 @@ impl<'p, F: Float> Plan<'p, F> {
         let pitch = classes.next_multiple_of(MOST_LANES);
         let keeps_row = keeps && own_output && !recomputes;
         let is_asked_for = is_far || has_rows && !is_near;
-        // A line that is had from memory early takes the place of others in the nearest cache: only where all of them
-        // have room does that beat the next cache (Zen 4, 0.74 to 0.91 of its time for 200 and 1000 classes).
+        // A prefetched line evicts another from the first-level cache. So prefetching into that cache is faster than
+        // into the second-level cache only if all lines of a group have room (Zen 4: 0.74 to 0.91 of the time for 200
+        // and 1000 classes).
         let has_room = bytes_in_group <= BYTES_PER_GROUP;
         let cache = if is_far && !has_room { Cache::Second } else { Cache::First };
         let asks_ahead = (!recomputes && is_asked_for).then_some(cache);
@@ -172,7 +179,7 @@ impl<'p, F: Float> Plan<'p, F> {
                 let count = memory.iter().filter(|is_needed| **is_needed).count();
                 (panel_rows, (count * panel_rows + 1) * pitch + columns)
             }
-            // Of each segment, or of the whole row.
+            // For each segment, or for the whole row.
             _ => (1, 3 * SEGMENT + if keeps_row { classes } else { SEGMENT }),
         };
         let block_rows = if bytes <= BYTES_PER_BLOCK {
