@@ -1,5 +1,5 @@
-//! Memory, checks and sums in parts, on the threads of a call: what comes of the parts is joined in
-//! their order, so their number alone determines the bits, and the first error is the one reported.
+//! Memory, checks and sums in parts, on the threads of a call. The results of the parts are joined in
+//! order. So the bits depend on the number of parts, not on the threads, and the first error is reported.
 
 use super::Run;
 use crate::alloc::{with_capacity, zeros};
@@ -13,20 +13,20 @@ use std::sync::Mutex;
 
 /// Bytes of new memory that are first touched at a time: some milliseconds.
 const BYTES_PER_TOUCH: usize = 1 << 22;
-/// Results that wait to be joined.
+/// The largest number of results that are kept before they are joined.
 const PARTS_AT_ONCE: usize = 64;
-/// Numbers that one thread reads without another's help: some 100 µs.
+/// Numbers of a part that one thread reads: some 100 µs.
 pub(crate) const NUMBERS_PER_PART: usize = 1 << 16;
-/// Terms that one thread adds: some 25 µs. As a segment of a long row: sums of the classes of a row have
-/// the same bits whoever forms them.
+/// Terms of a part that one thread adds: some 25 µs. It is the length of a segment of a long row, so that sums
+/// over the classes of a row have the same bits whichever code computes them.
 pub(crate) const TERMS_PER_PART: usize = 1 << 14;
-/// Rows of more numbers are read with polls for Ctrl-C in between.
+/// Rows of more numbers are read with polls for signals in between.
 const LONG_ROW: usize = 1 << 20;
-/// Numbers that are converted at once.
+/// Numbers that are converted at a time.
 const CHUNK: usize = 1 << 12;
 
 impl Run<'_> {
-    /// `len` default values, with polls on the way: the first touch is what new memory costs.
+    /// A vector of `len` default values. It polls for signals meanwhile, since touching new memory takes time.
     pub(crate) fn defaults<T: Clone + Default>(&mut self, len: usize) -> Result<Vec<T>, Error> {
         let mut vector = with_capacity(len)?;
         let part = BYTES_PER_TOUCH / size_of::<T>().max(1);
@@ -38,8 +38,8 @@ impl Run<'_> {
         Ok(vector)
     }
 
-    /// Runs `body(first, part)` on parts of `len` of `values`, for each of which a number is read or made, and `join`
-    /// on what it returns, in the order of the parts.
+    /// Divides `values` into parts of `len`, runs `body(first, part)` on each part, where `first` is the index of its
+    /// first value, and runs `join` on the results in the order of the parts.
     pub(crate) fn on_parts<T: Send, R: Send>(
         &mut self,
         values: &mut [T],
@@ -52,7 +52,7 @@ impl Run<'_> {
         self.in_parts(values.chunks_mut(len), part_bytes, body, join)
     }
 
-    /// Σ of `term(index)` ≥ 0, or NaN, over the indices below `len`.
+    /// Σ of `term(index)` over the indices below `len`; the terms are ≥ 0 or NaN.
     pub(crate) fn sum_of_terms(
         &mut self,
         len: usize,
@@ -69,8 +69,8 @@ impl Run<'_> {
         })
     }
 
-    /// Σ of values ≥ 0, or NaN.
-    #[inline(never)] // its frame, of several KiB, would be one of every loss
+    /// Σ of `values`, which are ≥ 0 or NaN.
+    #[inline(never)] // inlined, its stack frame of several KiB would be part of every loss
     pub(crate) fn exact_sum(&mut self, values: &[f64]) -> Result<f64, Error> {
         if let [only] = values {
             return Ok(*only);
@@ -79,7 +79,7 @@ impl Run<'_> {
         self.sum_in_parts(values.len(), |part, sum| level.add_exactly(sum, &values[part]))
     }
 
-    /// The sum of what `add(part, sum)` adds for the parts of `0..len`.
+    /// The sum over the parts of `0..len`, of which `add(part, sum)` adds one to `sum`.
     fn sum_in_parts(
         &mut self,
         len: usize,
@@ -98,7 +98,7 @@ impl Run<'_> {
         Ok(sum.value())
     }
 
-    /// Runs `body` on each of the parts, with its number, and `join` on what it returns.
+    /// Runs `body` on each part, with its number, and `join` on the results in the order of the parts.
     fn in_parts<P: Send, R: Send>(
         &mut self,
         mut parts: impl ExactSizeIterator<Item = P>,
@@ -107,13 +107,13 @@ impl Run<'_> {
         mut join: impl FnMut(R),
     ) -> Result<(), Error> {
         if parts.len() == 1 {
-            // Small, and often: nobody is called together for that.
+            // The most frequent case, and small: it is run without the pool.
             self.poll(part_bytes)?;
             return parts.next().map_or(Ok(()), |part| body(0, part).map(join));
         }
         let mut first = 0;
         while parts.len() > 0 {
-            // On the stack: it takes no memory that may not be had.
+            // On the stack, where no allocation can fail.
             let count = parts.len().min(PARTS_AT_ONCE);
             let bunch: [_; PARTS_AT_ONCE] = from_fn(|_| Mutex::new((parts.next(), None)));
             self.each(count, part_bytes, &|index| {
@@ -129,11 +129,11 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// What is made of each row: `read(row, first class, values, state)` chunk by chunk, then
+    /// Reduces each row to a result: calls `read(row, first class, values, state)` for each chunk of its values, then
     /// `finish(row, state)`.
     ///
     /// # Errors
-    /// The first of the first row that has one; [`Error::OutOfMemory`], or that of the checkpoint.
+    /// The first error of the first row that has one; [`Error::OutOfMemory`]; or the error of the checkpoint.
     pub(crate) fn read_rows<S: Default, R: Clone + Default + Send>(
         &mut self,
         rows: &Rows<'_>,
@@ -162,7 +162,7 @@ impl Run<'_> {
             }
             return Ok(results);
         }
-        // Of few classes, those of several rows are one chunk.
+        // With few classes, a chunk has several rows.
         let rows_per_chunk = if rows.are_one() { CHUNK / classes.max(1) } else { 1 }.max(1);
         let rows_per_part = (NUMBERS_PER_PART / classes.max(1)).max(1);
         let part_bytes = rows_per_part.min(results.len()) * classes * size_of::<f64>();

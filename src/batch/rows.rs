@@ -1,4 +1,4 @@
-//! Rows of one segment: brought together, worked on in groups, and stored.
+//! Rows of one segment: gathered into a panel, computed in groups, and stored.
 
 use super::{Block, Hessian, Plan};
 use crate::kernel::{
@@ -11,8 +11,9 @@ use crate::target::{NO_CLASS, Weights};
 use std::array::from_fn;
 use std::slice::ChunksMut;
 
-/// Memory for some rows, `pitch` elements each; none where none is needed: their logits, then exponentials, then
-/// outputs; which of their classes are kept; their weights; their Hessians.
+/// Scratch memory for some rows, `pitch` elements each, of four kinds: their logits, which are overwritten by
+/// exponentials and then by outputs; the masks of their classes; their weights; their Hessians. A kind that is not
+/// needed is empty.
 type Memory<'m, F> = [ChunksMut<'m, F>; 4];
 
 impl<F: Float> Block<'_, F> {
@@ -23,9 +24,9 @@ impl<F: Float> Block<'_, F> {
         let mut scratch = &mut *self.scratch;
         let mut take = |rows: usize| scratch.split_off_mut(..rows * plan.pitch).unwrap_or_default();
         let mut memory = plan.memory.map(|is_needed| take(if is_needed { plan.panel } else { 0 }));
-        // One row.
+        // Memory for one special row.
         let special = &mut take(1)[..panel.logits.classes()];
-        // Classes of a panel, before they are transposed or after.
+        // Memory for some classes of a panel, before or after they are transposed.
         let columns = scratch;
         let mut reduced = ReducedRows::new(job.formula());
         if let Some(same) = &plan.same {
@@ -59,7 +60,7 @@ impl<F: Float> Block<'_, F> {
     }
 }
 
-/// Writes `count` rows from `first` on that are not where they are wanted.
+/// Copies `count` rows from `first` on from scratch memory to the output, unless they were written there directly.
 #[inline(always)]
 fn store_rows<V: Vector>(
     token: V::Token,
@@ -84,19 +85,19 @@ fn store_rows<V: Vector>(
 /// A row of a group that counts.
 #[derive(Default)]
 struct Row<'m, F> {
-    /// Its place in the group.
+    /// Its index in the group.
     at: usize,
-    /// The class of its label, where that has a spike and is not masked: such a label has no output of its own.
+    /// The class of its label, if the target has a spike there and the class is not masked.
     label: Option<usize>,
-    /// The logit at the label: −inf where that is masked.
+    /// The logit of the label; −inf if its class is masked.
     z_label: f64,
-    /// The lse of a row whose maximum is not finite: it has no other results.
+    /// The lse, if the maximum of the row is not finite. Such a row has no other results.
     only_lse: Option<f64>,
-    /// M, as it is in memory, of a row that was shifted by it.
+    /// The maximum M, as it is in memory, if it was subtracted from the logits of the row.
     shifted_by: Option<f64>,
-    /// Does a masked class have weight?
+    /// Does a masked class have target mass?
     is_lost: bool,
-    /// Memory of our own for the Hessian; none if it is not needed.
+    /// Scratch memory for the Hessian; empty if it is not needed.
     hessian: &'m mut [F],
 }
 
@@ -105,12 +106,12 @@ struct Group<'g, F: Float> {
     plan: &'g Plan<'g, F>,
     first: usize,
     len: usize,
-    /// Are the logits in memory of our own already?
+    /// Have the logits been copied to scratch memory already?
     is_loaded: bool,
 }
 
 impl<F: Float> Group<'_, F> {
-    /// Takes as many rows of memory.
+    /// Computes the group, with the next rows of `memory`.
     #[inline(always)]
     fn run<V: Vector<Scalar = F>>(
         self,
@@ -129,7 +130,7 @@ impl<F: Float> Group<'_, F> {
         for at in 0..self.len {
             let [own, more_left @ ..] = &mut *memory;
             let own = self.next_row(own);
-            // Most rows have nothing more.
+            // Most rows need only the first kind of memory.
             let mut more = Default::default();
             if has_more {
                 more = more_left.each_mut().map(|rows| self.next_row(rows));
@@ -200,14 +201,15 @@ impl<F: Float> Group<'_, F> {
         }
     }
 
-    /// None where none is needed.
+    /// The next row of `rows`; empty if this kind of memory is not needed.
     #[inline(always)]
     fn next_row<'m>(&self, rows: &mut ChunksMut<'m, F>) -> &'m mut [F] {
         rows.next().map_or(&mut [], |row| &mut row[..self.plan.job.panel.logits.classes()])
     }
 
-    /// Sets up row `i`, at a place in the group, with its target, its maximum, and what of it has to be in memory of
-    /// our own. A row that does not count gets its zeros.
+    /// Sets up a row: finds its target and its maximum, and copies to scratch memory what has to be there. `at` is its
+    /// index in the group, `i` its index among the rows that count. For a row that does not count, writes zeros and
+    /// returns None.
     #[inline(always)]
     fn set_up<'m, V: Vector<Scalar = F>>(
         &'m self,
@@ -265,7 +267,7 @@ impl<F: Float> Group<'_, F> {
         Some((row, Part { weights, ..Part::new(z, max, exps) }))
     }
 
-    /// The same in all outputs of a row.
+    /// Fills all outputs of a row with one value.
     #[cold]
     fn fill(&self, at: usize, value: F, own: Sink<'_, F>, hessian: &mut [F]) {
         let job = self.plan.job;
@@ -277,12 +279,12 @@ impl<F: Float> Group<'_, F> {
         }
     }
 
-    /// Where outputs of a row go: to where they are wanted, or to memory of our own.
+    /// Where the outputs of a row are written: to their final place, or to scratch memory.
     fn out<'o>(&self, panel: &'o Panel<'_, F>, at: usize, own: Sink<'o, F>) -> Sink<'o, F> {
         if panel.writes_directly() { panel.sink(self.first + at) } else { own }
     }
 
-    /// Reduces again a row that has NaN or infinities, or overflows.
+    /// Reduces a row again that has NaN or infinities, or that overflows.
     #[cold]
     fn special<V: Vector<Scalar = F>>(
         &self,

@@ -1,4 +1,4 @@
-//! How a call runs: the threads that share work in parts, and polling for signals between them.
+//! Runs a call: distributes parts of the work over threads, and polls for signals between the parts.
 
 use crate::error::Error;
 use crate::pool;
@@ -6,42 +6,41 @@ use crate::simd::Level;
 use crate::simd::fpenv::with_default_fp_env;
 use std::time::{Duration, Instant};
 
-/// A part may take as long again at the slowest level, or longer.
+/// The least time between two polls. At the slowest level a single part may take as long, or longer.
 const BETWEEN_POLLS: Duration = Duration::from_millis(20);
 
-/// Bytes of work between two readings of the clock: microseconds, and more than many a call has.
+/// Bytes of work between two readings of the clock. They take microseconds, and many calls have fewer.
 const BYTES_PER_CLOCK: usize = 1 << 16;
 
-/// Asked now and then during long work; an error ends it.
+/// A function that is called from time to time during long work; if it returns an error, the work ends.
 pub type Checkpoint<'r> = &'r mut dyn FnMut() -> Result<(), Error>;
 
-/// How to run: the instruction set, the width, and what to ask now and then.
+/// How a call runs: the instruction set, the number of threads, and the functions that are called meanwhile.
 pub struct Run<'r> {
-    /// Instruction set.
+    /// The instruction-set level.
     pub level: Level,
-    /// Most threads to use, the caller included.
+    /// The largest number of threads to use, including the caller.
     pub threads: usize,
-    /// Called now and then during long work; an error ends the call.
+    /// Called from time to time during long work; if it returns an error, the call ends.
     pub checkpoint: Checkpoint<'r>,
-    /// Called when threads could not be started, before anything is written; an error ends the call.
+    /// Called if threads could not be started, before anything is written; if it returns an error, the call ends.
     pub announce: Option<Checkpoint<'r>>,
-    /// The least time from one call of `checkpoint` to the next.
+    /// The least time between two calls of `checkpoint`.
     pub between_polls: Duration,
     last_poll: Option<Instant>,
-    /// Bytes of work since the clock was read last.
+    /// Bytes of work since the last reading of the clock.
     unclocked: usize,
 }
 
 impl<'r> Run<'r> {
-    /// `checkpoint` is called as often as Ctrl-C needs it. To be run in the default floating-point
-    /// environment: a call sets it once, at its beginning, and the pool for its threads.
+    /// `checkpoint` is called often enough to answer Ctrl-C in time. The call must run in the default floating-point
+    /// environment: the caller sets it once at the beginning, and the pool sets it in its threads.
     pub fn new(level: Level, threads: usize, checkpoint: Checkpoint<'r>) -> Self {
         let (announce, between_polls, last_poll, unclocked) = (None, BETWEEN_POLLS, None, 0);
         Self { level, threads, checkpoint, announce, between_polls, last_poll, unclocked }
     }
 
-    /// Before the first output is written by `threads` threads: starts them, and says so where that
-    /// fails.
+    /// Starts `threads` threads, before the first output is written; calls `announce` if that fails.
     pub(super) fn ready(&mut self, threads: usize) -> Result<(), Error> {
         match &mut self.announce {
             Some(announce) if threads > 1 && !pool::start(threads) => with_default_fp_env(announce),
@@ -49,10 +48,10 @@ impl<'r> Run<'r> {
         }
     }
 
-    /// Runs `body(part)` once for each part of some bytes, in any order and on all threads of the call.
+    /// Runs `body(part)` once for each part, of `part_bytes` bytes each, in any order and on all threads of the call.
     ///
     /// # Errors
-    /// That of the checkpoint: then some parts are not worked on.
+    /// The error of the checkpoint. Some parts have not been processed then.
     pub(crate) fn each(
         &mut self,
         parts: usize,
@@ -62,7 +61,7 @@ impl<'r> Run<'r> {
         self.each_on(self.threads, parts, part_bytes, body)
     }
 
-    /// The same on at most so many threads.
+    /// The same on at most `threads` threads.
     pub(super) fn each_on(
         &mut self,
         threads: usize,
@@ -78,7 +77,7 @@ impl<'r> Run<'r> {
         outcome
     }
 
-    /// Before `bytes` are worked on without [`Run::each`]: calls the checkpoint, if it is time to.
+    /// Calls the checkpoint if it is time to. To be called before `bytes` are processed without [`Run::each`].
     #[inline]
     pub(crate) fn poll(&mut self, bytes: usize) -> Result<(), Error> {
         self.unclocked += bytes;
@@ -91,7 +90,7 @@ impl<'r> Run<'r> {
             return Ok(());
         }
         self.last_poll = Some(now);
-        // What it does to the floating-point environment ends with it.
+        // If it changes the floating-point environment, the change is undone.
         with_default_fp_env(&mut self.checkpoint)
     }
 

@@ -1,4 +1,4 @@
-//! Memory for the threads of a call: had before anything is written, and kept for the next call.
+//! Scratch memory for the threads of a call: allocated before anything is written, and kept for the next call.
 
 use crate::alloc::{with_capacity, zeros};
 use crate::error::Error;
@@ -9,9 +9,9 @@ use std::thread::panicking;
 
 /// One slice for each thread of a call.
 pub(super) struct Workspace<F: Float> {
-    /// Those of earlier calls, which this call has until it ends.
+    /// The slices of earlier calls, which this call holds until it ends.
     kept: Option<MutexGuard<'static, Slices<F>>>,
-    /// Where another call has those that are kept.
+    /// New slices, used if another call holds those that are kept.
     new: Slices<F>,
     len: usize,
 }
@@ -20,9 +20,9 @@ pub(super) struct Workspace<F: Float> {
 const MOST_KEPT: usize = 1 << 22;
 
 impl<F: Float> Workspace<F> {
-    /// A slice of `len` elements for each of `threads` threads. What is in them is left over from other calls.
+    /// A slice of `len` elements for each of `threads` threads. Their contents are left over from other calls.
     pub(super) fn new(len: usize, threads: usize) -> Result<Self, Error> {
-        // A lock that another thread held when this process was forked is never had: the next one is.
+        // If another thread held a lock when this process was forked, it stays locked: the next one is taken.
         let kept = F::kept().iter().find_map(try_lock);
         let mut workspace = Self { kept, new: Vec::new(), len };
         let slices = workspace.kept.as_deref_mut().unwrap_or(&mut workspace.new);
@@ -52,8 +52,8 @@ impl<F: Float> Workspace<F> {
         from_line(slice, self.len)
     }
 
-    /// Runs `body` with a slice that no other thread has. One for each thread exists, so one is always
-    /// free: no waiting.
+    /// Runs `body` with a slice that no other thread uses. There is a slice for each thread, so one is always
+    /// free, and nothing waits.
     pub(super) fn with<R>(&self, body: impl FnOnce(&mut [F]) -> R) -> R {
         let slices = self.kept.as_deref().unwrap_or(&self.new);
         let mut slice = slices.iter().find_map(try_lock).expect("a slice for each thread");
@@ -61,7 +61,7 @@ impl<F: Float> Workspace<F> {
     }
 }
 
-/// `len` elements from the first line of memory on: a vector that lies across two takes twice as long.
+/// `len` elements that begin with a cache line: loading a vector that lies across two lines takes twice as long.
 fn from_line<F>(slice: &mut [F], len: usize) -> &mut [F] {
     let first = slice.as_ptr().align_offset(LINE);
     &mut slice[first..][..len]
