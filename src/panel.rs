@@ -1,9 +1,9 @@
-//! Rows wherever and however they lie, as contiguous rows of the compute type; and results back.
+//! Copies rows from any layout and storage type to contiguous rows of the compute type, and results back.
 //!
 //! ```text
-//! strides, 16-bit storage     gathered and converted, rows that are neighbours by transposes
-//! a mask                      classes that are left out get a logit below every maximum in range
-//! a temperature far from 1    times a power of two
+//! strides, 16-bit storage     gathered and converted; rows that are neighbours in memory, by transposes
+//! a mask                      masked classes get a logit below every maximum that the kernels handle
+//! a temperature far from 1    the logits are multiplied by a power of two
 //! ```
 
 use crate::simd::{Cache, Float, Rows, RowsMut, Sink, Source, Vector, outlined, transpose};
@@ -15,28 +15,28 @@ pub(crate) struct Panel<'p, F> {
     pub(crate) logits: &'p Rows<'p>,
     pub(crate) mask: Option<&'p Rows<'p>>,
     pub(crate) output: Option<&'p RowsMut<'p>>,
-    /// What the logits are multiplied by: a power of two.
+    /// A power of two by which the logits are multiplied.
     pub(crate) shift: f64,
-    /// What a class that is masked gets in the output.
+    /// The value of a masked class in the output.
     pub(crate) masked: F,
 }
 
-/// The logit of a masked class: finite, so that with a weight of 0 it adds nothing, and below every
-/// maximum that is in the kernel's range.
+/// The logit of a masked class. It is finite, so that times a weight of 0 it is 0, and below every maximum that
+/// the kernels handle.
 const LOWEST: f64 = -1e30;
 
 impl<F: Float> Panel<'_, F> {
-    /// Are the logits contiguous rows of the compute type already?
+    /// Can the kernels read the logits where they are, as contiguous rows of the compute type?
     pub(crate) fn reads_directly(&self) -> bool {
         self.is_plain() && self.logits.is_direct::<F>()
     }
 
-    /// Are the outputs?
+    /// Can the kernels write the outputs where they belong?
     pub(crate) fn writes_directly(&self) -> bool {
         self.mask.is_none() && self.output.is_some_and(RowsMut::is_direct::<F>)
     }
 
-    /// Are logits what is in memory, all of them and as they are?
+    /// Are the logits used as they are in memory, without a mask or a shift?
     pub(crate) fn is_plain(&self) -> bool {
         self.mask.is_none() && self.shift == 1.0
     }
@@ -46,30 +46,30 @@ impl<F: Float> Panel<'_, F> {
         self.mask.is_none_or(|mask| mask.get(row, class) != 0.0)
     }
 
-    /// Do all rows lie one after another, as one row would? Then several are loaded and stored as one.
+    /// Do the rows follow one another in memory, so that several can be loaded and stored like one row?
     pub(crate) fn are_one(&self) -> bool {
         self.logits.are_one() && self.output.is_none_or(RowsMut::are_one)
     }
 
-    /// Is the output the memory of the logits?
+    /// Is the output written over the logits?
     pub(crate) fn is_in_place(&self) -> bool {
         self.logits.rows() > 0 && self.output.is_some_and(|output| output.starts_with(self.logits))
     }
 
-    /// Row `row` where it lies.
+    /// Row `row` of the logits, where it is in memory.
     #[inline(always)]
     pub(crate) fn direct(&self, row: usize) -> Source<'_, F> {
         self.logits.direct(row).expect("read directly")
     }
 
-    /// Where row `row` is written.
+    /// Row `row` of the output, where it is in memory.
     #[inline(always)]
     pub(crate) fn sink(&self, row: usize) -> Sink<'_, F> {
         self.output.and_then(|output| output.direct(row)).expect("written directly")
     }
 
-    /// Which classes of row `row` are kept, from `class` on, or of it and the next rows: 1 or 0, to memory of our own.
-    /// None without a mask.
+    /// Copies the mask of row `row` from `class` on, or of this row and the next rows, to `own`: 1 for a kept class,
+    /// 0 for a masked one. Returns an empty slice without a mask.
     pub(crate) fn kept<'k, V: Vector<Scalar = F>>(
         &self,
         token: V::Token,
@@ -85,7 +85,8 @@ impl<F: Float> Panel<'_, F> {
         own
     }
 
-    /// The classes of row `row` from `class` on, or of it and the next rows. `kept` is empty without a mask.
+    /// Copies the logits of row `row` from `class` on, or of this row and the next rows, to `z`. `kept` is empty without
+    /// a mask.
     pub(crate) fn load<V: Vector<Scalar = F>>(
         &self,
         token: V::Token,
@@ -103,7 +104,7 @@ impl<F: Float> Panel<'_, F> {
         fill_masked(kept, z, F::from_f64(LOWEST));
     }
 
-    /// The same as the logits are: −inf where they are masked.
+    /// Copies the logits of a row as they are in memory, but −inf for masked classes.
     pub(crate) fn reload(&self, row: usize, class: usize, z: &mut [F]) {
         self.logits.gather_from(row, class, z);
         if let Some(mask) = self.mask {
@@ -115,7 +116,8 @@ impl<F: Float> Panel<'_, F> {
         }
     }
 
-    /// Writes the classes of row `row` from `class` on, or of it and the next rows. `kept` is not read without a mask.
+    /// Writes `values` to row `row` from `class` on, or to this row and the next rows. Without a mask, `kept` is not
+    /// read.
     pub(crate) fn store<V: Vector<Scalar = F>>(
         &self,
         token: V::Token,
@@ -131,17 +133,17 @@ impl<F: Float> Panel<'_, F> {
         outlined!(V, token, output.scatter_part(token, row, class, values));
     }
 
-    /// How many rows from `first` on are neighbours class by class, where at least `rows` are: where they are read,
-    /// where they are written, or both.
+    /// The number of rows from `first` on that are neighbours in memory class by class, where they are read, where they
+    /// are written, or both. None if the innermost axis of the rows is shorter than `rows`, or not contiguous.
     pub(crate) fn neighbours_from(&self, first: usize, rows: usize) -> Option<usize> {
         let read = self.logits.neighbours_from::<F>(first, rows);
         let written = self.output.and_then(|output| output.neighbours_from::<F>(first, rows));
         read.into_iter().chain(written).min()
     }
 
-    /// `count` rows from `first` on that are neighbours class by class, to contiguous rows that begin `pitch`
-    /// elements apart, by way of `columns`; false if they are not neighbours, or if `rows` has no room for LANES
-    /// at a time. Memory of the next classes is asked for early, if it `asks_ahead`.
+    /// Copies `count` rows from `first` on, which are neighbours class by class, to contiguous rows that begin `pitch`
+    /// elements apart, through `columns`. Returns false if they are not neighbours, or if `rows` has no room for LANES
+    /// rows at a time. If `asks_ahead`, memory of the next classes is prefetched.
     pub(crate) fn load_neighbours<V: Vector<Scalar = F>>(
         &self,
         token: V::Token,
@@ -157,7 +159,7 @@ impl<F: Float> Panel<'_, F> {
         outlined!(V, token, {
             let classes = self.logits.classes();
             for class in (0..classes).step_by(V::LANES) {
-                // All of one class before the next: lines of memory that lie one after another.
+                // One class after another: the cache lines of a class are consecutive.
                 let some = V::LANES.min(classes - class);
                 for (i, values) in columns.chunks_exact_mut(len).enumerate().take(some) {
                     let column = column(class + i);
@@ -165,7 +167,7 @@ impl<F: Float> Panel<'_, F> {
                         column.vector::<V>(token, row * V::LANES, F::default()).to_slice(values);
                     }
                 }
-                // Their lines are far from these: nothing but we can ask for them early.
+                // The lines of the next classes are far away, so the processor does not prefetch them by itself.
                 let end = if asks_ahead { classes.min(class + 2 * V::LANES) } else { 0 };
                 for row in (0..count).step_by(V::LANES) {
                     for class in class + V::LANES..end {
@@ -180,7 +182,7 @@ impl<F: Float> Panel<'_, F> {
         true
     }
 
-    /// Contiguous rows to `count` rows from `first` on, as [`Panel::load_neighbours`].
+    /// Copies contiguous rows to `count` rows of the output from `first` on, like [`Panel::load_neighbours`].
     pub(crate) fn store_neighbours<V: Vector<Scalar = F>>(
         &self,
         token: V::Token,

@@ -1,4 +1,4 @@
-//! Few classes: tiles of LANES rows, from memory and back.
+//! Rows of few classes: tiles of LANES rows are read from memory, computed, and written back.
 
 mod store;
 
@@ -12,31 +12,33 @@ use crate::target::{NO_CLASS, RowTarget, Weights};
 use std::ops::Range;
 use store::Writer;
 
-/// Elements of a tile, whole blocks of LANES classes: no fewer than rows one after another need.
+/// Elements of a tile. Classes are rounded up to whole blocks of LANES, so the same rows one after another have room
+/// too.
 const fn tile_len(classes: usize, lanes: usize) -> usize {
     classes.next_multiple_of(lanes) * lanes
 }
 
-/// Elements that a thread needs.
+/// Elements of scratch memory that a thread needs.
 pub(super) const fn scratch_len(classes: usize, lanes: usize) -> usize {
     PIECES * tile_len(classes, lanes) + 3 * lanes
 }
 
-/// Pieces of memory, a tile each, with room for what [`Writer::rows`] has besides.
+/// Pieces of scratch memory, each for one tile.
 const PIECES: usize = 7;
 
-/// So far on from a tile, memory is asked for: two tiles or more, a microsecond or so.
+/// The distance at which memory is prefetched: two tiles or more, which take about a microsecond.
 const BYTES_AHEAD: usize = 1 << 13;
 
-/// Memory for a tile, LANES of each class, and for the same rows one after another; and what goes on from tile to tile.
+/// Scratch memory for a tile, with LANES rows side by side, and for the same rows one after another; and what is
+/// kept from tile to tile.
 struct Tiles<'t, F: Float> {
     plan: &'t Plan<'t, F>,
-    /// Of the weights, if they are the same for all rows; in lanes by then.
+    /// The kind of the weights, if they are the same for all rows. Then `weights` has them in lanes.
     weight_kind: Option<WeightKind>,
     z: &'t mut [F],
     weights: &'t mut [F],
     out: &'t mut [F],
-    /// Of the next tile.
+    /// Logits and outputs of the second of two tiles.
     next_z: &'t mut [F],
     next_out: &'t mut [F],
     kept: &'t mut [F],
@@ -44,7 +46,7 @@ struct Tiles<'t, F: Float> {
     target: &'t mut TileTarget<F>,
     is_lost: [bool; MOST_LANES],
     done: &'t mut FinishedLanes,
-    /// The logits of all rows, one after another, if what is needed soon is asked for.
+    /// The logits of all rows, if they are contiguous and are prefetched.
     ahead: Option<Source<'t, F>>,
 }
 
@@ -61,7 +63,7 @@ impl<F: Float> Block<'_, F> {
         let shared = job.targets.as_ref().and_then(|targets| targets.rows.weights_of_all());
         let label = [F::default(); MOST_LANES];
         let mut target = TileTarget { label, scalars, is_mixed: false };
-        // Lanes without a row are not finished, and need no care.
+        // Lanes without a row hold harmless values.
         let mut done = FinishedLanes { unit: [1.0; MOST_LANES], ..FinishedLanes::default() };
         let tiles = &mut Tiles {
             plan,
@@ -97,7 +99,8 @@ impl<F: Float> Block<'_, F> {
 }
 
 impl<F: Float> Tiles<'_, F> {
-    /// Asks for memory further on than these elements: once they are read, which would wait for what is asked for before.
+    /// Prefetches memory that lies [`BYTES_AHEAD`] after these elements. It is called after these have been read: loads
+    /// would wait for prefetches before them.
     #[inline(always)]
     fn ask<V: Vector<Scalar = F>>(&self, elements: Range<usize>) {
         let Some(ahead) = &self.ahead else { return };
@@ -107,7 +110,7 @@ impl<F: Float> Tiles<'_, F> {
         }
     }
 
-    /// `count` rows from `first` on, at most LANES.
+    /// Computes `count` rows from `first` on, at most LANES.
     #[inline(always)]
     fn tile<V: Vector<Scalar = F>>(&mut self, token: V::Token, first: usize, count: usize) {
         let (plan, job) = (self.plan, self.plan.job);
@@ -133,7 +136,7 @@ impl<F: Float> Tiles<'_, F> {
             WeightKind::Absent
         };
         if self.target.is_mixed {
-            // Rows that are not read may hold anything.
+            // Rows that do not count may hold anything, so their logits are replaced by zeros.
             for lane in (0..count).filter(|lane| !is_read[*lane]) {
                 let z = self.z.iter_mut().skip(lane).step_by(V::LANES);
                 z.for_each(|z| *z = F::default());
@@ -165,7 +168,7 @@ impl<F: Float> Tiles<'_, F> {
         }
     }
 
-    /// Softmax of the two tiles from row `first` on; false if their rows do not lie one after another.
+    /// Computes the softmax of the two tiles from row `first` on; returns false if their rows are not contiguous.
     #[inline(always)]
     fn softmax_pair<V: Vector<Scalar = F>>(&mut self, token: V::Token, first: usize) -> bool {
         let job = self.plan.job;
@@ -205,7 +208,7 @@ impl<F: Float> Tiles<'_, F> {
         true
     }
 
-    /// A function of its own: without a Hessian nothing is done for it but to ask.
+    /// Writes the Hessian. It is a separate function so that calls without a Hessian only test for it.
     #[inline(never)]
     fn store_hessian<V: Vector<Scalar = F>>(&mut self, token: V::Token, rows: (usize, usize)) {
         let Some(panel) = self.plan.job.hessian_panel() else { return };
@@ -213,7 +216,7 @@ impl<F: Float> Tiles<'_, F> {
         outlined!(V, token, self.writer.write::<V>(token, &panel, rows, tile, false));
     }
 
-    /// Targets that differ in their labels alone.
+    /// Sets the targets of a tile if they differ in their labels only.
     #[inline(always)]
     #[allow(clippy::cast_precision_loss, reason = "few classes, or none")]
     fn set_labels(
@@ -223,14 +226,14 @@ impl<F: Float> Tiles<'_, F> {
         is_read: &mut [bool; MOST_LANES],
     ) {
         let (target, labels) = (&mut *self.target, &same.labels[first..][..count]);
-        // As signed numbers, which [`NO_CLASS`] is −1 of.
+        // As a signed number, [`NO_CLASS`] is −1.
         let number = |label: u32| F::from_f64(f64::from(label.cast_signed()));
-        // As many as lanes, or some: loops that have vectors, without an early end, or that are short.
+        // A full tile has loops of a fixed length, which are vectorized; a partial tile has short loops.
         let has_ignored = if let Ok(labels) = <[u32; MOST_LANES]>::try_from(labels) {
             for lane in 0..MOST_LANES {
                 target.label[lane] = number(labels[lane]);
             }
-            // The largest number there is.
+            // NO_CLASS is the largest u32.
             labels.iter().fold(0, |largest, label| largest.max(*label)) == NO_CLASS
         } else {
             for (lane, label) in labels.iter().enumerate() {
@@ -244,7 +247,7 @@ impl<F: Float> Tiles<'_, F> {
         if !has_ignored && !target.is_mixed {
             return;
         }
-        // Some rows do not count, or did not in the last tile.
+        // Some rows of this tile, or of the last, do not count.
         target.is_mixed = has_ignored;
         for (lane, label) in labels.iter().enumerate() {
             is_read[lane] = *label != NO_CLASS;
@@ -254,7 +257,7 @@ impl<F: Float> Tiles<'_, F> {
         }
     }
 
-    /// Targets that differ in more; which weights they have.
+    /// Sets the targets of a tile if they differ in more than their labels; returns the kind of their weights.
     #[inline(never)]
     fn own_targets<V: Vector<Scalar = F>>(
         &mut self,
@@ -269,7 +272,7 @@ impl<F: Float> Tiles<'_, F> {
         target.is_mixed = false;
         self.is_lost.fill(false);
         if self.weight_kind.is_none() {
-            // They take the place of the rows' logits, which are in lanes by now.
+            // The weights overwrite the logits of the rows, which have been transposed into lanes by now.
             self.writer.rows.fill(F::default());
         }
         let mut has_weights = false;
@@ -283,7 +286,7 @@ impl<F: Float> Tiles<'_, F> {
                 continue;
             };
             if let Some(maker) = row.made_by {
-                // As they were loaded.
+                // The masks were loaded with the logits.
                 let kept = if panel.mask.is_some() { kept } else { &[] };
                 let filled = maker.fill::<V>(token, (number, 0), kept, weights);
                 self.is_lost[lane] = filled.is_lost;

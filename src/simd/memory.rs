@@ -106,8 +106,8 @@ macro_rules! view {
                 self.is_direct::<F>().then(direct)
             }
 
-            /// How many rows from `first` on are neighbours in memory, class by class, as type `F`, where at least
-            /// `rows` are.
+            /// The number of rows from `first` on that are neighbours in memory, class by class, as type `F`. None if the
+            /// innermost axis of the rows is shorter than `rows`, or not contiguous.
             pub(crate) fn neighbours_from<F: Float>(&self, first: usize, rows: usize) -> Option<usize> {
                 let (len, stride) = self.outer.inner();
                 let is_dense = stride == F::STORAGE.size().cast_signed();

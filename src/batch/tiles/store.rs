@@ -1,19 +1,19 @@
-//! Tiles back to memory.
+//! Writes tiles back to memory.
 
 use crate::kernel::{store_neighbours, to_run};
 use crate::panel::Panel;
 use crate::simd::{Float, MOST_LANES, RowsMut, Sink, Source, Vector};
 
-/// What writes the tiles of a block.
+/// Writes the tiles of a block.
 pub(super) struct Writer<'m, F> {
-    /// Memory for the rows of a tile, or their weights, one after another; they may begin within a line of memory, and
-    /// with what the tile before has left.
+    /// Memory for the rows of a tile, or their weights, one after another. For streaming stores they may begin within a
+    /// cache line, after elements that the previous tile has left.
     pub(super) rows: &'m mut [F],
-    /// The end of the block: its last tile writes what is left.
+    /// The end of the block: the last tile writes all that is left.
     pub(super) end: usize,
-    /// The last elements of a tile, which share their line of memory with the next tile, and how many they are. Arrays
-    /// of NumPy seldom begin with a line, and so do their tiles. Elements of a line that are written past the caches in
-    /// two tiles may be two writes.
+    /// The last elements of a tile, which share their cache line with the next tile, and their number. NumPy arrays
+    /// seldom begin with a cache line, so neither do the tiles. If a line were written by the streaming stores of two
+    /// tiles, it might be written to memory twice.
     unwritten: ([F; MOST_LANES], usize),
 }
 
@@ -22,7 +22,7 @@ impl<'m, F: Float> Writer<'m, F> {
         Self { rows, end, unwritten: ([F::default(); MOST_LANES], 0) }
     }
 
-    /// Writes `count` rows from `first` on; by way of `rows`, if need be.
+    /// Writes `count` rows from `first` on, through `rows` if necessary.
     #[inline(always)]
     pub(super) fn write<V: Vector<Scalar = F>>(
         &mut self,
@@ -54,7 +54,8 @@ impl<'m, F: Float> Writer<'m, F> {
         }
     }
 
-    /// Writes a tile to rows one after another, past the caches, line by line of memory; false if they do not lie so.
+    /// Writes a tile to contiguous rows by streaming stores of whole cache lines; returns false if the rows are not
+    /// contiguous.
     pub(super) fn stream<V: Vector<Scalar = F>>(
         &mut self,
         token: V::Token,
@@ -67,10 +68,10 @@ impl<'m, F: Float> Writer<'m, F> {
         let (classes, first_element) = (output.classes(), first * output.classes() - *before);
         let len = *before + count * classes;
         let to = all.part(first_element, len);
-        // By way of memory in which lines begin where they do there.
+        // Through memory that has the same alignment to cache lines as the output.
         let to_line = to.as_source().elements_to_line();
         let rows = &mut self.rows[V::LANES - to_line..];
-        // Whole vectors, whatever is of use in them: a copy of a varying length takes longer.
+        // Whole vectors are copied, even if only a part is needed: a copy of a varying length takes longer.
         rows[..V::LANES].copy_from_slice(&unwritten[..V::LANES]);
         to_run::<V>(token, tile, classes, &mut Sink::from_slice(&mut rows[*before..]));
         *before = if first + count == self.end { 0 } else { (len - to_line) % V::LANES };
