@@ -4,29 +4,28 @@
 //! on the caller and on each helper:    while there is a block: claim it; body(block)
 //! ```
 //!
-//! Before each of its blocks the caller is asked whether to go on; once it is not to, no more are claimed.
+//! Before each of its blocks the caller checks whether to go on. If not, no more blocks are claimed.
 //!
-//! 1. **No thread before it is needed.** The first call that asks for two threads starts them. One
-//!    thread or one block is a plain loop.
-//! 2. **Safe to fork.** A child has none of its parent's threads, and a lock that one of them held
-//!    stays locked for ever. So a `Segment` serves the process that started it and no other,
-//!    segments are appended by compare-and-swap, no state here is behind a lock, and nothing is
-//!    ever dropped: dropping an inherited pool would wait for threads that do not exist.
-//! 3. **Grows by the difference.** A call that needs more threads than there are appends a segment of
-//!    those that are missing, up to the next power of two (so there are few segments) but for that
-//!    not beyond [`num_threads`].
-//! 4. **Helpers are asked, not queued for, and never waited for unless they have begun.** A call is
-//!    offered to threads that are idle and does itself what they do not: it does not wait for the
-//!    helpers of another call, nor for one that finds no processor; nested calls do not wait for each
-//!    other. helper.rs.
-//! 5. **A thread that cannot be started is not an error** but one warning: see `Segment::start`.
-//! 6. **Threads have blocks of their own**, the same in call after call, and share the rest:
-//!    shares.rs. Which thread runs which is left to chance all the same; no result may depend on it.
-//! 7. **Helpers stay awake** for a moment, for the next call: helper.rs.
+//! 1. **No thread is started before it is needed.** The first call that needs two threads starts them. With
+//!    one thread or one block, a call is a plain loop.
+//! 2. **Safe to fork.** A child has none of its parent's threads, and a lock that one of them held stays
+//!    locked forever. So a `Segment` serves only the process that started it, segments are appended by
+//!    compare-and-swap, no state here is behind a lock, and nothing is ever dropped: dropping an inherited
+//!    pool would wait for threads that do not exist.
+//! 3. **Grows by what is missing.** A call that needs more threads than there are appends a segment with the
+//!    missing threads. The total is rounded up to a power of two, so that there are few segments, but not
+//!    beyond [`num_threads`].
+//! 4. **A call never waits for a helper that has not begun.** A call is offered to idle threads, and the
+//!    caller does whatever they do not do. It does not wait for the helpers of another call, nor for a helper
+//!    that finds no free processor. Nested calls do not wait for each other. See helper.rs.
+//! 5. **A thread that cannot be started is not an error.** There is one warning: see `Segment::start`.
+//! 6. **Each thread has its own blocks**, the same in every call, and then takes those of others: see shares.rs.
+//!    Which thread runs which block is still a matter of timing, so no result may depend on it.
+//! 7. **Helpers stay awake** for a moment, in case another call follows: see helper.rs.
 //!
-//! rayon's pool starts the threads, names them and sees that all of them or none are there. What they
-//! do is one job of rayon's without an end: its own queues would have a box allocated for each helper
-//! of each call, and its scopes wait for jobs that no thread has begun.
+//! rayon's pool starts and names the threads, and makes sure that either all or none of them are started. They
+//! run a single rayon job that never ends. The queues of rayon are not used: they would allocate a box for each
+//! helper of each call, and rayon's scopes wait for jobs that no thread has begun.
 
 #[allow(unsafe_code, reason = "a home of unsafe: a call lent to threads that outlive it")]
 mod helper;
@@ -55,43 +54,42 @@ use helper::{Helper, LIMIT, share};
 use shares::Shares;
 pub use width::{current as width, num_threads, set_num_threads};
 
-/// No more are started, the caller included, whatever is asked for.
+/// The largest number of threads of a call, including the caller.
 const MAX_THREADS: usize = 1024;
 
-/// Kernels use less than 64 KiB, but some C libraries would give a thread only 128.
+/// The stack of a thread. Kernels use less than 64 KiB, but the default of some C libraries is only 128 KiB.
 const STACK_BYTES: usize = 1 << 20;
 
-/// Must be free before a thread is started: its stack, and far more than its first allocations.
+/// Memory that must be free before a thread is started: its stack, and far more than its first allocations.
 const ROOM_BYTES: usize = STACK_BYTES + (4 << 20);
 
 static POOL: Pool = Pool::new(spawn);
 
-/// Does what must not happen for the first time while another thread forks: reads the environment,
-/// and sets up the memory reclamation of the work queues, whose once-cell would hang a child that is
-/// forked in that microsecond. Starts no thread.
+/// Initializes what must not be initialized while another thread forks: reads the environment, and sets up the
+/// memory reclamation of the work queues. If a child were forked during the latter, its once-cell would make the
+/// child hang. Starts no thread.
 ///
-/// To be called while the module is imported; left out, both happen at the first use.
+/// To be called while the module is imported. Otherwise both happen at the first use.
 pub fn init() {
     width::Initial::get();
     crossbeam_epoch::default_collector();
 }
 
-/// To be called in the child after a fork, so that it is not taken for an ancestor that had the same
-/// process id. After forks that do not call it (from C) the id alone decides.
+/// To be called in the child after a fork, so that it is not mistaken for an ancestor that had the same process id.
+/// After forks that do not call it (from C), only the process id tells the two apart.
 pub fn after_fork_in_child() {
     POOL.forks.fetch_add(1, Relaxed);
 }
 
-/// Runs `body(block)` once for each block in `0..blocks` on at most `threads` threads, of which the
-/// caller is one; until `may_go_on`, asked on the caller's thread before each of its blocks, is false:
-/// then no more blocks are begun.
+/// Runs `body(block)` once for each block in `0..blocks`, on at most `threads` threads including the caller. The
+/// caller calls `may_go_on` before each of its own blocks; once that returns false, no more blocks are begun.
 ///
-/// `body` finds the default floating-point environment, and may call this function. A panic in it
-/// reaches the caller when all threads are done; the pool stays usable.
+/// `body` runs in the default floating-point environment, and may call this function. If it panics, the panic
+/// continues in the caller when all threads are done; the pool stays usable.
 ///
 /// # Panics
-/// With [`Forked`], and no message, where `may_go_on` returns in a forked child and a helper was at
-/// work at the time of the fork: what it was to do is never done.
+/// With [`Forked`], and no message, if `may_go_on` returns in a forked child and a helper was working on the call at
+/// the time of the fork: the block of that helper would never be finished.
 pub fn for_each_block_while(
     blocks: usize,
     threads: usize,
@@ -101,18 +99,19 @@ pub fn for_each_block_while(
     POOL.for_each_block_while(blocks, threads, num_threads().max(threads), body, may_go_on);
 }
 
-/// Starts as many threads as a call on `threads` of them would. False where there is a warning to take.
+/// Starts the threads that a call on `threads` threads needs. Returns false if there is a warning to be taken by
+/// [`take_spawn_warning`].
 pub fn start(threads: usize) -> bool {
     POOL.start(POOL.process(), threads, num_threads().max(threads));
     !POOL.unreported.load(Relaxed)
 }
 
-/// Each part has one user at a time; after a panic elsewhere, none that matters.
+/// Locks a mutex even if it is poisoned: after a panic nobody uses the contents that may be incomplete.
 pub fn lock<T>(part: &Mutex<T>) -> MutexGuard<'_, T> {
     part.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The same where nobody has it; it is not waited for.
+/// The same, without waiting: None if another thread holds the lock.
 pub(crate) fn try_lock<T>(part: &Mutex<T>) -> Option<MutexGuard<'_, T>> {
     match part.try_lock() {
         Ok(part) => Some(part),
@@ -121,14 +120,14 @@ pub(crate) fn try_lock<T>(part: &Mutex<T>) -> Option<MutexGuard<'_, T>> {
     }
 }
 
-/// What `show_config` tells about threads.
+/// What `show_config` shows about threads.
 #[derive(Debug)]
 pub struct PoolState {
-    /// One sentence for each environment variable that was not followed.
+    /// One sentence for each environment variable that was ignored.
     pub ignored: &'static [String],
-    /// The number of threads this process has started; callers come on top.
+    /// The number of threads that this process has started, not counting callers.
     pub spawned: usize,
-    /// Why there are fewer threads than were asked for.
+    /// Why there are fewer threads than were requested.
     pub degraded: Option<String>,
 }
 
@@ -143,13 +142,13 @@ pub fn describe() -> PoolState {
     }
 }
 
-/// Says that threads could not be started; only to the first who asks after it happened.
+/// Returns a message if threads could not be started; only once, to the first caller after it happened.
 #[inline]
 pub fn take_spawn_warning() -> Option<String> {
     POOL.take_spawn_warning()
 }
 
-/// A process: how many forks it is away from the one that loaded this library, and its id.
+/// Identifies a process: the number of forks since the process that loaded this library, and the process id.
 type Process = u64;
 
 type Spawn = fn(ThreadBuilder) -> io::Result<JoinHandle<()>>;
@@ -160,8 +159,8 @@ struct Pool {
     awake: Duration,
     forks: AtomicU32,
     first: OnceBox<Segment>,
-    /// The process in which a thread is appending a segment, else 0. A mark that a child inherits
-    /// names another process and so does not hold it up.
+    /// The process in which a thread is appending a segment, or 0. A value that a child inherits names another
+    /// process, and so does not block the child.
     growing: AtomicU64,
     unreported: AtomicBool,
 }
@@ -170,7 +169,7 @@ struct Pool {
 struct Segment {
     process: Process,
     asked: usize,
-    /// They outlive every pool, as the threads do.
+    /// The helpers, which live as long as the process, as their threads do.
     helpers: &'static [Helper],
     failure: Option<String>,
     next: OnceBox<Segment>,
@@ -236,7 +235,7 @@ impl Pool {
         self.grow(process, threads.min(MAX_THREADS).next_power_of_two().min(width) - 1);
     }
 
-    /// How many forks this process is away from the one that loaded the library, as far as is known.
+    /// The number of known forks since the process that loaded the library.
     fn forks(&self) -> u64 {
         u64::from(self.forks.load(Relaxed))
     }
@@ -258,8 +257,8 @@ impl Pool {
         self.segments(process).map(|segment| segment.asked).sum()
     }
 
-    /// Raises the number of threads asked for to `helpers`. If another thread is doing so at this
-    /// moment, the call makes do with what there is: to wait would take a lock.
+    /// Raises the number of requested threads to `helpers`. If another thread is doing so at this moment, the call
+    /// uses the threads that exist: waiting would need a lock.
     fn grow(&self, process: Process, helpers: usize) {
         if self.asked(process) >= helpers {
             return;
@@ -299,9 +298,9 @@ impl Pool {
 }
 
 impl Segment {
-    /// Starts `asked` threads, which serve calls for ever, or, should that fail, half as many, and so on
-    /// down to none. Not as many as will go, since the rest of the program needs threads too. The
-    /// numbers of the helpers begin with `before`.
+    /// Starts `asked` threads, which serve calls forever; if that fails, half as many, and so on down to none. It does
+    /// not start as many as possible, since the rest of the program needs threads too. The numbers of the helpers begin
+    /// with `before`.
     fn start(process: Process, before: usize, asked: usize, awake: Duration, spawn: Spawn) -> Self {
         let mut count = asked;
         let mut helpers: &[Helper] = &[];
@@ -322,8 +321,8 @@ impl Segment {
     }
 }
 
-/// Starts `count` threads or none: on failure those already started have ended on return, so that
-/// they do not count against the next attempt.
+/// Starts `count` threads or none. On failure, the threads that were started have ended before it returns, so that they
+/// do not count against the next attempt.
 fn start_threads(before: usize, count: usize, spawn: Spawn) -> Result<ThreadPool, String> {
     let mut started = Vec::new();
     let threads = ThreadPoolBuilder::new()
@@ -343,11 +342,10 @@ fn start_threads(before: usize, count: usize, spawn: Spawn) -> Result<ThreadPool
     threads.map_err(|error| error.to_string())
 }
 
-/// Starts a thread, and waits until it has made its first allocations: the C library ends the process
-/// where it cannot make a thread's. So there must be room for them, and no other of these threads may
-/// take it meanwhile.
+/// Starts a thread, and waits until it has made its first allocations: the C library ends the process if these fail.
+/// So there must be memory for them, and no other new thread may take it meanwhile.
 fn spawn(thread: ThreadBuilder) -> io::Result<JoinHandle<()>> {
-    // Of the system: what a heap has left says nothing about room for a stack.
+    // Mapped by the system: free memory of the heap says nothing about room for a stack.
     drop(MmapMut::map_anon(ROOM_BYTES)?);
     let name = thread.name().unwrap_or_default().to_owned();
     let stack = thread.stack_size().unwrap_or(STACK_BYTES);

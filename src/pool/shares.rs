@@ -1,11 +1,11 @@
-//! The blocks of a call, in as many shares as it has threads.
+//! The blocks of a call, divided into as many shares as the call has threads.
 //!
 //! ```text
-//! each thread:    the blocks of its own share, then what is left of those of the others
+//! each thread:    the blocks of its own share, then what is left of the shares of the others
 //! ```
 //!
-//! Calls that follow one another find their rows in the cache of the core that had them before,
-//! where the output would else have to be fetched from another.
+//! So in successive calls on the same rows, a core mostly works on rows that are in its cache, and need not fetch
+//! them from the cache of another core.
 
 use crate::alloc;
 use std::iter;
@@ -16,7 +16,8 @@ pub(super) struct Shares {
     shares: Vec<Share>,
 }
 
-/// The next block of a share and its end, on lines of its own: most claims meet no other thread.
+/// The next block of a share and its end, on its own cache lines, so that most claims do not touch a line that another
+/// thread uses.
 #[repr(align(128))]
 struct Share {
     next: AtomicUsize,
@@ -24,7 +25,7 @@ struct Share {
 }
 
 impl Shares {
-    /// The blocks `0..blocks`, in shares that differ by one block at most. None if there is no memory for them.
+    /// Divides the blocks `0..blocks` into shares that differ by one block at most. None if memory runs out.
     pub(super) fn new(blocks: usize, threads: usize) -> Option<Self> {
         let mut shares = alloc::with_capacity(threads).ok()?;
         let (each, rest) = (blocks / threads, blocks % threads);
@@ -34,7 +35,7 @@ impl Shares {
         Some(Self { shares })
     }
 
-    /// Claims blocks, from the share `own` on.
+    /// Claims blocks, beginning with those of the share `own`.
     pub(super) fn claims(&self, own: usize) -> impl Iterator<Item = usize> {
         let count = self.shares.len();
         (0..count).flat_map(move |turn| self.claims_of((own + turn) % count))
@@ -45,7 +46,7 @@ impl Shares {
         iter::from_fn(|| Some(next.fetch_add(1, Relaxed))).take_while(|block| block < end)
     }
 
-    /// No more blocks are claimed.
+    /// After this, no more blocks can be claimed.
     pub(super) fn close(&self) {
         for share in &self.shares {
             share.next.store(share.end, Relaxed);

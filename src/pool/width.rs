@@ -1,7 +1,7 @@
-//! How many threads a call may use.
+//! The number of threads that a call may use.
 //!
-//! The first that is given: [`set_num_threads`], then the environment variables in `VARIABLES`, then
-//! the number of CPUs that this process may use, by its affinity and its cgroup.
+//! It is the first of these that is set: [`set_num_threads`], then the environment variables in `VARIABLES`, then
+//! the number of CPUs that this process may use according to its affinity and its cgroup.
 //!
 //! The environment is read once. No state here is behind a lock: see the parent module.
 
@@ -11,10 +11,10 @@ use std::thread;
 
 use once_cell::race::OnceBox;
 
-/// Consulted in this order; the first that is a number of at least 1 counts.
+/// The environment variables, in the order in which they are read. The first that is a number of at least 1 is used.
 const VARIABLES: [&str; 3] = ["SMOOTHXENT_NUM_THREADS", "RAYON_NUM_THREADS", "OMP_NUM_THREADS"];
 
-/// What [`set_num_threads`] was given; 0 before its first call.
+/// The argument of the last call of [`set_num_threads`]; 0 before the first.
 static SET: AtomicUsize = AtomicUsize::new(0);
 
 /// The largest number of threads that a call may use, the caller included.
@@ -25,13 +25,13 @@ pub fn num_threads() -> usize {
 
 /// Sets [`num_threads`], which must be at least 1, for the whole process.
 ///
-/// Threads are started by the first call that needs them; those beyond a smaller `n` sleep.
+/// Threads are started by the first call that needs them. If `n` is smaller than their number, the others sleep.
 pub fn set_num_threads(n: usize) {
     debug_assert!(n > 0);
     SET.store(n, Relaxed);
 }
 
-/// [`num_threads`] and what set it: "`set_num_threads`", an environment variable or
+/// [`num_threads`] and the setting it comes from: "`set_num_threads`", the name of an environment variable, or
 /// "`available_parallelism`".
 #[must_use]
 pub fn current() -> (usize, &'static str) {
@@ -41,11 +41,11 @@ pub fn current() -> (usize, &'static str) {
     }
 }
 
-/// The width until [`set_num_threads`] is called.
+/// The number of threads until [`set_num_threads`] is called.
 pub(super) struct Initial {
     width: usize,
     source: &'static str,
-    /// One sentence for each variable that was not followed.
+    /// One sentence for each environment variable that was ignored.
     pub(super) ignored: Vec<String>,
 }
 
@@ -62,7 +62,7 @@ impl Initial {
     fn read(variable: impl Fn(&str) -> Option<String>) -> Self {
         let mut ignored = Vec::new();
         for name in VARIABLES {
-            // Empty is the shell's way to unset.
+            // An empty variable counts as unset.
             let Some(value) = variable(name).filter(|value| !value.is_empty()) else {
                 continue;
             };
@@ -80,7 +80,7 @@ impl Initial {
                 )),
             }
         }
-        // A system that does not tell gets one thread.
+        // If the system does not report the number, one thread is used.
         let width = thread::available_parallelism().map_or(1, usize::from);
         Self { width, source: "available_parallelism", ignored }
     }
