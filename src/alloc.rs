@@ -1,4 +1,4 @@
-//! Allocation that can fail: out of memory is an error of the call, never an abort.
+//! Allocation that can fail: running out of memory is an error of the call, and never aborts the process.
 
 pub(crate) mod reserve;
 

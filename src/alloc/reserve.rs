@@ -1,13 +1,13 @@
-//! The allocator of the extension: the system's, with a reserve for when it has nothing left.
+//! The allocator of the extension: the system's allocator, with a reserve for when it runs out of memory.
 //!
-//! Large memory is asked for in a way that can fail (alloc.rs). What is left is hundreds of bytes here
-//! and there, most of them in PyO3 and the pool's library, which know no error and would end the
-//! process. Those come from here then, from memory that was there before: a call goes on, or ends
-//! with the MemoryError that Python or a large allocation raises.
+//! Large allocations are made in a way that can fail (alloc.rs). The others are small, some hundred bytes, and most
+//! of them are made by PyO3 and the library of the pool, which would end the process if they failed. If the system
+//! has no memory, they are taken from the reserve, which is static memory. Then the call continues, or ends with
+//! the MemoryError that Python or a large allocation raises.
 //!
 //! ```text
-//! alloc:    from the system, else a free block that is large enough, else failure as ever
-//! free:     back to where it came from
+//! alloc:    from the system; if that fails, a free block of the reserve that is large enough; else null
+//! free:     back to where the block came from
 //! ```
 #![allow(unsafe_code, reason = "a home of unsafe: an allocator")]
 
@@ -19,16 +19,17 @@ use std::sync::atomic::{
     Ordering::{Acquire, Relaxed, Release},
 };
 
-/// Tasks for the pool, exceptions, axes of arrays: 64 KiB.
+/// For tasks of the pool, exceptions, and axes of arrays: 64 KiB.
 static SMALL: Blocks<128, 8> = Blocks::new();
-/// Messages, queues of the pool, what it knows of a thread: 256 KiB. No page is touched before it is
+/// For messages, queues of the pool, and its data about a thread: 256 KiB. Pages are not touched before they are
 /// needed.
 static LARGE: Blocks<4096, 1> = Blocks::new();
 
-/// The system's allocator, and the reserve.
+/// The system's allocator with the reserve.
 pub struct WithReserve;
 
-/// 64 × `WORDS` blocks of `SIZE` bytes, aligned to their size. No lock: a process may fork at any time.
+/// 64 × `WORDS` blocks of `SIZE` bytes, aligned to their size. They have no lock, since a process may fork at any
+/// time.
 #[repr(C, align(4096))]
 struct Blocks<const SIZE: usize, const WORDS: usize> {
     memory: UnsafeCell<[[[u8; SIZE]; 64]; WORDS]>,
@@ -45,7 +46,7 @@ impl<const SIZE: usize, const WORDS: usize> Blocks<SIZE, WORDS> {
         Self { memory, used: [const { AtomicU64::new(0) }; WORDS] }
     }
 
-    /// A block for `layout`, null where it fits none or all are in use.
+    /// Takes a block for `layout`; null if it does not fit into a block, or if all blocks are in use.
     fn take(&self, layout: Layout) -> *mut u8 {
         if layout.size() > SIZE || layout.align() > SIZE {
             return ptr::null_mut();
@@ -60,7 +61,7 @@ impl<const SIZE: usize, const WORDS: usize> Blocks<SIZE, WORDS> {
         ptr::null_mut()
     }
 
-    /// Takes back a block, if it is one of these.
+    /// Takes back a block if it is one of these; returns whether it is.
     fn take_back(&self, block: *mut u8) -> bool {
         let index = block.addr().wrapping_sub(self.start().addr()) / SIZE;
         let Some(used) = self.used.get(index / 64) else { return false };
@@ -79,9 +80,9 @@ fn from_reserve(layout: Layout) -> *mut u8 {
     if small.is_null() { LARGE.take(layout) } else { small }
 }
 
-// SAFETY: a block is that of the system or of the reserve, whose blocks are as large and as aligned as
-// was asked for, and belong to one owner at a time (`Blocks`). Where it came from, its address tells.
-// The contracts of the functions are those that the system's are called under; blocks that grow are new ones.
+// SAFETY: a block comes from the system or from the reserve, whose blocks are large enough and aligned for the layout,
+// and belong to one owner at a time (`Blocks`). Its address tells where it came from. The contracts of these functions
+// are those of the system's functions. A block that grows is a new one.
 unsafe impl GlobalAlloc for WithReserve {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         // SAFETY: as for the whole.

@@ -1,4 +1,4 @@
-//! A helper thread, and the word through which calls use it.
+//! A helper thread, and the atomic word through which calls are offered to it.
 //!
 //! ```text
 //! caller:    offer the call; work; withdraw the offers; wait for the helpers that are inside
@@ -9,19 +9,19 @@
 //!             └──────────────────────── leave ───────────────────┘
 //! ```
 //!
-//! A helper that has not begun when the others are done is not waited for: it finds the offer
-//! withdrawn. One that has begun and is then put off by another program, for a time slice of
-//! milliseconds, must be waited for. So helpers earn their place: one that was of no use is offered
-//! only calls that last, and now and then another.
+//! A call does not wait for a helper that has not begun when the others are done: this helper finds the
+//! offer withdrawn. But it must wait for a helper that has begun and is then preempted by another program,
+//! for a time slice of milliseconds. So a helper that was of no use is offered only calls that take long,
+//! and now and then another call.
 //!
-//! To wake a thread takes longer than many a call. Softmax of 256 x 1000 float32 on two cores, call
-//! after call: 79 µs, and 128 with helpers that go to sleep at once. A thread that polls leaves its
-//! processor to any other that wants it.
+//! Waking a thread takes longer than many calls. Softmax of 256 x 1000 float32 on two cores, repeated,
+//! takes 79 µs, but 128 µs if helpers go to sleep at once. A polling thread yields its processor to any
+//! other thread that wants it.
 //!
-//! A home of `unsafe`: a helper outlives the calls it works for, so it cannot borrow
-//! them. The proof: a word has the address of a call only from `offer` to `withdraw` or to the end of
-//! the helper's work, and [`share`] returns, or unwinds, when no word has it any more. A helper that
-//! comes later touches nothing but its own word, which is never freed.
+//! This file contains `unsafe`: a helper outlives the calls it works for, so it cannot borrow them. Why this
+//! is sound: a word holds the address of a call only from `offer` to `withdraw`, or to the end of the
+//! helper's work, and [`share`] returns or unwinds only when no word holds this address any more. A helper
+//! that comes later accesses nothing but its own word, which is never freed.
 
 use super::lock;
 use std::any::Any;
@@ -37,20 +37,22 @@ use std::sync::{Condvar, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// About what it takes to wake a thread: no more than that is lost where nothing comes.
+/// How long a thread polls before it sleeps: about the time that it takes to wake a thread. So polling in vain loses
+/// no more than waking would.
 pub(super) const LIMIT: Duration = Duration::from_micros(100);
 
-/// A call that has lasted so long is offered to every helper: what it can lose to one is little now.
+/// A call that has taken so long is offered to every helper: the time that it may lose to a late helper is small in
+/// comparison.
 const LASTING: Duration = Duration::from_micros(500);
 
-/// A helper that was of no use for n > 1 calls in a row is offered one in 2^n at its beginning, n no
-/// more than this.
+/// A helper that was of no use for n > 1 calls in a row is offered one call in 2^n at its beginning. This is the
+/// largest n.
 const MOST_MISSES: u32 = 3;
 
-/// Polling between two offers of the processor: a microsecond.
+/// Polls before a thread yields its processor: about a microsecond.
 const LOOKS: usize = 32;
 
-/// Polling whether `is_so`, until it is or `limit` is over.
+/// Polls until `is_so` returns true or `limit` is over.
 fn look(limit: Duration, is_so: impl Fn() -> bool) {
     let start = Instant::now();
     loop {
@@ -69,23 +71,23 @@ fn look(limit: Duration, is_so: impl Fn() -> bool) {
 
 type Payload = Box<dyn Any + Send>;
 
-/// What a call wants done.
+/// The work of a call.
 pub(super) struct Call<'c> {
-    /// The work of the helper with this number.
+    /// Does the work of the helper with this number.
     task: &'c (dyn Fn(usize) + Sync),
-    /// The first panic in it.
+    /// The first panic of a helper.
     panic: Mutex<Option<Payload>>,
 }
 
-/// A word: one of the two, or the address of a [`Call`], a multiple of 4, plus marks.
+/// The state of a helper: one of the two constants, or the address of a [`Call`], a multiple of 4, plus marks.
 type Word = *mut Call<'static>;
 const AWAKE: Word = ptr::null_mut();
 const ASLEEP: Word = ptr::without_provenance_mut(1);
 const _: () = assert!(align_of::<Call<'static>>() >= 4);
 
-/// The helper works for this call.
+/// Mark: the helper works for this call.
 const INSIDE: usize = 1;
-/// The caller sleeps until it has left.
+/// Mark: the caller sleeps until the helper has left.
 const AWAITED: usize = 2;
 
 fn marked(call: Word, mark: usize) -> Word {
@@ -96,18 +98,18 @@ fn is_idle(word: Word) -> bool {
     word == AWAKE || word == ASLEEP
 }
 
-/// One helper, on lines of its own; [`AWAKE`] at first.
+/// A helper, on its own cache lines; [`AWAKE`] at first.
 #[derive(Default)]
 #[repr(align(128))]
 pub(super) struct Helper {
     number: usize,
     word: AtomicPtr<Call<'static>>,
-    /// Calls in a row that it was of no use for, those that waited for it twice. A single one may be
-    /// because it was asleep.
+    /// The number of successive calls for which it was of no use; calls that had to wait for it count twice. A single
+    /// miss may be because it was asleep.
     misses: AtomicU32,
-    /// Calls that it was not offered for that reason.
+    /// The number of calls that were not offered to it for that reason.
     skipped: AtomicU32,
-    /// For whoever sleeps until the word changes: the helper, or the caller it is inside.
+    /// For the thread that sleeps until the word changes: the helper, or the caller that waits for it.
     lock: Mutex<()>,
     changed: Condvar,
 }
@@ -117,7 +119,7 @@ impl Helper {
         Self { number, ..Self::default() }
     }
 
-    /// Works for the calls that are offered, for ever; between two of them awake for `awake`.
+    /// Works for the calls that are offered, forever. It polls for the time `awake` after each call, then sleeps.
     pub(super) fn serve(&self, awake: Duration) -> ! {
         loop {
             look(awake, || !is_idle(self.word.load(Relaxed)));
@@ -143,7 +145,7 @@ impl Helper {
         }
     }
 
-    /// Is there no call that this helper is offered to, or works for?
+    /// Is no call offered to this helper, and does it work for none?
     pub(super) fn is_idle(&self) -> bool {
         is_idle(self.word.load(Relaxed))
     }
@@ -153,7 +155,7 @@ impl Helper {
         self.word.load(Relaxed) == ASLEEP
     }
 
-    /// Offers the call, unless another has this helper.
+    /// Offers the call to the helper, unless it has another call.
     fn offer(&self, call: Word) -> bool {
         let before = self.word.fetch_update(Release, Relaxed, |word| is_idle(word).then_some(call));
         if before == Ok(ASLEEP) {
@@ -162,9 +164,9 @@ impl Helper {
         before.is_ok()
     }
 
-    /// Takes the offer back, if there is one and the helper has not entered.
+    /// Withdraws the offer, if there is one and the helper has not begun.
     fn withdraw(&self, call: Word) {
-        // Mostly it is inside, or has left: the load spares its line a write.
+        // Mostly the helper has begun, or is done: after a load, its cache line is not written.
         if self.word.load(Relaxed) == call
             && self.word.compare_exchange(call, AWAKE, Relaxed, Relaxed).is_ok()
         {
@@ -172,7 +174,7 @@ impl Helper {
         }
     }
 
-    /// Is it to be offered a call at its beginning?
+    /// Should a call be offered to this helper at the beginning of the call?
     pub(super) fn is_of_use(&self) -> bool {
         let misses = self.misses.load(Relaxed);
         if misses <= 1 {
@@ -189,17 +191,17 @@ impl Helper {
     pub(super) fn set_misses(&self, misses: u32) {
         let misses = misses.min(MOST_MISSES);
         if self.misses.load(Relaxed) != misses {
-            self.misses.store(misses, Relaxed); // else its line stays where it is
+            self.misses.store(misses, Relaxed); // otherwise its cache line is not written
         }
     }
 
     fn is_inside(&self, call: Word) -> bool {
-        // What the helper has written is seen once it has left.
+        // Acquire: once the helper has left, all that it has written is visible.
         self.word.load(Acquire).map_addr(|address| address & !AWAITED) == marked(call, INSIDE)
     }
 
-    /// Waits until the helper has left the call, for which the caller has `worked` so long; false if
-    /// it never will.
+    /// Waits until the helper has left the call. `worked` is the time for which the caller has worked on it. Returns
+    /// false if the helper will never leave.
     fn wait(&self, call: Word, worked: Duration, is_lost: impl Fn() -> bool) -> bool {
         if self.is_inside(call) {
             look(LIMIT, || !self.is_inside(call));
@@ -215,7 +217,7 @@ impl Helper {
         if self.word.compare_exchange(marked(call, INSIDE), awaited, AcqRel, Acquire).is_ok() {
             self.sleep_while(awaited);
         }
-        // Longer than the caller has worked: alone it had been sooner done.
+        // If the wait took longer than the caller's work, the caller alone would have been done sooner.
         let was_of_use = start.elapsed() <= worked;
         self.set_misses(if was_of_use { 0 } else { self.misses.load(Relaxed) + 2 });
         true
@@ -229,7 +231,7 @@ impl Helper {
     }
 
     fn notify(&self) {
-        drop(lock(&self.lock)); // whoever saw the word before its change is asleep after this
+        drop(lock(&self.lock)); // a thread that saw the word before its change is waiting after this
         self.changed.notify_all();
     }
 }
@@ -242,14 +244,14 @@ impl Call<'_> {
     }
 }
 
-/// The helpers of a call lived in another process: this one was forked from it in the meantime.
+/// The payload of the panic when a call lost its helpers: this process was forked during the call, without them.
 #[derive(Debug)]
 pub struct Forked;
 
-/// A call and those who may help with it.
+/// A call and the helpers to which it may be offered.
 pub(super) struct Offers<H> {
     helpers: H,
-    /// How many more it would take.
+    /// The number of additional helpers that the call can use.
     wanted: Cell<usize>,
     call: Word,
     start: Instant,
@@ -267,7 +269,7 @@ impl<H: Iterator<Item = &'static Helper> + Clone> Offers<H> {
         self.wanted.set(wanted);
     }
 
-    /// To be called between blocks: offers a call that lasts to the other helpers.
+    /// To be called between blocks: offers a call that takes long to more helpers.
     pub(super) fn renew(&self) {
         if self.wanted.get() > 0 && self.start.elapsed() > LASTING {
             self.offer(|_| true);
@@ -275,18 +277,18 @@ impl<H: Iterator<Item = &'static Helper> + Clone> Offers<H> {
         }
     }
 
-    /// To be called when this process has been forked: unwinds with [`Forked`] if helpers are lost.
+    /// To be called in a forked child: unwinds with [`Forked`] if the call has lost helpers.
     pub(super) fn miss_nobody(&self) {
-        self.wanted.set(0); // of those that do not exist
+        self.wanted.set(0); // the helpers do not exist in this process
         if self.helpers.clone().any(|helper| helper.is_inside(self.call)) {
             resume_unwind(Box::new(Forked));
         }
     }
 }
 
-/// Runs `own_task` on the caller and meanwhile `task`, with the number of the helper, on at most
-/// `count` of `helpers` that are idle; returns when none of them is at it any more. A panic in either
-/// reaches the caller then; [`Forked`], if a helper was lost.
+/// Runs `own_task` on the caller, and meanwhile `task`, with the number of the helper, on at most `count` idle
+/// `helpers`. Returns when none of them works on it any more. Then a panic of either continues in the caller, or
+/// [`Forked`] if a helper was lost.
 pub(super) fn share<H: Iterator<Item = &'static Helper> + Clone>(
     helpers: H,
     count: usize,
