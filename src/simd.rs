@@ -1,21 +1,17 @@
 //! One 64-byte logical vector, the same on every instruction set.
 //!
-//! The mathematics of this crate is written once over [`Vector`]: 16 lanes of
-//! `f32` or 8 lanes of `f64`, whatever the registers underneath. A lane
-//! holds classes `i`, `i + LANES`, ... of one row, or one row of a tile, so the
-//! order in which numbers are added does not depend on the registers and every
-//! instruction set gives the same bits. Two rules keep it so:
+//! The arithmetic of this crate is written once, with the trait [`Vector`]: 16 lanes of `f32` or 8 lanes of `f64`,
+//! whatever the size of the hardware registers. A lane holds classes `i`, `i + LANES`, ... of one row, or one row of
+//! a tile. So the order in which numbers are added does not depend on the registers, and every instruction set gives
+//! the same bits. This needs two rules:
 //!
-//! 1. `mul_add` is a true fused multiply-add everywhere (emulated exactly where
-//!    the hardware has none);
-//! 2. no operation's result may depend on the hardware: `max` keeps a NaN that
-//!    comes second and may lose one that comes first, so NaN is found by the
-//!    sums, never by the maximum of a row.
+//! 1. `mul_add` is a true fused multiply-add everywhere, emulated exactly where the hardware has none;
+//! 2. the result of an operation must not depend on the hardware. `max` keeps a NaN in the second operand and may
+//!    lose one in the first, so NaN is detected in the sums, never in the maximum of a row.
 //!
-//! This module and its children are a home of `unsafe`; nothing
-//! of the SIMD library behind them leaks out.
+//! This module and its children contain `unsafe` code. They do not expose anything of the SIMD library they use.
 
-/// Runs an expression in a function of its own that is compiled for the instruction set of a [`Vector`]: see
+/// Runs an expression in a separate function, compiled for the instruction set of a [`Vector`]: see
 /// [`Vector::outlined`].
 macro_rules! outlined {
     ($vector:ident, $token:expr, $job:expr) => {
@@ -28,8 +24,8 @@ macro_rules! outlined {
 }
 pub(crate) use outlined;
 
-/// An array of so many values, one for each index. A loop written out: a closure is compiled without the instruction
-/// set of the vectors it calls, unless it is inlined, which nothing guarantees.
+/// An array with a value for each index. It is a plain loop, since a closure that is not inlined would be compiled
+/// without the instruction set of its vectors, and inlining is not guaranteed.
 macro_rules! each {
     ($len:expr, |$i:ident| $value:expr) => {{
         let mut $i = 0;
@@ -68,18 +64,18 @@ use fearless_simd::Simd;
 use partial::Partial;
 use std::ops::{Add, BitAnd, Div, Mul, Neg, Not, Sub};
 
-/// Bytes of a line of memory, and of a vector.
+/// Bytes of a cache line, and of a vector.
 pub const LINE: usize = 64;
 
-/// The lanes of the vectors with the most: `f32`.
+/// The largest number of lanes of a vector: that of `f32`.
 pub const MOST_LANES: usize = 16;
 
-/// The cache into which memory is asked for.
+/// The cache into which memory is prefetched.
 #[derive(Clone, Copy, Debug)]
 pub enum Cache {
-    /// Of what is needed within some 100 ns.
+    /// For memory that is needed within some 100 ns.
     First,
-    /// Of what is needed later: it has more room, and the processor can wait for more lines of memory at a time.
+    /// For memory that is needed later. This cache is larger, and the processor can wait for more cache lines at a time.
     Second,
 }
 
@@ -94,7 +90,7 @@ pub trait Vector:
     + Div<Output = Self>
     + Neg<Output = Self>
 {
-    /// Proof that the instruction set is present; needed to make a vector.
+    /// Proof that the processor has the instruction set; needed to make a vector.
     type Token: Partial;
     type Scalar: Float;
     /// True or false in each lane.
@@ -103,19 +99,20 @@ pub trait Vector:
     type Doubles: Widened<Self>;
     /// A double for each of the first eight lanes.
     type Eight: Widened<Self>;
-    /// Accumulators of doubles: what sums of few vectors are flushed into.
+    /// Accumulators of doubles, to which sums of few vectors are added.
     type Sum: LaneSum<Self>;
     const LANES: usize;
-    /// Is the code to be small rather than fast? It is scalar code then.
+    /// Should the code be small rather than fast? If so, it is scalar code.
     const IS_COMPACT: bool = Self::Token::IS_COMPACT;
-    /// Is a vector one register? Then work on one alone would wait for its own results, and two take turns.
+    /// Is a vector a single register? Then operations on one vector would wait for each other, so two vectors are
+    /// processed in turns.
     const IS_ONE_REGISTER: bool = size_of::<<Self::Token as Simd>::f32s>() == LINE;
 
-    /// Runs `job` in a function of its own, compiled for the instruction set: what several
-    /// operations share is compiled once.
+    /// Runs `job` in a separate function, compiled for the instruction set, so that code which several operations share
+    /// is compiled once.
     #[inline(always)]
     fn outlined<R>(token: Self::Token, job: impl FnOnce() -> R) -> R {
-        /// Small code: one whose frame is not one of its callers, either.
+        /// For small code: its stack frame is not part of that of its callers, either.
         #[inline(never)]
         fn apart<R>(job: impl FnOnce() -> R) -> R {
             job()
@@ -123,7 +120,7 @@ pub trait Vector:
         if Self::IS_COMPACT { apart(job) } else { token.vectorize(job) }
     }
     fn splat(token: Self::Token, value: Self::Scalar) -> Self;
-    /// The `LANES` scalars at `source`.
+    /// Loads the `LANES` scalars at `source`.
     ///
     /// # Safety
     /// - `source` is valid for reading `LANES` scalars; no alignment is needed.
@@ -133,31 +130,31 @@ pub trait Vector:
     /// # Safety
     /// - `target` is valid for writing `LANES` scalars; no alignment is needed.
     unsafe fn store(self, target: *mut Self::Scalar);
-    /// As [`Vector::store`], past the caches where the hardware can; [`fence`] ends it.
+    /// Like [`Vector::store`], but a streaming store (past the caches) if the hardware has one. [`fence`] must follow.
     ///
     /// # Safety
     /// - `target` is valid for writing `LANES` scalars and a multiple of 64.
     unsafe fn stream(self, target: *mut Self::Scalar);
-    /// The first lanes from `source`, `pad` in the others.
+    /// Loads the first `count` lanes from `source`; the others are those of `pad`.
     ///
     /// # Safety
     /// - `source` is valid for reading `count` ≤ `LANES` scalars; no alignment is needed.
     unsafe fn load_head(pad: Self, source: *const Self::Scalar, count: usize) -> Self;
-    /// Writes the first lanes to `target`.
+    /// Writes the first `count` lanes to `target`.
     ///
     /// # Safety
     /// - `target` is valid for writing `count` ≤ `LANES` scalars; no alignment is needed.
     unsafe fn store_head(self, target: *mut Self::Scalar, count: usize);
     fn token(self) -> Self::Token;
 
-    /// The first lanes of `values`.
+    /// Loads the first `LANES` elements of `values`.
     #[inline(always)]
     fn from_slice(token: Self::Token, values: &[Self::Scalar]) -> Self {
         assert!(values.len() >= Self::LANES);
         // SAFETY: that many scalars are readable.
         unsafe { Self::load(token, values.as_ptr()) }
     }
-    /// The lanes to the beginning of `values`.
+    /// Stores the lanes to the first `LANES` elements of `values`.
     #[inline(always)]
     fn to_slice(self, values: &mut [Self::Scalar]) {
         assert!(values.len() >= Self::LANES);
@@ -184,16 +181,15 @@ pub trait Vector:
     fn neg_mul_add(self, b: Self, c: Self) -> Self {
         (-self).mul_add(b, c)
     }
-    /// The larger; NaN where `other` is NaN. The SIMD library does not say so, but its instructions
-    /// do, and the tests of `kernel::exp` at every level. At the portable level, which has none, it is
-    /// a comparison and a selection.
+    /// The larger of both; NaN where `other` is NaN. The SIMD library does not document this, but its instructions have
+    /// this result, and `kernel::exp` tests it at every level. At the portable level it is a comparison and a selection.
     fn max(self, other: Self) -> Self;
     /// `self >= other`, false for NaN.
     fn ge(self, other: Self) -> Self::Mask;
     fn eq(self, other: Self) -> Self::Mask;
     /// `self` where `mask` is true, +0 elsewhere.
     fn only_where(self, mask: Self::Mask) -> Self;
-    /// A bit for each lane, the first the lowest.
+    /// One bit for each lane; the lowest bit is that of the first lane.
     fn bits(mask: Self::Mask) -> u64;
     /// Is the mask true in some lane?
     fn any(mask: Self::Mask) -> bool;
@@ -201,7 +197,7 @@ pub trait Vector:
     fn all(mask: Self::Mask) -> bool;
     /// `a` where `mask` is true, else `b`.
     fn select(mask: Self::Mask, a: Self, b: Self) -> Self;
-    /// The lanes of both in turn: those of the lower halves, those of the upper.
+    /// The lanes of both interleaved: those of the lower halves, and those of the upper halves.
     fn zip(self, other: Self) -> (Self, Self);
     /// Shifts the bits up to the exponent field: for `t = e + 1.5·2^(MANTISSA_BITS)` with an
     /// integer e ≥ 0 this is the number whose exponent field is `e` and whose mantissa is 0.

@@ -1,4 +1,4 @@
-//! Element types: how numbers lie in memory, and the two that rows are computed in.
+//! Element types: how numbers are stored in memory, and the two types in which rows are computed.
 
 use super::partial::Partial;
 use super::{MOST_LANES, Vector};
@@ -6,7 +6,7 @@ use crate::math;
 use fearless_simd::{f32x16, f64x8};
 use std::sync::Mutex;
 
-/// How one element lies in memory, in native byte order.
+/// How an element is stored in memory, in native byte order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Storage {
     /// One byte: 0 is false, anything else true. Of masks only.
@@ -19,21 +19,21 @@ pub enum Storage {
     F32,
     /// IEEE 754 binary64.
     F64,
-    /// Labels, as the integers that follow.
+    /// Signed integer: labels, as for all integer types.
     I8,
-    /// With a sign.
+    /// Signed integer.
     I16,
-    /// With a sign.
+    /// Signed integer.
     I32,
-    /// Of class numbers that are written, too.
+    /// Signed integer; also for indices of classes that are written.
     I64,
-    /// Without a sign.
+    /// Unsigned integer.
     U8,
-    /// Without a sign.
+    /// Unsigned integer.
     U16,
-    /// Without a sign.
+    /// Unsigned integer.
     U32,
-    /// Without a sign.
+    /// Unsigned integer.
     U64,
 }
 
@@ -49,28 +49,28 @@ impl Storage {
         }
     }
 
-    /// Is it of real numbers?
+    /// Is it a type of real numbers?
     #[must_use]
     pub const fn is_float(self) -> bool {
         matches!(self, Storage::F16 | Storage::Bf16 | Storage::F32 | Storage::F64)
     }
 
-    /// What rows of both are computed in: the 16-bit types only store.
+    /// The type in which rows of both storage types are computed. The 16-bit types are storage types only.
     #[must_use]
     pub fn compute_with(self, other: Storage) -> Storage {
         if self == Storage::F64 || other == Storage::F64 { Storage::F64 } else { Storage::F32 }
     }
 }
 
-/// Memory for threads.
+/// Scratch memory for threads, one slice for each.
 pub type Slices<F> = Vec<Mutex<Vec<F>>>;
 
-/// A type that rows are made of where they are a slice.
+/// The element type of a slice that holds rows.
 ///
 /// # Safety
-/// - Elements lie in memory as `STORAGE` says.
+/// - Elements are stored in memory as `STORAGE` says.
 pub unsafe trait Element: Copy {
-    /// How this type lies in memory.
+    /// How this type is stored in memory.
     const STORAGE: Storage;
 }
 
@@ -87,10 +87,10 @@ elements! {
     f32: F32, f64: F64, i8: I8, i16: I16, i32: I32, i64: I64, u8: U8, u16: U16, u32: U32, u64: U64,
 }
 
-/// A type that rows are computed in: f32 or f64, and no other has their storage, which unsafe code relies on. Others
-/// cannot be, since only here vectors can be named.
+/// A type in which rows are computed: f32 or f64. Unsafe code relies on no other type having their storage. Other
+/// crates cannot implement it, since vectors can be named only here.
 pub trait Float: Element + PartialOrd + Default + Send + Sync + 'static {
-    /// Its vectors at an instruction set.
+    /// Vectors of this type for an instruction set.
     #[doc(hidden)]
     type Vector<S: Partial>: Vector<Scalar = Self, Token = S>;
     /// −∞
@@ -99,7 +99,7 @@ pub trait Float: Element + PartialOrd + Default + Send + Sync + 'static {
     const NAN: Self;
     /// The smallest positive number.
     const SMALLEST: Self;
-    /// The smallest positive normal number: smaller probabilities are flushed to zero.
+    /// The smallest positive normal number. Smaller probabilities are flushed to zero.
     const MIN_POSITIVE: f64;
     /// 0, 1, 2 ...
     #[doc(hidden)]
@@ -108,11 +108,11 @@ pub trait Float: Element + PartialOrd + Default + Send + Sync + 'static {
     #[doc(hidden)]
     const EXP: math::ExpCore<Self>;
 
-    /// Rounds to nearest.
+    /// Converts a double, rounded to nearest.
     fn from_f64(value: f64) -> Self;
-    /// Exact.
+    /// Converts to a double, exactly.
     fn to_f64(self) -> f64;
-    /// Memory of the last calls, for the next.
+    /// Scratch memory of earlier calls, for the next call.
     #[doc(hidden)]
     fn kept() -> &'static [Mutex<Slices<Self>>; 2];
 }

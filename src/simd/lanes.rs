@@ -1,4 +1,4 @@
-//! Doubles side by side: the scalars of several rows, and what sums of few vectors are flushed into.
+//! Several doubles side by side: the scalars of several rows, and accumulators for sums of vectors.
 
 use super::Vector;
 use super::partial::Partial;
@@ -101,11 +101,11 @@ impl<S: Partial, const N: usize> Real for Doubles<S, N> {
     }
 }
 
-/// The lanes of a vector as doubles, all of them or the first.
+/// The lanes of a vector as doubles, all lanes or the first eight.
 pub trait Widened<V: Vector>: Real<Token = V::Token> {
-    /// Exact.
+    /// Converts lanes to doubles, exactly.
     fn widen(vector: V) -> Self;
-    /// Rounded to nearest; 0 in lanes that are not here.
+    /// Converts doubles to lanes, rounded to nearest; 0 in lanes that have no double.
     fn narrow(self) -> V;
 }
 
@@ -144,22 +144,23 @@ impl<S: Partial> Widened<f32x16<S>> for Doubles<S, 1> {
     }
 }
 
-/// Sums of vectors of few classes, kept wider than those: a lane for each lane of the vectors.
+/// Sums of vectors in a wider type, one sum for each lane.
 pub trait LaneSum<V: Vector>: Copy {
     fn zero(token: V::Token) -> Self;
     fn add(&mut self, vector: V);
-    /// Adds two terms: f32 their sum, rounded; f64 one by one.
+    /// Adds two terms. For f32 their sum is rounded to f32 first; for f64 they are added one by one.
     fn add_pair(&mut self, terms: [V; 2]);
-    /// Adds two products: f32 the first, rounded, fused with the second; f64 one by one, unrounded. What
-    /// the rounding of the first lost goes to `lost`, to be added at the end.
+    /// Adds two products. For f32 the first product is rounded, and the second is added to it by a fused multiply-add;
+    /// the rounding error of the first is added to `lost`, which is added at the end. For f64 they are added one by
+    /// one, unrounded.
     fn add_products(&mut self, a: [V; 2], b: [V; 2], lost: &mut V);
-    /// The sum of each lane, and what it lost.
+    /// The sum of each lane, and its rounding errors.
     fn lanes(self) -> (V::Doubles, V::Doubles);
-    /// The sum of all lanes, in a fixed order, and what it lost.
+    /// The sum of all lanes, in a fixed order, and its rounding errors.
     fn total(self) -> (f64, f64);
 }
 
-/// Vectors of f32 are added in doubles. Their lanes i and i + 8 are joined first.
+/// Vectors of f32 are added in doubles. At the end, lanes i and i + 8 are added first.
 impl<S: Partial> LaneSum<f32x16<S>> for Doubles<S, 2> {
     #[inline(always)]
     fn zero(token: S) -> Self {
@@ -193,7 +194,7 @@ impl<S: Partial> LaneSum<f32x16<S>> for Doubles<S, 2> {
     }
 }
 
-/// Vectors of doubles, each lane with the sum of the roundings it lost.
+/// Vectors of doubles are added by compensated summation: each lane has a sum and the sum of its rounding errors.
 impl<S: Partial> LaneSum<f64x8<S>> for RunningSum<Doubles<S, 1>> {
     #[inline(always)]
     fn zero(token: S) -> Self {

@@ -1,18 +1,18 @@
-//! The instruction sets, the best one, and the variable that caps it.
+//! The instruction sets, the best available one, and the environment variable that limits it.
 
 use super::{Float, Vector, VectorJob};
 use fearless_simd::{Fallback, Level as Detected};
 use std::sync::OnceLock;
 
-/// The instruction sets that kernels are compiled for, from narrow to wide.
+/// An instruction set for which kernels are compiled. Levels are ordered from narrow to wide.
 #[derive(Clone, Copy, Debug)]
 pub struct Level(Detected);
 
-/// The environment variable that caps the level of [`Level::current`].
+/// The environment variable that limits the level of [`Level::current`].
 pub const LEVEL_VARIABLE: &str = "SMOOTHXENT_MAX_ISA";
 
 impl Level {
-    /// Every level this machine can run, narrowest first.
+    /// All levels that this machine can run, the narrowest first.
     #[must_use]
     pub fn available() -> &'static [Level] {
         static AVAILABLE: OnceLock<Box<[Level]>> = OnceLock::new();
@@ -34,8 +34,8 @@ impl Level {
         })
     }
 
-    /// The widest available level, or the one that `SMOOTHXENT_MAX_ISA` allows.
-    /// Read once per process. An unknown name caps nothing; [`Level::override_problem`] tells.
+    /// The widest available level that `SMOOTHXENT_MAX_ISA` allows. The variable is read once per process. An unknown
+    /// name is ignored; [`Level::override_problem`] reports it.
     #[must_use]
     pub fn current() -> Level {
         static CURRENT: OnceLock<Level> = OnceLock::new();
@@ -43,7 +43,7 @@ impl Level {
             let rank = |name: &str| NAMES.iter().position(|known| *known == name);
             let cap = std::env::var(LEVEL_VARIABLE).ok().and_then(|cap| rank(&cap));
             let is_allowed = |level: &&Level| cap.is_none() || rank(level.name()) <= cap;
-            // The first, which any machine can run, is allowed by every cap.
+            // The first level, which any machine can run, is always allowed.
             let available = Level::available();
             *available.iter().rfind(is_allowed).unwrap_or(&available[0])
         })
@@ -59,12 +59,12 @@ impl Level {
             Detected::Avx2(token) => run::<F::Vector<_>, _>(token, job),
             #[cfg(target_arch = "x86_64")]
             Detected::Avx512(token) => run::<F::Vector<_>, _>(token, job),
-            // The library knows others, which are not among those that are available here.
+            // The library has other levels, but they are never among the available ones here.
             _ => run::<F::Vector<_>, _>(Fallback::new(), job),
         }
     }
 
-    /// Runs `job`, which is to be inlined, compiled for the level.
+    /// Runs `job`, which must be inlined, compiled for the level.
     pub(crate) fn compiled<R>(self, job: impl FnOnce() -> R) -> R {
         struct Compiled<J>(J);
         impl<R, J: FnOnce() -> R> VectorJob<f32> for Compiled<J> {
@@ -105,7 +105,7 @@ impl Level {
     }
 }
 
-/// Names from narrow to wide; one that this machine lacks means the next narrower.
+/// Names from narrow to wide. For a level that this machine does not have, the next narrower level is used.
 const NAMES: [&str; 4] = ["portable", "neon", "avx2", "avx512"];
 
 #[inline(always)]

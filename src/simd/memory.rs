@@ -1,10 +1,9 @@
-//! Raw views of rows of numbers, wherever and however they lie.
+//! Raw views of rows of numbers, in any memory layout.
 //!
-//! A view is a pointer, lengths and byte strides. It makes no reference: the
-//! memory may belong to an array that another thread is writing, in which case
-//! the numbers read are unspecified and nothing else. Whoever makes a view
-//! states once that its addresses are valid; all methods are checked against
-//! the view's own lengths.
+//! A view is a pointer, lengths and byte strides. It does not make references, since the memory may belong to an array
+//! to which another thread is writing; then the numbers that are read are unspecified, but nothing else happens. The
+//! creator of a view promises once that its addresses are valid. All methods check their arguments against the lengths
+//! of the view.
 
 mod elements;
 
@@ -36,8 +35,8 @@ macro_rules! view {
         unsafe impl Sync for $name<'_> {}
 
         impl<'a> $name<'a> {
-            /// A view of `classes` elements a row, `class_stride` bytes apart, for all rows
-            /// of `axes` (length and byte stride, in C order).
+            /// A view of rows of `classes` elements, which are `class_stride` bytes apart. The rows are numbered by
+            /// `axes` (length and byte stride, in C order).
             ///
             /// # Safety
             #[doc = $validity]
@@ -58,10 +57,10 @@ macro_rules! view {
                 }
             }
 
-            /// The rows of a slice of `len / classes` rows.
+            /// A view of a slice as `len / classes` rows.
             ///
             /// # Panics
-            /// When `classes` does not divide the length.
+            /// If `classes` does not divide the length.
             #[must_use]
             pub fn from_slice<F: Element>(values: $slice, classes: usize) -> Self {
                 let (len, size) = (values.len(), F::STORAGE.size());
@@ -97,7 +96,7 @@ macro_rules! view {
                     && (self.class_stride == F::STORAGE.size().cast_signed() || self.classes <= 1)
             }
 
-            /// Row `row` in place, if it lies in memory as `F` does.
+            /// Row `row` in place, if it consists of neighbouring elements of type `F`.
             #[inline(always)]
             pub(crate) fn direct<F: Float>(&self, row: usize) -> Option<$row<'a, F>> {
                 // SAFETY: a row of neighbouring elements of this type, readable, and writable by a view to be
@@ -114,7 +113,8 @@ macro_rules! view {
                 (self.storage == F::STORAGE && is_dense && len >= rows).then(|| len - first % len)
             }
 
-            /// `count` rows as one, if they lie one after another, each as `classes` neighbours of type `F`.
+            /// `count` rows as a single row, if they follow one another in memory and have neighbouring elements of type
+            /// `F`.
             #[inline(always)]
             pub(crate) fn run<F: Float>(&self, first: usize, count: usize) -> Option<$row<'a, F>> {
                 let row = self.classes.cast_signed() * F::STORAGE.size().cast_signed();
@@ -126,13 +126,13 @@ macro_rules! view {
                 Some(unsafe { $row::from_raw(start.cast(), count * self.classes) })
             }
 
-            /// Do all rows lie one after another, as one row would?
+            /// Do all rows follow one another in memory, like a single row?
             pub(crate) fn are_one(&self) -> bool {
                 self.outer.step() == Some(self.classes.cast_signed() * self.class_stride)
             }
 
-            /// Where `count` elements from a class of row `row` on are: classes of this row, or of the next ones too
-            /// where rows are one.
+            /// The address of `count` elements from a class of row `row` on. They may extend to the next rows if all rows
+            /// follow one another.
             #[inline(always)]
             fn start_of_part(&self, row: usize, class: usize, count: usize) -> $pointer {
                 let are_there = |rows: usize| count <= (rows * self.classes).saturating_sub(class);
@@ -141,8 +141,8 @@ macro_rules! view {
                 if count > 0 { self.start_of(row, 1, class) } else { self.start }
             }
 
-            /// The classes of `count` rows, each as one row, if those are neighbours in memory, class by
-            /// class, as type `F`.
+            /// A function from a class to its elements in `count` rows, if these are neighbours in memory, class by
+            /// class, and of type `F`.
             #[inline(always)]
             pub(crate) fn columns<F: Float>(
                 &self,
@@ -165,13 +165,13 @@ macro_rules! view {
                 )
             }
 
-            /// One element.
+            /// An element, as a double.
             pub(crate) fn get(&self, row: usize, class: usize) -> f64 {
                 // SAFETY: an element, by the check of `start_of`.
                 unsafe { read(self.start_of(row, 1, class), self.storage) }
             }
 
-            /// The address of a class of the row `first`, whose next `count - 1` rows exist.
+            /// The address of a class of row `first`. Checks that this row and the next `count - 1` rows exist.
             #[inline(always)]
             pub(super) fn start_of(&self, first: usize, count: usize, class: usize) -> $pointer {
                 assert!(class < self.classes, "class {class} of {}", self.classes);
@@ -190,7 +190,7 @@ macro_rules! view {
 }
 
 view!(
-    /// Rows to read.
+    /// Rows that are read.
     #[derive(Clone, Debug)]
     Rows,
     *const u8,
@@ -201,10 +201,10 @@ view!(
     "- Every element so addressed stays readable for `'a`; no alignment is needed."
 );
 view!(
-    /// Rows to write. Distinct elements have distinct addresses.
+    /// Rows that are written. Distinct elements have distinct addresses.
     ///
-    /// The only such view of its elements, as a mutable slice is: no `Clone`, and what writes takes it
-    /// by `&mut`. Within a call several threads write it, each its own rows.
+    /// Like a mutable slice, it is the only such view of its elements: it is not `Clone`, and functions that write take
+    /// it by `&mut`. Within a call several threads write to it, each to its own rows.
     ///
     /// ```compile_fail,E0599
     /// let mut values = [0f32; 4];
@@ -222,8 +222,8 @@ view!(
 );
 
 impl Rows<'_> {
-    /// The rows that are not repetitions of others; and as offsets, which of those each row is, and which row is the
-    /// first to be one of them.
+    /// The distinct rows, of which other rows are repetitions (by strides of 0). Also returns, as offsets, the distinct
+    /// row for each row, and the first row for each distinct row.
     pub(crate) fn distinct(&self) -> (Self, Outer, Outer) {
         let (outer, places, firsts) = self.outer.distinct();
         (Self { outer, ..self.clone() }, places, firsts)
@@ -231,12 +231,12 @@ impl Rows<'_> {
 }
 
 impl RowsMut<'_> {
-    /// To be written past the caches, if `is_streamed`, where that is faster: for memory that is in use already.
+    /// Sets whether streaming stores may be used where they are faster. They should not be for new memory.
     pub fn stream(&mut self, is_streamed: bool) {
         self.is_streamed = is_streamed;
     }
 
-    /// Is the first element that of `rows`?
+    /// Does it begin at the same address as `rows`?
     pub(crate) fn starts_with(&self, rows: &Rows<'_>) -> bool {
         self.start.addr() == rows.start.addr()
     }

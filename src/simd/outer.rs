@@ -4,15 +4,15 @@
 #[derive(Clone, Debug)]
 pub struct Outer {
     rows: usize,
-    /// Of the innermost axis, or of several that step like one.
+    /// The length of the innermost axis, or of several axes that can be treated as one.
     len: usize,
     stride: isize,
-    /// Those outside of it, if they step in another way.
+    /// Length and stride of the other axes, the outermost first.
     others: Vec<(usize, isize)>,
 }
 
 impl Outer {
-    /// From the length and stride of each axis; neighbours that step like one become one.
+    /// Makes it from the length and stride of each axis. Neighbouring axes that can be treated as one are merged.
     #[inline(always)] // made where it is wanted: a copy would wait for its parts
     pub fn new(axes: impl Iterator<Item = (usize, isize)>) -> Self {
         let mut axes = axes.filter(|axis| axis.0 != 1);
@@ -20,7 +20,7 @@ impl Outer {
         let (mut rows, mut others) = (len, Vec::new());
         for inner in axes {
             rows *= inner.0;
-            // Two neighbouring axes are one when the outer steps over all of the inner.
+            // Neighbouring axes can be merged if the outer stride is the inner stride times the inner length.
             if inner.0.cast_signed().checked_mul(inner.1) == Some(stride) {
                 (len, stride) = (len * inner.0, inner.1);
             } else {
@@ -38,21 +38,21 @@ impl Outer {
         (self.len, self.stride)
     }
 
-    /// From each row to the next, if that is the same for all.
+    /// The stride from each row to the next, if it is the same for all rows.
     #[must_use]
     #[inline(always)]
     pub fn step(&self) -> Option<isize> {
         self.others.is_empty().then_some(self.stride)
     }
 
-    /// Their number.
+    /// The number of rows.
     #[must_use]
     #[inline(always)]
     pub fn rows(&self) -> usize {
         self.rows
     }
 
-    /// Where a row begins, in bytes from the first.
+    /// The offset of a row in bytes from the first row.
     #[must_use]
     #[inline(always)]
     pub fn offset(&self, row: usize) -> isize {
@@ -74,12 +74,12 @@ impl Outer {
         self.others.iter().copied().chain([self.inner()])
     }
 
-    /// The rows that are not repetitions of others, which axes that step nowhere make; and as offsets, which of those
-    /// each row is, and which row is the first to be one of them.
+    /// The distinct rows, of which other rows are repetitions (along axes of stride 0). Also returns, as offsets, the
+    /// distinct row for each row, and the first row for each distinct row.
     #[must_use]
     pub(crate) fn distinct(&self) -> (Self, Self, Self) {
         let own = Self::new(self.axes().filter(|axis| axis.1 != 0));
-        // Of no rows any offsets are right.
+        // Without rows any offsets are right.
         let within = |rows: &mut usize, len| {
             *rows = rows.checked_div(len).unwrap_or(0);
             rows.cast_signed()

@@ -1,8 +1,8 @@
-//! What the SIMD library lacks: the first lanes of a vector from and to memory, for the ends of
-//! rows; stores past the caches; requests for memory ahead.
+//! What the SIMD library lacks: loads and stores of the first lanes of a vector, for the ends of rows; streaming
+//! stores, past the caches; and prefetches.
 //!
-//! Masked loads and stores where there are such instructions: what lies behind the mask is not
-//! touched. Elsewhere through an array. Doubles are two words each, of the memory and of the masks.
+//! Loads and stores of some lanes use masked instructions where they exist; these do not touch memory behind the mask.
+//! Elsewhere they go through an array. A double counts as two words, in memory and in masks.
 
 use super::element::Float;
 use super::storage::Halves;
@@ -11,10 +11,10 @@ use fearless_simd::{Fallback, Simd, SimdFrom, f32x16};
 #[cfg(target_arch = "x86_64")]
 use std::arch::x86_64::{_MM_HINT_T0, _MM_HINT_T1, _mm_prefetch, _mm_sfence, _mm_stream_si32};
 
-/// Access to the first `count` words of vectors, and to memory past the caches; by default without instructions of
+/// Loads and stores of the first `count` words of vectors, and streaming stores. The defaults use no instructions of
 /// the level.
 pub trait Partial: Simd + Halves {
-    /// Is the code to be small rather than fast? It is scalar code then, whose maximum loses NaN.
+    /// Should the code be small rather than fast? If so, it is scalar code, whose maximum loses NaN.
     const IS_COMPACT: bool = false;
 
     /// # Safety
@@ -45,7 +45,7 @@ pub trait Partial: Simd + Halves {
     }
 }
 
-/// Orders streamed stores before what other threads see next.
+/// Makes streaming stores visible to other threads before any later store.
 #[inline(always)]
 pub fn fence() {
     #[cfg(target_arch = "x86_64")]
@@ -55,7 +55,7 @@ pub fn fence() {
     };
 }
 
-/// Asks for a line of memory; any address will do.
+/// Prefetches a cache line; the address need not be valid.
 #[inline(always)]
 #[cfg_attr(not(target_arch = "x86_64"), allow(unused_variables, reason = "no such request"))]
 pub(super) fn prefetch(cache: Cache, source: *const u8) {
@@ -69,7 +69,7 @@ pub(super) fn prefetch(cache: Cache, source: *const u8) {
     };
 }
 
-/// Writes one element past the caches, where there is such a store for it.
+/// Writes one element by a streaming store, if there is one for its size.
 ///
 /// # Safety
 /// - `target` is valid for writing an element; no alignment is needed.
