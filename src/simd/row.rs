@@ -1,4 +1,4 @@
-//! One row of neighbouring elements: the loads and stores of the kernels, checked against its length.
+//! One row of neighbouring elements: the loads and stores of the kernels, with bounds checks.
 
 mod lines;
 
@@ -14,11 +14,12 @@ use std::marker::PhantomData;
 /// Vectors that are loaded, summed and stored together.
 pub(crate) const QUAD: usize = 4;
 
-/// Rows of so many elements are written from a line of memory on, so that no vector lies in two. In shorter rows
-/// that costs more than it saves: a vector to be read lies in two that the sweep has just stored, and waits for both.
+/// Rows of at least so many elements are written in vectors that begin with a cache line, so that no store touches two
+/// lines. For shorter rows that costs more than it saves: a vector that is read then overlaps two vectors that the
+/// sweep has just stored, and must wait for both.
 const LONG: usize = 512;
 
-/// `vector`, whose first lane is element `at`, with another value of one element if that is in it.
+/// Replaces one element of `vector`, whose first lane is element `at` of the row, if the element is in this vector.
 #[inline(always)]
 pub(crate) fn with_value<V: Vector>(
     vector: V,
@@ -49,7 +50,7 @@ pub(crate) fn transpose<V: Vector>(
     unsafe { transpose_block::<V>(token, Block { source, stride, target, target_stride, len }) };
 }
 
-/// One row to read: `len` neighbouring elements.
+/// A row that is read: `len` neighbouring elements.
 #[derive(Clone, Copy)]
 pub(crate) struct Source<'a, F> {
     start: *const F,
@@ -57,7 +58,7 @@ pub(crate) struct Source<'a, F> {
     memory: PhantomData<&'a F>,
 }
 
-/// One row to write: `len` neighbouring elements.
+/// A row that is written: `len` neighbouring elements.
 pub(crate) struct Sink<'a, F> {
     /// The same elements to read, from a pointer to write.
     row: Source<'a, F>,
@@ -68,7 +69,7 @@ unsafe impl<F: Send> Send for Source<'_, F> {}
 // SAFETY: as for Send.
 unsafe impl<F: Sync> Sync for Source<'_, F> {}
 
-/// The bounds check of every access, made once for `count` neighbours.
+/// The bounds check of every access, made once for `count` neighbouring elements.
 #[inline(always)]
 fn check(at: usize, count: usize, len: usize) {
     // Of the two comparisons, a loop over a row repeats one.
@@ -109,7 +110,7 @@ impl<'a, F: Float> Source<'a, F> {
         unsafe { self.start.add(index).read_unaligned() }
     }
 
-    /// At most `len` elements from `start` on, as many as there are.
+    /// At most `len` elements from `start` on.
     #[inline(always)]
     pub(crate) fn part(&self, start: usize, len: usize) -> Self {
         check(start, 0, self.len);
@@ -117,21 +118,21 @@ impl<'a, F: Float> Source<'a, F> {
         unsafe { Self::from_raw(self.start.add(start), len.min(self.len - start)) }
     }
 
-    /// Asks for the line of memory with element `at`, inside the row or not.
+    /// Prefetches the cache line of element `at`, which may be outside the row.
     #[inline(always)]
     pub(crate) fn prefetch(&self, cache: Cache, at: usize) {
         prefetch(cache, self.start.wrapping_add(at).cast());
     }
 
-    /// Elements before the first that begins a line of memory, if there are so many; about so many if they are
-    /// not aligned to their size, and none begins a line.
+    /// The number of elements before the first one that begins a cache line, at most the length of the row. If elements
+    /// are not aligned to their size, so that none begins a line, it is an approximation.
     #[inline(always)]
     pub(crate) fn elements_to_line(&self) -> usize {
         let misaligned = self.start.addr() % LINE;
         ((LINE - misaligned) % LINE / size_of::<F>()).min(self.len)
     }
 
-    /// The four neighbouring vectors from element `at` on, a row of a length that is known: one check is for all.
+    /// The four neighbouring vectors from element `at` on, as a row of fixed length, with one bounds check for all.
     #[inline(always)]
     pub(crate) fn quad<V: Vector<Scalar = F>>(&self, at: usize) -> Self {
         check(at, QUAD * V::LANES, self.len);
@@ -139,9 +140,9 @@ impl<'a, F: Float> Source<'a, F> {
         unsafe { Self::from_raw(self.start.add(at), QUAD * V::LANES) }
     }
 
-    /// The same elements, addressed by one register. A load that is addressed by two is an operation of its own for
-    /// an x86 processor; by one, it is part of the operation that uses it. The compiler picks either, this forces
-    /// one: 3 % of the time of softmax where a vector is a register.
+    /// The same elements, addressed by one register. For an x86 processor, a load with two address registers is a
+    /// separate operation, while a load with one is fused with the operation that uses it. The compiler may choose
+    /// either; this forces one register, which saves 3 % of the time of softmax where a vector is a single register.
     #[inline(always)]
     #[allow(clippy::pointers_in_nomem_asm_block, reason = "nothing is done with what it points to")]
     pub(crate) fn in_one_register(self) -> Self {
@@ -159,7 +160,7 @@ impl<'a, F: Float> Source<'a, F> {
         Self { start, ..self }
     }
 
-    /// Vector `index` of those the row consists of.
+    /// Vector `index` of a row that consists of whole vectors.
     #[inline(always)]
     pub(crate) fn nth<V: Vector<Scalar = F>>(&self, token: V::Token, index: usize) -> V {
         check(index * V::LANES, V::LANES, self.len);
@@ -213,13 +214,13 @@ impl<'a, F: Float> Sink<'a, F> {
         Self { row: self.row.part(start, len) }
     }
 
-    /// The same elements to read. Both may be used at once: every access is by raw pointer.
+    /// The same elements for reading. Both views may be used at the same time: every access is by raw pointer.
     #[inline(always)]
     pub(crate) fn as_source(&self) -> Source<'a, F> {
         self.row
     }
 
-    /// Multiplies every element.
+    /// Multiplies every element by a factor.
     pub(crate) fn multiply(&mut self, factor: f64) {
         for index in 0..self.row.len {
             let value = self.row.get(index);
@@ -241,15 +242,15 @@ impl<'a, F: Float> Sink<'a, F> {
         }
     }
 
-    /// As [`Source::quad`].
+    /// Like [`Source::quad`].
     #[inline(always)]
     pub(crate) fn quad<V: Vector<Scalar = F>>(&mut self, at: usize) -> Sink<'_, F> {
         Sink { row: self.row.quad::<V>(at) }
     }
 
-    /// Writes what `make` makes of the elements of `sources`, which are at least as many, but `label` in its own place:
-    /// with `STREAM` past the caches, line by line of memory. With it, or if the row is long, what lies before the first
-    /// line is written first.
+    /// Writes the results of `make` for the elements of `sources`, which are at least as long as the row, except that
+    /// the element of `label` is given. With `STREAM` it uses streaming stores of whole cache lines. With `STREAM`, or if
+    /// the row is long, the elements before the first whole cache line are written first.
     #[inline(always)]
     pub(crate) fn fill_from<V: Vector<Scalar = F>, const STREAM: bool, const N: usize>(
         &mut self,
@@ -258,7 +259,7 @@ impl<'a, F: Float> Sink<'a, F> {
         label: Option<(usize, F)>,
         make: impl Fn([V; N]) -> V,
     ) {
-        // Past the caches, a line is written once; else the label's element follows.
+        // With streaming stores each line is written only once; otherwise the element of the label is written afterwards.
         let (label, after) = if STREAM { (label, None) } else { (None, label) };
         let is_in = |at: usize, len: usize| label.is_some_and(|(k, _)| k.wrapping_sub(at) < len);
         let with_label = {
@@ -303,7 +304,7 @@ impl<'a, F: Float> Sink<'a, F> {
         }
     }
 
-    /// Writes `values`, at least as many, past the caches. Compiled once.
+    /// Writes `values`, which are at least as many, by streaming stores. Compiled once.
     pub(crate) fn stream_from<V: Vector<Scalar = F>>(
         &mut self,
         token: V::Token,
@@ -323,10 +324,10 @@ impl<'a, F: Float> Sink<'a, F> {
         });
     }
 
-    /// As [`Sink::set_vector`]; with `STREAM` past the caches, for a line of memory or a part of one.
+    /// Like [`Sink::set_vector`]; with `STREAM` by streaming stores, for a whole cache line or a part of one.
     ///
-    /// The rest of such a line is in the row before or after. To write a part of it by way of the caches, a
-    /// processor reads the line from memory, and all that is written later waits.
+    /// The rest of a partial line belongs to the previous or the next row. If it were written through the caches, the
+    /// processor would read the line from memory first, and all later stores would wait.
     #[inline(always)]
     fn put<V: Vector<Scalar = F>, const STREAM: bool>(&mut self, at: usize, vector: V) {
         if !STREAM {
@@ -346,13 +347,14 @@ impl<'a, F: Float> Sink<'a, F> {
         }
     }
 
-    /// May lines of this row be streamed: are there elements at their beginnings? Small code does not stream.
+    /// May this row be written by streaming stores? Its elements must be aligned to their size, so that each line begins
+    /// with an element. Small code does not use streaming stores.
     #[inline(always)]
     pub(crate) fn has_lines<V: Vector>(&self) -> bool {
         !V::IS_COMPACT && self.row.start.addr().is_multiple_of(size_of::<F>())
     }
 
-    /// `vector` to the elements from `at` on, as many lanes as there are elements.
+    /// Writes `vector` to the elements from `at` on, as many lanes as there are elements.
     #[inline(always)]
     pub(crate) fn set_vector<V: Vector<Scalar = F>>(&mut self, at: usize, vector: V) {
         let Source { start, len, .. } = self.row;

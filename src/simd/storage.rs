@@ -1,16 +1,16 @@
-//! How numbers lie in memory, and their conversion, one by one or a row at a time.
+//! Conversion of numbers from and to their storage types, one by one or a row at a time.
 //!
-//! bfloat16 is the upper half of an f32; float16 is converted by instructions of the level, or by the
-//! `half` crate. Rows are converted in registers, a vector at a time.
+//! bfloat16 is the upper half of an f32. float16 is converted by instructions of the level, or by the `half` crate. Rows
+//! are converted in registers, one vector at a time.
 
 use super::MOST_LANES;
 use super::element::{Float, Storage};
 use half::slice::{HalfBitsSliceExt, HalfFloatSliceExt};
 use half::{bf16, f16};
 
-/// float16 converted at once: a vector of f32.
+/// The number of float16 numbers that are converted at a time: a vector of f32.
 const F16_CHUNK: usize = MOST_LANES;
-/// bfloat16 converted at once: a loop so short that it is unrolled is not vectorised.
+/// The number of bfloat16 numbers that are converted at a time: a shorter loop would be unrolled and not vectorized.
 const BF16_CHUNK: usize = 64;
 
 /// Conversion of float16: to nearest, ties to even.
@@ -29,11 +29,10 @@ pub trait Halves: Copy {
     }
 }
 
-/// Converts neighbouring numbers, so many at once as `of_chunk` does.
+/// Converts neighbouring numbers, as many at a time as `of_chunk` does.
 ///
 /// # Safety
-/// - `source` is valid for reading and `target` for writing `len` numbers, which are apart; no alignment is
-///   needed.
+/// - `source` is valid for reading and `target` for writing `len` numbers. They do not overlap; no alignment is needed.
 #[inline(always)]
 pub(super) unsafe fn convert<A: Copy + Default, B, const CHUNK: usize>(
     source: *const A,
@@ -59,12 +58,12 @@ pub(super) unsafe fn convert<A: Copy + Default, B, const CHUNK: usize>(
         return convert_chunk(0, len);
     }
     for at in (0..len).step_by(CHUNK) {
-        // The last chunk may begin in the one before.
+        // The last chunk may overlap the previous one.
         convert_chunk(at.min(len - CHUNK), CHUNK);
     }
 }
 
-/// bfloat16 as they are.
+/// Widens bfloat16 numbers, exactly.
 #[inline(always)]
 pub(super) fn widen_bf16(bits: [u16; BF16_CHUNK]) -> [f32; BF16_CHUNK] {
     bits.map(
@@ -73,14 +72,13 @@ pub(super) fn widen_bf16(bits: [u16; BF16_CHUNK]) -> [f32; BF16_CHUNK] {
     )
 }
 
-/// The nearest bfloat16 of each.
+/// Rounds each number to the nearest bfloat16.
 #[inline(always)]
 pub(super) fn narrow_bf16(values: [f32; BF16_CHUNK]) -> [u16; BF16_CHUNK] {
     values.map(upper_half)
 }
 
-/// The nearest bfloat16, ties to even, without a branch: `half` has one, which keeps a loop from
-/// being vectorised.
+/// The nearest bfloat16, ties to even, without a branch. `half` has a branch, which prevents vectorization of a loop.
 #[allow(clippy::cast_possible_truncation, reason = "the upper half is what is wanted")]
 #[inline(always)]
 fn upper_half(value: f32) -> u16 {
@@ -128,8 +126,8 @@ pub(super) unsafe fn write(at: *mut u8, storage: Storage, value: f64) {
     }
 }
 
-/// `value` in f32, rounded to the neighbour with an odd last bit where it is not exact: rounding
-/// that to 16 bits is rounding `value` once (Boldo and Melquiond 2008, "Emulation of FMA and
+/// `value` rounded to f32 by rounding to odd: if it is not exact, to the neighbour with an odd last bit. Rounding the
+/// result to 16 bits then gives the same as rounding `value` once (Boldo and Melquiond 2008, "Emulation of FMA and
 /// correctly rounded sums: proved algorithms using rounding to odd").
 fn to_odd(value: f64) -> f32 {
     let nearest = f32::from_f64(value);
@@ -137,7 +135,7 @@ fn to_odd(value: f64) -> f32 {
     if back == value || !nearest.is_finite() {
         return nearest;
     }
-    // Towards zero, then up to odd.
+    // Round towards zero, then set the last bit.
     let away = back.abs() > value.abs();
     f32::from_bits((nearest.to_bits() - u32::from(away)) | 1)
 }

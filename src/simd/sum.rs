@@ -1,12 +1,12 @@
-//! Sums of doubles to more digits than these have: to some 100 bits, rounded once.
+//! Sums of doubles with some 100 bits, rounded once at the end.
 
 use super::{Level, Vector, VectorJob};
 use crate::math::{Real, RunningSum, two_sum};
 
-/// Sums side by side.
+/// The number of sums side by side.
 const SUMS: usize = 8;
 
-/// Σ of values ≥ 0, or NaN, to some 100 bits: eight sums side by side, each with what its additions lost.
+/// Σ of values ≥ 0, or NaN, with some 100 bits: eight sums side by side, each with the sum of its rounding errors.
 #[derive(Clone, Copy, Default)]
 #[repr(align(64))]
 pub(crate) struct ExactSum {
@@ -15,7 +15,7 @@ pub(crate) struct ExactSum {
 }
 
 impl ExactSum {
-    /// Adds values by the vectors of a level.
+    /// Adds values with the vectors of a level.
     #[inline(always)]
     pub(crate) fn add<V: Vector>(&mut self, token: V::Token, values: &[f64]) {
         let (chunks, rest) = values.as_chunks::<SUMS>();
@@ -33,7 +33,7 @@ impl ExactSum {
         }
     }
 
-    /// Rounded once.
+    /// The sum, rounded once.
     pub(crate) fn value(&self) -> f64 {
         let mut sum = RunningSum::default();
         self.high.iter().for_each(|high| sum.add(*high));
@@ -43,7 +43,7 @@ impl ExactSum {
 }
 
 impl Level {
-    /// Adds values: see [`ExactSum::add`].
+    /// Adds values to `sum`: see [`ExactSum::add`].
     pub(crate) fn add_exactly(self, sum: &mut ExactSum, values: &[f64]) {
         self.run((sum, values));
     }

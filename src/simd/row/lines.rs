@@ -1,10 +1,10 @@
-//! Memory that is asked for before it is read.
+//! Prefetches of rows that are read later.
 
 use super::super::partial::prefetch;
 use super::super::{Cache, LINE, Rows, Vector};
 use super::QUAD;
 
-/// The logits of a row that is read later.
+/// The cache lines of a row of logits that is read later.
 #[derive(Clone, Copy)]
 pub(crate) struct Lines {
     start: *const u8,
@@ -12,7 +12,7 @@ pub(crate) struct Lines {
     width: usize,
     /// Bytes from one row to the next.
     stride: isize,
-    /// Where they are wanted, if they are.
+    /// The cache into which they are prefetched; None if they are not.
     cache: Option<Cache>,
 }
 
@@ -21,7 +21,7 @@ impl Lines {
         Self { start: std::ptr::null(), width: 0, stride: 0, cache: None }
     }
 
-    /// Of row `row` from `class` on, if there is such a row and its elements are neighbours, whatever their type.
+    /// The lines of row `row` from `class` on, if there is such a row and its elements are neighbours, of any type.
     pub(crate) fn of(rows: &Rows<'_>, row: usize, class: usize, cache: Option<Cache>) -> Self {
         let width = rows.storage().size();
         if row >= rows.rows() || rows.class_stride != width.cast_signed() {
@@ -30,24 +30,25 @@ impl Lines {
         Self { start: rows.start_of(row, 1, class), width, stride: rows.outer.inner().1, cache }
     }
 
-    /// Of the row that is `row` rows further on.
+    /// The lines of the row that comes `row` rows later.
     #[inline(always)]
     pub(crate) fn of_row(&self, row: usize) -> Self {
         let offset = row.cast_signed().wrapping_mul(self.stride);
         Self { start: self.start.wrapping_offset(offset), ..*self }
     }
 
-    /// Is anything asked for?
+    /// Is anything prefetched?
     pub(crate) fn are_wanted(&self) -> bool {
         self.cache.is_some()
     }
 
-    /// Asks for the next quad of vectors, of elements as wide as the scalars or half as wide.
+    /// Prefetches the next four vectors, of elements as wide as the scalars or half as wide.
     #[inline(always)]
     pub(crate) fn prefetch_quad<V: Vector>(&mut self) {
         let Some(cache) = self.cache else { return };
         let pair = self.width * const { QUAD * V::LANES / 2 };
-        // Two lines and two more, or, without a branch, two lines and the second again.
+        // Four lines. For elements of half the width these are two lines, the second twice, and the line after: this
+        // avoids a branch.
         for line in [0, LINE, pair, pair + LINE] {
             prefetch(cache, self.start.wrapping_add(line));
         }
