@@ -1,4 +1,4 @@
-//! Arguments that are no arrays: options.
+//! Arguments that are not arrays: the options.
 
 use super::errors::{answer, type_error, value_error};
 use super::known::Known;

@@ -1,14 +1,15 @@
-//! NumPy arrays as raw views: a home of `unsafe`.
+//! NumPy arrays as raw views. This file contains `unsafe` code.
 //!
-//! An [`Array`] holds the object, so the memory stays allocated for as long as a view borrows the
-//! array; pointer, shape and strides are copied once, while the interpreter is attached. They are
-//! read where NumPy's own headers have them, as every extension does that is compiled with these:
-//! by the buffer protocol it took 0.1 µs an array. (Without the interpreter lock, a shape or dtype
-//! that is set in that moment is a race inside of NumPy too.) No reference to the memory is ever made: other
-//! threads may write it while the interpreter is detached, and then the numbers read
-//! are unspecified and nothing else. (`ndarray.resize(refcheck=False)` frees
-//! memory under any extension, and a truncated file that of its memory map; both are the caller's to
-//! avoid.)
+//! An [`Array`] holds a reference to the Python object, so the memory stays allocated as long as a view borrows the
+//! array. Pointer, shape and strides are copied once, while the thread is attached to the interpreter. They are read
+//! from the C struct that NumPy's headers define, as in any extension that is compiled with these headers: the buffer
+//! protocol took 0.1 µs for each array. (In free-threaded Python, setting a shape or dtype at that moment is a race
+//! inside NumPy too.)
+//!
+//! No reference to the memory of an array is ever made: other threads may write to it while this thread is detached,
+//! and then the numbers that are read are unspecified, but nothing else happens. (`ndarray.resize(refcheck=False)` frees
+//! memory that any extension may be using, and truncating a file invalidates its memory map. The caller must avoid
+//! both.)
 #![allow(unsafe_code, reason = "a home of unsafe: views of Python's memory")]
 
 mod checked;

@@ -1,8 +1,7 @@
-//! Running the core from Python: outputs, aliasing, the interpreter lock, interrupts, panics.
+//! Runs the core from Python: outputs, aliasing, the interpreter lock, interrupts, panics.
 //!
-//! An output that lies exactly where the logits do is written in place; one
-//! that overlaps an input in any other way is computed elsewhere and copied
-//! at the end, so the result is as if there were no overlap.
+//! An output that has exactly the memory of the logits is written in place. An output that overlaps an input in any
+//! other way is computed in other memory and copied at the end, so the result is as if there were no overlap.
 
 use super::arrays::Array;
 use super::errors::{Place, internal, raise};

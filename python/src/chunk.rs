@@ -1,4 +1,4 @@
-//! For smoothxent.dask: rows whose classes lie on several machines.
+//! Native functions for smoothxent.dask: the steps for rows whose classes are on several machines.
 
 use super::arguments::{flag, number};
 use super::arrays::Array;

@@ -1,4 +1,4 @@
-//! What the elements of an array are.
+//! The element types of arrays.
 
 use super::errors::{Shape, answer, error, type_error};
 use super::known::Known;

@@ -1,7 +1,7 @@
-//! Errors of the core as Python exceptions, with places in the shapes that the user knows.
+//! Errors of the core as Python exceptions, with indices into the arrays as the user passed them.
 //!
-//! Exceptions are made at once, not when the call has ended: where there is no memory for one, a
-//! MemoryError takes its place.
+//! Exceptions are created immediately, not when the call has ended. If there is no memory for one, a MemoryError is
+//! raised instead.
 
 use super::known::Known;
 use super::objects::{call, integer, label, numbers, text};

@@ -1,6 +1,6 @@
-//! What is asked for by name again and again, found while the module is imported and never later: an
-//! import lets other threads run, and a process that one of them forks would wait for ever for the
-//! end of an import that nobody is at.
+//! Python objects and names that are looked up once, while the module is imported, and never later. An import during a
+//! call would let other threads run; a child process that one of them forks would then wait forever for the end of an
+//! import that no thread of it is executing.
 
 use super::arrays::check_fields;
 use super::call::warn;
@@ -13,8 +13,8 @@ use std::sync::OnceLock;
 
 static KNOWN: OnceLock<Known> = OnceLock::new();
 
-/// Does what must not happen for the first time while another thread forks, and warns of variables that are not
-/// followed. Starts no thread.
+/// Initializes what must not be initialized while another thread forks, and warns of environment variables that are
+/// ignored. Starts no thread.
 pub(super) fn init(py: Python<'_>) -> PyResult<()> {
     pool::init();
     let _ = Level::current();

@@ -1,8 +1,9 @@
-//! The extension module `smoothxent._smoothxent`: each function is parse, detach, call, wrap.
+//! The extension module `smoothxent._smoothxent`. Each function parses its arguments, detaches from the interpreter,
+//! calls the core, and wraps the results.
 //!
-//! Every parameter is positional and required; names, defaults and documentation
-//! belong to the Python package. All errors are raised before anything is written. Several axes are left to it:
-//! the answer is then NotImplemented.
+//! Every parameter is positional and required; names, defaults and documentation are in the Python package. All errors
+//! are raised before anything is written. If `axis` has several axes, a function returns NotImplemented, and the Python
+//! package handles them.
 #![deny(unsafe_code)]
 
 /// What `$read` reads of an argument that is given. No function: its None would be copied as what is read is.

@@ -1,4 +1,4 @@
-//! Logits, and what belongs to them: targets, a prior, weights and a mask, checked against their shape.
+//! Logits, and the arrays that are checked against their shape: targets, prior, weights and mask.
 
 use super::arguments::{self, integer};
 use super::arrays::{Array, broadcasts};

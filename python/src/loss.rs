@@ -1,4 +1,4 @@
-//! The loss, with or without its gradient, or its Hessian besides: validate everything, then compute, then wrap.
+//! The loss, with or without its gradient and Hessian: everything is validated, then computed, then wrapped.
 
 use super::arguments;
 use super::arrays::Array;

@@ -1,4 +1,4 @@
-//! New Python objects, where no memory is an error: what PyO3 offers for the same panics.
+//! New Python objects. Running out of memory is an error here; the corresponding functions of PyO3 panic.
 #![allow(
     unsafe_code,
     reason = "a home of unsafe: what the interpreter returns as NULL is an error"

@@ -1,4 +1,4 @@
-//! How many threads a call may use: set for the process, or for a context.
+//! The number of threads that a call may use, set for the process or for a context.
 
 use super::Argument;
 use super::arguments::integer;

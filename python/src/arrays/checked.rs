@@ -1,4 +1,4 @@
-//! What is an ndarray, and arrays that are what they must be: real, labels, masks, or to be written.
+//! Checks of arrays by role: real numbers, labels, masks and outputs.
 
 use super::{Array, dtype_of, ndim_of};
 use crate::dtype::{self, storage_of};
