@@ -1,15 +1,16 @@
-//! Rows in the compute type: one reduction, and an epilogue for each operation. No threads, no layouts.
+//! The arithmetic on contiguous rows of the compute type: a reduction, and for each operation an epilogue that writes
+//! the outputs. Threads and memory layouts are handled by the layers above.
 //!
-//! | file | what |
+//! | file | contents |
 //! |---|---|
 //! | `exp` | the exponential, relative to a power of two near the maximum |
-//! | `maximum` | of a row or a segment of one: M, and the class that has it first |
-//! | `reduce` | Σ exp, Σ w (M − z) |
-//! | `rows` | what is done once for a row, for eight rows side by side |
-//! | `finish` | its formulas: S, L, the loss, the constants of the gradient |
+//! | `maximum` | the maximum M of a row or of a segment of a row, and the first class that has it |
+//! | `reduce` | the sums over a row or segment: Σ exp, Σ w (M − z) |
+//! | `rows` | collects the sums of eight rows, so that `finish` computes them side by side |
+//! | `finish` | the scalars of a row: S, L, the loss, the constants of the gradient |
 //! | `write` | the epilogues |
-//! | `hessian` | one more output: the diagonal of the Hessian |
-//! | `tile` | few classes: LANES rows side by side, from the logits to the outputs |
+//! | `hessian` | an additional output: the diagonal of the Hessian |
+//! | `tile` | all steps for few classes, with LANES rows side by side |
 //! | `transpose` | rows into lanes and back |
 //! | `special` | rows with infinities or huge logits |
 

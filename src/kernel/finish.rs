@@ -1,5 +1,5 @@
-//! From the sums of rows to the constants of their outputs: the scalars of several rows, a lane each, in
-//! double precision. The only kernel with logarithms.
+//! Computes the scalars of rows from their sums: logsumexp, loss, and the constants from which outputs are computed.
+//! Several rows are computed side by side, one in each lane, in double precision.
 //!
 //! ```text
 //! S    = e_M + others                       as the sweep has e_M: equal logits get equal probabilities

@@ -1,12 +1,12 @@
-//! The diagonal of the Hessian, from the exponentials of which the gradient is written next.
+//! The diagonal of the Hessian, computed from the exponentials before the gradient is written over them.
 //!
 //! ```text
 //! h_k = c·Q·p_k·(1 − p_k)·scale                Q = Σ q', c is the caller's
 //!     = (e_k·factor)·[((sum − e_k) + lost)·inverse]
 //! ```
 //!
-//! `factor` is that of the gradient. S is `sum` + `lost`, two numbers of the type of the rows: so S − e_k,
-//! which is the sum of the other classes, keeps its digits where e_k is nearly all of S.
+//! `factor` is the factor of the gradient. S is stored as `sum` + `lost`, two numbers of the type of the rows. So
+//! S − e_k, the sum of the other classes, keeps its digits where e_k is nearly all of S.
 
 use super::finish::{ReducedLanes, inverse_of, least};
 use super::rows::{Finished, ReducedRows};

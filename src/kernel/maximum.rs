@@ -1,4 +1,4 @@
-//! Rows and segments of rows: M, and the class that has it first.
+//! The maximum M of a row or of a segment of a row, and the first class that has it.
 
 use super::reduce::Part;
 use crate::simd::{Float, QUAD, Source, Vector, outlined};

@@ -7,24 +7,25 @@
 //! dot    = Σ w_k (M − z_k)                               if there are weights: all terms ≥ 0
 //! ```
 //!
-//! L = lse − M/T = log1p((e_M + others) / e_M) needs the sum without one maximum: with it, others that
-//! are small would be rounded away. That maximum is found by its place, and only the quad that holds
-//! it is summed with a mask; to the others it costs nothing.
+//! L = lse − M/T = log1p(others / e_M) needs the sum of the other exponentials, without that of one maximum: if e_M
+//! were included, small others would be rounded away. The maximum is left out by its index: only the quad of vectors
+//! that contains it is summed with a mask, so the other quads cost nothing more.
 //!
-//! The order of summation (it makes the bits independent of everything but the row):
+//! The order of summation, which makes the bits depend on nothing but the row:
 //!
 //! ```text
 //! for each segment of 16384 classes:
 //!     for each pair of vectors, LANES classes each:
-//!         lanes[i] += v0[i] + v1[i]                           the product of `dot` with v1 fused, what that with v0 lost
-//!                                                             added at the end; for f64 one by one, nothing lost
-//!     joined: lanes i and i + 8 (f32 only), then i + 4, i + 2, i + 1; f64 one after another, compensated
-//! segments: the first, then each that follows, compensated
+//!         f32: lanes[i] += v0[i] + v1[i]                      dot: w0·g0 is rounded, fma(w1, g1, w0·g0) is added;
+//!                                                             the rounding errors of w0·g0 are added at the end
+//!         f64: lanes[i] += v0[i], lanes[i] += v1[i]           compensated
+//!     then the lanes: f32: i and i + 8, then i + 4, i + 2, i + 1; f64: one after another, compensated
+//! then the segments, one after another, compensated
 //! ```
 //!
-//! The lanes are doubles (f32), or doubles with what their additions lost (f64). So a sum has but one rounding in the
-//! type of the rows, that of a pair: one more would be too much for the loss of a row where one class beside the
-//! maximum is nearly all. A class that is left out, or that does not exist, adds +0.
+//! For f32 the lanes are doubles; for f64 they are doubles with the sums of their rounding errors. So in a sum only one
+//! addition is rounded in the type of the rows, that of a pair. A second one would be too much for the loss of a row in
+//! which one class has nearly all of what the maximum leaves. A class that is left out, or does not exist, adds +0.
 
 use super::exp::{Base, Exponential, Temperature, is_double};
 use super::maximum::find_places;

@@ -1,4 +1,4 @@
-//! What is done once for a row, for at most eight rows side by side.
+//! Collects the sums and targets of at most eight rows, so that their scalars are computed side by side.
 
 use super::exp::{Base, Exponential, is_double};
 use super::finish::{FinishedLanes, Formula, ReducedLanes, TargetLanes, finish_lanes, inverse_of};

@@ -1,4 +1,4 @@
-//! Few classes: as many rows as there are lanes, class by class.
+//! Rows of few classes: a tile has as many rows as a vector has lanes, and is computed class by class.
 //!
 //! ```text
 //! vector k holds class k of LANES rows
@@ -9,12 +9,12 @@
 //! out  = the epilogue of every class
 //! ```
 //!
-//! This is the only kernel for so few classes, whatever the layout, and a remainder of rows is padded:
-//! the order of summation is the tile's own. All maxima are left out of the sum and counted, but for
-//! softmax of f32; they come back in double precision: for softmax all of them, else all but one.
+//! Rows of so few classes are always computed in tiles, whatever their layout and number (a partial tile is padded). So
+//! tiles have their own order of summation. Except for softmax of f32, all maxima of a row are left out of the sum and
+//! counted. They are added again in double precision: all of them for softmax, all but one otherwise.
 //!
-//! Rows of some more classes may be in tiles or not, whichever takes less time: their sums have the order
-//! of rows, and leave out the first maximum alone.
+//! Rows of some more classes may be computed in tiles or as rows, whichever takes less time. Therefore their sums use
+//! the order of rows, and leave out only the first maximum.
 
 mod softmax;
 mod special;

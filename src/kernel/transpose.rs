@@ -1,4 +1,4 @@
-//! Rows into lanes and back: a vector of LANES rows for each class.
+//! Transposes rows into lanes and back: in lanes, there is a vector for each class, with an element of LANES rows.
 
 use crate::simd::{Rows, RowsMut, Sink, Source, Vector, outlined, transpose};
 

@@ -1,4 +1,4 @@
-//! The epilogues: what is written for each class, from its exponential or its logit.
+//! The epilogues: they compute the output of each class from its exponential or its logit, and write it.
 
 use super::exp::Temperature;
 use super::finish::least;

@@ -1,5 +1,5 @@
-//! Softmax of two tiles. Where a vector is one register, step by step, each for both: while one waits for its
-//! own results, the processor has work of the other.
+//! Softmax of two tiles at a time. If a vector is a single register, each step is done for both tiles before the next
+//! step: while one tile waits for its results, the processor works on the other.
 
 use super::special::{Specials, find_nans};
 use super::{Tile, replace_numbers};

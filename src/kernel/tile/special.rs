@@ -1,4 +1,4 @@
-//! Rows of a tile that the sweep is not made for: huge, infinite or NaN.
+//! Rows of a tile that the sweep cannot handle: those with huge or infinite logits, or NaN.
 
 use super::{MOST_IN_TILES, Tile};
 use crate::kernel::finish::{Lanes, ReducedLanes};
