@@ -1,4 +1,4 @@
-//! The elementary functions: derivations, coefficients, bounds, proven or measured.
+//! The elementary functions: their derivations, coefficients, and error bounds, which are proven or measured.
 
 mod exp_coefficients;
 mod log;

@@ -85,8 +85,8 @@ impl<F: Float> Panel<'_, F> {
         own
     }
 
-    /// Copies the logits of row `row` from `class` on, or of this row and the next rows, to `z`. `kept` is empty without
-    /// a mask.
+    /// Copies the logits of row `row` from `class` on, or of this row and the next rows, to `z`. `kept` is empty
+    /// without a mask.
     pub(crate) fn load<V: Vector<Scalar = F>>(
         &self,
         token: V::Token,

@@ -75,7 +75,8 @@ pub const MOST_LANES: usize = 16;
 pub enum Cache {
     /// For memory that is needed within some 100 ns.
     First,
-    /// For memory that is needed later. This cache is larger, and the processor can wait for more cache lines at a time.
+    /// For memory that is needed later. This cache is larger, and the processor can wait for more cache lines at a
+    /// time.
     Second,
 }
 
@@ -182,7 +183,8 @@ pub trait Vector:
         (-self).mul_add(b, c)
     }
     /// The larger of both; NaN where `other` is NaN. The SIMD library does not document this, but its instructions have
-    /// this result, and `kernel::exp` tests it at every level. At the portable level it is a comparison and a selection.
+    /// this result, and `kernel::exp` tests it at every level. At the portable level it is a comparison and a
+    /// selection.
     fn max(self, other: Self) -> Self;
     /// `self >= other`, false for NaN.
     fn ge(self, other: Self) -> Self::Mask;

@@ -1,4 +1,4 @@
-//! Every form of target becomes one normal form before the kernel sees it:
+//! Every form of target is converted to one normal form, which the kernels use:
 //!
 //! ```text
 //! q' = spike·δ_y + β·w                                    Q = Σ_k β·w_k
@@ -10,9 +10,8 @@
 //!
 //! With class weights c, each q_k and u_k is multiplied by c_k.
 //!
-//! All of it was checked before: see `ops::inputs`. What is here deals with a
-//! part of the rows or of the classes: who has which part, and when, is up to
-//! the layers above.
+//! All values have been checked before: see `ops::inputs`. The functions here handle a part of the rows or of the
+//! classes. The layers above decide which thread handles which part.
 
 mod normal;
 

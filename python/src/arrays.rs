@@ -7,9 +7,9 @@
 //! inside NumPy too.)
 //!
 //! No reference to the memory of an array is ever made: other threads may write to it while this thread is detached,
-//! and then the numbers that are read are unspecified, but nothing else happens. (`ndarray.resize(refcheck=False)` frees
-//! memory that any extension may be using, and truncating a file invalidates its memory map. The caller must avoid
-//! both.)
+//! and then the numbers that are read are unspecified, but nothing else happens. (`ndarray.resize(refcheck=False)`
+//! frees memory that any extension may be using, and truncating a file invalidates its memory map. The caller must
+//! avoid both.)
 #![allow(unsafe_code, reason = "a home of unsafe: views of Python's memory")]
 
 mod checked;
@@ -73,8 +73,8 @@ pub(super) struct Array<'py> {
     is_contiguous: bool,
 }
 
-// SAFETY: `start` is used in the unsafe blocks below alone, each of which states its facts, and the object is handed out by
-// `object` alone, which takes proof that the thread is attached to the interpreter.
+// SAFETY: `start` is used in the unsafe blocks below alone, each of which states its facts, and the object is handed
+// out by `object` alone, which takes proof that the thread is attached to the interpreter.
 unsafe impl Sync for Array<'_> {}
 
 /// Of few axes they take no memory of their own.

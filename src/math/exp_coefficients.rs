@@ -11,13 +11,13 @@
 //! 1. z − n·LN2_HIGH is exact: for n ≠ 0 both are multiples of 2^-25 (2^-54) and the
 //!    difference is below 1/2, so it fits the significand. LN2_HIGH may therefore be
 //!    ln 2 rounded to full precision, which makes LN2_LOW as small as possible.
-//! 2. At the ends of the interval an ulp of e is 2u below 1, and 4u above. There the last rounding costs
-//!    0.5 ulp, that of f 0.18, that of q 0.17, and that of the rest of the polynomial 0.03. To round f·q, too, would
-//!    cost up to 0.25.
-//! 3. C2.. of f32 are a linear program on |f| ≤ 0.352: least is the largest sum of these and of the error of the
-//!    polynomial, which may so be 0.07 ulp in the middle and is nearly 0 at the ends; the mean error is kept near 0.
-//!    Those of f64 come from a weighted Remez exchange at 70 digits on |f| ≤ ln 2/2. Both are rounded one after
-//!    another and the rest fitted again.
+//! 2. At the ends of the interval an ulp of e is 2u below 1, and 4u above. There the last rounding costs 0.5 ulp, that
+//!    of f 0.18, that of q 0.17, and those in the rest of the polynomial 0.03. Rounding f·q too would cost up to 0.25.
+//! 3. The coefficients C2, C3, ... for f32 are the solution of a linear program on |f| ≤ 0.352. It minimizes the
+//!    largest sum of these roundings and the error of the polynomial. So this error may be 0.07 ulp in the middle, and
+//!    is nearly 0 at the ends; the mean error is kept near 0. The coefficients for f64 are from a weighted Remez
+//!    exchange with 70 digits on |f| ≤ ln 2/2. In both cases the coefficients are rounded one after another, and the
+//!    rest is fitted again.
 //!
 //! | | measured e | of itself | inputs |
 //! |---|---|---|---|
@@ -26,12 +26,14 @@
 //! | f32, a temperature | 1.03 ulp, 1.34 from 250,000 on | 1.44 u, 1.99 u | 200 temperatures |
 //! | f64, a temperature | 1.06 ulp | 1.50 u | 6 temperatures, 2e7 each |
 //!
-//! The first row is exhaustive, hence a proof; the test `exp_exhaustive` repeats it. With it, a softmax
-//! of any float32 row is within 4.1 ulp: e and S are off by 1.284 u each, 1/S is rounded by 1 u, which are
-//! 3.57 ulp where the significand is near 2, and half an ulp is that of the product.
+//! The first row is exhaustive, so it is a proof; the test `exp_exhaustive` repeats it. It follows that the error of a
+//! float32 softmax is at most 4.1 ulp on any row: e and S have relative errors of up to 1.284 u each, and the rounding
+//! of 1/S adds 1 u; together these are 3.57 ulp where the significand is near 2. The rounding of the product adds half
+//! an ulp.
 //!
-//! A temperature that is a power of two has these bounds. With others f and q are larger in their binades, and so are
-//! their roundings. C1/T is rounded, too, but what it loses is made up for: `CARRIED_AT` of `kernel/exp.rs`.
+//! The first two rows hold for any temperature that is a power of two. With other temperatures f and q are larger
+//! within their binades, and so are their roundings. C1/T is rounded too, but this error is compensated: see
+//! `CARRIED_AT` in `kernel/exp.rs`.
 
 /// The constants of the core for one type.
 pub struct ExpCore<F: 'static> {

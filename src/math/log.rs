@@ -5,9 +5,10 @@
 //! log(x/y)       = 2 atanh(s) = s (2 + s² R(s²)),   s = (x − y)/(x + y) = (o − (y − t))/(x + y)
 //! ```
 //!
-//! One quotient, no 1 + o/t, and no digit lost where o is tiny: there k is 0 and y is t. Only + − · / and bit
-//! operations: the same bits everywhere. R comes from a Remez exchange on s² in [0, 0.0401]: 8 coefficients
-//! for float64, 2^-62.6 of the logarithm, and 4 for float32, 2^-35.3.
+//! This needs one quotient and never forms 1 + o/t. Where o is tiny, k is 0 and y is t, so no digit is lost. Only basic
+//! arithmetic and bit operations are used, so the bits are the same everywhere. R is a minimax polynomial on s² in
+//! [0, 0.0401], from a Remez exchange: 8 coefficients for float64, with a relative error of 2^-62.6 of the logarithm,
+//! and 4 for float32, with 2^-35.3.
 
 use super::real::Real;
 use super::two_sum;

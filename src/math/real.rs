@@ -1,4 +1,4 @@
-//! Double precision, of one row or of several side by side: what the scalars of rows are combined in.
+//! Doubles, one or several side by side: the numbers with which the scalars of rows are computed.
 
 use std::ops::{Add, Div, Mul, Sub};
 

@@ -1,4 +1,4 @@
-//! Sums of doubles with what their additions lost.
+//! Compensated sums of doubles: each has a sum and the sum of its rounding errors.
 
 use super::Real;
 

@@ -1,7 +1,7 @@
-//! Log-probabilities of some classes of each row: of the largest, or of those that are given.
+//! Log-probabilities of some classes of each row: of the most likely classes, or of given ones.
 //!
-//! log p = (z − M)/T − L needs of a row its M and its L, and of a class its logit: so the rows are
-//! reduced first, and read again at the classes alone.
+//! log p = (z − M)/T − L needs M and L of the row, and the logit of the class. So the rows are reduced first, and then
+//! only the logits of the chosen classes are read again.
 
 use super::Batch;
 use crate::batch::{Job, Run, Top};

@@ -1,4 +1,4 @@
-//! Rows whose classes lie on several machines: what each does to its chunk, and what joins them.
+//! Rows whose classes are on several machines: the steps for a chunk, and the step that joins the chunks.
 
 use super::Batch;
 use crate::alloc::zeros;

@@ -1,4 +1,4 @@
-//! The terms of the loss, one element a row each.
+//! The terms of the loss, each as an array with one element for each row.
 
 use super::Batch;
 use super::inputs::{kept_masses, shared_weights};

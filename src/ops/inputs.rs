@@ -1,5 +1,5 @@
-//! Targets, priors, weights and masks, checked once, before anything is written: a value that is copied on the
-//! way is the value used. Who reads which part is up to the batch layer.
+//! Reads and checks targets, priors, weights and masks, once and before anything is written. A value that is copied
+//! here is the value that is used later. The batch layer decides which thread reads which part.
 
 mod labels;
 

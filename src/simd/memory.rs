@@ -67,7 +67,8 @@ macro_rules! view {
                 assert!(classes > 0 && len.is_multiple_of(classes), "{len} elements in rows of {classes}");
                 let class_axis = (classes, size.cast_signed());
                 let axes = iter::once((len / classes, (classes * size).cast_signed()));
-                // SAFETY: the slice is borrowed for 'a, mutably if it is written, and exactly covered, each element once.
+                // SAFETY: the slice is borrowed for 'a, mutably if it is written, and exactly covered, each element
+                // once.
                 unsafe { Self::from_raw(values.$start_of_slice().cast(), F::STORAGE, class_axis, axes) }
             }
 
@@ -105,16 +106,16 @@ macro_rules! view {
                 self.is_direct::<F>().then(direct)
             }
 
-            /// The number of rows from `first` on that are neighbours in memory, class by class, as type `F`. None if the
-            /// innermost axis of the rows is shorter than `rows`, or not contiguous.
+            /// The number of rows from `first` on that are neighbours in memory, class by class, as type `F`. None if
+            /// the innermost axis of the rows is shorter than `rows`, or not contiguous.
             pub(crate) fn neighbours_from<F: Float>(&self, first: usize, rows: usize) -> Option<usize> {
                 let (len, stride) = self.outer.inner();
                 let is_dense = stride == F::STORAGE.size().cast_signed();
                 (self.storage == F::STORAGE && is_dense && len >= rows).then(|| len - first % len)
             }
 
-            /// `count` rows as a single row, if they follow one another in memory and have neighbouring elements of type
-            /// `F`.
+            /// `count` rows as a single row, if they follow one another in memory and have neighbouring elements of
+            /// type `F`.
             #[inline(always)]
             pub(crate) fn run<F: Float>(&self, first: usize, count: usize) -> Option<$row<'a, F>> {
                 let row = self.classes.cast_signed() * F::STORAGE.size().cast_signed();
@@ -131,8 +132,8 @@ macro_rules! view {
                 self.outer.step() == Some(self.classes.cast_signed() * self.class_stride)
             }
 
-            /// The address of `count` elements from a class of row `row` on. They may extend to the next rows if all rows
-            /// follow one another.
+            /// The address of `count` elements from a class of row `row` on. They may extend to the next rows if all
+            /// rows follow one another.
             #[inline(always)]
             fn start_of_part(&self, row: usize, class: usize, count: usize) -> $pointer {
                 let are_there = |rows: usize| count <= (rows * self.classes).saturating_sub(class);

@@ -249,8 +249,8 @@ impl<'a, F: Float> Sink<'a, F> {
     }
 
     /// Writes the results of `make` for the elements of `sources`, which are at least as long as the row, except that
-    /// the element of `label` is given. With `STREAM` it uses streaming stores of whole cache lines. With `STREAM`, or if
-    /// the row is long, the elements before the first whole cache line are written first.
+    /// the element of `label` is given. With `STREAM` it uses streaming stores of whole cache lines. With `STREAM`, or
+    /// if the row is long, the elements before the first whole cache line are written first.
     #[inline(always)]
     pub(crate) fn fill_from<V: Vector<Scalar = F>, const STREAM: bool, const N: usize>(
         &mut self,
@@ -259,7 +259,8 @@ impl<'a, F: Float> Sink<'a, F> {
         label: Option<(usize, F)>,
         make: impl Fn([V; N]) -> V,
     ) {
-        // With streaming stores each line is written only once; otherwise the element of the label is written afterwards.
+        // With streaming stores each line is written only once; otherwise the element of the label is written
+        // afterwards.
         let (label, after) = if STREAM { (label, None) } else { (None, label) };
         let is_in = |at: usize, len: usize| label.is_some_and(|(k, _)| k.wrapping_sub(at) < len);
         let with_label = {
@@ -347,8 +348,8 @@ impl<'a, F: Float> Sink<'a, F> {
         }
     }
 
-    /// May this row be written by streaming stores? Its elements must be aligned to their size, so that each line begins
-    /// with an element. Small code does not use streaming stores.
+    /// May this row be written by streaming stores? Its elements must be aligned to their size, so that each line
+    /// begins with an element. Small code does not use streaming stores.
     #[inline(always)]
     pub(crate) fn has_lines<V: Vector>(&self) -> bool {
         !V::IS_COMPACT && self.row.start.addr().is_multiple_of(size_of::<F>())

@@ -1,7 +1,7 @@
 //! Conversion of numbers from and to their storage types, one by one or a row at a time.
 //!
-//! bfloat16 is the upper half of an f32. float16 is converted by instructions of the level, or by the `half` crate. Rows
-//! are converted in registers, one vector at a time.
+//! bfloat16 is the upper half of an f32. float16 is converted by instructions of the level, or by the `half` crate.
+//! Rows are converted in registers, one vector at a time.
 
 use super::MOST_LANES;
 use super::element::{Float, Storage};

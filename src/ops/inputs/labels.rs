@@ -1,4 +1,4 @@
-//! Labels as they are in memory, checked.
+//! Reads and checks labels.
 
 use crate::error::Error;
 use crate::simd::{Rows, Storage};

@@ -1,5 +1,5 @@
-//! Weights that are made for each row, a part of the classes at a time: of probabilities, of priors with class weights
-//! or masks, of priors of other types than the rows.
+//! Weights that are computed for each row, for a part of the classes at a time: from probabilities, from priors with
+//! class weights or masks, and from priors of another type than the rows.
 
 use super::SmoothedTargets;
 use crate::simd::{ExactSum, Float, Level, Vector, outlined};
