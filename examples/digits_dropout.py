@@ -3,8 +3,8 @@
     y' = y, or with probability eps a draw from u
     E[-log p(y')] = (1 - eps) H(y, p) + eps H(u, p),    and the gradients alike
 
-A leading axis holds the draws; the logits are broadcast along it, not copied. In training the two
-need not end at the same weights: the weights answer to the noise of the draws, and not linearly.
+A leading axis holds the draws; the logits are broadcast along it, not copied. Training with the two
+need not end at the same weights, since the weights depend nonlinearly on the noise of the draws.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Score digits over HTTP: a network in ONNX Runtime, and smoothxent on its logits.
+"""Score digits over HTTP: ONNX Runtime runs a network, and smoothxent computes scores from its logits.
 
     python examples/export_digits.py digits.onnx
     export SCORING_MODEL=$PWD/digits.onnx
@@ -9,10 +9,11 @@
     POST /log-probabilities             log_probabilities of all classes
     POST /losses?label_smoothing=0.1    losses of images with labels
 
-The body has images, of shape (64,) or (rows, 64) with pixels from 0 to 1, and for losses their labels:
-as application/json {"images": [...], "labels": [...]}; as application/x-npy the .npy file of the images,
-float32, and behind it that of the labels. The answer has the format of the request, its arrays the order
-above. What is refused gets a status 4xx and {"error": reason}. x-worker is the process that answered.
+The body has images of shape (64,) or (rows, 64), with pixels from 0 to 1, and for /losses also their labels:
+as application/json {"images": [...], "labels": [...]}, or as application/x-npy the .npy file of the float32
+images, followed by that of the labels. The response has the format of the request, and its arrays are in the
+order above. A refused request gets a 4xx status and {"error": reason}. The header x-worker is the process id
+of the worker.
 """
 
 from __future__ import annotations

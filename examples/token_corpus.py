@@ -1,16 +1,16 @@
 """Tokens of Python's standard library: real text that every Python ships, for next-token prediction.
 
-    for each module, a file or a package right in the library's folder:
-        its side, training, validation or test, follows from a hash of its name
-        of each of its files: the tokens, without comments and blank lines
-    vocabulary = the 999 most frequent tokens of the training side, and <other>
+    for each module, a file or a package directly in the library's folder:
+        its set, training, validation or test, follows from a hash of its name
+        read the tokens of each of its files, without comments and blank lines
+    vocabulary = the 999 most frequent tokens of the training set, and <other>
 
-So no package, let alone a file, is on two sides, and a module has the same side in every version of
+So all files of a package are in the same set, and a module is in the same set in every version of
 Python. Names, operators and numbers are tokens as they are written; of strings, indentation and ends
-of lines only the kind is kept. <other> is a class like any other, as the unknown word is in language
-models: every token is an example, and K = 1000 exactly.
+of lines only the kind is kept. <other> is a class like any other, like the unknown word in language
+models: every token is an example, and K is exactly 1000.
 
-Tests of the library are left out, since some distributions of Python come without them.
+Tests of the library are left out, since some distributions of Python do not include them.
 """
 
 from __future__ import annotations

@@ -3,8 +3,8 @@
 Shows smoothxent.cross_entropy_value_and_grad (training, the gradient in place of the logits),
 cross_entropy, softmax, class_prior and label_dropout.
 
-The data are the 1,797 scanned digits of 8 x 8 pixels that scikit-learn bundles: no download. A
-softmax regression and a network with one hidden ReLU layer learn them with NumPy and
+The data are the 1,797 scanned digits of 8 x 8 pixels that scikit-learn includes, so nothing is
+downloaded. A softmax regression and a network with one hidden ReLU layer are trained, in NumPy, with
 
     loss = (1 - eps) H(label, p) + eps H(u, p),    eps in {0, 0.05, 0.1, 0.2}
 

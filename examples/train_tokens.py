@@ -1,13 +1,13 @@
-"""Label smoothing at the paper's size: K = 1000 classes and eps = 0.1, on the next token of Python.
+"""Label smoothing with K = 1000 classes and eps = 0.1, as in the paper: predicts tokens of Python code.
 
 Shows smoothxent.cross_entropy_value_and_grad (training, the gradient in place of the logits), score,
 class_prior, label_dropout, softmax and cross_entropy (the entropy of predictions).
 
-The data are the sources of the standard library: no download. A network of one hidden layer predicts
-each token from the eight before it. It is trained with
+The data are the source files of the standard library, so nothing is downloaded. A network with one
+hidden layer predicts each token from the eight before it. It is trained with
 
     hard labels     eps = 0
-    uniform prior   eps = 0.1, u = 1/1000: the paper's
+    uniform prior   eps = 0.1, u = 1/1000, as in the paper
     unigram prior   eps = 0.1, u = class frequencies of the training text
     label dropout   each label is, with probability 0.1, redrawn from u = 1/1000 at every step: the
                     loss and gradient of the uniform prior in expectation

@@ -1,8 +1,8 @@
 """The network of the digits demo in PyTorch, trained with torch's loss and with smoothxent's.
 
-Shows that smoothxent.torch.CrossEntropyLoss takes the place of torch.nn.CrossEntropyLoss: from the same
-initial weights and batches the loss falls along the same curve. The data are the 1,797 scanned digits
-of 8 x 8 pixels that scikit-learn bundles: no download.
+Shows that smoothxent.torch.CrossEntropyLoss can replace torch.nn.CrossEntropyLoss: with the same initial
+weights and batches, the loss decreases along the same curve. The data are the 1,797 scanned digits of
+8 x 8 pixels that scikit-learn includes, so nothing is downloaded.
 
     python examples/train_torch.py [--epochs N] [--label-smoothing EPS] [--seed N]
 """
