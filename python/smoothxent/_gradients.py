@@ -203,7 +203,7 @@ def cross_entropy_value_and_grad(
 
     Notes
     -----
-    Special values, beside those of `cross_entropy`:
+    Special values, in addition to those of `cross_entropy`:
 
     - The gradient of a row that does not count is exactly 0. If no row counts, the whole gradient
       is exactly 0.
