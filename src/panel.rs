@@ -167,11 +167,16 @@ impl<F: Float> Panel<'_, F> {
                         column.vector::<V>(token, row * V::LANES, F::default()).to_slice(values);
                     }
                 }
-                // The lines of the next classes are far away, so the processor does not prefetch them by itself.
+                // The lines of the next classes are far away, so the processor does not prefetch them by itself. In the
+                // first-level cache they would not last until they are read. A class that does not begin a line has
+                // one line more than vectors: that of its last row.
                 let end = if asks_ahead { classes.min(class + 2 * V::LANES) } else { 0 };
+                for class in class + V::LANES..end {
+                    column(class).prefetch(Cache::Second, count - 1);
+                }
                 for row in (0..count).step_by(V::LANES) {
                     for class in class + V::LANES..end {
-                        column(class).prefetch(Cache::First, row);
+                        column(class).prefetch(Cache::Second, row);
                     }
                     let rows = &mut rows[row * pitch + class..];
                     let columns = Source::from_slice(&columns[row..]);
@@ -202,9 +207,12 @@ impl<F: Float> Panel<'_, F> {
             for class in (0..classes).step_by(V::LANES) {
                 let asks = asks_ahead && !streams;
                 let end = if asks { classes.min(class + 2 * V::LANES) } else { 0 };
+                for class in class + V::LANES..end {
+                    column(class).as_source().prefetch(Cache::Second, count - 1);
+                }
                 for row in (0..count).step_by(V::LANES) {
                     for class in class + V::LANES..end {
-                        column(class).as_source().prefetch(Cache::First, row);
+                        column(class).as_source().prefetch(Cache::Second, row);
                     }
                     let rows = Source::from_slice(&rows[row * pitch + class..]);
                     let columns = &mut columns[row..];
