@@ -14,7 +14,7 @@ import sys
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from smoothxent import _smoothxent as _native
-from smoothxent._keywords import unexpected_keyword
+from smoothxent._options import unexpected_keyword
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import ArrayLike, NDArray
 
-    from smoothxent._scored_rows import LossOptions
+    from smoothxent._loss_options import LossOptions
     from smoothxent._types import Reduction, Row, Scalar
 
 

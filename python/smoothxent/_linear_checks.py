@@ -8,8 +8,8 @@ import numpy as np
 
 from smoothxent._arrays import as_mask, as_real, as_targets
 from smoothxent._checks import output, share_memory
-from smoothxent._keywords import unexpected_keyword
 from smoothxent._linear_products import Layer
+from smoothxent._loss_options import refuse_others
 from smoothxent._losses import cross_entropy
 from smoothxent._outputs import as_output
 
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike, NDArray
 
-    from smoothxent._scored_rows import LossOptions
+    from smoothxent._loss_options import LossOptions
     from smoothxent._types import Reduction
 
-_NUMBERS = ("label_smoothing", "ignore_index", "temperature", "z_loss")
+_ARRAYS = {"prior": as_real, "class_weight": as_real, "sample_weight": as_real, "where": as_mask}
 _REFUSED = {
     "axis": "the rows of hidden are along all axes but the last",
     "out": "the loss is returned",
@@ -66,20 +66,11 @@ def _check_type(array: NDArray[Any], name: str, wanted: np.dtype[Any]) -> None:
 
 def options(given: LossOptions, function: str) -> dict[str, Any]:
     """Return the options of the loss, with ndarrays for arrays."""
-    checked: dict[str, Any] = {}
-    for name, value in given.items():
-        if name in _REFUSED:
-            raise TypeError(f"{function}() has no option {name}: {_REFUSED[name]}")
-        if name in _ARRAYS:
-            checked[name] = None if value is None else _ARRAYS[name](value, name)
-        elif name in _NUMBERS:
-            checked[name] = value
-        else:
-            raise unexpected_keyword(function, name)
-    return checked
-
-
-_ARRAYS = {"prior": as_real, "class_weight": as_real, "sample_weight": as_real, "where": as_mask}
+    refuse_others(given, function, _REFUSED)
+    return {
+        name: value if value is None or name not in _ARRAYS else _ARRAYS[name](value, name)
+        for name, value in given.items()
+    }
 
 
 def targets(

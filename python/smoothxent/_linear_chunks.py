@@ -23,8 +23,8 @@ from smoothxent._gradients import cross_entropy_value_and_grad
 from smoothxent._linear_products import Gradients, Layer, Products
 from smoothxent._linear_rows import CountedRows
 from smoothxent._losses import cross_entropy
+from smoothxent._options import between
 from smoothxent._pieces import allocated
-from smoothxent._scoring_checks import between
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike, NDArray
 
-    from smoothxent._scored_rows import LossOptions
+    from smoothxent._loss_options import LossOptions
     from smoothxent._types import Reduction
 
 # The gradient of the weights is read and written once a chunk, which takes as long as the products of

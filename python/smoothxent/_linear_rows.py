@@ -6,18 +6,17 @@ and what their padding holds would reach the gradient of the weights, as 0 times
 
 from __future__ import annotations
 
-import operator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from smoothxent._exact import exact_sums
-from smoothxent._pieces import LEN, pieces
+from smoothxent._loss_options import counted_rows, target_masses
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
-    from numpy.typing import DTypeLike, NDArray
+    from numpy.typing import NDArray
 
     _Index = tuple[slice | NDArray[np.intp], ...]
 
@@ -29,11 +28,11 @@ class CountedRows:
         self, shape: tuple[int, ...], targets: NDArray[Any], options: Mapping[str, Any]
     ) -> None:
         self._shape, self._targets, self._given = shape, targets, options
-        counted = self._counted()
-        self.count = int(np.count_nonzero(counted))
-        self.others: NDArray[np.bool_] | None = None if self.count == counted.size else ~counted
+        is_counted = counted_rows(shape, targets, options)
+        self.count = int(np.count_nonzero(is_counted))
+        self.others = None if self.count == is_counted.size else ~is_counted
         """Which rows do not count, if there are any."""
-        self._numbers = None if self.others is None else np.flatnonzero(counted)
+        self._numbers = None if self.others is None else np.flatnonzero(is_counted)
         self._for_all, self._by_row = dict(options), {}
         for name, class_axes in (("prior", 1), ("where", 1), ("sample_weight", 0)):
             if (array := options.get(name)) is None:
@@ -69,54 +68,14 @@ class CountedRows:
             return float(self.count)
         if reduction != "mean":
             return 1.0
-        masses = self._masses()[self.index(0, self.count)].reshape(1, -1)
-        total = exact_sums(masses)[0].value()
+        masses = target_masses(self._shape, self._targets, self._given.get("class_weight"))
+        masses = np.broadcast_to(1.0 if masses is None else masses, self._shape)
+        if (weights := self._given.get("sample_weight")) is not None:
+            with np.errstate(over="ignore"):
+                masses = masses * weights.astype(np.float64)
+        total = exact_sums(masses[self.index(0, self.count)].reshape(1, -1))[0].value()
         if not np.isfinite(total):
             raise ValueError(
                 "the weights of all rows sum to inf; pass smaller weights, or a normalizer"
             )
         return total
-
-    def _is_labels(self) -> bool:
-        return self._targets.ndim == len(self._shape)
-
-    def _counted(self) -> NDArray[np.bool_]:
-        counted = np.ones(self._shape, np.bool_)
-        ignored = self._given.get("ignore_index", -100)
-        if self._is_labels() and ignored is not None:
-            counted &= self._targets != operator.index(ignored)
-        if (where := self._given.get("where")) is not None:
-            counted &= _of_rows(
-                np.atleast_1d(where), np.bool_, lambda kept: np.asarray(kept.any(axis=-1))
-            )
-        if (weight := self._given.get("sample_weight")) is not None:
-            counted &= weight != 0.0
-        return counted
-
-    def _masses(self) -> NDArray[np.float64]:
-        """Return s times the sum of c_k q(k) of every row, and anything for ignored ones."""
-        weight, c = (_float64(self._given.get(name)) for name in ("sample_weight", "class_weight"))
-        if not self._is_labels():
-            masses = _of_rows(
-                self._targets, np.float64, lambda q: (q.astype(np.float64) * c).sum(axis=-1)
-            )
-        elif c.ndim:
-            masses = c.take(self._targets, mode="clip")
-        else:
-            masses = np.ones(self._shape)
-        with np.errstate(over="ignore"):
-            return masses * weight
-
-
-def _float64(weights: NDArray[Any] | None) -> NDArray[np.float64]:
-    return np.asarray(1.0 if weights is None else weights, np.float64)
-
-
-def _of_rows(
-    array: NDArray[Any], dtype: DTypeLike, reduce: Callable[[NDArray[Any]], NDArray[Any]]
-) -> NDArray[Any]:
-    """Return one value for each row of `array`, whose classes are along the last axis."""
-    result = np.empty(array.shape[:-1], dtype)
-    for at in pieces(result.shape, LEN // max(1, array.shape[-1])):
-        result[at] = reduce(array[at])
-    return result

@@ -1,6 +1,7 @@
 """What counts as a number and as an integer: the slow path of every option that is not already one.
 
 The native code reads by itself what Python converts; it calls these for everything else, once per option.
+An option that there is not is Python's error, with what was meant.
 """
 
 from __future__ import annotations
@@ -36,3 +37,21 @@ def integer(value: SupportsIndex, name: str) -> int:
         except TypeError:
             pass
     raise TypeError(f"{name} must be an integer, got {type(value).__name__}")
+
+
+def between(value: SupportsIndex, name: str, least: int, most: int | None = None) -> int:
+    """Return an integer that is at least and at most so much."""
+    given = integer(value, name)
+    if given < least or (most is not None and given > most):
+        expected = f"at least {least}" if most is None else f"between {least} and {most}"
+        raise ValueError(f"{name} must be {expected}, got {given}")
+    return given
+
+
+def unexpected_keyword(function: str, name: str) -> TypeError:
+    """Return the error of Python for a keyword that a function with weights does not have.
+
+    `weight` is PyTorch's name for weights of classes, and others' for weights of rows.
+    """
+    remedy = ": class_weight weighs classes, sample_weight rows" if name == "weight" else ""
+    return TypeError(f"{function}() got an unexpected keyword argument '{name}'{remedy}")

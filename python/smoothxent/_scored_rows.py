@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import operator
-from typing import TYPE_CHECKING, Any, TypedDict, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -12,27 +11,15 @@ from smoothxent._arrays import as_logits, as_targets
 from smoothxent._chosen import TopK, top_k_log_softmax
 from smoothxent._exact import ExactSum, exact_sums, exact_sums_of_groups
 from smoothxent._gradients import cross_entropy_value_and_grad
+from smoothxent._loss_options import counted_rows, target_masses
 from smoothxent._losses import cross_entropy
 from smoothxent._score import BINS, Score, Sums
 from smoothxent._terms import cross_entropy_terms
 
 if TYPE_CHECKING:
-    from typing import SupportsFloat, SupportsIndex
+    from collections.abc import Mapping
 
     from numpy.typing import ArrayLike, NDArray
-
-
-class LossOptions(TypedDict, total=False):
-    """The options of `cross_entropy` that `score` takes."""
-
-    label_smoothing: SupportsFloat | None
-    prior: ArrayLike | None
-    class_weight: ArrayLike | None
-    sample_weight: ArrayLike | None
-    ignore_index: SupportsIndex | None
-    where: ArrayLike | None
-    temperature: SupportsFloat
-    z_loss: SupportsFloat
 
 
 # Of rows times weights, infinite as the loss is; of infinite logits, nan as the loss is.
@@ -40,7 +27,7 @@ class LossOptions(TypedDict, total=False):
 def score_rows(
     logits: NDArray[Any],
     targets: NDArray[Any],
-    options: LossOptions,
+    options: Mapping[str, Any],
     *,
     log_probs_out: NDArray[Any] | None,
     grad_out: NDArray[Any] | None,
@@ -50,8 +37,8 @@ def score_rows(
     logits, targets = as_logits(logits, "logits"), as_targets(targets, "targets")
     if options.get("label_smoothing") is None:
         options = {**options, "label_smoothing": 0.0}  # the prior is that of the terms, too
-    of_softmax: Any = {name: value for name, value in options.items() if name in _OF_SOFTMAX}
-    of_terms: Any = {name: value for name, value in options.items() if name in _OF_TERMS}
+    of_softmax = {name: value for name, value in options.items() if name in _OF_SOFTMAX}
+    of_terms = {name: value for name, value in options.items() if name in _OF_TERMS}
     terms = cross_entropy_terms(logits, targets, **of_terms)
     if grad_out is not None:
         loss, _ = cross_entropy_value_and_grad(
@@ -66,7 +53,8 @@ def score_rows(
     if log_probs_out is not None:
         log_softmax(logits, out=log_probs_out, **of_softmax)
 
-    is_counted = _counted(logits.shape, targets, options).ravel()
+    row_shape = logits.shape[:-1]
+    is_counted = counted_rows(row_shape, targets, options).ravel()
     rows = int(is_counted.sum())
 
     def counted(array: NDArray[Any], *shape: int) -> NDArray[Any]:
@@ -74,12 +62,16 @@ def score_rows(
         flat = array.reshape(-1, *shape)
         return flat if rows == len(flat) else flat[is_counted]
 
-    losses, targets = counted(loss), counted(targets, *targets.shape[logits.ndim - 1 :])
-    hits = _hits(targets, counted(best.indices, k), counted(best.log_probs, k))
+    losses = counted(loss)
+    labels = targets if targets.ndim < logits.ndim else targets.argmax(axis=-1)
+    hits = _hits(counted(labels), counted(best.indices, k), counted(best.log_probs, k))
     confidences = np.exp(counted(_largest_log_prob(logits, best, of_softmax)))
-    weights = _weights(options.get("sample_weight"), logits.shape[:-1])
-    weights = None if weights is None else counted(weights)
-    masses = _masses(targets, options.get("class_weight"))
+    weights = options.get("sample_weight")
+    if weights is not None:
+        weights = counted(np.broadcast_to(_float64(weights), row_shape))
+    masses = target_masses(row_shape, targets, options.get("class_weight"))
+    if masses is not None:
+        masses = counted(masses)
 
     def weighted(values: NDArray[Any]) -> NDArray[Any]:
         return values if weights is None else values * weights
@@ -113,7 +105,7 @@ _OF_SOFTMAX = {"temperature", "where"}
 _OF_TERMS = _OF_SOFTMAX | {"prior", "ignore_index"}
 
 
-def _is_nll(options: LossOptions) -> bool:
+def _is_nll(options: Mapping[str, Any]) -> bool:
     """Tell whether the loss is the first of the terms, bit for bit."""
     return (
         float(options.get("label_smoothing") or 0.0) == float(options.get("z_loss", 0.0)) == 0.0
@@ -122,44 +114,10 @@ def _is_nll(options: LossOptions) -> bool:
     )
 
 
-def _counted(
-    shape: tuple[int, ...], targets: NDArray[Any], options: LossOptions
-) -> NDArray[np.bool_]:
-    """Tell which rows of logits of `shape` count, by the rules of `cross_entropy`."""
-    is_counted = np.ones(shape[:-1], np.bool_)
-    ignore_index = options.get("ignore_index", -100)
-    if targets.ndim < len(shape) and ignore_index is not None:
-        is_counted &= targets != operator.index(ignore_index)
-    if (where := options.get("where")) is not None:
-        is_counted &= np.atleast_1d(where).any(axis=-1)
-    if (weights := _weights(options.get("sample_weight"), shape[:-1])) is not None:
-        is_counted &= weights != 0.0
-    return is_counted
-
-
-def _weights(given: ArrayLike | None, shape: tuple[int, ...]) -> NDArray[np.float64] | None:
-    if given is None:
-        return None
-    weights: NDArray[np.float64] = np.broadcast_to(_float64(given), shape)
-    return weights
-
-
-def _masses(targets: NDArray[Any], class_weight: ArrayLike | None) -> NDArray[np.float64] | None:
-    """Return the sum of c_k q(k) of every row, None if all are 1."""
-    if targets.ndim == 1:
-        return None if class_weight is None else _float64(class_weight)[targets]
-    q = _float64(targets)
-    masses: NDArray[np.float64] = np.sum(
-        q if class_weight is None else q * _float64(class_weight), axis=1
-    )
-    return masses
-
-
 def _hits(
-    targets: NDArray[Any], best: NDArray[np.intp], log_probs: NDArray[Any]
+    labels: NDArray[Any], best: NDArray[np.intp], log_probs: NDArray[Any]
 ) -> NDArray[np.bool_]:
     """Tell which of the most probable classes is that of the target."""
-    labels = targets if targets.ndim == 1 else targets.argmax(axis=1)
     # Neither a class that is masked nor one of a row with nan has been predicted.
     hits: NDArray[np.bool_] = (best == labels[:, np.newaxis]) & (log_probs > -np.inf)
     return hits

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from smoothxent import _scoring_checks as checks
 from smoothxent._arrays import as_ndarray, as_targets
+from smoothxent._options import between
 from smoothxent._outputs import as_output
 from smoothxent._pieces import SEQUENCES
 from smoothxent._scored_rows import score_rows
@@ -26,8 +27,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import ArrayLike, NDArray
 
+    from smoothxent._loss_options import LossOptions
     from smoothxent._score import Score
-    from smoothxent._scored_rows import LossOptions
 
 # A chunk is read from memory once and then from the caches, and so are the results for its rows.
 _CHUNK_BYTES = 1 << 24
@@ -214,13 +215,13 @@ def score_chunks(
         raise ValueError(f"logits has 0 classes along axis {len(shape) - 1}, expected at least 1")
     given, by_row = checks.options(options, shape)
     checks.targets(targets, shape)
-    row = checks.between(start, "start", 0, shape[0])
+    row = between(start, "start", 0, shape[0])
     step = (
         default_chunk_rows(shape, logits.dtype)
         if chunk_rows is None
-        else checks.between(chunk_rows, "chunk_rows", 1)
+        else between(chunk_rows, "chunk_rows", 1)
     )
-    k = None if top_k is None else checks.between(top_k, "top_k", 1, max(1, shape[-1]))
+    k = None if top_k is None else between(top_k, "top_k", 1, max(1, shape[-1]))
     if on_chunk is not None and not callable(on_chunk):
         raise TypeError(f"on_chunk must be callable, got {type(on_chunk).__name__}")
     given_outputs = {"log_probs_out": log_probs_out, "grad_out": grad_out}

@@ -11,22 +11,19 @@ import numpy as np
 from smoothxent._arrays import as_ndarray, as_real, as_targets, is_supported_float
 from smoothxent._checks import share_memory
 from smoothxent._errors import LabelError
-from smoothxent._keywords import unexpected_keyword
-from smoothxent._options import integer
+from smoothxent._loss_options import refuse_others
 from smoothxent._target_shapes import shape_error
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-    from typing import SupportsIndex
 
     from numpy.typing import NDArray
 
-    from smoothxent._scored_rows import LossOptions
+    from smoothxent._loss_options import LossOptions
     from smoothxent._scoring import Rows
 
 # Arrays that may be as large as the logits, with what may stand for missing values in them.
 _ARRAYS = {"prior": "0.0", "sample_weight": "0.0", "where": "False"}
-_NUMBERS = ("label_smoothing", "ignore_index", "temperature", "z_loss")
 # Options of `cross_entropy` that a whole of chunks cannot have.
 _REFUSED = {
     "axis": "the rows are along axis 0 and the classes along the last axis, as numpy.moveaxis can give them",
@@ -36,29 +33,17 @@ _REFUSED = {
 }
 
 
-def between(value: SupportsIndex, name: str, least: int, most: int | None = None) -> int:
-    """Return an integer that is at least and at most so much."""
-    given = integer(value, name)
-    if given < least or (most is not None and given > most):
-        expected = f"at least {least}" if most is None else f"between {least} and {most}"
-        raise ValueError(f"{name} must be {expected}, got {given}")
-    return given
-
-
 def options(given: LossOptions, shape: tuple[int, ...]) -> tuple[dict[str, Any], set[str]]:
     """Return the options, arrays as ndarrays, and the names of those with an axis of the rows."""
-    checked: dict[str, Any] = {}
+    refuse_others(given, "score", _REFUSED)
+    checked: dict[str, Any] = dict(given)
     by_row = set()
     for name, value in given.items():
-        if name in _REFUSED:
-            raise TypeError(f"score() has no option {name}: {_REFUSED[name]}")
-        if name not in (*_ARRAYS, "class_weight", *_NUMBERS):
-            raise unexpected_keyword("score", name)
-        if value is None or name in _NUMBERS:
-            checked[name] = value
-        elif name == "class_weight":
+        if value is None:
+            continue
+        if name == "class_weight":
             checked[name] = as_real(value, name)
-        else:
+        elif name in _ARRAYS:
             array = checked[name] = as_ndarray(value, name, _ARRAYS[name])
             aligned = shape[:-1] if name == "sample_weight" else shape
             _check_broadcastable(name, array.shape, aligned, shape)
