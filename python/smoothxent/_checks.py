@@ -14,13 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from smoothxent import _smoothxent as _native
-from smoothxent._arrays import (
-    FLOATS,
-    as_labels,
-    as_mask,
-    as_numpy_real,
-    is_supported_float,
-)
+from smoothxent._arrays import FLOATS, as_mask, as_numpy_real, is_supported_float
 from smoothxent._errors import LabelError
 from smoothxent._options import integer, number
 from smoothxent._outputs import MOST_WORK, as_output
@@ -57,11 +51,11 @@ def label_smoothing(value: SupportsFloat | None, prior: object) -> float:
     )
 
 
-def class_axis(axis: SupportsIndex, ndim: int) -> int:
-    """Return the axis of the classes in smoothed labels, counted from the front."""
+def axis_from_front(axis: SupportsIndex, ndim: int, of: str) -> int:
+    """Return an axis of so many, counted from the front."""
     given = integer(axis, "axis")
     if not -ndim <= given < ndim:
-        raise np.exceptions.AxisError(given, ndim, "smoothed labels")
+        raise np.exceptions.AxisError(given, ndim, of)
     return given % ndim
 
 
@@ -86,11 +80,6 @@ def matching_class_count(num_classes: SupportsIndex | None, length: int, axis: i
             f"targets has {length} classes along axis {axis}, but num_classes is {num_classes}"
         )
     return length
-
-
-def labels(targets: ArrayLike) -> NDArray[np.integer[Any]]:
-    """Return an array of integer labels, not yet looked at."""
-    return as_labels(targets, "targets")
 
 
 def ignored_label(ignore_index: SupportsIndex | None) -> int | None:
@@ -218,11 +207,16 @@ def mask(where: ArrayLike, shape: tuple[int, ...]) -> NDArray[np.bool_]:
     given = as_mask(where, "where")
     if math.prod(shape) > sys.maxsize:
         raise MemoryError(f"cannot allocate smoothed labels of shape {shape}")
+    return broadcast("where", given, "smoothed labels", shape)
+
+
+def broadcast(name: str, given: NDArray[Any], to: str, shape: tuple[int, ...]) -> NDArray[Any]:
+    """Return a view of an argument that has a given shape."""
     try:
         return np.broadcast_to(given, shape)
     except ValueError:
         raise ValueError(
-            f"where must be broadcastable to smoothed labels of shape {shape}, got {given.shape}"
+            f"{name} must be broadcastable to {to} of shape {shape}, got {given.shape}"
         ) from None
 
 
@@ -245,13 +239,7 @@ def weights(
 ) -> NDArray[Any]:
     """Return the weights of the labels; those of ignored labels are not looked at."""
     given = as_numpy_real(sample_weight, "sample_weight")
-    try:
-        weight = np.broadcast_to(given, labels.shape)
-    except ValueError:
-        raise ValueError(
-            f"sample_weight must be broadcastable to targets of shape {labels.shape}, got "
-            f"{given.shape}"
-        ) from None
+    weight = broadcast("sample_weight", given, "targets", labels.shape)
     place = first(labels.shape, lambda at: _is_odd(weight[at]) & is_kept(labels[at], ignored))
     if place is not None:
         own = place[len(place) - given.ndim :]

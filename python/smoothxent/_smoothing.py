@@ -177,7 +177,7 @@ def smooth_labels(
     epsilon = _checks.unit_interval(label_smoothing, "label_smoothing")
     given = as_numpy_targets(targets, "targets", fill=None)
     is_labels = given.dtype.kind != "f"
-    axis = _checks.class_axis(axis, given.ndim + is_labels)
+    axis = _checks.axis_from_front(axis, given.ndim + is_labels, "smoothed labels")
     if is_labels:
         classes = _checks.class_count(num_classes)
         shape = (*given.shape[:axis], classes, *given.shape[axis:])

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from smoothxent import _checks, _chunks, _options
+from smoothxent import _checks, _chunks
 from smoothxent._activations import log_softmax as _log_softmax
 from smoothxent._activations import softmax as _softmax
 from smoothxent._arrays import as_labels, as_logits, as_numpy_real
@@ -330,10 +330,7 @@ def cross_entropy(
 def _checked(logits: da.Array, axis: SupportsIndex) -> tuple[int, np.dtype[Any]]:
     """Return the axis of the classes, counted from the front, and the dtype of the results."""
     _check_array(logits, "logits")
-    place = _options.integer(axis, "axis")
-    if not -logits.ndim <= place < logits.ndim:
-        raise np.exceptions.AxisError(place, logits.ndim, "logits")
-    place %= logits.ndim
+    place = _checks.axis_from_front(axis, logits.ndim, "logits")
     dtype = as_logits(np.empty(0, logits.dtype), "logits").dtype
     if np.isnan(logits.shape[place]):
         raise ValueError(
