@@ -9,6 +9,7 @@ import re
 import signal
 import sys
 import traceback
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,7 @@ from smoothxent._cli_job import Job
 from smoothxent._smoothxent import __version__
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from types import FrameType
 
     from smoothxent._score import Score
@@ -148,8 +149,8 @@ def _score(given: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
     signal.signal(signal.SIGTERM, _terminate)
     try:
         rows = sum(job.logits.shape[:1])  # 0 of an array without axes, which `score` refuses
-        with _Bar(rows, job.reached[1]) as bar:
-            result = job.run(bar)
+        with _bar(rows, job.reached[1]) as show:
+            result = job.run(show)
     except KeyboardInterrupt as error:
         job.save()
         score, row = job.reached
@@ -187,29 +188,22 @@ def _json(score: Score) -> dict[str, Any]:
     }
 
 
-class _Bar:
-    """A progress bar on a terminal, nothing elsewhere."""
+@contextmanager
+def _bar(rows: int, row: int) -> Iterator[Callable[[Score, int], None]]:
+    """Give what shows how far a job is: a progress bar on a terminal, nothing elsewhere."""
+    bar: Any = None
+    if sys.stderr.isatty():
+        try:
+            tqdm = optional("tqdm", "a progress bar").tqdm
+        except MissingPackage as error:
+            print(f"smoothxent score: {error}", file=sys.stderr)
+        else:
+            bar = tqdm(total=rows, initial=row, unit=" rows", unit_scale=True, file=sys.stderr)
 
-    def __init__(self, rows: int, row: int) -> None:
-        self._bar: Any = None
-        if sys.stderr.isatty():
-            try:
-                tqdm = optional("tqdm", "a progress bar").tqdm
-            except MissingPackage as error:
-                print(f"smoothxent score: {error}", file=sys.stderr)
-            else:
-                self._bar = tqdm(
-                    total=rows, initial=row, unit=" rows", unit_scale=True, file=sys.stderr
-                )
+    def show(score: Score, row: int) -> None:
+        if bar is not None:
+            bar.set_postfix_str(f"loss {score.loss:.4g}", refresh=False)
+            bar.update(row - bar.n)
 
-    def __enter__(self) -> Callable[[Score, int], None]:
-        return self._show
-
-    def __exit__(self, *error: object) -> None:
-        if self._bar is not None:
-            self._bar.close()
-
-    def _show(self, score: Score, row: int) -> None:
-        if self._bar is not None:
-            self._bar.set_postfix_str(f"loss {score.loss:.4g}", refresh=False)
-            self._bar.update(row - self._bar.n)
+    with nullcontext() if bar is None else bar:
+        yield show
