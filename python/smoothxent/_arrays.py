@@ -66,22 +66,20 @@ def as_targets(obj: object, name: str, fill: str | None = "ignore_index") -> NDA
     raise _no_labels(array, obj, name, f"integer labels, or probabilities in {FLOATS}")
 
 
-def as_labels(obj: object, name: str, fill: str | None = "ignore_index") -> NDArray[Any]:
-    """Return `obj` as labels, by the rules of `as_targets`."""
+def as_labels(
+    obj: object, name: str, fill: str | None = "ignore_index", expected: str = "integer labels"
+) -> NDArray[Any]:
+    """Return `obj` as labels, by the rules of `as_targets`; an error says what was expected."""
     array = as_ndarray(obj, name, fill)
     labels = _labels(array, obj)
     if labels is None:
-        raise _no_labels(array, obj, name, "integer labels")
+        raise _no_labels(array, obj, name, expected)
     return labels
 
 
 def as_indices(obj: object, name: str) -> NDArray[Any]:
     """Return `obj` as an integer dtype, by the rules of `as_targets`; nothing may be missing."""
-    array = as_ndarray(obj, name, fill=None)
-    indices = _labels(array, obj)
-    if indices is None:
-        raise _no_labels(array, obj, name, "integers")
-    return indices
+    return as_labels(obj, name, fill=None, expected="integers")
 
 
 def as_numpy_targets(obj: object, name: str, fill: str | None = "ignore_index") -> NDArray[Any]:
