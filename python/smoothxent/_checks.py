@@ -17,7 +17,7 @@ from smoothxent import _smoothxent as _native
 from smoothxent._arrays import FLOATS, as_mask, as_numpy_real, is_supported_float
 from smoothxent._errors import LabelError
 from smoothxent._options import integer, number
-from smoothxent._outputs import MOST_WORK, as_output
+from smoothxent._outputs import as_output
 from smoothxent._pieces import allocated, first, pieces
 
 if TYPE_CHECKING:
@@ -225,6 +225,9 @@ def kept_masses(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return how many classes of each row are kept, and their sum of `u`, which must not be 0."""
     counts = sums(kept.shape, axis, lambda at: kept[at])
+    if u.ndim == 0:  # 1 for all classes
+        return counts, counts
+    u = np.broadcast_to(u, kept.shape)
     masses = sums(kept.shape, axis, lambda at: np.where(kept[at], u[at], 0.0))
     place = first(masses.shape, lambda at: (counts[at] > 0.0) & (masses[at] == 0.0))
     if place is not None:
@@ -292,14 +295,6 @@ def output(out: NDArray[Any], shape: tuple[int, ...], name: str = "out") -> NDAr
         raise ValueError(f"{name} is read-only")
     _native._refuse_overlap(out.view(f"u{out.itemsize}"), name)
     return out
-
-
-def share_memory(a: NDArray[Any], b: NDArray[Any]) -> bool:
-    """Tell whether two arrays have, or may have, elements in common; it is not searched for long."""
-    try:
-        return np.shares_memory(a, b, max_work=MOST_WORK)  # type: ignore[arg-type]  # of the stubs
-    except np.exceptions.TooHardError:
-        return True
 
 
 def _is_class(given: NDArray[np.integer[Any]], classes: int) -> NDArray[np.bool_]:

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from smoothxent._arrays import as_mask, as_real, as_targets
-from smoothxent._checks import output, share_memory
+from smoothxent._checks import output
 from smoothxent._linear_products import Layer
 from smoothxent._loss_options import refuse_others
 from smoothxent._losses import cross_entropy
-from smoothxent._outputs import as_output
+from smoothxent._outputs import as_output, is_same_memory, refuse_shared_memory
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -115,7 +115,7 @@ def outputs(
     """
     dtype = layer.hidden.dtype
     inputs = {"hidden": layer.hidden, "weight": layer.weight, "bias": layer.bias}
-    read = {k: v for k, v in {**inputs, **others}.items() if isinstance(v, np.ndarray)}
+    read = {**inputs, **others}
     arrays: list[NDArray[Any] | None] = []
     for name, memory in given.items():
         if memory is None:
@@ -128,15 +128,9 @@ def outputs(
         if out.dtype != dtype:
             raise TypeError(f"{name} has dtype {out.dtype}, expected {dtype}, the type of hidden")
         output(out, of.shape, name)
-        for other, array in read.items():
-            is_in_place = other == "hidden" and name == "hidden_grad_out" and _is_same(out, array)
-            if not is_in_place and share_memory(out, array):
-                raise ValueError(f"{name} must not share memory with {other}")
+        if name == "hidden_grad_out" and is_same_memory(out, layer.hidden):
+            del read["hidden"]  # which it stands for
+        refuse_shared_memory(out, name, read)
         read[name] = out
         arrays.append(out)
     return arrays
-
-
-def _is_same(a: NDArray[Any], b: NDArray[Any]) -> bool:
-    """Tell whether every element of an array lies where that of the other does."""
-    return a.ctypes.data == b.ctypes.data and (a.shape, a.strides) == (b.shape, b.strides)

@@ -14,9 +14,11 @@ import numpy as np
 from smoothxent._arrays import FLOATS, as_ndarray, is_supported_float
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from numpy.typing import NDArray
 
-MOST_WORK = 10_000  # of NumPy's search for an element that two arrays share
+_MOST_WORK = 10_000  # of NumPy's search for an element that two arrays share
 
 
 def as_native_output(obj: object, name: str) -> NDArray[Any]:
@@ -66,7 +68,26 @@ def _overlaps_itself(array: NDArray[Any]) -> bool:
         while array.shape[axis] > 1:
             middle = (array.shape[axis] + 1) // 2
             first, second = np.split(array, [middle], axis)
-            if np.shares_memory(first, second, max_work=MOST_WORK):  # type: ignore[arg-type]  # of the stubs
+            if np.shares_memory(first, second, max_work=_MOST_WORK):  # type: ignore[arg-type]  # of the stubs
                 return True
             array = first  # two elements of the second half lie as two of this do
     return False
+
+
+def refuse_shared_memory(out: NDArray[Any], name: str, others: Mapping[str, object]) -> None:
+    """Refuse an output that has, or may have, elements in common with arrays; it is not searched for long."""
+    for other, array in others.items():
+        if not isinstance(array, np.ndarray):
+            continue
+        try:
+            shares = np.shares_memory(out, array, max_work=_MOST_WORK)  # type: ignore[arg-type]  # of the stubs
+        except np.exceptions.TooHardError:
+            shares = True
+        if shares:
+            raise ValueError(f"{name} must not share memory with {other}")
+
+
+def is_same_memory(a: NDArray[Any], b: NDArray[Any]) -> bool:
+    """Tell whether every element of an array lies where that of the other does."""
+    is_same_place = a.ctypes.data == b.ctypes.data and a.itemsize == b.itemsize
+    return is_same_place and (a.shape, a.strides) == (b.shape, b.strides)

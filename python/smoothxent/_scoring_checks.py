@@ -6,12 +6,10 @@ import contextlib
 import re
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from smoothxent._arrays import as_ndarray, as_real, as_targets, is_supported_float
-from smoothxent._checks import share_memory
 from smoothxent._errors import LabelError
 from smoothxent._loss_options import refuse_others
+from smoothxent._outputs import refuse_shared_memory
 from smoothxent._target_shapes import shape_error
 
 if TYPE_CHECKING:
@@ -89,15 +87,13 @@ def outputs(
     shape: tuple[int, ...],
 ) -> None:
     """Check shapes of outputs, and that none is written where something has yet to be read."""
-    others = {name: array for name, array in inputs.items() if isinstance(array, np.ndarray)}
+    others = dict(inputs)
     for name, out in given.items():
         if out is None:
             continue
         if out.shape != shape:
             raise ValueError(f"{name} must have shape {shape}, got {out.shape}")
-        for other, array in others.items():
-            if share_memory(out, array):
-                raise ValueError(f"{name} must not share memory with {other}")
+        refuse_shared_memory(out, name, others)
         others[name] = out
 
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from smoothxent import _checks
 from smoothxent._arrays import as_numpy_targets
+from smoothxent._outputs import is_same_memory
 from smoothxent._pieces import FAR, copy, pieces
 
 if TYPE_CHECKING:
@@ -192,14 +193,15 @@ def smooth_labels(
     kept = counts = masses = None
     if where is not None:
         kept = _checks.mask(where, shape)
-        counts, masses = _kept(np.broadcast_to(u, shape), kept, axis, epsilon)
+        of_rows = _checks.kept_masses(u, kept, axis)
+        counts, masses = (np.broadcast_to(one, shape) for one in of_rows)
         weight = epsilon
     result = _checks.result(out, shape, dtype)
     u = np.broadcast_to(u, shape)
     if out is not None:
         # What is written piece by piece must not change what is read after it; q itself may be read
         # and written at the same place.
-        given = given if _is_same_memory(given, result) else _apart(given, result)
+        given = given if is_same_memory(given, result) else _apart(given, result)
         u, kept = _apart(u, result), None if kept is None else _apart(kept, result)
     # NumPy has no bfloat16, and ml_dtypes rounds float64 twice, by way of float32: write its bits.
     is_bfloat16 = result.dtype.name == "bfloat16"
@@ -235,28 +237,6 @@ def smooth_labels(
             index.insert(axis, given[at].astype(np.intp).reshape(lengths))
             write(tuple(index), (1.0 - epsilon) + smoothing(tuple(index)))
     return result if out is None else out
-
-
-def _kept(
-    u: NDArray[Any], kept: NDArray[np.bool_], axis: int, epsilon: float
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return, broadcast to the result, how many classes of each row are kept, and the sum of `u`."""
-    shape = kept.shape
-    if epsilon == 0.0:
-        counts = _checks.sums(shape, axis, lambda at: kept[at])
-        return np.broadcast_to(counts, shape), np.broadcast_to(1.0, shape)
-    counts, masses = _checks.kept_masses(u, kept, axis)
-    masses[counts == 0.0] = 1.0
-    return np.broadcast_to(counts, shape), np.broadcast_to(masses, shape)
-
-
-def _is_same_memory(a: NDArray[Any], b: NDArray[Any]) -> bool:
-    return (a.ctypes.data, a.shape, a.strides, a.itemsize) == (
-        b.ctypes.data,
-        b.shape,
-        b.strides,
-        b.itemsize,
-    )
 
 
 def _apart(array: NDArray[Any], result: NDArray[Any]) -> NDArray[Any]:
