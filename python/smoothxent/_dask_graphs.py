@@ -25,26 +25,41 @@ if TYPE_CHECKING:
 
     from smoothxent._chunks import Doubles, Operation
 
+    Index = tuple[int, ...]
+
 _FLOAT64 = np.dtype(np.float64)
-# Chunks are as they are given: none is aligned with another by being cut.
-_blockwise = partial(da.blockwise, concatenate=True, align_arrays=False)
 
 
-def meta(ndim: int, dtype: Any) -> NDArray[Any]:
+def _blockwise(
+    function: Callable[..., NDArray[Any]],
+    index: Index,
+    *arrays: tuple[da.Array, Index],
+    dtype: np.dtype[Any] = _FLOAT64,
+    **options: Any,
+) -> da.Array:
+    """Return what a function makes of chunks as they are given: none is aligned with another by being cut."""
+    return da.blockwise(
+        function,
+        index,
+        *chain(*arrays),
+        dtype=dtype,
+        meta=_meta(len(index), dtype),
+        concatenate=True,
+        align_arrays=False,
+        **options,
+    )
+
+
+def _meta(ndim: int, dtype: Any) -> NDArray[Any]:
     """Return the empty array that tells dask what chunks are made of, so that it tries no function."""
     return np.empty((0,) * ndim, dtype)
 
 
-def checked_labels(targets: da.Array, classes: int, ignored: int | None) -> da.Array:
-    """Return labels that are classes or `IGNORED`."""
-    return da.map_blocks(
-        _chunks.check_labels,
-        targets,
-        classes=classes,
-        ignore_index=ignored,
-        dtype=np.int64,
-        meta=meta(targets.ndim, np.int64),
-    )
+def mapped(
+    function: Callable[..., NDArray[Any]], array: da.Array, dtype: Any, **options: Any
+) -> da.Array:
+    """Return what a function makes of each chunk, of the same shape."""
+    return da.map_blocks(function, array, dtype=dtype, meta=_meta(array.ndim, dtype), **options)
 
 
 def of_whole_rows(
@@ -52,9 +67,8 @@ def of_whole_rows(
 ) -> da.Array:
     """Return one number a row, of chunks that have all classes; `others` have one, too."""
     rows = tuple(range(z.ndim - 1))
-    of_others = [part for other in others for part in (other, rows)]
-    of_rows = meta(z.ndim - 1, dtype)
-    return _blockwise(function, rows, z, (*rows, z.ndim - 1), *of_others, dtype=dtype, meta=of_rows)
+    of_others = [(other, rows) for other in others]
+    return _blockwise(function, rows, (z, (*rows, z.ndim - 1)), *of_others, dtype=dtype)
 
 
 def finished(
@@ -76,73 +90,53 @@ def finished(
     columns = list(map(len, starts))
     u = prior if label_smoothing > 0.0 else None
     has_prior = u is not None
-    of_labels = [] if labels is None else [labels, rows]
-    options = {"dtype": _FLOAT64, "meta": meta(z.ndim, _FLOAT64)}
+    of_labels = [] if labels is None else [(labels, rows)]
     reduce: Callable[..., Doubles] = _chunks.reduce
     of_starts, of_shares, begins = [], [], None
     if shares.lent.any():
         reduce, begins = _chunks.reduce_parts, shares.begins()
-        of_starts = [_in_chunks(np.array([*chain(*starts)]), columns), (classes,)]
-        of_shares = [_one_a_chunk(shares.lent), (classes,), _borrowed(z, shares), axes]
+        of_starts = [(_in_chunks(np.array([*chain(*starts)]), columns), (classes,))]
+        of_shares = [(_one_a_chunk(shares.lent), (classes,)), (_borrowed(z, shares), axes)]
 
     found = _blockwise(
         partial(_chunks.maxima, has_prior=has_prior),
         axes,
-        z,
-        axes,
+        (z, axes),
         *of_starts,
         adjust_chunks={classes: [(1 + has_prior) * count for count in columns]},
-        **options,
     )
     joined = _blockwise(
         partial(_chunks.join_maxima, has_prior=has_prior, begins=begins),
         (*rows, numbers),
-        found,
-        axes,
+        (found, axes),
         *of_labels,
         new_axes={numbers: 3},
-        **options,
     )
     first_classes = _one_a_chunk(np.cumsum([0, *shares.reduced[:-1]]))
     first_segments = _one_a_chunk(np.cumsum([0, *segments[:-1]]))
-    of_prior = [] if u is None else [_in_chunks(u, shares.reduced.tolist()), (classes,)]
+    of_prior = [] if u is None else [(_in_chunks(u, shares.reduced.tolist()), (classes,))]
     sums = _blockwise(
         partial(reduce, operation=operation, is_smoothed=label_smoothing > 0.0),
         axes,
-        z,
-        axes,
+        (z, axes),
         *of_shares,
-        joined,
-        (*rows, numbers),
-        first_classes,
-        (classes,),
-        first_segments,
-        (classes,),
+        (joined, (*rows, numbers)),
+        (first_classes, (classes,)),
+        (first_segments, (classes,)),
         *of_labels,
         *of_prior,
         adjust_chunks={classes: [SEGMENT_SUMS * count for count in segments]},
-        **options,
     )
     target = Target() if labels is None else _target(label_smoothing, u, z.shape[-1])
     is_activation = operation in ("softmax", "log_softmax")
-    result = dtype if operation == "logsumexp" else _FLOAT64
     return _blockwise(
         partial(_chunks.finish, operation=operation, dtype=dtype, target=target),
         (*rows, classes) if is_activation else rows,
-        sums,
-        (*rows, numbers),
-        joined,
-        (*rows, numbers + 1),
+        (sums, (*rows, numbers)),
+        (joined, (*rows, numbers + 1)),
         new_axes={classes: 3} if is_activation else None,
-        dtype=result,
-        meta=meta(z.ndim if is_activation else z.ndim - 1, result),
+        dtype=dtype if operation == "logsumexp" else _FLOAT64,
     )
-
-
-def rounded(losses: da.Array, dtype: np.dtype[Any]) -> da.Array:
-    """Return the losses of rows in the type that they are computed in."""
-    of_chunk = partial(_chunks.rounded, dtype=dtype)
-    return da.map_blocks(of_chunk, losses, dtype=dtype, meta=meta(losses.ndim, dtype))
 
 
 def together_if_few(z: da.Array, axis: int) -> da.Array:
@@ -162,13 +156,10 @@ def _borrowed(z: da.Array, shares: Shares) -> da.Array:
     lent = _blockwise(
         _chunks.edge,
         axes,
-        z,
-        axes,
-        _one_a_chunk(shares.lent),
-        axes[-1:],
+        (z, axes),
+        (_one_a_chunk(shares.lent), axes[-1:]),
         adjust_chunks={axes[-1]: shares.lent.tolist()},
         dtype=z.dtype,
-        meta=z._meta,
     )
     return with_classes(lent, axes[-1], tuple(shares.borrowed.tolist()))
 
@@ -197,12 +188,9 @@ def written(operation: Operation, z: da.Array, dtype: np.dtype[Any]) -> da.Array
     return _blockwise(
         partial(_chunks.write, operation=operation),
         axes,
-        z,
-        axes,
-        finished(operation, z, dtype),
-        (*axes[:-1], z.ndim),
+        (z, axes),
+        (finished(operation, z, dtype), (*axes[:-1], z.ndim)),
         dtype=dtype,
-        meta=meta(z.ndim, dtype),
     )
 
 
@@ -213,19 +201,11 @@ def reduced(losses: da.Array, labels: da.Array, reduction: str) -> da.Array:
     sums = _blockwise(
         _chunks.loss_sums,
         (*rows, numbers),
-        losses,
-        rows,
-        labels,
-        rows,
+        (losses, rows),
+        (labels, rows),
         new_axes={numbers: 2},
         adjust_chunks=dict.fromkeys(rows, 1),
-        dtype=np.object_,
-        meta=meta(numbers + 1, np.object_),
+        dtype=np.dtype(np.object_),
     )
-    return da.map_blocks(
-        partial(_chunks.reduced_loss, reduction=reduction),
-        sums.sum(axis=rows),
-        drop_axis=0,
-        dtype=_FLOAT64,
-        meta=meta(0, _FLOAT64),
-    )
+    of_sums = partial(_chunks.reduced_loss, reduction=reduction)
+    return _blockwise(of_sums, (), (sums.sum(axis=rows), (0,)))

@@ -29,7 +29,7 @@ import numpy as np
 from smoothxent import _checks, _chunks
 from smoothxent._activations import log_softmax as _log_softmax
 from smoothxent._activations import softmax as _softmax
-from smoothxent._arrays import as_labels, as_logits, as_numpy_real
+from smoothxent._arrays import as_labels, as_logits
 from smoothxent._logsumexp import logsumexp as _row_logsumexp
 
 try:
@@ -38,12 +38,10 @@ except ImportError as error:
     raise ImportError("smoothxent.dask needs dask: pip install 'smoothxent[dask]'") from error
 
 from smoothxent._dask_graphs import (
-    checked_labels,
     finished,
-    meta,
+    mapped,
     of_whole_rows,
     reduced,
-    rounded,
     together_if_few,
     with_classes,
     written,
@@ -313,17 +311,20 @@ def cross_entropy(
         raise ValueError(f"reduction must be one of {expected}, got {reduction!r}")
     smoothing = _checks.label_smoothing(label_smoothing, prior)
     ignored = _checks.ignored_label(ignore_index)
-    u = None if prior is None else _checked_prior(prior, classes, smoothing)
+    u = None
+    if prior is not None:
+        u = _checks.class_distribution(prior, classes, read_values=smoothing > 0.0)
     z = da.moveaxis(together_if_few(logits, place), place, -1)
     _check_targets(targets, z)
-    labels = checked_labels(targets, classes, ignored)
+    labels = mapped(_chunks.check_labels, targets, np.int64, classes=classes, ignore_index=ignored)
     if z.numblocks[-1] == 1:
         losses_of = partial(_chunks.row_losses, label_smoothing=smoothing, prior=u)
         losses = of_whole_rows(losses_of, z, labels, dtype=np.dtype(np.float64))
     else:
         losses = finished("loss", z, dtype, labels, smoothing, u)
     if reduction == "none":
-        return rounded(losses, np.promote_types(np.float32, dtype))
+        of_rows = np.promote_types(np.float32, dtype)
+        return mapped(partial(_chunks.rounded, dtype=of_rows), losses, of_rows)
     return reduced(losses, labels, reduction)
 
 
@@ -366,16 +367,6 @@ def _check_targets(targets: da.Array, z: da.Array) -> None:
         )
 
 
-def _checked_prior(prior: ArrayLike, classes: int, smoothing: float) -> NDArray[Any]:
-    u = as_numpy_real(prior, "prior")
-    if u.shape != (classes,):
-        raise ValueError(f"prior must have shape ({classes},), got {u.shape}")
-    # The native code says what is wrong with its values; the row of zeros takes no memory.
-    row = np.broadcast_to(np.zeros((), np.float32), (1, classes))
-    _chunks.row_losses(row, np.zeros(1, np.int64), label_smoothing=smoothing, prior=u)
-    return u
-
-
 def _activation(
     operation: Operation,
     of_rows: Callable[..., NDArray[Any]],
@@ -385,7 +376,6 @@ def _activation(
     place, dtype = _checked(logits, axis)
     together = together_if_few(logits, place)
     if together.numblocks[place] == 1:
-        of_chunk = partial(of_rows, axis=place)
-        result = da.map_blocks(of_chunk, together, dtype=dtype, meta=meta(logits.ndim, dtype))
+        result = mapped(partial(of_rows, axis=place), together, dtype)
         return with_classes(result, place, logits.chunks[place])
     return da.moveaxis(written(operation, da.moveaxis(logits, place, -1), dtype), -1, place)
