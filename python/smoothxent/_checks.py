@@ -16,7 +16,7 @@ import numpy as np
 from smoothxent import _smoothxent as _native
 from smoothxent._arrays import FLOATS, as_mask, as_numpy_real, is_supported_float
 from smoothxent._errors import LabelError
-from smoothxent._options import integer, number
+from smoothxent._options import between, integer, number
 from smoothxent._outputs import as_output
 from smoothxent._pieces import allocated, first, pieces
 
@@ -63,9 +63,7 @@ def class_count(num_classes: SupportsIndex | None) -> int:
     """Return the number of classes that integer labels need to be told."""
     if num_classes is None:
         raise TypeError("num_classes is required for integer labels")
-    count = integer(num_classes, "num_classes")
-    if count < 1:
-        raise ValueError(f"num_classes must be at least 1, got {count}")
+    count = between(num_classes, "num_classes", 1)
     if count > sys.maxsize:
         raise ValueError(f"num_classes must be at most {sys.maxsize}, got {count}")
     return count

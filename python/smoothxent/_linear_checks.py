@@ -12,6 +12,7 @@ from smoothxent._linear_products import Layer
 from smoothxent._loss_options import refuse_others
 from smoothxent._losses import cross_entropy
 from smoothxent._outputs import as_output, is_same_memory, refuse_shared_memory
+from smoothxent._pieces import allocated
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -108,20 +109,20 @@ def outputs(
     given: Mapping[str, NDArray[Any] | None],
     layer: Layer,
     others: Mapping[str, object],
-) -> list[NDArray[Any] | None]:
-    """Return where gradients are to be written: nowhere where something has yet to be read.
+) -> list[Any]:
+    """Return where gradients are to be written: in new arrays, and nowhere where something has yet to be read.
 
     A row of the hidden gradient is written when that row of `hidden` is no longer needed, so one may be the other.
     """
     dtype = layer.hidden.dtype
     inputs = {"hidden": layer.hidden, "weight": layer.weight, "bias": layer.bias}
     read = {**inputs, **others}
-    arrays: list[NDArray[Any] | None] = []
+    arrays: list[Any] = []
     for name, memory in given.items():
-        if memory is None:
-            arrays.append(None)
-            continue
         of = inputs[name.removesuffix("_grad_out")]
+        if memory is None:
+            arrays.append(None if of is None else allocated(np.empty, of.shape, dtype))
+            continue
         if of is None:
             raise ValueError(f"{name} is given, but there is no bias")
         out = as_output(memory, name)

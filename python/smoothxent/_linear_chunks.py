@@ -21,19 +21,21 @@ from smoothxent import _linear_checks as checks
 from smoothxent._exact import exact_sums
 from smoothxent._gradients import cross_entropy_value_and_grad
 from smoothxent._linear_products import Gradients, Layer, Products
-from smoothxent._linear_rows import CountedRows
+from smoothxent._loss_options import counted_rows, target_masses
 from smoothxent._losses import cross_entropy
 from smoothxent._options import between
 from smoothxent._pieces import allocated
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from typing import SupportsFloat, SupportsIndex
 
     from numpy.typing import ArrayLike, NDArray
 
     from smoothxent._loss_options import LossOptions
     from smoothxent._types import Reduction
+
+    _Index = tuple[slice | NDArray[np.intp], ...]
 
 # The gradient of the weights is read and written once a chunk, which takes as long as the products of
 # some 30 rows whatever the shape: in fewer rows than these it would be felt.
@@ -99,21 +101,16 @@ class Job:
         """Return the loss and the gradients, in the arrays that are given."""
         layer = self._layer
         outs = checks.outputs(given, layer, {"targets": self._targets, **self._options})
-        for number, of in enumerate((layer.hidden, layer.weight, layer.bias)):
-            if outs[number] is None and of is not None:
-                outs[number] = allocated(np.empty, of.shape, layer.hidden.dtype)
         hidden_grad, weight_grad, bias_grad = outs
-        assert hidden_grad is not None
-        assert weight_grad is not None
         sums = None if bias_grad is None else allocated(np.zeros, bias_grad.shape)
         loss = self._run(Gradients(hidden_grad[(*self._axes, ...)], weight_grad, sums))
         if bias_grad is not None:
             bias_grad[...] = sums
         # A tensor that was given is returned itself, not the array of its memory.
-        results: list[Any] = [
+        hidden_grad, weight_grad, bias_grad = (
             new if old is None else old for old, new in zip(given.values(), outs, strict=True)
-        ]
-        return (loss, *results)
+        )
+        return loss, hidden_grad, weight_grad, bias_grad
 
     def _run(self, gradients: Gradients | None) -> float | NDArray[Any]:
         """Return the loss, and add up the gradients if they are asked for."""
@@ -153,7 +150,7 @@ class Job:
         return exact_sums(np.array([sums], np.float64))[0].value()
 
     def _of_chunk(
-        self, logits: NDArray[Any], at: Any, *, with_grad: bool
+        self, logits: NDArray[Any], at: _Index, *, with_grad: bool
     ) -> tuple[Any, NDArray[Any]]:
         """Return loss and gradient of rows as parts of those of all; the gradient is where the logits were."""
         is_mean = self._settings.reduction not in ("none", "sum")
@@ -166,6 +163,70 @@ class Job:
         if with_grad:
             return cross_entropy_value_and_grad(logits, targets, grad_out=logits, **options)
         return cross_entropy(logits, targets, **options), logits
+
+
+class CountedRows:
+    """The rows that count, in C order, of arrays with axes of rows of `shape`, in any memory layout.
+
+    The others (ignored, of weight 0, without a class) never get to a product: it would take time, and what
+    their padding holds would reach the gradient of the weights, as 0 times nan.
+    """
+
+    def __init__(
+        self, shape: tuple[int, ...], targets: NDArray[Any], options: Mapping[str, Any]
+    ) -> None:
+        self._shape, self._targets, self._given = shape, targets, options
+        is_counted = counted_rows(shape, targets, options)
+        self.count = int(np.count_nonzero(is_counted))
+        self.others = None if self.count == is_counted.size else ~is_counted
+        """Which rows do not count, if there are any."""
+        self._numbers = None if self.others is None else np.flatnonzero(is_counted)
+        self._for_all, self._by_row = dict(options), {}
+        for name, class_axes in (("prior", 1), ("where", 1), ("sample_weight", 0)):
+            if (array := options.get(name)) is None:
+                continue
+            axes = array.ndim - class_axes
+            rows, own = array.shape[:axes], array.shape[axes:]
+            if all(n == 1 for n in rows):
+                self._for_all[name] = array.reshape(own)
+            else:
+                self._by_row[name] = np.broadcast_to(array, (*self._shape, *own))
+
+    def index(self, start: int, stop: int) -> _Index:
+        """Return the places of the rows from one to another, as an index for their axes."""
+        if self._numbers is not None:
+            numbers = self._numbers[start:stop]
+        elif len(self._shape) == 1:
+            return (slice(start, stop),)  # a view
+        else:
+            numbers = np.arange(start, stop)
+        return np.unravel_index(numbers, self._shape)
+
+    def targets(self, at: _Index) -> NDArray[Any]:
+        """Return the targets of these rows."""
+        return self._targets[at]
+
+    def options(self, at: _Index) -> dict[str, Any]:
+        """Return the options of the loss of these rows."""
+        return {**self._for_all, **{name: array[at] for name, array in self._by_row.items()}}
+
+    def divisor(self, reduction: str) -> float:
+        """Return what divides the sum of the losses, 1 where nothing does; refuse one too large."""
+        if reduction == "sum_by_nonzero_weights":
+            return float(self.count)
+        if reduction != "mean":
+            return 1.0
+        masses = target_masses(self._shape, self._targets, self._given.get("class_weight"))
+        masses = np.broadcast_to(1.0 if masses is None else masses, self._shape)
+        if (weights := self._given.get("sample_weight")) is not None:
+            with np.errstate(over="ignore"):
+                masses = masses * weights.astype(np.float64)
+        total = exact_sums(masses[self.index(0, self.count)].reshape(1, -1))[0].value()
+        if not np.isfinite(total):
+            raise ValueError(
+                "the weights of all rows sum to inf; pass smaller weights, or a normalizer"
+            )
+        return total
 
 
 def default_chunk_rows(layer: Layer) -> int:
