@@ -79,10 +79,8 @@ class Job:
                 self.save()
                 last = time.monotonic()
 
-        if before is None:
-            self.progress.unlink(
-                missing_ok=True
-            )  # of an earlier run, whose outputs are overwritten
+        if before is None:  # that of an earlier run has outputs that are overwritten now
+            self.progress.unlink(missing_ok=True)
         self._open_outputs()
         try:
             rest = score_chunks(

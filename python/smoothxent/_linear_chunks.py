@@ -79,21 +79,15 @@ class Job:
         self._targets = checks.targets(
             targets, self._layer, self._options, settings.reduction, settings.normalizer
         )
-        hidden_rows = self._layer.hidden.shape[:-1]
-        self._axes = (np.newaxis,) if hidden_rows == () else ()  # a single row is one of one
-        self._rows = CountedRows(
-            hidden_rows or (1,), self._targets[(*self._axes, ...)], self._options
-        )
+        self._hidden = np.atleast_2d(self._layer.hidden)  # a single row is one of one
+        of_rows = self._targets if self._layer.hidden.ndim > 1 else self._targets[np.newaxis]
+        self._rows = CountedRows(self._hidden.shape[:-1], of_rows, self._options)
         self._step = _balanced(self._rows.count, most)
         self._divisor = (
             self._rows.divisor(settings.reduction)
             if settings.normalizer is None
             else float(settings.normalizer)
         )
-
-    def loss(self) -> float | NDArray[Any]:
-        """Return the loss alone."""
-        return self._run(None)
 
     def loss_and_gradients(
         self, given: dict[str, NDArray[Any] | None]
@@ -103,7 +97,7 @@ class Job:
         outs = checks.outputs(given, layer, {"targets": self._targets, **self._options})
         hidden_grad, weight_grad, bias_grad = outs
         sums = None if bias_grad is None else allocated(np.zeros, bias_grad.shape)
-        loss = self._run(Gradients(hidden_grad[(*self._axes, ...)], weight_grad, sums))
+        loss = self.loss(Gradients(np.atleast_2d(hidden_grad), weight_grad, sums))
         if bias_grad is not None:
             bias_grad[...] = sums
         # A tensor that was given is returned itself, not the array of its memory.
@@ -112,10 +106,9 @@ class Job:
         )
         return loss, hidden_grad, weight_grad, bias_grad
 
-    def _run(self, gradients: Gradients | None) -> float | NDArray[Any]:
+    def loss(self, gradients: Gradients | None = None) -> float | NDArray[Any]:
         """Return the loss, and add up the gradients if they are asked for."""
-        rows, settings, layer = self._rows, self._settings, self._layer
-        hidden = layer.hidden[(*self._axes, ...)]
+        rows, settings, layer, hidden = self._rows, self._settings, self._layer, self._hidden
         losses = None
         if settings.reduction == "none":
             losses = allocated(np.zeros, hidden.shape[:-1], hidden.dtype)
