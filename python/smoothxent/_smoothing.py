@@ -206,7 +206,6 @@ def smooth_labels(
     # NumPy has no bfloat16, and ml_dtypes rounds float64 twice, by way of float32: write its bits.
     is_bfloat16 = result.dtype.name == "bfloat16"
     stored = result.view(np.uint16) if is_bfloat16 else result
-    encode = _bfloat16_bits if is_bfloat16 else _unchanged
 
     def smoothing(at: Any) -> NDArray[np.float64]:
         """Return eps * u at a place of the result, over the classes that are kept."""
@@ -217,7 +216,7 @@ def smooth_labels(
     def write(at: Any, smoothed: NDArray[np.float64]) -> None:
         if counts is not None:  # a row without any class is 0
             smoothed = np.where(counts[at] > 0.0, smoothed, 0.0)
-        stored[at] = encode(smoothed)
+        stored[at] = _bfloat16_bits(smoothed) if is_bfloat16 else smoothed
 
     for at in pieces(shape):
         if is_labels:
@@ -252,10 +251,6 @@ def _apart(array: NDArray[Any], result: NDArray[Any]) -> NDArray[Any]:
     own = np.empty_like(distinct)
     copy(own, distinct)
     return np.broadcast_to(own, array.shape)
-
-
-def _unchanged(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    return values
 
 
 def _bfloat16_bits(values: NDArray[np.float64]) -> NDArray[np.uint16]:
