@@ -69,7 +69,7 @@ def options(given: LossOptions, function: str) -> dict[str, Any]:
     """Return the options of the loss, with ndarrays for arrays."""
     refuse_others(given, function, _REFUSED)
     return {
-        name: value if value is None or name not in _ARRAYS else _ARRAYS[name](value, name)
+        name: _ARRAYS[name](value, name) if name in _ARRAYS and value is not None else value
         for name, value in given.items()
     }
 
