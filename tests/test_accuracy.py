@@ -260,6 +260,28 @@ def test_rows_that_were_found(row, label, label_smoothing, prior):
     assert_within(ulp.LOSS_OF_ANY, loss, reference.cross_entropy(z, [label], **options))
 
 
+# Rows of float64 that had errors of more than 3 ulp while two exponentials were added without compensation: of
+# log_softmax, and of logsumexp.
+FOUND_IN_FLOAT64 = [
+    [
+        9989.27131751187,
+        10518.565291673729,
+        9987.726758097193,
+        9987.726758097193,
+        9997.305320217325,
+        9988.095958671536,
+    ],
+    [2.454269864696072e-06, -25.901296047726195, -10.732489615517311, -10.146513080476385],
+]
+
+
+@pytest.mark.parametrize("row", FOUND_IN_FLOAT64)
+def test_rows_of_float64_that_were_found(row):
+    for operation, error in activation_errors(np.array([row])):
+        bound = ulp.LOGSUMEXP_OF_ANY if operation == "logsumexp" else BOUNDS_OF_ANY[operation]
+        assert error.max() <= bound, f"{operation}: worst {error.max()} ulp"
+
+
 # Sums whose small addends, each just below half an ulp of the large one, would all be rounded away in
 # the type of the rows.
 ROUNDED_AWAY = ulp.LOSS_OF_ANY

@@ -255,7 +255,14 @@ fn gradient<F: Float, D: Real>(
     // Where the label has the maximum, nothing cancels.
     let rest = D::pick(rows.gap.eq(zero), rows.sum, sum - rows.exp_label + (rows.lost + from_top));
     let label = if z_loss == 0.0 {
-        smooth.mul_add(rows.exp_label, zero - spike * rest) * inverse
+        let near = smooth.mul_add(rows.exp_label, zero - spike * rest) * inverse;
+        if const { is_double::<F>() } {
+            // From p_y, where 1 − p_y is the larger: else three products are rounded at its size.
+            let far = (weight * inverse).mul_add(rows.exp_label, zero - spike);
+            D::pick(rest.ge(rows.exp_label), far, near)
+        } else {
+            near
+        }
     } else {
         // e_y holds a power of two that could make the product overflow.
         smooth * (rows.exp_label * inverse) - spike * rest * inverse

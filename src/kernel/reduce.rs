@@ -62,36 +62,20 @@ impl WeightKind {
     }
 }
 
-/// Σ w_k (M − z_k): of lanes, pair by pair of vectors.
-pub(super) struct Dot<V: Vector> {
+/// Adds two vectors of gaps M − z to `dot`. Weights are read only if they differ; then what products of f32 lose goes to
+/// `lost`, to be added at the end.
+#[inline(always)]
+pub(super) fn add_gaps<V: Vector>(
     kind: WeightKind,
-    sum: V::Sum,
-    /// What products of f32 lost.
-    lost: V,
-}
-
-impl<V: Vector> Dot<V> {
-    #[inline(always)]
-    pub(super) fn zero(token: V::Token, kind: WeightKind) -> Self {
-        Self { kind, sum: V::Sum::zero(token), lost: V::splat(token, V::Scalar::default()) }
-    }
-
-    /// Adds two vectors of gaps M − z. Only weights of their own are read.
-    #[inline(always)]
-    pub(super) fn add(&mut self, gaps: [V; 2], weights: [V; 2]) {
-        match self.kind {
-            WeightKind::Absent => {}
-            WeightKind::Ones => self.sum.add_pair(gaps),
-            WeightKind::Each => self.sum.add_products(weights, gaps, &mut self.lost),
-        }
-    }
-
-    #[inline(always)]
-    pub(super) fn sum(mut self) -> V::Sum {
-        if self.kind == WeightKind::Each {
-            self.sum.add(self.lost);
-        }
-        self.sum
+    dot: &mut V::Sum,
+    lost: &mut V,
+    gaps: [V; 2],
+    weights: [V; 2],
+) {
+    match kind {
+        WeightKind::Absent => {}
+        WeightKind::Ones => dot.add_pair(gaps),
+        WeightKind::Each => dot.add_products(weights, gaps, lost),
     }
 }
 
@@ -283,7 +267,7 @@ fn sweep_part<V: Vector>(
     let base = Base::<V>::new(temperature, V::splat(token, max));
     let exp = Exponential::<V>::new(token, temperature);
     let (top, zero) = (V::splat(token, max), V::splat(token, V::Scalar::default()));
-    let (mut sum, mut dot) = (V::Sum::zero(token), Dot::<V>::zero(token, kind));
+    let (mut sum, mut dot, mut dot_lost) = (V::Sum::zero(token), V::Sum::zero(token), zero);
     // The class that is left out adds 0.
     let leave_out = {
         #[inline(always)]
@@ -319,8 +303,8 @@ fn sweep_part<V: Vector>(
                         sum.add(pairs[1]);
                     }
                     let [w0, w1, w2, w3] = each!(QUAD, |i| weight.nth::<V>(token, i));
-                    dot.add([gaps[0], gaps[1]], [w0, w1]);
-                    dot.add([gaps[2], gaps[3]], [w2, w3]);
+                    add_gaps(kind, &mut dot, &mut dot_lost, [gaps[0], gaps[1]], [w0, w1]);
+                    add_gaps(kind, &mut dot, &mut dot_lost, [gaps[2], gaps[3]], [w2, w3]);
                 },
             );
             let mut term = {
@@ -332,10 +316,12 @@ fn sweep_part<V: Vector>(
                     if has_apart { leave_out(e[i], at + i * V::LANES) } else { e[i] }
                 }
             };
-            pairs = [term(0) + term(1), term(2) + term(3)];
-            if !is_put_off {
-                sum.add(pairs[0]);
-                sum.add(pairs[1]);
+            let [e0, e1, e2, e3] = each!(QUAD, |i| term(i));
+            if is_put_off {
+                pairs = [e0 + e1, e2 + e3];
+            } else {
+                sum.add_pair([e0, e1]);
+                sum.add_pair([e2, e3]);
             }
         }
     };
@@ -385,12 +371,15 @@ fn sweep_part<V: Vector>(
             }
         };
         let [(e0, g0, w0), (e1, g1, w1), (e2, g2, w2), (e3, g3, w3)] = each!(QUAD, |i| term(i));
-        sum.add(e0 + e1);
-        sum.add(e2 + e3);
-        dot.add([g0, g1], [w0, w1]);
-        dot.add([g2, g3], [w2, w3]);
+        sum.add_pair([e0, e1]);
+        sum.add_pair([e2, e3]);
+        add_gaps(kind, &mut dot, &mut dot_lost, [g0, g1], [w0, w1]);
+        add_gaps(kind, &mut dot, &mut dot_lost, [g2, g3], [w2, w3]);
+    }
+    if kind == WeightKind::Each {
+        dot.add(dot_lost);
     }
     let (sum, lost) = sum.total();
-    let dot = if kind == WeightKind::Absent { 0.0 } else { dot.sum().total().0 };
+    let dot = if kind == WeightKind::Absent { 0.0 } else { dot.total().0 };
     Partial { sum, lost, dot, unit: 1.0 }
 }

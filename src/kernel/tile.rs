@@ -4,8 +4,8 @@
 //! vector k holds class k of LANES rows
 //! M    = max_k z_k,  z_y
 //! e_k  = exp(z_k/T)·2^(H − N)
-//! sum  = Σ of the others, by pairs of classes: e0 + e1, then to doubles, one after another, compensated for f64
-//! dot  = Σ w_k (M − z_k), by the same pairs, with what products lost; for f64 one by one
+//! sum  = Σ of the others: f32: by pairs of classes, e0 + e1 is added to doubles; f64: one by one, compensated
+//! dot  = Σ w_k (M − z_k), in the same order; the rounding errors of products are added as well
 //! out  = the epilogue of every class
 //! ```
 //!

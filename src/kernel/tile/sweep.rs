@@ -2,7 +2,7 @@
 
 use super::{Tile, is_in_row_order};
 use crate::kernel::exp::{Base, Exponential};
-use crate::kernel::reduce::{Dot, WeightKind};
+use crate::kernel::reduce::{WeightKind, add_gaps};
 use crate::kernel::rows::Operation;
 use crate::math::{Real, count};
 use crate::simd::{Float, LaneSum, MOST_LANES, Vector, Widened, outlined};
@@ -26,8 +26,8 @@ impl<F: Float> Tile<'_, F> {
         let splits = operation != Operation::Softmax || const { Operation::Softmax.splits::<F>() };
         let zero = V::splat(token, F::default());
         let one = V::splat(token, F::from_f64(1.0));
-        let (mut sum, mut dot) = (V::Sum::zero(token), Dot::<V>::zero(token, weights));
-        let mut ties = zero;
+        let (mut sum, mut dot) = (V::Sum::zero(token), V::Sum::zero(token));
+        let (mut ties, mut dot_lost) = (zero, zero);
         // Loops of their own: the constants of the exponential, and what is summed, have no room in the
         // registers of AVX2 together.
         for (z, e) in z.chunks_exact(V::LANES).zip(out.chunks_exact_mut(V::LANES)) {
@@ -54,7 +54,7 @@ impl<F: Float> Tile<'_, F> {
             }
         };
         for (z, e) in pairs.chunks_exact(pair_len).zip(pairs_of_e.chunks_exact(pair_len)) {
-            sum.add(term(z, e) + term(&z[V::LANES..], &e[V::LANES..]));
+            sum.add_pair([term(z, e), term(&z[V::LANES..], &e[V::LANES..])]);
         }
         if !last.is_empty() {
             sum.add(term(last, last_of_e));
@@ -69,14 +69,23 @@ impl<F: Float> Tile<'_, F> {
             #[inline(always)]
             |values: &[F]| V::from_slice(token, values)
         };
+        let weight = {
+            #[inline(always)]
+            |values: &[F]| if weights == WeightKind::Each { vector(values) } else { zero }
+        };
         for (z, w) in pairs.chunks_exact(pair_len).zip(pairs_of_weights.chunks_exact(pair_len)) {
             let gaps = [max - vector(z), max - vector(&z[V::LANES..])];
-            dot.add(gaps, [vector(w), vector(&w[V::LANES..])]);
+            let weights_of_pair = [weight(w), weight(&w[V::LANES..])];
+            add_gaps(weights, &mut dot, &mut dot_lost, gaps, weights_of_pair);
         }
         if !last.is_empty() {
-            dot.add([max - vector(last), zero], [vector(last_weight), zero]);
+            let gaps = [max - vector(last), zero];
+            add_gaps(weights, &mut dot, &mut dot_lost, gaps, [weight(last_weight), zero]);
         }
-        (sum, lost, dot.sum().lanes().0, ties)
+        if weights == WeightKind::Each {
+            dot.add(dot_lost);
+        }
+        (sum, lost, dot.lanes().0, ties)
     }
 
     /// The sum of the exponentials `e`, if it `splits` without the first maximum, and the dot, of rows of f32: the same
