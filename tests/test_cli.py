@@ -213,13 +213,35 @@ class TestErrors:
             ("z.npy", "y.npy", "--chunk-rows", 0),
             ("z.npy", "y.npy", "--top-k", 21),
             ("z.npy", "y.npy", "--temp", 1),
-            ("z.npy", "y.npy", "--grad-out", "z.npy"),
-            ("z.npy", "y.npy", "--grad-out", "a.npy", "--log-probs-out", "./a.npy"),
         ],
     )
     def test_usage(self, capsys, arguments):
         assert failed(capsys, 2, *arguments).startswith("smoothxent")
         assert names() == ["y.npy", "z.npy"]
+
+    @pytest.mark.parametrize(
+        "arguments, file",
+        [
+            (("z.npy", "y.npy", "--grad-out", "z.npy"), "z.npy"),
+            (("x.npy.part", "y.npy", "--grad-out", "x.npy"), "x.npy.part"),
+            (("z.npy", "x.npy.part", "--grad-out", "x.npy"), "x.npy.part"),
+            (("z.npy", "y.npy", "--prior", "x.npy.part", "--grad-out", "x.npy"), "x.npy.part"),
+            (("z.npy", "y.npy", "--log-probs-out", "link.npy"), "link.npy"),
+            (("z.npy", "y.npy", "--log-probs-out", "link"), "link.part"),
+            (("z.npy", "y.npy", "--grad-out", "a.npy", "--log-probs-out", "./a.npy"), "a.npy"),
+            (("z.npy", "y.npy", "--log-probs-out", "a.part", "--grad-out", "a"), "a.part"),
+            (("z.npy", "y.npy", "--log-probs-out", "a", "--grad-out", "a.part"), "a.part"),
+        ],
+    )
+    def test_outputs_that_are_other_files_of_the_job(self, capsys, arguments, file):
+        """Also where they are written before they are complete, and by other names."""
+        Path("x.npy.part").write_bytes(Path("z.npy").read_bytes())
+        for link in ("link.npy", "link.part"):
+            os.link("z.npy", link)
+        before = {name: Path(name).read_bytes() for name in names()}
+        said = failed(capsys, 2, *arguments)
+        assert said.endswith(f"-out: {file} is another file of this job")
+        assert {name: Path(name).read_bytes() for name in names()} == before
 
     def test_no_file(self, capsys):
         assert "'w.npy'" in failed(capsys, 3, "z.npy", "w.npy")

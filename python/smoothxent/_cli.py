@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from smoothxent._cli_files import BadFile, MissingPackage, open_array, open_rows, optional
-from smoothxent._cli_job import Job
+from smoothxent._cli_job import Job, part_of
 from smoothxent._smoothxent import __version__
 
 if TYPE_CHECKING:
@@ -125,10 +125,7 @@ def _integer_or_none(text: str) -> int | None:
 def _score(given: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
     inputs = {"logits": given.logits, "targets": given.targets} | _given(given, ARRAYS)
     outputs = _given(given, OUTPUTS)
-    for name, path in outputs.items():
-        others = [*inputs.values(), *(other for key, other in outputs.items() if key != name)]
-        if path.resolve() in [other.resolve() for other in others]:
-            parser.error(f"{_flag(name)} {path} is another file of this job")
+    _check_outputs(outputs, inputs, parser)
     numbers = _given(given, NUMBERS) | {"ignore_index": given.ignore_index}
     job = Job(
         logits=open_rows(given.logits, given.logits_column),
@@ -169,6 +166,25 @@ def _score(given: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
         raise
     print(json.dumps(_json(result)) if given.json else result)
     return DONE
+
+
+def _check_outputs(
+    outputs: dict[str, Path], inputs: dict[str, Path], parser: argparse.ArgumentParser
+) -> None:
+    """Refuse outputs that, as FILE or FILE.part, would overwrite another file of the job."""
+    others = [*inputs.values()]
+    for name, path in outputs.items():
+        for file in (path, part_of(path)):
+            if any(_is_same(file, other) for other in others):
+                parser.error(f"{_flag(name)}: {file} is another file of this job")
+            others.append(file)
+
+
+def _is_same(file: Path, other: Path) -> bool:
+    """Return whether two paths lead to one file, which may have several names."""
+    if file.resolve() == other.resolve():
+        return True
+    return file.exists() and other.exists() and file.samefile(other)
 
 
 def _given(namespace: argparse.Namespace, names: Any) -> dict[str, Any]:

@@ -103,7 +103,7 @@ class Job:
             self.save()  # from here on --resume has but to rename
         for name in list(self._open):
             del self._open[name]
-            os.replace(_part(self.outputs[name]), self.outputs[name])
+            os.replace(part_of(self.outputs[name]), self.outputs[name])
         self.progress.unlink(missing_ok=True)
         return score
 
@@ -123,7 +123,7 @@ class Job:
             "next_row": row,
             "score": to_state(score),
         }
-        part = _part(self.progress)
+        part = part_of(self.progress)
         with part.open("w", encoding="utf-8") as file:
             json.dump(state, file)
             file.flush()
@@ -153,7 +153,7 @@ class Job:
     def _discard(self) -> None:
         for name in list(self._open):
             del self._open[name]
-            _part(self.outputs[name]).unlink(missing_ok=True)
+            part_of(self.outputs[name]).unlink(missing_ok=True)
         self.progress.unlink(missing_ok=True)
 
     def _stamps(self) -> dict[str, list[int]]:
@@ -165,7 +165,7 @@ class Job:
         dtype = np.dtype(np.float64) if dtype.kind in "biu" else dtype.newbyteorder("=")
         score, row = self.reached
         for name, path in self.outputs.items():
-            part = _part(path)
+            part = part_of(path)
             if score is None:
                 self._open[name] = np.lib.format.open_memmap(part, "w+", dtype, self.logits.shape)
                 _reserve(part)
@@ -177,7 +177,8 @@ class Job:
             # else it had been renamed already
 
 
-def _part(path: Path) -> Path:
+def part_of(path: Path) -> Path:
+    """Return where a file is written before it is complete."""
     return path.with_name(f"{path.name}.part")
 
 
