@@ -85,6 +85,17 @@ class TestResults:
             assert np.load("g.npy").tobytes() == grad.tobytes()
             assert names() == ["g.npy", "p.npy", "y.npy", "z.npy"]
 
+    def test_links(self, capsys):
+        """What they lead to is written, as `numpy.save` writes it."""
+        Path("folder").mkdir()
+        Path("g.npy").symlink_to("folder/later.npy")
+        Path("later").symlink_to("g.npy")
+        scored(capsys, "z.npy", "y.npy", "--log-probs-out", "later")
+        assert (np.load("folder/later.npy") == sx.log_softmax(Z)).all()
+        assert Path("later").is_symlink()
+        assert Path("g.npy").is_symlink()
+        assert [path.name for path in Path("folder").iterdir()] == ["later.npy"]
+
     def test_no_rows(self, capsys):
         np.save("z.npy", Z[:0])
         np.save("y.npy", Y[:0])
@@ -242,6 +253,21 @@ class TestErrors:
         said = failed(capsys, 2, *arguments)
         assert said.endswith(f"-out: {file} is another file of this job")
         assert {name: Path(name).read_bytes() for name in names()} == before
+
+    @pytest.mark.parametrize("output", ["", ".", "/", "folder", "x.npy", "loop", "pipe"])
+    def test_outputs_that_are_no_files(self, capsys, output):
+        """They are refused before the run, and left as they are."""
+        for folder in ("folder", "x.npy.part"):
+            Path(folder).mkdir()
+        Path("loop").symlink_to("loop")
+        if hasattr(os, "mkfifo"):
+            os.mkfifo("pipe")
+        else:
+            Path("pipe").mkdir()
+        before = {path.name: path.lstat() for path in Path().iterdir()}
+        said = failed(capsys, 3, "z.npy", "y.npy", "--grad-out", output)
+        assert said.endswith(" is not a regular file")
+        assert {path.name: path.lstat() for path in Path().iterdir()} == before
 
     def test_no_file(self, capsys):
         assert "'w.npy'" in failed(capsys, 3, "z.npy", "w.npy")

@@ -5,8 +5,10 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import os
 import re
 import signal
+import stat
 import sys
 import traceback
 from contextlib import contextmanager, nullcontext
@@ -124,7 +126,7 @@ def _integer_or_none(text: str) -> int | None:
 
 def _score(given: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
     inputs = {"logits": given.logits, "targets": given.targets} | _given(given, ARRAYS)
-    outputs = _given(given, OUTPUTS)
+    outputs = {name: _target(path) for name, path in _given(given, OUTPUTS).items()}
     _check_outputs(outputs, inputs, parser)
     numbers = _given(given, NUMBERS) | {"ignore_index": given.ignore_index}
     job = Job(
@@ -171,18 +173,25 @@ def _score(given: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
 def _check_outputs(
     outputs: dict[str, Path], inputs: dict[str, Path], parser: argparse.ArgumentParser
 ) -> None:
-    """Refuse outputs that, as FILE or FILE.part, would overwrite another file of the job."""
+    """Refuse outputs that, as FILE or FILE.part, would replace what is no file or one of the job."""
     others = [*inputs.values()]
     for name, path in outputs.items():
         for file in (path, part_of(path)):
+            if os.path.lexists(file) and not stat.S_ISREG(file.lstat().st_mode):
+                raise OSError(f"{_flag(name)}: {file} is not a regular file")
             if any(_is_same(file, other) for other in others):
                 parser.error(f"{_flag(name)}: {file} is another file of this job")
             others.append(file)
 
 
+def _target(path: Path) -> Path:
+    """Return where a link leads, as a rename would replace the link; of a loop the path itself."""
+    return Path(os.path.realpath(path)) if path.is_symlink() else path
+
+
 def _is_same(file: Path, other: Path) -> bool:
     """Return whether two paths lead to one file, which may have several names."""
-    if file.resolve() == other.resolve():
+    if os.path.realpath(file) == os.path.realpath(other):
         return True
     return file.exists() and other.exists() and file.samefile(other)
 

@@ -179,7 +179,7 @@ class Job:
 
 def part_of(path: Path) -> Path:
     """Return where a file is written before it is complete."""
-    return path.with_name(f"{path.name}.part")
+    return Path(f"{path}.part")
 
 
 def _digest(output: NDArray[Any], row: int) -> str:
