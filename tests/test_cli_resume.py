@@ -1,6 +1,7 @@
 """A job of the command line that is interrupted: killed, by a signal, between any two steps; and resumed."""
 
 import contextlib
+import errno
 import json
 import os
 import signal
@@ -224,3 +225,39 @@ class TestResume:
         self.interrupt(monkeypatch, *JOB)
         assert self.expected(capsys) == expected
         assert names() == ["g.npy", "p.npy", "y.npy", "z.npy"]
+
+
+class TestProgressThatCannotBeWritten:
+    """A warning; neither the run nor an interrupt ends otherwise than it would have."""
+
+    def refused(self, *arguments, **options):
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    @pytest.fixture(autouse=True)
+    def read_only(self, monkeypatch):
+        monkeypatch.setattr(os, "fsync", self.refused)
+        monkeypatch.setattr(_cli_job, "SAVE_EVERY", 0)
+
+    @pytest.mark.parametrize("outputs", [(), OUTPUTS], ids=["no outputs", "outputs"])
+    def test_done(self, capsys, outputs):
+        assert main("z.npy", "y.npy", *outputs, "--chunk-rows", 100) == 0
+        printed = capsys.readouterr()
+        assert printed.out == f"{sx.score(Z, Y)!r}\n"
+        (warning,) = printed.err.splitlines()
+        assert warning.startswith("smoothxent score: warning: the progress cannot be written")
+        assert warning.endswith("Read-only file system")
+        assert not list(Path().glob("smoothxent-score-*"))
+
+    def test_interrupted(self, capsys, monkeypatch):
+        def stop(*arguments, on_chunk, **options):
+            on_chunk(sx.score(Z[:9], Y[:9]), 9)
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(_cli_job, "score_chunks", stop)
+        said = failed(capsys, 130, "z.npy", "y.npy")
+        assert said == "smoothxent score: interrupted at row 9"
+
+    def test_nothing_can_be_removed(self, capsys, monkeypatch):
+        """Not even what is not there, on some systems."""
+        monkeypatch.setattr(Path, "unlink", self.refused)
+        assert scored(capsys, "z.npy", "y.npy") == sx.score(Z, Y).as_dict()

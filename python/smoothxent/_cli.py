@@ -34,7 +34,8 @@ columns, those called "logits" and "targets"). The other arrays are .npy files.
 
 Outputs are written to FILE.part and renamed when everything is done. Ctrl-C and SIGTERM keep the
 progress in the current directory, and so does a run every 5 seconds, in case it is killed. The same command
-with --resume goes on from there; the results are the same bits.
+with --resume goes on from there; the results are the same bits. Where the progress cannot be written, the
+command says so and runs on.
 
 exit codes:
     0   done
@@ -151,10 +152,8 @@ def _score(given: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
         with _bar(rows, job.reached[1]) as show:
             result = job.run(show)
     except KeyboardInterrupt as error:
-        job.save()
-        score, row = job.reached
-        what_next = "" if score is None else "; --resume goes on from there"
-        print(f"smoothxent score: interrupted at row {row}{what_next}", file=sys.stderr)
+        what_next = "; --resume goes on from there" if job.save() else ""
+        print(f"smoothxent score: interrupted at row {job.reached[1]}{what_next}", file=sys.stderr)
         return TERMINATED if isinstance(error, Terminated) else INTERRUPTED
     except BadFile:
         raise

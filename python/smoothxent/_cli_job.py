@@ -5,15 +5,18 @@
                 and the next row; written anew every few seconds and on an interrupt, removed at the end
 
 The digest is that of the files and options of the job. What has been written to the outputs is on
-the disk before the progress that counts it.
+the disk before the progress that counts it. A run does not end because its progress cannot be kept:
+a warning says so once, and the result is worth more than the way to go on with it.
 """
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import json
 import os
+import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -57,6 +60,7 @@ class Job:
     _open: dict[str, Any] = field(default_factory=dict, init=False)
     _written: dict[str, str] = field(default_factory=dict, init=False)
     """The digests of the outputs when the progress was saved."""
+    _warned: bool = field(default=False, init=False)
 
     @property
     def progress(self) -> Path:
@@ -79,8 +83,8 @@ class Job:
                 self.save()
                 last = time.monotonic()
 
-        if before is None:  # that of an earlier run has outputs that are overwritten now
-            self.progress.unlink(missing_ok=True)
+        if before is None:
+            self._forget()  # an earlier run, whose outputs are overwritten
         self._open_outputs()
         try:
             rest = score_chunks(
@@ -104,31 +108,40 @@ class Job:
         for name in list(self._open):
             del self._open[name]
             os.replace(part_of(self.outputs[name]), self.outputs[name])
-        self.progress.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            self._forget()
         return score
 
-    def save(self) -> None:
-        """Write the progress down, if there is any."""
+    def save(self) -> bool:
+        """Write the progress down, if there is any; return whether --resume can go on from it."""
         score, row = self.reached
         if score is None:
-            return
+            return False
         for name, array in self._open.items():  # those that have been renamed are as they were
             array.flush()
             self._written[name] = _digest(array, row)
-        state = {
-            "version": __version__,
-            "job": self.identity,
-            "inputs": self._stamps(),
-            "outputs": self._written,
-            "next_row": row,
-            "score": to_state(score),
-        }
-        part = part_of(self.progress)
-        with part.open("w", encoding="utf-8") as file:
-            json.dump(state, file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, self.progress)
+        try:
+            state = {
+                "version": __version__,
+                "job": self.identity,
+                "inputs": self._stamps(),
+                "outputs": self._written,
+                "next_row": row,
+                "score": to_state(score),
+            }
+            part = part_of(self.progress)
+            with part.open("w", encoding="utf-8") as file:
+                json.dump(state, file)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(part, self.progress)
+        except OSError as error:
+            if not self._warned:
+                text = "the progress cannot be written, so --resume cannot go on from here"
+                print(f"smoothxent score: warning: {text}: {error}", file=sys.stderr)
+            self._warned = True
+            return False
+        return True
 
     def resume(self) -> bool:
         """Go on where the job was interrupted; False if there is no progress to be found."""
@@ -154,7 +167,12 @@ class Job:
         for name in list(self._open):
             del self._open[name]
             part_of(self.outputs[name]).unlink(missing_ok=True)
-        self.progress.unlink(missing_ok=True)
+        self._forget()
+
+    def _forget(self) -> None:
+        for file in (self.progress, part_of(self.progress)):
+            if file.exists():  # read-only file systems refuse to remove even what is not there
+                file.unlink()
 
     def _stamps(self) -> dict[str, list[int]]:
         stats = {str(path): path.stat() for path in self.inputs}
