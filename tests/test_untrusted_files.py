@@ -1,13 +1,16 @@
-"""Nothing in a .npy file is run, and a header that does not fit its file is bad data, for the command."""
+"""Nothing in a .npy file is run, and files that are malformed are bad data, for the command."""
 
 import pickle
 import struct
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet
 import pytest
 
-from cli_runs import Y, failed, in_folder
+from cli_runs import CLASSES, ROWS, Y, Z, failed, in_folder, names
+from smoothxent import _cli_files
 
 folder = in_folder
 FILES = ["logits", "targets", "prior"]
@@ -62,15 +65,20 @@ def test_pickles_are_not_run(capsys, file):
         of(shape="(4294967296, 4294967296)"),  # 2^64 elements
         of(shape="(-500, -20)"),
         of(shape="(0, 9223372036854775808)"),
+        of("'?'", shape="(0, 9223372036854775807)"),  # too large in other types only
         of(shape=f"({'9' * 40}, 20)"),
         of(shape="(" * 500 + ")" * 500),
         of(shape="(1,) * 99999999"),
         of(shape="(True, 0)"),
         of(shape="-" * 4000 + "1"),  # deeper than Python parses
         of(descr="'zz'"),
+        of(descr="()"),
+        of(descr="'(1,2f4'"),
+        of(descr="((','),)"),
         of(descr="[('a', '|O')]"),
         "__import__('pathlib').Path('ran').touch()",
         "{",
+        "  x\n y\n  z",
         "\xff{",
         "",
     ],
@@ -100,3 +108,76 @@ def test_arrays_of_other_kinds(capsys, descr, shape, file):
 def test_cut_off_before_the_header(capsys, content):
     Path("bad.npy").write_bytes(content)
     assert "bad.npy cannot be read as a .npy file" in failed(capsys, 1, *given("logits"))
+
+
+def lists(array):
+    return pa.FixedSizeListArray.from_arrays(pa.array(array.ravel()), array.shape[1])
+
+
+def write_arrow():
+    """A file with one batch; return its content."""
+    table = pa.table({"logits": lists(Z)})
+    with pa.OSFile("file", "wb") as sink, pa.ipc.new_file(sink, table.schema) as file:
+        file.write_table(table)
+    return Path("file").read_bytes()
+
+
+@pytest.mark.parametrize(
+    "error, code, said",
+    [
+        (pa.ArrowInvalid("Output buffer size"), 1, "file cannot be read: Output buffer size"),
+        (pa.ArrowNotImplementedError("128 bits"), 1, "file cannot be read: 128 bits"),
+        (OSError("Invalid page header"), 1, "file cannot be read: Invalid page header"),
+        (IndexError("out of range"), 1, "file cannot be read: out of range"),
+        (OSError(5, "broken"), 3, "file cannot be read: [Errno 5] broken"),
+        (pa.ArrowMemoryError("malloc failed"), 3, "file cannot be read: malloc failed"),
+        (StopIteration(), 1, "column 'logits' of file has fewer rows than its file says"),
+    ],
+)
+def test_batches_that_cannot_be_read(capsys, monkeypatch, error, code, said):
+    class Batches:
+        def __next__(self):
+            raise error
+
+    write_arrow()
+    monkeypatch.setattr(_cli_files._ArrowRows, "batches_from", lambda *_: Batches())
+    assert failed(capsys, code, "file", "y.npy") == f"smoothxent score: error: {said}"
+
+
+@pytest.mark.parametrize("batch", [pa.array(Z.ravel()[:-1]), lists(Z[:, 1:])])
+def test_batches_of_another_shape(capsys, monkeypatch, batch):
+    write_arrow()
+    monkeypatch.setattr(_cli_files._ArrowRows, "batches_from", lambda *_: iter([batch]))
+    said = failed(capsys, 1, "file", "y.npy", "--grad-out", "g.npy")
+    assert said.startswith("smoothxent score: error: file cannot be read: ")
+    assert names() == ["file", "y.npy", "z.npy"]
+
+
+@pytest.mark.parametrize("length", [-5, -(2**63)])
+def test_negative_lengths(capsys, length):
+    """At which pyarrow would end the process."""
+    content, lengths = write_arrow(), struct.pack("<qqqq", ROWS, 0, ROWS * CLASSES, 0)
+    assert content.count(lengths) == 1
+    negative = struct.pack("<qqqq", length, 0, ROWS * CLASSES, 0)
+    Path("file").write_bytes(content.replace(lengths, negative))
+    said = failed(capsys, 1, "file", "y.npy")
+    assert said.startswith("smoothxent score: error: file cannot be read: ")
+
+
+@pytest.mark.parametrize("lengths", [[-3], [-3, 503], [2**60]])
+def test_numbers_of_rows_that_cannot_be(capsys, monkeypatch, lengths):
+    write_arrow()
+    start = _cli_files.BatchedRows.__init__
+    monkeypatch.setattr(
+        _cli_files.BatchedRows, "__init__", lambda rows, field, path, _: start(rows, field, path, lengths)
+    )  # fmt: skip
+    said = failed(capsys, 1, "file", "y.npy", "--grad-out", "g.npy")
+    assert said.startswith(("smoothxent score: error: file ", "smoothxent score: error: column "))
+
+
+def test_damaged_footer(capsys):
+    pa.parquet.write_table(pa.table({"logits": lists(Z)}), "file")
+    content = Path("file").read_bytes()
+    Path("file").write_bytes(content[:-58] + b"\xff" * 50 + content[-8:])
+    said = failed(capsys, 1, "file", "y.npy")
+    assert said.startswith("smoothxent score: error: file cannot be read: ")

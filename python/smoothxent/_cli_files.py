@@ -6,10 +6,12 @@ and of compressed Arrow files are decoded, and then read where pyarrow has put t
 
 from __future__ import annotations
 
+import contextlib
 import importlib
+import math
+import sys
 from bisect import bisect_right
 from itertools import accumulate
-from tokenize import TokenError
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -52,22 +54,41 @@ def open_rows(path: Path, column: str) -> Rows:
         return open_array(path)
     for start, kind in ((b"PAR1", _ParquetRows), (b"ARROW1", _ArrowRows)):
         if magic.startswith(start):
-            try:
+            with _reading(path):
                 return kind(path, column)
-            except BadFile:
-                raise
-            except ValueError as error:  # of pyarrow
-                raise BadFile(f"{path} cannot be read: {error}") from None
     raise BadFile(f"{path} is no .npy, Parquet or Arrow file")
 
 
 def open_array(path: Path) -> NDArray[Any]:
     """Return the array of a .npy file, mapped into memory."""
     try:
-        return np.lib.format.open_memmap(path, mode="r").view(np.ndarray)
-    except (ValueError, TypeError, OverflowError, RecursionError, TokenError) as error:
-        # All but the first of a malformed header.
+        array = np.lib.format.open_memmap(path, mode="r").view(np.ndarray)
+        _check_size(array.shape)
+        return array
+    except (OSError, MemoryError):
+        raise
+    except Exception as error:  # a malformed header raises nearly anything
         raise BadFile(f"{path} cannot be read as a .npy file: {error}") from None
+
+
+@contextlib.contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """Name the file in what pyarrow raises of it: nearly anything, if the file is malformed."""
+    try:
+        yield
+    except (BadFile, MissingPackage):
+        raise
+    except Exception as error:
+        # Only an OSError of the system has a number; the others are of what the file holds.
+        of_system = isinstance(error, OSError) and error.errno is not None
+        kind = OSError if of_system else MemoryError if isinstance(error, MemoryError) else BadFile
+        raise kind(f"{path} cannot be read: {str(error).rstrip()}") from None
+
+
+def _check_size(shape: tuple[int, ...]) -> None:
+    """Refuse a shape of which no array of 8 bytes a number can be: NumPy does not count axes of length 0."""
+    if 8 * math.prod(n or 1 for n in shape) > sys.maxsize:
+        raise ValueError(f"its shape is {shape}, which is too large")
 
 
 class BatchedRows:
@@ -76,7 +97,7 @@ class BatchedRows:
     def __init__(self, field: Any, path: Path, lengths: list[int]) -> None:
         """`lengths` are those of the groups of batches that `batches_from` begins with."""
         pa = optional("pyarrow", "reading Parquet and Arrow files")
-        self._place = f"column {field.name!r} of {path}"
+        self._path, self._place = path, f"column {field.name!r} of {path}"
         kind, row_shape = field.type, tuple[int, ...]()
         if pa.types.is_fixed_size_list(kind):
             kind, row_shape = kind.value_type, (kind.list_size,)
@@ -86,6 +107,9 @@ class BatchedRows:
             )
         self.dtype: np.dtype[Any] = np.dtype(kind.to_pandas_dtype())
         self.shape: tuple[int, ...] = (sum(lengths), *row_shape)
+        if min([*lengths, *row_shape], default=0) < 0:
+            raise BadFile(f"{self._place} has a negative number of rows or classes")
+        _check_size(self.shape)
         self._ends = list(accumulate(lengths))
         self._batches: Iterator[Any] = iter(())
         self._first, self._batch = 0, np.empty((0, *row_shape), self.dtype)
@@ -97,7 +121,8 @@ class BatchedRows:
     def end_of_piece(self, start: int) -> int:
         """Return the end of the batch with this row."""
         if not self._first <= start < self._first + len(self._batch):
-            self._go_to(start)
+            with _reading(self._path):
+                self._go_to(start)
         return self._first + len(self._batch)
 
     def __getitem__(self, rows: slice) -> NDArray[Any]:
@@ -115,7 +140,10 @@ class BatchedRows:
             self._batches, end = self.batches_from(group), ([0, *self._ends])[group]
         batch = None
         while end <= row:
-            batch = next(self._batches)
+            batch = next(self._batches, None)
+            if batch is None:
+                raise BadFile(f"{self._place} has fewer rows than its file says")
+            batch.validate()  # pyarrow would end the process at a negative length
             self._first, end = end, end + len(batch)
         self._batch = self._as_array(batch)
 
@@ -124,7 +152,7 @@ class BatchedRows:
         if batch.null_count or values.null_count:
             raise BadFile(f"{self._place} has missing values in rows from {self._first} on")
         array: NDArray[Any] = values.to_numpy(zero_copy_only=True)
-        return array.reshape(-1, *self.shape[1:])
+        return array.reshape(len(batch), *self.shape[1:])
 
 
 class _ArrowRows(BatchedRows):
