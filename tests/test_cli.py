@@ -317,6 +317,16 @@ class TestTerminal:
             "smoothxent score: a progress bar needs tqdm: python -m pip install 'smoothxent[cli]'"
         )
 
+    @pytest.mark.parametrize(
+        "arguments, code", [((), 0), (("--resume",), 0), (("--prior", "u"), 3)]
+    )
+    def test_closed(self, capsys, monkeypatch, arguments, code):
+        """Nothing that is meant for standard error goes to standard output."""
+        monkeypatch.setattr(sys, "stderr", None)
+        assert main("z.npy", "y.npy", *arguments) == code
+        sys.stderr.close()
+        assert capsys.readouterr().out == ("" if code else f"{sx.score(Z, Y)!r}\n")
+
     def test_none_elsewhere(self, capsys):
         assert main("z.npy", "y.npy") == 0
         assert capsys.readouterr().err == ""

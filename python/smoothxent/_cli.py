@@ -68,6 +68,8 @@ class Terminated(KeyboardInterrupt):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command with these arguments, by default those of the process; return its exit code."""
+    if sys.stderr is None:  # closed: print would take standard output, and a file its number, 2
+        sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - for the whole run
     parser, of_score = _parsers()
     given = parser.parse_args(arguments)
     try:
