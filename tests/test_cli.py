@@ -272,7 +272,9 @@ class TestErrors:
     def test_no_file(self, capsys):
         assert "'w.npy'" in failed(capsys, 3, "z.npy", "w.npy")
         assert "'w.npy'" in failed(capsys, 3, "z.npy", "y.npy", "--prior", "w.npy")
-        assert "nowhere" in failed(capsys, 3, "z.npy", "y.npy", "--grad-out", "nowhere/g.npy")
+        outputs = ("--log-probs-out", "p.npy", "--grad-out", "nowhere/g.npy")
+        assert "'nowhere/g.npy.part'" in failed(capsys, 3, "z.npy", "y.npy", *outputs)
+        assert names() == ["y.npy", "z.npy"]
 
     @pytest.mark.skipif(not hasattr(os, "posix_fallocate"), reason="the system reserves no room")
     def test_no_room_for_outputs(self, capsys, monkeypatch):
@@ -280,7 +282,9 @@ class TestErrors:
             raise OSError(28, "No space left on device")
 
         monkeypatch.setattr(os, "posix_fallocate", full)
-        assert "No space left" in failed(capsys, 3, "z.npy", "y.npy", *OUTPUTS)
+        said = failed(capsys, 3, "z.npy", "y.npy", *OUTPUTS)
+        assert said.endswith("No space left on device: 'p.npy.part'")
+        assert names() == ["y.npy", "z.npy"]
 
     def test_missing_package(self, capsys, monkeypatch):
         write_arrow("file", {"logits": lists(Z)}, 200)

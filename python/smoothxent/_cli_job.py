@@ -85,7 +85,12 @@ class Job:
 
         if before is None:
             self._forget()  # an earlier run, whose outputs are overwritten
-        self._open_outputs()
+        try:
+            self._open_outputs()
+        except OSError:
+            if before is None:
+                self._discard()
+            raise
         try:
             rest = score_chunks(
                 self.logits,
@@ -185,8 +190,8 @@ class Job:
         for name, path in self.outputs.items():
             part = part_of(path)
             if score is None:
-                self._open[name] = np.lib.format.open_memmap(part, "w+", dtype, self.logits.shape)
-                _reserve(part)
+                self._open[name] = None  # from here on there is a part to discard
+                self._open[name] = _created(part, dtype, self.logits.shape)
             elif part.exists() or not path.exists() or row < self.logits.shape[0]:
                 # It is not changed before it is known: opened to be written, it would be made longer.
                 if _digest(open_array(part), row) != self._written.get(name):
@@ -204,6 +209,15 @@ def _digest(output: NDArray[Any], row: int) -> str:
     """Return what tells an output that is written up to a row from those of other jobs."""
     text = f"{output.dtype} {output.shape}"
     return hashlib.sha256(text.encode() + output[:row][-1:].tobytes()).hexdigest()
+
+
+def _created(path: Path, dtype: np.dtype[Any], shape: tuple[int, ...]) -> NDArray[Any]:
+    try:
+        array = np.lib.format.open_memmap(path, "w+", dtype, shape)
+        _reserve(path)
+    except OSError as error:  # not all of them name the file
+        raise OSError(error.errno, error.strerror, str(path)) from None
+    return array
 
 
 def _reserve(path: Path) -> None:
