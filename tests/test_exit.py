@@ -8,30 +8,51 @@ import pytest
 
 WATCHDOG = 120  # seconds; each case takes a few
 
-# Children that share one import, each of which exits while daemon threads are in long calls. At the end of
-# a child the collector would go through what it shares with its parent, and so copy it: most of the time.
+# Children that share one import, each of which exits while daemon threads are in calls. At the end of a
+# child the collector would go through what it shares with its parent, and so copy it: most of the time.
 DAEMONS = """
 import gc, os, sys, threading, time
+from fractions import Fraction
 import numpy as np
 import smoothxent as sx
 
 sx.set_num_threads(1)  # it is the calling thread that looks for signals
 rows = np.broadcast_to(np.float32(0), (2**20, 2**16))
 labels = np.zeros(2**20, np.uint8)
+z = np.zeros((2, 3))
 running = []
+
+def work():
+    {work}
+
 gc.freeze()
 for _ in range({exits}):
     child = os.fork()
     if child == 0:
-        threading.Thread(target=sx.cross_entropy, args=(rows, labels), daemon=True).start()
-        time.sleep(0.002)
-        sys.exit()
+        for _ in range({threads}):
+            threading.Thread(target=work, daemon=True).start()
+        time.sleep({seconds})
+        sys.exit(3)
     running.append(child)
     if len(running) == 2:
-        assert os.waitstatus_to_exitcode(os.waitpid(running.pop(0), 0)[1]) == 0
+        assert os.waitstatus_to_exitcode(os.waitpid(running.pop(0), 0)[1]) == 3
 for child in running:
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 3
 """
+
+# Calls that run Python code: for arguments that are no arrays, for several axes, and for errors.
+PYTHON_CODE = [
+    "sx.softmax([1.0, 2.0])",
+    "sx.softmax([[1, 2]], axis=None)",
+    "sx.softmax(z, out=np.matrix(z))",
+    "sx.softmax(z.astype('>f8'))",
+    "sx.softmax(z, temperature=Fraction(2))",
+    "sx.log_softmax_at(np.ones((1, 2), int), [[0]])",
+    """try: sx.cross_entropy(z, np.array([5, 0]))
+        except sx.LabelError: pass""",
+    """try: sx.softmax(z, dtype=np.int64)
+        except TypeError: pass""",
+]
 
 # A long call by the thread that ends the interpreter, from a destructor.
 DESTRUCTOR = """
@@ -60,7 +81,17 @@ def run(script):
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="the system has no fork")
 def test_daemon_threads_in_calls():
-    ended = run(DAEMONS.format(exits=200))
+    work = "sx.cross_entropy(rows, labels)"
+    ended = run(DAEMONS.format(exits=200, threads=1, work=work, seconds=0.002))
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "", "")
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="the system has no fork")
+@pytest.mark.parametrize("call", PYTHON_CODE)
+def test_daemon_threads_in_python_code_of_calls(call):
+    """CPython before 3.14 ends these threads by unwinding their stack, also where Rust calls Python code."""
+    work = f"while True:\n        {call}"
+    ended = run(DAEMONS.format(exits=10, threads=4, work=work, seconds=0.02))
     assert (ended.returncode, ended.stdout, ended.stderr) == (0, "", "")
 
 

@@ -2,7 +2,7 @@
 
 use super::errors::{answer, type_error, value_error};
 use super::known::Known;
-use super::objects::{int, read};
+use super::objects::{int, read, repr};
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyFloat, PyInt, PyString};
 use smoothxent::{Number, Reduction};
@@ -22,17 +22,13 @@ pub(super) fn integer(obj: &Bound<'_, PyAny>, name: &str) -> PyResult<i128> {
 
 #[cold]
 fn integer_like(obj: &Bound<'_, PyAny>, name: &str) -> PyResult<i128> {
-    let small: Option<i64> = answer(obj.py(), obj.extract())?;
-    if let Some(small) = small.filter(|_| !is_bool(obj)) {
-        return Ok(i128::from(small));
-    }
     let exact = read(&Known::get().integer, obj, name)?;
     answer(obj.py(), exact.extract())?.ok_or_else(|| beyond_64_bits(obj, name))
 }
 
 #[cold]
 fn beyond_64_bits(obj: &Bound<'_, PyAny>, name: &str) -> PyErr {
-    match obj.repr() {
+    match repr(obj) {
         Ok(given) => value_error!(obj.py(), "{name} must fit 64 bits, got {given}"),
         Err(error) => error,
     }
@@ -81,9 +77,11 @@ pub(super) fn number(obj: &Bound<'_, PyAny>, name: &str) -> PyResult<f64> {
 
 #[cold]
 fn number_like(obj: &Bound<'_, PyAny>, name: &str) -> PyResult<f64> {
-    match answer(obj.py(), obj.extract())? {
-        Some(value) if !is_bool(obj) => Ok(value),
-        _ => read(&Known::get().number, obj, name)?.extract(),
+    // A float64 of NumPy's is a float; of other objects __float__ may be Python code, or drop an imaginary part.
+    match obj.cast::<PyFloat>() {
+        Ok(float) => Ok(float.value()),
+        Err(_) if int(obj).is_some() => obj.extract(),
+        Err(_) => read(&Known::get().number, obj, name)?.extract(),
     }
 }
 

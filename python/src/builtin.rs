@@ -6,11 +6,11 @@
 #![allow(unsafe_code, reason = "a home of unsafe: functions that Python calls with raw arguments")]
 
 use super::call::guard;
-use super::objects::{dict, tuple_of};
+use super::objects::{call_with, dict, tuple_of};
 use super::{Argument, NATIVE};
 use pyo3::ffi::{self, PyCFunctionFastWithKeywords as Function, PyObject};
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyNotImplemented, PyTuple};
+use pyo3::types::{PyNotImplemented, PyTuple};
 use std::ptr::null_mut;
 use std::slice;
 use std::sync::atomic::{AtomicPtr, Ordering};
@@ -154,6 +154,6 @@ impl Replaced {
         for (keyword, one) in named() {
             by_keyword.set_item(&*keyword, object(one))?;
         }
-        object(&self.python).call(by_position, Some(by_keyword.cast::<PyDict>()?))
+        call_with(&object(&self.python), &by_position, &by_keyword)
     }
 }

@@ -2,7 +2,7 @@
 
 use super::errors::{Shape, answer, error, type_error};
 use super::known::Known;
-use super::objects::{call, numbers};
+use super::objects::{call, dtype_name, numbers, repr};
 use pyo3::exceptions::{PyMemoryError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyString;
@@ -34,7 +34,9 @@ pub(super) fn storage_of(dtype: &Bound<'_, PyAny>) -> PyResult<Option<Storage>> 
     if let Some(storage) = known.storage_of(dtype) {
         return Ok(Some(storage));
     }
-    let name = dtype.getattr(&known.name)?.cast_into::<PyString>()?;
+    // Python code of NumPy's.
+    let name = call(known.getattr.bind(dtype.py()), [dtype, known.name.bind(dtype.py())])?;
+    let name = name.cast_into::<PyString>()?;
     let (name, size) = (name.to_cow()?, dtype.getattr(&known.itemsize)?.extract::<usize>()?);
     let is_native = dtype.getattr(&known.isnative)?.is_truthy()?;
     let mut all = STORAGES.into_iter().filter(|_| is_native);
@@ -55,12 +57,12 @@ pub(super) fn requested(obj: &Bound<'_, PyAny>) -> PyResult<Storage> {
     let refuse =
         |what: Bound<'_, PyString>| type_error!(py, "dtype must be {SUPPORTED}, got {what}");
     let Some(dtype) = answer(py, call(Known::get().dtype_type.bind(py), [obj]))? else {
-        return Err(refuse(obj.repr()?));
+        return Err(refuse(repr(obj)?));
     };
     match storage_of(&dtype)?.filter(|storage| storage.is_float()) {
         // Whatever else the object says, as of metadata or fields.
         Some(storage) => Ok(storage),
-        None => Err(refuse(dtype.str()?)),
+        None => Err(refuse(dtype_name(&dtype)?)),
     }
 }
 
@@ -77,7 +79,7 @@ pub(super) fn empty<'py>(
             return raised;
         }
         // No shape of an array that is there is refused, but for more bytes than there are addresses.
-        match dtype.str() {
+        match dtype_name(dtype) {
             Ok(name) => error::<PyMemoryError>(
                 py,
                 format_args!("cannot allocate {name} of shape {}", Shape(shape)),

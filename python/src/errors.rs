@@ -184,7 +184,7 @@ pub(super) fn wrong_shape(
 pub(super) fn axis_error(axis: &Bound<'_, PyAny>, ndim: usize) -> PyErr {
     let (py, known) = (axis.py(), Known::get());
     from_class(py, &known.axis_error, |class| {
-        let axis = axis.call_method0(&known.__index__)?;
+        let axis = call(known.integer.bind(py), [axis, text(py, "axis")?.as_any()])?;
         call(class, [&axis, &integer(py, ndim)?, known.logits.bind(py)])
     })
 }

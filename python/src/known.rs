@@ -65,6 +65,8 @@ macro_rules! known {
 
 known! {
     objects {
+        getattr: "builtins"."getattr",
+        repr: "builtins"."repr",
         ndarray: "numpy"."ndarray",
         numpy_bool: "numpy"."bool",
         axis_error: "numpy.exceptions"."AxisError",

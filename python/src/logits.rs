@@ -135,7 +135,8 @@ impl<'py> Logits<'py> {
         let expected = (0..shape.len()).filter(|at| *at != left_out).map(|at| &shape[at]);
         if given.iter().ne(expected) {
             let (shape, given) = (numbers(py, shape)?.into_any(), numbers(py, given)?.into_any());
-            let kind = Known::get().dtype_of(array.storage()).bind(py).str()?.into_any();
+            let kind =
+                objects::dtype_name(Known::get().dtype_of(array.storage()).bind(py))?.into_any();
             let axis = objects::integer(py, axis)?;
             let error = call(Known::get().shape_error.bind(py), [&given, &kind, &shape, &axis])?;
             return Err(PyErr::from_value(error));

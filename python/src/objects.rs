@@ -1,13 +1,18 @@
-//! New Python objects. Running out of memory is an error here; the corresponding functions of PyO3 panic.
+//! New Python objects, and calls of Python code. Running out of memory is an error here; the corresponding functions of
+//! PyO3 panic.
 #![allow(
     unsafe_code,
     reason = "a home of unsafe: what the interpreter returns as NULL is an error"
 )]
 
-use pyo3::ffi;
+use super::known::Known;
+use pyo3::ffi::{self, PyObject};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyInt, PyString, PyTuple};
-use std::ptr;
+use std::hint::black_box;
+use std::mem::{forget, transmute};
+use std::ptr::null_mut;
+use std::thread::park;
 
 /// The object that a function of the interpreter returned, or the exception it has set.
 macro_rules! new {
@@ -103,8 +108,8 @@ fn put<'py>(tuple: &Bound<'py, PyTuple>, place: isize, item: Bound<'py, PyAny>) 
     assert_eq!(outcome, 0, "a place of a new tuple");
 }
 
-pub(super) fn dict(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
-    py.get_type::<PyDict>().call0()
+pub(super) fn dict(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
+    Ok(py.get_type::<PyDict>().call0()?.cast_into()?)
 }
 
 /// `numbers` as Python writes a shape or an index.
@@ -112,14 +117,72 @@ pub(super) fn numbers<'py>(py: Python<'py>, numbers: &[usize]) -> PyResult<Bound
     tuple_of(py, numbers.iter().map(|number| integer(py, *number)))
 }
 
-/// Calls `function` with `arguments`.
+/// Stops the thread for ever when it is dropped.
+struct Stop;
+
+impl Drop for Stop {
+    fn drop(&mut self) {
+        loop {
+            park();
+        }
+    }
+}
+
+/// `PyObject_Call`, which returns or stops the thread.
+///
+/// While Python ends, a daemon thread that wants to run Python code again is ended where it is: before CPython 3.14, by
+/// `pthread_exit`, for which the C library of Linux unwinds the stack. In Rust's frames, which catch panics and own Python
+/// objects, that would abort the process. So here the thread stops, as it does in CPython 3.14, and in PyO3 where it
+/// attaches to the interpreter.
+///
+/// # Safety
+///
+/// As of `PyObject_Call`: the interpreter is attached, and the arguments are a callable, a tuple, and a dict or NULL.
+unsafe fn call_or_stop(
+    function: *mut PyObject,
+    arguments: *mut PyObject,
+    keywords: *mut PyObject,
+) -> *mut PyObject {
+    type Object = *mut PyObject;
+    type Declared = unsafe extern "C" fn(Object, Object, Object) -> Object;
+    type Unwinding = unsafe extern "C-unwind" fn(Object, Object, Object) -> Object;
+    // SAFETY: the types differ in that by the second the function may unwind, which it does. By its declaration it may
+    // not, so the compiler must not see which function is called.
+    let call = black_box(unsafe { transmute::<Declared, Unwinding>(ffi::PyObject_Call) });
+    let stop = Stop;
+    // SAFETY: as said above.
+    let result = unsafe { call(function, arguments, keywords) };
+    forget(stop);
+    result
+}
+
+/// Calls `function` with `arguments`. All Python code is run by this, or with keywords by [`call_with`].
 pub(super) fn call<'py, const N: usize>(
     function: &Bound<'py, PyAny>,
     arguments: [&Bound<'py, PyAny>; N],
 ) -> PyResult<Bound<'py, PyAny>> {
     let arguments = tuple(function.py(), arguments.map(Clone::clone))?;
-    let keywords = ptr::null_mut();
-    new!(function.py(), ffi::PyObject_Call(function.as_ptr(), arguments.as_ptr(), keywords))
+    new!(function.py(), call_or_stop(function.as_ptr(), arguments.as_ptr(), null_mut()))
+}
+
+/// The same, with keywords too.
+pub(super) fn call_with<'py>(
+    function: &Bound<'py, PyAny>,
+    arguments: &Bound<'py, PyTuple>,
+    keywords: &Bound<'py, PyDict>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let (arguments, keywords) = (arguments.as_ptr(), keywords.as_ptr());
+    new!(function.py(), call_or_stop(function.as_ptr(), arguments, keywords))
+}
+
+/// `repr(object)`
+pub(super) fn repr<'py>(object: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyString>> {
+    Ok(call(Known::get().repr.bind(object.py()), [object])?.cast_into()?)
+}
+
+/// `str(dtype)`
+pub(super) fn dtype_name<'py>(dtype: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyString>> {
+    Ok(call(dtype.py().get_type::<PyString>().as_any(), [dtype])?.cast_into()?)
 }
 
 /// What a function of the package makes of an argument of this name; or its error.
