@@ -61,3 +61,14 @@ def test_outputs_that_only_look_like_arrays():
     for call in (sx.softmax, sx.log_softmax):
         with pytest.raises(TypeError):
             call(np.zeros((1, 3), np.float32), out=Liar())
+
+
+def test_outputs_that_interleave_share_no_memory():
+    z, labels, _ = problem(10, np.float32)
+    expected = sx.cross_entropy_value_and_grad(z, labels, reduction="none")
+    both = np.empty((len(z), 11), np.float32)
+    out, grad_out = both[:, 0], both[:, 1:]
+    got = sx.cross_entropy_value_and_grad(z, labels, reduction="none", out=out, grad_out=grad_out)
+    for result, output, right in zip(got, (out, grad_out), expected, strict=True):
+        assert result is output
+        assert_same_bits(np.ascontiguousarray(output), right)

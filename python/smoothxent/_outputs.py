@@ -51,6 +51,14 @@ def as_output(obj: object, name: str) -> NDArray[Any]:
     return as_ndarray(tensor, name, fill=None)
 
 
+def share_memory(a: NDArray[Any], b: NDArray[Any]) -> bool:
+    """Tell whether two arrays have, or may have, elements in common; it is not searched for long."""
+    try:
+        return np.shares_memory(a, b, max_work=_MOST_WORK)  # type: ignore[arg-type]  # of the stubs
+    except np.exceptions.TooHardError:
+        return True
+
+
 def refuse_overlap(array: NDArray[Any], name: str) -> None:
     """Refuse an array two of whose elements share memory; it is not searched for long."""
     try:
@@ -77,13 +85,7 @@ def _overlaps_itself(array: NDArray[Any]) -> bool:
 def refuse_shared_memory(out: NDArray[Any], name: str, others: Mapping[str, object]) -> None:
     """Refuse an output that has, or may have, elements in common with arrays; it is not searched for long."""
     for other, array in others.items():
-        if not isinstance(array, np.ndarray):
-            continue
-        try:
-            shares = np.shares_memory(out, array, max_work=_MOST_WORK)  # type: ignore[arg-type]  # of the stubs
-        except np.exceptions.TooHardError:
-            shares = True
-        if shares:
+        if isinstance(array, np.ndarray) and share_memory(out, array):
             raise ValueError(f"{name} must not share memory with {other}")
 
 

@@ -81,6 +81,7 @@ known! {
         as_indices: "smoothxent._arrays"."as_indices",
         as_output: "smoothxent._outputs"."as_native_output",
         refuse_overlap: "smoothxent._outputs"."refuse_overlap",
+        share_memory: "smoothxent._outputs"."share_memory",
         number: "smoothxent._options"."number",
         integer: "smoothxent._options"."integer",
         shape_error: "smoothxent._target_shapes"."shape_error",

@@ -161,7 +161,7 @@ fn evaluate<'py>(
     }
     let out = losses.as_ref().map(Output::result).or(scalar.as_ref());
     if let (Some(out), Some(grad)) = (out, &grad)
-        && out.may_overlap(grad.result())
+        && out.shares_memory(py, grad.result())?
     {
         return Err(value_error!(py, "out and grad_out must not share memory"));
     }

@@ -4,7 +4,7 @@ use super::{Array, dtype_of, ndim_of};
 use crate::dtype::{self, storage_of};
 use crate::errors::{type_error, value_error, wrong_shape};
 use crate::known::Known;
-use crate::objects::read;
+use crate::objects::{call, read};
 use pyo3::prelude::*;
 use smoothxent::Storage;
 
@@ -157,6 +157,15 @@ impl<'py> Array<'py> {
             return Err(value_error!(py, "{name} is read-only"));
         }
         self.refuse_overlap(py, name)
+    }
+
+    /// Has an element memory of one of the other's?
+    pub(crate) fn shares_memory(&self, py: Python<'py>, other: &Array<'py>) -> PyResult<bool> {
+        if !self.may_overlap(other) {
+            return Ok(false);
+        }
+        let arrays = [&self.object(py), &other.object(py)];
+        call(Known::get().share_memory.bind(py), arrays)?.is_truthy()
     }
 
     /// Refuses an array two of whose elements share memory.
