@@ -107,6 +107,20 @@ def test_shapes_of_logsumexp_are_those_of_numpy(axes, keepdims):
     assert_same_bits(out, np.asarray(got))
 
 
+@pytest.mark.parametrize("axes", [None, (0,), (1,), (0, 1)], ids=str)
+def test_results_in_a_matrix(axes):
+    """It has two axes whatever is made of it."""
+    z = logits(np.float64, (4, 3))
+    for function in FUNCTIONS:
+        out = np.zeros((4, 3)).view(np.matrix)
+        assert function(z, axis=axes, out=out) is out
+        assert_same_bits(np.asarray(out), function(z, axis=axes))
+    expected = sx.logsumexp(z, axis=axes, keepdims=True)
+    out = np.zeros(expected.shape).view(np.matrix)
+    assert sx.logsumexp(z, axis=axes, keepdims=True, out=out) is out
+    assert_same_bits(np.asarray(out), expected)
+
+
 @pytest.mark.parametrize(
     "axes", [(1, 0), (-1, 0), (-4, -2, 1), (np.int8(1), np.uint64(2))], ids=str
 )

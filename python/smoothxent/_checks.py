@@ -286,7 +286,7 @@ def result(out: NDArray[Any] | None, shape: tuple[int, ...], dtype: DTypeLike) -
 
 def output(out: NDArray[Any], shape: tuple[int, ...], name: str = "out") -> NDArray[Any]:
     """Return the array of `out` if a floating result of `shape` can be written to it."""
-    out = as_output(out, name)
+    out = np.ndarray.view(as_output(out, name), np.ndarray)  # whatever a subclass says of itself
     if out.shape != shape:
         raise ValueError(f"{name} must have shape {shape}, got {out.shape}")
     if not is_supported_float(out.dtype):
