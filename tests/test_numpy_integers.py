@@ -60,6 +60,8 @@ def test_numbers_of_numpy(name):
     expected = sx.cross_entropy(Z, Y, **{name: 1})
     for dtype in (*LABEL_DTYPES, np.float16, np.float32, np.float64):
         assert sx.cross_entropy(Z, Y, **{name: np.dtype(dtype).type(1)}) == expected
-    for value in (True, np.True_):
-        with pytest.raises(TypeError, match=f"^{name} must be a real number, got bool"):
+    assert sx.cross_entropy(Z, Y, **{name: np.array(1.0)}) == expected
+    refused = [True, np.True_, "0.5", b"0.5", np.complex64(0.5), np.complex128(0.1 + 2j)]
+    for value in (*refused, *map(np.array, refused), *(np.array(one, object) for one in refused)):
+        with pytest.raises(TypeError, match=f"^{name} must be a real number, got [bsc]"):
             sx.cross_entropy(Z, Y, **{name: value})

@@ -15,11 +15,15 @@ if TYPE_CHECKING:
     from typing import SupportsFloat, SupportsIndex
 
 
+_NOT_REAL = (bool, np.bool_, str, bytes, np.complexfloating, np.ndarray)
+
+
 def number(value: SupportsFloat, name: str) -> float:
-    """Return a real number as a float; a bool is none, nor is text, of which Python would make one."""
+    """Return a real number as a float; a bool, text or a complex number of NumPy is none."""
+    if isinstance(value, np.ndarray) and value.ndim == 0:
+        value = value[()]
     is_real = hasattr(value, "__float__") or hasattr(value, "__index__")
-    is_array = isinstance(value, np.ndarray) and value.ndim > 0
-    if is_real and not (is_array or isinstance(value, (bool, np.bool_, str, bytes))):
+    if is_real and not isinstance(value, _NOT_REAL):
         try:
             return float(value)
         except TypeError:
