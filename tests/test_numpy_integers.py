@@ -65,3 +65,9 @@ def test_numbers_of_numpy(name):
     for value in (*refused, *map(np.array, refused), *(np.array(one, object) for one in refused)):
         with pytest.raises(TypeError, match=f"^{name} must be a real number, got [bsc]"):
             sx.cross_entropy(Z, Y, **{name: value})
+
+
+@every_call
+def test_integers_of_more_digits_than_python_writes(call):
+    with pytest.raises(ValueError, match=r"must fit 64 bits$"):
+        call(10**5000)

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 
 _NOT_REAL = (bool, np.bool_, str, bytes, np.complexfloating, np.ndarray)
+# Of an integer that Python writes in digits, whatever sys.set_int_max_str_digits allows.
+_MOST_BITS = 2048
 
 
 def number(value: SupportsFloat, name: str) -> float:
@@ -37,9 +39,13 @@ def integer(value: SupportsIndex, name: str) -> int:
     """Return an integer; a bool is none, because ``ignore_index=False`` would mean class 0."""
     if not isinstance(value, bool):
         try:
-            return operator.index(value)
+            given = operator.index(value)
         except TypeError:
             pass
+        else:
+            if given.bit_length() > _MOST_BITS:
+                raise ValueError(f"{name} must fit 64 bits")
+            return given
     raise TypeError(f"{name} must be an integer, got {type(value).__name__}")
 
 
