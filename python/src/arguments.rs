@@ -54,15 +54,15 @@ pub(super) fn reduction(obj: &Bound<'_, PyAny>) -> PyResult<Reduction> {
     }
     let expected = "reduction must be \"none\", \"sum\", \"mean\" or \"sum_by_nonzero_weights\"";
     let py = obj.py();
-    Err(match obj.cast::<PyString>() {
-        Ok(text) => match text.to_cow()?.as_ref() {
-            "none" => return Ok(Reduction::None),
-            "sum" => return Ok(Reduction::Sum),
-            "mean" => return Ok(Reduction::Mean),
-            "sum_by_nonzero_weights" => return Ok(Reduction::SumByNonzeroWeights),
-            other => value_error!(py, "{expected}, got \"{other}\""),
-        },
-        Err(_) => value_error!(py, "{expected}, got {}", obj.repr()?),
+    // No text of UTF-8 where a surrogate is alone.
+    let text = obj.cast::<PyString>().ok().map(|text| answer(py, text.to_cow())).transpose()?;
+    Err(match text.flatten().as_deref() {
+        Some("none") => return Ok(Reduction::None),
+        Some("sum") => return Ok(Reduction::Sum),
+        Some("mean") => return Ok(Reduction::Mean),
+        Some("sum_by_nonzero_weights") => return Ok(Reduction::SumByNonzeroWeights),
+        Some(other) => value_error!(py, "{expected}, got \"{other}\""),
+        None => value_error!(py, "{expected}, got {}", repr(obj)?),
     })
 }
 
