@@ -280,6 +280,8 @@ def dask(name):
     )
 
 
+MASKED = HasArray(np.ma.masked_array([0.5, 1.0], [False, True]))
+MASKED_TEXT = "logits is a masked array with masked values; decide what they mean, for example with .filled(-numpy.inf)"
 PANDAS_SPARSE = pd.arrays.SparseArray([0.0, 0.0, 1.0])
 # what is passed, to which argument, the whole text
 REFUSED = {
@@ -331,6 +333,8 @@ REFUSED = {
     "dask, a subclass": (type("Own", (type(of_dask("array.core")),), {})(), "where", dask("where")),
     "dask, a frame": (of_dask("dataframe.dask_expr._collection"), "sample_weight", dask("sample_weight")),
     "dask, delayed": (of_dask("delayed"), "logits", dask("logits")),
+    "masked by __array__": (MASKED, "logits", MASKED_TEXT),
+    "a list of arrays masked by __array__": ([[MASKED]], "logits", MASKED_TEXT),
     "jax, complex": (jnp.asarray([1j]), "logits", f"logits has dtype complex64, {FLOATS_EXPECTED}"),
     "jax, a key": (
         jax.random.key(0), "targets",

@@ -204,9 +204,11 @@ def as_ndarray(obj: object, name: str, fill: str | None) -> NDArray[Any]:
         # try DLPack, and would read an object that offers only that element by element.
         if hasattr(obj, "__dlpack__") and not hasattr(obj, "__array__") and not _is_buffer(obj):
             return np.from_dlpack(obj)
-        return of_sequence(obj) if isinstance(obj, SEQUENCES) else np.asarray(obj)
+        array = of_sequence(obj) if isinstance(obj, SEQUENCES) else np.asanyarray(obj)
     except (TypeError, ValueError, RuntimeError, BufferError) as error:
         raise TypeError(f"{name} cannot be read as an array: {error}") from error
+    _refuse_masked(array, name, fill)  # what __array__ returned
+    return array.view(np.ndarray)
 
 
 def _is_buffer(obj: Any) -> bool:
@@ -348,8 +350,18 @@ def _refuse_items(items: Sequence[Any], name: str, fill: str | None, others: set
         elif isinstance(item, np.ndarray) or _pandas_dtypes(item) or _pyarrow_columns(item):
             _refuse_masked(item, name, fill)
             _refuse_missing(item, name, fill)
+        elif hasattr(item, "__array__") and not isinstance(item, np.generic):
+            _refuse_masked(_as_it_says(item), name, fill)
         else:
             others.add(type(item))
+
+
+def _as_it_says(obj: Any) -> object:
+    """Return what an object says it is as an array, where there can be masked arrays; None if it does not."""
+    try:
+        return np.asanyarray(obj) if "numpy.ma" in sys.modules else None
+    except (TypeError, ValueError, RuntimeError, BufferError):
+        return None  # what is wrong is said when all items are read
 
 
 def _decide(method: str, fill: str | None) -> str:
