@@ -65,6 +65,20 @@ def test_sample_weights_and_the_normalizer_of_one_size_cancel(dtype, size):
 
 
 @every_float
+@pytest.mark.parametrize("size", [5e-324, 1e-300, 1e-50, 1e50, 1e300])
+def test_z_loss_has_no_class_weights(dtype, size):
+    z, labels, _ = problem(10, dtype, rows=20)
+    options = {"label_smoothing": 0.1, "z_loss": size / 16, "class_weight": np.full(10, size)}
+    value, grad = value_and_grad(z, labels, **options)
+    ones = {"label_smoothing": 0.1, "z_loss": 1 / 16} if size > 1e-320 else {"label_smoothing": 0.1}
+    expected, expected_grad = value_and_grad(z, labels, **ones)
+    assert value == pytest.approx(expected, rel=1e-6 if dtype == np.float32 else 1e-14)
+    np.testing.assert_allclose(grad, expected_grad, rtol=1e-4, atol=1e-8)
+    rows = value_and_grad(np.zeros((1, 5)), [0], z_loss=1.0, class_weight=np.full(5, 1e20))
+    assert rows[0] == pytest.approx(np.log(5.0))
+
+
+@every_float
 def test_one_class_weighs_more_than_all_others(dtype):
     z, labels, _ = problem(3, dtype, rows=20)
     weights = np.array([1.0, 1.0, 1e39])

@@ -125,9 +125,10 @@ impl<'a, F: Float> SmoothedTargets<'a, F> {
         Ok(Self { targets, terms, kept, smooth, classes, are_units })
     }
 
-    /// The weight of lse² in the loss.
+    /// The weight of lse² in the loss: beside class weights in their units, in these too.
     pub(crate) fn z_loss(&self) -> f64 {
-        self.terms.z_loss
+        let unit = self.terms.class_weight.map_or(1.0, WeightValues::unit);
+        (self.terms.z_loss / unit).min(f64::MAX)
     }
 
     /// May rows have weights that [`SmoothedTargets::fill`] makes?
