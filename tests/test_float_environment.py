@@ -16,6 +16,7 @@ import pytest
 import smoothxent as sx
 from digest import large_problem, results, special_rows
 from problems import FLOATS, problem
+from smoothxent.objectives import xgboost_objective
 from ulp import assert_same_bits
 
 GLIBC_X86 = sys.platform == "linux" and platform.machine() == "x86_64"
@@ -157,6 +158,23 @@ def test_no_floating_point_warning_where_sums_overflow():
             lambda: sx.smooth_labels([0], 3, label_smoothing=0.1, prior=[1e308] * 3),
             lambda: sx.label_dropout([0], 3, rate=0.1, prior=[1e308] * 3),
             lambda: sx.cross_entropy([[0.0] * 3], [0], label_smoothing=0.1, prior=[1e308] * 3),
+            lambda: xgboost_objective(label_smoothing=0.1, prior=[1e308] * 3),
         ):
             with pytest.raises(ValueError, match="^prior sums to inf, expected 1 within "):
                 call()
+
+
+@pytest.mark.parametrize("size", [5e-324, 1e-320, 1e-40, 1e40, 1e308])
+def test_no_floating_point_warning_of_weights_of_any_size(size):
+    weights, one = np.array([size, 1.0, 0.0, size]), np.eye(4)
+    confident = 800.0 * one
+    for targets in ([0, 1, 2, 3], 0.5 * one + 0.125):
+        for options in ({"sample_weight": weights}, {"class_weight": weights}):
+            for dtype in FLOATS:
+                z = confident.astype(dtype)
+                with np.errstate(all="raise"):
+                    sx.score(z, targets, grad_out=z.copy(), **options).as_dict()
+                    for reduction in ("mean", "sum", "none"):
+                        sx.linear_cross_entropy_value_and_grad(
+                            z, z, targets, bias=z[0], reduction=reduction, **options
+                        )

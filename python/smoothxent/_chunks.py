@@ -173,7 +173,7 @@ def finish(
 
 def rounded(values: Doubles, *, dtype: np.dtype[Any]) -> NDArray[Any]:
     """Return numbers of rows of `dtype`, rounded first to what the rows are computed in."""
-    with np.errstate(over="ignore"):  # inf, without a warning, as of the native code
+    with np.errstate(all="ignore"):  # without warnings, as of the native code
         return values.astype(np.promote_types(np.float32, dtype)).astype(dtype)
 
 

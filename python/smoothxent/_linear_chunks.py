@@ -81,13 +81,14 @@ class Job:
         )
         self._hidden = np.atleast_2d(self._layer.hidden)  # a single row is one of one
         of_rows = self._targets if self._layer.hidden.ndim > 1 else self._targets[np.newaxis]
-        self._rows = CountedRows(self._hidden.shape[:-1], of_rows, self._options)
-        self._step = _balanced(self._rows.count, most)
-        self._divisor = (
-            self._rows.divisor(settings.reduction)
-            if settings.normalizer is None
-            else float(settings.normalizer)
-        )
+        with np.errstate(all="ignore"):  # what overflows is refused
+            self._rows = CountedRows(self._hidden.shape[:-1], of_rows, self._options)
+            self._step = _balanced(self._rows.count, most)
+            self._divisor = (
+                self._rows.divisor(settings.reduction)
+                if settings.normalizer is None
+                else float(settings.normalizer)
+            )
 
     def loss_and_gradients(
         self, given: dict[str, NDArray[Any] | None]
@@ -99,7 +100,8 @@ class Job:
         sums = None if bias_grad is None else allocated(np.zeros, bias_grad.shape)
         loss = self.loss(Gradients(np.atleast_2d(hidden_grad), weight_grad, sums))
         if bias_grad is not None:
-            bias_grad[...] = sums
+            with np.errstate(all="ignore"):
+                bias_grad[...] = sums
         # A tensor that was given is returned itself, not the array of its memory.
         hidden_grad, weight_grad, bias_grad = (
             new if old is None else old for old, new in zip(given.values(), outs, strict=True)

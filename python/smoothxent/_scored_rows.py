@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 # Of rows times weights, infinite as the loss is; of infinite logits, nan as the loss is.
-@np.errstate(over="ignore", invalid="ignore")
+@np.errstate(all="ignore")
 def score_rows(
     logits: NDArray[Any],
     targets: NDArray[Any],
