@@ -230,3 +230,53 @@ class TestClassPrior:
             assert_same_bits(
                 sx.class_prior(np.array([0, 1, 1], dtype), 2), np.array([1 / 3, 2 / 3])
             )
+
+
+class TestLabelsThatChangeMeanwhile:
+    """Another thread, or a method of an argument that is read after the labels: no matter which label there is then."""
+
+    @pytest.mark.parametrize("label", [99, -1])
+    def test_what_is_checked_is_what_is_used(self, label):
+        labels = np.arange(4)
+
+        class Meanwhile:
+            def __init__(self, array):
+                self.array = array
+
+            def __array__(self, *_, **__):
+                labels[-1] = label
+                return self.array
+
+        calls = [
+            lambda given, u, s: sx.smooth_labels(given, 4, label_smoothing=0.1, prior=u),
+            lambda given, u, s: sx.label_dropout(given, 4, rate=0.0, prior=u),
+            lambda given, u, s: sx.class_prior(given, 4, sample_weight=s),
+        ]
+        for call in calls:
+            labels[:] = np.arange(4)
+            changing = Meanwhile(np.full(4, 0.25)), Meanwhile(np.ones(4))
+            result = call(labels, *changing)
+            np.testing.assert_array_equal(result, call(np.arange(4), np.full(4, 0.25), np.ones(4)))
+            assert labels[-1] == label
+
+    @pytest.mark.parametrize("label", [99, -1])
+    def test_a_chunk_of_a_score(self, label):
+        labels, z = np.arange(4), np.eye(4)
+
+        class Meanwhile:
+            reads = 0
+
+            def __float__(self):
+                self.reads += 1
+                if self.reads > first_reads:
+                    labels[-1] = label
+                return 0.25
+
+        weights = [1.0, 2.0, 3.0, 4.0]
+        expected = sx.score(z, labels, class_weight=weights, z_loss=0.25)
+        first_reads, z_loss = 100, Meanwhile()
+        sx.score(z[:0], labels[:0], class_weight=weights, z_loss=z_loss)
+        first_reads = z_loss.reads  # before the first chunk
+        score = sx.score(z, labels, class_weight=weights, z_loss=Meanwhile())
+        assert score == expected
+        assert labels[-1] == label

@@ -14,11 +14,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from smoothxent import _smoothxent as _native
-from smoothxent._arrays import FLOATS, as_mask, as_numpy_real, is_supported_float
+from smoothxent._arrays import (
+    FLOATS,
+    as_labels,
+    as_mask,
+    as_numpy_real,
+    is_supported_float,
+)
 from smoothxent._errors import LabelError
 from smoothxent._options import between, integer, number
 from smoothxent._outputs import as_output
-from smoothxent._pieces import allocated, first, pieces
+from smoothxent._pieces import allocated, copied, first, pieces
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -78,6 +84,11 @@ def matching_class_count(num_classes: SupportsIndex | None, length: int, axis: i
             f"targets has {length} classes along axis {axis}, but num_classes is {num_classes}"
         )
     return length
+
+
+def labels(targets: ArrayLike) -> NDArray[np.integer[Any]]:
+    """Return a copy of integer labels, not yet looked at: what will be checked is what will be used."""
+    return copied(as_labels(targets, "targets"))
 
 
 def ignored_label(ignore_index: SupportsIndex | None) -> int | None:

@@ -24,6 +24,7 @@ from smoothxent._arrays import as_labels, as_logits
 from smoothxent._checks import classes_or_ignored
 from smoothxent._exact import exact_sums
 from smoothxent._losses import sum_arguments
+from smoothxent._pieces import copied
 from smoothxent._shares import SEGMENT, lengths_of_parts, segments
 
 if TYPE_CHECKING:
@@ -200,7 +201,7 @@ def check_labels(
     block_info: Mapping[int, Mapping[str, Any]],
 ) -> Labels:
     """Return labels that are classes or `IGNORED`; a message says where in all of the targets one is not."""
-    targets = as_labels(targets, "targets")
+    targets = copied(as_labels(targets, "targets"))  # what is checked is what is used
     location = block_info[0]["array-location"]
     starts: Sequence[float] = [start for start, _ in location]
     in_chunk = ""

@@ -12,7 +12,7 @@ from smoothxent._linear_products import Layer
 from smoothxent._loss_options import refuse_others
 from smoothxent._losses import cross_entropy
 from smoothxent._outputs import as_output, is_same_memory, refuse_shared_memory
-from smoothxent._pieces import allocated
+from smoothxent._pieces import allocated, copied
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -87,7 +87,7 @@ def targets(
     """
     checked = as_targets(given, "targets")
     if checked.dtype.kind in "iu":
-        checked = checked.copy()  # what is checked is what is used
+        checked = copied(checked)  # what is checked is what is used
     rows = layer.hidden.shape[:-1]
     zero = np.zeros((), layer.hidden.dtype)
     weights = options.get("sample_weight")

@@ -214,8 +214,7 @@ class CountedRows:
         masses = target_masses(self._shape, self._targets, self._given.get("class_weight"))
         masses = np.broadcast_to(1.0 if masses is None else masses, self._shape)
         if (weights := self._given.get("sample_weight")) is not None:
-            with np.errstate(over="ignore"):
-                masses = masses * weights.astype(np.float64)
+            masses = masses * weights.astype(np.float64)
         total = exact_sums(masses[self.index(0, self.count)].reshape(1, -1))[0].value()
         if not np.isfinite(total):
             raise ValueError(

@@ -50,6 +50,13 @@ def copy(target: NDArray[Any], source: NDArray[Any]) -> None:
         np.copyto(target[at], source[at], casting="unsafe")
 
 
+def copied(array: NDArray[Any]) -> NDArray[Any]:
+    """Return a new array of the same elements."""
+    result = allocated(np.empty, array.shape, array.dtype)
+    copy(result, array)
+    return result
+
+
 def cast(array: NDArray[Any], dtype: DTypeLike) -> NDArray[Any]:
     """Return `array.astype(dtype, copy=False)`."""
     if array.size <= LEN or array.dtype == dtype:

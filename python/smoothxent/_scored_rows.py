@@ -13,6 +13,7 @@ from smoothxent._exact import ExactSum, exact_sums, exact_sums_of_groups
 from smoothxent._gradients import cross_entropy_value_and_grad
 from smoothxent._loss_options import counted_rows, target_masses
 from smoothxent._losses import cross_entropy
+from smoothxent._pieces import copied
 from smoothxent._score import BINS, Score, Sums
 from smoothxent._terms import cross_entropy_terms
 
@@ -35,6 +36,8 @@ def score_rows(
 ) -> Score:
     """Return the score of a chunk of rows, and write what belongs to them."""
     logits, targets = as_logits(logits, "logits"), as_targets(targets, "targets")
+    if targets.dtype.kind in "iu":
+        targets = copied(targets)  # what is checked is what is used
     if options.get("label_smoothing") is None:
         options = {**options, "label_smoothing": 0.0}  # the prior is that of the terms, too
     of_softmax = {name: value for name, value in options.items() if name in _OF_SOFTMAX}

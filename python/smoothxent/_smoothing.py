@@ -12,7 +12,7 @@ import numpy as np
 from smoothxent import _checks
 from smoothxent._arrays import as_numpy_targets
 from smoothxent._outputs import is_same_memory
-from smoothxent._pieces import FAR, copy, pieces
+from smoothxent._pieces import FAR, copied, copy, pieces
 
 if TYPE_CHECKING:
     from typing import SupportsFloat, SupportsIndex
@@ -182,6 +182,7 @@ def smooth_labels(
     if is_labels:
         classes = _checks.class_count(num_classes)
         shape = (*given.shape[:axis], classes, *given.shape[axis:])
+        given = copied(given)  # what is checked is what is used
         _checks.all_classes(given, classes)
     else:
         shape = given.shape
