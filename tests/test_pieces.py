@@ -1,5 +1,7 @@
 """What is done piece by piece, to be interrupted in between, gives what it gives in one piece."""
 
+import itertools
+
 import numpy as np
 import pytest
 from ml_dtypes import bfloat16
@@ -142,3 +144,43 @@ def test_each_element_is_in_one_piece_and_in_order(monkeypatch, shape, length):
     pieces = [array[at] for at in _pieces.pieces(shape)]
     assert all(piece.size <= length and piece.ndim == len(shape) for piece in pieces)
     assert np.concatenate([piece.ravel() for piece in pieces]).tolist() == array.ravel().tolist()
+
+
+LAYOUTS = {
+    "C": lambda: np.arange(600_000).reshape(600, 1000),
+    "Fortran": lambda: np.arange(2_000_000).reshape(2000, 1000).T,
+    "Fortran, long rows": lambda: np.arange(2_000_000, dtype=np.float32).reshape(40_000, 50).T,
+    "one row, many times": lambda: np.broadcast_to(np.arange(1000), (2000, 1000)),
+    "one column, many times": lambda: np.broadcast_to(np.arange(2000)[:, None], (2000, 1000)),
+    "axes in any order": lambda: np.arange(720_000).reshape(50, 4, 30, 3, 40).transpose(1, 4, 3, 0, 2),
+    "backwards": lambda: np.arange(2_000_000).reshape(2000, 1000)[::-1, ::-1].T,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_what_is_copied_at_once_lies_in_few_places(monkeypatch, layout):
+    """New memory gets its pages where it is touched first, which takes longer than to copy to it."""
+    source, copyto, runs = LAYOUTS[layout](), np.copyto, []
+
+    def copy_piece(target, source, **how):
+        runs.append(1 if target.flags.c_contiguous else target.size // target.shape[-1])
+        assert target.size <= _pieces.LEN
+        copyto(target, source, **how)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(np, "copyto", copy_piece)
+        target = _pieces.copied(source)
+    assert_same_bits(target, source)
+    assert max(runs) <= 16
+    assert len(runs) <= 2 + 2 * source.size // _pieces.LEN
+
+
+@pytest.mark.parametrize("shape", [(), (0,), (7,), (3, 0), (2, 3, 5), (1, 20), (4, 3, 2, 5)])
+@pytest.mark.parametrize("length", LENGTHS)
+def test_a_copy_of_any_layout(monkeypatch, shape, length):
+    cut_to(monkeypatch, length)
+    source = np.arange(np.prod(shape, dtype=int)).reshape(shape)
+    for step in (1, -1):
+        for axes in itertools.permutations(range(len(shape))):
+            moved = source[(slice(None, None, step),) * len(shape)].transpose(axes)
+            assert_same_bits(_pieces.copied(moved), moved)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 from types import EllipsisType
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +19,9 @@ Index = tuple[slice | EllipsisType, ...]
 LEN = 1 << 18
 # The same where each element needs others that lie anywhere: a class of its row, a search.
 FAR = 1 << 14
+# Elements of a copy that lie together in the target, of which a piece has 16 times as many: in new memory
+# each of these runs may touch a page of its own, of up to 2 MB.
+_RUN = 1 << 14
 SEQUENCES = (list, tuple, range)
 
 
@@ -43,10 +48,18 @@ def pieces(shape: tuple[int, ...], most: int | None = None) -> Iterator[Index]:
 
 def copy(target: NDArray[Any], source: NDArray[Any]) -> None:
     """Copy `source` to `target`, of the same shape, as numpy.copyto does under "unsafe"."""
-    # The widest steps outermost, so that a piece is what lies together.
-    axes = sorted(range(source.ndim), key=lambda axis: -abs(source.strides[axis]))
-    source, target = source.transpose(axes), target.transpose(axes)
-    for at in pieces(source.shape):
+    order = sorted(range(target.ndim), key=lambda axis: -abs(target.strides[axis]))
+    source, target = source.transpose(order), target.transpose(order)
+    inner = range(target.ndim)[::-1]
+    nearest = sorted(inner, key=lambda axis: abs(source.strides[axis]))
+    # A piece is first what lies together in the target, then in the source: few new pages, and whole lines.
+    piece = [1] * target.ndim
+    for axes, most in ((inner, min(_RUN, LEN)), (nearest, LEN), (inner, LEN)):
+        for axis in axes:
+            longer = piece[axis] * (most // math.prod(piece))
+            piece[axis] = max(1, min(longer, target.shape[axis]))
+    for starts in itertools.product(*map(range, itertools.repeat(0), target.shape, piece)):
+        at: Index = (*(slice(i, i + n) for i, n in zip(starts, piece, strict=True)), ...)
         np.copyto(target[at], source[at], casting="unsafe")
 
 
