@@ -135,3 +135,15 @@ def test_a_weight_brings_a_loss_beyond_the_type_back(classes, label_smoothing):
     assert_within(1, losses, np.array([2 * Real(1.7e308) * Real(1e-20), np.log(Real(classes))]))
     mean = sx.cross_entropy(z, [1, 1], sample_weight=weights)
     assert mean == pytest.approx(3.4e288, rel=1e-15)
+
+
+@every_float
+@pytest.mark.parametrize("size", [1e-200, 1e-50, 1e-44, 1e39, 1e200])
+@pytest.mark.parametrize("name", ["sample_weight", "class_weight"])
+def test_weights_beyond_the_type_of_the_rows_in_a_score(dtype, size, name):
+    z, labels, _ = problem(10, dtype, rows=20)
+    options = {"label_smoothing": 0.1, name: np.full(20 if name == "sample_weight" else 10, size)}
+    grad = np.empty_like(z)
+    score = sx.score(z, labels, **options)
+    assert score.loss == pytest.approx(sx.cross_entropy(z, labels, **options), rel=1e-6)
+    assert sx.score(z, labels, grad_out=grad, **options) == score

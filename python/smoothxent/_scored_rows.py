@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
+from smoothxent import _smoothxent as _native
 from smoothxent._activations import log_softmax
 from smoothxent._arrays import as_logits, as_targets
 from smoothxent._chosen import TopK, top_k_log_softmax
@@ -51,6 +52,8 @@ def score_rows(
         loss = terms.nll  # the same bits
     else:
         loss = cross_entropy(logits, targets, reduction="none", **options)
+    if options.get("class_weight") is not None or options.get("sample_weight") is not None:
+        loss = _in_range(loss, logits, targets, options)
     k = min(max(5, top_k or 1), logits.shape[-1])
     best = top_k_log_softmax(logits, k, **of_softmax)
     if log_probs_out is not None:
@@ -115,6 +118,20 @@ def _is_nll(options: Mapping[str, Any]) -> bool:
         and options.get("class_weight") is None
         and options.get("sample_weight") is None
     )
+
+
+def _in_range(
+    losses: NDArray[Any], logits: NDArray[Any], targets: NDArray[Any], options: Mapping[str, Any]
+) -> NDArray[Any]:
+    """Return weighted losses, in float64 where weights took them to where their own type has no digits or no number."""
+    is_normal = (losses >= np.finfo(losses.dtype).tiny) & (losses < np.inf)
+    if losses.dtype == np.float64 or is_normal.all():
+        return losses
+    given: Any = (logits, targets, options.get("label_smoothing"), options.get("prior"))
+    given += (options.get("class_weight"), options.get("sample_weight"))
+    given += (options.get("ignore_index", -100), options.get("where"))
+    given += (options.get("temperature", 1.0), options.get("z_loss", 0.0), -1, "sum", None, None)
+    return np.where(is_normal, losses, _native._row_losses(*given))
 
 
 def _hits(

@@ -129,7 +129,8 @@ def score(
     row counts. They are computed from exact sums, so chunks, adding scores and resuming do not
     change any bit. The sums are those of the values that `cross_entropy` with reduction "none" and
     `cross_entropy_terms` return for each row. For float32 logits these are rounded to float32, so
-    the mean may differ from that of `cross_entropy` by some parts in 10**8.
+    the mean may differ from that of `cross_entropy` by some parts in 10**8. Losses that weights take
+    beyond the range of float32 are not rounded.
 
     The calibration error is the expected calibration error (ECE) of Guo et al. [1]_ with 15 bins of
     equal width, (0, 1/15] to (14/15, 1]: the mean over the bins, weighted by their rows, of the
