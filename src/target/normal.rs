@@ -191,7 +191,11 @@ impl<'a, F: Float> SmoothedTargets<'a, F> {
             // The same whether the prior is that of all rows or of this one.
             target.smooth_mass = f64::NAN;
         }
-        let is_plain = label_smoothing == 0.0 && class_weight.is_none() && self.kept.is_none();
+        // Those of a size of their own are divided by a power of two, wherever they are.
+        let is_plain = label_smoothing == 0.0
+            && class_weight.is_none()
+            && self.kept.is_none()
+            && unit_of(mass) == 1.0;
         let direct = targets.rows.direct(row).filter(|_| is_plain);
         target.made_by = direct.is_none().then_some(self);
         target.weights = direct.map_or(Weights::Absent, Weights::Row);
