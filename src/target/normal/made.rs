@@ -21,73 +21,65 @@ impl<F: Float> SmoothedTargets<'_, F> {
     pub(crate) fn fill<V: Vector<Scalar = F>>(
         &self,
         token: V::Token,
-        place: (usize, usize),
-        kept: &[F],
-        w: &mut [F],
-    ) -> Filled {
-        outlined!(V, token, self.fill_parts::<V>(token, place, kept, w))
-    }
-
-    #[inline(always)]
-    fn fill_parts<V: Vector<Scalar = F>>(
-        &self,
-        token: V::Token,
         (row, start): (usize, usize),
         kept: &[F],
         w: &mut [F],
     ) -> Filled {
-        let label_smoothing = self.terms.label_smoothing;
-        let targets = match self.targets {
-            Targets::Probabilities(targets)
-                if targets.summary[row].only == NO_CLASS && label_smoothing < 1.0 =>
-            {
-                Some(targets)
-            }
-            _ => None,
-        };
-        let (mut beta, prior_unit) = self.prior_factor(row);
-        let mut label_weight = 1.0 - label_smoothing;
-        if let Some(targets) = targets.filter(|_| label_smoothing == 0.0) {
-            (label_weight, beta) = (1.0 / unit_of(targets.summary[row].mass), 0.0);
-        }
-        let (smooths, is_weighted) = (label_smoothing > 0.0, self.terms.class_weight.is_some());
-        let is_uniform = smooths && !is_weighted && matches!(self.terms.prior, Prior::Uniform);
-        let mut uniform = Aligned([F::default(); PART]);
-        if is_uniform {
-            self.terms.prior_part(row, start, PART, prior_unit, &mut uniform);
-        }
-        let (mut sum, mut is_lost) = (ExactSum::default(), false);
-        for (part, w) in w.chunks_mut(PART).enumerate() {
-            let (start, len) = (start + part * PART, w.len());
-            let kept = kept.chunks(PART).nth(part).unwrap_or_default();
-            let mut made = uniform;
-            if smooths && !is_uniform {
-                self.terms.prior_part(row, start, len, prior_unit, &mut made);
-            }
-            fill_masked(kept, &mut made.0, F::default());
-            if let Some(targets) = targets {
-                let mut q = Aligned([0.0; PART]);
-                targets.rows.gather::<V, f64>(token, row, start, &mut q.0[..len]);
-                for (k, kept) in kept.iter().enumerate() {
-                    // A class of weight 0 is not asked for.
-                    let has_weight = |c: &WeightValues| c.get(start + k) != 0.0;
-                    let is_asked = q.0[k] != 0.0 && self.terms.class_weight.is_none_or(has_weight);
-                    is_lost |= is_asked && kept.to_f64() == 0.0;
+        outlined!(V, token, {
+            let label_smoothing = self.terms.label_smoothing;
+            let targets = match self.targets {
+                Targets::Probabilities(targets)
+                    if targets.summary[row].only == NO_CLASS && label_smoothing < 1.0 =>
+                {
+                    Some(targets)
                 }
-                q.0.iter_mut().for_each(|q| *q *= label_weight);
-                self.terms.weigh(start, &mut q.0[..len]);
-                for k in 0..PART {
-                    made.0[k] = positive(q.0[k] + beta * made.0[k].to_f64());
+                _ => None,
+            };
+            let (mut beta, prior_unit) = self.prior_factor(row);
+            let mut label_weight = 1.0 - label_smoothing;
+            if let Some(targets) = targets.filter(|_| label_smoothing == 0.0) {
+                (label_weight, beta) = (1.0 / unit_of(targets.summary[row].mass), 0.0);
+            }
+            let (smooths, is_weighted) = (label_smoothing > 0.0, self.terms.class_weight.is_some());
+            let is_uniform = smooths && !is_weighted && matches!(self.terms.prior, Prior::Uniform);
+            let mut uniform = Aligned([F::default(); PART]);
+            if is_uniform {
+                self.terms.prior_part(row, start, PART, prior_unit, &mut uniform);
+            }
+            let (mut sum, mut is_lost) = (ExactSum::default(), false);
+            for (part, w) in w.chunks_mut(PART).enumerate() {
+                let (start, len) = (start + part * PART, w.len());
+                let kept = kept.chunks(PART).nth(part).unwrap_or_default();
+                let mut made = uniform;
+                if smooths && !is_uniform {
+                    self.terms.prior_part(row, start, len, prior_unit, &mut made);
                 }
+                fill_masked(kept, &mut made.0, F::default());
+                if let Some(targets) = targets {
+                    let mut q = Aligned([0.0; PART]);
+                    targets.rows.gather::<V, f64>(token, row, start, &mut q.0[..len]);
+                    for (k, kept) in kept.iter().enumerate() {
+                        // A class of weight 0 is not asked for.
+                        let has_weight = |c: &WeightValues| c.get(start + k) != 0.0;
+                        let is_asked =
+                            q.0[k] != 0.0 && self.terms.class_weight.is_none_or(has_weight);
+                        is_lost |= is_asked && kept.to_f64() == 0.0;
+                    }
+                    q.0.iter_mut().for_each(|q| *q *= label_weight);
+                    self.terms.weigh(start, &mut q.0[..len]);
+                    for k in 0..PART {
+                        made.0[k] = positive(q.0[k] + beta * made.0[k].to_f64());
+                    }
+                }
+                if is_weighted {
+                    // Also of probabilities that are lost.
+                    sum.add::<V>(token, &Aligned(made.0.map(F::to_f64)).0[..len]);
+                }
+                fill_masked(kept, &mut made.0, F::default());
+                made.put(w);
             }
-            if is_weighted {
-                // Also of probabilities that are lost.
-                sum.add::<V>(token, &Aligned(made.0.map(F::to_f64)).0[..len]);
-            }
-            fill_masked(kept, &mut made.0, F::default());
-            made.put(w);
-        }
-        Filled { mass: sum.value(), is_lost }
+            Filled { mass: sum.value(), is_lost }
+        })
     }
 }
 
