@@ -21,7 +21,7 @@ use crate::kernel::{
     Temperature, UNIT, larger,
 };
 use crate::math::count;
-use crate::simd::{Float, Level, Rows, RowsMut};
+use crate::simd::{Float, Rows, RowsMut};
 use crate::target::{RowTarget, Weights};
 
 /// Numbers that a row of a chunk is told: M, or NaN for a row that is not read; the segment of the chunk that has
@@ -92,20 +92,33 @@ impl<F: Float> Job<'_, F> {
         let (level, classes) = (run.level, self.panel.logits.classes());
         self.each_segment(run, |plan, row, index, scratch| {
             let [max, first, is_exact, label] = numbers::<CHUNK_ROW>(rows, row, 0);
-            let mut sums = [0.0; SEGMENT_SUMS];
-            if !max.is_nan() {
-                let mut of = Row::of_chunk(plan, row, max, weights);
-                of.first = index_below(first, usize::MAX).unwrap_or(usize::MAX);
-                let segment = reduce_segment(&of, level, index, is_exact != 0.0, scratch);
-                let Partial { sum, lost, dot, unit } = segment.partial;
-                let logit = if segment.max.is_finite() { 0.0 } else { segment.max };
-                let mut z = [F::default()];
-                let label = index_below(label, classes);
-                if let Some(class) = label.filter(|class| class / SEGMENT == index) {
-                    self.panel.reload(row, class, &mut z);
-                }
-                sums = [sum, lost, dot, unit, logit, z[0].to_f64()];
+            if max.is_nan() {
+                return out.scatter_from(row, index * SEGMENT_SUMS, &[0.0; SEGMENT_SUMS]);
             }
+            let mut of = Row::of_chunk(plan, row, max, weights);
+            of.first = index_below(first, usize::MAX).unwrap_or(usize::MAX);
+            let mut segment = Segment::default();
+            let mut run = |step, segment: &mut Segment| {
+                level.run(SegmentStep { of: &of, index, step, segment, scratch });
+            };
+            // The steps of `run_row`, of one segment.
+            if of.shifted_by.is_none() {
+                run(Step::Reduce, &mut segment);
+            }
+            if of.shifted_by.is_some() || is_exact != 0.0 || !segment.partial.is_ordinary() {
+                run(Step::ExactMax, &mut segment);
+                if max.is_finite() {
+                    run(Step::Special(max), &mut segment);
+                }
+            }
+            let Partial { sum, lost, dot, unit } = segment.partial;
+            let logit = if segment.max.is_finite() { 0.0 } else { segment.max };
+            let mut z = [F::default()];
+            let label = index_below(label, classes);
+            if let Some(class) = label.filter(|class| class / SEGMENT == index) {
+                self.panel.reload(row, class, &mut z);
+            }
+            let sums: [_; SEGMENT_SUMS] = [sum, lost, dot, unit, logit, z[0].to_f64()];
             out.scatter_from(row, index * SEGMENT_SUMS, &sums);
         })
     }
@@ -133,31 +146,6 @@ impl<F: Float> Job<'_, F> {
             level.run(SegmentStep { of, index, step, segment: &mut segment, scratch });
         })
     }
-}
-
-/// Reduces a segment as [`run_row`](super::run_row) does.
-fn reduce_segment<F: Float>(
-    of: &Row<'_, F>,
-    level: Level,
-    index: usize,
-    is_exact: bool,
-    scratch: &mut [F],
-) -> Segment {
-    let mut segment = Segment::default();
-    let mut run = |step, segment: &mut Segment| {
-        level.run(SegmentStep { of, index, step, segment, scratch });
-    };
-    let max = of.shifted_by.unwrap_or(of.swept_max);
-    if of.shifted_by.is_none() {
-        run(Step::Reduce, &mut segment);
-    }
-    if of.shifted_by.is_some() || is_exact || !segment.partial.is_ordinary() {
-        run(Step::ExactMax, &mut segment);
-        if max.is_finite() {
-            run(Step::Special(max), &mut segment);
-        }
-    }
-    segment
 }
 
 /// From the sums of all segments of each row, in their order, and its maximum to its [`ROW_CONSTANTS`]. Of
