@@ -8,7 +8,7 @@ import smoothxent as sx
 import ulp
 from problems import FLOATS, one_hot, problem
 from reference import Real
-from ulp import assert_within
+from ulp import assert_same_bits, assert_within
 
 SIZES = [1e-300, 1e-60, 1e-30, 1e30, 1e60, 1e300]
 every_float = pytest.mark.parametrize("dtype", FLOATS)
@@ -147,3 +147,17 @@ def test_weights_beyond_the_type_of_the_rows_in_a_score(dtype, size, name):
     score = sx.score(z, labels, **options)
     assert score.loss == pytest.approx(sx.cross_entropy(z, labels, **options), rel=1e-6)
     assert sx.score(z, labels, grad_out=grad, **options) == score
+
+
+@pytest.mark.parametrize("size", [1e-38, 1e-25, 1e19, 1e30])
+@pytest.mark.parametrize("classes", [2, 70])
+def test_probabilities_of_any_size_are_read_alike_in_any_layout(classes, size):
+    z = np.zeros((2, classes), np.float32)
+    z[:, 1] = -3000
+    q = np.zeros((2, classes), np.float32)
+    q[:, :2] = size, max(size * 1e-46, 1e-44)
+    expected = sx.cross_entropy_value_and_grad(z, q, reduction="none")
+    for same in (np.asfortranarray(q), q[::-1][::-1], q.astype(np.float64)):
+        loss, grad = sx.cross_entropy_value_and_grad(z, same, reduction="none")
+        assert_same_bits(loss, expected[0])
+        assert_same_bits(grad, expected[1])
