@@ -282,6 +282,13 @@ def test_rows_of_float64_that_were_found(row):
         assert error.max() <= bound, f"{operation}: worst {error.max()} ulp"
 
 
+def test_gradient_of_float64_at_a_label_that_is_unlikely():
+    """Its error was 5.1 ulp while it was computed from the probability of all other classes."""
+    z = np.array([[100.51529307220947, 95.49208532881362]])
+    for operation, error in loss_errors(z, [1], None, 0.001):
+        assert error.max() <= BOUNDS_OF_ANY[operation], f"{operation}: worst {error.max()} ulp"
+
+
 # Sums whose small addends, each just below half an ulp of the large one, would all be rounded away in
 # the type of the rows.
 ROUNDED_AWAY = ulp.LOSS_OF_ANY
