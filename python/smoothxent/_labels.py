@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 import numpy as np
 
 from smoothxent import _checks, _options
-from smoothxent._arrays import as_labels
 from smoothxent._pieces import FAR, allocated, pieces
 
 if TYPE_CHECKING:
@@ -139,7 +138,7 @@ def label_dropout(
     np.float64(0.5)
     """
     probability = _checks.unit_interval(rate, "rate")
-    labels = as_labels(targets, "targets")
+    labels = _checks.labels(targets)
     classes = _checks.class_count(num_classes)
     if np.iinfo(labels.dtype).max < classes - 1:
         raise ValueError(
@@ -254,7 +253,7 @@ def class_prior(
     >>> sx.class_prior([0, 0, 2, -100], 3, pseudocount=1.0)
     array([0.5       , 0.16666667, 0.33333333])
     """
-    labels = as_labels(targets, "targets")
+    labels = _checks.labels(targets)
     classes = _checks.class_count(num_classes)
     pseudo = _options.number(pseudocount, "pseudocount")
     if not 0.0 <= pseudo < math.inf:

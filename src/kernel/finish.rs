@@ -252,6 +252,12 @@ fn gradient<F: Float, D: Real>(
     let (sum, from_top) = two_sum(rows.sum, rows.top);
     let inverse = inverse_of::<F, _>(sum, rows.lost + from_top);
     finished.factor = weight * scale * inverse;
+    if const { is_double::<F>() } {
+        // Rounded once.
+        let lost = finished.factor * (rows.lost + from_top);
+        let left = finished.factor.mul_add(zero - sum, weight * scale) - lost;
+        finished.factor = left.mul_add(inverse, finished.factor);
+    }
     // Where the label has the maximum, nothing cancels.
     let rest = D::pick(rows.gap.eq(zero), rows.sum, sum - rows.exp_label + (rows.lost + from_top));
     let label = if z_loss == 0.0 {
