@@ -253,10 +253,11 @@ fn gradient<F: Float, D: Real>(
     let inverse = inverse_of::<F, _>(sum, rows.lost + from_top);
     finished.factor = weight * scale * inverse;
     if const { is_double::<F>() } {
-        // Rounded once.
+        // Rounded once, unless it overflows.
         let lost = finished.factor * (rows.lost + from_top);
         let left = finished.factor.mul_add(zero - sum, weight * scale) - lost;
-        finished.factor = left.mul_add(inverse, finished.factor);
+        let once = left.mul_add(inverse, finished.factor);
+        finished.factor = D::pick(once.eq(once), once, finished.factor);
     }
     // Where the label has the maximum, nothing cancels.
     let rest = D::pick(rows.gap.eq(zero), rows.sum, sum - rows.exp_label + (rows.lost + from_top));
