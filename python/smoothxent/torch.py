@@ -99,7 +99,7 @@ def cross_entropy(
     -------
     Tensor
         A 0-d tensor, or the losses of the rows for "none". The type is that of PyTorch's loss: the
-        type of `input`, promoted with the type of the probabilities if `target` has probabilities,
+        type of ``input``, promoted with the type of the probabilities if ``target`` has probabilities,
         and with float32 under ``torch.autocast``.
 
     Raises
