@@ -19,12 +19,11 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
+from smoothxent import _checks
 from smoothxent import _smoothxent as _native
-from smoothxent._arrays import as_labels, as_logits
-from smoothxent._checks import classes_or_ignored
+from smoothxent._arrays import as_logits
 from smoothxent._exact import exact_sums
 from smoothxent._losses import sum_arguments
-from smoothxent._pieces import copied
 from smoothxent._shares import SEGMENT, lengths_of_parts, segments
 
 if TYPE_CHECKING:
@@ -201,14 +200,14 @@ def check_labels(
     block_info: Mapping[int, Mapping[str, Any]],
 ) -> Labels:
     """Return labels that are classes or `IGNORED`; a message says where in all of the targets one is not."""
-    targets = copied(as_labels(targets, "targets"))  # what is checked is what is used
+    targets = _checks.labels(targets)
     location = block_info[0]["array-location"]
     starts: Sequence[float] = [start for start, _ in location]
     in_chunk = ""
     if any(np.isnan(starts)):
         starts = [0] * targets.ndim
         in_chunk = f" of chunk {tuple(block_info[0]['chunk-location'])}"
-    classes_or_ignored(targets, classes, ignore_index, tuple(map(int, starts)), in_chunk)
+    _checks.classes_or_ignored(targets, classes, ignore_index, tuple(map(int, starts)), in_chunk)
     labels = targets.astype(np.int64)
     if ignore_index is not None:
         labels[np.equal(targets, ignore_index)] = IGNORED

@@ -32,10 +32,13 @@ def sum_arguments(
     class_weight: ArrayLike | None = None,
     sample_weight: ArrayLike | None = None,
     ignore_index: SupportsIndex | None = None,
+    where: ArrayLike | None = None,
+    temperature: SupportsFloat = 1.0,
+    z_loss: SupportsFloat = 0.0,
     axis: SupportsIndex = -1,
 ) -> tuple[Any, ...]:
-    """Return the arguments of a native loss in their order, for reduction "sum" of a plain softmax."""
-    where, temperature, z_loss, normalizer, out = None, 1.0, 0.0, None, None
+    """Return the arguments of a native loss in their order, for reduction "sum"."""
+    normalizer, out = None, None
     weights = (class_weight, sample_weight, ignore_index, where)
     options = (temperature, z_loss, axis, "sum", normalizer, out)
     return (logits, targets, label_smoothing, prior, *weights, *options)

@@ -13,7 +13,7 @@ from smoothxent._chosen import TopK, top_k_log_softmax
 from smoothxent._exact import ExactSum, exact_sums, exact_sums_of_groups
 from smoothxent._gradients import cross_entropy_value_and_grad
 from smoothxent._loss_options import counted_rows, target_masses
-from smoothxent._losses import cross_entropy
+from smoothxent._losses import cross_entropy, sum_arguments
 from smoothxent._pieces import copied
 from smoothxent._score import BINS, Score, Sums
 from smoothxent._terms import cross_entropy_terms
@@ -127,11 +127,9 @@ def _in_range(
     is_normal = (losses >= np.finfo(losses.dtype).tiny) & (losses < np.inf)
     if losses.dtype == np.float64 or is_normal.all():
         return losses
-    given: Any = (logits, targets, options.get("label_smoothing"), options.get("prior"))
-    given += (options.get("class_weight"), options.get("sample_weight"))
-    given += (options.get("ignore_index", -100), options.get("where"))
-    given += (options.get("temperature", 1.0), options.get("z_loss", 0.0), -1, "sum", None, None)
-    return np.where(is_normal, losses, _native._row_losses(*given))
+    given = {"label_smoothing": None, "prior": None, "ignore_index": -100, **options}
+    as_added = _native._row_losses(*sum_arguments(logits, targets, **given))
+    return np.where(is_normal, losses, as_added)
 
 
 def _hits(

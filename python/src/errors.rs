@@ -4,7 +4,7 @@
 //! raised instead.
 
 use super::known::Known;
-use super::objects::{call, integer, label, numbers, text};
+use super::objects::{call, integer, label, numbers, read, text};
 use pyo3::PyTypeInfo;
 use pyo3::exceptions::{PyMemoryError, PyOverflowError, PyRuntimeError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
@@ -184,7 +184,7 @@ pub(super) fn wrong_shape(
 pub(super) fn axis_error(axis: &Bound<'_, PyAny>, ndim: usize) -> PyErr {
     let (py, known) = (axis.py(), Known::get());
     from_class(py, &known.axis_error, |class| {
-        let axis = call(known.integer.bind(py), [axis, text(py, "axis")?.as_any()])?;
+        let axis = read(&known.integer, axis, "axis")?;
         call(class, [&axis, &integer(py, ndim)?, known.logits.bind(py)])
     })
 }
