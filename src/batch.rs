@@ -7,9 +7,9 @@
 //!                or, for few very long rows: for each row: for its segments, in parallel
 //! ```
 //!
-//! The result of a row depends on nothing but the row. The scalar of each row (its loss, for example) is stored
-//! in an element of its own, and these are added in the order of the rows. So neither the division into blocks
-//! nor the number of threads can change a bit.
+//! The result of a row depends on nothing but the row. The scalar of each row (its loss, for example) is stored in its
+//! own element, and these are added in the order of the rows. So neither the division into blocks nor the number of
+//! threads can change a bit.
 
 mod long;
 mod parts;

@@ -1,4 +1,4 @@
-//! What can go wrong, each with the sentence that the user reads.
+//! The errors, with the messages that users read.
 
 use std::fmt;
 
@@ -6,13 +6,13 @@ use std::fmt;
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Error {
-    /// A label or an index that is no class.
+    /// A label or an index that is not a class.
     Label {
         /// Which argument: "targets" or "indices".
         name: &'static str,
-        /// Where in it.
+        /// The place of the label in the argument.
         index: Vec<usize>,
-        /// The label. Boxed, as the last, so that what has no error takes little to say so.
+        /// The label. It is boxed, like `ignore_index`, so that a result without an error is small.
         value: Box<i128>,
         /// K
         num_classes: usize,
@@ -23,7 +23,7 @@ pub enum Error {
     Entry {
         /// Which argument.
         name: &'static str,
-        /// Where in it.
+        /// The place of the entry in the argument.
         index: Vec<usize>,
         /// The entry.
         value: f64,
@@ -32,11 +32,11 @@ pub enum Error {
     PriorSum {
         /// Which row of the prior.
         index: Vec<usize>,
-        /// Where the class axis lies among the axes of `index`.
+        /// The place of the class axis among the axes of `index`.
         class_axis: usize,
         /// The sum.
         sum: f64,
-        /// How far from 1 it may be.
+        /// The largest difference from 1 that is accepted.
         tolerance: f64,
     },
     /// A prior without mass on the classes that a mask keeps.
@@ -60,7 +60,7 @@ impl fmt::Display for Error {
         match self {
             Error::Label { name, index, value, num_classes, ignore_index } => {
                 let (is_label, place) = (*name == "targets", place(index, None));
-                // Of a row seen again and again: nothing else has so many.
+                // A class beyond the largest label: in practice only broadcast logits have that many classes.
                 if (0..i128::try_from(*num_classes).unwrap_or(i128::MAX)).contains(&**value) {
                     let (what, last) = (if is_label { "labels" } else { name }, u32::MAX - 1);
                     return write!(f, "{name}{place} is {value}, but {what} can be at most {last}");
@@ -113,7 +113,7 @@ impl fmt::Display for Error {
 
 impl std::error::Error for Error {}
 
-/// `[3, 2]`, or `[3, :]` with the classes along an axis of their own; nothing for the whole.
+/// `[3, 2]`, or `[3, :]` with a class axis; an empty string for a whole argument.
 fn place(index: &[usize], class_axis: Option<usize>) -> String {
     if index.is_empty() {
         return String::new();

@@ -1,6 +1,6 @@
 //! The operations on a batch: what the bindings and the Rust tests call.
 
-/// `$body` with `$F` for the type that `$compute` names. Both are compiled here, once, whoever calls.
+/// Evaluates `$body`, where `$F` is the type that `$compute` names. Both are compiled here, once for all callers.
 macro_rules! computed_in {
     ($compute:expr, $F:ident => $body:expr) => {
         match $compute {
@@ -40,11 +40,11 @@ use inputs::{kept_masses, shared_weights};
 pub struct Batch<'a> {
     /// z
     pub logits: Rows<'a>,
-    /// The classes that take part, where it is not 0; without one they all do.
+    /// The classes that take part are those where it is not 0; without a mask, all.
     pub mask: Option<Rows<'a>>,
-    /// T > 0, which the logits are divided by.
+    /// T > 0, by which the logits are divided.
     pub temperature: f64,
-    /// What rows are computed in: F32 or F64.
+    /// The type in which rows are computed: F32 or F64.
     pub compute: Storage,
 }
 
@@ -55,7 +55,7 @@ impl Batch<'_> {
     /// [`Error::OutOfMemory`], or the error of `run.checkpoint`.
     ///
     /// # Panics
-    /// When `out` has another number of rows or classes than that, or the operation is none of these three.
+    /// When `out` has a different number of rows or classes, or the operation is none of these three.
     pub fn apply(
         &self,
         operation: Operation,
@@ -78,7 +78,7 @@ impl Batch<'_> {
         })
     }
 
-    /// An operation that writes `output`.
+    /// The job of an operation that writes `output`.
     #[inline(always)]
     fn job<'j, F: Float>(
         &'j self,
@@ -116,10 +116,10 @@ impl Batch<'_> {
     }
 }
 
-/// Rows of more classes have no Hessian here: no booster grows so many trees at once.
+/// The largest number of classes with a Hessian: no booster grows so many trees at once.
 pub const MOST_HESSIAN_CLASSES: usize = SEGMENT;
 
-/// How the losses of the rows become the result.
+/// How the losses of the rows are combined.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reduction {
     /// One loss a row.
@@ -140,21 +140,21 @@ pub struct CrossEntropy<'a> {
     pub terms: LossTerms<'a>,
     /// What is returned.
     pub reduction: Reduction,
-    /// Takes the place of the divisor of a mean.
+    /// Replaces the divisor of a mean.
     pub normalizer: Option<f64>,
 }
 
 impl CrossEntropy<'_> {
-    /// The reduced loss (NaN for [`Reduction::None`], whose losses go to `losses`), the gradient of what is
-    /// returned to `grad`, and beside it the diagonal of its Hessian.
+    /// Returns the reduced loss (NaN for [`Reduction::None`], for which the losses are written to `losses`). Writes the
+    /// gradient of what is returned to `grad`, and the diagonal of its Hessian to `hessian`.
     ///
     /// # Errors
     /// [`Error::MaskedPrior`] for the first row whose prior has no mass on the classes that the mask
     /// keeps; [`Error::OutOfMemory`], or the error of `run.checkpoint`.
     ///
     /// # Panics
-    /// When the views disagree in rows or classes, or where a Hessian has more than [`MOST_HESSIAN_CLASSES`]
-    /// or no gradient beside it.
+    /// When the views disagree in rows or classes, or if a Hessian is requested for more than [`MOST_HESSIAN_CLASSES`]
+    /// or without a gradient.
     pub fn run(
         &self,
         batch: &Batch<'_>,
@@ -174,7 +174,7 @@ impl CrossEntropy<'_> {
         let grad = grad.map(|grad| &*grad);
         assert!(self.targets.rows() == logits.rows(), "one target for each row");
         batch.assert_same_shape(grad);
-        // Of few rows they take no memory of their own.
+        // For few rows no memory is allocated.
         let (mut few, mut many);
         let row_losses = match logits.rows() {
             _ if losses.is_some() => &mut [][..],
@@ -193,7 +193,7 @@ impl CrossEntropy<'_> {
         let kept = kept_masses(mask, self.targets, &self.terms, run)?;
         let LossTerms { class_weight, sample_weight, .. } = self.terms;
         let is_kept = |row: usize| kept.as_ref().is_none_or(|kept| kept[row].is_some());
-        // Of a quotient of sums: their unit cancels, or is multiplied by at the end.
+        // In a quotient of sums, the unit of weights cancels, or the quotient is multiplied by it at the end.
         let are_units = matches!(self.reduction, Reduction::Mean | Reduction::SumByNonzeroWeights);
         let row_weight = |row: usize| match sample_weight {
             _ if !is_kept(row) => 0.0,
@@ -207,7 +207,7 @@ impl CrossEntropy<'_> {
             targets.counted_labels().filter(|_| sample_weight.is_none() && mask.is_none());
         let (divisor, unit) = match (self.reduction, self.normalizer) {
             (Reduction::None | Reduction::Sum, _) => (1.0, 1.0),
-            // One as small as the weights is in their units: else the quotient could overflow.
+            // A small normalizer is converted to the units of small weights: otherwise the quotient could overflow.
             (_, Some(normalizer)) if all_units > 0.0 && normalizer.max(all_units) < 1.0 => {
                 (normalizer / all_units, 1.0)
             }
@@ -229,7 +229,7 @@ impl CrossEntropy<'_> {
         };
         let classes = logits.classes();
         let kept = kept.as_deref();
-        // Nothing counted: the mean is 0/0, its gradient 0 all the same.
+        // If no row counts, the mean is 0/0, but its gradient is 0.
         let operation = if grad.is_some() { Operation::Gradient } else { Operation::Loss };
         computed_in!(batch.compute, F => {
             let share = || shared_weights::<F>(&self.terms, classes, run);
@@ -243,9 +243,9 @@ impl CrossEntropy<'_> {
         if self.reduction == Reduction::None {
             return Ok(f64::NAN);
         }
-        // By the numbers of the rows, whoever computed them.
+        // In the order of the rows, whichever threads computed them.
         let sum = run.exact_sum(row_losses)?;
-        // 0/0 and x/0 alike: the mean over nothing.
+        // 0/0 and x/0 are both the mean over nothing.
         Ok(match self.reduction {
             Reduction::SumByNonzeroWeights if divisor == 0.0 => 0.0,
             _ if divisor == 0.0 => f64::NAN,
@@ -254,11 +254,11 @@ impl CrossEntropy<'_> {
     }
 }
 
-/// Numbers that are copied at once, and by one thread without another's help.
+/// Numbers that are copied at a time, and numbers in one part of the work.
 const COPIED: usize = 512;
 const COPIED_PER_PART: usize = 1 << 17;
 
-/// Copies rows to others of the same shape, rounding each number to their type. Takes no memory.
+/// Copies rows to others of the same shape, rounding each number to their type. Allocates no memory.
 ///
 /// # Errors
 /// That of `run.checkpoint`.
@@ -284,10 +284,10 @@ pub fn copy(from: &Rows<'_>, to: &mut RowsMut<'_>, run: &mut Run<'_>) -> Result<
 
 /// Bytes of new memory that are touched at a time: some milliseconds.
 const BYTES_PER_TOUCH: usize = 1 << 21;
-/// The least that is had at once.
+/// Bytes of a page, the smallest unit in which the system provides memory.
 const PAGE: usize = 1 << 12;
 
-/// Touches each page of new memory, rows of one element that lie one after another.
+/// Touches each page of new memory, rows of one element that follow one another.
 ///
 /// # Errors
 /// That of `run.checkpoint`.

@@ -4,7 +4,7 @@
 //! q' = spike·δ_y + β·w                                    Q = Σ_k β·w_k
 //! label y                     spike = 1 − ε               β·w = ε·u
 //! probabilities q, one k ≠ 0  spike = (1 − ε)·q_y         β·w = ε·u    (the same bits as a label)
-//! probabilities q, others     spike = 0                   w = (1 − ε)·q + ε·u, β = 1   (without ε: β a power of two near Q)
+//! probabilities q, others     spike = 0                   w = (1 − ε)·q + ε·u, β = 1  (ε = 0: β a power of two near Q)
 //! uniform prior               w = 1, β = ε/K
 //! ```
 //!
@@ -20,7 +20,7 @@ pub(crate) use normal::{PART, RowTarget, SmoothedTargets, Weights, fill_masked, 
 use crate::math::{Real, count};
 use crate::simd::{Outer, Rows};
 
-/// An ignored row, and "more than one class" in [`ProbabilityRow`].
+/// An ignored row, and "no or more than one class" in [`ProbabilityRow`].
 pub(crate) const NO_CLASS: u32 = u32::MAX;
 
 /// The target q, before smoothing.
@@ -32,7 +32,7 @@ pub enum Targets<'a> {
 }
 
 impl Targets<'_> {
-    /// None yet: to be read where they stay, since they are large.
+    /// No targets yet: they are read into this value in place, since it is large to move.
     #[must_use]
     pub fn none() -> Self {
         Targets::Labels(Labels::default())
@@ -54,7 +54,7 @@ impl Targets<'_> {
         }
     }
 
-    /// The number of labels that are not ignored, where that is known.
+    /// The number of labels that are not ignored; None for probabilities.
     pub(crate) fn counted_labels(&self) -> Option<f64> {
         match self {
             Targets::Labels(labels) => Some(count(labels.counted)),
@@ -72,17 +72,17 @@ impl Targets<'_> {
     }
 }
 
-/// Of so few labels each call has its own memory.
+/// At most so many labels are stored without allocating memory.
 pub(crate) const FEW_LABELS: usize = 8;
 
 /// Validated labels.
 #[derive(Default)]
 pub struct Labels {
-    /// Of few rows they take no memory of their own.
+    /// The labels if there are few rows, which needs no allocation.
     pub(crate) few: [u32; FEW_LABELS],
     pub(crate) many: Vec<u32>,
     pub(crate) rows: usize,
-    /// Those that are not ignored.
+    /// The number of labels that are not ignored.
     pub(crate) counted: usize,
 }
 
@@ -128,11 +128,11 @@ pub enum Prior<'a> {
     PerRow {
         /// u
         rows: Rows<'a>,
-        /// Those that are not repetitions of others.
+        /// The distinct rows, of which the others are repetitions.
         distinct: Rows<'a>,
-        /// Which of them, as an offset, each row is.
+        /// The distinct row for each row, as an offset.
         places: Outer,
-        /// Σ u of each of them.
+        /// Σ u of each distinct row.
         masses: Vec<f64>,
     },
 }
@@ -156,7 +156,7 @@ impl Prior<'_> {
         }
     }
 
-    /// The same of one class.
+    /// The same for one class.
     pub(crate) fn get(&self, row: usize, class: usize) -> f64 {
         match self {
             Prior::Uniform => 1.0,
@@ -165,7 +165,7 @@ impl Prior<'_> {
         }
     }
 
-    /// Which of the rows of [`Prior::PerRow`] that are not repetitions row `row` is, else 0.
+    /// The number of the distinct row of [`Prior::PerRow`] for row `row`; 0 for other priors.
     pub(crate) fn place(&self, row: usize) -> usize {
         match self {
             Prior::Uniform | Prior::Shared { .. } => 0,
@@ -178,7 +178,7 @@ impl Prior<'_> {
 #[derive(Clone, Debug)]
 pub struct WeightValues {
     values: Vec<f64>,
-    /// A power of two near the largest, unless that is ordinary.
+    /// A power of two near the largest weight; 1 if that is ordinary.
     unit: f64,
     inverse_unit: f64,
 }
@@ -195,7 +195,7 @@ fn unit_of(size: f64) -> f64 {
 }
 
 impl WeightValues {
-    /// Of weights that were checked, and the largest of them.
+    /// From checked weights and the largest of them.
     pub(crate) fn new(values: Vec<f64>, largest: f64) -> Self {
         let unit = unit_of(largest);
         Self { values, unit, inverse_unit: 1.0 / unit }
@@ -226,7 +226,7 @@ impl WeightValues {
     }
 }
 
-/// What the loss is made of besides its targets; validated.
+/// The parameters of the loss besides its targets; validated.
 #[derive(Clone, Copy)]
 pub struct LossTerms<'a> {
     /// ε in [0, 1]
@@ -242,7 +242,7 @@ pub struct LossTerms<'a> {
 }
 
 impl<'a> LossTerms<'a> {
-    /// Nothing but smoothing: no weights, no z_loss.
+    /// Only smoothing: no weights, no z_loss.
     #[must_use]
     pub fn new(label_smoothing: f64, prior: &'a Prior<'a>) -> Self {
         Self { label_smoothing, prior, class_weight: None, sample_weight: None, z_loss: 0.0 }

@@ -7,14 +7,14 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyFloat, PyInt, PyString};
 use smoothxent::{Number, Reduction};
 
-/// Is this an integer, not None, a tuple or what is neither?
+/// Is `axis` one integer, rather than None, a tuple or anything else?
 #[inline]
 pub(super) fn is_one_axis(axis: &Bound<'_, PyAny>) -> PyResult<bool> {
     Ok(axis.is_exact_instance_of::<PyInt>()
         || (!axis.is_instance_of::<PyBool>() && axis.hasattr(&Known::get().__index__)?))
 }
 
-/// An integer; bool is refused. One beyond all axes and counts is refused, if not for being one, then for its size.
+/// An integer; bool is refused. All axes and counts fit 64 bits; an integer that does not fit 128 bits is refused here.
 #[inline]
 pub(super) fn integer(obj: &Bound<'_, PyAny>, name: &str) -> PyResult<i128> {
     int(obj).map_or_else(|| integer_like(obj, name), |small| Ok(i128::from(small)))
@@ -48,13 +48,13 @@ pub(super) fn ignore_index(obj: &Bound<'_, PyAny>) -> PyResult<Option<i128>> {
 }
 
 pub(super) fn reduction(obj: &Bound<'_, PyAny>) -> PyResult<Reduction> {
-    // Most often: the default, which is one object.
+    // The most frequent case: the default, which is always the same object.
     if obj.is(&Known::get().mean) {
         return Ok(Reduction::Mean);
     }
     let expected = "reduction must be \"none\", \"sum\", \"mean\" or \"sum_by_nonzero_weights\"";
     let py = obj.py();
-    // No text of UTF-8 where a surrogate is alone.
+    // None for a string with a lone surrogate, which has no UTF-8.
     let text = obj.cast::<PyString>().ok().map(|text| answer(py, text.to_cow())).transpose()?;
     Err(match text.flatten().as_deref() {
         Some("none") => return Ok(Reduction::None),
@@ -77,7 +77,7 @@ pub(super) fn number(obj: &Bound<'_, PyAny>, name: &str) -> PyResult<f64> {
 
 #[cold]
 fn number_like(obj: &Bound<'_, PyAny>, name: &str) -> PyResult<f64> {
-    // A float64 of NumPy's is a float; of other objects __float__ may be Python code, or drop an imaginary part.
+    // numpy.float64 is a subclass of float. The __float__ of others may be Python code, or drop an imaginary part.
     match obj.cast::<PyFloat>() {
         Ok(float) => Ok(float.value()),
         Err(_) if int(obj).is_some() => obj.extract(),
@@ -85,7 +85,7 @@ fn number_like(obj: &Bound<'_, PyAny>, name: &str) -> PyResult<f64> {
     }
 }
 
-/// `value`, unless it is refused.
+/// Returns `value` if `is_such`, else an error.
 #[inline(always)]
 fn accept(py: Python<'_>, is_such: bool, name: &str, expected: &str, value: f64) -> PyResult<f64> {
     if is_such {
@@ -94,7 +94,7 @@ fn accept(py: Python<'_>, is_such: bool, name: &str, expected: &str, value: f64)
     Err(value_error!(py, "{name} must be {expected}, got {}", Number(value)))
 }
 
-/// ε, which a prior must not be without.
+/// ε, which is required if a prior is given.
 #[inline]
 pub(super) fn label_smoothing(obj: &Bound<'_, PyAny>, prior: &Bound<'_, PyAny>) -> PyResult<f64> {
     if obj.is_none() {
@@ -112,7 +112,7 @@ fn is_positive(value: f64) -> bool {
     value > 0.0 && value.is_finite()
 }
 
-/// T, whose inverse must be an ordinary number in float32 too.
+/// T, whose inverse must be a normal number in float32 too.
 #[inline]
 pub(super) fn temperature(obj: &Bound<'_, PyAny>) -> PyResult<f64> {
     let (py, name, value) = (obj.py(), "temperature", number(obj, "temperature")?);

@@ -40,7 +40,7 @@ struct Fields {
 const CONTIGUOUS: c_int = 1;
 /// NPY_ARRAY_WRITEABLE
 const WRITEABLE: c_int = 1 << 10;
-/// NPY_ARRAY_WARN_ON_WRITE: what `broadcast_arrays` makes, which is to be read only.
+/// NPY_ARRAY_WARN_ON_WRITE: set for results of `broadcast_arrays`, which should only be read.
 const WARN_ON_WRITE: c_int = 1 << 31;
 
 /// Refuses a NumPy whose arrays have other [`Fields`].
@@ -49,7 +49,7 @@ pub(super) fn check_fields(py: Python<'_>) -> PyResult<()> {
     let buffer = PyUntypedBuffer::get(&probe)?;
     let bytes: usize = probe.get_type().getattr("__basicsize__")?.extract()?;
     let at = probe.as_ptr().cast::<Fields>();
-    // SAFETY: within the object, if it is so large; any bytes are an address or a number.
+    // SAFETY: within the object, if it is large enough; any bytes are a valid address or number.
     let is_known = bytes >= size_of::<Fields>()
         && unsafe { ((*at).data.cast(), (*at).ndim, (*at).dtype) }
             == (buffer.buf_ptr(), 2, Known::get().dtype_of(Storage::F32).as_ptr());
@@ -57,15 +57,15 @@ pub(super) fn check_fields(py: Python<'_>) -> PyResult<()> {
     if is_known { Ok(()) } else { Err(PyImportError::new_err(message)) }
 }
 
-/// An array of numbers that the native code reads or writes as they lie.
+/// An array of numbers that the native code reads or writes in place.
 pub(super) struct Array<'py> {
-    /// Whose memory it is.
+    /// The object that owns the memory.
     owner: Bound<'py, PyAny>,
     start: *mut u8,
     /// Lengths, then strides.
     numbers: Numbers,
     ndim: usize,
-    /// Of all elements.
+    /// Bytes of all elements.
     bytes: usize,
     storage: Storage,
     is_writable: bool,
@@ -73,11 +73,11 @@ pub(super) struct Array<'py> {
     is_contiguous: bool,
 }
 
-// SAFETY: `start` is used in the unsafe blocks below alone, each of which states its facts, and the object is handed
-// out by `object` alone, which takes proof that the thread is attached to the interpreter.
+// SAFETY: memory is accessed through `start` only by the unsafe blocks below, each of which states its facts. The
+// object is returned only by `object`, which takes proof that the thread is attached to the interpreter.
 unsafe impl Sync for Array<'_> {}
 
-/// Of few axes they take no memory of their own.
+/// For few axes, no memory is allocated.
 enum Numbers {
     Few([usize; 6]),
     Many(Box<[usize]>),
@@ -99,7 +99,7 @@ fn ndim_of(obj: &Bound<'_, PyAny>) -> usize {
     unsafe { (*obj.as_ptr().cast::<Fields>()).ndim }.unsigned_abs() as usize
 }
 
-/// Axes but for one.
+/// All axes except `axis`.
 fn others(
     axes: impl Iterator<Item = (usize, isize)>,
     axis: usize,
@@ -117,20 +117,20 @@ pub(super) fn broadcasts(given: &[usize], shape: &[usize]) -> bool {
 }
 
 impl<'py> Array<'py> {
-    /// That of an ndarray with such elements.
+    /// The view of an ndarray with elements of type `storage`.
     #[inline(always)]
     fn view(obj: Bound<'py, PyAny>, storage: Storage) -> Self {
         let at = obj.as_ptr().cast::<Fields>();
         // SAFETY: an ndarray, which has these fields (`check_fields`), as long as no other code runs.
         let (start, ndim, flags) =
             unsafe { ((*at).data, (*at).ndim.unsigned_abs() as usize, (*at).flags) };
-        // SAFETY: an array has a length and a stride for each axis; nobody sets its shape between two of
-        // these reads, with no Python code among them.
+        // SAFETY: an array has a length and a stride for each axis; its shape is not set between two of these reads,
+        // since no Python code runs there.
         let length = |axis| unsafe { (*at).shape.add(axis).read() };
         // SAFETY: as for the length.
         let stride = |axis| unsafe { (*at).strides.add(axis).read().cast_unsigned() };
-        // One by one they stay in registers; from memory, where they are written in a loop, they are waited
-        // for when the array is moved.
+        // Read one by one, they stay in registers. If a loop wrote them to memory, moving the array would wait for
+        // these stores.
         let (numbers, len) = match ndim {
             0 => (Numbers::Few([0; 6]), 1),
             1 => (Numbers::Few([length(0), stride(0), 0, 0, 0, 0]), length(0)),
@@ -182,7 +182,7 @@ impl<'py> Array<'py> {
         self.shape().iter().zip(strides).map(|(len, stride)| (*len, stride.cast_signed()))
     }
 
-    /// Rows along `axis`, in the C order of the other axes. Of a real array.
+    /// Rows along `axis`, in the C order of the other axes. The array must be real.
     pub(super) fn rows(&self, axis: usize) -> Rows<'_> {
         self.rows_of(axis, self.axes())
     }
@@ -192,7 +192,7 @@ impl<'py> Array<'py> {
         self.rows_of(axis, self.broadcast_axes(shape))
     }
 
-    /// Every element as a row of its own, in C order, after broadcasting to `shape`.
+    /// Every element as a row of one class, in C order, after broadcasting to `shape`.
     pub(super) fn elements(&self, shape: &[usize]) -> Rows<'_> {
         let one = [(1, self.storage.size().cast_signed())];
         self.rows_of(shape.len(), self.broadcast_axes(shape).chain(one))
@@ -214,7 +214,7 @@ impl<'py> Array<'py> {
         unsafe { Rows::from_raw(self.start, self.storage(), classes, others(axes, axis)) }
     }
 
-    /// Rows along `axis`, to write. Of an [`Array::find_output`] that was not refused, or a new array.
+    /// Rows along `axis`, for writing. The array is new, or an [`Array::find_output`] that was not refused.
     pub(super) fn rows_mut(&self, axis: usize) -> RowsMut<'_> {
         let classes = self.axes().nth(axis).expect("an axis of the array");
         // SAFETY: as in `rows_of`; `refuse_output` has checked that the array is writable and
@@ -222,7 +222,7 @@ impl<'py> Array<'py> {
         unsafe { RowsMut::from_raw(self.start, self.storage(), classes, others(self.axes(), axis)) }
     }
 
-    /// Every element as a row of its own, in C order, to write.
+    /// Every element as a row of one class, in C order, for writing.
     pub(super) fn elements_mut(&self) -> RowsMut<'_> {
         let one = (1, self.storage.size().cast_signed());
         // SAFETY: as in `rows_mut`.
@@ -248,13 +248,13 @@ impl<'py> Array<'py> {
         (first, end)
     }
 
-    /// May an element of it lie in memory of the other? (Yes for interleaved views.)
+    /// May elements of the two arrays share memory? (Yes for interleaved views.)
     pub(super) fn may_overlap(&self, other: &Array<'_>) -> bool {
         let ((first, end), (others_first, others_end)) = (self.extent(), other.extent());
         first < others_end && others_first < end
     }
 
-    /// Is element for element the same memory?
+    /// Do the two arrays have the same memory, element for element?
     pub(super) fn is_alias_of(&self, other: &Array<'_>) -> bool {
         self.start == other.start
             && self.storage == other.storage

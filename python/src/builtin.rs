@@ -19,14 +19,14 @@ const FLAGS: i32 = ffi::METH_FASTCALL | ffi::METH_KEYWORDS;
 const MOST_ARGUMENTS: usize = 15;
 type Arguments = [*mut PyObject; MOST_ARGUMENTS];
 
-/// What a builtin calls, with all arguments in order.
+/// A native function that a builtin calls with all arguments in order.
 pub(super) type Native = for<'py> fn(&[Bound<'py, PyAny>]) -> PyResult<Bound<'py, PyAny>>;
 
-/// Each builtin has a function of its own: Python does not say which it calls.
+/// Each builtin has a separate function, since Python does not pass which builtin it calls.
 const ENTRIES: [Function; NATIVE.len()] =
     [enter::<0>, enter::<1>, enter::<2>, enter::<3>, enter::<4>];
 
-/// What they take the place of: never released, nor are the objects in it.
+/// The functions that they replace. They are never released, and neither are the objects in them.
 static REPLACED: [AtomicPtr<Replaced>; NATIVE.len()] =
     [const { AtomicPtr::new(null_mut()) }; NATIVE.len()];
 
@@ -41,8 +41,8 @@ struct Replaced {
     len: usize,
 }
 
-/// The builtin of `ENTRIES[place]`, in the place of `python`: it calls `NATIVE[place]` with all arguments in order, and
-/// `python` where they are unusual or that returns NotImplemented. `text` is its documentation.
+/// The builtin of `ENTRIES[place]`, which replaces `python`. It calls `NATIVE[place]` with all arguments in order; if
+/// they are unusual, or if that returns NotImplemented, it calls `python`. `text` is its documentation.
 #[pyfunction]
 #[pyo3(signature = (place, python, names, defaults, text, /), pass_module)]
 pub(super) fn _builtin<'py>(
@@ -63,8 +63,8 @@ pub(super) fn _builtin<'py>(
         all[first..len].iter_mut().zip(objects).for_each(|(one, object)| *one = object.into_ptr());
         all
     };
-    // SAFETY: the function is what the flags say. The definition is never released, nor are its texts, in objects
-    // that are held.
+    // SAFETY: the function has the signature that the flags say. The definition is never released, and neither are its
+    // texts, which belong to objects that are held.
     unsafe {
         let replaced = Box::new(Replaced {
             python: held(python),
@@ -90,8 +90,8 @@ pub(super) fn _builtin<'py>(
 
 /// # Safety
 ///
-/// For Python to call: with the arguments by position and then those by keyword, the number by position, and
-/// a tuple of the keywords or NULL. It holds them all meanwhile.
+/// Only Python may call it: with the arguments by position and then those by keyword, the number of those by position,
+/// and a tuple of the keywords or NULL. Python holds references to all of them meanwhile.
 unsafe extern "C" fn enter<const PLACE: usize>(
     _module: *mut PyObject,
     arguments: *const *mut PyObject,
@@ -99,7 +99,7 @@ unsafe extern "C" fn enter<const PLACE: usize>(
     keywords: *mut PyObject,
 ) -> *mut PyObject {
     Python::attach(|py| {
-        // SAFETY: what is replaced is set before its builtin is made, and the address of no arguments may be NULL.
+        // SAFETY: `REPLACED` is set before its builtin is made; without arguments, their address may be NULL.
         let result = unsafe {
             let keywords =
                 Borrowed::from_ptr_or_opt(py, keywords).map(|one| one.cast_unchecked::<PyTuple>());
@@ -117,7 +117,7 @@ unsafe extern "C" fn enter<const PLACE: usize>(
 impl Replaced {
     /// # Safety
     ///
-    /// Of arguments by position and by keyword that Python holds.
+    /// Python holds references to the arguments by position and by keyword.
     unsafe fn call<'py>(
         &self,
         py: Python<'py>,
@@ -125,14 +125,14 @@ impl Replaced {
         keywords: Option<Borrowed<'_, 'py, PyTuple>>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let named = || keywords.iter().flat_map(|all| all.iter_borrowed()).zip(named);
-        // If those required are there, none is there twice and the keywords are known by their addresses:
-        // in source code they are interned.
+        // Some if the required arguments are given, none is given twice, and the keywords are known by their addresses:
+        // those in source code are interned.
         let in_order = |all: &mut Arguments| {
             for (i, one) in given.iter().enumerate() {
                 *all[..self.required].get_mut(i)? = *one;
             }
             for (keyword, one) in named() {
-                // From the last, where the outputs are.
+                // Searched from the last name, since the outputs are the last.
                 let place = self.names.iter().rposition(|name| *name == keyword.as_ptr())?;
                 *all[given.len()..].get_mut(place.checked_sub(given.len())?)? = *one;
             }
@@ -140,7 +140,7 @@ impl Replaced {
         };
         let mut all = self.defaults;
         if in_order(&mut all).is_some() {
-            // SAFETY: as many objects, that are held; a `Bound` is the address of one.
+            // SAFETY: `len` objects that are held; a `Bound` is the address of one.
             let all = unsafe { slice::from_raw_parts(all.as_ptr().cast(), self.len) };
             let result = guard(py, || (self.native)(all))?;
             if !result.is(PyNotImplemented::get(py)) {

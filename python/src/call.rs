@@ -17,23 +17,23 @@ use std::mem::replace;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Mutex;
 
-/// Bytes over which a single row lies so that new memory is touched before: less of it costs no time.
+/// If a single row extends over so many bytes of new memory, it is touched beforehand; less takes no time to speak of.
 const WIDE_ROW: usize = 1 << 25;
 
-/// An array that the core writes, and where its numbers must end up.
+/// An array that the core writes, and the array in which the results must be at the end.
 pub(super) struct Output<'py> {
     pub(super) array: Array<'py>,
     /// Is its memory new, not the caller's?
     is_new: bool,
-    /// What the caller gets.
+    /// The object that the caller gets.
     object: Bound<'py, PyAny>,
-    /// Its array, where that is not written at once.
+    /// The array of that object, if the core writes another one, which is copied at the end.
     wanted: Option<Box<Array<'py>>>,
 }
 
 impl<'py> Output<'py> {
-    /// A new array of `shape`, or the caller's `out` if it is given and can be written directly; in `place`, where it
-    /// stays. Without a `storage` it has that of the logits, but 16 bits do not limit what goes to a wider `out`.
+    /// A new array of `shape`, or the caller's `out` if it is given; made in `place`, so that it is not copied. Without
+    /// `storage` its type is that of the logits, but 16-bit logits do not limit the precision of a wider `out`.
     #[inline(always)]
     pub(super) fn new<'p>(
         place: &'p mut Option<Self>,
@@ -53,14 +53,14 @@ impl<'py> Output<'py> {
         let output = place.insert(output);
         output.array.refuse_output(py, name, shape)?;
         let array = &output.array;
-        // Else a result is rounded to its own type first, also on its way to a wider array.
+        // Otherwise a result is rounded to `storage` first, even if `out` is wider.
         let takes_it = array.storage() == storage
             || inputs.logits.compute == storage
             || (may_widen && array.storage().size() > 2);
         if takes_it && !inputs.forbid(array) {
             return Ok(output);
         }
-        // Elsewhere, but rounded to the caller's type here: NumPy could round a second time.
+        // In other memory, but rounded to the caller's type by the core: NumPy might round a second time.
         output.set_aside((!takes_it).then_some(storage))?;
         Ok(output)
     }
@@ -71,9 +71,9 @@ impl<'py> Output<'py> {
         Ok(Self { is_new: true, object: array.object(py), array, wanted: None })
     }
 
-    /// Rows along `axis`, to write. Memory of the caller's has been written before, so writing past
-    /// the caches is faster. New memory is touched here from one end to the other where single rows lie all
-    /// over it: the first of them would else get it all, with no poll for Ctrl-C.
+    /// Rows along `axis`, for writing. Memory of the caller has been written before, so streaming stores are faster.
+    /// New memory is touched here from one end to the other if single rows extend over all of it: otherwise the first
+    /// of them would touch all of it, without a poll for signals.
     pub(super) fn rows_mut(&self, py: Python<'_>, axis: usize) -> PyResult<RowsMut<'_>> {
         if self.is_new {
             let (shape, item) = (self.array.shape(), self.array.storage().size());
@@ -88,7 +88,7 @@ impl<'py> Output<'py> {
         Ok(rows)
     }
 
-    /// Is it computed elsewhere?
+    /// Is it computed in other memory, and copied at the end?
     pub(super) fn is_copied(&self) -> bool {
         self.wanted.is_some()
     }
@@ -98,8 +98,8 @@ impl<'py> Output<'py> {
         self.wanted.as_deref().unwrap_or(&self.array)
     }
 
-    /// Computes elsewhere, in another type or the same, so that the caller's array is written when nothing can fail any
-    /// more.
+    /// Has the results computed in other memory, of type `storage` or of the same type, so that the caller's array is
+    /// written only when nothing can fail any more.
     pub(super) fn set_aside(&mut self, storage: Option<Storage>) -> PyResult<()> {
         if self.wanted.is_none() {
             let py = self.object.py();
@@ -111,7 +111,7 @@ impl<'py> Output<'py> {
         Ok(())
     }
 
-    /// The finished array. Nothing fails after the first number is copied, but for Ctrl-C.
+    /// The finished array. After the first number has been copied, nothing can fail except by Ctrl-C.
     pub(super) fn finish(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         let Self { array, wanted, object, .. } = self;
         if let Some(wanted) = wanted {
@@ -129,7 +129,7 @@ impl<'py> Output<'py> {
 pub(super) struct Inputs<'a, 'py> {
     pub(super) logits: &'a Logits<'py>,
     pub(super) others: [Option<&'a Array<'py>>; 2],
-    /// May the output lie exactly where the logits do?
+    /// May the output have exactly the memory of the logits?
     pub(super) in_place: bool,
 }
 
@@ -142,12 +142,12 @@ impl Inputs<'_, '_> {
     }
 }
 
-/// Runs a whole call: in the default floating-point environment, the caller's restored after it,
-/// and with a panic turned into `InternalError`.
+/// Runs a whole call in the default floating-point environment, and restores that of the caller. A panic is turned into
+/// `InternalError`.
 pub(super) fn guard<R>(py: Python<'_>, body: impl FnOnce() -> PyResult<R>) -> PyResult<R> {
     let result = with_default_fp_env(|| {
-        // The exception is made here, where a panic for want of memory is caught. In a box the result is two
-        // numbers, which are not handed on through memory.
+        // The exception is created here, where a panic for lack of memory is caught. With the error in a box, the
+        // result is two numbers, which are not returned through memory.
         let boxed = |error: PyErr| {
             error.value(py);
             Box::new(error)
@@ -161,11 +161,11 @@ pub(super) fn guard<R>(py: Python<'_>, body: impl FnOnce() -> PyResult<R>) -> Py
 /// Bytes of logits below which the interpreter lock is kept: some 20 µs of work.
 const ATTACHED_BYTES: usize = 1 << 18;
 
-/// Bytes of logits below which no call has work for two threads, and none asks how many it may use:
-/// in a program with `num_threads` blocks that takes 0.1 µs.
+/// Up to this many bytes of logits, no call has work for two threads, so the number of threads is not looked up: in a
+/// program with `num_threads` blocks, that takes 0.1 µs.
 const ALONE_BYTES: usize = 1 << 16;
 
-/// Runs `body` on `bytes` of numbers, detached from the interpreter unless it is short. Its errors are in `place`.
+/// Runs `body` on `bytes` of numbers, detached from the interpreter unless it is short. `place` converts its errors.
 pub(super) fn run<R: Send>(
     py: Python<'_>,
     bytes: usize,
@@ -182,7 +182,7 @@ pub(super) fn run<R: Send>(
     Ok(result.expect("what the body returned"))
 }
 
-/// The same with no warning, which may be an error, of threads that could not be started before.
+/// The same without the initial warning that threads could not be started, which may be turned into an error.
 fn run_silently(
     py: Python<'_>,
     bytes: usize,
@@ -191,7 +191,7 @@ fn run_silently(
 ) -> PyResult<()> {
     let pending: Mutex<Option<PyErr>> = Mutex::new(None);
     let ask = |question: fn(Python<'_>) -> PyResult<()>| {
-        // At the end of the interpreter no thread attaches any more, and no handler runs.
+        // While the interpreter shuts down, no thread can attach to it, and no handler runs.
         Python::try_attach(question).unwrap_or(Ok(())).map_err(|error| {
             *lock(&pending) = Some(error);
             Error::Interrupted
@@ -204,7 +204,7 @@ fn run_silently(
         let mut announce = || ask(warn_of_threads);
         let mut run = Run::new(Level::current(), threads, &mut checkpoint);
         run.announce = Some(&mut announce);
-        // Whatever Python code has set since the call began, in a handler or a method of an argument.
+        // Python code may have set another one since the call began, in a handler or a method of an argument.
         set_default_fp_env();
         body(&mut run)
     };
@@ -227,8 +227,8 @@ fn run_silently(
     })
 }
 
-/// Says that threads could not be started: once, and before anything is written, since a warning may
-/// be made an error.
+/// Warns if threads could not be started: once, and before anything is written, since a warning may be turned into an
+/// error.
 #[inline(always)]
 fn warn_of_threads(py: Python<'_>) -> PyResult<()> {
     match pool::take_spawn_warning() {
@@ -237,7 +237,7 @@ fn warn_of_threads(py: Python<'_>) -> PyResult<()> {
     }
 }
 
-/// A RuntimeWarning where the package is called.
+/// Issues a RuntimeWarning at the line that calls the package.
 pub(super) fn warn(py: Python<'_>, message: &str) -> PyResult<()> {
     call(Known::get().warn.bind(py), [text(py, message)?.as_any()]).map(drop)
 }

@@ -12,7 +12,7 @@ use smoothxent::{
     CHUNK_ROW, ChunkTarget, Operation, ROW_CONSTANTS, SEGMENT, SEGMENT_SUMS, Smoothing, Storage,
 };
 
-/// What is done to the rows of which a chunk is a part.
+/// The operation on the rows of which a chunk is a part.
 fn operation(name: Argument<'_, '_>) -> PyResult<Operation> {
     match name.cast::<PyString>()?.to_cow()?.as_ref() {
         "softmax" => Ok(Operation::Softmax),
@@ -30,8 +30,8 @@ fn with_axis(shape: &[usize], len: usize) -> Vec<usize> {
 
 function!(_reduce_chunk(operation, logits, rows, prior) -> PyAny, reduce_chunk);
 
-/// As [`smoothxent::Batch::reduce_chunk`], with the classes along the last axis. `prior` is None without smoothing, True for
-/// the uniform prior, or that of the classes of the chunk.
+/// Like [`smoothxent::Batch::reduce_chunk`], with the classes along the last axis. `prior` is None without smoothing,
+/// True for the uniform prior, or the prior of the classes of the chunk.
 fn reduce_chunk<'py>(
     &[operation, logits, rows, prior]: &Arguments<'_, 'py, 4>,
 ) -> PyResult<Bound<'py, PyAny>> {
@@ -62,8 +62,8 @@ function!(
     finish_chunks
 );
 
-/// As [`smoothxent::finish_chunks`]: `sums` and the maxima have one more axis than the rows. `is_double` says what the
-/// logits are computed in, and the target is one of [`ChunkTarget`].
+/// Like [`smoothxent::finish_chunks`]. `sums` and `maxima` have one more axis than the rows. If `is_double`, rows are
+/// computed in float64. `spike`, `beta` and `mass` are the fields of [`ChunkTarget`].
 fn finish_chunks<'py>(
     &[operation, sums, maxima, is_double, spike, beta, mass]: &Arguments<'_, 'py, 7>,
 ) -> PyResult<Bound<'py, PyAny>> {
@@ -88,7 +88,7 @@ fn finish_chunks<'py>(
 
 function!(_write_chunk(operation, logits, rows) -> PyAny, write_chunk);
 
-/// As [`smoothxent::Batch::write_chunk`], to a new array.
+/// Like [`smoothxent::Batch::write_chunk`], to a new array.
 fn write_chunk<'py>(
     &[operation, logits, rows]: &Arguments<'_, 'py, 3>,
 ) -> PyResult<Bound<'py, PyAny>> {

@@ -8,7 +8,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyString;
 use smoothxent::Storage;
 
-/// What the elements of arrays are, in native byte order, each with the name of its dtype, the most usual first. NumPy
+/// The element types of arrays, in native byte order, with the names of their dtypes, the most frequent first. NumPy
 /// itself does not have bfloat16.
 pub(super) const STORAGES: [(Storage, &str); 13] = [
     (Storage::F32, "float32"),
@@ -26,15 +26,15 @@ pub(super) const STORAGES: [(Storage, &str); 13] = [
     (Storage::Bf16, "bfloat16"),
 ];
 
-/// What the elements of a dtype are, if they are such numbers. One that is none of the known objects may be equal to
-/// one all the same, as another C type, with metadata, or unpickled; or bfloat16, whose package need not be there.
-/// Not by `==`, for which NumPy takes memory that it does not check.
+/// The element type of a dtype, if it is one of [`STORAGES`]. A dtype that is none of the known objects may still be
+/// equal to one: of another C type, with metadata, or unpickled. Or it is bfloat16, whose package may be missing. `==`
+/// is not used, since NumPy does not check the memory that it allocates for it.
 pub(super) fn storage_of(dtype: &Bound<'_, PyAny>) -> PyResult<Option<Storage>> {
     let known = Known::get();
     if let Some(storage) = known.storage_of(dtype) {
         return Ok(Some(storage));
     }
-    // Python code of NumPy's.
+    // The name is computed by Python code in NumPy.
     let name = call(known.getattr.bind(dtype.py()), [dtype, known.name.bind(dtype.py())])?;
     let name = name.cast_into::<PyString>()?;
     let (name, size) = (name.to_cow()?, dtype.getattr(&known.itemsize)?.extract::<usize>()?);
@@ -60,13 +60,13 @@ pub(super) fn requested(obj: &Bound<'_, PyAny>) -> PyResult<Storage> {
         return Err(refuse(repr(obj)?));
     };
     match storage_of(&dtype)?.filter(|storage| storage.is_float()) {
-        // Whatever else the object says, as of metadata or fields.
+        // The rest of the dtype, such as metadata or fields, is ignored.
         Some(storage) => Ok(storage),
         None => Err(refuse(dtype_name(&dtype)?)),
     }
 }
 
-/// numpy.empty(shape, dtype), of such elements.
+/// numpy.empty(shape, dtype) with elements of this type.
 pub(super) fn empty<'py>(
     py: Python<'py>,
     shape: &[usize],
@@ -78,7 +78,7 @@ pub(super) fn empty<'py>(
         if !raised.is_instance_of::<PyValueError>(py) {
             return raised;
         }
-        // No shape of an array that is there is refused, but for more bytes than there are addresses.
+        // The shape of an existing array is refused only if it has more bytes than there are addresses.
         match dtype_name(dtype) {
             Ok(name) => error::<PyMemoryError>(
                 py,

@@ -25,8 +25,8 @@ impl fmt::Display for Shape<'_> {
     }
 }
 
-/// Where the rows of the core are in what the user knows: along `axis` of `shape`, to which an array of shape `own` was
-/// broadcast; or its rows, where it has one number for each.
+/// Converts row numbers of the core to indices into an array of the user, whose shape is `own`. It was broadcast to
+/// `shape`, with the classes along `axis`, or, if it has one number for each row, to the rows.
 pub(super) struct Place<'a> {
     pub(super) shape: &'a [usize],
     pub(super) axis: usize,
@@ -34,7 +34,7 @@ pub(super) struct Place<'a> {
 }
 
 impl Place<'_> {
-    /// Says of an error at `[row]`, or at `[row, class]`, where that is in the array.
+    /// Converts the index of an error, `[row]` or `[row, class]`, to an index into the array.
     #[cold]
     pub(super) fn translate(&self, error: &mut Error) {
         match error {
@@ -71,7 +71,7 @@ impl Place<'_> {
     }
 }
 
-/// Raises `error`, whose place is that in what the user knows.
+/// The Python exception for `error`, whose index is already one into the array of the user.
 #[cold]
 pub(super) fn raise(py: Python<'_>, error: &Error) -> PyErr {
     match error {
@@ -122,7 +122,7 @@ fn exception(py: Python<'_>, class: &Py<PyAny>, message: fmt::Arguments<'_>) -> 
     from_class(py, class, |class| call(class, [&written(py, message)?.into_any()]))
 }
 
-/// The exception that `made` makes with a class, or why it cannot.
+/// The exception that `made` creates from a class, or the error of `made`.
 pub(super) fn from_class<'py>(
     py: Python<'py>,
     class: &Py<PyAny>,
@@ -142,7 +142,7 @@ fn written<'py>(py: Python<'py>, message: fmt::Arguments<'_>) -> PyResult<Bound<
     }
 }
 
-/// A text that may find no more memory.
+/// A string for which running out of memory is an error.
 struct Text(String);
 
 impl Write for Text {
@@ -153,7 +153,7 @@ impl Write for Text {
     }
 }
 
-/// What was answered; nothing where it was refused. Any other exception, as that of an interrupt, goes through.
+/// The answer, or None if it was refused. Any other exception, such as that of an interrupt, is passed on.
 pub(super) fn answer<T>(py: Python<'_>, answer: PyResult<T>) -> PyResult<Option<T>> {
     match answer {
         Ok(answer) => Ok(Some(answer)),

@@ -18,10 +18,10 @@ static KNOWN: OnceLock<Known> = OnceLock::new();
 pub(super) fn init(py: Python<'_>) -> PyResult<()> {
     pool::init();
     let _ = Level::current();
-    // PyO3 remembers that the interpreter is there.
+    // After this, PyO3 knows that the interpreter is initialized.
     py.detach(|| Python::attach(|_| ()));
     let known = Known::of(py)?;
-    // Set before only where the module is imported anew, with the same objects.
+    // It is already set only if the module is imported again, with the same objects.
     let _ = KNOWN.set(known);
     check_fields(py)?;
     let mut ignored = pool::describe().ignored.iter().cloned().chain(Level::override_problem());
@@ -41,9 +41,9 @@ macro_rules! known {
         pub(super) struct Known {
             $(pub(super) $object: Py<PyAny>,)*
             $(pub(super) $name: Py<PyString>,)*
-            /// Of [`STORAGES`], but for bfloat16.
+            /// The dtypes of [`STORAGES`], except for bfloat16.
             dtypes: Vec<(Py<PyAny>, Storage)>,
-            /// That of whoever had it first: nothing of the package that has it is looked for before.
+            /// The dtype of bfloat16, once one has been seen: its package is not looked up before.
             bfloat16: OnceLock<Py<PyAny>>,
         }
 
@@ -97,13 +97,13 @@ impl Known {
         KNOWN.get().expect("the module has been imported")
     }
 
-    /// The dtype of new arrays of such elements.
+    /// The dtype of new arrays with elements of this type.
     pub(super) fn dtype_of(&self, storage: Storage) -> &Py<PyAny> {
         let own = self.dtypes.iter().find(|known| known.1 == storage).map(|known| &known.0);
         own.or_else(|| self.bfloat16.get()).expect("of elements that were seen")
     }
 
-    /// Keeps a dtype of bfloat16 for [`Known::dtype_of`]: the one object that arrays of its type have.
+    /// Keeps the dtype of bfloat16 for [`Known::dtype_of`]: the one object that arrays of this type have.
     pub(super) fn keep_bfloat16(&self, dtype: &Bound<'_, PyAny>) -> PyResult<()> {
         if self.bfloat16.get().is_none() {
             let dtype = dtype.getattr(&self.r#type)?;
@@ -112,7 +112,7 @@ impl Known {
         Ok(())
     }
 
-    /// What the elements of a dtype are, where that is one of the known objects.
+    /// The element type of a dtype, if the dtype is one of the known objects.
     #[inline(always)]
     pub(super) fn storage_of(&self, dtype: &Bound<'_, PyAny>) -> Option<Storage> {
         let own = self.dtypes.iter().find(|known| dtype.is(&known.0)).map(|known| known.1);

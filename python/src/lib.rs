@@ -6,14 +6,14 @@
 //! package handles them.
 #![deny(unsafe_code)]
 
-/// What `$read` reads of an argument that is given. No function: its None would be copied as what is read is.
+/// `Some($read?)` if the argument is given. A function would copy a None like the whole of a large value.
 macro_rules! given {
     ($argument:expr, $read:expr) => {
         if $argument.is_none() { None } else { Some($read?) }
     };
 }
 
-/// `let $name = &mut $result?` of what is large, without a copy: right after it was written, that waits for it.
+/// `let $name = &mut $result?` of a large value, without a copy, which would wait for the stores of the value.
 macro_rules! hold {
     ($name:ident = $result:expr) => {
         let mut held = $result;
@@ -24,8 +24,8 @@ macro_rules! hold {
     };
 }
 
-/// A function of Python that takes objects by position: `$body` is given them as an array, after
-/// `$first`, in the default floating-point environment.
+/// A Python function of positional arguments. `$body` gets them as an array, after `$first`, and runs in the default
+/// floating-point environment.
 macro_rules! function {
     ($name:ident($($argument:ident),+ $(,)?) -> $result:ty, $body:path $(, $first:expr)?) => {
         #[pyfunction]
@@ -70,11 +70,11 @@ use threads::width;
 #[global_allocator]
 static ALLOCATOR: WithReserve = WithReserve;
 
-/// What Python passed.
+/// An argument that Python passed.
 type Argument<'a, 'py> = &'a Bound<'py, PyAny>;
 type Arguments<'a, 'py, const N: usize> = [Argument<'a, 'py>; N];
 
-/// What the builtins call.
+/// The functions that the builtins call.
 const NATIVE: [Native; 5] = [
     |given| activation(Operation::Softmax, &all(given)),
     |given| activation(Operation::LogSoftmax, &all(given)),
@@ -181,8 +181,8 @@ fn terms<'py>(
     tuple(py, arrays.each_ref().map(|array| array.object(py)))
 }
 
-/// The build; the SIMD level, those available, what of an override is ignored; the number of threads, its source, how
-/// many have been started, why no more, and what is ignored.
+/// The build; the SIMD level, the available levels, and an override that is ignored; the number of threads, its source,
+/// how many have been started, why there are no more, and the variables that are ignored.
 #[pyfunction]
 fn show_config(py: Python<'_>) -> PyResult<Bound<'_, PyTuple>> {
     guard(py, || {
@@ -210,7 +210,7 @@ fn show_config(py: Python<'_>) -> PyResult<Bound<'_, PyTuple>> {
     })
 }
 
-/// Refuses an output that Python code writes, seen as integers, two of whose elements share memory.
+/// Refuses an output that Python code writes, viewed as integers, if two of its elements share memory.
 #[pyfunction]
 #[pyo3(signature = (out, name, /))]
 fn _refuse_overlap(out: Argument<'_, '_>, name: &str) -> PyResult<()> {

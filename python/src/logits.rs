@@ -15,7 +15,7 @@ use smoothxent::{
 /// Logits, and how their rows are computed.
 pub(super) struct Logits<'py> {
     pub(super) array: Array<'py>,
-    /// Of the classes.
+    /// The axis of the classes.
     pub(super) axis: usize,
     pub(super) compute: Storage,
     pub(super) temperature: f64,
@@ -23,7 +23,7 @@ pub(super) struct Logits<'py> {
 }
 
 impl<'py> Logits<'py> {
-    /// Of a single axis, whose length may be 0.
+    /// Logits with classes along a single axis, whose length may be 0.
     pub(super) fn new(logits: &Bound<'py, PyAny>, axis: &Bound<'_, PyAny>) -> PyResult<Self> {
         let given = integer(axis, "axis")?;
         let found = Array::find_logits(logits)?;
@@ -37,7 +37,7 @@ impl<'py> Logits<'py> {
         Ok(Self { array: found.view(), axis, compute, temperature: 1.0, mask: None })
     }
 
-    /// With classes along the last axis.
+    /// Logits with classes along the last axis; rows without classes are refused.
     pub(super) fn last(logits: &Bound<'py, PyAny>) -> PyResult<Self> {
         let given = Self::new(logits, &label(logits.py(), -1)?)?;
         given.refuse_no_classes(logits.py())?;
@@ -78,7 +78,7 @@ impl<'py> Logits<'py> {
 
     /// Are there rows, but none of them has classes?
     pub(super) fn lack_classes(&self) -> bool {
-        // Rows are there where no other length is 0.
+        // There are rows if no other length is 0.
         let shape = self.shape();
         self.classes() == 0 && shape.iter().filter(|len| **len == 0).count() == 1
     }
@@ -91,14 +91,14 @@ impl<'py> Logits<'py> {
         self.shape()[self.axis]
     }
 
-    /// The shape of one number a row.
+    /// The shape of an array with one number for each row.
     pub(super) fn row_shape(&self) -> Vec<usize> {
         let mut shape = self.shape().to_vec();
         shape.remove(self.axis);
         shape
     }
 
-    #[inline(always)] // made where it stays
+    #[inline(always)] // made in its final place
     pub(super) fn batch(&self) -> Batch<'_> {
         Batch {
             logits: self.array.rows(self.axis),
@@ -108,7 +108,7 @@ impl<'py> Logits<'py> {
         }
     }
 
-    /// Runs `body` on these logits. An error in a row has its place in the logits without their class axis.
+    /// Runs `body` on these logits. The index of an error in a row is that in the logits without their class axis.
     pub(super) fn run<R: Send>(
         &self,
         py: Python<'_>,
@@ -119,7 +119,7 @@ impl<'py> Logits<'py> {
         run(py, self.array.bytes(), Some(&place), |run| body(&batch, run))
     }
 
-    /// Labels or probabilities, checked against the logits; in `place`, where they stay.
+    /// Checks labels or probabilities against the logits. They are made in `place`, so that they are not copied.
     pub(super) fn targets<'p, 'a>(
         &self,
         py: Python<'_>,
@@ -131,7 +131,7 @@ impl<'py> Logits<'py> {
         let (shape, given, axis) = (self.shape(), array.shape(), self.axis);
         let is_label = !array.storage().is_float();
         let left_out = if is_label { axis } else { shape.len() };
-        // One by one: vectors of lengths would wait for these to be written.
+        // One by one: vector loads of lengths would wait for the stores of these lengths.
         let expected = (0..shape.len()).filter(|at| *at != left_out).map(|at| &shape[at]);
         if given.iter().ne(expected) {
             let (shape, given) = (numbers(py, shape)?.into_any(), numbers(py, given)?.into_any());
@@ -154,7 +154,7 @@ impl<'py> Logits<'py> {
         Ok(place)
     }
 
-    /// The array of a prior, whose shape fits the logits.
+    /// The array of a prior, whose shape is checked against the logits.
     pub(super) fn prior_array<'p>(&self, prior: &Bound<'p, PyAny>) -> PyResult<Array<'p>> {
         let py = prior.py();
         let array = Array::real(prior, "prior")?;
@@ -179,7 +179,7 @@ impl<'py> Logits<'py> {
     ) -> PyResult<Prior<'a>> {
         let Some(array) = array else { return Ok(Prior::Uniform) };
         let given = array.shape();
-        // That of all rows, whichever axis their classes are along.
+        // A prior with one axis is that of all rows, whichever axis their classes are along.
         let (shape, axis) = if given.len() == 1 { (given, 0) } else { (self.shape(), self.axis) };
         let rows = array.rows_broadcast(axis, shape);
         if rows.rows() == 0 || rows.classes() == 0 {

@@ -14,7 +14,7 @@ use smoothxent::{
     Targets,
 };
 
-/// A function of the arguments of a loss, and of `$more` after them.
+/// A Python function with the arguments of a loss, followed by `$more`.
 macro_rules! loss_function {
     ($name:ident($($more:ident)?) -> $result:ty, $body:path) => {
         function!(
@@ -32,18 +32,18 @@ loss_function!(cross_entropy_value_and_grad(grad_out) -> PyTuple, value_and_grad
 loss_function!(_grad_and_hess(factor) -> PyTuple, grad_and_hess);
 loss_function!(_row_losses() -> PyAny, row_losses);
 
-/// What is asked for besides the reduced loss.
+/// What is requested in addition to the reduced loss.
 #[derive(Default)]
 struct Besides<'a, 'py> {
-    /// The gradient, which this takes unless it is None.
+    /// The gradient is requested if this is set. It is the output for the gradient, or Python's None for a new array.
     grad_out: Option<Argument<'a, 'py>>,
-    /// The diagonal of the Hessian beside the gradient, times this.
+    /// If set, the diagonal of the Hessian is requested too, multiplied by this factor.
     factor: Option<f64>,
-    /// The losses of the rows in its place: in float64, as they are added.
+    /// Are the losses of the rows requested instead, in float64, as they are for the sum?
     row_losses: bool,
 }
 
-/// Of the gradient and of the diagonal of the Hessian.
+/// The arrays of the gradient and of the diagonal of the Hessian.
 type Arrays<'py> = [Option<Bound<'py, PyAny>>; 2];
 
 /// The loss alone.
@@ -51,7 +51,7 @@ pub(super) fn value<'py>(given: &Arguments<'_, 'py, 14>) -> PyResult<Bound<'py, 
     Ok(evaluate(given, Besides::default())?.0)
 }
 
-/// The loss and its gradient, which `grad_out` takes.
+/// The loss and its gradient, which is written to `grad_out` if that is given.
 pub(super) fn value_and_grad<'py>(
     [given @ .., grad_out]: &Arguments<'_, 'py, 15>,
 ) -> PyResult<Bound<'py, PyTuple>> {
@@ -61,8 +61,8 @@ pub(super) fn value_and_grad<'py>(
     Ok(fill(result, [loss, grad.expect("asked for")]))
 }
 
-/// New arrays of the gradient and the diagonal of the Hessian: what boosters ask of an objective. `out` is None, as
-/// an output for the gradient is.
+/// New arrays with the gradient and the diagonal of the Hessian, as boosting libraries need them from an objective.
+/// `out` is None; it is also passed as the output for the gradient.
 fn grad_and_hess<'py>(
     [given @ .., factor]: &Arguments<'_, 'py, 15>,
 ) -> PyResult<Bound<'py, PyTuple>> {
@@ -72,12 +72,12 @@ fn grad_and_hess<'py>(
     tuple(given[0].py(), arrays.map(|array| array.expect("asked for")))
 }
 
-/// The losses of rows as a sum adds them: not rounded to the type of the rows.
+/// The losses of rows as they are for the sum: not rounded to the type of the rows.
 fn row_losses<'py>(given: &Arguments<'_, 'py, 14>) -> PyResult<Bound<'py, PyAny>> {
     Ok(evaluate(given, Besides { row_losses: true, ..Besides::default() })?.0)
 }
 
-/// The loss, the gradient and the diagonal of the Hessian, as far as they are asked for.
+/// The loss, the gradient and the diagonal of the Hessian, as far as they are requested.
 fn evaluate<'py>(
     &[
         logits,
@@ -115,7 +115,7 @@ fn evaluate<'py>(
     // Without smoothing its values are not read.
     let checked;
     let prior = match prior_array.as_ref().filter(|_| label_smoothing > 0.0) {
-        None => &Prior::Uniform, // most often: not handed on from function to function
+        None => &Prior::Uniform, // the most frequent case: not passed from function to function
         array => {
             checked = logits.prior(py, array)?;
             &checked
@@ -157,7 +157,7 @@ fn evaluate<'py>(
     if let (Some(losses), Some(grad)) = (&mut losses, &grad)
         && grad.is_copied()
     {
-        losses.set_aside(None)?; // the copy may find no memory
+        losses.set_aside(None)?; // the copy may run out of memory
     }
     let out = losses.as_ref().map(Output::result).or(scalar.as_ref());
     if let (Some(out), Some(grad)) = (out, &grad)
@@ -165,12 +165,12 @@ fn evaluate<'py>(
     {
         return Err(value_error!(py, "out and grad_out must not share memory"));
     }
-    // The interpreter keeps the memory of a float for the next one; what is not had is an error before the
-    // first number is written.
+    // The interpreter keeps the memory of a float for the next one. If there is no memory for it, that is an error
+    // before the first number is written.
     let is_written = scalar.is_some() || grad.is_some();
     let room = is_written.then(|| float(py, 0.0)).transpose()?;
     let mut loss_rows = losses.as_ref().map(|losses| losses.array.elements_mut());
-    // Made where it stays: without a gradient a view of nothing, which is not used.
+    // Made in its final place. Without a gradient it is an empty view, which is not used.
     hold!(
         rows = match &grad {
             Some(grad) => grad.rows_mut(py, logits.axis),

@@ -22,7 +22,7 @@ macro_rules! new {
         // NULL where it fails.
         unsafe {
             let object = $call;
-            // Python 3.11 loses an exception where it has no memory for a traceback.
+            // Python 3.11 loses an exception if it has no memory for a traceback.
             if object.is_null() && ffi::PyErr_Occurred().is_null() {
                 ffi::PyErr_NoMemory();
             }
@@ -45,7 +45,7 @@ pub(super) fn integer(py: Python<'_>, value: usize) -> PyResult<Bound<'_, PyAny>
     new!(py, ffi::PyLong_FromSize_t(value))
 }
 
-/// The value of an int, and of no instance of a subclass, if it fits 64 bits.
+/// The value of an int (not of a subclass), if it fits 64 bits.
 #[inline]
 pub(super) fn int(obj: &Bound<'_, PyAny>) -> Option<i64> {
     if !obj.is_exact_instance_of::<PyInt>() {
@@ -92,7 +92,7 @@ pub(super) fn new_tuple(py: Python<'_>, len: usize) -> PyResult<Bound<'_, PyTupl
     Ok(new!(py, ffi::PyTuple_New(len.cast_signed()))?.cast_into()?)
 }
 
-/// Fills a new tuple, which nobody else has seen. That takes no memory.
+/// Fills a new tuple, to which there is no other reference. It allocates no memory.
 pub(super) fn fill<'py, const N: usize>(
     tuple: Bound<'py, PyTuple>,
     items: [Bound<'py, PyAny>; N],
@@ -102,8 +102,8 @@ pub(super) fn fill<'py, const N: usize>(
 }
 
 fn put<'py>(tuple: &Bound<'py, PyTuple>, place: isize, item: Bound<'py, PyAny>) {
-    // SAFETY: the reference to the item becomes the tuple's, which releases those it has when it is
-    // dropped; a place that there is not, and a tuple that others have seen, the function refuses.
+    // SAFETY: the tuple takes over the reference to the item and releases it when it is dropped. The function refuses
+    // an index out of range, and a tuple with other references.
     let outcome = unsafe { ffi::PyTuple_SetItem(tuple.as_ptr(), place, item.into_ptr()) };
     assert_eq!(outcome, 0, "a place of a new tuple");
 }
@@ -130,14 +130,14 @@ impl Drop for Stop {
 
 /// `PyObject_Call`, which returns or stops the thread.
 ///
-/// While Python ends, a daemon thread that wants to run Python code again is ended where it is: before CPython 3.14, by
-/// `pthread_exit`, for which the C library of Linux unwinds the stack. In Rust's frames, which catch panics and own Python
-/// objects, that would abort the process. So here the thread stops, as it does in CPython 3.14, and in PyO3 where it
-/// attaches to the interpreter.
+/// While Python shuts down, a daemon thread that is about to run Python code again is terminated: before CPython 3.14,
+/// by `pthread_exit`, for which the C library of Linux unwinds the stack. In Rust's frames, which catch panics and own
+/// Python objects, that would abort the process. So the thread stops here, as it does in CPython 3.14, and in PyO3 when
+/// it attaches to the interpreter.
 ///
 /// # Safety
 ///
-/// As of `PyObject_Call`: the interpreter is attached, and the arguments are a callable, a tuple, and a dict or NULL.
+/// As for `PyObject_Call`: the interpreter is attached, and the arguments are a callable, a tuple, and a dict or NULL.
 unsafe fn call_or_stop(
     function: *mut PyObject,
     arguments: *mut PyObject,
@@ -146,8 +146,8 @@ unsafe fn call_or_stop(
     type Object = *mut PyObject;
     type Declared = unsafe extern "C" fn(Object, Object, Object) -> Object;
     type Unwinding = unsafe extern "C-unwind" fn(Object, Object, Object) -> Object;
-    // SAFETY: the types differ in that by the second the function may unwind, which it does. By its declaration it may
-    // not, so the compiler must not see which function is called.
+    // SAFETY: the types differ only in that the second one may unwind, which the function does. It is declared not to
+    // unwind, so the compiler must not see which function is called.
     let call = black_box(unsafe { transmute::<Declared, Unwinding>(ffi::PyObject_Call) });
     let stop = Stop;
     // SAFETY: as said above.
@@ -185,7 +185,7 @@ pub(super) fn dtype_name<'py>(dtype: &Bound<'py, PyAny>) -> PyResult<Bound<'py, 
     Ok(call(dtype.py().get_type::<PyString>().as_any(), [dtype])?.cast_into()?)
 }
 
-/// What a function of the package makes of an argument of this name; or its error.
+/// The result of a function of the package for an argument, with its name for error messages; or the error.
 pub(super) fn read<'py>(
     function: &Py<PyAny>,
     argument: &Bound<'py, PyAny>,

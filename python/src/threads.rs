@@ -10,8 +10,8 @@ use pyo3::prelude::*;
 use smoothxent::pool;
 use std::sync::OnceLock;
 
-/// The contextvars.ContextVar of `num_threads` blocks. There is none before the first of them, so
-/// that programs without them do not look it up in every call.
+/// The contextvars.ContextVar of `num_threads` blocks. It is not set before the first block, so that programs without
+/// such blocks do not look it up in every call.
 static IN_CONTEXT: OnceLock<Py<PyAny>> = OnceLock::new();
 
 /// The largest number of threads that a call from here may use, and what set it.
@@ -39,7 +39,7 @@ pub(super) fn set_num_threads(n: Argument<'_, '_>) -> PyResult<()> {
     })
 }
 
-/// Begins a block: the token of the variable, which its end resets. The first call says which variable that is.
+/// Begins a block. Returns the token by which its end resets the variable. The first call decides which variable it is.
 #[pyfunction]
 #[pyo3(signature = (variable, n, /))]
 pub(super) fn _enter_num_threads<'py>(

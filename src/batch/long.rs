@@ -7,9 +7,9 @@
 //! exp; write      each segment
 //! ```
 //!
-//! The segments of a row are worked on by one thread or by all: a segment is the unit of summation, so
-//! the bits are the same. Exponentials are kept where the row is small and one thread has it all; else
-//! they are computed twice, which takes less time than to write and read so many.
+//! The segments of a row are processed by one thread or by all. Since a segment is the unit of summation, the bits are
+//! the same. Exponentials are kept if the row is small and processed by one thread. Otherwise they are computed twice,
+//! which takes less time than writing and reading that many.
 
 pub(super) mod chunk;
 mod segment;
@@ -28,25 +28,25 @@ use std::array::from_fn;
 use std::ops::Range;
 use std::sync::Mutex;
 
-/// Segments of the rows whose exponentials are kept.
+/// The largest number of segments of a row whose exponentials are kept.
 const MOST_KEPT: usize = 32;
 
-/// What is known of a segment.
+/// The results of a segment.
 #[derive(Clone, Copy, Default)]
 struct Segment {
     max: f64,
     partial: Partial,
-    /// Of weights that are made: Σ w, and whether a masked class has any.
+    /// If the weights are made: Σ w, and whether a masked class has a weight.
     mass: f64,
     is_lost: bool,
-    /// The weight of the label's class, if that is here.
+    /// The weight of the label's class, if that is in this segment.
     weight_label: f64,
 }
 
-/// Runs a function on each segment, with memory of the thread that does.
+/// Runs a function on each segment, with the scratch memory of the thread that runs it.
 type Each<'e, F> = dyn FnMut(&(dyn Fn(usize, &mut [F]) + Sync)) + 'e;
 
-/// All rows, one after another, their segments on several threads.
+/// Computes all rows, one after another, with the segments of each row on several threads.
 pub(super) fn share_rows<F: Float>(
     plan: &Plan<'_, F>,
     workspace: &Workspace<F>,
@@ -77,7 +77,7 @@ pub(super) fn share_rows<F: Float>(
     Ok(())
 }
 
-/// Rows on one thread. A function of its own: what it takes of the stack, other rows do not.
+/// Computes rows on one thread. It is a separate function so that other paths do not reserve the stack it needs.
 #[inline(never)]
 pub(super) fn rows<F: Float>(
     plan: &Plan<'_, F>,
@@ -95,14 +95,14 @@ pub(super) fn rows<F: Float>(
     }
 }
 
-/// A row, as its segments see it.
+/// What the segments of a row have in common.
 struct Row<'r, F: Float> {
     plan: &'r Plan<'r, F>,
     number: usize,
     target: Option<RowTarget<'r, F>>,
-    /// M as it is swept: 0 if the row is shifted by it.
+    /// The maximum in the sweep: M, or 0 if M was subtracted from the logits.
     swept_max: f64,
-    /// M of a row that is shifted.
+    /// M, as it is in memory, if it was subtracted from the logits.
     shifted_by: Option<f64>,
     /// The segment with the first maximum.
     first: usize,
@@ -117,7 +117,7 @@ enum Step<F> {
     ExactMax,
     /// The sums of a row that is not ordinary, relative to this exact maximum.
     Special(f64),
-    /// The outputs; with the label's class.
+    /// The outputs, given the class of the label.
     Write(Finished<F>, Option<usize>),
     Fill(F),
 }
@@ -191,7 +191,7 @@ fn run_row<F: Float>(
             label = Some(target.class).filter(|class| job.panel.keeps(row, *class));
             found.weight_label = lock(&segments[target.class / SEGMENT]).weight_label;
         }
-        // As the maximum is: as it is swept, or in memory.
+        // Scaled like the maximum: as in the sweep, or as in memory.
         [found.z_label] = z_label.map(|z| z.to_f64() * (temperature.shift / found.shift));
         reduced.targets.set(0, target, job.scale(target.weight));
     }
@@ -203,7 +203,7 @@ fn run_row<F: Float>(
     }
 }
 
-/// The sums of a row in this unit, from those of its segments in their order.
+/// The sums of a row, with `dot` in units of `unit`, from those of its segments, in order.
 fn joined(partials: impl Iterator<Item = Partial>, unit: f64) -> Partial {
     let (mut sum, mut dot) = (RunningSum::default(), RunningSum::default());
     partials.for_each(|partial| {

@@ -1,8 +1,8 @@
 //! The largest logits of each row, found while the row is still in a cache.
 //!
-//! Each thread has a heap of the best classes it has met, the worst on top. Most vectors of a row are
-//! below that one, and nothing is done but to see it. Classes are ordered by their logits and, where
-//! these are equal, by their numbers: so it does not matter who met which, and when.
+//! Each thread has a heap of the best classes that it has found, with the worst of them on top. Most vectors of a row
+//! are below the logit of that class, and need only a comparison. Classes with equal logits are ordered by their
+//! numbers, so it does not matter which thread finds a class, or when.
 
 use super::{Job, Run, Workspace};
 use crate::alloc::with_capacity;
@@ -15,28 +15,28 @@ use std::collections::BinaryHeap;
 use std::ops::Range;
 use std::sync::Mutex;
 
-/// Classes that are sorted between two polls for Ctrl-C.
+/// Classes that are sorted between two polls for signals.
 const SORTED_AT_ONCE: usize = 1 << 12;
 
-/// Quads of a row whose lanes say where to begin.
+/// The largest number of quads from which the first bar of a row is computed.
 const QUADS_BEFORE: usize = 64;
 
-/// What is asked for.
+/// Outputs for the largest logits of each row.
 pub(crate) struct Top<'t> {
-    /// How many classes of a row, at least one.
+    /// The number of classes of each row, at least one.
     pub(crate) len: usize,
-    /// Where the largest logit of each row goes, as it is in memory: NaN where there is none.
+    /// Output for the largest logit of each row, as it is in memory: NaN if one is NaN, or if all are masked.
     pub(crate) max: &'t RowsMut<'t>,
-    /// Where the classes of each row go, the largest logit first, and these logits.
+    /// Outputs for the classes of each row, the one with the largest logit first, and for their logits.
     pub(crate) sorted: Option<(&'t RowsMut<'t>, &'t RowsMut<'t>)>,
 }
 
-/// A class: where its logit comes in the order, and its number. The smaller comes first.
+/// A class: the [`order`] of its logit, and its number. The smallest entry is the best class.
 type Entry = (i64, usize);
-/// Behind −inf.
+/// The order of a masked class: after −inf.
 const MASKED: i64 = i64::MAX;
 
-/// NaN, then from the largest to the smallest.
+/// The order of a logit: NaN first, then from the largest to the smallest.
 #[inline(always)]
 fn order(logit: f64) -> i64 {
     if logit.is_nan() {
@@ -47,19 +47,19 @@ fn order(logit: f64) -> i64 {
     !(if bits < 0 { bits ^ i64::MAX } else { bits })
 }
 
-/// NaN of a class that is masked.
+/// The logit of this order; NaN for a masked class.
 #[inline(always)]
 fn logit(order: i64) -> f64 {
     let bits = if order >= 0 { !order ^ i64::MAX } else { !order };
     f64::from_bits(bits.cast_unsigned())
 }
 
-/// Somewhat less, in either type: what is equal is above it. NaN below infinities.
+/// A number slightly below `bar` in either type, so that logits equal to `bar` are above it. NaN if it is not finite.
 fn below(bar: f64) -> f64 {
     if bar.is_finite() { bar - bar.abs() * 1e-6 - 1e-30 } else { f64::NAN }
 }
 
-/// The best classes that one thread has met.
+/// The best classes that one thread has found.
 struct Best {
     heap: BinaryHeap<Entry>,
     len: usize,
@@ -77,13 +77,13 @@ impl Best {
         }
     }
 
-    /// Too few only where another thread has written the logits meanwhile: classes all the same.
+    /// Adds classes if there are too few, which happens only if another thread writes the logits meanwhile.
     fn fill(&mut self) {
         (self.heap.len()..self.len).for_each(|class| self.heap.push((MASKED, class)));
     }
 
-    /// No class from `first` on whose logit is at most this is among the best; `least` while these are
-    /// too few.
+    /// A logit: no class from `first` on with this logit or a smaller one is among the best. It is `least` until there
+    /// are `len` classes.
     #[inline(always)]
     fn bar(&self, first: usize, least: f64) -> f64 {
         let worst = self.heap.peek().filter(|_| self.heap.len() == self.len);
@@ -93,7 +93,7 @@ impl Best {
     }
 }
 
-/// What is asked for, and memory for each thread that looks for it, had before anything is written.
+/// The outputs, and a heap for each thread, which are allocated before anything is written.
 pub(super) struct Heaps<'t> {
     top: &'t Top<'t>,
     each: Vec<Mutex<Best>>,
@@ -109,12 +109,12 @@ impl<'t> Heaps<'t> {
         Ok(Self { top, each })
     }
 
-    /// Runs `body` with a heap that no other thread has.
+    /// Runs `body` with a heap that no other thread uses.
     fn with(&self, body: impl FnOnce(&mut Best)) {
         body(&mut self.each.iter().find_map(try_lock).expect("a heap for each thread"));
     }
 
-    /// Puts the classes of row `row`, at most `most` from the worst on, which leave the heap.
+    /// Writes classes of row `row`, at most `most` and the worst first, and removes them from the heap.
     fn put(&self, row: usize, best: &mut Best, most: usize) {
         for _ in 0..most {
             let Some((order, class)) = best.heap.pop() else { return };
@@ -129,7 +129,7 @@ impl<'t> Heaps<'t> {
         }
     }
 
-    /// Of some rows, each on one thread.
+    /// Finds the largest logits of some rows, on one thread.
     pub(super) fn of_rows<F: Float>(
         &self,
         job: &Job<'_, F>,
@@ -148,7 +148,7 @@ impl<'t> Heaps<'t> {
         });
     }
 
-    /// Of one row, on several threads.
+    /// Finds the largest logits of one row, on several threads.
     pub(super) fn of_row<F: Float>(
         &self,
         job: &Job<'_, F>,
@@ -220,7 +220,7 @@ impl<F: Float> VectorJob<F> for Scan<'_, '_, F> {
     }
 }
 
-/// A bar for the first of a row: so many lanes have a class above it. NaN where none is known.
+/// The first bar of a row: in each of at least `len` lanes, a class is above it. NaN if none is known.
 #[inline(always)]
 fn least<V: Vector>(token: V::Token, z: Source<'_, V::Scalar>, len: usize) -> f64 {
     if len > V::LANES || z.len() <= QUAD * V::LANES {
@@ -230,7 +230,7 @@ fn least<V: Vector>(token: V::Token, z: Source<'_, V::Scalar>, len: usize) -> f6
     for index in 0..QUADS_BEFORE.min(z.len() / (QUAD * V::LANES)) {
         let quad = z.quad::<V>(index * QUAD * V::LANES);
         let vector = |i| quad.nth::<V>(token, i);
-        // In this order: a NaN is not kept.
+        // `best` comes last, so that no NaN is kept.
         best = vector(0).max(vector(1)).max(vector(2).max(vector(3))).max(best);
     }
     let mut lanes = best.to_array().map(V::Scalar::to_f64);
@@ -265,7 +265,7 @@ fn scan<V: Vector>(
             if at >= z.len() {
                 break;
             }
-            // NaN is not below.
+            // NaN is not below the bar.
             let logits = z.vector::<V>(token, at, V::Scalar::NEG_INFINITY);
             let mut above = !V::bits(bar.ge(logits)) & all_lanes;
             while above != 0 {

@@ -1,4 +1,4 @@
-//! The sentences, word for word.
+//! The messages, word for word.
 
 use super::{Error, Number};
 
@@ -31,7 +31,7 @@ fn messages() {
             "targets is 18446744073709551615, but there is 1 class (ignore_index is 0)",
         ),
         (
-            // A class, but not one that is told from "no class".
+            // A class, but its number is that of "no class".
             label(&[17], 4_294_967_295, 1 << 33, Some(-100)),
             "targets[17] is 4294967295, but labels can be at most 4294967294",
         ),

@@ -22,16 +22,16 @@ use crate::math::{LN2, MOST_COEFFICIENTS, Pair, Real};
 use crate::simd::{Float, Vector, Widened, each, outlined};
 use std::f64::consts::LOG2_E;
 
-/// T > 0, which the logits are divided by, and the constants of the exponential.
+/// T > 0, by which the logits are divided, and the constants of the exponential.
 #[derive(Clone, Copy)]
 pub(crate) struct Temperature<F> {
-    /// The logits are to be multiplied by this power of two first: 1 but for T far from 1. All below is
-    /// of the temperature that is left.
+    /// The power of two by which the logits are multiplied first: 1, except for T far from 1. The fields below are
+    /// those for the temperature T·shift.
     pub(crate) shift: f64,
     value: f64,
     /// 1/T
     pub(crate) inverse: f64,
-    /// The largest |M| of rows that are reduced as they are.
+    /// The largest |M| of rows that are not shifted by M.
     pub(super) limit: F,
     log2e: F,
     ln2_high: F,
@@ -39,20 +39,20 @@ pub(crate) struct Temperature<F> {
     coefficients: [F; MOST_COEFFICIENTS],
 }
 
-/// Within this and its inverse the powers of T are no concern in either type.
+/// If T is between the inverse of this and this, its powers are well in range in both types.
 const FAR: f64 = 65536.0;
 
 /// Rows with a larger |M|/T are shifted by M before they come here: n must fit the low mantissa bits.
 pub(crate) const LARGEST_MAX: f64 = 1e6;
 
-/// What rounding C_i/T^i loses goes to the next coefficient but one, so that nothing is lost where (r/T)² is
-/// this. That is near the ends of the interval, where the other errors are largest.
+/// The rounding error of C_i/T^i is carried to the next coefficient but one, so that it is compensated where (r/T)² is
+/// this: near the ends of the interval, where the other errors are largest.
 const CARRIED_AT: f64 = 0.115;
 
 impl<F: Float> Temperature<F> {
     /// `temperature` is positive, finite and normal.
     pub(crate) fn new(temperature: f64) -> Self {
-        // Most often it is 1: these numbers are known to the compiler.
+        // For T = 1, the most frequent case, the compiler knows all these numbers.
         if temperature == 1.0 { Self::of(1.0) } else { Self::of(temperature) }
     }
 
@@ -64,7 +64,7 @@ impl<F: Float> Temperature<F> {
         // ln 2 in two doubles, times T.
         let [high, low] = LN2;
         let product = value * high;
-        // Nothing is divided by 1: the same bits.
+        // Division by 1 is skipped: the bits are the same.
         let is_one = value == 1.0;
         let rest = if is_one { low } else { value.mul_add(high, -product) + value * low };
         let ln2_high = F::from_f64(product);
@@ -92,14 +92,14 @@ impl<F: Float> Temperature<F> {
         }
     }
 
-    /// May a row with this maximum be reduced as it is? False for NaN.
+    /// May a row with this maximum be reduced without a shift by it? False for NaN.
     #[inline(always)]
     pub(crate) fn is_in_range(&self, max: F) -> bool {
         max.to_f64().abs() <= self.limit.to_f64()
     }
 }
 
-/// Is this the type of the rows that keep what roundings lose?
+/// Is this float64, the type whose rows keep rounding errors?
 pub(super) const fn is_double<F: Float>() -> bool {
     size_of::<F>() == size_of::<f64>()
 }
@@ -113,19 +113,19 @@ pub(super) struct Exponential<V: Vector> {
     coefficients: [V; MOST_COEFFICIENTS],
 }
 
-/// What the exponentials of rows are relative to: a lane holds that of its own row, or all lanes hold
-/// that of one.
+/// The power of two relative to which exponentials are computed: that of its own row in each lane, or that of one row
+/// in all lanes.
 #[derive(Clone, Copy)]
 pub(super) struct Base<V> {
-    /// Where the exponent field is 0.
+    /// The logit at which the exponent field is 0.
     pub(super) cut: V,
-    /// 1.5·2^(mantissa bits) and the exponent field of 2^(H − N): adding it to z·log2 e rounds to an
+    /// 1.5·2^(mantissa bits) plus the exponent field of 2^(H − N): adding it to z·log2 e rounds to an
     /// integer and leaves the exponent field of the result in the low bits.
     pub(super) magic: V,
 }
 
 impl<V: Vector> Base<V> {
-    /// Of rows whose largest elements are `max`, |max|/T ≤ [`LARGEST_MAX`].
+    /// For rows with the maxima `max`, |max|/T ≤ [`LARGEST_MAX`].
     #[inline(always)]
     pub(super) fn new(temperature: &Temperature<V::Scalar>, max: V) -> Self {
         let core = const { V::Scalar::EXP };
@@ -138,8 +138,8 @@ impl<V: Vector> Base<V> {
         let n = max.mul_add(V::splat(max.token(), temperature.log2e), round) - round;
         #[allow(clippy::cast_precision_loss, reason = "small integers")]
         let lift = (core.exponent_bias + core.headroom) as f64;
-        // n − N + H + bias = 0. Rounded to f32 at |M| = 10^6, it is off by 0.1 of a step of n at most,
-        // and half a step would do.
+        // Where n − N + H + bias = 0. Rounded to f32 at |M| = 10^6, its error is at most 0.1 of a step of n; half a
+        // step would be accurate enough.
         let cut = (n - like(lift)) * like(std::f64::consts::LN_2 * temperature.value);
         Self { cut, magic: like(core.magic.to_f64() + lift) - n }
     }
@@ -172,8 +172,8 @@ impl<V: Vector> Exponential<V> {
         self.of_each([z], base, || ())[0]
     }
 
-    /// Those of several vectors, step by step: while one waits for its own results, the processor has work of the
-    /// others. Halfway it gets work of another kind.
+    /// The same for several vectors, step by step: while one waits for its results, the processor works on the others.
+    /// `halfway` adds work of another kind.
     #[inline(always)]
     pub(super) fn of_each<const N: usize>(
         &self,
@@ -201,7 +201,7 @@ impl<V: Vector> Exponential<V> {
     ) -> [V; N] {
         let (q, r, scale) = self.polynomial(z, base, halfway);
         let one = V::splat(self.token(), V::Scalar::from_f64(1.0));
-        // A power of two rounds nothing.
+        // The product with a power of two is exact, unless it is subnormal.
         each!(N, |i| q[i].mul_add(r[i], one) * scale[i])
     }
 
@@ -213,7 +213,7 @@ impl<V: Vector> Exponential<V> {
         base: Base<V>,
         halfway: impl FnOnce(),
     ) -> ([V; N], [V; N], [V; N]) {
-        // In this order, which keeps NaN.
+        // With the operands in this order, `max` keeps NaN.
         let (n, rest, scale) = self.reduced(each!(N, |i| base.cut.max(z[i])), base);
         let r = each!(N, |i| n[i].neg_mul_add(self.ln2_low, rest[i]));
         halfway();
@@ -234,9 +234,9 @@ impl<V: Vector> Exponential<V> {
         (n, rest, each!(N, |i| shifted[i].exponent_from_low_bits()))
     }
 
-    /// exp(M/T)·2^(H − N) in double precision, for the logarithm, and what that lost. n and the constants are
-    /// those of [`Exponential::of`], whose common error in all classes cancels; for `f32` so are r and q, and
-    /// only the last rounding is taken back.
+    /// exp(M/T)·2^(H − N) in double precision, for the logarithm, and its rounding error. n and the constants are those
+    /// of [`Exponential::of`], since an error that all classes have in common cancels. For `f32`, r and q are the same
+    /// as well: only the error of the last rounding is added back.
     #[inline(always)]
     pub(super) fn wide<D: Widened<V>>(
         &self,
@@ -264,7 +264,7 @@ impl<V: Vector> Exponential<V> {
         let q = q2.mul_add(r, first);
         let s = r * q;
         let top = s.mul_add(scale, scale);
-        // What r, q and s lost; the derivative of s is that of the exponential.
+        // The rounding errors of r, q and s; the derivative of s is that of the exponential.
         let (r_lost, q_lost) = (n.mul_add(low, rest - r), q2.mul_add(r, first - q));
         let lost = r.mul_add(q, zero - s) + r_lost.mul_add(s.mul_add(first, first), r * q_lost);
         [top, lost.mul_add(scale, s.mul_add(scale, scale - top))]

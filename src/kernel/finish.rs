@@ -2,7 +2,7 @@
 //! Several rows are computed side by side, one in each lane, in double precision.
 //!
 //! ```text
-//! S    = e_M + others                       as the sweep has e_M: equal logits get equal probabilities
+//! S    = e_M + others                       e_M as in the sweep: equal logits get equal probabilities
 //! L    = log1p(others / e_M)                with an e_M that is not rounded to the rows' type
 //! lse  = M/T + L
 //!
@@ -20,10 +20,10 @@ use super::rows::Operation;
 use crate::math::{Real, log_quotient, two_sum};
 use crate::simd::{Float, MOST_LANES, Vector, outlined};
 
-/// A number of each row.
+/// One number for each row.
 pub(crate) type Lanes = [f64; MOST_LANES];
 
-/// Numbers of rows: in lanes in memory, or of some of those rows in vectors.
+/// Numbers of several rows: in memory, one in each lane; or of some of these rows, in vectors.
 macro_rules! scalars {
     ($(#[$doc:meta])* $name:ident { $($(#[$field_doc:meta])* $field:ident,)* }) => {
         $(#[$doc])*
@@ -34,7 +34,7 @@ macro_rules! scalars {
         }
 
         impl $name {
-            /// Of the rows from `first` on.
+            /// Loads the numbers of the rows from `first` on.
             #[inline(always)]
             pub(super) fn vectors<D: Real>(&self, token: D::Token, first: usize) -> $name<D> {
                 $name { $($field: D::from_slice(token, &self.$field[first..]),)* }
@@ -42,7 +42,7 @@ macro_rules! scalars {
         }
 
         impl<D: Real> $name<D> {
-            /// To the rows from `first` on.
+            /// Stores the numbers of the rows from `first` on.
             #[inline(always)]
             #[allow(dead_code, reason = "not of targets")]
             pub(super) fn put(&self, lanes: &mut $name, first: usize) {
@@ -53,24 +53,24 @@ macro_rules! scalars {
 }
 
 scalars! {
-    /// Rows that are reduced.
+    /// The results of reducing rows.
     ReducedLanes {
         /// M
         max,
-        /// Of exponentials without the first maximum, as [`super::reduce::Partial::sum`].
+        /// The sum of the exponentials without the first maximum, like [`super::reduce::Partial::sum`].
         sum,
-        /// What that sum lost; 0 for float32 rows.
+        /// The rounding error of that sum; 0 for float32 rows.
         lost,
-        /// e_M as the sweep has it.
+        /// e_M as in the sweep.
         top,
-        /// e_M that is not rounded to the type of the rows, and what it lost.
+        /// e_M, not rounded to the type of the rows, and its rounding error.
         wide_top,
         wide_top_lost,
         /// Σ w_k (M − z_k), in units.
         dot,
-        /// M − z_y, in units; anything where there is no spike.
+        /// M − z_y, in units; arbitrary if the spike is 0.
         gap,
-        /// 1, or a power of two where the two above would overflow.
+        /// The unit of the two above: 1, or a power of two if they would overflow.
         unit,
         /// The exponential at the label.
         exp_label,
@@ -85,15 +85,15 @@ scalars! {
         spike,
         beta,
         smooth_mass,
-        /// What the loss is multiplied by.
+        /// The factor of the loss.
         weight,
-        /// What the gradient is multiplied by: the weight, 1/T, 1/divisor.
+        /// The factor of the gradient: weight·unit/(T·divisor).
         scale,
     }
 }
 
 scalars! {
-    /// What becomes of rows, as far as the operation has it.
+    /// The results for rows, as far as the operation needs them.
     FinishedLanes {
         /// The loss.
         loss,
@@ -101,17 +101,17 @@ scalars! {
         lse,
         /// L
         excess,
-        /// Of the gradient: factor·e + minus·w, all of it, and `label` at the label, in units.
+        /// The gradient, in units: factor·e + minus·w, and `label` at the label.
         factor,
         minus,
         label,
-        /// 1, or a power of two where the above would be far from 1.
+        /// 1, or a power of two if the numbers above would be far from 1.
         unit,
     }
 }
 
 impl FinishedLanes {
-    /// The number of each row that the operation is after: its lse, its loss or, of log-probabilities, L.
+    /// The number that the operation computes for each row: the lse, the loss or, for log-probabilities, L.
     #[inline(always)]
     pub(crate) fn scalars(&self, operation: Operation) -> &Lanes {
         match operation {
@@ -122,7 +122,7 @@ impl FinishedLanes {
     }
 }
 
-/// What is the same for all rows that are finished.
+/// The parameters that all rows share.
 #[derive(Clone, Copy)]
 pub(crate) struct Formula<'f, F> {
     pub(crate) operation: Operation,
@@ -130,7 +130,7 @@ pub(crate) struct Formula<'f, F> {
     pub(crate) z_loss: f64,
 }
 
-/// Finishes the first eight rows; all rows where code is to be small.
+/// Finishes the first eight rows; in compact code, all rows.
 pub(super) fn finish_lanes<V: Vector>(
     token: V::Token,
     formula: Formula<'_, V::Scalar>,
@@ -211,7 +211,7 @@ fn loss<F: Float, D: Real>(
     if const { !is_double::<F>() } || D::all(fits) {
         return loss * weight;
     }
-    // What is beyond the range may be within it once it is weighted.
+    // A loss that overflows may be in range when it is weighted.
     let mut weighted = (excess * weight).mul_add(mass, gaps * weight * rows.unit);
     if z_loss != 0.0 {
         weighted = weighted + lse * weight * spike.like(z_loss) * lse;
@@ -264,7 +264,7 @@ fn gradient<F: Float, D: Real>(
     let label = if z_loss == 0.0 {
         let near = smooth.mul_add(rows.exp_label, zero - spike * rest) * inverse;
         if const { is_double::<F>() } {
-            // From p_y, where 1 − p_y is the larger: else three products are rounded at its size.
+            // If 1 − p_y is larger than p_y, start from p_y: `near` rounds three products of the size of 1 − p_y.
             let far = (weight * inverse).mul_add(rows.exp_label, zero - spike);
             D::pick(rest.ge(rows.exp_label), far, near)
         } else {
@@ -275,12 +275,12 @@ fn gradient<F: Float, D: Real>(
         smooth * (rows.exp_label * inverse) - spike * rest * inverse
     };
     finished.label = (zero - beta).mul_add(rows.weight_label, label) * scale;
-    // Finite in the type of the rows: weights that are all 0 stay so.
+    // Finite in the type of the rows, so that a weight of 0 still gives 0.
     let (pull, most) = (beta * scale, zero.like(1.0 / F::MIN_POSITIVE));
     finished.minus = D::pick(most.ge(pull), pull, most) * zero.like(-1.0);
 }
 
-/// 1/(sum + lost), of float64 rows to within one rounding.
+/// 1/(sum + lost), for float64 rows with the error of a single rounding.
 #[inline(always)]
 pub(super) fn inverse_of<F: Float, D: Real>(sum: D, lost: D) -> D {
     let (one, minus_one) = (sum.like(1.0), sum.like(-1.0));
@@ -292,14 +292,13 @@ pub(super) fn inverse_of<F: Float, D: Real>(sum: D, lost: D) -> D {
     inverse.mul_add(left, inverse)
 }
 
-/// Factors up to 2^100 and down to 2^-40 stay far from the ends of f32 with S, which is between 2^29 and
-/// 2^63.
+/// Factors from 2^-40 to 2^100, divided by S, which is between 2^29 and 2^63, are well within the range of f32.
 const LARGEST_FACTOR: f64 = 1_267_650_600_228_229_401_496_703_205_376.0;
 const SMALLEST_FACTOR: f64 = 1.0 / 1_099_511_627_776.0;
 const TWO_TO_600: f64 = f64::from_bits((1023 + 600) << 52);
 
-/// 1 where the size of a factor is ordinary, or 0; else a power of two near it if it is small, and 2^100 below
-/// it if it is large: terms that are much smaller than others keep their digits.
+/// 1 if the size of a factor is ordinary or 0. If it is small, a power of two near it; if it is large, one some 2^100
+/// times smaller, so that terms that are much smaller than others keep their digits.
 #[inline(always)]
 fn unit_of<D: Real>(size: D) -> D {
     let one = size.like(1.0);
@@ -313,10 +312,10 @@ fn unit_of<D: Real>(size: D) -> D {
     D::pick(size.like(LARGEST_FACTOR).ge(size), from_below, from_above)
 }
 
-/// The exponential below which a probability, times `factor` and `unit`, is written as 0: where it would be
-/// below the normal numbers.
+/// Smaller exponentials are written as 0, since their product with `factor` and `unit` would be below the smallest
+/// normal number.
 #[inline(always)]
 pub(super) fn least<F: Float>(factor: F, unit: f64) -> F {
-    // Correctly rounded for `f32` as well: twice the digits, and two more.
+    // Correctly rounded for `f32` as well, since f64 has more than twice its digits (53 ≥ 2·24 + 2).
     F::from_f64(F::from_f64(F::MIN_POSITIVE / unit).to_f64() / factor.to_f64().abs())
 }

@@ -22,7 +22,7 @@ struct Total<V> {
 }
 
 impl<V: Vector> Total<V> {
-    /// Of rows with these sums without a maximum, and this exponential of it.
+    /// From the sums without a maximum, their rounding errors, and the exponentials of the maxima.
     #[inline(always)]
     fn new(c: f64, [sum, lost, top]: [V::Doubles; 3]) -> Self {
         let (total, from_top) = two_sum(sum, top);
@@ -58,7 +58,7 @@ pub(super) fn write_tile<V: Vector>(
     });
 }
 
-/// Writes row `i`, whose gradient is written as `done` says.
+/// Writes row `i`; `done` is how its gradient is written.
 pub(crate) fn write_hessian<V: Vector>(
     token: V::Token,
     c: f64,

@@ -3,12 +3,12 @@
 use super::reduce::Part;
 use crate::simd::{Float, QUAD, Source, Vector, outlined};
 
-/// M of a row or a segment; with NaN, which the sweep finds, anything.
+/// M of a row or a segment; arbitrary if there is a NaN, which the sweep detects.
 #[inline(always)]
 pub(crate) fn maximum<V: Vector>(token: V::Token, z: Source<'_, V::Scalar>) -> V::Scalar {
     let lowest = V::Scalar::NEG_INFINITY;
     let mut best = [V::splat(token, lowest); QUAD];
-    // From a line of memory on, no vector lies in two. Some elements are read twice.
+    // From a cache line on, so that no vector crosses two lines. Some elements are read twice.
     let mut at = z.elements_to_line();
     best[0] = z.vector::<V>(token, 0, lowest);
     while at + QUAD * V::LANES <= z.len() {
@@ -58,7 +58,7 @@ fn place<V: Vector>(token: V::Token, z: Source<'_, V::Scalar>, max: V::Scalar) -
         }
         at += QUAD * V::LANES;
     }
-    // All of four vectors: where the maximum is among them no processor can foresee.
+    // All four vectors, without a branch: which of them has the maximum cannot be predicted.
     let (mut bits, end) = (0, z.len().min(at + QUAD * V::LANES));
     for (i, at) in (at..end).step_by(V::LANES).enumerate() {
         bits |= V::bits(z.vector::<V>(token, at, lowest).ge(largest)) << (i * V::LANES);

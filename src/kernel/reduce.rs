@@ -2,8 +2,8 @@
 //!
 //! ```text
 //! M      = max z                                         sweep 1: maximum.rs
-//! e_k    = exp(z_k/T)·2^(H − N)                          sweep 2; kept if asked for
-//! sum    = Σ e_k, or Σ e_k but for the first maximum
+//! e_k    = exp(z_k/T)·2^(H − N)                          sweep 2; kept if needed
+//! sum    = Σ e_k, or Σ e_k without the first maximum
 //! dot    = Σ w_k (M − z_k)                               if there are weights: all terms ≥ 0
 //! ```
 //!
@@ -11,7 +11,7 @@
 //! were included, small others would be rounded away. The maximum is left out by its index: only the quad of vectors
 //! that contains it is summed with a mask, so the other quads cost nothing more.
 //!
-//! The order of summation, which makes the bits depend on nothing but the row:
+//! The order of summation is fixed, so that the bits depend only on the row:
 //!
 //! ```text
 //! for each segment of 16384 classes:
@@ -24,8 +24,8 @@
 //! ```
 //!
 //! For f32 the lanes are doubles; for f64 they are doubles with the sums of their rounding errors. So in a sum only one
-//! addition is rounded in the type of the rows, that of a pair. A second one would be too much for the loss of a row in
-//! which one class has nearly all of what the maximum leaves. A class that is left out, or does not exist, adds +0.
+//! addition is rounded to the type of the rows, that of a pair. A second rounding would be too much for the loss of a
+//! row in which one class has nearly the whole sum without the maximum. A class that is left out or missing adds +0.
 
 use super::exp::{Base, Exponential, Temperature, is_double};
 use super::maximum::find_places;
@@ -38,12 +38,12 @@ use std::slice::from_mut;
 
 /// Classes of a segment: the unit in which long rows are divided.
 pub const SEGMENT: usize = 16_384;
-/// So many vectors further on, outputs are asked for: some 100 ns.
+/// How many vectors ahead outputs are prefetched: some 100 ns.
 const OUTPUTS_AHEAD: usize = 4 * QUAD;
-/// Rows that are finished together: their scalars are formed side by side.
+/// The largest number of rows that are finished together, their scalars side by side.
 pub(crate) const MOST_ROWS: usize = 8;
 
-/// Which weights there are, without them.
+/// The kind of [`Weights`], without their values.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum WeightKind {
     Absent,
@@ -62,8 +62,8 @@ impl WeightKind {
     }
 }
 
-/// Adds two vectors of gaps M − z to `dot`. Weights are read only if they differ; then what products of f32 lose goes to
-/// `lost`, to be added at the end.
+/// Adds two vectors of gaps M − z to `dot`. Weights are read only if they differ; then the rounding errors of f32
+/// products are added to `lost`, which is added to `dot` at the end.
 #[inline(always)]
 pub(super) fn add_gaps<V: Vector>(
     kind: WeightKind,
@@ -79,15 +79,15 @@ pub(super) fn add_gaps<V: Vector>(
     }
 }
 
-/// A row or a segment to be reduced, and what it is reduced to.
+/// A row or a segment to be reduced, and the result.
 pub(crate) struct Part<'p, F> {
     pub(crate) z: Source<'p, F>,
     pub(crate) weights: Weights<'p, F>,
     /// M of the row.
     pub(crate) max: F,
-    /// Where exponentials go that are kept, and the outputs that are asked for.
+    /// Where exponentials are stored if they are kept, and where the outputs are prefetched.
     pub(crate) exps: Sink<'p, F>,
-    /// The class that is left out of the sum, if one is.
+    /// The class that is left out of the sum; `usize::MAX` if none is.
     pub(crate) apart: usize,
     pub(crate) partial: Partial,
 }
@@ -105,16 +105,16 @@ impl<'p, F: Float> Part<'p, F> {
     }
 }
 
-/// What a row or a segment is reduced to.
+/// The result of reducing a row or a segment.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Partial {
-    /// Σ exp(z/T)·2^(H − N), or the same but for the first maximum. NaN where M is out of range.
+    /// Σ exp(z/T)·2^(H − N), or the same without the first maximum. NaN if M is out of range.
     pub(crate) sum: f64,
-    /// What the sum of float64 rows lost.
+    /// The rounding error of the sum; 0 for float32 rows.
     pub(crate) lost: f64,
     /// Σ w (M − z), in units.
     pub(crate) dot: f64,
-    /// 1, or [`UNIT`] of what is not ordinary.
+    /// The unit of `dot`: 1, or [`UNIT`] for rows that are not ordinary.
     pub(crate) unit: f64,
 }
 
@@ -125,7 +125,7 @@ impl Default for Partial {
 }
 
 impl Partial {
-    /// Is it of an ordinary row? Else it has NaN or infinities, or overflows.
+    /// Is the row ordinary? Otherwise it has NaN, infinities or huge logits, or a sum overflows.
     #[inline(always)]
     pub(crate) fn is_ordinary(&self) -> bool {
         self.sum.is_finite() && self.dot.is_finite()
@@ -140,9 +140,9 @@ pub(crate) struct Reduction<'r, F> {
     pub(crate) splits: bool,
     /// Are the exponentials kept?
     pub(crate) keeps: bool,
-    /// The logits of a row that is read soon, which are asked for; for the parts that follow, those that follow it.
+    /// The logits of a row that is read soon, which are prefetched; for each further part, those of the next row.
     pub(crate) next: Lines,
-    /// Are the outputs asked for as well? They are where the exponentials go.
+    /// Are the outputs prefetched too? They are where the exponentials are stored.
     pub(crate) asks_for_outputs: bool,
 }
 
@@ -174,9 +174,9 @@ impl<F: Float> Reduction<'_, F> {
         part.partial
     }
 
-    /// Reduces a part of a row again that turned out not to be ordinary, from its logits as they are in memory and the
-    /// largest of the row: its weighted gaps, in [`UNIT`]s; and its sum, if the row `is_shifted` by
-    /// its maximum, as the logits then are.
+    /// Reduces again a part of a row that is not ordinary, from its logits as they are in memory and the maximum of the
+    /// row: its weighted gaps, in [`UNIT`]s, and its sum if the row `is_shifted` by the maximum. Then the logits in `z`
+    /// are shifted as well.
     #[inline(always)]
     pub(crate) fn special<V: Vector<Scalar = F>>(
         self,
@@ -194,7 +194,7 @@ impl<F: Float> Reduction<'_, F> {
         };
         if is_shifted {
             shift(z, max, self.temperature.shift);
-            // The exponentials are formed without the weights. The maximum is 0 now.
+            // The exponentials do not need the weights. The maximum is 0 now.
             let shifted = Part::new(Source::from_slice(z), F::default(), part.exps.reborrow());
             let how = Self { next: Lines::none(), asks_for_outputs: false, ..self };
             let Partial { sum, lost, .. } = how.part::<V>(token, shifted);
@@ -211,7 +211,7 @@ fn sweep<V: Vector>(
 ) {
     use WeightKind::{Absent, Each, Ones};
     let kind = WeightKind::of(&parts[0].weights);
-    // Compiled for each case that is named, with what it does not do left out.
+    // Compiled for each named case separately, without the code that it does not need.
     macro_rules! sweep {
         ($keeps:expr, $kind:expr) => {
             outlined!(V, token, sweep_parts::<V>($keeps, $kind, token, how, parts))
@@ -273,7 +273,7 @@ fn sweep_part<V: Vector>(
         #[inline(always)]
         |e: V, at: usize| with_value(e, at, (apart, V::Scalar::default()))
     };
-    // Where there are registers for it, the exponentials of a quad are added while those of the next are formed.
+    // If there are enough registers, the exponentials of a quad are added while those of the next are computed.
     let is_put_off = const { V::IS_ONE_REGISTER && !is_double::<V::Scalar>() };
     let mut pairs = [zero; 2];
     let mut add_quad = {
@@ -343,8 +343,8 @@ fn sweep_part<V: Vector>(
         sum.add(pairs[1]);
     }
     if at < z.len() {
-        // The last quad, as far as it goes. Classes that do not exist have the logit −inf for the sum, and
-        // the maximum or no weight for the dot.
+        // The last quad, which is not whole. Missing classes have the logit −inf for the sum; for the dot their gap and
+        // their weight are 0.
         let mut term = {
             #[inline(always)]
             |i: usize| {
@@ -362,7 +362,7 @@ fn sweep_part<V: Vector>(
                     weight = weights.vector::<V>(token, at, V::Scalar::default());
                 }
                 let e = exp.of(logits, base);
-                // The exponentials may go where the logits are, which are not read again.
+                // This may overwrite the logits, which are not read again.
                 if keeps {
                     exps.set_vector(at, e);
                 }

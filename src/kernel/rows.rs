@@ -10,7 +10,7 @@ use crate::simd::{Float, MOST_LANES, Vector, VectorJob, Widened, outlined};
 use crate::target::RowTarget;
 use std::array::from_fn;
 
-/// What becomes of rows.
+/// What is computed for rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Operation {
     /// p
@@ -26,32 +26,31 @@ pub enum Operation {
 }
 
 impl Operation {
-    /// Are exponentials what the outputs are made of?
+    /// Are the outputs computed from the exponentials?
     pub(crate) fn keeps(self) -> bool {
         matches!(self, Operation::Softmax | Operation::Gradient)
     }
 
-    /// Is the maximum left out of the sum and added last? The logarithm needs that; so does softmax in
-    /// float64, where a pair of exponentials is added in the type of the rows, so that the largest would
-    /// be rounded once more.
+    /// Is the maximum left out of the sum and added last? The logarithm needs that. It is done for softmax in float64
+    /// as well, whose sum is compensated with or without the maximum.
     pub(crate) const fn splits<F: Float>(self) -> bool {
         is_double::<F>() || !matches!(self, Operation::Softmax)
     }
 }
 
-/// A row that is reduced.
+/// A reduced row.
 #[derive(Clone, Copy)]
 pub(crate) struct Reduced {
-    /// The largest of the logits that are multiplied by `shift`: those that are swept, whose shift is 1, or of a special
-    /// row those in memory. `partial.dot` is of the same.
+    /// The maximum, before it is multiplied by `shift`: that of the swept logits, with a shift of 1, or for a special
+    /// row that of the logits in memory. `partial.dot` belongs to the same logits.
     pub(crate) max: f64,
     pub(crate) shift: f64,
-    /// The maximum that was swept: 0 of a row that was shifted by its maximum.
+    /// The maximum in the sweep: 0 for a row that was shifted by its maximum.
     pub(crate) swept_max: f64,
     pub(crate) partial: Partial,
-    /// The logit at the label, one of those that the maximum is of: −inf where that is masked.
+    /// The logit at the label, from the same logits as the maximum; −inf if it is masked.
     pub(crate) z_label: f64,
-    /// The weight there.
+    /// The weight at the label.
     pub(crate) weight_label: f64,
 }
 
@@ -64,15 +63,15 @@ impl Reduced {
     }
 }
 
-/// Rows, at most [`MOST_ROWS`], a lane each. Lanes without a row hold an ordinary one, or one of another group: they
-/// are finished as well.
+/// At most [`MOST_ROWS`] rows, one in each lane. Unused lanes hold an ordinary row or one of another group: they are
+/// finished too.
 pub(crate) struct ReducedRows<'f, F> {
     formula: Formula<'f, F>,
     pub(super) lanes: ReducedLanes,
     pub(crate) targets: TargetLanes,
-    /// The maxima that were swept: 0 of a row that was shifted by its maximum.
+    /// The maxima in the sweep: 0 for a row that was shifted by its maximum.
     swept_max: [f64; MOST_ROWS],
-    /// The logits at the labels: −inf where the label's class is masked.
+    /// The logits at the labels; −inf if the label's class is masked.
     z_label: [f64; MOST_ROWS],
     pub(crate) done: FinishedLanes,
 }
@@ -90,7 +89,7 @@ impl<'f, F: Float> ReducedRows<'f, F> {
         }
     }
 
-    /// Row `i`.
+    /// Sets row `i`.
     #[inline(always)]
     pub(crate) fn set(&mut self, i: usize, row: &Reduced) {
         let Reduced { max, shift, swept_max, z_label, weight_label, .. } = *row;
@@ -102,7 +101,7 @@ impl<'f, F: Float> ReducedRows<'f, F> {
         lanes.gap[i] = if unit == 1.0 { max - z_label } else { gap(max, z_label, shift) };
     }
 
-    /// The factor of the probabilities of row `i`, and the least exponential that has one.
+    /// The factor of the probabilities of row `i`, and the smallest exponential that is not written as 0.
     #[inline(always)]
     pub(crate) fn probability(&self, i: usize) -> [F; 2] {
         let lanes = &self.lanes;
@@ -111,7 +110,7 @@ impl<'f, F: Float> ReducedRows<'f, F> {
         [factor, F::MIN_POSITIVE * sum].map(F::from_f64)
     }
 
-    /// How the outputs of row `i` are made.
+    /// How the outputs of row `i` are computed.
     #[inline(always)]
     pub(crate) fn finished(&self, i: usize) -> Finished<F> {
         let number = F::from_f64;
@@ -136,13 +135,13 @@ impl<'f, F: Float> ReducedRows<'f, F> {
     }
 }
 
-/// How the outputs of a row are made, when it is finished.
+/// How the outputs of a finished row are computed.
 #[derive(Clone, Copy)]
 pub(crate) struct Finished<F> {
     pub(crate) epilogue: Epilogue<F>,
     /// The gradient at the label, in units.
     pub(crate) label: F,
-    /// What the gradient is multiplied by when it is written: 1 but for factors far from 1.
+    /// The gradient is multiplied by this when it is written: 1, except for factors far from 1.
     pub(crate) unit: f64,
 }
 
@@ -155,7 +154,7 @@ impl<F: Float> VectorJob<F> for &mut ReducedRows<'_, F> {
         let ReducedRows { formula, lanes, targets, swept_max, z_label, done } = self;
         let Formula { operation, temperature, .. } = *formula;
         if operation.splits::<F>() {
-            // Of a row that is shifted, relative to its maximum.
+            // In a shifted row, relative to its maximum.
             let labels: [f64; MOST_ROWS] = from_fn(|i| {
                 let is_shifted = lanes.max[i] != swept_max[i];
                 if is_shifted { -lanes.gap[i] * lanes.unit[i] } else { z_label[i] }
@@ -176,7 +175,7 @@ impl<F: Float> VectorJob<F> for &mut ReducedRows<'_, F> {
             finish_lanes::<V>(token, *formula, lanes, targets, done);
         }
         if operation == Operation::LogSoftmax {
-            // As it is written.
+            // Rounded like the constant of the epilogue.
             for excess in &mut done.excess {
                 *excess = F::from_f64(*excess).to_f64();
             }
@@ -193,7 +192,7 @@ impl TargetLanes {
         lanes
     }
 
-    /// What the loss and the gradient of the row in a lane are multiplied by is `target.weight` and `scale`.
+    /// Sets the target of the row in a lane. The loss is multiplied by `target.weight`, the gradient by `scale`.
     #[inline(always)]
     pub(crate) fn set<F: Float>(&mut self, lane: usize, target: &RowTarget<'_, F>, scale: f64) {
         self.spike[lane] = target.spike;

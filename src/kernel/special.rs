@@ -4,11 +4,11 @@
 use crate::math::RunningSum;
 use crate::simd::Float;
 
-/// `dot` is formed in units of 2^64 here: no sum of finite terms overflows.
+/// The unit of `dot` here, 2^64, with which no sum of finite terms overflows.
 pub(crate) const UNIT: f64 = 18_446_744_073_709_551_616.0;
 
-/// The largest of these logits as they are in memory: NaN if one of them is, −inf if there are none. Where it is not
-/// finite, the results of the row are fixed: this for the lse, and NaN.
+/// The maximum of these logits as they are in memory: NaN if one of them is, −inf if there are none. If it is not
+/// finite, it is the lse of the row, and the other results are NaN.
 pub(crate) fn exact_max<F: Float>(z: &[F]) -> f64 {
     z.iter().fold(f64::NEG_INFINITY, |max, z| larger(max, z.to_f64()))
 }
@@ -23,15 +23,14 @@ pub(crate) fn gap(max: f64, z: f64, shift: f64) -> f64 {
     (max / UNIT - z / UNIT) * shift
 }
 
-/// (z − M)·scale. Exact wherever exp of it is not 0: of a row with a huge M, such z are within a factor
-/// of 2 of M.
+/// (z − M)·scale. Exact wherever its exponential is not 0: if M is huge, such z are within a factor of 2 of M.
 pub(crate) fn shift<F: Float>(z: &mut [F], max: f64, scale: f64) {
     for value in z {
         *value = F::from_f64((value.to_f64() - max) * scale);
     }
 }
 
-/// Σ w_k (M − z_k) in [`UNIT`]s. A class without weight adds nothing, not even inf·0.
+/// Σ w_k (M − z_k) in [`UNIT`]s. A class of weight 0 adds nothing, even if its gap is infinite.
 #[inline(always)]
 pub(crate) fn weighted_gaps<F: Float>(z: &[F], max: f64, weight: impl Fn(usize) -> f64) -> f64 {
     let mut sum = RunningSum::default();
@@ -44,7 +43,7 @@ pub(crate) fn weighted_gaps<F: Float>(z: &[F], max: f64, weight: impl Fn(usize) 
     sum.value()
 }
 
-/// log p of a finite row, from (z − M)/T in halves, which do not overflow.
+/// log p of a row with a finite maximum. z − M is computed from halves, so that it does not overflow.
 pub(crate) fn log_probabilities<F: Float>(z: &mut [F], max: f64, inverse: f64, excess: f64) {
     for value in z {
         let gap = (value.to_f64() / 2.0 - max / 2.0) * (2.0 * inverse);

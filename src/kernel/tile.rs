@@ -33,12 +33,12 @@ use crate::simd::{Float, MOST_LANES, Vector, Widened, outlined};
 use softmax::{with_tops, write_probabilities};
 use special::find_nans;
 
-/// Rows of so many classes are in tiles, which sum them in an order of their own.
+/// Rows of at most so many classes are computed in tiles, in the order of summation of tiles.
 pub(crate) const MOST_CLASSES: usize = 64;
-/// Rows of f32 of so many classes may be, which are summed in the order of rows: see [`super::reduce`].
+/// f32 rows of at most so many classes may be too, in the order of summation of rows: see [`super::reduce`].
 pub(crate) const MOST_IN_TILES: usize = 112;
 
-/// The targets of the rows of a tile, a lane each.
+/// The targets of the rows of a tile, one in each lane.
 #[derive(Clone, Copy)]
 pub(crate) struct TileTarget<F> {
     /// y, −1 for none.
@@ -48,24 +48,24 @@ pub(crate) struct TileTarget<F> {
     pub(crate) is_mixed: bool,
 }
 
-/// What is asked of a tile.
+/// The parameters of a tile.
 pub(crate) struct Tile<'t, F: Float> {
     pub(crate) formula: Formula<'t, F>,
-    /// c of the Hessian, if that is asked for besides the gradient.
+    /// c of the Hessian, if it is computed besides the gradient.
     pub(crate) hessian: Option<f64>,
     pub(crate) target: &'t TileTarget<F>,
     pub(crate) weight_kind: WeightKind,
-    /// LANES of class 0, of class 1, ...; not read without weights of their own.
+    /// LANES of class 0, of class 1, ...; read only if the weights differ.
     pub(crate) weights: &'t [F],
-    /// Has a masked class weight? Then the loss is infinite.
+    /// Does a masked class have weight? Then the loss is infinite.
     pub(crate) is_lost: &'t [bool; MOST_LANES],
     /// Reads the logits of the row in a lane as they are in memory, −inf where they are masked.
     pub(crate) reread: &'t dyn Fn(usize, &mut [F]),
 }
 
 impl<F: Float> Tile<'_, F> {
-    /// Reduces the logits `z`, LANES of class 0, of class 1, ..., and writes the outputs to `out` in the
-    /// same order, the Hessian over the logits.
+    /// Reduces the logits `z`, LANES of class 0, of class 1, ..., and writes the outputs to `out` in the same order.
+    /// The Hessian overwrites the logits.
     #[inline(always)]
     pub(crate) fn run<V: Vector<Scalar = F>>(
         &self,
@@ -76,7 +76,7 @@ impl<F: Float> Tile<'_, F> {
     ) {
         use Operation::{Gradient, LogSoftmax, LogSumExp, Loss, Softmax};
         use WeightKind::{Absent, Each, Ones};
-        // Compiled for each case that is named, with what it does not do left out.
+        // Compiled for each named case separately, without the code that it does not need.
         macro_rules! run {
             ($operation:expr, $weights:expr) => {
                 outlined!(V, token, self.in_lanes::<V>($operation, $weights, token, z, out, done))
@@ -99,7 +99,7 @@ impl<F: Float> Tile<'_, F> {
         V::from_slice(token, &self.weights[class * V::LANES..])
     }
 
-    /// M; of rows with NaN, which the sums find, anything.
+    /// M; arbitrary for rows with a NaN, which the sums detect.
     #[inline(always)]
     fn maxima<V: Vector<Scalar = F>>(token: V::Token, z: &[F]) -> V {
         let mut max = V::splat(token, F::NEG_INFINITY);
@@ -109,7 +109,7 @@ impl<F: Float> Tile<'_, F> {
         max
     }
 
-    /// Those of the values that are at the labels, `none` where there is no label.
+    /// The values at the labels; `none` for rows without a label.
     #[inline(always)]
     fn at_labels<V: Vector<Scalar = F>, const N: usize>(
         &self,
@@ -132,7 +132,7 @@ impl<F: Float> Tile<'_, F> {
         found
     }
 
-    /// Is the sweep made for rows with these maxima?
+    /// Are these maxima in the range of the sweep?
     #[inline(always)]
     fn are_in_range<V: Vector<Scalar = F>>(&self, max: V) -> bool {
         let limit = V::splat(max.token(), self.formula.temperature.limit);
@@ -179,7 +179,7 @@ impl<F: Float> Tile<'_, F> {
             let sums = with_tops::<V>(sum, lost, ties, exp.of(swept_max, base));
             return write_probabilities::<V>(token, sums, out, specials.as_ref());
         }
-        // All maxima but one.
+        // All maxima but one are added to the sum.
         let ties: V::Doubles = V::Doubles::widen(ties);
         let (zeros, one) = (ties.like(0.0), ties.like(1.0));
         let top = V::Doubles::widen(exp.of(swept_max, base));
@@ -207,7 +207,7 @@ impl<F: Float> Tile<'_, F> {
             } else {
                 [z_label] = self.at_labels(token, [z], [lowest]);
             }
-            // z_y of a row that was shifted is as well.
+            // In a shifted row, z_y is shifted as well.
             rows.gap = V::Doubles::widen(swept_max) - V::Doubles::widen(z_label);
             let is_lost = weights == WeightKind::Each && self.is_lost.contains(&true);
             if specials.is_some() || is_lost || !V::Doubles::all(dot.like(f64::MAX).ge(dot)) {
@@ -236,7 +236,7 @@ impl<F: Float> Tile<'_, F> {
         if operation == Operation::LogSoftmax {
             let inverse = V::splat(token, F::from_f64(temperature.inverse));
             let excess: V = finished.excess.narrow();
-            // As rows have it, where a row may be among them as well: of a row that is shifted, L is rounded before log p.
+            // As in the row kernel, which may compute such rows too: in a shifted row, L is rounded before log p.
             let is_rounded = is_in_row_order::<V>(z);
             let of_rows = if is_rounded { V::Doubles::widen(excess) } else { finished.excess };
             of_rows.to_slice(&mut done.excess);
@@ -287,7 +287,7 @@ impl<F: Float> Tile<'_, F> {
                 }
             }
             if classes == 1 && formula.z_loss == 0.0 {
-                // p = 1 and q' is all there, whatever the rounding of 1/S.
+                // p = 1 and q' = Σ q', so the gradient is 0, whatever the rounding of 1/S.
                 replace_numbers(out, F::default());
             }
             if let Some(specials) = &specials {

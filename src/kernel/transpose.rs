@@ -1,10 +1,10 @@
-//! Transposes rows into lanes and back: in lanes, there is a vector for each class, with an element of LANES rows.
+//! Transposes rows into tiles and back: a tile has a vector for each class, with one element of each of LANES rows.
 
 use crate::simd::{Rows, RowsMut, Sink, Source, Vector, outlined, transpose};
 
-/// Rows from `first` on, at most LANES, that lie one after another or class by class, to a tile; false if
-/// they do neither. The last of all rows go by way of `own` memory, which has [`room`]. Lanes without a row have any
-/// numbers.
+/// Loads rows from `first` on, at most LANES, into a tile, if they follow one another in memory or are neighbours class
+/// by class; otherwise returns false. The last of all rows are copied to the workspace `own` first, which has [`room`].
+/// Lanes without a row have arbitrary numbers.
 #[inline(always)]
 pub(crate) fn load<V: Vector>(
     token: V::Token,
@@ -29,7 +29,7 @@ pub(crate) fn load<V: Vector>(
         }
         return true;
     }
-    // As far as there are rows: what a vector has behind its own row is not kept.
+    // Up to the last row: vectors may read beyond the end of their own row; these elements are not used.
     let Some(mut run) = rows.run(first, rows.rows() - first) else { return false };
     if run.len() < room(classes, V::LANES) {
         for at in (0..run.len()).step_by(V::LANES) {
@@ -41,12 +41,12 @@ pub(crate) fn load<V: Vector>(
     true
 }
 
-/// Elements of LANES rows, and of whole blocks of the last.
+/// Elements of LANES rows, of which the last is padded to whole blocks.
 pub(crate) const fn room(classes: usize, lanes: usize) -> usize {
     (lanes - 1) * classes + classes.next_multiple_of(lanes)
 }
 
-/// LANES rows one after another, and what [`room`] there is besides, to a tile.
+/// Loads LANES rows that follow one another, in at least [`room`] elements, into a tile.
 #[inline(always)]
 pub(crate) fn from_run<V: Vector>(
     token: V::Token,
@@ -61,7 +61,7 @@ pub(crate) fn from_run<V: Vector>(
     }
 }
 
-/// Writes a tile to rows one after another, as many as `rows` holds.
+/// Writes a tile to rows that follow one another, as many as `rows` holds.
 #[inline(always)]
 pub(crate) fn to_run<V: Vector>(
     token: V::Token,
@@ -69,19 +69,19 @@ pub(crate) fn to_run<V: Vector>(
     classes: usize,
     rows: &mut Sink<'_, V::Scalar>,
 ) {
-    // The last classes of a row are written with lanes that fall into the next rows' first classes. So
-    // these come later: blocks from the last to the first.
+    // The last vector of a row also overwrites the first classes of the next rows. So these are written later: the
+    // blocks go from the last to the first.
     for block in (0..classes.div_ceil(V::LANES)).rev() {
         let tile = Source::from_slice(&tile[block * V::LANES * V::LANES..]);
         let mut rows = rows.reborrow().part(block * V::LANES, usize::MAX);
-        // A function of its own: else the places of all rows would be had before the first block.
+        // A separate function: otherwise the addresses of all rows would be computed before the first block.
         outlined!(V, token, transpose::<V>(token, tile, V::LANES, &mut rows, classes));
     }
 }
 
-/// Writes a tile to rows from `first` on, at most LANES, that are neighbours class by class, or to one alone;
-/// false if they are not. Past the caches, if it `streams`, what are whole lines there: the rest of others is in the
-/// next tile, too long after this one for the processor to put them together.
+/// Writes a tile to rows from `first` on, at most LANES, if they are neighbours class by class or a single row;
+/// otherwise returns false. If it `streams`, whole cache lines are written by streaming stores; the rest of a partial
+/// line is in the next tile, which comes too late for the processor to combine both stores.
 #[inline(always)]
 pub(crate) fn store_neighbours<V: Vector>(
     token: V::Token,

@@ -24,30 +24,30 @@ pub(crate) struct Output<'o, F> {
     /// The exponentials, or the logits for [`Epilogue::LogProbability`].
     pub(crate) values: Source<'o, F>,
     pub(crate) weights: Weights<'o, F>,
-    /// The class with a value of its own. One that is not among these is never met.
+    /// The class that gets `done.label`; it has no effect if it is not in this part.
     pub(crate) label: Option<usize>,
     pub(crate) out: Sink<'o, F>,
 }
 
-/// e·factor, and 0 below the smallest normal number: by comparison, not by the processor's mode.
+/// e·factor, or 0 if that is below the smallest normal number: by comparison, not by the mode of the processor.
 #[inline(always)]
 pub(super) fn probability<V: Vector>(e: V, factor: V, least: V) -> V {
     e.only_where(e.ge(least)) * factor
 }
 
-/// p + minus, which may be 0: then a p below the smallest normal number is 0 too.
+/// p + minus. Since `minus` may be 0, a p below the smallest normal number is 0 here as well.
 #[inline(always)]
 pub(super) fn gradient<V: Vector>(e: V, factor: V, least: V, minus: V) -> V {
     e.only_where(e.ge(least)).mul_add(factor, minus)
 }
 
-/// (z − M)/T − L, kept apart until the end.
+/// (z − M)/T − L, where L is subtracted last.
 #[inline(always)]
 pub(crate) fn log_probability<V: Vector>(z: V, max: V, inverse: V, excess: V) -> V {
     (z - max).mul_sub(inverse, excess)
 }
 
-/// Writes a row, or a part of one; with `streams` past the caches.
+/// Writes a row, or a part of one; if `streams`, by streaming stores where possible.
 pub(crate) fn write<V: Vector>(token: V::Token, row: Output<'_, V::Scalar>, streams: bool) {
     outlined!(V, token, {
         if streams && row.done.unit == 1.0 && row.out.has_lines::<V>() {
@@ -58,7 +58,7 @@ pub(crate) fn write<V: Vector>(token: V::Token, row: Output<'_, V::Scalar>, stre
     });
 }
 
-/// Writes log-probabilities of a row that was shifted, from its logits as they are in memory and the largest.
+/// Writes the log-probabilities of a shifted row, from its logits as they are in memory and their maximum.
 pub(crate) fn write_shifted<F: Float>(
     done: &Finished<F>,
     mut out: Sink<'_, F>,
@@ -91,7 +91,7 @@ fn write_values<V: Vector, const STREAM: bool>(token: V::Token, row: Output<'_, 
             );
         }};
     }
-    // Without weights a gradient is a multiple of p, but at the label.
+    // Without weights the gradient is a multiple of p, except at the label.
     let epilogue = match (epilogue, weights) {
         (Epilogue::Gradient { factor, .. }, Weights::Absent) => {
             Epilogue::Probability { factor, least: least(factor, unit) }
@@ -106,7 +106,7 @@ fn write_values<V: Vector, const STREAM: bool>(token: V::Token, row: Output<'_, 
             fill!([factor, least], [values], probability(values, factor, least));
         }
         (Epilogue::Gradient { factor, minus }, Weights::Absent | Weights::Ones) => {
-            // Beside `minus`, a p below the smallest normal number is nothing, unless that is as small.
+            // A p below the smallest normal number is negligible beside `minus`, unless that is as small.
             fill!([factor, minus], [values], values.mul_add(factor, minus));
         }
         (Epilogue::Gradient { factor, minus }, Weights::Row(weights)) => {

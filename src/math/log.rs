@@ -34,11 +34,11 @@ const SHORT_R: [f64; 4] = [
     f64::from_bits(0x3fce_d9cd_7722_9f12), // 0x1.ed9cd77229f12p-3
 ];
 
-/// A sum of two numbers: the second is what the first lost.
+/// A sum of two numbers: the second is the rounding error of the first.
 pub type Pair<T> = [T; 2];
 
-/// log((others + top)/top) for others ≥ 0 and a normal top > 0; NaN for NaN and +∞. The second numbers are
-/// read, and found, for the digits of float64, `is_double`, alone.
+/// log((others + top)/top) for others ≥ 0 and a normal top > 0; NaN for NaN and +∞. The second numbers are read and
+/// computed only if `is_double`, for the digits of float64.
 #[inline(always)]
 pub fn log_quotient<T: Real>(others: Pair<T>, top: Pair<T>, is_double: bool) -> Pair<T> {
     let ([others, others_lost], [top, top_lost]) = (others, top);
@@ -150,7 +150,7 @@ mod tests {
         }
     }
 
-    /// Of the parts that are lost, wherever they are.
+    /// With a rounding error in one of the arguments, and in both.
     #[test]
     fn what_was_lost_is_not_lost() {
         for (x, wanted, rest) in LOG1P {

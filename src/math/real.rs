@@ -7,16 +7,16 @@ use std::ops::{Add, Div, Mul, Sub};
 pub trait Real:
     Copy + Add<Output = Self> + Sub<Output = Self> + Mul<Output = Self> + Div<Output = Self>
 {
-    /// What lanes are made with; one double needs nothing.
+    /// Required for creating lanes; empty for one double.
     type Token: Copy;
-    /// Which lanes.
+    /// A truth value for each lane.
     type Mask: Copy;
 
     /// `value` in every lane.
     fn splat(token: Self::Token, value: f64) -> Self;
-    /// The first lanes of `values`.
+    /// Loads the lanes from the beginning of `values`.
     fn from_slice(token: Self::Token, values: &[f64]) -> Self;
-    /// The lanes to the beginning of `values`.
+    /// Stores the lanes to the beginning of `values`.
     fn to_slice(self, values: &mut [f64]);
     /// `value` in as many lanes as `self`.
     fn like(self, value: f64) -> Self;
@@ -32,10 +32,9 @@ pub trait Real:
     fn all(mask: Self::Mask) -> bool;
     /// `a` where the mask is true, else `b`.
     fn pick(mask: Self::Mask, a: Self, b: Self) -> Self;
-    /// The power of two of a normal number > 0: its exponent alone.
+    /// The largest power of two ≤ `self`, which is a normal number > 0.
     fn power(self) -> Self;
-    /// k, 2^k·start and 2^k with the power of two for which self/(2^k·start) is in [2/3, 3/2], of normal
-    /// numbers > 0.
+    /// k, 2^k·start and 2^k for the k with self/(2^k·start) in [2/3, 3/2]; both numbers are normal and > 0.
     fn powers_from(self, start: Self) -> [Self; 3];
 }
 
@@ -97,7 +96,7 @@ impl Real for f64 {
     }
     #[inline(always)]
     fn powers_from(self, start: f64) -> [f64; 3] {
-        // Bits of numbers > 0 are in their order, and a power of two apart by an exponent.
+        // As integers, the bits of numbers > 0 have the same order, and a factor of two is 1 in the exponent field.
         let steps = self.to_bits().wrapping_sub(start.to_bits()).wrapping_add(HALF);
         let exponent = steps & EXPONENT;
         let k = f64::from_bits((steps >> SIGNIFICAND) + UNIT.to_bits()) - UNIT;

@@ -2,7 +2,7 @@
 
 use super::Real;
 
-/// A sum of few numbers, one after another, with what its additions lost; in lanes, one of each lane.
+/// A sum of few numbers, one after another, with the rounding errors of the additions; for vectors, one in each lane.
 #[derive(Clone, Copy, Default)]
 pub struct RunningSum<T = f64> {
     pub(crate) sum: T,
@@ -16,12 +16,12 @@ impl<T: Real> RunningSum<T> {
         (self.sum, self.lost) = (sum, self.lost + lost);
     }
 
-    /// The sum, rounded, and what that lost.
+    /// The sum, rounded, and its rounding error.
     #[inline(always)]
     pub fn parts(self) -> (T, T) {
         let sum = self.sum + self.lost;
         let lost = self.lost - (sum - self.sum);
-        // An infinite sum has lost inf − inf, which is no part of it.
+        // The rounding error of an infinite sum is inf − inf, which must not be added to it.
         let is_finite = sum.eq(sum);
         (T::pick(is_finite, sum, self.sum), T::pick(is_finite, lost, sum.like(0.0)))
     }
@@ -34,7 +34,7 @@ impl RunningSum {
     }
 }
 
-/// a + b, rounded, and what that lost (Knuth).
+/// a + b, rounded, and its rounding error (Knuth).
 #[inline(always)]
 pub fn two_sum<T: Real>(a: T, b: T) -> (T, T) {
     let sum = a + b;
@@ -60,7 +60,7 @@ mod tests {
         assert!(running(&[1.0, f64::NAN, 1.0]).0.is_nan());
     }
 
-    /// What is rounded is in the second part.
+    /// The second part is the rounding error.
     #[test]
     fn the_parts_of_a_sum() {
         let tiny = 2f64.powi(-60);
@@ -74,7 +74,7 @@ mod tests {
         for (a, b) in [(1.0, tiny), (tiny, 1.0), (1e300, -1e-300), (0.1, 0.2), (-0.3, 0.1)] {
             let (sum, lost) = two_sum(a, b);
             assert_eq!(sum, a + b);
-            // Exact, by a difference that is: the larger is taken away first.
+            // Both differences are exact if the larger number is subtracted first.
             let (large, small) = if f64::abs(a) > f64::abs(b) { (a, b) } else { (b, a) };
             assert_eq!(lost, small - (sum - large), "{a} + {b}");
         }

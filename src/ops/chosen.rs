@@ -37,7 +37,7 @@ impl Batch<'_> {
     }
 
     /// The log-probabilities of given classes of every row. The indices are in the C order of an array whose class
-    /// axis has axes of `inner` elements behind it.
+    /// axis is followed by axes of `inner` elements.
     ///
     /// # Errors
     /// [`Error::OutOfMemory`], or the error of `run.checkpoint`.
@@ -92,7 +92,7 @@ impl Batch<'_> {
 struct At<'a, F> {
     temperature: Temperature<F>,
     batch: &'a Batch<'a>,
-    /// Are the logits where the log-probabilities go?
+    /// Does `out` hold the logits, which the log-probabilities overwrite?
     is_sorted: bool,
     /// M, as it is in memory, and L.
     maxima: &'a [f64],

@@ -13,20 +13,20 @@ use crate::target::{RowTarget, Weights, positive};
 pub enum Smoothing<'a> {
     /// Nothing.
     None,
-    /// The same of every class.
+    /// The same for every class.
     Uniform,
     /// That of a prior: one row, of the classes of the chunk.
     Prior(&'a Rows<'a>),
 }
 
-/// The target of all rows, but for their labels: q' = spike·δ_y + β·w with Σ β·w = mass.
+/// The target of all rows, except for their labels: q' = spike·δ_y + β·w with Σ β·w = mass.
 #[derive(Clone, Copy)]
 pub struct ChunkTarget {
     /// 1 − ε
     pub spike: f64,
     /// ε/K for a uniform prior, else ε.
     pub beta: f64,
-    /// ε, times the sum of a prior that is given.
+    /// ε, times the sum of the prior if one is given.
     pub mass: f64,
 }
 
@@ -102,8 +102,8 @@ impl Batch<'_> {
     }
 }
 
-/// Joins the segments of all chunks, in their order, to [`ROW_CONSTANTS`] of each row: the lse or the loss, or what
-/// its outputs are made of. The first number of `rows` is the maximum.
+/// Joins the segments of all chunks, in their order, to [`ROW_CONSTANTS`] of each row: the lse or the loss, or
+/// the constants of its outputs. The first number of `rows` is the maximum.
 ///
 /// # Errors
 /// The error of `run.checkpoint`.

@@ -89,7 +89,7 @@ impl Batch<'_> {
 }
 
 /// H(u), with 0·log 0 = 0: one number, or one for each [`Prior::place`] of a per-row prior.
-#[inline(never)] // its frame, of several KiB, would be one of what follows
+#[inline(never)] // inlined, its stack frame of several KiB would be part of the caller's
 fn entropies(prior: &Prior<'_>, classes: usize, run: &mut Run<'_>) -> Result<Vec<f64>, Error> {
     let rows = match prior {
         Prior::Uniform => return Ok(vec![math::log(count(classes))]),

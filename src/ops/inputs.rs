@@ -13,14 +13,14 @@ use crate::target::{
 };
 use labels::{MANY_LABELS, UncheckedLabels};
 
-/// Reads labels, rows of one integer, to where they stay: each in `0..num_classes` or equal to `ignore_index`.
+/// Reads labels, rows of one integer, into `labels`: each must be in `0..num_classes` or equal to `ignore_index`.
 ///
 /// # Errors
 /// [`Error::Label`] for the first that is neither; [`Error::OutOfMemory`], or the error of
 /// `run.checkpoint`.
 ///
 /// # Panics
-/// When rows have no element, or it is no integer.
+/// When rows have no element, or the elements are not integers.
 pub fn read_labels(
     elements: &Rows<'_>,
     name: &'static str,
@@ -51,7 +51,7 @@ fn is_bad(value: f64) -> bool {
     !(0.0..=f64::MAX).contains(&value)
 }
 
-/// Refuses the first of the values that is not finite and ≥ 0, at the index that `index` makes of its place.
+/// Refuses the first of the values that is not finite and ≥ 0; `index` converts its position to the index in the error.
 fn check_entries(
     level: Level,
     name: &'static str,
@@ -60,7 +60,7 @@ fn check_entries(
 ) -> Result<(), Error> {
     let has_bad = level.compiled(
         #[inline(always)]
-        // Without an early end, which would keep the loop from being vectorised.
+        // Without an early exit, which would keep the loop from being vectorised.
         || values.iter().fold(false, |any, value| any | is_bad(*value)),
     );
     if has_bad && let Some(k) = values.iter().position(|value| is_bad(*value)) {
@@ -69,7 +69,7 @@ fn check_entries(
     Ok(())
 }
 
-/// A row of probabilities as far as it was read.
+/// A row of probabilities, as far as it has been read.
 #[derive(Default)]
 struct PartialRow {
     /// The first class with a probability other than 0.
@@ -95,7 +95,7 @@ pub fn read_probabilities<'a>(
             if partial.has_others {
                 break;
             }
-            // Without an early end, as above: targets that are labels are mostly zeros, if there are many.
+            // Without an early exit, as above: one-hot rows of many classes are mostly zeros.
             let is_likely = |q: &f64| *q != 0.0;
             if part > 0 && !values.iter().fold(false, |any, q| any | is_likely(q)) {
                 continue;
@@ -126,7 +126,7 @@ pub fn read_probabilities<'a>(
     Ok(Probabilities { rows, summary })
 }
 
-/// Reads and checks every row, once if it is there many times: finite, ≥ 0, summing to 1 within
+/// Reads and checks every row, repeated rows only once: finite, ≥ 0, summing to 1 within
 /// [`prior_tolerance`](crate::prior_tolerance).
 ///
 /// # Errors
@@ -162,7 +162,7 @@ pub fn read_prior<'a>(rows: Rows<'a>, run: &mut Run<'_>) -> Result<Prior<'a>, Er
     Ok(Prior::Shared { values, mass })
 }
 
-/// One weight for each of `elements`, of the argument `name`: all must be finite and ≥ 0.
+/// Reads one weight for each of `elements`, of the argument `name`: all must be finite and ≥ 0.
 ///
 /// # Errors
 /// [`Error::Entry`] for the first that is not; [`Error::OutOfMemory`], or the error of `run.checkpoint`.
@@ -185,7 +185,7 @@ pub fn read_weights(
     Ok(WeightValues::new(values, largest))
 }
 
-/// Of each row, Σ u over the classes that `mask` keeps, or their number if u is uniform; None where it keeps none.
+/// For each row, Σ u over the classes that `mask` keeps, or their number if u is uniform; None where it keeps none.
 /// With smoothing, the prior of every row that counts must have mass there.
 ///
 /// # Errors
@@ -200,7 +200,7 @@ pub(super) fn kept_masses(
 ) -> Result<Option<Vec<Option<f64>>>, Error> {
     let Some(mask) = mask else { return Ok(None) };
     let LossTerms { prior, sample_weight, .. } = *terms;
-    // Else the prior is not read.
+    // Without smoothing the prior is not read.
     let (level, smooths) = (run.level, terms.label_smoothing > 0.0);
     let is_uniform = matches!(prior, Prior::Uniform);
     let read = |row, start, mask: &[f64], (kept, mass): &mut (usize, ExactSum)| {

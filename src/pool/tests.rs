@@ -1,4 +1,4 @@
-//! The pool under every count of threads, callers and failures.
+//! The pool with various numbers of threads, callers and failures.
 
 use std::cell::RefCell;
 use std::collections::HashSet;
@@ -26,7 +26,7 @@ thread_local! {
     static ROOM: RefCell<Arc<AtomicUsize>> = RefCell::default();
 }
 
-/// Fails as the system does at a limit of threads.
+/// Starts a thread, or fails as the system does at a limit on the number of threads.
 fn limited(thread: ThreadBuilder) -> io::Result<JoinHandle<()>> {
     let room = ROOM.with_borrow(Arc::clone);
     let take = |room: usize| room.checked_sub(1);
@@ -107,7 +107,7 @@ fn one_thread_or_one_block_starts_nothing() {
 #[test]
 fn all_threads_work_at_once() {
     for threads in [2, 3, 8] {
-        // Each of its own: a helper that was late, on a busy machine, is not offered the next call of a pool.
+        // Each with a new pool: a helper that was late, on a busy machine, is not offered the next call.
         Pool::new(spawn).for_each_block(threads, threads, threads, &rendezvous(threads));
     }
 }
@@ -289,7 +289,7 @@ fn a_child_starts_its_own_threads() {
     check(&pool, 10, 3);
     let parent = pool.process();
     pool.unreported.store(true, Relaxed);
-    pool.growing.store(parent, Relaxed); // as if another thread had been at it during the fork
+    pool.growing.store(parent, Relaxed); // as if another thread had been growing it during the fork
     pool.forks.fetch_add(1, Relaxed);
     assert_eq!((spawned(&pool), pool.take_spawn_warning()), (0, None));
     pool.for_each_block(3, 3, 3, &rendezvous(3));

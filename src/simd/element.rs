@@ -9,7 +9,7 @@ use std::sync::Mutex;
 /// How an element is stored in memory, in native byte order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Storage {
-    /// One byte: 0 is false, anything else true. Of masks only.
+    /// One byte: 0 is false, anything else true. For masks only.
     Bool,
     /// IEEE 754 binary16.
     F16,
@@ -19,7 +19,7 @@ pub enum Storage {
     F32,
     /// IEEE 754 binary64.
     F64,
-    /// Signed integer: labels, as for all integer types.
+    /// Signed integer. All integer types are for labels.
     I8,
     /// Signed integer.
     I16,

@@ -7,11 +7,11 @@ use crate::math::RunningSum;
 use fearless_simd::{Bytes, SimdBase, SimdFloat, SimdFrom, SimdMask, f32x16, f64x8};
 use std::array::from_fn;
 
-/// The bits of floats, and those of masks.
+/// Integer vectors with the bits of floats, and with those of masks.
 type Bits<V, S> = <V as SimdFloat<S>>::Bits;
 type Ints<V, S> = <<V as SimdBase<S>>::Mask as SimdMask<S>>::Ints;
 
-/// Vectors of one type, and what they have for themselves.
+/// Implements [`Vector`] for one type; the arguments are what differs between the types.
 macro_rules! vector {
     ($vector:ident, $scalar:ty, $lanes:literal, $doubles:ty, $sum:ty) => {
         impl<S: Partial> Vector for $vector<S> {
@@ -41,7 +41,7 @@ macro_rules! vector {
             }
             #[inline(always)]
             unsafe fn stream(self, target: *mut $scalar) {
-                // SAFETY: the caller vouches for LANES writable scalars, 64 bytes at their own multiple.
+                // SAFETY: the caller vouches for LANES writable scalars, at a multiple of 64 bytes.
                 unsafe { self.simd.stream(self.bitcast(), target.cast()) };
             }
             #[inline(always)]
@@ -62,7 +62,7 @@ macro_rules! vector {
             }
             #[inline(always)]
             fn mul_add(self, b: Self, c: Self) -> Self {
-                /// Long, so not inlined. Doubles take less by a call of `fma` for each lane than by the library.
+                /// Long, so not inlined. For doubles, a call of `fma` for each lane is faster than the library.
                 #[inline(never)]
                 fn emulated<S: Partial>(a: $vector<S>, b: $vector<S>, c: $vector<S>) -> $vector<S> {
                     if size_of::<$scalar>() == size_of::<f64>() {

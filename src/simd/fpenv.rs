@@ -1,8 +1,8 @@
 //! The floating-point environment of the kernels: the IEEE defaults, whatever the caller had set.
 //!
-//! A library built with -ffast-math, or a program that wants it so, leaves a thread flushing
-//! denormals, rounding another way or trapping; and a pool thread keeps what its creator had at the
-//! time. One call could mix several arithmetics. So every task does
+//! A library that is built with -ffast-math, or the program itself, may make a thread flush denormals, round in another
+//! direction or trap. A thread of the pool inherits the environment of the thread that started it. So one call could
+//! mix several arithmetics. To prevent this, every task does
 //!
 //! ```text
 //! saved = control and sticky bits
@@ -11,22 +11,22 @@
 //! control and sticky bits = saved                                        (also when f panics)
 //! ```
 //!
-//! The sticky bits come back too: kernels overflow and divide 0 by 0 by design, which must not
-//! surface as the caller's floating-point warnings.
+//! The sticky bits are restored too: kernels overflow and divide 0 by 0 by design, which must not cause floating-point
+//! warnings in the caller.
 //!
-//! The compiler takes the default environment for granted: to it a division has nothing to do with
-//! the control register, and may move past a switch. Three things keep `f` between the switches:
+//! The compiler assumes the default environment: for it, a division does not depend on the control register, and may be
+//! moved across a write of this register. Three things keep `f` between the two writes:
 //!
 //! 1. The `asm!` blocks have none of the options `pure`, `nomem` and `readonly`: they are volatile
-//!    and may write any memory, so nothing that goes through memory crosses them.
+//!    and may write any memory, so no access to memory is moved across them.
 //! 2. `f` and its result pass through `black_box`: what `f` captured by value is unknown before the
-//!    first switch, and its result is needed before the second.
+//!    first write, and its result is needed before the second.
 //! 3. `f` is called in a function that is never inlined.
 
 use std::hint::black_box;
 
-/// Runs `f` under the IEEE default environment, then puts back the caller's, sticky bits included;
-/// also when `f` panics.
+/// Runs `f` in the IEEE default environment, then restores that of the caller, including the sticky bits; also if `f`
+/// panics.
 #[inline]
 pub fn with_default_fp_env<R>(f: impl FnOnce() -> R) -> R {
     let _restore = Restore(register::read());
@@ -90,8 +90,8 @@ mod register {
     #[inline]
     pub(super) fn write(value: Saved) {
         // SAFETY: ldmxcsr loads four bytes from the address it is given: the live local `value`. It
-        // faults on reserved bits only; `value` is DEFAULT or was read from the register. Without
-        // `preserves_flags`, which would promise that the sticky bits stay.
+        // faults on reserved bits only; `value` is DEFAULT or was read from the register. `preserves_flags`
+        // is left out: it would promise that the sticky bits do not change.
         unsafe { asm!("ldmxcsr [{}]", in(reg) &raw const value, options(nostack)) };
     }
 }
@@ -123,8 +123,8 @@ mod register {
 
     #[inline]
     pub(super) fn write((control, status): Saved) {
-        // SAFETY: user mode may write both registers; the values are the default or were read from
-        // them. Without `preserves_flags`, which would promise that FPSR stays.
+        // SAFETY: user mode may write both registers; the values are the default or were read from them.
+        // `preserves_flags` is left out: it would promise that FPSR does not change.
         unsafe {
             asm!("msr fpcr, {}", "msr fpsr, {}", in(reg) control, in(reg) status, options(nostack))
         };

@@ -13,7 +13,7 @@ pub struct Outer {
 
 impl Outer {
     /// Makes it from the length and stride of each axis. Neighbouring axes that can be treated as one are merged.
-    #[inline(always)] // made where it is wanted: a copy would wait for its parts
+    #[inline(always)] // made in its final place: a copy would wait for its parts
     pub fn new(axes: impl Iterator<Item = (usize, isize)>) -> Self {
         let mut axes = axes.filter(|axis| axis.0 != 1);
         let (mut len, mut stride) = axes.next().unwrap_or((1, 0));
@@ -59,7 +59,7 @@ impl Outer {
         if self.others.is_empty() { row.cast_signed() * self.stride } else { self.grid_offset(row) }
     }
 
-    #[inline(never)] // its registers would be saved for every row of one axis
+    #[inline(never)] // if inlined, its registers would be saved even for rows of a single axis
     fn grid_offset(&self, mut row: usize) -> isize {
         let mut offset = (row % self.len).cast_signed() * self.stride;
         row /= self.len;

@@ -1,7 +1,7 @@
 //! What the SIMD library lacks: loads and stores of the first lanes of a vector, for the ends of rows; streaming
 //! stores, past the caches; and prefetches.
 //!
-//! Loads and stores of some lanes use masked instructions where they exist; these do not touch memory behind the mask.
+//! Loads and stores of some lanes use masked instructions where they exist; these do not touch memory outside the mask.
 //! Elsewhere they go through an array. A double counts as two words, in memory and in masks.
 
 use super::element::Float;
@@ -21,7 +21,7 @@ pub trait Partial: Simd + Halves {
     /// - `target` is valid for writing all words and a multiple of 64.
     #[inline(always)]
     unsafe fn stream(self, words: f32x16<Self>, target: *mut f32) {
-        // SAFETY: as the caller says; these are all there are.
+        // SAFETY: as the caller says; a vector has MOST_LANES words.
         unsafe { self.store_head(words, target, MOST_LANES) };
     }
     /// # Safety
@@ -78,7 +78,7 @@ pub(super) unsafe fn stream_element<F: Float>(target: *mut F, value: F) {
     #[cfg(target_arch = "x86_64")]
     for word in 0..size_of::<F>() / 4 {
         let value = (&raw const value).cast::<i32>();
-        // SAFETY: part of every x86-64; the element is so many words, to be read and to be written.
+        // SAFETY: part of every x86-64; the element has this many words, which are readable and writable.
         unsafe { _mm_stream_si32(target.cast::<i32>().add(word), value.add(word).read()) };
     }
     #[cfg(not(target_arch = "x86_64"))]

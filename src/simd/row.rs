@@ -33,9 +33,9 @@ pub(crate) fn with_value<V: Vector>(
     V::select(is_lane, V::splat(token, value), vector)
 }
 
-/// LANES rows of LANES elements, `stride` apart from the first of `source` on, to the columns of `target`,
-/// whose rows are `target_stride` apart: row after row, each over what the one before has behind it, as far
-/// as the target goes.
+/// Transposes a block of LANES rows of LANES elements. In `source` the rows begin `stride` elements apart; in `target`
+/// the rows of the result begin `target_stride` apart, and if two of them overlap, the later one is kept. Nothing is
+/// written after the end of the target.
 #[inline(always)]
 pub(crate) fn transpose<V: Vector>(
     token: V::Token,
@@ -60,7 +60,7 @@ pub(crate) struct Source<'a, F> {
 
 /// A row that is written: `len` neighbouring elements.
 pub(crate) struct Sink<'a, F> {
-    /// The same elements to read, from a pointer to write.
+    /// The same row as a source, made from a pointer for writing.
     row: Source<'a, F>,
 }
 
@@ -78,7 +78,7 @@ fn check(at: usize, count: usize, len: usize) {
     }
 }
 
-/// Takes numbers: what is formatted in place is stored before every check.
+/// It takes numbers by value: numbers that are formatted in place would be stored before every check.
 #[cold]
 #[inline(never)]
 fn outside(at: usize, count: usize, len: usize) -> ! {
@@ -305,7 +305,7 @@ impl<'a, F: Float> Sink<'a, F> {
         }
     }
 
-    /// Writes `values`, which are at least as many, by streaming stores. Compiled once.
+    /// Writes `values`, which are at least as long as the row, by streaming stores. Compiled once.
     pub(crate) fn stream_from<V: Vector<Scalar = F>>(
         &mut self,
         token: V::Token,

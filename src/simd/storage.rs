@@ -46,11 +46,11 @@ pub(super) unsafe fn convert<A: Copy + Default, B, const CHUNK: usize>(
             let (source, target) = (source.wrapping_add(at), target.wrapping_add(at));
             let mut chunk = [A::default(); CHUNK];
             let own: *mut u8 = chunk[..len].as_mut_ptr().cast();
-            // SAFETY: so many are readable, says the caller; `chunk` is ours and has as many.
+            // SAFETY: the caller promises `len` readable numbers; `chunk` is a local array of at least as many.
             unsafe { source.cast::<u8>().copy_to_nonoverlapping(own, len * size_of::<A>()) };
             let converted = of_chunk(chunk);
             let own: *const u8 = converted[..len].as_ptr().cast();
-            // SAFETY: so many are writable, says the caller; `converted` is ours and has as many.
+            // SAFETY: the caller promises `len` writable numbers; `converted` is a local array of at least as many.
             unsafe { target.cast::<u8>().copy_from_nonoverlapping(own, len * size_of::<B>()) };
         }
     };

@@ -1,6 +1,6 @@
-//! Square blocks of lanes, rows to columns. The library can interleave vectors, which does it by a
-//! perfect shuffle for each bit of a lane's number (Stone 1971, "Parallel processing with the perfect
-//! shuffle"); the instruction sets have shorter ways.
+//! Transposes square blocks of LANES rows. The SIMD library can interleave vectors: this transposes a block by one
+//! perfect shuffle for each bit of a lane's number (Stone 1971, "Parallel processing with the perfect shuffle"). Some
+//! instruction sets have shorter ways.
 
 use super::{MOST_LANES, Vector};
 #[cfg(target_arch = "x86_64")]
@@ -9,8 +9,8 @@ use {
     fearless_simd::{Level, Simd},
 };
 
-/// The body for lane 0, lane 1, ..., written out: vectors in an array that a loop counts through would be
-/// stored and loaded.
+/// The body for lane 0, lane 1, ..., as repeated source code: in a loop, the vectors of an array would be stored to
+/// memory and loaded again.
 macro_rules! each_lane {
     ($vector:ident, |$lane:ident| $body:block) => {
         each_lane!($vector, $lane, $body, 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15)
@@ -23,9 +23,9 @@ macro_rules! each_lane {
     };
 }
 
-/// LANES vectors whose first lanes are `stride` scalars apart, from `source` on, and the columns of as many whose
-/// first lanes are `target_stride` apart, from `target` on. Of what is behind the first `len` scalars of the target
-/// nothing is written.
+/// A block of LANES vectors that begin `stride` scalars apart, from `source` on. Its columns are written to vectors
+/// that begin `target_stride` scalars apart, from `target` on. Nothing is written after the first `len` scalars of
+/// the target.
 #[derive(Clone, Copy)]
 pub(super) struct Block<F> {
     pub(super) source: *const F,
@@ -35,7 +35,7 @@ pub(super) struct Block<F> {
     pub(super) len: usize,
 }
 
-/// Rows to columns, of as many rows as there are lanes.
+/// Transposes the first LANES vectors.
 #[inline(always)]
 fn shuffled<V: Vector>(vectors: &mut [V; MOST_LANES]) {
     shuffle(vectors);
@@ -46,8 +46,8 @@ fn shuffled<V: Vector>(vectors: &mut [V; MOST_LANES]) {
     }
 }
 
-/// The vectors of the block to its columns, in the order of the rows. Where stores of some lanes are as fast as those
-/// of all, which is where a vector is one register, no row is written over the next: writing twice is what takes time.
+/// Transposes the block and writes its columns in order. If a vector is one register, storing some of its lanes is as
+/// fast as storing all; then no vector is written over the beginning of the next, since writing twice takes time.
 ///
 /// # Safety
 /// - The vectors are valid for reading, and `len` scalars from `target` on for writing; no alignment is needed.
@@ -78,7 +78,7 @@ pub(super) unsafe fn transpose_block<V: Vector>(token: V::Token, block: Block<V:
         });
         return;
     }
-    // A function of its own: else what it needs would be had for each tile, whichever way that goes.
+    // A separate function: otherwise the stack that it needs would be reserved for each tile, even if it is not used.
     outlined!(V, token, {
         // SAFETY: as the caller says.
         let vectors = unsafe { columns::<V>(token, block) };
@@ -142,7 +142,7 @@ mod x86 {
         _mm512_unpacklo_ps,
     };
 
-    /// Pairs of rows, then quads of rows, within quarters of the vectors; then the quarters.
+    /// Transposes within quarters of the vectors, pairs of rows and then quads of rows; then transposes the quarters.
     ///
     /// # Safety
     /// - 16 rows of 16 scalars, `stride` apart, are readable from `source` on.
@@ -154,7 +154,7 @@ mod x86 {
     ) -> [__m512; 16] {
         // SAFETY: the token proves the instruction set; the rest is as the caller says.
         unsafe {
-            // Loops, not iterators: what is not inlined is compiled without the instruction set.
+            // Loops, not iterators: a closure that is not inlined is compiled without the instruction set.
             let mut r = [_mm512_setzero_ps(); 16];
             for i in 0..16 {
                 r[i] = _mm512_loadu_ps(source.wrapping_add(i * stride));
@@ -187,8 +187,8 @@ mod x86 {
         }
     }
 
-    /// From memory to memory, quarter by quarter: all of a block has no room in the registers. A row of the
-    /// target may overlap the next, so its right half is written first.
+    /// Transposes a block quarter by quarter, since the registers cannot hold a whole block. A row of the target may
+    /// overlap the next one, so its right half is written first.
     ///
     /// # Safety
     /// - As [`super::transpose_block`], of scalars that are f32.
@@ -221,7 +221,7 @@ mod x86 {
         let Block { source, stride, target, target_stride, len } = block;
         let (mut source, mut target) = (source.cast::<f32>(), target.cast::<f32>());
         // SAFETY: the token proves the instruction set; the rest is as the caller says, and nothing is
-        // written behind `len`.
+        // written after `len`.
         unsafe {
             let mut r = [_mm256_setzero_ps(); 8];
             for i in 0..8 {
@@ -229,7 +229,7 @@ mod x86 {
                 source = source.wrapping_add(stride);
             }
             let r = eighth(proof, r);
-            // Room for all rows, for all but the last, or less.
+            // There is room for all rows, for all but the last, or for fewer.
             if 6 * target_stride + 8 <= len {
                 for i in 0..7 {
                     _mm256_storeu_ps(target, r[i]);

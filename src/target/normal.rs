@@ -31,7 +31,7 @@ impl<F: Float> Weights<'_, F> {
         }
     }
 
-    /// Those of at most `len` classes from `start` on.
+    /// The weights of at most `len` classes from `start` on.
     #[inline(always)]
     pub(crate) fn part(&self, start: usize, len: usize) -> Self {
         match self {
@@ -48,16 +48,16 @@ pub(crate) struct RowTarget<'r, F> {
     pub(crate) spike: f64,
     pub(crate) weights: Weights<'r, F>,
     pub(crate) beta: f64,
-    /// Q = Σ β·w; NaN where only [`SmoothedTargets::fill`] knows.
+    /// Q = Σ β·w; NaN if it is known only after [`SmoothedTargets::fill`].
     pub(crate) smooth_mass: f64,
-    /// What the loss is multiplied by.
+    /// The factor of the loss.
     pub(crate) weight: f64,
-    /// Whose [`SmoothedTargets::fill`] makes w, if that is to be made.
+    /// The targets whose [`SmoothedTargets::fill`] computes w, if it must be computed.
     pub(crate) made_by: Option<&'r SmoothedTargets<'r, F>>,
 }
 
 impl<F: Float> RowTarget<'_, F> {
-    /// Q, if only Σ w tells it.
+    /// Sets Q, if it is known only from Σ w.
     #[inline(always)]
     pub(crate) fn set_mass(&mut self, sum_of_weights: f64) {
         if self.smooth_mass.is_nan() {
@@ -75,7 +75,7 @@ impl<F: Float> RowTarget<'_, F> {
 pub(crate) struct SmoothedTargets<'a, F> {
     targets: &'a Targets<'a>,
     terms: &'a LossTerms<'a>,
-    /// Of each row, Σ u over the classes that a mask keeps, or their number if u is uniform; None where it keeps none.
+    /// For each row, Σ u over the classes that a mask keeps, or their number if u is uniform; None where it keeps none.
     kept: Option<&'a [Option<f64>]>,
     smooth: Smooth<'a, F>,
     classes: usize,
@@ -91,14 +91,14 @@ enum Smooth<'a, F> {
     Ones,
     /// The same for all rows, and its sum.
     Shared(Vec<F>, f64),
-    /// In the rows of the prior as they are.
+    /// In the rows of the prior, which are read in place.
     Rows(&'a Rows<'a>),
-    /// Made for each row by [`SmoothedTargets::fill`].
+    /// Computed for each row by [`SmoothedTargets::fill`].
     Made,
 }
 
 impl<'a, F: Float> SmoothedTargets<'a, F> {
-    /// With u·c and its sum as `share` makes them, if they are the same for all rows.
+    /// If u·c and its sum are the same for all rows, `share` computes them.
     #[inline(always)]
     pub(crate) fn new(
         targets: &'a Targets<'a>,
@@ -125,13 +125,13 @@ impl<'a, F: Float> SmoothedTargets<'a, F> {
         Ok(Self { targets, terms, kept, smooth, classes, are_units })
     }
 
-    /// The weight of lse² in the loss: beside class weights in their units, in these too.
+    /// The weight of lse² in the loss, in the units of the class weights if there are any.
     pub(crate) fn z_loss(&self) -> f64 {
         let unit = self.terms.class_weight.map_or(1.0, WeightValues::unit);
         (self.terms.z_loss / unit).min(f64::MAX)
     }
 
-    /// May rows have weights that [`SmoothedTargets::fill`] makes?
+    /// May rows have weights that [`SmoothedTargets::fill`] computes?
     pub(crate) fn are_made(&self) -> bool {
         matches!(self.targets, Targets::Probabilities(_)) || matches!(self.smooth, Smooth::Made)
     }
@@ -144,7 +144,7 @@ impl<'a, F: Float> SmoothedTargets<'a, F> {
         are_same.then(|| self.smooth(0).weights)
     }
 
-    /// The labels, and the target of every row but for its label, if they are the same but for those.
+    /// The labels, and the target that all rows have except for the label, if the rows differ in nothing else.
     #[inline(always)]
     pub(crate) fn labels_alone(&self) -> Option<(&[u32], RowTarget<'_, F>)> {
         let Targets::Labels(labels) = self.targets else { return None };
@@ -188,10 +188,10 @@ impl<'a, F: Float> SmoothedTargets<'a, F> {
         }
         target.smooth_mass += label_weight * mass;
         if label_smoothing > 0.0 && class_weight.is_some() {
-            // The same whether the prior is that of all rows or of this one.
+            // Summed by `fill`, so that it is the same whether the prior is that of all rows or of this one.
             target.smooth_mass = f64::NAN;
         }
-        // Those of a size of their own are divided by a power of two, wherever they are.
+        // Probabilities whose sum is not ordinary are divided by a power of two, so they are not read in place.
         let is_plain = label_smoothing == 0.0
             && class_weight.is_none()
             && self.kept.is_none()
@@ -220,7 +220,7 @@ impl<'a, F: Float> SmoothedTargets<'a, F> {
         let beta = self.prior_factor(row).0.max(f64::from_bits(1));
         let smooth_mass = match (class_weight, &self.smooth, prior) {
             (Some(_), Smooth::Shared(_, mass), _) => beta * mass,
-            // Of weights that are made.
+            // Known when the weights have been computed.
             (Some(_), _, _) => f64::NAN,
             (None, _, Prior::Shared { mass, .. }) if self.kept.is_none() => label_smoothing * mass,
             (None, _, Prior::PerRow { masses, .. }) if self.kept.is_none() => {
@@ -232,9 +232,9 @@ impl<'a, F: Float> SmoothedTargets<'a, F> {
         RowTarget { weights, beta, smooth_mass, made_by, ..RowTarget::none() }
     }
 
-    /// What u, in some units, is multiplied by, and the unit: ε by K if it is uniform, by 1, or by its sum over the
-    /// classes that are kept. If that is tiny, the unit is a power of two near it: what of u is rounded to the type of
-    /// the row keeps its digits.
+    /// The factor of u, which is in units, and the unit. The factor is ε, divided by K if u is uniform, or with a mask
+    /// by the sum of u over the classes that are kept. If that sum is tiny, the unit is a power of two near it, so that
+    /// u keeps its digits when it is rounded to the type of the row.
     #[inline(always)]
     fn prior_factor(&self, row: usize) -> (f64, f64) {
         let (mass, unit) = match (self.kept, self.terms.prior) {

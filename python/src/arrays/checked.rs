@@ -13,18 +13,18 @@ fn is_exact_ndarray(obj: &Bound<'_, PyAny>) -> bool {
     obj.get_type_ptr().cast() == Known::get().ndarray.as_ptr()
 }
 
-/// What the elements of an ndarray are; `None` where they are not numbers in native byte order, or `obj` is no such array.
+/// The element type of an ndarray; None if it is not a number in native byte order, or if `obj` is no exact ndarray.
 fn storage_in(obj: &Bound<'_, PyAny>) -> PyResult<Option<Storage>> {
     if !is_exact_ndarray(obj) {
         return Ok(None);
     }
     let dtype = dtype_of(obj).to_owned();
     let storage = storage_of(&dtype)?;
-    Ok(storage.filter(|_| dtype_of(obj).is(&dtype))) // Python code may give it another
+    Ok(storage.filter(|_| dtype_of(obj).is(&dtype))) // Python code may have set another
 }
 
-/// An ndarray that is what it must be. A view of it is made where it stays: it is large, and a copy waits for
-/// what has just been written.
+/// An ndarray that has been checked. A view of it is made in its final place: it is large, and a copy would wait for
+/// the stores that have just been made.
 pub(crate) struct Found<'py>(Bound<'py, PyAny>, Storage);
 
 impl<'py> Found<'py> {
@@ -33,7 +33,7 @@ impl<'py> Found<'py> {
         Array::view(self.0, self.1)
     }
 
-    /// What rows of such real numbers are computed in.
+    /// The type in which rows of these numbers are computed.
     pub(crate) fn compute(&self) -> Storage {
         self.1.compute_with(Storage::F32)
     }
@@ -44,7 +44,7 @@ impl<'py> Found<'py> {
     }
 }
 
-/// As [`Array::find`] where the dtype is none of the known objects, or has other elements.
+/// [`Array::find`] if `obj` is no exact ndarray, or its dtype is not a known object or has other elements.
 #[cold]
 fn find_like<'py>(
     obj: &Bound<'py, PyAny>,
@@ -103,7 +103,7 @@ impl<'py> Array<'py> {
         Ok(Self::find(obj, "targets", &Known::get().as_targets, are_such)?.view())
     }
 
-    /// Classes, or whatever is seen as integers.
+    /// Classes, or other arrays that are viewed as integers.
     pub(crate) fn integers(obj: &Bound<'py, PyAny>, name: &str) -> PyResult<Self> {
         let is_integer = |storage: Storage| !storage.is_float() && storage != Storage::Bool;
         Ok(Self::find(obj, name, &Known::get().as_indices, is_integer)?.view())
@@ -115,15 +115,15 @@ impl<'py> Array<'py> {
             .view())
     }
 
-    /// An array to write: an ndarray or a tensor in a floating type that the core stores, whose view
-    /// [`Array::refuse_output`] may refuse.
+    /// An output: an ndarray or a tensor of a floating type that the core can write. [`Array::refuse_output`] checks
+    /// its view.
     #[inline(always)]
     pub(crate) fn find_output(obj: &Bound<'py, PyAny>, name: &str) -> PyResult<Found<'py>> {
         Self::find(obj, name, &Known::get().as_output, Storage::is_float)
     }
 
-    /// `obj` itself where it is an ndarray, and no instance of a subclass, of such elements; else what
-    /// `converter` makes of it.
+    /// `obj` itself if it is an ndarray (not of a subclass) whose elements are accepted; otherwise the result of
+    /// `converter`.
     #[inline(always)]
     fn find(
         obj: &Bound<'py, PyAny>,
@@ -147,8 +147,8 @@ impl<'py> Array<'py> {
         name: &str,
         shape: &[usize],
     ) -> PyResult<()> {
-        // What the array itself has counts; an attribute of a subclass may say anything. One by one: vectors
-        // of lengths would wait for these to be written.
+        // The shape of the array itself, since a subclass may override the attribute. One by one: vector loads of
+        // lengths would wait for the stores of these lengths.
         if self.shape().iter().ne(shape) {
             let must_have = format_args!("{name} must have shape");
             return Err(wrong_shape(py, must_have, shape, self.shape()));
@@ -159,7 +159,7 @@ impl<'py> Array<'py> {
         self.refuse_overlap(py, name)
     }
 
-    /// Has an element memory of one of the other's?
+    /// Do elements of the two arrays share memory?
     pub(crate) fn shares_memory(&self, py: Python<'py>, other: &Array<'py>) -> PyResult<bool> {
         if !self.may_overlap(other) {
             return Ok(false);
@@ -168,7 +168,7 @@ impl<'py> Array<'py> {
         call(Known::get().share_memory.bind(py), arrays)?.is_truthy()
     }
 
-    /// Refuses an array two of whose elements share memory.
+    /// Refuses an array in which two elements share memory.
     #[inline]
     pub(crate) fn refuse_overlap(&self, py: Python<'py>, name: &str) -> PyResult<()> {
         if self.is_contiguous || self.steps_over() {
@@ -177,11 +177,11 @@ impl<'py> Array<'py> {
         read(&Known::get().refuse_overlap, &self.object(py), name).map(drop)
     }
 
-    /// Does each axis step over all that step by less? So it is in every layout that slicing, transposing and reshaping
-    /// make; then no two elements share memory.
+    /// Does each axis step over all axes with smaller strides? Then no two elements share memory. This is so in all
+    /// layouts that slicing, transposing and reshaping make.
     fn steps_over(&self) -> bool {
         let (axes, item) = (self.axes().filter(|axis| axis.0 != 1), self.storage.size());
-        // As they are where they lie in C order, which needs no memory.
+        // First in C order, which needs no memory.
         if axes.clone().any(|axis| axis.0 == 0) || step_over(axes.clone().rev(), item) {
             return true;
         }

@@ -65,7 +65,7 @@ fn threads_share_the_blocks() {
 fn a_block_grows_and_shrinks_with_its_bytes() {
     let (small, large) = (layout(100, 1), layout(4000, 1));
     let block = SMALL.take(small);
-    // SAFETY: the block has the layout that is told, of 100 bytes and then of 4000.
+    // SAFETY: the block has the layout that is passed: 100 bytes, then 4000, then 10.
     unsafe {
         block.write_bytes(7, 100);
         let grown = WithReserve.realloc(block, small, 4000);

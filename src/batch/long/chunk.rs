@@ -1,15 +1,15 @@
-//! Chunks of the classes of long rows, as machines that share a row have them: the steps of a long row, each
-//! a call of its own, with the numbers that pass between them in arrays.
+//! Long rows whose classes are divided into chunks, which are on several machines. Each step of a long row is a
+//! separate call, and the results of the steps are passed on in arrays.
 //!
 //! ```text
-//! M, first        of all chunks: the largest logit, and the segment that has it first      by the caller
+//! M, first        the largest logit of all chunks, and the segment of the first maximum      (by the caller)
 //! reduce_chunk    the sums of each segment of a chunk, relative to M
-//! finish_chunks   from the sums of all segments of a row to its lse, its loss, or what its outputs are made of
+//! finish_chunks   the lse or the loss of a row, or the constants of its outputs, from the sums of all its segments
 //! write_chunk     the outputs of a chunk
 //! ```
 //!
-//! Segments of a row begin anew in each chunk. Where all chunks but the last are whole segments, they are
-//! those of one machine, and so are the bits; else the sums are added in another order.
+//! Each chunk begins with a new segment. If all chunks but the last consist of whole segments, the segments, and
+//! therefore the bits, are the same as on one machine. Otherwise the sums are added in another order.
 
 use super::segment::SegmentStep;
 use super::{Row, Segment, Step, joined};
@@ -24,24 +24,24 @@ use crate::math::count;
 use crate::simd::{Float, Rows, RowsMut};
 use crate::target::{RowTarget, Weights};
 
-/// Numbers that a row of a chunk is told: M, or NaN for a row that is not read; the segment of the chunk that has
-/// the first maximum; whether `dot` is to be formed with care; the label. No segment and no class: -1.
+/// How many numbers a chunk needs of each row: M, or NaN for a row that is not read; the segment of the chunk with the
+/// first maximum; whether `dot` is computed as for a special row; the label. -1 means no segment or no class.
 pub const CHUNK_ROW: usize = 4;
 
-/// Numbers of a segment: its sum, what that lost, and its dot; the unit of the dot; 0, or -inf, inf or NaN where its
-/// logits are all -inf, have inf or have NaN; the logit of the label, 0 where that is elsewhere.
+/// How many numbers a segment has: its sum, and the rounding error of the sum; `dot`, and its unit; the maximum of a
+/// special segment if it is -inf, inf or NaN, else 0; the logit of the label, or 0 if that is in another segment.
 pub const SEGMENT_SUMS: usize = 6;
 
-/// What a row is finished to: a number, or the two constants of its outputs.
+/// How many numbers a finished row has: the two constants of its outputs, or one number and 0.
 pub const ROW_CONSTANTS: usize = 2;
 
-/// An index below `end` that was passed as a number.
+/// `value` as an index; None if it is not below `end`.
 fn index_below(value: f64, end: usize) -> Option<usize> {
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "in range")]
     (value >= 0.0 && value < count(end)).then_some(value as usize)
 }
 
-/// Some numbers of a row, from one on.
+/// `N` numbers of a row, from number `first` on.
 fn numbers<const N: usize>(rows: &Rows<'_>, row: usize, first: usize) -> [f64; N] {
     let mut numbers = [0.0; N];
     rows.gather_from(row, first, &mut numbers);
@@ -49,7 +49,7 @@ fn numbers<const N: usize>(rows: &Rows<'_>, row: usize, first: usize) -> [f64; N
 }
 
 impl<'r, F: Float> Row<'r, F> {
-    /// The row of this number and maximum, as its segments in this chunk see it.
+    /// What the segments of row `number` in this chunk have in common. `max` is the maximum of the row.
     fn of_chunk(plan: &'r Plan<'r, F>, number: usize, max: f64, weights: Weights<'r, F>) -> Self {
         let target = RowTarget { weights, ..RowTarget::none() };
         let target = (plan.job.operation == Operation::Loss).then_some(target);
@@ -60,7 +60,7 @@ impl<'r, F: Float> Row<'r, F> {
 }
 
 impl<F: Float> Job<'_, F> {
-    /// Runs `body` for each segment of each row, with memory of the thread that does.
+    /// Runs `body` for each segment of each row, with the scratch memory of the thread that runs it.
     fn each_segment(
         &self,
         run: &mut Run<'_>,
@@ -80,8 +80,8 @@ impl<F: Float> Job<'_, F> {
         })
     }
 
-    /// The sums of each segment, [`SEGMENT_SUMS`] numbers of one after those of another. Of each row, `rows`
-    /// has [`CHUNK_ROW`] numbers.
+    /// Computes the sums of each segment, [`SEGMENT_SUMS`] numbers, one segment after another. `rows` has
+    /// [`CHUNK_ROW`] numbers for each row.
     pub(crate) fn reduce_chunk(
         &self,
         rows: &Rows<'_>,
@@ -101,7 +101,7 @@ impl<F: Float> Job<'_, F> {
             let mut run = |step, segment: &mut Segment| {
                 level.run(SegmentStep { of: &of, index, step, segment, scratch });
             };
-            // The steps of `run_row`, of one segment.
+            // The steps of `run_row` for one segment.
             if of.shifted_by.is_none() {
                 run(Step::Reduce, &mut segment);
             }
@@ -123,7 +123,7 @@ impl<F: Float> Job<'_, F> {
         })
     }
 
-    /// The outputs of a chunk, from the maximum of each row and its [`ROW_CONSTANTS`].
+    /// Writes the outputs of a chunk. `rows` has the maximum of each row and its [`ROW_CONSTANTS`].
     pub(crate) fn write_chunk(&self, rows: &Rows<'_>, run: &mut Run<'_>) -> Result<(), Error> {
         let level = run.level;
         self.each_segment(run, |plan, row, index, scratch| {
@@ -148,8 +148,8 @@ impl<F: Float> Job<'_, F> {
     }
 }
 
-/// From the sums of all segments of each row, in their order, and its maximum to its [`ROW_CONSTANTS`]. Of
-/// the loss, `target` has all but the label.
+/// Computes the [`ROW_CONSTANTS`] of each row from its maximum and the sums of all its segments, in order. For the
+/// loss, `target` has everything but the label.
 pub(crate) fn finish_chunks<F: Float>(
     operation: Operation,
     target: &RowTarget<'_, F>,
@@ -165,7 +165,7 @@ pub(crate) fn finish_chunks<F: Float>(
     run.each(groups, bytes, &|group| {
         let first = group * MOST_ROWS;
         let len = MOST_ROWS.min(rows.rows() - first);
-        // None of rows that are not read.
+        // None for rows that are not read.
         let mut maxima = [None; MOST_ROWS];
         let mut reduced = ReducedRows::new(formula);
         for (i, max) in maxima[..len].iter_mut().enumerate() {
@@ -193,8 +193,8 @@ pub(crate) fn finish_chunks<F: Float>(
     })
 }
 
-/// A row of this maximum, from the sums of its segments; and a number that is finite where the maximum is, else NaN or
-/// that infinity.
+/// A row with maximum `max`, from the sums of its segments. Also returns a number that is finite if the exact maximum
+/// is, and is that maximum if it is NaN or infinite.
 fn joined_row<F: Float>(
     temperature: &Temperature<F>,
     max: f64,

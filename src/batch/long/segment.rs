@@ -36,7 +36,7 @@ impl<F: Float> VectorJob<F> for SegmentStep<'_, '_, F> {
         let (own_weights, own_output) = rest.split_at_mut(SEGMENT);
         let (own_z, kept) = (&mut own_z[..len], &mut kept[..len]);
         let own_weights = &mut own_weights[..len];
-        // The whole row is kept, or a segment at a time.
+        // Scratch memory for the whole row, or for one segment.
         let first = if plan.keeps_row { start } else { 0 };
         let own_output = &mut own_output[first..][..len];
         match step {
@@ -45,7 +45,7 @@ impl<F: Float> VectorJob<F> for SegmentStep<'_, '_, F> {
                 segment.max = exact_max(own_z);
                 return;
             }
-            // As of every row of a loss without a gradient that does not count.
+            // For example a row that does not count, in a loss without a gradient.
             Step::Fill(_) if panel.output.is_none() => return,
             Step::Fill(value) => {
                 if panel.writes_directly() {
@@ -98,7 +98,7 @@ impl<F: Float> VectorJob<F> for SegmentStep<'_, '_, F> {
         }
         let z = if let Some(max) = *shifted_by {
             panel.reload(row, start, own_z);
-            // Logarithms of probabilities are written from the logits themselves.
+            // Log-probabilities are computed from the logits themselves.
             if keeps {
                 shift(own_z, max, temperature.shift);
             }

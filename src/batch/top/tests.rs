@@ -22,7 +22,7 @@ impl VectorJob<f32> for Scans<'_> {
 
     fn run<V: Vector<Scalar = f32>>(self, token: V::Token) {
         for start in self.segments.iter().map(|segment| segment * SEGMENT) {
-            // As they are loaded: −inf where they are masked.
+            // As they are loaded: masked logits are −inf.
             let logit = |class| if is_kept(class) { self.z[class] } else { f32::NEG_INFINITY };
             let z: Vec<f32> = (start..start + SEGMENT).map(logit).collect();
             scan::<V>(token, Source::from_slice(&z), start, self.best, is_kept);

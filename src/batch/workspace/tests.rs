@@ -1,4 +1,4 @@
-//! Whose memory it is, where it begins, and what becomes of it.
+//! Which thread uses which memory, where it begins, and when it is kept.
 
 use super::{LINE, MOST_KEPT, Workspace};
 use crate::pool::lock;
@@ -6,7 +6,7 @@ use crate::simd::Float;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Mutex, MutexGuard};
 
-/// What is kept is of all tests: one at a time.
+/// The tests share the memory that is kept, so they run one at a time.
 fn alone() -> MutexGuard<'static, ()> {
     static ALONE: Mutex<()> = Mutex::new(());
     lock(&ALONE)
@@ -22,7 +22,7 @@ fn workspace<F: Float>(threads: usize, len: usize) -> Workspace<F> {
     Workspace::new(len, threads).expect("memory")
 }
 
-/// The slices of so many threads, each while the others are in use.
+/// The slices that `threads` threads use at the same time.
 fn slices<F: Float>(workspace: &Workspace<F>, threads: usize) -> Vec<(usize, usize)> {
     if threads == 0 {
         return Vec::new();
@@ -68,7 +68,7 @@ fn check_reuse<F: Float>() {
     };
     let first = place(2, 1000);
     assert!(!first.1, "new memory is zeros");
-    // The same for as many elements or fewer, for more threads and for fewer.
+    // The same memory for as many elements or fewer, and for more or fewer threads.
     for (threads, len) in [(2, 1000), (2, 10), (1, 1000), (3, 1000)] {
         assert_eq!(place(threads, len), (first.0, true), "{len} for {threads}");
     }
@@ -94,8 +94,8 @@ fn large_memory_is_not_kept() {
     }
 }
 
-/// As after a fork while another thread held the lock: nobody waits for it, and memory is kept all the same
-/// while there is another.
+/// As after a fork while another thread held a lock: no call waits for it, and memory is still kept if the other lock
+/// is free.
 #[test]
 fn a_lock_that_is_never_released() {
     let _alone = alone();
@@ -110,8 +110,8 @@ fn a_lock_that_is_never_released() {
     drop((first, second));
 }
 
-/// As after a fork from which the threads that had the slices were missing: those are lost, and the
-/// memory of a call that ends by a panic is not kept.
+/// As after a fork, where the threads that held the slices do not exist: those slices are lost, and the memory of a
+/// call that ends with a panic is not kept.
 #[test]
 fn a_panic_keeps_nothing() {
     let _alone = alone();
@@ -122,7 +122,7 @@ fn a_panic_keeps_nothing() {
     };
     assert!(catch_unwind(call).is_err());
     assert!(lock(&f32::kept()[0]).is_empty());
-    // One that goes on has its slice again, and so has the next call.
+    // A call that goes on after a panic can use its slice again, and so can the next call.
     let other = workspace::<f32>(1, 100);
     let block = AssertUnwindSafe(|| other.with(|_| panic!("in a block")));
     assert!(catch_unwind(block).is_err());

@@ -27,15 +27,15 @@ const F64: Bounds = Bounds { exp: 0.874_29..=0.874_30, relative: 1.243_80..=1.24
 const HARDEST_F32: [f32; 2] = [-1383.0796, 119_265.234];
 const HARDEST_F64: [f64; 2] = [497_294.632_383_265_6, -967_862.638_146_115];
 
-/// No row reaches further down than this from its maximum: see `the_cut_loses_nothing`.
+/// No row has a logit with a larger |z| that is not below its cut: see `the_cut_loses_nothing`.
 const FARTHEST_F32: f64 = LARGEST_MAX + 157.0 * LN_2;
 
-/// Rows of one sign in the enumeration of all floats.
+/// The number of rows of one sign in the enumeration of all floats.
 fn f32_rows() -> usize {
     (FARTHEST_F32 as f32).to_bits() as usize / ROW + 1
 }
 
-/// The floats with the bits `row·ROW`, ..., the negative ones in rows of their own.
+/// The floats with the bits `row·ROW`, ..., the negative ones in separate rows.
 #[inline(always)]
 fn fill_f32(row: usize, z: &mut [f32; ROW]) -> f32 {
     let rows = f32_rows();
@@ -51,8 +51,8 @@ fn f32_row_of(z: f32) -> usize {
     f32_rows() * (bits >> 31) as usize + (bits & (u32::MAX >> 1)) as usize / ROW
 }
 
-/// Asserts that the worst errors in all rows, and in a part of them, are within `bounds`. The emulated fused
-/// operation of the portable level is slow, so it is compared in that part alone.
+/// Asserts that the worst errors in all rows, and in a part of them, are within `bounds`. The portable level, whose
+/// emulated fused multiply-add is slow, is compared only in that part.
 fn check<F: Truth>(
     bounds: &Bounds,
     temperature: f64,
@@ -96,7 +96,7 @@ fn fill_f64(row: usize, z: &mut [f64; ROW]) -> f64 {
 #[inline(always)]
 fn fill_kinds<F: Truth>(row: usize, temperature: f64, z: &mut [F; ROW]) -> F {
     let mut random = Random(row as u64);
-    // Far less than from a maximum to its cut.
+    // Far less than the distance from a maximum to its cut.
     let spread = F::LEAST * 0.28;
     let centre = random.within(LARGEST_MAX);
     let binade = 2f64.powi((row / 4 % 1075) as i32 - 1074);
@@ -106,7 +106,7 @@ fn fill_kinds<F: Truth>(row: usize, temperature: f64, z: &mut [F; ROW]) -> F {
             0 => random.within(1.0),
             // Any n.
             1 => centre + random.within(spread),
-            // Where n changes, and where f is about 0, from far to near.
+            // Around the points where n changes and where f is 0, from far to near.
             2 => {
                 let n = ((centre + random.within(spread)) * LOG2_E).round();
                 let near = 2f64.powi(-((random.bits() % 50) as i32));
@@ -120,11 +120,11 @@ fn fill_kinds<F: Truth>(row: usize, temperature: f64, z: &mut [F; ROW]) -> F {
     z.iter().copied().fold(F::NEG_INFINITY, |max, z| if z > max { z } else { max })
 }
 
-/// Of any temperature but powers of two, whose digits are those of 1. Others round 1/T, and r and q are larger
-/// in their binades. Where |z|/T is near its limit, what log2(e)/T loses makes r larger than ln 2 / 2, and the
-/// polynomial of f32 is not made for that: below 250,000 it is within 1.03 ulp in 200 temperatures.
+/// For temperatures that are not powers of two (those have the errors of T = 1). 1/T is rounded, and r and q are larger
+/// within their binades. If |z|/T is near its limit, the rounding error of log2(e)/T makes r larger than ln 2 / 2,
+/// which is beyond the polynomial of f32. Below 250,000 the error is at most 1.03 ulp (200 temperatures).
 const OTHER: Bounds = Bounds { exp: 0.9..=1.34, relative: 1.2..=2.0, bias: 0.02 };
-/// The first is the worst that is known of f32, the second of f64.
+/// The first is the worst known one for f32, the second for f64.
 const TEMPERATURES: [f64; 6] = [1.312_567_569_279_876_4, 0.845, 0.07, 0.75, 1.7, 30.0];
 
 fn check_temperatures<F: Truth>() {
@@ -176,8 +176,8 @@ const MAXIMA: [f64; 12] = [
     -LARGEST_MAX,
 ];
 
-/// Exponentials whose probability could be a subnormal number are whole, those far below are
-/// zero, and none is anything between.
+/// Exponentials whose probability could be a subnormal number are accurate, those far below are 0, and there is nothing
+/// in between.
 fn check_the_cut<F: Truth>(bounds: &Bounds) {
     // The smallest kept scale is normal, so no class below this one can be kept.
     let gone = (F::EXP.exponent_bias + F::EXP.headroom) as f64;
@@ -201,8 +201,8 @@ fn check_the_cut<F: Truth>(bounds: &Bounds) {
                     continue;
                 }
                 assert!(gap < gone, "kept too long, {place}");
-                // In the last half binade the result is rounded once more, to a subnormal number: by half of
-                // what they are apart, which is one ulp there.
+                // In the last half binade the result is subnormal and rounded once more: by half of the spacing of
+                // subnormal numbers, which is one ulp there.
                 let most = bounds.exp.end() + if e >= F::MIN_POSITIVE { 0.0 } else { 1.0 };
                 let (error, _) = row.error(i);
                 assert!(error.abs() <= most, "{error} ulp, {place}");
@@ -231,8 +231,8 @@ fn check_special_values<F: Truth>() {
             let e = [0, 1, 2].map(|i| row.e[i].to_f64());
             assert_eq!(e[0].to_bits(), 0, "exp(-inf) is +0: {place}");
             assert!(e[1].is_nan(), "exp(nan) is nan: {place}");
-            // 2^headroom times a number in [√½, √2], or a binade off where n and N, rounded from
-            // products of their own, are.
+            // 2^headroom times a number in [√½, √2], or a binade off if n and N, which are rounded from different
+            // products, differ.
             let headroom = F::EXP.headroom as f64;
             assert!((e[2].log2() - headroom).abs() <= 1.0, "exp(max): {place}");
         }
@@ -260,8 +260,8 @@ fn check_wide_of_max<F: Truth>(bound: f64) {
 
 #[test]
 fn the_exponential_of_the_maximum_is_wide() {
-    // r and q are rounded, and nothing else.
+    // Only r and q are rounded.
     check_wide_of_max::<f32>(0.36);
-    // There s is rounded all the same, and so are two quotients.
+    // For f64, s and the result are rounded as well.
     check_wide_of_max::<f64>(1.5);
 }

@@ -15,8 +15,8 @@ use crate::simd::{Float, MOST_LANES, Vector, Widened};
 type InMemory<'t, F> = (&'t mut [F], &'t mut [F]);
 
 impl<F: Float> Tile<'_, F> {
-    /// Is softmax made of two tiles at a time? Where a vector is several registers, f32 alone is: it saves what is done
-    /// for each call.
+    /// Is softmax computed for two tiles at a time? If a vector is several registers, only for f32, where that saves
+    /// the overhead of calls.
     pub(crate) const fn has_pairs<V: Vector<Scalar = F>>() -> bool {
         !V::IS_COMPACT && (V::IS_ONE_REGISTER || V::LANES == MOST_LANES)
     }
@@ -47,7 +47,7 @@ impl<F: Float> Tile<'_, F> {
         write_probabilities::<V>(token, next_sums, next_out, next_specials.as_ref());
     }
 
-    /// What the sweep takes for M.
+    /// M for the sweep, which is 0 in shifted rows, and the special rows if there are any.
     #[inline(always)]
     fn swept_max<V: Vector<Scalar = F>>(
         &self,
@@ -62,7 +62,7 @@ impl<F: Float> Tile<'_, F> {
         (swept, Some(found))
     }
 
-    /// S, and what it lost.
+    /// S and its rounding error.
     #[inline(always)]
     fn softmax_sums<V: Vector<Scalar = F>>(
         &self,
@@ -82,7 +82,7 @@ impl<F: Float> Tile<'_, F> {
     }
 }
 
-/// S and what it lost, with the maxima that the sweep has left out.
+/// S and its rounding error, with the maxima that the sweep left out.
 #[inline(always)]
 pub(super) fn with_tops<V: Vector>(
     sum: V::Doubles,
@@ -97,7 +97,7 @@ pub(super) fn with_tops<V: Vector>(
     (all, lost + from_tops)
 }
 
-/// The probabilities, over the exponentials.
+/// Overwrites the exponentials with the probabilities.
 #[inline(always)]
 pub(super) fn write_probabilities<V: Vector>(
     token: V::Token,
@@ -112,7 +112,7 @@ pub(super) fn write_probabilities<V: Vector>(
         probability(V::from_slice(token, e), factor, least).to_slice(e);
     }
     if out.len() == V::LANES {
-        // One class, whatever the rounding of 1/S.
+        // p = 1 if there is one class, whatever the rounding of 1/S.
         replace_numbers(out, V::Scalar::from_f64(1.0));
     }
     if let Some(specials) = specials {

@@ -8,8 +8,8 @@ use crate::math::{self, Real};
 use crate::simd::{Float, MOST_LANES, Vector};
 
 impl<F: Float> Tile<'_, F> {
-    /// Rows whose maximum is out of range are shifted by it; those without numbers become zeros. What
-    /// is then the maximum of each row.
+    /// Shifts rows whose maximum is out of range by their maximum; if that is not finite, they become zeros. Returns
+    /// the new maximum of each row, and the special rows.
     #[inline(never)]
     pub(super) fn shift_specials<V: Vector<Scalar = F>>(
         &self,
@@ -37,7 +37,7 @@ impl<F: Float> Tile<'_, F> {
         (V::from_slice(max.token(), &swept_max), specials)
     }
 
-    /// log p of rows that were shifted.
+    /// Writes log p of special rows; NaN if the maximum is not finite.
     pub(super) fn rewrite_log_probabilities<V: Vector<Scalar = F>>(
         &self,
         excesses: &Lanes,
@@ -61,8 +61,8 @@ impl<F: Float> Tile<'_, F> {
         }
     }
 
-    /// The gaps of rows that were shifted, and of those whose dot is infinite or NaN, formed anew from
-    /// the logits: 0·inf is 0, and sums of huge terms do not overflow.
+    /// Computes the gaps of shifted rows, and of those whose dot is infinite or NaN, again from the logits: here 0·inf
+    /// is 0, and sums of huge terms do not overflow.
     #[inline(never)]
     pub(super) fn take_care_of_gaps<V: Vector<Scalar = F>>(
         &self,
@@ -103,7 +103,7 @@ impl<F: Float> Tile<'_, F> {
     }
 }
 
-/// Rows whose sum is NaN: any NaN is the same NaN.
+/// Marks rows whose sum is NaN, so that any NaN gives the same NaN.
 #[inline(always)]
 pub(super) fn find_nans<V: Vector>(sum: V::Doubles, specials: &mut Option<Specials>) {
     if !V::Doubles::all(sum.eq(sum)) {
@@ -124,7 +124,7 @@ fn mark_nans(sums: &Lanes, specials: &mut Option<Specials>) {
 /// Rows that were shifted by their maximum, or whose maximum is not finite.
 #[derive(Default)]
 pub(super) struct Specials {
-    /// These maxima, as [`exact_max`] has them.
+    /// These maxima, as from [`exact_max`].
     max: [Option<f64>; MOST_LANES],
 }
 
@@ -134,7 +134,7 @@ impl Specials {
         self.max.iter().enumerate().filter_map(|(lane, max)| max.map(|max| (lane, max)))
     }
 
-    /// Rows without a finite maximum have no outputs.
+    /// Writes NaN as the outputs of rows without a finite maximum.
     #[inline(never)]
     pub(super) fn mark<V: Vector>(&self, out: &mut [V::Scalar]) {
         for (lane, _) in self.rows().filter(|(_, max)| !max.is_finite()) {

@@ -8,8 +8,8 @@ use crate::math::{Real, count};
 use crate::simd::{Float, LaneSum, MOST_LANES, Vector, Widened, outlined};
 
 impl<F: Float> Tile<'_, F> {
-    /// The sum of the exponentials (without all maxima, unless it is for softmax), the dot, and the
-    /// number of maxima.
+    /// The sum of the exponentials and its rounding error, the dot, and the number of maxima. The maxima are left out
+    /// of the sum, except for softmax of f32.
     #[inline(always)]
     #[allow(clippy::too_many_arguments, reason = "of the tile and of its function")]
     pub(super) fn sweep<V: Vector<Scalar = F>>(
@@ -28,8 +28,7 @@ impl<F: Float> Tile<'_, F> {
         let one = V::splat(token, F::from_f64(1.0));
         let (mut sum, mut dot) = (V::Sum::zero(token), V::Sum::zero(token));
         let (mut ties, mut dot_lost) = (zero, zero);
-        // Loops of their own: the constants of the exponential, and what is summed, have no room in the
-        // registers of AVX2 together.
+        // Separate loops: the registers of AVX2 have no room for both the constants of the exponential and the sums.
         for (z, e) in z.chunks_exact(V::LANES).zip(out.chunks_exact_mut(V::LANES)) {
             exp.of(V::from_slice(token, z), base).to_slice(e);
         }
@@ -37,7 +36,7 @@ impl<F: Float> Tile<'_, F> {
             let (sum, dot) = outlined!(V, token, self.row_sums::<V>(splits, weights, max, z, out));
             return (sum, sum.like(0.0), dot, one);
         }
-        // Pairs of classes, and the last if it has none.
+        // Pairs of classes, and the last class if their number is odd.
         let pair_len = const { 2 * V::LANES };
         let (pairs, last) = z.split_at(z.len() - z.len() % pair_len);
         let (pairs_of_e, last_of_e) = out.split_at(pairs.len());
@@ -88,8 +87,8 @@ impl<F: Float> Tile<'_, F> {
         (sum, lost, dot.lanes().0, ties)
     }
 
-    /// The sum of the exponentials `e`, if it `splits` without the first maximum, and the dot, of rows of f32: the same
-    /// bits as of rows that are summed one by one.
+    /// The sum of the exponentials `e` (if it `splits`, without the first maximum) and the dot, of f32 rows, with the
+    /// same bits as in the row kernel.
     #[inline(always)]
     fn row_sums<V: Vector<Scalar = F>>(
         &self,
@@ -133,8 +132,8 @@ impl<F: Float> Tile<'_, F> {
     }
 }
 
-/// The sum of the products of which `factors` are, of the classes whose vectors begin at 0, LANES, ... below `len`. As
-/// [`LaneSum::add_products`] adds them, or without `has_products`, where the second factors are 1, as [`LaneSum::add_pair`].
+/// The sum of the products of the `factors` of all classes, whose vectors begin at 0, LANES, ... below `len`. They are
+/// added as by [`LaneSum::add_products`], or without `has_products` (second factors of 1) as by [`LaneSum::add_pair`].
 #[inline(always)]
 fn in_row_order<V: Vector>(
     one: V,

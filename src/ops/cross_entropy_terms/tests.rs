@@ -26,7 +26,7 @@ fn entropies_of_powers_of_two_are_multiples_of_log_2() {
     assert_eq!(all(&prior(&rows, 2), 2), [LN_2, 0.0, LN_2]);
 }
 
-/// 2^16 terms that are no multiples of anything: added to more than the 53 bits of one.
+/// 2^16 terms that use all of their 53 bits: their sum is computed with more.
 #[test]
 fn a_long_sum_loses_nothing() {
     let (classes, others) = (1 << 16, 65_535.0);
@@ -37,7 +37,7 @@ fn a_long_sum_loses_nothing() {
     let wanted = third * 3f64.ln() + 2.0 * third * (f64::ln(others) + 1.5f64.ln());
     let entropy = all(&prior(&u, classes), classes)[0];
     let off = (entropy - wanted).abs() / f64::EPSILON;
-    // The roundings of u and of `wanted`, each some half of the last bit of 8.
+    // The rounding errors of u and of `wanted`, each about half of the last bit of 8.
     assert!(off <= 16.0, "H(u) is {entropy}, {off} ε from {wanted}");
 }
 
@@ -53,7 +53,7 @@ fn the_entropy_is_that_of_what_is_left() {
     assert_eq!(kept(&Prior::Uniform, 0, &|k| k % 2 == 0, 8), 2.0 * LN_2);
     let u = [0.25, 0.5, 0.25, 0.0];
     let shared = prior(&u, 4);
-    // Half of it is gone: what is left is 1/2 and 1/2, and 0·log 0 = 0.
+    // Half of it is masked: the rest is 1/2 and 1/2, and 0·log 0 = 0.
     assert_eq!(kept(&shared, 0, &|k| k != 1, 4), LN_2);
     assert_eq!(kept(&shared, 0, &|k| k == 1, 4), 0.0);
     let rows = [0.5, 0.5, 0.0, 0.0, 0.25, 0.25, 0.25, 0.25];

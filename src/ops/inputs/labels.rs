@@ -4,12 +4,12 @@ use crate::error::Error;
 use crate::simd::{Rows, Storage};
 use crate::target::NO_CLASS;
 
-/// Labels that are read and checked at once. A vector of them would wait for the stores that have just copied
-/// it: of so many, the first are in the cache when the last are copied.
+/// Labels that are read and checked at a time. Loading a vector of them would wait for the stores that have just copied
+/// them: with so many, the first are in the cache when the last are copied.
 pub(super) const MANY_LABELS: usize = 256;
 
-/// Are all `values` below `end`, and none the one to ignore? Then they are in `classes`. Without a branch, so
-/// that the loop has vectors; false also of labels beyond 31 bits.
+/// Are all `values` below `end`, and none equal to `ignored`? Then they are in `classes`. Without a branch, so that the
+/// loop is vectorised; also false for labels beyond 31 bits.
 #[inline(always)]
 #[allow(clippy::cast_possible_truncation, reason = "all bits are looked at")]
 fn are_classes(values: &[u64], end: u32, ignored: Option<u32>, classes: &mut [u32]) -> bool {
@@ -21,17 +21,17 @@ fn are_classes(values: &[u64], end: u32, ignored: Option<u32>, classes: &mut [u3
         let low = *value as u32;
         *class = low;
         all |= value;
-        // The top bit of each: not below `end`, or equal to `ignored`.
+        // The top bit is 1 if a label is not below `end`, or equal to `ignored`.
         outside |= !low.wrapping_sub(end) | (low ^ ignored).wrapping_sub(1);
     }
     (all | u64::from(outside)) < u64::from(TOP)
 }
 
-/// Labels as they are in memory, and what they must be.
+/// Labels as they are in memory, and the conditions that they must meet.
 pub(super) struct UncheckedLabels<'a> {
     /// Rows of one integer.
     pub(super) elements: &'a Rows<'a>,
-    /// Which argument they are.
+    /// The name of the argument.
     pub(super) name: &'static str,
     /// Each must be below it, or equal to `ignore_index`.
     pub(super) num_classes: usize,
@@ -40,7 +40,7 @@ pub(super) struct UncheckedLabels<'a> {
 }
 
 impl UncheckedLabels<'_> {
-    /// The classes from row `first` on, of so many labels at once; how many of them are ignored.
+    /// Writes the classes from row `first` on, `AT_ONCE` labels at a time; returns how many are ignored.
     #[inline(always)]
     pub(super) fn check<const AT_ONCE: usize>(
         &self,
@@ -50,7 +50,7 @@ impl UncheckedLabels<'_> {
         let Self { num_classes, ignore_index, .. } = *self;
         let end = u32::try_from(num_classes).unwrap_or(NO_CLASS);
         let ignored_class = ignore_index.and_then(|ignored| u32::try_from(ignored).ok());
-        // Of the others without a sign, the top bit of the 64 is none.
+        // In the other unsigned types, the top bit of the 64 is 0.
         let is_signed = self.elements.storage() != Storage::U64;
         let (mut values, mut ignored) = ([0; AT_ONCE], 0);
         for (index, classes) in classes.chunks_mut(AT_ONCE).enumerate() {

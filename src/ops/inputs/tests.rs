@@ -1,4 +1,4 @@
-//! What is accepted, what is refused and where, and what it weighs.
+//! Which inputs are accepted, which are refused and at which index, and their masses.
 
 use super::{
     NO_CLASS, Prior, Targets, WeightValues, kept_masses, read_labels, read_prior,
@@ -32,9 +32,9 @@ fn labels_are_classes_or_ignored() {
     assert_eq!(labels(&[], 0, None), Ok(0.0));
     assert_eq!(labels(&[0, 9, 5], 10, None), Ok(3.0));
     assert_eq!(labels(&[0, -100, 9], 10, Some(-100)), Ok(2.0));
-    // A class can be the one to ignore; it counts no more.
+    // A class can be the one to ignore; then it does not count.
     assert_eq!(labels(&[3, 0, 3], 10, Some(3)), Ok(1.0));
-    // Without a sign, all bits are another number.
+    // All bits set: a different number in an unsigned and in a signed type.
     let (unsigned, signed) = (Rows::from_slice(&[u64::MAX], 1), Rows::from_slice(&[-1_i64], 1));
     for (elements, ignored) in [(unsigned, i128::from(u64::MAX)), (signed, -1)] {
         let label = |ignored| {
@@ -71,7 +71,7 @@ fn the_lowest_bad_label_is_reported() {
     assert_eq!(labels(&[-100], num_classes, None), Err(error));
 }
 
-/// Among many labels, which are checked many at once.
+/// Among many labels, which are checked in blocks.
 #[test]
 fn every_place_among_many_labels_is_looked_at() {
     let plain: Vec<i64> = (0..600).map(|row| row % 10).collect();
@@ -134,7 +134,7 @@ fn the_first_bad_row_of_a_prior_is_reported() {
     assert_eq!(error(&[0.5, 0.5, 0.0, 0.0, 7.0, 7.0]), sum(1, 0.0));
     let infinite = Error::Entry { name: "prior", index: vec![1, 1], value: f64::INFINITY };
     assert_eq!(error(&[0.5, 0.5, 0.0, f64::INFINITY]), Some(infinite));
-    // Used as it is within the tolerance, refused outside.
+    // Accepted unchanged within the tolerance, refused outside.
     assert_eq!(error(&[0.5, 0.5 + 0.99 * tolerance]), None);
     assert!(error(&[0.5, 0.5 + 1.01 * tolerance]).is_some());
     assert!(error(&[0.5, 0.5 - 1.01 * tolerance]).is_some());
@@ -156,7 +156,7 @@ fn weights_are_finite_and_not_negative() {
     }
 }
 
-/// The largest of weights that are not ordinary is in [1, 4) units; each is what was given.
+/// If weights are not ordinary, the largest is in [1, 4) units. `given` returns each as it was given.
 #[test]
 fn weights_have_a_unit() {
     for largest in [1e-300, 5e-324, 1e-18, 1.0, 1e18, 1e19, 1e300, f64::MAX] {
@@ -219,7 +219,7 @@ const IGNORED: i64 = -100;
 /// Four rows of three classes: all, none, the first, the last.
 const MASK: [f32; 12] = [1.0, 1.0, 1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 1.0];
 
-/// Of each row, whether it has a class, and the mass of those it has.
+/// For each row, the mass of the classes that the mask keeps; None if it keeps none.
 fn kept(
     labels: [i64; 4],
     label_smoothing: f64,
@@ -253,13 +253,13 @@ fn what_is_left_of_each_row() {
 
 #[test]
 fn a_row_that_counts_needs_a_prior_with_mass() {
-    // Nothing for the last class, which is all that row 3 keeps.
+    // No mass on the last class, the only one that row 3 keeps.
     let u = [0.5, 0.5, 0.0];
     assert_eq!(kept([0; 4], 0.1, &u, None), Err(Error::MaskedPrior { index: vec![3] }));
     // The first such row is named.
     let u = [0.0, 1.0, 0.0];
     assert_eq!(kept([0; 4], 0.1, &u, None), Err(Error::MaskedPrior { index: vec![2] }));
-    // Nobody asks where the prior is not read: ε = 0, an ignored row, a row of weight 0.
+    // Not checked where the prior is not read: ε = 0, an ignored row, a row of weight 0.
     assert!(kept([0; 4], 0.0, &u, None).is_ok());
     assert!(kept([0, 0, IGNORED, IGNORED], 0.1, &u, None).is_ok());
     assert!(kept([0; 4], 0.1, &u, Some(&[1.0, 1.0, 0.0, 0.0])).is_ok());

@@ -8,14 +8,14 @@ fn helpers_hear_the_next_call_awake_and_asleep() {
         let pool = Pool { awake, ..Pool::new(spawn) };
         for call in 0..300 {
             for threads in [[2, 3, 8][call / 100], 2] {
-                helpers(&pool).for_each(|helper| helper.set_misses(0)); // whatever this machine did
+                helpers(&pool).for_each(|helper| helper.set_misses(0)); // even if they were late
                 pool.for_each_block(threads, threads, 8, &rendezvous(threads));
             }
         }
     }
 }
 
-/// Starts threads that have no processor until [`HELD_BACK`] is false.
+/// Starts threads that wait until [`HELD_BACK`] is false, as if no processor were free.
 fn held_back(thread: ThreadBuilder) -> io::Result<JoinHandle<()>> {
     thread::Builder::new().spawn(|| {
         wait_until("a processor is free", || !HELD_BACK.load(Relaxed));
@@ -52,7 +52,7 @@ fn a_helper_of_no_use_is_offered_calls_that_last_and_now_and_then_another() {
     pool.for_each_block(2, 2, 2, &|block| {
         meet(block);
         if thread::current().id() != caller {
-            thread::sleep(Duration::from_millis(500)); // put off
+            thread::sleep(Duration::from_millis(500)); // as if preempted
         }
     });
     let calls_to_the_next = || 1 + (0..1000).take_while(|_| !helper.is_of_use()).count();

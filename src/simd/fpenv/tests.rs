@@ -1,4 +1,4 @@
-//! What the caller had set is neither used nor lost.
+//! The environment of the caller is not used, and is restored.
 
 use super::*;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -36,7 +36,7 @@ mod environments {
     }
 }
 
-/// Runs `f` under `environment` and checks that it leaves it so, sticky bits included.
+/// Runs `f` in `environment` and checks that `f` does not change it, including the sticky bits.
 fn under<R>(environment: register::Saved, f: impl FnOnce() -> R) -> R {
     let before = register::read();
     register::write(environment);
@@ -48,7 +48,7 @@ fn under<R>(environment: register::Saved, f: impl FnOnce() -> R) -> R {
     result
 }
 
-/// For tests of those who promise their callees the default environment.
+/// For tests of functions that promise the default environment to the functions they call.
 pub(crate) fn under_flush_to_zero(f: impl FnOnce()) {
     under(environments::FLUSH_TO_ZERO, f);
 }
@@ -90,8 +90,8 @@ fn the_environment_comes_back() {
     }
 }
 
-/// The operands are at hand before the first switch and the quotient is used after the second:
-/// a compiler that moved the division over either would truncate it.
+/// The operands are known before the first write of the register and the quotient is used after the second: if the
+/// compiler moved the division across either, the quotient would be truncated.
 #[test]
 fn arithmetic_stays_between_the_switches() {
     const NEAREST: u32 = 0x3eaa_aaab;

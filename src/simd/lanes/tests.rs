@@ -1,4 +1,4 @@
-//! Which numbers are added to which, and what is not lost.
+//! The order in which lanes are added, and the rounding errors that are kept.
 
 use super::LaneSum;
 use crate::math::{Real, RunningSum};
@@ -7,7 +7,7 @@ use crate::simd::{Float, Level, MOST_LANES, Vector, VectorJob};
 /// The total of blocks, one vector each.
 struct Total<'b, F>(&'b [[F; 16]]);
 
-/// The total, what it lost, and the sum of each lane.
+/// The total, its rounding error, and the sum of each lane.
 type Sums = (f64, f64, [f64; MOST_LANES]);
 
 impl<F: Float> VectorJob<F> for Total<'_, F> {
@@ -34,7 +34,7 @@ fn tree(lanes: &[f64]) -> f64 {
     tree(&joined)
 }
 
-/// One after another, with what the additions lost.
+/// One after another, with the rounding errors of the additions.
 fn line(lanes: &[f64]) -> f64 {
     let mut sum = RunningSum::default();
     for lane in lanes {
@@ -43,7 +43,7 @@ fn line(lanes: &[f64]) -> f64 {
     sum.value()
 }
 
-/// Numbers too far apart for a sum without roundings, in an order of their own for each `turn`.
+/// Numbers of such different sizes that their sums are rounded, in a different order for each `turn`.
 fn lanes<F: Float>(count: usize, step: i32, turn: usize) -> Vec<F> {
     let number = |lane: usize| {
         let place = i32::try_from((lane + turn) * 7 % count).expect("a lane");
@@ -65,7 +65,7 @@ fn check_order<F: Float>(count: usize, step: i32, order: fn(&[f64]) -> f64) {
             assert_eq!(total, wanted, "turn {turn}, {}", level.name());
         }
         is_own |= wide.iter().sum::<f64>() != wanted;
-        // Lane i beside i + 1 first is the tree of the bits of i in reverse.
+        // Adding lanes i and i + 1 first is the tree over lanes whose numbers have their bits reversed.
         let bits = count.trailing_zeros();
         let reverse = |lane: usize| lane.reverse_bits() >> (usize::BITS - bits);
         is_neighbours |=
@@ -95,7 +95,7 @@ fn f32_blocks_are_added_in_f64() {
     }
 }
 
-/// A thousand numbers too small to change 1, and then no 1.
+/// 1, then a thousand numbers that are too small to change it, then −1.
 #[test]
 fn f64_blocks_keep_what_additions_lose() {
     let tiny = 2f64.powi(-60);
@@ -105,13 +105,13 @@ fn f64_blocks_keep_what_additions_lose() {
         let (total, lost, lanes) = level.run(Total(&blocks));
         assert_eq!((total, lost), (8.0 * 1000.0 * tiny, 0.0), "{}", level.name());
         assert_eq!(lanes[..8], [1000.0 * tiny; 8], "{}", level.name());
-        // Before the 1 is taken away: what the sum has no room for.
+        // Before 1 is subtracted, the small number is in the rounding error.
         let (total, lost, _) = level.run(Total(&blocks[..2]));
         assert_eq!((total, lost), (8.0, 8.0 * tiny), "{}", level.name());
     }
 }
 
-/// Sums that overflow are infinite, as lanes; a total is not finite.
+/// Lanes that overflow are infinite; their total is not finite.
 #[test]
 fn sums_overflow_and_keep_nan() {
     for level in Level::available() {

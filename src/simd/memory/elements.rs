@@ -1,4 +1,4 @@
-//! Elements of rows, read and written one by one or many at once, whatever their storage and wherever they lie.
+//! Reads and writes elements of rows, one by one or many at once, of any storage type and in any layout.
 
 use super::{Rows, RowsMut, Storage};
 use crate::simd::storage::{Halves, convert, narrow_bf16, read, widen_bf16, write};
@@ -6,13 +6,13 @@ use crate::simd::{Element, Float, Level, Vector};
 use fearless_simd::Fallback;
 
 impl Rows<'_> {
-    /// As [`Rows::gather_part`] without the vectors of a level. Compiled once.
+    /// Like [`Rows::gather_part`], without the vectors of a level. Compiled once.
     #[inline(never)]
     pub(crate) fn gather_from<F: Float>(&self, row: usize, class: usize, target: &mut [F]) {
         self.gather_part(Fallback::new(), row, class, target);
     }
 
-    /// The same to doubles, compiled for each level.
+    /// The same for doubles, compiled for each level.
     #[inline(never)]
     pub(crate) fn gather_for(&self, level: Level, row: usize, class: usize, target: &mut [f64]) {
         level.compiled(
@@ -21,7 +21,7 @@ impl Rows<'_> {
         );
     }
 
-    /// The same by the vectors of a level, in a function of its own.
+    /// The same with the vectors of a level, in a separate function.
     pub(crate) fn gather<V: Vector, F: Float>(
         &self,
         token: V::Token,
@@ -35,8 +35,8 @@ impl Rows<'_> {
         outlined!(V, token, self.gather_part(token, row, class, target));
     }
 
-    /// Copies the classes of row `row` from `class` on to `target`, converted to `F`; on into the next rows where rows
-    /// are one.
+    /// Copies the classes of row `row` from `class` on to `target`, converted to `F`. It continues with the next rows
+    /// if all rows follow one another in memory.
     #[inline(always)]
     pub(crate) fn gather_part<F: Float>(
         &self,
@@ -72,7 +72,7 @@ impl Rows<'_> {
         mut visit: impl FnMut(usize, f64),
     ) {
         let start = self.start_of_part(row, first, count);
-        // One loop for each storage: none asks for it again and again, and those of neighbours have vectors.
+        // One loop for each storage, so that it is not tested for each element. Loops over neighbours are vectorized.
         macro_rules! walk {
             ($storage:expr, $stride:expr) => {
                 for class in 0..count {
@@ -92,7 +92,7 @@ impl Rows<'_> {
         }
     }
 
-    /// Copies the only elements of the rows from `first` on, which are integers, to 64 bits with their sign.
+    /// Copies the only element of each row from `first` on, an integer, to 64 bits, sign-extended.
     #[inline(never)]
     pub(crate) fn gather_integers(&self, first: usize, target: &mut [u64]) {
         match self.storage {
@@ -119,7 +119,7 @@ impl Rows<'_> {
         // SAFETY: an element of a row that exists, readable by the promise of `from_raw`, of this type.
         let read = |at: *const u8| unsafe { at.cast::<T>().read_unaligned() }.into() as u64;
         if self.outer.step() == Some(size_of::<T>().cast_signed()) {
-            // One after another: a loop that has vectors.
+            // The elements are neighbours, so this loop is vectorized.
             let start = self.start_of(first, target.len(), 0);
             for (i, value) in target.iter_mut().enumerate() {
                 *value = read(start.wrapping_add(i * size_of::<T>()));
@@ -133,13 +133,13 @@ impl Rows<'_> {
 }
 
 impl RowsMut<'_> {
-    /// As [`RowsMut::scatter_part`] without the vectors of a level.
+    /// Like [`RowsMut::scatter_part`], without the vectors of a level.
     pub(crate) fn scatter_from<F: Float>(&self, row: usize, class: usize, values: &[F]) {
         self.scatter_part(Fallback::new(), row, class, values);
     }
 
-    /// Rounds `values` to the storage type into the classes of row `row` from `class` on; on into the next rows where
-    /// rows are one.
+    /// Writes `values`, rounded to the storage type, to the classes of row `row` from `class` on. It continues with the
+    /// next rows if all rows follow one another in memory.
     #[inline(always)]
     pub(crate) fn scatter_part<F: Float>(
         &self,
@@ -166,7 +166,7 @@ impl RowsMut<'_> {
         }
     }
 
-    /// Rounds `values` into the only elements of the rows from `first` on.
+    /// Writes `values`, rounded to the storage type, to the only element of each row from `first` on.
     pub(crate) fn set_rows(&self, first: usize, values: &[f64]) {
         assert!(self.classes == 1);
         let start = self.start_of(first, values.len(), 0);
@@ -177,29 +177,29 @@ impl RowsMut<'_> {
         unsafe { write_all(start, self.storage, stride, values) };
     }
 
-    /// Rounds `value` into a class of row `row`.
+    /// Writes `value`, rounded to the storage type, to a class of row `row`.
     pub(crate) fn put(&self, row: usize, class: usize, value: f64) {
         // SAFETY: an element of a row that exists, by the check of `start_of`.
         unsafe { write(self.start_of(row, 1, class), self.storage, value) };
     }
 
-    /// Rounds `value` into the only element of row `row`.
+    /// Writes `value`, rounded to the storage type, to the only element of row `row`.
     ///
     /// # Panics
-    /// When rows have more than one.
+    /// If rows have more than one element.
     pub fn set_element(&mut self, row: usize, value: f64) {
         assert!(self.classes == 1);
         self.put(row, 0, value);
     }
 }
 
-/// Rounds `values` to elements `stride` bytes apart.
+/// Writes `values`, rounded to the storage type, to elements `stride` bytes apart.
 ///
 /// # Safety
 /// - As many elements of `storage`, `stride` bytes apart from `start` on, are valid for writing.
 #[inline(always)]
 unsafe fn write_all<F: Float>(start: *mut u8, storage: Storage, stride: isize, values: &[F]) {
-    // One loop for each storage, for neighbours one of its own: it has vectors.
+    // One loop for each storage, and a separate one for neighbours, which is vectorized.
     macro_rules! walk {
         ($storage:expr, $stride:expr) => {
             for (index, value) in values.iter().enumerate() {

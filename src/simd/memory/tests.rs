@@ -1,4 +1,4 @@
-//! Views address what a loop over all axes addresses, and copies convert once.
+//! Views address the same elements as a loop over all axes, and copies are rounded once.
 
 use super::{Outer, Rows, RowsMut, Storage};
 use fearless_simd::Fallback;
@@ -32,7 +32,7 @@ fn axes_are_merged_where_they_step_like_one() {
         let line = (outer.rows(), outer.step());
         assert_eq!(line, (len, Some(stride)), "{axes:?} became {outer:?}");
     }
-    // The transposed, the reversed, the repeated and the padded axis stay on their own.
+    // Transposed, reversed, repeated and padded axes are not merged.
     for axes in [[(5, 8), (3, 40)], [(3, 40), (5, -8)], [(3, 0), (5, 8)], [(3, 48), (5, 8)]] {
         let outer = Outer::new(axes.into_iter());
         assert!((outer.step(), outer.inner()) == (None, axes[1]), "{axes:?} became {outer:?}");
@@ -62,7 +62,7 @@ fn rows_lie_where_the_axes_say() {
     }
 }
 
-/// Each row is the one of `own` at its place, and the first row at a place is among `firsts`.
+/// Each row is the row of `own` at its place, and `firsts` has the first row for each place.
 #[test]
 fn repetitions_are_left_out() {
     for lens in [[2, 3, 5], [1, 3, 5], [2, 1, 1], [4, 2, 2]] {
@@ -84,12 +84,12 @@ fn repetitions_are_left_out() {
     }
 }
 
-/// 24 elements off alignment by a byte.
+/// 24 elements, misaligned by one byte.
 fn strided_bytes<const SIZE: usize>(element: impl Fn(usize) -> [u8; SIZE]) -> Vec<u8> {
     std::iter::once(0xAA).chain((0..24).flat_map(element)).collect()
 }
 
-/// Start and axes of 2 rows, 12 elements apart, of 4 classes, 3 apart and backwards from element 9.
+/// Start and axes of 2 rows, 12 elements apart, with 4 classes each, 3 elements apart, backwards from element 9.
 fn strided_view(size: usize) -> (usize, Axis, [Axis; 1]) {
     let size_signed = size.cast_signed();
     (1 + 9 * size, (4, -3 * size_signed), [(2, 12 * size_signed)])
@@ -156,7 +156,7 @@ fn strided_rows_are_scattered() {
     }
 }
 
-/// Neighbouring elements of the compute type are used where they lie; one class always is.
+/// Neighbouring elements of the compute type are used in place, and so is a single class at any stride.
 #[test]
 fn neighbours_are_not_copied() {
     let mut values = [1f32, 2.0, 3.0, 4.0, 5.0, 6.0];
@@ -191,7 +191,7 @@ fn no_broken_rows() {
     let _ = Rows::from_slice(&[0f32; 7], 3);
 }
 
-/// Rows one after another are one row; rows class by class are neighbours within their axis.
+/// Rows that follow one another are one row; rows that are stored class by class are neighbours within their axis.
 #[test]
 fn rows_that_are_read_and_written_at_once() {
     let mut values: Vec<f32> = (0..24u8).map(f32::from).collect();
@@ -215,7 +215,7 @@ fn rows_that_are_read_and_written_at_once() {
     let column = rows.columns::<f32>(8, 4).expect("neighbours")(1);
     assert_eq!((column.len(), column.get(0), column.get(3)), (4, 20.0, 23.0));
     assert!(rows.run::<f32>(0, 2).is_none());
-    // SAFETY: as for `rows`, and no two elements are in one place.
+    // SAFETY: as for `rows`, and no two elements share memory.
     let out = unsafe { RowsMut::from_raw(start.cast(), Storage::F32, (2, 24), axes.into_iter()) };
     out.columns::<f32>(2, 3).expect("neighbours")(1).set(2, -1.0);
     assert!(out.run::<f32>(0, 2).is_none());

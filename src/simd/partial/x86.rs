@@ -9,7 +9,7 @@ use std::arch::x86_64::{
     _mm512_mask_storeu_ps, _mm512_stream_ps,
 };
 
-/// `count` lanes of 16.
+/// A mask of the first `count` of 16 lanes.
 #[inline(always)]
 #[allow(clippy::cast_possible_truncation, reason = "16 bits")]
 fn bits(count: usize) -> u16 {
@@ -80,13 +80,13 @@ fn joined(proof: Avx2, [low, high]: [__m256; 2]) -> f32x16<Avx2> {
     proof.combine_f32x8(f32x8::simd_from(proof, low), f32x8::simd_from(proof, high))
 }
 
-/// From its middle minus `count` on, the masks of `count` words.
+/// From index 16 − `count` on, it has the masks of the first `count` of 16 words.
 static WINDOW: [i32; 32] = [
     -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
     0, 0, 0, 0, 0, 0,
 ];
 
-/// The masks of two halves of 16 words, the first `count` of which are taken.
+/// The masks of the first `count` of 16 words, in two halves.
 #[inline(always)]
 pub(in crate::simd) fn masks(_proof: Avx2, count: usize) -> [__m256i; 2] {
     let (low, high) = WINDOW[16 - count..][..16].split_at(8);

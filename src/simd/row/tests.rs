@@ -5,11 +5,11 @@ use crate::simd::Float;
 use crate::simd::{Level, Vector, VectorJob, fence};
 use std::panic::catch_unwind;
 
-/// Longer than two quads of the narrowest elements, with room around for what must stay as it is.
+/// Longer than two quads of the narrowest elements, with elements around the row that must not be written.
 const ROOM: usize = 160;
 const BEFORE: usize = 5;
 
-/// Copies `len` elements vector by vector from place to place, marking the lanes after the end.
+/// Copies `from` to `to` vector by vector, from element `first` on, and checks the lanes after the end.
 struct Copy<'r, F> {
     from: &'r [F],
     to: &'r mut [F],
@@ -93,7 +93,7 @@ fn check_copies<F: Float + std::fmt::Debug>() {
     }
 }
 
-/// Rows that are written from a line of memory on, wherever they begin, also over what they are made of.
+/// Long rows, which are written from a cache line on, wherever they begin, also in place.
 fn check_long_rows<F: Float + std::fmt::Debug>() {
     let number = |i: usize| F::from_f64(f64::from(u16::try_from(i).expect("a small number")));
     let all: Vec<F> = (0..LONG + 3 * ROOM).map(number).collect();
@@ -113,7 +113,7 @@ fn check_long_rows<F: Float + std::fmt::Debug>() {
     }
 }
 
-/// Writes a row over itself, but for the label.
+/// Writes a row over itself, except for the label.
 struct InPlace<'r, F> {
     row: &'r mut [F],
     label: (usize, F),
@@ -141,7 +141,7 @@ fn every_length_is_copied() {
     check_copies::<f64>();
 }
 
-/// What is done one element too far.
+/// An access that reaches one element too far.
 #[derive(Clone, Copy, Debug)]
 enum Access {
     Load,
@@ -167,7 +167,7 @@ impl<F: Float> VectorJob<F> for TooFar {
             Access::Head => source.head(token, 101, zero),
             Access::Quad => source.quad::<V>(quad_end + 1).nth(token, 0),
             Access::Transpose => {
-                // The last of LANES vectors ends one element behind the row.
+                // The last of LANES vectors ends one element after the row.
                 let last = row.len() - V::LANES - (V::LANES - 1) * 3;
                 let target = &mut Sink::from_slice(&mut []);
                 transpose::<V>(token, source.part(last + 1, 100), 3, target, 3);
@@ -205,7 +205,7 @@ fn no_access_reaches_beyond_the_row() {
     }
 }
 
-/// A block of LANES rows from place to place, transposed.
+/// Transposes a block of LANES rows.
 struct Block<'r, F> {
     from: &'r [F],
     stride: usize,
@@ -223,8 +223,8 @@ impl<F: Float> VectorJob<F> for Block<'_, F> {
     }
 }
 
-/// As a loop over columns and rows does it: each column over what the one before has behind it, as far as
-/// there is room.
+/// The result is that of a loop over columns and rows: if columns overlap, the later one is kept. Nothing is written
+/// after the end.
 fn check_blocks<F: Float + std::fmt::Debug>() {
     let number = |i: usize| F::from_f64(f64::from(u16::try_from(i).expect("a small number")));
     let from: Vec<F> = (0..400).map(number).collect();
@@ -260,7 +260,7 @@ fn blocks_are_transposed() {
     check_blocks::<f64>();
 }
 
-/// Past the caches or not, the same numbers arrive.
+/// Streaming stores write the same numbers.
 struct Stream<'r, F>(&'r [F], &'r mut [F]);
 
 impl<F: Float> VectorJob<F> for Stream<'_, F> {
@@ -277,7 +277,7 @@ fn check_streams<F: Float + std::fmt::Debug>() {
     let number = |i: usize| F::from_f64(f64::from(u16::try_from(i).expect("a small number")));
     let from: Vec<F> = (0..100).map(number).collect();
     for level in Level::available() {
-        // On lines, and off them.
+        // Aligned to cache lines, and not aligned.
         for start in 0..17 {
             let mut to = [F::from_f64(-2.0); 120];
             level.run(Stream(&from, &mut to[start..start + 100]));

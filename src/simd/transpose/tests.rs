@@ -1,4 +1,4 @@
-//! Every level has the transposition of a loop over rows and columns.
+//! Every level transposes like a loop over rows and columns.
 
 use crate::simd::{Float, Level, Sink, Source, Vector, VectorJob, transpose};
 
@@ -28,7 +28,7 @@ fn check<F: Float>(lanes: usize, number: impl Fn(usize) -> F, bits: impl Fn(F) -
     }
 }
 
-/// Any bits: every number of the block is another, among them subnormal numbers and NaN.
+/// Arbitrary bits: all numbers of the block are different, and some are subnormal or NaN.
 #[test]
 fn rows_become_columns() {
     let f32_of = |i: usize| f32::from_bits(u32::try_from(i).expect("few") * 0x00ff_1357);

@@ -5,19 +5,19 @@ use super::SmoothedTargets;
 use crate::simd::{ExactSum, Float, Level, Vector, outlined};
 use crate::target::{LossTerms, NO_CLASS, Prior, Targets, WeightValues, unit_of};
 
-/// Classes whose weights are made at once, whether there are as many or not: loops of a fixed length have vectors.
+/// Classes whose weights are computed at a time, even if there are fewer: loops of a fixed length are vectorised.
 pub(crate) const PART: usize = 32;
 
-/// Weights that were made.
+/// Properties of the weights that were computed.
 pub(crate) struct Filled {
-    /// Σ w, which is known without class weights: 0 then.
+    /// Σ w; 0 without class weights, since it is known then.
     pub(crate) mass: f64,
-    /// Does a class that is masked have weight? Then the loss is infinite.
+    /// Does a masked class have weight? Then the loss is infinite.
     pub(crate) is_lost: bool,
 }
 
 impl<F: Float> SmoothedTargets<'_, F> {
-    /// w of the classes of a row that is made, from one on; those that are not in `kept` have none.
+    /// Computes w of a row for the classes from `start` on; classes that `kept` excludes have weight 0.
     pub(crate) fn fill<V: Vector<Scalar = F>>(
         &self,
         token: V::Token,
@@ -59,7 +59,7 @@ impl<F: Float> SmoothedTargets<'_, F> {
                     let mut q = Aligned([0.0; PART]);
                     targets.rows.gather::<V, f64>(token, row, start, &mut q.0[..len]);
                     for (k, kept) in kept.iter().enumerate() {
-                        // A class of weight 0 is not asked for.
+                        // A class of class weight 0 does not count.
                         let has_weight = |c: &WeightValues| c.get(start + k) != 0.0;
                         let is_asked =
                             q.0[k] != 0.0 && self.terms.class_weight.is_none_or(has_weight);
@@ -72,7 +72,7 @@ impl<F: Float> SmoothedTargets<'_, F> {
                     }
                 }
                 if is_weighted {
-                    // Also of probabilities that are lost.
+                    // Including the probabilities of masked classes.
                     sum.add::<V>(token, &Aligned(made.0.map(F::to_f64)).0[..len]);
                 }
                 fill_masked(kept, &mut made.0, F::default());
@@ -83,13 +83,13 @@ impl<F: Float> SmoothedTargets<'_, F> {
     }
 }
 
-/// Numbers of a part. No vector of them lies in two lines of memory: to read back one that was just written there waits.
+/// Numbers of a part. No vector of them crosses a cache line: reading back one just written across two would wait.
 #[derive(Clone, Copy)]
 #[repr(align(64))]
 struct Aligned<T>([T; PART]);
 
 impl<F: Float> Aligned<F> {
-    /// The first of them to `to`.
+    /// Copies the first of them to `to`.
     #[inline(always)]
     fn put(&self, to: &mut [F]) {
         match <&mut [F; PART]>::try_from(&mut *to) {
@@ -127,7 +127,7 @@ impl LossTerms<'_> {
         }
     }
 
-    /// u·c of the classes from `start` on, the same for all rows; their sum.
+    /// Writes u·c of the classes from `start` on, which is the same for all rows; returns the sum.
     pub(crate) fn fill_prior<F: Float>(&self, level: Level, start: usize, w: &mut [F]) -> f64 {
         let mut sum = ExactSum::default();
         for (part, w) in w.chunks_mut(PART).enumerate() {
@@ -141,18 +141,18 @@ impl LossTerms<'_> {
     }
 }
 
-/// `weight` in the type of the row; one that is positive stays so.
+/// `weight` in the type of the row; a positive weight stays positive.
 #[inline(always)]
 pub(crate) fn positive<F: Float>(weight: f64) -> F {
     let rounded = F::from_f64(weight);
     if weight > 0.0 && rounded.to_f64() == 0.0 { F::SMALLEST } else { rounded }
 }
 
-/// `value` for every class that is not kept.
+/// Sets every class that is not kept to `value`.
 #[inline(always)]
 pub(crate) fn fill_masked<F: Float>(kept: &[F], values: &mut [F], value: F) {
     for (kept, target) in kept.iter().zip(values) {
-        // Without a branch, so that the loop has vectors.
+        // Without a branch, so that the loop is vectorised.
         *target = if kept.to_f64() == 0.0 { value } else { *target };
     }
 }

@@ -1,4 +1,4 @@
-//! Rows through the core, and how far the results are off.
+//! Evaluates rows with the core and measures the errors.
 //!
 //! ```text
 //! e          = exp(z/T)·2^(H − N), rounded
@@ -13,20 +13,20 @@ use crate::simd::{Float, Level, MOST_LANES, Sink, Source, Vector, VectorJob};
 use std::f64::consts::LOG2_E;
 use std::ops::RangeInclusive;
 
-/// Logits in a row; the largest f32 are 1/16 apart, so 32 in all, which the cut spares.
+/// Logits in a row. The largest f32 are 1/16 apart, so that a row of them spans 32: none is below the cut.
 pub const ROW: usize = 512;
 
-/// The worst errors there are.
+/// The bounds of the errors.
 pub struct Bounds {
     /// Of e, in ulp.
     pub exp: RangeInclusive<f64>,
-    /// The same of e itself, in halves of ulp(1): what the bounds of sums and quotients are made of.
+    /// The same relative to e, in halves of ulp(1): the bounds of sums and quotients follow from it.
     pub relative: RangeInclusive<f64>,
-    /// |mean error of e|, in ulp: what a sum of many exponentials is off by.
+    /// |mean error of e|, in ulp: the error of a sum of many exponentials.
     pub bias: f64,
 }
 
-/// A row and what the core makes of it.
+/// A row and the results of the core.
 pub struct Row<F> {
     /// T
     pub temperature: f64,
@@ -35,7 +35,7 @@ pub struct Row<F> {
     pub e: [F; ROW],
     /// N − H
     pub base: f64,
-    /// Of the maximum, in double precision.
+    /// The exponential of the maximum, in double precision.
     pub wide_of_max: f64,
 }
 
@@ -52,7 +52,7 @@ impl<F: Float> Row<F> {
         let exp = Exponential::<V>::new(token, &temperature);
         let max = V::splat(token, self.max);
         let base = Base::<V>::new(&temperature, max);
-        // The magic number is that of the type and H + bias − N.
+        // The magic number is that of the type plus H + bias − N.
         let magic = base.magic.to_array()[0].to_f64();
         self.base = F::EXP.magic.to_f64() + F::EXP.exponent_bias as f64 - magic;
         for at in (0..ROW).step_by(V::LANES) {
@@ -72,7 +72,7 @@ impl<F: Float> Row<F> {
     fn has_the_bits_of(&self, other: &Self) -> bool {
         let differ = |one: f64, another: f64| one.to_bits() ^ another.to_bits();
         let pairs = std::iter::zip(&self.e, &other.e);
-        // Without a branch: it is vectorised.
+        // Without a branch, so that it is vectorised.
         let of_e = pairs.fold(0, |bits, (e, other)| bits | differ(e.to_f64(), other.to_f64()));
         let of_base = differ(self.base, other.base);
         of_e | of_base | differ(self.wide_of_max, other.wide_of_max) == 0
@@ -99,7 +99,7 @@ fn rounded(value: f64) -> f64 {
     (value + ROUND) - ROUND
 }
 
-/// 2^n of a normal number, by way of the last bits of 2^52 + field: it is vectorised.
+/// 2^n, a normal number, from the last bits of 2^52 + field, so that it is vectorised.
 #[inline(always)]
 fn power(n: f64) -> f64 {
     f64::from_bits((n + (1023.0 + TWO_TO_52)).to_bits() << 52)
@@ -112,7 +112,7 @@ impl<F: Truth> Row<F> {
     fn is_one(&self) -> bool {
         let [least, most] =
             [-1.0, 1.0].map(|sign| F::from_f64(sign * F::ULP / 128.0 * self.temperature));
-        // Counted, not looked for: it is vectorised.
+        // Counted without an early exit, so that it is vectorised.
         if self.z.iter().filter(|z| (least..=most).contains(*z)).count() < ROW {
             return false;
         }
@@ -120,13 +120,13 @@ impl<F: Truth> Row<F> {
         self.e.iter().filter(|e| **e == one).count() == ROW
     }
 
-    /// How far e of one input is off, in ulp, and of itself.
+    /// The error of e for one input, in ulp, and relative to e.
     #[inline(always)]
     pub fn error(&self, i: usize) -> (f64, f64) {
         self.error_of(self.z[i], self.e[i].to_f64())
     }
 
-    /// The same of an exponential that is given.
+    /// The same for a given exponential.
     #[inline(always)]
     pub fn error_of(&self, z: F, e: f64) -> (f64, f64) {
         // z/T in two parts.
@@ -147,13 +147,13 @@ impl<F: Truth> Row<F> {
 /// Lanes of [`Worst`]: independent, so that the compiler can make vectors of them.
 const WIDTH: usize = 8;
 
-/// What many inputs come to, in [`WIDTH`] shares.
+/// The worst errors for many inputs, in [`WIDTH`] shares.
 #[derive(Default)]
 pub struct Worst {
     exp: [f64; WIDTH],
     exp_at: [f64; WIDTH],
     relative: [f64; WIDTH],
-    /// Sum of the errors, which a NaN anywhere makes NaN.
+    /// Sum of the errors: NaN if any is NaN.
     sum: [f64; WIDTH],
     rows: usize,
 }
@@ -194,7 +194,7 @@ impl Worst {
     }
 }
 
-/// Evaluates and measures rows; `fill` makes a row of its index and gives its maximum.
+/// Evaluates and measures rows; `fill` fills the row of an index and returns its maximum.
 struct Sweep<Rows, Fill> {
     others: &'static [Level],
     temperature: f64,
@@ -225,7 +225,7 @@ impl<F: Truth, Rows: Iterator<Item = usize>, Fill: Fn(usize, &mut [F; ROW]) -> F
     }
 }
 
-/// The worst errors in `rows` at the last of `levels`, a share for each thread; the others have its bits.
+/// The worst errors in `rows` at the last of `levels`, a share for each thread; the others must have the same bits.
 pub fn sweep<F: Truth>(
     levels: &'static [Level],
     temperature: f64,

@@ -1,4 +1,4 @@
-//! exp(z − n·ln 2) − 1, more exactly than the core and by other arithmetic.
+//! exp(z − n·ln 2) − 1, more accurate than the core and computed in a different way.
 
 use crate::simd::Float;
 
@@ -64,7 +64,7 @@ const INVERSE_FACTORIAL: [f64; 21] = {
     table
 };
 
-/// What the rounding of 1/k! lost. The bits of 1/3 and 1/15 repeat, so it is 1/k! again, smaller.
+/// The rounding errors of 1/k!. The bits of 1/3 and 1/15 repeat, so each is 1/k! again, scaled by a power of two.
 const INVERSE_FACTORIAL_LOW: [f64; 6] = [
     0.0,
     0.0,
