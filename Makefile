@@ -3,7 +3,7 @@
 #   make demo     train classifiers of handwritten digits with and without label smoothing
 #   make demo-tokens           the same at K = 1000, on tokens of Python's own library: up to 8 minutes on two cores
 #   make test     tests of the Rust core, then of the Python package, its README and its docstrings
-#   make test-frameworks       tests with real PyTorch, LightGBM, XGBoost and Dask, in an environment of their own: gigabytes
+#   make test-frameworks       tests with real PyTorch, LightGBM, XGBoost and Dask, in a separate environment: gigabytes
 #   make docs     the site, from docs/ and the docstrings, into target/docs; warnings and broken links are errors
 #   make lint     formatting, lints, types, the rules on modules in CONTRIBUTING.md and `make instructions`
 #   make wheel    a wheel and a source distribution in dist/, audited, each installed into an empty environment and
@@ -11,18 +11,18 @@
 #   make check    test, test-frameworks, docs, wheel and lint: what CI runs
 #   make fmt      format everything in place
 #   make instructions          count the instructions of the kernels, and fail if they are more than on record;
-#                              without valgrind it only says so, with INSTRUCTIONS=--require it fails
+#                              if valgrind is missing, it only says so, or fails with INSTRUCTIONS=--require
 #   make record-instructions   record them
-#   make bench    time it beside its peers, in an environment of their own: gigabytes; BENCH=--quick for a part
+#   make bench    time it beside its peers, in a separate environment: gigabytes; BENCH=--quick for a part
 #   make scaling  cost per logit by size and threads, measured and modelled; SCALING=--full to 10^9 logits: 9 GB
 #   make serve-bench           latency and throughput of examples/scoring_server.py, beside the same server with SciPy
-#   make notices  write THIRD_PARTY_NOTICES.txt anew, after a change of Cargo.lock
-#   make audit    advisories, licences and sources of what is installed: needs the network and cargo-deny
+#   make notices  rewrite THIRD_PARTY_NOTICES.txt, after a change of Cargo.lock
+#   make audit    advisories, licences and sources of dependencies: needs the network and cargo-deny
 #                 (cargo install --locked cargo-deny)
-#   make clean    remove what was built
+#   make clean    remove all that was built
 #
-# Everything from PyPI goes into .venv, the peers into .venv-bench, the frameworks into .venv-frameworks, Sphinx into .venv-docs, the
-# tools of `make wheel` into .venv-wheel and what it builds into .venv-installed. PYTHON=python3.13 chooses the interpreter of a new one (make clean first).
+# PyPI packages go to .venv, peers to .venv-bench, frameworks to .venv-frameworks, Sphinx to .venv-docs, those of
+# `make wheel` to .venv-wheel and .venv-installed. PYTHON=python3.13 chooses the interpreter (make clean first).
 
 PYTHON ?= python3
 VENV   ?= .venv
@@ -32,7 +32,7 @@ INSTRUCTIONS ?=
 SCALING ?=
 WHEEL_TESTS ?=
 SDIST_TESTS ?= test_import.py test_docs.py test_values.py test_error_texts.py
-# Tests of the Python package in a process for each core; one that has none left takes over tests of the others.
+# Tests of the Python package run in a process for each core; one that has finished takes over tests of the others.
 WORKERS ?= --numprocesses=auto --dist=worksteal
 BIN    := $(VENV)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
 AUDIT  := .venv-audit/$(notdir $(BIN))
@@ -42,22 +42,22 @@ WHEEL := $(abspath .venv-wheel)/$(notdir $(BIN))
 INSTALLED := $(abspath .venv-installed)/$(notdir $(BIN))
 TMPDIR ?= /tmp
 FIRST_CALL := "import sys, smoothxent as sx; assert sx.__file__.startswith(sys.prefix); print(sx.cross_entropy([[0.0, 0.0]], [1]))"
-# The C library of this machine is newer than those of many users; zig links for an old one. It would also link an unwinder of its own,
-# statically; the C library unwinds daemon threads at the end of Python by that of libgcc_s, and the two crash on each other.
+# The C library here is newer than those of many users; zig links for an old one. zig would also link its own unwinder,
+# but at the end of Python the C library unwinds daemon threads with libgcc_s, and the two unwinders together crash.
 OLD_LIBC := $(if $(filter Linux,$(shell uname -s)),--zig --compatibility manylinux_2_17)
 SYSTEM_UNWINDER = $(if $(OLD_LIBC),-C link-arg=$(shell cc -print-file-name=libgcc_s.so.1))
 
-# maturin installs into the environment it is told; pyo3 must not look for another Python.
+# maturin installs into this environment; pyo3 must not look for another Python.
 export VIRTUAL_ENV := $(abspath $(VENV))
 unexport CONDA_PREFIX
-# What is imported is what is installed, or what a recipe says.
+# Python imports the installed packages, or those that a recipe names.
 unexport PYTHONPATH
-# Hundreds of processes of the tests import NumPy: one compiles it to bytecode for all.
+# Hundreds of test processes import NumPy: one of them compiles it to bytecode for all.
 unexport PYTHONDONTWRITEBYTECODE
 export PIP_QUIET := 1
 
 .PHONY: build demo demo-tokens test test-core test-frameworks docs wheel lint check fmt instructions record-instructions bench peers limits scaling serve-bench notices audit clean
-ifndef AT_ONCE # where a recipe says so
+ifndef AT_ONCE # set by recipes that run in parallel
 .NOTPARALLEL:
 endif
 
@@ -77,7 +77,7 @@ $(VENV)/maturin:
 	$(BIN)/python -m pip install --upgrade pip 'maturin>=1.16,<2'
 	touch $@
 
-# What is never imported need not be compiled to bytecode: that would take the compiler's time.
+# Most modules are never imported and need no bytecode; compiling them would slow down the Rust compiler.
 $(VENV)/packages: $(VENV)/maturin pyproject.toml
 	$(BIN)/python tools/requirements.py $(EXTRAS) > $@.txt
 	$(BIN)/python -m pip install --no-compile --requirement $@.txt
@@ -87,12 +87,12 @@ $(VENV)/linters: $(VENV)/maturin pyproject.toml
 	$(BIN)/python -m pip install --no-compile --group dev
 	touch $@
 
-# Without the flags of make, which name a job server that only makes can reach.
+# Without the flags of make, which name a job server that only make can use.
 $(VENV)/extension: $(VENV)/maturin pyproject.toml Cargo.toml Cargo.lock python/Cargo.toml $(foreach rs,/*.rs /*/*.rs /*/*/*.rs,$(wildcard src$(rs) python/src$(rs)))
 	MAKEFLAGS= $(BIN)/maturin develop --release --skip-install
 	touch $@
 
-# Editable: an edit of Python code needs no build, an edit of Rust code rebuilds the extension alone.
+# Editable: changed Python code needs no build, changed Rust code rebuilds only the extension.
 $(VENV)/built: $(VENV)/packages $(VENV)/extension
 	MAKEFLAGS= $(BIN)/maturin develop --release --extras $(EXTRAS)
 	touch $@
@@ -111,7 +111,7 @@ test:
 test-core:
 	MAKEFLAGS= cargo test --release --locked
 
-# The extension is that of `make build`, in the tree: one for every Python >= 3.11.
+# The extension of `make build`, in the tree, works for every Python >= 3.11.
 test-frameworks: build .venv-frameworks/installed
 	PYTHONPATH=python $(FRAMEWORKS)/python -m pytest tests/frameworks tests/test_torch_tensors.py
 
@@ -122,7 +122,7 @@ test-frameworks: build .venv-frameworks/installed
 	$(FRAMEWORKS)/python -m pip install --upgrade --group frameworks
 	touch $@
 
-# The docstrings are those of the tree. Formulas are MathML, so the pages need no network.
+# Docstrings are read from the tree. Formulas are MathML, so the pages need no network.
 docs: build .venv-docs/installed
 	rm -rf target/docs
 	PYTHONPATH=python $(DOCS)/python -m sphinx --quiet --fail-on-warning --keep-going --fresh-env \
@@ -135,10 +135,10 @@ docs: build .venv-docs/installed
 	$(DOCS)/python -m pip install --upgrade 'numpy>=2.0' --group docs
 	touch $@
 
-# The wheel is built from the source distribution, so its tests are those of both. The wheel is installed where no compiler can be
-# found, called with NumPy alone, then tested from another folder. What the source distribution installs is tested by the files of
-# tests/ that it has: all are collected, those of SDIST_TESTS run.
-# Cargo starts from nothing: files of a source distribution have one date, so it would take an older build for theirs.
+# The wheel is built from the source distribution, so its tests are tests of both. It is installed without a compiler,
+# called with only NumPy installed, then tested from another folder. The installed source distribution is tested by
+# its own files of tests/: all are collected, those of SDIST_TESTS run.
+# Cargo starts with an empty folder: all files of a source distribution have one date, so it would use older builds.
 wheel: export CARGO_TARGET_DIR := $(abspath target/wheel)
 wheel: .venv-wheel/installed
 	rm -rf dist target/sdist target/wheel
@@ -188,7 +188,7 @@ instructions: $(VENV)/maturin
 record-instructions: $(VENV)/maturin
 	$(BIN)/python -m benches.instructions --record
 
-# The tests need none of the peers and must not meet the versions that these ask for.
+# The tests need none of the peers, and must not run with the versions that these require.
 bench:
 	$(MAKE) VENV=.venv-bench EXTRAS=bench peers
 
@@ -207,7 +207,7 @@ serve-bench: build
 notices: $(VENV)/maturin
 	$(BIN)/python tools/notices.py
 
-# pip-audit has an environment of its own: it is not to audit itself. Strict: a package that it cannot look up is an error.
+# pip-audit has its own environment, so that it does not audit itself. Strict: a package that is not found is an error.
 audit: build
 	cargo deny --workspace --locked check
 	$(PYTHON) -m venv .venv-audit

@@ -1,15 +1,15 @@
-"""What a call takes beside other threads: behind another library's, and of two processes at once.
+"""The time of a call beside the threads of another library, or of a second process of ours.
 
-    python -m benches.beside                            # in an environment with what is to be beside
+    python -m benches.beside                            # in an environment with the other libraries
     python -m benches.beside onnxruntime processes      # some of them
 
-The logits are made by a product of 256 x 512 and 512 x 1000 that another library computes, on as
-many threads as there are processors, as a server scores what its model answers; or two processes of
-ours call at the same time, as two workers of a server do. Timed are softmax and the loss with its
-gradient, on one thread and on all, in turns of a quarter of a second; two processes take their turns
-by the same clock. Neighbours that spin between their calls hold the other processors for a moment: a
-second thread must not cost there. Each neighbour has a process of its own; one that is not installed
-is left out.
+The logits are a product of 256 x 512 and 512 x 1000 that another library computes, on as many
+threads as there are processors, like a server that scores the output of its model; or two processes
+of ours call at the same time, like two workers of a server. Softmax and the loss with its gradient
+are timed, on one thread and on all, in turns of a quarter of a second; two processes take their turns
+by the same clock. Neighbours that spin between their calls occupy the other processors for a moment:
+a second thread must not slow down calls there. Each neighbour has its own process; libraries that are
+not installed are left out.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ Product = Callable[[], Array]
 
 
 def onnxruntime(x: Array, w: Array, spins: bool = True) -> Product:
-    """ONNX Runtime, whose threads spin for a while after each run unless told otherwise."""
+    """ONNX Runtime, whose threads spin for a while after each run by default."""
     from onnx import parser
 
     ort = import_module("onnxruntime")
@@ -53,12 +53,12 @@ def onnxruntime(x: Array, w: Array, spins: bool = True) -> Product:
 
 
 def onnxruntime_sleeping(x: Array, w: Array) -> Product:
-    """ONNX Runtime, told not to spin: the other processors are free."""
+    """ONNX Runtime without spinning: the other processors are free."""
     return onnxruntime(x, w, spins=False)
 
 
 def torch(x: Array, w: Array) -> Product:
-    """PyTorch, whose threads are OpenMP's."""
+    """PyTorch, with the threads of OpenMP."""
     library = import_module("torch")
     library.set_num_threads(THREADS)
     left, right = library.from_numpy(x), library.from_numpy(w)
@@ -66,7 +66,7 @@ def torch(x: Array, w: Array) -> Product:
 
 
 def tensorflow(x: Array, w: Array) -> Product:
-    """TensorFlow, with its own pool."""
+    """TensorFlow, with its own thread pool."""
     library = import_module("tensorflow")
     library.config.threading.set_intra_op_parallelism_threads(THREADS)
     left, right = library.constant(x), library.constant(w)
@@ -74,7 +74,7 @@ def tensorflow(x: Array, w: Array) -> Product:
 
 
 def processes(x: Array, w: Array) -> Product:
-    """Another process that does what this one does; no product."""
+    """A second process that does the same as this one; without a product."""
     z = x @ w
     return lambda: z
 
@@ -86,7 +86,7 @@ NEIGHBOURS = {
 
 
 def calls(problem: Problem) -> dict[str, Callable[[Array], Any]]:
-    """What is timed."""
+    """The calls that are timed."""
     out, labels, eps = np.zeros_like(problem.logits), problem.labels, problem.epsilon
     both = sx.cross_entropy_value_and_grad
     return {
@@ -134,7 +134,7 @@ def beside(name: str, seconds: float, is_other: bool) -> None:
 
 
 def main() -> None:
-    """Give each neighbour a process; the two processes of ours one each."""
+    """Run each neighbour in its own process, and our two processes each in one."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
@@ -169,7 +169,7 @@ def main() -> None:
 
 
 def installed(name: str) -> bool:
-    """Return whether it can be imported, and what reads its models."""
+    """Return whether a library can be imported, with the packages that it needs here."""
     from importlib.util import find_spec
 
     return all(find_spec(each) for each in ([name, "onnx"] if name == "onnxruntime" else [name]))

@@ -6,8 +6,8 @@
     seconds(p) = W / p + S      W: processor time of the workers, S: that of scheduler and client, which p
                                 does not change; both measured in the runs with one process
 
-Run as `python -m benches.dask_scaling` with the extra `dask`, on a machine with nothing else to do: the clock is
-read, too. Prints medians, for the times and for the ratios of neighbouring runs.
+Run as `python -m benches.dask_scaling` with the extra `dask`, on an otherwise idle machine: wall times are
+measured, too. Prints medians of the times and of the ratios of neighbouring runs.
 """
 
 import argparse
@@ -22,7 +22,7 @@ from distributed import Client, LocalCluster, wait
 
 import smoothxent.dask as sxd
 
-CLASSES = 3 * 16384  # a vocabulary, in whole segments
+CLASSES = 3 * 16384  # the size of a vocabulary, in whole segments
 ROWS = 2048  # 403 MB
 CHUNKS = {"rows": (256, CLASSES), "rows and classes": (768, 16384)}
 MODELLED = (2, 4, 16, 64)
@@ -47,7 +47,7 @@ def loss_of(client, chunks, are_there):
 
 
 def timed(client, loss):
-    """The loss, seconds by the clock, and processor seconds of the workers and of this process."""
+    """The loss, wall seconds, and processor seconds of the workers and of this process."""
     before, own = client.run(time.process_time), time.process_time()
     begin = time.perf_counter()
     value = client.compute(loss).result().item()

@@ -1,4 +1,4 @@
-"""The driver: engines started, shapes prepared, answers compared, turns taken."""
+"""The driver: starts engines, prepares shapes, compares answers and gives turns."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from benches.tables import LIMIT, shape_name
 from benches.targets import Variant
 
 PROGRAM = machine.ROOT / "target/limits/release" / ("limits.exe" if os.name == "nt" else "limits")
-# Ulp of the answer's type: more than any peer's rounding, less than any mistake; and of ours.
+# Ulp of the answer's type: more than rounding errors of peers, less than any mistake; the same for ours.
 WRONG, OURS_WRONG = 2.0**14, 64.0
-# Bytes; smaller arrays stay in the caches, where memory sets no limit.
+# Bytes; smaller arrays stay in the caches and are not limited by memory.
 IN_MEMORY = 8_000_000
 SWEEPS = ("read", "copy", "scale")
 SWEEP = {"loss_grad": "copy", "loss": "read", "softmax": "copy", "log_softmax": "copy"}
@@ -34,10 +34,10 @@ def in_memory(shape: Shape) -> bool:
 
 
 class Driver:
-    """The engines, and who is missing."""
+    """The engines, and those that are missing."""
 
     def __init__(self, names: list[str], threads: int, budget: float) -> None:
-        """Start the engines, each in its process."""
+        """Start the engines, each in its own process."""
         self.budget = budget
         self.missing: dict[str, str] = {}
         self.versions: dict[str, str] = {}
@@ -54,7 +54,7 @@ class Driver:
     def ask_all(
         self, method: str, arguments: Callable[[str], tuple[Any, ...]]
     ) -> tuple[dict[str, Any], dict[str, str]]:
-        """Ask all engines the same thing at the same time; return answers and failures."""
+        """Send all engines the same request at the same time; return answers and failures."""
         answers, failures = {}, {}
         for name, engine in self.engines.items():
             try:
@@ -70,13 +70,13 @@ class Driver:
         return answers, failures
 
     def bury(self, failures: dict[str, str]) -> None:
-        """Drop the engines whose processes are gone."""
+        """Drop the engines whose processes have ended."""
         for name, engine in list(self.engines.items()):
             if not engine.process.is_alive():
                 self.drop(name, failures.get(name, "its process ended"))
 
     def drop(self, name: str, reason: str) -> None:
-        """Go on without an engine."""
+        """Continue without an engine."""
         self.missing[name] = reason
         self.engines.pop(name).stop()
 
@@ -119,12 +119,12 @@ class Driver:
             contest.failures[label] = f"its answer is wrong by {ulp:.3g} ulp"
 
     def add_limit(self, contest: Contest) -> None:
-        """Let the limit of memory take part."""
+        """Add the limit of memory to the contest."""
         if self.limits is not None and in_memory(contest.shape):
             self.add_sweep(contest, LIMIT, f"{SWEEP[contest.operation]} {size(contest.shape)}")
 
     def add_sweep(self, contest: Contest, label: str, name: str) -> None:
-        """Let one sweep over memory take part."""
+        """Add one sweep over memory to the contest."""
         assert self.limits is not None
         try:
             once = self.limits.turn(name, 1)
@@ -145,7 +145,7 @@ class Driver:
         return contests
 
     def variants(self, chosen: list[Variant], threads: int) -> list[tuple[Variant, Contest]]:
-        """Compare ours with ours; to the driver that is one more engine, by itself."""
+        """Compare variants of ours; for the driver they are one more engine, which runs alone."""
         for engine in self.engines.values():
             engine.stop()
         self.engines = {"variants": Engine("variants")}
@@ -160,7 +160,7 @@ class Driver:
         return rows
 
     def variants_of(self, shape: Shape, here: list[Variant]) -> list[tuple[Variant, Contest]]:
-        """Compare ours with ours on one shape."""
+        """Compare variants of ours on one shape."""
         means = mean_losses(shape)
         _, failures = self.ask_all("prepare", lambda _: (shape,))
         rows = []

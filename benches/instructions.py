@@ -7,9 +7,9 @@
     run it under callgrind, which collects inside `counted` alone and dumps before each check
     the n-th dump is the n-th kernel's
 
-Counted are the kernels for AVX2: valgrind does not know AVX-512. Needs Linux on x86-64, and
-valgrind; without them it says that nothing was checked, and with --require fails for want of
-valgrind. See benches/README.md.
+The AVX2 kernels are counted: valgrind does not support AVX-512. Needs Linux on x86-64, and valgrind;
+without them it says that nothing was checked, and with --require it fails if valgrind is missing.
+See benches/README.md.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ from benches.machine import ROOT
 
 LEVEL = "avx2"
 RECORD = ROOT / "benches" / "record" / f"instructions-{LEVEL}.csv"
-# How far a count may be from the record. Between runs counts differ by nothing, with another
-# environment or C library by parts in a thousand.
+# The allowed difference from the record. Counts of two runs are equal; with another environment or C
+# library they differ by parts in a thousand.
 SLACK = 0.03
 MORE, LESS, NEW = "MORE", "less", "NOT ON RECORD"
 MISSING = """\
@@ -44,7 +44,7 @@ class Failure(Exception):
 
 
 def output(command: list[str]) -> str:
-    """Return what a command prints, or fail with what it complains about."""
+    """Return the output of a command; raise `Failure` if it fails."""
     result = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
     if result.returncode:
         raise Failure(f"code {result.returncode} from {' '.join(command)}")
@@ -88,7 +88,7 @@ def count(program: str) -> dict[str, float]:
 
 
 def versions() -> dict[str, str]:
-    """Return what else a count depends on."""
+    """Return the versions on which a count depends."""
     return {"rustc": output(["rustc", "--version"]).strip()}
 
 
@@ -110,7 +110,7 @@ def write(counts: dict[str, float]) -> None:
 
 
 def verdict(value: float, recorded: float | None) -> str:
-    """Return what is said of a count; "" if it is as on record."""
+    """Return the verdict on a count; "" if it agrees with the record."""
     if recorded is None:
         return NEW
     if value > recorded * (1 + SLACK):

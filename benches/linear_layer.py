@@ -1,4 +1,4 @@
-"""The loss of a linear layer beside its matrix products alone: seconds, and memory at the peak.
+"""The loss of a linear layer beside its matrix products alone: seconds, and peak memory.
 
     python -m benches.linear_layer [--rows N] [--features D] [--classes K] [--rounds R]
 
@@ -7,8 +7,8 @@
     ours       linear_cross_entropy_value_and_grad: with the loss and the sums over chunks
     bfloat16   the same with weights stored in bfloat16
 
-They take turns; the quotients are those of a round. On a machine with other work they say nothing: the threads of
-a BLAS wait for one another. Needs Linux, for the memory, and 4 K (N + 2 D) bytes. `make bench` does not run it.
+They take turns; ratios are of times within a round. On a busy machine they are meaningless: the threads of a BLAS
+wait for each other. Needs Linux, to measure memory, and 4 K (N + 2 D) bytes. `make bench` does not run it.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""What a record says about where it was made."""
+"""The facts of a record about the machine."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 def cpu() -> str:
-    """Return the model of the processor, with its numbers where the name alone says little."""
+    """Return the model of the processor, with family and model number if they are known."""
     try:
         text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
     except OSError:
@@ -33,7 +33,7 @@ def slug(name: str) -> str:
 
 
 def commit() -> str:
-    """Return the commit that is checked out, and whether something was changed since."""
+    """Return the commit that is checked out, and whether there are uncommitted changes."""
     try:
         command = ["git", "-C", str(ROOT)]
         head = subprocess.check_output([*command, "rev-parse", "--short=12", "HEAD"], text=True)
@@ -44,7 +44,7 @@ def commit() -> str:
 
 
 def load() -> str:
-    """Return how many processes wanted to run in the last minute; 0 would be best."""
+    """Return the load average of the last minute; 0 would be best."""
     return f"{os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else "unknown"
 
 
@@ -59,10 +59,10 @@ def busy() -> float | None:
 
 
 class Others:
-    """What other processes took of the processors; asked when all of ours have ended."""
+    """The processor time of other processes; to be read when all of ours have ended."""
 
     def __init__(self) -> None:
-        """Begin."""
+        """Start to measure."""
         self.start, self.busy = time.monotonic(), busy()
         self.own = own_seconds()
 
@@ -83,7 +83,7 @@ def own_seconds() -> float:
 
 
 def facts(threads: int, config: dict[str, Any]) -> dict[str, str]:
-    """Return what is known before the run."""
+    """Return the facts that are known before the run."""
     return {
         "date": datetime.date.today().isoformat(),
         "cpu": cpu(),

@@ -2,8 +2,8 @@
 
     python -m benches.overview benches/record/2026-11-27-intel-r-xeon-r-processor-family-6-model-207.csv
 
-reads what `make bench` wrote and writes docs/pictures/<operation>.svg; the tables are printed. Of
-the forms in which a library was timed, each shape has the fastest.
+reads the output of `make bench` and writes docs/pictures/<operation>.svg; the tables are printed. If a
+library was timed in several forms, the fastest one is shown for each shape.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ SHAPES = {
     "loss": [(65536, 1000), (1024, 32000), (1000000, 10), (256, 1000)],
     "softmax": [(65536, 1000), (1024, 32000), (1000000, 10), (256, 1000)],
 }
-IN_PICTURE = 3  # the last shape, microseconds, is in the tables
+IN_PICTURE = 3  # the last shape takes microseconds and is only in the tables
 COLORS = {"ours": "#0b6e4f", "peer": "#9aa1ab", "limit": "#1c1c1c"}
 
 Row = dict[str, str]
@@ -46,7 +46,7 @@ def read(path: Path) -> tuple[dict[str, str], list[Row]]:
 
 
 def of(rows: list[Row], operation: str, shape: tuple[int, int]) -> tuple[list[Row], Row | None]:
-    """Return the fastest call of each library, ours first and as it was compared; and the limit."""
+    """Return the fastest call of each library, ours first and in the form of the comparison; and the limit."""
     best: dict[str, Row] = {}
     limit = None
     wanted = (operation, *map(str, shape))
@@ -60,7 +60,7 @@ def of(rows: list[Row], operation: str, shape: tuple[int, int]) -> tuple[list[Ro
         if library not in LIBRARIES or engine.startswith(f"{OURS}_"):
             continue
         known = best.get(library)
-        # Ours with memory that is used again, as the peers have it where they can.
+        # Ours with reused memory, like the peers that can do so.
         better = (
             row["call"] == OURS + OUT if library == OURS else seconds(row) < seconds(known or row)
         )
@@ -76,7 +76,7 @@ def seconds(row: Row) -> float:
 
 
 def name(row: Row) -> str:
-    """Return the library, as people write it."""
+    """Return the usual name of the library."""
     return LIBRARIES[row["call"].split()[0].split("_")[0]]
 
 
@@ -112,7 +112,7 @@ def draw(operation: str, facts: dict[str, str], rows: list[Row]) -> None:
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    pyplot.rcParams["svg.hashsalt"] = "smoothxent"  # the same record, the same file
+    pyplot.rcParams["svg.hashsalt"] = "smoothxent"  # the same record gives the same file
     pyplot.rcParams["svg.fonttype"] = "none"  # text as text: a fifth of the size
     pyplot.rcParams["font.family"] = ["DejaVu Sans", "sans-serif"]
     shapes = SHAPES[operation][:IN_PICTURE]

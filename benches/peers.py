@@ -19,7 +19,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-# An old OpenBLAS may need these; NumPy is timed without. They act before NumPy is imported.
+# An old OpenBLAS may need these; NumPy is timed without. They have effect only before the import of NumPy.
 if any(os.environ.pop(name, None) for name in ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")):
     os.execv(sys.executable, [sys.executable, "-m", "benches.peers", *sys.argv[1:]])
 
@@ -31,7 +31,7 @@ from benches.rounds import Contest
 from benches.targets import Variant
 
 RECORD = machine.ROOT / "benches" / "record"
-# Where runs of a part go.
+# The folder for partial runs.
 SCRATCH = machine.ROOT / "target" / "bench"
 
 
@@ -41,7 +41,7 @@ def shapes(text: str) -> list[Shape]:
 
 
 def names(allowed: tuple[str, ...]) -> Callable[[str], list[str]]:
-    """Return what reads an argument like torch,numba."""
+    """Return a parser of an argument like torch,numba."""
 
     def read(text: str) -> list[str]:
         chosen = text.split(",")
@@ -53,7 +53,7 @@ def names(allowed: tuple[str, ...]) -> Callable[[str], list[str]]:
 
 
 def default_engines() -> list[str]:
-    """Return the peers, and this package at AVX2 where it has more."""
+    """Return the peers, and this package at AVX2 if its level is higher."""
     has_avx512 = sx.show_config("dicts")["simd"]["level"] == "avx512"
     return [*([engines.AVX2] if has_avx512 else []), *engines.PEERS]
 
@@ -75,7 +75,7 @@ def arguments() -> argparse.Namespace:
 
 
 def set_environment(threads: int) -> None:
-    """Give all processes to come so many threads, and no graphics card."""
+    """Set the number of threads of all later processes, and hide graphics cards."""
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
@@ -88,7 +88,7 @@ def set_environment(threads: int) -> None:
 
 
 def chosen_operations(options: argparse.Namespace, shape: Shape) -> list[str]:
-    """Return the operations of a shape: those asked for, else those that have a target."""
+    """Return the operations of a shape: the requested ones, by default those that have a target."""
     if options.operations or options.shapes:
         return options.operations or list(engines.OPERATIONS)
     return [name for name in engines.OPERATIONS if shape in targets.TARGETS[name]]

@@ -1,4 +1,4 @@
-"""A picture of a run: for each operation and shape the time of ours, of the best peers, and the limit."""
+"""A picture of a run: for each operation and shape our time, those of the best peers, and the limit."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from benches.rounds import Contest, Rival, ratio
 from benches.tables import LIMIT, duration, ours, shape_name
 from benches.targets import TITLES
 
-# Peers of a group; the others are in the tables.
+# Peers in a group of bars; the others are in the tables.
 BEST = 3
 COLORS = {"ours": "#0b6e4f", "peer": "#b8bcc2", "limit": "#1c1c1c"}
 
@@ -27,7 +27,7 @@ def shown(contest: Contest) -> list[Rival]:
 
 
 def note(contest: Contest, rival: Rival) -> str:
-    """Return what is written at a bar."""
+    """Return the label of a bar."""
     time = duration(rival.median)
     text = f"{rival.label}  {time if 'µs' in time else time + ' ms'}"
     if rival.label.startswith(OURS):
@@ -58,7 +58,7 @@ def panel(axes: Any, contests: list[Contest]) -> None:
     times = [rival.median for contest in contests for rival in shown(contest)]
     times += [limit.median for contest in contests if (limit := contest.rival(LIMIT))]
     axes.set_xscale("log")
-    # Room for the texts: two thirds of the axis are the bars.
+    # Bars take two thirds of the axis, labels the rest.
     span = max(times) / min(times)
     axes.set_xlim(0.5e3 * min(times), 1e3 * max(times) * max(4, (2 * span) ** 0.5))
     axes.set_yticks(ticks, names)
@@ -71,7 +71,7 @@ def panel(axes: Any, contests: list[Contest]) -> None:
 
 
 def draw(path: Path, facts: dict[str, str], contests: list[Contest]) -> None:
-    """Write the picture; without Matplotlib say so."""
+    """Write the picture, or say that Matplotlib is missing."""
     try:
         import matplotlib
 

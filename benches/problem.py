@@ -1,11 +1,11 @@
-"""What every engine is asked, and what is right.
+"""The problem for all engines, and the right answers.
 
     loss      = mean over the rows of sum_k q'_k (lse(z) - z_k)
     gradient  = (softmax(z) - q') / rows
     q'_k      = (1 - eps) [k = label] + eps u_k
 
-The logits are 3 N(0, 1), made block by block of rows, each from its own seed: a process can make
-them anew instead of being sent them, and the reference, in float64, never holds all of them.
+The logits are 3 N(0, 1), made in blocks of rows, each from its own seed: so every process can make
+them itself, and the float64 reference never needs all of them in memory.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ Function = Callable[..., Any]
 
 EPSILON = 0.1
 SCALE = 3.0
-# Elements of a block of rows.
+# Logits in a block of rows.
 BLOCK = 1 << 22
 # Rows of an answer that are compared.
 SAMPLE = 64
@@ -103,7 +103,7 @@ def make_prior(classes: int) -> Array:
 
 
 def mean_losses(shape: Shape) -> Means:
-    """Return the mean loss without smoothing, and with that to each prior."""
+    """Return the mean loss without smoothing, and with smoothing towards each prior."""
     labels, prior = make_labels(shape), make_prior(shape[1])
     plain = uniform = own = 0.0
     for rows, block in blocks(shape):
@@ -122,7 +122,7 @@ def sample(rows: int) -> Array:
 
 
 def ulps(answer: Any, right: Any, scale: Any, dtype: npt.DTypeLike | None = None) -> float:
-    """Return the worst error, in ulp that a type, that of the answer, has at `scale`."""
+    """Return the worst error, in ulp of a type at `scale`; by default the type of the answer."""
     info = ml_dtypes.finfo(np.asarray(answer).dtype if dtype is None else dtype)
     size = np.maximum(scale, float(info.tiny))
     spacing = float(info.eps) * np.exp2(np.floor(np.log2(size)))
@@ -133,8 +133,8 @@ def ulps(answer: Any, right: Any, scale: Any, dtype: npt.DTypeLike | None = None
 def error(name: str, answer: Any, problem: Problem, means: Means) -> float:
     """Return the worst error of an answer, in ulp.
 
-    Of losses and probabilities at their own size; of a log-probability at least at 1, and of a
-    gradient, which is p - q', at the larger of p and q': peers lose what is below that.
+    The unit is that of losses and probabilities at their own size, of log-probabilities at a size of at
+    least 1, and of gradients p - q' at the larger of p and q': peers have no digits below that.
     """
     operation = name.split()[0]
     if operation == "loss":

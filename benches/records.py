@@ -45,7 +45,7 @@ def row(contest: Contest, rival: Rival) -> list[object]:
 
 
 def rows(contests: Iterable[Contest]) -> list[list[object]]:
-    """Return the lines of these contests; what failed has a line too."""
+    """Return the lines of these contests; failures have a line, too."""
     result = []
     for contest in contests:
         result += [row(contest, rival) for rival in contest.rivals]

@@ -1,10 +1,9 @@
 """The driver's side: engines behind one interface, and their turns.
 
-    for each round: for each rival, beginning with another each time: a turn
+    for each round: for each rival, in an order that begins with another one each time: a turn
     ratio of two rivals = median over the rounds of time / time in the same round
 
-A machine that is busy for a while slows down a whole round: it blurs the ratios but does not shift
-them.
+If the machine is busy for a while, a whole round is slower: this adds noise to the ratios, but no bias.
 """
 
 from __future__ import annotations
@@ -22,11 +21,11 @@ from benches.engines import ENVIRONMENTS
 from benches.problem import Shape
 from benches.worker import serve
 
-# What the engines print, which is a lot.
+# The output of the engines, which is a lot.
 LOG = machine.ROOT / "target" / "bench" / "engines.log"
-# A turn consists of calls for about as long as this, at least one.
+# Seconds of the calls of a turn, about; there is at least one call.
 TURN = 2e-3
-# What a turn takes besides: it is warmed up before, and waits for idle threads afterwards.
+# Other seconds of a turn: the warm-up before, and the wait for idle threads afterwards.
 AROUND = 35e-3
 FEWEST, MOST = 5, 101
 # Seconds that a request may take: compilers are slow.
@@ -34,18 +33,18 @@ PATIENCE = 300.0
 
 
 class EngineError(Exception):
-    """An engine cannot do what it was asked; the text says why."""
+    """An engine cannot answer a request; the text says why."""
 
 
 class Player(Protocol):
-    """Whoever takes turns."""
+    """An engine or program that takes turns."""
 
     def turn(self, name: str, repeats: int) -> float:
         """Return the seconds of one call."""
 
 
 class Engine:
-    """An engine in a process of its own."""
+    """An engine in its own process."""
 
     def __init__(self, name: str) -> None:
         """Start the process."""
@@ -62,14 +61,14 @@ class Engine:
         theirs.close()
 
     def send(self, method: str, *arguments: Any) -> None:
-        """Ask for something."""
+        """Send a request."""
         try:
             self.connection.send((method, arguments))
         except OSError as failure:
             raise EngineError(self.obituary()) from failure
 
     def receive(self) -> Any:
-        """Return the answer to what was asked."""
+        """Return the answer to the request."""
         try:
             if not self.connection.poll(PATIENCE):
                 self.process.kill()
@@ -87,7 +86,7 @@ class Engine:
         return f"its process ended with code {self.process.exitcode}, see {LOG.name}"
 
     def ask(self, method: str, *arguments: Any) -> Any:
-        """Ask and return the answer."""
+        """Send a request and return the answer."""
         self.send(method, *arguments)
         return self.receive()
 
@@ -108,10 +107,10 @@ class Engine:
 
 
 class Limits:
-    """The program that measures what memory allows; a name is a sweep and a number of bytes."""
+    """The program that measures the limits of memory; a name is a sweep and a number of bytes."""
 
     def __init__(self, program: Path, threads: int) -> None:
-        """Start it."""
+        """Start the program."""
         self.process = subprocess.Popen(
             [program, str(threads)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
@@ -162,7 +161,7 @@ class Rival:
 
 @dataclass
 class Contest:
-    """The rivals of one operation on one shape, and those that had to be left out."""
+    """The rivals of one operation on one shape, and the failures that are left out."""
 
     operation: str
     shape: Shape
@@ -170,7 +169,7 @@ class Contest:
     failures: dict[str, str] = field(default_factory=dict)
 
     def run(self, budget: float) -> None:
-        """Give everyone turns, for about `budget` seconds."""
+        """Give turns to all rivals, for about `budget` seconds."""
         estimate = sum(rival.estimate for rival in self.rivals)
         rounds = min(max(FEWEST, int(budget / max(estimate, 1e-9))), MOST)
         for number in range(rounds):
@@ -179,7 +178,7 @@ class Contest:
                 self.turn(rival)
 
     def turn(self, rival: Rival) -> None:
-        """Give one rival a turn; one that fails is out."""
+        """Give a turn to one rival, which is removed if it fails."""
         try:
             rival.seconds.append(rival.player.turn(rival.name, rival.repeats))
         except EngineError as failure:

@@ -1,12 +1,12 @@
-"""Cost per logit from 10^3 to 10^9 logits and from one thread to 192: measured, and as a model has it.
+"""Cost per logit from 10^3 to 10^9 logits and from one thread to 192: measured, and by a model.
 
     python -m benches.scaling [--full]
 
     for each number of rows, of 1000 classes: compare the answer; each number of threads takes turns
-    fit the model (scaling_model.py); draw both, with what memory allows
+    fit the model (scaling_model.py); draw both, with the limit of memory
 
-Timed is the loss with its gradient, float32, smoothed, with grad_out=, on as many threads as this
-machine has; all others are the model's. --full goes on to 10^9 logits: 9 GB, and some minutes.
+The loss with its gradient is timed, float32, smoothed, with grad_out=, on up to as many threads as this
+machine has; the times of more threads are the model's. --full measures up to 10^9 logits: 9 GB, some minutes.
 See benches/README.md.
 """
 
@@ -39,17 +39,17 @@ FULL = [300_000, 1_000_000]
 THREADS = (1, 2, 4, 8)
 PREDICTED = (64, 192)
 COLORS = ("#1c1c1c", "#0b6e4f", "#2a9d8f", "#3a7ca5", "#c77d0a", "#a4243b")
-# Bytes of the copy that bandwidth is measured by: more than any cache holds.
+# Bytes of the copy that measures bandwidth: more than any cache has.
 COPY = 400_000_000
-# Untimed calls before a turn: helpers awake, caches as they will be.
+# Seconds of untimed calls before a turn, which wake the helpers and fill the caches.
 WARM = 5e-3
 
 
 class Ours:
-    """Takes turns with so many threads, in this process: there is one copy of the arrays."""
+    """Takes turns with a number of threads, in this process: there is one copy of the arrays."""
 
     def __init__(self, call: Any, threads: int) -> None:
-        """Remember both."""
+        """Store both."""
         self.call, self.threads = call, threads
 
     def turn(self, name: str, repeats: int) -> float:
@@ -62,9 +62,9 @@ class Ours:
 
 
 def measure(rows: int, counts: Iterable[int], budget: float) -> list[Point]:
-    """Return the times of one size, after a look at the answer.
+    """Return the times of one size, after the answer is checked.
 
-    The best of the rounds: what the machine can do is the question, not what else it did.
+    They are the best of the rounds: the question is what the machine can do, not what else it did.
     """
     shape = (rows, CLASSES)
     problem = make_problem(shape)
@@ -82,7 +82,7 @@ def measure(rows: int, counts: Iterable[int], budget: float) -> list[Point]:
 
 
 def bandwidth(threads: int) -> float:
-    """Return the bytes per second, read and written, of a copy by so many threads."""
+    """Return the bytes per second, read and written, of a copy by this number of threads."""
     limits = Limits(PROGRAM, threads)
     try:
         return 2 * COPY / min(limits.turn(f"copy {COPY}", 1) for _ in range(9))
@@ -91,7 +91,7 @@ def bandwidth(threads: int) -> float:
 
 
 def cache() -> int:
-    """Return the bytes of the third-level cache; 32 MiB if nobody tells."""
+    """Return the bytes of the third-level cache; 32 MiB if they are unknown."""
     try:
         text = Path("/sys/devices/system/cpu/cpu0/cache/index3/size").read_text(encoding="utf-8")
     except OSError:
@@ -152,7 +152,7 @@ def draw(path: Path, facts: dict[str, str], model: Model, points: list[Point]) -
         style = "-" if mine else (0, (5, 2))
         axes.plot([rows * CLASSES for rows in sizes], costs, color=color, lw=1.7, ls=style)
         measured = [1e9 * point.seconds / point.logits for point in mine]
-        # One thread has larger marks, so that those of two can lie on them.
+        # One thread has larger marks, so that those of two threads do not hide them.
         size = 9 if threads == 1 else 6
         axes.plot([point.logits for point in mine], measured, "o", color=color, ms=size)
         limit = 1e9 * TRAFFIC / model.bandwidth(threads)
@@ -164,7 +164,7 @@ def draw(path: Path, facts: dict[str, str], model: Model, points: list[Point]) -
     axes.set_xlim(8e2, 1.3e9)
     lowest = 0.0
     for text, (cost, color) in sorted(ends.items(), key=lambda each: each[1][0]):
-        # Two lines of text are a sixth of a decade high.
+        # Two lines of text have the height of a sixth of a decade.
         lowest = max(cost, lowest * 10 ** (1 / 6))
         axes.text(1.5e9, lowest, text, color=color, va="center", fontsize=9)
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")

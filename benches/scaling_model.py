@@ -1,10 +1,10 @@
-"""What a call of loss with gradient should take, from counts of bytes and instructions.
+"""The predicted time of a call of loss with gradient, from numbers of bytes and instructions.
 
     the caller wakes its helpers one after the other
-    whoever is free takes the next block of rows:   (src/batch/plan.rs cuts them in the same way)
+    the first free thread takes the next block of rows:   (src/batch/plan.rs divides rows in the same way)
         the longer of      its instructions / rate
                     and    its bytes / this thread's share of the bandwidth,
-        and what does not overlap of the shorter
+        and the part of the shorter that does not overlap
     time = overhead of a call + until the last block is done
 
 `Model.assumptions` has the rest.
@@ -20,13 +20,13 @@ from dataclasses import dataclass, replace
 
 CLASSES = 1000
 ROW_BYTES = 4 * CLASSES
-# As src/batch/plan.rs has them.
+# As in src/batch/plan.rs.
 BYTES_PER_THREAD, BYTES_PER_BLOCK = 1 << 19, 1 << 17
 MOST_LANES = 16
 # A read of each logit and a write of each element of the gradient, by streaming stores.
 TRAFFIC = 8
-# Twelve channels of DDR5-4800, four fifths of which a copy gets; cores of a socket that share it;
-# cores that share a third-level cache.
+# Twelve channels of DDR5-4800, of which a copy reaches four fifths; the cores of a socket, which share
+# it; the cores that share a third-level cache.
 SOCKET_BANDWIDTH = 0.8 * 12 * 38.4e9
 SOCKET_CORES = 96
 CORES_PER_CACHE = 8
@@ -42,24 +42,24 @@ class Point:
 
     @property
     def logits(self) -> int:
-        """Its size."""
+        """The number of logits."""
         return self.rows * CLASSES
 
 
 @dataclass(frozen=True)
 class Model:
-    """What was measured on one machine."""
+    """The parameters of one machine, measured or fitted."""
 
     instructions: float  # per logit
     cache: float  # bytes of arrays that stay in the third-level cache
     bandwidths: Mapping[int, float]  # bytes per second of a copy, by threads
     overhead: float = 0.0  # seconds of a call
     rate: float = 1.0  # instructions per second of a thread
-    overlap: float = 1.0  # the share of the shorter of computing and moving that costs nothing
+    overlap: float = 1.0  # the part of the shorter of computing and moving that is hidden
     wake: float = 0.0  # seconds from one helper to the next
 
     def bandwidth(self, threads: int) -> float:
-        """Return the bytes per second between memory and so many threads."""
+        """Return the bytes per second between memory and this number of threads."""
         if threads in self.bandwidths:
             return self.bandwidths[threads]
         sockets = math.ceil(threads / SOCKET_CORES)
@@ -81,7 +81,7 @@ class Model:
         return self.overhead + self.blocks(rows, block, row, team)
 
     def blocks(self, rows: int, block: int, row: float, team: int) -> float:
-        """Return the time of all blocks, which go to whoever is free first."""
+        """Return the time of all blocks, each of which goes to the first free thread."""
         free = [thread * self.wake for thread in range(team)]
         end = 0.0
         for first in range(0, rows, block):
@@ -91,13 +91,13 @@ class Model:
         return end
 
     def error(self, points: list[Point]) -> float:
-        """Return the sum of |log(model / measured)|: a few bad measurements do not lead it astray."""
+        """Return the sum of |log(model / measured)|, which is robust to a few bad measurements."""
         ratios = (self.seconds(point.rows, point.threads) / point.seconds for point in points)
         return sum(abs(math.log(ratio)) for ratio in ratios)
 
     @property
     def assumptions(self) -> list[str]:
-        """Return what the prediction rests on, a line each."""
+        """Return the assumptions of the prediction, a line each."""
         each = [f"{speed / 1e9:.1f} GB/s for {t}" for t, speed in self.bandwidths.items()]
         measured = ", ".join(each)
         return [
@@ -116,18 +116,18 @@ class Model:
 
 
 def up(number: int, multiple: int) -> int:
-    """Return the next multiple, at least one."""
+    """Return the number rounded up to a multiple, at least one."""
     return multiple * max(1, math.ceil(number / multiple))
 
 
 def fit(
     points: list[Point], instructions: float, cache: float, bandwidths: Mapping[int, float]
 ) -> Model:
-    """Return the model of these measurements, of which some are of one thread.
+    """Return the model that is fitted to these measurements, some of which have one thread.
 
-    Rate: the median over the calls of one thread that fit in a quarter of the cache and take long.
-    Overhead: what the smallest call takes besides. Then, each by the least `error`: how much stays
-    in the cache and how much overlaps, by the calls of one thread; waking, by the others.
+    Rate: the median over the long calls of one thread that fit in a quarter of the cache.
+    Overhead: the rest of the time of the smallest call. Then, each with the smallest `error`: the part
+    that stays in the cache and the overlap, from the calls of one thread; waking, from the others.
     """
     alone = [point for point in points if point.threads == 1]
     shared = [point for point in points if point.threads > 1]

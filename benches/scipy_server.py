@@ -9,7 +9,7 @@ import scipy.special
 
 import scoring_server
 from benches.problem import Array
-from scoring_server import app  # noqa: F401 - which the server asks for by name
+from scoring_server import app  # noqa: F401 - the server imports it by name
 
 
 def log_softmax(logits: Array) -> Array:
@@ -35,5 +35,5 @@ scoring_server.sx = SimpleNamespace(
     log_softmax=log_softmax,
     top_k_log_softmax=top_k_log_softmax,
     cross_entropy=cross_entropy,
-    set_num_threads=lambda threads: None,  # SciPy has one
+    set_num_threads=lambda threads: None,  # SciPy has one thread
 )

@@ -2,10 +2,10 @@
 
     python -m benches.serve [--rounds N]
 
-Both run at once, with two workers each, and are asked in turns: in a round eight clients, each with one
-request under way at a time, ask for the top 3, log-probabilities and smoothed losses of so many
-images, in either format. The clients share the processors with the workers. Figures are medians of the
-rounds, the ratios those of neighbouring rounds.
+Both run at once, with two workers each, and get requests in turns: in a round eight clients, each with
+one request at a time, request the top 3, log-probabilities and smoothed losses of a number of images, in
+either format. The clients share the processors with the workers. Figures are medians of the rounds,
+the ratios those of neighbouring rounds.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ LOADS = (("x-npy", 1), ("x-npy", 256), ("json", 1), ("json", 32))  # format, ima
 
 
 def requests(media_type: str, rows: int) -> list[Request]:
-    """One for each path."""
+    """Return one request for each path."""
     rng = np.random.default_rng(rows)
     images = rng.random((rows, 64), dtype=np.float32)
     labels = rng.integers(0, 10, rows)
@@ -64,7 +64,7 @@ def arrays(answer: Answer) -> list[Array]:
 
 
 def check(ports: list[int], asked: list[Request]) -> None:
-    """Stop unless both answer alike."""
+    """Stop unless both give the same answers."""
     for request, *answers in zip(asked, *(ask_all(port, asked, 1) for port in ports)):
         if [answer.status for answer in answers] != [200, 200]:
             raise SystemExit(f"{request.path}: {answers}")

@@ -1,4 +1,4 @@
-"""examples/scoring_server.py on the loopback: started, asked by several clients at once, stopped."""
+"""examples/scoring_server.py on the loopback: starting, requests of several clients at once, stopping."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from typing import NamedTuple
 ROOT = Path(__file__).resolve().parent.parent
 EXAMPLES = ROOT / "examples"
 WORKERS = 2
-SECONDS = 60  # what nothing takes; an error instead of waiting for ever
+SECONDS = 60  # a timeout: nothing takes as long
 REQUESTS_PER_CONNECTION = 25  # each new connection may go to another worker
 
 GUNICORN = "--bind 127.0.0.1:0 --worker-class asgi --preload --no-control-socket"
-SERVERS = {  # on a free port, which both name in their log
+SERVERS = {  # on a free port, which both write to their log
     "uvicorn": ["uvicorn", "--port", "0", "--no-access-log"],
     "gunicorn": ["gunicorn", *GUNICORN.split()],
 }
@@ -38,7 +38,7 @@ class Answer(NamedTuple):
     status: int
     media_type: str
     body: bytes
-    worker: str | None  # its process; only of an answer that is no error
+    worker: str | None  # its process; not in error responses
     seconds: float
 
 
@@ -58,7 +58,7 @@ def connect(port: int) -> contextlib.closing[http.client.HTTPConnection]:
 
 
 def ask_all(port: int, requests: Sequence[Request], clients: int) -> list[Answer]:
-    """The answers in the order of the requests; each client has one request under way at a time."""
+    """The answers in the order of the requests; each client has one pending request at a time."""
 
     def client(mine: Sequence[Request]) -> list[Answer]:
         answers = []
@@ -94,7 +94,7 @@ def wait_for_workers(port: int, request: Request) -> None:
         with connect(port) as connection:
             try:
                 workers.add(ask(connection, request).worker)
-            except ConnectionRefusedError:  # uvicorn names its port before a worker listens
+            except ConnectionRefusedError:  # uvicorn logs its port before a worker listens
                 time.sleep(0.02)
 
 
@@ -102,7 +102,7 @@ def wait_for_workers(port: int, request: Request) -> None:
 def running(
     server: str, model: Path, log: Path, ready: Request, app: str = "scoring_server:app"
 ) -> Iterator[int]:
-    """Its port, once each of its workers has answered the request `ready`."""
+    """The port of a server, once each of its workers has answered the request `ready`."""
     name, *options = SERVERS[server]
     command = [sys.executable, "-m", name, *options, "--workers", str(WORKERS), app]
     paths = os.pathsep.join([str(EXAMPLES), str(ROOT)])

@@ -15,14 +15,14 @@ OUT = " out="
 
 
 def duration(seconds: float) -> str:
-    """Return a time in milliseconds, or in microseconds and marked so."""
+    """Return a time in milliseconds, or in microseconds with their unit."""
     small = seconds < 1e-3
     value = seconds * (1e6 if small else 1e3)
     return (f"{value:.3g}" if value < 100 else f"{value:.0f}") + (" µs" if small else "")
 
 
 def shape_name(shape: Shape) -> str:
-    """Return a shape as people write it."""
+    """Return a shape as text."""
     return f"{shape[0]}×{shape[1]}"
 
 
@@ -37,7 +37,7 @@ def header(titles: list[str]) -> list[str]:
 
 
 def ours(contest: Contest) -> Rival | None:
-    """Return our call, with out= where there is one: with memory that is used again, as a peer's."""
+    """Return our call, with out= if there is one: it reuses memory, like those of the peers."""
     return contest.rival(OURS + OUT) or contest.rival(OURS)
 
 
@@ -53,7 +53,7 @@ def best_peer(contest: Contest, mine: Rival | None) -> tuple[float | None, str]:
 
 
 def parts(contest: Contest, target: Target) -> list[tuple[str, float | None, bool]]:
-    """Return for each part of a target its name, what was measured, and whether that will do."""
+    """Return for each part of a target its name, the measured value, and whether it meets the target."""
     mine, allocating = ours(contest), contest.rival(OURS)
     result: list[tuple[str, float | None, bool]] = []
     for name, least, rival in (
@@ -70,7 +70,7 @@ def parts(contest: Contest, target: Target) -> list[tuple[str, float | None, boo
 
 
 def verdict(contest: Contest) -> str:
-    """Return whether the target is met, and by which part it is not."""
+    """Return whether the target is met, and the parts that are missed."""
     target = TARGETS[contest.operation].get(contest.shape)
     if target is None:
         return "–"
@@ -82,7 +82,7 @@ def verdict(contest: Contest) -> str:
 
 
 def labels(contests: list[Contest]) -> list[str]:
-    """Return the columns of a table: engines in their order, those that were left out too."""
+    """Return the columns of a table: engines in their order, including those that were left out."""
     names = {rival.label for contest in contests for rival in contest.rivals}
     names |= {name for contest in contests for name in contest.failures}
     return [label for name in ALL for label in (name, name + OUT) if label in names]
@@ -118,7 +118,7 @@ def cell(contest: Contest, label: str) -> str:
 
 
 def accuracy_table(contests: list[Contest]) -> str:
-    """Return the worst error of each engine's answers, as they were compared before the timing."""
+    """Return the worst error of each engine's answers, from the comparison before the timing."""
     columns = [label for label in labels(contests) if not label.endswith(OUT)] + [
         label for label in labels(contests) if label.endswith(OUT) and OURS not in label
     ]
@@ -157,7 +157,7 @@ def memory_table(contests: list[Contest]) -> str:
 
 
 def variant_table(rows: list[tuple[Variant, Contest]]) -> str:
-    """Return a row for each comparison of ours with ours."""
+    """Return a row for each comparison of two variants of ours."""
     titles = ["shape", "this", "time", "beside", "time", "ratio", "target", "met"]
     lines = ["### Other dtypes, layouts, priors, threads", "", *header(titles)]
     for variant, contest in rows:

@@ -1,4 +1,4 @@
-"""What smoothxent is to reach, each a ratio within one run."""
+"""The performance targets of smoothxent, each a ratio within one run."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ TITLES = {
 
 @dataclass(frozen=True)
 class Variant:
-    """Two calls of ours, or one and a sweep over memory: time of `name` / time of `base`."""
+    """Two calls of ours, or a call and a sweep over memory: time of `name` / time of `base`."""
 
     operation: str
     shape: Shape
@@ -74,7 +74,7 @@ class Variant:
     at_least: float | None = None
 
     def met(self, ratio: float) -> bool:
-        """Return whether a ratio is on the right side."""
+        """Return whether a ratio meets the target."""
         return (self.at_most is None or ratio <= self.at_most) and (
             self.at_least is None or ratio >= self.at_least
         )
@@ -86,12 +86,12 @@ class Variant:
 
 
 CACHE, MEMORY = (256, 1000), (65536, 1000)
-# Four million logits: the smallest number that two threads are to share well.
+# Four million logits: the smallest number for which two threads have a target.
 SHARED = (4096, 1000)
 
 
 def variants() -> list[Variant]:
-    """Return all comparisons of ours with ours, and that of work in place with its limit."""
+    """Return all comparisons of two variants of ours, and that of softmax in place with its limit."""
     result = [Variant("softmax", MEMORY, "softmax in place", "scale", at_most=1.15)]
     for operation in ("loss_grad", "loss", "softmax"):
         for shape, half in ((CACHE, 1.3), (MEMORY, 1.1)):

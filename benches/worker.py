@@ -1,7 +1,7 @@
 """The process of one engine: it makes the data, checks its answers and takes its turns.
 
-Each engine has a process of its own: their thread pools and compilers do not get in each other's
-way, and one that crashes takes nothing with it.
+Each engine has its own process: thread pools and compilers do not interfere, and a crash ends only one
+engine.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from typing import Any
 
 from benches.problem import Call, Means, Shape, error, make_problem
 
-# A turn begins with untimed calls for as long as this: threads awake, caches as they will be, and the
-# threads spread over the processors. Linux wakes them all on one, and takes 10 ms to see to that.
+# Seconds of untimed calls at the start of a turn: they wake threads, fill caches, and let the threads
+# spread over the processors. Linux wakes all on one processor and needs 10 ms to distribute them.
 WARM = 20e-3
 # Calls longer than this are not warmed up again in each turn.
 LONG = 50e-3
-# After a turn: how long to look whether the process is idle, and for how long to wait for that. Of
-# threads that are running, the system counts the time in ticks of up to 10 ms.
+# After a turn: the seconds in which the process must be idle, and the most to wait for that. The system
+# counts the time of running threads in ticks of up to 10 ms.
 LOOK = 10e-3
 LONGEST_REST = 0.2
 
@@ -33,20 +33,20 @@ class Server:
     """Carries out the driver's requests, one method each."""
 
     def __init__(self) -> None:
-        """Begin without an engine."""
+        """Start without an engine."""
         self.engine: Any = None
         self.problem: Any = None
         self.calls: dict[str, Call] = {}
         self.seconds: dict[str, float] = {}
 
     def start(self, name: str, threads: int) -> dict[str, str]:
-        """Import the engine; return the versions of what it consists of."""
+        """Import the engine; return the versions of its packages."""
         self.engine = importlib.import_module(f"benches.engines.{name}")
         self.engine.start(threads)
         return {name: found for name in self.engine.PACKAGES if (found := version(name))}
 
     def prepare(self, shape: Shape) -> list[str]:
-        """Make the data; return what can be timed."""
+        """Make the data; return the names of the calls."""
         problem = make_problem(shape)
         epsilon = getattr(self.engine, "EPSILON", problem.epsilon)
         self.problem = dataclasses.replace(problem, epsilon=epsilon)
@@ -64,7 +64,7 @@ class Server:
         return ulp, self.seconds[name]
 
     def turn(self, name: str, repeats: int) -> float:
-        """Return the seconds of a call: the mean of so many."""
+        """Return the seconds of a call: the mean of `repeats` calls."""
         call = self.calls[name]
         if self.seconds[name] < LONG:
             end = time.perf_counter() + WARM
@@ -91,7 +91,7 @@ def version(name: str) -> str | None:
 
 
 def elapsed(call: Call, repeats: int) -> float:
-    """Return the seconds of so many calls."""
+    """Return the seconds of `repeats` calls."""
     turns = range(repeats)
     start = time.perf_counter()
     for _ in turns:
@@ -100,7 +100,7 @@ def elapsed(call: Call, repeats: int) -> float:
 
 
 def rest() -> None:
-    """Wait until this process is idle: threads of many engines go on spinning for a while."""
+    """Wait until this process is idle: threads of many engines spin for a while after a call."""
     end = time.perf_counter() + LONGEST_REST
     while time.perf_counter() < end:
         before = time.process_time()
@@ -112,7 +112,7 @@ def rest() -> None:
 def serve(connection: Connection, log: Path) -> None:
     """Answer requests (method, arguments) with (True, result) or (False, reason), until told to stop.
 
-    What engines print goes to the log.
+    The output of engines goes to the log.
     """
     with log.open("a", encoding="utf-8") as file:
         os.dup2(file.fileno(), 1)
@@ -122,7 +122,7 @@ def serve(connection: Connection, log: Path) -> None:
         method, arguments = request
         try:
             answer = (True, getattr(server, method)(*arguments))
-        # An engine may fail in any way; whatever it is, the driver names it and goes on.
+        # An engine may fail in any way; the driver reports the error and continues.
         except Exception as failure:
             lines = str(failure).strip().splitlines() or [""]
             answer = (False, f"{type(failure).__name__}: {lines[0][:200]}")

@@ -1,10 +1,10 @@
-"""Runs calls on many threads in an address space of every size; for test_out_of_memory.py.
+"""Runs calls on many threads in address spaces of increasing size; for test_out_of_memory.py.
 
     python address_space.py THREADS
 
-Limits the address space of a child each to what the process has and a little more, then more, up to
-what all threads need. Each call must end with the right answer or with a MemoryError. Prints how many
-ended how, as JSON.
+Each child may use the address space of this process and some more: at first a little, in the end what
+all threads need. Each call must end with the right answer or with a MemoryError. Prints the number of
+calls for each end, as JSON.
 """
 
 import json
@@ -28,9 +28,9 @@ def address_space():
 
 
 def main(threads):
-    warnings.simplefilter("ignore")  # that threads could not be started
+    warnings.simplefilter("ignore")  # about threads that could not be started
     sx.set_num_threads(threads)
-    # Work for all threads, with little memory that a child would have to copy: rows that overlap.
+    # Work for all threads with little memory for a child to copy: overlapping rows.
     rows = threads * 2**11
     z = np.lib.stride_tricks.sliding_window_view(np.sin(np.arange(rows + 63, dtype=np.float32)), 64)
     with sx.num_threads(1):

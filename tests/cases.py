@@ -1,5 +1,5 @@
-"""Cases of a test that are run one after another: as tests of their own, most would take pytest longer
-than they take themselves.
+"""Cases that are run one after another in a single test: as separate tests, the overhead of pytest would
+be larger than most of them.
 """
 
 import functools
@@ -7,7 +7,7 @@ import inspect
 
 
 def for_each(name, values):
-    """Run a test with each value of that argument, the tests of a class if it is one; a failure says which."""
+    """Run a test, or all tests of a class, with each value of that argument; a failure names the value."""
 
     def decorate(test):
         if inspect.isclass(test):
@@ -26,7 +26,7 @@ def for_each(name, values):
 
         signature = inspect.signature(test)
         rest = [parameter for parameter in signature.parameters.values() if parameter.name != name]
-        run.__signature__ = signature.replace(parameters=rest)  # what pytest is to give
+        run.__signature__ = signature.replace(parameters=rest)  # the arguments that pytest passes
         return run
 
     return decorate

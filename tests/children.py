@@ -3,11 +3,11 @@
 import os
 import sys
 
-WRONG = 99  # what a child that raised an error ends with
+WRONG = 99  # the exit code of a child that raised an error
 
 
 def in_child(body):
-    """What `body` returned in a forked child, an integer below 99; minus the signal it died of."""
+    """What `body` returned in a forked child, an integer below 99; or minus the signal that killed the child."""
     child = os.fork()
     if child == 0:
         try:

@@ -35,12 +35,12 @@ def main(*arguments):
     """The exit code."""
     try:
         return _cli.main(["score", *map(str, arguments)])
-    except SystemExit as error:  # of argparse
+    except SystemExit as error:  # raised by argparse
         return error.code
 
 
 def scored(capsys, *arguments):
-    """What it prints as JSON."""
+    """The JSON that the command prints."""
     code = main(*arguments, "--json")
     printed = capsys.readouterr()
     assert code == 0, printed.err
@@ -48,7 +48,7 @@ def scored(capsys, *arguments):
 
 
 def failed(capsys, code, *arguments):
-    """What it says of an error."""
+    """The error message of the command."""
     assert main(*arguments) == code
     printed = capsys.readouterr()
     assert not printed.out

@@ -1,7 +1,7 @@
-"""A test that changes the number of threads must not decide it for the tests after it.
+"""Each test restores the number of threads, so that later tests are not affected.
 
-Property tests draw the same examples every time and keep none: what fails here fails everywhere, and
-nothing is left in the tree.
+Property tests draw the same examples every time and store none: a failure here is a failure everywhere,
+and no files are left in the tree.
 """
 
 import tempfile
@@ -26,7 +26,7 @@ settings.register_profile(
 settings.load_profile("smoothxent")
 
 
-# Begun last, one test of these would be the only one for many seconds.
+# If one of these tests started last, it would run alone for many seconds.
 LONGEST = (
     "test_exit.py",
     "test_fork.py",
@@ -41,7 +41,7 @@ def pytest_collection_modifyitems(items):
 
 
 def pytest_configure(config):
-    """Without a database Hypothesis still caches what it reads in the sources, in .hypothesis."""
+    """Even without a database, Hypothesis caches what it reads in the sources, in .hypothesis."""
     cache = tempfile.TemporaryDirectory()
     config.add_cleanup(cache.cleanup)
     set_hypothesis_home_dir(cache.name)

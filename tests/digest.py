@@ -43,7 +43,7 @@ def calls(logits, labels, prior):
 
 
 def option_calls(logits, labels, prior):
-    """With weights, a mask, a temperature and z_loss; of float32 logits in float16 as well."""
+    """Calls with weights, a mask, a temperature and z_loss; float32 logits also as float16."""
     rng = np.random.default_rng(13)
     where = rng.random(logits.shape) < 0.8
     heat = {"where": where, "temperature": 1.7}
@@ -70,7 +70,7 @@ def option_calls(logits, labels, prior):
 def masked_loss_and_grad(*args, **options):
     try:
         return sx.cross_entropy_value_and_grad(*args, **options)
-    except ValueError:  # a mask that leaves nothing of a prior
+    except ValueError:  # the mask leaves no mass of the prior
         return np.zeros(0)
 
 

@@ -1,7 +1,7 @@
-"""The texts of errors: reads error_texts.txt, runs its calls, and writes what they say now.
+"""The texts of errors: reads error_texts.txt, runs its calls, and writes their current errors.
 
-The file is pairs of lines, a call and the error it raises; other lines are comments or blank. The
-calls see the names of `NAMES`. "..." at the end of a text stands for words of NumPy's own.
+The file has pairs of lines, a call and the error it raises; other lines are comments or blank. The
+calls use the names in `NAMES`. "..." at the end of a text stands for NumPy's own text.
 """
 
 import builtins
@@ -24,7 +24,7 @@ Z = problem(10, np.float32, rows=8).logits
 
 
 def changed(array, place, value):
-    """A copy with one other entry."""
+    """A copy with one entry changed."""
     array = np.array(array)
     array[place] = value
     return array
@@ -40,7 +40,7 @@ def read_only(array):
 
 
 def strided(shape, strides):
-    """float32 that may share memory with one another."""
+    """A float32 array whose elements may overlap in memory."""
     return np.lib.stride_tricks.as_strided(np.zeros(1000, np.float32), shape, strides)
 
 
@@ -49,14 +49,14 @@ def masked(array):
 
 
 def list_column(array):
-    """A column of lists or numbers, as a data frame has it: an array of objects."""
+    """A column of lists or numbers, as in a data frame: an array of objects."""
     column = np.empty(len(array), object)
     column[:] = [np.atleast_1d(row).tolist() for row in array]
     return column
 
 
 class OnDevice:
-    """An array elsewhere, which only says where."""
+    """An array on another device, which only has `__dlpack_device__`."""
 
     def __init__(self, device, number):
         self.device = device, number
@@ -106,14 +106,14 @@ class Call(NamedTuple):
 
     @classmethod
     def of(cls, source):
-        """The call that a line makes, not made yet."""
+        """The call of a line, not yet executed."""
         name, _, rest = source.partition("(")
         capture = "lambda *arguments, **options: (arguments, options)"
         arguments, options = eval(f"({capture})({rest}", dict(NAMES))
         return cls(eval(name, dict(NAMES)), arguments, options)
 
     def with_outputs(self):
-        """The call with an array for every output of the function that has none."""
+        """The call with an array for every output of the function that is not given."""
         parameters = inspect.signature(self.function).parameters
         logits = self.arguments[0] if isinstance(self.arguments[0], np.ndarray) else Z
         shape = logits.shape
@@ -129,7 +129,7 @@ class Call(NamedTuple):
         return self._replace(options=missing | self.options)
 
     def error(self):
-        """What is raised, as a traceback ends; that no array was written is checked."""
+        """The last line of the traceback; also checks that no array was written."""
         arrays = [a for a in (*self.arguments, *self.options.values()) if isinstance(a, np.ndarray)]
         before = [np.ma.getdata(a).tobytes() for a in arrays]
         try:

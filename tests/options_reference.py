@@ -1,7 +1,7 @@
 """The oracle of the options: weights, masks, temperature and z_loss around the formulas of reference.py.
 
-With c the class weights, s the sample weight, T the temperature and lambda the z_loss, z / T takes
-the place of z, a class that is masked has the logit -inf, and u is renormalised over the others:
+With c the class weights, s the sample weight, T the temperature and lambda the z_loss, z / T
+replaces z, a masked class has the logit -inf, and u is renormalised over the others:
 
     loss     = s [sum_k c_k q'(k) (-log p(k)) + lambda lse^2]
     gradient = s / T [(Q + 2 lambda lse) p(k) - c_k q'(k)]        Q = sum_k c_k q'(k)
@@ -26,7 +26,7 @@ DEFAULTS = {
 
 
 def effective(logits, where=None, temperature=1.0):
-    """The logits that the softmax sees, less their maximum, and that: apart they keep their digits."""
+    """The logits that the softmax sees, minus their maximum, and the maximum: separately they keep their digits."""
     z = np.asarray(logits, Real)
     z = z if where is None else np.where(where, z, -np.inf)
     top = z.max(-1, keepdims=True)
@@ -35,7 +35,7 @@ def effective(logits, where=None, temperature=1.0):
 
 
 class Problem:
-    """One call: classes last, rows first. Attributes are what the formulas name."""
+    """One call: classes last, rows first. Attributes have the names of the formulas."""
 
     def __init__(self, logits, targets, **options):
         options = DEFAULTS | options
@@ -62,7 +62,7 @@ class Problem:
             -1
         )
         self.temperature, self.z_loss = Real(options["temperature"]), Real(options["z_loss"])
-        # A row that does not count is not looked at.
+        # A row that does not count is not read.
         z, level = effective(logits, where, self.temperature)
         self.z = np.where(self.counts[..., None], z, np.where(self.kept, 0, -np.inf))
         with np.errstate(invalid="ignore"):
@@ -90,7 +90,7 @@ class Problem:
         return np.where(self.counts[..., None], self._share() * curve, 0)
 
     def gradient_size(self):
-        """The size of the terms that the gradient is the difference of."""
+        """The size of the terms whose difference the gradient is."""
         weight = self.w.sum(-1, keepdims=True) + np.abs(self._pull())
         return np.maximum(self._share() * np.maximum(weight * self.p, self.w), 0)
 

@@ -1,7 +1,7 @@
 """The shapes and the rows that the tests draw from.
 
-A kernel treats a row in pieces, so a fault shows at the edges of the pieces: the counts of classes
-below are those edges, the numbers beside them, and a few ordinary sizes.
+A kernel processes a row in pieces, so bugs show at the edges of the pieces: the numbers of classes
+below are those edges, their neighbours, and a few ordinary sizes.
 """
 
 from typing import NamedTuple
@@ -10,7 +10,7 @@ import ml_dtypes
 import numpy as np
 
 FLOATS = (np.float32, np.float64)
-# What logits may be stored in; the first two are computed in float32.
+# The types in which logits may be stored; the first two are computed in float32.
 STORED = tuple(map(np.dtype, (np.float16, ml_dtypes.bfloat16, np.float32, np.float64)))
 LABEL_DTYPES = ("int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64")
 
@@ -24,7 +24,7 @@ SHORT_ROWS = (
     255, 256, 257,  # eight quads of float64, four of float32
 )  # fmt: skip
 MIDDLE_ROWS = (1000, 1001, 1023, 1024, 1025, 2049)  # ImageNet; powers of two and their neighbours
-# One segment of a long row, and its edges; two segments and a rest.
+# One segment of a long row, and its neighbours; two segments and a remainder.
 LONG_ROWS = (16383, 16384, 16385, 40000)
 CLASS_COUNTS = SHORT_ROWS + MIDDLE_ROWS + LONG_ROWS
 
@@ -36,7 +36,7 @@ class Problem(NamedTuple):
 
 
 def random_prior(rng, classes):
-    """A skewed distribution over the classes, no two of them alike."""
+    """A skewed distribution over the classes, all of them different."""
     weight = rng.exponential(size=classes) + 0.05
     return weight / weight.sum()
 

@@ -7,7 +7,7 @@ For logits z, a target distribution q, a prior u and smoothing eps, with the cla
     H(q', p)         = -sum_k q'(k) log p(k)                   where 0 log 0 = 0
     d H(q', p)/d z_k = (sum_j q'(j)) p(k) - q'(k)
 
-Three deviations keep the digits of np.longdouble (64 of them on x86) where that would lose them:
+Three deviations keep the 64 bits of np.longdouble on x86 where the formulas would lose them:
 
 1. z - max z is kept as a rounded difference and its rounding error (Knuth's TwoSum), since the
    exact difference of two float64 numbers may need more than 64 bits.
@@ -43,7 +43,7 @@ def shifted(logits):
     return shifted_bytes(z.tobytes(), z.dtype, z.shape)
 
 
-@functools.lru_cache(maxsize=4)  # each formula below asks for the same rows; exponentials are slow
+@functools.lru_cache(maxsize=4)  # the formulas below need the same rows; exponentials are slow
 def shifted_bytes(data, dtype, shape):
     z = np.ndarray(shape, dtype, data).astype(Real)
     top = z.max(-1, keepdims=True)
@@ -76,7 +76,7 @@ def logsumexp(logits):
 
 
 def in_row_type(values, logits):
-    """Priors and probabilities are rounded once to the type that the rows are computed in."""
+    """Priors and probabilities are rounded once, to the type in which the rows are computed."""
     dtype = np.asarray(logits).dtype
     is_double = dtype == np.float64 or dtype.kind in "biu"
     return np.asarray(values).astype(np.float64 if is_double else np.float32)
@@ -88,9 +88,9 @@ def smoothed(targets, classes, label_smoothing=0.0, prior=None, ignore_index=-10
     if targets.dtype.kind in "iu":
         q = (targets[..., None] == np.arange(classes)).astype(Real)
         counts = targets[..., None] != ignore_index
-    else:  # bfloat16, of ml_dtypes, is of no kind of NumPy's
+    else:  # the kind of bfloat16 is not that of NumPy's floats
         q, counts = targets.astype(Real), True
-    if label_smoothing != 0:  # or the prior is not read
+    if label_smoothing != 0:  # otherwise the prior is not read
         u = np.full(classes, 1 / Real(classes)) if prior is None else np.asarray(prior, Real)
         q = (1 - Real(label_smoothing)) * q + Real(label_smoothing) * u
     return q if np.all(counts) else counts * q

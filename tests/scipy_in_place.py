@@ -2,8 +2,8 @@
 
     python -m pytest -p scipy_in_place --pyargs scipy.special.tests.test_logsumexp
 
-`axis` is None unless a test says otherwise, as in SciPy. What those functions do not have, by the names of
-the tests and of their parameters:
+`axis` is None by default, as in SciPy. Below are the features that the functions of this package do not have,
+by the names of the tests and of their parameters:
 """
 
 import functools

@@ -1,14 +1,14 @@
-"""What the property tests draw: rows of logits, how they lie in memory, targets and options.
+"""Strategies of the property tests: rows of logits, their memory layout, targets and options.
 
-Properties are stated for rows, (N, K). A `Layout` takes rows to an array of up to four axes, with the
-classes along any of them and any strides, and brings results back; every call goes through one.
+Properties are stated for rows, (N, K). A `Layout` converts rows to an array of up to four axes, with the
+classes along any of them and any strides, and converts results back; every call uses one.
 
 Small arrays are drawn number by number, so that a failure shrinks to a few plain numbers. Larger ones
 come from a seed, a scale and a level, with special values put in some places.
 
-Hypothesis takes longer to make and check a strategy than to draw from it, so those of a few shapes are
-made once; and longer for a draw than NumPy for a row, so what is one of a known set is one draw, and what would not
-shrink to less comes from a seed.
+Hypothesis takes longer to make and check a strategy than to draw from it, so strategies are cached. It takes longer
+for a draw than NumPy for a row, so a choice from a known set is a single draw, and arrays that would not shrink
+come from a seed.
 """
 
 import functools
@@ -35,15 +35,15 @@ smoothings = st.sampled_from((0.0, 0.1, 1.0)) | st.floats(0, 1)
 
 
 class Layout(NamedTuple):
-    """Where the elements of (N, K) rows are."""
+    """Where the elements of (N, K) rows are in memory."""
 
     batch: tuple[int, ...]  # the shape S of the rows, of product N
-    axis: int  # that of the classes
+    axis: int  # the axis of the classes
     order: tuple[int, ...]  # of the axes in memory, the slowest first
     steps: tuple[int, ...]  # along each of them; negative: backwards
 
     def lay(self, rows):
-        """The rows as an array of the layout, in memory of its own."""
+        """The rows as a new array of the layout."""
         array = np.moveaxis(rows.reshape(*self.batch, rows.shape[1]), -1, self.axis)
         return spread(array.transpose(self.order), self.steps).transpose(np.argsort(self.order))
 
@@ -55,7 +55,7 @@ class Layout(NamedTuple):
         return self.lay_scalars(targets) if targets.ndim == 1 else self.lay(targets)
 
     def lay_options(self, options):
-        """Options of rows, laid out: those with a value for each row, or for each of its classes."""
+        """The options of rows; those with a value for each row, or for each of its classes, in this layout."""
         laid = dict(options, axis=self.axis)
         for name in ("where", "prior"):
             if np.ndim(options.get(name)) == 2:
@@ -113,7 +113,7 @@ def layouts(draw):
 
 
 def cast(values, dtype):
-    """To a type of logits; what is too large for it becomes its largest number."""
+    """Cast to a type of logits; numbers out of its range become its largest number."""
     largest = float(ml_dtypes.finfo(dtype).max)
     finite = np.isfinite(values)
     return np.where(finite, np.clip(values, -largest, largest), values).astype(dtype)
@@ -159,7 +159,7 @@ def labels_of(draw, rows):
 
 
 def prior_of(rng, classes):
-    """A skewed distribution, some of it 0, but never the first class."""
+    """A skewed distribution, 0 for some classes, but not for the first."""
     u = random_prior(rng, classes)
     if rng.random() < 0.5:
         u[1:] *= rng.random(classes - 1) < 0.8
@@ -186,7 +186,7 @@ def names_of_options(without):
 
 @st.composite
 def options_of(draw, rows, without=()):
-    """Any options at once, of rows; the first class is there, but in one row that has none."""
+    """Any options at once, for rows; the first class is kept, except in one row whose classes may all be masked."""
     count, classes = rows.shape
     chosen = draw(names_of_options(without))
     rng = np.random.default_rng(draw(seeds))
@@ -213,7 +213,7 @@ def options_of(draw, rows, without=()):
 
 def only(options, chosen):
     """The options of some of the rows."""
-    of_rows = {"where": 2, "prior": 2, "sample_weight": 1}  # and their dimensions
+    of_rows = {"where": 2, "prior": 2, "sample_weight": 1}  # by number of dimensions
     return {
         name: value[chosen] if np.ndim(value) == of_rows.get(name) else value
         for name, value in options.items()

@@ -1,5 +1,5 @@
-"""The promised accuracy, float32 and float64 alike: on five kinds of rows, and on rows that a search
-has made as bad as it could.
+"""The promised accuracy, the same for float32 and float64: on five kinds of rows, and on rows that a search
+has made as bad as possible.
 
 `python test_accuracy.py` prints the errors found here, worst and mean, as a table.
 """
@@ -15,16 +15,16 @@ import ulp
 from problems import FLOATS, ROW_KINDS, random_prior
 from ulp import assert_within, ulp_error
 
-# The mean error over a kind of rows, of which correct rounding leaves 0.25: a small error that is
-# always there moves the mean more than it moves the worst case. logsumexp has none, as its unit may
-# be twice that of the result. 0.52 is expected of softmax and gradient; the rounding of 1/S is that
-# of all classes of a row, so the mean over the few rows here is off by up to 0.01 more. The scalars of
-# float64 rows have no wider type to be combined in.
+# The mean error over a kind of rows, which is 0.25 for correct rounding: a small systematic error
+# changes the mean more than the worst case. logsumexp has no entry, since its unit may be twice that
+# of the result. 0.52 is expected of softmax and gradient; all classes of a row share the rounding of
+# 1/S, so the mean over the few rows here differs by up to 0.01. The scalars of float64 rows are not
+# combined in a wider type.
 MEAN_ULP = {
     np.float32: {"softmax": 0.53, "log_softmax": 0.4, "loss": 0.35, "gradient": 0.53},
     np.float64: {"softmax": 0.53, "log_softmax": 0.4, "loss": 0.5, "gradient": 0.53},
 }
-ENOUGH_FOR_A_MEAN = 64  # the mean of so many roundings is 0.25 +- 0.02
+ENOUGH_FOR_A_MEAN = 64  # the mean of this many rounding errors is 0.25 +- 0.02
 
 
 def rows_of(kind, dtype):
@@ -34,7 +34,7 @@ def rows_of(kind, dtype):
 
 
 def activation_errors(z):
-    """Errors in ulp, by operation; of the probabilities those that are normal numbers."""
+    """Errors in ulp, by operation; for softmax only those of normal numbers."""
     p = reference.softmax(z)
     normal = p >= np.finfo(z.dtype).smallest_normal
     scale = np.maximum(np.abs(z.max(-1)), reference.shifted(z).log_total[..., 0])
@@ -54,7 +54,7 @@ def loss_errors(z, labels, prior, label_smoothing):
 
 
 def errors(kind, dtype):
-    """(operation, options, errors) for all that is promised on one kind of rows."""
+    """(operation, options, errors) of all promised results for one kind of rows."""
     z, labels, prior = rows_of(kind, dtype)
     for operation, error in activation_errors(z):
         yield operation, "", error
@@ -95,7 +95,7 @@ def test_errors_in_ulp(kind, dtype):
 
 @pytest.mark.parametrize("dtype", FLOATS)
 def test_gradient_at_a_confident_label(dtype):
-    """With eps = 0 the gradient at the label has all its own digits: it is not p_y - 1."""
+    """With eps = 0 the gradient at the label has all its digits: it is not computed as p_y - 1."""
     z, labels, _ = rows_of("confident", dtype)
     _, grad = sx.cross_entropy_value_and_grad(z, labels, reduction="sum")
     exact = reference.gradient(z, labels)
@@ -175,7 +175,7 @@ def gradient_errors(z, prior):
 
 
 def starts(rng, rows, classes):
-    """Rows to search from: of one size, led by one class, near powers of two, and of equal large gaps."""
+    """Rows at which the search starts: of one size, led by one class, near powers of two, with equal large gaps."""
     led = np.arange(classes) == 0
     yield -rng.exponential(3, (rows, classes))
     yield np.where(led, 20, 0) + rng.normal(size=(rows, classes))
@@ -212,7 +212,7 @@ GENERATIONS = 30
     ],
 )
 def test_rows_found_by_search(operation, errors_of, has_prior, classes, dtype):
-    """Of each generation the rows with the largest errors are kept and changed."""
+    """In each generation, the rows with the largest errors are kept and changed."""
     rng = np.random.default_rng([8, classes])
     prior = random_prior(rng, classes) if has_prior else None
     for z in starts(rng, 240, classes):
@@ -227,8 +227,8 @@ def test_rows_found_by_search(operation, errors_of, has_prior, classes, dtype):
         assert error.max() <= bound, f"worst {error.max()} ulp: {z[error.argmax()]!r}"
 
 
-# Rows that had errors of more than 3 ulp: while four exponentials, and four gaps, were added in the type of the rows;
-# the last, while the product with the prior was rounded there before it was added.
+# Rows that had errors of more than 3 ulp when four exponentials, and four gaps, were added in the type of the rows;
+# the last, when the product with the prior was rounded to this type before it was added.
 FOUND = [
     ([-9.70348072052002, 0.0, -12.476160049438477, -3.4646904468536377], 1, 0.0, None),
     (
@@ -260,8 +260,8 @@ def test_rows_that_were_found(row, label, label_smoothing, prior):
     assert_within(ulp.LOSS_OF_ANY, loss, reference.cross_entropy(z, [label], **options))
 
 
-# Rows of float64 that had errors of more than 3 ulp while two exponentials were added without compensation: of
-# log_softmax, and of logsumexp.
+# Rows of float64 that had errors of more than 3 ulp when two exponentials were added without compensation: in
+# log_softmax, and in logsumexp.
 FOUND_IN_FLOAT64 = [
     [
         9989.27131751187,
@@ -283,7 +283,7 @@ def test_rows_of_float64_that_were_found(row):
 
 
 def test_gradient_of_float64_at_a_label_that_is_unlikely():
-    """Its error was 5.1 ulp while it was computed from the probability of all other classes."""
+    """Its error was 5.1 ulp when it was computed from the probability of all other classes."""
     z = np.array([[100.51529307220947, 95.49208532881362]])
     for operation, error in loss_errors(z, [1], None, 0.001):
         assert error.max() <= BOUNDS_OF_ANY[operation], f"{operation}: worst {error.max()} ulp"
@@ -301,7 +301,7 @@ def test_small_addends_rounded_away(dtype):
     half_ulp = float(np.finfo(dtype).eps) / 2
     second = 5
     same_lane = second + lanes * np.arange(1, 16)
-    parts = np.array([2, 1, 1] + [0.5] * 12) / 2  # of a pair, and a quad of vectors
+    parts = np.array([2, 1, 1] + [0.5] * 12) / 2  # for a pair, and a quad of vectors
     for start in np.linspace(-9.7, -9.0, 60):
         for share in (0.5, 0.8, 0.98):
             z = np.full((1, 16 * lanes + 1), 40 * np.log(half_ulp) / 2)

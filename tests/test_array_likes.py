@@ -1,6 +1,6 @@
-"""Arrays of other libraries: read where they lie, or refused with the remedy.
+"""Arrays of other libraries: read without a copy, or refused with a remedy.
 
-Each library is the real one. Tensors of torch have tests of their own.
+Each library is the real one. Tensors of torch are tested separately.
 """
 
 import array
@@ -28,7 +28,7 @@ ALL_FLOATS = (np.float16, BFLOAT16, *FLOATS)
 
 
 class HasArray:
-    """Offers `__array__` alone."""
+    """Has only `__array__`."""
 
     def __init__(self, memory):
         self.memory = memory
@@ -38,7 +38,7 @@ class HasArray:
 
 
 class HasDLPack:
-    """Offers DLPack alone, on a device of choice."""
+    """Has only DLPack, on a given device."""
 
     def __init__(self, memory, device=(1, 0)):
         self.memory = memory
@@ -52,7 +52,7 @@ class HasDLPack:
 
 
 class HasInterface:
-    """Offers `__array_interface__` alone."""
+    """Has only `__array_interface__`."""
 
     def __init__(self, memory):
         self.memory = memory
@@ -148,7 +148,7 @@ class TestNumbersOfPython:
         assert sx.cross_entropy(Z, Y, **options) == sx.cross_entropy(Z, Y, **plain)
 
 
-# Labels in memory of each library; `int64` where there is a choice.
+# Labels of each library; `int64` if there is a choice.
 LABELS = {
     "range": range,
     "list": lambda n: list(range(n)),
@@ -203,7 +203,7 @@ def test_every_other_argument(library):
     }
     where = np.arange(70).reshape(7, 10) % 9 != 4
     if library == "pyarrow":
-        where = where[0]  # bits, not bytes: there are none of two dimensions
+        where = where[0]  # a mask of bits, which has one dimension only
     options = {"label_smoothing": 0.1, "reduction": "none"}
     for targets in (Y, one_hot(Y, 10)):
         got = sx.cross_entropy_value_and_grad(
@@ -264,7 +264,7 @@ def sparse(name, remedy):
 
 
 def of_dask(module):
-    """A collection of dask as far as it is looked at: where its class is from."""
+    """A stand-in for a dask collection, of which only the module of the class is checked."""
 
     def compute(self, *arguments, **options):
         raise AssertionError("it was computed")
@@ -283,7 +283,7 @@ def dask(name):
 MASKED = HasArray(np.ma.masked_array([0.5, 1.0], [False, True]))
 MASKED_TEXT = "logits is a masked array with masked values; decide what they mean, for example with .filled(-numpy.inf)"
 PANDAS_SPARSE = pd.arrays.SparseArray([0.0, 0.0, 1.0])
-# what is passed, to which argument, the whole text
+# the object, the argument, the whole text
 REFUSED = {
     "CUDA": (HasDLPack(Y, (2, 1)), "targets", device_text(1, "CUDA")),
     "Metal": (HasDLPack(Y, (8, 0)), "targets", device_text(0, "Metal")),
@@ -376,7 +376,7 @@ def test_dask_is_refused_by_every_function(monkeypatch):
 
 
 def test_missing_values_are_looked_for_where_there_can_be_some():
-    """nan in a float column is nan, as it is in NumPy; a nullable type without nulls is numbers."""
+    """nan in a float column is nan, as in NumPy; a nullable type without nulls is accepted."""
     assert np.isnan(sx.logsumexp(pd.Series([0.0, np.nan])))
     assert sx.logsumexp(pd.Series([0.5, 0.5], dtype="Float64")) == sx.logsumexp([0.5, 0.5])
     assert sx.logsumexp(pa.table({"a": [0.5], "b": [0.5]})) == sx.logsumexp([0.5, 0.5])
@@ -388,7 +388,7 @@ def test_columns_may_have_any_name():
 
 
 def test_traced_arrays_of_jax_are_refused():
-    """They hold no numbers yet; the words after ours are those of jax."""
+    """They hold no numbers yet; the error ends with the text of jax."""
     for transformed in (jax.jit(sx.softmax), jax.grad(lambda z: sx.cross_entropy(z, Y))):
         with pytest.raises(
             TypeError, match="^logits cannot be read as an array: The numpy.ndarray "

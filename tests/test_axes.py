@@ -1,4 +1,4 @@
-"""Several axes of classes: the bits of one axis with the same classes in C order, in any layout."""
+"""Several axes of classes: the same bits as one axis with these classes in C order, in any layout."""
 
 import itertools
 import tracemalloc
@@ -31,7 +31,7 @@ def logits(dtype=np.float32, shape=SHAPE):
 
 
 def as_one(array, axes):
-    """The axes as one, the last, in a new array."""
+    """A new array in which these axes are merged into one, the last."""
     axes = range(array.ndim) if axes is None else axes
     moved = np.moveaxis(array, axes, range(array.ndim - len(axes), array.ndim))
     return moved.reshape(*moved.shape[: array.ndim - len(axes)], -1)
@@ -109,7 +109,7 @@ def test_shapes_of_logsumexp_are_those_of_numpy(axes, keepdims):
 
 @pytest.mark.parametrize("axes", [None, (0,), (1,), (0, 1)], ids=str)
 def test_results_in_a_matrix(axes):
-    """It has two axes whatever is made of it."""
+    """A matrix always has two axes."""
     z = logits(np.float64, (4, 3))
     for function in FUNCTIONS:
         out = np.zeros((4, 3)).view(np.matrix)
@@ -176,7 +176,7 @@ def test_no_classes(dtype):
 
 
 class TestMemory:
-    """What is allocated beside the result."""
+    """The memory that is allocated besides the result."""
 
     Z = np.zeros((64, 64, 64), np.float32)
 
@@ -201,7 +201,7 @@ class TestMemory:
         assert kept < self.Z.nbytes / 3  # a byte for each class of one row
 
     def test_others_are(self):
-        """Or the test above would prove nothing."""
+        """Otherwise the test above would prove nothing."""
         assert self.peak(lambda: sx.logsumexp(self.Z, axis=(0, 2))) > self.Z.nbytes
         assert self.peak(lambda: sx.logsumexp(self.Z.T, axis=None)) > self.Z.nbytes
 

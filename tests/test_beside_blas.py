@@ -1,4 +1,4 @@
-"""Beside a BLAS with threads of its own: no more threads than were asked for, none that spins."""
+"""Beside a BLAS that has threads, too: no more threads than were set, and none that spins."""
 
 import json
 import os

@@ -1,6 +1,6 @@
 """What the bits of a row do not depend on, for any rows, layouts, targets and options.
 
-Special values are drawn with the rest, and nan equals nan.
+Special values are included, and nan equals nan.
 """
 
 import numpy as np
@@ -17,7 +17,7 @@ every_dtype = pytest.mark.parametrize("dtype", STORED, ids=str)
 INF, NAN = np.inf, np.nan
 SPECIALS = (-INF, INF, NAN, -0.0, 1e-45, 1e30, -1e30, 3e38, -3e38)
 REDUCTIONS = ("none", "sum", "mean", "sum_by_nonzero_weights")
-# Enough logits for two threads: in float32 half a MiB, 131 072, is given to one.
+# Enough logits for two threads: half a MiB, 131 072 logits in float32, is for one thread.
 MANY_LOGITS = 140_000
 
 
@@ -66,7 +66,7 @@ def test_layout(dtype, data):
 @every_dtype
 @given(data=st.data())
 def test_labels_one_hot_and_probabilities(dtype, data):
-    """A target with a single 1 in each row gives what the label gives, in any type."""
+    """A target with a single 1 in each row gives the same as the label, in any type."""
     layout, rows, _, options = data.draw(calls(dtype))
     labels = data.draw(labels_of(rows))
     q = one_hot(labels, rows.shape[1], data.draw(st.sampled_from(STORED)))
@@ -81,7 +81,7 @@ def test_labels_one_hot_and_probabilities(dtype, data):
 @every_dtype
 @given(data=st.data())
 def test_part_of_the_batch(dtype, data):
-    """Some rows in any order, also more than once: each gives what it gave in its place."""
+    """Some rows in any order, also more than once: each has the same results as in its place."""
     _, rows, targets, options = data.draw(calls(dtype))
     count = len(rows)
     chosen = np.array(data.draw(st.lists(st.integers(0, count - 1), min_size=1, max_size=9)))
@@ -107,7 +107,7 @@ def test_threads_and_place_in_a_large_batch(dtype, data):
 @every_dtype
 @given(data=st.data())
 def test_padding(dtype, data):
-    """Ignored rows among the others change no bit of them, of the loss, or of its gradient."""
+    """Ignored rows change no bit of the loss or the gradient of the others."""
     _, rows, _, options = data.draw(calls(dtype))
     labels = data.draw(labels_of(rows))
     ignored = data.draw(st.sampled_from((-100, -1, rows.shape[1], 2**40)))
@@ -134,7 +134,7 @@ def test_padding(dtype, data):
 @every_dtype
 @given(data=st.data())
 def test_out(dtype, data):
-    """A given array takes the bits of a fresh one, in any layout, and in place of the logits."""
+    """A given array gets the bits of a new one, in any layout, also in place of the logits."""
     layout, rows, targets, options = data.draw(calls(dtype))
     other = data.draw(layouts().filter(lambda one: len(one.batch) == len(layout.batch)))
     away = layout._replace(order=other.order, steps=other.steps)
@@ -145,7 +145,7 @@ def test_out(dtype, data):
     loss, grad = layout.value_and_grad(rows, targets, **options)
 
     def in_place_or_not():
-        """The logits, and where the result goes: elsewhere, then onto them."""
+        """The logits, and the array for the result: another, then the logits themselves."""
         yield layout.lay(rows), away.lay(np.ones_like(rows))
         own = layout.lay(rows)
         yield own, own

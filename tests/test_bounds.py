@@ -1,7 +1,7 @@
 """No element outside of an array is read or written, in a process for each instruction set.
 
-Each array ends at a page that may not be touched, or begins after one: an access outside of it
-ends the process. Rows written into the middle of an array leave the others as they were.
+Each array ends at a protected page, or begins after one: an access out of bounds ends the process.
+Rows written into the middle of an array leave the others unchanged.
 """
 
 import ctypes
@@ -16,7 +16,7 @@ import pytest
 import smoothxent as sx
 from test_levels import SIMD, python
 
-# About lanes (8, 16), tiles (up to 64 classes), quads of vectors (32, 64) and their neighbours.
+# Near the sizes of lanes (8, 16), tiles (up to 64 classes) and quads of vectors (32, 64).
 CLASSES = (1, 2, 7, 8, 9, 15, 16, 17, 31, 33, 63, 64, 65, 127, 129)
 ROWS = (1, 7, 8, 15, 16, 17, 33)
 UNTOUCHED = 77
@@ -28,7 +28,7 @@ def mprotect():
 
 
 def guarded(shape, dtype, at_end, order):
-    """An array of ones beside a page that may not be touched."""
+    """An array of ones beside a protected page."""
     page = mmap.PAGESIZE
     size = int(np.prod(shape)) * np.dtype(dtype).itemsize
     pages = -(-size // page) * page
@@ -43,7 +43,7 @@ def guarded(shape, dtype, at_end, order):
 
 
 def calls(z, out):
-    """Every operation on the rows `z`, with what has their shape in `out`."""
+    """Every operation on the rows `z`, with results of their shape written to `out`."""
     labels = np.arange(len(z)) % z.shape[1]
     options = {"label_smoothing": 0.1, "reduction": "none"}
     yield lambda: sx.softmax(z, out=out)

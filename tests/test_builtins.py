@@ -1,4 +1,4 @@
-"""The functions that are builtins look and fail as the Python functions that they take the place of."""
+"""Functions that are builtins look and fail like the Python functions that they replace."""
 
 import ast
 import contextlib

@@ -15,11 +15,11 @@ from test_layouts import spread
 from ulp import assert_same_bits
 
 INF, NAN = np.inf, np.nan
-HEATS = (1.0, 0.7, 1e-20, 1e20)  # the last two are brought near 1 by powers of two
+HEATS = (1.0, 0.7, 1e-20, 1e20)  # the last two are scaled near 1 by powers of two
 
 
 def order(z, where=None):
-    """All classes of each row: NaN, then by logit, then those that are masked; ties by class."""
+    """All classes of each row in order: NaN, then by logit, then masked classes; ties by class."""
     z = z.astype(np.float64)
     kept = np.broadcast_to(True if where is None else where, z.shape)
     group = np.where(kept, np.where(np.isnan(z), 0, 1), 2)
@@ -27,7 +27,7 @@ def order(z, where=None):
 
 
 def check(z, counts, heats=(1.0,), axis=-1, where=None):
-    """Both functions against log_softmax and a sort of all classes, for each count and each heat."""
+    """Check both functions against log_softmax and a sort of all classes, for each count and temperature."""
     by_class = np.moveaxis(z, axis, -1)
     kept = where
     if where is not None:
@@ -85,7 +85,7 @@ def test_every_length(classes, dtype):
     "threads, dtype", [(1, np.float32), (3, np.float16), (3, np.float32), (3, np.float64)]
 )
 def test_one_row_on_several_threads(threads, dtype):
-    """And rows of which more are sorted than without a look for Ctrl-C. Of 2 MiB, three threads share a row."""
+    """Also sorts of more classes than without polling for Ctrl-C. A row of 2 MiB is shared by three threads."""
     classes = 2**21 // max(4, np.dtype(dtype).itemsize) + 7
     rng = np.random.default_rng(0)
     rows = [rng.normal(size=classes) * 3, np.full(classes, 0.5), np.linspace(-1, 1, classes)]
@@ -121,7 +121,7 @@ def test_any_rows_and_layout(layout, dtype, data):
     classes = rows.shape[1]
     z = layout.lay(rows)
     check(z, [data.draw(st.integers(0, classes))], [heat], layout.axis, where)
-    # Given classes, some of them twice, in memory of any order.
+    # Given classes, some of them twice, in any memory layout.
     indices = rng.integers(0, min(classes, 127), (count, data.draw(st.integers(0, 9))))
     indices = layout.lay(indices.astype(data.draw(st.sampled_from(LABEL_DTYPES))))
     options = {"axis": layout.axis, "temperature": heat, "where": where}
@@ -138,7 +138,7 @@ class TestOrder:
         assert sx.top_k_log_softmax([-0.0, 0.0, -0.0], 3).indices.tolist() == [0, 1, 2]
 
     def test_by_the_logits_not_by_the_rounded_result(self):
-        """Of a class far ahead, the others' log-probabilities are equal in float32."""
+        """If one class is far ahead, the log-probabilities of the others are equal in float32."""
         z = np.array([0.0, 1.0, 2.0, 1e9], np.float32)
         result = sx.top_k_log_softmax(z, 4)
         assert result.indices.tolist() == [3, 2, 1, 0]

@@ -86,7 +86,7 @@ class TestResults:
             assert names() == ["g.npy", "p.npy", "y.npy", "z.npy"]
 
     def test_links(self, capsys):
-        """What they lead to is written, as `numpy.save` writes it."""
+        """The target of a link is written, as by `numpy.save`."""
         Path("folder").mkdir()
         Path("g.npy").symlink_to("folder/later.npy")
         Path("later").symlink_to("g.npy")
@@ -245,7 +245,7 @@ class TestErrors:
         ],
     )
     def test_outputs_that_are_other_files_of_the_job(self, capsys, arguments, file):
-        """Also where they are written before they are complete, and by other names."""
+        """Also their .part files, and files under other names."""
         Path("x.npy.part").write_bytes(Path("z.npy").read_bytes())
         for link in ("link.npy", "link.part"):
             os.link("z.npy", link)
@@ -256,7 +256,7 @@ class TestErrors:
 
     @pytest.mark.parametrize("output", ["", ".", "/", "folder", "x.npy", "loop", "pipe"])
     def test_outputs_that_are_no_files(self, capsys, output):
-        """They are refused before the run, and left as they are."""
+        """They are refused before the run, and left unchanged."""
         for folder in ("folder", "x.npy.part"):
             Path(folder).mkdir()
         Path("loop").symlink_to("loop")
@@ -299,7 +299,7 @@ class TestErrors:
 
 class TestTerminal:
     def on_terminal(self, program=""):
-        """What a terminal shows."""
+        """The text on a terminal."""
         pty, termios = pytest.importorskip("pty"), pytest.importorskip("termios")
         own, its = pty.openpty()
         termios.tcsetwinsize(its, (24, 100))
@@ -325,7 +325,7 @@ class TestTerminal:
         "arguments, code", [((), 0), (("--resume",), 0), (("--prior", "u"), 3)]
     )
     def test_closed(self, capsys, monkeypatch, arguments, code):
-        """Nothing that is meant for standard error goes to standard output."""
+        """No text for standard error goes to standard output."""
         monkeypatch.setattr(sys, "stderr", None)
         assert main("z.npy", "y.npy", *arguments) == code
         sys.stderr.close()

@@ -39,7 +39,7 @@ def progress():
 
 def wait_for_row(process, row):
     for _ in range(6000):
-        with contextlib.suppress(ValueError):  # there is none yet
+        with contextlib.suppress(ValueError):  # there is no file yet
             if progress()["next_row"] >= row:
                 return
         assert process.poll() is None, process.communicate()
@@ -66,7 +66,7 @@ class TestResume:
         return rows[0], (figures, [Path(name).read_bytes() for name in ("p.npy", "g.npy")])
 
     def test_killed(self, capsys, monkeypatch):
-        """Equal to one call, to the bit: figures and outputs."""
+        """Figures and outputs have the same bits as in one run."""
         expected = self.expected(capsys)
         Path("p.npy").unlink()
         process = started()
@@ -93,7 +93,7 @@ class TestResume:
         assert self.resumed(capsys, monkeypatch) == (row, expected)
 
     def test_interrupted_again_and_again(self, capsys, monkeypatch):
-        """In the middle of a chunk and between two; progress is saved then, not each time."""
+        """Within a chunk and between two; progress is saved at the interrupt, not after each chunk."""
         expected = self.expected(capsys)
         score_chunks = _cli_job.score_chunks
         for end in (30, 40, 222, 499):
@@ -179,7 +179,7 @@ class TestResume:
         assert "g.npy.part" in failed(capsys, 3, *JOB, "--resume")
 
     def test_output_of_another_job(self, capsys, monkeypatch):
-        """It has been begun with the same names, and was interrupted, too."""
+        """That job has the same names, and was interrupted, too."""
         for epsilon in ("0.1", "0.2"):
             process = started("--label-smoothing", epsilon)
             wait_for_row(process, ROWS // (2 if epsilon == "0.1" else 4))
@@ -214,7 +214,7 @@ class TestResume:
         assert "starting at row 0" in capsys.readouterr().err
 
     def test_an_earlier_progress_is_gone_when_its_outputs_are(self, capsys, monkeypatch):
-        """Otherwise a run that starts anew and is killed at once would be resumed where it never was."""
+        """Otherwise a new run that is killed at once would be resumed at a row that it never reached."""
         self.interrupt(monkeypatch, *JOB)
         monkeypatch.setattr(_cli_job, "score_chunks", lambda *args, **options: 1 / 0)
         assert main(*JOB) == 70
@@ -228,7 +228,7 @@ class TestResume:
 
 
 class TestProgressThatCannotBeWritten:
-    """A warning; neither the run nor an interrupt ends otherwise than it would have."""
+    """There is a warning; otherwise the run and an interrupt end as usual."""
 
     def refused(self, *arguments, **options):
         raise OSError(errno.EROFS, "Read-only file system")
@@ -258,6 +258,6 @@ class TestProgressThatCannotBeWritten:
         assert said == "smoothxent score: interrupted at row 9"
 
     def test_nothing_can_be_removed(self, capsys, monkeypatch):
-        """Not even what is not there, on some systems."""
+        """Not even missing files, on some systems."""
         monkeypatch.setattr(Path, "unlink", self.refused)
         assert scored(capsys, "z.npy", "y.npy") == sx.score(Z, Y).as_dict()

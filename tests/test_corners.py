@@ -1,4 +1,4 @@
-"""Corners that looked safe and were not: sizes of targets, underflow, arrays that lie about themselves."""
+"""Corner cases that looked safe and were not: sizes of targets, underflow, subclasses with wrong attributes."""
 
 import numpy as np
 import pytest
@@ -48,7 +48,7 @@ class TestSizeOfTargets:
 
     @pytest.mark.parametrize("options", [{}, {"class_weight": [1, 1, 1]}, {"where": [True] * 3}])
     def test_at_the_ends_of_float64(self, options):
-        """Whatever form the targets take on the way: below the normal numbers, and with an infinite sum."""
+        """For any form of the targets: below the normal numbers, and with an infinite sum."""
         for dtype in FLOATS:
             z, ones = np.array([[0, 1, -1]], dtype), np.ones((1, 3))
             loss = sx.cross_entropy(z, ones, **options)
@@ -75,7 +75,7 @@ class TestSizeOfTargets:
 
 
 class TestUnderflow:
-    """-inf off the label costs +inf as soon as its probability is above 0, however small."""
+    """The loss is +inf if a class with logit -inf has a target above 0, however small."""
 
     @pytest.mark.parametrize("dtype", FLOATS)
     def test_smallest_label_smoothing(self, dtype):
@@ -108,7 +108,7 @@ def test_divergence_from_the_prior_is_never_negative():
 
 
 class TestManyClasses:
-    """Rows of more classes than labels can name are one number, seen again and again."""
+    """Rows with more classes than labels can name; all logits are one number in memory."""
 
     def test_the_last_label(self):
         z = np.broadcast_to(f32(0), (1, 2**32 + 8))
@@ -149,7 +149,7 @@ class TestArguments:
 
 
 class TestSubclasses:
-    """What a subclass says of itself is not believed where memory is at stake."""
+    """The attributes of a subclass are not trusted where they decide about memory."""
 
     def test_reshape(self):
         class Elsewhere(np.ndarray):

@@ -1,4 +1,4 @@
-"""The demo runs as a user runs it: tables of every arm, three pictures with something in them."""
+"""The demo runs as a user runs it: tables with every arm, three pictures that are not empty."""
 
 import re
 import subprocess
@@ -21,7 +21,7 @@ PICTURES = ("reliability.png", "logit_gaps.png", "gallery.png")
 
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory):
-    """What it printed, and the folder of its pictures."""
+    """The output of the demo, and the folder of its pictures."""
     out = tmp_path_factory.mktemp("demo")
     run = subprocess.run(
         [sys.executable, ROOT / "examples" / "train_digits.py", "--quick", "--out", out],
@@ -75,26 +75,26 @@ class TestTable:
                 )  # three roundings to 0.01
 
     def test_methods_differ_at_the_same_eps(self, demo, model, split):
-        """A prior that was not used, or labels that were not dropped, would leave zeros."""
+        """If a prior were not used, or no labels dropped, the differences would be 0."""
         _, _, to_uniform = parts(demo[0], model, split)
         for differences in to_uniform.values():
             assert any(abs(difference) >= 0.0002 for difference in differences)
 
     def test_classifiers_have_learned(self, demo, model, split):
-        """Guessing errs in 90 %; with few examples of some digits --quick gets to half of it."""
+        """Guessing has an error of 90 %; --quick, with few examples of some digits, reaches half of that."""
         values, _, _ = parts(demo[0], model, split)
         for error, *_ in values.values():
             assert 0 < error < (20 if split == "balanced" else 70)
 
     def test_smoothing_narrows_the_gap_of_the_logits(self, demo, model, split):
-        """What section 7 of the paper is about: the largest logit stays nearer to the others."""
+        """The subject of section 7 of the paper: the largest logit stays nearer to the others."""
         _, to_baseline, _ = parts(demo[0], model, split)
         gaps = [to_baseline["uniform prior", eps][-1] for eps in EPS]
         assert 0 > gaps[0] > gaps[1] > gaps[2]
 
 
 def test_pictures(demo):
-    from matplotlib.image import imread  # half a second, which each worker would take
+    from matplotlib.image import imread  # takes half a second, in each worker
 
     text, out = demo
     assert {path.name for path in out.glob("*.png")} == set(PICTURES)

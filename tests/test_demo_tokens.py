@@ -1,4 +1,4 @@
-"""The tokens demo runs as a user runs it; and what it is made of: the text, the network, the methods."""
+"""The tokens demo runs as a user runs it; and its parts: the text, the network, the methods."""
 
 import importlib.util
 import re
@@ -25,9 +25,9 @@ METRICS = ("top-1 error", "top-5 error", "perplexity", "ECE", "entropy")
 
 # Three values rounded to 0.01, or finer.
 THREE_ROUNDINGS = 0.016
-# A central difference of step h in float64: h² of the curvature, and the loss's ulp over h.
+# A central difference with step h in float64: errors of h² times the curvature, and of an ulp of the loss over h.
 STEP, FINITE_DIFFERENCE = 1e-5, 1e-7
-# float64 formulas without the care of the kernels.
+# Plain float64 formulas, less accurate than the kernels.
 PLAIN_FORMULA = 1e-14
 
 
@@ -44,7 +44,7 @@ def run(script, *options, cwd):
 
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory):
-    """What it printed, and the folder of its pictures."""
+    """The output of the demo, and the folder of its pictures."""
     out = tmp_path_factory.mktemp("demo_tokens")
     done = run("train_tokens.py", "--quick", "--out", out, cwd=out)
     assert done.returncode == 0, done.stderr
@@ -81,7 +81,7 @@ class TestOutput:
                 assert any(differences)  # methods differ
 
     def test_networks_have_learned(self, demo):
-        """More than that the most frequent token is frequent, after 80 steps."""
+        """After 80 steps they do better than always predicting the most frequent token."""
         text, _ = demo
         frequent = float(re.search(r"^always \S+: error ([\d.]+)%$", text, re.MULTILINE)[1])
         for top_1, top_5, perplexity, _, entropy in parts(text).__next__().values():
@@ -104,7 +104,7 @@ class TestOutput:
             assert abs(float(share) - 100 * float(loss) / float(step)) < rounding
 
     def test_pictures(self, demo):
-        from matplotlib.image import imread  # half a second, which each worker would take
+        from matplotlib.image import imread  # takes half a second, in each worker
 
         text, out = demo
         assert {path.name for path in out.glob("*.png")} == set(PICTURES)
@@ -150,7 +150,7 @@ def corpus(files):
 
 class TestText:
     def test_no_module_is_on_two_sides(self):
-        """Of the whole library: what is on no side is tests and packages that were installed."""
+        """In the whole library, only tests and installed packages are on no side."""
         by_side = {TRAINING: set(), VALIDATION: set(), TEST: set()}
         for file in token_corpus.library_files():
             module = token_corpus.module_of(file)
@@ -158,7 +158,7 @@ class TestText:
             assert not {"test", "site-packages"} & set(file.parts)
         assert all(by_side.values())
         assert sum(map(len, by_side.values())) == len(set.union(*by_side.values()))
-        assert {"asyncio", "email"} <= by_side[TRAINING]  # whatever the version of Python
+        assert {"asyncio", "email"} <= by_side[TRAINING]  # in any version of Python
         assert {"json", "logging"} <= by_side[TEST]
         assert {"multiprocessing", "re"} <= by_side[VALIDATION]
 
@@ -216,7 +216,7 @@ def test_gradient_of_the_network():
     rng = np.random.default_rng(0)
     network = Network.initial(rng, np.float64)
     tokens = rng.integers(0, CLASSES, (6, CONTEXT + 1))
-    tokens[1] = tokens[0]  # a token that stands in several places
+    tokens[1] = tokens[0]  # a token that occurs in several places
     contexts, labels = tokens[:, :-1].astype(np.int16), tokens[:, -1]
     layers = network.layers(contexts)
     _, upstream = sx.cross_entropy_value_and_grad(layers.logits, labels, label_smoothing=EPS)
@@ -258,7 +258,7 @@ class TestMethods:
         assert loss == pytest.approx(-(q * np.log(p)).sum() / 3, rel=PLAIN_FORMULA)
 
     def test_label_dropout_is_smoothing_in_expectation(self):
-        """Within five standard errors, of a mean over rows that are all the same."""
+        """Within five standard errors of a mean over rows that are all the same."""
         rng = np.random.default_rng(0)
         rows, row, label = 10_000, rng.standard_normal(CLASSES), 3
         expected, smoothed = token_training.loss_and_gradient(

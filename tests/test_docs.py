@@ -1,4 +1,4 @@
-"""The examples of the pages and of every public function and class run, and print what they say."""
+"""The examples of the pages and of every public function and class run, and print the output shown."""
 
 import doctest
 import re
@@ -56,6 +56,6 @@ def test_examples_of_pages(page: str) -> None:
 
 @pytest.mark.parametrize("page", PAGES)
 def test_no_snippet_is_left_out(page: str) -> None:
-    """A block is python, which is run, or no program of Python: a shell's, a formula, a directive."""
+    """A block is python, which is run, or something else: shell commands, a formula, a directive."""
     kinds = re.findall(r"^```+(\S+)$", PAGES[page], re.MULTILINE)
     assert set(kinds) <= {"python", "sh", "text", "{eval-rst}", "{include}", "{toctree}"}

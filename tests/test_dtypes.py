@@ -1,4 +1,4 @@
-"""What the arguments may be made of, and what the results are."""
+"""The dtypes that arguments may have, and those of the results."""
 
 import itertools
 import pickle
@@ -160,7 +160,7 @@ class TestPriorAndSmoothing:
             assert_same_bits(sx.cross_entropy(z, labels, prior=prior, **options), expected)
 
     def test_a_float64_prior_keeps_its_digits_beside_float32_logits(self):
-        """u_0 = 1e-9 apart from 1: float32 would make it 1, and the loss of the other class 0."""
+        """u_0 differs from 1 by 1e-9: in float32 it would be 1, and the loss of the other class 0."""
         z = np.array([[0, -1e9]], np.float32)
         u = [1 - 1e-9, 1e-9]
         loss = sx.cross_entropy(z, [0], label_smoothing=1.0, prior=u, reduction="none")

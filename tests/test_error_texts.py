@@ -1,4 +1,4 @@
-"""The whole text and type of the error of every kind of wrong argument, as error_texts.txt has them."""
+"""The whole text and type of the error for every kind of wrong argument, as in error_texts.txt."""
 
 import inspect
 
@@ -8,7 +8,7 @@ import smoothxent as sx
 from error_texts import COMMAND, FILE, Call, agrees, entries
 
 ENTRIES = entries()
-# Functions that take the same arguments and say the same of them.
+# Functions that take the same arguments and have the same errors.
 TWINS = {
     sx.softmax: (sx.softmax, sx.log_softmax),
     sx.cross_entropy: (sx.cross_entropy, sx.cross_entropy_value_and_grad),
@@ -43,7 +43,7 @@ def test_text(line, source, text):
 
 @pytest.mark.parametrize("line, source, text", with_ids(e for e in ENTRIES if has_outputs(e[1])))
 def test_nothing_is_written(line, source, text):
-    """With every output given, and in the twin: the same text, and no array has changed."""
+    """With every output given, and in the twin function: the same text, and no array has changed."""
     call = Call.of(source)
     for function in TWINS.get(call.function, (call.function,)):
         assert_says(call._replace(function=function).with_outputs(), line, source, text)

@@ -1,6 +1,6 @@
 """What is an error, and what happens then: nothing is written, and the lowest bad row is reported.
 
-The texts of errors have a file of their own, error_texts.txt.
+The texts of errors are in error_texts.txt.
 """
 
 import copy
@@ -32,7 +32,7 @@ U_ROWS = np.full((8, 10), 0.1)
 @pytest.mark.parametrize("function", [sx.cross_entropy, sx.cross_entropy_value_and_grad, sx.score])
 @pytest.mark.parametrize("weight", [np.ones(10), None])
 def test_a_keyword_of_other_libraries(function, weight):
-    """Beside options of ours, and whatever it holds; misspelled ones are left to Python."""
+    """Together with valid options, and for any value; misspelled names are left to Python."""
     with pytest.raises(TypeError) as caught:
         function(Z, Y, label_smoothing=0.1, weight=weight)
     error = f"{function.__name__}() got an unexpected keyword argument"
@@ -94,7 +94,7 @@ class TestPriorSum:
 
 class TestSignatures:
     def test_arrays_by_keyword(self):
-        """Each function gives what it gives by position."""
+        """Each function gives the same result as by position."""
         calls = {
             sx.softmax: {"logits": Z},
             sx.log_softmax: {"logits": Z},
@@ -137,7 +137,7 @@ class TestSignatures:
 
 
 class TestLabelError:
-    """`index` is the place in the targets as they were given, `value` what is there."""
+    """`index` is the place in the targets as they were given, `value` the label there."""
 
     LABELS = np.arange(24).reshape(2, 3, 4) % 5
 

@@ -1,4 +1,4 @@
-"""Sums without rounding, compared with those of fractions."""
+"""Exact sums, compared with those of fractions."""
 
 import math
 from fractions import Fraction
@@ -33,7 +33,7 @@ def test_groups(values, random):
 
 @pytest.mark.parametrize("scale", [0, 12, 300])
 def test_many(scale):
-    """More numbers than the extraction takes in one step, of many sizes, that cancel."""
+    """Numbers of many sizes that cancel, more than the extraction can add in one step."""
     rng = np.random.default_rng(scale)
     values = np.ldexp(rng.standard_normal(20_000), rng.integers(-scale, scale + 1, 20_000))
     values = np.append(values, -values[::2])

@@ -8,8 +8,8 @@ import pytest
 
 WATCHDOG = 120  # seconds; each case takes a few
 
-# Children that share one import, each of which exits while daemon threads are in calls. At the end of a
-# child the collector would go through what it shares with its parent, and so copy it: most of the time.
+# Children of one process that has imported, each of which exits while daemon threads are in calls. At the end of
+# a child, garbage collection would copy the memory shared with the parent, which would take most of the time.
 DAEMONS = """
 import gc, os, sys, threading, time
 from fractions import Fraction
@@ -40,7 +40,7 @@ for child in running:
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 3
 """
 
-# Calls that run Python code: for arguments that are no arrays, for several axes, and for errors.
+# Calls that run Python code: for arguments other than arrays, for several axes, and for errors.
 PYTHON_CODE = [
     "sx.softmax([1.0, 2.0])",
     "sx.softmax([[1, 2]], axis=None)",
@@ -89,7 +89,7 @@ def test_daemon_threads_in_calls():
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="the system has no fork")
 @pytest.mark.parametrize("call", PYTHON_CODE)
 def test_daemon_threads_in_python_code_of_calls(call):
-    """CPython before 3.14 ends these threads by unwinding their stack, also where Rust calls Python code."""
+    """CPython before 3.14 ends these threads by unwinding their stack, even where Rust calls Python code."""
     work = f"while True:\n        {call}"
     ended = run(DAEMONS.format(exits=10, threads=4, work=work, seconds=0.02))
     assert (ended.returncode, ended.stdout, ended.stderr) == (0, "", "")

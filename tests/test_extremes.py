@@ -33,7 +33,7 @@ def check(z, labels, *, label_smoothing=0.0):
 @pytest.mark.parametrize("offset", [1e4, -1e4, 1e6, -1e6, 1e7, 1e15, -1e15, 1e30, -1e30])
 @pytest.mark.parametrize("classes", [3, 33, 1000, 16385])
 def test_offsets(dtype, label_smoothing, offset, classes):
-    """What is left of the differences after the logits were rounded counts in full."""
+    """The differences that remain after the logits were rounded are computed accurately."""
     z, labels, _ = problem(classes, dtype)
     check((z + dtype(offset)).astype(dtype), labels, label_smoothing=label_smoothing)
 
@@ -49,7 +49,7 @@ def test_wide_spreads(dtype, classes):
 
 @pytest.mark.parametrize("classes", [64, 65, 20000])
 def test_quotients_by_the_temperature_beyond_the_range(classes):
-    """M/T overflows; what is 0 of it or relative to it does not."""
+    """M/T overflows; results that are 0 or relative to M do not."""
     z = np.zeros((1, classes))
     z[:, 0] = 1e300
     log_p = sx.log_softmax(z, temperature=1e-30)
@@ -67,7 +67,7 @@ def test_quotients_by_the_temperature_beyond_the_range(classes):
 
 @pytest.mark.parametrize("classes", [3, 65, 20000])
 def test_z_loss_of_the_largest_logits(classes):
-    """2 z_loss lse p is infinite where it is beyond the range and 0 where p is: never nan."""
+    """2 z_loss lse p is infinite where it overflows and 0 where p is 0: never nan."""
     z = np.zeros((1, classes))
     z[:, 0] = 1e305
     for z_loss, first in ((1e3, np.inf), (1e-4, 2e301)):
@@ -89,7 +89,7 @@ def test_largest_numbers(dtype):
 
 
 def test_difference_of_the_largest_numbers():
-    """M - z_k = 2 FLT_MAX has no float32, but the tenth of it in the smoothed loss has."""
+    """M - z_k = 2 FLT_MAX overflows in float32, but the tenth of it in the smoothed loss does not."""
     big = np.finfo(np.float32).max
     z = np.array([[big, -big], [big, -big]], np.float32)
     for label_smoothing in (0.0, 0.1):

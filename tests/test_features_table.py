@@ -1,4 +1,4 @@
-"""docs/features.md: what it links to exists, and every case in which answers differ is in it."""
+"""docs/features.md: its links lead to files and tests that exist, and it has every case in which answers differ."""
 
 import ast
 import re

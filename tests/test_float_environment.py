@@ -1,5 +1,4 @@
-"""The caller's floating-point environment: results do not depend on it, and it comes back as it
-was.
+"""The caller's floating-point environment: results do not depend on it, and calls restore it.
 
 Covers the rounding mode, flush-to-zero and denormals-are-zero of a caller, and the exception flags
 that NumPy reads.
@@ -89,8 +88,8 @@ def test_results_do_not_depend_on_the_mode_and_it_comes_back(mode):
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("classes", [10, 1000, 10**6])
 def test_what_python_code_sets_within_a_call(classes, mode):
-    """A method of an argument, or a handler of a signal, may leave another mode: long rows are finished by
-    the thread of the call.
+    """A method of an argument, or a signal handler, may leave another mode: long rows are finished by the
+    thread of the call.
     """
     u = np.full(classes, 1 / classes)
 
@@ -116,7 +115,7 @@ def test_what_python_code_sets_within_a_call(classes, mode):
 )
 @pytest.mark.parametrize("sticky", [0, 0x3F])
 def test_exception_flags_come_back(sticky):
-    """Neither raised by overflow, underflow or nan inside, nor cleared."""
+    """They are neither raised by overflow, underflow or nan in a call, nor cleared."""
     z = special_rows(problem(33).logits)
     labels, out, grad = problem(33).labels, np.empty(7, np.float32), np.empty_like(z)
     calls = (
@@ -138,7 +137,7 @@ def test_exception_flags_come_back(sticky):
 
 
 def test_no_floating_point_warning():
-    """Special values, overflow and underflow raise nothing, even where NumPy is told to raise."""
+    """Special values, overflow and underflow raise nothing, even if NumPy is set to raise."""
     for dtype in FLOATS:
         for classes in (3, 33, 1000):
             z, labels, u = problem(classes, dtype, scale=50)

@@ -1,9 +1,9 @@
-"""fork works: before the first use, after it, while other threads compute, twice over, and by
-multiprocessing. A child that a signal handler forks in the middle of a call ends that call.
+"""fork works: before the first use, after it, while other threads compute, twice, and by
+multiprocessing. In a child that a signal handler forks during a call, that call ends.
 
-A child inherits the memory of a pool but none of its threads; a library that trusts the memory
-waits for ever. Each case is a process of its own with a watchdog, so that a hang is a failure and
-not a hang of the tests.
+A child inherits the memory of a pool but none of its threads; a library that relied on this memory
+would wait for ever. Each case is a separate process with a watchdog, so that a hang is a failure
+and does not block the tests.
 """
 
 import json
@@ -165,7 +165,7 @@ assert status == 0, status
 
 
 def handler_that(leave, right):
-    """A script whose child leaves the handler so; `right` is how the call may end in it."""
+    """A script whose child leaves the handler in this way; `right` is how the call may end in the child."""
     return IN_HANDLER.format(leave=leave, right=right)
 
 
@@ -219,8 +219,8 @@ FIRST_USES = {
     "a block of threads": "sx.num_threads(2)(sx.softmax)(z.repeat(1000, 0))",
 }
 
-# Another thread makes its first call, the parent forks inside each import of it, and the child makes
-# the same call, for the first time too. Each in a child of one process, which has imported all and made none.
+# Another thread makes its first call, the parent forks during each import in it, and the child makes the same
+# call, also for the first time. Each case is a child of one process, which has imported all and made no call.
 FIRST_USE = """
 import builtins, json, os, queue, signal, sys, threading
 import ml_dtypes

@@ -1,4 +1,4 @@
-"""The gradient is that of the value returned, for every combination of options.
+"""The gradient is that of the returned value, for every combination of options.
 
 Here it is checked against differences of the loss itself; test_values.py checks it against the
 formula.
@@ -17,8 +17,8 @@ from ulp import assert_same_bits, assert_within
 
 every_float = pytest.mark.parametrize("dtype", FLOATS)
 
-# A central difference of step h errs by h^2/6 times the third derivative, below 1 here, and by the
-# rounding of the losses, 2^-53 of a sum near 20, over h: 2e-11 and 2e-10 with this step.
+# A central difference with step h has errors of h^2/6 times the third derivative, below 1 here, and of
+# the rounding of the losses, 2^-53 of a sum near 20, over h: 2e-11 and 2e-10 with this step.
 STEP = 1e-5
 DIFFERENCE = 1e-9
 
@@ -130,7 +130,7 @@ class TestReductions:
 
 @every_float
 class TestSmallSlopes:
-    """Gradients that a difference of two numbers near 1 would lose."""
+    """Gradients that would be lost in a difference of two numbers near 1."""
 
     @pytest.mark.parametrize("margin", [10, 20, 30, 40, 80])
     def test_confident_label(self, dtype, margin):
@@ -163,7 +163,7 @@ class TestSmallSlopes:
 
 
 def test_mass_of_the_prior_is_used_as_given():
-    """For U = sum(u) a little off 1 the gradient is ((1 - eps) + eps U) p - q'."""
+    """If U = sum(u) is not exactly 1, the gradient is ((1 - eps) + eps U) p - q'."""
     z, labels, u = problem(16, np.float64)
     u = u * (1 + 9e-7)
     options = {"label_smoothing": 0.5, "prior": u}

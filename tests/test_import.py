@@ -1,4 +1,4 @@
-"""Importing starts no thread and loads nothing heavy; the public names are what is documented."""
+"""Importing starts no thread and loads nothing heavy; the public names are the documented ones."""
 
 import inspect
 import json
@@ -145,4 +145,4 @@ counts.append(threads())
 print(json.dumps(counts))
 """)
     assert counts[0] == counts[1] == counts[2]
-    assert counts[3] > counts[2]  # or the test would prove nothing
+    assert counts[3] > counts[2]  # otherwise the test would prove nothing

@@ -14,9 +14,9 @@ from test_signals import assert_within_promise, late, rising
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="the system has no signals to send")
 
-# The logits are one row seen 2^24 times through a stride of 0: no memory, and 2 * 10^12
-# exponentials. That is minutes on any machine of today, so a call that does not answer is caught by
-# the watchdog.
+# The logits are one row repeated 2^24 times by a stride of 0: no memory, and 2 * 10^12 exponentials.
+# That takes minutes on any machine of today, so a call that does not answer is stopped by the
+# watchdog.
 SCRIPT = """
 import os, signal, threading
 import numpy as np
@@ -120,21 +120,21 @@ for call in [{", ".join(f"lambda: sx.{call}" for call in CALLS)}]:
 
 
 def test_a_row_that_is_sorted_by_one_thread():
-    """A call that is given up before it has met most of the classes does not sort the others."""
+    """A call that is interrupted before it has read most of the classes does not sort the others."""
     z = rising(1, 2**24)
     with sx.num_threads(1):
         assert_within_promise(lambda: late(lambda: sx.top_k_log_softmax(z, z.size), 0.03))
 
 
 class Label:
-    """An integer by its own method."""
+    """An integer by its `__index__` method."""
 
     def __index__(self):
         return -1
 
 
 class Holder:
-    """What NumPy takes for a dtype."""
+    """An object that NumPy accepts as a dtype."""
 
     @property
     def dtype(self):
@@ -142,7 +142,7 @@ class Holder:
 
 
 def native_float32():
-    """A dtype that is equal to NumPy's own and another object, whose name is found in Python."""
+    """A dtype that equals NumPy's own but is another object, so that Python code reads its name."""
     return np.dtype(np.float32).newbyteorder("S").newbyteorder("S")
 
 
@@ -157,7 +157,7 @@ SHORT_CALLS = {
 
 
 def is_interrupted(call, place):
-    """Tell whether an interrupt in the Python function that is the call's `place`-th ends it; there may be fewer."""
+    """Tell whether an interrupt in the `place`-th Python function of the call ends it; False if there are fewer."""
     functions = itertools.count()
 
     def interrupt(*_):
@@ -177,6 +177,6 @@ def is_interrupted(call, place):
 
 @pytest.mark.parametrize("call", SHORT_CALLS.values(), ids=SHORT_CALLS)
 def test_in_each_function_of_python(call):
-    """Wherever the interpreter runs a handler, its exception is that of the call."""
+    """Wherever the interpreter runs a signal handler, the call raises the exception of the handler."""
     functions = next(place for place in itertools.count() if not is_interrupted(call, place))
     assert functions > 1  # those of NumPy, and the call itself

@@ -14,8 +14,7 @@ every_float = pytest.mark.parametrize("dtype", FLOATS)
 # the two products and the sum rounds.
 SMOOTHED = {np.float32: 0.51, np.float64: 2}
 
-# A count of draws is within 5 standard deviations of its mean; by chance it is not once in two
-# million.
+# A count of draws is within 5 standard deviations of its mean, except by chance once in two million.
 DEVIATIONS = 5
 
 
@@ -185,7 +184,7 @@ class TestLabelDropout:
         assert_same_bits(sx.label_dropout(labels, 10, rate=0.5, rng=generator), first)
         assert (
             sx.label_dropout(labels, 10, rate=0.5, rng=generator) != first
-        ).any()  # it has moved on
+        ).any()  # the generator has advanced
 
     def test_without_a_seed_draws_differ(self):
         labels = np.zeros(1000, int)
@@ -208,7 +207,7 @@ class TestClassPrior:
         np.testing.assert_allclose(u, np.array([2.5, 0.5, 3.5, 0.5, 1.5]) / 8.5, rtol=1e-15)
 
     def test_weights(self):
-        weight = np.array([1, 2, 3, np.nan, 4, 5, 6])  # that of the ignored label is not read
+        weight = np.array([1, 2, 3, np.nan, 4, 5, 6])  # the weight of the ignored label is not read
         u = sx.class_prior(self.labels, 5, sample_weight=weight)
         np.testing.assert_allclose(u, np.array([7, 0, 9, 0, 5]) / 21, rtol=1e-15)
 
@@ -233,7 +232,7 @@ class TestClassPrior:
 
 
 class TestLabelsThatChangeMeanwhile:
-    """Another thread, or a method of an argument that is read after the labels: no matter which label there is then."""
+    """By another thread, or by a method of an argument that is read after the labels: later labels do not matter."""
 
     @pytest.mark.parametrize("label", [99, -1])
     def test_what_is_checked_is_what_is_used(self, label):

@@ -46,7 +46,7 @@ def misaligned(z):
 
 
 def spread(z, steps):
-    """The same values, every axis in steps (negative: backwards) through an array of nan or -1."""
+    """The same values with every axis strided by `steps` (negative: backwards) in an array of nan or -1."""
     shape = tuple(n * abs(step) + 1 for n, step in zip(z.shape, steps))
     large = np.full((*shape, z.itemsize), 0xFF, np.uint8).view(z.dtype)[..., 0]
     view = large[tuple(slice(1, None, step) if step > 0 else slice(-1, 0, step) for step in steps)]
@@ -125,8 +125,8 @@ def test_zero_strides(dtype, classes):
 
 @pytest.mark.parametrize("dtype, classes", list(itertools.product(FLOATS, (3, 10, 300))))
 def test_large_outputs(dtype, classes):
-    """They are written past the caches, where whole lines of memory are: `offset` elements after one
-    begins. In Fortran order a class later is somewhere else in its line.
+    """They are written by streaming stores, in whole cache lines; the arrays begin `offset` elements after
+    the start of one. In Fortran order the next class has another offset in its line.
     """
     rows = 2**25 // (classes * dtype().itemsize) + 5
     z, labels, u = problem(classes, dtype, rows=rows)
@@ -142,7 +142,7 @@ def test_large_outputs(dtype, classes):
     line = -(raw.ctypes.data // raw.itemsize) % (64 // raw.itemsize)
     for order in "CF":
         turned = np.array(z, order=order)
-        p, log_p, grad = (np.ravel(result, order) for result in expected)  # as in memory
+        p, log_p, grad = (np.ravel(result, order) for result in expected)  # in the order of memory
         for offset in (0, 1, 5):
             start = line + offset
             before, inside, after = np.split(raw, [start, start + z.size])
@@ -159,7 +159,7 @@ def test_large_outputs(dtype, classes):
                 partial(sx.cross_entropy_value_and_grad, turned, labels, grad_out=out, **options),
             )
             before[:] = after[:] = 7
-            # What a call does not write stays what was there before: another result, or a 7 in place of nan.
+            # Elements that a call does not write keep their values: another result, or a 7 instead of nan.
             for call, written in zip(calls, (p, log_p, p, grad), strict=True):
                 out[undefined] = 7
                 call()
@@ -207,17 +207,17 @@ def test_prior_broadcasts_over_any_batch_axis():
         u = rng.dirichlet(np.ones(5), shape[:-1])
         expected = everything(z, labels, np.broadcast_to(u, z.shape).copy())
         assert_all_same(everything(z, labels, u), expected)
-        if u.ndim == 3:  # the prior turns with the logits
+        if u.ndim == 3:  # the axes of the prior move with those of the logits
             moved = np.moveaxis(z, -1, 1)
             got = everything(moved, labels, np.moveaxis(u, -1, 1), axis=1)
             assert_all_same(got, expected)
 
 
 class TestOut:
-    """Results in a given array have the bits of a fresh one."""
+    """Results in a given array have the bits of a new one."""
 
     def calls(self, z, labels):
-        """(call of an `out`, its shape) for every function that takes one."""
+        """(a call that takes `out`, the shape of `out`) for every function that has it."""
         rows = z.shape[:-1]
         yield lambda out: sx.softmax(z, out=out), z.shape
         yield lambda out: sx.log_softmax(z, out=out), z.shape
@@ -324,7 +324,7 @@ class TestOut:
                 (None, args[name][3], args[name][:, 2]), (None, args[name], args[name][::-1])
             ):
                 if out is not None and grad_out is not None:
-                    continue  # two results in one place have no right answer
+                    continue  # two results in the same memory have no right answer
                 fresh = {"logits": z, "targets": q, "prior": u}
                 for key, value in fresh.items():
                     args[key][...] = value
@@ -348,7 +348,7 @@ class TestOut:
 
     @every_float
     def test_random_views_of_one_array(self, dtype):
-        """Logits and result are random views of the same memory; the logits copied first tell."""
+        """Logits and result are random views of the same memory; expected is the result of a copy of the logits."""
         rng = np.random.default_rng(8)
         memory = 3 * rng.standard_normal(400).astype(dtype)
         for _ in range(400):
@@ -382,10 +382,10 @@ def overlapping(z, first, second, length):
 
 
 def random_view(rng, rows, classes):
-    """A function giving a random (rows, classes) view of 400 elements, without self-overlap."""
+    """A function that returns a random (rows, classes) view of 400 elements, without self-overlap."""
     column_step = int(rng.choice([1, 2, 3]))
     row_step = int(rng.integers((classes - 1) * column_step + 1, (classes - 1) * column_step + 6))
-    if rng.random() < 0.3:  # the classes are the slower axis
+    if rng.random() < 0.3:  # the classes have the larger stride
         row_step = int(rng.choice([1, 2]))
         column_step = int(rng.integers((rows - 1) * row_step + 1, (rows - 1) * row_step + 6))
     span = (rows - 1) * row_step + (classes - 1) * column_step

@@ -2,8 +2,8 @@
 
 The edge cases are tried at each level in full.
 
-SMOOTHXENT_MAX_ISA names the widest instruction set to use; where the processor lacks it, the next
-narrower one is used.
+SMOOTHXENT_MAX_ISA names the widest instruction set to use; if the processor does not have it, the
+next narrower one is used.
 """
 
 import functools
@@ -22,7 +22,7 @@ LEVELS = ("portable", "neon", "avx2", "avx512")  # from narrow to wide; each mac
 
 
 def python(level, *arguments):
-    """A Python process in this directory, at that level; None: as it comes."""
+    """A Python process in this directory, at that level; None: the default level."""
     environment = {key: value for key, value in os.environ.items() if key != "SMOOTHXENT_MAX_ISA"}
     if level is not None:
         environment["SMOOTHXENT_MAX_ISA"] = level
@@ -38,7 +38,7 @@ def python(level, *arguments):
 
 @functools.cache
 def simd(level):
-    """What a process with that level says of its own, and its messages."""
+    """The level that a process with this setting reports, and its messages."""
     script = "import json, smoothxent as sx; print(json.dumps(sx.show_config('dicts')['simd']))"
     process = python(level, "-c", script)
     assert process.returncode == 0, process.stderr
@@ -47,7 +47,7 @@ def simd(level):
 
 @functools.cache
 def digest(level):
-    """The digest of a process at that level, which the processor has."""
+    """The digest of a process at this level, which the processor has."""
     process = python(level, "digest.py")
     assert process.returncode == 0, process.stderr
     result = json.loads(process.stdout)
@@ -65,7 +65,7 @@ def test_same_bits_at_every_level():
 
 @pytest.mark.parametrize("level", [None, *LEVELS])
 def test_level_is_reported(level):
-    """show_config names the level in use: the widest available one up to the one asked for."""
+    """show_config names the level in use: the widest available one up to the requested one."""
     reported, messages = simd(level)
     available = reported["available"]
     assert available[0] == "portable"
@@ -92,6 +92,6 @@ def test_unknown_level_is_ignored_with_a_warning():
 
 @pytest.mark.parametrize("level", [name for name in SIMD["available"] if name != SIMD["level"]])
 def test_edge_cases_at_every_level(level):
-    """The files of the table; at the level in use they are run anyway."""
+    """The test files of the table of edge cases; at the level in use they are run anyway."""
     process = python(level, "-m", "pytest", "-q", "-p", "no:cacheprovider", *EDGE_CASES)
     assert process.returncode == 0, process.stdout + process.stderr

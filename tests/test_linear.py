@@ -1,8 +1,8 @@
-"""The loss of a linear layer: what the dense computation gives, whatever the chunks, in their memory.
+"""The loss of a linear layer: the results of the dense computation, for any chunks, in the memory of a chunk.
 
-Hidden rows and weights are small multiples of 1/4, so that logits are exact in float32, in whatever order
-a BLAS adds. Then the losses of rows have the bits of the dense ones, and so has the gradient of the
-logits, but for a divisor; products with it are rounded.
+Hidden rows and weights are small multiples of 1/4, so that logits are exact in float32 for any order of
+summation in a BLAS. Then the losses of rows have the bits of the dense ones, and so has the gradient of
+the logits, except for a divisor; products with it are rounded.
 """
 
 import ml_dtypes
@@ -18,9 +18,9 @@ every_type = pytest.mark.parametrize("dtype", [np.float32, np.float64])
 N, K, D = 13, 29, 8
 INF, NAN = np.inf, np.nan
 
-# The gradient of the logits is divided by the weights in their unit, or out of it: two roundings each.
+# The gradient of the logits is divided by the weights, scaled by their unit or not: two roundings each.
 QUOTIENTS = 4
-# The parts of a mean are divided before they are added, each with a rounding of its own, and a unit.
+# The parts of a mean are divided before they are added, each with a rounding and a unit.
 PARTS = 4
 
 
@@ -42,9 +42,9 @@ def layer(dtype, *rows, seed=0, bias=True):
 
 
 def rounded_sums(got, terms, extra=0):
-    """Of sums of products: `terms` are (a, b) whose product a @ b was added up in the type of `got`.
+    """Check sums of products: `terms` are (a, b) whose product a @ b was computed in the type of `got`.
 
-    A sum of n products has n roundings, in whatever order (Higham, Accuracy and Stability, 3.1).
+    A sum of n products has n roundings, in any order (Higham, Accuracy and Stability, 3.1).
     """
     a, b = (np.asarray(term, Real) for term in terms)
     roundings = a.shape[-1] + 1 + extra
@@ -54,7 +54,7 @@ def rounded_sums(got, terms, extra=0):
 
 
 def check(hidden, weight, targets, bias=None, chunk_rows=None, **options):
-    """Both functions against the dense computation, with and without a sum of the rows."""
+    """Check both functions against the dense computation, with and without a sum over the rows."""
     wide = weight.astype(hidden.dtype)
     z = hidden @ wide.T if bias is None else hidden @ wide.T + bias.astype(hidden.dtype)
     loss, grad = sx.cross_entropy_value_and_grad(z, targets, **options)
@@ -294,7 +294,7 @@ class TestRowsThatDoNotCount:
 
 
 def test_special_logits():
-    """A row with a nan has a loss of nan, and other rows are as they were; no warning of NumPy's."""
+    """A row with a nan has a loss of nan, and other rows are unchanged; NumPy does not warn."""
     hidden, weight, _, labels = layer(np.float32)
     right = sx.linear_cross_entropy(hidden, weight, labels, reduction="none")
     hidden[3, 2], hidden[5, 1] = NAN, INF

@@ -1,4 +1,4 @@
-"""The loss of a linear layer beside other means: float64, differences of itself, and what a call costs."""
+"""The loss of a linear layer against float64 and finite differences; and the memory and time of a call."""
 
 import json
 import os
@@ -19,7 +19,7 @@ rng = np.random.default_rng(1)
 
 @pytest.mark.parametrize("chunk_rows", [50, None])
 def test_float32_beside_float64(chunk_rows):
-    """Logits that are rounded: within what rounding them can change.
+    """With rounded logits, results are within what this rounding can change.
 
     With E the largest error of a logit, n = D + 1 roundings of the sum of |h| |w|, the loss changes by
     2 E at most, its gradient by 2 E (p + q'); and both are rounded.
@@ -40,7 +40,7 @@ def test_float32_beside_float64(chunk_rows):
     for a, b, c in ((got.hidden_grad, g, w), (got.weight_grad, g.T, h)):
         bound = of_g * np.abs(c).sum(0) + (b.shape[1] + 1) * eps * (np.abs(b) @ np.abs(c))
         assert (np.abs(a - b @ c) <= bound).all()
-        assert bound.max() < 1e-2 * np.abs(b @ c).max()  # or it would say nothing
+        assert bound.max() < 1e-2 * np.abs(b @ c).max()  # otherwise the bound would say nothing
 
 
 @pytest.mark.parametrize("options", [{}, EVERYTHING], ids=["nothing", "everything"])
@@ -48,7 +48,7 @@ def test_float32_beside_float64(chunk_rows):
 def test_finite_differences(which, options):
     """Along a random direction d: (f(x + td) - f(x - td)) / 2t, with errors of t**2 and eps / t."""
     hidden, weight, bias, labels = layer(np.float64)
-    if "where" in options:  # where it removes the label the loss is infinite
+    if "where" in options:  # if the label is masked, the loss is infinite
         options = options | {"where": options["where"] | (np.arange(K) == labels[:, None])}
     got = sx.linear_cross_entropy_value_and_grad(
         hidden, weight, labels, bias=bias, chunk_rows=4, **options
@@ -98,7 +98,7 @@ class TestProgress:
         assert seen == [(5, N)]
 
     def test_labels_that_change_meanwhile(self):
-        """The labels that were checked are those that are used."""
+        """The labels that are checked are those that are used."""
         hidden, weight, _, labels = layer(np.float32)
         right = sx.linear_cross_entropy(hidden, weight, labels, chunk_rows=5)
 
@@ -194,7 +194,7 @@ print(json.dumps([rows * classes * 4, memory("VmHWM") - before]))
     not Path("/proc/self/status").exists(), reason="the system does not tell a process its memory"
 )
 def test_a_tenth_of_the_memory_of_the_logits():
-    """By default, with the ratio of rows to those of a chunk of 4096 by 128 000 classes."""
+    """With default chunks; rows and the rows of a chunk have the ratio of 4096 rows of 128 000 classes."""
     run = subprocess.run(
         [sys.executable, "-c", MEMORY], capture_output=True, text=True, timeout=300
     )

@@ -1,4 +1,4 @@
-"""tools/links.py finds what leads nowhere in a built site, and nothing else."""
+"""tools/links.py finds the broken links of a built site, and nothing else."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""Columns of lists, of pyarrow and pandas: those of a fixed size are read where they lie, others refused."""
+"""Columns of lists, of pyarrow and pandas: those of a fixed size are read without a copy, others refused."""
 
 import numpy as np
 import pandas as pd
@@ -93,9 +93,9 @@ class TestFixedSize:
 
 
 class TestOthersAreRefused:
-    """With a remedy, which works."""
+    """The error suggests a remedy, which works."""
 
-    def test_a_missing_list(self):  # which no number fills
+    def test_a_missing_list(self):  # no number can fill it
         column = pa.array([None, [0.5, 1.0]])
         for given in (column, pa.chunked_array([column]), in_pandas(column)):
             with pytest.raises(

@@ -1,4 +1,4 @@
-"""The identities of section 7 of the paper, between the public functions alone."""
+"""The identities of section 7 of the paper, between public functions only."""
 
 import itertools
 
@@ -14,12 +14,12 @@ every_float = pytest.mark.parametrize("dtype", FLOATS)
 some_lengths = pytest.mark.parametrize("classes", [1, 2, 3, 16, 33, 257, 1000, 16385])
 assert {1, 2, 3, 16, 33, 257, 1000, 16385} <= set(SHORT_ROWS + MIDDLE_ROWS + LONG_ROWS)
 
-# Two results that are each within 2 ulp, and a sum or a scaling of them in float64 whose error is
-# small beside float32's.
+# Two results that are each within 2 ulp, and a sum or a scaling of them in float64, whose error is
+# small in comparison with that of float32.
 TWO_RESULTS = 4
-# The same of two probabilities or gradients, each within 3.5 ulp.
+# The same for two probabilities or gradients, each within 3.5 ulp.
 TWO_PROBABILITIES = ulp.SOFTMAX + ulp.GRADIENT
-# The same in float64, where forming the identity in the test costs a few roundings of its own.
+# The same in float64, where the identity itself is computed with a few roundings.
 TWO_RESULTS_F64 = 8
 
 
@@ -54,7 +54,7 @@ class TestMixture:
         by_terms = (1 - np.longdouble(eps)) * terms.nll + eps * (
             terms.prior_kl + terms.prior_entropy
         )
-        # The divergence is a difference, within 2 ulp of the cross-entropy it is taken from.
+        # The divergence is a difference: it is within 2 ulp of the cross-entropy.
         assert_within(2 * bound(dtype), mixed, by_terms)
 
     def test_loss_of_smoothed_labels(self, classes, dtype, eps):
@@ -117,7 +117,7 @@ class TestGradientIdentities:
             _, grad = sx.cross_entropy_value_and_grad(
                 z, labels, label_smoothing=eps, prior=prior, reduction="none"
             )
-            # Each p_k and q'_k errs by ulp.GRADIENT of itself and they sum to 2; the prior itself
+            # Each p_k and q'_k has an error of ulp.GRADIENT of itself, and they sum to 2; the prior itself
             # sums to 1 +- 1e-16 K.
             slack = 2 * ulp.GRADIENT * np.finfo(dtype).eps + 2e-16
             assert (np.abs(grad.astype(np.longdouble).sum(-1)) <= slack).all()
@@ -206,7 +206,7 @@ class TestSymmetries:
                 assert_same_bits(got, expected[rows])
 
     def test_equal_priors_give_equal_bits(self, classes, dtype):
-        """One prior for all rows, or the same written out for each; its own dtype may round."""
+        """One prior for all rows, or the same repeated for each row; its dtype may round it."""
         z, labels, u = problem(classes, dtype)
         scale = np.maximum(sx.softmax(z), 0.1 * u + 0.9 * one_hot(labels, classes))
         options = {"label_smoothing": 0.1, "reduction": "none"}
@@ -224,7 +224,7 @@ class TestSymmetries:
 
 
 def test_random_priors_are_distributions():
-    """The tests above lean on it: positive, all different, summing to 1."""
+    """The tests above rely on it: positive, all different, with sum 1."""
     u = random_prior(np.random.default_rng(0), 1000)
     assert (u > 0).all()
     assert len(set(u)) == 1000

@@ -1,4 +1,4 @@
-"""`where`: a class that is False is not there, for the softmax, the prior and the gradient."""
+"""`where`: False removes a class from the softmax, the prior and the gradient."""
 
 import numpy as np
 import pytest
@@ -41,7 +41,7 @@ def test_activations(dtype, classes, temperature):
 @every_float
 @pytest.mark.parametrize("poison", [NAN, INF, -INF, 1e30])
 def test_masked_logits_are_not_read(dtype, poison):
-    """Whatever the logit of a class that is not there, no bit changes."""
+    """The logit of a masked class changes no bit."""
     z, labels, u = problem(33, dtype)
     where = mask_of(z.shape)
     where[np.arange(7), labels] = True
@@ -68,7 +68,7 @@ def results(z, labels, u, where, axis=-1):
 @pytest.mark.parametrize("has_prior", [False, True])
 @pytest.mark.parametrize("classes", [3, 40, 400])
 def test_slicing_the_classes_out(dtype, label_smoothing, has_prior, classes):
-    """The same as the problem without those classes, with u over the others; labels and one-hot."""
+    """The same as without those classes, with u renormalised over the others; labels and one-hot."""
     z, labels, u = problem(classes, dtype)
     where = np.ones(classes, bool)
     where[1::2] = False
@@ -131,7 +131,7 @@ class TestEdges:
         assert (grad[:, 2] == 0).all()
 
     def test_special_values_beside_the_mask(self, dtype):
-        """NaN and +inf in a class that is there: nan in that row; -inf everywhere there too."""
+        """NaN or +inf in a kept class makes the row nan, and so does -inf in all kept classes."""
         z = np.array([[NAN, 0, 1], [INF, 0, 1], [-INF, -INF, 1], [0, 0, NAN]], dtype)
         where = np.array([True, True, False])
         p, loss = (
@@ -162,7 +162,7 @@ class TestEdges:
 
 @every_float
 def test_everything_there(dtype):
-    """A mask without False changes no value of the softmax, and the loss by no more than rounding."""
+    """A mask without False changes no value of the softmax, and the loss only by rounding."""
     z, labels, u = problem(65, dtype)
     assert_same_bits(sx.softmax(z, where=True), sx.softmax(z))
     assert_same_bits(sx.log_softmax(z, where=np.ones(65, bool)), sx.log_softmax(z))
@@ -175,7 +175,7 @@ def test_everything_there(dtype):
 
 @every_float
 def test_layouts_of_the_mask(dtype):
-    """Any strides, broadcasting as NumPy does, any axis; and it is left alone."""
+    """Any strides, broadcasting as in NumPy, any axis; the mask is not changed."""
     z, labels, u = problem(33, dtype)
     where = mask_of(z.shape)
     expected = results(z, labels, u, where)
@@ -209,7 +209,7 @@ def test_in_place_and_overlap(dtype):
         destination[...] = z
         p = sx.softmax(destination, where=where, out=destination)
         assert_same_bits(p, sx.softmax(z, where=where))
-    # The mask in the bytes of the output.
+    # The mask shares the memory of the output.
     raw = np.zeros(z.nbytes, np.uint8)
     out = raw.view(dtype).reshape(z.shape)
     mask = raw[: z.size].view(bool).reshape(z.shape)
@@ -256,7 +256,7 @@ def test_smooth_labels(axis, has_prior):
 @pytest.mark.parametrize("classes", [5, 70])
 @pytest.mark.parametrize("mass", [1e-17, 1e-40, 1e-50, 1e-200, 1e-310])
 def test_little_of_the_prior_is_kept(dtype, classes, mass):
-    """u renormalised over the kept classes, however little they have of it: here all of it is on two."""
+    """u is renormalised over the kept classes, however small their share; here only two of them have mass."""
     z, labels, _ = problem(classes, dtype)
     u = np.zeros(classes)
     u[:3] = 1, mass, mass

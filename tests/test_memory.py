@@ -12,8 +12,8 @@ import pytest
 import smoothxent as sx
 from problems import problem
 
-# One row seen 2.2 million times, 2.2 * 10^9 logits: any array of them would be 9 GB. More than 2^31,
-# so a 32-bit count fails too.
+# One row repeated 2.2 million times, 2.2 * 10^9 logits: an array of them would be 9 GB. There are more
+# than 2^31, so a 32-bit count fails too.
 SCRIPT = """
 import resource
 import numpy as np
@@ -60,7 +60,7 @@ def test_a_result_too_large_is_a_memory_error():
     assert sx.softmax(np.zeros(2))[0] == 0.5
 
 
-ROWS = 2**61  # of one number each, of eight bytes, is more than there are addresses
+ROWS = 2**61  # rows of one 8-byte number exceed the address space
 
 
 @pytest.mark.parametrize(
@@ -133,7 +133,7 @@ def test_calls_leave_nothing_behind():
         memory_then, references_then = rounds()
     finally:
         tracemalloc.stop()
-    assert memory_then - memory < ROUNDS * 16  # no object is so small
+    assert memory_then - memory < ROUNDS * 16  # objects are larger
     for now, then in zip(references, references_then):
         assert abs(then - now) < ROUNDS / 2
 
@@ -158,5 +158,5 @@ def test_few_long_rows_of_strided_classes_need_less_memory_than_the_logits():
         [sys.executable, "-c", FEW_ROWS], capture_output=True, text=True, timeout=300
     )
     assert run.returncode == 0, run.stderr
-    # A thread needs some rows of its own, not a copy of the batch.
+    # A thread needs a workspace for some rows, not a copy of the batch.
     assert float(run.stdout) <= 1

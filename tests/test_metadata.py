@@ -1,4 +1,4 @@
-"""What is said of the package in other files than its own is what the package is."""
+"""Files outside of the package describe it correctly."""
 
 import re
 import subprocess
@@ -19,7 +19,7 @@ def test_notices_are_those_of_the_lock():
 
 
 def test_every_linked_crate_of_the_lock_is_noticed():
-    """By name and version, read by other means than those of tools/notices.py."""
+    """By name and version, read independently of tools/notices.py."""
     command = ["cargo", "tree", "--locked", "--edges=normal,no-proc-macro"]
     output = subprocess.run(
         [*command, "--prefix=none", "--format={p}"],

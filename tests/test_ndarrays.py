@@ -1,4 +1,4 @@
-"""The arrays of NumPy as its C headers have them: dtypes, axes, flags."""
+"""NumPy arrays as in its C headers: dtypes, axes, flags."""
 
 import pickle
 

@@ -1,4 +1,4 @@
-"""Integers of NumPy are accepted wherever an int is, and booleans nowhere."""
+"""NumPy integers are accepted wherever an int is; booleans nowhere."""
 
 import numpy as np
 import pytest

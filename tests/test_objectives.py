@@ -31,7 +31,7 @@ LEAST_HESSIAN_OF_XGBOOST = np.float32(1e-16)
 
 
 def options(rng, classes):
-    """Without any, smoothed, and with all of them."""
+    """Without options, smoothed, and with all of them."""
     return (
         {},
         {"label_smoothing": 0.1},
@@ -48,14 +48,14 @@ def factor(objective, classes):
 
 
 def assert_hessian(got, exact):
-    """Where s Q p(k) is below the normal numbers p(k) counts as 0, whatever it is multiplied by next."""
+    """If s Q p(k) is below the normal numbers, p(k) counts as 0, whatever factor follows."""
     is_tiny = exact < 4 * np.finfo(got.dtype).smallest_normal
     assert (got[is_tiny] <= exact[is_tiny] * 1.1).all()
     assert_within(HESSIAN, np.where(is_tiny, 0, got), np.where(is_tiny, 0, exact))
 
 
 class DataSet:
-    """What the native interfaces are given: a Dataset of LightGBM, a DMatrix of XGBoost."""
+    """The data set of the native interfaces: a Dataset of LightGBM or a DMatrix of XGBoost."""
 
     def __init__(self, labels, weights=None):
         self.get_label = lambda: labels
@@ -129,7 +129,7 @@ def test_both_interfaces(objective):
         expected = function(labels, z, given)
         for result, bits in zip(function(z, DataSet(labels.astype(np.float32), given)), expected):
             assert_same_bits(result, bits)
-    without = np.zeros(0, np.float32)  # of XGBoost, for no weights
+    without = np.zeros(0, np.float32)  # XGBoost passes this for no weights
     for result, bits in zip(function(z, DataSet(labels, without)), expected):
         assert_same_bits(result, bits)
     # The names that the libraries look for.
@@ -155,7 +155,7 @@ def test_one_score_is_the_logit_of_the_second_class(objective, dtype):
 
 @pytest.mark.parametrize("classes", [3, 100])
 def test_special_rows(classes):
-    """As those of the gradient: NaN in its own row alone; a row of weight 0 is not read."""
+    """The same as for the gradient: NaN only in its own row; a row of weight 0 is not read."""
     z, labels, _ = problem(classes, np.float32, rows=6)
     z[1, 0] = np.nan
     z[2, 1] = np.inf
@@ -213,7 +213,7 @@ def test_labels_that_are_no_classes(objective, wrong, shown):
     "wrong", [np.int8(-1), np.int64(2**53 + 1), np.uint64(2**64 - 1), np.float64(7)]
 )
 def test_a_wrong_label_is_named_as_it_was_given(objective, wrong):
-    """Not as the float64 that is nearest to it."""
+    """Not as the nearest float64."""
     with pytest.raises(sx.LabelError) as error:
         objective()(np.array([0, wrong], wrong.dtype), np.zeros((2, 3)))
     assert str(error.value) == f"labels[1] is {wrong}, expected a whole number from 0 to 2"
@@ -279,7 +279,7 @@ def test_arguments_that_are_refused(objective):
 
 @every_objective
 def test_options_are_kept(objective):
-    """Whatever becomes of the arrays that were given, and in another process."""
+    """Even if the given arrays change later, and in another process."""
     z, labels, prior = problem(4, np.float64)
     function = objective(label_smoothing=0.1, prior=prior, class_weight=[1, 2, 3, 4])
     expected = function(labels, z)

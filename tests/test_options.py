@@ -18,15 +18,15 @@ every_float = pytest.mark.parametrize("dtype", FLOATS)
 INF, NAN = np.inf, np.nan
 REDUCTIONS = ("none", "sum", "mean", "sum_by_nonzero_weights")
 
-# The gradient is multiplied by s / T, which is a quotient of its own for float64, and with a z_loss
-# it is a difference of three terms; beyond that it is within the promised ulp.
+# The gradient is multiplied by s / T, which is rounded separately in float64, and with a z_loss it is a
+# difference of three terms; otherwise it is within the promised ulp.
 GRADIENT = ulp.GRADIENT + 1
-# The sum of the rows is exact to the rounding of each, and is divided once.
+# The sum of the rows is exact except for the rounding of each row, and is divided once.
 SCALAR = ulp.LOSS_OF_ANY
 
 
 def draw(rng, rows, classes):
-    """One value of each option, of no particular size."""
+    """One arbitrary value of each option."""
     where = rng.random((rows, classes)) < 0.7
     where[:, 0] = True
     where[rows // 2] = False  # a row without a class
@@ -120,7 +120,7 @@ def test_temperature_of_the_activations(dtype, classes, temperature):
         z = problem(classes, dtype, scale=scale).logits
         exact, level = effective(z, None, temperature)
         p = softmax(exact)
-        seen = p > 1e-30  # further down the digits of the oracle end
+        seen = p > 1e-30  # for smaller p the oracle has no more digits
         got = sx.softmax(z, temperature=temperature)
         assert_within(ulp.SOFTMAX, got[seen], p[seen])
         got = sx.log_softmax(z, temperature=temperature)
@@ -187,7 +187,7 @@ class TestClassWeight:
         """0 log 0 = 0: a class without weight costs nothing."""
         z = np.array([[1.0, -INF, 2.0]], dtype)
         loss, grad = sx.cross_entropy_value_and_grad(z, [1], class_weight=[1.0, 0.0, 1.0])
-        assert np.isnan(loss)  # over a mass of 0
+        assert np.isnan(loss)  # the divisor is 0
         assert (grad == 0).all()
         assert sx.cross_entropy(z, [1], class_weight=[1.0, 0.0, 1.0], reduction="sum") == 0
 
@@ -291,7 +291,7 @@ def test_z_loss_at_any_level(dtype, level):
 @pytest.mark.parametrize("label_smoothing", [0.0, 0.1, 1.0])
 @pytest.mark.parametrize("reduction", REDUCTIONS)
 def test_gradient_is_the_slope_of_the_loss(form, label_smoothing, reduction):
-    """With each option alone and all of them; every row has a label that is there."""
+    """With each option alone and with all of them; the label of each row is kept."""
     rng = np.random.default_rng(10)
     z = 2 * rng.standard_normal((4, 5))
     where = rng.random((4, 5)) < 0.7

@@ -1,4 +1,4 @@
-"""Without memory a call ends with the right answer, or with a MemoryError and nothing written."""
+"""Without memory, a call ends with the right answer, or with a MemoryError and no output written."""
 
 import json
 import os
@@ -29,7 +29,7 @@ def allocator(tmp_path_factory):
 
 
 def run(script, *arguments, **environment):
-    """What the script prints as JSON, and what it writes to stderr."""
+    """The JSON that the script prints, and its stderr."""
     process = subprocess.run(
         [sys.executable, script, *map(str, arguments)],
         cwd=HERE,
@@ -46,7 +46,7 @@ def deaths(ends):
     return sum(count for end, count in ends.items() if end.startswith("died"))
 
 
-# Where others end the process because they have no memory, and what is then on stderr.
+# Where other libraries end the process because they have no memory, by their text on stderr.
 FATAL_ELSEWHERE = (
     # CPython, in ContextVar.set (PyContextVar_Set): no memory for the token, and then none for the value.
     r'Segmentation fault\n\n.*\n  File ".*/_threads\.py", line \d+ in num_threads',
@@ -77,12 +77,12 @@ def test_allocations_that_fail(allocator, group):
     for name, both in all_ends.items():
         for ends in both:
             assert "wrong" not in ends, errors
-            # What it needs is there from the call before, or in the reserve; or the test would prove nothing.
+            # Rows on threads use memory of the call before or of the reserve; otherwise this would prove nothing.
             assert ("MemoryError" in ends) == (name != "rows on threads"), name
 
 
-# What glibc and Rust's standard library allocate for a new thread, and cannot do without: some
-# hundred bytes, which nobody can have for them. Our share is to see that there is memory.
+# glibc and Rust's standard library allocate some hundred bytes for a new thread, and abort without
+# them. Nobody can allocate these in advance; our part is to check that there is memory.
 FATAL = (
     "cannot allocate memory for thread-local data",
     "failed to register TLS destructor",
@@ -148,7 +148,7 @@ def test_a_warning_made_an_error_comes_before_anything_is_written(rows, classes)
     assert re.match("only 0 of [13] threads could be started: ", process.stdout)
 
 
-# Of a builtin, of the Python function in whose place it is, and of a function that is no builtin.
+# For a builtin, the Python function that it replaces, and a function that is not a builtin.
 WARNED = """
 import resource, sys, warnings
 import numpy as np

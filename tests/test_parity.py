@@ -1,15 +1,15 @@
-"""What other frameworks answer, beside what we do: the recorded vectors of parity/, read from files.
+"""Results of other frameworks beside ours: the recorded vectors of parity/, read from files.
 
-Each answer is judged against the formulas in extended precision, so that one table of bounds serves
-all, and ours against the framework's:
+Each answer is compared with the formulas in extended precision, so that one table of bounds is enough
+for all, and ours with that of the framework:
 
-1. The framework's float64 answer is exact to 12 digits: the options of a case mean what we say they
-   mean, also those that smoothxent does not have yet.
-2. Ours in float64 is the framework's to 12 digits; ours in float32 is within the promised ulp of it.
-3. The framework's float32 answer is as far from exact as FRAMEWORK_ULP says.
+1. The framework's float64 answer is exact to 12 digits: the options of a case mean what we think
+   they mean, also those that smoothxent does not have yet.
+2. Our float64 answer agrees with it to 12 digits; our float32 answer is within the promised ulp of it.
+3. The error of the framework's float32 answer is the one in FRAMEWORK_ULP.
 
-`python test_parity.py` prints how far each is from exact. Where frameworks differ from us, or from
-each other, is in test_parity_differences.py.
+`python test_parity.py` prints the errors of all. Cases in which frameworks differ from us, or from
+each other, are in test_parity_differences.py.
 """
 
 import collections
@@ -27,7 +27,7 @@ from parity.archive import as_type, read
 from reference import Real
 from ulp import ulp_error
 
-# What smoothxent can do. Cases that ask for more are judged by the formulas alone.
+# What smoothxent supports. For other cases only the framework is compared with the formulas.
 OPTIONS = {
     "label_smoothing", "prior", "class_weight", "sample_weight", "ignore_index", "where", "temperature", "z_loss",
     "axis", "reduction", "normalizer",
@@ -36,14 +36,14 @@ REDUCTIONS = {"none", "sum", "mean", "sum_by_nonzero_weights"}
 DTYPES = {"float64", "float32"}
 
 FRAMEWORKS = ("torch", "tensorflow", "keras", "jax", "sklearn")
-RELATIVE = 1e-12  # of float64 answers, at the sizes of `exact`
-# tf.losses casts the losses of rows, their sum and the weights to float32, also for float64 logits,
-# and so in the gradient the divisor of a mean.
+RELATIVE = 1e-12  # for float64 answers, at the sizes of `exact`
+# tf.losses casts the losses of rows, their sum and the weights to float32, even for float64 logits,
+# and in the gradient also the divisor of a mean.
 TF_LOSSES = "tf.losses"
 TF_LOSSES_RELATIVE = 2e-7
 
-# The promised bounds, by what an answer is called. The terms of a loss are losses; the prior's KL is
-# promised at the size of its cross-entropy.
+# The promised bounds, by the name of an answer. The terms of a loss are losses; the bound of the prior's
+# KL is at the size of its cross-entropy.
 BOUNDS = collections.defaultdict(
     lambda: ulp.LOSS,
     grad=ulp.GRADIENT,
@@ -52,7 +52,7 @@ BOUNDS = collections.defaultdict(
     logsumexp=ulp.LOGSUMEXP,
 )
 
-# The worst float32 answers in the files, in ulp rounded up, at the sizes at which ours are promised.
+# The largest errors of float32 answers in the files, in ulp rounded up, at the sizes of our promise.
 FRAMEWORK_ULP = {
     "torch": {"loss": 51, "grad": 45, "softmax": 16, "log_softmax": 574, "logsumexp": 2},
     "tensorflow": {"loss": 11, "grad": 14, "softmax": 18, "log_softmax": 449, "logsumexp": 2},
@@ -80,7 +80,7 @@ def recorded(framework):
 
 
 def ours(case, dtype):
-    """smoothxent's answer, in parts named as the framework's are."""
+    """smoothxent's answer, in parts with the names of the framework's parts."""
     arrays = [as_type(case[name], dtype) for name in ("logits", "targets") if name in case]
     options = {name: as_type(value, dtype) for name, value in case["options"].items()}
     if case["op"] == "cross_entropy":
@@ -91,12 +91,12 @@ def ours(case, dtype):
 
 
 def theirs(case, dtype):
-    """The recorded answer, in parts; of an operation with one result, that result."""
+    """The recorded answer, in parts; for an operation with one result, that result."""
     return {name if name != "value" else case["op"]: part for name, part in case[dtype].items()}
 
 
 def exact(case):
-    """Each part of the answer, and the size at which its error counts, in extended precision."""
+    """Each part of the answer, and the size at which its error is measured, in extended precision."""
     options = case["options"]
     axis = options.get("axis", -1)
     z = np.moveaxis(case["logits"].astype(Real), axis, -1) / Real(options.get("temperature", 1))
@@ -126,7 +126,7 @@ def exact(case):
 
 @functools.cache
 def exact_parts(framework, place):
-    """Of a recorded case, for all the tests that ask for them."""
+    """The parts of a recorded case, for all tests that need them."""
     return exact(recorded(framework)[place])
 
 
@@ -147,7 +147,7 @@ def exact_loss(case, z, where, axis):
     targets = case["targets"]
     if targets.ndim == z.ndim:
         targets = np.moveaxis(targets, axis, -1)
-    there = where.any(-1, keepdims=True)  # is any class
+    there = where.any(-1, keepdims=True)  # is any class kept?
     prior = options.get("prior", np.full(classes, 1 / Real(classes)))
     if "where" in options:
         prior = prior * where / np.where(there, (prior * where).sum(-1, keepdims=True), 1)
@@ -192,7 +192,7 @@ def exact_loss(case, z, where, axis):
 
 
 def relative_error(got, want, at=None):
-    """The largest |got - want| at the size of `at` or `want`; equals, infinities too, are no error."""
+    """The largest |got - want| relative to `at` or `want`; equal values, also infinities, have no error."""
     got, want = np.asarray(got, Real), np.asarray(want, Real)
     apart = got != want
     size = np.where(apart, np.abs(want if at is None else at), 1)
@@ -201,14 +201,14 @@ def relative_error(got, want, at=None):
 
 
 def grid(framework, chosen=lambda case: True):
-    """(case, place) of the cases that are chosen, without those that have a name."""
+    """(case, place) of the chosen cases, without those that have a name."""
     for place, case in enumerate(recorded(framework)):
         if "name" not in case and chosen(case):
             yield case, place
 
 
 def groups(chosen=lambda case: True):
-    """(framework, operation, variant), each with the cases of the grid that are chosen, and their places."""
+    """(framework, operation, variant), each with the chosen cases of the grid and their places."""
     found = collections.defaultdict(list)
     for framework in FRAMEWORKS:
         for case, place in grid(framework, chosen):
@@ -256,7 +256,7 @@ def test_float32(framework, cases):
 
 @functools.cache
 def worst_ulp(framework):
-    """For each part: cases, of which we have; the worst float32 error of the framework; ours."""
+    """For each part: the number of cases, how many we support; the worst float32 error of the framework, and ours."""
     worst = collections.defaultdict(lambda: [0, 0, 0.0, 0.0])
     for case, place in grid(framework):
         parts = exact_parts(framework, place)
@@ -279,7 +279,7 @@ def test_framework_ulp(framework):
 
 
 def test_every_parameter_is_looked_at():
-    """Whatever the loss can do that the files ask for is in OPTIONS."""
+    """OPTIONS has all parameters of the loss that occur in the files."""
     asked = {
         name for framework in FRAMEWORKS for case in recorded(framework) for name in case["options"]
     }

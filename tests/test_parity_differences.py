@@ -1,9 +1,9 @@
-"""Where frameworks differ, from us or from each other: the named cases of parity/, and who says what.
+"""Where frameworks differ, from us or from each other: the named cases of parity/, and all answers.
 
-`exact` is what the formulas give. Everybody is expected to say that, but for the entries of
-DIFFERENCES: what a user who comes from that framework will find to be different here. An entry is a
-function of the case, or the name of the exception that is raised. Our answer to each question is a
-test beside theirs, as soon as we have the options it needs.
+`exact` is the result of the formulas. All are expected to return it, except for the entries of
+DIFFERENCES: what is different here for a user who comes from that framework. An entry is a function
+of the case, or the name of the exception that is raised. Our answer to each case is tested beside
+theirs, as soon as we have the options that it needs.
 """
 
 import numpy as np
@@ -41,7 +41,7 @@ EVERYBODY_ELSE = (
     OPTAX_SPARSE, SKLEARN,
 )  # fmt: skip
 
-# Differences of rounding show in float32; the others are judged in float64 where there is one.
+# Rounding differences show in float32; other cases are compared in float64 if there is a float64 answer.
 JUDGED_IN = {
     "confident rows": "float32",
     "large offset": "float32",
@@ -58,13 +58,13 @@ OUR_RELATIVE = RELATIVE | {"float32": 2.0**-22}
 MEGATRON_ULP = {"loss": 2, "grad": 6}
 
 INF, NAN = np.inf, np.nan
-Z = np.array([0.5, -3, 4])  # the second row of the cases whose first is as usual
+Z = np.array([0.5, -3, 4])  # the second row of cases whose first row is ordinary
 P, LSE = reference.softmax(Z), reference.logsumexp(Z)
 MASKED_LSE = reference.logsumexp(Z[1:])
 
 
 def says(**parts):
-    """The exact answer, but for these parts of it: values, or functions of the exact part."""
+    """The exact answer, except for these parts: values, or functions of the exact part."""
 
     def answer(case):
         want = exact_answer(case)
@@ -107,7 +107,7 @@ DIFFERENCES = {
         (TF_DENSE, TF_SPARSE, TF_XLA, KERAS_DENSE, KERAS_SPARSE): says(loss=0),
         SKLEARN: "ZeroDivisionError",
     },
-    # What is ignored is not read; PyTorch reads it.
+    # Ignored rows are not read; PyTorch reads them.
     "nan in an ignored row": {TORCH: says(grad=lambda exact: [exact[0], [NAN] * 3])},
     # Keras adds up the weights of a mean before they are broadcast, unless it ignores a class.
     "sample weights of shape (2, 1)": {KERAS_DENSE: times(2)},
@@ -116,7 +116,7 @@ DIFFERENCES = {
     "-inf off the label, one-hot": {(TORCH, *ONE_HOT, OPTAX_DENSE): says(loss=NAN)},
     # log_loss clips probabilities at the epsilon of float64.
     "-inf at the label": {LOG_LOSS: says(loss=52 * np.log(2))},
-    # nan, not half an answer.
+    # nan in the whole row, not in a part of it.
     "+inf off the label": {OPTAX_SPARSE: second_row(INF, [NAN, -1, 0])},
     "+inf at the label": {OPTAX_SPARSE: second_row(NAN, [NAN, 0, 0])},
     # A label that does not exist is an error: not 0, nan, the last class, or no class at all.
@@ -158,14 +158,14 @@ DIFFERENCES = {
     },
     "negative probability": {US: "ValueError"},
     "class weights with probabilities": {TORCH: times(4.5 / 2)},
-    # Smoothing outside [0, 1] is refused; elsewhere it is ignored, or carried out.
+    # Smoothing outside [0, 1] is refused; other frameworks ignore it or compute with it.
     "label_smoothing -0.1": {US: "ValueError", (TORCH, TF_DENSE): unsmoothed},
     "label_smoothing 1.5": {US: "ValueError", TORCH: "RuntimeError"},
     "label_smoothing nan": {US: "ValueError", (TORCH, TF_DENSE): unsmoothed},
     # No loss is lost to rounding, nor the gradient at the label.
     "confident rows": {EVERYBODY_ELSE: says(loss=0, grad=lambda exact: np.maximum(exact, 0))},
     "large offset": {(OPTAX_SPARSE, SKLEARN): says(loss=[0.677734375, 0])},
-    # log p from p, which underflows; and smoothing over the K - 1 other classes.
+    # log p is computed from p, which underflows; and smoothing is over the K - 1 other classes.
     "large gap, smoothed": {MEGATRON: says(loss=INF, grad=lambda exact: 3 / 2 * exact)},
     # Sums and counts are not kept in 16 bits.
     "mean of many rows in 16 bits": {(TORCH, KERAS_DENSE, KERAS_SPARSE): says(loss=0, grad=0)},
@@ -184,13 +184,13 @@ DIFFERENCES = {
 
 
 def who_answered(case):
-    """The function for a loss; for the softmax functions, whose they are."""
+    """The function for a loss; the library for softmax functions."""
     call, op = case["call"], case["op"]
     return call if op == "cross_entropy" else call.removesuffix("." + op)
 
 
 def named():
-    """(name, who, case) of all that is recorded, and of us wherever we can answer."""
+    """(name, who, case) of all recorded answers, and of ours where we support the case."""
     asked = set()
     for framework in (*FRAMEWORKS, "megatron"):
         for case in recorded(framework):
@@ -259,7 +259,7 @@ def test_tf_losses_rounds_to_float32():
 
 @pytest.mark.parametrize("case", [case for case in recorded("megatron") if "name" not in case])
 def test_smoothing_over_the_other_classes(case):
-    """eps of the K - 1 convention is eps K / (K - 1) here, and means something else if it is not."""
+    """eps of the K - 1 convention is eps K / (K - 1) here; without this conversion results differ."""
     epsilon, classes = case["options"]["label_smoothing"], case["logits"].shape[-1]
     same = case["options"] | {"label_smoothing": epsilon * classes / (classes - 1)}
     converted = case | {"options": same}

@@ -1,4 +1,4 @@
-"""What is done piece by piece, to be interrupted in between, gives what it gives in one piece."""
+"""Work in pieces, which can be interrupted in between, gives the same results as in one piece."""
 
 import itertools
 
@@ -15,7 +15,7 @@ rng = np.random.default_rng(0)
 LABELS = rng.integers(0, 6, (3, 7))
 PRIOR = rng.dirichlet(np.ones(6), (3, 7))
 KEPT = rng.random((3, 7, 6)) < 0.7
-KEPT[1, 2] = False  # a row without any class
+KEPT[1, 2] = False  # all classes of this row are masked
 Q = rng.dirichlet(np.ones(6), (3, 7)).astype(np.float32)
 
 
@@ -86,7 +86,7 @@ def test_the_same_as_in_one_piece(monkeypatch, name, length):
 
 @pytest.mark.parametrize("length", LENGTHS)
 def test_errors_have_the_same_texts(monkeypatch, length):
-    """The first bad place, whatever piece it is in."""
+    """The first bad place, in any piece."""
     bad_labels, bad_q, bad_u = LABELS.copy(), Q.copy(), PRIOR.copy()
     bad_labels[[1, 2], [3, 0]] = 6
     bad_q[[1, 2], [4, 0], [5, 0]] = -1
@@ -159,7 +159,7 @@ LAYOUTS = {
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_what_is_copied_at_once_lies_in_few_places(monkeypatch, layout):
-    """New memory gets its pages where it is touched first, which takes longer than to copy to it."""
+    """The first access to a page of new memory allocates it, which takes longer than copying to it."""
     source, copyto, runs = LAYOUTS[layout](), np.copyto, []
 
     def copy_piece(target, source, **how):

@@ -1,7 +1,7 @@
 """What the formulas imply, for any rows, layouts, targets and options; bounds are in ulp.
 
-Two results that approximate the same number, each within its bound, differ by at most two bounds, in
-ulp of the larger of the two.
+Two approximations of the same number, each within its bound, differ by at most two bounds, in ulp of
+the larger one.
 """
 
 import math
@@ -40,10 +40,10 @@ LARGEST = 1000.0  # of ordinary logits: large enough for probabilities of 0
 GRADIENT = ulp.GRADIENT + 1
 # Rows of more classes are summed in another order.
 FEW_CLASSES = 64
-# A result beside a multiple of another: one bound for each, and an ulp of the other may become two.
+# A result against a multiple of another: one bound for each, and an ulp of the other may become two.
 SCALED = 3
 # Weights up to 3·4 and temperatures down to 0.1 make the third derivative, below 0.1 for a softmax,
-# 12·1000 times as large: differences of this step then err by 2e-8.
+# 12·1000 times as large: differences with this step then have errors of 2e-8.
 STEEP_DIFFERENCE = 100 * DIFFERENCE
 POWERS_OF_TWO = (2.0**-6, 0.25, 0.5, 2.0, 8.0, 2.0**10)
 
@@ -56,8 +56,8 @@ def assert_agree(bound, one, other, at=0.0):
 
 
 def assert_scaled_bits(got, power, unscaled):
-    """got = power·unscaled, to the bit where both are so large that what was added up is normal as well;
-    elsewhere a part may have underflowed."""
+    """got = power·unscaled, with the same bits if both are so large that all terms are normal numbers, too;
+    otherwise a term may have underflowed."""
     least = np.finfo(got.dtype).smallest_normal / np.finfo(got.dtype).eps
     seen = ~((np.abs(got) < least) | (np.abs(unscaled) < least))
     assert_same_bits(got[seen], unscaled[seen] * got.dtype.type(power))
@@ -66,7 +66,7 @@ def assert_scaled_bits(got, power, unscaled):
 
 
 def gradient_size(rows, labels, prior, label_smoothing):
-    """max(p, q'), which the bound of the gradient is at."""
+    """max(p, q'), the size of the bound of the gradient."""
     q = reference.smoothed(labels, rows.shape[1], label_smoothing, prior)
     return np.maximum(reference.softmax(rows), q)
 
@@ -80,7 +80,7 @@ def problems(draw, dtype, specials=(-INF,)):
     return layout, rows, draw(labels_of(rows)), prior
 
 
-# The integers up to this size are numbers of the type.
+# The integers up to this size are exact in the type.
 EXACT_INTEGERS = dict(zip(STORED, (2**11, 2**8, 2**24, 2**53), strict=True))
 
 
@@ -155,9 +155,9 @@ def test_equal_logits_have_equal_probabilities(dtype, data):
 def sum_slack(terms_size, bound, count, dtype):
     """How far the sum of `count` rounded terms may be from the exact one.
 
-    A term of size s is within `bound` ulp, no more than bound·eps·s, so the sum is within bound·eps
-    times the sum of the sizes. Below the smallest normal number a term of float32 or float64 may be
-    replaced by 0; one of 16 bits is off by half the spacing there, and by the float32 result's own.
+    The error of a term of size s is `bound` ulp, at most bound·eps·s, so that of the sum is bound·eps
+    times the sum of the sizes. Below the smallest normal number a float32 or float64 term may be
+    replaced by 0; a 16-bit term has an error of half the spacing there, plus that of the float32 result.
     """
     info, wide = ml_dtypes.finfo(dtype), np.finfo(np.float32)
     if dtype.itemsize > 2:
@@ -183,7 +183,7 @@ def test_sums(dtype, data, label_smoothing):
 @every_dtype
 @given(data=st.data())
 def test_sample_weight(dtype, data):
-    """Loss and gradient are linear in it; times a power of two they are, to the bit."""
+    """Loss and gradient are linear in it; for a power of two with the same bits."""
     layout, rows, labels, _ = data.draw(problems(dtype))
     options = data.draw(options_of(rows, without=("sample_weight",)))
     options["grad_dtype"] = wide = np.promote_types(dtype, np.float32)
@@ -213,9 +213,9 @@ def test_sample_weight(dtype, data):
 @every_dtype
 @given(data=st.data())
 def test_temperature(dtype, data):
-    """A power of two divides the logits exactly: to the bit it is as if they had been divided.
+    """A power of two divides the logits exactly: results have the same bits as with divided logits.
 
-    So is the gradient but for 1/T, unless one of the two has underflowed.
+    So has the gradient, apart from the factor 1/T, unless one of the two has underflowed.
     """
     layout, rows, labels, _ = data.draw(problems(dtype))
     options = data.draw(options_of(rows, without=("temperature",)))
@@ -237,10 +237,10 @@ def test_temperature(dtype, data):
 @every_dtype
 @given(data=st.data())
 def test_where_at_the_end(dtype, data):
-    """Classes removed from the end of the row, without smoothing: the bits of the row without them.
+    """Classes masked at the end of the row, without smoothing: the same bits as without these classes.
 
-    The order of summation is another one up to 64 classes, so the row must stay on its side. A row of
-    one class is 1 whatever 1/S is rounded to; what `where` leaves of one is so within an ulp.
+    Up to 64 classes the order of summation is another one, so both rows must be on the same side. A row
+    of one class is 1 however 1/S is rounded; if `where` leaves only one class, it is 1 within an ulp.
     """
     layout, rows, labels, _ = data.draw(problems(dtype))
     classes = rows.shape[1]
@@ -265,9 +265,9 @@ def test_where_at_the_end(dtype, data):
 @every_dtype
 @given(data=st.data(), label_smoothing=smoothings)
 def test_where(dtype, data, label_smoothing):
-    """Masked classes might as well be cut out, with the prior renormalised over the others.
+    """Masked classes are the same as removed classes, with the prior renormalised over the others.
 
-    The others move to other lanes of the sum, so it is not to the bit.
+    The others move to other lanes of the sum, so the last bits may differ.
     """
     layout, rows, labels, prior = data.draw(problems(dtype))
     kept = np.random.default_rng(data.draw(seeds)).random(rows.shape[1]) < 0.6
@@ -308,7 +308,7 @@ def test_terms(dtype, data, label_smoothing):
     hard = 0 if eps == 1 else (1 - eps) * nll
     soft = 0 if eps == 0 else eps * cross_entropy
     assert_within(2 * ulp.LOSS, loss, hard + soft)
-    # The divergence is a difference: within the ulp of what it is the difference of.
+    # The divergence is a difference: its error is in ulp of the cross-entropy.
     finite = np.isfinite(cross_entropy)
     at = np.maximum(cross_entropy, entropy)[finite]
     assert_within(2 * ulp.LOSS, terms.prior_cross_entropy[finite], (kl + entropy)[finite], at=at)
@@ -320,7 +320,7 @@ def test_terms(dtype, data, label_smoothing):
 
 @given(data=st.data(), is_labels=st.booleans())
 def test_gradient_of_small_problems(data, is_labels):
-    """Against the oracle, and against differences of the loss: the gradient is its slope."""
+    """Against the oracle, and the gradient against finite differences of the loss."""
     layout = data.draw(layouts())
     count = math.prod(layout.batch)
     shape = (count, data.draw(st.integers(1, 5)))

@@ -1,4 +1,4 @@
-"""The oracle against 60-digit decimal arithmetic of the bare definitions, which share no step with it."""
+"""The oracle against the plain definitions in 60-digit decimal arithmetic, which share no step with it."""
 
 import decimal
 
@@ -8,8 +8,8 @@ import pytest
 import reference
 from problems import FLOATS, ROW_KINDS
 
-# The oracle must be far better than the 2 ulp of float64 it judges: 2^-53 is half an ulp, this is a
-# fortieth of one.
+# The oracle must be far more accurate than the 2 ulp of float64 that it checks: 2^-53 is half an ulp,
+# this is a fortieth of one.
 ORACLE_RELATIVE_ERROR = 2.0**-58
 
 
@@ -30,7 +30,7 @@ def exact(logits, labels, label_smoothing, prior):
 
 
 def relative(got, want, scale=None):
-    """The largest |got - want| / scale, the difference taken in decimal."""
+    """The largest |got - want| / scale, with the difference in decimal."""
     with decimal.localcontext(decimal.Context(prec=60)):
         scale = want if scale is None else scale
         return max(

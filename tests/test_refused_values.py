@@ -1,7 +1,7 @@
 """The rows of the table of edge cases that end in an error, and the targets that do not.
 
 As in test_special_values.py, with logits of every type and every form of target, for the loss alone
-and with its gradient. The texts of all errors are in test_errors.py and test_option_errors.py.
+and with its gradient. The texts of all errors are in error_texts.txt.
 """
 
 import re
@@ -51,7 +51,7 @@ BAD_ARGUMENTS = [
 
 
 def assert_refused(z, targets, error, message, **options):
-    """By the loss, with and without the gradient, of which nothing has been written."""
+    """Check that the loss, with and without the gradient, raises this and writes no output."""
     out, grad_out = np.full(z.shape[:-1], 7, np.float32), np.full(z.shape, 7, z.dtype)
     options |= {"reduction": "none", "out": out}
     message = f"^{re.escape(message)}$"

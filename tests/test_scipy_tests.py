@@ -26,6 +26,6 @@ def test_in_the_place_of_scipy(tmp_path):
     assert process.returncode == 0, process.stdout
     passed = re.search(r"^(\d+) passed, (\d+) deselected", process.stdout, re.MULTILINE)
     assert passed, process.stdout
-    # SciPy 1.17 has 30 that need neither b, nor a sign, nor complex numbers.
+    # SciPy 1.17 has 30 tests that need neither b, nor a sign, nor complex numbers.
     assert int(passed[1]) >= 30
     assert int(passed[2]) >= len(LEFT_OUT)

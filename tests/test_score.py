@@ -1,4 +1,4 @@
-"""score: what the other functions give for each row, added up exactly, whatever the chunks."""
+"""score: the exact sums of the results of the other functions for each row, for any chunks."""
 
 import itertools
 import math
@@ -120,13 +120,13 @@ class TestFigures:
         score = sx.score(z, [0, 0, 1])
         assert score.nll == pytest.approx((math.log(4 / 3) + math.log(4) + math.log(2)) / 3)
         assert score.perplexity == pytest.approx((4 / 3 * 4 * 2) ** (1 / 3))
-        assert score.accuracy == 1 / 3  # of equal logits the first is predicted
+        assert score.accuracy == 1 / 3  # with equal logits the first class is predicted
         assert score.calibration_error == pytest.approx((2 * (3 / 4 - 1 / 2) + 1 / 2) / 3)
         assert (score.rows, score.divisor, score.top_k_accuracy) == (3, 3.0, None)
 
     @pytest.mark.parametrize("low, high", [(0.05, 0.1), (0.07, 0.13), (0.06, 0.07), (0.61, 0.65)])
     def test_bins_of_the_calibration_error(self, low, high):
-        """Of two confidences, one of which is right: a gap in each bin, or one in both."""
+        """Two predictions, one of which is right: a gap in each of two bins, or one gap in one bin."""
         p = np.full((2, 100), [[(1 - low) / 99], [(1 - high) / 99]])
         p[:, 7] = low, high
         gaps = -low, 1 - high
@@ -272,7 +272,7 @@ class TestChunks:
         assert calls[0][0] == sx.score(Z[:40], Y[:40])
 
     def test_stopped_and_resumed(self):
-        """An exception from on_chunk ends the run; what it was given is enough to go on."""
+        """An exception from on_chunk ends the run; the arguments of on_chunk are enough to continue."""
         whole, outputs = run(SOME_IGNORED, {"label_smoothing": 0.1})
         log_probs, grad = np.full_like(Z, 7), np.full_like(Z, 7)
         how = {"top_k": 2, "label_smoothing": 0.1, "log_probs_out": log_probs, "grad_out": grad}
@@ -328,7 +328,7 @@ def changed(array, place, value):
 
 
 class TestErrors:
-    """Places are those of the whole array, and rows before the chunk have been written."""
+    """Indices are those of the whole array, and rows before the chunk have been written."""
 
     @pytest.mark.parametrize("targets", [None, "labels", True, 1 + 0j])
     def test_targets_without_rows_are_refused_for_their_type(self, targets):

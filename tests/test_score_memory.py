@@ -1,4 +1,4 @@
-"""score of a file of 2.2 GB takes no memory of that size: not of its own, only of the file's pages."""
+"""score of a file of 2.2 GB needs no private memory of that size, only the pages of the file."""
 
 import json
 import subprocess
@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-MOST = 200  # MB of private memory: the interpreter, NumPy, and what belongs to the rows of a chunk
+MOST = 200  # MB of private memory: the interpreter, NumPy, and the results for the rows of a chunk
 
-# A file with holes: it has 2.2 GB, more bytes than 2^31, of which a few rows are on the disk. The others are zeros.
+# A sparse file of 2.2 GB, more bytes than 2^31: only a few rows are on the disk, the others are zeros.
 SCRIPT = """
 import json, math, mmap, os
 import numpy as np

@@ -64,14 +64,14 @@ def run(model, batches):
 
 @pytest.fixture(scope="module")
 def network(model):
-    """From images to logits, batch by batch: in another process, for ONNX Runtime starts threads, and tests fork."""
+    """From images to logits, batch by batch: in another process, since ONNX Runtime starts threads and tests fork."""
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
         yield lambda *batches: pool.submit(run, model, batches).result()
 
 
 @pytest.fixture(scope="module", params=SERVERS)
 def port(request, model, tmp_path_factory):
-    """Of a server that has said nothing of an error by the time it has ended."""
+    """The port of a server, which must not have logged an error by its end."""
     log = tmp_path_factory.mktemp(request.param) / "log"
     with running(request.param, model, log, READY) as port:
         yield port
@@ -85,11 +85,11 @@ def test_network_has_learned(network):
 
     pixels, labels = load_digits(return_X_y=True)
     [logits] = network((pixels / 16).astype(np.float32))
-    assert (logits.argmax(axis=-1) == labels).mean() > 0.95  # guessing is right in 0.1
+    assert (logits.argmax(axis=-1) == labels).mean() > 0.95  # guessing has an accuracy of 0.1
 
 
 def arrays_in(answer):
-    """Read it; numbers of JSON as float64, which holds every float32."""
+    """Read an answer; JSON numbers as float64, in which every float32 is exact."""
     if answer.media_type == JSON:
         return [np.array(value) for value in json.loads(answer.body).values()]
     file, arrays = io.BytesIO(answer.body), []
@@ -105,7 +105,7 @@ def drawn_images(rng):
 
 
 def draw(rng, images, logits):
-    """A request for these images, in either format, and what direct calls answer."""
+    """A request for these images, in either format, and the results of direct calls."""
     labels = rng.integers(0, 10, images.shape[:-1])
     media_type = JSON if images.size and rng.random() < 0.5 else NPY
     kind = rng.integers(3)
@@ -124,7 +124,7 @@ def draw(rng, images, logits):
 
 @pytest.fixture(scope="module")
 def load(network):
-    """Requests, the same for each server, and what direct calls answer."""
+    """Requests, the same for each server, and the results of direct calls."""
     rng = np.random.default_rng(3)
     batches = [drawn_images(rng) for _ in range(REQUESTS)]
     return [draw(rng, *drawn) for drawn in zip(batches, network(*batches))]
@@ -152,7 +152,7 @@ def changed(place, value):
 
 
 def header_only(shape, dtype="<f4"):
-    """A .npy file without what its header promises."""
+    """A .npy file without the data that its header announces."""
     file = io.BytesIO()
     np.lib.format.write_array_header_1_0(
         file, {"descr": dtype, "fortran_order": False, "shape": shape}
@@ -161,7 +161,7 @@ def header_only(shape, dtype="<f4"):
 
 
 LABELS = np.arange(5)
-REFUSED = {  # path, media type, body; status, what the message says
+REFUSED = {  # path, media type, body; status, text of the message
     "NaN in .npy": ("/top-k", NPY, npy(changed((1, 2), np.nan)), 422, "images[1, 2] is nan"),
     "inf in .npy": ("/losses", NPY, npy(changed((0, 63), -np.inf), LABELS), 422, "images[0, 63] is -inf"),
     "NaN in JSON": ("/top-k", JSON, json.dumps({"images": [np.nan] * 64}).encode(), 400, "NaN is not JSON"),
@@ -225,7 +225,7 @@ def test_other_method(port):
 
 
 def test_after_refusals(port, network):
-    """A connection goes on after an error, and so does its worker."""
+    """After an error the connection can be used again, and so can its worker."""
     *request, status, _ = REFUSED["NaN in .npy"]
     with connect(port) as connection:
         assert ask(connection, Request(*request)).status == status

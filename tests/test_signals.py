@@ -1,7 +1,7 @@
 """Signals are answered within 100 ms, wherever a call is: in its kernel, in a conversion, in a copy.
 
-Broadcast arguments take no memory, and new memory costs nothing until it is written. So a call may
-have work for seconds or minutes, which it does not get to do.
+Broadcast arguments take no memory, and new memory costs nothing until it is written. So calls can
+be made that would take seconds or minutes, but are stopped before.
 """
 
 import faulthandler
@@ -21,10 +21,10 @@ from smoothxent import tf_losses
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="the system has no timer signals")
 
 PROMISED = 0.1  # seconds
-SLACK = 0.1  # for a machine that has other work, and pages of a gigabyte to take back
-ATTEMPTS = 5  # a busy machine is late now and then, a deaf call each time
-WATCHDOG = 100  # seconds, after which the whole run is given up
-CLOCKS = time.perf_counter, time.process_time  # the second stops while others have the processors
+SLACK = 0.1  # for a busy machine, and for the release of a gigabyte of pages
+ATTEMPTS = 5  # a busy machine is late sometimes, a call that ignores signals each time
+WATCHDOG = 100  # seconds, after which the whole run is aborted
+CLOCKS = time.perf_counter, time.process_time  # the second stops while other processes run
 
 
 class Stopped(Exception):
@@ -32,17 +32,17 @@ class Stopped(Exception):
 
 
 def many(value, *shape, dtype=np.float32):
-    """One number, seen many times."""
+    """An array of one number, which is repeated by strides of 0."""
     return np.broadcast_to(np.array(value, dtype), shape)
 
 
 def rising(rows, classes):
-    """Rows in which every class is better than those before it."""
+    """Rows in which every class has a larger logit than those before it."""
     return np.broadcast_to(np.linspace(-1, 1, classes, dtype=np.float32), (rows, classes))
 
 
 def late(call, after):
-    """The seconds from a signal, so long after the beginning of the call, to the end of the call: of its own work."""
+    """The seconds from a signal, sent `after` seconds into the call, to its end; without other processes."""
 
     def stop(signum, frame):
         raise Stopped
@@ -62,7 +62,7 @@ def late(call, after):
 
 
 def longest_silence(call):
-    """The longest time for which a whole call is at work, on the clock and on its processors, and answers no signal."""
+    """The longest time for which a whole call answers no signal, by both clocks."""
     times = [[clock() for clock in CLOCKS]]
     before = signal.signal(signal.SIGALRM, lambda *_: times.append([clock() for clock in CLOCKS]))
     signal.setitimer(signal.ITIMER_REAL, 0.005, 0.005)
@@ -85,9 +85,9 @@ def assert_within_promise(measure):
 F16, F64, LABEL = ({"dtype": dtype} for dtype in (np.float16, np.float64, np.int8))
 LAYER = many(0, 2**16, 64), many(0, 2**16, 64), many(0, 2**16, **LABEL)
 
-# Work for longer than it takes the signal to come, on any machine: (function, arguments, options).
+# Calls that take longer than the signal to arrive, on any machine: (function, arguments, options).
 LONG = {
-    # the kernels, and what is done before and after them
+    # the kernels, and the work before and after them
     "rows": ("softmax", lambda: (many(0, 2**15, 2**13),), {}),
     "float64": ("log_softmax", lambda: (many(0, 2**14, 2**13, **F64),), {}),
     "few classes": ("softmax", lambda: (many(0, 2**26, 4),), {}),
@@ -240,7 +240,7 @@ LONG = {
         {},
     ),
 }
-LONG_AFTER = {"no row counts": 0.1}  # where the long work is not the first
+LONG_AFTER = {"no row counts": 0.1}  # if the long work does not come first
 
 
 def function(name):
@@ -367,7 +367,7 @@ WHOLE = [
 
 @pytest.mark.parametrize("prepare", WHOLE)
 def test_no_part_of_a_call_is_deaf(prepare):
-    """Calls of several parts, run to their ends."""
+    """Calls of several parts, run to the end."""
     assert_within_promise(lambda: longest_silence(prepare()))
 
 
@@ -390,7 +390,7 @@ def longest_wait_of_another_thread(call):
 
 
 def test_other_threads_run_while_few_priors_are_read_for_many_rows():
-    """No more is read of a prior than there is, and not with the interpreter lock held."""
+    """A prior is read only once, and without holding the interpreter lock."""
     z, labels = many(0, 8, 64_000, 1000), many(0, 8, 64_000, **LABEL)
     options = {"label_smoothing": 0.1, "prior": np.full((8, 1, 1000), 1e-3)}
 

@@ -1,6 +1,6 @@
 """float16 and bfloat16 store, float32 computes: every result is the float32 one, rounded once.
 
-bfloat16 is the type of ml_dtypes, which the package knows by its name only.
+bfloat16 is the type of ml_dtypes, which the package recognizes by its name only.
 """
 
 import ml_dtypes
@@ -71,7 +71,7 @@ def test_as_dtype_and_out(dtype, source):
 
 
 def test_float64_is_not_rounded_twice():
-    """log 2 (1 + 2^-12 + a little) lies just above a tie of float16: by way of float32 it is one."""
+    """log 2 (1 + 2^-12 + a little) is just above a tie of float16: rounded to float32 first, it is the tie."""
     values = 1 + 2.0**-11 + np.array([2.0**-40, -(2.0**-40), 0.0])
     log_p = sx.log_softmax(np.stack([np.zeros(3), -values], -1), dtype=np.float64)
     got = sx.log_softmax(np.stack([np.zeros(3), -values], -1), dtype=np.float16)
@@ -95,7 +95,7 @@ def test_wider_outputs_take_the_float32_result(dtype):
 
 @every_type
 def test_dtype_of_results(dtype):
-    """The object itself, which for bfloat16 is not NumPy's own."""
+    """The dtype itself, which for bfloat16 is not one of NumPy's."""
     z, labels, _ = draw(5, dtype)
     loss, grad = sx.cross_entropy_value_and_grad(z, labels, reduction="none")
     assert (loss.dtype, grad.dtype) == (np.float32, dtype)
@@ -130,7 +130,7 @@ def test_in_place(dtype):
 
 @every_type
 def test_targets_and_priors(dtype):
-    """Read as they are: what they are in float64."""
+    """They are read with the same values as in float64."""
     z, labels, u = problem(8, np.float64)
     q = one_hot(labels, 8, np.float32)
     assert_same_bits(
@@ -274,6 +274,6 @@ def test_confidences_of_large_logits(dtype, temperature):
     z[1] *= -1
     z[2, 0] = -np.inf
     score = sx.score(z, [0, 1, 1], temperature=temperature)
-    # Two of the rows have confidence 1/2, of which the first predicts its label; the other has 1.
+    # Two of the rows have confidence 1/2, and the first of them predicts its label; the other row has 1.
     assert score.calibration_error == pytest.approx(0, abs=1e-7)
     assert score.accuracy == pytest.approx(2 / 3)

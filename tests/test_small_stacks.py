@@ -1,11 +1,11 @@
-"""Calls from a thread with the smallest stack that Python gives."""
+"""Calls from a thread with the smallest stack that Python allows."""
 
 import subprocess
 import sys
 
 import pytest
 
-# A process for each number of classes: a stack too small ends it, and it has printed what has passed.
+# A process for each number of classes: too small a stack ends it, and it has printed which calls passed.
 SCRIPT = """
 import threading
 import numpy as np
@@ -56,7 +56,7 @@ PASSED = [
 ]
 
 
-# What CPython 3.11 takes 2 KiB of, and glibc 4 KiB, before a call has begun.
+# CPython 3.11 uses 2 KiB of it, and glibc 4 KiB, before a call begins.
 SMALLEST = 32 << 10
 
 

@@ -25,7 +25,7 @@ def loss_and_grad(z, targets, **options):
 @every_float
 class TestIgnoredRows:
     def test_all_probabilities_zero(self, dtype):
-        """A target with no mass is a row that weighs nothing."""
+        """A target with no mass is a row of weight 0."""
         z = problem(10, dtype).logits
         q = np.zeros_like(z)
         mean, grad = loss_and_grad(z, q, reduction="mean")
@@ -43,7 +43,7 @@ class TestIgnoredRows:
         assert ((grad == 0).all(-1) == (labels == 0)).all()
 
     def test_ignore_index_is_not_for_probabilities(self, dtype):
-        """A one-hot row of the class with the number ignore_index counts."""
+        """A one-hot row of the class whose number is ignore_index counts."""
         z = problem(10, dtype).logits
         labels = np.array([3, 0, 9, 5, 0, 1, 2])
         loss, _ = loss_and_grad(z, one_hot(labels, 10, dtype), ignore_index=0)
@@ -67,7 +67,7 @@ def test_minus_infinity_in_the_activations(dtype):
 @every_float
 @pytest.mark.parametrize("classes", [1, 3, 10, 64, 65])
 def test_among_many_rows(dtype, classes):
-    """Every fifth row is special, each in a way of its own: the bits are those of the row alone."""
+    """Every fifth row is special, each in another way: it has the same bits as in a call of its own."""
     rng = np.random.default_rng(classes)
     z = rng.normal(0, 3, (100, classes)).astype(dtype)
     for row, value in zip(range(0, 100, 5), itertools.cycle([NAN, INF, -INF, 1e8])):
@@ -111,7 +111,7 @@ class TestPlusInfinityAndNan:
     @pytest.mark.parametrize("special, total", [(INF, INF), (NAN, NAN), (-NAN, NAN)])
     @pytest.mark.parametrize("classes", SHORT_ROWS)
     def test_at_every_place_of_the_row(self, dtype, special, total, classes):
-        """Each row of the batch has it at another class, and between them are clean rows."""
+        """Each special row of the batch has it at another class, with clean rows in between."""
         clean = problem(classes, dtype, rows=2 * classes).logits
         labels = np.arange(2 * classes) % classes
         z = clean.copy()

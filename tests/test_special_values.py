@@ -1,7 +1,7 @@
-"""The table of edge cases, row by row: a test bears the words of its row.
+"""The table of edge cases, row by row: the docstring of a test is the text of its row.
 
-Each row of the table is tried with logits of every type and the three forms of a target: labels, the
-same one-hot, and probabilities; the loss alone, the loss with its gradient, and the gradient. And
+Each row of the table is tested with logits of every type and the three forms of a target: labels, the
+same one-hot, and probabilities; the loss alone, the loss with its gradient, and the gradient.
 test_levels.py runs this file on every instruction set.
 """
 
@@ -23,7 +23,7 @@ every_dtype = for_each("dtype", STORED)
 every_target = for_each("form", ["labels", "one-hot", "probabilities"])
 INF, NAN = np.inf, np.nan
 REDUCTIONS = ("none", "sum", "mean", "sum_by_nonzero_weights")
-# The values that make a row, and nothing but that row, nan.
+# The values that make a row nan, and only that row.
 UNDEFINED = (NAN, -NAN, INF)
 
 
@@ -37,7 +37,7 @@ def target(form, labels, classes, dtype):
 
 
 def loss_and_grad(z, targets, reduction="none", **options):
-    """Both, where the loss has the bits of the loss alone."""
+    """Both; checks that the loss has the same bits as without the gradient."""
     options["reduction"] = reduction
     loss, grad = sx.cross_entropy_value_and_grad(z, targets, **options)
     assert_same_bits(sx.cross_entropy(z, targets, **options), loss)
@@ -45,7 +45,7 @@ def loss_and_grad(z, targets, reduction="none", **options):
 
 
 def checked(z, targets, **options):
-    """The loss and the gradient of each row, as the oracle has them."""
+    """The loss and the gradient of each row, from the oracle."""
     loss, grad = loss_and_grad(z, targets, **options)
     exact = Problem(z, targets, **options)
     assert_within(ulp.LOSS, loss, exact.losses())
@@ -59,7 +59,7 @@ def assert_same_results(got, expected):
         assert_same_bits(one, other)
 
 
-# How rows are left out: by their label, or by a weight of 0. Probabilities know no ignore_index.
+# How rows are left out: by their label, or by a weight of 0. Probabilities have no ignore_index.
 left_out = pytest.mark.parametrize(
     "form, way",
     [
@@ -145,7 +145,7 @@ class TestMinusInfinity:
         assert grad[0, 2] == 0
         if form == "one-hot":
             assert_same_results((loss, grad), loss_and_grad(z, [0], **options))
-        # The class might as well not be there.
+        # The same as without the class.
         fewer = np.delete(q, 2, axis=1) if q.ndim == 2 else q
         prior = None if prior is None else np.delete(prior, 2)
         loss_of_fewer, grad_of_fewer = checked(
@@ -235,7 +235,7 @@ def results_of_rows(z, targets):
 
 
 def assert_only_rows_are_nan(rows, z, targets, clean):
-    """Every operation gives nan throughout those rows, and in the others the bits of clean logits."""
+    """Every operation gives nan in the whole of those rows, and in the others the bits of clean logits."""
     for got, expected in zip(results_of_rows(z, targets), clean, strict=True):
         assert np.isnan(got[rows]).all()
         assert_same_bits(np.delete(got, rows, axis=0), np.delete(expected, rows, axis=0))
@@ -250,7 +250,7 @@ def test_one_plus_infinity_or_any_nan(dtype, form, classes):
     """one +inf logit; any NaN: nan in that row only (logsumexp +inf for +inf alone);
     SIMD max must not lose a NaN
 
-    Each row of the batch has it at another class, and between them are clean rows.
+    Each special row of the batch has it at another class, with clean rows in between.
     """
     clean = problem(classes, dtype, rows=2 * classes).logits
     targets = target(form, np.arange(2 * classes) % classes, classes, dtype)
@@ -370,7 +370,7 @@ class TestLargeLogits:
 
     @pytest.mark.parametrize("offset", [1e4, -1e4, 1e15, -1e15, 1e30, -1e30])
     def test_offsets(self, dtype, form, label_smoothing, offset):
-        """What is left of the differences after the logits were rounded counts in full."""
+        """The differences that remain after the logits were rounded are computed accurately."""
         if abs(offset) > float(ml_dtypes.finfo(dtype).max):
             offset = np.copysign(3e4, offset)
         z, labels, _ = problem(33, np.float64)

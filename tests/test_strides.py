@@ -1,4 +1,4 @@
-"""Strides that slicing, transposing and reshaping do not make: interleaved rows, and repeated ones."""
+"""Strides that slicing, transposing and reshaping cannot give: interleaved rows, and repeated ones."""
 
 import itertools
 

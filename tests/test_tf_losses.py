@@ -1,7 +1,7 @@
-"""tf_losses against what tf.compat.v1.losses answered: the vectors of parity/tensorflow.npz.
+"""tf_losses against recorded results of tf.compat.v1.losses: the vectors of parity/tensorflow.npz.
 
-The options of a case say in smoothxent's words what its call asked of TensorFlow, so the formulas
-judge ours to the digits of float64, and TensorFlow's answer to the digits of float32 that it keeps.
+The options of a case are those of the TensorFlow call in smoothxent's terms. So our results are
+compared with the formulas to the digits of float64, and TensorFlow's to those of float32.
 """
 
 import doctest
@@ -24,9 +24,9 @@ REDUCTIONS = (
     "weighted_sum_over_batch_size",
     "weighted_sum_by_nonzero_weights",
 )
-# Of a sum of float32 losses, each within the promised ulp, against TensorFlow's.
+# For a sum of float32 losses, each within the promised ulp, against TensorFlow's.
 FLOAT32_RELATIVE = TF_LOSSES_RELATIVE + ulp.LOSS * 2.0**-23
-FLOAT16_RELATIVE = 2.0**-10  # of TensorFlow's float16 answers
+FLOAT16_RELATIVE = 2.0**-10  # for TensorFlow's float16 answers
 
 CASES = [
     case
@@ -37,7 +37,7 @@ GRID = [case for case in CASES if "name" not in case]
 NAMED = [case for case in CASES if "name" in case]
 CALLS = sorted({case["call"] for case in GRID})
 
-# Where we differ: from the formulas by nothing, or by an exception.
+# Where we differ from TensorFlow: we return the exact result, or raise this exception.
 EXACT = {"-inf off the label", "-inf off the label, one-hot", "confident rows"}
 RAISES = {
     "label_smoothing -0.1": "label_smoothing must be in [0, 1], got -0.1",
@@ -53,7 +53,7 @@ dense, sparse = tf_losses.softmax_cross_entropy, tf_losses.sparse_softmax_cross_
 
 
 def one_hot(labels, classes):
-    """As tf.one_hot: nothing for what is no class."""
+    """As tf.one_hot: zeros for labels that are no classes."""
     return (labels[..., None] == np.arange(classes)).astype(np.float32)
 
 
@@ -91,7 +91,7 @@ def test_grid(call):
 
 
 def test_grid_tells_the_reductions_apart():
-    """All reductions have been asked for, with weights of which some are 0 and some broadcast."""
+    """All reductions are recorded, with weights that are partly 0 and with weights that are broadcast."""
     assert {call.partition("(")[2][:-1] for call in CALLS} == set(REDUCTIONS)
     weighted = [case for case in GRID if "sample_weight" in case["options"]]
     assert any((case["options"]["sample_weight"] == 0).any() for case in weighted)
@@ -144,7 +144,7 @@ class TestZeroInsteadOfNan:
 
 
 class TestLargeWeights:
-    """Sums that float64 cannot hold do not become results that it could."""
+    """Results that are in range are right, even if their sums overflow in float64."""
 
     def of(self, weights, reduction, z=((0.0, 0.0), (0.0, 0.0))):
         return sparse([0, 1], np.array(z), weights, reduction)
@@ -167,7 +167,7 @@ class TestLargeWeights:
     def test_number_of_rows(self, reduction):
         assert self.of([1.5e308] * 2, reduction) == pytest.approx(1.5e308 * np.log(2), rel=1e-15)
         assert self.of([1.5e308] * 2, reduction, [[0.0, 9.0], [9.0, 0.0]]) == np.inf
-        # A weight that a scale would lose still counts.
+        # A weight that scaling makes 0 still counts.
         assert self.of([1.5e308, 1e-320], reduction) == pytest.approx(
             1.5e308 * np.log(2) / 2, rel=1e-15
         )

@@ -1,4 +1,4 @@
-"""How many threads work: as it is set for the process, for a block, or by the environment."""
+"""The number of threads, as set for the process, for a block, or by the environment."""
 
 import asyncio
 import os
@@ -39,7 +39,7 @@ class TestSetting:
         assert sx.get_num_threads() == 2
 
     def test_blocks_in_two_threads_at_once(self):
-        """One begins first and ends first: neither sees the other's, and nothing stays behind."""
+        """One begins first and ends first: neither sees the setting of the other, and no setting remains."""
         sx.set_num_threads(4)
         seen = {}
         first_begun, second_begun, first_ended = (threading.Event() for _ in range(3))
@@ -71,7 +71,7 @@ class TestSetting:
         assert sx.get_num_threads() == 4
 
     def test_blocks_in_two_tasks_at_once(self):
-        """asyncio runs them in turns in one thread; a task has the setting of where it was made."""
+        """asyncio runs them in turns in one thread; a task has the setting of the place where it was created."""
 
         async def task(count, result):
             with sx.num_threads(count):
@@ -92,7 +92,7 @@ class TestSetting:
         assert sx.get_num_threads() == 4
 
     def test_setting_inside_a_block(self):
-        """It is the process's, and is not undone at the end of the block."""
+        """It sets the number of the process, which is not undone at the end of the block."""
         sx.set_num_threads(4)
         with sx.num_threads(2):
             sx.set_num_threads(3)
@@ -102,7 +102,7 @@ class TestSetting:
         assert sx.show_config(mode="dicts")["threads"]["source"] == "set_num_threads"
 
     def test_block_decides_what_calls_use(self):
-        """More than the process is set to, and fewer: as the threads that a new process starts."""
+        """More and fewer threads than set for the process, as seen by the threads that a new process starts."""
         script = """
 import numpy as np, smoothxent as sx
 z = np.zeros((3000, 1000), np.float32)
@@ -141,7 +141,7 @@ print(counts + [started()])
 
 
 class TestEnvironment:
-    """Until it is set: SMOOTHXENT_NUM_THREADS, RAYON_NUM_THREADS, OMP_NUM_THREADS, processors."""
+    """If no number is set: SMOOTHXENT_NUM_THREADS, RAYON_NUM_THREADS, OMP_NUM_THREADS, processors."""
 
     def run(self, variables):
         """The number of threads and the messages of a process with these variables."""

@@ -1,4 +1,4 @@
-"""threadpoolctl limits and lists us, however the two meet."""
+"""threadpoolctl limits and lists smoothxent, in any order of imports."""
 
 import json
 import subprocess
@@ -50,7 +50,7 @@ def test_is_not_listed_if_threadpoolctl_comes_later_and_nobody_asked():
 
 
 def test_without_threadpoolctl():
-    """Or with one that is older than its `register`: smoothxent imports, the module says what it needs."""
+    """Or with an old one without `register`: smoothxent can be imported, and the module says what it needs."""
     code = """
 import json, sys, types
 sys.modules["threadpoolctl"] = MODULE
@@ -86,7 +86,7 @@ class TestLimits:
             assert sx.get_num_threads() == 3
 
     def test_num_threads_block_comes_first(self):
-        """A limit does not reach into the block, nor does what it restores come from there."""
+        """A limit has no effect in the block, and the number that it restores is not that of the block."""
         with sx.num_threads(2):
             with threadpoolctl.threadpool_limits(1):
                 assert sx.get_num_threads() == 2

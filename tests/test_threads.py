@@ -1,4 +1,4 @@
-"""The number of threads decides speed alone: the same bits, the same errors, from any thread."""
+"""The number of threads changes only the speed: the same bits, the same errors, from any thread."""
 
 import itertools
 import subprocess
@@ -19,10 +19,10 @@ COUNTS = (
     2,
     3,
     8,
-)  # serial; both cores of a small machine; a count that divides nothing evenly; more than there are
+)  # serial; both cores of a small machine; a count that divides nothing evenly; more than processors
 
 
-# A row is shared by a thread for each MiB that it has begun: four, as 3 MiB are 2 % less.
+# A row is shared by one thread for each started MiB: four, since the row is 2 % larger than 3 MiB.
 LONG = {np.float32: 800_001, np.float64: 400_001}
 
 
@@ -44,12 +44,12 @@ def all_calls(item):
 class TestSameBits:
     @every_float
     def test_many_rows(self, dtype):
-        """4.2 or 8.4 MB of logits, of which 4 are enough for eight threads."""
+        """4.2 or 8.4 MB of logits; 4 MB are enough for eight threads."""
         assert_same_with_any_threads(all_calls(large_problem(dtype, rows=1051)))
 
     @every_float
     def test_many_rows_written_past_the_caches(self, dtype):
-        """To arrays that are in use, as fresh ones are not; they are just over 32 MiB."""
+        """To arrays that are in use, since new ones are not written in this way; they are just over 32 MiB."""
         classes = 1000
         z, labels, u = problem(classes, dtype, rows=2**25 // (classes * dtype().itemsize) + 1)
         out = np.zeros_like(z)
@@ -63,19 +63,19 @@ class TestSameBits:
 
     @every_float
     def test_few_long_rows(self, dtype):
-        """Fewer than threads: a row itself is shared out."""
+        """Fewer rows than threads: the threads share each row."""
         assert_same_with_any_threads(all_calls(problem(LONG[dtype], dtype, rows=3)))
 
     @pytest.mark.parametrize("dtype", [np.float16, *FLOATS])
     def test_many_of_the_largest(self, dtype):
-        """More than 2^16 are sorted one part after another."""
+        """More than 2^16 are sorted in parts."""
         z = problem(LONG[np.float64], np.float64, rows=3).logits.astype(dtype)
         where = np.arange(z.shape[1]) % 5 > 0
         assert_same_with_any_threads([lambda: sx.top_k_log_softmax(z, 2**16 + 1, where=where)])
 
     @every_float
     def test_long_rows_are_shared_out(self, dtype):
-        """By more than two: a new process starts the others, and so many that all are a power of two."""
+        """To more than two threads: a new process starts the others, so many that their total is a power of two."""
         script = f"""
 import numpy as np, smoothxent as sx
 sx.set_num_threads(8)
@@ -89,7 +89,7 @@ print(sx.show_config(mode="dicts")["threads"]["started"])
 
     @pytest.mark.parametrize("special", [0.0, -np.inf, np.nan, np.inf, 3e38, -3e38])
     def test_a_long_row_of_any_kind(self, special):
-        """One row is shared out; among others, one thread does all of it."""
+        """A single row is shared by threads; with other rows, one thread computes it."""
         z, labels, u = problem(300_001, rows=1)
         z[0, 200_000:200_100] = special
         mask = np.arange(z.shape[-1]) % 3 > 0
@@ -138,7 +138,7 @@ print(sx.show_config(mode="dicts")["threads"]["started"])
             assert_same_bits(grad.T, expected[1])
 
     def test_a_row_of_a_large_batch_is_a_row_alone(self):
-        """The pool works on the batch, the calling thread alone on the row."""
+        """The pool computes the batch, the calling thread alone the row."""
         z, labels, u = large_problem()
         options = {"label_smoothing": 0.1, "prior": u, "reduction": "none"}
         loss, grad = sx.cross_entropy_value_and_grad(z, labels, **options)
@@ -178,7 +178,7 @@ def test_lowest_bad_row_is_reported_whatever_the_number_of_threads():
 
 class TestCallers:
     def run(self, functions):
-        """Run all at once, each in its thread; raise what one of them raised."""
+        """Run all at once, each in its own thread; raise the error of one of them."""
         start = threading.Barrier(len(functions))
         failures = []
 
@@ -212,7 +212,7 @@ class TestCallers:
         self.run([caller(item, right) for item, right in zip(items, expected)] * 2)
 
     def test_two_threads_with_the_same_output(self):
-        """The numbers are unspecified, as of NumPy; nothing else is written, and later calls are exact."""
+        """The numbers are unspecified, as with NumPy; nothing else is written, and later calls are right."""
         one, other = (problem(1000, rows=1500, seed=seed).logits for seed in (1, 2))
         answers = sx.softmax(one), sx.softmax(other)
         inputs = one.copy(), other.copy()
@@ -227,7 +227,7 @@ class TestCallers:
             assert_same_bits(sx.softmax(logits, out=out), answer)
 
     def test_logits_changing_during_the_call(self):
-        """The numbers are unspecified in the rows that change and exact in the others."""
+        """The numbers are unspecified in the rows that change and right in the others."""
         z, labels, _ = large_problem()
         expected = sx.cross_entropy(z, labels, label_smoothing=0.1, reduction="none")
         work = z.copy()

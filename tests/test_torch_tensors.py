@@ -1,6 +1,6 @@
-"""Tensors of torch: read where they lie, bfloat16 too, or refused with the remedy.
+"""Tensors of torch: read without a copy, bfloat16 too, or refused with a remedy.
 
-torch_stand_in takes the place of torch, and torch itself runs beside it where it is installed.
+torch_stand_in replaces torch; if torch itself is installed, the tests run with it, too.
 """
 
 import importlib.util
@@ -85,7 +85,7 @@ def tensor_of(a_torch, array):
 @pytest.mark.parametrize("dtype", STORED, ids=str)
 @pytest.mark.parametrize("out_dtype", STORED, ids=str)
 def test_results_in_a_tensor(a_torch, name, call, shape, dtype, out_dtype):
-    """The bits that an array takes, in the memory of the tensor, which is what is returned."""
+    """The tensor has the bits that an array would get, and is itself returned."""
     array = np.full(shape, 7, out_dtype)
     tensor = tensor_of(a_torch, array.copy())
     logits = tensor_of(a_torch, Z.astype(dtype))
@@ -123,7 +123,7 @@ def test_scores_in_tensors(a_torch):
     assert_same_bits(grad.numpy(), sx.cross_entropy_value_and_grad(Z, Y, reduction="sum")[1].copy())
 
 
-W = np.cos(np.arange(70, dtype=np.float32)).reshape(7, 10)  # of a linear layer of 7 classes
+W = np.cos(np.arange(70, dtype=np.float32)).reshape(7, 10)  # for a linear layer of 7 classes
 LAYER_OUTPUTS = [
     ("hidden_grad_out", (7, 10)),
     ("weight_grad_out", (7, 10)),

@@ -12,7 +12,7 @@ PROGRAM = Path(__file__).parent / "typing" / "user_program.py"
 
 
 def is_a(value, kind):
-    """Is a value exactly of a type, as far as the program names types?"""
+    """Is a value exactly of a type? Only for the types that the program uses."""
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if origin is np.ndarray:
         return type(value) is np.ndarray and is_a(value.dtype, arguments[1])
@@ -25,7 +25,7 @@ def is_a(value, kind):
         return type(value) is tuple and all(map(is_a, value, kinds))
     if origin in (typing.Union, types.UnionType):
         return any(is_a(value, one) for one in arguments)
-    if origin is not None and issubclass(origin, tuple):  # a named one, of arrays of such numbers
+    if origin is not None and issubclass(origin, tuple):  # a named tuple, of arrays of such numbers
         floats = [one for one in value if isinstance(one, np.ndarray) and one.dtype.kind == "f"]
         types_of_floats = {one.dtype.type for one in floats}
         return type(value) is origin and types_of_floats == {arguments[0]}
@@ -33,7 +33,7 @@ def is_a(value, kind):
 
 
 def program(monkeypatch):
-    """The functions of the program, which check the types of values; and the list of what they have checked."""
+    """The functions of the program, which check the types of values; and the list of checked types."""
     checked = []
 
     def check(value, kind):

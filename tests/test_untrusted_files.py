@@ -1,4 +1,4 @@
-"""Nothing in a .npy file is run, and files that are malformed are bad data, for the command."""
+"""Nothing in a .npy file is executed, and for the command malformed files are bad data."""
 
 import pickle
 import struct
@@ -65,7 +65,7 @@ def test_pickles_are_not_run(capsys, file):
         of(shape="(4294967296, 4294967296)"),  # 2^64 elements
         of(shape="(-500, -20)"),
         of(shape="(0, 9223372036854775808)"),
-        of("'?'", shape="(0, 9223372036854775807)"),  # too large in other types only
+        of("'?'", shape="(0, 9223372036854775807)"),  # too large only in other types
         of(shape=f"({'9' * 40}, 20)"),
         of(shape="(" * 500 + ")" * 500),
         of(shape="(1,) * 99999999"),
@@ -155,7 +155,7 @@ def test_batches_of_another_shape(capsys, monkeypatch, batch):
 
 @pytest.mark.parametrize("length", [-5, -(2**63)])
 def test_negative_lengths(capsys, length):
-    """At which pyarrow would end the process."""
+    """A batch at which pyarrow would abort the process."""
     content, lengths = write_arrow(), struct.pack("<qqqq", ROWS, 0, ROWS * CLASSES, 0)
     assert content.count(lengths) == 1
     negative = struct.pack("<qqqq", length, 0, ROWS * CLASSES, 0)

@@ -1,4 +1,4 @@
-"""Every operation against the oracle, at every length of row, and a few results done by hand."""
+"""Every operation against the oracle, at every length of row, and a few results computed by hand."""
 
 import math
 
@@ -15,8 +15,8 @@ from ulp import assert_same_bits, assert_within
 every_length = pytest.mark.parametrize("classes", CLASS_COUNTS)
 every_float = pytest.mark.parametrize("dtype", FLOATS)
 
-# A sum of float64 terms, all >= 0, of relative error 2 ulp of their own dtype each: their errors do
-# not grow in the sum.
+# A float64 sum of terms >= 0, each with a relative error of 2 ulp of its own dtype: the relative error
+# does not grow in the sum.
 SUM_OF_LOSSES = 3
 
 
@@ -65,7 +65,7 @@ class TestLoss:
         loss, grad = sx.cross_entropy_value_and_grad(z, targets, reduction="none", **options)
         assert loss.dtype == z.dtype
         assert grad.dtype == z.dtype
-        # Of float64, the scalars of a row have no wider type to be combined in.
+        # In float64, the scalars of a row are not combined in a wider type.
         bound = ulp.LOSS if z.dtype == np.float32 else ulp.LOSS_OF_ANY
         assert_within(bound, loss, reference.cross_entropy(z, targets, **options))
         scale = np.maximum(reference.softmax(z), q)

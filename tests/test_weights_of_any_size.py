@@ -1,4 +1,4 @@
-"""Weights are finite and >= 0 and otherwise free; an answer beyond its type is infinite, never nan."""
+"""Weights may be any finite numbers >= 0; a result that overflows is infinite, never nan."""
 
 import numpy as np
 import pytest

@@ -1,8 +1,8 @@
-"""What this package sees of a torch tensor, for machines without torch.
+"""The part of a torch tensor that this package uses, for machines without torch.
 
-torch from PyPI does not import without three gigabytes of CUDA libraries, too many for a test. This
-module stands in for it: it has the part of torch's interface that the tests use, and its tensors
-answer the protocols of arrays as those of torch 2.15 do, to the word. Where torch is installed, the
+torch from PyPI cannot be imported without three gigabytes of CUDA libraries, too many for a test. This
+module replaces it: it has the part of torch's interface that the tests use, and its tensors implement
+the array protocols exactly as those of torch 2.15, including error texts. If torch is installed, the
 same tests run with torch itself and so check this file.
 """
 

@@ -2,8 +2,8 @@
 
 One ulp of x in a dtype with p significand bits is 2^(floor(log2 |x|) - p + 1). A correctly rounded
 result is within 0.5. Below the smallest normal number the unit would be that of the denormals,
-where no accuracy is promised: there a result need only be as small as what it approximates, and is
-asked to be within one smallest normal of it.
+where no accuracy is promised: there a result need only be within one smallest normal number of the
+exact one.
 """
 
 import ml_dtypes
@@ -11,25 +11,25 @@ import numpy as np
 
 from reference import Real
 
-# The promised bounds, for float32 and float64 alike, on rows as they come.
+# The promised bounds, the same for float32 and float64, on ordinary rows.
 SOFTMAX = 3.5
 LOG_SOFTMAX = 2
 LOSS = 2
 LOGSUMEXP = 2  # at the size of max(|M|, L), M the largest logit and L = logsumexp - M
-GRADIENT = 3.5  # at the size of max(p_k, q'_k), whose difference the gradient is
-# On any row, also on those that a search has changed until their errors were as large as it could make them.
+GRADIENT = 3.5  # at the size of max(p_k, q'_k); the gradient is p_k - q'_k
+# On any row, including those found by a search for the largest errors.
 SOFTMAX_OF_ANY = GRADIENT_OF_ANY = 5
 LOSS_OF_ANY = LOGSUMEXP_OF_ANY = 3
 
 
 def stored(bound, dtype):
-    """The bound in a type that may be of 16 bits: the float32 result is rounded once, half an ulp."""
+    """The bound in a type that may have 16 bits: the float32 result is rounded once, by half an ulp."""
     bits_lost = np.finfo(np.float32).nmant - ml_dtypes.finfo(dtype).nmant
     return bound if bits_lost <= 0 else 0.5 + bound * 2.0**-bits_lost
 
 
 def exponent_of_ulp(x, dtype):
-    """One ulp of `dtype` at x is 2 to the power of it."""
+    """The exponent e for which one ulp of `dtype` at x is 2^e."""
     info = ml_dtypes.finfo(dtype)
     exponent = np.frexp(np.asarray(x, Real))[1] - 1
     return np.maximum(exponent, info.minexp) - info.nmant
@@ -41,7 +41,7 @@ def ulp(x, dtype):
 
 
 def ulp_error(got, exact, at=None):
-    """|got - exact| in ulp of got's dtype, at the size of `exact`, or of `at` if that is given."""
+    """|got - exact| in ulp of got's dtype, at the size of `exact`, or of `at` if given."""
     got, exact = np.asarray(got), np.asarray(exact, Real)
     info = ml_dtypes.finfo(got.dtype)
     scale = np.broadcast_to(np.abs(exact) if at is None else np.asarray(at, Real), exact.shape)

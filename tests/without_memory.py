@@ -1,11 +1,11 @@
-"""Runs calls with allocations that fail, one after another; for test_out_of_memory.py.
+"""Runs calls in which allocations fail, one after another; for test_out_of_memory.py.
 
     python without_memory.py GROUP COUNT ...
 
-runs each call of the GROUP once for each of its allocations, in a child each, with COUNT of them failing
-from that one on. Each must end with the right answer, or with a MemoryError and nothing written. Prints
-how many ended how for each call and COUNT, as JSON; what went wrong otherwise with the number of the
-allocation.
+runs each call of the GROUP once for each of its allocations, each time in a child, with COUNT allocations
+failing from that one on. Each must end with the right answer, or with a MemoryError and no output written.
+Prints the number of runs for each end, for each call and COUNT, as JSON; and failures with the number of
+the allocation.
 
 To be run with failing_malloc.c preloaded and PYTHONMALLOC=malloc.
 """
@@ -27,7 +27,7 @@ from smoothxent import _smoothxent as _native
 
 allocator = ctypes.CDLL(None)
 
-NO_MEMORY, ANSWER = 41, 42  # what a child ends with: nothing that a library gives to exit()
+NO_MEMORY, ANSWER = 41, 42  # exit codes of a child that no library passes to exit()
 KNOWN_ENDS = {NO_MEMORY: "MemoryError", ANSWER: "answer", WRONG: "wrong"}
 
 rng = np.random.default_rng(0)
@@ -36,9 +36,9 @@ z_bfloat16 = z.astype(ml_dtypes.bfloat16)
 labels = rng.integers(0, 10, 20)
 uniform = np.full(10, 0.1)
 many = rng.normal(size=(4000, 100)).astype(np.float32)
-long = rng.normal(size=(4, 2**17)).astype(np.float32)  # each on a thread
-longer = rng.normal(size=(3, 2**18)).astype(np.float32)  # each of two rows on two threads
-long[2, 5] = longer[1, 5] = np.inf  # odd rows, which need more memory than those before them
+long = rng.normal(size=(4, 2**17)).astype(np.float32)  # each row is computed by one thread
+longer = rng.normal(size=(3, 2**18)).astype(np.float32)  # two rows, each on two threads
+long[2, 5] = longer[1, 5] = np.inf  # special rows, which need more memory than the rows before them
 hidden, weight = z[:, :4], z[:10, 4:8]
 large_weight = rng.normal(size=(300, 64)).astype(np.float32)
 many_labels = np.zeros(4000, np.uint8)
@@ -52,7 +52,7 @@ everything = {
     "z_loss": 1e-3,
 }
 
-# Each gets arrays that it may write, made anew for each run. The calls of a group are made by one process.
+# Each call gets new arrays that it may write. The calls of a group are made by one process.
 CALLS = {
     "activations": {
         "softmax": lambda: sx.softmax(z),
@@ -101,7 +101,7 @@ CALLS = {
         "a refused number": lambda: refused(ValueError, sx.softmax, z, temperature=-1.0),
         "a refused index": lambda: refused(ValueError, sx.log_softmax_at, z, labels[:, None] + 100),
         "a block of threads": lambda: sx.num_threads(1000)(sx.get_num_threads)(),
-        # Of the rest of show_config, files and the module platform, Python itself makes other errors.
+        # Not all of show_config: in files and in the module platform, Python itself raises other errors.
         "show_config": lambda: _native.show_config(),
     },
     "starting threads": {"starting threads": lambda large: sx.softmax(many, out=large)},
@@ -126,13 +126,13 @@ CALLS = {
 ARRAYS = {"out": z, "scalar": np.zeros(()), "large": many, "long_out": long, "longer_out": longer}
 
 
-# Errors of others in the place of a MemoryError that they have lost.
+# Errors that other libraries raise instead of a MemoryError.
 LOST = (
-    # Python 3.11: that of a Python function, without memory for the traceback.
+    # Python 3.11: from a Python function, without memory for the traceback.
     "SystemError: (?!.*built-in).*exception",
     # NumPy: sums, all() and the like, without memory for their iterator (NpyIter_AdvancedNew).
     "SystemError: <built-in method reduce of numpy.ufunc object at .*> returned NULL without setting an exception",
-    # NumPy 2.5: an operation on types that it has not had before, without memory to list its loops (PyDict_Values).
+    # NumPy 2.5: the first operation on some types, without memory to list its loops (PyDict_Values).
     "TypeError: A loop/promoter has already been registered with ",
 )
 
@@ -148,7 +148,7 @@ def refused(kind, function, *arguments, **options):
 
 
 def same(a, b):
-    """Are two results equal to the bit? Large arrays are compared where they are: new memory takes time."""
+    """Are two results equal to the bit? Large arrays are compared in place: new memory takes time."""
     if isinstance(a, tuple):
         return type(a) is type(b) and len(a) == len(b) and all(map(same, a, b))
     if not isinstance(a, np.ndarray):
@@ -160,7 +160,7 @@ def same(a, b):
 
 
 def attempt(call, keys, first, count):
-    """Runs `call` on new arrays. Returns what it answered, None after a MemoryError; and its allocations."""
+    """Runs `call` on new arrays. Returns its result, None after a MemoryError; and the number of allocations."""
     arrays = [ARRAYS[key].copy() for key in keys]
     allocator.fail_mallocs(first, count)
     try:
@@ -188,17 +188,17 @@ def stop():
 
 
 def ends_of(name, call, counts):
-    """How many ended how, for each count."""
+    """The number of runs for each end, for each count."""
     keys = call.__code__.co_varnames[: call.__code__.co_argcount]
     on_threads = any(key in ("large", "long_out", "longer_out") for key in keys)
     sx.set_num_threads(4 if on_threads else 1)
 
     def run(first, count):
         if on_threads and name != "starting threads":
-            sx.softmax(many)  # starts them
+            sx.softmax(many)  # starts the threads
         return attempt(call, keys, first, count)
 
-    # The first call of a process asks for more than later ones: each child is a process before it.
+    # The first call of a process allocates more than later ones: for each child it is the first call.
     read, write = os.pipe()
 
     def without_failures():
@@ -236,7 +236,7 @@ def main(group, counts):
     allocator.fail_mallocs.argtypes = ctypes.c_long, ctypes.c_long
     allocator.stop_failing.restype = ctypes.c_long
     allocator.memcmp.argtypes = ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t
-    gc.freeze()  # or collections in the children write to all objects of the parent, and so copy them
+    gc.freeze()  # otherwise collections in the children would write to, and so copy, all objects of the parent
     print(json.dumps({name: ends_of(name, call, counts) for name, call in CALLS[group].items()}))
 
 

@@ -2,10 +2,10 @@
 
     lines of Rust without tests, comments and blank lines
     bytes of the built extension, as it is installed
-    vector instructions of the built core that are functions: whoever calls one is compiled without its
-        instruction set, and slow; symbols tell, which need nm and a build that is not stripped: Cargo's
+    vector instructions of the built core that are functions: code that calls one is compiled without its
+        instruction set, and slow; found by the symbols of Cargo's build, which is not stripped, with nm
 
-Run from anywhere after a build; prints each beside its budget and exits 1 if one is exceeded.
+Run from anywhere after a build; prints each with its budget and exits 1 if one is exceeded.
 """
 
 import os
@@ -22,7 +22,7 @@ MOST_CALLED = 0
 
 BLANK_OR_COMMENT = re.compile(r"\s*(//|$)")
 TESTS = re.compile(r"#\[cfg\(test\)\]\nmod \w+ \{\n.*?^\}\n", re.DOTALL | re.MULTILINE)
-# As the standard library and fearless_simd name them.
+# Their names in the standard library and fearless_simd.
 VECTOR_INSTRUCTION = re.compile(r"core_arch\w*_mm\d*_|__fearless_simd_kernel")
 
 
@@ -44,7 +44,7 @@ def extension() -> int:
 
 
 def called() -> int | None:
-    """Return the number of vector instructions that are functions; None if nothing can tell."""
+    """Return the number of vector instructions that are functions; None if it is unknown."""
     folder = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "release" / "deps"
     builds = sorted(folder.glob("libsmoothxent-*.rlib"), key=os.path.getmtime)
     if not builds or not shutil.which("nm"):
@@ -55,7 +55,7 @@ def called() -> int | None:
 
 
 def main() -> int:
-    """Print the figures; 1 if a budget is exceeded."""
+    """Print the figures; return 1 if a budget is exceeded."""
     figures = [
         ("lines of Rust", lines(), MOST_LINES),
         ("bytes of the extension", extension(), MOST_BYTES),

@@ -1,8 +1,8 @@
-"""The wheel and the source distribution of `make wheel`: what is in them, for whom, and how large they are.
+"""Checks the wheel and the source distribution of `make wheel`: contents, platform and size.
 
-    wheel   the package, its extension, licences and bill of materials; for old systems, by its tag and by what
-            auditwheel finds in it
-    sdist   what a wheel is built from, and the tests; no pictures, records or recorded answers of peers
+    wheel   has the package, its extension, licences and bill of materials; runs on old systems, by its tag and by
+            auditwheel
+    sdist   has the sources of a wheel, and the tests; no pictures, records or recorded answers of peers
 
 Run with the files, by the Python that has auditwheel; prints a line for each and exits 1 if something is wrong.
 With --tag v1.2.3, the version must be that of the tag.
@@ -53,7 +53,7 @@ TAG = re.compile(
 def missing_and_extra(
     names: Sequence[str], needed: dict[str, str], unwanted: dict[str, str]
 ) -> Iterator[str]:
-    """Give what is not among the names and must be, and what is and must not."""
+    """Yield a problem for each needed file that is missing, and for unwanted files."""
     for what, pattern in needed.items():
         if not any(re.fullmatch(pattern, name) for name in names):
             yield f"has not {what} ({pattern})"
@@ -63,7 +63,7 @@ def missing_and_extra(
 
 
 def wrong_with_wheel(file: Path) -> Iterator[str]:
-    """Give what is wrong with a wheel, apart from its size."""
+    """Yield the problems of a wheel, apart from its size."""
     tag = file.stem.partition("-")[2].partition("-")[2]
     if not TAG.fullmatch(tag):
         yield f"has the tag {tag}, expected {TAG.pattern}"
@@ -81,14 +81,14 @@ def wrong_with_wheel(file: Path) -> Iterator[str]:
 
 
 def wrong_with_sdist(file: Path) -> Iterator[str]:
-    """Give what is wrong with a source distribution, apart from its size."""
+    """Yield the problems of a source distribution, apart from its size."""
     with tarfile.open(file) as sdist:
         names = [name.partition("/")[2] for name in sdist.getnames()]
     yield from missing_and_extra(names, IN_SDIST, NOT_IN_SDIST)
 
 
 def main() -> int:
-    """Print a line for each file; 1 if something is wrong."""
+    """Print a line for each file; return 1 if something is wrong."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("files", nargs="+", type=Path)
     parser.add_argument("--tag", help="of the release: v and the version")

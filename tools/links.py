@@ -1,4 +1,4 @@
-"""The links inside of a built site: every one leads to a file of it, and to a place in that file.
+"""Checks the links within a built site: each must lead to a file of the site, and to a place in that file.
 
 python tools/links.py target/docs
 """
@@ -15,7 +15,7 @@ ATTRIBUTES = {"href", "src"}
 
 
 class Page(HTMLParser):
-    """What a page links to, and the places in it."""
+    """The links of a page, and the places in it."""
 
     def __init__(self, text: str) -> None:
         """Read the page."""
@@ -34,7 +34,7 @@ class Page(HTMLParser):
 
 
 def broken(site: Path) -> list[str]:
-    """Return a line for each link that leads nowhere."""
+    """Return a line for each broken link."""
     pages = {path: Page(path.read_text(encoding="utf-8")) for path in sorted(site.rglob("*.html"))}
     if not pages:
         return [f"{site} has no pages"]

@@ -4,7 +4,7 @@
              without procedural macros: these run in the compiler and are not linked
     text   = for each crate its LICENSE-MIT, equal texts once; a crate that is not under MIT is refused
 
-Run from anywhere, with cargo; writes the file, or with --check exits 1 if it is not what would be written.
+Run from anywhere, with cargo; writes the file, or with --check exits 1 if the file is out of date.
 """
 
 import json
@@ -17,7 +17,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 NOTICES = ROOT / "THIRD_PARTY_NOTICES.txt"
-PLATFORMS = [  # those of deny.toml
+PLATFORMS = [  # the same as in deny.toml
     "aarch64-apple-darwin",
     "aarch64-pc-windows-msvc",
     "aarch64-unknown-linux-gnu",
@@ -44,7 +44,7 @@ RULE = "\n" + "-" * 80 + "\n\n"
 
 
 def metadata() -> dict[str, Any]:
-    """Return what cargo knows of the locked dependencies."""
+    """Return the metadata of the locked dependencies, from cargo."""
     platforms = [f"--filter-platform={platform}" for platform in PLATFORMS]
     command = ["cargo", "metadata", "--locked", "--format-version=1"]
     output = subprocess.run(
@@ -55,7 +55,7 @@ def metadata() -> dict[str, Any]:
 
 
 def linked(known: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """Give the packages that are linked into the extension, but for our own."""
+    """Yield the packages that are linked into the extension, except our own."""
     packages = {package["id"]: package for package in known["packages"]}
     nodes = {node["id"]: node for node in known["resolve"]["nodes"]}
     root = known["resolve"]["root"]
@@ -90,7 +90,7 @@ def notices() -> str:
             sys.exit(f"notices: {name} is not under the MIT licence, but {package['license']}")
         names = users.setdefault(licence(package, "LICENSE-MIT"), [])
         names.append(f"{name}\n    {package['repository']}\n")
-    # Not linked, but locked as a part of the compiler's macros, with the text.
+    # Not linked, but locked as a dependency of macros; it has the text of the licence.
     unicode = next(package for package in known["packages"] if package["name"] == "unicode-ident")
     sections = ["".join(names) + "\n" + text for text, names in users.items()]
     data = licence(unicode, "LICENSE-UNICODE")

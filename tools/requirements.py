@@ -1,4 +1,4 @@
-"""Print what the package needs, with some of its extras, a requirement in each line: `requirements.py demo,test`."""
+"""Print the requirements of the package and of some of its extras, one in each line: `requirements.py demo,test`."""
 
 import sys
 import tomllib

@@ -1,4 +1,4 @@
-"""The rules on modules in CONTRIBUTING.md, checked: who may use what, how `unsafe` is documented.
+"""The rules on modules in CONTRIBUTING.md, checked: which files may use what, and how `unsafe` is documented.
 
     for each Rust file: blank out comments and literals
         each walled word left in the code is a violation, unless the file is one of its homes
@@ -19,10 +19,10 @@ FOLDERS = ("src", "python", "tests", "benches", "examples", "tools")
 SUFFIXES = (".rs", ".py", ".pyi")
 MAX_LINES = 400
 
-# Crates of their own, not part of the package: they compare SIMD libraries, and measure memory.
+# Separate crates, not part of the package: they compare SIMD libraries, and measure memory.
 BENCH = ["benches/simd_bakeoff/", "benches/limits/"]
 
-# What is walled in, the words that betray it, and its homes (a trailing / means everything below).
+# What is walled in, the words by which it is found, and its homes (a trailing / means all files below).
 WALLS = [
     ("rayon", r"\brayon(_core)?\b", ["src/pool.rs"]),
     ("pyo3", r"\bpyo3\b", ["python/src/"]),
@@ -51,7 +51,7 @@ WALLS = [
     ),
 ]
 
-# A module of src/ may name those of its own layer and of layers below. python/ is a crate above.
+# A module of src/ may name modules of its own layer and of lower layers. python/ is a crate above.
 LAYERS = [
     ["ops"],
     ["batch"],
@@ -76,7 +76,7 @@ IS_TYPE = re.compile(r"unsafe\s+(extern\s+)?fn\s*\(")
 
 
 def split(source: str) -> tuple[list[str], list[str]]:
-    """Lines of code and lines of comments; in each, everything else is blank."""
+    """Lines of code and lines of comments; in each, all other text is blank."""
     code, comments = "", ""
     position = 0
     while match := COMMENT_OR_LITERAL.search(source, position):

@@ -2,20 +2,20 @@
 
 A module has
 
-    PACKAGES               the distributions whose versions the record names
-    start(threads)         once, before anything else: how many threads
-    calls(problem)         what can be timed: "loss_grad", "loss", "softmax", "log_softmax", each also
-                           as "... out" where the engine can write to memory it is given
-    EPSILON                if it cannot smooth: 0
+    PACKAGES               the distributions whose versions are in the record
+    start(threads)         sets the number of threads; called once, before anything else
+    calls(problem)         the calls to time: "loss_grad", "loss", "softmax", "log_softmax", each also
+                           as "... out" if the engine can write to a given array
+    EPSILON                0 if it has no label smoothing
 
 A call has everything it needs in the engine's own form, returns when the work is done, and is the
 fastest form that a careful user of the engine would write.
 """
 
 OURS = "smoothxent"
-# The level that most machines have, beside AVX-512 where there is that.
+# The level of most machines, beside AVX-512 if the processor has it.
 AVX2 = "smoothxent_avx2"
-# What the process of an engine finds in its environment.
+# Environment variables for the process of an engine.
 ENVIRONMENTS = {AVX2: {"SMOOTHXENT_MAX_ISA": "avx2"}}
 PEERS = (
     "torch",

@@ -1,4 +1,4 @@
-"""JAX, compiled, the loss by hand: no dense targets."""
+"""JAX, compiled, with a handwritten loss: no dense targets."""
 
 from __future__ import annotations
 
@@ -20,6 +20,6 @@ def loss(z: jax.Array, y: jax.Array, eps: float) -> jax.Array:
 
 
 def calls(problem: Problem) -> dict[str, Call]:
-    """Return what can be timed; softmax is that of the other form."""
+    """Return the calls to time; softmax is the same as in the other form."""
     both = jax_optax.compiled(loss, problem)
     return {name: both[name] for name in ("loss_grad", "loss")}

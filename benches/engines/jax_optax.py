@@ -1,4 +1,4 @@
-"""JAX, compiled, the loss as Optax has it."""
+"""JAX, compiled, with the loss of Optax."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ PACKAGES = ("jax", "jaxlib", "optax")
 
 
 def start(threads: int) -> None:
-    """XLA uses the processors that the process may use: the driver sees to that."""
+    """Set nothing: XLA uses the processors that the driver allows to the process."""
 
 
 def loss(z: jax.Array, y: jax.Array, eps: float) -> jax.Array:
@@ -22,7 +22,7 @@ def loss(z: jax.Array, y: jax.Array, eps: float) -> jax.Array:
 
 
 def calls(problem: Problem) -> dict[str, Call]:
-    """Return what can be timed."""
+    """Return the calls to time."""
     return compiled(loss, problem)
 
 

@@ -1,4 +1,4 @@
-"""Numba: loops by hand, over rows in parallel, with fastmath."""
+"""Numba: handwritten loops, parallel over rows, with fastmath."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def loss(z: Array, y: Array, eps: float) -> float:
 
 @njit(parallel=True, fastmath=True)
 def loss_grad(z: Array, y: Array, eps: float, out: Array) -> float:
-    """Return the mean loss; its gradient goes to `out`."""
+    """Return the mean loss, and write its gradient to `out`."""
     rows, classes = z.shape
     total, scale, prior = 0.0, np.float32(1 / rows), np.float32(eps / classes / rows)
     for i in prange(rows):
@@ -67,7 +67,7 @@ def softmax(z: Array, out: Array) -> Array:
 
 
 def calls(problem: Problem) -> dict[str, Call]:
-    """Return what can be timed; arrays are written to memory that is used again."""
+    """Return the calls to time; they reuse the memory of their results."""
     z, y, eps = problem.logits, problem.labels, problem.epsilon
     out: Any = np.zeros_like(z)
     return {

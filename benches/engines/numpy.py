@@ -1,4 +1,4 @@
-"""NumPy: whole arrays, every temporary reused, on one thread: it has no others."""
+"""NumPy: whole arrays, all temporaries reused, on one thread: it has no others."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ PACKAGES = ("numpy",)
 
 
 def start(threads: int) -> None:
-    """One thread, whatever is asked."""
+    """Ignore the number: there is one thread."""
 
 
 class Engine:
-    """The operations, with memory of their own."""
+    """The operations, with their workspace."""
 
     def __init__(self, problem: Problem) -> None:
-        """Allocate what they need."""
+        """Allocate the workspace."""
         self.problem, self.out = problem, np.zeros_like(problem.logits)
         self.at_label = np.arange(len(problem.labels)), problem.labels
 
@@ -58,7 +58,7 @@ class Engine:
 
 
 def calls(problem: Problem) -> dict[str, Call]:
-    """Return what can be timed; all but the loss alone write to memory that is used again."""
+    """Return the calls to time; all except the loss alone reuse the memory of their results."""
     engine = Engine(problem)
     return {
         "loss_grad out": engine.loss_grad,

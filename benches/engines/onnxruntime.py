@@ -1,7 +1,7 @@
 """ONNX Runtime: models of the operations, with inputs and outputs bound beforehand.
 
-Its package for inference has no gradients; that of the loss is written out here. Its mean of a
-whole array adds in float32, one after the other: the mean is taken row by row first.
+Its package for inference has no gradients, so the gradient of the loss is written out here. Its mean
+of a whole array adds all elements in sequence in float32: so means of rows are computed first.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ GRADIENT = """
 
 
 def start(threads: int) -> None:
-    """Use so many threads."""
+    """Set the number of threads."""
     OPTIONS.intra_op_num_threads = threads
 
 
@@ -69,7 +69,7 @@ def call(problem: Problem, inputs: str, outputs: str, body: str) -> Call:
 
 
 def calls(problem: Problem) -> dict[str, Call]:
-    """Return what can be timed; all write to memory that is used again."""
+    """Return the calls to time; they reuse the memory of their results."""
     rows, classes = problem.shape
     z, y = f"float[{rows}, {classes}] z", f"int64[{rows}] y"
     out = f"float[{rows}, {classes}] out"

@@ -11,7 +11,7 @@ PACKAGES = ("scipy", "numpy")
 
 
 def start(threads: int) -> None:
-    """One thread, whatever is asked."""
+    """Ignore the number: there is one thread."""
 
 
 def loss_grad(problem: Problem) -> tuple[float, Array]:
@@ -35,7 +35,7 @@ def loss(problem: Problem) -> float:
 
 
 def calls(problem: Problem) -> dict[str, Call]:
-    """Return what can be timed."""
+    """Return the calls to time."""
     return {
         "loss_grad": lambda: loss_grad(problem),
         "loss": lambda: loss(problem),

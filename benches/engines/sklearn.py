@@ -15,12 +15,12 @@ OPTIONS: dict[str, Any] = {}
 
 
 def start(threads: int) -> None:
-    """Use so many threads."""
+    """Set the number of threads."""
     OPTIONS["n_threads"] = threads
 
 
 def calls(problem: Problem) -> dict[str, Call]:
-    """Return what can be timed; the weights make a mean of the sum."""
+    """Return the calls to time; the weights turn the sum into a mean."""
     rows, classes = problem.shape
     engine = HalfMultinomialLoss(n_classes=classes)
     y, losses = problem.labels.astype(np.float32), np.zeros(rows, np.float32)

@@ -12,7 +12,7 @@ start = sx.set_num_threads
 
 
 def calls(problem: Problem) -> dict[str, Call]:
-    """Return what can be timed."""
+    """Return the calls to time."""
     z, y, eps = problem.logits, problem.labels, problem.epsilon
     out = np.zeros_like(z)
     both = sx.cross_entropy_value_and_grad

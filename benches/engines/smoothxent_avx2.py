@@ -10,7 +10,7 @@ calls = engine.calls
 
 
 def start(threads: int) -> None:
-    """Set the threads, and see that the level is the one that is timed."""
+    """Set the number of threads, and check the level."""
     engine.start(threads)
     level = sx.show_config("dicts")["simd"]["level"]
     if level != "avx2":

@@ -1,6 +1,6 @@
-"""TensorFlow: the loss as a graph, which saves Python's share; softmax, one operation, eager.
+"""TensorFlow: the loss as a graph, which saves the time of Python; softmax, a single operation, eager.
 
-The loss is by hand, without dense targets: 1.3 to 4 times as fast as with them.
+The loss is handwritten, without dense targets: 1.3 to 4 times as fast as with them.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ PACKAGES = ("tensorflow-cpu", "tensorflow")
 
 
 def start(threads: int) -> None:
-    """Use so many threads within an operation."""
+    """Set the number of threads within an operation."""
     tf.config.threading.set_intra_op_parallelism_threads(threads)
 
 
@@ -25,12 +25,12 @@ def loss(z: tf.Tensor, y: tf.Tensor, eps: float) -> tf.Tensor:
 
 
 def tensors(problem: Problem) -> tuple[tf.Tensor, tf.Tensor]:
-    """Return logits and labels as TensorFlow's own."""
+    """Return logits and labels as tensors of TensorFlow."""
     return tf.constant(problem.logits), tf.constant(problem.labels, tf.int32)
 
 
 def losses(problem: Problem, jit_compile: bool) -> dict[str, Call]:
-    """Return the loss with its gradient, and alone."""
+    """Return the loss with its gradient, and without."""
     z, y = tensors(problem)
 
     @tf.function(jit_compile=jit_compile)
@@ -48,7 +48,7 @@ def losses(problem: Problem, jit_compile: bool) -> dict[str, Call]:
 
 
 def calls(problem: Problem) -> dict[str, Call]:
-    """Return what can be timed."""
+    """Return the calls to time."""
     z, _ = tensors(problem)
     return losses(problem, False) | {
         "softmax": lambda: tf.nn.softmax(z),

@@ -12,7 +12,7 @@ start = eager.start
 
 
 def calls(problem: Problem) -> dict[str, Call]:
-    """Return what can be timed."""
+    """Return the calls to time."""
     z, _ = eager.tensors(problem)
     softmax = tf.function(tf.nn.softmax, jit_compile=True)
     log_softmax = tf.function(tf.nn.log_softmax, jit_compile=True)

@@ -12,7 +12,7 @@ start = torch.set_num_threads
 
 
 def calls(problem: Problem) -> dict[str, Call]:
-    """Return what can be timed; all but the gradient in inference mode."""
+    """Return the calls to time; all except the gradient in inference mode."""
     z, y = torch.from_numpy(problem.logits), torch.from_numpy(problem.labels)
     leaf, out = z.clone().requires_grad_(), torch.zeros_like(z)
     inference = torch.inference_mode()

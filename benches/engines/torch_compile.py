@@ -1,4 +1,4 @@
-"""PyTorch, compiled for this one shape, the loss as PyTorch has it."""
+"""PyTorch, compiled for this one shape, with PyTorch's own loss."""
 
 from __future__ import annotations
 
@@ -37,5 +37,5 @@ def compiled(loss: Function, problem: Problem) -> dict[str, Call]:
 
 
 def calls(problem: Problem) -> dict[str, Call]:
-    """Return what can be timed."""
+    """Return the calls to time."""
     return compiled(loss, problem)

@@ -1,4 +1,4 @@
-"""PyTorch, compiled for this one shape, the loss by hand: no log-probabilities."""
+"""PyTorch, compiled for this one shape, with a handwritten loss: no log-probabilities."""
 
 from __future__ import annotations
 
@@ -18,6 +18,6 @@ def loss(z: torch.Tensor, y: torch.Tensor, eps: float) -> torch.Tensor:
 
 
 def calls(problem: Problem) -> dict[str, Call]:
-    """Return what can be timed; softmax is that of the other form."""
+    """Return the calls to time; softmax is the same as in the other form."""
     both = torch_compile.compiled(loss, problem)
     return {name: both[name] for name in ("loss_grad", "loss")}

@@ -1,4 +1,4 @@
-"""smoothxent once more, with other dtypes, layouts, priors and threads; not a column of its own."""
+"""smoothxent with other dtypes, layouts, priors and threads; not a column of the tables."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ start = sx.set_num_threads
 
 
 def plain(problem: Problem, **options: Any) -> dict[str, Call]:
-    """Return the operations, each with memory that is used again."""
+    """Return the operations; they reuse the memory of their results."""
     z, y, prior = problem.logits, problem.labels, problem.prior
     out = np.zeros_like(z)
     smooth: dict[str, Any] = {"label_smoothing": problem.epsilon, "prior": prior}
@@ -42,7 +42,7 @@ def one_thread(call: Call) -> Call:
 
 
 def transposed(call: Call) -> Call:
-    """Return the call, with the array of its answer the other way round."""
+    """Return the call, with the array of its answer transposed."""
 
     def other() -> Any:
         answer = call()
@@ -67,7 +67,7 @@ def problems(problem: Problem) -> dict[str, Problem]:
 
 
 def calls(problem: Problem) -> dict[str, Call]:
-    """Return what can be timed, "operation" or "operation variant"."""
+    """Return the calls to time, by "operation" or "operation variant"."""
     PROBLEMS.clear()
     PROBLEMS.update(problems(problem))
     result = {}

@@ -90,7 +90,7 @@ __all__ = [
     "top_k_log_softmax",
 ]
 
-# Whoever imports threadpoolctl later imports smoothxent.threadpoolctl: nothing is imported here that
-# the program does not use. Before 3.2 it had no `register`.
+# If threadpoolctl is imported later, the user imports smoothxent.threadpoolctl: nothing is imported here
+# that the program does not use. Before 3.2 it had no `register`.
 if hasattr(sys.modules.get("threadpoolctl"), "register"):
     from smoothxent import threadpoolctl  # noqa: F401

@@ -1,23 +1,23 @@
-"""What counts as an array: the slow path of every argument that is not already one.
+"""Conversion of arguments to arrays: the slow path, for what the native code cannot read directly.
 
-The native code reads exact, native-endian arrays of four floating types by itself, whatever their
-strides: float16, bfloat16 (of ml_dtypes, which need not be there), float32 and float64. For
+The native code itself reads ndarrays (not subclasses) of four floating types in native byte order,
+with any strides: float16, bfloat16 (of ml_dtypes, which is optional), float32 and float64. For
 anything else it calls one of the functions below, once per argument:
 
     as_logits    -> a floating type                  (logits)
     as_real      -> a floating type                  (priors, weights)
     as_targets   -> any integer or a floating type   (labels or probabilities)
-    as_labels    -> any integer type                 (labels where nothing else will do)
-    as_indices   -> any integer type                 (which classes are asked for)
+    as_labels    -> any integer type                 (labels only)
+    as_indices   -> any integer type                 (the requested classes)
     as_mask      -> bool                             (the classes that take part)
 
 Each returns a base-class ndarray in native byte order, without a copy where the dtype permits it,
 or raises a TypeError that names the argument and the remedy. Nothing that would lose information
 is accepted: no masks, no missing values, no gradients, no other devices, no narrower types.
 
-Other libraries are known by their modules in `sys.modules`, and none is imported: where a module is
-absent there can be no objects of it. The exception is ml_dtypes, which a bfloat16 tensor of torch
-needs in order to be an array at all.
+Other libraries are looked up in `sys.modules` and never imported: if a module is absent, there can
+be no objects of it. The exception is ml_dtypes, without which a bfloat16 tensor of torch cannot be
+converted to an array.
 """
 
 from __future__ import annotations
@@ -54,8 +54,8 @@ def as_real(obj: object, name: str) -> NDArray[Any]:
 def as_targets(obj: object, name: str, fill: str | None = "ignore_index") -> NDArray[Any]:
     """Return `obj` as labels of an integer dtype or probabilities in a floating type.
 
-    The dtype is kept: it is what tells labels from probabilities. Booleans are neither. `fill` is
-    what may stand for missing labels, None where nothing may.
+    The dtype is kept, because it distinguishes labels from probabilities. Booleans are neither.
+    `fill` is the value that an error suggests for missing labels, None if there is no such value.
     """
     array = as_ndarray(obj, name, fill)
     labels = _labels(array, obj)
@@ -93,7 +93,7 @@ def as_numpy_real(obj: object, name: str) -> NDArray[Any]:
 
 
 def as_mask(obj: object, name: str) -> NDArray[np.bool_]:
-    """Return `obj` as booleans; nothing else says which classes take part."""
+    """Return `obj` as booleans; other dtypes are refused."""
     array = as_ndarray(obj, name, fill="False")
     if array.dtype.kind != "b":
         raise TypeError(f"{name} has dtype {_described(array.dtype, obj)}, expected bool")
@@ -101,7 +101,7 @@ def as_mask(obj: object, name: str) -> NDArray[np.bool_]:
 
 
 def is_supported_float(dtype: np.dtype[Any]) -> bool:
-    """Tell whether the losses have kernels for a dtype, in some byte order."""
+    """Tell whether the losses have kernels for a dtype, in either byte order."""
     return (dtype.kind == "f" and dtype.itemsize in (2, 4, 8)) or _is_bfloat16(dtype)
 
 
@@ -124,9 +124,9 @@ def _as_floating(array: NDArray[Any], obj: object, name: str) -> NDArray[Any]:
 
 
 def _labels(array: NDArray[Any], obj: object) -> NDArray[Any] | None:
-    """Return `array`, which was made of `obj`, as labels; None if it is something else."""
+    """Return `array`, converted from `obj`, as labels; None if these are no labels."""
     if array.size == 0 and isinstance(obj, SEQUENCES):
-        # NumPy reads [] as float64, but rows of probabilities would have had their classes.
+        # NumPy reads [] as float64, but these are labels: each row of probabilities would have classes.
         return array.astype(np.int64)
     return _native_endian(array) if array.dtype.kind in "iu" else None
 
@@ -141,7 +141,7 @@ def _no_labels(array: NDArray[Any], obj: object, name: str, expected: str) -> Ty
 
 
 def _remedy_of_columns(array: NDArray[Any], obj: object, name: str) -> str:
-    """Return how to make one array of an array of lists or arrays; "" if it is something else."""
+    """Return how to convert an array of lists or arrays to one array; "" for other arrays."""
     if array.dtype != object or not array.size:
         return ""
     first = array[(0,) * array.ndim]
@@ -156,7 +156,7 @@ def _remedy_of_columns(array: NDArray[Any], obj: object, name: str) -> str:
 
 
 def _is_bfloat16(dtype: np.dtype[Any]) -> bool:
-    """Tell bfloat16 by its name: whoever made the array has the package."""
+    """Recognize bfloat16 by its name, without importing ml_dtypes."""
     return dtype.name == "bfloat16"
 
 
@@ -166,7 +166,7 @@ def _widened(array: NDArray[Any]) -> NDArray[Any]:
 
 def _native_endian(array: NDArray[Any]) -> NDArray[Any]:
     if _is_bfloat16(array.dtype):
-        return array  # there is no other
+        return array  # has no other byte order
     return cast(array, array.dtype.newbyteorder("="))
 
 
@@ -197,11 +197,11 @@ def as_ndarray(obj: object, name: str, fill: str | None) -> NDArray[Any]:
     bfloat16 = _bfloat16_of_tensor(obj, name)
     try:
         if bfloat16 is not None:
-            # torch shares no bfloat16 with NumPy, but the same bits as another type.
+            # torch does not share bfloat16 with NumPy, but it shares the same bits as int16.
             bits: Any = obj
             return np.asarray(bits.view(sys.modules["torch"].int16)).view(bfloat16)
-        # NumPy finds the buffer protocol and __array__ itself, both without a copy. It does not
-        # try DLPack, and would read an object that offers only that element by element.
+        # NumPy itself tries the buffer protocol and __array__, both without a copy. It does not try
+        # DLPack, and would read an object that has only DLPack element by element.
         if hasattr(obj, "__dlpack__") and not hasattr(obj, "__array__") and not _is_buffer(obj):
             return np.from_dlpack(obj)
         array = of_sequence(obj) if isinstance(obj, SEQUENCES) else np.asanyarray(obj)
@@ -235,7 +235,7 @@ def _bfloat16_of_tensor(obj: object, name: str) -> np.dtype[Any] | None:
 
 
 def _refuse_sparse(obj: object, name: str) -> None:
-    # nnz: SciPy, sparse; nse: JAX; a layout: torch.
+    # SciPy and sparse have nnz, JAX has nse, torch has a layout.
     is_sparse = hasattr(obj, "nnz") or hasattr(obj, "nse")
     if is_sparse or str(getattr(obj, "layout", "")).startswith("torch.sparse"):
         for dense in ("toarray", "to_dense", "todense"):
@@ -248,7 +248,7 @@ def _refuse_sparse(obj: object, name: str) -> None:
 
 
 def _refuse_dask(obj: object, name: str) -> None:
-    # NumPy would compute it in silence, all chunks of it. dask_expr: data frames, until 2024.
+    # NumPy would silently compute all chunks. dask_expr: the package of data frames until 2024.
     if "dask" not in sys.modules:
         return
     modules = (cls.__module__.partition(".")[0] for cls in type(obj).__mro__)
@@ -260,7 +260,7 @@ def _refuse_dask(obj: object, name: str) -> None:
 
 
 def _refuse_missing(obj: object, name: str, fill: str | None) -> None:
-    """Refuse what NumPy would read as nan, and integers as floats with it."""
+    """Refuse missing values, which NumPy would read as nan, converting integers to floats."""
     nullable = [dtype for dtype in _pandas_dtypes(obj) if not isinstance(dtype, np.dtype)]
     if nullable:
         has_missing = bool(np.any(sys.modules["pandas"].isna(obj)))
@@ -270,12 +270,12 @@ def _refuse_missing(obj: object, name: str, fill: str | None) -> None:
         has_missing = any(_has_missing(column) for column in columns)
         remedy, are_numbers = "fill_null", all(_is_primitive(column) for column in columns)
     if has_missing:
-        decide = _decide(remedy, fill if are_numbers else None)  # codes and lists are not filled so
+        decide = _decide(remedy, fill if are_numbers else None)  # not for categories and lists
         raise TypeError(f"{name} has missing values; {decide}")
 
 
 def _has_missing(column: Any) -> bool:
-    """Tell whether there are nulls in a column of pyarrow, also where they are encoded as a value."""
+    """Tell whether a pyarrow column has nulls, including those that are encoded as a value."""
     return bool(column.null_count if _is_primitive(column) else np.any(column.is_null()))
 
 
@@ -305,7 +305,7 @@ def _pyarrow_columns(obj: object) -> list[Any]:
 
 
 def _fixed_size_lists(obj: object) -> Any:
-    """Return a pyarrow column of lists of a fixed size, in pandas too; None for all other objects."""
+    """Return `obj` as a pyarrow column of fixed-size lists, also from pandas; None for all other objects."""
     pyarrow: Any = sys.modules.get("pyarrow")
     if pyarrow is None:
         return None
@@ -319,7 +319,7 @@ def _fixed_size_lists(obj: object) -> Any:
 
 
 def _array_of_lists(column: Any, name: str) -> NDArray[Any]:
-    """Return lists of a fixed size as an array, without a copy unless they are in several chunks."""
+    """Return fixed-size lists as an array, without a copy unless they are in several chunks."""
     if hasattr(column, "chunks"):
         chunks = column.chunks
         column = chunks[0] if len(chunks) == 1 else column.combine_chunks()
@@ -341,7 +341,7 @@ def _refuse_masked(obj: object, name: str, fill: str | None) -> None:
 
 
 def _refuse_items(items: Sequence[Any], name: str, fill: str | None, others: set[type]) -> None:
-    """Refuse what is masked or missing in the arrays of a sequence; `others` collects types of no arrays."""
+    """Refuse masked and missing values in the arrays of a sequence; `others` collects the types that are no arrays."""
     for item in items:
         if type(item) in others:  # most items are of one type
             continue
@@ -357,11 +357,11 @@ def _refuse_items(items: Sequence[Any], name: str, fill: str | None, others: set
 
 
 def _as_it_says(obj: Any) -> object:
-    """Return what an object says it is as an array, where there can be masked arrays; None if it does not."""
+    """Return the array to which an object converts itself, if masked arrays can exist; None if it cannot."""
     try:
         return np.asanyarray(obj) if "numpy.ma" in sys.modules else None
     except (TypeError, ValueError, RuntimeError, BufferError):
-        return None  # what is wrong is said when all items are read
+        return None  # the error is raised when all items are read
 
 
 def _decide(method: str, fill: str | None) -> str:

@@ -1,13 +1,13 @@
-"""Several axes of classes seen as one: `axis` as None or a tuple, and rows without classes.
+"""Several axes of classes as one: `axis` is None or a tuple; and rows without classes.
 
-The classes of a row are those of all its axes in C order, whatever the order of the tuple and the
-layout in memory: the order of summation, and so every bit, depends on nothing else.
+The classes of a row are those of all these axes in C order, whatever the order of the tuple and the
+memory layout. The order of summation, and so every bit, depends on nothing else.
 
-    as one axis    a view where the strides of the axes are those of one, as in every C-contiguous
-                   array whose axes of classes are neighbours
-    otherwise      a copy, piece by piece for Ctrl-C, and for a result a copy back
+    a view    if the strides of the axes are those of one axis, as in every C-contiguous array whose
+              axes of classes are adjacent
+    a copy    otherwise, made in pieces so that Ctrl-C is answered; results are copied back
 
-One axis never comes here, but where `logsumexp` has no classes: the native code takes it as it is.
+A single axis is left to the native code, except that `logsumexp` without classes is computed here.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def softmax(
     z, rows = _classes_last(array, axes), array.ndim - len(axes)
     if 0 in z.shape[rows:] and 0 not in z.shape[:rows]:
         raise ValueError(f"logits has 0 classes along axes {axes}, expected at least 1")
-    # Of no rows: says what is wrong with the options, and the type of the result.
+    # A call with no rows checks the options, and gives the dtype of the result.
     own = function(np.empty((0, 1), array.dtype), -1, temperature, None, dtype, None).dtype
     mask = _mask(where, array.shape, axes)
     result = (
@@ -70,10 +70,10 @@ def logsumexp(
     keepdims: bool,
     out: NDArray[Any] | None,
 ) -> NDArray[Any]:
-    """Return what the function of this name gives along any axes, also of no classes."""
+    """Return the logsumexp along any axes, which may have no classes."""
     array = as_logits(logits, "logits")
     axes = _axes(axis, array.ndim)
-    # Of no rows: says what is wrong with the options.
+    # A call with no rows checks the options.
     _native.logsumexp(np.empty((0, 1), array.dtype), -1, temperature, None, keepdims, None)
     z, rows = _classes_last(array, axes), array.ndim - len(axes)
     kept = tuple(1 if i in axes else n for i, n in enumerate(array.shape))
@@ -82,7 +82,7 @@ def logsumexp(
         written = _checks.output(out, kept).squeeze(axes)
     mask = _mask(where, array.shape, axes)
     if 0 in z.shape[rows:]:
-        # Nothing to add up is as good as one class of logit -inf.
+        # An empty sum is that of one class with logit -inf.
         minus_infinity = np.array(-np.inf, array.dtype)
         classes, mask = np.broadcast_to(minus_infinity, (*z.shape[:rows], 1)), None
     else:
@@ -94,7 +94,7 @@ def logsumexp(
 
 
 def _axes(axis: object, ndim: int) -> tuple[int, ...]:
-    """Return the axes counted from the front, the first one first."""
+    """Return the axes counted from the front, in ascending order."""
     if axis is None:
         return tuple(range(ndim))
     if isinstance(axis, tuple):
@@ -121,7 +121,7 @@ def _shape_as_one(array: NDArray[Any], rows: int) -> tuple[int, ...]:
 
 
 def _as_one(array: NDArray[Any], rows: int) -> NDArray[Any]:
-    """Return `array` with all axes but the first `rows` as one: a view, or where that cannot be a copy."""
+    """Return `array` with all axes but the first `rows` merged into one: a view if possible, else a copy."""
     view = _view_as_one(array, rows)
     if view is not None:
         return view
@@ -131,7 +131,7 @@ def _as_one(array: NDArray[Any], rows: int) -> NDArray[Any]:
 
 
 def _view_as_one(array: NDArray[Any], rows: int) -> NDArray[Any] | None:
-    """Return `array` with all axes but the first `rows` as one, in the same memory; None if they are not one."""
+    """Return `array` with all axes but the first `rows` merged into one, as a view; None if this needs a copy."""
     length, stride = 1, array.itemsize
     for n, step in zip(reversed(array.shape[rows:]), reversed(array.strides[rows:])):
         if n == 1 or array.size == 0:
@@ -141,13 +141,13 @@ def _view_as_one(array: NDArray[Any], rows: int) -> NDArray[Any] | None:
         elif step != stride * length:
             return None
         length *= n
-    return array.reshape(_shape_as_one(array, rows))  # NumPy finds the same, and copies nothing
+    return array.reshape(_shape_as_one(array, rows))  # also a view for NumPy, not a copy
 
 
 def _mask(
     where: ArrayLike | None, shape: tuple[int, ...], axes: tuple[int, ...]
 ) -> NDArray[np.bool_] | None:
-    """Return a mask with the axes of classes as one, broadcast along these alone."""
+    """Return a mask with the axes of classes merged into one, broadcast along these axes only."""
     if where is None:
         return None
     given = as_mask(where, "where")

@@ -1,9 +1,9 @@
-"""Builtins in the place of the functions that are called most.
+"""Builtins that replace the functions that are called most.
 
-The `def` is what editors, type checkers and readers see. Python takes 0.1 to 0.2 µs to fill in its defaults, which
-a builtin of the native module does in a few nanoseconds. It calls the native function at once, and the `def` with
-whatever is not so simple: arguments that are missing or not known, for Python's own errors; keywords that are not
-interned, as are all in source code; and what the native function leaves to it by returning NotImplemented.
+Editors, type checkers and readers see the `def`. Python takes 0.1 to 0.2 µs to fill in its defaults, a builtin of
+the native module a few nanoseconds. The builtin calls the native function directly, and the `def` in the other
+cases: if arguments are missing or unknown, so that errors are Python's own; if keywords are not interned (those in
+source code are); and if the native function returns NotImplemented.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
 
 _Function = TypeVar("_Function", bound="Callable[..., object]")
 
-# The native module has one place for each: of whatever is imported anew the builtin stays the same.
+# The native module has one slot for each function, also if this package is imported again.
 _BUILTINS = ("softmax", "log_softmax", "logsumexp", "cross_entropy", "cross_entropy_value_and_grad")
 
 
 def as_builtin(function: _Function) -> _Function:
-    """Replace a function by a builtin that calls the native one of its name with all arguments in order.
+    """Replace a function by a builtin that calls the native function of this name with all arguments in order.
 
-    The parameters that have no default are those that can be passed by position.
+    The parameters without a default are those that can be passed by position.
     """
     parameters = inspect.signature(function).parameters.values()
     shown = [p.replace(annotation=p.empty) for p in parameters]
@@ -44,7 +44,7 @@ def as_builtin(function: _Function) -> _Function:
 
 
 def _with_remedy(function: Callable[..., object]) -> Callable[..., object]:
-    """Say what the weights of a loss are called, where `weight` is given."""
+    """Make the error for `weight` name the weights that a loss has."""
 
     @functools.wraps(function)
     def call(*arguments: Any, **options: Any) -> object:

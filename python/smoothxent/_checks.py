@@ -1,8 +1,8 @@
-"""The conditions on arguments of the functions in plain NumPy, in the words of the native code.
+"""Checks of the arguments of functions in plain NumPy, with the error texts of the native code.
 
 Each check returns the argument in the form that the arithmetic needs, or raises: TypeError for what
-can never be right, LabelError for labels, ValueError for other values. The place in a message is
-that of the first bad row, with rows in C order and the classes of a row last.
+can never be right, LabelError for labels, ValueError for other values. The index in a message is
+that of the first bad value, with rows in C order and the classes of a row last.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from smoothxent._pieces import Index
 
 
-_MOST_AXES = 64  # of an array of NumPy 2
+_MOST_AXES = 64  # the limit of NumPy 2
 
 
 def unit_interval(value: SupportsFloat, name: str) -> float:
@@ -58,7 +58,7 @@ def label_smoothing(value: SupportsFloat | None, prior: object) -> float:
 
 
 def axis_from_front(axis: SupportsIndex, ndim: int, of: str) -> int:
-    """Return an axis of so many, counted from the front."""
+    """Return an axis, counted from the front."""
     given = integer(axis, "axis")
     if not -ndim <= given < ndim:
         raise np.exceptions.AxisError(given, ndim, of)
@@ -66,7 +66,7 @@ def axis_from_front(axis: SupportsIndex, ndim: int, of: str) -> int:
 
 
 def class_count(num_classes: SupportsIndex | None) -> int:
-    """Return the number of classes that integer labels need to be told."""
+    """Return the number of classes, which integer labels do not imply."""
     if num_classes is None:
         raise TypeError("num_classes is required for integer labels")
     count = between(num_classes, "num_classes", 1)
@@ -76,7 +76,7 @@ def class_count(num_classes: SupportsIndex | None) -> int:
 
 
 def matching_class_count(num_classes: SupportsIndex | None, length: int, axis: int) -> int:
-    """Return the number of classes of probabilities, which `num_classes` may repeat."""
+    """Return the number of classes of probabilities; `num_classes`, if given, must equal it."""
     if length == 0:
         raise ValueError(f"targets has 0 classes along axis {axis}, expected at least 1")
     if num_classes is not None and integer(num_classes, "num_classes") != length:
@@ -87,12 +87,12 @@ def matching_class_count(num_classes: SupportsIndex | None, length: int, axis: i
 
 
 def labels(targets: ArrayLike) -> NDArray[np.integer[Any]]:
-    """Return a copy of integer labels, not yet looked at: what will be checked is what will be used."""
+    """Return a copy of integer labels, still unchecked: the labels that are checked are those that are used."""
     return copied(as_labels(targets, "targets"))
 
 
 def ignored_label(ignore_index: SupportsIndex | None) -> int | None:
-    """Return the label that marks ignored entries, which must be one that an integer type holds."""
+    """Return the label that marks ignored entries, which must be in range of an integer type."""
     ignored = None if ignore_index is None else integer(ignore_index, "ignore_index")
     if ignored is not None and not -(2**63) <= ignored < 2**64:
         raise ValueError(f"ignore_index must fit 64 bits, got {ignore_index!r}")
@@ -108,7 +108,7 @@ def classes_or_ignored(
 ) -> None:
     """Check that the labels that are not ignored are classes.
 
-    Of a part of the targets, `starts` says where it begins in them, or `part` which it is.
+    If they are a part of the targets, `starts` is the index of its first label, or `part` names it.
     """
     place = first(
         given.shape, lambda at: ~_is_class(given[at], classes) & is_kept(given[at], ignored)
@@ -129,7 +129,7 @@ def is_kept(given: NDArray[np.integer[Any]], ignored: int | None) -> NDArray[np.
 
 
 def all_classes(given: NDArray[np.integer[Any]], classes: int) -> None:
-    """Check labels none of which may be ignored."""
+    """Check that all labels are classes; none may be ignored."""
     place = first(given.shape, lambda at: ~_is_class(given[at], classes))
     if place is not None:
         raise LabelError(
@@ -172,7 +172,7 @@ def prior_values(u: NDArray[Any], axis: int) -> None:
 def sums(
     shape: tuple[int, ...], axis: int, values: Callable[[Index], NDArray[Any]]
 ) -> NDArray[np.float64]:
-    """Return the sums along `axis`, with length 1 there, of an array of `shape` seen in pieces."""
+    """Return the sums along `axis`, kept with length 1, of an array of `shape` that is read in pieces."""
     total = allocated(np.zeros, (*shape[:axis], 1, *shape[axis + 1 :]))
     for at in pieces(shape):
         rows = (*at[:axis], slice(None), *at[axis + 1 :])
@@ -181,7 +181,7 @@ def sums(
 
 
 def class_distribution(prior: ArrayLike, classes: int, *, read_values: bool = True) -> NDArray[Any]:
-    """Return one prior of shape (K,), whose values need not be read."""
+    """Return one prior of shape (K,); its values are checked if `read_values`."""
     u = as_numpy_real(prior, "prior")
     if u.shape != (classes,):
         raise ValueError(f"prior must have shape ({classes},), got {u.shape}")
@@ -193,7 +193,7 @@ def class_distribution(prior: ArrayLike, classes: int, *, read_values: bool = Tr
 def aligned_prior(
     prior: ArrayLike | None, shape: tuple[int, ...], axis: int, *, read_values: bool
 ) -> NDArray[Any]:
-    """Return a prior that broadcasts to `shape`; ones if there is none or it need not be read."""
+    """Return a prior that broadcasts to `shape`; ones if there is none or its values are not needed."""
     if prior is None:
         return np.ones(())
     u = as_numpy_real(prior, "prior")
@@ -222,7 +222,7 @@ def mask(where: ArrayLike, shape: tuple[int, ...]) -> NDArray[np.bool_]:
 
 
 def broadcast(name: str, given: NDArray[Any], to: str, shape: tuple[int, ...]) -> NDArray[Any]:
-    """Return a view of an argument that has a given shape."""
+    """Return an argument broadcast to a shape, as a view."""
     try:
         return np.broadcast_to(given, shape)
     except ValueError:
@@ -251,7 +251,7 @@ def kept_masses(
 def weights(
     sample_weight: ArrayLike, labels: NDArray[np.integer[Any]], ignored: int | None
 ) -> NDArray[Any]:
-    """Return the weights of the labels; those of ignored labels are not looked at."""
+    """Return the weights of the labels; those of ignored labels are not checked."""
     given = as_numpy_real(sample_weight, "sample_weight")
     weight = broadcast("sample_weight", given, "targets", labels.shape)
     place = first(labels.shape, lambda at: _is_odd(weight[at]) & is_kept(labels[at], ignored))
@@ -297,7 +297,7 @@ def result(out: NDArray[Any] | None, shape: tuple[int, ...], dtype: DTypeLike) -
 
 def output(out: NDArray[Any], shape: tuple[int, ...], name: str = "out") -> NDArray[Any]:
     """Return the array of `out` if a floating result of `shape` can be written to it."""
-    out = np.ndarray.view(as_output(out, name), np.ndarray)  # whatever a subclass says of itself
+    out = np.ndarray.view(as_output(out, name), np.ndarray)  # not the method of a subclass
     if out.shape != shape:
         raise ValueError(f"{name} must have shape {shape}, got {out.shape}")
     if not is_supported_float(out.dtype):
@@ -313,12 +313,12 @@ def _is_class(given: NDArray[np.integer[Any]], classes: int) -> NDArray[np.bool_
 
 
 def _is_odd(values: NDArray[Any]) -> NDArray[np.bool_]:
-    """Tell what is not finite and non-negative."""
+    """Tell which values are not finite or are negative."""
     return ~np.asarray(np.isfinite(values) & (values >= 0.0))
 
 
 def _first_odd(values: NDArray[Any], axis: int) -> tuple[int, ...] | None:
-    """Return the first place that is, rows in C order and the classes along `axis` last."""
+    """Return the index of the first such value, rows in C order and the classes along `axis` last."""
     by_row = np.moveaxis(values, axis, -1)
     place = first(by_row.shape, lambda at: _is_odd(by_row[at]))
     return None if place is None else (*place[:-1][:axis], place[-1], *place[:-1][axis:])

@@ -53,7 +53,7 @@ def top_k_log_softmax(
     axis: SupportsIndex = -1,
     temperature: SupportsFloat = 1.0,
     where: ArrayLike | None = None,
-) -> TopK | Any: ...  # mypy erases two overloads that match an array of Any to no TopK at all
+) -> TopK | Any: ...  # else mypy infers no TopK at all for arrays of Any
 def top_k_log_softmax(
     logits: ArrayLike,
     k: SupportsIndex,

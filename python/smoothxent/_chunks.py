@@ -1,16 +1,16 @@
-"""What `smoothxent.dask` does to one chunk, in the process of a worker: NumPy arrays in and out, without dask.
+"""The steps of `smoothxent.dask` on one chunk, in the process of a worker: NumPy arrays in and out, without dask.
 
-Classes are along the last axis. A row whose classes are in several chunks takes these steps, in float64
-arrays with one or two numbers a row or segment:
+Classes are along the last axis. A row whose classes are in several chunks takes these steps; their results
+are float64 arrays with a few numbers for each row or segment:
 
-    edge        each chunk    the classes that another chunk reduces, where `_shares` has such
-    maxima      each chunk    M of its segments, which are SEGMENT classes and begin anew in each chunk
-    join_maxima each row      M of the row; the segment that has it first
+    edge        each chunk    the classes that are reduced with another chunk, if any (see `_shares`)
+    maxima      each chunk    M of its segments of SEGMENT classes, which begin anew in each chunk
+    join_maxima each row      M of the row, and the first segment that has it
     reduce      each chunk    sum of exp(z - M) and of u (M - z) over each segment
-    finish      each row      logsumexp, the loss, or what outputs are made of
+    finish      each row      logsumexp, the loss, or the constants from which outputs are computed
     write       each chunk    p or log p
 
-These are the steps of one machine. Sums are relative to the M of the row: no sum of a chunk is ever scaled.
+One machine takes the same steps. Sums are relative to the M of the row, so the sum of a chunk is never rescaled.
 """
 
 from __future__ import annotations
@@ -50,21 +50,21 @@ class Target(NamedTuple):
 
 
 def edge(logits: NDArray[Any], lent: NDArray[np.int64]) -> NDArray[Any]:
-    """Return the classes that a chunk lends, apart from its memory."""
+    """Return a copy of the classes that a chunk lends."""
     return logits[..., : lent[0]].copy()
 
 
 def maxima(
     logits: NDArray[Any], starts: NDArray[np.int64] | None = None, *, has_prior: bool
 ) -> Doubles:
-    """Return the largest logit of each segment, NaN left out; with a prior, also whether one is -inf.
+    """Return the largest logit of each segment, ignoring NaN; with a prior, also whether a logit is -inf.
 
-    Segments begin at `starts`, or are those of a chunk that lends and borrows nothing.
+    Segments begin at `starts`, by default those of a chunk that neither lends nor borrows.
     """
     if starts is None:
         starts = np.arange(0, logits.shape[-1], SEGMENT)
     found = _of_segments(np.fmax, logits, starts)
-    result = np.fmax(found, -np.inf)  # of nothing but NaN
+    result = np.fmax(found, -np.inf)  # if all are NaN
     if has_prior:
         has_infinity = np.isneginf(_of_segments(np.fmin, logits, starts)).astype(np.float64)
         pairs = np.stack([result, has_infinity], axis=-1)
@@ -87,9 +87,9 @@ def join_maxima(
     has_prior: bool,
     begins: NDArray[np.int64] | None = None,
 ) -> Doubles:
-    """Return M of each row, the segment that has it first, and whether a logit of it is -inf.
+    """Return M of each row, the first segment that has it, and whether a logit of the row is -inf.
 
-    M is NaN for rows that are ignored. `begins` has the first maximum of each segment, where chunks share some.
+    M is NaN for ignored rows. `begins` has the index of the first maximum of each segment, if chunks share some.
     """
     of_segments = found[..., ::2] if has_prior else found
     if begins is not None:
@@ -97,7 +97,7 @@ def join_maxima(
     first = of_segments.argmax(axis=-1)
     largest = of_segments.max(axis=-1)
     if labels is not None:
-        if labels.shape != largest.shape:  # of chunks whose sizes dask did not know
+        if labels.shape != largest.shape:  # if dask did not know the sizes of the chunks
             raise ValueError(
                 f"targets must have shape {largest.shape} for these rows of logits, got {labels.shape}"
             )
@@ -117,7 +117,7 @@ def reduce(
     operation: Operation,
     is_smoothed: bool = False,
 ) -> Doubles:
-    """Return the sums of each segment; the chunk begins with this class and segment of the rows."""
+    """Return the sums of each segment of a chunk, which begins with this class and segment of the rows."""
     classes = logits.shape[-1]
     if not classes:
         return np.empty((*logits.shape[:-1], 0))
@@ -141,7 +141,7 @@ def reduce_parts(
     prior: Doubles | None = None,
     **options: Any,
 ) -> Doubles:
-    """Return what `reduce` does of the classes of a chunk that it does not lend, and of those it borrows."""
+    """Return the result of `reduce` for the classes that a chunk does not lend, and those that it borrows."""
     own = logits[..., lent[0] :]
     borrows = borrowed.shape[-1]
     whole, shared = lengths_of_parts(own.shape[-1] + borrows, borrows)
@@ -160,7 +160,7 @@ def reduce_parts(
 def finish(
     sums: Doubles, rows: Doubles, *, operation: Operation, dtype: np.dtype[Any], target: Target
 ) -> NDArray[Any]:
-    """Return, of each row, its loss; its logsumexp, in `dtype`; or what `write` needs."""
+    """Return for each row the loss, the logsumexp in `dtype`, or what `write` needs."""
     largest = np.ascontiguousarray(rows[..., :1])
     is_double = dtype == np.float64
     constants = _native._finish_chunks(operation, sums, largest, is_double, *target)
@@ -172,22 +172,22 @@ def finish(
 
 
 def rounded(values: Doubles, *, dtype: np.dtype[Any]) -> NDArray[Any]:
-    """Return numbers of rows of `dtype`, rounded first to what the rows are computed in."""
-    with np.errstate(all="ignore"):  # without warnings, as of the native code
+    """Return numbers of rows in `dtype`, rounded first to the type in which the rows are computed."""
+    with np.errstate(all="ignore"):  # no warnings, as in the native code
         return values.astype(np.promote_types(np.float32, dtype)).astype(dtype)
 
 
 def write(logits: NDArray[Any], rows: Doubles, *, operation: Operation) -> NDArray[Any]:
     """Return the probabilities of a chunk, or their logarithms."""
     if not logits.shape[-1]:
-        return as_logits(logits, "logits").copy()  # of the type that the others are written in
+        return as_logits(logits, "logits").copy()  # in the type of the other chunks
     return _native._write_chunk(operation, logits, rows)
 
 
 def row_losses(
     logits: NDArray[Any], labels: Labels, *, label_smoothing: float, prior: Doubles | None
 ) -> Doubles:
-    """Return the losses of rows of which the chunk has all classes, as a sum adds them."""
+    """Return the losses of rows whose classes are all in this chunk, in float64 for a sum."""
     arguments = sum_arguments(logits, labels, label_smoothing, prior, ignore_index=IGNORED)
     return _native._row_losses(*arguments)
 
@@ -199,7 +199,7 @@ def check_labels(
     ignore_index: int | None,
     block_info: Mapping[int, Mapping[str, Any]],
 ) -> Labels:
-    """Return labels that are classes or `IGNORED`; a message says where in all of the targets one is not."""
+    """Return labels that are classes or `IGNORED`; an error has the index within the whole targets."""
     targets = _checks.labels(targets)
     location = block_info[0]["array-location"]
     starts: Sequence[float] = [start for start, _ in location]
@@ -215,7 +215,7 @@ def check_labels(
 
 
 def loss_sums(losses: Doubles, labels: Labels) -> NDArray[np.object_]:
-    """Return the sum of the losses of a chunk, without rounding, and how many rows of it count."""
+    """Return the exact sum of the losses of a chunk, and how many of its rows count."""
     sums = np.empty((*(1,) * losses.ndim, 2), np.object_)
     sums[..., 0] = exact_sums(losses.reshape(1, -1))[0]
     sums[..., 1] = int(np.count_nonzero(labels != IGNORED))
@@ -223,7 +223,7 @@ def loss_sums(losses: Doubles, labels: Labels) -> NDArray[np.object_]:
 
 
 def reduced_loss(sums: NDArray[np.object_], *, reduction: str) -> NDArray[np.float64]:
-    """Return what a reduction makes of the sum of the losses and the number of rows."""
+    """Return the reduced loss from the sum of the losses and the number of rows."""
     total: ExactSum = sums[0]
     count: int = sums[1]
     value = total.value()

@@ -68,7 +68,7 @@ class Terminated(KeyboardInterrupt):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command with these arguments, by default those of the process; return its exit code."""
-    if sys.stderr is None:  # closed: print would take standard output, and a file its number, 2
+    if sys.stderr is None:  # closed: print would use stdout, and an opened file descriptor 2
         sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - for the whole run
     parser, of_score = _parsers()
     given = parser.parse_args(arguments)
@@ -79,7 +79,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"smoothxent score: error: {text}", file=sys.stderr)
         return BAD_DATA if isinstance(error, BadFile) else NO_FILE
     except KeyboardInterrupt:
-        return INTERRUPTED  # before there was anything to keep
+        return INTERRUPTED  # before there was any progress
     except Exception:
         traceback.print_exc()
         return BUG
@@ -150,7 +150,7 @@ def _score(given: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
         print("smoothxent score: nothing to resume, starting at row 0", file=sys.stderr)
     signal.signal(signal.SIGTERM, _terminate)
     try:
-        rows = sum(job.logits.shape[:1])  # 0 of an array without axes, which `score` refuses
+        rows = sum(job.logits.shape[:1])  # 0 for an array without axes, which `score` refuses
         with _bar(rows, job.reached[1]) as show:
             result = job.run(show)
     except KeyboardInterrupt as error:
@@ -174,7 +174,7 @@ def _score(given: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
 def _check_outputs(
     outputs: dict[str, Path], inputs: dict[str, Path], parser: argparse.ArgumentParser
 ) -> None:
-    """Refuse outputs that, as FILE or FILE.part, would replace what is no file or one of the job."""
+    """Refuse outputs whose FILE or FILE.part would replace a file of this job or is not a regular file."""
     others = [*inputs.values()]
     for name, path in outputs.items():
         for file in (path, part_of(path)):
@@ -186,7 +186,7 @@ def _check_outputs(
 
 
 def _target(path: Path) -> Path:
-    """Return where a link leads, as a rename would replace the link; of a loop the path itself."""
+    """Return the target of a symbolic link, since a rename would replace the link; the path itself for a loop."""
     return Path(os.path.realpath(path)) if path.is_symlink() else path
 
 
@@ -207,7 +207,7 @@ def _terminate(signum: int, frame: FrameType | None) -> None:
 
 
 def _json(score: Score) -> dict[str, Any]:
-    """Return the figures; JSON has no infinities and no nan, so that these are strings."""
+    """Return the figures; infinities and nan, which JSON does not have, as strings."""
     return {
         name: str(value) if isinstance(value, float) and not math.isfinite(value) else value
         for name, value in score.as_dict().items()
@@ -216,7 +216,7 @@ def _json(score: Score) -> dict[str, Any]:
 
 @contextmanager
 def _bar(rows: int, row: int) -> Iterator[Callable[[Score, int], None]]:
-    """Give what shows how far a job is: a progress bar on a terminal, nothing elsewhere."""
+    """Yield a function that shows the progress of a job: in a bar on a terminal, elsewhere not at all."""
     bar: Any = None
     if sys.stderr.isatty():
         try:

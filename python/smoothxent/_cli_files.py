@@ -1,7 +1,7 @@
 """Files that are read in chunks of rows: .npy by NumPy, Parquet and Arrow by pyarrow.
 
-.npy and uncompressed Arrow files are mapped into memory and read where they lie; batches of Parquet
-and of compressed Arrow files are decoded, and then read where pyarrow has put them.
+.npy and uncompressed Arrow files are mapped into memory and read without a copy; batches of Parquet
+and of compressed Arrow files are decoded by pyarrow, and then read without a copy.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 class MissingPackage(ImportError):
-    """An optional package is needed and is not there."""
+    """An optional package is needed but not installed."""
 
 
 class BadFile(ValueError):
@@ -47,7 +47,7 @@ def optional(module: str, what_for: str) -> Any:
 
 
 def open_rows(path: Path, column: str) -> Rows:
-    """Return the rows of a file; of several columns of Parquet or Arrow those of `column`."""
+    """Return the rows of a file; if a Parquet or Arrow file has several columns, those of `column`."""
     with path.open("rb") as file:
         magic = file.read(6)
     if magic == b"\x93NUMPY":
@@ -73,20 +73,20 @@ def open_array(path: Path) -> NDArray[Any]:
 
 @contextlib.contextmanager
 def _reading(path: Path) -> Iterator[None]:
-    """Name the file in what pyarrow raises of it: nearly anything, if the file is malformed."""
+    """Name the file in errors of pyarrow, which may be nearly any error if the file is malformed."""
     try:
         yield
     except (BadFile, MissingPackage):
         raise
     except Exception as error:
-        # Only an OSError of the system has a number; the others are of what the file holds.
+        # Only an OSError of the system has an errno; others are about the content of the file.
         of_system = isinstance(error, OSError) and error.errno is not None
         kind = OSError if of_system else MemoryError if isinstance(error, MemoryError) else BadFile
         raise kind(f"{path} cannot be read: {str(error).rstrip()}") from None
 
 
 def _check_size(shape: tuple[int, ...]) -> None:
-    """Refuse a shape of which no array of 8 bytes a number can be: NumPy does not count axes of length 0."""
+    """Refuse a shape that is too large for an array of 8-byte numbers; axes of length 0 do not count, as in NumPy."""
     if 8 * math.prod(n or 1 for n in shape) > sys.maxsize:
         raise ValueError(f"its shape is {shape}, which is too large")
 
@@ -95,7 +95,7 @@ class BatchedRows:
     """Rows of a column of pyarrow, which come in batches. One batch is held at a time."""
 
     def __init__(self, field: Any, path: Path, lengths: list[int]) -> None:
-        """`lengths` are those of the groups of batches that `batches_from` begins with."""
+        """`lengths` are the numbers of rows of the groups of batches, at which `batches_from` begins."""
         pa = optional("pyarrow", "reading Parquet and Arrow files")
         self._path, self._place = path, f"column {field.name!r} of {path}"
         kind, row_shape = field.type, tuple[int, ...]()
@@ -115,7 +115,7 @@ class BatchedRows:
         self._first, self._batch = 0, np.empty((0, *row_shape), self.dtype)
 
     def batches_from(self, group: int) -> Iterator[Any]:
-        """Give the batches, as pyarrow arrays, from the beginning of a group."""
+        """Yield the batches, as pyarrow arrays, from the beginning of a group."""
         raise NotImplementedError
 
     def end_of_piece(self, start: int) -> int:
@@ -133,7 +133,7 @@ class BatchedRows:
         return self._batch[rows.start - self._first : rows.stop - self._first]
 
     def _go_to(self, row: int) -> None:
-        """Take batches up to the one with this row."""
+        """Read batches up to the one with this row."""
         end = self._first + len(self._batch)
         if row != end or end == 0:
             group = bisect_right(self._ends, row)
@@ -143,7 +143,7 @@ class BatchedRows:
             batch = next(self._batches, None)
             if batch is None:
                 raise BadFile(f"{self._place} has fewer rows than its file says")
-            batch.validate()  # pyarrow would end the process at a negative length
+            batch.validate()  # pyarrow would abort the process at a negative length
             self._first, end = end, end + len(batch)
         self._batch = self._as_array(batch)
 
@@ -160,7 +160,7 @@ class _ArrowRows(BatchedRows):
         pa = optional("pyarrow", "reading Arrow files")
         source = pa.memory_map(str(path))
         self._file = pa.ipc.open_file(source)
-        # Without its columns a batch is not decoded; with some of them it would be copied.
+        # Without columns a batch is not decoded; with some of its columns it would be copied.
         bare = pa.ipc.open_file(source, options=pa.ipc.IpcReadOptions(included_fields=[]))
         self._places = range(self._file.num_record_batches)
         self._index = _index(self._file.schema, column, path)

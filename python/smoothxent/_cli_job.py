@@ -1,12 +1,12 @@
-"""A job of `smoothxent score`: its outputs, and its progress, which is kept for --resume.
+"""A job of `smoothxent score`: its outputs, and its progress, which is saved for --resume.
 
     outputs     X.part, mapped into memory and written chunk by chunk; renamed to X when all are done
     progress    smoothxent-score-DIGEST.json in the current directory: the score of the rows so far
-                and the next row; written anew every few seconds and on an interrupt, removed at the end
+                and the next row; rewritten every few seconds and on an interrupt, removed at the end
 
-The digest is that of the files and options of the job. What has been written to the outputs is on
-the disk before the progress that counts it. A run does not end because its progress cannot be kept:
-a warning says so once, and the result is worth more than the way to go on with it.
+DIGEST is a hash of the files and options of the job. Outputs are flushed to the disk before the
+progress that counts them is written. If the progress cannot be written, the run goes on after one
+warning: the result is worth more than the possibility to resume.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ SAVE_EVERY = 5.0
 
 @dataclass
 class Job:
-    """What is asked for, but for how it is shown; and how far it is."""
+    """What to compute, and how far it is."""
 
     logits: Rows
     targets: Rows
@@ -54,9 +54,9 @@ class Job:
     outputs: dict[str, Path]
     """log_probs_out, grad_out."""
     identity: dict[str, Any]
-    """What tells the job from others, in the types of JSON."""
+    """What distinguishes the job from others, in the types of JSON."""
     reached: tuple[Score | None, int] = field(default=(None, 0), init=False)
-    """The score of the rows so far, if there are any, and the next row: one object, for interrupts."""
+    """The score of the rows so far, if there are any, and the next row: one object, updated at once."""
     _open: dict[str, Any] = field(default_factory=dict, init=False)
     _written: dict[str, str] = field(default_factory=dict, init=False)
     """The digests of the outputs when the progress was saved."""
@@ -84,7 +84,7 @@ class Job:
                 last = time.monotonic()
 
         if before is None:
-            self._forget()  # an earlier run, whose outputs are overwritten
+            self._forget()  # the progress of an earlier run, whose outputs are overwritten
         try:
             self._open_outputs()
         except OSError:
@@ -103,13 +103,13 @@ class Job:
                 log_probs_out=self._open.get("log_probs_out"),
                 grad_out=self._open.get("grad_out"),
             )
-        except (TypeError, ValueError):  # in the files: there is nothing to go on with
+        except (TypeError, ValueError):  # bad data: resuming would not help
             self._discard()
             raise
         score = whole(rest)
         self.reached = (score, self.logits.shape[0])
         if self._open:
-            self.save()  # from here on --resume has but to rename
+            self.save()  # from here on --resume only renames files
         for name in list(self._open):
             del self._open[name]
             os.replace(part_of(self.outputs[name]), self.outputs[name])
@@ -118,11 +118,11 @@ class Job:
         return score
 
     def save(self) -> bool:
-        """Write the progress down, if there is any; return whether --resume can go on from it."""
+        """Save the progress, if there is any; return whether --resume can go on from it."""
         score, row = self.reached
         if score is None:
             return False
-        for name, array in self._open.items():  # those that have been renamed are as they were
+        for name, array in self._open.items():  # renamed outputs no longer change
             array.flush()
             self._written[name] = _digest(array, row)
         try:
@@ -149,7 +149,7 @@ class Job:
         return True
 
     def resume(self) -> bool:
-        """Go on where the job was interrupted; False if there is no progress to be found."""
+        """Read the progress of an interrupted job; return False if there is none."""
         try:
             state = json.loads(self.progress.read_text(encoding="utf-8"))
             version, inputs = state["version"], dict(state["inputs"])
@@ -176,7 +176,7 @@ class Job:
 
     def _forget(self) -> None:
         for file in (self.progress, part_of(self.progress)):
-            if file.exists():  # read-only file systems refuse to remove even what is not there
+            if file.exists():  # read-only file systems refuse to remove even a missing file
                 file.unlink()
 
     def _stamps(self) -> dict[str, list[int]]:
@@ -193,20 +193,20 @@ class Job:
                 self._open[name] = None  # from here on there is a part to discard
                 self._open[name] = _created(part, dtype, self.logits.shape)
             elif part.exists() or not path.exists() or row < self.logits.shape[0]:
-                # It is not changed before it is known: opened to be written, it would be made longer.
+                # It is checked before it is opened for writing, which would extend a file that is too short.
                 if _digest(open_array(part), row) != self._written.get(name):
                     raise BadFile(f"{part} is not the output that {self.progress} goes on from")
                 self._open[name] = np.lib.format.open_memmap(part, "r+")
-            # else it had been renamed already
+            # else it has already been renamed
 
 
 def part_of(path: Path) -> Path:
-    """Return where a file is written before it is complete."""
+    """Return the path at which a file is written until it is complete."""
     return Path(f"{path}.part")
 
 
 def _digest(output: NDArray[Any], row: int) -> str:
-    """Return what tells an output that is written up to a row from those of other jobs."""
+    """Return a hash that distinguishes an output, written up to a row, from those of other jobs."""
     text = f"{output.dtype} {output.shape}"
     return hashlib.sha256(text.encode() + output[:row][-1:].tobytes()).hexdigest()
 
@@ -221,12 +221,12 @@ def _created(path: Path, dtype: np.dtype[Any], shape: tuple[int, ...]) -> NDArra
 
 
 def _reserve(path: Path) -> None:
-    """Take the room of a file with holes: a full disk is an error now, and would be a signal later."""
+    """Allocate the space of a sparse file: a full disk is an error now, and would be a signal later."""
     if not hasattr(os, "posix_fallocate"):
         return
     with path.open("r+b") as file:
         try:
             os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
         except OSError as error:
-            if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP):  # of a file system that cannot
+            if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP):  # unsupported
                 raise

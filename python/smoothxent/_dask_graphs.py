@@ -1,4 +1,4 @@
-"""The graphs of `smoothxent.dask`: which chunks each step of `_chunks` is given. Nothing here computes.
+"""The graphs of `smoothxent.dask`: which chunks each step of `_chunks` gets. Nothing is computed here.
 
 Classes are along the last axis. Indices are those of `dask.array.blockwise`: one for each axis of the rows, one
 for the classes, and one for numbers that belong to a row, which are in one chunk.
@@ -37,7 +37,7 @@ def _blockwise(
     dtype: np.dtype[Any] = _FLOAT64,
     **options: Any,
 ) -> da.Array:
-    """Return what a function makes of chunks as they are given: none is aligned with another by being cut."""
+    """Return the results of a function for chunks as they are: none is cut to align it with another."""
     return da.blockwise(
         function,
         index,
@@ -51,21 +51,21 @@ def _blockwise(
 
 
 def _meta(ndim: int, dtype: Any) -> NDArray[Any]:
-    """Return the empty array that tells dask what chunks are made of, so that it tries no function."""
+    """Return an empty array that tells dask the type of chunks, so that it need not call a function to find it."""
     return np.empty((0,) * ndim, dtype)
 
 
 def mapped(
     function: Callable[..., NDArray[Any]], array: da.Array, dtype: Any, **options: Any
 ) -> da.Array:
-    """Return what a function makes of each chunk, of the same shape."""
+    """Return the result of a function for each chunk, of the same shape."""
     return da.map_blocks(function, array, dtype=dtype, meta=_meta(array.ndim, dtype), **options)
 
 
 def of_whole_rows(
     function: Callable[..., NDArray[Any]], z: da.Array, *others: da.Array, dtype: np.dtype[Any]
 ) -> da.Array:
-    """Return one number a row, of chunks that have all classes; `others` have one, too."""
+    """Return one number for each row, from chunks that have all classes; so do `others`."""
     rows = tuple(range(z.ndim - 1))
     of_others = [(other, rows) for other in others]
     return _blockwise(function, rows, (z, (*rows, z.ndim - 1)), *of_others, dtype=dtype)
@@ -79,7 +79,7 @@ def finished(
     label_smoothing: float = 0.0,
     prior: Doubles | None = None,
 ) -> da.Array:
-    """Return the logsumexp, the loss, or what `write` needs of each row, of classes in several chunks.
+    """Return the logsumexp, the loss, or what `write` needs, of each row, whose classes are in several chunks.
 
     `dtype` is that of log-probabilities.
     """
@@ -140,18 +140,18 @@ def finished(
 
 
 def together_if_few(z: da.Array, axis: int) -> da.Array:
-    """Return logits with all classes in one chunk if they are no more than a block, else as they are."""
+    """Return logits with all classes in one chunk if they are no more than a block, else unchanged."""
     classes = z.shape[axis]
     return z if classes > BLOCK else with_classes(z, axis, (classes,))
 
 
 def with_classes(z: da.Array, axis: int, lengths: Sequence[int]) -> da.Array:
-    """Return an array with chunks of so many classes, along `axis`."""
+    """Return an array whose chunks have these numbers of classes along `axis`."""
     return z if z.chunks[axis] == lengths else z.rechunk({axis: lengths}, method="tasks")
 
 
 def _borrowed(z: da.Array, shares: Shares) -> da.Array:
-    """Return the classes that each chunk borrows: all that are lent, divided among those that need them."""
+    """Return the classes that each chunk borrows: all that are lent, divided among the chunks that need them."""
     axes = tuple(range(z.ndim))
     lent = _blockwise(
         _chunks.edge,

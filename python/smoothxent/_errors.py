@@ -1,4 +1,4 @@
-"""The exceptions that are the package's own; everything else is a plain TypeError or ValueError."""
+"""The package's own exceptions; most other errors are a plain TypeError or ValueError."""
 
 from __future__ import annotations
 

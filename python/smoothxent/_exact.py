@@ -1,4 +1,4 @@
-"""Sums of float64 numbers without any rounding: the same in whatever order and parts they are added.
+"""Exact sums of float64 numbers, which do not depend on the order of addition or on its parts.
 
 A finite float64 is a multiple of 2**-1074, so a sum of them is an integer number of these units.
 Arrays are added with few operations of NumPy, by what Rump, Ogita and Oishi call extraction
@@ -6,7 +6,7 @@ Arrays are added with few operations of NumPy, by what Rump, Ogita and Oishi cal
 two larger than n max|x| for n numbers,
 
     q = (sigma + x) - sigma    x to the nearest multiple of 2**-53 sigma: all sums of q are exact
-    x = x - q                  exact; what is left is smaller by a factor of 2**-53 n, so go on with it
+    x = x - q                  exact, and smaller by a factor of 2**-53 n: repeat until it is 0
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _MAX_EXPONENT = 1023
 
 @dataclass(frozen=True, slots=True)
 class ExactSum:
-    """A sum of float64 numbers. Infinities and NaNs are counted beside it."""
+    """A sum of float64 numbers. Infinities and NaNs are counted separately."""
 
     units: int = 0
     """The sum of the finite numbers, in units of 2**-1074."""
@@ -46,7 +46,7 @@ class ExactSum:
 
     @classmethod
     def of_count(cls, count: int) -> ExactSum:
-        """Return the sum of so many ones."""
+        """Return the sum of `count` ones."""
         return cls(int(count) << _SHIFT)
 
     def value(self) -> float:
@@ -97,7 +97,7 @@ def _sums(
     add: Callable[[NDArray[np.float64]], NDArray[Any]],
     group_of: Callable[[int], int],
 ) -> list[ExactSum]:
-    """Return the sums of `count` groups of `rest`, which is overwritten, as `add` adds them."""
+    """Return the sums of `count` groups of `rest`, which is overwritten; `add` adds numbers by group."""
     nans = plus = minus = np.zeros(count)
     finite = np.isfinite(rest)
     if not finite.all():
@@ -108,7 +108,7 @@ def _sums(
     units = [0] * count
     while largest := float(np.abs(rest).max(initial=0.0)):
         exponent = math.frexp(largest)[1] + (rest.size + 1).bit_length()
-        if exponent > _MAX_EXPONENT:  # the largest numbers one by one
+        if exponent > _MAX_EXPONENT:  # sigma would overflow: one number at a time
             place = int(np.abs(rest).argmax())
             units[group_of(place)] += _units(float(rest[place]))
             rest[place] = 0.0

@@ -1,4 +1,4 @@
-"""The gradient of the loss with respect to the logits, in the pass that gives the loss.
+"""The gradient of the loss with respect to the logits, computed in the same pass as the loss.
 
     gradient = p - q'
 

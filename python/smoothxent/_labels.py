@@ -170,7 +170,7 @@ def label_dropout(
 
 
 def _cumulative(u: NDArray[Any]) -> NDArray[np.float64]:
-    """Return the sums of `u` up to each class and with it."""
+    """Return the cumulative sums of `u`, each including its class."""
     sums = np.empty(u.shape)
     before = 0.0
     for at in pieces(u.shape):

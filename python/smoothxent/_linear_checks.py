@@ -1,4 +1,4 @@
-"""What the loss of a linear layer refuses, before anything is computed or written."""
+"""Checks of the arguments of the loss of a linear layer, before anything is computed or written."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _REFUSED = {
 
 
 def layer(hidden: ArrayLike, weight: ArrayLike, bias: ArrayLike | None) -> Layer:
-    """Return the linear layer, of one type of numbers but for weights of 16 bits."""
+    """Return the linear layer, whose arrays have one type, except that weights may have 16 bits."""
     h, w = as_real(hidden, "hidden"), as_real(weight, "weight")
     if h.dtype.itemsize < 4:
         raise TypeError(f"hidden has dtype {h.dtype}, expected float32 or float64")
@@ -81,9 +81,9 @@ def targets(
     reduction: Reduction,
     normalizer: SupportsFloat | None,
 ) -> NDArray[Any]:
-    """Return the targets, checked with the options by the loss itself, of logits that are not there.
+    """Return the targets, checked together with the options by the loss of zeros in place of logits.
 
-    It reads them all, in places and shapes of the whole, and of rows of weight 0 no logits.
+    It checks all targets, with indices and shapes of the whole, but reads no logits of rows of weight 0.
     """
     checked = as_targets(given, "targets")
     if checked.dtype.kind in "iu":
@@ -93,7 +93,7 @@ def targets(
     weights = options.get("sample_weight")
     one_class = np.broadcast_to(zero, (*rows, 1)), np.broadcast_to(np.int8(0), rows)
     cross_entropy(*one_class, sample_weight=weights, reduction="none")
-    # That a prior has mass under the mask is asked of rows that count only: these are computed.
+    # Whether a prior has mass under the mask is checked only for rows that count: these are computed.
     has_masked_priors = options.get("where") is not None and options.get("prior") is not None
     cross_entropy(
         np.broadcast_to(zero, (*rows, len(layer.weight))),
@@ -110,9 +110,9 @@ def outputs(
     layer: Layer,
     others: Mapping[str, object],
 ) -> list[Any]:
-    """Return where gradients are to be written: in new arrays, and nowhere where something has yet to be read.
+    """Return the arrays for the gradients, new ones by default. None may overlap an array that has yet to be read.
 
-    A row of the hidden gradient is written when that row of `hidden` is no longer needed, so one may be the other.
+    A row of the hidden gradient is written when that row of `hidden` is no longer needed, so both may be one array.
     """
     dtype = layer.hidden.dtype
     inputs = {"hidden": layer.hidden, "weight": layer.weight, "bias": layer.bias}
@@ -130,7 +130,7 @@ def outputs(
             raise TypeError(f"{name} has dtype {out.dtype}, expected {dtype}, the type of hidden")
         output(out, of.shape, name)
         if name == "hidden_grad_out" and is_same_memory(out, layer.hidden):
-            del read["hidden"]  # which it stands for
+            del read["hidden"]  # the same array
         refuse_shared_memory(out, name, read)
         read[name] = out
         arrays.append(out)

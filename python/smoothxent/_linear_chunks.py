@@ -1,13 +1,13 @@
-"""The cross-entropy of a linear layer, chunk by chunk of its rows: the logits are never all there.
+"""The cross-entropy of a linear layer, in chunks of rows: only the logits of one chunk are in memory.
 
     for each chunk of rows:
         z       = h W^T + b
         loss   += cross_entropy(z)                  divided by the divisor of all rows
-        g       = its gradient, in the place of z
+        g       = its gradient, which overwrites z
         dh      = g W,   dW += g^T h,   db += the sum of the rows of g
         progress(rows so far, rows)
 
-The divisor is that of all rows, counted from labels and weights before the first product.
+The divisor is computed from the targets and weights of all rows before the first product.
 """
 
 from __future__ import annotations
@@ -38,14 +38,14 @@ if TYPE_CHECKING:
     _Index = tuple[slice | NDArray[np.intp], ...]
 
 # The gradient of the weights is read and written once a chunk, which takes as long as the products of
-# some 30 rows whatever the shape: in fewer rows than these it would be felt.
+# some 30 rows for any shape: with fewer rows than these in a chunk that would be noticeable.
 _LEAST_ROWS = 384
-# Bytes of logits and hidden rows of a chunk, where these are more rows.
+# Bytes of logits and hidden rows of a chunk, if that is more rows.
 _CHUNK_BYTES = 1 << 24
 
 
 class Settings(NamedTuple):
-    """What both functions are given beside the layer and its targets."""
+    """The arguments of both functions, apart from the layer and its targets."""
 
     function: str
     chunk_rows: SupportsIndex | None
@@ -79,9 +79,9 @@ class Job:
         self._targets = checks.targets(
             targets, self._layer, self._options, settings.reduction, settings.normalizer
         )
-        self._hidden = np.atleast_2d(self._layer.hidden)  # a single row is one of one
+        self._hidden = np.atleast_2d(self._layer.hidden)  # a single row becomes an array of one row
         of_rows = self._targets if self._layer.hidden.ndim > 1 else self._targets[np.newaxis]
-        with np.errstate(all="ignore"):  # what overflows is refused
+        with np.errstate(all="ignore"):  # overflow is refused
             self._rows = CountedRows(self._hidden.shape[:-1], of_rows, self._options)
             self._step = _balanced(self._rows.count, most)
             self._divisor = (
@@ -93,7 +93,7 @@ class Job:
     def loss_and_gradients(
         self, given: dict[str, NDArray[Any] | None]
     ) -> tuple[float | NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any] | None]:
-        """Return the loss and the gradients, in the arrays that are given."""
+        """Return the loss and the gradients, in the given arrays."""
         layer = self._layer
         outs = checks.outputs(given, layer, {"targets": self._targets, **self._options})
         hidden_grad, weight_grad, bias_grad = outs
@@ -102,14 +102,14 @@ class Job:
         if bias_grad is not None:
             with np.errstate(all="ignore"):
                 bias_grad[...] = sums
-        # A tensor that was given is returned itself, not the array of its memory.
+        # A given tensor is itself returned, not the array of its memory.
         hidden_grad, weight_grad, bias_grad = (
             new if old is None else old for old, new in zip(given.values(), outs, strict=True)
         )
         return loss, hidden_grad, weight_grad, bias_grad
 
     def loss(self, gradients: Gradients | None = None) -> float | NDArray[Any]:
-        """Return the loss, and add up the gradients if they are asked for."""
+        """Return the loss, and add up the gradients if they are requested."""
         rows, settings, layer, hidden = self._rows, self._settings, self._layer, self._hidden
         losses = None
         if settings.reduction == "none":
@@ -117,7 +117,7 @@ class Job:
         products = Products(layer, self._step, with_gradients=gradients is not None)
         if gradients is not None and rows.others is not None:
             gradients.hidden[rows.others] = 0.0
-        # Without a divisor nothing counts: the gradient is 0 where the loss is 0 / 0.
+        # If the divisor is 0, nothing is computed: the gradient is 0 where the loss is 0 / 0.
         count = rows.count if self._divisor else 0
         if gradients is not None and count == 0:
             gradients.hidden[...] = gradients.weight[...] = 0.0
@@ -147,7 +147,7 @@ class Job:
     def _of_chunk(
         self, logits: NDArray[Any], at: _Index, *, with_grad: bool
     ) -> tuple[Any, NDArray[Any]]:
-        """Return loss and gradient of rows as parts of those of all; the gradient is where the logits were."""
+        """Return the parts of the loss and gradient that belong to these rows; the gradient overwrites the logits."""
         is_mean = self._settings.reduction not in ("none", "sum")
         options = {
             "reduction": self._settings.reduction,
@@ -163,8 +163,8 @@ class Job:
 class CountedRows:
     """The rows that count, in C order, of arrays with axes of rows of `shape`, in any memory layout.
 
-    The others (ignored, of weight 0, without a class) never get to a product: it would take time, and what
-    their padding holds would reach the gradient of the weights, as 0 times nan.
+    The others (ignored, of weight 0, without a class) are left out of the products: these would take time, and
+    a nan in padding would reach the gradient of the weights, as 0 times nan.
     """
 
     def __init__(
@@ -188,7 +188,7 @@ class CountedRows:
                 self._by_row[name] = np.broadcast_to(array, (*self._shape, *own))
 
     def index(self, start: int, stop: int) -> _Index:
-        """Return the places of the rows from one to another, as an index for their axes."""
+        """Return an index, for the axes of rows, of the counted rows from `start` to `stop`."""
         if self._numbers is not None:
             numbers = self._numbers[start:stop]
         elif len(self._shape) == 1:
@@ -206,7 +206,7 @@ class CountedRows:
         return {**self._for_all, **{name: array[at] for name, array in self._by_row.items()}}
 
     def divisor(self, reduction: str) -> float:
-        """Return what divides the sum of the losses, 1 where nothing does; refuse one too large."""
+        """Return the divisor of the sum of the losses, 1 if there is none; refuse one that is infinite."""
         if reduction == "sum_by_nonzero_weights":
             return float(self.count)
         if reduction != "mean":
@@ -224,12 +224,12 @@ class CountedRows:
 
 
 def default_chunk_rows(layer: Layer) -> int:
-    """Return how many rows are computed at once, at most."""
+    """Return how many rows a chunk has at most, by default."""
     numbers_of_row = sum(layer.weight.shape)
     return max(_LEAST_ROWS, _CHUNK_BYTES // (layer.hidden.itemsize * numbers_of_row))
 
 
 def _balanced(count: int, most: int) -> int:
-    """Return the rows of a chunk, at most so many, with which no chunk is much smaller than others."""
+    """Return the number of rows of a chunk, at most `most`, with which chunks have about the same size."""
     chunks = -(-count // most)
     return -(-count // chunks) if chunks else 1

@@ -3,14 +3,14 @@
 With h the hidden rows of the chunk (n, D), W the weights (K, D) and z the logits (n, K):
 
     forward     z[:, block] = h W[block]^T + b[block]
-    backward    g, the gradient, is where the logits were
+    backward    g, the gradient, has overwritten the logits
                 dh        += g[:, block] W[block]
                 dW[block] += g[:, block]^T h
                 db[block] += the sum of the rows of g[:, block]
 
-Why blocks, if a product of the whole would do: NumPy's BLAS cannot add to what is there, so a product
-goes to memory of its own first, which stays in the caches if it is small; weights of 16 bits are widened
-in it; and Ctrl-C waits for one product alone.
+The products are divided into blocks for three reasons: NumPy cannot add a product to an array in place, and
+the workspace for it stays in the caches if it is small; weights of 16 bits are widened in a small workspace;
+and Ctrl-C waits for one product only.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-# Weights of a block, 4 MB in float32: more leave the caches before they are added, fewer slow the product.
+# Weights of a block, 4 MB in float32: larger blocks leave the caches before they are added, smaller ones are slower.
 _BLOCK_WEIGHTS = 1 << 20
-# Multiply-adds of a product at most, which counts where a chunk has many rows: 10 ms at 100 GFLOP/s.
+# The most multiply-adds of a product, a limit for chunks of many rows: 10 ms at 100 GFLOP/s.
 _BLOCK_WORK = 1 << 29
 
 
@@ -36,7 +36,7 @@ class Layer(NamedTuple):
     """The arguments of the linear layer, checked."""
 
     hidden: NDArray[Any]
-    """Of any number of rows along axes of their own, and D numbers along the last; float32 or float64."""
+    """Any axes of rows, and D features along the last axis; float32 or float64."""
     weight: NDArray[Any]
     """(K, D), of the type of `hidden` or of 16 bits."""
     bias: NDArray[Any] | None
@@ -55,7 +55,7 @@ class Gradients(NamedTuple):
 
 
 class Products:
-    """The products of one layer for chunks of up to so many rows, in memory that they share."""
+    """The products of one layer for chunks of up to `rows` rows, in workspaces that the chunks share."""
 
     def __init__(self, layer: Layer, rows: int, *, with_gradients: bool) -> None:
         self._layer = layer
@@ -90,7 +90,7 @@ class Products:
     def add_gradients(
         self, hidden: NDArray[Any], grad: NDArray[Any], to: Gradients, *, is_first: bool
     ) -> NDArray[Any]:
-        """Add what belongs to a chunk to the gradients of the layer, and return that of its rows.
+        """Add the part of a chunk to the gradients of the layer, and return the gradient of its hidden rows.
 
         `grad` is the gradient with respect to the logits. The first chunk overwrites what was there.
         """
@@ -117,6 +117,6 @@ class Products:
             weights = self._layer.weight[block]
             if self._weights is not None:
                 copy = self._weights[: len(weights)]
-                np.copyto(copy, weights, casting="unsafe")  # wider: nothing is lost
+                np.copyto(copy, weights, casting="unsafe")  # to a wider type: exact
                 weights = copy
             yield block, weights

@@ -1,4 +1,4 @@
-"""The options of a loss that is made of chunks of rows: which there are, and what they say of each row."""
+"""The options of a loss that is computed in chunks of rows: their names, and what they mean for each row."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class LossOptions(TypedDict, total=False):
 
 
 def refuse_others(given: LossOptions, function: str, reasons: Mapping[str, str]) -> None:
-    """Refuse what is no such option, with the reason why an option of `cross_entropy` is none."""
+    """Refuse other options; `reasons` says why those of `cross_entropy` are not among them."""
     for name in given:
         if name in reasons:
             raise TypeError(f"{function}() has no option {name}: {reasons[name]}")
@@ -58,13 +58,13 @@ def counted_rows(
 def target_masses(
     shape: tuple[int, ...], targets: NDArray[Any], class_weight: NDArray[Any] | None
 ) -> NDArray[np.float64] | None:
-    """Return the sum of c_k q(k) of every row, and anything for ignored ones; None if all are 1."""
+    """Return the sum of c_k q(k) of every row, any number for ignored rows; None if all are 1."""
     c = None if class_weight is None else class_weight.astype(np.float64)
     if targets.ndim == len(shape):
         return None if c is None else c.take(targets, mode="clip")
 
     def mass(q: NDArray[Any]) -> NDArray[np.float64]:
-        q = q.astype(np.float64, order="C")  # one order of summation, whatever that in memory
+        q = q.astype(np.float64, order="C")  # the same order of summation for any memory layout
         return np.asarray((q if c is None else q * c).sum(axis=-1))
 
     return _of_rows(targets, np.float64, mass)

@@ -3,8 +3,6 @@
 With q' = (1 - eps) q + eps u, M = max_k z_k, S = sum_k exp(z_k - M) and L = log S:
 
     loss     = (1 - eps) [(M - z_y) + L] + eps [L + sum_k u_k (M - z_k)]     (no negative term)
-
-The public function here is a signature, its documentation, and one call.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""What counts as a number and as an integer: the slow path of every option that is not already one.
+"""Conversion of options to numbers and integers: the slow path, for other types than Python's own.
 
-The native code reads by itself what Python converts; it calls these for everything else, once per option.
-An option that there is not is Python's error, with what was meant.
+The native code itself reads Python's own numbers; it calls these functions for everything else, once per option.
+Unknown options raise Python's error, which also names the right option.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 
 
 _NOT_REAL = (bool, np.bool_, str, bytes, np.complexfloating, np.ndarray)
-# Of an integer that Python writes in digits, whatever sys.set_int_max_str_digits allows.
+# Python writes integers of up to this length in digits, whatever sys.set_int_max_str_digits allows.
 _MOST_BITS = 2048
 
 
 def number(value: SupportsFloat, name: str) -> float:
-    """Return a real number as a float; a bool, text or a complex number of NumPy is none."""
+    """Return a real number as a float; bools, text and complex numbers of NumPy are refused."""
     if isinstance(value, np.ndarray) and value.ndim == 0:
         value = value[()]
     is_real = hasattr(value, "__float__") or hasattr(value, "__index__")
@@ -36,7 +36,7 @@ def number(value: SupportsFloat, name: str) -> float:
 
 
 def integer(value: SupportsIndex, name: str) -> int:
-    """Return an integer; a bool is none, because ``ignore_index=False`` would mean class 0."""
+    """Return an integer; bools are refused, because ``ignore_index=False`` would mean class 0."""
     if not isinstance(value, bool):
         try:
             given = operator.index(value)
@@ -50,7 +50,7 @@ def integer(value: SupportsIndex, name: str) -> int:
 
 
 def between(value: SupportsIndex, name: str, least: int, most: int | None = None) -> int:
-    """Return an integer that is at least and at most so much."""
+    """Return an integer in the range from `least` to `most`."""
     given = integer(value, name)
     if given < least or (most is not None and given > most):
         expected = f"at least {least}" if most is None else f"between {least} and {most}"
@@ -59,9 +59,9 @@ def between(value: SupportsIndex, name: str, least: int, most: int | None = None
 
 
 def unexpected_keyword(function: str, name: str) -> TypeError:
-    """Return the error of Python for a keyword that a function with weights does not have.
+    """Return Python's error for an unknown keyword of a function with weights.
 
-    `weight` is PyTorch's name for weights of classes, and others' for weights of rows.
+    `weight` is the name of class weights in PyTorch, and of row weights in other libraries.
     """
     remedy = ": class_weight weighs classes, sample_weight rows" if name == "weight" else ""
     return TypeError(f"{function}() got an unexpected keyword argument '{name}'{remedy}")

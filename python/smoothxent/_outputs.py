@@ -1,7 +1,7 @@
-"""What counts as an output: an array, or the memory of a tensor of torch, and nothing of another kind.
+"""Conversion of outputs to arrays: an output is an array or a tensor of torch, nothing else.
 
-The native code writes exact, native-endian arrays of its four floating types by itself, whatever their
-strides. For anything else it calls `as_native_output`, once per output.
+The native code itself writes to ndarrays (not subclasses) of its four floating types in native byte order,
+with any strides. For anything else it calls `as_native_output`, once per output.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-_MOST_WORK = 10_000  # of NumPy's search for an element that two arrays share
+_MOST_WORK = 10_000  # the limit of NumPy's search for an element that two arrays share
 
 
 def as_native_output(obj: object, name: str) -> NDArray[Any]:
@@ -26,7 +26,7 @@ def as_native_output(obj: object, name: str) -> NDArray[Any]:
     array = as_output(obj, name)
     if not (is_supported_float(array.dtype) and array.dtype.isnative):
         raise TypeError(f"{name} has dtype {array.dtype}, expected {FLOATS} in native byte order")
-    return np.ndarray.view(array, np.ndarray)  # whatever a subclass says of itself
+    return np.ndarray.view(array, np.ndarray)  # not the method of a subclass
 
 
 def as_output(obj: object, name: str) -> NDArray[Any]:
@@ -52,7 +52,7 @@ def as_output(obj: object, name: str) -> NDArray[Any]:
 
 
 def share_memory(a: NDArray[Any], b: NDArray[Any]) -> bool:
-    """Tell whether two arrays have, or may have, elements in common; it is not searched for long."""
+    """Tell whether two arrays share elements, or may share some: the search has a limit."""
     try:
         return np.shares_memory(a, b, max_work=_MOST_WORK)  # type: ignore[arg-type]  # of the stubs
     except np.exceptions.TooHardError:
@@ -60,7 +60,7 @@ def share_memory(a: NDArray[Any], b: NDArray[Any]) -> bool:
 
 
 def refuse_overlap(array: NDArray[Any], name: str) -> None:
-    """Refuse an array two of whose elements share memory; it is not searched for long."""
+    """Refuse an array two of whose elements share memory, or for which the search takes too long."""
     try:
         overlaps = _overlaps_itself(array)
     except np.exceptions.TooHardError:
@@ -78,18 +78,18 @@ def _overlaps_itself(array: NDArray[Any]) -> bool:
             first, second = np.split(array, [middle], axis)
             if np.shares_memory(first, second, max_work=_MOST_WORK):  # type: ignore[arg-type]  # of the stubs
                 return True
-            array = first  # two elements of the second half lie as two of this do
+            array = first  # the second half has the same strides and is no longer
     return False
 
 
 def refuse_shared_memory(out: NDArray[Any], name: str, others: Mapping[str, object]) -> None:
-    """Refuse an output that has, or may have, elements in common with arrays; it is not searched for long."""
+    """Refuse an output that shares elements with another array, or may share some."""
     for other, array in others.items():
         if isinstance(array, np.ndarray) and share_memory(out, array):
             raise ValueError(f"{name} must not share memory with {other}")
 
 
 def is_same_memory(a: NDArray[Any], b: NDArray[Any]) -> bool:
-    """Tell whether every element of an array lies where that of the other does."""
+    """Tell whether two arrays have the same elements of memory in the same places."""
     is_same_place = a.ctypes.data == b.ctypes.data and a.itemsize == b.itemsize
     return is_same_place and (a.shape, a.strides) == (b.shape, b.strides)

@@ -1,4 +1,4 @@
-"""Large arrays piece by piece: Ctrl-C is answered between two calls of NumPy, never within one."""
+"""Operations on large arrays in pieces: Ctrl-C is answered between two calls of NumPy, never within one."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ if TYPE_CHECKING:
     from numpy.typing import DTypeLike, NDArray
 
 Index = tuple[slice | EllipsisType, ...]
-# Elements of a piece: a millisecond of work, and in float64 2 MB, which caches hold.
+# Elements of a piece: a millisecond of work, and 2 MB in float64, which fit in the caches.
 LEN = 1 << 18
-# The same where each element needs others that lie anywhere: a class of its row, a search.
+# The same if each element needs random access to memory: a class of its row, a search.
 FAR = 1 << 14
-# Elements of a copy that lie together in the target, of which a piece has 16 times as many: in new memory
-# each of these runs may touch a page of its own, of up to 2 MB.
+# Elements of a contiguous run in the target of a copy. A piece has 16 runs: in new memory, each may be the
+# first to touch a page, of up to 2 MB.
 _RUN = 1 << 14
 SEQUENCES = (list, tuple, range)
 
 
 def pieces(shape: tuple[int, ...], most: int | None = None) -> Iterator[Index]:
-    """Yield the places of the pieces of an array of `shape`, in C order: a slice for each axis.
+    """Yield the indices of the pieces of an array of `shape`, in C order: a slice for each axis.
 
     They have up to `most` elements, `LEN` if it is not given.
     """
@@ -37,7 +37,7 @@ def pieces(shape: tuple[int, ...], most: int | None = None) -> Iterator[Index]:
         inner *= shape[cut]
     whole = tuple(slice(0, n) for n in shape[cut:])
     if cut == 0:
-        yield whole or (...,)  # without axes, () would be an element
+        yield whole or (...,)  # without axes, () would give an element
         return
     step = length // inner
     for outer in np.ndindex(shape[: cut - 1]):
@@ -47,12 +47,12 @@ def pieces(shape: tuple[int, ...], most: int | None = None) -> Iterator[Index]:
 
 
 def copy(target: NDArray[Any], source: NDArray[Any]) -> None:
-    """Copy `source` to `target`, of the same shape, as numpy.copyto does under "unsafe"."""
+    """Copy `source` to `target`, of the same shape, as numpy.copyto does with casting="unsafe"."""
     order = sorted(range(target.ndim), key=lambda axis: -abs(target.strides[axis]))
     source, target = source.transpose(order), target.transpose(order)
     inner = range(target.ndim)[::-1]
     nearest = sorted(inner, key=lambda axis: abs(source.strides[axis]))
-    # A piece is first what lies together in the target, then in the source: few new pages, and whole lines.
+    # A piece extends first along the target, then along the source: few new pages, and whole cache lines.
     piece = [1] * target.ndim
     for axes, most in ((inner, min(_RUN, LEN)), (nearest, LEN), (inner, LEN)):
         for axis in axes:
@@ -80,7 +80,7 @@ def cast(array: NDArray[Any], dtype: DTypeLike) -> NDArray[Any]:
 
 
 def allocated(make: Callable[..., NDArray[Any]], *arguments: Any) -> NDArray[Any]:
-    """Return `make(*arguments)`, a new array, whose axes are no more than an array can have."""
+    """Return `make(*arguments)`, a new array, which must not have too many axes."""
     try:
         return make(*arguments)
     except ValueError as error:  # more bytes than there are addresses
@@ -90,8 +90,8 @@ def allocated(make: Callable[..., NDArray[Any]], *arguments: Any) -> NDArray[Any
 def of_sequence(obj: Sequence[Any]) -> NDArray[Any]:
     """Return `numpy.asarray(obj)`, where `obj` is of the types in `SEQUENCES`.
 
-    Where there are many items, of several types, the result has the type to which NumPy promotes
-    them all; if that is not a type of numbers, it is an array of this type and one element.
+    If there are many items, of several types, the result has the type to which NumPy promotes them
+    all; if that is not a type of numbers, the result is an array of this type with one element.
     """
     numbers = _numbers(obj)
     if numbers <= LEN:
@@ -131,7 +131,7 @@ def _numbers(obj: Any) -> int:
 def first(
     shape: tuple[int, ...], is_bad: Callable[[Index], NDArray[np.bool_]]
 ) -> tuple[int, ...] | None:
-    """Return the first place, in C order, at which `is_bad` of the pieces is True."""
+    """Return the first index, in C order, at which `is_bad`, called for each piece, is True."""
     for at in pieces(shape):
         bad = is_bad(at)
         if bad.any():

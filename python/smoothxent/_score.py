@@ -23,10 +23,10 @@ class Sums(NamedTuple):
     """Sums over rows that count, each row times its sample weight."""
 
     weight: ExactSum = _NONE
-    """Of ones."""
+    """The sum of the weights alone."""
     loss: ExactSum = _NONE
     divisor: ExactSum = _NONE
-    """Of the masses of the targets before smoothing, times class weights."""
+    """The sum of the masses of the targets before smoothing, times class weights."""
     nll: ExactSum = _NONE
     prior_cross_entropy: ExactSum = _NONE
     prior_kl: ExactSum = _NONE
@@ -81,7 +81,7 @@ class Score:
     """The k of `top_k_accuracy`."""
     _sums: Sums = field(default_factory=Sums)
     _gaps: tuple[ExactSum, ...] = (_NONE,) * BINS
-    """Of the rows of every bin: hits minus confidences, times sample weights."""
+    """For each bin, the sum over its rows of hits minus confidences, times sample weights."""
 
     def __add__(self, other: Score) -> Score:
         if not isinstance(other, Score):
@@ -100,7 +100,7 @@ class Score:
         )
 
     def __radd__(self, other: object) -> Score:
-        return self if other == 0 else NotImplemented  # where `sum` starts
+        return self if other == 0 else NotImplemented  # `sum` starts with 0
 
     @property
     def loss(self) -> float:

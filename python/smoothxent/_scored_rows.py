@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
 
-# Of rows times weights, infinite as the loss is; of infinite logits, nan as the loss is.
+# No warnings: like the loss, sums are infinite if a weighted row overflows, and nan for infinite logits.
 @np.errstate(all="ignore")
 def score_rows(
     logits: NDArray[Any],
@@ -35,12 +35,12 @@ def score_rows(
     grad_out: NDArray[Any] | None,
     top_k: int | None,
 ) -> Score:
-    """Return the score of a chunk of rows, and write what belongs to them."""
+    """Return the score of a chunk of rows, and write the outputs of these rows."""
     logits, targets = as_logits(logits, "logits"), as_targets(targets, "targets")
     if targets.dtype.kind in "iu":
         targets = copied(targets)  # what is checked is what is used
     if options.get("label_smoothing") is None:
-        options = {**options, "label_smoothing": 0.0}  # the prior is that of the terms, too
+        options = {**options, "label_smoothing": 0.0}  # the terms use the prior, too
     of_softmax = {name: value for name, value in options.items() if name in _OF_SOFTMAX}
     of_terms = {name: value for name, value in options.items() if name in _OF_TERMS}
     terms = cross_entropy_terms(logits, targets, **of_terms)
@@ -64,7 +64,7 @@ def score_rows(
     rows = int(is_counted.sum())
 
     def counted(array: NDArray[Any], *shape: int) -> NDArray[Any]:
-        """Return what belongs to the rows that count, one after the other."""
+        """Return the values of the rows that count, along a single axis of rows."""
         flat = array.reshape(-1, *shape)
         return flat if rows == len(flat) else flat[is_counted]
 
@@ -83,7 +83,7 @@ def score_rows(
         return values if weights is None else values * weights
 
     def weight_of_rows(hits: NDArray[np.bool_] | None) -> ExactSum:
-        """Return the weight of the rows with a hit, of which none has two."""
+        """Return the total weight of the rows with a hit; no row has two."""
         if weights is None:
             return ExactSum.of_count(rows if hits is None else int(np.count_nonzero(hits)))
         selected = weights if hits is None else weights * np.any(hits, axis=1)
@@ -112,7 +112,7 @@ _OF_TERMS = _OF_SOFTMAX | {"prior", "ignore_index"}
 
 
 def _is_nll(options: Mapping[str, Any]) -> bool:
-    """Tell whether the loss is the first of the terms, bit for bit."""
+    """Tell whether the loss has the same bits as the first of the terms."""
     return (
         float(options.get("label_smoothing") or 0.0) == float(options.get("z_loss", 0.0)) == 0.0
         and options.get("class_weight") is None
@@ -123,7 +123,7 @@ def _is_nll(options: Mapping[str, Any]) -> bool:
 def _in_range(
     losses: NDArray[Any], logits: NDArray[Any], targets: NDArray[Any], options: Mapping[str, Any]
 ) -> NDArray[Any]:
-    """Return weighted losses, in float64 where weights took them to where their own type has no digits or no number."""
+    """Return weighted losses, in float64 where they underflow or overflow in their own type."""
     is_normal = (losses >= np.finfo(losses.dtype).tiny) & (losses < np.inf)
     if losses.dtype == np.float64 or is_normal.all():
         return losses
@@ -136,7 +136,7 @@ def _hits(
     labels: NDArray[Any], best: NDArray[np.intp], log_probs: NDArray[Any]
 ) -> NDArray[np.bool_]:
     """Tell which of the most probable classes is that of the target."""
-    # Neither a class that is masked nor one of a row with nan has been predicted.
+    # A masked class, or a class of a row with nan, is not a prediction.
     hits: NDArray[np.bool_] = (best == labels[:, np.newaxis]) & (log_probs > -np.inf)
     return hits
 
@@ -154,8 +154,8 @@ def _largest_log_prob(
 
 
 def _bins(confidences: NDArray[np.float64]) -> NDArray[np.intp]:
-    # fmax: nan goes to the first bin, and makes the error nan. Infinity must not become an integer: of the largest of
-    # these, numpy.bincount writes outside of its memory.
+    # fmax puts nan into the first bin, which makes the error nan. Infinity must not be cast to an integer: for the
+    # largest ones, numpy.bincount writes out of bounds.
     bins = np.ceil(np.minimum(np.fmax(confidences * BINS, 1.0), BINS))
     return bins.astype(np.intp) - 1
 

@@ -1,7 +1,7 @@
 """The score of any number of rows in constant memory, chunk by chunk.
 
     for each chunk of rows, a few MB:
-        its sums, by _scored_rows.py    one read from the disk, the rest from the caches
+        its sums, by _scored_rows.py    one pass reads from the disk, the others from the caches
         total = total + score
         on_chunk(total, next row)
 
@@ -36,7 +36,7 @@ _MAX_CHUNK_ROWS = 1 << 14
 
 
 class Rows(Protocol):
-    """What is read in chunks: an array, or a file that gives arrays."""
+    """Rows that can be read in chunks: those of an array or a file."""
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -206,7 +206,7 @@ def score_chunks(
     grad_out: NDArray[Any] | None = None,
     top_k: SupportsIndex | None = None,
 ) -> Score:
-    """Return what `score` returns, of anything that gives rows."""
+    """Return what `score` returns, for any `Rows`."""
     shape = logits.shape
     if len(shape) < 2:
         raise ValueError(
@@ -239,7 +239,7 @@ def score_chunks(
         with checks.places_from(rows.start, {"targets", *by_row}):
             return score_rows(logits[rows], targets[rows], of_rows, top_k=k, **outs)
 
-    total = score_of(slice(row, row))  # of no rows: refuses what is wrong with any
+    total = score_of(slice(row, row))  # a call with no rows checks the arguments
     while row < shape[0]:
         stop = min(row + step, shape[0], *(_piece(rows, row) for rows in (logits, targets)))
         total += score_of(slice(row, stop))
@@ -256,6 +256,6 @@ def default_chunk_rows(shape: tuple[int, ...], dtype: np.dtype[Any]) -> int:
 
 
 def _piece(rows: Rows, start: int) -> int:
-    """Return where the piece of memory that begins with this row ends."""
+    """Return the end of the piece of memory that contains this row."""
     end_of_piece = getattr(rows, "end_of_piece", None)
     return rows.shape[0] if end_of_piece is None else end_of_piece(start)

@@ -1,4 +1,4 @@
-"""What `score` refuses, in the words of the functions that it calls, with shapes and rows of the whole."""
+"""Checks of the arguments of `score`, with the errors of the functions that it calls, for rows of the whole."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from smoothxent._loss_options import LossOptions
     from smoothxent._scoring import Rows
 
-# Arrays that may be as large as the logits, with what may stand for missing values in them.
+# Arrays that may be as large as the logits, with the value that an error suggests for missing values.
 _ARRAYS = {"prior": "0.0", "sample_weight": "0.0", "where": "False"}
-# Options of `cross_entropy` that a whole of chunks cannot have.
+# Options of `cross_entropy` that `score` does not have.
 _REFUSED = {
     "axis": "the rows are along axis 0 and the classes along the last axis, as numpy.moveaxis can give them",
     "normalizer": "Score.loss * Score.divisor is the sum that it would divide",
@@ -32,7 +32,7 @@ _REFUSED = {
 
 
 def options(given: LossOptions, shape: tuple[int, ...]) -> tuple[dict[str, Any], set[str]]:
-    """Return the options, arrays as ndarrays, and the names of those with an axis of the rows."""
+    """Return the options, with ndarrays for arrays, and the names of those that have the axis of rows."""
     refuse_others(given, "score", _REFUSED)
     checked: dict[str, Any] = dict(given)
     by_row = set()
@@ -69,13 +69,13 @@ def _check_broadcastable(
 
 
 def targets(given: Rows, shape: tuple[int, ...]) -> None:
-    """Check the shape of targets, where their type says which it should be."""
+    """Check that targets have the shape that their dtype requires."""
     if given.dtype.kind in "iu":
         expected = shape[:-1]
     elif is_supported_float(given.dtype):
         expected = shape
     else:
-        as_targets(given, "targets")  # an array, for files have numbers: says what is wrong
+        as_targets(given, "targets")  # an array, since files have numbers: raises the error
         return
     if given.shape != expected:
         raise shape_error(given.shape, given.dtype.name, shape, len(shape) - 1, has_axis=False)
@@ -86,7 +86,7 @@ def outputs(
     inputs: Mapping[str, object],
     shape: tuple[int, ...],
 ) -> None:
-    """Check shapes of outputs, and that none is written where something has yet to be read."""
+    """Check the shapes of outputs, and that none shares memory with an input or another output."""
     others = dict(inputs)
     for name, out in given.items():
         if out is None:
@@ -99,7 +99,7 @@ def outputs(
 
 @contextlib.contextmanager
 def places_from(row: int, by_row: set[str]) -> Iterator[None]:
-    """Let messages of errors speak of rows of the whole, which begin with this one."""
+    """Make errors of a chunk, which begins with this row, name the rows of the whole."""
     try:
         yield
     except (TypeError, ValueError) as error:

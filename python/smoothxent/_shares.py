@@ -1,15 +1,15 @@
 """Which classes of a row each chunk of `smoothxent.dask` reduces, so that sums have the order of one machine.
 
-One machine adds the exponentials of 64 classes, a block, to each other before they are added, as doubles, to
-those of others. A block that chunks share is therefore put together, with the chunk that it begins in:
+One machine adds the exponentials of a block of 64 classes to each other before their sum is added, as a double,
+to those of other blocks. A block that chunks share is therefore reduced with the chunk in which it begins:
 
     blocks     |       |       |       |       |       |
     chunks     |---------- 1 ---------|-------- 2 -----|
     edge                              |^|                   the first classes of 2, lent to 1
-    parts      |------ 1 -----|-- 1 --|------- 2 ------|    views of the chunks, but for the shared block
+    parts      |------ 1 -----|-- 1 --|------- 2 ------|    views of the chunks, except the shared block
 
-Each part is divided into segments. Maxima need no block: those of an edge are found where it is, and joined
-with those of its block.
+Each part is divided into segments. Maxima need no whole blocks: that of an edge is found in its own chunk,
+and joined with that of the rest of the block.
 """
 
 from __future__ import annotations
@@ -28,19 +28,19 @@ if TYPE_CHECKING:
     Integers = NDArray[np.int64]
 
 SEGMENT = _native._SEGMENT
-BLOCK = 64  # at most so many classes are added in the type of the rows
+BLOCK = 64  # the most classes that are added in the type of the rows
 
 
 class Shares(NamedTuple):
     """How many classes the chunks of a row lend, borrow and reduce, a number for each chunk."""
 
-    lent: Integers  # the first of a chunk, of a block that begins before it
-    borrowed: Integers  # after the chunk, of a block that begins in it
+    lent: Integers  # the first of the chunk, of a block that begins in an earlier one
+    borrowed: Integers  # classes after the chunk, of a block that begins in it
     reduced: Integers
 
     @classmethod
     def of(cls, lengths: Sequence[int]) -> Shares:
-        """Return those of chunks of these lengths."""
+        """Return the shares of chunks of these lengths."""
         ends = np.cumsum(lengths)
         starts = ends - lengths
         first, last = (np.minimum(-(-place // BLOCK) * BLOCK, ends[-1]) for place in (starts, ends))
@@ -52,7 +52,7 @@ class Shares(NamedTuple):
         return [sum(map(segments, lengths_of_parts(*both))) for both in numbers]
 
     def starts(self) -> list[list[int]]:
-        """Return where in each chunk there is a new segment. That of an edge begins earlier, and has a 0."""
+        """Return where segments start in each chunk. That of an edge starts in an earlier chunk, and has a 0 here."""
         result = []
         for lent, borrowed, reduced in zip(*map(np.ndarray.tolist, self)):
             whole, shared = lengths_of_parts(reduced, borrowed)
@@ -61,7 +61,7 @@ class Shares(NamedTuple):
         return result
 
     def begins(self) -> Integers:
-        """Return which of all `starts` begin a segment; those of edges do not."""
+        """Return the indices of those of all `starts` that begin a segment; those of edges do not."""
         is_edge = [
             place == 0 and lent > 0
             for own, lent in zip(self.starts(), self.lent.tolist())
@@ -71,11 +71,11 @@ class Shares(NamedTuple):
 
 
 def segments(classes: int) -> int:
-    """Return how many segments so many classes have."""
+    """Return the number of segments of `classes` classes."""
     return -(-classes // SEGMENT)
 
 
 def lengths_of_parts(reduced: int, borrowed: int) -> tuple[int, int]:
-    """Return the lengths of the parts that a chunk reduces: its whole blocks, and one that it shares."""
+    """Return the lengths of the parts that a chunk reduces: its whole blocks, and a shared block."""
     shared = (reduced - borrowed) % BLOCK + borrowed if borrowed else 0
     return reduced - shared, shared

@@ -200,22 +200,22 @@ def smooth_labels(
     result = _checks.result(out, shape, dtype)
     u = np.broadcast_to(u, shape)
     if out is not None:
-        # What is written piece by piece must not change what is read after it; q itself may be read
-        # and written at the same place.
+        # The pieces that are written must not change what is read later; only q itself may be
+        # overwritten in place.
         given = given if is_same_memory(given, result) else _apart(given, result)
         u, kept = _apart(u, result), None if kept is None else _apart(kept, result)
-    # NumPy has no bfloat16, and ml_dtypes rounds float64 twice, by way of float32: write its bits.
+    # NumPy has no bfloat16, and ml_dtypes rounds float64 twice, first to float32: write the bits.
     is_bfloat16 = result.dtype.name == "bfloat16"
     stored = result.view(np.uint16) if is_bfloat16 else result
 
     def smoothing(at: Any) -> NDArray[np.float64]:
-        """Return eps * u at a place of the result, over the classes that are kept."""
+        """Return eps * u at an index of the result, with u renormalised over the classes that are kept."""
         if kept is None or masses is None:
             return np.asarray(np.multiply(u[at], weight, dtype=np.float64))
         return np.asarray(np.where(kept[at], u[at], 0.0) / masses[at] * weight)
 
     def write(at: Any, smoothed: NDArray[np.float64]) -> None:
-        if counts is not None:  # a row without any class is 0
+        if counts is not None:  # rows whose classes are all masked are 0
             smoothed = np.where(counts[at] > 0.0, smoothed, 0.0)
         stored[at] = _bfloat16_bits(smoothed) if is_bfloat16 else smoothed
 
@@ -225,10 +225,10 @@ def smooth_labels(
         else:
             write(at, np.multiply(given[at], 1.0 - epsilon, dtype=np.float64) + smoothing(at))
     if is_labels:
-        # Axes of one element are indexed by 0: NumPy takes one array of indices less than axes.
+        # Axes of length 1 are indexed by 0: NumPy accepts one index array less than axes.
         long = [i for i, n in enumerate(given.shape) if n != 1]
         for at in pieces(given.shape, FAR):
-            # The indices of the labels' own axes, and the labels as those of the classes.
+            # Indices along the axes of the labels, and the labels themselves along the axis of the classes.
             index: list[Any] = [0] * given.ndim
             cuts = [cut for i in long if isinstance(cut := at[i], slice)]
             for i, indices in zip(long, np.ogrid[tuple(cuts)] if cuts else (), strict=True):
@@ -257,11 +257,11 @@ def _apart(array: NDArray[Any], result: NDArray[Any]) -> NDArray[Any]:
 def _bfloat16_bits(values: NDArray[np.float64]) -> NDArray[np.uint16]:
     """Return non-negative numbers rounded once to bfloat16, the upper half of a float32.
 
-    Rounding to odd on the way keeps the second step right: a float32 that is not exact is the one
-    below, with its last bit set, and so never lies on a tie of bfloat16.
+    Rounding to odd in between keeps the second rounding correct: an inexact float32 is rounded down
+    and its last bit set, so it is never a tie of bfloat16.
     """
     nearest = values.astype(np.float32)
     bits = nearest.view(np.uint32) - (nearest > values)
     bits |= nearest != values
-    bits += 0x7FFF + ((bits >> 16) & 1)  # half up, or down to even
+    bits += 0x7FFF + ((bits >> 16) & 1)  # ties to even
     return (bits >> 16).astype(np.uint16)

@@ -1,5 +1,5 @@
-# The native module. Kept by hand: every parameter is positional-only and required, the defaults,
-# the documentation and the precise types are those of the wrappers.
+# The native module, kept by hand. All parameters are positional-only and required. The wrappers have
+# the defaults, the documentation and the precise types.
 from collections.abc import Callable
 from contextvars import ContextVar, Token
 from typing import Any, SupportsFloat, SupportsIndex

@@ -1,4 +1,4 @@
-"""Targets whose shape does not fit the logits: what was expected, and what was probably meant."""
+"""Errors for targets whose shape does not fit the logits: the expected shape, and what was probably meant."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ def shape_error(
 ) -> TypeError | ValueError:
     """Return the error for targets of shape `given`, with logits of `shape` and classes along `axis`.
 
-    `has_axis` tells whether the caller's function has an argument of that name.
+    `has_axis` tells whether the function that the user called has an argument `axis`.
     """
     is_labels = "int" in dtype
     rows = _without(shape, axis)
@@ -37,7 +37,7 @@ def _of_labels(given: Shape, shape: Shape, axis: int, has_axis: bool) -> str:
         )
     if len(given) == len(shape) and given == (*shape[:axis], 1, *shape[axis + 1 :]):
         return f" (pass numpy.squeeze(targets, axis={axis}))"
-    # That of PyTorch first.
+    # First axis 1, as in PyTorch.
     for other in sorted(range(len(shape)), key=lambda other: other != 1):
         if other != axis and given == _without(shape, other):
             as_torch = ", as in PyTorch" if other == 1 else ""

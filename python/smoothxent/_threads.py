@@ -16,7 +16,7 @@ from smoothxent import _smoothxent as _native
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-# Of `num_threads` blocks. The native code asks it from the first of them on.
+# The number of `num_threads` blocks. The native code reads it from the first block on.
 _IN_CONTEXT: ContextVar[int | None] = ContextVar("smoothxent.num_threads", default=None)
 
 if hasattr(os, "register_at_fork"):  # Windows has no fork
@@ -176,7 +176,7 @@ def show_config(mode: str = "stdout") -> dict[str, Any] | None:
     (build, level, available, unknown, count, source, started, degraded, ignored) = (
         _native.show_config()
     )
-    # The extension of every Python from 3.11 on is called .abi3.so, but for Windows.
+    # The extension for all Pythons from 3.11 on is called .abi3.so, except on Windows.
     abi = "abi3" if ".abi3." in (_native.__file__ or "") else sys.implementation.cache_tag
     config: dict[str, Any] = {
         "version": _native.__version__,

@@ -1,10 +1,10 @@
-"""The operators of `smoothxent.torch`: what torch.library has to know of the loss and its gradient.
+"""The operators of `smoothxent.torch`: the loss and its gradient, as registered with torch.library.
 
     smoothxent::cross_entropy                  -> loss
     smoothxent::cross_entropy_value_and_grad   -> loss, gradient; the backward pass is a product with it
 
 Each calls the NumPy function of its name on the memory of the tensors. An operator changes no argument and
-returns new tensors. Its fake, which sees shapes alone, makes the same tensors and leaves them unfilled.
+returns new tensors. Its fake, which sees only shapes, returns the same tensors unfilled.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-# As the arguments of the NumPy functions are called in PyTorch.
+# PyTorch's names for the arguments of the NumPy functions.
 _NAMES = {"logits": "input", "targets": "target", "class_weight": "weight"}
 
 
@@ -84,7 +84,7 @@ def _keep_grad(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor])
     ctx.save_for_backward(grad, target if has_ignored_rows else None)
     ctx.ignore_index = ignore_index
     ctx.mark_non_differentiable(grad)
-    ctx.set_materialize_grads(False)  # or zeros of the size of the logits would stand for "none"
+    ctx.set_materialize_grads(False)  # else no gradient would be zeros of the size of the logits
 
 
 def _backward(ctx: Any, of_loss: Tensor | None, _: None) -> tuple[Tensor | None, ...]:
@@ -97,7 +97,7 @@ def _backward(ctx: Any, of_loss: Tensor | None, _: None) -> tuple[Tensor | None,
     if of_loss is None:
         return None, *others
     grad, target = ctx.saved_tensors
-    if target is not None:  # or 0 times nan would be the gradient of rows that are not read
+    if target is not None:  # else the gradient of ignored rows could be 0 times nan
         of_loss = of_loss.masked_fill(target.long() == ctx.ignore_index, 0.0)
     if _is_one(of_loss) and not _graph_is_kept():
         return grad, *others
@@ -110,18 +110,18 @@ value_and_grad.register_autograd(_backward, setup_context=_keep_grad)
 
 
 def _is_one(number: Tensor) -> bool:
-    """Tell whether a tensor is a single 1. While the pass is traced there are no numbers to ask."""
+    """Tell whether a tensor is a scalar 1. While the pass is traced, its value is unknown."""
     if type(number) is not Tensor or number.dim() > 0:
         return False
     try:
         return bool(number.item() == 1.0)
-    except RuntimeError:  # of vmap, in which one tensor stands for several
+    except RuntimeError:  # in vmap, where one tensor stands for several
         return False
 
 
 def _graph_is_kept() -> bool:
-    """Tell whether the graph may go backward again, and so needs what it has saved unchanged."""
-    # Private to torch, since 2.1; without it there is a product more.
+    """Tell whether there may be another backward pass, for which saved tensors must not change."""
+    # A private function of torch, since 2.1; without it, one more product is computed.
     ask = getattr(torch._C._autograd, "_get_current_graph_task_keep_graph", None)
     return ask is None or ask()
 
@@ -150,7 +150,7 @@ def _options(
     axis = _class_axis(input)
     normalizer = None
     if reduction == "mean" and target.is_floating_point() and input.numel() > 0:
-        # PyTorch divides by the rows, whatever the probabilities and the weights sum to.
+        # PyTorch divides by the number of rows, whatever the probabilities and the weights sum to.
         normalizer = input.numel() // input.shape[axis]
     return {
         "logits": memory(input),
@@ -167,7 +167,7 @@ def _options(
 
 def memory(tensor: Tensor) -> NDArray[Any]:
     """Return the memory of a tensor as an array."""
-    # torch shares no bfloat16 with NumPy, but the same bits as another type.
+    # torch does not share bfloat16 with NumPy, but it shares the same bits as int16.
     is_bfloat16 = tensor.dtype is torch.bfloat16
     bits = tensor.detach().view(torch.int16) if is_bfloat16 else tensor.detach()
     array: NDArray[Any] = bits.numpy()
@@ -187,7 +187,7 @@ def _bfloat16() -> np.dtype[Any]:
 
 @contextmanager
 def _arguments_called_as_in_torch() -> Iterator[None]:
-    """Have errors of the NumPy functions name the arguments as PyTorch does."""
+    """Make errors of the NumPy functions name the arguments as PyTorch does."""
     try:
         yield
     except (TypeError, ValueError) as error:

@@ -11,13 +11,13 @@ Scalar = Literal["mean", "sum", "sum_by_nonzero_weights"]
 Reduction = Literal["mean", "sum", "sum_by_nonzero_weights", "none"]
 
 Float = TypeVar("Float", np.float16, np.float32, np.float64)
-# Types of logits in which their rows are computed, and which their losses so have.
+# Types of logits in which rows are computed, so that losses have the same type.
 Row = TypeVar("Row", np.float32, np.float64)
 Out = TypeVar("Out", bound=np.ndarray[Any, Any])
 
-# Of what is generic in the type of its numbers, and of any type where none is said.
+# For classes that are generic in the type of their numbers, by default any floating type.
 if TYPE_CHECKING:
-    import typing_extensions  # whose TypeVar knows defaults before Python 3.13
+    import typing_extensions  # its TypeVar has defaults before Python 3.13
 
     Number = typing_extensions.TypeVar("Number", bound=np.floating[Any], default=np.floating[Any])
 else:

@@ -5,12 +5,12 @@ import warnings
 
 
 def warn(message: str) -> None:
-    """Warn where the innermost frame is that is not of this package, nor of an import of it."""
+    """Warn at the innermost frame that belongs neither to this package nor to an import of it."""
     frame, level = sys._getframe(1), 2
     while frame.f_back is not None:
         if frame.f_globals.get("__name__", "").partition(".")[0] == "smoothxent":
             level += 1
-        elif "importlib._bootstrap" not in frame.f_code.co_filename:  # `warnings` leaves these out
+        elif "importlib._bootstrap" not in frame.f_code.co_filename:  # not counted by `warnings`
             break
         frame = frame.f_back
     warnings.warn(message, RuntimeWarning, stacklevel=level)

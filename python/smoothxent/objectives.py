@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["lightgbm_objective", "xgboost_objective"]
 
-_LEAST_HESSIAN_OF_XGBOOST = np.float32(1e-16)  # as XGBoost has it
+_LEAST_HESSIAN_OF_XGBOOST = np.float32(1e-16)  # as in XGBoost
 
 
 def lightgbm_objective(
@@ -223,7 +223,7 @@ def xgboost_objective(
 def _options(
     label_smoothing: SupportsFloat | None, prior: ArrayLike | None, class_weight: ArrayLike | None
 ) -> tuple[float, NDArray[Any] | None, NDArray[Any] | None]:
-    """Return the options, as far as they can be checked without the number of classes."""
+    """Return the options, checked as far as possible without the number of classes."""
     smoothing = _checks.label_smoothing(label_smoothing, prior)
     u = None if prior is None else _one_per_class(prior, "prior")
     if u is not None:
@@ -258,7 +258,7 @@ class _Objective:
         else:
             labels, scores = first, second
         if sample_weight is not None and np.size(sample_weight) == 0:
-            sample_weight = None  # XGBoost has an empty array where there are no weights
+            sample_weight = None  # XGBoost passes an empty array if there are no weights
         z = as_numpy_real(scores, "scores")
         if z.ndim == 1:
             both = np.zeros((2, len(z)), z.dtype)
@@ -284,7 +284,7 @@ class _Objective:
         axis: int,
         factor: float,
     ) -> tuple[NDArray[np.floating[Any]], NDArray[np.floating[Any]]]:
-        """Return both for scores whose classes are along `axis`, as the library wants them."""
+        """Return gradient and Hessian, as the library expects them, for scores whose classes are along `axis`."""
         classes = scores.shape[axis]
         for name, values in (("prior", self.prior), ("class_weight", self.class_weight)):
             if values is not None and len(values) != classes:
@@ -310,12 +310,12 @@ def _whole(labels: ArrayLike, rows: int, classes: int) -> NDArray[np.int64]:
     numbers = as_numpy_real(given, "labels")
     if numbers.shape != (rows,):
         raise ValueError(f"labels must have shape ({rows},), got {numbers.shape}")
-    with np.errstate(invalid="ignore"):  # the integer of nan is none
+    with np.errstate(invalid="ignore"):  # nan has no integer value
         whole = numbers.astype(np.int64)
     is_wrong = ~((whole == numbers) & (whole >= 0) & (whole < classes))
     if is_wrong.any():
         place = int(is_wrong.argmax())
-        label = given[place]  # an integer is not rounded
+        label = given[place]  # not from `numbers`, where integers may be rounded
         raise LabelError(
             f"labels[{place}] is {label}, expected a whole number from 0 to {classes - 1}",
             (place,),

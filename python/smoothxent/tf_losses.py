@@ -92,7 +92,7 @@ def softmax_cross_entropy(
     label_smoothing: SupportsFloat = 0,
     reduction: _Reduction = "sum_by_nonzero_weights",
 ) -> float | NDArray[np.floating[Any]]: ...
-@np.errstate(all="ignore")  # what overflows is said in the result
+@np.errstate(all="ignore")  # overflow shows in the result
 def softmax_cross_entropy(
     onehot_labels: ArrayLike,
     logits: ArrayLike,
@@ -223,7 +223,7 @@ def sparse_softmax_cross_entropy(
     weights: ArrayLike = 1.0,
     reduction: _Reduction = "sum_by_nonzero_weights",
 ) -> float | NDArray[np.floating[Any]]: ...
-@np.errstate(all="ignore")  # what overflows is said in the result
+@np.errstate(all="ignore")  # overflow shows in the result
 def sparse_softmax_cross_entropy(
     labels: ArrayLike,
     logits: ArrayLike,
@@ -355,21 +355,21 @@ def _weighted(
         )
         divisor = float(sum(sums)) * (size // max(each.size, 1))
     if not 0.0 < divisor < math.inf:
-        reduced("sum")  # for what it refuses, weights first
+        reduced("sum")  # raises errors, first those of weights
         return 0.0
     loss = reduced("mean", divisor)
     return float(loss if kind == "mean" else np.ldexp(loss, exponent))
 
 
 def _exponent(weights: NDArray[Any]) -> int:
-    """Return e for which weights over 2^e have finite sums, 0 for all that have so themselves."""
+    """Return e such that the weights divided by 2^e have finite sums; 0 if they already have."""
     if weights.dtype != np.float64 or weights.size == 0:
         return 0
     most = max(float(weights[at].max()) for at in pieces(weights.shape))
     if not 2.0**512 < most < math.inf:
         return 0
     is_refused = any((weights[at] < 0.0).any() for at in pieces(weights.shape))
-    return 0 if is_refused else math.frexp(most)[1]  # what is refused is named as it is
+    return 0 if is_refused else math.frexp(most)[1]  # errors show the unscaled weights
 
 
 def _short_name(reduction: str) -> str:
@@ -385,7 +385,7 @@ def _short_name(reduction: str) -> str:
 
 @contextmanager
 def _arguments_called(targets: str) -> Iterator[None]:
-    """Have errors of `cross_entropy` name the arguments as they are called here."""
+    """Make errors of `cross_entropy` name the arguments as they are called here."""
     try:
         yield
     except (TypeError, ValueError) as error:

@@ -29,7 +29,7 @@ __all__: list[str] = []
 
 
 class _Controller(LibController, metaclass=ABCMeta):  # type: ignore[misc]  # it has no types
-    """What threadpoolctl asks for; it finds the library by the name of the extension's file."""
+    """The interface that threadpoolctl expects; it finds the library by the file name of the extension."""
 
     user_api = "smoothxent"
     internal_api = "smoothxent"

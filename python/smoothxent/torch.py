@@ -245,7 +245,7 @@ class CrossEntropyLoss(torch.nn.CrossEntropyLoss):
         self.prior: Tensor | None
         if prior is not None:
             _check_smoothing(label_smoothing)
-            if not isinstance(prior, Tensor):  # of its own memory, to which a state may be loaded
+            if not isinstance(prior, Tensor):  # a copy, since loading a state overwrites it
                 prior = _tensor(prior).clone()
         self.register_buffer("prior", prior)
 
@@ -263,7 +263,7 @@ class CrossEntropyLoss(torch.nn.CrossEntropyLoss):
 
 
 def _check_smoothing(label_smoothing: float) -> None:
-    """Refuse what a prior would be no part of."""
+    """Refuse a smoothing of 0, with which a prior would have no effect."""
     if label_smoothing == 0.0:
         raise ValueError(
             "prior is given with a label_smoothing of 0, which is PyTorch's default; pass how much goes to "
@@ -272,7 +272,7 @@ def _check_smoothing(label_smoothing: float) -> None:
 
 
 def _ignored_label(ignore_index: int, target: Tensor) -> int:
-    """Return the label that rows to ignore have, which are never asked for among probabilities."""
+    """Return the label of ignored rows; with probabilities no row can be ignored."""
     ignored = _options.integer(ignore_index, "ignore_index")
     if not -(2**63) <= ignored < 2**63:
         raise ValueError(f"ignore_index must fit 64 bits, got {ignored}")
@@ -285,8 +285,8 @@ def _ignored_label(ignore_index: int, target: Tensor) -> int:
 
 
 def _tensor(prior: ArrayLike) -> Tensor:
-    """Return a prior that is no tensor, read as by the functions of NumPy arrays."""
-    if torch.compiler.is_compiling():  # where there are no arrays, but tensors in their place
+    """Return a prior that is not a tensor as one, by the rules of the NumPy functions."""
+    if torch.compiler.is_compiling():  # tensors take the place of NumPy arrays here
         return torch.as_tensor(prior, dtype=torch.float64)
     array = as_numpy_real(prior, "prior")
     return torch.from_numpy(np.require(array, requirements=["C", "A", "W"]))
@@ -297,7 +297,7 @@ def _check_tensor(obj: Any, name: str) -> None:
         raise TypeError(f"{name} must be a torch.Tensor, got {type(obj).__name__}")
     if obj.layout is not torch.strided:
         raise TypeError(f"{name} has layout {obj.layout}; pass {name}.to_dense()")
-    if obj.device.type not in ("cpu", "meta"):  # on meta there are shapes alone
+    if obj.device.type not in ("cpu", "meta"):  # meta tensors have only shapes
         raise TypeError(
             f"{name} is on device {obj.device}, and smoothxent computes on the CPU: pass "
             f"{name}.cpu(), or call torch.nn.functional.cross_entropy"

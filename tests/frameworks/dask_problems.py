@@ -9,14 +9,14 @@ SEGMENT = 16384
 BLOCK = (
     64  # classes that are added in the type of the rows; chunks that are no multiples share some
 )
-TWO = 2.0  # ulp, of any chunks of classes beside one machine
+TWO = 2.0  # ulp, between any chunks of classes and one machine
 ACTIVATIONS = ("softmax", "log_softmax", "logsumexp")
 REDUCTIONS = ("none", "sum", "mean", "sum_by_nonzero_weights")
 ROWS = 7
 
 
 def problem(classes, dtype=np.float32, rows=ROWS):
-    """Ordinary and confident rows, labels of which one is ignored and one the first of the maxima, and a prior."""
+    """Ordinary and confident rows; labels, one of them ignored, one at the first of several maxima; a prior."""
     rng = np.random.default_rng(classes)
     logits = rng.normal(size=(rows, classes)) * 4
     logits[0, classes // 3] = 40.0  # all others are small: L is 1e-12
@@ -29,7 +29,7 @@ def problem(classes, dtype=np.float32, rows=ROWS):
 
 
 def five_kinds(classes, dtype, rows):
-    """So many rows of each kind on which accuracy is promised, and those of `problem`."""
+    """`rows` rows of each kind on which accuracy is promised, and those of `problem`."""
     rng = np.random.default_rng(classes)
     logits, labels, prior = problem(classes, np.float64)
     made = [of_kind(rng, rows, classes) for of_kind in ROW_KINDS.values()]

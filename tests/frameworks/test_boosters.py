@@ -22,9 +22,9 @@ import smoothxent as sx
 from smoothxent.objectives import lightgbm_objective, xgboost_objective
 
 ROUNDS = 20
-# Of scores up to 8: measured 2e-10 after 60 rounds, most of them equal to the bit.
+# For scores up to 8: 2e-10 was measured after 60 rounds; most scores have the same bits.
 LIGHTGBM = 1e-8
-# Measured 2.4e-6 after 60 rounds, two float32 roundings of the largest scores.
+# 2.4e-6 was measured after 60 rounds, two float32 roundings of the largest scores.
 XGBOOST = 1e-5
 
 LOADERS = (load_iris, load_wine, load_digits)
@@ -39,7 +39,7 @@ def data(load, weighted=False):
 
 
 def lightgbm_options(**options):
-    """boost_from_average would give the library's own objective another start."""
+    """With boost_from_average the library's own objective would start from other scores."""
     return {
         "verbose": -1,
         "num_leaves": 7,
@@ -68,7 +68,7 @@ def lightgbm_splits(booster):
 
 
 def xgboost_options(**options):
-    """base_score would else be estimated from the labels, for the library's own objective alone."""
+    """Otherwise base_score would be estimated from the labels, but only for the library's own objective."""
     return {"max_depth": 3, "base_score": 0.5, "nthread": 1} | options
 
 
@@ -186,7 +186,7 @@ class TestTwoClasses:
 
 
 def trained(library, objective, features, labels):
-    """The probabilities of the rows that were not trained with."""
+    """The probabilities of the test rows."""
     train, test, train_labels, test_labels = train_test_split(
         features, labels, test_size=0.5, random_state=0, stratify=labels
     )
@@ -218,7 +218,7 @@ class TestSmoothing:
         )
 
     def test_prior(self, library, objective):
-        """ε = 1: nothing but the prior is learned, whatever the labels."""
+        """ε = 1: only the prior is learned, whatever the labels are."""
         features, labels, _ = data(load_wine)
         prior = np.array([0.6, 0.3, 0.1])
         given = objective(label_smoothing=1.0, prior=prior)
@@ -232,7 +232,7 @@ class TestSmoothing:
         )
 
     def test_class_weight_is_the_weight_of_the_rows(self, library, objective):
-        """Without smoothing a weight of a class is one of each of its rows."""
+        """Without smoothing, the weight of a class is the weight of each of its rows."""
         features, labels, _ = data(load_wine)
         weight = np.array([1.0, 2.0, 0.5])
         by_class, by_row = objective(class_weight=weight), objective()
@@ -250,7 +250,7 @@ class TestSmoothing:
 
 
 def test_start_from_the_class_frequencies():
-    """As the library's own objective does: `init_score` takes the place of boost_from_average."""
+    """As with the library's own objective; `init_score` replaces boost_from_average."""
     features, labels, _ = data(load_wine)
     start = np.log(sx.class_prior(labels, 3))
     rows = np.tile(start, (len(labels), 1))

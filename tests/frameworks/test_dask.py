@@ -1,4 +1,4 @@
-"""smoothxent.dask: the bits of one machine for chunks of rows and of segments, and nearly those for others."""
+"""smoothxent.dask: the bits of one machine for chunks of rows and of segments, nearly the same for others."""
 
 import dask
 import dask.array as da
@@ -34,7 +34,7 @@ from ulp import (
     ulp_error,
 )
 
-RARELY = 1e-3  # of the probabilities: other blocks of classes would change 1 in 25
+RARELY = 1e-3  # the share of probabilities; other blocks of classes would change 1 in 25
 
 
 @pytest.fixture(autouse=True)
@@ -44,7 +44,7 @@ def threads():
 
 
 class TestSameBits:
-    """As on one machine: chunks of whole rows, of whole segments, and of any if a block has all classes."""
+    """As on one machine: chunks of whole rows, of whole segments, and any chunks if a block has all classes."""
 
     CHUNKS = (
         pytest.param(10, (2, -1), id="few classes"),
@@ -146,7 +146,7 @@ class TestSameBits:
 
 
 def assert_within_two_ulp(logits, labels, prior, chunks):
-    """Of one machine: all functions, with each smoothing."""
+    """All functions, with each smoothing, beside one machine."""
     z, y = both(logits, labels, chunks)
     for name in ACTIVATIONS:
         assert_within(TWO, getattr(sxd, name)(z).compute(), getattr(sx, name)(logits))
@@ -156,7 +156,7 @@ def assert_within_two_ulp(logits, labels, prior, chunks):
 
 
 class TestOtherChunks:
-    """Sums of classes in another order than one machine's."""
+    """Classes are summed in another order than on one machine."""
 
     CHUNKS = (
         pytest.param(65, (1, 63, 1), id="a block and a class"),
@@ -178,7 +178,7 @@ class TestOtherChunks:
         assert_within_two_ulp(*five_kinds(classes, dtype, rows), (-1, chunk))
 
     def test_of_many_rows_few_differ_from_one_machine(self):
-        """Sums that differ in the last bits of doubles, which float32 seldom shows."""
+        """Sums differ in the last bits of doubles, which rarely changes a float32 result."""
         logits, _ = ROW_KINDS["ordinary"](np.random.default_rng(0), rows=6153, classes=65)
         logits = logits.astype(np.float32)
         p = sxd.softmax(da.from_array(logits, chunks=(-1, 7))).compute()
@@ -222,7 +222,7 @@ class TestOtherChunks:
 
 
 class TestSpecialRows:
-    """What one machine makes of them, to the bit."""
+    """They have the same bits as on one machine."""
 
     CLASSES = 2 * SEGMENT + 500
 
@@ -237,7 +237,7 @@ class TestSpecialRows:
         z[4, SEGMENT:] = -np.inf
         z[5] = -np.inf
         z[5, -1] = 2.0
-        z[6] *= most / 8  # beyond the range of the kernel
+        z[6] *= most / 8  # out of range of the fast path
         z[7, 17000] = most
         z[8, 9] = -most
         z[9] = -most
@@ -271,11 +271,11 @@ class TestSpecialRows:
 
     @pytest.mark.parametrize("dtype", [np.float32, np.float64])
     def test_of_infinities_without_prior_in_one_chunk_of_several(self, dtype):
-        """Their row leaves the fast path in all chunks; a sum has the bits that losses are rounded from."""
+        """Such a row leaves the fast path in all chunks; the sum shows the bits of the losses before rounding."""
         logits, labels, prior = self.rows(dtype)
         logits, labels = logits[[11, 15, 4]], labels[[11, 15, 4]] | 1
         labels[0] = 61  # where the logit is finite
-        prior[SEGMENT:] = 0.0  # row 4 has nothing but -inf there
+        prior[SEGMENT:] = 0.0  # row 4 has only -inf there
         prior /= prior.sum()
         z, y = both(logits, labels, (1, SEGMENT))
         options = {"label_smoothing": 0.3, "prior": prior, "reduction": "sum"}

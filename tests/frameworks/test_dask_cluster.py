@@ -1,4 +1,4 @@
-"""smoothxent.dask on processes of a cluster, one of which is killed while they work."""
+"""smoothxent.dask on a cluster of processes, one of which is killed while it works."""
 
 import os
 import signal
@@ -18,7 +18,7 @@ from ulp import assert_same_bits, assert_within
 CLASSES = 3 * SEGMENT + 1000
 ROWS = 48
 WORKERS = 3
-SECONDS = 120  # to wait for, of what takes one or two
+SECONDS = 120  # timeout for what takes one or two
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +36,7 @@ def logits_of_rows(first, count):
 
 
 def made_slowly(folder, block_info=None):
-    """A chunk of the logits, and a file that says that it was made."""
+    """A chunk of the logits; a file records that it was made."""
     (first, last), (start, stop) = block_info[None]["array-location"]
     time.sleep(0.1)
     (folder / f"{first}-{start}-{os.getpid()}").touch()
@@ -44,7 +44,7 @@ def made_slowly(folder, block_info=None):
 
 
 def problem(folder, rows, classes):
-    """Logits in chunks that are made by whoever needs them, the same in one array, labels and a prior."""
+    """Logits in chunks that are made by the tasks that need them, the same logits in one array, labels and a prior."""
     chunks = (rows, classes)
     whole = np.concatenate([logits_of_rows(first, rows) for first in range(0, ROWS, rows)])
     chunks = da.core.normalize_chunks(chunks, whole.shape)
@@ -58,7 +58,7 @@ def problem(folder, rows, classes):
 
 
 def kill_one(client, folder, after):
-    """End the worker that has made the most chunks, by SIGKILL, once so many have been made."""
+    """Kill the worker that has made the most chunks, by SIGKILL, once `after` chunks have been made."""
     deadline = time.monotonic() + SECONDS
     while len(list(folder.iterdir())) < after:
         assert time.monotonic() < deadline

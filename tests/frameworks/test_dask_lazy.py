@@ -1,4 +1,4 @@
-"""smoothxent.dask: nothing is computed before it is asked for, or put into other chunks; and what is refused."""
+"""smoothxent.dask: nothing is computed early or put into other chunks; and which arguments are refused."""
 
 import subprocess
 import sys
@@ -22,12 +22,12 @@ def threads():
 
 
 def moves_logits(lazily):
-    """Is there a step that puts logits of several chunks together?"""
+    """Is there a step that joins logits of several chunks?"""
     return any(name.startswith(("edge", "rechunk")) for name in lazily.dask.layers)
 
 
 class TestLazy:
-    """Graphs are built without a chunk."""
+    """Graphs are built without computing a chunk."""
 
     def unreadable(self, shape, chunks, dtype=np.float32):
         def fail(block):
@@ -91,7 +91,7 @@ class TestLazy:
         return sizes
 
     def test_bytes_that_pass_between_chunks(self):
-        """As docs/howto/dask.md has them: of each row, 8 and 48 bytes a segment and 24 a chunk."""
+        """As stated in docs/howto/dask.md: for each row, 8 and 48 bytes a segment and 24 a chunk."""
         logits, labels, prior = problem(40000)
         z, y = both(logits, labels, (ROWS, (2 * SEGMENT, 40000 - 2 * SEGMENT)))
         for options, of_maxima in (({}, 8), ({"label_smoothing": 0.1, "prior": prior}, 16)):
@@ -103,7 +103,7 @@ class TestLazy:
         assert self.bytes_that_pass(sxd.softmax(z))["finish"] == 24 * ROWS
 
     def test_bytes_that_pass_where_chunks_share_a_block(self):
-        """One segment more, two maxima, and the logits that the first chunk borrows: no others."""
+        """One more segment, two maxima, and the logits that the first chunk borrows; nothing else."""
         logits, labels, _ = problem(40000)
         z, y = both(logits, labels, (ROWS, (2 * SEGMENT + 5, 39995 - 2 * SEGMENT)))
         sizes = self.bytes_that_pass(sxd.cross_entropy(z, y))

@@ -1,4 +1,4 @@
-"""The examples of the pages and docstrings that need a framework run, and print what they say."""
+"""The examples of pages and docstrings that need a framework run, and print the output shown."""
 
 import doctest
 import re

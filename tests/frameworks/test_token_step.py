@@ -1,4 +1,4 @@
-"""A training step of the tokens demo with torch's loss in the place of ours."""
+"""A training step of the tokens demo with torch's loss instead of ours."""
 
 import re
 

@@ -1,7 +1,7 @@
 """The loss of smoothxent.torch beside torch's own: the same numbers, dtypes, shapes and gradients.
 
-The reference is torch.nn.functional.cross_entropy on the same numbers in float64, to which the
-differences are stated in ulp of the result's dtype.
+The reference is torch.nn.functional.cross_entropy of the same numbers in float64; differences from it
+are in ulp of the result's dtype.
 """
 
 import itertools
@@ -19,25 +19,25 @@ from ulp import GRADIENT_OF_ANY, LOSS_OF_ANY, assert_within, stored
 
 DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 CLASSES = 11
-# torch's float64 reference has errors of its own, which only float64 results are near enough to see:
-# those of z - logsumexp, at the size of the largest logit, and in the gradient of exp of that.
+# torch's float64 reference has errors itself, which matter only for float64 results: those of
+# z - logsumexp, at the size of the largest logit, and in the gradient those of its exponential.
 OF_TORCH = 8
 
 
 def after_product(ulp):
-    """The kept gradient times that of the loss: an error may be at the end of another binade, and the
-    product is rounded once more."""
+    """For the kept gradient times that of the loss: the product may be in another binade, and is rounded
+    once more."""
     return 2 * ulp + 0.5
 
 
 @pytest.fixture(autouse=True)
 def same_random_numbers():
     torch.manual_seed(0)
-    torch.set_num_threads(1)  # threads of OpenMP, where there are others, take 5 ms for nothing
+    torch.set_num_threads(1)  # beside other threads, those of OpenMP waste 5 ms
 
 
 def assert_loss(loss, exact, logits, rows=1):
-    """A loss, or the sum of those of so many rows."""
+    """Check a loss, or the sum of those of `rows` rows."""
     loss, at = array(loss), np.abs(array(exact))
     if loss.dtype == np.float64:
         assert_within(OF_TORCH, loss, array(exact), at + rows * size_of(logits))
@@ -46,7 +46,7 @@ def assert_loss(loss, exact, logits, rows=1):
 
 
 def assert_grad(grad, exact, logits, axis, bound=lambda ulp: ulp):
-    """A gradient: what cancels in a class is as near 0 as the largest of its row allows."""
+    """Check a gradient, with errors at the size of the largest of its row: in a class the terms may cancel."""
     grad, at = array(grad), array(exact.abs().amax(axis, keepdim=True))
     if grad.dtype == np.float64:
         assert_within(bound(OF_TORCH), grad, array(exact), at * max(1.0, size_of(logits)))
@@ -64,7 +64,7 @@ def array(tensor):
 
 
 def loss_and_grad(function, logits, target, upstream=None, **options):
-    """The loss, and the gradient for a gradient `upstream` of the loss, ones if there is none."""
+    """The loss, and the gradient for a gradient `upstream` of the loss, by default ones."""
     z = logits.detach().requires_grad_()
     loss = function(z, target, **options)
     (grad,) = torch.autograd.grad(
@@ -82,7 +82,7 @@ def assert_like_torch(logits, target, upstream=None, **options):
     """Value, gradient, shapes and dtypes are those of torch."""
     loss, grad = loss_and_grad(sxt.cross_entropy, logits, target, upstream, **options)
     if target.dtype is torch.uint8:
-        target = target.long()  # torch takes uint8 without smoothing and for matrices alone
+        target = target.long()  # torch accepts uint8 only without smoothing and for matrices
     theirs = loss_and_grad(functional.cross_entropy, logits, target, upstream, **options)
     for ours, of_torch in zip((loss, grad), theirs):
         assert (ours.dtype, ours.shape) == (of_torch.dtype, of_torch.shape)
@@ -130,7 +130,7 @@ def test_like_torch(dtype, kind, reduction):
         if kind == "some ignored":
             options["ignore_index"] = 5
             if not shape[1:]:
-                target = (target + 1) % 5  # the one row that there is
+                target = (target + 1) % 5  # the only row
         of_losses = shape[:1] + shape[2:] if len(shape) > 1 else ()
         upstream = torch.rand(of_losses if reduction == "none" else ()) + 0.5 if scaled else None
         assert_like_torch(logits, target, upstream, **options)
@@ -147,7 +147,7 @@ class TestDtypeOfTheLoss:
             assert got.dtype == theirs.dtype
 
     def test_autocast(self, dtype, reduction):
-        """The loss as from float32 logits; the logits are not copied to such, and have a gradient."""
+        """The loss is that of float32 logits, but the logits are not copied to float32, and have a gradient."""
         logits, target = problem((7, CLASSES), dtype)
         with torch.autocast("cpu", torch.bfloat16):
             loss, grad = loss_and_grad(sxt.cross_entropy, logits, target, reduction=reduction)
@@ -159,7 +159,7 @@ class TestDtypeOfTheLoss:
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 def test_nothing_counts(dtype):
-    """nan for the mean, as in torch, 0 for the rest, and a gradient of 0."""
+    """As in torch: nan for the mean, 0 for the others, and a gradient of 0."""
     logits, target = problem((7, CLASSES), dtype)
     for rows, ignore_index in ((logits, 3), (logits[:0], -100)):
         target = torch.full((len(rows),), 3)
@@ -180,12 +180,12 @@ def test_where_torch_loses_the_digits():
     exact = loss_and_grad(functional.cross_entropy, logits.double(), torch.tensor([0]))
     assert theirs[0] == 0
     assert theirs[1][0, 0] == 0
-    assert loss.item() == pytest.approx(exact[0].item(), rel=2e-3)  # of float64, at its own limit
+    assert loss.item() == pytest.approx(exact[0].item(), rel=2e-3)  # the limit of float64
     assert grad[0, 0].item() == pytest.approx(-loss.item(), rel=1e-6)
 
 
 class TestLayouts:
-    """A row has the same bits in any memory; the gradient has the strides that torch gives it."""
+    """A row has the same bits in any memory layout; the gradient has the strides that torch would choose."""
 
     def test_channels_last(self):
         logits, target = problem((2, CLASSES, 3, 4), torch.float32)
@@ -217,7 +217,7 @@ class TestLayouts:
 
 @pytest.mark.parametrize("shape", SHAPES[1:])
 def test_prior(shape):
-    """As the same smoothed target written out; a prior for all rows, and one for each."""
+    """The same as the smoothed target given as probabilities; with one prior for all rows, and one for each."""
     logits, target = problem(shape, torch.float64)
     one_hot = functional.one_hot(target, CLASSES).movedim(-1, 1).double()
     counted = sx.class_prior(target.flatten(), CLASSES, pseudocount=1.0)
@@ -232,7 +232,7 @@ def test_prior(shape):
 
 
 class Operators(TorchDispatchMode):
-    """Notes which operators run."""
+    """Records which operators run."""
 
     def __init__(self):
         super().__init__()
@@ -275,7 +275,7 @@ class TestBackward:
 
     @pytest.mark.parametrize("reduction", ["none", "mean"])
     def test_again_and_again(self, reduction):
-        """Nothing that is done to a gradient in place reaches what the graph keeps."""
+        """Changing a gradient in place does not change the tensors that the graph keeps."""
         z = self.LOGITS.clone().requires_grad_()
         loss = sxt.cross_entropy(z, self.TARGET, reduction=reduction)
         ones = torch.ones_like(loss)

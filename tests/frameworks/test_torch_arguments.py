@@ -1,4 +1,4 @@
-"""Arguments of smoothxent.torch: CrossEntropyLoss as torch has it, and the texts of errors."""
+"""Arguments of smoothxent.torch: CrossEntropyLoss as in torch, and the texts of errors."""
 
 import copy
 import pickle
@@ -44,7 +44,7 @@ class TestCrossEntropyLoss:
             assert torch.equal(loss_of(Z, Y), sxt.cross_entropy(Z, Y, weight, **options))
 
     def test_state(self):
-        """Loads what torch has saved, and saves its prior beside it."""
+        """Loads a state that torch has saved; its own state also has the prior."""
         theirs = torch.nn.CrossEntropyLoss(torch.rand(CLASSES))
         ours = sxt.CrossEntropyLoss(torch.rand(CLASSES))
         ours.load_state_dict(theirs.state_dict())
@@ -210,7 +210,7 @@ def test_refused(arguments, options, error, text):
 
 @pytest.mark.parametrize("smoothing", [{}, {"label_smoothing": 0.0}, {"label_smoothing": 0}])
 def test_a_prior_without_smoothing(smoothing):
-    """Also of 0, which may be the default, and when the module is made or changed later."""
+    """Also with an explicit 0, and for modules, when they are made or changed later."""
     text = (
         "prior is given with a label_smoothing of 0, which is PyTorch's default; pass how much goes to "
         "it, for example label_smoothing=0.1, or prior=None"
@@ -244,7 +244,7 @@ def test_no_gradient_of_other_arguments(name):
 
 @pytest.mark.parametrize("name", ["input", "target", "weight", "prior"])
 def test_tensors_on_cuda_are_refused(name):
-    """There need be no GPU: a tensor of which there are shapes alone says where it would be."""
+    """No GPU is needed: a fake tensor, which has only a shape, names its device."""
     arguments = {"input": Z, "target": Y, "weight": torch.ones(CLASSES), "prior": U}
     with FakeTensorMode(allow_non_fake_inputs=True):
         arguments[name] = torch.empty(arguments[name].shape, device="cuda")
@@ -258,7 +258,7 @@ def test_tensors_on_cuda_are_refused(name):
 
 @pytest.mark.parametrize("name", ["input", "target", "weight", "prior"])
 def test_tensors_on_meta_are_not_mixed_with_others(name):
-    """There would be no numbers to compute with, and the loss whatever was in its memory."""
+    """There would be no numbers to compute with, and the loss would be uninitialized memory."""
     arguments = {"input": Z, "target": Y, "weight": torch.ones(CLASSES), "prior": U}
     for device, of_other in (("cpu", "meta"), ("meta", "cpu")):
         mixed = {
@@ -275,7 +275,7 @@ def test_tensors_on_meta_are_not_mixed_with_others(name):
 
 
 def test_shapes_alone():
-    """On meta, where models are made without memory, the loss has its shape."""
+    """On the meta device, where models are made without memory, the loss has the right shape."""
     z, y = torch.empty(7, CLASSES, 3, device="meta"), torch.empty(7, 3, dtype=int, device="meta")
     assert sxt.cross_entropy(z, y, reduction="none").shape == (7, 3)
     assert sxt.cross_entropy(z, y).shape == ()
@@ -288,7 +288,7 @@ UNEVEN = np.array([0.125, 0.25, 0.125, 0.25, 0.25])
 
 
 class TestPriorsThatAreNoTensors:
-    """They are read as by the functions of NumPy arrays, to which torch.as_tensor is no match."""
+    """They are read by the rules of the NumPy functions, which accept more than torch.as_tensor."""
 
     @pytest.mark.parametrize(
         "prior",
@@ -353,7 +353,7 @@ class TestPriorsThatAreNoTensors:
 
 
 class TestSpecialValues:
-    """Where torch's answer is of no use; the rows of the page on PyTorch."""
+    """Where torch's answer is useless; the rows of the table in the page on PyTorch."""
 
     def test_minus_infinity_where_a_probability_is_0(self):
         z, q = torch.tensor([[1.0, -torch.inf, 0.0]]), torch.tensor([[1.0, 0.0, 0.0]])
@@ -371,7 +371,7 @@ class TestSpecialValues:
 
 
 def test_without_torch():
-    """`import smoothxent` needs none; `import smoothxent.torch` says what to install."""
+    """`import smoothxent` does not need it; `import smoothxent.torch` says what to install."""
     script = """
 import sys
 sys.modules["torch"] = None

@@ -1,4 +1,4 @@
-"""torch.compile: the loss in one graph with what is around it, and the bits of the call outside of it."""
+"""torch.compile: the loss in one graph with the code around it, with the same bits as outside of a graph."""
 
 import pytest
 import torch
@@ -12,7 +12,7 @@ CLASSES = 11
 
 @pytest.fixture(autouse=True)
 def nothing_compiled():
-    """Nor on disk: what torch keeps there of a backward pass does not depend on the code of ours."""
+    """Nor cached on disk: the cache of backward passes does not depend on our code."""
     torch.manual_seed(0)
     torch.compiler.reset()
     with torch._functorch.config.patch(enable_autograd_cache=False):
@@ -20,7 +20,7 @@ def nothing_compiled():
 
 
 def both(function, *inputs):
-    """What a function returns and the gradient of its first input, outside and inside of a graph."""
+    """The result of a function and the gradient of its first input, outside and inside of a graph."""
     results = []
     for run in (function, torch.compile(function, fullgraph=True)):
         z = inputs[0].detach().clone().requires_grad_()
@@ -45,7 +45,7 @@ def test_bits(dtype, reduction):
 
 
 def test_every_argument():
-    """Also a prior that is an array of NumPy, and classes in the middle."""
+    """Also a prior that is a NumPy array, and classes along a middle axis."""
     prior = sx.class_prior(range(CLASSES), CLASSES, pseudocount=0.5)
     weight = torch.rand(CLASSES) + 0.5
     outside, inside = both(
@@ -68,7 +68,7 @@ def test_loss_alone():
 
 
 def test_a_network_and_its_loss():
-    """Forward and backward, beside the same without torch.compile, which may add in another order."""
+    """Forward and backward, beside the same without torch.compile, whose order of summation may differ."""
     network = torch.nn.Sequential(
         torch.nn.Linear(5, 8), torch.nn.ReLU(), torch.nn.Linear(8, CLASSES)
     )
@@ -94,7 +94,7 @@ def test_any_number_of_rows_is_one_more_graph():
     for rows in (5, 7, 9, 100):
         z, y = torch.randn(rows, CLASSES), torch.randint(CLASSES, (rows,))
         assert torch.equal(compiled(z, y), sxt.cross_entropy(z, y))
-    assert counter.frame_count == 2  # of 5 rows, then of any
+    assert counter.frame_count == 2  # for 5 rows, then for any number
 
 
 def test_errors_come_through():
@@ -104,7 +104,7 @@ def test_errors_come_through():
 
 
 def test_export():
-    """The operator by its name in a graph that can be saved."""
+    """A graph that can be saved has the operator by its name."""
 
     class Scored(torch.nn.Module):
         def forward(self, z, y):

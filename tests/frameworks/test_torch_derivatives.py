@@ -1,4 +1,4 @@
-"""Derivatives of smoothxent.torch beyond a backward pass: several at once, and those that are refused."""
+"""Derivatives of smoothxent.torch beyond a backward pass: several at once, and unsupported ones."""
 
 import pytest
 import torch
@@ -66,7 +66,7 @@ def test_several_gradients_of_the_loss_at_once(reduction):
 @pytest.mark.parametrize("compiled", [False, True])
 @pytest.mark.parametrize("ignore_index", [5, -100])
 def test_no_gradient_of_the_losses_reaches_ignored_rows(ignore_index, compiled, dtype):
-    """Not even nan, which `where` gives them if losses are divided by 0 there."""
+    """Not even if the gradient of their losses is nan, as from a division by 0 in a branch of `where`."""
     target = TARGET.clone()
     if dtype is not torch.uint8 or ignore_index >= 0:
         target[[1, 5]] = ignore_index

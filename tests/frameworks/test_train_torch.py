@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 ROOT = Path(__file__).parents[2]
-# Of the largest difference of two losses of an epoch. Rounding alone keeps two trainings some 1e-8 apart,
-# until a ReLU gets an input on the other side of 0; 1.3e-5 was seen.
+# For the largest difference of the losses of an epoch. By rounding alone two trainings differ by some 1e-8,
+# until an input of a ReLU is on the other side of 0; 1.3e-5 was seen.
 SAME_CURVE = 1e-4
 
 
@@ -29,6 +29,6 @@ def test_same_curve(eps):
     assert curves.shape == (20, 2)
     theirs, ours = curves.T
     assert abs(ours / theirs - 1).max() < SAME_CURVE
-    assert ours[-1] < 0.4 * ours[0]  # or there would be nothing to compare
+    assert ours[-1] < 0.4 * ours[0]  # otherwise there would be nothing to compare
     errors = re.findall(r"([\d.]+) %", run.stdout)
     assert all(0 < float(error) < 5 for error in errors)

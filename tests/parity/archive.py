@@ -4,12 +4,12 @@
                {"array": [dtype, offset, shape]}
     <dtype>    the elements of all arrays of that dtype, end to end; equal arrays are there once
 
-A case holds what the framework was asked and what it answered:
+A case holds the call of the framework and its results:
 
     call                       the framework's function
-    op, logits, targets        what to ask of smoothxent, and
+    op, logits, targets        the same call for smoothxent, and
     options                    the keyword arguments that mean the same
-    float64, float32, ...      its answers computed in that type: loss and grad, or value, or error
+    float64, float32, ...      the results computed in that type: loss and grad, or value, or error
 
 All floating inputs are float32 values, so that one float64 answer judges both types.
 """
@@ -35,7 +35,7 @@ def ask(peer, case, call, dtypes=None, **more):
         options = {name: as_type(value, dtype) for name, value in case["options"].items()}
         try:
             answer = peer(*arrays, **options | more)
-        except Exception as error:  # whatever the framework raises is its answer
+        except Exception as error:  # any exception of the framework is its answer
             if "name" not in case:
                 raise
             answer = {"error": f"{type(error).__name__}: {str(error).strip().splitlines()[0]}"}
@@ -52,7 +52,7 @@ def ask(peer, case, call, dtypes=None, **more):
 def as_type(value, dtype):
     """A floating array in another floating type; anything else as it is."""
     floating = isinstance(value, np.ndarray) and value.dtype.kind == "f"
-    # NumPy has no bfloat16; values that it holds are float32 values too.
+    # NumPy has no bfloat16; its values are also float32 values.
     return value.astype(dtype.replace("bfloat16", "float32")) if floating else value
 
 

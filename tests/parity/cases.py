@@ -1,7 +1,7 @@
-"""The one table of what every framework is asked: a grid, and the places where frameworks differ.
+"""The table of cases for all frameworks: a grid, and the cases in which frameworks differ.
 
 The options of a case are named as smoothxent names them; a generator translates them for its
-framework, adds the reductions that the framework has, and says how those are called here.
+framework, adds the reductions that the framework has, and translates their names.
 
 The floating inputs are float32 values. Probabilities, priors and weights are dyadic fractions, so
 that each distribution sums to 1 exactly and no framework's divisor is off by a rounding.
@@ -20,7 +20,7 @@ SHAPES = (
     (2, 2, 3, 7), (2, 3, 2, 10),
 )  # fmt: skip
 
-# What a row of the grid gives beside logits and label_smoothing: a form of targets, and options.
+# What a row of the grid adds to logits and label_smoothing: a form of targets, and options.
 VARIANTS = {
     "labels": ("labels", ()),
     "some rows ignored": ("padded", ()),
@@ -38,7 +38,7 @@ VARIANTS = {
     "probabilities, sample weights": ("probabilities", ("sample_weight",)),
     "probabilities, prior": ("probabilities", ("prior",)),
 }
-# Of 65 classes and more, which would fill the files, the variants that hold the others.
+# With 65 classes and more, which would fill the files, only the variants that include the others.
 WIDE_VARIANTS = {"labels", "class weights, some rows ignored", "sample weights", "probabilities"}
 
 
@@ -135,7 +135,7 @@ def row(*logits):
 
 
 def rows(*logits):
-    """A row without anything special, and one that may have."""
+    """An ordinary row, and one that may have special values."""
     return np.concatenate([row(2, 1, -1), row(*logits)])
 
 

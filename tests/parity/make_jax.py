@@ -1,8 +1,8 @@
 """Writes jax.npz: optax's losses with their gradients, and the softmax functions of JAX.
 
-optax returns the loss of every row. What it has no parameter for is composed of its functions and
-differentiated by JAX: means, priors, temperature, z-loss, and the terms of the loss. It compiles
-each shape and option anew, which takes minutes.
+optax returns the loss of every row. Options for which it has no parameter are composed of its
+functions and differentiated by JAX: means, priors, temperature, z-loss, and the terms of the loss.
+JAX compiles each shape and option separately, which takes minutes.
 """
 
 import jax
@@ -17,7 +17,7 @@ VARIANTS = (
     "probabilities", "probabilities, prior",
 )  # fmt: skip
 SPARSE = "softmax_cross_entropy_with_integer_labels"
-# It has neither labels to ignore nor weights of any kind.
+# It has neither ignored labels nor weights of any kind.
 SKIPPED = (
     "all rows ignored", "nan in an ignored row",
     "sample weights all zero",

@@ -1,7 +1,7 @@
 """Writes keras.npz: the losses of Keras on TensorFlow, with their gradients.
 
-Where they smooth they take one-hot labels. Its default mean divides by the number of rows, whatever
-they weigh, but not by those of the class to ignore.
+The losses with smoothing take one-hot labels. The default mean divides by the number of rows, whatever
+their weights, without the rows of the ignored class.
 """
 
 import keras

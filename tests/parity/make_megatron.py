@@ -20,7 +20,7 @@ def cross_entropy(logits, targets, *, label_smoothing, **_):
     z = torch.tensor(logits, requires_grad=True)
     loss = tensor_parallel.vocab_parallel_cross_entropy(
         z.clone(), torch.tensor(targets), label_smoothing
-    )  # of a copy, as it works in place
+    )  # a copy, since it works in place
     loss.sum().backward()
     return loss.detach().numpy(), z.grad.numpy()
 

@@ -1,6 +1,6 @@
 """Writes sklearn.npz: scikit-learn's multinomial loss and log_loss, and SciPy's softmax functions.
 
-Both losses take logits of shape (rows, classes) and labels; log_loss takes the softmax of them and
+Both losses take shape (rows, classes) and labels: the first logits, log_loss their softmax; log_loss
 has no gradient.
 """
 
@@ -15,7 +15,7 @@ from parity import archive, cases
 
 VARIANTS = ("labels", "sample weights")
 SHAPES = [shape for shape in cases.SHAPES if len(shape) == 2 and shape[1] >= 2]
-# Labels alone, neither smoothed nor ignored, of float32 or float64 logits.
+# Only labels, neither smoothed nor ignored, with float32 or float64 logits.
 DIFFERENCES = (
     "no rows", "sample weights all zero", "-inf off the label", "-inf at the label",
     "a row of -inf", "+inf off the label", "+inf at the label", "label K", "label -1",

@@ -1,7 +1,7 @@
 """Writes tensorflow.npz: tf.compat.v1.losses with their gradients, and TensorFlow's softmax functions.
 
-Where they smooth they take one-hot labels. A mean over all rows, whatever they weigh, is "mean" with
-the number of rows as `normalizer` here.
+The losses with smoothing take one-hot labels. A mean over all rows, whatever their weights, is "mean"
+with the number of rows as `normalizer` here.
 """
 
 import math
@@ -12,7 +12,7 @@ from parity import archive, cases
 
 LABELS = ("labels", "sample weights")
 DENSE = (*LABELS, "sample weights, broadcast", "probabilities", "probabilities, sample weights")
-# What each reduction is called here. None: "mean" with a normalizer.
+# The name of each reduction here. None: "mean" with a normalizer.
 REDUCTIONS = {
     "none": "none",
     "weighted_sum": "sum",
@@ -20,7 +20,7 @@ REDUCTIONS = {
     "weighted_sum_over_batch_size": None,
     "weighted_sum_by_nonzero_weights": "sum_by_nonzero_weights",
 }
-# They have neither labels to ignore, nor class weights, nor masks.
+# They have neither ignored labels, nor class weights, nor masks.
 SKIPPED = (
     "all rows ignored", "nan in an ignored row", "class weights with probabilities",
     "label masked", "all classes masked",

@@ -1,6 +1,6 @@
 """Writes torch.npz: torch.nn.functional.cross_entropy with its gradient, and the softmax functions.
 
-Classes are along axis 1, as PyTorch has it. With probabilities and class weights its "mean" divides
+Classes are along axis 1, as in PyTorch. With probabilities and class weights its "mean" divides
 by the number of rows, not by their weights; the option `normalizer` says so.
 """
 

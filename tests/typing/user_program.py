@@ -1,7 +1,7 @@
 """A user's program, for mypy and pyright to check; test_typing.py runs it and compares types with values.
 
-What is float32 stays float32. What is refused when it runs is refused by both, each of which fails where a
-comment ignores an error that is not there.
+float32 stays float32. What is refused at run time is refused by both type checkers, and each of them fails
+if a comment ignores an error that it does not report.
 """
 
 from typing import Any, Literal, assert_type
@@ -84,7 +84,7 @@ def losses() -> None:
 
 
 def linear_layer() -> None:
-    """A loss without its logits."""
+    """The loss of a linear layer."""
     weight = np.ones((3, z32.shape[1]), np.float32)
     assert_type(sx.linear_cross_entropy(z32, weight, labels), float)
     assert_type(sx.linear_cross_entropy(z32, weight, labels, reduction="none"), Float32)
@@ -94,12 +94,12 @@ def linear_layer() -> None:
 
 
 def reduced(reduction: Literal["mean", "none"]) -> float | Float32:
-    """A reduction that is not known before."""
+    """A reduction that is known only at run time."""
     return sx.cross_entropy(z32, labels, reduction=reduction)
 
 
 def without_a_type(logits: NDArray[Any]) -> sx.TopK:
-    """Arrays of any type are taken for what they are wanted to be."""
+    """Arrays of Any match any annotation of the result."""
     probabilities: Float32 = sx.softmax(logits)
     terms: sx.CrossEntropyTerms = sx.cross_entropy_terms(logits, labels)
     assert terms.nll.shape == probabilities.shape[:1]
@@ -126,7 +126,7 @@ def targets() -> None:
 
 
 def errors() -> None:
-    """What an error of a label knows."""
+    """The attributes of a LabelError."""
     try:
         sx.cross_entropy(z32, labels + 3)
     except sx.LabelError as error:
