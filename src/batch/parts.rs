@@ -23,7 +23,7 @@ pub(crate) const TERMS_PER_PART: usize = 1 << 14;
 /// Rows of more numbers are read with polls for signals in between.
 const LONG_ROW: usize = 1 << 20;
 /// Numbers that are converted at a time.
-const CHUNK: usize = 1 << 12;
+const CHUNK: usize = 1 << 10;
 
 impl Run<'_> {
     /// A vector of `len` default values. It polls for signals meanwhile, since touching new memory takes time.
@@ -99,7 +99,7 @@ impl Run<'_> {
     }
 
     /// Runs `body` on each part, with its number, and `join` on the results in the order of the parts.
-    fn in_parts<P: Send, R: Send>(
+    pub(crate) fn in_parts<P: Send, R: Send>(
         &mut self,
         mut parts: impl ExactSizeIterator<Item = P>,
         part_bytes: usize,

@@ -271,9 +271,22 @@ impl<F: Float> Tiles<'_, F> {
         target.label.fill(F::from_f64(-1.0));
         target.is_mixed = false;
         self.is_lost.fill(false);
-        if self.weight_kind.is_none() {
-            // The weights overwrite the logits of the rows, which have been transposed into lanes by now.
-            self.writer.rows.fill(F::default());
+        // The weights overwrite the logits of the rows, which have been transposed into lanes by now.
+        let own = &mut *self.writer.rows;
+        let are_loaded =
+            targets.rows.weight_rows(first..first + count).is_some_and(|(rows, smoothing)| {
+                outlined!(V, token, {
+                    let are_loaded = load::<V>(token, rows, first, count, own, self.weights);
+                    if let Some(smoothing) = smoothing.filter(|_| are_loaded) {
+                        for w in self.weights[..classes * V::LANES].chunks_exact_mut(V::LANES) {
+                            smoothing.of(V::from_slice(token, w)).to_slice(w);
+                        }
+                    }
+                    are_loaded
+                })
+            });
+        if self.weight_kind.is_none() && !are_loaded {
+            own.fill(F::default());
         }
         let mut has_weights = false;
         let rows = self.writer.rows.chunks_exact_mut(classes);
@@ -285,7 +298,9 @@ impl<F: Float> Tiles<'_, F> {
                 target.scalars.set(lane, &RowTarget::<F>::default(), 0.0);
                 continue;
             };
-            if let Some(maker) = row.made_by {
+            if are_loaded {
+                // All weights are there.
+            } else if let Some(maker) = row.made_by {
                 // The masks were loaded with the logits.
                 let kept = if panel.mask.is_some() { kept } else { &[] };
                 let filled = maker.fill::<V>(token, (number, 0), kept, weights);
@@ -308,6 +323,9 @@ impl<F: Float> Tiles<'_, F> {
         }
         if !has_weights {
             return WeightKind::Absent;
+        }
+        if are_loaded {
+            return WeightKind::Each;
         }
         let rows = Source::from_slice(self.writer.rows);
         outlined!(V, token, from_run::<V>(token, rows, classes, self.weights));

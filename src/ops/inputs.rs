@@ -1,6 +1,7 @@
 //! Reads and checks targets, priors, weights and masks, once and before anything is written. A value that is copied
 //! here is the value that is used later. The batch layer decides which thread reads which part.
 
+mod few;
 mod labels;
 
 use crate::batch::{NUMBERS_PER_PART, Run, TERMS_PER_PART};
@@ -11,6 +12,7 @@ use crate::target::{
     FEW_LABELS, Labels, LossTerms, NO_CLASS, PART, Prior, Probabilities, ProbabilityRow, Targets,
     WeightValues, fill_masked, prior_tolerance,
 };
+use few::read_few;
 use labels::{MANY_LABELS, UncheckedLabels};
 
 /// Reads labels, rows of one integer, into `labels`: each must be in `0..num_classes` or equal to `ignore_index`.
@@ -88,6 +90,11 @@ pub fn read_probabilities<'a>(
     class_weight: Option<&WeightValues>,
     run: &mut Run<'_>,
 ) -> Result<Probabilities<'a>, Error> {
+    if let Some(summary) =
+        read_few(&rows, ("targets", &|row| row), class_weight, run, |_, row| Ok(row))?
+    {
+        return Ok(Probabilities { rows, summary });
+    }
     let level = run.level;
     let read = |row: usize, start: usize, values: &[f64], partial: &mut PartialRow| {
         check_entries(level, "targets", values, |k| vec![row, start + k])?;
@@ -142,14 +149,19 @@ pub fn read_prior<'a>(rows: Rows<'a>, run: &mut Run<'_>) -> Result<Prior<'a>, Er
         level.add_exactly(sum, values);
         Ok(())
     };
-    let finish = |row, sum: ExactSum| {
-        let (sum, tolerance) = (sum.value(), prior_tolerance(classes));
+    let finish = |row, sum: f64| {
+        let tolerance = prior_tolerance(classes);
         if (sum - 1.0).abs() <= tolerance {
             return Ok(sum);
         }
         Err(Error::PriorSum { class_axis: 1, index: vec![number(row)], sum, tolerance })
     };
-    let masses = run.read_rows(&distinct, read, finish)?;
+    let few =
+        read_few(&distinct, ("prior", &number), None, run, |row, read| finish(row, read.mass))?;
+    let masses = match few {
+        Some(masses) => masses,
+        None => run.read_rows(&distinct, read, |row, sum: ExactSum| finish(row, sum.value()))?,
+    };
     let [mass] = masses[..] else {
         return Ok(Prior::PerRow { rows, distinct, places, masses });
     };

@@ -35,10 +35,14 @@ impl ExactSum {
 
     /// The sum, rounded once.
     pub(crate) fn value(&self) -> f64 {
-        let mut sum = RunningSum::default();
-        self.high.iter().for_each(|high| sum.add(*high));
-        sum.lost += self.low.iter().sum::<f64>();
-        sum.value()
+        let Self { mut high, mut low } = *self;
+        for half in [4, 2, 1] {
+            for i in 0..half {
+                let (sum, lost) = two_sum(high[i], high[i + half]);
+                (high[i], low[i]) = (sum, low[i] + low[i + half] + lost);
+            }
+        }
+        RunningSum { sum: high[0], lost: low[0] }.value()
     }
 }
 

@@ -6,7 +6,8 @@ use super::{LossTerms, NO_CLASS, Prior, ProbabilityRow, Targets, WeightValues, u
 use crate::error::Error;
 use crate::math::count;
 use crate::simd::{Float, Rows, Source};
-pub(crate) use made::{PART, fill_masked, positive};
+pub(crate) use made::{PART, Smoothing, fill_masked, positive};
+use std::ops::Range;
 
 /// The weights w of `dot`.
 #[derive(Clone, Copy, Default)]
@@ -136,6 +137,36 @@ impl<'a, F: Float> SmoothedTargets<'a, F> {
         matches!(self.targets, Targets::Probabilities(_)) || matches!(self.smooth, Smooth::Made)
     }
 
+    /// The weights of these rows where they lie in memory, and how they are smoothed if they are not yet; None if some
+    /// have to be computed row by row.
+    pub(crate) fn weight_rows(&self, rows: Range<usize>) -> Option<(&Rows<'_>, Option<Smoothing>)> {
+        let targets = match (self.targets, &self.smooth) {
+            (Targets::Labels(_), Smooth::Rows(rows)) => return Some((rows, None)),
+            (Targets::Probabilities(targets), Smooth::Absent | Smooth::Ones) => targets,
+            _ => return None,
+        };
+        let (smoothing, summary) = (self.smoothing(), &targets.summary[rows]);
+        let are_plain = if smoothing.is_some() {
+            summary.iter().all(|row| row.only == NO_CLASS)
+        } else {
+            self.are_targets_plain() && summary.iter().all(|row| unit_of(row.mass) == 1.0)
+        };
+        are_plain.then_some((&targets.rows, smoothing))
+    }
+
+    /// Are the weights of rows the probabilities as they are, unless their sum is not ordinary?
+    fn are_targets_plain(&self) -> bool {
+        let LossTerms { label_smoothing, class_weight, .. } = self.terms;
+        *label_smoothing == 0.0 && class_weight.is_none() && self.kept.is_none()
+    }
+
+    /// How probabilities are smoothed, if all classes of all rows are smoothed alike.
+    pub(crate) fn smoothing(&self) -> Option<Smoothing> {
+        let label_weight = 1.0 - self.terms.label_smoothing;
+        let are_alike = matches!(self.smooth, Smooth::Ones) && label_weight > 0.0;
+        are_alike.then(|| Smoothing { label_weight, beta: self.prior_factor(0).0 })
+    }
+
     /// The weights of rows, if they are the same for all.
     #[inline(always)]
     pub(crate) fn weights_of_all(&self) -> Option<Weights<'_, F>> {
@@ -192,10 +223,7 @@ impl<'a, F: Float> SmoothedTargets<'a, F> {
             target.smooth_mass = f64::NAN;
         }
         // Probabilities whose sum is not ordinary are divided by a power of two, so they are not read in place.
-        let is_plain = label_smoothing == 0.0
-            && class_weight.is_none()
-            && self.kept.is_none()
-            && unit_of(mass) == 1.0;
+        let is_plain = self.are_targets_plain() && unit_of(mass) == 1.0;
         let direct = targets.rows.direct(row).filter(|_| is_plain);
         target.made_by = direct.is_none().then_some(self);
         target.weights = direct.map_or(Weights::Absent, Weights::Row);

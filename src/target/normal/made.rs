@@ -2,7 +2,8 @@
 //! class weights or masks, and from priors of another type than the rows.
 
 use super::SmoothedTargets;
-use crate::simd::{ExactSum, Float, Level, Vector, outlined};
+use crate::math::Real;
+use crate::simd::{ExactSum, Float, Level, Sink, Vector, Widened, outlined};
 use crate::target::{LossTerms, NO_CLASS, Prior, Targets, WeightValues, unit_of};
 
 /// Classes whose weights are computed at a time, even if there are fewer: loops of a fixed length are vectorised.
@@ -35,6 +36,15 @@ impl<F: Float> SmoothedTargets<'_, F> {
                 }
                 _ => None,
             };
+            if let (Some(smoothing), Some(targets)) = (self.smoothing(), targets)
+                && let Some(q) = targets.rows.direct::<F>(row)
+            {
+                let (q, mut w) = (q.part(start, w.len()), Sink::from_slice(w));
+                for at in (0..q.len()).step_by(V::LANES) {
+                    w.set_vector(at, smoothing.of(q.vector::<V>(token, at, F::default())));
+                }
+                return Filled { mass: 0.0, is_lost: false };
+            }
             let (mut beta, prior_unit) = self.prior_factor(row);
             let mut label_weight = 1.0 - label_smoothing;
             if let Some(targets) = targets.filter(|_| label_smoothing == 0.0) {
@@ -42,15 +52,12 @@ impl<F: Float> SmoothedTargets<'_, F> {
             }
             let (smooths, is_weighted) = (label_smoothing > 0.0, self.terms.class_weight.is_some());
             let is_uniform = smooths && !is_weighted && matches!(self.terms.prior, Prior::Uniform);
-            let mut uniform = Aligned([F::default(); PART]);
-            if is_uniform {
-                self.terms.prior_part(row, start, PART, prior_unit, &mut uniform);
-            }
+            let uniform = positive(if is_uniform { 1.0 / prior_unit } else { 0.0 });
             let (mut sum, mut is_lost) = (ExactSum::default(), false);
             for (part, w) in w.chunks_mut(PART).enumerate() {
                 let (start, len) = (start + part * PART, w.len());
                 let kept = kept.chunks(PART).nth(part).unwrap_or_default();
-                let mut made = uniform;
+                let mut made = Aligned([uniform; PART]);
                 if smooths && !is_uniform {
                     self.terms.prior_part(row, start, len, prior_unit, &mut made);
                 }
@@ -78,8 +85,26 @@ impl<F: Float> SmoothedTargets<'_, F> {
                 fill_masked(kept, &mut made.0, F::default());
                 made.put(w);
             }
-            Filled { mass: sum.value(), is_lost }
+            Filled { mass: if is_weighted { sum.value() } else { 0.0 }, is_lost }
         })
+    }
+}
+
+/// Smoothing by a uniform prior: (1 − ε)·q + ε/K.
+#[derive(Clone, Copy)]
+pub(crate) struct Smoothing {
+    pub(super) label_weight: f64,
+    pub(super) beta: f64,
+}
+
+impl Smoothing {
+    /// The weights of probabilities, which are positive and stay so.
+    #[inline(always)]
+    pub(crate) fn of<V: Vector>(self, q: V) -> V {
+        let q = V::Doubles::widen(q);
+        let weight: V = (q * q.like(self.label_weight) + q.like(self.beta)).narrow();
+        let zero = V::splat(weight.token(), V::Scalar::default());
+        V::select(weight.eq(zero), V::splat(weight.token(), V::Scalar::SMALLEST), weight)
     }
 }
 

@@ -1,0 +1,124 @@
+"""Rows of probabilities: of few classes they are read, and computed, several at a time; each counts alone."""
+
+import re
+
+import numpy as np
+import pytest
+
+import smoothxent as sx
+from ulp import assert_same_bits
+
+ROWS = 37  # two tiles of 16 rows and a part of one; four groups of eight and a part
+CLASSES = [1, 3, 10, 16, 64, 65, 130]
+some_classes = pytest.mark.parametrize("classes", CLASSES)
+LAYOUTS = {
+    "C order": np.array,
+    "Fortran order": lambda a: a.copy(order="F"),
+    "every second row": lambda a: np.repeat(a, 2, axis=0)[::2],
+    "backwards": lambda a: a[:, ::-1].copy()[:, ::-1],
+    "float64": lambda a: a.astype(np.float64),
+}
+KINDS = {
+    "distributions": lambda q: q,
+    "one-hot": lambda q: np.eye(q.shape[1], dtype=q.dtype)[np.arange(len(q)) % q.shape[1]],
+    "of any mass": lambda q: (
+        q * np.float32(10.0) ** (np.arange(len(q), dtype="f4") % 31 - 20)[:, None]
+    ),
+    "some of no mass": lambda q: q * (np.arange(len(q)) % 3 > 0)[:, None].astype("f4"),
+    "tiny entries": lambda q: np.where(np.arange(q.shape[1]) % 2, q, np.float32(1e-42)),
+}
+
+
+def distributions(classes, seed=0):
+    q = np.random.default_rng(seed).random((ROWS, classes), dtype=np.float32) + np.float32(0.01)
+    return q / q.sum(axis=1, keepdims=True)
+
+
+@some_classes
+@pytest.mark.parametrize("kind", [*KINDS, "every kind"])
+@pytest.mark.parametrize("label_smoothing", [0.0, 0.1, 1.0])
+@pytest.mark.parametrize("weights", [{}, {"sample_weight": np.arange(ROWS) % 4 / 2}])
+def test_a_row_alone_has_the_same_bits(classes, kind, label_smoothing, weights):
+    z = np.random.default_rng(1).standard_normal((ROWS, classes), dtype=np.float32) * 5
+    q = distributions(classes)
+    kinds = [KINDS[kind]] if kind in KINDS else list(KINDS.values())
+    targets = np.empty_like(q)
+    for row in range(ROWS):
+        targets[row] = kinds[row * 7 // 5 % len(kinds)](q)[row]
+    options = {"label_smoothing": label_smoothing, "reduction": "sum"}
+
+    def of_rows(rows, layout=np.array):
+        own = {name: weight[rows] for name, weight in weights.items()}
+        _, grad = sx.cross_entropy_value_and_grad(z[rows], layout(targets[rows]), **own, **options)
+        return grad, sx.cross_entropy(
+            z[rows], layout(targets[rows]), **own, **options | {"reduction": "none"}
+        )
+
+    alone = [of_rows(slice(row, row + 1)) for row in range(ROWS)]
+    grads, losses = (np.concatenate(parts) for parts in zip(*alone, strict=True))
+    for layout in LAYOUTS.values():
+        grad, loss = of_rows(slice(None), layout)
+        assert_same_bits(grad, grads)
+        assert_same_bits(loss, losses)
+
+
+@some_classes
+def test_prior_of_each_row_in_any_layout(classes):
+    z = np.random.default_rng(1).standard_normal((ROWS, classes), dtype=np.float32) * 5
+    labels, prior = np.arange(ROWS) % classes, distributions(classes)
+    options = {"label_smoothing": 0.3, "reduction": "sum"}
+    alone = [
+        sx.cross_entropy_value_and_grad(
+            z[i : i + 1], labels[i : i + 1], prior=prior[i : i + 1], **options
+        )[1]
+        for i in range(ROWS)
+    ]
+    for layout in LAYOUTS.values():
+        _, grad = sx.cross_entropy_value_and_grad(z, labels, prior=layout(prior), **options)
+        assert_same_bits(grad, np.concatenate(alone))
+
+
+@some_classes
+@pytest.mark.parametrize("value", [-0.25, np.nan, np.inf])
+@pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS)
+def test_the_first_bad_entry_is_named(classes, value, layout):
+    z = np.zeros((ROWS, classes), np.float32)
+    for first in [0, 7, 8, 20, 36]:
+        q = distributions(classes)
+        place = first, first % classes
+        q[place] = value
+        q[first + 1 :, 0] = -1.0
+        with pytest.raises(
+            ValueError, match=re.escape(f"targets[{place[0]}, {place[1]}] is {value}")
+        ):
+            sx.cross_entropy(z, layout(q))
+        with pytest.raises(
+            ValueError, match=re.escape(f"prior[{place[0]}, {place[1]}] is {value}")
+        ):
+            sx.cross_entropy(z, np.zeros(ROWS, int), label_smoothing=0.1, prior=layout(q))
+
+
+@some_classes
+def test_the_first_bad_prior_is_named(classes):
+    z, labels = np.zeros((ROWS, classes), np.float32), np.zeros(ROWS, int)
+    for first in [0, 6, 30]:
+        prior = distributions(classes)
+        prior[first] *= 2
+        prior[first + 1, 0] = np.nan
+        with pytest.raises(ValueError, match=re.escape(f"prior[{first}, :] sums to ")):
+            sx.cross_entropy(z, labels, label_smoothing=0.1, prior=prior)
+
+
+@some_classes
+@pytest.mark.parametrize("label_smoothing", [0.0, 0.25])
+def test_class_weights_are_summed(classes, label_smoothing):
+    """The weighted mean divides by Σ q c of all rows; that of one-hot targets is that of their labels."""
+    z = np.random.default_rng(1).standard_normal((ROWS, classes), dtype=np.float32) * 5
+    labels = np.arange(ROWS) % classes
+    weights = np.random.default_rng(2).random(classes) + 0.5
+    one_hot = np.eye(classes, dtype=np.float32)[labels]
+    options = {"class_weight": weights, "label_smoothing": label_smoothing}
+    loss, grad = sx.cross_entropy_value_and_grad(z, one_hot, **options)
+    of_labels, grad_of_labels = sx.cross_entropy_value_and_grad(z, labels, **options)
+    assert loss == of_labels
+    assert_same_bits(grad, grad_of_labels)
