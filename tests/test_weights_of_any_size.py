@@ -161,3 +161,35 @@ def test_probabilities_of_any_size_are_read_alike_in_any_layout(classes, size):
         loss, grad = sx.cross_entropy_value_and_grad(z, same, reduction="none")
         assert_same_bits(loss, expected[0])
         assert_same_bits(grad, expected[1])
+
+
+@every_float
+@pytest.mark.parametrize("classes", [3, 70, 20000])
+@pytest.mark.parametrize("form", ["labels", "probabilities"])
+@pytest.mark.parametrize("size", [1e-6, 1e-8, 1e-12, 1e-15, 1e-17, 1e-20])
+def test_small_class_weights_and_a_large_factor(dtype, classes, form, size):
+    """Their product is near 1e30, within float32, but the factor is not."""
+    z, labels, _ = problem(classes, dtype, rows=3)
+    targets = labels if form == "labels" else np.full(z.shape, 1 / classes, dtype)
+    options = {"label_smoothing": 0.1, "class_weight": np.full(classes, size)}
+    factor = 1e30 / size
+    _, by_weight = value_and_grad(
+        z, targets, sample_weight=np.full(3, factor), reduction="sum", **options
+    )
+    _, by_normalizer = value_and_grad(z, targets, normalizer=1 / factor, **options)
+    _, plain = value_and_grad(z, targets, label_smoothing=0.1, reduction="sum")
+    for grad in (by_weight, by_normalizer):
+        np.testing.assert_allclose(grad, plain * 1e30, rtol=1e-5, atol=1e22)
+
+
+@every_float
+def test_a_prior_that_is_small_where_it_is_not_masked_and_a_small_temperature(dtype):
+    """In units of the temperature, the gradient is that of a prior of any other size."""
+    kept = np.array([True, True, True, False])
+    z = np.array([[0.0, 1.0, 2.0, 5.0]], dtype)
+    prior = np.array([0.2e-10, 0.3e-10, 0.5e-10, 1 - 1e-10])
+    options = {"label_smoothing": 0.5, "where": kept, "reduction": "sum"}
+    cold = z * dtype(2.0**-99)
+    _, grad = value_and_grad(cold, [1], prior=prior, temperature=2.0**-99, **options)
+    _, expected = value_and_grad(z, [1], prior=[0.2, 0.3, 0.5, 0], **options)
+    np.testing.assert_allclose(grad * dtype(2.0**-99), expected, rtol=1e-5)

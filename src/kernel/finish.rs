@@ -242,7 +242,10 @@ fn gradient<F: Float, D: Real>(
         smooth = lse.mul_add(slope * down, smooth_mass);
     }
     let weight = spike + smooth;
-    let size = (weight.abs() + smooth_mass) * scale;
+    let (size, pull) = ((weight.abs() + smooth_mass) * scale, beta * scale);
+    // β is large where the weights w are small: then β·w, not β, is of the size of the mass.
+    let larger = D::pick(size.ge(pull), size, pull);
+    let size = D::pick(size.like(LARGEST_FACTOR).ge(pull), size, larger);
     let is_small = D::all(size.like(LARGEST_FACTOR).ge(size));
     if !(is_small && D::all(size.ge(size.like(SMALLEST_FACTOR)))) {
         // Rows whose factor is not ordinary are in units of a power of two near it.
