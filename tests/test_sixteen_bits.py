@@ -82,12 +82,13 @@ def test_float64_is_not_rounded_twice():
 
 
 @every_type
-def test_wider_outputs_take_the_float32_result(dtype):
+def test_outputs_of_any_type_take_the_float32_result(dtype):
     z, labels, _ = draw(33, dtype)
     wide = z.astype(np.float32)
-    for kind in (np.float32, np.float64):
-        out = np.zeros(z.shape, kind)
+    for kind in (np.float32, np.float64, *TYPES):
+        out, lse = np.zeros(z.shape, kind), np.zeros(len(z), kind)
         assert_same_bits(sx.softmax(z, out=out), sx.softmax(wide).astype(kind))
+        assert_same_bits(sx.logsumexp(z, out=lse), sx.logsumexp(wide).astype(kind))
         _, grad = sx.cross_entropy_value_and_grad(z, labels, grad_out=out)
         assert_same_bits(grad, sx.cross_entropy_value_and_grad(wide, labels)[1].astype(kind))
     assert_same_bits(sx.softmax(z, dtype=np.float32), sx.softmax(wide))

@@ -33,7 +33,7 @@ pub(super) struct Output<'py> {
 
 impl<'py> Output<'py> {
     /// A new array of `shape`, or the caller's `out` if it is given; made in `place`, so that it is not copied. Without
-    /// `storage` its type is that of the logits, but 16-bit logits do not limit the precision of a wider `out`.
+    /// `storage` the type of a new array is that of the logits, and that of `out` may be any.
     #[inline(always)]
     pub(super) fn new<'p>(
         place: &'p mut Option<Self>,
@@ -43,7 +43,7 @@ impl<'py> Output<'py> {
         storage: Option<Storage>,
         inputs: &Inputs<'_, 'py>,
     ) -> PyResult<&'p mut Self> {
-        let (py, may_widen) = (out.py(), storage.is_none());
+        let (py, is_any) = (out.py(), storage.is_none());
         let storage = storage.unwrap_or(inputs.logits.array.storage());
         if out.is_none() {
             return Ok(place.insert(Self::fresh(py, shape, storage)?));
@@ -54,9 +54,7 @@ impl<'py> Output<'py> {
         output.array.refuse_output(py, name, shape)?;
         let array = &output.array;
         // Otherwise a result is rounded to `storage` first, even if `out` is wider.
-        let takes_it = array.storage() == storage
-            || inputs.logits.compute == storage
-            || (may_widen && array.storage().size() > 2);
+        let takes_it = is_any || array.storage() == storage || inputs.logits.compute == storage;
         if takes_it && !inputs.forbid(array) {
             return Ok(output);
         }
