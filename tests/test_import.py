@@ -146,3 +146,25 @@ print(json.dumps(counts))
 """)
     assert counts[0] == counts[1] == counts[2]
     assert counts[3] > counts[2]  # otherwise the test would prove nothing
+
+
+def test_subinterpreters_are_refused():
+    """There a call would wait forever for a lock that its own thread holds."""
+    code = """
+try:
+    import _interpreters as interpreters
+    run = interpreters.exec
+except ImportError:
+    import _xxsubinterpreters as interpreters
+    run = interpreters.run_string
+run(interpreters.create(), '''
+import warnings
+warnings.simplefilter("ignore")  # of NumPy
+try:
+    import smoothxent
+except ImportError as error:
+    print(error, flush=True)
+''')
+"""
+    child = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert child.stdout.strip() == "smoothxent cannot be used in a subinterpreter", child.stderr

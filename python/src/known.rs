@@ -5,7 +5,7 @@
 use super::arrays::check_fields;
 use super::call::warn;
 use super::dtype::STORAGES;
-use super::objects::call;
+use super::objects::{call, refuse_subinterpreters};
 use pyo3::prelude::*;
 use pyo3::types::PyString;
 use smoothxent::{Level, Storage, pool};
@@ -16,6 +16,7 @@ static KNOWN: OnceLock<Known> = OnceLock::new();
 /// Initializes what must not be initialized while another thread forks, and warns of environment variables that are
 /// ignored. Starts no thread.
 pub(super) fn init(py: Python<'_>) -> PyResult<()> {
+    refuse_subinterpreters(py)?;
     pool::init();
     let _ = Level::current();
     // After this, PyO3 knows that the interpreter is initialized.

@@ -6,6 +6,7 @@
 )]
 
 use super::known::Known;
+use pyo3::exceptions::PyImportError;
 use pyo3::ffi::{self, PyObject};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyInt, PyString, PyTuple};
@@ -29,6 +30,15 @@ macro_rules! new {
             Bound::from_owned_ptr_or_err($py, object)
         }
     };
+}
+
+/// Refuses subinterpreters: a call would attach to the main interpreter and wait for a lock that its own thread holds.
+pub(super) fn refuse_subinterpreters(_py: Python<'_>) -> PyResult<()> {
+    // SAFETY: the interpreter is attached (`_py`).
+    match unsafe { ffi::PyInterpreterState_GetID(ffi::PyInterpreterState_Get()) } {
+        0 => Ok(()),
+        _ => Err(PyImportError::new_err("smoothxent cannot be used in a subinterpreter")),
+    }
 }
 
 pub(super) fn text<'py>(py: Python<'py>, text: &str) -> PyResult<Bound<'py, PyString>> {
