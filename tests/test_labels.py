@@ -1,11 +1,14 @@
 """smooth_labels, label_dropout and class_prior: smoothing seen from the labels."""
 
+from fractions import Fraction
+
 import numpy as np
 import pytest
 
 import reference
 import smoothxent as sx
 from problems import FLOATS, LABEL_DTYPES, one_hot, random_prior, random_probabilities
+from reference import Real
 from ulp import assert_same_bits, assert_within
 
 every_float = pytest.mark.parametrize("dtype", FLOATS)
@@ -14,8 +17,17 @@ every_float = pytest.mark.parametrize("dtype", FLOATS)
 # the two products and the sum rounds.
 SMOOTHED = {np.float32: 0.51, np.float64: 2}
 
+# The weight of a class, the pseudocount added to it, the total and the quotient are each rounded.
+CLASS_PRIOR = 2
+
 # A count of draws is within 5 standard deviations of its mean, except by chance once in two million.
 DEVIATIONS = 5
+
+
+def real(fraction):
+    """A fraction in extended precision."""
+    rounded = float(fraction)
+    return Real(rounded) + Real(float(fraction - Fraction(rounded)))
 
 
 @every_float
@@ -71,6 +83,31 @@ class TestSmoothLabels:
                 sx.smooth_labels(last, label_smoothing=0.2, prior=u, dtype=dtype), -1, axis
             ),
         )
+
+    @pytest.mark.parametrize("classes", [3, 200, 40_000])
+    def test_bits_with_where_and_a_prior(self, dtype, classes):
+        """They depend neither on layout and axis nor on the other rows."""
+        rng = np.random.default_rng(classes)
+        labels = rng.integers(0, classes, (2, 5))
+        u = rng.dirichlet(np.ones(classes), (2, 5))
+        kept = rng.random((2, 5, classes)) < 0.7
+        kept[..., 0] = True
+        options = {"label_smoothing": 0.3, "dtype": dtype}
+        q = sx.smooth_labels(labels, classes, prior=u, where=kept, **options)
+        for laid in (np.asfortranarray, lambda array: array[::-1].copy()[::-1]):
+            assert_same_bits(
+                sx.smooth_labels(labels, classes, prior=laid(u), where=laid(kept), **options), q
+            )
+        for axis in (0, 1):
+            turned = [np.moveaxis(array, -1, axis) for array in (u, kept, q)]
+            for given in (turned, [array.copy() for array in turned]):
+                moved = sx.smooth_labels(
+                    labels, classes, prior=given[0], where=given[1], axis=axis, **options
+                )
+                assert_same_bits(moved, given[2])
+        for row in np.ndindex(labels.shape):
+            one = sx.smooth_labels(labels[row], classes, prior=u[row], where=kept[row], **options)
+            assert_same_bits(one, q[row])
 
     def test_prior_of_each_row(self, dtype):
         u = np.random.default_rng(1).dirichlet(np.ones(10), 4)
@@ -210,6 +247,39 @@ class TestClassPrior:
         weight = np.array([1, 2, 3, np.nan, 4, 5, 6])  # the weight of the ignored label is not read
         u = sx.class_prior(self.labels, 5, sample_weight=weight)
         np.testing.assert_allclose(u, np.array([7, 0, 9, 0, 5]) / 21, rtol=1e-15)
+
+    @pytest.mark.parametrize("count", [7, 100_000])
+    @pytest.mark.parametrize("scale", [0, 30, 400])
+    @pytest.mark.parametrize("pseudocount", [0.0, 0.1])
+    def test_sums_of_many_weights(self, count, scale, pseudocount):
+        """Of many sizes, in sums of which each addition would round, in any order."""
+        rng = np.random.default_rng(scale)
+        labels = rng.integers(0, 9, count) ** 2 // 8  # also classes without labels
+        exponents = rng.integers(-scale, scale + 1, count)
+        weight = np.ldexp(rng.uniform(0.1, 0.2, count), exponents)
+        u = sx.class_prior(labels, 9, sample_weight=weight, pseudocount=pseudocount)
+        exact = [sum(map(Fraction, weight[labels == k].tolist())) for k in range(9)]
+        exact = [mass + Fraction(pseudocount) for mass in exact]
+        sum_of_all = sum(exact)
+        assert_within(CLASS_PRIOR, u, [real(mass / sum_of_all) for mass in exact])
+        order = rng.permutation(count)
+        shuffled = sx.class_prior(
+            labels[order], 9, sample_weight=weight[order], pseudocount=pseudocount
+        )
+        assert_same_bits(shuffled, u)
+
+    def test_a_rare_class(self):
+        labels = np.zeros(100_000, int)
+        labels[1] = 1
+        u = sx.class_prior(labels, 2, sample_weight=np.full(100_000, 0.1))
+        assert_within(CLASS_PRIOR, u, [1 - Real(1) / 100_000, Real(1) / 100_000])
+
+    @pytest.mark.parametrize("largest", [1.5e308, 5e-324])
+    def test_the_largest_and_the_smallest_weights(self, largest):
+        u = sx.class_prior([0, 1, 1], 3, sample_weight=[largest, 0.0, largest / 16])
+        assert_same_bits(
+            u, np.array([16, 1 if largest > 1 else 0, 0]) / (17 if largest > 1 else 16)
+        )
 
     def test_ignore_index(self):
         u = sx.class_prior(self.labels[self.labels >= 0], 5, ignore_index=2)

@@ -16,15 +16,19 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 import numpy as np
 
 from smoothxent import _checks, _options
+from smoothxent._exact import ExactSum, exact_sums
 from smoothxent._pieces import FAR, allocated, pieces
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from typing import SupportsFloat, SupportsIndex
 
     from numpy.typing import ArrayLike, NDArray
 
     _Out = TypeVar("_Out", bound=NDArray[Any])
     _Label = TypeVar("_Label", bound=np.integer[Any])
+
+_BITS = 28  # of an integer part of a weight
 
 
 @overload
@@ -93,7 +97,7 @@ def label_dropout(
     Returns
     -------
     ndarray
-        A new array of the shape and dtype of `targets`.
+        A new array of the shape of `targets` and of their dtype, in native byte order.
 
     Raises
     ------
@@ -235,8 +239,8 @@ def class_prior(
 
     Notes
     -----
-    The sums are accumulated in float64. The error of the result, and of the sum of its elements, is
-    at most a few ulp.
+    The error of the result, and of the sum of its elements, is at most a few ulp. The result does
+    not depend on the order of the labels.
 
     The computation is done by NumPy, in the rounding mode of the caller.
 
@@ -264,15 +268,11 @@ def class_prior(
     if sample_weight is not None:
         weights = _checks.weights(sample_weight, labels, ignored)
     with np.errstate(all="ignore"):
-        mass: NDArray[Any] = allocated(np.zeros, classes)
-        for at in pieces(labels.shape, FAR):
-            is_kept = _checks.is_kept(labels[at], ignored)
-            counted = labels[at][is_kept].astype(np.intp)
-            added = np.ones(counted.shape) if weights is None else weights[at][is_kept]
-            np.add.at(mass, counted, added.astype(np.float64, copy=False))
+        mass = _class_weights(labels, classes, ignored, weights)
         for at in pieces(mass.shape):
             mass[at] += pseudo
-        total = float(_checks.sums(mass.shape, 0, lambda at: mass[at])[0])
+        sums = (exact_sums(mass[at][np.newaxis])[0] for at in pieces(mass.shape))
+        total = sum(sums, ExactSum()).value()
         if total == 0.0:
             raise ValueError(
                 "targets has nothing to count: the total weight of its labels is 0, and so is "
@@ -283,3 +283,47 @@ def class_prior(
         for at in pieces(mass.shape):
             mass[at] /= total
     return mass
+
+
+def _class_weights(
+    labels: NDArray[np.integer[Any]],
+    classes: int,
+    ignored: int | None,
+    weights: NDArray[Any] | None,
+) -> NDArray[np.float64]:
+    """Return the total weight of the labels of each class, or their number if there are no weights.
+
+    Additions of float64 numbers would round. Relative to a power of two above the largest weight of
+    its class, a weight is split into integers of `_BITS` bits, whose sums in int64 are exact for up
+    to 2**35 labels, in any order. What is left of a weight after three integers is less than 2**-84
+    of the largest one, and is not added.
+    """
+
+    def counted() -> Iterator[tuple[NDArray[np.intp], NDArray[np.float64]]]:
+        for at in pieces(labels.shape, FAR):
+            is_kept = _checks.is_kept(labels[at], ignored)
+            added = np.ones(is_kept.shape) if weights is None else weights[at]
+            yield labels[at][is_kept].astype(np.intp), added[is_kept].astype(np.float64)
+
+    total: NDArray[np.float64] = allocated(np.zeros, classes)
+    if weights is None:
+        for of, ones in counted():
+            np.add.at(total, of, ones)
+        return total
+    for of, added in counted():
+        np.maximum.at(total, of, added)  # at first the largest weight
+    exponents: NDArray[np.int32] = allocated(np.empty, classes, np.int32)
+    for at in pieces(total.shape):
+        exponents[at] = np.frexp(total[at])[1] - _BITS
+    parts: NDArray[np.int64] = allocated(np.zeros, (3, classes), np.int64)
+    for of, rest in counted():
+        rest = np.ldexp(rest, -exponents[of])
+        for part in parts:
+            whole = np.floor(rest)
+            np.add.at(part, of, whole.astype(np.int64))
+            rest = np.ldexp(rest - whole, _BITS)
+    for at in pieces(total.shape):
+        high, middle, low = (part[at].astype(np.float64) for part in parts)
+        middle += np.ldexp(low, -_BITS)
+        total[at] = np.ldexp(high + np.ldexp(middle, -_BITS), exponents[at])
+    return total
