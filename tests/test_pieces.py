@@ -7,7 +7,7 @@ import pytest
 from ml_dtypes import bfloat16
 
 import smoothxent as sx
-from smoothxent import _labels, _pieces, _smoothing, tf_losses
+from smoothxent import _checks, _labels, _pieces, _smoothing, tf_losses
 from ulp import assert_same_bits
 
 LENGTHS = [1, 5, 12, 64]
@@ -20,7 +20,8 @@ Q = rng.dirichlet(np.ones(6), (3, 7)).astype(np.float32)
 
 
 def cut_to(monkeypatch, length):
-    monkeypatch.setattr(_pieces, "LEN", length)
+    for module in (_pieces, _checks):
+        monkeypatch.setattr(module, "LEN", length)
     for module in (_labels, _smoothing):
         monkeypatch.setattr(module, "FAR", length)
 
@@ -42,6 +43,12 @@ CALLS = {
     "smoothed probabilities": lambda: sx.smooth_labels(
         Q, label_smoothing=0.1, prior=PRIOR, where=KEPT, dtype=bfloat16
     ),
+    "masked probabilities": lambda: sx.smooth_labels(
+        Q, label_smoothing=0.1, prior=PRIOR, where=KEPT, dtype=float
+    ),
+    "masked probabilities, first axis": lambda: sx.smooth_labels(
+        Q.T, label_smoothing=0.1, prior=PRIOR.T, where=KEPT.T, dtype=float, axis=0
+    ),
     "a mask alone": lambda: sx.smooth_labels(LABELS, 6, label_smoothing=0.0, where=KEPT),
     "in place": lambda: (lambda q: sx.smooth_labels(q, label_smoothing=0.1, out=q))(Q.copy()),
     "over the next row": lambda: (lambda q, out: sx.smooth_labels(q, label_smoothing=0.1, out=out))(
@@ -58,6 +65,9 @@ CALLS = {
         LABELS.astype(np.int8), 6, rate=0.5, prior=PRIOR[0, 0], rng=0
     ),
     "counted": lambda: sx.class_prior(LABELS, 6, sample_weight=np.arange(7), ignore_index=3),
+    "counted with weights": lambda: sx.class_prior(
+        LABELS, 6, sample_weight=PRIOR[..., 0], pseudocount=0.1
+    ),
     "converted": lambda: sx.softmax(LABELS.astype(">i2").T),
     "a list": lambda: sx.softmax(LABELS.tolist()),
     "a list of ints and floats": lambda: sx.softmax([[1, 2, 3, 4, 5, 6, 7], [0.5] * 7]),

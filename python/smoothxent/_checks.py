@@ -24,7 +24,7 @@ from smoothxent._arrays import (
 from smoothxent._errors import LabelError
 from smoothxent._options import between, integer, number
 from smoothxent._outputs import as_output
-from smoothxent._pieces import allocated, copied, first, pieces
+from smoothxent._pieces import LEN, allocated, copied, first, pieces
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 
 _MOST_AXES = 64  # the limit of NumPy 2
+_SUMMED = 1 << 14
 
 
 def unit_interval(value: SupportsFloat, name: str) -> float:
@@ -172,11 +173,19 @@ def prior_values(u: NDArray[Any], axis: int) -> None:
 def sums(
     shape: tuple[int, ...], axis: int, values: Callable[[Index], NDArray[Any]]
 ) -> NDArray[np.float64]:
-    """Return the sums along `axis`, kept with length 1, of an array of `shape` that is read in pieces."""
+    """Return the sums along `axis`, kept with length 1, of an array of `shape` that is read in pieces.
+
+    The order of the additions depends on the length of the axis alone: blocks of `_SUMMED` numbers
+    are added one after the other, and NumPy adds the numbers of a block from a contiguous copy.
+    """
     total = allocated(np.zeros, (*shape[:axis], 1, *shape[axis + 1 :]))
-    for at in pieces(shape):
-        rows = (*at[:axis], slice(None), *at[axis + 1 :])
-        total[rows] += values(at).sum(axis, keepdims=True, dtype=np.float64)
+    most = LEN // max(1, min(shape[axis], _SUMMED))
+    for rows in pieces((*shape[:axis], *shape[axis + 1 :]), most):
+        whole = (*rows[:axis], slice(None), *rows[axis:])
+        for start in range(0, shape[axis], _SUMMED):
+            block = values((*rows[:axis], slice(start, start + _SUMMED), *rows[axis:]))
+            by_row = np.ascontiguousarray(np.moveaxis(block, axis, -1), np.float64)
+            total[whole] += np.expand_dims(by_row.sum(-1), axis)
     return total
 
 
