@@ -49,7 +49,7 @@ def deaths(ends):
 # Where other libraries end the process because they have no memory, by their text on stderr.
 FATAL_ELSEWHERE = (
     # CPython, in ContextVar.set (PyContextVar_Set): no memory for the token, and then none for the value.
-    r'Segmentation fault\n\n.*\n  File ".*/_threads\.py", line \d+ in num_threads',
+    r'Segmentation fault\n\n.*\n  File ".*/_threads\.py", line \d+ in _block',
     r'Segmentation fault\n\n.*\n  File ".*/numpy/.*/_ufunc_config\.py", line \d+ in __enter__',  # numpy.errstate
     # OpenBLAS: a list of what each thread does; exit(1). Small products are made on one thread, without it.
     "OpenBLAS: malloc failed in gemm_driver",

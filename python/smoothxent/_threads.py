@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 import numpy as np
 
 from smoothxent import _smoothxent as _native
+from smoothxent._options import between
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from contextlib import _GeneratorContextManager
 
 # The number of `num_threads` blocks. The native code reads it from the first block on.
 _IN_CONTEXT: ContextVar[int | None] = ContextVar("smoothxent.num_threads", default=None)
@@ -87,8 +89,7 @@ def get_num_threads() -> int:
     return _native.get_num_threads()
 
 
-@contextmanager
-def num_threads(n: int) -> Iterator[None]:
+def num_threads(n: int) -> _GeneratorContextManager[None]:
     """Use at most `n` threads inside a ``with`` block or a decorated function.
 
     The setting applies to the current context (see `contextvars`): to calls from the current
@@ -123,6 +124,11 @@ def num_threads(n: int) -> Iterator[None]:
     ...     sx.get_num_threads()
     1
     """
+    return _block(between(n, "n", 1))
+
+
+@contextmanager
+def _block(n: int) -> Iterator[None]:
     token = _native._enter_num_threads(_IN_CONTEXT, n)
     try:
         yield
