@@ -256,6 +256,21 @@ def test_arguments_that_are_refused(objective):
             ValueError,
             "class_weight must have one axis, that of the classes, got shape ()",
         ),
+        (
+            {"class_weight": [1, -1]},
+            ValueError,
+            "class_weight[1] is -1.0, but weights must be finite and non-negative",
+        ),
+        (
+            {"class_weight": [np.nan, 1]},
+            ValueError,
+            "class_weight[0] is nan, but weights must be finite and non-negative",
+        ),
+        (
+            {"class_weight": [1, 1, np.inf]},
+            ValueError,
+            "class_weight[2] is inf, but weights must be finite and non-negative",
+        ),
     ):
         with pytest.raises(kind) as error:
             objective(**given)
@@ -266,13 +281,11 @@ def test_arguments_that_are_refused(objective):
         ({}, (labels[:3], z), "labels must have shape (4,), got (3,)"),
         ({}, (labels, z[:, :1]), "scores must have shape (N,) or (N, K) with at least 2 classes, got (4, 1)"),
         ({}, (labels, z[None]), "scores must have shape (N,) or (N, K) with at least 2 classes, got (1, 4, 3)"),
-        ({}, ([0.0], np.zeros((1, 16385))), "logits has 16385 classes, expected at most 16384"),
+        ({}, ([0.0], np.zeros((1, 16385))), "scores has 16385 classes, expected at most 16384"),
     ):  # fmt: skip
         with pytest.raises(ValueError) as error:  # noqa: PT011
             objective(**given)(*arguments)
         assert str(error.value) == text
-    with pytest.raises(ValueError, match=r"^class_weight\[1\] is -1"):
-        objective(class_weight=[1.0, -1.0, 1.0])(labels, z)
     with pytest.raises(ValueError, match=r"^sample_weight\[2\] is nan"):
         objective()(labels, z, [1, 1, np.nan, 1])
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["lightgbm_objective", "xgboost_objective"]
 
+_MOST_CLASSES = 16384  # of the native code
 _LEAST_HESSIAN_OF_XGBOOST = np.float32(1e-16)  # as in XGBoost
 
 
@@ -228,7 +229,16 @@ def _options(
     u = None if prior is None else _one_per_class(prior, "prior")
     if u is not None:
         _checks.prior_values(u, 0)
-    weight = None if class_weight is None else _one_per_class(class_weight, "class_weight")
+    if class_weight is None:
+        return smoothing, u, None
+    weight = _one_per_class(class_weight, "class_weight")
+    is_wrong = ~(np.isfinite(weight) & (weight >= 0.0))
+    if is_wrong.any():
+        place = int(is_wrong.argmax())
+        raise ValueError(
+            f"class_weight[{place}] is {float(weight[place])}, but weights must be finite and "
+            "non-negative"
+        )
     return smoothing, u, weight
 
 
@@ -286,6 +296,8 @@ class _Objective:
     ) -> tuple[NDArray[np.floating[Any]], NDArray[np.floating[Any]]]:
         """Return gradient and Hessian, as the library expects them, for scores whose classes are along `axis`."""
         classes = scores.shape[axis]
+        if classes > _MOST_CLASSES:
+            raise ValueError(f"scores has {classes} classes, expected at most {_MOST_CLASSES}")
         for name, values in (("prior", self.prior), ("class_weight", self.class_weight)):
             if values is not None and len(values) != classes:
                 raise ValueError(f"{name} must have shape ({classes},), got {values.shape}")
