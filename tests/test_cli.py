@@ -162,8 +162,10 @@ class TestColumns:
         [
             (pa.array([[1.0, 2.0]] * ROWS), "has the type list<"),
             (pa.array(["a"] * ROWS), "has the type string, expected fixed-size lists of floats"),
-            (pa.array([[1.0, 2.0]] * 300 + [None] * 200, TWO), "has missing values in rows from 300"),
-            (pa.array([[1.0, 2.0]] * 300 + [[1, None]] * 200, TWO), "has missing values in rows from 300"),
+            (pa.array([[1.0, 2.0]] * 333 + [None] * 167, TWO), "has a missing value in row 333"),
+            (pa.array([[1.0, 2.0]] * 333 + [[1, None]] * 167, TWO), "has a missing value in row 333"),
+            (pa.array([[1.0, 2.0]] * 333 + [[1, None], None] * 83 + [[1, 2]], TWO), "has a missing value in row 333"),
+            (pa.array([[1.0, 2.0]] * 333 + [None, [1, None]] * 83 + [[1, 2]], TWO), "has a missing value in row 333"),
         ],
     )  # fmt: skip
     def test_other_columns(self, capsys, column, said):
@@ -171,6 +173,12 @@ class TestColumns:
         np.save("y.npy", Y * 0)
         text = failed(capsys, 1, "file", "y.npy")
         assert text.startswith(f"smoothxent score: error: column 'logits' of file {said}")
+
+    def test_a_missing_label(self, capsys):
+        labels = pa.array([None if row in (450, 470) else int(y) for row, y in enumerate(Y)])
+        pa.parquet.write_table(pa.table({"targets": labels}), "file", row_group_size=200)
+        said = failed(capsys, 1, "z.npy", "file", "--chunk-rows", 10)
+        assert said.endswith("column 'targets' of file has a missing value in row 450")
 
 
 class TestErrors:
@@ -230,6 +238,11 @@ class TestErrors:
         assert failed(capsys, 2, *arguments).startswith("smoothxent")
         assert names() == ["y.npy", "z.npy"]
 
+    def test_ignore_index(self, capsys):
+        assert failed(capsys, 2, "z.npy", "y.npy", "--ignore-index", "1e3") == (
+            "smoothxent score: error: argument --ignore-index: must be an integer or \"none\", got '1e3'"
+        )
+
     @pytest.mark.parametrize(
         "arguments, file",
         [
@@ -268,6 +281,35 @@ class TestErrors:
         said = failed(capsys, 3, "z.npy", "y.npy", "--grad-out", output)
         assert said.endswith(" is not a regular file")
         assert {path.name: path.lstat() for path in Path().iterdir()} == before
+
+    @pytest.mark.parametrize("kind", ["pipe", "folder"])
+    @pytest.mark.parametrize(
+        "name, arguments",
+        [
+            ("logits", ("{}", "y.npy")),
+            ("targets", ("z.npy", "{}")),
+            ("prior", ("z.npy", "y.npy", "--prior", "{}")),
+        ],
+    )
+    def test_inputs_that_are_no_files(self, capsys, kind, name, arguments):
+        """A pipe is refused before it is opened, which would wait for a writer."""
+        Path("folder").mkdir()
+        if hasattr(os, "mkfifo"):
+            os.mkfifo("pipe")
+        else:
+            Path("pipe").mkdir()
+        said = failed(capsys, 3, *(argument.format(kind) for argument in arguments))
+        assert said == (
+            f"smoothxent score: error: {kind}: {name} must be in a regular file, not in a pipe, a device or a "
+            "directory"
+        )
+
+    @pytest.mark.skipif(not Path("/dev/stdin").exists(), reason="the system has no such file")
+    def test_a_file_as_standard_input(self):
+        command = [sys.executable, "-m", "smoothxent", "score", "/dev/stdin", "y.npy"]
+        with open("z.npy", "rb") as logits:
+            run = subprocess.run(command, stdin=logits, capture_output=True, text=True)
+        assert (run.returncode, run.stdout, run.stderr) == (0, f"{sx.score(Z, Y)!r}\n", "")
 
     def test_no_file(self, capsys):
         assert "'w.npy'" in failed(capsys, 3, "z.npy", "w.npy")

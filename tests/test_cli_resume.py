@@ -227,6 +227,52 @@ class TestResume:
         assert names() == ["g.npy", "p.npy", "y.npy", "z.npy"]
 
 
+class TestFiguresThatCannotBePrinted:
+    """Standard output is a file that is open for reading alone, a pipe without a reader, or closed."""
+
+    said = "smoothxent score: error: standard output "
+
+    def run(self, stdout, *arguments):
+        """The exit code and the error message of a process whose output is buffered, as it is by default."""
+        environment = {k: v for k, v in os.environ.items() if k != "PYTHONUNBUFFERED"}
+        command = [sys.executable, "-m", "smoothxent", *arguments]
+        run = subprocess.run(
+            command, stdout=stdout, stderr=subprocess.PIPE, text=True, env=environment
+        )
+        return run.returncode, run.stderr
+
+    @pytest.mark.parametrize("outputs", [(), OUTPUTS], ids=["no outputs", "outputs"])
+    @pytest.mark.parametrize("form", [(), ("--json",)], ids=["table", "JSON"])
+    def test_resumed(self, capsys, outputs, form):
+        """The progress of all rows is kept, so that --resume only prints the figures."""
+        with open("z.npy", "rb") as unwritable:
+            code, said = self.run(unwritable, "score", "z.npy", "y.npy", *outputs, *form)
+        assert (code, said) == (3, f"{self.said}cannot be written: [Errno 9] Bad file descriptor\n")
+        assert progress()["next_row"] == ROWS
+        assert scored(capsys, "z.npy", "y.npy", *outputs, "--resume") == sx.score(Z, Y).as_dict()
+        assert names() == [*(["g.npy", "p.npy"] if outputs else []), "y.npy", "z.npy"]
+
+    @pytest.mark.skipif(os.name != "posix", reason="another number of the error")
+    def test_pipe(self):
+        reader, writer = os.pipe()
+        os.close(reader)
+        code, said = self.run(writer, "score", "z.npy", "y.npy")
+        os.close(writer)
+        assert (code, said) == (3, f"{self.said}cannot be written: [Errno 32] Broken pipe\n")
+
+    def test_closed(self, capsys, monkeypatch):
+        monkeypatch.setattr(sys, "stdout", None)
+        assert main("z.npy", "y.npy") == 3
+        assert capsys.readouterr().err == f"{self.said}cannot be written: it is closed\n"
+        assert progress()["next_row"] == ROWS
+
+    @pytest.mark.parametrize("arguments", [("--version",), ("--help",), ("score", "--help")])
+    def test_texts(self, arguments):
+        with open("z.npy", "rb") as unwritable:
+            code, said = self.run(unwritable, *arguments)
+        assert (code, said) == (3, f"{self.said}cannot be written: [Errno 9] Bad file descriptor\n")
+
+
 class TestProgressThatCannotBeWritten:
     """There is a warning; otherwise the run and an interrupt end as usual."""
 

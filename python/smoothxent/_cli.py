@@ -71,8 +71,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if sys.stderr is None:  # closed: print would use stdout, and an opened file descriptor 2
         sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - for the whole run
     parser, of_score = _parsers()
-    given = parser.parse_args(arguments)
     try:
+        try:
+            given = parser.parse_args(arguments)
+        except SystemExit:
+            _print()  # the texts of --help and --version
+            raise
         return _score(given, of_score)
     except (BadFile, MissingPackage, OSError, MemoryError) as error:
         text = str(error) or "not enough memory"
@@ -124,12 +128,17 @@ def _flag(name: str) -> str:
 
 
 def _integer_or_none(text: str) -> int | None:
-    return None if text == "none" else int(text)
+    try:
+        return None if text == "none" else int(text)
+    except ValueError:
+        expected = f'must be an integer or "none", got {text!r}'
+        raise argparse.ArgumentTypeError(expected) from None
 
 
 def _score(given: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
     inputs = {"logits": given.logits, "targets": given.targets} | _given(given, ARRAYS)
     outputs = {name: _target(path) for name, path in _given(given, OUTPUTS).items()}
+    _check_inputs(inputs)
     _check_outputs(outputs, inputs, parser)
     numbers = _given(given, NUMBERS) | {"ignore_index": given.ignore_index}
     job = Job(
@@ -153,6 +162,12 @@ def _score(given: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
         rows = sum(job.logits.shape[:1])  # 0 for an array without axes, which `score` refuses
         with _bar(rows, job.reached[1]) as show:
             result = job.run(show)
+        try:
+            _print(f"{json.dumps(_json(result)) if given.json else result}\n")
+        except OSError:
+            job.save()  # --resume only prints
+            raise
+        job.finish()
     except KeyboardInterrupt as error:
         what_next = "; --resume goes on from there" if job.save() else ""
         print(f"smoothxent score: interrupted at row {job.reached[1]}{what_next}", file=sys.stderr)
@@ -167,8 +182,30 @@ def _score(given: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
         if name in (*NUMBERS, "ignore_index", "top_k", "chunk_rows"):
             parser.error(str(error))
         raise
-    print(json.dumps(_json(result)) if given.json else result)
     return DONE
+
+
+def _print(text: str = "") -> None:
+    """Write a text, and what is still buffered, to standard output: errors are raised here, not when Python exits."""
+    if sys.stdout is None:
+        if text:
+            raise OSError("standard output cannot be written: it is closed")
+        return
+    try:
+        print(text, end="", flush=True)
+    except OSError as error:
+        with open(os.devnull, "wb") as null:  # for the text that is left when Python exits
+            os.dup2(null.fileno(), sys.stdout.fileno())
+        raise OSError(f"standard output cannot be written: {error}") from None
+
+
+def _check_inputs(inputs: dict[str, Path]) -> None:
+    """Refuse inputs that are no regular files; those that do not exist are left to `open`."""
+    for name, path in inputs.items():
+        if path.exists() and not path.is_file():
+            raise OSError(
+                f"{path}: {name} must be in a regular file, not in a pipe, a device or a directory"
+            )
 
 
 def _check_outputs(

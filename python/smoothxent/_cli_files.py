@@ -150,9 +150,20 @@ class BatchedRows:
     def _as_array(self, batch: Any) -> NDArray[Any]:
         values = batch.flatten() if self.shape[1:] else batch
         if batch.null_count or values.null_count:
-            raise BadFile(f"{self._place} has missing values in rows from {self._first} on")
+            row = self._first + _row_of_missing(batch)
+            raise BadFile(f"{self._place} has a missing value in row {row}")
         array: NDArray[Any] = values.to_numpy(zero_copy_only=True)
         return array.reshape(len(batch), *self.shape[1:])
+
+
+def _row_of_missing(batch: Any) -> int:
+    """Return the first row of a batch that is missing or has a missing value; there is one."""
+    row: int = batch.is_null().index(True).as_py() if batch.null_count else len(batch)
+    if hasattr(batch.type, "list_size"):
+        before = batch.slice(0, row).flatten()  # of a batch with missing rows it would omit these
+        if before.null_count:
+            row = before.is_null().index(True).as_py() // batch.type.list_size
+    return row
 
 
 class _ArrowRows(BatchedRows):

@@ -2,7 +2,8 @@
 
     outputs     X.part, mapped into memory and written chunk by chunk; renamed to X when all are done
     progress    smoothxent-score-DIGEST.json in the current directory: the score of the rows so far
-                and the next row; rewritten every few seconds and on an interrupt, removed at the end
+                and the next row; rewritten every few seconds and on an interrupt, removed when the
+                score has been printed
 
 DIGEST is a hash of the files and options of the job. Outputs are flushed to the disk before the
 progress that counts them is written. If the progress cannot be written, the run goes on after one
@@ -113,9 +114,12 @@ class Job:
         for name in list(self._open):
             del self._open[name]
             os.replace(part_of(self.outputs[name]), self.outputs[name])
+        return score
+
+    def finish(self) -> None:
+        """Remove the progress."""
         with contextlib.suppress(OSError):
             self._forget()
-        return score
 
     def save(self) -> bool:
         """Save the progress, if there is any; return whether --resume can go on from it."""
