@@ -123,6 +123,17 @@ def test_scores_in_tensors(a_torch):
     assert_same_bits(grad.numpy(), sx.cross_entropy_value_and_grad(Z, Y, reduction="sum")[1].copy())
 
 
+@EACH_OUTPUT
+def test_autograd_counts_what_is_written(a_torch, name, call, shape):
+    tensor = a_torch.from_numpy(np.zeros(shape, np.float32))
+    assert tensor._version == 0
+    call(Z, **{name: tensor})
+    assert tensor._version > 0
+    read = a_torch.from_numpy(Z)
+    sx.softmax(read)
+    assert read._version == 0
+
+
 W = np.cos(np.arange(70, dtype=np.float32)).reshape(7, 10)  # for a linear layer of 7 classes
 LAYER_OUTPUTS = [
     ("hidden_grad_out", (7, 10)),
@@ -208,6 +219,28 @@ def test_bfloat16_without_ml_dtypes(a_torch, monkeypatch):
         "pass logits.float()"
     )
     assert_same_bits(sx.softmax(tensor.float()), sx.softmax(tensor.float().numpy()))
+
+
+@pytest.mark.parametrize("value", [True, [0.25], 0.25 + 0j])
+@pytest.mark.parametrize("name", ["label_smoothing", "temperature", "z_loss"])
+def test_options_that_are_no_real_number(a_torch, name, value):
+    """They are refused as those of NumPy are; one real number is accepted."""
+    for make in (np.asarray, lambda array: a_torch.from_numpy(np.asarray(array))):
+        with pytest.raises(TypeError, match=f"^{name} must be a real number, got "):
+            sx.cross_entropy(Z, Y, **{name: make(value)})
+    number = a_torch.from_numpy(np.asarray(0.25))
+    assert sx.cross_entropy(Z, Y, **{name: number}) == sx.cross_entropy(Z, Y, **{name: 0.25})
+
+
+@pytest.mark.parametrize("value", [True, [1]])
+@pytest.mark.parametrize("name", ["axis", "ignore_index"])
+def test_options_that_are_no_integer(a_torch, name, value):
+    """They are refused as those of NumPy are; one integer is accepted."""
+    for make in (np.asarray, lambda array: a_torch.from_numpy(np.asarray(array))):
+        with pytest.raises(TypeError, match=f"^{name} must be an integer"):
+            sx.cross_entropy(Z, Y, **{name: make(value)})
+    one = a_torch.from_numpy(np.asarray(1))
+    assert sx.cross_entropy(Z, Y, **{name: one}) == sx.cross_entropy(Z, Y, **{name: 1})
 
 
 def test_labels_and_masks(a_torch):

@@ -6,6 +6,8 @@ the array protocols exactly as those of torch 2.15, including error texts. If to
 same tests run with torch itself and so check this file.
 """
 
+from types import SimpleNamespace
+
 import ml_dtypes
 import numpy as np
 
@@ -21,7 +23,8 @@ class DType:
 
 bfloat16 = DType("bfloat16", ml_dtypes.bfloat16)
 int16 = DType("int16", np.int16)
-NAMES = {"float16", "float32", "float64", "int16", "int32", "int64", "uint8", "bool", "complex64"}
+NAMES = {"float16", "float32", "float64", "int16", "int32", "int64", "uint8", "bool"}
+NAMES |= {"complex64", "complex128"}
 DTYPES = {np.dtype(name): DType(name, name) for name in NAMES} | {
     int16.numpy: int16,
     bfloat16.numpy: bfloat16,
@@ -32,6 +35,7 @@ class Tensor:
     requires_grad = False
     layout = "torch.strided"
     device = "cpu"
+    _version = 0
 
     def __init__(self, memory):
         self._memory = memory
@@ -54,6 +58,21 @@ class Tensor:
 
     def data_ptr(self):
         return self._memory.ctypes.data
+
+    def is_inference(self):
+        return False
+
+    def __float__(self):
+        return float(self._memory.item().real)
+
+    def __index__(self):
+        if self._memory.size != 1 or self._memory.dtype.kind not in "biu":
+            raise TypeError("only integer tensors of a single element can be converted to an index")
+        return int(self._memory.item())
+
+    @property
+    def shape(self):
+        return self._memory.shape
 
     def detach(self):
         return Tensor(self._memory)
@@ -106,4 +125,9 @@ class Tensor:
         return Tensor(self._memory[(*index, ...)])  # one element is still a view
 
 
+def increment_version(tensor):
+    tensor._version += 1
+
+
 from_numpy = Tensor
+autograd = SimpleNamespace(graph=SimpleNamespace(increment_version=increment_version))

@@ -48,7 +48,10 @@ def as_output(obj: object, name: str) -> NDArray[Any]:
             f"{name} is a tensor that requires a gradient, which would not know what is written; "
             f"pass {name}.detach()"
         )
-    return as_ndarray(tensor, name, fill=None)
+    array = as_ndarray(tensor, name, fill=None)
+    if not tensor.is_inference():  # inference tensors have no version
+        torch.autograd.graph.increment_version(tensor)  # as each of torch's own changes in place
+    return array
 
 
 def share_memory(a: NDArray[Any], b: NDArray[Any]) -> bool:

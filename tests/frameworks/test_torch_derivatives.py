@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+import smoothxent as sx
 import smoothxent.torch as sxt
 
 CLASSES = 11
@@ -94,3 +95,25 @@ def test_a_label_is_not_the_ignore_index_modulo_256(target):
     loss.backward(torch.tensor([2.0]))
     assert z.grad[0, target] == -1.99
     assert z.grad[0, 1] == torch.tensor(0.01)
+
+
+def test_a_tensor_written_between_the_passes_is_an_error():
+    """As with an operation of torch: the backward pass would need the earlier values."""
+    for write in (
+        lambda out: torch.softmax(out, 1, out=out),
+        lambda out: sx.softmax(out, out=out),
+        lambda out: sx.cross_entropy_value_and_grad(out, TARGET, grad_out=out),
+        lambda out: sx.score(out.clone(), TARGET, log_probs_out=out),
+    ):
+        changed = LOGITS.clone().requires_grad_() * 1.0
+        loss = (changed * changed).sum()
+        write(changed.detach())
+        with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+            loss.backward()
+
+
+def test_tensors_that_have_no_version_are_written():
+    with torch.inference_mode():
+        out = torch.empty_like(LOGITS)
+    assert sx.softmax(LOGITS, out=out) is out
+    assert (out.numpy() == sx.softmax(LOGITS)).all()
