@@ -333,6 +333,8 @@ REFUSED = {
     "dask, a subclass": (type("Own", (type(of_dask("array.core")),), {})(), "where", dask("where")),
     "dask, a frame": (of_dask("dataframe.dask_expr._collection"), "sample_weight", dask("sample_weight")),
     "dask, delayed": (of_dask("delayed"), "logits", dask("logits")),
+    "a list of dask": ([Z[0], of_dask("array.core")], "logits", dask("logits[1]")),
+    "a list of lists of dask": ([[1.0, 2.0], [of_dask("array.core")]], "logits", dask("logits[1][0]")),
     "masked by __array__": (MASKED, "logits", MASKED_TEXT),
     "a list of arrays masked by __array__": ([[MASKED]], "logits", MASKED_TEXT),
     "jax, complex": (jnp.asarray([1j]), "logits", f"logits has dtype complex64, {FLOATS_EXPECTED}"),

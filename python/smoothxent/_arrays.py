@@ -63,7 +63,8 @@ def as_targets(obj: object, name: str, fill: str | None = "ignore_index") -> NDA
         return labels
     if is_supported_float(array.dtype):
         return _native_endian(array)
-    raise _no_labels(array, obj, name, f"integer labels, or probabilities in {FLOATS}")
+    expected = f"integer labels, or probabilities in {FLOATS}"
+    raise _no_labels(array, obj, name, expected, _remedy(array, obj, name))
 
 
 def as_labels(
@@ -73,7 +74,7 @@ def as_labels(
     array = as_ndarray(obj, name, fill)
     labels = _labels(array, obj)
     if labels is None:
-        raise _no_labels(array, obj, name, expected)
+        raise _no_labels(array, obj, name, expected, _remedy_of_columns(array, obj, name))
     return labels
 
 
@@ -116,7 +117,7 @@ def _as_floating(array: NDArray[Any], obj: object, name: str) -> NDArray[Any]:
             f"class_weight must be an array of weights, got {obj!r} (what scikit-learn calls "
             "'balanced' is 1 / (K * class_prior(labels, K)))"
         )
-    remedy = _remedy_of_columns(array, obj, name)
+    remedy = _remedy(array, obj, name)
     raise TypeError(
         f"{name} has dtype {_described(dtype, obj)}, expected {FLOATS} "
         f"({remedy or 'integers and bools are converted to float64'})"
@@ -131,13 +132,22 @@ def _labels(array: NDArray[Any], obj: object) -> NDArray[Any] | None:
     return _native_endian(array) if array.dtype.kind in "iu" else None
 
 
-def _no_labels(array: NDArray[Any], obj: object, name: str, expected: str) -> TypeError:
+def _no_labels(
+    array: NDArray[Any], obj: object, name: str, expected: str, remedy: str
+) -> TypeError:
     text = f"{name} has dtype {_described(array.dtype, obj)}, expected {expected}"
     if array.dtype.kind == "b":
         text += f" (use {name}.astype(numpy.int64) for the classes 0 and 1)"
-    elif remedy := _remedy_of_columns(array, obj, name):
+    elif remedy:
         text += f" ({remedy})"
     return TypeError(text)
+
+
+def _remedy(array: NDArray[Any], obj: object, name: str) -> str:
+    """Return how to convert an array to floats; "" if nothing is known about its dtype."""
+    if str(array.dtype) == "|V2":
+        return f"numpy.load reads bfloat16 as |V2: pass {name}.view(ml_dtypes.bfloat16)"
+    return _remedy_of_columns(array, obj, name)
 
 
 def _remedy_of_columns(array: NDArray[Any], obj: object, name: str) -> str:
@@ -179,7 +189,7 @@ def as_ndarray(obj: object, name: str, fill: str | None) -> NDArray[Any]:
     """Return `obj` as a base-class ndarray of any dtype, sharing memory where it can."""
     _refuse_masked(obj, name, fill)
     if isinstance(obj, (list, tuple)):
-        _refuse_items(obj, name, fill, set())
+        _refuse_items(obj, name, fill, set(), name)
     if isinstance(obj, np.ndarray):
         return obj.view(np.ndarray)
     _refuse_dask(obj, name)
@@ -205,6 +215,8 @@ def as_ndarray(obj: object, name: str, fill: str | None) -> NDArray[Any]:
         if hasattr(obj, "__dlpack__") and not hasattr(obj, "__array__") and not _is_buffer(obj):
             return np.from_dlpack(obj)
         array = of_sequence(obj) if isinstance(obj, SEQUENCES) else np.asanyarray(obj)
+    except RecursionError:
+        raise
     except (TypeError, ValueError, RuntimeError, BufferError) as error:
         raise TypeError(f"{name} cannot be read as an array: {error}") from error
     _refuse_masked(array, name, fill)  # what __array__ returned
@@ -340,13 +352,16 @@ def _refuse_masked(obj: object, name: str, fill: str | None) -> None:
         raise TypeError(f"{name} is a masked array with masked values; {_decide('filled', fill)}")
 
 
-def _refuse_items(items: Sequence[Any], name: str, fill: str | None, others: set[type]) -> None:
-    """Refuse masked and missing values in the arrays of a sequence; `others` collects the types that are no arrays."""
-    for item in items:
+def _refuse_items(
+    items: Sequence[Any], name: str, fill: str | None, others: set[type], place: str
+) -> None:
+    """Refuse dask, masked and missing values in a sequence at `place`; `others` collects the types that are no arrays."""
+    for index, item in enumerate(items):
         if type(item) in others:  # most items are of one type
             continue
+        _refuse_dask(item, f"{place}[{index}]")
         if isinstance(item, (list, tuple)):
-            _refuse_items(item, name, fill, others)
+            _refuse_items(item, name, fill, others, f"{place}[{index}]")
         elif isinstance(item, np.ndarray) or _pandas_dtypes(item) or _pyarrow_columns(item):
             _refuse_masked(item, name, fill)
             _refuse_missing(item, name, fill)

@@ -15,17 +15,17 @@ if TYPE_CHECKING:
     from typing import SupportsFloat, SupportsIndex
 
 
-_NOT_REAL = (bool, np.bool_, str, bytes, np.complexfloating, np.ndarray)
+_NOT_REAL = (bool, str, bytes, np.ndarray)
 # Python writes integers of up to this length in digits, whatever sys.set_int_max_str_digits allows.
 _MOST_BITS = 2048
 
 
 def number(value: SupportsFloat, name: str) -> float:
-    """Return a real number as a float; bools, text and complex numbers of NumPy are refused."""
+    """Return a real number as a float; bools, text, complex numbers and arrays with axes are refused."""
     if isinstance(value, np.ndarray) and value.ndim == 0:
         value = value[()]
     is_real = hasattr(value, "__float__") or hasattr(value, "__index__")
-    if is_real and not isinstance(value, _NOT_REAL):
+    if is_real and not isinstance(value, _NOT_REAL) and _may_be_real(value):
         try:
             return float(value)
         except TypeError:
@@ -37,7 +37,7 @@ def number(value: SupportsFloat, name: str) -> float:
 
 def integer(value: SupportsIndex, name: str) -> int:
     """Return an integer; bools are refused, because ``ignore_index=False`` would mean class 0."""
-    if not isinstance(value, bool):
+    if not isinstance(value, bool) and _may_be_real(value):
         try:
             given = operator.index(value)
         except TypeError:
@@ -47,6 +47,12 @@ def integer(value: SupportsIndex, name: str) -> int:
                 raise ValueError(f"{name} must fit 64 bits")
             return given
     raise TypeError(f"{name} must be an integer, got {type(value).__name__}")
+
+
+def _may_be_real(value: object) -> bool:
+    """Tell whether an object of any library declares no axes and neither bools nor complex numbers."""
+    dtype = str(getattr(value, "dtype", ""))
+    return not (getattr(value, "shape", ()) or "bool" in dtype or "complex" in dtype)
 
 
 def between(value: SupportsIndex, name: str, least: int, most: int | None = None) -> int:
