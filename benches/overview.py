@@ -1,6 +1,6 @@
 """Pictures and tables of a record for the README and the site: some shapes, one bar for each library.
 
-    python -m benches.overview benches/record/2026-11-27-intel-r-xeon-r-processor-family-6-model-207.csv
+    python -m benches.overview benches/record/2026-11-28-intel-r-xeon-r-processor-family-6-model-207.csv
 
 reads the output of `make bench` and writes docs/pictures/<operation>.svg; the tables are printed. If a
 library was timed in several forms, the fastest one is shown for each shape.

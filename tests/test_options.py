@@ -10,7 +10,7 @@ import ulp
 from cases import for_each
 from options_reference import Problem, effective
 from problems import FLOATS, one_hot, problem, random_probabilities
-from reference import log_softmax, logsumexp, softmax
+from reference import Real, log_softmax, logsumexp, softmax
 from test_gradient import DIFFERENCE, differences
 from ulp import assert_same_bits, assert_within
 
@@ -285,6 +285,27 @@ def test_z_loss_at_any_level(dtype, level):
     z = (z + level).astype(dtype)
     check(z, labels, z_loss=0.25)
     check(z[:, :1], np.zeros(7, int), z_loss=0.25)
+
+
+@every_float
+@pytest.mark.parametrize("temperature", [1.0, 2.7])
+def test_z_loss_where_the_logsumexp_is_near_0(dtype, temperature):
+    """Its term has the error of lse, which is at most that of `ulp.LOGSUMEXP_OF_ANY`."""
+    z, labels, _ = problem(1000, dtype)
+    lse = sx.logsumexp(z, temperature=temperature).astype(np.float64) * temperature
+    z = (z - lse[:, None] + 1e-3).astype(dtype)
+    options = {"temperature": temperature, "z_loss": 1e4}
+    exact = Problem(z, labels, **options)
+    loss, grad = sx.cross_entropy_value_and_grad(z, labels, reduction="none", **options)
+    level = z.max(-1).astype(Real) / Real(temperature)
+    size = np.maximum(np.abs(level), exact.lse - level)
+    gap = ulp.LOGSUMEXP_OF_ANY * ulp.ulp(size, dtype)
+    of_term = 1e4 * (2 * np.abs(exact.lse) + gap) * gap
+    of_rest = ulp.LOSS_OF_ANY * ulp.ulp(exact.losses(), dtype)
+    assert (np.abs(loss - exact.losses()) <= of_term + of_rest).all()
+    of_term = (2e4 * gap / temperature)[:, None] * exact.p
+    of_rest = GRADIENT * ulp.ulp(exact.gradient_size(), dtype)
+    assert (np.abs(grad - exact.gradient()) <= of_term + of_rest).all()
 
 
 @pytest.mark.parametrize("form", ["labels", "probabilities"])

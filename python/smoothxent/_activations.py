@@ -133,7 +133,8 @@ def softmax(
     ulp on any row, where the exact value is a normal number. Equal logits have equal probabilities.
 
     float16 and bfloat16 are storage types only: results are computed in float32 and rounded once
-    when they are stored. They are not rounded if `out` is float32 or float64.
+    when they are stored. They are not rounded if `out` is float32 or float64 and `dtype` is not
+    given.
 
     With several axes, the logits are not copied if the strides let these axes be treated as one, as
     for all axes, or neighbouring axes, of a C-contiguous array. Otherwise they are copied.
@@ -295,7 +296,8 @@ def log_softmax(
     of a confident row too, where the value is close to 0.
 
     float16 and bfloat16 are storage types only: results are computed in float32 and rounded once
-    when they are stored. They are not rounded if `out` is float32 or float64.
+    when they are stored. They are not rounded if `out` is float32 or float64 and `dtype` is not
+    given.
 
     With several axes, the logits are not copied if the strides let these axes be treated as one, as
     for all axes, or neighbouring axes, of a C-contiguous array. Otherwise they are copied.

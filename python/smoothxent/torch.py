@@ -213,7 +213,7 @@ class CrossEntropyLoss(torch.nn.CrossEntropyLoss):
     prior : Tensor or array_like, optional
         As for `cross_entropy`; it is an error without `label_smoothing`. It becomes a buffer of the
         module, like `weight`, and is copied unless it is a tensor. If the module is converted to
-        bfloat16, so is the prior; it is then unlikely to sum to 1.
+        float16 or bfloat16, as by ``half()``, so is the prior; it is then unlikely to sum to 1.
 
     See Also
     --------
