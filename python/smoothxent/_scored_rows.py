@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from smoothxent import _smoothxent as _native
-from smoothxent._activations import log_softmax
+from smoothxent._activations import log_softmax, softmax
 from smoothxent._arrays import as_logits, as_targets
 from smoothxent._chosen import TopK, top_k_log_softmax
 from smoothxent._exact import ExactSum, exact_sums, exact_sums_of_groups
@@ -60,18 +60,21 @@ def score_rows(
         log_softmax(logits, out=log_probs_out, **of_softmax)
 
     row_shape = logits.shape[:-1]
-    is_counted = counted_rows(row_shape, targets, options).ravel()
+    is_counted = counted_rows(row_shape, targets, options)
     rows = int(is_counted.sum())
 
     def counted(array: NDArray[Any], *shape: int) -> NDArray[Any]:
         """Return the values of the rows that count, along a single axis of rows."""
         flat = array.reshape(-1, *shape)
-        return flat if rows == len(flat) else flat[is_counted]
+        return flat if rows == len(flat) else flat[is_counted.ravel()]
 
     losses = counted(loss)
-    labels = targets if targets.ndim < logits.ndim else targets.argmax(axis=-1)
-    hits = _hits(counted(labels), counted(best.indices, k), counted(best.log_probs, k))
-    confidences = np.exp(counted(_largest_log_prob(logits, best, of_softmax)))
+    labels = counted(targets if targets.ndim < logits.ndim else targets.argmax(axis=-1))
+    confidences = _exp(counted(_largest_log_prob(logits, best, of_softmax)))
+    can_hit = ~np.isnan(confidences)  # a row whose probabilities are nan predicts no class
+    if (where := options.get("where")) is not None:
+        can_hit &= np.broadcast_to(where, logits.shape)[(*is_counted.nonzero(), labels)]
+    hits = (counted(best.indices, k) == labels[:, np.newaxis]) & can_hit[:, np.newaxis]
     weights = options.get("sample_weight")
     if weights is not None:
         weights = counted(np.broadcast_to(_float64(weights), row_shape))
@@ -132,15 +135,6 @@ def _in_range(
     return np.where(is_normal, losses, as_added)
 
 
-def _hits(
-    labels: NDArray[Any], best: NDArray[np.intp], log_probs: NDArray[Any]
-) -> NDArray[np.bool_]:
-    """Tell which of the most probable classes is that of the target."""
-    # A masked class, or a class of a row with nan, is not a prediction.
-    hits: NDArray[np.bool_] = (best == labels[:, np.newaxis]) & (log_probs > -np.inf)
-    return hits
-
-
 def _largest_log_prob(
     logits: NDArray[Any], best: TopK, of_softmax: dict[str, Any]
 ) -> NDArray[np.float64]:
@@ -151,6 +145,12 @@ def _largest_log_prob(
     return -_float64(
         cross_entropy(logits, labels, ignore_index=None, reduction="none", **of_softmax)
     )
+
+
+def _exp(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return exp of numbers <= 0, with the same bits on every processor, unlike `numpy.exp`."""
+    of_pairs = softmax(np.stack([values, np.zeros_like(values)], axis=-1), dtype=np.float64)
+    return of_pairs[:, 0] / of_pairs[:, 1]  # e^x / (e^x + 1) by 1 / (e^x + 1)
 
 
 def _bins(confidences: NDArray[np.float64]) -> NDArray[np.intp]:

@@ -114,9 +114,10 @@ def score(
     Raises
     ------
     LabelError, TypeError, ValueError
-        As for `cross_entropy`. Indices in messages are those in the whole arrays. Wrong types and
-        shapes are refused before anything is written. A wrong value is refused when its chunk is
-        read; the outputs of earlier chunks have been written by then.
+        As for `cross_entropy`, and a ValueError if there are no classes, even without rows. Indices
+        in messages are those in the whole arrays. Wrong types and shapes are refused before
+        anything is written. A wrong value is refused when its chunk is read; the outputs of earlier
+        chunks have been written by then.
 
     See Also
     --------
@@ -127,20 +128,22 @@ def score(
     -----
     The figures are means over the rows that count, weighted by `sample_weight`; they are nan if no
     row counts. They are computed from exact sums, so chunks, adding scores and resuming do not
-    change any bit. The sums are those of the values that `cross_entropy` with reduction "none" and
-    `cross_entropy_terms` return for each row. For float32 logits these are rounded to float32, so
-    the mean may differ from that of `cross_entropy` by some parts in 10**8. Losses that weights take
-    beyond the range of float32 are not rounded.
+    change any bit, and neither does the processor. The sums are those of the values that
+    `cross_entropy` with reduction "none" and `cross_entropy_terms` return for each row. For float32
+    logits these are rounded to float32, so the mean may differ from that of `cross_entropy` by some
+    parts in 10**8. Losses that weights take beyond the range of float32 are not rounded.
 
     The calibration error is the expected calibration error (ECE) of Guo et al. [1]_ with 15 bins of
     equal width, (0, 1/15] to (14/15, 1]: the mean over the bins, weighted by their rows, of the
     absolute difference between accuracy and mean confidence. The confidence is the largest
     probability.
 
-    Special values: of classes with equal logits, the one with the lowest index counts as the most
-    probable. A class that `where` removes is never predicted. In a row with nan, +inf or nothing
-    but -inf no class is predicted, and the loss and the calibration error are nan. `nonfinite_rows`
-    counts the rows whose loss is nan or +inf.
+    Special values: the k most probable classes are those of `top_k_log_softmax`, so of classes with
+    equal logits, the one with the lowest index counts as the most probable. Classes with logit -inf
+    come after all others, and are among the k most probable if k is large enough. A class that
+    `where` removes never is. In a row with nan, +inf or nothing but -inf no class is predicted, and
+    the loss and the calibration error are nan. `nonfinite_rows` counts the rows whose loss is nan
+    or +inf.
 
     Memory: the results for the rows of one chunk, whatever N is. Logits of other types than the
     four types of `cross_entropy` are converted: arrays chunk by chunk, lists as a whole.
