@@ -209,6 +209,14 @@ def test_labels_that_are_no_classes(objective, wrong, shown):
 
 
 @every_objective
+def test_the_first_wrong_label_of_many(objective):
+    labels = np.zeros(600_000, np.float32)
+    labels[[400_000, 590_000]] = 5
+    with pytest.raises(sx.LabelError, match=r"^labels\[400000\] is 5\.0, expected"):
+        objective()(labels, np.zeros((600_000, 2)))
+
+
+@every_objective
 @pytest.mark.parametrize(
     "wrong", [np.int8(-1), np.int64(2**53 + 1), np.uint64(2**64 - 1), np.float64(7)]
 )

@@ -18,6 +18,7 @@ from smoothxent import _smoothxent as _native
 from smoothxent._arrays import as_ndarray, as_numpy_real
 from smoothxent._errors import LabelError
 from smoothxent._losses import sum_arguments
+from smoothxent._pieces import allocated, pieces
 
 if TYPE_CHECKING:
     from typing import SupportsFloat
@@ -312,7 +313,8 @@ class _Objective:
         )
         gradient, hessian = _native._grad_and_hess(*(*loss, factor))
         if self.library == "xgboost":
-            np.maximum(hessian, _LEAST_HESSIAN_OF_XGBOOST, out=hessian)
+            for at in pieces(hessian.shape):
+                np.maximum(hessian[at], _LEAST_HESSIAN_OF_XGBOOST, out=hessian[at])
         return gradient, hessian
 
 
@@ -322,15 +324,20 @@ def _whole(labels: ArrayLike, rows: int, classes: int) -> NDArray[np.int64]:
     numbers = as_numpy_real(given, "labels")
     if numbers.shape != (rows,):
         raise ValueError(f"labels must have shape ({rows},), got {numbers.shape}")
-    with np.errstate(invalid="ignore"):  # nan has no integer value
-        whole = numbers.astype(np.int64)
-    is_wrong = ~((whole == numbers) & (whole >= 0) & (whole < classes))
-    if is_wrong.any():
-        place = int(is_wrong.argmax())
-        label = given[place]  # not from `numbers`, where integers may be rounded
-        raise LabelError(
-            f"labels[{place}] is {label}, expected a whole number from 0 to {classes - 1}",
-            (place,),
-            int(label) if float(label).is_integer() else None,
-        )
+    whole: NDArray[np.int64] = allocated(np.empty, rows, np.int64)
+    checked = 0
+    for at in pieces(whole.shape):
+        part = numbers[at]
+        with np.errstate(invalid="ignore"):  # nan has no integer value
+            whole[at] = part.astype(np.int64)
+        is_wrong = ~((whole[at] == part) & (part >= 0) & (part < classes))
+        if is_wrong.any():
+            place = checked + int(is_wrong.argmax())
+            label = given[place]  # not from `numbers`, where integers may be rounded
+            raise LabelError(
+                f"labels[{place}] is {label}, expected a whole number from 0 to {classes - 1}",
+                (place,),
+                int(label) if float(label).is_integer() else None,
+            )
+        checked += len(part)
     return whole
