@@ -104,6 +104,11 @@ def num_threads(n: int) -> _GeneratorContextManager[None]:
     n : int
         At least 1.
 
+    Returns
+    -------
+    context manager
+        Which is also a decorator.
+
     Raises
     ------
     TypeError
