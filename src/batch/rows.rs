@@ -141,7 +141,7 @@ impl<F: Float> Group<'_, F> {
             }
         }
         let (rows, parts) = (&mut rows[..len], &mut parts[..len]);
-        let (splits, keeps) = (operation.splits::<F>(), operation.keeps());
+        let (splits, keeps) = (operation.splits(), operation.keeps());
         let next = Lines::of(panel.logits, first + plan.group, 0, plan.asks_ahead);
         let asks_for_outputs = plan.asks_for_outputs;
         let how = Reduction { temperature, splits, keeps, next, asks_for_outputs };

@@ -1,6 +1,6 @@
 //! Collects the sums and targets of at most eight rows, so that their scalars are computed side by side.
 
-use super::exp::{Base, Exponential, is_double};
+use super::exp::{Base, Exponential};
 use super::finish::{FinishedLanes, Formula, ReducedLanes, TargetLanes, finish_lanes, inverse_of};
 use super::reduce::{MOST_ROWS, Partial};
 use super::special::gap;
@@ -31,10 +31,9 @@ impl Operation {
         matches!(self, Operation::Softmax | Operation::Gradient)
     }
 
-    /// Is the maximum left out of the sum and added last? The logarithm needs that. It is done for softmax in float64
-    /// as well, whose sum is compensated with or without the maximum.
-    pub(crate) const fn splits<F: Float>(self) -> bool {
-        is_double::<F>() || !matches!(self, Operation::Softmax)
+    /// Is the maximum left out of the sum and added last? The logarithm needs that.
+    pub(crate) fn splits(self) -> bool {
+        self != Operation::Softmax
     }
 }
 
@@ -153,7 +152,7 @@ impl<F: Float> VectorJob<F> for &mut ReducedRows<'_, F> {
     fn run<V: Vector<Scalar = F>>(self, token: V::Token) {
         let ReducedRows { formula, lanes, targets, swept_max, z_label, done } = self;
         let Formula { operation, temperature, .. } = *formula;
-        if operation.splits::<F>() {
+        if operation.splits() {
             // In a shifted row, relative to its maximum.
             let labels: [f64; MOST_ROWS] = from_fn(|i| {
                 let is_shifted = lanes.max[i] != swept_max[i];

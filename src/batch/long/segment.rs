@@ -81,7 +81,7 @@ impl<F: Float> VectorJob<F> for SegmentStep<'_, '_, F> {
         let (max, keeps) = (F::from_f64(*swept_max), job.operation.keeps());
         let how = Reduction {
             temperature,
-            splits: job.operation.splits::<F>() && index == of.first,
+            splits: job.operation.splits() && index == of.first,
             keeps: keeps && !plan.recomputes,
             next: Lines::of(panel.logits, row + 1, start, plan.asks_ahead),
             asks_for_outputs: plan.asks_for_outputs,

@@ -9,7 +9,7 @@ use crate::simd::{Float, LaneSum, MOST_LANES, Vector, Widened, outlined};
 
 impl<F: Float> Tile<'_, F> {
     /// The sum of the exponentials and its rounding error, the dot, and the number of maxima. The maxima are left out
-    /// of the sum, except for softmax of f32.
+    /// of the sum, except for softmax.
     #[inline(always)]
     #[allow(clippy::too_many_arguments, reason = "of the tile and of its function")]
     pub(super) fn sweep<V: Vector<Scalar = F>>(
@@ -23,7 +23,7 @@ impl<F: Float> Tile<'_, F> {
         out: &mut [F],
     ) -> (V::Doubles, V::Doubles, V::Doubles, V) {
         let token = exp.token();
-        let splits = operation != Operation::Softmax || const { Operation::Softmax.splits::<F>() };
+        let splits = operation.splits();
         let zero = V::splat(token, F::default());
         let one = V::splat(token, F::from_f64(1.0));
         let (mut sum, mut dot) = (V::Sum::zero(token), V::Sum::zero(token));
