@@ -32,8 +32,8 @@ impl Operation {
     }
 
     /// Is the maximum left out of the sum and added last? The logarithm needs that.
-    pub(crate) fn splits(self) -> bool {
-        self != Operation::Softmax
+    pub(crate) const fn splits(self) -> bool {
+        !matches!(self, Operation::Softmax)
     }
 }
 

@@ -10,8 +10,8 @@
 //! ```
 //!
 //! Rows of so few classes are always computed in tiles, whatever their layout and number (a partial tile is padded). So
-//! tiles have their own order of summation. Except for softmax, all maxima of a row are left out of the sum and counted;
-//! all but one of them are added again in double precision.
+//! tiles have their own order of summation. Except for softmax of f32, all maxima of a row are left out of the sum and
+//! counted. They are added again in double precision: all of them for softmax, all but one otherwise.
 //!
 //! Rows of some more classes may be computed in tiles or as rows, whichever takes less time. Therefore their sums use
 //! the order of rows, and leave out only the first maximum.
@@ -30,7 +30,7 @@ use super::rows::Operation;
 use super::write::{gradient, log_probability, probability};
 use crate::math::{Real, two_sum};
 use crate::simd::{Float, MOST_LANES, Vector, Widened, outlined};
-use softmax::write_probabilities;
+use softmax::{with_tops, write_probabilities};
 use special::find_nans;
 
 /// Rows of at most so many classes are computed in tiles, in the order of summation of tiles.
@@ -176,7 +176,8 @@ impl<F: Float> Tile<'_, F> {
             self.sweep::<V>(operation, weights, exp, base, swept_max, z, out);
         find_nans::<V>(sum, &mut specials);
         if operation == Operation::Softmax {
-            return write_probabilities::<V>(token, (sum, lost), out, specials.as_ref());
+            let sums = with_tops::<V>(sum, lost, ties, exp.of(swept_max, base));
+            return write_probabilities::<V>(token, sums, out, specials.as_ref());
         }
         // All maxima but one are added to the sum.
         let ties: V::Doubles = V::Doubles::widen(ties);

@@ -3,12 +3,12 @@
 
 use super::special::{Specials, find_nans};
 use super::{Tile, replace_numbers};
-use crate::kernel::exp::{Base, Exponential};
+use crate::kernel::exp::{Base, Exponential, is_double};
 use crate::kernel::finish::inverse_of;
 use crate::kernel::reduce::WeightKind;
 use crate::kernel::rows::Operation;
 use crate::kernel::write::probability;
-use crate::math::Real;
+use crate::math::{Real, two_sum};
 use crate::simd::{Float, MOST_LANES, Vector, Widened};
 
 /// Logits, LANES of class 0, of class 1, ..., and memory for the outputs in the same order.
@@ -75,10 +75,26 @@ impl<F: Float> Tile<'_, F> {
         const SOFTMAX: Operation = Operation::Softmax;
         let exp = Exponential::<V>::new(token, self.formula.temperature);
         let base = Base::<V>::new(self.formula.temperature, max);
-        let (sum, lost, ..) = self.sweep::<V>(SOFTMAX, WeightKind::Absent, exp, base, max, z, out);
+        let (sum, lost, _, ties) =
+            self.sweep::<V>(SOFTMAX, WeightKind::Absent, exp, base, max, z, out);
         find_nans::<V>(sum, specials);
-        (sum, lost)
+        with_tops::<V>(sum, lost, ties, exp.of(max, base))
     }
+}
+
+/// S and its rounding error, with the maxima that the sweep left out.
+#[inline(always)]
+pub(super) fn with_tops<V: Vector>(
+    sum: V::Doubles,
+    lost: V::Doubles,
+    ties: V,
+    top: V,
+) -> (V::Doubles, V::Doubles) {
+    if const { !is_double::<V::Scalar>() } {
+        return (sum, lost);
+    }
+    let (all, from_tops) = two_sum(sum, V::Doubles::widen(ties) * V::Doubles::widen(top));
+    (all, lost + from_tops)
 }
 
 /// Overwrites the exponentials with the probabilities.

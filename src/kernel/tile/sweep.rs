@@ -1,7 +1,7 @@
 //! The exponentials of a tile, and their sums.
 
 use super::{Tile, is_in_row_order};
-use crate::kernel::exp::{Base, Exponential};
+use crate::kernel::exp::{Base, Exponential, is_double};
 use crate::kernel::reduce::{WeightKind, add_gaps};
 use crate::kernel::rows::Operation;
 use crate::math::{Real, count};
@@ -9,7 +9,7 @@ use crate::simd::{Float, LaneSum, MOST_LANES, Vector, Widened, outlined};
 
 impl<F: Float> Tile<'_, F> {
     /// The sum of the exponentials and its rounding error, the dot, and the number of maxima. The maxima are left out
-    /// of the sum, except for softmax.
+    /// of the sum, except for softmax of f32.
     #[inline(always)]
     #[allow(clippy::too_many_arguments, reason = "of the tile and of its function")]
     pub(super) fn sweep<V: Vector<Scalar = F>>(
@@ -23,7 +23,7 @@ impl<F: Float> Tile<'_, F> {
         out: &mut [F],
     ) -> (V::Doubles, V::Doubles, V::Doubles, V) {
         let token = exp.token();
-        let splits = operation.splits();
+        let splits = operation.splits() || const { is_double::<F>() };
         let zero = V::splat(token, F::default());
         let one = V::splat(token, F::from_f64(1.0));
         let (mut sum, mut dot) = (V::Sum::zero(token), V::Sum::zero(token));
