@@ -122,3 +122,16 @@ def test_class_weights_are_summed(classes, label_smoothing):
     of_labels, grad_of_labels = sx.cross_entropy_value_and_grad(z, labels, **options)
     assert loss == of_labels
     assert_same_bits(grad, grad_of_labels)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("classes", [3, 70])
+def test_a_smoothing_that_underflows_is_not_0(dtype, classes):
+    """A logit of -inf costs +inf, whatever the layout of the targets."""
+    z = np.zeros((2, classes), dtype)
+    z[:, 2] = -np.inf
+    q = np.zeros((2, classes), dtype)
+    q[:, :2] = 0.5
+    for layout in LAYOUTS.values():
+        loss = sx.cross_entropy(z, layout(q), label_smoothing=5e-324, reduction="none")
+        assert_same_bits(loss, np.full(2, np.inf, dtype))

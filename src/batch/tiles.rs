@@ -298,15 +298,13 @@ impl<F: Float> Tiles<'_, F> {
                 target.scalars.set(lane, &RowTarget::<F>::default(), 0.0);
                 continue;
             };
-            if are_loaded {
-                // All weights are there.
-            } else if let Some(maker) = row.made_by {
+            if let Some(maker) = row.made_by.filter(|_| !are_loaded) {
                 // The masks were loaded with the logits.
                 let kept = if panel.mask.is_some() { kept } else { &[] };
                 let filled = maker.fill::<V>(token, (number, 0), kept, weights);
                 self.is_lost[lane] = filled.is_lost;
                 row.set_mass(filled.mass);
-            } else if self.weight_kind.is_none() {
+            } else if self.weight_kind.is_none() && !are_loaded {
                 let weight = |class| F::from_f64(row.weights.get(class));
                 weights.iter_mut().enumerate().for_each(|(class, w)| *w = weight(class));
             }

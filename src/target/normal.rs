@@ -244,8 +244,7 @@ impl<'a, F: Float> SmoothedTargets<'a, F> {
             Smooth::Rows(rows) => Weights::Row(rows.direct(row).expect("else they are made")),
             Smooth::Made => Weights::Absent,
         };
-        // ε/K may underflow, but not to 0: a logit of −inf still costs +inf.
-        let beta = self.prior_factor(row).0.max(f64::from_bits(1));
+        let beta = self.prior_factor(row).0;
         let smooth_mass = match (class_weight, &self.smooth, prior) {
             (Some(_), Smooth::Shared(_, mass), _) => beta * mass,
             // Known when the weights have been computed.
@@ -273,6 +272,7 @@ impl<'a, F: Float> SmoothedTargets<'a, F> {
             (None, Prior::Uniform) => (count(self.classes), 1.0),
             (None, _) => (1.0, 1.0),
         };
-        (self.terms.label_smoothing / (mass / unit), unit)
+        // ε/K may underflow, but not to 0: a logit of −inf still costs +inf.
+        ((self.terms.label_smoothing / (mass / unit)).max(f64::from_bits(1)), unit)
     }
 }

@@ -75,19 +75,18 @@ impl VectorJob<f64> for Group<'_> {
         let (zero, one) = (V::Eight::splat(token, 0.0), V::Eight::splat(token, 1.0));
         let mut sum = RunningSum { sum: zero, lost: zero };
         // The classes with a probability other than 0: how many there are, and the sum of their numbers.
-        let (mut likely, mut numbers, mut are_good) = (zero, zero, one);
+        let (mut likely, mut numbers) = (zero, zero);
         for class in 0..classes {
             let q = from_fn::<_, LANES, _>(|row| values.get(row * classes + class).copied());
             let q = V::Eight::from_slice(token, &q.map(Option::unwrap_or_default));
-            are_good = V::Eight::pick(q.ge(zero), are_good, zero);
+            // An entry that is refused makes the sum infinite or NaN.
+            let q = V::Eight::pick(q.ge(zero), q, zero.like(f64::NAN));
             let is_zero = q.eq(zero);
             likely = V::Eight::pick(is_zero, likely, likely + one);
             numbers = V::Eight::pick(is_zero, numbers, numbers + zero.like(count(class)));
             sum.add(class_weight.map_or(q, |weights| q * zero.like(weights.get(class))));
         }
-        // An infinite entry makes the sum infinite or NaN.
         let (mass, _) = sum.parts();
-        are_good = V::Eight::pick(zero.like(f64::MAX).ge(mass), are_good, zero);
         let [masses, likely, numbers] = [mass, likely, numbers].map(|lanes| {
             let mut values = [0.0; LANES];
             lanes.to_slice(&mut values);
@@ -97,6 +96,6 @@ impl VectorJob<f64> for Group<'_> {
             only: if likely[row] == 1.0 { numbers[row] as u32 } else { NO_CLASS },
             mass: masses[row],
         });
-        (rows, !V::Eight::all(are_good.eq(one)))
+        (rows, !V::Eight::all(zero.like(f64::MAX).ge(mass)))
     }
 }

@@ -98,7 +98,7 @@ pub(crate) struct Smoothing {
 }
 
 impl Smoothing {
-    /// The weights of probabilities, which are positive and stay so.
+    /// The weights of probabilities. They are positive, since ε/K is, and stay so.
     #[inline(always)]
     pub(crate) fn of<V: Vector>(self, q: V) -> V {
         let q = V::Doubles::widen(q);
