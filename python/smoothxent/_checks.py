@@ -267,11 +267,22 @@ def weights(
     if place is not None:
         own = place[len(place) - given.ndim :]
         own = tuple(0 if n == 1 else i for i, n in zip(own, given.shape, strict=True))
-        raise ValueError(
-            f"sample_weight{_shown(*own)} is {float(given[own])}, but weights must be finite and "
-            "non-negative"
-        )
+        raise _odd_weight("sample_weight", given, own)
     return weight
+
+
+def class_weights(weight: NDArray[Any]) -> None:
+    """Check that the weights of the classes are finite and non-negative."""
+    place = first(weight.shape, lambda at: _is_odd(weight[at]))
+    if place is not None:
+        raise _odd_weight("class_weight", weight, place)
+
+
+def _odd_weight(name: str, weight: NDArray[Any], place: tuple[int, ...]) -> ValueError:
+    return ValueError(
+        f"{name}{_shown(*place)} is {float(weight[place])}, but weights must be finite and "
+        "non-negative"
+    )
 
 
 def generator(rng: np.random.Generator | int | None) -> np.random.Generator:

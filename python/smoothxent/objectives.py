@@ -233,13 +233,7 @@ def _options(
     if class_weight is None:
         return smoothing, u, None
     weight = _one_per_class(class_weight, "class_weight")
-    is_wrong = ~(np.isfinite(weight) & (weight >= 0.0))
-    if is_wrong.any():
-        place = int(is_wrong.argmax())
-        raise ValueError(
-            f"class_weight[{place}] is {float(weight[place])}, but weights must be finite and "
-            "non-negative"
-        )
+    _checks.class_weights(weight)
     return smoothing, u, weight
 
 
