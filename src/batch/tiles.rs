@@ -44,6 +44,8 @@ struct Tiles<'t, F: Float> {
     kept: &'t mut [F],
     writer: Writer<'t, F>,
     target: &'t mut TileTarget<F>,
+    /// Are there rows in the tile that do not count?
+    is_mixed: bool,
     is_lost: [bool; MOST_LANES],
     done: &'t mut FinishedLanes,
     /// The logits of all rows, if they are contiguous and are prefetched.
@@ -62,7 +64,8 @@ impl<F: Float> Block<'_, F> {
         let scalars = plan.same.as_ref().map(of_all).unwrap_or_default();
         let shared = job.targets.as_ref().and_then(|targets| targets.rows.weights_of_all());
         let label = [F::default(); MOST_LANES];
-        let mut target = TileTarget { label, scalars, is_mixed: false };
+        let are_same = job.targets.is_none() || plan.same.is_some();
+        let mut target = TileTarget { label, scalars, are_same };
         // Lanes without a row hold harmless values.
         let mut done = FinishedLanes { unit: [1.0; MOST_LANES], ..FinishedLanes::default() };
         let tiles = &mut Tiles {
@@ -76,6 +79,7 @@ impl<F: Float> Block<'_, F> {
             next_z: take(len),
             next_out: take(len),
             target: &mut target,
+            is_mixed: false,
             is_lost: [false; MOST_LANES],
             done: &mut done,
             ahead: plan.asks_ahead.and_then(|_| logits.run(0, logits.rows())),
@@ -135,7 +139,7 @@ impl<F: Float> Tiles<'_, F> {
         } else {
             WeightKind::Absent
         };
-        if self.target.is_mixed {
+        if self.is_mixed {
             // Rows that do not count may hold anything, so their logits are replaced by zeros.
             for lane in (0..count).filter(|lane| !is_read[*lane]) {
                 let z = self.z.iter_mut().skip(lane).step_by(V::LANES);
@@ -244,11 +248,11 @@ impl<F: Float> Tiles<'_, F> {
         if same.target.spike == 0.0 {
             target.label.fill(F::from_f64(-1.0));
         }
-        if !has_ignored && !target.is_mixed {
+        if !has_ignored && !self.is_mixed {
             return;
         }
         // Some rows of this tile, or of the last, do not count.
-        target.is_mixed = has_ignored;
+        (self.is_mixed, target.are_same) = (has_ignored, !has_ignored);
         for (lane, label) in labels.iter().enumerate() {
             is_read[lane] = *label != NO_CLASS;
             let none = (&RowTarget::default(), 0.0);
@@ -269,7 +273,7 @@ impl<F: Float> Tiles<'_, F> {
         let (job, target) = (self.plan.job, &mut *self.target);
         let (panel, classes) = (&job.panel, job.panel.logits.classes());
         target.label.fill(F::from_f64(-1.0));
-        target.is_mixed = false;
+        self.is_mixed = false;
         self.is_lost.fill(false);
         // The weights overwrite the logits of the rows, which have been transposed into lanes by now.
         let own = &mut *self.writer.rows;
@@ -294,7 +298,7 @@ impl<F: Float> Tiles<'_, F> {
         for (lane, (weights, kept)) in rows.enumerate().take(count) {
             let number = first + lane;
             let Some(mut row) = targets.rows.row(number) else {
-                (is_read[lane], target.is_mixed) = (false, true);
+                (is_read[lane], self.is_mixed) = (false, true);
                 target.scalars.set(lane, &RowTarget::<F>::default(), 0.0);
                 continue;
             };

@@ -39,6 +39,13 @@ macro_rules! scalars {
             pub(super) fn vectors<D: Real>(&self, token: D::Token, first: usize) -> $name<D> {
                 $name { $($field: D::from_slice(token, &self.$field[first..]),)* }
             }
+
+            /// The numbers of the first row, in all lanes.
+            #[inline(always)]
+            #[allow(dead_code, reason = "of targets")]
+            pub(super) fn splat<D: Real>(&self, token: D::Token) -> $name<D> {
+                $name { $($field: D::splat(token, self.$field[0]),)* }
+            }
         }
 
         impl<D: Real> $name<D> {
@@ -130,11 +137,11 @@ pub(crate) struct Formula<'f, F> {
     pub(crate) z_loss: f64,
 }
 
-/// Finishes the first eight rows; in compact code, all rows.
+/// Finishes the first `count` rows, eight at a time; in compact code, all rows.
 pub(super) fn finish_lanes<V: Vector>(
     token: V::Token,
     formula: Formula<'_, V::Scalar>,
-    rows: &ReducedLanes,
+    (rows, count): (&ReducedLanes, usize),
     target: &TargetLanes,
     finished: &mut FinishedLanes,
 ) {
@@ -145,10 +152,12 @@ pub(super) fn finish_lanes<V: Vector>(
         }
         return;
     }
-    outlined!(V, token, {
-        let (rows, target) = (rows.vectors(token, 0), target.vectors(token, 0));
-        finish::<_, V::Eight>(formula, &rows, &target).put(finished, 0);
-    });
+    for first in (0..count).step_by(8) {
+        outlined!(V, token, {
+            let (rows, target) = (rows.vectors(token, first), target.vectors(token, first));
+            finish::<_, V::Eight>(formula, &rows, &target).put(finished, first);
+        });
+    }
 }
 
 /// Finishes rows.
@@ -253,17 +262,19 @@ fn gradient<F: Float, D: Real>(
         scale = scale / finished.unit;
     }
     let (sum, from_top) = two_sum(rows.sum, rows.top);
-    let inverse = inverse_of::<F, _>(sum, rows.lost + from_top);
+    let lost = rows.lost + from_top;
+    let inverse = inverse_of::<F, _>(sum, lost);
     finished.factor = weight * scale * inverse;
+    let mut rest = sum - rows.exp_label;
     if const { is_double::<F>() } {
+        rest = rest + lost;
         // Rounded once, unless it overflows.
-        let lost = finished.factor * (rows.lost + from_top);
-        let left = finished.factor.mul_add(zero - sum, weight * scale) - lost;
+        let left = finished.factor.mul_add(zero - sum, weight * scale) - finished.factor * lost;
         let once = left.mul_add(inverse, finished.factor);
         finished.factor = D::pick(once.eq(once), once, finished.factor);
     }
     // Where the label has the maximum, nothing cancels.
-    let rest = D::pick(rows.gap.eq(zero), rows.sum, sum - rows.exp_label + (rows.lost + from_top));
+    let rest = D::pick(rows.gap.eq(zero), rows.sum, rest);
     let label = if z_loss == 0.0 {
         let near = smooth.mul_add(rows.exp_label, zero - spike * rest) * inverse;
         if const { is_double::<F>() } {

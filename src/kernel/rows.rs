@@ -171,7 +171,7 @@ impl<F: Float> VectorJob<F> for &mut ReducedRows<'_, F> {
             });
         }
         if operation != Operation::Softmax {
-            finish_lanes::<V>(token, *formula, lanes, targets, done);
+            finish_lanes::<V>(token, *formula, (lanes, MOST_ROWS), targets, done);
         }
         if operation == Operation::LogSoftmax {
             // Rounded like the constant of the epilogue.

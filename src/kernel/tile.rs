@@ -44,8 +44,8 @@ pub(crate) struct TileTarget<F> {
     /// y, −1 for none.
     pub(crate) label: [F; MOST_LANES],
     pub(crate) scalars: TargetLanes,
-    /// Are there rows that do not count?
-    pub(crate) is_mixed: bool,
+    /// Are these scalars the same for all rows? Then they are computed with less work.
+    pub(crate) are_same: bool,
 }
 
 /// The parameters of a tile.
@@ -109,27 +109,27 @@ impl<F: Float> Tile<'_, F> {
         max
     }
 
-    /// The values at the labels; `none` for rows without a label.
+    /// The values at the labels, of two tiles; `none` for rows without a label.
     #[inline(always)]
-    fn at_labels<V: Vector<Scalar = F>, const N: usize>(
+    fn at_labels<V: Vector<Scalar = F>>(
         &self,
         token: V::Token,
-        values: [&[F]; N],
-        none: [F; N],
-    ) -> [V; N] {
+        (values, others): (&[F], &[F]),
+        none: [F; 2],
+    ) -> [V; 2] {
         let (mut number, next) = (V::splat(token, F::default()), V::splat(token, F::from_f64(1.0)));
         let labels = V::from_slice(token, &self.target.label);
-        let mut found = none.map(|none| V::splat(token, none));
-        let mut vectors = values.map(|values| values.chunks_exact(V::LANES));
-        for _ in 0..values[0].len() / V::LANES {
+        let [mut value, mut other] = none.map(
+            #[inline(always)]
+            |none| V::splat(token, none),
+        );
+        for (values, others) in values.chunks_exact(V::LANES).zip(others.chunks_exact(V::LANES)) {
             let is_label = number.eq(labels);
-            for i in 0..N {
-                let Some(values) = vectors[i].next() else { return found };
-                found[i] = V::select(is_label, V::from_slice(token, values), found[i]);
-            }
+            value = V::select(is_label, V::from_slice(token, values), value);
+            other = V::select(is_label, V::from_slice(token, others), other);
             number = number + next;
         }
-        found
+        [value, other]
     }
 
     /// Are these maxima in the range of the sweep?
@@ -170,25 +170,27 @@ impl<F: Float> Tile<'_, F> {
             wide_max = V::Doubles::from_slice(token, &maxima);
             specials = Some(found);
         }
-        let exp = Exponential::<V>::new(token, temperature);
         let base = Base::<V>::new(temperature, swept_max);
         let (sum, lost, dot, ties) =
-            self.sweep::<V>(operation, weights, exp, base, swept_max, z, out);
+            self.sweep::<V>(operation, weights, token, base, swept_max, z, out);
         find_nans::<V>(sum, &mut specials);
+        let exp = Exponential::<V>::new(token, temperature);
+        let top = exp.of(swept_max, base);
         if operation == Operation::Softmax {
-            let sums = with_tops::<V>(sum, lost, ties, exp.of(swept_max, base));
+            let sums = with_tops::<V>(sum, lost, ties, top);
             return write_probabilities::<V>(token, sums, out, specials.as_ref());
         }
         // All maxima but one are added to the sum.
         let ties: V::Doubles = V::Doubles::widen(ties);
         let (zeros, one) = (ties.like(0.0), ties.like(1.0));
-        let top = V::Doubles::widen(exp.of(swept_max, base));
-        let (others, from_ties) = two_sum(sum, (ties - one) * top);
+        let top = V::Doubles::widen(top);
         let [wide_top, wide_top_lost] = exp.wide(temperature, swept_max, base);
+        let (others, from_ties) = two_sum(sum, (ties - one) * top);
         let mut rows = ReducedLanes {
             max: wide_max,
             sum: others,
-            lost: lost + from_ties,
+            // The sums of f32 have digits to spare.
+            lost: if is_double::<F>() { lost + from_ties } else { zeros },
             top,
             wide_top,
             wide_top_lost,
@@ -202,10 +204,10 @@ impl<F: Float> Tile<'_, F> {
             let z_label: V;
             if operation == Operation::Gradient {
                 let e_label: V;
-                [z_label, e_label] = self.at_labels(token, [z, out], [lowest, F::default()]);
+                [z_label, e_label] = self.at_labels(token, (z, out), [lowest, F::default()]);
                 rows.exp_label = V::Doubles::widen(e_label);
             } else {
-                [z_label] = self.at_labels(token, [z], [lowest]);
+                [z_label, _] = self.at_labels(token, (z, z), [lowest; 2]);
             }
             // In a shifted row, z_y is shifted as well.
             rows.gap = V::Doubles::widen(swept_max) - V::Doubles::widen(z_label);
@@ -219,17 +221,17 @@ impl<F: Float> Tile<'_, F> {
         }
         if operation == Operation::Gradient && weights == WeightKind::Each {
             let all = &self.weights[..z.len()];
-            let [weight_label] = self.at_labels::<V, 1>(token, [all], [F::default()]);
+            let [weight_label, _] = self.at_labels::<V>(token, (all, all), [F::default(); 2]);
             rows.weight_label = V::Doubles::widen(weight_label);
         }
         let targets = &self.target.scalars;
-        let finished = if V::IS_COMPACT {
+        let finished = if V::IS_COMPACT || !self.target.are_same {
             let mut lanes = ReducedLanes::default();
             rows.put(&mut lanes, 0);
-            finish_lanes::<V>(token, formula, &lanes, targets, done);
+            finish_lanes::<V>(token, formula, (&lanes, V::LANES), targets, done);
             done.vectors(token, 0)
         } else {
-            finish(formula, &rows, &targets.vectors(token, 0))
+            finish(formula, &rows, &targets.splat(token))
         };
         finished.lse.to_slice(&mut done.lse);
         finished.loss.to_slice(&mut done.loss);

@@ -73,11 +73,11 @@ impl<F: Float> Tile<'_, F> {
         specials: &mut Option<Specials>,
     ) -> (V::Doubles, V::Doubles) {
         const SOFTMAX: Operation = Operation::Softmax;
-        let exp = Exponential::<V>::new(token, self.formula.temperature);
         let base = Base::<V>::new(self.formula.temperature, max);
         let (sum, lost, _, ties) =
-            self.sweep::<V>(SOFTMAX, WeightKind::Absent, exp, base, max, z, out);
+            self.sweep::<V>(SOFTMAX, WeightKind::Absent, token, base, max, z, out);
         find_nans::<V>(sum, specials);
+        let exp = Exponential::<V>::new(token, self.formula.temperature);
         with_tops::<V>(sum, lost, ties, exp.of(max, base))
     }
 }

@@ -1,7 +1,7 @@
 //! The exponentials of a tile, and their sums.
 
 use super::{Tile, is_in_row_order};
-use crate::kernel::exp::{Base, Exponential, is_double};
+use crate::kernel::exp::{Base, Exponential, Temperature, is_double};
 use crate::kernel::reduce::{WeightKind, add_gaps};
 use crate::kernel::rows::Operation;
 use crate::math::{Real, count};
@@ -16,21 +16,24 @@ impl<F: Float> Tile<'_, F> {
         &self,
         operation: Operation,
         weights: WeightKind,
-        exp: Exponential<V>,
+        token: V::Token,
         base: Base<V>,
         max: V,
         z: &[F],
         out: &mut [F],
     ) -> (V::Doubles, V::Doubles, V::Doubles, V) {
-        let token = exp.token();
         let splits = operation.splits() || const { is_double::<F>() };
         let zero = V::splat(token, F::default());
         let one = V::splat(token, F::from_f64(1.0));
         let (mut sum, mut dot) = (V::Sum::zero(token), V::Sum::zero(token));
         let (mut ties, mut dot_lost) = (zero, zero);
-        // Separate loops: the registers of AVX2 have no room for both the constants of the exponential and the sums.
-        for (z, e) in z.chunks_exact(V::LANES).zip(out.chunks_exact_mut(V::LANES)) {
-            exp.of(V::from_slice(token, z), base).to_slice(e);
+        let temperature = self.formula.temperature;
+        if V::IS_ONE_REGISTER {
+            exponentials::<V>(token, temperature, base, z, out);
+        } else {
+            // The registers of AVX2 hold little more than the constants of the exponential: so this is a loop of its
+            // own, in a function of its own.
+            outlined!(V, token, exponentials::<V>(token, temperature, base, z, out));
         }
         if is_in_row_order::<V>(z) {
             let (sum, dot) = outlined!(V, token, self.row_sums::<V>(splits, weights, max, z, out));
@@ -129,6 +132,20 @@ impl<F: Float> Tile<'_, F> {
             }
         });
         (sum, dot)
+    }
+}
+
+#[inline(always)]
+fn exponentials<V: Vector>(
+    token: V::Token,
+    temperature: &Temperature<V::Scalar>,
+    base: Base<V>,
+    z: &[V::Scalar],
+    out: &mut [V::Scalar],
+) {
+    let exp = Exponential::<V>::new(token, temperature);
+    for (z, e) in z.chunks_exact(V::LANES).zip(out.chunks_exact_mut(V::LANES)) {
+        exp.of(V::from_slice(token, z), base).to_slice(e);
     }
 }
 
