@@ -214,22 +214,13 @@ pub(super) fn kept_masses(
     let LossTerms { prior, sample_weight, .. } = *terms;
     // Without smoothing the prior is not read.
     let (level, smooths) = (run.level, terms.label_smoothing > 0.0);
-    let is_uniform = matches!(prior, Prior::Uniform);
-    let read = |row, start, mask: &[f64], (kept, mass): &mut (usize, ExactSum)| {
-        *kept += mask.iter().filter(|is_kept| **is_kept != 0.0).count();
-        if smooths && !is_uniform {
-            for (part, mask) in mask.chunks(PART).enumerate() {
-                let u = &mut [0.0; PART][..mask.len()];
-                let start = start + part * PART;
-                prior.copy(row, start, u);
-                fill_masked(mask, u, 0.0);
-                level.add_exactly(mass, u);
-            }
-        }
-        Ok(())
+    let count_kept = |mask: &[f64]| {
+        level.compiled(
+            #[inline(always)]
+            || mask.iter().filter(|is_kept| **is_kept != 0.0).count(),
+        )
     };
-    let finish = |row, (kept, mass): (usize, ExactSum)| {
-        let mass = if is_uniform { count(kept) } else { mass.value() };
+    let finish = |row, kept: usize, mass: f64| {
         let has_weight = sample_weight.is_none_or(|weights| weights.get(row) != 0.0);
         let counts = kept > 0 && has_weight && !targets.is_ignored(row);
         if counts && smooths && mass == 0.0 {
@@ -237,7 +228,25 @@ pub(super) fn kept_masses(
         }
         Ok((kept > 0).then_some(mass))
     };
-    run.read_rows(mask, read, finish).map(Some)
+    if !smooths || matches!(prior, Prior::Uniform) {
+        let read = |_, _, mask: &[f64], kept: &mut usize| {
+            *kept += count_kept(mask);
+            Ok(())
+        };
+        return run.read_rows(mask, read, |row, kept| finish(row, kept, count(kept))).map(Some);
+    }
+    let read = |row, start, mask: &[f64], (kept, mass): &mut (usize, ExactSum)| {
+        *kept += count_kept(mask);
+        for (part, mask) in mask.chunks(PART).enumerate() {
+            let u = &mut [0.0; PART][..mask.len()];
+            prior.copy(row, start + part * PART, u);
+            fill_masked(mask, u, 0.0);
+            level.add_exactly(mass, u);
+        }
+        Ok(())
+    };
+    run.read_rows(mask, read, |row, (kept, mass): (_, ExactSum)| finish(row, kept, mass.value()))
+        .map(Some)
 }
 
 /// u·c and its sum, which are the same for all rows.

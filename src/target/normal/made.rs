@@ -52,6 +52,11 @@ impl<F: Float> SmoothedTargets<'_, F> {
             }
             let (smooths, is_weighted) = (label_smoothing > 0.0, self.terms.class_weight.is_some());
             let is_uniform = smooths && !is_weighted && matches!(self.terms.prior, Prior::Uniform);
+            if is_uniform && targets.is_none() {
+                // The classes that are kept have the weight 1, as in the mask.
+                w.copy_from_slice(kept);
+                return Filled { mass: 0.0, is_lost: false };
+            }
             let uniform = positive(if is_uniform { 1.0 / prior_unit } else { 0.0 });
             let (mut sum, mut is_lost) = (ExactSum::default(), false);
             for (part, w) in w.chunks_mut(PART).enumerate() {
