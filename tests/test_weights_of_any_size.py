@@ -193,3 +193,21 @@ def test_a_prior_that_is_small_where_it_is_not_masked_and_a_small_temperature(dt
     _, grad = value_and_grad(cold, [1], prior=prior, temperature=2.0**-99, **options)
     _, expected = value_and_grad(z, [1], prior=[0.2, 0.3, 0.5, 0], **options)
     np.testing.assert_allclose(grad * dtype(2.0**-99), expected, rtol=1e-5)
+
+
+@every_float
+@pytest.mark.parametrize("classes", [4, 70, 20000])
+@pytest.mark.parametrize("factor", [1e9, 1e14, 1e20])
+def test_subnormal_class_weights_beside_an_ordinary_one_and_a_large_factor(dtype, classes, factor):
+    """Only the last class has an ordinary weight, and no row has probability there."""
+    z, _, _ = problem(classes, dtype, rows=3)
+    few = [0.2, 0.3, 0.5]
+    q = np.array([few + [0] * (classes - 3)] * 3, dtype)
+    options = {"prior": q[0].astype(np.float64), "label_smoothing": 0.1, "reduction": "sum"}
+    weights = np.full(classes, 1e-39)
+    weights[-1] = 1
+    _, grad = value_and_grad(
+        z, q, class_weight=weights, sample_weight=np.full(3, factor), **options
+    )
+    _, plain = value_and_grad(z, q, sample_weight=np.full(3, factor * 1e-39), **options)
+    np.testing.assert_allclose(grad, plain, rtol=1e-4, atol=abs(plain).max() * 1e-4)
