@@ -217,7 +217,7 @@ impl<'a, F: Float> SmoothedTargets<'a, F> {
             (target.class, target.spike) = (only as usize, label_weight * mass);
             return Some(target);
         }
-        target.smooth_mass += label_weight * mass;
+        target.smooth_mass = mass.mul_add(label_weight, target.smooth_mass);
         if label_smoothing > 0.0 && class_weight.is_some() {
             // Summed by `fill`, so that it is the same whether the prior is that of all rows or of this one.
             target.smooth_mass = f64::NAN;

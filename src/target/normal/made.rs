@@ -77,10 +77,10 @@ impl<F: Float> SmoothedTargets<'_, F> {
                             q.0[k] != 0.0 && self.terms.class_weight.is_none_or(has_weight);
                         is_lost |= is_asked && kept.to_f64() == 0.0;
                     }
-                    q.0.iter_mut().for_each(|q| *q *= label_weight);
                     self.terms.weigh(start, &mut q.0[..len]);
                     for k in 0..PART {
-                        made.0[k] = positive(q.0[k] + beta * made.0[k].to_f64());
+                        let smooth = beta * made.0[k].to_f64();
+                        made.0[k] = positive(q.0[k].mul_add(label_weight, smooth));
                     }
                 }
                 if is_weighted {
@@ -107,7 +107,7 @@ impl Smoothing {
     #[inline(always)]
     pub(crate) fn of<V: Vector>(self, q: V) -> V {
         let q = V::Doubles::widen(q);
-        let weight: V = (q * q.like(self.label_weight) + q.like(self.beta)).narrow();
+        let weight: V = q.mul_add(q.like(self.label_weight), q.like(self.beta)).narrow();
         let zero = V::splat(weight.token(), V::Scalar::default());
         V::select(weight.eq(zero), V::splat(weight.token(), V::Scalar::SMALLEST), weight)
     }
