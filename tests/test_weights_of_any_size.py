@@ -211,3 +211,22 @@ def test_subnormal_class_weights_beside_an_ordinary_one_and_a_large_factor(dtype
     )
     _, plain = value_and_grad(z, q, sample_weight=np.full(3, factor * 1e-39), **options)
     np.testing.assert_allclose(grad, plain, rtol=1e-4, atol=abs(plain).max() * 1e-4)
+
+
+@every_float
+@pytest.mark.parametrize("classes", [4, 70, 20000])
+def test_rows_whose_classes_have_no_weight_beside_others(dtype, classes):
+    """With a small eps, 1/eps times the smallest normal number is beyond float64."""
+    z, _, _ = problem(classes, dtype, rows=3)
+    q = np.zeros((3, classes), dtype)
+    q[0, 0] = q[2, -1] = 1
+    weights = np.ones(classes)
+    weights[:2] = 0
+    prior = q.astype(np.float64)
+    prior[1] = 1 / classes
+    q[1] = 1 / classes
+    options = {"prior": prior, "label_smoothing": 0.01, "class_weight": weights}
+    loss, grad = value_and_grad(z, q, sample_weight=np.full(3, 1e9), reduction="none", **options)
+    assert loss[0] == 0
+    assert not grad[0].any()
+    assert np.isfinite(grad).all()

@@ -257,9 +257,11 @@ fn gradient<F: Float, D: Real>(
     let size = D::pick(size.like(LARGEST_FACTOR).ge(pull), size, larger);
     let is_small = D::all(size.like(LARGEST_FACTOR).ge(size));
     if !(is_small && D::all(size.ge(size.like(SMALLEST_FACTOR)))) {
-        // Rows whose factor is not ordinary are in units of a power of two near it, in which β does not overflow.
-        let least = pull * pull.like(2.0 * F::MIN_POSITIVE);
-        finished.unit = unit_of(D::pick(size.ge(least), size, least));
+        // Rows whose factor is not ordinary are in units of a power of two near it, in which neither β nor the scale
+        // overflows.
+        let least = (pull + scale) * pull.like(2.0 * F::MIN_POSITIVE);
+        let larger = D::pick(size.ge(least), size, least);
+        finished.unit = unit_of(D::pick(size.eq(zero), size, larger));
         scale = scale / finished.unit;
     }
     let (sum, from_top) = two_sum(rows.sum, rows.top);
