@@ -7,7 +7,7 @@ use crate::kernel::{
     FinishedLanes, Operation, TargetLanes, Tile, TileTarget, WeightKind, from_run, load, room,
     to_run,
 };
-use crate::simd::{Cache, Float, MOST_LANES, Source, Vector, outlined};
+use crate::simd::{Cache, Float, MOST_LANES, Sink, Source, Vector, outlined};
 use crate::target::{NO_CLASS, RowTarget, Weights};
 use std::ops::Range;
 use store::Writer;
@@ -48,8 +48,9 @@ struct Tiles<'t, F: Float> {
     is_mixed: bool,
     is_lost: [bool; MOST_LANES],
     done: &'t mut FinishedLanes,
-    /// The logits of all rows, if they are contiguous and are prefetched.
-    ahead: Option<Source<'t, F>>,
+    /// The logits of all rows, if they are read directly and are one run of elements; and the outputs.
+    all: Option<Source<'t, F>>,
+    all_outputs: Option<Sink<'t, F>>,
 }
 
 impl<F: Float> Block<'_, F> {
@@ -82,7 +83,8 @@ impl<F: Float> Block<'_, F> {
             is_mixed: false,
             is_lost: [false; MOST_LANES],
             done: &mut done,
-            ahead: plan.asks_ahead.and_then(|_| logits.run(0, logits.rows())),
+            all: logits.run(0, logits.rows()).filter(|_| job.panel.is_plain()),
+            all_outputs: job.panel.output.and_then(|output| output.run(0, output.rows())),
         };
         if let Some(Weights::Row(weights)) = shared {
             let lanes = tiles.weights.chunks_exact_mut(V::LANES).enumerate();
@@ -102,16 +104,23 @@ impl<F: Float> Block<'_, F> {
     }
 }
 
-impl<F: Float> Tiles<'_, F> {
+impl<'t, F: Float> Tiles<'t, F> {
     /// Prefetches memory that lies [`BYTES_AHEAD`] after these elements. It is called after these have been read: loads
     /// would wait for prefetches before them.
     #[inline(always)]
     fn ask<V: Vector<Scalar = F>>(&self, elements: Range<usize>) {
-        let Some(ahead) = &self.ahead else { return };
+        let Some(all) = self.all.filter(|_| self.plan.asks_ahead.is_some()) else { return };
         for at in elements.step_by(V::LANES) {
             let at = at + const { BYTES_AHEAD / size_of::<F>() };
-            ahead.prefetch(Cache::First, at);
+            all.prefetch(Cache::First, at);
         }
+    }
+
+    /// The logits from row `first` on, if they are one run of at least `len` elements.
+    #[inline(always)]
+    fn all_from(&self, first: usize, len: usize) -> Option<Source<'t, F>> {
+        let start = first * self.plan.job.panel.logits.classes();
+        self.all.filter(|all| all.len() - start >= len).map(|all| all.part(start, usize::MAX))
     }
 
     /// Computes `count` rows from `first` on, at most LANES.
@@ -119,8 +128,12 @@ impl<F: Float> Tiles<'_, F> {
     fn tile<V: Vector<Scalar = F>>(&mut self, token: V::Token, first: usize, count: usize) {
         let (plan, job) = (self.plan, self.plan.job);
         let (panel, classes) = (&job.panel, job.panel.logits.classes());
+        let run = self.all_from(first, room(classes, V::LANES));
         let rows = &mut *self.writer.rows;
-        if !(panel.is_plain() && load::<V>(token, panel.logits, first, count, rows, self.z)) {
+        if let Some(all) = run {
+            from_run::<V>(token, all, classes, self.z);
+        } else if !(panel.is_plain() && load::<V>(token, panel.logits, first, count, rows, self.z))
+        {
             let at_once = if panel.are_one() { count } else { 1 };
             for i in (0..count).step_by(at_once) {
                 let elements = i * classes..(i + at_once) * classes;
@@ -166,7 +179,8 @@ impl<F: Float> Tiles<'_, F> {
         tile.run::<V>(token, &mut self.z[..len], &mut self.out[..len], done);
         job.put_rows(first, &done.scalars(job.operation)[..count], &done.lse[..count]);
         let (rows, tile) = ((first, count), (&*self.out, &*self.kept));
-        self.writer.write::<V>(token, panel, rows, tile, plan.streams);
+        let all = self.all_outputs.as_mut().map(Sink::reborrow);
+        self.writer.write::<V>(token, (panel, all), rows, tile, plan.streams);
         if job.hessian.is_some() {
             self.store_hessian::<V>(token, rows);
         }
@@ -178,12 +192,8 @@ impl<F: Float> Tiles<'_, F> {
         let job = self.plan.job;
         let (panel, classes) = (&job.panel, job.panel.logits.classes());
         let (next, len) = (first + V::LANES, classes * V::LANES);
-        let has_room = |run: &Source<'_, _>| run.len() >= len + room(classes, V::LANES);
-        let source = panel.logits.run(first, panel.logits.rows() - first).filter(has_room);
-        let (Some(source), Some(output), true) = (source, panel.output, panel.is_plain()) else {
-            return false;
-        };
-        let Some(mut sink) = output.run(first, 2 * V::LANES) else { return false };
+        let source = self.all_from(first, len + room(classes, V::LANES));
+        let (Some(source), true) = (source, self.all_outputs.is_some()) else { return false };
         from_run::<V>(token, source, classes, self.z);
         from_run::<V>(token, source.part(len, usize::MAX), classes, self.next_z);
         self.ask::<V>(first * classes..(first + 2 * V::LANES) * classes);
@@ -205,8 +215,12 @@ impl<F: Float> Tiles<'_, F> {
         tile.softmax_pair::<V>(&next_tile, token, lanes, next_lanes);
         for (i, out) in [&*self.out, &*self.next_out].into_iter().enumerate() {
             let rows = (first + i * V::LANES, V::LANES);
-            if !(self.plan.streams && self.writer.stream::<V>(token, output, rows, out)) {
-                to_run::<V>(token, out, classes, &mut sink.reborrow().part(i * len, len));
+            let Some(outputs) = &mut self.all_outputs else { break };
+            let all = outputs.reborrow();
+            if self.plan.streams {
+                self.writer.stream::<V>(token, (all, classes), rows, out);
+            } else {
+                to_run::<V>(token, out, classes, &mut all.part(rows.0 * classes, len));
             }
         }
         true
@@ -216,8 +230,9 @@ impl<F: Float> Tiles<'_, F> {
     #[inline(never)]
     fn store_hessian<V: Vector<Scalar = F>>(&mut self, token: V::Token, rows: (usize, usize)) {
         let Some(panel) = self.plan.job.hessian_panel() else { return };
-        let tile = (&*self.z, &*self.kept);
-        outlined!(V, token, self.writer.write::<V>(token, &panel, rows, tile, false));
+        let (tile, all) =
+            ((&*self.z, &*self.kept), panel.output.and_then(|out| out.run(0, out.rows())));
+        outlined!(V, token, self.writer.write::<V>(token, (&panel, all), rows, tile, false));
     }
 
     /// Sets the targets of a tile if they differ in their labels only.

@@ -102,11 +102,17 @@ impl<F: Float> Tile<'_, F> {
     /// M; arbitrary for rows with a NaN, which the sums detect.
     #[inline(always)]
     fn maxima<V: Vector<Scalar = F>>(token: V::Token, z: &[F]) -> V {
-        let mut max = V::splat(token, F::NEG_INFINITY);
-        for z in z.chunks_exact(V::LANES) {
-            max = max.max(V::from_slice(token, z));
+        // Of the even classes and of the odd ones, since each maximum waits for the one before.
+        let mut max = [V::splat(token, F::NEG_INFINITY); 2];
+        let mut pairs = z.chunks_exact(const { 2 * V::LANES });
+        for z in &mut pairs {
+            max[0] = max[0].max(V::from_slice(token, z));
+            max[1] = max[1].max(V::from_slice(token, &z[V::LANES..]));
         }
-        max
+        if !pairs.remainder().is_empty() {
+            max[0] = max[0].max(V::from_slice(token, pairs.remainder()));
+        }
+        max[0].max(max[1])
     }
 
     /// The values at the labels, of two tiles; `none` for rows without a label.

@@ -69,6 +69,10 @@ pub(crate) fn to_run<V: Vector>(
     classes: usize,
     rows: &mut Sink<'_, V::Scalar>,
 ) {
+    if classes <= V::LANES {
+        let tile = Source::from_slice(tile);
+        return outlined!(V, token, transpose::<V>(token, tile, V::LANES, rows, classes));
+    }
     // The last vector of a row also overwrites the first classes of the next rows. So these are written later: the
     // blocks go from the last to the first.
     for block in (0..classes.div_ceil(V::LANES)).rev() {

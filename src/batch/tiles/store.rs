@@ -2,7 +2,7 @@
 
 use crate::kernel::{store_neighbours, to_run};
 use crate::panel::Panel;
-use crate::simd::{Float, MOST_LANES, RowsMut, Sink, Source, Vector};
+use crate::simd::{Float, MOST_LANES, Sink, Source, Vector};
 
 /// Writes the tiles of a block.
 pub(super) struct Writer<'m, F> {
@@ -22,12 +22,13 @@ impl<'m, F: Float> Writer<'m, F> {
         Self { rows, end, unwritten: ([F::default(); MOST_LANES], 0) }
     }
 
-    /// Writes `count` rows from `first` on, through `rows` if necessary.
+    /// Writes `count` rows from `first` on, through `rows` if necessary. `all` is the whole output, if it is one run of
+    /// elements.
     #[inline(always)]
     pub(super) fn write<V: Vector<Scalar = F>>(
         &mut self,
         token: V::Token,
-        panel: &Panel<'_, F>,
+        (panel, all): (&Panel<'_, F>, Option<Sink<'_, F>>),
         (first, count): (usize, usize),
         (tile, kept): (&[F], &[F]),
         streams: bool,
@@ -35,14 +36,16 @@ impl<'m, F: Float> Writer<'m, F> {
         let Some(output) = panel.output else { return };
         let classes = output.classes();
         if panel.mask.is_none() {
-            if streams && self.stream::<V>(token, output, (first, count), tile) {
-                return;
-            }
-            if store_neighbours::<V>(token, tile, output, first, count, streams) {
-                return;
-            }
-            if let Some(mut run) = output.run(first, count) {
-                return to_run::<V>(token, tile, classes, &mut run);
+            match all {
+                Some(all) if streams => {
+                    return self.stream::<V>(token, (all, classes), (first, count), tile);
+                }
+                Some(all) if count > 1 => {
+                    let mut run = all.part(first * classes, count * classes);
+                    return to_run::<V>(token, tile, classes, &mut run);
+                }
+                _ if store_neighbours::<V>(token, tile, output, first, count, streams) => return,
+                _ => {}
             }
         }
         to_run::<V>(token, tile, classes, &mut Sink::from_slice(self.rows));
@@ -54,19 +57,16 @@ impl<'m, F: Float> Writer<'m, F> {
         }
     }
 
-    /// Writes a tile to contiguous rows by streaming stores of whole cache lines; returns false if the rows are not
-    /// contiguous.
+    /// Writes a tile to contiguous rows by streaming stores of whole cache lines.
     pub(super) fn stream<V: Vector<Scalar = F>>(
         &mut self,
         token: V::Token,
-        output: &RowsMut<'_>,
+        (all, classes): (Sink<'_, F>, usize),
         (first, count): (usize, usize),
         tile: &[F],
-    ) -> bool {
-        let Some(all) = output.run::<F>(0, output.rows()) else { return false };
+    ) {
         let (unwritten, before) = &mut self.unwritten;
-        let (classes, first_element) = (output.classes(), first * output.classes() - *before);
-        let len = *before + count * classes;
+        let (first_element, len) = (first * classes - *before, *before + count * classes);
         let to = all.part(first_element, len);
         // Through memory that has the same alignment to cache lines as the output.
         let to_line = to.as_source().elements_to_line();
@@ -78,6 +78,5 @@ impl<'m, F: Float> Writer<'m, F> {
         let written = len - *before;
         to.part(0, written).stream_from::<V>(token, Source::from_slice(rows));
         unwritten[..V::LANES].copy_from_slice(&rows[written..][..V::LANES]);
-        true
     }
 }

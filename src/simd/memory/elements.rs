@@ -2,7 +2,7 @@
 
 use super::{Rows, RowsMut, Storage};
 use crate::simd::storage::{Halves, convert, narrow_bf16, read, widen_bf16, write};
-use crate::simd::{Element, Float, Level, Vector};
+use crate::simd::{Element, Float, Level, MOST_LANES, Vector};
 use fearless_simd::Fallback;
 
 impl Rows<'_> {
@@ -167,9 +167,21 @@ impl RowsMut<'_> {
     }
 
     /// Writes `values`, rounded to the storage type, to the only element of each row from `first` on.
+    #[inline(always)]
     pub(crate) fn set_rows(&self, first: usize, values: &[f64]) {
         assert!(self.classes == 1);
         let start = self.start_of(first, values.len(), 0);
+        let are_doubles = self.storage == Storage::F64 && self.are_one();
+        if let (Ok(values), true) = (<[f64; MOST_LANES]>::try_from(values), are_doubles) {
+            // SAFETY: elements of rows that exist, one after another, of this type.
+            unsafe { start.cast::<[f64; MOST_LANES]>().write_unaligned(values) };
+        } else {
+            self.set_some_rows(first, values, start);
+        }
+    }
+
+    #[inline(never)]
+    fn set_some_rows(&self, first: usize, values: &[f64], start: *mut u8) {
         let Some(stride) = self.outer.step() else {
             return (first..).zip(values).for_each(|(row, value)| self.put(row, 0, *value));
         };
