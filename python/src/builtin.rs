@@ -154,6 +154,6 @@ impl Replaced {
         for (keyword, one) in named() {
             by_keyword.set_item(&*keyword, object(one))?;
         }
-        call_with(&object(&self.python), &by_position, &by_keyword)
+        call_with(&object(&self.python), &by_position, Some(&by_keyword))
     }
 }

@@ -138,51 +138,38 @@ impl Drop for Stop {
     }
 }
 
-/// `PyObject_Call`, which returns or stops the thread.
+/// Calls `function`, and returns or stops the thread. All Python code is run by this.
 ///
 /// While Python shuts down, a daemon thread that is about to run Python code again is terminated: before CPython 3.14,
 /// by `pthread_exit`, for which the C library of Linux unwinds the stack. In Rust's frames, which catch panics and own
 /// Python objects, that would abort the process. So the thread stops here, as it does in CPython 3.14, and in PyO3 when
 /// it attaches to the interpreter.
-///
-/// # Safety
-///
-/// As for `PyObject_Call`: the interpreter is attached, and the arguments are a callable, a tuple, and a dict or NULL.
-unsafe fn call_or_stop(
-    function: *mut PyObject,
-    arguments: *mut PyObject,
-    keywords: *mut PyObject,
-) -> *mut PyObject {
+pub(super) fn call_with<'py>(
+    function: &Bound<'py, PyAny>,
+    arguments: &Bound<'py, PyTuple>,
+    keywords: Option<&Bound<'py, PyDict>>,
+) -> PyResult<Bound<'py, PyAny>> {
     type Object = *mut PyObject;
     type Declared = unsafe extern "C" fn(Object, Object, Object) -> Object;
     type Unwinding = unsafe extern "C-unwind" fn(Object, Object, Object) -> Object;
     // SAFETY: the types differ only in that the second one may unwind, which the function does. It is declared not to
     // unwind, so the compiler must not see which function is called.
     let call = black_box(unsafe { transmute::<Declared, Unwinding>(ffi::PyObject_Call) });
-    let stop = Stop;
-    // SAFETY: as said above.
-    let result = unsafe { call(function, arguments, keywords) };
-    forget(stop);
-    result
+    let keywords = keywords.map_or(null_mut(), Bound::as_ptr);
+    new!(function.py(), {
+        let stop = Stop;
+        let result = call(function.as_ptr(), arguments.as_ptr(), keywords);
+        forget(stop);
+        result
+    })
 }
 
-/// Calls `function` with `arguments`. All Python code is run by this, or with keywords by [`call_with`].
+/// Calls `function` with arguments by position.
 pub(super) fn call<'py, const N: usize>(
     function: &Bound<'py, PyAny>,
     arguments: [&Bound<'py, PyAny>; N],
 ) -> PyResult<Bound<'py, PyAny>> {
-    let arguments = tuple(function.py(), arguments.map(Clone::clone))?;
-    new!(function.py(), call_or_stop(function.as_ptr(), arguments.as_ptr(), null_mut()))
-}
-
-/// The same, with keywords too.
-pub(super) fn call_with<'py>(
-    function: &Bound<'py, PyAny>,
-    arguments: &Bound<'py, PyTuple>,
-    keywords: &Bound<'py, PyDict>,
-) -> PyResult<Bound<'py, PyAny>> {
-    let (arguments, keywords) = (arguments.as_ptr(), keywords.as_ptr());
-    new!(function.py(), call_or_stop(function.as_ptr(), arguments, keywords))
+    call_with(function, &tuple(function.py(), arguments.map(Clone::clone))?, None)
 }
 
 /// `repr(object)`
