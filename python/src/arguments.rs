@@ -69,19 +69,19 @@ pub(super) fn reduction(obj: &Bound<'_, PyAny>) -> PyResult<Reduction> {
 /// A real number; bool is refused.
 #[inline]
 pub(super) fn number(obj: &Bound<'_, PyAny>, name: &str) -> PyResult<f64> {
-    match obj.cast_exact::<PyFloat>() {
+    // numpy.float64 is a subclass of float.
+    match obj.cast::<PyFloat>() {
         Ok(float) => Ok(float.value()),
         Err(_) => number_like(obj, name),
     }
 }
 
+/// The `__float__` of others may be Python code, or drop an imaginary part.
 #[cold]
 fn number_like(obj: &Bound<'_, PyAny>, name: &str) -> PyResult<f64> {
-    // numpy.float64 is a subclass of float. The __float__ of others may be Python code, or drop an imaginary part.
-    match obj.cast::<PyFloat>() {
-        Ok(float) => Ok(float.value()),
-        Err(_) if int(obj).is_some() => obj.extract(),
-        Err(_) => read(&Known::get().number, obj, name)?.extract(),
+    match int(obj) {
+        Some(_) => obj.extract(),
+        None => read(&Known::get().number, obj, name)?.extract(),
     }
 }
 
@@ -145,12 +145,8 @@ pub(super) fn normalizer(obj: &Bound<'_, PyAny>, reduction: Reduction) -> PyResu
     ))
 }
 
-fn is_bool(obj: &Bound<'_, PyAny>) -> bool {
-    obj.is_instance_of::<PyBool>() || obj.get_type().is(&Known::get().numpy_bool)
-}
-
 pub(super) fn flag(obj: &Bound<'_, PyAny>, name: &str) -> PyResult<bool> {
-    if is_bool(obj) {
+    if obj.is_instance_of::<PyBool>() || obj.get_type().is(&Known::get().numpy_bool) {
         return obj.is_truthy();
     }
     let given = obj.get_type().name()?;
