@@ -177,7 +177,7 @@ impl<'py> Array<'py> {
         }
     }
 
-    fn axes(&self) -> impl DoubleEndedIterator<Item = (usize, isize)> + ExactSizeIterator + Clone {
+    fn axes(&self) -> impl Iterator<Item = (usize, isize)> + Clone {
         let strides = &self.numbers()[self.ndim..];
         self.shape().iter().zip(strides).map(|(len, stride)| (*len, stride.cast_signed()))
     }

@@ -180,23 +180,15 @@ impl<'py> Array<'py> {
     /// Does each axis step over all axes with smaller strides? Then no two elements share memory. This is so in all
     /// layouts that slicing, transposing and reshaping make.
     fn steps_over(&self) -> bool {
-        let (axes, item) = (self.axes().filter(|axis| axis.0 != 1), self.storage.size());
-        // First in C order, which needs no memory.
-        if axes.clone().any(|axis| axis.0 == 0) || step_over(axes.clone().rev(), item) {
-            return true;
-        }
-        let mut axes: Vec<_> = axes.collect();
-        axes.sort_unstable_by_key(|axis| axis.1.unsigned_abs());
-        step_over(axes.into_iter(), item)
+        let axes = self.axes().filter(|axis| axis.0 != 1);
+        let mut axes = axes.map(|(len, stride)| (len, stride.unsigned_abs()));
+        let all = axes.clone();
+        // Of two axes with the same stride, each must step over the other, so neither does.
+        let steps_over = |(len, stride)| {
+            let up_to = all.clone().filter(|axis| axis.1 <= stride);
+            let reach: usize = up_to.map(|(len, stride)| (len - 1) * stride).sum();
+            len * stride >= reach + self.storage.size()
+        };
+        all.clone().any(|axis| axis.0 == 0) || axes.all(steps_over)
     }
-}
-
-/// Does each axis step over all before it?
-fn step_over(mut axes: impl Iterator<Item = (usize, isize)>, item: usize) -> bool {
-    let mut span = item;
-    axes.all(|(len, stride)| {
-        let steps_over = stride.unsigned_abs() >= span;
-        span += (len - 1) * stride.unsigned_abs();
-        steps_over
-    })
 }
