@@ -75,8 +75,9 @@ impl Place<'_> {
 #[cold]
 pub(super) fn raise(py: Python<'_>, error: &Error) -> PyErr {
     match error {
-        Error::Label { index, value, .. } => from_class(py, &Known::get().label_error, |class| {
+        Error::Label { index, value, .. } => made(|| {
             let message = written(py, format_args!("{error}"))?.into_any();
+            let class = Known::get().label_error.bind(py);
             call(class, [&message, &numbers(py, index)?.into_any(), &label(py, **value)?])
         }),
         Error::OutOfMemory { .. } => self::error::<PyMemoryError>(py, format_args!("{error}")),
@@ -93,7 +94,7 @@ pub(super) fn internal(py: Python<'_>, payload: &(dyn std::any::Any + Send)) -> 
         .or_else(|| payload.downcast_ref::<&str>().copied())
         .unwrap_or("unknown panic");
     let message = format_args!("a bug in smoothxent, please report it: {message}");
-    exception(py, &Known::get().internal_error, message)
+    exception(Known::get().internal_error.bind(py), message)
 }
 
 /// A ValueError with a message as [`format!`] writes it.
@@ -115,20 +116,16 @@ pub(super) use type_error;
 /// An exception of one of Python's own classes.
 #[cold]
 pub(super) fn error<T: PyTypeInfo>(py: Python<'_>, message: fmt::Arguments<'_>) -> PyErr {
-    exception(py, T::type_object(py).as_any().as_unbound(), message)
+    exception(&T::type_object(py), message)
 }
 
-fn exception(py: Python<'_>, class: &Py<PyAny>, message: fmt::Arguments<'_>) -> PyErr {
-    from_class(py, class, |class| call(class, [&written(py, message)?.into_any()]))
+fn exception(class: &Bound<'_, PyAny>, message: fmt::Arguments<'_>) -> PyErr {
+    made(|| call(class, [&written(class.py(), message)?.into_any()]))
 }
 
-/// The exception that `made` creates from a class, or the error of `made`.
-pub(super) fn from_class<'py>(
-    py: Python<'py>,
-    class: &Py<PyAny>,
-    made: impl FnOnce(&Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>>,
-) -> PyErr {
-    made(class.bind(py)).map_or_else(|error| error, PyErr::from_value)
+/// The exception that `make` creates, or the error of `make`.
+fn made<'py>(make: impl FnOnce() -> PyResult<Bound<'py, PyAny>>) -> PyErr {
+    make().map_or_else(|error| error, PyErr::from_value)
 }
 
 /// `message` as a Python string.
@@ -136,9 +133,7 @@ fn written<'py>(py: Python<'py>, message: fmt::Arguments<'_>) -> PyResult<Bound<
     let mut written = Text(String::new());
     match written.write_fmt(message) {
         Ok(()) => text(py, &written.0),
-        Err(_) => {
-            Err(from_class(py, PyMemoryError::type_object(py).as_any().as_unbound(), Bound::call0))
-        }
+        Err(_) => Err(made(|| py.get_type::<PyMemoryError>().call0())),
     }
 }
 
@@ -183,8 +178,8 @@ pub(super) fn wrong_shape(
 #[cold]
 pub(super) fn axis_error(axis: &Bound<'_, PyAny>, ndim: usize) -> PyErr {
     let (py, known) = (axis.py(), Known::get());
-    from_class(py, &known.axis_error, |class| {
+    made(|| {
         let axis = read(&known.integer, axis, "axis")?;
-        call(class, [&axis, &integer(py, ndim)?, known.logits.bind(py)])
+        call(known.axis_error.bind(py), [&axis, &integer(py, ndim)?, known.logits.bind(py)])
     })
 }
