@@ -39,9 +39,8 @@ pub(super) fn storage_of(dtype: &Bound<'_, PyAny>) -> PyResult<Option<Storage>> 
     let name = name.cast_into::<PyString>()?;
     let (name, size) = (name.to_cow()?, dtype.getattr(&known.itemsize)?.extract::<usize>()?);
     let is_native = dtype.getattr(&known.isnative)?.is_truthy()?;
-    let mut all = STORAGES.into_iter().filter(|_| is_native);
-    let found = all.find(|(storage, own)| *own == name && storage.size() == size);
-    let found = found.map(|(storage, _)| storage);
+    let is_such = |known: &&(Storage, &str)| known.1 == name && known.0.size() == size;
+    let found = STORAGES.iter().find(is_such).filter(|_| is_native).map(|known| known.0);
     if found == Some(Storage::Bf16) {
         known.keep_bfloat16(dtype)?;
     }
