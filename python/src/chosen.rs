@@ -6,7 +6,7 @@ use super::arrays::Array;
 use super::call::{Output, run};
 use super::errors::{Place, Shape, value_error};
 use super::logits::Logits;
-use super::objects::{fill, new_tuple};
+use super::objects::tuple;
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 use smoothxent::{Labels, Storage, read_labels};
@@ -17,7 +17,6 @@ fn top_k<'py>(
     &[logits, k, axis, temperature, mask]: &Arguments<'_, 'py, 5>,
 ) -> PyResult<Bound<'py, PyTuple>> {
     let py = logits.py();
-    let result = new_tuple(py, 2)?; // before anything is written
     let mut logits = Logits::new(logits, axis)?;
     logits.read_options(temperature, mask)?;
     let (given, classes) = (integer(k, "k")?, logits.classes());
@@ -34,7 +33,7 @@ fn top_k<'py>(
     let mut classes = indices.rows_mut(py, logits.axis)?;
     let mut out = log_probs.rows_mut(py, logits.axis)?;
     logits.run(py, |batch, run| batch.top_k(&mut classes, &mut out, run))?;
-    Ok(fill(result, [indices.finish(py)?, log_probs.finish(py)?]))
+    tuple(py, [indices.finish(py)?, log_probs.finish(py)?])
 }
 
 function!(log_softmax_at(logits, indices, axis, temperature, r#where) -> PyAny, at_indices);
@@ -47,11 +46,8 @@ fn at_indices<'py>(
     logits.read_options(temperature, mask)?;
     let indices = Array::integers(indices, "indices")?;
     let (axis, shape, given) = (logits.axis, logits.shape(), indices.shape());
-    let mut expected = shape.to_vec();
-    if let Some(many) = given.get(axis) {
-        expected[axis] = *many;
-    }
-    if given != expected {
+    let are_equal = |at: usize| at == axis || shape[at] == given[at];
+    if given.len() != shape.len() || !(0..shape.len()).all(are_equal) {
         return Err(value_error!(
             py,
             "indices must have the shape of logits, {}, but for axis {axis}, got {}",
