@@ -228,19 +228,15 @@ mod _smoothxent {
     use pyo3::prelude::*;
 
     #[pymodule_export]
-    use super::builtin::_builtin;
-    #[pymodule_export]
-    use super::chosen::{log_softmax_at, top_k_log_softmax};
-    #[pymodule_export]
-    use super::chunk::{_finish_chunks, _reduce_chunk, _write_chunk};
-    #[pymodule_export]
-    use super::loss::{_grad_and_hess, _row_losses, cross_entropy, cross_entropy_value_and_grad};
-    #[pymodule_export]
-    use super::threads::{_enter_num_threads, get_num_threads, set_num_threads};
-    #[pymodule_export]
     use super::{
-        _after_fork_in_child, _refuse_overlap, cross_entropy_terms, log_softmax, logsumexp,
+        _after_fork_in_child, _refuse_overlap,
+        builtin::_builtin,
+        chosen::{log_softmax_at, top_k_log_softmax},
+        chunk::{_finish_chunks, _reduce_chunk, _write_chunk},
+        cross_entropy_terms, log_softmax, logsumexp,
+        loss::{_grad_and_hess, _row_losses, cross_entropy, cross_entropy_value_and_grad},
         show_config, softmax,
+        threads::{_enter_num_threads, get_num_threads, set_num_threads},
     };
     #[pymodule_export]
     #[allow(non_upper_case_globals, reason = "the name of the Python attribute")]
