@@ -59,7 +59,7 @@ impl<'py> Output<'py> {
             return Ok(output);
         }
         // In other memory, but rounded to the caller's type by the core: NumPy might round a second time.
-        output.set_aside((!takes_it).then_some(storage))?;
+        output.set_aside(if takes_it { array.storage() } else { storage })?;
         Ok(output)
     }
 
@@ -96,12 +96,11 @@ impl<'py> Output<'py> {
         self.wanted.as_deref().unwrap_or(&self.array)
     }
 
-    /// Has the results computed in other memory, of type `storage` or of the same type, so that the caller's array is
-    /// written only when nothing can fail any more.
-    pub(super) fn set_aside(&mut self, storage: Option<Storage>) -> PyResult<()> {
+    /// Has the results computed in other memory, of type `storage`, so that the caller's array is written only when
+    /// nothing can fail any more.
+    pub(super) fn set_aside(&mut self, storage: Storage) -> PyResult<()> {
         if self.wanted.is_none() {
             let py = self.object.py();
-            let storage = storage.unwrap_or(self.array.storage());
             let aside = Array::empty(py, self.array.shape(), storage)?;
             self.wanted = Some(Box::new(replace(&mut self.array, aside)));
             self.is_new = true;

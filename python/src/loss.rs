@@ -157,7 +157,7 @@ fn evaluate<'py>(
     if let (Some(losses), Some(grad)) = (&mut losses, &grad)
         && grad.is_copied()
     {
-        losses.set_aside(None)?; // the copy may run out of memory
+        losses.set_aside(losses.array.storage())?; // the copy may run out of memory
     }
     let out = losses.as_ref().map(Output::result).or(scalar.as_ref());
     if let (Some(out), Some(grad)) = (out, &grad)
