@@ -15,7 +15,6 @@ use std::ptr::null_mut;
 use std::slice;
 use std::sync::atomic::{AtomicPtr, Ordering};
 
-const FLAGS: i32 = ffi::METH_FASTCALL | ffi::METH_KEYWORDS;
 const MOST_ARGUMENTS: usize = 15;
 type Arguments = [*mut PyObject; MOST_ARGUMENTS];
 
@@ -74,15 +73,13 @@ pub(super) fn _builtin<'py>(
             required,
             len,
         });
-        let function = ENTRIES[place];
         REPLACED[place].store(Box::into_raw(replaced), Ordering::Release);
-        let definition = Box::new(ffi::PyMethodDef {
+        let definition = Box::leak(Box::new(ffi::PyMethodDef {
             ml_name: ffi::PyUnicode_AsUTF8AndSize(name, null_mut()),
-            ml_meth: ffi::PyMethodDefPointer { PyCFunctionFastWithKeywords: function },
-            ml_flags: FLAGS,
+            ml_meth: ffi::PyMethodDefPointer { PyCFunctionFastWithKeywords: ENTRIES[place] },
+            ml_flags: ffi::METH_FASTCALL | ffi::METH_KEYWORDS,
             ml_doc: ffi::PyUnicode_AsUTF8AndSize(held(text), null_mut()),
-        });
-        let definition = Box::into_raw(definition);
+        }));
         let builtin = ffi::PyCFunction_NewEx(definition, module.as_ptr(), module_name.as_ptr());
         Bound::from_owned_ptr_or_err(module.py(), builtin)
     }
