@@ -109,11 +109,8 @@ fn others(
 
 /// Does `given` broadcast to `shape`?
 pub(super) fn broadcasts(given: &[usize], shape: &[usize]) -> bool {
-    let missing = shape.len().checked_sub(given.len());
-    missing.is_some_and(|missing| {
-        let mut axes = given.iter().zip(&shape[missing..]);
-        axes.all(|(own, wanted)| own == wanted || *own == 1)
-    })
+    let mut axes = given.iter().rev().zip(shape.iter().rev());
+    given.len() <= shape.len() && axes.all(|(own, wanted)| own == wanted || *own == 1)
 }
 
 impl<'py> Array<'py> {
