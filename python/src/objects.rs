@@ -43,8 +43,7 @@ pub(super) fn refuse_subinterpreters(_py: Python<'_>) -> PyResult<()> {
 
 pub(super) fn text<'py>(py: Python<'py>, text: &str) -> PyResult<Bound<'py, PyString>> {
     let (start, len) = (text.as_ptr().cast(), text.len().cast_signed());
-    let object = new!(py, ffi::PyUnicode_FromStringAndSize(start, len))?;
-    Ok(object.cast_into()?)
+    Ok(new!(py, ffi::PyUnicode_FromStringAndSize(start, len))?.cast_into()?)
 }
 
 pub(super) fn float(py: Python<'_>, value: f64) -> PyResult<Bound<'_, PyAny>> {

@@ -55,11 +55,10 @@ fn find_like<'py>(
     if let Some(own) = storage_in(obj)?.filter(|own| are_such(*own)) {
         return Ok(Found(obj.clone(), own));
     }
-    let py = obj.py();
     let array = read(converter, obj, name)?;
     match storage_in(&array)? {
         Some(own) => Ok(Found(array, own)),
-        None => Err(type_error!(py, "{name} cannot be read as an array of numbers")),
+        None => Err(type_error!(obj.py(), "{name} cannot be read as an array of numbers")),
     }
 }
 
