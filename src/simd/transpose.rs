@@ -35,17 +35,6 @@ pub(super) struct Block<F> {
     pub(super) len: usize,
 }
 
-/// Transposes the first LANES vectors.
-#[inline(always)]
-fn shuffled<V: Vector>(vectors: &mut [V; MOST_LANES]) {
-    shuffle(vectors);
-    shuffle(vectors);
-    shuffle(vectors);
-    if V::LANES == MOST_LANES {
-        shuffle(vectors);
-    }
-}
-
 /// Transposes the block and writes its columns in order. If a vector is one register, storing some of its lanes is as
 /// fast as storing all; then no vector is written over the beginning of the next, since writing twice takes time.
 ///
@@ -117,7 +106,13 @@ unsafe fn columns<V: Vector>(
         // SAFETY: as the caller says.
         vectors[lane] = unsafe { V::load(token, source.wrapping_add(lane * stride)) };
     });
-    shuffled(&mut vectors);
+    // Once for each bit of a lane's number. In a loop, the shuffles of doubles would be merged to more instructions.
+    shuffle(&mut vectors);
+    shuffle(&mut vectors);
+    shuffle(&mut vectors);
+    if V::LANES == MOST_LANES {
+        shuffle(&mut vectors);
+    }
     vectors
 }
 
