@@ -81,15 +81,12 @@ fn joined(proof: Avx2, [low, high]: [__m256; 2]) -> f32x16<Avx2> {
 }
 
 /// From index 16 − `count` on, it has the masks of the first `count` of 16 words.
-static WINDOW: [i32; 32] = [
-    -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
-    0, 0, 0, 0, 0, 0,
-];
+static WINDOW: [[i32; 16]; 2] = [[-1; 16], [0; 16]];
 
 /// The masks of the first `count` of 16 words, in two halves.
 #[inline(always)]
 pub(in crate::simd) fn masks(_proof: Avx2, count: usize) -> [__m256i; 2] {
-    let (low, high) = WINDOW[16 - count..][..16].split_at(8);
+    let (low, high) = WINDOW.as_flattened()[16 - count..][..16].split_at(8);
     // SAFETY: the token proves the instruction set; 8 words are readable in each half.
     unsafe { [_mm256_loadu_si256(low.as_ptr().cast()), _mm256_loadu_si256(high.as_ptr().cast())] }
 }
