@@ -60,9 +60,9 @@ pub(crate) use partial::fence;
 pub(crate) use row::{Lines, QUAD, Sink, Source, transpose, with_value};
 pub(crate) use sum::ExactSum;
 
-use fearless_simd::Simd;
+use fearless_simd::{Bytes, ExtractToken, Select, Simd, SimdMask, u8x64};
 use partial::Partial;
-use std::ops::{Add, BitAnd, Div, Mul, Neg, Not, Sub};
+use std::ops::{Add, Div, Mul, Neg, Sub};
 
 /// Bytes of a cache line, and of a vector.
 pub const LINE: usize = 64;
@@ -83,8 +83,8 @@ pub enum Cache {
 /// A vector of `LANES` scalars: 64 bytes.
 pub trait Vector:
     Copy
-    + Send
-    + Sync
+    + ExtractToken<S = <Self as Vector>::Token>
+    + Bytes<Bytes = u8x64<<Self as Vector>::Token>>
     + Add<Output = Self>
     + Sub<Output = Self>
     + Mul<Output = Self>
@@ -95,7 +95,7 @@ pub trait Vector:
     type Token: Partial;
     type Scalar: Float;
     /// True or false in each lane.
-    type Mask: Copy + BitAnd<Output = Self::Mask> + Not<Output = Self::Mask>;
+    type Mask: SimdMask<Self::Token> + Select<Self>;
     /// A double for each lane.
     type Doubles: Widened<Self>;
     /// A double for each of the first eight lanes.
@@ -103,6 +103,8 @@ pub trait Vector:
     /// Accumulators of doubles, to which sums of few vectors are added.
     type Sum: LaneSum<Self>;
     const LANES: usize;
+    /// Words of a scalar: loads and stores of some lanes count words.
+    const WORDS: usize = MOST_LANES / Self::LANES;
     /// Should the code be small rather than fast? If so, it is scalar code.
     const IS_COMPACT: bool = Self::Token::IS_COMPACT;
     /// Is a vector a single register? Then operations on one vector would wait for each other, so two vectors are
@@ -135,18 +137,30 @@ pub trait Vector:
     ///
     /// # Safety
     /// - `target` is valid for writing `LANES` scalars and a multiple of 64.
-    unsafe fn stream(self, target: *mut Self::Scalar);
+    #[inline(always)]
+    unsafe fn stream(self, target: *mut Self::Scalar) {
+        // SAFETY: as the caller says.
+        unsafe { self.token().stream(self.bitcast(), target.cast()) };
+    }
     /// Loads the first `count` lanes from `source`; the others are those of `pad`.
     ///
     /// # Safety
     /// - `source` is valid for reading `count` ≤ `LANES` scalars; no alignment is needed.
-    unsafe fn load_head(pad: Self, source: *const Self::Scalar, count: usize) -> Self;
+    #[inline(always)]
+    unsafe fn load_head(pad: Self, source: *const Self::Scalar, count: usize) -> Self {
+        // SAFETY: as the caller says; `count` scalars are that many words.
+        unsafe { pad.token().load_head(pad.bitcast(), source.cast(), count * Self::WORDS) }
+            .bitcast()
+    }
     /// Writes the first `count` lanes to `target`.
     ///
     /// # Safety
     /// - `target` is valid for writing `count` ≤ `LANES` scalars; no alignment is needed.
-    unsafe fn store_head(self, target: *mut Self::Scalar, count: usize);
-    fn token(self) -> Self::Token;
+    #[inline(always)]
+    unsafe fn store_head(self, target: *mut Self::Scalar, count: usize) {
+        // SAFETY: as the caller says; `count` scalars are that many words.
+        unsafe { self.token().store_head(self.bitcast(), target.cast(), count * Self::WORDS) };
+    }
 
     /// Loads the first `LANES` elements of `values`.
     #[inline(always)]
@@ -192,13 +206,25 @@ pub trait Vector:
     /// `self` where `mask` is true, +0 elsewhere.
     fn only_where(self, mask: Self::Mask) -> Self;
     /// One bit for each lane; the lowest bit is that of the first lane.
-    fn bits(mask: Self::Mask) -> u64;
+    #[inline(always)]
+    fn bits(mask: Self::Mask) -> u64 {
+        mask.to_bitmask()
+    }
     /// Is the mask true in some lane?
-    fn any(mask: Self::Mask) -> bool;
+    #[inline(always)]
+    fn any(mask: Self::Mask) -> bool {
+        mask.any_true()
+    }
     /// Is the mask true in every lane?
-    fn all(mask: Self::Mask) -> bool;
+    #[inline(always)]
+    fn all(mask: Self::Mask) -> bool {
+        mask.all_true()
+    }
     /// `a` where `mask` is true, else `b`.
-    fn select(mask: Self::Mask, a: Self, b: Self) -> Self;
+    #[inline(always)]
+    fn select(mask: Self::Mask, a: Self, b: Self) -> Self {
+        mask.select(a, b)
+    }
     /// The lanes of both interleaved: those of the lower halves, and those of the upper halves.
     fn zip(self, other: Self) -> (Self, Self);
     /// Shifts the bits up to the exponent field: for `t = e + 1.5·2^(MANTISSA_BITS)` with an

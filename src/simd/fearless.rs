@@ -40,27 +40,6 @@ macro_rules! vector {
                 unsafe { target.cast::<[$scalar; $lanes]>().write_unaligned(lanes) };
             }
             #[inline(always)]
-            unsafe fn stream(self, target: *mut $scalar) {
-                // SAFETY: the caller vouches for LANES writable scalars, at a multiple of 64 bytes.
-                unsafe { self.simd.stream(self.bitcast(), target.cast()) };
-            }
-            #[inline(always)]
-            unsafe fn load_head(pad: Self, source: *const $scalar, count: usize) -> Self {
-                let words = count * (size_of::<$scalar>() / size_of::<f32>());
-                // SAFETY: the caller vouches for `count` readable scalars.
-                unsafe { pad.simd.load_head(pad.bitcast(), source.cast(), words) }.bitcast()
-            }
-            #[inline(always)]
-            unsafe fn store_head(self, target: *mut $scalar, count: usize) {
-                let words = count * (size_of::<$scalar>() / size_of::<f32>());
-                // SAFETY: the caller vouches for `count` writable scalars.
-                unsafe { self.simd.store_head(self.bitcast(), target.cast(), words) };
-            }
-            #[inline(always)]
-            fn token(self) -> S {
-                self.simd
-            }
-            #[inline(always)]
             fn mul_add(self, b: Self, c: Self) -> Self {
                 /// Long, so not inlined. For doubles, a call of `fma` for each lane is faster than the library.
                 #[inline(never)]
@@ -93,22 +72,6 @@ macro_rules! vector {
             #[inline(always)]
             fn only_where(self, mask: Self::Mask) -> Self {
                 (mask.to_vector() & self.bitcast::<Ints<Self, S>>()).bitcast()
-            }
-            #[inline(always)]
-            fn bits(mask: Self::Mask) -> u64 {
-                mask.to_bitmask()
-            }
-            #[inline(always)]
-            fn any(mask: Self::Mask) -> bool {
-                mask.any_true()
-            }
-            #[inline(always)]
-            fn all(mask: Self::Mask) -> bool {
-                mask.all_true()
-            }
-            #[inline(always)]
-            fn select(mask: Self::Mask, a: Self, b: Self) -> Self {
-                fearless_simd::Select::select(mask, a, b)
             }
             #[inline(always)]
             fn zip(self, other: Self) -> (Self, Self) {
