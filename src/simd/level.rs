@@ -6,7 +6,11 @@ use std::sync::OnceLock;
 
 /// An instruction set for which kernels are compiled. Levels are ordered from narrow to wide.
 #[derive(Clone, Copy, Debug)]
-pub struct Level(Detected);
+pub struct Level {
+    /// The index of its name in [`NAMES`].
+    rank: u8,
+    detected: Detected,
+}
 
 /// The environment variable that limits the level of [`Level::current`].
 pub const LEVEL_VARIABLE: &str = "SMOOTHXENT_MAX_ISA";
@@ -18,19 +22,17 @@ impl Level {
         static AVAILABLE: OnceLock<Box<[Level]>> = OnceLock::new();
         AVAILABLE.get_or_init(|| {
             let best = Detected::new();
-            [
-                Some(Detected::Fallback(Fallback::new())),
+            let levels = [
+                (0, Some(Detected::Fallback(Fallback::new()))),
                 #[cfg(target_arch = "aarch64")]
-                best.as_neon().map(Detected::Neon),
+                (1, best.as_neon().map(Detected::Neon)),
                 #[cfg(target_arch = "x86_64")]
-                best.as_avx2().map(Detected::Avx2),
+                (2, best.as_avx2().map(Detected::Avx2)),
                 #[cfg(target_arch = "x86_64")]
-                best.as_avx512().map(Detected::Avx512),
-            ]
-            .into_iter()
-            .flatten()
-            .map(Level)
-            .collect()
+                (3, best.as_avx512().map(Detected::Avx512)),
+            ];
+            let level = |(rank, detected)| Some(Level { rank, detected: detected? });
+            levels.into_iter().filter_map(level).collect()
         })
     }
 
@@ -40,10 +42,9 @@ impl Level {
     pub fn current() -> Level {
         static CURRENT: OnceLock<Level> = OnceLock::new();
         *CURRENT.get_or_init(|| {
-            let rank = |name: &str| NAMES.iter().position(|known| *known == name);
-            let cap = std::env::var(LEVEL_VARIABLE).ok().and_then(|cap| rank(&cap));
-            let is_allowed = |level: &&Level| cap.is_none() || rank(level.name()) <= cap;
-            // The first level, which any machine can run, is always allowed.
+            let cap = std::env::var(LEVEL_VARIABLE).ok();
+            let cap = NAMES.iter().position(|name| cap.as_deref() == Some(*name));
+            let is_allowed = |level: &&Level| cap.is_none_or(|cap| usize::from(level.rank) <= cap);
             let available = Level::available();
             *available.iter().rfind(is_allowed).unwrap_or(&available[0])
         })
@@ -52,7 +53,7 @@ impl Level {
     /// Runs `job` on the vectors of the level.
     #[inline(always)]
     pub(crate) fn run<F: Float, J: VectorJob<F>>(self, job: J) -> J::Output {
-        match self.0 {
+        match self.detected {
             #[cfg(target_arch = "aarch64")]
             Detected::Neon(token) => run::<F::Vector<_>, _>(token, job),
             #[cfg(target_arch = "x86_64")]
@@ -93,15 +94,7 @@ impl Level {
     /// The name that `SMOOTHXENT_MAX_ISA` and `show_config` use.
     #[must_use]
     pub fn name(self) -> &'static str {
-        match self.0 {
-            #[cfg(target_arch = "aarch64")]
-            Detected::Neon(_) => "neon",
-            #[cfg(target_arch = "x86_64")]
-            Detected::Avx2(_) => "avx2",
-            #[cfg(target_arch = "x86_64")]
-            Detected::Avx512(_) => "avx512",
-            _ => "portable",
-        }
+        NAMES[usize::from(self.rank)]
     }
 }
 
