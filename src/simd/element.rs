@@ -1,7 +1,7 @@
 //! Element types: how numbers are stored in memory, and the two types in which rows are computed.
 
+use super::Vector;
 use super::partial::Partial;
-use super::{MOST_LANES, Vector};
 use crate::math;
 use fearless_simd::{f32x16, f64x8};
 use std::sync::Mutex;
@@ -101,9 +101,6 @@ pub trait Float: Element + PartialOrd + Default + Send + Sync + 'static {
     const SMALLEST: Self;
     /// The smallest positive normal number. Smaller probabilities are flushed to zero.
     const MIN_POSITIVE: f64;
-    /// 0, 1, 2 ...
-    #[doc(hidden)]
-    const LANE_NUMBERS: [Self; MOST_LANES];
     /// Constants of the exponential core.
     #[doc(hidden)]
     const EXP: math::ExpCore<Self>;
@@ -125,8 +122,6 @@ macro_rules! float {
             const NAN: $float = $float::NAN;
             const SMALLEST: $float = $float::from_bits(1);
             const MIN_POSITIVE: f64 = $float::MIN_POSITIVE as f64;
-            const LANE_NUMBERS: [$float; MOST_LANES] =
-                [0., 1., 2., 3., 4., 5., 6., 7., 8., 9., 10., 11., 12., 13., 14., 15.];
             const EXP: math::ExpCore<$float> = $exp;
 
             #[inline(always)]

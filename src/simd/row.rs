@@ -5,7 +5,8 @@ mod lines;
 use super::element::Float;
 use super::partial::{prefetch, stream_element};
 use super::transpose::{Block, transpose_block};
-use super::{Cache, LINE, Vector};
+use super::{Cache, LINE, MOST_LANES, Vector};
+use crate::math::count;
 pub(crate) use lines::Lines;
 #[cfg(target_arch = "x86_64")]
 use std::arch::asm;
@@ -28,7 +29,7 @@ pub(crate) fn with_value<V: Vector>(
 ) -> V {
     #[allow(clippy::cast_precision_loss, reason = "exact for lanes")]
     let lane = V::Scalar::from_f64(element.wrapping_sub(at).cast_signed() as f64);
-    let (token, numbers) = (vector.token(), V::Scalar::LANE_NUMBERS);
+    let (token, numbers) = (vector.token(), each!(MOST_LANES, |i| V::Scalar::from_f64(count(i))));
     let is_lane = V::from_slice(token, &numbers).eq(V::splat(token, lane));
     V::select(is_lane, V::splat(token, value), vector)
 }
