@@ -224,11 +224,10 @@ impl<S: Partial> LaneSum<f64x8<S>> for RunningSum<Doubles<S, 1>> {
     }
     #[inline(always)]
     fn total(self) -> (f64, f64) {
-        let (mut high, mut low) = ([0.0; 8], [0.0; 8]);
-        self.sum.to_slice(&mut high);
-        self.lost.to_slice(&mut low);
-        let mut sum = RunningSum::default();
-        for term in [high, low].as_flattened() {
+        let (mut terms, mut sum) = ([0.0; 16], RunningSum::default());
+        self.sum.to_slice(&mut terms);
+        self.lost.to_slice(&mut terms[8..]);
+        for term in &terms {
             sum.add(*term);
         }
         sum.parts()
