@@ -29,11 +29,6 @@ pub(super) fn init(py: Python<'_>) -> PyResult<()> {
     ignored.try_for_each(|message| warn(py, &message))
 }
 
-#[inline(never)] // called for each of them
-fn found<'py>(py: Python<'py>, module: &str, name: &str) -> PyResult<Bound<'py, PyAny>> {
-    py.import(module)?.getattr(name)
-}
-
 macro_rules! known {
     (
         objects { $($object:ident: $object_of:literal . $object_name:literal,)* }
@@ -50,11 +45,12 @@ macro_rules! known {
 
         impl Known {
             fn of(py: Python<'_>) -> PyResult<Self> {
-                let dtype = py.import("numpy")?.getattr("dtype")?;
+                let found = |module: &str, name: &str| py.import(module)?.getattr(name);
+                let dtype = found("numpy", "dtype")?;
                 let dtype = |(storage, name)| Ok((dtype.call1((name,))?.unbind(), storage));
                 let own = STORAGES.into_iter().filter(|(storage, _)| *storage != Storage::Bf16);
                 Ok(Self {
-                    $($object: found(py, $object_of, $object_name)?.unbind(),)*
+                    $($object: found($object_of, $object_name)?.unbind(),)*
                     $($name: PyString::intern(py, stringify!($name).trim_start_matches("r#")).unbind(),)*
                     dtypes: own.map(dtype).collect::<PyResult<_>>()?,
                     bfloat16: OnceLock::new(),
