@@ -28,10 +28,8 @@ fn integer_like(obj: &Bound<'_, PyAny>, name: &str) -> PyResult<i128> {
 
 #[cold]
 fn beyond_64_bits(obj: &Bound<'_, PyAny>, name: &str) -> PyErr {
-    match repr(obj) {
-        Ok(given) => value_error!(obj.py(), "{name} must fit 64 bits, got {given}"),
-        Err(error) => error,
-    }
+    let refuse = |given| value_error!(obj.py(), "{name} must fit 64 bits, got {given}");
+    repr(obj).map_or_else(|error| error, refuse)
 }
 
 #[inline]

@@ -228,10 +228,7 @@ fn run_silently(
 /// error.
 #[inline(always)]
 fn warn_of_threads(py: Python<'_>) -> PyResult<()> {
-    match pool::take_spawn_warning() {
-        Some(message) => warn(py, &message),
-        None => Ok(()),
-    }
+    pool::take_spawn_warning().map_or(Ok(()), |message| warn(py, &message))
 }
 
 /// Issues a RuntimeWarning at the line that calls the package.

@@ -47,14 +47,12 @@ pub(super) fn storage_of(dtype: &Bound<'_, PyAny>) -> PyResult<Option<Storage>> 
     Ok(found)
 }
 
-/// The types that results can have, in messages.
-pub(super) const SUPPORTED: &str = "float16, bfloat16, float32 or float64";
-
 /// The `dtype=` of a result.
 pub(super) fn requested(obj: &Bound<'_, PyAny>) -> PyResult<Storage> {
     let py = obj.py();
-    let refuse =
-        |what: Bound<'_, PyString>| type_error!(py, "dtype must be {SUPPORTED}, got {what}");
+    let refuse = |what: Bound<'_, PyString>| {
+        type_error!(py, "dtype must be float16, bfloat16, float32 or float64, got {what}")
+    };
     let Some(dtype) = answer(py, call(Known::get().dtype_type.bind(py), [obj]))? else {
         return Err(refuse(repr(obj)?));
     };
@@ -78,12 +76,10 @@ pub(super) fn empty<'py>(
             return raised;
         }
         // The shape of an existing array is refused only if it has more bytes than there are addresses.
-        match dtype_name(dtype) {
-            Ok(name) => error::<PyMemoryError>(
-                py,
-                format_args!("cannot allocate {name} of shape {}", Shape(shape)),
-            ),
-            Err(error) => error,
-        }
+        let refuse = |name| {
+            let message = format_args!("cannot allocate {name} of shape {}", Shape(shape));
+            error::<PyMemoryError>(py, message)
+        };
+        dtype_name(dtype).map_or_else(|error| error, refuse)
     })
 }
