@@ -33,10 +33,7 @@ pub(super) fn get_num_threads(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
 #[pyfunction]
 #[pyo3(signature = (n, /))]
 pub(super) fn set_num_threads(n: Argument<'_, '_>) -> PyResult<()> {
-    guard(n.py(), || {
-        pool::set_num_threads(at_least_one(n)?);
-        Ok(())
-    })
+    guard(n.py(), || at_least_one(n).map(pool::set_num_threads))
 }
 
 /// Begins a block. Returns the token by which its end resets the variable. The first call decides which variable it is.
