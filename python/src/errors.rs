@@ -150,17 +150,12 @@ impl Write for Text {
 
 /// The answer, or None if it was refused. Any other exception, such as that of an interrupt, is passed on.
 pub(super) fn answer<T>(py: Python<'_>, answer: PyResult<T>) -> PyResult<Option<T>> {
-    match answer {
-        Ok(answer) => Ok(Some(answer)),
-        Err(error)
-            if error.is_instance_of::<PyTypeError>(py)
-                || error.is_instance_of::<PyValueError>(py)
-                || error.is_instance_of::<PyOverflowError>(py) =>
-        {
-            Ok(None)
-        }
-        Err(error) => Err(error),
-    }
+    answer.map(Some).or_else(|error| {
+        let is_refused = error.is_instance_of::<PyTypeError>(py)
+            || error.is_instance_of::<PyValueError>(py)
+            || error.is_instance_of::<PyOverflowError>(py);
+        if is_refused { Ok(None) } else { Err(error) }
+    })
 }
 
 /// `{must_have} {shape}, got {given}`
