@@ -9,7 +9,7 @@
 //! 2. the result of an operation must not depend on the hardware. `max` keeps a NaN in the second operand and may
 //!    lose one in the first, so NaN is detected in the sums, never in the maximum of a row.
 //!
-//! This module and its children contain `unsafe` code. They do not expose anything of the SIMD library they use.
+//! This module and its children contain `unsafe` code. No other module names anything of the SIMD library they use.
 
 /// Runs an expression in a separate function, compiled for the instruction set of a [`Vector`]: see
 /// [`Vector::outlined`].
