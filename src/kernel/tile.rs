@@ -115,7 +115,8 @@ impl<F: Float> Tile<'_, F> {
         max[0].max(max[1])
     }
 
-    /// The values at the labels, of two tiles; `none` for rows without a label.
+    /// The elements at the labels of two arrays, which have LANES of class 0, of class 1, ...; `none` for rows without
+    /// a label.
     #[inline(always)]
     fn at_labels<V: Vector<Scalar = F>>(
         &self,

@@ -135,6 +135,7 @@ impl<F: Float> Tile<'_, F> {
     }
 }
 
+/// Writes the exponentials of the logits `z`, LANES of class 0, of class 1, ..., to `out`.
 #[inline(always)]
 fn exponentials<V: Vector>(
     token: V::Token,
