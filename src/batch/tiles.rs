@@ -128,12 +128,9 @@ impl<'t, F: Float> Tiles<'t, F> {
     fn tile<V: Vector<Scalar = F>>(&mut self, token: V::Token, first: usize, count: usize) {
         let (plan, job) = (self.plan, self.plan.job);
         let (panel, classes) = (&job.panel, job.panel.logits.classes());
-        let run = self.all_from(first, room(classes, V::LANES));
-        let rows = &mut *self.writer.rows;
-        if let Some(all) = run {
-            from_run::<V>(token, all, classes, self.z);
-        } else if !(panel.is_plain() && load::<V>(token, panel.logits, first, count, rows, self.z))
-        {
+        let logits = (panel.logits, self.all_from(first, room(classes, V::LANES)));
+        let own = &mut *self.writer.rows;
+        if !(panel.is_plain() && load::<V>(token, logits, (first, count), own, self.z)) {
             let at_once = if panel.are_one() { count } else { 1 };
             for i in (0..count).step_by(at_once) {
                 let elements = i * classes..(i + at_once) * classes;
@@ -295,7 +292,8 @@ impl<'t, F: Float> Tiles<'t, F> {
         let are_loaded =
             targets.rows.weight_rows(first..first + count).is_some_and(|(rows, smoothing)| {
                 outlined!(V, token, {
-                    let are_loaded = load::<V>(token, rows, first, count, own, self.weights);
+                    let are_loaded =
+                        load::<V>(token, (rows, None), (first, count), own, self.weights);
                     if let Some(smoothing) = smoothing.filter(|_| are_loaded) {
                         for w in self.weights[..classes * V::LANES].chunks_exact_mut(V::LANES) {
                             smoothing.of(V::from_slice(token, w)).to_slice(w);

@@ -3,40 +3,43 @@
 use crate::simd::{Rows, RowsMut, Sink, Source, Vector, outlined, transpose};
 
 /// Loads rows from `first` on, at most LANES, into a tile, if they follow one another in memory or are neighbours class
-/// by class; otherwise returns false. The last of all rows are copied to the workspace `own` first, which has [`room`].
-/// Lanes without a row have arbitrary numbers.
+/// by class; otherwise returns false. `run` are the elements from these rows on, if they are known to be one run of at
+/// least [`room`] elements. The last of all rows are copied to the workspace `own` first, which has [`room`]. Lanes
+/// without a row have arbitrary numbers.
 #[inline(always)]
 pub(crate) fn load<V: Vector>(
     token: V::Token,
-    rows: &Rows<'_>,
-    first: usize,
-    count: usize,
+    (rows, mut run): (&Rows<'_>, Option<Source<'_, V::Scalar>>),
+    (first, count): (usize, usize),
     own: &mut [V::Scalar],
     tile: &mut [V::Scalar],
 ) -> bool {
     let (classes, zero) = (rows.classes(), V::Scalar::default());
-    if let Some(column) = rows.columns::<V::Scalar>(first, count) {
-        for (class, target) in tile.chunks_exact_mut(V::LANES).enumerate().take(classes) {
-            column(class).vector::<V>(token, 0, zero).to_slice(target);
+    if run.is_none() {
+        if let Some(column) = rows.columns::<V::Scalar>(first, count) {
+            for (class, target) in tile.chunks_exact_mut(V::LANES).enumerate().take(classes) {
+                column(class).vector::<V>(token, 0, zero).to_slice(target);
+            }
+            return true;
         }
-        return true;
-    }
-    if count == 1
-        && let Some(row) = rows.direct::<V::Scalar>(first)
-    {
-        for (class, target) in tile.chunks_exact_mut(V::LANES).enumerate().take(classes) {
-            V::splat(token, row.get(class)).to_slice(target);
+        if count == 1
+            && let Some(row) = rows.direct::<V::Scalar>(first)
+        {
+            for (class, target) in tile.chunks_exact_mut(V::LANES).enumerate().take(classes) {
+                V::splat(token, row.get(class)).to_slice(target);
+            }
+            return true;
         }
-        return true;
-    }
-    // Up to the last row: vectors may read beyond the end of their own row; these elements are not used.
-    let Some(mut run) = rows.run(first, rows.rows() - first) else { return false };
-    if run.len() < room(classes, V::LANES) {
-        for at in (0..run.len()).step_by(V::LANES) {
-            run.vector::<V>(token, at, zero).to_slice(&mut own[at..]);
+        // Up to the last row: vectors may read beyond the end of their own row; these elements are not used.
+        run = rows.run(first, rows.rows() - first);
+        if let Some(last) = run.filter(|run| run.len() < room(classes, V::LANES)) {
+            for at in (0..last.len()).step_by(V::LANES) {
+                last.vector::<V>(token, at, zero).to_slice(&mut own[at..]);
+            }
+            run = Some(Source::from_slice(own));
         }
-        run = Source::from_slice(own);
     }
+    let Some(run) = run else { return false };
     from_run::<V>(token, run, classes, tile);
     true
 }
@@ -70,17 +73,27 @@ pub(crate) fn to_run<V: Vector>(
     rows: &mut Sink<'_, V::Scalar>,
 ) {
     if classes <= V::LANES {
-        let tile = Source::from_slice(tile);
-        return outlined!(V, token, transpose::<V>(token, tile, V::LANES, rows, classes));
+        return write_block::<V>(token, Source::from_slice(tile), classes, rows);
     }
     // The last vector of a row also overwrites the first classes of the next rows. So these are written later: the
     // blocks go from the last to the first.
     for block in (0..classes.div_ceil(V::LANES)).rev() {
         let tile = Source::from_slice(&tile[block * V::LANES * V::LANES..]);
-        let mut rows = rows.reborrow().part(block * V::LANES, usize::MAX);
-        // A separate function: otherwise the addresses of all rows would be computed before the first block.
-        outlined!(V, token, transpose::<V>(token, tile, V::LANES, &mut rows, classes));
+        let rows = &mut rows.reborrow().part(block * V::LANES, usize::MAX);
+        write_block::<V>(token, tile, classes, rows);
     }
+}
+
+/// Writes LANES classes of a tile. It is a separate function: in a loop over blocks, the addresses of all rows would be
+/// computed before the first block.
+#[inline(always)]
+fn write_block<V: Vector>(
+    token: V::Token,
+    tile: Source<'_, V::Scalar>,
+    classes: usize,
+    rows: &mut Sink<'_, V::Scalar>,
+) {
+    outlined!(V, token, transpose::<V>(token, tile, V::LANES, rows, classes));
 }
 
 /// Writes a tile to rows from `first` on, at most LANES, if they are neighbours class by class or a single row;
