@@ -8,6 +8,7 @@ use crate::math::RunningSum;
 use crate::pool::lock;
 use crate::simd::{ExactSum, Rows};
 use std::array::from_fn;
+use std::mem::take;
 use std::ops::Range;
 use std::sync::Mutex;
 
@@ -141,49 +142,64 @@ impl Run<'_> {
         finish: impl Fn(usize, S) -> Result<R, Error> + Sync,
     ) -> Result<Vec<R>, Error> {
         let classes = rows.classes();
+        // With few classes, a chunk has several rows.
+        let rows_at_once = (CHUNK / classes.max(1)).max(1);
+        self.read_chunks(rows, rows_at_once, |(first, start), values, state: &mut S, results| {
+            let len = values.len() / results.len();
+            for (i, result) in results.iter_mut().enumerate() {
+                read(first + i, start, &values[i * len..][..len], state)?;
+                if start + len == classes {
+                    *result = finish(first + i, take(state))?;
+                }
+            }
+            Ok(())
+        })
+    }
+
+    /// Calls `read((first row, first class), values, state, results)` for each chunk of the values of `rows_at_once`
+    /// rows, one row after another: a chunk has all of their classes, or a part of those of a single row. The results
+    /// are one for each row. The state is that of these rows.
+    ///
+    /// # Errors
+    /// As for [`Run::read_rows`].
+    pub(crate) fn read_chunks<S: Default, R: Clone + Default + Send>(
+        &mut self,
+        rows: &Rows<'_>,
+        rows_at_once: usize,
+        read: impl Fn((usize, usize), &[f64], &mut S, &mut [R]) -> Result<(), Error> + Sync,
+    ) -> Result<Vec<R>, Error> {
+        let classes = rows.classes();
         let mut results = self.defaults(rows.rows())?;
         let level = self.level;
-        let read_long_row = |row: usize, buffer: &mut [f64], mut polled: Option<&mut Run<'_>>| {
-            let mut state = S::default();
-            for start in (0..classes).step_by(CHUNK) {
-                let values = &mut buffer[..CHUNK.min(classes - start)];
-                if let Some(run) = &mut polled {
-                    run.poll(size_of_val(values))?;
-                }
-                rows.gather_for(level, row, start, values);
-                read(row, start, values, &mut state)?;
-            }
-            finish(row, state)
-        };
-        if classes > LONG_ROW {
-            let mut buffer = zeros(CHUNK)?;
-            for (row, result) in results.iter_mut().enumerate() {
-                *result = read_long_row(row, &mut buffer, Some(self))?;
-            }
-            return Ok(results);
-        }
-        // With few classes, a chunk has several rows.
-        let rows_per_chunk = if rows.are_one() { CHUNK / classes.max(1) } else { 1 }.max(1);
         let rows_per_part = (NUMBERS_PER_PART / classes.max(1)).max(1);
-        let part_bytes = rows_per_part.min(results.len()) * classes * size_of::<f64>();
-        let read_part = |part: usize, results: &mut [R]| {
-            let mut buffer = zeros((rows_per_chunk.min(results.len()) * classes).min(CHUNK))?;
-            for (chunk, results) in results.chunks_mut(rows_per_chunk).enumerate() {
-                let first = part * rows_per_part + chunk * rows_per_chunk;
-                if classes > CHUNK {
-                    results[0] = read_long_row(first, &mut buffer, None)?;
-                    continue;
-                }
-                rows.gather_for(level, first, 0, &mut buffer[..results.len() * classes]);
-                for (i, result) in results.iter_mut().enumerate() {
-                    let mut state = S::default();
-                    read(first + i, 0, &buffer[i * classes..][..classes], &mut state)?;
-                    *result = finish(first + i, state)?;
+        let read_part = |part: usize, results: &mut [R], mut polled: Option<&mut Run<'_>>| {
+            let mut buffer = zeros((rows_at_once.min(results.len()) * classes).min(CHUNK))?;
+            let firsts = (part * rows_per_part..).step_by(rows_at_once);
+            for (first, results) in firsts.zip(results.chunks_mut(rows_at_once)) {
+                let mut state = S::default();
+                // Rows without classes have a chunk too.
+                for start in (0..classes.max(1)).step_by(CHUNK) {
+                    let len = CHUNK.min(classes - start);
+                    let values = &mut buffer[..results.len() * len];
+                    if let Some(run) = &mut polled {
+                        run.poll(size_of_val(values))?;
+                    }
+                    let at_once = if rows.are_one() { values.len() } else { len };
+                    for (row, values) in (first..).zip(values.chunks_mut(at_once.max(1))) {
+                        rows.gather_for(level, row, start, values);
+                    }
+                    read((first, start), values, &mut state, results)?;
                 }
             }
             Ok(())
         };
-        self.in_parts(results.chunks_mut(rows_per_part), part_bytes, read_part, |()| {})?;
+        if classes > LONG_ROW {
+            read_part(0, &mut results, Some(self))?;
+            return Ok(results);
+        }
+        let part_bytes = rows_per_part.min(results.len()) * classes * size_of::<f64>();
+        let parts = results.chunks_mut(rows_per_part);
+        self.in_parts(parts, part_bytes, |part, results| read_part(part, results, None), |()| {})?;
         Ok(results)
     }
 }

@@ -6,13 +6,14 @@ mod labels;
 
 use crate::batch::{NUMBERS_PER_PART, Run, TERMS_PER_PART};
 use crate::error::Error;
+use crate::kernel::MOST_CLASSES;
 use crate::math::{RunningSum, count};
 use crate::simd::{ExactSum, Float, Level, Rows};
 use crate::target::{
     FEW_LABELS, Labels, LossTerms, NO_CLASS, PART, Prior, Probabilities, ProbabilityRow, Targets,
     WeightValues, fill_masked, prior_tolerance,
 };
-use few::read_few;
+use few::{Group, LANES};
 use labels::{MANY_LABELS, UncheckedLabels};
 
 /// Reads labels, rows of one integer, into `labels`: each must be in `0..num_classes` or equal to `ignore_index`.
@@ -90,14 +91,39 @@ pub fn read_probabilities<'a>(
     class_weight: Option<&WeightValues>,
     run: &mut Run<'_>,
 ) -> Result<Probabilities<'a>, Error> {
-    if let Some(summary) =
-        read_few(&rows, ("targets", &|row| row), class_weight, run, |_, row| Ok(row))?
-    {
-        return Ok(Probabilities { rows, summary });
+    let summary =
+        read_entries(&rows, ("targets", &|row| row), class_weight, run, |_, row| Ok(row))?;
+    Ok(Probabilities { rows, summary })
+}
+
+/// Reads all rows and converts each to a result with `finish`. Entries must be finite and ≥ 0. `name` is that of the
+/// argument, and `index` a function from a row to its index there, for errors.
+///
+/// # Errors
+/// The first error of the first row that has one; [`Error::OutOfMemory`]; or the error of the checkpoint.
+fn read_entries<R: Clone + Default + Send>(
+    rows: &Rows<'_>,
+    (name, index): (&'static str, &(dyn Fn(usize) -> usize + Sync)),
+    class_weight: Option<&WeightValues>,
+    run: &mut Run<'_>,
+    finish: impl Fn(usize, ProbabilityRow) -> Result<R, Error> + Sync,
+) -> Result<Vec<R>, Error> {
+    let (classes, level) = (rows.classes(), run.level);
+    if (1..=MOST_CLASSES).contains(&classes) {
+        return run.read_chunks(rows, LANES, |(first, _), values, (): &mut (), results| {
+            let (read, may_be_bad) = level.run(Group { values, classes, class_weight });
+            let rows = (first..).zip(values.chunks(classes)).zip(read);
+            for (((row, values), read), result) in rows.zip(results) {
+                if may_be_bad {
+                    check_entries(level, name, values, |class| vec![index(row), class])?;
+                }
+                *result = finish(row, read)?;
+            }
+            Ok(())
+        });
     }
-    let level = run.level;
     let read = |row: usize, start: usize, values: &[f64], partial: &mut PartialRow| {
-        check_entries(level, "targets", values, |k| vec![row, start + k])?;
+        check_entries(level, name, values, |k| vec![index(row), start + k])?;
         for (part, values) in values.chunks(PART).enumerate() {
             if partial.has_others {
                 break;
@@ -125,12 +151,10 @@ pub fn read_probabilities<'a>(
         }
         Ok(())
     };
-    let finish = |_, PartialRow { first, has_others, sum }| {
+    run.read_rows(rows, read, |row, PartialRow { first, has_others, sum }| {
         let only = first.filter(|_| !has_others).and_then(|class| u32::try_from(class).ok());
-        Ok(ProbabilityRow { only: only.unwrap_or(NO_CLASS), mass: sum.value() })
-    };
-    let summary = run.read_rows(&rows, read, finish)?;
-    Ok(Probabilities { rows, summary })
+        finish(row, ProbabilityRow { only: only.unwrap_or(NO_CLASS), mass: sum.value() })
+    })
 }
 
 /// Reads and checks every row, repeated rows only once: finite, ≥ 0, summing to 1 within
@@ -143,25 +167,13 @@ pub fn read_prior<'a>(rows: Rows<'a>, run: &mut Run<'_>) -> Result<Prior<'a>, Er
     let (distinct, places, firsts) = rows.distinct();
     let classes = rows.classes();
     let number = |row: usize| firsts.offset(row).cast_unsigned();
-    let level = run.level;
-    let read = |row: usize, start: usize, values: &[f64], sum: &mut ExactSum| {
-        check_entries(level, "prior", values, |k| vec![number(row), start + k])?;
-        level.add_exactly(sum, values);
-        Ok(())
-    };
-    let finish = |row, sum: f64| {
-        let tolerance = prior_tolerance(classes);
+    let masses = read_entries(&distinct, ("prior", &number), None, run, |row, read| {
+        let (sum, tolerance) = (read.mass, prior_tolerance(classes));
         if (sum - 1.0).abs() <= tolerance {
             return Ok(sum);
         }
         Err(Error::PriorSum { class_axis: 1, index: vec![number(row)], sum, tolerance })
-    };
-    let few =
-        read_few(&distinct, ("prior", &number), None, run, |row, read| finish(row, read.mass))?;
-    let masses = match few {
-        Some(masses) => masses,
-        None => run.read_rows(&distinct, read, |row, sum: ExactSum| finish(row, sum.value()))?,
-    };
+    })?;
     let [mass] = masses[..] else {
         return Ok(Prior::PerRow { rows, distinct, places, masses });
     };

@@ -1,67 +1,19 @@
-//! Reads rows of few classes, eight side by side: done row by row, the work that does not depend on the number of
+//! Sums rows of few classes, eight side by side: done row by row, the work that does not depend on the number of
 //! classes would take most of the time (5000 rows of ten classes: reading took 5 times as long).
 
-use super::check_entries;
-use crate::batch::{NUMBERS_PER_PART, Run};
-use crate::error::Error;
-use crate::kernel::MOST_CLASSES;
 use crate::math::{Real, RunningSum, count};
-use crate::simd::{Rows, Vector, VectorJob};
+use crate::simd::{Vector, VectorJob};
 use crate::target::{NO_CLASS, ProbabilityRow, WeightValues};
 use std::array::from_fn;
 
 /// The number of rows side by side.
-const LANES: usize = 8;
-
-/// Reads all rows and converts each to a result with `finish`; returns None if they have many classes. Entries must be
-/// finite and ≥ 0. `argument` is the name of the argument and a function from a row to its index there, for errors.
-///
-/// # Errors
-/// The first error of the first row that has one; [`Error::OutOfMemory`]; or the error of the checkpoint.
-pub(super) fn read_few<R: Clone + Default + Send>(
-    rows: &Rows<'_>,
-    argument: (&'static str, &(dyn Fn(usize) -> usize + Sync)),
-    class_weight: Option<&WeightValues>,
-    run: &mut Run<'_>,
-    finish: impl Fn(usize, ProbabilityRow) -> Result<R, Error> + Sync,
-) -> Result<Option<Vec<R>>, Error> {
-    let (classes, level) = (rows.classes(), run.level);
-    if !(1..=MOST_CLASSES).contains(&classes) {
-        return Ok(None);
-    }
-    let (name, index) = argument;
-    let mut results = run.defaults(rows.rows())?;
-    let rows_per_part = NUMBERS_PER_PART / classes;
-    let read = |part: usize, results: &mut [R]| {
-        let mut values = [0.0; MOST_CLASSES * LANES];
-        for (group, results) in results.chunks_mut(LANES).enumerate() {
-            let first = part * rows_per_part + group * LANES;
-            let values = &mut values[..results.len() * classes];
-            let at_once = if rows.are_one() { values.len() } else { classes };
-            for (row, values) in (first..).zip(values.chunks_mut(at_once)) {
-                rows.gather_for(level, row, 0, values);
-            }
-            let (read, may_be_bad) = level.run(Group { values, classes, class_weight });
-            let rows = (first..).zip(values.chunks(classes)).zip(read);
-            for (((row, values), read), result) in rows.zip(results) {
-                if may_be_bad {
-                    check_entries(level, name, values, |class| vec![index(row), class])?;
-                }
-                *result = finish(row, read)?;
-            }
-        }
-        Ok(())
-    };
-    let part_bytes = rows_per_part.min(results.len()) * classes * size_of::<f64>();
-    run.in_parts(results.chunks_mut(rows_per_part), part_bytes, read, |()| {})?;
-    Ok(Some(results))
-}
+pub(super) const LANES: usize = 8;
 
 /// The values of at most [`LANES`] rows, one row after another.
-struct Group<'g> {
-    values: &'g [f64],
-    classes: usize,
-    class_weight: Option<&'g WeightValues>,
+pub(super) struct Group<'g> {
+    pub(super) values: &'g [f64],
+    pub(super) classes: usize,
+    pub(super) class_weight: Option<&'g WeightValues>,
 }
 
 impl VectorJob<f64> for Group<'_> {
