@@ -246,9 +246,9 @@ impl<F: Float> Group<'_, F> {
             row.label = (target.spike != 0.0).then_some(target.class);
             weights = target.weights;
             if let Some(maker) = target.made_by {
-                let filled = maker.fill::<V>(token, (number, 0), kept, own_weights);
-                target.set_mass(filled.mass);
-                row.is_lost = filled.is_lost;
+                let (mass, is_lost) = maker.fill::<V>(token, (number, 0), kept, own_weights);
+                target.set_mass(mass);
+                row.is_lost = is_lost;
                 weights = Weights::Row(Source::from_slice(own_weights));
             }
             reduced.targets.set(i, &target, job.scale(target.weight));

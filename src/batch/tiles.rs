@@ -318,9 +318,9 @@ impl<'t, F: Float> Tiles<'t, F> {
             if let Some(maker) = row.made_by.filter(|_| !are_loaded) {
                 // The masks were loaded with the logits.
                 let kept = if panel.mask.is_some() { kept } else { &[] };
-                let filled = maker.fill::<V>(token, (number, 0), kept, weights);
-                self.is_lost[lane] = filled.is_lost;
-                row.set_mass(filled.mass);
+                let (mass, is_lost) = maker.fill::<V>(token, (number, 0), kept, weights);
+                row.set_mass(mass);
+                self.is_lost[lane] = is_lost;
             } else if self.weight_kind.is_none() && !are_loaded {
                 let weight = |class| F::from_f64(row.weights.get(class));
                 weights.iter_mut().enumerate().for_each(|(class, w)| *w = weight(class));

@@ -64,8 +64,8 @@ impl<F: Float> VectorJob<F> for SegmentStep<'_, '_, F> {
         if let (Some(target), false) = (target, matches!(step, Step::Max)) {
             weights = target.weights.part(start, len);
             if let Some(maker) = target.made_by {
-                let filled = maker.fill::<V>(token, (row, start), kept, own_weights);
-                (segment.mass, segment.is_lost) = (filled.mass, filled.is_lost);
+                (segment.mass, segment.is_lost) =
+                    maker.fill::<V>(token, (row, start), kept, own_weights);
                 weights = Weights::Row(Source::from_slice(own_weights));
             }
             let class = target.class.wrapping_sub(start);

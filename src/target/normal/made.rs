@@ -9,23 +9,17 @@ use crate::target::{LossTerms, NO_CLASS, Prior, Targets, WeightValues, unit_of};
 /// Classes whose weights are computed at a time, even if there are fewer: loops of a fixed length are vectorised.
 pub(crate) const PART: usize = 32;
 
-/// Properties of the weights that were computed.
-pub(crate) struct Filled {
-    /// Σ w; 0 without class weights, since it is known then.
-    pub(crate) mass: f64,
-    /// Does a masked class have weight? Then the loss is infinite.
-    pub(crate) is_lost: bool,
-}
-
 impl<F: Float> SmoothedTargets<'_, F> {
-    /// Computes w of a row for the classes from `start` on; classes that `kept` excludes have weight 0.
+    /// Computes w of a row for the classes from `start` on; classes that `kept` excludes have weight 0. Returns Σ w, or
+    /// 0 without class weights, since it is known then; and whether a masked class has weight, which makes the loss
+    /// infinite.
     pub(crate) fn fill<V: Vector<Scalar = F>>(
         &self,
         token: V::Token,
         (row, start): (usize, usize),
         kept: &[F],
         w: &mut [F],
-    ) -> Filled {
+    ) -> (f64, bool) {
         outlined!(V, token, {
             let label_smoothing = self.terms.label_smoothing;
             let targets = match self.targets {
@@ -43,7 +37,7 @@ impl<F: Float> SmoothedTargets<'_, F> {
                 for at in (0..q.len()).step_by(V::LANES) {
                     w.set_vector(at, smoothing.of(q.vector::<V>(token, at, F::default())));
                 }
-                return Filled { mass: 0.0, is_lost: false };
+                return (0.0, false);
             }
             let (mut beta, prior_unit) = self.prior_factor(row);
             let mut label_weight = 1.0 - label_smoothing;
@@ -55,7 +49,7 @@ impl<F: Float> SmoothedTargets<'_, F> {
             if is_uniform && targets.is_none() {
                 // The classes that are kept have the weight 1, as in the mask.
                 w.copy_from_slice(kept);
-                return Filled { mass: 0.0, is_lost: false };
+                return (0.0, false);
             }
             let uniform = positive(if is_uniform { 1.0 / prior_unit } else { 0.0 });
             let (mut sum, mut is_lost) = (ExactSum::default(), false);
@@ -90,7 +84,7 @@ impl<F: Float> SmoothedTargets<'_, F> {
                 fill_masked(kept, &mut made.0, F::default());
                 made.put(w);
             }
-            Filled { mass: if is_weighted { sum.value() } else { 0.0 }, is_lost }
+            (if is_weighted { sum.value() } else { 0.0 }, is_lost)
         })
     }
 }
