@@ -302,7 +302,9 @@ impl<'t, F: Float> Tiles<'t, F> {
                     are_loaded
                 })
             });
-        if self.weight_kind.is_none() && !are_loaded {
+        // Are the weights of each row written to `own`?
+        let are_own = self.weight_kind.is_none() && !are_loaded;
+        if are_own {
             own.fill(F::default());
         }
         let mut has_weights = false;
@@ -315,13 +317,13 @@ impl<'t, F: Float> Tiles<'t, F> {
                 target.scalars.set(lane, &RowTarget::<F>::default(), 0.0);
                 continue;
             };
-            if let Some(maker) = row.made_by.filter(|_| !are_loaded) {
+            if let Some(maker) = row.made_by.filter(|_| are_own) {
                 // The masks were loaded with the logits.
                 let kept = if panel.mask.is_some() { kept } else { &[] };
                 let (mass, is_lost) = maker.fill::<V>(token, (number, 0), kept, weights);
                 row.set_mass(mass);
                 self.is_lost[lane] = is_lost;
-            } else if self.weight_kind.is_none() && !are_loaded {
+            } else if are_own {
                 let weight = |class| F::from_f64(row.weights.get(class));
                 weights.iter_mut().enumerate().for_each(|(class, w)| *w = weight(class));
             }
@@ -333,17 +335,11 @@ impl<'t, F: Float> Tiles<'t, F> {
             }
             target.scalars.set(lane, &row, job.scale(row.weight));
         }
-        if let Some(kind) = self.weight_kind {
-            return kind;
+        if are_own && has_weights {
+            let rows = Source::from_slice(self.writer.rows);
+            outlined!(V, token, from_run::<V>(token, rows, classes, self.weights));
         }
-        if !has_weights {
-            return WeightKind::Absent;
-        }
-        if are_loaded {
-            return WeightKind::Each;
-        }
-        let rows = Source::from_slice(self.writer.rows);
-        outlined!(V, token, from_run::<V>(token, rows, classes, self.weights));
-        WeightKind::Each
+        let own_kind = if has_weights { WeightKind::Each } else { WeightKind::Absent };
+        self.weight_kind.unwrap_or(own_kind)
     }
 }
