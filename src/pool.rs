@@ -231,10 +231,6 @@ impl Pool {
         );
     }
 
-    fn start(&self, process: Process, threads: usize, width: usize) {
-        self.grow(process, threads.min(MAX_THREADS).next_power_of_two().min(width) - 1);
-    }
-
     /// The number of known forks since the process that loaded the library.
     fn forks(&self) -> u64 {
         u64::from(self.forks.load(Relaxed))
@@ -257,9 +253,10 @@ impl Pool {
         self.segments(process).map(|segment| segment.asked).sum()
     }
 
-    /// Raises the number of requested threads to `helpers`. If another thread is doing so at this moment, the call
-    /// uses the threads that exist: waiting would need a lock.
-    fn grow(&self, process: Process, helpers: usize) {
+    /// Raises the number of requested threads to what a call on `threads` threads needs. If another thread is doing so
+    /// at this moment, the call uses the threads that exist: waiting would need a lock.
+    fn start(&self, process: Process, threads: usize, width: usize) {
+        let helpers = threads.min(MAX_THREADS).next_power_of_two().min(width) - 1;
         if self.asked(process) >= helpers {
             return;
         }

@@ -135,7 +135,10 @@ impl Helper {
                 // SAFETY: the call was offered at this moment, so it is one that `share` has
                 // borrowed, and `share` ends only when the word is no longer that of the call
                 // inside, which is after the last use of this reference.
-                unsafe { &*call }.work(self.number);
+                let Call { task, panic } = unsafe { &*call };
+                if let Err(payload) = catch_unwind(AssertUnwindSafe(|| task(self.number))) {
+                    lock(panic).get_or_insert(payload);
+                }
                 if self.word.swap(AWAKE, Release).addr() & AWAITED == 0 {
                     self.set_misses(0);
                 } else {
@@ -233,14 +236,6 @@ impl Helper {
     fn notify(&self) {
         drop(lock(&self.lock)); // a thread that saw the word before its change is waiting after this
         self.changed.notify_all();
-    }
-}
-
-impl Call<'_> {
-    fn work(&self, helper: usize) {
-        if let Err(payload) = catch_unwind(AssertUnwindSafe(|| (self.task)(helper))) {
-            lock(&self.panic).get_or_insert(payload);
-        }
     }
 }
 

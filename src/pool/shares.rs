@@ -38,12 +38,10 @@ impl Shares {
     /// Claims blocks, beginning with those of the share `own`.
     pub(super) fn claims(&self, own: usize) -> impl Iterator<Item = usize> {
         let count = self.shares.len();
-        (0..count).flat_map(move |turn| self.claims_of((own + turn) % count))
-    }
-
-    fn claims_of(&self, share: usize) -> impl Iterator<Item = usize> {
-        let Share { next, end } = &self.shares[share];
-        iter::from_fn(|| Some(next.fetch_add(1, Relaxed))).take_while(|block| block < end)
+        (0..count).flat_map(move |turn| {
+            let Share { next, end } = &self.shares[(own + turn) % count];
+            iter::from_fn(|| Some(next.fetch_add(1, Relaxed))).take_while(|block| block < end)
+        })
     }
 
     /// After this, no more blocks can be claimed.
