@@ -32,15 +32,12 @@ impl<F: Float> Workspace<F> {
             more.append(slices);
             *slices = more;
         }
-        slices.truncate(threads);
+        slices.resize_with(threads, Mutex::default);
         for slice in &mut *slices {
             let slice = slice.get_mut().unwrap_or_else(PoisonError::into_inner);
             if slice.len() < len {
                 *slice = zeros(len)?;
             }
-        }
-        while slices.len() < threads {
-            slices.push(Mutex::new(zeros(len)?));
         }
         Ok(workspace)
     }
