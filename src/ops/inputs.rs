@@ -14,7 +14,7 @@ use crate::target::{
     WeightValues, fill_masked, prior_tolerance,
 };
 use few::{Group, LANES};
-use labels::{MANY_LABELS, UncheckedLabels};
+use labels::{MANY_LABELS, check_labels};
 
 /// Reads labels, rows of one integer, into `labels`: each must be in `0..num_classes` or equal to `ignore_index`.
 ///
@@ -32,11 +32,10 @@ pub fn read_labels(
     labels: &mut Labels,
     run: &mut Run<'_>,
 ) -> Result<(), Error> {
-    let unchecked = UncheckedLabels { elements, name, num_classes, ignore_index };
-    let rows = elements.rows();
+    let (argument, rows) = ((elements, name), elements.rows());
     (labels.rows, labels.counted) = (rows, rows);
     if let Some(few) = labels.few.get_mut(..rows) {
-        labels.counted -= unchecked.check::<FEW_LABELS>(0, few)?;
+        labels.counted -= check_labels::<FEW_LABELS>(argument, num_classes, ignore_index, 0, few)?;
         return Ok(());
     }
     labels.many = run.defaults(rows)?;
@@ -44,7 +43,7 @@ pub fn read_labels(
     let check = |first: usize, classes: &mut [u32]| {
         level.compiled(
             #[inline(always)]
-            || unchecked.check::<MANY_LABELS>(first, classes),
+            || check_labels::<MANY_LABELS>(argument, num_classes, ignore_index, first, classes),
         )
     };
     run.on_parts(&mut labels.many, NUMBERS_PER_PART, check, |ignored| labels.counted -= ignored)

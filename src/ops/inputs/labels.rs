@@ -27,55 +27,44 @@ fn are_classes(values: &[u64], end: u32, ignored: Option<u32>, classes: &mut [u3
     (all | u64::from(outside)) < u64::from(TOP)
 }
 
-/// Labels as they are in memory, and the conditions that they must meet.
-pub(super) struct UncheckedLabels<'a> {
-    /// Rows of one integer.
-    pub(super) elements: &'a Rows<'a>,
-    /// The name of the argument.
-    pub(super) name: &'static str,
-    /// Each must be below it, or equal to `ignore_index`.
-    pub(super) num_classes: usize,
-    /// Marks rows that do not count.
-    pub(super) ignore_index: Option<i128>,
-}
-
-impl UncheckedLabels<'_> {
-    /// Writes the classes from row `first` on, `AT_ONCE` labels at a time; returns how many are ignored.
-    #[inline(always)]
-    pub(super) fn check<const AT_ONCE: usize>(
-        &self,
-        first: usize,
-        classes: &mut [u32],
-    ) -> Result<usize, Error> {
-        let Self { num_classes, ignore_index, .. } = *self;
-        let end = u32::try_from(num_classes).unwrap_or(NO_CLASS);
-        let ignored_class = ignore_index.and_then(|ignored| u32::try_from(ignored).ok());
-        // In the other unsigned types, the top bit of the 64 is 0.
-        let is_signed = self.elements.storage() != Storage::U64;
-        let (mut values, mut ignored) = ([0; AT_ONCE], 0);
-        for (index, classes) in classes.chunks_mut(AT_ONCE).enumerate() {
-            let first = first + index * AT_ONCE;
-            let values = &mut values[..classes.len()];
-            self.elements.gather_integers(first, values);
-            if are_classes(values, end, ignored_class, classes) {
-                continue;
-            }
-            for ((row, value), class) in (first..).zip(&*values).zip(classes) {
-                let value = if is_signed { value.cast_signed().into() } else { (*value).into() };
-                *class = match u32::try_from(value) {
-                    _ if Some(value) == ignore_index => {
-                        ignored += 1;
-                        NO_CLASS
-                    }
-                    Ok(label) if label < end => label,
-                    _ => {
-                        let (name, index, value) = (self.name, vec![row], Box::new(value));
-                        let ignore_index = ignore_index.map(Box::new);
-                        return Err(Error::Label { name, index, value, num_classes, ignore_index });
-                    }
-                };
-            }
+/// Writes the classes of the labels in `elements`, rows of one integer, from row `first` on, `AT_ONCE` labels at a time;
+/// returns how many are ignored. Each label must be below `num_classes`, or equal to `ignore_index`, which marks rows
+/// that do not count.
+#[inline(always)]
+pub(super) fn check_labels<const AT_ONCE: usize>(
+    (elements, name): (&Rows<'_>, &'static str),
+    num_classes: usize,
+    ignore_index: Option<i128>,
+    first: usize,
+    classes: &mut [u32],
+) -> Result<usize, Error> {
+    let end = u32::try_from(num_classes).unwrap_or(NO_CLASS);
+    let ignored_class = ignore_index.and_then(|ignored| u32::try_from(ignored).ok());
+    // In the other unsigned types, the top bit of the 64 is 0.
+    let is_signed = elements.storage() != Storage::U64;
+    let (mut values, mut ignored) = ([0; AT_ONCE], 0);
+    for (index, classes) in classes.chunks_mut(AT_ONCE).enumerate() {
+        let first = first + index * AT_ONCE;
+        let values = &mut values[..classes.len()];
+        elements.gather_integers(first, values);
+        if are_classes(values, end, ignored_class, classes) {
+            continue;
         }
-        Ok(ignored)
+        for ((row, value), class) in (first..).zip(&*values).zip(classes) {
+            let value = if is_signed { value.cast_signed().into() } else { (*value).into() };
+            *class = match u32::try_from(value) {
+                _ if Some(value) == ignore_index => {
+                    ignored += 1;
+                    NO_CLASS
+                }
+                Ok(label) if label < end => label,
+                _ => {
+                    let (index, value) = (vec![row], Box::new(value));
+                    let ignore_index = ignore_index.map(Box::new);
+                    return Err(Error::Label { name, index, value, num_classes, ignore_index });
+                }
+            };
+        }
     }
+    Ok(ignored)
 }
