@@ -56,10 +56,11 @@ impl<F: Float> SmoothedTargets<'_, F> {
             for (part, w) in w.chunks_mut(PART).enumerate() {
                 let (start, len) = (start + part * PART, w.len());
                 let kept = kept.chunks(PART).nth(part).unwrap_or_default();
-                let mut made = Aligned([uniform; PART]);
-                if smooths && !is_uniform {
-                    self.terms.prior_part(row, start, len, prior_unit, &mut made);
-                }
+                let mut made = if smooths && !is_uniform {
+                    self.terms.prior_part(row, start, len, prior_unit)
+                } else {
+                    Aligned([uniform; PART])
+                };
                 fill_masked(kept, &mut made.0, F::default());
                 if let Some(targets) = targets {
                     let mut q = Aligned([0.0; PART]);
@@ -134,29 +135,22 @@ impl LossTerms<'_> {
 
     /// u·c of `len` classes from `start` on, in units of a power of two, in the type of the row.
     #[inline(always)]
-    fn prior_part<F: Float>(
-        &self,
-        row: usize,
-        start: usize,
-        len: usize,
-        unit: f64,
-        w: &mut Aligned<F>,
-    ) {
+    fn prior_part<F: Float>(&self, row: usize, start: usize, len: usize, unit: f64) -> Aligned<F> {
         let mut u = Aligned([0.0; PART]);
         self.prior.copy(row, start, &mut u.0[..len]);
         self.weigh(start, &mut u.0[..len]);
-        let inverse = 1.0 / unit;
+        let (inverse, mut w) = (1.0 / unit, Aligned([F::default(); PART]));
         for k in 0..PART {
             w.0[k] = positive(u.0[k] * inverse);
         }
+        w
     }
 
     /// Writes u·c of the classes from `start` on, which is the same for all rows; returns the sum.
     pub(crate) fn fill_prior<F: Float>(&self, level: Level, start: usize, w: &mut [F]) -> f64 {
         let mut sum = ExactSum::default();
         for (part, w) in w.chunks_mut(PART).enumerate() {
-            let mut made = Aligned([F::default(); PART]);
-            self.prior_part(0, start + part * PART, w.len(), 1.0, &mut made);
+            let made = self.prior_part(0, start + part * PART, w.len(), 1.0);
             let wide = Aligned(made.0.map(F::to_f64));
             level.add_exactly(&mut sum, &wide.0[..w.len()]);
             made.put(w);
