@@ -113,7 +113,7 @@ impl<'j, F: Float> Job<'j, F> {
             block(0, workspace.own());
             return Ok(());
         }
-        run.each_on(plan.threads, blocks, plan.block_bytes, &|part| {
+        run.each(plan.threads, blocks, plan.block_bytes, &|part| {
             workspace.with(|scratch| block(part, scratch));
         })
     }

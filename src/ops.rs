@@ -271,7 +271,7 @@ pub fn copy(from: &Rows<'_>, to: &mut RowsMut<'_>, run: &mut Run<'_>) -> Result<
     let most = COPIED.min(from.classes()).max(1);
     let per_row = from.classes().div_ceil(most);
     let (pieces, per_part) = (from.rows() * per_row, COPIED_PER_PART / most);
-    run.each(pieces.div_ceil(per_part), per_part * most * size_of::<f64>(), &|part| {
+    run.each(run.threads, pieces.div_ceil(per_part), per_part * most * size_of::<f64>(), &|part| {
         let mut buffer = [0.0_f64; COPIED];
         for piece in part * per_part..pieces.min((part + 1) * per_part) {
             let (row, class) = (piece / per_row, piece % per_row * most);
@@ -294,7 +294,7 @@ const PAGE: usize = 1 << 12;
 pub fn touch(elements: &mut RowsMut<'_>, run: &mut Run<'_>) -> Result<(), Error> {
     let (elements, item) = (&*elements, elements.storage().size());
     let bytes = elements.rows() * item;
-    run.each(bytes.div_ceil(BYTES_PER_TOUCH), BYTES_PER_TOUCH, &|part| {
+    run.each(run.threads, bytes.div_ceil(BYTES_PER_TOUCH), BYTES_PER_TOUCH, &|part| {
         let end = bytes.min((part + 1) * BYTES_PER_TOUCH);
         (part * BYTES_PER_TOUCH..end).step_by(PAGE).for_each(|at| elements.put(at / item, 0, 0.0));
     })

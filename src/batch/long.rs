@@ -63,7 +63,7 @@ pub(super) fn share_rows<F: Float>(
         let mut outcome = Ok(());
         let mut each = |body: &(dyn Fn(usize, &mut [F]) + Sync)| {
             if outcome.is_ok() {
-                outcome = run.each_on(plan.threads, count, SEGMENT * size_of::<F>(), &|segment| {
+                outcome = run.each(plan.threads, count, SEGMENT * size_of::<F>(), &|segment| {
                     workspace.with(|scratch| body(segment, scratch));
                 });
             }

@@ -117,7 +117,7 @@ impl Run<'_> {
             // On the stack, where no allocation can fail.
             let count = parts.len().min(PARTS_AT_ONCE);
             let bunch: [_; PARTS_AT_ONCE] = from_fn(|_| Mutex::new((parts.next(), None)));
-            self.each(count, part_bytes, &|index| {
+            self.each(self.threads, count, part_bytes, &|index| {
                 let (part, result) = &mut *lock(&bunch[index]);
                 // Boxed: an error is large, and some threads have little stack.
                 *result = part.take().map(|part| body(first + index, part).map_err(Box::new));

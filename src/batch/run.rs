@@ -48,21 +48,11 @@ impl<'r> Run<'r> {
         }
     }
 
-    /// Runs `body(part)` once for each part, of `part_bytes` bytes each, in any order and on all threads of the call.
+    /// Runs `body(part)` once for each part, of `part_bytes` bytes each, in any order and on at most `threads` threads.
     ///
     /// # Errors
     /// The error of the checkpoint. Some parts have not been processed then.
     pub(crate) fn each(
-        &mut self,
-        parts: usize,
-        part_bytes: usize,
-        body: &(dyn Fn(usize) + Sync),
-    ) -> Result<(), Error> {
-        self.each_on(self.threads, parts, part_bytes, body)
-    }
-
-    /// The same on at most `threads` threads.
-    pub(super) fn each_on(
         &mut self,
         threads: usize,
         parts: usize,

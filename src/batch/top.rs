@@ -158,7 +158,7 @@ impl<'t> Heaps<'t> {
         run: &mut Run<'_>,
     ) -> Result<(), Error> {
         let (level, segments) = (run.level, job.panel.logits.classes().div_ceil(SEGMENT));
-        run.each_on(threads, segments, SEGMENT * size_of::<F>(), &|segment| {
+        run.each(threads, segments, SEGMENT * size_of::<F>(), &|segment| {
             let segments = segment..segment + 1;
             workspace.with(|scratch| {
                 self.with(|best| level.run(Scan { job, row, segments, best, scratch }));

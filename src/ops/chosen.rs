@@ -81,7 +81,7 @@ impl Batch<'_> {
         let (temperature, maxima, excesses) = (job.temperature, &maxima[..], &excesses[..]);
         let all = At { temperature, batch: self, is_sorted, maxima, excesses, given, out, part: 0 };
         let level = run.level;
-        run.each(count.div_ceil(PART), PART * size_of::<f64>(), &|part| {
+        run.each(run.threads, count.div_ceil(PART), PART * size_of::<f64>(), &|part| {
             level.run(At { part, ..all });
         })
     }

@@ -75,7 +75,7 @@ impl<F: Float> Job<'_, F> {
         let workspace = Workspace::new(plan.scratch, plan.threads)?;
         run.ready(plan.threads)?;
         let bytes = plan.block_bytes.min(SEGMENT * size_of::<F>());
-        run.each_on(plan.threads, rows * count, bytes, &|part| {
+        run.each(plan.threads, rows * count, bytes, &|part| {
             workspace.with(|scratch| body(&plan, part / count, part % count, scratch));
         })
     }
@@ -162,7 +162,7 @@ pub(crate) fn finish_chunks<F: Float>(
     let formula = Formula { operation, temperature, z_loss: 0.0 };
     let groups = rows.rows().div_ceil(MOST_ROWS);
     let bytes = MOST_ROWS * sums.classes() * size_of::<f64>();
-    run.each(groups, bytes, &|group| {
+    run.each(run.threads, groups, bytes, &|group| {
         let first = group * MOST_ROWS;
         let len = MOST_ROWS.min(rows.rows() - first);
         // None for rows that are not read.
