@@ -100,8 +100,7 @@ impl<'j, F: Float> Job<'j, F> {
             if plan.path == Path::LongRows {
                 long::rows(&plan, level, range.clone(), scratch);
             } else {
-                let (range, scratch) = (range.clone(), &mut *scratch);
-                level.run(&mut Block { plan: &plan, range, scratch });
+                level.run(Block { plan: &plan, range: range.clone(), scratch });
             }
             if let Some(heaps) = &heaps {
                 heaps.of_rows(self, level, range, scratch);
@@ -194,11 +193,11 @@ struct Block<'b, F: Float> {
     scratch: &'b mut [F],
 }
 
-impl<F: Float> VectorJob<F> for &mut Block<'_, F> {
+impl<F: Float> VectorJob<F> for Block<'_, F> {
     type Output = ();
 
     #[inline(always)]
-    fn run<V: Vector<Scalar = F>>(self, token: V::Token) {
+    fn run<V: Vector<Scalar = F>>(mut self, token: V::Token) {
         match self.plan.path {
             Path::Tiles => self.tiles::<V>(token),
             // A separate function, so that calls of tiles do not reserve the stack that rows need.
