@@ -73,8 +73,7 @@ impl Batch<'_> {
             self.assert_one_per_row(scalars);
         }
         computed_in!(self.compute, F => {
-            let rounds = scalars.is_some();
-            Job { scalars, rounds, ..self.job::<F>(operation, output) }.run(run)
+            Job { scalars, rounds: true, ..self.job::<F>(operation, output) }.run(run)
         })
     }
 
@@ -212,20 +211,17 @@ impl CrossEntropy<'_> {
                 (normalizer / all_units, 1.0)
             }
             (_, Some(normalizer)) => (normalizer, all_units),
-            (Reduction::Mean, None) => match counted.filter(|_| class_weight.is_none()) {
-                Some(counted) => (counted, 1.0),
-                None => {
-                    let mass = |row: usize| targets.mass(row, class_weight) * row_weight(row);
-                    (run.sum_of_terms(targets.rows(), &mass)?, 1.0)
-                }
-            },
-            (Reduction::SumByNonzeroWeights, None) => match counted {
-                Some(counted) => (counted, all_units),
-                None => {
-                    let counts = |row: usize| !targets.is_ignored(row) && row_weight(row) != 0.0;
-                    (run.sum_of_terms(targets.rows(), &|row| counts(row).into())?, all_units)
-                }
-            },
+            (reduction, None) => {
+                let is_mean = reduction == Reduction::Mean;
+                let mass = |row: usize| targets.mass(row, class_weight) * row_weight(row);
+                let counts = |row: usize| !targets.is_ignored(row) && row_weight(row) != 0.0;
+                let term = |row| if is_mean { mass(row) } else { counts(row).into() };
+                let divisor = match counted.filter(|_| !is_mean || class_weight.is_none()) {
+                    Some(counted) => counted,
+                    None => run.sum_of_terms(targets.rows(), &term)?,
+                };
+                (divisor, if is_mean { 1.0 } else { all_units })
+            }
         };
         let classes = logits.classes();
         let kept = kept.as_deref();
