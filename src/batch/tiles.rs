@@ -7,6 +7,7 @@ use crate::kernel::{
     FinishedLanes, Operation, TargetLanes, Tile, TileTarget, WeightKind, from_run, load, room,
     to_run,
 };
+use crate::math;
 use crate::simd::{Cache, Float, MOST_LANES, Sink, Source, Vector, outlined};
 use crate::target::{NO_CLASS, RowTarget, Weights};
 use std::ops::Range;
@@ -234,7 +235,6 @@ impl<'t, F: Float> Tiles<'t, F> {
 
     /// Sets the targets of a tile if they differ in their labels only.
     #[inline(always)]
-    #[allow(clippy::cast_precision_loss, reason = "few classes, or none")]
     fn set_labels(
         &mut self,
         same: &Same<'_, F>,
@@ -329,9 +329,7 @@ impl<'t, F: Float> Tiles<'t, F> {
             }
             has_weights |= row.made_by.is_some() || !matches!(row.weights, Weights::Absent);
             if row.spike != 0.0 && panel.keeps(number, row.class) {
-                #[allow(clippy::cast_precision_loss, reason = "few classes")]
-                let label = row.class as f32;
-                target.label[lane] = F::from_f64(f64::from(label));
+                target.label[lane] = F::from_f64(math::count(row.class));
             }
             target.scalars.set(lane, &row, job.scale(row.weight));
         }
