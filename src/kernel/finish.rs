@@ -257,9 +257,10 @@ fn gradient<F: Float, D: Real>(
     let size = D::pick(size.like(LARGEST_FACTOR).ge(pull), size, larger);
     let is_small = D::all(size.like(LARGEST_FACTOR).ge(size));
     if !(is_small && D::all(size.ge(size.like(SMALLEST_FACTOR)))) {
-        // Rows whose factor is not ordinary are in units of a power of two near it, in which neither β nor the scale
-        // overflows.
-        let least = (pull + scale) * pull.like(2.0 * F::MIN_POSITIVE);
+        // Rows whose factor is not ordinary are in units of a power of two near it, in which β·scale does not overflow in
+        // the type of the rows, nor the scale in f64.
+        let least_of_scale = scale * scale.like(2.0 * f64::MIN_POSITIVE);
+        let least = pull.mul_add(pull.like(2.0 * F::MIN_POSITIVE), least_of_scale);
         let larger = D::pick(size.ge(least), size, least);
         finished.unit = unit_of(D::pick(size.eq(zero), size, larger));
         scale = scale / finished.unit;
