@@ -307,6 +307,8 @@ impl<'t, F: Float> Tiles<'t, F> {
         if are_own {
             own.fill(F::default());
         }
+        // The scale is a quotient, so it is computed again only where the weight of a row is another.
+        let (mut weight, mut scale) = (f64::NAN, 0.0);
         let mut has_weights = false;
         let rows = self.writer.rows.chunks_exact_mut(classes);
         let rows = rows.zip(self.kept.chunks_exact(classes));
@@ -323,15 +325,19 @@ impl<'t, F: Float> Tiles<'t, F> {
                 let (mass, is_lost) = maker.fill::<V>(token, (number, 0), kept, weights);
                 row.set_mass(mass);
                 self.is_lost[lane] = is_lost;
-            } else if are_own {
-                let weight = |class| F::from_f64(row.weights.get(class));
-                weights.iter_mut().enumerate().for_each(|(class, w)| *w = weight(class));
+            } else if are_own && !matches!(row.weights, Weights::Absent) {
+                for (class, w) in weights.iter_mut().enumerate() {
+                    *w = F::from_f64(row.weights.get(class));
+                }
             }
             has_weights |= row.made_by.is_some() || !matches!(row.weights, Weights::Absent);
             if row.spike != 0.0 && panel.keeps(number, row.class) {
                 target.label[lane] = F::from_f64(math::count(row.class));
             }
-            target.scalars.set(lane, &row, job.scale(row.weight));
+            if row.weight != weight {
+                (weight, scale) = (row.weight, job.scale(row.weight));
+            }
+            target.scalars.set(lane, &row, scale);
         }
         if are_own && has_weights {
             let rows = Source::from_slice(self.writer.rows);
