@@ -173,7 +173,9 @@ impl<'j, F: Float> Job<'j, F> {
             return 0.0;
         }
         let inverse = self.temperature.inverse * self.temperature.shift;
-        (weight / divisor * unit * inverse).min(f64::MAX)
+        // The unit is a power of two, and the order is the one in which nothing underflows that is in range at the end.
+        let share = if divisor > 1.0 { weight * unit / divisor } else { weight / divisor * unit };
+        (share * inverse).min(f64::MAX)
     }
 }
 

@@ -230,3 +230,14 @@ def test_rows_whose_classes_have_no_weight_beside_others(dtype, classes):
     assert loss[0] == 0
     assert not grad[0].any()
     assert np.isfinite(grad).all()
+
+
+@every_float
+@pytest.mark.parametrize("classes", [3, 70, 20000])
+def test_a_heavy_row_and_a_large_normalizer_leave_the_other_rows_alone(dtype, classes):
+    z, labels, _ = problem(classes, dtype, rows=2)
+    options = {"reduction": "sum_by_nonzero_weights", "normalizer": 1e20}
+    _, both = value_and_grad(z, labels, sample_weight=[1, 1e300], **options)
+    _, alone = value_and_grad(z[:1], labels[:1], sample_weight=[1], **options)
+    assert_same_bits(both[:1], alone)
+    assert alone.any()
