@@ -38,6 +38,18 @@ class TestSizeOfTargets:
         assert other_loss == pytest.approx(loss, rel=1e-6)
         assert np.abs(other_grad - grad).max() <= 1e-6
 
+    @pytest.mark.parametrize("classes", [3, 70, 20000])
+    @pytest.mark.parametrize("mass", [1e20, 1e39, 1e60])
+    def test_smoothed_float64_beside_float32_logits(self, classes, mass):
+        z = np.linspace(-3, 3, classes, dtype=f32)[None]
+        q = np.linspace(0, 2 / classes, classes)[None]
+        options = {"label_smoothing": 0.1, "normalizer": mass}
+        loss, grad = sx.cross_entropy_value_and_grad(z, q * mass, **options)
+        wide_loss, wide_grad = sx.cross_entropy_value_and_grad(z.astype(float), q * mass, **options)
+        assert loss == pytest.approx(wide_loss, rel=1e-6)
+        assert np.abs(grad - wide_grad).max() <= 1e-6 * np.abs(wide_grad).max()
+        assert np.isfinite(wide_loss)
+
     @pytest.mark.parametrize("mass", [1e-290, 1e290])
     def test_float64(self, mass):
         z, q = np.array([[0, 1, -1.0]]), np.array([[1, 0.5, 0.25]])

@@ -146,12 +146,18 @@ impl<'a, F: Float> SmoothedTargets<'a, F> {
             _ => return None,
         };
         let (smoothing, summary) = (self.smoothing(), &targets.summary[rows]);
-        let are_plain = if smoothing.is_some() {
-            summary.iter().all(|row| row.only == NO_CLASS)
-        } else {
-            self.are_targets_plain() && summary.iter().all(|row| unit_of(row.mass) == 1.0)
+        let is_plain = |row: &ProbabilityRow| {
+            self.unit_of(row.mass) == 1.0 && (smoothing.is_none() || row.only == NO_CLASS)
         };
-        are_plain.then_some((&targets.rows, smoothing))
+        let are_plain = smoothing.is_some() || self.are_targets_plain();
+        (are_plain && summary.iter().all(is_plain)).then_some((&targets.rows, smoothing))
+    }
+
+    /// The unit of the weights of a row of probabilities: 1, or a power of two near their sum if that is large. Without
+    /// smoothing it may be small as well; ε·u would be large in a small unit.
+    pub(super) fn unit_of(&self, mass: f64) -> f64 {
+        let unit = unit_of(mass);
+        if self.terms.label_smoothing == 0.0 { unit } else { unit.max(1.0) }
     }
 
     /// Are the weights of rows the probabilities as they are, unless their sum is not ordinary?
@@ -227,9 +233,7 @@ impl<'a, F: Float> SmoothedTargets<'a, F> {
         let direct = targets.rows.direct(row).filter(|_| is_plain);
         target.made_by = direct.is_none().then_some(self);
         target.weights = direct.map_or(Weights::Absent, Weights::Row);
-        // Without smoothing, probabilities may be of any size.
-        let has_unit = target.made_by.is_some() && label_smoothing == 0.0;
-        target.beta = if has_unit { unit_of(mass) } else { 1.0 };
+        target.beta = if target.made_by.is_some() { self.unit_of(mass) } else { 1.0 };
         Some(target)
     }
 

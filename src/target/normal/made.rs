@@ -4,7 +4,7 @@
 use super::SmoothedTargets;
 use crate::math::Real;
 use crate::simd::{ExactSum, Float, Level, Sink, Vector, Widened, outlined};
-use crate::target::{LossTerms, NO_CLASS, Prior, Targets, WeightValues, unit_of};
+use crate::target::{LossTerms, NO_CLASS, Prior, Targets, WeightValues};
 
 /// Classes whose weights are computed at a time, even if there are fewer: loops of a fixed length are vectorised.
 pub(crate) const PART: usize = 32;
@@ -30,7 +30,8 @@ impl<F: Float> SmoothedTargets<'_, F> {
                 }
                 _ => None,
             };
-            if let (Some(smoothing), Some(targets)) = (self.smoothing(), targets)
+            let unit = targets.map_or(1.0, |targets| self.unit_of(targets.summary[row].mass));
+            if let (Some(smoothing), Some(targets), true) = (self.smoothing(), targets, unit == 1.0)
                 && let Some(q) = targets.rows.direct::<F>(row)
             {
                 let (q, mut w) = (q.part(start, w.len()), Sink::from_slice(w));
@@ -39,11 +40,8 @@ impl<F: Float> SmoothedTargets<'_, F> {
                 }
                 return (0.0, false);
             }
-            let (mut beta, prior_unit) = self.prior_factor(row);
-            let mut label_weight = 1.0 - label_smoothing;
-            if let Some(targets) = targets.filter(|_| label_smoothing == 0.0) {
-                (label_weight, beta) = (1.0 / unit_of(targets.summary[row].mass), 0.0);
-            }
+            let (beta, prior_unit) = self.prior_factor(row);
+            let (label_weight, beta) = ((1.0 - label_smoothing) / unit, beta / unit);
             let (smooths, is_weighted) = (label_smoothing > 0.0, self.terms.class_weight.is_some());
             let is_uniform = smooths && !is_weighted && matches!(self.terms.prior, Prior::Uniform);
             if is_uniform && targets.is_none() {
