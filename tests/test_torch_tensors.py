@@ -221,26 +221,25 @@ def test_bfloat16_without_ml_dtypes(a_torch, monkeypatch):
     assert_same_bits(sx.softmax(tensor.float()), sx.softmax(tensor.float().numpy()))
 
 
+def check_option(a_torch, name, value, expected, number):
+    """`value` is refused as that of NumPy is; one `number` in an array is accepted."""
+    for make in (np.asarray, lambda array: a_torch.from_numpy(np.asarray(array))):
+        with pytest.raises(TypeError, match=f"^{name} must be {expected}"):
+            sx.cross_entropy(Z, Y, **{name: make(value)})
+    one = a_torch.from_numpy(np.asarray(number))
+    assert sx.cross_entropy(Z, Y, **{name: one}) == sx.cross_entropy(Z, Y, **{name: number})
+
+
 @pytest.mark.parametrize("value", [True, [0.25], 0.25 + 0j])
 @pytest.mark.parametrize("name", ["label_smoothing", "temperature", "z_loss"])
 def test_options_that_are_no_real_number(a_torch, name, value):
-    """They are refused as those of NumPy are; one real number is accepted."""
-    for make in (np.asarray, lambda array: a_torch.from_numpy(np.asarray(array))):
-        with pytest.raises(TypeError, match=f"^{name} must be a real number, got "):
-            sx.cross_entropy(Z, Y, **{name: make(value)})
-    number = a_torch.from_numpy(np.asarray(0.25))
-    assert sx.cross_entropy(Z, Y, **{name: number}) == sx.cross_entropy(Z, Y, **{name: 0.25})
+    check_option(a_torch, name, value, "a real number, got ", 0.25)
 
 
 @pytest.mark.parametrize("value", [True, [1]])
 @pytest.mark.parametrize("name", ["axis", "ignore_index"])
 def test_options_that_are_no_integer(a_torch, name, value):
-    """They are refused as those of NumPy are; one integer is accepted."""
-    for make in (np.asarray, lambda array: a_torch.from_numpy(np.asarray(array))):
-        with pytest.raises(TypeError, match=f"^{name} must be an integer"):
-            sx.cross_entropy(Z, Y, **{name: make(value)})
-    one = a_torch.from_numpy(np.asarray(1))
-    assert sx.cross_entropy(Z, Y, **{name: one}) == sx.cross_entropy(Z, Y, **{name: 1})
+    check_option(a_torch, name, value, "an integer", 1)
 
 
 def test_labels_and_masks(a_torch):
