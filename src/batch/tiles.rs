@@ -5,7 +5,6 @@ mod store;
 use super::{Block, Plan, Same, Targets};
 use crate::kernel::{
     FinishedLanes, Operation, TargetLanes, Tile, TileTarget, WeightKind, from_run, load, room,
-    to_run,
 };
 use crate::math;
 use crate::simd::{Cache, Float, MOST_LANES, Sink, Source, Vector, outlined};
@@ -66,8 +65,7 @@ impl<F: Float> Block<'_, F> {
         let scalars = plan.same.as_ref().map(of_all).unwrap_or_default();
         let shared = job.targets.as_ref().and_then(|targets| targets.rows.weights_of_all());
         let label = [F::default(); MOST_LANES];
-        let are_same = job.targets.is_none() || plan.same.is_some();
-        let mut target = TileTarget { label, scalars, are_same };
+        let mut target = TileTarget { label, scalars };
         // Lanes without a row hold harmless values.
         let mut done = FinishedLanes { unit: [1.0; MOST_LANES], ..FinishedLanes::default() };
         let tiles = &mut Tiles {
@@ -168,6 +166,7 @@ impl<'t, F: Float> Tiles<'t, F> {
             formula: job.formula(),
             hessian: job.hessian.map(|hessian| hessian.factor),
             target: self.target,
+            has_one_target: job.targets.is_none() || plan.same.is_some() && !self.is_mixed,
             weight_kind,
             weights: self.weights,
             is_lost: &self.is_lost,
@@ -202,6 +201,7 @@ impl<'t, F: Float> Tiles<'t, F> {
             formula: job.formula(),
             hessian: None,
             target: self.target,
+            has_one_target: true,
             weight_kind: WeightKind::Absent,
             weights: &[],
             is_lost: &self.is_lost,
@@ -213,13 +213,8 @@ impl<'t, F: Float> Tiles<'t, F> {
         tile.softmax_pair::<V>(&next_tile, token, lanes, next_lanes);
         for (i, out) in [&*self.out, &*self.next_out].into_iter().enumerate() {
             let rows = (first + i * V::LANES, V::LANES);
-            let Some(outputs) = &mut self.all_outputs else { break };
-            let all = outputs.reborrow();
-            if self.plan.streams {
-                self.writer.stream::<V>(token, (all, classes), rows, out);
-            } else {
-                to_run::<V>(token, out, classes, &mut all.part(rows.0 * classes, len));
-            }
+            let all = self.all_outputs.as_mut().map(Sink::reborrow);
+            self.writer.write::<V>(token, (panel, all), rows, (out, &[]), self.plan.streams);
         }
         true
     }
@@ -264,7 +259,7 @@ impl<'t, F: Float> Tiles<'t, F> {
             return;
         }
         // Some rows of this tile, or of the last, do not count.
-        (self.is_mixed, target.are_same) = (has_ignored, !has_ignored);
+        self.is_mixed = has_ignored;
         for (lane, label) in labels.iter().enumerate() {
             is_read[lane] = *label != NO_CLASS;
             let none = (&RowTarget::default(), 0.0);

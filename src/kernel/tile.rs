@@ -44,8 +44,6 @@ pub(crate) struct TileTarget<F> {
     /// y, −1 for none.
     pub(crate) label: [F; MOST_LANES],
     pub(crate) scalars: TargetLanes,
-    /// Are these scalars the same for all rows? Then they are computed with less work.
-    pub(crate) are_same: bool,
 }
 
 /// The parameters of a tile.
@@ -54,6 +52,8 @@ pub(crate) struct Tile<'t, F: Float> {
     /// c of the Hessian, if it is computed besides the gradient.
     pub(crate) hessian: Option<f64>,
     pub(crate) target: &'t TileTarget<F>,
+    /// Are the scalars of the target the same for all rows? Then they are computed with less work.
+    pub(crate) has_one_target: bool,
     pub(crate) weight_kind: WeightKind,
     /// LANES of class 0, of class 1, ...; read only if the weights differ.
     pub(crate) weights: &'t [F],
@@ -232,7 +232,7 @@ impl<F: Float> Tile<'_, F> {
             rows.weight_label = V::Doubles::widen(weight_label);
         }
         let targets = &self.target.scalars;
-        let finished = if V::IS_COMPACT || !self.target.are_same {
+        let finished = if V::IS_COMPACT || !self.has_one_target {
             let mut lanes = ReducedLanes::default();
             rows.put(&mut lanes, 0);
             finish_lanes::<V>(token, formula, (&lanes, V::LANES), targets, done);

@@ -58,7 +58,7 @@ impl<'m, F: Float> Writer<'m, F> {
     }
 
     /// Writes a tile to contiguous rows by streaming stores of whole cache lines.
-    pub(super) fn stream<V: Vector<Scalar = F>>(
+    fn stream<V: Vector<Scalar = F>>(
         &mut self,
         token: V::Token,
         (all, classes): (Sink<'_, F>, usize),
