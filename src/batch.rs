@@ -195,6 +195,14 @@ struct Block<'b, F: Float> {
     scratch: &'b mut [F],
 }
 
+impl<F: Float> Block<'_, F> {
+    /// A separate function, so that calls of tiles do not reserve the stack that rows need.
+    #[inline(never)]
+    fn rows_apart<V: Vector<Scalar = F>>(&mut self, token: V::Token) {
+        outlined!(V, token, self.rows::<V>(token));
+    }
+}
+
 impl<F: Float> VectorJob<F> for Block<'_, F> {
     type Output = ();
 
@@ -202,8 +210,7 @@ impl<F: Float> VectorJob<F> for Block<'_, F> {
     fn run<V: Vector<Scalar = F>>(mut self, token: V::Token) {
         match self.plan.path {
             Path::Tiles => self.tiles::<V>(token),
-            // A separate function, so that calls of tiles do not reserve the stack that rows need.
-            _ => outlined!(V, token, self.rows::<V>(token)),
+            _ => self.rows_apart::<V>(token),
         }
         if self.plan.streams {
             fence();

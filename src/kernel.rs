@@ -26,7 +26,7 @@ mod transpose;
 mod write;
 
 pub(crate) use exp::Temperature;
-pub(crate) use finish::{FinishedLanes, Formula, TargetLanes};
+pub(crate) use finish::{Formula, TargetLanes};
 pub(crate) use hessian::write_hessian;
 pub(crate) use maximum::maximum;
 pub use reduce::SEGMENT;
@@ -34,6 +34,6 @@ pub(crate) use reduce::{MOST_ROWS, Part, Partial, Reduction, WeightKind};
 pub use rows::Operation;
 pub(crate) use rows::{Finished, Reduced, ReducedRows};
 pub(crate) use special::{UNIT, exact_max, larger, log_probabilities, shift};
-pub(crate) use tile::{MOST_CLASSES, MOST_IN_TILES, Tile, TileTarget};
+pub(crate) use tile::{MOST_CLASSES, MOST_IN_TILES, MOST_TILES, Tile, Tiles, tiles_at_once};
 pub(crate) use transpose::{from_run, load, room, store_neighbours, to_run};
 pub(crate) use write::{Epilogue, Output, log_probability, write, write_shifted};

@@ -4,7 +4,7 @@ mod store;
 
 use super::{Block, Plan, Same, Targets};
 use crate::kernel::{
-    FinishedLanes, Operation, TargetLanes, Tile, TileTarget, WeightKind, from_run, load, room,
+    MOST_TILES, TargetLanes, Tile, Tiles, WeightKind, from_run, load, room, tiles_at_once,
 };
 use crate::math;
 use crate::simd::{Cache, Float, MOST_LANES, Sink, Source, Vector, outlined};
@@ -24,30 +24,27 @@ pub(super) const fn scratch_len(classes: usize, lanes: usize) -> usize {
 }
 
 /// Pieces of scratch memory, each for one tile.
-const PIECES: usize = 7;
+const PIECES: usize = 3 + 2 * MOST_TILES;
 
-/// The distance at which memory is prefetched: two tiles or more, which take about a microsecond.
+/// The distance at which memory is prefetched: several tiles, which take about a microsecond.
 const BYTES_AHEAD: usize = 1 << 13;
 
-/// Scratch memory for a tile, with LANES rows side by side, and for the same rows one after another; and what is
-/// kept from tile to tile.
-struct Tiles<'t, F: Float> {
+/// Scratch memory for tiles, with LANES rows side by side, and for the same rows one after another; and what is kept
+/// from tile to tile.
+struct Scratch<'t, F: Float> {
     plan: &'t Plan<'t, F>,
+    /// Memory for the tiles that are computed together.
+    tiles: &'t mut [Tile<'t, F>],
     /// The kind of the weights, if they are the same for all rows. Then `weights` has them in lanes.
     weight_kind: Option<WeightKind>,
-    z: &'t mut [F],
     weights: &'t mut [F],
-    out: &'t mut [F],
-    /// Logits and outputs of the second of two tiles.
-    next_z: &'t mut [F],
-    next_out: &'t mut [F],
     kept: &'t mut [F],
     writer: Writer<'t, F>,
-    target: &'t mut TileTarget<F>,
+    /// The targets of the rows of a tile, zeros for rows that do not count.
+    target: &'t mut TargetLanes,
     /// Are there rows in the tile that do not count?
     is_mixed: bool,
     is_lost: [bool; MOST_LANES],
-    done: &'t mut FinishedLanes,
     /// The logits of all rows, if they are read directly and are one run of elements; and the outputs.
     all: Option<Source<'t, F>>,
     all_outputs: Option<Sink<'t, F>>,
@@ -56,54 +53,69 @@ struct Tiles<'t, F: Float> {
 impl<F: Float> Block<'_, F> {
     #[inline(always)]
     pub(super) fn tiles<V: Vector<Scalar = F>>(&mut self, token: V::Token) {
+        let (plan, job) = (self.plan, self.plan.job);
+        // Several tiles are computed together if their rows differ in their labels only, or have no targets.
+        let is_simple = job.panel.is_plain()
+            && job.hessian.is_none()
+            && (job.targets.is_none() || plan.same.is_some());
+        // Separate functions: each reserves the stack for its tiles.
+        if is_simple && self.range.len() >= const { MOST_TILES * V::LANES } {
+            outlined!(V, token, self.in_tiles::<V, MOST_TILES>(token));
+        } else {
+            outlined!(V, token, self.in_tiles::<V, 1>(token));
+        }
+    }
+
+    #[inline(always)]
+    fn in_tiles<V: Vector<Scalar = F>, const N: usize>(&mut self, token: V::Token) {
         let (plan, job, range) = (self.plan, self.plan.job, &self.range);
         let logits = &job.panel.logits;
         let len = tile_len(logits.classes(), V::LANES);
         let mut scratch = &mut *self.scratch;
         let mut take = |len| scratch.split_off_mut(..len).expect("as many as are had");
         let of_all = |same: &Same<'_, F>| TargetLanes::of_all(&same.target, same.scale);
-        let scalars = plan.same.as_ref().map(of_all).unwrap_or_default();
         let shared = job.targets.as_ref().and_then(|targets| targets.rows.weights_of_all());
-        let label = [F::default(); MOST_LANES];
-        let mut target = TileTarget { label, scalars };
-        // Lanes without a row hold harmless values.
-        let mut done = FinishedLanes { unit: [1.0; MOST_LANES], ..FinishedLanes::default() };
-        let tiles = &mut Tiles {
+        let mut target = plan.same.as_ref().map(of_all).unwrap_or_default();
+        let mut tiles = [const { Tile::empty() }; N];
+        for tile in &mut tiles {
+            (tile.z, tile.out) = (take(len), take(len));
+        }
+        let scratch = &mut Scratch {
             plan,
+            tiles: &mut tiles[..N.min(tiles_at_once(logits.classes()))],
             weight_kind: shared.as_ref().map(WeightKind::of),
             writer: Writer::new(take(len + 3 * V::LANES), range.end),
-            z: take(len),
             weights: take(len),
-            out: take(len),
             kept: take(len),
-            next_z: take(len),
-            next_out: take(len),
             target: &mut target,
             is_mixed: false,
             is_lost: [false; MOST_LANES],
-            done: &mut done,
             all: logits.run(0, logits.rows()).filter(|_| job.panel.is_plain()),
             all_outputs: job.panel.output.and_then(|output| output.run(0, output.rows())),
         };
         if let Some(Weights::Row(weights)) = shared {
-            let lanes = tiles.weights.chunks_exact_mut(V::LANES).enumerate();
+            let lanes = scratch.weights.chunks_exact_mut(V::LANES).enumerate();
             lanes.take(weights.len()).for_each(|(class, w)| w.fill(weights.get(class)));
         }
-        let (mut first, end) = (range.start, range.end);
-        if Tile::<F>::has_pairs::<V>() && job.operation == Operation::Softmax {
-            let rows = 2 * V::LANES;
-            while end - first >= rows && outlined!(V, token, tiles.softmax_pair::<V>(token, first))
-            {
-                first += rows;
-            }
-        }
-        for first in (first..end).step_by(V::LANES) {
-            outlined!(V, token, tiles.tile::<V>(token, first, V::LANES.min(end - first)));
-        }
+        scratch.run::<V>(token, range.clone());
     }
 }
 
-impl<'t, F: Float> Tiles<'t, F> {
+impl<'t, F: Float> Scratch<'t, F> {
+    #[inline(always)]
+    fn run<V: Vector<Scalar = F>>(&mut self, token: V::Token, Range { start, end }: Range<usize>) {
+        let mut first = start;
+        while first < end {
+            let most = (end - first).min(self.tiles.len() * V::LANES);
+            let same = self.plan.same.as_ref();
+            let labels = same.map_or(&[][..], |same| &same.labels[first..][..most]);
+            // A tile with rows that do not count is computed alone, since their targets differ.
+            let count = if labels.contains(&NO_CLASS) { most.min(V::LANES) } else { most };
+            outlined!(V, token, self.tiles::<V>(token, first, count));
+            first += count;
+        }
+    }
+
     /// Prefetches memory that lies [`BYTES_AHEAD`] after these elements. It is called after these have been read: loads
     /// would wait for prefetches before them.
     #[inline(always)]
@@ -115,33 +127,35 @@ impl<'t, F: Float> Tiles<'t, F> {
         }
     }
 
-    /// The logits from row `first` on, if they are one run of at least `len` elements.
+    /// The logits from row `first` on, if all are one run of elements.
     #[inline(always)]
-    fn all_from(&self, first: usize, len: usize) -> Option<Source<'t, F>> {
-        let start = first * self.plan.job.panel.logits.classes();
-        self.all.filter(|all| all.len() - start >= len).map(|all| all.part(start, usize::MAX))
+    fn all_from(&self, first: usize) -> Option<Source<'t, F>> {
+        self.all.map(|all| all.part(first * self.plan.job.panel.logits.classes(), usize::MAX))
     }
 
-    /// Computes `count` rows from `first` on, at most LANES.
+    /// Computes `count` rows from `first` on. There is one tile unless their targets differ in their labels only.
     #[inline(always)]
-    fn tile<V: Vector<Scalar = F>>(&mut self, token: V::Token, first: usize, count: usize) {
+    fn tiles<V: Vector<Scalar = F>>(&mut self, token: V::Token, first: usize, count: usize) {
         let (plan, job) = (self.plan, self.plan.job);
         let (panel, classes) = (&job.panel, job.panel.logits.classes());
-        let logits = (panel.logits, self.all_from(first, room(classes, V::LANES)));
-        let own = &mut *self.writer.rows;
-        if !(panel.is_plain() && load::<V>(token, logits, (first, count), own, self.z)) {
-            let at_once = if panel.are_one() { count } else { 1 };
-            for i in (0..count).step_by(at_once) {
-                let elements = i * classes..(i + at_once) * classes;
-                let kept = panel.kept::<V>(token, first + i, 0, &mut self.kept[elements.clone()]);
-                panel.load::<V>(token, first + i, 0, kept, &mut self.writer.rows[elements]);
+        let (tiles, end, len) = (count.div_ceil(V::LANES), first + count, classes * V::LANES);
+        let rows_of = |tile: &Tile<'_, F>| (tile.first, V::LANES.min(end - tile.first));
+        let run = self.all_from(first);
+        for i in 0..tiles {
+            self.tiles[i].first = first + i * V::LANES;
+            let has_room = |run: &Source<'_, F>| run.len() >= i * len + room(classes, V::LANES);
+            if let Some(run) = run.filter(has_room) {
+                from_run::<V>(token, run.part(i * len, usize::MAX), classes, self.tiles[i].z);
+            } else {
+                self.load::<V>(token, i, rows_of(&self.tiles[i]));
             }
-            from_run::<V>(token, Source::from_slice(self.writer.rows), classes, self.z);
         }
-        self.ask::<V>(first * classes..(first + count) * classes);
+        self.ask::<V>(first * classes..end * classes);
         let mut is_read = [true; MOST_LANES];
         let weight_kind = if let Some(same) = &plan.same {
-            self.set_labels(same, (first, count), &mut is_read);
+            for i in 0..tiles {
+                self.set_labels(same, i, rows_of(&self.tiles[i]).1, &mut is_read);
+            }
             WeightKind::of(&same.target.weights)
         } else if let Some(targets) = &job.targets {
             self.own_targets::<V>(token, targets, (first, count), &mut is_read)
@@ -151,20 +165,21 @@ impl<'t, F: Float> Tiles<'t, F> {
         if self.is_mixed {
             // Rows that do not count may hold anything, so their logits are replaced by zeros.
             for lane in (0..count).filter(|lane| !is_read[*lane]) {
-                let z = self.z.iter_mut().skip(lane).step_by(V::LANES);
+                let z = self.tiles[0].z.iter_mut().skip(lane).step_by(V::LANES);
                 z.for_each(|z| *z = F::default());
             }
         }
-        let reread = |lane: usize, row: &mut [F]| {
-            if lane < count && is_read[lane] {
-                panel.reload(first + lane, 0, row);
+        let reread = |row: usize, z: &mut [F]| {
+            if row < end && (!self.is_mixed || is_read[row - first]) {
+                panel.reload(row, 0, z);
             } else {
-                row.fill(F::default());
+                z.fill(F::default());
             }
         };
-        let tile = Tile {
+        let kernel = Tiles {
             formula: job.formula(),
             hessian: job.hessian.map(|hessian| hessian.factor),
+            len,
             target: self.target,
             has_one_target: job.targets.is_none() || plan.same.is_some() && !self.is_mixed,
             weight_kind,
@@ -172,51 +187,39 @@ impl<'t, F: Float> Tiles<'t, F> {
             is_lost: &self.is_lost,
             reread: &reread,
         };
-        let (done, len) = (&mut *self.done, classes * V::LANES);
-        tile.run::<V>(token, &mut self.z[..len], &mut self.out[..len], done);
-        job.put_rows(first, &done.scalars(job.operation)[..count], &done.lse[..count]);
-        let (rows, tile) = ((first, count), (&*self.out, &*self.kept));
-        let all = self.all_outputs.as_mut().map(Sink::reborrow);
-        self.writer.write::<V>(token, (panel, all), rows, tile, plan.streams);
+        kernel.run::<V>(token, &mut self.tiles[..tiles]);
+        for tile in &self.tiles[..tiles] {
+            let rows @ (first, count) = rows_of(tile);
+            job.put_rows(first, &tile.scalar[..count], &tile.lse[..count]);
+            let memory = (&*tile.out, &*self.kept);
+            let all = self.all_outputs.as_mut().map(Sink::reborrow);
+            self.writer.write::<V>(token, (panel, all), rows, memory, plan.streams);
+        }
         if job.hessian.is_some() {
-            self.store_hessian::<V>(token, rows);
+            self.store_hessian::<V>(token, (first, count));
         }
     }
 
-    /// Computes the softmax of the two tiles from row `first` on; returns false if their rows are not contiguous.
+    /// Loads the logits of `count` rows from `first` on into a tile.
     #[inline(always)]
-    fn softmax_pair<V: Vector<Scalar = F>>(&mut self, token: V::Token, first: usize) -> bool {
-        let job = self.plan.job;
-        let (panel, classes) = (&job.panel, job.panel.logits.classes());
-        let (next, len) = (first + V::LANES, classes * V::LANES);
-        let source = self.all_from(first, len + room(classes, V::LANES));
-        let (Some(source), true) = (source, self.all_outputs.is_some()) else { return false };
-        from_run::<V>(token, source, classes, self.z);
-        from_run::<V>(token, source.part(len, usize::MAX), classes, self.next_z);
-        self.ask::<V>(first * classes..(first + 2 * V::LANES) * classes);
-        let reread =
-            |first: usize| move |lane: usize, row: &mut [F]| panel.reload(first + lane, 0, row);
-        let (reread, reread_next) = (reread(first), reread(next));
-        let tile = Tile {
-            formula: job.formula(),
-            hessian: None,
-            target: self.target,
-            has_one_target: true,
-            weight_kind: WeightKind::Absent,
-            weights: &[],
-            is_lost: &self.is_lost,
-            reread: &reread,
-        };
-        let next_tile = Tile { reread: &reread_next, ..tile };
-        let lanes = (&mut self.z[..len], &mut self.out[..len]);
-        let next_lanes = (&mut self.next_z[..len], &mut self.next_out[..len]);
-        tile.softmax_pair::<V>(&next_tile, token, lanes, next_lanes);
-        for (i, out) in [&*self.out, &*self.next_out].into_iter().enumerate() {
-            let rows = (first + i * V::LANES, V::LANES);
-            let all = self.all_outputs.as_mut().map(Sink::reborrow);
-            self.writer.write::<V>(token, (panel, all), rows, (out, &[]), self.plan.streams);
+    fn load<V: Vector<Scalar = F>>(
+        &mut self,
+        token: V::Token,
+        tile: usize,
+        (first, count): (usize, usize),
+    ) {
+        let (panel, z) = (&self.plan.job.panel, &mut *self.tiles[tile].z);
+        let (classes, own) = (panel.logits.classes(), &mut *self.writer.rows);
+        if panel.is_plain() && load::<V>(token, panel.logits, (first, count), own, z) {
+            return;
         }
-        true
+        let at_once = if panel.are_one() { count } else { 1 };
+        for i in (0..count).step_by(at_once) {
+            let elements = i * classes..(i + at_once) * classes;
+            let kept = panel.kept::<V>(token, first + i, 0, &mut self.kept[elements.clone()]);
+            panel.load::<V>(token, first + i, 0, kept, &mut own[elements]);
+        }
+        from_run::<V>(token, Source::from_slice(own), classes, z);
     }
 
     /// Writes the Hessian. It is a separate function so that calls without a Hessian only test for it.
@@ -224,7 +227,7 @@ impl<'t, F: Float> Tiles<'t, F> {
     fn store_hessian<V: Vector<Scalar = F>>(&mut self, token: V::Token, rows: (usize, usize)) {
         let Some(panel) = self.plan.job.hessian_panel() else { return };
         let (tile, all) =
-            ((&*self.z, &*self.kept), panel.output.and_then(|out| out.run(0, out.rows())));
+            ((&*self.tiles[0].z, &*self.kept), panel.output.and_then(|out| out.run(0, out.rows())));
         outlined!(V, token, self.writer.write::<V>(token, (&panel, all), rows, tile, false));
     }
 
@@ -233,27 +236,29 @@ impl<'t, F: Float> Tiles<'t, F> {
     fn set_labels(
         &mut self,
         same: &Same<'_, F>,
-        (first, count): (usize, usize),
+        tile: usize,
+        count: usize,
         is_read: &mut [bool; MOST_LANES],
     ) {
-        let (target, labels) = (&mut *self.target, &same.labels[first..][..count]);
+        let Tile { first, labels: of_tile, .. } = &mut self.tiles[tile];
+        let labels = &same.labels[*first..][..count];
         // As a signed number, [`NO_CLASS`] is −1.
         let number = |label: u32| F::from_f64(f64::from(label.cast_signed()));
         // A full tile has loops of a fixed length, which are vectorized; a partial tile has short loops.
         let has_ignored = if let Ok(labels) = <[u32; MOST_LANES]>::try_from(labels) {
             for lane in 0..MOST_LANES {
-                target.label[lane] = number(labels[lane]);
+                of_tile[lane] = number(labels[lane]);
             }
             // NO_CLASS is the largest u32.
             labels.iter().fold(0, |largest, label| largest.max(*label)) == NO_CLASS
         } else {
             for (lane, label) in labels.iter().enumerate() {
-                target.label[lane] = number(*label);
+                of_tile[lane] = number(*label);
             }
             labels.contains(&NO_CLASS)
         };
         if same.target.spike == 0.0 {
-            target.label.fill(F::from_f64(-1.0));
+            of_tile.fill(F::from_f64(-1.0));
         }
         if !has_ignored && !self.is_mixed {
             return;
@@ -264,7 +269,7 @@ impl<'t, F: Float> Tiles<'t, F> {
             is_read[lane] = *label != NO_CLASS;
             let none = (&RowTarget::default(), 0.0);
             let (row, scale) = if is_read[lane] { (&same.target, same.scale) } else { none };
-            target.scalars.set(lane, row, scale);
+            self.target.set(lane, row, scale);
         }
     }
 
@@ -279,7 +284,8 @@ impl<'t, F: Float> Tiles<'t, F> {
     ) -> WeightKind {
         let (job, target) = (self.plan.job, &mut *self.target);
         let (panel, classes) = (&job.panel, job.panel.logits.classes());
-        target.label.fill(F::from_f64(-1.0));
+        let label = &mut self.tiles[0].labels;
+        label.fill(F::from_f64(-1.0));
         self.is_mixed = false;
         self.is_lost.fill(false);
         // The weights overwrite the logits of the rows, which have been transposed into lanes by now.
@@ -287,8 +293,7 @@ impl<'t, F: Float> Tiles<'t, F> {
         let are_loaded =
             targets.rows.weight_rows(first..first + count).is_some_and(|(rows, smoothing)| {
                 outlined!(V, token, {
-                    let are_loaded =
-                        load::<V>(token, (rows, None), (first, count), own, self.weights);
+                    let are_loaded = load::<V>(token, rows, (first, count), own, self.weights);
                     if let Some(smoothing) = smoothing.filter(|_| are_loaded) {
                         for w in self.weights[..classes * V::LANES].chunks_exact_mut(V::LANES) {
                             smoothing.of(V::from_slice(token, w)).to_slice(w);
@@ -311,7 +316,7 @@ impl<'t, F: Float> Tiles<'t, F> {
             let number = first + lane;
             let Some(mut row) = targets.rows.row(number) else {
                 (is_read[lane], self.is_mixed) = (false, true);
-                target.scalars.set(lane, &RowTarget::<F>::default(), 0.0);
+                target.set(lane, &RowTarget::<F>::default(), 0.0);
                 continue;
             };
             if let Some(maker) = row.made_by.filter(|_| are_own) {
@@ -327,12 +332,12 @@ impl<'t, F: Float> Tiles<'t, F> {
             }
             has_weights |= row.made_by.is_some() || !matches!(row.weights, Weights::Absent);
             if row.spike != 0.0 && panel.keeps(number, row.class) {
-                target.label[lane] = F::from_f64(math::count(row.class));
+                label[lane] = F::from_f64(math::count(row.class));
             }
             if row.weight != weight {
                 (weight, scale) = (row.weight, job.scale(row.weight));
             }
-            target.scalars.set(lane, &row, scale);
+            target.set(lane, &row, scale);
         }
         if are_own && has_weights {
             let rows = Source::from_slice(self.writer.rows);

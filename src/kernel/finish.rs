@@ -34,6 +34,9 @@ macro_rules! scalars {
         }
 
         impl $name {
+            #[allow(dead_code, reason = "of reduced rows")]
+            pub(super) const ZEROS: Self = Self { $($field: [0.0; MOST_LANES],)* };
+
             /// Loads the numbers of the rows from `first` on.
             #[inline(always)]
             pub(super) fn vectors<D: Real>(&self, token: D::Token, first: usize) -> $name<D> {

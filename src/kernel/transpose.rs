@@ -1,45 +1,46 @@
 //! Transposes rows into tiles and back: a tile has a vector for each class, with one element of each of LANES rows.
 
-use crate::simd::{Rows, RowsMut, Sink, Source, Vector, outlined, transpose};
+use super::tile::MOST_TILES;
+use crate::simd::{Cache, Rows, RowsMut, Sink, Source, Vector, outlined, transpose};
 
 /// Loads rows from `first` on, at most LANES, into a tile, if they follow one another in memory or are neighbours class
-/// by class; otherwise returns false. `run` are the elements from these rows on, if they are known to be one run of at
-/// least [`room`] elements. The last of all rows are copied to the workspace `own` first, which has [`room`]. Lanes
-/// without a row have arbitrary numbers.
+/// by class; otherwise returns false. The last of all rows are copied to the workspace `own` first, which has [`room`].
+/// Lanes without a row have arbitrary numbers.
 #[inline(always)]
 pub(crate) fn load<V: Vector>(
     token: V::Token,
-    (rows, mut run): (&Rows<'_>, Option<Source<'_, V::Scalar>>),
+    rows: &Rows<'_>,
     (first, count): (usize, usize),
     own: &mut [V::Scalar],
     tile: &mut [V::Scalar],
 ) -> bool {
     let (classes, zero) = (rows.classes(), V::Scalar::default());
-    if run.is_none() {
-        if let Some(column) = rows.columns::<V::Scalar>(first, count) {
-            for (class, target) in tile.chunks_exact_mut(V::LANES).enumerate().take(classes) {
-                column(class).vector::<V>(token, 0, zero).to_slice(target);
-            }
-            return true;
+    if let Some(column) = rows.columns::<V::Scalar>(first, count) {
+        for (class, target) in tile.chunks_exact_mut(V::LANES).enumerate().take(classes) {
+            let column = column(class);
+            // The same class of the next tiles. Its lines are too far from those of other classes for the processor to
+            // foresee so many of them.
+            column.prefetch(Cache::First, const { MOST_TILES * V::LANES });
+            column.vector::<V>(token, 0, zero).to_slice(target);
         }
-        if count == 1
-            && let Some(row) = rows.direct::<V::Scalar>(first)
-        {
-            for (class, target) in tile.chunks_exact_mut(V::LANES).enumerate().take(classes) {
-                V::splat(token, row.get(class)).to_slice(target);
-            }
-            return true;
-        }
-        // Up to the last row: vectors may read beyond the end of their own row; these elements are not used.
-        run = rows.run(first, rows.rows() - first);
-        if let Some(last) = run.filter(|run| run.len() < room(classes, V::LANES)) {
-            for at in (0..last.len()).step_by(V::LANES) {
-                last.vector::<V>(token, at, zero).to_slice(&mut own[at..]);
-            }
-            run = Some(Source::from_slice(own));
-        }
+        return true;
     }
-    let Some(run) = run else { return false };
+    if count == 1
+        && let Some(row) = rows.direct::<V::Scalar>(first)
+    {
+        for (class, target) in tile.chunks_exact_mut(V::LANES).enumerate().take(classes) {
+            V::splat(token, row.get(class)).to_slice(target);
+        }
+        return true;
+    }
+    // Up to the last row: vectors may read beyond the end of their own row; these elements are not used.
+    let Some(mut run) = rows.run(first, rows.rows() - first) else { return false };
+    if run.len() < room(classes, V::LANES) {
+        for at in (0..run.len()).step_by(V::LANES) {
+            run.vector::<V>(token, at, zero).to_slice(&mut own[at..]);
+        }
+        run = Source::from_slice(own);
+    }
     from_run::<V>(token, run, classes, tile);
     true
 }

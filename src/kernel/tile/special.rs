@@ -1,23 +1,24 @@
 //! Rows of a tile that the sweep cannot handle: those with huge or infinite logits, or NaN.
 
-use super::{MOST_IN_TILES, Tile};
+use super::{MOST_IN_TILES, Tile, Tiles};
 use crate::kernel::finish::{Lanes, ReducedLanes};
 use crate::kernel::reduce::WeightKind;
+use crate::kernel::rows::Operation;
 use crate::kernel::special::{self, exact_max};
 use crate::math::{self, Real};
 use crate::simd::{Float, MOST_LANES, Vector};
 
-impl<F: Float> Tile<'_, F> {
-    /// Shifts rows whose maximum is out of range by their maximum; if that is not finite, they become zeros. Returns
-    /// the new maximum of each row, and the special rows.
+impl<F: Float> Tiles<'_, F> {
+    /// Shifts rows whose maximum is out of range by their maximum; if that is not finite, they become zeros. Finds the
+    /// special rows, and returns the new maximum of each row.
     #[inline(never)]
     pub(super) fn shift_specials<V: Vector<Scalar = F>>(
         &self,
-        z: &mut [F],
+        tile: &mut Tile<'_, F>,
         max: V,
-    ) -> (V, Specials) {
-        let mut specials = Specials::default();
-        let classes = z.len() / V::LANES;
+    ) -> V {
+        let specials = tile.specials.insert(Specials::default());
+        let classes = self.len / V::LANES;
         let mut swept_max = max.to_array();
         let mut row = [F::default(); MOST_IN_TILES];
         let row = &mut row[..classes];
@@ -25,75 +26,83 @@ impl<F: Float> Tile<'_, F> {
             if self.formula.temperature.is_in_range(swept_max[lane]) {
                 continue;
             }
-            (self.reread)(lane, row);
+            (self.reread)(tile.first + lane, row);
             let max = exact_max(row);
             specials.max[lane] = Some(max);
             special::shift(row, max, self.formula.temperature.shift);
             for (class, value) in row.iter().enumerate() {
-                z[class * V::LANES + lane] = if max.is_finite() { *value } else { F::default() };
+                tile.z[class * V::LANES + lane] =
+                    if max.is_finite() { *value } else { F::default() };
             }
             swept_max[lane] = F::default();
         }
-        (V::from_slice(max.token(), &swept_max), specials)
+        V::from_slice(max.token(), &swept_max)
     }
 
-    /// Writes log p of special rows; NaN if the maximum is not finite.
-    pub(super) fn rewrite_log_probabilities<V: Vector<Scalar = F>>(
+    /// Overwrites the outputs of special rows: log p is computed again from the logits, and everything but the lse is
+    /// NaN where the maximum is not finite.
+    #[inline(never)]
+    pub(super) fn write_specials<V: Vector<Scalar = F>>(
         &self,
-        excesses: &Lanes,
-        specials: &Specials,
-        out: &mut [F],
+        operation: Operation,
+        tile: &mut Tile<'_, F>,
     ) {
-        let classes = out.len() / V::LANES;
+        let Some(specials) = &tile.specials else { return };
+        let inverse = self.formula.temperature.inverse * self.formula.temperature.shift;
+        let mut row = [F::default(); MOST_IN_TILES];
+        let row = &mut row[..self.len / V::LANES];
         for (lane, max) in specials.rows() {
-            let mut row = [F::default(); MOST_IN_TILES];
-            let row = &mut row[..classes];
-            (self.reread)(lane, row);
             if max.is_finite() {
-                let inverse = self.formula.temperature.inverse * self.formula.temperature.shift;
-                special::log_probabilities(row, max, inverse, excesses[lane]);
-            } else {
-                row.fill(F::NAN);
+                if operation == Operation::LogSoftmax {
+                    (self.reread)(tile.first + lane, row);
+                    special::log_probabilities(row, max, inverse, tile.scalar[lane]);
+                    for (class, value) in row.iter().enumerate() {
+                        tile.out[class * V::LANES + lane] = *value;
+                    }
+                }
+                continue;
             }
-            for (class, value) in row.iter().enumerate() {
-                out[class * V::LANES + lane] = *value;
+            tile.lse[lane] = max;
+            if operation != Operation::LogSoftmax {
+                let is_lse = operation == Operation::LogSumExp;
+                tile.scalar[lane] = if is_lse { max } else { f64::NAN };
             }
+        }
+        specials.mark::<V>(&mut tile.out[..self.len]);
+        if self.hessian.is_some() {
+            specials.mark::<V>(&mut tile.z[..self.len]);
         }
     }
 
-    /// Computes the gaps of shifted rows, and of those whose dot is infinite or NaN, again from the logits: here 0·inf
-    /// is 0, and sums of huge terms do not overflow.
+    /// Computes the maxima and gaps of special rows, and the gaps of rows whose dot is infinite or NaN, again from the
+    /// logits: here 0·inf is 0, and sums of huge terms do not overflow.
     #[inline(never)]
-    pub(super) fn take_care_of_gaps<V: Vector<Scalar = F>>(
-        &self,
-        classes: usize,
-        max: V,
-        specials: Option<&Specials>,
-        rows: &mut ReducedLanes,
-    ) {
-        let ReducedLanes { dot: dots, gap: labels, unit: units, .. } = rows;
-        let max = max.to_array();
+    pub(super) fn take_care_of_specials<V: Vector<Scalar = F>>(&self, tile: &mut Tile<'_, F>) {
+        let ReducedLanes { max: maxima, dot: dots, gap: labels, unit: units, .. } =
+            &mut tile.reduced;
+        let shift = self.formula.temperature.shift;
+        let classes = self.len / V::LANES;
         for lane in 0..V::LANES {
+            let special = tile.specials.as_ref().and_then(|specials| specials.max[lane]);
+            let max = special.unwrap_or(maxima[lane] / shift);
+            maxima[lane] = max * shift;
             if self.is_lost[lane] {
                 dots[lane] = f64::INFINITY;
                 continue;
             }
-            let special = specials.and_then(|specials| specials.max[lane]);
             if dots[lane].is_finite() && special.is_none() {
                 continue;
             }
             let mut row = [F::default(); MOST_IN_TILES];
             let row = &mut row[..classes];
-            (self.reread)(lane, row);
-            let shift = self.formula.temperature.shift;
-            let max = special.unwrap_or(max[lane].to_f64() / shift);
+            (self.reread)(tile.first + lane, row);
             let weight = |class: usize| match self.weight_kind {
                 WeightKind::Absent => 0.0,
                 WeightKind::Ones => 1.0,
                 WeightKind::Each => self.weights[class * V::LANES + lane].to_f64(),
             };
             dots[lane] = special::weighted_gaps(row, max, weight) * shift;
-            let label = self.target.label[lane].to_f64();
+            let label = tile.labels[lane].to_f64();
             let of_label = |class: usize| math::count(class) == label;
             if let Some(class) = (0..classes).find(|class| of_label(*class)) {
                 labels[lane] = special::gap(max, row[class].to_f64(), shift);

@@ -1,33 +1,23 @@
 //! The exponentials of a tile, and their sums.
 
-use super::{Tile, is_in_row_order};
+use super::{Tile, Tiles, is_in_row_order};
 use crate::kernel::exp::{Base, Exponential, Temperature, is_double};
 use crate::kernel::reduce::{WeightKind, add_gaps};
 use crate::kernel::rows::Operation;
 use crate::math::{Real, count};
 use crate::simd::{Float, LaneSum, MOST_LANES, Vector, Widened, outlined};
 
-impl<F: Float> Tile<'_, F> {
-    /// The sum of the exponentials and its rounding error, the dot, and the number of maxima. The maxima are left out
-    /// of the sum, except for softmax of f32.
+impl<F: Float> Tiles<'_, F> {
     #[inline(always)]
-    #[allow(clippy::too_many_arguments, reason = "of the tile and of its function")]
-    pub(super) fn sweep<V: Vector<Scalar = F>>(
+    pub(super) fn exponentials<V: Vector<Scalar = F>>(
         &self,
-        operation: Operation,
-        weights: WeightKind,
         token: V::Token,
-        base: Base<V>,
-        max: V,
-        z: &[F],
-        out: &mut [F],
-    ) -> (V::Doubles, V::Doubles, V::Doubles, V) {
-        let splits = operation.splits() || const { is_double::<F>() };
-        let zero = V::splat(token, F::default());
-        let one = V::splat(token, F::from_f64(1.0));
-        let (mut sum, mut dot) = (V::Sum::zero(token), V::Sum::zero(token));
-        let (mut ties, mut dot_lost) = (zero, zero);
+        tile: &mut Tile<'_, F>,
+    ) {
+        let (z, out) = (&tile.z[..self.len], &mut tile.out[..self.len]);
+        let max = V::from_slice(token, &tile.max);
         let temperature = self.formula.temperature;
+        let base = Base::<V>::new(temperature, max);
         if V::IS_ONE_REGISTER {
             exponentials::<V>(token, temperature, base, z, out);
         } else {
@@ -35,14 +25,32 @@ impl<F: Float> Tile<'_, F> {
             // own, in a function of its own.
             outlined!(V, token, exponentials::<V>(token, temperature, base, z, out));
         }
+    }
+
+    /// The sum of the exponentials `e` and its rounding error, the dot, and the number of maxima. The maxima are left
+    /// out of the sum, except for softmax of f32.
+    #[inline(always)]
+    pub(super) fn sums<V: Vector<Scalar = F>>(
+        &self,
+        (operation, weights): (Operation, WeightKind),
+        token: V::Token,
+        max: V,
+        z: &[F],
+        e: &[F],
+    ) -> (V::Doubles, V::Doubles, V::Doubles, V) {
+        let splits = operation.splits() || const { is_double::<F>() };
+        let zero = V::splat(token, F::default());
+        let one = V::splat(token, F::from_f64(1.0));
+        let (mut sum, mut dot) = (V::Sum::zero(token), V::Sum::zero(token));
+        let (mut ties, mut dot_lost) = (zero, zero);
         if is_in_row_order::<V>(z) {
-            let (sum, dot) = outlined!(V, token, self.row_sums::<V>(splits, weights, max, z, out));
+            let (sum, dot) = outlined!(V, token, self.row_sums::<V>(splits, weights, max, z, e));
             return (sum, sum.like(0.0), dot, one);
         }
         // Pairs of classes, and the last class if their number is odd.
         let pair_len = const { 2 * V::LANES };
         let (pairs, last) = z.split_at(z.len() - z.len() % pair_len);
-        let (pairs_of_e, last_of_e) = out.split_at(pairs.len());
+        let (pairs_of_e, last_of_e) = e.split_at(pairs.len());
         let mut term = {
             #[inline(always)]
             |z: &[F], e: &[F]| {

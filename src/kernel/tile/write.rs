@@ -1,0 +1,165 @@
+//! The last step of tiles: their rows are finished, and the outputs written.
+
+use super::special::Specials;
+use super::{Tile, Tiles, is_in_row_order};
+use crate::kernel::finish::{
+    FinishedLanes, Formula, Lanes, ReducedLanes, finish, finish_lanes, inverse_of,
+};
+use crate::kernel::hessian::write_tile;
+use crate::kernel::reduce::WeightKind;
+use crate::kernel::rows::Operation;
+use crate::kernel::write::{gradient, log_probability, probability};
+use crate::math::Real;
+use crate::simd::{Float, Vector, Widened};
+
+impl<F: Float> Tiles<'_, F> {
+    /// Finishes the rows of a tile and writes their outputs.
+    #[inline(always)]
+    pub(super) fn write<V: Vector<Scalar = F>>(
+        &self,
+        (operation, weights): (Operation, WeightKind),
+        token: V::Token,
+        tile: &mut Tile<'_, F>,
+    ) {
+        let rows: ReducedLanes<V::Doubles> = tile.reduced.vectors(token, 0);
+        if operation == Operation::Softmax {
+            let (sums, out) = ([rows.sum, rows.lost], &mut tile.out[..self.len]);
+            return write_probabilities::<V>(token, sums, out, tile.specials.as_ref());
+        }
+        let formula = Formula { operation, ..self.formula };
+        let finished = if V::IS_COMPACT || !self.has_one_target {
+            let mut lanes = FinishedLanes::default();
+            finish_lanes::<V>(token, formula, (&tile.reduced, V::LANES), self.target, &mut lanes);
+            lanes.vectors(token, 0)
+        } else {
+            finish(formula, &rows, &self.target.splat(token))
+        };
+        finished.lse.to_slice(&mut tile.lse);
+        let scalar = match operation {
+            Operation::Softmax | Operation::LogSumExp => finished.lse,
+            Operation::LogSoftmax => self.write_log_probabilities::<V>(token, &finished, tile),
+            Operation::Loss => finished.loss,
+            Operation::Gradient => {
+                self.write_gradient::<V>(weights, token, &rows, &finished, tile);
+                finished.loss
+            }
+        };
+        scalar.to_slice(&mut tile.scalar);
+        if tile.specials.is_some() {
+            self.write_specials::<V>(operation, tile);
+        }
+    }
+
+    /// Writes log p from the logits; returns L.
+    #[inline(always)]
+    fn write_log_probabilities<V: Vector<Scalar = F>>(
+        &self,
+        token: V::Token,
+        finished: &FinishedLanes<V::Doubles>,
+        tile: &mut Tile<'_, F>,
+    ) -> V::Doubles {
+        let (z, out) = (&tile.z[..self.len], &mut tile.out[..self.len]);
+        let max = V::from_slice(token, &tile.max);
+        let inverse = V::splat(token, F::from_f64(self.formula.temperature.inverse));
+        let excess: V = finished.excess.narrow();
+        for (z, out) in z.chunks_exact(V::LANES).zip(out.chunks_exact_mut(V::LANES)) {
+            log_probability(V::from_slice(token, z), max, inverse, excess).to_slice(out);
+        }
+        // As in the row kernel, which may compute such rows too: in a shifted row, L is rounded before log p.
+        if is_in_row_order::<V>(z) { V::Doubles::widen(excess) } else { finished.excess }
+    }
+
+    /// Overwrites the exponentials with the gradient, and the logits with the Hessian if it is computed.
+    #[inline(always)]
+    fn write_gradient<V: Vector<Scalar = F>>(
+        &self,
+        weights: WeightKind,
+        token: V::Token,
+        rows: &ReducedLanes<V::Doubles>,
+        finished: &FinishedLanes<V::Doubles>,
+        tile: &mut Tile<'_, F>,
+    ) {
+        let (z, out) = (&mut tile.z[..self.len], &mut tile.out[..self.len]);
+        let (zero, next) = (V::splat(token, F::default()), V::splat(token, F::from_f64(1.0)));
+        let labels = V::from_slice(token, &tile.labels);
+        let factor: V = finished.factor.narrow();
+        let (minus, at_label): (V, V) = (finished.minus.narrow(), finished.label.narrow());
+        let unit = finished.unit;
+        let has_units = !V::Doubles::all(unit.eq(unit.like(1.0)));
+        let mut least = zero;
+        if weights != WeightKind::Ones || self.hessian.is_some() {
+            least = V::splat(token, F::from_f64(F::MIN_POSITIVE));
+            if has_units {
+                least = (unit.like(F::MIN_POSITIVE) / unit).narrow();
+            }
+            // As `finish::least`.
+            least = least / factor.max(zero - factor);
+        }
+        if let Some(c) = self.hessian {
+            write_tile::<V>(token, c, rows, factor, least, out, z);
+        }
+        let (mut class, mut number) = (0, zero);
+        for e in out.chunks_exact_mut(V::LANES) {
+            let value = V::from_slice(token, e);
+            let value = match weights {
+                WeightKind::Absent => probability(value, factor, least),
+                WeightKind::Ones => value.mul_add(factor, minus),
+                WeightKind::Each => {
+                    let minus = self.weight::<V>(token, class) * minus;
+                    gradient(value, factor, least, minus)
+                }
+            };
+            V::select(number.eq(labels), at_label, value).to_slice(e);
+            (class, number) = (class + 1, number + next);
+        }
+        if has_units {
+            let mut units = Lanes::default();
+            unit.to_slice(&mut units);
+            multiply::<V>(out, &units);
+            if self.hessian.is_some() {
+                multiply::<V>(z, &units);
+            }
+        }
+        if out.len() == V::LANES && self.formula.z_loss == 0.0 {
+            // There is one class: p = 1 and q' = Σ q', so the gradient is 0, whatever the rounding of 1/S.
+            replace_numbers(out, F::default());
+        }
+    }
+}
+
+/// Overwrites the exponentials with the probabilities.
+#[inline(always)]
+fn write_probabilities<V: Vector>(
+    token: V::Token,
+    [sum, lost]: [V::Doubles; 2],
+    out: &mut [V::Scalar],
+    specials: Option<&Specials>,
+) {
+    let factor = inverse_of::<V::Scalar, _>(sum, lost);
+    let least = V::Doubles::splat(token, V::Scalar::MIN_POSITIVE) * sum;
+    let (factor, least): (V, V) = (factor.narrow(), least.narrow());
+    for e in out.chunks_exact_mut(V::LANES) {
+        probability(V::from_slice(token, e), factor, least).to_slice(e);
+    }
+    if out.len() == V::LANES {
+        // p = 1 if there is one class, whatever the rounding of 1/S.
+        replace_numbers(out, V::Scalar::from_f64(1.0));
+    }
+    if let Some(specials) = specials {
+        specials.mark::<V>(out);
+    }
+}
+
+fn replace_numbers<F: Float>(values: &mut [F], number: F) {
+    for value in values.iter_mut().filter(|value| !value.to_f64().is_nan()) {
+        *value = number;
+    }
+}
+
+fn multiply<V: Vector>(values: &mut [V::Scalar], factors: &Lanes) {
+    for row in values.chunks_exact_mut(V::LANES) {
+        for (value, factor) in row.iter_mut().zip(factors) {
+            *value = V::Scalar::from_f64(value.to_f64() * factor);
+        }
+    }
+}
