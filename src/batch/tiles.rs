@@ -24,7 +24,7 @@ pub(super) const fn scratch_len(classes: usize, lanes: usize) -> usize {
 }
 
 /// Pieces of scratch memory, each for one tile.
-const PIECES: usize = 3 + 2 * MOST_TILES;
+const PIECES: usize = 2 + 3 * MOST_TILES;
 
 /// The distance at which memory is prefetched: several tiles, which take about a microsecond.
 const BYTES_AHEAD: usize = 1 << 13;
@@ -55,9 +55,7 @@ impl<F: Float> Block<'_, F> {
     pub(super) fn tiles<V: Vector<Scalar = F>>(&mut self, token: V::Token) {
         let (plan, job) = (self.plan, self.plan.job);
         // Several tiles are computed together if their rows differ in their labels only, or have no targets.
-        let is_simple = job.panel.is_plain()
-            && job.hessian.is_none()
-            && (job.targets.is_none() || plan.same.is_some());
+        let is_simple = job.hessian.is_none() && (job.targets.is_none() || plan.same.is_some());
         // Separate functions: each reserves the stack for its tiles.
         if is_simple && self.range.len() >= const { MOST_TILES * V::LANES } {
             outlined!(V, token, self.in_tiles::<V, MOST_TILES>(token));
@@ -86,7 +84,7 @@ impl<F: Float> Block<'_, F> {
             weight_kind: shared.as_ref().map(WeightKind::of),
             writer: Writer::new(take(len + 3 * V::LANES), range.end),
             weights: take(len),
-            kept: take(len),
+            kept: take(N * len),
             target: &mut target,
             is_mixed: false,
             is_lost: [false; MOST_LANES],
@@ -188,10 +186,10 @@ impl<'t, F: Float> Scratch<'t, F> {
             reread: &reread,
         };
         kernel.run::<V>(token, &mut self.tiles[..tiles]);
-        for tile in &self.tiles[..tiles] {
+        for (i, tile) in self.tiles[..tiles].iter().enumerate() {
             let rows @ (first, count) = rows_of(tile);
             job.put_rows(first, &tile.scalar[..count], &tile.lse[..count]);
-            let memory = (&*tile.out, &*self.kept);
+            let memory = (&*tile.out, &self.kept[i * tile_len(classes, V::LANES)..]);
             let all = self.all_outputs.as_mut().map(Sink::reborrow);
             self.writer.write::<V>(token, (panel, all), rows, memory, plan.streams);
         }
@@ -216,7 +214,8 @@ impl<'t, F: Float> Scratch<'t, F> {
         let at_once = if panel.are_one() { count } else { 1 };
         for i in (0..count).step_by(at_once) {
             let elements = i * classes..(i + at_once) * classes;
-            let kept = panel.kept::<V>(token, first + i, 0, &mut self.kept[elements.clone()]);
+            let kept = &mut self.kept[tile * tile_len(classes, V::LANES)..][elements.clone()];
+            let kept = panel.kept::<V>(token, first + i, 0, kept);
             panel.load::<V>(token, first + i, 0, kept, &mut own[elements]);
         }
         from_run::<V>(token, Source::from_slice(own), classes, z);
