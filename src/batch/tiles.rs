@@ -26,7 +26,8 @@ pub(super) const fn scratch_len(classes: usize, lanes: usize) -> usize {
 /// Pieces of scratch memory, each for one tile.
 const PIECES: usize = 2 + 3 * MOST_TILES;
 
-/// The distance at which memory is prefetched: several tiles, which take about a microsecond.
+/// The distance at which memory is prefetched: at least the tiles that are computed together, which take half a
+/// microsecond or more.
 const BYTES_AHEAD: usize = 1 << 13;
 
 /// Scratch memory for tiles, with LANES rows side by side, and for the same rows one after another; and what is kept
@@ -56,12 +57,17 @@ impl<F: Float> Block<'_, F> {
         let (plan, job) = (self.plan, self.plan.job);
         // Several tiles are computed together if their rows differ in their labels only, or have no targets.
         let is_simple = job.hessian.is_none() && (job.targets.is_none() || plan.same.is_some());
-        // Separate functions: each reserves the stack for its tiles.
         if is_simple && self.range.len() >= const { MOST_TILES * V::LANES } {
-            outlined!(V, token, self.in_tiles::<V, MOST_TILES>(token));
+            self.tiles_apart::<V, MOST_TILES>(token);
         } else {
-            outlined!(V, token, self.in_tiles::<V, 1>(token));
+            self.tiles_apart::<V, 1>(token);
         }
+    }
+
+    /// A separate function for each number of tiles, so that calls reserve no more stack than they need.
+    #[inline(never)]
+    fn tiles_apart<V: Vector<Scalar = F>, const N: usize>(&mut self, token: V::Token) {
+        outlined!(V, token, self.in_tiles::<V, N>(token));
     }
 
     #[inline(always)]
@@ -131,7 +137,7 @@ impl<'t, F: Float> Scratch<'t, F> {
         self.all.map(|all| all.part(first * self.plan.job.panel.logits.classes(), usize::MAX))
     }
 
-    /// Computes `count` rows from `first` on. There is one tile unless their targets differ in their labels only.
+    /// Computes `count` rows from `first` on: of several tiles only if all rows count and differ at most in their labels.
     #[inline(always)]
     fn tiles<V: Vector<Scalar = F>>(&mut self, token: V::Token, first: usize, count: usize) {
         let (plan, job) = (self.plan, self.plan.job);

@@ -34,7 +34,7 @@ macro_rules! scalars {
         }
 
         impl $name {
-            #[allow(dead_code, reason = "of reduced rows")]
+            #[allow(dead_code, reason = "of reduced rows alone")]
             pub(super) const ZEROS: Self = Self { $($field: [0.0; MOST_LANES],)* };
 
             /// Loads the numbers of the rows from `first` on.
@@ -54,7 +54,7 @@ macro_rules! scalars {
         impl<D: Real> $name<D> {
             /// Stores the numbers of the rows from `first` on.
             #[inline(always)]
-            #[allow(dead_code, reason = "not of targets")]
+            #[allow(dead_code, reason = "of finished rows")]
             pub(super) fn put(&self, lanes: &mut $name, first: usize) {
                 $(self.$field.to_slice(&mut lanes.$field[first..]);)*
             }

@@ -54,7 +54,7 @@ pub(crate) struct Tiles<'t, F: Float> {
     pub(crate) len: usize,
     /// The targets of the rows of a tile, one in each lane.
     pub(crate) target: &'t TargetLanes,
-    /// Are these the same for all rows? Then they are computed with less work. Otherwise there is one tile.
+    /// Are these the same for all rows? Then the rows are finished with less work. Otherwise there is one tile.
     pub(crate) has_one_target: bool,
     pub(crate) weight_kind: WeightKind,
     /// LANES of class 0, of class 1, ...; read only if the weights differ.
@@ -68,7 +68,7 @@ pub(crate) struct Tiles<'t, F: Float> {
 /// A tile. Its fields are in this order, so that no vector lies across two cache lines.
 #[repr(C)]
 pub(crate) struct Tile<'m, F> {
-    /// y of the row in each lane, −1 for none.
+    /// y of the row in each lane; no class, as −1, if there is none.
     pub(crate) labels: [F; MOST_LANES],
     /// M for the sweep, which is 0 in shifted rows.
     max: [F; MOST_LANES],

@@ -18,8 +18,8 @@ pub(crate) fn load<V: Vector>(
     if let Some(column) = rows.columns::<V::Scalar>(first, count) {
         for (class, target) in tile.chunks_exact_mut(V::LANES).enumerate().take(classes) {
             let column = column(class);
-            // The same class of the next tiles. Its lines are too far from those of other classes for the processor to
-            // foresee so many of them.
+            // The next tiles. The classes are far apart in memory, and the processor's own prefetcher follows only few
+            // such streams.
             column.prefetch(Cache::First, const { MOST_TILES * V::LANES });
             column.vector::<V>(token, 0, zero).to_slice(target);
         }

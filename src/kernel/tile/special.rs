@@ -74,8 +74,8 @@ impl<F: Float> Tiles<'_, F> {
         }
     }
 
-    /// Computes the maxima and gaps of special rows, and the gaps of rows whose dot is infinite or NaN, again from the
-    /// logits: here 0·inf is 0, and sums of huge terms do not overflow.
+    /// Sets the maxima of special rows and the dots of lost rows. Computes the gaps of special rows, and of those whose
+    /// dot is infinite or NaN, again from the logits: here 0·inf is 0, and sums of huge terms do not overflow.
     #[inline(never)]
     pub(super) fn take_care_of_specials<V: Vector<Scalar = F>>(&self, tile: &mut Tile<'_, F>) {
         let ReducedLanes { max: maxima, dot: dots, gap: labels, unit: units, .. } =
