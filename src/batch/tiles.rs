@@ -114,7 +114,7 @@ impl<'t, F: Float> Scratch<'t, F> {
             let same = self.plan.same.as_ref();
             let labels = same.map_or(&[][..], |same| &same.labels[first..][..most]);
             // A tile with rows that do not count is computed alone, since their targets differ.
-            let count = if labels.contains(&NO_CLASS) { most.min(V::LANES) } else { most };
+            let count = if most > V::LANES && labels.contains(&NO_CLASS) { V::LANES } else { most };
             outlined!(V, token, self.tiles::<V>(token, first, count));
             first += count;
         }

@@ -74,14 +74,15 @@ impl<F: Float> Tiles<'_, F> {
         }
     }
 
-    /// Sets the maxima of special rows and the dots of lost rows. Computes the gaps of special rows, and of those whose
-    /// dot is infinite or NaN, again from the logits: here 0·inf is 0, and sums of huge terms do not overflow.
+    /// Sets the maxima of special rows and the dots of lost rows. If there are targets, computes the gaps of special
+    /// rows, and of those whose dot is infinite or NaN, again from the logits: here 0·inf is 0, and sums of huge terms
+    /// do not overflow.
     #[inline(never)]
     pub(super) fn take_care_of_specials<V: Vector<Scalar = F>>(&self, tile: &mut Tile<'_, F>) {
         let ReducedLanes { max: maxima, dot: dots, gap: labels, unit: units, .. } =
             &mut tile.reduced;
-        let shift = self.formula.temperature.shift;
-        let classes = self.len / V::LANES;
+        let has_target = matches!(self.formula.operation, Operation::Loss | Operation::Gradient);
+        let (shift, classes) = (self.formula.temperature.shift, self.len / V::LANES);
         for lane in 0..V::LANES {
             let special = tile.specials.as_ref().and_then(|specials| specials.max[lane]);
             let max = special.unwrap_or(maxima[lane] / shift);
@@ -90,7 +91,7 @@ impl<F: Float> Tiles<'_, F> {
                 dots[lane] = f64::INFINITY;
                 continue;
             }
-            if dots[lane].is_finite() && special.is_none() {
+            if !has_target || dots[lane].is_finite() && special.is_none() {
                 continue;
             }
             let mut row = [F::default(); MOST_IN_TILES];
