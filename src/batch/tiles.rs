@@ -114,8 +114,10 @@ impl<'t, F: Float> Scratch<'t, F> {
             let same = self.plan.same.as_ref();
             let labels = same.map_or(&[][..], |same| &same.labels[first..][..most]);
             // A tile with rows that do not count is computed alone, since their targets differ.
-            let count = if most > V::LANES && labels.contains(&NO_CLASS) { V::LANES } else { most };
-            outlined!(V, token, self.tiles::<V>(token, first, count));
+            let has_ignored = labels.contains(&NO_CLASS);
+            let count = if has_ignored { most.min(V::LANES) } else { most };
+            let is_mixed = has_ignored && labels[..count].contains(&NO_CLASS);
+            outlined!(V, token, self.tiles::<V>(token, (first, count), is_mixed));
             first += count;
         }
     }
@@ -139,26 +141,39 @@ impl<'t, F: Float> Scratch<'t, F> {
 
     /// Computes `count` rows from `first` on: of several tiles only if all rows count and differ at most in their labels.
     #[inline(always)]
-    fn tiles<V: Vector<Scalar = F>>(&mut self, token: V::Token, first: usize, count: usize) {
+    fn tiles<V: Vector<Scalar = F>>(
+        &mut self,
+        token: V::Token,
+        (first, count): (usize, usize),
+        is_mixed: bool,
+    ) {
         let (plan, job) = (self.plan, self.plan.job);
         let (panel, classes) = (&job.panel, job.panel.logits.classes());
         let (tiles, end, len) = (count.div_ceil(V::LANES), first + count, classes * V::LANES);
         let rows_of = |tile: &Tile<'_, F>| (tile.first, V::LANES.min(end - tile.first));
-        let run = self.all_from(first);
-        for i in 0..tiles {
-            self.tiles[i].first = first + i * V::LANES;
-            let has_room = |run: &Source<'_, F>| run.len() >= i * len + room(classes, V::LANES);
-            if let Some(run) = run.filter(has_room) {
-                from_run::<V>(token, run.part(i * len, usize::MAX), classes, self.tiles[i].z);
-            } else {
+        let most = (tiles - 1) * len + room(classes, V::LANES);
+        let run = self.all_from(first).filter(|run| run.len() >= most);
+        for (i, tile) in self.tiles[..tiles].iter_mut().enumerate() {
+            tile.first = first + i * V::LANES;
+            if let Some(run) = run {
+                from_run::<V>(token, run.part(i * len, usize::MAX), classes, tile.z);
+            }
+        }
+        if run.is_none() {
+            for i in 0..tiles {
                 self.load::<V>(token, i, rows_of(&self.tiles[i]));
             }
         }
         self.ask::<V>(first * classes..end * classes);
         let mut is_read = [true; MOST_LANES];
         let weight_kind = if let Some(same) = &plan.same {
-            for i in 0..tiles {
-                self.set_labels(same, i, rows_of(&self.tiles[i]).1, &mut is_read);
+            for tile in &mut self.tiles[..tiles] {
+                let (first, count) = rows_of(tile);
+                set_labels(same, &same.labels[first..][..count], &mut tile.labels);
+            }
+            // Some rows of this tile, or of the last, do not count.
+            if is_mixed || self.is_mixed {
+                self.set_targets(same, &same.labels[first..][..count], is_mixed, &mut is_read);
             }
             WeightKind::of(&same.target.weights)
         } else if let Some(targets) = &job.targets {
@@ -192,12 +207,12 @@ impl<'t, F: Float> Scratch<'t, F> {
             reread: &reread,
         };
         kernel.run::<V>(token, &mut self.tiles[..tiles]);
-        for (i, tile) in self.tiles[..tiles].iter().enumerate() {
+        let kept = self.kept.chunks_exact(tile_len(classes, V::LANES));
+        for (tile, kept) in self.tiles[..tiles].iter().zip(kept) {
             let rows @ (first, count) = rows_of(tile);
             job.put_rows(first, &tile.scalar[..count], &tile.lse[..count]);
-            let memory = (&*tile.out, &self.kept[i * tile_len(classes, V::LANES)..]);
             let all = self.all_outputs.as_mut().map(Sink::reborrow);
-            self.writer.write::<V>(token, (panel, all), rows, memory, plan.streams);
+            self.writer.write::<V>(token, (panel, all), rows, (&*tile.out, kept), plan.streams);
         }
         if job.hessian.is_some() {
             self.store_hessian::<V>(token, (first, count));
@@ -237,40 +252,16 @@ impl<'t, F: Float> Scratch<'t, F> {
     }
 
     /// Sets the targets of a tile if they differ in their labels only.
-    #[inline(always)]
-    fn set_labels(
+    #[inline(never)]
+    fn set_targets(
         &mut self,
         same: &Same<'_, F>,
-        tile: usize,
-        count: usize,
+        labels: &[u32],
+        is_mixed: bool,
         is_read: &mut [bool; MOST_LANES],
     ) {
-        let Tile { first, labels: of_tile, .. } = &mut self.tiles[tile];
-        let labels = &same.labels[*first..][..count];
-        // As a signed number, [`NO_CLASS`] is −1.
-        let number = |label: u32| F::from_f64(f64::from(label.cast_signed()));
-        // A full tile has loops of a fixed length, which are vectorized; a partial tile has short loops.
-        let has_ignored = if let Ok(labels) = <[u32; MOST_LANES]>::try_from(labels) {
-            for lane in 0..MOST_LANES {
-                of_tile[lane] = number(labels[lane]);
-            }
-            // NO_CLASS is the largest u32.
-            labels.iter().fold(0, |largest, label| largest.max(*label)) == NO_CLASS
-        } else {
-            for (lane, label) in labels.iter().enumerate() {
-                of_tile[lane] = number(*label);
-            }
-            labels.contains(&NO_CLASS)
-        };
-        if same.target.spike == 0.0 {
-            of_tile.fill(F::from_f64(-1.0));
-        }
-        if !has_ignored && !self.is_mixed {
-            return;
-        }
-        // Some rows of this tile, or of the last, do not count.
-        self.is_mixed = has_ignored;
-        for (lane, label) in labels.iter().enumerate() {
+        self.is_mixed = is_mixed;
+        for (lane, label) in labels.iter().take(MOST_LANES).enumerate() {
             is_read[lane] = *label != NO_CLASS;
             let none = (&RowTarget::default(), 0.0);
             let (row, scale) = if is_read[lane] { (&same.target, same.scale) } else { none };
@@ -350,5 +341,25 @@ impl<'t, F: Float> Scratch<'t, F> {
         }
         let own_kind = if has_weights { WeightKind::Each } else { WeightKind::Absent };
         self.weight_kind.unwrap_or(own_kind)
+    }
+}
+
+/// The labels of the rows of a tile as numbers; −1 if there is none, or if it has no weight.
+#[inline(always)]
+fn set_labels<F: Float>(same: &Same<'_, F>, labels: &[u32], of_tile: &mut [F; MOST_LANES]) {
+    // As a signed number, [`NO_CLASS`] is −1.
+    let number = |label: u32| F::from_f64(f64::from(label.cast_signed()));
+    // A full tile has loops of a fixed length, which are vectorized; a partial tile has short loops.
+    if let Ok(labels) = <[u32; MOST_LANES]>::try_from(labels) {
+        for lane in 0..MOST_LANES {
+            of_tile[lane] = number(labels[lane]);
+        }
+    } else {
+        for (lane, label) in labels.iter().enumerate() {
+            of_tile[lane] = number(*label);
+        }
+    }
+    if same.target.spike == 0.0 {
+        of_tile.fill(F::from_f64(-1.0));
     }
 }

@@ -151,24 +151,24 @@ pub(super) fn finish_lanes<V: Vector>(
     if V::IS_COMPACT {
         for lane in 0..MOST_LANES {
             let (row, target) = (rows.vectors((), lane), target.vectors((), lane));
-            finish::<_, f64>(formula, &row, &target).put(finished, lane);
+            finish::<_, f64>(formula, &row, (&target, None)).put(finished, lane);
         }
         return;
     }
     for first in (0..count).step_by(8) {
         outlined!(V, token, {
             let (rows, target) = (rows.vectors(token, first), target.vectors(token, first));
-            finish::<_, V::Eight>(formula, &rows, &target).put(finished, first);
+            finish::<_, V::Eight>(formula, &rows, (&target, None)).put(finished, first);
         });
     }
 }
 
-/// Finishes rows.
+/// Finishes rows. The slopes of their targets are computed unless they are known.
 #[inline(always)]
 pub(super) fn finish<F: Float, D: Real>(
     formula: Formula<'_, F>,
     rows: &ReducedLanes<D>,
-    target: &TargetLanes<D>,
+    (target, slopes): (&TargetLanes<D>, Option<Slopes<D>>),
 ) -> FinishedLanes<D> {
     let Formula { operation, temperature, z_loss } = formula;
     let top = [rows.wide_top, rows.wide_top_lost];
@@ -196,7 +196,11 @@ pub(super) fn finish<F: Float, D: Real>(
         finished.loss = loss(formula, rows, target, &finished);
     }
     if operation == Operation::Gradient {
-        gradient::<F, D>(z_loss, rows, target, &mut finished);
+        let slopes = match slopes {
+            Some(slopes) => slopes,
+            None => Slopes::new::<F>(target, z_loss, lse),
+        };
+        gradient::<F, D>(z_loss, rows, slopes, &mut finished);
     }
     finished
 }
@@ -231,52 +235,90 @@ fn loss<F: Float, D: Real>(
     D::pick(fits, loss * weight, weighted)
 }
 
+/// The targets as the gradient needs them.
+#[derive(Clone, Copy)]
+pub(super) struct Slopes<D> {
+    spike: D,
+    beta: D,
+    /// Q + 2·z_loss·lse
+    smooth: D,
+    /// The factor of all terms, without the unit.
+    scale: D,
+    /// A·scale
+    factor: D,
+    /// −β·scale, finite in the type of the rows, so that a weight of 0 still gives 0.
+    minus: D,
+    unit: D,
+}
+
+impl<D: Real> Slopes<D> {
+    /// `lse` is read if z_loss is not 0.
+    #[inline(always)]
+    pub(super) fn new<F: Float>(target: &TargetLanes<D>, z_loss: f64, lse: D) -> Self {
+        let TargetLanes { mut spike, mut beta, mut smooth_mass, mut scale, .. } = *target;
+        let mut smooth = smooth_mass;
+        let (zero, one) = (spike.like(0.0), spike.like(1.0));
+        if z_loss != 0.0 {
+            let (most, lowest) = (zero.like(f64::MAX), zero.like(f64::MIN));
+            let lse = D::pick(most.ge(lse), lse, most);
+            let lse = D::pick(lse.ge(lowest), lse, lowest);
+            let slope = spike.like(2.0 * z_loss);
+            // Where the product overflows, all terms are in units of 2^600.
+            let fits = most.ge((lse * slope).abs());
+            let down = D::pick(fits, one, one.like(1.0 / TWO_TO_600));
+            (spike, beta, smooth_mass) = (spike * down, beta * down, smooth_mass * down);
+            scale = scale * D::pick(fits, one, one.like(TWO_TO_600));
+            smooth = lse.mul_add(slope * down, smooth_mass);
+        }
+        let weight = spike + smooth;
+        let (size, pull) = ((weight.abs() + smooth_mass) * scale, beta * scale);
+        // β is large where the weights w are small: then β·w, not β, is of the size of the mass.
+        let larger = D::pick(size.ge(pull), size, pull);
+        let size = D::pick(size.like(LARGEST_FACTOR).ge(pull), size, larger);
+        let is_small = D::all(size.like(LARGEST_FACTOR).ge(size));
+        let mut unit = one;
+        if !(is_small && D::all(size.ge(size.like(SMALLEST_FACTOR)))) {
+            // Rows whose factor is not ordinary are in units of a power of two near it, in which β·scale does not
+            // overflow in the type of the rows, nor the scale in f64.
+            let least_of_scale = scale * scale.like(2.0 * f64::MIN_POSITIVE);
+            let least = pull.mul_add(pull.like(2.0 * F::MIN_POSITIVE), least_of_scale);
+            let larger = D::pick(size.ge(least), size, least);
+            unit = unit_of(D::pick(size.eq(zero), size, larger));
+            scale = scale / unit;
+        }
+        let (pull, most) = (beta * scale, one.like(1.0 / F::MIN_POSITIVE));
+        let minus = D::pick(most.ge(pull), pull, most) * one.like(-1.0);
+        Self { spike, beta, smooth, scale, factor: weight * scale, minus, unit }
+    }
+
+    /// The same without z_loss, if the gradients are in units of 1.
+    #[inline(always)]
+    pub(super) fn ordinary<F: Float>(target: &TargetLanes<D>) -> Option<Self> {
+        let slopes = Self::new::<F>(target, 0.0, target.spike);
+        let unit = slopes.unit.like(1.0);
+        if D::all(slopes.unit.eq(unit)) { Some(Self { unit, ..slopes }) } else { None }
+    }
+}
+
 #[inline(always)]
 fn gradient<F: Float, D: Real>(
     z_loss: f64,
     rows: &ReducedLanes<D>,
-    target: &TargetLanes<D>,
+    slopes: Slopes<D>,
     finished: &mut FinishedLanes<D>,
 ) {
-    let TargetLanes { mut spike, mut beta, mut smooth_mass, mut scale, .. } = *target;
-    let mut smooth = smooth_mass;
-    let (zero, one) = (spike.like(0.0), spike.like(1.0));
-    if z_loss != 0.0 {
-        let (most, lowest) = (zero.like(f64::MAX), zero.like(f64::MIN));
-        let lse = D::pick(most.ge(finished.lse), finished.lse, most);
-        let lse = D::pick(lse.ge(lowest), lse, lowest);
-        let slope = spike.like(2.0 * z_loss);
-        // Where the product overflows, all terms are in units of 2^600.
-        let fits = most.ge((lse * slope).abs());
-        let down = D::pick(fits, one, one.like(1.0 / TWO_TO_600));
-        (spike, beta, smooth_mass) = (spike * down, beta * down, smooth_mass * down);
-        scale = scale * D::pick(fits, one, one.like(TWO_TO_600));
-        smooth = lse.mul_add(slope * down, smooth_mass);
-    }
-    let weight = spike + smooth;
-    let (size, pull) = ((weight.abs() + smooth_mass) * scale, beta * scale);
-    // β is large where the weights w are small: then β·w, not β, is of the size of the mass.
-    let larger = D::pick(size.ge(pull), size, pull);
-    let size = D::pick(size.like(LARGEST_FACTOR).ge(pull), size, larger);
-    let is_small = D::all(size.like(LARGEST_FACTOR).ge(size));
-    if !(is_small && D::all(size.ge(size.like(SMALLEST_FACTOR)))) {
-        // Rows whose factor is not ordinary are in units of a power of two near it, in which β·scale does not overflow in
-        // the type of the rows, nor the scale in f64.
-        let least_of_scale = scale * scale.like(2.0 * f64::MIN_POSITIVE);
-        let least = pull.mul_add(pull.like(2.0 * F::MIN_POSITIVE), least_of_scale);
-        let larger = D::pick(size.ge(least), size, least);
-        finished.unit = unit_of(D::pick(size.eq(zero), size, larger));
-        scale = scale / finished.unit;
-    }
+    let Slopes { spike, beta, smooth, scale, factor, .. } = slopes;
+    let zero = spike.like(0.0);
+    (finished.minus, finished.unit) = (slopes.minus, slopes.unit);
     let (sum, from_top) = two_sum(rows.sum, rows.top);
     let lost = rows.lost + from_top;
     let inverse = inverse_of::<F, _>(sum, lost);
-    finished.factor = weight * scale * inverse;
+    finished.factor = factor * inverse;
     let mut rest = sum - rows.exp_label;
     if const { is_double::<F>() } {
         rest = rest + lost;
         // Rounded once, unless it overflows.
-        let left = finished.factor.mul_add(zero - sum, weight * scale) - finished.factor * lost;
+        let left = finished.factor.mul_add(zero - sum, factor) - finished.factor * lost;
         let once = left.mul_add(inverse, finished.factor);
         finished.factor = D::pick(once.eq(once), once, finished.factor);
     }
@@ -286,7 +328,7 @@ fn gradient<F: Float, D: Real>(
         let near = smooth.mul_add(rows.exp_label, zero - spike * rest) * inverse;
         if const { is_double::<F>() } {
             // If 1 − p_y is larger than p_y, start from p_y: `near` rounds three products of the size of 1 − p_y.
-            let far = (weight * inverse).mul_add(rows.exp_label, zero - spike);
+            let far = ((spike + smooth) * inverse).mul_add(rows.exp_label, zero - spike);
             D::pick(rest.ge(rows.exp_label), far, near)
         } else {
             near
@@ -296,9 +338,6 @@ fn gradient<F: Float, D: Real>(
         smooth * (rows.exp_label * inverse) - spike * rest * inverse
     };
     finished.label = (zero - beta).mul_add(rows.weight_label, label) * scale;
-    // Finite in the type of the rows, so that a weight of 0 still gives 0.
-    let (pull, most) = (beta * scale, zero.like(1.0 / F::MIN_POSITIVE));
-    finished.minus = D::pick(most.ge(pull), pull, most) * zero.like(-1.0);
 }
 
 /// 1/(sum + lost), for float64 rows with the error of a single rounding.

@@ -24,7 +24,7 @@ mod sweep;
 mod write;
 
 use super::exp::{Base, Exponential, is_double};
-use super::finish::{Formula, Lanes, ReducedLanes, TargetLanes};
+use super::finish::{Formula, Lanes, ReducedLanes, Slopes, TargetLanes};
 use super::reduce::WeightKind;
 use super::rows::Operation;
 use crate::math::{Real, two_sum};
@@ -200,8 +200,12 @@ impl<F: Float> Tiles<'_, F> {
         for tile in &mut *tiles {
             self.reduce::<V>(what, token, tile);
         }
+        // The same for all rows, if they are used.
+        let target = self.target.splat::<V::Doubles>(token);
+        let is_plain = self.has_one_target && self.formula.z_loss == 0.0;
+        let slopes = if is_plain { Slopes::ordinary::<F>(&target) } else { None };
         for tile in &mut *tiles {
-            self.write::<V>(what, token, tile);
+            self.write::<V>(what, token, (&target, slopes), tile);
         }
     }
 

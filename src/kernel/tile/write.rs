@@ -3,7 +3,8 @@
 use super::special::Specials;
 use super::{Tile, Tiles, is_in_row_order};
 use crate::kernel::finish::{
-    FinishedLanes, Formula, Lanes, ReducedLanes, finish, finish_lanes, inverse_of,
+    FinishedLanes, Formula, Lanes, ReducedLanes, Slopes, TargetLanes, finish, finish_lanes,
+    inverse_of,
 };
 use crate::kernel::hessian::write_tile;
 use crate::kernel::reduce::WeightKind;
@@ -19,6 +20,7 @@ impl<F: Float> Tiles<'_, F> {
         &self,
         (operation, weights): (Operation, WeightKind),
         token: V::Token,
+        (target, slopes): (&TargetLanes<V::Doubles>, Option<Slopes<V::Doubles>>),
         tile: &mut Tile<'_, F>,
     ) {
         let rows: ReducedLanes<V::Doubles> = tile.reduced.vectors(token, 0);
@@ -27,20 +29,22 @@ impl<F: Float> Tiles<'_, F> {
             return write_probabilities::<V>(token, sums, out, tile.specials.as_ref());
         }
         let formula = Formula { operation, ..self.formula };
-        let finished = if V::IS_COMPACT || !self.has_one_target {
+        let finished = if let Some(slopes) = slopes.filter(|_| !V::IS_COMPACT) {
+            finish(Formula { z_loss: 0.0, ..formula }, &rows, (target, Some(slopes)))
+        } else {
             let mut lanes = FinishedLanes::default();
             finish_lanes::<V>(token, formula, (&tile.reduced, V::LANES), self.target, &mut lanes);
             lanes.vectors(token, 0)
-        } else {
-            finish(formula, &rows, &self.target.splat(token))
         };
+        let unit = finished.unit;
+        let has_units = slopes.is_none() && !V::Doubles::all(unit.eq(unit.like(1.0)));
         finished.lse.to_slice(&mut tile.lse);
         let scalar = match operation {
             Operation::Softmax | Operation::LogSumExp => finished.lse,
             Operation::LogSoftmax => self.write_log_probabilities::<V>(token, &finished, tile),
             Operation::Loss => finished.loss,
             Operation::Gradient => {
-                self.write_gradient::<V>(weights, token, &rows, &finished, tile);
+                self.write_gradient::<V>(weights, token, &rows, &finished, has_units, tile);
                 finished.loss
             }
         };
@@ -77,6 +81,7 @@ impl<F: Float> Tiles<'_, F> {
         token: V::Token,
         rows: &ReducedLanes<V::Doubles>,
         finished: &FinishedLanes<V::Doubles>,
+        has_units: bool,
         tile: &mut Tile<'_, F>,
     ) {
         let (z, out) = (&mut tile.z[..self.len], &mut tile.out[..self.len]);
@@ -85,7 +90,6 @@ impl<F: Float> Tiles<'_, F> {
         let factor: V = finished.factor.narrow();
         let (minus, at_label): (V, V) = (finished.minus.narrow(), finished.label.narrow());
         let unit = finished.unit;
-        let has_units = !V::Doubles::all(unit.eq(unit.like(1.0)));
         let mut least = zero;
         if weights != WeightKind::Ones || self.hessian.is_some() {
             least = V::splat(token, F::from_f64(F::MIN_POSITIVE));
