@@ -35,8 +35,8 @@ pub(crate) fn with_value<V: Vector>(
 }
 
 /// Transposes a block of LANES rows of LANES elements. In `source` the rows begin `stride` elements apart; in `target`
-/// the rows of the result begin `target_stride` apart, and if two of them overlap, the later one is kept. Nothing is
-/// written after the end of the target.
+/// the rows of the result begin `target_stride` apart. Rows that begin less than LANES apart have only so many elements;
+/// what follows the last of them is arbitrary. Nothing is written after the end of the target.
 #[inline(always)]
 pub(crate) fn transpose<V: Vector>(
     token: V::Token,

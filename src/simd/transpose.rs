@@ -24,8 +24,9 @@ macro_rules! each_lane {
 }
 
 /// A block of LANES vectors that begin `stride` scalars apart, from `source` on. Its columns are written to vectors
-/// that begin `target_stride` scalars apart, from `target` on. Nothing is written after the first `len` scalars of
-/// the target.
+/// that begin `target_stride` scalars apart, from `target` on. Vectors that begin less than LANES apart have only so
+/// many scalars; what follows the last of them is arbitrary. Nothing is written after the first `len` scalars of the
+/// target.
 #[derive(Clone, Copy)]
 pub(super) struct Block<F> {
     pub(super) source: *const F,
@@ -130,11 +131,12 @@ mod x86 {
     use super::Block;
     use fearless_simd::{Avx2, Avx512, Simd};
     use std::arch::x86_64::{
-        __m256, __m512, _mm256_loadu_ps, _mm256_maskstore_ps, _mm256_permute2f128_ps,
-        _mm256_setzero_ps, _mm256_shuffle_ps, _mm256_storeu_ps, _mm256_unpackhi_ps,
-        _mm256_unpacklo_ps, _mm512_castpd_ps, _mm512_castps_pd, _mm512_loadu_ps, _mm512_setzero_ps,
-        _mm512_shuffle_f32x4, _mm512_unpackhi_pd, _mm512_unpackhi_ps, _mm512_unpacklo_pd,
-        _mm512_unpacklo_ps,
+        __m256, __m512, _mm_loadu_ps, _mm_maskstore_ps, _mm_storeu_ps, _mm256_castps256_ps128,
+        _mm256_castsi256_si128, _mm256_extractf128_ps, _mm256_loadu_ps, _mm256_maskstore_ps,
+        _mm256_permute2f128_ps, _mm256_set_m128, _mm256_setzero_ps, _mm256_shuffle_ps,
+        _mm256_storeu_ps, _mm256_unpackhi_ps, _mm256_unpacklo_ps, _mm512_castpd_ps,
+        _mm512_castps_pd, _mm512_loadu_ps, _mm512_setzero_ps, _mm512_shuffle_f32x4,
+        _mm512_unpackhi_pd, _mm512_unpackhi_ps, _mm512_unpacklo_pd, _mm512_unpacklo_ps,
     };
 
     /// Transposes within quarters of the vectors, pairs of rows and then quads of rows; then transposes the quarters.
@@ -199,8 +201,16 @@ mod x86 {
                     len: block.len.saturating_sub(first),
                     ..block
                 };
-                // SAFETY: a part of the block.
-                unsafe { quarter(proof, part) };
+                let half = {
+                    #[inline(always)]
+                    |len: usize, is_second| if is_second { len.saturating_sub(8) } else { len }
+                };
+                let rows = half(block.target_stride, bottom == 1);
+                let columns = half(block.stride, right == 1);
+                if rows > 0 && columns > 0 {
+                    // SAFETY: a part of the block.
+                    unsafe { quarter(proof, part, (rows, columns)) };
+                }
             }
         };
         quarter(1, 0);
@@ -209,15 +219,52 @@ mod x86 {
         quarter(0, 1);
     }
 
+    /// Transposes a quarter of a block with so many rows and columns; with at most four, half of it.
+    ///
     /// # Safety
     /// - As [`block_with_avx2`], of 8 rows of 8.
     #[inline(always)]
-    unsafe fn quarter<F>(proof: Avx2, block: Block<F>) {
+    unsafe fn quarter<F>(proof: Avx2, block: Block<F>, (rows, columns): (usize, usize)) {
         let Block { source, stride, target, target_stride, len } = block;
         let (mut source, mut target) = (source.cast::<f32>(), target.cast::<f32>());
         // SAFETY: the token proves the instruction set; the rest is as the caller says, and nothing is
         // written after `len`.
         unsafe {
+            if columns <= 4 && 3 * target_stride + 8 <= len {
+                let mut r = [_mm256_setzero_ps(); 4];
+                for i in 0..4 {
+                    let at = source.wrapping_add(i * stride);
+                    let below = _mm_loadu_ps(at.wrapping_add(4 * stride));
+                    r[i] = _mm256_set_m128(below, _mm_loadu_ps(at));
+                }
+                let r = fourth(proof, r);
+                for i in 0..4 {
+                    _mm256_storeu_ps(target.wrapping_add(i * target_stride), r[i]);
+                }
+                return;
+            }
+            if rows <= 4 && 6 * target_stride + 4 <= len {
+                let mut r = [_mm256_setzero_ps(); 4];
+                for i in 0..4 {
+                    r[i] = _mm256_loadu_ps(source.wrapping_add(i * stride));
+                }
+                let r = fourth(proof, r);
+                for i in 0..8 {
+                    let half = if i < 4 {
+                        _mm256_castps256_ps128(r[i])
+                    } else {
+                        _mm256_extractf128_ps::<1>(r[i - 4])
+                    };
+                    let left = len.saturating_sub(i * target_stride);
+                    if i < 7 || left >= 4 {
+                        _mm_storeu_ps(target.wrapping_add(i * target_stride), half);
+                    } else {
+                        let mask = _mm256_castsi256_si128(masks(proof, left)[0]);
+                        _mm_maskstore_ps(target.wrapping_add(i * target_stride), mask, half);
+                    }
+                }
+                return;
+            }
             let mut r = [_mm256_setzero_ps(); 8];
             for i in 0..8 {
                 r[i] = _mm256_loadu_ps(source);
@@ -252,26 +299,33 @@ mod x86 {
     }
 
     #[inline(always)]
-    fn eighth(_proof: Avx2, r: [__m256; 8]) -> [__m256; 8] {
-        let (mut t, mut q) = (r, r);
+    fn eighth(proof: Avx2, r: [__m256; 8]) -> [__m256; 8] {
+        let q = [fourth(proof, [r[0], r[1], r[2], r[3]]), fourth(proof, [r[4], r[5], r[6], r[7]])];
+        let mut t = r;
         // SAFETY: the token proves the instruction set.
         unsafe {
             for i in 0..4 {
-                t[2 * i] = _mm256_unpacklo_ps(r[2 * i], r[2 * i + 1]);
-                t[2 * i + 1] = _mm256_unpackhi_ps(r[2 * i], r[2 * i + 1]);
-            }
-            for i in 0..2 {
-                q[4 * i] = _mm256_shuffle_ps::<0x44>(t[4 * i], t[4 * i + 2]);
-                q[4 * i + 1] = _mm256_shuffle_ps::<0xee>(t[4 * i], t[4 * i + 2]);
-                q[4 * i + 2] = _mm256_shuffle_ps::<0x44>(t[4 * i + 1], t[4 * i + 3]);
-                q[4 * i + 3] = _mm256_shuffle_ps::<0xee>(t[4 * i + 1], t[4 * i + 3]);
-            }
-            for i in 0..4 {
-                t[i] = _mm256_permute2f128_ps::<0x20>(q[i], q[i + 4]);
-                t[i + 4] = _mm256_permute2f128_ps::<0x31>(q[i], q[i + 4]);
+                t[i] = _mm256_permute2f128_ps::<0x20>(q[0][i], q[1][i]);
+                t[i + 4] = _mm256_permute2f128_ps::<0x31>(q[0][i], q[1][i]);
             }
         }
         t
+    }
+
+    /// Transposes within both halves of four vectors.
+    #[inline(always)]
+    fn fourth(_proof: Avx2, r: [__m256; 4]) -> [__m256; 4] {
+        // SAFETY: the token proves the instruction set.
+        unsafe {
+            let (a, b) = (_mm256_unpacklo_ps(r[0], r[1]), _mm256_unpacklo_ps(r[2], r[3]));
+            let (c, d) = (_mm256_unpackhi_ps(r[0], r[1]), _mm256_unpackhi_ps(r[2], r[3]));
+            [
+                _mm256_shuffle_ps::<0x44>(a, b),
+                _mm256_shuffle_ps::<0xee>(a, b),
+                _mm256_shuffle_ps::<0x44>(c, d),
+                _mm256_shuffle_ps::<0xee>(c, d),
+            ]
+        }
     }
 }
 
