@@ -93,13 +93,21 @@ impl Rows<'_> {
     }
 
     /// Copies the only element of each row from `first` on, an integer, to 64 bits, sign-extended.
-    #[inline(never)]
+    #[inline(always)]
     pub(crate) fn gather_integers(&self, first: usize, target: &mut [u64]) {
+        if self.storage == Storage::I64 {
+            // The usual type, with the vectors of the caller.
+            return self.gather_as::<i64>(first, target);
+        }
+        self.gather_others(first, target);
+    }
+
+    #[inline(never)]
+    fn gather_others(&self, first: usize, target: &mut [u64]) {
         match self.storage {
             Storage::I8 => self.gather_as::<i8>(first, target),
             Storage::I16 => self.gather_as::<i16>(first, target),
             Storage::I32 => self.gather_as::<i32>(first, target),
-            Storage::I64 => self.gather_as::<i64>(first, target),
             Storage::U8 => self.gather_as::<u8>(first, target),
             Storage::U16 => self.gather_as::<u16>(first, target),
             Storage::U32 => self.gather_as::<u32>(first, target),
