@@ -201,7 +201,7 @@ impl<F: Float> Tiles<'_, F> {
             self.reduce::<V>(what, token, tile);
         }
         // The same for all rows, if they are used.
-        let target = self.target.splat::<V::Doubles>(token);
+        let target = self.target.splat::<V::Eight>(token);
         let is_plain = self.has_one_target && self.formula.z_loss == 0.0;
         let slopes = if is_plain { Slopes::ordinary::<F>(&target) } else { None };
         for tile in &mut *tiles {

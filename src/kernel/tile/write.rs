@@ -20,7 +20,7 @@ impl<F: Float> Tiles<'_, F> {
         &self,
         (operation, weights): (Operation, WeightKind),
         token: V::Token,
-        (target, slopes): (&TargetLanes<V::Doubles>, Option<Slopes<V::Doubles>>),
+        (target, slopes): (&TargetLanes<V::Eight>, Option<Slopes<V::Eight>>),
         tile: &mut Tile<'_, F>,
     ) {
         let rows: ReducedLanes<V::Doubles> = tile.reduced.vectors(token, 0);
@@ -29,8 +29,17 @@ impl<F: Float> Tiles<'_, F> {
             return write_probabilities::<V>(token, sums, out, tile.specials.as_ref());
         }
         let formula = Formula { operation, ..self.formula };
-        let finished = if let Some(slopes) = slopes.filter(|_| !V::IS_COMPACT) {
-            finish(Formula { z_loss: 0.0, ..formula }, &rows, (target, Some(slopes)))
+        // The numbers of both cases are separate, so that those of the first are not set to 0 in vain.
+        let finished: FinishedLanes<V::Doubles> = if let Some(slopes) =
+            slopes.filter(|_| !V::IS_COMPACT)
+        {
+            let (formula, mut lanes) =
+                (Formula { z_loss: 0.0, ..formula }, FinishedLanes::default());
+            for first in (0..V::LANES).step_by(8) {
+                let rows: ReducedLanes<V::Eight> = tile.reduced.vectors(token, first);
+                finish(formula, &rows, (target, Some(slopes))).put(&mut lanes, first);
+            }
+            lanes.vectors(token, 0)
         } else {
             let mut lanes = FinishedLanes::default();
             finish_lanes::<V>(token, formula, (&tile.reduced, V::LANES), self.target, &mut lanes);
