@@ -31,6 +31,7 @@ pub use inputs::{read_labels, read_prior, read_probabilities, read_weights};
 use crate::batch::{Job, Run, Targets as BatchTargets};
 use crate::error::Error;
 use crate::kernel::Temperature;
+use crate::math::count;
 use crate::panel::Panel;
 use crate::simd::{Float, Rows, RowsMut, Storage};
 use crate::target::{LossTerms, SmoothedTargets, Targets, WeightValues};
@@ -191,19 +192,15 @@ impl CrossEntropy<'_> {
         batch.assert_one_per_row(losses);
         let kept = kept_masses(mask, self.targets, &self.terms, run)?;
         let LossTerms { class_weight, sample_weight, .. } = self.terms;
-        let is_kept = |row: usize| kept.as_ref().is_none_or(|kept| kept[row].is_some());
         // In a quotient of sums, the unit of weights cancels, or the quotient is multiplied by it at the end.
         let are_units = matches!(self.reduction, Reduction::Mean | Reduction::SumByNonzeroWeights);
-        let row_weight = |row: usize| match sample_weight {
-            _ if !is_kept(row) => 0.0,
-            Some(weights) => weights.get(row),
-            None => 1.0,
+        let row_weight = |row: usize| match &kept {
+            Some(kept) if kept[row].is_none() => 0.0,
+            _ => sample_weight.map_or(1.0, |weights| weights.get(row)),
         };
         let unit_of = |weights: Option<&WeightValues>| weights.map_or(1.0, WeightValues::unit);
         let all_units = (unit_of(class_weight) * unit_of(sample_weight)).min(f64::MAX);
         let targets = self.targets;
-        let counted =
-            targets.counted_labels().filter(|_| sample_weight.is_none() && mask.is_none());
         let (divisor, unit) = match (self.reduction, self.normalizer) {
             (Reduction::None | Reduction::Sum, _) => (1.0, 1.0),
             // A small normalizer is converted to the units of small weights: otherwise the quotient could overflow.
@@ -216,9 +213,12 @@ impl CrossEntropy<'_> {
                 let mass = |row: usize| targets.mass(row, class_weight) * row_weight(row);
                 let counts = |row: usize| !targets.is_ignored(row) && row_weight(row) != 0.0;
                 let term = |row| if is_mean { mass(row) } else { counts(row).into() };
-                let divisor = match counted.filter(|_| !is_mean || class_weight.is_none()) {
-                    Some(counted) => counted,
-                    None => run.sum_of_terms(targets.rows(), &term)?,
+                let is_weighted = sample_weight.is_some() || is_mean && class_weight.is_some();
+                let divisor = match targets {
+                    Targets::Labels(labels) if !is_weighted && mask.is_none() => {
+                        count(labels.counted)
+                    }
+                    _ => run.sum_of_terms(targets.rows(), &term)?,
                 };
                 (divisor, if is_mean { 1.0 } else { all_units })
             }

@@ -48,18 +48,7 @@ impl Targets<'_> {
     }
 
     pub(crate) fn is_ignored(&self, row: usize) -> bool {
-        match self {
-            Targets::Labels(labels) => labels.classes()[row] == NO_CLASS,
-            Targets::Probabilities(_) => false,
-        }
-    }
-
-    /// The number of labels that are not ignored; None for probabilities.
-    pub(crate) fn counted_labels(&self) -> Option<f64> {
-        match self {
-            Targets::Labels(labels) => Some(count(labels.counted)),
-            Targets::Probabilities(_) => None,
-        }
+        matches!(self, Targets::Labels(labels) if labels.classes()[row] == NO_CLASS)
     }
 
     /// Number of rows.
