@@ -145,15 +145,6 @@ impl Prior<'_> {
         }
     }
 
-    /// The same for one class.
-    pub(crate) fn get(&self, row: usize, class: usize) -> f64 {
-        match self {
-            Prior::Uniform => 1.0,
-            Prior::Shared { values, .. } => values[class],
-            Prior::PerRow { rows, .. } => rows.get(row, class),
-        }
-    }
-
     /// The number of the distinct row of [`Prior::PerRow`] for row `row`; 0 for other priors.
     pub(crate) fn place(&self, row: usize) -> usize {
         match self {

@@ -119,7 +119,9 @@ fn kept_entropy(
         return Ok(math::log(mass));
     }
     run.sum_of_terms(mask.classes(), &|k| {
-        if mask.get(row, k) == 0.0 { 0.0 } else { surprise(prior.get(row, k) / mass) }
+        let mut u = [0.0];
+        prior.copy(row, k, &mut u);
+        if mask.get(row, k) == 0.0 { 0.0 } else { surprise(u[0] / mass) }
     })
 }
 
