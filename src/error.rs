@@ -65,12 +65,8 @@ impl fmt::Display for Error {
                     let (what, last) = (if is_label { "labels" } else { name }, u32::MAX - 1);
                     return write!(f, "{name}{place} is {value}, but {what} can be at most {last}");
                 }
-                let classes = if *num_classes == 1 {
-                    "is 1 class"
-                } else {
-                    &format!("are {num_classes} classes")
-                };
-                write!(f, "{name}{place} is {value}, but there {classes}")?;
+                let (are, s) = if *num_classes == 1 { ("is", "") } else { ("are", "es") };
+                write!(f, "{name}{place} is {value}, but there {are} {num_classes} class{s}")?;
                 match ignore_index {
                     _ if !is_label => Ok(()),
                     Some(ignored) => write!(f, " (ignore_index is {ignored})"),
@@ -94,12 +90,8 @@ impl fmt::Display for Error {
                 Number(*tolerance)
             ),
             Error::MaskedPrior { index } => {
-                let row = if index.is_empty() {
-                    String::new()
-                } else {
-                    format!(" of row {}", place(index, None))
-                };
-                write!(f, "the prior{row} has no mass on the classes that where keeps")
+                let (of, row) = (if index.is_empty() { "" } else { " of row " }, place(index, None));
+                write!(f, "the prior{of}{row} has no mass on the classes that where keeps")
             }
             Error::OutOfMemory { bytes } => write!(f, "cannot allocate {bytes} bytes"),
             Error::Interrupted => f.write_str("interrupted"),
@@ -137,9 +129,7 @@ impl fmt::Display for Number {
             // Python writes exponents with a sign and at least two digits.
             let text = format!("{value:e}");
             let (digits, exponent) = text.split_once('e').unwrap_or((&text, "0"));
-            let (sign, exponent) =
-                exponent.strip_prefix('-').map_or(('+', exponent), |rest| ('-', rest));
-            write!(f, "{digits}e{sign}{exponent:0>2}")
+            write!(f, "{digits}e{:+03}", exponent.parse::<i32>().unwrap_or_default())
         } else {
             write!(f, "{value:?}")
         }

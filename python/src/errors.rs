@@ -17,11 +17,8 @@ pub(super) struct Shape<'a>(pub(super) &'a [usize]);
 
 impl fmt::Display for Shape<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_char('(')?;
-        for (axis, len) in self.0.iter().enumerate() {
-            write!(f, "{}{len}", if axis == 0 { "" } else { ", " })?;
-        }
-        f.write_str(if self.0.len() == 1 { ",)" } else { ")" })
+        let lens: Vec<_> = self.0.iter().map(usize::to_string).collect();
+        write!(f, "({}{})", lens.join(", "), if lens.len() == 1 { "," } else { "" })
     }
 }
 
