@@ -5,7 +5,7 @@ use super::arrays::Array;
 use super::call::{Inputs, Output};
 use super::errors::value_error;
 use super::logits::Logits;
-use super::objects::{fill, float, new_tuple, tuple};
+use super::objects::{float, new_tuple, put, tuple};
 use super::{Argument, Arguments};
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
@@ -58,7 +58,9 @@ pub(super) fn value_and_grad<'py>(
     let result = new_tuple(grad_out.py(), 2)?; // before anything is written
     let besides = Besides { grad_out: Some(grad_out), ..Besides::default() };
     let (loss, [grad, _]) = evaluate(given, besides)?;
-    Ok(fill(result, [loss, grad.expect("asked for")]))
+    put(&result, 0, loss);
+    put(&result, 1, grad.expect("asked for"));
+    Ok(result)
 }
 
 /// New arrays with the gradient and the diagonal of the Hessian, as boosting libraries need them from an objective.

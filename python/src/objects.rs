@@ -81,7 +81,7 @@ pub(super) fn tuple<'py, const N: usize>(
     py: Python<'py>,
     items: [Bound<'py, PyAny>; N],
 ) -> PyResult<Bound<'py, PyTuple>> {
-    Ok(fill(new_tuple(py, N)?, items))
+    tuple_of(py, items.into_iter().map(Ok))
 }
 
 /// A tuple of as many items as the iterator says it has.
@@ -96,21 +96,13 @@ pub(super) fn tuple_of<'py>(
     Ok(tuple)
 }
 
-/// A tuple to [`fill`].
+/// A tuple to be filled by [`put`].
 pub(super) fn new_tuple(py: Python<'_>, len: usize) -> PyResult<Bound<'_, PyTuple>> {
     Ok(new!(py, ffi::PyTuple_New(len.cast_signed()))?.cast_into()?)
 }
 
-/// Fills a new tuple, to which there is no other reference. It allocates no memory.
-pub(super) fn fill<'py, const N: usize>(
-    tuple: Bound<'py, PyTuple>,
-    items: [Bound<'py, PyAny>; N],
-) -> Bound<'py, PyTuple> {
-    (0..).zip(items).for_each(|(place, item)| put(&tuple, place, item));
-    tuple
-}
-
-fn put<'py>(tuple: &Bound<'py, PyTuple>, place: isize, item: Bound<'py, PyAny>) {
+/// Sets a place of a new tuple, to which there is no other reference. It allocates no memory.
+pub(super) fn put<'py>(tuple: &Bound<'py, PyTuple>, place: isize, item: Bound<'py, PyAny>) {
     // SAFETY: the tuple takes over the reference to the item and releases it when it is dropped. The function refuses
     // an index out of range, and a tuple with other references.
     let outcome = unsafe { ffi::PyTuple_SetItem(tuple.as_ptr(), place, item.into_ptr()) };
