@@ -133,15 +133,6 @@ pub trait Vector:
     /// # Safety
     /// - `target` is valid for writing `LANES` scalars; no alignment is needed.
     unsafe fn store(self, target: *mut Self::Scalar);
-    /// Like [`Vector::store`], but a streaming store (past the caches) if the hardware has one. [`fence`] must follow.
-    ///
-    /// # Safety
-    /// - `target` is valid for writing `LANES` scalars and a multiple of 64.
-    #[inline(always)]
-    unsafe fn stream(self, target: *mut Self::Scalar) {
-        // SAFETY: as the caller says.
-        unsafe { self.token().stream(self.bitcast(), target.cast()) };
-    }
     /// Loads the first `count` lanes from `source`; the others are those of `pad`.
     ///
     /// # Safety

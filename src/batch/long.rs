@@ -122,7 +122,6 @@ enum Step<F> {
     Fill(F),
 }
 
-#[allow(clippy::too_many_lines, reason = "the steps of a row, one after another")]
 fn run_row<F: Float>(
     plan: &Plan<'_, F>,
     level: Level,

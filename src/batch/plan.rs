@@ -6,7 +6,7 @@
 use super::tiles::scratch_len;
 use super::{Job, Same};
 use crate::kernel::{MOST_CLASSES, MOST_IN_TILES, MOST_ROWS, SEGMENT};
-use crate::simd::{Cache, Float, LINE, MOST_LANES, RowsMut};
+use crate::simd::{Cache, Float, LINE, MOST_LANES};
 
 /// Bytes of logits for each additional thread: some 50 µs of work. Waking a thread costs 6 to 12 µs, and two
 /// threads were faster than one from 40 to 50 µs of work on (empty and timed blocks, 2 cores).
@@ -137,7 +137,7 @@ impl<'p, F: Float> Plan<'p, F> {
         };
         let has_outputs = panel.output.is_some() && !panel.is_in_place();
         let is_far = bytes >= if has_outputs { CACHED_BYTES_OF_EACH } else { CACHED_BYTES };
-        let streams = is_far && has_outputs && panel.output.is_some_and(RowsMut::is_streamed);
+        let streams = is_far && has_outputs && panel.output.is_some_and(|out| out.is_streamed);
         let keeps = job.operation.keeps();
         let lies_across_lines = row_bytes <= SHORT_ROW && !row_bytes.is_multiple_of(LINE);
         let keeps_apart = || streams || panel.is_in_place() || is_near && lies_across_lines;

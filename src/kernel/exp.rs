@@ -161,11 +161,6 @@ impl<V: Vector> Exponential<V> {
         }
     }
 
-    #[inline(always)]
-    pub(super) fn token(&self) -> V::Token {
-        self.log2e.token()
-    }
-
     /// exp(z/T)·2^(H − N)
     #[inline(always)]
     pub(super) fn of(&self, z: V, base: Base<V>) -> V {
@@ -185,7 +180,7 @@ impl<V: Vector> Exponential<V> {
             halfway();
             return each!(N, |i| outlined!(
                 V,
-                self.token(),
+                self.log2e.token(),
                 self.side_by_side([z[i]], base, || ())
             )[0]);
         }
@@ -200,7 +195,7 @@ impl<V: Vector> Exponential<V> {
         halfway: impl FnOnce(),
     ) -> [V; N] {
         let (q, r, scale) = self.polynomial(z, base, halfway);
-        let one = V::splat(self.token(), V::Scalar::from_f64(1.0));
+        let one = V::splat(self.log2e.token(), V::Scalar::from_f64(1.0));
         // The product with a power of two is exact, unless it is subnormal.
         each!(N, |i| q[i].mul_add(r[i], one) * scale[i])
     }
@@ -246,7 +241,7 @@ impl<V: Vector> Exponential<V> {
     ) -> Pair<D> {
         if const { !is_double::<V::Scalar>() } {
             let ([q], [r], [scale]) = self.polynomial([max], base, || ());
-            let one = V::splat(self.token(), V::Scalar::from_f64(1.0));
+            let one = V::splat(self.log2e.token(), V::Scalar::from_f64(1.0));
             let e = q.mul_add(r, one);
             let (e, lost) = (e * scale, q.mul_add(r, one - e) * scale);
             let top = D::widen(e) + D::widen(lost);

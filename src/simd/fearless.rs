@@ -7,10 +7,6 @@ use crate::math::RunningSum;
 use fearless_simd::{Bytes, SimdBase, SimdFloat, SimdFrom, SimdMask, f32x16, f64x8};
 use std::array::from_fn;
 
-/// Integer vectors with the bits of floats, and with those of masks.
-type Bits<V, S> = <V as SimdFloat<S>>::Bits;
-type Ints<V, S> = <<V as SimdBase<S>>::Mask as SimdMask<S>>::Ints;
-
 /// Implements [`Vector`] for one type; the arguments are what differs between the types.
 macro_rules! vector {
     ($vector:ident, $scalar:ty, $lanes:literal, $doubles:ty, $sum:ty) => {
@@ -71,7 +67,7 @@ macro_rules! vector {
             }
             #[inline(always)]
             fn only_where(self, mask: Self::Mask) -> Self {
-                (mask.to_vector() & self.bitcast::<Ints<Self, S>>()).bitcast()
+                (mask.to_vector() & self.bitcast::<<Self::Mask as SimdMask<S>>::Ints>()).bitcast()
             }
             #[inline(always)]
             fn zip(self, other: Self) -> (Self, Self) {
@@ -79,7 +75,7 @@ macro_rules! vector {
             }
             #[inline(always)]
             fn exponent_from_low_bits(self) -> Self {
-                let bits: Bits<Self, S> = self.bitcast();
+                let bits: <Self as SimdFloat<S>>::Bits = self.bitcast();
                 (bits << (<$scalar>::MANTISSA_DIGITS - 1)).bitcast()
             }
         }

@@ -24,7 +24,7 @@ macro_rules! view {
             classes: usize,
             pub(super) class_stride: isize,
             pub(super) outer: Outer,
-            $($field: $type,)?
+            $(pub(crate) $field: $type,)?
             memory: PhantomData<&'a ()>,
         }
 
@@ -240,10 +240,6 @@ impl RowsMut<'_> {
     /// Does it begin at the same address as `rows`?
     pub(crate) fn starts_with(&self, rows: &Rows<'_>) -> bool {
         self.start.addr() == rows.start.addr()
-    }
-
-    pub(crate) fn is_streamed(&self) -> bool {
-        self.is_streamed
     }
 }
 

@@ -17,6 +17,8 @@ pub trait Partial: Simd + Halves {
     /// Should the code be small rather than fast? If so, it is scalar code, whose maximum loses NaN.
     const IS_COMPACT: bool = false;
 
+    /// A streaming store (past the caches) if the hardware has one. [`fence`] must follow.
+    ///
     /// # Safety
     /// - `target` is valid for writing all words and a multiple of 64.
     #[inline(always)]

@@ -3,7 +3,7 @@
 mod lines;
 
 use super::element::Float;
-use super::partial::{prefetch, stream_element};
+use super::partial::{Partial, prefetch, stream_element};
 use super::transpose::{Block, transpose_block};
 use super::{Cache, LINE, MOST_LANES, Vector};
 use crate::math::count;
@@ -335,7 +335,7 @@ impl<'a, F: Float> Sink<'a, F> {
         if self.row.len - at >= V::LANES {
             assert!(target.addr().is_multiple_of(LINE));
             // SAFETY: LANES elements from `at`, a line, lie inside the row, by the checks.
-            return unsafe { vector.stream(target) };
+            return unsafe { vector.token().stream(vector.bitcast(), target.cast()) };
         }
         let lanes = vector.to_array();
         for i in 0..self.row.len - at {
