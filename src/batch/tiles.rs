@@ -105,7 +105,7 @@ impl<F: Float> Block<'_, F> {
     }
 }
 
-impl<'t, F: Float> Scratch<'t, F> {
+impl<F: Float> Scratch<'_, F> {
     #[inline(always)]
     fn run<V: Vector<Scalar = F>>(&mut self, token: V::Token, Range { start, end }: Range<usize>) {
         let mut first = start;
@@ -133,12 +133,6 @@ impl<'t, F: Float> Scratch<'t, F> {
         }
     }
 
-    /// The logits from row `first` on, if all are one run of elements.
-    #[inline(always)]
-    fn all_from(&self, first: usize) -> Option<Source<'t, F>> {
-        self.all.map(|all| all.part(first * self.plan.job.panel.logits.classes(), usize::MAX))
-    }
-
     /// Computes `count` rows from `first` on: of several tiles only if all rows count and differ at most in their labels.
     #[inline(always)]
     fn tiles<V: Vector<Scalar = F>>(
@@ -152,7 +146,8 @@ impl<'t, F: Float> Scratch<'t, F> {
         let (tiles, end, len) = (count.div_ceil(V::LANES), first + count, classes * V::LANES);
         let rows_of = |tile: &Tile<'_, F>| (tile.first, V::LANES.min(end - tile.first));
         let most = (tiles - 1) * len + room(classes, V::LANES);
-        let run = self.all_from(first).filter(|run| run.len() >= most);
+        let run = self.all.map(|all| all.part(first * classes, usize::MAX));
+        let run = run.filter(|run| run.len() >= most);
         for (i, tile) in self.tiles[..tiles].iter_mut().enumerate() {
             tile.first = first + i * V::LANES;
             if let Some(run) = run {

@@ -69,14 +69,12 @@ fn look(limit: Duration, is_so: impl Fn() -> bool) {
     }
 }
 
-type Payload = Box<dyn Any + Send>;
-
 /// The work of a call.
 pub(super) struct Call<'c> {
     /// Does the work of the helper with this number.
     task: &'c (dyn Fn(usize) + Sync),
     /// The first panic of a helper.
-    panic: Mutex<Option<Payload>>,
+    panic: Mutex<Option<Box<dyn Any + Send>>>,
 }
 
 /// The state of a helper: one of the two constants, or the address of a [`Call`], a multiple of 4, plus marks.
