@@ -11,15 +11,20 @@
 //!
 //! This module and its children contain `unsafe` code. No other module names anything of the SIMD library they use.
 
+/// A closure that is always inlined: otherwise it might be compiled without the instruction set of its caller.
+macro_rules! inlined {
+    ($closure:expr) => {{
+        #[inline(always)]
+        $closure
+    }};
+}
+pub(crate) use inlined;
+
 /// Runs an expression in a separate function, compiled for the instruction set of a [`Vector`]: see
 /// [`Vector::outlined`].
 macro_rules! outlined {
     ($vector:ident, $token:expr, $job:expr) => {
-        $vector::outlined(
-            $token,
-            #[inline(always)]
-            || $job,
-        )
+        $vector::outlined($token, $crate::simd::inlined!(|| $job))
     };
 }
 pub(crate) use outlined;

@@ -19,7 +19,7 @@
 mod tests;
 
 use crate::math::{LN2, MOST_COEFFICIENTS, Pair, Real};
-use crate::simd::{Float, Vector, Widened, each, outlined};
+use crate::simd::{Float, Vector, Widened, each, inlined, outlined};
 use std::f64::consts::LOG2_E;
 
 /// T > 0, by which the logits are divided, and the constants of the exponential.
@@ -129,10 +129,7 @@ impl<V: Vector> Base<V> {
     #[inline(always)]
     pub(super) fn new(temperature: &Temperature<V::Scalar>, max: V) -> Self {
         let core = const { V::Scalar::EXP };
-        let like = {
-            #[inline(always)]
-            |value: f64| V::splat(max.token(), V::Scalar::from_f64(value))
-        };
+        let like = inlined!(|value: f64| V::splat(max.token(), V::Scalar::from_f64(value)));
         let round = like(core.magic.to_f64());
         // N only has to be near M·log2(e)/T and the same everywhere.
         let n = max.mul_add(V::splat(max.token(), temperature.log2e), round) - round;

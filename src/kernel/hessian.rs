@@ -12,7 +12,7 @@ use super::finish::{ReducedLanes, inverse_of, least};
 use super::rows::{Finished, ReducedRows};
 use super::write::{Epilogue, probability};
 use crate::math::{Real, two_sum};
-use crate::simd::{Sink, Source, Vector, Widened, outlined};
+use crate::simd::{Sink, Source, Vector, Widened, inlined, outlined};
 
 /// S of rows in two parts, and c/S.
 struct Total<V> {
@@ -70,10 +70,7 @@ pub(crate) fn write_hessian<V: Vector>(
     let Epilogue::Gradient { factor, .. } = done.epilogue else { return };
     let sums = [lanes.sum[i], lanes.lost[i], lanes.top[i]];
     outlined!(V, token, {
-        let sums = sums.map(
-            #[inline(always)]
-            |sum| V::Doubles::splat(token, sum),
-        );
+        let sums = sums.map(inlined!(|sum| V::Doubles::splat(token, sum)));
         let total = Total::<V>::new(c, sums);
         let least = V::splat(token, least(factor, done.unit));
         let factor = V::splat(token, factor);
@@ -81,8 +78,7 @@ pub(crate) fn write_hessian<V: Vector>(
             token,
             [e],
             None,
-            #[inline(always)]
-            |[e]| total.hessian(e, factor, least),
+            inlined!(|[e]| total.hessian(e, factor, least)),
         );
     });
     if done.unit != 1.0 {

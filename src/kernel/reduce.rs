@@ -31,7 +31,7 @@ use super::exp::{Base, Exponential, Temperature, is_double};
 use super::maximum::find_places;
 use super::special::{UNIT, shift, weighted_gaps};
 use crate::simd::{
-    Cache, Float, LaneSum, Lines, QUAD, Sink, Source, Vector, each, outlined, with_value,
+    Cache, Float, LaneSum, Lines, QUAD, Sink, Source, Vector, each, inlined, outlined, with_value,
 };
 use crate::target::Weights;
 use std::slice::from_mut;
@@ -269,62 +269,52 @@ fn sweep_part<V: Vector>(
     let (top, zero) = (V::splat(token, max), V::splat(token, V::Scalar::default()));
     let (mut sum, mut dot, mut dot_lost) = (V::Sum::zero(token), V::Sum::zero(token), zero);
     // The class that is left out adds 0.
-    let leave_out = {
-        #[inline(always)]
-        |e: V, at: usize| with_value(e, at, (apart, V::Scalar::default()))
-    };
+    let leave_out = inlined!(|e: V, at: usize| with_value(e, at, (apart, V::Scalar::default())));
     // If there are enough registers, the exponentials of a quad are added while those of the next are computed.
     let is_put_off = const { V::IS_ONE_REGISTER && !is_double::<V::Scalar>() };
     let mut pairs = [zero; 2];
-    let mut add_quad = {
-        #[inline(always)]
-        |at: usize, has_apart: bool| {
-            let (mut quad, weight) = (z.quad::<V>(at), weights.quad::<V>(at));
-            if V::IS_ONE_REGISTER {
-                quad = quad.in_one_register();
-            }
-            if asks {
-                next.prefetch_quad::<V>();
-                for i in (0..QUAD).filter(|_| asks_for_outputs) {
-                    let at = at + (OUTPUTS_AHEAD + i) * V::LANES;
-                    exps.as_source().prefetch(Cache::First, at);
-                }
-            }
-            let mut kept = keeps.then(|| exps.quad::<V>(at));
-            let z = each!(QUAD, |i| quad.nth::<V>(token, i));
-            let gaps = each!(QUAD, |i| top - z[i]);
-            let e = exp.of_each(
-                z,
-                base,
-                #[inline(always)]
-                || {
-                    if is_put_off {
-                        sum.add(pairs[0]);
-                        sum.add(pairs[1]);
-                    }
-                    let [w0, w1, w2, w3] = each!(QUAD, |i| weight.nth::<V>(token, i));
-                    add_gaps(kind, &mut dot, &mut dot_lost, [gaps[0], gaps[1]], [w0, w1]);
-                    add_gaps(kind, &mut dot, &mut dot_lost, [gaps[2], gaps[3]], [w2, w3]);
-                },
-            );
-            let mut term = {
-                #[inline(always)]
-                |i: usize| {
-                    if let Some(kept) = &mut kept {
-                        kept.set_vector(i * V::LANES, e[i]);
-                    }
-                    if has_apart { leave_out(e[i], at + i * V::LANES) } else { e[i] }
-                }
-            };
-            let [e0, e1, e2, e3] = each!(QUAD, |i| term(i));
-            if is_put_off {
-                pairs = [e0 + e1, e2 + e3];
-            } else {
-                sum.add_pair([e0, e1]);
-                sum.add_pair([e2, e3]);
+    let mut add_quad = inlined!(|at: usize, has_apart: bool| {
+        let (mut quad, weight) = (z.quad::<V>(at), weights.quad::<V>(at));
+        if V::IS_ONE_REGISTER {
+            quad = quad.in_one_register();
+        }
+        if asks {
+            next.prefetch_quad::<V>();
+            for i in (0..QUAD).filter(|_| asks_for_outputs) {
+                let at = at + (OUTPUTS_AHEAD + i) * V::LANES;
+                exps.as_source().prefetch(Cache::First, at);
             }
         }
-    };
+        let mut kept = keeps.then(|| exps.quad::<V>(at));
+        let z = each!(QUAD, |i| quad.nth::<V>(token, i));
+        let gaps = each!(QUAD, |i| top - z[i]);
+        let e = exp.of_each(
+            z,
+            base,
+            inlined!(|| {
+                if is_put_off {
+                    sum.add(pairs[0]);
+                    sum.add(pairs[1]);
+                }
+                let [w0, w1, w2, w3] = each!(QUAD, |i| weight.nth::<V>(token, i));
+                add_gaps(kind, &mut dot, &mut dot_lost, [gaps[0], gaps[1]], [w0, w1]);
+                add_gaps(kind, &mut dot, &mut dot_lost, [gaps[2], gaps[3]], [w2, w3]);
+            }),
+        );
+        let mut term = inlined!(|i: usize| {
+            if let Some(kept) = &mut kept {
+                kept.set_vector(i * V::LANES, e[i]);
+            }
+            if has_apart { leave_out(e[i], at + i * V::LANES) } else { e[i] }
+        });
+        let [e0, e1, e2, e3] = each!(QUAD, |i| term(i));
+        if is_put_off {
+            pairs = [e0 + e1, e2 + e3];
+        } else {
+            sum.add_pair([e0, e1]);
+            sum.add_pair([e2, e3]);
+        }
+    });
     let whole = z.len() - z.len() % quad_len;
     let mut at = 0;
     while at < whole {
@@ -345,31 +335,28 @@ fn sweep_part<V: Vector>(
     if at < z.len() {
         // The last quad, which is not whole. Missing classes have the logit −inf for the sum; for the dot their gap and
         // their weight are 0.
-        let mut term = {
-            #[inline(always)]
-            |i: usize| {
-                let (at, mut gap, mut weight) = (at + i * V::LANES, zero, zero);
-                if at >= z.len() {
-                    return (zero, gap, weight);
-                }
-                let logits = z.vector::<V>(token, at, V::Scalar::NEG_INFINITY);
-                if kind != WeightKind::Absent {
-                    let is_whole = at + V::LANES <= z.len();
-                    let logits = if is_whole { logits } else { z.head::<V>(token, at, max) };
-                    gap = top - logits;
-                }
-                if kind == WeightKind::Each {
-                    weight = weights.vector::<V>(token, at, V::Scalar::default());
-                }
-                let e = exp.of(logits, base);
-                // This may overwrite the logits, which are not read again.
-                if keeps {
-                    exps.set_vector(at, e);
-                }
-                let has_apart = apart.wrapping_sub(at) < V::LANES;
-                (if has_apart { leave_out(e, at) } else { e }, gap, weight)
+        let mut term = inlined!(|i: usize| {
+            let (at, mut gap, mut weight) = (at + i * V::LANES, zero, zero);
+            if at >= z.len() {
+                return (zero, gap, weight);
             }
-        };
+            let logits = z.vector::<V>(token, at, V::Scalar::NEG_INFINITY);
+            if kind != WeightKind::Absent {
+                let is_whole = at + V::LANES <= z.len();
+                let logits = if is_whole { logits } else { z.head::<V>(token, at, max) };
+                gap = top - logits;
+            }
+            if kind == WeightKind::Each {
+                weight = weights.vector::<V>(token, at, V::Scalar::default());
+            }
+            let e = exp.of(logits, base);
+            // This may overwrite the logits, which are not read again.
+            if keeps {
+                exps.set_vector(at, e);
+            }
+            let has_apart = apart.wrapping_sub(at) < V::LANES;
+            (if has_apart { leave_out(e, at) } else { e }, gap, weight)
+        });
         let [(e0, g0, w0), (e1, g1, w1), (e2, g2, w2), (e3, g3, w3)] = each!(QUAD, |i| term(i));
         sum.add_pair([e0, e1]);
         sum.add_pair([e2, e3]);

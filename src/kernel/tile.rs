@@ -28,7 +28,7 @@ use super::finish::{Formula, Lanes, ReducedLanes, Slopes, TargetLanes};
 use super::reduce::WeightKind;
 use super::rows::Operation;
 use crate::math::{Real, two_sum};
-use crate::simd::{Float, MOST_LANES, Vector, Widened, outlined};
+use crate::simd::{Float, MOST_LANES, Vector, Widened, inlined, outlined};
 use special::{Specials, find_nans};
 
 /// Rows of at most so many classes are computed in tiles, in the order of summation of tiles.
@@ -159,10 +159,7 @@ impl<F: Float> Tiles<'_, F> {
     ) -> [V; 2] {
         let (mut number, next) = (V::splat(token, F::default()), V::splat(token, F::from_f64(1.0)));
         let labels = V::from_slice(token, labels);
-        let [mut value, mut other] = none.map(
-            #[inline(always)]
-            |none| V::splat(token, none),
-        );
+        let [mut value, mut other] = none.map(inlined!(|none| V::splat(token, none)));
         for (values, others) in values.chunks_exact(V::LANES).zip(others.chunks_exact(V::LANES)) {
             let is_label = number.eq(labels);
             value = V::select(is_label, V::from_slice(token, values), value);

@@ -4,7 +4,7 @@ use super::exp::Temperature;
 use super::finish::least;
 use super::rows::Finished;
 use super::special::log_probabilities;
-use crate::simd::{Float, Sink, Source, Vector, outlined};
+use crate::simd::{Float, Sink, Source, Vector, inlined, outlined};
 use crate::target::Weights;
 
 /// The constants of one row's output.
@@ -86,8 +86,7 @@ fn write_values<V: Vector, const STREAM: bool>(token: V::Token, row: Output<'_, 
                 token,
                 [$($source),+],
                 label,
-                #[inline(always)]
-                move |[$($source),+]| $value,
+                inlined!(move |[$($source),+]| $value),
             );
         }};
     }

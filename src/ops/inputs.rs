@@ -8,7 +8,7 @@ use crate::batch::{NUMBERS_PER_PART, Run, TERMS_PER_PART};
 use crate::error::Error;
 use crate::kernel::MOST_CLASSES;
 use crate::math::{RunningSum, count};
-use crate::simd::{ExactSum, Float, Level, Rows};
+use crate::simd::{ExactSum, Float, Level, Rows, inlined};
 use crate::target::{
     FEW_LABELS, Labels, LossTerms, NO_CLASS, PART, Prior, Probabilities, ProbabilityRow, Targets,
     WeightValues, fill_masked, prior_tolerance,
@@ -41,10 +41,9 @@ pub fn read_labels(
     labels.many = run.defaults(rows)?;
     let level = run.level;
     let check = |first: usize, classes: &mut [u32]| {
-        level.compiled(
-            #[inline(always)]
-            || check_labels::<MANY_LABELS>(argument, num_classes, ignore_index, first, classes),
-        )
+        level.compiled(inlined!(|| {
+            check_labels::<MANY_LABELS>(argument, num_classes, ignore_index, first, classes)
+        }))
     };
     run.on_parts(&mut labels.many, NUMBERS_PER_PART, check, |ignored| labels.counted -= ignored)
 }
@@ -61,9 +60,8 @@ fn check_entries(
     index: impl FnOnce(usize) -> Vec<usize>,
 ) -> Result<(), Error> {
     let has_bad = level.compiled(
-        #[inline(always)]
         // Without an early exit, which would keep the loop from being vectorised.
-        || values.iter().fold(false, |any, value| any | is_bad(*value)),
+        inlined!(|| values.iter().fold(false, |any, value| any | is_bad(*value))),
     );
     if has_bad && let Some(k) = values.iter().position(|value| is_bad(*value)) {
         return Err(Error::Entry { name, index: index(k), value: values[k] });
@@ -226,10 +224,7 @@ pub(super) fn kept_masses(
     // Without smoothing the prior is not read.
     let (level, smooths) = (run.level, terms.label_smoothing > 0.0);
     let count_kept = |mask: &[f64]| {
-        level.compiled(
-            #[inline(always)]
-            || mask.iter().filter(|is_kept| **is_kept != 0.0).count(),
-        )
+        level.compiled(inlined!(|| mask.iter().filter(|is_kept| **is_kept != 0.0).count()))
     };
     let finish = |row, kept: usize, mass: f64| {
         let has_weight = sample_weight.is_none_or(|weights| weights.get(row) != 0.0);

@@ -155,15 +155,12 @@ macro_rules! view {
                 }
                 let start = self.start_of(first, count, 0);
                 let (classes, stride) = (self.classes, self.class_stride);
-                Some(
-                    #[inline(always)]
-                    move |class: usize| {
-                        assert!(class < classes, "class {class} of {classes}");
-                        let start = start.wrapping_offset(class.cast_signed() * stride);
-                        // SAFETY: an element of each of these rows, one after another.
-                        unsafe { $row::from_raw(start.cast(), count) }
-                    },
-                )
+                Some(inlined!(move |class: usize| {
+                    assert!(class < classes, "class {class} of {classes}");
+                    let start = start.wrapping_offset(class.cast_signed() * stride);
+                    // SAFETY: an element of each of these rows, one after another.
+                    unsafe { $row::from_raw(start.cast(), count) }
+                }))
             }
 
             /// An element, as a double.

@@ -259,20 +259,14 @@ impl<'a, F: Float> Sink<'a, F> {
         // afterwards.
         let (label, after) = if STREAM { (label, None) } else { (None, label) };
         let is_in = |at: usize, len: usize| label.is_some_and(|(k, _)| k.wrapping_sub(at) < len);
-        let with_label = {
-            #[inline(always)]
-            |vector: V, at: usize| match label {
-                Some(label) if is_in(at, V::LANES) => with_value(vector, at, label),
-                _ => vector,
-            }
-        };
-        let made = {
-            #[inline(always)]
-            |at: usize| {
-                let elements = each!(N, |i| sources[i].vector::<V>(token, at, F::default()));
-                with_label(make(elements), at)
-            }
-        };
+        let with_label = inlined!(|vector: V, at: usize| match label {
+            Some(label) if is_in(at, V::LANES) => with_value(vector, at, label),
+            _ => vector,
+        });
+        let made = inlined!(|at: usize| {
+            let elements = each!(N, |i| sources[i].vector::<V>(token, at, F::default()));
+            with_label(make(elements), at)
+        });
         let mut at = 0;
         if STREAM || self.row.len >= LONG {
             at = self.row.elements_to_line();
@@ -309,10 +303,7 @@ impl<'a, F: Float> Sink<'a, F> {
     ) {
         let mut to = self.reborrow();
         outlined!(V, token, {
-            let copy = {
-                #[inline(always)]
-                |[value]: [V; 1]| value
-            };
+            let copy = inlined!(|[value]: [V; 1]| value);
             if to.has_lines::<V>() {
                 to.fill_from::<V, true, 1>(token, [values], None, copy);
             } else {

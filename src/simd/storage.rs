@@ -40,20 +40,17 @@ pub(super) unsafe fn convert<A: Copy + Default, B, const CHUNK: usize>(
     len: usize,
     of_chunk: impl Fn([A; CHUNK]) -> [B; CHUNK],
 ) {
-    let convert_chunk = {
-        #[inline(always)]
-        |at: usize, len: usize| {
-            let (source, target) = (source.wrapping_add(at), target.wrapping_add(at));
-            let mut chunk = [A::default(); CHUNK];
-            let own: *mut u8 = chunk[..len].as_mut_ptr().cast();
-            // SAFETY: the caller promises `len` readable numbers; `chunk` is a local array of at least as many.
-            unsafe { source.cast::<u8>().copy_to_nonoverlapping(own, len * size_of::<A>()) };
-            let converted = of_chunk(chunk);
-            let own: *const u8 = converted[..len].as_ptr().cast();
-            // SAFETY: the caller promises `len` writable numbers; `converted` is a local array of at least as many.
-            unsafe { target.cast::<u8>().copy_from_nonoverlapping(own, len * size_of::<B>()) };
-        }
-    };
+    let convert_chunk = inlined!(|at: usize, len: usize| {
+        let (source, target) = (source.wrapping_add(at), target.wrapping_add(at));
+        let mut chunk = [A::default(); CHUNK];
+        let own: *mut u8 = chunk[..len].as_mut_ptr().cast();
+        // SAFETY: the caller promises `len` readable numbers; `chunk` is a local array of at least as many.
+        unsafe { source.cast::<u8>().copy_to_nonoverlapping(own, len * size_of::<A>()) };
+        let converted = of_chunk(chunk);
+        let own: *const u8 = converted[..len].as_ptr().cast();
+        // SAFETY: the caller promises `len` writable numbers; `converted` is a local array of at least as many.
+        unsafe { target.cast::<u8>().copy_from_nonoverlapping(own, len * size_of::<B>()) };
+    });
     if len < CHUNK {
         return convert_chunk(0, len);
     }
@@ -66,10 +63,7 @@ pub(super) unsafe fn convert<A: Copy + Default, B, const CHUNK: usize>(
 /// Widens bfloat16 numbers, exactly.
 #[inline(always)]
 pub(super) fn widen_bf16(bits: [u16; BF16_CHUNK]) -> [f32; BF16_CHUNK] {
-    bits.map(
-        #[inline(always)]
-        |bits| f32::from_bits(u32::from(bits) << 16),
-    )
+    bits.map(inlined!(|bits| f32::from_bits(u32::from(bits) << 16)))
 }
 
 /// Rounds each number to the nearest bfloat16.

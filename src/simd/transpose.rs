@@ -191,28 +191,24 @@ mod x86 {
     /// - As [`super::transpose_block`], of scalars that are f32.
     #[inline(always)]
     pub(super) unsafe fn block_with_avx2<F: Copy>(proof: Avx2, block: Block<F>) {
-        let quarter = {
-            #[inline(always)]
-            |bottom: usize, right: usize| {
-                let first = 8 * right * block.target_stride + 8 * bottom;
-                let part = Block {
-                    source: block.source.wrapping_add(8 * bottom * block.stride + 8 * right),
-                    target: block.target.wrapping_add(first),
-                    len: block.len.saturating_sub(first),
-                    ..block
-                };
-                let half = {
-                    #[inline(always)]
-                    |len: usize, is_second| if is_second { len.saturating_sub(8) } else { len }
-                };
-                let rows = half(block.target_stride, bottom == 1);
-                let columns = half(block.stride, right == 1);
-                if rows > 0 && columns > 0 {
-                    // SAFETY: a part of the block.
-                    unsafe { quarter(proof, part, (rows, columns)) };
-                }
+        let quarter = inlined!(|bottom: usize, right: usize| {
+            let first = 8 * right * block.target_stride + 8 * bottom;
+            let part = Block {
+                source: block.source.wrapping_add(8 * bottom * block.stride + 8 * right),
+                target: block.target.wrapping_add(first),
+                len: block.len.saturating_sub(first),
+                ..block
+            };
+            let half = inlined!(|len: usize, is_second| {
+                if is_second { len.saturating_sub(8) } else { len }
+            });
+            let rows = half(block.target_stride, bottom == 1);
+            let columns = half(block.stride, right == 1);
+            if rows > 0 && columns > 0 {
+                // SAFETY: a part of the block.
+                unsafe { quarter(proof, part, (rows, columns)) };
             }
-        };
+        });
         quarter(1, 0);
         quarter(1, 1);
         quarter(0, 0);
@@ -285,16 +281,13 @@ mod x86 {
                 }
                 return;
             }
-            proof.vectorize(
-                #[inline(always)]
-                || {
-                    for i in 0..8 {
-                        let at = i * target_stride;
-                        let count = len.saturating_sub(at).min(8);
-                        _mm256_maskstore_ps(target.wrapping_add(at), masks(proof, count)[0], r[i]);
-                    }
-                },
-            );
+            proof.vectorize(inlined!(|| {
+                for i in 0..8 {
+                    let at = i * target_stride;
+                    let count = len.saturating_sub(at).min(8);
+                    _mm256_maskstore_ps(target.wrapping_add(at), masks(proof, count)[0], r[i]);
+                }
+            }));
         }
     }
 

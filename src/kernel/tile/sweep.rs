@@ -5,7 +5,7 @@ use crate::kernel::exp::{Base, Exponential, Temperature, is_double};
 use crate::kernel::reduce::{WeightKind, add_gaps};
 use crate::kernel::rows::Operation;
 use crate::math::{Real, count};
-use crate::simd::{Float, LaneSum, MOST_LANES, Vector, Widened, outlined};
+use crate::simd::{Float, LaneSum, MOST_LANES, Vector, Widened, inlined, outlined};
 
 impl<F: Float> Tiles<'_, F> {
     #[inline(always)]
@@ -51,18 +51,15 @@ impl<F: Float> Tiles<'_, F> {
         let pair_len = const { 2 * V::LANES };
         let (pairs, last) = z.split_at(z.len() - z.len() % pair_len);
         let (pairs_of_e, last_of_e) = e.split_at(pairs.len());
-        let mut term = {
-            #[inline(always)]
-            |z: &[F], e: &[F]| {
-                let e = V::from_slice(token, e);
-                if !splits {
-                    return e;
-                }
-                let is_max = V::from_slice(token, z).ge(max);
-                ties = V::select(is_max, ties + one, ties);
-                e.only_where(!is_max)
+        let mut term = inlined!(|z: &[F], e: &[F]| {
+            let e = V::from_slice(token, e);
+            if !splits {
+                return e;
             }
-        };
+            let is_max = V::from_slice(token, z).ge(max);
+            ties = V::select(is_max, ties + one, ties);
+            e.only_where(!is_max)
+        });
         for (z, e) in pairs.chunks_exact(pair_len).zip(pairs_of_e.chunks_exact(pair_len)) {
             sum.add_pair([term(z, e), term(&z[V::LANES..], &e[V::LANES..])]);
         }
@@ -73,16 +70,11 @@ impl<F: Float> Tiles<'_, F> {
         if weights == WeightKind::Absent {
             return (sum, lost, V::Doubles::splat(token, 0.0), ties);
         }
-        let all = if weights == WeightKind::Each { &self.weights[..z.len()] } else { z };
+        let is_each = weights == WeightKind::Each;
+        let all = if is_each { &self.weights[..z.len()] } else { z };
         let (pairs_of_weights, last_weight) = all.split_at(pairs.len());
-        let vector = {
-            #[inline(always)]
-            |values: &[F]| V::from_slice(token, values)
-        };
-        let weight = {
-            #[inline(always)]
-            |values: &[F]| if weights == WeightKind::Each { vector(values) } else { zero }
-        };
+        let vector = inlined!(|values: &[F]| V::from_slice(token, values));
+        let weight = inlined!(|values: &[F]| if is_each { vector(values) } else { zero });
         for (z, w) in pairs.chunks_exact(pair_len).zip(pairs_of_weights.chunks_exact(pair_len)) {
             let gaps = [max - vector(z), max - vector(&z[V::LANES..])];
             let weights_of_pair = [weight(w), weight(&w[V::LANES..])];
@@ -92,7 +84,7 @@ impl<F: Float> Tiles<'_, F> {
             let gaps = [max - vector(last), zero];
             add_gaps(weights, &mut dot, &mut dot_lost, gaps, [weight(last_weight), zero]);
         }
-        if weights == WeightKind::Each {
+        if is_each {
             dot.add(dot_lost);
         }
         (sum, lost, dot.lanes().0, ties)
@@ -110,10 +102,7 @@ impl<F: Float> Tiles<'_, F> {
         e: &[F],
     ) -> (V::Doubles, V::Doubles) {
         let (token, one) = (max.token(), V::splat(max.token(), F::from_f64(1.0)));
-        let number = {
-            #[inline(always)]
-            |at: usize| V::splat(token, F::from_f64(count(at / V::LANES)))
-        };
+        let number = inlined!(|at: usize| V::splat(token, F::from_f64(count(at / V::LANES))));
         let mut place = one;
         if splits {
             for at in (0..z.len()).step_by(V::LANES).rev() {
@@ -121,24 +110,20 @@ impl<F: Float> Tiles<'_, F> {
                 place = V::select(is_max, number(at), place);
             }
         }
-        let sum = in_row_order(one, z.len(), false, {
-            #[inline(always)]
-            |at| {
-                let e = V::from_slice(token, &e[at..]);
-                if splits { (e.only_where(!number(at).eq(place)), one) } else { (e, one) }
-            }
+        let exponential = inlined!(|at: usize| {
+            let e = V::from_slice(token, &e[at..]);
+            if splits { (e.only_where(!number(at).eq(place)), one) } else { (e, one) }
         });
+        let sum = in_row_order(one, z.len(), false, exponential);
         if weights == WeightKind::Absent {
             return (sum, sum.like(0.0));
         }
         let is_each = weights == WeightKind::Each;
-        let dot = in_row_order(one, z.len(), is_each, {
-            #[inline(always)]
-            |at| {
-                let gap = max - V::from_slice(token, &z[at..]);
-                (gap, if is_each { self.weight::<V>(token, at / V::LANES) } else { one })
-            }
+        let product = inlined!(|at: usize| {
+            let gap = max - V::from_slice(token, &z[at..]);
+            (gap, if is_each { self.weight::<V>(token, at / V::LANES) } else { one })
         });
+        let dot = in_row_order(one, z.len(), is_each, product);
         (sum, dot)
     }
 }

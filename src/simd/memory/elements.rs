@@ -15,10 +15,7 @@ impl Rows<'_> {
     /// The same for doubles, compiled for each level.
     #[inline(never)]
     pub(crate) fn gather_for(&self, level: Level, row: usize, class: usize, target: &mut [f64]) {
-        level.compiled(
-            #[inline(always)]
-            || self.gather_part(Fallback::new(), row, class, target),
-        );
+        level.compiled(inlined!(|| self.gather_part(Fallback::new(), row, class, target)));
     }
 
     /// The same with the vectors of a level, in a separate function.
