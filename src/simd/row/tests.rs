@@ -233,7 +233,7 @@ fn check_blocks<F: Float + std::fmt::Debug>() {
         for stride in [1, 3, 4, 8, 10, 12, 15, 16, 20] {
             for target_stride in [1, 3, 4, 8, 10, 12, 15, 16, 20] {
                 for len in (0..60).chain([100, 200, 300, 316, 320, 390]) {
-                    let mut to = vec![untouched; 400];
+                    let mut to = [untouched; 400];
                     let target = &mut to[BEFORE..BEFORE + len];
                     let block = Block { from: &from, stride, to: target, target_stride };
                     let lanes = level.run(block);
