@@ -32,6 +32,11 @@ def answers(z, labels, mask):
     yield sx.cross_entropy(z, labels, label_smoothing=0.1, reduction="none")
     yield from sx.cross_entropy_value_and_grad(z, labels, label_smoothing=0.1, reduction="none")
     yield from sx.cross_entropy_value_and_grad(z, labels, reduction="none")
+    yield from sx.cross_entropy_value_and_grad(z, labels, z_loss=0.25, reduction="none")
+    # A gradient so small that it is computed in units of a power of two.
+    yield from sx.cross_entropy_value_and_grad(
+        z, labels, label_smoothing=0.1, temperature=1e20, reduction="none"
+    )
 
 
 @pytest.mark.parametrize("order", ["C", "F"])

@@ -134,6 +134,7 @@ impl<F: Float> Scratch<'_, F> {
     }
 
     /// Computes `count` rows from `first` on: of several tiles only if all rows count and differ at most in their labels.
+    /// `is_mixed`: do some not count? It is used if the targets differ in their labels only.
     #[inline(always)]
     fn tiles<V: Vector<Scalar = F>>(
         &mut self,
@@ -166,7 +167,7 @@ impl<F: Float> Scratch<'_, F> {
                 let (first, count) = rows_of(tile);
                 set_labels(same, &same.labels[first..][..count], &mut tile.labels);
             }
-            // Some rows of this tile, or of the last, do not count.
+            // Some rows of this tile, or of the previous one, do not count.
             if is_mixed || self.is_mixed {
                 self.set_targets(same, &same.labels[first..][..count], is_mixed, &mut is_read);
             }
@@ -246,7 +247,8 @@ impl<F: Float> Scratch<'_, F> {
         outlined!(V, token, self.writer.write::<V>(token, (&panel, all), rows, tile, false));
     }
 
-    /// Sets the targets of a tile if they differ in their labels only.
+    /// Sets the targets of a tile with rows that do not count, or of the tile after it: zeros for those rows, the shared
+    /// target for the others.
     #[inline(never)]
     fn set_targets(
         &mut self,

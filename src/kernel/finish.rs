@@ -240,14 +240,15 @@ fn loss<F: Float, D: Real>(
 pub(super) struct Slopes<D> {
     spike: D,
     beta: D,
-    /// Q + 2·z_loss·lse
+    /// Q + 2·z_loss·lse. This, the spike and β are multiplied by 2^-600 where the product would overflow.
     smooth: D,
     /// The factor of all terms, without the unit.
     scale: D,
-    /// A·scale
+    /// A·scale: without 1/S, the factor of the exponentials.
     factor: D,
     /// −β·scale, finite in the type of the rows, so that a weight of 0 still gives 0.
     minus: D,
+    /// As in [`FinishedLanes`].
     unit: D,
 }
 
@@ -291,10 +292,11 @@ impl<D: Real> Slopes<D> {
         Self { spike, beta, smooth, scale, factor: weight * scale, minus, unit }
     }
 
-    /// The same without z_loss, if the gradients are in units of 1.
+    /// The same without z_loss, if the gradients are in units of 1; None otherwise.
     #[inline(always)]
     pub(super) fn ordinary<F: Float>(target: &TargetLanes<D>) -> Option<Self> {
-        let slopes = Self::new::<F>(target, 0.0, target.spike);
+        let not_read = target.spike;
+        let slopes = Self::new::<F>(target, 0.0, not_read);
         let unit = slopes.unit.like(1.0);
         if D::all(slopes.unit.eq(unit)) { Some(Self { unit, ..slopes }) } else { None }
     }

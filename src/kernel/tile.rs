@@ -197,10 +197,10 @@ impl<F: Float> Tiles<'_, F> {
         for tile in &mut *tiles {
             self.reduce::<V>(what, token, tile);
         }
-        // The same for all rows, if they are used.
+        // The target and its slopes, which are used only if all rows have this target.
         let target = self.target.splat::<V::Eight>(token);
-        let is_plain = self.has_one_target && self.formula.z_loss == 0.0;
-        let slopes = if is_plain { Slopes::ordinary::<F>(&target) } else { None };
+        let shares_slopes = self.has_one_target && self.formula.z_loss == 0.0;
+        let slopes = if shares_slopes { Slopes::ordinary::<F>(&target) } else { None };
         for tile in &mut *tiles {
             self.write::<V>(what, token, (&target, slopes), tile);
         }

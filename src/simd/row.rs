@@ -35,8 +35,10 @@ pub(crate) fn with_value<V: Vector>(
 }
 
 /// Transposes a block of LANES rows of LANES elements. In `source` the rows begin `stride` elements apart; in `target`
-/// the rows of the result begin `target_stride` apart. Rows that begin less than LANES apart have only so many elements;
-/// what follows the last of them is arbitrary. Nothing is written after the end of the target.
+/// the rows of the result begin `target_stride` apart. If `stride` is less than LANES, only the first `stride` elements
+/// of each row are transposed: the later rows of the result are arbitrary. If `target_stride` is, only so many elements
+/// of each row of the result are defined. Nothing is written between the rows of the result, or after the end of the
+/// target.
 #[inline(always)]
 pub(crate) fn transpose<V: Vector>(
     token: V::Token,

@@ -24,9 +24,10 @@ macro_rules! each_lane {
 }
 
 /// A block of LANES vectors that begin `stride` scalars apart, from `source` on. Its columns are written to vectors
-/// that begin `target_stride` scalars apart, from `target` on. Vectors that begin less than LANES apart have only so
-/// many scalars; what follows the last of them is arbitrary. Nothing is written after the first `len` scalars of the
-/// target.
+/// that begin `target_stride` scalars apart, from `target` on. If `stride` is less than LANES, only the first `stride`
+/// scalars of each vector are transposed: the target vectors after those are arbitrary. If `target_stride` is, only so
+/// many scalars of each target vector are defined. Nothing is written between target vectors that begin more than LANES
+/// apart, or after the first `len` scalars of the target.
 #[derive(Clone, Copy)]
 pub(super) struct Block<F> {
     pub(super) source: *const F,
@@ -199,11 +200,10 @@ mod x86 {
                 len: block.len.saturating_sub(first),
                 ..block
             };
-            let half = inlined!(|len: usize, is_second| {
-                if is_second { len.saturating_sub(8) } else { len }
-            });
-            let rows = half(block.target_stride, bottom == 1);
-            let columns = half(block.stride, right == 1);
+            // A target vector needs only its first `target_stride` scalars, one from each source vector; likewise for
+            // the columns.
+            let rows = block.target_stride.saturating_sub(8 * bottom);
+            let columns = block.stride.saturating_sub(8 * right);
             if rows > 0 && columns > 0 {
                 // SAFETY: a part of the block.
                 unsafe { quarter(proof, part, (rows, columns)) };
@@ -215,7 +215,8 @@ mod x86 {
         quarter(0, 1);
     }
 
-    /// Transposes a quarter of a block with so many rows and columns; with at most four, half of it.
+    /// Transposes a quarter of a block of which so many rows and columns are needed; if at most four are, half of it,
+    /// unless the target has no room.
     ///
     /// # Safety
     /// - As [`block_with_avx2`], of 8 rows of 8.

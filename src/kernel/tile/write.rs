@@ -29,7 +29,7 @@ impl<F: Float> Tiles<'_, F> {
             return write_probabilities::<V>(token, sums, out, tile.specials.as_ref());
         }
         let formula = Formula { operation, ..self.formula };
-        // The numbers of both cases are separate, so that those of the first are not set to 0 in vain.
+        // Each case has its own array: the compiler leaves out the zeros of the first, all of which are overwritten.
         let finished: FinishedLanes<V::Doubles> = if let Some(slopes) =
             slopes.filter(|_| !V::IS_COMPACT)
         {
