@@ -197,9 +197,9 @@ impl<F: Float> Tiles<'_, F> {
         for tile in &mut *tiles {
             self.reduce::<V>(what, token, tile);
         }
-        // The target and its slopes, which are used only if all rows have this target.
+        // The target and its slopes, which are used only if all rows have this target; not in compact code.
         let target = self.target.splat::<V::Eight>(token);
-        let shares_slopes = self.has_one_target && self.formula.z_loss == 0.0;
+        let shares_slopes = !V::IS_COMPACT && self.has_one_target && self.formula.z_loss == 0.0;
         let slopes = if shares_slopes { Slopes::ordinary::<F>(&target) } else { None };
         for tile in &mut *tiles {
             self.write::<V>(what, token, (&target, slopes), tile);

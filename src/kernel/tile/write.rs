@@ -30,9 +30,7 @@ impl<F: Float> Tiles<'_, F> {
         }
         let formula = Formula { operation, ..self.formula };
         // Each case has its own array: the compiler leaves out the zeros of the first, all of which are overwritten.
-        let finished: FinishedLanes<V::Doubles> = if let Some(slopes) =
-            slopes.filter(|_| !V::IS_COMPACT)
-        {
+        let finished: FinishedLanes<V::Doubles> = if let Some(slopes) = slopes {
             let (formula, mut lanes) =
                 (Formula { z_loss: 0.0, ..formula }, FinishedLanes::default());
             for first in (0..V::LANES).step_by(8) {
