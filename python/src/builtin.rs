@@ -19,7 +19,7 @@ const MOST_ARGUMENTS: usize = 15;
 type Arguments = [*mut PyObject; MOST_ARGUMENTS];
 
 /// A native function that a builtin calls with all arguments in order.
-pub(super) type Native = for<'py> fn(&[Bound<'py, PyAny>]) -> PyResult<Bound<'py, PyAny>>;
+pub(super) type Native = for<'py> fn(&[Borrowed<'_, 'py, PyAny>]) -> PyResult<Bound<'py, PyAny>>;
 
 /// Each builtin has a separate function, since Python does not pass which builtin it calls.
 const ENTRIES: [Function; NATIVE.len()] =
@@ -32,12 +32,13 @@ static REPLACED: [AtomicPtr<Replaced>; NATIVE.len()] =
 struct Replaced {
     python: *mut PyObject,
     native: Native,
-    /// Names of the parameters, in the order of both functions; interned.
+    /// Names of the parameters, in the order of both functions; interned. All arrays end with the last parameter.
     names: Arguments,
     /// NULL for the first parameters, which are required.
     defaults: Arguments,
+    /// The places of the first parameter, and of the first that is not required.
+    start: usize,
     required: usize,
-    len: usize,
 }
 
 /// The builtin of `ENTRIES[place]`, which replaces `python`. It calls `NATIVE[place]` with all arguments in order; if
@@ -55,11 +56,12 @@ pub(super) fn _builtin<'py>(
     let [name, module_name] = ["__name__", "__module__"].map(|key| python.getattr(key));
     let (name, module_name) = (name?.into_ptr(), module_name?);
     let (names, defaults) = (names.cast::<PyTuple>()?, defaults.cast::<PyTuple>()?);
-    let (len, required) = (names.len(), names.len() - defaults.len());
     let held = |object: Argument<'_, 'py>| object.clone().into_ptr();
-    let arguments = |objects: &Bound<'py, PyTuple>, first: usize| {
+    let start = |objects: &Bound<'py, PyTuple>| MOST_ARGUMENTS - objects.len();
+    let arguments = |objects: &Bound<'py, PyTuple>| {
         let mut all = [null_mut(); MOST_ARGUMENTS];
-        all[first..len].iter_mut().zip(objects).for_each(|(one, object)| *one = object.into_ptr());
+        let places = all[start(objects)..].iter_mut();
+        places.zip(objects).for_each(|(one, object)| *one = object.into_ptr());
         all
     };
     // SAFETY: the function has the signature that the flags say. The definition is never released, and neither are its
@@ -68,10 +70,10 @@ pub(super) fn _builtin<'py>(
         let replaced = Box::new(Replaced {
             python: held(python),
             native: NATIVE[place],
-            names: arguments(names, 0),
-            defaults: arguments(defaults, required),
-            required,
-            len,
+            names: arguments(names),
+            defaults: arguments(defaults),
+            start: start(names),
+            required: start(defaults),
         });
         REPLACED[place].store(Box::into_raw(replaced), Ordering::Release);
         let definition = Box::leak(Box::new(ffi::PyMethodDef {
@@ -95,50 +97,55 @@ unsafe extern "C" fn enter<const PLACE: usize>(
     by_position: isize,
     keywords: *mut PyObject,
 ) -> *mut PyObject {
-    Python::attach(|py| {
-        // SAFETY: `REPLACED` is set before its builtin is made; without arguments, their address may be NULL.
-        let result = unsafe {
-            let keywords =
-                Borrowed::from_ptr_or_opt(py, keywords).map(|one| one.cast_unchecked::<PyTuple>());
-            let len =
-                by_position.unsigned_abs() + keywords.map_or(0, |all| PyTupleMethods::len(&*all));
-            let given = if len == 0 { &[] } else { slice::from_raw_parts(arguments, len) };
-            let given = given.split_at(by_position.unsigned_abs());
-            let replaced = &*REPLACED[PLACE].load(Ordering::Acquire);
-            replaced.call(py, given, keywords)
-        };
-        result.map_err(|error| error.restore(py)).map_or(null_mut(), Bound::into_ptr)
-    })
+    // SAFETY: a thread that calls a builtin is attached. `REPLACED` is set before its builtin is made; without arguments,
+    // their address may be NULL.
+    let result = unsafe {
+        let given = by_position.unsigned_abs();
+        let named = if keywords.is_null() { 0 } else { ffi::PyTuple_Size(keywords).unsigned_abs() };
+        let len = given + named;
+        let all = if len == 0 { &[] } else { slice::from_raw_parts(arguments, len) };
+        let replaced = &*REPLACED[PLACE].load(Ordering::Acquire);
+        replaced.call(Python::assume_attached(), all.split_at(given), keywords)
+    };
+    // After an error, `attach` also releases objects that PyO3 keeps since it does not know that the thread is attached.
+    let raise = |error: PyErr| Python::attach(|py| error.restore(py));
+    result.map_err(raise).map_or(null_mut(), Bound::into_ptr)
 }
 
 impl Replaced {
+    /// The place of a parameter. It is searched from the last name, since the outputs are the last.
+    #[inline(never)] // unrolled, with all names in memory
+    fn place(&self, keyword: *mut PyObject) -> Option<usize> {
+        self.names.iter().rposition(|name| *name == keyword)
+    }
+
     /// # Safety
     ///
-    /// Python holds references to the arguments by position and by keyword.
+    /// Python holds references to the arguments by position and by keyword, and to the tuple of as many keywords.
     unsafe fn call<'py>(
         &self,
         py: Python<'py>,
         (given, named): (&[*mut PyObject], &[*mut PyObject]),
-        keywords: Option<Borrowed<'_, 'py, PyTuple>>,
+        keywords: *mut PyObject,
     ) -> PyResult<Bound<'py, PyAny>> {
-        let named = || keywords.iter().flat_map(|all| all.iter_borrowed()).zip(named);
+        // SAFETY: a place of the tuple.
+        let keyword = |place| unsafe { ffi::PyTuple_GetItem(keywords, place) };
+        let named = || (0..).zip(named).map(|(place, one)| (keyword(place), one));
+        let mut all = self.defaults;
         // Some if the required arguments are given, none is given twice, and the keywords are known by their addresses:
         // those in source code are interned.
-        let in_order = |all: &mut Arguments| {
-            for (i, one) in given.iter().enumerate() {
-                *all[..self.required].get_mut(i)? = *one;
-            }
+        let mut in_order = || {
+            let open = self.start + given.len();
+            all.get_mut(self.start..self.required)?.get_mut(..given.len())?.copy_from_slice(given);
             for (keyword, one) in named() {
-                // Searched from the last name, since the outputs are the last.
-                let place = self.names.iter().rposition(|name| *name == keyword.as_ptr())?;
-                *all[given.len()..].get_mut(place.checked_sub(given.len())?)? = *one;
+                *all.get_mut(self.place(keyword).filter(|place| *place >= open)?)? = *one;
             }
-            (!all[..self.required].contains(&null_mut())).then_some(())
+            (!all.get(open..self.required)?.contains(&null_mut())).then_some(())
         };
-        let mut all = self.defaults;
-        if in_order(&mut all).is_some() {
-            // SAFETY: `len` objects that are held; a `Bound` is the address of one.
-            let all = unsafe { slice::from_raw_parts(all.as_ptr().cast(), self.len) };
+        if in_order().is_some() {
+            let all = &all[self.start..];
+            // SAFETY: objects that are held; a `Borrowed` is the address of one.
+            let all = unsafe { slice::from_raw_parts(all.as_ptr().cast(), all.len()) };
             let result = guard(py, || (self.native)(all))?;
             if !result.is(PyNotImplemented::get(py)) {
                 return Ok(result);
@@ -149,7 +156,7 @@ impl Replaced {
         let by_position = tuple_of(py, given.iter().map(|one| Ok(object(one))))?;
         let by_keyword = dict(py)?;
         for (keyword, one) in named() {
-            by_keyword.set_item(&*keyword, object(one))?;
+            by_keyword.set_item(object(&keyword), object(one))?;
         }
         call_with(&object(&self.python), &by_position, Some(&by_keyword))
     }

@@ -14,7 +14,7 @@ use smoothxent::{Labels, Storage, read_labels};
 function!(top_k_log_softmax(logits, k, axis, temperature, r#where) -> PyTuple, top_k);
 
 fn top_k<'py>(
-    &[logits, k, axis, temperature, mask]: &Arguments<'_, 'py, 5>,
+    [logits, k, axis, temperature, mask]: &Arguments<'_, 'py, 5>,
 ) -> PyResult<Bound<'py, PyTuple>> {
     let py = logits.py();
     let mut logits = Logits::new(logits, axis)?;
@@ -39,7 +39,7 @@ fn top_k<'py>(
 function!(log_softmax_at(logits, indices, axis, temperature, r#where) -> PyAny, at_indices);
 
 fn at_indices<'py>(
-    &[logits, indices, axis, temperature, mask]: &Arguments<'_, 'py, 5>,
+    [logits, indices, axis, temperature, mask]: &Arguments<'_, 'py, 5>,
 ) -> PyResult<Bound<'py, PyAny>> {
     let py = logits.py();
     let mut logits = Logits::new(logits, axis)?;

@@ -33,7 +33,7 @@ function!(_reduce_chunk(operation, logits, rows, prior) -> PyAny, reduce_chunk);
 /// Like [`smoothxent::Batch::reduce_chunk`], with the classes along the last axis. `prior` is None without smoothing,
 /// True for the uniform prior, or the prior of the classes of the chunk.
 fn reduce_chunk<'py>(
-    &[operation, logits, rows, prior]: &Arguments<'_, 'py, 4>,
+    [operation, logits, rows, prior]: &Arguments<'_, 'py, 4>,
 ) -> PyResult<Bound<'py, PyAny>> {
     let py = logits.py();
     let operation = self::operation(operation)?;
@@ -65,7 +65,7 @@ function!(
 /// Like [`smoothxent::finish_chunks`]. `sums` and `maxima` have one more axis than the rows. If `is_double`, rows are
 /// computed in float64. `spike`, `beta` and `mass` are the fields of [`ChunkTarget`].
 fn finish_chunks<'py>(
-    &[operation, sums, maxima, is_double, spike, beta, mass]: &Arguments<'_, 'py, 7>,
+    [operation, sums, maxima, is_double, spike, beta, mass]: &Arguments<'_, 'py, 7>,
 ) -> PyResult<Bound<'py, PyAny>> {
     let py = sums.py();
     let operation = self::operation(operation)?;
@@ -90,7 +90,7 @@ function!(_write_chunk(operation, logits, rows) -> PyAny, write_chunk);
 
 /// Like [`smoothxent::Batch::write_chunk`], to a new array.
 fn write_chunk<'py>(
-    &[operation, logits, rows]: &Arguments<'_, 'py, 3>,
+    [operation, logits, rows]: &Arguments<'_, 'py, 3>,
 ) -> PyResult<Bound<'py, PyAny>> {
     let py = logits.py();
     let operation = self::operation(operation)?;

@@ -34,7 +34,7 @@ macro_rules! function {
         pub(crate) fn $name<'py>(
             $($argument: $crate::Argument<'_, 'py>),+
         ) -> PyResult<Bound<'py, $result>> {
-            let given = &[$($argument),+];
+            let given = &[$($argument.as_borrowed()),+];
             $crate::call::guard(given[0].py(), || $body($($first,)? given))
         }
     };
@@ -72,19 +72,19 @@ static ALLOCATOR: WithReserve = WithReserve;
 
 /// An argument that Python passed.
 type Argument<'a, 'py> = &'a Bound<'py, PyAny>;
-type Arguments<'a, 'py, const N: usize> = [Argument<'a, 'py>; N];
+type Arguments<'a, 'py, const N: usize> = [Borrowed<'a, 'py, PyAny>; N];
 
 /// The functions that the builtins call.
 const NATIVE: [Native; 5] = [
-    |given| activation(Operation::Softmax, &all(given)),
-    |given| activation(Operation::LogSoftmax, &all(given)),
-    |given| logsumexp_of(&all(given)),
-    |given| loss::value(&all(given)),
-    |given| loss::value_and_grad(&all(given)).map(Bound::into_any),
+    |given| activation(Operation::Softmax, all(given)),
+    |given| activation(Operation::LogSoftmax, all(given)),
+    |given| logsumexp_of(all(given)),
+    |given| loss::value(all(given)),
+    |given| loss::value_and_grad(all(given)).map(Bound::into_any),
 ];
 
-fn all<'a, 'py, const N: usize>(given: &'a [Bound<'py, PyAny>]) -> Arguments<'a, 'py, N> {
-    given.first_chunk().expect("all arguments").each_ref()
+fn all<T, const N: usize>(given: &[T]) -> &[T; N] {
+    given.first_chunk().expect("all arguments")
 }
 
 function!(
@@ -101,7 +101,7 @@ function!(
 
 fn activation<'py>(
     operation: Operation,
-    &[logits, axis, temperature, mask, dtype, out]: &Arguments<'_, 'py, 6>,
+    [logits, axis, temperature, mask, dtype, out]: &Arguments<'_, 'py, 6>,
 ) -> PyResult<Bound<'py, PyAny>> {
     if !is_one_axis(axis)? {
         return Ok(PyNotImplemented::get(axis.py()).to_owned().into_any());
@@ -127,7 +127,7 @@ function!(
 
 #[inline(never)] // called from two places
 fn logsumexp_of<'py>(
-    &[logits, axis, temperature, mask, keepdims, out]: &Arguments<'_, 'py, 6>,
+    [logits, axis, temperature, mask, keepdims, out]: &Arguments<'_, 'py, 6>,
 ) -> PyResult<Bound<'py, PyAny>> {
     let several = || Ok(PyNotImplemented::get(axis.py()).to_owned().into_any());
     if !is_one_axis(axis)? {
@@ -160,7 +160,7 @@ function!(
 );
 
 fn terms<'py>(
-    &[logits, targets, prior, ignore_index, mask, temperature, axis]: &Arguments<'_, 'py, 7>,
+    [logits, targets, prior, ignore_index, mask, temperature, axis]: &Arguments<'_, 'py, 7>,
 ) -> PyResult<Bound<'py, PyTuple>> {
     let py = logits.py();
     let mut logits = Logits::new(logits, axis)?;

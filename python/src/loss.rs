@@ -1,12 +1,12 @@
 //! The loss, with or without its gradient and Hessian: everything is validated, then computed, then wrapped.
 
+use super::Arguments;
 use super::arguments;
 use super::arrays::Array;
 use super::call::{Inputs, Output};
 use super::errors::value_error;
 use super::logits::Logits;
 use super::objects::{float, new_tuple, put, tuple};
-use super::{Argument, Arguments};
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 use smoothxent::{
@@ -36,7 +36,7 @@ loss_function!(_row_losses() -> PyAny, row_losses);
 #[derive(Default)]
 struct Besides<'a, 'py> {
     /// The gradient is requested if this is set. It is the output for the gradient, or Python's None for a new array.
-    grad_out: Option<Argument<'a, 'py>>,
+    grad_out: Option<&'a Bound<'py, PyAny>>,
     /// If set, the diagonal of the Hessian is requested too, multiplied by this factor.
     factor: Option<f64>,
     /// Are the losses of the rows requested instead, in float64, as they are for the sum?
@@ -69,7 +69,7 @@ fn grad_and_hess<'py>(
     [given @ .., factor]: &Arguments<'_, 'py, 15>,
 ) -> PyResult<Bound<'py, PyTuple>> {
     let factor = Some(arguments::number(factor, "factor")?);
-    let besides = Besides { grad_out: given.last().copied(), factor, row_losses: false };
+    let besides = Besides { grad_out: given.last().map(|out| &**out), factor, row_losses: false };
     let (_, arrays) = evaluate(given, besides)?;
     tuple(given[0].py(), arrays.map(|array| array.expect("asked for")))
 }
@@ -81,7 +81,7 @@ fn row_losses<'py>(given: &Arguments<'_, 'py, 14>) -> PyResult<Bound<'py, PyAny>
 
 /// The loss, the gradient and the diagonal of the Hessian, as far as they are requested.
 fn evaluate<'py>(
-    &[
+    [
         logits,
         targets,
         label_smoothing,
