@@ -111,8 +111,7 @@ impl Batch<'_> {
     }
 
     fn assert_one_per_row(&self, out: &RowsMut<'_>) {
-        let rows = self.logits.rows();
-        assert!((out.rows(), out.classes()) == (rows, 1), "one element for each row");
+        assert!((out.rows(), out.classes()) == (self.logits.rows(), 1), "one element for each row");
     }
 }
 
@@ -163,35 +162,26 @@ impl CrossEntropy<'_> {
         hessian: Option<&mut Hessian<'_>>,
         run: &mut Run<'_>,
     ) -> Result<f64, Error> {
-        let Batch { logits, mask, .. } = batch;
-        let mask = mask.as_ref();
-        let hessian = hessian.map(|hessian| &*hessian);
+        let (logits, mask) = (&batch.logits, batch.mask.as_ref());
+        let (grad, hessian) = (grad.map(|grad| &*grad), hessian.map(|hessian| &*hessian));
         if let Some(hessian) = hessian {
             batch.assert_same_shape(Some(&hessian.out));
             assert!(logits.classes() <= MOST_HESSIAN_CLASSES, "rows of one segment");
             assert!(grad.is_some(), "a gradient beside the Hessian");
         }
-        let grad = grad.map(|grad| &*grad);
         assert!(self.targets.rows() == logits.rows(), "one target for each row");
         batch.assert_same_shape(grad);
         // For few rows no memory is allocated.
-        let (mut few, mut many);
-        let row_losses = match logits.rows() {
-            _ if losses.is_some() => &mut [][..],
-            rows @ ..=8 => {
-                few = [0.0; 8];
-                &mut few[..rows]
-            }
-            rows => {
-                many = run.defaults(rows)?;
-                &mut many
-            }
-        };
+        let (mut few, mut many) = ([0.0; 8], Vec::new());
+        if losses.is_none() && logits.rows() > few.len() {
+            many = run.defaults(logits.rows())?;
+        }
+        let row_losses = few.get_mut(..logits.rows()).unwrap_or(&mut many);
         let own_losses = RowsMut::from_slice(row_losses, 1);
         let losses = losses.map_or(&own_losses, |losses| &*losses);
         batch.assert_one_per_row(losses);
         let kept = kept_masses(mask, self.targets, &self.terms, run)?;
-        let LossTerms { class_weight, sample_weight, .. } = self.terms;
+        let (targets, LossTerms { class_weight, sample_weight, .. }) = (self.targets, self.terms);
         // In a quotient of sums, the unit of weights cancels, or the quotient is multiplied by it at the end.
         let are_units = matches!(self.reduction, Reduction::Mean | Reduction::SumByNonzeroWeights);
         let row_weight = |row: usize| match &kept {
@@ -200,7 +190,6 @@ impl CrossEntropy<'_> {
         };
         let unit_of = |weights: Option<&WeightValues>| weights.map_or(1.0, WeightValues::unit);
         let all_units = (unit_of(class_weight) * unit_of(sample_weight)).min(f64::MAX);
-        let targets = self.targets;
         let (divisor, unit) = match (self.reduction, self.normalizer) {
             (Reduction::None | Reduction::Sum, _) => (1.0, 1.0),
             // A small normalizer is converted to the units of small weights: otherwise the quotient could overflow.
@@ -215,16 +204,13 @@ impl CrossEntropy<'_> {
                 let term = |row| if is_mean { mass(row) } else { counts(row).into() };
                 let is_weighted = sample_weight.is_some() || is_mean && class_weight.is_some();
                 let divisor = match targets {
-                    Targets::Labels(labels) if !is_weighted && mask.is_none() => {
-                        count(labels.counted)
-                    }
+                    Targets::Labels(all) if !is_weighted && mask.is_none() => count(all.counted),
                     _ => run.sum_of_terms(targets.rows(), &term)?,
                 };
                 (divisor, if is_mean { 1.0 } else { all_units })
             }
         };
-        let classes = logits.classes();
-        let kept = kept.as_deref();
+        let (classes, kept) = (logits.classes(), kept.as_deref());
         // If no row counts, the mean is 0/0, but its gradient is 0.
         let operation = if grad.is_some() { Operation::Gradient } else { Operation::Loss };
         computed_in!(batch.compute, F => {
