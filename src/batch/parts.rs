@@ -41,6 +41,7 @@ impl Run<'_> {
 
     /// Divides `values` into parts of `len`, runs `body(first, part)` on each part, where `first` is the index of its
     /// first value, and runs `join` on the results in the order of the parts.
+    #[inline(never)] // for the stack of its closures, as below
     pub(crate) fn on_parts<T: Send, R: Send>(
         &mut self,
         values: &mut [T],

@@ -40,9 +40,13 @@ pub fn read_labels(
     }
     labels.many = run.defaults(rows)?;
     let level = run.level;
-    let check = |first: usize, classes: &mut [u32]| {
+    let check = |first: usize, all: &mut [u32]| {
         level.compiled(inlined!(|| {
-            check_labels::<MANY_LABELS>(argument, num_classes, ignore_index, first, classes)
+            let (check, mut ignored) = (check_labels::<MANY_LABELS>, 0);
+            for (first, part) in (first..).step_by(MANY_LABELS).zip(all.chunks_mut(MANY_LABELS)) {
+                ignored += check(argument, num_classes, ignore_index, first, part)?;
+            }
+            Ok(ignored)
         }))
     };
     run.on_parts(&mut labels.many, NUMBERS_PER_PART, check, |ignored| labels.counted -= ignored)

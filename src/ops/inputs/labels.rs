@@ -27,11 +27,11 @@ fn are_classes(values: &[u64], end: u32, ignored: Option<u32>, classes: &mut [u3
     (all | u64::from(outside)) < u64::from(TOP)
 }
 
-/// Writes the classes of the labels in `elements`, rows of one integer, from row `first` on, `AT_ONCE` labels at a time;
+/// Writes the classes of the labels in `elements`, rows of one integer, from row `first` on, at most `MOST` labels;
 /// returns how many are ignored. Each label must be below `num_classes`, or equal to `ignore_index`, which marks rows
 /// that do not count.
 #[inline(always)]
-pub(super) fn check_labels<const AT_ONCE: usize>(
+pub(super) fn check_labels<const MOST: usize>(
     (elements, name): (&Rows<'_>, &'static str),
     num_classes: usize,
     ignore_index: Option<i128>,
@@ -40,31 +40,27 @@ pub(super) fn check_labels<const AT_ONCE: usize>(
 ) -> Result<usize, Error> {
     let end = u32::try_from(num_classes).unwrap_or(NO_CLASS);
     let ignored_class = ignore_index.and_then(|ignored| u32::try_from(ignored).ok());
+    let (values, mut ignored) = (&mut [0; MOST][..classes.len()], 0);
+    elements.gather_integers(first, values);
+    if are_classes(values, end, ignored_class, classes) {
+        return Ok(0);
+    }
     // In the other unsigned types, the top bit of the 64 is 0.
     let is_signed = elements.storage() != Storage::U64;
-    let (mut values, mut ignored) = ([0; AT_ONCE], 0);
-    for (index, classes) in classes.chunks_mut(AT_ONCE).enumerate() {
-        let first = first + index * AT_ONCE;
-        let values = &mut values[..classes.len()];
-        elements.gather_integers(first, values);
-        if are_classes(values, end, ignored_class, classes) {
-            continue;
-        }
-        for ((row, value), class) in (first..).zip(&*values).zip(classes) {
-            let value = if is_signed { value.cast_signed().into() } else { (*value).into() };
-            *class = match u32::try_from(value) {
-                _ if Some(value) == ignore_index => {
-                    ignored += 1;
-                    NO_CLASS
-                }
-                Ok(label) if label < end => label,
-                _ => {
-                    let (index, value) = (vec![row], Box::new(value));
-                    let ignore_index = ignore_index.map(Box::new);
-                    return Err(Error::Label { name, index, value, num_classes, ignore_index });
-                }
-            };
-        }
+    for ((row, value), class) in (first..).zip(&*values).zip(classes) {
+        let value = if is_signed { value.cast_signed().into() } else { (*value).into() };
+        *class = match u32::try_from(value) {
+            _ if Some(value) == ignore_index => {
+                ignored += 1;
+                NO_CLASS
+            }
+            Ok(label) if label < end => label,
+            _ => {
+                let (index, value) = (vec![row], Box::new(value));
+                let ignore_index = ignore_index.map(Box::new);
+                return Err(Error::Label { name, index, value, num_classes, ignore_index });
+            }
+        };
     }
     Ok(ignored)
 }

@@ -123,7 +123,7 @@ impl Rows<'_> {
         assert!(self.storage == T::STORAGE);
         // SAFETY: an element of a row that exists, readable by the promise of `from_raw`, of this type.
         let read = |at: *const u8| unsafe { at.cast::<T>().read_unaligned() }.into() as u64;
-        if self.outer.step() == Some(size_of::<T>().cast_signed()) {
+        if !target.is_empty() && self.outer.step() == Some(size_of::<T>().cast_signed()) {
             // The elements are neighbours, so this loop is vectorized.
             let start = self.start_of(first, target.len(), 0);
             for (i, value) in target.iter_mut().enumerate() {
