@@ -32,7 +32,7 @@ fn beyond_64_bits(obj: &Bound<'_, PyAny>, name: &str) -> PyErr {
     repr(obj).map_or_else(|error| error, refuse)
 }
 
-#[inline]
+#[inline(always)] // made in its final place
 pub(super) fn ignore_index(obj: &Bound<'_, PyAny>) -> PyResult<Option<i128>> {
     if obj.is_none() {
         return Ok(None);
@@ -114,15 +114,15 @@ fn is_positive(value: f64) -> bool {
 #[inline]
 pub(super) fn temperature(obj: &Bound<'_, PyAny>) -> PyResult<f64> {
     let (py, name, value) = (obj.py(), "temperature", number(obj, "temperature")?);
-    accept(py, is_positive(value), name, "a positive finite number", value)?;
-    accept(py, (1e-30..=1e30).contains(&value), name, "between 1e-30 and 1e+30", value)
+    let is_such = (1e-30..=1e30).contains(&value);
+    accept(py, is_such || is_positive(value), name, "a positive finite number", value)?;
+    accept(py, is_such, name, "between 1e-30 and 1e+30", value)
 }
 
 #[inline]
 pub(super) fn z_loss(obj: &Bound<'_, PyAny>) -> PyResult<f64> {
     let value = number(obj, "z_loss")?;
-    let is_such = value >= 0.0 && value.is_finite();
-    accept(obj.py(), is_such, "z_loss", "finite and non-negative", value)
+    accept(obj.py(), (0.0..=f64::MAX).contains(&value), "z_loss", "finite and non-negative", value)
 }
 
 #[inline]

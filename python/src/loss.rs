@@ -154,8 +154,8 @@ fn evaluate<'py>(
     if let Some(out) = grad_out {
         Output::new(&mut grad, out, "grad_out", logits.shape(), None, &inputs)?;
     }
-    let new = |_| Output::fresh(py, logits.shape(), logits.array.storage());
-    let hess = factor.map(new).transpose()?;
+    let new = || Output::fresh(py, logits.shape(), logits.array.storage());
+    let hess = if factor.is_some() { Some(new()?) } else { None };
     if let (Some(losses), Some(grad)) = (&mut losses, &grad)
         && grad.is_copied()
     {
@@ -170,7 +170,7 @@ fn evaluate<'py>(
     // The interpreter keeps the memory of a float for the next one. If there is no memory for it, that is an error
     // before the first number is written.
     let is_written = scalar.is_some() || grad.is_some();
-    let room = is_written.then(|| float(py, 0.0)).transpose()?;
+    let room = if is_written { Some(float(py, 0.0)?) } else { None };
     let mut loss_rows = losses.as_ref().map(|losses| losses.array.elements_mut());
     // Made in its final place. Without a gradient it is an empty view, which is not used.
     hold!(
@@ -180,17 +180,17 @@ fn evaluate<'py>(
         }
     );
     let mut grad_rows = grad.is_some().then_some(rows);
-    let mut hessian = factor
-        .zip(hess.as_ref())
-        .map(|(factor, hess)| hess.rows_mut(py, logits.axis).map(|out| Hessian { out, factor }))
-        .transpose()?;
+    let mut hessian = None;
+    if let (Some(factor), Some(hess)) = (factor, &hess) {
+        hessian = Some(Hessian { out: hess.rows_mut(py, logits.axis)?, factor });
+    }
     let terms = LossTerms { label_smoothing, prior, class_weight, sample_weight, z_loss };
     let operation = CrossEntropy { targets, terms, reduction, normalizer };
     let value = logits.run(py, |batch, run| {
         operation.run(batch, loss_rows.as_mut(), grad_rows.as_deref_mut(), hessian.as_mut(), run)
     })?;
-    let grad = grad.as_ref().map(|grad| grad.finish(py)).transpose()?;
-    let hess = hess.as_ref().map(|hess| hess.finish(py)).transpose()?;
+    let grad = if let Some(grad) = &grad { Some(grad.finish(py)?) } else { None };
+    let hess = if let Some(hess) = &hess { Some(hess.finish(py)?) } else { None };
     let loss = match &losses {
         Some(losses) => losses.finish(py)?,
         None => {

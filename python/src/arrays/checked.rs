@@ -9,13 +9,13 @@ use pyo3::prelude::*;
 use smoothxent::Storage;
 
 /// Is `obj` an instance of numpy.ndarray itself, not of a subclass?
-fn is_exact_ndarray(obj: &Bound<'_, PyAny>) -> bool {
-    obj.get_type_ptr().cast() == Known::get().ndarray.as_ptr()
+fn is_exact_ndarray(known: &Known, obj: &Bound<'_, PyAny>) -> bool {
+    obj.get_type_ptr().cast() == known.ndarray.as_ptr()
 }
 
 /// The element type of an ndarray; None if it is not a number in native byte order, or if `obj` is no exact ndarray.
 fn storage_in(obj: &Bound<'_, PyAny>) -> PyResult<Option<Storage>> {
-    if !is_exact_ndarray(obj) {
+    if !is_exact_ndarray(Known::get(), obj) {
         return Ok(None);
     }
     let dtype = dtype_of(obj).to_owned();
@@ -75,12 +75,12 @@ impl<'py> Array<'py> {
     /// Logits.
     #[inline(always)]
     pub(crate) fn find_logits(obj: &Bound<'py, PyAny>) -> PyResult<Found<'py>> {
-        Self::find(obj, "logits", &Known::get().as_logits, Storage::is_float)
+        Self::find(obj, "logits", |known| &known.as_logits, Storage::is_float)
     }
 
     /// Real numbers.
     pub(crate) fn real(obj: &Bound<'py, PyAny>, name: &str) -> PyResult<Self> {
-        Ok(Self::find(obj, name, &Known::get().as_real, Storage::is_float)?.view())
+        Ok(Self::find(obj, name, |known| &known.as_real, Storage::is_float)?.view())
     }
 
     /// A real array of `shape`.
@@ -99,18 +99,18 @@ impl<'py> Array<'py> {
     /// Labels or probabilities.
     pub(crate) fn targets(obj: &Bound<'py, PyAny>) -> PyResult<Self> {
         let are_such = |storage| storage != Storage::Bool;
-        Ok(Self::find(obj, "targets", &Known::get().as_targets, are_such)?.view())
+        Ok(Self::find(obj, "targets", |known| &known.as_targets, are_such)?.view())
     }
 
     /// Classes, or other arrays that are viewed as integers.
     pub(crate) fn integers(obj: &Bound<'py, PyAny>, name: &str) -> PyResult<Self> {
         let is_integer = |storage: Storage| !storage.is_float() && storage != Storage::Bool;
-        Ok(Self::find(obj, name, &Known::get().as_indices, is_integer)?.view())
+        Ok(Self::find(obj, name, |known| &known.as_indices, is_integer)?.view())
     }
 
     /// Booleans.
     pub(crate) fn mask(obj: &Bound<'py, PyAny>) -> PyResult<Self> {
-        Ok(Self::find(obj, "where", &Known::get().as_mask, |storage| storage == Storage::Bool)?
+        Ok(Self::find(obj, "where", |known| &known.as_mask, |storage| storage == Storage::Bool)?
             .view())
     }
 
@@ -118,7 +118,7 @@ impl<'py> Array<'py> {
     /// its view.
     #[inline(always)]
     pub(crate) fn find_output(obj: &Bound<'py, PyAny>, name: &str) -> PyResult<Found<'py>> {
-        Self::find(obj, name, &Known::get().as_output, Storage::is_float)
+        Self::find(obj, name, |known| &known.as_output, Storage::is_float)
     }
 
     /// `obj` itself if it is an ndarray (not of a subclass) whose elements are accepted; otherwise the result of
@@ -127,19 +127,20 @@ impl<'py> Array<'py> {
     fn find(
         obj: &Bound<'py, PyAny>,
         name: &str,
-        converter: &Py<PyAny>,
+        converter: fn(&Known) -> &Py<PyAny>,
         are_such: fn(Storage) -> bool,
     ) -> PyResult<Found<'py>> {
+        let known = Known::get();
         let own =
-            if is_exact_ndarray(obj) { Known::get().storage_of(&dtype_of(obj)) } else { None };
+            if is_exact_ndarray(known, obj) { known.storage_of(&dtype_of(obj)) } else { None };
         match own.filter(|own| are_such(*own)) {
             Some(own) => Ok(Found(obj.clone(), own)),
-            None => find_like(obj, name, converter, are_such),
+            None => find_like(obj, name, converter(known), are_such),
         }
     }
 
     /// Refuses an output that is not of `shape`, read-only, or overlaps itself.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn refuse_output(
         &self,
         py: Python<'py>,
@@ -178,6 +179,7 @@ impl<'py> Array<'py> {
 
     /// Does each axis step over all axes with smaller strides? Then no two elements share memory. This is so in all
     /// layouts that slicing, transposing and reshaping make.
+    #[inline(never)]
     fn steps_over(&self) -> bool {
         let axes = self.axes().filter(|axis| axis.0 != 1);
         let mut axes = axes.map(|(len, stride)| (len, stride.unsigned_abs()));
