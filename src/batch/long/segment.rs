@@ -37,31 +37,15 @@ impl<F: Float> VectorJob<F> for SegmentStep<'_, '_, F> {
         let (own_z, kept) = (&mut own_z[..len], &mut kept[..len]);
         let own_weights = &mut own_weights[..len];
         // Scratch memory for the whole row, or for one segment.
-        let first = if plan.keeps_row { start } else { 0 };
-        let own_output = &mut own_output[first..][..len];
-        match step {
-            Step::ExactMax => {
-                panel.reload(row, start, own_z);
-                segment.max = exact_max(own_z);
-                return;
-            }
+        let own_output = &mut own_output[if plan.keeps_row { start } else { 0 }..][..len];
+        if matches!(step, Step::Fill(_)) && panel.output.is_none() {
             // For example a row that does not count, in a loss without a gradient.
-            Step::Fill(_) if panel.output.is_none() => return,
-            Step::Fill(value) => {
-                if panel.writes_directly() {
-                    panel.sink(row).part(start, len).fill(value);
-                } else {
-                    own_output.fill(value);
-                    let kept = panel.kept::<V>(token, row, start, kept);
-                    panel.store::<V>(token, row, start, kept, own_output);
-                }
-                return;
-            }
-            _ => {}
+            return;
         }
         let kept = panel.kept::<V>(token, row, start, kept);
+        let has_weights = matches!(step, Step::Reduce | Step::Special(_) | Step::Write(..));
         let mut weights = Weights::Absent;
-        if let (Some(target), false) = (target, matches!(step, Step::Max)) {
+        if let Some(target) = target.as_ref().filter(|_| has_weights) {
             weights = target.weights.part(start, len);
             if let Some(maker) = target.made_by {
                 (segment.mass, segment.is_lost) =
@@ -86,61 +70,62 @@ impl<F: Float> VectorJob<F> for SegmentStep<'_, '_, F> {
             next: Lines::of(panel.logits, row + 1, start, plan.asks_ahead),
             asks_for_outputs: plan.asks_for_outputs,
         };
-        if let Step::Special(max) = step {
+        let mut z = Source::from_slice(&[]);
+        if matches!(step, Step::ExactMax | Step::Special(_)) {
             panel.reload(row, start, own_z);
-            let none = Source::from_slice(&[]);
-            let partial = segment.partial;
-            let mut part =
-                Part { weights, partial, ..Part::new(none, F::default(), exps.reborrow()) };
-            how.special::<V>(token, &mut part, own_z, max, shifted_by.is_some());
-            segment.partial = part.partial;
-            return;
-        }
-        let z = if let Some(max) = *shifted_by {
+        } else if matches!(step, Step::Fill(_)) {
+            // The logits are not read.
+        } else if let Some(max) = *shifted_by {
             panel.reload(row, start, own_z);
             // Log-probabilities are computed from the logits themselves.
             if keeps {
                 shift(own_z, max, temperature.shift);
             }
-            Source::from_slice(own_z)
+            z = Source::from_slice(own_z);
         } else if panel.reads_directly() {
-            panel.direct(row).part(start, len)
+            z = panel.direct(row).part(start, len);
         } else {
             panel.load::<V>(token, row, start, kept, own_z);
-            Source::from_slice(own_z)
-        };
+            z = Source::from_slice(own_z);
+        }
+        let is_direct = panel.writes_directly();
+        let out = |exps| if is_direct { panel.sink(row).part(start, len) } else { exps };
         match step {
             Step::Max => segment.max = outlined!(V, token, maximum::<V>(token, z)).to_f64(),
+            Step::ExactMax => segment.max = exact_max(own_z),
             Step::Reduce => {
-                segment.partial =
-                    how.part::<V>(token, Part { weights, ..Part::new(z, max, exps.reborrow()) });
+                segment.partial = how.part::<V>(token, Part { weights, ..Part::new(z, max, exps) });
             }
+            Step::Special(max) => {
+                let (none, partial) = (Source::from_slice(&[]), segment.partial);
+                let mut part = Part { weights, partial, ..Part::new(none, F::default(), exps) };
+                how.special::<V>(token, &mut part, own_z, max, shifted_by.is_some());
+                segment.partial = part.partial;
+            }
+            Step::Fill(value) => out(exps).fill(value),
             Step::Write(done, label) => {
                 if keeps && plan.recomputes {
                     let how = Reduction { splits: false, keeps, ..how };
                     how.part::<V>(token, Part::new(z, max, exps.reborrow()));
                 }
-                let is_direct = panel.writes_directly();
                 let values = if keeps { exps.as_source() } else { z };
-                let out = if is_direct { panel.sink(row).part(start, len) } else { exps };
                 let label = label.map(|class| class.wrapping_sub(start));
                 match *shifted_by {
                     Some(max) if job.operation == Operation::LogSoftmax => {
-                        write_shifted(&done, out, temperature, own_z, max);
+                        write_shifted(&done, out(exps), temperature, own_z, max);
                     }
                     _ => {
-                        let output = Output { done, values, weights, label, out };
+                        let output = Output { done, values, weights, label, out: out(exps) };
                         write::<V>(token, output, plan.streams && is_direct);
                     }
                 }
                 if plan.streams {
                     fence();
                 }
-                if !is_direct {
-                    panel.store::<V>(token, row, start, kept, own_output);
-                }
             }
-            Step::ExactMax | Step::Special(_) | Step::Fill(_) => unreachable!("done above"),
+        }
+        if matches!(step, Step::Fill(_) | Step::Write(..)) && !is_direct {
+            panel.store::<V>(token, row, start, kept, own_output);
         }
     }
 }
