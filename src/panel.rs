@@ -187,21 +187,29 @@ impl<F: Float> Panel<'_, F> {
         true
     }
 
-    /// Copies contiguous rows to `count` rows of the output from `first` on, like [`Panel::load_neighbours`].
-    pub(crate) fn store_neighbours<V: Vector<Scalar = F>>(
+    /// Copies contiguous rows, which begin `pitch` elements apart, to `count` rows of the output from `first` on, unless
+    /// they were written there directly. Rows that are neighbours class by class are copied like
+    /// [`Panel::load_neighbours`] does, others one by one.
+    #[inline(always)]
+    pub(crate) fn store_rows<V: Vector<Scalar = F>>(
         &self,
         token: V::Token,
         (first, count, pitch): (usize, usize, usize),
-        rows: &[F],
-        columns: &mut [F],
         (streams, asks_ahead): (bool, bool),
-    ) -> bool {
-        let Some(output) = self.output else { return true };
+        (rows, kept): (&mut [F], &[F]),
+        columns: &mut [F],
+    ) {
+        let Some(output) = self.output.filter(|_| !self.writes_directly()) else { return };
         let len = count.next_multiple_of(V::LANES);
         let has_room = len * pitch <= rows.len() && len * V::LANES <= columns.len();
-        let is_plain = self.mask.is_none();
         let column = output.columns::<F>(first, count);
-        let Some(column) = column.filter(|_| is_plain && has_room) else { return false };
+        let Some(column) = column.filter(|_| self.mask.is_none() && has_room) else {
+            for (i, row) in rows.chunks_exact_mut(pitch).take(count).enumerate() {
+                let kept = kept.get(i * pitch..).unwrap_or_default();
+                self.store::<V>(token, first + i, 0, kept, &mut row[..output.classes()]);
+            }
+            return;
+        };
         outlined!(V, token, {
             let classes = output.classes();
             for class in (0..classes).step_by(V::LANES) {
@@ -231,6 +239,5 @@ impl<F: Float> Panel<'_, F> {
                 }
             }
         });
-        true
     }
 }

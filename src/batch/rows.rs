@@ -49,36 +49,15 @@ impl<F: Float> Block<'_, F> {
                 group.run::<V>(token, &mut left, special, &mut reduced);
             }
             let [values, kept, _, hessian] = &mut memory;
-            store_rows::<V>(token, panel, plan, (first, count), values, kept, columns);
+            let hints = (plan.streams, asks_ahead);
+            panel.store_rows::<V>(token, place, hints, (values, kept), columns);
             if let Some(panel) = &job.hessian_panel() {
                 outlined!(V, token, {
-                    store_rows::<V>(token, panel, plan, (first, count), hessian, kept, columns);
+                    panel.store_rows::<V>(token, place, hints, (hessian, kept), columns);
                 });
             }
             first += count;
         }
-    }
-}
-
-/// Copies `count` rows from `first` on from scratch memory to the output, unless they were written there directly.
-#[inline(always)]
-fn store_rows<V: Vector>(
-    token: V::Token,
-    panel: &Panel<'_, V::Scalar>,
-    plan: &Plan<'_, V::Scalar>,
-    (first, count): (usize, usize),
-    rows: &mut [V::Scalar],
-    kept: &[V::Scalar],
-    columns: &mut [V::Scalar],
-) {
-    let Some(output) = panel.output.filter(|_| !panel.writes_directly()) else { return };
-    let (place, hints) = ((first, count, plan.pitch), (plan.streams, plan.asks_ahead.is_some()));
-    if panel.store_neighbours::<V>(token, place, rows, columns, hints) {
-        return;
-    }
-    for (i, row) in rows.chunks_exact_mut(plan.pitch).take(count).enumerate() {
-        let kept = kept.get(i * plan.pitch..).unwrap_or_default();
-        panel.store::<V>(token, first + i, 0, kept, &mut row[..output.classes()]);
     }
 }
 
