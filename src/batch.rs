@@ -23,7 +23,7 @@ mod workspace;
 use crate::error::Error;
 use crate::kernel::{Formula, Operation, Temperature};
 use crate::panel::Panel;
-use crate::simd::{Float, MOST_LANES, RowsMut, Vector, VectorJob, fence, outlined};
+use crate::simd::{Float, RowsMut, Vector, VectorJob, fence, outlined};
 use crate::target::{RowTarget, SmoothedTargets};
 pub(crate) use long::chunk::finish_chunks;
 pub use long::chunk::{CHUNK_ROW, ROW_CONSTANTS, SEGMENT_SUMS};
@@ -33,7 +33,7 @@ pub use run::{Checkpoint, Run};
 use std::ops::Range;
 use top::Heaps;
 pub(crate) use top::Top;
-use workspace::Workspace;
+pub(crate) use workspace::Workspace;
 
 /// An operation on the rows of a batch, with its inputs and outputs.
 pub(crate) struct Job<'j, F: Float> {
@@ -129,23 +129,20 @@ impl<'j, F: Float> Job<'j, F> {
 
     /// Writes the scalar and the lse of a row.
     fn put(&self, row: usize, scalar: f64, lse: f64) {
-        self.put_rows(row, &[scalar], &[lse]);
+        self.put_rows(row, &mut [scalar], &mut [lse]);
     }
 
-    /// The same for at most [`MOST_LANES`] rows from `first` on.
+    /// The same for several rows from `first` on.
     #[inline(always)]
-    fn put_rows(&self, first: usize, scalars: &[f64], lse: &[f64]) {
+    fn put_rows(&self, first: usize, scalars: &mut [f64], lse: &mut [f64]) {
         for (out, values) in [(self.scalars, scalars), (self.lse, lse)] {
             let Some(out) = out else { continue };
             if self.rounds {
-                let mut rounded = [0.0; MOST_LANES];
-                for (rounded, value) in rounded.iter_mut().zip(values) {
-                    *rounded = F::from_f64(*value).to_f64();
+                for value in &mut *values {
+                    *value = F::from_f64(*value).to_f64();
                 }
-                out.set_rows(first, &rounded[..values.len()]);
-            } else {
-                out.set_rows(first, values);
             }
+            out.set_rows(first, values);
         }
     }
 
@@ -162,7 +159,9 @@ impl<'j, F: Float> Job<'j, F> {
     /// The targets, if those of different rows differ in their labels only.
     fn same(&self) -> Option<Same<'_, F>> {
         let (labels, target) = self.targets.as_ref()?.rows.labels_alone()?;
-        Some(Same { labels, scale: self.scale(target.weight), target })
+        let has_ignored = labels.counted < labels.rows;
+        let (labels, scale) = (labels.classes(), self.scale(target.weight));
+        Some(Same { labels, has_ignored, target, scale })
     }
 
     /// The factor of the gradient of a row with this weight.
@@ -182,6 +181,8 @@ impl<'j, F: Float> Job<'j, F> {
 /// Targets that are the same for all rows, except for their labels.
 struct Same<'s, F> {
     labels: &'s [u32],
+    /// Are some labels ignored?
+    has_ignored: bool,
     /// The target of every row, except for its label.
     target: RowTarget<'s, F>,
     /// The factor of the gradient.

@@ -28,7 +28,7 @@ pub use chunk::{ChunkTarget, Smoothing, finish_chunks};
 pub use cross_entropy_terms::TermsOut;
 pub use inputs::{read_labels, read_prior, read_probabilities, read_weights};
 
-use crate::batch::{Job, Run, Targets as BatchTargets};
+use crate::batch::{Job, Run, Targets as BatchTargets, Workspace};
 use crate::error::Error;
 use crate::kernel::Temperature;
 use crate::math::count;
@@ -172,11 +172,12 @@ impl CrossEntropy<'_> {
         assert!(self.targets.rows() == logits.rows(), "one target for each row");
         batch.assert_same_shape(grad);
         // For few rows no memory is allocated.
-        let (mut few, mut many) = ([0.0; 8], Vec::new());
+        let (mut few, mut many) = ([0.0; 8], None);
         if losses.is_none() && logits.rows() > few.len() {
-            many = run.defaults(logits.rows())?;
+            many = Some(Workspace::new(logits.rows(), 1)?);
         }
-        let row_losses = few.get_mut(..logits.rows()).unwrap_or(&mut many);
+        let few = few.get_mut(..logits.rows()).unwrap_or_default();
+        let row_losses = many.as_mut().map_or(few, Workspace::own);
         let own_losses = RowsMut::from_slice(row_losses, 1);
         let losses = losses.map_or(&own_losses, |losses| &*losses);
         batch.assert_one_per_row(losses);

@@ -147,7 +147,7 @@ impl<F: Float> Group<'_, F> {
                 scalars[row.at] = if job.targets.is_some() { f64::NAN } else { max };
             }
         }
-        job.put_rows(first, &scalars[..self.len], &lse[..self.len]);
+        job.put_rows(first, &mut scalars[..self.len], &mut lse[..self.len]);
         if panel.output.is_none() {
             return;
         }

@@ -4,7 +4,8 @@ mod store;
 
 use super::{Block, Plan, Same, Targets};
 use crate::kernel::{
-    MOST_TILES, TargetLanes, Tile, Tiles, WeightKind, from_run, load, room, tiles_at_once,
+    MOST_TILES, Results, TargetLanes, Tile, Tiles, WeightKind, from_run, load, room, tiles_at_once,
+    to_run,
 };
 use crate::math;
 use crate::simd::{Cache, Float, MOST_LANES, Sink, Source, Vector, outlined};
@@ -41,12 +42,14 @@ struct Scratch<'t, F: Float> {
     weights: &'t mut [F],
     kept: &'t mut [F],
     writer: Writer<'t, F>,
+    results: &'t mut Results,
     /// The targets of the rows of a tile, zeros for rows that do not count.
     target: &'t mut TargetLanes,
     /// Are there rows in the tile that do not count?
     is_mixed: bool,
     is_lost: [bool; MOST_LANES],
-    /// The logits of all rows, if they are read directly and are one run of elements; and the outputs.
+    /// The logits of all rows, if they are read directly and are one run of elements; and the outputs, if all are
+    /// written.
     all: Option<Source<'t, F>>,
     all_outputs: Option<Sink<'t, F>>,
 }
@@ -77,25 +80,31 @@ impl<F: Float> Block<'_, F> {
         let len = tile_len(logits.classes(), V::LANES);
         let mut scratch = &mut *self.scratch;
         let mut take = |len| scratch.split_off_mut(..len).expect("as many as are had");
-        let of_all = |same: &Same<'_, F>| TargetLanes::of_all(&same.target, same.scale);
         let shared = job.targets.as_ref().and_then(|targets| targets.rows.weights_of_all());
-        let mut target = plan.same.as_ref().map(of_all).unwrap_or_default();
+        let mut target = TargetLanes::default();
+        if let Some(same) = &plan.same {
+            target = TargetLanes::of_all(&same.target, same.scale);
+        }
+        // Two statements: the elements of a tuple would be copied, and would need the stack twice.
         let mut tiles = [const { Tile::empty() }; N];
+        let mut results = Results::ZEROS;
         for tile in &mut tiles {
             (tile.z, tile.out) = (take(len), take(len));
         }
+        let outputs = job.panel.output.filter(|_| job.panel.mask.is_none());
         let scratch = &mut Scratch {
             plan,
             tiles: &mut tiles[..N.min(tiles_at_once(logits.classes()))],
             weight_kind: shared.as_ref().map(WeightKind::of),
             writer: Writer::new(take(len + 3 * V::LANES), range.end),
+            results: &mut results,
             weights: take(len),
             kept: take(N * len),
             target: &mut target,
             is_mixed: false,
             is_lost: [false; MOST_LANES],
             all: logits.run(0, logits.rows()).filter(|_| job.panel.is_plain()),
-            all_outputs: job.panel.output.and_then(|output| output.run(0, output.rows())),
+            all_outputs: outputs.and_then(|output| output.run(0, output.rows())),
         };
         if let Some(Weights::Row(weights)) = shared {
             let lanes = scratch.weights.chunks_exact_mut(V::LANES).enumerate();
@@ -111,7 +120,7 @@ impl<F: Float> Scratch<'_, F> {
         let mut first = start;
         while first < end {
             let most = (end - first).min(self.tiles.len() * V::LANES);
-            let same = self.plan.same.as_ref();
+            let same = self.plan.same.as_ref().filter(|same| same.has_ignored);
             let labels = same.map_or(&[][..], |same| &same.labels[first..][..most]);
             // A tile with rows that do not count is computed alone, since their targets differ.
             let has_ignored = labels.contains(&NO_CLASS);
@@ -145,7 +154,6 @@ impl<F: Float> Scratch<'_, F> {
         let (plan, job) = (self.plan, self.plan.job);
         let (panel, classes) = (&job.panel, job.panel.logits.classes());
         let (tiles, end, len) = (count.div_ceil(V::LANES), first + count, classes * V::LANES);
-        let rows_of = |tile: &Tile<'_, F>| (tile.first, V::LANES.min(end - tile.first));
         let most = (tiles - 1) * len + room(classes, V::LANES);
         let run = self.all.map(|all| all.part(first * classes, usize::MAX));
         let run = run.filter(|run| run.len() >= most);
@@ -156,20 +164,25 @@ impl<F: Float> Scratch<'_, F> {
             }
         }
         if run.is_none() {
-            for i in 0..tiles {
-                self.load::<V>(token, i, rows_of(&self.tiles[i]));
+            for (i, first) in (first..end).step_by(V::LANES).enumerate() {
+                self.load::<V>(token, i, (first, V::LANES.min(end - first)));
             }
         }
         self.ask::<V>(first * classes..end * classes);
         let mut is_read = [true; MOST_LANES];
         let weight_kind = if let Some(same) = &plan.same {
-            for tile in &mut self.tiles[..tiles] {
-                let (first, count) = rows_of(tile);
-                set_labels(same, &same.labels[first..][..count], &mut tile.labels);
+            let labels = &same.labels[first..][..count];
+            let has_spike = same.target.spike != 0.0;
+            for (tile, labels) in self.tiles.iter_mut().zip(labels.chunks(V::LANES)) {
+                for (of_tile, label) in tile.labels.iter_mut().zip(labels) {
+                    // As a signed number, [`NO_CLASS`] is −1: no class, as where the label has no weight.
+                    let label = if has_spike { label.cast_signed() } else { -1 };
+                    *of_tile = F::from_f64(label.into());
+                }
             }
             // Some rows of this tile, or of the previous one, do not count.
             if is_mixed || self.is_mixed {
-                self.set_targets(same, &same.labels[first..][..count], is_mixed, &mut is_read);
+                self.set_targets(same, labels, is_mixed, &mut is_read);
             }
             WeightKind::of(&same.target.weights)
         } else if let Some(targets) = &job.targets {
@@ -202,13 +215,20 @@ impl<F: Float> Scratch<'_, F> {
             is_lost: &self.is_lost,
             reread: &reread,
         };
-        kernel.run::<V>(token, &mut self.tiles[..tiles]);
-        let kept = self.kept.chunks_exact(tile_len(classes, V::LANES));
-        for (tile, kept) in self.tiles[..tiles].iter().zip(kept) {
-            let rows @ (first, count) = rows_of(tile);
-            job.put_rows(first, &tile.scalar[..count], &tile.lse[..count]);
-            let all = self.all_outputs.as_mut().map(Sink::reborrow);
-            self.writer.write::<V>(token, (panel, all), rows, (&*tile.out, kept), plan.streams);
+        kernel.run::<V>(token, &mut self.tiles[..tiles], self.results);
+        let Results { scalars, lse } = &mut *self.results;
+        job.put_rows(first, &mut scalars[..count], &mut lse[..count]);
+        if let Some(all) = self.all_outputs.as_mut().filter(|_| count > 1 && !plan.streams) {
+            let tiles = self.tiles[..tiles].iter().map(|tile| &*tile.out);
+            let mut rows = all.reborrow().part(first * classes, count * classes);
+            to_run::<V>(token, tiles, classes, &mut rows);
+        } else {
+            let kept = self.kept.chunks_exact(tile_len(classes, V::LANES));
+            for (tile, kept) in self.tiles[..tiles].iter().zip(kept) {
+                let all = self.all_outputs.as_mut().map(Sink::reborrow);
+                let rows = (tile.first, V::LANES.min(end - tile.first));
+                self.writer.write::<V>(token, (panel, all), rows, (&*tile.out, kept), plan.streams);
+            }
         }
         if job.hessian.is_some() {
             self.store_hessian::<V>(token, (first, count));
@@ -338,25 +358,5 @@ impl<F: Float> Scratch<'_, F> {
         }
         let own_kind = if has_weights { WeightKind::Each } else { WeightKind::Absent };
         self.weight_kind.unwrap_or(own_kind)
-    }
-}
-
-/// The labels of the rows of a tile as numbers; −1 if there is none, or if it has no weight.
-#[inline(always)]
-fn set_labels<F: Float>(same: &Same<'_, F>, labels: &[u32], of_tile: &mut [F; MOST_LANES]) {
-    // As a signed number, [`NO_CLASS`] is −1.
-    let number = |label: u32| F::from_f64(f64::from(label.cast_signed()));
-    // A full tile has loops of a fixed length, which are vectorized; a partial tile has short loops.
-    if let Ok(labels) = <[u32; MOST_LANES]>::try_from(labels) {
-        for lane in 0..MOST_LANES {
-            of_tile[lane] = number(labels[lane]);
-        }
-    } else {
-        for (lane, label) in labels.iter().enumerate() {
-            of_tile[lane] = number(*label);
-        }
-    }
-    if same.target.spike == 0.0 {
-        of_tile.fill(F::from_f64(-1.0));
     }
 }

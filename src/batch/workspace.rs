@@ -8,7 +8,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread::panicking;
 
 /// One slice for each thread of a call.
-pub(super) struct Workspace<F: Float> {
+pub(crate) struct Workspace<F: Float> {
     /// The slices of earlier calls, which this call holds until it ends.
     kept: Option<MutexGuard<'static, Slices<F>>>,
     /// New slices, used if another call holds those that are kept.
@@ -21,7 +21,7 @@ const MOST_KEPT: usize = 1 << 22;
 
 impl<F: Float> Workspace<F> {
     /// A slice of `len` elements for each of `threads` threads. Their contents are left over from other calls.
-    pub(super) fn new(len: usize, threads: usize) -> Result<Self, Error> {
+    pub(crate) fn new(len: usize, threads: usize) -> Result<Self, Error> {
         // If another thread held a lock when this process was forked, it stays locked: the next one is taken.
         let kept = F::kept().iter().find_map(try_lock);
         let mut workspace = Self { kept, new: Vec::new(), len };
@@ -43,7 +43,7 @@ impl<F: Float> Workspace<F> {
     }
 
     /// The slice of a call on one thread.
-    pub(super) fn own(&mut self) -> &mut [F] {
+    pub(crate) fn own(&mut self) -> &mut [F] {
         let slices = self.kept.as_deref_mut().unwrap_or(&mut self.new);
         let slice = slices[0].get_mut().unwrap_or_else(PoisonError::into_inner);
         from_line(slice, self.len)

@@ -44,14 +44,15 @@ impl<V: Vector> Total<V> {
 pub(super) fn write_tile<V: Vector>(
     token: V::Token,
     c: f64,
-    rows: &ReducedLanes<V::Doubles>,
+    rows: &ReducedLanes,
     factor: V,
     least: V,
     e: &[V::Scalar],
     h: &mut [V::Scalar],
 ) {
     outlined!(V, token, {
-        let total = Total::<V>::new(c, [rows.sum, rows.lost, rows.top]);
+        let ReducedLanes { sum, lost, top, .. } = rows.vectors(token, 0);
+        let total = Total::<V>::new(c, [sum, lost, top]);
         for (e, h) in e.chunks_exact(V::LANES).zip(h.chunks_exact_mut(V::LANES)) {
             total.hessian(V::from_slice(token, e), factor, least).to_slice(h);
         }

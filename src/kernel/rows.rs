@@ -186,9 +186,10 @@ impl TargetLanes {
     /// The same target in all lanes.
     #[inline(always)]
     pub(crate) fn of_all<F: Float>(target: &RowTarget<'_, F>, scale: f64) -> Self {
-        let mut lanes = Self::default();
-        (0..MOST_LANES).for_each(|lane| lanes.set(lane, target, scale));
-        lanes
+        let RowTarget { spike, beta, smooth_mass, weight, .. } = *target;
+        let [spike, beta, smooth_mass, weight, scale] =
+            [spike, beta, smooth_mass, weight, scale].map(|value| [value; MOST_LANES]);
+        Self { spike, beta, smooth_mass, weight, scale }
     }
 
     /// Sets the target of the row in a lane. The loss is multiplied by `target.weight`, the gradient by `scale`.

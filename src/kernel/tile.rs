@@ -24,7 +24,7 @@ mod sweep;
 mod write;
 
 use super::exp::{Base, Exponential, is_double};
-use super::finish::{Formula, Lanes, ReducedLanes, Slopes, TargetLanes};
+use super::finish::{Formula, ReducedLanes, Slopes, TargetLanes};
 use super::reduce::WeightKind;
 use super::rows::Operation;
 use crate::math::{Real, two_sum};
@@ -38,6 +38,9 @@ pub(crate) const MOST_IN_TILES: usize = 112;
 
 /// The largest number of tiles that are computed together.
 pub(crate) const MOST_TILES: usize = 4;
+
+/// Rows of these tiles.
+const MOST_ROWS: usize = MOST_TILES * MOST_LANES;
 
 /// The number of tiles that are computed together. More classes keep the processor busy longer, and need more of the
 /// first-level cache.
@@ -72,10 +75,9 @@ pub(crate) struct Tile<'m, F> {
     pub(crate) labels: [F; MOST_LANES],
     /// M for the sweep, which is 0 in shifted rows.
     max: [F; MOST_LANES],
+    /// z_y, shifted as well; −inf if there is no label.
+    z_label: [F; MOST_LANES],
     reduced: ReducedLanes,
-    /// The lse, the loss or, for log-probabilities, L.
-    pub(crate) scalar: Lanes,
-    pub(crate) lse: Lanes,
     /// The row in the first lane.
     pub(crate) first: usize,
     /// LANES of class 0, of class 1, ...
@@ -85,6 +87,18 @@ pub(crate) struct Tile<'m, F> {
     specials: Option<Specials>,
 }
 
+/// The numbers that the rows of all tiles have as their results, in the order of the rows.
+#[repr(align(64))]
+pub(crate) struct Results {
+    /// The lse, the loss or, for log-probabilities, L.
+    pub(crate) scalars: [f64; MOST_ROWS],
+    pub(crate) lse: [f64; MOST_ROWS],
+}
+
+impl Results {
+    pub(crate) const ZEROS: Self = Self { scalars: [0.0; MOST_ROWS], lse: [0.0; MOST_ROWS] };
+}
+
 impl<F: Float> Tile<'_, F> {
     /// Without memory. As a constant it is written to an array in place, while tiles that a function returns would be
     /// copied and would need the stack twice.
@@ -92,9 +106,8 @@ impl<F: Float> Tile<'_, F> {
         Self {
             labels: [F::NEG_INFINITY; MOST_LANES],
             max: [F::NEG_INFINITY; MOST_LANES],
+            z_label: [F::NEG_INFINITY; MOST_LANES],
             reduced: ReducedLanes::ZEROS,
-            scalar: [0.0; MOST_LANES],
-            lse: [0.0; MOST_LANES],
             first: 0,
             z: &mut [],
             out: &mut [],
@@ -106,13 +119,18 @@ impl<F: Float> Tile<'_, F> {
 impl<F: Float> Tiles<'_, F> {
     /// Reduces the logits of the tiles and writes their outputs. The Hessian overwrites the logits.
     #[inline(always)]
-    pub(crate) fn run<V: Vector<Scalar = F>>(&self, token: V::Token, tiles: &mut [Tile<'_, F>]) {
+    pub(crate) fn run<V: Vector<Scalar = F>>(
+        &self,
+        token: V::Token,
+        tiles: &mut [Tile<'_, F>],
+        results: &mut Results,
+    ) {
         use Operation::{Gradient, LogSoftmax, LogSumExp, Loss, Softmax};
         use WeightKind::{Absent, Each, Ones};
         // Compiled for each named case separately, without the code that it does not need.
         macro_rules! run {
             ($operation:expr, $weights:expr) => {
-                outlined!(V, token, self.steps::<V>(($operation, $weights), token, tiles))
+                outlined!(V, token, self.steps::<V>(($operation, $weights), token, tiles, results))
             };
         }
         match (self.formula.operation, self.weight_kind) {
@@ -132,41 +150,34 @@ impl<F: Float> Tiles<'_, F> {
         V::from_slice(token, &self.weights[class * V::LANES..])
     }
 
-    /// M; arbitrary for rows with a NaN, which the sums detect.
+    /// The largest of `values`, which have LANES of class 0, of class 1, ..., in each lane, and the one at the label,
+    /// `none` in lanes without a label. The largest is arbitrary for rows with a NaN, which the sums detect.
     #[inline(always)]
-    fn maxima<V: Vector<Scalar = F>>(token: V::Token, z: &[F]) -> V {
-        // Of the even classes and of the odd ones, since each maximum waits for the one before.
-        let mut max = [V::splat(token, F::NEG_INFINITY); 2];
-        let mut pairs = z.chunks_exact(const { 2 * V::LANES });
-        for z in &mut pairs {
-            max[0] = max[0].max(V::from_slice(token, z));
-            max[1] = max[1].max(V::from_slice(token, &z[V::LANES..]));
-        }
-        if !pairs.remainder().is_empty() {
-            max[0] = max[0].max(V::from_slice(token, pairs.remainder()));
-        }
-        max[0].max(max[1])
-    }
-
-    /// The elements at the labels of two arrays, which have LANES of class 0, of class 1, ...; `none` for rows without
-    /// a label.
-    #[inline(always)]
-    fn at_labels<V: Vector<Scalar = F>>(
+    fn largest_and_at_labels<V: Vector<Scalar = F>>(
         token: V::Token,
+        values: &[F],
         labels: &[F],
-        (values, others): (&[F], &[F]),
-        none: [F; 2],
+        none: F,
     ) -> [V; 2] {
         let (mut number, next) = (V::splat(token, F::default()), V::splat(token, F::from_f64(1.0)));
-        let labels = V::from_slice(token, labels);
-        let [mut value, mut other] = none.map(inlined!(|none| V::splat(token, none)));
-        for (values, others) in values.chunks_exact(V::LANES).zip(others.chunks_exact(V::LANES)) {
-            let is_label = number.eq(labels);
-            value = V::select(is_label, V::from_slice(token, values), value);
-            other = V::select(is_label, V::from_slice(token, others), other);
+        let (labels, mut at_label) = (V::from_slice(token, labels), V::splat(token, none));
+        // Of the even classes and of the odd ones, since each maximum waits for the one before.
+        let mut largest = [V::splat(token, F::NEG_INFINITY); 2];
+        let mut take = inlined!(|values: &[F], largest: &mut V| {
+            let values = V::from_slice(token, values);
+            *largest = largest.max(values);
+            at_label = V::select(number.eq(labels), values, at_label);
             number = number + next;
+        });
+        let mut pairs = values.chunks_exact(const { 2 * V::LANES });
+        for pair in &mut pairs {
+            take(pair, &mut largest[0]);
+            take(&pair[V::LANES..], &mut largest[1]);
         }
-        [value, other]
+        if !pairs.remainder().is_empty() {
+            take(pairs.remainder(), &mut largest[0]);
+        }
+        [largest[0].max(largest[1]), at_label]
     }
 
     /// Are these maxima in the range of the sweep?
@@ -182,14 +193,23 @@ impl<F: Float> Tiles<'_, F> {
         what: (Operation, WeightKind),
         token: V::Token,
         tiles: &mut [Tile<'_, F>],
+        Results { scalars, lse }: &mut Results,
     ) {
         for tile in &mut *tiles {
-            let mut max = Self::maxima::<V>(token, &tile.z[..self.len]);
+            let find = inlined!(|tile: &Tile<'_, F>| {
+                let z = &tile.z[..self.len];
+                Self::largest_and_at_labels::<V>(token, z, &tile.labels, F::NEG_INFINITY)
+            });
+            let [mut max, mut z_label] = find(tile);
             tile.specials = None;
             if !self.are_in_range(max) {
                 max = self.shift_specials(tile, max);
+                [_, z_label] = find(tile);
             }
             max.to_slice(&mut tile.max);
+            if matches!(what.0, Operation::Loss | Operation::Gradient) {
+                z_label.to_slice(&mut tile.z_label);
+            }
         }
         for tile in &mut *tiles {
             self.exponentials::<V>(token, tile);
@@ -201,8 +221,9 @@ impl<F: Float> Tiles<'_, F> {
         let target = self.target.splat::<V::Eight>(token);
         let shares_slopes = !V::IS_COMPACT && self.has_one_target && self.formula.z_loss == 0.0;
         let slopes = if shares_slopes { Slopes::ordinary::<F>(&target) } else { None };
-        for tile in &mut *tiles {
-            self.write::<V>(what, token, (&target, slopes), tile);
+        let results = scalars.chunks_exact_mut(V::LANES).zip(lse.chunks_exact_mut(V::LANES));
+        for (tile, results) in tiles.iter_mut().zip(results) {
+            self.write::<V>(what, token, (&target, slopes), tile, results);
         }
     }
 
@@ -249,27 +270,20 @@ impl<F: Float> Tiles<'_, F> {
         one.to_slice(&mut rows.unit);
         if matches!(operation, Operation::Loss | Operation::Gradient) {
             dot.to_slice(&mut rows.dot);
-            let lowest = F::NEG_INFINITY;
-            let z_label: V;
-            if operation == Operation::Gradient {
-                let e_label: V;
-                [z_label, e_label] =
-                    Self::at_labels(token, &tile.labels, (z, e), [lowest, F::default()]);
-                V::Doubles::widen(e_label).to_slice(&mut rows.exp_label);
-            } else {
-                [z_label, _] = Self::at_labels(token, &tile.labels, (z, z), [lowest; 2]);
-            }
-            // In a shifted row, z_y is shifted as well.
+            let z_label = V::from_slice(token, &tile.z_label);
             (wide_max - V::Doubles::widen(z_label)).to_slice(&mut rows.gap);
+            if operation == Operation::Gradient {
+                V::Doubles::widen(exp.of(z_label, base)).to_slice(&mut rows.exp_label);
+            }
         }
         if operation == Operation::Gradient {
             let weight_label: V::Doubles = match weights {
                 WeightKind::Absent => one.like(0.0),
                 WeightKind::Ones => one,
                 WeightKind::Each => {
-                    let (all, none) = (&self.weights[..self.len], [F::default(); 2]);
-                    let [weight, _]: [V; 2] =
-                        Self::at_labels(token, &tile.labels, (all, all), none);
+                    let (weights, none) = (&self.weights[..self.len], F::default());
+                    let [_, weight] =
+                        Self::largest_and_at_labels::<V>(token, weights, &tile.labels, none);
                     V::Doubles::widen(weight)
                 }
             };

@@ -65,23 +65,31 @@ pub(crate) fn from_run<V: Vector>(
     }
 }
 
-/// Writes a tile to rows that follow one another, as many as `rows` holds.
+/// Writes tiles, one after the other, to rows that follow one another, as many as `rows` holds.
 #[inline(always)]
-pub(crate) fn to_run<V: Vector>(
+pub(crate) fn to_run<'t, V: Vector>(
     token: V::Token,
-    tile: &[V::Scalar],
+    tiles: impl IntoIterator<Item = &'t [V::Scalar]>,
     classes: usize,
     rows: &mut Sink<'_, V::Scalar>,
 ) {
+    let (tiles, len) = (tiles.into_iter().enumerate(), V::LANES * classes);
     if classes <= V::LANES {
-        return write_block::<V>(token, Source::from_slice(tile), classes, rows);
+        return outlined!(V, token, {
+            for (i, tile) in tiles {
+                let rows = &mut rows.reborrow().part(i * len, len);
+                transpose::<V>(token, Source::from_slice(tile), V::LANES, rows, classes);
+            }
+        });
     }
-    // The last vector of a row also overwrites the first classes of the next rows. So these are written later: the
-    // blocks go from the last to the first.
-    for block in (0..classes.div_ceil(V::LANES)).rev() {
-        let tile = Source::from_slice(&tile[block * V::LANES * V::LANES..]);
-        let rows = &mut rows.reborrow().part(block * V::LANES, usize::MAX);
-        write_block::<V>(token, tile, classes, rows);
+    for (i, tile) in tiles {
+        // The last vector of a row also overwrites the first classes of the next rows. So these are written later: the
+        // blocks of a tile go from the last to the first.
+        for block in (0..classes.div_ceil(V::LANES)).rev() {
+            let tile = Source::from_slice(&tile[block * V::LANES * V::LANES..]);
+            let rows = &mut rows.reborrow().part(i * len + block * V::LANES, usize::MAX);
+            write_block::<V>(token, tile, classes, rows);
+        }
     }
 }
 

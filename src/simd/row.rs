@@ -48,7 +48,9 @@ pub(crate) fn transpose<V: Vector>(
     target_stride: usize,
 ) {
     check(0, (V::LANES - 1) * stride + V::LANES, source.len);
-    let (source, target, len) = (source.start, target.row.start.cast_mut(), target.row.len);
+    // In a loop over blocks, the compiler would keep the address of each row in memory.
+    let (source, row) = (source.in_one_register(), target.row.in_one_register());
+    let (source, target, len) = (source.start, row.start.cast_mut(), row.len);
     // SAFETY: all vectors lie inside the source, by the check; `len` elements of the target are writable.
     unsafe { transpose_block::<V>(token, Block { source, stride, target, target_stride, len }) };
 }

@@ -50,7 +50,7 @@ pub(super) unsafe fn transpose_block<V: Vector>(token: V::Token, block: Block<V:
         return unsafe { x86::block_with_avx2(proof, block) };
     }
     let Block { target, target_stride, len, .. } = block;
-    if V::IS_ONE_REGISTER && target_stride < V::LANES && V::LANES * target_stride == len {
+    if V::IS_ONE_REGISTER && target_stride < V::LANES && V::LANES * target_stride <= len {
         // SAFETY: as the caller says.
         let vectors = unsafe { columns::<V>(token, block) };
         each_lane!(V, |lane| {
@@ -64,12 +64,18 @@ pub(super) unsafe fn transpose_block<V: Vector>(token: V::Token, block: Block<V:
         // SAFETY: as the caller says.
         let vectors = unsafe { columns::<V>(token, block) };
         each_lane!(V, |lane| {
-            // SAFETY: whole vectors inside `len` scalars.
-            unsafe { vectors[lane].store(target.add(lane * target_stride)) };
+            // Four columns are left out if none of them is defined.
+            if lane / 4 * 4 < block.stride {
+                // SAFETY: whole vectors inside `len` scalars.
+                unsafe { vectors[lane].store(target.add(lane * target_stride)) };
+            }
         });
         return;
     }
-    // A separate function: otherwise the stack that it needs would be reserved for each tile, even if it is not used.
+    // A separate function: otherwise the stack that it needs would be reserved for each tile, even if it is not used. It
+    // borrows a copy, so that the numbers above stay in registers.
+    let block = (block,).0;
+    let Block { target, target_stride, len, .. } = block;
     outlined!(V, token, {
         // SAFETY: as the caller says.
         let vectors = unsafe { columns::<V>(token, block) };

@@ -2,7 +2,7 @@
 
 mod made;
 
-use super::{LossTerms, NO_CLASS, Prior, ProbabilityRow, Targets, WeightValues, unit_of};
+use super::{Labels, LossTerms, NO_CLASS, Prior, ProbabilityRow, Targets, WeightValues, unit_of};
 use crate::error::Error;
 use crate::math::count;
 use crate::simd::{Float, Rows, Source};
@@ -183,14 +183,14 @@ impl<'a, F: Float> SmoothedTargets<'a, F> {
 
     /// The labels, and the target that all rows have except for the label, if the rows differ in nothing else.
     #[inline(always)]
-    pub(crate) fn labels_alone(&self) -> Option<(&[u32], RowTarget<'_, F>)> {
+    pub(crate) fn labels_alone(&self) -> Option<(&Labels, RowTarget<'_, F>)> {
         let Targets::Labels(labels) = self.targets else { return None };
         let LossTerms { class_weight, sample_weight, label_smoothing, .. } = *self.terms;
         let is_alone = class_weight.is_none() && sample_weight.is_none() && self.kept.is_none();
         if !is_alone || self.weights_of_all().is_none() {
             return None;
         }
-        Some((labels.classes(), RowTarget { spike: 1.0 - label_smoothing, ..self.smooth(0) }))
+        Some((labels, RowTarget { spike: 1.0 - label_smoothing, ..self.smooth(0) }))
     }
 
     /// The normal form of row `row`; `None` where it does not count.

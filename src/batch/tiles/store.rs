@@ -36,19 +36,14 @@ impl<'m, F: Float> Writer<'m, F> {
         let Some(output) = panel.output else { return };
         let classes = output.classes();
         if panel.mask.is_none() {
-            match all {
-                Some(all) if streams => {
-                    return self.stream::<V>(token, (all, classes), (first, count), tile);
-                }
-                Some(all) if count > 1 => {
-                    let mut run = all.part(first * classes, count * classes);
-                    return to_run::<V>(token, tile, classes, &mut run);
-                }
-                _ if store_neighbours::<V>(token, tile, output, first, count, streams) => return,
-                _ => {}
+            if let (Some(all), true) = (all, streams) {
+                return self.stream::<V>(token, (all, classes), (first, count), tile);
+            }
+            if store_neighbours::<V>(token, tile, output, first, count, streams) {
+                return;
             }
         }
-        to_run::<V>(token, tile, classes, &mut Sink::from_slice(self.rows));
+        to_run::<V>(token, [tile], classes, &mut Sink::from_slice(self.rows));
         let at_once = if panel.are_one() { count } else { 1 };
         for i in (0..count).step_by(at_once) {
             let elements = i * classes..(i + at_once) * classes;
@@ -73,7 +68,7 @@ impl<'m, F: Float> Writer<'m, F> {
         let rows = &mut self.rows[V::LANES - to_line..];
         // Whole vectors are copied, even if only a part is needed: a copy of a varying length takes longer.
         rows[..V::LANES].copy_from_slice(&unwritten[..V::LANES]);
-        to_run::<V>(token, tile, classes, &mut Sink::from_slice(&mut rows[*before..]));
+        to_run::<V>(token, [tile], classes, &mut Sink::from_slice(&mut rows[*before..]));
         *before = if first + count == self.end { 0 } else { (len - to_line) % V::LANES };
         let written = len - *before;
         to.part(0, written).stream_from::<V>(token, Source::from_slice(rows));

@@ -46,6 +46,7 @@ impl<F: Float> Tiles<'_, F> {
         &self,
         operation: Operation,
         tile: &mut Tile<'_, F>,
+        (scalars, lse): (&mut [f64], &mut [f64]),
     ) {
         let Some(specials) = &tile.specials else { return };
         let inverse = self.formula.temperature.inverse * self.formula.temperature.shift;
@@ -55,17 +56,17 @@ impl<F: Float> Tiles<'_, F> {
             if max.is_finite() {
                 if operation == Operation::LogSoftmax {
                     (self.reread)(tile.first + lane, row);
-                    special::log_probabilities(row, max, inverse, tile.scalar[lane]);
+                    special::log_probabilities(row, max, inverse, scalars[lane]);
                     for (class, value) in row.iter().enumerate() {
                         tile.out[class * V::LANES + lane] = *value;
                     }
                 }
                 continue;
             }
-            tile.lse[lane] = max;
+            lse[lane] = max;
             if operation != Operation::LogSoftmax {
                 let is_lse = operation == Operation::LogSumExp;
-                tile.scalar[lane] = if is_lse { max } else { f64::NAN };
+                scalars[lane] = if is_lse { max } else { f64::NAN };
             }
         }
         specials.mark::<V>(&mut tile.out[..self.len]);

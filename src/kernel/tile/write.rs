@@ -22,42 +22,43 @@ impl<F: Float> Tiles<'_, F> {
         token: V::Token,
         (target, slopes): (&TargetLanes<V::Eight>, Option<Slopes<V::Eight>>),
         tile: &mut Tile<'_, F>,
+        (scalars, lse): (&mut [f64], &mut [f64]),
     ) {
-        let rows: ReducedLanes<V::Doubles> = tile.reduced.vectors(token, 0);
         if operation == Operation::Softmax {
-            let (sums, out) = ([rows.sum, rows.lost], &mut tile.out[..self.len]);
+            let ReducedLanes { sum, lost, .. } = tile.reduced.vectors(token, 0);
+            let (sums, out) = ([sum, lost], &mut tile.out[..self.len]);
             return write_probabilities::<V>(token, sums, out, tile.specials.as_ref());
         }
-        let formula = Formula { operation, ..self.formula };
         // Each case has its own array: the compiler leaves out the zeros of the first, all of which are overwritten.
         let finished: FinishedLanes<V::Doubles> = if let Some(slopes) = slopes {
             let (formula, mut lanes) =
-                (Formula { z_loss: 0.0, ..formula }, FinishedLanes::default());
+                (Formula { operation, z_loss: 0.0, ..self.formula }, FinishedLanes::default());
             for first in (0..V::LANES).step_by(8) {
                 let rows: ReducedLanes<V::Eight> = tile.reduced.vectors(token, first);
                 finish(formula, &rows, (target, Some(slopes))).put(&mut lanes, first);
             }
             lanes.vectors(token, 0)
         } else {
-            let mut lanes = FinishedLanes::default();
+            let (formula, mut lanes) =
+                (Formula { operation, ..self.formula }, FinishedLanes::default());
             finish_lanes::<V>(token, formula, (&tile.reduced, V::LANES), self.target, &mut lanes);
             lanes.vectors(token, 0)
         };
         let unit = finished.unit;
         let has_units = slopes.is_none() && !V::Doubles::all(unit.eq(unit.like(1.0)));
-        finished.lse.to_slice(&mut tile.lse);
+        finished.lse.to_slice(lse);
         let scalar = match operation {
             Operation::Softmax | Operation::LogSumExp => finished.lse,
             Operation::LogSoftmax => self.write_log_probabilities::<V>(token, &finished, tile),
             Operation::Loss => finished.loss,
             Operation::Gradient => {
-                self.write_gradient::<V>(weights, token, &rows, &finished, has_units, tile);
+                self.write_gradient::<V>(weights, token, &finished, has_units, tile);
                 finished.loss
             }
         };
-        scalar.to_slice(&mut tile.scalar);
+        scalar.to_slice(scalars);
         if tile.specials.is_some() {
-            self.write_specials::<V>(operation, tile);
+            self.write_specials::<V>(operation, tile, (scalars, lse));
         }
     }
 
@@ -86,7 +87,6 @@ impl<F: Float> Tiles<'_, F> {
         &self,
         weights: WeightKind,
         token: V::Token,
-        rows: &ReducedLanes<V::Doubles>,
         finished: &FinishedLanes<V::Doubles>,
         has_units: bool,
         tile: &mut Tile<'_, F>,
@@ -107,7 +107,7 @@ impl<F: Float> Tiles<'_, F> {
             least = least / factor.max(zero - factor);
         }
         if let Some(c) = self.hessian {
-            write_tile::<V>(token, c, rows, factor, least, out, z);
+            write_tile::<V>(token, c, &tile.reduced, factor, least, out, z);
         }
         let (mut class, mut number) = (0, zero);
         for e in out.chunks_exact_mut(V::LANES) {
@@ -131,8 +131,15 @@ impl<F: Float> Tiles<'_, F> {
                 multiply::<V>(z, &units);
             }
         }
-        if out.len() == V::LANES && self.formula.z_loss == 0.0 {
-            // There is one class: p = 1 and q' = Σ q', so the gradient is 0, whatever the rounding of 1/S.
+        if out.len() == V::LANES {
+            self.flatten(out);
+        }
+    }
+
+    /// Overwrites the gradient of one class: p = 1 and q' = Σ q', so it is 0, whatever the rounding of 1/S.
+    #[inline(never)]
+    fn flatten(&self, out: &mut [F]) {
+        if self.formula.z_loss == 0.0 {
             replace_numbers(out, F::default());
         }
     }

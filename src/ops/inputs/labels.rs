@@ -9,22 +9,20 @@ use crate::target::NO_CLASS;
 pub(super) const MANY_LABELS: usize = 256;
 
 /// Are all `values` below `end`, and none equal to `ignored`? Then they are in `classes`. Without a branch, so that the
-/// loop is vectorised; also false for labels beyond 31 bits.
+/// loop is vectorised.
 #[inline(always)]
 #[allow(clippy::cast_possible_truncation, reason = "all bits are looked at")]
 fn are_classes(values: &[u64], end: u32, ignored: Option<u32>, classes: &mut [u32]) -> bool {
-    const TOP: u32 = 1 << 31;
-    let end = end.min(TOP);
     let ignored = ignored.unwrap_or(end); // which is no class
-    let (mut all, mut outside) = (0, 0);
+    let (mut all, mut largest, mut least_difference) = (0, 0, u32::MAX);
     for (value, class) in values.iter().zip(classes) {
         let low = *value as u32;
         *class = low;
         all |= value;
-        // The top bit is 1 if a label is not below `end`, or equal to `ignored`.
-        outside |= !low.wrapping_sub(end) | (low ^ ignored).wrapping_sub(1);
+        largest = largest.max(low);
+        least_difference = least_difference.min(low ^ ignored);
     }
-    (all | u64::from(outside)) < u64::from(TOP)
+    u32::try_from(all).is_ok() && largest < end && least_difference != 0
 }
 
 /// Writes the classes of the labels in `elements`, rows of one integer, from row `first` on, at most `MOST` labels;

@@ -2,7 +2,7 @@
 
 use super::{Rows, RowsMut, Storage};
 use crate::simd::storage::{Halves, convert, narrow_bf16, read, widen_bf16, write};
-use crate::simd::{Element, Float, Level, MOST_LANES, Vector};
+use crate::simd::{Element, Float, Level, Vector};
 use fearless_simd::Fallback;
 
 impl Rows<'_> {
@@ -176,10 +176,9 @@ impl RowsMut<'_> {
     pub(crate) fn set_rows(&self, first: usize, values: &[f64]) {
         assert!(self.classes == 1);
         let start = self.start_of(first, values.len(), 0);
-        let are_doubles = self.storage == Storage::F64 && self.are_one();
-        if let (Ok(values), true) = (<[f64; MOST_LANES]>::try_from(values), are_doubles) {
+        if self.storage == Storage::F64 && self.outer.step() == Some(8) {
             // SAFETY: elements of rows that exist, one after another, of this type.
-            unsafe { start.cast::<[f64; MOST_LANES]>().write_unaligned(values) };
+            unsafe { start.copy_from_nonoverlapping(values.as_ptr().cast(), size_of_val(values)) };
         } else {
             self.set_some_rows(first, values, start);
         }

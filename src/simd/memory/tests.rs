@@ -230,6 +230,13 @@ fn one_number_a_row() {
     let mut doubles = [9.0f64; 6];
     RowsMut::from_slice(&mut doubles, 1).set_rows(2, &[1.0, 2.0, 0.1]);
     assert_eq!(doubles, [9.0, 9.0, 1.0, 2.0, 0.1, 9.0]);
+    let start = doubles.as_mut_ptr();
+    let axes = [(3, 16)];
+    // SAFETY: elements 0, 2 and 4. The stride of the class is that of the rows.
+    let spread =
+        unsafe { RowsMut::from_raw(start.cast(), Storage::F64, (1, 16), axes.into_iter()) };
+    spread.set_rows(1, &[3.0, 4.0]);
+    assert_eq!(doubles, [9.0, 9.0, 3.0, 2.0, 4.0, 9.0]);
     let mut singles = [9.0f32; 6];
     let start = singles.as_mut_ptr();
     let axes = [(3, 4), (2, 12)];
