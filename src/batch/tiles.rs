@@ -219,9 +219,10 @@ impl<F: Float> Scratch<'_, F> {
         let Results { scalars, lse } = &mut *self.results;
         job.put_rows(first, &mut scalars[..count], &mut lse[..count]);
         if let Some(all) = self.all_outputs.as_mut().filter(|_| count > 1 && !plan.streams) {
-            let tiles = self.tiles[..tiles].iter().map(|tile| &*tile.out);
+            let mut outs = [&[][..]; MOST_TILES];
+            outs.iter_mut().zip(&*self.tiles).for_each(|(out, tile)| *out = &*tile.out);
             let mut rows = all.reborrow().part(first * classes, count * classes);
-            to_run::<V>(token, tiles, classes, &mut rows);
+            to_run::<V>(token, &outs[..tiles], classes, &mut rows);
         } else {
             let kept = self.kept.chunks_exact(tile_len(classes, V::LANES));
             for (tile, kept) in self.tiles[..tiles].iter().zip(kept) {

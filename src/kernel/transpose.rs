@@ -67,22 +67,22 @@ pub(crate) fn from_run<V: Vector>(
 
 /// Writes tiles, one after the other, to rows that follow one another, as many as `rows` holds.
 #[inline(always)]
-pub(crate) fn to_run<'t, V: Vector>(
+pub(crate) fn to_run<V: Vector>(
     token: V::Token,
-    tiles: impl IntoIterator<Item = &'t [V::Scalar]>,
+    tiles: &[&[V::Scalar]],
     classes: usize,
     rows: &mut Sink<'_, V::Scalar>,
 ) {
-    let (tiles, len) = (tiles.into_iter().enumerate(), V::LANES * classes);
+    let len = V::LANES * classes;
     if classes <= V::LANES {
         return outlined!(V, token, {
-            for (i, tile) in tiles {
+            for (i, tile) in tiles.iter().enumerate() {
                 let rows = &mut rows.reborrow().part(i * len, len);
                 transpose::<V>(token, Source::from_slice(tile), V::LANES, rows, classes);
             }
         });
     }
-    for (i, tile) in tiles {
+    for (i, tile) in tiles.iter().enumerate() {
         // The last vector of a row also overwrites the first classes of the next rows. So these are written later: the
         // blocks of a tile go from the last to the first.
         for block in (0..classes.div_ceil(V::LANES)).rev() {

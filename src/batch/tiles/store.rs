@@ -43,7 +43,7 @@ impl<'m, F: Float> Writer<'m, F> {
                 return;
             }
         }
-        to_run::<V>(token, [tile], classes, &mut Sink::from_slice(self.rows));
+        to_run::<V>(token, &[tile], classes, &mut Sink::from_slice(self.rows));
         let at_once = if panel.are_one() { count } else { 1 };
         for i in (0..count).step_by(at_once) {
             let elements = i * classes..(i + at_once) * classes;
@@ -68,7 +68,7 @@ impl<'m, F: Float> Writer<'m, F> {
         let rows = &mut self.rows[V::LANES - to_line..];
         // Whole vectors are copied, even if only a part is needed: a copy of a varying length takes longer.
         rows[..V::LANES].copy_from_slice(&unwritten[..V::LANES]);
-        to_run::<V>(token, [tile], classes, &mut Sink::from_slice(&mut rows[*before..]));
+        to_run::<V>(token, &[tile], classes, &mut Sink::from_slice(&mut rows[*before..]));
         *before = if first + count == self.end { 0 } else { (len - to_line) % V::LANES };
         let written = len - *before;
         to.part(0, written).stream_from::<V>(token, Source::from_slice(rows));
