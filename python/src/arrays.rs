@@ -159,7 +159,7 @@ impl<'py> Array<'py> {
     }
 
     pub(super) fn shape(&self) -> &[usize] {
-        self.numbers().0
+        &self.numbers()[..self.ndim]
     }
 
     /// Bytes of all elements.
@@ -167,24 +167,19 @@ impl<'py> Array<'py> {
         self.bytes
     }
 
-    /// Lengths and strides.
-    #[inline(always)]
-    fn numbers(&self) -> (&[usize], &[usize]) {
+    fn numbers(&self) -> &[usize] {
         match &self.numbers {
-            Numbers::Few(few) => few.split_at(self.ndim),
-            Numbers::Many(many) => many.split_at(self.ndim),
+            Numbers::Few(few) => few,
+            Numbers::Many(many) => many,
         }
     }
 
-    #[inline(always)]
     fn axes(&self) -> impl Iterator<Item = (usize, isize)> + Clone {
-        let (lens, strides) = self.numbers();
-        let strides = &strides[..lens.len()];
-        lens.iter().zip(strides).map(|(len, stride)| (*len, stride.cast_signed()))
+        let strides = &self.numbers()[self.ndim..];
+        self.shape().iter().zip(strides).map(|(len, stride)| (*len, stride.cast_signed()))
     }
 
     /// Rows along `axis`, in the C order of the other axes. The array must be real.
-    #[inline(always)] // made in its final place
     pub(super) fn rows(&self, axis: usize) -> Rows<'_> {
         self.rows_of(axis, self.axes())
     }
@@ -209,7 +204,6 @@ impl<'py> Array<'py> {
         shape[..missing].iter().map(|&len| (len, 0)).chain(own)
     }
 
-    #[inline(always)]
     fn rows_of(&self, axis: usize, axes: impl Iterator<Item = (usize, isize)> + Clone) -> Rows<'_> {
         let classes = axes.clone().nth(axis).expect("an axis of the array");
         // SAFETY: the array has every element of its shape and strides, of the size of its storage, for as long as its
@@ -218,7 +212,6 @@ impl<'py> Array<'py> {
     }
 
     /// Rows along `axis`, for writing. The array is new, or an [`Array::find_output`] that was not refused.
-    #[inline(always)] // made in its final place
     pub(super) fn rows_mut(&self, axis: usize) -> RowsMut<'_> {
         let classes = self.axes().nth(axis).expect("an axis of the array");
         // SAFETY: as in `rows_of`; `refuse_output` has checked that the array is writable and

@@ -48,8 +48,8 @@ impl<'py> Output<'py> {
         if out.is_none() {
             return Ok(place.insert(Self::fresh(py, shape, storage)?));
         }
-        let (found, object) = (Array::find_output(out, name)?, out.clone());
-        let output = Self { array: found.view(), is_new: false, object, wanted: None };
+        let array = Array::find_output(out, name)?.view();
+        let output = Self { array, is_new: false, object: out.clone(), wanted: None };
         let output = place.insert(output);
         output.array.refuse_output(py, name, shape)?;
         let array = &output.array;
@@ -72,7 +72,6 @@ impl<'py> Output<'py> {
     /// Rows along `axis`, for writing. Memory of the caller has been written before, so streaming stores are faster.
     /// New memory is touched here from one end to the other if single rows extend over all of it: otherwise the first
     /// of them would touch all of it, without a poll for signals.
-    #[inline(always)] // made in its final place
     pub(super) fn rows_mut(&self, py: Python<'_>, axis: usize) -> PyResult<RowsMut<'_>> {
         if self.is_new {
             let (shape, item) = (self.array.shape(), self.array.storage().size());

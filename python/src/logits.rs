@@ -27,11 +27,12 @@ impl<'py> Logits<'py> {
     pub(super) fn new(logits: &Bound<'py, PyAny>, axis: &Bound<'_, PyAny>) -> PyResult<Self> {
         let given = integer(axis, "axis")?;
         let found = Array::find_logits(logits)?;
-        let dimensions = found.ndim();
-        let place = if given < 0 { given + dimensions as i128 } else { given };
-        let Some(axis) = usize::try_from(place).ok().filter(|place| *place < dimensions) else {
-            return Err(axis_error(axis, dimensions));
-        };
+        let dimensions = found.ndim() as i128;
+        if !(-dimensions..dimensions).contains(&given) {
+            return Err(axis_error(axis, found.ndim()));
+        }
+        let given = if given < 0 { given + dimensions } else { given };
+        let axis = usize::try_from(given).expect("an axis of the shape");
         let compute = found.compute();
         Ok(Self { array: found.view(), axis, compute, temperature: 1.0, mask: None })
     }
@@ -97,15 +98,14 @@ impl<'py> Logits<'py> {
         shape
     }
 
-    /// The rows, in `place`, so that they are not copied.
-    #[inline(always)]
-    pub(super) fn batch<'p, 'a>(&'a self, place: &'p mut Option<Batch<'a>>) -> &'p Batch<'a> {
-        let (logits, temperature) = (self.array.rows(self.axis), self.temperature);
-        let batch = place.insert(Batch { logits, mask: None, temperature, compute: self.compute });
-        if let Some(mask) = &self.mask {
-            batch.mask = Some(mask.rows_broadcast(self.axis, self.shape()));
+    #[inline(always)] // made in its final place
+    pub(super) fn batch(&self) -> Batch<'_> {
+        Batch {
+            logits: self.array.rows(self.axis),
+            mask: self.mask.as_ref().map(|mask| mask.rows_broadcast(self.axis, self.shape())),
+            temperature: self.temperature,
+            compute: self.compute,
         }
-        batch
     }
 
     /// Runs `body` on these logits. The index of an error in a row is that in the logits without their class axis.
@@ -114,10 +114,9 @@ impl<'py> Logits<'py> {
         py: Python<'_>,
         mut body: impl FnMut(&Batch<'_>, &mut Run<'_>) -> Result<R, Error> + Send,
     ) -> PyResult<R> {
-        let mut batch = None;
-        let batch = self.batch(&mut batch);
+        let batch = self.batch();
         let place = Place { shape: self.shape(), axis: self.axis, own: &[] };
-        run(py, self.array.bytes(), Some(&place), |run| body(batch, run))
+        run(py, self.array.bytes(), Some(&place), |run| body(&batch, run))
     }
 
     /// Checks labels or probabilities against the logits. They are made in `place`, so that they are not copied.
@@ -144,11 +143,10 @@ impl<'py> Logits<'py> {
         }
         let validate = |run: &mut Run<'_>| {
             if let (Targets::Labels(labels), true) = (&mut *place, is_label) {
-                let elements = array.elements(array.shape());
-                let ignored = ignore_index.copied();
+                let (elements, ignored) = (array.elements(given), ignore_index.copied());
                 return read_labels(&elements, "targets", self.classes(), ignored, labels, run);
             }
-            let probabilities = read_probabilities(array.rows(self.axis), class_weight, run)?;
+            let probabilities = read_probabilities(array.rows(axis), class_weight, run)?;
             *place = Targets::Probabilities(probabilities);
             Ok(())
         };
