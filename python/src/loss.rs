@@ -1,12 +1,12 @@
 //! The loss, with or without its gradient and Hessian: everything is validated, then computed, then wrapped.
 
-use super::Arguments;
 use super::arguments;
 use super::arrays::Array;
 use super::call::{Inputs, Output};
 use super::errors::value_error;
 use super::logits::Logits;
 use super::objects::{float, new_tuple, put, tuple};
+use super::{Argument, Arguments};
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 use smoothxent::{
@@ -36,7 +36,7 @@ loss_function!(_row_losses() -> PyAny, row_losses);
 #[derive(Default)]
 struct Besides<'a, 'py> {
     /// The gradient is requested if this is set. It is the output for the gradient, or Python's None for a new array.
-    grad_out: Option<&'a Bound<'py, PyAny>>,
+    grad_out: Option<Argument<'a, 'py>>,
     /// If set, the diagonal of the Hessian is requested too, multiplied by this factor.
     factor: Option<f64>,
     /// Are the losses of the rows requested instead, in float64, as they are for the sum?

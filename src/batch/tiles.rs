@@ -263,9 +263,8 @@ impl<F: Float> Scratch<'_, F> {
     #[inline(never)]
     fn store_hessian<V: Vector<Scalar = F>>(&mut self, token: V::Token, rows: (usize, usize)) {
         let Some(panel) = self.plan.job.hessian_panel() else { return };
-        let (tile, all) =
-            ((&*self.tiles[0].z, &*self.kept), panel.output.and_then(|out| out.run(0, out.rows())));
-        outlined!(V, token, self.writer.write::<V>(token, (&panel, all), rows, tile, false));
+        let tile = (&*self.tiles[0].z, &*self.kept);
+        outlined!(V, token, self.writer.write::<V>(token, (&panel, None), rows, tile, false));
     }
 
     /// Sets the targets of a tile with rows that do not count, or of the tile after it: zeros for those rows, the shared

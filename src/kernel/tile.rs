@@ -40,7 +40,7 @@ pub(crate) const MOST_IN_TILES: usize = 112;
 pub(crate) const MOST_TILES: usize = 4;
 
 /// Rows of these tiles.
-const MOST_ROWS: usize = MOST_TILES * MOST_LANES;
+const MOST_TILE_ROWS: usize = MOST_TILES * MOST_LANES;
 
 /// The number of tiles that are computed together. More classes keep the processor busy longer, and need more of the
 /// first-level cache.
@@ -91,12 +91,13 @@ pub(crate) struct Tile<'m, F> {
 #[repr(align(64))]
 pub(crate) struct Results {
     /// The lse, the loss or, for log-probabilities, L.
-    pub(crate) scalars: [f64; MOST_ROWS],
-    pub(crate) lse: [f64; MOST_ROWS],
+    pub(crate) scalars: [f64; MOST_TILE_ROWS],
+    pub(crate) lse: [f64; MOST_TILE_ROWS],
 }
 
 impl Results {
-    pub(crate) const ZEROS: Self = Self { scalars: [0.0; MOST_ROWS], lse: [0.0; MOST_ROWS] };
+    pub(crate) const ZEROS: Self =
+        Self { scalars: [0.0; MOST_TILE_ROWS], lse: [0.0; MOST_TILE_ROWS] };
 }
 
 impl<F: Float> Tile<'_, F> {

@@ -74,11 +74,11 @@ pub(super) unsafe fn transpose_block<V: Vector>(token: V::Token, block: Block<V:
     }
     // A separate function: otherwise the stack that it needs would be reserved for each tile, even if it is not used. It
     // borrows a copy, so that the numbers above stay in registers.
-    let block = (block,).0;
-    let Block { target, target_stride, len, .. } = block;
+    let apart = block;
+    let Block { target, target_stride, len, .. } = apart;
     outlined!(V, token, {
         // SAFETY: as the caller says.
-        let vectors = unsafe { columns::<V>(token, block) };
+        let vectors = unsafe { columns::<V>(token, apart) };
         each_lane!(V, |lane| {
             let (at, vector) = (lane * target_stride, vectors[lane]);
             // SAFETY: inside `len` scalars, as far as it is written.

@@ -23,7 +23,7 @@ impl<'m, F: Float> Writer<'m, F> {
     }
 
     /// Writes `count` rows from `first` on, through `rows` if necessary. `all` is the whole output, if it is one run of
-    /// elements.
+    /// elements; only streaming stores need it.
     #[inline(always)]
     pub(super) fn write<V: Vector<Scalar = F>>(
         &mut self,
