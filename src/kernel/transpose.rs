@@ -2,6 +2,7 @@
 
 use super::tile::MOST_TILES;
 use crate::simd::{Cache, Rows, RowsMut, Sink, Source, Vector, outlined, transpose};
+use std::hint::black_box;
 
 /// Loads rows from `first` on, at most LANES, into a tile, if they follow one another in memory or are neighbours class
 /// by class; otherwise returns false. The last of all rows are copied to the workspace `own` first, which has [`room`].
@@ -61,7 +62,10 @@ pub(crate) fn from_run<V: Vector>(
     let blocks = tile.chunks_exact_mut(V::LANES * V::LANES);
     for (block, tile) in blocks.enumerate().take(classes.div_ceil(V::LANES)) {
         let source = run.part(block * V::LANES, usize::MAX);
-        transpose::<V>(token, source, classes, &mut Sink::from_slice(tile), V::LANES);
+        // If the compiler knew that the stride is the same in each iteration, it would compute the addresses of all
+        // rows before the loop, and keep them in memory where a vector is one register.
+        let stride = if V::IS_ONE_REGISTER { black_box(classes) } else { classes };
+        transpose::<V>(token, source, stride, &mut Sink::from_slice(tile), V::LANES);
     }
 }
 
