@@ -5,8 +5,8 @@ import pytest
 
 import smoothxent as sx
 
-# Groups of four tiles (of two for more than 16 classes), and a partial tile at the end.
-ROWS = 64 * 3 + 37
+# Groups of five tiles (of two for more than 16 classes), and a partial tile at the end.
+ROWS = 80 * 3 + 37
 RNG = np.random.default_rng(11)
 
 
@@ -20,7 +20,7 @@ def rows(dtype, classes, order):
     z[130] -= 1e30
     labels = RNG.integers(0, classes, ROWS)
     # The first group has no ignored row, the second has one in its last tile, the third one in each tile.
-    labels[[64 + 55, 128 + 2, 128 + 17, 128 + 40, 128 + 63, ROWS - 1]] = -100
+    labels[[80 + 71, 160 + 2, 160 + 17, 160 + 40, 160 + 63, 160 + 79, ROWS - 1]] = -100
     return z.astype(dtype, order=order), labels
 
 

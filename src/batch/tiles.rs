@@ -42,7 +42,7 @@ struct Scratch<'t, F: Float> {
     weights: &'t mut [F],
     kept: &'t mut [F],
     writer: Writer<'t, F>,
-    results: &'t mut Results,
+    results: Results<'t>,
     /// The targets of the rows of a tile, zeros for rows that do not count.
     target: &'t mut TargetLanes,
     /// Are there rows in the tile that do not count?
@@ -54,13 +54,19 @@ struct Scratch<'t, F: Float> {
     all_outputs: Option<Sink<'t, F>>,
 }
 
+/// Numbers that begin with a cache line.
+#[repr(align(64))]
+struct Aligned<T>(T);
+
 impl<F: Float> Block<'_, F> {
     #[inline(always)]
     pub(super) fn tiles<V: Vector<Scalar = F>>(&mut self, token: V::Token) {
         let (plan, job) = (self.plan, self.plan.job);
-        // Several tiles are computed together if their rows differ in their labels only, or have no targets.
+        // Several tiles are computed together if their rows differ in their labels only, or have no targets. Their memory
+        // is written first, which takes too long for fewer rows. Compact code needs much stack otherwise.
         let is_simple = job.hessian.is_none() && (job.targets.is_none() || plan.same.is_some());
-        if is_simple && self.range.len() >= const { MOST_TILES * V::LANES } {
+        let are_many = self.range.len() >= const { 4 * V::LANES };
+        if is_simple && are_many && !V::IS_COMPACT {
             self.tiles_apart::<V, MOST_TILES>(token);
         } else {
             self.tiles_apart::<V, 1>(token);
@@ -87,7 +93,7 @@ impl<F: Float> Block<'_, F> {
         }
         // Two statements: the elements of a tuple would be copied, and would need the stack twice.
         let mut tiles = [const { Tile::empty() }; N];
-        let mut results = Results::ZEROS;
+        let mut lines = Aligned([[[0.0; MOST_LANES]; N]; 2]);
         for tile in &mut tiles {
             (tile.z, tile.out) = (take(len), take(len));
         }
@@ -97,7 +103,7 @@ impl<F: Float> Block<'_, F> {
             tiles: &mut tiles[..N.min(tiles_at_once(logits.classes()))],
             weight_kind: shared.as_ref().map(WeightKind::of),
             writer: Writer::new(take(len + 3 * V::LANES), range.end),
-            results: &mut results,
+            results: lines.0.each_mut().map(|rows| rows.as_flattened_mut()),
             weights: take(len),
             kept: take(N * len),
             target: &mut target,
@@ -215,8 +221,8 @@ impl<F: Float> Scratch<'_, F> {
             is_lost: &self.is_lost,
             reread: &reread,
         };
-        kernel.run::<V>(token, &mut self.tiles[..tiles], self.results);
-        let Results { scalars, lse } = &mut *self.results;
+        kernel.run::<V>(token, &mut self.tiles[..tiles], &mut self.results);
+        let [scalars, lse] = &mut self.results;
         job.put_rows(first, &mut scalars[..count], &mut lse[..count]);
         if let Some(all) = self.all_outputs.as_mut().filter(|_| count > 1 && !plan.streams) {
             let mut outs = [&[][..]; MOST_TILES];

@@ -37,15 +37,12 @@ pub(crate) const MOST_CLASSES: usize = 64;
 pub(crate) const MOST_IN_TILES: usize = 112;
 
 /// The largest number of tiles that are computed together.
-pub(crate) const MOST_TILES: usize = 4;
-
-/// Rows of these tiles.
-const MOST_TILE_ROWS: usize = MOST_TILES * MOST_LANES;
+pub(crate) const MOST_TILES: usize = 5;
 
 /// The number of tiles that are computed together. More classes keep the processor busy longer, and need more of the
 /// first-level cache.
-pub(crate) const fn tiles_at_once(classes: usize) -> usize {
-    if classes <= MOST_LANES { MOST_TILES } else { 2 }
+pub(crate) fn tiles_at_once(classes: usize) -> usize {
+    (MOST_TILES / classes.div_ceil(MOST_LANES)).max(2)
 }
 
 /// The parameters of tiles that are computed together.
@@ -87,18 +84,8 @@ pub(crate) struct Tile<'m, F> {
     specials: Option<Specials>,
 }
 
-/// The numbers that the rows of all tiles have as their results, in the order of the rows.
-#[repr(align(64))]
-pub(crate) struct Results {
-    /// The lse, the loss or, for log-probabilities, L.
-    pub(crate) scalars: [f64; MOST_TILE_ROWS],
-    pub(crate) lse: [f64; MOST_TILE_ROWS],
-}
-
-impl Results {
-    pub(crate) const ZEROS: Self =
-        Self { scalars: [0.0; MOST_TILE_ROWS], lse: [0.0; MOST_TILE_ROWS] };
-}
+/// The scalars of the rows of all tiles, in their order: the lse, the loss or, for log-probabilities, L; and their lse.
+pub(crate) type Results<'r> = [&'r mut [f64]; 2];
 
 impl<F: Float> Tile<'_, F> {
     /// Without memory. As a constant it is written to an array in place, while tiles that a function returns would be
@@ -124,7 +111,7 @@ impl<F: Float> Tiles<'_, F> {
         &self,
         token: V::Token,
         tiles: &mut [Tile<'_, F>],
-        results: &mut Results,
+        results: &mut Results<'_>,
     ) {
         use Operation::{Gradient, LogSoftmax, LogSumExp, Loss, Softmax};
         use WeightKind::{Absent, Each, Ones};
@@ -194,7 +181,7 @@ impl<F: Float> Tiles<'_, F> {
         what: (Operation, WeightKind),
         token: V::Token,
         tiles: &mut [Tile<'_, F>],
-        Results { scalars, lse }: &mut Results,
+        [scalars, lse]: &mut Results<'_>,
     ) {
         for tile in &mut *tiles {
             let find = inlined!(|tile: &Tile<'_, F>| {
@@ -212,8 +199,12 @@ impl<F: Float> Tiles<'_, F> {
                 z_label.to_slice(&mut tile.z_label);
             }
         }
-        for tile in &mut *tiles {
-            self.exponentials::<V>(token, tile);
+        if V::IS_ONE_REGISTER {
+            self.exponentials::<V>(token, tiles);
+        } else {
+            // The registers of AVX2 hold little more than the constants of the exponential: so this is a function of its
+            // own.
+            outlined!(V, token, self.exponentials::<V>(token, tiles));
         }
         for tile in &mut *tiles {
             self.reduce::<V>(what, token, tile);

@@ -28,7 +28,7 @@ impl<F: Float> Tiles<'_, F> {
             }
             (self.reread)(tile.first + lane, row);
             let max = exact_max(row);
-            specials.max[lane] = Some(max);
+            specials.insert(lane, max);
             special::shift(row, max, self.formula.temperature.shift);
             for (class, value) in row.iter().enumerate() {
                 tile.z[class * V::LANES + lane] =
@@ -85,7 +85,7 @@ impl<F: Float> Tiles<'_, F> {
         let has_target = matches!(self.formula.operation, Operation::Loss | Operation::Gradient);
         let (shift, classes) = (self.formula.temperature.shift, self.len / V::LANES);
         for lane in 0..V::LANES {
-            let special = tile.specials.as_ref().and_then(|specials| specials.max[lane]);
+            let special = tile.specials.as_ref().and_then(|specials| specials.max_of(lane));
             let max = special.unwrap_or(maxima[lane] / shift);
             maxima[lane] = max * shift;
             if self.is_lost[lane] {
@@ -128,21 +128,33 @@ pub(super) fn find_nans<V: Vector>(sum: V::Doubles, specials: &mut Option<Specia
 fn mark_nans(sums: &Lanes, specials: &mut Option<Specials>) {
     let specials = specials.get_or_insert_default();
     for lane in (0..MOST_LANES).filter(|lane| sums[*lane].is_nan()) {
-        specials.max[lane] = Some(f64::NAN);
+        specials.insert(lane, f64::NAN);
     }
 }
 
-/// Rows that were shifted by their maximum, or whose maximum is not finite.
+/// Rows that were shifted by their maximum, or whose maximum is not finite. A tile on the stack has one of these, so it
+/// is kept small.
 #[derive(Default)]
 pub(super) struct Specials {
     /// These maxima, as from [`exact_max`].
-    max: [Option<f64>; MOST_LANES],
+    max: Lanes,
+    /// Bit `lane` is set for these rows.
+    lanes: u16,
 }
 
 impl Specials {
+    fn insert(&mut self, lane: usize, max: f64) {
+        self.max[lane] = max;
+        self.lanes |= 1 << lane;
+    }
+
+    fn max_of(&self, lane: usize) -> Option<f64> {
+        (self.lanes >> lane & 1 == 1).then(|| self.max[lane])
+    }
+
     /// The lane of each of these rows, and its maximum.
     pub(super) fn rows(&self) -> impl Iterator<Item = (usize, f64)> {
-        self.max.iter().enumerate().filter_map(|(lane, max)| max.map(|max| (lane, max)))
+        (0..MOST_LANES).filter_map(|lane| Some((lane, self.max_of(lane)?)))
     }
 
     /// Writes NaN as the outputs of rows without a finite maximum.

@@ -1,29 +1,28 @@
 //! The exponentials of a tile, and their sums.
 
 use super::{Tile, Tiles, is_in_row_order};
-use crate::kernel::exp::{Base, Exponential, Temperature, is_double};
+use crate::kernel::exp::{Base, Exponential, is_double};
 use crate::kernel::reduce::{WeightKind, add_gaps};
 use crate::kernel::rows::Operation;
 use crate::math::{Real, count};
 use crate::simd::{Float, LaneSum, MOST_LANES, Vector, Widened, inlined, outlined};
 
 impl<F: Float> Tiles<'_, F> {
+    /// Writes the exponentials of the tiles to the memory for their outputs.
     #[inline(always)]
     pub(super) fn exponentials<V: Vector<Scalar = F>>(
         &self,
         token: V::Token,
-        tile: &mut Tile<'_, F>,
+        tiles: &mut [Tile<'_, F>],
     ) {
-        let (z, out) = (&tile.z[..self.len], &mut tile.out[..self.len]);
-        let max = V::from_slice(token, &tile.max);
         let temperature = self.formula.temperature;
-        let base = Base::<V>::new(temperature, max);
-        if V::IS_ONE_REGISTER {
-            exponentials::<V>(token, temperature, base, z, out);
-        } else {
-            // The registers of AVX2 hold little more than the constants of the exponential: so this is a loop of its
-            // own, in a function of its own.
-            outlined!(V, token, exponentials::<V>(token, temperature, base, z, out));
+        let exp = Exponential::<V>::new(token, temperature);
+        for tile in tiles {
+            let (z, out) = (&tile.z[..self.len], &mut tile.out[..self.len]);
+            let base = Base::<V>::new(temperature, V::from_slice(token, &tile.max));
+            for (z, e) in z.chunks_exact(V::LANES).zip(out.chunks_exact_mut(V::LANES)) {
+                exp.of(V::from_slice(token, z), base).to_slice(e);
+            }
         }
     }
 
@@ -125,21 +124,6 @@ impl<F: Float> Tiles<'_, F> {
         });
         let dot = in_row_order(one, z.len(), is_each, product);
         (sum, dot)
-    }
-}
-
-/// Writes the exponentials of the logits `z`, LANES of class 0, of class 1, ..., to `out`.
-#[inline(always)]
-fn exponentials<V: Vector>(
-    token: V::Token,
-    temperature: &Temperature<V::Scalar>,
-    base: Base<V>,
-    z: &[V::Scalar],
-    out: &mut [V::Scalar],
-) {
-    let exp = Exponential::<V>::new(token, temperature);
-    for (z, e) in z.chunks_exact(V::LANES).zip(out.chunks_exact_mut(V::LANES)) {
-        exp.of(V::from_slice(token, z), base).to_slice(e);
     }
 }
 
