@@ -29,17 +29,21 @@ use std::hint::black_box;
 /// panics.
 #[inline]
 pub fn with_default_fp_env<R>(f: impl FnOnce() -> R) -> R {
-    let _restore = Restore(register::read());
-    set_default_fp_env();
+    let restore = Restore(register::read());
+    set_default(restore.0);
     let f = black_box(f);
-    black_box(call(f)) // evaluated before `_restore` is dropped
+    black_box(call(f)) // evaluated before `restore` is dropped
 }
 
 /// Sets the default environment again within [`with_default_fp_env`], after code that may have set another. What
 /// follows must be a call that is not inlined.
 #[inline]
 pub fn set_default_fp_env() {
-    let saved = register::read();
+    set_default(register::read());
+}
+
+#[inline]
+fn set_default(saved: register::Saved) {
     let default = register::default_of(saved);
     if saved != default {
         register::write(default);
