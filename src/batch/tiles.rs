@@ -98,9 +98,11 @@ impl<F: Float> Block<'_, F> {
             (tile.z, tile.out) = (take(len), take(len));
         }
         let outputs = job.panel.output.filter(|_| job.panel.mask.is_none());
+        // Where the outputs are streamed, a fifth tile would ask memory for more than it has ready.
+        let most = if plan.streams { N.min(4) } else { N };
         let scratch = &mut Scratch {
             plan,
-            tiles: &mut tiles[..N.min(tiles_at_once(logits.classes()))],
+            tiles: &mut tiles[..most.min(tiles_at_once(logits.classes()))],
             weight_kind: shared.as_ref().map(WeightKind::of),
             writer: Writer::new(take(len + 3 * V::LANES), range.end),
             results: lines.0.each_mut().map(|rows| rows.as_flattened_mut()),
