@@ -62,8 +62,8 @@ impl<F: Float> Block<'_, F> {
     #[inline(always)]
     pub(super) fn tiles<V: Vector<Scalar = F>>(&mut self, token: V::Token) {
         let (plan, job) = (self.plan, self.plan.job);
-        // Several tiles are computed together if their rows differ in their labels only, or have no targets. Their memory
-        // is written first, which takes too long for fewer rows. Compact code needs much stack otherwise.
+        // Several tiles are computed together if their rows differ in their labels only, or have no targets; not for few
+        // rows, since the memory of all tiles is set first; nor in compact code, whose functions need more stack.
         let is_simple = job.hessian.is_none() && (job.targets.is_none() || plan.same.is_some());
         let are_many = self.range.len() >= const { 4 * V::LANES };
         if is_simple && are_many && !V::IS_COMPACT {
@@ -98,7 +98,8 @@ impl<F: Float> Block<'_, F> {
             (tile.z, tile.out) = (take(len), take(len));
         }
         let outputs = job.panel.output.filter(|_| job.panel.mask.is_none());
-        // Where the outputs are streamed, a fifth tile would ask memory for more than it has ready.
+        // Where the outputs are streamed, five tiles at a time take longer than four: more cache lines are prefetched at
+        // once.
         let most = if plan.streams { N.min(4) } else { N };
         let scratch = &mut Scratch {
             plan,

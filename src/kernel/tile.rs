@@ -36,7 +36,7 @@ pub(crate) const MOST_CLASSES: usize = 64;
 /// f32 rows of at most so many classes may be too, in the order of summation of rows: see [`super::reduce`].
 pub(crate) const MOST_IN_TILES: usize = 112;
 
-/// The largest number of tiles that are computed together.
+/// The largest number of tiles that are computed together. More would not fit on the smallest stack of a thread, 32 KiB.
 pub(crate) const MOST_TILES: usize = 5;
 
 /// The number of tiles that are computed together. More classes keep the processor busy longer, and need more of the
