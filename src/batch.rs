@@ -7,9 +7,9 @@
 //!                or, for few very long rows: for each row: for its segments, in parallel
 //! ```
 //!
-//! The result of a row depends on nothing but the row. The scalar of each row (its loss, for example) is stored in its
-//! own element, and these are added in the order of the rows. So neither the division into blocks nor the number of
-//! threads can change a bit.
+//! The result of a row depends on nothing but the row. The scalars of rows (their losses, for example) are added in the
+//! order of the rows, and so are the sums of each [`ROWS_PER_SUM`] rows. A block of tiles has all rows of its sums. So
+//! neither the division into blocks nor the number of threads can change a bit.
 
 mod long;
 mod parts;
@@ -27,7 +27,7 @@ use crate::simd::{Float, RowsMut, Vector, VectorJob, fence, outlined};
 use crate::target::{RowTarget, SmoothedTargets};
 pub(crate) use long::chunk::finish_chunks;
 pub use long::chunk::{CHUNK_ROW, ROW_CONSTANTS, SEGMENT_SUMS};
-pub(crate) use parts::{NUMBERS_PER_PART, TERMS_PER_PART};
+pub(crate) use parts::{NUMBERS_PER_PART, ROWS_PER_SUM, TERMS_PER_PART};
 use plan::{Path, Plan};
 pub use run::{Checkpoint, Run};
 use std::ops::Range;
@@ -43,6 +43,9 @@ pub(crate) struct Job<'j, F: Float> {
     pub(crate) targets: Option<Targets<'j, F>>,
     /// Output for one scalar of each row: the lse, the loss or, for log-probabilities, L.
     pub(crate) scalars: Option<&'j RowsMut<'j>>,
+    /// Does `scalars` have the sums of each [`ROWS_PER_SUM`] rows instead? Only for rows that are always computed in
+    /// tiles.
+    pub(crate) are_summed: bool,
     /// Output for the lse of each row, in addition to the loss.
     pub(crate) lse: Option<&'j RowsMut<'j>>,
     /// Output for the diagonal of the Hessian, in addition to the gradient; only for rows of one segment.
@@ -135,7 +138,8 @@ impl<'j, F: Float> Job<'j, F> {
     /// The same for several rows from `first` on.
     #[inline(always)]
     fn put_rows(&self, first: usize, scalars: &mut [f64], lse: &mut [f64]) {
-        for (out, values) in [(self.scalars, scalars), (self.lse, lse)] {
+        let scalars_of_rows = self.scalars.filter(|_| !self.are_summed);
+        for (out, values) in [(scalars_of_rows, scalars), (self.lse, lse)] {
             let Some(out) = out else { continue };
             if self.rounds {
                 for value in &mut *values {

@@ -28,9 +28,9 @@ pub use chunk::{ChunkTarget, Smoothing, finish_chunks};
 pub use cross_entropy_terms::TermsOut;
 pub use inputs::{read_labels, read_prior, read_probabilities, read_weights};
 
-use crate::batch::{Job, Run, Targets as BatchTargets, Workspace};
+use crate::batch::{Job, ROWS_PER_SUM, Run, Targets as BatchTargets, Workspace};
 use crate::error::Error;
-use crate::kernel::Temperature;
+use crate::kernel::{MOST_CLASSES, Temperature};
 use crate::math::count;
 use crate::panel::Panel;
 use crate::simd::{Float, Rows, RowsMut, Storage};
@@ -95,6 +95,7 @@ impl Batch<'_> {
             panel: Panel { logits, mask, output, shift, masked },
             targets: None,
             scalars: None,
+            are_summed: false,
             lse: None,
             hessian: None,
             top: None,
@@ -171,16 +172,22 @@ impl CrossEntropy<'_> {
         }
         assert!(self.targets.rows() == logits.rows(), "one target for each row");
         batch.assert_same_shape(grad);
-        // For few rows no memory is allocated.
+        // For few rows no memory is allocated. The losses of many rows of few classes are added while they are computed:
+        // an array of them would be as large as some of the logits.
         let (mut few, mut many) = ([0.0; 8], None);
-        if losses.is_none() && logits.rows() > few.len() {
-            many = Some(Workspace::new(logits.rows(), 1)?);
+        let has_few_classes = (1..=MOST_CLASSES).contains(&logits.classes());
+        let are_summed = losses.is_none() && has_few_classes && logits.rows() > few.len();
+        let len = if are_summed { logits.rows().div_ceil(ROWS_PER_SUM) } else { logits.rows() };
+        if losses.is_none() && len > few.len() {
+            many = Some(Workspace::new(len, 1)?);
         }
-        let few = few.get_mut(..logits.rows()).unwrap_or_default();
+        let few = few.get_mut(..len).unwrap_or_default();
         let row_losses = many.as_mut().map_or(few, Workspace::own);
         let own_losses = RowsMut::from_slice(row_losses, 1);
-        let losses = losses.map_or(&own_losses, |losses| &*losses);
-        batch.assert_one_per_row(losses);
+        let losses = losses.map_or(&own_losses, |losses| {
+            batch.assert_one_per_row(losses);
+            &*losses
+        });
         let kept = kept_masses(mask, self.targets, &self.terms, run)?;
         let (targets, LossTerms { class_weight, sample_weight, .. }) = (self.targets, self.terms);
         // In a quotient of sums, the unit of weights cancels, or the quotient is multiplied by it at the end.
@@ -220,14 +227,15 @@ impl CrossEntropy<'_> {
             let mut job = batch.job::<F>(operation, grad);
             job.targets = Some(BatchTargets { rows: &rows, divisor, unit });
             job.hessian = hessian;
-            (job.scalars, job.rounds) = (Some(losses), self.reduction == Reduction::None);
+            (job.scalars, job.are_summed) = (Some(losses), are_summed);
+            job.rounds = self.reduction == Reduction::None;
             job.run(run)?;
         });
         if self.reduction == Reduction::None {
             return Ok(f64::NAN);
         }
         // In the order of the rows, whichever threads computed them.
-        let sum = run.exact_sum(row_losses)?;
+        let sum = run.sum_of_rows(row_losses, are_summed)?;
         // 0/0 and x/0 are both the mean over nothing.
         Ok(match self.reduction {
             Reduction::SumByNonzeroWeights if divisor == 0.0 => 0.0,

@@ -1,5 +1,7 @@
 """Rows of few classes that are computed several tiles at a time have the bits of the same rows alone."""
 
+import math
+
 import numpy as np
 import pytest
 
@@ -49,3 +51,32 @@ def test_the_same_bits_as_alone(dtype, classes, order):
     for number, together in enumerate(answers(z, labels, mask)):
         expected = np.concatenate([answer[number] for answer in alone])
         assert together.tobytes() == expected.tobytes(), number
+
+
+def sums(z, labels, **options):
+    """The sum and the weighted mean of the losses of all rows."""
+    weights = np.linspace(0.5, 2, len(z))
+    yield sx.cross_entropy(z, labels, reduction="sum", **options)
+    yield sx.cross_entropy(z, labels, sample_weight=weights, **options)
+    yield sx.cross_entropy_value_and_grad(z, labels, reduction="sum", **options)[0]
+
+
+@pytest.mark.parametrize("count", [9, 639, 640, 641, 1300, 14_000])
+@pytest.mark.parametrize("classes", [2, 10, 40, 64, 65])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_sums_over_rows(dtype, classes, count):
+    """They have the same bits whichever threads add them, in whichever blocks."""
+    rng = np.random.default_rng(count)
+    z = rng.normal(0, 3, (count, classes)).astype(dtype)
+    labels = rng.integers(0, classes, count)
+    labels[rng.random(count) < 0.01] = -100
+    expected = list(sums(z, labels))
+    if dtype == "float64":
+        losses = sx.cross_entropy(z, labels, reduction="none")
+        assert expected[0] == pytest.approx(math.fsum(losses), rel=2**-52)
+    everything = np.ones_like(z, dtype=bool)
+    for threads in (1, 2, 3):
+        with sx.num_threads(threads):
+            assert list(sums(z, labels)) == expected
+            assert list(sums(np.asfortranarray(z), labels)) == expected
+            assert list(sums(z, labels, where=everything)) == expected

@@ -21,6 +21,9 @@ pub(crate) const NUMBERS_PER_PART: usize = 1 << 16;
 /// Terms of a part that one thread adds: some 25 µs. It is the length of a segment of a long row, so that sums
 /// over the classes of a row have the same bits whichever code computes them.
 pub(crate) const TERMS_PER_PART: usize = 1 << 14;
+/// The scalars of so many rows are added, and then these sums in their order. It is a multiple of the rows of all tiles
+/// that are computed together, so these are rarely divided.
+pub(crate) const ROWS_PER_SUM: usize = 640;
 /// Rows of more numbers are read with polls for signals in between.
 const LONG_ROW: usize = 1 << 20;
 /// Numbers that are converted at a time.
@@ -61,42 +64,42 @@ impl Run<'_> {
         term: &(dyn Fn(usize) -> f64 + Sync),
     ) -> Result<f64, Error> {
         let level = self.level;
-        self.sum_in_parts(len, |part, sum| {
-            let mut terms = [0.0; 64];
-            for start in part.clone().step_by(64) {
-                let len = (part.end - start).min(64);
-                terms[..len].iter_mut().zip(start..).for_each(|(own, index)| *own = term(index));
-                level.add_exactly(sum, &terms[..len]);
-            }
-        })
-    }
-
-    /// Σ of `values`, which are ≥ 0 or NaN.
-    #[inline(never)] // inlined, its stack frame of several KiB would be part of every loss
-    pub(crate) fn exact_sum(&mut self, values: &[f64]) -> Result<f64, Error> {
-        if let [only] = values {
-            return Ok(*only);
-        }
-        let level = self.level;
-        self.sum_in_parts(values.len(), |part, sum| level.add_exactly(sum, &values[part]))
-    }
-
-    /// The sum over the parts of `0..len`, of which `add(part, sum)` adds one to `sum`.
-    fn sum_in_parts(
-        &mut self,
-        len: usize,
-        add: impl Fn(Range<usize>, &mut ExactSum) + Sync,
-    ) -> Result<f64, Error> {
         let parts = (0..len).step_by(TERMS_PER_PART);
         let parts = parts.map(|first| first..len.min(first + TERMS_PER_PART));
         let bytes = len.min(TERMS_PER_PART) * size_of::<f64>();
-        let sum_of = |_, part| {
-            let mut sum = ExactSum::default();
-            add(part, &mut sum);
+        let sum_of = |_, part: Range<usize>| {
+            let (mut sum, mut terms) = (ExactSum::default(), [0.0; 64]);
+            for start in part.clone().step_by(64) {
+                let len = (part.end - start).min(64);
+                terms[..len].iter_mut().zip(start..).for_each(|(own, index)| *own = term(index));
+                level.add_exactly(&mut sum, &terms[..len]);
+            }
             Ok(sum.value())
         };
         let mut sum = RunningSum::default();
         self.in_parts(parts, bytes, sum_of, |part| sum.add(part))?;
+        Ok(sum.value())
+    }
+
+    /// Σ of the scalars of all rows, which are ≥ 0 or NaN. If they `are_summed`, `values` has the sum of each
+    /// [`ROWS_PER_SUM`] rows.
+    pub(crate) fn sum_of_rows(&mut self, values: &[f64], are_summed: bool) -> Result<f64, Error> {
+        if let [only] = values {
+            return Ok(*only);
+        }
+        let mut sum = RunningSum::default();
+        if are_summed {
+            for value in values {
+                sum.add(*value);
+            }
+            return Ok(sum.value());
+        }
+        for values in values.chunks(ROWS_PER_SUM) {
+            self.poll(size_of_val(values))?;
+            let mut of_rows = ExactSum::default();
+            self.level.add_exactly(&mut of_rows, values);
+            sum.add(of_rows.value());
+        }
         Ok(sum.value())
     }
 

@@ -4,7 +4,7 @@
 //! else that is decided here can change a bit: threads, blocks and groups may be any.
 
 use super::tiles::scratch_len;
-use super::{Job, Same};
+use super::{Job, ROWS_PER_SUM, Same};
 use crate::kernel::{MOST_CLASSES, MOST_IN_TILES, MOST_ROWS, SEGMENT};
 use crate::simd::{Cache, Float, LINE, MOST_LANES};
 
@@ -174,7 +174,7 @@ impl<'p, F: Float> Plan<'p, F> {
         let asks_ahead = (!recomputes && is_asked_for).then_some(cache);
         let is_direct = panel.writes_directly() && !own_output;
         let (unit, scratch) = match path {
-            Path::Tiles => (lanes, scratch_len(classes, lanes)),
+            Path::Tiles => (ROWS_PER_SUM, scratch_len(classes, lanes)),
             Path::Rows => {
                 let count = memory.iter().filter(|is_needed| **is_needed).count();
                 (panel_rows, (count * panel_rows + 1) * pitch + columns)
@@ -182,11 +182,9 @@ impl<'p, F: Float> Plan<'p, F> {
             // For each segment, or for the whole row.
             _ => (1, 3 * SEGMENT + if keeps_row { classes } else { SEGMENT }),
         };
-        let block_rows = if bytes <= BYTES_PER_BLOCK {
-            rows
-        } else {
-            (BYTES_PER_BLOCK / row_bytes.max(1)).max(1).next_multiple_of(unit)
-        };
+        // As many blocks for each thread, and tiles with all rows of their sums.
+        let blocks = bytes.div_ceil(BYTES_PER_BLOCK).max(1).next_multiple_of(threads);
+        let block_rows = rows.div_ceil(blocks).next_multiple_of(unit);
         Self {
             job,
             same,

@@ -2,14 +2,15 @@
 
 mod store;
 
-use super::{Block, Plan, Same, Targets};
+use super::{Block, Plan, ROWS_PER_SUM, Same, Targets};
 use crate::kernel::{
     MOST_TILES, Results, TargetLanes, Tile, Tiles, WeightKind, from_run, load, room, tiles_at_once,
     to_run,
 };
 use crate::math;
-use crate::simd::{Cache, Float, MOST_LANES, Sink, Source, Vector, outlined};
+use crate::simd::{Cache, ExactSum, Float, MOST_LANES, Sink, Source, Vector, outlined};
 use crate::target::{NO_CLASS, RowTarget, Weights};
+use std::mem::take;
 use std::ops::Range;
 use store::Writer;
 
@@ -126,9 +127,11 @@ impl<F: Float> Block<'_, F> {
 impl<F: Float> Scratch<'_, F> {
     #[inline(always)]
     fn run<V: Vector<Scalar = F>>(&mut self, token: V::Token, Range { start, end }: Range<usize>) {
-        let mut first = start;
+        let (mut first, mut sum) = (start, ExactSum::default());
+        let sums = self.plan.job.scalars.filter(|_| self.plan.job.are_summed);
         while first < end {
-            let most = (end - first).min(self.tiles.len() * V::LANES);
+            let left = (end - first).min(ROWS_PER_SUM - first % ROWS_PER_SUM);
+            let most = left.min(self.tiles.len() * V::LANES);
             let same = self.plan.same.as_ref().filter(|same| same.has_ignored);
             let labels = same.map_or(&[][..], |same| &same.labels[first..][..most]);
             // A tile with rows that do not count is computed alone, since their targets differ.
@@ -137,6 +140,12 @@ impl<F: Float> Scratch<'_, F> {
             let is_mixed = has_ignored && labels[..count].contains(&NO_CLASS);
             outlined!(V, token, self.tiles::<V>(token, (first, count), is_mixed));
             first += count;
+            if let Some(sums) = sums {
+                sum.add::<V>(token, &self.results[0][..count]);
+                if first == end || first.is_multiple_of(ROWS_PER_SUM) {
+                    sums.put((first - 1) / ROWS_PER_SUM, 0, take(&mut sum).value());
+                }
+            }
         }
     }
 
