@@ -4,8 +4,8 @@ mod store;
 
 use super::{Block, Plan, ROWS_PER_SUM, Same, Targets};
 use crate::kernel::{
-    MOST_TILES, Results, TargetLanes, Tile, Tiles, WeightKind, from_run, load, room, tiles_at_once,
-    to_run,
+    MOST_TILES, Operation, Results, TargetLanes, Tile, Tiles, WeightKind, from_run, load, room,
+    tiles_at_once, to_run,
 };
 use crate::math;
 use crate::simd::{Cache, ExactSum, Float, MOST_LANES, Sink, Source, Vector, outlined};
@@ -65,7 +65,9 @@ impl<F: Float> Block<'_, F> {
         let (plan, job) = (self.plan, self.plan.job);
         // Several tiles are computed together if their rows differ in their labels only, or have no targets; not for few
         // rows, since the memory of all tiles is set first; nor in compact code, whose functions need more stack.
-        let is_simple = job.hessian.is_none() && (job.targets.is_none() || plan.same.is_some());
+        let is_simple = job.hessian.is_none()
+            && job.lse.is_none()
+            && (job.targets.is_none() || plan.same.is_some());
         let are_many = self.range.len() >= const { 4 * V::LANES };
         if is_simple && are_many && !V::IS_COMPACT {
             self.tiles_apart::<V, MOST_TILES>(token);
@@ -92,9 +94,10 @@ impl<F: Float> Block<'_, F> {
         if let Some(same) = &plan.same {
             target = TargetLanes::of_all(&same.target, same.scale);
         }
-        // Two statements: the elements of a tuple would be copied, and would need the stack twice.
+        // Three statements: the elements of a tuple would be copied, and would need the stack twice.
         let mut tiles = [const { Tile::empty() }; N];
-        let mut lines = Aligned([[[0.0; MOST_LANES]; N]; 2]);
+        let mut scalars = Aligned([[0.0; MOST_LANES]; N]);
+        let mut lse = Aligned([0.0; MOST_LANES]);
         for tile in &mut tiles {
             (tile.z, tile.out) = (take(len), take(len));
         }
@@ -107,7 +110,7 @@ impl<F: Float> Block<'_, F> {
             tiles: &mut tiles[..most.min(tiles_at_once(logits.classes()))],
             weight_kind: shared.as_ref().map(WeightKind::of),
             writer: Writer::new(take(len + 3 * V::LANES), range.end),
-            results: lines.0.each_mut().map(|rows| rows.as_flattened_mut()),
+            results: [scalars.0.as_flattened_mut(), &mut lse.0],
             weights: take(len),
             kept: take(N * len),
             target: &mut target,
@@ -222,8 +225,12 @@ impl<F: Float> Scratch<'_, F> {
                 z.fill(F::default());
             }
         };
+        let formula = job.formula();
         let kernel = Tiles {
-            formula: job.formula(),
+            formula,
+            has_lse: job.lse.is_some()
+                || job.operation == Operation::LogSumExp
+                || formula.z_loss != 0.0,
             hessian: job.hessian.map(|hessian| hessian.factor),
             len,
             target: self.target,
@@ -235,7 +242,8 @@ impl<F: Float> Scratch<'_, F> {
         };
         kernel.run::<V>(token, &mut self.tiles[..tiles], &mut self.results);
         let [scalars, lse] = &mut self.results;
-        job.put_rows(first, &mut scalars[..count], &mut lse[..count]);
+        let of_last = (tiles - 1) * V::LANES;
+        job.put_rows(first, &mut scalars[..count], &mut lse[..count - of_last]);
         if let Some(all) = self.all_outputs.as_mut().filter(|_| count > 1 && !plan.streams) {
             let mut outs = [&[][..]; MOST_TILES];
             outs.iter_mut().zip(&*self.tiles).for_each(|(out, tile)| *out = &*tile.out);

@@ -48,6 +48,8 @@ pub(crate) fn tiles_at_once(classes: usize) -> usize {
 /// The parameters of tiles that are computed together.
 pub(crate) struct Tiles<'t, F: Float> {
     pub(crate) formula: Formula<'t, F>,
+    /// Are the lse of the rows needed, for z_loss or as results? If they are results besides others, there is one tile.
+    pub(crate) has_lse: bool,
     /// c of the Hessian, if it is computed besides the gradient.
     pub(crate) hessian: Option<f64>,
     /// Elements of a tile: LANES times the number of classes.
@@ -74,6 +76,9 @@ pub(crate) struct Tile<'m, F> {
     max: [F; MOST_LANES],
     /// z_y, shifted as well; −inf if there is no label.
     z_label: [F; MOST_LANES],
+    /// The [`Base`] of the exponentials.
+    cut: [F; MOST_LANES],
+    magic: [F; MOST_LANES],
     reduced: ReducedLanes,
     /// The row in the first lane.
     pub(crate) first: usize,
@@ -84,7 +89,8 @@ pub(crate) struct Tile<'m, F> {
     specials: Option<Specials>,
 }
 
-/// The scalars of the rows of all tiles, in their order: the lse, the loss or, for log-probabilities, L; and their lse.
+/// The scalars of the rows of all tiles, in their order: the lse, the loss or, for log-probabilities, L; and the lse of
+/// the rows of the last tile.
 pub(crate) type Results<'r> = [&'r mut [f64]; 2];
 
 impl<F: Float> Tile<'_, F> {
@@ -95,7 +101,13 @@ impl<F: Float> Tile<'_, F> {
             labels: [F::NEG_INFINITY; MOST_LANES],
             max: [F::NEG_INFINITY; MOST_LANES],
             z_label: [F::NEG_INFINITY; MOST_LANES],
-            reduced: ReducedLanes::ZEROS,
+            cut: [F::NEG_INFINITY; MOST_LANES],
+            magic: [F::NEG_INFINITY; MOST_LANES],
+            reduced: ReducedLanes {
+                unit: [1.0; MOST_LANES],
+                weight_label: [1.0; MOST_LANES],
+                ..ReducedLanes::ZEROS
+            },
             first: 0,
             z: &mut [],
             out: &mut [],
@@ -189,7 +201,10 @@ impl<F: Float> Tiles<'_, F> {
                 Self::largest_and_at_labels::<V>(token, z, &tile.labels, F::NEG_INFINITY)
             });
             let [mut max, mut z_label] = find(tile);
-            tile.specials = None;
+            if tile.specials.take().is_some() {
+                // Those of the rows before.
+                tile.reduced.unit = [1.0; MOST_LANES];
+            }
             if !self.are_in_range(max) {
                 max = self.shift_specials(tile, max);
                 [_, z_label] = find(tile);
@@ -213,9 +228,8 @@ impl<F: Float> Tiles<'_, F> {
         let target = self.target.splat::<V::Eight>(token);
         let shares_slopes = !V::IS_COMPACT && self.has_one_target && self.formula.z_loss == 0.0;
         let slopes = if shares_slopes { Slopes::ordinary::<F>(&target) } else { None };
-        let results = scalars.chunks_exact_mut(V::LANES).zip(lse.chunks_exact_mut(V::LANES));
-        for (tile, results) in tiles.iter_mut().zip(results) {
-            self.write::<V>(what, token, (&target, slopes), tile, results);
+        for (tile, scalars) in tiles.iter_mut().zip(scalars.chunks_exact_mut(V::LANES)) {
+            self.write::<V>(what, token, (&target, slopes), tile, (scalars, lse));
         }
     }
 
@@ -236,11 +250,13 @@ impl<F: Float> Tiles<'_, F> {
             return sum.to_slice(&mut rows.sum);
         }
         let temperature = self.formula.temperature;
-        let (base, exp) = (Base::new(temperature, max), Exponential::<V>::new(token, temperature));
+        let exp = Exponential::<V>::new(token, temperature);
+        let [cut, magic] = [&tile.cut, &tile.magic].map(|lanes| V::from_slice(token, lanes));
+        let base = Base { cut, magic };
         let top = V::Doubles::widen(exp.of(max, base));
-        let (mut ties, one): (V::Doubles, _) = (V::Doubles::widen(ties), top.like(1.0));
+        let mut ties = V::Doubles::widen(ties);
         if operation != Operation::Softmax {
-            ties = ties - one;
+            ties = ties - top.like(1.0);
         }
         let (sum, from_ties) = two_sum(sum, ties * top);
         sum.to_slice(&mut rows.sum);
@@ -258,8 +274,9 @@ impl<F: Float> Tiles<'_, F> {
             wide_top_lost.to_slice(&mut rows.wide_top_lost);
         }
         let wide_max = V::Doubles::widen(max);
-        wide_max.to_slice(&mut rows.max);
-        one.to_slice(&mut rows.unit);
+        if self.has_lse {
+            wide_max.to_slice(&mut rows.max);
+        }
         if matches!(operation, Operation::Loss | Operation::Gradient) {
             dot.to_slice(&mut rows.dot);
             let z_label = V::from_slice(token, &tile.z_label);
@@ -268,17 +285,15 @@ impl<F: Float> Tiles<'_, F> {
                 V::Doubles::widen(exp.of(z_label, base)).to_slice(&mut rows.exp_label);
             }
         }
-        if operation == Operation::Gradient {
-            let weight_label: V::Doubles = match weights {
-                WeightKind::Absent => one.like(0.0),
-                WeightKind::Ones => one,
-                WeightKind::Each => {
-                    let (weights, none) = (&self.weights[..self.len], F::default());
-                    let [_, weight] =
-                        Self::largest_and_at_labels::<V>(token, weights, &tile.labels, none);
-                    V::Doubles::widen(weight)
-                }
-            };
+        // If all weights are 1, those at the labels are from the beginning.
+        if operation == Operation::Gradient && weights != WeightKind::Ones {
+            let mut weight_label = top.like(0.0);
+            if weights == WeightKind::Each {
+                let (weights, none) = (&self.weights[..self.len], F::default());
+                let [_, weight] =
+                    Self::largest_and_at_labels::<V>(token, weights, &tile.labels, none);
+                weight_label = V::Doubles::widen(weight);
+            }
             weight_label.to_slice(&mut rows.weight_label);
         }
         let is_lost = weights == WeightKind::Each && self.is_lost.contains(&true);

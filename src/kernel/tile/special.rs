@@ -82,11 +82,12 @@ impl<F: Float> Tiles<'_, F> {
     pub(super) fn take_care_of_specials<V: Vector<Scalar = F>>(&self, tile: &mut Tile<'_, F>) {
         let ReducedLanes { max: maxima, dot: dots, gap: labels, unit: units, .. } =
             &mut tile.reduced;
+        let specials = tile.specials.get_or_insert_default();
         let has_target = matches!(self.formula.operation, Operation::Loss | Operation::Gradient);
         let (shift, classes) = (self.formula.temperature.shift, self.len / V::LANES);
         for lane in 0..V::LANES {
-            let special = tile.specials.as_ref().and_then(|specials| specials.max_of(lane));
-            let max = special.unwrap_or(maxima[lane] / shift);
+            let special = specials.max_of(lane);
+            let max = special.unwrap_or(tile.max[lane].to_f64() / shift);
             maxima[lane] = max * shift;
             if self.is_lost[lane] {
                 dots[lane] = f64::INFINITY;

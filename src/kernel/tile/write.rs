@@ -46,7 +46,9 @@ impl<F: Float> Tiles<'_, F> {
         };
         let unit = finished.unit;
         let has_units = slopes.is_none() && !V::Doubles::all(unit.eq(unit.like(1.0)));
-        finished.lse.to_slice(lse);
+        if self.has_lse {
+            finished.lse.to_slice(lse);
+        }
         let scalar = match operation {
             Operation::Softmax | Operation::LogSumExp => finished.lse,
             Operation::LogSoftmax => self.write_log_probabilities::<V>(token, &finished, tile),
