@@ -149,9 +149,10 @@ impl<'p, F: Float> Plan<'p, F> {
         let own_output = has_rows && panel.output.is_some() && (recomputes || has_own_output());
         let rows_of_each = 1 + usize::from(panel.output.is_some()) + usize::from(is_far);
         let bytes_in_group = row_bytes.saturating_mul(rows_of_each);
-        let group = (BYTES_PER_GROUP / bytes_in_group.max(1)).clamp(1, MOST_ROWS);
-        let (mut panel_rows, mut columns, mut memory) = (group, 0, [false; 4]);
+        let (mut group, mut panel_rows, mut columns, mut memory) = (1, 1, 0, [false; 4]);
         if path == Path::Rows {
+            group = (BYTES_PER_GROUP / bytes_in_group.max(1)).clamp(1, MOST_ROWS);
+            panel_rows = group;
             // Rows that are neighbours in memory are gathered together, LANES classes at a time. If fewer rows than
             // half of the lanes are neighbours, reading their elements one by one takes less time.
             if panel.neighbours_from(0, lanes / 2).is_some() {
@@ -172,7 +173,6 @@ impl<'p, F: Float> Plan<'p, F> {
         let has_room = bytes_in_group <= BYTES_PER_GROUP;
         let cache = if is_far && !has_room { Cache::Second } else { Cache::First };
         let asks_ahead = (!recomputes && is_asked_for).then_some(cache);
-        let is_direct = panel.writes_directly() && !own_output;
         let (unit, scratch) = match path {
             Path::Tiles => (ROWS_PER_SUM, scratch_len(classes, lanes)),
             Path::Rows => {
@@ -182,9 +182,12 @@ impl<'p, F: Float> Plan<'p, F> {
             // For each segment, or for the whole row.
             _ => (1, 3 * SEGMENT + if keeps_row { classes } else { SEGMENT }),
         };
-        // As many blocks for each thread, and tiles with all rows of their sums.
-        let blocks = bytes.div_ceil(BYTES_PER_BLOCK).max(1).next_multiple_of(threads);
-        let block_rows = rows.div_ceil(blocks).next_multiple_of(unit);
+        let mut block_rows = rows;
+        if bytes > BYTES_PER_BLOCK {
+            // As many blocks for each thread, and tiles with all rows of their sums.
+            let blocks = bytes.div_ceil(BYTES_PER_BLOCK).next_multiple_of(threads);
+            block_rows = rows.div_ceil(blocks).next_multiple_of(unit);
+        }
         Self {
             job,
             same,
@@ -197,7 +200,9 @@ impl<'p, F: Float> Plan<'p, F> {
             pitch,
             streams,
             asks_ahead,
-            asks_for_outputs: asks_ahead.is_some() && is_direct && !streams,
+            asks_for_outputs: asks_ahead.is_some()
+                && !(streams || own_output)
+                && panel.writes_directly(),
             recomputes,
             keeps_row,
             own_logits,
