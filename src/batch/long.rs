@@ -196,7 +196,7 @@ fn run_row<F: Float>(
     }
     reduced.set(0, &found);
     level.run(&mut reduced);
-    job.put(row, reduced.done.scalars(job.operation)[0], reduced.done.lse[0]);
+    job.put(row, reduced.done.scalar[0], reduced.done.lse[0]);
     if job.panel.output.is_some() {
         run(&of, Step::Write(reduced.finished(0), label));
     }

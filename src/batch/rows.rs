@@ -140,7 +140,7 @@ impl<F: Float> Group<'_, F> {
         reduced.run::<V>(token);
         let (mut scalars, mut lse) = ([0.0; MOST_ROWS], [0.0; MOST_ROWS]);
         for (i, row) in rows.iter().enumerate() {
-            scalars[row.at] = reduced.done.scalars(operation)[i];
+            scalars[row.at] = reduced.done.scalar[i];
             lse[row.at] = reduced.done.lse[i];
             if let Some(max) = row.only_lse {
                 lse[row.at] = max;

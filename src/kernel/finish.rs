@@ -105,8 +105,8 @@ scalars! {
 scalars! {
     /// The results for rows, as far as the operation needs them.
     FinishedLanes {
-        /// The loss.
-        loss,
+        /// The number that the operation computes for each row: the lse, the loss or, for log-probabilities, L.
+        scalar,
         /// M/T + L
         lse,
         /// L
@@ -117,18 +117,6 @@ scalars! {
         label,
         /// 1, or a power of two if the numbers above would be far from 1.
         unit,
-    }
-}
-
-impl FinishedLanes {
-    /// The number that the operation computes for each row: the lse, the loss or, for log-probabilities, L.
-    #[inline(always)]
-    pub(crate) fn scalars(&self, operation: Operation) -> &Lanes {
-        match operation {
-            Operation::Softmax | Operation::LogSumExp => &self.lse,
-            Operation::LogSoftmax => &self.excess,
-            Operation::Loss | Operation::Gradient => &self.loss,
-        }
     }
 }
 
@@ -184,7 +172,7 @@ pub(super) fn finish<F: Float, D: Real>(
         lse = D::pick(once.eq(once), once, lse);
     }
     let mut finished = FinishedLanes {
-        loss: zero,
+        scalar: if operation == Operation::LogSoftmax { excess } else { lse },
         lse,
         excess,
         factor: zero,
@@ -193,7 +181,7 @@ pub(super) fn finish<F: Float, D: Real>(
         unit: one,
     };
     if matches!(operation, Operation::Loss | Operation::Gradient) {
-        finished.loss = loss(formula, rows, target, &finished);
+        finished.scalar = loss(formula, rows, target, &finished);
     }
     if operation == Operation::Gradient {
         let slopes = match slopes {

@@ -175,9 +175,8 @@ impl<F: Float> VectorJob<F> for &mut ReducedRows<'_, F> {
         }
         if operation == Operation::LogSoftmax {
             // Rounded like the constant of the epilogue.
-            for excess in &mut done.excess {
-                *excess = F::from_f64(*excess).to_f64();
-            }
+            done.excess = done.excess.map(|excess| F::from_f64(excess).to_f64());
+            done.scalar = done.excess;
         }
     }
 }

@@ -186,7 +186,7 @@ pub(crate) fn finish_chunks<F: Float>(
                     _ => [f64::NAN; ROW_CONSTANTS],
                 },
                 Some(_) if operation == Operation::Softmax => reduced.probability(i).map(F::to_f64),
-                Some(_) => [reduced.done.scalars(operation)[i], 0.0],
+                Some(_) => [reduced.done.scalar[i], 0.0],
             };
             out.scatter_from(first + i, 0, &constants);
         }

@@ -49,15 +49,16 @@ impl<F: Float> Tiles<'_, F> {
         if self.has_lse {
             finished.lse.to_slice(lse);
         }
-        let scalar = match operation {
-            Operation::Softmax | Operation::LogSumExp => finished.lse,
-            Operation::LogSoftmax => self.write_log_probabilities::<V>(token, &finished, tile),
-            Operation::Loss => finished.loss,
+        let mut scalar = finished.scalar;
+        match operation {
+            Operation::LogSoftmax => {
+                scalar = self.write_log_probabilities::<V>(token, &finished, tile);
+            }
             Operation::Gradient => {
                 self.write_gradient::<V>(weights, token, &finished, has_units, tile);
-                finished.loss
             }
-        };
+            Operation::Softmax | Operation::LogSumExp | Operation::Loss => {}
+        }
         scalar.to_slice(scalars);
         if tile.specials.is_some() {
             self.write_specials::<V>(operation, tile, (scalars, lse));
