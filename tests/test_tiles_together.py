@@ -35,6 +35,7 @@ def answers(z, labels, mask):
     yield from sx.cross_entropy_value_and_grad(z, labels, label_smoothing=0.1, reduction="none")
     yield from sx.cross_entropy_value_and_grad(z, labels, reduction="none")
     yield from sx.cross_entropy_value_and_grad(z, labels, z_loss=0.25, reduction="none")
+    yield from sx.cross_entropy_terms(z, labels)
     # A gradient so small that it is computed in units of a power of two.
     yield from sx.cross_entropy_value_and_grad(
         z, labels, label_smoothing=0.1, temperature=1e20, reduction="none"

@@ -4,7 +4,7 @@ mod store;
 
 use super::{Block, Plan, ROWS_PER_SUM, Same, Targets};
 use crate::kernel::{
-    MOST_TILES, Operation, Results, TargetLanes, Tile, Tiles, WeightKind, from_run, load, room,
+    MOST_TILES, Operation, TargetLanes, Tile, Tiles, WeightKind, from_run, load, room,
     tiles_at_once, to_run,
 };
 use crate::math;
@@ -43,7 +43,8 @@ struct Scratch<'t, F: Float> {
     weights: &'t mut [F],
     kept: &'t mut [F],
     writer: Writer<'t, F>,
-    results: Results<'t>,
+    /// The scalars of their rows.
+    scalars: &'t mut [f64],
     /// The targets of the rows of a tile, zeros for rows that do not count.
     target: &'t mut TargetLanes,
     /// Are there rows in the tile that do not count?
@@ -65,9 +66,7 @@ impl<F: Float> Block<'_, F> {
         let (plan, job) = (self.plan, self.plan.job);
         // Several tiles are computed together if their rows differ in their labels only, or have no targets; not for few
         // rows, since the memory of all tiles is set first; nor in compact code, whose functions need more stack.
-        let is_simple = job.hessian.is_none()
-            && job.lse.is_none()
-            && (job.targets.is_none() || plan.same.is_some());
+        let is_simple = job.hessian.is_none() && (job.targets.is_none() || plan.same.is_some());
         let are_many = self.range.len() >= const { 4 * V::LANES };
         if is_simple && are_many && !V::IS_COMPACT {
             self.tiles_apart::<V, MOST_TILES>(token);
@@ -94,10 +93,9 @@ impl<F: Float> Block<'_, F> {
         if let Some(same) = &plan.same {
             target = TargetLanes::of_all(&same.target, same.scale);
         }
-        // Three statements: the elements of a tuple would be copied, and would need the stack twice.
+        // Two statements: the elements of a tuple would be copied, and would need the stack twice.
         let mut tiles = [const { Tile::empty() }; N];
         let mut scalars = Aligned([[0.0; MOST_LANES]; N]);
-        let mut lse = Aligned([0.0; MOST_LANES]);
         for tile in &mut tiles {
             (tile.z, tile.out) = (take(len), take(len));
         }
@@ -110,7 +108,7 @@ impl<F: Float> Block<'_, F> {
             tiles: &mut tiles[..most.min(tiles_at_once(logits.classes()))],
             weight_kind: shared.as_ref().map(WeightKind::of),
             writer: Writer::new(take(len + 3 * V::LANES), range.end),
-            results: [scalars.0.as_flattened_mut(), &mut lse.0],
+            scalars: scalars.0.as_flattened_mut(),
             weights: take(len),
             kept: take(N * len),
             target: &mut target,
@@ -144,7 +142,7 @@ impl<F: Float> Scratch<'_, F> {
             outlined!(V, token, self.tiles::<V>(token, (first, count), is_mixed));
             first += count;
             if let Some(sums) = sums {
-                sum.add::<V>(token, &self.results[0][..count]);
+                sum.add::<V>(token, &self.scalars[..count]);
                 if first == end || first.is_multiple_of(ROWS_PER_SUM) {
                     sums.put((first - 1) / ROWS_PER_SUM, 0, take(&mut sum).value());
                 }
@@ -240,10 +238,12 @@ impl<F: Float> Scratch<'_, F> {
             is_lost: &self.is_lost,
             reread: &reread,
         };
-        kernel.run::<V>(token, &mut self.tiles[..tiles], &mut self.results);
-        let [scalars, lse] = &mut self.results;
-        let of_last = (tiles - 1) * V::LANES;
-        job.put_rows(first, &mut scalars[..count], &mut lse[..count - of_last]);
+        kernel.run::<V>(token, &mut self.tiles[..tiles], self.scalars);
+        job.put_rows(first, &mut self.scalars[..count], &mut []);
+        for tile in self.tiles[..tiles].iter_mut().filter(|_| job.lse.is_some()) {
+            let (first, count) = (tile.first, V::LANES.min(end - tile.first));
+            job.put_rows(first, &mut [], &mut tile.lse()[..count]);
+        }
         if let Some(all) = self.all_outputs.as_mut().filter(|_| count > 1 && !plan.streams) {
             let mut outs = [&[][..]; MOST_TILES];
             outs.iter_mut().zip(&*self.tiles).for_each(|(out, tile)| *out = &*tile.out);

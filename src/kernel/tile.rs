@@ -48,7 +48,7 @@ pub(crate) fn tiles_at_once(classes: usize) -> usize {
 /// The parameters of tiles that are computed together.
 pub(crate) struct Tiles<'t, F: Float> {
     pub(crate) formula: Formula<'t, F>,
-    /// Are the lse of the rows needed, for z_loss or as results? If they are results besides others, there is one tile.
+    /// Are the lse of the rows needed, for z_loss or as results?
     pub(crate) has_lse: bool,
     /// c of the Hessian, if it is computed besides the gradient.
     pub(crate) hessian: Option<f64>,
@@ -89,10 +89,6 @@ pub(crate) struct Tile<'m, F> {
     specials: Option<Specials>,
 }
 
-/// The scalars of the rows of all tiles, in their order: the lse, the loss or, for log-probabilities, L; and the lse of
-/// the rows of the last tile.
-pub(crate) type Results<'r> = [&'r mut [f64]; 2];
-
 impl<F: Float> Tile<'_, F> {
     /// Without memory. As a constant it is written to an array in place, while tiles that a function returns would be
     /// copied and would need the stack twice.
@@ -114,23 +110,29 @@ impl<F: Float> Tile<'_, F> {
             specials: None,
         }
     }
+
+    /// The lse of the rows that have been computed, if they are needed. They overwrite the maxima.
+    pub(crate) fn lse(&mut self) -> &mut [f64] {
+        &mut self.reduced.max
+    }
 }
 
 impl<F: Float> Tiles<'_, F> {
-    /// Reduces the logits of the tiles and writes their outputs. The Hessian overwrites the logits.
+    /// Reduces the logits of the tiles and writes their outputs. The Hessian overwrites the logits. Writes the scalars of
+    /// the rows of all tiles, in their order: the lse, the loss or, for log-probabilities, L.
     #[inline(always)]
     pub(crate) fn run<V: Vector<Scalar = F>>(
         &self,
         token: V::Token,
         tiles: &mut [Tile<'_, F>],
-        results: &mut Results<'_>,
+        scalars: &mut [f64],
     ) {
         use Operation::{Gradient, LogSoftmax, LogSumExp, Loss, Softmax};
         use WeightKind::{Absent, Each, Ones};
         // Compiled for each named case separately, without the code that it does not need.
         macro_rules! run {
             ($operation:expr, $weights:expr) => {
-                outlined!(V, token, self.steps::<V>(($operation, $weights), token, tiles, results))
+                outlined!(V, token, self.steps::<V>(($operation, $weights), token, tiles, scalars))
             };
         }
         match (self.formula.operation, self.weight_kind) {
@@ -193,7 +195,7 @@ impl<F: Float> Tiles<'_, F> {
         what: (Operation, WeightKind),
         token: V::Token,
         tiles: &mut [Tile<'_, F>],
-        [scalars, lse]: &mut Results<'_>,
+        scalars: &mut [f64],
     ) {
         for tile in &mut *tiles {
             let find = inlined!(|tile: &Tile<'_, F>| {
@@ -229,7 +231,7 @@ impl<F: Float> Tiles<'_, F> {
         let shares_slopes = !V::IS_COMPACT && self.has_one_target && self.formula.z_loss == 0.0;
         let slopes = if shares_slopes { Slopes::ordinary::<F>(&target) } else { None };
         for (tile, scalars) in tiles.iter_mut().zip(scalars.chunks_exact_mut(V::LANES)) {
-            self.write::<V>(what, token, (&target, slopes), tile, (scalars, lse));
+            self.write::<V>(what, token, (&target, slopes), tile, scalars);
         }
     }
 

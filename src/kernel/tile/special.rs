@@ -46,7 +46,7 @@ impl<F: Float> Tiles<'_, F> {
         &self,
         operation: Operation,
         tile: &mut Tile<'_, F>,
-        (scalars, lse): (&mut [f64], &mut [f64]),
+        scalars: &mut [f64],
     ) {
         let Some(specials) = &tile.specials else { return };
         let inverse = self.formula.temperature.inverse * self.formula.temperature.shift;
@@ -63,7 +63,7 @@ impl<F: Float> Tiles<'_, F> {
                 }
                 continue;
             }
-            lse[lane] = max;
+            tile.reduced.max[lane] = max;
             if operation != Operation::LogSoftmax {
                 let is_lse = operation == Operation::LogSumExp;
                 scalars[lane] = if is_lse { max } else { f64::NAN };

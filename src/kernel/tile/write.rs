@@ -22,7 +22,7 @@ impl<F: Float> Tiles<'_, F> {
         token: V::Token,
         (target, slopes): (&TargetLanes<V::Eight>, Option<Slopes<V::Eight>>),
         tile: &mut Tile<'_, F>,
-        (scalars, lse): (&mut [f64], &mut [f64]),
+        scalars: &mut [f64],
     ) {
         if operation == Operation::Softmax {
             let ReducedLanes { sum, lost, .. } = tile.reduced.vectors(token, 0);
@@ -47,7 +47,7 @@ impl<F: Float> Tiles<'_, F> {
         let unit = finished.unit;
         let has_units = slopes.is_none() && !V::Doubles::all(unit.eq(unit.like(1.0)));
         if self.has_lse {
-            finished.lse.to_slice(lse);
+            finished.lse.to_slice(tile.lse());
         }
         let mut scalar = finished.scalar;
         match operation {
@@ -61,7 +61,7 @@ impl<F: Float> Tiles<'_, F> {
         }
         scalar.to_slice(scalars);
         if tile.specials.is_some() {
-            self.write_specials::<V>(operation, tile, (scalars, lse));
+            self.write_specials::<V>(operation, tile, scalars);
         }
     }
 
