@@ -8,8 +8,8 @@
 //! ```
 //!
 //! The result of a row depends on nothing but the row. The scalars of rows (their losses, for example) are added in the
-//! order of the rows, and so are the sums of each [`ROWS_PER_SUM`] rows. A block of tiles has all rows of its sums. So
-//! neither the division into blocks nor the number of threads can change a bit.
+//! order of the rows, [`ROWS_PER_SUM`] at a time, and then these sums. A block whose rows are added has all rows of its
+//! sums. So neither the division into blocks nor the number of threads can change a bit.
 
 mod long;
 mod parts;
@@ -132,22 +132,20 @@ impl<'j, F: Float> Job<'j, F> {
 
     /// Writes the scalar and the lse of a row.
     fn put(&self, row: usize, scalar: f64, lse: f64) {
-        self.put_rows(row, &mut [scalar], &mut [lse]);
+        self.put_rows(self.scalars, row, &mut [scalar]);
+        self.put_rows(self.lse, row, &mut [lse]);
     }
 
-    /// The same for several rows from `first` on.
+    /// Writes the scalars or the lse of rows from `first` on, if there is an output for them.
     #[inline(always)]
-    fn put_rows(&self, first: usize, scalars: &mut [f64], lse: &mut [f64]) {
-        let scalars_of_rows = self.scalars.filter(|_| !self.are_summed);
-        for (out, values) in [(scalars_of_rows, scalars), (self.lse, lse)] {
-            let Some(out) = out else { continue };
-            if self.rounds {
-                for value in &mut *values {
-                    *value = F::from_f64(*value).to_f64();
-                }
+    fn put_rows(&self, out: Option<&RowsMut<'_>>, first: usize, values: &mut [f64]) {
+        let Some(out) = out else { return };
+        if self.rounds {
+            for value in &mut *values {
+                *value = F::from_f64(*value).to_f64();
             }
-            out.set_rows(first, values);
         }
+        out.set_rows(first, values);
     }
 
     /// The panel with the Hessian as its output.

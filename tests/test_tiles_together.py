@@ -62,7 +62,7 @@ def sums(z, labels, **options):
     yield sx.cross_entropy_value_and_grad(z, labels, reduction="sum", **options)[0]
 
 
-@pytest.mark.parametrize("count", [9, 639, 640, 641, 1300, 14_000])
+@pytest.mark.parametrize("count", [9, 319, 320, 321, 1300, 14_000, 33_000])
 @pytest.mark.parametrize("classes", [2, 10, 40, 64, 65])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_sums_over_rows(dtype, classes, count):
@@ -74,7 +74,7 @@ def test_sums_over_rows(dtype, classes, count):
     expected = list(sums(z, labels))
     if dtype == "float64":
         losses = sx.cross_entropy(z, labels, reduction="none")
-        assert expected[0] == pytest.approx(math.fsum(losses), rel=2**-52)
+        assert expected[0] == pytest.approx(math.fsum(losses), rel=3 * 2**-53)
     everything = np.ones_like(z, dtype=bool)
     for threads in (1, 2, 3):
         with sx.num_threads(threads):

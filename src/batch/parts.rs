@@ -21,9 +21,10 @@ pub(crate) const NUMBERS_PER_PART: usize = 1 << 16;
 /// Terms of a part that one thread adds: some 25 µs. It is the length of a segment of a long row, so that sums
 /// over the classes of a row have the same bits whichever code computes them.
 pub(crate) const TERMS_PER_PART: usize = 1 << 14;
-/// The scalars of so many rows are added, and then these sums in their order. It is a multiple of the rows of all tiles
-/// that are computed together, so these are rarely divided.
-pub(crate) const ROWS_PER_SUM: usize = 640;
+/// The scalars of so many rows are added, then so many of these sums, and then the sums of these parts, in their order.
+/// The first is a multiple of the rows of all tiles that are computed together, so these are rarely divided.
+pub(crate) const ROWS_PER_SUM: usize = 320;
+const SUMS_PER_PART: usize = 50;
 /// Rows of more numbers are read with polls for signals in between.
 const LONG_ROW: usize = 1 << 20;
 /// Numbers that are converted at a time.
@@ -83,23 +84,29 @@ impl Run<'_> {
 
     /// Σ of the scalars of all rows, which are ≥ 0 or NaN. If they `are_summed`, `values` has the sum of each
     /// [`ROWS_PER_SUM`] rows.
+    #[inline(never)] // inlined, its stack frame of several KiB would be part of every loss
     pub(crate) fn sum_of_rows(&mut self, values: &[f64], are_summed: bool) -> Result<f64, Error> {
         if let [only] = values {
             return Ok(*only);
         }
-        let mut sum = RunningSum::default();
-        if are_summed {
-            for value in values {
-                sum.add(*value);
+        let (level, len) = (self.level, if are_summed { 1 } else { ROWS_PER_SUM });
+        let sum_of = |_, part: &[f64]| {
+            let mut sum = RunningSum::default();
+            for rows in part.chunks(len) {
+                let mut of_rows = ExactSum::default();
+                match rows {
+                    [only] => sum.add(*only),
+                    rows => {
+                        level.add_exactly(&mut of_rows, rows);
+                        sum.add(of_rows.value());
+                    }
+                }
             }
-            return Ok(sum.value());
-        }
-        for values in values.chunks(ROWS_PER_SUM) {
-            self.poll(size_of_val(values))?;
-            let mut of_rows = ExactSum::default();
-            self.level.add_exactly(&mut of_rows, values);
-            sum.add(of_rows.value());
-        }
+            Ok(sum.value())
+        };
+        let (mut sum, len) = (RunningSum::default(), len * SUMS_PER_PART);
+        let bytes = len.min(values.len()) * size_of::<f64>();
+        self.in_parts(values.chunks(len), bytes, sum_of, |part| sum.add(part))?;
         Ok(sum.value())
     }
 

@@ -1,7 +1,8 @@
 //! Chooses path, blocks and memory of a call from the shapes of its arguments; has the thresholds of the paths.
 //!
 //! The number of classes alone decides whether a row is summed in the order of tiles, of rows or of segments. Nothing
-//! else that is decided here can change a bit: threads, blocks and groups may be any.
+//! else that is decided here can change a bit: threads, blocks and groups may be any, but a block has all rows of its
+//! sums.
 
 use super::tiles::scratch_len;
 use super::{Job, ROWS_PER_SUM, Same};
@@ -174,7 +175,10 @@ impl<'p, F: Float> Plan<'p, F> {
         let cache = if is_far && !has_room { Cache::Second } else { Cache::First };
         let asks_ahead = (!recomputes && is_asked_for).then_some(cache);
         let (unit, scratch) = match path {
-            Path::Tiles => (ROWS_PER_SUM, scratch_len(classes, lanes)),
+            Path::Tiles => {
+                let unit = if job.are_summed { ROWS_PER_SUM } else { lanes };
+                (unit, scratch_len(classes, lanes))
+            }
             Path::Rows => {
                 let count = memory.iter().filter(|is_needed| **is_needed).count();
                 (panel_rows, (count * panel_rows + 1) * pitch + columns)
@@ -184,7 +188,7 @@ impl<'p, F: Float> Plan<'p, F> {
         };
         let mut block_rows = rows;
         if bytes > BYTES_PER_BLOCK {
-            // As many blocks for each thread, and tiles with all rows of their sums.
+            // As many blocks for each thread, before they are rounded up.
             let blocks = bytes.div_ceil(BYTES_PER_BLOCK).next_multiple_of(threads);
             block_rows = rows.div_ceil(blocks).next_multiple_of(unit);
         }

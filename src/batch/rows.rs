@@ -147,7 +147,8 @@ impl<F: Float> Group<'_, F> {
                 scalars[row.at] = if job.targets.is_some() { f64::NAN } else { max };
             }
         }
-        job.put_rows(first, &mut scalars[..self.len], &mut lse[..self.len]);
+        job.put_rows(job.scalars, first, &mut scalars[..self.len]);
+        job.put_rows(job.lse, first, &mut lse[..self.len]);
         if panel.output.is_none() {
             return;
         }

@@ -43,7 +43,7 @@ struct Scratch<'t, F: Float> {
     weights: &'t mut [F],
     kept: &'t mut [F],
     writer: Writer<'t, F>,
-    /// The scalars of their rows.
+    /// The scalars of the rows of these tiles.
     scalars: &'t mut [f64],
     /// The targets of the rows of a tile, zeros for rows that do not count.
     target: &'t mut TargetLanes,
@@ -131,8 +131,10 @@ impl<F: Float> Scratch<'_, F> {
         let (mut first, mut sum) = (start, ExactSum::default());
         let sums = self.plan.job.scalars.filter(|_| self.plan.job.are_summed);
         while first < end {
-            let left = (end - first).min(ROWS_PER_SUM - first % ROWS_PER_SUM);
-            let most = left.min(self.tiles.len() * V::LANES);
+            let mut most = (end - first).min(self.tiles.len() * V::LANES);
+            if sums.is_some() {
+                most = most.min(ROWS_PER_SUM - first % ROWS_PER_SUM);
+            }
             let same = self.plan.same.as_ref().filter(|same| same.has_ignored);
             let labels = same.map_or(&[][..], |same| &same.labels[first..][..most]);
             // A tile with rows that do not count is computed alone, since their targets differ.
@@ -239,10 +241,14 @@ impl<F: Float> Scratch<'_, F> {
             reread: &reread,
         };
         kernel.run::<V>(token, &mut self.tiles[..tiles], self.scalars);
-        job.put_rows(first, &mut self.scalars[..count], &mut []);
-        for tile in self.tiles[..tiles].iter_mut().filter(|_| job.lse.is_some()) {
-            let (first, count) = (tile.first, V::LANES.min(end - tile.first));
-            job.put_rows(first, &mut [], &mut tile.lse()[..count]);
+        if !job.are_summed {
+            job.put_rows(job.scalars, first, &mut self.scalars[..count]);
+        }
+        if job.lse.is_some() {
+            for tile in &mut self.tiles[..tiles] {
+                let (first, count) = (tile.first, V::LANES.min(end - tile.first));
+                job.put_rows(job.lse, first, &mut tile.lse()[..count]);
+            }
         }
         if let Some(all) = self.all_outputs.as_mut().filter(|_| count > 1 && !plan.streams) {
             let mut outs = [&[][..]; MOST_TILES];

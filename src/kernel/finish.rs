@@ -65,7 +65,7 @@ macro_rules! scalars {
 scalars! {
     /// The results of reducing rows.
     ReducedLanes {
-        /// M
+        /// M; arbitrary in tiles that need no lse.
         max,
         /// The sum of the exponentials without the first maximum, like [`super::reduce::Partial::sum`].
         sum,

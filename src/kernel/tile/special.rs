@@ -133,8 +133,8 @@ fn mark_nans(sums: &Lanes, specials: &mut Option<Specials>) {
     }
 }
 
-/// Rows that were shifted by their maximum, or whose maximum is not finite. A tile on the stack has one of these, so it
-/// is kept small.
+/// Rows that were shifted by their maximum, or whose maximum is not finite. There is one, perhaps without rows, if the
+/// units of a tile are not all 1. A tile on the stack has one of these, so it is kept small.
 #[derive(Default)]
 pub(super) struct Specials {
     /// These maxima, as from [`exact_max`].
