@@ -8,7 +8,7 @@
 //! ```
 //!
 //! The result of a row depends on nothing but the row. The scalars of rows (their losses, for example) are added in the
-//! order of the rows, [`ROWS_PER_SUM`] at a time, and then these sums. A block whose rows are added has all rows of its
+//! order of the rows, [`rows_per_sum`] at a time, and then these sums. A block whose rows are added has all rows of its
 //! sums. So neither the division into blocks nor the number of threads can change a bit.
 
 mod long;
@@ -27,7 +27,7 @@ use crate::simd::{Float, RowsMut, Vector, VectorJob, fence, outlined};
 use crate::target::{RowTarget, SmoothedTargets};
 pub(crate) use long::chunk::finish_chunks;
 pub use long::chunk::{CHUNK_ROW, ROW_CONSTANTS, SEGMENT_SUMS};
-pub(crate) use parts::{NUMBERS_PER_PART, ROWS_PER_SUM, TERMS_PER_PART};
+pub(crate) use parts::{NUMBERS_PER_PART, TERMS_PER_PART, rows_per_sum};
 use plan::{Path, Plan};
 pub use run::{Checkpoint, Run};
 use std::ops::Range;
@@ -43,7 +43,7 @@ pub(crate) struct Job<'j, F: Float> {
     pub(crate) targets: Option<Targets<'j, F>>,
     /// Output for one scalar of each row: the lse, the loss or, for log-probabilities, L.
     pub(crate) scalars: Option<&'j RowsMut<'j>>,
-    /// Does `scalars` have the sums of each [`ROWS_PER_SUM`] rows instead? Only for rows that are always computed in
+    /// Does `scalars` have the sums of each [`rows_per_sum`] rows instead? Only for rows that are always computed in
     /// tiles.
     pub(crate) are_summed: bool,
     /// Output for the lse of each row, in addition to the loss.

@@ -28,7 +28,7 @@ pub use chunk::{ChunkTarget, Smoothing, finish_chunks};
 pub use cross_entropy_terms::TermsOut;
 pub use inputs::{read_labels, read_prior, read_probabilities, read_weights};
 
-use crate::batch::{Job, ROWS_PER_SUM, Run, Targets as BatchTargets, Workspace};
+use crate::batch::{Job, Run, Targets as BatchTargets, Workspace, rows_per_sum};
 use crate::error::Error;
 use crate::kernel::{MOST_CLASSES, Temperature};
 use crate::math::count;
@@ -177,7 +177,8 @@ impl CrossEntropy<'_> {
         let (mut few, mut many) = ([0.0; 8], None);
         let has_few_classes = (1..=MOST_CLASSES).contains(&logits.classes());
         let are_summed = losses.is_none() && has_few_classes && logits.rows() > few.len();
-        let len = if are_summed { logits.rows().div_ceil(ROWS_PER_SUM) } else { logits.rows() };
+        let per_sum = rows_per_sum(logits.classes());
+        let len = if are_summed { logits.rows().div_ceil(per_sum) } else { logits.rows() };
         if losses.is_none() && len > few.len() {
             many = Some(Workspace::new(len, 1)?);
         }
@@ -235,7 +236,7 @@ impl CrossEntropy<'_> {
             return Ok(f64::NAN);
         }
         // In the order of the rows, whichever threads computed them.
-        let sum = run.sum_of_rows(row_losses, are_summed)?;
+        let sum = run.sum_of_rows(row_losses, if are_summed { 1 } else { per_sum })?;
         // 0/0 and x/0 are both the mean over nothing.
         Ok(match self.reduction {
             Reduction::SumByNonzeroWeights if divisor == 0.0 => 0.0,

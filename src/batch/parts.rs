@@ -4,9 +4,10 @@
 use super::Run;
 use crate::alloc::{with_capacity, zeros};
 use crate::error::Error;
+use crate::kernel::tiles_at_once;
 use crate::math::RunningSum;
 use crate::pool::lock;
-use crate::simd::{ExactSum, Rows};
+use crate::simd::{ExactSum, MOST_LANES, Rows};
 use std::array::from_fn;
 use std::mem::take;
 use std::ops::Range;
@@ -21,14 +22,18 @@ pub(crate) const NUMBERS_PER_PART: usize = 1 << 16;
 /// Terms of a part that one thread adds: some 25 µs. It is the length of a segment of a long row, so that sums
 /// over the classes of a row have the same bits whichever code computes them.
 pub(crate) const TERMS_PER_PART: usize = 1 << 14;
-/// The scalars of so many rows are added, then so many of these sums, and then the sums of these parts, in their order.
-/// The first is a multiple of the rows of all tiles that are computed together, so these are rarely divided.
-pub(crate) const ROWS_PER_SUM: usize = 320;
+/// So many sums of the scalars of rows are added, and then the sums of these parts.
 const SUMS_PER_PART: usize = 50;
 /// Rows of more numbers are read with polls for signals in between.
 const LONG_ROW: usize = 1 << 20;
 /// Numbers that are converted at a time.
 const CHUNK: usize = 1 << 10;
+
+/// The number of rows whose scalars are added first: a multiple of the rows of all tiles that are computed together, so
+/// that these are rarely divided.
+pub(crate) fn rows_per_sum(classes: usize) -> usize {
+    8 * MOST_LANES * tiles_at_once(classes.max(1))
+}
 
 impl Run<'_> {
     /// A vector of `len` default values. It polls for signals meanwhile, since touching new memory takes time.
@@ -82,14 +87,13 @@ impl Run<'_> {
         Ok(sum.value())
     }
 
-    /// Σ of the scalars of all rows, which are ≥ 0 or NaN. If they `are_summed`, `values` has the sum of each
-    /// [`ROWS_PER_SUM`] rows.
+    /// Σ of `values`, which are ≥ 0 or NaN: of `len` values first, then of these sums.
     #[inline(never)] // inlined, its stack frame of several KiB would be part of every loss
-    pub(crate) fn sum_of_rows(&mut self, values: &[f64], are_summed: bool) -> Result<f64, Error> {
+    pub(crate) fn sum_of_rows(&mut self, values: &[f64], len: usize) -> Result<f64, Error> {
         if let [only] = values {
             return Ok(*only);
         }
-        let (level, len) = (self.level, if are_summed { 1 } else { ROWS_PER_SUM });
+        let level = self.level;
         let sum_of = |_, part: &[f64]| {
             let mut sum = RunningSum::default();
             for rows in part.chunks(len) {

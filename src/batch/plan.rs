@@ -5,7 +5,7 @@
 //! sums.
 
 use super::tiles::scratch_len;
-use super::{Job, ROWS_PER_SUM, Same};
+use super::{Job, Same, rows_per_sum};
 use crate::kernel::{MOST_CLASSES, MOST_IN_TILES, MOST_ROWS, SEGMENT};
 use crate::simd::{Cache, Float, LINE, MOST_LANES};
 
@@ -176,7 +176,7 @@ impl<'p, F: Float> Plan<'p, F> {
         let asks_ahead = (!recomputes && is_asked_for).then_some(cache);
         let (unit, scratch) = match path {
             Path::Tiles => {
-                let unit = if job.are_summed { ROWS_PER_SUM } else { lanes };
+                let unit = if job.are_summed { rows_per_sum(classes) } else { lanes };
                 (unit, scratch_len(classes, lanes))
             }
             Path::Rows => {

@@ -2,7 +2,7 @@
 
 mod store;
 
-use super::{Block, Plan, ROWS_PER_SUM, Same, Targets};
+use super::{Block, Plan, Same, Targets, rows_per_sum};
 use crate::kernel::{
     MOST_TILES, Operation, TargetLanes, Tile, Tiles, WeightKind, from_run, load, room,
     tiles_at_once, to_run,
@@ -129,11 +129,13 @@ impl<F: Float> Scratch<'_, F> {
     #[inline(always)]
     fn run<V: Vector<Scalar = F>>(&mut self, token: V::Token, Range { start, end }: Range<usize>) {
         let (mut first, mut sum) = (start, ExactSum::default());
-        let sums = self.plan.job.scalars.filter(|_| self.plan.job.are_summed);
+        let job = self.plan.job;
+        let sums = job.scalars.filter(|_| job.are_summed);
+        let per_sum = rows_per_sum(job.panel.logits.classes());
         while first < end {
             let mut most = (end - first).min(self.tiles.len() * V::LANES);
             if sums.is_some() {
-                most = most.min(ROWS_PER_SUM - first % ROWS_PER_SUM);
+                most = most.min(per_sum - first % per_sum);
             }
             let same = self.plan.same.as_ref().filter(|same| same.has_ignored);
             let labels = same.map_or(&[][..], |same| &same.labels[first..][..most]);
@@ -145,8 +147,8 @@ impl<F: Float> Scratch<'_, F> {
             first += count;
             if let Some(sums) = sums {
                 sum.add::<V>(token, &self.scalars[..count]);
-                if first == end || first.is_multiple_of(ROWS_PER_SUM) {
-                    sums.put((first - 1) / ROWS_PER_SUM, 0, take(&mut sum).value());
+                if first == end || first.is_multiple_of(per_sum) {
+                    sums.put((first - 1) / per_sum, 0, take(&mut sum).value());
                 }
             }
         }
