@@ -172,8 +172,8 @@ impl CrossEntropy<'_> {
         }
         assert!(self.targets.rows() == logits.rows(), "one target for each row");
         batch.assert_same_shape(grad);
-        // For few rows no memory is allocated. The losses of many rows of few classes are added while they are computed:
-        // an array of them would be as large as some of the logits.
+        // For few rows no memory is allocated. The losses of many rows of few classes are added while they are computed,
+        // since an array of them would be written to memory and read again.
         let (mut few, mut many) = ([0.0; 8], None);
         let has_few_classes = (1..=MOST_CLASSES).contains(&logits.classes());
         let are_summed = losses.is_none() && has_few_classes && logits.rows() > few.len();

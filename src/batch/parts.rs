@@ -73,18 +73,16 @@ impl Run<'_> {
         let parts = (0..len).step_by(TERMS_PER_PART);
         let parts = parts.map(|first| first..len.min(first + TERMS_PER_PART));
         let bytes = len.min(TERMS_PER_PART) * size_of::<f64>();
-        let sum_of = |_, part: Range<usize>| {
+        let sum_of = |part: Range<usize>| {
             let (mut sum, mut terms) = (ExactSum::default(), [0.0; 64]);
             for start in part.clone().step_by(64) {
                 let len = (part.end - start).min(64);
                 terms[..len].iter_mut().zip(start..).for_each(|(own, index)| *own = term(index));
                 level.add_exactly(&mut sum, &terms[..len]);
             }
-            Ok(sum.value())
+            sum.value()
         };
-        let mut sum = RunningSum::default();
-        self.in_parts(parts, bytes, sum_of, |part| sum.add(part))?;
-        Ok(sum.value())
+        self.sum_in_parts(parts, bytes, sum_of)
     }
 
     /// Σ of `values`, which are ≥ 0 or NaN: of `len` values first, then of these sums.
@@ -94,23 +92,33 @@ impl Run<'_> {
             return Ok(*only);
         }
         let level = self.level;
-        let sum_of = |_, part: &[f64]| {
+        let sum_of = |part: &[f64]| {
             let mut sum = RunningSum::default();
             for rows in part.chunks(len) {
-                let mut of_rows = ExactSum::default();
-                match rows {
-                    [only] => sum.add(*only),
-                    rows => {
-                        level.add_exactly(&mut of_rows, rows);
-                        sum.add(of_rows.value());
-                    }
+                if let [only] = rows {
+                    sum.add(*only);
+                } else {
+                    let mut of_rows = ExactSum::default();
+                    level.add_exactly(&mut of_rows, rows);
+                    sum.add(of_rows.value());
                 }
             }
-            Ok(sum.value())
+            sum.value()
         };
-        let (mut sum, len) = (RunningSum::default(), len * SUMS_PER_PART);
-        let bytes = len.min(values.len()) * size_of::<f64>();
-        self.in_parts(values.chunks(len), bytes, sum_of, |part| sum.add(part))?;
+        let part_len = len * SUMS_PER_PART;
+        let bytes = part_len.min(values.len()) * size_of::<f64>();
+        self.sum_in_parts(values.chunks(part_len), bytes, sum_of)
+    }
+
+    /// The sum of the sums of all parts.
+    fn sum_in_parts<P: Send>(
+        &mut self,
+        parts: impl ExactSizeIterator<Item = P>,
+        part_bytes: usize,
+        sum_of: impl Fn(P) -> f64 + Sync,
+    ) -> Result<f64, Error> {
+        let mut sum = RunningSum::default();
+        self.in_parts(parts, part_bytes, |_, part| Ok(sum_of(part)), |part| sum.add(part))?;
         Ok(sum.value())
     }
 

@@ -131,10 +131,10 @@ impl<F: Float> Scratch<'_, F> {
         let (mut first, mut sum) = (start, ExactSum::default());
         let job = self.plan.job;
         let sums = job.scalars.filter(|_| job.are_summed);
-        let per_sum = rows_per_sum(job.panel.logits.classes());
+        let sums = sums.map(|sums| (sums, rows_per_sum(job.panel.logits.classes())));
         while first < end {
             let mut most = (end - first).min(self.tiles.len() * V::LANES);
-            if sums.is_some() {
+            if let Some((_, per_sum)) = sums {
                 most = most.min(per_sum - first % per_sum);
             }
             let same = self.plan.same.as_ref().filter(|same| same.has_ignored);
@@ -145,7 +145,7 @@ impl<F: Float> Scratch<'_, F> {
             let is_mixed = has_ignored && labels[..count].contains(&NO_CLASS);
             outlined!(V, token, self.tiles::<V>(token, (first, count), is_mixed));
             first += count;
-            if let Some(sums) = sums {
+            if let Some((sums, per_sum)) = sums {
                 sum.add::<V>(token, &self.scalars[..count]);
                 if first == end || first.is_multiple_of(per_sum) {
                     sums.put((first - 1) / per_sum, 0, take(&mut sum).value());
