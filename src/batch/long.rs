@@ -36,9 +36,8 @@ const MOST_KEPT: usize = 32;
 struct Segment {
     max: f64,
     partial: Partial,
-    /// If the weights are made: Σ w, and whether a masked class has a weight.
+    /// Σ w, if the weights are made.
     mass: f64,
-    is_lost: bool,
     /// The weight of the label's class, if that is in this segment.
     weight_label: f64,
 }
@@ -180,9 +179,6 @@ fn run_row<F: Float>(
             let mut mass = RunningSum::default();
             all().for_each(|segment| mass.add(segment.mass));
             target.set_mass(mass.value());
-            if all().any(|segment| segment.is_lost) {
-                found.partial.dot = f64::INFINITY;
-            }
         }
         let mut z_label = [F::default()];
         if target.spike != 0.0 {

@@ -74,8 +74,6 @@ struct Row<'m, F> {
     only_lse: Option<f64>,
     /// The maximum M, as it is in memory, if it was subtracted from the logits of the row.
     shifted_by: Option<f64>,
-    /// Does a masked class have target mass?
-    is_lost: bool,
     /// Scratch memory for the Hessian; empty if it is not needed.
     hessian: &'m mut [F],
 }
@@ -129,9 +127,6 @@ impl<F: Float> Group<'_, F> {
             let mut found = Reduced::ordinary(part.max.to_f64(), part.partial);
             if !part.partial.is_ordinary() {
                 found = self.special::<V>(token, row, part, how, special);
-            }
-            if row.is_lost {
-                found.partial.dot = f64::INFINITY;
             }
             found.z_label = row.z_label;
             found.weight_label = row.label.map_or(0.0, |class| part.weights.get(class));
@@ -226,9 +221,7 @@ impl<F: Float> Group<'_, F> {
             row.label = (target.spike != 0.0).then_some(target.class);
             weights = target.weights;
             if let Some(maker) = target.made_by {
-                let (mass, is_lost) = maker.fill::<V>(token, (number, 0), kept, own_weights);
-                target.set_mass(mass);
-                row.is_lost = is_lost;
+                target.set_mass(maker.fill::<V>(token, (number, 0), kept, own_weights));
                 weights = Weights::Row(Source::from_slice(own_weights));
             }
             reduced.targets.set(i, &target, job.scale(target.weight));

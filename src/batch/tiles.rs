@@ -49,7 +49,6 @@ struct Scratch<'t, F: Float> {
     target: &'t mut TargetLanes,
     /// Are there rows in the tile that do not count?
     is_mixed: bool,
-    is_lost: [bool; MOST_LANES],
     /// The logits of all rows, if they are read directly and are one run of elements; and the outputs, if all are
     /// written.
     all: Option<Source<'t, F>>,
@@ -113,7 +112,6 @@ impl<F: Float> Block<'_, F> {
             kept: take(N * len),
             target: &mut target,
             is_mixed: false,
-            is_lost: [false; MOST_LANES],
             all: logits.run(0, logits.rows()).filter(|_| job.panel.is_plain()),
             all_outputs: outputs.and_then(|output| output.run(0, output.rows())),
         };
@@ -239,7 +237,6 @@ impl<F: Float> Scratch<'_, F> {
             has_one_target: job.targets.is_none() || plan.same.is_some() && !self.is_mixed,
             weight_kind,
             weights: self.weights,
-            is_lost: &self.is_lost,
             reread: &reread,
         };
         kernel.run::<V>(token, &mut self.tiles[..tiles], self.scalars);
@@ -334,7 +331,6 @@ impl<F: Float> Scratch<'_, F> {
         let label = &mut self.tiles[0].labels;
         label.fill(F::from_f64(-1.0));
         self.is_mixed = false;
-        self.is_lost.fill(false);
         // The weights overwrite the logits of the rows, which have been transposed into lanes by now.
         let own = &mut *self.writer.rows;
         let are_loaded =
@@ -369,9 +365,7 @@ impl<F: Float> Scratch<'_, F> {
             if let Some(maker) = row.made_by.filter(|_| are_own) {
                 // The masks were loaded with the logits.
                 let kept = if panel.mask.is_some() { kept } else { &[] };
-                let (mass, is_lost) = maker.fill::<V>(token, (number, 0), kept, weights);
-                row.set_mass(mass);
-                self.is_lost[lane] = is_lost;
+                row.set_mass(maker.fill::<V>(token, (number, 0), kept, weights));
             } else if are_own && !matches!(row.weights, Weights::Absent) {
                 for (class, w) in weights.iter_mut().enumerate() {
                     *w = F::from_f64(row.weights.get(class));

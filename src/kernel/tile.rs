@@ -61,8 +61,6 @@ pub(crate) struct Tiles<'t, F: Float> {
     pub(crate) weight_kind: WeightKind,
     /// LANES of class 0, of class 1, ...; read only if the weights differ.
     pub(crate) weights: &'t [F],
-    /// Does a masked class have weight? Then the loss is infinite.
-    pub(crate) is_lost: &'t [bool; MOST_LANES],
     /// Reads the logits of a row as they are in memory, −inf where they are masked.
     pub(crate) reread: &'t dyn Fn(usize, &mut [F]),
 }
@@ -298,8 +296,7 @@ impl<F: Float> Tiles<'_, F> {
             }
             weight_label.to_slice(&mut rows.weight_label);
         }
-        let is_lost = weights == WeightKind::Each && self.is_lost.contains(&true);
-        if tile.specials.is_some() || is_lost || !V::Doubles::all(dot.like(f64::MAX).ge(dot)) {
+        if tile.specials.is_some() || !V::Doubles::all(dot.like(f64::MAX).ge(dot)) {
             self.take_care_of_specials::<V>(tile);
         }
     }

@@ -48,8 +48,7 @@ impl<F: Float> VectorJob<F> for SegmentStep<'_, '_, F> {
         if let Some(target) = target.as_ref().filter(|_| has_weights) {
             weights = target.weights.part(start, len);
             if let Some(maker) = target.made_by {
-                (segment.mass, segment.is_lost) =
-                    maker.fill::<V>(token, (row, start), kept, own_weights);
+                segment.mass = maker.fill::<V>(token, (row, start), kept, own_weights);
                 weights = Weights::Row(Source::from_slice(own_weights));
             }
             let class = target.class.wrapping_sub(start);

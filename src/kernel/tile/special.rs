@@ -75,9 +75,8 @@ impl<F: Float> Tiles<'_, F> {
         }
     }
 
-    /// Sets the maxima of special rows and the dots of lost rows. If there are targets, computes the gaps of special
-    /// rows, and of those whose dot is infinite or NaN, again from the logits: here 0·inf is 0, and sums of huge terms
-    /// do not overflow.
+    /// Sets the maxima of special rows. If there are targets, computes the gaps of special rows, and of those whose dot is
+    /// infinite or NaN, again from the logits: here 0·inf is 0, and sums of huge terms do not overflow.
     #[inline(never)]
     pub(super) fn take_care_of_specials<V: Vector<Scalar = F>>(&self, tile: &mut Tile<'_, F>) {
         let ReducedLanes { max: maxima, dot: dots, gap: labels, unit: units, .. } =
@@ -89,10 +88,6 @@ impl<F: Float> Tiles<'_, F> {
             let special = specials.max_of(lane);
             let max = special.unwrap_or(tile.max[lane].to_f64() / shift);
             maxima[lane] = max * shift;
-            if self.is_lost[lane] {
-                dots[lane] = f64::INFINITY;
-                continue;
-            }
             if !has_target || dots[lane].is_finite() && special.is_none() {
                 continue;
             }

@@ -10,16 +10,16 @@ use crate::target::{LossTerms, NO_CLASS, Prior, Targets, WeightValues};
 pub(crate) const PART: usize = 32;
 
 impl<F: Float> SmoothedTargets<'_, F> {
-    /// Computes w of a row for the classes from `start` on; classes that `kept` excludes have weight 0. Returns Σ w, or
-    /// 0 without class weights, since it is known then; and whether a masked class has weight, which makes the loss
-    /// infinite.
+    /// Computes w of a row for the classes from `start` on. Classes that `kept` excludes have weight 0, or an infinite
+    /// weight if they have a share of the target: then the loss is infinite. Returns Σ w with that share instead, or 0
+    /// without class weights, since it is known then.
     pub(crate) fn fill<V: Vector<Scalar = F>>(
         &self,
         token: V::Token,
         (row, start): (usize, usize),
         kept: &[F],
         w: &mut [F],
-    ) -> (f64, bool) {
+    ) -> f64 {
         outlined!(V, token, {
             let label_smoothing = self.terms.label_smoothing;
             let targets = match self.targets {
@@ -38,7 +38,7 @@ impl<F: Float> SmoothedTargets<'_, F> {
                 for at in (0..q.len()).step_by(V::LANES) {
                     w.set_vector(at, smoothing.of(q.vector::<V>(token, at, F::default())));
                 }
-                return (0.0, false);
+                return 0.0;
             }
             let (beta, prior_unit) = self.prior_factor(row);
             let (label_weight, beta) = ((1.0 - label_smoothing) / unit, beta / unit);
@@ -47,10 +47,12 @@ impl<F: Float> SmoothedTargets<'_, F> {
             if is_uniform && targets.is_none() {
                 // The classes that are kept have the weight 1, as in the mask.
                 w.copy_from_slice(kept);
-                return (0.0, false);
+                return 0.0;
             }
             let uniform = positive(if is_uniform { 1.0 / prior_unit } else { 0.0 });
-            let (mut sum, mut is_lost) = (ExactSum::default(), false);
+            let mut sum = ExactSum::default();
+            // The weights of masked classes.
+            let mut masked = Aligned([F::default(); PART]);
             for (part, w) in w.chunks_mut(PART).enumerate() {
                 let (start, len) = (start + part * PART, w.len());
                 let kept = kept.chunks(PART).nth(part).unwrap_or_default();
@@ -63,12 +65,12 @@ impl<F: Float> SmoothedTargets<'_, F> {
                 if let Some(targets) = targets {
                     let mut q = Aligned([0.0; PART]);
                     targets.rows.gather::<V, f64>(token, row, start, &mut q.0[..len]);
-                    for (k, kept) in kept.iter().enumerate() {
+                    for k in 0..kept.len() {
                         // A class of class weight 0 does not count.
                         let has_weight = |c: &WeightValues| c.get(start + k) != 0.0;
                         let is_asked =
                             q.0[k] != 0.0 && self.terms.class_weight.is_none_or(has_weight);
-                        is_lost |= is_asked && kept.to_f64() == 0.0;
+                        masked.0[k] = F::from_f64(if is_asked { f64::INFINITY } else { 0.0 });
                     }
                     self.terms.weigh(start, &mut q.0[..len]);
                     for k in 0..PART {
@@ -80,10 +82,12 @@ impl<F: Float> SmoothedTargets<'_, F> {
                     // Including the probabilities of masked classes.
                     sum.add::<V>(token, &Aligned(made.0.map(F::to_f64)).0[..len]);
                 }
-                fill_masked(kept, &mut made.0, F::default());
+                for (kept, (w, masked)) in kept.iter().zip(made.0.iter_mut().zip(&masked.0)) {
+                    *w = if kept.to_f64() == 0.0 { *masked } else { *w };
+                }
                 made.put(w);
             }
-            (if is_weighted { sum.value() } else { 0.0 }, is_lost)
+            if is_weighted { sum.value() } else { 0.0 }
         })
     }
 }
