@@ -28,7 +28,7 @@ impl<F: Float> Tiles<'_, F> {
             }
             (self.reread)(tile.first + lane, row);
             let max = exact_max(row);
-            specials.insert(lane, max);
+            specials[lane] = max;
             special::shift(row, max, self.formula.temperature.shift);
             for (class, value) in row.iter().enumerate() {
                 tile.z[class * V::LANES + lane] =
@@ -52,7 +52,7 @@ impl<F: Float> Tiles<'_, F> {
         let inverse = self.formula.temperature.inverse * self.formula.temperature.shift;
         let mut row = [F::default(); MOST_IN_TILES];
         let row = &mut row[..self.len / V::LANES];
-        for (lane, max) in specials.rows() {
+        for (lane, max) in rows(specials) {
             if max.is_finite() {
                 if operation == Operation::LogSoftmax {
                     (self.reread)(tile.first + lane, row);
@@ -69,14 +69,14 @@ impl<F: Float> Tiles<'_, F> {
                 scalars[lane] = if is_lse { max } else { f64::NAN };
             }
         }
-        specials.mark::<V>(&mut tile.out[..self.len]);
+        mark::<V>(specials, &mut tile.out[..self.len]);
         if self.hessian.is_some() {
-            specials.mark::<V>(&mut tile.z[..self.len]);
+            mark::<V>(specials, &mut tile.z[..self.len]);
         }
     }
 
-    /// Sets the maxima of special rows. If there are targets, computes the gaps of special rows, and of those whose dot is
-    /// infinite or NaN, again from the logits: here 0·inf is 0, and sums of huge terms do not overflow.
+    /// Sets the maxima of special rows. If there are targets, computes the gaps of special rows, and of those whose dot
+    /// is infinite or NaN, again from the logits: here 0·inf is 0, and sums of huge terms do not overflow.
     #[inline(never)]
     pub(super) fn take_care_of_specials<V: Vector<Scalar = F>>(&self, tile: &mut Tile<'_, F>) {
         let ReducedLanes { max: maxima, dot: dots, gap: labels, unit: units, .. } =
@@ -85,10 +85,10 @@ impl<F: Float> Tiles<'_, F> {
         let has_target = matches!(self.formula.operation, Operation::Loss | Operation::Gradient);
         let (shift, classes) = (self.formula.temperature.shift, self.len / V::LANES);
         for lane in 0..V::LANES {
-            let special = specials.max_of(lane);
-            let max = special.unwrap_or(tile.max[lane].to_f64() / shift);
+            let is_special = specials[lane] != 0.0;
+            let max = if is_special { specials[lane] } else { tile.max[lane].to_f64() / shift };
             maxima[lane] = max * shift;
-            if !has_target || dots[lane].is_finite() && special.is_none() {
+            if !has_target || dots[lane].is_finite() && !is_special {
                 continue;
             }
             let mut row = [F::default(); MOST_IN_TILES];
@@ -110,11 +110,16 @@ impl<F: Float> Tiles<'_, F> {
     }
 }
 
-/// Marks rows whose sum is NaN, so that any NaN gives the same NaN.
+/// The maxima of special rows, as from [`exact_max`]: those of rows that were shifted by them, which are not 0, and NaN
+/// for rows whose sum is NaN, so that any NaN gives the same NaN. 0 for other rows. A tile has them, perhaps all 0, if
+/// its units are not all 1.
+pub(super) type Specials = Lanes;
+
+/// Marks rows whose sum is NaN.
 #[inline(always)]
 pub(super) fn find_nans<V: Vector>(sum: V::Doubles, specials: &mut Option<Specials>) {
     if !V::Doubles::all(sum.eq(sum)) {
-        let mut sums = [0.0; MOST_LANES];
+        let mut sums = Lanes::default();
         sum.to_slice(&mut sums);
         mark_nans(&sums, specials);
     }
@@ -124,40 +129,19 @@ pub(super) fn find_nans<V: Vector>(sum: V::Doubles, specials: &mut Option<Specia
 fn mark_nans(sums: &Lanes, specials: &mut Option<Specials>) {
     let specials = specials.get_or_insert_default();
     for lane in (0..MOST_LANES).filter(|lane| sums[*lane].is_nan()) {
-        specials.insert(lane, f64::NAN);
+        specials[lane] = f64::NAN;
     }
 }
 
-/// Rows that were shifted by their maximum, or whose maximum is not finite. There is one, perhaps without rows, if the
-/// units of a tile are not all 1. A tile on the stack has one of these, so it is kept small.
-#[derive(Default)]
-pub(super) struct Specials {
-    /// These maxima, as from [`exact_max`].
-    max: Lanes,
-    /// Bit `lane` is set for these rows.
-    lanes: u16,
+/// The lane of each special row, and its maximum.
+fn rows(specials: &Specials) -> impl Iterator<Item = (usize, f64)> {
+    specials.iter().copied().enumerate().filter(|(_, max)| *max != 0.0)
 }
 
-impl Specials {
-    fn insert(&mut self, lane: usize, max: f64) {
-        self.max[lane] = max;
-        self.lanes |= 1 << lane;
-    }
-
-    fn max_of(&self, lane: usize) -> Option<f64> {
-        (self.lanes >> lane & 1 == 1).then(|| self.max[lane])
-    }
-
-    /// The lane of each of these rows, and its maximum.
-    pub(super) fn rows(&self) -> impl Iterator<Item = (usize, f64)> {
-        (0..MOST_LANES).filter_map(|lane| Some((lane, self.max_of(lane)?)))
-    }
-
-    /// Writes NaN as the outputs of rows without a finite maximum.
-    #[inline(never)]
-    pub(super) fn mark<V: Vector>(&self, out: &mut [V::Scalar]) {
-        for (lane, _) in self.rows().filter(|(_, max)| !max.is_finite()) {
-            out.iter_mut().skip(lane).step_by(V::LANES).for_each(|out| *out = V::Scalar::NAN);
-        }
+/// Writes NaN as the outputs of rows without a finite maximum.
+#[inline(never)]
+pub(super) fn mark<V: Vector>(specials: &Specials, out: &mut [V::Scalar]) {
+    for (lane, _) in rows(specials).filter(|(_, max)| !max.is_finite()) {
+        out.iter_mut().skip(lane).step_by(V::LANES).for_each(|out| *out = V::Scalar::NAN);
     }
 }

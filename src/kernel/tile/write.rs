@@ -1,6 +1,6 @@
 //! The last step of tiles: their rows are finished, and the outputs written.
 
-use super::special::Specials;
+use super::special::{Specials, mark};
 use super::{Tile, Tiles, is_in_row_order};
 use crate::kernel::finish::{
     FinishedLanes, Formula, Lanes, ReducedLanes, Slopes, TargetLanes, finish, finish_lanes,
@@ -167,7 +167,7 @@ fn write_probabilities<V: Vector>(
         replace_numbers(out, V::Scalar::from_f64(1.0));
     }
     if let Some(specials) = specials {
-        specials.mark::<V>(out);
+        mark::<V>(specials, out);
     }
 }
 
