@@ -92,21 +92,10 @@ pub(crate) fn to_run<V: Vector>(
         for block in (0..classes.div_ceil(V::LANES)).rev() {
             let tile = Source::from_slice(&tile[block * V::LANES * V::LANES..]);
             let rows = &mut rows.reborrow().part(i * len + block * V::LANES, usize::MAX);
-            write_block::<V>(token, tile, classes, rows);
+            // A separate function: in this loop, the addresses of all rows would be computed before the first block.
+            outlined!(V, token, transpose::<V>(token, tile, V::LANES, rows, classes));
         }
     }
-}
-
-/// Writes LANES classes of a tile. It is a separate function: in a loop over blocks, the addresses of all rows would be
-/// computed before the first block.
-#[inline(always)]
-fn write_block<V: Vector>(
-    token: V::Token,
-    tile: Source<'_, V::Scalar>,
-    classes: usize,
-    rows: &mut Sink<'_, V::Scalar>,
-) {
-    outlined!(V, token, transpose::<V>(token, tile, V::LANES, rows, classes));
 }
 
 /// Writes a tile to rows from `first` on, at most LANES, if they are neighbours class by class or a single row;
