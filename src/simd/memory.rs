@@ -132,6 +132,11 @@ macro_rules! view {
                 self.outer.step() == Some(self.classes.cast_signed() * self.class_stride)
             }
 
+            /// Of `len` elements of some rows, the number that are copied at a time: all, or one row.
+            fn at_once(&self, len: usize) -> usize {
+                if self.are_one() { len } else { self.classes }.max(1)
+            }
+
             /// The address of `count` elements from a class of row `row` on. They may extend to the next rows if all
             /// rows follow one another.
             #[inline(always)]

@@ -5,7 +5,7 @@ use crate::kernel::exp::{Base, Exponential, is_double};
 use crate::kernel::reduce::{WeightKind, add_gaps};
 use crate::kernel::rows::Operation;
 use crate::math::{Real, count};
-use crate::simd::{Float, LaneSum, MOST_LANES, Vector, Widened, inlined, outlined};
+use crate::simd::{Float, LaneSum, MOST_LANES, Vector, inlined, outlined};
 
 impl<F: Float> Tiles<'_, F> {
     /// Writes the exponentials of the tiles to the memory for their outputs.
