@@ -113,50 +113,44 @@ impl<F: Float> Tiles<'_, F> {
         }
         let exponential = inlined!(|at: usize| {
             let e = V::from_slice(token, &e[at..]);
-            if splits { (e.only_where(!number(at).eq(place)), one) } else { (e, one) }
+            (if splits { e.only_where(!number(at).eq(place)) } else { e }, one)
         });
-        let sum = in_row_order(one, z.len(), false, exponential);
+        let sum = in_row_order(WeightKind::Ones, token, z.len(), exponential);
         if weights == WeightKind::Absent {
             return (sum, sum.like(0.0));
         }
-        let is_each = weights == WeightKind::Each;
-        let product = inlined!(|at: usize| {
+        let weighted = inlined!(|at: usize| {
             let gap = max - V::from_slice(token, &z[at..]);
+            let is_each = weights == WeightKind::Each;
             (gap, if is_each { self.weight::<V>(token, at / V::LANES) } else { one })
         });
-        let dot = in_row_order(one, z.len(), is_each, product);
-        (sum, dot)
+        (sum, in_row_order(weights, token, z.len(), weighted))
     }
 }
 
-/// The sum of the products of the `factors` of all classes, whose vectors begin at 0, LANES, ... below `len`. They are
-/// added as by [`LaneSum::add_products`], or without `has_products` (second factors of 1) as by [`LaneSum::add_pair`].
+/// The sum of the terms of all classes, whose vectors begin at 0, LANES, ... below `len`. A term is a number and its
+/// weight.
 #[inline(always)]
 fn in_row_order<V: Vector>(
-    one: V,
+    kind: WeightKind,
+    token: V::Token,
     len: usize,
-    has_products: bool,
-    factors: impl Fn(usize) -> (V, V),
+    terms: impl Fn(usize) -> (V, V),
 ) -> V::Doubles {
-    let (token, zero) = (one.token(), V::splat(one.token(), V::Scalar::default()));
+    let zero = V::splat(token, V::Scalar::default());
     // From one vector of a row to the next.
     let stride = const { V::LANES * V::LANES };
     let mut lanes = [V::Doubles::splat(token, 0.0); MOST_LANES];
     for lane in 0..V::LANES {
-        let mut lost = zero;
-        for pair in (lane * V::LANES..len).step_by(2 * stride) {
-            let (a, b) = factors(pair);
-            let mut sum = a * b;
-            if has_products {
-                lost = lost + a.mul_sub(b, sum);
-            }
-            if pair + stride < len {
-                let (a, b) = factors(pair + stride);
-                sum = a.mul_add(b, sum);
-            }
-            lanes[lane] = lanes[lane] + V::Doubles::widen(sum);
+        let (mut sum, mut lost) = (V::Sum::zero(token), zero);
+        for at in (lane * V::LANES..len).step_by(2 * stride) {
+            let (first, w0) = terms(at);
+            let next = at + stride;
+            let (second, w1) = if next < len { terms(next) } else { (zero, zero) };
+            add_gaps(kind, &mut sum, &mut lost, [first, second], [w0, w1]);
         }
-        lanes[lane] = lanes[lane] + V::Doubles::widen(lost);
+        sum.add(lost);
+        lanes[lane] = sum.lanes().0;
     }
     let mut half = V::LANES / 2;
     while half > 0 {
