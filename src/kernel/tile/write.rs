@@ -134,15 +134,8 @@ impl<F: Float> Tiles<'_, F> {
                 multiply::<V>(z, &units);
             }
         }
-        if out.len() == V::LANES {
-            self.flatten(out);
-        }
-    }
-
-    /// Overwrites the gradient of one class: p = 1 and q' = Σ q', so it is 0, whatever the rounding of 1/S.
-    #[inline(never)]
-    fn flatten(&self, out: &mut [F]) {
-        if self.formula.z_loss == 0.0 {
+        if out.len() == V::LANES && self.formula.z_loss == 0.0 {
+            // If there is one class, p = 1 and q' = Σ q', so the gradient is 0, whatever the rounding of 1/S.
             replace_numbers(out, F::default());
         }
     }
@@ -171,6 +164,7 @@ fn write_probabilities<V: Vector>(
     }
 }
 
+#[inline(never)]
 fn replace_numbers<F: Float>(values: &mut [F], number: F) {
     for value in values.iter_mut().filter(|value| !value.to_f64().is_nan()) {
         *value = number;
