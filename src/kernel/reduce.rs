@@ -187,11 +187,7 @@ impl<F: Float> Reduction<'_, F> {
         is_shifted: bool,
     ) {
         part.partial.unit = UNIT;
-        part.partial.dot = match part.weights {
-            Weights::Absent => 0.0,
-            Weights::Ones => weighted_gaps(z, max, |_| 1.0),
-            Weights::Row(weights) => weighted_gaps(z, max, |class| weights.get(class).to_f64()),
-        };
+        part.partial.dot = weighted_gaps(z, max, |class| part.weights.get(class));
         if is_shifted {
             shift(z, max, self.temperature.shift);
             // The exponentials do not need the weights. The maximum is 0 now.
