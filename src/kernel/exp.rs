@@ -64,21 +64,16 @@ impl<F: Float> Temperature<F> {
         // ln 2 in two doubles, times T.
         let [high, low] = LN2;
         let product = value * high;
-        // Division by 1 is skipped: the bits are the same.
-        let is_one = value == 1.0;
-        let rest = if is_one { low } else { value.mul_add(high, -product) + value * low };
+        let rest = value.mul_add(high, -product) + value * low;
         let ln2_high = F::from_f64(product);
         let ln2_low = F::from_f64((product - ln2_high.to_f64()) + rest);
         let (mut power, mut left) = (1.0, [0.0; MOST_COEFFICIENTS + 2]);
         let mut coefficients = [F::default(); MOST_COEFFICIENTS];
         for (i, coefficient) in const { F::EXP }.coefficients.iter().enumerate() {
-            coefficients[i] = *coefficient;
-            if !is_one {
-                power *= value;
-                let wanted = coefficient.to_f64() + left[i];
-                coefficients[i] = F::from_f64(wanted / power);
-                left[i + 2] = coefficients[i].to_f64().mul_add(-power, wanted) / CARRIED_AT;
-            }
+            power *= value;
+            let wanted = coefficient.to_f64() + left[i];
+            coefficients[i] = F::from_f64(wanted / power);
+            left[i + 2] = coefficients[i].to_f64().mul_add(-power, wanted) / CARRIED_AT;
         }
         Self {
             shift,
