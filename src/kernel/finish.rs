@@ -109,8 +109,6 @@ scalars! {
         scalar,
         /// M/T + L
         lse,
-        /// L
-        excess,
         /// The gradient, in units: factor·e + minus·w, and `label` at the label.
         factor,
         minus,
@@ -174,14 +172,13 @@ pub(super) fn finish<F: Float, D: Real>(
     let mut finished = FinishedLanes {
         scalar: if operation == Operation::LogSoftmax { excess } else { lse },
         lse,
-        excess,
         factor: zero,
         minus: zero,
         label: zero,
         unit: one,
     };
     if matches!(operation, Operation::Loss | Operation::Gradient) {
-        finished.scalar = loss(formula, rows, target, &finished);
+        finished.scalar = loss(formula, rows, target, [excess, lse]);
     }
     if operation == Operation::Gradient {
         let slopes = match slopes {
@@ -198,7 +195,7 @@ fn loss<F: Float, D: Real>(
     Formula { temperature, z_loss, .. }: Formula<'_, F>,
     rows: &ReducedLanes<D>,
     target: &TargetLanes<D>,
-    &FinishedLanes { excess, lse, .. }: &FinishedLanes<D>,
+    [excess, lse]: [D; 2],
 ) -> D {
     let TargetLanes { spike, beta, smooth_mass, weight, .. } = *target;
     let zero = spike.like(0.0);

@@ -123,7 +123,7 @@ impl<'f, F: Float> ReducedRows<'f, F> {
             Operation::LogSoftmax => Epilogue::LogProbability {
                 max: number(swept_max[i]),
                 inverse: number(temperature.inverse),
-                excess: number(done.excess[i]),
+                excess: number(done.scalar[i]),
             },
             Operation::Gradient => {
                 Epilogue::Gradient { factor: number(done.factor[i]), minus: number(done.minus[i]) }
@@ -175,8 +175,7 @@ impl<F: Float> VectorJob<F> for &mut ReducedRows<'_, F> {
         }
         if operation == Operation::LogSoftmax {
             // Rounded like the constant of the epilogue.
-            done.excess = done.excess.map(|excess| F::from_f64(excess).to_f64());
-            done.scalar = done.excess;
+            done.scalar = done.scalar.map(|excess| F::from_f64(excess).to_f64());
         }
     }
 }

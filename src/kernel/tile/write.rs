@@ -76,12 +76,12 @@ impl<F: Float> Tiles<'_, F> {
         let (z, out) = (&tile.z[..self.len], &mut tile.out[..self.len]);
         let max = V::from_slice(token, &tile.max);
         let inverse = V::splat(token, F::from_f64(self.formula.temperature.inverse));
-        let excess: V = finished.excess.narrow();
+        let excess: V = finished.scalar.narrow();
         for (z, out) in z.chunks_exact(V::LANES).zip(out.chunks_exact_mut(V::LANES)) {
             log_probability(V::from_slice(token, z), max, inverse, excess).to_slice(out);
         }
         // As in the row kernel, which may compute such rows too: in a shifted row, L is rounded before log p.
-        if is_in_row_order::<V>(z) { V::Doubles::widen(excess) } else { finished.excess }
+        if is_in_row_order::<V>(z) { V::Doubles::widen(excess) } else { finished.scalar }
     }
 
     /// Overwrites the exponentials with the gradient, and the logits with the Hessian if it is computed.
