@@ -18,7 +18,7 @@
 use super::exp::{Temperature, is_double};
 use super::rows::Operation;
 use crate::math::{Real, log_quotient, two_sum};
-use crate::simd::{Float, MOST_LANES, Vector, outlined};
+use crate::simd::{Float, MOST_LANES, Vector, inlined, outlined};
 
 /// One number for each row.
 pub(crate) type Lanes = [f64; MOST_LANES];
@@ -204,20 +204,17 @@ fn loss<F: Float, D: Real>(
     let dot = D::pick(beta.eq(zero), zero, rows.dot);
     let gaps = dot.mul_add(beta, gap * spike) * spike.like(temperature.inverse);
     let mass = spike + smooth_mass;
-    let mut loss = excess.mul_add(mass, gaps * rows.unit);
-    if z_loss != 0.0 {
-        loss = loss + lse * spike.like(z_loss) * lse;
-    }
+    let of = inlined!(|weight: D| {
+        let loss = (excess * weight).mul_add(mass, gaps * weight * rows.unit);
+        if z_loss == 0.0 { loss } else { loss + lse * weight * spike.like(z_loss) * lse }
+    });
+    let loss = of(spike.like(1.0));
     let fits = spike.like(f64::MAX).ge(loss);
     if const { !is_double::<F>() } || D::all(fits) {
         return loss * weight;
     }
     // A loss that overflows may be in range when it is weighted.
-    let mut weighted = (excess * weight).mul_add(mass, gaps * weight * rows.unit);
-    if z_loss != 0.0 {
-        weighted = weighted + lse * weight * spike.like(z_loss) * lse;
-    }
-    D::pick(fits, loss * weight, weighted)
+    D::pick(fits, loss * weight, of(weight))
 }
 
 /// The targets as the gradient needs them.
