@@ -47,8 +47,8 @@ impl Rows<'_> {
             let (start, len) = (self.start_of_part(row, class, target.len()), target.len());
             let floats = target.as_mut_ptr().cast::<f32>();
             match self.storage {
-                // SAFETY: neighbouring elements of this row, readable by the promise of `from_raw`, to as many `f32`: no
-                // other type has their storage.
+                // SAFETY: neighbouring elements of this row, readable by the promise of `from_raw`, to as many `f32`:
+                // no other type has their storage.
                 Storage::F16 if is_dense && F::STORAGE == Storage::F32 => unsafe {
                     convert(start.cast(), floats, len, |bits| halves.widen_f16(bits));
                 },
@@ -160,8 +160,8 @@ impl RowsMut<'_> {
             let start = self.start_of_part(row, class, values.len());
             let (floats, len) = (values.as_ptr().cast::<f32>(), values.len());
             match self.storage {
-                // SAFETY: neighbouring elements of this row, writable by the promise of `from_raw`, from as many `f32`: no
-                // other type has their storage.
+                // SAFETY: neighbouring elements of this row, writable by the promise of `from_raw`, from as many `f32`:
+                // no other type has their storage.
                 Storage::F16 if is_dense && F::STORAGE == Storage::F32 => unsafe {
                     convert(floats, start.cast(), len, |chunk| halves.narrow_f16(chunk));
                 },
