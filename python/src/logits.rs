@@ -27,12 +27,9 @@ impl<'py> Logits<'py> {
     pub(super) fn new(logits: &Bound<'py, PyAny>, axis: &Bound<'_, PyAny>) -> PyResult<Self> {
         let given = integer(axis, "axis")?;
         let found = Array::find_logits(logits)?;
-        let dimensions = found.ndim() as i128;
-        if !(-dimensions..dimensions).contains(&given) {
-            return Err(axis_error(axis, found.ndim()));
-        }
-        let given = if given < 0 { given + dimensions } else { given };
-        let axis = usize::try_from(given).expect("an axis of the shape");
+        let from_front = if given < 0 { given + found.ndim() as i128 } else { given };
+        let place = usize::try_from(from_front).ok().filter(|place| *place < found.ndim());
+        let Some(axis) = place else { return Err(axis_error(axis, found.ndim())) };
         let compute = found.compute();
         Ok(Self { array: found.view(), axis, compute, temperature: 1.0, mask: None })
     }
