@@ -116,9 +116,6 @@ impl Batch<'_> {
     }
 }
 
-/// The largest number of classes with a Hessian: no booster grows so many trees at once.
-pub const MOST_HESSIAN_CLASSES: usize = SEGMENT;
-
 /// How the losses of the rows are combined.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reduction {
@@ -153,8 +150,8 @@ impl CrossEntropy<'_> {
     /// keeps; [`Error::OutOfMemory`], or the error of `run.checkpoint`.
     ///
     /// # Panics
-    /// When the views disagree in rows or classes, or if a Hessian is requested for more than [`MOST_HESSIAN_CLASSES`]
-    /// or without a gradient.
+    /// When the views disagree in rows or classes, or if a Hessian is requested for more than [`SEGMENT`] classes or
+    /// without a gradient.
     pub fn run(
         &self,
         batch: &Batch<'_>,
@@ -167,7 +164,7 @@ impl CrossEntropy<'_> {
         let (grad, hessian) = (grad.map(|grad| &*grad), hessian.map(|hessian| &*hessian));
         if let Some(hessian) = hessian {
             batch.assert_same_shape(Some(&hessian.out));
-            assert!(logits.classes() <= MOST_HESSIAN_CLASSES, "rows of one segment");
+            assert!(logits.classes() <= SEGMENT, "rows of one segment");
             assert!(grad.is_some(), "a gradient beside the Hessian");
         }
         assert!(self.targets.rows() == logits.rows(), "one target for each row");

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = ["lightgbm_objective", "xgboost_objective"]
 
-_MOST_CLASSES = 16384  # of the native code
+_MOST_CLASSES = _native._SEGMENT  # no booster grows so many trees at once
 _LEAST_HESSIAN_OF_XGBOOST = np.float32(1e-16)  # as in XGBoost
 
 

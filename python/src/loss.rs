@@ -9,10 +9,7 @@ use super::objects::{float, new_tuple, put, tuple};
 use super::{Argument, Arguments};
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
-use smoothxent::{
-    CrossEntropy, Hessian, LossTerms, MOST_HESSIAN_CLASSES, Prior, Reduction, RowsMut, Storage,
-    Targets,
-};
+use smoothxent::{CrossEntropy, Hessian, LossTerms, Prior, Reduction, RowsMut, Storage, Targets};
 
 /// A Python function with the arguments of a loss, followed by `$more`.
 macro_rules! loss_function {
@@ -102,13 +99,6 @@ fn evaluate<'py>(
     let py = out.py();
     hold!(logits = Logits::new(logits, axis));
     logits.read_options(temperature, mask)?;
-    let classes = logits.classes();
-    if factor.is_some() && classes > MOST_HESSIAN_CLASSES {
-        return Err(value_error!(
-            py,
-            "logits has {classes} classes, expected at most {MOST_HESSIAN_CLASSES}"
-        ));
-    }
     let reduction = arguments::reduction(reduction)?;
     let normalizer = arguments::normalizer(normalizer, reduction)?;
     let label_smoothing = arguments::label_smoothing(label_smoothing, prior)?;
