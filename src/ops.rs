@@ -142,8 +142,8 @@ pub struct CrossEntropy<'a> {
 }
 
 impl CrossEntropy<'_> {
-    /// Returns the reduced loss (NaN for [`Reduction::None`], for which the losses are written to `losses`). Writes the
-    /// gradient of what is returned to `grad`, and the diagonal of its Hessian to `hessian`.
+    /// Returns the reduced loss: NaN for [`Reduction::None`], or if there are `losses`, to which those of the rows are
+    /// written instead. Writes the gradient of the reduced loss to `grad`, and the diagonal of its Hessian to `hessian`.
     ///
     /// # Errors
     /// [`Error::MaskedPrior`] for the first row whose prior has no mass on the classes that the mask
@@ -174,6 +174,7 @@ impl CrossEntropy<'_> {
         let (mut few, mut many) = ([0.0; 8], None);
         let has_few_classes = (1..=MOST_CLASSES).contains(&logits.classes());
         let are_summed = losses.is_none() && has_few_classes && logits.rows() > few.len();
+        let is_reduced = losses.is_none() && self.reduction != Reduction::None;
         let per_sum = rows_per_sum(logits.classes());
         let len = if are_summed { logits.rows().div_ceil(per_sum) } else { logits.rows() };
         if losses.is_none() && len > few.len() {
@@ -229,7 +230,7 @@ impl CrossEntropy<'_> {
             job.rounds = self.reduction == Reduction::None;
             job.run(run)?;
         });
-        if self.reduction == Reduction::None {
+        if !is_reduced {
             return Ok(f64::NAN);
         }
         // In the order of the rows, whichever threads computed them.

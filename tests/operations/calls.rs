@@ -1,10 +1,11 @@
-//! A mean over nothing, and work that is stopped.
+//! A mean over nothing, losses that are not reduced, and work that is stopped.
 
 use crate::rows::{IGNORED, labels};
 use smoothxent::{
     Batch, CrossEntropy, Error, Level, LossTerms, Operation, Prior, Reduction, Rows, RowsMut, Run,
     Storage, Targets, read_prior, read_probabilities, read_weights,
 };
+use std::array::from_fn;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -34,6 +35,26 @@ fn nothing_counted() {
         assert!(value == wanted || value.is_nan() && wanted.is_nan(), "{reduction:?}: {value}");
         assert_eq!(grad.map(f32::to_bits), [0; 3], "{reduction:?}");
     }
+}
+
+/// They are written instead, whatever the reduction.
+#[test]
+fn losses_that_are_written_are_not_reduced() {
+    let logits: [f32; 20] = from_fn(|i| (i % 3) as f32);
+    let labels = Run::with_defaults(|run| labels(&[0; 10], 2, None, run)).unwrap();
+    let loss = CrossEntropy {
+        targets: &Targets::Labels(labels),
+        terms: LossTerms::new(0.1, &Prior::Uniform),
+        reduction: Reduction::Sum,
+        normalizer: None,
+    };
+    let batch = batch(&logits, 2);
+    let mut losses = [f64::NAN; 10];
+    let mut out = RowsMut::from_slice(&mut losses, 1);
+    let value = Run::with_defaults(|run| loss.run(&batch, Some(&mut out), None, None, run));
+    let sum = Run::with_defaults(|run| loss.run(&batch, None, None, None, run)).unwrap();
+    assert!(value.unwrap().is_nan());
+    assert!((losses.iter().sum::<f64>() - sum).abs() < 1e-14 * sum, "{losses:?}, sum {sum}");
 }
 
 /// What a call answers that is given up at its `stop_at`-th look, and how many looks it had.
