@@ -28,7 +28,9 @@ pub use chunk::{ChunkTarget, Smoothing, finish_chunks};
 pub use cross_entropy_terms::TermsOut;
 pub use inputs::{read_labels, read_prior, read_probabilities, read_weights};
 
-use crate::batch::{Job, Run, Targets as BatchTargets, Workspace, rows_per_sum};
+use crate::batch::{
+    Job, Run, SUMS_PER_PART, TERMS_PER_PART, Targets as BatchTargets, Workspace, rows_per_sum,
+};
 use crate::error::Error;
 use crate::kernel::{MOST_CLASSES, Temperature};
 use crate::math::count;
@@ -209,10 +211,13 @@ impl CrossEntropy<'_> {
                 let mass = |row: usize| targets.mass(row, class_weight) * row_weight(row);
                 let counts = |row: usize| !targets.is_ignored(row) && row_weight(row) != 0.0;
                 let term = |row| if is_mean { mass(row) } else { counts(row).into() };
+                let fill = |first: usize, terms: &mut [f64]| {
+                    (first..).zip(terms).for_each(|(row, own)| *own = term(row));
+                };
                 let is_weighted = sample_weight.is_some() || is_mean && class_weight.is_some();
                 let divisor = match targets {
                     Targets::Labels(all) if !is_weighted && mask.is_none() => count(all.counted),
-                    _ => run.sum_of_terms(targets.rows(), &term)?,
+                    _ => run.sum_of_terms(targets.rows(), (TERMS_PER_PART, 1), &fill)?,
                 };
                 (divisor, if is_mean { 1.0 } else { all_units })
             }
@@ -234,7 +239,15 @@ impl CrossEntropy<'_> {
             return Ok(f64::NAN);
         }
         // In the order of the rows, whichever threads computed them.
-        let sum = run.sum_of_rows(row_losses, if are_summed { 1 } else { per_sum })?;
+        let row_losses = &*row_losses;
+        let copy = |first: usize, terms: &mut [f64]| {
+            terms.copy_from_slice(&row_losses[first..][..terms.len()]);
+        };
+        let sums = (if are_summed { 1 } else { per_sum }, SUMS_PER_PART);
+        let sum = match row_losses {
+            [only] => *only,
+            rows => run.sum_of_terms(rows.len(), sums, &copy)?,
+        };
         // 0/0 and x/0 are both the mean over nothing.
         Ok(match self.reduction {
             Reduction::SumByNonzeroWeights if divisor == 0.0 => 0.0,

@@ -23,7 +23,7 @@ pub(crate) const NUMBERS_PER_PART: usize = 1 << 16;
 /// over the classes of a row have the same bits whichever code computes them.
 pub(crate) const TERMS_PER_PART: usize = 1 << 14;
 /// So many sums of the scalars of rows are added, and then the sums of these parts.
-const SUMS_PER_PART: usize = 50;
+pub(crate) const SUMS_PER_PART: usize = 50;
 /// Rows of more numbers are read with polls for signals in between.
 const LONG_ROW: usize = 1 << 20;
 /// Numbers that are converted at a time.
@@ -63,63 +63,38 @@ impl Run<'_> {
         self.in_parts(values.chunks_mut(len), part_bytes, body, join)
     }
 
-    /// Σ of `term(index)` over the indices below `len`; the terms are ≥ 0 or NaN.
+    /// Σ of `count` terms, which are ≥ 0 or NaN: of `len` terms first, of `sums` of these sums, and of the sums of these
+    /// parts. `fill(first, terms)` writes the terms from index `first` on.
+    #[inline(never)] // inlined, its stack frame of several KiB would be part of every loss
     pub(crate) fn sum_of_terms(
         &mut self,
-        len: usize,
-        term: &(dyn Fn(usize) -> f64 + Sync),
+        count: usize,
+        (len, sums): (usize, usize),
+        fill: &(dyn Fn(usize, &mut [f64]) + Sync),
     ) -> Result<f64, Error> {
-        let level = self.level;
-        let parts = (0..len).step_by(TERMS_PER_PART);
-        let parts = parts.map(|first| first..len.min(first + TERMS_PER_PART));
-        let bytes = len.min(TERMS_PER_PART) * size_of::<f64>();
-        let sum_of = |part: Range<usize>| {
-            let (mut sum, mut terms) = (ExactSum::default(), [0.0; 64]);
-            for start in part.clone().step_by(64) {
-                let len = (part.end - start).min(64);
-                terms[..len].iter_mut().zip(start..).for_each(|(own, index)| *own = term(index));
-                level.add_exactly(&mut sum, &terms[..len]);
-            }
-            sum.value()
-        };
-        self.sum_in_parts(parts, bytes, sum_of)
-    }
-
-    /// Σ of `values`, which are ≥ 0 or NaN: of `len` values first, then of these sums.
-    #[inline(never)] // inlined, its stack frame of several KiB would be part of every loss
-    pub(crate) fn sum_of_rows(&mut self, values: &[f64], len: usize) -> Result<f64, Error> {
-        if let [only] = values {
-            return Ok(*only);
-        }
-        let level = self.level;
-        let sum_of = |part: &[f64]| {
-            let mut sum = RunningSum::default();
-            for rows in part.chunks(len) {
-                if let [only] = rows {
-                    sum.add(*only);
-                } else {
-                    let mut of_rows = ExactSum::default();
-                    level.add_exactly(&mut of_rows, rows);
-                    sum.add(of_rows.value());
+        let (level, part_len, mut all) = (self.level, len * sums, RunningSum::default());
+        let sum_of = |_, part: Range<usize>| {
+            let (mut sum, mut terms) = (RunningSum::default(), [0.0; 64]);
+            for start in part.clone().step_by(len) {
+                if len == 1 {
+                    fill(start, &mut terms[..1]);
+                    sum.add(terms[0]);
+                    continue;
                 }
+                let (end, mut of_terms) = (part.end.min(start + len), ExactSum::default());
+                for first in (start..end).step_by(64) {
+                    let terms = &mut terms[..(end - first).min(64)];
+                    fill(first, terms);
+                    level.add_exactly(&mut of_terms, terms);
+                }
+                sum.add(of_terms.value());
             }
-            sum.value()
+            Ok(sum.value())
         };
-        let part_len = len * SUMS_PER_PART;
-        let bytes = part_len.min(values.len()) * size_of::<f64>();
-        self.sum_in_parts(values.chunks(part_len), bytes, sum_of)
-    }
-
-    /// The sum of the sums of all parts.
-    fn sum_in_parts<P: Send>(
-        &mut self,
-        parts: impl ExactSizeIterator<Item = P>,
-        part_bytes: usize,
-        sum_of: impl Fn(P) -> f64 + Sync,
-    ) -> Result<f64, Error> {
-        let mut sum = RunningSum::default();
-        self.in_parts(parts, part_bytes, |_, part| Ok(sum_of(part)), |part| sum.add(part))?;
-        Ok(sum.value())
+        let parts = (0..count).step_by(part_len);
+        let parts = parts.map(|first| first..count.min(first + part_len));
+        self.in_parts(parts, part_len.min(count) * size_of::<f64>(), sum_of, |sum| all.add(sum))?;
+        Ok(all.value())
     }
 
     /// Runs `body` on each part, with its number, and `join` on the results in the order of the parts.

@@ -2,7 +2,7 @@
 
 use super::Batch;
 use super::inputs::{kept_masses, shared_weights};
-use crate::batch::{Job, Run, Targets as BatchTargets};
+use crate::batch::{Job, Run, TERMS_PER_PART, Targets as BatchTargets};
 use crate::error::Error;
 use crate::kernel::Operation;
 use crate::math::{self, count};
@@ -118,10 +118,11 @@ fn kept_entropy(
     if matches!(prior, Prior::Uniform) {
         return Ok(math::log(mass));
     }
-    run.sum_of_terms(mask.classes(), &|k| {
-        let mut u = [0.0];
-        prior.copy(row, k, &mut u);
-        if mask.get(row, k) == 0.0 { 0.0 } else { surprise(u[0] / mass) }
+    run.sum_of_terms(mask.classes(), (TERMS_PER_PART, 1), &|first, terms| {
+        prior.copy(row, first, terms);
+        for (k, u) in (first..).zip(terms) {
+            *u = if mask.get(row, k) == 0.0 { 0.0 } else { surprise(*u / mass) };
+        }
     })
 }
 

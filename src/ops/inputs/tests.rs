@@ -10,7 +10,9 @@ use crate::simd::Rows;
 use crate::target::{Labels, LossTerms, prior_tolerance};
 
 fn mass_of(targets: &Targets<'_>, run: &mut Run<'_>) -> Result<f64, Error> {
-    run.sum_of_terms(targets.rows(), &|row| targets.mass(row, None))
+    run.sum_of_terms(targets.rows(), (1 << 14, 1), &|first, terms| {
+        (first..).zip(terms).for_each(|(row, own)| *own = targets.mass(row, None));
+    })
 }
 
 fn prior(u: &[f64], classes: usize) -> Result<Prior<'_>, Error> {
@@ -183,7 +185,12 @@ fn rows_longer_than_a_chunk() {
             let (only, mass) = (targets.summary[0].only, targets.summary[0].mass);
             Ok::<_, Error>((only, mass.to_bits()))
         };
-        let whole = Run::with_defaults(|run| run.sum_of_terms(q.len(), &|k| q[k])).expect("a sum");
+        let whole = Run::with_defaults(|run| {
+            run.sum_of_terms(q.len(), (1 << 14, 1), &|first, terms| {
+                terms.copy_from_slice(&q[first..][..terms.len()]);
+            })
+        })
+        .expect("a sum");
         assert_eq!(mass(&q, None), Ok((NO_CLASS, whole.to_bits())));
         let twos = weights(&vec![2.0; classes]).expect("weights");
         let doubled = mass(&q, Some(&twos)).expect("probabilities");
