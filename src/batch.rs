@@ -84,9 +84,7 @@ impl<'j, F: Float> Job<'j, F> {
         if rows == 0 {
             return Ok(());
         }
-        if classes == 0 {
-            return self.without_classes(run);
-        }
+        assert!(classes > 0, "rows without classes");
         let plan = Plan::new(self, run.threads);
         let level = run.level;
         // All memory is allocated and all threads are started before anything is written.
@@ -118,16 +116,6 @@ impl<'j, F: Float> Job<'j, F> {
         run.each(plan.threads, blocks, plan.block_bytes, &|part| {
             workspace.with(|scratch| block(part, scratch));
         })
-    }
-
-    /// Writes the scalars of rows without classes, whose sums are 0.
-    fn without_classes(&self, run: &mut Run<'_>) -> Result<(), Error> {
-        let value = if self.targets.is_some() { 0.0 } else { f64::NEG_INFINITY };
-        for row in 0..self.panel.logits.rows() {
-            run.poll(size_of::<F>())?;
-            self.put(row, value, f64::NEG_INFINITY);
-        }
-        Ok(())
     }
 
     /// Writes the scalar and the lse of a row.

@@ -41,7 +41,7 @@ use inputs::{kept_masses, shared_weights};
 
 /// Rows of logits and how they are computed: what every operation works on.
 pub struct Batch<'a> {
-    /// z
+    /// z. Operations panic if there are rows, but no classes.
     pub logits: Rows<'a>,
     /// The classes that take part are those where it is not 0; without a mask, all.
     pub mask: Option<Rows<'a>>,
