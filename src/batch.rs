@@ -54,8 +54,6 @@ pub(crate) struct Job<'j, F: Float> {
     pub(crate) top: Option<&'j Top<'j>>,
     /// Are scalars rounded to the compute type, even if their output has a wider type?
     pub(crate) rounds: bool,
-    /// Do the logits have only a part of the classes of each row?
-    pub(crate) is_chunk: bool,
 }
 
 /// The diagonal of the Hessian as an output.
@@ -85,7 +83,7 @@ impl<'j, F: Float> Job<'j, F> {
             return Ok(());
         }
         assert!(classes > 0, "rows without classes");
-        let plan = Plan::new(self, run.threads);
+        let plan = Plan::new(self, run.threads, false);
         let level = run.level;
         // All memory is allocated and all threads are started before anything is written.
         let mut workspace = Workspace::new(plan.scratch, plan.threads)?;

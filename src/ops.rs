@@ -102,7 +102,6 @@ impl Batch<'_> {
             hessian: None,
             top: None,
             rounds: false,
-            is_chunk: false,
         }
     }
 

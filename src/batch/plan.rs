@@ -101,7 +101,8 @@ pub(super) struct Plan<'p, F: Float> {
 }
 
 impl<'p, F: Float> Plan<'p, F> {
-    pub(super) fn new(job: &'p Job<'p, F>, most_threads: usize) -> Self {
+    /// `is_chunk`: do the logits have only a part of the classes of each row?
+    pub(super) fn new(job: &'p Job<'p, F>, most_threads: usize, is_chunk: bool) -> Self {
         let panel = &job.panel;
         let (rows, classes) = (panel.logits.rows(), panel.logits.classes());
         let lanes = MOST_LANES * size_of::<f32>() / size_of::<F>();
@@ -109,7 +110,7 @@ impl<'p, F: Float> Plan<'p, F> {
         let bytes = rows.saturating_mul(row_bytes);
         let threads = 1 + bytes / BYTES_PER_THREAD;
         // The segments of a chunk are independent: their threads do not wait for each other.
-        let most_threads_of_rows = if job.is_chunk { most_threads } else { most_threads.min(rows) };
+        let most_threads_of_rows = if is_chunk { most_threads } else { most_threads.min(rows) };
         let threads = most_threads_of_rows.min(threads);
         let is_near = bytes <= NEAR_BYTES;
         let same = job.same();
@@ -120,7 +121,7 @@ impl<'p, F: Float> Plan<'p, F> {
             && panel.mask.is_none()
             && (job.targets.is_none() || same.is_some());
         let row_threads = most_threads.min(1 + row_bytes / BYTES_PER_ROW_THREAD);
-        let path = if job.is_chunk {
+        let path = if is_chunk {
             Path::Chunk
         } else if classes <= MOST_CLASSES
             || classes <= MOST_IN_TILES && is_near && rows >= 2 * lanes && may_be_in_tiles

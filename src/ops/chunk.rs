@@ -98,7 +98,7 @@ impl Batch<'_> {
         output: Option<&'j RowsMut<'j>>,
     ) -> Job<'j, F> {
         assert!(self.mask.is_none() && self.temperature == 1.0, "of a chunk as it is");
-        Job { is_chunk: true, ..self.job(operation, output) }
+        self.job(operation, output)
     }
 }
 

@@ -71,7 +71,7 @@ impl<F: Float> Job<'_, F> {
         if rows == 0 {
             return Ok(());
         }
-        let plan = Plan::new(self, run.threads);
+        let plan = Plan::new(self, run.threads, true);
         let workspace = Workspace::new(plan.scratch, plan.threads)?;
         run.ready(plan.threads)?;
         let bytes = plan.block_bytes.min(SEGMENT * size_of::<F>());
