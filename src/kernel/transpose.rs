@@ -114,8 +114,9 @@ pub(crate) fn store_neighbours<V: Vector>(
     if count == 1
         && let Some(mut row) = rows.direct::<V::Scalar>(first)
     {
-        let tile = tile.iter().step_by(V::LANES).take(classes);
-        tile.enumerate().for_each(|(class, value)| row.set(class, *value));
+        for (class, source) in tile.chunks_exact(V::LANES).enumerate().take(classes) {
+            row.set(class, source[0]);
+        }
         return true;
     }
     let Some(column) = rows.columns::<V::Scalar>(first, count) else { return false };
