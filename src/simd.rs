@@ -47,26 +47,26 @@ pub(crate) use each;
 mod element;
 mod fearless;
 pub mod fpenv;
+mod instruction_set;
 mod lanes;
 mod level;
 mod memory;
 mod outer;
-mod partial;
 mod row;
 mod storage;
 mod sum;
 mod transpose;
 
 pub use element::{Element, Float, Slices, Storage};
+pub(crate) use instruction_set::fence;
 pub use lanes::{LaneSum, Widened};
 pub use level::Level;
 pub use memory::{Outer, Rows, RowsMut};
-pub(crate) use partial::fence;
 pub(crate) use row::{Lines, QUAD, Sink, Source, transpose, with_value};
 pub(crate) use sum::ExactSum;
 
 use fearless_simd::{Bytes, ExtractToken, Select, Simd, SimdMask, u8x64};
-use partial::Partial;
+use instruction_set::InstructionSet;
 use std::ops::{Add, Div, Mul, Neg, Sub};
 
 /// Bytes of a cache line, and of a vector.
@@ -97,7 +97,7 @@ pub trait Vector:
     + Neg<Output = Self>
 {
     /// Proof that the processor has the instruction set; needed to make a vector.
-    type Token: Partial;
+    type Token: InstructionSet;
     type Scalar: Float;
     /// True or false in each lane.
     type Mask: SimdMask<Self::Token> + Select<Self>;

@@ -1,7 +1,7 @@
 //! Element types: how numbers are stored in memory, and the two types in which rows are computed.
 
 use super::Vector;
-use super::partial::Partial;
+use super::instruction_set::InstructionSet;
 use crate::math;
 use fearless_simd::{f32x16, f64x8};
 use std::sync::Mutex;
@@ -92,7 +92,7 @@ elements! {
 pub trait Float: Element + PartialOrd + Default + Send + Sync + 'static {
     /// Vectors of this type for an instruction set.
     #[doc(hidden)]
-    type Vector<S: Partial>: Vector<Scalar = Self, Token = S>;
+    type Vector<S: InstructionSet>: Vector<Scalar = Self, Token = S>;
     /// −∞
     const NEG_INFINITY: Self;
     /// Not a number
@@ -117,7 +117,7 @@ pub trait Float: Element + PartialOrd + Default + Send + Sync + 'static {
 macro_rules! float {
     ($float:ident, $vector:ident, $exp:expr) => {
         impl Float for $float {
-            type Vector<S: Partial> = $vector<S>;
+            type Vector<S: InstructionSet> = $vector<S>;
             const NEG_INFINITY: $float = $float::NEG_INFINITY;
             const NAN: $float = $float::NAN;
             const SMALLEST: $float = $float::from_bits(1);

@@ -1,8 +1,8 @@
 //! [`Vector`] over the `fearless_simd` crate: one line per operation.
 
 use super::Vector;
+use super::instruction_set::InstructionSet;
 use super::lanes::Doubles;
-use super::partial::Partial;
 use crate::math::RunningSum;
 use fearless_simd::{Bytes, SimdBase, SimdFloat, SimdFrom, SimdMask, f32x16, f64x8};
 use std::array::from_fn;
@@ -10,7 +10,7 @@ use std::array::from_fn;
 /// Implements [`Vector`] for one type; the arguments are what differs between the types.
 macro_rules! vector {
     ($vector:ident, $scalar:ty, $lanes:literal, $doubles:ty, $sum:ty) => {
-        impl<S: Partial> Vector for $vector<S> {
+        impl<S: InstructionSet> Vector for $vector<S> {
             type Token = S;
             type Scalar = $scalar;
             type Mask = <Self as SimdBase<S>>::Mask;
@@ -39,7 +39,11 @@ macro_rules! vector {
             fn mul_add(self, b: Self, c: Self) -> Self {
                 /// Long, so not inlined. For doubles, a call of `fma` for each lane is faster than the library.
                 #[inline(never)]
-                fn emulated<S: Partial>(a: $vector<S>, b: $vector<S>, c: $vector<S>) -> $vector<S> {
+                fn emulated<S: InstructionSet>(
+                    a: $vector<S>,
+                    b: $vector<S>,
+                    c: $vector<S>,
+                ) -> $vector<S> {
                     if size_of::<$scalar>() == size_of::<f64>() {
                         return SimdFrom::simd_from(a.simd, from_fn(|i| a[i].mul_add(b[i], c[i])));
                     }

@@ -1,18 +1,18 @@
 //! Several doubles side by side: the scalars of several rows, and accumulators for sums of vectors.
 
 use super::Vector;
-use super::partial::Partial;
+use super::instruction_set::InstructionSet;
 use crate::math::{EXPONENT, HALF, Real, RunningSum, SIGNIFICAND, UNIT};
 use fearless_simd::{Bytes, SimdSplit, f32x16, f64x8, mask64x8, u64x8};
 use std::ops::{Add, Div, Mul, Sub};
 
 /// `N` vectors of doubles.
 #[derive(Clone, Copy)]
-pub struct Doubles<S: Partial, const N: usize>(pub(super) [f64x8<S>; N]);
+pub struct Doubles<S: InstructionSet, const N: usize>(pub(super) [f64x8<S>; N]);
 
 macro_rules! operator {
     ($operator:ident, $name:ident) => {
-        impl<S: Partial, const N: usize> $operator for Doubles<S, N> {
+        impl<S: InstructionSet, const N: usize> $operator for Doubles<S, N> {
             type Output = Self;
             #[inline(always)]
             fn $name(self, other: Self) -> Self {
@@ -27,7 +27,7 @@ operator!(Sub, sub);
 operator!(Mul, mul);
 operator!(Div, div);
 
-impl<S: Partial, const N: usize> Real for Doubles<S, N> {
+impl<S: InstructionSet, const N: usize> Real for Doubles<S, N> {
     type Token = S;
     type Mask = [mask64x8<S>; N];
 
@@ -109,7 +109,7 @@ pub trait Widened<V: Vector>: Real<Token = V::Token> {
     fn narrow(self) -> V;
 }
 
-impl<S: Partial> Widened<f64x8<S>> for Doubles<S, 1> {
+impl<S: InstructionSet> Widened<f64x8<S>> for Doubles<S, 1> {
     #[inline(always)]
     fn widen(vector: f64x8<S>) -> Self {
         Self([vector])
@@ -120,7 +120,7 @@ impl<S: Partial> Widened<f64x8<S>> for Doubles<S, 1> {
     }
 }
 
-impl<S: Partial> Widened<f32x16<S>> for Doubles<S, 2> {
+impl<S: InstructionSet> Widened<f32x16<S>> for Doubles<S, 2> {
     #[inline(always)]
     fn widen(vector: f32x16<S>) -> Self {
         let (low, high) = vector.simd.widen_f32x16(vector);
@@ -132,7 +132,7 @@ impl<S: Partial> Widened<f32x16<S>> for Doubles<S, 2> {
         low.simd.narrow_f64x8(low, high)
     }
 }
-impl<S: Partial> Widened<f32x16<S>> for Doubles<S, 1> {
+impl<S: InstructionSet> Widened<f32x16<S>> for Doubles<S, 1> {
     #[inline(always)]
     fn widen(vector: f32x16<S>) -> Self {
         Self([vector.simd.widen_f32x16(vector).0])
@@ -161,7 +161,7 @@ pub trait LaneSum<V: Vector>: Copy {
 }
 
 /// Vectors of f32 are added in doubles. At the end, lanes i and i + 8 are added first.
-impl<S: Partial> LaneSum<f32x16<S>> for Doubles<S, 2> {
+impl<S: InstructionSet> LaneSum<f32x16<S>> for Doubles<S, 2> {
     #[inline(always)]
     fn zero(token: S) -> Self {
         Self::splat(token, 0.0)
@@ -195,7 +195,7 @@ impl<S: Partial> LaneSum<f32x16<S>> for Doubles<S, 2> {
 }
 
 /// Vectors of doubles are added by compensated summation: each lane has a sum and the sum of its rounding errors.
-impl<S: Partial> LaneSum<f64x8<S>> for RunningSum<Doubles<S, 1>> {
+impl<S: InstructionSet> LaneSum<f64x8<S>> for RunningSum<Doubles<S, 1>> {
     #[inline(always)]
     fn zero(token: S) -> Self {
         let zero = Doubles::splat(token, 0.0);

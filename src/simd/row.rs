@@ -3,7 +3,7 @@
 mod lines;
 
 use super::element::Float;
-use super::partial::{Partial, prefetch, stream_element};
+use super::instruction_set::{InstructionSet, prefetch, stream_element};
 use super::transpose::{Block, transpose_block};
 use super::{Cache, LINE, MOST_LANES, Vector};
 use crate::math::count;

@@ -134,7 +134,7 @@ fn shuffle<V: Vector>(vectors: &mut [V; MOST_LANES]) {
 
 #[cfg(target_arch = "x86_64")]
 mod x86 {
-    use super::super::partial::x86::masks;
+    use super::super::instruction_set::x86::masks;
     use super::Block;
     use fearless_simd::{Avx2, Avx512, Simd};
     use std::arch::x86_64::{

@@ -1,6 +1,6 @@
 //! Prefetches of rows that are read later.
 
-use super::super::partial::prefetch;
+use super::super::instruction_set::prefetch;
 use super::super::{Cache, LINE, Rows, Vector};
 use super::QUAD;
 

@@ -11,9 +11,9 @@ use fearless_simd::{Fallback, Simd, SimdFrom, f32x16};
 #[cfg(target_arch = "x86_64")]
 use std::arch::x86_64::{_MM_HINT_T0, _MM_HINT_T1, _mm_prefetch, _mm_sfence, _mm_stream_si32};
 
-/// Loads and stores of the first `count` words of vectors, and streaming stores. The defaults use no instructions of
-/// the level.
-pub trait Partial: Simd + Halves {
+/// An instruction set: loads and stores of the first `count` words of vectors, and streaming stores. The defaults use no
+/// instructions of the level.
+pub trait InstructionSet: Simd + Halves {
     /// Should the code be small rather than fast? If so, it is scalar code, whose maximum loses NaN.
     const IS_COMPACT: bool = false;
 
@@ -91,14 +91,14 @@ pub(super) unsafe fn stream_element<F: Float>(target: *mut F, value: F) {
 }
 
 impl Halves for Fallback {}
-impl Partial for Fallback {
+impl InstructionSet for Fallback {
     const IS_COMPACT: bool = true;
 }
 
 #[cfg(target_arch = "aarch64")]
 impl Halves for fearless_simd::Neon {}
 #[cfg(target_arch = "aarch64")]
-impl Partial for fearless_simd::Neon {}
+impl InstructionSet for fearless_simd::Neon {}
 
 #[cfg(target_arch = "x86_64")]
 pub(super) mod x86;

@@ -1,6 +1,6 @@
 //! Parts of vectors on x86-64, with its masked loads and stores, and its conversions of float16.
 
-use super::{Halves, Partial};
+use super::{Halves, InstructionSet};
 use fearless_simd::{Avx2, Avx512, Simd, SimdFrom, f32x8, f32x16, u16x8, u16x16};
 use std::arch::x86_64::{
     __m256, __m256i, _MM_FROUND_TO_NEAREST_INT, _mm256_blendv_ps, _mm256_castsi256_ps,
@@ -34,7 +34,7 @@ impl Halves for Avx512 {
     }
 }
 
-impl Partial for Avx512 {
+impl InstructionSet for Avx512 {
     #[inline(always)]
     unsafe fn stream(self, words: f32x16<Self>, target: *mut f32) {
         // SAFETY: the token proves the instruction set; the caller vouches for the line.
@@ -91,7 +91,7 @@ pub(in crate::simd) fn masks(_proof: Avx2, count: usize) -> [__m256i; 2] {
     unsafe { [_mm256_loadu_si256(low.as_ptr().cast()), _mm256_loadu_si256(high.as_ptr().cast())] }
 }
 
-impl Partial for Avx2 {
+impl InstructionSet for Avx2 {
     #[inline(always)]
     unsafe fn stream(self, words: f32x16<Self>, target: *mut f32) {
         let (low, high) = self.split_f32x16(words);
