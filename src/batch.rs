@@ -40,7 +40,7 @@ pub(crate) struct Job<'j, F: Float> {
     pub(crate) operation: Operation,
     pub(crate) temperature: Temperature<F>,
     pub(crate) panel: Panel<'j, F>,
-    pub(crate) targets: Option<Targets<'j, F>>,
+    pub(crate) targets: Option<LossTargets<'j, F>>,
     /// Output for one scalar of each row: the lse, the loss or, for log-probabilities, L.
     pub(crate) scalars: Option<&'j RowsMut<'j>>,
     /// Does `scalars` have the sums of each [`rows_per_sum`] rows instead? Only for rows that are always computed in
@@ -65,7 +65,7 @@ pub struct Hessian<'a> {
 }
 
 /// The targets of the rows, and the divisor of their gradient.
-pub(crate) struct Targets<'j, F: Float> {
+pub(crate) struct LossTargets<'j, F: Float> {
     pub(crate) rows: &'j SmoothedTargets<'j, F>,
     pub(crate) divisor: f64,
     /// A factor by which loss and gradient are multiplied after the division.
@@ -155,7 +155,7 @@ impl<'j, F: Float> Job<'j, F> {
     /// The factor of the gradient of a row with this weight.
     #[inline(always)]
     fn scale(&self, weight: f64) -> f64 {
-        let Some(Targets { divisor, unit, .. }) = self.targets else { return 0.0 };
+        let Some(LossTargets { divisor, unit, .. }) = self.targets else { return 0.0 };
         if divisor == 0.0 {
             return 0.0;
         }

@@ -30,7 +30,7 @@ pub(crate) use finish::{Formula, TargetLanes};
 pub(crate) use hessian::write_hessian;
 pub(crate) use maximum::maximum;
 pub use reduce::SEGMENT;
-pub(crate) use reduce::{MOST_ROWS, Part, Partial, Reduction, WeightKind};
+pub(crate) use reduce::{MOST_ROWS, Part, Partial, Reducer, WeightKind};
 pub use rows::Operation;
 pub(crate) use rows::{Finished, Reduced, ReducedRows};
 pub(crate) use special::{UNIT, exact_max, larger, log_probabilities, shift};

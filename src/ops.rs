@@ -28,9 +28,7 @@ pub use chunk::{ChunkTarget, Smoothing, finish_chunks};
 pub use cross_entropy_terms::TermsOut;
 pub use inputs::{read_labels, read_prior, read_probabilities, read_weights};
 
-use crate::batch::{
-    Job, Run, SUMS_PER_PART, TERMS_PER_PART, Targets as BatchTargets, Workspace, rows_per_sum,
-};
+use crate::batch::{Job, LossTargets, Run, SUMS_PER_PART, TERMS_PER_PART, Workspace, rows_per_sum};
 use crate::error::Error;
 use crate::kernel::{MOST_CLASSES, Temperature};
 use crate::math::count;
@@ -228,7 +226,7 @@ impl CrossEntropy<'_> {
             let share = || shared_weights::<F>(&self.terms, classes, run);
             let rows = SmoothedTargets::new(targets, &self.terms, kept, classes, are_units, share)?;
             let mut job = batch.job::<F>(operation, grad);
-            job.targets = Some(BatchTargets { rows: &rows, divisor, unit });
+            job.targets = Some(LossTargets { rows: &rows, divisor, unit });
             job.hessian = hessian;
             (job.scalars, job.are_summed) = (Some(losses), are_summed);
             job.rounds = self.reduction == Reduction::None;

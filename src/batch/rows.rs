@@ -2,7 +2,7 @@
 
 use super::{Block, Hessian, Plan};
 use crate::kernel::{
-    MOST_ROWS, Operation, Output, Part, Reduced, ReducedRows, Reduction, TargetLanes, exact_max,
+    MOST_ROWS, Operation, Output, Part, Reduced, ReducedRows, Reducer, TargetLanes, exact_max,
     maximum, write, write_hessian, write_shifted,
 };
 use crate::panel::Panel;
@@ -121,7 +121,7 @@ impl<F: Float> Group<'_, F> {
         let (splits, keeps) = (operation.splits(), operation.keeps());
         let next = Lines::of(panel.logits, first + plan.group, 0, plan.asks_ahead);
         let asks_for_outputs = plan.asks_for_outputs;
-        let how = Reduction { temperature, splits, keeps, next, asks_for_outputs };
+        let how = Reducer { temperature, splits, keeps, next, asks_for_outputs };
         how.rows::<V>(token, parts);
         for (i, (row, part)) in rows.iter_mut().zip(&mut *parts).enumerate() {
             let mut found = Reduced::ordinary(part.max.to_f64(), part.partial);
@@ -264,7 +264,7 @@ impl<F: Float> Group<'_, F> {
         token: V::Token,
         row: &mut Row<'_, F>,
         part: &mut Part<'_, F>,
-        how: Reduction<'_, F>,
+        how: Reducer<'_, F>,
         z: &mut [F],
     ) -> Reduced {
         let job = self.plan.job;

@@ -2,7 +2,7 @@
 
 mod store;
 
-use super::{Block, Plan, Same, Targets, rows_per_sum};
+use super::{Block, LossTargets, Plan, Same, rows_per_sum};
 use crate::kernel::{
     MOST_TILES, Operation, TargetLanes, Tile, Tiles, WeightKind, from_run, load, room,
     tiles_at_once, to_run,
@@ -319,7 +319,7 @@ impl<F: Float> Scratch<'_, F> {
     fn own_targets<V: Vector<Scalar = F>>(
         &mut self,
         token: V::Token,
-        targets: &Targets<'_, F>,
+        targets: &LossTargets<'_, F>,
         (first, count): (usize, usize),
         is_read: &mut [bool; MOST_LANES],
     ) -> WeightKind {

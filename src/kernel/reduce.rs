@@ -134,7 +134,7 @@ impl Partial {
 
 /// How parts are reduced.
 #[derive(Clone, Copy)]
-pub(crate) struct Reduction<'r, F> {
+pub(crate) struct Reducer<'r, F> {
     pub(crate) temperature: &'r Temperature<F>,
     /// Is the first maximum left out of the sum?
     pub(crate) splits: bool,
@@ -146,7 +146,7 @@ pub(crate) struct Reduction<'r, F> {
     pub(crate) asks_for_outputs: bool,
 }
 
-impl<F: Float> Reduction<'_, F> {
+impl<F: Float> Reducer<'_, F> {
     /// Reduces parts of at most [`MOST_ROWS`] rows.
     #[inline(always)]
     pub(crate) fn rows<V: Vector<Scalar = F>>(
@@ -202,7 +202,7 @@ impl<F: Float> Reduction<'_, F> {
 /// Reduces parts with weights of one kind. Compiled once for all operations.
 fn sweep<V: Vector>(
     token: V::Token,
-    how: Reduction<'_, V::Scalar>,
+    how: Reducer<'_, V::Scalar>,
     parts: &mut [Part<'_, V::Scalar>],
 ) {
     use WeightKind::{Absent, Each, Ones};
@@ -231,7 +231,7 @@ fn sweep_parts<V: Vector>(
     keeps: bool,
     kind: WeightKind,
     token: V::Token,
-    mut how: Reduction<'_, V::Scalar>,
+    mut how: Reducer<'_, V::Scalar>,
     parts: &mut [Part<'_, V::Scalar>],
 ) {
     for part in parts {
@@ -250,11 +250,11 @@ fn sweep_part<V: Vector>(
     keeps: bool,
     kind: WeightKind,
     token: V::Token,
-    how: Reduction<'_, V::Scalar>,
+    how: Reducer<'_, V::Scalar>,
     part: &mut Part<'_, V::Scalar>,
 ) -> Partial {
     let quad_len = const { QUAD * V::LANES };
-    let Reduction { temperature, mut next, asks_for_outputs, .. } = how;
+    let Reducer { temperature, mut next, asks_for_outputs, .. } = how;
     let Part { z, max, apart, .. } = *part;
     let weights = if let Weights::Row(weights) = part.weights { weights } else { z };
     let mut exps = part.exps.reborrow();

@@ -2,7 +2,7 @@
 
 use super::Batch;
 use super::inputs::{kept_masses, shared_weights};
-use crate::batch::{Job, Run, TERMS_PER_PART, Targets as BatchTargets};
+use crate::batch::{Job, LossTargets, Run, TERMS_PER_PART};
 use crate::error::Error;
 use crate::kernel::Operation;
 use crate::math::{self, count};
@@ -58,7 +58,7 @@ impl Batch<'_> {
                 let share = || shared_weights::<F>(&terms, classes, run);
                 let rows = SmoothedTargets::new(targets, &terms, kept, classes, false, share)?;
                 let job = self.job::<F>(Operation::Loss, None);
-                let targets = Some(BatchTargets { rows: &rows, divisor: 1.0, unit: 1.0 });
+                let targets = Some(LossTargets { rows: &rows, divisor: 1.0, unit: 1.0 });
                 Job { targets, scalars: Some(losses), lse, ..job }.run(run)
             })
         };

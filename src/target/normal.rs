@@ -6,7 +6,7 @@ use super::{Labels, LossTerms, NO_CLASS, Prior, ProbabilityRow, Targets, WeightV
 use crate::error::Error;
 use crate::math::count;
 use crate::simd::{Float, Rows, Source};
-pub(crate) use made::{PART, Smoothing, fill_masked, positive};
+pub(crate) use made::{PART, UniformSmoothing, fill_masked, positive};
 use std::ops::Range;
 
 /// The weights w of `dot`.
@@ -139,7 +139,10 @@ impl<'a, F: Float> SmoothedTargets<'a, F> {
 
     /// The weights of these rows where they lie in memory, and how they are smoothed if they are not yet; None if some
     /// have to be computed row by row.
-    pub(crate) fn weight_rows(&self, rows: Range<usize>) -> Option<(&Rows<'_>, Option<Smoothing>)> {
+    pub(crate) fn weight_rows(
+        &self,
+        rows: Range<usize>,
+    ) -> Option<(&Rows<'_>, Option<UniformSmoothing>)> {
         let targets = match (self.targets, &self.smooth) {
             (Targets::Labels(_), Smooth::Rows(rows)) => return Some((rows, None)),
             (Targets::Probabilities(targets), Smooth::Absent | Smooth::Ones) => targets,
@@ -167,10 +170,10 @@ impl<'a, F: Float> SmoothedTargets<'a, F> {
     }
 
     /// How probabilities are smoothed, if all classes of all rows are smoothed alike.
-    pub(crate) fn smoothing(&self) -> Option<Smoothing> {
+    pub(crate) fn smoothing(&self) -> Option<UniformSmoothing> {
         let label_weight = 1.0 - self.terms.label_smoothing;
         let are_alike = matches!(self.smooth, Smooth::Ones) && label_weight > 0.0;
-        are_alike.then(|| Smoothing { label_weight, beta: self.prior_factor(0).0 })
+        are_alike.then(|| UniformSmoothing { label_weight, beta: self.prior_factor(0).0 })
     }
 
     /// The weights of rows, if they are the same for all.

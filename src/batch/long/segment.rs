@@ -2,7 +2,7 @@
 
 use super::{Row, Segment, Step};
 use crate::kernel::{
-    Operation, Output, Part, Reduction, SEGMENT, exact_max, maximum, shift, write, write_shifted,
+    Operation, Output, Part, Reducer, SEGMENT, exact_max, maximum, shift, write, write_shifted,
 };
 use crate::simd::{Float, Lines, Sink, Source, Vector, VectorJob, fence, outlined};
 use crate::target::Weights;
@@ -62,7 +62,7 @@ impl<F: Float> VectorJob<F> for SegmentStep<'_, '_, F> {
             panel.sink(row).part(start, len)
         };
         let (max, keeps) = (F::from_f64(*swept_max), job.operation.keeps());
-        let how = Reduction {
+        let how = Reducer {
             temperature,
             splits: job.operation.splits() && index == of.first,
             keeps: keeps && !plan.recomputes,
@@ -104,7 +104,7 @@ impl<F: Float> VectorJob<F> for SegmentStep<'_, '_, F> {
             Step::Fill(value) => out(exps).fill(value),
             Step::Write(done, label) => {
                 if keeps && plan.recomputes {
-                    let how = Reduction { splits: false, keeps, ..how };
+                    let how = Reducer { splits: false, keeps, ..how };
                     how.part::<V>(token, Part::new(z, max, exps.reborrow()));
                 }
                 let values = if keeps { exps.as_source() } else { z };

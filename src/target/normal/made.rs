@@ -94,12 +94,12 @@ impl<F: Float> SmoothedTargets<'_, F> {
 
 /// Smoothing by a uniform prior: (1 − ε)·q + ε/K.
 #[derive(Clone, Copy)]
-pub(crate) struct Smoothing {
+pub(crate) struct UniformSmoothing {
     pub(super) label_weight: f64,
     pub(super) beta: f64,
 }
 
-impl Smoothing {
+impl UniformSmoothing {
     /// The weights of probabilities. They are positive, since ε/K is, and stay so.
     #[inline(always)]
     pub(crate) fn of<V: Vector>(self, q: V) -> V {
