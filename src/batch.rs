@@ -159,7 +159,7 @@ impl<'j, F: Float> Job<'j, F> {
         if divisor == 0.0 {
             return 0.0;
         }
-        let inverse = self.temperature.inverse * self.temperature.shift;
+        let inverse = self.temperature.inverse * self.temperature.prescale;
         // The unit is a power of two, and the order is the one in which nothing underflows that is in range at the end.
         let share = if divisor > 1.0 { weight * unit / divisor } else { weight / divisor * unit };
         (share * inverse).min(f64::MAX)

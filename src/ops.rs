@@ -88,11 +88,11 @@ impl Batch<'_> {
         let is_log = operation == Operation::LogSoftmax;
         let masked = if is_log { F::NEG_INFINITY } else { F::default() };
         let temperature = Temperature::new(self.temperature);
-        let (logits, mask, shift) = (&self.logits, self.mask.as_ref(), temperature.shift);
+        let (logits, mask, prescale) = (&self.logits, self.mask.as_ref(), temperature.prescale);
         Job {
             operation,
             temperature,
-            panel: Panel { logits, mask, output, shift, masked },
+            panel: Panel { logits, mask, output, prescale, masked },
             targets: None,
             scalars: None,
             are_summed: false,

@@ -16,7 +16,7 @@ pub(crate) struct Panel<'p, F> {
     pub(crate) mask: Option<&'p Rows<'p>>,
     pub(crate) output: Option<&'p RowsMut<'p>>,
     /// A power of two by which the logits are multiplied.
-    pub(crate) shift: f64,
+    pub(crate) prescale: f64,
     /// The value of a masked class in the output.
     pub(crate) masked: F,
 }
@@ -36,9 +36,9 @@ impl<F: Float> Panel<'_, F> {
         self.mask.is_none() && self.output.is_some_and(RowsMut::is_direct::<F>)
     }
 
-    /// Are the logits used as they are in memory, without a mask or a shift?
+    /// Are the logits used as they are in memory, without a mask or a factor?
     pub(crate) fn is_plain(&self) -> bool {
-        self.mask.is_none() && self.shift == 1.0
+        self.mask.is_none() && self.prescale == 1.0
     }
 
     /// Is this class of a row kept?
@@ -88,9 +88,9 @@ impl<F: Float> Panel<'_, F> {
         z: &mut [F],
     ) {
         self.logits.gather::<V, F>(token, row, class, z);
-        if self.shift != 1.0 {
+        if self.prescale != 1.0 {
             for z in &mut *z {
-                *z = F::from_f64(z.to_f64() * self.shift);
+                *z = F::from_f64(z.to_f64() * self.prescale);
             }
         }
         fill_masked(kept, z, F::from_f64(LOWEST));

@@ -169,8 +169,8 @@ fn run_row<F: Float>(
             (of.first, of.swept_max, of.shifted_by) = (first, 0.0, Some(max));
         }
         run(&of, Step::Special(max));
-        let shift = temperature.shift;
-        found = Reduced { max, shift, ..Reduced::ordinary(of.swept_max, joined(UNIT)) };
+        let prescale = temperature.prescale;
+        found = Reduced { max, prescale, ..Reduced::ordinary(of.swept_max, joined(UNIT)) };
     }
     let mut reduced = ReducedRows::new(job.formula());
     let mut label = None;
@@ -187,7 +187,7 @@ fn run_row<F: Float>(
             found.weight_label = lock(&segments[target.class / SEGMENT]).weight_label;
         }
         // Scaled like the maximum: as in the sweep, or as in memory.
-        [found.z_label] = z_label.map(|z| z.to_f64() * (temperature.shift / found.shift));
+        [found.z_label] = z_label.map(|z| z.to_f64() * (temperature.prescale / found.prescale));
         reduced.targets.set(0, target, job.scale(target.weight));
     }
     reduced.set(0, &found);

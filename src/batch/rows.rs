@@ -280,7 +280,7 @@ impl<F: Float> Group<'_, F> {
         how.special::<V>(token, part, z, max, is_shifted);
         row.shifted_by = is_shifted.then_some(max);
         let swept_max = if is_shifted { 0.0 } else { found.max };
-        let shift = how.temperature.shift;
-        Reduced { max, shift, ..Reduced::ordinary(swept_max, part.partial) }
+        let prescale = how.temperature.prescale;
+        Reduced { max, prescale, ..Reduced::ordinary(swept_max, part.partial) }
     }
 }

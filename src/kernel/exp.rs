@@ -13,7 +13,7 @@
 //! it, where the exponent field of the power is 0 and so is the power; NaN stays NaN.
 //!
 //! The temperature is in the constants. Where T is far from 1 the logits are multiplied by an exact
-//! power of two before they come here ([`Temperature::shift`]).
+//! power of two before they come here ([`Temperature::prescale`]).
 
 #[cfg(test)]
 mod tests;
@@ -26,8 +26,8 @@ use std::f64::consts::LOG2_E;
 #[derive(Clone, Copy)]
 pub(crate) struct Temperature<F> {
     /// The power of two by which the logits are multiplied first: 1, except for T far from 1. The fields below are
-    /// those for the temperature T·shift.
-    pub(crate) shift: f64,
+    /// those for the temperature T·prescale.
+    pub(crate) prescale: f64,
     value: f64,
     /// 1/T
     pub(crate) inverse: f64,
@@ -59,8 +59,8 @@ impl<F: Float> Temperature<F> {
     #[inline(always)]
     fn of(temperature: f64) -> Self {
         let is_far = !(1.0 / FAR..=FAR).contains(&temperature);
-        let shift = if is_far { 1.0 / temperature.power() } else { 1.0 };
-        let value = temperature * shift;
+        let prescale = if is_far { 1.0 / temperature.power() } else { 1.0 };
+        let value = temperature * prescale;
         // ln 2 in two doubles, times T.
         let [high, low] = LN2;
         let product = value * high;
@@ -76,7 +76,7 @@ impl<F: Float> Temperature<F> {
             left[i + 2] = coefficients[i].to_f64().mul_add(-power, wanted) / CARRIED_AT;
         }
         Self {
-            shift,
+            prescale,
             value,
             inverse: 1.0 / value,
             limit: F::from_f64(LARGEST_MAX * value),

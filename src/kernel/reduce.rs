@@ -189,7 +189,7 @@ impl<F: Float> Reducer<'_, F> {
         part.partial.unit = UNIT;
         part.partial.dot = weighted_gaps(z, max, |class| part.weights.get(class));
         if is_shifted {
-            shift(z, max, self.temperature.shift);
+            shift(z, max, self.temperature.prescale);
             // The exponentials do not need the weights. The maximum is 0 now.
             let shifted = Part::new(Source::from_slice(z), F::default(), part.exps.reborrow());
             let how = Self { next: Lines::none(), asks_for_outputs: false, ..self };

@@ -40,10 +40,10 @@ impl Operation {
 /// A reduced row.
 #[derive(Clone, Copy)]
 pub(crate) struct Reduced {
-    /// The maximum, before it is multiplied by `shift`: that of the swept logits, with a shift of 1, or for a special
+    /// The maximum, before it is multiplied by `prescale`: that of the swept logits, with a factor of 1, or for a special
     /// row that of the logits in memory. `partial.dot` belongs to the same logits.
     pub(crate) max: f64,
-    pub(crate) shift: f64,
+    pub(crate) prescale: f64,
     /// The maximum in the sweep: 0 for a row that was shifted by its maximum.
     pub(crate) swept_max: f64,
     pub(crate) partial: Partial,
@@ -58,7 +58,7 @@ impl Reduced {
     #[inline(always)]
     pub(crate) fn ordinary(max: f64, partial: Partial) -> Self {
         let (swept_max, z_label, weight_label) = (max, 0.0, 0.0);
-        Self { max, shift: 1.0, swept_max, partial, z_label, weight_label }
+        Self { max, prescale: 1.0, swept_max, partial, z_label, weight_label }
     }
 }
 
@@ -91,13 +91,13 @@ impl<'f, F: Float> ReducedRows<'f, F> {
     /// Sets row `i`.
     #[inline(always)]
     pub(crate) fn set(&mut self, i: usize, row: &Reduced) {
-        let Reduced { max, shift, swept_max, z_label, weight_label, .. } = *row;
+        let Reduced { max, prescale, swept_max, z_label, weight_label, .. } = *row;
         let Partial { sum, lost, dot, unit } = row.partial;
         let lanes = &mut self.lanes;
-        (lanes.max[i], self.swept_max[i], lanes.unit[i]) = (max * shift, swept_max, unit);
-        (lanes.sum[i], lanes.lost[i], lanes.dot[i]) = (sum, lost, dot * shift);
-        (self.z_label[i], lanes.weight_label[i]) = (z_label * shift, weight_label);
-        lanes.gap[i] = if unit == 1.0 { max - z_label } else { gap(max, z_label, shift) };
+        (lanes.max[i], self.swept_max[i], lanes.unit[i]) = (max * prescale, swept_max, unit);
+        (lanes.sum[i], lanes.lost[i], lanes.dot[i]) = (sum, lost, dot * prescale);
+        (self.z_label[i], lanes.weight_label[i]) = (z_label * prescale, weight_label);
+        lanes.gap[i] = if unit == 1.0 { max - z_label } else { gap(max, z_label, prescale) };
     }
 
     /// The factor of the probabilities of row `i`, and the smallest exponential that is not written as 0.

@@ -18,9 +18,9 @@ pub(crate) fn larger(a: f64, b: f64) -> f64 {
     if a.is_nan() || b.is_nan() { f64::NAN } else { a.max(b) }
 }
 
-/// M − z, times `shift`, in units of [`UNIT`].
-pub(crate) fn gap(max: f64, z: f64, shift: f64) -> f64 {
-    (max / UNIT - z / UNIT) * shift
+/// M − z, times `scale`, in units of [`UNIT`].
+pub(crate) fn gap(max: f64, z: f64, scale: f64) -> f64 {
+    (max / UNIT - z / UNIT) * scale
 }
 
 /// (z − M)·scale. Exact wherever its exponential is not 0: if M is huge, such z are within a factor of 2 of M.

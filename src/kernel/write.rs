@@ -67,7 +67,7 @@ pub(crate) fn write_shifted<F: Float>(
     max: f64,
 ) {
     let Epilogue::LogProbability { excess, .. } = done.epilogue else { return };
-    log_probabilities(z, max, temperature.inverse * temperature.shift, excess.to_f64());
+    log_probabilities(z, max, temperature.inverse * temperature.prescale, excess.to_f64());
     for (class, value) in z.iter().enumerate() {
         out.set(class, *value);
     }

@@ -125,19 +125,20 @@ impl<F: Float> VectorJob<F> for At<'_, F> {
                 // −0 is 0, as in M.
                 *z = F::from_f64(logit + 0.0);
             }
-            let (max, excess, shift) = (self.maxima[row], self.excesses[row], temperature.shift);
-            let swept_max = F::from_f64(max * shift);
+            let (max, excess, prescale) =
+                (self.maxima[row], self.excesses[row], temperature.prescale);
+            let swept_max = F::from_f64(max * prescale);
             if temperature.is_in_range(swept_max) {
-                if shift != 1.0 {
-                    z = z.map(|z| F::from_f64(z.to_f64() * shift));
+                if prescale != 1.0 {
+                    z = z.map(|z| F::from_f64(z.to_f64() * prescale));
                 }
-                let [max, inverse, excess] = [max * shift, temperature.inverse, excess]
+                let [max, inverse, excess] = [max * prescale, temperature.inverse, excess]
                     .map(|x| V::splat(token, F::from_f64(x)));
                 let z = V::from_slice(token, &z);
                 log_probability(z, max, inverse, excess).to_slice(&mut log_p);
             } else if max.is_finite() {
                 log_p = z;
-                log_probabilities(&mut log_p, max, temperature.inverse * shift, excess);
+                log_probabilities(&mut log_p, max, temperature.inverse * prescale, excess);
             }
             if let Some(mask) = mask {
                 for (place, log_p) in (first..).zip(&mut log_p).take(len) {

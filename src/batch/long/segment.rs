@@ -78,7 +78,7 @@ impl<F: Float> VectorJob<F> for SegmentStep<'_, '_, F> {
             panel.reload(row, start, own_z);
             // Log-probabilities are computed from the logits themselves.
             if keeps {
-                shift(own_z, max, temperature.shift);
+                shift(own_z, max, temperature.prescale);
             }
             z = Source::from_slice(own_z);
         } else if panel.reads_directly() {

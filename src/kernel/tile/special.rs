@@ -29,7 +29,7 @@ impl<F: Float> Tiles<'_, F> {
             (self.reread)(tile.first + lane, row);
             let max = exact_max(row);
             specials[lane] = max;
-            special::shift(row, max, self.formula.temperature.shift);
+            special::shift(row, max, self.formula.temperature.prescale);
             for (class, value) in row.iter().enumerate() {
                 tile.z[class * V::LANES + lane] =
                     if max.is_finite() { *value } else { F::default() };
@@ -49,7 +49,7 @@ impl<F: Float> Tiles<'_, F> {
         scalars: &mut [f64],
     ) {
         let Some(specials) = &tile.specials else { return };
-        let inverse = self.formula.temperature.inverse * self.formula.temperature.shift;
+        let inverse = self.formula.temperature.inverse * self.formula.temperature.prescale;
         let mut row = [F::default(); MOST_IN_TILES];
         let row = &mut row[..self.len / V::LANES];
         for (lane, max) in rows(specials) {
@@ -83,11 +83,11 @@ impl<F: Float> Tiles<'_, F> {
             &mut tile.reduced;
         let specials = tile.specials.get_or_insert_default();
         let has_target = matches!(self.formula.operation, Operation::Loss | Operation::Gradient);
-        let (shift, classes) = (self.formula.temperature.shift, self.len / V::LANES);
+        let (prescale, classes) = (self.formula.temperature.prescale, self.len / V::LANES);
         for lane in 0..V::LANES {
             let is_special = specials[lane] != 0.0;
-            let max = if is_special { specials[lane] } else { tile.max[lane].to_f64() / shift };
-            maxima[lane] = max * shift;
+            let max = if is_special { specials[lane] } else { tile.max[lane].to_f64() / prescale };
+            maxima[lane] = max * prescale;
             if !has_target || dots[lane].is_finite() && !is_special {
                 continue;
             }
@@ -99,11 +99,11 @@ impl<F: Float> Tiles<'_, F> {
                 WeightKind::Ones => 1.0,
                 WeightKind::Each => self.weights[class * V::LANES + lane].to_f64(),
             };
-            dots[lane] = special::weighted_gaps(row, max, weight) * shift;
+            dots[lane] = special::weighted_gaps(row, max, weight) * prescale;
             let label = tile.labels[lane].to_f64();
             let of_label = |class: usize| math::count(class) == label;
             if let Some(class) = (0..classes).find(|class| of_label(*class)) {
-                labels[lane] = special::gap(max, row[class].to_f64(), shift);
+                labels[lane] = special::gap(max, row[class].to_f64(), prescale);
             }
             units[lane] = special::UNIT;
         }
