@@ -105,8 +105,6 @@ pub trait Vector:
     type Doubles: Widened<Self>;
     /// A double for each of the first eight lanes.
     type Eight: Widened<Self>;
-    /// Accumulators of doubles, to which sums of few vectors are added.
-    type Sum: LaneSum<Self>;
     const LANES: usize;
     /// Words of a scalar: loads and stores of some lanes count words.
     const WORDS: usize = MOST_LANES / Self::LANES;

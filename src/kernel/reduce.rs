@@ -67,7 +67,7 @@ impl WeightKind {
 #[inline(always)]
 pub(super) fn add_gaps<V: Vector>(
     kind: WeightKind,
-    dot: &mut V::Sum,
+    dot: &mut LaneSum<V>,
     lost: &mut V,
     gaps: [V; 2],
     weights: [V; 2],
@@ -263,7 +263,8 @@ fn sweep_part<V: Vector>(
     let base = Base::<V>::new(temperature, V::splat(token, max));
     let exp = Exponential::<V>::new(token, temperature);
     let (top, zero) = (V::splat(token, max), V::splat(token, V::Scalar::default()));
-    let (mut sum, mut dot, mut dot_lost) = (V::Sum::zero(token), V::Sum::zero(token), zero);
+    let (mut sum, mut dot, mut dot_lost) =
+        (LaneSum::<V>::zero(token), LaneSum::<V>::zero(token), zero);
     // The class that is left out adds 0.
     let leave_out = inlined!(|e: V, at: usize| with_value(e, at, (apart, V::Scalar::default())));
     // If there are enough registers, the exponentials of a quad are added while those of the next are computed.
@@ -362,7 +363,7 @@ fn sweep_part<V: Vector>(
     if kind == WeightKind::Each {
         dot.add(dot_lost);
     }
-    let (sum, lost) = sum.total();
-    let dot = if kind == WeightKind::Absent { 0.0 } else { dot.total().0 };
+    let (sum, lost) = sum.total(token);
+    let dot = if kind == WeightKind::Absent { 0.0 } else { dot.total(token).0 };
     Partial { sum, lost, dot, unit: 1.0 }
 }

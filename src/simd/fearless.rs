@@ -3,20 +3,18 @@
 use super::Vector;
 use super::instruction_set::InstructionSet;
 use super::lanes::Doubles;
-use crate::math::RunningSum;
 use fearless_simd::{Bytes, SimdBase, SimdFloat, SimdFrom, SimdMask, f32x16, f64x8};
 use std::array::from_fn;
 
 /// Implements [`Vector`] for one type; the arguments are what differs between the types.
 macro_rules! vector {
-    ($vector:ident, $scalar:ty, $lanes:literal, $doubles:ty, $sum:ty) => {
+    ($vector:ident, $scalar:ty, $lanes:literal, $doubles:ty) => {
         impl<S: InstructionSet> Vector for $vector<S> {
             type Token = S;
             type Scalar = $scalar;
             type Mask = <Self as SimdBase<S>>::Mask;
             type Doubles = $doubles;
             type Eight = Doubles<S, 1>;
-            type Sum = $sum;
             const LANES: usize = $lanes;
 
             #[inline(always)]
@@ -86,5 +84,5 @@ macro_rules! vector {
     };
 }
 
-vector! { f32x16, f32, 16, Doubles<S, 2>, Doubles<S, 2> }
-vector! { f64x8, f64, 8, Doubles<S, 1>, RunningSum<Doubles<S, 1>> }
+vector! { f32x16, f32, 16, Doubles<S, 2> }
+vector! { f64x8, f64, 8, Doubles<S, 1> }

@@ -1,7 +1,7 @@
 //! Several doubles side by side: the scalars of several rows, and accumulators for sums of vectors.
 
-use super::Vector;
 use super::instruction_set::InstructionSet;
+use super::{MOST_LANES, Vector};
 use crate::math::{EXPONENT, HALF, Real, RunningSum, SIGNIFICAND, UNIT};
 use fearless_simd::{Bytes, SimdSplit, f32x16, f64x8, mask64x8, u64x8};
 use std::ops::{Add, Div, Mul, Sub};
@@ -144,93 +144,77 @@ impl<S: InstructionSet> Widened<f32x16<S>> for Doubles<S, 1> {
     }
 }
 
-/// Sums of vectors in a wider type, one sum for each lane.
-pub trait LaneSum<V: Vector>: Copy {
-    fn zero(token: V::Token) -> Self;
-    fn add(&mut self, vector: V);
+/// Sums of vectors in doubles, one for each lane; for f64 with the sums of their rounding errors.
+#[derive(Clone, Copy)]
+pub struct LaneSum<V: Vector>(RunningSum<V::Doubles>);
+
+impl<V: Vector> LaneSum<V> {
+    /// Are the rounding errors kept?
+    const IS_COMPENSATED: bool = V::LANES < MOST_LANES;
+
+    #[inline(always)]
+    pub fn zero(token: V::Token) -> Self {
+        let zero = V::Doubles::splat(token, 0.0);
+        Self(RunningSum { sum: zero, lost: zero })
+    }
+    #[inline(always)]
+    pub fn add(&mut self, vector: V) {
+        let term = V::Doubles::widen(vector);
+        if Self::IS_COMPENSATED {
+            self.0.add(term);
+        } else {
+            self.0.sum = self.0.sum + term;
+        }
+    }
     /// Adds two terms. For f32 their sum is rounded to f32 first; for f64 they are added one by one.
-    fn add_pair(&mut self, terms: [V; 2]);
+    #[inline(always)]
+    pub fn add_pair(&mut self, [first, second]: [V; 2]) {
+        if Self::IS_COMPENSATED {
+            self.add(first);
+            self.add(second);
+        } else {
+            self.add(first + second);
+        }
+    }
     /// Adds two products. For f32 the first product is rounded, and the second is added to it by a fused multiply-add;
     /// the rounding error of the first is added to `lost`, which is added at the end. For f64 they are added one by
     /// one, unrounded.
-    fn add_products(&mut self, a: [V; 2], b: [V; 2], lost: &mut V);
+    #[inline(always)]
+    pub fn add_products(&mut self, a: [V; 2], b: [V; 2], lost: &mut V) {
+        let products = [a[0] * b[0], a[1] * b[1]];
+        if !Self::IS_COMPENSATED {
+            *lost = *lost + a[0].mul_sub(b[0], products[0]);
+            return self.add(a[1].mul_add(b[1], products[0]));
+        }
+        for i in 0..2 {
+            self.add(products[i]);
+            self.0.lost = self.0.lost + V::Doubles::widen(a[i].mul_sub(b[i], products[i]));
+        }
+    }
     /// The sum of each lane, and its rounding errors.
-    fn lanes(self) -> (V::Doubles, V::Doubles);
-    /// The sum of all lanes, in a fixed order, and its rounding errors.
-    fn total(self) -> (f64, f64);
-}
-
-/// Vectors of f32 are added in doubles. At the end, lanes i and i + 8 are added first.
-impl<S: InstructionSet> LaneSum<f32x16<S>> for Doubles<S, 2> {
     #[inline(always)]
-    fn zero(token: S) -> Self {
-        Self::splat(token, 0.0)
+    pub fn lanes(self) -> (V::Doubles, V::Doubles) {
+        if Self::IS_COMPENSATED { self.0.parts() } else { (self.0.sum, self.0.lost) }
     }
+    /// The sum of all lanes, and its rounding errors. For f32 lanes i and i + 8 are added first, then i and i + 4, i + 2
+    /// and i + 1; for f64 the sums and the errors of all lanes one after another, compensated.
     #[inline(always)]
-    fn add(&mut self, vector: f32x16<S>) {
-        *self = *self + Self::widen(vector);
-    }
-    #[inline(always)]
-    fn add_pair(&mut self, [first, second]: [f32x16<S>; 2]) {
-        LaneSum::add(self, first + second);
-    }
-    #[inline(always)]
-    fn add_products(&mut self, a: [f32x16<S>; 2], b: [f32x16<S>; 2], lost: &mut f32x16<S>) {
-        let product = a[0] * b[0];
-        *lost += a[0].mul_sub(b[0], product);
-        LaneSum::add(self, a[1].mul_add(b[1], product));
-    }
-    #[inline(always)]
-    fn lanes(self) -> (Self, Self) {
-        (self, self.like(0.0))
-    }
-    #[inline(always)]
-    fn total(self) -> (f64, f64) {
-        // Lane i and i + 4 first, then i + 2, then i + 1.
-        let (low, high) = (self.0[0] + self.0[1]).split();
+    pub fn total(self, token: V::Token) -> (f64, f64) {
+        let (mut terms, mut sum) = ([0.0; MOST_LANES], RunningSum::default());
+        self.0.sum.to_slice(&mut terms);
+        if Self::IS_COMPENSATED {
+            self.0.lost.to_slice(&mut terms[V::LANES..]);
+            for term in &terms {
+                sum.add(*term);
+            }
+            return sum.parts();
+        }
+        let [low, high] =
+            each!(2, |i| <f64x8<V::Token> as Vector>::from_slice(token, &terms[8 * i..]));
+        let (low, high) = (low + high).split();
         let (low, high) = (low + high).split();
         let pair = low + high;
         (pair[0] + pair[1], 0.0)
-    }
-}
-
-/// Vectors of doubles are added by compensated summation: each lane has a sum and the sum of its rounding errors.
-impl<S: InstructionSet> LaneSum<f64x8<S>> for RunningSum<Doubles<S, 1>> {
-    #[inline(always)]
-    fn zero(token: S) -> Self {
-        let zero = Doubles::splat(token, 0.0);
-        Self { sum: zero, lost: zero }
-    }
-    #[inline(always)]
-    fn add(&mut self, vector: f64x8<S>) {
-        self.add(Doubles([vector]));
-    }
-    #[inline(always)]
-    fn add_pair(&mut self, [first, second]: [f64x8<S>; 2]) {
-        LaneSum::add(self, first);
-        LaneSum::add(self, second);
-    }
-    #[inline(always)]
-    fn add_products(&mut self, a: [f64x8<S>; 2], b: [f64x8<S>; 2], _lost: &mut f64x8<S>) {
-        for i in 0..2 {
-            let product = a[i] * b[i];
-            LaneSum::add(self, product);
-            self.lost = self.lost + Doubles([a[i].mul_sub(b[i], product)]);
-        }
-    }
-    #[inline(always)]
-    fn lanes(self) -> (Doubles<S, 1>, Doubles<S, 1>) {
-        self.parts()
-    }
-    #[inline(always)]
-    fn total(self) -> (f64, f64) {
-        let (mut terms, mut sum) = ([0.0; 16], RunningSum::default());
-        self.sum.to_slice(&mut terms);
-        self.lost.to_slice(&mut terms[8..]);
-        for term in &terms {
-            sum.add(*term);
-        }
-        sum.parts()
     }
 }
 

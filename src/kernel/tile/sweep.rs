@@ -42,7 +42,7 @@ impl<F: Float> Tiles<'_, F> {
         let splits = operation.splits() || const { is_double::<F>() };
         let zero = V::splat(token, F::default());
         let one = V::splat(token, F::from_f64(1.0));
-        let (mut sum, mut dot) = (V::Sum::zero(token), V::Sum::zero(token));
+        let (mut sum, mut dot) = (LaneSum::<V>::zero(token), LaneSum::<V>::zero(token));
         let (mut ties, mut dot_lost) = (zero, zero);
         if is_in_row_order::<V>(z) {
             let (sum, dot) = outlined!(V, token, self.row_sums::<V>(splits, weights, max, z, e));
@@ -142,7 +142,7 @@ fn in_row_order<V: Vector>(
     let stride = const { V::LANES * V::LANES };
     let mut lanes = [V::Doubles::splat(token, 0.0); MOST_LANES];
     for lane in 0..V::LANES {
-        let (mut sum, mut lost) = (V::Sum::zero(token), zero);
+        let (mut sum, mut lost) = (LaneSum::<V>::zero(token), zero);
         for at in (lane * V::LANES..len).step_by(2 * stride) {
             let (first, w0) = terms(at);
             let next = at + stride;
