@@ -1,19 +1,20 @@
 //! What the SIMD library lacks: loads and stores of the first lanes of a vector, for the ends of rows; streaming
-//! stores, past the caches; and prefetches.
+//! stores, past the caches; conversions of float16; and prefetches.
 //!
 //! Loads and stores of some lanes use masked instructions where they exist; these do not touch memory outside the mask.
 //! Elsewhere they go through an array. A double counts as two words, in memory and in masks.
 
 use super::element::Float;
-use super::storage::Halves;
 use super::{Cache, MOST_LANES};
 use fearless_simd::{Fallback, Simd, SimdFrom, f32x16};
+use half::f16;
+use half::slice::{HalfBitsSliceExt, HalfFloatSliceExt};
 #[cfg(target_arch = "x86_64")]
 use std::arch::x86_64::{_MM_HINT_T0, _MM_HINT_T1, _mm_prefetch, _mm_sfence, _mm_stream_si32};
 
-/// An instruction set: loads and stores of the first `count` words of vectors, and streaming stores. The defaults use no
-/// instructions of the level.
-pub trait InstructionSet: Simd + Halves {
+/// An instruction set: loads and stores of the first `count` words of vectors, streaming stores, and conversions of
+/// float16. The defaults use no instructions of the level.
+pub trait InstructionSet: Simd {
     /// Should the code be small rather than fast? If so, it is scalar code, whose maximum loses NaN.
     const IS_COMPACT: bool = false;
 
@@ -44,6 +45,20 @@ pub trait InstructionSet: Simd + Halves {
         let own: *const u8 = words[..count].as_ptr().cast();
         // SAFETY: `words` is ours and holds as many; the caller vouches for `count`.
         unsafe { target.cast::<u8>().copy_from_nonoverlapping(own, count * size_of::<f32>()) };
+    }
+    /// Converts float16.
+    #[inline(always)]
+    fn widen_f16(self, bits: [u16; MOST_LANES]) -> [f32; MOST_LANES] {
+        let mut values = [0.0; MOST_LANES];
+        bits.reinterpret_cast::<f16>().convert_to_f32_slice(&mut values);
+        values
+    }
+    /// Converts to float16: to nearest, ties to even.
+    #[inline(always)]
+    fn narrow_f16(self, values: [f32; MOST_LANES]) -> [u16; MOST_LANES] {
+        let mut bits = [0; MOST_LANES];
+        bits.reinterpret_cast_mut::<f16>().convert_from_f32_slice(&values);
+        bits
     }
 }
 
@@ -90,13 +105,10 @@ pub(super) unsafe fn stream_element<F: Float>(target: *mut F, value: F) {
     };
 }
 
-impl Halves for Fallback {}
 impl InstructionSet for Fallback {
     const IS_COMPACT: bool = true;
 }
 
-#[cfg(target_arch = "aarch64")]
-impl Halves for fearless_simd::Neon {}
 #[cfg(target_arch = "aarch64")]
 impl InstructionSet for fearless_simd::Neon {}
 

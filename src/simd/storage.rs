@@ -3,31 +3,11 @@
 //! bfloat16 is the upper half of an f32. float16 is converted by instructions of the level, or by the `half` crate.
 //! Rows are converted in registers, one vector at a time.
 
-use super::MOST_LANES;
 use super::element::{Float, Storage};
-use half::slice::{HalfBitsSliceExt, HalfFloatSliceExt};
 use half::{bf16, f16};
 
-/// The number of float16 numbers that are converted at a time: a vector of f32.
-const F16_CHUNK: usize = MOST_LANES;
 /// The number of bfloat16 numbers that are converted at a time: a shorter loop would be unrolled and not vectorized.
 const BF16_CHUNK: usize = 64;
-
-/// Conversion of float16: to nearest, ties to even.
-pub trait Halves: Copy {
-    #[inline(always)]
-    fn widen_f16(self, bits: [u16; F16_CHUNK]) -> [f32; F16_CHUNK] {
-        let mut values = [0.0; F16_CHUNK];
-        bits.reinterpret_cast::<f16>().convert_to_f32_slice(&mut values);
-        values
-    }
-    #[inline(always)]
-    fn narrow_f16(self, values: [f32; F16_CHUNK]) -> [u16; F16_CHUNK] {
-        let mut bits = [0; F16_CHUNK];
-        bits.reinterpret_cast_mut::<f16>().convert_from_f32_slice(&values);
-        bits
-    }
-}
 
 /// Converts neighbouring numbers, as many at a time as `of_chunk` does.
 ///

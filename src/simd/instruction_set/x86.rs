@@ -1,6 +1,6 @@
 //! Parts of vectors on x86-64, with its masked loads and stores, and its conversions of float16.
 
-use super::{Halves, InstructionSet};
+use super::InstructionSet;
 use fearless_simd::{Avx2, Avx512, Simd, SimdFrom, f32x8, f32x16, u16x8, u16x16};
 use std::arch::x86_64::{
     __m256, __m256i, _MM_FROUND_TO_NEAREST_INT, _mm256_blendv_ps, _mm256_castsi256_ps,
@@ -17,7 +17,7 @@ fn bits(count: usize) -> u16 {
     (0xffff_u32 >> (16 - count)) as u16
 }
 
-impl Halves for Avx512 {
+impl InstructionSet for Avx512 {
     #[inline(always)]
     fn widen_f16(self, bits: [u16; 16]) -> [f32; 16] {
         let halves = u16x16::simd_from(self, bits);
@@ -32,9 +32,6 @@ impl Halves for Avx512 {
         let halves = unsafe { _mm512_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(values.into()) };
         u16x16::simd_from(self, halves).into()
     }
-}
-
-impl InstructionSet for Avx512 {
     #[inline(always)]
     unsafe fn stream(self, words: f32x16<Self>, target: *mut f32) {
         // SAFETY: the token proves the instruction set; the caller vouches for the line.
@@ -50,28 +47,6 @@ impl InstructionSet for Avx512 {
     unsafe fn store_head(self, words: f32x16<Self>, target: *mut f32, count: usize) {
         // SAFETY: the token proves the instruction set; the mask keeps to `count` words.
         unsafe { _mm512_mask_storeu_ps(target, bits(count), words.into()) };
-    }
-}
-
-impl Halves for Avx2 {
-    #[inline(always)]
-    fn widen_f16(self, bits: [u16; 16]) -> [f32; 16] {
-        let (low, high) = self.split_u16x16(u16x16::simd_from(self, bits));
-        // SAFETY: the token proves the instruction set, F16C with it.
-        let halves = unsafe { [_mm256_cvtph_ps(low.into()), _mm256_cvtph_ps(high.into())] };
-        joined(self, halves).into()
-    }
-    #[inline(always)]
-    fn narrow_f16(self, values: [f32; 16]) -> [u16; 16] {
-        let (low, high) = self.split_f32x16(f32x16::simd_from(self, values));
-        // SAFETY: the token proves the instruction set, F16C with it.
-        let (low, high) = unsafe {
-            (
-                _mm256_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(low.into()),
-                _mm256_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(high.into()),
-            )
-        };
-        self.combine_u16x8(u16x8::simd_from(self, low), u16x8::simd_from(self, high)).into()
     }
 }
 
@@ -92,6 +67,25 @@ pub(in crate::simd) fn masks(_proof: Avx2, count: usize) -> [__m256i; 2] {
 }
 
 impl InstructionSet for Avx2 {
+    #[inline(always)]
+    fn widen_f16(self, bits: [u16; 16]) -> [f32; 16] {
+        let (low, high) = self.split_u16x16(u16x16::simd_from(self, bits));
+        // SAFETY: the token proves the instruction set, F16C with it.
+        let halves = unsafe { [_mm256_cvtph_ps(low.into()), _mm256_cvtph_ps(high.into())] };
+        joined(self, halves).into()
+    }
+    #[inline(always)]
+    fn narrow_f16(self, values: [f32; 16]) -> [u16; 16] {
+        let (low, high) = self.split_f32x16(f32x16::simd_from(self, values));
+        // SAFETY: the token proves the instruction set, F16C with it.
+        let (low, high) = unsafe {
+            (
+                _mm256_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(low.into()),
+                _mm256_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(high.into()),
+            )
+        };
+        self.combine_u16x8(u16x8::simd_from(self, low), u16x8::simd_from(self, high)).into()
+    }
     #[inline(always)]
     unsafe fn stream(self, words: f32x16<Self>, target: *mut f32) {
         let (low, high) = self.split_f32x16(words);

@@ -1,7 +1,8 @@
 //! Reads and writes elements of rows, one by one or many at once, of any storage type and in any layout.
 
 use super::{Rows, RowsMut, Storage};
-use crate::simd::storage::{Halves, convert, narrow_bf16, read, widen_bf16, write};
+use crate::simd::instruction_set::InstructionSet;
+use crate::simd::storage::{convert, narrow_bf16, read, widen_bf16, write};
 use crate::simd::{Element, Float, Level, Vector};
 use fearless_simd::Fallback;
 
@@ -36,7 +37,7 @@ impl Rows<'_> {
     #[inline(always)]
     pub(crate) fn gather_part<F: Float>(
         &self,
-        halves: impl Halves,
+        token: impl InstructionSet,
         row: usize,
         class: usize,
         target: &mut [F],
@@ -50,7 +51,7 @@ impl Rows<'_> {
                 // SAFETY: neighbouring elements of this row, readable by the promise of `from_raw`, to as many `f32`:
                 // no other type has their storage.
                 Storage::F16 if is_dense && F::STORAGE == Storage::F32 => unsafe {
-                    convert(start.cast(), floats, len, |bits| halves.widen_f16(bits));
+                    convert(start.cast(), floats, len, |bits| token.widen_f16(bits));
                 },
                 // SAFETY: as above.
                 Storage::Bf16 if is_dense && F::STORAGE == Storage::F32 => unsafe {
@@ -150,7 +151,7 @@ impl RowsMut<'_> {
     #[inline(always)]
     pub(crate) fn scatter_part<F: Float>(
         &self,
-        halves: impl Halves,
+        token: impl InstructionSet,
         row: usize,
         class: usize,
         values: &[F],
@@ -163,7 +164,7 @@ impl RowsMut<'_> {
                 // SAFETY: neighbouring elements of this row, writable by the promise of `from_raw`, from as many `f32`:
                 // no other type has their storage.
                 Storage::F16 if is_dense && F::STORAGE == Storage::F32 => unsafe {
-                    convert(floats, start.cast(), len, |chunk| halves.narrow_f16(chunk));
+                    convert(floats, start.cast(), len, |chunk| token.narrow_f16(chunk));
                 },
                 // SAFETY: as above.
                 Storage::Bf16 if is_dense && F::STORAGE == Storage::F32 => unsafe {
