@@ -177,25 +177,15 @@ impl RowsMut<'_> {
     }
 
     /// Writes `values`, rounded to the storage type, to the only element of each row from `first` on.
-    #[inline(always)]
+    #[inline(never)]
     pub(crate) fn set_rows(&self, first: usize, values: &[f64]) {
         assert!(self.classes == 1);
         let start = self.start_of(first, values.len(), 0);
-        if self.storage == Storage::F64 && self.outer.step() == Some(8) {
-            // SAFETY: elements of rows that exist, one after another, of this type.
-            unsafe { start.copy_from_nonoverlapping(values.as_ptr().cast(), size_of_val(values)) };
-        } else {
-            self.set_some_rows(first, values, start);
+        match self.outer.step() {
+            // SAFETY: elements of rows that exist, by the check of `start_of`.
+            Some(stride) => unsafe { write_all(start, self.storage, stride, values) },
+            None => (first..).zip(values).for_each(|(row, value)| self.put(row, 0, *value)),
         }
-    }
-
-    #[inline(never)]
-    fn set_some_rows(&self, first: usize, values: &[f64], start: *mut u8) {
-        let Some(stride) = self.outer.step() else {
-            return (first..).zip(values).for_each(|(row, value)| self.put(row, 0, *value));
-        };
-        // SAFETY: elements of rows that exist, by the check of `start_of`.
-        unsafe { write_all(start, self.storage, stride, values) };
     }
 
     /// Writes `value`, rounded to the storage type, to a class of row `row`.
