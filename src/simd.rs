@@ -180,16 +180,6 @@ pub trait Vector:
 
     /// `self * b + c`, rounded once.
     fn mul_add(self, b: Self, c: Self) -> Self;
-    /// `self * b - c`, rounded once.
-    #[inline(always)]
-    fn mul_sub(self, b: Self, c: Self) -> Self {
-        self.mul_add(b, -c)
-    }
-    /// `c - self * b`, rounded once.
-    #[inline(always)]
-    fn neg_mul_add(self, b: Self, c: Self) -> Self {
-        (-self).mul_add(b, c)
-    }
     /// The larger of both; NaN where `other` is NaN. The SIMD library does not document this, but its instructions have
     /// this result, and `kernel::exp` tests it at every level. At the portable level it is a comparison and a
     /// selection.

@@ -202,7 +202,7 @@ impl<V: Vector> Exponential<V> {
     ) -> ([V; N], [V; N], [V; N]) {
         // With the operands in this order, `max` keeps NaN.
         let (n, rest, scale) = self.reduced(each!(N, |i| base.cut.max(z[i])), base);
-        let r = each!(N, |i| n[i].neg_mul_add(self.ln2_low, rest[i]));
+        let r = each!(N, |i| (-n[i]).mul_add(self.ln2_low, rest[i]));
         halfway();
         let count = const { V::Scalar::EXP.coefficients.len() };
         let mut q = [self.coefficients[count - 1]; N];
@@ -217,7 +217,7 @@ impl<V: Vector> Exponential<V> {
     fn reduced<const N: usize>(&self, z: [V; N], base: Base<V>) -> ([V; N], [V; N], [V; N]) {
         let shifted = each!(N, |i| z[i].mul_add(self.log2e, base.magic));
         let n = each!(N, |i| shifted[i] - base.magic);
-        let rest = each!(N, |i| n[i].neg_mul_add(self.ln2_high, z[i]));
+        let rest = each!(N, |i| (-n[i]).mul_add(self.ln2_high, z[i]));
         (n, rest, each!(N, |i| shifted[i].exponent_from_low_bits()))
     }
 

@@ -44,7 +44,7 @@ pub(super) fn gradient<V: Vector>(e: V, factor: V, least: V, minus: V) -> V {
 /// (z − M)/T − L, where L is subtracted last.
 #[inline(always)]
 pub(crate) fn log_probability<V: Vector>(z: V, max: V, inverse: V, excess: V) -> V {
-    (z - max).mul_sub(inverse, excess)
+    (z - max).mul_add(inverse, -excess)
 }
 
 /// Writes a row, or a part of one; if `streams`, by streaming stores where possible.

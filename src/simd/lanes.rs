@@ -183,12 +183,12 @@ impl<V: Vector> LaneSum<V> {
     pub fn add_products(&mut self, a: [V; 2], b: [V; 2], lost: &mut V) {
         let products = [a[0] * b[0], a[1] * b[1]];
         if !Self::IS_COMPENSATED {
-            *lost = *lost + a[0].mul_sub(b[0], products[0]);
+            *lost = *lost + a[0].mul_add(b[0], -products[0]);
             return self.add(a[1].mul_add(b[1], products[0]));
         }
         for i in 0..2 {
             self.add(products[i]);
-            self.0.lost = self.0.lost + V::Doubles::widen(a[i].mul_sub(b[i], products[i]));
+            self.0.lost = self.0.lost + V::Doubles::widen(a[i].mul_add(b[i], -products[i]));
         }
     }
     /// The sum of each lane, and its rounding errors.
