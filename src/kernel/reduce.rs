@@ -192,8 +192,7 @@ impl<F: Float> Reducer<'_, F> {
             shift(z, max, self.temperature.prescale);
             // The exponentials do not need the weights. The maximum is 0 now.
             let shifted = Part::new(Source::from_slice(z), F::default(), part.exps.reborrow());
-            let how = Self { next: Lines::none(), asks_for_outputs: false, ..self };
-            let Partial { sum, lost, .. } = how.part::<V>(token, shifted);
+            let Partial { sum, lost, .. } = self.part::<V>(token, shifted);
             (part.partial.sum, part.partial.lost) = (sum, lost);
         }
     }

@@ -17,15 +17,11 @@ pub(crate) struct Lines {
 }
 
 impl Lines {
-    pub(crate) fn none() -> Self {
-        Self { start: std::ptr::null(), width: 0, stride: 0, cache: None }
-    }
-
     /// The lines of row `row` from `class` on, if there is such a row and its elements are neighbours, of any type.
     pub(crate) fn of(rows: &Rows<'_>, row: usize, class: usize, cache: Option<Cache>) -> Self {
         let width = rows.storage().size();
         if row >= rows.rows() || rows.class_stride != width.cast_signed() {
-            return Self::none();
+            return Self { start: std::ptr::null(), width, stride: 0, cache: None };
         }
         Self { start: rows.start_of(row, 1, class), width, stride: rows.outer.inner().1, cache }
     }
