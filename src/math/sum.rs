@@ -25,11 +25,9 @@ impl<T: Real> RunningSum<T> {
         let is_finite = sum.eq(sum);
         (T::pick(is_finite, sum, self.sum), T::pick(is_finite, lost, sum.like(0.0)))
     }
-}
 
-impl RunningSum {
     #[inline(always)]
-    pub fn value(self) -> f64 {
+    pub fn value(self) -> T {
         self.parts().0
     }
 }
