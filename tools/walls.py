@@ -31,7 +31,7 @@ WALLS = [
         r"\b(std|core)\s*::\s*(\{[^}]*\b)?arch\b|\b(global_)?asm!|\bis_\w+_feature_detected!",
         ["src/simd.rs", "src/simd/", *BENCH],
     ),
-    ("half", r"\bhalf\s*::", ["src/simd/storage.rs"]),
+    ("half", r"\bhalf\s*::", ["src/simd/storage.rs", "src/simd/instruction_set.rs"]),
     ("fearless_simd", r"\bfearless_simd\b", ["src/simd.rs", "src/simd/", *BENCH]),
     (
         "unsafe",
