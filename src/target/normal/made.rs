@@ -4,15 +4,15 @@
 use super::SmoothedTargets;
 use crate::math::Real;
 use crate::simd::{ExactSum, Float, Level, Sink, Vector, Widened, outlined};
-use crate::target::{LossTerms, NO_CLASS, Prior, Targets, WeightValues};
+use crate::target::{LossTerms, NO_CLASS, Prior, Targets};
 
 /// Classes whose weights are computed at a time, even if there are fewer: loops of a fixed length are vectorised.
 pub(crate) const PART: usize = 32;
 
 impl<F: Float> SmoothedTargets<'_, F> {
     /// Computes w of a row for the classes from `start` on. Classes that `kept` excludes have weight 0, or an infinite
-    /// weight if they have a share of the target: then the loss is infinite. Returns Σ w with that share instead, or 0
-    /// without class weights, since it is known then.
+    /// weight if they have a share of q: then the loss is infinite. Returns Σ w, to which these add their share of q; or
+    /// 0 without class weights, since it is known then.
     pub(crate) fn fill<V: Vector<Scalar = F>>(
         &self,
         token: V::Token,
@@ -50,9 +50,7 @@ impl<F: Float> SmoothedTargets<'_, F> {
                 return 0.0;
             }
             let uniform = positive(if is_uniform { 1.0 / prior_unit } else { 0.0 });
-            let mut sum = ExactSum::default();
-            // The weights of masked classes.
-            let mut masked = Aligned([F::default(); PART]);
+            let (infinite, mut sum) = (F::from_f64(f64::INFINITY), ExactSum::default());
             for (part, w) in w.chunks_mut(PART).enumerate() {
                 let (start, len) = (start + part * PART, w.len());
                 let kept = kept.chunks(PART).nth(part).unwrap_or_default();
@@ -65,13 +63,6 @@ impl<F: Float> SmoothedTargets<'_, F> {
                 if let Some(targets) = targets {
                     let mut q = Aligned([0.0; PART]);
                     targets.rows.gather::<V, f64>(token, row, start, &mut q.0[..len]);
-                    for k in 0..kept.len() {
-                        // A class of class weight 0 does not count.
-                        let has_weight = |c: &WeightValues| c.get(start + k) != 0.0;
-                        let is_asked =
-                            q.0[k] != 0.0 && self.terms.class_weight.is_none_or(has_weight);
-                        masked.0[k] = F::from_f64(if is_asked { f64::INFINITY } else { 0.0 });
-                    }
                     self.terms.weigh(start, &mut q.0[..len]);
                     for k in 0..PART {
                         let smooth = beta * made.0[k].to_f64();
@@ -82,8 +73,11 @@ impl<F: Float> SmoothedTargets<'_, F> {
                     // Including the probabilities of masked classes.
                     sum.add::<V>(token, &Aligned(made.0.map(F::to_f64)).0[..len]);
                 }
-                for (kept, (w, masked)) in kept.iter().zip(made.0.iter_mut().zip(&masked.0)) {
-                    *w = if kept.to_f64() == 0.0 { *masked } else { *w };
+                if targets.is_some() {
+                    for (kept, w) in kept.iter().zip(&mut made.0) {
+                        let is_lost = kept.to_f64() == 0.0 && w.to_f64() != 0.0;
+                        *w = if is_lost { infinite } else { *w };
+                    }
                 }
                 made.put(w);
             }
