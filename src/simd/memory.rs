@@ -128,13 +128,8 @@ macro_rules! view {
             }
 
             /// Do all rows follow one another in memory, like a single row?
-            fn are_one(&self) -> bool {
+            pub(crate) fn are_one(&self) -> bool {
                 self.outer.step() == Some(self.classes.cast_signed() * self.class_stride)
-            }
-
-            /// How many elements are copied at a time, if `len` elements of some rows are: all, or those of one row.
-            fn at_once(&self, len: usize) -> usize {
-                if len <= self.classes || self.are_one() { len } else { self.classes }.max(1)
             }
 
             /// The address of `count` elements from a class of row `row` on. They may extend to the next rows if all

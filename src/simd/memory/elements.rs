@@ -33,7 +33,8 @@ impl Rows<'_> {
         outlined!(V, token, self.gather_part(token, row, class, target));
     }
 
-    /// Copies the classes of row `row` from `class` on to `target`, converted to `F`. It continues with the next rows.
+    /// Copies the classes of row `row` from `class` on to `target`, converted to `F`. It continues with the next rows
+    /// if all rows follow one another in memory.
     #[inline(always)]
     pub(crate) fn gather_part<F: Float>(
         &self,
@@ -42,23 +43,20 @@ impl Rows<'_> {
         class: usize,
         target: &mut [F],
     ) {
+        let (start, len) = (self.start_of_part(row, class, target.len()), target.len());
         let is_dense = self.class_stride == self.storage.size().cast_signed();
-        let at_once = self.at_once(target.len());
-        for (row, target) in (row..).zip(target.chunks_mut(at_once)) {
-            let (start, len) = (self.start_of_part(row, class, target.len()), target.len());
-            let floats = target.as_mut_ptr().cast::<f32>();
-            match self.storage {
-                // SAFETY: neighbouring elements of this row, readable by the promise of `from_raw`, to as many `f32`:
-                // no other type has their storage.
-                Storage::F16 if is_dense && F::STORAGE == Storage::F32 => unsafe {
-                    convert(start.cast(), floats, len, |bits| token.widen_f16(bits));
-                },
-                // SAFETY: as above.
-                Storage::Bf16 if is_dense && F::STORAGE == Storage::F32 => unsafe {
-                    convert(start.cast(), floats, len, widen_bf16);
-                },
-                _ => self.visit(row, class, len, |k, value| target[k] = F::from_f64(value)),
-            }
+        let floats = target.as_mut_ptr().cast::<f32>();
+        match self.storage {
+            // SAFETY: neighbouring elements of this row, readable by the promise of `from_raw`, to as many `f32`: no
+            // other type has their storage.
+            Storage::F16 if is_dense && F::STORAGE == Storage::F32 => unsafe {
+                convert(start.cast(), floats, len, |bits| token.widen_f16(bits));
+            },
+            // SAFETY: as above.
+            Storage::Bf16 if is_dense && F::STORAGE == Storage::F32 => unsafe {
+                convert(start.cast(), floats, len, widen_bf16);
+            },
+            _ => self.visit(row, class, len, |k, value| target[k] = F::from_f64(value)),
         }
     }
 
@@ -147,7 +145,7 @@ impl RowsMut<'_> {
     }
 
     /// Writes `values`, rounded to the storage type, to the classes of row `row` from `class` on. It continues with the
-    /// next rows.
+    /// next rows if all rows follow one another in memory.
     #[inline(always)]
     pub(crate) fn scatter_part<F: Float>(
         &self,
@@ -156,23 +154,21 @@ impl RowsMut<'_> {
         class: usize,
         values: &[F],
     ) {
+        let start = self.start_of_part(row, class, values.len());
         let is_dense = self.class_stride == self.storage.size().cast_signed();
-        for (row, values) in (row..).zip(values.chunks(self.at_once(values.len()))) {
-            let start = self.start_of_part(row, class, values.len());
-            let (floats, len) = (values.as_ptr().cast::<f32>(), values.len());
-            match self.storage {
-                // SAFETY: neighbouring elements of this row, writable by the promise of `from_raw`, from as many `f32`:
-                // no other type has their storage.
-                Storage::F16 if is_dense && F::STORAGE == Storage::F32 => unsafe {
-                    convert(floats, start.cast(), len, |chunk| token.narrow_f16(chunk));
-                },
-                // SAFETY: as above.
-                Storage::Bf16 if is_dense && F::STORAGE == Storage::F32 => unsafe {
-                    convert(floats, start.cast(), len, narrow_bf16);
-                },
-                // SAFETY: elements of this row, at its stride, writable by the promise of `from_raw`.
-                storage => unsafe { write_all(start, storage, self.class_stride, values) },
-            }
+        let (floats, len) = (values.as_ptr().cast::<f32>(), values.len());
+        match self.storage {
+            // SAFETY: neighbouring elements of this row, writable by the promise of `from_raw`, from as many `f32`: no
+            // other type has their storage.
+            Storage::F16 if is_dense && F::STORAGE == Storage::F32 => unsafe {
+                convert(floats, start.cast(), len, |chunk| token.narrow_f16(chunk));
+            },
+            // SAFETY: as above.
+            Storage::Bf16 if is_dense && F::STORAGE == Storage::F32 => unsafe {
+                convert(floats, start.cast(), len, narrow_bf16);
+            },
+            // SAFETY: elements of this row, at its stride, writable by the promise of `from_raw`.
+            storage => unsafe { write_all(start, storage, self.class_stride, values) },
         }
     }
 
