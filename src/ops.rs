@@ -141,8 +141,9 @@ pub struct CrossEntropy<'a> {
 }
 
 impl CrossEntropy<'_> {
-    /// Returns the reduced loss: NaN for [`Reduction::None`], or if there are `losses`, to which those of the rows are
-    /// written instead. Writes the gradient of the reduced loss to `grad`, and the diagonal of its Hessian to `hessian`.
+    /// Returns the reduced loss, or writes the losses of the rows to `losses` and returns NaN. Writes the gradient of
+    /// the reduced loss to `grad`, and the diagonal of its Hessian to `hessian`; [`Reduction::None`], which needs
+    /// `losses`, has those of the sum.
     ///
     /// # Errors
     /// [`Error::MaskedPrior`] for the first row whose prior has no mass on the classes that the mask
@@ -171,7 +172,7 @@ impl CrossEntropy<'_> {
         // For few rows no memory is allocated. The losses of many rows of few classes are added while they are computed,
         // since an array of them would be written to memory and read again.
         let (mut few, mut many) = ([0.0; 8], None);
-        let has_few_classes = (1..=MOST_CLASSES).contains(&logits.classes());
+        let has_few_classes = logits.classes() <= MOST_CLASSES;
         let are_summed = losses.is_none() && has_few_classes && logits.rows() > few.len();
         let is_reduced = losses.is_none() && self.reduction != Reduction::None;
         let per_sum = rows_per_sum(logits.classes());

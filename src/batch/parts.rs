@@ -63,8 +63,8 @@ impl Run<'_> {
         self.in_parts(values.chunks_mut(len), part_bytes, body, join)
     }
 
-    /// Σ of `count` terms, which are ≥ 0 or NaN: of `len` terms first, of `sums` of these sums, and of the sums of these
-    /// parts. `fill(first, terms)` writes the terms from index `first` on.
+    /// Σ of `count` terms, which are ≥ 0 or NaN. First `len` terms at a time are added, then `sums` of these sums at a
+    /// time, then what results. `fill(first, terms)` writes the terms from index `first` on.
     #[inline(never)] // inlined, its stack frame of several KiB would be part of every loss
     pub(crate) fn sum_of_terms(
         &mut self,

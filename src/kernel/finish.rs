@@ -164,9 +164,9 @@ pub(super) fn finish<F: Float, D: Real>(
     let mut lse = rows.max.mul_add(inverse, excess);
     if const { is_double::<F>() } {
         // Rounded once, unless it overflows.
-        let shift = rows.max * inverse;
-        let (sum, lost) = two_sum(shift, excess);
-        let once = sum + (lost + (rows.max.mul_add(inverse, zero - shift) + excess_lost));
+        let scaled = rows.max * inverse;
+        let (sum, lost) = two_sum(scaled, excess);
+        let once = sum + (lost + (rows.max.mul_add(inverse, zero - scaled) + excess_lost));
         lse = D::pick(once.eq(once), once, lse);
     }
     let mut finished = FinishedLanes {

@@ -62,20 +62,20 @@ impl WeightKind {
     }
 }
 
-/// Adds two vectors of gaps M − z to `dot`. Weights are read only if they differ; then the rounding errors of f32
-/// products are added to `lost`, which is added to `dot` at the end.
+/// Adds two vectors of terms to `sum`: for the dot, gaps M − z. Weights are read only if they differ; then the rounding
+/// errors of f32 products are added to `lost`, which is added to `sum` at the end.
 #[inline(always)]
-pub(super) fn add_gaps<V: Vector>(
+pub(super) fn add_terms<V: Vector>(
     kind: WeightKind,
-    dot: &mut LaneSum<V>,
+    sum: &mut LaneSum<V>,
     lost: &mut V,
-    gaps: [V; 2],
+    terms: [V; 2],
     weights: [V; 2],
 ) {
     match kind {
         WeightKind::Absent => {}
-        WeightKind::Ones => dot.add_pair(gaps),
-        WeightKind::Each => dot.add_products(weights, gaps, lost),
+        WeightKind::Ones => sum.add_pair(terms),
+        WeightKind::Each => sum.add_products(weights, terms, lost),
     }
 }
 
@@ -125,7 +125,7 @@ impl Default for Partial {
 }
 
 impl Partial {
-    /// Is the row ordinary? Otherwise it has NaN, infinities or huge logits, or a sum overflows.
+    /// Is the row ordinary? Otherwise it has NaN, infinities or huge logits, or an infinite weight, or a sum overflows.
     #[inline(always)]
     pub(crate) fn is_ordinary(&self) -> bool {
         self.sum.is_finite() && self.dot.is_finite()
@@ -293,8 +293,8 @@ fn sweep_part<V: Vector>(
                     sum.add(pairs[1]);
                 }
                 let [w0, w1, w2, w3] = each!(QUAD, |i| weight.nth::<V>(token, i));
-                add_gaps(kind, &mut dot, &mut dot_lost, [gaps[0], gaps[1]], [w0, w1]);
-                add_gaps(kind, &mut dot, &mut dot_lost, [gaps[2], gaps[3]], [w2, w3]);
+                add_terms(kind, &mut dot, &mut dot_lost, [gaps[0], gaps[1]], [w0, w1]);
+                add_terms(kind, &mut dot, &mut dot_lost, [gaps[2], gaps[3]], [w2, w3]);
             }),
         );
         let mut term = inlined!(|i: usize| {
@@ -354,8 +354,8 @@ fn sweep_part<V: Vector>(
         let [(e0, g0, w0), (e1, g1, w1), (e2, g2, w2), (e3, g3, w3)] = each!(QUAD, |i| term(i));
         sum.add_pair([e0, e1]);
         sum.add_pair([e2, e3]);
-        add_gaps(kind, &mut dot, &mut dot_lost, [g0, g1], [w0, w1]);
-        add_gaps(kind, &mut dot, &mut dot_lost, [g2, g3], [w2, w3]);
+        add_terms(kind, &mut dot, &mut dot_lost, [g0, g1], [w0, w1]);
+        add_terms(kind, &mut dot, &mut dot_lost, [g2, g3], [w2, w3]);
     }
     if kind == WeightKind::Each {
         dot.add(dot_lost);

@@ -40,8 +40,8 @@ impl Operation {
 /// A reduced row.
 #[derive(Clone, Copy)]
 pub(crate) struct Reduced {
-    /// The maximum, before it is multiplied by `prescale`: that of the swept logits, with a factor of 1, or for a special
-    /// row that of the logits in memory. `partial.dot` belongs to the same logits.
+    /// The maximum, before it is multiplied by `prescale`: that of the swept logits, with a factor of 1, or for a
+    /// special row that of the logits in memory. `partial.dot` belongs to the same logits.
     pub(crate) max: f64,
     pub(crate) prescale: f64,
     /// The maximum in the sweep: 0 for a row that was shifted by its maximum.

@@ -1,5 +1,5 @@
-//! Rows that leave the fast path: those with NaN, infinities or huge logits, or with a weighted sum that overflows. NaN
-//! is detected in the sum of the exponentials, since the maximum ignores it.
+//! Rows that leave the fast path: those with NaN, infinities or huge logits, or with an infinite weighted sum. NaN is
+//! detected in the sum of the exponentials, since the maximum ignores it.
 
 use crate::math::RunningSum;
 use crate::simd::Float;

@@ -149,7 +149,7 @@ impl<S: InstructionSet> Widened<f32x16<S>> for Doubles<S, 1> {
 pub struct LaneSum<V: Vector>(RunningSum<V::Doubles>);
 
 impl<V: Vector> LaneSum<V> {
-    /// Are the rounding errors kept?
+    /// Are the rounding errors kept? They are for f64: doubles have digits to spare for f32 only.
     const IS_COMPENSATED: bool = V::LANES < MOST_LANES;
 
     #[inline(always)]
@@ -196,8 +196,8 @@ impl<V: Vector> LaneSum<V> {
     pub fn lanes(self) -> (V::Doubles, V::Doubles) {
         if Self::IS_COMPENSATED { self.0.parts() } else { (self.0.sum, self.0.lost) }
     }
-    /// The sum of all lanes, and its rounding errors. For f32 lanes i and i + 8 are added first, then i and i + 4, i + 2
-    /// and i + 1; for f64 the sums and the errors of all lanes one after another, compensated.
+    /// The sum of all lanes, and its rounding errors. For f32 lanes i and i + 8 are added first, then i and i + 4, then
+    /// i + 2 and i + 1; for f64 the sums and the errors of all lanes one after another, compensated.
     #[inline(always)]
     pub fn total(self, token: V::Token) -> (f64, f64) {
         let (mut terms, mut sum) = ([0.0; MOST_LANES], RunningSum::default());

@@ -37,7 +37,7 @@ fn nothing_counted() {
     }
 }
 
-/// They are written instead, whatever the reduction.
+/// If the losses of the rows are written, no reduced loss is computed.
 #[test]
 fn losses_that_are_written_are_not_reduced() {
     let logits: [f32; 20] = from_fn(|i| if i % 3 == 0 { 1.0 } else { 0.0 });

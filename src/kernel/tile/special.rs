@@ -1,4 +1,4 @@
-//! Rows of a tile that the sweep cannot handle: those with huge or infinite logits, or NaN.
+//! Rows of a tile that the sweep cannot handle: those with huge or infinite logits, NaN, or an infinite dot.
 
 use super::{MOST_IN_TILES, Tile, Tiles};
 use crate::kernel::finish::{Lanes, ReducedLanes};
@@ -110,9 +110,9 @@ impl<F: Float> Tiles<'_, F> {
     }
 }
 
-/// The maxima of special rows, as from [`exact_max`]: those of rows that were shifted by them, which are not 0, and NaN
-/// for rows whose sum is NaN, so that any NaN gives the same NaN. 0 for other rows. A tile has them, perhaps all 0, if
-/// its units are not all 1.
+/// The maxima of special rows, as from [`exact_max`]: of rows that were shifted by them, and so are not 0, and of rows
+/// without a finite maximum; NaN for rows whose sum is NaN, so that any NaN gives the same NaN. 0 for other rows. A
+/// tile has them, perhaps all 0, if its units are not all 1.
 pub(super) type Specials = Lanes;
 
 /// Marks rows whose sum is NaN.

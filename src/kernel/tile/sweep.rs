@@ -2,7 +2,7 @@
 
 use super::{Tile, Tiles, is_in_row_order};
 use crate::kernel::exp::{Base, Exponential, is_double};
-use crate::kernel::reduce::{WeightKind, add_gaps};
+use crate::kernel::reduce::{WeightKind, add_terms};
 use crate::kernel::rows::Operation;
 use crate::math::{Real, count};
 use crate::simd::{Float, LaneSum, MOST_LANES, Vector, inlined, outlined};
@@ -79,11 +79,11 @@ impl<F: Float> Tiles<'_, F> {
         for (z, w) in pairs.chunks_exact(pair_len).zip(pairs_of_weights.chunks_exact(pair_len)) {
             let gaps = [max - vector(z), max - vector(&z[V::LANES..])];
             let weights_of_pair = [weight(w), weight(&w[V::LANES..])];
-            add_gaps(weights, &mut dot, &mut dot_lost, gaps, weights_of_pair);
+            add_terms(weights, &mut dot, &mut dot_lost, gaps, weights_of_pair);
         }
         if !last.is_empty() {
             let gaps = [max - vector(last), zero];
-            add_gaps(weights, &mut dot, &mut dot_lost, gaps, [weight(last_weight), zero]);
+            add_terms(weights, &mut dot, &mut dot_lost, gaps, [weight(last_weight), zero]);
         }
         if is_each {
             dot.add(dot_lost);
@@ -147,7 +147,7 @@ fn in_row_order<V: Vector>(
             let (first, w0) = terms(at);
             let next = at + stride;
             let (second, w1) = if next < len { terms(next) } else { (zero, zero) };
-            add_gaps(kind, &mut sum, &mut lost, [first, second], [w0, w1]);
+            add_terms(kind, &mut sum, &mut lost, [first, second], [w0, w1]);
         }
         sum.add(lost);
         lanes[lane] = sum.lanes().0;

@@ -164,7 +164,7 @@ fn write_probabilities<V: Vector>(
     }
 }
 
-#[inline(never)]
+#[inline(never)] // rare
 fn replace_numbers<F: Float>(values: &mut [F], number: F) {
     for value in values.iter_mut().filter(|value| !value.to_f64().is_nan()) {
         *value = number;

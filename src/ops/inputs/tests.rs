@@ -4,13 +4,13 @@ use super::{
     NO_CLASS, Prior, Targets, WeightValues, kept_masses, read_labels, read_prior,
     read_probabilities, read_weights,
 };
-use crate::batch::Run;
+use crate::batch::{Run, TERMS_PER_PART};
 use crate::error::Error;
 use crate::simd::Rows;
 use crate::target::{Labels, LossTerms, prior_tolerance};
 
 fn mass_of(targets: &Targets<'_>, run: &mut Run<'_>) -> Result<f64, Error> {
-    run.sum_of_terms(targets.rows(), (1 << 14, 1), &|first, terms| {
+    run.sum_of_terms(targets.rows(), (TERMS_PER_PART, 1), &|first, terms| {
         (first..).zip(terms).for_each(|(row, own)| *own = targets.mass(row, None));
     })
 }
@@ -186,7 +186,7 @@ fn rows_longer_than_a_chunk() {
             Ok::<_, Error>((only, mass.to_bits()))
         };
         let whole = Run::with_defaults(|run| {
-            run.sum_of_terms(q.len(), (1 << 14, 1), &|first, terms| {
+            run.sum_of_terms(q.len(), (TERMS_PER_PART, 1), &|first, terms| {
                 terms.copy_from_slice(&q[first..][..terms.len()]);
             })
         })
