@@ -338,7 +338,9 @@ fn sweep_part<V: Vector>(
             }
             let logits = z.vector::<V>(token, at, V::Scalar::NEG_INFINITY);
             if kind != WeightKind::Absent {
-                gap = top - z.vector::<V>(token, at, max);
+                let is_whole = at + V::LANES <= z.len();
+                let logits = if is_whole { logits } else { z.head::<V>(token, at, max) };
+                gap = top - logits;
             }
             if kind == WeightKind::Each {
                 weight = weights.vector::<V>(token, at, V::Scalar::default());

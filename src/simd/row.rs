@@ -171,16 +171,21 @@ impl<'a, F: Float> Source<'a, F> {
     /// The vector from element `at` on, `pad` in the lanes after the row's end.
     #[inline(always)]
     pub(crate) fn vector<V: Vector<Scalar = F>>(&self, token: V::Token, at: usize, pad: F) -> V {
-        check(at, 0, self.len);
-        let (source, count) = (self.start.wrapping_add(at), self.len - at);
-        // SAFETY: as many elements from `at` lie inside the row, by the check.
-        unsafe {
-            if count >= V::LANES {
-                V::load(token, source)
-            } else {
-                V::load_head(V::splat(token, pad), source, count)
-            }
+        if at <= self.len && self.len - at >= V::LANES {
+            // SAFETY: LANES elements from `at` lie inside the row.
+            unsafe { V::load(token, self.start.add(at)) }
+        } else {
+            self.head(token, at, pad)
         }
+    }
+
+    /// The elements from `at` on, as many as there are, and `pad` in the lanes after the row's end.
+    #[inline(always)]
+    pub(crate) fn head<V: Vector<Scalar = F>>(&self, token: V::Token, at: usize, pad: F) -> V {
+        check(at, 0, self.len);
+        let count = (self.len - at).min(V::LANES);
+        // SAFETY: `count` elements from `at` lie inside the row.
+        unsafe { V::load_head(V::splat(token, pad), self.start.add(at), count) }
     }
 }
 
