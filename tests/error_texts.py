@@ -72,7 +72,8 @@ class Recursive:
     """An object whose conversion to an array calls itself."""
 
     def __array__(self, dtype=None, copy=None):
-        return self.__array__()
+        # Without defaults: CPython 3.13 before 3.13.8 does not limit the recursion of calls with them.
+        return self.__array__(dtype, copy)
 
 
 NAMES = {

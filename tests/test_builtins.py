@@ -48,7 +48,8 @@ def test_what_is_shown(name):
     defaults = [ast.literal_eval(d) for d in source.args.kw_defaults]
     assert [p.default for p in parameters.values() if p.default is not p.empty] == defaults
     first_line = str(inspect.signature(function)).join([name, "\n"])
-    assert first_line in pydoc.plain(pydoc.render_doc(function))
+    shown = pydoc.plain(pydoc.render_doc(function))
+    assert "".join(first_line.split()) in "".join(shown.split())  # Python 3.13 breaks long lines
     assert pickle.loads(pickle.dumps(function)) is function
 
 

@@ -215,6 +215,7 @@ class TestDtypeOfTheResult:
             assert result.dtype is np.dtype(dtype.str)
         assert operation(z.view(with_metadata)).dtype is np.dtype(np.float32)
 
+    @pytest.mark.filterwarnings("ignore:Setting the dtype:DeprecationWarning")  # NumPy 2.5
     def test_it_is_that_of_the_logits_when_they_were_checked(self, operation, exact):
         z = problem(5, ml_dtypes.bfloat16).logits
         expected = operation(z, temperature=2.0)
