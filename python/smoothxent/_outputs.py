@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-_MOST_WORK = 10_000  # the limit of NumPy's search for an element that two arrays share
+_MOST_WORK: Any = 10_000  # the limit of NumPy's search for an element that two arrays share
 
 
 def as_native_output(obj: object, name: str) -> NDArray[Any]:
@@ -57,7 +57,7 @@ def as_output(obj: object, name: str) -> NDArray[Any]:
 def share_memory(a: NDArray[Any], b: NDArray[Any]) -> bool:
     """Tell whether two arrays share elements, or may share some: the search has a limit."""
     try:
-        return np.shares_memory(a, b, max_work=_MOST_WORK)  # type: ignore[arg-type]  # of the stubs
+        return np.shares_memory(a, b, max_work=_MOST_WORK)
     except np.exceptions.TooHardError:
         return True
 
@@ -79,7 +79,7 @@ def _overlaps_itself(array: NDArray[Any]) -> bool:
         while array.shape[axis] > 1:
             middle = (array.shape[axis] + 1) // 2
             first, second = np.split(array, [middle], axis)
-            if np.shares_memory(first, second, max_work=_MOST_WORK):  # type: ignore[arg-type]  # of the stubs
+            if np.shares_memory(first, second, max_work=_MOST_WORK):
                 return True
             array = first  # the second half has the same strides and is no longer
     return False
