@@ -39,6 +39,8 @@ enum Operation {
     /// Of probabilities, which are read and checked on the way.
     SoftTargets,
     Apply(smoothxent::Operation),
+    /// Softmax without every fourth class.
+    MaskedSoftmax,
 }
 
 struct Kernel {
@@ -58,9 +60,9 @@ const fn lying(name: &'static str, storage: Storage, layout: Layout) -> Kernel {
     Kernel { name, operation: Operation::LossAndGrad, storage, layout, classes: 1000 }
 }
 
-const KERNELS: [Kernel; 17] = {
+const KERNELS: [Kernel; 19] = {
     use Layout::{ClassMajor, Dense};
-    use Operation::{Apply, Loss, LossAndGrad, SharedPrior, SoftTargets};
+    use Operation::{Apply, Loss, LossAndGrad, MaskedSoftmax, SharedPrior, SoftTargets};
     use Storage::{Bf16, F32, F64};
     use smoothxent::Operation::{LogSoftmax, Softmax};
     [
@@ -73,6 +75,8 @@ const KERNELS: [Kernel; 17] = {
         f32_kernel("softmax f32 10", Apply(Softmax), 10),
         f32_kernel("softmax f32 1000", Apply(Softmax), 1000),
         f32_kernel("softmax f32 32000", Apply(Softmax), 32000),
+        f32_kernel("masked softmax f32 10", MaskedSoftmax, 10),
+        f32_kernel("masked softmax f32 1000", MaskedSoftmax, 1000),
         f32_kernel("log_softmax f32 10", Apply(LogSoftmax), 10),
         f32_kernel("log_softmax f32 1000", Apply(LogSoftmax), 1000),
         f32_kernel("log_softmax f32 32000", Apply(LogSoftmax), 32000),
@@ -176,9 +180,18 @@ impl Kernel {
             reduction: Reduction::Mean,
             normalizer: None,
         };
-        let batch = Batch { logits: logits.rows(), mask: None, temperature: 1.0, compute };
+        let kept = (0..rows * classes)
+            .map(|index| f64::from(index % classes % 4 != 3))
+            .collect::<Vec<_>>();
+        let kept = Buffer::from_values(Storage::Bool, self.layout, classes, &kept);
+        let is_masked = matches!(self.operation, Operation::MaskedSoftmax);
+        let mask = is_masked.then(|| kept.rows());
+        let batch = Batch { logits: logits.rows(), mask, temperature: 1.0, compute };
         let mut call = || match self.operation {
             Operation::Apply(kind) => batch.apply(kind, &mut output, &mut run).map(|()| 0.0),
+            Operation::MaskedSoftmax => {
+                batch.apply(smoothxent::Operation::Softmax, &mut output, &mut run).map(|()| 0.0)
+            }
             Operation::Loss => loss.run(&batch, None, None, None, &mut run),
             Operation::SoftTargets => {
                 let targets = read_probabilities(q.rows(), None, &mut run)?;
@@ -194,7 +207,12 @@ impl Kernel {
         let first = call().expect("no error");
         let answer = counted(call).expect("no error");
         assert_eq!(answer.to_bits(), first.to_bits(), "{}: another answer", self.name);
-        self.check(&logits.values(), answer, &out.values());
+        let mut logits = logits.values();
+        if is_masked {
+            let masked = logits.iter_mut().zip(kept.values()).filter(|(_, kept)| *kept == 0.0);
+            masked.for_each(|(z, _)| *z = f64::NEG_INFINITY);
+        }
+        self.check(&logits, answer, &out.values());
     }
 
     /// Panics if the loss or an element of the output is not what the formulas say. Where it begins, the counts so far
@@ -205,10 +223,11 @@ impl Kernel {
         let log_p = log_p(logits, classes);
         let u = prior(self.operation, classes);
         let is_close = |got: f64, right: f64, size: f64| (got - right).abs() <= TOLERANCE * size;
-        if let Operation::Apply(kind) = self.operation {
+        if let Operation::Apply(_) | Operation::MaskedSoftmax = self.operation {
+            let is_log =
+                matches!(self.operation, Operation::Apply(smoothxent::Operation::LogSoftmax));
             for (&got, &log_p) in output.iter().zip(&log_p) {
-                let right =
-                    if kind == smoothxent::Operation::Softmax { log_p.exp() } else { log_p };
+                let right = if is_log { log_p } else { log_p.exp() };
                 assert!(is_close(got, right, right.abs()), "{}: {got}, not {right}", self.name);
             }
             return;
