@@ -29,7 +29,7 @@ pub(crate) fn load<V: Vector>(
     if count == 1
         && let Some(row) = rows.direct::<V::Scalar>(first)
     {
-        for (class, target) in tile.chunks_exact_mut(V::LANES).enumerate().take(classes) {
+        for (class, target) in (0..row.len()).zip(tile.chunks_exact_mut(V::LANES)) {
             V::splat(token, row.get(class)).to_slice(target);
         }
         return true;
@@ -114,7 +114,8 @@ pub(crate) fn store_neighbours<V: Vector>(
     if count == 1
         && let Some(mut row) = rows.direct::<V::Scalar>(first)
     {
-        for (class, source) in tile.chunks_exact(V::LANES).enumerate().take(classes) {
+        let len = row.as_source().len();
+        for (class, source) in (0..len).zip(tile.chunks_exact(V::LANES)) {
             row.set(class, source[0]);
         }
         return true;
