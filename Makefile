@@ -1,7 +1,7 @@
 # Each of these works from a bare clone with Python >= 3.11, cargo and a C compiler:
 #
 #   make demo     train classifiers of handwritten digits with and without label smoothing
-#   make demo-tokens           the same at K = 1000, on tokens of Python's own library: up to 8 minutes on two cores
+#   make demo-tokens           the same at K = 1000, on tokens of Python's own library
 #   make test     tests of the Rust core, then of the Python package, its README and its docstrings
 #   make test-frameworks       tests with real PyTorch, LightGBM, XGBoost and Dask, in a separate environment: gigabytes
 #   make docs     the site, from docs/ and the docstrings, into target/docs; warnings and broken links are errors

@@ -4,7 +4,7 @@
 //! q' = spike·δ_y + β·w                                    Q = Σ_k β·w_k
 //! label y                     spike = 1 − ε               β·w = ε·u
 //! probabilities q, one k ≠ 0  spike = (1 − ε)·q_y         β·w = ε·u    (the same bits as a label)
-//! probabilities q, others     spike = 0                   w = (1 − ε)·q + ε·u, β = 1  (ε = 0: β a power of two near Q)
+//! probabilities q, others     spike = 0                   w = (1 − ε)·q + ε·u, β = 1  (Q far from 1: w/β, β = 2^n ≈ Q)
 //! uniform prior               w = 1, β = ε/K
 //! ```
 //!

@@ -89,7 +89,9 @@ class TestResume:
         assert process.returncode == code
         row = progress()["next_row"]
         assert 10 <= row < ROWS
-        assert said == f"smoothxent score: interrupted at row {row}; --resume goes on from there\n"
+        assert (
+            said == f"smoothxent score: interrupted at row {row}; --resume continues from there\n"
+        )
         assert self.resumed(capsys, monkeypatch) == (row, expected)
 
     def test_interrupted_again_and_again(self, capsys, monkeypatch):

@@ -29,12 +29,12 @@ DONE, BAD_DATA, USAGE, NO_FILE, BUG, INTERRUPTED, TERMINATED = 0, 1, 2, 3, 70, 1
 
 EPILOG = """\
 LOGITS has a row of K logits for each row of TARGETS: integer labels, or probabilities. Files are .npy
-arrays (read where they lie), or Parquet and Arrow files with fixed-size lists (needs pyarrow; with several
-columns, those called "logits" and "targets"). The other arrays are .npy files.
+arrays (mapped into memory, not copied), or Parquet and Arrow files with fixed-size lists (needs
+pyarrow; with several columns, those called "logits" and "targets"). The other arrays are .npy files.
 
 Outputs are written to FILE.part and renamed when everything is done. Ctrl-C and SIGTERM keep the
 progress in the current directory, and so does a run every 5 seconds, in case it is killed. The same command
-with --resume goes on from there; the results are the same bits. Where the progress cannot be written, the
+with --resume continues from there; the results are the same bits. Where the progress cannot be written, the
 command says so and runs on.
 
 exit codes:
@@ -169,7 +169,7 @@ def _score(given: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
             raise
         job.finish()
     except KeyboardInterrupt as error:
-        what_next = "; --resume goes on from there" if job.save() else ""
+        what_next = "; --resume continues from there" if job.save() else ""
         print(f"smoothxent score: interrupted at row {job.reached[1]}{what_next}", file=sys.stderr)
         return TERMINATED if isinstance(error, Terminated) else INTERRUPTED
     except BadFile:

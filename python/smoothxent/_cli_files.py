@@ -32,7 +32,7 @@ class MissingPackage(ImportError):
 
 
 class BadFile(ValueError):
-    """A file does not hold what it should."""
+    """The contents of a file are not as expected."""
 
 
 def optional(module: str, what_for: str) -> Any:

@@ -2,7 +2,7 @@
 
     gradient = p - q'
 
-At the label it is computed from the sum of the other classes, never as p - 1.
+At the label it is computed from the sum of the other classes, so it keeps its digits where p is near 1.
 """
 
 from __future__ import annotations

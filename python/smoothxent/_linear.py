@@ -171,7 +171,7 @@ def linear_cross_entropy(
 
     Threads: the matrix products use the threads of the BLAS, the loss up to `get_num_threads`
     threads, one after the other. Ctrl-C is answered between products of some classes, each of which
-    takes 10 ms at 100 GFLOP/s.
+    takes some 10 ms at most at 100 GFLOP/s.
 
     References
     ----------

@@ -1,7 +1,7 @@
 """Which classes of a row each chunk of `smoothxent.dask` reduces, so that sums have the order of one machine.
 
-One machine adds the exponentials of a block of 64 classes to each other before their sum is added, as a double,
-to those of other blocks. A block that chunks share is therefore reduced with the chunk in which it begins:
+One machine adds float32 exponentials in pairs, within blocks of 64 classes, before it adds them as doubles. A block
+that chunks share is therefore reduced with the chunk in which it begins:
 
     blocks     |       |       |       |       |       |
     chunks     |---------- 1 ---------|-------- 2 -----|
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     Integers = NDArray[np.int64]
 
 SEGMENT = _native._SEGMENT
-BLOCK = 64  # the most classes that are added in the type of the rows
+BLOCK = 64  # classes: both of a pair that is added in float32 are in one block
 
 
 class Shares(NamedTuple):

@@ -12,8 +12,8 @@ summation. Other chunks of classes change the order of summation: results are wi
 of one machine, and mostly the same. The number of machines, and whether some of them fail, makes no
 difference.
 
-On one machine, 64 classes are added to each other before their sum is added to that of others. If
-the lengths of chunks are not multiples of 64, chunks share such blocks. A block is computed with
+On one machine, float32 exponentials are added in pairs, within blocks of 64 classes, before they
+are added as doubles. If the lengths of chunks are not multiples of 64, chunks share such blocks. A block is computed with
 the chunk in which it begins, to which at most 63 logits of each row are copied from the chunks that
 follow. Rows of at most 64 classes are a single block: they are collected and computed by one task,
 and the results are returned in the chunks of the logits.
@@ -283,8 +283,9 @@ def cross_entropy(
     the module).
 
     Sums of the losses over the rows are exact and rounded once, so they depend neither on the
-    chunks nor on the order in which these are added. (On one machine the sum has some 100 bits, so
-    the last bit of the result can differ, in about one of 10^14 cases.)
+    chunks nor on the order in which these are added. (On one machine the sums of 640 rows, or of 256
+    rows of more than 16 classes, are rounded to float64 before they are added. So with more rows
+    the last bit of a sum or mean can differ.)
 
     References
     ----------

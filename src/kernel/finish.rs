@@ -9,7 +9,7 @@
 //! q'   = spike·δ_y + β·w,  Q = Σ β·w        target/normal.rs
 //! loss = {spike·[(M − z_y)/T + L] + β·Σ w_k (M − z_k)/T + Q·L + z_loss·lse²}·weight      all terms ≥ 0
 //! g_k  = (A·p_k − β·w_k)·scale              A = spike + Q + 2·z_loss·lse
-//! g_y  = (−spike·(S − e_y)/S + (A − spike)·e_y/S − β·w_y)·scale                     never p_y − 1
+//! g_y  = (−spike·(S − e_y)/S + (A − spike)·e_y/S − β·w_y)·scale    (f64: A·e_y/S − spike if p_y ≤ 1/2)
 //! ```
 //!
 //! (equations of section 7 of arXiv 1512.00567 with Σ q' = spike + Q, which is 1 for distributions).

@@ -43,7 +43,7 @@ pub const SIGNIFICAND: u32 = 52;
 pub const EXPONENT: u64 = 0x7ff0_0000_0000_0000;
 /// Half a power of two, as a difference of bits.
 pub const HALF: u64 = 0x0008_0000_0000_0000;
-/// 2^52, whose last bit counts ones.
+/// 2^52: the last bit of its significand is worth 1.
 pub const UNIT: f64 = 4_503_599_627_370_496.0;
 
 impl Real for f64 {

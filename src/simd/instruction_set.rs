@@ -15,7 +15,7 @@ use std::arch::x86_64::{_MM_HINT_T0, _MM_HINT_T1, _mm_prefetch, _mm_sfence, _mm_
 /// An instruction set: loads and stores of the first `count` words of vectors, streaming stores, and conversions of
 /// float16. The defaults use no instructions of the level.
 pub trait InstructionSet: Simd {
-    /// Should the code be small rather than fast? If so, it is scalar code, whose maximum loses NaN.
+    /// Should the code be small rather than fast? If so, it is scalar code.
     const IS_COMPACT: bool = false;
 
     /// A streaming store (past the caches) if the hardware has one. [`fence`] must follow.

@@ -1,4 +1,4 @@
-//! A processor for each thread: else two of them may begin on one, and stay for milliseconds.
+//! Assigns a processor to each thread. Otherwise two threads may begin on the same one and stay there for milliseconds.
 
 /// Holds the calling thread to its processor, if there are as many as threads and the system can.
 #[cfg(target_os = "linux")]

@@ -8,8 +8,8 @@
 //! g_k    = p_k − β, g_y from S − e_y                                  third sweep
 //! ```
 //!
-//! The sweeps, their order of additions and their constants are those of src/kernel; what it does
-//! for rows that are not finite is left out.
+//! The sweeps, their order of additions and their constants are those that src/kernel had when the
+//! library was chosen; what it does for rows that are not finite is left out.
 
 use std::f64::consts::{LN_2, LOG2_E};
 
@@ -26,7 +26,7 @@ const EXPONENT_BIAS: i32 = 127;
 const MAGIC: f32 = 12_582_912.0;
 /// ln 2 − `LN_2` of f32
 const LN2_LOW: f32 = f32::from_bits(0xb102_e308);
-/// C2 to C6 of exp(f) − 1 = f + f²(C2 + C3 f + ...), from src/math/exp.rs.
+/// C2 to C6 of exp(f) − 1 = f + f²(C2 + C3 f + ...), as they were then.
 const COEFFICIENTS: [u32; 5] = [0x3eff_fff9, 0x3e2a_aa35, 0x3d2a_b038, 0x3c09_2a89, 0x3ab2_90c8];
 /// Probabilities are formed 2^32 times too large.
 const GUARD: f64 = 4_294_967_296.0;
