@@ -260,10 +260,7 @@ impl Pool {
         if self.asked(process) >= helpers {
             return;
         }
-        let growing = self.growing.load(Relaxed);
-        if growing == process
-            || self.growing.compare_exchange(growing, process, Acquire, Relaxed).is_err()
-        {
+        if self.growing.swap(process, Acquire) == process {
             return;
         }
         let before = self.asked(process); // again: it may have grown since
@@ -322,7 +319,7 @@ impl Segment {
 /// do not count against the next attempt.
 fn start_threads(before: usize, count: usize, spawn: Spawn) -> Result<ThreadPool, String> {
     let mut started = Vec::new();
-    let threads = ThreadPoolBuilder::new()
+    ThreadPoolBuilder::new()
         .num_threads(count)
         .thread_name(move |k| format!("smoothxent-{}", before + k + 1))
         .stack_size(STACK_BYTES)
@@ -330,13 +327,13 @@ fn start_threads(before: usize, count: usize, spawn: Spawn) -> Result<ThreadPool
             started.push(spawn(thread)?);
             Ok(())
         })
-        .build();
-    if threads.is_err() {
-        for thread in started {
-            let _ = thread.join(); // it has no result
-        }
-    }
-    threads.map_err(|error| error.to_string())
+        .build()
+        .map_err(|error| {
+            for thread in started {
+                let _ = thread.join(); // it has no result
+            }
+            error.to_string()
+        })
 }
 
 /// Starts a thread, and waits until it has made its first allocations: the C library ends the process if these fail.

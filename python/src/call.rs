@@ -233,5 +233,5 @@ fn warn_of_threads(py: Python<'_>) -> PyResult<()> {
 
 /// Issues a RuntimeWarning at the line that calls the package.
 pub(super) fn warn(py: Python<'_>, message: &str) -> PyResult<()> {
-    call(Known::get().warn.bind(py), [text(py, message)?.as_any()]).map(drop)
+    call(Known::get().warn.bind(py), [&text(py, message)?]).map(drop)
 }

@@ -50,7 +50,7 @@ pub(super) fn storage_of(dtype: &Bound<'_, PyAny>) -> PyResult<Option<Storage>> 
 /// The `dtype=` of a result.
 pub(super) fn requested(obj: &Bound<'_, PyAny>) -> PyResult<Storage> {
     let py = obj.py();
-    let refuse = |what: Bound<'_, PyString>| {
+    let refuse = |what: Bound<'_, PyAny>| {
         type_error!(py, "dtype must be float16, bfloat16, float32 or float64, got {what}")
     };
     let Some(dtype) = answer(py, call(Known::get().dtype_type.bind(py), [obj]))? else {
@@ -69,7 +69,7 @@ pub(super) fn empty<'py>(
     shape: &[usize],
     storage: Storage,
 ) -> PyResult<Bound<'py, PyAny>> {
-    let (known, size) = (Known::get(), numbers(py, shape)?.into_any());
+    let (known, size) = (Known::get(), numbers(py, shape)?);
     let dtype = known.dtype_of(storage).bind(py);
     call(known.empty.bind(py), [&size, dtype]).map_err(|raised| {
         if !raised.is_instance_of::<PyValueError>(py) {

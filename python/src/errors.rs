@@ -8,7 +8,6 @@ use super::objects::{call, integer, label, numbers, read, text};
 use pyo3::PyTypeInfo;
 use pyo3::exceptions::{PyMemoryError, PyOverflowError, PyRuntimeError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::PyString;
 use smoothxent::Error;
 use std::fmt::{self, Write};
 
@@ -73,9 +72,9 @@ impl Place<'_> {
 pub(super) fn raise(py: Python<'_>, error: &Error) -> PyErr {
     match error {
         Error::Label { index, value, .. } => made(|| {
-            let message = written(py, format_args!("{error}"))?.into_any();
+            let message = written(py, format_args!("{error}"))?;
             let class = Known::get().label_error.bind(py);
-            call(class, [&message, &numbers(py, index)?.into_any(), &label(py, **value)?])
+            call(class, [&message, &numbers(py, index)?, &label(py, **value)?])
         }),
         Error::OutOfMemory { .. } => self::error::<PyMemoryError>(py, format_args!("{error}")),
         Error::Forked => self::error::<PyRuntimeError>(py, format_args!("{error}")),
@@ -117,7 +116,7 @@ pub(super) fn error<T: PyTypeInfo>(py: Python<'_>, message: fmt::Arguments<'_>) 
 }
 
 fn exception(class: &Bound<'_, PyAny>, message: fmt::Arguments<'_>) -> PyErr {
-    made(|| call(class, [&written(class.py(), message)?.into_any()]))
+    made(|| call(class, [&written(class.py(), message)?]))
 }
 
 /// The exception that `make` creates, or the error of `make`.
@@ -126,7 +125,7 @@ fn made<'py>(make: impl FnOnce() -> PyResult<Bound<'py, PyAny>>) -> PyErr {
 }
 
 /// `message` as a Python string.
-fn written<'py>(py: Python<'py>, message: fmt::Arguments<'_>) -> PyResult<Bound<'py, PyString>> {
+fn written<'py>(py: Python<'py>, message: fmt::Arguments<'_>) -> PyResult<Bound<'py, PyAny>> {
     let mut written = Text(String::new());
     match written.write_fmt(message) {
         Ok(()) => text(py, &written.0),

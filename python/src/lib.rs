@@ -63,7 +63,7 @@ use logits::Logits;
 use objects::{integer, text, tuple, tuple_of};
 use pyo3::prelude::*;
 use pyo3::types::{PyNotImplemented, PyTuple};
-use smoothxent::{Level, Operation, Targets, TermsOut, WithReserve, pool};
+use smoothxent::{Level, Operation, Prior, Targets, TermsOut, WithReserve, pool};
 use std::env::consts::{ARCH, OS};
 use threads::width;
 
@@ -166,7 +166,8 @@ fn terms<'py>(
     let mut logits = Logits::new(logits, axis)?;
     logits.read_options(temperature, mask)?;
     let prior_array = given!(prior, logits.prior_array(prior));
-    let prior = &logits.prior(py, prior_array.as_ref())?;
+    let prior = prior_array.as_ref().map(|array| logits.prior(py, array)).transpose()?;
+    let prior = &prior.unwrap_or(Prior::Uniform);
     let ignored = arguments::ignore_index(ignore_index)?;
     let target_array = Array::targets(targets)?;
     let mut place = Targets::none();
@@ -188,23 +189,22 @@ fn show_config(py: Python<'_>) -> PyResult<Bound<'_, PyTuple>> {
     guard(py, || {
         let profile = if cfg!(debug_assertions) { "debug" } else { "release" };
         let (threads, (count, source)) = (pool::describe(), width(py)?);
-        let string = |value: &str| Ok::<_, PyErr>(text(py, value)?.into_any());
-        let levels = Level::available().iter().map(|level| string(level.name()));
+        let levels = Level::available().iter().map(|level| text(py, level.name()));
         let if_any = |problem: Option<String>| {
-            problem.map_or_else(|| Ok(py.None().into_bound(py)), |problem| string(&problem))
+            problem.map_or_else(|| Ok(py.None().into_bound(py)), |problem| text(py, &problem))
         };
         tuple(
             py,
             [
-                string(&format!("{profile}, for {OS} on {ARCH}"))?,
-                string(Level::current().name())?,
+                text(py, &format!("{profile}, for {OS} on {ARCH}"))?,
+                text(py, Level::current().name())?,
                 tuple_of(py, levels)?.into_any(),
                 if_any(Level::override_problem())?,
                 integer(py, count)?,
-                string(source)?,
+                text(py, source)?,
                 integer(py, threads.spawned)?,
                 if_any(threads.degraded)?,
-                tuple_of(py, threads.ignored.iter().map(|problem| string(problem)))?.into_any(),
+                tuple_of(py, threads.ignored.iter().map(|problem| text(py, problem)))?.into_any(),
             ],
         )
     })

@@ -131,9 +131,8 @@ impl<'py> Logits<'py> {
         // One by one: vector loads of lengths would wait for the stores of these lengths.
         let expected = (0..shape.len()).filter(|at| *at != left_out).map(|at| &shape[at]);
         if given.iter().ne(expected) {
-            let (shape, given) = (numbers(py, shape)?.into_any(), numbers(py, given)?.into_any());
-            let kind =
-                objects::dtype_name(Known::get().dtype_of(array.storage()).bind(py))?.into_any();
+            let (shape, given) = (numbers(py, shape)?, numbers(py, given)?);
+            let kind = objects::dtype_name(Known::get().dtype_of(array.storage()).bind(py))?;
             let axis = objects::integer(py, axis)?;
             let error = call(Known::get().shape_error.bind(py), [&given, &kind, &shape, &axis])?;
             return Err(PyErr::from_value(error));
@@ -168,13 +167,8 @@ impl<'py> Logits<'py> {
         Err(wrong_shape(py, must_have, shape, given))
     }
 
-    /// The checked prior; without an array, the uniform one.
-    pub(super) fn prior<'a>(
-        &self,
-        py: Python<'_>,
-        array: Option<&'a Array<'_>>,
-    ) -> PyResult<Prior<'a>> {
-        let Some(array) = array else { return Ok(Prior::Uniform) };
+    /// The checked prior.
+    pub(super) fn prior<'a>(&self, py: Python<'_>, array: &'a Array<'_>) -> PyResult<Prior<'a>> {
         let given = array.shape();
         // A prior with one axis is that of all rows, whichever axis their classes are along.
         let (shape, axis) = if given.len() == 1 { (given, 0) } else { (self.shape(), self.axis) };

@@ -108,7 +108,7 @@ fn evaluate<'py>(
     let checked;
     let prior = match prior_array.as_ref().filter(|_| label_smoothing > 0.0) {
         None => &Prior::Uniform, // the most frequent case: not passed from function to function
-        array => {
+        Some(array) => {
             checked = logits.prior(py, array)?;
             &checked
         }

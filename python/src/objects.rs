@@ -41,9 +41,9 @@ pub(super) fn refuse_subinterpreters(_py: Python<'_>) -> PyResult<()> {
     }
 }
 
-pub(super) fn text<'py>(py: Python<'py>, text: &str) -> PyResult<Bound<'py, PyString>> {
+pub(super) fn text<'py>(py: Python<'py>, text: &str) -> PyResult<Bound<'py, PyAny>> {
     let (start, len) = (text.as_ptr().cast(), text.len().cast_signed());
-    Ok(new!(py, ffi::PyUnicode_FromStringAndSize(start, len))?.cast_into()?)
+    new!(py, ffi::PyUnicode_FromStringAndSize(start, len))
 }
 
 pub(super) fn float(py: Python<'_>, value: f64) -> PyResult<Bound<'_, PyAny>> {
@@ -114,8 +114,8 @@ pub(super) fn dict(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
 }
 
 /// `numbers` as Python writes a shape or an index.
-pub(super) fn numbers<'py>(py: Python<'py>, numbers: &[usize]) -> PyResult<Bound<'py, PyTuple>> {
-    tuple_of(py, numbers.iter().map(|number| integer(py, *number)))
+pub(super) fn numbers<'py>(py: Python<'py>, numbers: &[usize]) -> PyResult<Bound<'py, PyAny>> {
+    Ok(tuple_of(py, numbers.iter().map(|number| integer(py, *number)))?.into_any())
 }
 
 /// Stops the thread for ever when it is dropped.
@@ -164,13 +164,13 @@ pub(super) fn call<'py, const N: usize>(
 }
 
 /// `repr(object)`
-pub(super) fn repr<'py>(object: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyString>> {
-    Ok(call(Known::get().repr.bind(object.py()), [object])?.cast_into()?)
+pub(super) fn repr<'py>(object: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    call(Known::get().repr.bind(object.py()), [object])
 }
 
 /// `str(dtype)`
-pub(super) fn dtype_name<'py>(dtype: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyString>> {
-    Ok(call(dtype.py().get_type::<PyString>().as_any(), [dtype])?.cast_into()?)
+pub(super) fn dtype_name<'py>(dtype: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    call(dtype.py().get_type::<PyString>().as_any(), [dtype])
 }
 
 /// The result of a function of the package for an argument, with its name for error messages; or the error.
@@ -180,5 +180,5 @@ pub(super) fn read<'py>(
     name: &str,
 ) -> PyResult<Bound<'py, PyAny>> {
     let py = argument.py();
-    call(function.bind(py), [argument, &text(py, name)?.into_any()])
+    call(function.bind(py), [argument, &text(py, name)?])
 }

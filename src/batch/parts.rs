@@ -74,19 +74,15 @@ impl Run<'_> {
     ) -> Result<f64, Error> {
         let (level, part_len, mut all) = (self.level, len * sums, RunningSum::default());
         let sum_of = |_, part: Range<usize>| {
-            let (mut sum, mut terms) = (RunningSum::default(), [0.0; 64]);
+            let (mut sum, mut term) = (RunningSum::default(), [0.0]);
             for start in part.clone().step_by(len) {
                 if len == 1 {
-                    fill(start, &mut terms[..1]);
-                    sum.add(terms[0]);
+                    fill(start, &mut term);
+                    sum.add(term[0]);
                     continue;
                 }
-                let (end, mut of_terms) = (part.end.min(start + len), ExactSum::default());
-                for first in (start..end).step_by(64) {
-                    let terms = &mut terms[..(end - first).min(64)];
-                    fill(first, terms);
-                    level.add_exactly(&mut of_terms, terms);
-                }
+                let (count, mut of_terms) = (len.min(part.end - start), ExactSum::default());
+                level.add_terms(&mut of_terms, count, |at, terms| fill(start + at, terms));
                 sum.add(of_terms.value());
             }
             Ok(sum.value())

@@ -7,7 +7,7 @@ use crate::error::Error;
 use crate::kernel::Operation;
 use crate::math::{self, count};
 use crate::simd::{ExactSum, Rows, RowsMut, Storage};
-use crate::target::{LossTerms, PART, Prior, SmoothedTargets, Targets};
+use crate::target::{LossTerms, Prior, SmoothedTargets, Targets};
 
 /// The parts of the loss, one element a row each.
 pub struct TermsOut<'a> {
@@ -98,11 +98,9 @@ fn entropies(prior: &Prior<'_>, classes: usize, run: &mut Run<'_>) -> Result<Vec
     };
     let level = run.level;
     let read = |_: usize, _: usize, values: &[f64], sum: &mut ExactSum| {
-        for values in values.chunks(PART) {
-            let terms = &mut [0.0; PART][..values.len()];
-            terms.iter_mut().zip(values).for_each(|(term, u)| *term = surprise(*u));
-            level.add_exactly(sum, terms);
-        }
+        level.add_terms(sum, values.len(), |first, terms| {
+            terms.iter_mut().zip(&values[first..]).for_each(|(term, u)| *term = surprise(*u));
+        });
         Ok(())
     };
     run.read_rows(rows, read, |_, sum| Ok(sum.value()))

@@ -141,14 +141,10 @@ fn read_entries<R: Clone + Default + Send>(
         }
         match class_weight {
             None => level.add_exactly(&mut partial.sum, values),
-            Some(weights) => {
-                for (part, values) in values.chunks(PART).enumerate() {
-                    let weighted = &mut [0.0; PART][..values.len()];
-                    weighted.copy_from_slice(values);
-                    weights.multiply(start + part * PART, weighted);
-                    level.add_exactly(&mut partial.sum, weighted);
-                }
-            }
+            Some(weights) => level.add_terms(&mut partial.sum, values.len(), |first, weighted| {
+                weighted.copy_from_slice(&values[first..][..weighted.len()]);
+                weights.multiply(start + first, weighted);
+            }),
         }
         Ok(())
     };
@@ -247,12 +243,10 @@ pub(super) fn kept_masses(
     }
     let read = |row, start, mask: &[f64], (kept, mass): &mut (usize, ExactSum)| {
         *kept += count_kept(mask);
-        for (part, mask) in mask.chunks(PART).enumerate() {
-            let u = &mut [0.0; PART][..mask.len()];
-            prior.copy(row, start + part * PART, u);
-            fill_masked(mask, u, 0.0);
-            level.add_exactly(mass, u);
-        }
+        level.add_terms(mass, mask.len(), |first, u| {
+            prior.copy(row, start + first, u);
+            fill_masked(&mask[first..], u, 0.0);
+        });
         Ok(())
     };
     run.read_rows(mask, read, |row, (kept, mass): (_, ExactSum)| finish(row, kept, mass.value()))

@@ -63,18 +63,14 @@ impl Initial {
         let mut ignored = Vec::new();
         for name in VARIABLES {
             // An empty variable counts as unset.
-            let Some(value) = variable(name).filter(|value| !value.is_empty()) else {
-                continue;
-            };
+            let Some(value) = variable(name).filter(|value| !value.is_empty()) else { continue };
             // OpenMP lists one number per level of nesting; ours is the outermost.
             let number = match name {
                 "OMP_NUM_THREADS" => value.split(',').next().unwrap_or_default(),
                 _ => &value,
             };
             match number.trim().parse() {
-                Ok(width @ 1..) => {
-                    return Self { width, source: name, ignored };
-                }
+                Ok(width @ 1..) => return Self { width, source: name, ignored },
                 _ => ignored.push(format!(
                     "{name} is {value:?}, expected a whole number of at least 1; it is ignored"
                 )),

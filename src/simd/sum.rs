@@ -6,6 +6,9 @@ use crate::math::{Real, RunningSum, two_sum};
 /// The number of sums side by side.
 const SUMS: usize = 8;
 
+/// The number of terms that are computed before they are added: a multiple of the number of sums.
+const TERMS: usize = 32;
+
 /// Σ of values ≥ 0, or NaN, with some 100 bits: eight sums side by side, each with the sum of its rounding errors.
 #[derive(Clone, Copy, Default)]
 #[repr(align(64))]
@@ -50,6 +53,21 @@ impl Level {
     /// Adds values to `sum`: see [`ExactSum::add`].
     pub(crate) fn add_exactly(self, sum: &mut ExactSum, values: &[f64]) {
         self.run((sum, values));
+    }
+
+    /// Adds `count` terms to `sum`. `fill(first, terms)` writes the terms from index `first` on.
+    #[inline(always)]
+    pub(crate) fn add_terms(
+        self,
+        sum: &mut ExactSum,
+        count: usize,
+        fill: impl Fn(usize, &mut [f64]),
+    ) {
+        for first in (0..count).step_by(TERMS) {
+            let terms = &mut [0.0; TERMS][..TERMS.min(count - first)];
+            fill(first, terms);
+            self.add_exactly(sum, terms);
+        }
     }
 }
 

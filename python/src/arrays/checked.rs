@@ -182,14 +182,13 @@ impl<'py> Array<'py> {
     #[inline(never)]
     fn steps_over(&self) -> bool {
         let axes = self.axes().filter(|axis| axis.0 != 1);
-        let mut axes = axes.map(|(len, stride)| (len, stride.unsigned_abs()));
-        let all = axes.clone();
+        let axes = axes.map(|(len, stride)| (len, stride.unsigned_abs()));
         // Of two axes with the same stride, each must step over the other, so neither does.
         let steps_over = |(len, stride)| {
-            let up_to = all.clone().filter(|axis| axis.1 <= stride);
+            let up_to = axes.clone().filter(|axis| axis.1 <= stride);
             let reach: usize = up_to.map(|(len, stride)| (len - 1) * stride).sum();
             len * stride >= reach + self.storage.size()
         };
-        all.clone().any(|axis| axis.0 == 0) || axes.all(steps_over)
+        self.bytes == 0 || axes.clone().all(steps_over)
     }
 }
