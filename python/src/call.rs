@@ -98,6 +98,7 @@ impl<'py> Output<'py> {
 
     /// Has the results computed in other memory, of type `storage`, so that the caller's array is written only when
     /// nothing can fail any more.
+    #[inline(never)] // rare
     pub(super) fn set_aside(&mut self, storage: Storage) -> PyResult<()> {
         if self.wanted.is_none() {
             let py = self.object.py();
