@@ -21,9 +21,8 @@ pub(super) fn init(py: Python<'_>) -> PyResult<()> {
     let _ = Level::current();
     // After this, PyO3 knows that the interpreter is initialized.
     py.detach(|| Python::attach(|_| ()));
-    let known = Known::of(py)?;
     // It is already set only if the module is imported again, with the same objects.
-    let _ = KNOWN.set(known);
+    let _ = KNOWN.set(Known::of(py)?);
     check_fields(py)?;
     let mut ignored = pool::describe().ignored.iter().cloned().chain(Level::override_problem());
     ignored.try_for_each(|message| warn(py, &message))
