@@ -34,7 +34,7 @@ pub(super) struct Output<'py> {
 impl<'py> Output<'py> {
     /// A new array of `shape`, or the caller's `out` if it is given; made in `place`, so that it is not copied. Without
     /// `storage` the type of a new array is that of the logits, and that of `out` may be any.
-    #[inline(always)]
+    #[inline(never)] // its code would be in a loss twice
     pub(super) fn new<'p>(
         place: &'p mut Option<Self>,
         out: &Bound<'py, PyAny>,
