@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-_MOST_WORK: Any = 10_000  # the limit of NumPy's search for an element that two arrays share
+# The limit of NumPy's search for an element that two arrays share. Any, since the stubs before NumPy 2.5 refuse it.
+_MOST_WORK: Any = 10_000
 
 
 def as_native_output(obj: object, name: str) -> NDArray[Any]:

@@ -13,10 +13,10 @@ of one machine, and mostly the same. The number of machines, and whether some of
 difference.
 
 On one machine, float32 exponentials are added in pairs, within blocks of 64 classes, before they
-are added as doubles. If the lengths of chunks are not multiples of 64, chunks share such blocks. A block is computed with
-the chunk in which it begins, to which at most 63 logits of each row are copied from the chunks that
-follow. Rows of at most 64 classes are a single block: they are collected and computed by one task,
-and the results are returned in the chunks of the logits.
+are added as doubles. If the lengths of chunks are not multiples of 64, chunks share such blocks. A
+block is computed with the chunk in which it begins, to which at most 63 logits of each row are
+copied from the chunks that follow. Rows of at most 64 classes are a single block: they are
+collected and computed by one task, and the results are returned in the chunks of the logits.
 """
 
 from __future__ import annotations
