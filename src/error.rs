@@ -30,10 +30,8 @@ pub enum Error {
     },
     /// A prior that does not sum to 1.
     PriorSum {
-        /// Which row of the prior.
+        /// Which row of the prior, with [`Error::ALL`] at the class axis.
         index: Vec<usize>,
-        /// The place of the class axis among the axes of `index`.
-        class_axis: usize,
         /// The sum.
         sum: f64,
         /// The largest difference from 1 that is accepted.
@@ -55,11 +53,16 @@ pub enum Error {
     Forked,
 }
 
+impl Error {
+    /// All places along an axis, in an index.
+    pub const ALL: usize = usize::MAX;
+}
+
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Error::Label { name, index, value, num_classes, ignore_index } => {
-                let (is_label, place) = (*name == "targets", place(index, None));
+                let (is_label, place) = (*name == "targets", place(index));
                 // A class beyond the largest label: in practice only broadcast logits have that many classes.
                 if (0..i128::try_from(*num_classes).unwrap_or(i128::MAX)).contains(&**value) {
                     let (what, last) = (if is_label { "labels" } else { name }, u32::MAX - 1);
@@ -79,18 +82,18 @@ impl fmt::Display for Error {
                     "prior" => "a prior",
                     _ => "weights",
                 };
-                let (index, value) = (place(index, None), Number(*value));
+                let (index, value) = (place(index), Number(*value));
                 write!(f, "{name}{index} is {value}, but {they} must be finite and non-negative")
             }
-            Error::PriorSum { index, class_axis, sum, tolerance } => write!(
+            Error::PriorSum { index, sum, tolerance } => write!(
                 f,
                 "prior{} sums to {}, expected 1 within {} (it is never renormalised: divide counts by their sum, or count labels with class_prior)",
-                place(index, Some(*class_axis)),
+                place(index),
                 Number(*sum),
                 Number(*tolerance)
             ),
             Error::MaskedPrior { index } => {
-                let (of, row) = (if index.is_empty() { "" } else { " of row " }, place(index, None));
+                let (of, row) = (if index.is_empty() { "" } else { " of row " }, place(index));
                 write!(f, "the prior{of}{row} has no mass on the classes that where keeps")
             }
             Error::OutOfMemory { bytes } => write!(f, "cannot allocate {bytes} bytes"),
@@ -105,16 +108,12 @@ impl fmt::Display for Error {
 
 impl std::error::Error for Error {}
 
-/// `[3, 2]`, or `[3, :]` with a class axis; an empty string for a whole argument.
-fn place(index: &[usize], class_axis: Option<usize>) -> String {
-    if index.is_empty() {
-        return String::new();
-    }
-    let mut places: Vec<String> = index.iter().map(usize::to_string).collect();
-    if let Some(axis) = class_axis {
-        places.insert(axis.min(places.len()), ":".to_owned());
-    }
-    format!("[{}]", places.join(", "))
+/// `[3, 2]`, or `[3, :]` with [`Error::ALL`]; an empty string for a whole argument.
+fn place(index: &[usize]) -> String {
+    let at = |at: &usize| if *at == Error::ALL { ":".to_owned() } else { at.to_string() };
+    let is_whole = index.iter().all(|at| *at == Error::ALL);
+    let places: Vec<_> = index.iter().map(at).collect();
+    if is_whole { String::new() } else { format!("[{}]", places.join(", ")) }
 }
 
 /// A float as Python prints it.

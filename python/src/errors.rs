@@ -30,18 +30,14 @@ pub(super) struct Place<'a> {
 }
 
 impl Place<'_> {
-    /// Converts the index of an error, `[row]` or `[row, class]`, to an index into the array.
+    /// Converts the index of an error, `[row]` or `[row, class]`, where the class may be [`Error::ALL`], to an index into the array.
     #[cold]
     pub(super) fn translate(&self, error: &mut Error) {
         match error {
-            Error::Label { index, .. } | Error::Entry { index, .. } => self.to_own(index),
+            Error::Label { index, .. }
+            | Error::Entry { index, .. }
+            | Error::PriorSum { index, .. } => self.to_own(index),
             Error::MaskedPrior { index } => self.to_shape(index),
-            Error::PriorSum { index, class_axis, .. } => {
-                index.push(0);
-                self.to_own(index);
-                *class_axis = self.axis + self.own.len() - self.shape.len();
-                index.remove(*class_axis);
-            }
             _ => {}
         }
     }
@@ -63,7 +59,7 @@ impl Place<'_> {
         self.to_shape(index);
         index.drain(..index.len() - self.own.len());
         let axes = index.iter_mut().zip(self.own);
-        axes.filter(|(_, len)| **len == 1).for_each(|(at, _)| *at = 0);
+        axes.filter(|(at, len)| **len == 1 && **at != Error::ALL).for_each(|(at, _)| *at = 0);
     }
 }
 

@@ -11,12 +11,8 @@ fn messages() {
         num_classes,
         ignore_index: ignore_index.map(Box::new),
     };
-    let prior_sum = |index: &[usize], class_axis, sum| Error::PriorSum {
-        index: index.to_vec(),
-        class_axis,
-        sum,
-        tolerance: 1e-6,
-    };
+    let prior_sum =
+        |index: &[usize], sum| Error::PriorSum { index: index.to_vec(), sum, tolerance: 1e-6 };
     for (error, message) in [
         (
             label(&[17], 1003, 1000, Some(-100)),
@@ -54,15 +50,15 @@ fn messages() {
             "prior[3] is nan, but a prior must be finite and non-negative",
         ),
         (
-            prior_sum(&[], 0, 1.2),
+            prior_sum(&[Error::ALL], 1.2),
             "prior sums to 1.2, expected 1 within 1e-06 (it is never renormalised: divide counts by their sum, or count labels with class_prior)",
         ),
         (
-            prior_sum(&[4, 7], 1, 0.0),
+            prior_sum(&[4, Error::ALL, 7], 0.0),
             "prior[4, :, 7] sums to 0.0, expected 1 within 1e-06 (it is never renormalised: divide counts by their sum, or count labels with class_prior)",
         ),
         (
-            prior_sum(&[4], 1, 1.5),
+            prior_sum(&[4, Error::ALL], 1.5),
             "prior[4, :] sums to 1.5, expected 1 within 1e-06 (it is never renormalised: divide counts by their sum, or count labels with class_prior)",
         ),
         (Error::OutOfMemory { bytes: 8000 }, "cannot allocate 8000 bytes"),

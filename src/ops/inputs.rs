@@ -169,7 +169,7 @@ pub fn read_prior<'a>(rows: Rows<'a>, run: &mut Run<'_>) -> Result<Prior<'a>, Er
         if (sum - 1.0).abs() <= tolerance {
             return Ok(sum);
         }
-        Err(Error::PriorSum { class_axis: 1, index: vec![number(row)], sum, tolerance })
+        Err(Error::PriorSum { index: vec![number(row), Error::ALL], sum, tolerance })
     })?;
     let [mass] = masses[..] else {
         return Ok(Prior::PerRow { rows, distinct, places, masses });

@@ -127,7 +127,7 @@ fn a_prior_is_a_distribution() {
 fn the_first_bad_row_of_a_prior_is_reported() {
     let error = |values: &[f64]| prior(values, 2).err();
     let tolerance = prior_tolerance(2);
-    let sum = |row, sum| Some(Error::PriorSum { class_axis: 1, index: vec![row], sum, tolerance });
+    let sum = |row, sum| Some(Error::PriorSum { index: vec![row, Error::ALL], sum, tolerance });
     assert_eq!(
         error(&[-0.25, 1.25]),
         Some(Error::Entry { name: "prior", index: vec![0, 0], value: -0.25 })
