@@ -86,10 +86,13 @@ fn number_like(obj: &Bound<'_, PyAny>, name: &str) -> PyResult<f64> {
 /// Returns `value` if `is_such`, else an error.
 #[inline(always)]
 fn accept(py: Python<'_>, is_such: bool, name: &str, expected: &str, value: f64) -> PyResult<f64> {
-    if is_such {
-        return Ok(value);
-    }
-    Err(value_error!(py, "{name} must be {expected}, got {}", Number(value)))
+    if is_such { Ok(value) } else { Err(refuse(py, name, expected, value)) }
+}
+
+/// It takes the number by value: a number that is formatted in place would be stored before every check.
+#[cold]
+fn refuse(py: Python<'_>, name: &str, expected: &str, value: f64) -> PyErr {
+    value_error!(py, "{name} must be {expected}, got {}", Number(value))
 }
 
 /// ε, which is required if a prior is given.
