@@ -86,7 +86,8 @@ impl<'j, F: Float> Job<'j, F> {
         let plan = Plan::new(self, run.threads, false);
         let level = run.level;
         // All memory is allocated and all threads are started before anything is written.
-        let mut workspace = Workspace::new(plan.scratch, plan.threads)?;
+        let mut workspace = Workspace::new(plan.scratch);
+        workspace.reserve(plan.threads)?;
         let heaps = self.top.map(|top| Heaps::new(top, plan.threads)).transpose()?;
         if plan.path == Path::SharedRows {
             return long::share_rows(&plan, &workspace, heaps.as_ref(), run);

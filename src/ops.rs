@@ -74,7 +74,9 @@ impl Batch<'_> {
             self.assert_one_per_row(scalars);
         }
         computed_in!(self.compute, F => {
-            Job { scalars, rounds: true, ..self.job::<F>(operation, output) }.run(run)
+            let mut job = self.job::<F>(operation, output);
+            (job.scalars, job.rounds) = (scalars, true);
+            job.run(run)
         })
     }
 
@@ -87,12 +89,11 @@ impl Batch<'_> {
     ) -> Job<'j, F> {
         let is_log = operation == Operation::LogSoftmax;
         let masked = if is_log { F::NEG_INFINITY } else { F::default() };
-        let temperature = Temperature::new(self.temperature);
-        let (logits, mask, prescale) = (&self.logits, self.mask.as_ref(), temperature.prescale);
-        Job {
+        let (logits, mask) = (&self.logits, self.mask.as_ref());
+        let mut job = Job {
             operation,
-            temperature,
-            panel: Panel { logits, mask, output, prescale, masked },
+            temperature: Temperature::new(self.temperature),
+            panel: Panel { logits, mask, output, prescale: 1.0, masked },
             targets: None,
             scalars: None,
             are_summed: false,
@@ -100,7 +101,9 @@ impl Batch<'_> {
             hessian: None,
             top: None,
             rounds: false,
-        }
+        };
+        job.panel.prescale = job.temperature.prescale;
+        job
     }
 
     fn assert_same_shape(&self, out: Option<&RowsMut<'_>>) {
@@ -178,7 +181,7 @@ impl CrossEntropy<'_> {
         let per_sum = rows_per_sum(logits.classes());
         let len = if are_summed { logits.rows().div_ceil(per_sum) } else { logits.rows() };
         if losses.is_none() && len > few.len() {
-            many = Some(Workspace::new(len, 1)?);
+            many.insert(Workspace::new(len)).reserve(1)?;
         }
         let few = few.get_mut(..len).unwrap_or_default();
         let row_losses = many.as_mut().map_or(few, Workspace::own);
@@ -187,7 +190,10 @@ impl CrossEntropy<'_> {
             batch.assert_one_per_row(losses);
             &*losses
         });
-        let kept = kept_masses(mask, self.targets, &self.terms, run)?;
+        let kept = match mask {
+            None => None,
+            Some(mask) => Some(kept_masses(mask, self.targets, &self.terms, run)?),
+        };
         let (targets, LossTerms { class_weight, sample_weight, .. }) = (self.targets, self.terms);
         // In a quotient of sums, the unit of weights cancels, or the quotient is multiplied by it at the end.
         let are_units = matches!(self.reduction, Reduction::Mean | Reduction::SumByNonzeroWeights);

@@ -212,6 +212,7 @@ impl<'py> Array<'py> {
     }
 
     /// Rows along `axis`, for writing. The array is new, or an [`Array::find_output`] that was not refused.
+    #[inline(always)] // made in its final place
     pub(super) fn rows_mut(&self, axis: usize) -> RowsMut<'_> {
         let classes = self.axes().nth(axis).expect("an axis of the array");
         // SAFETY: as in `rows_of`; `refuse_output` has checked that the array is writable and

@@ -95,25 +95,30 @@ impl<'py> Logits<'py> {
         shape
     }
 
-    #[inline(always)] // made in its final place
-    pub(super) fn batch(&self) -> Batch<'_> {
-        Batch {
-            logits: self.array.rows(self.axis),
-            mask: self.mask.as_ref().map(|mask| mask.rows_broadcast(self.axis, self.shape())),
-            temperature: self.temperature,
-            compute: self.compute,
-        }
-    }
-
     /// Runs `body` on these logits. The index of an error in a row is that in the logits without their class axis.
     pub(super) fn run<R: Send>(
         &self,
         py: Python<'_>,
+        body: impl FnMut(&Batch<'_>, &mut Run<'_>) -> Result<R, Error> + Send,
+    ) -> PyResult<R> {
+        self.run_on(py, self.array.bytes(), body)
+    }
+
+    /// The same on `bytes` of numbers.
+    #[inline(always)]
+    pub(super) fn run_on<R: Send>(
+        &self,
+        py: Python<'_>,
+        bytes: usize,
         mut body: impl FnMut(&Batch<'_>, &mut Run<'_>) -> Result<R, Error> + Send,
     ) -> PyResult<R> {
-        let batch = self.batch();
+        let (logits, temperature) = (self.array.rows(self.axis), self.temperature);
+        let mut batch = Batch { logits, mask: None, temperature, compute: self.compute };
+        if let Some(mask) = &self.mask {
+            batch.mask = Some(mask.rows_broadcast(self.axis, self.shape()));
+        }
         let place = Place { shape: self.shape(), axis: self.axis, own: &[] };
-        run(py, self.array.bytes(), Some(&place), |run| body(&batch, run))
+        run(py, bytes, Some(&place), |run| body(&batch, run))
     }
 
     /// Checks labels or probabilities against the logits. They are made in `place`, so that they are not copied.
@@ -139,7 +144,8 @@ impl<'py> Logits<'py> {
         }
         let validate = |run: &mut Run<'_>| {
             if let (Targets::Labels(labels), true) = (&mut *place, is_label) {
-                let (elements, ignored) = (array.elements(given), ignore_index.copied());
+                let elements = array.elements(given);
+                let ignored = ignore_index.copied();
                 return read_labels(&elements, "targets", self.classes(), ignored, labels, run);
             }
             let probabilities = read_probabilities(array.rows(axis), class_weight, run)?;

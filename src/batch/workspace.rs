@@ -20,26 +20,30 @@ pub(crate) struct Workspace<F: Float> {
 const MOST_KEPT: usize = 1 << 22;
 
 impl<F: Float> Workspace<F> {
-    /// A slice of `len` elements for each of `threads` threads. Their contents are left over from other calls.
-    pub(crate) fn new(len: usize, threads: usize) -> Result<Self, Error> {
+    /// A workspace for slices of `len` elements, which [`Workspace::reserve`] makes.
+    pub(crate) fn new(len: usize) -> Self {
         // If another thread held a lock when this process was forked, it stays locked: the next one is taken.
         let kept = F::kept().iter().find_map(try_lock);
-        let mut workspace = Self { kept, new: Vec::new(), len };
-        let slices = workspace.kept.as_deref_mut().unwrap_or(&mut workspace.new);
-        let len = len.saturating_add(LINE / size_of::<F>());
+        Self { kept, new: Vec::new(), len }
+    }
+
+    /// Makes a slice for each of `threads` threads. Their contents are left over from other calls.
+    pub(crate) fn reserve(&mut self, threads: usize) -> Result<(), Error> {
+        let slices = self.kept.as_deref_mut().unwrap_or(&mut self.new);
+        let len = self.len.saturating_add(LINE / size_of::<F>());
         if slices.capacity() < threads {
             let mut more = with_capacity(threads)?;
             more.append(slices);
             *slices = more;
         }
         slices.resize_with(threads, Mutex::default);
-        for slice in &mut *slices {
+        for slice in slices {
             let slice = slice.get_mut().unwrap_or_else(PoisonError::into_inner);
             if slice.len() < len {
                 *slice = zeros(len)?;
             }
         }
-        Ok(workspace)
+        Ok(())
     }
 
     /// The slice of a call on one thread.

@@ -48,7 +48,8 @@ impl Batch<'_> {
         }
         self.assert_same_shape(None);
         let mask = self.mask.as_ref();
-        let kept = kept_masses(mask, targets, &LossTerms::new(1.0, prior), run)?;
+        let terms = LossTerms::new(1.0, prior);
+        let kept = mask.map(|mask| kept_masses(mask, targets, &terms, run)).transpose()?;
         let entropies = entropies(prior, classes, run)?;
         let mut cross_entropies = run.defaults(rows)?;
         let own = RowsMut::from_slice(&mut cross_entropies, 1);

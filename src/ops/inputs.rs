@@ -212,14 +212,13 @@ pub fn read_weights(
 /// # Errors
 /// [`Error::MaskedPrior`] for the first row whose prior has none; [`Error::OutOfMemory`], or the error of
 /// `run.checkpoint`.
-#[inline(always)]
+#[inline(never)] // rare
 pub(super) fn kept_masses(
-    mask: Option<&Rows<'_>>,
+    mask: &Rows<'_>,
     targets: &Targets<'_>,
     terms: &LossTerms<'_>,
     run: &mut Run<'_>,
-) -> Result<Option<Vec<Option<f64>>>, Error> {
-    let Some(mask) = mask else { return Ok(None) };
+) -> Result<Vec<Option<f64>>, Error> {
     let LossTerms { prior, sample_weight, .. } = *terms;
     // Without smoothing the prior is not read.
     let (level, smooths) = (run.level, terms.label_smoothing > 0.0);
@@ -239,7 +238,7 @@ pub(super) fn kept_masses(
             *kept += count_kept(mask);
             Ok(())
         };
-        return run.read_rows(mask, read, |row, kept| finish(row, kept, count(kept))).map(Some);
+        return run.read_rows(mask, read, |row, kept| finish(row, kept, count(kept)));
     }
     let read = |row, start, mask: &[f64], (kept, mass): &mut (usize, ExactSum)| {
         *kept += count_kept(mask);
@@ -250,7 +249,6 @@ pub(super) fn kept_masses(
         Ok(())
     };
     run.read_rows(mask, read, |row, (kept, mass): (_, ExactSum)| finish(row, kept, mass.value()))
-        .map(Some)
 }
 
 /// u·c and its sum, which are the same for all rows.

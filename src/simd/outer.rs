@@ -1,5 +1,7 @@
 //! The axes that number the rows of a view.
 
+use std::iter;
+
 /// Lengths and byte strides of the axes that number the rows, in C order.
 #[derive(Clone, Debug)]
 pub struct Outer {
@@ -11,24 +13,40 @@ pub struct Outer {
     others: Vec<(usize, isize)>,
 }
 
+/// Two neighbouring axes as one, if the outer stride is the inner stride times the inner length.
+#[inline(always)]
+fn merged(outer: (usize, isize), inner: (usize, isize)) -> Option<(usize, isize)> {
+    let is_one = inner.0.cast_signed().checked_mul(inner.1) == Some(outer.1);
+    is_one.then_some((outer.0 * inner.0, inner.1))
+}
+
 impl Outer {
     /// Makes it from the length and stride of each axis. Neighbouring axes that can be treated as one are merged.
     #[inline(always)] // made in its final place: a copy would wait for its parts
     pub fn new(axes: impl Iterator<Item = (usize, isize)>) -> Self {
         let mut axes = axes.filter(|axis| axis.0 != 1);
-        let (mut len, mut stride) = axes.next().unwrap_or((1, 0));
-        let (mut rows, mut others) = (len, Vec::new());
+        let mut all = axes.next().unwrap_or((1, 0));
+        while let Some(inner) = axes.next() {
+            let Some(both) = merged(all, inner) else {
+                return Self::grid(all, &mut iter::once(inner).chain(axes));
+            };
+            all = both;
+        }
+        Self { rows: all.0, len: all.0, stride: all.1, others: Vec::new() }
+    }
+
+    /// Makes it from an axis and those within it that cannot all be merged with it.
+    #[inline(never)]
+    fn grid(mut last: (usize, isize), axes: &mut dyn Iterator<Item = (usize, isize)>) -> Self {
+        let (mut rows, mut others) = (last.0, Vec::new());
         for inner in axes {
             rows *= inner.0;
-            // Neighbouring axes can be merged if the outer stride is the inner stride times the inner length.
-            if inner.0.cast_signed().checked_mul(inner.1) == Some(stride) {
-                (len, stride) = (len * inner.0, inner.1);
-            } else {
-                others.push((len, stride));
-                (len, stride) = inner;
-            }
+            last = merged(last, inner).unwrap_or_else(|| {
+                others.push(last);
+                inner
+            });
         }
-        Self { rows, len, stride, others }
+        Self { rows, len: last.0, stride: last.1, others }
     }
 
     /// The length and stride of the innermost axis.

@@ -72,7 +72,8 @@ impl<F: Float> Job<'_, F> {
             return Ok(());
         }
         let plan = Plan::new(self, run.threads, true);
-        let workspace = Workspace::new(plan.scratch, plan.threads)?;
+        let mut workspace = Workspace::new(plan.scratch);
+        workspace.reserve(plan.threads)?;
         run.ready(plan.threads)?;
         let bytes = plan.block_bytes.min(SEGMENT * size_of::<F>());
         run.each(plan.threads, rows * count, bytes, &|part| {

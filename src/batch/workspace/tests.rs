@@ -19,7 +19,9 @@ fn empty<F: Float>() {
 }
 
 fn workspace<F: Float>(threads: usize, len: usize) -> Workspace<F> {
-    Workspace::new(len, threads).expect("memory")
+    let mut workspace = Workspace::new(len);
+    workspace.reserve(threads).expect("memory");
+    workspace
 }
 
 /// The slices that `threads` threads use at the same time.
