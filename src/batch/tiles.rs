@@ -1,15 +1,15 @@
 //! Rows of few classes: tiles of LANES rows are read from memory, computed, and written back.
 
 mod store;
+mod targets;
 
 use super::{Block, LossTargets, Plan, Same, rows_per_sum};
 use crate::kernel::{
     MOST_TILES, Operation, TargetLanes, Tile, Tiles, WeightKind, from_run, load, room,
     tiles_at_once, to_run,
 };
-use crate::math;
 use crate::simd::{Cache, ExactSum, Float, MOST_LANES, Sink, Source, Vector, outlined};
-use crate::target::{NO_CLASS, RowTarget, Weights};
+use crate::target::{NO_CLASS, Weights};
 use std::mem::take;
 use std::ops::Range;
 use store::Writer;
@@ -297,95 +297,5 @@ impl<F: Float> Scratch<'_, F> {
         let Some(panel) = self.plan.job.hessian_panel() else { return };
         let tile = (&*self.tiles[0].z, &*self.kept);
         outlined!(V, token, self.writer.write::<V>(token, (&panel, None), rows, tile, false));
-    }
-
-    /// Sets the targets of a tile with rows that do not count, or of the tile after it: zeros for those rows, the shared
-    /// target for the others.
-    #[inline(never)]
-    fn set_targets(
-        &mut self,
-        same: &Same<'_, F>,
-        labels: &[u32],
-        is_mixed: bool,
-        is_read: &mut [bool; MOST_LANES],
-    ) {
-        self.is_mixed = is_mixed;
-        for (lane, label) in labels.iter().take(MOST_LANES).enumerate() {
-            is_read[lane] = *label != NO_CLASS;
-            let none = (&RowTarget::default(), 0.0);
-            let (row, scale) = if is_read[lane] { (&same.target, same.scale) } else { none };
-            self.target.set(lane, row, scale);
-        }
-    }
-
-    /// Sets the targets of a tile if they differ in more than their labels; returns the kind of their weights.
-    #[inline(never)]
-    fn own_targets<V: Vector<Scalar = F>>(
-        &mut self,
-        token: V::Token,
-        targets: &LossTargets<'_, F>,
-        (first, count): (usize, usize),
-        is_read: &mut [bool; MOST_LANES],
-    ) -> WeightKind {
-        let (job, target) = (self.plan.job, &mut *self.target);
-        let (panel, classes) = (&job.panel, job.panel.logits.classes());
-        let label = &mut self.tiles[0].labels;
-        label.fill(F::from_f64(-1.0));
-        self.is_mixed = false;
-        // The weights overwrite the logits of the rows, which have been transposed into lanes by now.
-        let own = &mut *self.writer.rows;
-        let are_loaded =
-            targets.rows.weight_rows(first..first + count).is_some_and(|(rows, smoothing)| {
-                outlined!(V, token, {
-                    let are_loaded = load::<V>(token, rows, (first, count), own, self.weights);
-                    if let Some(smoothing) = smoothing.filter(|_| are_loaded) {
-                        for w in self.weights[..classes * V::LANES].chunks_exact_mut(V::LANES) {
-                            smoothing.of(V::from_slice(token, w)).to_slice(w);
-                        }
-                    }
-                    are_loaded
-                })
-            });
-        // Are the weights of each row written to `own`?
-        let are_own = self.weight_kind.is_none() && !are_loaded;
-        if are_own {
-            own.fill(F::default());
-        }
-        // The scale is a quotient, so it is computed again only where the weight of a row is another.
-        let (mut weight, mut scale) = (f64::NAN, 0.0);
-        let mut has_weights = false;
-        let rows = self.writer.rows.chunks_exact_mut(classes);
-        let rows = rows.zip(self.kept.chunks_exact(classes));
-        for (lane, (weights, kept)) in rows.enumerate().take(count) {
-            let number = first + lane;
-            let Some(mut row) = targets.rows.row(number) else {
-                (is_read[lane], self.is_mixed) = (false, true);
-                target.set(lane, &RowTarget::<F>::default(), 0.0);
-                continue;
-            };
-            if let Some(maker) = row.made_by.filter(|_| are_own) {
-                // The masks were loaded with the logits.
-                let kept = if panel.mask.is_some() { kept } else { &[] };
-                row.set_mass(maker.fill::<V>(token, (number, 0), kept, weights));
-            } else if are_own && !matches!(row.weights, Weights::Absent) {
-                for (class, w) in weights.iter_mut().enumerate() {
-                    *w = F::from_f64(row.weights.get(class));
-                }
-            }
-            has_weights |= row.made_by.is_some() || !matches!(row.weights, Weights::Absent);
-            if row.spike != 0.0 && panel.keeps(number, row.class) {
-                label[lane] = F::from_f64(math::count(row.class));
-            }
-            if row.weight != weight {
-                (weight, scale) = (row.weight, job.scale(row.weight));
-            }
-            target.set(lane, &row, scale);
-        }
-        if are_own && has_weights {
-            let rows = Source::from_slice(self.writer.rows);
-            outlined!(V, token, from_run::<V>(token, rows, classes, self.weights));
-        }
-        let own_kind = if has_weights { WeightKind::Each } else { WeightKind::Absent };
-        self.weight_kind.unwrap_or(own_kind)
     }
 }

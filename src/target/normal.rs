@@ -187,36 +187,54 @@ impl<'a, F: Float> SmoothedTargets<'a, F> {
     /// The labels, and the target that all rows have except for the label, if the rows differ in nothing else.
     #[inline(always)]
     pub(crate) fn labels_alone(&self) -> Option<(&Labels, RowTarget<'_, F>)> {
-        let Targets::Labels(labels) = self.targets else { return None };
         let LossTerms { class_weight, sample_weight, label_smoothing, .. } = *self.terms;
-        let is_alone = class_weight.is_none() && sample_weight.is_none() && self.kept.is_none();
-        if !is_alone || self.weights_of_all().is_none() {
-            return None;
-        }
-        Some((labels, RowTarget { spike: 1.0 - label_smoothing, ..self.smooth(0) }))
+        let is_alone = class_weight.is_none() && sample_weight.is_none();
+        let (labels, target) = is_alone.then(|| self.labels()).flatten()?;
+        Some((labels, RowTarget { spike: 1.0 - label_smoothing, ..target }))
+    }
+
+    /// The labels, and the target that all rows have except for the label and its weights, if the rows differ in nothing
+    /// else.
+    #[inline(always)]
+    pub(crate) fn labels(&self) -> Option<(&Labels, RowTarget<'_, F>)> {
+        let Targets::Labels(labels) = self.targets else { return None };
+        let are_alike = self.kept.is_none() && self.weights_of_all().is_some();
+        are_alike.then(|| (labels, self.smooth(0)))
+    }
+
+    /// The spike of a label.
+    #[inline(always)]
+    pub(crate) fn spike(&self, class: usize) -> f64 {
+        let class_weight = self.terms.class_weight.map_or(1.0, |c| c.get(class));
+        (1.0 - self.terms.label_smoothing) * class_weight
+    }
+
+    /// The factor of the loss of row `row`, which is not ignored; `None` where it does not count.
+    #[inline(always)]
+    pub(crate) fn weight(&self, row: usize) -> Option<f64> {
+        let LossTerms { class_weight, sample_weight, .. } = *self.terms;
+        let of_row =
+            |all: &WeightValues| if self.are_units { all.get(row) } else { all.given(row) };
+        let weight = sample_weight.map_or(1.0, of_row);
+        let has_classes = self.kept.is_none_or(|kept| kept[row].is_some());
+        let class_unit = class_weight.filter(|_| !self.are_units).map_or(1.0, WeightValues::unit);
+        (has_classes && weight != 0.0).then(|| (weight * class_unit).min(f64::MAX))
     }
 
     /// The normal form of row `row`; `None` where it does not count.
     pub(crate) fn row(&self, row: usize) -> Option<RowTarget<'_, F>> {
-        let LossTerms { label_smoothing, class_weight, sample_weight, .. } = *self.terms;
-        let weight_of = if self.are_units { WeightValues::get } else { WeightValues::given };
-        let weight = sample_weight.map_or(1.0, |weights| weight_of(weights, row));
-        let has_classes = self.kept.is_none_or(|kept| kept[row].is_some());
-        if !has_classes || weight == 0.0 || self.targets.is_ignored(row) {
-            return None;
-        }
-        let mut target = self.smooth(row);
-        let class_unit = class_weight.filter(|_| !self.are_units).map_or(1.0, WeightValues::unit);
-        target.weight = (weight * class_unit).min(f64::MAX);
-        let label_weight = 1.0 - label_smoothing;
+        let weight = if self.targets.is_ignored(row) { None } else { self.weight(row) }?;
+        let mut target = RowTarget { weight, ..self.smooth(row) };
         let targets = match self.targets {
             Targets::Labels(labels) => {
                 target.class = labels.class(row);
-                target.spike = label_weight * class_weight.map_or(1.0, |c| c.get(target.class));
+                target.spike = self.spike(target.class);
                 return Some(target);
             }
             Targets::Probabilities(targets) => targets,
         };
+        let LossTerms { label_smoothing, class_weight, .. } = *self.terms;
+        let label_weight = 1.0 - label_smoothing;
         if label_smoothing == 1.0 {
             // q' = u: the target is not read.
             return Some(target);
