@@ -174,9 +174,9 @@ pub fn read_prior<'a>(rows: Rows<'a>, run: &mut Run<'_>) -> Result<Prior<'a>, Er
     let [mass] = masses[..] else {
         return Ok(Prior::PerRow { rows, distinct, places, masses });
     };
-    let mut values = run.defaults(classes)?;
+    let (mut values, level) = (run.defaults(classes)?, run.level);
     let copy = |start: usize, values: &mut [f64]| {
-        rows.gather_from(0, start, values);
+        rows.gather_for(level, 0, start, values);
         Ok(())
     };
     run.on_parts(&mut values, NUMBERS_PER_PART, copy, |()| {})?;
@@ -198,7 +198,10 @@ pub fn read_weights(
     let (mut values, mut largest) = (run.defaults(elements.rows())?, 0.0_f64);
     let level = run.level;
     let copy = |first: usize, weights: &mut [f64]| {
-        (first..).zip(&mut *weights).for_each(|(row, weight)| *weight = elements.get(row, 0));
+        let at_once = if elements.are_one() { weights.len() } else { 1 };
+        for (row, weights) in (first..).zip(weights.chunks_mut(at_once)) {
+            elements.gather_for(level, row, 0, weights);
+        }
         check_entries(level, name, weights, |k| vec![first + k])?;
         Ok(weights.iter().copied().fold(0.0, f64::max))
     };

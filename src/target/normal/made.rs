@@ -3,7 +3,7 @@
 
 use super::SmoothedTargets;
 use crate::math::Real;
-use crate::simd::{ExactSum, Float, Level, Sink, Vector, Widened, outlined};
+use crate::simd::{ExactSum, Float, Level, Sink, Vector, Widened, inlined, outlined};
 use crate::target::{LossTerms, NO_CLASS, Prior, Targets};
 
 /// Classes whose weights are computed at a time, even if there are fewer: loops of a fixed length are vectorised.
@@ -142,14 +142,24 @@ impl LossTerms<'_> {
         w
     }
 
-    /// Writes u·c of the classes from `start` on, which is the same for all rows; returns the sum.
+    /// Writes u·c of the classes from `start` on, which is the same for all rows. Returns the sum, or 0 without class
+    /// weights, since it is known then.
     pub(crate) fn fill_prior<F: Float>(&self, level: Level, start: usize, w: &mut [F]) -> f64 {
+        if let (None, Prior::Shared { values, .. }) = (self.class_weight, self.prior) {
+            let all = w.iter_mut().zip(&values[start..]);
+            level.compiled(inlined!(|| all.for_each(|(w, u)| *w = positive(*u))));
+            return 0.0;
+        }
         let mut sum = ExactSum::default();
-        for (part, w) in w.chunks_mut(PART).enumerate() {
-            let made = self.prior_part(0, start + part * PART, w.len(), 1.0);
-            let wide = Aligned(made.0.map(F::to_f64));
-            level.add_exactly(&mut sum, &wide.0[..w.len()]);
-            made.put(w);
+        for (start, w) in (start..).step_by(PART).zip(w.chunks_mut(PART)) {
+            let u = &mut Aligned([0.0; PART]).0[..w.len()];
+            self.prior.copy(0, start, u);
+            self.weigh(start, u);
+            for (w, u) in w.iter_mut().zip(&mut *u) {
+                *w = positive(*u);
+                *u = w.to_f64();
+            }
+            level.add_exactly(&mut sum, u);
         }
         sum.value()
     }
