@@ -233,7 +233,6 @@ impl<F: Float> Scratch<'_, F> {
                 || formula.z_loss != 0.0,
             hessian: job.hessian.map(|hessian| hessian.factor),
             len,
-            rows: count,
             target: self.target,
             has_one_target: job.targets.is_none() || plan.same.is_some() && !self.is_mixed,
             weight_kind,

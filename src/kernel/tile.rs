@@ -54,8 +54,6 @@ pub(crate) struct Tiles<'t, F: Float> {
     pub(crate) hessian: Option<f64>,
     /// Elements of a tile: LANES times the number of classes.
     pub(crate) len: usize,
-    /// The number of rows of a tile, if there is one; more otherwise.
-    pub(crate) rows: usize,
     /// The targets of the rows of a tile, one in each lane.
     pub(crate) target: &'t TargetLanes,
     /// Are these the same for all rows? Then the rows are finished with less work. Otherwise there is one tile.

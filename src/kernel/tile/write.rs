@@ -33,7 +33,7 @@ impl<F: Float> Tiles<'_, F> {
         let finished: FinishedLanes<V::Doubles> = if let Some(slopes) = slopes {
             let (formula, mut lanes) =
                 (Formula { operation, z_loss: 0.0, ..self.formula }, FinishedLanes::default());
-            for first in (0..V::LANES).step_by(8).take_while(|first| *first < self.rows) {
+            for first in (0..V::LANES).step_by(8) {
                 let rows: ReducedLanes<V::Eight> = tile.reduced.vectors(token, first);
                 finish(formula, &rows, (target, Some(slopes))).put(&mut lanes, first);
             }
