@@ -1,6 +1,6 @@
 //! Arguments that are not arrays: the options.
 
-use super::errors::{answer, type_error, value_error};
+use super::errors::{Raised, Result, answer, type_error, value_error};
 use super::known::Known;
 use super::objects::{int, read, repr};
 use pyo3::prelude::*;
@@ -9,31 +9,31 @@ use smoothxent::{Number, Reduction};
 
 /// Is `axis` one integer, rather than None, a tuple or anything else?
 #[inline]
-pub(super) fn is_one_axis(axis: &Bound<'_, PyAny>) -> PyResult<bool> {
+pub(super) fn is_one_axis(axis: &Bound<'_, PyAny>) -> Result<bool> {
     Ok(axis.is_exact_instance_of::<PyInt>()
         || (!axis.is_instance_of::<PyBool>() && axis.hasattr(&Known::get().__index__)?))
 }
 
 /// An integer; bool is refused. All axes and counts fit 64 bits; an integer that does not fit 128 bits is refused here.
 #[inline]
-pub(super) fn integer(obj: &Bound<'_, PyAny>, name: &str) -> PyResult<i128> {
+pub(super) fn integer(obj: &Bound<'_, PyAny>, name: &str) -> Result<i128> {
     int(obj).map_or_else(|| integer_like(obj, name), |small| Ok(i128::from(small)))
 }
 
 #[cold]
-fn integer_like(obj: &Bound<'_, PyAny>, name: &str) -> PyResult<i128> {
+fn integer_like(obj: &Bound<'_, PyAny>, name: &str) -> Result<i128> {
     let exact = read(&Known::get().integer, obj, name)?;
     answer(obj.py(), exact.extract())?.ok_or_else(|| beyond_64_bits(obj, name))
 }
 
 #[cold]
-fn beyond_64_bits(obj: &Bound<'_, PyAny>, name: &str) -> PyErr {
+fn beyond_64_bits(obj: &Bound<'_, PyAny>, name: &str) -> Raised {
     let refuse = |given| value_error!(obj.py(), "{name} must fit 64 bits, got {given}");
     repr(obj).map_or_else(|error| error, refuse)
 }
 
 #[inline(always)] // made in its final place
-pub(super) fn ignore_index(obj: &Bound<'_, PyAny>) -> PyResult<Option<i128>> {
+pub(super) fn ignore_index(obj: &Bound<'_, PyAny>) -> Result<Option<i128>> {
     if obj.is_none() {
         return Ok(None);
     }
@@ -45,7 +45,7 @@ pub(super) fn ignore_index(obj: &Bound<'_, PyAny>) -> PyResult<Option<i128>> {
     Ok(Some(ignored))
 }
 
-pub(super) fn reduction(obj: &Bound<'_, PyAny>) -> PyResult<Reduction> {
+pub(super) fn reduction(obj: &Bound<'_, PyAny>) -> Result<Reduction> {
     // The most frequent case: the default, which is always the same object.
     if obj.is(&Known::get().mean) {
         return Ok(Reduction::Mean);
@@ -66,7 +66,7 @@ pub(super) fn reduction(obj: &Bound<'_, PyAny>) -> PyResult<Reduction> {
 
 /// A real number; bool is refused.
 #[inline]
-pub(super) fn number(obj: &Bound<'_, PyAny>, name: &str) -> PyResult<f64> {
+pub(super) fn number(obj: &Bound<'_, PyAny>, name: &str) -> Result<f64> {
     // numpy.float64 is a subclass of float.
     match obj.cast::<PyFloat>() {
         Ok(float) => Ok(float.value()),
@@ -76,28 +76,28 @@ pub(super) fn number(obj: &Bound<'_, PyAny>, name: &str) -> PyResult<f64> {
 
 /// The `__float__` of others may be Python code, or drop an imaginary part.
 #[cold]
-fn number_like(obj: &Bound<'_, PyAny>, name: &str) -> PyResult<f64> {
+fn number_like(obj: &Bound<'_, PyAny>, name: &str) -> Result<f64> {
     match int(obj) {
-        Some(_) => obj.extract(),
-        None => read(&Known::get().number, obj, name)?.extract(),
+        Some(_) => Ok(obj.extract()?),
+        None => Ok(read(&Known::get().number, obj, name)?.extract()?),
     }
 }
 
 /// Returns `value` if `is_such`, else an error.
 #[inline(always)]
-fn accept(py: Python<'_>, is_such: bool, name: &str, expected: &str, value: f64) -> PyResult<f64> {
+fn accept(py: Python<'_>, is_such: bool, name: &str, expected: &str, value: f64) -> Result<f64> {
     if is_such { Ok(value) } else { Err(refuse(py, name, expected, value)) }
 }
 
 /// It takes the number by value: a number that is formatted in place would be stored before every check.
 #[cold]
-fn refuse(py: Python<'_>, name: &str, expected: &str, value: f64) -> PyErr {
+fn refuse(py: Python<'_>, name: &str, expected: &str, value: f64) -> Raised {
     value_error!(py, "{name} must be {expected}, got {}", Number(value))
 }
 
 /// ε, which is required if a prior is given.
 #[inline]
-pub(super) fn label_smoothing(obj: &Bound<'_, PyAny>, prior: &Bound<'_, PyAny>) -> PyResult<f64> {
+pub(super) fn label_smoothing(obj: &Bound<'_, PyAny>, prior: &Bound<'_, PyAny>) -> Result<f64> {
     if obj.is_none() {
         if prior.is_none() {
             return Ok(0.0);
@@ -115,7 +115,7 @@ fn is_positive(value: f64) -> bool {
 
 /// T, whose inverse must be a normal number in float32 too.
 #[inline]
-pub(super) fn temperature(obj: &Bound<'_, PyAny>) -> PyResult<f64> {
+pub(super) fn temperature(obj: &Bound<'_, PyAny>) -> Result<f64> {
     let (py, name, value) = (obj.py(), "temperature", number(obj, "temperature")?);
     let is_such = (1e-30..=1e30).contains(&value);
     accept(py, is_such || is_positive(value), name, "a positive finite number", value)?;
@@ -123,13 +123,13 @@ pub(super) fn temperature(obj: &Bound<'_, PyAny>) -> PyResult<f64> {
 }
 
 #[inline]
-pub(super) fn z_loss(obj: &Bound<'_, PyAny>) -> PyResult<f64> {
+pub(super) fn z_loss(obj: &Bound<'_, PyAny>) -> Result<f64> {
     let value = number(obj, "z_loss")?;
     accept(obj.py(), (0.0..=f64::MAX).contains(&value), "z_loss", "finite and non-negative", value)
 }
 
 #[inline]
-pub(super) fn normalizer(obj: &Bound<'_, PyAny>, reduction: Reduction) -> PyResult<Option<f64>> {
+pub(super) fn normalizer(obj: &Bound<'_, PyAny>, reduction: Reduction) -> Result<Option<f64>> {
     if obj.is_none() {
         return Ok(None);
     }
@@ -146,9 +146,9 @@ pub(super) fn normalizer(obj: &Bound<'_, PyAny>, reduction: Reduction) -> PyResu
     ))
 }
 
-pub(super) fn flag(obj: &Bound<'_, PyAny>, name: &str) -> PyResult<bool> {
+pub(super) fn flag(obj: &Bound<'_, PyAny>, name: &str) -> Result<bool> {
     if obj.is_instance_of::<PyBool>() || obj.get_type().is(&Known::get().numpy_bool) {
-        return obj.is_truthy();
+        return Ok(obj.is_truthy()?);
     }
     let given = obj.get_type().name()?;
     Err(type_error!(obj.py(), "{name} must be a bool, got {given}"))

@@ -15,6 +15,7 @@
 mod checked;
 
 use super::dtype::empty;
+use super::errors::Result;
 use super::known::Known;
 use pyo3::buffer::PyUntypedBuffer;
 use pyo3::exceptions::PyImportError;
@@ -44,7 +45,7 @@ const WRITEABLE: c_int = 1 << 10;
 const WARN_ON_WRITE: c_int = 1 << 31;
 
 /// Refuses a NumPy whose arrays have other [`Fields`].
-pub(super) fn check_fields(py: Python<'_>) -> PyResult<()> {
+pub(super) fn check_fields(py: Python<'_>) -> Result<()> {
     let probe = empty(py, &[2, 3], Storage::F32)?;
     let buffer = PyUntypedBuffer::get(&probe)?;
     let bytes: usize = probe.get_type().getattr("__basicsize__")?.extract()?;
@@ -54,7 +55,7 @@ pub(super) fn check_fields(py: Python<'_>) -> PyResult<()> {
         && unsafe { ((*at).data.cast(), (*at).ndim, (*at).dtype) }
             == (buffer.buf_ptr(), 2, Known::get().dtype_of(Storage::F32).as_ptr());
     let message = "smoothxent does not know how the arrays of this version of NumPy are made";
-    if is_known { Ok(()) } else { Err(PyImportError::new_err(message)) }
+    if is_known { Ok(()) } else { Err(PyImportError::new_err(message).into()) }
 }
 
 /// An array of numbers that the native code reads or writes in place.

@@ -6,6 +6,7 @@
 #![allow(unsafe_code, reason = "a home of unsafe: functions that Python calls with raw arguments")]
 
 use super::call::guard;
+use super::errors::{Raised, Result};
 use super::objects::{call_with, dict, tuple_of};
 use super::{Argument, NATIVE};
 use pyo3::ffi::{self, PyCFunctionFastWithKeywords as Function, PyObject};
@@ -19,7 +20,7 @@ const MOST_ARGUMENTS: usize = 15;
 type Arguments = [*mut PyObject; MOST_ARGUMENTS];
 
 /// A native function that a builtin calls with all arguments in order.
-pub(super) type Native = for<'py> fn(&[Borrowed<'_, 'py, PyAny>]) -> PyResult<Bound<'py, PyAny>>;
+pub(super) type Native = for<'py> fn(&[Borrowed<'_, 'py, PyAny>]) -> Result<Bound<'py, PyAny>>;
 
 /// Each builtin has a separate function, since Python does not pass which builtin it calls.
 const ENTRIES: [Function; NATIVE.len()] =
@@ -108,7 +109,7 @@ unsafe extern "C" fn enter<const PLACE: usize>(
         replaced.call(Python::assume_attached(), all.split_at(given), keywords)
     };
     // After an error, `attach` also releases objects that PyO3 keeps since it does not know that the thread is attached.
-    let raise = |error: PyErr| Python::attach(|py| error.restore(py));
+    let raise = |raised: Raised| Python::attach(|py| raised.0.restore(py));
     result.map_err(raise).map_or(null_mut(), Bound::into_ptr)
 }
 
@@ -127,7 +128,7 @@ impl Replaced {
         py: Python<'py>,
         (given, named): (&[*mut PyObject], &[*mut PyObject]),
         keywords: *mut PyObject,
-    ) -> PyResult<Bound<'py, PyAny>> {
+    ) -> Result<Bound<'py, PyAny>> {
         // SAFETY: a place of the tuple.
         let keyword = |place| unsafe { ffi::PyTuple_GetItem(keywords, place) };
         let named = || (0..).zip(named).map(|(place, one)| (keyword(place), one));

@@ -4,7 +4,7 @@
 //! other way is computed in other memory and copied at the end, so the result is as if there were no overlap.
 
 use super::arrays::Array;
-use super::errors::{Place, internal, raise};
+use super::errors::{Place, Raised, Result, internal, raise};
 use super::known::Known;
 use super::logits::Logits;
 use super::objects::{call, text};
@@ -42,7 +42,7 @@ impl<'py> Output<'py> {
         shape: &[usize],
         storage: Option<Storage>,
         inputs: &Inputs<'_, 'py>,
-    ) -> PyResult<&'p mut Self> {
+    ) -> Result<&'p mut Self> {
         let (py, is_any) = (out.py(), storage.is_none());
         let storage = storage.unwrap_or(inputs.logits.array.storage());
         if out.is_none() {
@@ -64,7 +64,7 @@ impl<'py> Output<'py> {
     }
 
     /// A new array.
-    pub(super) fn fresh(py: Python<'py>, shape: &[usize], storage: Storage) -> PyResult<Self> {
+    pub(super) fn fresh(py: Python<'py>, shape: &[usize], storage: Storage) -> Result<Self> {
         let array = Array::empty(py, shape, storage)?;
         Ok(Self { is_new: true, object: array.object(py), array, wanted: None })
     }
@@ -72,7 +72,7 @@ impl<'py> Output<'py> {
     /// Rows along `axis`, for writing. Memory of the caller has been written before, so streaming stores are faster.
     /// New memory is touched here from one end to the other if single rows extend over all of it: otherwise the first
     /// of them would touch all of it, without a poll for signals.
-    pub(super) fn rows_mut(&self, py: Python<'_>, axis: usize) -> PyResult<RowsMut<'_>> {
+    pub(super) fn rows_mut(&self, py: Python<'_>, axis: usize) -> Result<RowsMut<'_>> {
         if self.is_new {
             let (shape, item) = (self.array.shape(), self.array.storage().size());
             let narrower: usize = shape[axis + 1..].iter().product();
@@ -99,7 +99,7 @@ impl<'py> Output<'py> {
     /// Has the results computed in other memory, of type `storage`, so that the caller's array is written only when
     /// nothing can fail any more.
     #[inline(never)] // rare
-    pub(super) fn set_aside(&mut self, storage: Storage) -> PyResult<()> {
+    pub(super) fn set_aside(&mut self, storage: Storage) -> Result<()> {
         if self.wanted.is_none() {
             let py = self.object.py();
             let aside = Array::empty(py, self.array.shape(), storage)?;
@@ -110,7 +110,7 @@ impl<'py> Output<'py> {
     }
 
     /// The finished array. After the first number has been copied, nothing can fail except by Ctrl-C.
-    pub(super) fn finish(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+    pub(super) fn finish(&self, py: Python<'py>) -> Result<Bound<'py, PyAny>> {
         let Self { array, wanted, object, .. } = self;
         if let Some(wanted) = wanted {
             let (from, mut to) = match array.shape().len() {
@@ -142,18 +142,17 @@ impl Inputs<'_, '_> {
 
 /// Runs a whole call in the default floating-point environment, and restores that of the caller. A panic is turned into
 /// `InternalError`.
-pub(super) fn guard<R>(py: Python<'_>, body: impl FnOnce() -> PyResult<R>) -> PyResult<R> {
+pub(super) fn guard<R>(py: Python<'_>, body: impl FnOnce() -> Result<R>) -> PyResult<R> {
     let result = with_default_fp_env(|| {
-        // The exception is created here, where a panic for lack of memory is caught. With the error in a box, the
-        // result is two numbers, which are not returned through memory.
-        let boxed = |error: PyErr| {
-            error.value(py);
-            Box::new(error)
+        // The exception is created here, where a panic for lack of memory is caught.
+        let created = |raised: Raised| {
+            raised.0.value(py);
+            raised
         };
-        catch_unwind(AssertUnwindSafe(|| body().map_err(boxed)))
-            .unwrap_or_else(|payload| Err(Box::new(internal(py, &*payload))))
+        catch_unwind(AssertUnwindSafe(|| body().map_err(created)))
+            .unwrap_or_else(|payload| Err(internal(py, &*payload)))
     });
-    result.map_err(|error| *error)
+    result.map_err(|raised| *raised.0)
 }
 
 /// Bytes of logits below which the interpreter lock is kept: some 20 µs of work.
@@ -169,7 +168,7 @@ pub(super) fn run<R: Send>(
     bytes: usize,
     place: Option<&Place<'_>>,
     mut body: impl FnMut(&mut Run<'_>) -> Result<R, Error> + Send,
-) -> PyResult<R> {
+) -> Result<R> {
     warn_of_threads(py)?;
     let mut result = None;
     let mut body = |run: &mut Run<'_>| {
@@ -186,9 +185,9 @@ fn run_silently(
     bytes: usize,
     place: Option<&Place<'_>>,
     body: &mut (dyn FnMut(&mut Run<'_>) -> Result<(), Error> + Send),
-) -> PyResult<()> {
-    let pending: Mutex<Option<PyErr>> = Mutex::new(None);
-    let ask = |question: fn(Python<'_>) -> PyResult<()>| {
+) -> Result<()> {
+    let pending: Mutex<Option<Raised>> = Mutex::new(None);
+    let ask = |question: fn(Python<'_>) -> Result<()>| {
         // While the interpreter shuts down, no thread can attach to it, and no handler runs.
         Python::try_attach(question).unwrap_or(Ok(())).map_err(|error| {
             *lock(&pending) = Some(error);
@@ -197,8 +196,7 @@ fn run_silently(
     };
     let threads = if bytes <= ALONE_BYTES { 1 } else { width(py)?.0 };
     let mut work = || {
-        #[allow(clippy::redundant_closure_for_method_calls, reason = "the method has one lifetime")]
-        let mut checkpoint = || ask(|py| py.check_signals());
+        let mut checkpoint = || ask(|py| Ok(py.check_signals()?));
         let mut announce = || ask(warn_of_threads);
         let mut run = Run::new(Level::current(), threads, &mut checkpoint);
         run.announce = Some(&mut announce);
@@ -228,11 +226,11 @@ fn run_silently(
 /// Warns if threads could not be started: once, and before anything is written, since a warning may be turned into an
 /// error.
 #[inline(always)]
-fn warn_of_threads(py: Python<'_>) -> PyResult<()> {
+fn warn_of_threads(py: Python<'_>) -> Result<()> {
     pool::take_spawn_warning().map_or(Ok(()), |message| warn(py, &message))
 }
 
 /// Issues a RuntimeWarning at the line that calls the package.
-pub(super) fn warn(py: Python<'_>, message: &str) -> PyResult<()> {
+pub(super) fn warn(py: Python<'_>, message: &str) -> Result<()> {
     call(Known::get().warn.bind(py), [&text(py, message)?]).map(drop)
 }

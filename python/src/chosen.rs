@@ -4,7 +4,7 @@ use super::Arguments;
 use super::arguments::integer;
 use super::arrays::Array;
 use super::call::{Output, run};
-use super::errors::{Place, Shape, value_error};
+use super::errors::{Place, Result, Shape, value_error};
 use super::logits::Logits;
 use super::objects::tuple;
 use pyo3::prelude::*;
@@ -15,7 +15,7 @@ function!(top_k_log_softmax(logits, k, axis, temperature, r#where) -> PyTuple, t
 
 fn top_k<'py>(
     [logits, k, axis, temperature, mask]: &Arguments<'_, 'py, 5>,
-) -> PyResult<Bound<'py, PyTuple>> {
+) -> Result<Bound<'py, PyTuple>> {
     let py = logits.py();
     let mut logits = Logits::new(logits, axis)?;
     logits.read_options(temperature, mask)?;
@@ -40,7 +40,7 @@ function!(log_softmax_at(logits, indices, axis, temperature, r#where) -> PyAny, 
 
 fn at_indices<'py>(
     [logits, indices, axis, temperature, mask]: &Arguments<'_, 'py, 5>,
-) -> PyResult<Bound<'py, PyAny>> {
+) -> Result<Bound<'py, PyAny>> {
     let py = logits.py();
     let mut logits = Logits::new(logits, axis)?;
     logits.read_options(temperature, mask)?;

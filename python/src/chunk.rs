@@ -3,7 +3,7 @@
 use super::arguments::{flag, number};
 use super::arrays::Array;
 use super::call::{Output, run};
-use super::errors::value_error;
+use super::errors::{Result, value_error};
 use super::logits::Logits;
 use super::{Argument, Arguments};
 use pyo3::prelude::*;
@@ -13,7 +13,7 @@ use smoothxent::{
 };
 
 /// The operation on the rows of which a chunk is a part.
-fn operation(name: Argument<'_, '_>) -> PyResult<Operation> {
+fn operation(name: Argument<'_, '_>) -> Result<Operation> {
     match name.cast::<PyString>()?.to_cow()?.as_ref() {
         "softmax" => Ok(Operation::Softmax),
         "log_softmax" => Ok(Operation::LogSoftmax),
@@ -34,7 +34,7 @@ function!(_reduce_chunk(operation, logits, rows, prior) -> PyAny, reduce_chunk);
 /// True for the uniform prior, or the prior of the classes of the chunk.
 fn reduce_chunk<'py>(
     [operation, logits, rows, prior]: &Arguments<'_, 'py, 4>,
-) -> PyResult<Bound<'py, PyAny>> {
+) -> Result<Bound<'py, PyAny>> {
     let py = logits.py();
     let operation = self::operation(operation)?;
     let logits = Logits::last(logits)?;
@@ -66,7 +66,7 @@ function!(
 /// computed in float64. `spike`, `beta` and `mass` are the fields of [`ChunkTarget`].
 fn finish_chunks<'py>(
     [operation, sums, maxima, is_double, spike, beta, mass]: &Arguments<'_, 'py, 7>,
-) -> PyResult<Bound<'py, PyAny>> {
+) -> Result<Bound<'py, PyAny>> {
     let py = sums.py();
     let operation = self::operation(operation)?;
     let sums = Array::real(sums, "sums")?;
@@ -91,7 +91,7 @@ function!(_write_chunk(operation, logits, rows) -> PyAny, write_chunk);
 /// Like [`smoothxent::Batch::write_chunk`], to a new array.
 fn write_chunk<'py>(
     [operation, logits, rows]: &Arguments<'_, 'py, 3>,
-) -> PyResult<Bound<'py, PyAny>> {
+) -> Result<Bound<'py, PyAny>> {
     let py = logits.py();
     let operation = self::operation(operation)?;
     let logits = Logits::last(logits)?;

@@ -1,6 +1,6 @@
 //! The element types of arrays.
 
-use super::errors::{Shape, answer, error, type_error};
+use super::errors::{Result, Shape, answer, error, type_error};
 use super::known::Known;
 use super::objects::{call, dtype_name, numbers, repr};
 use pyo3::exceptions::{PyMemoryError, PyValueError};
@@ -29,7 +29,7 @@ pub(super) const STORAGES: [(Storage, &str); 13] = [
 /// The element type of a dtype, if it is one of [`STORAGES`]. A dtype that is none of the known objects may still be
 /// equal to one: of another C type, with metadata, or unpickled. Or it is bfloat16, whose package may be missing. `==`
 /// is not used, since NumPy does not check the memory that it allocates for it.
-pub(super) fn storage_of(dtype: &Bound<'_, PyAny>) -> PyResult<Option<Storage>> {
+pub(super) fn storage_of(dtype: &Bound<'_, PyAny>) -> Result<Option<Storage>> {
     let known = Known::get();
     if let Some(storage) = known.storage_of(dtype) {
         return Ok(Some(storage));
@@ -48,7 +48,7 @@ pub(super) fn storage_of(dtype: &Bound<'_, PyAny>) -> PyResult<Option<Storage>> 
 }
 
 /// The `dtype=` of a result.
-pub(super) fn requested(obj: &Bound<'_, PyAny>) -> PyResult<Storage> {
+pub(super) fn requested(obj: &Bound<'_, PyAny>) -> Result<Storage> {
     let py = obj.py();
     let refuse = |what: Bound<'_, PyAny>| {
         type_error!(py, "dtype must be float16, bfloat16, float32 or float64, got {what}")
@@ -68,11 +68,11 @@ pub(super) fn empty<'py>(
     py: Python<'py>,
     shape: &[usize],
     storage: Storage,
-) -> PyResult<Bound<'py, PyAny>> {
+) -> Result<Bound<'py, PyAny>> {
     let (known, size) = (Known::get(), numbers(py, shape)?);
     let dtype = known.dtype_of(storage).bind(py);
     call(known.empty.bind(py), [&size, dtype]).map_err(|raised| {
-        if !raised.is_instance_of::<PyValueError>(py) {
+        if !raised.0.is_instance_of::<PyValueError>(py) {
             return raised;
         }
         // The shape of an existing array is refused only if it has more bytes than there are addresses.

@@ -10,6 +10,22 @@ use pyo3::exceptions::{PyMemoryError, PyOverflowError, PyRuntimeError, PyTypeErr
 use pyo3::prelude::*;
 use smoothxent::Error;
 use std::fmt::{self, Write};
+use std::result;
+
+/// The result of a step of a call.
+pub(super) type Result<T, E = Raised> = result::Result<T, E>;
+
+/// An exception in a box. Each step of a call would otherwise move a large value, and the code for that
+/// would lie between the steps, in the way of calls that raise none.
+pub(super) struct Raised(pub(super) Box<PyErr>);
+
+impl<E: Into<PyErr>> From<E> for Raised {
+    #[cold]
+    #[inline(never)]
+    fn from(error: E) -> Self {
+        Self(Box::new(error.into()))
+    }
+}
 
 /// A shape as Python writes a tuple.
 pub(super) struct Shape<'a>(pub(super) &'a [usize]);
@@ -65,7 +81,7 @@ impl Place<'_> {
 
 /// The Python exception for `error`, whose index is already one into the array of the user.
 #[cold]
-pub(super) fn raise(py: Python<'_>, error: &Error) -> PyErr {
+pub(super) fn raise(py: Python<'_>, error: &Error) -> Raised {
     match error {
         Error::Label { index, value, .. } => made(|| {
             let message = written(py, format_args!("{error}"))?;
@@ -79,7 +95,7 @@ pub(super) fn raise(py: Python<'_>, error: &Error) -> PyErr {
 }
 
 /// `smoothxent.InternalError`: a bug of ours.
-pub(super) fn internal(py: Python<'_>, payload: &(dyn std::any::Any + Send)) -> PyErr {
+pub(super) fn internal(py: Python<'_>, payload: &(dyn std::any::Any + Send)) -> Raised {
     let message = payload
         .downcast_ref::<String>()
         .map(String::as_str)
@@ -107,25 +123,25 @@ pub(super) use type_error;
 
 /// An exception of one of Python's own classes.
 #[cold]
-pub(super) fn error<T: PyTypeInfo>(py: Python<'_>, message: fmt::Arguments<'_>) -> PyErr {
+pub(super) fn error<T: PyTypeInfo>(py: Python<'_>, message: fmt::Arguments<'_>) -> Raised {
     exception(&T::type_object(py), message)
 }
 
-fn exception(class: &Bound<'_, PyAny>, message: fmt::Arguments<'_>) -> PyErr {
+fn exception(class: &Bound<'_, PyAny>, message: fmt::Arguments<'_>) -> Raised {
     made(|| call(class, [&written(class.py(), message)?]))
 }
 
 /// The exception that `make` creates, or the error of `make`.
-fn made<'py>(make: impl FnOnce() -> PyResult<Bound<'py, PyAny>>) -> PyErr {
-    make().map_or_else(|error| error, PyErr::from_value)
+fn made<'py>(make: impl FnOnce() -> Result<Bound<'py, PyAny>>) -> Raised {
+    make().map_or_else(|error| error, |value| PyErr::from_value(value).into())
 }
 
 /// `message` as a Python string.
-fn written<'py>(py: Python<'py>, message: fmt::Arguments<'_>) -> PyResult<Bound<'py, PyAny>> {
+fn written<'py>(py: Python<'py>, message: fmt::Arguments<'_>) -> Result<Bound<'py, PyAny>> {
     let mut written = Text(String::new());
     match written.write_fmt(message) {
         Ok(()) => text(py, &written.0),
-        Err(_) => Err(made(|| py.get_type::<PyMemoryError>().call0())),
+        Err(_) => Err(made(|| Ok(py.get_type::<PyMemoryError>().call0()?))),
     }
 }
 
@@ -141,12 +157,14 @@ impl Write for Text {
 }
 
 /// The answer, or None if it was refused. Any other exception, such as that of an interrupt, is passed on.
-pub(super) fn answer<T>(py: Python<'_>, answer: PyResult<T>) -> PyResult<Option<T>> {
+pub(super) fn answer<T>(py: Python<'_>, answer: Result<T, impl Into<Raised>>) -> Result<Option<T>> {
     answer.map(Some).or_else(|error| {
+        let raised: Raised = error.into();
+        let error = &raised.0;
         let is_refused = error.is_instance_of::<PyTypeError>(py)
             || error.is_instance_of::<PyValueError>(py)
             || error.is_instance_of::<PyOverflowError>(py);
-        if is_refused { Ok(None) } else { Err(error) }
+        if is_refused { Ok(None) } else { Err(raised) }
     })
 }
 
@@ -157,13 +175,13 @@ pub(super) fn wrong_shape(
     must_have: fmt::Arguments<'_>,
     shape: &[usize],
     given: &[usize],
-) -> PyErr {
+) -> Raised {
     value_error!(py, "{must_have} {}, got {}", Shape(shape), Shape(given))
 }
 
 /// numpy.exceptions.AxisError
 #[cold]
-pub(super) fn axis_error(axis: &Bound<'_, PyAny>, ndim: usize) -> PyErr {
+pub(super) fn axis_error(axis: &Bound<'_, PyAny>, ndim: usize) -> Raised {
     let (py, known) = (axis.py(), Known::get());
     made(|| {
         let axis = read(&known.integer, axis, "axis")?;

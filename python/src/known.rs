@@ -5,6 +5,7 @@
 use super::arrays::check_fields;
 use super::call::warn;
 use super::dtype::STORAGES;
+use super::errors::Result;
 use super::objects::{call, refuse_subinterpreters};
 use pyo3::prelude::*;
 use pyo3::types::PyString;
@@ -15,7 +16,7 @@ static KNOWN: OnceLock<Known> = OnceLock::new();
 
 /// Initializes what must not be initialized while another thread forks, and warns of environment variables that are
 /// ignored. Starts no thread.
-pub(super) fn init(py: Python<'_>) -> PyResult<()> {
+pub(super) fn init(py: Python<'_>) -> Result<()> {
     refuse_subinterpreters(py)?;
     pool::init();
     let _ = Level::current();
@@ -43,7 +44,7 @@ macro_rules! known {
         }
 
         impl Known {
-            fn of(py: Python<'_>) -> PyResult<Self> {
+            fn of(py: Python<'_>) -> Result<Self> {
                 let found = |module: &str, name: &str| py.import(module)?.getattr(name);
                 let dtype = found("numpy", "dtype")?;
                 let dtype = |(storage, name)| Ok((dtype.call1((name,))?.unbind(), storage));
@@ -51,7 +52,7 @@ macro_rules! known {
                 Ok(Self {
                     $($object: found($object_of, $object_name)?.unbind(),)*
                     $($name: PyString::intern(py, stringify!($name).trim_start_matches("r#")).unbind(),)*
-                    dtypes: own.map(dtype).collect::<PyResult<_>>()?,
+                    dtypes: own.map(dtype).collect::<Result<_>>()?,
                     bfloat16: OnceLock::new(),
                 })
             }
@@ -100,7 +101,7 @@ impl Known {
     }
 
     /// Keeps the dtype of bfloat16 for [`Known::dtype_of`]: the one object that arrays of this type have.
-    pub(super) fn keep_bfloat16(&self, dtype: &Bound<'_, PyAny>) -> PyResult<()> {
+    pub(super) fn keep_bfloat16(&self, dtype: &Bound<'_, PyAny>) -> Result<()> {
         if self.bfloat16.get().is_none() {
             let dtype = dtype.getattr(&self.r#type)?;
             let _ = self.bfloat16.set(call(self.dtype_type.bind(dtype.py()), [&dtype])?.unbind());

@@ -59,6 +59,7 @@ use arrays::Array;
 use builtin::Native;
 use call::{Inputs, Output, guard};
 use dtype::requested;
+use errors::Result;
 use logits::Logits;
 use objects::{integer, text, tuple, tuple_of};
 use pyo3::prelude::*;
@@ -102,7 +103,7 @@ function!(
 fn activation<'py>(
     operation: Operation,
     [logits, axis, temperature, mask, dtype, out]: &Arguments<'_, 'py, 6>,
-) -> PyResult<Bound<'py, PyAny>> {
+) -> Result<Bound<'py, PyAny>> {
     if !is_one_axis(axis)? {
         return Ok(PyNotImplemented::get(axis.py()).to_owned().into_any());
     }
@@ -128,7 +129,7 @@ function!(
 #[inline(never)] // called from two places
 fn logsumexp_of<'py>(
     [logits, axis, temperature, mask, keepdims, out]: &Arguments<'_, 'py, 6>,
-) -> PyResult<Bound<'py, PyAny>> {
+) -> Result<Bound<'py, PyAny>> {
     let several = || Ok(PyNotImplemented::get(axis.py()).to_owned().into_any());
     if !is_one_axis(axis)? {
         return several();
@@ -149,7 +150,8 @@ fn logsumexp_of<'py>(
     logits.run(out.py(), |batch, run| batch.apply(Operation::LogSumExp, &mut lse, run))?;
     let lse = output.finish(out.py())?;
     // One row: a scalar, as from NumPy's own reductions.
-    if shape.is_empty() && out.is_none() { lse.get_item(tuple(out.py(), [])?) } else { Ok(lse) }
+    let is_scalar = shape.is_empty() && out.is_none();
+    Ok(if is_scalar { lse.get_item(tuple(out.py(), [])?)? } else { lse })
 }
 
 function!(
@@ -161,7 +163,7 @@ function!(
 
 fn terms<'py>(
     [logits, targets, prior, ignore_index, mask, temperature, axis]: &Arguments<'_, 'py, 7>,
-) -> PyResult<Bound<'py, PyTuple>> {
+) -> Result<Bound<'py, PyTuple>> {
     let py = logits.py();
     let mut logits = Logits::new(logits, axis)?;
     logits.read_options(temperature, mask)?;
@@ -247,6 +249,6 @@ mod _smoothxent {
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
-        super::known::init(module.py())
+        super::known::init(module.py()).map_err(|raised| *raised.0)
     }
 }

@@ -3,7 +3,7 @@
 use super::arguments::{self, integer};
 use super::arrays::{Array, broadcasts};
 use super::call::run;
-use super::errors::{Place, axis_error, value_error, wrong_shape};
+use super::errors::{Place, Result, axis_error, value_error, wrong_shape};
 use super::known::Known;
 use super::objects::{self, call, label, numbers};
 use pyo3::prelude::*;
@@ -24,7 +24,7 @@ pub(super) struct Logits<'py> {
 
 impl<'py> Logits<'py> {
     /// Logits with classes along a single axis, whose length may be 0.
-    pub(super) fn new(logits: &Bound<'py, PyAny>, axis: &Bound<'_, PyAny>) -> PyResult<Self> {
+    pub(super) fn new(logits: &Bound<'py, PyAny>, axis: &Bound<'_, PyAny>) -> Result<Self> {
         let given = integer(axis, "axis")?;
         let found = Array::find_logits(logits)?;
         let from_front = if given < 0 { given + found.ndim() as i128 } else { given };
@@ -35,7 +35,7 @@ impl<'py> Logits<'py> {
     }
 
     /// Logits with classes along the last axis; rows without classes are refused.
-    pub(super) fn last(logits: &Bound<'py, PyAny>) -> PyResult<Self> {
+    pub(super) fn last(logits: &Bound<'py, PyAny>) -> Result<Self> {
         let given = Self::new(logits, &label(logits.py(), -1)?)?;
         given.refuse_no_classes(logits.py())?;
         Ok(given)
@@ -47,7 +47,7 @@ impl<'py> Logits<'py> {
         &mut self,
         temperature: &Bound<'py, PyAny>,
         mask: &Bound<'py, PyAny>,
-    ) -> PyResult<()> {
+    ) -> Result<()> {
         self.refuse_no_classes(mask.py())?;
         self.temperature = arguments::temperature(temperature)?;
         if mask.is_none() {
@@ -62,7 +62,7 @@ impl<'py> Logits<'py> {
     }
 
     #[inline(always)]
-    fn refuse_no_classes(&self, py: Python<'_>) -> PyResult<()> {
+    fn refuse_no_classes(&self, py: Python<'_>) -> Result<()> {
         if self.lack_classes() {
             return Err(value_error!(
                 py,
@@ -100,7 +100,7 @@ impl<'py> Logits<'py> {
         &self,
         py: Python<'_>,
         body: impl FnMut(&Batch<'_>, &mut Run<'_>) -> Result<R, Error> + Send,
-    ) -> PyResult<R> {
+    ) -> Result<R> {
         self.run_on(py, self.array.bytes(), body)
     }
 
@@ -111,7 +111,7 @@ impl<'py> Logits<'py> {
         py: Python<'_>,
         bytes: usize,
         mut body: impl FnMut(&Batch<'_>, &mut Run<'_>) -> Result<R, Error> + Send,
-    ) -> PyResult<R> {
+    ) -> Result<R> {
         let (logits, temperature) = (self.array.rows(self.axis), self.temperature);
         let mut batch = Batch { logits, mask: None, temperature, compute: self.compute };
         if let Some(mask) = &self.mask {
@@ -129,7 +129,7 @@ impl<'py> Logits<'py> {
         ignore_index: Option<&i128>,
         class_weight: Option<&WeightValues>,
         place: &'p mut Targets<'a>,
-    ) -> PyResult<&'p Targets<'a>> {
+    ) -> Result<&'p Targets<'a>> {
         let (shape, given, axis) = (self.shape(), array.shape(), self.axis);
         let is_label = !array.storage().is_float();
         let left_out = if is_label { axis } else { shape.len() };
@@ -140,7 +140,7 @@ impl<'py> Logits<'py> {
             let kind = objects::dtype_name(Known::get().dtype_of(array.storage()).bind(py))?;
             let axis = objects::integer(py, axis)?;
             let error = call(Known::get().shape_error.bind(py), [&given, &kind, &shape, &axis])?;
-            return Err(PyErr::from_value(error));
+            return Err(PyErr::from_value(error).into());
         }
         let validate = |run: &mut Run<'_>| {
             if let (Targets::Labels(labels), true) = (&mut *place, is_label) {
@@ -157,7 +157,7 @@ impl<'py> Logits<'py> {
     }
 
     /// The array of a prior, whose shape is checked against the logits.
-    pub(super) fn prior_array<'p>(&self, prior: &Bound<'p, PyAny>) -> PyResult<Array<'p>> {
+    pub(super) fn prior_array<'p>(&self, prior: &Bound<'p, PyAny>) -> Result<Array<'p>> {
         let py = prior.py();
         let array = Array::real(prior, "prior")?;
         let (shape, given) = (self.shape(), array.shape());
@@ -174,7 +174,7 @@ impl<'py> Logits<'py> {
     }
 
     /// The checked prior.
-    pub(super) fn prior<'a>(&self, py: Python<'_>, array: &'a Array<'_>) -> PyResult<Prior<'a>> {
+    pub(super) fn prior<'a>(&self, py: Python<'_>, array: &'a Array<'_>) -> Result<Prior<'a>> {
         let given = array.shape();
         // A prior with one axis is that of all rows, whichever axis their classes are along.
         let (shape, axis) = if given.len() == 1 { (given, 0) } else { (self.shape(), self.axis) };
@@ -187,14 +187,14 @@ impl<'py> Logits<'py> {
     }
 
     /// c, one weight for each class.
-    pub(super) fn class_weight(&self, obj: &Bound<'_, PyAny>) -> PyResult<WeightValues> {
+    pub(super) fn class_weight(&self, obj: &Bound<'_, PyAny>) -> Result<WeightValues> {
         let array = Array::real_of_shape(obj, "class_weight", &[self.classes()])?;
         let elements = array.elements(array.shape());
         run(obj.py(), array.bytes(), None, |run| read_weights(&elements, "class_weight", run))
     }
 
     /// s, one weight for each row.
-    pub(super) fn sample_weight(&self, obj: &Bound<'_, PyAny>) -> PyResult<WeightValues> {
+    pub(super) fn sample_weight(&self, obj: &Bound<'_, PyAny>) -> Result<WeightValues> {
         let array = Array::real(obj, "sample_weight")?;
         let (given, shape) = (array.shape(), self.row_shape());
         if !broadcasts(given, &shape) {

@@ -3,7 +3,7 @@
 use super::arguments;
 use super::arrays::Array;
 use super::call::{Inputs, Output};
-use super::errors::value_error;
+use super::errors::{Result, value_error};
 use super::logits::Logits;
 use super::objects::{float, new_tuple, put, tuple};
 use super::{Argument, Arguments};
@@ -44,14 +44,14 @@ struct Besides<'a, 'py> {
 type Arrays<'py> = [Option<Bound<'py, PyAny>>; 2];
 
 /// The loss alone.
-pub(super) fn value<'py>(given: &Arguments<'_, 'py, 14>) -> PyResult<Bound<'py, PyAny>> {
+pub(super) fn value<'py>(given: &Arguments<'_, 'py, 14>) -> Result<Bound<'py, PyAny>> {
     Ok(evaluate(given, Besides::default())?.0)
 }
 
 /// The loss and its gradient, which is written to `grad_out` if that is given.
 pub(super) fn value_and_grad<'py>(
     [given @ .., grad_out]: &Arguments<'_, 'py, 15>,
-) -> PyResult<Bound<'py, PyTuple>> {
+) -> Result<Bound<'py, PyTuple>> {
     let result = new_tuple(grad_out.py(), 2)?; // before anything is written
     let besides = Besides { grad_out: Some(grad_out), ..Besides::default() };
     let (loss, [grad, _]) = evaluate(given, besides)?;
@@ -64,7 +64,7 @@ pub(super) fn value_and_grad<'py>(
 /// `out` is None; it is also passed as the output for the gradient.
 fn grad_and_hess<'py>(
     [given @ .., factor]: &Arguments<'_, 'py, 15>,
-) -> PyResult<Bound<'py, PyTuple>> {
+) -> Result<Bound<'py, PyTuple>> {
     let factor = Some(arguments::number(factor, "factor")?);
     let besides = Besides { grad_out: given.last().map(|out| &**out), factor, row_losses: false };
     let (_, arrays) = evaluate(given, besides)?;
@@ -72,7 +72,7 @@ fn grad_and_hess<'py>(
 }
 
 /// The losses of rows as they are for the sum: not rounded to the type of the rows.
-fn row_losses<'py>(given: &Arguments<'_, 'py, 14>) -> PyResult<Bound<'py, PyAny>> {
+fn row_losses<'py>(given: &Arguments<'_, 'py, 14>) -> Result<Bound<'py, PyAny>> {
     Ok(evaluate(given, Besides { row_losses: true, ..Besides::default() })?.0)
 }
 
@@ -95,7 +95,7 @@ fn evaluate<'py>(
         out,
     ]: &Arguments<'_, 'py, 14>,
     Besides { grad_out, factor, row_losses }: Besides<'_, 'py>,
-) -> PyResult<(Bound<'py, PyAny>, Arrays<'py>)> {
+) -> Result<(Bound<'py, PyAny>, Arrays<'py>)> {
     let py = out.py();
     hold!(logits = Logits::new(logits, axis));
     logits.read_options(temperature, mask)?;

@@ -5,6 +5,7 @@
     reason = "a home of unsafe: what the interpreter returns as NULL is an error"
 )]
 
+use super::errors::{Raised, Result};
 use super::known::Known;
 use pyo3::exceptions::PyImportError;
 use pyo3::ffi::{self, PyObject};
@@ -27,30 +28,30 @@ macro_rules! new {
             if object.is_null() && ffi::PyErr_Occurred().is_null() {
                 ffi::PyErr_NoMemory();
             }
-            Bound::from_owned_ptr_or_err($py, object)
+            Bound::from_owned_ptr_or_err($py, object).map_err(Raised::from)
         }
     };
 }
 
 /// Refuses subinterpreters: a call would attach to the main interpreter and wait for a lock that its own thread holds.
-pub(super) fn refuse_subinterpreters(_py: Python<'_>) -> PyResult<()> {
+pub(super) fn refuse_subinterpreters(_py: Python<'_>) -> Result<()> {
     // SAFETY: the interpreter is attached (`_py`).
     match unsafe { ffi::PyInterpreterState_GetID(ffi::PyInterpreterState_Get()) } {
         0 => Ok(()),
-        _ => Err(PyImportError::new_err("smoothxent cannot be used in a subinterpreter")),
+        _ => Err(PyImportError::new_err("smoothxent cannot be used in a subinterpreter").into()),
     }
 }
 
-pub(super) fn text<'py>(py: Python<'py>, text: &str) -> PyResult<Bound<'py, PyAny>> {
+pub(super) fn text<'py>(py: Python<'py>, text: &str) -> Result<Bound<'py, PyAny>> {
     let (start, len) = (text.as_ptr().cast(), text.len().cast_signed());
     new!(py, ffi::PyUnicode_FromStringAndSize(start, len))
 }
 
-pub(super) fn float(py: Python<'_>, value: f64) -> PyResult<Bound<'_, PyAny>> {
+pub(super) fn float(py: Python<'_>, value: f64) -> Result<Bound<'_, PyAny>> {
     new!(py, ffi::PyFloat_FromDouble(value))
 }
 
-pub(super) fn integer(py: Python<'_>, value: usize) -> PyResult<Bound<'_, PyAny>> {
+pub(super) fn integer(py: Python<'_>, value: usize) -> Result<Bound<'_, PyAny>> {
     new!(py, ffi::PyLong_FromSize_t(value))
 }
 
@@ -68,7 +69,7 @@ pub(super) fn int(obj: &Bound<'_, PyAny>) -> Option<i64> {
 }
 
 /// A number that an integer type of NumPy holds.
-pub(super) fn label(py: Python<'_>, value: i128) -> PyResult<Bound<'_, PyAny>> {
+pub(super) fn label(py: Python<'_>, value: i128) -> Result<Bound<'_, PyAny>> {
     match i64::try_from(value) {
         Ok(value) => new!(py, ffi::PyLong_FromLongLong(value)),
         Err(_) => {
@@ -80,15 +81,15 @@ pub(super) fn label(py: Python<'_>, value: i128) -> PyResult<Bound<'_, PyAny>> {
 pub(super) fn tuple<'py, const N: usize>(
     py: Python<'py>,
     items: [Bound<'py, PyAny>; N],
-) -> PyResult<Bound<'py, PyTuple>> {
+) -> Result<Bound<'py, PyTuple>> {
     tuple_of(py, items.into_iter().map(Ok))
 }
 
 /// A tuple of as many items as the iterator says it has.
 pub(super) fn tuple_of<'py>(
     py: Python<'py>,
-    items: impl ExactSizeIterator<Item = PyResult<Bound<'py, PyAny>>>,
-) -> PyResult<Bound<'py, PyTuple>> {
+    items: impl ExactSizeIterator<Item = Result<Bound<'py, PyAny>>>,
+) -> Result<Bound<'py, PyTuple>> {
     let tuple = new_tuple(py, items.len())?;
     for (place, item) in (0..).zip(items) {
         put(&tuple, place, item?);
@@ -97,7 +98,7 @@ pub(super) fn tuple_of<'py>(
 }
 
 /// A tuple to be filled by [`put`].
-pub(super) fn new_tuple(py: Python<'_>, len: usize) -> PyResult<Bound<'_, PyTuple>> {
+pub(super) fn new_tuple(py: Python<'_>, len: usize) -> Result<Bound<'_, PyTuple>> {
     Ok(new!(py, ffi::PyTuple_New(len.cast_signed()))?.cast_into()?)
 }
 
@@ -109,12 +110,12 @@ pub(super) fn put<'py>(tuple: &Bound<'py, PyTuple>, place: isize, item: Bound<'p
     assert_eq!(outcome, 0, "a place of a new tuple");
 }
 
-pub(super) fn dict(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
+pub(super) fn dict(py: Python<'_>) -> Result<Bound<'_, PyDict>> {
     Ok(py.get_type::<PyDict>().call0()?.cast_into()?)
 }
 
 /// `numbers` as Python writes a shape or an index.
-pub(super) fn numbers<'py>(py: Python<'py>, numbers: &[usize]) -> PyResult<Bound<'py, PyAny>> {
+pub(super) fn numbers<'py>(py: Python<'py>, numbers: &[usize]) -> Result<Bound<'py, PyAny>> {
     Ok(tuple_of(py, numbers.iter().map(|number| integer(py, *number)))?.into_any())
 }
 
@@ -139,7 +140,7 @@ pub(super) fn call_with<'py>(
     function: &Bound<'py, PyAny>,
     arguments: &Bound<'py, PyTuple>,
     keywords: Option<&Bound<'py, PyDict>>,
-) -> PyResult<Bound<'py, PyAny>> {
+) -> Result<Bound<'py, PyAny>> {
     type Object = *mut PyObject;
     type Declared = unsafe extern "C" fn(Object, Object, Object) -> Object;
     type Unwinding = unsafe extern "C-unwind" fn(Object, Object, Object) -> Object;
@@ -159,17 +160,17 @@ pub(super) fn call_with<'py>(
 pub(super) fn call<'py, const N: usize>(
     function: &Bound<'py, PyAny>,
     arguments: [&Bound<'py, PyAny>; N],
-) -> PyResult<Bound<'py, PyAny>> {
+) -> Result<Bound<'py, PyAny>> {
     call_with(function, &tuple(function.py(), arguments.map(Clone::clone))?, None)
 }
 
 /// `repr(object)`
-pub(super) fn repr<'py>(object: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+pub(super) fn repr<'py>(object: &Bound<'py, PyAny>) -> Result<Bound<'py, PyAny>> {
     call(Known::get().repr.bind(object.py()), [object])
 }
 
 /// `str(dtype)`
-pub(super) fn dtype_name<'py>(dtype: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+pub(super) fn dtype_name<'py>(dtype: &Bound<'py, PyAny>) -> Result<Bound<'py, PyAny>> {
     call(dtype.py().get_type::<PyString>().as_any(), [dtype])
 }
 
@@ -178,7 +179,7 @@ pub(super) fn read<'py>(
     function: &Py<PyAny>,
     argument: &Bound<'py, PyAny>,
     name: &str,
-) -> PyResult<Bound<'py, PyAny>> {
+) -> Result<Bound<'py, PyAny>> {
     let py = argument.py();
     call(function.bind(py), [argument, &text(py, name)?])
 }

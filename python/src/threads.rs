@@ -3,7 +3,7 @@
 use super::Argument;
 use super::arguments::integer;
 use super::call::guard;
-use super::errors::value_error;
+use super::errors::{Result, value_error};
 use super::known::Known;
 use super::objects::{self, call};
 use pyo3::prelude::*;
@@ -15,7 +15,7 @@ use std::sync::OnceLock;
 static IN_CONTEXT: OnceLock<Py<PyAny>> = OnceLock::new();
 
 /// The largest number of threads that a call from here may use, and what set it.
-pub(super) fn width(py: Python<'_>) -> PyResult<(usize, &'static str)> {
+pub(super) fn width(py: Python<'_>) -> Result<(usize, &'static str)> {
     if let Some(variable) = IN_CONTEXT.get() {
         let n = variable.bind(py).call_method0(&Known::get().get)?;
         if !n.is_none() {
@@ -51,7 +51,7 @@ pub(super) fn _enter_num_threads<'py>(
     })
 }
 
-fn at_least_one(n: Argument<'_, '_>) -> PyResult<usize> {
+fn at_least_one(n: Argument<'_, '_>) -> Result<usize> {
     let given = integer(n, "n")?;
     if given < 1 {
         return Err(value_error!(n.py(), "n must be at least 1, got {given}"));

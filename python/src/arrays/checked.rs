@@ -2,7 +2,7 @@
 
 use super::{Array, dtype_of, ndim_of};
 use crate::dtype::{self, storage_of};
-use crate::errors::{type_error, value_error, wrong_shape};
+use crate::errors::{Result, type_error, value_error, wrong_shape};
 use crate::known::Known;
 use crate::objects::{call, read};
 use pyo3::prelude::*;
@@ -14,7 +14,7 @@ fn is_exact_ndarray(known: &Known, obj: &Bound<'_, PyAny>) -> bool {
 }
 
 /// The element type of an ndarray; None if it is not a number in native byte order, or if `obj` is no exact ndarray.
-fn storage_in(obj: &Bound<'_, PyAny>) -> PyResult<Option<Storage>> {
+fn storage_in(obj: &Bound<'_, PyAny>) -> Result<Option<Storage>> {
     if !is_exact_ndarray(Known::get(), obj) {
         return Ok(None);
     }
@@ -51,7 +51,7 @@ fn find_like<'py>(
     name: &str,
     converter: &Py<PyAny>,
     are_such: fn(Storage) -> bool,
-) -> PyResult<Found<'py>> {
+) -> Result<Found<'py>> {
     if let Some(own) = storage_in(obj)?.filter(|own| are_such(*own)) {
         return Ok(Found(obj.clone(), own));
     }
@@ -64,7 +64,7 @@ fn find_like<'py>(
 
 impl<'py> Array<'py> {
     /// A new C-contiguous array.
-    pub(crate) fn empty(py: Python<'py>, shape: &[usize], storage: Storage) -> PyResult<Self> {
+    pub(crate) fn empty(py: Python<'py>, shape: &[usize], storage: Storage) -> Result<Self> {
         let object = dtype::empty(py, shape, storage)?;
         match storage_in(&object)? {
             Some(storage) => Ok(Self::view(object, storage)),
@@ -74,12 +74,12 @@ impl<'py> Array<'py> {
 
     /// Logits.
     #[inline(always)]
-    pub(crate) fn find_logits(obj: &Bound<'py, PyAny>) -> PyResult<Found<'py>> {
+    pub(crate) fn find_logits(obj: &Bound<'py, PyAny>) -> Result<Found<'py>> {
         Self::find(obj, "logits", |known| &known.as_logits, Storage::is_float)
     }
 
     /// Real numbers.
-    pub(crate) fn real(obj: &Bound<'py, PyAny>, name: &str) -> PyResult<Self> {
+    pub(crate) fn real(obj: &Bound<'py, PyAny>, name: &str) -> Result<Self> {
         Ok(Self::find(obj, name, |known| &known.as_real, Storage::is_float)?.view())
     }
 
@@ -88,7 +88,7 @@ impl<'py> Array<'py> {
         obj: &Bound<'py, PyAny>,
         name: &str,
         shape: &[usize],
-    ) -> PyResult<Self> {
+    ) -> Result<Self> {
         let array = Self::real(obj, name)?;
         if array.shape() == shape {
             return Ok(array);
@@ -97,19 +97,19 @@ impl<'py> Array<'py> {
     }
 
     /// Labels or probabilities.
-    pub(crate) fn targets(obj: &Bound<'py, PyAny>) -> PyResult<Self> {
+    pub(crate) fn targets(obj: &Bound<'py, PyAny>) -> Result<Self> {
         let are_such = |storage| storage != Storage::Bool;
         Ok(Self::find(obj, "targets", |known| &known.as_targets, are_such)?.view())
     }
 
     /// Classes, or other arrays that are viewed as integers.
-    pub(crate) fn integers(obj: &Bound<'py, PyAny>, name: &str) -> PyResult<Self> {
+    pub(crate) fn integers(obj: &Bound<'py, PyAny>, name: &str) -> Result<Self> {
         let is_integer = |storage: Storage| !storage.is_float() && storage != Storage::Bool;
         Ok(Self::find(obj, name, |known| &known.as_indices, is_integer)?.view())
     }
 
     /// Booleans.
-    pub(crate) fn mask(obj: &Bound<'py, PyAny>) -> PyResult<Self> {
+    pub(crate) fn mask(obj: &Bound<'py, PyAny>) -> Result<Self> {
         Ok(Self::find(obj, "where", |known| &known.as_mask, |storage| storage == Storage::Bool)?
             .view())
     }
@@ -117,7 +117,7 @@ impl<'py> Array<'py> {
     /// An output: an ndarray or a tensor of a floating type that the core can write. [`Array::refuse_output`] checks
     /// its view.
     #[inline(always)]
-    pub(crate) fn find_output(obj: &Bound<'py, PyAny>, name: &str) -> PyResult<Found<'py>> {
+    pub(crate) fn find_output(obj: &Bound<'py, PyAny>, name: &str) -> Result<Found<'py>> {
         Self::find(obj, name, |known| &known.as_output, Storage::is_float)
     }
 
@@ -129,7 +129,7 @@ impl<'py> Array<'py> {
         name: &str,
         converter: fn(&Known) -> &Py<PyAny>,
         are_such: fn(Storage) -> bool,
-    ) -> PyResult<Found<'py>> {
+    ) -> Result<Found<'py>> {
         let known = Known::get();
         let own =
             if is_exact_ndarray(known, obj) { known.storage_of(&dtype_of(obj)) } else { None };
@@ -141,12 +141,7 @@ impl<'py> Array<'py> {
 
     /// Refuses an output that is not of `shape`, read-only, or overlaps itself.
     #[inline(always)]
-    pub(crate) fn refuse_output(
-        &self,
-        py: Python<'py>,
-        name: &str,
-        shape: &[usize],
-    ) -> PyResult<()> {
+    pub(crate) fn refuse_output(&self, py: Python<'py>, name: &str, shape: &[usize]) -> Result<()> {
         // The shape of the array itself, since a subclass may override the attribute. One by one: vector loads of
         // lengths would wait for the stores of these lengths.
         if self.shape().iter().ne(shape) {
@@ -160,17 +155,17 @@ impl<'py> Array<'py> {
     }
 
     /// Do elements of the two arrays share memory?
-    pub(crate) fn shares_memory(&self, py: Python<'py>, other: &Array<'py>) -> PyResult<bool> {
+    pub(crate) fn shares_memory(&self, py: Python<'py>, other: &Array<'py>) -> Result<bool> {
         if !self.may_overlap(other) {
             return Ok(false);
         }
         let arrays = [&self.object(py), &other.object(py)];
-        call(Known::get().share_memory.bind(py), arrays)?.is_truthy()
+        Ok(call(Known::get().share_memory.bind(py), arrays)?.is_truthy()?)
     }
 
     /// Refuses an array in which two elements share memory.
     #[inline]
-    pub(crate) fn refuse_overlap(&self, py: Python<'py>, name: &str) -> PyResult<()> {
+    pub(crate) fn refuse_overlap(&self, py: Python<'py>, name: &str) -> Result<()> {
         if self.is_contiguous || self.steps_over() {
             return Ok(());
         }
