@@ -15,8 +15,8 @@ use std::result;
 /// The result of a step of a call.
 pub(super) type Result<T, E = Raised> = result::Result<T, E>;
 
-/// An exception in a box. Each step of a call would otherwise move a large value, and the code for that
-/// would lie between the steps, in the way of calls that raise none.
+/// An exception in a box. Each step of a call would otherwise move a large value, and the code for that would lie between
+/// the steps, in the way of calls that raise none.
 pub(super) struct Raised(pub(super) Box<PyErr>);
 
 impl<E: Into<PyErr>> From<E> for Raised {
@@ -46,7 +46,8 @@ pub(super) struct Place<'a> {
 }
 
 impl Place<'_> {
-    /// Converts the index of an error, `[row]` or `[row, class]`, where the class may be [`Error::ALL`], to an index into the array.
+    /// Converts the index of an error, `[row]` or `[row, class]`, to an index into the array. The class may be
+    /// [`Error::ALL`].
     #[cold]
     pub(super) fn translate(&self, error: &mut Error) {
         match error {

@@ -254,7 +254,7 @@ pub(super) fn kept_masses(
     run.read_rows(mask, read, |row, (kept, mass): (_, ExactSum)| finish(row, kept, mass.value()))
 }
 
-/// u·c and its sum, which are the same for all rows.
+/// u·c, which is the same for all rows, and its sum, or 0 without class weights.
 ///
 /// # Errors
 /// [`Error::OutOfMemory`], or the error of `run.checkpoint`.

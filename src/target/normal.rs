@@ -90,7 +90,7 @@ enum Smooth<'a, F> {
     Absent,
     /// It is 1/K.
     Ones,
-    /// The same for all rows, and its sum.
+    /// The same for all rows, and its sum, which is read only with class weights.
     Shared(Vec<F>, f64),
     /// In the rows of the prior, which are read in place.
     Rows(&'a Rows<'a>),
