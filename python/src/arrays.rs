@@ -190,10 +190,18 @@ impl<'py> Array<'py> {
         self.rows_of(axis, self.broadcast_axes(shape))
     }
 
-    /// Every element as a row of one class, in C order, after broadcasting to `shape`.
-    pub(super) fn elements(&self, shape: &[usize]) -> Rows<'_> {
-        let one = [(1, self.storage.size().cast_signed())];
-        self.rows_of(shape.len(), self.broadcast_axes(shape).chain(one))
+    /// Every element as a row of one class, in C order.
+    pub(super) fn elements(&self) -> Rows<'_> {
+        let one = (1, self.storage.size().cast_signed());
+        // SAFETY: as in `rows_of`.
+        unsafe { Rows::from_raw(self.start, self.storage(), one, self.axes()) }
+    }
+
+    /// The same after broadcasting to `shape`.
+    pub(super) fn elements_broadcast(&self, shape: &[usize]) -> Rows<'_> {
+        let one = (1, self.storage.size().cast_signed());
+        // SAFETY: as in `rows_of`.
+        unsafe { Rows::from_raw(self.start, self.storage(), one, self.broadcast_axes(shape)) }
     }
 
     /// Lengths and strides after broadcasting to `shape`.

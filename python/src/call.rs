@@ -114,7 +114,7 @@ impl<'py> Output<'py> {
         let Self { array, wanted, object, .. } = self;
         if let Some(wanted) = wanted {
             let (from, mut to) = match array.shape().len() {
-                0 => (array.elements(&[]), wanted.elements_mut()),
+                0 => (array.elements(), wanted.elements_mut()),
                 axes => (array.rows(axes - 1), wanted.rows_mut(axes - 1)),
             };
             run_silently(py, array.bytes(), None, &mut |run| copy(&from, &mut to, run))?;

@@ -57,7 +57,7 @@ fn at_indices<'py>(
     }
     let mut labels = Labels::default();
     let no_axis = Place { shape: given, axis: given.len(), own: given };
-    let elements = indices.elements(given);
+    let elements = indices.elements();
     run(py, indices.bytes(), Some(&no_axis), |run| {
         read_labels(&elements, "indices", logits.classes(), None, &mut labels, run)
     })?;

@@ -144,7 +144,7 @@ impl<'py> Logits<'py> {
         }
         let validate = |run: &mut Run<'_>| {
             if let (Targets::Labels(labels), true) = (&mut *place, is_label) {
-                let elements = array.elements(given);
+                let elements = array.elements();
                 let ignored = ignore_index.copied();
                 return read_labels(&elements, "targets", self.classes(), ignored, labels, run);
             }
@@ -189,7 +189,7 @@ impl<'py> Logits<'py> {
     /// c, one weight for each class.
     pub(super) fn class_weight(&self, obj: &Bound<'_, PyAny>) -> Result<WeightValues> {
         let array = Array::real_of_shape(obj, "class_weight", &[self.classes()])?;
-        let elements = array.elements(array.shape());
+        let elements = array.elements();
         run(obj.py(), array.bytes(), None, |run| read_weights(&elements, "class_weight", run))
     }
 
@@ -202,7 +202,7 @@ impl<'py> Logits<'py> {
                 format_args!("sample_weight must be broadcastable to the rows, of shape");
             return Err(wrong_shape(obj.py(), must_have, &shape, given));
         }
-        let elements = array.elements(&shape);
+        let elements = array.elements_broadcast(&shape);
         let place = Place { shape: self.shape(), axis: self.axis, own: given };
         let bytes = elements.rows() * size_of::<f64>();
         run(obj.py(), bytes, Some(&place), |run| read_weights(&elements, "sample_weight", run))
