@@ -191,7 +191,7 @@ impl CrossEntropy<'_> {
             &*losses
         });
         let kept = match mask {
-            None => None,
+            None => None, // the most frequent case: nothing is copied
             Some(mask) => Some(kept_masses(mask, self.targets, &self.terms, run)?),
         };
         let (targets, LossTerms { class_weight, sample_weight, .. }) = (self.targets, self.terms);

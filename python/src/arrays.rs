@@ -192,16 +192,18 @@ impl<'py> Array<'py> {
 
     /// Every element as a row of one class, in C order.
     pub(super) fn elements(&self) -> Rows<'_> {
-        let one = (1, self.storage.size().cast_signed());
-        // SAFETY: as in `rows_of`.
-        unsafe { Rows::from_raw(self.start, self.storage(), one, self.axes()) }
+        self.elements_of(self.axes())
     }
 
     /// The same after broadcasting to `shape`.
     pub(super) fn elements_broadcast(&self, shape: &[usize]) -> Rows<'_> {
+        self.elements_of(self.broadcast_axes(shape))
+    }
+
+    fn elements_of(&self, axes: impl Iterator<Item = (usize, isize)>) -> Rows<'_> {
         let one = (1, self.storage.size().cast_signed());
         // SAFETY: as in `rows_of`.
-        unsafe { Rows::from_raw(self.start, self.storage(), one, self.broadcast_axes(shape)) }
+        unsafe { Rows::from_raw(self.start, self.storage(), one, axes) }
     }
 
     /// Lengths and strides after broadcasting to `shape`.

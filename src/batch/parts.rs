@@ -178,10 +178,7 @@ impl Run<'_> {
                     if let Some(run) = &mut polled {
                         run.poll(size_of_val(values))?;
                     }
-                    let at_once = if rows.are_one() { values.len() } else { len };
-                    for (row, values) in (first..).zip(values.chunks_mut(at_once.max(1))) {
-                        rows.gather_for(level, row, start, values);
-                    }
+                    rows.gather_rows(level, (first, start), len, values);
                     read((first, start), values, &mut state, results)?;
                 }
             }

@@ -20,7 +20,8 @@ pub(crate) struct Workspace<F: Float> {
 const MOST_KEPT: usize = 1 << 22;
 
 impl<F: Float> Workspace<F> {
-    /// A workspace for slices of `len` elements, which [`Workspace::reserve`] makes.
+    /// A workspace for slices of `len` elements, which [`Workspace::reserve`] makes: it can fail, and a workspace in a
+    /// `Result` would be copied.
     pub(crate) fn new(len: usize) -> Self {
         // If another thread held a lock when this process was forked, it stays locked: the next one is taken.
         let kept = F::kept().iter().find_map(try_lock);

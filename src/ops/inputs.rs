@@ -198,10 +198,7 @@ pub fn read_weights(
     let (mut values, mut largest) = (run.defaults(elements.rows())?, 0.0_f64);
     let level = run.level;
     let copy = |first: usize, weights: &mut [f64]| {
-        let at_once = if elements.are_one() { weights.len() } else { 1 };
-        for (row, weights) in (first..).zip(weights.chunks_mut(at_once)) {
-            elements.gather_for(level, row, 0, weights);
-        }
+        elements.gather_rows(level, (first, 0), 1, weights);
         check_entries(level, name, weights, |k| vec![first + k])?;
         Ok(weights.iter().copied().fold(0.0, f64::max))
     };

@@ -61,7 +61,7 @@ impl Level {
         self,
         sum: &mut ExactSum,
         count: usize,
-        fill: impl Fn(usize, &mut [f64]),
+        mut fill: impl FnMut(usize, &mut [f64]),
     ) {
         for first in (0..count).step_by(TERMS) {
             let terms = &mut [0.0; TERMS][..TERMS.min(count - first)];

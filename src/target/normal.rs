@@ -189,7 +189,7 @@ impl<'a, F: Float> SmoothedTargets<'a, F> {
     pub(crate) fn labels_alone(&self) -> Option<(&Labels, RowTarget<'_, F>)> {
         let LossTerms { class_weight, sample_weight, label_smoothing, .. } = *self.terms;
         let is_alone = class_weight.is_none() && sample_weight.is_none();
-        let (labels, target) = is_alone.then(|| self.labels()).flatten()?;
+        let (labels, target) = self.labels().filter(|_| is_alone)?;
         Some((labels, RowTarget { spike: 1.0 - label_smoothing, ..target }))
     }
 

@@ -37,10 +37,10 @@ impl<F: Float> Scratch<'_, F> {
     ) -> WeightKind {
         self.is_mixed = false;
         self.tiles[0].labels.fill(F::from_f64(-1.0));
-        if let (Some((labels, row)), Some(kind)) = (targets.rows.labels(), self.weight_kind) {
+        if let Some((labels, row)) = targets.rows.labels() {
             let labels = &labels.classes()[first..][..count];
             self.weighted_labels(targets.rows, (labels, first), row, is_read);
-            return kind;
+            return WeightKind::of(&row.weights);
         }
         let (job, target) = (self.plan.job, &mut *self.target);
         let (panel, classes) = (&job.panel, job.panel.logits.classes());

@@ -19,6 +19,20 @@ impl Rows<'_> {
         level.compiled(inlined!(|| self.gather_part(Fallback::new(), row, class, target)));
     }
 
+    /// The same for `len` classes of each row from row `first` and class `class` on, one row after another.
+    pub(crate) fn gather_rows(
+        &self,
+        level: Level,
+        (first, class): (usize, usize),
+        len: usize,
+        target: &mut [f64],
+    ) {
+        let at_once = if self.are_one() { target.len() } else { len };
+        for (row, target) in (first..).zip(target.chunks_mut(at_once.max(1))) {
+            self.gather_for(level, row, class, target);
+        }
+    }
+
     /// The same with the vectors of a level, in a separate function.
     pub(crate) fn gather<V: Vector, F: Float>(
         &self,

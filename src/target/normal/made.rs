@@ -151,16 +151,14 @@ impl LossTerms<'_> {
             return 0.0;
         }
         let mut sum = ExactSum::default();
-        for (start, w) in (start..).step_by(PART).zip(w.chunks_mut(PART)) {
-            let u = &mut Aligned([0.0; PART]).0[..w.len()];
-            self.prior.copy(0, start, u);
-            self.weigh(start, u);
-            for (w, u) in w.iter_mut().zip(&mut *u) {
+        level.add_terms(&mut sum, w.len(), |first, u| {
+            self.prior.copy(0, start + first, u);
+            self.weigh(start + first, u);
+            for (w, u) in w[first..].iter_mut().zip(u) {
                 *w = positive(*u);
                 *u = w.to_f64();
             }
-            level.add_exactly(&mut sum, u);
-        }
+        });
         sum.value()
     }
 }
