@@ -26,6 +26,10 @@ const BYTES_PER_BLOCK: usize = 1 << 17;
 const CACHED_BYTES: usize = 1 << 25;
 /// The same if there are outputs of the same size.
 const CACHED_BYTES_OF_EACH: usize = CACHED_BYTES / 4 * 3;
+/// The same for tiles. They write their outputs in one sweep soon after they read the logits, so the loads of the old
+/// outputs that ordinary stores need take longer than the rest (Zen 5, logits and outputs of 16 MB each in a
+/// last-level cache of 32 MB: streaming stores take 0.58 to 0.75 of the time, in rows 1.05 to 1.2).
+const CACHED_BYTES_IN_TILES: usize = CACHED_BYTES / 8 * 3;
 /// If there are more bytes of logits, they are not in a second-level cache, and rows prefetch them. Tiles read
 /// memory in order, which the prefetcher of the processor recognizes within a page; so they prefetch logits
 /// only if these come from main memory.
@@ -114,9 +118,9 @@ impl<'p, F: Float> Plan<'p, F> {
         let threads = most_threads_of_rows.min(threads);
         let is_near = bytes <= NEAR_BYTES;
         let same = job.same();
-        // f32 rows with some more classes than tiles are meant for may use tiles too. Within the second-level cache
-        // that takes as little as half of the time (256 rows of 65 classes); from 128 classes on it takes longer. It is
-        // not done for rows that are masked, or whose targets differ in more than the label.
+        // f32 rows with some more classes than tiles are meant for may use tiles too. That takes as little as half of
+        // the time (256 rows of 65 classes; 4096 of 100: 0.6 to 0.75); from 128 classes on it takes longer. It is not
+        // done for rows that are masked, or whose targets differ in more than the label.
         let may_be_in_tiles = size_of::<F>() == size_of::<f32>()
             && panel.mask.is_none()
             && (job.targets.is_none() || same.is_some());
@@ -124,7 +128,7 @@ impl<'p, F: Float> Plan<'p, F> {
         let path = if is_chunk {
             Path::Chunk
         } else if classes <= MOST_CLASSES
-            || classes <= MOST_IN_TILES && is_near && rows >= 2 * lanes && may_be_in_tiles
+            || classes <= MOST_IN_TILES && rows >= 2 * lanes && may_be_in_tiles
         {
             Path::Tiles
         } else if classes <= SEGMENT {
@@ -138,7 +142,12 @@ impl<'p, F: Float> Plan<'p, F> {
             Path::LongRows
         };
         let has_outputs = panel.output.is_some() && !panel.is_in_place();
-        let is_far = bytes >= if has_outputs { CACHED_BYTES_OF_EACH } else { CACHED_BYTES };
+        let cached_bytes = match path {
+            Path::Tiles => CACHED_BYTES_IN_TILES,
+            _ if has_outputs => CACHED_BYTES_OF_EACH,
+            _ => CACHED_BYTES,
+        };
+        let is_far = bytes >= cached_bytes;
         let streams = is_far && has_outputs && panel.output.is_some_and(|out| out.is_streamed);
         let keeps = job.operation.keeps();
         let lies_across_lines = row_bytes <= SHORT_ROW && !row_bytes.is_multiple_of(LINE);
