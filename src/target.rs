@@ -15,7 +15,7 @@
 
 mod normal;
 
-pub(crate) use normal::{PART, RowTarget, SmoothedTargets, Weights, fill_masked, positive};
+pub(crate) use normal::{RowTarget, SmoothedTargets, Weights, fill_masked, positive};
 
 use crate::math::{Real, count};
 use crate::simd::{Outer, Rows};

@@ -9,7 +9,6 @@ use crate::math::RunningSum;
 use crate::pool::lock;
 use crate::simd::{ExactSum, MOST_LANES, Rows};
 use std::array::from_fn;
-use std::mem::take;
 use std::ops::Range;
 use std::sync::Mutex;
 
@@ -26,6 +25,10 @@ pub(crate) const TERMS_PER_PART: usize = 1 << 14;
 pub(crate) const SUMS_PER_PART: usize = 50;
 /// Rows of more numbers are read with polls for signals in between.
 const LONG_ROW: usize = 1 << 20;
+/// Numbers of rows in a part that one thread reads: some 20 µs. The work that does not depend on the number of classes
+/// counts as some more.
+const READ_PER_PART: usize = 1 << 17;
+const READ_PER_ROW: usize = 32;
 /// Numbers that are converted at a time.
 const CHUNK: usize = 1 << 10;
 
@@ -133,7 +136,7 @@ impl Run<'_> {
         &mut self,
         rows: &Rows<'_>,
         read: impl Fn(usize, usize, &[f64], &mut S) -> Result<(), Error> + Sync,
-        finish: impl Fn(usize, S) -> Result<R, Error> + Sync,
+        finish: impl Fn(usize, &S) -> Result<R, Error> + Sync,
     ) -> Result<Vec<R>, Error> {
         let classes = rows.classes();
         // With few classes, a chunk has several rows.
@@ -143,7 +146,8 @@ impl Run<'_> {
             for (i, result) in results.iter_mut().enumerate() {
                 read(first + i, start, &values[i * len..][..len], state)?;
                 if start + len == classes {
-                    *result = finish(first + i, take(state))?;
+                    *result = finish(first + i, state)?;
+                    *state = S::default();
                 }
             }
             Ok(())
@@ -165,7 +169,10 @@ impl Run<'_> {
         let classes = rows.classes();
         let mut results = self.defaults(rows.rows())?;
         let level = self.level;
-        let rows_per_part = (NUMBERS_PER_PART / classes.max(1)).max(1);
+        let parts = (rows.rows() * (classes + READ_PER_ROW)).div_ceil(READ_PER_PART);
+        // As many for each thread.
+        let parts = if parts > 1 { parts.next_multiple_of(self.threads) } else { 1 };
+        let rows_per_part = rows.rows().div_ceil(parts).max(1);
         let read_part = |part: usize, results: &mut [R], mut polled: Option<&mut Run<'_>>| {
             let mut buffer = zeros((rows_at_once.min(results.len()) * classes).min(CHUNK))?;
             let firsts = (part * rows_per_part..).step_by(rows_at_once);

@@ -11,6 +11,7 @@ use crate::simd::{Cache, Float, LINE, MOST_LANES};
 
 /// Bytes of logits for each additional thread: some 50 µs of work. Waking a thread costs 6 to 12 µs, and two
 /// threads were faster than one from 40 to 50 µs of work on (empty and timed blocks, 2 cores).
+/// Masks, and targets that differ in more than the label, are at least four times the work.
 const BYTES_PER_THREAD: usize = 1 << 19;
 /// The same for threads that share one row, which must wait for each other two or three times. If a row has
 /// enough work for all threads, they share it instead of taking a row each: 8 rows of 2^20 classes took 2.19 ms
@@ -112,18 +113,19 @@ impl<'p, F: Float> Plan<'p, F> {
         let lanes = MOST_LANES * size_of::<f32>() / size_of::<F>();
         let row_bytes = classes.saturating_mul(size_of::<F>());
         let bytes = rows.saturating_mul(row_bytes);
-        let threads = 1 + bytes / BYTES_PER_THREAD;
+        let same = job.same();
+        let is_simple = panel.mask.is_none() && (job.targets.is_none() || same.is_some());
+        let threads = 1 + bytes.saturating_mul(if is_simple { 1 } else { 4 }) / BYTES_PER_THREAD;
         // The segments of a chunk are independent: their threads do not wait for each other.
         let most_threads_of_rows = if is_chunk { most_threads } else { most_threads.min(rows) };
         let threads = most_threads_of_rows.min(threads);
         let is_near = bytes <= NEAR_BYTES;
-        let same = job.same();
         // f32 rows with some more classes than tiles are meant for may use tiles too. That takes as little as half of
         // the time (256 rows of 65 classes; 4096 of 100: 0.6 to 0.75); from 128 classes on it takes longer. It is not
         // done for rows that are masked, or whose targets differ in more than the label.
         let may_be_in_tiles = size_of::<F>() == size_of::<f32>()
             && panel.mask.is_none()
-            && (job.targets.is_none() || same.is_some());
+            && job.targets.as_ref().is_none_or(|all| same.is_some() || all.rows.have_masses());
         let row_threads = most_threads.min(1 + row_bytes / BYTES_PER_ROW_THREAD);
         let path = if is_chunk {
             Path::Chunk

@@ -3,6 +3,7 @@
 
 mod few;
 mod labels;
+mod many;
 
 use crate::batch::{NUMBERS_PER_PART, Run, TERMS_PER_PART};
 use crate::error::Error;
@@ -10,11 +11,12 @@ use crate::kernel::MOST_CLASSES;
 use crate::math::{RunningSum, count};
 use crate::simd::{ExactSum, Float, Level, Rows, inlined};
 use crate::target::{
-    FEW_LABELS, Labels, LossTerms, NO_CLASS, PART, Prior, Probabilities, ProbabilityRow, Targets,
+    FEW_LABELS, Labels, LossTerms, NO_CLASS, Prior, Probabilities, ProbabilityRow, Targets,
     WeightValues, fill_masked, prior_tolerance,
 };
-use few::{Group, LANES};
+use few::{GROUP, Group};
 use labels::{MANY_LABELS, check_labels};
+use many::{Part, PartialRow};
 
 /// Reads labels, rows of one integer, into `labels`: each must be in `0..num_classes` or equal to `ignore_index`.
 ///
@@ -73,16 +75,8 @@ fn check_entries(
     Ok(())
 }
 
-/// A row of probabilities, as far as it has been read.
-#[derive(Default)]
-struct PartialRow {
-    /// The first class with a probability other than 0.
-    first: Option<usize>,
-    has_others: bool,
-    sum: ExactSum,
-}
-
-/// Reads every row once: all entries must be finite and ≥ 0. A row's mass is Σ_k q_k c_k.
+/// Reads every row once: all entries must be finite and ≥ 0. A row's mass is Σ_k q_k c_k. Without class weights, rows
+/// that are all one-hot become labels.
 ///
 /// # Errors
 /// [`Error::Entry`] for the first that is not; [`Error::OutOfMemory`], or the error of
@@ -91,10 +85,20 @@ pub fn read_probabilities<'a>(
     rows: Rows<'a>,
     class_weight: Option<&WeightValues>,
     run: &mut Run<'_>,
-) -> Result<Probabilities<'a>, Error> {
+) -> Result<Targets<'a>, Error> {
     let summary =
         read_entries(&rows, ("targets", &|row| row), class_weight, run, |_, row| Ok(row))?;
-    Ok(Probabilities { rows, summary })
+    let is_one_hot = |row: &ProbabilityRow| row.only != NO_CLASS && row.mass == 1.0;
+    if class_weight.is_some() || !summary.iter().all(is_one_hot) {
+        return Ok(Targets::Probabilities(Probabilities { rows, summary }));
+    }
+    let (rows, many) = (summary.len(), run.defaults(summary.len())?);
+    let mut labels = Labels { many, rows, counted: rows, ..Labels::default() };
+    let Labels { few, many, .. } = &mut labels;
+    for all in [&mut few[..], many] {
+        all.iter_mut().zip(&summary).for_each(|(label, row)| *label = row.only);
+    }
+    Ok(Targets::Labels(labels))
 }
 
 /// Reads all rows and converts each to a result with `finish`. Entries must be finite and ≥ 0. `name` is that of the
@@ -111,8 +115,10 @@ fn read_entries<R: Clone + Default + Send>(
 ) -> Result<Vec<R>, Error> {
     let (classes, level) = (rows.classes(), run.level);
     if (1..=MOST_CLASSES).contains(&classes) {
-        return run.read_chunks(rows, LANES, |(first, _), values, (): &mut (), results| {
-            let (read, may_be_bad) = level.run(Group { values, classes, class_weight });
+        return run.read_chunks(rows, GROUP, |(first, _), values, (): &mut (), results| {
+            let mut read = [ProbabilityRow::default(); GROUP];
+            let rows = &mut read[..results.len()];
+            let may_be_bad = level.run(Group { values, classes, class_weight, rows });
             let rows = (first..).zip(values.chunks(classes)).zip(read);
             for (((row, values), read), result) in rows.zip(results) {
                 if may_be_bad {
@@ -123,28 +129,17 @@ fn read_entries<R: Clone + Default + Send>(
             Ok(())
         });
     }
-    let read = |row: usize, start: usize, values: &[f64], partial: &mut PartialRow| {
-        check_entries(level, name, values, |k| vec![index(row), start + k])?;
-        for (part, values) in values.chunks(PART).enumerate() {
-            if partial.has_others {
-                break;
-            }
-            // Without an early exit, as above: one-hot rows of many classes are mostly zeros.
-            let is_likely = |q: &f64| *q != 0.0;
-            if part > 0 && !values.iter().fold(false, |any, q| any | is_likely(q)) {
-                continue;
-            }
-            let classes = (start + part * PART..).zip(values);
-            let mut likely = classes.filter(|(_, q)| is_likely(q)).map(|(class, _)| class);
-            partial.first = partial.first.or_else(|| likely.next());
-            partial.has_others |= likely.next().is_some();
+    let read = |row: usize, start, values: &[f64], partial: &mut PartialRow| {
+        let sum = partial.sum;
+        if level.run(Part { start, values, row: partial }) {
+            check_entries(level, name, values, |k| vec![index(row), start + k])?;
         }
-        match class_weight {
-            None => level.add_exactly(&mut partial.sum, values),
-            Some(weights) => level.add_terms(&mut partial.sum, values.len(), |first, weighted| {
-                weighted.copy_from_slice(&values[first..][..weighted.len()]);
-                weights.multiply(start + first, weighted);
-            }),
+        if let Some(weights) = class_weight {
+            partial.sum = sum;
+            level.add_terms(&mut partial.sum, values.len(), |first, terms| {
+                terms.copy_from_slice(&values[first..][..terms.len()]);
+                weights.multiply(start + first, terms);
+            });
         }
         Ok(())
     };
@@ -238,7 +233,7 @@ pub(super) fn kept_masses(
             *kept += count_kept(mask);
             Ok(())
         };
-        return run.read_rows(mask, read, |row, kept| finish(row, kept, count(kept)));
+        return run.read_rows(mask, read, |row, kept| finish(row, *kept, count(*kept)));
     }
     let read = |row, start, mask: &[f64], (kept, mass): &mut (usize, ExactSum)| {
         *kept += count_kept(mask);
@@ -248,7 +243,9 @@ pub(super) fn kept_masses(
         });
         Ok(())
     };
-    run.read_rows(mask, read, |row, (kept, mass): (_, ExactSum)| finish(row, kept, mass.value()))
+    run.read_rows(mask, read, |row, (kept, mass): &(usize, ExactSum)| {
+        finish(row, *kept, mass.value())
+    })
 }
 
 /// u·c, which is the same for all rows, and its sum, or 0 without class weights.

@@ -5,8 +5,8 @@ mod made;
 use super::{Labels, LossTerms, NO_CLASS, Prior, ProbabilityRow, Targets, WeightValues, unit_of};
 use crate::error::Error;
 use crate::math::count;
-use crate::simd::{Float, Rows, Source};
-pub(crate) use made::{PART, UniformSmoothing, fill_masked, positive};
+use crate::simd::{Float, Rows, Source, inlined};
+pub(crate) use made::{UniformSmoothing, fill_masked, positive};
 use std::ops::Range;
 
 /// The weights w of `dot`.
@@ -154,6 +154,32 @@ impl<'a, F: Float> SmoothedTargets<'a, F> {
         };
         let are_plain = smoothing.is_some() || self.are_targets_plain();
         (are_plain && summary.iter().all(is_plain)).then_some((&targets.rows, smoothing))
+    }
+
+    /// May rows with [`SmoothedTargets::weight_rows`] be probabilities that differ in nothing else but their masses?
+    pub(crate) fn have_masses(&self) -> bool {
+        let LossTerms { class_weight, sample_weight, .. } = self.terms;
+        let is_alone = class_weight.is_none() && sample_weight.is_none();
+        let are_plain = self.smoothing().is_some() || self.are_targets_plain();
+        matches!(self.targets, Targets::Probabilities(_)) && is_alone && are_plain
+    }
+
+    /// Of rows with [`SmoothedTargets::weight_rows`]: the target that they all have, except for their weights and Q, and
+    /// Q of each row; None if they differ in more.
+    #[inline(always)]
+    pub(crate) fn masses(
+        &self,
+        rows: Range<usize>,
+    ) -> Option<(RowTarget<'_, F>, impl Iterator<Item = f64>)> {
+        let Targets::Probabilities(targets) = self.targets else { return None };
+        let (summary, label_smoothing) = (&targets.summary[rows], self.terms.label_smoothing);
+        if !self.have_masses() || summary.iter().any(|row| row.only != NO_CLASS) {
+            return None;
+        }
+        let of = inlined!(move |row: &ProbabilityRow| {
+            row.mass.mul_add(1.0 - label_smoothing, label_smoothing)
+        });
+        Some((RowTarget { beta: 1.0, ..RowTarget::none() }, summary.iter().map(of)))
     }
 
     /// The unit of the weights of a row of probabilities: 1, or a power of two near their sum if that is large. Without

@@ -115,7 +115,7 @@ fn one_row_is_given_up() {
     let row = |values| Rows::from_slice(values, classes);
     let call = |run: &mut Run<'_>, has_q, has_prior, is_weighted, is_masked: bool| {
         let targets = if has_q {
-            Targets::Probabilities(read_probabilities(row(&shares), None, run)?)
+            read_probabilities(row(&shares), None, run)?
         } else {
             Targets::Labels(labels(&[1], classes, None, run)?)
         };

@@ -164,8 +164,7 @@ impl<'p> Operands<'p> {
 
     fn targets(&self, class_weight: Option<&WeightValues>, run: &mut Run<'_>) -> Targets<'_> {
         if self.options.target != Target::Labels {
-            let probabilities = read_probabilities(self.q.rows(), class_weight, run);
-            return Targets::Probabilities(probabilities.unwrap());
+            return read_probabilities(self.q.rows(), class_weight, run).unwrap();
         }
         let labels = labels(&self.problem.labels, self.problem.classes, Some(IGNORED), run);
         Targets::Labels(labels.unwrap())

@@ -59,6 +59,16 @@ impl<F: Float> Scratch<'_, F> {
                     are_loaded
                 })
             });
+        if are_loaded && let Some((mut row, masses)) = targets.rows.masses(first..first + count) {
+            let scale = job.scale(row.weight);
+            outlined!(V, token, {
+                for (lane, mass) in masses.enumerate().take(V::LANES) {
+                    row.smooth_mass = mass;
+                    target.set(lane, &row, scale);
+                }
+            });
+            return WeightKind::Each;
+        }
         // Are the weights of each row written to `own`?
         let are_own = self.weight_kind.is_none() && !are_loaded;
         if are_own {

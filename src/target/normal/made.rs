@@ -7,7 +7,7 @@ use crate::simd::{ExactSum, Float, Level, Sink, Vector, Widened, inlined, outlin
 use crate::target::{LossTerms, NO_CLASS, Prior, Targets};
 
 /// Classes whose weights are computed at a time, even if there are fewer: loops of a fixed length are vectorised.
-pub(crate) const PART: usize = 32;
+const PART: usize = 32;
 
 impl<F: Float> SmoothedTargets<'_, F> {
     /// Computes w of a row for the classes from `start` on. Classes that `kept` excludes have weight 0, or an infinite
