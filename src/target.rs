@@ -95,7 +95,7 @@ pub struct Probabilities<'a> {
 }
 
 #[derive(Clone, Copy, Default)]
-pub(crate) struct ProbabilityRow {
+pub struct ProbabilityRow {
     /// The only class with a probability other than 0, or [`NO_CLASS`].
     pub(crate) only: u32,
     /// Σ_k q_k c_k
@@ -121,8 +121,8 @@ pub enum Prior<'a> {
         distinct: Rows<'a>,
         /// The distinct row for each row, as an offset.
         places: Outer,
-        /// Σ u of each distinct row.
-        masses: Vec<f64>,
+        /// What was read of each distinct row: its mass is Σ u.
+        summary: Vec<ProbabilityRow>,
     },
 }
 

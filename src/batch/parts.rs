@@ -30,7 +30,7 @@ const LONG_ROW: usize = 1 << 20;
 const READ_PER_PART: usize = 1 << 17;
 const READ_PER_ROW: usize = 32;
 /// Numbers that are converted at a time.
-const CHUNK: usize = 1 << 10;
+pub(crate) const CHUNK: usize = 1 << 10;
 
 /// The number of rows whose scalars are added first: a multiple of the rows of all tiles that are computed together, so
 /// that these are rarely divided.

@@ -5,7 +5,7 @@ mod few;
 mod labels;
 mod many;
 
-use crate::batch::{NUMBERS_PER_PART, Run, TERMS_PER_PART};
+use crate::batch::{CHUNK, NUMBERS_PER_PART, Run, TERMS_PER_PART};
 use crate::error::Error;
 use crate::kernel::MOST_CLASSES;
 use crate::math::{RunningSum, count};
@@ -86,8 +86,7 @@ pub fn read_probabilities<'a>(
     class_weight: Option<&WeightValues>,
     run: &mut Run<'_>,
 ) -> Result<Targets<'a>, Error> {
-    let summary =
-        read_entries(&rows, ("targets", &|row| row), class_weight, run, |_, row| Ok(row))?;
+    let summary = read_entries(&rows, ("targets", &|row| row), class_weight, None, run)?;
     let is_one_hot = |row: &ProbabilityRow| row.only != NO_CLASS && row.mass == 1.0;
     if class_weight.is_some() || !summary.iter().all(is_one_hot) {
         return Ok(Targets::Probabilities(Probabilities { rows, summary }));
@@ -101,52 +100,60 @@ pub fn read_probabilities<'a>(
     Ok(Targets::Labels(labels))
 }
 
-/// Reads all rows and converts each to a result with `finish`. Entries must be finite and ≥ 0. `name` is that of the
-/// argument, and `index` a function from a row to its index there, for errors.
+/// Reads all rows. Entries must be finite and ≥ 0; if there is a tolerance, their sum may be so far from 1. `name` is
+/// that of the argument, and `index` a function from a row to its index there, for errors.
 ///
 /// # Errors
 /// The first error of the first row that has one; [`Error::OutOfMemory`]; or the error of the checkpoint.
-fn read_entries<R: Clone + Default + Send>(
+#[inline(never)]
+fn read_entries(
     rows: &Rows<'_>,
     (name, index): (&'static str, &(dyn Fn(usize) -> usize + Sync)),
     class_weight: Option<&WeightValues>,
+    tolerance: Option<f64>,
     run: &mut Run<'_>,
-    finish: impl Fn(usize, ProbabilityRow) -> Result<R, Error> + Sync,
-) -> Result<Vec<R>, Error> {
+) -> Result<Vec<ProbabilityRow>, Error> {
     let (classes, level) = (rows.classes(), run.level);
-    if (1..=MOST_CLASSES).contains(&classes) {
-        return run.read_chunks(rows, GROUP, |(first, _), values, (): &mut (), results| {
-            let mut read = [ProbabilityRow::default(); GROUP];
-            let rows = &mut read[..results.len()];
-            let may_be_bad = level.run(Group { values, classes, class_weight, rows });
-            let rows = (first..).zip(values.chunks(classes)).zip(read);
-            for (((row, values), read), result) in rows.zip(results) {
+    let check_sum = |row: usize, sum: f64| match tolerance {
+        Some(tolerance) if !((sum - 1.0).abs() <= tolerance) => {
+            Err(Error::PriorSum { index: vec![index(row), Error::ALL], sum, tolerance })
+        }
+        _ => Ok(()),
+    };
+    let has_few = (1..=MOST_CLASSES).contains(&classes);
+    let read = |(first, start), values: &[f64], row: &mut PartialRow, results: &mut [_]| {
+        let check = |row, values: &[f64], start| {
+            check_entries(level, name, values, |k| vec![index(row), start + k])
+        };
+        if has_few {
+            let group = Group { values, classes, class_weight, rows: &mut *results };
+            let may_be_bad = level.run(group);
+            for ((row, values), read) in (first..).zip(values.chunks(classes)).zip(results) {
                 if may_be_bad {
-                    check_entries(level, name, values, |class| vec![index(row), class])?;
+                    check(row, values, 0)?;
                 }
-                *result = finish(row, read)?;
+                check_sum(row, read.mass)?;
             }
-            Ok(())
-        });
-    }
-    let read = |row: usize, start, values: &[f64], partial: &mut PartialRow| {
-        let sum = partial.sum;
-        if level.run(Part { start, values, row: partial }) {
-            check_entries(level, name, values, |k| vec![index(row), start + k])?;
+            return Ok(());
+        }
+        let sum = row.sum;
+        if level.run(Part { start, values, row: &mut *row }) {
+            check(first, values, start)?;
         }
         if let Some(weights) = class_weight {
-            partial.sum = sum;
-            level.add_terms(&mut partial.sum, values.len(), |first, terms| {
-                terms.copy_from_slice(&values[first..][..terms.len()]);
-                weights.multiply(start + first, terms);
+            row.sum = sum;
+            level.add_terms(&mut row.sum, values.len(), |at, terms| {
+                terms.copy_from_slice(&values[at..][..terms.len()]);
+                weights.multiply(start + at, terms);
             });
+        }
+        if start + values.len() == classes {
+            results[0] = row.finish();
+            check_sum(first, results[0].mass)?;
         }
         Ok(())
     };
-    run.read_rows(rows, read, |row, PartialRow { first, has_others, sum }| {
-        let only = first.filter(|_| !has_others).and_then(|class| u32::try_from(class).ok());
-        finish(row, ProbabilityRow { only: only.unwrap_or(NO_CLASS), mass: sum.value() })
-    })
+    run.read_chunks(rows, if has_few { GROUP } else { 1 }, read)
 }
 
 /// Reads and checks every row, repeated rows only once: finite, ≥ 0, summing to 1 within
@@ -159,15 +166,10 @@ pub fn read_prior<'a>(rows: Rows<'a>, run: &mut Run<'_>) -> Result<Prior<'a>, Er
     let (distinct, places, firsts) = rows.distinct();
     let classes = rows.classes();
     let number = |row: usize| firsts.offset(row).cast_unsigned();
-    let masses = read_entries(&distinct, ("prior", &number), None, run, |row, read| {
-        let (sum, tolerance) = (read.mass, prior_tolerance(classes));
-        if (sum - 1.0).abs() <= tolerance {
-            return Ok(sum);
-        }
-        Err(Error::PriorSum { index: vec![number(row), Error::ALL], sum, tolerance })
-    })?;
-    let [mass] = masses[..] else {
-        return Ok(Prior::PerRow { rows, distinct, places, masses });
+    let tolerance = Some(prior_tolerance(classes));
+    let summary = read_entries(&distinct, ("prior", &number), None, tolerance, run)?;
+    let [ProbabilityRow { mass, .. }] = summary[..] else {
+        return Ok(Prior::PerRow { rows, distinct, places, summary });
     };
     let (mut values, level) = (run.defaults(classes)?, run.level);
     let copy = |start: usize, values: &mut [f64]| {
@@ -217,9 +219,7 @@ pub(super) fn kept_masses(
     let LossTerms { prior, sample_weight, .. } = *terms;
     // Without smoothing the prior is not read.
     let (level, smooths) = (run.level, terms.label_smoothing > 0.0);
-    let count_kept = |mask: &[f64]| {
-        level.compiled(inlined!(|| mask.iter().filter(|is_kept| **is_kept != 0.0).count()))
-    };
+    let classes = mask.classes();
     let finish = |row, kept: usize, mass: f64| {
         let has_weight = sample_weight.is_none_or(|weights| weights.get(row) != 0.0);
         let counts = kept > 0 && has_weight && !targets.is_ignored(row);
@@ -229,14 +229,24 @@ pub(super) fn kept_masses(
         Ok((kept > 0).then_some(mass))
     };
     if !smooths || matches!(prior, Prior::Uniform) {
-        let read = |_, _, mask: &[f64], kept: &mut usize| {
-            *kept += count_kept(mask);
-            Ok(())
+        let at_once = (CHUNK / classes.max(1)).max(1);
+        let read = |(first, start), mask: &[f64], kept: &mut usize, results: &mut [_]| {
+            let len = mask.len() / results.len();
+            level.compiled(inlined!(|| {
+                for ((row, mask), result) in (first..).zip(mask.chunks(len.max(1))).zip(results) {
+                    *kept += mask.iter().filter(|is_kept| **is_kept != 0.0).count();
+                    if start + len == classes {
+                        *result = finish(row, *kept, count(*kept))?;
+                        *kept = 0;
+                    }
+                }
+                Ok(())
+            }))
         };
-        return run.read_rows(mask, read, |row, kept| finish(row, *kept, count(*kept)));
+        return run.read_chunks(mask, at_once, read);
     }
     let read = |row, start, mask: &[f64], (kept, mass): &mut (usize, ExactSum)| {
-        *kept += count_kept(mask);
+        *kept += mask.iter().filter(|is_kept| **is_kept != 0.0).count();
         level.add_terms(mass, mask.len(), |first, u| {
             prior.copy(row, start + first, u);
             fill_masked(&mask[first..], u, 0.0);

@@ -138,7 +138,7 @@ impl<'a, F: Float> SmoothedTargets<'a, F> {
     }
 
     /// The weights of these rows where they lie in memory, and how they are smoothed if they are not yet; None if some
-    /// have to be computed row by row.
+    /// have to be computed in another way.
     pub(crate) fn weight_rows(
         &self,
         rows: Range<usize>,
@@ -228,6 +228,21 @@ impl<'a, F: Float> SmoothedTargets<'a, F> {
         are_alike.then(|| (labels, self.smooth(0)))
     }
 
+    /// The same with a mask, if the prior is uniform: the weights are the mask, and β is [`SmoothedTargets::beta`].
+    pub(crate) fn masked_labels(&self) -> Option<(&Labels, RowTarget<'_, F>)> {
+        let Targets::Labels(labels) = self.targets else { return None };
+        let LossTerms { label_smoothing, class_weight, prior, .. } = *self.terms;
+        let is_uniform = matches!(prior, Prior::Uniform) || label_smoothing == 0.0;
+        let are_alike = self.kept.is_some() && class_weight.is_none() && is_uniform;
+        let row = RowTarget { smooth_mass: label_smoothing, ..RowTarget::none() };
+        are_alike.then_some((labels, row))
+    }
+
+    /// β of a row with a mask, which keeps some classes.
+    pub(crate) fn beta(&self, row: usize) -> f64 {
+        if self.terms.label_smoothing == 0.0 { 0.0 } else { self.prior_factor(row).0 }
+    }
+
     /// The spike of a label.
     #[inline(always)]
     pub(crate) fn spike(&self, class: usize) -> f64 {
@@ -301,8 +316,8 @@ impl<'a, F: Float> SmoothedTargets<'a, F> {
             // Known when the weights have been computed.
             (Some(_), _, _) => f64::NAN,
             (None, _, Prior::Shared { mass, .. }) if self.kept.is_none() => label_smoothing * mass,
-            (None, _, Prior::PerRow { masses, .. }) if self.kept.is_none() => {
-                label_smoothing * masses[prior.place(row)]
+            (None, _, Prior::PerRow { summary, .. }) if self.kept.is_none() => {
+                label_smoothing * summary[prior.place(row)].mass
             }
             (None, _, _) => label_smoothing,
         };

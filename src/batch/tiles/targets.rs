@@ -6,6 +6,9 @@ use crate::math;
 use crate::simd::{Float, MOST_LANES, Source, Vector, outlined};
 use crate::target::{NO_CLASS, RowTarget, SmoothedTargets, Weights};
 
+/// Computes the weights of a row from the mask of its classes: see [`SmoothedTargets::fill`].
+type Fill<'f, F> = &'f mut dyn FnMut(usize, &[F], &mut [F]) -> f64;
+
 impl<F: Float> Scratch<'_, F> {
     /// Sets the targets of a tile with rows that do not count, or of the tile after it: zeros for those rows, the shared
     /// target for the others.
@@ -37,83 +40,115 @@ impl<F: Float> Scratch<'_, F> {
     ) -> WeightKind {
         self.is_mixed = false;
         self.tiles[0].labels.fill(F::from_f64(-1.0));
+        let (job, classes) = (self.plan.job, self.plan.job.panel.logits.classes());
         if let Some((labels, row)) = targets.rows.labels() {
             let labels = &labels.classes()[first..][..count];
             self.weighted_labels(targets.rows, (labels, first), row, is_read);
             return WeightKind::of(&row.weights);
         }
-        let (job, target) = (self.plan.job, &mut *self.target);
-        let (panel, classes) = (&job.panel, job.panel.logits.classes());
-        let label = &mut self.tiles[0].labels;
+        if let Some((labels, row)) = targets.rows.masked_labels() {
+            let labels = &labels.classes()[first..][..count];
+            self.weighted_labels(targets.rows, (labels, first), row, is_read);
+            self.mask_labels(targets.rows, (labels, first), is_read);
+            if self.weight_kind.is_none() {
+                // The mask was loaded with the logits.
+                load_own::<V>(token, self.kept, classes, self.weights);
+            }
+            return self.weight_kind.unwrap_or(WeightKind::Each);
+        }
         // The weights overwrite the logits of the rows, which have been transposed into lanes by now.
         let own = &mut *self.writer.rows;
-        let are_loaded =
-            targets.rows.weight_rows(first..first + count).is_some_and(|(rows, smoothing)| {
-                outlined!(V, token, {
-                    let are_loaded = load::<V>(token, rows, (first, count), own, self.weights);
-                    if let Some(smoothing) = smoothing.filter(|_| are_loaded) {
-                        for w in self.weights[..classes * V::LANES].chunks_exact_mut(V::LANES) {
-                            smoothing.of(V::from_slice(token, w)).to_slice(w);
-                        }
-                    }
-                    are_loaded
-                })
-            });
-        if are_loaded && let Some((mut row, masses)) = targets.rows.masses(first..first + count) {
-            let scale = job.scale(row.weight);
+        let weight_rows = targets.rows.weight_rows(first..first + count);
+        if let Some((rows, smoothing)) = weight_rows {
             outlined!(V, token, {
-                for (lane, mass) in masses.enumerate().take(V::LANES) {
-                    row.smooth_mass = mass;
-                    target.set(lane, &row, scale);
+                if !load::<V>(token, rows, (first, count), own, self.weights) {
+                    for (i, own) in own.chunks_exact_mut(classes).enumerate().take(count) {
+                        targets.rows.fill::<V>(token, (first + i, 0), &[], own);
+                    }
+                    load_own::<V>(token, own, classes, self.weights);
+                } else if let Some(smoothing) = smoothing {
+                    for w in self.weights[..classes * V::LANES].chunks_exact_mut(V::LANES) {
+                        smoothing.of(V::from_slice(token, w)).to_slice(w);
+                    }
                 }
             });
-            return WeightKind::Each;
+            if let Some((mut row, masses)) = targets.rows.masses(first..first + count) {
+                let scale = job.scale(row.weight);
+                outlined!(V, token, {
+                    for (lane, mass) in masses.enumerate().take(V::LANES) {
+                        row.smooth_mass = mass;
+                        self.target.set(lane, &row, scale);
+                    }
+                });
+                return WeightKind::Each;
+            }
         }
-        // Are the weights of each row written to `own`?
-        let are_own = self.weight_kind.is_none() && !are_loaded;
-        if are_own {
-            own.fill(F::default());
+        let is_loaded = self.weight_kind.is_some() || weight_rows.is_some();
+        let mut fill = |row: usize, kept: &[F], weights: &mut [F]| {
+            targets.rows.fill::<V>(token, (row, 0), kept, weights)
+        };
+        let fill: Option<Fill<'_, F>> = if is_loaded { None } else { Some(&mut fill) };
+        let has_weights = self.set_rows(targets.rows, (first, count), is_read, fill);
+        if has_weights && !is_loaded {
+            load_own::<V>(token, self.writer.rows, classes, self.weights);
+        }
+        let own_kind = if has_weights { WeightKind::Each } else { WeightKind::Absent };
+        self.weight_kind.unwrap_or(own_kind)
+    }
+
+    /// Sets the targets of a tile one by one, and writes their weights to the workspace for rows if there is a `fill`.
+    /// Returns whether there are weights. Compiled once for all instruction sets.
+    #[inline(never)]
+    fn set_rows(
+        &mut self,
+        rows: &SmoothedTargets<'_, F>,
+        (first, count): (usize, usize),
+        is_read: &mut [bool; MOST_LANES],
+        mut fill: Option<Fill<'_, F>>,
+    ) -> bool {
+        let (job, target) = (self.plan.job, &mut *self.target);
+        let (panel, classes) = (&job.panel, job.panel.logits.classes());
+        if fill.is_some() {
+            self.writer.rows.fill(F::default());
         }
         // The scale is a quotient, so it is computed again only where the weight of a row is another.
         let (mut weight, mut scale) = (f64::NAN, 0.0);
         let mut has_weights = false;
-        let rows = self.writer.rows.chunks_exact_mut(classes);
-        let rows = rows.zip(self.kept.chunks_exact(classes));
-        for (lane, (weights, kept)) in rows.enumerate().take(count) {
+        let own = self.writer.rows.chunks_exact_mut(classes);
+        let own = own.zip(self.kept.chunks_exact(classes));
+        for (lane, (weights, kept)) in own.enumerate().take(count) {
             let number = first + lane;
-            let Some(mut row) = targets.rows.row(number) else {
+            let Some(mut row) = rows.row(number) else {
                 (is_read[lane], self.is_mixed) = (false, true);
                 target.set(lane, &RowTarget::<F>::default(), 0.0);
                 continue;
             };
-            if let Some(maker) = row.made_by.filter(|_| are_own) {
-                // The masks were loaded with the logits.
-                let kept = if panel.mask.is_some() { kept } else { &[] };
-                row.set_mass(maker.fill::<V>(token, (number, 0), kept, weights));
-            } else if are_own && !matches!(row.weights, Weights::Absent) {
-                for (class, w) in weights.iter_mut().enumerate() {
-                    *w = F::from_f64(row.weights.get(class));
+            if let Some(fill) = &mut fill {
+                if row.made_by.is_some() {
+                    // The masks were loaded with the logits.
+                    let kept = if panel.mask.is_some() { kept } else { &[] };
+                    row.set_mass(fill(number, kept, weights));
+                } else if !matches!(row.weights, Weights::Absent) {
+                    for (class, w) in weights.iter_mut().enumerate() {
+                        *w = F::from_f64(row.weights.get(class));
+                    }
                 }
             }
             has_weights |= row.made_by.is_some() || !matches!(row.weights, Weights::Absent);
             if row.spike != 0.0 && panel.keeps(number, row.class) {
-                label[lane] = F::from_f64(math::count(row.class));
+                self.tiles[0].labels[lane] = F::from_f64(math::count(row.class));
             }
             if row.weight != weight {
                 (weight, scale) = (row.weight, job.scale(row.weight));
             }
             target.set(lane, &row, scale);
         }
-        if are_own && has_weights {
-            let rows = Source::from_slice(self.writer.rows);
-            outlined!(V, token, from_run::<V>(token, rows, classes, self.weights));
-        }
-        let own_kind = if has_weights { WeightKind::Each } else { WeightKind::Absent };
-        self.weight_kind.unwrap_or(own_kind)
+        has_weights
     }
 
     /// Sets the labels of a tile, from row `first` on, with weights that differ. `row` is the rest of the target of all
-    /// rows.
+    /// rows. Compiled once, too.
+    #[inline(never)]
     fn weighted_labels(
         &mut self,
         rows: &SmoothedTargets<'_, F>,
@@ -135,4 +170,27 @@ impl<F: Float> Scratch<'_, F> {
             self.target.set(lane, &row, self.plan.job.scale(weight));
         }
     }
+
+    /// Applies the mask to labels that have been set.
+    #[inline(never)]
+    fn mask_labels(
+        &mut self,
+        rows: &SmoothedTargets<'_, F>,
+        (labels, first): (&[u32], usize),
+        is_read: &[bool; MOST_LANES],
+    ) {
+        let kept = self.kept.chunks_exact(self.plan.job.panel.logits.classes());
+        let labels = labels.iter().zip(kept).enumerate().filter(|(lane, _)| is_read[*lane]);
+        for (lane, (label, kept)) in labels {
+            self.target.beta[lane] = rows.beta(first + lane);
+            if kept[*label as usize].to_f64() == 0.0 {
+                self.tiles[0].labels[lane] = F::from_f64(-1.0);
+            }
+        }
+    }
+}
+
+/// Loads the rows of a tile, which have been written one after another. Compiled once.
+fn load_own<V: Vector>(token: V::Token, own: &[V::Scalar], classes: usize, tile: &mut [V::Scalar]) {
+    outlined!(V, token, from_run::<V>(token, Source::from_slice(own), classes, tile));
 }

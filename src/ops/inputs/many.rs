@@ -1,14 +1,24 @@
 //! Reads rows of many classes, a part at a time.
 
 use crate::simd::{ExactSum, Float, Vector, VectorJob, each, inlined};
+use crate::target::{NO_CLASS, ProbabilityRow};
 
 /// A row of probabilities, as far as it has been read.
 #[derive(Default)]
 pub(super) struct PartialRow {
     /// The first class with a probability other than 0.
-    pub(super) first: Option<usize>,
-    pub(super) has_others: bool,
+    first: Option<usize>,
+    has_others: bool,
     pub(super) sum: ExactSum,
+}
+
+impl PartialRow {
+    /// The row, all of which has been read.
+    pub(super) fn finish(&self) -> ProbabilityRow {
+        let only = self.first.filter(|_| !self.has_others);
+        let only = only.and_then(|class| u32::try_from(class).ok()).unwrap_or(NO_CLASS);
+        ProbabilityRow { only, mass: self.sum.value() }
+    }
 }
 
 /// The probabilities of a row from class `start` on, to be added to what has been read of it.

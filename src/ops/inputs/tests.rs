@@ -118,8 +118,10 @@ fn a_prior_is_a_distribution() {
         panic!("one row is for all")
     };
     assert_eq!((values, mass), (vec![0.25, 0.25, 0.5], 1.0));
-    let Ok(Prior::PerRow { masses, .. }) = prior(&rows, 3) else { panic!("two rows are one each") };
-    assert!(masses.len() == 2 && masses.iter().all(|mass| *mass == 1.0));
+    let Ok(Prior::PerRow { summary, .. }) = prior(&rows, 3) else {
+        panic!("two rows are one each")
+    };
+    assert!(summary.len() == 2 && summary.iter().all(|row| row.mass == 1.0));
 }
 
 #[test]

@@ -31,12 +31,24 @@ impl<F: Float> SmoothedTargets<'_, F> {
                 _ => None,
             };
             let unit = targets.map_or(1.0, |targets| self.unit_of(targets.summary[row].mass));
-            if let (Some(smoothing), Some(targets), true) = (self.smoothing(), targets, unit == 1.0)
-                && let Some(q) = targets.rows.direct::<F>(row)
-            {
-                let (q, mut w) = (q.part(start, w.len()), Sink::from_slice(w));
-                for at in (0..q.len()).step_by(V::LANES) {
-                    w.set_vector(at, smoothing.of(q.vector::<V>(token, at, F::default())));
+            let none = UniformSmoothing { label_weight: 1.0, beta: 0.0 };
+            let smoothing = self.smoothing().or(self.are_targets_plain().then_some(none));
+            if let (Some(smoothing), Some(targets), true) = (smoothing, targets, unit == 1.0) {
+                let UniformSmoothing { label_weight, beta } = smoothing;
+                if let Some(q) = targets.rows.direct::<F>(row).filter(|_| beta > 0.0) {
+                    let (q, mut w) = (q.part(start, w.len()), Sink::from_slice(w));
+                    for at in (0..q.len()).step_by(V::LANES) {
+                        w.set_vector(at, smoothing.of(q.vector::<V>(token, at, F::default())));
+                    }
+                    return 0.0;
+                }
+                for (part, w) in w.chunks_mut(PART).enumerate() {
+                    let mut q = Aligned([0.0; PART]);
+                    let (start, to) = (start + part * PART, &mut q.0[..w.len()]);
+                    targets.rows.gather::<V, f64>(token, row, start, to);
+                    for (w, q) in w.iter_mut().zip(&q.0) {
+                        *w = positive(q.mul_add(label_weight, beta));
+                    }
                 }
                 return 0.0;
             }
