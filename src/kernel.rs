@@ -34,6 +34,8 @@ pub(crate) use reduce::{MOST_ROWS, Part, Partial, Reducer, WeightKind};
 pub use rows::Operation;
 pub(crate) use rows::{Finished, Reduced, ReducedRows};
 pub(crate) use special::{UNIT, exact_max, larger, log_probabilities, shift};
-pub(crate) use tile::{MOST_CLASSES, MOST_IN_TILES, MOST_TILES, Tile, Tiles, tiles_at_once};
+pub(crate) use tile::{
+    IGNORED, MOST_CLASSES, MOST_IN_TILES, MOST_TILES, NO_LABEL, Tile, Tiles, tiles_at_once,
+};
 pub(crate) use transpose::{from_run, load, room, store_neighbours, to_run};
 pub(crate) use write::{Epilogue, Output, log_probability, write, write_shifted};

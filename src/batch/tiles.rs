@@ -3,9 +3,9 @@
 mod store;
 mod targets;
 
-use super::{Block, LossTargets, Plan, Same, rows_per_sum};
+use super::{Block, LossTargets, Plan, rows_per_sum};
 use crate::kernel::{
-    MOST_TILES, Operation, TargetLanes, Tile, Tiles, WeightKind, from_run, load, room,
+    MOST_TILES, NO_LABEL, Operation, TargetLanes, Tile, Tiles, WeightKind, from_run, load, room,
     tiles_at_once, to_run,
 };
 use crate::simd::{Cache, ExactSum, Float, MOST_LANES, Sink, Source, Vector, outlined};
@@ -45,10 +45,10 @@ struct Scratch<'t, F: Float> {
     writer: Writer<'t, F>,
     /// The scalars of the rows of these tiles.
     scalars: &'t mut [f64],
-    /// The targets of the rows of a tile, zeros for rows that do not count.
+    /// The targets of the rows of a tile.
     target: &'t mut TargetLanes,
-    /// Are there rows in the tile that do not count?
-    is_mixed: bool,
+    /// May there be rows that do not count? Their label is [`IGNORED`].
+    has_ignored: bool,
     /// The logits of all rows, if they are read directly and are one run of elements; and the outputs, if all are
     /// written.
     all: Option<Source<'t, F>>,
@@ -111,7 +111,7 @@ impl<F: Float> Block<'_, F> {
             weights: take(len),
             kept: take(N * len),
             target: &mut target,
-            is_mixed: false,
+            has_ignored: plan.same.as_ref().is_some_and(|same| same.has_ignored),
             all: logits.run(0, logits.rows()).filter(|_| job.panel.is_plain()),
             all_outputs: outputs.and_then(|output| output.run(0, output.rows())),
         };
@@ -131,17 +131,11 @@ impl<F: Float> Scratch<'_, F> {
         let sums = job.scalars.filter(|_| job.are_summed);
         let sums = sums.map(|sums| (sums, rows_per_sum(job.panel.logits.classes())));
         while first < end {
-            let mut most = (end - first).min(self.tiles.len() * V::LANES);
+            let mut count = (end - first).min(self.tiles.len() * V::LANES);
             if let Some((_, per_sum)) = sums {
-                most = most.min(per_sum - first % per_sum);
+                count = count.min(per_sum - first % per_sum);
             }
-            let same = self.plan.same.as_ref().filter(|same| same.has_ignored);
-            let labels = same.map_or(&[][..], |same| &same.labels[first..][..most]);
-            // A tile with rows that do not count is computed alone, since their targets differ.
-            let has_ignored = labels.contains(&NO_CLASS);
-            let count = if has_ignored { most.min(V::LANES) } else { most };
-            let is_mixed = has_ignored && labels[..count].contains(&NO_CLASS);
-            outlined!(V, token, self.tiles::<V>(token, (first, count), is_mixed));
+            outlined!(V, token, self.tiles::<V>(token, (first, count)));
             first += count;
             if let Some((sums, per_sum)) = sums {
                 sum.add::<V>(token, &self.scalars[..count]);
@@ -163,15 +157,9 @@ impl<F: Float> Scratch<'_, F> {
         }
     }
 
-    /// Computes `count` rows from `first` on: of several tiles only if all rows count and differ at most in their labels.
-    /// `is_mixed`: do some not count? It is used if the targets differ in their labels only.
+    /// Computes `count` rows from `first` on: of several tiles only if they differ at most in their labels.
     #[inline(always)]
-    fn tiles<V: Vector<Scalar = F>>(
-        &mut self,
-        token: V::Token,
-        (first, count): (usize, usize),
-        is_mixed: bool,
-    ) {
+    fn tiles<V: Vector<Scalar = F>>(&mut self, token: V::Token, (first, count): (usize, usize)) {
         let (plan, job) = (self.plan, self.plan.job);
         let (panel, classes) = (&job.panel, job.panel.logits.classes());
         let (tiles, end, len) = (count.div_ceil(V::LANES), first + count, classes * V::LANES);
@@ -190,36 +178,30 @@ impl<F: Float> Scratch<'_, F> {
             }
         }
         self.ask::<V>(first * classes..end * classes);
-        let mut is_read = [true; MOST_LANES];
         let weight_kind = if let Some(same) = &plan.same {
             let labels = &same.labels[first..][..count];
             let has_spike = same.target.spike != 0.0;
             for (tile, labels) in self.tiles.iter_mut().zip(labels.chunks(V::LANES)) {
-                for (of_tile, label) in tile.labels.iter_mut().zip(labels) {
-                    // As a signed number, [`NO_CLASS`] is −1: no class, as where the label has no weight.
-                    let label = if has_spike { label.cast_signed() } else { -1 };
+                for (of_tile, &label) in tile.labels.iter_mut().zip(labels) {
+                    // As a signed number, [`NO_CLASS`] is [`IGNORED`].
+                    let is_needed = has_spike || label == NO_CLASS;
+                    let label = if is_needed { label.cast_signed() } else { NO_LABEL };
                     *of_tile = F::from_f64(label.into());
                 }
             }
-            // Some rows of this tile, or of the previous one, do not count.
-            if is_mixed || self.is_mixed {
-                self.set_targets(same, labels, is_mixed, &mut is_read);
-            }
             WeightKind::of(&same.target.weights)
         } else if let Some(targets) = &job.targets {
-            self.own_targets::<V>(token, targets, (first, count), &mut is_read)
+            self.own_targets::<V>(token, targets, (first, count))
         } else {
             WeightKind::Absent
         };
-        if self.is_mixed {
-            // Rows that do not count may hold anything, so their logits are replaced by zeros.
-            for lane in (0..count).filter(|lane| !is_read[*lane]) {
-                let z = self.tiles[0].z.iter_mut().skip(lane).step_by(V::LANES);
-                z.for_each(|z| *z = F::default());
+        if self.has_ignored {
+            for tile in &mut self.tiles[..tiles] {
+                tile.clear_ignored::<V>(token, len);
             }
         }
         let reread = |row: usize, z: &mut [F]| {
-            if row < end && (!self.is_mixed || is_read[row - first]) {
+            if row < end {
                 panel.reload(row, 0, z);
             } else {
                 z.fill(F::default());
@@ -234,7 +216,8 @@ impl<F: Float> Scratch<'_, F> {
             hessian: job.hessian.map(|hessian| hessian.factor),
             len,
             target: self.target,
-            has_one_target: job.targets.is_none() || plan.same.is_some() && !self.is_mixed,
+            has_one_target: job.targets.is_none() || plan.same.is_some(),
+            has_ignored: self.has_ignored,
             weight_kind,
             weights: self.weights,
             reread: &reread,

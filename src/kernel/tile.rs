@@ -36,6 +36,11 @@ pub(crate) const MOST_CLASSES: usize = 64;
 /// f32 rows of at most so many classes may be too, in the order of summation of rows: see [`super::reduce`].
 pub(crate) const MOST_IN_TILES: usize = 112;
 
+/// The label of a row that does not count.
+pub(crate) const IGNORED: i32 = -1;
+/// The label of a row without a label, or whose label has no weight.
+pub(crate) const NO_LABEL: i32 = -2;
+
 /// The largest number of tiles that are computed together. More would not fit on the smallest stack of a thread, 32 KiB.
 pub(crate) const MOST_TILES: usize = 5;
 
@@ -58,6 +63,8 @@ pub(crate) struct Tiles<'t, F: Float> {
     pub(crate) target: &'t TargetLanes,
     /// Are these the same for all rows? Then the rows are finished with less work. Otherwise there is one tile.
     pub(crate) has_one_target: bool,
+    /// May there be rows whose label is [`IGNORED`]? Their results are 0.
+    pub(crate) has_ignored: bool,
     pub(crate) weight_kind: WeightKind,
     /// LANES of class 0, of class 1, ...; read only if the weights differ.
     pub(crate) weights: &'t [F],
@@ -68,7 +75,7 @@ pub(crate) struct Tiles<'t, F: Float> {
 /// A tile. Its fields are in this order, so that no vector lies across two cache lines.
 #[repr(C)]
 pub(crate) struct Tile<'m, F> {
-    /// y of the row in each lane; no class, as −1, if there is none.
+    /// y of the row in each lane, [`NO_LABEL`] or [`IGNORED`].
     pub(crate) labels: [F; MOST_LANES],
     /// M for the sweep, which is 0 in shifted rows.
     max: [F; MOST_LANES],
@@ -107,6 +114,19 @@ impl<F: Float> Tile<'_, F> {
             out: &mut [],
             specials: None,
         }
+    }
+
+    /// Sets the logits of the rows that do not count to 0: they may hold anything.
+    pub(crate) fn clear_ignored<V: Vector<Scalar = F>>(&mut self, token: V::Token, len: usize) {
+        outlined!(V, token, {
+            let ignored = V::splat(token, F::from_f64(IGNORED.into()));
+            let is_ignored = V::from_slice(token, &self.labels).eq(ignored);
+            if V::any(is_ignored) {
+                for z in self.z[..len].chunks_exact_mut(V::LANES) {
+                    V::from_slice(token, z).only_where(!is_ignored).to_slice(z);
+                }
+            }
+        });
     }
 
     /// The lse of the rows that have been computed, if they are needed. They overwrite the maxima.

@@ -1,34 +1,15 @@
-//! The targets of the rows of a tile, if they differ in more than their labels or some rows do not count.
+//! The targets of the rows of a tile, if they differ in more than their labels.
 
-use super::{LossTargets, Same, Scratch};
-use crate::kernel::{WeightKind, from_run, load};
+use super::{LossTargets, Scratch};
+use crate::kernel::{IGNORED, NO_LABEL, WeightKind, from_run, load};
 use crate::math;
-use crate::simd::{Float, MOST_LANES, Source, Vector, outlined};
+use crate::simd::{Float, Source, Vector, outlined};
 use crate::target::{NO_CLASS, RowTarget, SmoothedTargets, Weights};
 
 /// Computes the weights of a row from the mask of its classes: see [`SmoothedTargets::fill`].
 type Fill<'f, F> = &'f mut dyn FnMut(usize, &[F], &mut [F]) -> f64;
 
 impl<F: Float> Scratch<'_, F> {
-    /// Sets the targets of a tile with rows that do not count, or of the tile after it: zeros for those rows, the shared
-    /// target for the others.
-    #[inline(never)]
-    pub(super) fn set_targets(
-        &mut self,
-        same: &Same<'_, F>,
-        labels: &[u32],
-        is_mixed: bool,
-        is_read: &mut [bool; MOST_LANES],
-    ) {
-        self.is_mixed = is_mixed;
-        for (lane, label) in labels.iter().take(MOST_LANES).enumerate() {
-            is_read[lane] = *label != NO_CLASS;
-            let none = (&RowTarget::default(), 0.0);
-            let (row, scale) = if is_read[lane] { (&same.target, same.scale) } else { none };
-            self.target.set(lane, row, scale);
-        }
-    }
-
     /// Sets the targets of a tile if they differ in more than their labels; returns the kind of their weights.
     #[inline(never)]
     pub(super) fn own_targets<V: Vector<Scalar = F>>(
@@ -36,20 +17,19 @@ impl<F: Float> Scratch<'_, F> {
         token: V::Token,
         targets: &LossTargets<'_, F>,
         (first, count): (usize, usize),
-        is_read: &mut [bool; MOST_LANES],
     ) -> WeightKind {
-        self.is_mixed = false;
-        self.tiles[0].labels.fill(F::from_f64(-1.0));
+        self.has_ignored = false;
+        self.tiles[0].labels.fill(F::from_f64(NO_LABEL.into()));
         let (job, classes) = (self.plan.job, self.plan.job.panel.logits.classes());
         if let Some((labels, row)) = targets.rows.labels() {
             let labels = &labels.classes()[first..][..count];
-            self.weighted_labels(targets.rows, (labels, first), row, is_read);
+            self.weighted_labels(targets.rows, (labels, first), row);
             return WeightKind::of(&row.weights);
         }
         if let Some((labels, row)) = targets.rows.masked_labels() {
             let labels = &labels.classes()[first..][..count];
-            self.weighted_labels(targets.rows, (labels, first), row, is_read);
-            self.mask_labels(targets.rows, (labels, first), is_read);
+            self.weighted_labels(targets.rows, (labels, first), row);
+            self.mask_labels(targets.rows, (labels, first));
             if self.weight_kind.is_none() {
                 // The mask was loaded with the logits.
                 load_own::<V>(token, self.kept, classes, self.weights);
@@ -88,7 +68,7 @@ impl<F: Float> Scratch<'_, F> {
             targets.rows.fill::<V>(token, (row, 0), kept, weights)
         };
         let fill: Option<Fill<'_, F>> = if is_loaded { None } else { Some(&mut fill) };
-        let has_weights = self.set_rows(targets.rows, (first, count), is_read, fill);
+        let has_weights = self.set_rows(targets.rows, (first, count), fill);
         if has_weights && !is_loaded {
             load_own::<V>(token, self.writer.rows, classes, self.weights);
         }
@@ -103,7 +83,6 @@ impl<F: Float> Scratch<'_, F> {
         &mut self,
         rows: &SmoothedTargets<'_, F>,
         (first, count): (usize, usize),
-        is_read: &mut [bool; MOST_LANES],
         mut fill: Option<Fill<'_, F>>,
     ) -> bool {
         let (job, target) = (self.plan.job, &mut *self.target);
@@ -119,8 +98,8 @@ impl<F: Float> Scratch<'_, F> {
         for (lane, (weights, kept)) in own.enumerate().take(count) {
             let number = first + lane;
             let Some(mut row) = rows.row(number) else {
-                (is_read[lane], self.is_mixed) = (false, true);
-                target.set(lane, &RowTarget::<F>::default(), 0.0);
+                self.tiles[0].labels[lane] = F::from_f64(IGNORED.into());
+                self.has_ignored = true;
                 continue;
             };
             if let Some(fill) = &mut fill {
@@ -154,37 +133,35 @@ impl<F: Float> Scratch<'_, F> {
         rows: &SmoothedTargets<'_, F>,
         (labels, first): (&[u32], usize),
         mut row: RowTarget<'_, F>,
-        is_read: &mut [bool; MOST_LANES],
     ) {
-        for (lane, &label) in labels.iter().enumerate() {
+        let (job, target, of_tile) = (self.plan.job, &mut *self.target, &mut self.tiles[0].labels);
+        let ignored = F::from_f64(IGNORED.into());
+        for (lane, (&label, of_tile)) in labels.iter().zip(of_tile).enumerate() {
             let weight = if label == NO_CLASS { None } else { rows.weight(first + lane) };
             let Some(weight) = weight else {
-                (is_read[lane], self.is_mixed) = (false, true);
-                self.target.set(lane, &RowTarget::<F>::default(), 0.0);
+                (*of_tile, self.has_ignored) = (ignored, true);
                 continue;
             };
             (row.weight, row.spike) = (weight, rows.spike(label as usize));
             if row.spike != 0.0 {
-                self.tiles[0].labels[lane] = F::from_f64(label.into());
+                *of_tile = F::from_f64(label.into());
             }
-            self.target.set(lane, &row, self.plan.job.scale(weight));
+            target.set(lane, &row, job.scale(weight));
         }
     }
 
     /// Applies the mask to labels that have been set.
     #[inline(never)]
-    fn mask_labels(
-        &mut self,
-        rows: &SmoothedTargets<'_, F>,
-        (labels, first): (&[u32], usize),
-        is_read: &[bool; MOST_LANES],
-    ) {
+    fn mask_labels(&mut self, rows: &SmoothedTargets<'_, F>, (labels, first): (&[u32], usize)) {
         let kept = self.kept.chunks_exact(self.plan.job.panel.logits.classes());
-        let labels = labels.iter().zip(kept).enumerate().filter(|(lane, _)| is_read[*lane]);
-        for (lane, (label, kept)) in labels {
-            self.target.beta[lane] = rows.beta(first + lane);
-            if kept[*label as usize].to_f64() == 0.0 {
-                self.tiles[0].labels[lane] = F::from_f64(-1.0);
+        let ignored = F::from_f64(IGNORED.into());
+        for (lane, (label, kept)) in labels.iter().zip(kept).enumerate() {
+            let of_tile = &mut self.tiles[0].labels[lane];
+            if *of_tile != ignored {
+                self.target.beta[lane] = rows.beta(first + lane);
+                if kept[*label as usize].to_f64() == 0.0 {
+                    *of_tile = F::from_f64(NO_LABEL.into());
+                }
             }
         }
     }

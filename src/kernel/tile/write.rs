@@ -1,7 +1,7 @@
 //! The last step of tiles: their rows are finished, and the outputs written.
 
 use super::special::{Specials, mark};
-use super::{Tile, Tiles, is_in_row_order};
+use super::{IGNORED, Tile, Tiles, is_in_row_order};
 use crate::kernel::finish::{
     FinishedLanes, Formula, Lanes, ReducedLanes, Slopes, TargetLanes, finish, finish_lanes,
     inverse_of,
@@ -30,7 +30,7 @@ impl<F: Float> Tiles<'_, F> {
             return write_probabilities::<V>(token, sums, out, tile.specials.as_ref());
         }
         // Each case has its own array: the compiler leaves out the zeros of the first, all of which are overwritten.
-        let finished: FinishedLanes<V::Doubles> = if let Some(slopes) = slopes {
+        let mut finished: FinishedLanes<V::Doubles> = if let Some(slopes) = slopes {
             let (formula, mut lanes) =
                 (Formula { operation, z_loss: 0.0, ..self.formula }, FinishedLanes::default());
             for first in (0..V::LANES).step_by(8) {
@@ -48,6 +48,14 @@ impl<F: Float> Tiles<'_, F> {
         let has_units = slopes.is_none() && !V::Doubles::all(unit.eq(unit.like(1.0)));
         if self.has_lse {
             finished.lse.to_slice(tile.lse());
+        }
+        if self.has_ignored {
+            let labels = V::Doubles::widen(V::from_slice(token, &tile.labels));
+            let (zero, ignored) = (unit.like(0.0), unit.like(IGNORED.into()));
+            let FinishedLanes { scalar, factor, minus, label, .. } = &mut finished;
+            for number in [scalar, factor, minus, label] {
+                *number = V::Doubles::pick(labels.eq(ignored), zero, *number);
+            }
         }
         let mut scalar = finished.scalar;
         match operation {
