@@ -31,6 +31,8 @@ const CACHED_BYTES_OF_EACH: usize = CACHED_BYTES / 4 * 3;
 /// outputs that ordinary stores need take longer than the rest (Zen 5, logits and outputs of 16 MB each in a
 /// last-level cache of 32 MB: streaming stores take 0.58 to 0.75 of the time, in rows 1.05 to 1.2).
 const CACHED_BYTES_IN_TILES: usize = CACHED_BYTES / 8 * 3;
+/// The same for tiles of more than [`MOST_CLASSES`] (10 MB of each: 0.46 to 0.95; for ten classes 1.02 to 1.14).
+const CACHED_BYTES_IN_WIDE_TILES: usize = CACHED_BYTES / 4;
 /// If there are more bytes of logits, they are not in a second-level cache, and rows prefetch them. Tiles read
 /// memory in order, which the prefetcher of the processor recognizes within a page; so they prefetch logits
 /// only if these come from main memory.
@@ -121,8 +123,9 @@ impl<'p, F: Float> Plan<'p, F> {
         let threads = most_threads_of_rows.min(threads);
         let is_near = bytes <= NEAR_BYTES;
         // f32 rows with some more classes than tiles are meant for may use tiles too. That takes as little as half of
-        // the time (256 rows of 65 classes; 4096 of 100: 0.6 to 0.75); from 128 classes on it takes longer. It is not
-        // done for rows that are masked, or whose targets differ in more than the label.
+        // the time (256 rows of 65 classes; 4096 of 128: 0.66 to 0.8); from 192 classes on it takes longer, and from
+        // main memory with AVX2. It is not done for rows that are masked, or whose targets differ in more than the
+        // label and the weights.
         let may_be_in_tiles = size_of::<F>() == size_of::<f32>()
             && panel.mask.is_none()
             && job.targets.as_ref().is_none_or(|all| same.is_some() || all.rows.have_masses());
@@ -130,7 +133,10 @@ impl<'p, F: Float> Plan<'p, F> {
         let path = if is_chunk {
             Path::Chunk
         } else if classes <= MOST_CLASSES
-            || classes <= MOST_IN_TILES && rows >= 2 * lanes && may_be_in_tiles
+            || classes <= MOST_IN_TILES
+                && bytes < CACHED_BYTES
+                && rows >= 2 * lanes
+                && may_be_in_tiles
         {
             Path::Tiles
         } else if classes <= SEGMENT {
@@ -145,6 +151,7 @@ impl<'p, F: Float> Plan<'p, F> {
         };
         let has_outputs = panel.output.is_some() && !panel.is_in_place();
         let cached_bytes = match path {
+            Path::Tiles if classes > MOST_CLASSES => CACHED_BYTES_IN_WIDE_TILES,
             Path::Tiles => CACHED_BYTES_IN_TILES,
             _ if has_outputs => CACHED_BYTES_OF_EACH,
             _ => CACHED_BYTES,

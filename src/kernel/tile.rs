@@ -34,7 +34,7 @@ use special::{Specials, find_nans};
 /// Rows of at most so many classes are computed in tiles, in the order of summation of tiles.
 pub(crate) const MOST_CLASSES: usize = 64;
 /// f32 rows of at most so many classes may be too, in the order of summation of rows: see [`super::reduce`].
-pub(crate) const MOST_IN_TILES: usize = 112;
+pub(crate) const MOST_IN_TILES: usize = 128;
 
 /// The label of a row that does not count.
 pub(crate) const IGNORED: i32 = -1;

@@ -10,8 +10,8 @@ use crate::options::{Of, Operands, Options, Output, Target, assert_same};
 use crate::rows::{Kind, Problem};
 use smoothxent::{Float, Level, Reduction};
 
-/// The order of tiles ends at 64 classes, tiles of f32 at 112.
-const BORDERS: [std::ops::RangeInclusive<usize>; 2] = [60..=70, 111..=113];
+/// The order of tiles ends at 64 classes, tiles of f32 at 128.
+const BORDERS: [std::ops::RangeInclusive<usize>; 2] = [60..=70, 127..=129];
 const LAYOUTS: [Layout; 5] =
     [Layout::Dense, Layout::Gapped, Layout::Reversed, Layout::ClassMajor, Layout::Grid];
 
