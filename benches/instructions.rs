@@ -60,7 +60,7 @@ const fn lying(name: &'static str, storage: Storage, layout: Layout) -> Kernel {
     Kernel { name, operation: Operation::LossAndGrad, storage, layout, classes: 1000 }
 }
 
-const KERNELS: [Kernel; 19] = {
+const KERNELS: [Kernel; 20] = {
     use Layout::{ClassMajor, Dense};
     use Operation::{Apply, Loss, LossAndGrad, MaskedSoftmax, SharedPrior, SoftTargets};
     use Storage::{Bf16, F32, F64};
@@ -81,6 +81,7 @@ const KERNELS: [Kernel; 19] = {
         f32_kernel("log_softmax f32 1000", Apply(LogSoftmax), 1000),
         f32_kernel("log_softmax f32 32000", Apply(LogSoftmax), 32000),
         f32_kernel("loss_and_grad f32 1000 shared prior", SharedPrior, 1000),
+        f32_kernel("loss_and_grad f32 10 soft targets", SoftTargets, 10),
         f32_kernel("loss_and_grad f32 1000 soft targets", SoftTargets, 1000),
         lying("loss_and_grad f64 1000", F64, Dense),
         lying("loss_and_grad bf16 1000", Bf16, Dense),
@@ -194,8 +195,7 @@ impl Kernel {
             }
             Operation::Loss => loss.run(&batch, None, None, None, &mut run),
             Operation::SoftTargets => {
-                let targets = read_probabilities(q.rows(), None, &mut run)?;
-                let targets = &Targets::Probabilities(targets);
+                let targets = &read_probabilities(q.rows(), None, &mut run)?;
                 let loss = CrossEntropy { targets, ..loss };
                 loss.run(&batch, None, Some(&mut output), None, &mut run)
             }

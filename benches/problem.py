@@ -2,7 +2,7 @@
 
     loss      = mean over the rows of sum_k q'_k (lse(z) - z_k)
     gradient  = (softmax(z) - q') / rows
-    q'_k      = (1 - eps) [k = label] + eps u_k
+    q'_k      = (1 - eps) q_k + eps u_k,  q_k = [k = label]; for "soft_loss" probabilities
 
 The logits are 3 N(0, 1), made in blocks of rows, each from its own seed: so every process can make
 them itself, and the float64 reference never needs all of them in memory.
@@ -33,10 +33,11 @@ SAMPLE = 64
 
 @dataclass(frozen=True)
 class Problem:
-    """Logits, C order, labels as intp, and the smoothing."""
+    """Logits, C order, labels as intp, probabilities for few logits, and the smoothing."""
 
     logits: Array
     labels: Array
+    probabilities: Array | None = None
     epsilon: float = EPSILON
     prior: Array | None = None
 
@@ -48,11 +49,14 @@ class Problem:
 
 
 class Means(NamedTuple):
-    """The right mean losses: without smoothing, smoothed to the uniform prior, to `make_prior`."""
+    """The right mean losses: of labels without smoothing, smoothed to the uniform prior and to
+    `make_prior`; of probabilities, smoothed to the uniform prior.
+    """
 
     plain: float
     uniform: float
     own: float
+    soft: float
 
 
 def blocks(shape: Shape) -> Iterator[tuple[slice, Array]]:
@@ -72,12 +76,20 @@ def make_labels(shape: Shape) -> Array:
     return np.random.default_rng([*shape, shape[0]]).integers(0, shape[1], shape[0])
 
 
+def make_probabilities(shape: Shape) -> Array | None:
+    """Return a distribution for each row, in float32, if there are few logits."""
+    if shape[0] * shape[1] > BLOCK:
+        return None
+    weights = np.random.default_rng([*shape, shape[1]]).random(shape, dtype=np.float32)
+    return np.asarray(weights / weights.sum(axis=1, keepdims=True))
+
+
 def make_problem(shape: Shape) -> Problem:
     """Return the problem of this shape, the same in every process."""
     logits = np.empty(shape, np.float32)
     for rows, block in blocks(shape):
         logits[rows] = block
-    return Problem(logits, make_labels(shape))
+    return Problem(logits, make_labels(shape), make_probabilities(shape))
 
 
 def targets(labels: Array, classes: int, epsilon: float, prior: Array | None = None) -> Array:
@@ -103,17 +115,21 @@ def make_prior(classes: int) -> Array:
 
 
 def mean_losses(shape: Shape) -> Means:
-    """Return the mean loss without smoothing, and with smoothing towards each prior."""
+    """Return the mean losses."""
     labels, prior = make_labels(shape), make_prior(shape[1])
+    q = make_probabilities(shape)
     plain = uniform = own = 0.0
+    soft = 0.0 if q is not None else float("nan")
     for rows, block in blocks(shape):
         _, log_p = softmax(block)
         plain -= log_p[np.arange(len(block)), labels[rows]].sum()
         uniform -= log_p.mean(axis=1).sum()
         own -= (log_p @ prior).sum()
-    plain, uniform, own = (total / shape[0] for total in (plain, uniform, own))
-    keep = (1 - EPSILON) * plain
-    return Means(plain, keep + EPSILON * uniform, keep + EPSILON * own)
+        if q is not None:
+            soft -= (q[rows] * log_p).sum()
+    plain, uniform, own, soft = (total / shape[0] for total in (plain, uniform, own, soft))
+    keep, smooth = (1 - EPSILON) * plain, EPSILON * uniform
+    return Means(plain, keep + smooth, keep + EPSILON * own, (1 - EPSILON) * soft + smooth)
 
 
 def sample(rows: int) -> Array:
@@ -137,6 +153,8 @@ def error(name: str, answer: Any, problem: Problem, means: Means) -> float:
     least 1, and of gradients p - q' at the larger of p and q': peers have no digits below that.
     """
     operation = name.split()[0]
+    if operation == "soft_loss":
+        return ulps(float(answer), means.soft, means.soft, problem.logits.dtype)
     if operation == "loss":
         return loss_error(answer, problem, means)
     rows = sample(problem.shape[0])

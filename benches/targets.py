@@ -31,6 +31,8 @@ LOSS_GRAD: dict[Shape, Target] = {
     (1, 10): Target(over_peers=1.3),
     (1, 1000): Target(over_peers=2.5),
     (256, 1000): Target(over_peers=3.3),
+    (4096, 100): Target(over_peers=1.5),
+    (20000, 10): Target(over_peers=3),
     (8192, 1000): Target(over_peers=3),
     (65536, 1000): Target(over_peers=5, allocating=3.5, over_limit=1.3),
     (1024, 32000): Target(over_peers=5, over_limit=1.2),
@@ -39,24 +41,38 @@ LOSS_GRAD: dict[Shape, Target] = {
 }
 LOSS: dict[Shape, Target] = {
     (256, 1000): Target(over_peers=1.7),
+    (4096, 100): Target(over_peers=1),
     (65536, 1000): Target(over_peers=1.9, over_limit=1.4),
     (1024, 32000): Target(over_peers=2.3, over_limit=1.15),
     (1_000_000, 10): Target(over_peers=3.5),
 }
+SOFT_LOSS: dict[Shape, Target] = {
+    (256, 1000): Target(over_peers=1),
+    (4096, 100): Target(over_peers=1),
+    (20000, 10): Target(over_peers=1),
+}
 SOFTMAX: dict[Shape, Target] = {
     (1, 10): Target(over_peers=2.3),
     (256, 1000): Target(over_peers=1),
+    (4096, 100): Target(over_peers=1),
     (65536, 1000): Target(over_peers=1.4, over_limit=1.2),
     (1024, 32000): Target(over_peers=1.4, over_limit=1.15),
     (1_000_000, 10): Target(over_peers=2.5, over_limit=2),
 }
 LOG_SOFTMAX = SOFTMAX | {(65536, 1000): Target(over_peers=1.3, over_limit=1.2)}
-TARGETS = {"loss_grad": LOSS_GRAD, "loss": LOSS, "softmax": SOFTMAX, "log_softmax": LOG_SOFTMAX}
+TARGETS = {
+    "loss_grad": LOSS_GRAD,
+    "loss": LOSS,
+    "soft_loss": SOFT_LOSS,
+    "softmax": SOFTMAX,
+    "log_softmax": LOG_SOFTMAX,
+}
 SHAPES: tuple[Shape, ...] = tuple(LOSS_GRAD)
 QUICK: tuple[Shape, ...] = SHAPES[:3]
 TITLES = {
     "loss_grad": "Loss with gradient, smoothed",
     "loss": "Loss alone, smoothed",
+    "soft_loss": "Loss of probability targets, smoothed",
     "softmax": "softmax",
     "log_softmax": "log_softmax",
 }

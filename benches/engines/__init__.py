@@ -4,8 +4,8 @@ A module has
 
     PACKAGES               the distributions whose versions are in the record
     start(threads)         sets the number of threads; called once, before anything else
-    calls(problem)         the calls to time: "loss_grad", "loss", "softmax", "log_softmax", each also
-                           as "... out" if the engine can write to a given array
+    calls(problem)         the calls to time: "loss_grad", "loss", "soft_loss", "softmax", "log_softmax",
+                           each also as "... out" if the engine can write to a given array
     EPSILON                0 if it has no label smoothing
 
 A call has everything it needs in the engine's own form, returns when the work is done, and is the
@@ -32,4 +32,4 @@ PEERS = (
     "numpy",
 )
 ALL = (OURS, AVX2, *PEERS)
-OPERATIONS = ("loss_grad", "loss", "softmax", "log_softmax")
+OPERATIONS = ("loss_grad", "loss", "soft_loss", "softmax", "log_softmax")

@@ -23,7 +23,16 @@ def loss(z: jax.Array, y: jax.Array, eps: float) -> jax.Array:
 
 def calls(problem: Problem) -> dict[str, Call]:
     """Return the calls to time."""
-    return compiled(loss, problem)
+    both = compiled(loss, problem)
+    if problem.probabilities is None:
+        return both
+    z, q = jnp.asarray(problem.logits), jnp.asarray(problem.probabilities)
+
+    @jax.jit
+    def soft_loss(z: jax.Array, q: jax.Array) -> jax.Array:
+        return optax.softmax_cross_entropy(z, optax.smooth_labels(q, problem.epsilon)).mean()
+
+    return both | {"soft_loss": lambda: jax.block_until_ready(soft_loss(z, q))}
 
 
 def compiled(loss: Function, problem: Problem) -> dict[str, Call]:

@@ -14,9 +14,9 @@ start = sx.set_num_threads
 def calls(problem: Problem) -> dict[str, Call]:
     """Return the calls to time."""
     z, y, eps = problem.logits, problem.labels, problem.epsilon
-    out = np.zeros_like(z)
+    out, q = np.zeros_like(z), problem.probabilities
     both = sx.cross_entropy_value_and_grad
-    return {
+    result: dict[str, Call] = {
         "loss_grad": lambda: both(z, y, label_smoothing=eps),
         "loss_grad out": lambda: both(z, y, label_smoothing=eps, grad_out=out),
         "loss": lambda: sx.cross_entropy(z, y, label_smoothing=eps),
@@ -25,3 +25,6 @@ def calls(problem: Problem) -> dict[str, Call]:
         "log_softmax": lambda: sx.log_softmax(z),
         "log_softmax out": lambda: sx.log_softmax(z, out=out),
     }
+    if q is not None:
+        result["soft_loss"] = lambda: sx.cross_entropy(z, q, label_smoothing=eps)
+    return result

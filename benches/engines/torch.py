@@ -22,7 +22,7 @@ def calls(problem: Problem) -> dict[str, Call]:
         (gradient,) = torch.autograd.grad(loss, leaf)
         return loss.detach(), gradient
 
-    return {
+    result: dict[str, Call] = {
         "loss_grad": loss_grad,
         "loss": inference(lambda: cross_entropy(z, y, label_smoothing=problem.epsilon)),
         "softmax": inference(lambda: torch.softmax(z, 1)),
@@ -30,3 +30,9 @@ def calls(problem: Problem) -> dict[str, Call]:
         "log_softmax": inference(lambda: torch.log_softmax(z, 1)),
         "log_softmax out": inference(lambda: torch.log_softmax(z, 1, out=out)),
     }
+    if problem.probabilities is not None:
+        q = torch.from_numpy(problem.probabilities)
+        result["soft_loss"] = inference(
+            lambda: cross_entropy(z, q, label_smoothing=problem.epsilon)
+        )
+    return result

@@ -20,12 +20,15 @@ def compiled(loss: Function, problem: Problem) -> dict[str, Call]:
     """Return the calls of one form of the loss; loss and gradient are one compiled function."""
     torch._dynamo.reset()
     z, y = torch.from_numpy(problem.logits), torch.from_numpy(problem.labels)
-    functions = {
+    functions: dict[str, Function] = {
         "loss_grad": torch.func.grad_and_value(lambda z: loss(z, y, problem.epsilon)),
         "loss": lambda z: loss(z, y, problem.epsilon),
         "softmax": lambda z: torch.softmax(z, 1),
         "log_softmax": lambda z: torch.log_softmax(z, 1),
     }
+    if problem.probabilities is not None:
+        q = torch.from_numpy(problem.probabilities)
+        functions["soft_loss"] = lambda z: loss(z, q, problem.epsilon)
 
     def call(name: str, function: Function) -> Call:
         ready = torch.compile(function, dynamic=False)

@@ -122,21 +122,11 @@ impl<'p, F: Float> Plan<'p, F> {
         let most_threads_of_rows = if is_chunk { most_threads } else { most_threads.min(rows) };
         let threads = most_threads_of_rows.min(threads);
         let is_near = bytes <= NEAR_BYTES;
-        // f32 rows with some more classes than tiles are meant for may use tiles too. That takes as little as half of
-        // the time (256 rows of 65 classes; 4096 of 128: 0.66 to 0.8); from 192 classes on it takes longer, and from
-        // main memory with AVX2. It is not done for rows that are masked, or whose targets differ in more than the
-        // label and the weights.
-        let may_be_in_tiles = size_of::<F>() == size_of::<f32>()
-            && panel.mask.is_none()
-            && job.targets.as_ref().is_none_or(|all| same.is_some() || all.rows.have_masses());
         let row_threads = most_threads.min(1 + row_bytes / BYTES_PER_ROW_THREAD);
         let path = if is_chunk {
             Path::Chunk
         } else if classes <= MOST_CLASSES
-            || classes <= MOST_IN_TILES
-                && bytes < CACHED_BYTES
-                && rows >= 2 * lanes
-                && may_be_in_tiles
+            || rows >= 2 * lanes && bytes < CACHED_BYTES && may_be_in_tiles(job, same.is_some())
         {
             Path::Tiles
         } else if classes <= SEGMENT {
@@ -150,13 +140,7 @@ impl<'p, F: Float> Plan<'p, F> {
             Path::LongRows
         };
         let has_outputs = panel.output.is_some() && !panel.is_in_place();
-        let cached_bytes = match path {
-            Path::Tiles if classes > MOST_CLASSES => CACHED_BYTES_IN_WIDE_TILES,
-            Path::Tiles => CACHED_BYTES_IN_TILES,
-            _ if has_outputs => CACHED_BYTES_OF_EACH,
-            _ => CACHED_BYTES,
-        };
-        let is_far = bytes >= cached_bytes;
+        let is_far = bytes >= cached_bytes(path, classes, has_outputs);
         let streams = is_far && has_outputs && panel.output.is_some_and(|out| out.is_streamed);
         let keeps = job.operation.keeps();
         let lies_across_lines = row_bytes <= SHORT_ROW && !row_bytes.is_multiple_of(LINE);
@@ -233,5 +217,25 @@ impl<'p, F: Float> Plan<'p, F> {
             memory,
             scratch,
         }
+    }
+}
+
+/// May f32 rows with some more classes than tiles are meant for use tiles too? That takes as little as half of the time
+/// (256 rows of 65 classes; 4096 of 128: 0.66 to 0.8); from 192 classes on it takes longer, and from main memory with
+/// AVX2. It is not done for rows that are masked, or whose targets differ in more than the label and the weights.
+fn may_be_in_tiles<F: Float>(job: &Job<'_, F>, are_same: bool) -> bool {
+    size_of::<F>() == size_of::<f32>()
+        && job.panel.logits.classes() <= MOST_IN_TILES
+        && job.panel.mask.is_none()
+        && job.targets.as_ref().is_none_or(|all| are_same || all.rows.have_masses())
+}
+
+/// If there are so many bytes of logits, they are assumed to be in main memory.
+fn cached_bytes(path: Path, classes: usize, has_outputs: bool) -> usize {
+    match path {
+        Path::Tiles if classes > MOST_CLASSES => CACHED_BYTES_IN_WIDE_TILES,
+        Path::Tiles => CACHED_BYTES_IN_TILES,
+        _ if has_outputs => CACHED_BYTES_OF_EACH,
+        _ => CACHED_BYTES,
     }
 }

@@ -114,11 +114,12 @@ fn read_entries(
     run: &mut Run<'_>,
 ) -> Result<Vec<ProbabilityRow>, Error> {
     let (classes, level) = (rows.classes(), run.level);
-    let check_sum = |row: usize, sum: f64| match tolerance {
-        Some(tolerance) if !((sum - 1.0).abs() <= tolerance) => {
-            Err(Error::PriorSum { index: vec![index(row), Error::ALL], sum, tolerance })
+    let check_sum = |row: usize, sum: f64| {
+        let Some(tolerance) = tolerance else { return Ok(()) };
+        if (sum - 1.0).abs() <= tolerance {
+            return Ok(());
         }
-        _ => Ok(()),
+        Err(Error::PriorSum { index: vec![index(row), Error::ALL], sum, tolerance })
     };
     let has_few = (1..=MOST_CLASSES).contains(&classes);
     let read = |(first, start), values: &[f64], row: &mut PartialRow, results: &mut [_]| {
