@@ -169,7 +169,8 @@ impl Run<'_> {
         let classes = rows.classes();
         let mut results = self.defaults(rows.rows())?;
         let level = self.level;
-        let parts = (rows.rows() * (classes + READ_PER_ROW)).div_ceil(READ_PER_PART);
+        let numbers = rows.rows().saturating_mul(classes + READ_PER_ROW);
+        let parts = numbers.div_ceil(READ_PER_PART);
         // As many for each thread.
         let parts = if parts > 1 { parts.next_multiple_of(self.threads) } else { 1 };
         let rows_per_part = rows.rows().div_ceil(parts).max(1);
