@@ -30,7 +30,12 @@ const LONG_ROW: usize = 1 << 20;
 const READ_PER_PART: usize = 1 << 17;
 const READ_PER_ROW: usize = 32;
 /// Numbers that are converted at a time.
-pub(crate) const CHUNK: usize = 1 << 10;
+const CHUNK: usize = 1 << 10;
+
+/// The number of rows that are converted at a time: with few classes, a chunk has several rows.
+pub(crate) fn rows_per_chunk(classes: usize) -> usize {
+    (CHUNK / classes.max(1)).max(1)
+}
 
 /// The number of rows whose scalars are added first: a multiple of the rows of all tiles that are computed together, so
 /// that these are rarely divided.
@@ -139,19 +144,21 @@ impl Run<'_> {
         finish: impl Fn(usize, &S) -> Result<R, Error> + Sync,
     ) -> Result<Vec<R>, Error> {
         let classes = rows.classes();
-        // With few classes, a chunk has several rows.
-        let rows_at_once = (CHUNK / classes.max(1)).max(1);
-        self.read_chunks(rows, rows_at_once, |(first, start), values, state: &mut S, results| {
-            let len = values.len() / results.len();
-            for (i, result) in results.iter_mut().enumerate() {
-                read(first + i, start, &values[i * len..][..len], state)?;
-                if start + len == classes {
-                    *result = finish(first + i, state)?;
-                    *state = S::default();
+        self.read_chunks(
+            rows,
+            rows_per_chunk(classes),
+            |(first, start), values, state: &mut S, results| {
+                let len = values.len() / results.len();
+                for (i, result) in results.iter_mut().enumerate() {
+                    read(first + i, start, &values[i * len..][..len], state)?;
+                    if start + len == classes {
+                        *result = finish(first + i, state)?;
+                        *state = S::default();
+                    }
                 }
-            }
-            Ok(())
-        })
+                Ok(())
+            },
+        )
     }
 
     /// Calls `read((first row, first class), values, state, results)` for each chunk of the values of `rows_at_once`

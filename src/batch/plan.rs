@@ -126,7 +126,7 @@ impl<'p, F: Float> Plan<'p, F> {
         let path = if is_chunk {
             Path::Chunk
         } else if classes <= MOST_CLASSES
-            || rows >= 2 * lanes && bytes < CACHED_BYTES && may_be_in_tiles(job, same.is_some())
+            || rows >= 2 * lanes && bytes < CACHED_BYTES && may_be_in_tiles(job, is_simple)
         {
             Path::Tiles
         } else if classes <= SEGMENT {
@@ -223,11 +223,10 @@ impl<'p, F: Float> Plan<'p, F> {
 /// May f32 rows with some more classes than tiles are meant for use tiles too? That takes as little as half of the time
 /// (256 rows of 65 classes; 4096 of 128: 0.66 to 0.8); from 192 classes on it takes longer, and from main memory with
 /// AVX2. It is not done for rows that are masked, or whose targets differ in more than the label and the weights.
-fn may_be_in_tiles<F: Float>(job: &Job<'_, F>, are_same: bool) -> bool {
+fn may_be_in_tiles<F: Float>(job: &Job<'_, F>, is_simple: bool) -> bool {
     size_of::<F>() == size_of::<f32>()
         && job.panel.logits.classes() <= MOST_IN_TILES
-        && job.panel.mask.is_none()
-        && job.targets.as_ref().is_none_or(|all| are_same || all.rows.have_masses())
+        && (is_simple || job.targets.as_ref().is_some_and(|all| all.rows.have_masses()))
 }
 
 /// If there are so many bytes of logits, they are assumed to be in main memory.

@@ -90,7 +90,7 @@ scalars! {
 }
 
 scalars! {
-    /// The targets of rows: see the formulas above. Zeros for rows that do not count.
+    /// The targets of rows: see the formulas above. Arbitrary for rows that do not count.
     TargetLanes {
         spike,
         beta,

@@ -5,7 +5,7 @@ mod few;
 mod labels;
 mod many;
 
-use crate::batch::{CHUNK, NUMBERS_PER_PART, Run, TERMS_PER_PART};
+use crate::batch::{NUMBERS_PER_PART, Run, TERMS_PER_PART, rows_per_chunk};
 use crate::error::Error;
 use crate::kernel::MOST_CLASSES;
 use crate::math::{RunningSum, count};
@@ -221,6 +221,8 @@ pub(super) fn kept_masses(
     // Without smoothing the prior is not read.
     let (level, smooths) = (run.level, terms.label_smoothing > 0.0);
     let classes = mask.classes();
+    let count_kept =
+        inlined!(|mask: &[f64]| mask.iter().filter(|is_kept| **is_kept != 0.0).count());
     let finish = |row, kept: usize, mass: f64| {
         let has_weight = sample_weight.is_none_or(|weights| weights.get(row) != 0.0);
         let counts = kept > 0 && has_weight && !targets.is_ignored(row);
@@ -230,12 +232,11 @@ pub(super) fn kept_masses(
         Ok((kept > 0).then_some(mass))
     };
     if !smooths || matches!(prior, Prior::Uniform) {
-        let at_once = (CHUNK / classes.max(1)).max(1);
         let read = |(first, start), mask: &[f64], kept: &mut usize, results: &mut [_]| {
             let len = mask.len() / results.len();
             level.compiled(inlined!(|| {
                 for ((row, mask), result) in (first..).zip(mask.chunks(len.max(1))).zip(results) {
-                    *kept += mask.iter().filter(|is_kept| **is_kept != 0.0).count();
+                    *kept += count_kept(mask);
                     if start + len == classes {
                         *result = finish(row, *kept, count(*kept))?;
                         *kept = 0;
@@ -244,10 +245,10 @@ pub(super) fn kept_masses(
                 Ok(())
             }))
         };
-        return run.read_chunks(mask, at_once, read);
+        return run.read_chunks(mask, rows_per_chunk(classes), read);
     }
     let read = |row, start, mask: &[f64], (kept, mass): &mut (usize, ExactSum)| {
-        *kept += mask.iter().filter(|is_kept| **is_kept != 0.0).count();
+        *kept += level.compiled(inlined!(|| count_kept(mask)));
         level.add_terms(mass, mask.len(), |first, u| {
             prior.copy(row, start + first, u);
             fill_masked(&mask[first..], u, 0.0);

@@ -42,7 +42,7 @@ impl<F: Float> Weights<'_, F> {
     }
 }
 
-/// The target of a row in normal form: q' = spike·δ_class + β·w. By default that of a row that does not count: zeros.
+/// The target of a row in normal form: q' = spike·δ_class + β·w. By default zeros.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct RowTarget<'r, F> {
     pub(crate) class: usize,
@@ -152,16 +152,18 @@ impl<'a, F: Float> SmoothedTargets<'a, F> {
         let is_plain = |row: &ProbabilityRow| {
             self.unit_of(row.mass) == 1.0 && (smoothing.is_none() || row.only == NO_CLASS)
         };
-        let are_plain = smoothing.is_some() || self.are_targets_plain();
-        (are_plain && summary.iter().all(is_plain)).then_some((&targets.rows, smoothing))
+        (self.are_plain() && summary.iter().all(is_plain)).then_some((&targets.rows, smoothing))
     }
 
     /// May rows with [`SmoothedTargets::weight_rows`] be probabilities that differ in nothing else but their masses?
     pub(crate) fn have_masses(&self) -> bool {
-        let LossTerms { class_weight, sample_weight, .. } = self.terms;
-        let is_alone = class_weight.is_none() && sample_weight.is_none();
-        let are_plain = self.smoothing().is_some() || self.are_targets_plain();
-        matches!(self.targets, Targets::Probabilities(_)) && is_alone && are_plain
+        let are_probabilities = matches!(self.targets, Targets::Probabilities(_));
+        are_probabilities && self.is_unweighted() && self.are_plain()
+    }
+
+    /// Are there neither class weights nor sample weights?
+    fn is_unweighted(&self) -> bool {
+        self.terms.class_weight.is_none() && self.terms.sample_weight.is_none()
     }
 
     /// Of rows with [`SmoothedTargets::weight_rows`]: the target that they all have, except for their weights and Q, and
@@ -173,7 +175,7 @@ impl<'a, F: Float> SmoothedTargets<'a, F> {
     ) -> Option<(RowTarget<'_, F>, impl Iterator<Item = f64>)> {
         let Targets::Probabilities(targets) = self.targets else { return None };
         let (summary, label_smoothing) = (&targets.summary[rows], self.terms.label_smoothing);
-        if !self.have_masses() || summary.iter().any(|row| row.only != NO_CLASS) {
+        if !self.is_unweighted() || summary.iter().any(|row| row.only != NO_CLASS) {
             return None;
         }
         let of = inlined!(move |row: &ProbabilityRow| {
@@ -189,7 +191,12 @@ impl<'a, F: Float> SmoothedTargets<'a, F> {
         if self.terms.label_smoothing == 0.0 { unit } else { unit.max(1.0) }
     }
 
-    /// Are the weights of rows the probabilities as they are, unless their sum is not ordinary?
+    /// Are the weights of rows the probabilities, smoothed alike or as they are, unless their sum is not ordinary?
+    fn are_plain(&self) -> bool {
+        self.smoothing().is_some() || self.are_targets_plain()
+    }
+
+    /// Are they the probabilities as they are?
     fn are_targets_plain(&self) -> bool {
         let LossTerms { label_smoothing, class_weight, .. } = self.terms;
         *label_smoothing == 0.0 && class_weight.is_none() && self.kept.is_none()
@@ -213,10 +220,8 @@ impl<'a, F: Float> SmoothedTargets<'a, F> {
     /// The labels, and the target that all rows have except for the label, if the rows differ in nothing else.
     #[inline(always)]
     pub(crate) fn labels_alone(&self) -> Option<(&Labels, RowTarget<'_, F>)> {
-        let LossTerms { class_weight, sample_weight, label_smoothing, .. } = *self.terms;
-        let is_alone = class_weight.is_none() && sample_weight.is_none();
-        let (labels, target) = self.labels().filter(|_| is_alone)?;
-        Some((labels, RowTarget { spike: 1.0 - label_smoothing, ..target }))
+        let (labels, target) = self.labels().filter(|_| self.is_unweighted())?;
+        Some((labels, RowTarget { spike: 1.0 - self.terms.label_smoothing, ..target }))
     }
 
     /// The labels, and the target that all rows have except for the label and its weights, if the rows differ in nothing

@@ -21,14 +21,13 @@ impl<F: Float> Scratch<'_, F> {
         self.has_ignored = false;
         self.tiles[0].labels.fill(F::from_f64(NO_LABEL.into()));
         let (job, classes) = (self.plan.job, self.plan.job.panel.logits.classes());
-        if let Some((labels, row)) = targets.rows.labels() {
+        let labels = targets.rows.labels().or_else(|| targets.rows.masked_labels());
+        if let Some((labels, row)) = labels {
             let labels = &labels.classes()[first..][..count];
             self.weighted_labels(targets.rows, (labels, first), row);
-            return WeightKind::of(&row.weights);
-        }
-        if let Some((labels, row)) = targets.rows.masked_labels() {
-            let labels = &labels.classes()[first..][..count];
-            self.weighted_labels(targets.rows, (labels, first), row);
+            if job.panel.mask.is_none() {
+                return WeightKind::of(&row.weights);
+            }
             self.mask_labels(targets.rows, (labels, first));
             if self.weight_kind.is_none() {
                 // The mask was loaded with the logits.

@@ -35,6 +35,7 @@ impl<F: Float> SmoothedTargets<'_, F> {
             let smoothing = self.smoothing().or(self.are_targets_plain().then_some(none));
             if let (Some(smoothing), Some(targets), true) = (smoothing, targets, unit == 1.0) {
                 let UniformSmoothing { label_weight, beta } = smoothing;
+                // Without smoothing `of` would make zeros positive.
                 if let Some(q) = targets.rows.direct::<F>(row).filter(|_| beta > 0.0) {
                     let (q, mut w) = (q.part(start, w.len()), Sink::from_slice(w));
                     for at in (0..q.len()).step_by(V::LANES) {
