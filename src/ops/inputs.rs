@@ -122,39 +122,25 @@ fn read_entries(
         Err(Error::PriorSum { index: vec![index(row), Error::ALL], sum, tolerance })
     };
     let has_few = (1..=MOST_CLASSES).contains(&classes);
-    let read = |(first, start), values: &[f64], row: &mut PartialRow, results: &mut [_]| {
-        let check = |row, values: &[f64], start| {
-            check_entries(level, name, values, |k| vec![index(row), start + k])
+    let read = |(first, start), values: &[f64], partial: &mut PartialRow, rows: &mut [_]| {
+        let may_be_bad = if has_few {
+            level.run(Group { values, classes, class_weight, rows })
+        } else {
+            level.run(Part { start, values, classes, class_weight, partial, rows })
         };
-        if has_few {
-            let group = Group { values, classes, class_weight, rows: &mut *results };
-            let may_be_bad = level.run(group);
-            for ((row, values), read) in (first..).zip(values.chunks(classes)).zip(results) {
-                if may_be_bad {
-                    check(row, values, 0)?;
-                }
-                check_sum(row, read.mass)?;
+        let len = values.len() / rows.len();
+        for (i, read) in rows.iter().enumerate() {
+            if may_be_bad {
+                let index = |k| vec![index(first + i), start + k];
+                check_entries(level, name, &values[i * len..][..len], index)?;
             }
-            return Ok(());
-        }
-        let sum = row.sum;
-        if level.run(Part { start, values, row: &mut *row }) {
-            check(first, values, start)?;
-        }
-        if let Some(weights) = class_weight {
-            row.sum = sum;
-            level.add_terms(&mut row.sum, values.len(), |at, terms| {
-                terms.copy_from_slice(&values[at..][..terms.len()]);
-                weights.multiply(start + at, terms);
-            });
-        }
-        if start + values.len() == classes {
-            results[0] = row.finish();
-            check_sum(first, results[0].mass)?;
+            if start + len == classes {
+                check_sum(first + i, read.mass)?;
+            }
         }
         Ok(())
     };
-    run.read_chunks(rows, if has_few { GROUP } else { 1 }, read)
+    run.read_chunks(rows, if has_few { GROUP } else { rows_per_chunk(classes) }, read)
 }
 
 /// Reads and checks every row, repeated rows only once: finite, ≥ 0, summing to 1 within

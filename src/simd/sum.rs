@@ -1,7 +1,9 @@
 //! Sums of doubles with some 100 bits, rounded once at the end.
 
-use super::{Level, Vector, VectorJob, Widened};
+use super::{Level, QUAD, Source, Vector, VectorJob, Widened};
 use crate::math::{Real, RunningSum, two_sum};
+use fearless_simd::{Fallback, SimdSplit, f64x8};
+use std::ops::{Add, Sub};
 
 /// The number of sums side by side.
 const SUMS: usize = 8;
@@ -44,24 +46,25 @@ impl ExactSum {
         &mut self,
         token: V::Token,
         values: &[f64],
-        mut see: impl FnMut([V; 4]),
+        mut see: impl FnMut([V; QUAD]),
     ) -> bool {
         let (zero, nan) = (V::splat(token, 0.0), V::splat(token, f64::NAN));
         let mut high = V::Doubles::from_slice(token, &self.high);
         let mut low = V::Doubles::from_slice(token, &self.low);
-        let mut add = inlined!(|values: &[f64; 4 * SUMS]| {
-            let terms = each!(4, |i| V::from_slice(token, &values[i * SUMS..]));
+        let mut add = inlined!(|terms: [V; QUAD]| {
             see(terms);
-            let [a, b, c, d] = each!(4, |i| V::select(terms[i].ge(zero), terms[i], nan));
+            let [a, b, c, d] = each!(QUAD, |i| V::select(terms[i].ge(zero), terms[i], nan));
             let (sum, lost) = two_sum(high, V::Doubles::widen((a + b) + (c + d)));
             (high, low) = (sum, low + lost);
         });
-        let (quads, rest) = values.as_chunks();
-        quads.iter().for_each(&mut add);
-        if !rest.is_empty() {
-            let mut padded = [0.0; 4 * SUMS];
-            padded[..rest.len()].copy_from_slice(rest);
-            add(&padded);
+        let (values, quads) = (Source::from_slice(values), values.len() / (QUAD * V::LANES));
+        for at in (0..quads).map(|quad| quad * QUAD * V::LANES) {
+            let quad = values.quad::<V>(at);
+            add(each!(QUAD, |i| quad.nth(token, i)));
+        }
+        let rest = values.part(quads * QUAD * V::LANES, usize::MAX);
+        if rest.len() > 0 {
+            add(each!(QUAD, |i| rest.vector(token, rest.len().min(i * V::LANES), 0.0)));
         }
         high.to_slice(&mut self.high);
         low.to_slice(&mut self.low);
@@ -70,15 +73,29 @@ impl ExactSum {
 
     /// The sum, rounded once.
     pub(crate) fn value(&self) -> f64 {
-        let Self { mut high, mut low } = *self;
-        for half in [4, 2, 1] {
-            for i in 0..half {
-                let (sum, lost) = two_sum(high[i], high[i + half]);
-                (high[i], low[i]) = (sum, low[i] + low[i + half] + lost);
-            }
-        }
-        RunningSum { sum: high[0], lost: low[0] }.value()
+        self.value_with::<f64x8<Fallback>>(Fallback::new())
     }
+
+    /// The same with the vectors of a level.
+    #[inline(always)]
+    pub(crate) fn value_with<V: Vector<Scalar = f64>>(&self, token: V::Token) -> f64 {
+        let high = <f64x8<V::Token> as Vector>::from_slice(token, &self.high);
+        let low = <f64x8<V::Token> as Vector>::from_slice(token, &self.low);
+        let (high, low) = add_halves(high.split(), low.split());
+        let (high, low) = add_halves(high.split(), low.split());
+        let (sum, lost) = add_halves((high[0], high[1]), (low[0], low[1]));
+        RunningSum { sum, lost }.value()
+    }
+}
+
+/// Adds the halves of the sums, and to the halves of their errors the new ones.
+#[inline(always)]
+fn add_halves<T>(high: (T, T), low: (T, T)) -> (T, T)
+where
+    T: Copy + Add<Output = T> + Sub<Output = T>,
+{
+    let (sum, lost) = two_sum(high.0, high.1);
+    (sum, low.0 + low.1 + lost)
 }
 
 impl Level {

@@ -1,7 +1,11 @@
-//! Reads rows of many classes, a part at a time.
+//! Reads rows of many classes: several rows, or a part of one, at a time.
 
 use crate::simd::{ExactSum, Float, Vector, VectorJob, each, inlined};
-use crate::target::{NO_CLASS, ProbabilityRow};
+use crate::target::{NO_CLASS, ProbabilityRow, WeightValues};
+use std::mem::take;
+
+/// The number of values that are multiplied by class weights before they are added.
+const TERMS: usize = 32;
 
 /// A row of probabilities, as far as it has been read.
 #[derive(Default)]
@@ -9,23 +13,18 @@ pub(super) struct PartialRow {
     /// The first class with a probability other than 0.
     first: Option<usize>,
     has_others: bool,
-    pub(super) sum: ExactSum,
+    sum: ExactSum,
 }
 
-impl PartialRow {
-    /// The row, all of which has been read.
-    pub(super) fn finish(&self) -> ProbabilityRow {
-        let only = self.first.filter(|_| !self.has_others);
-        let only = only.and_then(|class| u32::try_from(class).ok()).unwrap_or(NO_CLASS);
-        ProbabilityRow { only, mass: self.sum.value() }
-    }
-}
-
-/// The probabilities of a row from class `start` on, to be added to what has been read of it.
+/// Rows of probabilities, one after another; or those of one row from class `start` on, to be added to `partial`.
 pub(super) struct Part<'p> {
     pub(super) start: usize,
     pub(super) values: &'p [f64],
-    pub(super) row: &'p mut PartialRow,
+    pub(super) classes: usize,
+    pub(super) class_weight: Option<&'p WeightValues>,
+    pub(super) partial: &'p mut PartialRow,
+    /// Set with the last class.
+    pub(super) rows: &'p mut [ProbabilityRow],
 }
 
 impl VectorJob<f64> for Part<'_> {
@@ -34,8 +33,43 @@ impl VectorJob<f64> for Part<'_> {
 
     #[inline(always)]
     fn run<V: Vector<Scalar = f64>>(self, token: V::Token) -> bool {
-        let PartialRow { first, has_others, sum } = self.row;
-        let (mut class, least) = (self.start, V::splat(token, f64::SMALLEST));
+        let Self { start, values, classes, class_weight, partial, rows } = self;
+        let (len, mut may_be_bad) = (values.len() / rows.len(), false);
+        for (i, row) in rows.iter_mut().enumerate() {
+            let values = &values[i * len..][..len];
+            let sum = partial.sum;
+            may_be_bad |= partial.add::<V>(token, start, values);
+            if let Some(weights) = class_weight {
+                partial.sum = sum;
+                for (at, values) in (start..).step_by(TERMS).zip(values.chunks(TERMS)) {
+                    let terms = &mut [0.0; TERMS][..values.len()];
+                    terms.copy_from_slice(values);
+                    weights.multiply(at, terms);
+                    partial.sum.add::<V>(token, terms);
+                }
+            }
+            if start + len == classes {
+                let PartialRow { first, has_others, sum } = take(partial);
+                let only = first.filter(|_| !has_others);
+                let only = only.and_then(|class| u32::try_from(class).ok()).unwrap_or(NO_CLASS);
+                *row = ProbabilityRow { only, mass: sum.value_with::<V>(token) };
+            }
+        }
+        may_be_bad
+    }
+}
+
+impl PartialRow {
+    /// Adds the values from class `start` on; returns whether one may be refused.
+    #[inline(always)]
+    fn add<V: Vector<Scalar = f64>>(
+        &mut self,
+        token: V::Token,
+        start: usize,
+        values: &[f64],
+    ) -> bool {
+        let Self { first, has_others, sum } = self;
+        let (mut class, least) = (start, V::splat(token, f64::SMALLEST));
         let see = inlined!(|terms: [V; 4]| {
             if !*has_others {
                 let bits = each!(4, |i| V::bits(terms[i].ge(least)) << (i * V::LANES));
@@ -47,6 +81,6 @@ impl VectorJob<f64> for Part<'_> {
             }
             class += 4 * V::LANES;
         });
-        !sum.add_positive::<V>(token, self.values, see)
+        !sum.add_positive::<V>(token, values, see)
     }
 }
