@@ -2,7 +2,7 @@
 //! classes would take most of the time (5000 rows of ten classes: reading took 5 times as long).
 
 use crate::math::{Real, RunningSum, count};
-use crate::simd::{Vector, VectorJob};
+use crate::simd::{Float, Sink, Source, Vector, VectorJob, Widened, inlined, transpose};
 use crate::target::{NO_CLASS, ProbabilityRow, WeightValues};
 use std::array::from_fn;
 
@@ -10,6 +10,10 @@ use std::array::from_fn;
 const LANES: usize = 8;
 /// The number of rows of a group.
 pub(super) const GROUP: usize = 2 * LANES;
+
+/// LANES classes of LANES rows. No vector of them crosses a cache line: reading back one just written would wait.
+#[repr(align(64))]
+struct Block([f64; LANES * LANES]);
 
 /// Some rows, and what is read of each.
 pub(super) struct Group<'g> {
@@ -45,29 +49,42 @@ fn read<V: Vector<Scalar = f64>>(
     class_weight: Option<&WeightValues>,
     rows: &mut [ProbabilityRow],
 ) -> bool {
-    let (zero, one) = (V::Eight::splat(token, 0.0), V::Eight::splat(token, 1.0));
-    let mut sum = RunningSum { sum: zero, lost: zero };
-    // The classes with a probability other than 0: how many there are, and the sum of their numbers.
-    let (mut likely, mut numbers) = (zero, zero);
-    for class in 0..classes {
-        let q = from_fn::<_, LANES, _>(|row| values.get(row * classes + class).copied());
-        let q = V::Eight::from_slice(token, &q.map(Option::unwrap_or_default));
+    let (zero, nan) = (V::splat(token, 0.0), V::splat(token, f64::NAN));
+    let (least, zeros) = (V::splat(token, f64::SMALLEST), V::Eight::splat(token, 0.0));
+    let mut sum = RunningSum { sum: zeros, lost: zeros };
+    // Has a row a probability other than 0, or more than one? A bit for each row; and the last such class.
+    let (mut has_one, mut has_more, mut last) = (0, 0, zero);
+    let mut add = inlined!(|class: usize, q: V| {
+        let is_likely = q.ge(least);
+        has_more |= has_one & V::bits(is_likely);
+        has_one |= V::bits(is_likely);
+        last = V::select(is_likely, V::splat(token, count(class)), last);
         // An entry that is refused makes the sum infinite or NaN.
-        let q = V::Eight::pick(q.ge(zero), q, zero.like(f64::NAN));
-        let is_zero = q.eq(zero);
-        likely = V::Eight::pick(is_zero, likely, likely + one);
-        numbers = V::Eight::pick(is_zero, numbers, numbers + zero.like(count(class)));
-        sum.add(class_weight.map_or(q, |weights| q * zero.like(weights.get(class))));
-    }
-    let (mass, _) = sum.parts();
-    let [masses, likely, numbers] = [mass, likely, numbers].map(|lanes| {
-        let mut values = [0.0; LANES];
-        lanes.to_slice(&mut values);
-        values
+        let q = V::Eight::widen(V::select(q.ge(zero), q, nan));
+        sum.add(class_weight.map_or(q, |weights| q * zeros.like(weights.get(class))));
     });
-    for (i, row) in rows.iter_mut().enumerate() {
-        let only = if likely[i] == 1.0 { numbers[i] as u32 } else { NO_CLASS };
+    if rows.len() == LANES && classes >= LANES {
+        for first in (0..classes).step_by(LANES) {
+            // The last block begins earlier, so that it ends with the row.
+            let start = first.min(classes - LANES);
+            let (mut block, values) = (Block([0.0; _]), Source::from_slice(&values[start..]));
+            transpose::<V>(token, values, classes, &mut Sink::from_slice(&mut block.0), LANES);
+            for class in first..classes.min(first + LANES) {
+                add(class, V::from_slice(token, &block.0[(class - start) * LANES..]));
+            }
+        }
+    } else {
+        for class in 0..classes {
+            let q = from_fn::<_, LANES, _>(|row| values.get(row * classes + class).copied());
+            add(class, V::from_slice(token, &q.map(Option::unwrap_or_default)));
+        }
+    }
+    let (mass, only) = (sum.value(), has_one & !has_more);
+    let mut masses = [0.0; LANES];
+    mass.to_slice(&mut masses);
+    for (i, (row, last)) in rows.iter_mut().zip(last.to_array()).enumerate() {
+        let only = if only >> i & 1 == 1 { last as u32 } else { NO_CLASS };
         *row = ProbabilityRow { only, mass: masses[i] };
     }
-    !V::Eight::all(zero.like(f64::MAX).ge(mass))
+    !V::Eight::all(zeros.like(f64::MAX).ge(mass))
 }
