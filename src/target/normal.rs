@@ -142,7 +142,7 @@ impl<'a, F: Float> SmoothedTargets<'a, F> {
     pub(crate) fn weight_rows(
         &self,
         rows: Range<usize>,
-    ) -> Option<(&Rows<'_>, Option<UniformSmoothing>)> {
+    ) -> Option<(&Rows<'_>, Option<UniformSmoothing<F>>)> {
         let targets = match (self.targets, &self.smooth) {
             (Targets::Labels(_), Smooth::Rows(rows)) => return Some((rows, None)),
             (Targets::Probabilities(targets), Smooth::Absent | Smooth::Ones) => targets,
@@ -203,10 +203,10 @@ impl<'a, F: Float> SmoothedTargets<'a, F> {
     }
 
     /// How probabilities are smoothed, if all classes of all rows are smoothed alike.
-    pub(crate) fn smoothing(&self) -> Option<UniformSmoothing> {
+    pub(crate) fn smoothing(&self) -> Option<UniformSmoothing<F>> {
         let label_weight = 1.0 - self.terms.label_smoothing;
         let are_alike = matches!(self.smooth, Smooth::Ones) && label_weight > 0.0;
-        are_alike.then(|| UniformSmoothing { label_weight, beta: self.prior_factor(0).0 })
+        are_alike.then(|| UniformSmoothing::new(label_weight, self.prior_factor(0).0))
     }
 
     /// The weights of rows, if they are the same for all.

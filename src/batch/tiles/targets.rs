@@ -3,7 +3,7 @@
 use super::{LossTargets, Scratch};
 use crate::kernel::{IGNORED, NO_LABEL, WeightKind, from_run, load};
 use crate::math;
-use crate::simd::{Float, Source, Vector, outlined};
+use crate::simd::{Float, Sink, Source, Vector, outlined};
 use crate::target::{NO_CLASS, RowTarget, SmoothedTargets, Weights};
 
 /// Computes the weights of a row from the mask of its classes: see [`SmoothedTargets::fill`].
@@ -46,9 +46,8 @@ impl<F: Float> Scratch<'_, F> {
                     }
                     load_own::<V>(token, own, classes, self.weights);
                 } else if let Some(smoothing) = smoothing {
-                    for w in self.weights[..classes * V::LANES].chunks_exact_mut(V::LANES) {
-                        smoothing.of(V::from_slice(token, w)).to_slice(w);
-                    }
+                    let w = Sink::from_slice(&mut self.weights[..classes * V::LANES]);
+                    smoothing.smooth::<V>(token, w.as_source(), w);
                 }
             });
             if let Some((mut row, masses)) = targets.rows.masses(first..first + count) {

@@ -2,8 +2,7 @@
 //! class weights or masks, and from priors of another type than the rows.
 
 use super::SmoothedTargets;
-use crate::math::Real;
-use crate::simd::{ExactSum, Float, Level, Sink, Vector, Widened, inlined, outlined};
+use crate::simd::{ExactSum, Float, Level, Sink, Source, Vector, inlined, outlined};
 use crate::target::{LossTerms, NO_CLASS, Prior, Targets};
 
 /// Classes whose weights are computed at a time, even if there are fewer: loops of a fixed length are vectorised.
@@ -31,27 +30,26 @@ impl<F: Float> SmoothedTargets<'_, F> {
                 _ => None,
             };
             let unit = targets.map_or(1.0, |targets| self.unit_of(targets.summary[row].mass));
-            let none = UniformSmoothing { label_weight: 1.0, beta: 0.0 };
-            let smoothing = self.smoothing().or(self.are_targets_plain().then_some(none));
-            if let (Some(smoothing), Some(targets), true) = (smoothing, targets, unit == 1.0) {
-                let UniformSmoothing { label_weight, beta } = smoothing;
-                // Without smoothing `of` would make zeros positive.
-                if let Some(q) = targets.rows.direct::<F>(row).filter(|_| beta > 0.0) {
-                    let (q, mut w) = (q.part(start, w.len()), Sink::from_slice(w));
-                    for at in (0..q.len()).step_by(V::LANES) {
-                        w.set_vector(at, smoothing.of(q.vector::<V>(token, at, F::default())));
+            if let (Some(targets), true) = (targets, unit == 1.0) {
+                if let Some(smoothing) = self.smoothing() {
+                    let direct = targets.rows.direct::<F>(row);
+                    if direct.is_none() {
+                        targets.rows.gather::<V, F>(token, row, start, w);
+                    }
+                    let (len, w) = (w.len(), Sink::from_slice(w));
+                    let q = direct.map_or(w.as_source(), |q| q.part(start, len));
+                    smoothing.smooth::<V>(token, q, w);
+                    return 0.0;
+                }
+                if self.are_targets_plain() {
+                    for (part, w) in w.chunks_mut(PART).enumerate() {
+                        let mut q = Aligned([0.0; PART]);
+                        let (start, to) = (start + part * PART, &mut q.0[..w.len()]);
+                        targets.rows.gather::<V, f64>(token, row, start, to);
+                        w.iter_mut().zip(&q.0).for_each(|(w, q)| *w = positive(*q));
                     }
                     return 0.0;
                 }
-                for (part, w) in w.chunks_mut(PART).enumerate() {
-                    let mut q = Aligned([0.0; PART]);
-                    let (start, to) = (start + part * PART, &mut q.0[..w.len()]);
-                    targets.rows.gather::<V, f64>(token, row, start, to);
-                    for (w, q) in w.iter_mut().zip(&q.0) {
-                        *w = positive(q.mul_add(label_weight, beta));
-                    }
-                }
-                return 0.0;
             }
             let (beta, prior_unit) = self.prior_factor(row);
             let (label_weight, beta) = ((1.0 - label_smoothing) / unit, beta / unit);
@@ -99,21 +97,35 @@ impl<F: Float> SmoothedTargets<'_, F> {
     }
 }
 
-/// Smoothing by a uniform prior: (1 − ε)·q + ε/K.
+/// Smoothing by a uniform prior: (1 − ε)·q + ε/K, where 1 − ε is the sum of two numbers.
 #[derive(Clone, Copy)]
-pub(crate) struct UniformSmoothing {
-    pub(super) label_weight: f64,
-    pub(super) beta: f64,
+pub(crate) struct UniformSmoothing<F> {
+    label_weight: F,
+    label_weight_low: F,
+    beta: F,
 }
 
-impl UniformSmoothing {
-    /// The weights of probabilities. They are positive, since ε/K is, and stay so.
+impl<F: Float> UniformSmoothing<F> {
+    pub(super) fn new(label_weight: f64, beta: f64) -> Self {
+        let high = F::from_f64(label_weight);
+        let low = F::from_f64(label_weight - high.to_f64());
+        Self { label_weight: high, label_weight_low: low, beta: positive(beta) }
+    }
+
+    /// Writes the weights of probabilities, which may be in place. They are positive, since ε/K is.
     #[inline(always)]
-    pub(crate) fn of<V: Vector>(self, q: V) -> V {
-        let q = V::Doubles::widen(q);
-        let weight: V = q.mul_add(q.like(self.label_weight), q.like(self.beta)).narrow();
-        let zero = V::splat(weight.token(), V::Scalar::default());
-        V::select(weight.eq(zero), V::splat(weight.token(), V::Scalar::SMALLEST), weight)
+    pub(crate) fn smooth<V: Vector<Scalar = F>>(
+        self,
+        token: V::Token,
+        q: Source<'_, F>,
+        mut w: Sink<'_, F>,
+    ) {
+        let [high, low, beta] =
+            [self.label_weight, self.label_weight_low, self.beta].map(|x| V::splat(token, x));
+        for at in (0..q.len()).step_by(V::LANES) {
+            let q: V = q.vector(token, at, F::default());
+            w.set_vector(at, q.mul_add(high, q.mul_add(low, beta)));
+        }
     }
 }
 
