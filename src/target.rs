@@ -166,9 +166,14 @@ pub struct WeightValues {
 /// Sizes within this and its inverse are ordinary: with such weights nothing over- or underflows.
 const ORDINARY: f64 = 1e18;
 
+/// Is this size ordinary or 0?
+fn is_ordinary(size: f64) -> bool {
+    (1.0 / ORDINARY..=ORDINARY).contains(&size) | (size == 0.0)
+}
+
 /// A power of two near a size, with an inverse that is a normal number; 1 if the size is ordinary or 0.
 fn unit_of(size: f64) -> f64 {
-    if (1.0 / ORDINARY..=ORDINARY).contains(&size) || size == 0.0 {
+    if is_ordinary(size) {
         return 1.0;
     }
     size.clamp(f64::MIN_POSITIVE, 2f64.powi(1022)).power()

@@ -2,7 +2,9 @@
 
 mod made;
 
-use super::{Labels, LossTerms, NO_CLASS, Prior, ProbabilityRow, Targets, WeightValues, unit_of};
+use super::{
+    Labels, LossTerms, NO_CLASS, Prior, ProbabilityRow, Targets, WeightValues, is_ordinary, unit_of,
+};
 use crate::error::Error;
 use crate::math::count;
 use crate::simd::{Float, Rows, Source, inlined};
@@ -149,10 +151,12 @@ impl<'a, F: Float> SmoothedTargets<'a, F> {
             _ => return None,
         };
         let (smoothing, summary) = (self.smoothing(), &targets.summary[rows]);
-        let is_plain = |row: &ProbabilityRow| {
-            self.unit_of(row.mass) == 1.0 && (smoothing.is_none() || row.only == NO_CLASS)
-        };
-        (self.are_plain() && summary.iter().all(is_plain)).then_some((&targets.rows, smoothing))
+        // Without branches, since nearly all rows are.
+        let are_ordinary = summary.iter().fold(true, |all, row| {
+            let has_unit = is_ordinary(row.mass) | (smoothing.is_some() & (row.mass < 1.0));
+            all & has_unit & (smoothing.is_none() | (row.only == NO_CLASS))
+        });
+        (self.are_plain() && are_ordinary).then_some((&targets.rows, smoothing))
     }
 
     /// May rows with [`SmoothedTargets::weight_rows`] be probabilities that differ in nothing else but their masses?
@@ -175,7 +179,8 @@ impl<'a, F: Float> SmoothedTargets<'a, F> {
     ) -> Option<(RowTarget<'_, F>, impl Iterator<Item = f64>)> {
         let Targets::Probabilities(targets) = self.targets else { return None };
         let (summary, label_smoothing) = (&targets.summary[rows], self.terms.label_smoothing);
-        if !self.is_unweighted() || summary.iter().any(|row| row.only != NO_CLASS) {
+        let have_many = summary.iter().fold(true, |all, row| all & (row.only == NO_CLASS));
+        if !(self.is_unweighted() && have_many) {
             return None;
         }
         let of = inlined!(move |row: &ProbabilityRow| {

@@ -1,9 +1,9 @@
 //! The targets of the rows of a tile, if they differ in more than their labels.
 
 use super::{LossTargets, Scratch};
-use crate::kernel::{IGNORED, NO_LABEL, WeightKind, from_run, load};
+use crate::kernel::{IGNORED, NO_LABEL, TargetLanes, WeightKind, from_run, load};
 use crate::math;
-use crate::simd::{Float, Sink, Source, Vector, outlined};
+use crate::simd::{Float, Source, Vector, outlined};
 use crate::target::{NO_CLASS, RowTarget, SmoothedTargets, Weights};
 
 /// Computes the weights of a row from the mask of its classes: see [`SmoothedTargets::fill`].
@@ -46,17 +46,16 @@ impl<F: Float> Scratch<'_, F> {
                     }
                     load_own::<V>(token, own, classes, self.weights);
                 } else if let Some(smoothing) = smoothing {
-                    let w = Sink::from_slice(&mut self.weights[..classes * V::LANES]);
-                    smoothing.smooth::<V>(token, w.as_source(), w);
+                    for w in self.weights[..classes * V::LANES].chunks_exact_mut(V::LANES) {
+                        smoothing.of(V::from_slice(token, w)).to_slice(w);
+                    }
                 }
             });
-            if let Some((mut row, masses)) = targets.rows.masses(first..first + count) {
+            if let Some((row, masses)) = targets.rows.masses(first..first + count) {
                 let scale = job.scale(row.weight);
                 outlined!(V, token, {
-                    for (lane, mass) in masses.enumerate().take(V::LANES) {
-                        row.smooth_mass = mass;
-                        self.target.set(lane, &row, scale);
-                    }
+                    *self.target = TargetLanes::of_all(&row, scale);
+                    self.target.smooth_mass.iter_mut().zip(masses).for_each(|(lane, q)| *lane = q);
                 });
                 return WeightKind::Each;
             }

@@ -2,7 +2,7 @@
 //! class weights or masks, and from priors of another type than the rows.
 
 use super::SmoothedTargets;
-use crate::simd::{ExactSum, Float, Level, Sink, Source, Vector, inlined, outlined};
+use crate::simd::{ExactSum, Float, Level, Sink, Vector, inlined, outlined};
 use crate::target::{LossTerms, NO_CLASS, Prior, Targets};
 
 /// Classes whose weights are computed at a time, even if there are fewer: loops of a fixed length are vectorised.
@@ -36,9 +36,11 @@ impl<F: Float> SmoothedTargets<'_, F> {
                     if direct.is_none() {
                         targets.rows.gather::<V, F>(token, row, start, w);
                     }
-                    let (len, w) = (w.len(), Sink::from_slice(w));
+                    let (len, mut w) = (w.len(), Sink::from_slice(w));
                     let q = direct.map_or(w.as_source(), |q| q.part(start, len));
-                    smoothing.smooth::<V>(token, q, w);
+                    for at in (0..len).step_by(V::LANES) {
+                        w.set_vector(at, smoothing.of(q.vector::<V>(token, at, F::default())));
+                    }
                     return 0.0;
                 }
                 if self.are_targets_plain() {
@@ -97,11 +99,11 @@ impl<F: Float> SmoothedTargets<'_, F> {
     }
 }
 
-/// Smoothing by a uniform prior: (1 − ε)·q + ε/K, where 1 − ε is the sum of two numbers.
+/// Smoothing by a uniform prior: (1 − ε)·q + ε/K.
 #[derive(Clone, Copy)]
 pub(crate) struct UniformSmoothing<F> {
-    label_weight: F,
-    label_weight_low: F,
+    /// 1 − ε, rounded, and its rounding error.
+    label_weight: [F; 2],
     beta: F,
 }
 
@@ -109,23 +111,15 @@ impl<F: Float> UniformSmoothing<F> {
     pub(super) fn new(label_weight: f64, beta: f64) -> Self {
         let high = F::from_f64(label_weight);
         let low = F::from_f64(label_weight - high.to_f64());
-        Self { label_weight: high, label_weight_low: low, beta: positive(beta) }
+        Self { label_weight: [high, low], beta: positive(beta) }
     }
 
-    /// Writes the weights of probabilities, which may be in place. They are positive, since ε/K is.
+    /// The weights of probabilities. They are positive, since ε/K is.
     #[inline(always)]
-    pub(crate) fn smooth<V: Vector<Scalar = F>>(
-        self,
-        token: V::Token,
-        q: Source<'_, F>,
-        mut w: Sink<'_, F>,
-    ) {
-        let [high, low, beta] =
-            [self.label_weight, self.label_weight_low, self.beta].map(|x| V::splat(token, x));
-        for at in (0..q.len()).step_by(V::LANES) {
-            let q: V = q.vector(token, at, F::default());
-            w.set_vector(at, q.mul_add(high, q.mul_add(low, beta)));
-        }
+    pub(crate) fn of<V: Vector<Scalar = F>>(self, q: V) -> V {
+        let (token, [high, low]) = (q.token(), self.label_weight);
+        let low = q.mul_add(V::splat(token, low), V::splat(token, self.beta));
+        q.mul_add(V::splat(token, high), low)
     }
 }
 
