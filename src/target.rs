@@ -15,7 +15,9 @@
 
 mod normal;
 
-pub(crate) use normal::{RowTarget, SmoothedTargets, Weights, fill_masked, positive};
+pub(crate) use normal::{
+    RowTarget, SmoothedTargets, UniformSmoothing, Weights, fill_masked, positive,
+};
 
 use crate::math::{Real, count};
 use crate::simd::{Outer, Rows};
@@ -134,7 +136,7 @@ pub fn prior_tolerance(classes: usize) -> f64 {
 
 impl Prior<'_> {
     /// u of the classes from `start` on, not divided by K if it is uniform.
-    #[inline(always)]
+    #[inline(never)] // it is called from code for each instruction set
     pub(crate) fn copy(&self, row: usize, start: usize, u: &mut [f64]) {
         match self {
             Prior::Uniform => u.fill(1.0),
@@ -168,7 +170,7 @@ const ORDINARY: f64 = 1e18;
 
 /// Is this size ordinary or 0?
 fn is_ordinary(size: f64) -> bool {
-    (1.0 / ORDINARY..=ORDINARY).contains(&size) | (size == 0.0)
+    (1.0 / ORDINARY..=ORDINARY).contains(&size) || size == 0.0
 }
 
 /// A power of two near a size, with an inverse that is a normal number; 1 if the size is ordinary or 0.
@@ -193,7 +195,7 @@ impl WeightValues {
     }
 
     /// Multiplies numbers by the weights from `first` on, in units.
-    #[inline(always)]
+    #[inline(never)] // as above
     pub(crate) fn multiply(&self, first: usize, numbers: &mut [f64]) {
         for (number, weight) in numbers.iter_mut().zip(&self.values[first..]) {
             *number *= weight * self.inverse_unit;

@@ -40,7 +40,7 @@ pub(crate) fn rows_per_chunk(classes: usize) -> usize {
 /// The number of rows whose scalars are added first: a multiple of the rows of all tiles that are computed together, so
 /// that these are rarely divided.
 pub(crate) fn rows_per_sum(classes: usize) -> usize {
-    8 * MOST_LANES * tiles_at_once(classes.max(1))
+    8 * MOST_LANES * tiles_at_once(classes)
 }
 
 impl Run<'_> {
@@ -161,6 +161,15 @@ impl Run<'_> {
         )
     }
 
+    /// The number of rows in a part that one thread reads.
+    pub(crate) fn rows_per_part(&self, rows: &Rows<'_>) -> usize {
+        let numbers = rows.rows().saturating_mul(rows.classes() + READ_PER_ROW);
+        let parts = numbers.div_ceil(READ_PER_PART);
+        // As many for each thread.
+        let parts = if parts > 1 { parts.next_multiple_of(self.threads) } else { 1 };
+        rows.rows().div_ceil(parts).max(1)
+    }
+
     /// Calls `read((first row, first class), values, state, results)` for each chunk of the values of `rows_at_once`
     /// rows, one row after another: a chunk has all of their classes, or a part of those of a single row. The results
     /// are one for each row. The state is that of these rows.
@@ -176,11 +185,7 @@ impl Run<'_> {
         let classes = rows.classes();
         let mut results = self.defaults(rows.rows())?;
         let level = self.level;
-        let numbers = rows.rows().saturating_mul(classes + READ_PER_ROW);
-        let parts = numbers.div_ceil(READ_PER_PART);
-        // As many for each thread.
-        let parts = if parts > 1 { parts.next_multiple_of(self.threads) } else { 1 };
-        let rows_per_part = rows.rows().div_ceil(parts).max(1);
+        let rows_per_part = self.rows_per_part(rows);
         let read_part = |part: usize, results: &mut [R], mut polled: Option<&mut Run<'_>>| {
             let mut buffer = zeros((rows_at_once.min(results.len()) * classes).min(CHUNK))?;
             let firsts = (part * rows_per_part..).step_by(rows_at_once);

@@ -7,8 +7,18 @@ use std::hint::black_box;
 /// Loads rows from `first` on, at most LANES, into a tile, if they follow one another in memory or are neighbours class
 /// by class; otherwise returns false. The last of all rows are copied to the workspace `own` first, which has [`room`].
 /// Lanes without a row have arbitrary numbers.
-#[inline(always)]
 pub(crate) fn load<V: Vector>(
+    token: V::Token,
+    rows: &Rows<'_>,
+    part: (usize, usize),
+    own: &mut [V::Scalar],
+    tile: &mut [V::Scalar],
+) -> bool {
+    outlined!(V, token, load_inline::<V>(token, rows, part, own, tile))
+}
+
+#[inline(always)]
+fn load_inline<V: Vector>(
     token: V::Token,
     rows: &Rows<'_>,
     (first, count): (usize, usize),

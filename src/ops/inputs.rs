@@ -9,12 +9,12 @@ use crate::batch::{NUMBERS_PER_PART, Run, TERMS_PER_PART, rows_per_chunk};
 use crate::error::Error;
 use crate::kernel::MOST_CLASSES;
 use crate::math::{RunningSum, count};
-use crate::simd::{ExactSum, Float, Level, Rows, inlined};
+use crate::simd::{ExactSum, Float, Level, Rows, Storage, inlined};
 use crate::target::{
     FEW_LABELS, Labels, LossTerms, NO_CLASS, Prior, Probabilities, ProbabilityRow, Targets,
     WeightValues, fill_masked, prior_tolerance,
 };
-use few::{GROUP, Group};
+use few::read_few;
 use labels::{MANY_LABELS, check_labels};
 use many::{Part, PartialRow};
 
@@ -121,18 +121,36 @@ fn read_entries(
         }
         Err(Error::PriorSum { index: vec![index(row), Error::ALL], sum, tolerance })
     };
-    let has_few = (1..=MOST_CLASSES).contains(&classes);
-    let read = |(first, start), values: &[f64], partial: &mut PartialRow, rows: &mut [_]| {
-        let may_be_bad = if has_few {
-            level.run(Group { values, classes, class_weight, rows })
-        } else {
-            level.run(Part { start, values, classes, class_weight, partial, rows })
+    let check = |row: usize, start: usize, values: &[f64]| {
+        check_entries(level, name, values, |k| vec![index(row), start + k])
+    };
+    if (1..=MOST_CLASSES).contains(&classes) {
+        let check = |first: usize, results: &[ProbabilityRow], may_be_bad: bool| {
+            for (row, read) in (first..).zip(results) {
+                if may_be_bad {
+                    let values = &mut [0.0; MOST_CLASSES][..classes];
+                    rows.gather_for(level, row, 0, values);
+                    check(row, 0, values)?;
+                }
+                check_sum(row, read.mass)?;
+            }
+            Ok(())
         };
-        let len = values.len() / rows.len();
+        let (what, is_double) = ((rows, class_weight), rows.storage() == Storage::F64);
+        let read = |first: usize, results: &mut [ProbabilityRow]| {
+            let read = if is_double { read_few::<f64> } else { read_few::<f32> };
+            read(what, level, first, results, &check)
+        };
+        let (mut results, part) = (run.defaults(rows.rows())?, run.rows_per_part(rows));
+        run.on_parts(&mut results, part, read, |()| {})?;
+        return Ok(results);
+    }
+    let read = |(first, start), values: &[f64], partial: &mut PartialRow, rows: &mut [_]| {
+        let part = Part { start, values, classes, class_weight, partial, rows: &mut *rows };
+        let (may_be_bad, len) = (level.run(part), values.len() / rows.len());
         for (i, read) in rows.iter().enumerate() {
             if may_be_bad {
-                let index = |k| vec![index(first + i), start + k];
-                check_entries(level, name, &values[i * len..][..len], index)?;
+                check(first + i, start, &values[i * len..][..len])?;
             }
             if start + len == classes {
                 check_sum(first + i, read.mass)?;
@@ -140,7 +158,7 @@ fn read_entries(
         }
         Ok(())
     };
-    run.read_chunks(rows, if has_few { GROUP } else { rows_per_chunk(classes) }, read)
+    run.read_chunks(rows, rows_per_chunk(classes), read)
 }
 
 /// Reads and checks every row, repeated rows only once: finite, ≥ 0, summing to 1 within

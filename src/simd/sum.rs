@@ -51,20 +51,19 @@ impl ExactSum {
         let (zero, nan) = (V::splat(token, 0.0), V::splat(token, f64::NAN));
         let mut high = V::Doubles::from_slice(token, &self.high);
         let mut low = V::Doubles::from_slice(token, &self.low);
-        let mut add = inlined!(|terms: [V; QUAD]| {
+        let values = Source::from_slice(values);
+        for at in (0..values.len()).step_by(const { QUAD * V::LANES }) {
+            let terms = if values.len() - at < const { QUAD * V::LANES } {
+                let rest = values.part(at, usize::MAX);
+                each!(QUAD, |i| rest.vector::<V>(token, rest.len().min(i * V::LANES), 0.0))
+            } else {
+                let quad = values.quad::<V>(at);
+                each!(QUAD, |i| quad.nth::<V>(token, i))
+            };
             see(terms);
             let [a, b, c, d] = each!(QUAD, |i| V::select(terms[i].ge(zero), terms[i], nan));
             let (sum, lost) = two_sum(high, V::Doubles::widen((a + b) + (c + d)));
             (high, low) = (sum, low + lost);
-        });
-        let (values, quads) = (Source::from_slice(values), values.len() / (QUAD * V::LANES));
-        for at in (0..quads).map(|quad| quad * QUAD * V::LANES) {
-            let quad = values.quad::<V>(at);
-            add(each!(QUAD, |i| quad.nth(token, i)));
-        }
-        let rest = values.part(quads * QUAD * V::LANES, usize::MAX);
-        if rest.len() > 0 {
-            add(each!(QUAD, |i| rest.vector(token, rest.len().min(i * V::LANES), 0.0)));
         }
         high.to_slice(&mut self.high);
         low.to_slice(&mut self.low);

@@ -1,90 +1,106 @@
-//! Sums rows of few classes, eight side by side: done row by row, the work that does not depend on the number of
-//! classes would take most of the time (5000 rows of ten classes: reading took 5 times as long).
+//! Reads rows of few classes, one in each lane: done row by row, the work that does not depend on the number of classes
+//! would take most of the time (5000 rows of ten classes: reading took 5 times as long).
 
+use crate::batch::Workspace;
+use crate::error::Error;
+use crate::kernel::{MOST_CLASSES, from_run, load};
 use crate::math::{Real, RunningSum, count};
-use crate::simd::{Float, Sink, Source, Vector, VectorJob, Widened, inlined, transpose};
+use crate::simd::{Float, Level, MOST_LANES, Rows, Source, Vector, VectorJob, Widened, inlined};
 use crate::target::{NO_CLASS, ProbabilityRow, WeightValues};
-use std::array::from_fn;
 
-/// The number of rows side by side.
-const LANES: usize = 8;
-/// The number of rows of a group.
-pub(super) const GROUP: usize = 2 * LANES;
+/// The number of rows that are read before they are checked: those of some tiles.
+const GROUP: usize = 8 * MOST_LANES;
 
-/// LANES classes of LANES rows. No vector of them crosses a cache line: reading back one just written would wait.
-#[repr(align(64))]
-struct Block([f64; LANES * LANES]);
+/// Elements of a tile.
+const TILE: usize = MOST_CLASSES * MOST_LANES;
 
-/// Some rows, and what is read of each.
-pub(super) struct Group<'g> {
-    /// The values of the rows, one row after another.
-    pub(super) values: &'g [f64],
-    pub(super) classes: usize,
-    pub(super) class_weight: Option<&'g WeightValues>,
-    pub(super) rows: &'g mut [ProbabilityRow],
+/// What is done with rows that have been read, from a row on; and whether one may have an entry that is refused.
+type Check<'c> = &'c dyn Fn(usize, &[ProbabilityRow], bool) -> Result<(), Error>;
+
+/// Reads rows from `first` on, as numbers of type `F`.
+pub(super) fn read_few<F: Float>(
+    (rows, class_weight): (&Rows<'_>, Option<&WeightValues>),
+    level: Level,
+    first: usize,
+    results: &mut [ProbabilityRow],
+    check: Check<'_>,
+) -> Result<(), Error> {
+    // Not on the stack, which may be small.
+    let mut workspace = Workspace::<F>::new(2 * TILE);
+    workspace.reserve(1)?;
+    for (first, results) in (first..).step_by(GROUP).zip(results.chunks_mut(GROUP)) {
+        let memory = workspace.own();
+        let group = Group { rows, first, class_weight, memory, results: &mut *results };
+        let may_be_bad = level.run(group);
+        check(first, results, may_be_bad)?;
+    }
+    Ok(())
 }
 
-impl VectorJob<f64> for Group<'_> {
+/// Some rows, and what is read of each.
+struct Group<'g, F> {
+    rows: &'g Rows<'g>,
+    first: usize,
+    class_weight: Option<&'g WeightValues>,
+    memory: &'g mut [F],
+    results: &'g mut [ProbabilityRow],
+}
+
+impl<F: Float> VectorJob<F> for Group<'_, F> {
     /// May a row have an entry that is refused?
     type Output = bool;
 
     #[inline(always)]
-    fn run<V: Vector<Scalar = f64>>(self, token: V::Token) -> bool {
-        let Self { values, classes, class_weight, rows } = self;
-        let values = values.chunks(LANES * classes).zip(rows.chunks_mut(LANES));
-        let mut may_be_bad = false;
-        for (values, rows) in values {
-            may_be_bad |= read::<V>(token, (values, classes), class_weight, rows);
+    fn run<V: Vector<Scalar = F>>(self, token: V::Token) -> bool {
+        let ((own, tile), classes) = (self.memory.split_at_mut(TILE), self.rows.classes());
+        let (mut first, mut may_be_bad) = (self.first, false);
+        for results in self.results.chunks_mut(V::LANES) {
+            if !load::<V>(token, self.rows, (first, results.len()), own, tile) {
+                for (i, row) in own.chunks_exact_mut(classes).enumerate().take(results.len()) {
+                    self.rows.gather::<V, F>(token, first + i, 0, row);
+                }
+                from_run::<V>(token, Source::from_slice(own), classes, tile);
+            }
+            let tile = &tile[..classes * V::LANES];
+            may_be_bad |= read::<V>(token, tile, self.class_weight, results);
+            first += results.len();
         }
         may_be_bad
     }
 }
 
-/// Reads at most [`LANES`] rows; returns whether one may have an entry that is refused.
+/// Reads the rows of a tile; returns whether one may have an entry that is refused.
 #[inline(always)]
 #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "few classes")]
-fn read<V: Vector<Scalar = f64>>(
+fn read<V: Vector>(
     token: V::Token,
-    (values, classes): (&[f64], usize),
+    tile: &[V::Scalar],
     class_weight: Option<&WeightValues>,
     rows: &mut [ProbabilityRow],
 ) -> bool {
-    let (zero, nan) = (V::splat(token, 0.0), V::splat(token, f64::NAN));
-    let (least, zeros) = (V::splat(token, f64::SMALLEST), V::Eight::splat(token, 0.0));
+    let number = inlined!(|number: f64| V::splat(token, V::Scalar::from_f64(number)));
+    let (zero, nan, least) = (number(0.0), number(f64::NAN), V::splat(token, V::Scalar::SMALLEST));
+    let zeros = V::Doubles::splat(token, 0.0);
     let mut sum = RunningSum { sum: zeros, lost: zeros };
     // Has a row a probability other than 0, or more than one? A bit for each row; and the last such class.
     let (mut has_one, mut has_more, mut last) = (0, 0, zero);
-    let mut add = inlined!(|class: usize, q: V| {
+    for (class, q) in tile.chunks_exact(V::LANES).enumerate() {
+        let q = V::from_slice(token, q);
         let is_likely = q.ge(least);
         has_more |= has_one & V::bits(is_likely);
         has_one |= V::bits(is_likely);
-        last = V::select(is_likely, V::splat(token, count(class)), last);
+        last = V::select(is_likely, number(count(class)), last);
         // An entry that is refused makes the sum infinite or NaN.
-        let q = V::Eight::widen(V::select(q.ge(zero), q, nan));
+        let q = V::Doubles::widen(V::select(q.ge(zero), q, nan));
         sum.add(class_weight.map_or(q, |weights| q * zeros.like(weights.get(class))));
-    });
-    if rows.len() == LANES && classes >= LANES {
-        for first in (0..classes).step_by(LANES) {
-            // The last block begins earlier, so that it ends with the row.
-            let start = first.min(classes - LANES);
-            let (mut block, values) = (Block([0.0; _]), Source::from_slice(&values[start..]));
-            transpose::<V>(token, values, classes, &mut Sink::from_slice(&mut block.0), LANES);
-            for class in first..classes.min(first + LANES) {
-                add(class, V::from_slice(token, &block.0[(class - start) * LANES..]));
-            }
-        }
-    } else {
-        for class in 0..classes {
-            let q = from_fn::<_, LANES, _>(|row| values.get(row * classes + class).copied());
-            add(class, V::from_slice(token, &q.map(Option::unwrap_or_default)));
-        }
     }
-    let (mass, only) = (sum.value(), has_one & !has_more);
-    let mut masses = [0.0; LANES];
+    let (mass, mut masses) = (sum.value(), [0.0; MOST_LANES]);
     mass.to_slice(&mut masses);
+    let (mut all_finite, only) = (true, has_one & !has_more);
     for (i, (row, last)) in rows.iter_mut().zip(last.to_array()).enumerate() {
-        let only = if only >> i & 1 == 1 { last as u32 } else { NO_CLASS };
+        let only = if only >> i & 1 == 1 { last.to_f64() as u32 } else { NO_CLASS };
         *row = ProbabilityRow { only, mass: masses[i] };
+        all_finite &= masses[i] <= f64::MAX;
     }
-    !V::Eight::all(zeros.like(f64::MAX).ge(mass))
+    !all_finite
 }
