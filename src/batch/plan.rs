@@ -4,7 +4,7 @@
 //! else that is decided here can change a bit: threads, blocks and groups may be any, but a block has all rows of its
 //! sums.
 
-use super::tiles::scratch_len;
+use super::tiles::{lanes, scratch_len};
 use super::{Job, Same, rows_per_sum};
 use crate::kernel::{MOST_CLASSES, MOST_IN_TILES, MOST_ROWS, SEGMENT};
 use crate::simd::{Cache, Float, LINE, MOST_LANES};
@@ -112,7 +112,7 @@ impl<'p, F: Float> Plan<'p, F> {
     pub(super) fn new(job: &'p Job<'p, F>, most_threads: usize, is_chunk: bool) -> Self {
         let panel = &job.panel;
         let (rows, classes) = (panel.logits.rows(), panel.logits.classes());
-        let lanes = MOST_LANES * size_of::<f32>() / size_of::<F>();
+        let lanes = lanes::<F>();
         let row_bytes = classes.saturating_mul(size_of::<F>());
         let bytes = rows.saturating_mul(row_bytes);
         let same = job.same();

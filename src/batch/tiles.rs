@@ -3,7 +3,7 @@
 mod store;
 mod targets;
 
-use super::{Block, LossTargets, Plan, rows_per_sum};
+use super::{Block, Plan, rows_per_sum};
 use crate::kernel::{
     MOST_TILES, NO_LABEL, Operation, TargetLanes, Tile, Tiles, WeightKind, from_run, load, room,
     tiles_at_once, to_run,
@@ -13,6 +13,7 @@ use crate::target::{NO_CLASS, Weights};
 use std::mem::take;
 use std::ops::Range;
 use store::Writer;
+use targets::With;
 
 /// Elements of a tile. Classes are rounded up to whole blocks of LANES, so the same rows one after another have room
 /// too.
@@ -20,13 +21,15 @@ const fn tile_len(classes: usize, lanes: usize) -> usize {
     classes.next_multiple_of(lanes) * lanes
 }
 
-/// Elements of scratch memory that a thread needs.
-pub(super) const fn scratch_len(classes: usize, lanes: usize) -> usize {
-    PIECES * tile_len(classes, lanes) + 3 * lanes
+/// The number of rows of a tile.
+pub(super) const fn lanes<F>() -> usize {
+    MOST_LANES * size_of::<f32>() / size_of::<F>()
 }
 
-/// Pieces of scratch memory, each for one tile.
-const PIECES: usize = 2 + 3 * MOST_TILES;
+/// Elements of scratch memory that a thread needs: four for each number of a tile, and those of the writer.
+pub(super) fn scratch_len(classes: usize, lanes: usize) -> usize {
+    (4 * tiles_at_once(classes) + 1) * tile_len(classes, lanes) + 3 * lanes
+}
 
 /// The distance at which memory is prefetched: at least the tiles that are computed together, which take half a
 /// microsecond or more.
@@ -38,15 +41,14 @@ struct Scratch<'t, F: Float> {
     plan: &'t Plan<'t, F>,
     /// Memory for the tiles that are computed together.
     tiles: &'t mut [Tile<'t, F>],
-    /// The kind of the weights, if they are the same for all rows. Then `weights` has them in lanes.
+    /// The kind of the weights, if they are the same for all rows. Then the tiles have them.
     weight_kind: Option<WeightKind>,
-    weights: &'t mut [F],
     kept: &'t mut [F],
     writer: Writer<'t, F>,
+    /// For each tile the targets of its rows; only for the first if those of all rows are the same.
+    targets: &'t mut [TargetLanes],
     /// The scalars of the rows of these tiles.
     scalars: &'t mut [f64],
-    /// The targets of the rows of a tile.
-    target: &'t mut TargetLanes,
     /// May there be rows that do not count? Their label is [`IGNORED`].
     has_ignored: bool,
     /// The logits of all rows, if they are read directly and are one run of elements; and the outputs, if all are
@@ -62,63 +64,72 @@ struct Aligned<T>(T);
 impl<F: Float> Block<'_, F> {
     #[inline(always)]
     pub(super) fn tiles<V: Vector<Scalar = F>>(&mut self, token: V::Token) {
-        let (plan, job) = (self.plan, self.plan.job);
-        // Several tiles are computed together if their rows differ in their labels only, or have no targets; not for few
-        // rows, since the memory of all tiles is set first; nor in compact code, whose functions need more stack.
-        let is_simple = job.hessian.is_none() && (job.targets.is_none() || plan.same.is_some());
+        // Several tiles are computed together; not for few rows, since the memory of all tiles is set first; nor with a
+        // Hessian, nor in compact code, whose functions need more stack.
         let are_many = self.range.len() >= const { 4 * V::LANES };
-        if is_simple && are_many && !V::IS_COMPACT {
-            self.tiles_apart::<V, MOST_TILES>(token);
+        if self.plan.job.hessian.is_some() || !are_many || V::IS_COMPACT {
+            self.tiles_apart::<V, 1, 1>(token);
+        } else if const { V::LANES == MOST_LANES } {
+            self.tiles_apart::<V, MOST_TILES, 3>(token);
         } else {
-            self.tiles_apart::<V, 1>(token);
+            self.tiles_apart::<V, { MOST_TILES - 1 }, 3>(token);
         }
     }
 
-    /// A separate function for each number of tiles, so that calls reserve no more stack than they need.
+    /// A separate function for each number of tiles, so that calls reserve no more stack than they need: `N` tiles, or
+    /// `OWN` if each has its own targets. More of these, or more tiles of doubles, would need more than the smallest
+    /// stack of a thread.
     #[inline(never)]
-    fn tiles_apart<V: Vector<Scalar = F>, const N: usize>(&mut self, token: V::Token) {
-        outlined!(V, token, self.in_tiles::<V, N>(token));
+    fn tiles_apart<V: Vector<Scalar = F>, const N: usize, const OWN: usize>(
+        &mut self,
+        token: V::Token,
+    ) {
+        outlined!(V, token, self.in_tiles::<V, N, OWN>(token));
     }
 
     #[inline(always)]
-    fn in_tiles<V: Vector<Scalar = F>, const N: usize>(&mut self, token: V::Token) {
+    fn in_tiles<V: Vector<Scalar = F>, const N: usize, const OWN: usize>(
+        &mut self,
+        token: V::Token,
+    ) {
         let (plan, job, range) = (self.plan, self.plan.job, &self.range);
         let logits = &job.panel.logits;
         let len = tile_len(logits.classes(), V::LANES);
         let mut scratch = &mut *self.scratch;
         let mut take = |len| scratch.split_off_mut(..len).expect("as many as are had");
         let shared = job.targets.as_ref().and_then(|targets| targets.rows.weights_of_all());
-        let mut target = TargetLanes::default();
-        if let Some(same) = &plan.same {
-            target = TargetLanes::of_all(&same.target, same.scale);
-        }
         // Two statements: the elements of a tuple would be copied, and would need the stack twice.
         let mut tiles = [const { Tile::empty() }; N];
         let mut scalars = Aligned([[0.0; MOST_LANES]; N]);
-        for tile in &mut tiles {
-            (tile.z, tile.out) = (take(len), take(len));
+        let mut targets = [TargetLanes::default(); OWN];
+        if let Some(same) = &plan.same {
+            targets[0] = TargetLanes::of_all(&same.target, same.scale);
         }
         let outputs = job.panel.output.filter(|_| job.panel.mask.is_none());
         // Where the outputs are streamed, five tiles at a time take longer than four: more cache lines are prefetched at
         // once.
-        let most = if plan.streams { N.min(4) } else { N };
+        let have_own = job.targets.is_some() && plan.same.is_none();
+        let most = if have_own { OWN } else { N - usize::from(plan.streams && N > 4) };
+        let tiles = &mut tiles[..most.min(tiles_at_once(logits.classes()))];
+        for tile in &mut *tiles {
+            (tile.z, tile.out, tile.weights) = (take(len), take(len), take(len));
+            if let Some(Weights::Row(weights)) = shared {
+                let lanes = tile.weights.chunks_exact_mut(V::LANES).enumerate();
+                lanes.take(weights.len()).for_each(|(class, w)| w.fill(weights.get(class)));
+            }
+        }
         let scratch = &mut Scratch {
             plan,
-            tiles: &mut tiles[..most.min(tiles_at_once(logits.classes()))],
+            kept: take(tiles.len() * len),
+            tiles,
             weight_kind: shared.as_ref().map(WeightKind::of),
             writer: Writer::new(take(len + 3 * V::LANES), range.end),
+            targets: &mut targets,
             scalars: scalars.0.as_flattened_mut(),
-            weights: take(len),
-            kept: take(N * len),
-            target: &mut target,
             has_ignored: plan.same.as_ref().is_some_and(|same| same.has_ignored),
             all: logits.run(0, logits.rows()).filter(|_| job.panel.is_plain()),
             all_outputs: outputs.and_then(|output| output.run(0, output.rows())),
         };
-        if let Some(Weights::Row(weights)) = shared {
-            let lanes = scratch.weights.chunks_exact_mut(V::LANES).enumerate();
-            lanes.take(weights.len()).for_each(|(class, w)| w.fill(weights.get(class)));
-        }
         scratch.run::<V>(token, range.clone());
     }
 }
@@ -157,7 +168,7 @@ impl<F: Float> Scratch<'_, F> {
         }
     }
 
-    /// Computes `count` rows from `first` on: of several tiles only if they differ at most in their labels.
+    /// Computes `count` rows from `first` on, which are those of at most so many tiles as there are.
     #[inline(always)]
     fn tiles<V: Vector<Scalar = F>>(&mut self, token: V::Token, (first, count): (usize, usize)) {
         let (plan, job) = (self.plan, self.plan.job);
@@ -191,7 +202,7 @@ impl<F: Float> Scratch<'_, F> {
             }
             WeightKind::of(&same.target.weights)
         } else if let Some(targets) = &job.targets {
-            self.own_targets::<V>(token, targets, (first, count))
+            self.own_targets(&With::<V>(token), targets.rows, (first, count))
         } else {
             WeightKind::Absent
         };
@@ -215,11 +226,10 @@ impl<F: Float> Scratch<'_, F> {
                 || formula.z_loss != 0.0,
             hessian: job.hessian.map(|hessian| hessian.factor),
             len,
-            target: self.target,
+            targets: self.targets,
             has_one_target: job.targets.is_none() || plan.same.is_some(),
             has_ignored: self.has_ignored,
             weight_kind,
-            weights: self.weights,
             reread: &reread,
         };
         kernel.run::<V>(token, &mut self.tiles[..tiles], self.scalars);

@@ -47,7 +47,7 @@ pub(crate) const MOST_TILES: usize = 5;
 /// The number of tiles that are computed together. More classes keep the processor busy longer, and need more of the
 /// first-level cache.
 pub(crate) fn tiles_at_once(classes: usize) -> usize {
-    (MOST_TILES / classes.div_ceil(MOST_LANES)).max(2)
+    if classes <= MOST_LANES { MOST_TILES } else { 2 }
 }
 
 /// The parameters of tiles that are computed together.
@@ -59,15 +59,13 @@ pub(crate) struct Tiles<'t, F: Float> {
     pub(crate) hessian: Option<f64>,
     /// Elements of a tile: LANES times the number of classes.
     pub(crate) len: usize,
-    /// The targets of the rows of a tile, one in each lane.
-    pub(crate) target: &'t TargetLanes,
-    /// Are these the same for all rows? Then the rows are finished with less work. Otherwise there is one tile.
+    /// For each tile the targets of its rows, one in each lane.
+    pub(crate) targets: &'t [TargetLanes],
+    /// Do all tiles have the targets of the first, which are the same for all rows? Then the rows are finished with less work.
     pub(crate) has_one_target: bool,
     /// May there be rows whose label is [`IGNORED`]? Their results are 0.
     pub(crate) has_ignored: bool,
     pub(crate) weight_kind: WeightKind,
-    /// LANES of class 0, of class 1, ...; read only if the weights differ.
-    pub(crate) weights: &'t [F],
     /// Reads the logits of a row as they are in memory, −inf where they are masked.
     pub(crate) reread: &'t dyn Fn(usize, &mut [F]),
 }
@@ -91,6 +89,8 @@ pub(crate) struct Tile<'m, F> {
     pub(crate) z: &'m mut [F],
     /// Memory for the outputs, in the same order; until they are written, for the exponentials.
     pub(crate) out: &'m mut [F],
+    /// The weights in the same order; read only if they differ.
+    pub(crate) weights: &'m mut [F],
     specials: Option<Specials>,
 }
 
@@ -112,6 +112,7 @@ impl<F: Float> Tile<'_, F> {
             first: 0,
             z: &mut [],
             out: &mut [],
+            weights: &mut [],
             specials: None,
         }
     }
@@ -163,11 +164,6 @@ impl<F: Float> Tiles<'_, F> {
             (Gradient, Ones) => run!(Gradient, Ones),
             (operation, Each) => run!(operation, Each),
         }
-    }
-
-    #[inline(always)]
-    fn weight<V: Vector<Scalar = F>>(&self, token: V::Token, class: usize) -> V {
-        V::from_slice(token, &self.weights[class * V::LANES..])
     }
 
     /// The largest of `values`, which have LANES of class 0, of class 1, ..., in each lane, and the one at the label,
@@ -245,11 +241,14 @@ impl<F: Float> Tiles<'_, F> {
             self.reduce::<V>(what, token, tile);
         }
         // The target and its slopes, which are used only if all rows have this target; not in compact code.
-        let target = self.target.splat::<V::Eight>(token);
+        let target = self.targets[0].splat::<V::Eight>(token);
         let shares_slopes = !V::IS_COMPACT && self.has_one_target && self.formula.z_loss == 0.0;
         let slopes = if shares_slopes { Slopes::ordinary::<F>(&target) } else { None };
-        for (tile, scalars) in tiles.iter_mut().zip(scalars.chunks_exact_mut(V::LANES)) {
-            self.write::<V>(what, token, (&target, slopes), tile, scalars);
+        let shared = slopes.map(|slopes| (&target, slopes));
+        let scalars = scalars.chunks_exact_mut(V::LANES);
+        for (i, (tile, scalars)) in tiles.iter_mut().zip(scalars).enumerate() {
+            let target = &self.targets[if self.has_one_target { 0 } else { i }];
+            self.write::<V>(what, token, (target, shared), tile, scalars);
         }
     }
 
@@ -262,9 +261,9 @@ impl<F: Float> Tiles<'_, F> {
         token: V::Token,
         tile: &mut Tile<'_, F>,
     ) {
-        let (z, e, rows) = (&tile.z[..self.len], &tile.out[..self.len], &mut tile.reduced);
         let (max, is_double) = (V::from_slice(token, &tile.max), const { is_double::<F>() });
-        let (sum, lost, dot, ties) = self.sums::<V>((operation, weights), token, max, z, e);
+        let (sum, lost, dot, ties) = self.sums::<V>((operation, weights), token, max, tile);
+        let rows = &mut tile.reduced;
         find_nans::<V>(sum, &mut tile.specials);
         if operation == Operation::Softmax && !is_double {
             return sum.to_slice(&mut rows.sum);
@@ -309,7 +308,7 @@ impl<F: Float> Tiles<'_, F> {
         if operation == Operation::Gradient && weights != WeightKind::Ones {
             let mut weight_label = top.like(0.0);
             if weights == WeightKind::Each {
-                let (weights, none) = (&self.weights[..self.len], F::default());
+                let (weights, none) = (&tile.weights[..self.len], F::default());
                 let [_, weight] =
                     Self::largest_and_at_labels::<V>(token, weights, &tile.labels, none);
                 weight_label = V::Doubles::widen(weight);

@@ -7,7 +7,7 @@ use super::{
 };
 use crate::error::Error;
 use crate::math::count;
-use crate::simd::{Float, Rows, Source, inlined};
+use crate::simd::{Float, Rows, Source};
 pub(crate) use made::{UniformSmoothing, fill_masked, positive};
 use std::ops::Range;
 
@@ -151,11 +151,12 @@ impl<'a, F: Float> SmoothedTargets<'a, F> {
             _ => return None,
         };
         let (smoothing, summary) = (self.smoothing(), &targets.summary[rows]);
-        // Without branches, since nearly all rows are.
-        let are_ordinary = summary.iter().fold(true, |all, row| {
-            let has_unit = is_ordinary(row.mass) | (smoothing.is_some() & (row.mass < 1.0));
-            all & has_unit & (smoothing.is_none() | (row.only == NO_CLASS))
-        });
+        let mut are_ordinary = true;
+        for row in summary {
+            let has_unit = is_ordinary(row.mass) || smoothing.is_some() && row.mass < 1.0;
+            // Without an exit, since nearly all rows are.
+            are_ordinary &= has_unit && (smoothing.is_none() || row.only == NO_CLASS);
+        }
         (self.are_plain() && are_ordinary).then_some((&targets.rows, smoothing))
     }
 
@@ -170,23 +171,23 @@ impl<'a, F: Float> SmoothedTargets<'a, F> {
         self.terms.class_weight.is_none() && self.terms.sample_weight.is_none()
     }
 
-    /// Of rows with [`SmoothedTargets::weight_rows`]: the target that they all have, except for their weights and Q, and
-    /// Q of each row; None if they differ in more.
-    #[inline(always)]
-    pub(crate) fn masses(
-        &self,
-        rows: Range<usize>,
-    ) -> Option<(RowTarget<'_, F>, impl Iterator<Item = f64>)> {
+    /// Of rows with [`SmoothedTargets::weight_rows`]: the target that they all have, except for their weights and Q; None
+    /// if they differ in more.
+    pub(crate) fn same_but_masses(&self, rows: Range<usize>) -> Option<RowTarget<'_, F>> {
         let Targets::Probabilities(targets) = self.targets else { return None };
-        let (summary, label_smoothing) = (&targets.summary[rows], self.terms.label_smoothing);
-        let have_many = summary.iter().fold(true, |all, row| all & (row.only == NO_CLASS));
-        if !(self.is_unweighted() && have_many) {
-            return None;
+        let summary = &targets.summary[rows];
+        let have_many = summary.iter().all(|row| row.only == NO_CLASS);
+        (self.is_unweighted() && have_many).then(|| RowTarget { beta: 1.0, ..RowTarget::none() })
+    }
+
+    /// Q of these rows.
+    #[inline(always)]
+    pub(crate) fn masses(&self, rows: Range<usize>, masses: &mut [f64]) {
+        let Targets::Probabilities(targets) = self.targets else { return };
+        let label_smoothing = self.terms.label_smoothing;
+        for (mass, row) in masses.iter_mut().zip(&targets.summary[rows]) {
+            *mass = row.mass.mul_add(1.0 - label_smoothing, label_smoothing);
         }
-        let of = inlined!(move |row: &ProbabilityRow| {
-            row.mass.mul_add(1.0 - label_smoothing, label_smoothing)
-        });
-        Some((RowTarget { beta: 1.0, ..RowTarget::none() }, summary.iter().map(of)))
     }
 
     /// The unit of the weights of a row of probabilities: 1, or a power of two near their sum if that is large. Without

@@ -97,7 +97,7 @@ impl<F: Float> Tiles<'_, F> {
             let weight = |class: usize| match self.weight_kind {
                 WeightKind::Absent => 0.0,
                 WeightKind::Ones => 1.0,
-                WeightKind::Each => self.weights[class * V::LANES + lane].to_f64(),
+                WeightKind::Each => tile.weights[class * V::LANES + lane].to_f64(),
             };
             dots[lane] = special::weighted_gaps(row, max, weight) * prescale;
             let label = tile.labels[lane].to_f64();

@@ -28,7 +28,7 @@ impl<F: Float> Tiles<'_, F> {
         }
     }
 
-    /// The sum of the exponentials `e` and its rounding error, the dot, and the number of maxima. The maxima are left
+    /// The sum of the exponentials of a tile and its rounding error, the dot, and the number of maxima. The maxima are left
     /// out of the sum, except for softmax of f32.
     #[inline(always)]
     pub(super) fn sums<V: Vector<Scalar = F>>(
@@ -36,16 +36,16 @@ impl<F: Float> Tiles<'_, F> {
         (operation, weights): (Operation, WeightKind),
         token: V::Token,
         max: V,
-        z: &[F],
-        e: &[F],
+        tile: &Tile<'_, F>,
     ) -> (V::Doubles, V::Doubles, V::Doubles, V) {
+        let (z, e) = (&tile.z[..self.len], &tile.out[..self.len]);
         let splits = operation.splits() || const { is_double::<F>() };
         let zero = V::splat(token, F::default());
         let one = V::splat(token, F::from_f64(1.0));
         let (mut sum, mut dot) = (LaneSum::<V>::zero(token), LaneSum::<V>::zero(token));
         let (mut ties, mut dot_lost) = (zero, zero);
         if is_in_row_order::<V>(z) {
-            let (sum, dot) = outlined!(V, token, self.row_sums::<V>(splits, weights, max, z, e));
+            let (sum, dot) = outlined!(V, token, self.row_sums::<V>(splits, weights, max, tile));
             return (sum, sum.like(0.0), dot, one);
         }
         // Pairs of classes, and the last class if their number is odd.
@@ -72,7 +72,7 @@ impl<F: Float> Tiles<'_, F> {
             return (sum, lost, V::Doubles::splat(token, 0.0), ties);
         }
         let is_each = weights == WeightKind::Each;
-        let all = if is_each { &self.weights[..z.len()] } else { z };
+        let all = if is_each { &tile.weights[..z.len()] } else { z };
         let (pairs_of_weights, last_weight) = all.split_at(pairs.len());
         let vector = inlined!(|values: &[F]| V::from_slice(token, values));
         let weight = inlined!(|values: &[F]| if is_each { vector(values) } else { zero });
@@ -91,7 +91,7 @@ impl<F: Float> Tiles<'_, F> {
         (sum, lost, dot.lanes().0, ties)
     }
 
-    /// The sum of the exponentials `e` (if it `splits`, without the first maximum) and the dot, of f32 rows, with the
+    /// The sum of the exponentials of a tile (if it `splits`, without the first maximum) and the dot, of f32 rows, with the
     /// same bits as in the row kernel.
     #[inline(always)]
     fn row_sums<V: Vector<Scalar = F>>(
@@ -99,9 +99,9 @@ impl<F: Float> Tiles<'_, F> {
         splits: bool,
         weights: WeightKind,
         max: V,
-        z: &[F],
-        e: &[F],
+        tile: &Tile<'_, F>,
     ) -> (V::Doubles, V::Doubles) {
+        let (z, e) = (&tile.z[..self.len], &tile.out[..self.len]);
         let (token, one) = (max.token(), V::splat(max.token(), F::from_f64(1.0)));
         let number = inlined!(|at: usize| V::splat(token, F::from_f64(count(at / V::LANES))));
         let mut place = one;
@@ -122,7 +122,7 @@ impl<F: Float> Tiles<'_, F> {
         let weighted = inlined!(|at: usize| {
             let gap = max - V::from_slice(token, &z[at..]);
             let is_each = weights == WeightKind::Each;
-            (gap, if is_each { self.weight::<V>(token, at / V::LANES) } else { one })
+            (gap, if is_each { V::from_slice(token, &tile.weights[at..]) } else { one })
         });
         (sum, in_row_order(weights, token, z.len(), weighted))
     }

@@ -13,6 +13,9 @@ use crate::kernel::write::{gradient, log_probability, probability};
 use crate::math::Real;
 use crate::simd::{Float, Vector, Widened};
 
+/// The target of all rows and its slopes, if the rows are finished with these.
+type Shared<'s, D> = Option<(&'s TargetLanes<D>, Slopes<D>)>;
+
 impl<F: Float> Tiles<'_, F> {
     /// Finishes the rows of a tile and writes their outputs.
     #[inline(always)]
@@ -20,7 +23,7 @@ impl<F: Float> Tiles<'_, F> {
         &self,
         (operation, weights): (Operation, WeightKind),
         token: V::Token,
-        (target, slopes): (&TargetLanes<V::Eight>, Option<Slopes<V::Eight>>),
+        (target, shared): (&TargetLanes, Shared<'_, V::Eight>),
         tile: &mut Tile<'_, F>,
         scalars: &mut [f64],
     ) {
@@ -30,7 +33,7 @@ impl<F: Float> Tiles<'_, F> {
             return write_probabilities::<V>(token, sums, out, tile.specials.as_ref());
         }
         // Each case has its own array: the compiler leaves out the zeros of the first, all of which are overwritten.
-        let mut finished: FinishedLanes<V::Doubles> = if let Some(slopes) = slopes {
+        let mut finished: FinishedLanes<V::Doubles> = if let Some((target, slopes)) = shared {
             let (formula, mut lanes) =
                 (Formula { operation, z_loss: 0.0, ..self.formula }, FinishedLanes::default());
             for first in (0..V::LANES).step_by(8) {
@@ -41,11 +44,11 @@ impl<F: Float> Tiles<'_, F> {
         } else {
             let (formula, mut lanes) =
                 (Formula { operation, ..self.formula }, FinishedLanes::default());
-            finish_lanes::<V>(token, formula, (&tile.reduced, V::LANES), self.target, &mut lanes);
+            finish_lanes::<V>(token, formula, (&tile.reduced, V::LANES), target, &mut lanes);
             lanes.vectors(token, 0)
         };
         let unit = finished.unit;
-        let has_units = slopes.is_none() && !V::Doubles::all(unit.eq(unit.like(1.0)));
+        let has_units = shared.is_none() && !V::Doubles::all(unit.eq(unit.like(1.0)));
         if self.has_lse {
             finished.lse.to_slice(tile.lse());
         }
@@ -120,19 +123,19 @@ impl<F: Float> Tiles<'_, F> {
         if let Some(c) = self.hessian {
             write_tile::<V>(token, c, &tile.reduced, factor, least, out, z);
         }
-        let (mut class, mut number) = (0, zero);
+        let (mut at, mut number) = (0, zero);
         for e in out.chunks_exact_mut(V::LANES) {
             let value = V::from_slice(token, e);
             let value = match weights {
                 WeightKind::Absent => probability(value, factor, least),
                 WeightKind::Ones => value.mul_add(factor, minus),
                 WeightKind::Each => {
-                    let minus = self.weight::<V>(token, class) * minus;
+                    let minus = V::from_slice(token, &tile.weights[at..]) * minus;
                     gradient(value, factor, least, minus)
                 }
             };
             V::select(number.eq(labels), at_label, value).to_slice(e);
-            (class, number) = (class + 1, number + next);
+            (at, number) = (at + V::LANES, number + next);
         }
         if has_units {
             let mut units = Lanes::default();
