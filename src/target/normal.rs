@@ -3,7 +3,8 @@
 mod made;
 
 use super::{
-    Labels, LossTerms, NO_CLASS, Prior, ProbabilityRow, Targets, WeightValues, is_ordinary, unit_of,
+    Labels, LossTerms, NO_CLASS, ORDINARY, Prior, ProbabilityRow, Targets, WeightValues,
+    is_ordinary, unit_of,
 };
 use crate::error::Error;
 use crate::math::count;
@@ -151,11 +152,11 @@ impl<'a, F: Float> SmoothedTargets<'a, F> {
             _ => return None,
         };
         let (smoothing, summary) = (self.smoothing(), &targets.summary[rows]);
-        let mut are_ordinary = true;
+        let (mut are_ordinary, smooths) = (true, smoothing.is_some());
         for row in summary {
-            let has_unit = is_ordinary(row.mass) || smoothing.is_some() && row.mass < 1.0;
-            // Without an exit, since nearly all rows are.
-            are_ordinary &= has_unit && (smoothing.is_none() || row.only == NO_CLASS);
+            // Masses lie on both sides of 1, so a branch on that could not be predicted.
+            let has_unit = if smooths { row.mass <= ORDINARY } else { is_ordinary(row.mass) };
+            are_ordinary &= has_unit && !(smooths && row.only != NO_CLASS);
         }
         (self.are_plain() && are_ordinary).then_some((&targets.rows, smoothing))
     }
