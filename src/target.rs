@@ -194,6 +194,14 @@ impl WeightValues {
         self.values[index] * self.inverse_unit
     }
 
+    /// Copies the weights from `first` on, in units.
+    #[inline(always)]
+    pub(crate) fn copy(&self, first: usize, weights: &mut [f64]) {
+        for (copy, weight) in weights.iter_mut().zip(&self.values[first..]) {
+            *copy = weight * self.inverse_unit;
+        }
+    }
+
     /// Multiplies numbers by the weights from `first` on, in units.
     #[inline(never)] // as above
     pub(crate) fn multiply(&self, first: usize, numbers: &mut [f64]) {
@@ -202,10 +210,10 @@ impl WeightValues {
         }
     }
 
-    /// One weight as it was given.
+    /// The weights as they were given.
     #[inline(always)]
-    pub(crate) fn given(&self, index: usize) -> f64 {
-        self.values[index]
+    pub(crate) fn given(&self) -> &[f64] {
+        &self.values
     }
 
     pub(crate) fn unit(&self) -> f64 {

@@ -101,6 +101,13 @@ class TestUnderflow:
         options = {"label_smoothing": 1e-300, "prior": [0.5, 0.25, 0.25], "reduction": "none"}
         assert (sx.cross_entropy(z, targets, **options) == np.inf).all()
 
+    @pytest.mark.parametrize("rows", [1, 100])
+    def test_small_weights(self, rows):
+        z = np.tile([0.0, -np.inf, 1.0], (rows, 1))
+        weights = {"class_weight": np.full(3, 1e-200), "sample_weight": np.full(rows, 1e-200)}
+        loss = sx.cross_entropy(z, np.ones(rows, int), reduction="none", **weights)
+        assert (loss == np.inf).all()
+
 
 @pytest.mark.parametrize("dtype", FLOATS)
 @pytest.mark.parametrize("classes", [1, 2, 3, 4, 10, 1000])

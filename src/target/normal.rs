@@ -262,22 +262,34 @@ impl<'a, F: Float> SmoothedTargets<'a, F> {
         (1.0 - self.terms.label_smoothing) * class_weight
     }
 
-    /// The factor of the loss of row `row`, which is not ignored; `None` where it does not count.
+    /// The factors of the losses of rows from `first` on, if they are not ignored; 0 where a row does not count.
     #[inline(always)]
-    pub(crate) fn weight(&self, row: usize) -> Option<f64> {
-        let LossTerms { class_weight, sample_weight, .. } = *self.terms;
-        let of_row =
-            |all: &WeightValues| if self.are_units { all.get(row) } else { all.given(row) };
-        let weight = sample_weight.map_or(1.0, of_row);
-        let has_classes = self.kept.is_none_or(|kept| kept[row].is_some());
-        let class_unit = class_weight.filter(|_| !self.are_units).map_or(1.0, WeightValues::unit);
-        (has_classes && weight != 0.0).then(|| (weight * class_unit).min(f64::MAX))
+    pub(crate) fn weights(&self, first: usize, weights: &mut [f64]) {
+        match self.terms.sample_weight {
+            Some(all) if self.are_units => all.copy(first, weights),
+            Some(all) => weights.copy_from_slice(&all.given()[first..][..weights.len()]),
+            None => weights.fill(1.0),
+        }
+        if let Some(kept) = self.kept {
+            let all = weights.iter_mut().zip(&kept[first..]);
+            all.filter(|(_, kept)| kept.is_none()).for_each(|(weight, _)| *weight = 0.0);
+        }
+        let class_weight = self.terms.class_weight.filter(|_| !self.are_units);
+        if let Some(unit) = class_weight.map(WeightValues::unit).filter(|unit| *unit != 1.0) {
+            for weight in weights.iter_mut().filter(|weight| **weight != 0.0) {
+                *weight = (*weight * unit).clamp(f64::SMALLEST, f64::MAX);
+            }
+        }
     }
 
     /// The normal form of row `row`; `None` where it does not count.
     pub(crate) fn row(&self, row: usize) -> Option<RowTarget<'_, F>> {
-        let weight = if self.targets.is_ignored(row) { None } else { self.weight(row) }?;
-        let mut target = RowTarget { weight, ..self.smooth(row) };
+        let mut weight = [0.0];
+        self.weights(row, &mut weight);
+        if self.targets.is_ignored(row) || weight == [0.0] {
+            return None;
+        }
+        let mut target = RowTarget { weight: weight[0], ..self.smooth(row) };
         let targets = match self.targets {
             Targets::Labels(labels) => {
                 target.class = labels.class(row);

@@ -206,13 +206,13 @@ impl<F: Float> Scratch<'_, F> {
         let (job, target, tile) = (self.plan.job, &mut self.targets[tile], &mut self.tiles[tile]);
         let ignored = F::from_f64(IGNORED.into());
         *target = TargetLanes::of_all(&row, 0.0);
+        rows.weights(first, &mut target.weight[..labels.len()]);
         for (lane, (&label, of_tile)) in labels.iter().zip(&mut tile.labels).enumerate() {
-            let weight = if label == NO_CLASS { None } else { rows.weight(first + lane) };
-            let Some(weight) = weight else {
+            if label == NO_CLASS || target.weight[lane] == 0.0 {
                 (*of_tile, self.has_ignored) = (ignored, true);
                 continue;
-            };
-            (target.weight[lane], target.spike[lane]) = (weight, rows.spike(label as usize));
+            }
+            target.spike[lane] = rows.spike(label as usize);
             if target.spike[lane] != 0.0 {
                 *of_tile = F::from_f64(label.into());
             }

@@ -169,7 +169,7 @@ fn weights_have_a_unit() {
         let scaled = found.get(1);
         // The largest unit has an inverse that is a normal number.
         assert!(is_ordinary || (1.0..4.0).contains(&scaled) || largest < f64::MIN_POSITIVE);
-        assert_eq!((scaled * found.unit(), found.given(1)), (largest, largest));
+        assert_eq!((scaled * found.unit(), found.given()[1]), (largest, largest));
     }
     assert_eq!(weights(&[0.0]).map(|weights| weights.unit()), Ok(1.0));
 }
