@@ -7,7 +7,7 @@ import pytest
 
 import smoothxent as sx
 
-# Groups of five tiles (of two for more than 16 classes), and a partial tile at the end.
+# Groups of five tiles (of two for more than 16 classes, of three with own targets), and a partial tile at the end.
 ROWS = 80 * 3 + 37
 RNG = np.random.default_rng(11)
 
@@ -50,6 +50,45 @@ def test_the_same_bits_as_alone(dtype, classes, order):
     mask = RNG.random(z.shape) < 0.8
     alone = [list(answers(z[i : i + 1], labels[i : i + 1], mask[i : i + 1])) for i in range(ROWS)]
     for number, together in enumerate(answers(z, labels, mask)):
+        expected = np.concatenate([answer[number] for answer in alone])
+        assert together.tobytes() == expected.tobytes(), number
+
+
+def own_targets(z, labels, q, mask, priors, weights):
+    """Losses and gradients of rows that differ in more than their labels."""
+    classes = np.linspace(0.5, 2, z.shape[1])
+    other = np.float64 if z.dtype == np.float32 else np.float32
+    for options in (
+        {"targets": q, "class_weight": classes},
+        {"targets": q.astype(other)},
+        {"targets": q},
+        {"targets": q, "label_smoothing": 0.1},
+        {"targets": q, "label_smoothing": 0.1, "class_weight": classes, "where": mask},
+        {"targets": q, "label_smoothing": 0.1, "sample_weight": weights, "prior": priors},
+        {"targets": labels, "label_smoothing": 0.1, "sample_weight": weights},
+        {"targets": labels, "label_smoothing": 0.1, "class_weight": classes},
+        {"targets": labels, "label_smoothing": 0.1, "where": mask},
+        {"targets": labels, "label_smoothing": 0.1, "prior": priors},
+    ):
+        yield from sx.cross_entropy_value_and_grad(z, reduction="none", **options)
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+@pytest.mark.parametrize("classes", [2, 10, 17, 64, 65, 128])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_own_targets_have_the_same_bits_as_alone(dtype, classes, order):
+    """Also of tiles without weights beside tiles with weights, whatever the memory for weights held before."""
+    z, labels = rows(dtype, classes, order)
+    q, priors = RNG.random((2, *z.shape))
+    q[16:48] = np.eye(classes)[RNG.integers(0, classes, 32)]
+    q = np.asarray(q, dtype, order=order)
+    priors = (priors / priors.sum(1, keepdims=True)).astype(dtype)
+    mask = RNG.random(z.shape) < 0.8
+    weights = RNG.random(ROWS) * (RNG.random(ROWS) < 0.8)
+    of_rows = (z, labels, q, mask, priors, weights)
+    sx.softmax(np.full((ROWS, 64), np.nan, dtype))
+    alone = [list(own_targets(*(of[i : i + 1] for of in of_rows))) for i in range(ROWS)]
+    for number, together in enumerate(own_targets(*of_rows)):
         expected = np.concatenate([answer[number] for answer in alone])
         assert together.tobytes() == expected.tobytes(), number
 
