@@ -26,7 +26,7 @@ pub(super) const fn lanes<F>() -> usize {
     MOST_LANES * size_of::<f32>() / size_of::<F>()
 }
 
-/// Elements of scratch memory that a thread needs: four for each number of a tile, and those of the writer.
+/// Elements of scratch memory that a thread needs: for each tile logits, outputs, weights and mask; and for the writer.
 pub(super) fn scratch_len(classes: usize, lanes: usize) -> usize {
     (4 * tiles_at_once(classes) + 1) * tile_len(classes, lanes) + 3 * lanes
 }
