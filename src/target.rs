@@ -194,14 +194,6 @@ impl WeightValues {
         self.values[index] * self.inverse_unit
     }
 
-    /// Copies the weights from `first` on, in units.
-    #[inline(always)]
-    pub(crate) fn copy(&self, first: usize, weights: &mut [f64]) {
-        for (copy, weight) in weights.iter_mut().zip(&self.values[first..]) {
-            *copy = weight * self.inverse_unit;
-        }
-    }
-
     /// Multiplies numbers by the weights from `first` on, in units.
     #[inline(never)] // as above
     pub(crate) fn multiply(&self, first: usize, numbers: &mut [f64]) {

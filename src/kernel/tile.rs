@@ -61,7 +61,7 @@ pub(crate) struct Tiles<'t, F: Float> {
     pub(crate) len: usize,
     /// For each tile the targets of its rows, one in each lane.
     pub(crate) targets: &'t [TargetLanes],
-    /// Do all tiles have the targets of the first, which are the same for all rows? Then the rows are finished with less work.
+    /// Do all rows have the target of the first tile, the same for each? Then they are finished with less work.
     pub(crate) has_one_target: bool,
     /// May there be rows whose label is [`IGNORED`]? Their results are 0.
     pub(crate) has_ignored: bool,

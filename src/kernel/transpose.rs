@@ -10,51 +10,42 @@ use std::hint::black_box;
 pub(crate) fn load<V: Vector>(
     token: V::Token,
     rows: &Rows<'_>,
-    part: (usize, usize),
-    own: &mut [V::Scalar],
-    tile: &mut [V::Scalar],
-) -> bool {
-    outlined!(V, token, load_inline::<V>(token, rows, part, own, tile))
-}
-
-#[inline(always)]
-fn load_inline<V: Vector>(
-    token: V::Token,
-    rows: &Rows<'_>,
     (first, count): (usize, usize),
     own: &mut [V::Scalar],
     tile: &mut [V::Scalar],
 ) -> bool {
-    let (classes, zero) = (rows.classes(), V::Scalar::default());
-    if let Some(column) = rows.columns::<V::Scalar>(first, count) {
-        for (class, target) in tile.chunks_exact_mut(V::LANES).enumerate().take(classes) {
-            let column = column(class);
-            // The next tiles. The classes are far apart in memory, and the processor's own prefetcher follows only few
-            // such streams.
-            column.prefetch(Cache::First, const { MOST_TILES * V::LANES });
-            column.vector::<V>(token, 0, zero).to_slice(target);
+    outlined!(V, token, {
+        let (classes, zero) = (rows.classes(), V::Scalar::default());
+        if let Some(column) = rows.columns::<V::Scalar>(first, count) {
+            for (class, target) in tile.chunks_exact_mut(V::LANES).enumerate().take(classes) {
+                let column = column(class);
+                // The next tiles. The classes are far apart in memory, and the processor's own prefetcher follows only few
+                // such streams.
+                column.prefetch(Cache::First, const { MOST_TILES * V::LANES });
+                column.vector::<V>(token, 0, zero).to_slice(target);
+            }
+            return true;
         }
-        return true;
-    }
-    if count == 1
-        && let Some(row) = rows.direct::<V::Scalar>(first)
-    {
-        // The length of the row bounds the loop, so that the check of each access is compiled away; below as well.
-        for (class, target) in (0..row.len()).zip(tile.chunks_exact_mut(V::LANES)) {
-            V::splat(token, row.get(class)).to_slice(target);
+        if count == 1
+            && let Some(row) = rows.direct::<V::Scalar>(first)
+        {
+            // The length of the row bounds the loop, so that the check of each access is compiled away; below as well.
+            for (class, target) in (0..row.len()).zip(tile.chunks_exact_mut(V::LANES)) {
+                V::splat(token, row.get(class)).to_slice(target);
+            }
+            return true;
         }
-        return true;
-    }
-    // Up to the last row: vectors may read beyond the end of their own row; these elements are not used.
-    let Some(mut run) = rows.run(first, rows.rows() - first) else { return false };
-    if run.len() < room(classes, V::LANES) {
-        for at in (0..run.len()).step_by(V::LANES) {
-            run.vector::<V>(token, at, zero).to_slice(&mut own[at..]);
+        // Up to the last row: vectors may read beyond the end of their own row; these elements are not used.
+        let Some(mut run) = rows.run(first, rows.rows() - first) else { return false };
+        if run.len() < room(classes, V::LANES) {
+            for at in (0..run.len()).step_by(V::LANES) {
+                run.vector::<V>(token, at, zero).to_slice(&mut own[at..]);
+            }
+            run = Source::from_slice(own);
         }
-        run = Source::from_slice(own);
-    }
-    from_run::<V>(token, run, classes, tile);
-    true
+        from_run::<V>(token, run, classes, tile);
+        true
+    })
 }
 
 /// Elements of LANES rows, of which the last is padded to whole blocks.

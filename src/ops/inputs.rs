@@ -121,7 +121,7 @@ fn read_entries(
         }
         Err(Error::PriorSum { index: vec![index(row), Error::ALL], sum, tolerance })
     };
-    let check = |row: usize, start: usize, values: &[f64]| {
+    let check_row = |row: usize, start: usize, values: &[f64]| {
         check_entries(level, name, values, |k| vec![index(row), start + k])
     };
     if (1..=MOST_CLASSES).contains(&classes) {
@@ -130,7 +130,7 @@ fn read_entries(
                 if may_be_bad {
                     let values = &mut [0.0; MOST_CLASSES][..classes];
                     rows.gather_for(level, row, 0, values);
-                    check(row, 0, values)?;
+                    check_row(row, 0, values)?;
                 }
                 check_sum(row, read.mass)?;
             }
@@ -146,11 +146,11 @@ fn read_entries(
         return Ok(results);
     }
     let read = |(first, start), values: &[f64], partial: &mut PartialRow, rows: &mut [_]| {
-        let part = Part { start, values, classes, class_weight, partial, rows: &mut *rows };
+        let part = Part { level, start, values, classes, class_weight, partial, rows: &mut *rows };
         let (may_be_bad, len) = (level.run(part), values.len() / rows.len());
         for (i, read) in rows.iter().enumerate() {
             if may_be_bad {
-                check(first + i, start, &values[i * len..][..len])?;
+                check_row(first + i, start, &values[i * len..][..len])?;
             }
             if start + len == classes {
                 check_sum(first + i, read.mass)?;

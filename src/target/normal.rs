@@ -151,14 +151,17 @@ impl<'a, F: Float> SmoothedTargets<'a, F> {
             (Targets::Probabilities(targets), Smooth::Absent | Smooth::Ones) => targets,
             _ => return None,
         };
-        let (smoothing, summary) = (self.smoothing(), &targets.summary[rows]);
+        if !self.are_plain() {
+            return None;
+        }
+        let smoothing = self.smoothing();
         let (mut are_ordinary, smooths) = (true, smoothing.is_some());
-        for row in summary {
+        for row in &targets.summary[rows] {
             // Masses lie on both sides of 1, so a branch on that could not be predicted.
             let has_unit = if smooths { row.mass <= ORDINARY } else { is_ordinary(row.mass) };
             are_ordinary &= has_unit && !(smooths && row.only != NO_CLASS);
         }
-        (self.are_plain() && are_ordinary).then_some((&targets.rows, smoothing))
+        are_ordinary.then_some((&targets.rows, smoothing))
     }
 
     /// May rows with [`SmoothedTargets::weight_rows`] be probabilities that differ in nothing else but their masses?
@@ -265,10 +268,11 @@ impl<'a, F: Float> SmoothedTargets<'a, F> {
     /// The factors of the losses of rows from `first` on, if they are not ignored; 0 where a row does not count.
     #[inline(always)]
     pub(crate) fn weights(&self, first: usize, weights: &mut [f64]) {
+        weights.fill(1.0);
         match self.terms.sample_weight {
-            Some(all) if self.are_units => all.copy(first, weights),
+            Some(all) if self.are_units => all.multiply(first, weights),
             Some(all) => weights.copy_from_slice(&all.given()[first..][..weights.len()]),
-            None => weights.fill(1.0),
+            None => {}
         }
         if let Some(kept) = self.kept {
             let all = weights.iter_mut().zip(&kept[first..]);

@@ -145,8 +145,8 @@ impl<F: Float> Scratch<'_, F> {
         has_weights
     }
 
-    /// Sets the targets of a tile one by one, and writes their weights to the workspace for rows if there is something to
-    /// `fill` it. Returns whether there are weights.
+    /// Sets the targets of a tile one by one, and writes their weights to the workspace for rows if there is something
+    /// to `fill` it. Returns whether there are weights.
     fn set_rows(
         &mut self,
         rows: &SmoothedTargets<'_, F>,

@@ -28,8 +28,8 @@ impl<F: Float> Tiles<'_, F> {
         }
     }
 
-    /// The sum of the exponentials of a tile and its rounding error, the dot, and the number of maxima. The maxima are left
-    /// out of the sum, except for softmax of f32.
+    /// The sum of the exponentials of a tile and its rounding error, the dot, and the number of maxima. The maxima are
+    /// left out of the sum, except for softmax of f32.
     #[inline(always)]
     pub(super) fn sums<V: Vector<Scalar = F>>(
         &self,
@@ -91,8 +91,8 @@ impl<F: Float> Tiles<'_, F> {
         (sum, lost, dot.lanes().0, ties)
     }
 
-    /// The sum of the exponentials of a tile (if it `splits`, without the first maximum) and the dot, of f32 rows, with the
-    /// same bits as in the row kernel.
+    /// The sum of the exponentials of a tile (if it `splits`, without the first maximum) and the dot, of f32 rows, with
+    /// the same bits as in the row kernel.
     #[inline(always)]
     fn row_sums<V: Vector<Scalar = F>>(
         &self,

@@ -1,11 +1,8 @@
 //! Reads rows of many classes: several rows, or a part of one, at a time.
 
-use crate::simd::{ExactSum, Float, Vector, VectorJob, each, inlined};
+use crate::simd::{ExactSum, Float, Level, Vector, VectorJob, each, inlined};
 use crate::target::{NO_CLASS, ProbabilityRow, WeightValues};
 use std::mem::take;
-
-/// The number of values that are multiplied by class weights before they are added.
-const TERMS: usize = 32;
 
 /// A row of probabilities, as far as it has been read.
 #[derive(Default)]
@@ -18,6 +15,7 @@ pub(super) struct PartialRow {
 
 /// Rows of probabilities, one after another; or those of one row from class `start` on, to be added to `partial`.
 pub(super) struct Part<'p> {
+    pub(super) level: Level,
     pub(super) start: usize,
     pub(super) values: &'p [f64],
     pub(super) classes: usize,
@@ -33,7 +31,7 @@ impl VectorJob<f64> for Part<'_> {
 
     #[inline(always)]
     fn run<V: Vector<Scalar = f64>>(self, token: V::Token) -> bool {
-        let Self { start, values, classes, class_weight, partial, rows } = self;
+        let Self { level, start, values, classes, class_weight, partial, rows } = self;
         let (len, mut may_be_bad) = (values.len() / rows.len(), false);
         for (i, row) in rows.iter_mut().enumerate() {
             let values = &values[i * len..][..len];
@@ -41,12 +39,10 @@ impl VectorJob<f64> for Part<'_> {
             may_be_bad |= partial.add::<V>(token, start, values);
             if let Some(weights) = class_weight {
                 partial.sum = sum;
-                for (at, values) in (start..).step_by(TERMS).zip(values.chunks(TERMS)) {
-                    let terms = &mut [0.0; TERMS][..values.len()];
-                    terms.copy_from_slice(values);
-                    weights.multiply(at, terms);
-                    partial.sum.add::<V>(token, terms);
-                }
+                level.add_terms(&mut partial.sum, len, |at, terms| {
+                    terms.copy_from_slice(&values[at..][..terms.len()]);
+                    weights.multiply(start + at, terms);
+                });
             }
             if start + len == classes {
                 let PartialRow { first, has_others, sum } = take(partial);
