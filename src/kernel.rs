@@ -28,7 +28,7 @@ mod write;
 pub(crate) use exp::Temperature;
 pub(crate) use finish::{Formula, TargetLanes};
 pub(crate) use hessian::write_hessian;
-pub(crate) use maximum::maximum;
+pub(crate) use maximum::find_maxima;
 pub use reduce::SEGMENT;
 pub(crate) use reduce::{MOST_ROWS, Part, Partial, Reducer, WeightKind};
 pub use rows::Operation;

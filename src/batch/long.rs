@@ -35,6 +35,8 @@ const MOST_KEPT: usize = 32;
 #[derive(Clone, Copy, Default)]
 struct Segment {
     max: f64,
+    /// The first class with the maximum, if it has been looked for.
+    apart: Option<usize>,
     partial: Partial,
     /// Σ w, if the weights are made.
     mass: f64,

@@ -3,18 +3,16 @@
 use super::{Block, Hessian, Plan};
 use crate::kernel::{
     MOST_ROWS, Operation, Output, Part, Reduced, ReducedRows, Reducer, TargetLanes, exact_max,
-    maximum, write, write_hessian, write_shifted,
+    find_maxima, write, write_hessian, write_shifted,
 };
-use crate::panel::Panel;
 use crate::simd::{Float, Lines, Sink, Source, Vector, VectorJob, outlined};
 use crate::target::{NO_CLASS, Weights};
 use std::array::from_fn;
-use std::slice::ChunksMut;
 
 /// Scratch memory for some rows, `pitch` elements each, of four kinds: their logits, which are overwritten by
 /// exponentials and then by outputs; the masks of their classes; their weights; their Hessians. A kind that is not
 /// needed is empty.
-type Memory<'m, F> = [ChunksMut<'m, F>; 4];
+type Memory<'m, F> = [&'m mut [F]; 4];
 
 impl<F: Float> Block<'_, F> {
     #[inline(always)]
@@ -42,11 +40,13 @@ impl<F: Float> Block<'_, F> {
             let asks_ahead = plan.asks_ahead.is_some();
             let is_loaded = plan.own_logits
                 && panel.load_neighbours::<V>(token, place, memory[0], columns, asks_ahead);
-            let mut left: Memory<'_, F> = memory.each_mut().map(|rows| rows.chunks_mut(plan.pitch));
             for at in (0..count).step_by(plan.group) {
                 let (first, len) = (first + at, plan.group.min(count - at));
                 let group = Group { plan, first, len, is_loaded };
-                group.run::<V>(token, &mut left, special, &mut reduced);
+                let memory = memory
+                    .each_mut()
+                    .map(|rows| rows.get_mut(at * plan.pitch..).unwrap_or_default());
+                group.run::<V>(token, memory, special, &mut reduced);
             }
             let [values, kept, _, hessian] = &mut memory;
             let hints = (plan.streams, asks_ahead);
@@ -61,21 +61,32 @@ impl<F: Float> Block<'_, F> {
     }
 }
 
-/// A row of a group that counts.
-#[derive(Default)]
-struct Row<'m, F> {
-    /// Its index in the group.
-    at: usize,
-    /// The class of its label, if the target has a spike there and the class is not masked.
-    label: Option<usize>,
-    /// The logit of the label; −inf if its class is masked.
-    z_label: f64,
-    /// The lse, if the maximum of the row is not finite. Such a row has no other results.
-    only_lse: Option<f64>,
-    /// The maximum M, as it is in memory, if it was subtracted from the logits of the row.
-    shifted_by: Option<f64>,
-    /// Scratch memory for the Hessian; empty if it is not needed.
-    hessian: &'m mut [F],
+/// What differs between a row and an ordinary one.
+#[derive(Clone, Copy)]
+enum Case {
+    Ordinary,
+    /// It does not count: all its results are 0.
+    Ignored,
+    /// Its maximum is not finite: all its results but the lse are NaN.
+    NotFinite(f64),
+    /// Its maximum, as it is in memory, was subtracted from its logits.
+    Shifted(f64),
+}
+
+/// The label of a row.
+#[derive(Clone, Copy, Default)]
+struct Label {
+    /// Its class, if the target has a spike there and the class is not masked.
+    class: Option<usize>,
+    /// Its logit; −inf if its class is masked.
+    z: f64,
+}
+
+/// The rows of a group.
+struct GroupRows<'m, F> {
+    parts: [Part<'m, F>; MOST_ROWS],
+    labels: [Label; MOST_ROWS],
+    cases: [Case; MOST_ROWS],
 }
 
 /// Rows that are reduced, finished and written together.
@@ -88,87 +99,144 @@ struct Group<'g, F: Float> {
 }
 
 impl<F: Float> Group<'_, F> {
-    /// Computes the group, with the next rows of `memory`.
+    /// Computes the group, with memory for its rows, and for one special row.
     #[inline(always)]
     fn run<V: Vector<Scalar = F>>(
         self,
         token: V::Token,
-        memory: &mut Memory<'_, F>,
+        [own, kept, weights, hessians]: Memory<'_, F>,
         special: &mut [F],
         reduced: &mut ReducedRows<'_, F>,
     ) {
-        let Self { plan, first, .. } = self;
-        let job = plan.job;
-        let (panel, temperature, operation) = (&job.panel, &job.temperature, job.operation);
-        let mut rows: [Row<'_, F>; MOST_ROWS] = from_fn(|_| Row::default());
-        let mut parts: [Part<'_, F>; MOST_ROWS] = from_fn(|_| Part::none());
-        let has_more = plan.memory[1..] != [false; 3];
-        let mut len = 0;
-        for at in 0..self.len {
-            let [own, more_left @ ..] = &mut *memory;
-            let own = self.next_row(own);
-            // Most rows need only the first kind of memory.
-            let mut more = Default::default();
-            if has_more {
-                more = more_left.each_mut().map(|rows| self.next_row(rows));
-            }
-            if let Some((row, part)) = self.set_up::<V>(token, (at, len), own, more, reduced) {
-                (rows[len], parts[len]) = (row, part);
-                len += 1;
-            }
-        }
-        let (rows, parts) = (&mut rows[..len], &mut parts[..len]);
-        let (splits, keeps) = (operation.splits(), operation.keeps());
-        let next = Lines::of(panel.logits, first + plan.group, 0, plan.asks_ahead);
-        let asks_for_outputs = plan.asks_for_outputs;
+        let Self { plan, first, len, .. } = self;
+        let (job, asks_for_outputs) = (plan.job, plan.asks_for_outputs);
+        let (splits, keeps) = (job.operation.splits(), job.operation.keeps());
+        let parts = from_fn(|_| Part::none());
+        let (labels, cases) = ([Label::default(); MOST_ROWS], [Case::Ordinary; MOST_ROWS]);
+        let mut rows = GroupRows { parts, labels, cases };
+        self.set_up::<V>(token, &mut rows, (own, kept, weights), reduced);
+        let next = Lines::of(job.panel.logits, first + plan.group, 0, plan.asks_ahead);
+        let temperature = &job.temperature;
         let how = Reducer { temperature, splits, keeps, next, asks_for_outputs };
-        how.rows::<V>(token, parts);
-        for (i, (row, part)) in rows.iter_mut().zip(&mut *parts).enumerate() {
+        find_maxima::<V>(token, splits, &mut rows.parts[..len]);
+        how.rows::<V>(token, &mut rows.parts[..len]);
+        for at in 0..len {
+            let (part, label) = (&mut rows.parts[at], &mut rows.labels[at]);
             let mut found = Reduced::ordinary(part.max.to_f64(), part.partial);
             if !part.partial.is_ordinary() {
-                found = self.special::<V>(token, row, part, how, special);
+                (found, rows.cases[at]) = self.special::<V>(token, at, label, part, how, special);
             }
-            found.z_label = row.z_label;
-            found.weight_label = row.label.map_or(0.0, |class| part.weights.get(class));
-            reduced.set(i, &found);
+            found.z_label = label.z;
+            found.weight_label = label.class.map_or(0.0, |class| part.weights.get(class));
+            reduced.set(at, &found);
         }
         reduced.run::<V>(token);
-        let (mut scalars, mut lse) = ([0.0; MOST_ROWS], [0.0; MOST_ROWS]);
-        for (i, row) in rows.iter().enumerate() {
-            scalars[row.at] = reduced.done.scalar[i];
-            lse[row.at] = reduced.done.lse[i];
-            if let Some(max) = row.only_lse {
-                lse[row.at] = max;
-                scalars[row.at] = if job.targets.is_some() { f64::NAN } else { max };
-            }
+        for (at, case) in rows.cases.iter().enumerate() {
+            let (scalar, lse) = match case {
+                Case::Ordinary | Case::Shifted(_) => continue,
+                Case::Ignored => (0.0, 0.0),
+                Case::NotFinite(max) if job.targets.is_some() => (f64::NAN, *max),
+                Case::NotFinite(max) => (*max, *max),
+            };
+            (reduced.done.scalar[at], reduced.done.lse[at]) = (scalar, lse);
         }
-        job.put_rows(job.scalars, first, &mut scalars[..self.len]);
-        job.put_rows(job.lse, first, &mut lse[..self.len]);
-        if panel.output.is_none() {
-            return;
+        job.put_rows(job.scalars, first, &mut reduced.done.scalar[..len]);
+        job.put_rows(job.lse, first, &mut reduced.done.lse[..len]);
+        if job.panel.output.is_some() {
+            self.write::<V>(token, &mut rows, hessians, special, reduced);
         }
-        let is_direct = panel.writes_directly();
-        for (i, (row, part)) in rows.iter_mut().zip(parts).enumerate() {
-            if row.only_lse.is_some() {
-                self.fill(row.at, F::NAN, part.exps.reborrow(), row.hessian);
+    }
+
+    /// Sets up the rows: finds their targets, and copies to scratch memory what has to be there.
+    #[inline(always)]
+    fn set_up<'m, V: Vector<Scalar = F>>(
+        &'m self,
+        token: V::Token,
+        rows: &mut GroupRows<'m, F>,
+        (own, kept, weights): (&'m mut [F], &mut [F], &'m mut [F]),
+        reduced: &mut ReducedRows<'_, F>,
+    ) {
+        let (plan, job, panel) = (self.plan, self.plan.job, &self.plan.job.panel);
+        let has_own_targets = plan.same.is_none() && job.targets.is_some();
+        let loads = plan.own_logits && !self.is_loaded;
+        let gathers = has_own_targets || loads || panel.mask.is_some();
+        let has_own_output = panel.output.is_none() || plan.own_output;
+        let (mut own, mut weights) = (own.chunks_mut(plan.pitch), weights.chunks_mut(plan.pitch));
+        for at in 0..self.len {
+            let (number, own, part) =
+                (self.first + at, self.classes(own.next()), &mut rows.parts[at]);
+            let target = if gathers {
+                let memory = (
+                    &mut *own,
+                    self.classes(kept.chunks_mut(plan.pitch).nth(at)),
+                    self.classes(weights.next()),
+                );
+                outlined!(V, token, self.gather::<V>(token, at, loads, memory, reduced))
+            } else {
+                self.shared_target(number)
+            };
+            let own = Sink::from_slice(own);
+            let own_logits = own.as_source();
+            part.exps = if has_own_output { own } else { panel.sink(number) };
+            let Some((weights, class)) = target else {
+                rows.cases[at] = Case::Ignored;
                 continue;
+            };
+            part.z = if plan.own_logits { own_logits } else { panel.direct(number) };
+            part.weights = weights;
+            if let Some(class) = class {
+                // Before exponentials are written over the logits.
+                rows.labels[at] = Label { class: Some(class), z: part.z.get(class).to_f64() };
+                if !panel.keeps(number, class) {
+                    rows.labels[at] = Label { class: None, z: f64::NEG_INFINITY };
+                }
             }
-            let done = reduced.finished(i);
-            let values = if keeps { part.exps.as_source() } else { part.z };
-            if let Some(Hessian { out, factor }) = job.hessian {
-                let panel = Panel { output: Some(out), ..*panel };
-                let mut out = self.out(&panel, row.at, Sink::from_slice(row.hessian));
-                write_hessian::<V>(token, *factor, (reduced, i), &done, values, &mut out);
+        }
+    }
+
+    /// Writes the outputs of the rows.
+    #[inline(always)]
+    fn write<V: Vector<Scalar = F>>(
+        &self,
+        token: V::Token,
+        rows: &mut GroupRows<'_, F>,
+        hessians: &mut [F],
+        special: &mut [F],
+        reduced: &ReducedRows<'_, F>,
+    ) {
+        let (plan, job, panel) = (self.plan, self.plan.job, &self.plan.job.panel);
+        let (keeps, is_direct) = (job.operation.keeps(), panel.writes_directly());
+        for at in 0..self.len {
+            let (number, part) = (self.first + at, &mut rows.parts[at]);
+            let (exps, done) = (part.exps.as_source(), reduced.finished(at));
+            let mut out = part.exps.reborrow();
+            if is_direct {
+                out = panel.sink(number);
             }
-            let (weights, label) = (part.weights, row.label);
-            let exps = part.exps.reborrow();
-            let out = if is_direct { panel.sink(first + row.at) } else { exps };
-            match row.shifted_by {
-                Some(max) if operation == Operation::LogSoftmax => {
-                    panel.reload(first + row.at, 0, special);
-                    write_shifted(&done, out, temperature, special, max);
+            let shifted_by = match rows.cases[at] {
+                Case::Ordinary => None,
+                Case::Shifted(max) => Some(max),
+                Case::Ignored => {
+                    self.fill(at, F::default(), out, hessians);
+                    continue;
+                }
+                Case::NotFinite(_) => {
+                    self.fill(at, F::NAN, out, hessians);
+                    continue;
+                }
+            };
+            let values = if keeps { exps } else { part.z };
+            if let Some(Hessian { factor, .. }) = job.hessian {
+                let mut out = self.hessian(at, hessians);
+                write_hessian::<V>(token, *factor, (reduced, at), &done, values, &mut out);
+            }
+            match shifted_by {
+                Some(max) if job.operation == Operation::LogSoftmax => {
+                    panel.reload(number, 0, special);
+                    write_shifted(&done, out, &job.temperature, special, max);
                 }
                 _ => {
+                    let (weights, label) = (part.weights, rows.labels[at].class);
                     let output = Output { done, values, weights, label, out };
                     write::<V>(token, output, plan.streams && is_direct);
                 }
@@ -176,85 +244,67 @@ impl<F: Float> Group<'_, F> {
         }
     }
 
-    /// The next row of `rows`; empty if this kind of memory is not needed.
+    /// The classes of a row of scratch memory; empty if this kind of memory is not needed.
     #[inline(always)]
-    fn next_row<'m>(&self, rows: &mut ChunksMut<'m, F>) -> &'m mut [F] {
-        rows.next().map_or(&mut [], |row| &mut row[..self.plan.job.panel.logits.classes()])
+    fn classes<'m>(&self, row: Option<&'m mut [F]>) -> &'m mut [F] {
+        row.map_or(&mut [], |row| &mut row[..self.plan.job.panel.logits.classes()])
     }
 
-    /// Sets up a row: finds its target and its maximum, and copies to scratch memory what has to be there. `at` is its
-    /// index in the group, `i` its index among the rows that count. For a row that does not count, writes zeros and
-    /// returns None.
+    /// The weights and the label of a row, if its target is not its own; None if it does not count.
     #[inline(always)]
-    fn set_up<'m, V: Vector<Scalar = F>>(
+    fn shared_target(&self, row: usize) -> Option<(Weights<'_, F>, Option<usize>)> {
+        let Some(same) = &self.plan.same else { return Some((Weights::Absent, None)) };
+        let (class, target) = (same.labels[row], &same.target);
+        let label = (target.spike != 0.0).then_some(class as usize);
+        (class != NO_CLASS).then_some((target.weights, label))
+    }
+
+    /// Copies to scratch memory what has to be there of a row: its mask, its logits if it `loads` them, and its weights
+    /// if they are computed. Returns its weights and its label; None if it does not count.
+    #[inline(always)]
+    fn gather<'m, V: Vector<Scalar = F>>(
         &'m self,
         token: V::Token,
-        (at, i): (usize, usize),
-        own: &'m mut [F],
-        [kept, own_weights, hessian]: [&'m mut [F]; 3],
+        at: usize,
+        loads: bool,
+        (own, kept, own_weights): (&mut [F], &mut [F], &'m mut [F]),
         reduced: &mut ReducedRows<'_, F>,
-    ) -> Option<(Row<'m, F>, Part<'m, F>)> {
-        let (plan, job, number) = (self.plan, self.plan.job, self.first + at);
-        let panel = &job.panel;
-        let mut row = Row { at, ..Row::default() };
-        let (mut weights, mut target) = (Weights::Absent, None);
-        let mut counts = true;
-        if let Some(same) = &plan.same {
-            let label = same.labels[number];
-            counts = label != NO_CLASS;
-            row.label = (same.target.spike != 0.0).then_some(label as usize);
-            weights = same.target.weights;
-        } else if let Some(targets) = &job.targets {
-            target = targets.rows.row(number);
-            counts = target.is_some();
+    ) -> Option<(Weights<'m, F>, Option<usize>)> {
+        let (job, number) = (self.plan.job, self.first + at);
+        let (mut shared, mut target) = (None, None);
+        match &job.targets {
+            Some(targets) if self.plan.same.is_none() => target = Some(targets.rows.row(number)?),
+            _ => shared = Some(self.shared_target(number)?),
         }
-        if !counts {
-            self.fill(at, F::default(), Sink::from_slice(own), hessian);
-            return None;
+        let kept = job.panel.kept::<V>(token, number, 0, kept);
+        if loads {
+            job.panel.load::<V>(token, number, 0, kept, own);
         }
-        row.hessian = hessian;
-        let kept = panel.kept::<V>(token, number, 0, kept);
-        if plan.own_logits && !self.is_loaded {
-            panel.load::<V>(token, number, 0, kept, own);
+        let Some(mut target) = target else { return shared };
+        let mut weights = target.weights;
+        if let Some(maker) = target.made_by {
+            target.set_mass(maker.fill::<V>(token, (number, 0), kept, own_weights));
+            weights = Weights::Row(Source::from_slice(own_weights));
         }
-        if let Some(mut target) = target {
-            row.label = (target.spike != 0.0).then_some(target.class);
-            weights = target.weights;
-            if let Some(maker) = target.made_by {
-                target.set_mass(maker.fill::<V>(token, (number, 0), kept, own_weights));
-                weights = Weights::Row(Source::from_slice(own_weights));
-            }
-            reduced.targets.set(i, &target, job.scale(target.weight));
-        }
-        let own = Sink::from_slice(own);
-        let z = if plan.own_logits { own.as_source() } else { panel.direct(number) };
-        let exps = if panel.output.is_none() || plan.own_output { own } else { panel.sink(number) };
-        let max = maximum::<V>(token, z);
-        if let Some(class) = row.label {
-            // Before exponentials are written over the logits.
-            row.z_label = z.get(class).to_f64();
-            if !panel.keeps(number, class) {
-                (row.label, row.z_label) = (None, f64::NEG_INFINITY);
-            }
-        }
-        Some((row, Part { weights, ..Part::new(z, max, exps) }))
+        reduced.targets.set(at, &target, job.scale(target.weight));
+        Some((weights, (target.spike != 0.0).then_some(target.class)))
     }
 
     /// Fills all outputs of a row with one value.
     #[cold]
-    fn fill(&self, at: usize, value: F, own: Sink<'_, F>, hessian: &mut [F]) {
-        let job = self.plan.job;
-        if job.panel.output.is_some() {
-            self.out(&job.panel, at, own).fill(value);
-        }
-        if let Some(panel) = job.hessian_panel() {
-            self.out(&panel, at, Sink::from_slice(hessian)).fill(value);
+    fn fill(&self, at: usize, value: F, mut out: Sink<'_, F>, hessians: &mut [F]) {
+        out.fill(value);
+        if self.plan.job.hessian.is_some() {
+            self.hessian(at, hessians).fill(value);
         }
     }
 
-    /// Where the outputs of a row are written: to their final place, or to scratch memory.
-    fn out<'o>(&self, panel: &'o Panel<'_, F>, at: usize, own: Sink<'o, F>) -> Sink<'o, F> {
-        if panel.writes_directly() { panel.sink(self.first + at) } else { own }
+    /// Where the Hessian of a row is written: to its final place, or to scratch memory.
+    fn hessian<'h>(&'h self, at: usize, hessians: &'h mut [F]) -> Sink<'h, F> {
+        let own = self.classes(hessians.chunks_mut(self.plan.pitch).nth(at));
+        let out = self.plan.job.hessian.filter(|_| own.is_empty());
+        let direct = out.and_then(|hessian| hessian.out.direct(self.first + at));
+        direct.unwrap_or_else(|| Sink::from_slice(own))
     }
 
     /// Reduces a row again that has NaN or infinities, or that overflows.
@@ -262,25 +312,24 @@ impl<F: Float> Group<'_, F> {
     fn special<V: Vector<Scalar = F>>(
         &self,
         token: V::Token,
-        row: &mut Row<'_, F>,
+        at: usize,
+        label: &mut Label,
         part: &mut Part<'_, F>,
         how: Reducer<'_, F>,
         z: &mut [F],
-    ) -> Reduced {
-        let job = self.plan.job;
-        job.panel.reload(self.first + row.at, 0, z);
+    ) -> (Reduced, Case) {
+        self.plan.job.panel.reload(self.first + at, 0, z);
         let max = exact_max(z);
         let found = Reduced::ordinary(part.max.to_f64(), part.partial);
         if !max.is_finite() {
-            row.only_lse = Some(max);
-            return found;
+            return (found, Case::NotFinite(max));
         }
-        row.z_label = row.label.map_or(row.z_label, |class| z[class].to_f64());
+        label.z = label.class.map_or(label.z, |class| z[class].to_f64());
         let is_shifted = !how.temperature.is_in_range(part.max);
         how.special::<V>(token, part, z, max, is_shifted);
-        row.shifted_by = is_shifted.then_some(max);
-        let swept_max = if is_shifted { 0.0 } else { found.max };
+        let (swept_max, case) =
+            if is_shifted { (0.0, Case::Shifted(max)) } else { (found.max, Case::Ordinary) };
         let prescale = how.temperature.prescale;
-        Reduced { max, prescale, ..Reduced::ordinary(swept_max, part.partial) }
+        (Reduced { max, prescale, ..Reduced::ordinary(swept_max, part.partial) }, case)
     }
 }

@@ -1,67 +1,126 @@
 //! The maximum M of a row or of a segment of a row, and the first class that has it.
 
 use super::reduce::Part;
-use crate::simd::{Float, QUAD, Source, Vector, outlined};
+use crate::math::count;
+use crate::simd::{Float, QUAD, Source, Vector, each, inlined, outlined};
+use std::hint::select_unpredictable;
 
-/// M of a row or a segment; arbitrary if there is a NaN, which the sweep detects.
+/// Finds M of each part, and if it `finds_places` the first class that has it, which is left out of the sum. Parts
+/// without classes stay as they are.
+pub(crate) fn find_maxima<V: Vector>(
+    token: V::Token,
+    finds_places: bool,
+    parts: &mut [Part<'_, V::Scalar>],
+) {
+    outlined!(V, token, {
+        for part in parts.iter_mut().filter(|part| part.z.len() > 0) {
+            let (max, place) = match finds_places {
+                _ if V::IS_COMPACT => one_by_one(part.z),
+                true => first_maximum::<V>(token, true, part.z),
+                false => first_maximum::<V>(token, false, part.z),
+            };
+            part.max = max;
+            if finds_places {
+                part.apart = place;
+            }
+        }
+    });
+}
+
+/// M, and the first class that has it.
+fn one_by_one<F: Float>(z: Source<'_, F>) -> (F, usize) {
+    let mut best = (F::NEG_INFINITY, 0);
+    for class in 0..z.len() {
+        let logit = z.get(class);
+        if logit > best.0 {
+            best = (logit, class);
+        }
+    }
+    best
+}
+
+/// M, and if it `finds_place` the first class that has it. If there is a NaN, M is arbitrary, and the class is not that
+/// of the NaN; it may be `usize::MAX`.
+///
+/// The row is divided into groups of vectors. For each lane, the first group that has the maximum of the lane is kept,
+/// by its first class: a search for M afterwards would end with a branch that cannot be predicted.
 #[inline(always)]
-pub(crate) fn maximum<V: Vector>(token: V::Token, z: Source<'_, V::Scalar>) -> V::Scalar {
+fn first_maximum<V: Vector>(
+    token: V::Token,
+    finds_place: bool,
+    z: Source<'_, V::Scalar>,
+) -> (V::Scalar, usize) {
+    let quad_len = const { QUAD * V::LANES };
     let lowest = V::Scalar::NEG_INFINITY;
-    let mut best = [V::splat(token, lowest); QUAD];
+    let like = inlined!(|class: usize| V::splat(token, V::Scalar::from_f64(count(class))));
+    let (mut best, mut groups) = ([V::splat(token, lowest); QUAD], like(0));
+    best[0] = z.vector::<V>(token, 0, lowest);
     // From a cache line on, so that no vector crosses two lines. Some elements are read twice.
     let mut at = z.elements_to_line();
-    best[0] = z.vector::<V>(token, 0, lowest);
-    while at + QUAD * V::LANES <= z.len() {
+    let (mut group, step) = (like(at), like(quad_len));
+    while at + quad_len <= z.len() {
         let quad = z.quad::<V>(at);
-        for (i, best) in best.iter_mut().enumerate() {
-            *best = best.max(quad.nth::<V>(token, i));
+        let vector = inlined!(|i: usize| quad.nth::<V>(token, i));
+        if finds_place {
+            let largest = vector(0).max(vector(1)).max(vector(2)).max(vector(3));
+            groups = V::select(best[0].ge(largest), groups, group);
+            group = group + step;
+            best[0] = best[0].max(largest);
+        } else {
+            best = each!(QUAD, |i| best[i].max(vector(i)));
         }
-        at += QUAD * V::LANES;
+        at += quad_len;
     }
+    let mut last = z.vector::<V>(token, z.len().saturating_sub(V::LANES), lowest);
     while at + V::LANES < z.len() {
-        best[0] = best[0].max(z.vector::<V>(token, at, lowest));
+        last = last.max(z.vector::<V>(token, at, lowest));
         at += V::LANES;
     }
-    best[1] = best[1].max(z.vector::<V>(token, z.len().saturating_sub(V::LANES), lowest));
-    let mut lanes = best[0].max(best[1]).max(best[2].max(best[3])).to_array();
+    groups = V::select(best[0].ge(last), groups, group);
+    let best = best[0].max(best[1]).max(best[2].max(best[3])).max(last);
+    let max = largest_lane::<V>(best);
+    if !finds_place {
+        return (max, usize::MAX);
+    }
+    let largest = V::splat(token, max);
+    let (groups, mut lanes) = (groups.to_array(), V::bits(best.ge(largest)));
+    let none = V::Scalar::from_f64(f64::INFINITY);
+    let mut first = none;
+    while lanes != 0 {
+        let group = groups[lanes.trailing_zeros() as usize];
+        first = if group < first { group } else { first };
+        lanes &= lanes - 1;
+    }
+    if first == none {
+        return (max, usize::MAX);
+    }
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a class")]
+    let at = (first.to_f64() as usize).min(z.len().saturating_sub(quad_len));
+    let quad = if z.len() >= quad_len {
+        let row = z.quad::<V>(at);
+        each!(QUAD, |i| row.nth::<V>(token, i))
+    } else {
+        each!(QUAD, |i| z.vector::<V>(token, z.len().min(i * V::LANES), lowest))
+    };
+    let [b0, b1, b2, b3] = each!(QUAD, |i| V::bits(quad[i].ge(largest)) << (i * V::LANES));
+    (max, at + ((b0 | b1) | (b2 | b3)).trailing_zeros() as usize)
+}
+
+/// The largest lane; arbitrary if there is a NaN.
+#[inline(always)]
+fn largest_lane<V: Vector>(vector: V) -> V::Scalar {
+    let mut lanes = vector.to_array();
     let mut half = V::LANES / 2;
     while half > 0 {
         for lane in 0..half {
-            if lanes[lane + half] > lanes[lane] {
-                lanes[lane] = lanes[lane + half];
-            }
+            // Without a branch, which could not be predicted.
+            let (a, b) = (lanes[lane], lanes[lane + half]);
+            lanes[lane] = select_unpredictable(b > a, b, a);
         }
         half /= 2;
     }
     lanes[0]
 }
 
-/// Finds the class of the first maximum of each part.
-pub(super) fn find_places<V: Vector>(token: V::Token, parts: &mut [Part<'_, V::Scalar>]) {
-    outlined!(V, token, {
-        for part in parts {
-            part.apart = place::<V>(token, part.z, part.max);
-        }
-    });
-}
-
-#[inline(always)]
-fn place<V: Vector>(token: V::Token, z: Source<'_, V::Scalar>, max: V::Scalar) -> usize {
-    let (largest, lowest) = (V::splat(token, max), V::Scalar::NEG_INFINITY);
-    let mut at = 0;
-    while at + QUAD * V::LANES <= z.len() {
-        let quad = z.quad::<V>(at);
-        let vector = |i| quad.nth::<V>(token, i);
-        let best = vector(0).max(vector(1)).max(vector(2).max(vector(3)));
-        if V::any(best.ge(largest)) {
-            break;
-        }
-        at += QUAD * V::LANES;
-    }
-    // All four vectors, without a branch: which of them has the maximum cannot be predicted.
-    let (mut bits, end) = (0, z.len().min(at + QUAD * V::LANES));
-    for (i, at) in (at..end).step_by(V::LANES).enumerate() {
-        bits |= V::bits(z.vector::<V>(token, at, lowest).ge(largest)) << (i * V::LANES);
-    }
-    if bits == 0 { usize::MAX } else { at + bits.trailing_zeros() as usize }
-}
+#[cfg(test)]
+mod tests;

@@ -9,13 +9,14 @@
 //!
 //! L = lse − M/T = log1p(others / e_M) needs the sum of the other exponentials, without that of one maximum: if e_M
 //! were included, small others would be rounded away. The maximum is left out by its index: only the quad of vectors
-//! that contains it is summed with a mask, so the other quads cost nothing more.
+//! that contains it is summed with a mask, so the other quads cost nothing more. It is summed first: the loop over the
+//! others has the same length for all rows, which the processor can predict.
 //!
 //! The order of summation is fixed, so that the bits depend only on the row:
 //!
 //! ```text
 //! for each segment of 16384 classes:
-//!     for each pair of vectors, LANES classes each:
+//!     for each pair of vectors, LANES classes each, those of the quad with the maximum first:
 //!         f32: lanes[i] += v0[i] + v1[i]                      dot: w0·g0 is rounded, fma(w1, g1, w0·g0) is added;
 //!                                                             the rounding errors of w0·g0 are added at the end
 //!         f64: lanes[i] += v0[i], lanes[i] += v1[i]           compensated
@@ -28,12 +29,13 @@
 //! row in which one class has nearly the whole sum without the maximum. A class that is left out or missing adds +0.
 
 use super::exp::{Base, Exponential, Temperature, is_double};
-use super::maximum::find_places;
+use super::maximum::find_maxima;
 use super::special::{UNIT, shift, weighted_gaps};
 use crate::simd::{
     Cache, Float, LaneSum, Lines, QUAD, Sink, Source, Vector, each, inlined, outlined, with_value,
 };
 use crate::target::Weights;
+use std::hint::select_unpredictable;
 use std::slice::from_mut;
 
 /// Classes of a segment: the unit in which long rows are divided.
@@ -154,9 +156,6 @@ impl<F: Float> Reducer<'_, F> {
         token: V::Token,
         parts: &mut [Part<'_, F>],
     ) {
-        if self.splits {
-            find_places::<V>(token, parts);
-        }
         let kind = |part: &Part<'_, F>| WeightKind::of(&part.weights);
         for parts in parts.chunk_by_mut(|a, b| kind(a) == kind(b)) {
             sweep::<V>(token, self, parts);
@@ -170,6 +169,9 @@ impl<F: Float> Reducer<'_, F> {
         token: V::Token,
         mut part: Part<'_, F>,
     ) -> Partial {
+        if self.splits && part.apart == usize::MAX {
+            find_maxima::<V>(token, true, from_mut(&mut part));
+        }
         self.rows::<V>(token, from_mut(&mut part));
         part.partial
     }
@@ -234,11 +236,11 @@ fn sweep_parts<V: Vector>(
     parts: &mut [Part<'_, V::Scalar>],
 ) {
     for part in parts {
-        part.partial = if how.temperature.is_in_range(part.max) {
-            sweep_part::<V>(keeps, kind, token, how, part)
-        } else {
-            Partial { sum: f64::NAN, ..Partial::default() }
-        };
+        if !how.temperature.is_in_range(part.max) {
+            part.partial.sum = f64::NAN;
+        } else if part.z.len() > 0 {
+            part.partial = sweep_part::<V>(keeps, kind, token, how, part);
+        }
         how.next = how.next.of_row(1);
     }
 }
@@ -311,19 +313,24 @@ fn sweep_part<V: Vector>(
             sum.add_pair([e2, e3]);
         }
     });
-    let whole = z.len() - z.len() % quad_len;
-    let mut at = 0;
-    while at < whole {
-        let end = if apart >= at { apart - apart % quad_len } else { whole }.min(whole);
-        while at < end {
-            add_quad(at, false);
-            at += quad_len;
+    let (first, whole) = (apart - apart % quad_len, z.len() - z.len() % quad_len);
+    let has_first = first < whole;
+    let after = |at: usize| select_unpredictable(at == first, at + quad_len, at);
+    let mut at = after(0);
+    if V::IS_COMPACT {
+        // Compiled once.
+        let others = (0..whole).step_by(quad_len).filter(|at| *at != first);
+        has_first.then_some(first).into_iter().chain(others).for_each(|at| add_quad(at, true));
+    } else {
+        if has_first {
+            add_quad(first, true);
         }
-        if at < whole {
-            add_quad(at, true);
-            at += quad_len;
+        while at < whole {
+            add_quad(at, false);
+            at = after(at + quad_len);
         }
     }
+    let at = whole;
     if is_put_off {
         sum.add(pairs[0]);
         sum.add(pairs[1]);

@@ -2,10 +2,11 @@
 
 use super::{Row, Segment, Step};
 use crate::kernel::{
-    Operation, Output, Part, Reducer, SEGMENT, exact_max, maximum, shift, write, write_shifted,
+    Operation, Output, Part, Reducer, SEGMENT, exact_max, find_maxima, shift, write, write_shifted,
 };
-use crate::simd::{Float, Lines, Sink, Source, Vector, VectorJob, fence, outlined};
+use crate::simd::{Float, Lines, Sink, Source, Vector, VectorJob, fence};
 use crate::target::Weights;
+use std::slice::from_mut;
 
 /// A step of one segment.
 pub(super) struct SegmentStep<'s, 'r, F: Float> {
@@ -90,10 +91,18 @@ impl<F: Float> VectorJob<F> for SegmentStep<'_, '_, F> {
         let is_direct = panel.writes_directly();
         let out = |exps| if is_direct { panel.sink(row).part(start, len) } else { exps };
         match step {
-            Step::Max => segment.max = outlined!(V, token, maximum::<V>(token, z)).to_f64(),
+            Step::Max => {
+                let mut part = Part::new(z, max, exps);
+                find_maxima::<V>(token, job.operation.splits(), from_mut(&mut part));
+                (segment.max, segment.apart) = (part.max.to_f64(), Some(part.apart));
+            }
             Step::ExactMax => segment.max = exact_max(own_z),
             Step::Reduce => {
-                segment.partial = how.part::<V>(token, Part { weights, ..Part::new(z, max, exps) });
+                let mut part = Part { weights, ..Part::new(z, max, exps) };
+                if let Some(apart) = segment.apart.filter(|_| how.splits) {
+                    part.apart = apart;
+                }
+                segment.partial = how.part::<V>(token, part);
             }
             Step::Special(max) => {
                 let (none, partial) = (Source::from_slice(&[]), segment.partial);
