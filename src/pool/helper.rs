@@ -11,8 +11,9 @@
 //!
 //! A call does not wait for a helper that has not begun when the others are done: this helper finds the
 //! offer withdrawn. But it must wait for a helper that has begun and is then preempted by another program,
-//! for a time slice of milliseconds. So a helper that was of no use is offered only calls that take long,
-//! and now and then another call.
+//! for a time slice of milliseconds. So a helper for which calls had to wait is offered only calls that take
+//! long, and now and then another call. So is a helper that came too late because it was asleep, but only until
+//! it is awake: then it is there at once for the next call.
 //!
 //! Waking a thread takes longer than many calls. Softmax of 256 x 1000 float32 on two cores, repeated,
 //! takes 79 µs, but 128 µs if helpers go to sleep at once. A polling thread yields its processor to any
@@ -30,7 +31,7 @@ use std::hint;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::ptr;
 use std::sync::atomic::{
-    AtomicPtr, AtomicU32,
+    AtomicBool, AtomicPtr, AtomicU32,
     Ordering::{AcqRel, Acquire, Relaxed, Release},
 };
 use std::sync::{Condvar, Mutex, PoisonError};
@@ -45,8 +46,8 @@ pub(super) const LIMIT: Duration = Duration::from_micros(100);
 /// comparison.
 const LASTING: Duration = Duration::from_micros(500);
 
-/// A helper that was of no use for n > 1 calls in a row is offered one call in 2^n at its beginning. This is the
-/// largest n.
+/// A helper that was of no use for n > 1 calls in a row, and is asleep or was late, is offered one call in 2^n at its
+/// beginning. This is the largest n.
 const MOST_MISSES: u32 = 3;
 
 /// Polls before a thread yields its processor: about a microsecond.
@@ -105,6 +106,8 @@ pub(super) struct Helper {
     /// The number of successive calls for which it was of no use; calls that had to wait for it count twice. A single
     /// miss may be because it was asleep.
     misses: AtomicU32,
+    /// Did one of these calls have to wait for it?
+    was_late: AtomicBool,
     /// The number of calls that were not offered to it for that reason.
     skipped: AtomicU32,
     /// For the thread that sleeps until the word changes: the helper, or the caller that waits for it.
@@ -178,7 +181,7 @@ impl Helper {
     /// Should a call be offered to this helper at the beginning of the call?
     pub(super) fn is_of_use(&self) -> bool {
         let misses = self.misses.load(Relaxed);
-        if misses <= 1 {
+        if misses <= 1 || !self.was_late.load(Relaxed) && self.word.load(Relaxed) == AWAKE {
             return true;
         }
         let calls = self.skipped.fetch_add(1, Relaxed) + 1;
@@ -193,6 +196,9 @@ impl Helper {
         let misses = misses.min(MOST_MISSES);
         if self.misses.load(Relaxed) != misses {
             self.misses.store(misses, Relaxed); // otherwise its cache line is not written
+            if misses == 0 {
+                self.was_late.store(false, Relaxed);
+            }
         }
     }
 
@@ -219,8 +225,12 @@ impl Helper {
             self.sleep_while(awaited);
         }
         // If the wait took longer than the caller's work, the caller alone would have been done sooner.
-        let was_of_use = start.elapsed() <= worked;
-        self.set_misses(if was_of_use { 0 } else { self.misses.load(Relaxed) + 2 });
+        if start.elapsed() <= worked {
+            self.set_misses(0);
+        } else {
+            self.set_misses(self.misses.load(Relaxed) + 2);
+            self.was_late.store(true, Relaxed);
+        }
         true
     }
 

@@ -69,6 +69,17 @@ fn a_helper_of_no_use_is_offered_calls_that_last_and_now_and_then_another() {
 }
 
 #[test]
+fn a_helper_that_was_asleep_is_of_use_once_it_is_awake() {
+    let pool = Pool { awake: Duration::from_secs(1), ..Pool::new(spawn) };
+    pool.for_each_block(2, 2, 2, &rendezvous(2));
+    let helper = &pool.first.get().unwrap().helpers[0];
+    helper.set_misses(100);
+    assert!((0..100).all(|_| helper.is_of_use()));
+    wait_until("the helper is asleep", || helper.is_asleep());
+    assert_eq!((0..80).filter(|_| helper.is_of_use()).count(), 10);
+}
+
+#[test]
 fn helpers_go_to_sleep_when_time_is_over() {
     let pool = Pool::new(spawn);
     pool.for_each_block(2, 2, 2, &rendezvous(2));
