@@ -149,7 +149,7 @@ pub(crate) struct Reducer<'r, F> {
 }
 
 impl<F: Float> Reducer<'_, F> {
-    /// Reduces parts of at most [`MOST_ROWS`] rows.
+    /// Reduces parts of at most [`MOST_ROWS`] rows, each with the class that is left out, if there is one.
     #[inline(always)]
     pub(crate) fn rows<V: Vector<Scalar = F>>(
         mut self,
@@ -163,7 +163,7 @@ impl<F: Float> Reducer<'_, F> {
         }
     }
 
-    /// Reduces one part.
+    /// Reduces one part. If the first maximum is left out, it is in this part; it is looked for unless it is known.
     pub(crate) fn part<V: Vector<Scalar = F>>(
         self,
         token: V::Token,
@@ -316,15 +316,15 @@ fn sweep_part<V: Vector>(
     let (first, whole) = (apart - apart % quad_len, z.len() - z.len() % quad_len);
     let has_first = first < whole;
     let after = |at: usize| select_unpredictable(at == first, at + quad_len, at);
-    let mut at = after(0);
     if V::IS_COMPACT {
-        // Compiled once.
+        // With one call, so that it is compiled once.
         let others = (0..whole).step_by(quad_len).filter(|at| *at != first);
         has_first.then_some(first).into_iter().chain(others).for_each(|at| add_quad(at, true));
     } else {
         if has_first {
             add_quad(first, true);
         }
+        let mut at = after(0);
         while at < whole {
             add_quad(at, false);
             at = after(at + quad_len);
