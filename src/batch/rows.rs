@@ -1,6 +1,6 @@
 //! Rows of one segment: gathered into a panel, computed in groups, and stored.
 
-use super::{Block, Hessian, Plan};
+use super::{Block, Hessian, LossTargets, Plan};
 use crate::kernel::{
     MOST_ROWS, Operation, Output, Part, Reduced, ReducedRows, Reducer, TargetLanes, exact_max,
     find_maxima, write, write_hessian, write_shifted,
@@ -156,10 +156,9 @@ impl<F: Float> Group<'_, F> {
         (own, kept, weights): (&'m mut [F], &mut [F], &'m mut [F]),
         reduced: &mut ReducedRows<'_, F>,
     ) {
-        let (plan, job, panel) = (self.plan, self.plan.job, &self.plan.job.panel);
-        let has_own_targets = plan.same.is_none() && job.targets.is_some();
+        let (plan, panel) = (self.plan, &self.plan.job.panel);
         let loads = plan.own_logits && !self.is_loaded;
-        let gathers = has_own_targets || loads || panel.mask.is_some();
+        let gathers = self.own_targets().is_some() || loads || panel.mask.is_some();
         let has_own_output = panel.output.is_none() || plan.own_output;
         let (mut own, mut weights) = (own.chunks_mut(plan.pitch), weights.chunks_mut(plan.pitch));
         for at in 0..self.len {
@@ -207,31 +206,29 @@ impl<F: Float> Group<'_, F> {
         let (plan, job, panel) = (self.plan, self.plan.job, &self.plan.job.panel);
         let (keeps, is_direct) = (job.operation.keeps(), panel.writes_directly());
         for at in 0..self.len {
-            let (number, part) = (self.first + at, &mut rows.parts[at]);
-            let (exps, done) = (part.exps.as_source(), reduced.finished(at));
+            let (number, part, case) = (self.first + at, &mut rows.parts[at], rows.cases[at]);
+            let exps = part.exps.as_source();
             let mut out = part.exps.reborrow();
             if is_direct {
                 out = panel.sink(number);
             }
-            let shifted_by = match rows.cases[at] {
-                Case::Ordinary => None,
-                Case::Shifted(max) => Some(max),
-                Case::Ignored => {
-                    self.fill(at, F::default(), out, hessians);
-                    continue;
-                }
-                Case::NotFinite(_) => {
-                    self.fill(at, F::NAN, out, hessians);
-                    continue;
-                }
+            let filled_with = match case {
+                Case::Ordinary | Case::Shifted(_) => None,
+                Case::Ignored => Some(F::default()),
+                Case::NotFinite(_) => Some(F::NAN),
             };
+            if let Some(value) = filled_with {
+                self.fill(at, value, out, hessians);
+                continue;
+            }
+            let done = reduced.finished(at);
             let values = if keeps { exps } else { part.z };
             if let Some(Hessian { factor, .. }) = job.hessian {
                 let mut out = self.hessian(at, hessians);
                 write_hessian::<V>(token, *factor, (reduced, at), &done, values, &mut out);
             }
-            match shifted_by {
-                Some(max) if job.operation == Operation::LogSoftmax => {
+            match case {
+                Case::Shifted(max) if job.operation == Operation::LogSoftmax => {
                     panel.reload(number, 0, special);
                     write_shifted(&done, out, &job.temperature, special, max);
                 }
@@ -248,6 +245,12 @@ impl<F: Float> Group<'_, F> {
     #[inline(always)]
     fn classes<'m>(&self, row: Option<&'m mut [F]>) -> &'m mut [F] {
         row.map_or(&mut [], |row| &mut row[..self.plan.job.panel.logits.classes()])
+    }
+
+    /// The targets of the rows, if they differ in more than the label.
+    #[inline(always)]
+    fn own_targets(&self) -> Option<&LossTargets<'_, F>> {
+        self.plan.job.targets.as_ref().filter(|_| self.plan.same.is_none())
     }
 
     /// The weights and the label of a row, if its target is not its own; None if it does not count.
@@ -271,16 +274,15 @@ impl<F: Float> Group<'_, F> {
         reduced: &mut ReducedRows<'_, F>,
     ) -> Option<(Weights<'m, F>, Option<usize>)> {
         let (job, number) = (self.plan.job, self.first + at);
-        let (mut shared, mut target) = (None, None);
-        match &job.targets {
-            Some(targets) if self.plan.same.is_none() => target = Some(targets.rows.row(number)?),
-            _ => shared = Some(self.shared_target(number)?),
+        let (shared, mut target) = (self.shared_target(number)?, None);
+        if let Some(targets) = self.own_targets() {
+            target = Some(targets.rows.row(number)?);
         }
         let kept = job.panel.kept::<V>(token, number, 0, kept);
         if loads {
             job.panel.load::<V>(token, number, 0, kept, own);
         }
-        let Some(mut target) = target else { return shared };
+        let Some(mut target) = target else { return Some(shared) };
         let mut weights = target.weights;
         if let Some(maker) = target.made_by {
             target.set_mass(maker.fill::<V>(token, (number, 0), kept, own_weights));

@@ -228,8 +228,8 @@ impl Helper {
         if start.elapsed() <= worked {
             self.set_misses(0);
         } else {
-            self.set_misses(self.misses.load(Relaxed) + 2);
             self.was_late.store(true, Relaxed);
+            self.set_misses(self.misses.load(Relaxed) + 2);
         }
         true
     }

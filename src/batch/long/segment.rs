@@ -99,8 +99,8 @@ impl<F: Float> VectorJob<F> for SegmentStep<'_, '_, F> {
             Step::ExactMax => segment.max = exact_max(own_z),
             Step::Reduce => {
                 let mut part = Part { weights, ..Part::new(z, max, exps) };
-                if let Some(apart) = segment.apart.filter(|_| how.splits) {
-                    part.apart = apart;
+                if how.splits {
+                    part.apart = segment.apart.unwrap_or(part.apart);
                 }
                 segment.partial = how.part::<V>(token, part);
             }
