@@ -16,7 +16,8 @@
 //!
 //! ```text
 //! for each segment of 16384 classes:
-//!     for each pair of vectors, LANES classes each, those of the quad with the maximum first:
+//!     for each pair of vectors, LANES classes each, those of the quad with the maximum first (if there are more than two
+//!     quads; a quad has four vectors):
 //!         f32: lanes[i] += v0[i] + v1[i]                      dot: w0·g0 is rounded, fma(w1, g1, w0·g0) is added;
 //!                                                             the rounding errors of w0·g0 are added at the end
 //!         f64: lanes[i] += v0[i], lanes[i] += v1[i]           compensated
@@ -314,17 +315,25 @@ fn sweep_part<V: Vector>(
         }
     });
     let (first, whole) = (apart - apart % quad_len, z.len() - z.len() % quad_len);
-    let has_first = first < whole;
-    let after = |at: usize| select_unpredictable(at == first, at + quad_len, at);
+    // The quads that are summed first, with a mask. Rows of two quads may be computed in tiles instead, where the order
+    // cannot depend on the maximum: both are summed with a mask, in their order.
+    let masked = match first < whole {
+        true if z.len() == 2 * quad_len => 0..whole,
+        true => first..first + quad_len,
+        false => 0..0,
+    };
+    let after = |at: usize| select_unpredictable(at == masked.start, masked.end, at);
     if V::IS_COMPACT {
         // With one call, so that it is compiled once.
-        let others = (0..whole).step_by(quad_len).filter(|at| *at != first);
-        has_first.then_some(first).into_iter().chain(others).for_each(|at| add_quad(at, true));
+        let others = (0..whole).step_by(quad_len).filter(|at| !masked.contains(at));
+        masked.clone().step_by(quad_len).chain(others).for_each(|at| add_quad(at, true));
     } else {
-        if has_first {
-            add_quad(first, true);
+        let mut at = masked.start;
+        while at < masked.end {
+            add_quad(at, true);
+            at += quad_len;
         }
-        let mut at = after(0);
+        at = after(0);
         while at < whole {
             add_quad(at, false);
             at = after(at + quad_len);

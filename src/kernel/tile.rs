@@ -33,7 +33,7 @@ use special::{Specials, find_nans};
 
 /// Rows of at most so many classes are computed in tiles, in the order of summation of tiles.
 pub(crate) const MOST_CLASSES: usize = 64;
-/// f32 rows of at most so many classes may be too, in the order of summation of rows: see [`super::reduce`].
+/// f32 rows of at most so many classes, which are two quads, may be too, in the order of rows: see [`super::reduce`].
 pub(crate) const MOST_IN_TILES: usize = 128;
 
 /// The label of a row that does not count.
