@@ -322,7 +322,6 @@ fn start_threads(before: usize, count: usize, spawn: Spawn) -> Result<ThreadPool
     ThreadPoolBuilder::new()
         .num_threads(count)
         .thread_name(move |k| format!("smoothxent-{}", before + k + 1))
-        .stack_size(STACK_BYTES)
         .spawn_handler(|thread| {
             started.push(spawn(thread)?);
             Ok(())
@@ -342,10 +341,9 @@ fn spawn(thread: ThreadBuilder) -> io::Result<JoinHandle<()>> {
     // Mapped by the system: free memory of the heap says nothing about room for a stack.
     drop(MmapMut::map_anon(ROOM_BYTES)?);
     let name = thread.name().unwrap_or_default().to_owned();
-    let stack = thread.stack_size().unwrap_or(STACK_BYTES);
     let is_up = Arc::new(Barrier::new(2));
     let tell = Arc::clone(&is_up);
-    let started = thread::Builder::new().name(name).stack_size(stack).spawn(move || {
+    let started = thread::Builder::new().name(name).stack_size(STACK_BYTES).spawn(move || {
         drop(crossbeam_epoch::pin());
         tell.wait();
         thread.run();

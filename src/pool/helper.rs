@@ -26,7 +26,6 @@
 
 use super::lock;
 use std::any::Any;
-use std::cell::Cell;
 use std::hint;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::ptr;
@@ -51,20 +50,20 @@ const LASTING: Duration = Duration::from_micros(500);
 const MOST_MISSES: u32 = 3;
 
 /// Polls before a thread yields its processor: about a microsecond.
-const LOOKS: usize = 32;
+const POLLS: usize = 32;
 
-/// Polls until `is_so` returns true or `limit` is over.
-fn look(limit: Duration, is_so: impl Fn() -> bool) {
+/// Polls until `is_so` returns true or `limit` is over; returns whether it is so.
+fn poll(limit: Duration, is_so: impl Fn() -> bool) -> bool {
     let start = Instant::now();
     loop {
-        for _ in 0..LOOKS {
+        for _ in 0..POLLS {
             if is_so() {
-                return;
+                return true;
             }
             hint::spin_loop();
         }
         if start.elapsed() >= limit {
-            return;
+            return false;
         }
         thread::yield_now();
     }
@@ -108,8 +107,8 @@ pub(super) struct Helper {
     misses: AtomicU32,
     /// Did one of these calls have to wait for it?
     was_late: AtomicBool,
-    /// The number of calls that were not offered to it for that reason.
-    skipped: AtomicU32,
+    /// The number of calls that came while it had such misses, of which some were offered to it.
+    calls_after: AtomicU32,
     /// For the thread that sleeps until the word changes: the helper, or the caller that waits for it.
     lock: Mutex<()>,
     changed: Condvar,
@@ -123,7 +122,7 @@ impl Helper {
     /// Works for the calls that are offered, forever. It polls for the time `awake` after each call, then sleeps.
     pub(super) fn serve(&self, awake: Duration) -> ! {
         loop {
-            look(awake, || !is_idle(self.word.load(Relaxed)));
+            poll(awake, || !is_idle(self.word.load(Relaxed)));
             if self.word.compare_exchange(AWAKE, ASLEEP, Relaxed, Relaxed).is_ok() {
                 self.sleep_while(ASLEEP);
             }
@@ -184,12 +183,7 @@ impl Helper {
         if misses <= 1 || !self.was_late.load(Relaxed) && self.word.load(Relaxed) == AWAKE {
             return true;
         }
-        let calls = self.skipped.fetch_add(1, Relaxed) + 1;
-        let is_of_use = calls >= 1 << misses;
-        if is_of_use {
-            self.skipped.store(0, Relaxed);
-        }
-        is_of_use
+        self.calls_after.fetch_add(1, Relaxed).wrapping_add(1).is_multiple_of(1 << misses)
     }
 
     pub(super) fn set_misses(&self, misses: u32) {
@@ -210,10 +204,7 @@ impl Helper {
     /// Waits until the helper has left the call. `worked` is the time for which the caller has worked on it. Returns
     /// false if the helper will never leave.
     fn wait(&self, call: Word, worked: Duration, is_lost: impl Fn() -> bool) -> bool {
-        if self.is_inside(call) {
-            look(LIMIT, || !self.is_inside(call));
-        }
-        if !self.is_inside(call) {
+        if !self.is_inside(call) || poll(LIMIT, || !self.is_inside(call)) {
             return true;
         }
         if is_lost() {
@@ -255,34 +246,32 @@ pub struct Forked;
 pub(super) struct Offers<H> {
     helpers: H,
     /// The number of additional helpers that the call can use.
-    wanted: Cell<usize>,
+    wanted: usize,
     call: Word,
     start: Instant,
 }
 
 impl<H: Iterator<Item = &'static Helper> + Clone> Offers<H> {
-    fn offer(&self, is_for: impl Fn(&Helper) -> bool) {
-        let mut wanted = self.wanted.get();
+    fn offer(&mut self, is_for: impl Fn(&Helper) -> bool) {
         for helper in self.helpers.clone() {
-            if wanted == 0 {
+            if self.wanted == 0 {
                 break;
             }
-            wanted -= usize::from(helper.is_idle() && is_for(helper) && helper.offer(self.call));
+            let is_taken = helper.is_idle() && is_for(helper) && helper.offer(self.call);
+            self.wanted -= usize::from(is_taken);
         }
-        self.wanted.set(wanted);
     }
 
     /// To be called between blocks: offers a call that takes long to more helpers.
-    pub(super) fn renew(&self) {
-        if self.wanted.get() > 0 && self.start.elapsed() > LASTING {
+    pub(super) fn renew(&mut self) {
+        if self.wanted > 0 && self.start.elapsed() > LASTING {
             self.offer(|_| true);
-            self.wanted.set(0);
+            self.wanted = 0;
         }
     }
 
     /// To be called in a forked child: unwinds with [`Forked`] if the call has lost helpers.
     pub(super) fn miss_nobody(&self) {
-        self.wanted.set(0); // the helpers do not exist in this process
         if self.helpers.clone().any(|helper| helper.is_inside(self.call)) {
             resume_unwind(Box::new(Forked));
         }
@@ -297,18 +286,18 @@ pub(super) fn share<H: Iterator<Item = &'static Helper> + Clone>(
     count: usize,
     is_forked: impl Fn() -> bool,
     task: &(dyn Fn(usize) + Sync),
-    own_task: impl FnOnce(&Offers<H>),
+    own_task: impl FnOnce(&mut Offers<H>),
 ) {
     let call = Call { task, panic: Mutex::new(None) };
     let word = ptr::from_ref(&call).cast::<Call<'static>>().cast_mut();
     let start = Instant::now();
-    let offers = Offers { helpers: helpers.clone(), wanted: Cell::new(count), call: word, start };
+    let mut offers = Offers { helpers: helpers.clone(), wanted: count, call: word, start };
     // Nothing unwinds out of here before the helpers have left.
     let own = catch_unwind(AssertUnwindSafe(|| {
         offers.offer(Helper::is_of_use);
-        own_task(&offers);
+        own_task(&mut offers);
     }));
-    let worked = start.elapsed();
+    let worked = offers.start.elapsed();
     helpers.clone().for_each(|helper| helper.withdraw(word));
     let are_lost = helpers.filter(|helper| !helper.wait(word, worked, &is_forked)).count() > 0;
     if let Err(payload) = own {

@@ -58,6 +58,7 @@ fn a_helper_of_no_use_is_offered_calls_that_last_and_now_and_then_another() {
     let calls_to_the_next = || 1 + (0..1000).take_while(|_| !helper.is_of_use()).count();
     assert_eq!([(); 3].map(|()| calls_to_the_next()), [4; 3]);
     helper.set_misses(100);
+    calls_to_the_next(); // it may have fewer, since the calls before are counted
     assert_eq!([(); 3].map(|()| calls_to_the_next()), [8; 3]);
     let names = Mutex::new(HashSet::new());
     pool.for_each_block(100, 2, 2, &|_| {
