@@ -6,7 +6,7 @@
 //! | `exp` | the exponential, relative to a power of two near the maximum |
 //! | `maximum` | the maximum M of a row or of a segment of a row, and the first class that has it |
 //! | `reduce` | the sums over a row or segment: Σ exp, Σ w (M − z) |
-//! | `rows` | collects the sums of eight rows, so that `finish` computes them side by side |
+//! | `rows` | collects the sums of at most eight rows, so that `finish` computes them side by side |
 //! | `finish` | the scalars of a row: S, L, the loss, the constants of the gradient |
 //! | `write` | the epilogues |
 //! | `hessian` | an additional output: the diagonal of the Hessian |
@@ -32,7 +32,7 @@ pub(crate) use maximum::find_maxima;
 pub use reduce::SEGMENT;
 pub(crate) use reduce::{MOST_ROWS, Part, Partial, Reducer, WeightKind};
 pub use rows::Operation;
-pub(crate) use rows::{Finished, Reduced, ReducedRows};
+pub(crate) use rows::{Reduced, ReducedRows};
 pub(crate) use special::{UNIT, exact_max, larger, log_probabilities, shift};
 pub(crate) use tile::{
     IGNORED, MOST_CLASSES, MOST_IN_TILES, MOST_TILES, NO_LABEL, Tile, Tiles, tiles_at_once,

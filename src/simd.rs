@@ -194,11 +194,6 @@ pub trait Vector:
     fn bits(mask: Self::Mask) -> u64 {
         mask.to_bitmask()
     }
-    /// Is the mask true in some lane?
-    #[inline(always)]
-    fn any(mask: Self::Mask) -> bool {
-        mask.any_true()
-    }
     /// Is the mask true in every lane?
     #[inline(always)]
     fn all(mask: Self::Mask) -> bool {

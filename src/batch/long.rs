@@ -18,7 +18,7 @@ use super::workspace::Workspace;
 use super::{Heaps, Plan, Run};
 use crate::alloc::with_capacity;
 use crate::error::Error;
-use crate::kernel::{Finished, Partial, Reduced, ReducedRows, SEGMENT, UNIT};
+use crate::kernel::{Epilogue, Partial, Reduced, ReducedRows, SEGMENT, UNIT};
 use crate::math::RunningSum;
 use crate::pool::lock;
 use crate::simd::{Float, Level};
@@ -119,7 +119,7 @@ enum Step<F> {
     /// The sums of a row that is not ordinary, relative to this exact maximum.
     Special(f64),
     /// The outputs, given the class of the label.
-    Write(Finished<F>, Option<usize>),
+    Write(Epilogue<F>, Option<usize>),
     Fill(F),
 }
 
@@ -171,8 +171,8 @@ fn run_row<F: Float>(
             (of.first, of.swept_max, of.shifted_by) = (first, 0.0, Some(max));
         }
         run(&of, Step::Special(max));
-        let prescale = temperature.prescale;
-        found = Reduced { max, prescale, ..Reduced::ordinary(of.swept_max, joined(UNIT)) };
+        let (prescale, is_shifted) = (temperature.prescale, !is_in_range);
+        found = Reduced { prescale, is_shifted, ..Reduced::ordinary(max, joined(UNIT)) };
     }
     let mut reduced = ReducedRows::new(job.formula());
     let mut label = None;
@@ -196,7 +196,7 @@ fn run_row<F: Float>(
     level.run(&mut reduced);
     job.put(row, reduced.done.scalar[0], reduced.done.lse[0]);
     if job.panel.output.is_some() {
-        run(&of, Step::Write(reduced.finished(0), label));
+        run(&of, Step::Write(reduced.epilogue(0), label));
     }
 }
 

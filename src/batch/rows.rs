@@ -63,12 +63,14 @@ impl<F: Float> Block<'_, F> {
 
 /// What differs between a row and an ordinary one.
 #[derive(Clone, Copy)]
-enum Case {
+enum Case<F> {
     Ordinary,
-    /// It does not count: all its results are 0.
-    Ignored,
-    /// Its maximum is not finite: all its results but the lse are NaN.
-    NotFinite(f64),
+    /// It does not count, or its maximum is not finite: all its outputs are `value`.
+    Filled {
+        value: F,
+        scalar: f64,
+        lse: f64,
+    },
     /// Its maximum, as it is in memory, was subtracted from its logits.
     Shifted(f64),
 }
@@ -86,7 +88,7 @@ struct Label {
 struct GroupRows<'m, F> {
     parts: [Part<'m, F>; MOST_ROWS],
     labels: [Label; MOST_ROWS],
-    cases: [Case; MOST_ROWS],
+    cases: [Case<F>; MOST_ROWS],
 }
 
 /// Rows that are reduced, finished and written together.
@@ -132,13 +134,9 @@ impl<F: Float> Group<'_, F> {
         }
         reduced.run::<V>(token);
         for (at, case) in rows.cases.iter().enumerate() {
-            let (scalar, lse) = match case {
-                Case::Ordinary | Case::Shifted(_) => continue,
-                Case::Ignored => (0.0, 0.0),
-                Case::NotFinite(max) if job.targets.is_some() => (f64::NAN, *max),
-                Case::NotFinite(max) => (*max, *max),
-            };
-            (reduced.done.scalar[at], reduced.done.lse[at]) = (scalar, lse);
+            if let Case::Filled { scalar, lse, .. } = *case {
+                (reduced.done.scalar[at], reduced.done.lse[at]) = (scalar, lse);
+            }
         }
         job.put_rows(job.scalars, first, &mut reduced.done.scalar[..len]);
         job.put_rows(job.lse, first, &mut reduced.done.lse[..len]);
@@ -178,7 +176,7 @@ impl<F: Float> Group<'_, F> {
             let own_logits = own.as_source();
             part.exps = if has_own_output { own } else { panel.sink(number) };
             let Some((weights, class)) = target else {
-                rows.cases[at] = Case::Ignored;
+                rows.cases[at] = Case::Filled { value: F::default(), scalar: 0.0, lse: 0.0 };
                 continue;
             };
             part.z = if plan.own_logits { own_logits } else { panel.direct(number) };
@@ -212,29 +210,24 @@ impl<F: Float> Group<'_, F> {
             if is_direct {
                 out = panel.sink(number);
             }
-            let filled_with = match case {
-                Case::Ordinary | Case::Shifted(_) => None,
-                Case::Ignored => Some(F::default()),
-                Case::NotFinite(_) => Some(F::NAN),
-            };
-            if let Some(value) = filled_with {
+            if let Case::Filled { value, .. } = case {
                 self.fill(at, value, out, hessians);
                 continue;
             }
-            let done = reduced.finished(at);
+            let epilogue = reduced.epilogue(at);
             let values = if keeps { exps } else { part.z };
             if let Some(Hessian { factor, .. }) = job.hessian {
                 let mut out = self.hessian(at, hessians);
-                write_hessian::<V>(token, *factor, (reduced, at), &done, values, &mut out);
+                write_hessian::<V>(token, *factor, (reduced, at), &epilogue, values, &mut out);
             }
             match case {
                 Case::Shifted(max) if job.operation == Operation::LogSoftmax => {
                     panel.reload(number, 0, special);
-                    write_shifted(&done, out, &job.temperature, special, max);
+                    write_shifted(&epilogue, out, &job.temperature, special, max);
                 }
                 _ => {
                     let (weights, label) = (part.weights, rows.labels[at].class);
-                    let output = Output { done, values, weights, label, out };
+                    let output = Output { epilogue, values, weights, label, out };
                     write::<V>(token, output, plan.streams && is_direct);
                 }
             }
@@ -319,19 +312,20 @@ impl<F: Float> Group<'_, F> {
         part: &mut Part<'_, F>,
         how: Reducer<'_, F>,
         z: &mut [F],
-    ) -> (Reduced, Case) {
+    ) -> (Reduced, Case<F>) {
         self.plan.job.panel.reload(self.first + at, 0, z);
         let max = exact_max(z);
         let found = Reduced::ordinary(part.max.to_f64(), part.partial);
         if !max.is_finite() {
-            return (found, Case::NotFinite(max));
+            // The lse is the maximum; everything else is NaN.
+            let scalar = if self.plan.job.targets.is_some() { f64::NAN } else { max };
+            return (found, Case::Filled { value: F::NAN, scalar, lse: max });
         }
         label.z = label.class.map_or(label.z, |class| z[class].to_f64());
         let is_shifted = !how.temperature.is_in_range(part.max);
         how.special::<V>(token, part, z, max, is_shifted);
-        let (swept_max, case) =
-            if is_shifted { (0.0, Case::Shifted(max)) } else { (found.max, Case::Ordinary) };
+        let case = if is_shifted { Case::Shifted(max) } else { Case::Ordinary };
         let prescale = how.temperature.prescale;
-        (Reduced { max, prescale, ..Reduced::ordinary(swept_max, part.partial) }, case)
+        (Reduced { prescale, is_shifted, ..Reduced::ordinary(max, part.partial) }, case)
     }
 }

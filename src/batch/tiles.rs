@@ -206,11 +206,6 @@ impl<F: Float> Scratch<'_, F> {
         } else {
             WeightKind::Absent
         };
-        if self.has_ignored {
-            for tile in &mut self.tiles[..tiles] {
-                tile.clear_ignored::<V>(token, len);
-            }
-        }
         let reread = |row: usize, z: &mut [F]| {
             if row < end {
                 panel.reload(row, 0, z);

@@ -128,8 +128,7 @@ impl<V: Vector> Base<V> {
         let round = like(core.magic.to_f64());
         // N only has to be near M·log2(e)/T and the same everywhere.
         let n = max.mul_add(V::splat(max.token(), temperature.log2e), round) - round;
-        #[allow(clippy::cast_precision_loss, reason = "small integers")]
-        let lift = (core.exponent_bias + core.headroom) as f64;
+        let lift = core.exponent_bias + core.headroom;
         // Where n − N + H + bias = 0. Rounded to f32 at |M| = 10^6, its error is at most 0.1 of a step of n; half a
         // step would be accurate enough.
         let cut = (n - like(lift)) * like(std::f64::consts::LN_2 * temperature.value);
@@ -225,12 +224,7 @@ impl<V: Vector> Exponential<V> {
     /// of [`Exponential::of`], since an error that all classes have in common cancels. For `f32`, r and q are the same
     /// as well: only the error of the last rounding is added back.
     #[inline(always)]
-    pub(super) fn wide<D: Widened<V>>(
-        &self,
-        temperature: &Temperature<V::Scalar>,
-        max: V,
-        base: Base<V>,
-    ) -> Pair<D> {
+    pub(super) fn wide<D: Widened<V>>(&self, max: V, base: Base<V>) -> Pair<D> {
         if const { !is_double::<V::Scalar>() } {
             let ([q], [r], [scale]) = self.polynomial([max], base, || ());
             let one = V::splat(self.log2e.token(), V::Scalar::from_f64(1.0));
@@ -241,12 +235,12 @@ impl<V: Vector> Exponential<V> {
         }
         let ([n], [rest], [scale]) = self.reduced([max], base);
         let (n, rest, scale) = (D::widen(n), D::widen(rest), D::widen(scale));
-        let (low, zero) = (rest.like(-temperature.ln2_low.to_f64()), rest.like(0.0));
+        let (low, zero) = (D::widen(-self.ln2_low), rest.like(0.0));
         let r = n.mul_add(low, rest);
-        let c = &temperature.coefficients[..const { V::Scalar::EXP.coefficients.len() }];
-        let (first, mut q2) = (rest.like(c[0].to_f64()), rest.like(c[c.len() - 1].to_f64()));
-        for c in c[1..c.len() - 1].iter().rev() {
-            q2 = q2.mul_add(r, rest.like(c.to_f64()));
+        let last = const { V::Scalar::EXP.coefficients.len() - 1 };
+        let (first, mut q2) = (D::widen(self.coefficients[0]), D::widen(self.coefficients[last]));
+        for c in (1..last).rev() {
+            q2 = q2.mul_add(r, D::widen(self.coefficients[c]));
         }
         let q = q2.mul_add(r, first);
         let s = r * q;

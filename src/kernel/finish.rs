@@ -43,11 +43,11 @@ macro_rules! scalars {
                 $name { $($field: D::from_slice(token, &self.$field[first..]),)* }
             }
 
-            /// The numbers of the first row, in all lanes.
+            /// The numbers of a row, in all lanes.
             #[inline(always)]
-            #[allow(dead_code, reason = "of targets")]
-            pub(super) fn splat<D: Real>(&self, token: D::Token) -> $name<D> {
-                $name { $($field: D::splat(token, self.$field[0]),)* }
+            #[allow(dead_code, reason = "of targets and reduced rows")]
+            pub(super) fn splat<D: Real>(&self, token: D::Token, row: usize) -> $name<D> {
+                $name { $($field: D::splat(token, self.$field[row]),)* }
             }
         }
 
@@ -67,7 +67,7 @@ scalars! {
     ReducedLanes {
         /// M; arbitrary in tiles that need no lse.
         max,
-        /// The sum of the exponentials without the first maximum, like [`super::reduce::Partial::sum`].
+        /// The sum of the exponentials, without the first maximum except for softmax: [`super::reduce::Partial::sum`].
         sum,
         /// The rounding error of that sum; 0 for float32 rows.
         lost,
@@ -247,14 +247,16 @@ impl<D: Real> Slopes<D> {
             let lse = D::pick(lse.ge(lowest), lse, lowest);
             let slope = spike.like(2.0 * z_loss);
             // Where the product overflows, all terms are in units of 2^600.
-            let fits = most.ge((lse * slope).abs());
+            // 0 times an infinity is NaN.
+            let fits = (lse * slope * zero).eq(zero);
             let down = D::pick(fits, one, one.like(1.0 / TWO_TO_600));
             (spike, beta, smooth_mass) = (spike * down, beta * down, smooth_mass * down);
             scale = scale * D::pick(fits, one, one.like(TWO_TO_600));
             smooth = lse.mul_add(slope * down, smooth_mass);
         }
         let weight = spike + smooth;
-        let (size, pull) = ((weight.abs() + smooth_mass) * scale, beta * scale);
+        let positive = D::pick(weight.ge(zero), weight, zero - weight);
+        let (size, pull) = ((positive + smooth_mass) * scale, beta * scale);
         // β is large where the weights w are small: then β·w, not β, is of the size of the mass.
         let larger = D::pick(size.ge(pull), size, pull);
         let size = D::pick(size.like(LARGEST_FACTOR).ge(pull), size, larger);

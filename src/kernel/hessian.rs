@@ -9,7 +9,7 @@
 //! S − e_k, the sum of the other classes, keeps its digits where e_k is nearly all of S.
 
 use super::finish::{ReducedLanes, inverse_of, least};
-use super::rows::{Finished, ReducedRows};
+use super::rows::ReducedRows;
 use super::write::{Epilogue, probability};
 use crate::math::{Real, two_sum};
 use crate::simd::{Sink, Source, Vector, Widened, inlined, outlined};
@@ -24,7 +24,7 @@ struct Total<V> {
 impl<V: Vector> Total<V> {
     /// From the sums without a maximum, their rounding errors, and the exponentials of the maxima.
     #[inline(always)]
-    fn new(c: f64, [sum, lost, top]: [V::Doubles; 3]) -> Self {
+    fn new(c: f64, ReducedLanes { sum, lost, top, .. }: ReducedLanes<V::Doubles>) -> Self {
         let (total, from_top) = two_sum(sum, top);
         let lost = lost + from_top;
         let inverse = inverse_of::<V::Scalar, _>(total, lost) * total.like(c);
@@ -51,29 +51,26 @@ pub(super) fn write_tile<V: Vector>(
     h: &mut [V::Scalar],
 ) {
     outlined!(V, token, {
-        let ReducedLanes { sum, lost, top, .. } = rows.vectors(token, 0);
-        let total = Total::<V>::new(c, [sum, lost, top]);
+        let total = Total::<V>::new(c, rows.vectors(token, 0));
         for (e, h) in e.chunks_exact(V::LANES).zip(h.chunks_exact_mut(V::LANES)) {
             total.hessian(V::from_slice(token, e), factor, least).to_slice(h);
         }
     });
 }
 
-/// Writes row `i`; `done` is how its gradient is written.
+/// Writes row `i`; `epilogue` is that of its gradient.
 pub(crate) fn write_hessian<V: Vector>(
     token: V::Token,
     c: f64,
     (ReducedRows { lanes, .. }, i): (&ReducedRows<'_, V::Scalar>, usize),
-    done: &Finished<V::Scalar>,
+    epilogue: &Epilogue<V::Scalar>,
     e: Source<'_, V::Scalar>,
     out: &mut Sink<'_, V::Scalar>,
 ) {
-    let Epilogue::Gradient { factor, .. } = done.epilogue else { return };
-    let sums = [lanes.sum[i], lanes.lost[i], lanes.top[i]];
+    let Epilogue::Gradient { factor, unit, .. } = *epilogue else { return };
     outlined!(V, token, {
-        let sums = sums.map(inlined!(|sum| V::Doubles::splat(token, sum)));
-        let total = Total::<V>::new(c, sums);
-        let least = V::splat(token, least(factor, done.unit));
+        let total = Total::<V>::new(c, lanes.splat(token, i));
+        let least = V::splat(token, least(factor, unit));
         let factor = V::splat(token, factor);
         out.reborrow().fill_from::<V, false, 1>(
             token,
@@ -82,7 +79,7 @@ pub(crate) fn write_hessian<V: Vector>(
             inlined!(|[e]| total.hessian(e, factor, least)),
         );
     });
-    if done.unit != 1.0 {
-        out.multiply(done.unit);
+    if unit != 1.0 {
+        out.multiply(unit);
     }
 }

@@ -14,29 +14,14 @@ pub(crate) fn find_maxima<V: Vector>(
 ) {
     outlined!(V, token, {
         for part in parts.iter_mut().filter(|part| part.z.len() > 0) {
-            let (max, place) = match finds_places {
-                _ if V::IS_COMPACT => one_by_one(part.z),
+            (part.max, part.apart) = match finds_places {
+                _ if V::IS_COMPACT => first_maximum::<V>(token, finds_places, part.z),
+                // Compiled for each case separately.
                 true => first_maximum::<V>(token, true, part.z),
                 false => first_maximum::<V>(token, false, part.z),
             };
-            part.max = max;
-            if finds_places {
-                part.apart = place;
-            }
         }
     });
-}
-
-/// M, and the first class that has it.
-fn one_by_one<F: Float>(z: Source<'_, F>) -> (F, usize) {
-    let mut best = (F::NEG_INFINITY, 0);
-    for class in 0..z.len() {
-        let logit = z.get(class);
-        if logit > best.0 {
-            best = (logit, class);
-        }
-    }
-    best
 }
 
 /// M, and if it `finds_place` the first class that has it. If there is a NaN, M is arbitrary, and the class is not that

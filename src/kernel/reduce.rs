@@ -86,7 +86,7 @@ pub(super) fn add_terms<V: Vector>(
 pub(crate) struct Part<'p, F> {
     pub(crate) z: Source<'p, F>,
     pub(crate) weights: Weights<'p, F>,
-    /// M of the row.
+    /// M of the row; at first that of the part.
     pub(crate) max: F,
     /// Where exponentials are stored if they are kept, and where the outputs are prefetched.
     pub(crate) exps: Sink<'p, F>,
@@ -151,15 +151,29 @@ pub(crate) struct Reducer<'r, F> {
 
 impl<F: Float> Reducer<'_, F> {
     /// Reduces parts of at most [`MOST_ROWS`] rows, each with the class that is left out, if there is one.
-    #[inline(always)]
     pub(crate) fn rows<V: Vector<Scalar = F>>(
         mut self,
         token: V::Token,
         parts: &mut [Part<'_, F>],
     ) {
+        use WeightKind::{Absent, Each, Ones};
         let kind = |part: &Part<'_, F>| WeightKind::of(&part.weights);
         for parts in parts.chunk_by_mut(|a, b| kind(a) == kind(b)) {
-            sweep::<V>(token, self, parts);
+            // Compiled for each named case separately, without the code that it does not need.
+            macro_rules! sweep {
+                ($keeps:expr, $kind:expr) => {
+                    outlined!(V, token, sweep_parts::<V>($keeps, $kind, token, self, parts))
+                };
+            }
+            match (self.keeps, kind(&parts[0])) {
+                (keeps, kind) if V::IS_COMPACT => sweep!(keeps, kind),
+                (false, Absent) => sweep!(false, Absent),
+                (false, Ones) => sweep!(false, Ones),
+                (false, Each) => sweep!(false, Each),
+                (true, Absent) => sweep!(true, Absent),
+                (true, Ones) => sweep!(true, Ones),
+                (true, Each) => sweep!(true, Each),
+            }
             self.next = self.next.of_row(parts.len());
         }
     }
@@ -201,33 +215,7 @@ impl<F: Float> Reducer<'_, F> {
     }
 }
 
-/// Reduces parts with weights of one kind. Compiled once for all operations.
-fn sweep<V: Vector>(
-    token: V::Token,
-    how: Reducer<'_, V::Scalar>,
-    parts: &mut [Part<'_, V::Scalar>],
-) {
-    use WeightKind::{Absent, Each, Ones};
-    let kind = WeightKind::of(&parts[0].weights);
-    // Compiled for each named case separately, without the code that it does not need.
-    macro_rules! sweep {
-        ($keeps:expr, $kind:expr) => {
-            outlined!(V, token, sweep_parts::<V>($keeps, $kind, token, how, parts))
-        };
-    }
-    if V::IS_COMPACT {
-        return sweep!(how.keeps, kind);
-    }
-    match (how.keeps, kind) {
-        (false, Absent) => sweep!(false, Absent),
-        (false, Ones) => sweep!(false, Ones),
-        (false, Each) => sweep!(false, Each),
-        (true, Absent) => sweep!(true, Absent),
-        (true, Ones) => sweep!(true, Ones),
-        (true, Each) => sweep!(true, Each),
-    }
-}
-
+/// Reduces parts with weights of one kind.
 #[inline(always)]
 fn sweep_parts<V: Vector>(
     keeps: bool,
@@ -339,29 +327,21 @@ fn sweep_part<V: Vector>(
             at = after(at + quad_len);
         }
     }
-    let at = whole;
     if is_put_off {
         sum.add(pairs[0]);
         sum.add(pairs[1]);
     }
-    if at < z.len() {
+    if whole < z.len() {
         // The last quad, which is not whole. Missing classes have the logit −inf for the sum; for the dot their gap and
         // their weight are 0.
         let mut term = inlined!(|i: usize| {
-            let (at, mut gap, mut weight) = (at + i * V::LANES, zero, zero);
+            let at = whole + i * V::LANES;
             if at >= z.len() {
-                return (zero, gap, weight);
+                return (zero, zero, zero);
             }
-            let logits = z.vector::<V>(token, at, V::Scalar::NEG_INFINITY);
-            if kind != WeightKind::Absent {
-                let is_whole = at + V::LANES <= z.len();
-                let logits = if is_whole { logits } else { z.head::<V>(token, at, max) };
-                gap = top - logits;
-            }
-            if kind == WeightKind::Each {
-                weight = weights.vector::<V>(token, at, V::Scalar::default());
-            }
-            let e = exp.of(logits, base);
+            let gap = top - z.vector::<V>(token, at, max);
+            let weight = weights.vector::<V>(token, at, V::Scalar::default());
+            let e = exp.of(z.vector::<V>(token, at, V::Scalar::NEG_INFINITY), base);
             // This may overwrite the logits, which are not read again.
             if keeps {
                 exps.set_vector(at, e);

@@ -8,7 +8,6 @@ use super::write::Epilogue;
 use crate::math::{Real, two_sum};
 use crate::simd::{Float, MOST_LANES, Vector, VectorJob, Widened, outlined};
 use crate::target::RowTarget;
-use std::array::from_fn;
 
 /// What is computed for rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,12 +39,13 @@ impl Operation {
 /// A reduced row.
 #[derive(Clone, Copy)]
 pub(crate) struct Reduced {
-    /// The maximum, before it is multiplied by `prescale`: that of the swept logits, with a factor of 1, or for a
-    /// special row that of the logits in memory. `partial.dot` belongs to the same logits.
+    /// The maximum: that of the swept logits, or for a special row that of the logits in memory. `partial.dot` belongs to
+    /// the same logits.
     pub(crate) max: f64,
+    /// The factor from these logits to those of the sweep.
     pub(crate) prescale: f64,
-    /// The maximum in the sweep: 0 for a row that was shifted by its maximum.
-    pub(crate) swept_max: f64,
+    /// Was the maximum subtracted from the logits before the sweep?
+    pub(crate) is_shifted: bool,
     pub(crate) partial: Partial,
     /// The logit at the label, from the same logits as the maximum; −inf if it is masked.
     pub(crate) z_label: f64,
@@ -57,8 +57,8 @@ impl Reduced {
     /// A row whose sums are finite, or which is not known to be special yet; without a label.
     #[inline(always)]
     pub(crate) fn ordinary(max: f64, partial: Partial) -> Self {
-        let (swept_max, z_label, weight_label) = (max, 0.0, 0.0);
-        Self { max, prescale: 1.0, swept_max, partial, z_label, weight_label }
+        let (z_label, weight_label) = (0.0, 0.0);
+        Self { max, prescale: 1.0, is_shifted: false, partial, z_label, weight_label }
     }
 }
 
@@ -70,8 +70,8 @@ pub(crate) struct ReducedRows<'f, F> {
     pub(crate) targets: TargetLanes,
     /// The maxima in the sweep: 0 for a row that was shifted by its maximum.
     swept_max: [f64; MOST_ROWS],
-    /// The logits at the labels; −inf if the label's class is masked.
-    z_label: [f64; MOST_ROWS],
+    /// The logits at the labels in the sweep; −inf if the label's class is masked.
+    swept_label: [f64; MOST_ROWS],
     pub(crate) done: FinishedLanes,
 }
 
@@ -83,7 +83,7 @@ impl<'f, F: Float> ReducedRows<'f, F> {
             lanes: ReducedLanes { unit: ones, sum: ones, ..ReducedLanes::default() },
             targets: TargetLanes { spike: ones, scale: ones, ..TargetLanes::default() },
             swept_max: zeros,
-            z_label: zeros,
+            swept_label: zeros,
             done: FinishedLanes { unit: ones, ..FinishedLanes::default() },
         }
     }
@@ -91,13 +91,15 @@ impl<'f, F: Float> ReducedRows<'f, F> {
     /// Sets row `i`.
     #[inline(always)]
     pub(crate) fn set(&mut self, i: usize, row: &Reduced) {
-        let Reduced { max, prescale, swept_max, z_label, weight_label, .. } = *row;
+        let Reduced { max, prescale, is_shifted, z_label, weight_label, .. } = *row;
         let Partial { sum, lost, dot, unit } = row.partial;
         let lanes = &mut self.lanes;
-        (lanes.max[i], self.swept_max[i], lanes.unit[i]) = (max * prescale, swept_max, unit);
+        let gap = if unit == 1.0 { max - z_label } else { gap(max, z_label) * prescale };
+        (lanes.max[i], lanes.gap[i], lanes.unit[i]) = (max * prescale, gap, unit);
         (lanes.sum[i], lanes.lost[i], lanes.dot[i]) = (sum, lost, dot * prescale);
-        (self.z_label[i], lanes.weight_label[i]) = (z_label * prescale, weight_label);
-        lanes.gap[i] = if unit == 1.0 { max - z_label } else { gap(max, z_label, prescale) };
+        lanes.weight_label[i] = weight_label;
+        (self.swept_max[i], self.swept_label[i]) =
+            if is_shifted { (0.0, -gap * unit) } else { (max * prescale, z_label * prescale) };
     }
 
     /// The factor of the probabilities of row `i`, and the smallest exponential that is not written as 0.
@@ -111,11 +113,10 @@ impl<'f, F: Float> ReducedRows<'f, F> {
 
     /// How the outputs of row `i` are computed.
     #[inline(always)]
-    pub(crate) fn finished(&self, i: usize) -> Finished<F> {
+    pub(crate) fn epilogue(&self, i: usize) -> Epilogue<F> {
         let number = F::from_f64;
         let Self { formula: Formula { operation, temperature, .. }, swept_max, done, .. } = self;
-        let (label, unit) = (number(done.label[i]), done.unit[i]);
-        let epilogue = match operation {
+        match operation {
             Operation::Softmax => {
                 let [factor, least] = self.probability(i);
                 Epilogue::Probability { factor, least }
@@ -125,23 +126,15 @@ impl<'f, F: Float> ReducedRows<'f, F> {
                 inverse: number(temperature.inverse),
                 excess: number(done.scalar[i]),
             },
-            Operation::Gradient => {
-                Epilogue::Gradient { factor: number(done.factor[i]), minus: number(done.minus[i]) }
-            }
+            Operation::Gradient => Epilogue::Gradient {
+                factor: number(done.factor[i]),
+                minus: number(done.minus[i]),
+                label: number(done.label[i]),
+                unit: done.unit[i],
+            },
             Operation::LogSumExp | Operation::Loss => unreachable!("one number a row"),
-        };
-        Finished { epilogue, label, unit }
+        }
     }
-}
-
-/// How the outputs of a finished row are computed.
-#[derive(Clone, Copy)]
-pub(crate) struct Finished<F> {
-    pub(crate) epilogue: Epilogue<F>,
-    /// The gradient at the label, in units.
-    pub(crate) label: F,
-    /// The gradient is multiplied by this when it is written: 1, except for factors far from 1.
-    pub(crate) unit: f64,
 }
 
 /// Finishes the rows.
@@ -150,29 +143,23 @@ impl<F: Float> VectorJob<F> for &mut ReducedRows<'_, F> {
 
     #[inline(always)]
     fn run<V: Vector<Scalar = F>>(self, token: V::Token) {
-        let ReducedRows { formula, lanes, targets, swept_max, z_label, done } = self;
+        let ReducedRows { formula, lanes, targets, swept_max, swept_label, done } = self;
         let Formula { operation, temperature, .. } = *formula;
-        if operation.splits() {
-            // In a shifted row, relative to its maximum.
-            let labels: [f64; MOST_ROWS] = from_fn(|i| {
-                let is_shifted = lanes.max[i] != swept_max[i];
-                if is_shifted { -lanes.gap[i] * lanes.unit[i] } else { z_label[i] }
-            });
-            outlined!(V, token, {
-                let exp = Exponential::<V>::new(token, temperature);
-                let max: V = V::Eight::from_slice(token, swept_max).narrow();
-                let z_label: V = V::Eight::from_slice(token, &labels).narrow();
-                let base = Base::<V>::new(temperature, max);
-                V::Eight::widen(exp.of(max, base)).to_slice(&mut lanes.top);
-                let [top, lost] = exp.wide::<V::Eight>(temperature, max, base);
-                top.to_slice(&mut lanes.wide_top);
-                lost.to_slice(&mut lanes.wide_top_lost);
-                V::Eight::widen(exp.of(z_label, base)).to_slice(&mut lanes.exp_label);
-            });
+        if !operation.splits() {
+            return;
         }
-        if operation != Operation::Softmax {
-            finish_lanes::<V>(token, *formula, (lanes, MOST_ROWS), targets, done);
-        }
+        outlined!(V, token, {
+            let exp = Exponential::<V>::new(token, temperature);
+            let max: V = V::Eight::from_slice(token, swept_max).narrow();
+            let z_label: V = V::Eight::from_slice(token, swept_label).narrow();
+            let base = Base::<V>::new(temperature, max);
+            V::Eight::widen(exp.of(max, base)).to_slice(&mut lanes.top);
+            let [top, lost] = exp.wide::<V::Eight>(max, base);
+            top.to_slice(&mut lanes.wide_top);
+            lost.to_slice(&mut lanes.wide_top_lost);
+            V::Eight::widen(exp.of(z_label, base)).to_slice(&mut lanes.exp_label);
+        });
+        finish_lanes::<V>(token, *formula, (lanes, MOST_ROWS), targets, done);
         if operation == Operation::LogSoftmax {
             // Rounded like the constant of the epilogue.
             done.scalar = done.scalar.map(|excess| F::from_f64(excess).to_f64());

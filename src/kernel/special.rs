@@ -1,6 +1,7 @@
 //! Rows that leave the fast path: those with NaN, infinities or huge logits, or with an infinite weighted sum. NaN is
 //! detected in the sum of the exponentials, since the maximum ignores it.
 
+use super::exp::Temperature;
 use crate::math::RunningSum;
 use crate::simd::Float;
 
@@ -18,9 +19,9 @@ pub(crate) fn larger(a: f64, b: f64) -> f64 {
     if a.is_nan() || b.is_nan() { f64::NAN } else { a.max(b) }
 }
 
-/// M − z, times `scale`, in units of [`UNIT`].
-pub(crate) fn gap(max: f64, z: f64, scale: f64) -> f64 {
-    (max / UNIT - z / UNIT) * scale
+/// M − z, in units of [`UNIT`].
+pub(crate) fn gap(max: f64, z: f64) -> f64 {
+    max / UNIT - z / UNIT
 }
 
 /// (z − M)·scale. Exact wherever its exponential is not 0: if M is huge, such z are within a factor of 2 of M.
@@ -37,14 +38,20 @@ pub(crate) fn weighted_gaps<F: Float>(z: &[F], max: f64, weight: impl Fn(usize) 
     for (class, value) in z.iter().enumerate() {
         let weight = weight(class);
         if weight != 0.0 {
-            sum.add(weight * (max / UNIT - value.to_f64() / UNIT));
+            sum.add(weight * gap(max, value.to_f64()));
         }
     }
     sum.value()
 }
 
 /// log p of a row with a finite maximum. z − M is computed from halves, so that it does not overflow.
-pub(crate) fn log_probabilities<F: Float>(z: &mut [F], max: f64, inverse: f64, excess: f64) {
+pub(crate) fn log_probabilities<F: Float>(
+    z: &mut [F],
+    max: f64,
+    temperature: &Temperature<F>,
+    excess: f64,
+) {
+    let inverse = temperature.inverse * temperature.prescale;
     for value in z {
         let gap = (value.to_f64() / 2.0 - max / 2.0) * (2.0 * inverse);
         *value = F::from_f64(gap - excess);

@@ -118,11 +118,11 @@ impl<F: Float> Tile<'_, F> {
     }
 
     /// Sets the logits of the rows that do not count to 0: they may hold anything.
-    pub(crate) fn clear_ignored<V: Vector<Scalar = F>>(&mut self, token: V::Token, len: usize) {
+    fn clear_ignored<V: Vector<Scalar = F>>(&mut self, token: V::Token, len: usize) {
         outlined!(V, token, {
             let ignored = V::splat(token, F::from_f64(IGNORED.into()));
             let is_ignored = V::from_slice(token, &self.labels).eq(ignored);
-            if V::any(is_ignored) {
+            if V::bits(is_ignored) != 0 {
                 for z in self.z[..len].chunks_exact_mut(V::LANES) {
                     V::from_slice(token, z).only_where(!is_ignored).to_slice(z);
                 }
@@ -196,13 +196,6 @@ impl<F: Float> Tiles<'_, F> {
         [largest[0].max(largest[1]), at_label]
     }
 
-    /// Are these maxima in the range of the sweep?
-    #[inline(always)]
-    fn are_in_range<V: Vector<Scalar = F>>(&self, max: V) -> bool {
-        let limit = V::splat(max.token(), self.formula.temperature.limit);
-        V::all(limit.ge(max) & max.ge(-limit))
-    }
-
     #[inline(always)]
     fn steps<V: Vector<Scalar = F>>(
         &self,
@@ -211,17 +204,21 @@ impl<F: Float> Tiles<'_, F> {
         tiles: &mut [Tile<'_, F>],
         scalars: &mut [f64],
     ) {
+        let limit = V::splat(token, self.formula.temperature.limit);
         for tile in &mut *tiles {
             let find = inlined!(|tile: &Tile<'_, F>| {
                 let z = &tile.z[..self.len];
                 Self::largest_and_at_labels::<V>(token, z, &tile.labels, F::NEG_INFINITY)
             });
+            if self.has_ignored {
+                tile.clear_ignored::<V>(token, self.len);
+            }
             let [mut max, mut z_label] = find(tile);
             if tile.specials.take().is_some() {
                 // Those of the rows before.
                 tile.reduced.unit = [1.0; MOST_LANES];
             }
-            if !self.are_in_range(max) {
+            if !V::all(limit.ge(max) & max.ge(-limit)) {
                 max = self.shift_specials(tile, max);
                 [_, z_label] = find(tile);
             }
@@ -241,7 +238,7 @@ impl<F: Float> Tiles<'_, F> {
             self.reduce::<V>(what, token, tile);
         }
         // The target and its slopes, which are used only if all rows have this target; not in compact code.
-        let target = self.targets[0].splat::<V::Eight>(token);
+        let target = self.targets[0].splat::<V::Eight>(token, 0);
         let shares_slopes = !V::IS_COMPACT && self.has_one_target && self.formula.z_loss == 0.0;
         let slopes = if shares_slopes { Slopes::ordinary::<F>(&target) } else { None };
         let shared = slopes.map(|slopes| (&target, slopes));
@@ -286,7 +283,7 @@ impl<F: Float> Tiles<'_, F> {
         if operation == Operation::Softmax {
             return;
         }
-        let [wide_top, wide_top_lost]: [V::Doubles; 2] = exp.wide(temperature, max, base);
+        let [wide_top, wide_top_lost]: [V::Doubles; 2] = exp.wide(max, base);
         top.to_slice(&mut rows.top);
         wide_top.to_slice(&mut rows.wide_top);
         if is_double {

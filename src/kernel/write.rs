@@ -2,29 +2,28 @@
 
 use super::exp::Temperature;
 use super::finish::least;
-use super::rows::Finished;
 use super::special::log_probabilities;
 use crate::simd::{Float, Sink, Source, Vector, inlined, outlined};
 use crate::target::Weights;
 
-/// The constants of one row's output.
+/// How the outputs of a row are computed.
 #[derive(Clone, Copy)]
 pub(crate) enum Epilogue<F> {
     /// p = e·factor
     Probability { factor: F, least: F },
     /// log p = (z − M)/T − L
     LogProbability { max: F, inverse: F, excess: F },
-    /// e·factor + minus·w
-    Gradient { factor: F, minus: F },
+    /// (e·factor + minus·w)·unit, and `label`·unit at the label. The unit is 1, except for factors far from 1.
+    Gradient { factor: F, minus: F, label: F, unit: f64 },
 }
 
 /// A row to be written, or a part of one.
 pub(crate) struct Output<'o, F> {
-    pub(crate) done: Finished<F>,
+    pub(crate) epilogue: Epilogue<F>,
     /// The exponentials, or the logits for [`Epilogue::LogProbability`].
     pub(crate) values: Source<'o, F>,
     pub(crate) weights: Weights<'o, F>,
-    /// The class that gets `done.label`; it has no effect if it is not in this part.
+    /// The class of the label; it has no effect if it is not in this part.
     pub(crate) label: Option<usize>,
     pub(crate) out: Sink<'o, F>,
 }
@@ -50,7 +49,8 @@ pub(crate) fn log_probability<V: Vector>(z: V, max: V, inverse: V, excess: V) ->
 /// Writes a row, or a part of one; if `streams`, by streaming stores where possible.
 pub(crate) fn write<V: Vector>(token: V::Token, row: Output<'_, V::Scalar>, streams: bool) {
     outlined!(V, token, {
-        if streams && row.done.unit == 1.0 && row.out.has_lines::<V>() {
+        let has_unit = matches!(row.epilogue, Epilogue::Gradient { unit, .. } if unit != 1.0);
+        if streams && !has_unit && row.out.has_lines::<V>() {
             write_values::<V, true>(token, row);
         } else {
             write_values::<V, false>(token, row);
@@ -60,14 +60,14 @@ pub(crate) fn write<V: Vector>(token: V::Token, row: Output<'_, V::Scalar>, stre
 
 /// Writes the log-probabilities of a shifted row, from its logits as they are in memory and their maximum.
 pub(crate) fn write_shifted<F: Float>(
-    done: &Finished<F>,
+    epilogue: &Epilogue<F>,
     mut out: Sink<'_, F>,
     temperature: &Temperature<F>,
     z: &mut [F],
     max: f64,
 ) {
-    let Epilogue::LogProbability { excess, .. } = done.epilogue else { return };
-    log_probabilities(z, max, temperature.inverse * temperature.prescale, excess.to_f64());
+    let Epilogue::LogProbability { excess, .. } = *epilogue else { return };
+    log_probabilities(z, max, temperature, excess.to_f64());
     for (class, value) in z.iter().enumerate() {
         out.set(class, *value);
     }
@@ -75,8 +75,11 @@ pub(crate) fn write_shifted<F: Float>(
 
 #[inline(always)]
 fn write_values<V: Vector, const STREAM: bool>(token: V::Token, row: Output<'_, V::Scalar>) {
-    let Output { done: Finished { epilogue, label: at_label, unit }, values, weights, .. } = row;
-    let (label, mut out) = (row.label.map(|class| (class, at_label)), row.out);
+    let Output { epilogue, values, weights, label, mut out } = row;
+    let (label, unit) = match epilogue {
+        Epilogue::Gradient { label: value, unit, .. } => (label.map(|class| (class, value)), unit),
+        _ => (None, 1.0),
+    };
     assert!(values.len() == out.as_source().len());
     /// Writes a value for each element of the sources, from constants that are in every lane.
     macro_rules! fill {
@@ -104,11 +107,11 @@ fn write_values<V: Vector, const STREAM: bool>(token: V::Token, row: Output<'_, 
         (Epilogue::Probability { factor, least }, _) => {
             fill!([factor, least], [values], probability(values, factor, least));
         }
-        (Epilogue::Gradient { factor, minus }, Weights::Absent | Weights::Ones) => {
+        (Epilogue::Gradient { factor, minus, .. }, Weights::Absent | Weights::Ones) => {
             // A p below the smallest normal number is negligible beside `minus`, unless that is as small.
             fill!([factor, minus], [values], values.mul_add(factor, minus));
         }
-        (Epilogue::Gradient { factor, minus }, Weights::Row(weights)) => {
+        (Epilogue::Gradient { factor, minus, .. }, Weights::Row(weights)) => {
             let least = least(factor, unit);
             fill!([factor, least, minus], [values, weights], {
                 gradient(values, factor, least, weights * minus)

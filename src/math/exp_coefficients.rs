@@ -42,9 +42,9 @@ pub struct ExpCore<F: 'static> {
     /// C1 = 1, C2, ...
     pub coefficients: &'static [F],
     /// Bias of the exponent field.
-    pub exponent_bias: i64,
+    pub exponent_bias: f64,
     /// Exponentials are kept 2^headroom times too large, so the smallest are normal.
-    pub headroom: i64,
+    pub headroom: f64,
 }
 
 /// The number of coefficients of the type with the most.
@@ -64,8 +64,8 @@ pub const EXP_F32: ExpCore<f32> = ExpCore {
         f32::from_bits(0x3c09_34a9), // C5 = 0x1.126952p-7
         f32::from_bits(0x3ab4_6569), // C6 = 0x1.68cad2p-10
     ],
-    exponent_bias: 127,
-    headroom: 30,
+    exponent_bias: 127.0,
+    headroom: 30.0,
 };
 
 /// |z| ≤ 1e6
@@ -85,6 +85,6 @@ pub const EXP_F64: ExpCore<f64> = ExpCore {
         f64::from_bits(0x3e5a_f6ae_6c45_e54f), // C11 = 0x1.af6ae6c45e54fp-26
         f64::from_bits(0x3e21_f991_bb1e_0f34), // C12 = 0x1.1f991bb1e0f34p-29
     ],
-    exponent_bias: 1023,
-    headroom: 60,
+    exponent_bias: 1023.0,
+    headroom: 60.0,
 };

@@ -22,8 +22,6 @@ pub trait Real:
     fn like(self, value: f64) -> Self;
     /// `self * b + c`, rounded once.
     fn mul_add(self, b: Self, c: Self) -> Self;
-    /// |self|
-    fn abs(self) -> Self;
     /// `self >= other`, false for NaN.
     fn ge(self, other: Self) -> Self::Mask;
     /// `self == other`
@@ -69,10 +67,6 @@ impl Real for f64 {
     #[inline(always)]
     fn mul_add(self, b: f64, c: f64) -> f64 {
         f64::mul_add(self, b, c)
-    }
-    #[inline(always)]
-    fn abs(self) -> f64 {
-        f64::abs(self)
     }
     #[inline(always)]
     fn ge(self, other: f64) -> bool {

@@ -129,16 +129,14 @@ impl<F: Float> VectorJob<F> for At<'_, F> {
                 (self.maxima[row], self.excesses[row], temperature.prescale);
             let swept_max = F::from_f64(max * prescale);
             if temperature.is_in_range(swept_max) {
-                if prescale != 1.0 {
-                    z = z.map(|z| F::from_f64(z.to_f64() * prescale));
-                }
+                let z = z.map(|z| F::from_f64(z.to_f64() * prescale));
                 let [max, inverse, excess] = [max * prescale, temperature.inverse, excess]
                     .map(|x| V::splat(token, F::from_f64(x)));
                 let z = V::from_slice(token, &z);
                 log_probability(z, max, inverse, excess).to_slice(&mut log_p);
             } else if max.is_finite() {
                 log_p = z;
-                log_probabilities(&mut log_p, max, temperature.inverse * prescale, excess);
+                log_probabilities(&mut log_p, max, &temperature, excess);
             }
             if let Some(mask) = mask {
                 for (place, log_p) in (first..).zip(&mut log_p).take(len) {

@@ -54,10 +54,6 @@ impl<S: InstructionSet, const N: usize> Real for Doubles<S, N> {
         Self(each!(N, |i| Vector::mul_add(self.0[i], b.0[i], c.0[i])))
     }
     #[inline(always)]
-    fn abs(self) -> Self {
-        Self(each!(N, |i| self.0[i].simd.abs_f64x8(self.0[i])))
-    }
-    #[inline(always)]
     fn ge(self, other: Self) -> Self::Mask {
         each!(N, |i| self.0[i].ge(other.0[i]))
     }

@@ -17,7 +17,7 @@ use crate::batch::workspace::Workspace;
 use crate::batch::{Job, Plan, Run};
 use crate::error::Error;
 use crate::kernel::{
-    Epilogue, Finished, Formula, MOST_ROWS, Operation, Partial, Reduced, ReducedRows, SEGMENT,
+    Epilogue, Formula, MOST_ROWS, Operation, Partial, Reduced, ReducedRows, SEGMENT, TargetLanes,
     Temperature, UNIT, larger,
 };
 use crate::math::count;
@@ -141,7 +141,7 @@ impl<F: Float> Job<'_, F> {
                     }
                     _ => Epilogue::Probability { factor: first, least: second },
                 };
-                Step::Write(Finished { epilogue, label: F::default(), unit: 1.0 }, None)
+                Step::Write(epilogue, None)
             };
             let mut segment = Segment::default();
             level.run(SegmentStep { of, index, step, segment: &mut segment, scratch });
@@ -166,28 +166,23 @@ pub(crate) fn finish_chunks<F: Float>(
     run.each(run.threads, groups, bytes, &|group| {
         let first = group * MOST_ROWS;
         let len = MOST_ROWS.min(rows.rows() - first);
-        // None for rows that are not read.
-        let mut maxima = [None; MOST_ROWS];
+        let mut maxima = [0.0; MOST_ROWS];
         let mut reduced = ReducedRows::new(formula);
-        for (i, max) in maxima[..len].iter_mut().enumerate() {
-            let row_max = rows.get(first + i, 0);
-            if !row_max.is_nan() {
-                let (row, exact_max) = joined_row(temperature, row_max, sums, first + i);
-                reduced.set(i, &row);
-                reduced.targets.set(i, target, 0.0);
-                *max = Some(exact_max);
-            }
+        reduced.targets = TargetLanes::of_all(target, 0.0);
+        for (i, exact_max) in maxima[..len].iter_mut().enumerate() {
+            let (row, max) = joined_row(temperature, rows.get(first + i, 0), sums, first + i);
+            reduced.set(i, &row);
+            *exact_max = max;
         }
         level.run(&mut reduced);
         for (i, max) in maxima[..len].iter().enumerate() {
-            let constants = match *max {
-                None => [0.0; ROW_CONSTANTS],
-                Some(max) if !max.is_finite() => match operation {
-                    Operation::LogSumExp => [max, 0.0],
-                    _ => [f64::NAN; ROW_CONSTANTS],
-                },
-                Some(_) if operation == Operation::Softmax => reduced.probability(i).map(F::to_f64),
-                Some(_) => [reduced.done.scalar[i], 0.0],
+            let constants = match operation {
+                // It is not read.
+                _ if rows.get(first + i, 0).is_nan() => [0.0; ROW_CONSTANTS],
+                Operation::LogSumExp if !max.is_finite() => [*max, 0.0],
+                _ if !max.is_finite() => [f64::NAN; ROW_CONSTANTS],
+                Operation::Softmax => reduced.probability(i).map(F::to_f64),
+                _ => [reduced.done.scalar[i], 0.0],
             };
             out.scatter_from(first + i, 0, &constants);
         }
@@ -217,6 +212,6 @@ fn joined_row<F: Float>(
     if !partial.dot.is_finite() {
         partial = joined(partials(), UNIT);
     }
-    let swept_max = if temperature.is_in_range(F::from_f64(max)) { max } else { 0.0 };
-    (Reduced { swept_max, z_label, ..Reduced::ordinary(max, partial) }, exact_max)
+    let is_shifted = !temperature.is_in_range(F::from_f64(max));
+    (Reduced { is_shifted, z_label, ..Reduced::ordinary(max, partial) }, exact_max)
 }

@@ -111,7 +111,7 @@ impl<F: Float> VectorJob<F> for SegmentStep<'_, '_, F> {
                 segment.partial = part.partial;
             }
             Step::Fill(value) => out(exps).fill(value),
-            Step::Write(done, label) => {
+            Step::Write(epilogue, label) => {
                 if keeps && plan.recomputes {
                     let how = Reducer { splits: false, keeps, ..how };
                     how.part::<V>(token, Part::new(z, max, exps.reborrow()));
@@ -120,10 +120,10 @@ impl<F: Float> VectorJob<F> for SegmentStep<'_, '_, F> {
                 let label = label.map(|class| class.wrapping_sub(start));
                 match *shifted_by {
                     Some(max) if job.operation == Operation::LogSoftmax => {
-                        write_shifted(&done, out(exps), temperature, own_z, max);
+                        write_shifted(&epilogue, out(exps), temperature, own_z, max);
                     }
                     _ => {
-                        let output = Output { done, values, weights, label, out: out(exps) };
+                        let output = Output { epilogue, values, weights, label, out: out(exps) };
                         write::<V>(token, output, plan.streams && is_direct);
                     }
                 }

@@ -180,7 +180,7 @@ const MAXIMA: [f64; 12] = [
 /// in between.
 fn check_the_cut<F: Truth>(bounds: &Bounds) {
     // The smallest kept scale is normal, so no class below this one can be kept.
-    let gone = (F::EXP.exponent_bias + F::EXP.headroom) as f64;
+    let gone = F::EXP.exponent_bias + F::EXP.headroom;
     for level in Level::available() {
         for max in MAXIMA {
             let mut row = Row { max: F::from_f64(max), ..Row::new() };
@@ -233,7 +233,7 @@ fn check_special_values<F: Truth>() {
             assert!(e[1].is_nan(), "exp(nan) is nan: {place}");
             // 2^headroom times a number in [√½, √2], or a binade off if n and N, which are rounded from different
             // products, differ.
-            let headroom = F::EXP.headroom as f64;
+            let headroom = F::EXP.headroom;
             assert!((e[2].log2() - headroom).abs() <= 1.0, "exp(max): {place}");
         }
     }

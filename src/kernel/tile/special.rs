@@ -49,14 +49,14 @@ impl<F: Float> Tiles<'_, F> {
         scalars: &mut [f64],
     ) {
         let Some(specials) = &tile.specials else { return };
-        let inverse = self.formula.temperature.inverse * self.formula.temperature.prescale;
         let mut row = [F::default(); MOST_IN_TILES];
         let row = &mut row[..self.len / V::LANES];
         for (lane, max) in rows(specials) {
             if max.is_finite() {
                 if operation == Operation::LogSoftmax {
                     (self.reread)(tile.first + lane, row);
-                    special::log_probabilities(row, max, inverse, scalars[lane]);
+                    let temperature = self.formula.temperature;
+                    special::log_probabilities(row, max, temperature, scalars[lane]);
                     for (class, value) in row.iter().enumerate() {
                         tile.out[class * V::LANES + lane] = *value;
                     }
@@ -103,7 +103,7 @@ impl<F: Float> Tiles<'_, F> {
             let label = tile.labels[lane].to_f64();
             let of_label = |class: usize| math::count(class) == label;
             if let Some(class) = (0..classes).find(|class| of_label(*class)) {
-                labels[lane] = special::gap(max, row[class].to_f64(), prescale);
+                labels[lane] = special::gap(max, row[class].to_f64()) * prescale;
             }
             units[lane] = special::UNIT;
         }

@@ -54,13 +54,13 @@ impl<F: Float> Row<F> {
         let base = Base::<V>::new(&temperature, max);
         // The magic number is that of the type plus H + bias − N.
         let magic = base.magic.to_array()[0].to_f64();
-        self.base = F::EXP.magic.to_f64() + F::EXP.exponent_bias as f64 - magic;
+        self.base = F::EXP.magic.to_f64() + F::EXP.exponent_bias - magic;
         for at in (0..ROW).step_by(V::LANES) {
             let z = Source::from_slice(&self.z).vector(token, at, self.max);
             Sink::from_slice(&mut self.e).set_vector(at, exp.of(z, base));
         }
         let mut wide = [0.0; MOST_LANES];
-        exp.wide::<V::Doubles>(&temperature, max, base)[0].to_slice(&mut wide);
+        exp.wide::<V::Doubles>(max, base)[0].to_slice(&mut wide);
         self.wide_of_max = wide[0];
     }
 
