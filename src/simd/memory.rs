@@ -28,8 +28,8 @@ macro_rules! view {
             memory: PhantomData<&'a ()>,
         }
 
-        // SAFETY: a view is numbers; every access through it is by raw pointer, and racing
-        // accesses give unspecified values only (no value read ever becomes an address).
+        // SAFETY: a view is numbers; every access through it is by raw pointer, and racing accesses give unspecified
+        // values only. A value that becomes an index is compared with the lengths first.
         unsafe impl Send for $name<'_> {}
         // SAFETY: as for Send.
         unsafe impl Sync for $name<'_> {}

@@ -89,13 +89,12 @@ pub(super) unsafe fn write(at: *mut u8, storage: Storage, value: f64) {
     // SAFETY: promised by the caller; unaligned writes.
     unsafe {
         match storage {
-            Storage::Bool => at.write(u8::from(value != 0.0)),
             Storage::F16 => at.cast::<f16>().write_unaligned(f16::from_f32(to_odd(value))),
             Storage::Bf16 => at.cast::<bf16>().write_unaligned(bf16::from_f32(to_odd(value))),
             Storage::F32 => at.cast::<f32>().write_unaligned(f32::from_f64(value)),
             Storage::F64 => at.cast::<f64>().write_unaligned(value),
             Storage::I64 => at.cast::<i64>().write_unaligned(value as i64),
-            _ => unreachable!("labels are not written"),
+            _ => unreachable!("labels and masks are not written"),
         }
     }
 }

@@ -98,11 +98,6 @@ where
 }
 
 impl Level {
-    /// Adds values to `sum`: see [`ExactSum::add`].
-    pub(crate) fn add_exactly(self, sum: &mut ExactSum, values: &[f64]) {
-        self.run((sum, values));
-    }
-
     /// Adds `count` terms to `sum`. `fill(first, terms)` writes the terms from index `first` on.
     #[inline(always)]
     pub(crate) fn add_terms(
@@ -114,7 +109,7 @@ impl Level {
         for first in (0..count).step_by(TERMS) {
             let terms = &mut [0.0; TERMS][..TERMS.min(count - first)];
             fill(first, terms);
-            self.add_exactly(sum, terms);
+            self.run((&mut *sum, &*terms));
         }
     }
 }
@@ -135,7 +130,7 @@ mod tests {
     fn sum(parts: &[&[f64]]) -> f64 {
         let mut sum = ExactSum::default();
         for part in parts {
-            Level::current().add_exactly(&mut sum, part);
+            Level::current().run((&mut sum, *part));
         }
         sum.value()
     }

@@ -273,7 +273,12 @@ mod x86 {
                 r[i] = _mm256_loadu_ps(source);
                 source = source.wrapping_add(stride);
             }
-            let r = eighth(proof, r);
+            let (top, bottom) = ([r[0], r[1], r[2], r[3]], [r[4], r[5], r[6], r[7]]);
+            let (top, bottom) = (fourth(proof, top), fourth(proof, bottom));
+            for i in 0..4 {
+                r[i] = _mm256_permute2f128_ps::<0x20>(top[i], bottom[i]);
+                r[i + 4] = _mm256_permute2f128_ps::<0x31>(top[i], bottom[i]);
+            }
             // There is room for all rows, for all but the last, or for fewer.
             if 6 * target_stride + 8 <= len {
                 for i in 0..7 {
@@ -296,20 +301,6 @@ mod x86 {
                 }
             }));
         }
-    }
-
-    #[inline(always)]
-    fn eighth(proof: Avx2, r: [__m256; 8]) -> [__m256; 8] {
-        let q = [fourth(proof, [r[0], r[1], r[2], r[3]]), fourth(proof, [r[4], r[5], r[6], r[7]])];
-        let mut t = r;
-        // SAFETY: the token proves the instruction set.
-        unsafe {
-            for i in 0..4 {
-                t[i] = _mm256_permute2f128_ps::<0x20>(q[0][i], q[1][i]);
-                t[i + 4] = _mm256_permute2f128_ps::<0x31>(q[0][i], q[1][i]);
-            }
-        }
-        t
     }
 
     /// Transposes within both halves of four vectors.
