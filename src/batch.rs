@@ -27,9 +27,7 @@ use crate::simd::{Float, RowsMut, Vector, VectorJob, fence, outlined};
 use crate::target::{RowTarget, SmoothedTargets};
 pub(crate) use long::chunk::finish_chunks;
 pub use long::chunk::{CHUNK_ROW, ROW_CONSTANTS, SEGMENT_SUMS};
-pub(crate) use parts::{
-    NUMBERS_PER_PART, SUMS_PER_PART, TERMS_PER_PART, rows_per_chunk, rows_per_sum,
-};
+pub(crate) use parts::{NUMBERS_PER_PART, SUMS_PER_PART, TERMS_PER_PART, rows_per_sum};
 use plan::{Path, Plan};
 pub use run::{Checkpoint, Run};
 use std::ops::Range;
@@ -111,7 +109,7 @@ impl<'j, F: Float> Job<'j, F> {
         if blocks == 1 {
             // The most frequent case, and small: it is run without the pool.
             run.poll(plan.block_bytes)?;
-            block(0, workspace.own());
+            block(0, workspace.first());
             return Ok(());
         }
         run.each(plan.threads, blocks, plan.block_bytes, &|part| {

@@ -145,8 +145,8 @@ pub struct CrossEntropy<'a> {
 
 impl CrossEntropy<'_> {
     /// Returns the reduced loss, or writes the losses of the rows to `losses` and returns NaN. Writes the gradient of
-    /// the reduced loss to `grad`, and the diagonal of its Hessian to `hessian`; [`Reduction::None`], which needs
-    /// `losses`, has those of the sum.
+    /// the reduced loss to `grad`, and the diagonal of its Hessian to `hessian`. With [`Reduction::None`], which needs
+    /// `losses`, the derivatives are those of the sum.
     ///
     /// # Errors
     /// [`Error::MaskedPrior`] for the first row whose prior has no mass on the classes that the mask
@@ -184,7 +184,7 @@ impl CrossEntropy<'_> {
             many.insert(Workspace::new(len)).reserve(1)?;
         }
         let few = few.get_mut(..len).unwrap_or_default();
-        let row_losses = many.as_mut().map_or(few, Workspace::own);
+        let row_losses = many.as_mut().map_or(few, Workspace::first);
         let own_losses = RowsMut::from_slice(row_losses, 1);
         let losses = losses.map_or(&own_losses, |losses| {
             batch.assert_one_per_row(losses);
@@ -201,7 +201,7 @@ impl CrossEntropy<'_> {
             Some(kept) if kept[row].is_none() => 0.0,
             _ => sample_weight.map_or(1.0, |weights| weights.get(row)),
         };
-        let unit_of = |weights: Option<&WeightValues>| weights.map_or(1.0, WeightValues::unit);
+        let unit_of = |weights: Option<&WeightValues>| weights.map_or(1.0, |weights| weights.unit);
         let all_units = (unit_of(class_weight) * unit_of(sample_weight)).min(f64::MAX);
         let (divisor, unit) = match (self.reduction, self.normalizer) {
             (Reduction::None | Reduction::Sum, _) => (1.0, 1.0),

@@ -15,9 +15,7 @@
 
 mod normal;
 
-pub(crate) use normal::{
-    RowTarget, SmoothedTargets, UniformSmoothing, Weights, fill_masked, positive,
-};
+pub(crate) use normal::{RowTarget, SmoothedTargets, Weights, fill_masked, positive};
 
 use crate::math::{Real, count};
 use crate::simd::{Outer, Rows};
@@ -159,9 +157,10 @@ impl Prior<'_> {
 /// Weights, all finite and ≥ 0.
 #[derive(Clone, Debug)]
 pub struct WeightValues {
-    values: Vec<f64>,
+    /// The weights as they were given.
+    pub(crate) values: Vec<f64>,
     /// A power of two near the largest weight; 1 if that is ordinary.
-    unit: f64,
+    pub(crate) unit: f64,
     inverse_unit: f64,
 }
 
@@ -195,21 +194,11 @@ impl WeightValues {
     }
 
     /// Multiplies numbers by the weights from `first` on, in units.
-    #[inline(never)] // as above
+    #[inline(never)] // it is called from code for each instruction set
     pub(crate) fn multiply(&self, first: usize, numbers: &mut [f64]) {
         for (number, weight) in numbers.iter_mut().zip(&self.values[first..]) {
             *number *= weight * self.inverse_unit;
         }
-    }
-
-    /// The weights as they were given.
-    #[inline(always)]
-    pub(crate) fn given(&self) -> &[f64] {
-        &self.values
-    }
-
-    pub(crate) fn unit(&self) -> f64 {
-        self.unit
     }
 }
 

@@ -32,13 +32,8 @@ const READ_PER_ROW: usize = 32;
 /// Numbers that are converted at a time.
 const CHUNK: usize = 1 << 10;
 
-/// The number of rows that are converted at a time: with few classes, a chunk has several rows.
-pub(crate) fn rows_per_chunk(classes: usize) -> usize {
-    (CHUNK / classes.max(1)).max(1)
-}
-
 /// The number of rows whose scalars are added first: a multiple of the rows of all tiles that are computed together, so
-/// that these are rarely divided.
+/// that these are rarely divided (unless each tile has its own targets).
 pub(crate) fn rows_per_sum(classes: usize) -> usize {
     8 * MOST_LANES * tiles_at_once(classes)
 }
@@ -102,7 +97,7 @@ impl Run<'_> {
     }
 
     /// Runs `body` on each part, with its number, and `join` on the results in the order of the parts.
-    pub(crate) fn in_parts<P: Send, R: Send>(
+    fn in_parts<P: Send, R: Send>(
         &mut self,
         mut parts: impl ExactSizeIterator<Item = P>,
         part_bytes: usize,
@@ -132,35 +127,6 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Reduces each row to a result: calls `read(row, first class, values, state)` for each chunk of its values, then
-    /// `finish(row, state)`.
-    ///
-    /// # Errors
-    /// The first error of the first row that has one; [`Error::OutOfMemory`]; or the error of the checkpoint.
-    pub(crate) fn read_rows<S: Default, R: Clone + Default + Send>(
-        &mut self,
-        rows: &Rows<'_>,
-        read: impl Fn(usize, usize, &[f64], &mut S) -> Result<(), Error> + Sync,
-        finish: impl Fn(usize, &S) -> Result<R, Error> + Sync,
-    ) -> Result<Vec<R>, Error> {
-        let classes = rows.classes();
-        self.read_chunks(
-            rows,
-            rows_per_chunk(classes),
-            |(first, start), values, state: &mut S, results| {
-                let len = values.len() / results.len();
-                for (i, result) in results.iter_mut().enumerate() {
-                    read(first + i, start, &values[i * len..][..len], state)?;
-                    if start + len == classes {
-                        *result = finish(first + i, state)?;
-                        *state = S::default();
-                    }
-                }
-                Ok(())
-            },
-        )
-    }
-
     /// The number of rows in a part that one thread reads.
     pub(crate) fn rows_per_part(&self, rows: &Rows<'_>) -> usize {
         let numbers = rows.rows().saturating_mul(rows.classes() + READ_PER_ROW);
@@ -170,21 +136,20 @@ impl Run<'_> {
         rows.rows().div_ceil(parts).max(1)
     }
 
-    /// Calls `read((first row, first class), values, state, results)` for each chunk of the values of `rows_at_once`
-    /// rows, one row after another: a chunk has all of their classes, or a part of those of a single row. The results
-    /// are one for each row. The state is that of these rows.
+    /// Calls `read((first row, first class), values, state, results)` for each chunk of the values, one row after
+    /// another: a chunk has all classes of some rows, or a part of those of a single row. The results are one for each
+    /// row. The state is that of these rows.
     ///
     /// # Errors
-    /// As for [`Run::read_rows`].
+    /// The first error of the first row that has one; [`Error::OutOfMemory`]; or the error of the checkpoint.
     pub(crate) fn read_chunks<S: Default, R: Clone + Default + Send>(
         &mut self,
         rows: &Rows<'_>,
-        rows_at_once: usize,
         read: impl Fn((usize, usize), &[f64], &mut S, &mut [R]) -> Result<(), Error> + Sync,
     ) -> Result<Vec<R>, Error> {
-        let classes = rows.classes();
+        let (classes, level) = (rows.classes(), self.level);
+        let rows_at_once = (CHUNK / classes.max(1)).max(1);
         let mut results = self.defaults(rows.rows())?;
-        let level = self.level;
         let rows_per_part = self.rows_per_part(rows);
         let read_part = |part: usize, results: &mut [R], mut polled: Option<&mut Run<'_>>| {
             let mut buffer = zeros((rows_at_once.min(results.len()) * classes).min(CHUNK))?;

@@ -13,7 +13,6 @@ use crate::target::{NO_CLASS, Weights};
 use std::mem::take;
 use std::ops::Range;
 use store::Writer;
-use targets::With;
 
 /// Elements of a tile. Classes are rounded up to whole blocks of LANES, so the same rows one after another have room
 /// too.
@@ -202,7 +201,7 @@ impl<F: Float> Scratch<'_, F> {
             }
             WeightKind::of(&same.target.weights)
         } else if let Some(targets) = &job.targets {
-            self.own_targets(&With::<V>(token), targets.rows, (first, count))
+            self.own_targets::<V>(token, targets.rows, (first, count))
         } else {
             WeightKind::Absent
         };

@@ -37,8 +37,9 @@ impl<F: Float> Workspace<F> {
             more.append(slices);
             *slices = more;
         }
-        slices.resize_with(threads, Mutex::default);
-        for slice in slices {
+        // Those of further threads are kept.
+        slices.resize_with(threads.max(slices.len()), Mutex::default);
+        for slice in slices.iter_mut().take(threads) {
             let slice = slice.get_mut().unwrap_or_else(PoisonError::into_inner);
             if slice.len() < len {
                 *slice = zeros(len)?;
@@ -47,8 +48,8 @@ impl<F: Float> Workspace<F> {
         Ok(())
     }
 
-    /// The slice of a call on one thread.
-    pub(crate) fn own(&mut self) -> &mut [F] {
+    /// The first slice: the only one, if there is one thread.
+    pub(crate) fn first(&mut self) -> &mut [F] {
         let slices = self.kept.as_deref_mut().unwrap_or(&mut self.new);
         let slice = slices[0].get_mut().unwrap_or_else(PoisonError::into_inner);
         from_line(slice, self.len)

@@ -2,10 +2,10 @@
 
 use super::Batch;
 use crate::alloc::zeros;
-use crate::batch::{CHUNK_ROW, Job, ROW_CONSTANTS, Run, SEGMENT_SUMS};
+use crate::batch::{CHUNK_ROW, ROW_CONSTANTS, Run, SEGMENT_SUMS};
 use crate::error::Error;
 use crate::kernel::{Operation, SEGMENT};
-use crate::simd::{Float, Rows, RowsMut, Source, Storage};
+use crate::simd::{Rows, RowsMut, Source, Storage};
 use crate::target::{RowTarget, Weights, positive};
 
 /// What smoothing adds to the loss of a label.
@@ -51,6 +51,7 @@ impl Batch<'_> {
         run: &mut Run<'_>,
     ) -> Result<(), Error> {
         let classes = self.logits.classes();
+        assert!(self.mask.is_none() && self.temperature == 1.0, "a chunk as it is");
         assert!(
             [rows.rows(), out.rows()] == [self.logits.rows(); 2] && rows.classes() == CHUNK_ROW
         );
@@ -67,7 +68,7 @@ impl Batch<'_> {
                     Weights::Row(Source::from_slice(&own))
                 }
             };
-            self.chunk_job::<F>(operation, None).reduce_chunk(rows, weights, out, run)
+            self.job::<F>(operation, None).reduce_chunk(rows, weights, out, run)
         })
     }
 
@@ -86,19 +87,11 @@ impl Batch<'_> {
         run: &mut Run<'_>,
     ) -> Result<(), Error> {
         self.assert_same_shape(Some(out));
+        assert!(self.mask.is_none() && self.temperature == 1.0, "a chunk as it is");
         assert!(rows.classes() == 1 + ROW_CONSTANTS && rows.rows() == self.logits.rows());
         computed_in!(self.compute, F => {
-            self.chunk_job::<F>(operation, Some(out)).write_chunk(rows, run)
+            self.job::<F>(operation, Some(out)).write_chunk(rows, run)
         })
-    }
-
-    fn chunk_job<'j, F: Float>(
-        &'j self,
-        operation: Operation,
-        output: Option<&'j RowsMut<'j>>,
-    ) -> Job<'j, F> {
-        assert!(self.mask.is_none() && self.temperature == 1.0, "of a chunk as it is");
-        self.job(operation, output)
     }
 }
 

@@ -8,6 +8,7 @@ use crate::kernel::Operation;
 use crate::math::{self, count};
 use crate::simd::{ExactSum, Rows, RowsMut, Storage};
 use crate::target::{LossTerms, Prior, SmoothedTargets, Targets};
+use std::mem::take;
 
 /// The parts of the loss, one element a row each.
 pub struct TermsOut<'a> {
@@ -28,7 +29,7 @@ impl Batch<'_> {
     ///
     /// # Errors
     /// [`Error::MaskedPrior`] as for [`CrossEntropy::run`](super::CrossEntropy::run); [`Error::OutOfMemory`], or the
-    /// error of `run.checkpoint`.
+    /// error of `run.checkpoint`. After the last two, a part of `out` may have been written.
     ///
     /// # Panics
     /// When the views disagree in rows or classes.
@@ -50,7 +51,8 @@ impl Batch<'_> {
         let mask = self.mask.as_ref();
         let terms = LossTerms::new(1.0, prior);
         let kept = mask.map(|mask| kept_masses(mask, targets, &terms, run)).transpose()?;
-        let entropies = entropies(prior, classes, run)?;
+        // With a mask, each row has its own.
+        let entropies = if mask.is_none() { entropies(prior, classes, run)? } else { Vec::new() };
         let mut cross_entropies = run.defaults(rows)?;
         let own = RowsMut::from_slice(&mut cross_entropies, 1);
         let mut losses = |label_smoothing, losses: &RowsMut<'_>, lse| {
@@ -98,13 +100,19 @@ fn entropies(prior: &Prior<'_>, classes: usize, run: &mut Run<'_>) -> Result<Vec
         Prior::PerRow { distinct, .. } => distinct,
     };
     let level = run.level;
-    let read = |_: usize, _: usize, values: &[f64], sum: &mut ExactSum| {
-        level.add_terms(sum, values.len(), |first, terms| {
-            terms.iter_mut().zip(&values[first..]).for_each(|(term, u)| *term = surprise(*u));
-        });
+    let read = |(_, start), values: &[f64], sum: &mut ExactSum, results: &mut [f64]| {
+        let len = values.len() / results.len();
+        for (values, result) in values.chunks(len.max(1)).zip(results) {
+            level.add_terms(sum, len, |first, terms| {
+                terms.iter_mut().zip(&values[first..]).for_each(|(term, u)| *term = surprise(*u));
+            });
+            if start + len == classes {
+                *result = take(sum).value();
+            }
+        }
         Ok(())
     };
-    run.read_rows(rows, read, |_, sum| Ok(sum.value()))
+    run.read_chunks(rows, read)
 }
 
 /// H(u) of row `row` with u renormalised over the classes that are kept, which have this mass.

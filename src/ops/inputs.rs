@@ -1,11 +1,12 @@
-//! Reads and checks targets, priors, weights and masks, once and before anything is written. A value that is copied
-//! here is the value that is used later. The batch layer decides which thread reads which part.
+//! Reads and checks targets, priors, weights and masks, once and before anything is written. Labels and weights are
+//! copied: what was checked is what is used. Probabilities and priors for each row are read again by the kernels. The
+//! batch layer decides which thread reads which part.
 
 mod few;
 mod labels;
 mod many;
 
-use crate::batch::{NUMBERS_PER_PART, Run, TERMS_PER_PART, rows_per_chunk};
+use crate::batch::{NUMBERS_PER_PART, Run, TERMS_PER_PART};
 use crate::error::Error;
 use crate::kernel::MOST_CLASSES;
 use crate::math::{RunningSum, count};
@@ -17,6 +18,7 @@ use crate::target::{
 use few::read_few;
 use labels::{MANY_LABELS, check_labels};
 use many::{Part, PartialRow};
+use std::mem::take;
 
 /// Reads labels, rows of one integer, into `labels`: each must be in `0..num_classes` or equal to `ignore_index`.
 ///
@@ -125,8 +127,11 @@ fn read_entries(
         check_entries(level, name, values, |k| vec![index(row), start + k])
     };
     if (1..=MOST_CLASSES).contains(&classes) {
-        let check = |first: usize, results: &[ProbabilityRow], may_be_bad: bool| {
-            for (row, read) in (first..).zip(results) {
+        let is_double = rows.storage() == Storage::F64;
+        let read = |first: usize, results: &mut [ProbabilityRow]| {
+            let read = if is_double { read_few::<f64> } else { read_few::<f32> };
+            let may_be_bad = read((rows, class_weight), level, first, results)?;
+            for (row, read) in (first..).zip(&*results) {
                 if may_be_bad {
                     let values = &mut [0.0; MOST_CLASSES][..classes];
                     rows.gather_for(level, row, 0, values);
@@ -135,11 +140,6 @@ fn read_entries(
                 check_sum(row, read.mass)?;
             }
             Ok(())
-        };
-        let (what, is_double) = ((rows, class_weight), rows.storage() == Storage::F64);
-        let read = |first: usize, results: &mut [ProbabilityRow]| {
-            let read = if is_double { read_few::<f64> } else { read_few::<f32> };
-            read(what, level, first, results, &check)
         };
         let (mut results, part) = (run.defaults(rows.rows())?, run.rows_per_part(rows));
         run.on_parts(&mut results, part, read, |()| {})?;
@@ -158,7 +158,7 @@ fn read_entries(
         }
         Ok(())
     };
-    run.read_chunks(rows, rows_per_chunk(classes), read)
+    run.read_chunks(rows, read)
 }
 
 /// Reads and checks every row, repeated rows only once: finite, ≥ 0, summing to 1 within
@@ -225,8 +225,6 @@ pub(super) fn kept_masses(
     // Without smoothing the prior is not read.
     let (level, smooths) = (run.level, terms.label_smoothing > 0.0);
     let classes = mask.classes();
-    let count_kept =
-        inlined!(|mask: &[f64]| mask.iter().filter(|is_kept| **is_kept != 0.0).count());
     let finish = |row, kept: usize, mass: f64| {
         let has_weight = sample_weight.is_none_or(|weights| weights.get(row) != 0.0);
         let counts = kept > 0 && has_weight && !targets.is_ignored(row);
@@ -235,33 +233,38 @@ pub(super) fn kept_masses(
         }
         Ok((kept > 0).then_some(mass))
     };
-    if !smooths || matches!(prior, Prior::Uniform) {
-        let read = |(first, start), mask: &[f64], kept: &mut usize, results: &mut [_]| {
-            let len = mask.len() / results.len();
-            level.compiled(inlined!(|| {
-                for ((row, mask), result) in (first..).zip(mask.chunks(len.max(1))).zip(results) {
-                    *kept += count_kept(mask);
-                    if start + len == classes {
-                        *result = finish(row, *kept, count(*kept))?;
-                        *kept = 0;
-                    }
+    let sums = smooths && !matches!(prior, Prior::Uniform);
+    let read = |(first, start), mask: &[f64], state: &mut (usize, ExactSum), results: &mut [_]| {
+        let (len, (kept, sum)) = (mask.len() / results.len(), state);
+        level.compiled(inlined!(|| {
+            for ((row, mask), result) in (first..).zip(mask.chunks(len.max(1))).zip(results) {
+                *kept += mask.iter().filter(|is_kept| **is_kept != 0.0).count();
+                if sums {
+                    add_kept(prior, (row, start), mask, (level, sum));
                 }
-                Ok(())
-            }))
-        };
-        return run.read_chunks(mask, rows_per_chunk(classes), read);
-    }
-    let read = |row, start, mask: &[f64], (kept, mass): &mut (usize, ExactSum)| {
-        *kept += level.compiled(inlined!(|| count_kept(mask)));
-        level.add_terms(mass, mask.len(), |first, u| {
-            prior.copy(row, start + first, u);
-            fill_masked(&mask[first..], u, 0.0);
-        });
-        Ok(())
+                if start + len == classes {
+                    let mass = if sums { take(sum).value() } else { count(*kept) };
+                    *result = finish(row, take(kept), mass)?;
+                }
+            }
+            Ok(())
+        }))
     };
-    run.read_rows(mask, read, |row, (kept, mass): &(usize, ExactSum)| {
-        finish(row, *kept, mass.value())
-    })
+    run.read_chunks(mask, read)
+}
+
+/// Adds u of the classes from `start` on that `mask` keeps to the sum of row `row`.
+#[inline(never)]
+fn add_kept(
+    prior: &Prior<'_>,
+    (row, start): (usize, usize),
+    mask: &[f64],
+    (level, sum): (Level, &mut ExactSum),
+) {
+    level.add_terms(sum, mask.len(), |at, u| {
+        prior.copy(row, start + at, u);
+        fill_masked(&mask[at..], u, 0.0);
+    });
 }
 
 /// u·c, which is the same for all rows, and its sum, or 0 without class weights.

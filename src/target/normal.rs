@@ -3,8 +3,7 @@
 mod made;
 
 use super::{
-    Labels, LossTerms, NO_CLASS, ORDINARY, Prior, ProbabilityRow, Targets, WeightValues,
-    is_ordinary, unit_of,
+    Labels, LossTerms, NO_CLASS, ORDINARY, Prior, ProbabilityRow, Targets, is_ordinary, unit_of,
 };
 use crate::error::Error;
 use crate::math::count;
@@ -131,7 +130,7 @@ impl<'a, F: Float> SmoothedTargets<'a, F> {
 
     /// The weight of lse² in the loss, in the units of the class weights if there are any.
     pub(crate) fn z_loss(&self) -> f64 {
-        let unit = self.terms.class_weight.map_or(1.0, WeightValues::unit);
+        let unit = self.terms.class_weight.map_or(1.0, |weights| weights.unit);
         (self.terms.z_loss / unit).min(f64::MAX)
     }
 
@@ -230,27 +229,20 @@ impl<'a, F: Float> SmoothedTargets<'a, F> {
     /// The labels, and the target that all rows have except for the label, if the rows differ in nothing else.
     #[inline(always)]
     pub(crate) fn labels_alone(&self) -> Option<(&Labels, RowTarget<'_, F>)> {
-        let (labels, target) = self.labels().filter(|_| self.is_unweighted())?;
+        let are_alone = self.kept.is_none() && self.is_unweighted();
+        let (labels, target) = self.labels().filter(|_| are_alone)?;
         Some((labels, RowTarget { spike: 1.0 - self.terms.label_smoothing, ..target }))
     }
 
     /// The labels, and the target that all rows have except for the label and its weights, if the rows differ in nothing
-    /// else.
+    /// else. With a mask, β is [`SmoothedTargets::beta`]; if the prior is uniform, the weights w are the mask.
     #[inline(always)]
     pub(crate) fn labels(&self) -> Option<(&Labels, RowTarget<'_, F>)> {
         let Targets::Labels(labels) = self.targets else { return None };
-        let are_alike = self.kept.is_none() && self.weights_of_all().is_some();
-        are_alike.then(|| (labels, self.smooth(0)))
-    }
-
-    /// The same with a mask, if the prior is uniform: the weights are the mask, and β is [`SmoothedTargets::beta`].
-    pub(crate) fn masked_labels(&self) -> Option<(&Labels, RowTarget<'_, F>)> {
-        let Targets::Labels(labels) = self.targets else { return None };
-        let LossTerms { label_smoothing, class_weight, prior, .. } = *self.terms;
-        let is_uniform = matches!(prior, Prior::Uniform) || label_smoothing == 0.0;
-        let are_alike = self.kept.is_some() && class_weight.is_none() && is_uniform;
-        let row = RowTarget { smooth_mass: label_smoothing, ..RowTarget::none() };
-        are_alike.then_some((labels, row))
+        let LossTerms { prior, class_weight, .. } = *self.terms;
+        let is_uniform = matches!(prior, Prior::Uniform) && class_weight.is_none();
+        let are_masks = self.kept.is_some() && is_uniform;
+        (are_masks || self.weights_of_all().is_some()).then(|| (labels, self.smooth(0)))
     }
 
     /// β of a row with a mask, which keeps some classes.
@@ -271,7 +263,7 @@ impl<'a, F: Float> SmoothedTargets<'a, F> {
         weights.fill(1.0);
         match self.terms.sample_weight {
             Some(all) if self.are_units => all.multiply(first, weights),
-            Some(all) => weights.copy_from_slice(&all.given()[first..][..weights.len()]),
+            Some(all) => weights.copy_from_slice(&all.values[first..][..weights.len()]),
             None => {}
         }
         if let Some(kept) = self.kept {
@@ -279,7 +271,7 @@ impl<'a, F: Float> SmoothedTargets<'a, F> {
             all.filter(|(_, kept)| kept.is_none()).for_each(|(weight, _)| *weight = 0.0);
         }
         let class_weight = self.terms.class_weight.filter(|_| !self.are_units);
-        if let Some(unit) = class_weight.map(WeightValues::unit).filter(|unit| *unit != 1.0) {
+        if let Some(unit) = class_weight.map(|weights| weights.unit).filter(|unit| *unit != 1.0) {
             for weight in weights.iter_mut().filter(|weight| **weight != 0.0) {
                 *weight = (*weight * unit).clamp(f64::SMALLEST, f64::MAX);
             }
@@ -360,7 +352,7 @@ impl<'a, F: Float> SmoothedTargets<'a, F> {
     fn prior_factor(&self, row: usize) -> (f64, f64) {
         let (mass, unit) = match (self.kept, self.terms.prior) {
             (Some(kept), _) => {
-                let mass = kept[row].unwrap_or_default();
+                let mass = kept[row].unwrap_or(1.0);
                 (mass, unit_of(mass))
             }
             (None, Prior::Uniform) => (count(self.classes), 1.0),

@@ -8,33 +8,21 @@ use crate::math::{Real, RunningSum, count};
 use crate::simd::{Float, Level, MOST_LANES, Rows, Source, Vector, VectorJob, Widened, inlined};
 use crate::target::{NO_CLASS, ProbabilityRow, WeightValues};
 
-/// The number of rows that are read before they are checked: those of some tiles.
-const GROUP: usize = 8 * MOST_LANES;
-
 /// Elements of a tile.
 const TILE: usize = MOST_CLASSES * MOST_LANES;
 
-/// What is done with rows that have been read, from a row on; and whether one may have an entry that is refused.
-type Check<'c> = &'c dyn Fn(usize, &[ProbabilityRow], bool) -> Result<(), Error>;
-
-/// Reads rows from `first` on, as numbers of type `F`.
+/// Reads rows from `first` on, as numbers of type `F`; returns whether one may have an entry that is refused.
 pub(super) fn read_few<F: Float>(
     (rows, class_weight): (&Rows<'_>, Option<&WeightValues>),
     level: Level,
     first: usize,
     results: &mut [ProbabilityRow],
-    check: Check<'_>,
-) -> Result<(), Error> {
+) -> Result<bool, Error> {
     // Not on the stack, which may be small.
     let mut workspace = Workspace::<F>::new(2 * TILE);
     workspace.reserve(1)?;
-    for (first, results) in (first..).step_by(GROUP).zip(results.chunks_mut(GROUP)) {
-        let memory = workspace.own();
-        let group = Group { rows, first, class_weight, memory, results: &mut *results };
-        let may_be_bad = level.run(group);
-        check(first, results, may_be_bad)?;
-    }
-    Ok(())
+    let memory = workspace.first();
+    Ok(level.run(Group { rows, first, class_weight, memory, results }))
 }
 
 /// Some rows, and what is read of each.

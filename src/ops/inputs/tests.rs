@@ -165,13 +165,13 @@ fn weights_have_a_unit() {
     for largest in [1e-300, 5e-324, 1e-18, 1.0, 1e18, 1e19, 1e300, f64::MAX] {
         let found = weights(&[0.5 * largest, largest, 0.0]).expect("weights");
         let is_ordinary = (1e-18..=1e18).contains(&largest);
-        assert_eq!(found.unit() == 1.0, is_ordinary, "{largest:e}");
+        assert_eq!(found.unit == 1.0, is_ordinary, "{largest:e}");
         let scaled = found.get(1);
         // The largest unit has an inverse that is a normal number.
         assert!(is_ordinary || (1.0..4.0).contains(&scaled) || largest < f64::MIN_POSITIVE);
-        assert_eq!((scaled * found.unit(), found.given()[1]), (largest, largest));
+        assert_eq!((scaled * found.unit, found.values[1]), (largest, largest));
     }
-    assert_eq!(weights(&[0.0]).map(|weights| weights.unit()), Ok(1.0));
+    assert_eq!(weights(&[0.0]).map(|weights| weights.unit), Ok(1.0));
 }
 
 /// A row that is read in pieces has the mass and the only class of a row that is read at once.
