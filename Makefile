@@ -1,4 +1,4 @@
-# Each of these works from a bare clone with Python >= 3.11, cargo and a C compiler:
+# Each of these works from a bare clone with Python >= 3.11, Rust >= 1.89 (cargo) and a C compiler:
 #
 #   make demo     train classifiers of handwritten digits with and without label smoothing
 #   make demo-tokens           the same at K = 1000, on tokens of Python's own library
