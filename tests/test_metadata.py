@@ -47,3 +47,46 @@ def test_citation():
     licences = re.search(r"^license:\n((?:  - .*\n)+)", CITATION, re.MULTILINE)[1]
     assert set(re.findall(r"- (.*)", licences)) == set(PROJECT["license"].split(" OR "))
     assert "arXiv:1512.00567" in CITATION
+
+
+def links_of_the_readme():
+    """Return the targets of its links; what is between brackets elsewhere would be a link without one."""
+    text = (ROOT / "README.md").read_text("utf-8")
+    text = re.sub(r"^```.*?^```|`[^`\n]+`", "code", text, flags=re.DOTALL | re.MULTILINE)
+    definitions = dict(re.findall(r"^\[([^]]+)\]: (\S+)$", text, re.MULTILINE))
+    definitions = {name.lower(): target for name, target in definitions.items()}
+    named = re.findall(r"\[([^][]+)\](?![(:])(?:\[([^]]+)\])?", text)
+    names = [(name or words).lower() for words, name in named]
+    assert set(names) == set(definitions)
+    return re.findall(r"\]\(([^)]+)\)", text) + [definitions[name] for name in names]
+
+
+def headings(text):
+    """Return the headings of a page as GitHub writes them in links."""
+    titles = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+def test_links_of_the_readme_are_absolute():
+    """PyPI shows the README, but none of the files beside it."""
+    links = links_of_the_readme()
+    assert len(links) > 20
+    own = {f"#{name}" for name in headings((ROOT / "README.md").read_text("utf-8"))}
+    assert [link for link in links if not link.startswith("https://") and link not in own] == []
+
+
+def test_links_of_the_readme_lead_to_files_of_the_repository():
+    repository = PROJECT["urls"]["Repository"]
+    raw = repository.replace("//github.com/", "//raw.githubusercontent.com/")
+    links = [
+        link.removeprefix(home).partition("#")
+        for link in links_of_the_readme()
+        for home in (f"{repository}/blob/main/", f"{repository}/tree/main/", f"{raw}/main/")
+        if link.startswith(home)
+    ]
+    assert len(links) > 20
+    is_whole = (ROOT / "benches" / "record").is_dir()  # not in a source distribution
+    for path, _, heading in links:
+        if is_whole or not path.startswith(("benches/record/", "docs/pictures/")):
+            assert (ROOT / path).exists(), path
+        assert not heading or heading in headings((ROOT / path).read_text("utf-8")), heading
