@@ -74,6 +74,13 @@ def arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
+def is_whole(options: argparse.Namespace) -> bool:
+    """Return whether a run has all that a record has; others must not replace one."""
+    missing = set(default_engines()) - set(options.engines)
+    chosen = options.quick or options.shapes or options.operations or options.no_variants
+    return not (missing or chosen)
+
+
 def set_environment(threads: int) -> None:
     """Set the number of threads of all later processes, and hide graphics cards."""
     if hasattr(os, "sched_setaffinity"):
@@ -143,8 +150,7 @@ def run(options: argparse.Namespace) -> None:
     }
     text = print_tables(contests, memory, variants, driver.missing)
     print(f"\nother processes took {facts['other processes']}\n\n{text}")
-    whole = not (options.quick or options.shapes or options.operations)
-    folder = options.record or (RECORD if whole else SCRATCH)
+    folder = options.record or (RECORD if is_whole(options) else SCRATCH)
     stem = folder / f"{facts['date']}-{machine.slug(facts['cpu'])}"
     records.write(stem, facts, contests + memory, variants, text)
     picture.draw(stem.with_suffix(".png"), facts, contests)
