@@ -6,6 +6,7 @@ import pytest
 import reference
 import smoothxent as sx
 import ulp
+from options_reference import Problem
 from problems import FLOATS, one_hot, problem
 from reference import Real
 from ulp import assert_same_bits, assert_within
@@ -93,20 +94,55 @@ def test_one_class_weighs_more_than_all_others(dtype):
         assert_within(ulp.LOSS_OF_ANY, rows, losses)
 
 
+# Their sizes, the same for all rows or classes; and the reduction.
+HUGE = {
+    "z_loss": ({"z_loss": 1e300}, "sum"),
+    "sample weights near the largest float32": ({"sample_weight": 1e38}, "none"),
+    "sample weights": ({"sample_weight": 1e50}, "none"),
+    "sample weights near the largest float64": ({"sample_weight": 5e307}, "none"),
+    "sample weights and class weights": ({"sample_weight": 1e300, "class_weight": 1e300}, "sum"),
+    "normalizer": ({"normalizer": 5e-324}, "mean"),
+}
+# There the factor of the gradient is beyond float64, and the kernels take the largest number instead.
+LIMITED = ("sample weights and class weights", "normalizer")
+
+
+def huge_results(dtype, classes, name):
+    """Loss and gradient, each with the exact one, rounded."""
+    z, labels, _ = problem(classes, dtype, rows=3)
+    sizes, reduction = HUGE[name]
+    options = {"label_smoothing": 0.1} | sizes
+    for weights, count in (("sample_weight", 3), ("class_weight", classes)):
+        if weights in sizes:
+            options[weights] = np.full(count, sizes[weights])
+    value, grad = value_and_grad(z, labels, reduction=reduction, **options)
+    divisor = Real(options.pop("normalizer", 1))
+    exact = Problem(z, labels, **options)
+    with np.errstate(over="ignore"):
+        losses = exact.losses()
+        loss = (losses if reduction == "none" else losses.sum()) / divisor
+        slope = exact.gradient() / divisor
+        return (value, loss.astype(np.asarray(value).dtype)), (grad, slope.astype(dtype))
+
+
 @every_float
 @pytest.mark.parametrize("classes", [3, 70, 20000])
-def test_what_is_beyond_the_type_is_infinite(dtype, classes):
-    z, labels, _ = problem(classes, dtype, rows=3)
-    for options in (
-        {"z_loss": 1e300},
-        {"sample_weight": np.full(3, 1e300), "class_weight": np.full(classes, 1e300)},
-        {"normalizer": 5e-324},
-        {"sample_weight": np.full(3, 1e50), "reduction": "none"},
-    ):
-        reduction = {"reduction": "sum" if "normalizer" not in options else "mean"}
-        value, grad = value_and_grad(z, labels, label_smoothing=0.1, **(reduction | options))
-        assert not np.isnan(value).any(), options
-        assert not np.isnan(grad).any(), options
+@pytest.mark.parametrize("name", HUGE)
+def test_what_is_within_the_type_is_finite(dtype, classes, name):
+    for got, exact in huge_results(dtype, classes, name):
+        assert not np.isnan(got).any()
+        assert (np.isfinite(got) | (got == exact)).all()
+        assert (np.sign(got) == np.sign(exact)).all()
+
+
+@every_float
+@pytest.mark.parametrize("classes", [3, 70, 20000])
+@pytest.mark.parametrize("name", HUGE)
+def test_what_is_beyond_the_type_is_infinite(dtype, classes, name, request):
+    if dtype == np.float64 and name in LIMITED:
+        request.applymarker(pytest.mark.xfail(reason="a factor beyond float64 is not infinite"))
+    for got, exact in huge_results(dtype, classes, name):
+        assert (got == exact)[np.isinf(exact)].all()
 
 
 @every_float
