@@ -63,14 +63,14 @@ def test_same_bits_at_every_level():
     assert len(set(digests.values())) == 1, digests
 
 
-@pytest.mark.parametrize("level", [None, *LEVELS])
+@pytest.mark.parametrize("level", [None, "", *LEVELS])
 def test_level_is_reported(level):
     """show_config names the level in use: the widest available one up to the requested one."""
     reported, messages = simd(level)
     available = reported["available"]
     assert available[0] == "portable"
     assert available == sorted(available, key=LEVELS.index)
-    allowed = LEVELS if level is None else LEVELS[: LEVELS.index(level) + 1]
+    allowed = LEVELS[: LEVELS.index(level) + 1] if level else LEVELS
     assert reported["level"] == [name for name in available if name in allowed][-1]
     assert "ignored" not in reported
     assert messages == ""
@@ -88,6 +88,13 @@ def test_unknown_level_is_ignored_with_a_warning():
     assert result["config"]["simd"]["level"] == level
     assert result["config"]["simd"]["ignored"] == message
     assert f"RuntimeWarning: {message}" in process.stderr
+
+
+def test_a_level_that_is_no_text_is_ignored_with_a_warning():
+    reported, messages = simd(os.fsdecode(b"\xff"))
+    assert reported["level"] == simd(None)[0]["level"]
+    assert reported["ignored"].startswith("SMOOTHXENT_MAX_ISA is ")
+    assert "RuntimeWarning: SMOOTHXENT_MAX_ISA is " in messages
 
 
 @pytest.mark.parametrize("level", [name for name in SIMD["available"] if name != SIMD["level"]])

@@ -2,6 +2,7 @@
 
 use super::{Float, Vector, VectorJob};
 use fearless_simd::{Fallback, Level as Detected};
+use std::env;
 use std::sync::OnceLock;
 
 /// An instruction set for which kernels are compiled. Levels are ordered from narrow to wide.
@@ -36,14 +37,13 @@ impl Level {
         })
     }
 
-    /// The widest available level that `SMOOTHXENT_MAX_ISA` allows. The variable is read once per process. An unknown
-    /// name is ignored; [`Level::override_problem`] reports it.
+    /// The widest available level that `SMOOTHXENT_MAX_ISA` allows. An unknown name is ignored;
+    /// [`Level::override_problem`] reports it.
     #[must_use]
     pub fn current() -> Level {
         static CURRENT: OnceLock<Level> = OnceLock::new();
         *CURRENT.get_or_init(|| {
-            let cap = std::env::var(LEVEL_VARIABLE).ok();
-            let cap = NAMES.iter().position(|name| cap.as_deref() == Some(*name));
+            let cap = NAMES.iter().position(|name| variable() == Some(*name));
             let is_allowed = |level: &&Level| cap.is_none_or(|cap| usize::from(level.rank) <= cap);
             let available = Level::available();
             *available.iter().rfind(is_allowed).unwrap_or(&available[0])
@@ -82,8 +82,8 @@ impl Level {
     /// What is wrong with the value of `SMOOTHXENT_MAX_ISA`, if anything.
     #[must_use]
     pub fn override_problem() -> Option<String> {
-        let cap = std::env::var(LEVEL_VARIABLE).ok()?;
-        (!NAMES.contains(&cap.as_str())).then(|| {
+        let cap = variable()?;
+        (!NAMES.contains(&cap)).then(|| {
             format!(
                 "{LEVEL_VARIABLE} is {cap:?}, expected one of {}; it is ignored",
                 NAMES.join(", ")
@@ -96,6 +96,13 @@ impl Level {
     pub fn name(self) -> &'static str {
         NAMES[usize::from(self.rank)]
     }
+}
+
+/// The value of `SMOOTHXENT_MAX_ISA`, which is read once per process. An empty variable counts as unset.
+fn variable() -> Option<&'static str> {
+    static VALUE: OnceLock<Option<String>> = OnceLock::new();
+    let read = || env::var_os(LEVEL_VARIABLE).map(|value| value.to_string_lossy().into_owned());
+    VALUE.get_or_init(read).as_deref().filter(|value| !value.is_empty())
 }
 
 /// Names from narrow to wide. For a level that this machine does not have, the next narrower level is used.
