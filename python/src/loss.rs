@@ -5,7 +5,7 @@ use super::arrays::Array;
 use super::call::{Inputs, Output};
 use super::errors::{Result, value_error};
 use super::logits::Logits;
-use super::objects::{float, new_tuple, put, tuple};
+use super::objects::{Pair, float, tuple};
 use super::{Argument, Arguments};
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
@@ -52,12 +52,10 @@ pub(super) fn value<'py>(given: &Arguments<'_, 'py, 14>) -> Result<Bound<'py, Py
 pub(super) fn value_and_grad<'py>(
     [given @ .., grad_out]: &Arguments<'_, 'py, 15>,
 ) -> Result<Bound<'py, PyTuple>> {
-    let result = new_tuple(grad_out.py(), 2)?; // before anything is written
+    let result = Pair::new(grad_out.py())?; // before anything is written
     let besides = Besides { grad_out: Some(grad_out), ..Besides::default() };
     let (loss, [grad, _]) = evaluate(given, besides)?;
-    put(&result, 0, loss);
-    put(&result, 1, grad.expect("asked for"));
-    Ok(result)
+    Ok(result.fill([loss, grad.expect("asked for")]))
 }
 
 /// New arrays with the gradient and the diagonal of the Hessian, as boosting libraries need them from an objective.

@@ -85,25 +85,44 @@ pub(super) fn tuple<'py, const N: usize>(
     tuple_of(py, items.into_iter().map(Ok))
 }
 
-/// A tuple of as many items as the iterator says it has.
+/// A tuple of two that is filled later. Until then the garbage collector does not know it: otherwise Python code would
+/// find it in `gc.get_objects()`, and could read places that are not set.
+pub(super) struct Pair<'py>(Bound<'py, PyTuple>);
+
+impl<'py> Pair<'py> {
+    pub(super) fn new(py: Python<'py>) -> Result<Self> {
+        let pair = new!(py, ffi::PyTuple_New(2))?;
+        // SAFETY: a new object that is collected as garbage.
+        unsafe { ffi::PyObject_GC_UnTrack(pair.as_ptr().cast()) };
+        Ok(Self(pair.cast_into()?))
+    }
+
+    /// Allocates no memory.
+    pub(super) fn fill(self, items: [Bound<'py, PyAny>; 2]) -> Bound<'py, PyTuple> {
+        for (place, item) in (0..).zip(items) {
+            put(&self.0, place, item);
+        }
+        // SAFETY: an object that the collector does not know, whose places are set.
+        unsafe { ffi::PyObject_GC_Track(self.0.as_ptr().cast()) };
+        self.0
+    }
+}
+
+/// A tuple of as many items as the iterator says it has. No Python code may run while they are made: it would find the
+/// unfinished tuple in `gc.get_objects()`, read places that are not set, or keep it, and then no place can be set.
 pub(super) fn tuple_of<'py>(
     py: Python<'py>,
     items: impl ExactSizeIterator<Item = Result<Bound<'py, PyAny>>>,
 ) -> Result<Bound<'py, PyTuple>> {
-    let tuple = new_tuple(py, items.len())?;
+    let tuple = new!(py, ffi::PyTuple_New(items.len().cast_signed()))?.cast_into()?;
     for (place, item) in (0..).zip(items) {
         put(&tuple, place, item?);
     }
     Ok(tuple)
 }
 
-/// A tuple to be filled by [`put`].
-pub(super) fn new_tuple(py: Python<'_>, len: usize) -> Result<Bound<'_, PyTuple>> {
-    Ok(new!(py, ffi::PyTuple_New(len.cast_signed()))?.cast_into()?)
-}
-
 /// Sets a place of a new tuple, to which there is no other reference. It allocates no memory.
-pub(super) fn put<'py>(tuple: &Bound<'py, PyTuple>, place: isize, item: Bound<'py, PyAny>) {
+fn put<'py>(tuple: &Bound<'py, PyTuple>, place: isize, item: Bound<'py, PyAny>) {
     // SAFETY: the tuple takes over the reference to the item and releases it when it is dropped. The function refuses
     // an index out of range, and a tuple with other references.
     let outcome = unsafe { ffi::PyTuple_SetItem(tuple.as_ptr(), place, item.into_ptr()) };
