@@ -72,6 +72,24 @@ class Last:
 last = Last()
 """
 
+# The same with a label that is refused.
+REFUSED = """
+import numpy as np
+import smoothxent as sx
+
+class Last:
+    def __init__(self):
+        self.call, self.error, self.rows, self.labels = sx.cross_entropy, sx.LabelError, np.zeros((1, 2)), np.array([7])
+
+    def __del__(self):
+        try:
+            self.call(self.rows, self.labels)
+        except self.error as error:
+            print(error.value)
+
+last = Last()
+"""
+
 
 def run(script):
     return subprocess.run(
@@ -98,3 +116,8 @@ def test_daemon_threads_in_python_code_of_calls(call):
 def test_a_call_while_the_interpreter_ends():
     ended = run(DESTRUCTOR)
     assert (ended.returncode, ended.stdout, ended.stderr) == (0, "True\n", "")
+
+
+def test_an_error_while_the_interpreter_ends():
+    ended = run(REFUSED)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "7\n", "")

@@ -100,16 +100,21 @@ unsafe extern "C" fn enter<const PLACE: usize>(
 ) -> *mut PyObject {
     // SAFETY: a thread that calls a builtin is attached. `REPLACED` is set before its builtin is made; without arguments,
     // their address may be NULL.
-    let result = unsafe {
+    let (py, result) = unsafe {
         let given = by_position.unsigned_abs();
         let named = if keywords.is_null() { 0 } else { ffi::PyTuple_Size(keywords).unsigned_abs() };
         let len = given + named;
         let all = if len == 0 { &[] } else { slice::from_raw_parts(arguments, len) };
         let replaced = &*REPLACED[PLACE].load(Ordering::Acquire);
-        replaced.call(Python::assume_attached(), all.split_at(given), keywords)
+        let py = Python::assume_attached();
+        (py, replaced.call(py, all.split_at(given), keywords))
     };
-    // After an error, `attach` also releases objects that PyO3 keeps since it does not know that the thread is attached.
-    let raise = |raised: Raised| Python::attach(|py| raised.0.restore(py));
+    let raise = |raised: Raised| {
+        // Releases objects that PyO3 keeps, since it does not know that the thread is attached; `attach` is documented to
+        // panic while the interpreter shuts down.
+        Python::try_attach(|_| ());
+        raised.0.restore(py);
+    };
     result.map_err(raise).map_or(null_mut(), Bound::into_ptr)
 }
 
