@@ -7,7 +7,7 @@ use super::errors::{Result, value_error};
 use super::logits::Logits;
 use super::{Argument, Arguments};
 use pyo3::prelude::*;
-use pyo3::types::PyString;
+use pyo3::types::{PyBool, PyString};
 use smoothxent::{
     CHUNK_ROW, ChunkTarget, Operation, ROW_CONSTANTS, SEGMENT, SEGMENT_SUMS, Smoothing, Storage,
 };
@@ -40,7 +40,7 @@ fn reduce_chunk<'py>(
     let logits = Logits::last(logits)?;
     let (row_shape, classes) = (logits.row_shape(), logits.classes());
     let rows = Array::real_of_shape(rows, "rows", &with_axis(&row_shape, CHUNK_ROW))?;
-    let is_uniform = flag(prior, "prior").unwrap_or(false);
+    let is_uniform = prior.is_exact_instance_of::<PyBool>();
     let is_given = !is_uniform && !prior.is_none();
     let prior_array =
         is_given.then(|| Array::real_of_shape(prior, "prior", &[classes])).transpose()?;
