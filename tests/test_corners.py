@@ -187,6 +187,19 @@ class TestSubclasses:
         with pytest.raises(ValueError, match=r"^out must have shape \(3, 3\), got \(2, 2\)$"):
             sx.softmax(np.zeros((3, 3), f32), out=out)
 
+    def test_view(self):
+        class Elsewhere(np.ndarray):
+            def view(self, *args, **options):
+                return np.zeros(5, f32)
+
+        class Holder:
+            def __array__(self, dtype=None, copy=None):
+                return z
+
+        z = np.array([[0, 1, -1]], f32).view(Elsewhere)
+        for logits in (z, Holder()):
+            ulp.assert_same_bits(sx.softmax(logits), sx.softmax(np.asarray(z)))
+
     def test_masked_rows_in_lists(self):
         row = np.ma.masked_array([1.0, 2.0], [0, 1])
         with pytest.raises(TypeError, match="^logits is a masked array with masked values"):

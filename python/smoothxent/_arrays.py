@@ -191,7 +191,7 @@ def as_ndarray(obj: object, name: str, fill: str | None) -> NDArray[Any]:
     if isinstance(obj, (list, tuple)):
         _refuse_items(obj, name, fill, set(), name)
     if isinstance(obj, np.ndarray):
-        return obj.view(np.ndarray)
+        return np.ndarray.view(obj, np.ndarray)  # not the method of a subclass
     _refuse_dask(obj, name)
     _refuse_sparse(obj, name)
     lists = _fixed_size_lists(obj)
@@ -220,7 +220,7 @@ def as_ndarray(obj: object, name: str, fill: str | None) -> NDArray[Any]:
     except (TypeError, ValueError, RuntimeError, BufferError) as error:
         raise TypeError(f"{name} cannot be read as an array: {error}") from error
     _refuse_masked(array, name, fill)  # what __array__ returned
-    return array.view(np.ndarray)
+    return np.ndarray.view(array, np.ndarray)
 
 
 def _is_buffer(obj: Any) -> bool:
