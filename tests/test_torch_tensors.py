@@ -134,6 +134,23 @@ def test_autograd_counts_what_is_written(a_torch, name, call, shape):
     assert read._version == 0
 
 
+@pytest.mark.parametrize(
+    "name, dtype, call",
+    [
+        *((name, np.int64, call) for name, call, _ in OUTPUTS),
+        ("out", np.float32, lambda z, **out: sx.smooth_labels(Y, 10, label_smoothing=0.1, **out)),
+        ("grad_out", np.float32, lambda z, **out: sx.score(z, Y, **out)),
+        ("weight_grad_out", np.int64, lambda z, **out: of_layer(z, **out)),
+        ("weight_grad_out", np.float32, lambda z, **out: of_layer(z, **out)),
+    ],
+)
+def test_autograd_does_not_count_what_is_refused(a_torch, name, dtype, call):
+    tensor = a_torch.from_numpy(np.zeros((2, 3, 4), dtype))
+    with pytest.raises((TypeError, ValueError), match=f"^{name} (has dtype|must have shape)"):
+        call(Z, **{name: tensor})
+    assert tensor._version == 0
+
+
 W = np.cos(np.arange(70, dtype=np.float32)).reshape(7, 10)  # for a linear layer of 7 classes
 LAYER_OUTPUTS = [
     ("hidden_grad_out", (7, 10)),

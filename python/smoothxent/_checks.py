@@ -23,7 +23,7 @@ from smoothxent._arrays import (
 )
 from smoothxent._errors import LabelError
 from smoothxent._options import between, integer, number
-from smoothxent._outputs import as_output
+from smoothxent._outputs import as_output, count_change
 from smoothxent._pieces import LEN, allocated, copied, first, pieces
 
 if TYPE_CHECKING:
@@ -317,15 +317,16 @@ def result(out: NDArray[Any] | None, shape: tuple[int, ...], dtype: DTypeLike) -
 
 def output(out: NDArray[Any], shape: tuple[int, ...], name: str = "out") -> NDArray[Any]:
     """Return the array of `out` if a floating result of `shape` can be written to it."""
-    out = np.ndarray.view(as_output(out, name), np.ndarray)  # not the method of a subclass
-    if out.shape != shape:
-        raise ValueError(f"{name} must have shape {shape}, got {out.shape}")
-    if not is_supported_float(out.dtype):
-        raise TypeError(f"{name} has dtype {out.dtype}, expected {FLOATS}")
-    if not out.flags.writeable:
+    array = np.ndarray.view(as_output(out, name), np.ndarray)  # not the method of a subclass
+    if array.shape != shape:
+        raise ValueError(f"{name} must have shape {shape}, got {array.shape}")
+    if not is_supported_float(array.dtype):
+        raise TypeError(f"{name} has dtype {array.dtype}, expected {FLOATS}")
+    if not array.flags.writeable:
         raise ValueError(f"{name} is read-only")
-    _native._refuse_overlap(out.view(f"u{out.itemsize}"), name)
-    return out
+    _native._refuse_overlap(array.view(f"u{array.itemsize}"), name)
+    count_change(out)
+    return array
 
 
 def _is_class(given: NDArray[np.integer[Any]], classes: int) -> NDArray[np.bool_]:

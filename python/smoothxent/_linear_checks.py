@@ -11,7 +11,7 @@ from smoothxent._checks import output
 from smoothxent._linear_products import Layer
 from smoothxent._loss_options import refuse_others
 from smoothxent._losses import cross_entropy
-from smoothxent._outputs import as_output, is_same_memory, refuse_shared_memory
+from smoothxent._outputs import as_output, count_change, is_same_memory, refuse_shared_memory
 from smoothxent._pieces import allocated, copied
 
 if TYPE_CHECKING:
@@ -134,4 +134,6 @@ def outputs(
         refuse_shared_memory(out, name, read)
         read[name] = out
         arrays.append(out)
+    for memory in given.values():
+        count_change(memory)
     return arrays

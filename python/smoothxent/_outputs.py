@@ -27,11 +27,12 @@ def as_native_output(obj: object, name: str) -> NDArray[Any]:
     array = as_output(obj, name)
     if not (is_supported_float(array.dtype) and array.dtype.isnative):
         raise TypeError(f"{name} has dtype {array.dtype}, expected {FLOATS} in native byte order")
+    count_change(obj)
     return np.ndarray.view(array, np.ndarray)  # not the method of a subclass
 
 
 def as_output(obj: object, name: str) -> NDArray[Any]:
-    """Return `obj` if it is an array, or the memory of a tensor of torch, to be written."""
+    """Return `obj` if it is an array, or the memory of a tensor of torch, to be written after `count_change`."""
     if isinstance(obj, np.ndarray):
         if hasattr(obj, "mask"):
             raise TypeError(f"{name} is a masked array; pass an ordinary one, or its .data")
@@ -49,10 +50,15 @@ def as_output(obj: object, name: str) -> NDArray[Any]:
             f"{name} is a tensor that requires a gradient, which would not know what is written; "
             f"pass {name}.detach()"
         )
-    array = as_ndarray(tensor, name, fill=None)
-    if not tensor.is_inference():  # inference tensors have no version
-        torch.autograd.graph.increment_version(tensor)  # as each of torch's own changes in place
-    return array
+    return as_ndarray(tensor, name, fill=None)
+
+
+def count_change(output: Any) -> None:
+    """Increment the version of a tensor that is accepted, as each of torch's own changes in place does."""
+    torch: Any = sys.modules.get("torch")
+    is_tensor = torch is not None and isinstance(output, torch.Tensor)
+    if is_tensor and not output.is_inference():  # inference tensors have no version
+        torch.autograd.graph.increment_version(output)
 
 
 def share_memory(a: NDArray[Any], b: NDArray[Any]) -> bool:

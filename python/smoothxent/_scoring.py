@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from smoothxent import _scoring_checks as checks
 from smoothxent._arrays import as_ndarray, as_targets
 from smoothxent._options import between
-from smoothxent._outputs import as_output
+from smoothxent._outputs import as_output, count_change
 from smoothxent._pieces import SEQUENCES
 from smoothxent._scored_rows import score_rows
 
@@ -233,6 +233,8 @@ def score_chunks(
         name: None if out is None else as_output(out, name) for name, out in given_outputs.items()
     }
     checks.outputs(outputs, {"logits": logits, "targets": targets, **given}, shape)
+    for out in given_outputs.values():
+        count_change(out)
 
     def score_of(rows: slice) -> Score:
         of_rows: Any = {
