@@ -118,13 +118,25 @@ CALLS = {
         "gradient, overlap of longer rows": lambda longer_out: sx.cross_entropy_value_and_grad(
             longer_out[:-1], [1, 2], grad_out=longer_out[1:]
         ),
+        "gradient and losses, overlap of longer rows": lambda longer_out, two: (
+            sx.cross_entropy_value_and_grad(
+                longer_out[:-1], [1, 2], reduction="none", out=two, grad_out=longer_out[1:]
+            )
+        ),
         "top k of long rows": lambda long_out: sx.top_k_log_softmax(long_out, 5),
         "gradient of long rows": lambda long_out: sx.cross_entropy_value_and_grad(
             long_out, [1, 2, 3, 4], grad_out=long_out
         ),
     },
 }
-ARRAYS = {"out": z, "scalar": np.zeros(()), "large": many, "long_out": long, "longer_out": longer}
+ARRAYS = {
+    "out": z,
+    "scalar": np.zeros(()),
+    "two": np.zeros(2),
+    "large": many,
+    "long_out": long,
+    "longer_out": longer,
+}
 
 
 # Errors that other libraries raise instead of a MemoryError.
@@ -194,12 +206,12 @@ def ends_of(name, call, counts):
     """The number of runs for each end, for each count."""
     keys = call.__code__.co_varnames[: call.__code__.co_argcount]
     on_threads = any(key in ("large", "long_out", "longer_out") for key in keys)
-    sx.set_num_threads(4 if on_threads else 1)
 
     def run(first, count):
-        if on_threads and name != "starting threads":
-            sx.softmax(many)  # starts the threads
-        return attempt(call, keys, first, count)
+        with sx.num_threads(4 if on_threads else 1):  # calls look it up, which needs memory
+            if on_threads and name != "starting threads":
+                sx.softmax(many)  # starts the threads
+            return attempt(call, keys, first, count)
 
     # The first call of a process allocates more than later ones: for each child it is the first call.
     read, write = os.pipe()

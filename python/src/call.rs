@@ -86,30 +86,22 @@ impl<'py> Output<'py> {
         Ok(rows)
     }
 
-    /// Is it computed in other memory, and copied at the end?
-    pub(super) fn is_copied(&self) -> bool {
-        self.wanted.is_some()
-    }
-
     /// The array that the caller gets.
     pub(super) fn result(&self) -> &Array<'py> {
         self.wanted.as_deref().unwrap_or(&self.array)
     }
 
-    /// Has the results computed in other memory, of type `storage`, so that the caller's array is written only when
-    /// nothing can fail any more.
+    /// Has the results computed in other memory, of type `storage`; they are copied to the caller's array at the end.
     #[inline(never)] // rare
-    pub(super) fn set_aside(&mut self, storage: Storage) -> Result<()> {
-        if self.wanted.is_none() {
-            let py = self.object.py();
-            let aside = Array::empty(py, self.array.shape(), storage)?;
-            self.wanted = Some(Box::new(replace(&mut self.array, aside)));
-            self.is_new = true;
-        }
+    fn set_aside(&mut self, storage: Storage) -> Result<()> {
+        let aside = Array::empty(self.object.py(), self.array.shape(), storage)?;
+        self.wanted = Some(Box::new(replace(&mut self.array, aside)));
+        self.is_new = true;
         Ok(())
     }
 
-    /// The finished array. After the first number has been copied, nothing can fail except by Ctrl-C.
+    /// The finished array. Nothing can fail except by Ctrl-C: a copy needs no memory, and neither does the lookup of the
+    /// number of threads.
     pub(super) fn finish(&self, py: Python<'py>) -> Result<Bound<'py, PyAny>> {
         let Self { array, wanted, object, .. } = self;
         if let Some(wanted) = wanted {

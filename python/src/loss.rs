@@ -144,11 +144,6 @@ fn evaluate<'py>(
     }
     let new = || Output::fresh(py, logits.shape(), logits.array.storage());
     let hess = if factor.is_some() { Some(new()?) } else { None };
-    if let (Some(losses), Some(grad)) = (&mut losses, &grad)
-        && grad.is_copied()
-    {
-        losses.set_aside(losses.array.storage())?; // the copy may run out of memory
-    }
     let out = losses.as_ref().map(Output::result).or(scalar.as_ref());
     if let (Some(out), Some(grad)) = (out, &grad)
         && out.shares_memory(py, grad.result())?
