@@ -127,7 +127,7 @@ def reduce(
     if labels is not None:
         own[..., 3] = labels - first_class[0]
     weights = prior if prior is not None else is_smoothed or None
-    return _native._reduce_chunk(operation, logits, own, weights)
+    return _native._reduce_chunk(operation, logits, -1, own, weights)
 
 
 def reduce_parts(
@@ -181,7 +181,7 @@ def write(logits: NDArray[Any], rows: Doubles, *, operation: Operation) -> NDArr
     """Return the probabilities of a chunk, or their logarithms."""
     if not logits.shape[-1]:
         return as_logits(logits, "logits").copy()  # in the type of the other chunks
-    return _native._write_chunk(operation, logits, rows)
+    return _native._write_chunk(operation, logits, -1, rows)
 
 
 def row_losses(

@@ -52,6 +52,7 @@ def _enter_num_threads(
 def _reduce_chunk(
     operation: str,
     logits: ArrayLike,
+    axis: SupportsIndex,
     rows: NDArray[np.float64],
     prior: NDArray[np.float64] | bool | None,
     /,
@@ -67,7 +68,7 @@ def _finish_chunks(
     /,
 ) -> NDArray[np.float64]: ...
 def _write_chunk(
-    operation: str, logits: ArrayLike, rows: NDArray[np.float64], /
+    operation: str, logits: ArrayLike, axis: SupportsIndex, rows: NDArray[np.float64], /
 ) -> NDArray[np.floating[Any]]: ...
 def _row_losses(
     logits: ArrayLike,

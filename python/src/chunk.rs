@@ -28,16 +28,16 @@ fn with_axis(shape: &[usize], len: usize) -> Vec<usize> {
     [shape, &[len]].concat()
 }
 
-function!(_reduce_chunk(operation, logits, rows, prior) -> PyAny, reduce_chunk);
+function!(_reduce_chunk(operation, logits, axis, rows, prior) -> PyAny, reduce_chunk);
 
-/// Like [`smoothxent::Batch::reduce_chunk`], with the classes along the last axis. `prior` is None without smoothing,
+/// Like [`smoothxent::Batch::reduce_chunk`]. `axis` is -1: classes are along the last axis. `prior` is None without smoothing,
 /// True for the uniform prior, or the prior of the classes of the chunk.
 fn reduce_chunk<'py>(
-    [operation, logits, rows, prior]: &Arguments<'_, 'py, 4>,
+    [operation, logits, axis, rows, prior]: &Arguments<'_, 'py, 5>,
 ) -> Result<Bound<'py, PyAny>> {
     let py = logits.py();
     let operation = self::operation(operation)?;
-    let logits = Logits::last(logits)?;
+    let logits = Logits::new(logits, axis)?;
     let (row_shape, classes) = (logits.row_shape(), logits.classes());
     let rows = Array::real_of_shape(rows, "rows", &with_axis(&row_shape, CHUNK_ROW))?;
     let is_uniform = prior.is_exact_instance_of::<PyBool>();
@@ -86,15 +86,15 @@ fn finish_chunks<'py>(
     Ok(constants.object(py))
 }
 
-function!(_write_chunk(operation, logits, rows) -> PyAny, write_chunk);
+function!(_write_chunk(operation, logits, axis, rows) -> PyAny, write_chunk);
 
 /// Like [`smoothxent::Batch::write_chunk`], to a new array.
 fn write_chunk<'py>(
-    [operation, logits, rows]: &Arguments<'_, 'py, 3>,
+    [operation, logits, axis, rows]: &Arguments<'_, 'py, 4>,
 ) -> Result<Bound<'py, PyAny>> {
     let py = logits.py();
     let operation = self::operation(operation)?;
-    let logits = Logits::last(logits)?;
+    let logits = Logits::new(logits, axis)?;
     let row_shape = with_axis(&logits.row_shape(), 1 + ROW_CONSTANTS);
     let rows = Array::real_of_shape(rows, "rows", &row_shape)?;
     let output = Output::fresh(py, logits.shape(), logits.array.storage())?;

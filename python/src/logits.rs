@@ -5,7 +5,7 @@ use super::arrays::{Array, broadcasts};
 use super::call::run;
 use super::errors::{Place, Result, axis_error, value_error, wrong_shape};
 use super::known::Known;
-use super::objects::{self, call, label, numbers};
+use super::objects::{self, call, numbers};
 use pyo3::prelude::*;
 use smoothxent::{
     Batch, Error, Prior, Run, Storage, Targets, WeightValues, read_labels, read_prior,
@@ -34,13 +34,6 @@ impl<'py> Logits<'py> {
         Ok(Self { array: found.view(), axis, compute, temperature: 1.0, mask: None })
     }
 
-    /// Logits with classes along the last axis; rows without classes are refused.
-    pub(super) fn last(logits: &Bound<'py, PyAny>) -> Result<Self> {
-        let given = Self::new(logits, &label(logits.py(), -1)?)?;
-        given.refuse_no_classes(logits.py())?;
-        Ok(given)
-    }
-
     /// Reads the options that all functions of logits have, after refusing logits without classes.
     #[inline(always)]
     pub(super) fn read_options(
@@ -48,7 +41,13 @@ impl<'py> Logits<'py> {
         temperature: &Bound<'py, PyAny>,
         mask: &Bound<'py, PyAny>,
     ) -> Result<()> {
-        self.refuse_no_classes(mask.py())?;
+        if self.lack_classes() {
+            let (py, axis) = (mask.py(), self.axis);
+            return Err(value_error!(
+                py,
+                "logits has 0 classes along axis {axis}, expected at least 1"
+            ));
+        }
         self.temperature = arguments::temperature(temperature)?;
         if mask.is_none() {
             return Ok(());
@@ -59,18 +58,6 @@ impl<'py> Logits<'py> {
         }
         let must_have = format_args!("where must be broadcastable to logits of shape");
         Err(wrong_shape(mask.py(), must_have, shape, array.shape()))
-    }
-
-    #[inline(always)]
-    fn refuse_no_classes(&self, py: Python<'_>) -> Result<()> {
-        if self.lack_classes() {
-            return Err(value_error!(
-                py,
-                "logits has 0 classes along axis {}, expected at least 1",
-                self.axis
-            ));
-        }
-        Ok(())
     }
 
     /// Are there rows, but none of them has classes?
