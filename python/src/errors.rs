@@ -4,7 +4,7 @@
 //! raised instead.
 
 use super::known::Known;
-use super::objects::{call, integer, label, numbers, read, text};
+use super::objects::{call, integer, numbers, read, text};
 use pyo3::PyTypeInfo;
 use pyo3::exceptions::{PyMemoryError, PyOverflowError, PyRuntimeError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
@@ -87,7 +87,7 @@ pub(super) fn raise(py: Python<'_>, error: &Error) -> Raised {
         Error::Label { index, value, .. } => made(|| {
             let message = written(py, format_args!("{error}"))?;
             let class = Known::get().label_error.bind(py);
-            call(class, [&message, &numbers(py, index)?, &label(py, **value)?])
+            call(class, [&message, &numbers(py, index)?, &integer(py, **value)?])
         }),
         Error::OutOfMemory { .. } => self::error::<PyMemoryError>(py, format_args!("{error}")),
         Error::Forked => self::error::<PyRuntimeError>(py, format_args!("{error}")),
@@ -186,6 +186,6 @@ pub(super) fn axis_error(axis: &Bound<'_, PyAny>, ndim: usize) -> Raised {
     let (py, known) = (axis.py(), Known::get());
     made(|| {
         let axis = read(&known.integer, axis, "axis")?;
-        call(known.axis_error.bind(py), [&axis, &integer(py, ndim)?, known.logits.bind(py)])
+        call(known.axis_error.bind(py), [&axis, &integer(py, ndim as i128)?, known.logits.bind(py)])
     })
 }

@@ -125,7 +125,7 @@ impl<'py> Logits<'py> {
         if given.iter().ne(expected) {
             let (shape, given) = (numbers(py, shape)?, numbers(py, given)?);
             let kind = objects::dtype_name(Known::get().dtype_of(array.storage()).bind(py))?;
-            let axis = objects::integer(py, axis)?;
+            let axis = objects::integer(py, axis as i128)?;
             let error = call(Known::get().shape_error.bind(py), [&given, &kind, &shape, &axis])?;
             return Err(PyErr::from_value(error).into());
         }

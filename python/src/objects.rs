@@ -51,10 +51,6 @@ pub(super) fn float(py: Python<'_>, value: f64) -> Result<Bound<'_, PyAny>> {
     new!(py, ffi::PyFloat_FromDouble(value))
 }
 
-pub(super) fn integer(py: Python<'_>, value: usize) -> Result<Bound<'_, PyAny>> {
-    new!(py, ffi::PyLong_FromSize_t(value))
-}
-
 /// The value of an int (not of a subclass), if it fits 64 bits.
 #[inline]
 pub(super) fn int(obj: &Bound<'_, PyAny>) -> Option<i64> {
@@ -68,8 +64,8 @@ pub(super) fn int(obj: &Bound<'_, PyAny>) -> Option<i64> {
     (overflow == 0).then_some(value)
 }
 
-/// A number that an integer type of NumPy holds.
-pub(super) fn label(py: Python<'_>, value: i128) -> Result<Bound<'_, PyAny>> {
+/// An integer that a type of NumPy holds.
+pub(super) fn integer(py: Python<'_>, value: i128) -> Result<Bound<'_, PyAny>> {
     match i64::try_from(value) {
         Ok(value) => new!(py, ffi::PyLong_FromLongLong(value)),
         Err(_) => {
@@ -135,7 +131,7 @@ pub(super) fn dict(py: Python<'_>) -> Result<Bound<'_, PyDict>> {
 
 /// `numbers` as Python writes a shape or an index.
 pub(super) fn numbers<'py>(py: Python<'py>, numbers: &[usize]) -> Result<Bound<'py, PyAny>> {
-    Ok(tuple_of(py, numbers.iter().map(|number| integer(py, *number)))?.into_any())
+    Ok(tuple_of(py, numbers.iter().map(|number| integer(py, *number as i128)))?.into_any())
 }
 
 /// Stops the thread for ever when it is dropped.

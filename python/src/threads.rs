@@ -27,7 +27,7 @@ pub(super) fn width(py: Python<'_>) -> Result<(usize, &'static str)> {
 
 #[pyfunction]
 pub(super) fn get_num_threads(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
-    guard(py, || objects::integer(py, width(py)?.0))
+    guard(py, || objects::integer(py, width(py)?.0 as i128))
 }
 
 #[pyfunction]
@@ -45,7 +45,7 @@ pub(super) fn _enter_num_threads<'py>(
 ) -> PyResult<Bound<'py, PyAny>> {
     let py = n.py();
     guard(py, || {
-        let n = objects::integer(py, at_least_one(n)?)?;
+        let n = objects::integer(py, at_least_one(n)? as i128)?;
         let variable = IN_CONTEXT.get_or_init(|| variable.clone().unbind()).bind(py);
         call(&variable.getattr(&Known::get().set)?, [&n])
     })
