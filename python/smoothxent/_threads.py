@@ -199,9 +199,9 @@ def show_config(mode: str = "stdout") -> dict[str, Any] | None:
         "simd": {"level": level, "available": list(available)},
         "threads": {"count": count, "source": source, "started": started},
     }
-    if unknown is not None:
+    if unknown:
         config["simd"]["ignored"] = unknown
-    if degraded is not None:
+    if degraded:
         config["threads"]["degraded"] = degraded
     if ignored:
         config["threads"]["ignored"] = list(ignored)

@@ -185,16 +185,15 @@ fn terms<'py>(
 }
 
 /// The build; the SIMD level, the available levels, and an override that is ignored; the number of threads, its source,
-/// how many have been started, why there are no more, and the variables that are ignored.
+/// how many have been started, why there are no more, and the variables that are ignored. A text is empty if there is no
+/// problem.
 #[pyfunction]
 fn show_config(py: Python<'_>) -> PyResult<Bound<'_, PyTuple>> {
     guard(py, || {
         let profile = if cfg!(debug_assertions) { "debug" } else { "release" };
         let (threads, (count, source)) = (pool::describe(), width(py)?);
         let levels = Level::available().iter().map(|level| text(py, level.name()));
-        let if_any = |problem: Option<String>| {
-            problem.map_or_else(|| Ok(py.None().into_bound(py)), |problem| text(py, &problem))
-        };
+        let if_any = |problem: Option<String>| text(py, &problem.unwrap_or_default());
         tuple(
             py,
             [
