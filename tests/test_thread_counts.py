@@ -22,6 +22,15 @@ class TestSetting:
         sx.set_num_threads(np.int64(3))
         assert sx.get_num_threads() == 3
 
+    def test_more_than_an_address_has(self):
+        sx.set_num_threads(2**70)
+        most = sx.get_num_threads()
+        assert most == 2 * sys.maxsize + 1
+        with sx.num_threads(2):
+            with sx.num_threads(2**70):
+                assert sx.get_num_threads() == most
+            assert sx.get_num_threads() == 2
+
     def test_context_manager_restores(self):
         sx.set_num_threads(2)
         with sx.num_threads(5):

@@ -1,7 +1,7 @@
 # The native module, kept by hand. All parameters are positional-only and required. The wrappers have
 # the defaults, the documentation and the precise types.
 from collections.abc import Callable
-from contextvars import ContextVar, Token
+from contextvars import ContextVar
 from typing import Any, SupportsFloat, SupportsIndex
 
 import numpy as np
@@ -14,12 +14,12 @@ __all__ = [
     "__version__",
     "_after_fork_in_child",
     "_builtin",
-    "_enter_num_threads",
     "_finish_chunks",
     "_grad_and_hess",
     "_reduce_chunk",
     "_refuse_overlap",
     "_row_losses",
+    "_variable_of_blocks",
     "_write_chunk",
     "cross_entropy",
     "cross_entropy_terms",
@@ -46,9 +46,7 @@ def _builtin(
     text: str,
     /,
 ) -> Callable[..., object]: ...
-def _enter_num_threads(
-    variable: ContextVar[int | None], n: SupportsIndex, /
-) -> Token[int | None]: ...
+def _variable_of_blocks(variable: ContextVar[int | None], /) -> ContextVar[int | None]: ...
 def _reduce_chunk(
     operation: str,
     logits: ArrayLike,

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 # The number of `num_threads` blocks. The native code reads it from the first block on.
 _IN_CONTEXT: ContextVar[int | None] = ContextVar("smoothxent.num_threads", default=None)
 
+_MOST_THREADS = 2 * sys.maxsize + 1  # that the native code can count
+
 if hasattr(os, "register_at_fork"):  # Windows has no fork
     os.register_at_fork(after_in_child=_native._after_fork_in_child)
 
@@ -134,11 +136,12 @@ def num_threads(n: int) -> _GeneratorContextManager[None]:
 
 @contextmanager
 def _block(n: int) -> Iterator[None]:
-    token = _native._enter_num_threads(_IN_CONTEXT, n)
+    variable = _native._variable_of_blocks(_IN_CONTEXT)
+    token = variable.set(min(n, _MOST_THREADS))
     try:
         yield
     finally:
-        token.var.reset(token)
+        variable.reset(token)
 
 
 @overload

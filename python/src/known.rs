@@ -85,7 +85,7 @@ known! {
         warn: "smoothxent._warnings"."warn",
     }
     names {
-        __index__, get, isnative, itemsize, logits, mean, name, set, r#type,
+        __index__, get, isnative, itemsize, logits, mean, name, r#type,
     }
 }
 

@@ -237,7 +237,7 @@ mod _smoothxent {
         cross_entropy_terms, log_softmax, logsumexp,
         loss::{_grad_and_hess, _row_losses, cross_entropy, cross_entropy_value_and_grad},
         show_config, softmax,
-        threads::{_enter_num_threads, get_num_threads, set_num_threads},
+        threads::{_variable_of_blocks, get_num_threads, set_num_threads},
     };
     #[pymodule_export]
     #[allow(non_upper_case_globals, reason = "the name of the Python attribute")]

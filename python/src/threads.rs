@@ -5,7 +5,7 @@ use super::arguments::integer;
 use super::call::guard;
 use super::errors::{Result, value_error};
 use super::known::Known;
-use super::objects::{self, call};
+use super::objects;
 use pyo3::prelude::*;
 use smoothxent::pool;
 use std::sync::OnceLock;
@@ -33,28 +33,19 @@ pub(super) fn get_num_threads(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
 #[pyfunction]
 #[pyo3(signature = (n, /))]
 pub(super) fn set_num_threads(n: Argument<'_, '_>) -> PyResult<()> {
-    guard(n.py(), || at_least_one(n).map(pool::set_num_threads))
-}
-
-/// Begins a block. Returns the token by which its end resets the variable. The first call decides which variable it is.
-#[pyfunction]
-#[pyo3(signature = (variable, n, /))]
-pub(super) fn _enter_num_threads<'py>(
-    variable: Argument<'_, 'py>,
-    n: Argument<'_, 'py>,
-) -> PyResult<Bound<'py, PyAny>> {
-    let py = n.py();
-    guard(py, || {
-        let n = objects::integer(py, at_least_one(n)? as i128)?;
-        let variable = IN_CONTEXT.get_or_init(|| variable.clone().unbind()).bind(py);
-        call(&variable.getattr(&Known::get().set)?, [&n])
+    guard(n.py(), || {
+        let given = integer(n, "n")?;
+        if given < 1 {
+            return Err(value_error!(n.py(), "n must be at least 1, got {given}"));
+        }
+        pool::set_num_threads(usize::try_from(given).unwrap_or(usize::MAX));
+        Ok(())
     })
 }
 
-fn at_least_one(n: Argument<'_, '_>) -> Result<usize> {
-    let given = integer(n, "n")?;
-    if given < 1 {
-        return Err(value_error!(n.py(), "n must be at least 1, got {given}"));
-    }
-    Ok(usize::try_from(given).unwrap_or(usize::MAX))
+/// The variable that a block sets: that of the first call, if the package has been imported again since.
+#[pyfunction]
+#[pyo3(signature = (variable, /))]
+pub(super) fn _variable_of_blocks<'py>(variable: Argument<'_, 'py>) -> Bound<'py, PyAny> {
+    IN_CONTEXT.get_or_init(|| variable.clone().unbind()).bind(variable.py()).clone()
 }
