@@ -1,5 +1,6 @@
 """The types that type checkers see are those of the values: runs the program that `make lint` checks."""
 
+import inspect
 import runpy
 import types
 import typing
@@ -7,6 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
+import smoothxent as sx
+from smoothxent import objectives, tf_losses
 
 PROGRAM = Path(__file__).parent / "typing" / "user_program.py"
 
@@ -75,3 +79,15 @@ def test_what_they_refuse_is_an_error(monkeypatch):
     for function in refused:
         with pytest.raises((TypeError, ValueError)):
             function()
+
+
+def test_types_are_found_at_run_time():
+    """Those of all functions but the builtins, which have none, and of all classes."""
+    public = [
+        vars(module)[name] for module in (sx, tf_losses, objectives) for name in module.__all__
+    ]
+    typed = [one for one in public if inspect.isfunction(one) or inspect.isclass(one)]
+    assert len(public) - len(typed) == 5 + 2  # builtins; the version and tf_losses
+    hints = {one.__name__: typing.get_type_hints(one) for one in typed}
+    assert hints["smooth_labels"]["label_smoothing"] is typing.SupportsFloat
+    assert hints["TopK"]["indices"] == np.ndarray[typing.Any, np.dtype[np.int64]]

@@ -5,18 +5,12 @@ Each row is reduced as by `logsumexp`, and no array of the size of the logits is
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Generic, NamedTuple, overload
+from typing import Any, Generic, NamedTuple, SupportsFloat, SupportsIndex, overload
+
+import numpy as np
 
 from smoothxent import _smoothxent as _native
-from smoothxent._types import Number
-
-if TYPE_CHECKING:
-    from typing import SupportsFloat, SupportsIndex
-
-    import numpy as np
-    from numpy.typing import ArrayLike, NDArray
-
-    from smoothxent._types import Float
+from smoothxent._types import ArrayLike, Float, NDArray, Number
 
 
 class TopK(NamedTuple, Generic[Number]):

@@ -11,19 +11,17 @@ They are plain NumPy, for data preparation and for tests.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any, SupportsFloat, SupportsIndex, TypeVar, overload
 
 import numpy as np
 
 from smoothxent import _checks, _options
 from smoothxent._exact import ExactSum, exact_sums
 from smoothxent._pieces import FAR, allocated, pieces
+from smoothxent._types import ArrayLike, NDArray
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from typing import SupportsFloat, SupportsIndex
-
-    from numpy.typing import ArrayLike, NDArray
 
     _Out = TypeVar("_Out", bound=NDArray[Any])
     _Label = TypeVar("_Label", bound=np.integer[Any])

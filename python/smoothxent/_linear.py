@@ -6,20 +6,23 @@ dh = g W             dW = g^T h                     db = the sum of the rows of 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Generic, Literal, NamedTuple, overload
+from collections.abc import Callable
+from typing import (
+    Any,
+    Generic,
+    Literal,
+    NamedTuple,
+    SupportsFloat,
+    SupportsIndex,
+    Unpack,
+    overload,
+)
+
+import numpy as np
 
 from smoothxent._linear_chunks import Job, Settings
-from smoothxent._types import Number
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from typing import SupportsFloat, SupportsIndex, Unpack
-
-    import numpy as np
-    from numpy.typing import ArrayLike, NDArray
-
-    from smoothxent._loss_options import LossOptions
-    from smoothxent._types import Reduction, Row, Scalar
+from smoothxent._loss_options import LossOptions
+from smoothxent._types import ArrayLike, NDArray, Number, Reduction, Row, Scalar
 
 
 class LinearCrossEntropy(NamedTuple, Generic[Number]):

@@ -11,24 +11,20 @@ The sums are exact, so neither the chunks nor an interruption between two chunks
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Callable
+from typing import Any, Protocol, SupportsIndex, Unpack
+
+import numpy as np
 
 from smoothxent import _scoring_checks as checks
 from smoothxent._arrays import as_ndarray, as_targets
+from smoothxent._loss_options import LossOptions
 from smoothxent._options import between
 from smoothxent._outputs import as_output, count_change
 from smoothxent._pieces import SEQUENCES
+from smoothxent._score import Score
 from smoothxent._scored_rows import score_rows
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from typing import SupportsIndex, Unpack
-
-    import numpy as np
-    from numpy.typing import ArrayLike, NDArray
-
-    from smoothxent._loss_options import LossOptions
-    from smoothxent._score import Score
+from smoothxent._types import ArrayLike, NDArray
 
 # A chunk is read from memory once and then from the caches, and so are the results for its rows.
 _CHUNK_BYTES = 1 << 24

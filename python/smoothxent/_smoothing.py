@@ -5,7 +5,7 @@ Plain NumPy, for use with other libraries and in tests; the losses never store q
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, overload
+from typing import Any, SupportsFloat, SupportsIndex, overload
 
 import numpy as np
 
@@ -13,13 +13,7 @@ from smoothxent import _checks
 from smoothxent._arrays import as_numpy_targets
 from smoothxent._outputs import is_same_memory
 from smoothxent._pieces import FAR, copied, copy, pieces
-
-if TYPE_CHECKING:
-    from typing import SupportsFloat, SupportsIndex
-
-    from numpy.typing import ArrayLike, DTypeLike, NDArray
-
-    from smoothxent._types import Float, Out
+from smoothxent._types import ArrayLike, DTypeLike, Float, NDArray, Out
 
 
 @overload

@@ -8,17 +8,10 @@ The loss is linear in eps, so one pass over the logits is enough for every value
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Generic, NamedTuple, overload
+from typing import Any, Generic, NamedTuple, SupportsFloat, SupportsIndex, overload
 
 from smoothxent import _smoothxent as _native
-from smoothxent._types import Number
-
-if TYPE_CHECKING:
-    from typing import SupportsFloat, SupportsIndex
-
-    from numpy.typing import ArrayLike, NDArray
-
-    from smoothxent._types import Row
+from smoothxent._types import ArrayLike, NDArray, Number, Row
 
 
 class CrossEntropyTerms(NamedTuple, Generic[Number]):

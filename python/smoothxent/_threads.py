@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import sys
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Literal, overload
 
@@ -17,6 +17,8 @@ from smoothxent._options import between
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from contextlib import _GeneratorContextManager
+else:  # its public name
+    _GeneratorContextManager = AbstractContextManager
 
 # The number of `num_threads` blocks. The native code reads it from the first block on.
 _IN_CONTEXT: ContextVar[int | None] = ContextVar("smoothxent.num_threads", default=None)

@@ -6,6 +6,19 @@ from typing import TYPE_CHECKING, Any, Literal, SupportsIndex, TypeVar
 
 import numpy as np
 
+__all__ = [
+    "ArrayLike",
+    "Axis",
+    "DTypeLike",
+    "Float",
+    "NDArray",
+    "Number",
+    "Out",
+    "Reduction",
+    "Row",
+    "Scalar",
+]
+
 Axis = SupportsIndex | tuple[SupportsIndex, ...] | None
 Scalar = Literal["mean", "sum", "sum_by_nonzero_weights"]
 Reduction = Literal["mean", "sum", "sum_by_nonzero_weights", "none"]
@@ -15,10 +28,14 @@ Float = TypeVar("Float", np.float16, np.float32, np.float64)
 Row = TypeVar("Row", np.float32, np.float64)
 Out = TypeVar("Out", bound=np.ndarray[Any, Any])
 
-# For classes that are generic in the type of their numbers, by default any floating type.
+# Number: for classes that are generic in the type of their numbers, by default any floating type.
 if TYPE_CHECKING:
     import typing_extensions  # its TypeVar has defaults before Python 3.13
+    from numpy.typing import ArrayLike, DTypeLike, NDArray
 
     Number = typing_extensions.TypeVar("Number", bound=np.floating[Any], default=np.floating[Any])
 else:
+    # What typing.get_type_hints finds. The import of numpy.typing would take a millisecond.
     Number = TypeVar("Number")
+    NDArray = np.ndarray[Any, np.dtype[Number]]
+    ArrayLike = DTypeLike = Any

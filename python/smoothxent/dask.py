@@ -22,7 +22,7 @@ collected and computed by one task, and the results are returned in the chunks o
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, SupportsFloat, SupportsIndex
 
 import numpy as np
 
@@ -31,6 +31,7 @@ from smoothxent._activations import log_softmax as _log_softmax
 from smoothxent._activations import softmax as _softmax
 from smoothxent._arrays import as_labels, as_logits
 from smoothxent._logsumexp import logsumexp as _row_logsumexp
+from smoothxent._types import ArrayLike, NDArray
 
 try:
     import dask.array as da
@@ -49,9 +50,6 @@ from smoothxent._dask_graphs import (
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import SupportsFloat, SupportsIndex
-
-    from numpy.typing import ArrayLike, NDArray
 
     from smoothxent._chunks import Operation
 

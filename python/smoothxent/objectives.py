@@ -9,7 +9,7 @@ Neither library is imported: they call the objective with all the arrays that it
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any, SupportsFloat
 
 import numpy as np
 
@@ -19,11 +19,7 @@ from smoothxent._arrays import as_ndarray, as_numpy_real
 from smoothxent._errors import LabelError
 from smoothxent._losses import sum_arguments
 from smoothxent._pieces import allocated, pieces
-
-if TYPE_CHECKING:
-    from typing import SupportsFloat
-
-    from numpy.typing import ArrayLike, NDArray
+from smoothxent._types import ArrayLike, NDArray
 
 __all__ = ["lightgbm_objective", "xgboost_objective"]
 

@@ -17,35 +17,31 @@ from __future__ import annotations
 import math
 import re
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Literal, overload
+from typing import TYPE_CHECKING, Any, Literal, SupportsFloat, overload
 
 import numpy as np
 
 from smoothxent._arrays import as_labels, as_logits, as_numpy_real, as_real
 from smoothxent._losses import cross_entropy
 from smoothxent._pieces import pieces
+from smoothxent._types import ArrayLike, NDArray, Row
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from typing import SupportsFloat
-
-    from numpy.typing import ArrayLike, NDArray
-
-    from smoothxent._types import Row
-
-    _Scalar = Literal[
-        "weighted_sum",
-        "weighted_mean",
-        "weighted_sum_over_batch_size",
-        "weighted_sum_by_nonzero_weights",
-        "sum",
-        "mean",
-        "sum_over_batch_size",
-        "sum_by_nonzero_weights",
-    ]
-    _Reduction = _Scalar | Literal["none"]
 
 __all__ = ["softmax_cross_entropy", "sparse_softmax_cross_entropy"]
+
+_Scalar = Literal[
+    "weighted_sum",
+    "weighted_mean",
+    "weighted_sum_over_batch_size",
+    "weighted_sum_by_nonzero_weights",
+    "sum",
+    "mean",
+    "sum_over_batch_size",
+    "sum_by_nonzero_weights",
+]
+_Reduction = _Scalar | Literal["none"]
 
 # The values of tf.compat.v1.losses.Reduction; each is also known without "weighted_".
 _REDUCTIONS = (

@@ -14,7 +14,7 @@ read and written without a copy. The results are those of the NumPy functions.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -28,9 +28,7 @@ except ImportError as error:
 from smoothxent import _options
 from smoothxent import _torch_operators as _operators
 from smoothxent._arrays import as_numpy_real
-
-if TYPE_CHECKING:
-    from numpy.typing import ArrayLike
+from smoothxent._types import ArrayLike
 
 __all__ = ["CrossEntropyLoss", "cross_entropy"]
 
