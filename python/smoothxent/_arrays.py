@@ -2,18 +2,18 @@
 
 The native code itself reads ndarrays (not subclasses) of four floating types in native byte order,
 with any strides: float16, bfloat16 (of ml_dtypes, which is optional), float32 and float64. For
-anything else it calls one of the functions below, once per argument:
+anything else it calls one of these functions, once per argument:
 
     as_logits    -> a floating type                  (logits)
     as_real      -> a floating type                  (priors, weights)
     as_targets   -> any integer or a floating type   (labels or probabilities)
-    as_labels    -> any integer type                 (labels only)
     as_indices   -> any integer type                 (the requested classes)
     as_mask      -> bool                             (the classes that take part)
 
-Each returns a base-class ndarray in native byte order, without a copy where the dtype permits it,
-or raises a TypeError that names the argument and the remedy. Nothing that would lose information
-is accepted: no masks, no missing values, no gradients, no other devices, no narrower types.
+Functions in Python use these too, and `as_labels` where only labels are accepted. Each returns a
+base-class ndarray in native byte order, without a copy where the dtype permits it, or raises a
+TypeError that names the argument and the remedy. Nothing that would lose information is accepted: no
+masks, no missing values, no gradients, no other devices, no narrower types.
 
 Other libraries are looked up in `sys.modules` and never imported: if a module is absent, there can
 be no objects of it. The exception is ml_dtypes, without which a bfloat16 tensor of torch cannot be

@@ -33,7 +33,8 @@ static REPLACED: [AtomicPtr<Replaced>; NATIVE.len()] =
 struct Replaced {
     python: *mut PyObject,
     native: Native,
-    /// Names of the parameters, in the order of both functions; interned. All arrays end with the last parameter.
+    /// Names of the parameters, in the order of both functions; interned. The last parameter has the last place, in
+    /// `defaults` too: if there are fewer parameters, the first places are not used.
     names: Arguments,
     /// NULL for the first parameters, which are required.
     defaults: Arguments,

@@ -20,7 +20,8 @@ pub(super) fn init(py: Python<'_>) -> Result<()> {
     refuse_subinterpreters(py)?;
     pool::init();
     let _ = Level::current();
-    // After this, PyO3 knows that the interpreter is initialized.
+    // The first time, PyO3 asks whether the interpreter is initialized. While it shuts down, it is not, and that would be
+    // a panic.
     py.detach(|| Python::attach(|_| ()));
     // It is already set only if the module is imported again, with the same objects.
     let _ = KNOWN.set(Known::of(py)?);

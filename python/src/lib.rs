@@ -2,8 +2,8 @@
 //! calls the core, and wraps the results.
 //!
 //! Every parameter is positional and required; names, defaults and documentation are in the Python package. All errors
-//! are raised before anything is written. If `axis` has several axes, a function returns NotImplemented, and the Python
-//! package handles them.
+//! are raised before anything is written. A function returns NotImplemented if `axis` has several axes, and logsumexp if
+//! rows have no classes; the Python package handles these calls.
 #![deny(unsafe_code)]
 
 /// `Some($read?)` if the argument is given. A function would copy a None like the whole of a large value.

@@ -59,7 +59,7 @@ pub(super) fn value_and_grad<'py>(
 }
 
 /// New arrays with the gradient and the diagonal of the Hessian, as boosting libraries need them from an objective.
-/// `out` is None; it is also passed as the output for the gradient.
+/// `out`, the last of the arguments before `factor`, is None, and stands for `grad_out` too, which is not an argument.
 fn grad_and_hess<'py>(
     [given @ .., factor]: &Arguments<'_, 'py, 15>,
 ) -> Result<Bound<'py, PyTuple>> {
