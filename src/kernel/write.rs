@@ -76,11 +76,11 @@ pub(crate) fn write_shifted<F: Float>(
 #[inline(always)]
 fn write_values<V: Vector, const STREAM: bool>(token: V::Token, row: Output<'_, V::Scalar>) {
     let Output { epilogue, values, weights, label, mut out } = row;
+    assert!(values.len() == out.as_source().len());
     let (label, unit) = match epilogue {
         Epilogue::Gradient { label: value, unit, .. } => (label.map(|class| (class, value)), unit),
         _ => (None, 1.0),
     };
-    assert!(values.len() == out.as_source().len());
     /// Writes a value for each element of the sources, from constants that are in every lane.
     macro_rules! fill {
         ([$($constant:ident),+], [$($source:ident),+], $value:expr) => {{
