@@ -85,6 +85,15 @@ fn the_next_call_has_the_same_memory() {
 }
 
 #[test]
+fn a_call_on_one_thread_keeps_the_memory_of_the_others() {
+    let _alone = alone();
+    empty::<f32>();
+    drop(workspace::<f32>(3, 100));
+    drop(workspace::<f32>(1, 100));
+    assert_eq!(lock(&f32::kept()[0]).len(), 3);
+}
+
+#[test]
 fn large_memory_is_not_kept() {
     let _alone = alone();
     empty::<f32>();
