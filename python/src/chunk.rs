@@ -30,8 +30,8 @@ fn with_axis(shape: &[usize], len: usize) -> Vec<usize> {
 
 function!(_reduce_chunk(operation, logits, axis, rows, prior) -> PyAny, reduce_chunk);
 
-/// Like [`smoothxent::Batch::reduce_chunk`]. `axis` is -1: classes are along the last axis. `prior` is None without smoothing,
-/// True for the uniform prior, or the prior of the classes of the chunk.
+/// Like [`smoothxent::Batch::reduce_chunk`]. `axis` is always -1, the last. `prior` is None without smoothing, True for
+/// the uniform prior, or the prior of the classes of the chunk.
 fn reduce_chunk<'py>(
     [operation, logits, axis, rows, prior]: &Arguments<'_, 'py, 5>,
 ) -> Result<Bound<'py, PyAny>> {

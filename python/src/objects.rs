@@ -88,7 +88,7 @@ pub(super) struct Pair<'py>(Bound<'py, PyTuple>);
 impl<'py> Pair<'py> {
     pub(super) fn new(py: Python<'py>) -> Result<Self> {
         let pair = new!(py, ffi::PyTuple_New(2))?;
-        // SAFETY: a new object that is collected as garbage.
+        // SAFETY: a new object, of a type that the garbage collector tracks.
         unsafe { ffi::PyObject_GC_UnTrack(pair.as_ptr().cast()) };
         Ok(Self(pair.cast_into()?))
     }

@@ -55,8 +55,8 @@ impl<F: Float> Workspace<F> {
         from_line(slice, self.len)
     }
 
-    /// Runs `body` with a slice that no other thread uses. There is a slice for each thread, so one is always
-    /// free, and nothing waits.
+    /// Runs `body` with a slice that no other thread uses: the first that is free. If there are more slices than threads,
+    /// the last ones, which may be shorter, are never reached. Nothing waits.
     pub(super) fn with<R>(&self, body: impl FnOnce(&mut [F]) -> R) -> R {
         let slices = self.kept.as_deref().unwrap_or(&self.new);
         let mut slice = slices.iter().find_map(try_lock).expect("a slice for each thread");

@@ -246,8 +246,7 @@ impl<D: Real> Slopes<D> {
             let lse = D::pick(most.ge(lse), lse, most);
             let lse = D::pick(lse.ge(lowest), lse, lowest);
             let slope = spike.like(2.0 * z_loss);
-            // Where the product overflows, all terms are in units of 2^600.
-            // 0 times an infinity is NaN.
+            // Where the product overflows, so that 0 times it is NaN, all terms are in units of 2^600.
             let fits = (lse * slope * zero).eq(zero);
             let down = D::pick(fits, one, one.like(1.0 / TWO_TO_600));
             (spike, beta, smooth_mass) = (spike * down, beta * down, smooth_mass * down);

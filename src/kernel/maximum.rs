@@ -14,9 +14,9 @@ pub(crate) fn find_maxima<V: Vector>(
 ) {
     outlined!(V, token, {
         for part in parts.iter_mut().filter(|part| part.z.len() > 0) {
+            // Compiled for both cases separately, except in compact code.
             (part.max, part.apart) = match finds_places {
                 _ if V::IS_COMPACT => first_maximum::<V>(token, finds_places, part.z),
-                // Compiled for each case separately.
                 true => first_maximum::<V>(token, true, part.z),
                 false => first_maximum::<V>(token, false, part.z),
             };

@@ -1,6 +1,6 @@
-//! Reads and checks targets, priors, weights and masks, once and before anything is written. Labels and weights are
-//! copied: what was checked is what is used. Probabilities and priors for each row are read again by the kernels. The
-//! batch layer decides which thread reads which part.
+//! Reads and checks targets, priors, weights and masks before anything is written. Labels and weights are copied: what
+//! was checked is what is used. Masks, probabilities and priors are read again later. The batch layer decides which
+//! thread reads which part.
 
 mod few;
 mod labels;

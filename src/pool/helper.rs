@@ -107,7 +107,7 @@ pub(super) struct Helper {
     misses: AtomicU32,
     /// Did one of these calls have to wait for it?
     was_late: AtomicBool,
-    /// The number of calls that came while it had such misses, of which some were offered to it.
+    /// The number of calls that came while it had more than one miss, and was late or asleep.
     calls_after: AtomicU32,
     /// For the thread that sleeps until the word changes: the helper, or the caller that waits for it.
     lock: Mutex<()>,

@@ -352,6 +352,7 @@ impl<'a, F: Float> SmoothedTargets<'a, F> {
     fn prior_factor(&self, row: usize) -> (f64, f64) {
         let (mass, unit) = match (self.kept, self.terms.prior) {
             (Some(kept), _) => {
+                // A row without kept classes does not count, but `labels` takes what all rows share from row 0.
                 let mass = kept[row].unwrap_or(1.0);
                 (mass, unit_of(mass))
             }
