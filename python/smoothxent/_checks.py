@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from smoothxent import _smoothxent as _native
 from smoothxent._arrays import (
     FLOATS,
     as_labels,
@@ -22,7 +23,7 @@ from smoothxent._arrays import (
 )
 from smoothxent._errors import LabelError
 from smoothxent._options import between, integer, number
-from smoothxent._outputs import as_output, count_change, refuse_overlap
+from smoothxent._outputs import as_output, count_change
 from smoothxent._pieces import LEN, allocated, copied, first, pieces
 
 if TYPE_CHECKING:
@@ -323,7 +324,7 @@ def output(out: NDArray[Any], shape: tuple[int, ...], name: str = "out") -> NDAr
         raise TypeError(f"{name} has dtype {array.dtype}, expected {FLOATS}")
     if not array.flags.writeable:
         raise ValueError(f"{name} is read-only")
-    refuse_overlap(array, name)
+    _native._refuse_overlap(array.view(f"u{array.itemsize}"), name)
     count_change(out)
     return array
 

@@ -82,8 +82,6 @@ def refuse_overlap(array: NDArray[Any], name: str) -> None:
 
 
 def _overlaps_itself(array: NDArray[Any]) -> bool:
-    if _steps_over(array):
-        return False
     for axis in range(array.ndim):
         while array.shape[axis] > 1:
             middle = (array.shape[axis] + 1) // 2
@@ -92,16 +90,6 @@ def _overlaps_itself(array: NDArray[Any]) -> bool:
                 return True
             array = first  # the second half has the same strides and is no longer
     return False
-
-
-def _steps_over(array: NDArray[Any]) -> bool:
-    """Tell whether each axis steps over all axes with smaller strides, so that no two elements share memory."""
-    reach = array.itemsize
-    for stride, length in sorted((abs(s), n) for s, n in zip(array.strides, array.shape) if n != 1):
-        if stride < reach:
-            return array.size == 0
-        reach += stride * (length - 1)
-    return True
 
 
 def refuse_shared_memory(out: NDArray[Any], name: str, others: Mapping[str, object]) -> None:

@@ -17,6 +17,7 @@ __all__ = [
     "_finish_chunks",
     "_grad_and_hess",
     "_reduce_chunk",
+    "_refuse_overlap",
     "_row_losses",
     "_variable_of_blocks",
     "_write_chunk",
@@ -102,6 +103,7 @@ def _grad_and_hess(
     factor: SupportsFloat,
     /,
 ) -> tuple[NDArray[np.floating[Any]], NDArray[np.floating[Any]]]: ...
+def _refuse_overlap(out: NDArray[Any], name: str, /) -> None: ...
 def softmax(
     logits: ArrayLike,
     axis: Axis,

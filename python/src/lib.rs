@@ -211,6 +211,13 @@ fn show_config(py: Python<'_>) -> PyResult<Bound<'_, PyTuple>> {
     })
 }
 
+/// Refuses an output that Python code writes, viewed as integers, if two of its elements share memory.
+#[pyfunction]
+#[pyo3(signature = (out, name, /))]
+fn _refuse_overlap(out: Argument<'_, '_>, name: &str) -> PyResult<()> {
+    guard(out.py(), || Array::integers(out, name)?.refuse_overlap(out.py(), name))
+}
+
 #[pyfunction]
 fn _after_fork_in_child() {
     pool::after_fork_in_child();
@@ -223,7 +230,7 @@ mod _smoothxent {
 
     #[pymodule_export]
     use super::{
-        _after_fork_in_child,
+        _after_fork_in_child, _refuse_overlap,
         builtin::_builtin,
         chosen::{log_softmax_at, top_k_log_softmax},
         chunk::{_finish_chunks, _reduce_chunk, _write_chunk},

@@ -102,7 +102,7 @@ impl<'py> Array<'py> {
         Ok(Self::find(obj, "targets", |known| &known.as_targets, are_such)?.view())
     }
 
-    /// Classes.
+    /// Classes, or other arrays that are viewed as integers.
     pub(crate) fn integers(obj: &Bound<'py, PyAny>, name: &str) -> Result<Self> {
         let is_integer = |storage: Storage| !storage.is_float() && storage != Storage::Bool;
         Ok(Self::find(obj, name, |known| &known.as_indices, is_integer)?.view())
@@ -151,10 +151,7 @@ impl<'py> Array<'py> {
         if !self.is_writable {
             return Err(value_error!(py, "{name} is read-only"));
         }
-        if self.is_contiguous || self.steps_over() {
-            return Ok(());
-        }
-        read(&Known::get().refuse_overlap, &self.object(py), name).map(drop)
+        self.refuse_overlap(py, name)
     }
 
     /// Do elements of the two arrays share memory?
@@ -164,6 +161,15 @@ impl<'py> Array<'py> {
         }
         let arrays = [&self.object(py), &other.object(py)];
         Ok(call(Known::get().share_memory.bind(py), arrays)?.is_truthy()?)
+    }
+
+    /// Refuses an array in which two elements share memory.
+    #[inline]
+    pub(crate) fn refuse_overlap(&self, py: Python<'py>, name: &str) -> Result<()> {
+        if self.is_contiguous || self.steps_over() {
+            return Ok(());
+        }
+        read(&Known::get().refuse_overlap, &self.object(py), name).map(drop)
     }
 
     /// Does each axis step over all axes with smaller strides? Then no two elements share memory. This is so in all
