@@ -166,6 +166,20 @@ def test_all_float16_values_round_as_numpy_rounds():
         assert_same_bits(out + np.float16(0), (halfway * nudge).astype(np.float16) + np.float16(0))
 
 
+@every_type
+def test_other_byte_order(dtype):
+    z, labels, _ = draw(33, dtype)
+    swapped = z.astype(dtype.newbyteorder())
+    assert not swapped.dtype.isnative
+    assert_same_bits(sx.softmax(swapped), sx.softmax(z))
+    loss = sx.cross_entropy(z, sx.softmax(z), **SMOOTH)
+    assert_same_bits(sx.cross_entropy(swapped, sx.softmax(z).astype(swapped.dtype), **SMOOTH), loss)
+    smoothed = sx.smooth_labels(labels, 33, label_smoothing=0.1, dtype=dtype)
+    out = np.zeros(z.shape, swapped.dtype)
+    sx.smooth_labels(labels, 33, label_smoothing=0.1, out=out)
+    assert_same_bits(out.astype(dtype), smoothed)
+
+
 @pytest.mark.parametrize("kind", ["float8_e4m3fn", "float8_e5m2", "int4"])
 def test_other_types_of_ml_dtypes_are_refused(kind):
     z = np.zeros((2, 3), getattr(ml_dtypes, kind))

@@ -175,8 +175,6 @@ def _widened(array: NDArray[Any]) -> NDArray[Any]:
 
 
 def _native_endian(array: NDArray[Any]) -> NDArray[Any]:
-    if _is_bfloat16(array.dtype):
-        return array  # has no other byte order
     return cast(array, array.dtype.newbyteorder("="))
 
 

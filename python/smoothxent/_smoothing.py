@@ -200,7 +200,7 @@ def smooth_labels(
         u, kept = _apart(u, result), None if kept is None else _apart(kept, result)
     # NumPy has no bfloat16, and ml_dtypes rounds float64 twice, first to float32: write the bits.
     is_bfloat16 = result.dtype.name == "bfloat16"
-    stored = result.view(np.uint16) if is_bfloat16 else result
+    stored = result.view(f"{result.dtype.byteorder}u2") if is_bfloat16 else result
 
     def smoothing(at: Any) -> NDArray[np.float64]:
         """Return eps * u at an index of the result, with u renormalised over the classes that are kept."""
