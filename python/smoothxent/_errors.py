@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
 
 class LabelError(ValueError, IndexError):
     """A label is neither a class nor ``ignore_index``, or an index is not a class.
@@ -45,3 +51,14 @@ class InternalError(RuntimeError):
     """
 
     __module__ = "smoothxent"
+
+
+@contextmanager
+def reworded(reword: Callable[[str], str]) -> Iterator[None]:
+    """Reword the messages of errors about arguments, for a caller whose own arguments are others."""
+    try:
+        yield
+    except (TypeError, ValueError) as error:
+        if error.args and isinstance(error.args[0], str):
+            error.args = (reword(error.args[0]), *error.args[1:])
+        raise

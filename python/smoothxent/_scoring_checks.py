@@ -7,7 +7,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from smoothxent._arrays import as_ndarray, as_real, as_targets, is_supported_float
-from smoothxent._errors import LabelError
+from smoothxent._errors import LabelError, reworded
 from smoothxent._loss_options import refuse_others
 from smoothxent._outputs import refuse_shared_memory
 from smoothxent._target_shapes import shape_error
@@ -100,16 +100,15 @@ def outputs(
 @contextlib.contextmanager
 def places_from(row: int, by_row: set[str]) -> Iterator[None]:
     """Make errors of a chunk, which begins with this row, name the rows of the whole."""
+
+    def of_whole(text: str) -> str:
+        place = rf"\b((?:{'|'.join(sorted(by_row))}|row )\[)(\d+)"
+        text = re.sub(place, lambda found: f"{found[1]}{int(found[2]) + row}", text)
+        return re.sub(r"^out ", "log_probs_out ", text)
+
     try:
-        yield
-    except (TypeError, ValueError) as error:
-        if error.args and isinstance(error.args[0], str):
-            text = re.sub(
-                rf"\b((?:{'|'.join(sorted(by_row))}|row )\[)(\d+)",
-                lambda place: f"{place[1]}{int(place[2]) + row}",
-                error.args[0],
-            )
-            error.args = (re.sub(r"^out ", "log_probs_out ", text), *error.args[1:])
-        if isinstance(error, LabelError):
-            error.index = (error.index[0] + row, *error.index[1:])
+        with reworded(of_whole):
+            yield
+    except LabelError as error:
+        error.index = (error.index[0] + row, *error.index[1:])
         raise

@@ -10,18 +10,18 @@ returns new tensors. Its fake, which sees only shapes, returns the same tensors 
 from __future__ import annotations
 
 import re
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from smoothxent._errors import reworded
 from smoothxent._gradients import cross_entropy_value_and_grad
 from smoothxent._losses import cross_entropy
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable
 
     from numpy.typing import NDArray
 
@@ -41,9 +41,8 @@ def value(
     dtype: torch.dtype,
 ) -> Tensor:
     loss = _empty_loss(input, reduction, dtype)
-    options = _options(input, target, weight, prior, reduction, ignore_index, label_smoothing)
-    with _arguments_called_as_in_torch():
-        cross_entropy(**options, out=memory(loss))
+    options = (weight, prior, reduction, ignore_index, label_smoothing)
+    _call(cross_entropy, input, target, *options, out=loss)
     return loss
 
 
@@ -61,9 +60,8 @@ def value_and_grad(
     dtype: torch.dtype,
 ) -> tuple[Tensor, Tensor]:
     loss, grad = _empty_loss(input, reduction, dtype), torch.empty_like(input)
-    options = _options(input, target, weight, prior, reduction, ignore_index, label_smoothing)
-    with _arguments_called_as_in_torch():
-        cross_entropy_value_and_grad(**options, out=memory(loss), grad_out=memory(grad))
+    options = (weight, prior, reduction, ignore_index, label_smoothing)
+    _call(cross_entropy_value_and_grad, input, target, *options, out=loss, grad_out=grad)
     return loss, grad
 
 
@@ -137,7 +135,8 @@ def _empty_loss(input: Tensor, reduction: str, dtype: torch.dtype) -> Tensor:
     return input.new_empty(shape, dtype=dtype)
 
 
-def _options(
+def _call(
+    function: Callable[..., object],
     input: Tensor,
     target: Tensor,
     weight: Tensor | None,
@@ -145,24 +144,32 @@ def _options(
     reduction: str,
     ignore_index: int,
     label_smoothing: float,
-) -> dict[str, Any]:
-    """Return the arguments of the NumPy functions."""
+    **outputs: Tensor,
+) -> None:
+    """Call a NumPy function, whose errors then name the arguments as PyTorch does."""
     axis = _class_axis(input)
     normalizer = None
     if reduction == "mean" and target.is_floating_point() and input.numel() > 0:
         # PyTorch divides by the number of rows, whatever the probabilities and the weights sum to.
         normalizer = input.numel() // input.shape[axis]
-    return {
-        "logits": memory(input),
-        "targets": memory(target),
-        "label_smoothing": label_smoothing,
-        "prior": None if prior is None else memory(prior),
-        "class_weight": None if weight is None else memory(weight),
-        "ignore_index": ignore_index,
-        "axis": axis,
-        "reduction": reduction,
-        "normalizer": normalizer,
-    }
+    with reworded(_renamed):
+        function(
+            memory(input),
+            memory(target),
+            label_smoothing=label_smoothing,
+            prior=None if prior is None else memory(prior),
+            class_weight=None if weight is None else memory(weight),
+            ignore_index=ignore_index,
+            axis=axis,
+            reduction=reduction,
+            normalizer=normalizer,
+            **{name: memory(output) for name, output in outputs.items()},
+        )
+
+
+def _renamed(text: str) -> str:
+    text = re.sub(rf"\b({'|'.join(_NAMES)})\b", lambda found: _NAMES[found[0]], text)
+    return text.replace(".astype(numpy.int64)", ".long()")
 
 
 def memory(tensor: Tensor) -> NDArray[Any]:
@@ -183,17 +190,3 @@ def _bfloat16() -> np.dtype[Any]:
         ) from error
     dtype: np.dtype[Any] = np.dtype(ml_dtypes.bfloat16)
     return dtype
-
-
-@contextmanager
-def _arguments_called_as_in_torch() -> Iterator[None]:
-    """Make errors of the NumPy functions name the arguments as PyTorch does."""
-    try:
-        yield
-    except (TypeError, ValueError) as error:
-        if error.args and isinstance(error.args[0], str):
-            text = re.sub(
-                rf"\b({'|'.join(_NAMES)})\b", lambda found: _NAMES[found[0]], error.args[0]
-            )
-            error.args = (text.replace(".astype(numpy.int64)", ".long()"), *error.args[1:])
-        raise

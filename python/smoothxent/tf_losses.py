@@ -16,18 +16,15 @@ from __future__ import annotations
 
 import math
 import re
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Literal, SupportsFloat, overload
+from typing import Any, Literal, SupportsFloat, overload
 
 import numpy as np
 
 from smoothxent._arrays import as_labels, as_logits, as_numpy_real, as_real
+from smoothxent._errors import reworded
 from smoothxent._losses import cross_entropy
 from smoothxent._pieces import pieces
 from smoothxent._types import ArrayLike, NDArray, Row
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 __all__ = ["softmax_cross_entropy", "sparse_softmax_cross_entropy"]
 
@@ -185,8 +182,7 @@ def softmax_cross_entropy(
     if q.shape != z.shape:
         raise ValueError(f"onehot_labels must have the shape of logits, {z.shape}, got {q.shape}")
     w = as_numpy_real(weights, "weights")
-    with _arguments_called("onehot_labels"):
-        return _weighted(z, q, w, label_smoothing, reduction)
+    return _weighted("onehot_labels", z, q, w, label_smoothing, reduction)
 
 
 @overload
@@ -298,18 +294,18 @@ def sparse_softmax_cross_entropy(
     w = as_numpy_real(weights, "weights")
     if w.ndim == len(rows) + 1 and w.shape[-1] == 1:
         w = w[..., 0]
-    with _arguments_called("labels"):
-        return _weighted(z, y.reshape(rows), w, 0.0, reduction)
+    return _weighted("labels", z, y.reshape(rows), w, 0.0, reduction)
 
 
 def _weighted(
+    name: str,
     logits: NDArray[Any],
     targets: NDArray[Any],
     weights: NDArray[Any],
     label_smoothing: SupportsFloat,
     reduction: str,
 ) -> float | NDArray[np.floating[Any]]:
-    """Return the losses, or their sum divided as `reduction` says."""
+    """Return the losses, or their sum divided as `reduction` says; `name` is that of the targets."""
     kind = _short_name(reduction)
     rows = logits.shape[:-1]
     same_rank = weights.ndim == len(rows)
@@ -326,16 +322,22 @@ def _weighted(
         for at in pieces(weights.shape):
             np.ldexp(weights[at], -exponent, out=scaled[at])
 
+    def renamed(text: str) -> str:
+        text = re.sub(r"^targets\b", name, text)
+        text = re.sub(r"^sample_weight\b", "weights", text)
+        return text.removesuffix(" (ignore_index is None)")
+
     def reduced(reduction: Any, normalizer: float | None = None) -> Any:
-        return cross_entropy(
-            logits,
-            targets,
-            label_smoothing=label_smoothing,
-            sample_weight=scaled,
-            ignore_index=None,
-            reduction=reduction,
-            normalizer=normalizer,
-        )
+        with reworded(renamed):
+            return cross_entropy(
+                logits,
+                targets,
+                label_smoothing=label_smoothing,
+                sample_weight=scaled,
+                ignore_index=None,
+                reduction=reduction,
+                normalizer=normalizer,
+            )
 
     if kind in ("none", "sum") or (kind == "sum_by_nonzero_weights" and not exponent):
         losses: float | NDArray[np.floating[Any]] = reduced(kind)
@@ -377,16 +379,3 @@ def _short_name(reduction: str) -> str:
         got = repr(reduction)
     *names, last = (f'"{name}"' for name in _REDUCTIONS)
     raise ValueError(f"reduction must be {', '.join(names)} or {last}, got {got}")
-
-
-@contextmanager
-def _arguments_called(targets: str) -> Iterator[None]:
-    """Make errors of `cross_entropy` name the arguments as they are called here."""
-    try:
-        yield
-    except (TypeError, ValueError) as error:
-        if len(error.args) == 1 and isinstance(error.args[0], str):
-            text = re.sub(r"^targets\b", targets, error.args[0])
-            text = re.sub(r"^sample_weight\b", "weights", text)
-            error.args = (text.removesuffix(" (ignore_index is None)"),)
-        raise
