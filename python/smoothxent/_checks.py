@@ -21,7 +21,7 @@ from smoothxent._arrays import (
     as_numpy_real,
     is_supported_float,
 )
-from smoothxent._errors import LabelError
+from smoothxent._errors import LabelError, reworded
 from smoothxent._options import between, integer, number
 from smoothxent._outputs import as_output, count_change
 from smoothxent._pieces import LEN, allocated, copied, first, pieces
@@ -112,13 +112,14 @@ def classes_or_ignored(
     If they are a part of the targets, `starts` is the index of its first label, or `part` names it.
     """
     place = first(
-        given.shape, lambda at: ~_is_class(given[at], classes) & is_kept(given[at], ignored)
+        given.shape, lambda at: ~is_class(given[at], classes) & is_kept(given[at], ignored)
     )
     if place is not None:
         whole = tuple(i + start for i, start in zip(place, starts or (0,) * len(place)))
+        count = "is 1 class" if classes == 1 else f"are {classes} classes"
         raise LabelError(
-            f"targets{_shown(*whole)}{part} is {given[place]}, but there {_counted(classes)} "
-            f"(ignore_index is {ignored})",
+            f"targets{_shown(*whole)}{part} is {given[place]}, but there {count} (ignore_index is "
+            f"{ignored})",
             whole,
             int(given[place]),
         )
@@ -130,35 +131,24 @@ def is_kept(given: NDArray[np.integer[Any]], ignored: int | None) -> NDArray[np.
 
 
 def all_classes(given: NDArray[np.integer[Any]], classes: int) -> None:
-    """Check that all labels are classes; none may be ignored."""
-    place = first(given.shape, lambda at: ~_is_class(given[at], classes))
-    if place is not None:
-        raise LabelError(
-            f"targets{_shown(*place)} is {given[place]}, but there {_counted(classes)}",
-            place,
-            int(given[place]),
-        )
+    """Check that all labels are classes, of a function that ignores none."""
+    with reworded(lambda text: text.removesuffix(" (ignore_index is None)")):
+        classes_or_ignored(given, classes, None)
 
 
-def probabilities(q: NDArray[Any], axis: int) -> None:
-    """Check that target distributions are finite and non-negative."""
-    place = _first_odd(q, axis)
+def non_negative(values: NDArray[Any], axis: int, name: str, called: str) -> None:
+    """Check that all numbers are finite and non-negative; those along `axis` are the last in order."""
+    by_row = np.moveaxis(values, axis, -1)
+    place = first(by_row.shape, lambda at: _is_invalid(by_row[at]))
     if place is not None:
-        raise ValueError(
-            f"targets{_shown(*place)} is {float(q[place])}, but probabilities must be finite and "
-            "non-negative"
-        )
+        *row, last = place
+        raise _invalid(values, (*row[:axis], last, *row[axis:]), name, called)
 
 
 @np.errstate(all="ignore")  # a sum that overflows is not 1
 def prior_values(u: NDArray[Any], axis: int) -> None:
     """Check that every distribution along `axis` is one: finite, non-negative, with sum 1."""
-    place = _first_odd(u, axis)
-    if place is not None:
-        raise ValueError(
-            f"prior{_shown(*place)} is {float(u[place])}, but a prior must be finite and "
-            "non-negative"
-        )
+    non_negative(u, axis, "prior", "a prior")
     tolerance = 1e-6 * max(1.0, u.shape[axis] ** 0.5)
     total = sums(u.shape, axis, lambda at: u[at]).squeeze(axis)
     row = first(total.shape, lambda at: np.abs(total[at] - 1.0) > tolerance)
@@ -206,20 +196,26 @@ def aligned_prior(
     if prior is None:
         return np.ones(())
     u = as_numpy_real(prior, "prior")
-    classes = shape[axis]
-    own_axis = 0 if u.ndim == 1 else axis - (len(shape) - u.ndim)
-    fits = 0 <= own_axis < u.ndim <= len(shape) and u.shape[own_axis] == classes
-    if fits and u.ndim > 1:
-        fits = all(n in (1, m) for n, m in zip(u.shape[::-1], shape[::-1], strict=False))
-    if not fits:
-        raise ValueError(
-            f"prior must have shape ({classes},) or be broadcastable to smoothed labels of shape "
-            f"{shape}, got {u.shape}"
-        )
+    own_axis = axis_of_prior(u, "smoothed labels", shape, axis)
     if not read_values:
         return np.ones(())
     prior_values(u, own_axis)
     return u.reshape(-1, *[1] * (len(shape) - 1 - axis)) if u.ndim == 1 else u
+
+
+def axis_of_prior(u: NDArray[Any], to: str, shape: tuple[int, ...], axis: int) -> int:
+    """Return the axis of the classes of a prior that broadcasts to a shape with the classes along `axis`."""
+    classes = shape[axis]
+    own_axis = 0 if u.ndim == 1 else axis - (len(shape) - u.ndim)
+    fits = 0 <= own_axis < u.ndim <= len(shape) and u.shape[own_axis] == classes
+    if fits and u.ndim > 1:
+        fits = all(n in (1, m) for n, m in zip(u.shape[::-1], shape[::-1]))
+    if not fits:
+        raise ValueError(
+            f"prior must have shape ({classes},) or be broadcastable to {to} of shape {shape}, "
+            f"got {u.shape}"
+        )
+    return own_axis
 
 
 def mask(where: ArrayLike, shape: tuple[int, ...]) -> NDArray[np.bool_]:
@@ -263,26 +259,12 @@ def weights(
     """Return the weights of the labels; those of ignored labels are not checked."""
     given = as_numpy_real(sample_weight, "sample_weight")
     weight = broadcast("sample_weight", given, "targets", labels.shape)
-    place = first(labels.shape, lambda at: _is_odd(weight[at]) & is_kept(labels[at], ignored))
+    place = first(labels.shape, lambda at: _is_invalid(weight[at]) & is_kept(labels[at], ignored))
     if place is not None:
         own = place[len(place) - given.ndim :]
         own = tuple(0 if n == 1 else i for i, n in zip(own, given.shape, strict=True))
-        raise _odd_weight("sample_weight", given, own)
+        raise _invalid(given, own, "sample_weight", "weights")
     return weight
-
-
-def class_weights(weight: NDArray[Any]) -> None:
-    """Check that the weights of the classes are finite and non-negative."""
-    place = first(weight.shape, lambda at: _is_odd(weight[at]))
-    if place is not None:
-        raise _odd_weight("class_weight", weight, place)
-
-
-def _odd_weight(name: str, weight: NDArray[Any], place: tuple[int, ...]) -> ValueError:
-    return ValueError(
-        f"{name}{_shown(*place)} is {float(weight[place])}, but weights must be finite and "
-        "non-negative"
-    )
 
 
 def generator(rng: np.random.Generator | int | None) -> np.random.Generator:
@@ -329,25 +311,22 @@ def output(out: NDArray[Any], shape: tuple[int, ...], name: str = "out") -> NDAr
     return array
 
 
-def _is_class(given: NDArray[np.integer[Any]], classes: int) -> NDArray[np.bool_]:
+def is_class(given: NDArray[np.integer[Any]], classes: int) -> NDArray[np.bool_]:
+    """Tell which labels are classes."""
     return np.asarray((given >= 0) & (given < classes))
 
 
-def _is_odd(values: NDArray[Any]) -> NDArray[np.bool_]:
-    """Tell which values are not finite or are negative."""
+def _is_invalid(values: NDArray[Any]) -> NDArray[np.bool_]:
+    """Tell which numbers are not finite or are negative."""
     return ~np.asarray(np.isfinite(values) & (values >= 0.0))
 
 
-def _first_odd(values: NDArray[Any], axis: int) -> tuple[int, ...] | None:
-    """Return the index of the first such value, rows in C order and the classes along `axis` last."""
-    by_row = np.moveaxis(values, axis, -1)
-    place = first(by_row.shape, lambda at: _is_odd(by_row[at]))
-    return None if place is None else (*place[:-1][:axis], place[-1], *place[:-1][axis:])
+def _invalid(values: NDArray[Any], place: tuple[int, ...], name: str, called: str) -> ValueError:
+    return ValueError(
+        f"{name}{_shown(*place)} is {float(values[place])}, but {called} must be finite and "
+        "non-negative"
+    )
 
 
 def _shown(*place: int | str) -> str:
     return f"[{', '.join(map(str, place))}]" if place else ""
-
-
-def _counted(classes: int) -> str:
-    return "is 1 class" if classes == 1 else f"are {classes} classes"

@@ -7,6 +7,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from smoothxent._arrays import as_ndarray, as_real, as_targets, is_supported_float
+from smoothxent._checks import axis_of_prior, broadcast
 from smoothxent._errors import LabelError, reworded
 from smoothxent._loss_options import refuse_others
 from smoothxent._outputs import refuse_shared_memory
@@ -43,29 +44,16 @@ def options(given: LossOptions, shape: tuple[int, ...]) -> tuple[dict[str, Any],
             checked[name] = as_real(value, name)
         elif name in _ARRAYS:
             array = checked[name] = as_ndarray(value, name, _ARRAYS[name])
-            aligned = shape[:-1] if name == "sample_weight" else shape
-            _check_broadcastable(name, array.shape, aligned, shape)
+            aligned, to = (
+                (shape[:-1], "the rows,") if name == "sample_weight" else (shape, "logits")
+            )
+            if name == "prior":
+                axis_of_prior(array, to, shape, len(shape) - 1)
+            else:
+                broadcast(name, array, to, aligned)
             if array.ndim == len(aligned) and array.shape[0] == shape[0] != 1:
                 by_row.add(name)
     return checked, by_row
-
-
-def _check_broadcastable(
-    name: str, given: tuple[int, ...], aligned: tuple[int, ...], shape: tuple[int, ...]
-) -> None:
-    fits = len(given) <= len(aligned) and all(
-        n in (1, m) for n, m in zip(given[::-1], aligned[::-1])
-    )
-    if name == "prior" and given[-1:] != shape[-1:]:
-        fits = False
-    if fits:
-        return
-    expected = {
-        "prior": f"must have shape ({shape[-1]},) or be broadcastable to logits of shape {shape}",
-        "sample_weight": f"must be broadcastable to the rows, of shape {aligned}",
-        "where": f"must be broadcastable to logits of shape {shape}",
-    }
-    raise ValueError(f"{name} {expected[name]}, got {given}")
 
 
 def targets(given: Rows, shape: tuple[int, ...]) -> None:

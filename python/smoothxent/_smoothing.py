@@ -181,7 +181,7 @@ def smooth_labels(
     else:
         shape = given.shape
         classes = _checks.matching_class_count(num_classes, shape[axis], axis)
-        _checks.probabilities(given, axis)
+        _checks.non_negative(given, axis, "targets", "probabilities")
     u = _checks.aligned_prior(prior, shape, axis, read_values=epsilon != 0.0)
     # q' = (1 - eps) q + weight * u; without a prior u is 1 and eps / K is rounded once.
     weight = epsilon if prior is not None else epsilon / classes

@@ -18,7 +18,7 @@ from smoothxent import _smoothxent as _native
 from smoothxent._arrays import as_ndarray, as_numpy_real
 from smoothxent._errors import LabelError
 from smoothxent._losses import sum_arguments
-from smoothxent._pieces import allocated, pieces
+from smoothxent._pieces import allocated, first, pieces
 from smoothxent._types import ArrayLike, NDArray
 
 __all__ = ["lightgbm_objective", "xgboost_objective"]
@@ -229,7 +229,7 @@ def _options(
     if class_weight is None:
         return smoothing, u, None
     weight = _one_per_class(class_weight, "class_weight")
-    _checks.class_weights(weight)
+    _checks.non_negative(weight, 0, "class_weight", "weights")
     return smoothing, u, weight
 
 
@@ -315,19 +315,18 @@ def _whole(labels: ArrayLike, rows: int, classes: int) -> NDArray[np.int64]:
     if numbers.shape != (rows,):
         raise ValueError(f"labels must have shape ({rows},), got {numbers.shape}")
     whole: NDArray[np.int64] = allocated(np.empty, rows, np.int64)
-    checked = 0
     for at in pieces(whole.shape):
-        part = numbers[at]
         with np.errstate(invalid="ignore"):  # nan has no integer value
-            whole[at] = part.astype(np.int64)
-        is_wrong = ~((whole[at] == part) & (part >= 0) & (part < classes))
-        if is_wrong.any():
-            place = checked + int(is_wrong.argmax())
-            label = given[place]  # not from `numbers`, where integers may be rounded
-            raise LabelError(
-                f"labels[{place}] is {label}, expected a whole number from 0 to {classes - 1}",
-                (place,),
-                int(label) if float(label).is_integer() else None,
-            )
-        checked += len(part)
+            whole[at] = numbers[at].astype(np.int64)
+    place = first(
+        whole.shape,
+        lambda at: ~((whole[at] == numbers[at]) & _checks.is_class(whole[at], classes)),
+    )
+    if place is not None:
+        label = given[place]  # not from `numbers`, where integers may be rounded
+        raise LabelError(
+            f"labels[{place[0]}] is {label}, expected a whole number from 0 to {classes - 1}",
+            place,
+            int(label) if float(label).is_integer() else None,
+        )
     return whole
