@@ -127,10 +127,11 @@ class Job:
             at = rows.index(start, stop)
             with np.errstate(all="ignore"):  # infinities and nan are results
                 h = np.require(hidden[at], requirements=["C", "A"])
-                loss, grad = self._of_chunk(products.logits(h), at, with_grad=gradients is not None)
-                if gradients is not None:
+                z = products.logits(h)
+                loss = self._of_chunk(z, at, with_grad=gradients is not None)
+                if gradients is not None:  # the gradient has overwritten z
                     gradients.hidden[at] = products.add_gradients(
-                        h, grad, gradients, is_first=start == 0
+                        h, z, gradients, is_first=start == 0
                     )
             if losses is None:
                 sums.append(loss)
@@ -144,20 +145,17 @@ class Job:
             return math.nan
         return exact_sums(np.array([sums], np.float64))[0].value()
 
-    def _of_chunk(
-        self, logits: NDArray[Any], at: _Index, *, with_grad: bool
-    ) -> tuple[Any, NDArray[Any]]:
-        """Return the parts of the loss and gradient that belong to these rows; the gradient overwrites the logits."""
+    def _of_chunk(self, logits: NDArray[Any], at: _Index, *, with_grad: bool) -> Any:
+        """Return the part of the loss that belongs to these rows; the gradient, if any, overwrites the logits."""
         is_mean = self._settings.reduction not in ("none", "sum")
-        options = {
+        arguments = {
             "reduction": self._settings.reduction,
             "normalizer": self._divisor if is_mean else None,
-            **self._rows.options(at),
+            **self._rows.arguments(at),
         }
-        targets = self._rows.targets(at)
         if with_grad:
-            return cross_entropy_value_and_grad(logits, targets, grad_out=logits, **options)
-        return cross_entropy(logits, targets, **options), logits
+            return cross_entropy_value_and_grad(logits, grad_out=logits, **arguments)[0]
+        return cross_entropy(logits, **arguments)
 
 
 class CountedRows:
@@ -176,7 +174,7 @@ class CountedRows:
         self.others = None if self.count == is_counted.size else ~is_counted
         """Which rows do not count, if there are any."""
         self._numbers = None if self.others is None else np.flatnonzero(is_counted)
-        self._for_all, self._by_row = dict(options), {}
+        self._for_all, self._by_row = dict(options), {"targets": targets}
         for name, class_axes in (("prior", 1), ("where", 1), ("sample_weight", 0)):
             if (array := options.get(name)) is None:
                 continue
@@ -197,12 +195,8 @@ class CountedRows:
             numbers = np.arange(start, stop)
         return np.unravel_index(numbers, self._shape)
 
-    def targets(self, at: _Index) -> NDArray[Any]:
-        """Return the targets of these rows."""
-        return self._targets[at]
-
-    def options(self, at: _Index) -> dict[str, Any]:
-        """Return the options of the loss of these rows."""
+    def arguments(self, at: _Index) -> dict[str, Any]:
+        """Return the targets and the options of the loss of these rows."""
         return {**self._for_all, **{name: array[at] for name, array in self._by_row.items()}}
 
     def divisor(self, reduction: str) -> float:

@@ -174,11 +174,9 @@ class Score:
     def as_dict(self) -> dict[str, int | float | None]:
         """Return the figures by name; those of `top_k` only if it was given."""
         names = ["rows", "ignored_rows", "nonfinite_rows", "divisor", *_LABELS]
-        if self.top_k is not None:
-            names.insert(names.index("top_5_accuracy") + 1, "top_k")
-        else:
-            names.remove("top_k_accuracy")
-        return {name: getattr(self, name) for name in names}
+        names.insert(names.index("top_k_accuracy"), "top_k")
+        figures = {name: getattr(self, name) for name in names}
+        return {name: figure for name, figure in figures.items() if figure is not None}
 
     def __repr__(self) -> str:
         """Return the figures as a table."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -31,9 +31,9 @@ def score_rows(
     targets: NDArray[Any],
     options: Mapping[str, Any],
     *,
-    log_probs_out: NDArray[Any] | None,
-    grad_out: NDArray[Any] | None,
     top_k: int | None,
+    log_probs_out: NDArray[Any] | None = None,
+    grad_out: NDArray[Any] | None = None,
 ) -> Score:
     """Return the score of a chunk of rows, and write the outputs of these rows."""
     logits, targets = as_logits(logits, "logits"), as_targets(targets, "targets")
@@ -100,7 +100,7 @@ def score_rows(
         weight_sum,
         loss_sum,
         weight_sum if masses is None else exact_sums(weighted(masses)[np.newaxis])[0],
-        *cast("tuple[ExactSum, ExactSum, ExactSum, ExactSum, ExactSum]", term_sums),
+        **dict(zip(terms._fields, term_sums)),
         top_1=weight_of_rows(hits[:, :1]),
         top_5=weight_of_rows(hits[:, :5]),
         top_k=ExactSum() if top_k is None else weight_of_rows(hits[:, :top_k]),

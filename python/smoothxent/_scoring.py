@@ -224,19 +224,17 @@ def score_chunks(
     k = None if top_k is None else between(top_k, "top_k", 1, max(1, shape[-1]))
     if on_chunk is not None and not callable(on_chunk):
         raise TypeError(f"on_chunk must be callable, got {type(on_chunk).__name__}")
-    given_outputs = {"log_probs_out": log_probs_out, "grad_out": grad_out}
-    outputs = {
-        name: None if out is None else as_output(out, name) for name, out in given_outputs.items()
-    }
+    both = {"log_probs_out": log_probs_out, "grad_out": grad_out}
+    outputs = {name: as_output(out, name) for name, out in both.items() if out is not None}
     checks.outputs(outputs, {"logits": logits, "targets": targets, **given}, shape)
-    for out in given_outputs.values():
+    for out in both.values():
         count_change(out)
 
     def score_of(rows: slice) -> Score:
         of_rows: Any = {
             name: value[rows] if name in by_row else value for name, value in given.items()
         }
-        outs = {name: None if out is None else out[rows] for name, out in outputs.items()}
+        outs = {name: out[rows] for name, out in outputs.items()}
         with checks.places_from(rows.start, {"targets", *by_row}):
             return score_rows(logits[rows], targets[rows], of_rows, top_k=k, **outs)
 

@@ -70,15 +70,11 @@ def targets(given: Rows, shape: tuple[int, ...]) -> None:
 
 
 def outputs(
-    given: Mapping[str, NDArray[Any] | None],
-    inputs: Mapping[str, object],
-    shape: tuple[int, ...],
+    given: Mapping[str, NDArray[Any]], inputs: Mapping[str, object], shape: tuple[int, ...]
 ) -> None:
     """Check the shapes of outputs, and that none shares memory with an input or another output."""
     others = dict(inputs)
     for name, out in given.items():
-        if out is None:
-            continue
         if out.shape != shape:
             raise ValueError(f"{name} must have shape {shape}, got {out.shape}")
         refuse_shared_memory(out, name, others)
