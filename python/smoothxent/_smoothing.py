@@ -12,7 +12,7 @@ import numpy as np
 from smoothxent import _checks
 from smoothxent._arrays import as_numpy_targets
 from smoothxent._outputs import is_same_memory
-from smoothxent._pieces import FAR, copied, copy, pieces
+from smoothxent._pieces import FAR, copied, pieces
 from smoothxent._types import ArrayLike, DTypeLike, Float, NDArray, Out
 
 
@@ -243,9 +243,7 @@ def _apart(array: NDArray[Any], result: NDArray[Any]) -> NDArray[Any]:
             for n, step in zip(array.shape, array.strides, strict=True)
         )
     ]
-    own = np.empty_like(distinct)
-    copy(own, distinct)
-    return np.broadcast_to(own, array.shape)
+    return np.broadcast_to(copied(distinct), array.shape)
 
 
 def _bfloat16_bits(values: NDArray[np.float64]) -> NDArray[np.uint16]:
