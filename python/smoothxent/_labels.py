@@ -23,7 +23,6 @@ from smoothxent._types import ArrayLike, NDArray
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    _Out = TypeVar("_Out", bound=NDArray[Any])
     _Label = TypeVar("_Label", bound=np.integer[Any])
 
 _BITS = 28  # of an integer part of a weight

@@ -6,19 +6,6 @@ from typing import TYPE_CHECKING, Any, Literal, SupportsIndex, TypeVar
 
 import numpy as np
 
-__all__ = [
-    "ArrayLike",
-    "Axis",
-    "DTypeLike",
-    "Float",
-    "NDArray",
-    "Number",
-    "Out",
-    "Reduction",
-    "Row",
-    "Scalar",
-]
-
 Axis = SupportsIndex | tuple[SupportsIndex, ...] | None
 Scalar = Literal["mean", "sum", "sum_by_nonzero_weights"]
 Reduction = Literal["mean", "sum", "sum_by_nonzero_weights", "none"]
@@ -31,7 +18,9 @@ Out = TypeVar("Out", bound=np.ndarray[Any, Any])
 # Number: for classes that are generic in the type of their numbers, by default any floating type.
 if TYPE_CHECKING:
     import typing_extensions  # its TypeVar has defaults before Python 3.13
-    from numpy.typing import ArrayLike, DTypeLike, NDArray
+    from numpy.typing import ArrayLike as ArrayLike
+    from numpy.typing import DTypeLike as DTypeLike
+    from numpy.typing import NDArray as NDArray
 
     Number = typing_extensions.TypeVar("Number", bound=np.floating[Any], default=np.floating[Any])
 else:
