@@ -22,7 +22,7 @@ import numpy as np
 from smoothxent import _checks
 from smoothxent import _smoothxent as _native
 from smoothxent._arrays import as_logits
-from smoothxent._exact import exact_sums
+from smoothxent._exact import exact_sum
 from smoothxent._losses import sum_arguments
 from smoothxent._shares import SEGMENT, lengths_of_parts, segments
 
@@ -217,7 +217,7 @@ def check_labels(
 def loss_sums(losses: Doubles, labels: Labels) -> NDArray[np.object_]:
     """Return the exact sum of the losses of a chunk, and how many of its rows count."""
     sums = np.empty((*(1,) * losses.ndim, 2), np.object_)
-    sums[..., 0] = exact_sums(losses.reshape(1, -1))[0]
+    sums[..., 0] = exact_sum(losses)
     sums[..., 1] = int(np.count_nonzero(labels != IGNORED))
     return sums
 

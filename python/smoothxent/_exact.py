@@ -79,6 +79,11 @@ def exact_sums(values: NDArray[np.floating[Any]]) -> list[ExactSum]:
     )
 
 
+def exact_sum(values: NDArray[np.floating[Any]]) -> ExactSum:
+    """Return the sum of all numbers of an array."""
+    return exact_sums(values.reshape(1, -1))[0]
+
+
 def exact_sums_of_groups(
     values: NDArray[np.floating[Any]], groups: NDArray[np.intp], count: int
 ) -> list[ExactSum]:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, SupportsFloat, SupportsIndex, TypeVar, ov
 import numpy as np
 
 from smoothxent import _checks, _options
-from smoothxent._exact import ExactSum, exact_sums
+from smoothxent._exact import ExactSum, exact_sum
 from smoothxent._pieces import FAR, allocated, pieces
 from smoothxent._types import ArrayLike, NDArray
 
@@ -268,7 +268,7 @@ def class_prior(
         mass = _class_weights(labels, classes, ignored, weights)
         for at in pieces(mass.shape):
             mass[at] += pseudo
-        sums = (exact_sums(mass[at][np.newaxis])[0] for at in pieces(mass.shape))
+        sums = (exact_sum(mass[at]) for at in pieces(mass.shape))
         total = sum(sums, ExactSum()).value()
         if total == 0.0:
             raise ValueError(

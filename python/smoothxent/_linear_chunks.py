@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from smoothxent import _linear_checks as checks
-from smoothxent._exact import exact_sums
+from smoothxent._exact import exact_sum
 from smoothxent._gradients import cross_entropy_value_and_grad
 from smoothxent._linear_products import Gradients, Layer, Products
 from smoothxent._loss_options import counted_rows, target_masses
@@ -143,7 +143,7 @@ class Job:
             return losses.reshape(layer.hidden.shape[:-1])
         if settings.reduction == "mean" and not self._divisor:
             return math.nan
-        return exact_sums(np.array([sums], np.float64))[0].value()
+        return exact_sum(np.array(sums, np.float64)).value()
 
     def _of_chunk(self, logits: NDArray[Any], at: _Index, *, with_grad: bool) -> Any:
         """Return the part of the loss that belongs to these rows; the gradient, if any, overwrites the logits."""
@@ -209,7 +209,7 @@ class CountedRows:
         masses = np.broadcast_to(1.0 if masses is None else masses, self._shape)
         if (weights := self._given.get("sample_weight")) is not None:
             masses = masses * weights.astype(np.float64)
-        total = exact_sums(masses[self.index(0, self.count)].reshape(1, -1))[0].value()
+        total = exact_sum(masses[self.index(0, self.count)]).value()
         if not np.isfinite(total):
             raise ValueError(
                 "the weights of all rows sum to inf; pass smaller weights, or a normalizer"

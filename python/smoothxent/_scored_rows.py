@@ -10,7 +10,7 @@ from smoothxent import _smoothxent as _native
 from smoothxent._activations import log_softmax, softmax
 from smoothxent._arrays import as_logits, as_targets
 from smoothxent._chosen import TopK, top_k_log_softmax
-from smoothxent._exact import ExactSum, exact_sums, exact_sums_of_groups
+from smoothxent._exact import ExactSum, exact_sum, exact_sums, exact_sums_of_groups
 from smoothxent._gradients import cross_entropy_value_and_grad
 from smoothxent._loss_options import counted_rows, target_masses
 from smoothxent._losses import cross_entropy, sum_arguments
@@ -90,7 +90,7 @@ def score_rows(
         if weights is None:
             return ExactSum.of_count(rows if hits is None else int(np.count_nonzero(hits)))
         selected = weights if hits is None else weights * np.any(hits, axis=1)
-        return exact_sums(selected[np.newaxis])[0]
+        return exact_sum(selected)
 
     loss_sum, *term_sums = exact_sums(
         np.stack([losses, *(weighted(counted(term)) for term in terms)], dtype=np.float64)
@@ -99,7 +99,7 @@ def score_rows(
     sums = Sums(
         weight_sum,
         loss_sum,
-        weight_sum if masses is None else exact_sums(weighted(masses)[np.newaxis])[0],
+        weight_sum if masses is None else exact_sum(weighted(masses)),
         **dict(zip(terms._fields, term_sums)),
         top_1=weight_of_rows(hits[:, :1]),
         top_5=weight_of_rows(hits[:, :5]),
