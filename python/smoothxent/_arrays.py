@@ -83,13 +83,13 @@ def as_indices(obj: object, name: str) -> NDArray[Any]:
     return as_labels(obj, name, fill=None, expected="integers")
 
 
-def as_numpy_targets(obj: object, name: str, fill: str | None = "ignore_index") -> NDArray[Any]:
-    """Return `obj` by the rules of `as_targets`, for the functions in plain NumPy."""
-    return _widened(as_targets(obj, name, fill))
+def as_numpy_targets(obj: object, name: str) -> NDArray[Any]:
+    """Return `obj` by the rules of `as_targets`, for functions in plain NumPy; nothing may be missing."""
+    return _widened(as_targets(obj, name, fill=None))
 
 
 def as_numpy_real(obj: object, name: str) -> NDArray[Any]:
-    """Return `obj` by the rules of `as_real`, for the functions in plain NumPy."""
+    """Return `obj` by the rules of `as_real`, for functions in plain NumPy."""
     return _widened(as_real(obj, name))
 
 

@@ -170,7 +170,7 @@ def smooth_labels(
            [0.5  , 0.5  ]])
     """
     epsilon = _checks.unit_interval(label_smoothing, "label_smoothing")
-    given = as_numpy_targets(targets, "targets", fill=None)
+    given = as_numpy_targets(targets, "targets")
     is_labels = given.dtype.kind != "f"
     axis = _checks.axis_from_front(axis, given.ndim + is_labels, "smoothed labels")
     if is_labels:
