@@ -65,7 +65,7 @@ def mapped(
 def of_whole_rows(
     function: Callable[..., NDArray[Any]], z: da.Array, *others: da.Array, dtype: np.dtype[Any]
 ) -> da.Array:
-    """Return one number for each row, from chunks that have all classes; so do `others`."""
+    """Return one number for each row, from chunks of whole rows; `others` have one number for each row, too."""
     rows = tuple(range(z.ndim - 1))
     of_others = [(other, rows) for other in others]
     return _blockwise(function, rows, (z, (*rows, z.ndim - 1)), *of_others, dtype=dtype)
