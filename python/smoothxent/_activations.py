@@ -8,19 +8,14 @@ With M = max_k z_k, S = sum_k exp(z_k - M) and L = log S:
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, overload
+from typing import Any, SupportsFloat, overload
+
+import numpy as np
 
 from smoothxent import _axes
 from smoothxent import _smoothxent as _native
 from smoothxent._builtin import as_builtin
-
-if TYPE_CHECKING:
-    from typing import SupportsFloat
-
-    import numpy as np
-    from numpy.typing import ArrayLike, DTypeLike, NDArray
-
-    from smoothxent._types import Axis, Float, Out
+from smoothxent._types import ArrayLike, Axis, DTypeLike, Float, NDArray, Out
 
 
 @overload

@@ -23,16 +23,13 @@ converted to an array.
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 from smoothxent._pieces import SEQUENCES, cast, of_sequence
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from numpy.typing import NDArray
+from smoothxent._types import NDArray
 
 # DLPack device types whose memory the processor can read: kDLCPU and the page-locked or managed
 # memory of CUDA and ROCm.

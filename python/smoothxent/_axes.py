@@ -13,7 +13,8 @@ A single axis is left to the native code, except that `logsumexp` without classe
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any, SupportsFloat
 
 import numpy as np
 
@@ -21,12 +22,7 @@ from smoothxent import _checks, _options
 from smoothxent import _smoothxent as _native
 from smoothxent._arrays import as_logits, as_mask
 from smoothxent._pieces import allocated, copy
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from typing import SupportsFloat
-
-    from numpy.typing import ArrayLike, DTypeLike, NDArray
+from smoothxent._types import ArrayLike, DTypeLike, NDArray
 
 
 def softmax(

@@ -11,15 +11,13 @@ from __future__ import annotations
 import functools
 import inspect
 import sys
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
 
 from smoothxent import _smoothxent as _native
 from smoothxent._options import unexpected_keyword
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-_Function = TypeVar("_Function", bound="Callable[..., object]")
+_Function = TypeVar("_Function", bound=Callable[..., object])
 
 # The native module has one slot for each function, also if this package is imported again.
 _BUILTINS = ("softmax", "log_softmax", "logsumexp", "cross_entropy", "cross_entropy_value_and_grad")

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import math
 import sys
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any, SupportsFloat, SupportsIndex
 
 import numpy as np
 
@@ -24,16 +25,8 @@ from smoothxent._arrays import (
 from smoothxent._errors import LabelError, reworded
 from smoothxent._options import between, integer, number
 from smoothxent._outputs import as_output, count_change
-from smoothxent._pieces import LEN, allocated, copied, first, pieces
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from typing import SupportsFloat, SupportsIndex
-
-    from numpy.typing import ArrayLike, DTypeLike, NDArray
-
-    from smoothxent._pieces import Index
-
+from smoothxent._pieces import LEN, Index, allocated, copied, first, pieces
+from smoothxent._types import ArrayLike, DTypeLike, NDArray
 
 _MOST_AXES = 64  # the limit of NumPy 2
 _SUMMED = 1 << 14

@@ -15,27 +15,22 @@ One machine takes the same steps. Sums are relative to the M of the row, so the 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
 from smoothxent import _checks
 from smoothxent import _smoothxent as _native
 from smoothxent._arrays import as_logits
-from smoothxent._exact import exact_sum
+from smoothxent._exact import ExactSum, exact_sum
 from smoothxent._losses import sum_arguments
 from smoothxent._shares import SEGMENT, lengths_of_parts, segments
+from smoothxent._types import NDArray
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from numpy.typing import NDArray
-
-    from smoothxent._exact import ExactSum
-
-    Doubles = NDArray[np.float64]
-    Labels = NDArray[np.int64]
-    Operation = Literal["softmax", "log_softmax", "logsumexp", "loss"]
+Doubles = NDArray[np.float64]
+Labels = NDArray[np.int64]
+Operation = Literal["softmax", "log_softmax", "logsumexp", "loss"]
 
 SEGMENT_SUMS = 6  # numbers that a segment is reduced to
 IGNORED = -1  # the label of rows that do not count, once labels are checked

@@ -11,19 +11,16 @@ import signal
 import stat
 import sys
 import traceback
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from types import FrameType
+from typing import Any
 
 from smoothxent._cli_files import BadFile, MissingPackage, open_array, open_rows, optional
 from smoothxent._cli_job import Job, part_of
+from smoothxent._score import Score
 from smoothxent._smoothxent import __version__
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
-    from types import FrameType
-
-    from smoothxent._score import Score
 
 DONE, BAD_DATA, USAGE, NO_FILE, BUG, INTERRUPTED, TERMINATED = 0, 1, 2, 3, 70, 130, 143
 

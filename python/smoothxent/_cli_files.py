@@ -11,20 +11,15 @@ import importlib
 import math
 import sys
 from bisect import bisect_right
+from collections.abc import Iterator
 from itertools import accumulate
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from smoothxent._scoring import default_chunk_rows
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
-    from numpy.typing import NDArray
-
-    from smoothxent._scoring import Rows
+from smoothxent._types import NDArray, Rows
 
 
 class MissingPackage(ImportError):

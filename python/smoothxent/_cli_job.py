@@ -19,9 +19,10 @@ import json
 import os
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -29,13 +30,7 @@ from smoothxent._cli_files import BadFile, open_array
 from smoothxent._score import Score, from_state, to_state
 from smoothxent._scoring import score_chunks
 from smoothxent._smoothxent import __version__
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from numpy.typing import NDArray
-
-    from smoothxent._scoring import Rows
+from smoothxent._types import NDArray, Rows
 
 SAVE_EVERY = 5.0
 """Seconds."""

@@ -7,25 +7,20 @@ for the classes, and one for numbers that belong to a row, which are in one chun
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from itertools import chain
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import dask.array as da
 import numpy as np
 
 from smoothxent import _chunks
-from smoothxent._chunks import SEGMENT_SUMS, Target
+from smoothxent._chunks import SEGMENT_SUMS, Doubles, Operation, Target
 from smoothxent._shares import BLOCK, Shares
+from smoothxent._types import NDArray
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
-
-    from numpy.typing import NDArray
-
-    from smoothxent._chunks import Doubles, Operation
-
-    Index = tuple[int, ...]
+Index = tuple[int, ...]
 
 _FLOAT64 = np.dtype(np.float64)
 

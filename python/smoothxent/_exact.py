@@ -12,15 +12,13 @@ two larger than n max|x| for n numbers,
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from numpy.typing import NDArray
+from smoothxent._types import NDArray
 
 _SHIFT = 1074  # 2**-1074 is the smallest float64
 _MAX_EXPONENT = 1023

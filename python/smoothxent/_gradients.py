@@ -7,18 +7,13 @@ At the label it is computed from the sum of the other classes, so it keeps its d
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal, overload
+from typing import Any, Literal, SupportsFloat, SupportsIndex, overload
+
+import numpy as np
 
 from smoothxent import _smoothxent as _native
 from smoothxent._builtin import as_builtin
-
-if TYPE_CHECKING:
-    from typing import SupportsFloat, SupportsIndex
-
-    import numpy as np
-    from numpy.typing import ArrayLike, NDArray
-
-    from smoothxent._types import Float, Out, Reduction, Row, Scalar
+from smoothxent._types import ArrayLike, Float, NDArray, Out, Reduction, Row, Scalar
 
 
 @overload

@@ -11,7 +11,8 @@ They are plain NumPy, for data preparation and for tests.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, SupportsFloat, SupportsIndex, TypeVar, overload
+from collections.abc import Iterator
+from typing import Any, SupportsFloat, SupportsIndex, TypeVar, overload
 
 import numpy as np
 
@@ -20,10 +21,7 @@ from smoothxent._exact import ExactSum, exact_sum
 from smoothxent._pieces import FAR, allocated, pieces
 from smoothxent._types import ArrayLike, NDArray
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    _Label = TypeVar("_Label", bound=np.integer[Any])
+_Label = TypeVar("_Label", bound=np.integer[Any])
 
 _BITS = 28  # of an integer part of a weight
 

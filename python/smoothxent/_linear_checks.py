@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import Any, SupportsFloat
 
 import numpy as np
 
 from smoothxent._arrays import as_mask, as_real, as_targets
 from smoothxent._checks import output
 from smoothxent._linear_products import Layer
-from smoothxent._loss_options import refuse_others
+from smoothxent._loss_options import LossOptions, refuse_others
 from smoothxent._losses import cross_entropy
 from smoothxent._outputs import as_output, count_change, is_same_memory, refuse_shared_memory
 from smoothxent._pieces import allocated, copied
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from typing import SupportsFloat
-
-    from numpy.typing import ArrayLike, NDArray
-
-    from smoothxent._loss_options import LossOptions
-    from smoothxent._types import Reduction
+from smoothxent._types import ArrayLike, NDArray, Reduction
 
 _ARRAYS = {"prior": as_real, "class_weight": as_real, "sample_weight": as_real, "where": as_mask}
 _REFUSED = {

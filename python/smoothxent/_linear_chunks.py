@@ -13,7 +13,8 @@ The divisor is computed from the targets and weights of all rows before the firs
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple, SupportsFloat, SupportsIndex
 
 import numpy as np
 
@@ -21,21 +22,13 @@ from smoothxent import _linear_checks as checks
 from smoothxent._exact import exact_sum
 from smoothxent._gradients import cross_entropy_value_and_grad
 from smoothxent._linear_products import Gradients, Layer, Products
-from smoothxent._loss_options import counted_rows, target_masses
+from smoothxent._loss_options import LossOptions, counted_rows, target_masses
 from smoothxent._losses import cross_entropy
 from smoothxent._options import between
 from smoothxent._pieces import allocated
+from smoothxent._types import ArrayLike, NDArray, Reduction
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-    from typing import SupportsFloat, SupportsIndex
-
-    from numpy.typing import ArrayLike, NDArray
-
-    from smoothxent._loss_options import LossOptions
-    from smoothxent._types import Reduction
-
-    _Index = tuple[slice | NDArray[np.intp], ...]
+_Index = tuple[slice | NDArray[np.intp], ...]
 
 # The gradient of the weights is read and written once a chunk, which takes as long as the products of
 # some 30 rows for any shape: with fewer rows than these in a chunk that would be noticeable.

@@ -15,16 +15,13 @@ and Ctrl-C waits for one product only.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Iterator
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from smoothxent._pieces import allocated
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from numpy.typing import NDArray
+from smoothxent._types import NDArray
 
 # Weights of a block, 4 MB in float32: larger blocks leave the caches before they are added, smaller ones are slower.
 _BLOCK_WEIGHTS = 1 << 20

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import operator
-from typing import TYPE_CHECKING, Any, TypedDict
+from collections.abc import Callable, Mapping
+from typing import Any, SupportsFloat, SupportsIndex, TypedDict
 
 import numpy as np
 
 from smoothxent._options import unexpected_keyword
 from smoothxent._pieces import LEN, pieces
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-    from typing import SupportsFloat, SupportsIndex
-
-    from numpy.typing import ArrayLike, DTypeLike, NDArray
+from smoothxent._types import ArrayLike, DTypeLike, NDArray
 
 
 class LossOptions(TypedDict, total=False):

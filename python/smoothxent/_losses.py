@@ -7,18 +7,13 @@ With q' = (1 - eps) q + eps u, M = max_k z_k, S = sum_k exp(z_k - M) and L = log
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal, overload
+from typing import Any, Literal, SupportsFloat, SupportsIndex, overload
+
+import numpy as np
 
 from smoothxent import _smoothxent as _native
 from smoothxent._builtin import as_builtin
-
-if TYPE_CHECKING:
-    from typing import SupportsFloat, SupportsIndex
-
-    import numpy as np
-    from numpy.typing import ArrayLike, NDArray
-
-    from smoothxent._types import Out, Reduction, Row, Scalar
+from smoothxent._types import ArrayLike, NDArray, Out, Reduction, Row, Scalar
 
 
 def sum_arguments(

@@ -7,13 +7,9 @@ Unknown options raise Python's error, which also names the right option.
 from __future__ import annotations
 
 import operator
-from typing import TYPE_CHECKING
+from typing import SupportsFloat, SupportsIndex
 
 import numpy as np
-
-if TYPE_CHECKING:
-    from typing import SupportsFloat, SupportsIndex
-
 
 _NOT_REAL = (bool, str, bytes, np.ndarray)
 # Python writes integers of up to this length in digits, whatever sys.set_int_max_str_digits allows.

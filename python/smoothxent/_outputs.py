@@ -7,16 +7,13 @@ with any strides. For anything else it calls `as_native_output`, once per output
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
 from smoothxent._arrays import FLOATS, as_ndarray, is_supported_float
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from numpy.typing import NDArray
+from smoothxent._types import NDArray
 
 # The limit of NumPy's search for an element that two arrays share. Any, since the stubs before NumPy 2.5 refuse it.
 _MOST_WORK: Any = 10_000

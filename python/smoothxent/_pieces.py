@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Callable, Iterator, Sequence
 from types import EllipsisType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
-
-    from numpy.typing import DTypeLike, NDArray
+from smoothxent._types import DTypeLike, NDArray
 
 Index = tuple[slice | EllipsisType, ...]
 # Elements of a piece: a millisecond of work, and 2 MB in float64, which fit in the caches.

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -17,11 +18,7 @@ from smoothxent._losses import cross_entropy, sum_arguments
 from smoothxent._pieces import copied
 from smoothxent._score import BINS, Score, Sums
 from smoothxent._terms import cross_entropy_terms
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from numpy.typing import ArrayLike, NDArray
+from smoothxent._types import ArrayLike, NDArray
 
 
 # No warnings: like the loss, sums are infinite if a weighted row overflows, and nan for infinite logits.

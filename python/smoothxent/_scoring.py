@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any, Protocol, SupportsIndex, Unpack
+from typing import Any, SupportsIndex, Unpack
 
 import numpy as np
 
@@ -24,26 +24,11 @@ from smoothxent._outputs import as_output, count_change
 from smoothxent._pieces import SEQUENCES
 from smoothxent._score import Score
 from smoothxent._scored_rows import score_rows
-from smoothxent._types import ArrayLike, NDArray
+from smoothxent._types import ArrayLike, NDArray, Rows
 
 # A chunk is read from memory once and then from the caches, and so are the results for its rows.
 _CHUNK_BYTES = 1 << 24
 _MAX_CHUNK_ROWS = 1 << 14
-
-
-class Rows(Protocol):
-    """Rows that can be read in chunks: those of an array or a file."""
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """The number of rows, then the shape of a row."""
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        """The type of the numbers."""
-
-    def __getitem__(self, rows: slice, /) -> NDArray[Any]:
-        """Return an array of these rows."""
 
 
 def score(

@@ -4,22 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import re
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from smoothxent._arrays import as_ndarray, as_real, as_targets, is_supported_float
 from smoothxent._checks import axis_of_prior, broadcast
 from smoothxent._errors import LabelError, reworded
-from smoothxent._loss_options import refuse_others
+from smoothxent._loss_options import LossOptions, refuse_others
 from smoothxent._outputs import refuse_shared_memory
 from smoothxent._target_shapes import shape_error
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-
-    from numpy.typing import NDArray
-
-    from smoothxent._loss_options import LossOptions
-    from smoothxent._scoring import Rows
+from smoothxent._types import NDArray, Rows
 
 # Arrays that may be as large as the logits, with the value that an error suggests for missing values.
 _ARRAYS = {"prior": "0.0", "sample_weight": "0.0", "where": "False"}

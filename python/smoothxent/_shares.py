@@ -14,18 +14,15 @@ and joined with that of the rest of the block.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
 from smoothxent import _smoothxent as _native
+from smoothxent._types import NDArray
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from numpy.typing import NDArray
-
-    Integers = NDArray[np.int64]
+Integers = NDArray[np.int64]
 
 SEGMENT = _native._SEGMENT
 BLOCK = 64  # classes: both of a pair that is added in float32 are in one block

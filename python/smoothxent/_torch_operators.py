@@ -10,7 +10,8 @@ returns new tensors. Its fake, which sees only shapes, returns the same tensors 
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,11 +20,7 @@ from torch import Tensor
 from smoothxent._errors import reworded
 from smoothxent._gradients import cross_entropy_value_and_grad
 from smoothxent._losses import cross_entropy
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from numpy.typing import NDArray
+from smoothxent._types import NDArray
 
 # PyTorch's names for the arguments of the NumPy functions.
 _NAMES = {"logits": "input", "targets": "target", "class_weight": "weight"}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal, SupportsIndex, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, Protocol, SupportsIndex, TypeVar
 
 import numpy as np
 
@@ -28,3 +28,18 @@ else:
     Number = TypeVar("Number")
     NDArray = np.ndarray[Any, np.dtype[Number]]
     ArrayLike = DTypeLike = Any
+
+
+class Rows(Protocol):
+    """Rows that can be read in chunks: those of an array or a file."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The number of rows, then the shape of a row."""
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The type of the numbers."""
+
+    def __getitem__(self, rows: slice, /) -> NDArray[Any]:
+        """Return an array of these rows."""

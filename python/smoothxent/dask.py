@@ -22,7 +22,7 @@ collected and computed by one task, and the results are returned in the chunks o
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Any, SupportsFloat, SupportsIndex
+from typing import Any, SupportsFloat, SupportsIndex
 
 import numpy as np
 
@@ -38,6 +38,9 @@ try:
 except ImportError as error:
     raise ImportError("smoothxent.dask needs dask: pip install 'smoothxent[dask]'") from error
 
+from collections.abc import Callable
+
+from smoothxent._chunks import Operation
 from smoothxent._dask_graphs import (
     finished,
     mapped,
@@ -47,11 +50,6 @@ from smoothxent._dask_graphs import (
     with_classes,
     written,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from smoothxent._chunks import Operation
 
 __all__ = ["cross_entropy", "log_softmax", "logsumexp", "softmax"]
 
