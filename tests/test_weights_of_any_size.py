@@ -187,6 +187,15 @@ def test_weights_beyond_the_type_of_the_rows_in_a_score(dtype, size, name):
     assert sx.score(z, labels, grad_out=grad, **options) == score
 
 
+def test_a_divisor_beyond_float64_in_a_score():
+    """Row 0 has nearly all of the weight, and loss 1e-304."""
+    z, labels = np.array([[700.0, 0.0], [0.0, 1.0]]), np.array([0, 1])
+    weights = np.array([1e300, 1.0])
+    for rows in (slice(2), slice(1)):
+        options = {"class_weight": weights, "sample_weight": weights[rows]}
+        assert sx.score(z[rows], labels[rows], **options).loss == 0.0
+
+
 @pytest.mark.parametrize("size", [1e-38, 1e-25, 1e19, 1e30])
 @pytest.mark.parametrize("classes", [2, 70])
 def test_probabilities_of_any_size_are_read_alike_in_any_layout(classes, size):

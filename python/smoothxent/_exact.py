@@ -52,11 +52,13 @@ class ExactSum:
         return self.over(_ONE)
 
     def over(self, divisor: ExactSum) -> float:
-        """Return the quotient of two sums, rounded once; nan if the divisor is 0."""
-        if self.nans or (self.plus and self.minus) or not divisor.units:
+        """Return the quotient of two sums, rounded once; nan if the divisor, which is not negative, is 0."""
+        if self.nans or (self.plus and self.minus) or not (divisor.units or divisor.plus):
             return math.nan
         if self.plus or self.minus:
             return math.inf if self.plus else -math.inf
+        if divisor.plus:
+            return 0.0
         try:
             return self.units / divisor.units  # Python rounds quotients of integers once
         except OverflowError:
