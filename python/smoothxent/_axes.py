@@ -21,7 +21,7 @@ import numpy as np
 from smoothxent import _checks, _options
 from smoothxent import _smoothxent as _native
 from smoothxent._arrays import as_logits, as_mask
-from smoothxent._pieces import allocated, copy
+from smoothxent._pieces import allocated, copied, copy
 from smoothxent._types import ArrayLike, DTypeLike, NDArray
 
 
@@ -119,11 +119,7 @@ def _shape_as_one(array: NDArray[Any], rows: int) -> tuple[int, ...]:
 def _as_one(array: NDArray[Any], rows: int) -> NDArray[Any]:
     """Return `array` with all axes but the first `rows` merged into one: a view if possible, else a copy."""
     view = _view_as_one(array, rows)
-    if view is not None:
-        return view
-    copied = allocated(np.empty, array.shape, array.dtype)
-    copy(copied, array)
-    return copied.reshape(_shape_as_one(array, rows))
+    return copied(array).reshape(_shape_as_one(array, rows)) if view is None else view
 
 
 def _view_as_one(array: NDArray[Any], rows: int) -> NDArray[Any] | None:
