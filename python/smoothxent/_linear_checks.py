@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any, SupportsFloat
 
@@ -9,6 +10,7 @@ import numpy as np
 
 from smoothxent._arrays import as_mask, as_real, as_targets
 from smoothxent._checks import output
+from smoothxent._errors import reworded
 from smoothxent._linear_products import Layer
 from smoothxent._loss_options import LossOptions, refuse_others
 from smoothxent._losses import cross_entropy
@@ -88,13 +90,15 @@ def targets(
     cross_entropy(*one_class, sample_weight=weights, reduction="none")
     # Whether a prior has mass under the mask is checked only for rows that count: these are computed.
     has_masked_priors = options.get("where") is not None and options.get("prior") is not None
-    cross_entropy(
-        np.broadcast_to(zero, (*rows, len(layer.weight))),
-        checked,
-        reduction=reduction,
-        normalizer=normalizer,
-        **{**options, "sample_weight": weights if has_masked_priors else 0.0},
-    )
+    # The suggestion of another axis is for functions that have this argument.
+    with reworded(lambda text: re.sub(r" \(with the classes along axis .*", "", text)):
+        cross_entropy(
+            np.broadcast_to(zero, (*rows, len(layer.weight))),
+            checked,
+            reduction=reduction,
+            normalizer=normalizer,
+            **{**options, "sample_weight": weights if has_masked_priors else 0.0},
+        )
     return checked
 
 

@@ -24,6 +24,14 @@ from smoothxent._types import NDArray
 
 # PyTorch's names for the arguments of the NumPy functions.
 _NAMES = {"logits": "input", "targets": "target", "class_weight": "weight"}
+# Remedies that its errors suggest, and what they are in PyTorch.
+_REMEDIES = (
+    (r"\.astype\(numpy\.int64\)", ".long()"),
+    (r"numpy\.asarray\((\w+), dtype=int\)", r"\1.long()"),
+    (r"numpy\.asarray\((\w+), dtype=float\)", r"\1.float()"),
+    (r"numpy\.(argmax|squeeze)\((\w+), axis=(\d+)\)", r"\2.\1(\3)"),
+    (r"pass axis=(\d+)", r"pass input.movedim(\1, 1)"),
+)
 
 
 @torch.library.custom_op("smoothxent::cross_entropy", mutates_args=(), device_types="cpu")
@@ -166,7 +174,9 @@ def _call(
 
 def _renamed(text: str) -> str:
     text = re.sub(rf"\b({'|'.join(_NAMES)})\b", lambda found: _NAMES[found[0]], text)
-    return text.replace(".astype(numpy.int64)", ".long()")
+    for remedy, of_torch in _REMEDIES:
+        text = re.sub(remedy, of_torch, text)
+    return text
 
 
 def memory(tensor: Tensor) -> NDArray[Any]:

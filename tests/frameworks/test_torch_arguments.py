@@ -81,6 +81,34 @@ REFUSED = [
     ((Z, None), {}, TypeError, "target must be a torch.Tensor, got NoneType"),
     ((Z, Y, np.ones(CLASSES)), {}, TypeError, "weight must be a torch.Tensor, got ndarray"),
     (
+        (Z[:3, :2], torch.tensor([0, 1])),
+        {},
+        ValueError,
+        "target must have shape (3,) for input of shape (3, 2) and axis 1, got (2,) (with the classes along axis "
+        "0, pass input.movedim(0, 1))",
+    ),
+    (
+        (Z, Y.float()),
+        {},
+        TypeError,
+        "target must be integer labels of shape (4,) or floating probabilities of shape (4, 5), got float32 of "
+        "shape (4,) (labels must be integers: pass target.long())",
+    ),
+    (
+        (Z, torch.zeros_like(Z).long()),
+        {},
+        TypeError,
+        "target must be integer labels of shape (4,) or floating probabilities of shape (4, 5), got int64 of "
+        "shape (4, 5) (of one-hot labels pass target.argmax(1), or as probabilities target.float())",
+    ),
+    (
+        (Z, Y[:, None]),
+        {},
+        TypeError,
+        "target must be integer labels of shape (4,) or floating probabilities of shape (4, 5), got int64 of "
+        "shape (4, 1) (pass target.squeeze(1))",
+    ),
+    (
         (Z.to_sparse(), Y),
         {},
         TypeError,
@@ -103,14 +131,6 @@ REFUSED = [
         {},
         ValueError,
         "target must have shape (4,) for input of shape (4, 5) and axis 1, got (3,)",
-    ),
-    (
-        (Z, torch.zeros(4, CLASSES, dtype=torch.int64)),
-        {},
-        TypeError,
-        "target must be integer labels of shape (4,) or floating probabilities of shape (4, 5), "
-        "got int64 of shape (4, 5) (of one-hot labels pass numpy.argmax(target, axis=1), or as probabilities "
-        "numpy.asarray(target, dtype=float))",
     ),
     (
         (Z, Y > 1),
