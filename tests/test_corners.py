@@ -200,6 +200,20 @@ class TestSubclasses:
         for logits in (z, Holder()):
             ulp.assert_same_bits(sx.softmax(logits), sx.softmax(np.asarray(z)))
 
+    def test_functions(self):
+        class Refusing(np.ndarray):
+            def __array_function__(self, *args, **options):
+                raise AssertionError("called")
+
+        z, out = np.zeros((2, 3), f32), np.empty((2, 3), f32).view(Refusing)
+        sx.score(z, [0, 1], log_probs_out=out)
+        ulp.assert_same_bits(out.view(np.ndarray), sx.log_softmax(z))
+        grad = np.empty((2, 3), f32).view(Refusing)
+        layer = z, np.eye(3, dtype=f32), [0, 1]
+        sx.linear_cross_entropy_value_and_grad(*layer, hidden_grad_out=grad)
+        expected = sx.linear_cross_entropy_value_and_grad(*layer).hidden_grad
+        ulp.assert_same_bits(grad.view(np.ndarray), expected)
+
     def test_masked_rows_in_lists(self):
         row = np.ma.masked_array([1.0, 2.0], [0, 1])
         with pytest.raises(TypeError, match="^logits is a masked array with masked values"):

@@ -292,7 +292,7 @@ def result(out: NDArray[Any] | None, shape: tuple[int, ...], dtype: DTypeLike) -
 
 def output(out: NDArray[Any], shape: tuple[int, ...], name: str = "out") -> NDArray[Any]:
     """Return the array of `out` if a floating result of `shape` can be written to it."""
-    array = np.ndarray.view(as_output(out, name), np.ndarray)  # not the method of a subclass
+    array = as_output(out, name)
     if array.shape != shape:
         raise ValueError(f"{name} must have shape {shape}, got {array.shape}")
     if not is_supported_float(array.dtype):

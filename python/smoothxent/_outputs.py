@@ -25,15 +25,16 @@ def as_native_output(obj: object, name: str) -> NDArray[Any]:
     if not (is_supported_float(array.dtype) and array.dtype.isnative):
         raise TypeError(f"{name} has dtype {array.dtype}, expected {FLOATS} in native byte order")
     count_change(obj)
-    return np.ndarray.view(array, np.ndarray)  # not the method of a subclass
+    return array
 
 
 def as_output(obj: object, name: str) -> NDArray[Any]:
-    """Return `obj` if it is an array, or the memory of a tensor of torch, to be written after `count_change`."""
+    """Return the array `obj`, or the memory of a subclass or tensor, to be written after `count_change`."""
     if isinstance(obj, np.ndarray):
         if hasattr(obj, "mask"):
             raise TypeError(f"{name} is a masked array; pass an ordinary one, or its .data")
-        return obj
+        # A subclass may have methods of its own.
+        return obj if type(obj) is np.ndarray else np.ndarray.view(obj, np.ndarray)
     torch: Any = sys.modules.get("torch")  # absent: there can be no tensors
     if torch is None or not isinstance(obj, torch.Tensor):
         raise TypeError(f"{name} must be a numpy.ndarray, got {type(obj).__name__}")
