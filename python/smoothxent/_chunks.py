@@ -67,6 +67,7 @@ def maxima(
     return result
 
 
+@np.errstate(invalid="ignore")  # NumPy warns of a NaN in bfloat16
 def _of_segments(function: np.ufunc, logits: NDArray[Any], starts: NDArray[np.int64]) -> Doubles:
     if not logits.shape[-1]:
         return np.empty((*logits.shape[:-1], 0))

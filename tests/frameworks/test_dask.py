@@ -313,3 +313,12 @@ def test_sixteen_bits_are_rounded_once():
     z, _ = both(logits, labels, (4, 333))
     exact = reference.log_softmax(logits.astype(np.float64))
     assert_within(stored(LOSS_OF_ANY, logits.dtype), sxd.log_softmax(z).compute(), exact)
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_leading_nan_in_bfloat16():
+    """NumPy warns of its maximum."""
+    z = np.zeros((2, 200), ml_dtypes.bfloat16)
+    z[0, 0] = np.nan
+    with dask.config.set(scheduler="synchronous"):
+        assert_same_bits(sxd.logsumexp(da.from_array(z, (2, 100))).compute(), sx.logsumexp(z))
