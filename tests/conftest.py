@@ -4,6 +4,7 @@ Property tests draw the same examples every time and store none: a failure here 
 and no files are left in the tree.
 """
 
+import signal
 import tempfile
 
 import pytest
@@ -41,7 +42,11 @@ def pytest_collection_modifyitems(items):
 
 
 def pytest_configure(config):
-    """Even without a database, Hypothesis caches what it reads in the sources, in .hypothesis."""
+    """Even without a database, Hypothesis caches what it reads in the sources, in .hypothesis.
+
+    A shell has its background jobs ignore Ctrl-C, and so would the children that tests interrupt.
+    """
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     cache = tempfile.TemporaryDirectory()
     config.add_cleanup(cache.cleanup)
     set_hypothesis_home_dir(cache.name)
