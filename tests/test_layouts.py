@@ -12,6 +12,7 @@ from ulp import assert_same_bits
 
 every_float = pytest.mark.parametrize("dtype", FLOATS)
 OPTIONS = {"label_smoothing": 0.1, "reduction": "none"}
+MANY = 2000
 
 
 def everything(z, labels, prior, axis=-1):
@@ -21,11 +22,10 @@ def everything(z, labels, prior, axis=-1):
         return np.moveaxis(a, axis, -1)
 
     loss, grad = sx.cross_entropy_value_and_grad(z, labels, prior=prior, axis=axis, **OPTIONS)
-    lse = sx.logsumexp(z, axis=axis)
-    activations = last(sx.softmax(z, axis=axis)), last(sx.log_softmax(z, axis=axis))
     return (
-        *activations,
-        lse,
+        last(sx.softmax(z, axis=axis)),
+        last(sx.log_softmax(z, axis=axis)),
+        sx.logsumexp(z, axis=axis),
         loss,
         last(grad),
         *sx.cross_entropy_terms(z, labels, prior=prior, axis=axis),
@@ -304,11 +304,12 @@ class TestOut:
 
     @every_float
     def test_reversed_and_transposed_overlap(self, dtype):
-        z = problem(7, dtype).logits
-        for view in (lambda a: a[::-1], lambda a: a[:, ::-1], lambda a: a.T):
-            same = z.copy()
-            sx.softmax(same, out=view(same))
-            assert_same_bits(view(same), sx.softmax(z))
+        z = problem(100, dtype, rows=150).logits
+        for view in (lambda a: a[99::-1], lambda a: a[:100, ::-1], lambda a: a[:100].T):
+            for first, second in ((np.s_[:100], view), (view, np.s_[50:])):
+                same = z.copy()
+                logits, out = (x(same) if callable(x) else same[x] for x in (first, second))
+                assert_same_bits(sx.softmax(logits.copy()), sx.softmax(logits, out=out))
 
     @every_float
     def test_overlap_with_targets_prior_and_one_another(self, dtype):
@@ -341,8 +342,7 @@ class TestOut:
 
     def test_labels_may_be_overwritten_by_the_loss(self):
         z, labels, _ = problem(7, np.float64)
-        expected = sx.cross_entropy(z, labels, **OPTIONS)
-        shared = labels.astype(np.int64)
+        expected, shared = sx.cross_entropy(z, labels, **OPTIONS), labels.astype(np.int64)
         out = shared.view(np.float64)
         assert_same_bits(sx.cross_entropy(z, shared, out=out, **OPTIONS), expected)
 
@@ -350,9 +350,9 @@ class TestOut:
     def test_random_views_of_one_array(self, dtype):
         """Logits and result are random views of the same memory; expected is the result of a copy of the logits."""
         rng = np.random.default_rng(8)
-        memory = 3 * rng.standard_normal(400).astype(dtype)
+        memory = 3 * rng.standard_normal(MANY).astype(dtype)
         for _ in range(400):
-            rows, classes = rng.integers(1, 7, 2)
+            rows, classes = rng.integers(1, [60, 7])  # up to four tiles, which are written in turns
             z, out = (random_view(rng, rows, classes) for _ in range(2))
             work = memory.copy()
             logits = z(work)
@@ -382,14 +382,14 @@ def overlapping(z, first, second, length):
 
 
 def random_view(rng, rows, classes):
-    """A function that returns a random (rows, classes) view of 400 elements, without self-overlap."""
+    """A function that returns a random (rows, classes) view of `MANY` elements, without self-overlap."""
     column_step = int(rng.choice([1, 2, 3]))
     row_step = int(rng.integers((classes - 1) * column_step + 1, (classes - 1) * column_step + 6))
     if rng.random() < 0.3:  # the classes have the larger stride
         row_step = int(rng.choice([1, 2]))
         column_step = int(rng.integers((rows - 1) * row_step + 1, (rows - 1) * row_step + 6))
     span = (rows - 1) * row_step + (classes - 1) * column_step
-    start = int(rng.integers(0, 400 - span))
+    start = int(rng.integers(0, MANY - span))
     flips = rng.random(2) < 0.3
 
     def view(memory):
