@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 import smoothxent as sx
-from ulp import assert_same_bits
+from reference import Real
+from ulp import assert_same_bits, assert_within
 
 ROWS = 37  # two tiles of 16 rows and a part of one; four groups of eight and a part
 CLASSES = [1, 3, 10, 16, 64, 65, 130]
@@ -122,6 +123,22 @@ def test_class_weights_are_summed(classes, label_smoothing):
     of_labels, grad_of_labels = sx.cross_entropy_value_and_grad(z, labels, **options)
     assert loss == of_labels
     assert_same_bits(grad, grad_of_labels)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("classes", [10, 300])
+def test_smoothed_rows_are_rounded_once(dtype, classes):
+    """Although 1 - eps is no float32. Where p is 0, the gradient is -q'."""
+    label_smoothing = 0.5 - 0.98 * 2.0**-25
+    z, q = np.zeros((2, ROWS, classes), dtype)
+    z[:, 1:] = -1e4
+    q[:, 1] = np.linspace(0.8, 1, ROWS)
+    q[:, 2] = 1 - q[:, 1]
+    options = {"label_smoothing": label_smoothing, "reduction": "sum"}
+    _, grad = sx.cross_entropy_value_and_grad(z, q, **options)
+    exact = q.astype(Real) * (1 - Real(label_smoothing)) + Real(label_smoothing) / classes
+    # Half an ulp, and that of eps / K, which is a small part of q'.
+    assert_within(0.6, grad[:, 1], -exact[:, 1])
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
