@@ -7,7 +7,9 @@ that NumPy reads.
 import ctypes
 import ctypes.util
 import platform
+import signal
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -88,9 +90,7 @@ def test_results_do_not_depend_on_the_mode_and_it_comes_back(mode):
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("classes", [10, 1000, 10**6])
 def test_what_python_code_sets_within_a_call(classes, mode):
-    """A method of an argument, or a signal handler, may leave another mode: long rows are finished by the
-    thread of the call.
-    """
+    """A method of an argument may leave another mode: long rows are finished by the thread of the call."""
     u = np.full(classes, 1 / classes)
 
     class Prior:
@@ -108,6 +108,34 @@ def test_what_python_code_sets_within_a_call(classes, mode):
     assert left & ~0x3F == MXCSR_DEFAULT
     assert_same_bits(got[1], expected[1])
     assert got[0] == expected[0]
+
+
+@pytest.mark.skipif(
+    not GLIBC_X86, reason="the layout of the environment is known for glibc on x86-64 alone"
+)
+@pytest.mark.parametrize("mode", ["upward", "all of it"])
+def test_what_a_signal_handler_sets_within_a_call(mode):
+    """The same row again and again, by the thread of the call, for so long that the handler runs."""
+    row = np.linspace(-1, 1, 10**6, dtype=np.float32)
+    expected, calls = sx.logsumexp(row), []
+    start = time.perf_counter()
+    sx.logsumexp(np.broadcast_to(row, (20, len(row))))
+    rows = 20 * (1 + int(0.3 / (time.perf_counter() - start)))  # 0.3 seconds
+
+    def handler(*_):
+        calls.append(set_mxcsr(MODES[mode]))
+
+    before = signal.signal(signal.SIGALRM, handler)
+    try:
+        with sx.num_threads(1):
+            while not calls:
+                signal.setitimer(signal.ITIMER_REAL, 0.03, 0.03)
+                got = sx.logsumexp(np.broadcast_to(row, (rows, len(row))))
+                signal.setitimer(signal.ITIMER_REAL, 0)
+    finally:
+        set_mxcsr(MXCSR_DEFAULT)
+        signal.signal(signal.SIGALRM, before)
+    assert_same_bits(got, np.full(rows, expected))
 
 
 @pytest.mark.skipif(
