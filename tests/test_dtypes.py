@@ -240,6 +240,8 @@ class TestDtypeOfTheResult:
         assert_within(bound_of(operation), out.astype(np.float32), exact(z))
         assert operation(z, dtype=np.float64, out=out) is out
         assert_same_bits(out, operation(z, dtype=np.float64))
+        assert operation(z, dtype=np.float16, out=out) is out
+        assert_same_bits(out, operation(z, dtype=np.float16).astype(np.float64))
 
     @pytest.mark.parametrize("dtype", ["int32", "longdouble"])
     def test_other_types(self, operation, exact, dtype):

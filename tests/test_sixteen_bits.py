@@ -91,6 +91,9 @@ def test_outputs_of_any_type_take_the_float32_result(dtype):
         assert_same_bits(sx.logsumexp(z, out=lse), sx.logsumexp(wide).astype(kind))
         _, grad = sx.cross_entropy_value_and_grad(z, labels, grad_out=out)
         assert_same_bits(grad, sx.cross_entropy_value_and_grad(wide, labels)[1].astype(kind))
+        overlapped = out.ravel().view(dtype)[: z.size].reshape(z.shape)
+        overlapped[...] = z
+        assert_same_bits(sx.softmax(overlapped, out=out), sx.softmax(wide).astype(kind))
     assert_same_bits(sx.softmax(z, dtype=np.float32), sx.softmax(wide))
 
 
