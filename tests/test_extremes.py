@@ -10,7 +10,7 @@ import reference
 import smoothxent as sx
 import ulp
 from problems import FLOATS, problem
-from ulp import assert_within
+from ulp import assert_same_bits, assert_within
 
 every_float = pytest.mark.parametrize("dtype", FLOATS)
 
@@ -63,6 +63,15 @@ def test_quotients_by_the_temperature_beyond_the_range(classes):
         if label == 1:
             expected[:2] = 1e30, -1e30
         assert_within(2, grad[0], expected.astype(np.longdouble))
+
+
+@pytest.mark.parametrize("classes", [3, 65, 20000])
+def test_differences_beyond_the_range_that_the_temperature_brings_back(classes):
+    z = np.zeros((1, classes))
+    z[:, :2] = np.finfo(float).max, -np.finfo(float).max
+    log_p = sx.log_softmax(z, temperature=4.0)
+    assert_same_bits(log_p, z / 4 - z.max() / 4)
+    assert_same_bits(sx.log_softmax_at(z, [[1]], temperature=4.0), log_p[:, 1:2])
 
 
 @pytest.mark.parametrize("classes", [3, 65, 20000])
