@@ -109,6 +109,19 @@ class TestUnderflow:
         assert (loss == np.inf).all()
 
 
+@pytest.mark.parametrize("dtype, gap", [(f32, 90.0), (np.float64, 720.0)])
+@pytest.mark.parametrize("classes", [3, 70, 300, 20000])
+def test_a_probability_below_the_normal_numbers_is_0_in_the_gradient_too(dtype, gap, classes):
+    """Also where the other term of the gradient is 0, whether processors keep such numbers or not."""
+    z = np.zeros((1, classes), dtype)
+    z[:, 1:] = -gap
+    prior = np.full(classes, 1 / (classes - 1))
+    prior[-1] = 0
+    assert sx.softmax(z)[0, -1] == 0
+    for options in ({}, {"label_smoothing": 0.1, "prior": prior}):
+        assert sx.cross_entropy_value_and_grad(z, [0], **options)[1][0, -1] == 0
+
+
 @pytest.mark.parametrize("dtype", FLOATS)
 @pytest.mark.parametrize("classes", [1, 2, 3, 4, 10, 1000])
 def test_equal_logits_have_equal_shares(dtype, classes):
