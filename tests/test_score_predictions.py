@@ -1,4 +1,4 @@
-"""score: which classes of a row are among its most probable ones."""
+"""score: which classes of a row are among its most probable ones, and its confidence."""
 
 import numpy as np
 import pytest
@@ -78,3 +78,11 @@ def test_without_classes_there_is_no_prediction_even_if_there_are_no_rows():
         message = f"^logits has 0 classes along axis {len(shape) - 1}, expected at least 1$"
         with pytest.raises(ValueError, match=message):
             sx.score(np.zeros(shape), np.zeros(shape[:-1], int))
+
+
+def test_confidence_at_the_edge_of_a_bin():
+    """1/5 = 3/15 belongs to the bin below, 1/4 to the next: the gaps of a hit and a miss are not added."""
+    z = np.zeros((2, 5))
+    z[1, 0] = np.log(4 / 3)
+    score = sx.score(z, [0, 1])
+    assert score.calibration_error == pytest.approx(((1 - 1 / 5) + 1 / 4) / 2, rel=1e-15)
