@@ -178,6 +178,7 @@ class TestResume:
     def test_lost_output(self, capsys, monkeypatch):
         self.interrupt(monkeypatch, *JOB)
         Path("g.npy.part").unlink()
+        np.save("g.npy", Z)  # of an earlier job: not the lost one, already renamed
         assert "g.npy.part" in failed(capsys, 3, *JOB, "--resume")
 
     def test_output_of_another_job(self, capsys, monkeypatch):
