@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import smoothxent as sx
+from ulp import assert_same_bits
 
 # Groups of five tiles (of two for more than 16 classes, of three with own targets), and a partial tile at the end.
 ROWS = 80 * 3 + 37
@@ -132,3 +133,13 @@ def test_sums_over_rows(dtype, classes, count):
             assert list(sums(z, labels)) == expected
             assert list(sums(np.asfortranarray(z), labels)) == expected
             assert list(sums(z, labels, where=everything)) == expected
+
+
+@pytest.mark.parametrize("classes", [65, 100, 128])
+def test_log_softmax_of_large_logits_in_tiles_and_alone(classes):
+    """Rows whose maximum is subtracted first, where log p is between -10 and 0: many rows are computed in tiles."""
+    rng = np.random.default_rng(classes)
+    for exponent in range(18, 30):
+        steps = max(0.25, 2.0 ** (exponent - 23)) * rng.integers(0, 40, (64, classes))
+        z = (2.0**exponent + steps).astype(np.float32)
+        assert_same_bits(sx.log_softmax(z), np.stack([sx.log_softmax(row) for row in z]))
