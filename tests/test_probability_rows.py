@@ -25,6 +25,7 @@ KINDS = {
     "of any mass": lambda q: (
         q * np.float32(10.0) ** (np.arange(len(q), dtype="f4") % 31 - 20)[:, None]
     ),
+    "of tiny mass": lambda q: q * np.float32(1e-36),
     "some of no mass": lambda q: q * (np.arange(len(q)) % 3 > 0)[:, None].astype("f4"),
     "tiny entries": lambda q: np.where(np.arange(q.shape[1]) % 2, q, np.float32(1e-42)),
 }
@@ -61,6 +62,11 @@ def test_a_row_alone_has_the_same_bits(classes, kind, label_smoothing, weights):
         grad, loss = of_rows(slice(None), layout)
         assert_same_bits(grad, grads)
         assert_same_bits(loss, losses)
+    # In float64, in which a row has more digits.
+    sums = {
+        sx.cross_entropy(z, layout(targets), **weights, **options) for layout in LAYOUTS.values()
+    }
+    assert len(sums) == 1
 
 
 @some_classes
