@@ -33,6 +33,14 @@ def overlapping(dtype):
     return memory[:-1], memory[1:]
 
 
+def mask_in_result():
+    """A mask at the beginning of the memory of a result."""
+    memory = np.zeros(8 * Q.size, np.uint8)
+    kept = memory[: Q.size].view(bool).reshape(Q.shape)
+    kept[...] = KEPT
+    return kept, memory.view(np.float64).reshape(Q.shape)
+
+
 CALLS = {
     "smoothed labels": lambda: sx.smooth_labels(LABELS, 6, label_smoothing=0.1, prior=PRIOR),
     "one label": lambda: sx.smooth_labels(4, 6, label_smoothing=0.1, dtype=bfloat16),
@@ -60,6 +68,12 @@ CALLS = {
     "over a prior for all": lambda: (
         lambda u: sx.smooth_labels(LABELS, 6, label_smoothing=0.1, prior=u[0, 0], out=u)
     )(PRIOR.copy()),
+    "over the mask": lambda: (
+        lambda kept, out: sx.smooth_labels(Q, label_smoothing=0.1, where=kept, out=out)
+    )(*mask_in_result()),
+    "over the transpose": lambda: (lambda q: sx.smooth_labels(q, label_smoothing=0.1, out=q.T))(
+        Q[0, :6].copy()
+    ),
     "dropped": lambda: sx.label_dropout(LABELS, 6, rate=0.5, rng=0),
     "dropped by a prior": lambda: sx.label_dropout(
         LABELS.astype(np.int8), 6, rate=0.5, prior=PRIOR[0, 0], rng=0
