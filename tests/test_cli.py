@@ -145,6 +145,8 @@ class TestColumns:
         figures = scored(capsys, "file", "file", "--logits-column", "b", "--targets-column", "c")
         assert figures == sx.score(Z[::-1], Y).as_dict()
         assert scored(capsys, "one", "y.npy") == sx.score(Z, Y).as_dict()
+        write_arrow("labels", {"whatever": Y}, 30)  # other batches than those of the logits
+        assert scored(capsys, "one", "labels") == sx.score(Z, Y).as_dict()
         said = failed(capsys, 1, "file", "y.npy")
         assert said == "smoothxent score: error: file has no column 'logits', but 'a', 'b', 'c'"
 
@@ -165,7 +167,7 @@ class TestColumns:
             (pa.array([[1.0, 2.0]] * 333 + [None] * 167, TWO), "has a missing value in row 333"),
             (pa.array([[1.0, 2.0]] * 333 + [[1, None]] * 167, TWO), "has a missing value in row 333"),
             (pa.array([[1.0, 2.0]] * 333 + [[1, None], None] * 83 + [[1, 2]], TWO), "has a missing value in row 333"),
-            (pa.array([[1.0, 2.0]] * 333 + [None, [1, None]] * 83 + [[1, 2]], TWO), "has a missing value in row 333"),
+            (pa.array([[1.0, 2.0]] * 333 + [None, [1, 2], [1, None]] * 55 + [[1, 2]] * 2, TWO), "has a missing value in row 333"),
         ],
     )  # fmt: skip
     def test_other_columns(self, capsys, column, said):

@@ -377,6 +377,9 @@ class TestErrors:
     def test_outputs_that_are_read(self):
         with pytest.raises(ValueError, match="^grad_out must not share memory with logits$"):
             sx.score(Z, Y, grad_out=Z)
+        prior = np.full(Z.shape, 1 / CLASSES)
+        with pytest.raises(ValueError, match="^grad_out must not share memory with prior$"):
+            sx.score(Z, Y, prior=prior, grad_out=prior)
         both = np.zeros((ROWS, 2 * CLASSES), np.float32)
         assert sx.score(both[:, ::2], Y, grad_out=both[:, 1::2]).rows == ROWS
         with pytest.raises(ValueError, match="^grad_out must not share memory with log_probs_out$"):
