@@ -211,6 +211,9 @@ class TestLabelDropout:
             assert dropped.dtype == dtype
             assert dropped.shape == (2, 3, 4)
 
+    def test_dtype_that_holds_just_the_last_label(self):
+        assert sx.label_dropout(np.int8([0]), 128, rate=1.0, prior=np.eye(128)[127]) == [127]
+
     def test_a_seed_gives_the_same_draws(self):
         labels = np.arange(1000) % 10
         first, again, other = (
