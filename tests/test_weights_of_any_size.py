@@ -80,6 +80,44 @@ def test_z_loss_has_no_class_weights(dtype, size):
 
 
 @every_float
+@pytest.mark.parametrize("classes", [10, 300])
+def test_light_rows_in_large_outputs(dtype, classes):
+    """Their gradients are computed in units of a power of two; the output is written by streaming stores."""
+    rows, few = 2**25 // (classes * dtype().itemsize), 50
+    z, labels, _ = problem(classes, dtype, rows=rows)
+    weights = np.where(np.arange(rows) % 7, 1, 1e-20)
+    out = np.empty_like(z)
+    value_and_grad(z, labels, sample_weight=weights, reduction="sum", grad_out=out)
+    for part in (slice(few), slice(-few, None)):
+        options = {"sample_weight": weights[part], "reduction": "sum"}
+        assert_same_bits(out[part], value_and_grad(z[part], labels[part], **options)[1])
+
+
+@every_float
+@pytest.mark.parametrize("classes", [3, 70, 20000])
+def test_a_large_z_loss_and_a_class_of_probability_0(dtype, classes):
+    """Its gradient, -q', keeps its digits beside others that are 10^45 times larger."""
+    z = np.zeros((1, classes), dtype)
+    z[:, -1] = -1e4
+    _, grad = value_and_grad(z, [0], z_loss=1e45, label_smoothing=0.3, reduction="sum")
+    assert_within(1, grad[:, -1], -Real(0.3) / np.full(1, classes))
+
+
+def test_any_weights_of_rows_whose_loss_is_0():
+    """The units of the weights are multiplied, and 0 times infinity would be nan."""
+    options = {"class_weight": [1e300] * 2, "sample_weight": [1e300], "normalizer": 1.0}
+    assert sx.cross_entropy([[2000.0, 0.0]], [0], **options) == 0
+
+
+def test_mean_over_no_weight():
+    """With z_loss it is x/0."""
+    options = {"class_weight": [0.0, 1.0], "z_loss": 1.0}
+    value, grad = value_and_grad(np.ones((2, 2)), [0, 0], **options)
+    assert np.isnan(value)
+    assert not grad.any()
+
+
+@every_float
 def test_one_class_weighs_more_than_all_others(dtype):
     z, labels, _ = problem(3, dtype, rows=20)
     weights = np.array([1.0, 1.0, 1e39])
