@@ -80,6 +80,18 @@ def test_z_loss_has_no_class_weights(dtype, size):
 
 
 @every_float
+@pytest.mark.parametrize(
+    "options", [{"z_loss": 1.7e308}, {"z_loss": 1e20, "class_weight": [1e-300] * 2}]
+)
+def test_any_z_loss_of_rows_whose_logsumexp_is_0(dtype, options):
+    """0 times a factor beyond float64 is 0."""
+    z = np.array([[0, -np.inf], [-np.inf, 0]], dtype)
+    value, grad = value_and_grad(z, [0, 1], reduction="sum", **options)
+    assert value == 0
+    assert not grad.any()
+
+
+@every_float
 @pytest.mark.parametrize("classes", [10, 300])
 def test_light_rows_in_large_outputs(dtype, classes):
     """Their gradients are computed in units of a power of two; the output is written by streaming stores."""

@@ -245,13 +245,12 @@ impl<D: Real> Slopes<D> {
             let (most, lowest) = (zero.like(f64::MAX), zero.like(f64::MIN));
             let lse = D::pick(most.ge(lse), lse, most);
             let lse = D::pick(lse.ge(lowest), lse, lowest);
-            let slope = spike.like(2.0 * z_loss);
-            // Where the product overflows, so that 0 times it is NaN, all terms are in units of 2^600.
-            let fits = (lse * slope * zero).eq(zero);
+            // Where 2·z_loss or the product overflows, so that 0 times it is NaN, all terms are in units of 2^600.
+            let fits = (lse * spike.like(2.0 * z_loss) * zero).eq(zero);
             let down = D::pick(fits, one, one.like(1.0 / TWO_TO_600));
             (spike, beta, smooth_mass) = (spike * down, beta * down, smooth_mass * down);
             scale = scale * D::pick(fits, one, one.like(TWO_TO_600));
-            smooth = lse.mul_add(slope * down, smooth_mass);
+            smooth = lse.mul_add((down + down) * one.like(z_loss), smooth_mass);
         }
         let weight = spike + smooth;
         let positive = D::pick(weight.ge(zero), weight, zero - weight);
