@@ -180,30 +180,20 @@ impl<'py> Array<'py> {
         self.shape().iter().zip(strides).map(|(len, stride)| (*len, stride.cast_signed()))
     }
 
-    /// Rows along `axis`, in the C order of the other axes. The array must be real.
+    /// Rows along `axis`, in the C order of the other axes; or every element as a row of one class, if `axis` is the number
+    /// of axes.
     pub(super) fn rows(&self, axis: usize) -> Rows<'_> {
         self.rows_of(axis, self.axes())
     }
 
-    /// Rows along `axis` after broadcasting to `shape`, to which this array broadcasts.
+    /// The same after broadcasting to `shape`, to which this array broadcasts.
     pub(super) fn rows_broadcast(&self, axis: usize, shape: &[usize]) -> Rows<'_> {
         self.rows_of(axis, self.broadcast_axes(shape))
     }
 
     /// Every element as a row of one class, in C order.
     pub(super) fn elements(&self) -> Rows<'_> {
-        self.elements_of(self.axes())
-    }
-
-    /// The same after broadcasting to `shape`.
-    pub(super) fn elements_broadcast(&self, shape: &[usize]) -> Rows<'_> {
-        self.elements_of(self.broadcast_axes(shape))
-    }
-
-    fn elements_of(&self, axes: impl Iterator<Item = (usize, isize)>) -> Rows<'_> {
-        let one = (1, self.storage.size().cast_signed());
-        // SAFETY: as in `rows_of`.
-        unsafe { Rows::from_raw(self.start, self.storage(), one, axes) }
+        self.rows(self.ndim)
     }
 
     /// Lengths and strides after broadcasting to `shape`.
@@ -216,16 +206,18 @@ impl<'py> Array<'py> {
     }
 
     fn rows_of(&self, axis: usize, axes: impl Iterator<Item = (usize, isize)> + Clone) -> Rows<'_> {
-        let classes = axes.clone().nth(axis).expect("an axis of the array");
+        let one = (1, self.storage.size().cast_signed());
+        let classes = axes.clone().nth(axis).unwrap_or(one);
         // SAFETY: the array has every element of its shape and strides, of the size of its storage, for as long as its
         // owner is held, which outlives the view; a stride of 0 repeats such an element.
         unsafe { Rows::from_raw(self.start, self.storage(), classes, others(axes, axis)) }
     }
 
-    /// Rows along `axis`, for writing. The array is new, or an [`Array::find_output`] that was not refused.
+    /// [`Array::rows`] for writing. The array is new, or an [`Array::find_output`] that was not refused.
     #[inline(always)] // made in its final place
     pub(super) fn rows_mut(&self, axis: usize) -> RowsMut<'_> {
-        let classes = self.axes().nth(axis).expect("an axis of the array");
+        let one = (1, self.storage.size().cast_signed());
+        let classes = self.axes().nth(axis).unwrap_or(one);
         // SAFETY: as in `rows_of`; `refuse_output` has checked that the array is writable and
         // that no two elements share memory, and a new array is both.
         unsafe { RowsMut::from_raw(self.start, self.storage(), classes, others(self.axes(), axis)) }
@@ -233,9 +225,7 @@ impl<'py> Array<'py> {
 
     /// Every element as a row of one class, in C order, for writing.
     pub(super) fn elements_mut(&self) -> RowsMut<'_> {
-        let one = (1, self.storage.size().cast_signed());
-        // SAFETY: as in `rows_mut`.
-        unsafe { RowsMut::from_raw(self.start, self.storage(), one, self.axes()) }
+        self.rows_mut(self.ndim)
     }
 
     /// The bytes from the first to the last element.

@@ -105,10 +105,8 @@ impl<'py> Output<'py> {
     pub(super) fn finish(&self, py: Python<'py>) -> Result<Bound<'py, PyAny>> {
         let Self { array, wanted, object, .. } = self;
         if let Some(wanted) = wanted {
-            let (from, mut to) = match array.shape().len() {
-                0 => (array.elements(), wanted.elements_mut()),
-                axes => (array.rows(axes - 1), wanted.rows_mut(axes - 1)),
-            };
+            let last = array.shape().len().saturating_sub(1);
+            let (from, mut to) = (array.rows(last), wanted.rows_mut(last));
             run_silently(py, array.bytes(), None, &mut |run| copy(&from, &mut to, run))?;
         }
         Ok(object.clone())

@@ -188,7 +188,7 @@ impl<'py> Logits<'py> {
                 format_args!("sample_weight must be broadcastable to the rows, of shape");
             return Err(wrong_shape(obj.py(), must_have, &shape, given));
         }
-        let elements = array.elements_broadcast(&shape);
+        let elements = array.rows_broadcast(shape.len(), &shape);
         let place = Place { shape: self.shape(), axis: self.axis, own: given };
         let bytes = elements.rows() * size_of::<f64>();
         run(obj.py(), bytes, Some(&place), |run| read_weights(&elements, "sample_weight", run))
