@@ -43,7 +43,7 @@ pub use batch::{Checkpoint, Run};
 pub use error::{Error, Number};
 pub use ops::{
     Batch, CHUNK_ROW, ChunkTarget, CrossEntropy, Hessian, Operation, ROW_CONSTANTS, Reduction,
-    SEGMENT, SEGMENT_SUMS, Smoothing, TermsOut, copy, finish_chunks, read_labels, read_prior,
+    SEGMENT, SEGMENT_SUMS, Smoothing, copy, finish_chunks, read_labels, read_prior,
     read_probabilities, read_weights, touch,
 };
 pub use simd::{Element, Float, Level, Outer, Rows, RowsMut, Storage, fpenv};

@@ -64,7 +64,7 @@ use logits::Logits;
 use objects::{integer, text, tuple, tuple_of};
 use pyo3::prelude::*;
 use pyo3::types::{PyNotImplemented, PyTuple};
-use smoothxent::{Level, Operation, Prior, Targets, TermsOut, WithReserve, pool};
+use smoothxent::{Level, Operation, Prior, Targets, WithReserve, pool};
 use std::env::consts::{ARCH, OS};
 use threads::width;
 
@@ -177,10 +177,8 @@ fn terms<'py>(
     let (shape, per_row) = (logits.row_shape(), logits.compute);
     let empty = || Array::empty(py, &shape, per_row);
     let arrays = [empty()?, empty()?, empty()?, empty()?, empty()?];
-    let [nll, prior_cross_entropy, prior_kl, prior_entropy, logsumexp] =
-        arrays.each_ref().map(Array::elements_mut);
-    let out = &mut TermsOut { nll, prior_cross_entropy, prior_kl, prior_entropy, logsumexp };
-    logits.run(py, |batch, run| batch.cross_entropy_terms(targets, prior, out, run))?;
+    let mut out = arrays.each_ref().map(Array::elements_mut);
+    logits.run(py, |batch, run| batch.cross_entropy_terms(targets, prior, &mut out, run))?;
     tuple(py, arrays.each_ref().map(|array| array.object(py)))
 }
 

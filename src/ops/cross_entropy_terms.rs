@@ -10,22 +10,9 @@ use crate::simd::{ExactSum, Rows, RowsMut, Storage};
 use crate::target::{LossTerms, Prior, SmoothedTargets, Targets};
 use std::mem::take;
 
-/// The parts of the loss, one element a row each.
-pub struct TermsOut<'a> {
-    /// H(q, p)
-    pub nll: RowsMut<'a>,
-    /// H(u, p)
-    pub prior_cross_entropy: RowsMut<'a>,
-    /// D_KL(u‖p)
-    pub prior_kl: RowsMut<'a>,
-    /// H(u)
-    pub prior_entropy: RowsMut<'a>,
-    /// log Σ exp(z)
-    pub logsumexp: RowsMut<'a>,
-}
-
 impl Batch<'_> {
-    /// Computes every field of `out`, for targets q and prior u; ignored rows are 0.
+    /// Computes the terms of the loss for targets q and prior u, each with one element a row: H(q, p), H(u, p),
+    /// D_KL(u‖p), H(u) and log Σ exp(z). Ignored rows are 0.
     ///
     /// # Errors
     /// [`Error::MaskedPrior`] as for [`CrossEntropy::run`](super::CrossEntropy::run); [`Error::OutOfMemory`], or the
@@ -37,14 +24,13 @@ impl Batch<'_> {
         &self,
         targets: &Targets<'_>,
         prior: &Prior<'_>,
-        out: &mut TermsOut<'_>,
+        out: &mut [RowsMut<'_>; 5],
         run: &mut Run<'_>,
     ) -> Result<(), Error> {
         let (rows, classes) = (self.logits.rows(), self.logits.classes());
         assert!(targets.rows() == rows, "one target for each row");
-        for view in
-            [&out.nll, &out.prior_cross_entropy, &out.prior_kl, &out.prior_entropy, &out.logsumexp]
-        {
+        let [nll, prior_cross_entropies, prior_kl, prior_entropy, logsumexp] = &*out;
+        for view in &*out {
             self.assert_one_per_row(view);
         }
         self.assert_same_shape(None);
@@ -65,27 +51,27 @@ impl Batch<'_> {
                 Job { targets, scalars: Some(losses), lse, ..job }.run(run)
             })
         };
-        losses(0.0, &out.nll, None)?;
-        losses(1.0, &own, Some(&out.logsumexp))?;
+        losses(0.0, nll, None)?;
+        losses(1.0, &own, Some(logsumexp))?;
         for (row, &prior_cross_entropy) in cross_entropies.iter().enumerate() {
             run.poll(classes * self.compute.size())?;
             let mut entropy = 0.0;
             if targets.is_ignored(row) {
                 // Never read.
-                out.logsumexp.put(row, 0, 0.0);
+                logsumexp.put(row, 0, 0.0);
             } else if let (Some(mask), Some(kept)) = (mask, &kept) {
                 match kept[row] {
                     Some(mass) => entropy = kept_entropy(prior, (row, mass), mask, run)?,
-                    None => out.logsumexp.put(row, 0, f64::NEG_INFINITY),
+                    None => logsumexp.put(row, 0, f64::NEG_INFINITY),
                 }
             } else {
                 entropy = entropies[prior.place(row)];
             }
-            out.prior_cross_entropy.put(row, 0, prior_cross_entropy);
+            prior_cross_entropies.put(row, 0, prior_cross_entropy);
             // D_KL is never negative, whatever the roundings of its two parts; NaN stays.
             let divergence = prior_cross_entropy - entropy;
-            out.prior_kl.put(row, 0, if divergence < 0.0 { 0.0 } else { divergence });
-            out.prior_entropy.put(row, 0, entropy);
+            prior_kl.put(row, 0, if divergence < 0.0 { 0.0 } else { divergence });
+            prior_entropy.put(row, 0, entropy);
         }
         Ok(())
     }

@@ -10,7 +10,7 @@ use crate::memory::{Buffer, Layout, Numbers};
 use crate::rows::{IGNORED, Problem, labels};
 use smoothxent::{
     Batch, CrossEntropy, Float, Level, LossTerms, Operation, Prior, Reduction, Rows, Run, Storage,
-    Targets, TermsOut, WeightValues, read_prior, read_probabilities, read_weights,
+    Targets, WeightValues, read_prior, read_probabilities, read_weights,
 };
 use std::collections::BTreeSet;
 
@@ -284,13 +284,11 @@ impl Call<'_> {
         Loss { value, losses: losses.into_numbers(), grad }
     }
 
-    /// In the order of the fields of [`TermsOut`].
+    /// In the order of [`Batch::cross_entropy_terms`].
     pub fn terms<F: Float>(&self, how: (Level, usize)) -> [Numbers; 5] {
         let rows = self.problem.rows();
         let mut terms = [(); 5].map(|()| Buffer::new(F::STORAGE, Layout::Dense, rows, 1));
-        let [nll, prior_cross_entropy, prior_kl, prior_entropy, logsumexp] =
-            terms.each_mut().map(Buffer::rows_mut);
-        let mut out = TermsOut { nll, prior_cross_entropy, prior_kl, prior_entropy, logsumexp };
+        let mut out = terms.each_mut().map(Buffer::rows_mut);
         let batch = self.batch::<F>();
         let targets = self.unweighted.as_ref().unwrap_or(&self.targets);
         Self::run(how, |run| batch.cross_entropy_terms(targets, &self.prior, &mut out, run));
