@@ -42,9 +42,9 @@ pub use alloc::reserve::WithReserve;
 pub use batch::{Checkpoint, Run};
 pub use error::{Error, Number};
 pub use ops::{
-    Batch, CHUNK_ROW, ChunkTarget, CrossEntropy, Hessian, Operation, ROW_CONSTANTS, Reduction,
-    SEGMENT, SEGMENT_SUMS, Smoothing, copy, finish_chunks, read_labels, read_prior,
-    read_probabilities, read_weights, touch,
+    Batch, CHUNK_ROW, CrossEntropy, Hessian, Operation, ROW_CONSTANTS, Reduction, SEGMENT,
+    SEGMENT_SUMS, Smoothing, copy, finish_chunks, read_labels, read_prior, read_probabilities,
+    read_weights, touch,
 };
 pub use simd::{Element, Float, Level, Outer, Rows, RowsMut, Storage, fpenv};
 pub use target::{Labels, LossTerms, Prior, Probabilities, Targets, WeightValues, prior_tolerance};

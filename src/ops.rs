@@ -24,7 +24,7 @@ pub(crate) mod inputs;
 
 pub use crate::batch::{CHUNK_ROW, Hessian, ROW_CONSTANTS, SEGMENT_SUMS};
 pub use crate::kernel::{Operation, SEGMENT};
-pub use chunk::{ChunkTarget, Smoothing, finish_chunks};
+pub use chunk::{Smoothing, finish_chunks};
 pub use inputs::{read_labels, read_prior, read_probabilities, read_weights};
 
 use crate::batch::{Job, LossTargets, Run, SUMS_PER_PART, TERMS_PER_PART, Workspace, rows_per_sum};

@@ -8,9 +8,7 @@ use super::logits::Logits;
 use super::{Argument, Arguments};
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyString};
-use smoothxent::{
-    CHUNK_ROW, ChunkTarget, Operation, ROW_CONSTANTS, SEGMENT, SEGMENT_SUMS, Smoothing, Storage,
-};
+use smoothxent::{CHUNK_ROW, Operation, ROW_CONSTANTS, SEGMENT, SEGMENT_SUMS, Smoothing, Storage};
 
 /// The operation on the rows of which a chunk is a part.
 fn operation(name: Argument<'_, '_>) -> Result<Operation> {
@@ -63,7 +61,7 @@ function!(
 );
 
 /// Like [`smoothxent::finish_chunks`]. `sums` and `maxima` have one more axis than the rows. If `is_double`, rows are
-/// computed in float64. `spike`, `beta` and `mass` are the fields of [`ChunkTarget`].
+/// computed in float64. `spike`, `beta` and `mass` are those of its target.
 fn finish_chunks<'py>(
     [operation, sums, maxima, is_double, spike, beta, mass]: &Arguments<'_, 'py, 7>,
 ) -> Result<Bound<'py, PyAny>> {
@@ -76,9 +74,7 @@ fn finish_chunks<'py>(
     let maxima = Array::real_of_shape(maxima, "maxima", &with_axis(row_shape, 1))?;
     let constants = Array::empty(py, &with_axis(row_shape, ROW_CONSTANTS), Storage::F64)?;
     let (values, maxima, mut out) = (sums.rows(axis), maxima.rows(axis), constants.rows_mut(axis));
-    let [spike, beta, mass] =
-        [number(spike, "spike")?, number(beta, "beta")?, number(mass, "mass")?];
-    let target = ChunkTarget { spike, beta, mass };
+    let target = [number(spike, "spike")?, number(beta, "beta")?, number(mass, "mass")?];
     let compute = if flag(is_double, "is_double")? { Storage::F64 } else { Storage::F32 };
     run(py, sums.bytes(), None, |run| {
         smoothxent::finish_chunks(compute, operation, target, &values, &maxima, &mut out, run)

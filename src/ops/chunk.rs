@@ -19,17 +19,6 @@ pub enum Smoothing<'a> {
     Prior(&'a Rows<'a>),
 }
 
-/// The target of all rows, except for their labels: q' = spike·δ_y + β·w with Σ β·w = mass.
-#[derive(Clone, Copy)]
-pub struct ChunkTarget {
-    /// 1 − ε
-    pub spike: f64,
-    /// ε/K for a uniform prior, else ε.
-    pub beta: f64,
-    /// ε, times the sum of the prior if one is given.
-    pub mass: f64,
-}
-
 /// A batch whose classes are a chunk of those of the rows, without a mask and with T = 1.
 impl Batch<'_> {
     /// The sums of each segment of the chunk, [`SEGMENT_SUMS`] numbers each, for `operation`. `rows` has
@@ -96,7 +85,9 @@ impl Batch<'_> {
 }
 
 /// Joins the segments of all chunks, in their order, to [`ROW_CONSTANTS`] of each row: the lse or the loss, or
-/// the constants of its outputs. The first number of `rows` is the maximum.
+/// the constants of its outputs. The first number of `rows` is the maximum. The target of all rows, except for their
+/// labels, is q' = spike·δ_y + β·w with Σ β·w = mass: 1 − ε; ε/K for a uniform prior, else ε; and ε, times the sum of the
+/// prior if one is given.
 ///
 /// # Errors
 /// The error of `run.checkpoint`.
@@ -106,7 +97,7 @@ impl Batch<'_> {
 pub fn finish_chunks(
     compute: Storage,
     operation: Operation,
-    target: ChunkTarget,
+    [spike, beta, smooth_mass]: [f64; 3],
     sums: &Rows<'_>,
     rows: &Rows<'_>,
     out: &mut RowsMut<'_>,
@@ -114,9 +105,8 @@ pub fn finish_chunks(
 ) -> Result<(), Error> {
     assert!(sums.classes().is_multiple_of(SEGMENT_SUMS) && sums.rows() == rows.rows());
     assert!(out.classes() == ROW_CONSTANTS && out.rows() == rows.rows());
-    let ChunkTarget { spike, beta, mass } = target;
     computed_in!(compute, F => {
-        let target = RowTarget::<F> { spike, beta, smooth_mass: mass, ..RowTarget::none() };
+        let target = RowTarget::<F> { spike, beta, smooth_mass, ..RowTarget::none() };
         crate::batch::finish_chunks(operation, &target, sums, rows, out, run)
     })
 }

@@ -3,9 +3,9 @@
 
 use crate::rows::{Kind, Problem, labels};
 use smoothxent::{
-    Batch, CHUNK_ROW, ChunkTarget, CrossEntropy, Float, Level, LossTerms, Operation, Prior,
-    ROW_CONSTANTS, Reduction, Rows, RowsMut, Run, SEGMENT, SEGMENT_SUMS, Smoothing, Targets,
-    finish_chunks, read_prior,
+    Batch, CHUNK_ROW, CrossEntropy, Float, Level, LossTerms, Operation, Prior, ROW_CONSTANTS,
+    Reduction, Rows, RowsMut, Run, SEGMENT, SEGMENT_SUMS, Smoothing, Targets, finish_chunks,
+    read_prior,
 };
 
 const LABEL_SMOOTHING: f64 = 0.1;
@@ -102,10 +102,10 @@ impl Pieces<'_> {
         outputs.concat()
     }
 
-    fn target(&self) -> ChunkTarget {
+    fn target(&self) -> [f64; 3] {
         let classes = f64::from(u32::try_from(self.problem.classes).unwrap());
         let (beta, mass) = match self.smoothing {
-            Smoothing::None => return ChunkTarget { spike: 1.0, beta: 0.0, mass: 0.0 },
+            Smoothing::None => return [1.0, 0.0, 0.0],
             Smoothing::Uniform => (LABEL_SMOOTHING / classes, LABEL_SMOOTHING),
             Smoothing::Prior(_) => {
                 let prior = Rows::from_slice(&self.problem.prior, self.problem.classes);
@@ -117,7 +117,7 @@ impl Pieces<'_> {
                 (LABEL_SMOOTHING, LABEL_SMOOTHING * mass)
             }
         };
-        ChunkTarget { spike: 1.0 - LABEL_SMOOTHING, beta, mass }
+        [1.0 - LABEL_SMOOTHING, beta, mass]
     }
 
     /// The same by the operations on whole rows.
