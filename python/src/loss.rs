@@ -29,23 +29,12 @@ loss_function!(cross_entropy_value_and_grad(grad_out) -> PyTuple, value_and_grad
 loss_function!(_grad_and_hess(factor) -> PyTuple, grad_and_hess);
 loss_function!(_row_losses() -> PyAny, row_losses);
 
-/// What is requested in addition to the reduced loss.
-#[derive(Default)]
-struct Besides<'a, 'py> {
-    /// The gradient is requested if this is set. It is the output for the gradient, or Python's None for a new array.
-    grad_out: Option<Argument<'a, 'py>>,
-    /// If set, the diagonal of the Hessian is requested too, multiplied by this factor.
-    factor: Option<f64>,
-    /// Are the losses of the rows requested instead, in float64, as they are for the sum?
-    row_losses: bool,
-}
-
 /// The arrays of the gradient and of the diagonal of the Hessian.
 type Arrays<'py> = [Option<Bound<'py, PyAny>>; 2];
 
 /// The loss alone.
 pub(super) fn value<'py>(given: &Arguments<'_, 'py, 14>) -> Result<Bound<'py, PyAny>> {
-    Ok(evaluate(given, Besides::default())?.0)
+    Ok(evaluate(given, None, None, false)?.0)
 }
 
 /// The loss and its gradient, which is written to `grad_out` if that is given.
@@ -53,8 +42,7 @@ pub(super) fn value_and_grad<'py>(
     [given @ .., grad_out]: &Arguments<'_, 'py, 15>,
 ) -> Result<Bound<'py, PyTuple>> {
     let result = Pair::new(grad_out.py())?; // before anything is written
-    let besides = Besides { grad_out: Some(grad_out), ..Besides::default() };
-    let (loss, [grad, _]) = evaluate(given, besides)?;
+    let (loss, [grad, _]) = evaluate(given, Some(grad_out), None, false)?;
     Ok(result.fill([loss, grad.expect("asked for")]))
 }
 
@@ -64,17 +52,18 @@ fn grad_and_hess<'py>(
     [given @ .., factor]: &Arguments<'_, 'py, 15>,
 ) -> Result<Bound<'py, PyTuple>> {
     let factor = Some(arguments::number(factor, "factor")?);
-    let besides = Besides { grad_out: given.last().map(|out| &**out), factor, row_losses: false };
-    let (_, arrays) = evaluate(given, besides)?;
+    let (_, arrays) = evaluate(given, given.last().map(|out| &**out), factor, false)?;
     tuple(given[0].py(), arrays.map(|array| array.expect("asked for")))
 }
 
 /// The losses of rows as they are for the sum: not rounded to the type of the rows.
 fn row_losses<'py>(given: &Arguments<'_, 'py, 14>) -> Result<Bound<'py, PyAny>> {
-    Ok(evaluate(given, Besides { row_losses: true, ..Besides::default() })?.0)
+    Ok(evaluate(given, None, None, true)?.0)
 }
 
-/// The loss, the gradient and the diagonal of the Hessian, as far as they are requested.
+/// The reduced loss or, if `row_losses`, the losses of the rows in float64, as they are for the sum; and the arrays of the
+/// gradient and of the diagonal of the Hessian. The gradient is requested if `grad_out` is set: it is the output for the
+/// gradient, or Python's None for a new array. The Hessian is requested too if `factor` is set, by which it is multiplied.
 fn evaluate<'py>(
     [
         logits,
@@ -92,7 +81,9 @@ fn evaluate<'py>(
         normalizer,
         out,
     ]: &Arguments<'_, 'py, 14>,
-    Besides { grad_out, factor, row_losses }: Besides<'_, 'py>,
+    grad_out: Option<Argument<'_, 'py>>,
+    factor: Option<f64>,
+    row_losses: bool,
 ) -> Result<(Bound<'py, PyAny>, Arrays<'py>)> {
     let py = out.py();
     hold!(logits = Logits::new(logits, axis));
