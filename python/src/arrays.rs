@@ -213,7 +213,7 @@ impl<'py> Array<'py> {
         unsafe { Rows::from_raw(self.start, self.storage(), classes, others(axes, axis)) }
     }
 
-    /// [`Array::rows`] for writing. The array is new, or an [`Array::find_output`] that was not refused.
+    /// [`Array::rows`] for writing. The array is new, or an [`Array::OUTPUT`] that was not refused.
     #[inline(always)] // made in its final place
     pub(super) fn rows_mut(&self, axis: usize) -> RowsMut<'_> {
         let one = (1, self.storage.size().cast_signed());

@@ -48,7 +48,7 @@ impl<'py> Output<'py> {
         if out.is_none() {
             return Ok(place.insert(Self::fresh(py, shape, storage)?));
         }
-        let array = Array::find_output(out, name)?.view();
+        let array = Array::find(out, name, Array::OUTPUT)?.view();
         let output = Self { array, is_new: false, object: out.clone(), wanted: None };
         let output = place.insert(output);
         output.array.refuse_output(py, name, shape)?;

@@ -44,7 +44,7 @@ fn at_indices<'py>(
     let py = logits.py();
     let mut logits = Logits::new(logits, axis)?;
     logits.read_options(temperature, mask)?;
-    let indices = Array::integers(indices, "indices")?;
+    let indices = Array::read(indices, "indices", Array::INTEGERS)?;
     let (axis, shape, given) = (logits.axis, logits.shape(), indices.shape());
     let are_equal = |at: usize| at == axis || shape[at] == given[at];
     if given.len() != shape.len() || !(0..shape.len()).all(are_equal) {

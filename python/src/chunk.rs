@@ -67,7 +67,7 @@ fn finish_chunks<'py>(
 ) -> Result<Bound<'py, PyAny>> {
     let py = sums.py();
     let operation = self::operation(operation)?;
-    let sums = Array::real(sums, "sums")?;
+    let sums = Array::read(sums, "sums", Array::REAL)?;
     // The wrapper passes what `_reduce_chunk` has returned.
     let axis = sums.shape().len().checked_sub(1).expect("an axis of the sums");
     let row_shape = &sums.shape()[..axis];

@@ -171,7 +171,7 @@ fn terms<'py>(
     let prior = prior_array.as_ref().map(|array| logits.prior(py, array)).transpose()?;
     let prior = &prior.unwrap_or(Prior::Uniform);
     let ignored = arguments::ignore_index(ignore_index)?;
-    let target_array = Array::targets(targets)?;
+    let target_array = Array::read(targets, "targets", Array::TARGETS)?;
     let mut place = Targets::none();
     let targets = logits.targets(py, &target_array, ignored.as_ref(), None, &mut place)?;
     let (shape, per_row) = (logits.row_shape(), logits.compute);
@@ -213,7 +213,7 @@ fn show_config(py: Python<'_>) -> PyResult<Bound<'_, PyTuple>> {
 #[pyfunction]
 #[pyo3(signature = (out, name, /))]
 fn _refuse_overlap(out: Argument<'_, '_>, name: &str) -> PyResult<()> {
-    guard(out.py(), || Array::integers(out, name)?.refuse_overlap(out.py(), name))
+    guard(out.py(), || Array::read(out, name, Array::INTEGERS)?.refuse_overlap(out.py(), name))
 }
 
 #[pyfunction]

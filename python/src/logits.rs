@@ -26,7 +26,7 @@ impl<'py> Logits<'py> {
     /// Logits with classes along a single axis, whose length may be 0.
     pub(super) fn new(logits: &Bound<'py, PyAny>, axis: &Bound<'_, PyAny>) -> Result<Self> {
         let given = integer(axis, "axis")?;
-        let found = Array::find_logits(logits)?;
+        let found = Array::find(logits, "logits", Array::LOGITS)?;
         let from_front = if given < 0 { given + found.ndim() as i128 } else { given };
         let place = usize::try_from(from_front).ok().filter(|place| *place < found.ndim());
         let Some(axis) = place else { return Err(axis_error(axis, found.ndim())) };
@@ -52,7 +52,8 @@ impl<'py> Logits<'py> {
         if mask.is_none() {
             return Ok(());
         }
-        let (array, shape) = (self.mask.insert(Array::mask(mask)?), self.array.shape());
+        let (array, shape) =
+            (self.mask.insert(Array::read(mask, "where", Array::MASK)?), self.array.shape());
         if broadcasts(array.shape(), shape) {
             return Ok(());
         }
@@ -137,7 +138,7 @@ impl<'py> Logits<'py> {
     /// The array of a prior, whose shape is checked against the logits.
     pub(super) fn prior_array<'p>(&self, prior: &Bound<'p, PyAny>) -> Result<Array<'p>> {
         let py = prior.py();
-        let array = Array::real(prior, "prior")?;
+        let array = Array::read(prior, "prior", Array::REAL)?;
         let (shape, given) = (self.shape(), array.shape());
         let classes = self.classes();
         let axis = (self.axis + given.len()).checked_sub(shape.len());
@@ -173,7 +174,7 @@ impl<'py> Logits<'py> {
 
     /// s, one weight for each row.
     pub(super) fn sample_weight(&self, obj: &Bound<'_, PyAny>) -> Result<WeightValues> {
-        let array = Array::real(obj, "sample_weight")?;
+        let array = Array::read(obj, "sample_weight", Array::REAL)?;
         let (given, shape) = (array.shape(), self.row_shape());
         if !broadcasts(given, &shape) {
             let must_have =

@@ -107,7 +107,7 @@ fn evaluate<'py>(
     let sample_weight = given!(sample_weight, logits.sample_weight(sample_weight));
     let sample_weight = sample_weight.as_ref();
     hold!(ignored = arguments::ignore_index(ignore_index));
-    hold!(target_array = Array::targets(targets));
+    hold!(target_array = Array::read(targets, "targets", Array::TARGETS));
     let mut place = Targets::none();
     let targets = logits.targets(py, target_array, ignored.as_ref(), class_weight, &mut place)?;
 
@@ -125,7 +125,7 @@ fn evaluate<'py>(
         _ if out.is_none() => {}
         // A scalar is accumulated in float64 and rounded once, to whatever `out` holds.
         _ => {
-            let array = scalar.insert(Array::find_output(out, "out")?.view());
+            let array = scalar.insert(Array::find(out, "out", Array::OUTPUT)?.view());
             array.refuse_output(py, "out", &[])?;
         }
     }

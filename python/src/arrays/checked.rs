@@ -44,18 +44,20 @@ impl<'py> Found<'py> {
     }
 }
 
+/// What an array is for: the function of the package that converts other objects, and which elements are accepted.
+type Role = (fn(&Known) -> &Py<PyAny>, fn(Storage) -> bool);
+
 /// [`Array::find`] if `obj` is no exact ndarray, or its dtype is not a known object or has other elements.
 #[cold]
 fn find_like<'py>(
     obj: &Bound<'py, PyAny>,
     name: &str,
-    converter: &Py<PyAny>,
-    are_such: fn(Storage) -> bool,
+    (converter, are_such): Role,
 ) -> Result<Found<'py>> {
     if let Some(own) = storage_in(obj)?.filter(|own| are_such(*own)) {
         return Ok(Found(obj.clone(), own));
     }
-    let array = read(converter, obj, name)?;
+    let array = read(converter(Known::get()), obj, name)?;
     match storage_in(&array)? {
         Some(own) => Ok(Found(array, own)),
         None => Err(type_error!(obj.py(), "{name} cannot be read as an array of numbers")),
@@ -63,6 +65,21 @@ fn find_like<'py>(
 }
 
 impl<'py> Array<'py> {
+    pub(crate) const LOGITS: Role = (|known| &known.as_logits, Storage::is_float);
+    /// Real numbers.
+    pub(crate) const REAL: Role = (|known| &known.as_real, Storage::is_float);
+    /// Labels or probabilities.
+    pub(crate) const TARGETS: Role =
+        (|known| &known.as_targets, |storage| storage != Storage::Bool);
+    /// Classes, or other arrays that are viewed as integers.
+    pub(crate) const INTEGERS: Role =
+        (|known| &known.as_indices, |storage| !storage.is_float() && storage != Storage::Bool);
+    /// Booleans.
+    pub(crate) const MASK: Role = (|known| &known.as_mask, |storage| storage == Storage::Bool);
+    /// An output: an ndarray or a tensor of a floating type that the core can write. [`Array::refuse_output`] checks
+    /// its view.
+    pub(crate) const OUTPUT: Role = (|known| &known.as_output, Storage::is_float);
+
     /// A new C-contiguous array.
     pub(crate) fn empty(py: Python<'py>, shape: &[usize], storage: Storage) -> Result<Self> {
         let object = dtype::empty(py, shape, storage)?;
@@ -72,15 +89,9 @@ impl<'py> Array<'py> {
         }
     }
 
-    /// Logits.
-    #[inline(always)]
-    pub(crate) fn find_logits(obj: &Bound<'py, PyAny>) -> Result<Found<'py>> {
-        Self::find(obj, "logits", |known| &known.as_logits, Storage::is_float)
-    }
-
-    /// Real numbers.
-    pub(crate) fn real(obj: &Bound<'py, PyAny>, name: &str) -> Result<Self> {
-        Ok(Self::find(obj, name, |known| &known.as_real, Storage::is_float)?.view())
+    /// The view of an array.
+    pub(crate) fn read(obj: &Bound<'py, PyAny>, name: &str, role: Role) -> Result<Self> {
+        Ok(Self::find(obj, name, role)?.view())
     }
 
     /// A real array of `shape`.
@@ -89,53 +100,23 @@ impl<'py> Array<'py> {
         name: &str,
         shape: &[usize],
     ) -> Result<Self> {
-        let array = Self::real(obj, name)?;
+        let array = Self::read(obj, name, Self::REAL)?;
         if array.shape() == shape {
             return Ok(array);
         }
         Err(wrong_shape(obj.py(), format_args!("{name} must have shape"), shape, array.shape()))
     }
 
-    /// Labels or probabilities.
-    pub(crate) fn targets(obj: &Bound<'py, PyAny>) -> Result<Self> {
-        let are_such = |storage| storage != Storage::Bool;
-        Ok(Self::find(obj, "targets", |known| &known.as_targets, are_such)?.view())
-    }
-
-    /// Classes, or other arrays that are viewed as integers.
-    pub(crate) fn integers(obj: &Bound<'py, PyAny>, name: &str) -> Result<Self> {
-        let is_integer = |storage: Storage| !storage.is_float() && storage != Storage::Bool;
-        Ok(Self::find(obj, name, |known| &known.as_indices, is_integer)?.view())
-    }
-
-    /// Booleans.
-    pub(crate) fn mask(obj: &Bound<'py, PyAny>) -> Result<Self> {
-        Ok(Self::find(obj, "where", |known| &known.as_mask, |storage| storage == Storage::Bool)?
-            .view())
-    }
-
-    /// An output: an ndarray or a tensor of a floating type that the core can write. [`Array::refuse_output`] checks
-    /// its view.
-    #[inline(always)]
-    pub(crate) fn find_output(obj: &Bound<'py, PyAny>, name: &str) -> Result<Found<'py>> {
-        Self::find(obj, name, |known| &known.as_output, Storage::is_float)
-    }
-
     /// `obj` itself if it is an ndarray (not of a subclass) whose elements are accepted; otherwise the result of
-    /// `converter`.
+    /// the converter.
     #[inline(always)]
-    fn find(
-        obj: &Bound<'py, PyAny>,
-        name: &str,
-        converter: fn(&Known) -> &Py<PyAny>,
-        are_such: fn(Storage) -> bool,
-    ) -> Result<Found<'py>> {
+    pub(crate) fn find(obj: &Bound<'py, PyAny>, name: &str, role: Role) -> Result<Found<'py>> {
         let known = Known::get();
         let own =
             if is_exact_ndarray(known, obj) { known.storage_of(&dtype_of(obj)) } else { None };
-        match own.filter(|own| are_such(*own)) {
+        match own.filter(|own| role.1(*own)) {
             Some(own) => Ok(Found(obj.clone(), own)),
-            None => find_like(obj, name, converter(known), are_such),
+            None => find_like(obj, name, role),
         }
     }
 
