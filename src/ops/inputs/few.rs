@@ -39,9 +39,13 @@ impl<F: Float> VectorJob<F> for Group<'_, F> {
     type Output = bool;
 
     #[inline(always)]
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "few classes")]
     fn run<V: Vector<Scalar = F>>(self, token: V::Token) -> bool {
         let ((own, tile), classes) = (self.memory.split_at_mut(TILE), self.rows.classes());
-        let (mut first, mut may_be_bad) = (self.first, false);
+        let number = inlined!(|number: f64| V::splat(token, F::from_f64(number)));
+        let (zero, nan, least) = (number(0.0), number(f64::NAN), V::splat(token, F::SMALLEST));
+        let zeros = V::Doubles::splat(token, 0.0);
+        let (mut first, mut all_finite) = (self.first, true);
         for results in self.results.chunks_mut(V::LANES) {
             if !load::<V>(token, self.rows, (first, results.len()), own, tile) {
                 for (i, row) in own.chunks_exact_mut(classes).enumerate().take(results.len()) {
@@ -49,46 +53,30 @@ impl<F: Float> VectorJob<F> for Group<'_, F> {
                 }
                 from_run::<V>(token, Source::from_slice(own), classes, tile);
             }
-            let tile = &tile[..classes * V::LANES];
-            may_be_bad |= read::<V>(token, tile, self.class_weight, results);
             first += results.len();
+            let mut sum = RunningSum { sum: zeros, lost: zeros };
+            // Has a row a probability other than 0, or more than one? A bit for each row; and the last such class.
+            let (mut has_one, mut has_more, mut last) = (0, 0, zero);
+            for (class, q) in tile[..classes * V::LANES].chunks_exact(V::LANES).enumerate() {
+                let q = V::from_slice(token, q);
+                let is_likely = q.ge(least);
+                has_more |= has_one & V::bits(is_likely);
+                has_one |= V::bits(is_likely);
+                last = V::select(is_likely, number(count(class)), last);
+                // An entry that is refused makes the sum infinite or NaN.
+                let q = V::Doubles::widen(V::select(q.ge(zero), q, nan));
+                let class_weight = self.class_weight;
+                sum.add(class_weight.map_or(q, |weights| q * zeros.like(weights.get(class))));
+            }
+            let (mass, mut masses) = (sum.value(), [0.0; MOST_LANES]);
+            mass.to_slice(&mut masses);
+            let only = has_one & !has_more;
+            for (i, (row, last)) in results.iter_mut().zip(last.to_array()).enumerate() {
+                let only = if only >> i & 1 == 1 { last.to_f64() as u32 } else { NO_CLASS };
+                *row = ProbabilityRow { only, mass: masses[i] };
+                all_finite &= masses[i] <= f64::MAX;
+            }
         }
-        may_be_bad
+        !all_finite
     }
-}
-
-/// Reads the rows of a tile; returns whether one may have an entry that is refused.
-#[inline(always)]
-#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "few classes")]
-fn read<V: Vector>(
-    token: V::Token,
-    tile: &[V::Scalar],
-    class_weight: Option<&WeightValues>,
-    rows: &mut [ProbabilityRow],
-) -> bool {
-    let number = inlined!(|number: f64| V::splat(token, V::Scalar::from_f64(number)));
-    let (zero, nan, least) = (number(0.0), number(f64::NAN), V::splat(token, V::Scalar::SMALLEST));
-    let zeros = V::Doubles::splat(token, 0.0);
-    let mut sum = RunningSum { sum: zeros, lost: zeros };
-    // Has a row a probability other than 0, or more than one? A bit for each row; and the last such class.
-    let (mut has_one, mut has_more, mut last) = (0, 0, zero);
-    for (class, q) in tile.chunks_exact(V::LANES).enumerate() {
-        let q = V::from_slice(token, q);
-        let is_likely = q.ge(least);
-        has_more |= has_one & V::bits(is_likely);
-        has_one |= V::bits(is_likely);
-        last = V::select(is_likely, number(count(class)), last);
-        // An entry that is refused makes the sum infinite or NaN.
-        let q = V::Doubles::widen(V::select(q.ge(zero), q, nan));
-        sum.add(class_weight.map_or(q, |weights| q * zeros.like(weights.get(class))));
-    }
-    let (mass, mut masses) = (sum.value(), [0.0; MOST_LANES]);
-    mass.to_slice(&mut masses);
-    let (mut all_finite, only) = (true, has_one & !has_more);
-    for (i, (row, last)) in rows.iter_mut().zip(last.to_array()).enumerate() {
-        let only = if only >> i & 1 == 1 { last.to_f64() as u32 } else { NO_CLASS };
-        *row = ProbabilityRow { only, mass: masses[i] };
-        all_finite &= masses[i] <= f64::MAX;
-    }
-    !all_finite
 }
