@@ -33,13 +33,26 @@ impl VectorJob<f64> for Part<'_> {
     fn run<V: Vector<Scalar = f64>>(self, token: V::Token) -> bool {
         let Self { level, start, values, classes, class_weight, partial, rows } = self;
         let (len, mut may_be_bad) = (values.len() / rows.len(), false);
+        let least = V::splat(token, f64::SMALLEST);
         for (i, row) in rows.iter_mut().enumerate() {
             let values = &values[i * len..][..len];
-            let sum = partial.sum;
-            may_be_bad |= partial.add::<V>(token, start, values);
+            let PartialRow { first, has_others, sum } = &mut *partial;
+            let (before, mut class) = (*sum, start);
+            let see = inlined!(|terms: [V; 4]| {
+                if !*has_others {
+                    let bits = each!(4, |i| V::bits(terms[i].ge(least)) << (i * V::LANES));
+                    let likely = bits[0] | bits[1] | bits[2] | bits[3];
+                    *has_others = likely != 0 && first.is_some() || likely.count_ones() > 1;
+                    if likely != 0 {
+                        first.get_or_insert(class + likely.trailing_zeros() as usize);
+                    }
+                }
+                class += 4 * V::LANES;
+            });
+            may_be_bad |= !sum.add_positive::<V>(token, values, see);
             if let Some(weights) = class_weight {
-                partial.sum = sum;
-                level.add_terms(&mut partial.sum, len, |at, terms| {
+                *sum = before;
+                level.add_terms(sum, len, |at, terms| {
                     terms.copy_from_slice(&values[at..][..terms.len()]);
                     weights.multiply(start + at, terms);
                 });
@@ -52,31 +65,5 @@ impl VectorJob<f64> for Part<'_> {
             }
         }
         may_be_bad
-    }
-}
-
-impl PartialRow {
-    /// Adds the values from class `start` on; returns whether one may be refused.
-    #[inline(always)]
-    fn add<V: Vector<Scalar = f64>>(
-        &mut self,
-        token: V::Token,
-        start: usize,
-        values: &[f64],
-    ) -> bool {
-        let Self { first, has_others, sum } = self;
-        let (mut class, least) = (start, V::splat(token, f64::SMALLEST));
-        let see = inlined!(|terms: [V; 4]| {
-            if !*has_others {
-                let bits = each!(4, |i| V::bits(terms[i].ge(least)) << (i * V::LANES));
-                let likely = bits[0] | bits[1] | bits[2] | bits[3];
-                *has_others = likely != 0 && first.is_some() || likely.count_ones() > 1;
-                if likely != 0 {
-                    first.get_or_insert(class + likely.trailing_zeros() as usize);
-                }
-            }
-            class += 4 * V::LANES;
-        });
-        !sum.add_positive::<V>(token, values, see)
     }
 }
