@@ -37,7 +37,7 @@ mod width;
 use std::io;
 use std::iter;
 use std::sync::atomic::{
-    AtomicBool, AtomicU32, AtomicU64,
+    AtomicBool, AtomicU64,
     Ordering::{Acquire, Relaxed, Release},
 };
 use std::sync::{Arc, Barrier, Mutex, MutexGuard, PoisonError, TryLockError};
@@ -157,7 +157,8 @@ struct Pool {
     spawn: Spawn,
     /// For how long helpers stay awake after a call.
     awake: Duration,
-    forks: AtomicU32,
+    /// The number of known forks since the process that loaded the library.
+    forks: AtomicU64,
     first: OnceBox<Segment>,
     /// The process in which a thread is appending a segment, or 0. A value that a child inherits names another
     /// process, and so does not block the child.
@@ -180,7 +181,7 @@ impl Pool {
         Self {
             spawn,
             awake: LIMIT,
-            forks: AtomicU32::new(0),
+            forks: AtomicU64::new(0),
             first: OnceBox::new(),
             growing: AtomicU64::new(0),
             unreported: AtomicBool::new(false),
@@ -218,7 +219,7 @@ impl Pool {
             |offers| {
                 let own_blocks = shares.claims(0).take_while(|_| {
                     let may_go_on = may_go_on();
-                    if self.forks() == process >> 32 {
+                    if self.forks.load(Relaxed) == process >> 32 {
                         offers.renew();
                     } else {
                         offers.miss_nobody();
@@ -231,13 +232,8 @@ impl Pool {
         );
     }
 
-    /// The number of known forks since the process that loaded the library.
-    fn forks(&self) -> u64 {
-        u64::from(self.forks.load(Relaxed))
-    }
-
     fn process(&self) -> Process {
-        self.forks() << 32 | Process::from(std::process::id())
+        self.forks.load(Relaxed) << 32 | Process::from(std::process::id())
     }
 
     /// The segments of every process from the first ancestor to this one.
