@@ -63,7 +63,7 @@ const STACK_BYTES: usize = 1 << 20;
 /// Memory that must be free before a thread is started: its stack, and far more than its first allocations.
 const ROOM_BYTES: usize = STACK_BYTES + (4 << 20);
 
-static POOL: Pool = Pool::new(spawn);
+pub(crate) static POOL: Pool = Pool::new(spawn);
 
 /// Initializes what must not be initialized while another thread forks: reads the environment, and sets up the
 /// memory reclamation of the work queues. If a child were forked during the latter, its once-cell would make the
@@ -79,24 +79,6 @@ pub fn init() {
 /// After forks that do not call it (from C), only the process id tells the two apart.
 pub fn after_fork_in_child() {
     POOL.forks.fetch_add(1, Relaxed);
-}
-
-/// Runs `body(block)` once for each block in `0..blocks`, on at most `threads` threads including the caller. The
-/// caller calls `may_go_on` before each of its own blocks; once that returns false, no more blocks are begun.
-///
-/// `body` runs in the default floating-point environment, and may call this function. If it panics, the panic
-/// continues in the caller when all threads are done; the pool stays usable.
-///
-/// # Panics
-/// With [`Forked`], and no message, if `may_go_on` returns in a forked child and a helper was working on the call at
-/// the time of the fork: the block of that helper would never be finished.
-pub fn for_each_block_while(
-    blocks: usize,
-    threads: usize,
-    body: &(dyn Fn(usize) + Sync),
-    may_go_on: &mut dyn FnMut() -> bool,
-) {
-    POOL.for_each_block_while(blocks, threads, num_threads().max(threads), body, may_go_on);
 }
 
 /// Starts the threads that a call on `threads` threads needs. Returns false if there is a warning to be taken by
@@ -153,7 +135,7 @@ type Process = u64;
 
 type Spawn = fn(ThreadBuilder) -> io::Result<JoinHandle<()>>;
 
-struct Pool {
+pub(crate) struct Pool {
     spawn: Spawn,
     /// For how long helpers stay awake after a call.
     awake: Duration,
@@ -188,7 +170,16 @@ impl Pool {
         }
     }
 
-    fn for_each_block_while(
+    /// Runs `body(block)` once for each block in `0..blocks`, on at most `threads` threads including the caller. The
+    /// caller calls `may_go_on` before each of its own blocks; once that returns false, no more blocks are begun.
+    ///
+    /// `body` runs in the default floating-point environment, and may call this function. If it panics, the panic
+    /// continues in the caller when all threads are done; the pool stays usable.
+    ///
+    /// # Panics
+    /// With [`Forked`], and no message, if `may_go_on` returns in a forked child and a helper was working on the call at
+    /// the time of the fork: the block of that helper would never be finished.
+    pub(crate) fn for_each_block_while(
         &self,
         blocks: usize,
         threads: usize,

@@ -1,7 +1,7 @@
 //! Runs a call: distributes parts of the work over threads, and polls for signals between the parts.
 
 use crate::error::Error;
-use crate::pool;
+use crate::pool::{self, POOL};
 use crate::simd::Level;
 use crate::simd::fpenv::with_default_fp_env;
 use std::time::{Duration, Instant};
@@ -60,7 +60,8 @@ impl<'r> Run<'r> {
         body: &(dyn Fn(usize) + Sync),
     ) -> Result<(), Error> {
         let mut outcome = Ok(());
-        pool::for_each_block_while(parts, threads, body, &mut || {
+        let width = pool::num_threads().max(threads);
+        POOL.for_each_block_while(parts, threads, width, body, &mut || {
             outcome = self.poll(part_bytes);
             outcome.is_ok()
         });

@@ -323,7 +323,7 @@ fn the_public_pool() {
     let count = |_| {
         runs.fetch_add(1, Relaxed);
     };
-    for_each_block_while(100, 3, &count, &mut || true);
+    POOL.for_each_block(100, 3, 3, &count);
     assert_eq!(runs.into_inner(), 100);
     assert_eq!(width(), (3, "set_num_threads"));
     let state = describe();
