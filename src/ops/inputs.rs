@@ -116,12 +116,11 @@ fn read_entries(
     run: &mut Run<'_>,
 ) -> Result<Vec<ProbabilityRow>, Error> {
     let (classes, level) = (rows.classes(), run.level);
-    let check_sum = |row: usize, sum: f64| {
-        let Some(tolerance) = tolerance else { return Ok(()) };
-        if (sum - 1.0).abs() <= tolerance {
-            return Ok(());
+    let check_sum = |row: usize, sum: f64| match tolerance {
+        Some(tolerance) if (sum - 1.0).abs() > tolerance => {
+            Err(Error::PriorSum { index: vec![index(row), Error::ALL], sum, tolerance })
         }
-        Err(Error::PriorSum { index: vec![index(row), Error::ALL], sum, tolerance })
+        _ => Ok(()),
     };
     let check_row = |row: usize, start: usize, values: &[f64]| {
         check_entries(level, name, values, |k| vec![index(row), start + k])
