@@ -67,11 +67,14 @@ impl<F: Float> SmoothedTargets<'_, F> {
             for (part, w) in w.chunks_mut(PART).enumerate() {
                 let (start, len) = (start + part * PART, w.len());
                 let kept = kept.chunks(PART).nth(part).unwrap_or_default();
-                let mut made = if smooths && !is_uniform {
-                    self.terms.prior_part(row, start, len, prior_unit)
-                } else {
-                    Aligned([uniform; PART])
-                };
+                let mut made = Aligned([uniform; PART]);
+                if smooths && !is_uniform {
+                    // u·c, in units of a power of two, in the type of the row.
+                    let (mut u, inverse) = (Aligned([0.0; PART]), 1.0 / prior_unit);
+                    self.terms.prior.copy(row, start, &mut u.0[..len]);
+                    self.terms.weigh(start, &mut u.0[..len]);
+                    made = Aligned(u.0.map(|u| positive(u * inverse)));
+                }
                 fill_masked(kept, &mut made.0, F::default());
                 if let Some(targets) = targets {
                     let mut q = Aligned([0.0; PART]);
@@ -146,19 +149,6 @@ impl LossTerms<'_> {
         if let Some(weights) = self.class_weight {
             weights.multiply(start, numbers);
         }
-    }
-
-    /// u·c of `len` classes from `start` on, in units of a power of two, in the type of the row.
-    #[inline(always)]
-    fn prior_part<F: Float>(&self, row: usize, start: usize, len: usize, unit: f64) -> Aligned<F> {
-        let mut u = Aligned([0.0; PART]);
-        self.prior.copy(row, start, &mut u.0[..len]);
-        self.weigh(start, &mut u.0[..len]);
-        let (inverse, mut w) = (1.0 / unit, Aligned([F::default(); PART]));
-        for k in 0..PART {
-            w.0[k] = positive(u.0[k] * inverse);
-        }
-        w
     }
 
     /// Writes u·c of the classes from `start` on, which is the same for all rows. Returns the sum, or 0 without class
