@@ -50,16 +50,13 @@ impl Place<'_> {
     /// [`Error::ALL`].
     #[cold]
     pub(super) fn translate(&self, error: &mut Error) {
-        match error {
+        let (index, is_of_own) = match error {
             Error::Label { index, .. }
             | Error::Entry { index, .. }
-            | Error::PriorSum { index, .. } => self.to_own(index),
-            Error::MaskedPrior { index } => self.to_shape(index),
-            _ => {}
-        }
-    }
-
-    fn to_shape(&self, index: &mut Vec<usize>) {
+            | Error::PriorSum { index, .. } => (index, true),
+            Error::MaskedPrior { index } => (index, false),
+            _ => return,
+        };
         let (mut row, class) = (index[0], index.get(1).copied());
         index.clear();
         for (place, &len) in self.shape.iter().enumerate().rev() {
@@ -70,13 +67,11 @@ impl Place<'_> {
                 index.insert(0, class);
             }
         }
-    }
-
-    fn to_own(&self, index: &mut Vec<usize>) {
-        self.to_shape(index);
-        index.drain(..index.len() - self.own.len());
-        let axes = index.iter_mut().zip(self.own);
-        axes.filter(|(at, len)| **len == 1 && **at != Error::ALL).for_each(|(at, _)| *at = 0);
+        if is_of_own {
+            index.drain(..index.len() - self.own.len());
+            let axes = index.iter_mut().zip(self.own);
+            axes.filter(|(at, len)| **len == 1 && **at != Error::ALL).for_each(|(at, _)| *at = 0);
+        }
     }
 }
 
