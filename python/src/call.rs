@@ -53,9 +53,13 @@ impl<'py> Output<'py> {
         let output = place.insert(output);
         output.array.refuse_output(py, name, shape)?;
         let array = &output.array;
+        let Inputs { logits, others, in_place } = inputs;
+        let is_in_place = *in_place && array.is_alias_of(&logits.array);
+        let read = (!is_in_place).then_some(&logits.array);
+        let mut read = others.iter().copied().flatten().chain(&logits.mask).chain(read);
         // Otherwise a result is rounded to `storage` first, even if `out` is wider.
-        let takes_it = is_any || array.storage() == storage || inputs.logits.compute == storage;
-        if takes_it && !inputs.forbid(array) {
+        let takes_it = is_any || array.storage() == storage || logits.compute == storage;
+        if takes_it && !read.any(|input| array.may_overlap(input)) {
             return Ok(output);
         }
         // In other memory, but rounded to the caller's type by the core: NumPy might round a second time.
@@ -119,15 +123,6 @@ pub(super) struct Inputs<'a, 'py> {
     pub(super) others: [Option<&'a Array<'py>>; 2],
     /// May the output have exactly the memory of the logits?
     pub(super) in_place: bool,
-}
-
-impl Inputs<'_, '_> {
-    fn forbid(&self, output: &Array<'_>) -> bool {
-        let Logits { array, mask, .. } = self.logits;
-        let logits = (!(self.in_place && output.is_alias_of(array))).then_some(array);
-        let others = self.others.into_iter().flatten().chain(mask);
-        others.chain(logits).any(|input| output.may_overlap(input))
-    }
 }
 
 /// Runs a whole call in the default floating-point environment, and restores that of the caller. A panic is turned into
