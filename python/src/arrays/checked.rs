@@ -83,10 +83,8 @@ impl<'py> Array<'py> {
     /// A new C-contiguous array.
     pub(crate) fn empty(py: Python<'py>, shape: &[usize], storage: Storage) -> Result<Self> {
         let object = dtype::empty(py, shape, storage)?;
-        match storage_in(&object)? {
-            Some(storage) => Ok(Self::view(object, storage)),
-            None => Err(type_error!(py, "numpy.empty returned no array of numbers")),
-        }
+        let storage = storage_in(&object)?.expect("numpy.empty returns an array of numbers");
+        Ok(Self::view(object, storage))
     }
 
     /// The view of an array.
