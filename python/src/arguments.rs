@@ -23,13 +23,12 @@ pub(super) fn integer(obj: &Bound<'_, PyAny>, name: &str) -> Result<i128> {
 #[cold]
 fn integer_like(obj: &Bound<'_, PyAny>, name: &str) -> Result<i128> {
     let exact = read(&Known::get().integer, obj, name)?;
-    answer(obj.py(), exact.extract())?.ok_or_else(|| beyond_64_bits(obj, name))
+    answer(obj.py(), exact.extract())?.map_or_else(|| beyond_64_bits(obj, name), Ok)
 }
 
 #[cold]
-fn beyond_64_bits(obj: &Bound<'_, PyAny>, name: &str) -> Raised {
-    let refuse = |given| value_error!(obj.py(), "{name} must fit 64 bits, got {given}");
-    repr(obj).map_or_else(|error| error, refuse)
+fn beyond_64_bits<T>(obj: &Bound<'_, PyAny>, name: &str) -> Result<T> {
+    Err(value_error!(obj.py(), "{name} must fit 64 bits, got {}", repr(obj)?))
 }
 
 #[inline(always)] // made in its final place
@@ -40,7 +39,7 @@ pub(super) fn ignore_index(obj: &Bound<'_, PyAny>) -> Result<Option<i128>> {
     let labels = i128::from(i64::MIN)..=i128::from(u64::MAX);
     let ignored = integer(obj, "ignore_index")?;
     if !labels.contains(&ignored) {
-        return Err(beyond_64_bits(obj, "ignore_index"));
+        return beyond_64_bits(obj, "ignore_index");
     }
     Ok(Some(ignored))
 }
