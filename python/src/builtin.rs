@@ -7,11 +7,11 @@
 
 use super::call::guard;
 use super::errors::{Raised, Result};
-use super::objects::{call_with, dict, tuple_of};
+use super::objects::{call_with, tuple_of};
 use super::{Argument, NATIVE};
 use pyo3::ffi::{self, PyCFunctionFastWithKeywords as Function, PyObject};
 use pyo3::prelude::*;
-use pyo3::types::{PyNotImplemented, PyTuple};
+use pyo3::types::{PyDict, PyNotImplemented, PyTuple};
 use std::ptr::null_mut;
 use std::slice;
 use std::sync::atomic::{AtomicPtr, Ordering};
@@ -161,7 +161,7 @@ impl Replaced {
         // SAFETY: objects that are held.
         let object = |one: &*mut PyObject| unsafe { Bound::from_borrowed_ptr(py, *one) };
         let by_position = tuple_of(py, given.iter().map(|one| Ok(object(one))))?;
-        let by_keyword = dict(py)?;
+        let by_keyword = py.get_type::<PyDict>().call0()?.cast_into::<PyDict>()?;
         for (keyword, one) in named() {
             by_keyword.set_item(object(&keyword), object(one))?;
         }

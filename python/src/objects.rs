@@ -125,10 +125,6 @@ fn put<'py>(tuple: &Bound<'py, PyTuple>, place: isize, item: Bound<'py, PyAny>) 
     assert_eq!(outcome, 0, "a place of a new tuple");
 }
 
-pub(super) fn dict(py: Python<'_>) -> Result<Bound<'_, PyDict>> {
-    Ok(py.get_type::<PyDict>().call0()?.cast_into()?)
-}
-
 /// `numbers` as Python writes a shape or an index.
 pub(super) fn numbers<'py>(py: Python<'py>, numbers: &[usize]) -> Result<Bound<'py, PyAny>> {
     Ok(tuple_of(py, numbers.iter().map(|number| integer(py, *number as i128)))?.into_any())
