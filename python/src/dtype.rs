@@ -71,15 +71,13 @@ pub(super) fn empty<'py>(
 ) -> Result<Bound<'py, PyAny>> {
     let (known, size) = (Known::get(), numbers(py, shape)?);
     let dtype = known.dtype_of(storage).bind(py);
-    call(known.empty.bind(py), [&size, dtype]).map_err(|raised| {
-        if !raised.0.is_instance_of::<PyValueError>(py) {
-            return raised;
-        }
+    match call(known.empty.bind(py), [&size, dtype]) {
         // The shape of an existing array is refused only if it has more bytes than there are addresses.
-        let refuse = |name| {
-            let message = format_args!("cannot allocate {name} of shape {}", Shape(shape));
-            error::<PyMemoryError>(py, message)
-        };
-        dtype_name(dtype).map_or_else(|error| error, refuse)
-    })
+        Err(raised) if raised.0.is_instance_of::<PyValueError>(py) => {
+            let (name, shape) = (dtype_name(dtype)?, Shape(shape));
+            let message = format_args!("cannot allocate {name} of shape {shape}");
+            Err(error::<PyMemoryError>(py, message))
+        }
+        result => result,
+    }
 }
