@@ -130,11 +130,8 @@ pub(super) struct Inputs<'a, 'py> {
 pub(super) fn guard<R>(py: Python<'_>, body: impl FnOnce() -> Result<R>) -> PyResult<R> {
     let result = with_default_fp_env(|| {
         // The exception is created here, where a panic for lack of memory is caught.
-        let created = |raised: Raised| {
-            raised.0.value(py);
-            raised
-        };
-        catch_unwind(AssertUnwindSafe(|| body().map_err(created)))
+        let create = |raised: &Raised| _ = raised.0.value(py);
+        catch_unwind(AssertUnwindSafe(|| body().inspect_err(create)))
             .unwrap_or_else(|payload| Err(internal(py, &*payload)))
     });
     result.map_err(|raised| *raised.0)

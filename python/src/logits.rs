@@ -163,7 +163,7 @@ impl<'py> Logits<'py> {
             return Ok(Prior::Uniform);
         }
         let place = Place { shape, axis, own: given };
-        run(py, array.bytes(), Some(&place), |run| read_prior(rows.clone(), run))
+        run(py, array.bytes(), Some(&place), |run| read_prior(rows, run))
     }
 
     /// c, one weight for each class.
