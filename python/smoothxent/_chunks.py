@@ -159,7 +159,7 @@ def finish(
     """Return for each row the loss, the logsumexp in `dtype`, or what `write` needs."""
     largest = np.ascontiguousarray(rows[..., :1])
     is_double = dtype == np.float64
-    constants = _native._finish_chunks(operation, sums, largest, is_double, *target)
+    constants = _native._finish_chunks(operation, sums, largest, is_double, target)
     if operation == "loss":
         return constants[..., 0]
     if operation == "logsumexp":

@@ -60,9 +60,7 @@ def _finish_chunks(
     sums: NDArray[np.float64],
     maxima: NDArray[np.float64],
     is_double: bool,
-    spike: float,
-    beta: float,
-    mass: float,
+    target: tuple[float, float, float],
     /,
 ) -> NDArray[np.float64]: ...
 def _write_chunk(

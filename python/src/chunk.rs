@@ -1,6 +1,6 @@
 //! Native functions for smoothxent.dask: the steps for rows whose classes are on several machines.
 
-use super::arguments::{flag, number};
+use super::arguments::flag;
 use super::arrays::Array;
 use super::call::{Output, run};
 use super::errors::{Result, value_error};
@@ -55,15 +55,12 @@ fn reduce_chunk<'py>(
     Ok(sums.object(py))
 }
 
-function!(
-    _finish_chunks(operation, sums, maxima, is_double, spike, beta, mass) -> PyAny,
-    finish_chunks
-);
+function!(_finish_chunks(operation, sums, maxima, is_double, target) -> PyAny, finish_chunks);
 
 /// Like [`smoothxent::finish_chunks`]. `sums` and `maxima` have one more axis than the rows. If `is_double`, rows are
-/// computed in float64. `spike`, `beta` and `mass` are those of its target.
+/// computed in float64.
 fn finish_chunks<'py>(
-    [operation, sums, maxima, is_double, spike, beta, mass]: &Arguments<'_, 'py, 7>,
+    [operation, sums, maxima, is_double, target]: &Arguments<'_, 'py, 5>,
 ) -> Result<Bound<'py, PyAny>> {
     let py = sums.py();
     let operation = self::operation(operation)?;
@@ -74,7 +71,7 @@ fn finish_chunks<'py>(
     let maxima = Array::real_of_shape(maxima, "maxima", &with_axis(row_shape, 1))?;
     let constants = Array::empty(py, &with_axis(row_shape, ROW_CONSTANTS), Storage::F64)?;
     let (values, maxima, mut out) = (sums.rows(axis), maxima.rows(axis), constants.rows_mut(axis));
-    let target = [number(spike, "spike")?, number(beta, "beta")?, number(mass, "mass")?];
+    let target = target.extract()?;
     let compute = if flag(is_double, "is_double")? { Storage::F64 } else { Storage::F32 };
     run(py, sums.bytes(), None, |run| {
         smoothxent::finish_chunks(compute, operation, target, &values, &maxima, &mut out, run)
