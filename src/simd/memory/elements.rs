@@ -41,9 +41,6 @@ impl Rows<'_> {
         class: usize,
         target: &mut [F],
     ) {
-        if V::IS_COMPACT {
-            return self.gather_from(row, class, target);
-        }
         outlined!(V, token, self.gather_part(token, row, class, target));
     }
 
