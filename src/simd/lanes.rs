@@ -116,27 +116,17 @@ impl<S: InstructionSet> Widened<f64x8<S>> for Doubles<S, 1> {
     }
 }
 
-impl<S: InstructionSet> Widened<f32x16<S>> for Doubles<S, 2> {
+/// `N` is 2, or 1 for the first eight lanes.
+impl<S: InstructionSet, const N: usize> Widened<f32x16<S>> for Doubles<S, N> {
     #[inline(always)]
     fn widen(vector: f32x16<S>) -> Self {
         let (low, high) = vector.simd.widen_f32x16(vector);
-        Self([low, high])
+        Self(each!(N, |i| [low, high][i]))
     }
     #[inline(always)]
     fn narrow(self) -> f32x16<S> {
-        let Self([low, high]) = self;
-        low.simd.narrow_f64x8(low, high)
-    }
-}
-impl<S: InstructionSet> Widened<f32x16<S>> for Doubles<S, 1> {
-    #[inline(always)]
-    fn widen(vector: f32x16<S>) -> Self {
-        Self([vector.simd.widen_f32x16(vector).0])
-    }
-    #[inline(always)]
-    fn narrow(self) -> f32x16<S> {
-        let zero = f64x8::splat(self.0[0].simd, 0.0);
-        self.0[0].simd.narrow_f64x8(self.0[0], zero)
+        let (low, zero) = (self.0[0], f64x8::splat(self.0[0].simd, 0.0));
+        low.simd.narrow_f64x8(low, if N == 1 { zero } else { self.0[N - 1] })
     }
 }
 
