@@ -46,5 +46,5 @@ pub use ops::{
     SEGMENT_SUMS, Smoothing, copy, finish_chunks, read_labels, read_prior, read_probabilities,
     read_weights, touch,
 };
-pub use simd::{Element, Float, Level, Outer, Rows, RowsMut, Storage, fpenv};
+pub use simd::{Element, Float, Level, Rows, RowsMut, Storage, fpenv};
 pub use target::{Labels, LossTerms, Prior, Probabilities, Targets, WeightValues, prior_tolerance};

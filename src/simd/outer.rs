@@ -23,7 +23,7 @@ fn merged(outer: (usize, isize), inner: (usize, isize)) -> Option<(usize, isize)
 impl Outer {
     /// Makes it from the length and stride of each axis. Neighbouring axes that can be treated as one are merged.
     #[inline(always)] // made in its final place: a copy would wait for its parts
-    pub fn new(axes: impl Iterator<Item = (usize, isize)>) -> Self {
+    pub(crate) fn new(axes: impl Iterator<Item = (usize, isize)>) -> Self {
         let mut axes = axes.filter(|axis| axis.0 != 1);
         let mut all = axes.next().unwrap_or((1, 0));
         while let Some(inner) = axes.next() {
@@ -50,30 +50,26 @@ impl Outer {
     }
 
     /// The length and stride of the innermost axis.
-    #[must_use]
     #[inline(always)]
-    pub fn inner(&self) -> (usize, isize) {
+    pub(crate) fn inner(&self) -> (usize, isize) {
         (self.len, self.stride)
     }
 
     /// The stride from each row to the next, if it is the same for all rows.
-    #[must_use]
     #[inline(always)]
-    pub fn step(&self) -> Option<isize> {
+    pub(crate) fn step(&self) -> Option<isize> {
         self.others.is_empty().then_some(self.stride)
     }
 
     /// The number of rows.
-    #[must_use]
     #[inline(always)]
-    pub fn rows(&self) -> usize {
+    pub(crate) fn rows(&self) -> usize {
         self.rows
     }
 
     /// The offset of a row in bytes from the first row.
-    #[must_use]
     #[inline(always)]
-    pub fn offset(&self, row: usize) -> isize {
+    pub(crate) fn offset(&self, row: usize) -> isize {
         if self.others.is_empty() { row.cast_signed() * self.stride } else { self.grid_offset(row) }
     }
 
@@ -94,7 +90,6 @@ impl Outer {
 
     /// The distinct rows, of which other rows are repetitions (along axes of stride 0). Also returns, as offsets, the
     /// distinct row for each row, and the first row for each distinct row.
-    #[must_use]
     pub(crate) fn distinct(&self) -> (Self, Self, Self) {
         let own = Self::new(self.axes().filter(|axis| axis.1 != 0));
         // Without rows any offsets are right.
