@@ -103,7 +103,6 @@ impl<'a, F: Float> Source<'a, F> {
         Self { start: values.as_ptr(), len: values.len(), memory: PhantomData }
     }
 
-    #[inline(always)]
     pub(crate) fn len(&self) -> usize {
         self.len
     }
@@ -171,21 +170,16 @@ impl<'a, F: Float> Source<'a, F> {
     /// The vector from element `at` on, `pad` in the lanes after the row's end.
     #[inline(always)]
     pub(crate) fn vector<V: Vector<Scalar = F>>(&self, token: V::Token, at: usize, pad: F) -> V {
-        if at <= self.len && self.len - at >= V::LANES {
-            // SAFETY: LANES elements from `at` lie inside the row.
-            unsafe { V::load(token, self.start.add(at)) }
-        } else {
-            self.head(token, at, pad)
-        }
-    }
-
-    /// The elements from `at` on, as many as there are, and `pad` in the lanes after the row's end.
-    #[inline(always)]
-    pub(crate) fn head<V: Vector<Scalar = F>>(&self, token: V::Token, at: usize, pad: F) -> V {
         check(at, 0, self.len);
-        let count = (self.len - at).min(V::LANES);
-        // SAFETY: `count` elements from `at` lie inside the row.
-        unsafe { V::load_head(V::splat(token, pad), self.start.add(at), count) }
+        let (source, count) = (self.start.wrapping_add(at), self.len - at);
+        // SAFETY: as many elements from `at` lie inside the row, by the check.
+        unsafe {
+            if count >= V::LANES {
+                V::load(token, source)
+            } else {
+                V::load_head(V::splat(token, pad), source, count)
+            }
+        }
     }
 }
 
@@ -199,8 +193,8 @@ impl<'a, F: Float> Sink<'a, F> {
 
     #[inline(always)]
     pub(crate) fn from_slice(values: &'a mut [F]) -> Self {
-        let (start, len) = (values.as_mut_ptr(), values.len());
-        Self { row: Source { start, len, memory: PhantomData } }
+        // SAFETY: as many elements, which are borrowed for 'a.
+        unsafe { Self::from_raw(values.as_mut_ptr(), values.len()) }
     }
 
     #[inline(always)]

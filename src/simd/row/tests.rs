@@ -145,7 +145,6 @@ fn every_length_is_copied() {
 #[derive(Clone, Copy, Debug)]
 enum Access {
     Load,
-    Head,
     Quad,
     Transpose,
     Store,
@@ -164,7 +163,6 @@ impl<F: Float> VectorJob<F> for TooFar {
         let (source, vector) = (Source::from_slice(&row), V::splat(token, zero));
         let _ = match self.0 {
             Access::Load => source.vector(token, 101, zero),
-            Access::Head => source.head(token, 101, zero),
             Access::Quad => source.quad::<V>(quad_end + 1).nth(token, 0),
             Access::Transpose => {
                 // The last of LANES vectors ends one element after the row.
@@ -190,14 +188,9 @@ fn no_access_reaches_beyond_the_row() {
     assert!(catch_unwind(|| Source::from_slice(&[0f32; 4]).get(4)).is_err());
     assert!(catch_unwind(|| Sink::from_slice(&mut [0f32; 4]).set(4, 0.0)).is_err());
     for level in Level::available() {
-        for access in [
-            Access::Load,
-            Access::Head,
-            Access::Quad,
-            Access::Transpose,
-            Access::Store,
-            Access::StoreQuad,
-        ] {
+        for access in
+            [Access::Load, Access::Quad, Access::Transpose, Access::Store, Access::StoreQuad]
+        {
             let f32s = catch_unwind(|| level.run::<f32, _>(TooFar(access)));
             let f64s = catch_unwind(|| level.run::<f64, _>(TooFar(access)));
             assert!(f32s.is_err() && f64s.is_err(), "{access:?} at {}", level.name());
