@@ -168,24 +168,20 @@ mod x86 {
                 t[2 * i] = _mm512_unpacklo_ps(r[2 * i], r[2 * i + 1]);
                 t[2 * i + 1] = _mm512_unpackhi_ps(r[2 * i], r[2 * i + 1]);
             }
-            for i in 0..4 {
-                let pair = |j: usize| _mm512_castps_pd(t[4 * i + j]);
-                q[4 * i] = _mm512_castpd_ps(_mm512_unpacklo_pd(pair(0), pair(2)));
-                q[4 * i + 1] = _mm512_castpd_ps(_mm512_unpackhi_pd(pair(0), pair(2)));
-                q[4 * i + 2] = _mm512_castpd_ps(_mm512_unpacklo_pd(pair(1), pair(3)));
-                q[4 * i + 3] = _mm512_castpd_ps(_mm512_unpackhi_pd(pair(1), pair(3)));
+            for i in 0..8 {
+                let first = i + i / 2 * 2;
+                let (a, b) = (_mm512_castps_pd(t[first]), _mm512_castps_pd(t[first + 2]));
+                q[2 * i] = _mm512_castpd_ps(_mm512_unpacklo_pd(a, b));
+                q[2 * i + 1] = _mm512_castpd_ps(_mm512_unpackhi_pd(a, b));
             }
-            for i in 0..4 {
-                t[i] = _mm512_shuffle_f32x4::<0x88>(q[i], q[i + 4]);
-                t[i + 4] = _mm512_shuffle_f32x4::<0xdd>(q[i], q[i + 4]);
-                t[i + 8] = _mm512_shuffle_f32x4::<0x88>(q[i + 8], q[i + 12]);
-                t[i + 12] = _mm512_shuffle_f32x4::<0xdd>(q[i + 8], q[i + 12]);
+            for i in 0..8 {
+                let first = i + i / 4 * 4;
+                t[first] = _mm512_shuffle_f32x4::<0x88>(q[first], q[first + 4]);
+                t[first + 4] = _mm512_shuffle_f32x4::<0xdd>(q[first], q[first + 4]);
             }
-            for i in 0..4 {
+            for i in 0..8 {
                 q[i] = _mm512_shuffle_f32x4::<0x88>(t[i], t[i + 8]);
-                q[i + 4] = _mm512_shuffle_f32x4::<0x88>(t[i + 4], t[i + 12]);
                 q[i + 8] = _mm512_shuffle_f32x4::<0xdd>(t[i], t[i + 8]);
-                q[i + 12] = _mm512_shuffle_f32x4::<0xdd>(t[i + 4], t[i + 12]);
             }
             q
         }
