@@ -35,22 +35,17 @@ macro_rules! vector {
             }
             #[inline(always)]
             fn mul_add(self, b: Self, c: Self) -> Self {
-                /// Long, so not inlined. For doubles, a call of `fma` for each lane is faster than the library.
-                #[inline(never)]
-                fn emulated<S: InstructionSet>(
-                    a: $vector<S>,
-                    b: $vector<S>,
-                    c: $vector<S>,
-                ) -> $vector<S> {
+                if !S::IS_COMPACT {
+                    return self.mul_add_precise(b, c);
+                }
+                // Long, so not inlined. For doubles, a call of `fma` for each lane is faster than the library.
+                outlined!(Self, self.simd, {
                     if size_of::<$scalar>() == size_of::<f64>() {
-                        return SimdFrom::simd_from(a.simd, from_fn(|i| a[i].mul_add(b[i], c[i])));
+                        SimdFrom::simd_from(self.simd, from_fn(|i| self[i].mul_add(b[i], c[i])))
+                    } else {
+                        self.mul_add_precise(b, c)
                     }
-                    a.mul_add_precise(b, c)
-                }
-                if S::IS_COMPACT {
-                    return emulated(self, b, c);
-                }
-                self.mul_add_precise(b, c)
+                })
             }
             #[inline(always)]
             fn max(self, other: Self) -> Self {
