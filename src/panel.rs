@@ -97,9 +97,7 @@ impl<F: Float> Panel<'_, F> {
     ) {
         self.logits.gather::<V, F>(token, row, class, z);
         if self.prescale != 1.0 {
-            for z in &mut *z {
-                *z = F::from_f64(z.to_f64() * self.prescale);
-            }
+            Sink::from_slice(z).multiply(self.prescale);
         }
         fill_masked(kept, z, F::from_f64(LOWEST));
     }
