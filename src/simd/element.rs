@@ -125,10 +125,7 @@ macro_rules! float {
             const EXP: math::ExpCore<$float> = $exp;
 
             #[inline(always)]
-            #[allow(
-                clippy::cast_possible_truncation,
-                reason = "the one place where f64 rounds to f32"
-            )]
+            #[allow(clippy::cast_possible_truncation, reason = "f64 is rounded to f32 here only")]
             fn from_f64(value: f64) -> $float {
                 value as $float
             }

@@ -82,13 +82,9 @@ impl Level {
     /// What is wrong with the value of `SMOOTHXENT_MAX_ISA`, if anything.
     #[must_use]
     pub fn override_problem() -> Option<String> {
-        let cap = variable()?;
-        (!NAMES.contains(&cap)).then(|| {
-            format!(
-                "{LEVEL_VARIABLE} is {cap:?}, expected one of {}; it is ignored",
-                NAMES.join(", ")
-            )
-        })
+        let (cap, names) = (variable()?, NAMES.join(", "));
+        (!NAMES.contains(&cap))
+            .then(|| format!("{LEVEL_VARIABLE} is {cap:?}, expected one of {names}; it is ignored"))
     }
 
     /// The name that `SMOOTHXENT_MAX_ISA` and `show_config` use.
