@@ -12,7 +12,6 @@ pub use sum::{RunningSum, two_sum};
 
 /// A number of lanes, classes or rows as a double.
 #[allow(clippy::cast_precision_loss, reason = "counts are below 2^53")]
-#[inline(always)]
 pub fn count(count: usize) -> f64 {
     count as f64
 }

@@ -48,47 +48,36 @@ impl Real for f64 {
     type Token = ();
     type Mask = bool;
 
-    #[inline(always)]
     fn splat((): (), value: f64) -> f64 {
         value
     }
-    #[inline(always)]
     fn from_slice((): (), values: &[f64]) -> f64 {
         values[0]
     }
-    #[inline(always)]
     fn to_slice(self, values: &mut [f64]) {
         values[0] = self;
     }
-    #[inline(always)]
     fn like(self, value: f64) -> f64 {
         value
     }
-    #[inline(always)]
     fn mul_add(self, b: f64, c: f64) -> f64 {
         f64::mul_add(self, b, c)
     }
-    #[inline(always)]
     fn ge(self, other: f64) -> bool {
         self >= other
     }
-    #[inline(always)]
     fn eq(self, other: f64) -> bool {
         self == other
     }
-    #[inline(always)]
     fn all(mask: bool) -> bool {
         mask
     }
-    #[inline(always)]
     fn pick(mask: bool, a: f64, b: f64) -> f64 {
         if mask { a } else { b }
     }
-    #[inline(always)]
     fn power(self) -> f64 {
         f64::from_bits(self.to_bits() & EXPONENT)
     }
-    #[inline(always)]
     fn powers_from(self, start: f64) -> [f64; 3] {
         // As integers, the bits of numbers > 0 have the same order, and a factor of two is 1 in the exponent field.
         let steps = self.to_bits().wrapping_sub(start.to_bits()).wrapping_add(HALF);

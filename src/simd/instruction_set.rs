@@ -63,7 +63,6 @@ pub trait InstructionSet: Simd {
 }
 
 /// Makes streaming stores visible to other threads before any later store.
-#[inline(always)]
 pub fn fence() {
     #[cfg(target_arch = "x86_64")]
     // SAFETY: part of every x86-64.

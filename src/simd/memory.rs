@@ -74,7 +74,6 @@ macro_rules! view {
 
             /// Number of rows.
             #[must_use]
-            #[inline(always)]
             pub fn rows(&self) -> usize {
                 self.outer.rows()
             }

@@ -50,19 +50,16 @@ impl Outer {
     }
 
     /// The length and stride of the innermost axis.
-    #[inline(always)]
     pub(crate) fn inner(&self) -> (usize, isize) {
         (self.len, self.stride)
     }
 
     /// The stride from each row to the next, if it is the same for all rows.
-    #[inline(always)]
     pub(crate) fn step(&self) -> Option<isize> {
         self.others.is_empty().then_some(self.stride)
     }
 
     /// The number of rows.
-    #[inline(always)]
     pub(crate) fn rows(&self) -> usize {
         self.rows
     }

@@ -93,12 +93,10 @@ fn outside(at: usize, count: usize, len: usize) -> ! {
 impl<'a, F: Float> Source<'a, F> {
     /// # Safety
     /// - `len` elements from `start` on stay readable for `'a`; no alignment is needed.
-    #[inline(always)]
     pub(super) unsafe fn from_raw(start: *const F, len: usize) -> Self {
         Self { start, len, memory: PhantomData }
     }
 
-    #[inline(always)]
     pub(crate) fn from_slice(values: &'a [F]) -> Self {
         Self { start: values.as_ptr(), len: values.len(), memory: PhantomData }
     }
@@ -186,18 +184,15 @@ impl<'a, F: Float> Source<'a, F> {
 impl<'a, F: Float> Sink<'a, F> {
     /// # Safety
     /// - `len` elements from `start` on stay writable for `'a`; no alignment is needed.
-    #[inline(always)]
     pub(super) unsafe fn from_raw(start: *mut F, len: usize) -> Self {
         Self { row: Source { start, len, memory: PhantomData } }
     }
 
-    #[inline(always)]
     pub(crate) fn from_slice(values: &'a mut [F]) -> Self {
         // SAFETY: as many elements, which are borrowed for 'a.
         unsafe { Self::from_raw(values.as_mut_ptr(), values.len()) }
     }
 
-    #[inline(always)]
     pub(crate) fn reborrow(&mut self) -> Sink<'_, F> {
         Sink { row: self.row }
     }
@@ -209,7 +204,6 @@ impl<'a, F: Float> Sink<'a, F> {
     }
 
     /// The same elements for reading. Both views may be used at the same time: every access is by raw pointer.
-    #[inline(always)]
     pub(crate) fn as_source(&self) -> Source<'a, F> {
         self.row
     }
