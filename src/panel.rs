@@ -211,8 +211,7 @@ impl<F: Float> Panel<'_, F> {
         outlined!(V, token, {
             let classes = output.classes();
             for class in (0..classes).step_by(V::LANES) {
-                let asks = asks_ahead && !streams;
-                let end = if asks { classes.min(class + 2 * V::LANES) } else { 0 };
+                let end = if asks_ahead { classes.min(class + 2 * V::LANES) } else { 0 };
                 for class in class + V::LANES..end {
                     column(class).as_source().prefetch(Cache::Second, count - 1);
                 }

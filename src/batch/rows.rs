@@ -49,7 +49,7 @@ impl<F: Float> Block<'_, F> {
                 group.run::<V>(token, memory, special, &mut reduced);
             }
             let [values, kept, _, hessian] = &mut memory;
-            let hints = (plan.streams, asks_ahead);
+            let hints = (plan.streams, asks_ahead && !plan.streams);
             panel.store_rows::<V>(token, place, hints, (values, kept), columns);
             if let Some(panel) = &job.hessian_panel() {
                 outlined!(V, token, {
