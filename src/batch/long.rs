@@ -15,7 +15,7 @@ pub(super) mod chunk;
 mod segment;
 
 use super::workspace::Workspace;
-use super::{Heaps, Plan, Run};
+use super::{Heaps, Path, Plan, Run};
 use crate::alloc::with_capacity;
 use crate::error::Error;
 use crate::kernel::{Epilogue, Partial, Reduced, ReducedRows, SEGMENT, UNIT};
@@ -35,8 +35,8 @@ const MOST_KEPT: usize = 32;
 #[derive(Clone, Copy, Default)]
 struct Segment {
     max: f64,
-    /// The first class with the maximum, if it has been looked for.
-    apart: Option<usize>,
+    /// The first class with the maximum; `usize::MAX` if it is not known.
+    apart: usize,
     partial: Partial,
     /// Σ w, if the weights are made.
     mass: f64,

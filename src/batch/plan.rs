@@ -65,10 +65,9 @@ pub(super) enum Path {
     Rows,
     /// Rows of several segments, each on one thread.
     LongRows,
-    /// Rows of several segments, each on all threads.
+    /// Rows of several segments, each on all threads; or a chunk of the classes of such rows, whose segments are
+    /// distributed over threads, whichever row they belong to. The exponentials are computed again when they are needed.
     SharedRows,
-    /// A chunk of the classes of such rows: segments are distributed over threads, whichever row they belong to.
-    Chunk,
 }
 
 /// A job, and how it runs.
@@ -93,10 +92,6 @@ pub(super) struct Plan<'p, F: Float> {
     /// Does a sweep prefetch the outputs too? Not if they are written by streaming stores, or copied from scratch
     /// memory.
     pub(super) asks_for_outputs: bool,
-    /// Are the exponentials of long rows computed again when they are needed?
-    pub(super) recomputes: bool,
-    /// Are all exponentials of a long row kept in scratch memory?
-    pub(super) keeps_row: bool,
     /// Are the logits copied to scratch memory before they are read?
     pub(super) own_logits: bool,
     /// Are exponentials and outputs written to scratch memory first?
@@ -124,7 +119,7 @@ impl<'p, F: Float> Plan<'p, F> {
         let is_near = bytes <= NEAR_BYTES;
         let row_threads = most_threads.min(1 + row_bytes / BYTES_PER_ROW_THREAD);
         let path = if is_chunk {
-            Path::Chunk
+            Path::SharedRows
         } else if classes <= MOST_CLASSES
             || rows >= 2 * lanes && bytes < CACHED_BYTES && may_be_in_tiles(job, is_simple)
         {
@@ -149,7 +144,7 @@ impl<'p, F: Float> Plan<'p, F> {
         let has_rows = path != Path::Tiles;
         let own_logits = has_rows && !panel.reads_directly();
         let has_own_output = || !panel.writes_directly() || keeps && keeps_apart();
-        let recomputes = matches!(path, Path::SharedRows | Path::Chunk);
+        let recomputes = path == Path::SharedRows;
         let own_output = has_rows && panel.output.is_some() && (recomputes || has_own_output());
         let rows_of_each = 1 + usize::from(panel.output.is_some()) + usize::from(is_far);
         let bytes_in_group = row_bytes.saturating_mul(rows_of_each);
@@ -169,7 +164,6 @@ impl<'p, F: Float> Plan<'p, F> {
             memory = [own_logits || own_output, panel.mask.is_some(), are_made, hessian];
         }
         let pitch = classes.next_multiple_of(MOST_LANES);
-        let keeps_row = keeps && own_output && !recomputes;
         let is_asked_for = is_far || has_rows && !is_near;
         // A prefetched line evicts another from the first-level cache. So prefetching into that cache is faster than
         // into the second-level cache only if all lines of a group have room (Zen 4: 0.74 to 0.91 of the time for 200
@@ -186,8 +180,8 @@ impl<'p, F: Float> Plan<'p, F> {
                 let count = memory.iter().filter(|is_needed| **is_needed).count();
                 (panel_rows, (count * panel_rows + 1) * pitch + columns)
             }
-            // For each segment, or for the whole row.
-            _ => (1, 3 * SEGMENT + if keeps_row { classes } else { SEGMENT }),
+            Path::LongRows if keeps && own_output => (1, 3 * SEGMENT + classes),
+            Path::LongRows | Path::SharedRows => (1, 4 * SEGMENT),
         };
         let mut block_rows = rows;
         if bytes > BYTES_PER_BLOCK {
@@ -199,7 +193,7 @@ impl<'p, F: Float> Plan<'p, F> {
             job,
             same,
             path,
-            threads: if path == Path::SharedRows { row_threads } else { threads },
+            threads: if recomputes && !is_chunk { row_threads } else { threads },
             block_rows,
             block_bytes: block_rows.min(rows).saturating_mul(row_bytes),
             panel: panel_rows,
@@ -210,8 +204,6 @@ impl<'p, F: Float> Plan<'p, F> {
             asks_for_outputs: asks_ahead.is_some()
                 && !(streams || own_output)
                 && panel.writes_directly(),
-            recomputes,
-            keeps_row,
             own_logits,
             own_output,
             memory,

@@ -1,6 +1,6 @@
 //! A step of one segment of a long row.
 
-use super::{Row, Segment, Step};
+use super::{Path, Row, Segment, Step};
 use crate::kernel::{
     Operation, Output, Part, Reducer, SEGMENT, exact_max, find_maxima, shift, write, write_shifted,
 };
@@ -21,24 +21,19 @@ impl<F: Float> VectorJob<F> for SegmentStep<'_, '_, F> {
     type Output = ();
 
     #[inline(always)]
-    #[allow(
-        clippy::too_many_lines,
-        reason = "what the steps of a segment have in common, then each"
-    )]
     fn run<V: Vector<Scalar = F>>(self, token: V::Token) {
-        let Self { of, index, step, segment, scratch } = self;
+        let Self { of, index, step, segment, mut scratch } = self;
         let Row { plan, number, target, swept_max, shifted_by, .. } = of;
         let (job, row) = (plan.job, *number);
         let (panel, temperature) = (&job.panel, &job.temperature);
         let start = index * SEGMENT;
         let len = SEGMENT.min(panel.logits.classes() - start);
-        let (own_z, rest) = scratch.split_at_mut(SEGMENT);
-        let (kept, rest) = rest.split_at_mut(SEGMENT);
-        let (own_weights, own_output) = rest.split_at_mut(SEGMENT);
-        let (own_z, kept) = (&mut own_z[..len], &mut kept[..len]);
-        let own_weights = &mut own_weights[..len];
-        // Scratch memory for the whole row, or for one segment.
-        let own_output = &mut own_output[if plan.keeps_row { start } else { 0 }..][..len];
+        let mut take =
+            || &mut scratch.split_off_mut(..SEGMENT).expect("memory for a segment")[..len];
+        let (own_z, kept, own_weights) = (take(), take(), take());
+        // The rest is for outputs of the whole row, or of one segment.
+        let place = start % scratch.len();
+        let own_output = &mut scratch[place..][..len];
         if matches!(step, Step::Fill(_)) && panel.output.is_none() {
             // For example a row that does not count, in a loss without a gradient.
             return;
@@ -57,16 +52,15 @@ impl<F: Float> VectorJob<F> for SegmentStep<'_, '_, F> {
                 segment.weight_label = weights.get(class);
             }
         }
-        let mut exps = if panel.output.is_none() || plan.own_output {
-            Sink::from_slice(own_output)
-        } else {
-            panel.sink(row).part(start, len)
-        };
+        let sink = || panel.sink(row).part(start, len);
+        let has_own_output = panel.output.is_none() || plan.own_output;
+        let mut exps = if has_own_output { Sink::from_slice(own_output) } else { sink() };
         let (max, keeps) = (F::from_f64(*swept_max), job.operation.keeps());
+        let recomputes = plan.path == Path::SharedRows;
         let how = Reducer {
             temperature,
             splits: job.operation.splits() && index == of.first,
-            keeps: keeps && !plan.recomputes,
+            keeps: keeps && recomputes == matches!(step, Step::Write(..)),
             next: Lines::of(panel.logits, row + 1, start, plan.asks_ahead),
             asks_for_outputs: plan.asks_for_outputs,
         };
@@ -89,32 +83,29 @@ impl<F: Float> VectorJob<F> for SegmentStep<'_, '_, F> {
             z = Source::from_slice(own_z);
         }
         let is_direct = panel.writes_directly();
-        let out = |exps| if is_direct { panel.sink(row).part(start, len) } else { exps };
+        let out = |exps| if is_direct { sink() } else { exps };
         match step {
             Step::Max => {
                 let mut part = Part::new(z, max, exps);
                 find_maxima::<V>(token, job.operation.splits(), from_mut(&mut part));
-                (segment.max, segment.apart) = (part.max.to_f64(), Some(part.apart));
+                (segment.max, segment.apart) = (part.max.to_f64(), part.apart);
             }
             Step::ExactMax => segment.max = exact_max(own_z),
             Step::Reduce => {
-                let mut part = Part { weights, ..Part::new(z, max, exps) };
-                if how.splits {
-                    part.apart = segment.apart.unwrap_or(part.apart);
-                }
+                let apart = if how.splits { segment.apart } else { usize::MAX };
+                let part = Part { weights, apart, ..Part::new(z, max, exps) };
                 segment.partial = how.part::<V>(token, part);
             }
             Step::Special(max) => {
-                let (none, partial) = (Source::from_slice(&[]), segment.partial);
-                let mut part = Part { weights, partial, ..Part::new(none, F::default(), exps) };
+                let partial = segment.partial;
+                let mut part = Part { weights, exps, partial, ..Part::none() };
                 how.special::<V>(token, &mut part, own_z, max, shifted_by.is_some());
                 segment.partial = part.partial;
             }
             Step::Fill(value) => out(exps).fill(value),
             Step::Write(epilogue, label) => {
-                if keeps && plan.recomputes {
-                    let how = Reducer { splits: false, keeps, ..how };
-                    how.part::<V>(token, Part::new(z, max, exps.reborrow()));
+                if how.keeps {
+                    how.rows::<V>(token, &mut [Part::new(z, max, exps.reborrow())]);
                 }
                 let values = if keeps { exps.as_source() } else { z };
                 let label = label.map(|class| class.wrapping_sub(start));
