@@ -17,8 +17,7 @@ use crate::batch::workspace::Workspace;
 use crate::batch::{Job, Plan, Run};
 use crate::error::Error;
 use crate::kernel::{
-    Epilogue, Formula, MOST_ROWS, Operation, Partial, Reduced, ReducedRows, SEGMENT, TargetLanes,
-    Temperature, UNIT, larger,
+    Epilogue, Formula, Operation, Partial, Reduced, ReducedRows, SEGMENT, Temperature, UNIT, larger,
 };
 use crate::math::count;
 use crate::simd::{Float, Rows, RowsMut};
@@ -68,15 +67,11 @@ impl<F: Float> Job<'_, F> {
     ) -> Result<(), Error> {
         let (rows, count) =
             (self.panel.logits.rows(), self.panel.logits.classes().div_ceil(SEGMENT));
-        if rows == 0 {
-            return Ok(());
-        }
         let plan = Plan::new(self, run.threads, true);
         let mut workspace = Workspace::new(plan.scratch);
         workspace.reserve(plan.threads)?;
         run.ready(plan.threads)?;
-        let bytes = plan.block_bytes.min(SEGMENT * size_of::<F>());
-        run.each(plan.threads, rows * count, bytes, &|part| {
+        run.each(plan.threads, rows * count, SEGMENT * size_of::<F>(), &|part| {
             workspace.with(|scratch| body(&plan, part / count, part % count, scratch));
         })
     }
@@ -133,8 +128,8 @@ impl<F: Float> Job<'_, F> {
             let step = if first.is_nan() {
                 Step::Fill(F::NAN)
             } else {
-                let (first, second) = (F::from_f64(first), F::from_f64(second));
-                let (max, inverse) = (F::from_f64(of.swept_max), F::from_f64(1.0));
+                let [max, inverse, first, second] =
+                    [of.swept_max, 1.0, first, second].map(F::from_f64);
                 let epilogue = match self.operation {
                     Operation::LogSoftmax => {
                         Epilogue::LogProbability { max, inverse, excess: first }
@@ -161,57 +156,38 @@ pub(crate) fn finish_chunks<F: Float>(
 ) -> Result<(), Error> {
     let (level, temperature) = (run.level, &Temperature::new(1.0));
     let formula = Formula { operation, temperature, z_loss: 0.0 };
-    let groups = rows.rows().div_ceil(MOST_ROWS);
-    let bytes = MOST_ROWS * sums.classes() * size_of::<f64>();
-    run.each(run.threads, groups, bytes, &|group| {
-        let first = group * MOST_ROWS;
-        let len = MOST_ROWS.min(rows.rows() - first);
-        let mut maxima = [0.0; MOST_ROWS];
+    run.each(run.threads, rows.rows(), sums.classes() * size_of::<f64>(), &|row| {
+        let segments = || {
+            let starts = (0..sums.classes()).step_by(SEGMENT_SUMS);
+            starts.map(|start| numbers::<SEGMENT_SUMS>(sums, row, start))
+        };
+        // The exact maximum is finite if this is, and is this if it is NaN or infinite.
+        let (mut exact_max, mut unit, mut z_label) = (f64::NEG_INFINITY, 1.0, 0.0);
+        for [.., own_unit, logit, z] in segments() {
+            exact_max = larger(exact_max, logit);
+            unit = own_unit.max(unit);
+            z_label += z;
+        }
+        let partials =
+            || segments().map(|[sum, lost, dot, unit, ..]| Partial { sum, lost, dot, unit });
+        let mut partial = joined(partials(), unit);
+        if !partial.dot.is_finite() {
+            partial = joined(partials(), UNIT);
+        }
+        let max = rows.get(row, 0);
+        let is_shifted = !temperature.is_in_range(F::from_f64(max));
         let mut reduced = ReducedRows::new(formula);
-        reduced.targets = TargetLanes::of_all(target, 0.0);
-        for (i, exact_max) in maxima[..len].iter_mut().enumerate() {
-            let (row, max) = joined_row(temperature, rows.get(first + i, 0), sums, first + i);
-            reduced.set(i, &row);
-            *exact_max = max;
-        }
+        reduced.targets.set(0, target, 0.0);
+        reduced.set(0, &Reduced { is_shifted, z_label, ..Reduced::ordinary(max, partial) });
         level.run(&mut reduced);
-        for (i, max) in maxima[..len].iter().enumerate() {
-            let constants = match operation {
-                // It is not read.
-                _ if rows.get(first + i, 0).is_nan() => [0.0; ROW_CONSTANTS],
-                Operation::LogSumExp if !max.is_finite() => [*max, 0.0],
-                _ if !max.is_finite() => [f64::NAN; ROW_CONSTANTS],
-                Operation::Softmax => reduced.probability(i).map(F::to_f64),
-                _ => [reduced.done.scalar[i], 0.0],
-            };
-            out.scatter_from(first + i, 0, &constants);
-        }
+        let constants = match operation {
+            // It is not read.
+            _ if max.is_nan() => [0.0; ROW_CONSTANTS],
+            Operation::LogSumExp if !exact_max.is_finite() => [exact_max, 0.0],
+            _ if !exact_max.is_finite() => [f64::NAN; ROW_CONSTANTS],
+            Operation::Softmax => reduced.probability(0).map(F::to_f64),
+            _ => [reduced.done.scalar[0], 0.0],
+        };
+        out.scatter_from(row, 0, &constants);
     })
-}
-
-/// A row with maximum `max`, from the sums of its segments. Also returns a number that is finite if the exact maximum
-/// is, and is that maximum if it is NaN or infinite.
-fn joined_row<F: Float>(
-    temperature: &Temperature<F>,
-    max: f64,
-    sums: &Rows<'_>,
-    row: usize,
-) -> (Reduced, f64) {
-    let segments = || {
-        let starts = (0..sums.classes()).step_by(SEGMENT_SUMS);
-        starts.map(|start| numbers::<SEGMENT_SUMS>(sums, row, start))
-    };
-    let (mut exact_max, mut unit, mut z_label) = (f64::NEG_INFINITY, 1.0, 0.0);
-    for [.., own_unit, logit, z] in segments() {
-        exact_max = larger(exact_max, logit);
-        unit = own_unit.max(unit);
-        z_label += z;
-    }
-    let partials = || segments().map(|[sum, lost, dot, unit, ..]| Partial { sum, lost, dot, unit });
-    let mut partial = joined(partials(), unit);
-    if !partial.dot.is_finite() {
-        partial = joined(partials(), UNIT);
-    }
-    let is_shifted = !temperature.is_in_range(F::from_f64(max));
-    (Reduced { is_shifted, z_label, ..Reduced::ordinary(max, partial) }, exact_max)
 }
