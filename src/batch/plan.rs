@@ -110,7 +110,7 @@ impl<'p, F: Float> Plan<'p, F> {
         let lanes = lanes::<F>();
         let row_bytes = classes.saturating_mul(size_of::<F>());
         let bytes = rows.saturating_mul(row_bytes);
-        let same = job.same();
+        let (same, keeps) = (job.same(), job.operation.keeps());
         let is_simple = panel.mask.is_none() && (job.targets.is_none() || same.is_some());
         let threads = 1 + bytes.saturating_mul(if is_simple { 1 } else { 4 }) / BYTES_PER_THREAD;
         // The segments of a chunk are independent: their threads do not wait for each other.
@@ -135,9 +135,14 @@ impl<'p, F: Float> Plan<'p, F> {
             Path::LongRows
         };
         let has_outputs = panel.output.is_some() && !panel.is_in_place();
-        let is_far = bytes >= cached_bytes(path, classes, has_outputs);
+        let cached_bytes = match path {
+            Path::Tiles if classes > MOST_CLASSES => CACHED_BYTES_IN_WIDE_TILES,
+            Path::Tiles => CACHED_BYTES_IN_TILES,
+            _ if has_outputs => CACHED_BYTES_OF_EACH,
+            _ => CACHED_BYTES,
+        };
+        let is_far = bytes >= cached_bytes;
         let streams = is_far && has_outputs && panel.output.is_some_and(|out| out.is_streamed);
-        let keeps = job.operation.keeps();
         let lies_across_lines = row_bytes <= SHORT_ROW && !row_bytes.is_multiple_of(LINE);
         let keeps_apart = || streams || panel.is_in_place() || is_near && lies_across_lines;
         // The rest is for rows: tiles, which are small and many, do without.
@@ -148,28 +153,14 @@ impl<'p, F: Float> Plan<'p, F> {
         let own_output = has_rows && panel.output.is_some() && (recomputes || has_own_output());
         let rows_of_each = 1 + usize::from(panel.output.is_some()) + usize::from(is_far);
         let bytes_in_group = row_bytes.saturating_mul(rows_of_each);
-        let (mut group, mut panel_rows, mut columns, mut memory) = (1, 1, 0, [false; 4]);
-        if path == Path::Rows {
-            group = (BYTES_PER_GROUP / bytes_in_group.max(1)).clamp(1, MOST_ROWS);
-            panel_rows = group;
-            // Rows that are neighbours in memory are gathered together, LANES classes at a time. If fewer rows than
-            // half of the lanes are neighbours, reading their elements one by one takes less time.
-            if panel.neighbours_from(0, lanes / 2).is_some() {
-                let most = (BYTES_PER_PANEL / (row_bytes * lanes) * lanes).min(MOST_NEIGHBOURS);
-                panel_rows = most.min(rows.div_ceil(threads).next_multiple_of(lanes));
-                columns = panel_rows * lanes;
-            }
-            let are_made = job.targets.as_ref().is_some_and(|targets| targets.rows.are_made());
-            let hessian = job.hessian_panel().is_some_and(|panel| !panel.writes_directly());
-            memory = [own_logits || own_output, panel.mask.is_some(), are_made, hessian];
-        }
+        let (mut group, mut panel_rows, mut memory) = (1, 1, [false; 4]);
         let pitch = classes.next_multiple_of(MOST_LANES);
         let is_asked_for = is_far || has_rows && !is_near;
         // A prefetched line evicts another from the first-level cache. So prefetching into that cache is faster than
         // into the second-level cache only if all lines of a group have room (Zen 4: 0.74 to 0.91 of the time for 200
         // and 1000 classes).
-        let has_room = bytes_in_group <= BYTES_PER_GROUP;
-        let cache = if is_far && !has_room { Cache::Second } else { Cache::First };
+        let is_large = is_far && bytes_in_group > BYTES_PER_GROUP;
+        let cache = if is_large { Cache::Second } else { Cache::First };
         let asks_ahead = (!recomputes && is_asked_for).then_some(cache);
         let (unit, scratch) = match path {
             Path::Tiles => {
@@ -177,6 +168,19 @@ impl<'p, F: Float> Plan<'p, F> {
                 (unit, scratch_len(classes, lanes))
             }
             Path::Rows => {
+                group = (BYTES_PER_GROUP / bytes_in_group.max(1)).clamp(1, MOST_ROWS);
+                let mut columns = 0;
+                panel_rows = group;
+                // Rows that are neighbours in memory are gathered together, LANES classes at a time. If fewer rows than
+                // half of the lanes are neighbours, reading their elements one by one takes less time.
+                if panel.neighbours_from(0, lanes / 2).is_some() {
+                    let most = (BYTES_PER_PANEL / (row_bytes * lanes) * lanes).min(MOST_NEIGHBOURS);
+                    panel_rows = most.min(rows.div_ceil(threads).next_multiple_of(lanes));
+                    columns = panel_rows * lanes;
+                }
+                let are_made = job.targets.as_ref().is_some_and(|targets| targets.rows.are_made());
+                let hessian = job.hessian_panel().is_some_and(|panel| !panel.writes_directly());
+                memory = [own_logits || own_output, panel.mask.is_some(), are_made, hessian];
                 let count = memory.iter().filter(|is_needed| **is_needed).count();
                 (panel_rows, (count * panel_rows + 1) * pitch + columns)
             }
@@ -219,14 +223,4 @@ fn may_be_in_tiles<F: Float>(job: &Job<'_, F>, is_simple: bool) -> bool {
     size_of::<F>() == size_of::<f32>()
         && job.panel.logits.classes() <= MOST_IN_TILES
         && (is_simple || job.targets.as_ref().is_some_and(|all| all.rows.have_masses()))
-}
-
-/// If there are so many bytes of logits, they are assumed to be in main memory.
-fn cached_bytes(path: Path, classes: usize, has_outputs: bool) -> usize {
-    match path {
-        Path::Tiles if classes > MOST_CLASSES => CACHED_BYTES_IN_WIDE_TILES,
-        Path::Tiles => CACHED_BYTES_IN_TILES,
-        _ if has_outputs => CACHED_BYTES_OF_EACH,
-        _ => CACHED_BYTES,
-    }
 }
