@@ -62,8 +62,8 @@ impl Run<'_> {
         join: impl FnMut(R),
     ) -> Result<(), Error> {
         let part_bytes = len.min(values.len()) * size_of::<f64>();
-        let body = |part: usize, values: &mut [T]| body(part * len, values);
-        self.in_parts(values.chunks_mut(len), part_bytes, body, join)
+        let parts = values.chunks_mut(len).enumerate();
+        self.in_parts(parts, part_bytes, |(part, values)| body(part * len, values), join)
     }
 
     /// Σ of `count` terms, which are ≥ 0 or NaN. First `len` terms at a time are added, then `sums` of these sums at a
@@ -76,7 +76,7 @@ impl Run<'_> {
         fill: &(dyn Fn(usize, &mut [f64]) + Sync),
     ) -> Result<f64, Error> {
         let (level, part_len, mut all) = (self.level, len * sums, RunningSum::default());
-        let sum_of = |_, part: Range<usize>| {
+        let sum_of = |part: Range<usize>| {
             let (mut sum, mut term) = (RunningSum::default(), [0.0]);
             for start in part.clone().step_by(len) {
                 if len == 1 {
@@ -96,20 +96,19 @@ impl Run<'_> {
         Ok(all.value())
     }
 
-    /// Runs `body` on each part, with its number, and `join` on the results in the order of the parts.
+    /// Runs `body` on each part, and `join` on the results in the order of the parts.
     fn in_parts<P: Send, R: Send>(
         &mut self,
         mut parts: impl ExactSizeIterator<Item = P>,
         part_bytes: usize,
-        body: impl Fn(usize, P) -> Result<R, Error> + Sync,
+        body: impl Fn(P) -> Result<R, Error> + Sync,
         mut join: impl FnMut(R),
     ) -> Result<(), Error> {
         if parts.len() == 1 {
             // The most frequent case, and small: it is run without the pool.
             self.poll(part_bytes)?;
-            return parts.next().map_or(Ok(()), |part| body(0, part).map(join));
+            return parts.next().map_or(Ok(()), |part| body(part).map(join));
         }
-        let mut first = 0;
         while parts.len() > 0 {
             // On the stack, where no allocation can fail.
             let count = parts.len().min(PARTS_AT_ONCE);
@@ -117,12 +116,11 @@ impl Run<'_> {
             self.each(self.threads, count, part_bytes, &|index| {
                 let (part, result) = &mut *lock(&bunch[index]);
                 // Boxed: an error is large, and some threads have little stack.
-                *result = part.take().map(|part| body(first + index, part).map_err(Box::new));
+                *result = part.take().map(|part| body(part).map_err(Box::new));
             })?;
             for result in bunch.iter().filter_map(|part| lock(part).1.take()) {
                 join(result.map_err(|error| *error)?);
             }
-            first += count;
         }
         Ok(())
     }
@@ -151,7 +149,7 @@ impl Run<'_> {
         let rows_at_once = (CHUNK / classes.max(1)).max(1);
         let mut results = self.defaults(rows.rows())?;
         let rows_per_part = self.rows_per_part(rows);
-        let read_part = |part: usize, results: &mut [R], mut polled: Option<&mut Run<'_>>| {
+        let read_part = |(part, results): (usize, &mut [R]), mut polled: Option<&mut Run<'_>>| {
             let mut buffer = zeros((rows_at_once.min(results.len()) * classes).min(CHUNK))?;
             let firsts = (part * rows_per_part..).step_by(rows_at_once);
             for (first, results) in firsts.zip(results.chunks_mut(rows_at_once)) {
@@ -170,12 +168,12 @@ impl Run<'_> {
             Ok(())
         };
         if classes > LONG_ROW {
-            read_part(0, &mut results, Some(self))?;
+            read_part((0, &mut results), Some(self))?;
             return Ok(results);
         }
         let part_bytes = rows_per_part.min(results.len()) * classes * size_of::<f64>();
-        let parts = results.chunks_mut(rows_per_part);
-        self.in_parts(parts, part_bytes, |part, results| read_part(part, results, None), |()| {})?;
+        let parts = results.chunks_mut(rows_per_part).enumerate();
+        self.in_parts(parts, part_bytes, |part| read_part(part, None), |()| {})?;
         Ok(results)
     }
 }
