@@ -156,17 +156,6 @@ impl<F: Float> Scratch<'_, F> {
         }
     }
 
-    /// Prefetches memory that lies [`BYTES_AHEAD`] after these elements. It is called after these have been read: loads
-    /// would wait for prefetches before them.
-    #[inline(always)]
-    fn ask<V: Vector<Scalar = F>>(&self, elements: Range<usize>) {
-        let Some(all) = self.all.filter(|_| self.plan.asks_ahead.is_some()) else { return };
-        for at in elements.step_by(V::LANES) {
-            let at = at + const { BYTES_AHEAD / size_of::<F>() };
-            all.prefetch(Cache::First, at);
-        }
-    }
-
     /// Computes `count` rows from `first` on, which are those of at most so many tiles as there are.
     #[inline(always)]
     fn tiles<V: Vector<Scalar = F>>(&mut self, token: V::Token, (first, count): (usize, usize)) {
@@ -176,18 +165,22 @@ impl<F: Float> Scratch<'_, F> {
         let most = (tiles - 1) * len + room(classes, V::LANES);
         let run = self.all.map(|all| all.part(first * classes, usize::MAX));
         let run = run.filter(|run| run.len() >= most);
-        for (i, tile) in self.tiles[..tiles].iter_mut().enumerate() {
-            tile.first = first + i * V::LANES;
-            if let Some(run) = run {
-                from_run::<V>(token, run.part(i * len, usize::MAX), classes, tile.z);
+        for (i, first) in (first..end).step_by(V::LANES).enumerate() {
+            let tile = &mut self.tiles[i];
+            tile.first = first;
+            match run {
+                Some(run) => {
+                    from_run::<V>(token, run.part(i * len, usize::MAX), classes, tile.z);
+                }
+                None => self.load::<V>(token, i, (first, V::LANES.min(end - first))),
             }
         }
-        if run.is_none() {
-            for (i, first) in (first..end).step_by(V::LANES).enumerate() {
-                self.load::<V>(token, i, (first, V::LANES.min(end - first)));
+        // After these have been read: loads would wait for prefetches before them.
+        if let Some(all) = self.all.filter(|_| plan.asks_ahead.is_some()) {
+            for at in (first * classes..end * classes).step_by(V::LANES) {
+                all.prefetch(Cache::First, at + const { BYTES_AHEAD / size_of::<F>() });
             }
         }
-        self.ask::<V>(first * classes..end * classes);
         let weight_kind = if let Some(same) = &plan.same {
             let labels = &same.labels[first..][..count];
             let has_spike = same.target.spike != 0.0;
@@ -205,13 +198,8 @@ impl<F: Float> Scratch<'_, F> {
         } else {
             WeightKind::Absent
         };
-        let reread = |row: usize, z: &mut [F]| {
-            if row < end {
-                panel.reload(row, 0, z);
-            } else {
-                z.fill(F::default());
-            }
-        };
+        // After the last row there is another copy of it.
+        let reread = |row: usize, z: &mut [F]| panel.reload(row.min(end - 1), 0, z);
         let formula = job.formula();
         let kernel = Tiles {
             formula,
@@ -230,11 +218,9 @@ impl<F: Float> Scratch<'_, F> {
         if !job.are_summed {
             job.put_rows(job.scalars, first, &mut self.scalars[..count]);
         }
-        if job.lse.is_some() {
-            for tile in &mut self.tiles[..tiles] {
-                let (first, count) = (tile.first, V::LANES.min(end - tile.first));
-                job.put_rows(job.lse, first, &mut tile.lse()[..count]);
-            }
+        for tile in &mut self.tiles[..tiles] {
+            let (first, count) = (tile.first, V::LANES.min(end - tile.first));
+            job.put_rows(job.lse, first, &mut tile.lse()[..count]);
         }
         if let Some(all) = self.all_outputs.as_mut().filter(|_| count > 1 && !plan.streams) {
             let mut outs = [&[][..]; MOST_TILES];
