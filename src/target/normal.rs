@@ -86,6 +86,9 @@ pub(crate) struct SmoothedTargets<'a, F> {
     are_units: bool,
 }
 
+/// The result of [`SmoothedTargets::weight_rows`].
+type WeightRows<'r, F> = (&'r Rows<'r>, Option<UniformSmoothing<F>>, Option<RowTarget<'r, F>>);
+
 /// Where u·c of a row is.
 enum Smooth<'a, F> {
     /// Nowhere: without smoothing it is not read.
@@ -139,14 +142,12 @@ impl<'a, F: Float> SmoothedTargets<'a, F> {
         matches!(self.targets, Targets::Probabilities(_)) || matches!(self.smooth, Smooth::Made)
     }
 
-    /// The weights of these rows where they lie in memory, and how they are smoothed if they are not yet; None if some
-    /// have to be computed in another way.
-    pub(crate) fn weight_rows(
-        &self,
-        rows: Range<usize>,
-    ) -> Option<(&Rows<'_>, Option<UniformSmoothing<F>>)> {
+    /// The weights of these rows where they lie in memory; how they are smoothed if they are not yet; and the target that
+    /// all rows have, except for their weights and Q, if they differ in nothing else. None if some weights have to be
+    /// computed in another way.
+    pub(crate) fn weight_rows(&self, rows: Range<usize>) -> Option<WeightRows<'_, F>> {
         let targets = match (self.targets, &self.smooth) {
-            (Targets::Labels(_), Smooth::Rows(rows)) => return Some((rows, None)),
+            (Targets::Labels(_), Smooth::Rows(rows)) => return Some((rows, None, None)),
             (Targets::Probabilities(targets), Smooth::Absent | Smooth::Ones) => targets,
             _ => return None,
         };
@@ -154,13 +155,15 @@ impl<'a, F: Float> SmoothedTargets<'a, F> {
             return None;
         }
         let smoothing = self.smoothing();
-        let (mut are_ordinary, smooths) = (true, smoothing.is_some());
+        let (mut are_ordinary, mut have_many, smooths) = (true, true, smoothing.is_some());
         for row in &targets.summary[rows] {
             // Masses lie on both sides of 1, so a branch on that could not be predicted.
-            let has_unit = if smooths { row.mass <= ORDINARY } else { is_ordinary(row.mass) };
-            are_ordinary &= has_unit && !(smooths && row.only != NO_CLASS);
+            are_ordinary &= if smooths { row.mass <= ORDINARY } else { is_ordinary(row.mass) };
+            have_many &= row.only == NO_CLASS;
         }
-        are_ordinary.then_some((&targets.rows, smoothing))
+        let row = RowTarget { beta: 1.0, ..RowTarget::none() };
+        let row = (self.is_unweighted() && have_many).then_some(row);
+        (are_ordinary && (have_many || !smooths)).then_some((&targets.rows, smoothing, row))
     }
 
     /// May rows with [`SmoothedTargets::weight_rows`] be probabilities that differ in nothing else but their masses?
@@ -172,15 +175,6 @@ impl<'a, F: Float> SmoothedTargets<'a, F> {
     /// Are there neither class weights nor sample weights?
     fn is_unweighted(&self) -> bool {
         self.terms.class_weight.is_none() && self.terms.sample_weight.is_none()
-    }
-
-    /// Of rows with [`SmoothedTargets::weight_rows`]: the target that they all have, except for their weights and Q; None
-    /// if they differ in more.
-    pub(crate) fn same_but_masses(&self, rows: Range<usize>) -> Option<RowTarget<'_, F>> {
-        let Targets::Probabilities(targets) = self.targets else { return None };
-        let summary = &targets.summary[rows];
-        let have_many = summary.iter().all(|row| row.only == NO_CLASS);
-        (self.is_unweighted() && have_many).then(|| RowTarget { beta: 1.0, ..RowTarget::none() })
     }
 
     /// Q of these rows.

@@ -1,9 +1,7 @@
 //! The targets of the rows of a tile, if they differ in more than their labels.
 
 use super::{Scratch, tile_len};
-use crate::kernel::{
-    IGNORED, MOST_TILES, NO_LABEL, Operation, TargetLanes, WeightKind, from_run, load,
-};
+use crate::kernel::{IGNORED, NO_LABEL, Operation, TargetLanes, WeightKind, from_run, load};
 use crate::math;
 use crate::simd::{Float, Source, Vector, outlined};
 use crate::target::{Labels, NO_CLASS, RowTarget, SmoothedTargets, Weights};
@@ -23,24 +21,17 @@ impl<F: Float> Scratch<'_, F> {
         (first, count): (usize, usize),
     ) -> WeightKind {
         self.has_ignored = false;
-        let (end, mut have_weights) = (first + count, [false; MOST_TILES]);
-        let labels = targets.labels();
+        let (end, labels, mut kind) = (first + count, targets.labels(), WeightKind::Absent);
         for (tile, first) in (first..end).step_by(V::LANES).enumerate() {
             let rows = first..end.min(first + V::LANES);
-            have_weights[tile] = self.targets_of_tile::<V>(token, (targets, labels), (tile, rows));
-        }
-        if let Some(shared) = self.weight_kind {
-            return shared;
-        }
-        if !have_weights.contains(&true) {
-            return WeightKind::Absent;
-        }
-        for (tile, has_weights) in self.tiles.iter_mut().zip(have_weights) {
-            if !has_weights {
-                tile.weights.fill(F::default());
+            if self.targets_of_tile::<V>(token, (targets, labels), (tile, rows)) {
+                kind = WeightKind::Each;
+            } else if self.weight_kind.is_none() {
+                // Other tiles may have weights.
+                self.tiles[tile].weights.fill(F::default());
             }
         }
-        WeightKind::Each
+        self.weight_kind.unwrap_or(kind)
     }
 
     /// Sets the targets of a tile, except for weights that all rows share; returns whether it has other weights.
@@ -72,7 +63,7 @@ impl<F: Float> Scratch<'_, F> {
         // The weights overwrite the logits of the rows, which have been transposed into lanes by now.
         let (own, of_tile) = (&mut *self.writer.rows, &mut self.tiles[tile]);
         let weight_rows = targets.weight_rows(rows.clone());
-        if let Some((all, smoothing)) = weight_rows {
+        if let Some((all, smoothing, row)) = weight_rows {
             if !load::<V>(token, all, (first, rows.len()), own, of_tile.weights) {
                 for (row, own) in rows.clone().zip(own.chunks_exact_mut(classes)) {
                     fill(row, &[], own);
@@ -86,7 +77,7 @@ impl<F: Float> Scratch<'_, F> {
                     }
                 });
             }
-            if let Some(row) = targets.same_but_masses(rows.clone()) {
+            if let Some(row) = row {
                 self.targets[tile] = TargetLanes::of_all(&row, job.scale(row.weight));
                 let masses = &mut self.targets[tile].smooth_mass;
                 outlined!(V, token, targets.masses(rows, masses));
