@@ -81,16 +81,6 @@ impl Best {
     fn fill(&mut self) {
         (self.heap.len()..self.len).for_each(|class| self.heap.push((MASKED, class)));
     }
-
-    /// A logit: no class from `first` on with this logit or a smaller one is among the best. It is `least` until there
-    /// are `len` classes.
-    #[inline(always)]
-    fn bar(&self, first: usize, least: f64) -> f64 {
-        let worst = self.heap.peek().filter(|_| self.heap.len() == self.len);
-        let Some((order, class)) = worst else { return least };
-        let bar = logit(*order);
-        if *class < first { bar } else { below(bar) }
-    }
 }
 
 /// The outputs, and a heap for each thread, which are allocated before anything is written.
@@ -248,23 +238,24 @@ fn scan<V: Vector>(
 ) {
     let all_lanes = (1 << V::LANES) - 1;
     let least = if best.heap.is_empty() { least::<V>(token, z, best.len) } else { f64::NAN };
-    let bar_from =
-        |best: &Best, at| V::splat(token, V::Scalar::from_f64(best.bar(start + at, least)));
+    // A logit: no class from `at` on with this logit or a smaller one is among the best.
+    let bar_from = |best: &Best, at| {
+        let worst = best.heap.peek().filter(|_| best.heap.len() == best.len);
+        let bar = worst.map_or(least, |&(order, class)| {
+            if class < start + at { logit(order) } else { below(logit(order)) }
+        });
+        V::splat(token, V::Scalar::from_f64(bar))
+    };
     let mut bar = bar_from(best, 0);
-    let mut at = 0;
-    while at < z.len() {
-        while at + QUAD * V::LANES <= z.len() {
+    for at in (0..z.len()).step_by(QUAD * V::LANES) {
+        if at + QUAD * V::LANES <= z.len() {
             let quad = z.quad::<V>(at);
             let below = |i| bar.ge(quad.nth::<V>(token, i));
-            if !V::all((below(0) & below(1)) & (below(2) & below(3))) {
-                break;
+            if V::all((below(0) & below(1)) & (below(2) & below(3))) {
+                continue;
             }
-            at += QUAD * V::LANES;
         }
-        for _ in 0..QUAD {
-            if at >= z.len() {
-                break;
-            }
+        for at in (at..z.len()).step_by(V::LANES).take(QUAD) {
             // NaN is not below the bar.
             let logits = z.vector::<V>(token, at, V::Scalar::NEG_INFINITY);
             let mut above = !V::bits(bar.ge(logits)) & all_lanes;
@@ -280,7 +271,6 @@ fn scan<V: Vector>(
                     bar = bar_from(best, at + V::LANES);
                 }
             }
-            at += V::LANES;
         }
     }
 }
