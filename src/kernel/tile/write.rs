@@ -6,12 +6,12 @@ use crate::kernel::finish::{
     FinishedLanes, Formula, Lanes, ReducedLanes, Slopes, TargetLanes, finish, finish_lanes,
     inverse_of,
 };
-use crate::kernel::hessian::write_tile;
+use crate::kernel::hessian::hessian;
 use crate::kernel::reduce::WeightKind;
 use crate::kernel::rows::Operation;
 use crate::kernel::write::{gradient, log_probability, probability};
 use crate::math::Real;
-use crate::simd::{Float, Vector, Widened};
+use crate::simd::{Float, Vector, Widened, outlined};
 
 /// The target of all rows and its slopes, if the rows are finished with these.
 type Shared<'s, D> = Option<(&'s TargetLanes<D>, Slopes<D>)>;
@@ -121,7 +121,13 @@ impl<F: Float> Tiles<'_, F> {
             least = least / factor.max(zero - factor);
         }
         if let Some(c) = self.hessian {
-            write_tile::<V>(token, c, &tile.reduced, factor, least, out, z);
+            outlined!(V, token, {
+                let ReducedLanes { sum, lost, top, .. } = tile.reduced.vectors(token, 0);
+                let hessian = hessian::<V>(c, [sum, lost, top], [factor, least]);
+                for (e, h) in out.chunks_exact(V::LANES).zip(z.chunks_exact_mut(V::LANES)) {
+                    hessian(V::from_slice(token, e)).to_slice(h);
+                }
+            });
         }
         let (mut at, mut number) = (0, zero);
         for e in out.chunks_exact_mut(V::LANES) {
