@@ -29,7 +29,7 @@ use super::reduce::WeightKind;
 use super::rows::Operation;
 use crate::math::{Real, two_sum};
 use crate::simd::{Float, MOST_LANES, Vector, Widened, inlined, outlined};
-use special::{Specials, find_nans};
+use special::{Specials, mark_nans};
 
 /// Rows of at most so many classes are computed in tiles, in the order of summation of tiles.
 pub(crate) const MOST_CLASSES: usize = 64;
@@ -110,19 +110,6 @@ impl<F: Float> Tile<'_, F> {
             weights: &mut [],
             specials: None,
         }
-    }
-
-    /// Sets the logits of the rows that do not count to 0: they may hold anything.
-    fn clear_ignored<V: Vector<Scalar = F>>(&mut self, token: V::Token, len: usize) {
-        outlined!(V, token, {
-            let ignored = V::splat(token, F::from_f64(IGNORED.into()));
-            let is_ignored = V::from_slice(token, &self.labels).eq(ignored);
-            if V::bits(is_ignored) != 0 {
-                for z in self.z[..len].chunks_exact_mut(V::LANES) {
-                    V::from_slice(token, z).only_where(!is_ignored).to_slice(z);
-                }
-            }
-        });
     }
 
     /// The lse of the rows that have been computed, if they are needed. They overwrite the maxima.
@@ -206,7 +193,16 @@ impl<F: Float> Tiles<'_, F> {
                 Self::largest_and_at_labels::<V>(token, z, &tile.labels, F::NEG_INFINITY)
             });
             if self.has_ignored {
-                tile.clear_ignored::<V>(token, self.len);
+                // The logits of the rows that do not count may be anything.
+                outlined!(V, token, {
+                    let ignored = V::splat(token, F::from_f64(IGNORED.into()));
+                    let is_ignored = V::from_slice(token, &tile.labels).eq(ignored);
+                    if V::bits(is_ignored) != 0 {
+                        for z in tile.z[..self.len].chunks_exact_mut(V::LANES) {
+                            V::from_slice(token, z).only_where(!is_ignored).to_slice(z);
+                        }
+                    }
+                });
             }
             let [mut max, mut z_label] = find(tile);
             if tile.specials.take().is_some() {
@@ -256,7 +252,11 @@ impl<F: Float> Tiles<'_, F> {
         let (max, is_double) = (V::from_slice(token, &tile.max), const { is_double::<F>() });
         let (sum, lost, dot, ties) = self.sums::<V>((operation, weights), token, max, tile);
         let rows = &mut tile.reduced;
-        find_nans::<V>(sum, &mut tile.specials);
+        if !V::Doubles::all(sum.eq(sum)) {
+            let mut sums = [0.0; MOST_LANES];
+            sum.to_slice(&mut sums);
+            mark_nans(&sums, &mut tile.specials);
+        }
         if operation == Operation::Softmax && !is_double {
             return sum.to_slice(&mut rows.sum);
         }

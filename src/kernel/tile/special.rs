@@ -5,7 +5,7 @@ use crate::kernel::finish::{Lanes, ReducedLanes};
 use crate::kernel::reduce::WeightKind;
 use crate::kernel::rows::Operation;
 use crate::kernel::special::{self, exact_max};
-use crate::math::{self, Real};
+use crate::math;
 use crate::simd::{Float, MOST_LANES, Vector};
 
 impl<F: Float> Tiles<'_, F> {
@@ -116,17 +116,8 @@ impl<F: Float> Tiles<'_, F> {
 pub(super) type Specials = Lanes;
 
 /// Marks rows whose sum is NaN.
-#[inline(always)]
-pub(super) fn find_nans<V: Vector>(sum: V::Doubles, specials: &mut Option<Specials>) {
-    if !V::Doubles::all(sum.eq(sum)) {
-        let mut sums = Lanes::default();
-        sum.to_slice(&mut sums);
-        mark_nans(&sums, specials);
-    }
-}
-
 #[inline(never)]
-fn mark_nans(sums: &Lanes, specials: &mut Option<Specials>) {
+pub(super) fn mark_nans(sums: &Lanes, specials: &mut Option<Specials>) {
     let specials = specials.get_or_insert_default();
     for lane in (0..MOST_LANES).filter(|lane| sums[*lane].is_nan()) {
         specials[lane] = f64::NAN;

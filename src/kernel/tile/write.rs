@@ -1,6 +1,6 @@
 //! The last step of tiles: their rows are finished, and the outputs written.
 
-use super::special::{Specials, mark};
+use super::special::mark;
 use super::{IGNORED, Tile, Tiles, is_in_row_order};
 use crate::kernel::finish::{
     FinishedLanes, Formula, Lanes, ReducedLanes, Slopes, TargetLanes, finish, finish_lanes,
@@ -28,9 +28,21 @@ impl<F: Float> Tiles<'_, F> {
         scalars: &mut [f64],
     ) {
         if operation == Operation::Softmax {
-            let ReducedLanes { sum, lost, .. } = tile.reduced.vectors(token, 0);
-            let (sums, out) = ([sum, lost], &mut tile.out[..self.len]);
-            return write_probabilities::<V>(token, sums, out, tile.specials.as_ref());
+            let ReducedLanes::<V::Doubles> { sum, lost, .. } = tile.reduced.vectors(token, 0);
+            let out = &mut tile.out[..self.len];
+            let factor: V = inverse_of::<F, _>(sum, lost).narrow();
+            let least: V = (sum.like(F::MIN_POSITIVE) * sum).narrow();
+            for e in out.chunks_exact_mut(V::LANES) {
+                probability(V::from_slice(token, e), factor, least).to_slice(e);
+            }
+            if out.len() == V::LANES {
+                // p = 1 if there is one class, whatever the rounding of 1/S.
+                replace_numbers(out, F::from_f64(1.0));
+            }
+            if let Some(specials) = &tile.specials {
+                mark::<V>(specials, out);
+            }
+            return;
         }
         // Each case has its own array: the compiler leaves out the zeros of the first, all of which are overwritten.
         let mut finished: FinishedLanes<V::Doubles> = if let Some((target, slopes)) = shared {
@@ -63,7 +75,17 @@ impl<F: Float> Tiles<'_, F> {
         let mut scalar = finished.scalar;
         match operation {
             Operation::LogSoftmax => {
-                scalar = self.write_log_probabilities::<V>(token, &finished, tile);
+                let (z, out) = (&tile.z[..self.len], &mut tile.out[..self.len]);
+                let max = V::from_slice(token, &tile.max);
+                let inverse = V::splat(token, F::from_f64(self.formula.temperature.inverse));
+                let excess: V = scalar.narrow();
+                for (z, out) in z.chunks_exact(V::LANES).zip(out.chunks_exact_mut(V::LANES)) {
+                    log_probability(V::from_slice(token, z), max, inverse, excess).to_slice(out);
+                }
+                if is_in_row_order::<V>(z) {
+                    // As in the row kernel, which may compute such rows too: in a shifted row, L is rounded before log p.
+                    scalar = V::Doubles::widen(excess);
+                }
             }
             Operation::Gradient => {
                 self.write_gradient::<V>(weights, token, &finished, has_units, tile);
@@ -74,25 +96,6 @@ impl<F: Float> Tiles<'_, F> {
         if tile.specials.is_some() {
             self.write_specials::<V>(operation, tile, scalars);
         }
-    }
-
-    /// Writes log p from the logits; returns L.
-    #[inline(always)]
-    fn write_log_probabilities<V: Vector<Scalar = F>>(
-        &self,
-        token: V::Token,
-        finished: &FinishedLanes<V::Doubles>,
-        tile: &mut Tile<'_, F>,
-    ) -> V::Doubles {
-        let (z, out) = (&tile.z[..self.len], &mut tile.out[..self.len]);
-        let max = V::from_slice(token, &tile.max);
-        let inverse = V::splat(token, F::from_f64(self.formula.temperature.inverse));
-        let excess: V = finished.scalar.narrow();
-        for (z, out) in z.chunks_exact(V::LANES).zip(out.chunks_exact_mut(V::LANES)) {
-            log_probability(V::from_slice(token, z), max, inverse, excess).to_slice(out);
-        }
-        // As in the row kernel, which may compute such rows too: in a shifted row, L is rounded before log p.
-        if is_in_row_order::<V>(z) { V::Doubles::widen(excess) } else { finished.scalar }
     }
 
     /// Overwrites the exponentials with the gradient, and the logits with the Hessian if it is computed.
@@ -155,29 +158,6 @@ impl<F: Float> Tiles<'_, F> {
             // If there is one class, p = 1 and q' = Σ q', so the gradient is 0, whatever the rounding of 1/S.
             replace_numbers(out, F::default());
         }
-    }
-}
-
-/// Overwrites the exponentials with the probabilities.
-#[inline(always)]
-fn write_probabilities<V: Vector>(
-    token: V::Token,
-    [sum, lost]: [V::Doubles; 2],
-    out: &mut [V::Scalar],
-    specials: Option<&Specials>,
-) {
-    let factor = inverse_of::<V::Scalar, _>(sum, lost);
-    let least = V::Doubles::splat(token, V::Scalar::MIN_POSITIVE) * sum;
-    let (factor, least): (V, V) = (factor.narrow(), least.narrow());
-    for e in out.chunks_exact_mut(V::LANES) {
-        probability(V::from_slice(token, e), factor, least).to_slice(e);
-    }
-    if out.len() == V::LANES {
-        // p = 1 if there is one class, whatever the rounding of 1/S.
-        replace_numbers(out, V::Scalar::from_f64(1.0));
-    }
-    if let Some(specials) = specials {
-        mark::<V>(specials, out);
     }
 }
 
