@@ -157,9 +157,6 @@ impl<'j, F: Float> Job<'j, F> {
     #[inline(always)]
     fn scale(&self, weight: f64) -> f64 {
         let Some(LossTargets { divisor, unit, .. }) = self.targets else { return 0.0 };
-        if divisor == 0.0 {
-            return 0.0;
-        }
         let inverse = self.temperature.inverse * self.temperature.prescale;
         // The unit is a power of two, and the order is the one in which nothing underflows that is in range at the end.
         let share = if divisor > 1.0 { weight * unit / divisor } else { weight / divisor * unit };

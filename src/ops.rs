@@ -229,7 +229,9 @@ impl CrossEntropy<'_> {
         let operation = if grad.is_some() { Operation::Gradient } else { Operation::Loss };
         computed_in!(batch.compute, F => {
             let share = || shared_weights::<F>(&self.terms, classes, run);
-            let rows = SmoothedTargets::new(targets, &self.terms, kept, classes, are_units, share)?;
+            let mut rows =
+                SmoothedTargets::new(targets, &self.terms, kept, classes, are_units, share)?;
+            rows.may_count = divisor != 0.0;
             let mut job = batch.job::<F>(operation, grad);
             job.targets = Some(LossTargets { rows: &rows, divisor, unit });
             job.hessian = hessian;

@@ -129,6 +129,21 @@ def test_mean_over_no_weight():
     assert not grad.any()
 
 
+@pytest.mark.parametrize("classes", [2, 10, 100, 1000, 20000])
+def test_rows_of_a_mean_over_no_weight_are_not_read(classes):
+    z, weights = np.ones((20, classes), np.float32), np.ones(classes)
+    z[3, -1], z[9, 0] = np.nan, np.inf
+    weights[0] = 0
+    for targets, options in (
+        (np.zeros(20, int), {"class_weight": weights, "label_smoothing": 0.1}),
+        (np.zeros_like(z), {}),
+        (np.zeros_like(z), {"class_weight": weights}),
+    ):
+        value, grad = value_and_grad(z, targets, **options)
+        assert np.isnan(value)
+        assert not grad.any()
+
+
 @every_float
 def test_one_class_weighs_more_than_all_others(dtype):
     z, labels, _ = problem(3, dtype, rows=20)

@@ -200,8 +200,8 @@ def cross_entropy_value_and_grad(
     -----
     Special values, in addition to those of `cross_entropy`:
 
-    - The gradient of a row that does not count is exactly 0. If no row counts, the whole gradient
-      is exactly 0.
+    - The gradient of a row that does not count is exactly 0. If no row counts, or the divisor of
+      "mean" is 0, the whole gradient is exactly 0.
     - The gradient is exactly 0 for the classes that `where` removes.
     - In rows where the loss is +inf the gradient is finite. In rows where the loss is nan it is
       nan.

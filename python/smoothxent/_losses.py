@@ -230,7 +230,8 @@ def cross_entropy(
     - A row counts unless it is ignored or `where` removes all of its classes. A row that does not
       count, and a row of weight 0, has loss exactly 0, whatever its logits are.
     - If no row counts, or all weights are 0, "mean" is nan, or 0 with a `normalizer`. "sum" and
-      "sum_by_nonzero_weights" are 0.
+      "sum_by_nonzero_weights" are 0. "mean" is also nan if its divisor is 0 for another reason:
+      the weights of all labels are 0, or all probability targets.
     - If `where` removes the class of the label, the loss is +inf.
     - A logit of -inf makes the loss +inf if the smoothed target has mass on its class. Otherwise it
       makes no difference (0 log 0 is 0).

@@ -84,6 +84,8 @@ pub(crate) struct SmoothedTargets<'a, F> {
     classes: usize,
     /// Are weights left in their units, for a quotient of sums?
     are_units: bool,
+    /// May rows count? Not where the divisor of a mean is 0: then its gradient is 0.
+    pub(crate) may_count: bool,
 }
 
 /// The result of [`SmoothedTargets::weight_rows`].
@@ -128,7 +130,7 @@ impl<'a, F: Float> SmoothedTargets<'a, F> {
                 Smooth::Shared(weights, mass)
             }
         };
-        Ok(Self { targets, terms, kept, smooth, classes, are_units })
+        Ok(Self { targets, terms, kept, smooth, classes, are_units, may_count: true })
     }
 
     /// The weight of lse² in the loss, in the units of the class weights if there are any.
@@ -172,9 +174,10 @@ impl<'a, F: Float> SmoothedTargets<'a, F> {
         are_probabilities && self.is_unweighted() && self.are_plain()
     }
 
-    /// Are there neither class weights nor sample weights?
+    /// Do all rows count, with neither class weights nor sample weights?
     fn is_unweighted(&self) -> bool {
-        self.terms.class_weight.is_none() && self.terms.sample_weight.is_none()
+        let LossTerms { class_weight, sample_weight, .. } = self.terms;
+        self.may_count && class_weight.is_none() && sample_weight.is_none()
     }
 
     /// Q of these rows.
@@ -269,6 +272,9 @@ impl<'a, F: Float> SmoothedTargets<'a, F> {
             for weight in weights.iter_mut().filter(|weight| **weight != 0.0) {
                 *weight = (*weight * unit).clamp(f64::SMALLEST, f64::MAX);
             }
+        }
+        if !self.may_count {
+            weights.fill(0.0);
         }
     }
 
