@@ -111,7 +111,7 @@ impl<'py> Output<'py> {
         if let Some(wanted) = wanted {
             let last = array.shape().len().saturating_sub(1);
             let (from, mut to) = (array.rows(last), wanted.rows_mut(last));
-            run(py, array.bytes(), None, |run| copy(&from, &mut to, run))?;
+            run_silently(py, array.bytes(), None, &mut |run| copy(&from, &mut to, run))?;
         }
         Ok(object.clone())
     }
@@ -149,8 +149,25 @@ pub(super) fn run<R: Send>(
     py: Python<'_>,
     bytes: usize,
     place: Option<&Place<'_>>,
-    body: impl FnOnce(&mut Run<'_>) -> Result<R, Error> + Send,
+    mut body: impl FnMut(&mut Run<'_>) -> Result<R, Error> + Send,
 ) -> Result<R> {
+    warn_of_threads(py)?;
+    let mut result = None;
+    let mut body = |run: &mut Run<'_>| {
+        result = Some(body(run)?);
+        Ok(())
+    };
+    run_silently(py, bytes, place, &mut body)?;
+    Ok(result.expect("what the body returned"))
+}
+
+/// The same without the initial warning that threads could not be started, which may be turned into an error.
+fn run_silently(
+    py: Python<'_>,
+    bytes: usize,
+    place: Option<&Place<'_>>,
+    body: &mut (dyn FnMut(&mut Run<'_>) -> Result<(), Error> + Send),
+) -> Result<()> {
     let pending: Mutex<Option<Raised>> = Mutex::new(None);
     let ask = |question: fn(Python<'_>) -> Result<()>| {
         // While the interpreter shuts down, no thread can attach to it, and no handler runs.
@@ -160,7 +177,7 @@ pub(super) fn run<R: Send>(
         })
     };
     let threads = if bytes <= ALONE_BYTES { 1 } else { width(py)?.0 };
-    let work = || {
+    let mut work = || {
         let mut checkpoint = || ask(|py| Ok(py.check_signals()?));
         let mut announce = || ask(warn_of_threads);
         let mut run = Run::new(Level::current(), threads, &mut checkpoint);
@@ -191,7 +208,7 @@ pub(super) fn run<R: Send>(
 /// Warns if threads could not be started: once, and before anything is written, since a warning may be turned into an
 /// error.
 #[inline(always)]
-pub(super) fn warn_of_threads(py: Python<'_>) -> Result<()> {
+fn warn_of_threads(py: Python<'_>) -> Result<()> {
     pool::take_spawn_warning().map_or(Ok(()), |message| warn(py, &message))
 }
 

@@ -2,7 +2,7 @@
 
 use super::arguments::{self, integer};
 use super::arrays::{Array, broadcasts};
-use super::call::{run, warn_of_threads};
+use super::call::run;
 use super::errors::{Place, Result, axis_error, value_error, wrong_shape};
 use super::known::Known;
 use super::objects::{self, call, numbers};
@@ -87,9 +87,8 @@ impl<'py> Logits<'py> {
     pub(super) fn run<R: Send>(
         &self,
         py: Python<'_>,
-        body: impl FnOnce(&Batch<'_>, &mut Run<'_>) -> Result<R, Error> + Send,
+        mut body: impl FnMut(&Batch<'_>, &mut Run<'_>) -> Result<R, Error> + Send,
     ) -> Result<R> {
-        warn_of_threads(py)?;
         let (batch, place) =
             (self.batch(), Place { shape: self.shape(), axis: self.axis, own: &[] });
         run(py, self.array.bytes(), Some(&place), |run| body(&batch, run))

@@ -153,7 +153,7 @@ fn evaluate<'py>(
             None => Ok(RowsMut::from_slice::<f32>(&mut [], 1)),
         }
     );
-    let grad_rows = grad.is_some().then_some(rows);
+    let mut grad_rows = grad.is_some().then_some(rows);
     let mut hessian = None;
     if let (Some(factor), Some(hess)) = (factor, &hess) {
         hessian = Some(Hessian { out: hess.rows_mut(py, logits.axis)?, factor });
@@ -161,7 +161,7 @@ fn evaluate<'py>(
     let terms = LossTerms { label_smoothing, prior, class_weight, sample_weight, z_loss };
     let operation = CrossEntropy { targets, terms, reduction, normalizer };
     let value = logits.run(py, |batch, run| {
-        operation.run(batch, loss_rows.as_mut(), grad_rows, hessian.as_mut(), run)
+        operation.run(batch, loss_rows.as_mut(), grad_rows.as_deref_mut(), hessian.as_mut(), run)
     })?;
     let grad = if let Some(grad) = &grad { Some(grad.finish(py)?) } else { None };
     let hess = if let Some(hess) = &hess { Some(hess.finish(py)?) } else { None };
