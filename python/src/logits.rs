@@ -162,7 +162,7 @@ impl<'py> Logits<'py> {
             return Ok(Prior::Uniform);
         }
         let place = Place { shape, axis, own: given };
-        run(py, array.bytes(), Some(&place), |run| read_prior(rows, run))
+        run(py, array.bytes(), Some(&place), |run| read_prior(rows.clone(), run))
     }
 
     /// c, one weight for each class.

@@ -165,14 +165,15 @@ impl<F: Float> Scratch<'_, F> {
         let most = (tiles - 1) * len + room(classes, V::LANES);
         let run = self.all.map(|all| all.part(first * classes, usize::MAX));
         let run = run.filter(|run| run.len() >= most);
-        for (i, first) in (first..end).step_by(V::LANES).enumerate() {
-            let tile = &mut self.tiles[i];
-            tile.first = first;
-            match run {
-                Some(run) => {
-                    from_run::<V>(token, run.part(i * len, usize::MAX), classes, tile.z);
-                }
-                None => self.load::<V>(token, i, (first, V::LANES.min(end - first))),
+        for (i, tile) in self.tiles[..tiles].iter_mut().enumerate() {
+            tile.first = first + i * V::LANES;
+            if let Some(run) = run {
+                from_run::<V>(token, run.part(i * len, usize::MAX), classes, tile.z);
+            }
+        }
+        if run.is_none() {
+            for (i, first) in (first..end).step_by(V::LANES).enumerate() {
+                self.load::<V>(token, i, (first, V::LANES.min(end - first)));
             }
         }
         // After these have been read: loads would wait for prefetches before them.
