@@ -113,10 +113,10 @@ pub(super) struct Exponential<V: Vector> {
 #[derive(Clone, Copy)]
 pub(super) struct Base<V> {
     /// The logit at which the exponent field is 0.
-    cut: V,
+    pub(super) cut: V,
     /// 1.5·2^(mantissa bits) plus the exponent field of 2^(H − N): adding it to z·log2 e rounds to an
     /// integer and leaves the exponent field of the result in the low bits.
-    magic: V,
+    pub(super) magic: V,
 }
 
 impl<V: Vector> Base<V> {
@@ -139,22 +139,23 @@ impl<V: Vector> Base<V> {
 impl<V: Vector> Exponential<V> {
     #[inline(always)]
     pub(super) fn new(token: V::Token, temperature: &Temperature<V::Scalar>) -> Self {
-        let coefficients = temperature.coefficients;
+        let log2e = V::splat(token, temperature.log2e);
+        let mut coefficients = [log2e; MOST_COEFFICIENTS];
+        for (i, coefficient) in temperature.coefficients.iter().enumerate() {
+            coefficients[i] = V::splat(token, *coefficient);
+        }
         Self {
-            log2e: V::splat(token, temperature.log2e),
+            log2e,
             ln2_high: V::splat(token, temperature.ln2_high),
             ln2_low: V::splat(token, temperature.ln2_low),
-            coefficients: each!(MOST_COEFFICIENTS, |i| V::splat(token, coefficients[i])),
+            coefficients,
         }
     }
 
     /// exp(z/T)·2^(H − N)
     #[inline(always)]
     pub(super) fn of(&self, z: V, base: Base<V>) -> V {
-        if V::IS_COMPACT {
-            return outlined!(V, self.log2e.token(), self.side_by_side([z], base, || ())[0]);
-        }
-        self.side_by_side([z], base, || ())[0]
+        self.of_each([z], base, || ())[0]
     }
 
     /// The same for several vectors, step by step: while one waits for its results, the processor works on the others.
@@ -168,7 +169,11 @@ impl<V: Vector> Exponential<V> {
     ) -> [V; N] {
         if V::IS_COMPACT {
             halfway();
-            return each!(N, |i| self.of(z[i], base));
+            return each!(N, |i| outlined!(
+                V,
+                self.log2e.token(),
+                self.side_by_side([z[i]], base, || ())
+            )[0]);
         }
         self.side_by_side(z, base, halfway)
     }

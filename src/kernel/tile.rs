@@ -79,6 +79,9 @@ pub(crate) struct Tile<'m, F> {
     max: [F; MOST_LANES],
     /// z_y, shifted as well; −inf if there is no label.
     z_label: [F; MOST_LANES],
+    /// The [`Base`] of the exponentials.
+    cut: [F; MOST_LANES],
+    magic: [F; MOST_LANES],
     reduced: ReducedLanes,
     /// The row in the first lane.
     pub(crate) first: usize,
@@ -99,6 +102,8 @@ impl<F: Float> Tile<'_, F> {
             labels: [F::NEG_INFINITY; MOST_LANES],
             max: [F::NEG_INFINITY; MOST_LANES],
             z_label: [F::NEG_INFINITY; MOST_LANES],
+            cut: [F::NEG_INFINITY; MOST_LANES],
+            magic: [F::NEG_INFINITY; MOST_LANES],
             reduced: ReducedLanes {
                 unit: [1.0; MOST_LANES],
                 weight_label: [1.0; MOST_LANES],
@@ -262,7 +267,8 @@ impl<F: Float> Tiles<'_, F> {
         }
         let temperature = self.formula.temperature;
         let exp = Exponential::<V>::new(token, temperature);
-        let base = Base::<V>::new(temperature, max);
+        let [cut, magic] = [&tile.cut, &tile.magic].map(|lanes| V::from_slice(token, lanes));
+        let base = Base { cut, magic };
         let top = V::Doubles::widen(exp.of(max, base));
         let mut ties = V::Doubles::widen(ties);
         if operation != Operation::Softmax {
