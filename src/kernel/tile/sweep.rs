@@ -6,6 +6,7 @@ use crate::kernel::reduce::{WeightKind, add_terms};
 use crate::kernel::rows::Operation;
 use crate::math::{Real, count};
 use crate::simd::{Float, LaneSum, MOST_LANES, Vector, inlined, outlined};
+use std::mem::swap;
 
 impl<F: Float> Tiles<'_, F> {
     /// Writes the exponentials of the tiles to the memory for their outputs.
@@ -36,18 +37,18 @@ impl<F: Float> Tiles<'_, F> {
         (operation, weights): (Operation, WeightKind),
         token: V::Token,
         max: V,
-        tile: &Tile<'_, F>,
+        tile: &mut Tile<'_, F>,
     ) -> (V::Doubles, V::Doubles, V::Doubles, V) {
-        let (z, e) = (&tile.z[..self.len], &tile.out[..self.len]);
+        let one = V::splat(token, F::from_f64(1.0));
         let splits = operation.splits() || const { is_double::<F>() };
         let zero = V::splat(token, F::default());
-        let one = V::splat(token, F::from_f64(1.0));
-        let (mut sum, mut dot) = (LaneSum::<V>::zero(token), LaneSum::<V>::zero(token));
-        let (mut ties, mut dot_lost) = (zero, zero);
-        if is_in_row_order::<V>(z) {
+        if is_in_row_order::<V>(&tile.z[..self.len]) {
             let (sum, dot) = outlined!(V, token, self.row_sums::<V>(splits, weights, max, tile));
             return (sum, sum.like(0.0), dot, one);
         }
+        let (z, e) = (&tile.z[..self.len], &tile.out[..self.len]);
+        let (mut sum, mut dot) = (LaneSum::<V>::zero(token), LaneSum::<V>::zero(token));
+        let (mut ties, mut dot_lost) = (zero, zero);
         // Pairs of classes, and the last class if their number is odd.
         let pair_len = const { 2 * V::LANES };
         let (pairs, last) = z.split_at(z.len() - z.len() % pair_len);
@@ -99,23 +100,28 @@ impl<F: Float> Tiles<'_, F> {
         splits: bool,
         weights: WeightKind,
         max: V,
-        tile: &Tile<'_, F>,
+        tile: &mut Tile<'_, F>,
     ) -> (V::Doubles, V::Doubles) {
-        let (z, e) = (&tile.z[..self.len], &tile.out[..self.len]);
+        let (z, e) = (&tile.z[..self.len], &mut tile.out[..self.len]);
         let (token, one) = (max.token(), V::splat(max.token(), F::from_f64(1.0)));
-        let number = inlined!(|at: usize| V::splat(token, F::from_f64(count(at / V::LANES))));
-        let mut place = one;
+        let mut places = [F::default(); MOST_LANES];
+        let mut apart = places;
         if splits {
-            for at in (0..z.len()).step_by(V::LANES).rev() {
-                let is_max = V::from_slice(token, &z[at..]).ge(max);
-                place = V::select(is_max, number(at), place);
+            let mut number = V::splat(token, F::from_f64(count(z.len() / V::LANES)));
+            let mut place = one;
+            for z in z.chunks_exact(V::LANES).rev() {
+                number = number - one;
+                place = V::select(V::from_slice(token, z).ge(max), number, place);
             }
+            place.to_slice(&mut places);
+            // While the others are added, the exponentials of the first maxima are 0.
+            exchange::<V>(e, &places, &mut apart);
         }
-        let exponential = inlined!(|at: usize| {
-            let e = V::from_slice(token, &e[at..]);
-            (if splits { e.only_where(!number(at).eq(place)) } else { e }, one)
-        });
+        let exponential = inlined!(|at: usize| (V::from_slice(token, &e[at..]), one));
         let sum = in_row_order(WeightKind::Ones, token, z.len(), exponential);
+        if splits {
+            exchange::<V>(e, &places, &mut apart);
+        }
         if weights == WeightKind::Absent {
             return (sum, sum.like(0.0));
         }
@@ -125,6 +131,20 @@ impl<F: Float> Tiles<'_, F> {
             (gap, if is_each { V::from_slice(token, &tile.weights[at..]) } else { one })
         });
         (sum, in_row_order(weights, token, z.len(), weighted))
+    }
+}
+
+/// Exchanges a number of each lane of a tile, of the class in `places`, for that in `others`.
+#[inline(never)] // once for all callers
+#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "classes")]
+fn exchange<V: Vector>(
+    numbers: &mut [V::Scalar],
+    places: &[V::Scalar; MOST_LANES],
+    others: &mut [V::Scalar; MOST_LANES],
+) {
+    for lane in 0..V::LANES {
+        let class = places[lane].to_f64() as usize;
+        swap(&mut numbers[class * V::LANES + lane], &mut others[lane]);
     }
 }
 
