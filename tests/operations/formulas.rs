@@ -228,8 +228,9 @@ impl Expected {
 
     fn add_loss<F: Float>(&mut self, row: &Row, options: &Options, divisor: f64) {
         let Options { label_smoothing, temperature, z_loss, .. } = *options;
-        self.is_absent.extend(row.kept.iter().map(|is_kept| !row.counts || !is_kept));
-        if !row.counts {
+        let counts = row.counts && divisor != 0.0;
+        self.is_absent.extend(row.kept.iter().map(|is_kept| !counts || !is_kept));
+        if !counts {
             self.losses.push(0.0);
             self.grad.extend(row.kept.iter().map(|_| Sized { value: 0.0, size: 0.0 }));
             return;
@@ -239,7 +240,7 @@ impl Expected {
         self.losses.push(row.s * (row.p.loss(&q) + squared));
         let lse = if z_loss == 0.0 { 0.0 } else { row.p.lse };
         let weight = q.iter().sum::<f64>() + 2.0 * z_loss * lse;
-        let scale = if divisor == 0.0 { 0.0 } else { row.s / (temperature * divisor) };
+        let scale = row.s / (temperature * divisor);
         for (k, is_kept) in row.kept.iter().enumerate() {
             let pull = row.p.weighted(scale * weight, k);
             let pull = if pull.abs() < F::MIN_POSITIVE { 0.0 } else { pull };
