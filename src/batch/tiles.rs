@@ -219,9 +219,11 @@ impl<F: Float> Scratch<'_, F> {
         if !job.are_summed {
             job.put_rows(job.scalars, first, &mut self.scalars[..count]);
         }
-        for tile in &mut self.tiles[..tiles] {
-            let (first, count) = (tile.first, V::LANES.min(end - tile.first));
-            job.put_rows(job.lse, first, &mut tile.lse()[..count]);
+        if job.lse.is_some() {
+            for tile in &mut self.tiles[..tiles] {
+                let (first, count) = (tile.first, V::LANES.min(end - tile.first));
+                job.put_rows(job.lse, first, &mut tile.lse()[..count]);
+            }
         }
         if let Some(all) = self.all_outputs.as_mut().filter(|_| count > 1 && !plan.streams) {
             let mut outs = [&[][..]; MOST_TILES];
