@@ -42,6 +42,13 @@ macro_rules! scalars {
             pub(super) fn vectors<D: Real>(&self, token: D::Token, first: usize) -> $name<D> {
                 $name { $($field: D::from_slice(token, &self.$field[first..]),)* }
             }
+
+            /// The numbers of a row, in all lanes.
+            #[inline(always)]
+            #[allow(dead_code, reason = "of targets")]
+            pub(super) fn splat<D: Real>(&self, token: D::Token, row: usize) -> $name<D> {
+                $name { $($field: D::splat(token, self.$field[row]),)* }
+            }
         }
 
         impl<D: Real> $name<D> {

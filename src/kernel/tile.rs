@@ -234,7 +234,7 @@ impl<F: Float> Tiles<'_, F> {
             self.reduce::<V>(what, token, tile);
         }
         // The target and its slopes, which are used only if all rows have this target; not in compact code.
-        let target = self.targets[0].vectors::<V::Eight>(token, 0);
+        let target = self.targets[0].splat::<V::Eight>(token, 0);
         let shares_slopes = !V::IS_COMPACT && self.has_one_target && self.formula.z_loss == 0.0;
         let slopes = if shares_slopes { Slopes::ordinary::<F>(&target) } else { None };
         let shared = slopes.map(|slopes| (&target, slopes));
