@@ -155,7 +155,10 @@ impl<V: Vector> Exponential<V> {
     /// exp(z/T)·2^(H − N)
     #[inline(always)]
     pub(super) fn of(&self, z: V, base: Base<V>) -> V {
-        self.of_each([z], base, || ())[0]
+        if V::IS_COMPACT {
+            return outlined!(V, self.log2e.token(), self.side_by_side([z], base, || ())[0]);
+        }
+        self.side_by_side([z], base, || ())[0]
     }
 
     /// The same for several vectors, step by step: while one waits for its results, the processor works on the others.
@@ -169,11 +172,7 @@ impl<V: Vector> Exponential<V> {
     ) -> [V; N] {
         if V::IS_COMPACT {
             halfway();
-            return each!(N, |i| outlined!(
-                V,
-                self.log2e.token(),
-                self.side_by_side([z[i]], base, || ())
-            )[0]);
+            return each!(N, |i| self.of(z[i], base));
         }
         self.side_by_side(z, base, halfway)
     }
