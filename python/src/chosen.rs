@@ -64,7 +64,7 @@ fn at_indices<'py>(
     let output = Output::fresh(py, given, logits.array.storage())?;
     let mut out = output.rows_mut(py, axis)?;
     let labels = (&labels, given[axis + 1..].iter().product());
-    let (batch, bytes) = (logits.batch(), logits.array.bytes().max(indices.bytes()));
-    run(py, bytes, None, |run| batch.log_softmax_at(labels, &mut out, run))?;
+    let bytes = logits.array.bytes().max(indices.bytes());
+    logits.run_on(py, bytes, |batch, run| batch.log_softmax_at(labels, &mut out, run))?;
     output.finish(py)
 }

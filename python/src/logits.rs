@@ -87,18 +87,26 @@ impl<'py> Logits<'py> {
     pub(super) fn run<R: Send>(
         &self,
         py: Python<'_>,
-        mut body: impl FnMut(&Batch<'_>, &mut Run<'_>) -> Result<R, Error> + Send,
+        body: impl FnMut(&Batch<'_>, &mut Run<'_>) -> Result<R, Error> + Send,
     ) -> Result<R> {
-        let (batch, place) =
-            (self.batch(), Place { shape: self.shape(), axis: self.axis, own: &[] });
-        run(py, self.array.bytes(), Some(&place), |run| body(&batch, run))
+        self.run_on(py, self.array.bytes(), body)
     }
 
+    /// The same on `bytes` of numbers.
     #[inline(always)]
-    pub(super) fn batch(&self) -> Batch<'_> {
+    pub(super) fn run_on<R: Send>(
+        &self,
+        py: Python<'_>,
+        bytes: usize,
+        mut body: impl FnMut(&Batch<'_>, &mut Run<'_>) -> Result<R, Error> + Send,
+    ) -> Result<R> {
         let (logits, temperature) = (self.array.rows(self.axis), self.temperature);
-        let mask = self.mask.as_ref().map(|mask| mask.rows_broadcast(self.axis, self.shape()));
-        Batch { logits, mask, temperature, compute: self.compute }
+        let mut batch = Batch { logits, mask: None, temperature, compute: self.compute };
+        if let Some(mask) = &self.mask {
+            batch.mask = Some(mask.rows_broadcast(self.axis, self.shape()));
+        }
+        let place = Place { shape: self.shape(), axis: self.axis, own: &[] };
+        run(py, bytes, Some(&place), |run| body(&batch, run))
     }
 
     /// Checks labels or probabilities against the logits. They are made in `place`, so that they are not copied.
