@@ -103,7 +103,7 @@ def test_allocations_that_fail_while_threads_are_started(allocator):
     [ends] = all_ends["starting threads"]
     assert "wrong" not in ends, errors
     assert explained_deaths(errors, FATAL) == deaths(ends), errors
-    assert deaths(ends) <= 3 * 5  # for three threads
+    assert deaths(ends) <= 3 * 6  # for three threads: five each, rarely one more
 
 
 @pytest.mark.parametrize("threads", [8, 31])
