@@ -93,7 +93,7 @@ impl<F: Float> Job<'_, F> {
             }
             let mut of = Row::of_chunk(plan, row, max, weights);
             of.first = index_below(first, usize::MAX).unwrap_or(usize::MAX);
-            let mut segment = Segment { apart: usize::MAX, ..Segment::default() };
+            let mut segment = Segment::default();
             let mut run = |step, segment: &mut Segment| {
                 level.run(SegmentStep { of: &of, index, step, segment, scratch });
             };
