@@ -43,7 +43,8 @@ impl<F: Float> Tiles<'_, F> {
         let splits = operation.splits() || const { is_double::<F>() };
         let zero = V::splat(token, F::default());
         if is_in_row_order::<V>(&tile.z[..self.len]) {
-            let (sum, dot) = outlined!(V, token, self.row_sums::<V>(splits, weights, max, tile));
+            let what = (operation, weights);
+            let (sum, dot) = outlined!(V, token, self.row_sums::<V>(what, max, tile));
             return (sum, sum.like(0.0), dot, one);
         }
         let (z, e) = (&tile.z[..self.len], &tile.out[..self.len]);
@@ -92,43 +93,45 @@ impl<F: Float> Tiles<'_, F> {
         (sum, lost, dot.lanes().0, ties)
     }
 
-    /// The sum of the exponentials of a tile (if it `splits`, without the first maximum) and the dot, of f32 rows, with
-    /// the same bits as in the row kernel.
+    /// The sum of the exponentials of a tile (except for softmax, without the first maximum) and the dot, of f32 rows,
+    /// with the same bits as in the row kernel.
     #[inline(always)]
     fn row_sums<V: Vector<Scalar = F>>(
         &self,
-        splits: bool,
-        weights: WeightKind,
+        (operation, weights): (Operation, WeightKind),
         max: V,
         tile: &mut Tile<'_, F>,
     ) -> (V::Doubles, V::Doubles) {
-        let (z, e) = (&tile.z[..self.len], &mut tile.out[..self.len]);
+        // The vectors of f32 have as many lanes.
+        let (z, _) = tile.z[..self.len].as_chunks::<MOST_LANES>();
+        let (e, _) = tile.out[..self.len].as_chunks_mut::<MOST_LANES>();
         let (token, one) = (max.token(), V::splat(max.token(), F::from_f64(1.0)));
         let mut places = [F::default(); MOST_LANES];
         let mut apart = places;
-        if splits {
-            let mut number = V::splat(token, F::from_f64(count(z.len() / V::LANES)));
+        if operation.splits() {
+            let mut number = V::splat(token, F::from_f64(count(z.len())));
             let mut place = one;
-            for z in z.chunks_exact(V::LANES).rev() {
+            for z in z.iter().rev() {
                 number = number - one;
                 place = V::select(V::from_slice(token, z).ge(max), number, place);
             }
             place.to_slice(&mut places);
             // While the others are added, the exponentials of the first maxima are 0.
-            exchange::<V>(e, &places, &mut apart);
+            exchange(e, &places, &mut apart);
         }
-        let exponential = inlined!(|at: usize| (V::from_slice(token, &e[at..]), one));
-        let sum = in_row_order(WeightKind::Ones, token, z.len(), exponential);
-        if splits {
-            exchange::<V>(e, &places, &mut apart);
+        let exponential = inlined!(|class: usize| (V::from_slice(token, &e[class]), one));
+        let sum = in_row_order(WeightKind::Ones, token, e.len(), exponential);
+        if operation.splits() && operation.keeps() {
+            exchange(e, &places, &mut apart);
         }
         if weights == WeightKind::Absent {
             return (sum, sum.like(0.0));
         }
-        let weighted = inlined!(|at: usize| {
-            let gap = max - V::from_slice(token, &z[at..]);
+        let (all_weights, _) = tile.weights.as_chunks::<MOST_LANES>();
+        let weighted = inlined!(|class: usize| {
+            let gap = max - V::from_slice(token, &z[class]);
             let is_each = weights == WeightKind::Each;
-            (gap, if is_each { V::from_slice(token, &tile.weights[at..]) } else { one })
+            (gap, if is_each { V::from_slice(token, &all_weights[class]) } else { one })
         });
         (sum, in_row_order(weights, token, z.len(), weighted))
     }
@@ -137,37 +140,38 @@ impl<F: Float> Tiles<'_, F> {
 /// Exchanges a number of each lane of a tile, of the class in `places`, for that in `others`.
 #[inline(never)] // once for all callers
 #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "classes")]
-fn exchange<V: Vector>(
-    numbers: &mut [V::Scalar],
-    places: &[V::Scalar; MOST_LANES],
-    others: &mut [V::Scalar; MOST_LANES],
+fn exchange<F: Float>(
+    numbers: &mut [[F; MOST_LANES]],
+    places: &[F; MOST_LANES],
+    others: &mut [F; MOST_LANES],
 ) {
-    for lane in 0..V::LANES {
-        let class = places[lane].to_f64() as usize;
-        swap(&mut numbers[class * V::LANES + lane], &mut others[lane]);
+    for lane in 0..MOST_LANES {
+        // Converting to 32 bits takes a third of the instructions of 64 bits.
+        let class = places[lane].to_f64() as u32;
+        swap(&mut numbers[class as usize][lane], &mut others[lane]);
     }
 }
 
-/// The sum of the terms of all classes, whose vectors begin at 0, LANES, ... below `len`. A term is a number and its
-/// weight.
+/// The sum of the terms of all classes. A term is a number and its weight.
 #[inline(always)]
 fn in_row_order<V: Vector>(
     kind: WeightKind,
     token: V::Token,
-    len: usize,
+    classes: usize,
     terms: impl Fn(usize) -> (V, V),
 ) -> V::Doubles {
     let zero = V::splat(token, V::Scalar::default());
-    // From one vector of a row to the next.
-    let stride = const { V::LANES * V::LANES };
     let mut lanes = [V::Doubles::splat(token, 0.0); MOST_LANES];
     for lane in 0..V::LANES {
         let (mut sum, mut lost) = (LaneSum::<V>::zero(token), zero);
-        for at in (lane * V::LANES..len).step_by(2 * stride) {
-            let (first, w0) = terms(at);
-            let next = at + stride;
-            let (second, w1) = if next < len { terms(next) } else { (zero, zero) };
+        let mut class = lane;
+        while class < classes {
+            // Those of the same lane in two vectors of a row.
+            let (first, w0) = terms(class);
+            let next = class + V::LANES;
+            let (second, w1) = if next < classes { terms(next) } else { (zero, zero) };
             add_terms(kind, &mut sum, &mut lost, [first, second], [w0, w1]);
+            class = next + V::LANES;
         }
         sum.add(lost);
         lanes[lane] = sum.lanes().0;
