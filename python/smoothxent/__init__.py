@@ -1,6 +1,6 @@
 """Softmax cross-entropy with label smoothing: the loss, its gradient and its terms.
 
-For logits z of one sample, K classes, target distribution q, a prior u (uniform by default) and
+For the logits z of one row, K classes, target distribution q, a prior u (uniform by default) and
 label smoothing eps (section 7 of arXiv 1512.00567)::
 
     p(k)     = exp(z_k) / sum_i exp(z_i)                     softmax, log_softmax, logsumexp
@@ -36,7 +36,7 @@ the same output, the results are unspecified. The memory must remain valid until
 file that is mapped by a `numpy.memmap` ends the process (SIGBUS), as in NumPy.
 
 Ctrl-C and other signals are answered within 100 ms, plus the time that another library takes to
-convert its objects to arrays.
+convert its objects to arrays. Only `score` with millions of rows in a chunk may take longer.
 """
 
 import sys

@@ -223,8 +223,8 @@ def class_prior(
     TypeError
         If an argument has an unsupported type.
     ValueError
-        If `sample_weight`, `pseudocount` or `num_classes` is not as described, or if there is
-        nothing to count, so that the denominator is 0.
+        If `sample_weight`, `pseudocount` or `num_classes` is not as described, or if the
+        denominator is 0, because there is nothing to count, or too large for float64.
 
     See Also
     --------

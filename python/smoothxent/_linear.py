@@ -149,8 +149,9 @@ def linear_cross_entropy(
     Raises
     ------
     LabelError, TypeError, ValueError
-        As for `cross_entropy`, and if the types or shapes of `hidden`, `weight` and `bias` do not
-        match. All arguments are checked before the first matrix product.
+        As for `cross_entropy`; also if the types or shapes of `hidden`, `weight` and `bias` do not
+        match, or if the divisor of "mean" is too large for float64. All arguments are checked
+        before the first matrix product.
 
     See Also
     --------

@@ -232,9 +232,9 @@ def cross_entropy(
     - If no row counts, or all weights are 0, "mean" is nan, or 0 with a `normalizer`. "sum" and
       "sum_by_nonzero_weights" are 0. "mean" is also nan if its divisor is 0 for another reason:
       the weights of all labels are 0, or all probability targets.
-    - If `where` removes the class of the label, the loss is +inf.
-    - A logit of -inf makes the loss +inf if the smoothed target has mass on its class. Otherwise it
-      makes no difference (0 log 0 is 0).
+    - If the smoothed target has mass on a class with logit -inf, or on one that `where` removes,
+      the loss is +inf, unless the weight of the class is 0. Any other logit of -inf makes no
+      difference (0 log 0 is 0).
     - A row with a NaN or +inf, or with nothing but -inf, has loss nan. Other rows are not affected.
     - With a single class (K = 1) the loss is 0, apart from `z_loss`.
     - With label smoothing 0 the bits are those without smoothing. With 1 the loss is H(u, p).

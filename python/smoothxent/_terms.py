@@ -131,10 +131,11 @@ def cross_entropy_terms(
     Notes
     -----
     Special values: all terms of an ignored row are exactly 0. So are those of a row of which
-    `where` removes all classes, except that its logsumexp is -inf. A logit of -inf makes ``nll``
-    +inf if the target has mass on its class, and ``prior_cross_entropy`` and ``prior_kl`` +inf if
-    the prior has mass on it. In a row with a NaN or +inf, or with nothing but -inf, the terms that
-    depend on p are nan, and ``logsumexp`` is as for `logsumexp`.
+    `where` removes all classes, except that its logsumexp is -inf. ``nll`` is +inf if the target
+    has mass on a class with logit -inf or on one that `where` removes. ``prior_cross_entropy`` and
+    ``prior_kl`` are +inf if the prior has mass on a class with logit -inf. In a row with a NaN or
+    +inf, or with nothing but -inf, the terms that depend on p are nan, and ``logsumexp`` is as for
+    `logsumexp`.
 
     Accuracy: ``prior_kl`` is computed as the difference of ``prior_cross_entropy`` and
     ``prior_entropy``, or as 0 if that is negative. Its absolute error is a few ulp of

@@ -95,9 +95,9 @@ def lightgbm_objective(
     With a custom objective, LightGBM starts from the score 0, not from the logarithms of the class
     frequencies. It predicts scores, not probabilities: use the softmax of the scores.
 
-    The gradient has the same bits as that of `smoothxent.cross_entropy_value_and_grad`. The error
-    of the Hessian is at most 8 ulp, also for confident rows, because 1 - p(k) is computed as the
-    sum of the other probabilities.
+    The gradient has the same bits as that of `smoothxent.cross_entropy_value_and_grad` with
+    reduction "sum". The error of the Hessian is at most 8 ulp, also for confident rows, because
+    1 - p(k) is computed as the sum of the other probabilities.
 
     References
     ----------
@@ -192,9 +192,9 @@ def xgboost_objective(
     probabilities. ``Booster.predict`` returns scores with ``output_margin=True``; their softmax
     gives probabilities.
 
-    The gradient has the same bits as that of `smoothxent.cross_entropy_value_and_grad`. The error
-    of the Hessian is at most 8 ulp, also for confident rows, because 1 - p(k) is computed as the
-    sum of the other probabilities.
+    The gradient has the same bits as that of `smoothxent.cross_entropy_value_and_grad` with
+    reduction "sum". The error of the Hessian is at most 8 ulp, also for confident rows, because
+    1 - p(k) is computed as the sum of the other probabilities.
 
     References
     ----------
