@@ -16,6 +16,13 @@ from smoothxent._types import ArrayLike, Float, NDArray, Number
 class TopK(NamedTuple, Generic[Number]):
     """The most likely classes of each row, as `top_k_log_softmax` returns them.
 
+    Attributes
+    ----------
+    indices : ndarray of int64
+        The indices of the classes, the most likely class first.
+    log_probs : ndarray
+        The log-probabilities of these classes, in nats and of the type of the logits.
+
     Examples
     --------
     >>> import smoothxent as sx
@@ -25,9 +32,7 @@ class TopK(NamedTuple, Generic[Number]):
     """
 
     indices: NDArray[np.int64]
-    """The indices of the classes, the most likely class first."""
     log_probs: NDArray[Number]
-    """The log-probabilities of these classes."""
 
 
 @overload

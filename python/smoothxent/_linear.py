@@ -28,6 +28,15 @@ from smoothxent._types import ArrayLike, NDArray, Number, Reduction, Row, Scalar
 class LinearCrossEntropy(NamedTuple, Generic[Number]):
     """A loss and its gradients, as `linear_cross_entropy_value_and_grad` returns them.
 
+    Attributes
+    ----------
+    loss : float or ndarray
+        The loss, as `linear_cross_entropy` returns it.
+    hidden_grad, weight_grad : ndarray
+        The gradients with respect to `hidden` and `weight`, of their shapes.
+    bias_grad : ndarray or None
+        The gradient with respect to `bias`; None if there is no bias.
+
     Examples
     --------
     >>> import smoothxent as sx
@@ -41,13 +50,9 @@ class LinearCrossEntropy(NamedTuple, Generic[Number]):
     """
 
     loss: float | NDArray[Number]
-    """The loss, as `linear_cross_entropy` returns it."""
     hidden_grad: NDArray[Number]
-    """The gradient with respect to `hidden`."""
     weight_grad: NDArray[Number]
-    """The gradient with respect to `weight`."""
     bias_grad: NDArray[Number] | None
-    """The gradient with respect to `bias`; None if there is no bias."""
 
 
 @overload

@@ -172,7 +172,13 @@ class Score:
         return math.fsum(map(abs, gaps))
 
     def as_dict(self) -> dict[str, int | float | None]:
-        """Return the figures by name; those of `top_k` only if it was given."""
+        """Return the figures by name.
+
+        Returns
+        -------
+        dict
+            The attributes of the score; `top_k` and ``top_k_accuracy`` only if `top_k` was given.
+        """
         names = ["rows", "ignored_rows", "nonfinite_rows", "divisor", *_LABELS]
         names.insert(names.index("top_k_accuracy"), "top_k")
         figures = {name: getattr(self, name) for name in names}

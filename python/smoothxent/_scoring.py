@@ -89,8 +89,9 @@ def score(
     Score
         ``loss``, ``nll``, ``prior_cross_entropy``, ``prior_kl``, ``prior_entropy``, ``logsumexp``,
         ``perplexity``, ``accuracy``, ``top_5_accuracy``, ``top_k_accuracy``, ``calibration_error``,
-        and the counts ``rows``, ``ignored_rows`` and ``nonfinite_rows``. Loss, nll, cross-entropy,
-        divergence, entropy and logsumexp are in nats. Scores of parts add up with ``+``.
+        ``divisor``, and the counts ``rows``, ``ignored_rows`` and ``nonfinite_rows``. Loss, nll,
+        cross-entropy, divergence, entropy and logsumexp are in nats. Scores of parts add up with
+        ``+``.
 
     Raises
     ------

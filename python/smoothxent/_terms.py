@@ -23,6 +23,19 @@ class CrossEntropyTerms(NamedTuple, Generic[Number]):
         loss = (1 - eps) * nll + eps * prior_cross_entropy
         prior_cross_entropy = prior_kl + prior_entropy
 
+    Attributes
+    ----------
+    nll : ndarray
+        H(q, p): the loss without smoothing.
+    prior_cross_entropy : ndarray
+        H(u, p): the cross-entropy with the prior, which smoothing adds to the loss.
+    prior_kl : ndarray
+        KL(u || p): the part of H(u, p) that depends on the logits; never below 0.
+    prior_entropy : ndarray
+        H(u): the part of H(u, p) that does not depend on the logits.
+    logsumexp : ndarray
+        The logarithm of the sum of exponentials of the logits.
+
     Examples
     --------
     >>> import smoothxent as sx
@@ -34,15 +47,10 @@ class CrossEntropyTerms(NamedTuple, Generic[Number]):
     """
 
     nll: NDArray[Number]
-    """H(q, p): the loss without smoothing."""
     prior_cross_entropy: NDArray[Number]
-    """H(u, p): the cross-entropy with the prior, which smoothing adds to the loss."""
     prior_kl: NDArray[Number]
-    """KL(u || p): the part of H(u, p) that depends on the logits; never below 0."""
     prior_entropy: NDArray[Number]
-    """H(u): the part of H(u, p) that does not depend on the logits."""
     logsumexp: NDArray[Number]
-    """The logarithm of the sum of exponentials of the logits."""
 
 
 @overload

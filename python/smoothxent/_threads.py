@@ -111,7 +111,7 @@ def num_threads(n: int) -> _GeneratorContextManager[None]:
     Returns
     -------
     context manager
-        Which is also a decorator.
+        It can also be used as a decorator.
 
     Raises
     ------
@@ -167,9 +167,10 @@ def show_config(mode: str = "stdout") -> dict[str, Any] | None:
         ``version``, ``build`` (profile, system, processor and ABI of the extension), ``python``,
         ``numpy``, ``system`` and ``cpu``, and two dicts. ``simd`` has the instruction set in use as
         ``level`` and all usable ones as ``available``. ``threads`` has the number of threads as
-        ``count``, the setting it comes from as ``source``, and the number of threads that have been
-        ``started``. If an environment variable was ignored, its dict has an entry ``ignored``; if
-        threads could not be started, ``threads`` has an entry ``degraded``.
+        ``count``, the setting it comes from as ``source`` ("available_parallelism" is the number of
+        processors), and the number of threads that have been ``started``. If an environment
+        variable was ignored, its dict has an entry ``ignored``; if threads could not be started,
+        ``threads`` has an entry ``degraded``.
 
     Raises
     ------

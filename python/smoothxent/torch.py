@@ -206,7 +206,7 @@ class CrossEntropyLoss(torch.nn.CrossEntropyLoss):
 
     Parameters
     ----------
-    weight, size_average, ignore_index, reduce, reduction, label_smoothing
+    weight, size_average, ignore_index, reduce, reduction, label_smoothing : optional
         As for `cross_entropy`, in the order of ``torch.nn.CrossEntropyLoss``.
     prior : Tensor or array_like, optional
         As for `cross_entropy`; it is an error without `label_smoothing`. It becomes a buffer of the
