@@ -25,22 +25,22 @@ from smoothxent._smoothxent import __version__
 DONE, BAD_DATA, USAGE, NO_FILE, BUG, INTERRUPTED, TERMINATED = 0, 1, 2, 3, 70, 130, 143
 
 EPILOG = """\
-LOGITS has a row of K logits for each row of TARGETS: integer labels, or probabilities. Files are .npy
+LOGITS has N rows of K logits; TARGETS has N integer labels, or N rows of probabilities. Files are .npy
 arrays (mapped into memory, not copied), or Parquet and Arrow files with fixed-size lists (needs
 pyarrow; with several columns, those called "logits" and "targets"). The other arrays are .npy files.
 
-Outputs are written to FILE.part and renamed when everything is done. Ctrl-C and SIGTERM keep the
-progress in the current directory, and so does a run every 5 seconds, in case it is killed. The same command
-with --resume continues from there; the results are the same bits. Where the progress cannot be written, the
-command says so and runs on.
+Outputs are written to FILE.part and renamed when everything is done. The progress is saved in the current
+directory every 5 seconds, and when Ctrl-C or SIGTERM ends the run. The same command with --resume continues
+from there; the results are the same bits. If the progress cannot be written, a warning says so and the run
+goes on.
 
 exit codes:
     0   done
-    1   bad data: a file does not hold what it should; the message names the file, the row and the value
-    2   wrong usage: arguments and options
-    3   a file cannot be opened, read or written, memory or an optional package is missing
+    1   bad data: the contents of a file are not as expected; the message names the file and the wrong row
+    2   wrong arguments or options
+    3   a file cannot be opened, read or written; memory or an optional package is missing
     70  a bug of smoothxent
-    130 interrupted by Ctrl-C, 143 by SIGTERM: --resume goes on
+    130 interrupted by Ctrl-C, 143 by SIGTERM: --resume continues the run
 """
 NUMBERS = {
     "label_smoothing": (float, "EPS", "label smoothing, in [0, 1]"),
@@ -111,12 +111,12 @@ def _parsers() -> tuple[argparse.ArgumentParser, argparse.ArgumentParser]:
         score.add_argument(_flag(name), type=Path, metavar="FILE", help=text)
     for name in ("logits", "targets"):
         score.add_argument(
-            f"--{name}-column", metavar="NAME", default=name, help=f'default: "{name}"'
+            f"--{name}-column", metavar="NAME", default=name, help=f'"{name}" by default'
         )
-    score.add_argument("--top-k", type=int, metavar="K", help="accuracy among K classes, too")
+    score.add_argument("--top-k", type=int, metavar="NUMBER", help="top-k accuracy for this k, too")
     score.add_argument("--chunk-rows", type=int, metavar="ROWS", help="rows read at once")
-    score.add_argument("--json", action="store_true", help="print one object of JSON")
-    score.add_argument("--resume", action="store_true", help="go on after an interrupt")
+    score.add_argument("--json", action="store_true", help="print the figures as JSON")
+    score.add_argument("--resume", action="store_true", help="continue an interrupted run")
     return parser, score
 
 
