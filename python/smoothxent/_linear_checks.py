@@ -8,7 +8,7 @@ from typing import Any, SupportsFloat
 
 import numpy as np
 
-from smoothxent._arrays import as_mask, as_real, as_targets
+from smoothxent._arrays import FLOATS, as_mask, as_real, as_targets
 from smoothxent._checks import output
 from smoothxent._errors import reworded
 from smoothxent._linear_products import Layer
@@ -19,6 +19,7 @@ from smoothxent._pieces import allocated, copied
 from smoothxent._types import ArrayLike, NDArray, Reduction
 
 _ARRAYS = {"prior": as_real, "class_weight": as_real, "sample_weight": as_real, "where": as_mask}
+_WIDE = "float32 or float64"
 _REFUSED = {
     "axis": "the rows of hidden are along all axes but the last",
     "out": "the loss is returned",
@@ -28,9 +29,11 @@ _REFUSED = {
 
 def layer(hidden: ArrayLike, weight: ArrayLike, bias: ArrayLike | None) -> Layer:
     """Return the linear layer, whose arrays have one type, except that weights may have 16 bits."""
-    h, w = as_real(hidden, "hidden"), as_real(weight, "weight")
+    with reworded(lambda text: text.replace(FLOATS, _WIDE)):
+        h = as_real(hidden, "hidden")
+    w = as_real(weight, "weight")
     if h.dtype.itemsize < 4:
-        raise TypeError(f"hidden has dtype {h.dtype}, expected float32 or float64")
+        raise TypeError(f"hidden has dtype {h.dtype}, expected {_WIDE}")
     if h.ndim == 0:
         raise ValueError("hidden must have its features along the last axis, got shape ()")
     width = h.shape[-1]
