@@ -304,12 +304,15 @@ def cross_entropy(
     place, dtype = _checked(logits, axis)
     classes = logits.shape[place]
     if reduction not in _REDUCTIONS:
-        expected = ", ".join(f'"{name}"' for name in _REDUCTIONS)
-        raise ValueError(f"reduction must be one of {expected}, got {reduction!r}")
+        *names, last = (f'"{name}"' for name in _REDUCTIONS)
+        got = f'"{reduction}"' if isinstance(reduction, str) else repr(reduction)
+        raise ValueError(f"reduction must be {', '.join(names)} or {last}, got {got}")
     smoothing = _checks.label_smoothing(label_smoothing, prior)
     ignored = _checks.ignored_label(ignore_index)
     u = None
     if prior is not None:
+        if isinstance(prior, da.Array):
+            raise TypeError("prior is a dask array, expected one in memory; pass prior.compute()")
         u = _checks.class_distribution(prior, classes, read_values=smoothing > 0.0)
     z = da.moveaxis(together_if_few(logits, place), place, -1)
     _check_targets(targets, z)
@@ -342,9 +345,10 @@ def _checked(logits: da.Array, axis: SupportsIndex) -> tuple[int, np.dtype[Any]]
 
 def _check_array(array: object, name: str) -> None:
     if not isinstance(array, da.Array):
+        instead = ", or call the function of smoothxent" if name == "logits" else ""
         raise TypeError(
             f"{name} must be a dask.array.Array, got {type(array).__name__}; "
-            "the functions of smoothxent take all others"
+            f"pass dask.array.from_array({name}){instead}"
         )
     if not isinstance(array._meta, np.ndarray):
         kind = type(array._meta).__name__

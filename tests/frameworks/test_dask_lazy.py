@@ -189,12 +189,13 @@ class TestErrors:
         z, y = self.z, self.y
         self.refuse(
             TypeError,
-            "logits must be a dask.array.Array, got ndarray; the functions of smoothxent take all others",
+            "logits must be a dask.array.Array, got ndarray; pass dask.array.from_array(logits), "
+            "or call the function of smoothxent",
             np.zeros((4, 6)),
         )
         self.refuse(
             TypeError,
-            "targets must be a dask.array.Array, got list; the functions of smoothxent take all others",
+            "targets must be a dask.array.Array, got list; pass dask.array.from_array(targets)",
             z,
             [0, 0, 0, 0],
         )
@@ -242,10 +243,18 @@ class TestErrors:
         )
         self.refuse(
             ValueError,
-            'reduction must be one of "none", "sum", "mean", "sum_by_nonzero_weights", got \'max\'',
+            'reduction must be "none", "sum", "mean" or "sum_by_nonzero_weights", got "max"',
             z,
             y,
             reduction="max",
+        )
+        self.refuse(
+            TypeError,
+            "prior is a dask array, expected one in memory; pass prior.compute()",
+            z,
+            y,
+            label_smoothing=0.1,
+            prior=z[0],
         )
         self.refuse(
             ValueError,
