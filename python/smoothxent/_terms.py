@@ -117,8 +117,8 @@ def cross_entropy_terms(
     CrossEntropyTerms
         A named tuple of new arrays of shape S, in nats, of float64 for float64 logits and of
         float32 for all others: ``nll`` is H(q, p), ``prior_cross_entropy`` is H(u, p), ``prior_kl``
-        is the divergence of p from u, ``prior_entropy`` is H(u), and ``logsumexp`` is the logarithm
-        of the sum of exponentials.
+        is KL(u || p), ``prior_entropy`` is H(u), and ``logsumexp`` is the logarithm of the sum of
+        exponentials.
 
     Raises
     ------
