@@ -108,8 +108,8 @@ def softmax(
     TypeError
         If an argument has an unsupported type.
     ValueError
-        If `logits` has rows but no classes, or if the shape, value or memory (of `out`) of an
-        argument is not as described. `out` is then unchanged.
+        If `logits` has rows but no classes, or if the shape or value of an argument, or the memory
+        of `out`, is not as described. `out` is then unchanged.
 
     See Also
     --------
@@ -269,8 +269,8 @@ def log_softmax(
     TypeError
         If an argument has an unsupported type.
     ValueError
-        If `logits` has rows but no classes, or if the shape, value or memory (of `out`) of an
-        argument is not as described. `out` is then unchanged.
+        If `logits` has rows but no classes, or if the shape or value of an argument, or the memory
+        of `out`, is not as described. `out` is then unchanged.
 
     See Also
     --------

@@ -127,8 +127,8 @@ def logsumexp(
     TypeError
         If an argument has an unsupported type.
     ValueError
-        If the shape, value or memory (of `out`) of an argument is not as described. `out` is then
-        unchanged.
+        If the shape or value of an argument, or the memory of `out`, is not as described. `out` is
+        then unchanged.
 
     See Also
     --------
