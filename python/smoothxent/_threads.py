@@ -69,8 +69,8 @@ def get_num_threads() -> int:
     """Return the largest number of threads that a call may use at this point of the program.
 
     Inside a `num_threads` block this is the number of the block, and elsewhere the number passed to
-    `set_num_threads`. If that has not been called, it is the value of the first of the environment
-    variables ``SMOOTHXENT_NUM_THREADS``, ``RAYON_NUM_THREADS`` and ``OMP_NUM_THREADS`` that is set,
+    `set_num_threads`. If that has not been called, it is the first number of at least 1 among the
+    environment variables ``SMOOTHXENT_NUM_THREADS``, ``RAYON_NUM_THREADS`` and ``OMP_NUM_THREADS``,
     or else the number of processors that the process may use.
 
     Returns
