@@ -87,7 +87,7 @@ impl fmt::Display for Error {
             }
             Error::PriorSum { index, sum, tolerance } => write!(
                 f,
-                "prior{} sums to {}, expected 1 within {} (it is never renormalised: divide counts by their sum, or count labels with class_prior)",
+                "prior{} sums to {}, expected 1 within {} (it is used as given: divide counts by their sum, or count labels with class_prior)",
                 place(index),
                 Number(*sum),
                 Number(*tolerance)

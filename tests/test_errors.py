@@ -42,7 +42,7 @@ def test_a_keyword_of_other_libraries(function, weight):
 
 
 class TestPriorSum:
-    """A prior sums to 1 within 1e-6 max(1, sqrt(K)); it is never renormalised."""
+    """A prior sums to 1 within 1e-6 max(1, sqrt(K)); it is used as given."""
 
     @pytest.mark.parametrize("total", [1.2, 0.8, 0.0, 2.0, 1 + 4e-6, 1 - 4e-6])
     @pytest.mark.parametrize("classes", [2, 10])
@@ -50,7 +50,7 @@ class TestPriorSum:
         u = np.full(classes, total / classes)
         with pytest.raises(
             ValueError,
-            match=r"^prior sums to .*, expected 1 within .* \(it is never renormalised: ",
+            match=r"^prior sums to .*, expected 1 within .* \(it is used as given: ",
         ) as e:
             sx.cross_entropy(np.zeros((1, classes)), [0], label_smoothing=0.1, prior=u)
         shown, tolerance = re.fullmatch(

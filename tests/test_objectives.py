@@ -251,7 +251,7 @@ def test_arguments_that_are_refused(objective):
         (
             {"label_smoothing": 0.1, "prior": [0.5, 0.6]},
             ValueError,
-            "prior sums to 1.1, expected 1 within 1.4142135623730952e-06 (it is never renormalised: divide counts by "
+            "prior sums to 1.1, expected 1 within 1.4142135623730952e-06 (it is used as given: divide counts by "
             "their sum, or count labels with class_prior)",
         ),
         (

@@ -79,7 +79,7 @@ def test_bad_arguments(dtype, form, options, message):
 def test_prior_that_does_not_sum_to_one(dtype, form):
     z, labels, _ = problem(CLASSES, dtype)
     message = (
-        "prior sums to 0.9, expected 1 within 3.162277660168379e-06 (it is never renormalised: "
+        "prior sums to 0.9, expected 1 within 3.162277660168379e-06 (it is used as given: "
         "divide counts by their sum, or count labels with class_prior)"
     )
     targets = target(form, labels, CLASSES, dtype)

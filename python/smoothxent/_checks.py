@@ -149,7 +149,7 @@ def prior_values(u: NDArray[Any], axis: int) -> None:
         shown = _shown(*row[:axis], ":", *row[axis:]) if row else ""
         raise ValueError(
             f"prior{shown} sums to {total[row]}, expected 1 within {tolerance} "
-            "(it is never renormalised: divide counts by their sum, or count labels with class_prior)"
+            "(it is used as given: divide counts by their sum, or count labels with class_prior)"
         )
 
 

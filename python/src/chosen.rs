@@ -50,7 +50,7 @@ fn at_indices<'py>(
     if given.len() != shape.len() || !(0..shape.len()).all(are_equal) {
         return Err(value_error!(
             py,
-            "indices must have the shape of logits, {}, but for axis {axis}, got {}",
+            "indices must have the shape of logits, {}, except along axis {axis}, got {}",
             Shape(shape),
             Shape(given)
         ));

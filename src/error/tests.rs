@@ -51,15 +51,15 @@ fn messages() {
         ),
         (
             prior_sum(&[Error::ALL], 1.2),
-            "prior sums to 1.2, expected 1 within 1e-06 (it is never renormalised: divide counts by their sum, or count labels with class_prior)",
+            "prior sums to 1.2, expected 1 within 1e-06 (it is used as given: divide counts by their sum, or count labels with class_prior)",
         ),
         (
             prior_sum(&[4, Error::ALL, 7], 0.0),
-            "prior[4, :, 7] sums to 0.0, expected 1 within 1e-06 (it is never renormalised: divide counts by their sum, or count labels with class_prior)",
+            "prior[4, :, 7] sums to 0.0, expected 1 within 1e-06 (it is used as given: divide counts by their sum, or count labels with class_prior)",
         ),
         (
             prior_sum(&[4, Error::ALL], 1.5),
-            "prior[4, :] sums to 1.5, expected 1 within 1e-06 (it is never renormalised: divide counts by their sum, or count labels with class_prior)",
+            "prior[4, :] sums to 1.5, expected 1 within 1e-06 (it is used as given: divide counts by their sum, or count labels with class_prior)",
         ),
         (Error::OutOfMemory { bytes: 8000 }, "cannot allocate 8000 bytes"),
         (Error::Interrupted, "interrupted"),

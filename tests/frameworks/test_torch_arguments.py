@@ -153,7 +153,7 @@ REFUSED = [
         {"label_smoothing": 0.1, "prior": changed(U, 1, 0.5)},
         ValueError,
         "prior sums to 1.300000011920929, expected 1 within 2.2360679774997895e-06 "
-        "(it is never renormalised: divide counts by their sum, or count labels with class_prior)",
+        "(it is used as given: divide counts by their sum, or count labels with class_prior)",
     ),
     (
         (Z, Y),
