@@ -201,11 +201,12 @@ impl CrossEntropy<'_> {
             _ => sample_weight.map_or(1.0, |weights| weights.get(row)),
         };
         let unit_of = |weights: Option<&WeightValues>| weights.map_or(1.0, |weights| weights.unit);
-        let all_units = (unit_of(class_weight) * unit_of(sample_weight)).min(f64::MAX);
-        let (divisor, unit) = match (self.reduction, self.normalizer) {
+        let units = [unit_of(class_weight), unit_of(sample_weight)];
+        let all_units = units[0] * units[1];
+        let (mut divisor, mut unit) = match (self.reduction, self.normalizer) {
             (Reduction::None | Reduction::Sum, _) => (1.0, 1.0),
             // A small normalizer is converted to the units of small weights: otherwise the quotient could overflow.
-            (_, Some(normalizer)) if all_units > 0.0 && normalizer.max(all_units) < 1.0 => {
+            (_, Some(normalizer)) if all_units.is_normal() && normalizer.max(all_units) < 1.0 => {
                 (normalizer / all_units, 1.0)
             }
             (_, Some(normalizer)) => (normalizer, all_units),
@@ -225,6 +226,10 @@ impl CrossEntropy<'_> {
                 (divisor, if is_mean { 1.0 } else { all_units })
             }
         };
+        if !unit.is_normal() && divisor != 0.0 {
+            // The product of the units is out of range, but the quotient by the divisor may not be.
+            (divisor, unit) = ((divisor / units[0]).clamp(f64::SMALLEST, f64::MAX), units[1]);
+        }
         let (classes, kept) = (logits.classes(), kept.as_deref());
         // If no row counts, the mean is 0/0, but its gradient is 0.
         let operation = if grad.is_some() { Operation::Gradient } else { Operation::Loss };

@@ -121,6 +121,23 @@ def test_any_weights_of_rows_whose_loss_is_0():
     assert sx.cross_entropy([[2000.0, 0.0]], [0], **options) == 0
 
 
+@every_float
+@pytest.mark.parametrize(
+    "class_size, sample_size, normalizer",
+    [(1e160, 1e160, 1e300), (1e30, 1e300, 1e308), (1e-160, 1e-165, 1e-300)],
+)
+def test_the_product_of_weights_is_out_of_range_but_not_the_quotient(
+    dtype, class_size, sample_size, normalizer
+):
+    z, labels, _ = problem(3, dtype, rows=1)
+    options = {"class_weight": [class_size] * 3, "sample_weight": [sample_size]}
+    loss, grad = value_and_grad(z, labels, normalizer=normalizer, **options)
+    alone, grad_alone = value_and_grad(z, labels, reduction="sum")
+    factor = Real(class_size) * Real(sample_size) / Real(normalizer)
+    assert_within(8, loss, factor * alone)
+    assert_within(8, grad, factor * grad_alone)
+
+
 def test_mean_over_no_weight():
     """With z_loss it is x/0."""
     options = {"class_weight": [0.0, 1.0], "z_loss": 1.0}
