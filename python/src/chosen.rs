@@ -4,9 +4,9 @@ use super::Arguments;
 use super::arguments::integer;
 use super::arrays::Array;
 use super::call::{Output, run};
-use super::errors::{Place, Result, Shape, value_error};
+use super::errors::{Place, Result, value_error};
 use super::logits::Logits;
-use super::objects::tuple;
+use super::objects::{numbers, repr, tuple};
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 use smoothxent::{Labels, Storage, read_labels};
@@ -48,11 +48,10 @@ fn at_indices<'py>(
     let (axis, shape, given) = (logits.axis, logits.shape(), indices.shape());
     let are_equal = |at: usize| at == axis || shape[at] == given[at];
     if given.len() != shape.len() || !(0..shape.len()).all(are_equal) {
+        let (shape, given) = (repr(&numbers(py, shape)?)?, repr(&numbers(py, given)?)?);
         return Err(value_error!(
             py,
-            "indices must have the shape of logits, {}, except along axis {axis}, got {}",
-            Shape(shape),
-            Shape(given)
+            "indices must have the shape of logits, {shape}, except along axis {axis}, got {given}"
         ));
     }
     let mut labels = Labels::default();

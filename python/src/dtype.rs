@@ -1,6 +1,6 @@
 //! The element types of arrays.
 
-use super::errors::{Result, Shape, answer, error, type_error};
+use super::errors::{Result, answer, error, type_error};
 use super::known::Known;
 use super::objects::{call, dtype_name, numbers, repr};
 use pyo3::exceptions::{PyMemoryError, PyValueError};
@@ -74,7 +74,7 @@ pub(super) fn empty<'py>(
     match call(known.empty.bind(py), [&size, dtype]) {
         // The shape of an existing array is refused only if it has more bytes than there are addresses.
         Err(raised) if raised.0.is_instance_of::<PyValueError>(py) => {
-            let (name, shape) = (dtype_name(dtype)?, Shape(shape));
+            let (name, shape) = (dtype_name(dtype)?, repr(&size)?);
             let message = format_args!("cannot allocate {name} of shape {shape}");
             Err(error::<PyMemoryError>(py, message))
         }

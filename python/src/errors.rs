@@ -4,7 +4,7 @@
 //! raised instead.
 
 use super::known::Known;
-use super::objects::{call, integer, numbers, read, text};
+use super::objects::{call, integer, numbers, read, repr, text};
 use pyo3::PyTypeInfo;
 use pyo3::exceptions::{PyMemoryError, PyOverflowError, PyRuntimeError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
@@ -24,16 +24,6 @@ impl<E: Into<PyErr>> From<E> for Raised {
     #[inline(never)]
     fn from(error: E) -> Self {
         Self(Box::new(error.into()))
-    }
-}
-
-/// A shape as Python writes a tuple.
-pub(super) struct Shape<'a>(pub(super) &'a [usize]);
-
-impl fmt::Display for Shape<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let lens: Vec<_> = self.0.iter().map(usize::to_string).collect();
-        write!(f, "({}{})", lens.join(", "), if lens.len() == 1 { "," } else { "" })
     }
 }
 
@@ -172,7 +162,11 @@ pub(super) fn wrong_shape(
     shape: &[usize],
     given: &[usize],
 ) -> Raised {
-    value_error!(py, "{must_have} {}, got {}", Shape(shape), Shape(given))
+    made(|| {
+        let (shape, given) = (repr(&numbers(py, shape)?)?, repr(&numbers(py, given)?)?);
+        let message = written(py, format_args!("{must_have} {shape}, got {given}"))?;
+        call(&py.get_type::<PyValueError>(), [&message])
+    })
 }
 
 /// numpy.exceptions.AxisError
