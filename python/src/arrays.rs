@@ -188,21 +188,16 @@ impl<'py> Array<'py> {
 
     /// The same after broadcasting to `shape`, to which this array broadcasts.
     pub(super) fn rows_broadcast(&self, axis: usize, shape: &[usize]) -> Rows<'_> {
-        self.rows_of(axis, self.broadcast_axes(shape))
+        let missing = shape.len() - self.ndim;
+        let own = self.axes().zip(&shape[missing..]);
+        let own =
+            own.map(|((len, stride), &wanted)| (wanted, if len == wanted { stride } else { 0 }));
+        self.rows_of(axis, shape[..missing].iter().map(|&len| (len, 0)).chain(own))
     }
 
     /// Every element as a row of one class, in C order.
     pub(super) fn elements(&self) -> Rows<'_> {
         self.rows(self.ndim)
-    }
-
-    /// Lengths and strides after broadcasting to `shape`.
-    fn broadcast_axes(&self, shape: &[usize]) -> impl Iterator<Item = (usize, isize)> + Clone {
-        let missing = shape.len() - self.ndim;
-        let own = self.axes().zip(&shape[missing..]);
-        let own =
-            own.map(|((len, stride), &wanted)| (wanted, if len == wanted { stride } else { 0 }));
-        shape[..missing].iter().map(|&len| (len, 0)).chain(own)
     }
 
     fn rows_of(&self, axis: usize, axes: impl Iterator<Item = (usize, isize)> + Clone) -> Rows<'_> {
