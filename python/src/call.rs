@@ -86,7 +86,7 @@ impl<'py> Output<'py> {
             }
         }
         let mut rows = self.array.rows_mut(axis);
-        rows.stream(!self.is_new);
+        rows.is_streamed = !self.is_new;
         Ok(rows)
     }
 

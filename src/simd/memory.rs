@@ -16,7 +16,7 @@ use std::iter;
 use std::marker::PhantomData;
 
 macro_rules! view {
-    ($(#[$attribute:meta])* $name:ident, $pointer:ty, $row:ident, $slice:ty, $start_of_slice:ident, { $($field:ident: $type:ty = $initial:expr)? }, $validity:literal) => {
+    ($(#[$attribute:meta])* $name:ident, $pointer:ty, $row:ident, $slice:ty, $start_of_slice:ident, { $($(#[$field_doc:meta])* $field:ident: $type:ty = $initial:expr)? }, $validity:literal) => {
         $(#[$attribute])*
         pub struct $name<'a> {
             start: $pointer,
@@ -24,7 +24,7 @@ macro_rules! view {
             classes: usize,
             pub(super) class_stride: isize,
             pub(super) outer: Outer,
-            $(pub(crate) $field: $type,)?
+            $($(#[$field_doc])* pub $field: $type,)?
             memory: PhantomData<&'a ()>,
         }
 
@@ -214,7 +214,10 @@ view!(
     Sink,
     &'a mut [F],
     as_mut_ptr,
-    { is_streamed: bool = false },
+    {
+        /// May streaming stores be used where they are faster? They should not be for new memory.
+        is_streamed: bool = false
+    },
     "- Every element so addressed stays writable for `'a`, and no two share memory; no alignment is needed."
 );
 
@@ -228,11 +231,6 @@ impl Rows<'_> {
 }
 
 impl RowsMut<'_> {
-    /// Sets whether streaming stores may be used where they are faster. They should not be for new memory.
-    pub fn stream(&mut self, is_streamed: bool) {
-        self.is_streamed = is_streamed;
-    }
-
     /// Does it begin at the same address as `rows`?
     pub(crate) fn starts_with(&self, rows: &Rows<'_>) -> bool {
         self.start.addr() == rows.start.addr()
