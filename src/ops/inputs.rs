@@ -239,7 +239,10 @@ pub(super) fn kept_masses(
             for ((row, mask), result) in (first..).zip(mask.chunks(len.max(1))).zip(results) {
                 *kept += mask.iter().filter(|is_kept| **is_kept != 0.0).count();
                 if sums {
-                    add_kept(prior, (row, start), mask, (level, sum));
+                    level.add_terms(sum, mask.len(), |at, u| {
+                        prior.copy(row, start + at, u);
+                        fill_masked(&mask[at..], u, 0.0);
+                    });
                 }
                 if start + len == classes {
                     let mass = if sums { take(sum).value() } else { count(*kept) };
@@ -250,20 +253,6 @@ pub(super) fn kept_masses(
         }))
     };
     run.read_chunks(mask, read)
-}
-
-/// Adds u of the classes from `start` on that `mask` keeps to the sum of row `row`.
-#[inline(never)]
-fn add_kept(
-    prior: &Prior<'_>,
-    (row, start): (usize, usize),
-    mask: &[f64],
-    (level, sum): (Level, &mut ExactSum),
-) {
-    level.add_terms(sum, mask.len(), |at, u| {
-        prior.copy(row, start + at, u);
-        fill_masked(&mask[at..], u, 0.0);
-    });
 }
 
 /// u·c, which is the same for all rows, and its sum, or 0 without class weights.
