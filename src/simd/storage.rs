@@ -46,20 +46,17 @@ pub(super) fn widen_bf16(bits: [u16; BF16_CHUNK]) -> [f32; BF16_CHUNK] {
     bits.map(inlined!(|bits| f32::from_bits(u32::from(bits) << 16)))
 }
 
-/// Rounds each number to the nearest bfloat16.
-#[inline(always)]
-pub(super) fn narrow_bf16(values: [f32; BF16_CHUNK]) -> [u16; BF16_CHUNK] {
-    values.map(upper_half)
-}
-
-/// The nearest bfloat16, ties to even, without a branch. `half` has a branch, which prevents vectorization of a loop.
+/// Rounds each number to the nearest bfloat16, ties to even, without a branch. `half` has a branch, which prevents
+/// vectorization of a loop.
 #[allow(clippy::cast_possible_truncation, reason = "the upper half is what is wanted")]
 #[inline(always)]
-fn upper_half(value: f32) -> u16 {
-    let bits = value.to_bits();
-    let rounded = bits.wrapping_add(0x7fff + (bits >> 16 & 1)) >> 16;
-    let quiet = bits >> 16 | 0x40;
-    (if value.is_nan() { quiet } else { rounded }) as u16
+pub(super) fn narrow_bf16(values: [f32; BF16_CHUNK]) -> [u16; BF16_CHUNK] {
+    values.map(inlined!(|value: f32| {
+        let bits = value.to_bits();
+        let rounded = bits.wrapping_add(0x7fff + (bits >> 16 & 1)) >> 16;
+        let quiet = bits >> 16 | 0x40;
+        (if value.is_nan() { quiet } else { rounded }) as u16
+    }))
 }
 
 /// # Safety
