@@ -39,12 +39,12 @@ mod simd;
 mod target;
 
 pub use alloc::reserve::WithReserve;
-pub use batch::{Checkpoint, Run};
+pub use batch::{CHUNK_ROW, Checkpoint, Hessian, ROW_CONSTANTS, Run, SEGMENT_SUMS};
 pub use error::{Error, Number};
+pub use kernel::{Operation, SEGMENT};
 pub use ops::{
-    Batch, CHUNK_ROW, CrossEntropy, Hessian, Operation, ROW_CONSTANTS, Reduction, SEGMENT,
-    SEGMENT_SUMS, Smoothing, copy, finish_chunks, read_labels, read_prior, read_probabilities,
-    read_weights, touch,
+    Batch, CrossEntropy, Reduction, Smoothing, copy, finish_chunks, read_labels, read_prior,
+    read_probabilities, read_weights, touch,
 };
 pub use simd::{Element, Float, Level, Rows, RowsMut, Storage, fpenv};
 pub use target::{Labels, LossTerms, Prior, Probabilities, Targets, WeightValues, prior_tolerance};

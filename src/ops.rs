@@ -22,14 +22,14 @@ mod chunk;
 mod cross_entropy_terms;
 pub(crate) mod inputs;
 
-pub use crate::batch::{CHUNK_ROW, Hessian, ROW_CONSTANTS, SEGMENT_SUMS};
-pub use crate::kernel::{Operation, SEGMENT};
 pub use chunk::{Smoothing, finish_chunks};
 pub use inputs::{read_labels, read_prior, read_probabilities, read_weights};
 
-use crate::batch::{Job, LossTargets, Run, SUMS_PER_PART, TERMS_PER_PART, Workspace, rows_per_sum};
+use crate::batch::{
+    Hessian, Job, LossTargets, Run, SUMS_PER_PART, TERMS_PER_PART, Workspace, rows_per_sum,
+};
 use crate::error::Error;
-use crate::kernel::{MOST_CLASSES, Temperature};
+use crate::kernel::{MOST_CLASSES, Operation, SEGMENT, Temperature};
 use crate::math::count;
 use crate::panel::Panel;
 use crate::simd::{Float, Rows, RowsMut, Storage};

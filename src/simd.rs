@@ -61,7 +61,8 @@ pub use element::{Element, Float, Slices, Storage};
 pub(crate) use instruction_set::fence;
 pub use lanes::{LaneSum, Widened};
 pub use level::Level;
-pub use memory::{Outer, Rows, RowsMut};
+pub use memory::{Rows, RowsMut};
+pub use outer::Outer;
 pub(crate) use row::{Lines, QUAD, Sink, Source, transpose, with_value};
 pub(crate) use sum::ExactSum;
 

@@ -7,9 +7,8 @@
 
 mod elements;
 
-pub use super::element::Storage;
-use super::element::{Element, Float};
-pub use super::outer::Outer;
+use super::element::{Element, Float, Storage};
+use super::outer::Outer;
 use super::row::{Sink, Source};
 use super::storage::read;
 use std::iter;
