@@ -13,7 +13,7 @@ use crate::math::{RunningSum, count};
 use crate::simd::{ExactSum, Float, Level, Rows, Storage, inlined};
 use crate::target::{
     FEW_LABELS, Labels, LossTerms, NO_CLASS, Prior, Probabilities, ProbabilityRow, Targets,
-    WeightValues, fill_masked, prior_tolerance,
+    WeightValues, fill_masked, positive, prior_tolerance,
 };
 use few::read_few;
 use labels::{MANY_LABELS, check_labels};
@@ -255,7 +255,7 @@ pub(super) fn kept_masses(
     run.read_chunks(mask, read)
 }
 
-/// u·c, which is the same for all rows, and its sum, or 0 without class weights.
+/// u·c, which is the same for all rows, and its sum, or 0 without class weights, since it is known then.
 ///
 /// # Errors
 /// [`Error::OutOfMemory`], or the error of `run.checkpoint`.
@@ -266,7 +266,23 @@ pub(super) fn shared_weights<F: Float>(
 ) -> Result<(Vec<F>, f64), Error> {
     let (mut shared, mut mass) = (run.defaults(classes)?, RunningSum::default());
     let level = run.level;
-    let fill = |start: usize, part: &mut [F]| Ok(terms.fill_prior(level, start, part));
+    let fill = |start: usize, w: &mut [F]| {
+        if let (None, Prior::Shared { values, .. }) = (terms.class_weight, terms.prior) {
+            let all = w.iter_mut().zip(&values[start..]);
+            level.compiled(inlined!(|| all.for_each(|(w, u)| *w = positive(*u))));
+            return Ok(0.0);
+        }
+        let mut sum = ExactSum::default();
+        level.add_terms(&mut sum, w.len(), |first, u| {
+            terms.prior.copy(0, start + first, u);
+            terms.weigh(start + first, u);
+            for (w, u) in w[first..].iter_mut().zip(u) {
+                *w = positive(*u);
+                *u = w.to_f64();
+            }
+        });
+        Ok(sum.value())
+    };
     run.on_parts(&mut shared, TERMS_PER_PART, fill, |part| mass.add(part))?;
     Ok((shared, mass.value()))
 }

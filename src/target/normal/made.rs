@@ -2,7 +2,7 @@
 //! class weights or masks, and from priors of another type than the rows.
 
 use super::SmoothedTargets;
-use crate::simd::{ExactSum, Float, Level, Sink, Vector, inlined, outlined};
+use crate::simd::{ExactSum, Float, Sink, Vector, outlined};
 use crate::target::{LossTerms, NO_CLASS, Prior, Targets};
 
 /// Classes whose weights are computed at a time, even if there are fewer: loops of a fixed length are vectorised.
@@ -145,30 +145,10 @@ impl<F: Float> Aligned<F> {
 impl LossTerms<'_> {
     /// Multiplies numbers of the classes from `start` on by c.
     #[inline(always)]
-    fn weigh(&self, start: usize, numbers: &mut [f64]) {
+    pub(crate) fn weigh(&self, start: usize, numbers: &mut [f64]) {
         if let Some(weights) = self.class_weight {
             weights.multiply(start, numbers);
         }
-    }
-
-    /// Writes u·c of the classes from `start` on, which is the same for all rows. Returns the sum, or 0 without class
-    /// weights, since it is known then.
-    pub(crate) fn fill_prior<F: Float>(&self, level: Level, start: usize, w: &mut [F]) -> f64 {
-        if let (None, Prior::Shared { values, .. }) = (self.class_weight, self.prior) {
-            let all = w.iter_mut().zip(&values[start..]);
-            level.compiled(inlined!(|| all.for_each(|(w, u)| *w = positive(*u))));
-            return 0.0;
-        }
-        let mut sum = ExactSum::default();
-        level.add_terms(&mut sum, w.len(), |first, u| {
-            self.prior.copy(0, start + first, u);
-            self.weigh(start + first, u);
-            for (w, u) in w[first..].iter_mut().zip(u) {
-                *w = positive(*u);
-                *u = w.to_f64();
-            }
-        });
-        sum.value()
     }
 }
 
