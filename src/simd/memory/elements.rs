@@ -126,11 +126,7 @@ impl Rows<'_> {
     }
 
     #[inline(always)]
-    #[allow(
-        clippy::cast_sign_loss,
-        clippy::cast_possible_truncation,
-        reason = "all 64 bits are kept"
-    )]
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "64 bits")]
     fn gather_as<T: Element + Into<i128>>(&self, first: usize, target: &mut [u64]) {
         assert!(self.storage == T::STORAGE);
         // SAFETY: an element of a row that exists, readable by the promise of `from_raw`, of this type.
