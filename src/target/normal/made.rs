@@ -95,7 +95,10 @@ impl<F: Float> SmoothedTargets<'_, F> {
                         *w = if is_lost { infinite } else { *w };
                     }
                 }
-                made.put(w);
+                match <&mut [F; PART]>::try_from(&mut *w) {
+                    Ok(w) => *w = made.0,
+                    Err(_) => w.iter_mut().zip(&made.0).for_each(|(w, made)| *w = *made),
+                }
             }
             if is_weighted { sum.value() } else { 0.0 }
         })
@@ -130,17 +133,6 @@ impl<F: Float> UniformSmoothing<F> {
 #[derive(Clone, Copy)]
 #[repr(align(64))]
 struct Aligned<T>([T; PART]);
-
-impl<F: Float> Aligned<F> {
-    /// Copies the first of them to `to`.
-    #[inline(always)]
-    fn put(&self, to: &mut [F]) {
-        match <&mut [F; PART]>::try_from(&mut *to) {
-            Ok(to) => *to = self.0,
-            Err(_) => to.iter_mut().zip(&self.0).for_each(|(to, from)| *to = *from),
-        }
-    }
-}
 
 impl LossTerms<'_> {
     /// Multiplies numbers of the classes from `start` on by c.
