@@ -311,11 +311,11 @@ impl<'a, F: Float> SmoothedTargets<'a, F> {
             target.smooth_mass = f64::NAN;
         }
         // Probabilities whose sum is not ordinary are divided by a power of two, so they are not read in place.
-        let is_plain = self.are_targets_plain() && unit_of(mass) == 1.0;
+        target.beta = self.unit_of(mass);
+        let is_plain = self.are_targets_plain() && target.beta == 1.0;
         let direct = targets.rows.direct(row).filter(|_| is_plain);
         target.made_by = direct.is_none().then_some(self);
         target.weights = direct.map_or(Weights::Absent, Weights::Row);
-        target.beta = if target.made_by.is_some() { self.unit_of(mass) } else { 1.0 };
         Some(target)
     }
 
