@@ -315,6 +315,3 @@ mod x86 {
         }
     }
 }
-
-#[cfg(test)]
-mod tests;
