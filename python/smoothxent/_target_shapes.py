@@ -35,7 +35,7 @@ def _of_labels(given: Shape, shape: Shape, axis: int, has_axis: bool) -> str:
             f" (of one-hot labels pass numpy.argmax(targets, axis={axis}), or as probabilities "
             "numpy.asarray(targets, dtype=float))"
         )
-    if len(given) == len(shape) and given == (*shape[:axis], 1, *shape[axis + 1 :]):
+    if given == (*shape[:axis], 1, *shape[axis + 1 :]):
         return f" (pass numpy.squeeze(targets, axis={axis}))"
     # First axis 1, as in PyTorch.
     for other in sorted(range(len(shape)), key=lambda other: other != 1):
@@ -49,9 +49,7 @@ def _of_labels(given: Shape, shape: Shape, axis: int, has_axis: bool) -> str:
 def _of_floats(given: Shape, shape: Shape, axis: int) -> str:
     if given == _without(shape, axis):
         return " (labels must be integers: pass numpy.asarray(targets, dtype=int))"
-    if len(given) == len(shape) + 1 and any(
-        _without(given, other) == shape for other in range(len(given))
-    ):
+    if any(_without(given, other) == shape for other in range(len(given))):
         return " (the logits come first: are the two swapped?)"
     return ""
 
