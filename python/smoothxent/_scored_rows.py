@@ -114,7 +114,7 @@ _OF_TERMS = _OF_SOFTMAX | {"prior", "ignore_index"}
 def _is_nll(options: Mapping[str, Any]) -> bool:
     """Tell whether the loss has the same bits as the first of the terms."""
     return (
-        float(options.get("label_smoothing") or 0.0) == float(options.get("z_loss", 0.0)) == 0.0
+        float(options["label_smoothing"]) == float(options.get("z_loss", 0.0)) == 0.0
         and options.get("class_weight") is None
         and options.get("sample_weight") is None
     )
@@ -127,7 +127,7 @@ def _in_range(
     is_normal = (losses >= np.finfo(losses.dtype).tiny) & (losses < np.inf)
     if losses.dtype == np.float64 or is_normal.all():
         return losses
-    given = {"label_smoothing": None, "prior": None, "ignore_index": -100, **options}
+    given = {"prior": None, "ignore_index": -100, **options}
     as_added = _native._row_losses(*sum_arguments(logits, targets, **given))
     return np.where(is_normal, losses, as_added)
 

@@ -207,7 +207,7 @@ def score_chunks(
         if chunk_rows is None
         else between(chunk_rows, "chunk_rows", 1)
     )
-    k = None if top_k is None else between(top_k, "top_k", 1, max(1, shape[-1]))
+    k = None if top_k is None else between(top_k, "top_k", 1, shape[-1])
     if on_chunk is not None and not callable(on_chunk):
         raise TypeError(f"on_chunk must be callable, got {type(on_chunk).__name__}")
     both = {"log_probs_out": log_probs_out, "grad_out": grad_out}
