@@ -199,7 +199,6 @@ class CountedRows:
         if reduction != "mean":
             return 1.0
         masses = target_masses(self._shape, self._targets, self._given.get("class_weight"))
-        masses = np.broadcast_to(1.0 if masses is None else masses, self._shape)
         if (weights := self._given.get("sample_weight")) is not None:
             masses = masses * weights.astype(np.float64)
         total = exact_sum(masses[self.index(0, self.count)]).value()

@@ -53,11 +53,11 @@ def counted_rows(
 
 def target_masses(
     shape: tuple[int, ...], targets: NDArray[Any], class_weight: NDArray[Any] | None
-) -> NDArray[np.float64] | None:
-    """Return the sum of c_k q(k) of every row, any number for ignored rows; None if all are 1."""
+) -> NDArray[np.float64]:
+    """Return the sum of c_k q(k) of every row, any number for ignored rows."""
     c = None if class_weight is None else class_weight.astype(np.float64)
     if targets.ndim == len(shape):
-        return None if c is None else c.take(targets, mode="clip")
+        return np.ones(shape) if c is None else c.take(targets, mode="clip")
 
     def mass(q: NDArray[Any]) -> NDArray[np.float64]:
         q = q.astype(np.float64, order="C")  # the same order of summation for any memory layout

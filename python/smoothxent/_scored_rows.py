@@ -75,9 +75,7 @@ def score_rows(
     weights = options.get("sample_weight")
     if weights is not None:
         weights = counted(np.broadcast_to(_float64(weights), row_shape))
-    masses = target_masses(row_shape, targets, options.get("class_weight"))
-    if masses is not None:
-        masses = counted(masses)
+    masses = counted(target_masses(row_shape, targets, options.get("class_weight")))
 
     def weighted(values: NDArray[Any]) -> NDArray[Any]:
         return values if weights is None else values * weights
@@ -92,11 +90,10 @@ def score_rows(
     loss_sum, *term_sums = exact_sums(
         np.stack([losses, *(weighted(counted(term)) for term in terms)], dtype=np.float64)
     )
-    weight_sum = weight_of_rows(None)
     sums = Sums(
-        weight_sum,
+        weight_of_rows(None),
         loss_sum,
-        weight_sum if masses is None else exact_sum(weighted(masses)),
+        exact_sum(weighted(masses)),
         **dict(zip(terms._fields, term_sums)),
         top_1=weight_of_rows(hits[:, :1]),
         top_5=weight_of_rows(hits[:, :5]),
