@@ -229,13 +229,11 @@ def broadcast(name: str, given: NDArray[Any], to: str, shape: tuple[int, ...]) -
         ) from None
 
 
-def kept_masses(
-    u: NDArray[Any], kept: NDArray[np.bool_], axis: int
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return how many classes of each row are kept, and their sum of `u`, which must not be 0."""
+def kept_masses(u: NDArray[Any], kept: NDArray[np.bool_], axis: int) -> NDArray[np.float64]:
+    """Return the sum of `u` over the kept classes of each row, 0 only if there are none."""
     counts = sums(kept.shape, axis, lambda at: kept[at])
     if u.ndim == 0:  # 1 for all classes
-        return counts, counts
+        return counts
     u = np.broadcast_to(u, kept.shape)
     masses = sums(kept.shape, axis, lambda at: np.where(kept[at], u[at], 0.0))
     place = first(masses.shape, lambda at: (counts[at] > 0.0) & (masses[at] == 0.0))
@@ -243,7 +241,7 @@ def kept_masses(
         place = (*place[:axis], *place[axis + 1 :])
         row = f" of row {_shown(*place)}" if place else ""
         raise ValueError(f"the prior{row} has no mass on the classes that where keeps")
-    return counts, masses
+    return masses
 
 
 def weights(

@@ -185,11 +185,10 @@ def smooth_labels(
     u = _checks.aligned_prior(prior, shape, axis, read_values=epsilon != 0.0)
     # q' = (1 - eps) q + weight * u; without a prior u is 1 and eps / K is rounded once.
     weight = epsilon if prior is not None else epsilon / classes
-    kept = counts = masses = None
+    kept = masses = None
     if where is not None:
         kept = _checks.mask(where, shape)
-        of_rows = _checks.kept_masses(u, kept, axis)
-        counts, masses = (np.broadcast_to(one, shape) for one in of_rows)
+        masses = np.broadcast_to(_checks.kept_masses(u, kept, axis), shape)
         weight = epsilon
     result = _checks.result(out, shape, dtype)
     u = np.broadcast_to(u, shape)
@@ -209,8 +208,8 @@ def smooth_labels(
         return np.asarray(np.where(kept[at], u[at], 0.0) / masses[at] * weight)
 
     def write(at: Any, smoothed: NDArray[np.float64]) -> None:
-        if counts is not None:  # rows whose classes are all masked are 0
-            smoothed = np.where(counts[at] > 0.0, smoothed, 0.0)
+        if masses is not None:  # rows whose classes are all masked are 0
+            smoothed = np.where(masses[at] > 0.0, smoothed, 0.0)
         stored[at] = _bfloat16_bits(smoothed) if is_bfloat16 else smoothed
 
     for at in pieces(shape):
