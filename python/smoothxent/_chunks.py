@@ -81,15 +81,14 @@ def join_maxima(
     labels: Labels | None = None,
     *,
     has_prior: bool,
-    begins: NDArray[np.int64] | None = None,
+    begins: NDArray[np.int64],
 ) -> Doubles:
     """Return M of each row, the first segment that has it, and whether a logit of the row is -inf.
 
-    M is NaN for ignored rows. `begins` has the index of the first maximum of each segment, if chunks share some.
+    M is NaN for ignored rows. `begins` has the index of the first maximum of each segment.
     """
-    of_segments = found[..., ::2] if has_prior else found
-    if begins is not None:
-        of_segments = np.maximum.reduceat(of_segments, begins, axis=-1)
+    of_parts = found[..., ::2] if has_prior else found
+    of_segments = np.maximum.reduceat(of_parts, begins, axis=-1)
     first = of_segments.argmax(axis=-1)
     largest = of_segments.max(axis=-1)
     if labels is not None:

@@ -87,9 +87,9 @@ def finished(
     has_prior = u is not None
     of_labels = [] if labels is None else [(labels, rows)]
     reduce: Callable[..., Doubles] = _chunks.reduce
-    of_starts, of_shares, begins = [], [], None
+    of_starts, of_shares = [], []
     if shares.lent.any():
-        reduce, begins = _chunks.reduce_parts, shares.begins()
+        reduce = _chunks.reduce_parts
         of_starts = [(_in_chunks(np.array([*chain(*starts)]), columns), (classes,))]
         of_shares = [(_one_a_chunk(shares.lent), (classes,)), (_borrowed(z, shares), axes)]
 
@@ -101,7 +101,7 @@ def finished(
         adjust_chunks={classes: [(1 + has_prior) * count for count in columns]},
     )
     joined = _blockwise(
-        partial(_chunks.join_maxima, has_prior=has_prior, begins=begins),
+        partial(_chunks.join_maxima, has_prior=has_prior, begins=shares.begins()),
         (*rows, numbers),
         (found, axes),
         *of_labels,

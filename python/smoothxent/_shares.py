@@ -59,12 +59,9 @@ class Shares(NamedTuple):
 
     def begins(self) -> Integers:
         """Return the indices of those of all `starts` that begin a segment; those of edges do not."""
-        is_edge = [
-            place == 0 and lent > 0
-            for own, lent in zip(self.starts(), self.lent.tolist())
-            for place in range(len(own))
-        ]
-        return np.flatnonzero(~np.array(is_edge))
+        lengths = np.array([len(own) for own in self.starts()])
+        edges = (np.cumsum(lengths) - lengths)[self.lent > 0]
+        return np.delete(np.arange(lengths.sum()), edges)
 
 
 def segments(classes: int) -> int:
