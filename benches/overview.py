@@ -107,16 +107,15 @@ def panel(axes: Any, rows: list[Row], limit: Row | None, title: str) -> None:
 
 def draw(operation: str, facts: dict[str, str], rows: list[Row]) -> None:
     """Write the picture of an operation."""
-    import matplotlib
+    from matplotlib import rcParams
+    from matplotlib.figure import Figure
 
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    pyplot.rcParams["svg.hashsalt"] = "smoothxent"  # the same record gives the same file
-    pyplot.rcParams["svg.fonttype"] = "none"  # text as text: a fifth of the size
-    pyplot.rcParams["font.family"] = ["DejaVu Sans", "sans-serif"]
+    rcParams["svg.hashsalt"] = "smoothxent"  # the same record gives the same file
+    rcParams["svg.fonttype"] = "none"  # text as text: a fifth of the size
+    rcParams["font.family"] = ["DejaVu Sans", "sans-serif"]
     shapes = SHAPES[operation][:IN_PICTURE]
-    figure, all_axes = pyplot.subplots(len(shapes), 1, figsize=(7.2, 6.0))
+    figure = Figure(figsize=(7.2, 6.0))
+    all_axes = figure.subplots(len(shapes))
     for axes, shape in zip(all_axes, shapes):
         chosen, limit = of(rows, operation, shape)
         panel(axes, chosen, limit, f"{shape[0]:,} rows of {shape[1]:,} classes")
@@ -130,7 +129,6 @@ def draw(operation: str, facts: dict[str, str], rows: list[Row]) -> None:
     figure.tight_layout()
     PICTURES.mkdir(exist_ok=True)
     figure.savefig(PICTURES / f"{operation}.svg", metadata={"Date": None})
-    pyplot.close(figure)
 
 
 def table(operation: str, rows: list[Row]) -> list[str]:

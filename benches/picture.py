@@ -73,10 +73,7 @@ def panel(axes: Any, contests: list[Contest]) -> None:
 def draw(path: Path, facts: dict[str, str], contests: list[Contest]) -> None:
     """Write the picture, or say that Matplotlib is missing."""
     try:
-        import matplotlib
-
-        matplotlib.use("Agg")
-        from matplotlib import pyplot
+        from matplotlib.figure import Figure
     except ImportError as failure:
         print(f"no picture: {failure}")
         return
@@ -87,9 +84,8 @@ def draw(path: Path, facts: dict[str, str], contests: list[Contest]) -> None:
     heights = [sum(len(shown(contest)) + 1 for contest in group) for group in groups]
     columns = 2 if len(groups) > 1 else 1
     lines = -(-len(groups) // columns)
-    figure, all_axes = pyplot.subplots(
-        lines, columns, figsize=(9 * columns, 1.2 + 0.24 * lines * max(heights)), squeeze=False
-    )
+    figure = Figure(figsize=(9 * columns, 1.2 + 0.24 * lines * max(heights)))
+    all_axes = figure.subplots(lines, columns, squeeze=False)
     for axes, group in zip(all_axes.flat, groups):
         panel(axes, group)
     for axes in list(all_axes.flat)[len(groups) :]:
@@ -102,4 +98,3 @@ def draw(path: Path, facts: dict[str, str], contests: list[Contest]) -> None:
     )
     figure.tight_layout(rect=(0, 0, 1, 0.98))
     figure.savefig(path, dpi=110)
-    pyplot.close(figure)

@@ -138,12 +138,11 @@ def table(model: Model, points: list[Point]) -> str:
 
 def draw(path: Path, facts: dict[str, str], model: Model, points: list[Point]) -> None:
     """Write the picture."""
-    import matplotlib
+    from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
 
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    figure, axes = pyplot.subplots(figsize=(11, 8.4))
+    figure = Figure(figsize=(11, 8.4))
+    axes = figure.subplots()
     sizes = sorted({round(10 ** (step / 16)) for step in range(6 * 16 + 1)})
     ends = {}
     for threads, color in zip(sorted({*THREADS, *PREDICTED}), COLORS):
@@ -174,10 +173,10 @@ def draw(path: Path, facts: dict[str, str], model: Model, points: list[Point]) -
     axes.spines[["top", "right"]].set_visible(False)
     gray = "0.35"
     handles = [
-        pyplot.Line2D([], [], color=gray, marker="o", ls="", label="measured, best of the rounds"),
-        pyplot.Line2D([], [], color=gray, label="model, of threads that were measured"),
-        pyplot.Line2D([], [], color=gray, ls=(0, (5, 2)), label="model alone: a prediction"),
-        pyplot.Line2D([], [], color=gray, ls=":", label="memory: a copy by so many threads"),
+        Line2D([], [], color=gray, marker="o", ls="", label="measured, best of the rounds"),
+        Line2D([], [], color=gray, label="model, of threads that were measured"),
+        Line2D([], [], color=gray, ls=(0, (5, 2)), label="model alone: a prediction"),
+        Line2D([], [], color=gray, ls=":", label="memory: a copy by so many threads"),
     ]
     axes.legend(handles=handles, loc="upper right", frameon=False, fontsize=9)
     title = "smoothxent, loss with gradient, float32, eps 0.1, grad_out=: cost per logit"
