@@ -27,12 +27,9 @@ LIBRARIES = {
     "torch": "PyTorch",
     "numpy": "NumPy",
 }
-SHAPES = {
-    "loss_grad": [(65536, 1000), (1024, 32000), (1000000, 10), (256, 1000)],
-    "loss": [(65536, 1000), (1024, 32000), (1000000, 10), (256, 1000)],
-    "softmax": [(65536, 1000), (1024, 32000), (1000000, 10), (256, 1000)],
-}
-IN_PICTURE = 3  # the last shape takes microseconds and is only in the tables
+OPERATIONS = ("loss_grad", "loss", "softmax")
+IN_PICTURE = [(65536, 1000), (1024, 32000), (1000000, 10)]
+SHAPES = [*IN_PICTURE, (256, 1000)]  # the last takes microseconds and is only in the tables
 COLORS = {"ours": "#0b6e4f", "peer": "#9aa1ab", "limit": "#1c1c1c"}
 
 Row = dict[str, str]
@@ -113,10 +110,9 @@ def draw(operation: str, facts: dict[str, str], rows: list[Row]) -> None:
     rcParams["svg.hashsalt"] = "smoothxent"  # the same record gives the same file
     rcParams["svg.fonttype"] = "none"  # text as text: a fifth of the size
     rcParams["font.family"] = ["DejaVu Sans", "sans-serif"]
-    shapes = SHAPES[operation][:IN_PICTURE]
     figure = Figure(figsize=(7.2, 6.0))
-    all_axes = figure.subplots(len(shapes))
-    for axes, shape in zip(all_axes, shapes):
+    all_axes = figure.subplots(len(IN_PICTURE))
+    for axes, shape in zip(all_axes, IN_PICTURE):
         chosen, limit = of(rows, operation, shape)
         panel(axes, chosen, limit, f"{shape[0]:,} rows of {shape[1]:,} classes")
     all_axes[-1].set_xlabel("milliseconds; dotted: the time memory alone would take", fontsize=10)
@@ -138,7 +134,7 @@ def table(operation: str, rows: list[Row]) -> list[str]:
         line(["rows × classes", *libraries, "memory alone"]),
         "|" + "---|" * (len(libraries) + 2),
     ]
-    for shape in SHAPES[operation]:
+    for shape in SHAPES:
         chosen, limit = of(rows, operation, shape)
         cells = {name(row): time(row).replace(" ", "\N{NO-BREAK SPACE}") for row in chosen}
         for row in chosen[1:]:
@@ -155,7 +151,7 @@ def main() -> None:
     )
     parser.add_argument("record", type=Path)
     facts, rows = read(parser.parse_args().record)
-    for operation in SHAPES:
+    for operation in OPERATIONS:
         draw(operation, facts, rows)
         print(f"{TITLES[operation]}\n\n" + "\n".join(table(operation, rows)) + "\n")
 
