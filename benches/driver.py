@@ -185,8 +185,3 @@ class Driver:
             engine.stop()
         if self.limits is not None:
             self.limits.stop()
-
-
-def default_names(peers: list[str]) -> list[str]:
-    """Return ours and the chosen peers, ours first."""
-    return [OURS, *(name for name in peers if name != OURS)]

@@ -25,7 +25,7 @@ if any(os.environ.pop(name, None) for name in ("OPENBLAS_CORETYPE", "OPENBLAS_L2
 
 import smoothxent as sx
 from benches import engines, machine, picture, records, tables, targets
-from benches.driver import Driver, default_names, in_memory
+from benches.driver import Driver, in_memory
 from benches.problem import Shape
 from benches.rounds import Contest
 from benches.targets import Variant
@@ -131,7 +131,8 @@ def run(options: argparse.Namespace) -> None:
     print("".join(f"{name}: {value}\n" for name, value in facts.items()))
     chosen = options.shapes or list(targets.QUICK if options.quick else targets.SHAPES)
     budget = options.budget or (1 if options.quick else 6)
-    driver = Driver(default_names(options.engines), options.threads, budget)
+    peers = [name for name in options.engines if name != engines.OURS]
+    driver = Driver([engines.OURS, *peers], options.threads, budget)
     print("".join(f"{name}: {value}\n" for name, value in driver.versions.items()))
     variants: list[tuple[Variant, Contest]] = []
     try:
