@@ -41,15 +41,20 @@ def score_rows(
     of_softmax = {name: value for name, value in options.items() if name in _OF_SOFTMAX}
     of_terms = {name: value for name, value in options.items() if name in _OF_TERMS}
     terms = cross_entropy_terms(logits, targets, **of_terms)
+    is_weighted = any(options.get(name) is not None for name in ("class_weight", "sample_weight"))
     if grad_out is not None:
         loss, _ = cross_entropy_value_and_grad(
             logits, targets, reduction="none", grad_out=grad_out, **options
         )
-    elif targets.size and _is_nll(options):
-        loss = terms.nll  # the same bits
+    elif (
+        targets.size
+        and not is_weighted
+        and float(options["label_smoothing"]) == float(options.get("z_loss", 0.0)) == 0.0
+    ):
+        loss = terms.nll  # the same bits, since nothing is added or weighed
     else:
         loss = cross_entropy(logits, targets, reduction="none", **options)
-    if options.get("class_weight") is not None or options.get("sample_weight") is not None:
+    if is_weighted:
         loss = _in_range(loss, logits, targets, options)
     k = min(max(5, top_k or 1), logits.shape[-1])
     best = top_k_log_softmax(logits, k, **of_softmax)
@@ -106,15 +111,6 @@ def score_rows(
 
 _OF_SOFTMAX = {"temperature", "where"}
 _OF_TERMS = _OF_SOFTMAX | {"prior", "ignore_index"}
-
-
-def _is_nll(options: Mapping[str, Any]) -> bool:
-    """Tell whether the loss has the same bits as the first of the terms."""
-    return (
-        float(options["label_smoothing"]) == float(options.get("z_loss", 0.0)) == 0.0
-        and options.get("class_weight") is None
-        and options.get("sample_weight") is None
-    )
 
 
 def _in_range(
