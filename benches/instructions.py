@@ -61,11 +61,6 @@ def build() -> str:
     raise Failure("cargo names no program")
 
 
-def part(path: Path) -> int:
-    """Return the number of a dump."""
-    return int(path.suffix[1:])
-
-
 def count(program: str) -> dict[str, float]:
     """Return the instructions per logit of each kernel."""
     with tempfile.TemporaryDirectory() as folder:
@@ -78,7 +73,7 @@ def count(program: str) -> dict[str, float]:
             lines = output([*command, program, LEVEL]).splitlines()
         except Failure as failure:
             raise Failure(f"{failure}\n{log.read_text(errors='replace')}") from failure
-        dumps = sorted(Path(folder).glob("dump.*"), key=part)
+        dumps = sorted(Path(folder).glob("dump.*"), key=lambda dump: int(dump.suffix[1:]))
         texts = [dump.read_text(encoding="utf-8", errors="replace") for dump in dumps]
     totals = [int(total) for text in texts for total in re.findall(r"^totals: (\d+)$", text, re.M)]
     if len(totals) != len(lines) or 0 in totals:
