@@ -82,23 +82,22 @@ def count(program: str) -> dict[str, float]:
     return {name: total / int(logits) for (name, logits), total in zip(kernels, totals)}
 
 
-def versions() -> dict[str, str]:
-    """Return the versions on which a count depends."""
-    return {"rustc": output(["rustc", "--version"]).strip()}
+def compiler() -> str:
+    """Return the version of the compiler, on which a count depends."""
+    return output(["rustc", "--version"]).strip()
 
 
-def read() -> tuple[dict[str, str], dict[str, float]]:
-    """Return the versions and the counts on record."""
-    lines = RECORD.read_text(encoding="utf-8").splitlines()
-    facts = dict(line[2:].split(": ", 1) for line in lines if line.startswith("# "))
-    rows = csv.DictReader(line for line in lines if not line.startswith("#"))
-    return facts, {row["kernel"]: float(row["instructions_per_logit"]) for row in rows}
+def read() -> tuple[str, dict[str, float]]:
+    """Return the compiler and the counts on record."""
+    first, *lines = RECORD.read_text(encoding="utf-8").splitlines()
+    counts = {row["kernel"]: float(row["instructions_per_logit"]) for row in csv.DictReader(lines)}
+    return first.removeprefix("# rustc: "), counts
 
 
 def write(counts: dict[str, float]) -> None:
     """Write the record."""
     with RECORD.open("w", encoding="utf-8", newline="") as file:
-        file.writelines(f"# {name}: {value}\n" for name, value in versions().items())
+        file.write(f"# rustc: {compiler()}\n")
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["kernel", "instructions_per_logit"])
         writer.writerows([name, f"{value:.3f}"] for name, value in counts.items())
@@ -146,7 +145,7 @@ def main() -> int:
     if shutil.which("valgrind") is None:
         print(MISSING)
         return 1 if options.record or options.require else 0
-    facts, recorded = read() if RECORD.exists() else ({}, {})
+    then, recorded = read() if RECORD.exists() else ("no compiler", {})
     counts = count(build())
     print(table(counts, recorded))
     if options.record:
@@ -159,8 +158,8 @@ def main() -> int:
     if not wrong:
         return 0
     print(f"instructions: {wrong}")
-    if facts != (now := versions()):
-        print(f"The record is of {facts.get('rustc')}; this is {now['rustc']}.")
+    if then != (now := compiler()):
+        print(f"The record is of {then}; this is {now}.")
     print("If that is meant: make record-instructions, and say why in the commit.")
     return 1
 
