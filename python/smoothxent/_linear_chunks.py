@@ -64,11 +64,8 @@ class Job:
         self._options = checks.options(settings.options, settings.function)
         if settings.progress is not None and not callable(settings.progress):
             raise TypeError(f"progress must be callable, got {type(settings.progress).__name__}")
-        most = (
-            default_chunk_rows(self._layer)
-            if settings.chunk_rows is None
-            else between(settings.chunk_rows, "chunk_rows", 1)
-        )
+        given, default = settings.chunk_rows, default_chunk_rows(self._layer)
+        most = default if given is None else between(given, "chunk_rows", 1)
         self._targets = checks.targets(
             targets, self._layer, self._options, settings.reduction, settings.normalizer
         )

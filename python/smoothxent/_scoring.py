@@ -202,11 +202,8 @@ def score_chunks(
     given, by_row = checks.options(options, shape)
     checks.targets(targets, shape)
     row = between(start, "start", 0, shape[0])
-    step = (
-        default_chunk_rows(shape, logits.dtype)
-        if chunk_rows is None
-        else between(chunk_rows, "chunk_rows", 1)
-    )
+    default = default_chunk_rows(shape, logits.dtype)
+    step = default if chunk_rows is None else between(chunk_rows, "chunk_rows", 1)
     k = None if top_k is None else between(top_k, "top_k", 1, shape[-1])
     if on_chunk is not None and not callable(on_chunk):
         raise TypeError(f"on_chunk must be callable, got {type(on_chunk).__name__}")
