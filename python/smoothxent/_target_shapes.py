@@ -12,12 +12,11 @@ def shape_error(
 
     `has_axis` tells whether the function that the user called has an argument `axis`.
     """
-    is_labels = "int" in dtype
     rows = _without(shape, axis)
-    expected = rows if is_labels else shape
-    remedy = (
-        _of_labels(given, shape, axis, has_axis) if is_labels else _of_floats(given, shape, axis)
-    )
+    if "int" in dtype:
+        expected, remedy = rows, _of_labels(given, shape, axis, has_axis)
+    else:
+        expected, remedy = shape, _of_floats(given, shape, axis)
     if len(given) != len(expected):
         return TypeError(
             f"targets must be integer labels of shape {rows} or floating probabilities of shape "
