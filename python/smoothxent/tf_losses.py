@@ -314,7 +314,6 @@ def _weighted(
             "weights must be a scalar, or have 1 or the same length in each dimension of the "
             f"losses, of shape {rows}, got {weights.shape}"
         )
-    size = math.prod(rows)
     exponent = 0 if kind in ("none", "sum") else _exponent(weights)
     scaled = weights
     if exponent:
@@ -342,16 +341,14 @@ def _weighted(
     if kind in ("none", "sum") or (kind == "sum_by_nonzero_weights" and not exponent):
         losses: float | NDArray[np.floating[Any]] = reduced(kind)
         return losses
-    if kind == "sum_over_batch_size":
-        divisor = float(size)
+    if kind == "mean":
+        total = sum(scaled[at].sum(dtype=np.float64) for at in pieces(scaled.shape))
+    elif kind == "sum_by_nonzero_weights":
+        total = sum(np.count_nonzero(weights[at]) for at in pieces(weights.shape))
     else:
-        # Each weight counts for as many rows as it is broadcast to.
-        each = scaled if kind == "mean" else weights
-        sums = (
-            each[at].sum(dtype=np.float64) if kind == "mean" else np.count_nonzero(each[at])
-            for at in pieces(each.shape)
-        )
-        divisor = float(sum(sums)) * (size // max(each.size, 1))
+        total = weights.size
+    # Each weight counts for as many rows as it is broadcast to.
+    divisor = float(total) * (math.prod(rows) // max(weights.size, 1))
     if not 0.0 < divisor < math.inf:
         reduced("sum")  # raises errors, first those of weights
         return 0.0
