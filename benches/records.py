@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import statistics
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -30,12 +29,11 @@ COLUMNS = (
 def row(contest: Contest, rival: Rival) -> list[object]:
     """Return the line of one call."""
     over_ours, over_limit = ratio(rival, ours(contest)), ratio(rival, contest.rival(LIMIT))
-    numbers = [statistics.median(rival.seconds), min(rival.seconds)]
     return [
         contest.operation,
         *contest.shape,
         rival.label,
-        *(f"{value:.4g}" for value in numbers),
+        *(f"{value:.4g}" for value in (rival.median, min(rival.seconds))),
         len(rival.seconds),
         rival.repeats,
         *("" if value is None else f"{value:.4g}" for value in (over_ours, over_limit)),
