@@ -53,7 +53,7 @@ def of(rows: list[Row], operation: str, shape: tuple[int, int]) -> tuple[list[Ro
         if row["call"] == LIMIT:
             limit = row
         engine = row["call"].split()[0]
-        library = engine if engine == OURS else engine.split("_")[0]
+        library = engine.split("_")[0]
         if library not in LIBRARIES or engine.startswith(f"{OURS}_"):
             continue
         known = best.get(library)
