@@ -101,7 +101,7 @@ def chosen_operations(options: argparse.Namespace, shape: Shape) -> list[str]:
     return [name for name in engines.OPERATIONS if shape in targets.TARGETS[name]]
 
 
-def print_tables(
+def all_tables(
     contests: list[Contest],
     memory: list[Contest],
     variants: list[tuple[Variant, Contest]],
@@ -149,7 +149,7 @@ def run(options: argparse.Namespace) -> None:
         "seconds": f"{time.monotonic() - start:.0f}",
         "other processes": f"{others.share()} of the processors",
     }
-    text = print_tables(contests, memory, variants, driver.missing)
+    text = all_tables(contests, memory, variants, driver.missing)
     print(f"\nother processes took {facts['other processes']}\n\n{text}")
     folder = options.record or (RECORD if is_whole(options) else SCRATCH)
     stem = folder / f"{facts['date']}-{machine.slug(facts['cpu'])}"
