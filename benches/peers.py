@@ -118,7 +118,7 @@ def all_tables(
     if variants:
         parts.append(tables.variant_table(variants))
     parts.append(tables.accuracy_table(contests))
-    everything = [*contests, *memory, *{id(each): each for _, each in variants}.values()]
+    everything = [*contests, *memory, *dict.fromkeys(each for _, each in variants)]
     parts.append(tables.failures(missing, everything))
     return "\n".join(parts)
 

@@ -63,7 +63,7 @@ def write(
     """Write the CSV, which begins with lines "# fact: value", and the tables."""
     stem.parent.mkdir(parents=True, exist_ok=True)
     lines = [f"{name}: {value}" for name, value in facts.items()]
-    own = {id(contest): contest for _, contest in variants}.values()
+    own = dict.fromkeys(contest for _, contest in variants)
     with stem.with_suffix(".csv").open("w", encoding="utf-8", newline="") as file:
         file.writelines(f"# {each}\n" for each in lines)
         writer = csv.writer(file, lineterminator="\n")

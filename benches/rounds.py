@@ -159,7 +159,7 @@ class Rival:
         return statistics.median(self.seconds)
 
 
-@dataclass
+@dataclass(eq=False)
 class Contest:
     """The rivals of one operation on one shape, and the failures that are left out."""
 
