@@ -11,7 +11,7 @@ from benches import machine
 from benches.engines import OURS
 from benches.problem import Means, Shape, mean_losses
 from benches.rounds import Contest, Engine, EngineError, Limits, Rival
-from benches.tables import LIMIT, shape_name
+from benches.tables import LIMIT, OUT, shape_name
 from benches.targets import Variant
 
 PROGRAM = machine.ROOT / "target/limits/release" / ("limits.exe" if os.name == "nt" else "limits")
@@ -91,11 +91,10 @@ class Driver:
                 continue
             print(operation, end=" ", flush=True)
             contest = Contest(operation, shape, failures=dict(failures))
-            for name in names:
-                forms = [form for form in (operation, f"{operation} out") if form in names[name]]
-                for form in forms:
-                    label = name + form.removeprefix(operation).replace(" out", " out=")
-                    self.enter(contest, name, form, label, means)
+            for name, forms in names.items():
+                for form, label in ((operation, name), (f"{operation} out", name + OUT)):
+                    if form in forms:
+                        self.enter(contest, name, form, label, means)
             self.add_limit(contest)
             contest.run(self.budget)
             self.bury(contest.failures)
