@@ -119,9 +119,8 @@ def cell(contest: Contest, label: str) -> str:
 
 def accuracy_table(contests: list[Contest]) -> str:
     """Return the worst error of each engine's answers, from the comparison before the timing."""
-    columns = [label for label in labels(contests) if not label.endswith(OUT)] + [
-        label for label in labels(contests) if label.endswith(OUT) and OURS not in label
-    ]
+    columns = [each for each in labels(contests) if not (OURS in each and each.endswith(OUT))]
+    columns.sort(key=lambda label: label.endswith(OUT))
     lines = ["### Errors of the answers that were compared, ulp of float32", ""]
     lines += header(["operation", "shape", *columns])
     for contest in contests:
