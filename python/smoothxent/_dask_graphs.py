@@ -1,4 +1,4 @@
-"""The graphs of `smoothxent.dask`: which chunks each step of `_chunks` gets. Nothing is computed here.
+"""The graphs of `smoothxent.dask`: which chunks each of `_dask_steps` gets; nothing is computed.
 
 Classes are along the last axis. Indices are those of `dask.array.blockwise`: one for each axis of the rows, one
 for the classes, and one for numbers that belong to a row, which are in one chunk.
@@ -15,9 +15,9 @@ from typing import Any
 import dask.array as da
 import numpy as np
 
-from smoothxent import _chunks
-from smoothxent._chunks import SEGMENT_SUMS, Doubles, Operation, Target
-from smoothxent._shares import BLOCK, Shares
+from smoothxent import _dask_steps as steps
+from smoothxent._dask_shares import BLOCK, Shares
+from smoothxent._dask_steps import SEGMENT_SUMS, Doubles, Operation, Target
 from smoothxent._types import NDArray
 
 Index = tuple[int, ...]
@@ -86,22 +86,22 @@ def finished(
     u = prior if label_smoothing > 0.0 else None
     has_prior = u is not None
     of_labels = [] if labels is None else [(labels, rows)]
-    reduce: Callable[..., Doubles] = _chunks.reduce
+    reduce: Callable[..., Doubles] = steps.reduce
     of_starts, of_shares = [], []
     if shares.lent.any():
-        reduce = _chunks.reduce_parts
+        reduce = steps.reduce_parts
         of_starts = [(_in_chunks(np.array([*chain(*starts)]), columns), (classes,))]
         of_shares = [(_one_a_chunk(shares.lent), (classes,)), (_borrowed(z, shares), axes)]
 
     found = _blockwise(
-        partial(_chunks.maxima, has_prior=has_prior),
+        partial(steps.maxima, has_prior=has_prior),
         axes,
         (z, axes),
         *of_starts,
         adjust_chunks={classes: [(1 + has_prior) * count for count in columns]},
     )
     joined = _blockwise(
-        partial(_chunks.join_maxima, has_prior=has_prior, begins=shares.begins()),
+        partial(steps.join_maxima, has_prior=has_prior, begins=shares.begins()),
         (*rows, numbers),
         (found, axes),
         *of_labels,
@@ -125,7 +125,7 @@ def finished(
     target = Target() if labels is None else _target(label_smoothing, u, z.shape[-1])
     is_activation = operation in ("softmax", "log_softmax")
     return _blockwise(
-        partial(_chunks.finish, operation=operation, dtype=dtype, target=target),
+        partial(steps.finish, operation=operation, dtype=dtype, target=target),
         (*rows, classes) if is_activation else rows,
         (sums, (*rows, numbers)),
         (joined, (*rows, numbers + 1)),
@@ -149,7 +149,7 @@ def _borrowed(z: da.Array, shares: Shares) -> da.Array:
     """Return the classes that each chunk borrows: all that are lent, divided among the chunks that need them."""
     axes = tuple(range(z.ndim))
     lent = _blockwise(
-        _chunks.edge,
+        steps.edge,
         axes,
         (z, axes),
         (_one_a_chunk(shares.lent), axes[-1:]),
@@ -181,7 +181,7 @@ def written(operation: Operation, z: da.Array, dtype: np.dtype[Any]) -> da.Array
     """Return the probabilities of rows whose classes are in several chunks, or their logarithms."""
     axes = tuple(range(z.ndim))
     return _blockwise(
-        partial(_chunks.write, operation=operation),
+        partial(steps.write, operation=operation),
         axes,
         (z, axes),
         (finished(operation, z, dtype), (*axes[:-1], z.ndim)),
@@ -194,7 +194,7 @@ def reduced(losses: da.Array, labels: da.Array, reduction: str) -> da.Array:
     rows = tuple(range(losses.ndim))
     numbers = losses.ndim
     sums = _blockwise(
-        _chunks.loss_sums,
+        steps.loss_sums,
         (*rows, numbers),
         (losses, rows),
         (labels, rows),
@@ -202,5 +202,5 @@ def reduced(losses: da.Array, labels: da.Array, reduction: str) -> da.Array:
         adjust_chunks=dict.fromkeys(rows, 1),
         dtype=np.dtype(np.object_),
     )
-    of_sums = partial(_chunks.reduced_loss, reduction=reduction)
+    of_sums = partial(steps.reduced_loss, reduction=reduction)
     return _blockwise(of_sums, (), (sums.sum(axis=rows), (0,)))

@@ -21,12 +21,14 @@ collected and computed by one task, and the results are returned in the chunks o
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any, SupportsFloat, SupportsIndex
 
 import numpy as np
 
-from smoothxent import _checks, _chunks
+from smoothxent import _checks
+from smoothxent import _dask_steps as steps
 from smoothxent._activations import log_softmax as _log_softmax
 from smoothxent._activations import softmax as _softmax
 from smoothxent._arrays import as_labels, as_logits
@@ -38,9 +40,6 @@ try:
 except ImportError as error:
     raise ImportError("smoothxent.dask needs dask: pip install 'smoothxent[dask]'") from error
 
-from collections.abc import Callable
-
-from smoothxent._chunks import Operation
 from smoothxent._dask_graphs import (
     finished,
     mapped,
@@ -316,15 +315,15 @@ def cross_entropy(
         u = _checks.class_distribution(prior, classes, read_values=smoothing > 0.0)
     z = da.moveaxis(together_if_few(logits, place), place, -1)
     _check_targets(targets, z)
-    labels = mapped(_chunks.check_labels, targets, np.int64, classes=classes, ignore_index=ignored)
+    labels = mapped(steps.check_labels, targets, np.int64, classes=classes, ignore_index=ignored)
     if z.numblocks[-1] == 1:
-        losses_of = partial(_chunks.row_losses, label_smoothing=smoothing, prior=u)
+        losses_of = partial(steps.row_losses, label_smoothing=smoothing, prior=u)
         losses = of_whole_rows(losses_of, z, labels, dtype=np.dtype(np.float64))
     else:
         losses = finished("loss", z, dtype, labels, smoothing, u)
     if reduction == "none":
         of_rows = np.promote_types(np.float32, dtype)
-        return mapped(partial(_chunks.rounded, dtype=of_rows), losses, of_rows)
+        return mapped(partial(steps.rounded, dtype=of_rows), losses, of_rows)
     return reduced(losses, labels, reduction)
 
 
@@ -369,7 +368,7 @@ def _check_targets(targets: da.Array, z: da.Array) -> None:
 
 
 def _activation(
-    operation: Operation,
+    operation: steps.Operation,
     of_rows: Callable[..., NDArray[Any]],
     logits: da.Array,
     axis: SupportsIndex,

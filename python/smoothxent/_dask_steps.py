@@ -3,7 +3,7 @@
 Classes are along the last axis. A row whose classes are in several chunks takes these steps; their results
 are float64 arrays with a few numbers for each row or segment:
 
-    edge        each chunk    the classes that are reduced with another chunk, if any (see `_shares`)
+    edge        each chunk    the classes that are reduced with another chunk (see `_dask_shares`)
     maxima      each chunk    M of its segments of SEGMENT classes, which begin anew in each chunk
     join_maxima each row      M of the row, and the first segment that has it
     reduce      each chunk    sum of exp(z - M) and of u (M - z) over each segment
@@ -23,9 +23,9 @@ import numpy as np
 from smoothxent import _checks
 from smoothxent import _smoothxent as _native
 from smoothxent._arrays import as_logits
+from smoothxent._dask_shares import SEGMENT, lengths_of_parts, segments
 from smoothxent._exact import ExactSum, exact_sum
 from smoothxent._losses import sum_arguments
-from smoothxent._shares import SEGMENT, lengths_of_parts, segments
 from smoothxent._types import NDArray
 
 Doubles = NDArray[np.float64]
