@@ -15,7 +15,7 @@ from typing import Any
 
 from benches.engines import OURS
 from benches.machine import ROOT
-from benches.tables import LIMIT, OUT, duration, line, shape_name
+from benches.tables import LIMIT, OUT, duration, header, line, shape_name
 from benches.targets import TITLES
 
 PICTURES = ROOT / "docs" / "pictures"
@@ -130,10 +130,7 @@ def draw(operation: str, facts: dict[str, str], rows: list[Row]) -> None:
 def table(operation: str, rows: list[Row]) -> list[str]:
     """Return a table in Markdown: each library's time, and the ratio to ours."""
     libraries = list(LIBRARIES.values())
-    lines = [
-        line(["rows × classes", *libraries, "memory alone"]),
-        "|" + "---|" * (len(libraries) + 2),
-    ]
+    lines = header(["rows × classes", *libraries, "memory alone"])
     for shape in SHAPES:
         chosen, limit = of(rows, operation, shape)
         cells = {name(row): time(row).replace(" ", "\N{NO-BREAK SPACE}") for row in chosen}
