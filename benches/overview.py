@@ -79,8 +79,7 @@ def name(row: Row) -> str:
 
 def time(row: Row) -> str:
     """Return the time with its unit."""
-    text = duration(seconds(row))
-    return text if "µs" in text else text + " ms"
+    return duration(seconds(row), " ms")
 
 
 def panel(axes: Any, rows: list[Row], limit: Row | None, title: str) -> None:

@@ -28,8 +28,7 @@ def shown(contest: Contest) -> list[Rival]:
 
 def note(contest: Contest, rival: Rival) -> str:
     """Return the label of a bar."""
-    time = duration(rival.median)
-    text = f"{rival.label}  {time if 'µs' in time else time + ' ms'}"
+    text = f"{rival.label}  {duration(rival.median, ' ms')}"
     if rival.label.startswith(OURS):
         over = ratio(rival, contest.rival(LIMIT))
         return text + (f"  ({over:.2f}× limit)" if over else "")

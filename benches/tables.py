@@ -14,11 +14,10 @@ LIMIT = "limit"
 OUT = " out="
 
 
-def duration(seconds: float) -> str:
-    """Return a time in milliseconds, or in microseconds with their unit."""
-    small = seconds < 1e-3
-    value = seconds * (1e6 if small else 1e3)
-    return (f"{value:.3g}" if value < 100 else f"{value:.0f}") + (" µs" if small else "")
+def duration(seconds: float, ms: str = "") -> str:
+    """Return a time in milliseconds, followed by `ms`, or in microseconds with their unit."""
+    value, unit = (1e6 * seconds, " µs") if seconds < 1e-3 else (1e3 * seconds, ms)
+    return (f"{value:.3g}" if value < 100 else f"{value:.0f}") + unit
 
 
 def shape_name(shape: Shape) -> str:
