@@ -202,9 +202,8 @@ def linear_cross_entropy(
     >>> round(loss, 6), round(dense, 6)
     (7.979374, 7.979374)
     """
-    settings = Settings(
-        "linear_cross_entropy", chunk_rows, progress, reduction, normalizer, loss_options
-    )
+    function = "linear_cross_entropy"
+    settings = Settings(function, chunk_rows, progress, reduction, normalizer, loss_options)
     return Job(hidden, weight, targets, bias, settings).loss()
 
 
@@ -346,14 +345,8 @@ def linear_cross_entropy_value_and_grad(
     >>> sx.linear_cross_entropy(hidden, weight, labels, bias=bias) < result.loss
     True
     """
-    settings = Settings(
-        "linear_cross_entropy_value_and_grad",
-        chunk_rows,
-        progress,
-        reduction,
-        normalizer,
-        loss_options,
-    )
+    function = "linear_cross_entropy_value_and_grad"
+    settings = Settings(function, chunk_rows, progress, reduction, normalizer, loss_options)
     outs = {
         "hidden_grad_out": hidden_grad_out,
         "weight_grad_out": weight_grad_out,
