@@ -74,11 +74,7 @@ class Job:
         with np.errstate(all="ignore"):  # overflow is refused
             self._rows = CountedRows(self._hidden.shape[:-1], of_rows, self._options)
             self._step = _balanced(self._rows.count, most)
-            self._divisor = (
-                self._rows.divisor(settings.reduction)
-                if settings.normalizer is None
-                else float(settings.normalizer)
-            )
+            self._divisor = self._rows.divisor(settings.reduction, settings.normalizer)
 
     def loss_and_gradients(
         self, given: dict[str, NDArray[Any] | None]
@@ -189,8 +185,10 @@ class CountedRows:
         """Return the targets and the options of the loss of these rows."""
         return {**self._for_all, **{name: array[at] for name, array in self._by_row.items()}}
 
-    def divisor(self, reduction: str) -> float:
+    def divisor(self, reduction: str, normalizer: SupportsFloat | None) -> float:
         """Return the divisor of the sum of the losses, 1 if there is none; refuse one that is infinite."""
+        if normalizer is not None:
+            return float(normalizer)
         if reduction == "sum_by_nonzero_weights":
             return float(self.count)
         if reduction != "mean":
