@@ -123,10 +123,7 @@ def _sums(
         rest -= extracted
         for group, added in enumerate(add(extracted).tolist()):
             units[group] += _units(added)
-    return [
-        ExactSum(units[group], int(nans[group]), int(plus[group]), int(minus[group]))
-        for group in range(count)
-    ]
+    return [ExactSum(u, int(n), int(p), int(m)) for u, n, p, m in zip(units, nans, plus, minus)]
 
 
 def _units(number: float) -> int:
