@@ -236,12 +236,7 @@ def _apart(array: NDArray[Any], result: NDArray[Any]) -> NDArray[Any]:
     """Return `array`, or a copy of it where it may overlap the result."""
     if not np.may_share_memory(array, result):
         return array
-    distinct = array[
-        tuple(
-            slice(0, 1 if step == 0 else n)
-            for n, step in zip(array.shape, array.strides, strict=True)
-        )
-    ]
+    distinct = array[tuple(slice(None if step else 1) for step in array.strides)]
     return np.broadcast_to(copied(distinct), array.shape)
 
 
