@@ -49,7 +49,8 @@ class Driver:
         for versions in answers.values():
             self.versions.update(versions)
         for name, reason in failures.items():
-            self.drop(name, reason)
+            if name in self.engines:  # else its process has ended, and it has been dropped
+                self.drop(name, reason)
 
     def ask_all(
         self, method: str, arguments: Callable[[str], tuple[Any, ...]]
