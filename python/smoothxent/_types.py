@@ -8,7 +8,7 @@ import numpy as np
 
 Axis = SupportsIndex | tuple[SupportsIndex, ...] | None
 Scalar = Literal["mean", "sum", "sum_by_nonzero_weights"]
-Reduction = Literal["mean", "sum", "sum_by_nonzero_weights", "none"]
+Reduction = Scalar | Literal["none"]
 
 Float = TypeVar("Float", np.float16, np.float32, np.float64)
 # Types of logits in which rows are computed, so that losses have the same type.
