@@ -218,16 +218,12 @@ def smooth_labels(
         else:
             write(at, np.multiply(given[at], 1.0 - epsilon, dtype=np.float64) + smoothing(at))
     if is_labels:
-        # Axes of length 1 are indexed by 0: NumPy accepts one index array less than axes.
-        long = [i for i, n in enumerate(given.shape) if n != 1]
-        for at in pieces(given.shape, FAR):
-            # Indices along the axes of the labels, and the labels themselves along the axis of the classes.
-            index: list[Any] = [0] * given.ndim
-            cuts = [cut for i in long if isinstance(cut := at[i], slice)]
-            for i, indices in zip(long, np.ogrid[tuple(cuts)] if cuts else (), strict=True):
-                index[i] = indices
-            lengths = [index[i].size for i in long]
-            index.insert(axis, given[at].astype(np.intp).reshape(lengths))
+        parts: Any = pieces(given.shape, FAR)
+        for part in parts:
+            rows = np.ogrid[part] if given.ndim else ()
+            # Axes of length 1 are indexed by 0: NumPy accepts one index array less than axes.
+            index = [0 if n == 1 else place for n, place in zip(given.shape, rows)]
+            index.insert(axis, given[part].astype(np.intp))
             write(tuple(index), (1.0 - epsilon) + smoothing(tuple(index)))
     return result if out is None else out
 
