@@ -56,8 +56,8 @@ def copy(target: NDArray[Any], source: NDArray[Any]) -> None:
         for axis in axes:
             longer = piece[axis] * (most // math.prod(piece))
             piece[axis] = max(1, min(longer, target.shape[axis]))
-    for starts in itertools.product(*map(range, itertools.repeat(0), target.shape, piece)):
-        at: Index = (*(slice(i, i + n) for i, n in zip(starts, piece, strict=True)), ...)
+    for starts in itertools.product(*(range(0, n, step) for n, step in zip(target.shape, piece))):
+        at: Index = (*(slice(i, i + step) for i, step in zip(starts, piece)), ...)
         np.copyto(target[at], source[at], casting="unsafe")
 
 
