@@ -51,7 +51,7 @@ class Shares(NamedTuple):
     def starts(self) -> list[list[int]]:
         """Return where segments start in each chunk. That of an edge starts in an earlier chunk, and has a 0 here."""
         result = []
-        for lent, borrowed, reduced in zip(*map(np.ndarray.tolist, self)):
+        for lent, borrowed, reduced in np.transpose(self).tolist():
             whole, shared = lengths_of_parts(reduced, borrowed)
             end = lent + whole
             result.append([0] * (lent > 0) + [*range(lent, end, SEGMENT)] + [end] * (shared > 0))
