@@ -297,9 +297,14 @@ def output(out: NDArray[Any], shape: tuple[int, ...], name: str = "out") -> NDAr
         raise TypeError(f"{name} has dtype {array.dtype}, expected {FLOATS}")
     if not array.flags.writeable:
         raise ValueError(f"{name} is read-only")
-    _native._refuse_overlap(array.view(f"u{array.itemsize}"), name)
+    no_overlap(array, name)
     count_change(out)
     return array
+
+
+def no_overlap(array: NDArray[Any], name: str) -> None:
+    """Check that no two elements of a floating array share memory."""
+    _native._refuse_overlap(array.view(f"u{array.itemsize}"), name)
 
 
 def is_class(given: NDArray[np.integer[Any]], classes: int) -> NDArray[np.bool_]:

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from smoothxent._arrays import as_ndarray, as_real, as_targets, is_supported_float
-from smoothxent._checks import axis_of_prior, broadcast
+from smoothxent._checks import axis_of_prior, broadcast, no_overlap
 from smoothxent._errors import LabelError, reworded
 from smoothxent._loss_options import LossOptions, refuse_others
 from smoothxent._outputs import refuse_shared_memory
@@ -66,11 +66,14 @@ def targets(given: Rows, shape: tuple[int, ...]) -> None:
 def outputs(
     given: Mapping[str, NDArray[Any]], inputs: Mapping[str, object], shape: tuple[int, ...]
 ) -> None:
-    """Check the shapes of outputs, and that none shares memory with an input or another output."""
+    """Check the shapes of outputs, and that none shares memory with an input, another output or within itself."""
     others = dict(inputs)
     for name, out in given.items():
         if out.shape != shape:
             raise ValueError(f"{name} must have shape {shape}, got {out.shape}")
+        # The functions that write see the rows of one chunk only. Other types are refused by them.
+        if is_supported_float(out.dtype):
+            no_overlap(out, name)
         refuse_shared_memory(out, name, others)
         others[name] = out
 
