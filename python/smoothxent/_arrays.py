@@ -15,9 +15,9 @@ base-class ndarray in native byte order, without a copy where the dtype permits 
 TypeError that names the argument and the remedy. Nothing that would lose information is accepted: no
 masks, no missing values, no gradients, no other devices, no narrower types.
 
-Other libraries are looked up in `sys.modules` and never imported: if a module is absent, there can
-be no objects of it. The exception is ml_dtypes, without which a bfloat16 tensor of torch cannot be
-converted to an array.
+Other libraries are looked up and never imported: if a module is absent, there can be no objects of
+it. The exception is ml_dtypes, without which a bfloat16 tensor of torch cannot be converted to an
+array.
 """
 
 from __future__ import annotations
@@ -28,6 +28,14 @@ from typing import Any
 
 import numpy as np
 
+from smoothxent._imported import (
+    ARROW,
+    ARROW_COLUMN,
+    DATA_FRAME,
+    MASKED_ARRAY,
+    PANDAS,
+    PANDAS_SPARSE,
+)
 from smoothxent._pieces import SEQUENCES, cast, of_sequence
 from smoothxent._types import NDArray
 
@@ -248,8 +256,7 @@ def _refuse_sparse(obj: object, name: str) -> None:
         for dense in ("toarray", "to_dense", "todense"):
             if callable(getattr(obj, dense, None)):
                 raise TypeError(f"{name} is a sparse array; pass {name}.{dense}()")
-    pandas: Any = sys.modules.get("pandas")
-    if any(isinstance(dtype, pandas.SparseDtype) for dtype in _pandas_dtypes(obj)):
+    if any(isinstance(dtype, PANDAS_SPARSE()) for dtype in _pandas_dtypes(obj)):
         dense = "sparse.to_dense" if hasattr(obj, "sparse") else "to_dense"
         raise TypeError(f"{name} is a sparse array; pass {name}.{dense}()")
 
@@ -292,37 +299,32 @@ def _is_primitive(column: Any) -> bool:
 
 def _pandas_dtypes(obj: object) -> list[Any]:
     """Return the dtypes of a pandas object, none for all others."""
-    pandas = sys.modules.get("pandas")
-    if pandas is None:
+    if not isinstance(obj, PANDAS()):
         return []
-    if isinstance(obj, pandas.DataFrame):
-        return list(obj.dtypes)
-    kinds = (pandas.Series, pandas.Index, pandas.api.extensions.ExtensionArray)
-    return [obj.dtype] if isinstance(obj, kinds) else []
+    one: Any = obj
+    return list(one.dtypes) if isinstance(obj, DATA_FRAME()) else [one.dtype]
 
 
 def _pyarrow_columns(obj: object) -> list[Any]:
     """Return the columns of a pyarrow object, none for all others."""
-    pyarrow = sys.modules.get("pyarrow")
-    if pyarrow is None:
+    if not isinstance(obj, ARROW()):
         return []
-    if isinstance(obj, (pyarrow.Table, pyarrow.RecordBatch)):
-        return list(obj.columns)
-    return [obj] if isinstance(obj, (pyarrow.Array, pyarrow.ChunkedArray)) else []
+    one: Any = obj
+    return [one] if isinstance(obj, ARROW_COLUMN()) else list(one.columns)
 
 
 def _fixed_size_lists(obj: object) -> Any:
     """Return `obj` as a pyarrow column of fixed-size lists, also from pandas; None for all other objects."""
-    pyarrow: Any = sys.modules.get("pyarrow")
-    if pyarrow is None:
+    columns = ARROW_COLUMN()
+    if not columns:
         return None
     if any(hasattr(dtype, "pyarrow_dtype") for dtype in _pandas_dtypes(obj)):
         obj = getattr(obj, "array", obj)
         obj = obj.__arrow_array__() if hasattr(obj, "__arrow_array__") else obj
-    if not isinstance(obj, (pyarrow.Array, pyarrow.ChunkedArray)):
+    if not isinstance(obj, columns):
         return None
     column: Any = obj
-    return column if pyarrow.types.is_fixed_size_list(column.type) else None
+    return column if sys.modules["pyarrow"].types.is_fixed_size_list(column.type) else None
 
 
 def _array_of_lists(column: Any, name: str) -> NDArray[Any]:
@@ -342,8 +344,7 @@ def _array_of_lists(column: Any, name: str) -> NDArray[Any]:
 
 
 def _refuse_masked(obj: object, name: str, fill: str | None) -> None:
-    ma = sys.modules.get("numpy.ma")  # absent: there can be no masked arrays
-    if ma is not None and isinstance(obj, ma.MaskedArray) and ma.is_masked(obj):
+    if isinstance(obj, MASKED_ARRAY()) and np.ma.is_masked(obj):
         raise TypeError(f"{name} is a masked array with masked values; {_decide('filled', fill)}")
 
 

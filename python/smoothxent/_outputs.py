@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from smoothxent._arrays import FLOATS, as_ndarray, is_supported_float
+from smoothxent._imported import TENSOR
 from smoothxent._types import NDArray
 
 # The limit of NumPy's search for an element that two arrays share. Any, since the stubs before NumPy 2.5 refuse it.
@@ -35,8 +36,7 @@ def as_output(obj: object, name: str) -> NDArray[Any]:
             raise TypeError(f"{name} is a masked array; pass an ordinary one, or its .data")
         # A subclass may have methods of its own.
         return obj if type(obj) is np.ndarray else np.ndarray.view(obj, np.ndarray)
-    torch: Any = sys.modules.get("torch")  # absent: there can be no tensors
-    if torch is None or not isinstance(obj, torch.Tensor):
+    if not isinstance(obj, TENSOR()):
         raise TypeError(f"{name} must be a numpy.ndarray, got {type(obj).__name__}")
     tensor: Any = obj
     if str(tensor.device) != "cpu":
@@ -53,10 +53,9 @@ def as_output(obj: object, name: str) -> NDArray[Any]:
 
 def count_change(output: Any) -> None:
     """Increment the version of a tensor that is accepted, as each of torch's own changes in place does."""
-    torch: Any = sys.modules.get("torch")
-    is_tensor = torch is not None and isinstance(output, torch.Tensor)
+    is_tensor = isinstance(output, TENSOR())
     if is_tensor and not output.is_inference():  # inference tensors have no version
-        torch.autograd.graph.increment_version(output)
+        sys.modules["torch"].autograd.graph.increment_version(output)
 
 
 def share_memory(a: NDArray[Any], b: NDArray[Any]) -> bool:
