@@ -17,7 +17,7 @@ import pytest
 import smoothxent as sx
 from digest import large_problem, results, special_rows
 from problems import FLOATS, problem
-from smoothxent.objectives import xgboost_objective
+from smoothxent.objectives import lightgbm_objective, xgboost_objective
 from ulp import assert_same_bits
 
 GLIBC_X86 = sys.platform == "linux" and platform.machine() == "x86_64"
@@ -189,6 +189,17 @@ def test_no_floating_point_warning_where_sums_overflow():
         ):
             with pytest.raises(ValueError, match="^prior sums to inf, expected 1 within "):
                 call()
+
+
+@pytest.mark.parametrize("objective", [lightgbm_objective, xgboost_objective])
+def test_no_floating_point_warning_of_objectives(objective):
+    """The lower bound of XGBoost's Hessian, 1e-16, underflows in float16; and a NaN may be a signalling one."""
+    with np.errstate(all="raise"):
+        for dtype in (np.float16, *FLOATS):
+            _, hessian = objective()([0, 1], np.array([[900, 0], [900, 0]], dtype))
+            assert (hessian <= np.float32(1e-16)).all()
+        with pytest.raises(sx.LabelError, match=r"^labels\[0\] is nan, expected"):
+            objective()(np.array([0x7F800001], np.uint32).view(np.float32), np.zeros((1, 2)))
 
 
 @pytest.mark.parametrize("size", [5e-324, 1e-320, 1e-40, 1e40, 1e300])

@@ -250,6 +250,7 @@ class _Objective:
     prior: NDArray[Any] | None
     class_weight: NDArray[Any] | None
 
+    @np.errstate(all="ignore")  # what overflows or underflows shows in the results
     def __call__(
         self, first: Any, second: Any, sample_weight: ArrayLike | None = None
     ) -> tuple[NDArray[np.floating[Any]], NDArray[np.floating[Any]]]:
