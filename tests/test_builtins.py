@@ -66,6 +66,14 @@ for function in (before, _losses.cross_entropy):
     subprocess.run([sys.executable, "-c", source], check=True, timeout=60)
 
 
+def test_without_docstrings():
+    """Python removes them with -OO, and assertions too."""
+    source = (
+        "import sys, smoothxent as sx; sys.exit(sx.softmax.__doc__ or sx.cross_entropy.__doc__)"
+    )
+    subprocess.run([sys.executable, "-OO", "-c", source], check=True, timeout=60)
+
+
 def wrong_calls(name):
     given, (first, *_) = required(name), inspect.signature(getattr(sx, name)).parameters
     yield (), {}

@@ -36,7 +36,7 @@ def as_builtin(function: _Function) -> _Function:
         _with_remedy(function) if any(p.name == "class_weight" for p in shown) else function,
         tuple(sys.intern(p.name) for p in shown),
         tuple(p.default for p in shown if p.default is not p.empty),
-        f"{function.__name__}{signature}\n--\n\n{inspect.getdoc(function)}",
+        f"{function.__name__}{signature}\n--\n\n{inspect.getdoc(function) or ''}",
     )
     return cast("_Function", builtin)
 
