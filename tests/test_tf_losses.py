@@ -167,10 +167,16 @@ class TestLargeWeights:
     def test_number_of_rows(self, reduction):
         assert self.of([1.5e308] * 2, reduction) == pytest.approx(1.5e308 * np.log(2), rel=1e-15)
         assert self.of([1.5e308] * 2, reduction, [[0.0, 9.0], [9.0, 0.0]]) == np.inf
-        # A weight that scaling makes 0 still counts.
+        # A weight that would underflow in scaling still counts.
         assert self.of([1.5e308, 1e-320], reduction) == pytest.approx(
             1.5e308 * np.log(2) / 2, rel=1e-15
         )
+
+    @pytest.mark.parametrize("reduction", REDUCTIONS[1:])
+    def test_a_row_of_tiny_weight_is_read(self, reduction):
+        for logit, expected in ((np.nan, np.nan), (-np.inf, np.inf)):
+            value = self.of([1e308, 1e-300], reduction, [[0.0, 0.0], [0.0, logit]])
+            np.testing.assert_equal(value, expected)
 
     def test_sum(self):
         assert self.of([1.7e308] * 2, "sum") == np.inf

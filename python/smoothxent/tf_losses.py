@@ -49,6 +49,7 @@ _REDUCTIONS = (
     "weighted_sum_by_nonzero_weights",
 )
 _SHORT = {name.removeprefix("weighted_") for name in _REDUCTIONS}
+_SMALLEST = 5e-324
 
 
 @overload
@@ -320,6 +321,8 @@ def _weighted(
         scaled = np.empty_like(weights)
         for at in pieces(weights.shape):
             np.ldexp(weights[at], -exponent, out=scaled[at])
+            # No positive weight becomes 0, since rows of weight 0 are not read.
+            np.maximum(scaled[at], np.minimum(weights[at], _SMALLEST), out=scaled[at])
 
     def renamed(text: str) -> str:
         text = re.sub(r"^targets\b", name, text)
