@@ -112,6 +112,19 @@ class TestTargets:
             got = sx.cross_entropy_value_and_grad(z, typed, ignore_index=ignored, reduction="none")
             assert_all_same(got, expected)
 
+    @pytest.mark.parametrize("dtype", LABEL_DTYPES)
+    def test_every_integer_type_in_chunks_of_rows(self, dtype):
+        z, layer = problem(10, np.float64, rows=3).logits, np.eye(10)
+        ignored, options = np.iinfo(dtype).max, {"class_weight": np.arange(10.0)}
+        expected = sx.cross_entropy(z, [5, -100, 9], **options)
+        for order in "<>":
+            labels = np.array([5, ignored, 9], np.dtype(dtype).newbyteorder(order))
+            for loss in (
+                sx.score(z, labels, ignore_index=ignored, **options).loss,
+                sx.linear_cross_entropy(z, layer, labels, ignore_index=ignored, **options),
+            ):
+                assert loss == pytest.approx(expected, rel=1e-14)
+
     def test_ignore_index_of_the_ends_of_the_integers(self):
         z = problem(10, rows=2).logits
         for dtype, ignored in (

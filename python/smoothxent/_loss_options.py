@@ -57,7 +57,9 @@ def target_masses(
     """Return the sum of c_k q(k) of every row, any number for ignored rows."""
     c = None if class_weight is None else class_weight.astype(np.float64)
     if targets.ndim == len(shape):
-        return np.ones(shape) if c is None else c.take(targets, mode="clip")
+        # NumPy 2.0 takes no uint64 as indices.
+        labels = targets.astype(np.intp, copy=False)
+        return np.ones(shape) if c is None else c.take(labels, mode="clip")
 
     def mass(q: NDArray[Any]) -> NDArray[np.float64]:
         q = q.astype(np.float64, order="C")  # the same order of summation for any memory layout
