@@ -28,14 +28,7 @@ from typing import Any
 
 import numpy as np
 
-from smoothxent._imported import (
-    ARROW,
-    ARROW_COLUMN,
-    DATA_FRAME,
-    MASKED_ARRAY,
-    PANDAS,
-    PANDAS_SPARSE,
-)
+from smoothxent._imported import ARROW, ARROW_COLUMN, DATA_FRAME, MASKED_ARRAY, PANDAS, SPARSE
 from smoothxent._pieces import SEQUENCES, cast, of_sequence
 from smoothxent._types import NDArray
 
@@ -256,7 +249,7 @@ def _refuse_sparse(obj: object, name: str) -> None:
         for dense in ("toarray", "to_dense", "todense"):
             if callable(getattr(obj, dense, None)):
                 raise TypeError(f"{name} is a sparse array; pass {name}.{dense}()")
-    if any(isinstance(dtype, PANDAS_SPARSE()) for dtype in _pandas_dtypes(obj)):
+    if any(isinstance(dtype, SPARSE()) for dtype in _pandas_dtypes(obj)):
         dense = "sparse.to_dense" if hasattr(obj, "sparse") else "to_dense"
         raise TypeError(f"{name} is a sparse array; pass {name}.{dense}()")
 
@@ -279,6 +272,8 @@ def _refuse_missing(obj: object, name: str, fill: str | None) -> None:
     if nullable:
         has_missing = bool(np.any(sys.modules["pandas"].isna(obj)))
         remedy, are_numbers = "fillna", all(dtype.kind in "biuf" for dtype in nullable)
+    elif hasattr(obj, "__array__") and callable(getattr(obj, "null_count", None)):  # of polars
+        has_missing, remedy, are_numbers = _has_nulls(obj), "fill_null", True
     else:
         columns = _pyarrow_columns(obj)
         has_missing = any(_has_missing(column) for column in columns)
@@ -286,6 +281,13 @@ def _refuse_missing(obj: object, name: str, fill: str | None) -> None:
     if has_missing:
         decide = _decide(remedy, fill if are_numbers else None)  # not for categories and lists
         raise TypeError(f"{name} has missing values; {decide}")
+
+
+def _has_nulls(columns: Any) -> bool:
+    """Tell whether columns of polars have nulls, also within their lists."""
+    while hasattr(getattr(columns, "dtype", None), "inner"):
+        columns = columns.explode()
+    return bool(np.any(np.asarray(columns.null_count())))
 
 
 def _has_missing(column: Any) -> bool:
@@ -315,13 +317,10 @@ def _pyarrow_columns(obj: object) -> list[Any]:
 
 def _fixed_size_lists(obj: object) -> Any:
     """Return `obj` as a pyarrow column of fixed-size lists, also from pandas; None for all other objects."""
-    columns = ARROW_COLUMN()
-    if not columns:
-        return None
     if any(hasattr(dtype, "pyarrow_dtype") for dtype in _pandas_dtypes(obj)):
         obj = getattr(obj, "array", obj)
         obj = obj.__arrow_array__() if hasattr(obj, "__arrow_array__") else obj
-    if not isinstance(obj, columns):
+    if not isinstance(obj, ARROW_COLUMN()):
         return None
     column: Any = obj
     return column if sys.modules["pyarrow"].types.is_fixed_size_list(column.type) else None
@@ -363,6 +362,7 @@ def _refuse_items(
             _refuse_missing(item, name, fill)
         elif hasattr(item, "__array__") and not isinstance(item, np.generic):
             _refuse_masked(_as_it_says(item), name, fill)
+            _refuse_missing(item, name, fill)
         else:
             others.add(type(item))
 
