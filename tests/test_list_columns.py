@@ -134,3 +134,13 @@ class TestOthersAreRefused:
             with pytest.raises(TypeError, match=r" \(pass the column of lists alone\)$"):
                 sx.softmax(given)
             assert_same_bits(sx.softmax(np.stack(given["z"].to_numpy())), sx.softmax(Z))
+
+    def test_tensors_of_pyarrow(self):
+        z = np.arange(24.0).reshape(2, 3, 4)
+        column = pa.FixedShapeTensorArray.from_numpy_ndarray(z)
+        for given, in_one in ((column, ""), (pa.chunked_array([column]), "combine_chunks().")):
+            remedy = f"logits.{in_one}to_numpy_ndarray()"
+            with pytest.raises(TypeError) as caught:
+                sx.softmax(given)
+            assert str(caught.value).endswith(f" (pass {remedy})")
+            assert_same_bits(sx.softmax(eval(remedy, {"logits": given})), sx.softmax(z))

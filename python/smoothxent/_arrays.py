@@ -157,6 +157,9 @@ def _remedy_of_columns(array: NDArray[Any], obj: object, name: str) -> str:
         return ""
     if array.ndim > 1:
         return "pass the column of lists alone"
+    if hasattr(getattr(obj, "type", None), "shape"):  # tensors of pyarrow
+        in_one = "combine_chunks()." if hasattr(obj, "chunks") else ""
+        return f"pass {name}.{in_one}to_numpy_ndarray()"
     if _pyarrow_columns(obj):
         lists = f"pyarrow.list_({name}.type.value_type, {len(first)})"
         return f"of lists of equal lengths pass {name}.cast({lists})"
