@@ -18,7 +18,7 @@ mod normal;
 pub(crate) use normal::{RowTarget, SmoothedTargets, Weights, fill_masked, positive};
 
 use crate::math::{Real, count};
-use crate::simd::{Outer, Rows};
+use crate::simd::{Float, Outer, Rows};
 
 /// An ignored row, and "no or more than one class" in [`ProbabilityRow`].
 pub(crate) const NO_CLASS: u32 = u32::MAX;
@@ -187,17 +187,22 @@ impl WeightValues {
         Self { values, unit, inverse_unit: 1.0 / unit }
     }
 
-    /// One weight, in units.
+    /// One weight, in units. A positive weight stays positive, since rows of weight 0 do not count.
     #[inline(always)]
     pub(crate) fn get(&self, index: usize) -> f64 {
-        self.values[index] * self.inverse_unit
+        self.in_units(self.values[index])
+    }
+
+    #[inline(always)]
+    fn in_units(&self, weight: f64) -> f64 {
+        (weight * self.inverse_unit).max(weight.min(f64::SMALLEST))
     }
 
     /// Multiplies numbers by the weights from `first` on, in units.
     #[inline(never)] // it is called from code for each instruction set
     pub(crate) fn multiply(&self, first: usize, numbers: &mut [f64]) {
         for (number, weight) in numbers.iter_mut().zip(&self.values[first..]) {
-            *number *= weight * self.inverse_unit;
+            *number *= self.in_units(*weight);
         }
     }
 }

@@ -161,6 +161,20 @@ def test_rows_of_a_mean_over_no_weight_are_not_read(classes):
         assert not grad.any()
 
 
+@pytest.mark.parametrize("classes", [3, 70, 20000])
+def test_a_row_of_tiny_weight_beside_a_heavy_one_counts(classes):
+    """In units of the largest weight its own would be 0."""
+    z, weights = np.zeros((2, classes)), [1e200, 1e-200]
+    options = {"sample_weight": weights, "reduction": "sum_by_nonzero_weights"}
+    value, _ = value_and_grad(z, [0, 0], **options)
+    assert_within(2, value, Real(1e200) * np.log(Real(classes)) / 2)
+    z[1, -1] = np.nan
+    for reduction in ("mean", "sum_by_nonzero_weights"):
+        value, grad = value_and_grad(z, [0, 0], sample_weight=weights, reduction=reduction)
+        assert np.isnan(value)
+        assert np.isnan(grad[1]).all()
+
+
 @every_float
 def test_one_class_weighs_more_than_all_others(dtype):
     z, labels, _ = problem(3, dtype, rows=20)

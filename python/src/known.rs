@@ -23,7 +23,7 @@ pub(super) fn init(py: Python<'_>) -> Result<()> {
     // The first time, PyO3 asks whether the interpreter is initialized. While it shuts down, it is not, and that would be
     // a panic.
     py.detach(|| Python::attach(|_| ()));
-    // It is already set only if the module is imported again, with the same objects.
+    // It is already set only if the module is imported again. Errors keep the classes of the first import.
     let _ = KNOWN.set(Known::of(py)?);
     check_fields(py)?;
     let mut ignored = pool::describe().ignored.iter().cloned().chain(Level::override_problem());
