@@ -31,7 +31,7 @@ def test_groups(values, random):
         assert fraction(exact) == sum(map(Fraction, values[groups == group].tolist()))
 
 
-@pytest.mark.parametrize("scale", [0, 12, 300])
+@pytest.mark.parametrize("scale", [0, 12, 300, 1020])
 def test_many(scale):
     """Numbers of many sizes that cancel, more than the extraction can add in one step."""
     rng = np.random.default_rng(scale)

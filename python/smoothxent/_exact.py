@@ -113,10 +113,10 @@ def _sums(
     units = [0] * count
     while largest := float(np.abs(rest).max(initial=0.0)):
         exponent = math.frexp(largest)[1] + (rest.size + 1).bit_length()
-        if exponent > _MAX_EXPONENT:  # sigma would overflow: one number at a time
-            place = int(np.abs(rest).argmax())
-            units[group_of(place)] += _units(float(rest[place]))
-            rest[place] = 0.0
+        if exponent > _MAX_EXPONENT:  # sigma would overflow: the largest numbers, one by one
+            for place in np.flatnonzero(np.abs(rest) >= largest / 2).tolist():
+                units[group_of(place)] += _units(float(rest[place]))
+                rest[place] = 0.0
             continue
         sigma = math.ldexp(1.0, exponent)
         extracted = (sigma + rest) - sigma
