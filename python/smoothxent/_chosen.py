@@ -191,10 +191,10 @@ def log_softmax_at(
         float16, bfloat16, float32 or float64 with K classes along `axis` and any other axes, in any
         memory layout. Integers, bools and lists are converted to float64.
     indices : array_like of int
-        The classes, each in [0, K), of any integer type and memory layout. The shape is that of
-        `logits`, except that the length along `axis` may be any. For one class in each row, pass
-        ``labels[..., numpy.newaxis]``. Negative indices do not count from the end; they are errors.
-        A class may be given more than once.
+        The classes, each in [0, K) and below 2**32 - 1, of any integer type and memory layout. The
+        shape is that of `logits`, except that the length along `axis` may be any. For one class in
+        each row, pass ``labels[..., numpy.newaxis]``. Negative indices do not count from the end;
+        they are errors. A class may be given more than once.
     axis : int, default -1
         The axis of the classes.
     temperature : float, default 1.0
