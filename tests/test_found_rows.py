@@ -1,0 +1,268 @@
+"""Rows that a search found, with the largest errors of losses and gradients: with smoothing, and with all options.
+
+In float64 the numbers from which these are made are rounded to float64 too: 1 - eps, eps / K, the factors of weights,
+1 / T, the sum of the target, and the smoothed probabilities. In float32 only the probabilities and the priors that are
+smoothed or weighted are rounded; everything else is computed in float64.
+"""
+
+import numpy as np
+import pytest
+
+import smoothxent as sx
+import ulp
+from options_reference import Problem
+from problems import offset_rows, wide_rows
+from reference import Real
+from smoothxent.objectives import lightgbm_objective, xgboost_objective
+from ulp import assert_within, ulp_error
+
+SMOOTHED = [
+    (
+        np.float32,
+        [
+            0.028711380437016487,
+            -7.972195148468018,
+            -0.9714089632034302,
+            -1.9570035934448242,
+            -3.9719369411468506,
+            -32.02348709106445,
+            -7.972074031829834,
+        ],
+        [
+            0.14385557174682617,
+            0.010319872759282589,
+            0.05734977498650551,
+            0.0005790013819932938,
+            0.7463034987449646,
+            5.280363893689355e-06,
+            0.00563133554533124,
+        ],
+        {"label_smoothing": 0.9054580264080091},
+    ),
+    (
+        np.float64,
+        [35.2161320949393, 0.9191859889601481, -0.011202311136212721],
+        1,
+        {"label_smoothing": 0.3},
+    ),
+    (
+        np.float64,
+        [13.402208964020716, 0.9164635658662417],
+        0,
+        {"label_smoothing": 0.3, "prior": [0.9999999977299335, 2.273947027487707e-09]},
+    ),
+    (
+        np.float64,
+        [-0.025856936613900545, -2.073657327198009],
+        [0.9994351397472824, 0.0015974110486585143],
+        {"label_smoothing": 1e-6, "prior": [0.3052705689853774, 0.6947294310149135]},
+    ),
+    (
+        np.float64,
+        [-0.048647000834499, -0.059203585075906805, -15.967638687901852],
+        1,
+        {
+            "label_smoothing": 0.9929242748678402,
+            "prior": [0.3105066262181619, 0.08667844582067726, 0.6028149279614978],
+        },
+    ),
+    (
+        np.float64,
+        [-1.4634689260569267, 1.736581918665477, 4.480239091004404],
+        [0.6975008582114536, 0.015200608974050123, 0.28755529121616413],
+        {"label_smoothing": 0.1},
+    ),
+]
+
+# The same with weights, masks or a temperature.
+WITH_OPTIONS = [
+    (
+        np.float32,
+        [-0.17619872093200684, -4.198601245880127, -8.002036094665527],
+        0,
+        {
+            "label_smoothing": 0.4624740570460245,
+            "prior": [0.4149082899093628, 0.2854738235473633, 0.2996178865432739],
+            "class_weight": [1.5524230003356934, 1.780310034751892, 3.956465721130371],
+            "where": [True, True, False],
+            "sample_weight": 1.4511526823043823,
+        },
+    ),
+    (
+        np.float32,
+        [32.36752700805664, -1.5030536651611328],
+        [0.00355960032902658, 0.99643874168396],
+        {"label_smoothing": 0.8263795674743226, "sample_weight": 1.611712098121643},
+    ),
+    (
+        np.float64,
+        [
+            41.23936897407341,
+            -2.9798311046897905,
+            -0.5038209830663584,
+            -0.8631421178698809,
+            -3.1190173273738333,
+            0.970266097844206,
+            0.6054879663405153,
+        ],
+        0,
+        {
+            "label_smoothing": 1e-6,
+            "prior": [
+                0.14193182580442829,
+                0.10927827317124046,
+                0.059846706942798485,
+                0.24233841203230694,
+                0.005287613438003408,
+                0.20793874243588353,
+                0.23337842617533902,
+            ],
+            "class_weight": [
+                0.24229697948627,
+                2.4790882851563762,
+                3.9446464050130277,
+                0.36638727224594314,
+                1.7268225086699205,
+                1.0341987239011226,
+                3.5090443738206814,
+            ],
+            "where": [True, True, True, True, False, True, True],
+            "temperature": 1.9999,
+            "sample_weight": 1.7984805567961002,
+        },
+    ),
+    (
+        np.float64,
+        [
+            15.400862218909845,
+            -0.016085980333728867,
+            0.9994899920963147,
+            0.6638572763186723,
+            -1.6090496352914847,
+            0.6378941331481199,
+            1.5926393555919889,
+        ],
+        1,
+        {
+            "label_smoothing": 1e-6,
+            "prior": [
+                0.2107970766922358,
+                0.1435734241514988,
+                0.1441447975055015,
+                0.08517238299957573,
+                0.08701411243681213,
+                0.15724981147674044,
+                0.1720483947376357,
+            ],
+            "class_weight": [
+                1.1823353403738492,
+                2.4591563969129924,
+                0.3904328186059075,
+                2.751245250294522,
+                3.013976962521332,
+                3.584677957045286,
+                0.3196102665382558,
+            ],
+            "where": [True, True, True, True, True, True, False],
+            "sample_weight": 1.9968584051021379,
+        },
+    ),
+]
+
+
+# The largest error of the Hessian.
+HESSIAN = 10
+PRIOR = [
+    1.4056461856380518e-12,
+    5.5949456886906295e-05,
+    0.22214777268059224,
+    1.0049105416001234e-12,
+    9.999999999900001e-13,
+    7.0350110230475e-12,
+    0.777796277849075,
+    1.000000098162288e-12,
+    1.000345312752166e-12,
+    9.999999999900001e-13,
+]
+WEIGHTS = [
+    3.346080395786609,
+    2.1637902942326637,
+    0.4414007424089963,
+    3.8775875769704364,
+    3.7459588543064006,
+    2.043570243237176,
+    2.409314457302292,
+    0.173643620040927,
+    1.4444283744386501,
+    0.6934113640426522,
+]
+SCORES = [
+    0.00017102591682450658,
+    -18.014993276865326,
+    -8.317411670765997,
+    -8.326498969381946,
+    -11.784442965592179,
+    -11.764294691814204,
+    -4.857197927384508,
+    -9.712570543805457,
+    -10.403914371307465,
+    -8.314817999259132,
+]
+
+
+def check(row, bounds, plain=(ulp.LOSS_OF_ANY, ulp.GRADIENT_OF_ANY)):
+    dtype, logits, target, options = row
+    z = np.array([logits], dtype)
+    targets = np.array([target], int if np.ndim(target) == 0 else dtype)
+    loss, grad = sx.cross_entropy_value_and_grad(z, targets, reduction="none", **options)
+    exact = Problem(z, targets, **options)
+    results = (loss, exact.losses(), None), (grad, exact.gradient(), exact.gradient_size())
+    for bound, (got, right, at) in zip(bounds, results, strict=True):
+        assert_within(bound, got, right, at=at)
+    # Each row is the reason for a bound.
+    worst = [ulp_error(*result).max() for result in results]
+    assert worst[0] > plain[0] or worst[1] > plain[1]
+
+
+@pytest.mark.parametrize("row", SMOOTHED)
+def test_smoothed_rows(row):
+    is_double = row[0] == np.float64
+    gradient = ulp.SMOOTHED_GRADIENT_OF_ANY if is_double else ulp.GRADIENT_OF_ANY
+    check(row, (ulp.SMOOTHED_LOSS_OF_ANY, gradient))
+
+
+@pytest.mark.parametrize("row", WITH_OPTIONS)
+def test_rows_with_options(row):
+    check(row, (ulp.LOSS_WITH_OPTIONS[row[0]], ulp.GRADIENT_WITH_OPTIONS[row[0]]))
+
+
+SMOOTHED_IN_FLOAT64 = (ulp.SMOOTHED_LOSS, ulp.SMOOTHED_GRADIENT)
+PLAIN = (ulp.LOSS, ulp.GRADIENT)
+
+
+def test_a_wide_row_of_float64():
+    """In a product with 1 - eps, which is rounded."""
+    z, labels = wide_rows(np.random.default_rng(118), 256)
+    row = np.float64, z[60], labels[60], {"label_smoothing": 0.3}
+    check(row, SMOOTHED_IN_FLOAT64, PLAIN)
+
+
+def test_an_offset_row_of_float64():
+    """Probabilities that are smoothed towards a prior."""
+    rng = np.random.default_rng(150)
+    z, _ = offset_rows(rng)
+    prior, q = rng.dirichlet(np.full(1000, 0.5)), rng.dirichlet(np.full(1000, 0.3), 64)
+    row = np.float64, z[29], q[29], {"label_smoothing": 0.1, "prior": prior}
+    check(row, SMOOTHED_IN_FLOAT64, PLAIN)
+
+
+def test_hessian_of_float64():
+    z, weights = np.array([SCORES]), np.array([1.5113035046483285])
+    given = {"label_smoothing": 0.1, "prior": PRIOR, "class_weight": WEIGHTS}
+    exact = Problem(z, [6], sample_weight=weights, **given).hessian()
+    worst = 0
+    for objective, factor in ((lightgbm_objective, Real(10) / 9), (xgboost_objective, 2)):
+        _, hessian = objective(**given)([6], z, weights)
+        assert_within(HESSIAN, hessian, factor * exact)
+        worst = max(worst, ulp_error(hessian, factor * exact).max())
+    assert worst > 8
