@@ -76,6 +76,10 @@ pub const LINE: usize = 64;
 /// The largest number of lanes of a vector: that of `f32`.
 pub const MOST_LANES: usize = 16;
 
+/// Numbers that begin with a cache line, so that no vector of them lies across two.
+#[repr(align(64))]
+pub(crate) struct Aligned<T>(pub(crate) T);
+
 /// The cache into which memory is prefetched.
 #[derive(Clone, Copy, Debug)]
 pub enum Cache {

@@ -8,7 +8,7 @@ use crate::kernel::{
     MOST_TILES, NO_LABEL, Operation, TargetLanes, Tile, Tiles, WeightKind, from_run, load, room,
     tiles_at_once, to_run,
 };
-use crate::simd::{Cache, ExactSum, Float, MOST_LANES, Sink, Source, Vector, outlined};
+use crate::simd::{Aligned, Cache, ExactSum, Float, MOST_LANES, Sink, Source, Vector, outlined};
 use crate::target::{NO_CLASS, Weights};
 use std::mem::take;
 use std::ops::Range;
@@ -55,10 +55,6 @@ struct Scratch<'t, F: Float> {
     all: Option<Source<'t, F>>,
     all_outputs: Option<Sink<'t, F>>,
 }
-
-/// Numbers that begin with a cache line.
-#[repr(align(64))]
-struct Aligned<T>(T);
 
 impl<F: Float> Block<'_, F> {
     #[inline(always)]

@@ -2,10 +2,11 @@
 //! class weights or masks, and from priors of another type than the rows.
 
 use super::SmoothedTargets;
-use crate::simd::{ExactSum, Float, Sink, Vector, outlined};
+use crate::simd::{Aligned, ExactSum, Float, Sink, Vector, outlined};
 use crate::target::{LossTerms, NO_CLASS, Prior, Targets};
 
-/// Classes whose weights are computed at a time, even if there are fewer: loops of a fixed length are vectorised.
+/// Classes whose weights are computed at a time, even if there are fewer: loops of a fixed length are vectorised. Their
+/// numbers begin with a cache line: reading back a vector that was just written across two would wait.
 const PART: usize = 32;
 
 impl<F: Float> SmoothedTargets<'_, F> {
@@ -128,11 +129,6 @@ impl<F: Float> UniformSmoothing<F> {
         q.mul_add(V::splat(token, high), low)
     }
 }
-
-/// Numbers of a part. No vector of them crosses a cache line: reading back one just written across two would wait.
-#[derive(Clone, Copy)]
-#[repr(align(64))]
-struct Aligned<T>([T; PART]);
 
 impl LossTerms<'_> {
     /// Multiplies numbers of the classes from `start` on by c.
