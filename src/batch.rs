@@ -23,7 +23,7 @@ mod workspace;
 use crate::error::Error;
 use crate::kernel::{Formula, Operation, Temperature};
 use crate::panel::Panel;
-use crate::simd::{Float, RowsMut, Vector, VectorJob, fence, outlined};
+use crate::simd::{Float, RowsMut, Vector, VectorJob, fence};
 use crate::target::{RowTarget, SmoothedTargets};
 pub(crate) use long::chunk::finish_chunks;
 pub use long::chunk::{CHUNK_ROW, ROW_CONSTANTS, SEGMENT_SUMS};
@@ -182,14 +182,6 @@ struct Block<'b, F: Float> {
     scratch: &'b mut [F],
 }
 
-impl<F: Float> Block<'_, F> {
-    /// A separate function, so that calls of tiles do not reserve the stack that rows need.
-    #[inline(never)]
-    fn rows_apart<V: Vector<Scalar = F>>(&mut self, token: V::Token) {
-        outlined!(V, token, self.rows::<V>(token));
-    }
-}
-
 impl<F: Float> VectorJob<F> for Block<'_, F> {
     type Output = ();
 
@@ -197,7 +189,7 @@ impl<F: Float> VectorJob<F> for Block<'_, F> {
     fn run<V: Vector<Scalar = F>>(mut self, token: V::Token) {
         match self.plan.path {
             Path::Tiles => self.tiles::<V>(token),
-            _ => self.rows_apart::<V>(token),
+            _ => self.rows::<V>(token),
         }
         if self.plan.streams {
             fence();

@@ -15,49 +15,54 @@ use std::array::from_fn;
 type Memory<'m, F> = [&'m mut [F]; 4];
 
 impl<F: Float> Block<'_, F> {
-    #[inline(always)]
+    /// A separate function, so that calls of tiles do not reserve the stack that rows need.
+    #[inline(never)]
     pub(super) fn rows<V: Vector<Scalar = F>>(&mut self, token: V::Token) {
-        let (plan, range) = (self.plan, &self.range);
-        let (job, panel) = (plan.job, &plan.job.panel);
-        let mut scratch = &mut *self.scratch;
-        let mut take = |rows: usize| scratch.split_off_mut(..rows * plan.pitch).unwrap_or_default();
-        let mut memory = plan.memory.map(|is_needed| take(if is_needed { plan.panel } else { 0 }));
-        // Memory for one special row.
-        let special = &mut take(1)[..panel.logits.classes()];
-        // Memory for some classes of a panel, before or after they are transposed.
-        let columns = scratch;
-        let mut reduced = ReducedRows::new(job.formula());
-        if let Some(same) = &plan.same {
-            reduced.targets = TargetLanes::of_all(&same.target, same.scale);
-        }
-        let mut first = range.start;
-        while first < range.end {
-            let mut count = plan.panel.min(range.end - first);
-            if !columns.is_empty() {
-                count = count.min(panel.neighbours_from(first, V::LANES / 2).unwrap_or(count));
+        outlined!(V, token, {
+            let (plan, range) = (self.plan, &self.range);
+            let (job, panel) = (plan.job, &plan.job.panel);
+            let mut scratch = &mut *self.scratch;
+            let mut take =
+                |rows: usize| scratch.split_off_mut(..rows * plan.pitch).unwrap_or_default();
+            let mut memory =
+                plan.memory.map(|is_needed| take(if is_needed { plan.panel } else { 0 }));
+            // Memory for one special row.
+            let special = &mut take(1)[..panel.logits.classes()];
+            // Memory for some classes of a panel, before or after they are transposed.
+            let columns = scratch;
+            let mut reduced = ReducedRows::new(job.formula());
+            if let Some(same) = &plan.same {
+                reduced.targets = TargetLanes::of_all(&same.target, same.scale);
             }
-            let place = (first, count, plan.pitch);
-            let asks_ahead = plan.asks_ahead.is_some();
-            let is_loaded = plan.own_logits
-                && panel.load_neighbours::<V>(token, place, memory[0], columns, asks_ahead);
-            for at in (0..count).step_by(plan.group) {
-                let (first, len) = (first + at, plan.group.min(count - at));
-                let group = Group { plan, first, len, is_loaded };
-                let memory = memory
-                    .each_mut()
-                    .map(|rows| rows.get_mut(at * plan.pitch..).unwrap_or_default());
-                group.run::<V>(token, memory, special, &mut reduced);
+            let mut first = range.start;
+            while first < range.end {
+                let mut count = plan.panel.min(range.end - first);
+                if !columns.is_empty() {
+                    count = count.min(panel.neighbours_from(first, V::LANES / 2).unwrap_or(count));
+                }
+                let place = (first, count, plan.pitch);
+                let asks_ahead = plan.asks_ahead.is_some();
+                let is_loaded = plan.own_logits
+                    && panel.load_neighbours::<V>(token, place, memory[0], columns, asks_ahead);
+                for at in (0..count).step_by(plan.group) {
+                    let (first, len) = (first + at, plan.group.min(count - at));
+                    let group = Group { plan, first, len, is_loaded };
+                    let memory = memory
+                        .each_mut()
+                        .map(|rows| rows.get_mut(at * plan.pitch..).unwrap_or_default());
+                    group.run::<V>(token, memory, special, &mut reduced);
+                }
+                let [values, kept, _, hessian] = &mut memory;
+                let hints = (plan.streams, asks_ahead && !plan.streams);
+                panel.store_rows::<V>(token, place, hints, (values, kept), columns);
+                if let Some(panel) = &job.hessian_panel() {
+                    outlined!(V, token, {
+                        panel.store_rows::<V>(token, place, hints, (hessian, kept), columns);
+                    });
+                }
+                first += count;
             }
-            let [values, kept, _, hessian] = &mut memory;
-            let hints = (plan.streams, asks_ahead && !plan.streams);
-            panel.store_rows::<V>(token, place, hints, (values, kept), columns);
-            if let Some(panel) = &job.hessian_panel() {
-                outlined!(V, token, {
-                    panel.store_rows::<V>(token, place, hints, (hessian, kept), columns);
-                });
-            }
-            first += count;
-        }
+        });
     }
 }
 

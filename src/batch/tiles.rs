@@ -63,11 +63,11 @@ impl<F: Float> Block<'_, F> {
         // Hessian, nor in compact code, whose functions need more stack.
         let are_many = self.range.len() >= const { 4 * V::LANES };
         if self.plan.job.hessian.is_some() || !are_many || V::IS_COMPACT {
-            self.tiles_apart::<V, 1, 1>(token);
+            self.in_tiles::<V, 1, 1>(token);
         } else if const { V::LANES == MOST_LANES } {
-            self.tiles_apart::<V, MOST_TILES, 3>(token);
+            self.in_tiles::<V, MOST_TILES, 3>(token);
         } else {
-            self.tiles_apart::<V, { MOST_TILES - 1 }, 3>(token);
+            self.in_tiles::<V, { MOST_TILES - 1 }, 3>(token);
         }
     }
 
@@ -75,57 +75,51 @@ impl<F: Float> Block<'_, F> {
     /// `OWN` if each has its own targets. More of these, or more tiles of doubles, would need more than the smallest
     /// stack of a thread.
     #[inline(never)]
-    fn tiles_apart<V: Vector<Scalar = F>, const N: usize, const OWN: usize>(
-        &mut self,
-        token: V::Token,
-    ) {
-        outlined!(V, token, self.in_tiles::<V, N, OWN>(token));
-    }
-
-    #[inline(always)]
     fn in_tiles<V: Vector<Scalar = F>, const N: usize, const OWN: usize>(
         &mut self,
         token: V::Token,
     ) {
-        let (plan, job, range) = (self.plan, self.plan.job, &self.range);
-        let logits = &job.panel.logits;
-        let len = tile_len(logits.classes(), V::LANES);
-        let mut scratch = &mut *self.scratch;
-        let mut take = |len| scratch.split_off_mut(..len).expect("as many as are had");
-        let shared = job.targets.as_ref().and_then(|targets| targets.rows.weights_of_all());
-        // Two statements: the elements of a tuple would be copied, and would need the stack twice.
-        let mut tiles = [const { Tile::empty() }; N];
-        let mut scalars = Aligned([[0.0; MOST_LANES]; N]);
-        let mut targets = [TargetLanes::default(); OWN];
-        if let Some(same) = &plan.same {
-            targets[0] = TargetLanes::of_all(&same.target, same.scale);
-        }
-        let outputs = job.panel.output.filter(|_| job.panel.mask.is_none());
-        // Where the outputs are streamed, five tiles at a time take longer than four: more cache lines are prefetched at
-        // once.
-        let have_own = job.targets.is_some() && plan.same.is_none();
-        let most = if have_own { OWN } else { N - usize::from(plan.streams && N > 4) };
-        let tiles = &mut tiles[..most.min(tiles_at_once(logits.classes()))];
-        for tile in &mut *tiles {
-            (tile.z, tile.out, tile.weights) = (take(len), take(len), take(len));
-            if let Some(Weights::Row(weights)) = shared {
-                let lanes = tile.weights.chunks_exact_mut(V::LANES).enumerate();
-                lanes.take(weights.len()).for_each(|(class, w)| w.fill(weights.get(class)));
+        outlined!(V, token, {
+            let (plan, job, range) = (self.plan, self.plan.job, &self.range);
+            let logits = &job.panel.logits;
+            let len = tile_len(logits.classes(), V::LANES);
+            let mut scratch = &mut *self.scratch;
+            let mut take = |len| scratch.split_off_mut(..len).expect("as many as are had");
+            let shared = job.targets.as_ref().and_then(|targets| targets.rows.weights_of_all());
+            // Two statements: the elements of a tuple would be copied, and would need the stack twice.
+            let mut tiles = [const { Tile::empty() }; N];
+            let mut scalars = Aligned([[0.0; MOST_LANES]; N]);
+            let mut targets = [TargetLanes::default(); OWN];
+            if let Some(same) = &plan.same {
+                targets[0] = TargetLanes::of_all(&same.target, same.scale);
             }
-        }
-        let scratch = &mut Scratch {
-            plan,
-            kept: take(tiles.len() * len),
-            tiles,
-            weight_kind: shared.as_ref().map(WeightKind::of),
-            writer: Writer::new(take(len + 3 * V::LANES), range.end),
-            targets: &mut targets,
-            scalars: scalars.0.as_flattened_mut(),
-            has_ignored: plan.same.as_ref().is_some_and(|same| same.has_ignored),
-            all: logits.run(0, logits.rows()).filter(|_| job.panel.is_plain()),
-            all_outputs: outputs.and_then(|output| output.run(0, output.rows())),
-        };
-        scratch.run::<V>(token, range.clone());
+            let outputs = job.panel.output.filter(|_| job.panel.mask.is_none());
+            // Where the outputs are streamed, five tiles at a time take longer than four: more cache lines are prefetched
+            // at once.
+            let have_own = job.targets.is_some() && plan.same.is_none();
+            let most = if have_own { OWN } else { N - usize::from(plan.streams && N > 4) };
+            let tiles = &mut tiles[..most.min(tiles_at_once(logits.classes()))];
+            for tile in &mut *tiles {
+                (tile.z, tile.out, tile.weights) = (take(len), take(len), take(len));
+                if let Some(Weights::Row(weights)) = shared {
+                    let lanes = tile.weights.chunks_exact_mut(V::LANES).enumerate();
+                    lanes.take(weights.len()).for_each(|(class, w)| w.fill(weights.get(class)));
+                }
+            }
+            let scratch = &mut Scratch {
+                plan,
+                kept: take(tiles.len() * len),
+                tiles,
+                weight_kind: shared.as_ref().map(WeightKind::of),
+                writer: Writer::new(take(len + 3 * V::LANES), range.end),
+                targets: &mut targets,
+                scalars: scalars.0.as_flattened_mut(),
+                has_ignored: plan.same.as_ref().is_some_and(|same| same.has_ignored),
+                all: logits.run(0, logits.rows()).filter(|_| job.panel.is_plain()),
+                all_outputs: outputs.and_then(|output| output.run(0, output.rows())),
+            };
+            scratch.run::<V>(token, range.clone());
+        });
     }
 }
 
