@@ -5,7 +5,7 @@
 //! sums.
 
 use super::tiles::{lanes, scratch_len};
-use super::{Job, Same, rows_per_sum};
+use super::{Job, LossTargets, Same, rows_per_sum};
 use crate::kernel::{MOST_CLASSES, MOST_IN_TILES, MOST_ROWS, SEGMENT};
 use crate::simd::{Cache, Float, LINE, MOST_LANES};
 
@@ -213,6 +213,12 @@ impl<'p, F: Float> Plan<'p, F> {
             memory,
             scratch,
         }
+    }
+
+    /// The targets of the rows, if they differ in more than the label.
+    #[inline(always)]
+    pub(super) fn own_targets(&self) -> Option<&'p LossTargets<'p, F>> {
+        self.job.targets.as_ref().filter(|_| self.same.is_none())
     }
 }
 

@@ -1,6 +1,6 @@
 //! Rows of one segment: gathered into a panel, computed in groups, and stored.
 
-use super::{Block, Hessian, LossTargets, Plan};
+use super::{Block, Hessian, Plan};
 use crate::kernel::{
     MOST_ROWS, Operation, Output, Part, Reduced, ReducedRows, Reducer, TargetLanes, exact_max,
     find_maxima, write, write_hessian, write_shifted,
@@ -161,7 +161,7 @@ impl<F: Float> Group<'_, F> {
     ) {
         let (plan, panel) = (self.plan, &self.plan.job.panel);
         let loads = plan.own_logits && !self.is_loaded;
-        let gathers = self.own_targets().is_some() || loads || panel.mask.is_some();
+        let gathers = plan.own_targets().is_some() || loads || panel.mask.is_some();
         let has_own_output = panel.output.is_none() || plan.own_output;
         let (mut own, mut weights) = (own.chunks_mut(plan.pitch), weights.chunks_mut(plan.pitch));
         for at in 0..self.len {
@@ -245,12 +245,6 @@ impl<F: Float> Group<'_, F> {
         row.map_or(&mut [], |row| &mut row[..self.plan.job.panel.logits.classes()])
     }
 
-    /// The targets of the rows, if they differ in more than the label.
-    #[inline(always)]
-    fn own_targets(&self) -> Option<&LossTargets<'_, F>> {
-        self.plan.job.targets.as_ref().filter(|_| self.plan.same.is_none())
-    }
-
     /// The weights and the label of a row, if its target is not its own; None if it does not count.
     #[inline(always)]
     fn shared_target(&self, row: usize) -> Option<(Weights<'_, F>, Option<usize>)> {
@@ -273,7 +267,7 @@ impl<F: Float> Group<'_, F> {
     ) -> Option<(Weights<'m, F>, Option<usize>)> {
         let (job, number) = (self.plan.job, self.first + at);
         let (shared, mut target) = (self.shared_target(number)?, None);
-        if let Some(targets) = self.own_targets() {
+        if let Some(targets) = self.plan.own_targets() {
             target = Some(targets.rows.row(number)?);
         }
         let kept = job.panel.kept::<V>(token, number, 0, kept);

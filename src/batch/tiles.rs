@@ -96,7 +96,7 @@ impl<F: Float> Block<'_, F> {
             let outputs = job.panel.output.filter(|_| job.panel.mask.is_none());
             // Where the outputs are streamed, five tiles at a time take longer than four: more cache lines are prefetched
             // at once.
-            let have_own = job.targets.is_some() && plan.same.is_none();
+            let have_own = plan.own_targets().is_some();
             let most = if have_own { OWN } else { N - usize::from(plan.streams && N > 4) };
             let tiles = &mut tiles[..most.min(tiles_at_once(logits.classes()))];
             for tile in &mut *tiles {
@@ -184,7 +184,7 @@ impl<F: Float> Scratch<'_, F> {
                 }
             }
             WeightKind::of(&same.target.weights)
-        } else if let Some(targets) = &job.targets {
+        } else if let Some(targets) = plan.own_targets() {
             self.own_targets::<V>(token, targets.rows, (first, count))
         } else {
             WeightKind::Absent
@@ -200,7 +200,7 @@ impl<F: Float> Scratch<'_, F> {
             hessian: job.hessian.map(|hessian| hessian.factor),
             len,
             targets: self.targets,
-            has_one_target: job.targets.is_none() || plan.same.is_some(),
+            has_one_target: plan.own_targets().is_none(),
             has_ignored: self.has_ignored,
             weight_kind,
             reread: &reread,
