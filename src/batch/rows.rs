@@ -2,7 +2,7 @@
 
 use super::{Block, Hessian, Plan};
 use crate::kernel::{
-    MOST_ROWS, Operation, Output, Part, Reduced, ReducedRows, Reducer, TargetLanes, exact_max,
+    Epilogue, MOST_ROWS, Output, Part, Reduced, ReducedRows, Reducer, TargetLanes, exact_max,
     find_maxima, write, write_hessian, write_shifted,
 };
 use crate::simd::{Float, Lines, Sink, Source, Vector, VectorJob, outlined};
@@ -225,10 +225,10 @@ impl<F: Float> Group<'_, F> {
                 let mut out = self.hessian(at, hessians);
                 write_hessian::<V>(token, *factor, (reduced, at), &epilogue, values, &mut out);
             }
-            match case {
-                Case::Shifted(max) if job.operation == Operation::LogSoftmax => {
+            match (case, epilogue) {
+                (Case::Shifted(max), Epilogue::LogProbability { excess, .. }) => {
                     panel.reload(number, 0, special);
-                    write_shifted(&epilogue, out, &job.temperature, special, max);
+                    write_shifted(&job.temperature, (special, max, excess), out);
                 }
                 _ => {
                     let (weights, label) = (part.weights, rows.labels[at].class);

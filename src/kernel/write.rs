@@ -58,15 +58,12 @@ pub(crate) fn write<V: Vector>(token: V::Token, row: Output<'_, V::Scalar>, stre
     });
 }
 
-/// Writes the log-probabilities of a shifted row, from its logits as they are in memory and their maximum.
+/// Writes the log-probabilities of a shifted row, from its logits as they are in memory, their maximum, and L.
 pub(crate) fn write_shifted<F: Float>(
-    epilogue: &Epilogue<F>,
-    mut out: Sink<'_, F>,
     temperature: &Temperature<F>,
-    z: &mut [F],
-    max: f64,
+    (z, max, excess): (&mut [F], f64, F),
+    mut out: Sink<'_, F>,
 ) {
-    let Epilogue::LogProbability { excess, .. } = *epilogue else { return };
     log_probabilities(z, max, temperature, excess.to_f64());
     for (class, value) in z.iter().enumerate() {
         out.set(class, *value);

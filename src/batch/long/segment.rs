@@ -2,7 +2,7 @@
 
 use super::{Path, Row, Segment, Step};
 use crate::kernel::{
-    Operation, Output, Part, Reducer, SEGMENT, exact_max, find_maxima, shift, write, write_shifted,
+    Epilogue, Output, Part, Reducer, SEGMENT, exact_max, find_maxima, shift, write, write_shifted,
 };
 use crate::simd::{Float, Lines, Sink, Source, Vector, VectorJob, fence};
 use crate::target::Weights;
@@ -109,9 +109,9 @@ impl<F: Float> VectorJob<F> for SegmentStep<'_, '_, F> {
                 }
                 let values = if keeps { exps.as_source() } else { z };
                 let label = label.map(|class| class.wrapping_sub(start));
-                match *shifted_by {
-                    Some(max) if job.operation == Operation::LogSoftmax => {
-                        write_shifted(&epilogue, out(exps), temperature, own_z, max);
+                match (*shifted_by, epilogue) {
+                    (Some(max), Epilogue::LogProbability { excess, .. }) => {
+                        write_shifted(temperature, (own_z, max, excess), out(exps));
                     }
                     _ => {
                         let output = Output { epilogue, values, weights, label, out: out(exps) };
