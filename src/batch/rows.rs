@@ -121,7 +121,7 @@ impl<F: Float> Group<'_, F> {
         let parts = from_fn(|_| Part::none());
         let (labels, cases) = ([Label::default(); MOST_ROWS], [Case::Ordinary; MOST_ROWS]);
         let mut rows = GroupRows { parts, labels, cases };
-        self.set_up::<V>(token, &mut rows, (own, kept, weights), reduced);
+        self.set_up::<V>(token, &mut rows, [own, kept, weights], reduced);
         let next = Lines::of(job.panel.logits, first + plan.group, 0, plan.asks_ahead);
         let temperature = &job.temperature;
         let how = Reducer { temperature, splits, keeps, next, asks_for_outputs };
@@ -156,23 +156,19 @@ impl<F: Float> Group<'_, F> {
         &'m self,
         token: V::Token,
         rows: &mut GroupRows<'m, F>,
-        (own, kept, weights): (&'m mut [F], &mut [F], &'m mut [F]),
+        memory: [&'m mut [F]; 3],
         reduced: &mut ReducedRows<'_, F>,
     ) {
         let (plan, panel) = (self.plan, &self.plan.job.panel);
         let loads = plan.own_logits && !self.is_loaded;
         let gathers = plan.own_targets().is_some() || loads || panel.mask.is_some();
         let has_own_output = panel.output.is_none() || plan.own_output;
-        let (mut own, mut weights) = (own.chunks_mut(plan.pitch), weights.chunks_mut(plan.pitch));
+        let mut memory = memory.map(|rows| rows.chunks_mut(plan.pitch));
         for at in 0..self.len {
-            let (number, own, part) =
-                (self.first + at, self.classes(own.next()), &mut rows.parts[at]);
+            let (number, part) = (self.first + at, &mut rows.parts[at]);
+            let [own, kept, weights] = memory.each_mut().map(|rows| self.classes(rows.next()));
             let target = if gathers {
-                let memory = (
-                    &mut *own,
-                    self.classes(kept.chunks_mut(plan.pitch).nth(at)),
-                    self.classes(weights.next()),
-                );
+                let memory = (&mut *own, kept, weights);
                 outlined!(V, token, self.gather::<V>(token, at, loads, memory, reduced))
             } else {
                 self.shared_target(number)
