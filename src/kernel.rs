@@ -31,7 +31,6 @@ pub(crate) use hessian::write_hessian;
 pub(crate) use maximum::find_maxima;
 pub use reduce::SEGMENT;
 pub(crate) use reduce::{MOST_ROWS, Part, Partial, Reducer, WeightKind};
-pub use rows::Operation;
 pub(crate) use rows::{Reduced, ReducedRows};
 pub(crate) use special::{UNIT, exact_max, larger, log_probabilities, shift};
 pub(crate) use tile::{
@@ -39,3 +38,30 @@ pub(crate) use tile::{
 };
 pub(crate) use transpose::{from_run, load, room, store_neighbours, to_run};
 pub(crate) use write::{Epilogue, Output, log_probability, write, write_shifted};
+
+/// What is computed for rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Operation {
+    /// p
+    Softmax,
+    /// log p
+    LogSoftmax,
+    /// lse, one number a row
+    LogSumExp,
+    /// The loss, one number a row
+    Loss,
+    /// The loss, and its gradient
+    Gradient,
+}
+
+impl Operation {
+    /// Are the outputs computed from the exponentials?
+    pub(crate) fn keeps(self) -> bool {
+        matches!(self, Operation::Softmax | Operation::Gradient)
+    }
+
+    /// Is the maximum left out of the sum and added last? The logarithm needs that.
+    pub(crate) const fn splits(self) -> bool {
+        !matches!(self, Operation::Softmax)
+    }
+}

@@ -15,10 +15,11 @@
 //! (equations of section 7 of arXiv 1512.00567 with Σ q' = spike + Q, which is 1 for distributions).
 //! S − e_y is `others` where y has the maximum, so no digit is lost on confident rows.
 
+use super::Operation;
 use super::exp::{Temperature, is_double};
-use super::rows::Operation;
 use crate::math::{Real, log_quotient, two_sum};
 use crate::simd::{Float, MOST_LANES, Vector, inlined, outlined};
+use crate::target::RowTarget;
 
 /// One number for each row.
 pub(crate) type Lanes = [f64; MOST_LANES];
@@ -99,6 +100,27 @@ scalars! {
         weight,
         /// The factor of the gradient: weight·unit/(T·divisor).
         scale,
+    }
+}
+
+impl TargetLanes {
+    /// The same target in all lanes.
+    #[inline(always)]
+    pub(crate) fn of_all<F: Float>(target: &RowTarget<'_, F>, scale: f64) -> Self {
+        let RowTarget { spike, beta, smooth_mass, weight, .. } = *target;
+        let [spike, beta, smooth_mass, weight, scale] =
+            [spike, beta, smooth_mass, weight, scale].map(|value| [value; MOST_LANES]);
+        Self { spike, beta, smooth_mass, weight, scale }
+    }
+
+    /// Sets the target of the row in a lane. The loss is multiplied by `target.weight`, the gradient by `scale`.
+    #[inline(always)]
+    pub(crate) fn set<F: Float>(&mut self, lane: usize, target: &RowTarget<'_, F>, scale: f64) {
+        self.spike[lane] = target.spike;
+        self.beta[lane] = target.beta;
+        self.smooth_mass[lane] = target.smooth_mass;
+        self.weight[lane] = target.weight;
+        self.scale[lane] = scale;
     }
 }
 

@@ -1,5 +1,6 @@
 //! Collects the sums and targets of at most eight rows, so that their scalars are computed side by side.
 
+use super::Operation;
 use super::exp::{Base, Exponential};
 use super::finish::{FinishedLanes, Formula, ReducedLanes, TargetLanes, finish_lanes, inverse_of};
 use super::reduce::{MOST_ROWS, Partial};
@@ -7,34 +8,6 @@ use super::special::gap;
 use super::write::Epilogue;
 use crate::math::{Real, two_sum};
 use crate::simd::{Float, MOST_LANES, Vector, VectorJob, Widened, outlined};
-use crate::target::RowTarget;
-
-/// What is computed for rows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Operation {
-    /// p
-    Softmax,
-    /// log p
-    LogSoftmax,
-    /// lse, one number a row
-    LogSumExp,
-    /// The loss, one number a row
-    Loss,
-    /// The loss, and its gradient
-    Gradient,
-}
-
-impl Operation {
-    /// Are the outputs computed from the exponentials?
-    pub(crate) fn keeps(self) -> bool {
-        matches!(self, Operation::Softmax | Operation::Gradient)
-    }
-
-    /// Is the maximum left out of the sum and added last? The logarithm needs that.
-    pub(crate) const fn splits(self) -> bool {
-        !matches!(self, Operation::Softmax)
-    }
-}
 
 /// A reduced row.
 #[derive(Clone, Copy)]
@@ -164,26 +137,5 @@ impl<F: Float> VectorJob<F> for &mut ReducedRows<'_, F> {
             // Rounded like the constant of the epilogue.
             done.scalar = done.scalar.map(|excess| F::from_f64(excess).to_f64());
         }
-    }
-}
-
-impl TargetLanes {
-    /// The same target in all lanes.
-    #[inline(always)]
-    pub(crate) fn of_all<F: Float>(target: &RowTarget<'_, F>, scale: f64) -> Self {
-        let RowTarget { spike, beta, smooth_mass, weight, .. } = *target;
-        let [spike, beta, smooth_mass, weight, scale] =
-            [spike, beta, smooth_mass, weight, scale].map(|value| [value; MOST_LANES]);
-        Self { spike, beta, smooth_mass, weight, scale }
-    }
-
-    /// Sets the target of the row in a lane. The loss is multiplied by `target.weight`, the gradient by `scale`.
-    #[inline(always)]
-    pub(crate) fn set<F: Float>(&mut self, lane: usize, target: &RowTarget<'_, F>, scale: f64) {
-        self.spike[lane] = target.spike;
-        self.beta[lane] = target.beta;
-        self.smooth_mass[lane] = target.smooth_mass;
-        self.weight[lane] = target.weight;
-        self.scale[lane] = scale;
     }
 }

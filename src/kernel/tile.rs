@@ -23,10 +23,10 @@ mod special;
 mod sweep;
 mod write;
 
+use super::Operation;
 use super::exp::{Base, Exponential, is_double};
 use super::finish::{Formula, ReducedLanes, Slopes, TargetLanes};
 use super::reduce::WeightKind;
-use super::rows::Operation;
 use crate::math::{Real, two_sum};
 use crate::simd::{Float, MOST_LANES, Vector, Widened, inlined, outlined};
 use special::{Specials, mark_nans};

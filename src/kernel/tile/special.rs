@@ -1,9 +1,9 @@
 //! Rows of a tile that the sweep cannot handle: those with huge or infinite logits, NaN, or an infinite dot.
 
 use super::{MOST_IN_TILES, Tile, Tiles};
+use crate::kernel::Operation;
 use crate::kernel::finish::{Lanes, ReducedLanes};
 use crate::kernel::reduce::WeightKind;
-use crate::kernel::rows::Operation;
 use crate::kernel::special::{self, exact_max};
 use crate::math;
 use crate::simd::{Float, MOST_LANES, Vector};

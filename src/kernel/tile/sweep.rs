@@ -1,9 +1,9 @@
 //! The exponentials of a tile, and their sums.
 
 use super::{Tile, Tiles, is_in_row_order};
+use crate::kernel::Operation;
 use crate::kernel::exp::{Base, Exponential, is_double};
 use crate::kernel::reduce::{WeightKind, add_terms};
-use crate::kernel::rows::Operation;
 use crate::math::{Real, count};
 use crate::simd::{Float, LaneSum, MOST_LANES, Vector, inlined, outlined};
 use std::mem::swap;

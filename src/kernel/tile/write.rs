@@ -2,13 +2,13 @@
 
 use super::special::mark;
 use super::{IGNORED, Tile, Tiles, is_in_row_order};
+use crate::kernel::Operation;
 use crate::kernel::finish::{
     FinishedLanes, Formula, Lanes, ReducedLanes, Slopes, TargetLanes, finish, finish_lanes,
     inverse_of,
 };
 use crate::kernel::hessian::hessian;
 use crate::kernel::reduce::WeightKind;
-use crate::kernel::rows::Operation;
 use crate::kernel::write::{gradient, log_probability, probability};
 use crate::math::Real;
 use crate::simd::{Float, Vector, Widened, outlined};
