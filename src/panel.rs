@@ -141,14 +141,14 @@ impl<F: Float> Panel<'_, F> {
 
     /// Copies `count` rows from `first` on, which are neighbours class by class, to contiguous rows that begin `pitch`
     /// elements apart, through `columns`. Returns false if they are not neighbours, or if `rows` has no room for LANES
-    /// rows at a time. If `asks_ahead`, memory of the next classes is prefetched.
+    /// rows at a time. If it `prefetches`, memory of the next classes is prefetched.
     pub(crate) fn load_neighbours<V: Vector<Scalar = F>>(
         &self,
         token: V::Token,
         (first, count, pitch): (usize, usize, usize),
         rows: &mut [F],
         columns: &mut [F],
-        asks_ahead: bool,
+        prefetches: bool,
     ) -> bool {
         let len = count.next_multiple_of(V::LANES);
         let has_room = len * pitch <= rows.len() && len * V::LANES <= columns.len();
@@ -168,7 +168,7 @@ impl<F: Float> Panel<'_, F> {
                 // The lines of the next classes are far away, so the processor does not prefetch them by itself. In the
                 // first-level cache they would not last until they are read. A class that does not begin a line has
                 // one line more than vectors: that of its last row.
-                let end = if asks_ahead { classes.min(class + 2 * V::LANES) } else { 0 };
+                let end = if prefetches { classes.min(class + 2 * V::LANES) } else { 0 };
                 for class in class + V::LANES..end {
                     column(class).prefetch(Cache::Second, count - 1);
                 }
@@ -193,7 +193,7 @@ impl<F: Float> Panel<'_, F> {
         &self,
         token: V::Token,
         (first, count, pitch): (usize, usize, usize),
-        (streams, asks_ahead): (bool, bool),
+        (streams, prefetches): (bool, bool),
         (rows, kept): (&mut [F], &[F]),
         columns: &mut [F],
     ) {
@@ -211,7 +211,7 @@ impl<F: Float> Panel<'_, F> {
         outlined!(V, token, {
             let classes = output.classes();
             for class in (0..classes).step_by(V::LANES) {
-                let end = if asks_ahead { classes.min(class + 2 * V::LANES) } else { 0 };
+                let end = if prefetches { classes.min(class + 2 * V::LANES) } else { 0 };
                 for class in class + V::LANES..end {
                     column(class).as_source().prefetch(Cache::Second, count - 1);
                 }

@@ -88,10 +88,10 @@ pub(super) struct Plan<'p, F: Float> {
     /// Is the output written by streaming stores, past the caches?
     pub(super) streams: bool,
     /// Is memory that is needed next prefetched, and into which cache?
-    pub(super) asks_ahead: Option<Cache>,
+    pub(super) prefetches_into: Option<Cache>,
     /// Does a sweep prefetch the outputs too? Not if they are written by streaming stores, or copied from scratch
     /// memory.
-    pub(super) asks_for_outputs: bool,
+    pub(super) prefetches_outputs: bool,
     /// Are the logits copied to scratch memory before they are read?
     pub(super) own_logits: bool,
     /// Are exponentials and outputs written to scratch memory first?
@@ -155,13 +155,13 @@ impl<'p, F: Float> Plan<'p, F> {
         let bytes_in_group = row_bytes.saturating_mul(rows_of_each);
         let (mut group, mut panel_rows, mut memory) = (1, 1, [false; 4]);
         let pitch = classes.next_multiple_of(MOST_LANES);
-        let is_asked_for = is_far || has_rows && !is_near;
+        let is_prefetched = !recomputes && (is_far || has_rows && !is_near);
         // A prefetched line evicts another from the first-level cache. So prefetching into that cache is faster than
         // into the second-level cache only if all lines of a group have room (Zen 4: 0.74 to 0.91 of the time for 200
         // and 1000 classes).
         let is_large = is_far && bytes_in_group > BYTES_PER_GROUP;
         let cache = if is_large { Cache::Second } else { Cache::First };
-        let asks_ahead = (!recomputes && is_asked_for).then_some(cache);
+        let prefetches_into = is_prefetched.then_some(cache);
         let (unit, scratch) = match path {
             Path::Tiles => {
                 let unit = if job.are_summed { rows_per_sum(classes) } else { lanes };
@@ -204,8 +204,8 @@ impl<'p, F: Float> Plan<'p, F> {
             group,
             pitch,
             streams,
-            asks_ahead,
-            asks_for_outputs: asks_ahead.is_some()
+            prefetches_into,
+            prefetches_outputs: prefetches_into.is_some()
                 && !(streams || own_output)
                 && panel.writes_directly(),
             own_logits,

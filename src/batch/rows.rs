@@ -41,9 +41,9 @@ impl<F: Float> Block<'_, F> {
                     count = count.min(panel.neighbours_from(first, V::LANES / 2).unwrap_or(count));
                 }
                 let place = (first, count, plan.pitch);
-                let asks_ahead = plan.asks_ahead.is_some();
+                let prefetches = plan.prefetches_into.is_some();
                 let is_loaded = plan.own_logits
-                    && panel.load_neighbours::<V>(token, place, memory[0], columns, asks_ahead);
+                    && panel.load_neighbours::<V>(token, place, memory[0], columns, prefetches);
                 for at in (0..count).step_by(plan.group) {
                     let (first, len) = (first + at, plan.group.min(count - at));
                     let group = Group { plan, first, len, is_loaded };
@@ -53,7 +53,7 @@ impl<F: Float> Block<'_, F> {
                     group.run::<V>(token, memory, special, &mut reduced);
                 }
                 let [values, kept, _, hessian] = &mut memory;
-                let hints = (plan.streams, asks_ahead && !plan.streams);
+                let hints = (plan.streams, prefetches && !plan.streams);
                 panel.store_rows::<V>(token, place, hints, (values, kept), columns);
                 if let Some(panel) = &job.hessian_panel() {
                     outlined!(V, token, {
@@ -116,15 +116,15 @@ impl<F: Float> Group<'_, F> {
         reduced: &mut ReducedRows<'_, F>,
     ) {
         let Self { plan, first, len, .. } = self;
-        let (job, asks_for_outputs) = (plan.job, plan.asks_for_outputs);
+        let (job, prefetches_outputs) = (plan.job, plan.prefetches_outputs);
         let (splits, keeps) = (job.operation.splits(), job.operation.keeps());
         let parts = from_fn(|_| Part::none());
         let (labels, cases) = ([Label::default(); MOST_ROWS], [Case::Ordinary; MOST_ROWS]);
         let mut rows = GroupRows { parts, labels, cases };
         self.set_up::<V>(token, &mut rows, [own, kept, weights], reduced);
-        let next = Lines::of(job.panel.logits, first + plan.group, 0, plan.asks_ahead);
+        let next = Lines::of(job.panel.logits, first + plan.group, 0, plan.prefetches_into);
         let temperature = &job.temperature;
-        let how = Reducer { temperature, splits, keeps, next, asks_for_outputs };
+        let how = Reducer { temperature, splits, keeps, next, prefetches_outputs };
         find_maxima::<V>(token, splits, &mut rows.parts[..len]);
         how.rows::<V>(token, &mut rows.parts[..len]);
         for at in 0..len {

@@ -167,7 +167,7 @@ impl<F: Float> Scratch<'_, F> {
             }
         }
         // After these have been read: loads would wait for prefetches before them.
-        if let Some(all) = self.all.filter(|_| plan.asks_ahead.is_some()) {
+        if let Some(all) = self.all.filter(|_| plan.prefetches_into.is_some()) {
             for at in (first * classes..end * classes).step_by(V::LANES) {
                 all.prefetch(Cache::First, at + const { BYTES_AHEAD / size_of::<F>() });
             }

@@ -146,7 +146,7 @@ pub(crate) struct Reducer<'r, F> {
     /// The logits of a row that is read soon, which are prefetched; for each further part, those of the next row.
     pub(crate) next: Lines,
     /// Are the outputs prefetched too? They are where the exponentials are stored.
-    pub(crate) asks_for_outputs: bool,
+    pub(crate) prefetches_outputs: bool,
 }
 
 impl<F: Float> Reducer<'_, F> {
@@ -244,11 +244,11 @@ fn sweep_part<V: Vector>(
     part: &mut Part<'_, V::Scalar>,
 ) -> Partial {
     let quad_len = const { QUAD * V::LANES };
-    let Reducer { temperature, mut next, asks_for_outputs, .. } = how;
+    let Reducer { temperature, mut next, prefetches_outputs, .. } = how;
     let Part { z, max, apart, .. } = *part;
     let weights = if let Weights::Row(weights) = part.weights { weights } else { z };
     let mut exps = part.exps.reborrow();
-    let asks = asks_for_outputs || next.are_wanted();
+    let prefetches = prefetches_outputs || next.are_wanted();
     assert!(weights.len() == z.len() && (!keeps || exps.as_source().len() == z.len()));
     let base = Base::<V>::new(temperature, V::splat(token, max));
     let exp = Exponential::<V>::new(token, temperature);
@@ -265,9 +265,9 @@ fn sweep_part<V: Vector>(
         if V::IS_ONE_REGISTER {
             quad = quad.in_one_register();
         }
-        if asks {
+        if prefetches {
             next.prefetch_quad::<V>();
-            for i in (0..QUAD).filter(|_| asks_for_outputs) {
+            for i in (0..QUAD).filter(|_| prefetches_outputs) {
                 let at = at + (OUTPUTS_AHEAD + i) * V::LANES;
                 exps.as_source().prefetch(Cache::First, at);
             }

@@ -61,8 +61,8 @@ impl<F: Float> VectorJob<F> for SegmentStep<'_, '_, F> {
             temperature,
             splits: job.operation.splits() && index == of.first,
             keeps: keeps && recomputes == matches!(step, Step::Write(..)),
-            next: Lines::of(panel.logits, row + 1, start, plan.asks_ahead),
-            asks_for_outputs: plan.asks_for_outputs,
+            next: Lines::of(panel.logits, row + 1, start, plan.prefetches_into),
+            prefetches_outputs: plan.prefetches_outputs,
         };
         let mut z = Source::from_slice(&[]);
         if matches!(step, Step::ExactMax | Step::Special(_)) {
