@@ -178,8 +178,7 @@ fn run_row<F: Float>(
             (of.first, of.swept_max, of.shifted_by) = (first, 0.0, Some(max));
         }
         run(&of, Step::Special(max));
-        let (prescale, is_shifted) = (temperature.prescale, !is_in_range);
-        found = Reduced { prescale, is_shifted, ..Reduced::ordinary(max, joined(UNIT)) };
+        found = Reduced { is_shifted: !is_in_range, ..Reduced::ordinary(max, joined(UNIT)) };
     }
     let mut reduced = ReducedRows::new(job.formula());
     let mut label = None;
@@ -196,7 +195,8 @@ fn run_row<F: Float>(
             found.weight_label = lock(&segments[target.class / SEGMENT]).weight_label;
         }
         // Scaled like the maximum: as in the sweep, or as in memory.
-        [found.z_label] = z_label.map(|z| z.to_f64() * (temperature.prescale / found.prescale));
+        let scale = if found.partial.unit == 1.0 { temperature.prescale } else { 1.0 };
+        found.z_label = z_label[0].to_f64() * scale;
         reduced.targets.set(0, target, job.scale(target.weight));
     }
     reduced.set(0, &found);

@@ -320,7 +320,6 @@ impl<F: Float> Group<'_, F> {
         let is_shifted = !how.temperature.is_in_range(part.max);
         how.special::<V>(token, part, z, max, is_shifted);
         let case = if is_shifted { Case::Shifted(max) } else { Case::Ordinary };
-        let prescale = how.temperature.prescale;
-        (Reduced { prescale, is_shifted, ..Reduced::ordinary(max, part.partial) }, case)
+        (Reduced { is_shifted, ..Reduced::ordinary(max, part.partial) }, case)
     }
 }

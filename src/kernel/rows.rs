@@ -12,11 +12,9 @@ use crate::simd::{Float, MOST_LANES, Vector, VectorJob, Widened, outlined};
 /// A reduced row.
 #[derive(Clone, Copy)]
 pub(crate) struct Reduced {
-    /// The maximum: that of the swept logits, or for a special row that of the logits in memory. `partial.dot` belongs to
-    /// the same logits.
+    /// The maximum: that of the swept logits, or for a special row, whose unit is not 1, that of the logits in memory.
+    /// `partial.dot` belongs to the same logits.
     pub(crate) max: f64,
-    /// The factor from these logits to those of the sweep.
-    pub(crate) prescale: f64,
     /// Was the maximum subtracted from the logits before the sweep?
     pub(crate) is_shifted: bool,
     pub(crate) partial: Partial,
@@ -31,7 +29,7 @@ impl Reduced {
     #[inline(always)]
     pub(crate) fn ordinary(max: f64, partial: Partial) -> Self {
         let (z_label, weight_label) = (0.0, 0.0);
-        Self { max, prescale: 1.0, is_shifted: false, partial, z_label, weight_label }
+        Self { max, is_shifted: false, partial, z_label, weight_label }
     }
 }
 
@@ -64,9 +62,11 @@ impl<'f, F: Float> ReducedRows<'f, F> {
     /// Sets row `i`.
     #[inline(always)]
     pub(crate) fn set(&mut self, i: usize, row: &Reduced) {
-        let Reduced { max, prescale, is_shifted, z_label, weight_label, .. } = *row;
+        let Reduced { max, is_shifted, z_label, weight_label, .. } = *row;
         let Partial { sum, lost, dot, unit } = row.partial;
         let lanes = &mut self.lanes;
+        // From these logits to those of the sweep.
+        let prescale = if unit == 1.0 { 1.0 } else { self.formula.temperature.prescale };
         let gap = if unit == 1.0 { max - z_label } else { gap(max, z_label) * prescale };
         (lanes.max[i], lanes.gap[i], lanes.unit[i]) = (max * prescale, gap, unit);
         (lanes.sum[i], lanes.lost[i], lanes.dot[i]) = (sum, lost, dot * prescale);
