@@ -94,7 +94,7 @@ pub(super) struct Plan<'p, F: Float> {
     pub(super) prefetches_outputs: bool,
     /// Are the logits copied to scratch memory before they are read?
     pub(super) own_logits: bool,
-    /// Are exponentials and outputs written to scratch memory first?
+    /// Are exponentials and outputs written to scratch memory first? True if there is no output.
     pub(super) own_output: bool,
     /// Which kinds of scratch memory rows need, in the order of `rows::Memory`.
     pub(super) memory: [bool; 4],
@@ -144,13 +144,13 @@ impl<'p, F: Float> Plan<'p, F> {
         let is_far = bytes >= cached_bytes;
         let streams = is_far && has_outputs && panel.output.is_some_and(|out| out.is_streamed);
         let lies_across_lines = row_bytes <= SHORT_ROW && !row_bytes.is_multiple_of(LINE);
-        let keeps_apart = || streams || panel.is_in_place() || is_near && lies_across_lines;
+        let keeps_apart =
+            || keeps && (streams || panel.is_in_place() || is_near && lies_across_lines);
         // The rest is for rows: tiles, which are small and many, do without.
         let has_rows = path != Path::Tiles;
         let own_logits = has_rows && !panel.reads_directly();
-        let has_own_output = || !panel.writes_directly() || keeps && keeps_apart();
         let recomputes = path == Path::SharedRows;
-        let own_output = has_rows && panel.output.is_some() && (recomputes || has_own_output());
+        let own_output = has_rows && (recomputes || !panel.writes_directly() || keeps_apart());
         let rows_of_each = 1 + usize::from(panel.output.is_some()) + usize::from(is_far);
         let bytes_in_group = row_bytes.saturating_mul(rows_of_each);
         let (mut group, mut panel_rows, mut memory) = (1, 1, [false; 4]);
@@ -180,7 +180,8 @@ impl<'p, F: Float> Plan<'p, F> {
                 }
                 let are_made = job.targets.as_ref().is_some_and(|targets| targets.rows.are_made());
                 let hessian = job.hessian_panel().is_some_and(|panel| !panel.writes_directly());
-                memory = [own_logits || own_output, panel.mask.is_some(), are_made, hessian];
+                let own_row = own_logits || own_output && panel.output.is_some();
+                memory = [own_row, panel.mask.is_some(), are_made, hessian];
                 let count = memory.iter().filter(|is_needed| **is_needed).count();
                 (panel_rows, (count * panel_rows + 1) * pitch + columns)
             }
@@ -205,9 +206,7 @@ impl<'p, F: Float> Plan<'p, F> {
             pitch,
             streams,
             prefetches_into,
-            prefetches_outputs: prefetches_into.is_some()
-                && !(streams || own_output)
-                && panel.writes_directly(),
+            prefetches_outputs: prefetches_into.is_some() && !(streams || own_output),
             own_logits,
             own_output,
             memory,

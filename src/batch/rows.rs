@@ -162,7 +162,6 @@ impl<F: Float> Group<'_, F> {
         let (plan, panel) = (self.plan, &self.plan.job.panel);
         let loads = plan.own_logits && !self.is_loaded;
         let gathers = plan.own_targets().is_some() || loads || panel.mask.is_some();
-        let has_own_output = panel.output.is_none() || plan.own_output;
         let mut memory = memory.map(|rows| rows.chunks_mut(plan.pitch));
         for at in 0..self.len {
             let (number, part) = (self.first + at, &mut rows.parts[at]);
@@ -175,7 +174,7 @@ impl<F: Float> Group<'_, F> {
             };
             let own = Sink::from_slice(own);
             let own_logits = own.as_source();
-            part.exps = if has_own_output { own } else { panel.sink(number) };
+            part.exps = if plan.own_output { own } else { panel.sink(number) };
             let Some((weights, class)) = target else {
                 rows.cases[at] = Case::Filled { value: F::default(), scalar: 0.0, lse: 0.0 };
                 continue;

@@ -53,8 +53,7 @@ impl<F: Float> VectorJob<F> for SegmentStep<'_, '_, F> {
             }
         }
         let sink = || panel.sink(row).part(start, len);
-        let has_own_output = panel.output.is_none() || plan.own_output;
-        let mut exps = if has_own_output { Sink::from_slice(own_output) } else { sink() };
+        let mut exps = if plan.own_output { Sink::from_slice(own_output) } else { sink() };
         let (max, keeps) = (F::from_f64(*swept_max), job.operation.keeps());
         let recomputes = plan.path == Path::SharedRows;
         let how = Reducer {
