@@ -42,11 +42,11 @@ impl<F: Float> Block<'_, F> {
                 }
                 let place = (first, count, plan.pitch);
                 let prefetches = plan.prefetches_into.is_some();
-                let is_loaded = plan.own_logits
-                    && panel.load_neighbours::<V>(token, place, memory[0], columns, prefetches);
+                let loads = plan.own_logits
+                    && !panel.load_neighbours::<V>(token, place, memory[0], columns, prefetches);
                 for at in (0..count).step_by(plan.group) {
                     let (first, len) = (first + at, plan.group.min(count - at));
-                    let group = Group { plan, first, len, is_loaded };
+                    let group = Group { plan, first, len, loads };
                     let memory = memory
                         .each_mut()
                         .map(|rows| rows.get_mut(at * plan.pitch..).unwrap_or_default());
@@ -101,8 +101,8 @@ struct Group<'g, F: Float> {
     plan: &'g Plan<'g, F>,
     first: usize,
     len: usize,
-    /// Have the logits been copied to scratch memory already?
-    is_loaded: bool,
+    /// Are the logits still to be copied to scratch memory?
+    loads: bool,
 }
 
 impl<F: Float> Group<'_, F> {
@@ -160,15 +160,14 @@ impl<F: Float> Group<'_, F> {
         reduced: &mut ReducedRows<'_, F>,
     ) {
         let (plan, panel) = (self.plan, &self.plan.job.panel);
-        let loads = plan.own_logits && !self.is_loaded;
-        let gathers = plan.own_targets().is_some() || loads || panel.mask.is_some();
+        let gathers = plan.own_targets().is_some() || self.loads || panel.mask.is_some();
         let mut memory = memory.map(|rows| rows.chunks_mut(plan.pitch));
         for at in 0..self.len {
             let (number, part) = (self.first + at, &mut rows.parts[at]);
             let [own, kept, weights] = memory.each_mut().map(|rows| self.classes(rows.next()));
             let target = if gathers {
                 let memory = (&mut *own, kept, weights);
-                outlined!(V, token, self.gather::<V>(token, at, loads, memory, reduced))
+                outlined!(V, token, self.gather::<V>(token, at, memory, reduced))
             } else {
                 self.shared_target(number)
             };
@@ -249,14 +248,13 @@ impl<F: Float> Group<'_, F> {
         (class != NO_CLASS).then_some((target.weights, label))
     }
 
-    /// Copies to scratch memory what has to be there of a row: its mask, its logits if it `loads` them, and its weights
+    /// Copies to scratch memory what has to be there of a row: its mask, its logits if the group `loads`, and its weights
     /// if they are computed. Returns its weights and its label; None if it does not count.
     #[inline(always)]
     fn gather<'m, V: Vector<Scalar = F>>(
         &'m self,
         token: V::Token,
         at: usize,
-        loads: bool,
         (own, kept, own_weights): (&mut [F], &mut [F], &'m mut [F]),
         reduced: &mut ReducedRows<'_, F>,
     ) -> Option<(Weights<'m, F>, Option<usize>)> {
@@ -266,7 +264,7 @@ impl<F: Float> Group<'_, F> {
             target = Some(targets.rows.row(number)?);
         }
         let kept = job.panel.kept::<V>(token, number, 0, kept);
-        if loads {
+        if self.loads {
             job.panel.load::<V>(token, number, 0, kept, own);
         }
         let Some(mut target) = target else { return Some(shared) };
