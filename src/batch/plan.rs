@@ -80,9 +80,9 @@ pub(super) struct Plan<'p, F: Float> {
     pub(super) block_rows: usize,
     pub(super) block_bytes: usize,
     /// The number of rows that are gathered together.
-    pub(super) panel: usize,
+    pub(super) panel_rows: usize,
     /// The number of rows that are all reduced before they are finished.
-    pub(super) group: usize,
+    pub(super) group_rows: usize,
     /// Elements from one row in scratch memory to the next: whole vectors.
     pub(super) pitch: usize,
     /// Is the output written by streaming stores, past the caches?
@@ -153,7 +153,7 @@ impl<'p, F: Float> Plan<'p, F> {
         let own_output = has_rows && (recomputes || !panel.writes_directly() || keeps_apart());
         let rows_of_each = 1 + usize::from(panel.output.is_some()) + usize::from(is_far);
         let bytes_in_group = row_bytes.saturating_mul(rows_of_each);
-        let (mut group, mut panel_rows, mut memory) = (1, 1, [false; 4]);
+        let (mut group_rows, mut panel_rows, mut memory) = (1, 1, [false; 4]);
         let pitch = classes.next_multiple_of(MOST_LANES);
         let is_prefetched = !recomputes && (is_far || has_rows && !is_near);
         // A prefetched line evicts another from the first-level cache. So prefetching into that cache is faster than
@@ -162,15 +162,15 @@ impl<'p, F: Float> Plan<'p, F> {
         let is_large = is_far && bytes_in_group > BYTES_PER_GROUP;
         let cache = if is_large { Cache::Second } else { Cache::First };
         let prefetches_into = is_prefetched.then_some(cache);
-        let (unit, scratch) = match path {
+        let (rows_at_once, scratch) = match path {
             Path::Tiles => {
-                let unit = if job.are_summed { rows_per_sum(classes) } else { lanes };
-                (unit, scratch_len(classes, lanes))
+                let rows_at_once = if job.are_summed { rows_per_sum(classes) } else { lanes };
+                (rows_at_once, scratch_len(classes, lanes))
             }
             Path::Rows => {
-                group = (BYTES_PER_GROUP / bytes_in_group.max(1)).clamp(1, MOST_ROWS);
+                group_rows = (BYTES_PER_GROUP / bytes_in_group.max(1)).clamp(1, MOST_ROWS);
                 let mut columns = 0;
-                panel_rows = group;
+                panel_rows = group_rows;
                 // Rows that are neighbours in memory are gathered together, LANES classes at a time. If fewer rows than
                 // half of the lanes are neighbours, reading their elements one by one takes less time.
                 if panel.neighbours_from(0, lanes / 2).is_some() {
@@ -192,7 +192,7 @@ impl<'p, F: Float> Plan<'p, F> {
         if bytes > BYTES_PER_BLOCK {
             // As many blocks for each thread, before they are rounded up.
             let blocks = bytes.div_ceil(BYTES_PER_BLOCK).next_multiple_of(threads);
-            block_rows = rows.div_ceil(blocks).next_multiple_of(unit);
+            block_rows = rows.div_ceil(blocks).next_multiple_of(rows_at_once);
         }
         Self {
             job,
@@ -201,8 +201,8 @@ impl<'p, F: Float> Plan<'p, F> {
             threads: if recomputes && !is_chunk { row_threads } else { threads },
             block_rows,
             block_bytes: block_rows.min(rows).saturating_mul(row_bytes),
-            panel: panel_rows,
-            group,
+            panel_rows,
+            group_rows,
             pitch,
             streams,
             prefetches_into,

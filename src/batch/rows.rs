@@ -25,7 +25,7 @@ impl<F: Float> Block<'_, F> {
             let mut take =
                 |rows: usize| scratch.split_off_mut(..rows * plan.pitch).unwrap_or_default();
             let mut memory =
-                plan.memory.map(|is_needed| take(if is_needed { plan.panel } else { 0 }));
+                plan.memory.map(|is_needed| take(if is_needed { plan.panel_rows } else { 0 }));
             // Memory for one special row.
             let special = &mut take(1)[..panel.logits.classes()];
             // Memory for some classes of a panel, before or after they are transposed.
@@ -36,7 +36,7 @@ impl<F: Float> Block<'_, F> {
             }
             let mut first = range.start;
             while first < range.end {
-                let mut count = plan.panel.min(range.end - first);
+                let mut count = plan.panel_rows.min(range.end - first);
                 if !columns.is_empty() {
                     count = count.min(panel.neighbours_from(first, V::LANES / 2).unwrap_or(count));
                 }
@@ -44,8 +44,8 @@ impl<F: Float> Block<'_, F> {
                 let prefetches = plan.prefetches_into.is_some();
                 let loads = plan.own_logits
                     && !panel.load_neighbours::<V>(token, place, memory[0], columns, prefetches);
-                for at in (0..count).step_by(plan.group) {
-                    let (first, len) = (first + at, plan.group.min(count - at));
+                for at in (0..count).step_by(plan.group_rows) {
+                    let (first, len) = (first + at, plan.group_rows.min(count - at));
                     let group = Group { plan, first, len, loads };
                     let memory = memory
                         .each_mut()
@@ -122,7 +122,7 @@ impl<F: Float> Group<'_, F> {
         let (labels, cases) = ([Label::default(); MOST_ROWS], [Case::Ordinary; MOST_ROWS]);
         let mut rows = GroupRows { parts, labels, cases };
         self.set_up::<V>(token, &mut rows, [own, kept, weights], reduced);
-        let next = Lines::of(job.panel.logits, first + plan.group, 0, plan.prefetches_into);
+        let next = Lines::of(job.panel.logits, first + plan.group_rows, 0, plan.prefetches_into);
         let temperature = &job.temperature;
         let how = Reducer { temperature, splits, keeps, next, prefetches_outputs };
         find_maxima::<V>(token, splits, &mut rows.parts[..len]);
