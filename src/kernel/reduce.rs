@@ -203,15 +203,14 @@ impl<F: Float> Reducer<'_, F> {
         max: f64,
         is_shifted: bool,
     ) {
-        part.partial.unit = UNIT;
-        part.partial.dot = weighted_gaps(z, max, |class| part.weights.get(class));
+        let dot = weighted_gaps(z, max, |class| part.weights.get(class));
         if is_shifted {
             shift(z, max, self.temperature.prescale);
             // The exponentials do not need the weights. The maximum is 0 now.
             let shifted = Part::new(Source::from_slice(z), F::default(), part.exps.reborrow());
-            let Partial { sum, lost, .. } = self.part::<V>(token, shifted);
-            (part.partial.sum, part.partial.lost) = (sum, lost);
+            part.partial = self.part::<V>(token, shifted);
         }
+        (part.partial.dot, part.partial.unit) = (dot, UNIT);
     }
 }
 
