@@ -32,7 +32,7 @@ pub(crate) use maximum::find_maxima;
 pub use reduce::SEGMENT;
 pub(crate) use reduce::{MOST_ROWS, Part, Partial, Reducer, WeightKind};
 pub(crate) use rows::{Reduced, ReducedRows};
-pub(crate) use special::{UNIT, exact_max, larger, log_probabilities, shift};
+pub(crate) use special::{GAP_UNIT, exact_max, larger, log_probabilities, shift};
 pub(crate) use tile::{
     IGNORED, MOST_CLASSES, MOST_IN_TILES, MOST_TILES, NO_LABEL, Tile, Tiles, tiles_at_once,
 };

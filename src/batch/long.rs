@@ -18,7 +18,7 @@ use super::workspace::Workspace;
 use super::{Heaps, Path, Plan, Run};
 use crate::alloc::with_capacity;
 use crate::error::Error;
-use crate::kernel::{Epilogue, Partial, Reduced, ReducedRows, SEGMENT, UNIT};
+use crate::kernel::{Epilogue, GAP_UNIT, Partial, Reduced, ReducedRows, SEGMENT};
 use crate::math::RunningSum;
 use crate::pool::lock;
 use crate::simd::{Float, Level};
@@ -178,7 +178,7 @@ fn run_row<F: Float>(
             (of.first, of.swept_max, of.shifted_by) = (first, 0.0, Some(max));
         }
         run(&of, Step::Special(max));
-        found = Reduced { is_shifted: !is_in_range, ..Reduced::ordinary(max, joined(UNIT)) };
+        found = Reduced { is_shifted: !is_in_range, ..Reduced::ordinary(max, joined(GAP_UNIT)) };
     }
     let mut reduced = ReducedRows::new(job.formula());
     let mut label = None;

@@ -31,7 +31,7 @@
 
 use super::exp::{Base, Exponential, Temperature, is_double};
 use super::maximum::find_maxima;
-use super::special::{UNIT, shift, weighted_gaps};
+use super::special::{GAP_UNIT, shift, weighted_gaps};
 use crate::simd::{
     Cache, Float, LaneSum, Lines, QUAD, Sink, Source, Vector, each, inlined, outlined, with_value,
 };
@@ -117,7 +117,7 @@ pub(crate) struct Partial {
     pub(crate) lost: f64,
     /// Σ w (M − z), in units.
     pub(crate) dot: f64,
-    /// The unit of `dot`: 1, or [`UNIT`] for rows that are not ordinary.
+    /// The unit of `dot`: 1, or [`GAP_UNIT`] for rows that are not ordinary.
     pub(crate) unit: f64,
 }
 
@@ -192,8 +192,8 @@ impl<F: Float> Reducer<'_, F> {
     }
 
     /// Reduces again a part of a row that is not ordinary, from its logits as they are in memory and the maximum of the
-    /// row: its weighted gaps, in [`UNIT`]s, and its sum if the row `is_shifted` by the maximum. Then the logits in `z`
-    /// are shifted as well.
+    /// row: its weighted gaps, in [`GAP_UNIT`]s, and its sum if the row `is_shifted` by the maximum. Then the logits in
+    /// `z` are shifted as well.
     #[inline(always)]
     pub(crate) fn special<V: Vector<Scalar = F>>(
         self,
@@ -210,7 +210,7 @@ impl<F: Float> Reducer<'_, F> {
             let shifted = Part::new(Source::from_slice(z), F::default(), part.exps.reborrow());
             part.partial = self.part::<V>(token, shifted);
         }
-        (part.partial.dot, part.partial.unit) = (dot, UNIT);
+        (part.partial.dot, part.partial.unit) = (dot, GAP_UNIT);
     }
 }
 

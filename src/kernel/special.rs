@@ -5,8 +5,8 @@ use super::exp::Temperature;
 use crate::math::RunningSum;
 use crate::simd::Float;
 
-/// The unit of `dot` here, 2^64, with which no sum of finite terms overflows.
-pub(crate) const UNIT: f64 = 18_446_744_073_709_551_616.0;
+/// The unit of gaps and `dot` here, 2^64, with which no sum of finite terms overflows.
+pub(crate) const GAP_UNIT: f64 = 18_446_744_073_709_551_616.0;
 
 /// The maximum of these logits as they are in memory: NaN if one of them is, −inf if there are none. If it is not
 /// finite, it is the lse of the row, and the other results are NaN.
@@ -19,9 +19,9 @@ pub(crate) fn larger(a: f64, b: f64) -> f64 {
     if a.is_nan() || b.is_nan() { f64::NAN } else { a.max(b) }
 }
 
-/// M − z, in units of [`UNIT`].
+/// M − z, in units of [`GAP_UNIT`].
 pub(crate) fn gap(max: f64, z: f64) -> f64 {
-    max / UNIT - z / UNIT
+    max / GAP_UNIT - z / GAP_UNIT
 }
 
 /// (z − M)·scale. Exact wherever its exponential is not 0: if M is huge, such z are within a factor of 2 of M.
@@ -31,7 +31,7 @@ pub(crate) fn shift<F: Float>(z: &mut [F], max: f64, scale: f64) {
     }
 }
 
-/// Σ w_k (M − z_k) in [`UNIT`]s. A class of weight 0 adds nothing, even if its gap is infinite.
+/// Σ w_k (M − z_k) in [`GAP_UNIT`]s. A class of weight 0 adds nothing, even if its gap is infinite.
 #[inline(always)]
 pub(crate) fn weighted_gaps<F: Float>(z: &[F], max: f64, weight: impl Fn(usize) -> f64) -> f64 {
     let mut sum = RunningSum::default();

@@ -17,7 +17,8 @@ use crate::batch::workspace::Workspace;
 use crate::batch::{Job, Plan, Run};
 use crate::error::Error;
 use crate::kernel::{
-    Epilogue, Formula, Operation, Partial, Reduced, ReducedRows, SEGMENT, Temperature, UNIT, larger,
+    Epilogue, Formula, GAP_UNIT, Operation, Partial, Reduced, ReducedRows, SEGMENT, Temperature,
+    larger,
 };
 use crate::math::count;
 use crate::simd::{Float, Rows, RowsMut};
@@ -172,7 +173,7 @@ pub(crate) fn finish_chunks<F: Float>(
             || segments().map(|[sum, lost, dot, unit, ..]| Partial { sum, lost, dot, unit });
         let mut partial = joined(partials(), unit);
         if !partial.dot.is_finite() {
-            partial = joined(partials(), UNIT);
+            partial = joined(partials(), GAP_UNIT);
         }
         let max = rows.get(row, 0);
         let is_shifted = !temperature.is_in_range(F::from_f64(max));

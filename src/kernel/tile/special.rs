@@ -105,7 +105,7 @@ impl<F: Float> Tiles<'_, F> {
             if let Some(class) = (0..classes).find(|class| of_label(*class)) {
                 labels[lane] = special::gap(max, row[class].to_f64()) * prescale;
             }
-            units[lane] = special::UNIT;
+            units[lane] = special::GAP_UNIT;
         }
     }
 }
