@@ -75,7 +75,7 @@ def own_targets(z, labels, q, mask, priors, weights):
 
 
 @pytest.mark.parametrize("order", ["C", "F"])
-@pytest.mark.parametrize("classes", [2, 10, 17, 64, 65, 128])
+@pytest.mark.parametrize("classes", [2, 10, 17, 64, 65, 128, 160])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_own_targets_have_the_same_bits_as_alone(dtype, classes, order):
     """Also of tiles without weights beside tiles with weights, whatever the memory for weights held before."""
@@ -94,7 +94,7 @@ def test_own_targets_have_the_same_bits_as_alone(dtype, classes, order):
         assert together.tobytes() == expected.tobytes(), number
 
 
-@pytest.mark.parametrize("classes", [64, 65, 127, 128, 129])
+@pytest.mark.parametrize("classes", [64, 65, 127, 128, 129, 160, 161, 191, 192])
 def test_the_loss_of_one_row_among_ignored_rows(classes):
     """A sum is not rounded to float32: it shows the order in which the exponentials are added."""
     z, labels = np.zeros((40, classes), np.float32), np.full(40, -100)
@@ -135,7 +135,7 @@ def test_sums_over_rows(dtype, classes, count):
             assert list(sums(z, labels, where=everything)) == expected
 
 
-@pytest.mark.parametrize("classes", [65, 100, 128])
+@pytest.mark.parametrize("classes", [65, 100, 128, 160])
 def test_log_softmax_of_large_logits_in_tiles_and_alone(classes):
     """Rows whose maximum is subtracted first, where log p is between -10 and 0: many rows are computed in tiles."""
     rng = np.random.default_rng(classes)

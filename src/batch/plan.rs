@@ -121,7 +121,7 @@ impl<'p, F: Float> Plan<'p, F> {
         let path = if is_chunk {
             Path::SharedRows
         } else if classes <= MOST_CLASSES
-            || rows >= 2 * lanes && bytes < CACHED_BYTES && may_be_in_tiles(job, is_simple)
+            || rows >= 2 * lanes && may_be_in_tiles(job, is_simple, bytes)
         {
             Path::Tiles
         } else if classes <= SEGMENT {
@@ -222,10 +222,13 @@ impl<'p, F: Float> Plan<'p, F> {
 }
 
 /// May f32 rows with some more classes than tiles are meant for use tiles too? That takes as little as half of the time
-/// (256 rows of 65 classes; 4096 of 128: 0.66 to 0.8); from 192 classes on it takes longer, and from main memory with
-/// AVX2. It is not done for rows that are masked, or whose targets differ in more than the label and the weights.
-fn may_be_in_tiles<F: Float>(job: &Job<'_, F>, is_simple: bool) -> bool {
+/// (256 rows of 65 classes; 4096 of 128: 0.66 to 0.8; of 150: 0.84 to 0.9); from 192 classes on it takes longer, and from
+/// main memory with AVX2, and for more than 128 classes already from 24 MB on (1.03 to 1.15). It is not done for rows that
+/// are masked, or whose targets differ in more than the label and the weights.
+fn may_be_in_tiles<F: Float>(job: &Job<'_, F>, is_simple: bool, bytes: usize) -> bool {
+    let classes = job.panel.logits.classes();
     size_of::<F>() == size_of::<f32>()
-        && job.panel.logits.classes() <= MOST_IN_TILES
+        && classes <= MOST_IN_TILES
+        && bytes < if classes <= 128 { CACHED_BYTES } else { CACHED_BYTES_IN_WIDE_TILES }
         && (is_simple || job.targets.as_ref().is_some_and(|all| all.rows.have_masses()))
 }

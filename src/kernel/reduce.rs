@@ -16,8 +16,8 @@
 //!
 //! ```text
 //! for each segment of 16384 classes:
-//!     for each pair of vectors, LANES classes each, those of the quad with the maximum first (if there are more than two
-//!     quads; a quad has four vectors):
+//!     for each pair of vectors, LANES classes each, those of the quad with the maximum first (a quad has four vectors; not
+//!     if it is the last and not whole, nor in f32 rows of at most 160 classes):
 //!         f32: lanes[i] += v0[i] + v1[i]                      dot: w0·g0 is rounded, fma(w1, g1, w0·g0) is added;
 //!                                                             the rounding errors of w0·g0 are added at the end
 //!         f64: lanes[i] += v0[i], lanes[i] += v1[i]           compensated
@@ -39,6 +39,8 @@ use crate::target::Weights;
 use std::hint::select_unpredictable;
 use std::slice::from_mut;
 
+/// f32 rows of at most so many classes may be computed in tiles.
+pub(crate) const MOST_IN_TILES: usize = 160;
 /// Classes of a segment: the unit in which long rows are divided.
 pub const SEGMENT: usize = 16_384;
 /// How many vectors ahead outputs are prefetched: some 100 ns.
@@ -302,10 +304,10 @@ fn sweep_part<V: Vector>(
         }
     });
     let (first, whole) = (apart - apart % quad_len, z.len() - z.len() % quad_len);
-    // The quads that are summed first, with a mask. Rows of two quads may be computed in tiles instead, where the order
-    // cannot depend on the maximum: both are summed with a mask, in their order.
+    // The quads that are summed first, with a mask. In tiles the order cannot depend on the maximum: in rows that may be
+    // computed there, all are summed with a mask, in their order.
     let masked = match first < whole {
-        true if z.len() == 2 * quad_len => 0..whole,
+        true if const { !is_double::<V::Scalar>() } && z.len() <= MOST_IN_TILES => 0..whole,
         true => first..first + quad_len,
         false => 0..0,
     };

@@ -26,15 +26,13 @@ mod write;
 use super::Operation;
 use super::exp::{Base, Exponential, is_double};
 use super::finish::{Formula, ReducedLanes, Slopes, TargetLanes};
-use super::reduce::WeightKind;
+use super::reduce::{MOST_IN_TILES, WeightKind};
 use crate::math::{Real, two_sum};
 use crate::simd::{Float, MOST_LANES, Vector, Widened, inlined, outlined};
 use special::{Specials, mark_nans};
 
 /// Rows of at most so many classes are computed in tiles, in the order of summation of tiles.
 pub(crate) const MOST_CLASSES: usize = 64;
-/// f32 rows of at most so many classes, which are two quads, may be too, in the order of rows: see [`super::reduce`].
-pub(crate) const MOST_IN_TILES: usize = 128;
 
 /// The label of a row that does not count.
 pub(crate) const IGNORED: i32 = -1;

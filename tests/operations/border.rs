@@ -10,8 +10,8 @@ use crate::options::{Of, Operands, Options, Output, Target, assert_same};
 use crate::rows::{Kind, Problem};
 use smoothxent::{Float, Level, Reduction};
 
-/// The order of tiles ends at 64 classes, tiles of f32 at 128.
-const BORDERS: [std::ops::RangeInclusive<usize>; 2] = [60..=70, 127..=129];
+/// The order of tiles ends at 64 classes, tiles of f32 at 160. Rows have two whole quads from 128 on.
+const BORDERS: [std::ops::RangeInclusive<usize>; 3] = [60..=70, 127..=129, 160..=161];
 const LAYOUTS: [Layout; 5] =
     [Layout::Dense, Layout::Gapped, Layout::Reversed, Layout::ClassMajor, Layout::Grid];
 
