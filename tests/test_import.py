@@ -1,5 +1,6 @@
 """Importing starts no thread and loads nothing heavy; the public names are the documented ones."""
 
+import ast
 import inspect
 import json
 import platform
@@ -117,6 +118,25 @@ print(json.dumps(sorted(set(sys.modules) - before)))
         "urllib",
     }
     assert not heavy & set(loaded)
+
+
+def test_python_code_imports_what_the_extension_imports():
+    """PyInstaller and its like look for imports in Python code only, and leave other modules out of a program."""
+    loaded = run("""
+import json, sys
+import smoothxent
+names = {name: module.__file__ for name, module in sys.modules.items() if name.startswith("smoothxent")}
+print(json.dumps(names))
+""")
+    imported = {"smoothxent"}
+    for file in loaded.values():
+        tree = ast.parse(Path(file).read_text("utf-8") if file.endswith(".py") else "")
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ImportFrom):
+                imported |= {node.module, *(f"{node.module}.{name.name}" for name in node.names)}
+            elif isinstance(node, ast.Import):
+                imported |= {name.name for name in node.names}
+    assert loaded.keys() <= imported
 
 
 @pytest.mark.skipif(

@@ -41,7 +41,7 @@ convert its objects to arrays. Only `score` with millions of rows in a chunk may
 
 import sys
 
-from smoothxent import tf_losses
+from smoothxent import _warnings, tf_losses  # noqa: F401 - the first, of the extension, so that PyInstaller sees it
 from smoothxent._activations import log_softmax, softmax
 from smoothxent._chosen import TopK, log_softmax_at, top_k_log_softmax
 from smoothxent._errors import InternalError, LabelError
