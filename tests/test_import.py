@@ -3,8 +3,10 @@
 import ast
 import inspect
 import json
+import os
 import platform
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -137,6 +139,32 @@ print(json.dumps(names))
             elif isinstance(node, ast.Import):
                 imported |= {name.name for name in node.names}
     assert loaded.keys() <= imported
+
+
+@pytest.mark.parametrize("kind", ["folder", "zip archive"])
+def test_the_error_without_the_extension(tmp_path, kind):
+    """In a clone that was not built, on another platform, in an archive: not an error about circular imports."""
+    place = tmp_path / "copy"
+    shutil.copytree(
+        Path(sx.__file__).parent,
+        place / "smoothxent",
+        ignore=shutil.ignore_patterns("*.so", "*.pyd", "__pycache__"),
+    )
+    if kind == "zip archive":
+        place = Path(shutil.make_archive(place, "zip", place))
+    process = subprocess.run(
+        [sys.executable, "-c", "import smoothxent"],
+        env=os.environ | {"PYTHONPATH": str(place)},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert process.returncode == 1
+    assert process.stderr.splitlines()[-1] == (
+        f"ImportError: {place / 'smoothxent'} has no extension module for this Python, {sys.implementation.cache_tag} "
+        f"on {sys.platform}: install smoothxent with pip, for this Python and not into an archive"
+    )
 
 
 @pytest.mark.skipif(

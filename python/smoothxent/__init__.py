@@ -41,6 +41,16 @@ convert its objects to arrays. Only `score` with millions of rows in a chunk may
 
 import sys
 
+try:  # before modules that import it, which would be said to be circular imports
+    from smoothxent._smoothxent import __version__
+except ModuleNotFoundError as _error:
+    if _error.name != "smoothxent._smoothxent":
+        raise
+    raise ImportError(
+        f"{__path__[0]} has no extension module for this Python, {sys.implementation.cache_tag} "
+        f"on {sys.platform}: install smoothxent with pip, for this Python and not into an archive"
+    ) from None
+
 from smoothxent import _warnings, tf_losses  # noqa: F401 - the first, of the extension, so that PyInstaller sees it
 from smoothxent._activations import log_softmax, softmax
 from smoothxent._chosen import TopK, log_softmax_at, top_k_log_softmax
@@ -57,7 +67,6 @@ from smoothxent._losses import cross_entropy
 from smoothxent._score import Score
 from smoothxent._scoring import score
 from smoothxent._smoothing import smooth_labels
-from smoothxent._smoothxent import __version__
 from smoothxent._terms import CrossEntropyTerms, cross_entropy_terms
 from smoothxent._threads import get_num_threads, num_threads, set_num_threads, show_config
 
