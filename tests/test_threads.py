@@ -4,6 +4,7 @@ import itertools
 import subprocess
 import sys
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -252,3 +253,27 @@ class TestCallers:
                 done.set()
 
         self.run([write, read])
+
+    @pytest.mark.skipif(
+        not getattr(sys, "_is_gil_enabled", lambda: True)(), reason="the interpreter has no lock"
+    )
+    def test_the_interpreter_lock_is_released_for_more_than_256_kib(self):
+        """By nothing else here: the switch interval is longer than the test."""
+        small = np.zeros((64, 1024), np.float32)  # 256 KiB
+        large = np.zeros((65, 1024), np.float32)
+        begin, ran = threading.Lock(), []
+        other = threading.Thread(target=lambda: begin.acquire() and ran.append(True), daemon=True)
+        before = sys.getswitchinterval()
+        begin.acquire()
+        other.start()
+        try:
+            sys.setswitchinterval(100)
+            begin.release()  # from here on it waits for the interpreter lock
+            for z, is_released in ((small, False), (large, True)):
+                end = time.perf_counter() + (5 if is_released else 0.2)
+                while not ran and time.perf_counter() < end:
+                    sx.softmax(z)
+                assert bool(ran) == is_released
+        finally:
+            sys.setswitchinterval(before)
+        other.join(60)

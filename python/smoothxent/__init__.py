@@ -29,8 +29,8 @@ outputs (`out`, `grad_out` and others). bfloat16 is the type of ml_dtypes, also 
 Arrays with masked, missing or sparse values are refused, because NumPy would change these values,
 and so are dask collections, because reading them would compute them.
 
-A call reads and writes the memory of its arguments directly, on several threads and with the
-interpreter lock (GIL) released. If another thread changes the numbers during the call, or writes to
+A call reads and writes the memory of its arguments directly, and a large one on several threads and
+with the interpreter lock (GIL) released. If another thread changes the numbers during the call, or writes to
 the same output, the results are unspecified. The memory must remain valid until the call has ended:
 ``ndarray.resize(refcheck=False)`` frees memory that is in use, as NumPy warns, and truncating a
 file that is mapped by a `numpy.memmap` ends the process (SIGBUS), as in NumPy.
