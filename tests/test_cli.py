@@ -195,6 +195,25 @@ class TestErrors:
         )
         assert names() == ["y.npy", "z.npy"]
 
+    @pytest.mark.skipif(
+        not Path("/proc/self/maps").exists(), reason="the system does not list what is mapped"
+    )
+    @pytest.mark.parametrize("where", [[], [1] * CLASSES])
+    def test_outputs_are_no_longer_mapped_when_they_are_removed(self, capsys, monkeypatch, where):
+        """Windows does not remove a file that is mapped into memory."""
+        np.save("y.npy", np.where(np.arange(ROWS) == 300, CLASSES, Y))
+        np.save("where.npy", np.array(where, bool))
+        removed, unlink = {}, Path.unlink
+
+        def watched(path, missing_ok=False):
+            removed[path.name] = str(path.resolve()) in Path("/proc/self/maps").read_text()
+            unlink(path, missing_ok)
+
+        monkeypatch.setattr(Path, "unlink", watched)
+        options = ("--chunk-rows", 7, *(("--where", "where.npy") if where else ()))
+        failed(capsys, 1, "z.npy", "y.npy", *OUTPUTS, *options)
+        assert removed == {"p.npy.part": False, "g.npy.part": False}
+
     def test_shapes(self, capsys):
         np.save("y.npy", Y[:-1])
         said = failed(capsys, 1, "z.npy", "y.npy")

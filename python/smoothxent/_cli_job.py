@@ -19,6 +19,7 @@ import json
 import os
 import sys
 import time
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -99,7 +100,8 @@ class Job:
                 log_probs_out=self._open.get("log_probs_out"),
                 grad_out=self._open.get("grad_out"),
             )
-        except (TypeError, ValueError):  # bad data: resuming would not help
+        except (TypeError, ValueError) as error:  # bad data: resuming would not help
+            _forget_arrays(error)
             self._discard()
             raise
         score = whole(rest)
@@ -197,6 +199,14 @@ class Job:
                     raise BadFile(f"{part} is not the output that {self.progress} goes on from")
                 self._open[name] = np.lib.format.open_memmap(part, "r+")
             # else it has already been renamed
+
+
+def _forget_arrays(error: BaseException) -> None:
+    """Clear the variables of the frames that an error has left: Windows removes no file that they map."""
+    cause: BaseException | None = error
+    while cause is not None:
+        traceback.clear_frames(cause.__traceback__)
+        cause = cause.__context__
 
 
 def part_of(path: Path) -> Path:

@@ -213,7 +213,8 @@ def score_chunks(
     for out in both.values():
         count_change(out)
 
-    def score_of(rows: slice) -> Score:
+    # The outputs are an argument, so that an error does not keep them: its traceback keeps the function.
+    def score_of(rows: slice, outputs: dict[str, NDArray[Any]]) -> Score:
         of_rows: Any = {
             name: value[rows] if name in by_row else value for name, value in given.items()
         }
@@ -221,10 +222,10 @@ def score_chunks(
         with checks.places_from(rows.start, {"targets", *by_row}):
             return score_rows(logits[rows], targets[rows], of_rows, top_k=k, **outs)
 
-    total = score_of(slice(row, row))  # a call with no rows checks the arguments
+    total = score_of(slice(row, row), outputs)  # a call with no rows checks the arguments
     while row < shape[0]:
         stop = min(row + step, shape[0], *(_piece(rows, row) for rows in (logits, targets)))
-        total += score_of(slice(row, stop))
+        total += score_of(slice(row, stop), outputs)
         row = stop
         if on_chunk is not None:
             on_chunk(total, row)
