@@ -277,3 +277,32 @@ class TestCallers:
         finally:
             sys.setswitchinterval(before)
         other.join(60)
+
+    @pytest.mark.skipif(
+        not getattr(sys, "_is_gil_enabled", lambda: True)(), reason="the interpreter has no lock"
+    )
+    def test_a_long_call_outside_of_the_main_thread_does_not_wait_for_the_interpreter(self):
+        """It has no signals to look for, so it goes on while this thread keeps the interpreter lock."""
+        rows = 400_000  # about a second
+        numbers = np.sin(np.arange(rows + 2**14, dtype=np.float32))
+        z = np.lib.stride_tricks.sliding_window_view(numbers, 2**14)[:rows]
+        out = np.full(rows, np.nan, np.float32)
+        call = sx.num_threads(1)(sx.logsumexp)
+        other = threading.Thread(target=lambda: call(z, out=out), daemon=True)
+        before, went_on = sys.getswitchinterval(), False
+        other.start()
+        try:
+            sys.setswitchinterval(100)
+            while other.is_alive() and not went_on:
+                time.sleep(0.05)  # here it may take the lock
+                written = []
+                for seconds in (0.1, 0.1):
+                    end = time.perf_counter() + seconds
+                    while time.perf_counter() < end:
+                        pass
+                    written.append(sum(loss == loss for loss in out[::1000].tolist()))
+                went_on = written[0] < written[1]
+        finally:
+            sys.setswitchinterval(before)
+        assert went_on
+        other.join(60)

@@ -169,7 +169,7 @@ fn run_silently(
     body: &mut (dyn FnMut(&mut Run<'_>) -> Result<(), Error> + Send),
 ) -> Result<()> {
     let pending: Mutex<Option<Raised>> = Mutex::new(None);
-    let ask = |question: fn(Python<'_>) -> Result<()>| {
+    let ask = |question: &mut dyn FnMut(Python<'_>) -> Result<()>| {
         // While the interpreter shuts down, no thread can attach to it, and no handler runs.
         Python::try_attach(question).unwrap_or(Ok(())).map_err(|error| {
             *lock(&pending) = Some(error);
@@ -178,8 +178,19 @@ fn run_silently(
     };
     let threads = if bytes <= ALONE_BYTES { 1 } else { width(py)?.0 };
     let mut work = || {
-        let mut checkpoint = || ask(|py| Ok(py.check_signals()?));
-        let mut announce = || ask(warn_of_threads);
+        // Does this thread run handlers of signals? Known after the first poll.
+        let mut runs_handlers = true;
+        let mut checkpoint = || {
+            if !runs_handlers {
+                return Ok(());
+            }
+            ask(&mut |py| {
+                py.check_signals()?;
+                runs_handlers = is_main_thread(py).unwrap_or(true);
+                Ok(())
+            })
+        };
+        let mut announce = || ask(&mut warn_of_threads);
         let mut run = Run::new(Level::current(), threads, &mut checkpoint);
         run.announce = Some(&mut announce);
         // Python code may have set another one since the call began, in a handler or a method of an argument.
@@ -203,6 +214,14 @@ fn run_silently(
             raise(py, &error)
         }
     })
+}
+
+/// Is this the thread in which Python runs handlers of signals? The others need not poll: each time they would wait for
+/// the interpreter lock, for as long as threads that run Python code keep it.
+fn is_main_thread(py: Python<'_>) -> Result<bool> {
+    let known = Known::get();
+    let main = call(known.main_thread.bind(py), [])?.getattr(&known.ident)?;
+    Ok(call(known.get_ident.bind(py), [])?.eq(main)?)
 }
 
 /// Warns if threads could not be started: once, and before anything is written, since a warning may be turned into an

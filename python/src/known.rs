@@ -67,6 +67,8 @@ known! {
         repr: "builtins"."repr",
         ndarray: "numpy"."ndarray",
         numpy_bool: "numpy"."bool",
+        main_thread: "threading"."main_thread",
+        get_ident: "threading"."get_ident",
         axis_error: "numpy.exceptions"."AxisError",
         label_error: "smoothxent._errors"."LabelError",
         internal_error: "smoothxent._errors"."InternalError",
@@ -86,7 +88,7 @@ known! {
         warn: "smoothxent._warnings"."warn",
     }
     names {
-        __index__, get, isnative, itemsize, logits, mean, name, r#type,
+        __index__, get, ident, isnative, itemsize, logits, mean, name, r#type,
     }
 }
 
