@@ -220,7 +220,7 @@ impl<F: Float> Scratch<'_, F> {
             outs.iter_mut().zip(&*self.tiles).for_each(|(out, tile)| *out = &*tile.out);
             let mut rows = all.reborrow().part(first * classes, count * classes);
             to_run::<V>(token, &outs[..tiles], classes, &mut rows);
-        } else {
+        } else if panel.output.is_some() {
             let kept = self.kept.chunks_exact(tile_len(classes, V::LANES));
             for (tile, kept) in self.tiles[..tiles].iter().zip(kept) {
                 let all = self.all_outputs.as_mut().map(Sink::reborrow);
