@@ -22,12 +22,11 @@ SOFTMAX_OF_ANY = GRADIENT_OF_ANY = 5
 LOSS_OF_ANY = LOGSUMEXP_OF_ANY = 3
 # With smoothing: in float64, the numbers that the classes of a row share are rounded too; in float32
 # only smoothed probabilities are, before the sums.
-SMOOTHED_LOSS = 3  # of float64 rows of the five kinds
-SMOOTHED_GRADIENT = 4.5
-SMOOTHED_LOSS_OF_ANY = 5
+SMOOTHED_GRADIENT = 4.5  # of float64 rows of the five kinds
+SMOOTHED_LOSS_OF_ANY = 5  # of probabilities
 SMOOTHED_GRADIENT_OF_ANY = 7  # of float64 rows
 # With weights, masks and a temperature that is not a power of two.
-LOSS_WITH_OPTIONS = {np.float32: 5, np.float64: 9}
+LOSS_WITH_OPTIONS = {np.float32: 5, np.float64: 7}
 GRADIENT_WITH_OPTIONS = {np.float32: 7, np.float64: 10}
 
 

@@ -17,7 +17,7 @@
 
 use super::Operation;
 use super::exp::{Temperature, is_double};
-use crate::math::{Real, log_quotient, two_sum};
+use crate::math::{Real, RunningSum, log_quotient, two_sum};
 use crate::simd::{Float, MOST_LANES, Vector, inlined, outlined};
 use crate::target::RowTarget;
 
@@ -200,7 +200,7 @@ pub(super) fn finish<F: Float, D: Real>(
         unit: one,
     };
     if matches!(operation, Operation::Loss | Operation::Gradient) {
-        finished.scalar = loss(formula, rows, target, [excess, lse]);
+        finished.scalar = loss(formula, rows, target, [excess, excess_lost, lse]);
     }
     if operation == Operation::Gradient {
         let slopes = match slopes {
@@ -217,26 +217,38 @@ fn loss<F: Float, D: Real>(
     Formula { temperature, z_loss, .. }: Formula<'_, F>,
     rows: &ReducedLanes<D>,
     target: &TargetLanes<D>,
-    [excess, lse]: [D; 2],
+    [excess, excess_lost, lse]: [D; 3],
 ) -> D {
     let TargetLanes { spike, beta, smooth_mass, weight, .. } = *target;
     let zero = spike.like(0.0);
     // A spike of 0 is skipped: the label's logit may be −inf. So is a β of 0.
     let gap = D::pick(spike.eq(zero), zero, rows.gap);
     let dot = D::pick(beta.eq(zero), zero, rows.dot);
-    let gaps = dot.mul_add(beta, gap * spike) * spike.like(temperature.inverse);
-    let mass = spike + smooth_mass;
-    let of = inlined!(|weight: D| {
-        let loss = (excess * weight).mul_add(mass, gaps * weight * rows.unit);
+    let inverse = spike.like(temperature.inverse);
+    let gaps = dot.mul_add(beta, gap * spike) * inverse;
+    let (mass, mass_lost) = two_sum(spike, smooth_mass);
+    let with_z_loss = inlined!(|loss: D, weight: D| {
         if z_loss == 0.0 { loss } else { loss + lse * weight * spike.like(z_loss) * lse }
     });
-    let loss = of(spike.like(1.0));
+    let of = inlined!(|weight| (excess * weight).mul_add(mass, gaps * weight * rows.unit));
+    let (one, plain) = (spike.like(1.0), of(spike.like(1.0)));
+    if const { !is_double::<F>() } {
+        return with_z_loss(plain, one) * weight;
+    }
+    // The sum of the three products is rounded once, unless one is infinite.
+    let mut gaps = RunningSum::of_product(gap, spike);
+    gaps.add_product(dot, beta);
+    let mut sum = RunningSum::of_product(gaps.sum * rows.unit, inverse);
+    sum.add_product(excess, mass);
+    let lost = excess_lost.mul_add(mass, excess.mul_add(mass_lost, sum.lost));
+    let once = sum.sum + (gaps.lost * inverse).mul_add(rows.unit, lost);
+    let loss = with_z_loss(D::pick(once.eq(once), once, plain), one);
     let fits = spike.like(f64::MAX).ge(loss);
-    if const { !is_double::<F>() } || D::all(fits) {
+    if D::all(fits) {
         return loss * weight;
     }
     // A loss that overflows may be in range when it is weighted.
-    D::pick(fits, loss * weight, of(weight))
+    D::pick(fits, loss * weight, with_z_loss(of(weight), weight))
 }
 
 /// The targets as the gradient needs them.

@@ -17,6 +17,21 @@ impl<T: Real> RunningSum<T> {
         (self.sum, self.lost) = (sum, self.lost + lost);
     }
 
+    /// A product, rounded, and its rounding error.
+    #[inline(always)]
+    pub fn of_product(a: T, b: T) -> Self {
+        let sum = a * b;
+        Self { sum, lost: a.mul_add(b, sum.like(0.0) - sum) }
+    }
+
+    /// Adds a product.
+    #[inline(always)]
+    pub fn add_product(&mut self, a: T, b: T) {
+        let product = Self::of_product(a, b);
+        self.add(product.sum);
+        self.lost = self.lost + product.lost;
+    }
+
     /// The sum, rounded, and its rounding error.
     #[inline(always)]
     pub fn parts(self) -> (T, T) {

@@ -167,14 +167,13 @@ impl<V: Vector> LaneSum<V> {
     /// one, unrounded.
     #[inline(always)]
     pub fn add_products(&mut self, a: [V; 2], b: [V; 2], lost: &mut V) {
-        let products = [a[0] * b[0], a[1] * b[1]];
         if !Self::IS_COMPENSATED {
-            *lost = *lost + a[0].mul_add(b[0], -products[0]);
-            return self.add(a[1].mul_add(b[1], products[0]));
+            let product = a[0] * b[0];
+            *lost = *lost + a[0].mul_add(b[0], -product);
+            return self.add(a[1].mul_add(b[1], product));
         }
         for i in 0..2 {
-            self.add(products[i]);
-            self.0.lost = self.0.lost + V::Doubles::widen(a[i].mul_add(b[i], -products[i]));
+            self.0.add_product(V::Doubles::widen(a[i]), V::Doubles::widen(b[i]));
         }
     }
     /// The sum of each lane, and its rounding errors.
