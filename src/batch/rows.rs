@@ -161,11 +161,12 @@ impl<F: Float> Group<'_, F> {
     ) {
         let (plan, panel) = (self.plan, &self.plan.job.panel);
         let gathers = plan.own_targets().is_some() || self.loads || panel.mask.is_some();
-        let mut memory = memory.map(|rows| rows.chunks_mut(plan.pitch));
+        let [mut own, mut kept, mut weights] = memory.map(|rows| rows.chunks_mut(plan.pitch));
         for at in 0..self.len {
             let (number, part) = (self.first + at, &mut rows.parts[at]);
-            let [own, kept, weights] = memory.each_mut().map(|rows| self.classes(rows.next()));
+            let own = self.classes(own.next());
             let target = if gathers {
+                let [kept, weights] = [kept.next(), weights.next()].map(|row| self.classes(row));
                 let memory = (&mut *own, kept, weights);
                 outlined!(V, token, self.gather::<V>(token, at, memory, reduced))
             } else {
