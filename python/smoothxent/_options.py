@@ -7,6 +7,7 @@ Unknown options raise Python's error, which also names the right option.
 from __future__ import annotations
 
 import operator
+from collections.abc import Sequence
 from typing import SupportsFloat, SupportsIndex
 
 import numpy as np
@@ -67,3 +68,10 @@ def unexpected_keyword(function: str, name: str) -> TypeError:
     """
     remedy = ": class_weight weighs classes, sample_weight rows" if name == "weight" else ""
     return TypeError(f"{function}() got an unexpected keyword argument '{name}'{remedy}")
+
+
+def not_one_of(value: object, name: str, names: Sequence[str]) -> ValueError:
+    """Return the error of an argument that must be one of some strings."""
+    *others, last = (f'"{one}"' for one in names)
+    got = f'"{value}"' if isinstance(value, str) else repr(value)
+    return ValueError(f"{name} must be {', '.join(others)} or {last}, got {got}")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 import numpy as np
 
 from smoothxent import _smoothxent as _native
-from smoothxent._options import between
+from smoothxent._options import between, not_one_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -187,9 +187,8 @@ def show_config(mode: str = "stdout") -> dict[str, Any] | None:
     >>> sx.show_config(mode="dicts")["version"] == sx.__version__
     True
     """
-    if mode not in ("stdout", "dicts"):
-        got = f'"{mode}"' if isinstance(mode, str) else repr(mode)
-        raise ValueError(f'mode must be "stdout" or "dicts", got {got}')
+    if mode not in (modes := ("stdout", "dicts")):
+        raise not_one_of(mode, "mode", modes)
     (build, level, available, unknown, count, source, started, degraded, ignored) = (
         _native.show_config()
     )

@@ -33,6 +33,7 @@ from smoothxent._activations import log_softmax as _log_softmax
 from smoothxent._activations import softmax as _softmax
 from smoothxent._arrays import as_labels, as_logits
 from smoothxent._logsumexp import logsumexp as _row_logsumexp
+from smoothxent._options import not_one_of
 from smoothxent._types import ArrayLike, NDArray
 
 try:
@@ -303,9 +304,7 @@ def cross_entropy(
     place, dtype = _checked(logits, axis)
     classes = logits.shape[place]
     if reduction not in _REDUCTIONS:
-        *names, last = (f'"{name}"' for name in _REDUCTIONS)
-        got = f'"{reduction}"' if isinstance(reduction, str) else repr(reduction)
-        raise ValueError(f"reduction must be {', '.join(names)} or {last}, got {got}")
+        raise not_one_of(reduction, "reduction", _REDUCTIONS)
     smoothing = _checks.label_smoothing(label_smoothing, prior)
     ignored = _checks.ignored_label(ignore_index)
     u = None

@@ -23,6 +23,7 @@ import numpy as np
 from smoothxent._arrays import as_labels, as_logits, as_numpy_real, as_real
 from smoothxent._errors import reworded
 from smoothxent._losses import cross_entropy
+from smoothxent._options import not_one_of
 from smoothxent._pieces import pieces
 from smoothxent._types import ArrayLike, NDArray, Row
 
@@ -371,11 +372,6 @@ def _exponent(weights: NDArray[Any]) -> int:
 
 
 def _short_name(reduction: str) -> str:
-    if isinstance(reduction, str):
-        if reduction in _REDUCTIONS or reduction in _SHORT:
-            return reduction.removeprefix("weighted_")
-        got = f'"{reduction}"'
-    else:
-        got = repr(reduction)
-    *names, last = (f'"{name}"' for name in _REDUCTIONS)
-    raise ValueError(f"reduction must be {', '.join(names)} or {last}, got {got}")
+    if isinstance(reduction, str) and (reduction in _REDUCTIONS or reduction in _SHORT):
+        return reduction.removeprefix("weighted_")
+    raise not_one_of(reduction, "reduction", _REDUCTIONS)

@@ -233,8 +233,8 @@ impl<F: Float> Tiles<'_, F> {
         }
         // The target and its slopes, which are used only if all rows have this target; not in compact code, nor for f64.
         let target = self.targets[0].splat::<V::Eight>(token, 0);
-        let is_float = const { !V::IS_COMPACT && !is_double::<F>() };
-        let shares_slopes = is_float && self.has_one_target && self.formula.z_loss == 0.0;
+        let may_share = const { !V::IS_COMPACT && !is_double::<F>() };
+        let shares_slopes = may_share && self.has_one_target && self.formula.z_loss == 0.0;
         let slopes = if shares_slopes { Slopes::ordinary::<F>(&target) } else { None };
         let shared = slopes.map(|slopes| (&target, slopes));
         let scalars = scalars.chunks_exact_mut(V::LANES);
