@@ -8,6 +8,7 @@
 //! | `reduce` | the sums over a row or segment: Σ exp, Σ w (M − z) |
 //! | `rows` | collects the sums of at most eight rows, so that `finish` computes them side by side |
 //! | `finish` | the scalars of a row: S, L, the loss, the constants of the gradient |
+//! | `scalars` | these numbers of several rows, and those they are computed from, side by side |
 //! | `write` | the epilogues |
 //! | `hessian` | an additional output: the diagonal of the Hessian |
 //! | `tile` | all steps for few classes, with LANES rows side by side |
@@ -20,18 +21,20 @@ mod hessian;
 mod maximum;
 mod reduce;
 mod rows;
+mod scalars;
 mod special;
 mod tile;
 mod transpose;
 mod write;
 
 pub(crate) use exp::Temperature;
-pub(crate) use finish::{Formula, TargetLanes};
+pub(crate) use finish::Formula;
 pub(crate) use hessian::write_hessian;
 pub(crate) use maximum::find_maxima;
 pub use reduce::SEGMENT;
 pub(crate) use reduce::{MOST_IN_TILES, MOST_ROWS, Part, Partial, Reducer, WeightKind};
 pub(crate) use rows::{Reduced, ReducedRows};
+pub(crate) use scalars::TargetLanes;
 pub(crate) use special::{GAP_UNIT, exact_max, larger, log_probabilities, shift};
 pub(crate) use tile::{IGNORED, MOST_CLASSES, MOST_TILES, NO_LABEL, Tile, Tiles, tiles_at_once};
 pub(crate) use transpose::{from_run, load, room, store_neighbours, to_run};

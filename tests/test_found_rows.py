@@ -1,8 +1,7 @@
 """Rows that a search found, with the largest errors of losses and gradients: with smoothing, and with all options.
 
-In float64 the numbers from which these are made are rounded to float64 too: 1 - eps, eps / K, the factors of weights,
-1 / T, the sum of the target, and the smoothed probabilities. In float32 only the probabilities and the priors that are
-smoothed or weighted are rounded; everything else is computed in float64.
+Smoothed probabilities are rounded to the type of the rows. With weights, masks or a temperature, so are weighted priors,
+and in float64 the factors of weights, and 1 / T.
 """
 
 import numpy as np
@@ -57,10 +56,23 @@ SMOOTHED = [
     ),
     (
         np.float64,
-        [-0.025856936613900545, -2.073657327198009],
-        [0.9994351397472824, 0.0015974110486585143],
-        {"label_smoothing": 1e-6, "prior": [0.3052705689853774, 0.6947294310149135]},
+        [-899997.2513389961, -900000.0035566457],
+        [1.0029276711072546, 9.988670059068376e-13],
+        {"label_smoothing": 1e-6},
     ),
+    (
+        np.float64,
+        [-0.0015012659967863305, -19.407379390934818, -4.15589252245192],
+        [1.0001258888037494, 9.997816381763477e-13, 4.5092504718462243e-10],
+        {
+            "label_smoothing": 1e-6,
+            "prior": [0.2740887116667184, 0.7257696738778044, 0.00014139092417663295],
+        },
+    ),
+]
+
+# Gradients that are within the bound only because Σ q' is not rounded: in float64 rows, smoothed.
+GRADIENTS = [
     (
         np.float64,
         [-0.048647000834499, -0.059203585075906805, -15.967638687901852],
@@ -100,82 +112,32 @@ WITH_OPTIONS = [
     ),
     (
         np.float64,
-        [
-            41.23936897407341,
-            -2.9798311046897905,
-            -0.5038209830663584,
-            -0.8631421178698809,
-            -3.1190173273738333,
-            0.970266097844206,
-            0.6054879663405153,
-        ],
+        [35.546967439741124, -0.06419217396249272],
         0,
         {
-            "label_smoothing": 1e-6,
-            "prior": [
-                0.14193182580442829,
-                0.10927827317124046,
-                0.059846706942798485,
-                0.24233841203230694,
-                0.005287613438003408,
-                0.20793874243588353,
-                0.23337842617533902,
-            ],
-            "class_weight": [
-                0.24229697948627,
-                2.4790882851563762,
-                3.9446464050130277,
-                0.36638727224594314,
-                1.7268225086699205,
-                1.0341987239011226,
-                3.5090443738206814,
-            ],
-            "where": [True, True, True, True, False, True, True],
-            "temperature": 1.9999,
-            "sample_weight": 1.7984805567961002,
+            "label_smoothing": 1e-06,
+            "prior": [0.3532255341025674, 0.6467744658975126],
+            "class_weight": [0.9934857884072544, 1.6569116829392128],
+            "where": [True, True],
+            "temperature": 0.9295440197777411,
+            "sample_weight": 1.4459894950754308,
         },
     ),
     (
         np.float64,
-        [
-            15.400862218909845,
-            -0.016085980333728867,
-            0.9994899920963147,
-            0.6638572763186723,
-            -1.6090496352914847,
-            0.6378941331481199,
-            1.5926393555919889,
-        ],
-        1,
+        [0.04480742123344427, -16.11250416781818],
+        [1.0001086463867466, 1.5898320787557844e-12],
         {
-            "label_smoothing": 1e-6,
-            "prior": [
-                0.2107970766922358,
-                0.1435734241514988,
-                0.1441447975055015,
-                0.08517238299957573,
-                0.08701411243681213,
-                0.15724981147674044,
-                0.1720483947376357,
-            ],
-            "class_weight": [
-                1.1823353403738492,
-                2.4591563969129924,
-                0.3904328186059075,
-                2.751245250294522,
-                3.013976962521332,
-                3.584677957045286,
-                0.3196102665382558,
-            ],
-            "where": [True, True, True, True, True, True, False],
-            "sample_weight": 1.9968584051021379,
+            "label_smoothing": 0.9,
+            "prior": [0.9999996400461983, 3.599537509383891e-07],
+            "class_weight": [1.2680008816709047, 0.36849061679774964],
+            "sample_weight": 1.9359339590029758,
         },
     ),
 ]
 
 
-# The largest error of the Hessian.
-HESSIAN = 10
+# The Hessian of these scores is within the bound only because Σ q' is not rounded.
 PRIOR = [
     1.4056461856380518e-12,
     5.5949456886906295e-05,
@@ -214,7 +176,7 @@ SCORES = [
 ]
 
 
-def check(row, bounds, plain=(ulp.LOSS_OF_ANY, ulp.GRADIENT_OF_ANY)):
+def check(row, bounds):
     dtype, logits, target, options = row
     z = np.array([logits], dtype)
     targets = np.array([target], int if np.ndim(target) == 0 else dtype)
@@ -225,7 +187,7 @@ def check(row, bounds, plain=(ulp.LOSS_OF_ANY, ulp.GRADIENT_OF_ANY)):
         assert_within(bound, got, right, at=at)
     # Each row is the reason for a bound.
     worst = [ulp_error(*result).max() for result in results]
-    assert worst[0] > plain[0] or worst[1] > plain[1]
+    assert worst[0] > ulp.LOSS_OF_ANY or worst[1] > ulp.GRADIENT_OF_ANY
 
 
 @pytest.mark.parametrize("row", LABELS)
@@ -236,11 +198,18 @@ def test_losses_of_smoothed_labels(row):
     assert_within(ulp.LOSS_OF_ANY, loss, Problem(z, labels, **options).losses())
 
 
+@pytest.mark.parametrize("row", GRADIENTS)
+def test_gradients_of_smoothed_rows(row):
+    dtype, logits, target, options = row
+    z, targets = np.array([logits], dtype), np.array([target])
+    _, grad = sx.cross_entropy_value_and_grad(z, targets, reduction="none", **options)
+    exact = Problem(z, targets, **options)
+    assert_within(ulp.GRADIENT_OF_ANY, grad, exact.gradient(), at=exact.gradient_size())
+
+
 @pytest.mark.parametrize("row", SMOOTHED)
-def test_smoothed_rows(row):
-    is_double = row[0] == np.float64
-    gradient = ulp.SMOOTHED_GRADIENT_OF_ANY if is_double else ulp.GRADIENT_OF_ANY
-    check(row, (ulp.SMOOTHED_LOSS_OF_ANY, gradient))
+def test_losses_of_smoothed_probabilities(row):
+    check(row, (ulp.SMOOTHED_LOSS_OF_ANY, ulp.GRADIENT_OF_ANY))
 
 
 @pytest.mark.parametrize("row", WITH_OPTIONS)
@@ -260,17 +229,18 @@ def test_an_offset_row_of_float64():
     rng = np.random.default_rng(150)
     z, _ = offset_rows(rng)
     prior, q = rng.dirichlet(np.full(1000, 0.5)), rng.dirichlet(np.full(1000, 0.3), 64)
-    row = np.float64, z[29], q[29], {"label_smoothing": 0.1, "prior": prior}
-    check(row, (ulp.LOSS, ulp.SMOOTHED_GRADIENT), (ulp.LOSS, ulp.GRADIENT))
+    given = z[29:30], q[29:30]
+    options = {"label_smoothing": 0.1, "prior": prior}
+    loss, grad = sx.cross_entropy_value_and_grad(*given, reduction="none", **options)
+    exact = Problem(*given, **options)
+    assert_within(ulp.LOSS, loss, exact.losses())
+    assert_within(ulp.GRADIENT, grad, exact.gradient(), at=exact.gradient_size())
 
 
 def test_hessian_of_float64():
     z, weights = np.array([SCORES]), np.array([1.5113035046483285])
     given = {"label_smoothing": 0.1, "prior": PRIOR, "class_weight": WEIGHTS}
     exact = Problem(z, [6], sample_weight=weights, **given).hessian()
-    worst = 0
     for objective, factor in ((lightgbm_objective, Real(10) / 9), (xgboost_objective, 2)):
         _, hessian = objective(**given)([6], z, weights)
-        assert_within(HESSIAN, hessian, factor * exact)
-        worst = max(worst, ulp_error(hessian, factor * exact).max())
-    assert worst > 8
+        assert_within(ulp.HESSIAN, hessian, factor * exact)

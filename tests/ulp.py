@@ -17,17 +17,16 @@ LOG_SOFTMAX = 2
 LOSS = 2
 LOGSUMEXP = 2  # at the size of max(|M|, L), M the largest logit and L = logsumexp - M
 GRADIENT = 3.5  # at the size of max(p_k, q'_k); the gradient is p_k - q'_k
+# Of the gradient boosting objectives, on any row: e, p, the weight of the row, 1 - p and their products are rounded.
+HESSIAN = 8
 # On any row, including those found by a search for the largest errors.
 SOFTMAX_OF_ANY = GRADIENT_OF_ANY = 5
 LOSS_OF_ANY = LOGSUMEXP_OF_ANY = 3
-# With smoothing: in float64, the numbers that the classes of a row share are rounded too; in float32
-# only smoothed probabilities are, before the sums.
-SMOOTHED_GRADIENT = 4.5  # of float64 rows of the five kinds
-SMOOTHED_LOSS_OF_ANY = 5  # of probabilities
-SMOOTHED_GRADIENT_OF_ANY = 7  # of float64 rows
+# Smoothed probabilities are rounded to the type of the rows before the sum.
+SMOOTHED_LOSS_OF_ANY = 4
 # With weights, masks and a temperature that is not a power of two.
 LOSS_WITH_OPTIONS = {np.float32: 5, np.float64: 7}
-GRADIENT_WITH_OPTIONS = {np.float32: 7, np.float64: 10}
+GRADIENT_WITH_OPTIONS = {np.float32: 7, np.float64: 9}
 
 
 def stored(bound, dtype):

@@ -210,12 +210,12 @@ def cross_entropy_value_and_grad(
 
     Accuracy: without weights, masks and temperature, and before the division for "mean", the error
     is at most 3.5 ulp of the larger of p(k) and q'(k) on ordinary rows of 1,000 classes or more,
-    and at most 5 ulp of it on any row; in float64 with smoothing 4.5 and 7 ulp. With these options
-    it is at most 7 ulp on any row in float32 and 10 ulp in float64. This holds where the
-    probability and the result are normal numbers. To this, `z_loss` adds the error of lse(z / T),
-    as for `cross_entropy`, times 2 lambda p(k). Priors, class weights and probability targets are
-    first rounded to the type of the rows. At the label the gradient is computed from the other
-    classes, so it keeps its digits where p(y) is close to 1.
+    and at most 5 ulp of it on any row. With these options it is at most 7 ulp on any row in float32
+    and 9 ulp in float64. This holds where the probability and the result are normal numbers. To
+    this, `z_loss` adds the error of lse(z / T), as for `cross_entropy`, times 2 lambda p(k).
+    Priors, class weights and probability targets are first rounded to the type of the rows. At the
+    label the gradient is computed from the other classes, so it keeps its digits where p(y) is
+    close to 1.
 
     Large inputs are processed by up to `get_num_threads` threads. The bits of a row depend only on
     its values, K, the types, the options and the divisor, not on other rows, the memory layout, the

@@ -96,8 +96,8 @@ def lightgbm_objective(
     frequencies. It predicts scores, not probabilities: use the softmax of the scores.
 
     The gradient has the same bits as that of `smoothxent.cross_entropy_value_and_grad` with
-    reduction "sum". The error of the Hessian is at most 8 ulp, in float64 10 ulp, also for confident
-    rows, because 1 - p(k) is computed as the sum of the other probabilities.
+    reduction "sum". The error of the Hessian is at most 8 ulp, also for confident rows, because
+    1 - p(k) is computed as the sum of the other probabilities.
 
     References
     ----------
@@ -193,8 +193,8 @@ def xgboost_objective(
     gives probabilities.
 
     The gradient has the same bits as that of `smoothxent.cross_entropy_value_and_grad` with
-    reduction "sum". The error of the Hessian is at most 8 ulp, in float64 10 ulp, also for confident
-    rows, because 1 - p(k) is computed as the sum of the other probabilities.
+    reduction "sum". The error of the Hessian is at most 8 ulp, also for confident rows, because
+    1 - p(k) is computed as the sum of the other probabilities.
 
     References
     ----------

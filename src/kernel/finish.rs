@@ -9,7 +9,7 @@
 //! q'   = spike·δ_y + β·w,  Q = Σ β·w        target/normal.rs
 //! loss = {spike·[(M − z_y)/T + L] + β·Σ w_k (M − z_k)/T + Q·L + z_loss·lse²}·weight      all terms ≥ 0
 //! g_k  = (A·p_k − β·w_k)·scale              A = spike + Q + 2·z_loss·lse
-//! g_y  = (−spike·(S − e_y)/S + (A − spike)·e_y/S − β·w_y)·scale    (f64: A·e_y/S − spike if p_y ≤ 1/2)
+//! g_y  = (−spike·(S − e_y)/S + (A − spike)·e_y/S − β·w_y)·scale    (f64: mostly A·e_y/S − spike)
 //! ```
 //!
 //! (equations of section 7 of arXiv 1512.00567 with Σ q' = spike + Q, which is 1 for distributions).
@@ -17,128 +17,9 @@
 
 use super::Operation;
 use super::exp::{Temperature, is_double};
+use super::scalars::{FinishedLanes, ReducedLanes, TargetLanes};
 use crate::math::{Real, RunningSum, log_quotient, two_sum};
 use crate::simd::{Float, MOST_LANES, Vector, inlined, outlined};
-use crate::target::RowTarget;
-
-/// One number for each row.
-pub(crate) type Lanes = [f64; MOST_LANES];
-
-/// Numbers of several rows: in memory, one in each lane; or of some of these rows, in vectors.
-macro_rules! scalars {
-    ($(#[$doc:meta])* $name:ident { $($(#[$field_doc:meta])* $field:ident,)* }) => {
-        $(#[$doc])*
-        #[derive(Clone, Copy, Default)]
-        #[repr(align(64))]
-        pub(crate) struct $name<T = Lanes> {
-            $($(#[$field_doc])* pub(crate) $field: T,)*
-        }
-
-        impl $name {
-            #[allow(dead_code, reason = "of reduced rows alone")]
-            pub(super) const ZEROS: Self = Self { $($field: [0.0; MOST_LANES],)* };
-
-            /// Loads the numbers of the rows from `first` on.
-            #[inline(always)]
-            pub(super) fn vectors<D: Real>(&self, token: D::Token, first: usize) -> $name<D> {
-                $name { $($field: D::from_slice(token, &self.$field[first..]),)* }
-            }
-
-            /// The numbers of a row, in all lanes.
-            #[inline(always)]
-            #[allow(dead_code, reason = "of targets")]
-            pub(super) fn splat<D: Real>(&self, token: D::Token, row: usize) -> $name<D> {
-                $name { $($field: D::splat(token, self.$field[row]),)* }
-            }
-        }
-
-        impl<D: Real> $name<D> {
-            /// Stores the numbers of the rows from `first` on.
-            #[inline(always)]
-            #[allow(dead_code, reason = "of finished rows")]
-            pub(super) fn put(&self, lanes: &mut $name, first: usize) {
-                $(self.$field.to_slice(&mut lanes.$field[first..]);)*
-            }
-        }
-    };
-}
-
-scalars! {
-    /// The results of reducing rows.
-    ReducedLanes {
-        /// M; arbitrary in tiles that need no lse.
-        max,
-        /// The sum of the exponentials, without the first maximum except for softmax: [`super::reduce::Partial::sum`].
-        sum,
-        /// The rounding error of that sum; 0 for float32 rows.
-        lost,
-        /// e_M as in the sweep.
-        top,
-        /// e_M, not rounded to the type of the rows, and its rounding error.
-        wide_top,
-        wide_top_lost,
-        /// Σ w_k (M − z_k), in units.
-        dot,
-        /// M − z_y, in units; arbitrary if the spike is 0.
-        gap,
-        /// The unit of the two above: 1, or a power of two if they would overflow.
-        unit,
-        /// The exponential at the label.
-        exp_label,
-        /// w at the label.
-        weight_label,
-    }
-}
-
-scalars! {
-    /// The targets of rows: see the formulas above. Arbitrary for rows that do not count.
-    TargetLanes {
-        spike,
-        beta,
-        smooth_mass,
-        /// The factor of the loss.
-        weight,
-        /// The factor of the gradient: weight·unit/(T·divisor).
-        scale,
-    }
-}
-
-impl TargetLanes {
-    /// The same target in all lanes.
-    #[inline(always)]
-    pub(crate) fn of_all<F: Float>(target: &RowTarget<'_, F>, scale: f64) -> Self {
-        let RowTarget { spike, beta, smooth_mass, weight, .. } = *target;
-        let [spike, beta, smooth_mass, weight, scale] =
-            [spike, beta, smooth_mass, weight, scale].map(|value| [value; MOST_LANES]);
-        Self { spike, beta, smooth_mass, weight, scale }
-    }
-
-    /// Sets the target of the row in a lane. The loss is multiplied by `target.weight`, the gradient by `scale`.
-    #[inline(always)]
-    pub(crate) fn set<F: Float>(&mut self, lane: usize, target: &RowTarget<'_, F>, scale: f64) {
-        self.spike[lane] = target.spike;
-        self.beta[lane] = target.beta;
-        self.smooth_mass[lane] = target.smooth_mass;
-        self.weight[lane] = target.weight;
-        self.scale[lane] = scale;
-    }
-}
-
-scalars! {
-    /// The results for rows, as far as the operation needs them.
-    FinishedLanes {
-        /// The number that the operation computes for each row: the lse, the loss or, for log-probabilities, L.
-        scalar,
-        /// M/T + L
-        lse,
-        /// The gradient, in units: factor·e + minus·w, and `label` at the label.
-        factor,
-        minus,
-        label,
-        /// 1, or a power of two if the numbers above would be far from 1.
-        unit,
-    }
-}
 
 /// The parameters that all rows share.
 #[derive(Clone, Copy)]
@@ -262,6 +143,8 @@ pub(super) struct Slopes<D> {
     scale: D,
     /// A·scale: without 1/S, the factor of the exponentials.
     factor: D,
+    /// The rounding error of the factor, for float64 rows.
+    factor_lost: D,
     /// −β·scale, finite in the type of the rows, so that a weight of 0 still gives 0.
     minus: D,
     /// As in [`FinishedLanes`].
@@ -272,7 +155,8 @@ impl<D: Real> Slopes<D> {
     /// `lse` is read if z_loss is not 0.
     #[inline(always)]
     pub(super) fn new<F: Float>(target: &TargetLanes<D>, z_loss: f64, lse: D) -> Self {
-        let TargetLanes { mut spike, mut beta, mut smooth_mass, mut scale, .. } = *target;
+        let TargetLanes { mut spike, mut beta, mut smooth_mass, mut mass_lost, mut scale, .. } =
+            *target;
         let mut smooth = smooth_mass;
         let (zero, one) = (spike.like(0.0), spike.like(1.0));
         if z_loss != 0.0 {
@@ -283,10 +167,11 @@ impl<D: Real> Slopes<D> {
             let fits = (lse * spike.like(2.0 * z_loss) * zero).eq(zero);
             let down = D::pick(fits, one, one.like(1.0 / TWO_TO_600));
             (spike, beta, smooth_mass) = (spike * down, beta * down, smooth_mass * down);
+            mass_lost = mass_lost * down;
             scale = scale * D::pick(fits, one, one.like(TWO_TO_600));
             smooth = lse.mul_add((down + down) * one.like(z_loss), smooth_mass);
         }
-        let weight = spike + smooth;
+        let (weight, lost) = two_sum(spike, smooth);
         let positive = D::pick(weight.ge(zero), weight, zero - weight);
         let (size, pull) = ((positive + smooth_mass) * scale, beta * scale);
         // β is large where the weights w are small: then β·w, not β, is of the size of the mass.
@@ -305,7 +190,11 @@ impl<D: Real> Slopes<D> {
         }
         let (pull, most) = (beta * scale, one.like(1.0 / F::MIN_POSITIVE));
         let minus = D::pick(most.ge(pull), pull, most) * one.like(-1.0);
-        Self { spike, beta, smooth, scale, factor: weight * scale, minus, unit }
+        let (factor, mut factor_lost) = (weight * scale, zero);
+        if const { is_double::<F>() } {
+            factor_lost = (lost + mass_lost).mul_add(scale, weight.mul_add(scale, zero - factor));
+        }
+        Self { spike, beta, smooth, scale, factor, factor_lost, minus, unit }
     }
 
     /// The same without z_loss, if the gradients are in units of 1; None otherwise.
@@ -325,7 +214,7 @@ fn gradient<F: Float, D: Real>(
     slopes: Slopes<D>,
     finished: &mut FinishedLanes<D>,
 ) {
-    let Slopes { spike, beta, smooth, scale, factor, .. } = slopes;
+    let Slopes { spike, beta, smooth, scale, factor, factor_lost, .. } = slopes;
     let zero = spike.like(0.0);
     (finished.minus, finished.unit) = (slopes.minus, slopes.unit);
     let (sum, from_top) = two_sum(rows.sum, rows.top);
@@ -337,25 +226,25 @@ fn gradient<F: Float, D: Real>(
         rest = rest + lost;
         // Rounded once, unless it overflows.
         let left = finished.factor.mul_add(zero - sum, factor) - finished.factor * lost;
-        let once = left.mul_add(inverse, finished.factor);
+        let once = (left + factor_lost).mul_add(inverse, finished.factor);
         finished.factor = D::pick(once.eq(once), once, finished.factor);
     }
     // Where the label has the maximum, nothing cancels.
     let rest = D::pick(rows.gap.eq(zero), rows.sum, rest);
     let label = if z_loss == 0.0 {
-        let near = smooth.mul_add(rows.exp_label, zero - spike * rest) * inverse;
-        if const { is_double::<F>() } {
-            // If 1 − p_y is larger than p_y, start from p_y: `near` rounds three products of the size of 1 − p_y.
-            let far = ((spike + smooth) * inverse).mul_add(rows.exp_label, zero - spike);
-            D::pick(rest.ge(rows.exp_label), far, near)
-        } else {
-            near
-        }
+        smooth.mul_add(rows.exp_label, zero - spike * rest) * inverse
     } else {
         // e_y holds a power of two that could make the product overflow.
         smooth * (rows.exp_label * inverse) - spike * rest * inverse
     };
     finished.label = (zero - beta).mul_add(rows.weight_label, label) * scale;
+    if const { is_double::<F>() } {
+        // If 1 − p_y is not small beside p_y, or the spike beside the rest, start from p_y, with fewer roundings.
+        let far = finished.factor.mul_add(rows.exp_label, zero - spike * scale);
+        let far = finished.minus.mul_add(rows.weight_label, far);
+        let near = D::pick(smooth.ge(spike), far, finished.label);
+        finished.label = D::pick(rest.ge(rows.exp_label), far, near);
+    }
 }
 
 /// 1/(sum + lost), for float64 rows with the error of a single rounding.

@@ -2,8 +2,9 @@
 
 use super::Operation;
 use super::exp::{Base, Exponential};
-use super::finish::{FinishedLanes, Formula, ReducedLanes, TargetLanes, finish_lanes, inverse_of};
+use super::finish::{Formula, finish_lanes, inverse_of};
 use super::reduce::{MOST_ROWS, Partial};
+use super::scalars::{FinishedLanes, ReducedLanes, TargetLanes};
 use super::special::gap;
 use super::write::Epilogue;
 use crate::math::{Real, two_sum};

@@ -25,8 +25,9 @@ mod write;
 
 use super::Operation;
 use super::exp::{Base, Exponential, is_double};
-use super::finish::{Formula, ReducedLanes, Slopes, TargetLanes};
+use super::finish::{Formula, Slopes};
 use super::reduce::{MOST_IN_TILES, WeightKind};
+use super::scalars::{ReducedLanes, TargetLanes};
 use crate::math::{Real, two_sum};
 use crate::simd::{Float, MOST_LANES, Vector, Widened, inlined, outlined};
 use special::{Specials, mark_nans};

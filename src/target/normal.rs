@@ -6,7 +6,7 @@ use super::{
     Labels, LossTerms, NO_CLASS, ORDINARY, Prior, ProbabilityRow, Targets, is_ordinary, unit_of,
 };
 use crate::error::Error;
-use crate::math::count;
+use crate::math::{RunningSum, count};
 use crate::simd::{Float, Rows, Source};
 pub(crate) use made::{UniformSmoothing, fill_masked, positive};
 use std::ops::Range;
@@ -53,6 +53,8 @@ pub(crate) struct RowTarget<'r, F> {
     pub(crate) beta: f64,
     /// Q = Σ β·w; NaN if it is known only after [`SmoothedTargets::fill`].
     pub(crate) smooth_mass: f64,
+    /// What spike + Q is less than the exact Σ q', because 1 − ε, its product with q or c, and Q are rounded.
+    pub(crate) mass_lost: f64,
     /// The factor of the loss.
     pub(crate) weight: f64,
     /// The targets whose [`SmoothedTargets::fill`] computes w, if it must be computed.
@@ -64,7 +66,8 @@ impl<F: Float> RowTarget<'_, F> {
     #[inline(always)]
     pub(crate) fn set_mass(&mut self, sum_of_weights: f64) {
         if self.smooth_mass.is_nan() {
-            self.smooth_mass = self.beta * sum_of_weights;
+            let mass = RunningSum::of_product(self.beta, sum_of_weights);
+            (self.smooth_mass, self.mass_lost) = (mass.sum, self.mass_lost + mass.lost);
         }
     }
 
@@ -180,14 +183,27 @@ impl<'a, F: Float> SmoothedTargets<'a, F> {
         self.may_count && class_weight.is_none() && sample_weight.is_none()
     }
 
-    /// Q of these rows.
+    /// Q of these rows, and its rounding error.
     #[inline(always)]
-    pub(crate) fn masses(&self, rows: Range<usize>, masses: &mut [f64]) {
+    pub(crate) fn masses(&self, rows: Range<usize>, masses: &mut [f64], lost: &mut [f64]) {
         let Targets::Probabilities(targets) = self.targets else { return };
-        let label_smoothing = self.terms.label_smoothing;
-        for (mass, row) in masses.iter_mut().zip(&targets.summary[rows]) {
-            *mass = row.mass.mul_add(1.0 - label_smoothing, label_smoothing);
+        let smooth = RunningSum { sum: self.terms.label_smoothing, lost: 0.0 };
+        for ((mass, lost), row) in masses.iter_mut().zip(lost).zip(&targets.summary[rows]) {
+            (*mass, *lost) = self.mass(row.mass, smooth);
         }
+    }
+
+    /// (1 − ε)·`mass` + `smooth`, and for float64 rows the rounding error.
+    #[inline(always)]
+    fn mass(&self, mass: f64, mut smooth: RunningSum) -> (f64, f64) {
+        let label_weight = self.terms.label_weight();
+        if const { size_of::<F>() < size_of::<f64>() } {
+            return (mass.mul_add(label_weight.sum, smooth.sum), 0.0);
+        }
+        smooth.add_product(label_weight.sum, mass);
+        let lost = label_weight.lost.mul_add(mass, smooth.lost);
+        let sum = smooth.sum + lost;
+        (sum, lost - (sum - smooth.sum))
     }
 
     /// The unit of the weights of a row of probabilities: 1, or a power of two near their sum if that is large. Without
@@ -210,8 +226,8 @@ impl<'a, F: Float> SmoothedTargets<'a, F> {
 
     /// How probabilities are smoothed, if all classes of all rows are smoothed alike.
     pub(crate) fn smoothing(&self) -> Option<UniformSmoothing<F>> {
-        let label_weight = 1.0 - self.terms.label_smoothing;
-        let are_alike = matches!(self.smooth, Smooth::Ones) && label_weight > 0.0;
+        let label_weight = self.terms.label_weight();
+        let are_alike = matches!(self.smooth, Smooth::Ones) && label_weight.sum > 0.0;
         are_alike.then(|| UniformSmoothing::new(label_weight, self.prior_factor(0).0))
     }
 
@@ -228,7 +244,8 @@ impl<'a, F: Float> SmoothedTargets<'a, F> {
     pub(crate) fn labels_alone(&self) -> Option<(&Labels, RowTarget<'_, F>)> {
         let are_alone = self.kept.is_none() && self.is_unweighted();
         let (labels, target) = self.labels().filter(|_| are_alone)?;
-        Some((labels, RowTarget { spike: 1.0 - self.terms.label_smoothing, ..target }))
+        let (spike, lost) = self.mass(1.0, RunningSum::default());
+        Some((labels, RowTarget { spike, mass_lost: target.mass_lost + lost, ..target }))
     }
 
     /// The labels, and the target that all rows have except for the label and its weights, if the rows differ in nothing
@@ -247,11 +264,10 @@ impl<'a, F: Float> SmoothedTargets<'a, F> {
         if self.terms.label_smoothing == 0.0 { 0.0 } else { self.prior_factor(row).0 }
     }
 
-    /// The spike of a label.
+    /// The spike of a label, and its rounding error.
     #[inline(always)]
-    pub(crate) fn spike(&self, class: usize) -> f64 {
-        let class_weight = self.terms.class_weight.map_or(1.0, |c| c.get(class));
-        (1.0 - self.terms.label_smoothing) * class_weight
+    pub(crate) fn spike(&self, class: usize) -> (f64, f64) {
+        self.mass(self.terms.class_weight.map_or(1.0, |c| c.get(class)), RunningSum::default())
     }
 
     /// The factors of the losses of rows from `first` on, if they are not ignored; 0 where a row does not count.
@@ -289,26 +305,29 @@ impl<'a, F: Float> SmoothedTargets<'a, F> {
         let targets = match self.targets {
             Targets::Labels(labels) => {
                 target.class = labels.class(row);
-                target.spike = self.spike(target.class);
+                let (spike, lost) = self.spike(target.class);
+                (target.spike, target.mass_lost) = (spike, target.mass_lost + lost);
                 return Some(target);
             }
             Targets::Probabilities(targets) => targets,
         };
         let LossTerms { label_smoothing, class_weight, .. } = *self.terms;
-        let label_weight = 1.0 - label_smoothing;
         if label_smoothing == 1.0 {
             // q' = u: the target is not read.
             return Some(target);
         }
         let ProbabilityRow { only, mass } = targets.summary[row];
         if only != NO_CLASS {
-            (target.class, target.spike) = (only as usize, label_weight * mass);
+            let (spike, lost) = self.mass(mass, RunningSum::default());
+            (target.spike, target.mass_lost) = (spike, target.mass_lost + lost);
+            target.class = only as usize;
             return Some(target);
         }
-        target.smooth_mass = mass.mul_add(label_weight, target.smooth_mass);
+        let smooth = RunningSum { sum: target.smooth_mass, lost: target.mass_lost };
+        (target.smooth_mass, target.mass_lost) = self.mass(mass, smooth);
         if label_smoothing > 0.0 && class_weight.is_some() {
             // Summed by `fill`, so that it is the same whether the prior is that of all rows or of this one.
-            target.smooth_mass = f64::NAN;
+            (target.smooth_mass, target.mass_lost) = (f64::NAN, 0.0);
         }
         // Probabilities whose sum is not ordinary are divided by a power of two, so they are not read in place.
         target.beta = self.unit_of(mass);
@@ -331,18 +350,21 @@ impl<'a, F: Float> SmoothedTargets<'a, F> {
             Smooth::Made => Weights::Absent,
         };
         let beta = self.prior_factor(row).0;
-        let smooth_mass = match (class_weight, &self.smooth, prior) {
-            (Some(_), Smooth::Shared(_, mass), _) => beta * mass,
+        let mass = match (class_weight, &self.smooth, prior) {
+            (Some(_), Smooth::Shared(_, mass), _) => *mass,
             // Known when the weights have been computed.
             (Some(_), _, _) => f64::NAN,
-            (None, _, Prior::Shared { mass, .. }) if self.kept.is_none() => label_smoothing * mass,
+            (None, _, Prior::Shared { mass, .. }) if self.kept.is_none() => *mass,
             (None, _, Prior::PerRow { summary, .. }) if self.kept.is_none() => {
-                label_smoothing * summary[prior.place(row)].mass
+                summary[prior.place(row)].mass
             }
-            (None, _, _) => label_smoothing,
+            (None, _, _) => 1.0,
         };
+        let factor = if class_weight.is_some() { beta } else { label_smoothing };
+        let RunningSum { sum: smooth_mass, lost } = RunningSum::of_product(factor, mass);
+        let mass_lost = if smooth_mass.is_nan() { 0.0 } else { lost };
         let made_by = matches!(self.smooth, Smooth::Made).then_some(self);
-        RowTarget { weights, beta, smooth_mass, made_by, ..RowTarget::none() }
+        RowTarget { weights, beta, smooth_mass, mass_lost, made_by, ..RowTarget::none() }
     }
 
     /// The factor of u, which is in units, and the unit. The factor is ε, divided by K if u is uniform, or with a mask

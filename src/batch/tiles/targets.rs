@@ -79,8 +79,8 @@ impl<F: Float> Scratch<'_, F> {
             }
             if let Some(row) = row {
                 self.targets[tile] = TargetLanes::of_all(&row, job.scale(row.weight));
-                let masses = &mut self.targets[tile].smooth_mass;
-                outlined!(V, token, targets.masses(rows, masses));
+                let TargetLanes { smooth_mass, mass_lost, .. } = &mut self.targets[tile];
+                outlined!(V, token, targets.masses(rows, smooth_mass, mass_lost));
                 return true;
             }
         }
@@ -163,7 +163,8 @@ impl<F: Float> Scratch<'_, F> {
                 continue;
             }
             let class = label as usize;
-            target.spike[lane] = targets.spike(class);
+            let (spike, lost) = targets.spike(class);
+            (target.spike[lane], target.mass_lost[lane]) = (spike, row.mass_lost + lost);
             if is_masked {
                 target.beta[lane] = targets.beta(first + lane);
                 if kept[lane * classes + class].to_f64() == 0.0 {

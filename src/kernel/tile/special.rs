@@ -2,8 +2,8 @@
 
 use super::{MOST_IN_TILES, Tile, Tiles};
 use crate::kernel::Operation;
-use crate::kernel::finish::{Lanes, ReducedLanes};
 use crate::kernel::reduce::WeightKind;
+use crate::kernel::scalars::{Lanes, ReducedLanes};
 use crate::kernel::special::{self, exact_max};
 use crate::math;
 use crate::simd::{Float, MOST_LANES, Vector};

@@ -3,12 +3,10 @@
 use super::special::mark;
 use super::{IGNORED, Tile, Tiles, is_in_row_order};
 use crate::kernel::Operation;
-use crate::kernel::finish::{
-    FinishedLanes, Formula, Lanes, ReducedLanes, Slopes, TargetLanes, finish, finish_lanes,
-    inverse_of,
-};
+use crate::kernel::finish::{Formula, Slopes, finish, finish_lanes, inverse_of};
 use crate::kernel::hessian::hessian;
 use crate::kernel::reduce::WeightKind;
+use crate::kernel::scalars::{FinishedLanes, Lanes, ReducedLanes, TargetLanes};
 use crate::kernel::write::{gradient, log_probability, probability};
 use crate::math::Real;
 use crate::simd::{Float, Vector, Widened, outlined};

@@ -2,6 +2,7 @@
 //! class weights or masks, and from priors of another type than the rows.
 
 use super::SmoothedTargets;
+use crate::math::{RunningSum, two_sum};
 use crate::simd::{Aligned, ExactSum, Float, Sink, Vector, outlined};
 use crate::target::{LossTerms, NO_CLASS, Prior, Targets};
 
@@ -55,7 +56,8 @@ impl<F: Float> SmoothedTargets<'_, F> {
                 }
             }
             let (beta, prior_unit) = self.prior_factor(row);
-            let (label_weight, beta) = ((1.0 - label_smoothing) / unit, beta / unit);
+            let (beta, label_weight) = (beta / unit, self.terms.label_weight());
+            let [high, low] = [label_weight.sum, label_weight.lost].map(|weight| weight / unit);
             let (smooths, is_weighted) = (label_smoothing > 0.0, self.terms.class_weight.is_some());
             let is_uniform = smooths && !is_weighted && matches!(self.terms.prior, Prior::Uniform);
             if is_uniform && targets.is_none() {
@@ -82,8 +84,8 @@ impl<F: Float> SmoothedTargets<'_, F> {
                     targets.rows.gather::<V, f64>(token, row, start, &mut q.0[..len]);
                     self.terms.weigh(start, &mut q.0[..len]);
                     for k in 0..PART {
-                        let smooth = beta * made.0[k].to_f64();
-                        made.0[k] = positive(q.0[k].mul_add(label_weight, smooth));
+                        let smooth = made.0[k].to_f64().mul_add(beta, q.0[k] * low);
+                        made.0[k] = positive(q.0[k].mul_add(high, smooth));
                     }
                 }
                 if is_weighted {
@@ -115,9 +117,9 @@ pub(crate) struct UniformSmoothing<F> {
 }
 
 impl<F: Float> UniformSmoothing<F> {
-    pub(super) fn new(label_weight: f64, beta: f64) -> Self {
-        let high = F::from_f64(label_weight);
-        let low = F::from_f64(label_weight - high.to_f64());
+    pub(super) fn new(label_weight: RunningSum, beta: f64) -> Self {
+        let high = F::from_f64(label_weight.sum);
+        let low = F::from_f64((label_weight.sum - high.to_f64()) + label_weight.lost);
         Self { label_weight: [high, low], beta: positive(beta) }
     }
 
@@ -131,6 +133,13 @@ impl<F: Float> UniformSmoothing<F> {
 }
 
 impl LossTerms<'_> {
+    /// 1 − ε, rounded, and its rounding error.
+    #[inline(always)]
+    pub(super) fn label_weight(&self) -> RunningSum {
+        let (sum, lost) = two_sum(1.0, -self.label_smoothing);
+        RunningSum { sum, lost }
+    }
+
     /// Multiplies numbers of the classes from `start` on by c.
     #[inline(always)]
     pub(crate) fn weigh(&self, start: usize, numbers: &mut [f64]) {
