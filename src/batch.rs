@@ -27,7 +27,7 @@ use crate::simd::{Float, RowsMut, Vector, VectorJob, fence};
 use crate::target::{RowTarget, SmoothedTargets};
 pub(crate) use long::chunk::finish_chunks;
 pub use long::chunk::{CHUNK_ROW, ROW_CONSTANTS, SEGMENT_SUMS};
-pub(crate) use parts::{NUMBERS_PER_PART, SUMS_PER_PART, TERMS_PER_PART, rows_per_sum};
+pub(crate) use parts::{LONG_ROW, NUMBERS_PER_PART, SUMS_PER_PART, TERMS_PER_PART, rows_per_sum};
 use plan::{Path, Plan};
 pub use run::{Checkpoint, Run};
 use std::ops::Range;

@@ -12,7 +12,7 @@ import pytest
 import reference
 import smoothxent as sx
 import ulp
-from problems import STORED, problem
+from problems import FLOATS, STORED, problem
 from test_special_values import checked, every_dtype, every_target, target
 from ulp import assert_within
 
@@ -109,6 +109,19 @@ def test_probability_negative_or_nan(dtype, form, value):
     for targets_dtype in STORED:
         q = but(target(form, labels, CLASSES, targets_dtype), (3, 4), value)
         message = f"targets[3, 4] is {value}, {BAD_PROBABILITY}"
+        assert_refused(z, q, ValueError, message)
+
+
+@pytest.mark.parametrize("layout", ["C", "F"])
+@pytest.mark.parametrize("targets_dtype", FLOATS)
+@pytest.mark.parametrize("classes", [65, 128, 1000, 70_000])
+def test_the_first_bad_probability_of_many_classes(classes, targets_dtype, layout):
+    z = np.zeros((3, classes), np.float32)
+    q = np.full((3, classes), 0.25, targets_dtype, order=layout)
+    q[2, 0] = -1
+    for index in [(1, 64), (1, 63), (0, classes - 1), (0, 0)]:
+        q[index] = NAN
+        message = f"targets[{index[0]}, {index[1]}] is nan, {BAD_PROBABILITY}"
         assert_refused(z, q, ValueError, message)
 
 

@@ -24,7 +24,7 @@ pub(crate) const TERMS_PER_PART: usize = 1 << 14;
 /// So many sums of the scalars of rows are added, and then the sums of these parts.
 pub(crate) const SUMS_PER_PART: usize = 50;
 /// Rows of more numbers are read with polls for signals in between.
-const LONG_ROW: usize = 1 << 20;
+pub(crate) const LONG_ROW: usize = 1 << 20;
 /// Numbers of rows in a part that one thread reads: some 20 µs. The work that does not depend on the number of classes
 /// counts as some more.
 const READ_PER_PART: usize = 1 << 17;

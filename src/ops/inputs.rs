@@ -6,11 +6,11 @@ mod few;
 mod labels;
 mod many;
 
-use crate::batch::{NUMBERS_PER_PART, Run, TERMS_PER_PART};
+use crate::batch::{LONG_ROW, NUMBERS_PER_PART, Run, TERMS_PER_PART};
 use crate::error::Error;
 use crate::kernel::MOST_CLASSES;
 use crate::math::{RunningSum, count};
-use crate::simd::{ExactSum, Float, Level, Rows, Storage, inlined};
+use crate::simd::{ExactSum, Float, Level, Rows, Source, Storage, inlined};
 use crate::target::{
     FEW_LABELS, Labels, LossTerms, NO_CLASS, Prior, Probabilities, ProbabilityRow, Targets,
     WeightValues, fill_masked, positive, prior_tolerance,
@@ -125,16 +125,27 @@ fn read_entries(
     let check_row = |row: usize, start: usize, values: &[f64]| {
         check_entries(level, name, values, |k| vec![index(row), start + k])
     };
-    if (1..=MOST_CLASSES).contains(&classes) {
+    let are_few = (1..=MOST_CLASSES).contains(&classes);
+    // Many float32 numbers, one after another in memory, are read in place.
+    let may_be_direct = (MOST_CLASSES + 1..=LONG_ROW).contains(&classes) && class_weight.is_none();
+    let direct = rows.run::<f32>(0, rows.rows()).filter(|_| may_be_direct);
+    if are_few || direct.is_some() {
         let is_double = rows.storage() == Storage::F64;
         let read = |first: usize, results: &mut [ProbabilityRow]| {
-            let read = if is_double { read_few::<f64> } else { read_few::<f32> };
-            let may_be_bad = read((rows, class_weight), level, first, results)?;
+            let may_be_bad = if let Some(all) = direct {
+                let values = all.part(first * classes, results.len() * classes);
+                let partial = &mut PartialRow::default();
+                let rows = &mut *results;
+                level.run(Part { level, start: 0, values, classes, weights: None, partial, rows })
+            } else {
+                let read = if is_double { read_few::<f64> } else { read_few::<f32> };
+                read((rows, class_weight), level, first, results)?
+            };
             for (row, read) in (first..).zip(&*results) {
-                if may_be_bad {
-                    let values = &mut [0.0; MOST_CLASSES][..classes];
-                    rows.gather_for(level, row, 0, values);
-                    check_row(row, 0, values)?;
+                for start in (0..classes).step_by(MOST_CLASSES).filter(|_| may_be_bad) {
+                    let values = &mut [0.0; MOST_CLASSES][..MOST_CLASSES.min(classes - start)];
+                    rows.gather_for(level, row, start, values);
+                    check_row(row, start, values)?;
                 }
                 check_sum(row, read.mass)?;
             }
@@ -145,8 +156,11 @@ fn read_entries(
         return Ok(results);
     }
     let read = |(first, start), values: &[f64], partial: &mut PartialRow, rows: &mut [_]| {
-        let part = Part { level, start, values, classes, class_weight, partial, rows: &mut *rows };
-        let (may_be_bad, len) = (level.run(part), values.len() / rows.len());
+        let len = values.len() / rows.len();
+        let weights = class_weight.map(|weights| (weights, values));
+        let (row, rows) = (Source::from_slice(values), &mut *rows);
+        let part = Part { level, start, values: row, classes, weights, partial, rows };
+        let may_be_bad = level.run(part);
         for (i, read) in rows.iter().enumerate() {
             if may_be_bad {
                 check_row(first + i, start, &values[i * len..][..len])?;

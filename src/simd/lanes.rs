@@ -103,6 +103,8 @@ pub trait Widened<V: Vector>: Real<Token = V::Token> {
     fn widen(vector: V) -> Self;
     /// Converts doubles to lanes, rounded to nearest; 0 in lanes that have no double.
     fn narrow(self) -> V;
+    /// The sums of lanes i and i + 8, if there are so many.
+    fn folded(self) -> V::Eight;
 }
 
 impl<S: InstructionSet> Widened<f64x8<S>> for Doubles<S, 1> {
@@ -113,6 +115,10 @@ impl<S: InstructionSet> Widened<f64x8<S>> for Doubles<S, 1> {
     #[inline(always)]
     fn narrow(self) -> f64x8<S> {
         self.0[0]
+    }
+    #[inline(always)]
+    fn folded(self) -> Self {
+        self
     }
 }
 
@@ -127,6 +133,10 @@ impl<S: InstructionSet, const N: usize> Widened<f32x16<S>> for Doubles<S, N> {
     fn narrow(self) -> f32x16<S> {
         let (low, zero) = (self.0[0], f64x8::splat(self.0[0].simd, 0.0));
         low.simd.narrow_f64x8(low, if N == 1 { zero } else { self.0[N - 1] })
+    }
+    #[inline(always)]
+    fn folded(self) -> Doubles<S, 1> {
+        Doubles([if N == 1 { self.0[0] } else { self.0[0] + self.0[N - 1] }])
     }
 }
 

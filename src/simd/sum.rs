@@ -1,6 +1,7 @@
 //! Sums of doubles with some 100 bits, rounded once at the end.
 
-use super::{Level, QUAD, Source, Vector, VectorJob, Widened};
+use super::instruction_set::InstructionSet;
+use super::{Float, Level, MOST_LANES, QUAD, Source, Vector, VectorJob, Widened};
 use crate::math::{Real, RunningSum, two_sum};
 use fearless_simd::{Fallback, SimdSplit, f64x8};
 use std::ops::{Add, Sub};
@@ -39,47 +40,55 @@ impl ExactSum {
     }
 
     /// Adds values four at a time, which takes half of the time: so the sum may have an error of 2^-53 of itself before
-    /// it is rounded. Calls `see` on these vectors, with zeros after the last value. Returns false if a value may be
-    /// negative, infinite or NaN, or if the sum overflows.
+    /// it is rounded. Numbers of any type are added in the same order. Calls `see` on each quad of vectors, with zeros
+    /// after the last value. Returns false if a value may be negative, infinite or NaN, or if the sum overflows.
     #[inline(always)]
-    pub(crate) fn add_positive<V: Vector<Scalar = f64>>(
+    pub(crate) fn add_positive<V: Vector>(
         &mut self,
         token: V::Token,
-        values: &[f64],
+        values: Source<'_, V::Scalar>,
         mut see: impl FnMut([V; QUAD]),
     ) -> bool {
-        let (zero, nan) = (V::splat(token, 0.0), V::splat(token, f64::NAN));
-        let mut high = V::Doubles::from_slice(token, &self.high);
-        let mut low = V::Doubles::from_slice(token, &self.low);
-        let values = Source::from_slice(values);
+        let number = inlined!(|number: f64| V::Scalar::from_f64(number));
+        let (zero, nan) = (V::splat(token, number(0.0)), V::splat(token, number(f64::NAN)));
+        let mut high = V::Eight::from_slice(token, &self.high);
+        let mut low = V::Eight::from_slice(token, &self.low);
         for at in (0..values.len()).step_by(const { QUAD * V::LANES }) {
             let terms = if values.len() - at < const { QUAD * V::LANES } {
                 let rest = values.part(at, usize::MAX);
-                each!(QUAD, |i| rest.vector::<V>(token, rest.len().min(i * V::LANES), 0.0))
+                let pad = number(0.0);
+                each!(QUAD, |i| rest.vector::<V>(token, rest.len().min(i * V::LANES), pad))
             } else {
                 let quad = values.quad::<V>(at);
                 each!(QUAD, |i| quad.nth::<V>(token, i))
             };
             see(terms);
-            let [a, b, c, d] = each!(QUAD, |i| V::select(terms[i].ge(zero), terms[i], nan));
-            let (sum, lost) = two_sum(high, V::Doubles::widen((a + b) + (c + d)));
-            (high, low) = (sum, low + lost);
+            let terms = each!(QUAD, |i| V::select(terms[i].ge(zero), terms[i], nan));
+            let [a, b, c, d] = each!(QUAD, |i| V::Doubles::widen(terms[i]));
+            let (mut sums, mut count) = ([a.folded() + b.folded(), c.folded() + d.folded()], 2);
+            if V::LANES < MOST_LANES {
+                (sums[0], count) = (sums[0] + sums[1], 1);
+            }
+            for four in sums.into_iter().take(count) {
+                let (sum, lost) = two_sum(high, four);
+                (high, low) = (sum, low + lost);
+            }
         }
         high.to_slice(&mut self.high);
         low.to_slice(&mut self.low);
-        V::Doubles::all(high.like(f64::MAX).ge(high))
+        V::Eight::all(high.like(f64::MAX).ge(high))
     }
 
     /// The sum, rounded once.
     pub(crate) fn value(&self) -> f64 {
-        self.value_with::<f64x8<Fallback>>(Fallback::new())
+        self.value_with(Fallback::new())
     }
 
     /// The same with the vectors of a level.
     #[inline(always)]
-    pub(crate) fn value_with<V: Vector<Scalar = f64>>(&self, token: V::Token) -> f64 {
-        let high = <f64x8<V::Token> as Vector>::from_slice(token, &self.high);
-        let low = <f64x8<V::Token> as Vector>::from_slice(token, &self.low);
+    pub(crate) fn value_with<S: InstructionSet>(&self, token: S) -> f64 {
+        let high = <f64x8<S> as Vector>::from_slice(token, &self.high);
+        let low = <f64x8<S> as Vector>::from_slice(token, &self.low);
         let (high, low) = add_halves(high.split(), low.split());
         let (high, low) = add_halves(high.split(), low.split());
         let (sum, lost) = add_halves((high[0], high[1]), (low[0], low[1]));

@@ -1,6 +1,6 @@
 //! Reads rows of many classes: several rows, or a part of one, at a time.
 
-use crate::simd::{ExactSum, Float, Level, Vector, VectorJob, each, inlined};
+use crate::simd::{ExactSum, Float, Level, Source, Vector, VectorJob, each, inlined};
 use crate::target::{NO_CLASS, ProbabilityRow, WeightValues};
 use std::mem::take;
 
@@ -14,28 +14,29 @@ pub(super) struct PartialRow {
 }
 
 /// Rows of probabilities, one after another; or those of one row from class `start` on, to be added to `partial`.
-pub(super) struct Part<'p> {
+pub(super) struct Part<'p, F> {
     pub(super) level: Level,
     pub(super) start: usize,
-    pub(super) values: &'p [f64],
+    pub(super) values: Source<'p, F>,
     pub(super) classes: usize,
-    pub(super) class_weight: Option<&'p WeightValues>,
+    /// The class weights, and the same values as doubles.
+    pub(super) weights: Option<(&'p WeightValues, &'p [f64])>,
     pub(super) partial: &'p mut PartialRow,
     /// Set with the last class.
     pub(super) rows: &'p mut [ProbabilityRow],
 }
 
-impl VectorJob<f64> for Part<'_> {
+impl<F: Float> VectorJob<F> for Part<'_, F> {
     /// May there be an entry that is refused?
     type Output = bool;
 
     #[inline(always)]
-    fn run<V: Vector<Scalar = f64>>(self, token: V::Token) -> bool {
-        let Self { level, start, values, classes, class_weight, partial, rows } = self;
+    fn run<V: Vector<Scalar = F>>(self, token: V::Token) -> bool {
+        let Self { level, start, values, classes, weights, partial, rows } = self;
         let (len, mut may_be_bad) = (values.len() / rows.len(), false);
-        let least = V::splat(token, f64::SMALLEST);
+        let least = V::splat(token, F::SMALLEST);
         for (i, row) in rows.iter_mut().enumerate() {
-            let values = &values[i * len..][..len];
+            let values = values.part(i * len, len);
             let PartialRow { first, has_others, sum } = &mut *partial;
             let (before, mut class) = (*sum, start);
             let see = inlined!(|terms: [V; 4]| {
@@ -50,10 +51,10 @@ impl VectorJob<f64> for Part<'_> {
                 class += 4 * V::LANES;
             });
             may_be_bad |= !sum.add_positive::<V>(token, values, see);
-            if let Some(weights) = class_weight {
+            if let Some((weights, doubles)) = weights {
                 *sum = before;
                 level.add_terms(sum, len, |at, terms| {
-                    terms.copy_from_slice(&values[at..][..terms.len()]);
+                    terms.copy_from_slice(&doubles[i * len + at..][..terms.len()]);
                     weights.multiply(start + at, terms);
                 });
             }
@@ -61,7 +62,7 @@ impl VectorJob<f64> for Part<'_> {
                 let PartialRow { first, has_others, sum } = take(partial);
                 let only = first.filter(|_| !has_others);
                 let only = only.and_then(|class| u32::try_from(class).ok()).unwrap_or(NO_CLASS);
-                *row = ProbabilityRow { only, mass: sum.value_with::<V>(token) };
+                *row = ProbabilityRow { only, mass: sum.value_with(token) };
             }
         }
         may_be_bad
