@@ -215,8 +215,14 @@ impl CrossEntropy<'_> {
                 let mass = |row: usize| targets.mass(row, class_weight) * row_weight(row);
                 let counts = |row: usize| !targets.is_ignored(row) && row_weight(row) != 0.0;
                 let term = |row| if is_mean { mass(row) } else { counts(row).into() };
-                let fill = |first: usize, terms: &mut [f64]| {
-                    (first..).zip(terms).for_each(|(row, own)| *own = term(row));
+                let fill = |first: usize, terms: &mut [f64]| match targets {
+                    Targets::Probabilities(all)
+                        if is_mean && sample_weight.is_none() && mask.is_none() =>
+                    {
+                        let all = terms.iter_mut().zip(&all.summary[first..]);
+                        all.for_each(|(own, row)| *own = row.mass);
+                    }
+                    _ => (first..).zip(terms).for_each(|(row, own)| *own = term(row)),
                 };
                 let is_weighted = sample_weight.is_some() || is_mean && class_weight.is_some();
                 let divisor = match targets {
