@@ -193,13 +193,16 @@ class CountedRows:
             return float(self.count)
         if reduction != "mean":
             return 1.0
-        masses = target_masses(self._shape, self._targets, self._given.get("class_weight"))
+        at = self.index(0, self.count)
+        masses = target_masses(self._shape, self._targets, self._given.get("class_weight"))[at]
+        products = masses
         if (weights := self._given.get("sample_weight")) is not None:
-            masses = masses * weights.astype(np.float64)
-        total = exact_sum(masses[self.index(0, self.count)]).value()
-        if not np.isfinite(total):
+            products = masses * np.broadcast_to(weights.astype(np.float64), self._shape)[at]
+        total = exact_sum(products).value()
+        if not np.isfinite(total) or total == 0 and masses.any():
+            other = "larger" if total == 0 else "smaller"
             raise ValueError(
-                "the weights of all rows sum to inf; pass smaller weights, or a normalizer"
+                f"the weights of all rows sum to {total:g}; pass {other} weights, or a normalizer"
             )
         return total
 
