@@ -149,10 +149,14 @@ class TestColumns:
         assert scored(capsys, "one", "labels") == sx.score(Z, Y).as_dict()
         said = failed(capsys, 1, "file", "y.npy")
         assert said == "smoothxent score: error: file has no column 'logits', but 'a', 'b', 'c'"
+        said = failed(capsys, 1, "one", "y.npy", "--logits-column", "logits")
+        assert said == "smoothxent score: error: one has no column 'logits', but 'whatever'"
+        said = failed(capsys, 1, "one", "y.npy", "--targets-column", "c")
+        assert said == "smoothxent score: error: y.npy is a .npy file and has no column 'c'"
 
     def test_arrow_is_read_where_it_lies(self):
         write_arrow("file", {"logits": lists(Z)}, 200)
-        rows = _cli_files.open_rows(Path("file"), "logits")
+        rows = _cli_files.open_rows(Path("file"), None, "logits")
         before = pa.total_allocated_bytes()
         pieces = [rows[a:b] for a, b in ((0, 200), (250, 400), (400, 500))]
         assert (np.concatenate([pieces[0], pieces[1], pieces[2]]) == Z[np.r_[0:200, 250:500]]).all()

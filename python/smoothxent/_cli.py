@@ -110,9 +110,8 @@ def _parsers() -> tuple[argparse.ArgumentParser, argparse.ArgumentParser]:
     for name, text in (ARRAYS | OUTPUTS).items():
         score.add_argument(_flag(name), type=Path, metavar="FILE", help=text)
     for name in ("logits", "targets"):
-        score.add_argument(
-            f"--{name}-column", metavar="NAME", default=name, help=f'"{name}" by default'
-        )
+        text = f'"{name}" by default, or the only column'
+        score.add_argument(f"--{name}-column", metavar="NAME", help=text)
     score.add_argument("--top-k", type=int, metavar="NUMBER", help="top-k accuracy for this k, too")
     score.add_argument("--chunk-rows", type=int, metavar="ROWS", help="rows read at once")
     score.add_argument("--json", action="store_true", help="print the figures as JSON")
@@ -139,8 +138,8 @@ def _score(given: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
     _check_outputs(outputs, inputs, parser)
     numbers = _given(given, NUMBERS) | {"ignore_index": given.ignore_index}
     job = Job(
-        logits=open_rows(given.logits, given.logits_column),
-        targets=open_rows(given.targets, given.targets_column),
+        logits=open_rows(given.logits, given.logits_column, "logits"),
+        targets=open_rows(given.targets, given.targets_column, "targets"),
         options=numbers | {name: open_array(path) for name, path in _given(given, ARRAYS).items()},
         chunk_rows=given.chunk_rows,
         top_k=given.top_k,

@@ -41,16 +41,21 @@ def optional(module: str, what_for: str) -> Any:
         ) from None
 
 
-def open_rows(path: Path, column: str) -> Rows:
-    """Return the rows of a file; if a Parquet or Arrow file has several columns, those of `column`."""
+def open_rows(path: Path, column: str | None, default: str) -> Rows:
+    """Return the rows of a file; for a Parquet or Arrow file those of `column`.
+
+    If that is None, they are those of the only column, or of the column named `default`.
+    """
     with path.open("rb") as file:
         magic = file.read(6)
     if magic == b"\x93NUMPY":
+        if column is not None:
+            raise BadFile(f"{path} is a .npy file and has no column {column!r}")
         return open_array(path)
     for start, kind in ((b"PAR1", _ParquetRows), (b"ARROW1", _ArrowRows)):
         if magic.startswith(start):
             with _reading(path):
-                return kind(path, column)
+                return kind(path, column, default)
     raise BadFile(f"{path} is no .npy, Parquet or Arrow file")
 
 
@@ -162,14 +167,14 @@ def _row_of_missing(batch: Any) -> int:
 
 
 class _ArrowRows(BatchedRows):
-    def __init__(self, path: Path, column: str) -> None:
+    def __init__(self, path: Path, column: str | None, default: str) -> None:
         pa = optional("pyarrow", "reading Arrow files")
         source = pa.memory_map(str(path))
         self._file = pa.ipc.open_file(source)
         # Without columns a batch is not decoded; with some of its columns it would be copied.
         bare = pa.ipc.open_file(source, options=pa.ipc.IpcReadOptions(included_fields=[]))
         self._places = range(self._file.num_record_batches)
-        self._index = _index(self._file.schema, column, path)
+        self._index = _index(self._file.schema, column, default, path)
         lengths = [bare.get_batch(place).num_rows for place in self._places]
         super().__init__(self._file.schema.field(self._index), path, lengths)
 
@@ -178,12 +183,12 @@ class _ArrowRows(BatchedRows):
 
 
 class _ParquetRows(BatchedRows):
-    def __init__(self, path: Path, column: str) -> None:
+    def __init__(self, path: Path, column: str | None, default: str) -> None:
         parquet = optional("pyarrow.parquet", "reading Parquet files")
         self._file = parquet.ParquetFile(path, memory_map=True)
         self._groups = list(range(self._file.num_row_groups))
         schema = self._file.schema_arrow
-        self._field = schema.field(_index(schema, column, path))
+        self._field = schema.field(_index(schema, column, default, path))
         lengths = [self._file.metadata.row_group(group).num_rows for group in self._groups]
         super().__init__(self._field, path, lengths)
 
@@ -196,9 +201,10 @@ class _ParquetRows(BatchedRows):
         return (batch.column(0) for batch in batches)
 
 
-def _index(schema: Any, column: str, path: Path) -> int:
-    if len(schema.names) == 1:
+def _index(schema: Any, column: str | None, default: str, path: Path) -> int:
+    if column is None and len(schema.names) == 1:
         return 0
+    column = default if column is None else column
     if schema.names.count(column) != 1:
         raise BadFile(f"{path} has no column {column!r}, but {', '.join(map(repr, schema.names))}")
     index: int = schema.names.index(column)
