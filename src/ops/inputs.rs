@@ -127,8 +127,9 @@ fn read_entries(
     };
     let are_few = (1..=MOST_CLASSES).contains(&classes);
     // Many float32 numbers, one after another in memory, are read in place.
-    let may_be_direct = (MOST_CLASSES + 1..=LONG_ROW).contains(&classes) && class_weight.is_none();
-    let direct = rows.run::<f32>(0, rows.rows()).filter(|_| may_be_direct);
+    let are_many = (MOST_CLASSES + 1..=LONG_ROW).contains(&classes) && rows.rows() > 0;
+    let may_be_direct = are_many && class_weight.is_none();
+    let direct = if may_be_direct { rows.run::<f32>(0, rows.rows()) } else { None };
     if are_few || direct.is_some() {
         let is_double = rows.storage() == Storage::F64;
         let read = |first: usize, results: &mut [ProbabilityRow]| {
