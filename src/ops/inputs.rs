@@ -182,9 +182,11 @@ fn read_entries(
 /// [`Error::Entry`], [`Error::PriorSum`] for the first bad row; [`Error::OutOfMemory`], or the error of
 /// `run.checkpoint`.
 pub fn read_prior<'a>(rows: Rows<'a>, run: &mut Run<'_>) -> Result<Prior<'a>, Error> {
-    let (distinct, places, firsts) = rows.distinct();
+    let (distinct, places) = rows.distinct();
     let classes = rows.classes();
-    let number = |row: usize| firsts.offset(row).cast_unsigned();
+    // The first row at this place.
+    let is_at = |row, place: usize| places.offset(row) == place.cast_signed();
+    let number = |place| (0..rows.rows()).find(|row| is_at(*row, place)).unwrap_or(place);
     let tolerance = Some(prior_tolerance(classes));
     let summary = read_entries(&distinct, ("prior", &number), None, tolerance, run)?;
     let [ProbabilityRow { mass, .. }] = summary[..] else {

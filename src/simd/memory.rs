@@ -221,11 +221,11 @@ view!(
 );
 
 impl Rows<'_> {
-    /// The distinct rows, of which other rows are repetitions (by strides of 0). Also returns, as offsets, the distinct
-    /// row for each row, and the first row for each distinct row.
-    pub(crate) fn distinct(&self) -> (Self, Outer, Outer) {
-        let (outer, places, firsts) = self.outer.distinct();
-        (Self { outer, ..self.clone() }, places, firsts)
+    /// The distinct rows, of which other rows are repetitions (by strides of 0). Also returns, as an offset, the distinct
+    /// row for each row.
+    pub(crate) fn distinct(&self) -> (Self, Outer) {
+        let (outer, places) = self.outer.distinct();
+        (Self { outer, ..self.clone() }, places)
     }
 }
 

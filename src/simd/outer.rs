@@ -85,24 +85,17 @@ impl Outer {
         self.others.iter().copied().chain([self.inner()])
     }
 
-    /// The distinct rows, of which other rows are repetitions (along axes of stride 0). Also returns, as offsets, the
-    /// distinct row for each row, and the first row for each distinct row.
-    pub(crate) fn distinct(&self) -> (Self, Self, Self) {
+    /// The distinct rows, of which other rows are repetitions (along axes of stride 0). Also returns, as an offset, the
+    /// distinct row for each row.
+    pub(crate) fn distinct(&self) -> (Self, Self) {
         let own = Self::new(self.axes().filter(|axis| axis.1 != 0));
-        // Without rows any offsets are right.
-        let within = |rows: &mut usize, len| {
-            *rows = rows.checked_div(len).unwrap_or(0);
+        let mut rows = own.rows();
+        let mut within = |len| {
+            // Without rows any offsets are right.
+            rows = rows.checked_div(len).unwrap_or(0);
             rows.cast_signed()
         };
-        let mut own_rows = own.rows();
-        let places = self.axes().map(|(len, stride)| match stride {
-            0 => (len, 0),
-            _ => (len, within(&mut own_rows, len)),
-        });
-        let places = Self::new(places);
-        let mut rows = self.rows();
-        let firsts = self.axes().map(|(len, stride)| (len, within(&mut rows, len), stride));
-        let firsts = firsts.filter(|axis| axis.2 != 0).map(|(len, first, _)| (len, first));
-        (own, places, Self::new(firsts))
+        let places = self.axes().map(|(len, step)| (len, if step == 0 { 0 } else { within(len) }));
+        (own, Self::new(places))
     }
 }
