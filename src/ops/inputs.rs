@@ -145,7 +145,7 @@ fn read_entries(
             for (row, read) in (first..).zip(&*results) {
                 for start in (0..classes).step_by(MOST_CLASSES).filter(|_| may_be_bad) {
                     let values = &mut [0.0; MOST_CLASSES][..MOST_CLASSES.min(classes - start)];
-                    rows.gather_for(level, row, start, values);
+                    rows.gather_from(row, start, values);
                     check_row(row, start, values)?;
                 }
                 check_sum(row, read.mass)?;
@@ -194,7 +194,7 @@ pub fn read_prior<'a>(rows: Rows<'a>, run: &mut Run<'_>) -> Result<Prior<'a>, Er
     };
     let (mut values, level) = (run.defaults(classes)?, run.level);
     let copy = |start: usize, values: &mut [f64]| {
-        rows.gather_for(level, 0, start, values);
+        rows.gather_rows(level, (0, start), values.len(), values);
         Ok(())
     };
     run.on_parts(&mut values, NUMBERS_PER_PART, copy, |()| {})?;

@@ -13,13 +13,9 @@ impl Rows<'_> {
         self.gather_part(Fallback::new(), row, class, target);
     }
 
-    /// The same for doubles, compiled for each level.
+    /// The same for `len` classes of each row from row `first` and class `class` on, one row after another, as doubles.
+    /// Compiled for each level.
     #[inline(never)]
-    pub(crate) fn gather_for(&self, level: Level, row: usize, class: usize, target: &mut [f64]) {
-        level.compiled(inlined!(|| self.gather_part(Fallback::new(), row, class, target)));
-    }
-
-    /// The same for `len` classes of each row from row `first` and class `class` on, one row after another.
     pub(crate) fn gather_rows(
         &self,
         level: Level,
@@ -29,7 +25,7 @@ impl Rows<'_> {
     ) {
         let at_once = if self.are_one() { target.len() } else { len };
         for (row, target) in (first..).zip(target.chunks_mut(at_once.max(1))) {
-            self.gather_for(level, row, class, target);
+            level.compiled(inlined!(|| self.gather_part(Fallback::new(), row, class, target)));
         }
     }
 
