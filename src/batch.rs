@@ -40,7 +40,7 @@ pub(crate) struct Job<'j, F: Float> {
     pub(crate) operation: Operation,
     pub(crate) temperature: Temperature<F>,
     pub(crate) panel: Panel<'j, F>,
-    pub(crate) targets: Option<LossTargets<'j, F>>,
+    pub(crate) targets: Option<&'j SmoothedTargets<'j, F>>,
     /// Output for one scalar of each row: the lse, the loss or, for log-probabilities, L.
     pub(crate) scalars: Option<&'j RowsMut<'j>>,
     /// Does `scalars` have the sums of each [`rows_per_sum`] rows instead? Only for rows that are always computed in
@@ -62,14 +62,6 @@ pub struct Hessian<'a> {
     pub out: RowsMut<'a>,
     /// A factor by which it is multiplied.
     pub factor: f64,
-}
-
-/// The targets of the rows, and the divisor of their gradient.
-pub(crate) struct LossTargets<'j, F: Float> {
-    pub(crate) rows: &'j SmoothedTargets<'j, F>,
-    pub(crate) divisor: f64,
-    /// A factor by which loss and gradient are multiplied after the division.
-    pub(crate) unit: f64,
 }
 
 impl<'j, F: Float> Job<'j, F> {
@@ -141,13 +133,13 @@ impl<'j, F: Float> Job<'j, F> {
     }
 
     fn formula(&self) -> Formula<'_, F> {
-        let z_loss = self.targets.as_ref().map_or(0.0, |targets| targets.rows.z_loss());
+        let z_loss = self.targets.map_or(0.0, SmoothedTargets::z_loss);
         Formula { operation: self.operation, temperature: &self.temperature, z_loss }
     }
 
     /// The targets, if those of different rows differ in their labels only.
     fn same(&self) -> Option<Same<'_, F>> {
-        let (labels, target) = self.targets.as_ref()?.rows.labels_alone()?;
+        let (labels, target) = self.targets?.labels_alone()?;
         let has_ignored = labels.counted < labels.rows;
         let (labels, scale) = (labels.classes(), self.scale(target.weight));
         Some(Same { labels, has_ignored, target, scale })
@@ -156,7 +148,7 @@ impl<'j, F: Float> Job<'j, F> {
     /// The factor of the gradient of a row with this weight.
     #[inline(always)]
     fn scale(&self, weight: f64) -> f64 {
-        let Some(LossTargets { divisor, unit, .. }) = self.targets else { return 0.0 };
+        let Some(&SmoothedTargets { divisor, unit, .. }) = self.targets else { return 0.0 };
         let inverse = self.temperature.inverse * self.temperature.prescale;
         // The unit is a power of two, and the order is the one in which nothing underflows that is in range at the end.
         let share = if divisor > 1.0 { weight * unit / divisor } else { weight / divisor * unit };

@@ -25,9 +25,7 @@ pub(crate) mod inputs;
 pub use chunk::{Smoothing, finish_chunks};
 pub use inputs::{read_labels, read_prior, read_probabilities, read_weights};
 
-use crate::batch::{
-    Hessian, Job, LossTargets, Run, SUMS_PER_PART, TERMS_PER_PART, Workspace, rows_per_sum,
-};
+use crate::batch::{Hessian, Job, Run, SUMS_PER_PART, TERMS_PER_PART, Workspace, rows_per_sum};
 use crate::error::Error;
 use crate::kernel::{MOST_CLASSES, Operation, SEGMENT, Temperature};
 use crate::math::count;
@@ -243,9 +241,9 @@ impl CrossEntropy<'_> {
             let share = || shared_weights::<F>(&self.terms, classes, run);
             let mut rows =
                 SmoothedTargets::new(targets, &self.terms, kept, classes, are_units, share)?;
-            rows.may_count = divisor != 0.0;
+            (rows.divisor, rows.unit) = (divisor, unit);
             let mut job = batch.job::<F>(operation, grad);
-            job.targets = Some(LossTargets { rows: &rows, divisor, unit });
+            job.targets = Some(&rows);
             job.hessian = hessian;
             (job.scalars, job.are_summed) = (Some(losses), are_summed);
             job.rounds = self.reduction == Reduction::None;

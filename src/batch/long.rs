@@ -138,7 +138,7 @@ fn run_row<F: Float>(
     each: &mut Each<'_, F>,
 ) {
     let (job, temperature) = (plan.job, &plan.job.temperature);
-    let target = job.targets.as_ref().and_then(|targets| targets.rows.row(row));
+    let target = job.targets.and_then(|targets| targets.row(row));
     let mut of = Row { plan, number: row, target, swept_max: 0.0, shifted_by: None, first: 0 };
     let mut run = |of: &Row<'_, F>, step: Step<F>| {
         each(&|index, scratch| {

@@ -5,9 +5,10 @@
 //! sums.
 
 use super::tiles::{lanes, scratch_len};
-use super::{Job, LossTargets, Same, rows_per_sum};
+use super::{Job, Same, rows_per_sum};
 use crate::kernel::{MOST_CLASSES, MOST_IN_TILES, MOST_ROWS, SEGMENT};
 use crate::simd::{Cache, Float, LINE, MOST_LANES};
+use crate::target::SmoothedTargets;
 
 /// Bytes of logits for each additional thread: some 50 µs of work. Waking a thread costs 6 to 12 µs, and two
 /// threads were faster than one from 40 to 50 µs of work on (empty and timed blocks, 2 cores).
@@ -178,7 +179,7 @@ impl<'p, F: Float> Plan<'p, F> {
                     panel_rows = most.min(rows.div_ceil(threads).next_multiple_of(lanes));
                     columns = panel_rows * lanes;
                 }
-                let are_made = job.targets.as_ref().is_some_and(|targets| targets.rows.are_made());
+                let are_made = job.targets.is_some_and(SmoothedTargets::are_made);
                 let hessian = job.hessian_panel().is_some_and(|panel| !panel.writes_directly());
                 let own_row = own_logits || own_output && panel.output.is_some();
                 memory = [own_row, panel.mask.is_some(), are_made, hessian];
@@ -216,8 +217,8 @@ impl<'p, F: Float> Plan<'p, F> {
 
     /// The targets of the rows, if they differ in more than the label.
     #[inline(always)]
-    pub(super) fn own_targets(&self) -> Option<&'p LossTargets<'p, F>> {
-        self.job.targets.as_ref().filter(|_| self.same.is_none())
+    pub(super) fn own_targets(&self) -> Option<&'p SmoothedTargets<'p, F>> {
+        self.job.targets.filter(|_| self.same.is_none())
     }
 }
 
@@ -230,5 +231,5 @@ fn may_be_in_tiles<F: Float>(job: &Job<'_, F>, is_simple: bool, bytes: usize) ->
     size_of::<F>() == size_of::<f32>()
         && classes <= MOST_IN_TILES
         && bytes < if classes <= 128 { CACHED_BYTES } else { CACHED_BYTES_IN_WIDE_TILES }
-        && (is_simple || job.targets.as_ref().is_some_and(|all| all.rows.have_masses()))
+        && (is_simple || job.targets.is_some_and(SmoothedTargets::have_masses))
 }

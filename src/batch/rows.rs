@@ -262,7 +262,7 @@ impl<F: Float> Group<'_, F> {
         let (job, number) = (self.plan.job, self.first + at);
         let (shared, mut target) = (self.shared_target(number)?, None);
         if let Some(targets) = self.plan.own_targets() {
-            target = Some(targets.rows.row(number)?);
+            target = Some(targets.row(number)?);
         }
         let kept = job.panel.kept::<V>(token, number, 0, kept);
         if self.loads {

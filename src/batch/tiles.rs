@@ -9,7 +9,7 @@ use crate::kernel::{
     tiles_at_once, to_run,
 };
 use crate::simd::{Aligned, Cache, ExactSum, Float, MOST_LANES, Sink, Source, Vector, outlined};
-use crate::target::{NO_CLASS, Weights};
+use crate::target::{NO_CLASS, SmoothedTargets, Weights};
 use std::mem::take;
 use std::ops::Range;
 use store::Writer;
@@ -85,7 +85,7 @@ impl<F: Float> Block<'_, F> {
             let len = tile_len(logits.classes(), V::LANES);
             let mut scratch = &mut *self.scratch;
             let mut take = |len| scratch.split_off_mut(..len).expect("as many as are had");
-            let shared = job.targets.as_ref().and_then(|targets| targets.rows.weights_of_all());
+            let shared = job.targets.and_then(SmoothedTargets::weights_of_all);
             // Two statements: the elements of a tuple would be copied, and would need the stack twice.
             let mut tiles = [const { Tile::empty() }; N];
             let mut scalars = Aligned([[0.0; MOST_LANES]; N]);
@@ -185,7 +185,7 @@ impl<F: Float> Scratch<'_, F> {
             }
             WeightKind::of(&same.target.weights)
         } else if let Some(targets) = plan.own_targets() {
-            self.own_targets::<V>(token, targets.rows, (first, count))
+            self.own_targets::<V>(token, targets, (first, count))
         } else {
             WeightKind::Absent
         };

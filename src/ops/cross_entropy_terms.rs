@@ -2,7 +2,7 @@
 
 use super::Batch;
 use super::inputs::{kept_masses, shared_weights};
-use crate::batch::{Job, LossTargets, Run, TERMS_PER_PART};
+use crate::batch::{Job, Run, TERMS_PER_PART};
 use crate::error::Error;
 use crate::kernel::Operation;
 use crate::math::{self, count};
@@ -45,10 +45,9 @@ impl Batch<'_> {
             let (terms, kept) = (LossTerms::new(label_smoothing, prior), kept.as_deref());
             computed_in!(self.compute, F => {
                 let share = || shared_weights::<F>(&terms, classes, run);
-                let rows = SmoothedTargets::new(targets, &terms, kept, classes, false, share)?;
+                let targets = SmoothedTargets::new(targets, &terms, kept, classes, false, share)?;
                 let job = self.job::<F>(Operation::Loss, None);
-                let targets = Some(LossTargets { rows: &rows, divisor: 1.0, unit: 1.0 });
-                Job { targets, scalars: Some(losses), lse, ..job }.run(run)
+                Job { targets: Some(&targets), scalars: Some(losses), lse, ..job }.run(run)
             })
         };
         losses(0.0, nll, None)?;

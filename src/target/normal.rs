@@ -87,8 +87,10 @@ pub(crate) struct SmoothedTargets<'a, F> {
     classes: usize,
     /// Are weights left in their units, for a quotient of sums?
     are_units: bool,
-    /// May rows count? Not where the divisor of a mean is 0: then its gradient is 0.
-    pub(crate) may_count: bool,
+    /// The divisor of the gradient: 1, except in a mean. If it is 0, no row counts, so the gradient is 0.
+    pub(crate) divisor: f64,
+    /// A factor by which loss and gradient are multiplied after the division.
+    pub(crate) unit: f64,
 }
 
 /// The result of [`SmoothedTargets::weight_rows`].
@@ -133,7 +135,7 @@ impl<'a, F: Float> SmoothedTargets<'a, F> {
                 Smooth::Shared(weights, mass)
             }
         };
-        Ok(Self { targets, terms, kept, smooth, classes, are_units, may_count: true })
+        Ok(Self { targets, terms, kept, smooth, classes, are_units, divisor: 1.0, unit: 1.0 })
     }
 
     /// The weight of lse² in the loss, in the units of the class weights if there are any.
@@ -180,7 +182,7 @@ impl<'a, F: Float> SmoothedTargets<'a, F> {
     /// Do all rows count, with neither class weights nor sample weights?
     fn is_unweighted(&self) -> bool {
         let LossTerms { class_weight, sample_weight, .. } = self.terms;
-        self.may_count && class_weight.is_none() && sample_weight.is_none()
+        self.divisor != 0.0 && class_weight.is_none() && sample_weight.is_none()
     }
 
     /// Q of these rows, and its rounding error.
@@ -289,7 +291,7 @@ impl<'a, F: Float> SmoothedTargets<'a, F> {
                 *weight = (*weight * unit).clamp(f64::SMALLEST, f64::MAX);
             }
         }
-        if !self.may_count {
+        if self.divisor == 0.0 {
             weights.fill(0.0);
         }
     }
