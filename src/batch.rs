@@ -24,7 +24,7 @@ use crate::error::Error;
 use crate::kernel::{Formula, Operation, Temperature};
 use crate::panel::Panel;
 use crate::simd::{Float, RowsMut, Vector, VectorJob, fence};
-use crate::target::{RowTarget, SmoothedTargets};
+use crate::target::SmoothedTargets;
 pub(crate) use long::chunk::finish_chunks;
 pub use long::chunk::{CHUNK_ROW, ROW_CONSTANTS, SEGMENT_SUMS};
 pub(crate) use parts::{LONG_ROW, NUMBERS_PER_PART, SUMS_PER_PART, TERMS_PER_PART, rows_per_sum};
@@ -137,14 +137,6 @@ impl<'j, F: Float> Job<'j, F> {
         Formula { operation: self.operation, temperature: &self.temperature, z_loss }
     }
 
-    /// The targets, if those of different rows differ in their labels only.
-    fn same(&self) -> Option<Same<'_, F>> {
-        let (labels, target) = self.targets?.labels_alone()?;
-        let has_ignored = labels.counted < labels.rows;
-        let (labels, scale) = (labels.classes(), self.scale(target.weight));
-        Some(Same { labels, has_ignored, target, scale })
-    }
-
     /// The factor of the gradient of a row with this weight.
     #[inline(always)]
     fn scale(&self, weight: f64) -> f64 {
@@ -154,17 +146,6 @@ impl<'j, F: Float> Job<'j, F> {
         let share = if divisor > 1.0 { weight * unit / divisor } else { weight / divisor * unit };
         (share * inverse).min(f64::MAX)
     }
-}
-
-/// Targets that are the same for all rows, except for their labels.
-struct Same<'s, F> {
-    labels: &'s [u32],
-    /// Are some labels ignored?
-    has_ignored: bool,
-    /// The target of every row, except for its label.
-    target: RowTarget<'s, F>,
-    /// The factor of the gradient.
-    scale: f64,
 }
 
 /// A block of rows, to be computed at some instruction-set level.

@@ -5,10 +5,10 @@
 //! sums.
 
 use super::tiles::{lanes, scratch_len};
-use super::{Job, Same, rows_per_sum};
+use super::{Job, rows_per_sum};
 use crate::kernel::{MOST_CLASSES, MOST_IN_TILES, MOST_ROWS, SEGMENT};
 use crate::simd::{Cache, Float, LINE, MOST_LANES};
-use crate::target::SmoothedTargets;
+use crate::target::{Labels, RowTarget, SmoothedTargets};
 
 /// Bytes of logits for each additional thread: some 50 µs of work. Waking a thread costs 6 to 12 µs, and two
 /// threads were faster than one from 40 to 50 µs of work on (empty and timed blocks, 2 cores).
@@ -75,7 +75,8 @@ pub(super) enum Path {
 #[allow(clippy::struct_excessive_bools, reason = "answers to questions of the paths")]
 pub(super) struct Plan<'p, F: Float> {
     pub(super) job: &'p Job<'p, F>,
-    pub(super) same: Option<Same<'p, F>>,
+    /// The labels, and the target of every row except for its label, if rows differ in nothing else.
+    pub(super) same: Option<(&'p Labels, RowTarget<'p, F>)>,
     pub(super) path: Path,
     pub(super) threads: usize,
     pub(super) block_rows: usize,
@@ -111,7 +112,8 @@ impl<'p, F: Float> Plan<'p, F> {
         let lanes = lanes::<F>();
         let row_bytes = classes.saturating_mul(size_of::<F>());
         let bytes = rows.saturating_mul(row_bytes);
-        let (same, keeps) = (job.same(), job.operation.keeps());
+        let same = job.targets.and_then(SmoothedTargets::labels_alone);
+        let keeps = job.operation.keeps();
         let is_simple = panel.mask.is_none() && (job.targets.is_none() || same.is_some());
         let threads = 1 + bytes.saturating_mul(if is_simple { 1 } else { 4 }) / BYTES_PER_THREAD;
         // The segments of a chunk are independent: their threads do not wait for each other.

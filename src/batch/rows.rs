@@ -31,8 +31,8 @@ impl<F: Float> Block<'_, F> {
             // Memory for some classes of a panel, before or after they are transposed.
             let columns = scratch;
             let mut reduced = ReducedRows::new(job.formula());
-            if let Some(same) = &plan.same {
-                reduced.targets = TargetLanes::of_all(&same.target, same.scale);
+            if let Some((_, target)) = &plan.same {
+                reduced.targets = TargetLanes::of_all(target, job.scale(target.weight));
             }
             let mut first = range.start;
             while first < range.end {
@@ -243,8 +243,8 @@ impl<F: Float> Group<'_, F> {
     /// The weights and the label of a row, if its target is not its own; None if it does not count.
     #[inline(always)]
     fn shared_target(&self, row: usize) -> Option<(Weights<'_, F>, Option<usize>)> {
-        let Some(same) = &self.plan.same else { return Some((Weights::Absent, None)) };
-        let (class, target) = (same.labels[row], &same.target);
+        let Some((labels, target)) = &self.plan.same else { return Some((Weights::Absent, None)) };
+        let class = labels.classes()[row];
         let label = (target.spike != 0.0).then_some(class as usize);
         (class != NO_CLASS).then_some((target.weights, label))
     }

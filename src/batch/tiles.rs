@@ -90,8 +90,8 @@ impl<F: Float> Block<'_, F> {
             let mut tiles = [const { Tile::empty() }; N];
             let mut scalars = Aligned([[0.0; MOST_LANES]; N]);
             let mut targets = [TargetLanes::default(); OWN];
-            if let Some(same) = &plan.same {
-                targets[0] = TargetLanes::of_all(&same.target, same.scale);
+            if let Some((_, target)) = &plan.same {
+                targets[0] = TargetLanes::of_all(target, job.scale(target.weight));
             }
             let outputs = job.panel.output.filter(|_| job.panel.mask.is_none());
             // Where the outputs are streamed, five tiles at a time take longer than four: more cache lines are prefetched
@@ -114,7 +114,7 @@ impl<F: Float> Block<'_, F> {
                 writer: Writer::new(take(len + 3 * V::LANES), range.end),
                 targets: &mut targets,
                 scalars: scalars.0.as_flattened_mut(),
-                has_ignored: plan.same.as_ref().is_some_and(|same| same.has_ignored),
+                has_ignored: plan.same.is_some_and(|(labels, _)| labels.counted < labels.rows),
                 all: logits.run(0, logits.rows()).filter(|_| job.panel.is_plain()),
                 all_outputs: outputs.and_then(|output| output.run(0, output.rows())),
             };
@@ -172,9 +172,9 @@ impl<F: Float> Scratch<'_, F> {
                 all.prefetch(Cache::First, at + const { BYTES_AHEAD / size_of::<F>() });
             }
         }
-        let weight_kind = if let Some(same) = &plan.same {
-            let labels = &same.labels[first..][..count];
-            let has_spike = same.target.spike != 0.0;
+        let weight_kind = if let Some((labels, target)) = &plan.same {
+            let labels = &labels.classes()[first..][..count];
+            let has_spike = target.spike != 0.0;
             for (tile, labels) in self.tiles.iter_mut().zip(labels.chunks(V::LANES)) {
                 for (of_tile, &label) in tile.labels.iter_mut().zip(labels) {
                     // As a signed number, [`NO_CLASS`] is [`IGNORED`].
@@ -183,7 +183,7 @@ impl<F: Float> Scratch<'_, F> {
                     *of_tile = F::from_f64(label.into());
                 }
             }
-            WeightKind::of(&same.target.weights)
+            WeightKind::of(&target.weights)
         } else if let Some(targets) = plan.own_targets() {
             self.own_targets::<V>(token, targets, (first, count))
         } else {
