@@ -32,23 +32,16 @@ use std::sync::Mutex;
 const MOST_KEPT: usize = 32;
 
 /// The results of a segment.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Default)]
 struct Segment {
     max: f64,
-    /// The first class with the maximum; `usize::MAX` if it is not known.
-    apart: usize,
+    /// The first class with the maximum, once it is known.
+    apart: Option<usize>,
     partial: Partial,
     /// Σ w, if the weights are made.
     mass: f64,
     /// The weight of the label's class, if that is in this segment.
     weight_label: f64,
-}
-
-impl Default for Segment {
-    fn default() -> Self {
-        let (partial, apart) = (Partial::default(), usize::MAX);
-        Self { max: 0.0, apart, partial, mass: 0.0, weight_label: 0.0 }
-    }
 }
 
 /// Runs a function on each segment, with the scratch memory of the thread that runs it.

@@ -110,8 +110,8 @@ impl<'p, F: Float> Part<'p, F> {
     }
 }
 
-/// The result of reducing a row or a segment.
-#[derive(Clone, Copy, Debug)]
+/// The result of reducing a row or a segment. By default zeros: nothing has been reduced.
+#[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Partial {
     /// Σ exp(z/T)·2^(H − N), or the same without the first maximum. NaN if M is out of range.
     pub(crate) sum: f64,
@@ -121,12 +121,6 @@ pub(crate) struct Partial {
     pub(crate) dot: f64,
     /// The unit of `dot`: 1, or [`GAP_UNIT`] for rows that are not ordinary.
     pub(crate) unit: f64,
-}
-
-impl Default for Partial {
-    fn default() -> Self {
-        Self { sum: 0.0, lost: 0.0, dot: 0.0, unit: 1.0 }
-    }
 }
 
 impl Partial {

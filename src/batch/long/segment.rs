@@ -87,11 +87,11 @@ impl<F: Float> VectorJob<F> for SegmentStep<'_, '_, F> {
             Step::Max => {
                 let mut part = Part::new(z, max, exps);
                 find_maxima::<V>(token, job.operation.splits(), from_mut(&mut part));
-                (segment.max, segment.apart) = (part.max.to_f64(), part.apart);
+                (segment.max, segment.apart) = (part.max.to_f64(), Some(part.apart));
             }
             Step::ExactMax => segment.max = exact_max(own_z),
             Step::Reduce => {
-                let apart = if how.splits { segment.apart } else { usize::MAX };
+                let apart = segment.apart.filter(|_| how.splits).unwrap_or(usize::MAX);
                 let part = Part { weights, apart, ..Part::new(z, max, exps) };
                 segment.partial = how.part::<V>(token, part);
             }
