@@ -242,10 +242,7 @@ impl Pool {
     /// at this moment, the call uses the threads that exist: waiting would need a lock.
     fn start(&self, process: Process, threads: usize, width: usize) {
         let helpers = threads.min(MAX_THREADS).next_power_of_two().min(width) - 1;
-        if self.asked(process) >= helpers {
-            return;
-        }
-        if self.growing.swap(process, Acquire) == process {
+        if self.asked(process) >= helpers || self.growing.swap(process, Acquire) == process {
             return;
         }
         let before = self.asked(process); // again: it may have grown since
