@@ -98,10 +98,7 @@ impl ExactSum {
 
 /// Adds the halves of the sums, and to the halves of their errors the new ones.
 #[inline(always)]
-fn add_halves<T>(high: (T, T), low: (T, T)) -> (T, T)
-where
-    T: Copy + Add<Output = T> + Sub<Output = T>,
-{
+fn add_halves<T: Copy + Add<Output = T> + Sub<Output = T>>(high: (T, T), low: (T, T)) -> (T, T) {
     let (sum, lost) = two_sum(high.0, high.1);
     (sum, low.0 + low.1 + lost)
 }
