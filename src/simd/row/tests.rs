@@ -1,6 +1,7 @@
 //! Loads and stores reach every element of a row and none outside, at every level.
 
 use super::{LONG, QUAD, Sink, Source, transpose};
+use crate::math::count;
 use crate::simd::Float;
 use crate::simd::{Level, Vector, VectorJob, fence};
 use std::panic::catch_unwind;
@@ -60,8 +61,7 @@ impl<F: Float> VectorJob<F> for FillWith<'_, F> {
 }
 
 fn check_copies<F: Float + std::fmt::Debug>() {
-    let number = |i: usize| F::from_f64(f64::from(u16::try_from(i).expect("a small number")));
-    let from: Vec<F> = (0..ROOM).map(number).collect();
+    let from: Vec<F> = (0..ROOM).map(|i| F::from_f64(count(i))).collect();
     let untouched = F::from_f64(-2.0);
     for level in Level::available() {
         for len in 0..ROOM - 2 * BEFORE {
@@ -95,8 +95,7 @@ fn check_copies<F: Float + std::fmt::Debug>() {
 
 /// Long rows, which are written from a cache line on, wherever they begin, also in place.
 fn check_long_rows<F: Float + std::fmt::Debug>() {
-    let number = |i: usize| F::from_f64(f64::from(u16::try_from(i).expect("a small number")));
-    let all: Vec<F> = (0..LONG + 3 * ROOM).map(number).collect();
+    let all: Vec<F> = (0..LONG + 3 * ROOM).map(|i| F::from_f64(count(i))).collect();
     for level in Level::available() {
         for (first, len) in
             (0..20).flat_map(|first| [LONG, LONG + 7, LONG + 70].map(|l| (first, l)))
@@ -276,8 +275,7 @@ impl<F: Float> VectorJob<F> for Stream<'_, F> {
 }
 
 fn check_streams<F: Float + std::fmt::Debug>() {
-    let number = |i: usize| F::from_f64(f64::from(u16::try_from(i).expect("a small number")));
-    let from: Vec<F> = (0..100).map(number).collect();
+    let from: Vec<F> = (0..100).map(|i| F::from_f64(count(i))).collect();
     for level in Level::available() {
         // Aligned to cache lines, and not aligned.
         for start in 0..17 {
