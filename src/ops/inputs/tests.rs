@@ -212,25 +212,6 @@ fn rows_longer_than_a_chunk() {
     }
 }
 
-#[test]
-fn u_of_one_class() {
-    let u = |prior: &Prior<'_>, row: usize, class: usize| {
-        let mut u = [f64::NAN];
-        prior.copy(row, class, &mut u);
-        u[0]
-    };
-    let rows = [0.25, 0.75, 1.0, 0.0];
-    let each = prior(&rows, 2).expect("distributions");
-    assert_eq!([(0, 0), (0, 1), (1, 0), (1, 1)].map(|(row, k)| u(&each, row, k)), rows);
-    let all = prior(&rows[..2], 2).expect("a distribution");
-    assert_eq!(
-        [(0, 0), (0, 1), (1, 0), (1, 1)].map(|(row, k)| u(&all, row, k)),
-        [0.25, 0.75, 0.25, 0.75]
-    );
-    // Not divided by K.
-    assert_eq!(u(&Prior::Uniform, 5, 3), 1.0);
-}
-
 const IGNORED: i64 = -100;
 /// Four rows of three classes: all, none, the first, the last.
 const MASK: [f32; 12] = [1.0, 1.0, 1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 1.0];
