@@ -1,6 +1,6 @@
-//! A mean over nothing, losses that are not reduced, and work that is stopped.
+//! Losses that are not reduced, and work that is stopped.
 
-use crate::rows::{IGNORED, labels};
+use crate::rows::labels;
 use smoothxent::{
     Batch, CrossEntropy, Error, Level, LossTerms, Operation, Prior, Reduction, Rows, RowsMut, Run,
     Storage, Targets, read_prior, read_probabilities, read_weights,
@@ -12,29 +12,6 @@ use std::time::Duration;
 fn batch(logits: &[f32], classes: usize) -> Batch<'_> {
     let logits = Rows::from_slice(logits, classes);
     Batch { logits, mask: None, temperature: 1.0, compute: Storage::F32 }
-}
-
-#[test]
-fn nothing_counted() {
-    let logits = [f32::NAN, 1.0, 2.0];
-    let labels = Run::with_defaults(|run| labels(&[IGNORED], 3, Some(IGNORED), run));
-    let targets = &Targets::Labels(labels.unwrap());
-    for (reduction, wanted) in [(Reduction::Mean, f64::NAN), (Reduction::Sum, 0.0)] {
-        let mut grad = [f32::NAN; 3];
-        let loss = CrossEntropy {
-            targets,
-            terms: LossTerms::new(0.1, &Prior::Uniform),
-            reduction,
-            normalizer: None,
-        };
-        let mut grad_out = RowsMut::from_slice(&mut grad, 3);
-        let batch = batch(&logits, 3);
-        let value =
-            Run::with_defaults(|run| loss.run(&batch, None, Some(&mut grad_out), None, run))
-                .unwrap();
-        assert!(value == wanted || value.is_nan() && wanted.is_nan(), "{reduction:?}: {value}");
-        assert_eq!(grad.map(f32::to_bits), [0; 3], "{reduction:?}");
-    }
 }
 
 /// If the losses of the rows are written, no reduced loss is computed.
