@@ -384,3 +384,17 @@ def test_a_heavy_row_and_a_large_normalizer_leave_the_other_rows_alone(dtype, cl
     _, alone = value_and_grad(z[:1], labels[:1], sample_weight=[1], **options)
     assert_same_bits(both[:1], alone)
     assert alone.any()
+
+
+@pytest.mark.parametrize("eps", [0.0, 0.1, 0.5])
+def test_what_overflows_is_infinite(eps):
+    z, q = np.array([[0.0, 1, 2]]), np.array([[1e307, 0, 0]])
+    options = {"label_smoothing": eps, "reduction": "none"}
+    assert sx.cross_entropy(z, q, class_weight=[50.0, 1, 1], **options) == np.inf
+    loss, grad = value_and_grad(z, q[:, ::-1] / 1e7, sample_weight=[1e300], **options)
+    assert loss == np.inf
+    assert (grad == [[np.inf, np.inf, -np.inf]]).all()
+    prior = [0.25, 0.25, 0.5] if eps else None
+    loss, grad = value_and_grad(z, q + 1, class_weight=[50.0, 1, 1], prior=prior, **options)
+    assert loss == np.inf
+    assert (grad[:, 1:] == np.inf).all()

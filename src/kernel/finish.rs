@@ -242,6 +242,8 @@ fn gradient<F: Float, D: Real>(
         // If 1 − p_y is not small beside p_y, or the spike beside the rest, start from p_y, with fewer roundings.
         let far = finished.factor.mul_add(rows.exp_label, zero - spike * scale);
         let far = finished.minus.mul_add(rows.weight_label, far);
+        // NaN if the factor overflows.
+        let far = D::pick(far.eq(far), far, finished.label);
         let near = D::pick(smooth.ge(spike), far, finished.label);
         finished.label = D::pick(rest.ge(rows.exp_label), far, near);
     }

@@ -203,9 +203,8 @@ impl<'a, F: Float> SmoothedTargets<'a, F> {
             return (mass.mul_add(label_weight.sum, smooth.sum), 0.0);
         }
         smooth.add_product(label_weight.sum, mass);
-        let lost = label_weight.lost.mul_add(mass, smooth.lost);
-        let sum = smooth.sum + lost;
-        (sum, lost - (sum - smooth.sum))
+        smooth.lost += label_weight.lost * mass;
+        smooth.parts()
     }
 
     /// The unit of the weights of a row of probabilities: 1, or a power of two near their sum if that is large. Without

@@ -84,7 +84,9 @@ impl<F: Float> SmoothedTargets<'_, F> {
                     targets.rows.gather::<V, f64>(token, row, start, &mut q.0[..len]);
                     self.terms.weigh(start, &mut q.0[..len]);
                     for k in 0..PART {
-                        let smooth = made.0[k].to_f64().mul_add(beta, q.0[k] * low);
+                        // A q·c that overflowed must not be multiplied by 0.
+                        let low = q.0[k].min(f64::MAX) * low;
+                        let smooth = made.0[k].to_f64().mul_add(beta, low);
                         made.0[k] = positive(q.0[k].mul_add(high, smooth));
                     }
                 }
