@@ -377,6 +377,23 @@ def test_dask_is_refused_by_every_function(monkeypatch):
             call()
 
 
+def test_a_collection_of_another_library_is_refused_if_it_holds_one_of_dask(monkeypatch):
+    """As arrays of xarray."""
+    monkeypatch.setitem(sys.modules, "dask", types.ModuleType("dask"))
+
+    class Labelled(HasArray):
+        graph: object = None
+
+        def __dask_graph__(self):
+            return self.graph
+
+    given = Labelled(Z)
+    assert_same_bits(sx.softmax(given), sx.softmax(Z))
+    given.graph = {}
+    with pytest.raises(TypeError, match="logits is a collection of dask"):
+        sx.softmax(given)
+
+
 def test_missing_values_are_looked_for_where_there_can_be_some():
     """nan in a float column is nan, as in NumPy; a nullable type without nulls is accepted."""
     assert np.isnan(sx.logsumexp(pd.Series([0.0, np.nan])))

@@ -266,7 +266,7 @@ def _refuse_dask(obj: object, name: str) -> None:
     modules = (cls.__module__.partition(".")[0] for cls in type(obj).__mro__)
     graph = getattr(type(obj), "__dask_graph__", None)
     is_of_dask = any(module in ("dask", "dask_expr") for module in modules)
-    if is_of_dask or graph is not None and graph(obj) is not None:
+    if is_of_dask or (graph is not None and graph(obj) is not None):
         raise TypeError(
             f"{name} is a collection of dask, which is not computed here; pass {name}.compute(), "
             "or call the function of smoothxent.dask, which computes nothing until it is asked"
