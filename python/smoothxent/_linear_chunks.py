@@ -199,7 +199,7 @@ class CountedRows:
         if (weights := self._given.get("sample_weight")) is not None:
             products = masses * np.broadcast_to(weights.astype(np.float64), self._shape)[at]
         total = exact_sum(products).value()
-        if not np.isfinite(total) or total == 0 and masses.any():
+        if not np.isfinite(total) or (total == 0 and masses.any()):
             other = "larger" if total == 0 else "smaller"
             raise ValueError(
                 f"the weights of all rows sum to {total:g}; pass {other} weights, or a normalizer"
