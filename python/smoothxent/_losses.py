@@ -175,9 +175,10 @@ def cross_entropy(
         The label of ignored rows: they do not count in any mean, and their logits are not read.
         None means that there is no such label. It has no meaning for probability targets.
     where : array_like of bool, optional
-        The classes that take part, broadcastable to `logits`. False removes a class from the
-        softmax, whatever its logit is, and u is divided by its sum over the remaining classes. A
-        row without any remaining class does not count. By default all classes take part.
+        The classes that take part, broadcastable to `logits` as in NumPy: a mask of shape (K,) is
+        along the last axis, whatever `axis` is. False removes a class from the softmax, whatever
+        its logit is, and u is divided by its sum over the remaining classes. A row without any
+        remaining class does not count. By default all classes take part.
     temperature : float, default 1.0
         T, between 1e-30 and 1e30: the logits are divided by T.
     z_loss : float, default 0.0

@@ -68,8 +68,8 @@ def lightgbm_objective(
     -------
     objective : callable
         ``objective(scores, dataset)`` and ``objective(labels, scores, sample_weight=None)`` return
-        the gradient and the diagonal of the Hessian, both of the shape, type and memory layout of
-        the scores. It can be pickled.
+        the gradient and the diagonal of the Hessian, both of the shape and type of the scores, in C
+        order if the scores are C-contiguous, else in Fortran order. It can be pickled.
 
     Raises
     ------
@@ -162,8 +162,8 @@ def xgboost_objective(
     -------
     objective : callable
         ``objective(scores, dmatrix)`` and ``objective(labels, scores, sample_weight=None)`` return
-        the gradient and the diagonal of the Hessian, both of the shape, type and memory layout of
-        the scores. It can be pickled.
+        the gradient and the diagonal of the Hessian, both of the shape and type of the scores, in C
+        order if the scores are C-contiguous, else in Fortran order. It can be pickled.
 
     Raises
     ------
