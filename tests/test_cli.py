@@ -145,14 +145,11 @@ class TestColumns:
         figures = scored(capsys, "file", "file", "--logits-column", "b", "--targets-column", "c")
         assert figures == sx.score(Z[::-1], Y).as_dict()
         assert scored(capsys, "one", "y.npy") == sx.score(Z, Y).as_dict()
-        write_arrow("labels", {"whatever": Y}, 30)  # other batches than those of the logits
+        write_arrow("labels", {"whatever": Y}, 30)  # in other batches
         assert scored(capsys, "one", "labels") == sx.score(Z, Y).as_dict()
-        said = failed(capsys, 1, "file", "y.npy")
-        assert said == "smoothxent score: error: file has no column 'logits', but 'a', 'b', 'c'"
-        said = failed(capsys, 1, "one", "y.npy", "--logits-column", "logits")
-        assert said == "smoothxent score: error: one has no column 'logits', but 'whatever'"
-        said = failed(capsys, 1, "one", "y.npy", "--targets-column", "c")
-        assert said == "smoothxent score: error: y.npy is a .npy file and has no column 'c'"
+        assert "no column 'logits', but 'a', 'b', 'c'" in failed(capsys, 1, "file", "y.npy")
+        for name in ("logits", "targets"):
+            assert "no column 'd'" in failed(capsys, 1, "one", "y.npy", f"--{name}-column", "d")
 
     def test_arrow_is_read_where_it_lies(self):
         write_arrow("file", {"logits": lists(Z)}, 200)

@@ -258,15 +258,12 @@ def _refuse_sparse(obj: object, name: str) -> None:
 
 
 def _refuse_dask(obj: object, name: str) -> None:
-    # NumPy would silently compute all chunks. A collection of another library, like xarray, has a graph if it holds one
-    # of dask; those of dask themselves are not asked, since some build their graph for it. dask_expr: the package of data
-    # frames until 2024.
+    # NumPy would silently compute all chunks. Arrays of xarray have a graph if they hold some. dask_expr: until 2024.
     if "dask" not in sys.modules:
         return
     modules = (cls.__module__.partition(".")[0] for cls in type(obj).__mro__)
-    graph = getattr(type(obj), "__dask_graph__", None)
     is_of_dask = any(module in ("dask", "dask_expr") for module in modules)
-    if is_of_dask or (graph is not None and graph(obj) is not None):
+    if is_of_dask or getattr(type(obj), "__dask_graph__", lambda _: None)(obj) is not None:
         raise TypeError(
             f"{name} is a collection of dask, which is not computed here; pass {name}.compute(), "
             "or call the function of smoothxent.dask, which computes nothing until it is asked"
