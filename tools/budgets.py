@@ -16,7 +16,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-MOST_LINES = 10_465  # those that there are: a commit that adds some says why
+MOST_LINES = 10_465
 MOST_BYTES = 3_000_000
 MOST_CALLED = 0
 

@@ -89,10 +89,10 @@ impl<F: Float> Block<'_, F> {
             // Two statements: the elements of a tuple would be copied, and would need the stack twice.
             let mut tiles = [const { Tile::empty() }; N];
             let mut scalars = Aligned([[0.0; MOST_LANES]; N]);
-            let mut targets = [TargetLanes::default(); OWN];
-            if let Some((_, target)) = &plan.same {
-                targets[0] = TargetLanes::of_all(target, job.scale(target.weight));
-            }
+            let mut targets = [match &plan.same {
+                Some((_, target)) => TargetLanes::of_all(target, job.scale(target.weight)),
+                None => TargetLanes::default(),
+            }; OWN];
             let outputs = job.panel.output.filter(|_| job.panel.mask.is_none());
             // Where the outputs are streamed, five tiles at a time take longer than four: more cache lines are prefetched
             // at once.
