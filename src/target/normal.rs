@@ -245,8 +245,7 @@ impl<'a, F: Float> SmoothedTargets<'a, F> {
     pub(crate) fn labels_alone(&self) -> Option<(&Labels, RowTarget<'_, F>)> {
         let are_alone = self.kept.is_none() && self.is_unweighted();
         let (labels, target) = self.labels().filter(|_| are_alone)?;
-        let (spike, lost) = self.mass(1.0, RunningSum::default());
-        Some((labels, RowTarget { spike, mass_lost: target.mass_lost + lost, ..target }))
+        Some((labels, self.with_spike(target, 1.0)))
     }
 
     /// The labels, and the target that all rows have except for the label and its weights, if the rows differ in nothing
@@ -265,10 +264,23 @@ impl<'a, F: Float> SmoothedTargets<'a, F> {
         if self.terms.label_smoothing == 0.0 { 0.0 } else { self.prior_factor(row).0 }
     }
 
+    /// c of a class.
+    #[inline(always)]
+    fn class_weight(&self, class: usize) -> f64 {
+        self.terms.class_weight.map_or(1.0, |c| c.get(class))
+    }
+
+    /// The target with its spike: that of a label, or of the only class of probabilities, where q·c is `mass`.
+    #[inline(always)]
+    fn with_spike<'r>(&self, target: RowTarget<'r, F>, mass: f64) -> RowTarget<'r, F> {
+        let (spike, lost) = self.mass(mass, RunningSum::default());
+        RowTarget { spike, mass_lost: target.mass_lost + lost, ..target }
+    }
+
     /// The spike of a label, and its rounding error.
     #[inline(always)]
     pub(crate) fn spike(&self, class: usize) -> (f64, f64) {
-        self.mass(self.terms.class_weight.map_or(1.0, |c| c.get(class)), RunningSum::default())
+        self.mass(self.class_weight(class), RunningSum::default())
     }
 
     /// The factors of the losses of rows from `first` on, if they are not ignored; 0 where a row does not count.
@@ -306,9 +318,7 @@ impl<'a, F: Float> SmoothedTargets<'a, F> {
         let targets = match self.targets {
             Targets::Labels(labels) => {
                 target.class = labels.class(row);
-                let (spike, lost) = self.spike(target.class);
-                (target.spike, target.mass_lost) = (spike, target.mass_lost + lost);
-                return Some(target);
+                return Some(self.with_spike(target, self.class_weight(target.class)));
             }
             Targets::Probabilities(targets) => targets,
         };
@@ -319,10 +329,8 @@ impl<'a, F: Float> SmoothedTargets<'a, F> {
         }
         let ProbabilityRow { only, mass } = targets.summary[row];
         if only != NO_CLASS {
-            let (spike, lost) = self.mass(mass, RunningSum::default());
-            (target.spike, target.mass_lost) = (spike, target.mass_lost + lost);
             target.class = only as usize;
-            return Some(target);
+            return Some(self.with_spike(target, mass));
         }
         let smooth = RunningSum { sum: target.smooth_mass, lost: target.mass_lost };
         (target.smooth_mass, target.mass_lost) = self.mass(mass, smooth);
