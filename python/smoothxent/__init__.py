@@ -30,10 +30,10 @@ Arrays with masked, missing or sparse values are refused, because NumPy would ch
 and so are dask collections, because reading them would compute them.
 
 A call reads and writes the memory of its arguments directly, and a large one on several threads and
-with the interpreter lock (GIL) released. If another thread changes the numbers during the call, or writes to
-the same output, the results are unspecified. The memory must remain valid until the call has ended:
-``ndarray.resize(refcheck=False)`` frees memory that is in use, as NumPy warns, and truncating a
-file that is mapped by a `numpy.memmap` ends the process (SIGBUS), as in NumPy.
+with the interpreter lock (GIL) released. If another thread changes the numbers during the call, or
+writes to the same output, the results are unspecified. The memory must remain valid until the call
+has ended: ``ndarray.resize(refcheck=False)`` frees memory that is in use, as NumPy warns, and
+truncating a file that is mapped by a `numpy.memmap` ends the process (SIGBUS), as in NumPy.
 
 Ctrl-C and other signals are answered within 100 ms, plus the time that another library takes to
 convert its objects to arrays. Only `score` with millions of rows in a chunk may take longer.

@@ -258,7 +258,7 @@ def _refuse_sparse(obj: object, name: str) -> None:
 
 
 def _refuse_dask(obj: object, name: str) -> None:
-    # NumPy would silently compute all chunks. Arrays of xarray have a graph if they hold some. dask_expr: until 2024.
+    # NumPy would compute all chunks. Arrays of xarray have a graph if they hold some; dask_expr: data frames until 2024.
     if "dask" not in sys.modules:
         return
     modules = (cls.__module__.partition(".")[0] for cls in type(obj).__mro__)
