@@ -155,10 +155,7 @@ impl<V: Vector> Exponential<V> {
     /// exp(z/T)·2^(H − N)
     #[inline(always)]
     pub(super) fn of(&self, z: V, base: Base<V>) -> V {
-        if V::IS_COMPACT {
-            return outlined!(V, self.log2e.token(), self.side_by_side([z], base, || ())[0]);
-        }
-        self.side_by_side([z], base, || ())[0]
+        self.of_each([z], base, || ())[0]
     }
 
     /// The same for several vectors, step by step: while one waits for its results, the processor works on the others.
@@ -172,7 +169,9 @@ impl<V: Vector> Exponential<V> {
     ) -> [V; N] {
         if V::IS_COMPACT {
             halfway();
-            return each!(N, |i| self.of(z[i], base));
+            let token = self.log2e.token();
+            let of = inlined!(|z: V| outlined!(V, token, self.side_by_side([z], base, || ())[0]));
+            return each!(N, |i| of(z[i]));
         }
         self.side_by_side(z, base, halfway)
     }
