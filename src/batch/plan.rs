@@ -230,7 +230,7 @@ impl<'p, F: Float> Plan<'p, F> {
 /// are masked, or whose targets differ in more than the label and the weights.
 fn may_be_in_tiles<F: Float>(job: &Job<'_, F>, is_simple: bool, bytes: usize) -> bool {
     let classes = job.panel.logits.classes();
-    size_of::<F>() == size_of::<f32>()
+    !F::IS_DOUBLE
         && classes <= MOST_IN_TILES
         && bytes < if classes <= 128 { CACHED_BYTES } else { CACHED_BYTES_IN_WIDE_TILES }
         && (is_simple || job.targets.is_some_and(SmoothedTargets::have_masses))

@@ -94,11 +94,6 @@ impl<F: Float> Temperature<F> {
     }
 }
 
-/// Is this float64, the type whose rows keep rounding errors?
-pub(super) const fn is_double<F: Float>() -> bool {
-    size_of::<F>() == size_of::<f64>()
-}
-
 /// The constants of the exponential in all lanes.
 #[derive(Clone, Copy)]
 pub(super) struct Exponential<V: Vector> {
@@ -223,7 +218,7 @@ impl<V: Vector> Exponential<V> {
     /// as well: only the error of the last rounding is added back.
     #[inline(always)]
     pub(super) fn wide<D: Widened<V>>(&self, max: V, base: Base<V>) -> Pair<D> {
-        if const { !is_double::<V::Scalar>() } {
+        if !V::Scalar::IS_DOUBLE {
             let ([q], [r], [scale]) = self.polynomial([max], base, || ());
             let one = V::splat(self.log2e.token(), V::Scalar::from_f64(1.0));
             let e = q.mul_add(r, one);

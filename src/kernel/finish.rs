@@ -16,7 +16,7 @@
 //! S − e_y is `others` where y has the maximum, so no digit is lost on confident rows.
 
 use super::Operation;
-use super::exp::{Temperature, is_double};
+use super::exp::Temperature;
 use super::scalars::{FinishedLanes, ReducedLanes, TargetLanes};
 use crate::math::{Real, RunningSum, log_quotient, two_sum};
 use crate::simd::{Float, MOST_LANES, Vector, inlined, outlined};
@@ -61,11 +61,11 @@ pub(super) fn finish<F: Float, D: Real>(
 ) -> FinishedLanes<D> {
     let Formula { operation, temperature, z_loss } = formula;
     let top = [rows.wide_top, rows.wide_top_lost];
-    let [excess, excess_lost] = log_quotient([rows.sum, rows.lost], top, is_double::<F>());
+    let [excess, excess_lost] = log_quotient([rows.sum, rows.lost], top, F::IS_DOUBLE);
     let inverse = excess.like(temperature.inverse);
     let (zero, one) = (excess.like(0.0), excess.like(1.0));
     let mut lse = rows.max.mul_add(inverse, excess);
-    if const { is_double::<F>() } {
+    if F::IS_DOUBLE {
         // Rounded once, unless it overflows.
         let scaled = rows.max * inverse;
         let (sum, lost) = two_sum(scaled, excess);
@@ -113,7 +113,7 @@ fn loss<F: Float, D: Real>(
     });
     let of = inlined!(|weight| (excess * weight).mul_add(mass, gaps * weight * rows.unit));
     let (one, plain) = (spike.like(1.0), of(spike.like(1.0)));
-    if const { !is_double::<F>() } {
+    if !F::IS_DOUBLE {
         return with_z_loss(plain, one) * weight;
     }
     // The sum of the three products is rounded once, unless one is infinite.
@@ -191,7 +191,7 @@ impl<D: Real> Slopes<D> {
         let (pull, most) = (beta * scale, one.like(1.0 / F::MIN_POSITIVE));
         let minus = D::pick(most.ge(pull), pull, most) * one.like(-1.0);
         let (factor, mut factor_lost) = (weight * scale, zero);
-        if const { is_double::<F>() } {
+        if F::IS_DOUBLE {
             factor_lost = (lost + mass_lost).mul_add(scale, weight.mul_add(scale, zero - factor));
         }
         Self { spike, beta, smooth, scale, factor, factor_lost, minus, unit }
@@ -222,7 +222,7 @@ fn gradient<F: Float, D: Real>(
     let inverse = inverse_of::<F, _>(sum, lost);
     finished.factor = factor * inverse;
     let mut rest = sum - rows.exp_label;
-    if const { is_double::<F>() } {
+    if F::IS_DOUBLE {
         rest = rest + lost;
         // Rounded once, unless it overflows.
         let left = finished.factor.mul_add(zero - sum, factor) - finished.factor * lost;
@@ -238,7 +238,7 @@ fn gradient<F: Float, D: Real>(
         smooth * (rows.exp_label * inverse) - spike * rest * inverse
     };
     finished.label = (zero - beta).mul_add(rows.weight_label, label) * scale;
-    if const { is_double::<F>() } {
+    if F::IS_DOUBLE {
         // If 1 − p_y is not small beside p_y, or the spike beside the rest, start from p_y, with fewer roundings.
         let far = finished.factor.mul_add(rows.exp_label, zero - spike * scale);
         let far = finished.minus.mul_add(rows.weight_label, far);
@@ -254,7 +254,7 @@ fn gradient<F: Float, D: Real>(
 pub(super) fn inverse_of<F: Float, D: Real>(sum: D, lost: D) -> D {
     let (one, minus_one) = (sum.like(1.0), sum.like(-1.0));
     let inverse = one / sum;
-    if const { !is_double::<F>() } {
+    if !F::IS_DOUBLE {
         return inverse;
     }
     let left = inverse.mul_add(minus_one * sum, one) - lost * inverse;

@@ -29,7 +29,7 @@
 //! addition is rounded to the type of the rows, that of a pair. A second rounding would be too much for the loss of a
 //! row in which one class has nearly the whole sum without the maximum. A class that is left out or missing adds +0.
 
-use super::exp::{Base, Exponential, Temperature, is_double};
+use super::exp::{Base, Exponential, Temperature};
 use super::maximum::find_maxima;
 use super::special::{GAP_UNIT, shift, weighted_gaps};
 use crate::simd::{
@@ -253,7 +253,7 @@ fn sweep_part<V: Vector>(
     // The class that is left out adds 0.
     let leave_out = inlined!(|e: V, at: usize| with_value(e, at, (apart, V::Scalar::default())));
     // If there are enough registers, the exponentials of a quad are added while those of the next are computed.
-    let is_put_off = const { V::IS_ONE_REGISTER && !is_double::<V::Scalar>() };
+    let is_put_off = const { V::IS_ONE_REGISTER && !V::Scalar::IS_DOUBLE };
     let mut pairs = [zero; 2];
     let mut add_quad = inlined!(|at: usize, has_apart: bool| {
         let (mut quad, weight) = (z.quad::<V>(at), weights.quad::<V>(at));
@@ -301,7 +301,7 @@ fn sweep_part<V: Vector>(
     // The quads that are summed first, with a mask. In tiles the order cannot depend on the maximum: in rows that may be
     // computed there, all are summed with a mask, in their order.
     let masked = match first < whole {
-        true if const { !is_double::<V::Scalar>() } && z.len() <= MOST_IN_TILES => 0..whole,
+        true if !V::Scalar::IS_DOUBLE && z.len() <= MOST_IN_TILES => 0..whole,
         true => first..first + quad_len,
         false => 0..0,
     };

@@ -24,7 +24,7 @@ mod sweep;
 mod write;
 
 use super::Operation;
-use super::exp::{Base, Exponential, is_double};
+use super::exp::{Base, Exponential};
 use super::finish::{Formula, Slopes};
 use super::reduce::{MOST_IN_TILES, WeightKind};
 use super::scalars::{ReducedLanes, TargetLanes};
@@ -234,7 +234,7 @@ impl<F: Float> Tiles<'_, F> {
         }
         // The target and its slopes, which are used only if all rows have this target; not in compact code, nor for f64.
         let target = self.targets[0].splat::<V::Eight>(token, 0);
-        let may_share = const { !V::IS_COMPACT && !is_double::<F>() };
+        let may_share = const { !V::IS_COMPACT && !F::IS_DOUBLE };
         let shares_slopes = may_share && self.has_one_target && self.formula.z_loss == 0.0;
         let slopes = if shares_slopes { Slopes::ordinary::<F>(&target) } else { None };
         let shared = slopes.map(|slopes| (&target, slopes));
@@ -254,7 +254,7 @@ impl<F: Float> Tiles<'_, F> {
         token: V::Token,
         tile: &mut Tile<'_, F>,
     ) {
-        let (max, is_double) = (V::from_slice(token, &tile.max), const { is_double::<F>() });
+        let max = V::from_slice(token, &tile.max);
         let (sum, lost, dot, ties) = self.sums::<V>((operation, weights), token, max, tile);
         let rows = &mut tile.reduced;
         if !V::Doubles::all(sum.eq(sum)) {
@@ -262,7 +262,7 @@ impl<F: Float> Tiles<'_, F> {
             sum.to_slice(&mut sums);
             mark_nans(&sums, &mut tile.specials);
         }
-        if operation == Operation::Softmax && !is_double {
+        if operation == Operation::Softmax && !F::IS_DOUBLE {
             return sum.to_slice(&mut rows.sum);
         }
         let temperature = self.formula.temperature;
@@ -277,7 +277,7 @@ impl<F: Float> Tiles<'_, F> {
         let (sum, from_ties) = two_sum(sum, ties * top);
         sum.to_slice(&mut rows.sum);
         // The sums of f32 have digits to spare.
-        if is_double {
+        if F::IS_DOUBLE {
             (lost + from_ties).to_slice(&mut rows.lost);
         }
         if operation == Operation::Softmax {
@@ -286,7 +286,7 @@ impl<F: Float> Tiles<'_, F> {
         let [wide_top, wide_top_lost]: [V::Doubles; 2] = exp.wide(max, base);
         top.to_slice(&mut rows.top);
         wide_top.to_slice(&mut rows.wide_top);
-        if is_double {
+        if F::IS_DOUBLE {
             wide_top_lost.to_slice(&mut rows.wide_top_lost);
         }
         let wide_max = V::Doubles::widen(max);
@@ -321,5 +321,5 @@ impl<F: Float> Tiles<'_, F> {
 /// Are the classes of this tile summed in the order of rows?
 #[inline(always)]
 fn is_in_row_order<V: Vector>(z: &[V::Scalar]) -> bool {
-    !is_double::<V::Scalar>() && z.len() > MOST_CLASSES * V::LANES
+    !V::Scalar::IS_DOUBLE && z.len() > MOST_CLASSES * V::LANES
 }

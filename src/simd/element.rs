@@ -93,6 +93,8 @@ pub trait Float: Element + PartialOrd + Default + Send + Sync + 'static {
     /// Vectors of this type for an instruction set.
     #[doc(hidden)]
     type Vector<S: InstructionSet>: Vector<Scalar = Self, Token = S>;
+    /// Is it f64, the type whose rows keep rounding errors?
+    const IS_DOUBLE: bool = size_of::<Self>() == size_of::<f64>();
     /// −∞
     const NEG_INFINITY: Self;
     /// Not a number

@@ -1,8 +1,8 @@
 //! [`Vector`] over the `fearless_simd` crate: one line per operation.
 
-use super::Vector;
 use super::instruction_set::InstructionSet;
 use super::lanes::Doubles;
+use super::{Float, Vector};
 use fearless_simd::{Bytes, SimdBase, SimdFloat, SimdFrom, SimdMask, f32x16, f64x8};
 use std::array::from_fn;
 
@@ -40,7 +40,7 @@ macro_rules! vector {
                 }
                 // Long, so not inlined. For doubles, a call of `fma` for each lane is faster than the library.
                 outlined!(Self, self.simd, {
-                    if size_of::<$scalar>() == size_of::<f64>() {
+                    if <$scalar as Float>::IS_DOUBLE {
                         SimdFrom::simd_from(self.simd, from_fn(|i| self[i].mul_add(b[i], c[i])))
                     } else {
                         self.mul_add_precise(b, c)

@@ -1,7 +1,7 @@
 //! Several doubles side by side: the scalars of several rows, and accumulators for sums of vectors.
 
 use super::instruction_set::InstructionSet;
-use super::{MOST_LANES, Vector};
+use super::{Float, MOST_LANES, Vector};
 use crate::math::{EXPONENT, HALF, Real, RunningSum, SIGNIFICAND, UNIT};
 use fearless_simd::{Bytes, SimdSplit, f32x16, f64x8, mask64x8, u64x8};
 use std::ops::{Add, Div, Mul, Sub};
@@ -140,14 +140,12 @@ impl<S: InstructionSet, const N: usize> Widened<f32x16<S>> for Doubles<S, N> {
     }
 }
 
-/// Sums of vectors in doubles, one for each lane; for f64 with the sums of their rounding errors.
+/// Sums of vectors in doubles, one for each lane; for f64 with the sums of their rounding errors. Doubles have digits to
+/// spare for f32 only.
 #[derive(Clone, Copy)]
 pub struct LaneSum<V: Vector>(RunningSum<V::Doubles>);
 
 impl<V: Vector> LaneSum<V> {
-    /// Are the rounding errors kept? They are for f64: doubles have digits to spare for f32 only.
-    const IS_COMPENSATED: bool = V::LANES < MOST_LANES;
-
     #[inline(always)]
     pub fn zero(token: V::Token) -> Self {
         let zero = V::Doubles::splat(token, 0.0);
@@ -156,7 +154,7 @@ impl<V: Vector> LaneSum<V> {
     #[inline(always)]
     pub fn add(&mut self, vector: V) {
         let term = V::Doubles::widen(vector);
-        if Self::IS_COMPENSATED {
+        if V::Scalar::IS_DOUBLE {
             self.0.add(term);
         } else {
             self.0.sum = self.0.sum + term;
@@ -165,7 +163,7 @@ impl<V: Vector> LaneSum<V> {
     /// Adds two terms. For f32 their sum is rounded to f32 first; for f64 they are added one by one.
     #[inline(always)]
     pub fn add_pair(&mut self, [first, second]: [V; 2]) {
-        if Self::IS_COMPENSATED {
+        if V::Scalar::IS_DOUBLE {
             self.add(first);
             self.add(second);
         } else {
@@ -177,7 +175,7 @@ impl<V: Vector> LaneSum<V> {
     /// one, unrounded.
     #[inline(always)]
     pub fn add_products(&mut self, a: [V; 2], b: [V; 2], lost: &mut V) {
-        if !Self::IS_COMPENSATED {
+        if !V::Scalar::IS_DOUBLE {
             let product = a[0] * b[0];
             *lost = *lost + a[0].mul_add(b[0], -product);
             return self.add(a[1].mul_add(b[1], product));
@@ -189,7 +187,7 @@ impl<V: Vector> LaneSum<V> {
     /// The sum of each lane, and its rounding errors.
     #[inline(always)]
     pub fn lanes(self) -> (V::Doubles, V::Doubles) {
-        if Self::IS_COMPENSATED { self.0.parts() } else { (self.0.sum, self.0.lost) }
+        if V::Scalar::IS_DOUBLE { self.0.parts() } else { (self.0.sum, self.0.lost) }
     }
     /// The sum of all lanes, and its rounding errors. For f32 lanes i and i + 8 are added first, then i and i + 4, then
     /// i + 2 and i + 1; for f64 the sums and the errors of all lanes one after another, compensated.
@@ -197,7 +195,7 @@ impl<V: Vector> LaneSum<V> {
     pub fn total(self, token: V::Token) -> (f64, f64) {
         let (mut terms, mut sum) = ([0.0; MOST_LANES], RunningSum::default());
         self.0.sum.to_slice(&mut terms);
-        if Self::IS_COMPENSATED {
+        if V::Scalar::IS_DOUBLE {
             self.0.lost.to_slice(&mut terms[V::LANES..]);
             for term in &terms {
                 sum.add(*term);

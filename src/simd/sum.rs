@@ -1,7 +1,7 @@
 //! Sums of doubles with some 100 bits, rounded once at the end.
 
 use super::instruction_set::InstructionSet;
-use super::{Float, Level, MOST_LANES, QUAD, Source, Vector, VectorJob, Widened};
+use super::{Float, Level, QUAD, Source, Vector, VectorJob, Widened};
 use crate::math::{Real, RunningSum, two_sum};
 use fearless_simd::{Fallback, SimdSplit, f64x8};
 use std::ops::{Add, Sub};
@@ -66,7 +66,7 @@ impl ExactSum {
             let terms = each!(QUAD, |i| V::select(terms[i].ge(zero), terms[i], nan));
             let [a, b, c, d] = each!(QUAD, |i| V::Doubles::widen(terms[i]));
             let (mut sums, mut count) = ([a.folded() + b.folded(), c.folded() + d.folded()], 2);
-            if V::LANES < MOST_LANES {
+            if V::Scalar::IS_DOUBLE {
                 (sums[0], count) = (sums[0] + sums[1], 1);
             }
             for four in sums.into_iter().take(count) {

@@ -199,7 +199,7 @@ impl<'a, F: Float> SmoothedTargets<'a, F> {
     #[inline(always)]
     fn mass(&self, mass: f64, mut smooth: RunningSum) -> (f64, f64) {
         let label_weight = self.terms.label_weight();
-        if const { size_of::<F>() < size_of::<f64>() } {
+        if !F::IS_DOUBLE {
             return (mass.mul_add(label_weight.sum, smooth.sum), 0.0);
         }
         smooth.add_product(label_weight.sum, mass);

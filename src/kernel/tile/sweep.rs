@@ -2,7 +2,7 @@
 
 use super::{Tile, Tiles, is_in_row_order};
 use crate::kernel::Operation;
-use crate::kernel::exp::{Base, Exponential, is_double};
+use crate::kernel::exp::{Base, Exponential};
 use crate::kernel::reduce::{WeightKind, add_terms};
 use crate::math::{Real, count};
 use crate::simd::{Float, LaneSum, MOST_LANES, Vector, inlined, outlined};
@@ -40,7 +40,7 @@ impl<F: Float> Tiles<'_, F> {
         tile: &mut Tile<'_, F>,
     ) -> (V::Doubles, V::Doubles, V::Doubles, V) {
         let one = V::splat(token, F::from_f64(1.0));
-        let splits = operation.splits() || const { is_double::<F>() };
+        let splits = operation.splits() || F::IS_DOUBLE;
         let zero = V::splat(token, F::default());
         if is_in_row_order::<V>(&tile.z[..self.len]) {
             let what = (operation, weights);
