@@ -17,7 +17,7 @@ use crate::target::{
 };
 use few::read_few;
 use labels::{MANY_LABELS, check_labels};
-use many::{Part, PartialRow};
+use many::{Many, PartialRow};
 use std::mem::take;
 
 /// Reads labels, rows of one integer, into `labels`: each must be in `0..num_classes` or equal to `ignore_index`.
@@ -137,7 +137,7 @@ fn read_entries(
                 let values = all.part(first * classes, results.len() * classes);
                 let partial = &mut PartialRow::default();
                 let rows = &mut *results;
-                level.run(Part { level, start: 0, values, classes, weights: None, partial, rows })
+                level.run(Many { level, start: 0, values, classes, weights: None, partial, rows })
             } else {
                 let read = if is_double { read_few::<f64> } else { read_few::<f32> };
                 read((rows, class_weight), level, first, results)?
@@ -160,7 +160,7 @@ fn read_entries(
         let len = values.len() / rows.len();
         let weights = class_weight.map(|weights| (weights, values));
         let (row, rows) = (Source::from_slice(values), &mut *rows);
-        let part = Part { level, start, values: row, classes, weights, partial, rows };
+        let part = Many { level, start, values: row, classes, weights, partial, rows };
         let may_be_bad = level.run(part);
         for (i, read) in rows.iter().enumerate() {
             if may_be_bad {

@@ -22,11 +22,11 @@ pub(super) fn read_few<F: Float>(
     let mut workspace = Workspace::<F>::new(2 * TILE);
     workspace.reserve(1)?;
     let memory = workspace.first();
-    Ok(level.run(Group { rows, first, class_weight, memory, results }))
+    Ok(level.run(Few { rows, first, class_weight, memory, results }))
 }
 
 /// Some rows, and what is read of each.
-struct Group<'g, F> {
+struct Few<'g, F> {
     rows: &'g Rows<'g>,
     first: usize,
     class_weight: Option<&'g WeightValues>,
@@ -34,7 +34,7 @@ struct Group<'g, F> {
     results: &'g mut [ProbabilityRow],
 }
 
-impl<F: Float> VectorJob<F> for Group<'_, F> {
+impl<F: Float> VectorJob<F> for Few<'_, F> {
     /// May a row have an entry that is refused?
     type Output = bool;
 

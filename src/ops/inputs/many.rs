@@ -14,7 +14,7 @@ pub(super) struct PartialRow {
 }
 
 /// Rows of probabilities, one after another; or those of one row from class `start` on, to be added to `partial`.
-pub(super) struct Part<'p, F> {
+pub(super) struct Many<'p, F> {
     pub(super) level: Level,
     pub(super) start: usize,
     pub(super) values: Source<'p, F>,
@@ -26,7 +26,7 @@ pub(super) struct Part<'p, F> {
     pub(super) rows: &'p mut [ProbabilityRow],
 }
 
-impl<F: Float> VectorJob<F> for Part<'_, F> {
+impl<F: Float> VectorJob<F> for Many<'_, F> {
     /// May there be an entry that is refused?
     type Output = bool;
 
