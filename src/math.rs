@@ -8,7 +8,7 @@ mod sum;
 pub use exp_coefficients::{EXP_F32, EXP_F64, ExpCore, LN2, MOST_COEFFICIENTS};
 pub use log::{Pair, log, log_quotient};
 pub use real::{EXPONENT, HALF, Real, SIGNIFICAND, UNIT};
-pub use sum::{RunningSum, two_sum};
+pub use sum::{RunningSum, in_halves, two_sum};
 
 /// A number of lanes, classes or rows as a double.
 #[allow(clippy::cast_precision_loss, reason = "counts are below 2^53")]

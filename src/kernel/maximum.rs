@@ -1,7 +1,7 @@
 //! The maximum M of a row or of a segment of a row, and the first class that has it.
 
 use super::reduce::Part;
-use crate::math::count;
+use crate::math::{count, in_halves};
 use crate::simd::{Float, QUAD, Source, Vector, each, inlined, outlined};
 use std::hint::select_unpredictable;
 
@@ -94,17 +94,9 @@ fn first_maximum<V: Vector>(
 /// The largest lane; arbitrary if there is a NaN.
 #[inline(always)]
 fn largest_lane<V: Vector>(vector: V) -> V::Scalar {
-    let mut lanes = vector.to_array();
-    let mut half = V::LANES / 2;
-    while half > 0 {
-        for lane in 0..half {
-            // Without a branch, which could not be predicted.
-            let (a, b) = (lanes[lane], lanes[lane + half]);
-            lanes[lane] = select_unpredictable(b > a, b, a);
-        }
-        half /= 2;
-    }
-    lanes[0]
+    // Without a branch, which could not be predicted.
+    let larger = inlined!(|a: V::Scalar, b| select_unpredictable(b > a, b, a));
+    in_halves(&mut vector.to_array()[..V::LANES], larger)
 }
 
 #[cfg(test)]

@@ -353,7 +353,7 @@ fn sweep_part<V: Vector>(
     if kind == WeightKind::Each {
         dot.add(dot_lost);
     }
-    let (sum, lost) = sum.total(token);
-    let dot = if kind == WeightKind::Absent { 0.0 } else { dot.total(token).0 };
+    let (sum, lost) = sum.total();
+    let dot = if kind == WeightKind::Absent { 0.0 } else { dot.total().0 };
     Partial { sum, lost, dot, unit: 1.0 }
 }

@@ -56,6 +56,19 @@ pub fn two_sum<T: Copy + Add<Output = T> + Sub<Output = T>>(a: T, b: T) -> (T, T
     (sum, (a - (sum - from_b)) + (b - from_b))
 }
 
+/// Joins numbers i and i + half, then the same of those that result, until one is left. Their count is a power of two.
+#[inline(always)]
+pub fn in_halves<T: Copy>(numbers: &mut [T], join: impl Fn(T, T) -> T) -> T {
+    let mut half = numbers.len() / 2;
+    while half > 0 {
+        for i in 0..half {
+            numbers[i] = join(numbers[i], numbers[i + half]);
+        }
+        half /= 2;
+    }
+    numbers[0]
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -2,8 +2,8 @@
 
 use super::instruction_set::InstructionSet;
 use super::{Float, MOST_LANES, Vector};
-use crate::math::{EXPONENT, HALF, Real, RunningSum, SIGNIFICAND, UNIT};
-use fearless_simd::{Bytes, SimdSplit, f32x16, f64x8, mask64x8, u64x8};
+use crate::math::{EXPONENT, HALF, Real, RunningSum, SIGNIFICAND, UNIT, in_halves};
+use fearless_simd::{Bytes, f32x16, f64x8, mask64x8, u64x8};
 use std::ops::{Add, Div, Mul, Sub};
 
 /// `N` vectors of doubles.
@@ -192,7 +192,7 @@ impl<V: Vector> LaneSum<V> {
     /// The sum of all lanes, and its rounding errors. For f32 lanes i and i + 8 are added first, then i and i + 4, then
     /// i + 2 and i + 1; for f64 the sums and the errors of all lanes one after another, compensated.
     #[inline(always)]
-    pub fn total(self, token: V::Token) -> (f64, f64) {
+    pub fn total(self) -> (f64, f64) {
         let (mut terms, mut sum) = ([0.0; MOST_LANES], RunningSum::default());
         self.0.sum.to_slice(&mut terms);
         if V::Scalar::IS_DOUBLE {
@@ -202,12 +202,7 @@ impl<V: Vector> LaneSum<V> {
             }
             return sum.parts();
         }
-        let [low, high] =
-            each!(2, |i| <f64x8<V::Token> as Vector>::from_slice(token, &terms[8 * i..]));
-        let (low, high) = (low + high).split();
-        let (low, high) = (low + high).split();
-        let pair = low + high;
-        (pair[0] + pair[1], 0.0)
+        (in_halves(&mut terms, |a, b| a + b), 0.0)
     }
 }
 

@@ -4,7 +4,7 @@ use super::{Tile, Tiles, is_in_row_order};
 use crate::kernel::Operation;
 use crate::kernel::exp::{Base, Exponential};
 use crate::kernel::reduce::{WeightKind, add_terms};
-use crate::math::{Real, count};
+use crate::math::{Real, count, in_halves};
 use crate::simd::{Float, LaneSum, MOST_LANES, Vector, inlined, outlined};
 use std::mem::swap;
 
@@ -176,12 +176,5 @@ fn in_row_order<V: Vector>(
         sum.add(lost);
         lanes[lane] = sum.lanes().0;
     }
-    let mut half = V::LANES / 2;
-    while half > 0 {
-        for lane in 0..half {
-            lanes[lane] = lanes[lane] + lanes[lane + half];
-        }
-        half /= 2;
-    }
-    lanes[0]
+    in_halves(&mut lanes[..V::LANES], inlined!(|a, b| a + b))
 }

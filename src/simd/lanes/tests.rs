@@ -18,7 +18,7 @@ impl<F: Float> VectorJob<F> for Total<'_, F> {
         for block in self.0 {
             sum.add(V::from_slice(token, block));
         }
-        let ((total, lost), mut lanes) = (sum.total(token), [0.0; MOST_LANES]);
+        let ((total, lost), mut lanes) = (sum.total(), [0.0; MOST_LANES]);
         sum.lanes().0.to_slice(&mut lanes);
         (total, lost, lanes)
     }
