@@ -173,7 +173,26 @@ class TestResume:
     def test_changed_input(self, capsys, monkeypatch):
         self.interrupt(monkeypatch, *JOB)
         np.save("y.npy", Y[::-1])
-        assert "y.npy has changed since smoothxent-score-" in failed(capsys, 1, *JOB, "--resume")
+        assert "y.npy has changed since the run that left smoothxent-score-" in failed(
+            capsys, 1, *JOB, "--resume"
+        )
+
+    def test_input_that_was_replaced_during_the_run(self, capsys, monkeypatch):
+        """The rows so far are of the file that was opened."""
+        score_chunks = _cli_job.score_chunks
+
+        def replaced(*arguments, on_chunk, **options):
+            np.save("other.npy", Z[::-1])
+            Path("other.npy").replace("z.npy")
+            on_chunk(sx.score(Z[:9], Y[:9], label_smoothing=0.1), 9)
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(_cli_job, "score_chunks", replaced)
+        assert main(*JOB) == 130
+        monkeypatch.setattr(_cli_job, "score_chunks", score_chunks)
+        assert "z.npy has changed since the run that left smoothxent-score-" in failed(
+            capsys, 1, *JOB, "--resume"
+        )
 
     def test_lost_output(self, capsys, monkeypatch):
         self.interrupt(monkeypatch, *JOB)

@@ -18,7 +18,7 @@ from types import FrameType
 from typing import Any
 
 from smoothxent._cli_files import BadFile, MissingPackage, open_array, open_rows, optional
-from smoothxent._cli_job import Job, part_of
+from smoothxent._cli_job import Job, part_of, stamps
 from smoothxent._score import Score
 from smoothxent._smoothxent import __version__
 
@@ -136,6 +136,7 @@ def _score(given: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
     outputs = {name: _target(path) for name, path in _given(given, OUTPUTS).items()}
     _check_inputs(inputs)
     _check_outputs(outputs, inputs, parser)
+    before = stamps(inputs.values())
     numbers = _given(given, NUMBERS) | {"ignore_index": given.ignore_index}
     job = Job(
         logits=open_rows(given.logits, given.logits_column, "logits"),
@@ -143,7 +144,7 @@ def _score(given: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
         options=numbers | {name: open_array(path) for name, path in _given(given, ARRAYS).items()},
         chunk_rows=given.chunk_rows,
         top_k=given.top_k,
-        inputs=[path.resolve() for path in inputs.values()],
+        inputs=before,
         outputs=outputs,
         identity={
             "files": {name: str(path.resolve()) for name, path in (inputs | outputs).items()},

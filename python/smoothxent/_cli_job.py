@@ -20,7 +20,7 @@ import os
 import sys
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,8 @@ from smoothxent._types import NDArray, Rows
 SAVE_EVERY = 5.0
 """Seconds."""
 
+Stamp = list[int]  # the size of a file and the time of its last change
+
 
 @dataclass
 class Job:
@@ -47,7 +49,8 @@ class Job:
     """Loss options; arrays are mapped into memory."""
     chunk_rows: int | None
     top_k: int | None
-    inputs: list[Path]
+    inputs: dict[str, Stamp]
+    """The inputs, as they were before they were opened."""
     outputs: dict[str, Path]
     """log_probs_out, grad_out."""
     identity: dict[str, Any]
@@ -130,7 +133,7 @@ class Job:
             state = {
                 "version": __version__,
                 "job": self.identity,
-                "inputs": self._stamps(),
+                "inputs": self.inputs,
                 "outputs": self._written,
                 "next_row": row,
                 "score": to_state(score),
@@ -164,9 +167,9 @@ class Job:
             raise BadFile(f"{self.progress} holds no progress") from None
         if version != __version__:
             raise BadFile(f"{self.progress} is of version {version}, this is {__version__}")
-        changed = [path for path, stamp in self._stamps().items() if stamp != inputs.get(path)]
+        changed = [path for path, stamp in self.inputs.items() if stamp != inputs.get(path)]
         if changed:
-            raise BadFile(f"{changed[0]} has changed since {self.progress} was written")
+            raise BadFile(f"{changed[0]} has changed since the run that left {self.progress} began")
         return True
 
     def _discard(self) -> None:
@@ -179,10 +182,6 @@ class Job:
         for file in (self.progress, part_of(self.progress)):
             if file.exists():  # read-only file systems refuse to remove even a missing file
                 file.unlink()
-
-    def _stamps(self) -> dict[str, list[int]]:
-        stats = {str(path): path.stat() for path in self.inputs}
-        return {path: [stat.st_size, stat.st_mtime_ns] for path, stat in stats.items()}
 
     def _open_outputs(self) -> None:
         dtype = self.logits.dtype
@@ -207,6 +206,12 @@ def _forget_arrays(error: BaseException) -> None:
     while cause is not None:
         traceback.clear_frames(cause.__traceback__)
         cause = cause.__context__
+
+
+def stamps(files: Iterable[Path]) -> dict[str, Stamp]:
+    """Return what distinguishes the contents of files from those of other times."""
+    stats = {str(path.resolve()): path.stat() for path in files}
+    return {path: [stat.st_size, stat.st_mtime_ns] for path, stat in stats.items()}
 
 
 def part_of(path: Path) -> Path:
