@@ -198,14 +198,18 @@ class _ParquetRows(BatchedRows):
             row_groups=self._groups[group:],
             columns=[self._field.name],
         )
-        return (batch.column(0) for batch in batches)
+        # By name: pyarrow also reads the fields of a struct whose paths begin with this name.
+        return (batch.column(self._field.name) for batch in batches)
 
 
 def _index(schema: Any, column: str | None, default: str, path: Path) -> int:
     if column is None and len(schema.names) == 1:
         return 0
     column = default if column is None else column
-    if schema.names.count(column) != 1:
+    count = schema.names.count(column)
+    if count == 0:
         raise BadFile(f"{path} has no column {column!r}, but {', '.join(map(repr, schema.names))}")
+    if count > 1:
+        raise BadFile(f"{path} has {count} columns {column!r}")
     index: int = schema.names.index(column)
     return index
