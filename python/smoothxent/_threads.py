@@ -100,9 +100,10 @@ def num_threads(n: int) -> _GeneratorContextManager[None]:
     thread, or from the current asyncio task and the tasks that it creates. Inside the block it
     overrides `set_num_threads`. Blocks in different threads or tasks do not affect each other. A
     thread that is started inside the block does not inherit the setting, unless Python gives it a
-    copy of the context. Each block needs a call of its own. Do not decorate coroutine or generator
-    functions: their bodies run after the decorated call has returned. Use a ``with`` block inside
-    them instead.
+    copy of the context, as free-threaded Python 3.14 does (`sys.flags.thread_inherit_context`); it
+    then keeps the setting after the block. Each block needs a call of its own. Do not decorate
+    coroutine or generator functions: their bodies run after the decorated call has returned. Use a
+    ``with`` block inside them instead.
 
     Parameters
     ----------
