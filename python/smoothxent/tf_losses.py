@@ -345,10 +345,11 @@ def _weighted(
     if kind in ("none", "sum") or (kind == "sum_by_nonzero_weights" and not exponent):
         losses: float | NDArray[np.floating[Any]] = reduced(kind)
         return losses
+    total: float
     if kind == "mean":
         total = sum(scaled[at].sum(dtype=np.float64) for at in pieces(scaled.shape))
     elif kind == "sum_by_nonzero_weights":
-        total = sum(np.count_nonzero(weights[at]) for at in pieces(weights.shape))
+        total = sum(int(np.count_nonzero(weights[at])) for at in pieces(weights.shape))
     else:
         total = weights.size
     # Each weight counts for as many rows as it is broadcast to.
