@@ -84,7 +84,8 @@ def label_dropout(
         ``1e-6 * max(1, sqrt(K))``. Uniform by default. A class of probability 0 is never drawn.
     ignore_index : int or None, default -100
         The label of ignored entries, which are never replaced. None means that there is no such
-        label.
+        label. If it is one of the classes, such as the number of a padding token, a draw from u may
+        be this label, and the entry is then ignored: give this class the prior 0 to prevent that.
     rng : numpy.random.Generator or int, optional
         The random generator, or a seed for a new one. By default a new generator with an
         unpredictable seed is used.
