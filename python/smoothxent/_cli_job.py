@@ -20,7 +20,7 @@ import os
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -208,10 +208,11 @@ def _forget_arrays(error: BaseException) -> None:
         cause = cause.__context__
 
 
-def stamps(files: Iterable[Path]) -> dict[str, Stamp]:
+def stamps(files: Collection[Path]) -> dict[str, Stamp]:
     """Return what distinguishes the contents of files from those of other times."""
-    stats = {str(path.resolve()): path.stat() for path in files}
-    return {path: [stat.st_size, stat.st_mtime_ns] for path, stat in stats.items()}
+    stats = [path.stat() for path in files]
+    paths = [str(path.resolve()) for path in files]
+    return {path: [stat.st_size, stat.st_mtime_ns] for path, stat in zip(paths, stats, strict=True)}
 
 
 def part_of(path: Path) -> Path:

@@ -1,0 +1,19 @@
+"""Inputs of the command that are symbolic links."""
+
+from pathlib import Path
+
+import pytest
+
+from cli_runs import failed, in_folder
+
+folder = in_folder
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("loop", "y.npy"), ("z.npy", "loop"), ("z.npy", "y.npy", "--prior", "loop")],
+    ids=["logits", "targets", "prior"],
+)
+def test_a_link_to_itself_cannot_be_opened(capsys, arguments):
+    Path("loop").symlink_to("loop")
+    assert failed(capsys, 3, *arguments).endswith("'loop'")
