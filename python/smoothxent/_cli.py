@@ -147,7 +147,7 @@ def _score(given: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
         inputs=before,
         outputs=outputs,
         identity={
-            "files": {name: str(path.resolve()) for name, path in (inputs | outputs).items()},
+            "files": {name: os.path.realpath(path) for name, path in (inputs | outputs).items()},
             "columns": [given.logits_column, given.targets_column],
             "options": numbers | {"top_k": given.top_k},
         },

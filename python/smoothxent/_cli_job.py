@@ -211,7 +211,7 @@ def _forget_arrays(error: BaseException) -> None:
 def stamps(files: Collection[Path]) -> dict[str, Stamp]:
     """Return what distinguishes the contents of files from those of other times."""
     stats = [path.stat() for path in files]
-    paths = [str(path.resolve()) for path in files]
+    paths = map(os.path.realpath, files)
     return {path: [stat.st_size, stat.st_mtime_ns] for path, stat in zip(paths, stats, strict=True)}
 
 
