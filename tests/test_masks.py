@@ -7,7 +7,7 @@ import smoothxent as sx
 import ulp
 from options_reference import Problem, effective
 from problems import FLOATS, one_hot, problem, random_probabilities
-from reference import log_softmax, logsumexp, softmax
+from reference import Real, log_softmax, logsumexp, softmax
 from ulp import assert_same_bits, assert_within
 
 every_float = pytest.mark.parametrize("dtype", FLOATS)
@@ -274,3 +274,31 @@ def test_little_of_the_prior_is_kept(dtype, classes, mass):
         )
         for one, other in zip(got, wanted, strict=True):
             np.testing.assert_allclose(one, other, rtol=1e-6 if dtype == np.float32 else 1e-14)
+
+
+# Priors of which the mask keeps one class with nearly all of what is left, and others.
+ONE_LARGE = [
+    ([1 - 2e-15, 1e-15, 1e-15], [True, False, True]),
+    ([0.3, 3e-14, 0.7 - 3e-14], [True, True, False]),
+    ([1 - 1e-7, 7e-23, 1e-7], [False, True, True]),
+    ([0.25, 0.75, 0.0], [True, False, False]),
+]
+
+
+@every_float
+@pytest.mark.parametrize("rest", [0, 61, 62, 20000])
+@pytest.mark.parametrize("prior, kept", ONE_LARGE)
+def test_entropy_of_a_prior_with_one_large_class(dtype, rest, prior, kept):
+    """log(u / sum) loses digits where u / sum is close to 1."""
+    u = np.concatenate([np.zeros(rest), prior])
+    where = np.concatenate([np.ones(rest, bool), kept])
+    left = np.sort(u[where].astype(Real))
+    others, large = left[:-1], left[-1]
+    total = others.sum() + large
+    terms = -others / total * np.log(np.where(others == 0, 1, others / total))
+    entropy = terms.sum() + large / total * np.log1p(others.sum() / large)
+    z = np.log(np.maximum(u, 1e-30)).astype(dtype)[None]
+    results = sx.cross_entropy_terms(z, [where.argmax()], prior=u, where=where)
+    assert_within(2, results.prior_entropy, entropy[None])
+    divergence = np.maximum(results.prior_cross_entropy.astype(Real) - entropy, 0)
+    assert_within(4, results.prior_kl, divergence, at=results.prior_cross_entropy.astype(Real))

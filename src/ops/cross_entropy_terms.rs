@@ -10,6 +10,9 @@ use crate::simd::{ExactSum, Rows, RowsMut, Storage};
 use crate::target::{LossTerms, Prior, SmoothedTargets, Targets};
 use std::mem::take;
 
+/// Classes of a prior that are read at a time.
+const PART: usize = 64;
+
 impl Batch<'_> {
     /// Computes the terms of the loss for targets q and prior u, each with one element a row: H(q, p), H(u, p),
     /// D_KL(u‖p), H(u) and log Σ exp(z). Ignored rows are 0.
@@ -100,7 +103,9 @@ fn entropies(prior: &Prior<'_>, classes: usize, run: &mut Run<'_>) -> Result<Vec
     run.read_chunks(rows, read)
 }
 
-/// H(u) of row `row` with u renormalised over the classes that are kept, which have this mass.
+/// H(u) of row `row` with u renormalised over the classes that are kept, which have this mass. The quotient of a class
+/// with nearly all of the mass is rounded to a number near 1, whose logarithm would lose digits: it is that of the mass
+/// of the others.
 fn kept_entropy(
     prior: &Prior<'_>,
     (row, mass): (usize, f64),
@@ -110,10 +115,35 @@ fn kept_entropy(
     if matches!(prior, Prior::Uniform) {
         return Ok(math::log(mass));
     }
-    run.sum_of_terms(mask.classes(), (TERMS_PER_PART, 1), &|first, terms| {
-        prior.copy(row, first, terms);
-        for (k, u) in (first..).zip(terms) {
-            *u = if mask.get(row, k) == 0.0 { 0.0 } else { surprise(*u / mass) };
+    let classes = mask.classes();
+    let copy = |first: usize, u: &mut [f64]| {
+        prior.copy(row, first, u);
+        for (k, u) in (first..).zip(u) {
+            *u = if mask.get(row, k) == 0.0 { 0.0 } else { *u };
+        }
+    };
+    let mut large = None;
+    for first in (0..classes).step_by(PART) {
+        let u = &mut [0.0; PART][..PART.min(classes - first)];
+        copy(first, u);
+        large = large.or_else(|| Some(first + u.iter().position(|u| *u > mass / 2.0)?));
+    }
+    let mut others = 0.0;
+    if let Some(large) = large {
+        others = run.sum_of_terms(classes, (TERMS_PER_PART, 1), &|first, u| {
+            copy(first, u);
+            (first..).zip(u).filter(|(k, _)| *k == large).for_each(|(_, u)| *u = 0.0);
+        })?;
+    }
+    run.sum_of_terms(classes, (TERMS_PER_PART, 1), &|first, terms| {
+        copy(first, terms);
+        for (k, term) in (first..).zip(terms) {
+            let u = *term / mass;
+            *term = if Some(k) == large {
+                math::log_quotient([others / mass, 0.0], [u, 0.0], true)[0] * u
+            } else {
+                surprise(u)
+            };
         }
     })
 }
