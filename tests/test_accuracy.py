@@ -12,6 +12,7 @@ import pytest
 import reference
 import smoothxent as sx
 import ulp
+from options_reference import effective
 from problems import FLOATS, ROW_KINDS, random_prior
 from ulp import assert_within, ulp_error
 
@@ -250,6 +251,27 @@ FOUND = [
         [0.5009185075759888, 0.3197401165962219, 0.12753881514072418, 0.051802534610033035],
     ),
 ]
+
+
+# Rows of float32 that had errors of more than 3 ulp when the exponential of the maximum had the rounding errors of its
+# reduced argument and of its polynomial: pairs of classes, one half an ulp of the other, and then the maximum.
+# The number of pairs, the pair, the maximum, the temperature.
+PAIRS = [
+    (9, (-2.5719799995422363, -19.40812110900879), 38.44301986694336, 1.0),
+    (19, (-2.6245763301849365, -19.40812110900879), 71.02252197265625, 1.0),
+    (19, (84.02494812011719, 67.23527526855469), 157.67257690429688, 1.0),
+    (2, (-190.60968, -247.2314), -72.7382812, 3.3334534168243408),
+    (16, (-30.2128658, -37.0352402), -24.361536, 0.40173351764678955),
+]
+
+
+@pytest.mark.parametrize("count, pair, largest, temperature", PAIRS)
+def test_pairs_and_a_maximum(count, pair, largest, temperature):
+    z = np.array([[*pair * count, largest]], np.float32)
+    exact = reference.log_softmax(effective(z, temperature=temperature)[0])
+    assert_within(ulp.LOSS_OF_ANY, sx.log_softmax(z, temperature=temperature), exact)
+    loss = sx.cross_entropy(z, [2 * count], temperature=temperature, reduction="none")
+    assert_within(ulp.LOSS_OF_ANY, loss, -exact[:, -1])
 
 
 @pytest.mark.parametrize("row, label, label_smoothing, prior", FOUND)
