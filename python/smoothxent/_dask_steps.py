@@ -56,6 +56,8 @@ def maxima(
 
     Segments begin at `starts`, by default those of a chunk that neither lends nor borrows.
     """
+    # It refuses masked values: NumPy would lose the mask where the classes of two chunks are joined.
+    logits = as_logits(logits, "logits")
     if starts is None:
         starts = np.arange(0, logits.shape[-1], SEGMENT)
     found = _of_segments(np.fmax, logits, starts)
@@ -71,8 +73,6 @@ def maxima(
 def _of_segments(function: np.ufunc, logits: NDArray[Any], starts: NDArray[np.int64]) -> Doubles:
     if not logits.shape[-1]:
         return np.empty((*logits.shape[:-1], 0))
-    if logits.dtype.kind in "biu":
-        logits = logits.astype(np.float64)
     return function.reduceat(logits, starts, axis=-1).astype(np.float64)
 
 

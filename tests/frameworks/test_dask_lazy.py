@@ -185,6 +185,17 @@ class TestErrors:
             function(*arrays, **options)
         assert str(error.value) == text
 
+    @pytest.mark.parametrize("place", [3, 65, 75, 129])
+    def test_a_masked_logit_also_in_a_block_that_chunks_share(self, place):
+        """Block 64 to 127 is in both chunks; NumPy loses masks when it joins the parts."""
+        z = np.ma.array(np.zeros((2, 130)), mask=False)
+        z[1, place] = np.ma.masked
+        logits = da.from_array(z, chunks=(2, (70, 60)), asarray=False)
+        labels = da.zeros(2, dtype=int, chunks=2)
+        for lazy in (sxd.logsumexp(logits), sxd.cross_entropy(logits, labels), sxd.softmax(logits)):
+            with pytest.raises(TypeError, match="logits is a masked array with masked values"):
+                lazy.compute()
+
     def test_arrays(self):
         z, y = self.z, self.y
         self.refuse(
