@@ -94,7 +94,7 @@ def finished(
         of_shares = [(_one_a_chunk(shares.lent), (classes,)), (_borrowed(z, shares), axes)]
 
     found = _blockwise(
-        partial(steps.maxima, has_prior=has_prior),
+        partial(steps.maxima, has_prior=has_prior, dtype=dtype),
         axes,
         (z, axes),
         *of_starts,

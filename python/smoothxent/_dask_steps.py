@@ -50,7 +50,11 @@ def edge(logits: NDArray[Any], lent: NDArray[np.int64]) -> NDArray[Any]:
 
 
 def maxima(
-    logits: NDArray[Any], starts: NDArray[np.int64] | None = None, *, has_prior: bool
+    logits: NDArray[Any],
+    starts: NDArray[np.int64] | None = None,
+    *,
+    has_prior: bool,
+    dtype: np.dtype[Any],
 ) -> Doubles:
     """Return the largest logit of each segment, ignoring NaN; with a prior, also whether a logit is -inf.
 
@@ -58,6 +62,11 @@ def maxima(
     """
     # It refuses masked values: NumPy would lose the mask where the classes of two chunks are joined.
     logits = as_logits(logits, "logits")
+    if logits.dtype != dtype:  # the sums of float32 and float64 rows have other units
+        raise TypeError(
+            f"logits has a chunk of dtype {logits.dtype}, but dask takes its chunks for {dtype}; "
+            f'pass logits.map_blocks(numpy.asarray, dtype="{logits.dtype}")'
+        )
     if starts is None:
         starts = np.arange(0, logits.shape[-1], SEGMENT)
     found = _of_segments(np.fmax, logits, starts)

@@ -185,6 +185,23 @@ class TestErrors:
             function(*arrays, **options)
         assert str(error.value) == text
 
+    @pytest.mark.parametrize("said, made", [(np.float64, np.float32), (np.float32, np.float64)])
+    def test_chunks_of_another_type_than_dask_was_told(self, said, made):
+        """Their sums, in other units, would be read wrongly: the logsumexp of zeros was 1e-7."""
+        zeros = da.zeros((2, 130), dtype=said, chunks=(2, 70))
+        logits = zeros.map_blocks(np.asarray, made, dtype=said, meta=np.empty((0, 0), said))
+        labels = da.zeros(2, dtype=int, chunks=2)
+        for lazy in (sxd.logsumexp(logits), sxd.cross_entropy(logits, labels), sxd.softmax(logits)):
+            with pytest.raises(
+                TypeError, match=f"chunk of dtype {made.__name__}, but dask takes"
+            ) as error:
+                lazy.compute()
+        assert str(error.value).endswith(
+            f'pass logits.map_blocks(numpy.asarray, dtype="{made.__name__}")'
+        )
+        told = logits.map_blocks(np.asarray, dtype=made)
+        assert (abs(sxd.logsumexp(told).compute() - np.log(130)) < 1e-6).all()
+
     @pytest.mark.parametrize("place", [3, 65, 75, 129])
     def test_a_masked_logit_also_in_a_block_that_chunks_share(self, place):
         """Block 64 to 127 is in both chunks; NumPy loses masks when it joins the parts."""
