@@ -260,7 +260,7 @@ fn check_wide_of_max<F: Truth>(temperature: f64, bound: f64) {
 
 #[test]
 fn the_exponential_of_the_maximum_is_wide() {
-    // Only r and the polynomial before its last two coefficients are rounded; with a temperature, these are rounded too.
+    // r and the polynomial before its last two coefficients are rounded; with a temperature, these are too.
     check_wide_of_max::<f32>(1.0, 0.25);
     for temperature in TEMPERATURES {
         check_wide_of_max::<f32>(temperature, 0.35);
