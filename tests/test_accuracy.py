@@ -265,6 +265,20 @@ PAIRS = [
 ]
 
 
+# Rows of float32 with the largest errors that are known: of logsumexp 3.05 ulp, of softmax 4.42.
+LARGEST = [
+    [-62.25323486328125, -79.01878356933594] * 28 + [9.09505008797317e-29],
+    [7.7810163497924805, -9.010913848876953] * 19 + [-26.705331802368164],
+]
+
+
+@pytest.mark.parametrize("row", LARGEST)
+def test_rows_with_the_largest_errors(row):
+    for operation, error in activation_errors(np.array([row], np.float32)):
+        bound = ulp.LOGSUMEXP_OF_ANY if operation == "logsumexp" else BOUNDS_OF_ANY[operation]
+        assert error.max() <= bound, f"{operation}: worst {error.max()} ulp"
+
+
 @pytest.mark.parametrize("count, pair, largest, temperature", PAIRS)
 def test_pairs_and_a_maximum(count, pair, largest, temperature):
     z = np.array([[*pair * count, largest]], np.float32)

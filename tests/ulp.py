@@ -21,7 +21,8 @@ GRADIENT = 3.5  # at the size of max(p_k, q'_k); the gradient is p_k - q'_k
 HESSIAN = 8
 # On any row, including those found by a search for the largest errors.
 SOFTMAX_OF_ANY = GRADIENT_OF_ANY = 5
-LOSS_OF_ANY = LOGSUMEXP_OF_ANY = 3
+LOSS_OF_ANY = 3
+LOGSUMEXP_OF_ANY = 3.5
 # Smoothed probabilities are rounded to the type of the rows before the sum.
 SMOOTHED_LOSS_OF_ANY = 4
 # With weights, masks and a temperature that is not a power of two.

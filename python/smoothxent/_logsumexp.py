@@ -142,7 +142,7 @@ def logsumexp(
     classes gives -inf, and so does a row of which `where` removes all classes.
 
     Accuracy: let M be the largest logit and lse = M + L. The error is at most 2 ulp of max(abs(M),
-    L) on ordinary rows of 1,000 classes or more, and at most 3 ulp of it on any row.
+    L) on ordinary rows of 1,000 classes or more, and at most 3.5 ulp of it on any row.
 
     float16 and bfloat16 are storage types only: results are computed in float32 and rounded once
     when they are stored. They are not rounded if `out` is float32 or float64.

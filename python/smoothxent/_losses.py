@@ -249,8 +249,8 @@ def cross_entropy(
     probabilities it is at most 4 ulp on any row. With weights, masks or a temperature that is not a
     power of two, it is at most 5 ulp in float32 and 7 ulp in float64. To this, `z_loss` adds the
     error of its term: with M the largest logit and lse(z / T) = M / T + L, the error of lse(z / T)
-    is at most 3 ulp of max(abs(M / T), L). Priors, class weights and probability targets are first
-    rounded to the type of the rows. No array of the size of the logits is allocated.
+    is at most 3.5 ulp of max(abs(M / T), L). Priors, class weights and probability targets are
+    first rounded to the type of the rows. No array of the size of the logits is allocated.
 
     Large inputs are processed by up to `get_num_threads` threads. The bits of a row depend only on
     its values, K, the types and the options, not on other rows, the memory layout, the number of
