@@ -224,8 +224,14 @@ impl<'py> Array<'py> {
     }
 
     /// The bytes from the first to the last element.
+    #[inline(always)]
     fn extent(&self) -> (usize, usize) {
         let start = self.start.addr();
+        if self.is_contiguous { (start, start + self.bytes) } else { self.strided_extent(start) }
+    }
+
+    #[cold]
+    fn strided_extent(&self, start: usize) -> (usize, usize) {
         let (mut first, mut end) = (start, start + self.storage.size());
         for (len, stride) in self.axes() {
             let Some(steps) = len.checked_sub(1) else { return (start, start) };
