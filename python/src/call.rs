@@ -186,7 +186,7 @@ fn run_silently(
             }
             ask(&mut |py| {
                 py.check_signals()?;
-                runs_handlers = is_main_thread(py).unwrap_or(true);
+                runs_handlers = is_main_thread(py)?; // runs Python code, so perhaps a handler
                 Ok(())
             })
         };
