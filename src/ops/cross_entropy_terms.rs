@@ -122,12 +122,11 @@ fn kept_entropy(
             *u = if mask.get(row, k) == 0.0 { 0.0 } else { *u };
         }
     };
-    let mut large = None;
-    for first in (0..classes).step_by(PART) {
+    let large = (0..classes).step_by(PART).find_map(|first| {
         let u = &mut [0.0; PART][..PART.min(classes - first)];
         copy(first, u);
-        large = large.or_else(|| Some(first + u.iter().position(|u| *u > mass / 2.0)?));
-    }
+        Some(first + u.iter().position(|u| *u > mass / 2.0)?)
+    });
     let mut others = 0.0;
     if let Some(large) = large {
         others = run.sum_of_terms(classes, (TERMS_PER_PART, 1), &|first, u| {
