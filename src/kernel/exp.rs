@@ -178,25 +178,13 @@ impl<V: Vector> Exponential<V> {
         base: Base<V>,
         halfway: impl FnOnce(),
     ) -> [V; N] {
-        let (q, r, scale) = self.polynomial(z, base, halfway);
-        let one = V::splat(self.log2e.token(), V::Scalar::from_f64(1.0));
-        // The product with a power of two is exact, unless it is subnormal.
-        each!(N, |i| q[i].mul_add(r[i], one) * scale[i])
-    }
-
-    /// q, r, and 2^(n − N + H).
-    #[inline(always)]
-    fn polynomial<const N: usize>(
-        &self,
-        z: [V; N],
-        base: Base<V>,
-        halfway: impl FnOnce(),
-    ) -> ([V; N], [V; N], [V; N]) {
         // With the operands in this order, `max` keeps NaN.
         let (n, rest, scale) = self.reduced(each!(N, |i| base.cut.max(z[i])), base);
         let r = each!(N, |i| (-n[i]).mul_add(self.ln2_low, rest[i]));
         halfway();
-        (self.series(r, 0), r, scale)
+        let (q, one) = (self.series(r, 0), V::splat(self.log2e.token(), V::Scalar::from_f64(1.0)));
+        // The product with a power of two is exact, unless it is subnormal.
+        each!(N, |i| q[i].mul_add(r[i], one) * scale[i])
     }
 
     /// The polynomial c_i + r·(c_{i+1} + ...), where i is `first` + 1.
