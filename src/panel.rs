@@ -46,11 +46,6 @@ impl<F: Float> Panel<'_, F> {
         self.mask.is_none_or(|mask| mask.get(row, class) != 0.0)
     }
 
-    /// Do the rows follow one another in memory, so that several can be loaded and stored like one row?
-    pub(crate) fn are_one(&self) -> bool {
-        self.logits.are_one() && self.output.is_none_or(RowsMut::are_one)
-    }
-
     /// Is the output written over the logits?
     pub(crate) fn is_in_place(&self) -> bool {
         self.logits.rows() > 0 && self.output.is_some_and(|output| output.starts_with(self.logits))
@@ -78,10 +73,7 @@ impl<F: Float> Panel<'_, F> {
         own: &'k mut [F],
     ) -> &'k [F] {
         let Some(mask) = self.mask else { return &[] };
-        let at_once = if mask.are_one() { own.len() } else { mask.classes() };
-        for (i, own) in own.chunks_mut(at_once.max(1)).enumerate() {
-            mask.gather::<V, F>(token, row + i, class, own);
-        }
+        mask.gather::<V, F>(token, row, class, own);
         own
     }
 
@@ -128,7 +120,9 @@ impl<F: Float> Panel<'_, F> {
         if self.mask.is_some() {
             fill_masked(kept, values, self.masked);
         }
-        outlined!(V, token, output.scatter_part(token, row, class, values));
+        for (row, values) in (row..).zip(values.chunks(output.at_once(values.len()))) {
+            outlined!(V, token, output.scatter_part(token, row, class, values));
+        }
     }
 
     /// The number of rows from `first` on that are neighbours in memory class by class, where they are read, where they

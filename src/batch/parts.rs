@@ -161,7 +161,7 @@ impl Run<'_> {
                     if let Some(run) = &mut polled {
                         run.poll(size_of_val(values))?;
                     }
-                    rows.gather_rows(level, (first, start), len, values);
+                    rows.gather_at(level, first, start, values);
                     read((first, start), values, &mut state, results)?;
                 }
             }

@@ -246,13 +246,9 @@ impl<F: Float> Scratch<'_, F> {
         if panel.is_plain() && load::<V>(token, panel.logits, (first, count), own, z) {
             return;
         }
-        let at_once = if panel.are_one() { count } else { 1 };
-        for i in (0..count).step_by(at_once) {
-            let elements = i * classes..(i + at_once) * classes;
-            let kept = &mut self.kept[tile * tile_len(classes, V::LANES)..][elements.clone()];
-            let kept = panel.kept::<V>(token, first + i, 0, kept);
-            panel.load::<V>(token, first + i, 0, kept, &mut own[elements]);
-        }
+        let kept = &mut self.kept[tile * tile_len(classes, V::LANES)..][..count * classes];
+        let kept = panel.kept::<V>(token, first, 0, kept);
+        panel.load::<V>(token, first, 0, kept, &mut own[..count * classes]);
         from_run::<V>(token, Source::from_slice(own), classes, z);
     }
 

@@ -194,7 +194,7 @@ pub fn read_prior<'a>(rows: Rows<'a>, run: &mut Run<'_>) -> Result<Prior<'a>, Er
     };
     let (mut values, level) = (run.defaults(classes)?, run.level);
     let copy = |start: usize, values: &mut [f64]| {
-        rows.gather_rows(level, (0, start), values.len(), values);
+        rows.gather_at(level, 0, start, values);
         Ok(())
     };
     run.on_parts(&mut values, NUMBERS_PER_PART, copy, |()| {})?;
@@ -216,7 +216,7 @@ pub fn read_weights(
     let (mut values, mut largest) = (run.defaults(elements.rows())?, 0.0_f64);
     let level = run.level;
     let copy = |first: usize, weights: &mut [f64]| {
-        elements.gather_rows(level, (first, 0), 1, weights);
+        elements.gather_at(level, first, 0, weights);
         check_entries(level, name, weights, |k| vec![first + k])?;
         Ok(weights.iter().copied().fold(0.0, f64::max))
     };

@@ -130,6 +130,12 @@ macro_rules! view {
                 self.outer.step() == Some(self.classes.cast_signed() * self.class_stride)
             }
 
+            /// The number of `count` elements of successive rows that are copied together: those of one row, unless all
+            /// rows follow one another.
+            pub(crate) fn at_once(&self, count: usize) -> usize {
+                if self.are_one() { count.max(1) } else { self.classes.max(1) }
+            }
+
             /// The address of `count` elements from a class of row `row` on. They may extend to the next rows if all
             /// rows follow one another.
             #[inline(always)]

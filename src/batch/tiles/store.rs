@@ -44,12 +44,8 @@ impl<'m, F: Float> Writer<'m, F> {
             }
         }
         to_run::<V>(token, &[tile], classes, &mut Sink::from_slice(self.rows));
-        let at_once = if panel.are_one() { count } else { 1 };
-        for i in (0..count).step_by(at_once) {
-            let elements = i * classes..(i + at_once) * classes;
-            let kept = &kept[elements.clone()];
-            panel.store::<V>(token, first + i, 0, kept, &mut self.rows[elements]);
-        }
+        let rows = &mut self.rows[..count * classes];
+        panel.store::<V>(token, first, 0, kept, rows);
     }
 
     /// Writes a tile to contiguous rows by streaming stores of whole cache lines.

@@ -48,9 +48,8 @@ impl<F: Float> VectorJob<F> for Few<'_, F> {
         let (mut first, mut all_finite) = (self.first, true);
         for results in self.results.chunks_mut(V::LANES) {
             if !load::<V>(token, self.rows, (first, results.len()), own, tile) {
-                for (i, row) in own.chunks_exact_mut(classes).enumerate().take(results.len()) {
-                    self.rows.gather::<V, F>(token, first + i, 0, row);
-                }
+                let rows = &mut own[..results.len() * classes];
+                self.rows.gather::<V, F>(token, first, 0, rows);
                 from_run::<V>(token, Source::from_slice(own), classes, tile);
             }
             first += results.len();

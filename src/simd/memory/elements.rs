@@ -13,18 +13,10 @@ impl Rows<'_> {
         self.gather_part(Fallback::new(), row, class, target);
     }
 
-    /// The same for `len` classes of each row from row `first` and class `class` on, one row after another, as doubles.
-    /// Compiled for each level.
+    /// The same for row `row` and the next rows, as doubles, compiled for each level.
     #[inline(never)]
-    pub(crate) fn gather_rows(
-        &self,
-        level: Level,
-        (first, class): (usize, usize),
-        len: usize,
-        target: &mut [f64],
-    ) {
-        let at_once = if self.are_one() { target.len() } else { len };
-        for (row, target) in (first..).zip(target.chunks_mut(at_once.max(1))) {
+    pub(crate) fn gather_at(&self, level: Level, row: usize, class: usize, target: &mut [f64]) {
+        for (row, target) in (row..).zip(target.chunks_mut(self.at_once(target.len()))) {
             level.compiled(inlined!(|| self.gather_part(Fallback::new(), row, class, target)));
         }
     }
@@ -37,7 +29,9 @@ impl Rows<'_> {
         class: usize,
         target: &mut [F],
     ) {
-        outlined!(V, token, self.gather_part(token, row, class, target));
+        for (row, target) in (row..).zip(target.chunks_mut(self.at_once(target.len()))) {
+            outlined!(V, token, self.gather_part(token, row, class, target));
+        }
     }
 
     /// Copies the classes of row `row` from `class` on to `target`, converted to `F`. It continues with the next rows
