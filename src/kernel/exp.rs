@@ -33,10 +33,7 @@ pub(crate) struct Temperature<F> {
     pub(crate) inverse: f64,
     /// The largest |M| of rows that are not shifted by M.
     pub(super) limit: F,
-    log2e: F,
-    ln2_high: F,
-    ln2_low: F,
-    coefficients: [F; MOST_COEFFICIENTS],
+    constants: Exponential<F>,
 }
 
 /// If T is between the inverse of this and this, its powers are well in range in both types.
@@ -75,15 +72,13 @@ impl<F: Float> Temperature<F> {
             coefficients[i] = F::from_f64(wanted / power);
             left[i + 2] = coefficients[i].to_f64().mul_add(-power, wanted) / CARRIED_AT;
         }
+        let log2e = F::from_f64(LOG2_E / value);
         Self {
             prescale,
             value,
             inverse: 1.0 / value,
             limit: F::from_f64(LARGEST_MAX * value),
-            log2e: F::from_f64(LOG2_E / value),
-            ln2_high,
-            ln2_low,
-            coefficients,
+            constants: Exponential { log2e, ln2_high, ln2_low, coefficients },
         }
     }
 
@@ -94,9 +89,9 @@ impl<F: Float> Temperature<F> {
     }
 }
 
-/// The constants of the exponential in all lanes.
+/// The constants of the exponential, as numbers or in all lanes of vectors.
 #[derive(Clone, Copy)]
-pub(super) struct Exponential<V: Vector> {
+pub(super) struct Exponential<V> {
     log2e: V,
     ln2_high: V,
     ln2_low: V,
@@ -122,7 +117,7 @@ impl<V: Vector> Base<V> {
         let like = inlined!(|value: f64| V::splat(max.token(), V::Scalar::from_f64(value)));
         let round = like(core.magic.to_f64());
         // N only has to be near M·log2(e)/T and the same everywhere.
-        let n = max.mul_add(V::splat(max.token(), temperature.log2e), round) - round;
+        let n = max.mul_add(V::splat(max.token(), temperature.constants.log2e), round) - round;
         let lift = core.exponent_bias + core.headroom;
         // Where n − N + H + bias = 0. Rounded to f32 at |M| = 10^6, its error is at most 0.1 of a step of n; half a
         // step would be accurate enough.
@@ -134,16 +129,12 @@ impl<V: Vector> Base<V> {
 impl<V: Vector> Exponential<V> {
     #[inline(always)]
     pub(super) fn new(token: V::Token, temperature: &Temperature<V::Scalar>) -> Self {
-        let log2e = V::splat(token, temperature.log2e);
-        let mut coefficients = [log2e; MOST_COEFFICIENTS];
-        for (i, coefficient) in temperature.coefficients.iter().enumerate() {
-            coefficients[i] = V::splat(token, *coefficient);
-        }
+        let Exponential { log2e, ln2_high, ln2_low, coefficients } = &temperature.constants;
         Self {
-            log2e,
-            ln2_high: V::splat(token, temperature.ln2_high),
-            ln2_low: V::splat(token, temperature.ln2_low),
-            coefficients,
+            log2e: V::splat(token, *log2e),
+            ln2_high: V::splat(token, *ln2_high),
+            ln2_low: V::splat(token, *ln2_low),
+            coefficients: each!(MOST_COEFFICIENTS, |i| V::splat(token, coefficients[i])),
         }
     }
 
