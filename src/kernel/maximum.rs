@@ -63,7 +63,9 @@ fn first_maximum<V: Vector>(
     }
     groups = V::select(best[0].ge(last), groups, group);
     let best = best[0].max(best[1]).max(best[2].max(best[3])).max(last);
-    let max = largest_lane::<V>(best);
+    // The largest lane, without a branch, which could not be predicted.
+    let larger = inlined!(|a: V::Scalar, b| select_unpredictable(b > a, b, a));
+    let max = in_halves(&mut best.to_array()[..V::LANES], larger);
     if !finds_place {
         return (max, usize::MAX);
     }
@@ -89,14 +91,6 @@ fn first_maximum<V: Vector>(
     };
     let [b0, b1, b2, b3] = each!(QUAD, |i| V::bits(quad[i].ge(largest)) << (i * V::LANES));
     (max, at + ((b0 | b1) | (b2 | b3)).trailing_zeros() as usize)
-}
-
-/// The largest lane; arbitrary if there is a NaN.
-#[inline(always)]
-fn largest_lane<V: Vector>(vector: V) -> V::Scalar {
-    // Without a branch, which could not be predicted.
-    let larger = inlined!(|a: V::Scalar, b| select_unpredictable(b > a, b, a));
-    in_halves(&mut vector.to_array()[..V::LANES], larger)
 }
 
 #[cfg(test)]
