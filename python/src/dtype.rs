@@ -41,8 +41,10 @@ pub(super) fn storage_of(dtype: &Bound<'_, PyAny>) -> Result<Option<Storage>> {
     let is_native = dtype.getattr(&known.isnative)?.is_truthy()?;
     let is_such = |known: &&(Storage, &str)| known.1 == name && known.0.size() == size;
     let found = STORAGES.iter().find(is_such).filter(|_| is_native).map(|known| known.0);
-    if found == Some(Storage::Bf16) {
-        known.keep_bfloat16(dtype)?;
+    if found == Some(Storage::Bf16) && known.bfloat16.get().is_none() {
+        // The one object that arrays of this type have, which is kept for `Known::dtype_of`.
+        let own = call(known.dtype_type.bind(dtype.py()), [&dtype.getattr(&known.r#type)?])?;
+        let _ = known.bfloat16.set(own.unbind());
     }
     Ok(found)
 }

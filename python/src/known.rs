@@ -6,7 +6,7 @@ use super::arrays::check_fields;
 use super::call::warn;
 use super::dtype::STORAGES;
 use super::errors::Result;
-use super::objects::{call, refuse_subinterpreters};
+use super::objects::refuse_subinterpreters;
 use pyo3::prelude::*;
 use pyo3::types::PyString;
 use smoothxent::{Level, Storage, pool};
@@ -41,7 +41,7 @@ macro_rules! known {
             /// The dtypes of [`STORAGES`], except for bfloat16.
             dtypes: Vec<(Py<PyAny>, Storage)>,
             /// The dtype of bfloat16, once one has been seen: its package is not looked up before.
-            bfloat16: OnceLock<Py<PyAny>>,
+            pub(super) bfloat16: OnceLock<Py<PyAny>>,
         }
 
         impl Known {
@@ -101,15 +101,6 @@ impl Known {
     pub(super) fn dtype_of(&self, storage: Storage) -> &Py<PyAny> {
         let own = self.dtypes.iter().find(|known| known.1 == storage).map(|known| &known.0);
         own.or_else(|| self.bfloat16.get()).expect("of elements that were seen")
-    }
-
-    /// Keeps the dtype of bfloat16 for [`Known::dtype_of`]: the one object that arrays of this type have.
-    pub(super) fn keep_bfloat16(&self, dtype: &Bound<'_, PyAny>) -> Result<()> {
-        if self.bfloat16.get().is_none() {
-            let dtype = dtype.getattr(&self.r#type)?;
-            let _ = self.bfloat16.set(call(self.dtype_type.bind(dtype.py()), [&dtype])?.unbind());
-        }
-        Ok(())
     }
 
     /// The element type of a dtype, if the dtype is one of the known objects.
