@@ -138,7 +138,6 @@ impl<'j, F: Float> Job<'j, F> {
     }
 
     /// The factor of the gradient of a row with this weight.
-    #[inline(always)]
     fn scale(&self, weight: f64) -> f64 {
         let Some(&SmoothedTargets { divisor, unit, .. }) = self.targets else { return 0.0 };
         let inverse = self.temperature.inverse * self.temperature.prescale;

@@ -77,7 +77,6 @@ pub struct Labels {
 
 impl Labels {
     /// The class of each row, or [`NO_CLASS`].
-    #[inline(always)]
     pub(crate) fn classes(&self) -> &[u32] {
         self.few.get(..self.rows).unwrap_or(&self.many)
     }
@@ -188,12 +187,10 @@ impl WeightValues {
     }
 
     /// One weight, in units. A positive weight stays positive, since rows of weight 0 do not count.
-    #[inline(always)]
     pub(crate) fn get(&self, index: usize) -> f64 {
         self.in_units(self.values[index])
     }
 
-    #[inline(always)]
     fn in_units(&self, weight: f64) -> f64 {
         (weight * self.inverse_unit).max(weight.min(f64::SMALLEST))
     }

@@ -83,7 +83,6 @@ fn number_like(obj: &Bound<'_, PyAny>, name: &str) -> Result<f64> {
 }
 
 /// Returns `value` if `is_such`, else an error.
-#[inline(always)]
 fn accept(py: Python<'_>, is_such: bool, name: &str, expected: &str, value: f64) -> Result<f64> {
     if is_such { Ok(value) } else { Err(refuse(py, name, expected, value)) }
 }
@@ -95,7 +94,6 @@ fn refuse(py: Python<'_>, name: &str, expected: &str, value: f64) -> Raised {
 }
 
 /// ε, which is required if a prior is given.
-#[inline]
 pub(super) fn label_smoothing(obj: &Bound<'_, PyAny>, prior: &Bound<'_, PyAny>) -> Result<f64> {
     if obj.is_none() {
         if prior.is_none() {
@@ -121,13 +119,11 @@ pub(super) fn temperature(obj: &Bound<'_, PyAny>) -> Result<f64> {
     accept(py, is_such, name, "between 1e-30 and 1e+30", value)
 }
 
-#[inline]
 pub(super) fn z_loss(obj: &Bound<'_, PyAny>) -> Result<f64> {
     let value = number(obj, "z_loss")?;
     accept(obj.py(), (0.0..=f64::MAX).contains(&value), "z_loss", "finite and non-negative", value)
 }
 
-#[inline]
 pub(super) fn normalizer(obj: &Bound<'_, PyAny>, reduction: Reduction) -> Result<Option<f64>> {
     if obj.is_none() {
         return Ok(None);

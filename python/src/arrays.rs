@@ -85,7 +85,6 @@ enum Numbers {
 }
 
 /// The dtype of an ndarray.
-#[inline(always)]
 fn dtype_of<'a, 'py>(obj: &'a Bound<'py, PyAny>) -> Borrowed<'a, 'py, PyAny> {
     let at = obj.as_ptr().cast::<Fields>();
     // SAFETY: an ndarray, which has these fields (`check_fields`) and holds its dtype, as long as no other
@@ -94,7 +93,6 @@ fn dtype_of<'a, 'py>(obj: &'a Bound<'py, PyAny>) -> Borrowed<'a, 'py, PyAny> {
 }
 
 /// The number of axes of an ndarray.
-#[inline(always)]
 fn ndim_of(obj: &Bound<'_, PyAny>) -> usize {
     // SAFETY: as for the dtype.
     unsafe { (*obj.as_ptr().cast::<Fields>()).ndim }.unsigned_abs() as usize
@@ -224,7 +222,6 @@ impl<'py> Array<'py> {
     }
 
     /// The bytes from the first to the last element.
-    #[inline(always)]
     fn extent(&self) -> (usize, usize) {
         let start = self.start.addr();
         if self.is_contiguous { (start, start + self.bytes) } else { self.strided_extent(start) }

@@ -218,7 +218,6 @@ impl<'p, F: Float> Plan<'p, F> {
     }
 
     /// The targets of the rows, if they differ in more than the label.
-    #[inline(always)]
     pub(super) fn own_targets(&self) -> Option<&'p SmoothedTargets<'p, F>> {
         self.job.targets.filter(|_| self.same.is_none())
     }

@@ -235,7 +235,6 @@ impl<F: Float> Group<'_, F> {
     }
 
     /// The classes of a row of scratch memory; empty if this kind of memory is not needed.
-    #[inline(always)]
     fn classes<'m>(&self, row: Option<&'m mut [F]>) -> &'m mut [F] {
         row.map_or(&mut [], |row| &mut row[..self.plan.job.panel.logits.classes()])
     }

@@ -37,7 +37,6 @@ type Entry = (i64, usize);
 const MASKED: i64 = i64::MAX;
 
 /// The order of a logit: NaN first, then from the largest to the smallest.
-#[inline(always)]
 fn order(logit: f64) -> i64 {
     if logit.is_nan() {
         return i64::MIN;
@@ -48,7 +47,6 @@ fn order(logit: f64) -> i64 {
 }
 
 /// The logit of this order; NaN for a masked class.
-#[inline(always)]
 fn logit(order: i64) -> f64 {
     let bits = if order >= 0 { !order ^ i64::MAX } else { !order };
     f64::from_bits(bits.cast_unsigned())

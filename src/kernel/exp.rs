@@ -83,7 +83,6 @@ impl<F: Float> Temperature<F> {
     }
 
     /// May a row with this maximum be reduced without a shift by it? False for NaN.
-    #[inline(always)]
     pub(crate) fn is_in_range(&self, max: F) -> bool {
         max.to_f64().abs() <= self.limit.to_f64()
     }

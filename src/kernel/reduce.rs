@@ -57,7 +57,6 @@ pub(crate) enum WeightKind {
 }
 
 impl WeightKind {
-    #[inline(always)]
     pub(crate) fn of<F>(weights: &Weights<'_, F>) -> Self {
         match weights {
             Weights::Absent => WeightKind::Absent,
@@ -125,7 +124,6 @@ pub(crate) struct Partial {
 
 impl Partial {
     /// Is the row ordinary? Otherwise it has NaN, infinities or huge logits, or an infinite weight, or a sum overflows.
-    #[inline(always)]
     pub(crate) fn is_ordinary(&self) -> bool {
         self.sum.is_finite() && self.dot.is_finite()
     }

@@ -27,7 +27,6 @@ pub(crate) struct Reduced {
 
 impl Reduced {
     /// A row whose sums are finite, or which is not known to be special yet; without a label.
-    #[inline(always)]
     pub(crate) fn ordinary(max: f64, partial: Partial) -> Self {
         let (z_label, weight_label) = (0.0, 0.0);
         Self { max, is_shifted: false, partial, z_label, weight_label }

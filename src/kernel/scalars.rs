@@ -100,7 +100,6 @@ impl TargetLanes {
     }
 
     /// Sets the target of the row in a lane. The loss is multiplied by `target.weight`, the gradient by `scale`.
-    #[inline(always)]
     pub(crate) fn set<F: Float>(&mut self, lane: usize, target: &RowTarget<'_, F>, scale: f64) {
         self.spike[lane] = target.spike;
         self.beta[lane] = target.beta;

@@ -126,12 +126,10 @@ macro_rules! float {
             const MIN_POSITIVE: f64 = $float::MIN_POSITIVE as f64;
             const EXP: math::ExpCore<$float> = $exp;
 
-            #[inline(always)]
             #[allow(clippy::cast_possible_truncation, reason = "f64 is rounded to f32 here only")]
             fn from_f64(value: f64) -> $float {
                 value as $float
             }
-            #[inline(always)]
             fn to_f64(self) -> f64 {
                 f64::from(self)
             }

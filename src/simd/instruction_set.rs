@@ -72,7 +72,6 @@ pub fn fence() {
 }
 
 /// Prefetches a cache line; the address need not be valid.
-#[inline(always)]
 #[cfg_attr(not(target_arch = "x86_64"), allow(unused_variables, reason = "no such request"))]
 pub(super) fn prefetch(cache: Cache, source: *const u8) {
     #[cfg(target_arch = "x86_64")]

@@ -14,7 +14,6 @@ pub struct Outer {
 }
 
 /// Two neighbouring axes as one, if the outer stride is the inner stride times the inner length.
-#[inline(always)]
 fn merged(outer: (usize, isize), inner: (usize, isize)) -> Option<(usize, isize)> {
     let is_one = inner.0.cast_signed().checked_mul(inner.1) == Some(outer.1);
     is_one.then_some((outer.0 * inner.0, inner.1))
@@ -65,7 +64,6 @@ impl Outer {
     }
 
     /// The offset of a row in bytes from the first row.
-    #[inline(always)]
     pub(crate) fn offset(&self, row: usize) -> isize {
         if self.others.is_empty() { row.cast_signed() * self.stride } else { self.grid_offset(row) }
     }

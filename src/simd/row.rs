@@ -75,7 +75,6 @@ unsafe impl<F: Send> Send for Source<'_, F> {}
 unsafe impl<F: Sync> Sync for Source<'_, F> {}
 
 /// The bounds check of every access, made once for `count` neighbouring elements.
-#[inline(always)]
 fn check(at: usize, count: usize, len: usize) {
     // Of the two comparisons, a loop over a row repeats one.
     if count > len || at > len - count {
@@ -105,7 +104,6 @@ impl<'a, F: Float> Source<'a, F> {
         self.len
     }
 
-    #[inline(always)]
     pub(crate) fn get(&self, index: usize) -> F {
         check(index, 1, self.len);
         // SAFETY: index < len, and `len` elements are readable.
@@ -113,7 +111,6 @@ impl<'a, F: Float> Source<'a, F> {
     }
 
     /// At most `len` elements from `start` on.
-    #[inline(always)]
     pub(crate) fn part(&self, start: usize, len: usize) -> Self {
         check(start, 0, self.len);
         // SAFETY: the part lies inside the row, by the check.
@@ -121,14 +118,12 @@ impl<'a, F: Float> Source<'a, F> {
     }
 
     /// Prefetches the cache line of element `at`, which may be outside the row.
-    #[inline(always)]
     pub(crate) fn prefetch(&self, cache: Cache, at: usize) {
         prefetch(cache, self.start.wrapping_add(at).cast());
     }
 
     /// The number of elements before the first one that begins a cache line, at most the length of the row. If elements
     /// are not aligned to their size, so that none begins a line, it is an approximation.
-    #[inline(always)]
     pub(crate) fn elements_to_line(&self) -> usize {
         let misaligned = self.start.addr() % LINE;
         ((LINE - misaligned) % LINE / size_of::<F>()).min(self.len)
@@ -198,7 +193,6 @@ impl<'a, F: Float> Sink<'a, F> {
     }
 
     /// At most `len` elements from `start` on, as many as there are.
-    #[inline(always)]
     pub(crate) fn part(self, start: usize, len: usize) -> Self {
         Self { row: self.row.part(start, len) }
     }
@@ -216,14 +210,12 @@ impl<'a, F: Float> Sink<'a, F> {
         }
     }
 
-    #[inline(always)]
     pub(crate) fn set(&mut self, index: usize, value: F) {
         check(index, 1, self.row.len);
         // SAFETY: index < len, and `len` elements are writable.
         unsafe { self.row.start.cast_mut().add(index).write_unaligned(value) };
     }
 
-    #[inline(always)]
     pub(crate) fn fill(&mut self, value: F) {
         for index in 0..self.row.len {
             self.set(index, value);

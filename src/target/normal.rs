@@ -25,7 +25,6 @@ pub(crate) enum Weights<'r, F> {
 
 impl<F: Float> Weights<'_, F> {
     /// w of one class.
-    #[inline(always)]
     pub(crate) fn get(&self, class: usize) -> f64 {
         match self {
             Weights::Absent => 0.0,
@@ -35,7 +34,6 @@ impl<F: Float> Weights<'_, F> {
     }
 
     /// The weights of at most `len` classes from `start` on.
-    #[inline(always)]
     pub(crate) fn part(&self, start: usize, len: usize) -> Self {
         match self {
             Weights::Row(row) => Weights::Row(row.part(start, len)),
@@ -265,7 +263,6 @@ impl<'a, F: Float> SmoothedTargets<'a, F> {
     }
 
     /// c of a class.
-    #[inline(always)]
     fn class_weight(&self, class: usize) -> f64 {
         self.terms.class_weight.map_or(1.0, |c| c.get(class))
     }

@@ -38,7 +38,6 @@ impl<'py> Found<'py> {
         self.1.compute_with(Storage::F32)
     }
 
-    #[inline(always)]
     pub(crate) fn ndim(&self) -> usize {
         ndim_of(&self.0)
     }

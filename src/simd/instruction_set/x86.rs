@@ -10,7 +10,6 @@ use std::arch::x86_64::{
 };
 
 /// A mask of the first `count` of 16 lanes.
-#[inline(always)]
 #[allow(clippy::cast_possible_truncation, reason = "16 bits")]
 fn bits(count: usize) -> u16 {
     debug_assert!(count <= 16);

@@ -27,7 +27,6 @@ impl Lines {
     }
 
     /// The lines of the row that comes `row` rows later.
-    #[inline(always)]
     pub(crate) fn of_row(&self, row: usize) -> Self {
         let offset = row.cast_signed().wrapping_mul(self.stride);
         Self { start: self.start.wrapping_offset(offset), ..*self }

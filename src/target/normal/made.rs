@@ -136,14 +136,12 @@ impl<F: Float> UniformSmoothing<F> {
 
 impl LossTerms<'_> {
     /// 1 − ε, rounded, and its rounding error.
-    #[inline(always)]
     pub(super) fn label_weight(&self) -> RunningSum {
         let (sum, lost) = two_sum(1.0, -self.label_smoothing);
         RunningSum { sum, lost }
     }
 
     /// Multiplies numbers of the classes from `start` on by c.
-    #[inline(always)]
     pub(crate) fn weigh(&self, start: usize, numbers: &mut [f64]) {
         if let Some(weights) = self.class_weight {
             weights.multiply(start, numbers);
