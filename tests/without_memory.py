@@ -38,6 +38,8 @@ uniform = np.full(10, 0.1)
 many = rng.normal(size=(4000, 100)).astype(np.float32)
 long = rng.normal(size=(4, 2**17)).astype(np.float32)  # each row is computed by one thread
 longer = rng.normal(size=(3, 2**18)).astype(np.float32)  # two rows, each on two threads
+slow = np.zeros((2, 2**22), np.float16)  # masked, on one thread: signals are polled meanwhile
+one = np.ones(1, bool)
 long[2, 5] = longer[1, 5] = np.inf  # special rows, which need more memory than the rows before them
 hidden, weight = z[:, :4], z[:10, 4:8]
 large_weight = rng.normal(size=(300, 64)).astype(np.float32)
@@ -62,6 +64,7 @@ CALLS = {
         "softmax, 0 axes in a row": lambda: sx.softmax(z[0]),
         "softmax, dtype": lambda: sx.softmax(z, dtype="float64"),
         "softmax, overlap": lambda out: sx.softmax(out[:-1], out=out[1:]),
+        "for 40 ms": lambda slow_out: sx.log_softmax(slow_out, where=one, out=slow_out),
         "softmax, all axes": lambda out: sx.softmax(z, axis=None, out=out),
         "softmax, axes apart": lambda out: sx.softmax(z.T, axis=None, out=out.T),
         "logsumexp of no classes": lambda: sx.logsumexp(z[:, :0]),
@@ -136,6 +139,7 @@ ARRAYS = {
     "large": many,
     "long_out": long,
     "longer_out": longer,
+    "slow_out": slow,
 }
 
 

@@ -9,6 +9,7 @@ use super::known::Known;
 use super::logits::Logits;
 use super::objects::{call, text};
 use super::threads::width;
+use pyo3::exceptions::PyMemoryError;
 use pyo3::prelude::*;
 use smoothxent::fpenv::{set_default_fp_env, with_default_fp_env};
 use smoothxent::pool::{self, lock};
@@ -186,7 +187,12 @@ fn run_silently(
             }
             ask(&mut |py| {
                 py.check_signals()?;
-                runs_handlers = is_main_thread(py)?; // runs Python code, so perhaps a handler
+                // Runs Python code, so perhaps a handler. If that lacks memory, the next poll tries again: outputs may have
+                // been written.
+                runs_handlers = is_main_thread(py).or_else(|raised| {
+                    let lacks_memory = raised.0.is_instance_of::<PyMemoryError>(py);
+                    if lacks_memory { Ok(true) } else { Err(raised) }
+                })?;
                 Ok(())
             })
         };
