@@ -100,6 +100,16 @@ def test_label_outside(dtype, label, ignore_index):
         assert_refused(z, labels, error, message, ignore_index=ignore_index)
 
 
+@pytest.mark.parametrize("first", [70_000, 4_500_000])
+def test_the_first_bad_label_of_millions(first):
+    """Labels are read in parts, at most 64 of them at a time."""
+    labels = np.zeros(5_000_000, np.uint8)
+    labels[first] = labels[first + 200_000] = 2
+    z = np.broadcast_to(np.float32(0), (len(labels), 2))
+    with pytest.raises(sx.LabelError, match=rf"^targets\[{first}\] is 2"):
+        sx.cross_entropy(z, labels)
+
+
 @every_dtype
 @pytest.mark.parametrize("value", [-0.25, NAN, INF])
 @pytest.mark.parametrize("form", ["one-hot", "probabilities"])
