@@ -131,6 +131,13 @@ def test_class_weights_are_summed(classes, label_smoothing):
     assert_same_bits(grad, grad_of_labels)
 
 
+def test_class_weights_that_make_each_mass_1():
+    """Such rows are not labels with these weights."""
+    z, q = np.arange(4.0).reshape(2, 2), np.array([[0.5, 0], [0, 0.25]])
+    losses = sx.cross_entropy(z, q, class_weight=[2, 4], reduction="none")
+    assert_same_bits(losses, sx.cross_entropy(z, [0, 1], reduction="none"))
+
+
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("classes", [10, 300])
 def test_smoothed_rows_are_rounded_once(dtype, classes):
