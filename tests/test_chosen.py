@@ -148,6 +148,7 @@ class TestOrder:
         result = sx.top_k_log_softmax([INF, NAN, -INF, 5.0, NAN], 5)
         assert result.indices.tolist() == [1, 4, 0, 3, 2]
         assert np.isnan(result.log_probs).all()
+        assert sx.top_k_log_softmax([INF, 5.0, -NAN], 3).indices.tolist() == [2, 0, 1]
 
     def test_masked_last(self):
         where = [False, True, True, False, True]
