@@ -302,3 +302,20 @@ def test_entropy_of_a_prior_with_one_large_class(dtype, rest, prior, kept):
     assert_within(2, results.prior_entropy, entropy[None])
     divergence = np.maximum(results.prior_cross_entropy.astype(Real) - entropy, 0)
     assert_within(4, results.prior_kl, divergence, at=results.prior_cross_entropy.astype(Real))
+
+
+@pytest.mark.parametrize("classes", [2, 64, 65, 1000, 16385])
+def test_a_masked_label_in_rows_of_any_length(classes):
+    z, where = np.zeros((2, classes), np.float32), np.arange(classes) != 1
+    losses, grad = sx.cross_entropy_value_and_grad(z, [1, 0], where=where, reduction="none")
+    assert losses[0] == np.inf > losses[1]
+    assert np.isfinite(grad).all()
+    assert (grad[:, 1] == 0).all()
+
+
+def test_rows_that_do_not_count_need_no_mass_of_the_prior():
+    z, where = np.zeros((2, 3)), [[False, True, True], [True, True, True]]
+    options = {"label_smoothing": 0.1, "prior": [1.0, 0.0, 0.0]}
+    wanted = sx.cross_entropy(z[1:], [1], **options)
+    assert sx.cross_entropy(z, [-100, 1], where=where, **options) == wanted
+    assert sx.cross_entropy(z, [1, 1], where=where, sample_weight=[0, 1], **options) == wanted
