@@ -142,6 +142,8 @@ class TestPlusInfinityAndNan:
             z[1, place] = special
             check_only_row_is_nan(1, z, clean, labels)
             assert np.isnan(sx.logsumexp(z)[1]) == np.isnan(special)
+            z[1, 7] = NAN
+            assert np.isnan(sx.logsumexp(z)[1])
 
     def test_every_row_of_up_to_four_special_values(self, dtype):
         """All rows over {nan, inf, -inf, -1, 0, 2}: the table, row by row."""
