@@ -116,6 +116,15 @@ def test_the_first_bad_prior_is_named(classes):
             sx.cross_entropy(z, labels, label_smoothing=0.1, prior=prior)
 
 
+def test_a_bad_prior_that_is_repeated_is_named_where_it_is_given():
+    prior = np.full((2, 1, 3), 1 / 3)
+    prior[1, 0, 2] = -1
+    with pytest.raises(ValueError, match=re.escape("prior[1, 0, 2] is -1.0, ")):
+        sx.cross_entropy(
+            np.zeros((2, 3, 3)), np.zeros((2, 3), int), label_smoothing=0.1, prior=prior
+        )
+
+
 @some_classes
 @pytest.mark.parametrize("label_smoothing", [0.0, 0.25])
 def test_class_weights_are_summed(classes, label_smoothing):
