@@ -161,6 +161,25 @@ class TestEdges:
 
 
 @every_float
+def test_rows_of_weight_0_need_no_mass_of_the_prior(dtype):
+    """Such a row does not count, so nothing is asked of its prior, in every function with weights."""
+    rng = np.random.default_rng(3)
+    z, labels = rng.standard_normal((4, 3)).astype(dtype), np.array([0, 1, 0, 1])
+    where = np.array([[True, True, True], [False, True, True], [True, True, False], [True] * 3])
+    s, options = np.array([1.0, 0.0, 2.0, 0.0]), {"label_smoothing": 0.1, "prior": [1.0, 0.0, 0.0]}
+    expected = sx.cross_entropy(z, labels, where=where, sample_weight=s, **options)
+    score = sx.score(z, labels, where=where, sample_weight=s, chunk_rows=3, **options)
+    layer = np.eye(3, dtype=dtype)
+    linear = sx.linear_cross_entropy(z, layer, labels, where=where, sample_weight=s, **options)
+    others = sx.score(
+        z[[0, 2]], labels[[0, 2]], where=where[[0, 2]], sample_weight=s[[0, 2]], **options
+    )
+    assert score.as_dict() == others.as_dict() | {"ignored_rows": 2}
+    assert score.loss == pytest.approx(expected, rel=1e-6)
+    assert linear == pytest.approx(expected, rel=1e-6)
+
+
+@every_float
 def test_everything_there(dtype):
     """A mask without False changes no value of the softmax, and the loss only by rounding."""
     z, labels, u = problem(65, dtype)

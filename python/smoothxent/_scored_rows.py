@@ -9,7 +9,7 @@ import numpy as np
 
 from smoothxent import _smoothxent as _native
 from smoothxent._activations import log_softmax, softmax
-from smoothxent._arrays import as_logits, as_targets
+from smoothxent._arrays import as_logits, as_mask, as_real, as_targets
 from smoothxent._chosen import TopK, top_k_log_softmax
 from smoothxent._exact import ExactSum, exact_sum, exact_sums, exact_sums_of_groups
 from smoothxent._gradients import cross_entropy_value_and_grad
@@ -40,6 +40,10 @@ def score_rows(
         options = {**options, "label_smoothing": 0.0}  # the terms use the prior, too
     of_softmax = {name: value for name, value in options.items() if name in _OF_SOFTMAX}
     of_terms = {name: value for name, value in options.items() if name in _OF_TERMS}
+    if all(options.get(name) is not None for name in ("prior", "where", "sample_weight")):
+        # The terms have no weights. Rows of weight 0 are left without classes, so that nothing is asked of their priors.
+        is_weighed = np.asarray(as_real(options["sample_weight"], "sample_weight") != 0.0)
+        of_terms["where"] = as_mask(options["where"], "where") & is_weighed[..., np.newaxis]
     terms = cross_entropy_terms(logits, targets, **of_terms)
     is_weighted = any(options.get(name) is not None for name in ("class_weight", "sample_weight"))
     if grad_out is not None:
