@@ -86,3 +86,13 @@ def test_confidence_at_the_edge_of_a_bin():
     z[1, 0] = np.log(4 / 3)
     score = sx.score(z, [0, 1])
     assert score.calibration_error == pytest.approx(((1 - 1 / 5) + 1 / 4) / 2, rel=1e-15)
+
+
+def test_mask_of_as_many_axes_as_an_array_has():
+    """NumPy accepts 63 arrays of indices, one less than there are axes."""
+    z = np.arange(6.0).reshape(2, *[1] * 61, 1, 3)
+    kept = np.array([True, False, True])
+    labels = np.array([1, 2]).reshape(z.shape[:-1])
+    score = sx.score(z, labels, where=kept)
+    assert score == sx.score(z.reshape(2, 3), [1, 2], where=kept)
+    assert score.accuracy == 0.5

@@ -79,7 +79,9 @@ def score_rows(
     confidences = _exp(counted(_largest_log_prob(logits, best, of_softmax)))
     can_hit = ~np.isnan(confidences)  # a row whose probabilities are nan predicts no class
     if (where := options.get("where")) is not None:
-        can_hit &= np.broadcast_to(where, logits.shape)[(*is_counted.nonzero(), labels)]
+        # Axes of length 1 are indexed by 0: NumPy accepts one index array less than axes.
+        places = [0 if n == 1 else at for n, at in zip(row_shape, is_counted.nonzero())]
+        can_hit &= np.broadcast_to(where, logits.shape)[(*places, labels)]
     hits = (counted(best.indices, k) == labels[:, np.newaxis]) & can_hit[:, np.newaxis]
     weights = options.get("sample_weight")
     if weights is not None:
