@@ -282,9 +282,10 @@ def log_softmax(
     Notes
     -----
     Special values: a class with logit -inf has log-probability -inf. If a row has a NaN or +inf, or
-    nothing but -inf, all its log-probabilities are NaN; other rows are not affected. Finite logits
-    never overflow. A class that `where` removes has log-probability -inf, even if it removes all
-    classes.
+    nothing but -inf, all its log-probabilities are NaN; other rows are not affected. For finite
+    logits, a log-probability is -inf only if the type of the result has no number as small: in
+    float16, that of the logit -40000 beside 40000. A class that `where` removes has log-probability
+    -inf, even if it removes all classes.
 
     Accuracy: the error is at most 2 ulp on ordinary rows of 1,000 classes or more, and at most 3
     ulp on any row, where the probability is a normal number. This holds for the most likely class

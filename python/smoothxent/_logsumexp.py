@@ -138,8 +138,9 @@ def logsumexp(
     Notes
     -----
     Special values: a row of nothing but -inf gives -inf, a row with +inf gives +inf, and a row with
-    a NaN gives NaN; other rows are not affected. Finite logits never overflow. A row without
-    classes gives -inf, and so does a row of which `where` removes all classes.
+    a NaN gives NaN; other rows are not affected. For finite logits, the result is infinite only if
+    it is beyond the range of its type, as with a small temperature. A row without classes gives
+    -inf, and so does a row of which `where` removes all classes.
 
     Accuracy: let M be the largest logit and lse = M + L. The error is at most 2 ulp of max(abs(M),
     L) on ordinary rows of 1,000 classes or more, and at most 3.5 ulp of it on any row.
