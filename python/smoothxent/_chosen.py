@@ -74,7 +74,7 @@ def top_k_log_softmax(
     ----------
     logits : array_like
         float16, bfloat16, float32 or float64 with K classes along `axis` and any other axes, in any
-        memory layout. Integers, bools and lists are converted to float64.
+        memory layout. Integers, bools and lists of Python numbers are converted to float64.
     k : int
         The number of classes to return, from 0 to K. With K, all classes are sorted.
     axis : int, default -1
@@ -189,7 +189,7 @@ def log_softmax_at(
     ----------
     logits : array_like
         float16, bfloat16, float32 or float64 with K classes along `axis` and any other axes, in any
-        memory layout. Integers, bools and lists are converted to float64.
+        memory layout. Integers, bools and lists of Python numbers are converted to float64.
     indices : array_like of int
         The classes, each in [0, K) and below 2**32 - 1, of any integer type and memory layout. The
         shape is that of `logits`, except that the length along `axis` may be any. For one class in

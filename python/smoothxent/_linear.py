@@ -123,7 +123,7 @@ def linear_cross_entropy(
     ----------
     hidden : array_like
         h, the input of the linear layer, of float32 or float64 and of shape (..., D): any axes of
-        rows, then D features. Integers and lists are converted to float64.
+        rows, then D features. Integers and lists of Python numbers are converted to float64.
     weight : array_like
         W, of shape (K, D), with a row for each class as in ``torch.nn.Linear``. Its type is that of
         `hidden`, or float16 or bfloat16, which are converted to that type some classes at a time.

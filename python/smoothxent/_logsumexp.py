@@ -100,7 +100,7 @@ def logsumexp(
     ----------
     logits : array_like
         float16, bfloat16, float32 or float64 with K classes along `axis` and any other axes, in any
-        memory layout. Integers, bools and lists are converted to float64.
+        memory layout. Integers, bools and lists of Python numbers are converted to float64.
     axis : int, tuple of int or None, default -1
         The axis of the classes. A tuple of axes, or None for all axes (SciPy's default), means that
         the K classes are all elements along these axes, in C order.

@@ -152,7 +152,8 @@ def cross_entropy(
     ----------
     logits : array_like
         float16, bfloat16, float32 or float64 with K classes along `axis`; the other axes, of shape
-        S, are the rows. Any memory layout. Integers, bools and lists are converted to float64.
+        S, are the rows. Any memory layout. Integers, bools and lists of Python numbers are
+        converted to float64.
     targets : array_like
         Integer labels of shape S, each in [0, K) and below 2**32 - 1, or `ignore_index`; or
         probabilities, in any of the four types and of the shape of `logits`, finite and

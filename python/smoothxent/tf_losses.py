@@ -113,7 +113,7 @@ def softmax_cross_entropy(
         float64.
     logits : array_like
         float16, bfloat16, float32 or float64 with K classes along the last axis; the other axes, of
-        shape S, are the rows. Integers, bools and lists are converted to float64.
+        shape S, are the rows. Integers, bools and lists of Python numbers are converted to float64.
     weights : array_like, default 1.0
         A weight for each row, finite and non-negative: a scalar, or an array with as many
         dimensions as S, each of length 1 or of the length in S. The logits of a row with weight 0
@@ -240,7 +240,7 @@ def sparse_softmax_cross_entropy(
         ignore a row, give it weight 0.
     logits : array_like
         float16, bfloat16, float32 or float64 with K classes along the last axis; the other axes, of
-        shape S, are the rows. Integers, bools and lists are converted to float64.
+        shape S, are the rows. Integers, bools and lists of Python numbers are converted to float64.
     weights : array_like, default 1.0
         As for `softmax_cross_entropy`, or of shape (\*S, 1).
     reduction : str, default "sum_by_nonzero_weights"
