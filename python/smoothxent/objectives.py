@@ -68,14 +68,15 @@ def lightgbm_objective(
     -------
     objective : callable
         ``objective(scores, dataset)`` and ``objective(labels, scores, sample_weight=None)`` return
-        the gradient and the diagonal of the Hessian, both of the shape and type of the scores, in C
-        order if the scores are C-contiguous, else in Fortran order. It can be pickled.
+        the gradient and the diagonal of the Hessian, both of the shape and type of the scores
+        (float32 for bfloat16, float64 for integers), in C order if the scores are C-contiguous,
+        else in Fortran order. It can be pickled.
 
     Raises
     ------
     LabelError
-        When the objective is called, if a label is not a whole number in [0, K). Labels may have
-        any real type.
+        When the objective is called, if a label is not a whole number in [0, K). Labels may be
+        integers, bools or floats of up to 64 bits.
     TypeError
         If an option has an unsupported type, or if a prior is given without `label_smoothing`.
     ValueError
@@ -162,14 +163,15 @@ def xgboost_objective(
     -------
     objective : callable
         ``objective(scores, dmatrix)`` and ``objective(labels, scores, sample_weight=None)`` return
-        the gradient and the diagonal of the Hessian, both of the shape and type of the scores, in C
-        order if the scores are C-contiguous, else in Fortran order. It can be pickled.
+        the gradient and the diagonal of the Hessian, both of the shape and type of the scores
+        (float32 for bfloat16, float64 for integers), in C order if the scores are C-contiguous,
+        else in Fortran order. It can be pickled.
 
     Raises
     ------
     LabelError
-        When the objective is called, if a label is not a whole number in [0, K). Labels may have
-        any real type.
+        When the objective is called, if a label is not a whole number in [0, K). Labels may be
+        integers, bools or floats of up to 64 bits.
     TypeError
         If an option has an unsupported type, or if a prior is given without `label_smoothing`.
     ValueError
