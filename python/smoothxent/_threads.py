@@ -7,7 +7,7 @@ import platform
 import sys
 from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, Literal, overload
+from typing import TYPE_CHECKING, Any, Literal, SupportsIndex, overload
 
 import numpy as np
 
@@ -29,7 +29,7 @@ if hasattr(os, "register_at_fork"):  # Windows has no fork
     os.register_at_fork(after_in_child=_native._after_fork_in_child)
 
 
-def set_num_threads(n: int) -> None:
+def set_num_threads(n: SupportsIndex) -> None:
     """Set the largest number of threads that a call may use.
 
     The setting applies to the whole process, in all of its Python threads, except inside
@@ -93,7 +93,7 @@ def get_num_threads() -> int:
     return _native.get_num_threads()
 
 
-def num_threads(n: int) -> _GeneratorContextManager[None]:
+def num_threads(n: SupportsIndex) -> _GeneratorContextManager[None]:
     """Use at most `n` threads inside a ``with`` block or a decorated function.
 
     The setting applies to the current context (see `contextvars`): to calls from the current

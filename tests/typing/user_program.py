@@ -137,6 +137,9 @@ def errors() -> None:
 def configuration() -> None:
     """Threads and what is in use."""
     assert_type(sx.get_num_threads(), int)
+    sx.set_num_threads(np.int64(sx.get_num_threads()))
+    with sx.num_threads(np.int8(1)):
+        assert_type(sx.get_num_threads(), int)
     assert_type(sx.show_config(mode="dicts"), dict[str, Any])
 
 
