@@ -17,7 +17,7 @@ from typing import Any, SupportsIndex, Unpack
 import numpy as np
 
 from smoothxent import _scoring_checks as checks
-from smoothxent._arrays import as_ndarray, as_targets
+from smoothxent._arrays import as_logits, as_ndarray, as_targets, is_supported_float
 from smoothxent._loss_options import LossOptions
 from smoothxent._options import between
 from smoothxent._outputs import as_output, count_change
@@ -164,8 +164,11 @@ def score(
     >>> half + sx.score(logits, labels, label_smoothing=0.1, start=2) == score
     True
     """
+    z = as_ndarray(logits, "logits", "-numpy.inf")
+    if not (z.dtype.kind in "biu" or is_supported_float(z.dtype)):
+        as_logits(logits, "logits")  # an error about the type, not about the shape of a file name
     return score_chunks(
-        as_ndarray(logits, "logits", "-numpy.inf"),
+        z,
         as_targets(targets, "targets")
         if isinstance(targets, SEQUENCES)
         else as_ndarray(targets, "targets", "ignore_index"),
