@@ -15,10 +15,16 @@ import numpy as np
 _NOT_REAL = (bool, str, bytes, np.ndarray)
 # Python writes integers of up to this length in digits, whatever sys.set_int_max_str_digits allows.
 _MOST_BITS = 2048
+_MOST = 2**64
 
 
 def number(value: SupportsFloat, name: str) -> float:
     """Return a real number as a float; bools, text, complex numbers and arrays with axes are refused."""
+    # All that torch.compile can trace if the value is not a constant to it.
+    if type(value) is float:
+        return value
+    if type(value) is int and -_MOST < value < _MOST:
+        return float(value)
     if isinstance(value, np.ndarray) and value.ndim == 0:
         value = value[()]
     is_real = hasattr(value, "__float__") or hasattr(value, "__index__")
@@ -34,6 +40,8 @@ def number(value: SupportsFloat, name: str) -> float:
 
 def integer(value: SupportsIndex, name: str) -> int:
     """Return an integer; bools are refused, because ``ignore_index=False`` would mean class 0."""
+    if type(value) is int and -_MOST < value < _MOST:  # as in `number`
+        return value
     if not isinstance(value, bool) and _may_be_real(value):
         try:
             given = operator.index(value)

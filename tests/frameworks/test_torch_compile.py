@@ -44,6 +44,29 @@ def test_bits(dtype, reduction):
     assert all(map(torch.equal, inside, outside))
 
 
+def loss_with(z, y, label_smoothing, ignore_index):
+    return sxt.cross_entropy(z, y, ignore_index=ignore_index, label_smoothing=label_smoothing)
+
+
+@pytest.mark.parametrize("dynamic", [None, True])
+def test_numbers_that_change(dynamic):
+    """A number is unknown in the graph once it has had two values, and with dynamic=True from the start."""
+    logits, target = torch.randn(7, CLASSES), torch.randint(CLASSES, (7,))
+    inside = torch.compile(loss_with, fullgraph=True, dynamic=dynamic, backend="aot_eager")
+    for options in ((0.1, -100), (0.2, -100), (0.3, 3), (0.0, 4), (1, 5)):
+        assert torch.equal(inside(logits, target, *options), loss_with(logits, target, *options))
+    with pytest.raises(ValueError, match=r"label_smoothing must be in \[0, 1\], got 1.5"):
+        inside(logits, target, 1.5, -100)
+
+
+def test_smoothing_of_a_module_that_changes():
+    logits, target = torch.randn(7, CLASSES), torch.randint(CLASSES, (7,))
+    module = sxt.CrossEntropyLoss(label_smoothing=0.1)
+    inside = torch.compile(module, fullgraph=True, backend="aot_eager")
+    for module.label_smoothing in (0.1, 0.2, 0.0):
+        assert torch.equal(inside(logits, target), module(logits, target))
+
+
 def test_every_argument():
     """Also a prior that is a NumPy array, and classes along a middle axis."""
     prior = sx.class_prior(range(CLASSES), CLASSES, pseudocount=0.5)
