@@ -234,6 +234,21 @@ class TestArguments:
                 sparse(Y, Z, 4.0, reduction), factor * np.asarray(sparse(Y, Z, 1.0, reduction))
             )
 
+    @pytest.mark.parametrize(
+        "reduction", ["sum", "mean", "sum_over_batch_size", "sum_by_nonzero_weights"]
+    )
+    def test_no_bit_depends_on_the_layout_of_the_weights(self, reduction):
+        """NumPy adds the numbers of other layouts in another order."""
+        rng = np.random.default_rng(11)
+        z, y = rng.standard_normal((50, 7, 3)), rng.integers(0, 3, (50, 7))
+        for _ in range(20):
+            w = rng.random((50, 7))
+            losses = [
+                tf_losses.sparse_softmax_cross_entropy(y, z, weights, reduction=reduction)
+                for weights in (w, np.asfortranarray(w), np.repeat(w, 2, axis=1)[:, ::2])
+            ]
+            assert losses[0] == losses[1] == losses[2]
+
     def test_last_axis_of_length_one_is_squeezed(self):
         weights = np.array([1.0, 0.0, 2.0, 0.5])
         for reduction in REDUCTIONS:

@@ -22,6 +22,7 @@ import numpy as np
 
 from smoothxent._arrays import as_labels, as_logits, as_numpy_real, as_real
 from smoothxent._errors import reworded
+from smoothxent._exact import ExactSum, exact_sum
 from smoothxent._losses import cross_entropy
 from smoothxent._options import not_one_of
 from smoothxent._pieces import pieces
@@ -159,8 +160,8 @@ def softmax_cross_entropy(
     float32 rows are rounded to float32, and their sums are float64. TensorFlow accepts negative
     weights and a smoothing outside [0, 1]; here they are errors.
 
-    Accuracy, threads and reproducibility are as for `smoothxent.cross_entropy`. The weights are
-    added up by NumPy, in the rounding mode of the caller.
+    Accuracy, threads and reproducibility are as for `smoothxent.cross_entropy`. The sum of the
+    weights is exact, and rounded once.
 
     References
     ----------
@@ -347,7 +348,8 @@ def _weighted(
         return losses
     total: float
     if kind == "mean":
-        total = sum(scaled[at].sum(dtype=np.float64) for at in pieces(scaled.shape))
+        # Exact, since NumPy's order of summation depends on the memory layout.
+        total = sum((exact_sum(scaled[at]) for at in pieces(scaled.shape)), ExactSum()).value()
     elif kind == "sum_by_nonzero_weights":
         total = sum(int(np.count_nonzero(weights[at])) for at in pieces(weights.shape))
     else:
