@@ -204,7 +204,8 @@ def cross_entropy_value_and_grad(
       "mean" is 0, the whole gradient is exactly 0.
     - The gradient is exactly 0 for the classes that `where` removes.
     - Where the loss is +inf because a class with mass has probability 0, the gradient is finite.
-      In rows where the loss is nan it is nan.
+      In a row whose own loss is nan, it is nan for all classes that take part, unless the divisor
+      of "mean" is 0.
     - For a class with logit -inf and no target mass the gradient is exactly 0.
     - With a single class (K = 1) the gradient is 0, apart from `z_loss`.
 
