@@ -1,7 +1,9 @@
-"""Which column of a Parquet file the command reads."""
+"""Which column of a Parquet or Arrow file the command reads, and columns without rows."""
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet
+import pytest
 
 import smoothxent as sx
 from cli_runs import CLASSES, ROWS, Y, Z, failed, in_folder, scored
@@ -24,3 +26,25 @@ def test_column_with_the_name_of_a_field_of_a_struct(capsys):
     pa.parquet.write_table(pa.table({"field": fields, "field.of_it": lists(Z)}), "file")
     figures = scored(capsys, "file", "y.npy", "--logits-column", "field.of_it")
     assert figures == sx.score(Z, Y).as_dict()
+
+
+def write_arrow(*pieces):
+    batches = [pa.record_batch({"logits": lists(piece)}) for piece in pieces]
+    with pa.ipc.new_file("file", pa.schema({"logits": lists(Z).type})) as file:
+        for batch in batches:
+            file.write_batch(batch)
+
+
+def test_batches_without_rows(capsys):
+    write_arrow(Z[:0], Z[:300], Z[:0], Z[300:], Z[:0])
+    assert scored(capsys, "file", "y.npy") == sx.score(Z, Y).as_dict()
+
+
+@pytest.mark.parametrize("kind", ["parquet", "no batch", "an empty batch"])
+def test_files_without_rows(capsys, kind):
+    if kind == "parquet":
+        pa.parquet.write_table(pa.table({"logits": lists(Z[:0])}), "file")
+    else:
+        write_arrow(*[Z[:0]] * (kind == "an empty batch"))
+    np.save("y.npy", Y[:0])
+    assert scored(capsys, "file", "y.npy")["rows"] == 0
