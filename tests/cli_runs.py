@@ -44,7 +44,7 @@ def scored(capsys, *arguments):
     code = main(*arguments, "--json")
     printed = capsys.readouterr()
     assert code == 0, printed.err
-    return json.loads(printed.out)
+    return json.loads(printed.out, parse_constant=pytest.fail)  # JSON has no infinities and no nan
 
 
 def failed(capsys, code, *arguments):
