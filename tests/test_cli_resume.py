@@ -94,6 +94,13 @@ class TestResume:
         )
         assert self.resumed(capsys, monkeypatch) == (row, expected)
 
+    def test_interrupted_before_there_is_progress(self, capsys, monkeypatch):
+        def stop(*arguments, **options):
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(_cli_job, "score_chunks", stop)
+        assert failed(capsys, 130, *JOB) == "smoothxent score: interrupted at row 0"
+
     def test_interrupted_again_and_again(self, capsys, monkeypatch):
         """Within a chunk and between two; progress is saved at the interrupt, not after each chunk."""
         expected = self.expected(capsys)
