@@ -80,8 +80,6 @@ def maxima(
 
 @np.errstate(invalid="ignore")  # NumPy warns of a NaN in bfloat16
 def _of_segments(function: np.ufunc, logits: NDArray[Any], starts: NDArray[np.int64]) -> Doubles:
-    if not logits.shape[-1]:
-        return np.empty((*logits.shape[:-1], 0))
     return function.reduceat(logits, starts, axis=-1).astype(np.float64)
 
 
@@ -122,9 +120,6 @@ def reduce(
     is_smoothed: bool = False,
 ) -> Doubles:
     """Return the sums of each segment of a chunk, which begins with this class and segment of the rows."""
-    classes = logits.shape[-1]
-    if not classes:
-        return np.empty((*logits.shape[:-1], 0))
     own = np.full((*logits.shape[:-1], 4), -1.0)
     own[..., 0], own[..., 2] = rows[..., 0], rows[..., 2]
     own[..., 1] = rows[..., 1] - first_segment[0]  # negative or too large: in another chunk
@@ -183,8 +178,6 @@ def rounded(values: Doubles, *, dtype: np.dtype[Any]) -> NDArray[Any]:
 
 def write(logits: NDArray[Any], rows: Doubles, *, operation: Operation) -> NDArray[Any]:
     """Return the probabilities of a chunk, or their logarithms."""
-    if not logits.shape[-1]:
-        return as_logits(logits, "logits").copy()  # in the type of the other chunks
     return _native._write_chunk(operation, logits, -1, rows)
 
 
