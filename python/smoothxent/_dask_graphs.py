@@ -122,7 +122,7 @@ def finished(
         *of_prior,
         adjust_chunks={classes: [SEGMENT_SUMS * count for count in segments]},
     )
-    target = Target() if labels is None else _target(label_smoothing, u, z.shape[-1])
+    target = _target(label_smoothing, u, z.shape[-1])  # which only losses read
     is_activation = operation in ("softmax", "log_softmax")
     return _blockwise(
         partial(steps.finish, operation=operation, dtype=dtype, target=target),

@@ -39,9 +39,9 @@ IGNORED = -1  # the label of rows that do not count, once labels are checked
 class Target(NamedTuple):
     """The smoothed target without the label: q'(k) = spike 1[k = y] + beta w(k), mass = sum of beta w(k)."""
 
-    spike: float = 0.0
-    beta: float = 0.0
-    mass: float = 0.0
+    spike: float
+    beta: float
+    mass: float
 
 
 def edge(logits: NDArray[Any], lent: NDArray[np.int64]) -> NDArray[Any]:
