@@ -1,4 +1,6 @@
-"""Which column of a Parquet or Arrow file the command reads, and columns without rows."""
+"""Which column and which rows of a Parquet or Arrow file the command reads."""
+
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -7,6 +9,8 @@ import pytest
 
 import smoothxent as sx
 from cli_runs import CLASSES, ROWS, Y, Z, failed, in_folder, scored
+from smoothxent._cli_files import open_rows
+from ulp import assert_same_bits
 
 folder = in_folder
 
@@ -48,3 +52,17 @@ def test_files_without_rows(capsys, kind):
         write_arrow(*[Z[:0]] * (kind == "an empty batch"))
     np.save("y.npy", Y[:0])
     assert scored(capsys, "file", "y.npy")["rows"] == 0
+
+
+@pytest.mark.parametrize("kind", ["parquet", "arrow"])
+def test_reading_begins_at_any_row(kind):
+    """--resume goes on within a batch, or between two."""
+    if kind == "parquet":
+        pa.parquet.write_table(pa.table({"logits": lists(Z)}), "file", row_group_size=100)
+    else:
+        write_arrow(*np.split(Z, 5))
+    for start in (0, 99, 100, 350, ROWS - 1):
+        rows = open_rows(Path("file"), None, "logits")
+        stop = rows.end_of_piece(start)
+        assert start < stop <= ROWS
+        assert_same_bits(rows[start:stop], Z[start:stop])
