@@ -32,6 +32,7 @@ CASES = {
     "one weight": (Y, {"sample_weight": 0.5}),
     "where": (Y, {"where": KEPT}),
     "where of classes": (np.minimum(Y, 9), {"where": np.arange(CLASSES) < 10}),
+    "where for all": (np.minimum(Y, 9), {"where": np.arange(CLASSES)[np.newaxis] < 10}),
     "temperature": (Y, {"temperature": 0.3}),
     "z_loss": (Y, {"z_loss": 0.01}),
     "ignored": (SOME_IGNORED, {"label_smoothing": 0.1}),
