@@ -158,6 +158,8 @@ def test_rows_of_several_axes(dtype):
     for targets in (labels, np.where(labels < 0, 0, labels), distributions(rng, 2, 5)):
         for reduction in REDUCTIONS:
             check(hidden, weight, targets, bias, 3, reduction=reduction, **options)
+    for_all = {"prior": distributions(rng, 1, 1), "sample_weight": np.full((1, 1), 0.3)}
+    check(hidden, weight, labels, bias, 3, **{**options, **for_all})
 
 
 @every_type
