@@ -161,7 +161,9 @@ class TestLargeWeights:
         ratio = self.of([1e308, 0.5e308], "mean", [[0.0, 0.0], [1.0, 0.0]])
         expected = self.of([1.0, 0.5], "mean", [[0.0, 0.0], [1.0, 0.0]])
         assert ratio == pytest.approx(expected, rel=1e-15)
-        assert self.of([1e308, 1e-300], "mean") == pytest.approx(np.log(2), rel=1e-15)
+        z = [[0.0, 0.0], [0.0, 0.0], [np.nan, 0.0]]
+        for weights in ([1e308, 1e-300, 0.0], [1e308, 1e308, 0.0]):
+            assert sparse([0, 1, 1], z, weights, "mean") == pytest.approx(np.log(2), rel=1e-15)
 
     @pytest.mark.parametrize("reduction", ["sum_by_nonzero_weights", "sum_over_batch_size"])
     def test_number_of_rows(self, reduction):
