@@ -80,11 +80,12 @@ class TestSameBits:
                 assert_same_bits(loss.compute(), np.asarray(expected))
 
     @pytest.mark.parametrize("axis", [0, 1, 2, -2])
+    @pytest.mark.parametrize("classes", [SEGMENT, -1])
     @pytest.mark.parametrize("name", ACTIVATIONS)
-    def test_of_any_axis(self, name, axis):
+    def test_of_any_axis(self, name, classes, axis):
         logits = np.moveaxis(problem(40000)[0].reshape(ROWS, 1, -1), -1, axis)
         chunks = [4, 1, 4]
-        chunks[axis] = SEGMENT
+        chunks[axis] = classes
         z = da.from_array(logits, chunks=tuple(chunks))
         result = getattr(sxd, name)(z, axis=axis)
         assert_same_bits(result.compute(), getattr(sx, name)(logits, axis=axis))
