@@ -7,6 +7,7 @@ import dask
 import dask.array as da
 import numpy as np
 import pytest
+import scipy.sparse
 from dask.callbacks import Callback
 from dask_problems import REDUCTIONS, ROWS, SEGMENT, TWO, both, problem
 
@@ -241,6 +242,9 @@ class TestErrors:
             z,
             y.rechunk(3),
         )
+        for other in (z.astype(int), y[0]):  # one-hot labels, or a single one
+            with pytest.raises(ValueError, match="targets must have the chunks of the rows"):
+                sxd.cross_entropy(z, other)
         self.refuse(
             TypeError,
             "targets has dtype float64, expected integer labels",
@@ -249,6 +253,9 @@ class TestErrors:
         )
         with pytest.raises(TypeError, match="logits has dtype complex128, expected float16"):
             sxd.logsumexp(z.astype(complex))
+        sparse = z.map_blocks(scipy.sparse.csr_array, meta=scipy.sparse.csr_array((0, 0)))
+        with pytest.raises(TypeError, match="has chunks of type csr_array, expected numpy.ndarray"):
+            sxd.softmax(sparse)
 
     def test_options(self):
         z, y = self.z, self.y
@@ -296,6 +303,10 @@ class TestErrors:
             sxd.cross_entropy(z, y, label_smoothing=0.1, prior=np.full(6, 0.5))
         with pytest.raises(ValueError, match=r"ignore_index must fit 64 bits"):
             sxd.cross_entropy(z, y, ignore_index=2**64)
+
+    def test_without_smoothing_a_prior_is_not_read(self):
+        options = {"label_smoothing": 0.0, "prior": np.full(6, np.nan)}
+        assert sxd.cross_entropy(self.z, self.y, **options) == sxd.cross_entropy(self.z, self.y)
 
     def test_the_numpy_functions_name_this_module(self):
         text = (
