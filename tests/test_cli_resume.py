@@ -206,6 +206,8 @@ class TestResume:
         Path("g.npy.part").unlink()
         np.save("g.npy", Z)  # of an earlier job: not the lost one, already renamed
         assert "g.npy.part" in failed(capsys, 3, *JOB, "--resume")
+        assert progress()["next_row"] == 9
+        assert "p.npy.part" in names()
 
     def test_output_of_another_job(self, capsys, monkeypatch):
         """That job has the same names, and was interrupted, too."""
