@@ -1,10 +1,12 @@
-"""Files of the command that are behind symbolic links."""
+"""Files of the command behind symbolic links, and in file systems that reserve no room."""
 
+import errno
+import os
 from pathlib import Path
 
 import pytest
 
-from cli_runs import failed, in_folder, names
+from cli_runs import failed, in_folder, names, scored
 
 folder = in_folder
 
@@ -24,3 +26,14 @@ def test_an_output_behind_a_link_to_itself_cannot_be_opened(capsys):
     said = failed(capsys, 3, "z.npy", "y.npy", "--grad-out", "loop/g.npy")
     assert said.endswith("'loop/g.npy.part'")
     assert names() == ["loop", "y.npy", "z.npy"]
+
+
+@pytest.mark.skipif(not hasattr(os, "posix_fallocate"), reason="no system reserves room")
+@pytest.mark.parametrize("number", [errno.EINVAL, errno.EOPNOTSUPP])
+def test_room_that_cannot_be_reserved(capsys, monkeypatch, number):
+    def unsupported(*arguments):
+        raise OSError(number, "unsupported")
+
+    monkeypatch.setattr(os, "posix_fallocate", unsupported)
+    scored(capsys, "z.npy", "y.npy", "--grad-out", "g.npy")
+    assert names() == ["g.npy", "y.npy", "z.npy"]
