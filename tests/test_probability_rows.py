@@ -174,3 +174,12 @@ def test_a_smoothing_that_underflows_is_not_0(dtype, classes):
     for layout in LAYOUTS.values():
         loss = sx.cross_entropy(z, layout(q), label_smoothing=5e-324, reduction="none")
         assert_same_bits(loss, np.full(2, np.inf, dtype))
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_no_bit_of_a_score_depends_on_the_layout(layout):
+    """Not even those that its figures round away: scores are equal if all their sums are."""
+    rng = np.random.default_rng(8)
+    z, q = rng.normal(size=(ROWS, 20)), rng.random((ROWS, 20)).astype(np.float32)
+    options = {"class_weight": rng.random(20)}
+    assert sx.score(z, LAYOUTS[layout](q), **options) == sx.score(z, q, **options)
