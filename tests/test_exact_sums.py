@@ -46,9 +46,10 @@ def test_quotients_are_rounded_once():
     third = exact_sums(np.ones((1, 1)))[0].over(ExactSum.of_count(3))
     assert third == 1 / 3
     assert math.isnan(ExactSum().over(ExactSum()))
-    most = exact_sums(np.full((1, 2), 1.7e308))[0]
-    assert most.value() == math.inf
-    assert most.over(ExactSum.of_count(2)) == 1.7e308
+    for sign in (1, -1):
+        most = exact_sums(np.full((1, 2), sign * 1.7e308))[0]
+        assert most.value() == sign * math.inf
+        assert most.over(ExactSum.of_count(2)) == sign * 1.7e308
 
 
 @pytest.mark.parametrize(
