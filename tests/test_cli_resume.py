@@ -163,6 +163,13 @@ class TestResume:
         monkeypatch.setattr(_cli_job, "__version__", "9.9")
         assert f"is of version {sx.__version__}, this is 9.9" in failed(capsys, 1, *JOB, "--resume")
 
+    def test_bad_data_leave_no_progress(self, capsys, monkeypatch):
+        """Resuming would not help."""
+        monkeypatch.setattr(_cli_job, "SAVE_EVERY", 0)
+        np.save("y.npy", np.where(np.arange(ROWS) == 300, 99, Y))
+        assert "targets[300] is 99" in failed(capsys, 1, *JOB, "--chunk-rows", 100)
+        assert names() == ["y.npy", "z.npy"]
+
     def test_nothing_to_resume(self, capsys):
         assert main("z.npy", "y.npy", "--resume") == 0
         assert capsys.readouterr().err == "smoothxent score: nothing to resume, starting at row 0\n"
