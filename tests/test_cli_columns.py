@@ -9,7 +9,7 @@ import pytest
 
 import smoothxent as sx
 from cli_runs import CLASSES, ROWS, Y, Z, failed, in_folder, scored
-from smoothxent._cli_files import open_rows
+from smoothxent import _cli_files
 from ulp import assert_same_bits
 
 folder = in_folder
@@ -55,14 +55,15 @@ def test_files_without_rows(capsys, kind):
 
 
 @pytest.mark.parametrize("kind", ["parquet", "arrow"])
-def test_reading_begins_at_any_row(kind):
-    """--resume goes on within a batch, or between two."""
+def test_reading_begins_at_any_row(monkeypatch, kind):
+    """--resume goes on within a batch, or between two. A group of rows of a Parquet file has several."""
+    monkeypatch.setattr(_cli_files, "default_chunk_rows", lambda *_: 30)
     if kind == "parquet":
         pa.parquet.write_table(pa.table({"logits": lists(Z)}), "file", row_group_size=100)
     else:
         write_arrow(*np.split(Z, 5))
     for start in (0, 99, 100, 350, ROWS - 1):
-        rows = open_rows(Path("file"), None, "logits")
+        rows = _cli_files.open_rows(Path("file"), None, "logits")
         stop = rows.end_of_piece(start)
         assert start < stop <= ROWS
         assert_same_bits(rows[start:stop], Z[start:stop])
