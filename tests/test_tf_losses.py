@@ -168,7 +168,9 @@ class TestLargeWeights:
     @pytest.mark.parametrize("reduction", ["sum_by_nonzero_weights", "sum_over_batch_size"])
     def test_number_of_rows(self, reduction):
         assert self.of([1.5e308] * 2, reduction) == pytest.approx(1.5e308 * np.log(2), rel=1e-15)
-        assert self.of([1.5e308] * 2, reduction, [[0.0, 9.0], [9.0, 0.0]]) == np.inf
+        z = [[0.0, 9.0], [9.0, 0.0]]
+        assert self.of([1.5e308] * 2, reduction, z) == np.inf
+        assert dense(np.eye(2), z, [1.5e308] * 2, reduction=reduction) == np.inf
         # A weight that would underflow in scaling still counts.
         assert self.of([1.5e308, 1e-320], reduction) == pytest.approx(
             1.5e308 * np.log(2) / 2, rel=1e-15
