@@ -298,6 +298,13 @@ class TestSpecialRows:
         p, expected = sxd.softmax(z).compute(), sx.softmax(logits)
         assert ulp_error(p, expected).max() <= TWO
 
+    def test_infinity_under_the_least_smoothing(self):
+        logits = np.zeros((1, 200))
+        logits[0, 150] = -np.inf
+        z, y = both(logits, np.array([0]), (1, 100))
+        loss = sxd.cross_entropy(z, y, label_smoothing=5e-324, reduction="none").compute()
+        assert loss == sx.cross_entropy(logits, [0], label_smoothing=5e-324) == np.inf
+
     def test_float64_sums_that_overflow_are_joined_in_units(self):
         most = np.finfo(np.float64).max
         logits = np.full((1, 2 * SEGMENT), -most / 2e4)
