@@ -283,6 +283,14 @@ def dask(name):
 MASKED = HasArray(np.ma.masked_array([0.5, 1.0], [False, True]))
 MASKED_TEXT = "logits is a masked array with masked values; decide what they mean, for example with .filled(-numpy.inf)"
 PANDAS_SPARSE = pd.arrays.SparseArray([0.0, 0.0, 1.0])
+
+
+@pytest.mark.parametrize("device", [3, 11, 13])
+def test_memory_that_devices_share_with_the_processor(device):
+    """Page-locked memory of CUDA and ROCm, and the managed memory of CUDA."""
+    assert_same_bits(sx.softmax(HasDLPack(Z, (device, 0))), sx.softmax(Z))
+
+
 # the object, the argument, the whole text
 REFUSED = {
     "CUDA": (HasDLPack(Y, (2, 1)), "targets", device_text(1, "CUDA")),
