@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -202,3 +203,17 @@ def test_a_tenth_of_the_memory_of_the_logits():
     logits, most = json.loads(run.stdout)
     assert most <= 0.1 * logits
     assert most >= 0.08 * logits, "the peak is not that of this call"
+
+
+def test_probabilities_need_the_memory_of_a_piece():
+    """The sums of their rows, of which the divisor is made, are in float64."""
+    rows, classes = 4096, 1024
+    q = np.full((rows, classes), 1 / classes, np.float32)
+    hidden, weight = np.zeros((rows, 4), np.float32), np.zeros((classes, 4), np.float32)
+    tracemalloc.start()
+    try:
+        sx.linear_cross_entropy(hidden, weight, q, chunk_rows=64)
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert most < q.nbytes / 4
