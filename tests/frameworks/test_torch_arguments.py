@@ -178,9 +178,9 @@ REFUSED = [
     ),
     (
         (Z, torch.softmax(Z, 1)),
-        {"ignore_index": 2},
+        {"ignore_index": 0},
         ValueError,
-        "ignore_index is 2, but target has probabilities, of which no row is ignored: pass labels, or a "
+        "ignore_index is 0, but target has probabilities, of which no row is ignored: pass labels, or a "
         "negative ignore_index",
     ),
     (
