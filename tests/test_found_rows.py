@@ -56,6 +56,31 @@ SMOOTHED = [
     ),
     (
         np.float64,
+        [1000721.6197408399, 267407.01499228756, 1000709.2264324741],
+        [2.553890090115341e-09, 0.0005366998312962805, 1.2067794967375896],
+        {"label_smoothing": 0.5000239649921592},
+    ),
+    (
+        np.float64,
+        [1000001.7801191321, 413522.6702666834, 998240.3041211298, 999999.3664571802],
+        [0.010969365111383595, 4.317019941489655e-05, 0.2227359655776563, 0.4846690809454903],
+        {
+            "label_smoothing": 0.3,
+            "prior": [
+                0.00045060999235623075,
+                0.36236664793699963,
+                0.6227071346963249,
+                0.014475607374319327,
+            ],
+        },
+    ),
+]
+
+# Rows that are within the bounds only because Σ q' is not rounded: in float64, smoothed. The losses of the first two, the
+# gradients of the others.
+SUMS = [
+    (
+        np.float64,
         [-899997.2513389961, -900000.0035566457],
         [1.0029276711072546, 9.988670059068376e-13],
         {"label_smoothing": 1e-6},
@@ -69,10 +94,6 @@ SMOOTHED = [
             "prior": [0.2740887116667184, 0.7257696738778044, 0.00014139092417663295],
         },
     ),
-]
-
-# Gradients that are within the bound only because Σ q' is not rounded: in float64 rows, smoothed.
-GRADIENTS = [
     (
         np.float64,
         [-0.048647000834499, -0.059203585075906805, -15.967638687901852],
@@ -203,8 +224,8 @@ def test_losses_of_smoothed_labels(row):
     assert_within(ulp.LOSS_OF_ANY, loss, Problem(z, labels, **options).losses())
 
 
-@pytest.mark.parametrize("row", GRADIENTS)
-def test_gradients_of_smoothed_rows(row):
+@pytest.mark.parametrize("row", SUMS)
+def test_smoothed_rows_whose_mass_is_not_rounded(row):
     check(row, (ulp.LOSS_OF_ANY, ulp.GRADIENT_OF_ANY))
 
 

@@ -37,11 +37,15 @@ IGNORED = -1  # the label of rows that do not count, once labels are checked
 
 
 class Target(NamedTuple):
-    """The smoothed target without the label: q'(k) = spike 1[k = y] + beta w(k), mass = sum of beta w(k)."""
+    """The smoothed target without the label: q'(k) = spike 1[k = y] + beta w(k), mass = sum of beta w(k).
+
+    spike + mass + lost is the sum of q' without rounding errors.
+    """
 
     spike: float
     beta: float
     mass: float
+    lost: float
 
 
 def edge(logits: NDArray[Any], lent: NDArray[np.int64]) -> NDArray[Any]:

@@ -121,6 +121,7 @@ fn loss<F: Float, D: Real>(
     gaps.add_product(dot, beta);
     let mut sum = RunningSum::of_product(gaps.sum * rows.unit, inverse);
     sum.add_product(excess, mass);
+    let mass_lost = mass_lost + target.mass_lost;
     let lost = excess_lost.mul_add(mass, excess.mul_add(mass_lost, sum.lost));
     let once = sum.sum + (gaps.lost * inverse).mul_add(rows.unit, lost);
     let loss = with_z_loss(D::pick(once.eq(once), once, plain), one);

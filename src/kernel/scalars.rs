@@ -80,7 +80,7 @@ scalars! {
         spike,
         beta,
         smooth_mass,
-        /// What spike + Q is less than the exact Σ q', for the gradient of float64 rows.
+        /// What spike + Q is less than the exact Σ q', for float64 rows.
         mass_lost,
         /// The factor of the loss.
         weight,

@@ -87,7 +87,7 @@ impl Batch<'_> {
 /// Joins the segments of all chunks, in their order, to [`ROW_CONSTANTS`] of each row: the lse or the loss, or
 /// the constants of its outputs. The first number of `rows` is the maximum. The target of all rows, except for their
 /// labels, is q' = spike·δ_y + β·w with Σ β·w = mass: 1 − ε; ε/K for a uniform prior, else ε; and ε, times the sum of the
-/// prior if one is given.
+/// prior if one is given. The last number is what the sum of these is less than the exact Σ q'.
 ///
 /// # Errors
 /// The error of `run.checkpoint`.
@@ -97,7 +97,7 @@ impl Batch<'_> {
 pub fn finish_chunks(
     compute: Storage,
     operation: Operation,
-    [spike, beta, smooth_mass]: [f64; 3],
+    [spike, beta, smooth_mass, mass_lost]: [f64; 4],
     sums: &Rows<'_>,
     rows: &Rows<'_>,
     out: &mut RowsMut<'_>,
@@ -106,7 +106,8 @@ pub fn finish_chunks(
     assert!(sums.classes().is_multiple_of(SEGMENT_SUMS) && sums.rows() == rows.rows());
     assert!(out.classes() == ROW_CONSTANTS && out.rows() == rows.rows());
     computed_in!(compute, F => {
-        let target = RowTarget::<F> { spike, beta, smooth_mass, ..RowTarget::none() };
+        let target =
+            RowTarget::<F> { spike, beta, smooth_mass, mass_lost, ..RowTarget::none() };
         crate::batch::finish_chunks(operation, &target, sums, rows, out, run)
     })
 }

@@ -102,11 +102,11 @@ impl Pieces<'_> {
         outputs.concat()
     }
 
-    fn target(&self) -> [f64; 3] {
+    fn target(&self) -> [f64; 4] {
         let classes = f64::from(u32::try_from(self.problem.classes).unwrap());
-        let (beta, mass) = match self.smoothing {
-            Smoothing::None => return [1.0, 0.0, 0.0],
-            Smoothing::Uniform => (LABEL_SMOOTHING / classes, LABEL_SMOOTHING),
+        let (beta, mass, mass_lost) = match self.smoothing {
+            Smoothing::None => return [1.0, 0.0, 0.0, 0.0],
+            Smoothing::Uniform => (LABEL_SMOOTHING / classes, LABEL_SMOOTHING, 0.0),
             Smoothing::Prior(_) => {
                 let prior = Rows::from_slice(&self.problem.prior, self.problem.classes);
                 let Ok(Prior::Shared { mass, .. }) =
@@ -114,10 +114,12 @@ impl Pieces<'_> {
                 else {
                     panic!("a prior");
                 };
-                (LABEL_SMOOTHING, LABEL_SMOOTHING * mass)
+                let of_prior = LABEL_SMOOTHING * mass;
+                (LABEL_SMOOTHING, of_prior, LABEL_SMOOTHING.mul_add(mass, -of_prior))
             }
         };
-        [1.0 - LABEL_SMOOTHING, beta, mass]
+        let spike = 1.0 - LABEL_SMOOTHING;
+        [spike, beta, mass, (1.0 - spike - LABEL_SMOOTHING) + mass_lost]
     }
 
     /// The same by the operations on whole rows.
