@@ -6,6 +6,7 @@ calls use the names in `NAMES`. "..." at the end of a text stands for NumPy's ow
 
 import builtins
 import inspect
+from decimal import Decimal
 from pathlib import Path
 from typing import NamedTuple
 
@@ -82,6 +83,7 @@ NAMES = {
     "np": np,
     "inf": np.inf,
     "nan": np.nan,
+    "Decimal": Decimal,
     "Z": Z,
     "Z3": Z.reshape(2, 4, 10),
     "Y": np.arange(8),

@@ -35,6 +35,8 @@ def number(value: SupportsFloat, name: str) -> float:
             pass
         except OverflowError:
             raise ValueError(f"{name} is too large for a float64") from None
+        except ValueError as error:  # of Decimal("sNaN"), for example
+            raise ValueError(f"{name} is no float64: {error}") from error
     raise TypeError(f"{name} must be a real number, got {type(value).__name__}")
 
 
