@@ -172,7 +172,8 @@ impl<F: Float> Panel<'_, F> {
                     }
                     let rows = &mut rows[row * pitch + class..];
                     let columns = Source::from_slice(&columns[row..]);
-                    transpose::<V>(token, columns, len, &mut Sink::from_slice(rows), pitch);
+                    let rows = &mut Sink::from_slice(rows);
+                    transpose::<V>(token, columns, (len, V::LANES), rows, pitch);
                 }
             }
         });
@@ -215,7 +216,8 @@ impl<F: Float> Panel<'_, F> {
                     }
                     let rows = Source::from_slice(&rows[row * pitch + class..]);
                     let columns = &mut columns[row..];
-                    transpose::<V>(token, rows, pitch, &mut Sink::from_slice(columns), len);
+                    let columns = &mut Sink::from_slice(columns);
+                    transpose::<V>(token, rows, (pitch, V::LANES), columns, len);
                 }
                 let some = V::LANES.min(classes - class);
                 for (i, values) in columns.chunks_exact(len).enumerate().take(some) {

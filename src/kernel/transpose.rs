@@ -67,7 +67,8 @@ pub(crate) fn from_run<V: Vector>(
         // If the compiler knew that the stride is the same in each iteration, it would compute the addresses of all
         // rows before the loop, and keep them in memory where a vector is one register.
         let stride = if V::IS_ONE_REGISTER { black_box(classes) } else { classes };
-        transpose::<V>(token, source, stride, &mut Sink::from_slice(tile), V::LANES);
+        let columns = stride - block * V::LANES;
+        transpose::<V>(token, source, (stride, columns), &mut Sink::from_slice(tile), V::LANES);
     }
 }
 
@@ -84,7 +85,13 @@ pub(crate) fn to_run<V: Vector>(
         return outlined!(V, token, {
             for (i, tile) in tiles.iter().enumerate() {
                 let rows = &mut rows.reborrow().part(i * len, len);
-                transpose::<V>(token, Source::from_slice(tile), V::LANES, rows, classes);
+                transpose::<V>(
+                    token,
+                    Source::from_slice(tile),
+                    (V::LANES, V::LANES),
+                    rows,
+                    classes,
+                );
             }
         });
     }
@@ -95,7 +102,7 @@ pub(crate) fn to_run<V: Vector>(
             let tile = Source::from_slice(&tile[block * V::LANES * V::LANES..]);
             let rows = &mut rows.reborrow().part(i * len + block * V::LANES, usize::MAX);
             // A separate function: in this loop, the addresses of all rows would be computed before the first block.
-            outlined!(V, token, transpose::<V>(token, tile, V::LANES, rows, classes));
+            outlined!(V, token, transpose::<V>(token, tile, (V::LANES, V::LANES), rows, classes));
         }
     }
 }

@@ -35,15 +35,14 @@ pub(crate) fn with_value<V: Vector>(
 }
 
 /// Transposes a block of LANES rows of LANES elements. In `source` the rows begin `stride` elements apart; in `target`
-/// the rows of the result begin `target_stride` apart. If `stride` is less than LANES, only the first `stride` elements
-/// of each row are transposed: the later rows of the result are arbitrary. If `target_stride` is, only so many elements
-/// of each row of the result are defined. Nothing is written between the rows of the result, or after the end of the
-/// target.
+/// the rows of the result begin `target_stride` apart. Only the first `columns` elements of each row are needed: the
+/// later rows of the result are arbitrary. If `target_stride` is less than LANES, only so many elements of each row of
+/// the result are defined. Nothing is written between the rows of the result, or after the end of the target.
 #[inline(always)]
 pub(crate) fn transpose<V: Vector>(
     token: V::Token,
     source: Source<'_, V::Scalar>,
-    stride: usize,
+    (stride, columns): (usize, usize),
     target: &mut Sink<'_, V::Scalar>,
     target_stride: usize,
 ) {
@@ -52,7 +51,9 @@ pub(crate) fn transpose<V: Vector>(
     let (source, row) = (source.in_one_register(), target.row.in_one_register());
     let (source, target, len) = (source.start, row.start.cast_mut(), row.len);
     // SAFETY: all vectors lie inside the source, by the check; `len` elements of the target are writable.
-    unsafe { transpose_block::<V>(token, Block { source, stride, target, target_stride, len }) };
+    unsafe {
+        transpose_block::<V>(token, Block { source, stride, columns, target, target_stride, len });
+    }
 }
 
 /// A row that is read: `len` neighbouring elements.

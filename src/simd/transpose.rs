@@ -24,14 +24,15 @@ macro_rules! each_lane {
 }
 
 /// A block of LANES vectors that begin `stride` scalars apart, from `source` on. Its columns are written to vectors
-/// that begin `target_stride` scalars apart, from `target` on. If `stride` is less than LANES, only the first `stride`
-/// scalars of each vector are transposed: the target vectors after those are arbitrary. If `target_stride` is, only so
-/// many scalars of each target vector are defined. Nothing is written between target vectors that begin more than LANES
-/// apart, or after the first `len` scalars of the target.
+/// that begin `target_stride` scalars apart, from `target` on. Only the first `columns` are needed: the target vectors
+/// after those are arbitrary. If `target_stride` is less than LANES, only so many scalars of each target vector are
+/// defined. Nothing is written between target vectors that begin more than LANES apart, or after the first `len`
+/// scalars of the target.
 #[derive(Clone, Copy)]
 pub(super) struct Block<F> {
     pub(super) source: *const F,
     pub(super) stride: usize,
+    pub(super) columns: usize,
     pub(super) target: *mut F,
     pub(super) target_stride: usize,
     pub(super) len: usize,
@@ -49,6 +50,11 @@ pub(super) unsafe fn transpose_block<V: Vector>(token: V::Token, block: Block<V:
         // SAFETY: as the caller says; no other scalar has the storage of f32.
         return unsafe { x86::block_with_avx2(proof, block) };
     }
+    #[cfg(target_arch = "x86_64")]
+    if let (Level::Avx512(proof), Storage::F32) = (token.level(), V::Scalar::STORAGE) {
+        // SAFETY: as above.
+        return unsafe { x86::block_with_avx512(proof, block) };
+    }
     let Block { target, target_stride, len, .. } = block;
     if V::IS_ONE_REGISTER && target_stride < V::LANES && V::LANES * target_stride <= len {
         // SAFETY: as the caller says.
@@ -64,8 +70,8 @@ pub(super) unsafe fn transpose_block<V: Vector>(token: V::Token, block: Block<V:
         // SAFETY: as the caller says.
         let vectors = unsafe { columns::<V>(token, block) };
         each_lane!(V, |lane| {
-            // Four columns are left out if none of them is defined.
-            if lane / 4 * 4 < block.stride {
+            // Four columns are left out if none of them is needed.
+            if lane / 4 * 4 < block.columns {
                 // SAFETY: whole vectors inside `len` scalars.
                 unsafe { vectors[lane].store(target.add(lane * target_stride)) };
             }
@@ -102,13 +108,6 @@ unsafe fn columns<V: Vector>(
     token: V::Token,
     Block { source, stride, .. }: Block<V::Scalar>,
 ) -> [V; MOST_LANES] {
-    #[cfg(target_arch = "x86_64")]
-    if let (Level::Avx512(proof), Storage::F32) = (token.level(), V::Scalar::STORAGE) {
-        // SAFETY: as the caller says; no other scalar has the storage of f32.
-        let columns = unsafe { x86::columns_with_avx512(proof, source.cast(), stride) };
-        // SAFETY: LANES scalars each.
-        return each!(MOST_LANES, |i| unsafe { V::load(token, (&raw const columns[i]).cast()) });
-    }
     let mut vectors = [V::splat(token, V::Scalar::default()); MOST_LANES];
     each_lane!(V, |lane| {
         // SAFETY: as the caller says.
@@ -134,56 +133,64 @@ fn shuffle<V: Vector>(vectors: &mut [V; MOST_LANES]) {
 
 #[cfg(target_arch = "x86_64")]
 mod x86 {
-    use super::super::instruction_set::x86::masks;
+    use super::super::instruction_set::x86::{bits, masks};
     use super::Block;
     use fearless_simd::{Avx2, Avx512, Simd};
     use std::arch::x86_64::{
-        __m256, __m512, _mm_loadu_ps, _mm_maskstore_ps, _mm_storeu_ps, _mm256_castps256_ps128,
+        __m256, _mm_loadu_ps, _mm_maskstore_ps, _mm_storeu_ps, _mm256_castps256_ps128,
         _mm256_castsi256_si128, _mm256_extractf128_ps, _mm256_loadu_ps, _mm256_maskstore_ps,
         _mm256_permute2f128_ps, _mm256_set_m128, _mm256_setzero_ps, _mm256_shuffle_ps,
-        _mm256_storeu_ps, _mm256_unpackhi_ps, _mm256_unpacklo_ps, _mm512_castpd_ps,
-        _mm512_castps_pd, _mm512_loadu_ps, _mm512_setzero_ps, _mm512_shuffle_f32x4,
-        _mm512_unpackhi_pd, _mm512_unpackhi_ps, _mm512_unpacklo_pd, _mm512_unpacklo_ps,
+        _mm256_storeu_ps, _mm256_unpackhi_ps, _mm256_unpacklo_ps, _mm512_castps256_ps512,
+        _mm512_insertf32x8, _mm512_mask_storeu_ps, _mm512_setzero_ps, _mm512_shuffle_ps,
+        _mm512_storeu_ps, _mm512_unpackhi_ps, _mm512_unpacklo_ps,
     };
 
-    /// Transposes within quarters of the vectors, pairs of rows and then quads of rows; then transposes the quarters.
+    /// Transposes four columns at a time. Quads of four rows are loaded into one vector, since such loads take less time
+    /// than shuffles across quads, and transposed within their quads.
     ///
     /// # Safety
-    /// - 16 rows of 16 scalars, `stride` apart, are readable from `source` on.
+    /// - As [`super::transpose_block`], of scalars that are f32.
     #[inline(always)]
-    pub(super) unsafe fn columns_with_avx512(
-        _proof: Avx512,
-        source: *const f32,
-        stride: usize,
-    ) -> [__m512; 16] {
-        // SAFETY: the token proves the instruction set; the rest is as the caller says.
+    pub(super) unsafe fn block_with_avx512<F: Copy>(_proof: Avx512, block: Block<F>) {
+        let Block { stride, columns, target_stride, len, .. } = block;
+        let (source, target) = (block.source.cast::<f32>(), block.target.cast::<f32>());
+        let quads = [0, 4, 8, 12].map(|row| source.wrapping_add(row * stride));
+        let width = target_stride.min(16);
+        let (mask, is_inside) = (bits(width), 15 * target_stride + width <= len);
+        // SAFETY: the token proves the instruction set; the rest is as the caller says, and nothing is written after
+        // `len`.
         unsafe {
-            // Loops, not iterators: a closure that is not inlined is compiled without the instruction set.
-            let mut r = [_mm512_setzero_ps(); 16];
-            for i in 0..16 {
-                r[i] = _mm512_loadu_ps(source.wrapping_add(i * stride));
+            for first in (0..columns.min(16)).step_by(4) {
+                // Loops, not iterators: a closure that is not inlined is compiled without the instruction set.
+                let mut r = [_mm512_setzero_ps(); 4];
+                for i in 0..4 {
+                    let at = first + i * stride;
+                    let load = inlined!(|row: usize| _mm_loadu_ps(quads[row].wrapping_add(at)));
+                    let low = _mm256_set_m128(load(1), load(0));
+                    let high = _mm256_set_m128(load(3), load(2));
+                    r[i] = _mm512_insertf32x8::<1>(_mm512_castps256_ps512(low), high);
+                }
+                let (a, b) = (_mm512_unpacklo_ps(r[0], r[1]), _mm512_unpacklo_ps(r[2], r[3]));
+                let (c, d) = (_mm512_unpackhi_ps(r[0], r[1]), _mm512_unpackhi_ps(r[2], r[3]));
+                let r = [
+                    _mm512_shuffle_ps::<0x44>(a, b),
+                    _mm512_shuffle_ps::<0xee>(a, b),
+                    _mm512_shuffle_ps::<0x44>(c, d),
+                    _mm512_shuffle_ps::<0xee>(c, d),
+                ];
+                let mut at = first * target_stride;
+                for i in 0..4 {
+                    let to = target.wrapping_add(at);
+                    if is_inside && width == 16 {
+                        _mm512_storeu_ps(to, r[i]);
+                    } else {
+                        let left = len.saturating_sub(at).min(width);
+                        let mask = if is_inside { mask } else { bits(left) };
+                        _mm512_mask_storeu_ps(to, mask, r[i]);
+                    }
+                    at += target_stride;
+                }
             }
-            let (mut t, mut q) = (r, r);
-            for i in 0..8 {
-                t[2 * i] = _mm512_unpacklo_ps(r[2 * i], r[2 * i + 1]);
-                t[2 * i + 1] = _mm512_unpackhi_ps(r[2 * i], r[2 * i + 1]);
-            }
-            for i in 0..8 {
-                let first = i + i / 2 * 2;
-                let (a, b) = (_mm512_castps_pd(t[first]), _mm512_castps_pd(t[first + 2]));
-                q[2 * i] = _mm512_castpd_ps(_mm512_unpacklo_pd(a, b));
-                q[2 * i + 1] = _mm512_castpd_ps(_mm512_unpackhi_pd(a, b));
-            }
-            for i in 0..8 {
-                let first = i + i / 4 * 4;
-                t[first] = _mm512_shuffle_f32x4::<0x88>(q[first], q[first + 4]);
-                t[first + 4] = _mm512_shuffle_f32x4::<0xdd>(q[first], q[first + 4]);
-            }
-            for i in 0..8 {
-                q[i] = _mm512_shuffle_f32x4::<0x88>(t[i], t[i + 8]);
-                q[i + 8] = _mm512_shuffle_f32x4::<0xdd>(t[i], t[i + 8]);
-            }
-            q
         }
     }
 
@@ -205,7 +212,7 @@ mod x86 {
             // A target vector needs only its first `target_stride` scalars, one from each source vector; likewise for
             // the columns.
             let rows = block.target_stride.saturating_sub(8 * bottom);
-            let columns = block.stride.saturating_sub(8 * right);
+            let columns = block.columns.saturating_sub(8 * right);
             if rows > 0 && columns > 0 {
                 // SAFETY: a part of the block.
                 unsafe { quarter(proof, part, (rows, columns)) };
@@ -224,7 +231,7 @@ mod x86 {
     /// - As [`block_with_avx2`], of 8 rows of 8.
     #[inline(always)]
     unsafe fn quarter<F>(proof: Avx2, block: Block<F>, (rows, columns): (usize, usize)) {
-        let Block { source, stride, target, target_stride, len } = block;
+        let Block { source, stride, target, target_stride, len, .. } = block;
         let (mut source, mut target) = (source.cast::<f32>(), target.cast::<f32>());
         // SAFETY: the token proves the instruction set; the rest is as the caller says, and nothing is
         // written after `len`.

@@ -10,8 +10,9 @@ use std::arch::x86_64::{
 };
 
 /// A mask of the first `count` of 16 lanes.
+#[inline(always)]
 #[allow(clippy::cast_possible_truncation, reason = "16 bits")]
-fn bits(count: usize) -> u16 {
+pub(in crate::simd) fn bits(count: usize) -> u16 {
     debug_assert!(count <= 16);
     (0xffff_u32 >> (16 - count)) as u16
 }

@@ -167,7 +167,7 @@ impl<F: Float> VectorJob<F> for TooFar {
                 // The last of LANES vectors ends one element after the row.
                 let last = row.len() - V::LANES - (V::LANES - 1) * 3;
                 let target = &mut Sink::from_slice(&mut []);
-                transpose::<V>(token, source.part(last + 1, 100), 3, target, 3);
+                transpose::<V>(token, source.part(last + 1, 100), (3, 3), target, 3);
                 vector
             }
             Access::Store => {
@@ -201,6 +201,7 @@ fn no_access_reaches_beyond_the_row() {
 struct Block<'r, F> {
     from: &'r [F],
     stride: usize,
+    columns: usize,
     to: &'r mut [F],
     target_stride: usize,
 }
@@ -210,10 +211,28 @@ impl<F: Float> VectorJob<F> for Block<'_, F> {
     #[inline(always)]
     fn run<V: Vector<Scalar = F>>(self, token: V::Token) -> usize {
         let (source, mut target) = (Source::from_slice(self.from), Sink::from_slice(self.to));
-        transpose::<V>(token, source, self.stride, &mut target, self.target_stride);
+        let shape = (self.stride, self.columns);
+        transpose::<V>(token, source, shape, &mut target, self.target_stride);
         V::LANES
     }
 }
+
+/// Strides of the rows, and how many columns are needed.
+const SHAPES: [(usize, usize); 13] = [
+    (1, 1),
+    (3, 3),
+    (4, 4),
+    (8, 8),
+    (10, 10),
+    (12, 12),
+    (15, 15),
+    (16, 16),
+    (20, 20),
+    (20, 16),
+    (20, 9),
+    (20, 4),
+    (20, 1),
+];
 
 /// The result is that of a loop over columns and rows, as far as neither overlaps the next one. Nothing is written
 /// between the vectors of the target, or after its end. `from_bits` makes a number of these bits, or of the lower half.
@@ -223,15 +242,16 @@ fn check_blocks<F: Float>(from_bits: fn(u64) -> F, to_bits: fn(F) -> u64) {
     let untouched = F::from_f64(-2.0);
     let are_equal = |a: F, b: F| to_bits(a) == to_bits(b);
     for level in Level::available() {
-        for stride in [1, 3, 4, 8, 10, 12, 15, 16, 20] {
+        for (stride, columns) in SHAPES {
             for target_stride in [1, 3, 4, 8, 10, 12, 15, 16, 20] {
                 for len in (0..100).chain([155, 160, 185, 190, 200, 300, 316, 320, 390]) {
                     let mut to = [untouched; 400];
                     let target = &mut to[BEFORE..BEFORE + len];
-                    let block = Block { from: &from, stride, to: target, target_stride };
+                    let block = Block { from: &from, stride, columns, to: target, target_stride };
                     let lanes = level.run(block);
-                    let place = format!("{stride} to {target_stride}, {len}, {}", level.name());
-                    for column in 0..lanes.min(stride) {
+                    let place =
+                        format!("{stride} to {target_stride}, {columns}, {len}, {}", level.name());
+                    for column in 0..lanes.min(columns) {
                         for row in 0..lanes.min(target_stride) {
                             let at = column * target_stride + row;
                             if at < len {
