@@ -5,8 +5,8 @@ mod targets;
 
 use super::{Block, Plan, rows_per_sum};
 use crate::kernel::{
-    MOST_TILES, NO_LABEL, Operation, TargetLanes, Tile, Tiles, WeightKind, from_run, load, room,
-    tiles_at_once, to_run,
+    MOST_TILES, NO_LABEL, Operation, TargetLanes, Tile, Tiles, WeightKind, from_own, from_run,
+    load, room, tiles_at_once, to_run,
 };
 use crate::simd::{Aligned, Cache, ExactSum, Float, MOST_LANES, Sink, Source, Vector, outlined};
 use crate::target::{NO_CLASS, SmoothedTargets, Weights};
@@ -249,7 +249,7 @@ impl<F: Float> Scratch<'_, F> {
         let kept = &mut self.kept[tile * tile_len(classes, V::LANES)..][..count * classes];
         let kept = panel.kept::<V>(token, first, 0, kept);
         panel.load::<V>(token, first, 0, kept, &mut own[..count * classes]);
-        from_run::<V>(token, Source::from_slice(own), classes, z);
+        from_own::<V>(token, own, classes, z);
     }
 
     /// Writes the Hessian. It is a separate function so that calls without a Hessian only test for it.

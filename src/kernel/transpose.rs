@@ -36,12 +36,13 @@ pub(crate) fn load<V: Vector>(
             return true;
         }
         // Up to the last row: vectors may read beyond the end of their own row; these elements are not used.
-        let Some(mut run) = rows.run(first, rows.rows() - first) else { return false };
+        let Some(run) = rows.run(first, rows.rows() - first) else { return false };
         if run.len() < room(classes, V::LANES) {
             for at in (0..run.len()).step_by(V::LANES) {
                 run.vector::<V>(token, at, zero).to_slice(&mut own[at..]);
             }
-            run = Source::from_slice(own);
+            from_own::<V>(token, own, classes, tile);
+            return true;
         }
         from_run::<V>(token, run, classes, tile);
         true
@@ -70,6 +71,16 @@ pub(crate) fn from_run<V: Vector>(
         let columns = stride - block * V::LANES;
         transpose::<V>(token, source, (stride, columns), &mut Sink::from_slice(tile), V::LANES);
     }
+}
+
+/// Loads LANES rows that have been copied to the workspace `own`, into a tile. One function for all callers.
+pub(crate) fn from_own<V: Vector>(
+    token: V::Token,
+    own: &[V::Scalar],
+    classes: usize,
+    tile: &mut [V::Scalar],
+) {
+    outlined!(V, token, from_run::<V>(token, Source::from_slice(own), classes, tile));
 }
 
 /// Writes tiles, one after the other, to rows that follow one another, as many as `rows` holds.

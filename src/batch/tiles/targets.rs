@@ -1,9 +1,9 @@
 //! The targets of the rows of a tile, if they differ in more than their labels.
 
 use super::{Scratch, tile_len};
-use crate::kernel::{IGNORED, NO_LABEL, Operation, TargetLanes, WeightKind, from_run, load};
+use crate::kernel::{IGNORED, NO_LABEL, Operation, TargetLanes, WeightKind, from_own, load};
 use crate::math;
-use crate::simd::{Float, Source, Vector, outlined};
+use crate::simd::{Float, Vector, outlined};
 use crate::target::{Labels, NO_CLASS, RowTarget, SmoothedTargets, Weights};
 use std::ops::Range;
 
@@ -45,18 +45,13 @@ impl<F: Float> Scratch<'_, F> {
         let (first, kept) = (rows.start, tile * tile_len(classes, V::LANES));
         let fill =
             |row: usize, kept: &[F], own: &mut [F]| targets.fill::<V>(token, (row, 0), kept, own);
-        // Loads the rows of a tile, which have been written one after another.
-        let load_own = |own: &[F], tile: &mut [F]| {
-            let own = Source::from_slice(own);
-            outlined!(V, token, from_run::<V>(token, own, classes, tile));
-        };
         self.tiles[tile].labels.fill(F::from_f64(NO_LABEL.into()));
         if let Some((labels, row)) = labels {
             self.labels_of_tile(targets, (labels, rows), row, (tile, kept));
             let is_masked = job.panel.mask.is_some();
             if is_masked && self.weight_kind.is_none() {
                 // The mask was loaded with the logits.
-                load_own(&self.kept[kept..], self.tiles[tile].weights);
+                from_own::<V>(token, &self.kept[kept..], classes, self.tiles[tile].weights);
             }
             return is_masked;
         }
@@ -68,7 +63,7 @@ impl<F: Float> Scratch<'_, F> {
                 for (row, own) in rows.clone().zip(own.chunks_exact_mut(classes)) {
                     fill(row, &[], own);
                 }
-                load_own(own, of_tile.weights);
+                from_own::<V>(token, own, classes, of_tile.weights);
             } else if let Some(smoothing) = smoothing {
                 outlined!(V, token, {
                     let weights = &mut of_tile.weights[..classes * V::LANES];
@@ -88,7 +83,7 @@ impl<F: Float> Scratch<'_, F> {
         let fill: Option<Fill<'_, F>> = if is_loaded { None } else { Some(&fill) };
         let has_weights = self.set_rows(targets, (first, rows.len()), (tile, kept), fill);
         if has_weights && !is_loaded {
-            load_own(self.writer.rows, self.tiles[tile].weights);
+            from_own::<V>(token, self.writer.rows, classes, self.tiles[tile].weights);
         }
         has_weights
     }

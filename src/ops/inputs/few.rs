@@ -3,9 +3,9 @@
 
 use crate::batch::Workspace;
 use crate::error::Error;
-use crate::kernel::{MOST_CLASSES, from_run, load};
+use crate::kernel::{MOST_CLASSES, from_own, load};
 use crate::math::{Real, RunningSum, count};
-use crate::simd::{Float, Level, MOST_LANES, Rows, Source, Vector, VectorJob, Widened, inlined};
+use crate::simd::{Float, Level, MOST_LANES, Rows, Vector, VectorJob, Widened, inlined};
 use crate::target::{NO_CLASS, ProbabilityRow, WeightValues};
 
 /// Elements of a tile.
@@ -50,7 +50,7 @@ impl<F: Float> VectorJob<F> for Few<'_, F> {
             if !load::<V>(token, self.rows, (first, results.len()), own, tile) {
                 let rows = &mut own[..results.len() * classes];
                 self.rows.gather::<V, F>(token, first, 0, rows);
-                from_run::<V>(token, Source::from_slice(own), classes, tile);
+                from_own::<V>(token, own, classes, tile);
             }
             first += results.len();
             let mut sum = RunningSum { sum: zeros, lost: zeros };
