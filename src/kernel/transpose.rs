@@ -95,14 +95,9 @@ pub(crate) fn to_run<V: Vector>(
     if classes <= V::LANES {
         return outlined!(V, token, {
             for (i, tile) in tiles.iter().enumerate() {
-                let rows = &mut rows.reborrow().part(i * len, len);
-                transpose::<V>(
-                    token,
-                    Source::from_slice(tile),
-                    (V::LANES, V::LANES),
-                    rows,
-                    classes,
-                );
+                let (tile, rows) =
+                    (Source::from_slice(tile), &mut rows.reborrow().part(i * len, len));
+                transpose::<V>(token, tile, (V::LANES, V::LANES), rows, classes);
             }
         });
     }
