@@ -170,16 +170,16 @@ def _in_chunks(values: NDArray[Any], lengths: Iterable[int]) -> da.Array:
 
 def _target(label_smoothing: float, prior: Doubles | None, classes: int) -> Target:
     spike = 1.0 - label_smoothing
-    spike_lost = 1 - Fraction(label_smoothing) - Fraction(spike)
+    spike_lost = math.fsum((1.0, -label_smoothing, -spike))
     if prior is None:
         mean = label_smoothing / classes
         if label_smoothing:
             mean = max(mean, 5e-324)  # a logit of -inf still costs inf
-        return Target(spike, mean, label_smoothing, float(spike_lost))
+        return Target(spike, mean, label_smoothing, spike_lost)
     sum_of_prior = math.fsum(prior.tolist())
     mass = label_smoothing * sum_of_prior
     mass_lost = Fraction(label_smoothing) * Fraction(sum_of_prior) - Fraction(mass)
-    return Target(spike, label_smoothing, mass, float(mass_lost) + float(spike_lost))
+    return Target(spike, label_smoothing, mass, float(mass_lost) + spike_lost)
 
 
 def written(operation: Operation, z: da.Array, dtype: np.dtype[Any]) -> da.Array:
