@@ -98,8 +98,8 @@ type WeightRows<'r, F> = (&'r Rows<'r>, Option<UniformSmoothing<F>>, Option<RowT
 enum Smooth<'a, F> {
     /// Nowhere: without smoothing it is not read.
     Absent,
-    /// It is 1/K.
-    Ones,
+    /// It is 1/K, and all probabilities are smoothed alike.
+    Uniform(UniformSmoothing<F>),
     /// The same for all rows, and its sum, which is read only with class weights.
     Shared(Vec<F>, f64),
     /// In the rows of the prior, which are read in place.
@@ -123,7 +123,9 @@ impl<'a, F: Float> SmoothedTargets<'a, F> {
         let smooth = match terms.prior {
             _ if terms.label_smoothing == 0.0 => Smooth::Absent,
             _ if kept.is_some() => Smooth::Made,
-            Prior::Uniform if is_unweighted => Smooth::Ones,
+            Prior::Uniform if is_unweighted => {
+                Smooth::Uniform(UniformSmoothing::new(terms, classes))
+            }
             Prior::PerRow { rows, .. } if is_unweighted && rows.is_direct::<F>() => {
                 Smooth::Rows(rows)
             }
@@ -153,7 +155,7 @@ impl<'a, F: Float> SmoothedTargets<'a, F> {
     pub(crate) fn weight_rows(&self, rows: Range<usize>) -> Option<WeightRows<'_, F>> {
         let targets = match (self.targets, &self.smooth) {
             (Targets::Labels(_), Smooth::Rows(rows)) => return Some((rows, None, None)),
-            (Targets::Probabilities(targets), Smooth::Absent | Smooth::Ones) => targets,
+            (Targets::Probabilities(targets), Smooth::Absent | Smooth::Uniform(_)) => targets,
             _ => return None,
         };
         if !self.are_plain() {
@@ -224,10 +226,11 @@ impl<'a, F: Float> SmoothedTargets<'a, F> {
     }
 
     /// How probabilities are smoothed, if all classes of all rows are smoothed alike.
-    pub(crate) fn smoothing(&self) -> Option<UniformSmoothing<F>> {
-        let label_weight = self.terms.label_weight();
-        let are_alike = matches!(self.smooth, Smooth::Ones) && label_weight.sum > 0.0;
-        are_alike.then(|| UniformSmoothing::new(label_weight, self.prior_factor(0).0))
+    fn smoothing(&self) -> Option<UniformSmoothing<F>> {
+        match self.smooth {
+            Smooth::Uniform(smoothing) if self.terms.label_smoothing < 1.0 => Some(smoothing),
+            _ => None,
+        }
     }
 
     /// The weights of rows, if they are the same for all.
@@ -350,7 +353,7 @@ impl<'a, F: Float> SmoothedTargets<'a, F> {
         let LossTerms { label_smoothing, prior, class_weight, .. } = *self.terms;
         let weights = match &self.smooth {
             Smooth::Absent => return RowTarget::none(),
-            Smooth::Ones => Weights::Ones,
+            Smooth::Uniform(_) => Weights::Ones,
             Smooth::Shared(weights, _) => Weights::Row(Source::from_slice(weights)),
             Smooth::Rows(rows) => Weights::Row(rows.direct(row).expect("else they are made")),
             Smooth::Made => Weights::Absent,

@@ -2,7 +2,7 @@
 //! class weights or masks, and from priors of another type than the rows.
 
 use super::SmoothedTargets;
-use crate::math::{RunningSum, two_sum};
+use crate::math::{RunningSum, count, two_sum};
 use crate::simd::{Aligned, ExactSum, Float, Sink, Vector, outlined};
 use crate::target::{LossTerms, NO_CLASS, Prior, Targets};
 
@@ -119,9 +119,11 @@ pub(crate) struct UniformSmoothing<F> {
 }
 
 impl<F: Float> UniformSmoothing<F> {
-    pub(super) fn new(label_weight: RunningSum, beta: f64) -> Self {
-        let high = F::from_f64(label_weight.sum);
-        let low = F::from_f64((label_weight.sum - high.to_f64()) + label_weight.lost);
+    pub(super) fn new(terms: &LossTerms<'_>, classes: usize) -> Self {
+        let RunningSum { sum, lost } = terms.label_weight();
+        let high = F::from_f64(sum);
+        let low = F::from_f64((sum - high.to_f64()) + lost);
+        let beta = (terms.label_smoothing / count(classes)).max(f64::SMALLEST);
         Self { label_weight: [high, low], beta: positive(beta) }
     }
 
