@@ -20,21 +20,24 @@ impl<F: Float> Scratch<'_, F> {
         targets: &SmoothedTargets<'_, F>,
         (first, count): (usize, usize),
     ) -> WeightKind {
-        self.has_ignored = false;
-        let (end, labels, mut kind) = (first + count, targets.labels(), WeightKind::Absent);
-        for (tile, first) in (first..end).step_by(V::LANES).enumerate() {
-            let rows = first..end.min(first + V::LANES);
-            if self.targets_of_tile::<V>(token, (targets, labels), (tile, rows)) {
-                kind = WeightKind::Each;
-            } else if self.weight_kind.is_none() {
-                // Other tiles may have weights.
-                self.tiles[tile].weights.fill(F::default());
+        outlined!(V, token, {
+            self.has_ignored = false;
+            let (end, labels, mut kind) = (first + count, targets.labels(), WeightKind::Absent);
+            for (tile, first) in (first..end).step_by(V::LANES).enumerate() {
+                let rows = first..end.min(first + V::LANES);
+                if self.targets_of_tile::<V>(token, (targets, labels), (tile, rows)) {
+                    kind = WeightKind::Each;
+                } else if self.weight_kind.is_none() {
+                    // Other tiles may have weights.
+                    self.tiles[tile].weights.fill(F::default());
+                }
             }
-        }
-        self.weight_kind.unwrap_or(kind)
+            self.weight_kind.unwrap_or(kind)
+        })
     }
 
     /// Sets the targets of a tile, except for weights that all rows share; returns whether it has other weights.
+    #[inline(always)]
     fn targets_of_tile<V: Vector<Scalar = F>>(
         &mut self,
         token: V::Token,
@@ -65,17 +68,14 @@ impl<F: Float> Scratch<'_, F> {
                 }
                 from_own::<V>(token, own, classes, of_tile.weights);
             } else if let Some(smoothing) = smoothing {
-                outlined!(V, token, {
-                    let weights = &mut of_tile.weights[..classes * V::LANES];
-                    for w in weights.chunks_exact_mut(V::LANES) {
-                        smoothing.of(V::from_slice(token, w)).to_slice(w);
-                    }
-                });
+                for w in of_tile.weights[..classes * V::LANES].chunks_exact_mut(V::LANES) {
+                    smoothing.of(V::from_slice(token, w)).to_slice(w);
+                }
             }
             if let Some(row) = row {
                 self.targets[tile] = TargetLanes::of_all(&row, job.scale(row.weight));
                 let TargetLanes { smooth_mass, mass_lost, .. } = &mut self.targets[tile];
-                outlined!(V, token, targets.masses(rows, smooth_mass, mass_lost));
+                targets.masses(rows, smooth_mass, mass_lost);
                 return true;
             }
         }
