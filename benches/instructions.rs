@@ -195,7 +195,7 @@ impl Kernel {
             }
             Operation::Loss => loss.run(&batch, None, None, None, &mut run),
             Operation::SoftTargets => {
-                let targets = &read_probabilities(q.rows(), None, &mut run)?;
+                let targets = &read_probabilities(q.rows(), compute, None, &mut run)?;
                 let loss = CrossEntropy { targets, ..loss };
                 loss.run(&batch, None, Some(&mut output), None, &mut run)
             }

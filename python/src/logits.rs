@@ -136,7 +136,7 @@ impl<'py> Logits<'py> {
                 let ignored = ignore_index.copied();
                 return read_labels(&elements, "targets", self.classes(), ignored, labels, run);
             }
-            *place = read_probabilities(array.rows(axis), class_weight, run)?;
+            *place = read_probabilities(array.rows(axis), self.compute, class_weight, run)?;
             Ok(())
         };
         run(py, array.bytes(), Some(&Place { shape, axis, own: given }), validate)?;

@@ -77,18 +77,20 @@ fn check_entries(
     Ok(())
 }
 
-/// Reads every row once: all entries must be finite and ≥ 0. A row's mass is Σ_k q_k c_k. Without class weights, rows
-/// that are all one-hot become labels.
+/// Reads every row once: all entries must be finite and ≥ 0. A row's mass is Σ_k q_k c_k, a compensated sum if the loss
+/// is computed in float64. Without class weights, rows that are all one-hot become labels.
 ///
 /// # Errors
 /// [`Error::Entry`] for the first that is not; [`Error::OutOfMemory`], or the error of
 /// `run.checkpoint`.
 pub fn read_probabilities<'a>(
     rows: Rows<'a>,
+    compute: Storage,
     class_weight: Option<&WeightValues>,
     run: &mut Run<'_>,
 ) -> Result<Targets<'a>, Error> {
-    let summary = read_entries(&rows, ("targets", &|row| row), class_weight, None, run)?;
+    let sums = (class_weight, compute == Storage::F64);
+    let summary = read_entries(&rows, ("targets", &|row| row), sums, None, run)?;
     let is_one_hot = |row: &ProbabilityRow| row.only != NO_CLASS && row.mass == 1.0;
     if class_weight.is_some() || !summary.iter().all(is_one_hot) {
         return Ok(Targets::Probabilities(Probabilities { rows, summary }));
@@ -103,7 +105,8 @@ pub fn read_probabilities<'a>(
 }
 
 /// Reads all rows. Entries must be finite and ≥ 0; if there is a tolerance, their sum may be so far from 1. `name` is
-/// that of the argument, and `index` a function from a row to its index there, for errors.
+/// that of the argument, and `index` a function from a row to its index there, for errors. Sums are compensated if they
+/// are to be `exact`.
 ///
 /// # Errors
 /// The first error of the first row that has one; [`Error::OutOfMemory`]; or the error of the checkpoint.
@@ -111,7 +114,7 @@ pub fn read_probabilities<'a>(
 fn read_entries(
     rows: &Rows<'_>,
     (name, index): (&'static str, &(dyn Fn(usize) -> usize + Sync)),
-    class_weight: Option<&WeightValues>,
+    (class_weight, exact): (Option<&WeightValues>, bool),
     tolerance: Option<f64>,
     run: &mut Run<'_>,
 ) -> Result<Vec<ProbabilityRow>, Error> {
@@ -136,11 +139,11 @@ fn read_entries(
             let may_be_bad = if let Some(all) = direct {
                 let values = all.part(first * classes, results.len() * classes);
                 let partial = &mut PartialRow::default();
-                let rows = &mut *results;
-                level.run(Many { level, start: 0, values, classes, weights: None, partial, rows })
+                let (start, weights, rows) = (0, None, &mut *results);
+                level.run(Many { level, start, values, classes, weights, exact, partial, rows })
             } else {
                 let read = if is_double { read_few::<f64> } else { read_few::<f32> };
-                read((rows, class_weight), level, first, results)?
+                read(rows, (class_weight, exact), level, first, results)?
             };
             for (row, read) in (first..).zip(&*results) {
                 for start in (0..classes).step_by(MOST_CLASSES).filter(|_| may_be_bad) {
@@ -160,7 +163,7 @@ fn read_entries(
         let len = values.len() / rows.len();
         let weights = class_weight.map(|weights| (weights, values));
         let (row, rows) = (Source::from_slice(values), &mut *rows);
-        let part = Many { level, start, values: row, classes, weights, partial, rows };
+        let part = Many { level, start, values: row, classes, weights, exact, partial, rows };
         let may_be_bad = level.run(part);
         for (i, read) in rows.iter().enumerate() {
             if may_be_bad {
@@ -188,7 +191,7 @@ pub fn read_prior<'a>(rows: Rows<'a>, run: &mut Run<'_>) -> Result<Prior<'a>, Er
     let is_at = |row, place: usize| places.offset(row) == place.cast_signed();
     let number = |place| (0..rows.rows()).find(|row| is_at(*row, place)).unwrap_or(place);
     let tolerance = Some(prior_tolerance(classes));
-    let summary = read_entries(&distinct, ("prior", &number), None, tolerance, run)?;
+    let summary = read_entries(&distinct, ("prior", &number), (None, true), tolerance, run)?;
     let [ProbabilityRow { mass, .. }] = summary[..] else {
         return Ok(Prior::PerRow { rows, distinct, places, summary });
     };

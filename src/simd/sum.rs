@@ -40,13 +40,15 @@ impl ExactSum {
     }
 
     /// Adds values four at a time, which takes half of the time: so the sum may have an error of 2^-53 of itself before
-    /// it is rounded. Numbers of any type are added in the same order. Calls `see` on each quad of vectors, with zeros
-    /// after the last value. Returns false if a value may be negative, infinite or NaN, or if the sum overflows.
+    /// it is rounded. Unless it is to be `exact`, it is not compensated. Numbers of any type are added in the same order.
+    /// Calls `see` on each quad of vectors, with zeros after the last value. Returns false if a value may be negative,
+    /// infinite or NaN, or if the sum overflows.
     #[inline(always)]
     pub(crate) fn add_positive<V: Vector>(
         &mut self,
         token: V::Token,
         values: Source<'_, V::Scalar>,
+        exact: bool,
         mut see: impl FnMut([V; QUAD]),
     ) -> bool {
         let number = inlined!(|number: f64| V::Scalar::from_f64(number));
@@ -71,7 +73,10 @@ impl ExactSum {
             }
             for four in sums.into_iter().take(count) {
                 let (sum, lost) = two_sum(high, four);
-                (high, low) = (sum, low + lost);
+                high = sum;
+                if exact {
+                    low = low + lost;
+                }
             }
         }
         high.to_slice(&mut self.high);

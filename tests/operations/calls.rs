@@ -92,7 +92,7 @@ fn one_row_is_given_up() {
     let row = |values| Rows::from_slice(values, classes);
     let call = |run: &mut Run<'_>, has_q, has_prior, is_weighted, is_masked: bool| {
         let targets = if has_q {
-            read_probabilities(row(&shares), None, run)?
+            read_probabilities(row(&shares), Storage::F32, None, run)?
         } else {
             Targets::Labels(labels(&[1], classes, None, run)?)
         };
@@ -134,7 +134,8 @@ fn one_row_is_given_up() {
 #[test]
 fn validation_is_given_up() {
     let ones = vec![1f64; 2_000_000];
-    let probabilities = looks(|run| read_probabilities(Rows::from_slice(&ones, 1000), None, run));
+    let probabilities =
+        looks(|run| read_probabilities(Rows::from_slice(&ones, 1000), Storage::F32, None, run));
     let labels = looks(|run| labels(&vec![0; ones.len()], 1, None, run));
     assert!(probabilities >= 16 && labels >= 16, "{probabilities} and {labels} looks");
 }
@@ -153,7 +154,8 @@ fn the_first_of_many_bad_rows() {
         let (label, probability) = Run::with_defaults(|run| {
             run.threads = 2;
             let labels = labels(&values, 2, None, run);
-            let probabilities = read_probabilities(Rows::from_slice(&q, 2), None, run);
+            let probabilities =
+                read_probabilities(Rows::from_slice(&q, 2), Storage::F64, None, run);
             (labels.err(), probabilities.err())
         });
         let (name, index, num_classes, ignore_index) = ("targets", vec![49_999], 2, None);

@@ -128,6 +128,7 @@ fn any_two_values_meet() {
 pub struct Operands<'p> {
     problem: &'p Problem,
     options: Options,
+    compute: Storage,
     pub logits: Buffer,
     /// Probabilities; the labels as such if they are the target.
     pub q: Buffer,
@@ -154,6 +155,7 @@ impl<'p> Operands<'p> {
         Self {
             problem,
             options,
+            compute: F::STORAGE,
             logits: buffer(storage, &problem.logits),
             q: buffer(storage, q),
             // 16 bits are too few for a sum of 1.
@@ -164,7 +166,7 @@ impl<'p> Operands<'p> {
 
     fn targets(&self, class_weight: Option<&WeightValues>, run: &mut Run<'_>) -> Targets<'_> {
         if self.options.target != Target::Labels {
-            return read_probabilities(self.q.rows(), class_weight, run).unwrap();
+            return read_probabilities(self.q.rows(), self.compute, class_weight, run).unwrap();
         }
         let labels = labels(&self.problem.labels, self.problem.classes, Some(IGNORED), run);
         Targets::Labels(labels.unwrap())

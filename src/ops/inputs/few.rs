@@ -13,7 +13,8 @@ const TILE: usize = MOST_CLASSES * MOST_LANES;
 
 /// Reads rows from `first` on, as numbers of type `F`; returns whether one may have an entry that is refused.
 pub(super) fn read_few<F: Float>(
-    (rows, class_weight): (&Rows<'_>, Option<&WeightValues>),
+    rows: &Rows<'_>,
+    (class_weight, exact): (Option<&WeightValues>, bool),
     level: Level,
     first: usize,
     results: &mut [ProbabilityRow],
@@ -22,7 +23,7 @@ pub(super) fn read_few<F: Float>(
     let mut workspace = Workspace::<F>::new(2 * TILE);
     workspace.reserve(1)?;
     let memory = workspace.first();
-    Ok(level.run(Few { rows, first, class_weight, memory, results }))
+    Ok(level.run(Few { rows, first, class_weight, exact, memory, results }))
 }
 
 /// Some rows, and what is read of each.
@@ -30,6 +31,7 @@ struct Few<'g, F> {
     rows: &'g Rows<'g>,
     first: usize,
     class_weight: Option<&'g WeightValues>,
+    exact: bool,
     memory: &'g mut [F],
     results: &'g mut [ProbabilityRow],
 }
@@ -65,7 +67,12 @@ impl<F: Float> VectorJob<F> for Few<'_, F> {
                 // An entry that is refused makes the sum infinite or NaN.
                 let q = V::Doubles::widen(V::select(q.ge(zero), q, nan));
                 let class_weight = self.class_weight;
-                sum.add(class_weight.map_or(q, |weights| q * zeros.like(weights.get(class))));
+                let q = class_weight.map_or(q, |weights| q * zeros.like(weights.get(class)));
+                if self.exact {
+                    sum.add(q);
+                } else {
+                    sum.sum = sum.sum + q;
+                }
             }
             let (mass, mut masses) = (sum.value(), [0.0; MOST_LANES]);
             mass.to_slice(&mut masses);

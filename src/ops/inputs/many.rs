@@ -21,6 +21,7 @@ pub(super) struct Many<'p, F> {
     pub(super) classes: usize,
     /// The class weights, and the same values as doubles.
     pub(super) weights: Option<(&'p WeightValues, &'p [f64])>,
+    pub(super) exact: bool,
     pub(super) partial: &'p mut PartialRow,
     /// Set with the last class.
     pub(super) rows: &'p mut [ProbabilityRow],
@@ -32,7 +33,7 @@ impl<F: Float> VectorJob<F> for Many<'_, F> {
 
     #[inline(always)]
     fn run<V: Vector<Scalar = F>>(self, token: V::Token) -> bool {
-        let Self { level, start, values, classes, weights, partial, rows } = self;
+        let Self { level, start, values, classes, weights, exact, partial, rows } = self;
         let (len, mut may_be_bad) = (values.len() / rows.len(), false);
         let least = V::splat(token, F::SMALLEST);
         for (i, row) in rows.iter_mut().enumerate() {
@@ -50,7 +51,7 @@ impl<F: Float> VectorJob<F> for Many<'_, F> {
                 }
                 class += 4 * V::LANES;
             });
-            may_be_bad |= !sum.add_positive::<V>(token, values, see);
+            may_be_bad |= !sum.add_positive::<V>(token, values, exact, see);
             if let Some((weights, doubles)) = weights {
                 *sum = before;
                 level.add_terms(sum, len, |at, terms| {

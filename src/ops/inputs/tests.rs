@@ -4,6 +4,7 @@ use super::{
     NO_CLASS, Prior, Targets, WeightValues, kept_masses, read_labels, read_prior,
     read_probabilities, read_weights,
 };
+use crate::Storage;
 use crate::batch::{Run, TERMS_PER_PART};
 use crate::error::Error;
 use crate::simd::Rows;
@@ -98,7 +99,7 @@ fn every_place_among_many_labels_is_looked_at() {
 fn probabilities_are_finite_and_not_negative() {
     let mass = |values: &[f64]| {
         Run::with_defaults(|run| {
-            mass_of(&read_probabilities(Rows::from_slice(values, 3), None, run)?, run)
+            mass_of(&read_probabilities(Rows::from_slice(values, 3), Storage::F64, None, run)?, run)
         })
     };
     assert_eq!(mass(&[0.5, 0.25, 0.25, 0.0, -0.0, 3.0]), Ok(4.0));
@@ -182,7 +183,9 @@ fn rows_longer_than_a_chunk() {
         let classes = q.len();
         let mass = |q: &[f64], class_weight: Option<&WeightValues>| {
             let rows = Rows::from_slice(q, classes);
-            let targets = Run::with_defaults(|run| read_probabilities(rows, class_weight, run))?;
+            let targets = Run::with_defaults(|run| {
+                read_probabilities(rows, Storage::F64, class_weight, run)
+            })?;
             Ok::<_, Error>(match targets {
                 Targets::Labels(labels) => (labels.classes()[0], 1.0),
                 Targets::Probabilities(q) => (q.summary[0].only, q.summary[0].mass),
