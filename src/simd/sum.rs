@@ -2,7 +2,7 @@
 
 use super::instruction_set::InstructionSet;
 use super::{Float, Level, QUAD, Source, Vector, VectorJob, Widened};
-use crate::math::{Real, RunningSum, two_sum};
+use crate::math::{Real, RunningSum, in_halves, two_sum};
 use fearless_simd::{Fallback, SimdSplit, f64x8};
 use std::ops::{Add, Sub};
 
@@ -82,6 +82,12 @@ impl ExactSum {
         high.to_slice(&mut self.high);
         low.to_slice(&mut self.low);
         V::Eight::all(high.like(f64::MAX).ge(high))
+    }
+
+    /// The sum without rounding errors.
+    #[inline(always)]
+    pub(crate) fn uncompensated(mut self) -> f64 {
+        in_halves(&mut self.high, inlined!(|a, b| a + b))
     }
 
     /// The sum, rounded once.
