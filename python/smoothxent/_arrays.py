@@ -16,8 +16,7 @@ TypeError that names the argument and the remedy. Nothing that would lose inform
 masks, no missing values, no gradients, no other devices, no narrower types.
 
 Other libraries are looked up and never imported: if a module is absent, there can be no objects of
-it. The exception is ml_dtypes, without which a bfloat16 tensor of torch cannot be converted to an
-array.
+it. The exception is ml_dtypes, whose type the arrays of torch's bfloat16 tensors have.
 """
 
 from __future__ import annotations
@@ -135,7 +134,8 @@ def _no_labels(
 ) -> TypeError:
     text = f"{name} has dtype {_described(array.dtype, obj)}, expected {expected}"
     if array.dtype.kind == "b":
-        text += f" (use {name}.astype(numpy.int64) for the classes 0 and 1)"
+        text += f" (use {name}.astype(numpy.int64) for the classes 0 and 1"
+        text += f", {name}.astype(float) for one-hot labels)" if ", or" in expected else ")"
     elif remedy:
         text += f" ({remedy})"
     return TypeError(text)
