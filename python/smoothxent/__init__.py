@@ -15,8 +15,8 @@ label smoothing eps (section 7 of arXiv 1512.00567)::
 and its gradients, without holding all of its logits in memory.
 
 `class_prior` estimates u from labels. `score` computes loss, accuracy and calibration error of
-arrays and files of any size. `tf_losses` has the losses of tf.compat.v1.losses. Modules to be
-imported separately have the loss for other libraries: `smoothxent.torch` for PyTorch,
+arrays of any size. `tf_losses` has the softmax cross-entropies of tf.compat.v1.losses. Modules to
+be imported separately have the loss for other libraries: `smoothxent.torch` for PyTorch,
 `smoothxent.dask` for Dask arrays, and `smoothxent.objectives` for LightGBM and XGBoost.
 
 Arrays are passed by position or by keyword, options by keyword only. The classes are along the

@@ -1,4 +1,4 @@
-"""The cross-entropies of tf.compat.v1.losses, with the same arguments and reductions.
+"""The softmax cross-entropies of tf.compat.v1.losses, with the same arguments and reductions.
 
 For the losses l of the rows, from `smoothxent.cross_entropy`, and weights w broadcast to them::
 
