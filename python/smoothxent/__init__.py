@@ -23,9 +23,10 @@ Arrays are passed by position or by keyword, options by keyword only. The classe
 last axis unless `axis` says otherwise. Losses, entropies, divergences and log-probabilities are in
 nats: logarithms are natural.
 
-Arrays of other libraries on the CPU are read without a copy, through the buffer protocol,
-`__array__` or DLPack. Results are NumPy arrays, or PyTorch tensors on the CPU that were given as
-outputs (`out`, `grad_out` and others). bfloat16 is the type of ml_dtypes, also for PyTorch tensors.
+Arrays of other libraries on the CPU are read through the buffer protocol, `__array__` or DLPack,
+without a copy unless the library makes one, as for some data frames. Results are NumPy arrays, or
+PyTorch tensors on the CPU that were given as outputs (`out`, `grad_out` and others). bfloat16 is
+the type of ml_dtypes, also for PyTorch tensors.
 Arrays with masked, missing or sparse values are refused, because NumPy would change these values,
 and so are dask collections, because reading them would compute them.
 
