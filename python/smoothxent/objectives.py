@@ -94,7 +94,8 @@ def lightgbm_objective(
     K is the number of columns of the scores: `num_class` of LightGBM.
 
     With a custom objective, LightGBM starts from the score 0, not from the logarithms of the class
-    frequencies. It predicts scores, not probabilities: use the softmax of the scores.
+    frequencies. It predicts scores, not probabilities: use the softmax of the scores, or with one
+    score for each row ``1 / (1 + exp(-score))``.
 
     The gradient has the same bits as that of `smoothxent.cross_entropy_value_and_grad` with
     reduction "sum". The error of the Hessian is at most 8 ulp, also for confident rows, because
@@ -191,8 +192,8 @@ def xgboost_objective(
 
     With a custom objective, XGBoost starts from the same score for each class, not from the
     logarithms of the class frequencies. ``XGBClassifier.predict_proba`` still returns
-    probabilities. ``Booster.predict`` returns scores with ``output_margin=True``; their softmax
-    gives probabilities.
+    probabilities. ``Booster.predict`` returns scores with ``output_margin=True``; their softmax, or
+    with one score for each row ``1 / (1 + exp(-score))``, gives probabilities.
 
     The gradient has the same bits as that of `smoothxent.cross_entropy_value_and_grad` with
     reduction "sum". The error of the Hessian is at most 8 ulp, also for confident rows, because
