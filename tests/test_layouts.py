@@ -312,12 +312,12 @@ class TestOut:
                 assert_same_bits(sx.softmax(logits.copy()), sx.softmax(logits, out=out))
 
     @every_float
-    def test_overlap_with_targets_prior_and_one_another(self, dtype):
-        """Results written over any of the inputs, after all of them were read."""
-        classes = 7
-        z, _, _ = problem(classes, dtype)
-        q = np.random.default_rng(2).dirichlet(np.ones(classes), 7).astype(dtype)
-        u = np.random.default_rng(3).dirichlet(np.ones(classes), 7).astype(dtype)
+    @pytest.mark.parametrize("classes", [7, 50, 150])
+    def test_overlap_with_targets_prior_and_one_another(self, dtype, classes):
+        """Results written over any of the inputs, as if these were read first: many rows take turns."""
+        z, _, _ = problem(classes, dtype, rows=classes)
+        q = np.random.default_rng(2).dirichlet(np.ones(classes), classes).astype(dtype)
+        u = np.random.default_rng(3).dirichlet(np.ones(classes), classes).astype(dtype)
         loss, grad = sx.cross_entropy_value_and_grad(z, q, prior=u, **OPTIONS)
         for name in ("targets", "prior", "logits"):
             args = {"logits": z.copy(), "targets": q.copy(), "prior": u.copy()}
