@@ -173,9 +173,12 @@ def handler_that(leave, right):
     return IN_HANDLER.format(leave=leave, right=right)
 
 
+LOST = """ended.startswith("RuntimeError('this process was forked while")"""
+
 SCENARIOS |= {
-    "fork in a handler, and return": handler_that(
-        "return", """ended.startswith("RuntimeError('this process was forked while")"""
+    "fork in a handler, and return": handler_that("return", LOST),
+    "fork outside Python in a handler, and return": handler_that("return", LOST).replace(
+        "os.fork()", "__import__('ctypes').PyDLL(None).fork()"
     ),
     "fork in a handler, and raise": handler_that(
         "raise KeyError('mine')", """ended == "KeyError('mine')" """
