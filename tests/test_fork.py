@@ -45,6 +45,11 @@ def answer():
     assert sx.show_config("dicts")["threads"]["started"] >= 1
     return result
 
+def answer_of_a_child():
+    "The same in a child, which has not started a thread before."
+    assert sx.show_config("dicts")["threads"]["started"] == 0
+    return answer()
+
 def gradient():
     "The bits of one result, which took more than one thread."
     _, result = sx.cross_entropy_value_and_grad(item.logits, item.labels)
@@ -56,7 +61,7 @@ SCENARIOS = {
     "fork after use": """
         expected = answer()
         for _ in range(5):
-            assert in_child(lambda: answer() == expected)
+            assert in_child(lambda: answer_of_a_child() == expected)
         assert answer() == expected
     """,
     "fork before use": """
@@ -123,7 +128,7 @@ SCENARIOS = {
         expected = answer()
         child = libc.fork()
         if child == 0:
-            os._exit(0 if answer() == expected else 1)
+            os._exit(0 if answer_of_a_child() == expected else 1)
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     """,
 }
@@ -188,6 +193,34 @@ SCENARIOS |= {
         "return", """ended == "the call returned" and got == sx.cross_entropy(rows, labels)"""
     ).replace("import signal", "sx.set_num_threads(1)\nimport signal"),
 }
+
+SCENARIOS["fork in a handler of a call of minutes, and return"] = """
+    import signal
+
+    row = np.linspace(-1, 1, 2**16, dtype=np.float32)
+    rows = np.broadcast_to(row, (2**22, 2**16))
+    labels = np.zeros(len(rows), np.uint8)
+    sx.cross_entropy(rows[:100], labels[:100])  # the helper is there
+
+    def handler(signum, frame):
+        global child
+        child = os.fork()
+        if child:
+            raise KeyError
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        signal.alarm(30)  # ends a child that goes on with the call
+
+    signal.signal(signal.SIGALRM, handler)
+    signal.setitimer(signal.ITIMER_REAL, 0.3)
+    try:
+        sx.cross_entropy(rows, labels)
+    except (KeyError, RuntimeError) as error:
+        ended = error
+    if child == 0:
+        os._exit(0 if isinstance(ended, RuntimeError) else 1)
+    assert isinstance(ended, KeyError)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+"""
 
 
 @pytest.mark.parametrize("name", SCENARIOS)
