@@ -110,6 +110,24 @@ class TestSetting:
         assert sx.get_num_threads() == 3
         assert sx.show_config(mode="dicts")["threads"]["source"] == "set_num_threads"
 
+    def test_block_of_a_package_that_was_imported_again(self):
+        script = """
+import sys
+import smoothxent as first
+with first.num_threads(2):
+    pass
+for name in [name for name in sys.modules if name.startswith("smoothxent")]:
+    del sys.modules[name]
+import smoothxent as second
+assert second is not first
+with second.num_threads(3):
+    print(first.get_num_threads(), second.get_num_threads())
+"""
+        run = subprocess.run(
+            [sys.executable, "-c", script], capture_output=True, text=True, timeout=60
+        )
+        assert (run.returncode, run.stdout) == (0, "3 3\n"), run.stderr
+
     def test_block_decides_what_calls_use(self):
         """More and fewer threads than set for the process, as seen by the threads that a new process starts."""
         script = """
