@@ -288,11 +288,20 @@ fn threads_that_cannot_be_started_are_done_without() {
 }
 
 #[test]
+fn a_call_may_ask_for_any_number_of_threads() {
+    ROOM.take();
+    let pool = Pool::new(limited);
+    pool.start(pool.process(), usize::MAX, usize::MAX);
+    assert_eq!(pool.asked(pool.process()), MAX_THREADS - 1);
+}
+
+#[test]
 fn a_child_starts_its_own_threads() {
-    let pool = Pool::new(spawn);
-    check(&pool, 10, 3);
+    ROOM.set(Arc::new(AtomicUsize::new(2)));
+    let mut pool = Pool::new(limited);
+    check(&pool, 10, 6); // two of five threads, of which the child does not warn
+    pool.spawn = spawn;
     let parent = pool.process();
-    pool.unreported.store(true, Relaxed);
     pool.growing.store(parent, Relaxed); // as if another thread had been growing it during the fork
     pool.forks.fetch_add(1, Relaxed);
     assert_eq!((spawned(&pool), pool.take_spawn_warning()), (0, None));
