@@ -54,8 +54,8 @@ impl<'py> Output<'py> {
         let output = place.insert(output);
         output.array.refuse_output(py, name, shape)?;
         let array = &output.array;
-        let Inputs { logits, others, in_place } = inputs;
-        let is_in_place = *in_place && array.is_alias_of(&logits.array);
+        let Inputs { logits, others } = inputs;
+        let is_in_place = array.is_alias_of(&logits.array);
         let read = (!is_in_place).then_some(&logits.array);
         let mut read = others.iter().copied().flatten().chain(&logits.mask).chain(read);
         // Otherwise a result is rounded to `storage` first, even if `out` is wider.
@@ -122,8 +122,6 @@ impl<'py> Output<'py> {
 pub(super) struct Inputs<'a, 'py> {
     pub(super) logits: &'a Logits<'py>,
     pub(super) others: [Option<&'a Array<'py>>; 2],
-    /// May the output have exactly the memory of the logits?
-    pub(super) in_place: bool,
 }
 
 /// Runs a whole call in the default floating-point environment, and restores that of the caller. A panic is turned into

@@ -113,7 +113,7 @@ fn activation<'py>(
     if let Some(storage) = storage {
         logits.compute = logits.array.storage().compute_with(storage);
     }
-    let inputs = Inputs { logits, others: [None; 2], in_place: true };
+    let inputs = Inputs { logits, others: [None; 2] };
     let mut output = None;
     let output = Output::new(&mut output, out, "out", logits.shape(), storage, &inputs)?;
     hold!(p = output.rows_mut(out.py(), logits.axis));
@@ -143,7 +143,7 @@ fn logsumexp_of<'py>(
     if flag(keepdims, "keepdims")? {
         shape.insert(logits.axis, 1);
     }
-    let inputs = Inputs { logits, others: [None; 2], in_place: false };
+    let inputs = Inputs { logits, others: [None; 2] };
     let mut output = None;
     let output = Output::new(&mut output, out, "out", &shape, None, &inputs)?;
     let mut lse = output.array.elements_mut();

@@ -112,7 +112,7 @@ fn evaluate<'py>(
     let targets = logits.targets(py, target_array, ignored.as_ref(), class_weight, &mut place)?;
 
     let others = [prior_array.as_ref(), Some(target_array)];
-    let mut inputs = Inputs { logits, others, in_place: false };
+    let inputs = Inputs { logits, others };
     let (mut losses, mut scalar, mut grad) = (None, None, None);
     match reduction {
         _ if row_losses => {
@@ -129,7 +129,6 @@ fn evaluate<'py>(
             array.refuse_output(py, "out", &[])?;
         }
     }
-    inputs.in_place = true;
     if let Some(out) = grad_out {
         Output::new(&mut grad, out, "grad_out", logits.shape(), None, &inputs)?;
     }
