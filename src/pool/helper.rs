@@ -194,9 +194,10 @@ impl Helper {
         }
     }
 
+    /// Only the caller may ask, before it sleeps until the helper has left.
     fn is_inside(&self, call: Word) -> bool {
         // Acquire: once the helper has left, all that it has written is visible.
-        self.word.load(Acquire).map_addr(|address| address & !AWAITED) == marked(call, INSIDE)
+        self.word.load(Acquire) == marked(call, INSIDE)
     }
 
     /// Waits until the helper has left the call. `worked` is the time for which the caller has worked on it. Returns
