@@ -1,7 +1,5 @@
 //! The axes that number the rows of a view.
 
-use std::iter;
-
 /// Lengths and byte strides of the axes that number the rows, in C order.
 #[derive(Clone, Debug)]
 pub struct Outer {
@@ -24,19 +22,7 @@ impl Outer {
     #[inline(always)] // made in its final place: a copy would wait for its parts
     pub(crate) fn new(axes: impl Iterator<Item = (usize, isize)>) -> Self {
         let mut axes = axes.filter(|axis| axis.0 != 1);
-        let mut all = axes.next().unwrap_or((1, 0));
-        while let Some(inner) = axes.next() {
-            let Some(both) = merged(all, inner) else {
-                return Self::grid(all, &mut iter::once(inner).chain(axes));
-            };
-            all = both;
-        }
-        Self { rows: all.0, len: all.0, stride: all.1, others: Vec::new() }
-    }
-
-    /// Makes it from an axis and those within it that cannot all be merged with it.
-    #[inline(never)]
-    fn grid(mut last: (usize, isize), axes: &mut dyn Iterator<Item = (usize, isize)>) -> Self {
+        let mut last = axes.next().unwrap_or((1, 0));
         let (mut rows, mut others) = (last.0, Vec::new());
         for inner in axes {
             rows *= inner.0;
