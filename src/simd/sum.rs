@@ -1,10 +1,8 @@
 //! Sums of doubles with some 100 bits, rounded once at the end.
 
-use super::instruction_set::InstructionSet;
 use super::{Float, Level, QUAD, Source, Vector, VectorJob, Widened};
 use crate::math::{Real, RunningSum, in_halves, two_sum};
-use fearless_simd::{Fallback, SimdSplit, f64x8};
-use std::ops::{Add, Sub};
+use std::array::from_fn;
 
 /// The number of sums side by side.
 const SUMS: usize = 8;
@@ -92,26 +90,13 @@ impl ExactSum {
 
     /// The sum, rounded once.
     pub(crate) fn value(&self) -> f64 {
-        self.value_with(Fallback::new())
-    }
-
-    /// The same with the vectors of a level.
-    #[inline(always)]
-    pub(crate) fn value_with<S: InstructionSet>(&self, token: S) -> f64 {
-        let high = <f64x8<S> as Vector>::from_slice(token, &self.high);
-        let low = <f64x8<S> as Vector>::from_slice(token, &self.low);
-        let (high, low) = add_halves(high.split(), low.split());
-        let (high, low) = add_halves(high.split(), low.split());
-        let (sum, lost) = add_halves((high[0], high[1]), (low[0], low[1]));
+        let mut sums = from_fn::<_, SUMS, _>(|i| (self.high[i], self.low[i]));
+        let (sum, lost) = in_halves(&mut sums, |a, b| {
+            let (sum, lost) = two_sum(a.0, b.0);
+            (sum, a.1 + b.1 + lost)
+        });
         RunningSum { sum, lost }.value()
     }
-}
-
-/// Adds the halves of the sums, and to the halves of their errors the new ones.
-#[inline(always)]
-fn add_halves<T: Copy + Add<Output = T> + Sub<Output = T>>(high: (T, T), low: (T, T)) -> (T, T) {
-    let (sum, lost) = two_sum(high.0, high.1);
-    (sum, low.0 + low.1 + lost)
 }
 
 impl Level {

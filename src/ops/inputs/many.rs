@@ -63,7 +63,7 @@ impl<F: Float> VectorJob<F> for Many<'_, F> {
                 let PartialRow { first, has_others, sum } = take(partial);
                 let only = first.filter(|_| !has_others);
                 let only = only.and_then(|class| u32::try_from(class).ok()).unwrap_or(NO_CLASS);
-                let mass = if exact { sum.value_with(token) } else { sum.uncompensated() };
+                let mass = if exact { sum.value() } else { sum.uncompensated() };
                 *row = ProbabilityRow { only, mass };
             }
         }
