@@ -6,7 +6,7 @@ use crate::kernel::Operation;
 use crate::kernel::finish::{Formula, Slopes, finish, finish_lanes, inverse_of};
 use crate::kernel::hessian::hessian;
 use crate::kernel::reduce::WeightKind;
-use crate::kernel::scalars::{FinishedLanes, Lanes, ReducedLanes, TargetLanes};
+use crate::kernel::scalars::{FinishedLanes, ReducedLanes, TargetLanes};
 use crate::kernel::write::{gradient, log_probability, probability};
 use crate::math::Real;
 use crate::simd::{Float, Vector, Widened, outlined};
@@ -145,12 +145,15 @@ impl<F: Float> Tiles<'_, F> {
             (at, number) = (at + V::LANES, number + next);
         }
         if has_units {
-            let mut units = Lanes::default();
-            unit.to_slice(&mut units);
-            multiply::<V>(out, &units);
-            if self.hessian.is_some() {
-                multiply::<V>(z, &units);
-            }
+            outlined!(V, token, {
+                let hessian = if self.hessian.is_some() { z } else { &mut [] };
+                for values in
+                    out.chunks_exact_mut(V::LANES).chain(hessian.chunks_exact_mut(V::LANES))
+                {
+                    let value = V::Doubles::widen(V::from_slice(token, values)) * unit;
+                    value.narrow().to_slice(values);
+                }
+            });
         }
         if out.len() == V::LANES && self.formula.z_loss == 0.0 {
             // If there is one class, p = 1 and q' = Σ q', so the gradient is 0, whatever the rounding of 1/S.
@@ -163,13 +166,5 @@ impl<F: Float> Tiles<'_, F> {
 fn replace_numbers<F: Float>(values: &mut [F], number: F) {
     for value in values.iter_mut().filter(|value| !value.to_f64().is_nan()) {
         *value = number;
-    }
-}
-
-fn multiply<V: Vector>(values: &mut [V::Scalar], factors: &Lanes) {
-    for row in values.chunks_exact_mut(V::LANES) {
-        for (value, factor) in row.iter_mut().zip(factors) {
-            *value = V::Scalar::from_f64(value.to_f64() * factor);
-        }
     }
 }
