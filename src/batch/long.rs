@@ -155,7 +155,7 @@ fn run_row<F: Float>(
     (of.first, of.swept_max) = first_max();
     let is_in_range = temperature.is_in_range(F::from_f64(of.swept_max));
     let partial = Partial { sum: f64::NAN, ..Partial::default() };
-    let mut found = Reduced::ordinary(of.swept_max, partial);
+    let mut found = Reduced { max: of.swept_max, partial, ..Reduced::default() };
     if is_in_range {
         run(&of, Step::Reduce);
         found.partial = joined(1.0);
@@ -171,7 +171,8 @@ fn run_row<F: Float>(
             (of.first, of.swept_max, of.shifted_by) = (first, 0.0, Some(max));
         }
         run(&of, Step::Special(max));
-        found = Reduced { is_shifted: !is_in_range, ..Reduced::ordinary(max, joined(GAP_UNIT)) };
+        let (is_shifted, partial) = (!is_in_range, joined(GAP_UNIT));
+        found = Reduced { max, is_shifted, partial, ..Reduced::default() };
     }
     let mut reduced = ReducedRows::new(job.formula());
     let mut label = None;

@@ -129,7 +129,8 @@ impl<F: Float> Group<'_, F> {
         how.rows::<V>(token, &mut rows.parts[..len]);
         for at in 0..len {
             let (part, label) = (&mut rows.parts[at], &mut rows.labels[at]);
-            let mut found = Reduced::ordinary(part.max.to_f64(), part.partial);
+            let mut found =
+                Reduced { max: part.max.to_f64(), partial: part.partial, ..Reduced::default() };
             if !part.partial.is_ordinary() {
                 (found, rows.cases[at]) = self.special::<V>(token, at, label, part, how, special);
             }
@@ -307,7 +308,7 @@ impl<F: Float> Group<'_, F> {
     ) -> (Reduced, Case<F>) {
         self.plan.job.panel.reload(self.first + at, 0, z);
         let max = exact_max(z);
-        let found = Reduced::ordinary(part.max.to_f64(), part.partial);
+        let found = Reduced { max: part.max.to_f64(), partial: part.partial, ..Reduced::default() };
         if !max.is_finite() {
             // The lse is the maximum; everything else is NaN.
             let scalar = if self.plan.job.targets.is_some() { f64::NAN } else { max };
@@ -317,6 +318,6 @@ impl<F: Float> Group<'_, F> {
         let is_shifted = !how.temperature.is_in_range(part.max);
         how.special::<V>(token, part, z, max, is_shifted);
         let case = if is_shifted { Case::Shifted(max) } else { Case::Ordinary };
-        (Reduced { is_shifted, ..Reduced::ordinary(max, part.partial) }, case)
+        (Reduced { max, is_shifted, partial: part.partial, ..Reduced::default() }, case)
     }
 }

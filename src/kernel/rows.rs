@@ -10,8 +10,8 @@ use super::write::Epilogue;
 use crate::math::{Real, two_sum};
 use crate::simd::{Float, MOST_LANES, Vector, VectorJob, Widened, outlined};
 
-/// A reduced row.
-#[derive(Clone, Copy)]
+/// A reduced row; by default not shifted, and without a label.
+#[derive(Clone, Copy, Default)]
 pub(crate) struct Reduced {
     /// The maximum: that of the swept logits, or for a special row, whose unit is not 1, that of the logits in memory.
     /// `partial.dot` belongs to the same logits.
@@ -23,14 +23,6 @@ pub(crate) struct Reduced {
     pub(crate) z_label: f64,
     /// The weight at the label.
     pub(crate) weight_label: f64,
-}
-
-impl Reduced {
-    /// A row whose sums are finite, or which is not known to be special yet; without a label.
-    pub(crate) fn ordinary(max: f64, partial: Partial) -> Self {
-        let (z_label, weight_label) = (0.0, 0.0);
-        Self { max, is_shifted: false, partial, z_label, weight_label }
-    }
 }
 
 /// At most [`MOST_ROWS`] rows, one in each lane. Unused lanes hold an ordinary row or one of another group: they are

@@ -179,7 +179,7 @@ pub(crate) fn finish_chunks<F: Float>(
         let is_shifted = !temperature.is_in_range(F::from_f64(max));
         let mut reduced = ReducedRows::new(formula);
         reduced.targets.set(0, target, 0.0);
-        reduced.set(0, &Reduced { is_shifted, z_label, ..Reduced::ordinary(max, partial) });
+        reduced.set(0, &Reduced { max, is_shifted, partial, z_label, ..Reduced::default() });
         level.run(&mut reduced);
         let constants = match operation {
             // It is not read.
