@@ -44,16 +44,14 @@ pub(crate) fn weighted_gaps<F: Float>(z: &[F], max: f64, weight: impl Fn(usize) 
     sum.value()
 }
 
-/// log p of a row with a finite maximum. z − M is computed from halves, so that it does not overflow.
-pub(crate) fn log_probabilities<F: Float>(
-    z: &mut [F],
+/// log p of a logit as it is in memory, in a row with a finite maximum. z − M is computed from halves, so that it does
+/// not overflow.
+pub(crate) fn shifted_log_probability<F: Float>(
+    z: F,
     max: f64,
     temperature: &Temperature<F>,
     excess: f64,
-) {
+) -> F {
     let inverse = temperature.inverse * temperature.prescale;
-    for value in z {
-        let gap = (value.to_f64() / 2.0 - max / 2.0) * (2.0 * inverse);
-        *value = F::from_f64(gap - excess);
-    }
+    F::from_f64((z.to_f64() / 2.0 - max / 2.0) * (2.0 * inverse) - excess)
 }

@@ -2,7 +2,7 @@
 
 use super::exp::Temperature;
 use super::finish::least;
-use super::special::log_probabilities;
+use super::special::shifted_log_probability;
 use crate::simd::{Float, Sink, Source, Vector, inlined, outlined};
 use crate::target::Weights;
 
@@ -61,12 +61,11 @@ pub(crate) fn write<V: Vector>(token: V::Token, row: Output<'_, V::Scalar>, stre
 /// Writes the log-probabilities of a shifted row, from its logits as they are in memory, their maximum, and L.
 pub(crate) fn write_shifted<F: Float>(
     temperature: &Temperature<F>,
-    (z, max, excess): (&mut [F], f64, F),
+    (z, max, excess): (&[F], f64, F),
     mut out: Sink<'_, F>,
 ) {
-    log_probabilities(z, max, temperature, excess.to_f64());
-    for (class, value) in z.iter().enumerate() {
-        out.set(class, *value);
+    for (class, z) in z.iter().enumerate() {
+        out.set(class, shifted_log_probability(*z, max, temperature, excess.to_f64()));
     }
 }
 

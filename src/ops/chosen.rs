@@ -6,7 +6,7 @@
 use super::Batch;
 use crate::batch::{Job, Run, Top};
 use crate::error::Error;
-use crate::kernel::{Operation, Temperature, log_probabilities, log_probability};
+use crate::kernel::{Operation, Temperature, log_probability, shifted_log_probability};
 use crate::simd::{Float, MOST_LANES, RowsMut, Storage, Vector, VectorJob};
 use crate::target::Labels;
 
@@ -135,8 +135,7 @@ impl<F: Float> VectorJob<F> for At<'_, F> {
                 let z = V::from_slice(token, &z);
                 log_probability(z, max, inverse, excess).to_slice(&mut log_p);
             } else if max.is_finite() {
-                log_p = z;
-                log_probabilities(&mut log_p, max, &temperature, excess);
+                log_p = z.map(|z| shifted_log_probability(z, max, &temperature, excess));
             }
             if let Some(mask) = mask {
                 for (place, log_p) in (first..).zip(&mut log_p).take(len) {

@@ -55,10 +55,10 @@ impl<F: Float> Tiles<'_, F> {
             if max.is_finite() {
                 if operation == Operation::LogSoftmax {
                     (self.reread)(tile.first + lane, row);
-                    let temperature = self.formula.temperature;
-                    special::log_probabilities(row, max, temperature, scalars[lane]);
-                    for (class, value) in row.iter().enumerate() {
-                        tile.out[class * V::LANES + lane] = *value;
+                    let (temperature, excess) = (self.formula.temperature, scalars[lane]);
+                    for (class, z) in row.iter().enumerate() {
+                        let log_p = special::shifted_log_probability(*z, max, temperature, excess);
+                        tile.out[class * V::LANES + lane] = log_p;
                     }
                 }
                 continue;
