@@ -62,7 +62,7 @@ def set_num_threads(n: SupportsIndex) -> None:
     2
     >>> sx.set_num_threads(before)
     """
-    _native.set_num_threads(n)
+    _native.set_num_threads(_count(n))
 
 
 def get_num_threads() -> int:
@@ -135,13 +135,17 @@ def num_threads(n: SupportsIndex) -> _GeneratorContextManager[None]:
     ...     sx.get_num_threads()
     1
     """
-    return _block(between(n, "n", 1))
+    return _block(_count(n))
+
+
+def _count(n: SupportsIndex) -> int:
+    return min(between(n, "n", 1), _MOST_THREADS)
 
 
 @contextmanager
 def _block(n: int) -> Iterator[None]:
     variable = _native._variable_of_blocks(_IN_CONTEXT)
-    token = variable.set(min(n, _MOST_THREADS))
+    token = variable.set(n)
     try:
         yield
     finally:

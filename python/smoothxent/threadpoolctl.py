@@ -24,6 +24,7 @@ except ImportError as _error:
     ) from _error
 
 from smoothxent import _smoothxent as _native
+from smoothxent import _threads
 
 __all__: list[str] = []
 
@@ -42,7 +43,7 @@ class _Controller(LibController, metaclass=ABCMeta):  # type: ignore[misc]  # it
 
     def set_num_threads(self, num_threads: int) -> None:
         """Set the number for the process."""
-        _native.set_num_threads(num_threads)
+        _threads.set_num_threads(num_threads)
 
     def get_version(self) -> str:
         """Return the version of the package."""

@@ -1,9 +1,8 @@
 //! The number of threads that a call may use, set for the process or for a context.
 
 use super::Argument;
-use super::arguments::integer;
 use super::call::guard;
-use super::errors::{Result, value_error};
+use super::errors::Result;
 use super::known::Known;
 use super::objects;
 use pyo3::prelude::*;
@@ -30,17 +29,11 @@ pub(super) fn get_num_threads(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
     guard(py, || objects::integer(py, width(py)?.0 as i128))
 }
 
+/// Sets the number for the process, which is at least 1.
 #[pyfunction]
 #[pyo3(signature = (n, /))]
-pub(super) fn set_num_threads(n: Argument<'_, '_>) -> PyResult<()> {
-    guard(n.py(), || {
-        let given = integer(n, "n")?;
-        if given < 1 {
-            return Err(value_error!(n.py(), "n must be at least 1, got {given}"));
-        }
-        pool::set_num_threads(usize::try_from(given).unwrap_or(usize::MAX));
-        Ok(())
-    })
+pub(super) fn set_num_threads(n: usize) {
+    pool::set_num_threads(n);
 }
 
 /// The variable that a block sets: that of the first call, if the package has been imported again since.
