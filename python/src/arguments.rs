@@ -4,7 +4,7 @@ use super::errors::{Raised, Result, answer, type_error, value_error};
 use super::known::Known;
 use super::objects::{int, read, repr};
 use pyo3::prelude::*;
-use pyo3::types::{PyBool, PyFloat, PyInt, PyString};
+use pyo3::types::{PyBool, PyFloat, PyInt};
 use smoothxent::{Number, Reduction};
 
 /// Is `axis` one integer, rather than None, a tuple or anything else?
@@ -51,9 +51,8 @@ pub(super) fn reduction(obj: &Bound<'_, PyAny>) -> Result<Reduction> {
     }
     let expected = "reduction must be \"none\", \"sum\", \"mean\" or \"sum_by_nonzero_weights\"";
     let py = obj.py();
-    // None for a string with a lone surrogate, which has no UTF-8.
-    let text = obj.cast::<PyString>().ok().map(|text| answer(py, text.to_cow())).transpose()?;
-    Err(match text.flatten().as_deref() {
+    // None if it is no string, or one with a lone surrogate, which has no UTF-8.
+    Err(match answer(py, obj.extract())? {
         Some("none") => return Ok(Reduction::None),
         Some("sum") => return Ok(Reduction::Sum),
         Some("mean") => return Ok(Reduction::Mean),

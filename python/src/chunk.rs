@@ -7,12 +7,12 @@ use super::errors::{Result, value_error};
 use super::logits::Logits;
 use super::{Argument, Arguments};
 use pyo3::prelude::*;
-use pyo3::types::{PyBool, PyString};
+use pyo3::types::PyBool;
 use smoothxent::{CHUNK_ROW, Operation, ROW_CONSTANTS, SEGMENT, SEGMENT_SUMS, Smoothing, Storage};
 
 /// The operation on the rows of which a chunk is a part.
 fn operation(name: Argument<'_, '_>) -> Result<Operation> {
-    match name.cast::<PyString>()?.to_cow()?.as_ref() {
+    match name.extract()? {
         "softmax" => Ok(Operation::Softmax),
         "log_softmax" => Ok(Operation::LogSoftmax),
         "logsumexp" => Ok(Operation::LogSumExp),

@@ -5,7 +5,6 @@ use super::known::Known;
 use super::objects::{call, dtype_name, numbers, repr};
 use pyo3::exceptions::{PyMemoryError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::PyString;
 use smoothxent::Storage;
 
 /// The element types of arrays, in native byte order, with the names of their dtypes, the most frequent first. NumPy
@@ -36,10 +35,9 @@ pub(super) fn storage_of(dtype: &Bound<'_, PyAny>) -> Result<Option<Storage>> {
     }
     // The name is computed by Python code in NumPy.
     let name = call(known.getattr.bind(dtype.py()), [dtype, known.name.bind(dtype.py())])?;
-    let name = name.cast_into::<PyString>()?;
-    let (name, size) = (name.to_cow()?, dtype.getattr(&known.itemsize)?.extract::<usize>()?);
+    let (name, size) = (name.extract()?, dtype.getattr(&known.itemsize)?.extract()?);
     let is_native = dtype.getattr(&known.isnative)?.is_truthy()?;
-    let is_such = |known: &&(Storage, &str)| known.1 == name && known.0.size() == size;
+    let is_such = |known: &&(Storage, &str)| (known.1, known.0.size()) == (name, size);
     let found = STORAGES.iter().find(is_such).filter(|_| is_native).map(|known| known.0);
     if found == Some(Storage::Bf16) && known.bfloat16.get().is_none() {
         // The one object that arrays of this type have, which is kept for `Known::dtype_of`.
