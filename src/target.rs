@@ -137,9 +137,7 @@ impl Prior<'_> {
     pub(crate) fn copy(&self, row: usize, start: usize, u: &mut [f64]) {
         match self {
             Prior::Uniform => u.fill(1.0),
-            Prior::Shared { values, .. } => {
-                u.iter_mut().zip(&values[start..]).for_each(|(u, value)| *u = *value);
-            }
+            Prior::Shared { values, .. } => u.copy_from_slice(&values[start..][..u.len()]),
             Prior::PerRow { rows, .. } => rows.gather_from(row, start, u),
         }
     }
