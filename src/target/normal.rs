@@ -266,21 +266,15 @@ impl<'a, F: Float> SmoothedTargets<'a, F> {
     }
 
     /// c of a class.
-    fn class_weight(&self, class: usize) -> f64 {
+    pub(crate) fn class_weight(&self, class: usize) -> f64 {
         self.terms.class_weight.map_or(1.0, |c| c.get(class))
     }
 
     /// The target with its spike: that of a label, or of the only class of probabilities, where q·c is `mass`.
     #[inline(always)]
-    fn with_spike<'r>(&self, target: RowTarget<'r, F>, mass: f64) -> RowTarget<'r, F> {
+    pub(crate) fn with_spike<'r>(&self, target: RowTarget<'r, F>, mass: f64) -> RowTarget<'r, F> {
         let (spike, lost) = self.mass(mass, RunningSum::default());
         RowTarget { spike, mass_lost: target.mass_lost + lost, ..target }
-    }
-
-    /// The spike of a label, and its rounding error.
-    #[inline(always)]
-    pub(crate) fn spike(&self, class: usize) -> (f64, f64) {
-        self.mass(self.class_weight(class), RunningSum::default())
     }
 
     /// The factors of the losses of rows from `first` on, if they are not ignored; 0 where a row does not count.

@@ -158,8 +158,8 @@ impl<F: Float> Scratch<'_, F> {
                 continue;
             }
             let class = label as usize;
-            let (spike, lost) = targets.spike(class);
-            (target.spike[lane], target.mass_lost[lane]) = (spike, row.mass_lost + lost);
+            let row = targets.with_spike(row, targets.class_weight(class));
+            (target.spike[lane], target.mass_lost[lane]) = (row.spike, row.mass_lost);
             if is_masked {
                 target.beta[lane] = targets.beta(first + lane);
                 if kept[lane * classes + class].to_f64() == 0.0 {
