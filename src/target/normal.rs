@@ -98,8 +98,8 @@ type WeightRows<'r, F> = (&'r Rows<'r>, Option<UniformSmoothing<F>>, Option<RowT
 enum Smooth<'a, F> {
     /// Nowhere: without smoothing it is not read.
     Absent,
-    /// It is 1/K, and all probabilities are smoothed alike.
-    Uniform(UniformSmoothing<F>),
+    /// It is 1/K, and all probabilities are smoothed alike, unless ε = 1.
+    Uniform(Option<UniformSmoothing<F>>),
     /// The same for all rows, and its sum, which is read only with class weights.
     Shared(Vec<F>, f64),
     /// In the rows of the prior, which are read in place.
@@ -124,7 +124,9 @@ impl<'a, F: Float> SmoothedTargets<'a, F> {
             _ if terms.label_smoothing == 0.0 => Smooth::Absent,
             _ if kept.is_some() => Smooth::Made,
             Prior::Uniform if is_unweighted => {
-                Smooth::Uniform(UniformSmoothing::new(terms, classes))
+                let are_mixed = matches!(targets, Targets::Probabilities(_));
+                let are_mixed = are_mixed && terms.label_smoothing < 1.0;
+                Smooth::Uniform(are_mixed.then(|| UniformSmoothing::new(terms, classes)))
             }
             Prior::PerRow { rows, .. } if is_unweighted && rows.is_direct::<F>() => {
                 Smooth::Rows(rows)
@@ -227,10 +229,7 @@ impl<'a, F: Float> SmoothedTargets<'a, F> {
 
     /// How probabilities are smoothed, if all classes of all rows are smoothed alike.
     fn smoothing(&self) -> Option<UniformSmoothing<F>> {
-        match self.smooth {
-            Smooth::Uniform(smoothing) if self.terms.label_smoothing < 1.0 => Some(smoothing),
-            _ => None,
-        }
+        if let Smooth::Uniform(smoothing) = self.smooth { smoothing } else { None }
     }
 
     /// The weights of rows, if they are the same for all.
