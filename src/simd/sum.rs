@@ -82,7 +82,7 @@ impl ExactSum {
         V::Eight::all(high.like(f64::MAX).ge(high))
     }
 
-    /// The sum without rounding errors.
+    /// The sum of the eight sums, without their rounding errors.
     #[inline(always)]
     pub(crate) fn uncompensated(mut self) -> f64 {
         in_halves(&mut self.high, inlined!(|a, b| a + b))

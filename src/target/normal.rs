@@ -98,7 +98,7 @@ type WeightRows<'r, F> = (&'r Rows<'r>, Option<UniformSmoothing<F>>, Option<RowT
 enum Smooth<'a, F> {
     /// Nowhere: without smoothing it is not read.
     Absent,
-    /// It is 1/K, and all probabilities are smoothed alike, unless ε = 1.
+    /// It is 1/K, and all probabilities are smoothed alike; None for labels, and for ε = 1, where q' = u.
     Uniform(Option<UniformSmoothing<F>>),
     /// The same for all rows, and its sum, which is read only with class weights.
     Shared(Vec<F>, f64),
@@ -124,9 +124,9 @@ impl<'a, F: Float> SmoothedTargets<'a, F> {
             _ if terms.label_smoothing == 0.0 => Smooth::Absent,
             _ if kept.is_some() => Smooth::Made,
             Prior::Uniform if is_unweighted => {
-                let are_mixed = matches!(targets, Targets::Probabilities(_));
-                let are_mixed = are_mixed && terms.label_smoothing < 1.0;
-                Smooth::Uniform(are_mixed.then(|| UniformSmoothing::new(terms, classes)))
+                let are_probabilities = matches!(targets, Targets::Probabilities(_));
+                let are_smoothed = are_probabilities && terms.label_smoothing < 1.0;
+                Smooth::Uniform(are_smoothed.then(|| UniformSmoothing::new(terms, classes)))
             }
             Prior::PerRow { rows, .. } if is_unweighted && rows.is_direct::<F>() => {
                 Smooth::Rows(rows)

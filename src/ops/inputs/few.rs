@@ -31,6 +31,7 @@ struct Few<'g, F> {
     rows: &'g Rows<'g>,
     first: usize,
     class_weight: Option<&'g WeightValues>,
+    /// Are the sums compensated?
     exact: bool,
     memory: &'g mut [F],
     results: &'g mut [ProbabilityRow],

@@ -21,6 +21,7 @@ pub(super) struct Many<'p, F> {
     pub(super) classes: usize,
     /// The class weights, and the same values as doubles.
     pub(super) weights: Option<(&'p WeightValues, &'p [f64])>,
+    /// Is the sum compensated?
     pub(super) exact: bool,
     pub(super) partial: &'p mut PartialRow,
     /// Set with the last class.

@@ -7,6 +7,7 @@ use super::{
 use crate::Storage;
 use crate::batch::{Run, TERMS_PER_PART};
 use crate::error::Error;
+use crate::math::count;
 use crate::simd::Rows;
 use crate::target::{Labels, LossTerms, prior_tolerance};
 
@@ -109,6 +110,20 @@ fn probabilities_are_finite_and_not_negative() {
             panic!("{value} was accepted: {found:?}")
         };
         assert_eq!((index, reported.to_bits()), (vec![1, 1], value.to_bits()));
+    }
+}
+
+#[test]
+fn masses_of_float64_rows_are_compensated() {
+    for others in [2, 63, 64, 1000] {
+        let mut q = vec![f64::EPSILON / 2.0; others + 1];
+        q[0] = 1.0;
+        let mass = Run::with_defaults(|run| {
+            let rows = Rows::from_slice(&q, q.len());
+            mass_of(&read_probabilities(rows, Storage::F64, None, run)?, run)
+        });
+        // One by one, each would be rounded away.
+        assert_eq!(mass, Ok(1.0 + count(others) * (f64::EPSILON / 2.0)));
     }
 }
 
