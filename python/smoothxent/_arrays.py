@@ -134,9 +134,10 @@ def _no_labels(
 ) -> TypeError:
     text = f"{name} has dtype {_described(array.dtype, obj)}, expected {expected}"
     if array.dtype.kind == "b":
-        text += f" (use {name}.astype(numpy.int64) for the classes 0 and 1"
-        text += f", {name}.astype(float) for one-hot labels)" if ", or" in expected else ")"
-    elif remedy:
+        remedy = f"use {name}.astype(numpy.int64) for the classes 0 and 1"
+        if ", or" in expected:  # probabilities
+            remedy += f", {name}.astype(float) for one-hot labels"
+    if remedy:
         text += f" ({remedy})"
     return TypeError(text)
 
