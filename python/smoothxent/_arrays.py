@@ -137,9 +137,7 @@ def _no_labels(
         remedy = f"use {name}.astype(numpy.int64) for the classes 0 and 1"
         if ", or" in expected:  # probabilities
             remedy += f", {name}.astype(float) for one-hot labels"
-    if remedy:
-        text += f" ({remedy})"
-    return TypeError(text)
+    return TypeError(f"{text} ({remedy})" if remedy else text)
 
 
 def _remedy(array: NDArray[Any], obj: object, name: str) -> str:
