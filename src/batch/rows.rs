@@ -308,16 +308,16 @@ impl<F: Float> Group<'_, F> {
     ) -> (Reduced, Case<F>) {
         self.plan.job.panel.reload(self.first + at, 0, z);
         let max = exact_max(z);
-        let found = Reduced { max: part.max.to_f64(), partial: part.partial, ..Reduced::default() };
-        if !max.is_finite() {
+        let is_shifted = max.is_finite() && !how.temperature.is_in_range(part.max);
+        let case = if !max.is_finite() {
             // The lse is the maximum; everything else is NaN.
             let scalar = if self.plan.job.targets.is_some() { f64::NAN } else { max };
-            return (found, Case::Filled { value: F::NAN, scalar, lse: max });
-        }
-        label.z = label.class.map_or(label.z, |class| z[class].to_f64());
-        let is_shifted = !how.temperature.is_in_range(part.max);
-        how.special::<V>(token, part, z, max, is_shifted);
-        let case = if is_shifted { Case::Shifted(max) } else { Case::Ordinary };
+            Case::Filled { value: F::NAN, scalar, lse: max }
+        } else {
+            label.z = label.class.map_or(label.z, |class| z[class].to_f64());
+            how.special::<V>(token, part, z, max, is_shifted);
+            if is_shifted { Case::Shifted(max) } else { Case::Ordinary }
+        };
         (Reduced { max, is_shifted, partial: part.partial, ..Reduced::default() }, case)
     }
 }

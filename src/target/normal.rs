@@ -383,7 +383,6 @@ impl<'a, F: Float> SmoothedTargets<'a, F> {
             (None, Prior::Uniform) => (count(self.classes), 1.0),
             (None, _) => (1.0, 1.0),
         };
-        // ε/K may underflow, but not to 0: a logit of −inf still costs +inf.
-        ((self.terms.label_smoothing / (mass / unit)).max(f64::from_bits(1)), unit)
+        (self.terms.smoothing_per(mass / unit), unit)
     }
 }

@@ -123,8 +123,8 @@ impl<F: Float> UniformSmoothing<F> {
         let RunningSum { sum, lost } = terms.label_weight();
         let high = F::from_f64(sum);
         let low = F::from_f64((sum - high.to_f64()) + lost);
-        let beta = (terms.label_smoothing / count(classes)).max(f64::SMALLEST);
-        Self { label_weight: [high, low], beta: positive(beta) }
+        let beta = positive(terms.smoothing_per(count(classes)));
+        Self { label_weight: [high, low], beta }
     }
 
     /// The weights of probabilities. They are positive, since ε/K is.
@@ -141,6 +141,11 @@ impl LossTerms<'_> {
     pub(super) fn label_weight(&self) -> RunningSum {
         let (sum, lost) = two_sum(1.0, -self.label_smoothing);
         RunningSum { sum, lost }
+    }
+
+    /// ε/`mass`, which may underflow, but not to 0: a logit of −inf still costs +inf.
+    pub(super) fn smoothing_per(&self, mass: f64) -> f64 {
+        (self.label_smoothing / mass).max(f64::SMALLEST)
     }
 
     /// Multiplies numbers of the classes from `start` on by c.
