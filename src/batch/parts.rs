@@ -58,8 +58,8 @@ impl Run<'_> {
         &mut self,
         values: &mut [T],
         len: usize,
-        body: impl Fn(usize, &mut [T]) -> Result<R, Error> + Sync,
-        join: impl FnMut(R),
+        body: &(dyn Fn(usize, &mut [T]) -> Result<R, Error> + Sync),
+        join: &mut dyn FnMut(R),
     ) -> Result<(), Error> {
         let part_bytes = len.min(values.len()) * size_of::<f64>();
         let parts = values.chunks_mut(len).enumerate();

@@ -53,7 +53,9 @@ pub fn read_labels(
             Ok(ignored)
         }))
     };
-    run.on_parts(&mut labels.many, NUMBERS_PER_PART, check, |ignored| labels.counted -= ignored)
+    run.on_parts(&mut labels.many, NUMBERS_PER_PART, &check, &mut |ignored| {
+        labels.counted -= ignored
+    })
 }
 
 fn is_bad(value: f64) -> bool {
@@ -156,7 +158,7 @@ fn read_entries(
             Ok(())
         };
         let (mut results, part) = (run.defaults(rows.rows())?, run.rows_per_part(rows));
-        run.on_parts(&mut results, part, read, |()| {})?;
+        run.on_parts(&mut results, part, &read, &mut |()| {})?;
         return Ok(results);
     }
     let read = |(first, start), values: &[f64], partial: &mut PartialRow, rows: &mut [_]| {
@@ -200,7 +202,7 @@ pub fn read_prior<'a>(rows: Rows<'a>, run: &mut Run<'_>) -> Result<Prior<'a>, Er
         rows.gather_at(level, 0, start, values);
         Ok(())
     };
-    run.on_parts(&mut values, NUMBERS_PER_PART, copy, |()| {})?;
+    run.on_parts(&mut values, NUMBERS_PER_PART, &copy, &mut |()| {})?;
     Ok(Prior::Shared { values, mass })
 }
 
@@ -223,7 +225,7 @@ pub fn read_weights(
         check_entries(level, name, weights, |k| vec![first + k])?;
         Ok(weights.iter().copied().fold(0.0, f64::max))
     };
-    run.on_parts(&mut values, NUMBERS_PER_PART, copy, |most| largest = largest.max(most))?;
+    run.on_parts(&mut values, NUMBERS_PER_PART, &copy, &mut |most| largest = largest.max(most))?;
     Ok(WeightValues::new(values, largest))
 }
 
@@ -242,31 +244,67 @@ pub(super) fn kept_masses(
 ) -> Result<Vec<Option<f64>>, Error> {
     let LossTerms { prior, sample_weight, .. } = *terms;
     // Without smoothing the prior is not read.
-    let (level, smooths) = (run.level, terms.label_smoothing > 0.0);
-    let classes = mask.classes();
-    let finish = |row, kept: usize, mass: f64| {
-        let has_weight = sample_weight.is_none_or(|weights| weights.get(row) != 0.0);
-        let counts = kept > 0 && has_weight && !targets.is_ignored(row);
-        if counts && smooths && mass == 0.0 {
-            return Err(Error::MaskedPrior { index: vec![row] });
+    let is_read = terms.label_smoothing > 0.0 && !matches!(prior, Prior::Uniform);
+    let read = is_read.then_some(prior);
+    let (distinct, places) = mask.distinct();
+    // A row that is repeated is read once, unless each row has its own prior.
+    let are_read = distinct.rows() == mask.rows() || matches!(read, Some(Prior::PerRow { .. }));
+    let mut of_distinct = masses(if are_read { mask } else { &distinct }, read, run)?;
+    let mut kept = if are_read { take(&mut of_distinct) } else { run.defaults(mask.rows())? };
+    let set = |first: usize, kept: &mut [Option<f64>]| {
+        for (row, kept) in (first..).zip(kept) {
+            if !are_read {
+                *kept = of_distinct[places.offset(row).cast_unsigned()];
+            }
+            let has_weight = || sample_weight.is_none_or(|weights| weights.get(row) != 0.0);
+            if *kept == Some(0.0) && has_weight() && !targets.is_ignored(row) {
+                return Err(Error::MaskedPrior { index: vec![row] });
+            }
         }
-        Ok((kept > 0).then_some(mass))
+        Ok(())
     };
-    let sums = smooths && !matches!(prior, Prior::Uniform);
-    let read = |(first, start), mask: &[f64], state: &mut (usize, ExactSum), results: &mut [_]| {
-        let (len, (kept, sum)) = (mask.len() / results.len(), state);
+    if is_read || !are_read {
+        run.on_parts(&mut kept, NUMBERS_PER_PART, &set, &mut |()| {})?;
+    }
+    Ok(kept)
+}
+
+/// For each row, Σ u over the classes that `mask` keeps, or their number without a prior; None where it keeps none.
+fn masses(
+    mask: &Rows<'_>,
+    prior: Option<&Prior<'_>>,
+    run: &mut Run<'_>,
+) -> Result<Vec<Option<f64>>, Error> {
+    let (classes, level) = (mask.classes(), run.level);
+    if prior.is_none() && classes <= LONG_ROW {
+        let (mut masses, part) = (run.defaults(mask.rows())?, run.rows_per_part(mask));
+        let read = |first: usize, masses: &mut [Option<f64>]| {
+            level.compiled(inlined!(|| {
+                for (row, mass) in (first..).zip(masses) {
+                    let kept = mask.count_true(row);
+                    *mass = (kept > 0).then(|| count(kept));
+                }
+                Ok(())
+            }))
+        };
+        run.on_parts(&mut masses, part, &read, &mut |()| {})?;
+        return Ok(masses);
+    }
+    let read = |(first, start), mask: &[f64], state: &mut (usize, ExactSum), masses: &mut [_]| {
+        let (len, (kept, sum)) = (mask.len() / masses.len(), state);
         level.compiled(inlined!(|| {
-            for ((row, mask), result) in (first..).zip(mask.chunks(len.max(1))).zip(results) {
+            for ((row, mask), mass) in (first..).zip(mask.chunks(len.max(1))).zip(masses) {
                 *kept += mask.iter().filter(|is_kept| **is_kept != 0.0).count();
-                if sums {
+                if let Some(prior) = prior {
                     level.add_terms(sum, mask.len(), |at, u| {
                         prior.copy(row, start + at, u);
                         fill_masked(&mask[at..], u, 0.0);
                     });
                 }
                 if start + len == classes {
-                    let mass = if sums { take(sum).value() } else { count(*kept) };
-                    *result = finish(row, take(kept), mass)?;
+                    let (kept, sum) = (take(kept), take(sum));
+                    let of_kept = || if prior.is_some() { sum.value() } else { count(kept) };
+                    *mass = (kept > 0).then(of_kept);
                 }
             }
             Ok(())
@@ -303,7 +341,7 @@ pub(super) fn shared_weights<F: Float>(
         });
         Ok(sum.value())
     };
-    run.on_parts(&mut shared, TERMS_PER_PART, fill, |part| mass.add(part))?;
+    run.on_parts(&mut shared, TERMS_PER_PART, &fill, &mut |part| mass.add(part))?;
     Ok((shared, mass.value()))
 }
 
