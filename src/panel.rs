@@ -41,6 +41,11 @@ impl<F: Float> Panel<'_, F> {
         self.mask.is_none() && self.prescale == 1.0
     }
 
+    /// Do all rows have the same mask?
+    pub(crate) fn has_one_mask(&self) -> bool {
+        self.mask.is_some_and(Rows::are_repeated)
+    }
+
     /// Is this class of a row kept?
     pub(crate) fn keeps(&self, row: usize, class: usize) -> bool {
         self.mask.is_none_or(|mask| mask.get(row, class) != 0.0)
@@ -75,6 +80,16 @@ impl<F: Float> Panel<'_, F> {
         let Some(mask) = self.mask else { return &[] };
         mask.gather::<V, F>(token, row, class, own);
         own
+    }
+
+    /// If all rows have the same mask, copies it to the first `count` rows of each tile of `len` elements.
+    #[inline(never)] // rare
+    pub(crate) fn keep_alike(&self, tiles: &mut [F], len: usize, count: usize) {
+        let Some(mask) = self.mask.filter(|mask| mask.are_repeated()) else { return };
+        for tile in tiles.chunks_exact_mut(len) {
+            let rows = tile.chunks_exact_mut(mask.classes()).take(count);
+            rows.for_each(|row| mask.gather_from(0, 0, row));
+        }
     }
 
     /// Copies the logits of row `row` from `class` on, or of this row and the next rows, to `z`. `kept` is empty

@@ -213,6 +213,22 @@ def test_layouts_of_the_mask(dtype):
 
 
 @every_float
+@pytest.mark.parametrize("classes", [33, 100, 300])
+def test_masks_of_several_rows(dtype, classes):
+    """A mask along some of the batch axes has the bits of its copies for each row."""
+    z = problem(classes, dtype, rows=66).logits.reshape(3, 22, classes)
+    rng = np.random.default_rng(1)
+    labels = rng.integers(0, classes, (3, 22))
+    priors = random_probabilities(rng, 66, classes, dtype).reshape(z.shape)
+    for shape in ((3, 1, classes), (1, 22, classes), (22, 1), (classes,)):
+        where = mask_of(shape)
+        for u in (None, priors[0, 0], priors):
+            copies = results(z, labels, u, np.broadcast_to(where, z.shape).copy())
+            for one, other in zip(results(z, labels, u, where), copies, strict=True):
+                assert_same_bits(one, other)
+
+
+@every_float
 def test_in_place_and_overlap(dtype):
     z, labels, u = problem(33, dtype)
     where = mask_of(z.shape)
@@ -338,3 +354,13 @@ def test_rows_that_do_not_count_need_no_mass_of_the_prior():
     wanted = sx.cross_entropy(z[1:], [1], **options)
     assert sx.cross_entropy(z, [-100, 1], where=where, **options) == wanted
     assert sx.cross_entropy(z, [1, 1], where=where, sample_weight=[0, 1], **options) == wanted
+
+
+def test_the_first_row_that_counts_is_named_if_rows_share_a_mask():
+    z, labels, where = np.zeros((2, 3, 4)), [[0, 1, 2], [-100, -100, 3]], np.zeros((2, 1, 4), bool)
+    where[1, :, 2:] = True
+    options = {"label_smoothing": 0.1, "prior": [0.5, 0.5, 0.0, 0.0]}
+    with pytest.raises(ValueError, match=r"row \[1, 2\]"):
+        sx.cross_entropy(z, labels, where=where, **options)
+    labels[1][2] = -100
+    assert np.isnan(sx.cross_entropy(z, labels, where=where, **options))

@@ -224,13 +224,20 @@ impl<'p, F: Float> Plan<'p, F> {
 }
 
 /// May f32 rows with some more classes than tiles are meant for use tiles too? That takes as little as half of the time
-/// (256 rows of 65 classes; 4096 of 128: 0.66 to 0.8; of 150: 0.84 to 0.9); from 192 classes on it takes longer, and from
-/// main memory with AVX2, and for more than 128 classes already from 24 MB on (1.03 to 1.15). It is not done for rows that
-/// are masked, or whose targets differ in more than the label and the weights.
+/// (256 rows of 65 classes; 4096 of 128: 0.66 to 0.8; of 150: 0.84 to 0.9; with masks 0.5 to 0.8); from 192 classes on it
+/// takes longer, and from main memory with AVX2, and for more than 128 classes already from 24 MB on (1.03 to 1.15); for
+/// labels with weights or priors of their rows from 5 MB on (Zen 4: 1.1 to 1.4).
 fn may_be_in_tiles<F: Float>(job: &Job<'_, F>, is_simple: bool, bytes: usize) -> bool {
     let classes = job.panel.logits.classes();
+    let have_masses = || job.targets.is_some_and(SmoothedTargets::have_masses);
+    let are_labels = || job.targets.is_none_or(|targets| targets.labels().is_some());
+    let most_bytes = match job.panel.mask {
+        _ if classes > 128 => CACHED_BYTES_IN_WIDE_TILES,
+        None if !is_simple && !have_masses() => CACHED_BYTES_IN_WIDE_TILES / 4,
+        _ => CACHED_BYTES,
+    };
     !F::IS_DOUBLE
         && classes <= MOST_IN_TILES
-        && bytes < if classes <= 128 { CACHED_BYTES } else { CACHED_BYTES_IN_WIDE_TILES }
-        && (is_simple || job.targets.is_some_and(SmoothedTargets::have_masses))
+        && bytes < most_bytes
+        && (is_simple || have_masses() || are_labels())
 }

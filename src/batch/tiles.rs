@@ -106,9 +106,11 @@ impl<F: Float> Block<'_, F> {
                     lanes.take(weights.len()).for_each(|(class, w)| w.fill(weights.get(class)));
                 }
             }
+            let kept = take(tiles.len() * len);
+            job.panel.keep_alike(kept, len, V::LANES.min(range.len()));
             let scratch = &mut Scratch {
                 plan,
-                kept: take(tiles.len() * len),
+                kept,
                 tiles,
                 weight_kind: shared.as_ref().map(WeightKind::of),
                 writer: Writer::new(take(len + 3 * V::LANES), range.end),
@@ -247,7 +249,10 @@ impl<F: Float> Scratch<'_, F> {
             return;
         }
         let kept = &mut self.kept[tile * tile_len(classes, V::LANES)..][..count * classes];
-        let kept = panel.kept::<V>(token, first, 0, kept);
+        if !panel.has_one_mask() {
+            panel.kept::<V>(token, first, 0, kept);
+        }
+        let kept = if panel.mask.is_some() { &*kept } else { &[] };
         panel.load::<V>(token, first, 0, kept, &mut own[..count * classes]);
         from_own::<V>(token, own, classes, z);
     }

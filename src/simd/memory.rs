@@ -227,6 +227,11 @@ view!(
 );
 
 impl Rows<'_> {
+    /// Are all rows the same one, repeated by a stride of 0?
+    pub(crate) fn are_repeated(&self) -> bool {
+        self.outer.step() == Some(0)
+    }
+
     /// The distinct rows, of which other rows are repetitions (by strides of 0). Also returns, as an offset, the distinct
     /// row for each row.
     pub(crate) fn distinct(&self) -> (Self, Outer) {

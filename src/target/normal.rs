@@ -1,15 +1,13 @@
 //! The normal form of a row's target, and how it is made from targets, ε, prior and weights.
 
+mod common;
 mod made;
 
-use super::{
-    Labels, LossTerms, NO_CLASS, ORDINARY, Prior, ProbabilityRow, Targets, is_ordinary, unit_of,
-};
+use super::{LossTerms, NO_CLASS, Prior, ProbabilityRow, Targets, unit_of};
 use crate::error::Error;
 use crate::math::{RunningSum, count};
 use crate::simd::{Float, Rows, Source};
 pub(crate) use made::{UniformSmoothing, fill_masked, positive};
-use std::ops::Range;
 
 /// The weights w of `dot`.
 #[derive(Clone, Copy, Default)]
@@ -91,9 +89,6 @@ pub(crate) struct SmoothedTargets<'a, F> {
     pub(crate) unit: f64,
 }
 
-/// The result of [`SmoothedTargets::weight_rows`].
-type WeightRows<'r, F> = (&'r Rows<'r>, Option<UniformSmoothing<F>>, Option<RowTarget<'r, F>>);
-
 /// Where u·c of a row is.
 enum Smooth<'a, F> {
     /// Nowhere: without smoothing it is not read.
@@ -151,50 +146,10 @@ impl<'a, F: Float> SmoothedTargets<'a, F> {
         matches!(self.targets, Targets::Probabilities(_)) || matches!(self.smooth, Smooth::Made)
     }
 
-    /// The weights of these rows where they lie in memory; how they are smoothed if they are not yet; and the target that
-    /// all rows have, except for their weights and Q, if they differ in nothing else. None if some weights have to be
-    /// computed in another way.
-    pub(crate) fn weight_rows(&self, rows: Range<usize>) -> Option<WeightRows<'_, F>> {
-        let targets = match (self.targets, &self.smooth) {
-            (Targets::Labels(_), Smooth::Rows(rows)) => return Some((rows, None, None)),
-            (Targets::Probabilities(targets), Smooth::Absent | Smooth::Uniform(_)) => targets,
-            _ => return None,
-        };
-        if !self.are_plain() {
-            return None;
-        }
-        let smoothing = self.smoothing();
-        let (mut are_ordinary, mut have_many, smooths) = (true, true, smoothing.is_some());
-        for row in &targets.summary[rows] {
-            // Masses lie on both sides of 1, so a branch on that could not be predicted.
-            are_ordinary &= if smooths { row.mass <= ORDINARY } else { is_ordinary(row.mass) };
-            have_many &= row.only == NO_CLASS;
-        }
-        let row = RowTarget { beta: 1.0, ..RowTarget::none() };
-        let row = (self.is_unweighted() && have_many).then_some(row);
-        (are_ordinary && (have_many || !smooths)).then_some((&targets.rows, smoothing, row))
-    }
-
-    /// May rows with [`SmoothedTargets::weight_rows`] be probabilities that differ in nothing else but their masses?
-    pub(crate) fn have_masses(&self) -> bool {
-        let are_probabilities = matches!(self.targets, Targets::Probabilities(_));
-        are_probabilities && self.is_unweighted() && self.are_plain()
-    }
-
     /// Do all rows count, with neither class weights nor sample weights?
     fn is_unweighted(&self) -> bool {
         let LossTerms { class_weight, sample_weight, .. } = self.terms;
         self.divisor != 0.0 && class_weight.is_none() && sample_weight.is_none()
-    }
-
-    /// Q of these rows, and its rounding error.
-    #[inline(always)]
-    pub(crate) fn masses(&self, rows: Range<usize>, masses: &mut [f64], lost: &mut [f64]) {
-        let Targets::Probabilities(targets) = self.targets else { return };
-        let smooth = RunningSum { sum: self.terms.label_smoothing, lost: 0.0 };
-        for ((mass, lost), row) in masses.iter_mut().zip(lost).zip(&targets.summary[rows]) {
-            (*mass, *lost) = self.mass(row.mass, smooth);
-        }
     }
 
     /// (1 − ε)·`mass` + `smooth`, and for float64 rows the rounding error.
@@ -232,36 +187,14 @@ impl<'a, F: Float> SmoothedTargets<'a, F> {
         if let Smooth::Uniform(smoothing) = self.smooth { smoothing } else { None }
     }
 
-    /// The weights of rows, if they are the same for all.
-    #[inline(always)]
-    pub(crate) fn weights_of_all(&self) -> Option<Weights<'_, F>> {
-        let differ = matches!(self.smooth, Smooth::Rows(_) | Smooth::Made);
-        let are_same = matches!(self.targets, Targets::Labels(_)) && !differ;
-        are_same.then(|| self.smooth(0).weights)
-    }
-
-    /// The labels, and the target that all rows have except for the label, if the rows differ in nothing else.
-    #[inline(always)]
-    pub(crate) fn labels_alone(&self) -> Option<(&Labels, RowTarget<'_, F>)> {
-        let are_alone = self.kept.is_none() && self.is_unweighted();
-        let (labels, target) = self.labels().filter(|_| are_alone)?;
-        Some((labels, self.with_spike(target, 1.0)))
-    }
-
-    /// The labels, and the target that all rows have except for the label and its weights, if the rows differ in nothing
-    /// else. With a mask, β is [`SmoothedTargets::beta`]; if the prior is uniform, the weights w are the mask.
-    #[inline(always)]
-    pub(crate) fn labels(&self) -> Option<(&Labels, RowTarget<'_, F>)> {
-        let Targets::Labels(labels) = self.targets else { return None };
-        let LossTerms { prior, class_weight, .. } = *self.terms;
-        let is_uniform = matches!(prior, Prior::Uniform) && class_weight.is_none();
-        let are_masks = self.kept.is_some() && is_uniform;
-        (are_masks || self.weights_of_all().is_some()).then(|| (labels, self.smooth(0)))
-    }
-
     /// β of a row with a mask, which keeps some classes.
     pub(crate) fn beta(&self, row: usize) -> f64 {
         if self.terms.label_smoothing == 0.0 { 0.0 } else { self.prior_factor(row).0 }
+    }
+
+    /// Do the classes have weights c?
+    pub(crate) fn have_class_weights(&self) -> bool {
+        self.terms.class_weight.is_some()
     }
 
     /// c of a class.

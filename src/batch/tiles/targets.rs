@@ -1,7 +1,7 @@
 //! The targets of the rows of a tile, if they differ in more than their labels.
 
 use super::{Scratch, tile_len};
-use crate::kernel::{IGNORED, NO_LABEL, Operation, TargetLanes, WeightKind, from_own, load};
+use crate::kernel::{IGNORED, NO_LABEL, TargetLanes, WeightKind, from_own, load};
 use crate::math;
 use crate::simd::{Float, Vector, outlined};
 use crate::target::{Labels, NO_CLASS, RowTarget, SmoothedTargets, Weights};
@@ -50,13 +50,15 @@ impl<F: Float> Scratch<'_, F> {
             |row: usize, kept: &[F], own: &mut [F]| targets.fill::<V>(token, (row, 0), kept, own);
         self.tiles[tile].labels.fill(F::from_f64(NO_LABEL.into()));
         if let Some((labels, row)) = labels {
-            self.labels_of_tile(targets, (labels, rows), row, (tile, kept));
+            self.labels_of_tile(targets, (labels, rows.clone()), row, (tile, kept));
             let is_masked = job.panel.mask.is_some();
             if is_masked && self.weight_kind.is_none() {
                 // The mask was loaded with the logits.
                 from_own::<V>(token, &self.kept[kept..], classes, self.tiles[tile].weights);
             }
-            return is_masked;
+            if is_masked || self.weight_kind.is_some() {
+                return is_masked;
+            }
         }
         // The weights overwrite the logits of the rows, which have been transposed into lanes by now.
         let (own, of_tile) = (&mut *self.writer.rows, &mut self.tiles[tile]);
@@ -71,6 +73,9 @@ impl<F: Float> Scratch<'_, F> {
                 for w in of_tile.weights[..classes * V::LANES].chunks_exact_mut(V::LANES) {
                     smoothing.of(V::from_slice(token, w)).to_slice(w);
                 }
+            }
+            if labels.is_some() {
+                return true;
             }
             if let Some(row) = row {
                 self.targets[tile] = TargetLanes::of_all(&row, job.scale(row.weight));
@@ -150,16 +155,27 @@ impl<F: Float> Scratch<'_, F> {
         let (is_masked, classes) = (job.panel.mask.is_some(), job.panel.logits.classes());
         let (labels, first, kept) =
             (&labels.classes()[rows.clone()], rows.start, &self.kept[kept..]);
-        *target = TargetLanes::of_all(&row, 0.0);
-        targets.weights(first, &mut target.weight[..labels.len()]);
+        *target = TargetLanes::of_all(&targets.with_spike(row, 1.0), 0.0);
+        let TargetLanes { weight, smooth_mass, mass_lost, .. } = target;
+        targets.weights(first, &mut weight[..labels.len()]);
+        targets.add_smooth_masses(first, &mut smooth_mass[..labels.len()], mass_lost);
+        // The scale is a quotient, so it is computed again only where the weight of a row is another.
+        let (mut weight, mut scale) = (f64::NAN, 0.0);
         for (lane, (&label, of_tile)) in labels.iter().zip(&mut tile.labels).enumerate() {
             if label == NO_CLASS || target.weight[lane] == 0.0 {
                 (*of_tile, self.has_ignored) = (F::from_f64(IGNORED.into()), true);
                 continue;
             }
+            if target.weight[lane] != weight {
+                weight = target.weight[lane];
+                scale = job.scale(weight);
+            }
+            target.scale[lane] = scale;
             let class = label as usize;
-            let row = targets.with_spike(row, targets.class_weight(class));
-            (target.spike[lane], target.mass_lost[lane]) = (row.spike, row.mass_lost);
+            if targets.have_class_weights() {
+                let row = targets.with_spike(row, targets.class_weight(class));
+                (target.spike[lane], target.mass_lost[lane]) = (row.spike, row.mass_lost);
+            }
             if is_masked {
                 target.beta[lane] = targets.beta(first + lane);
                 if kept[lane * classes + class].to_f64() == 0.0 {
@@ -169,9 +185,6 @@ impl<F: Float> Scratch<'_, F> {
             if target.spike[lane] != 0.0 {
                 *of_tile = F::from_f64(label.into());
             }
-        }
-        if job.operation == Operation::Gradient {
-            target.scale = target.weight.map(|weight| job.scale(weight));
         }
     }
 }
