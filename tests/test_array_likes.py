@@ -387,3 +387,13 @@ def test_traced_arrays_of_jax_are_refused():
             TypeError, match="^logits cannot be read as an array: The numpy.ndarray "
         ):
             transformed(jnp.asarray(Z))
+
+
+@pytest.mark.parametrize("make", [np.asarray, np.ndarray.tolist, jnp.asarray, pd.DataFrame])
+def test_the_remedy_for_one_hot_booleans_works(make):
+    targets, remedy = make(one_hot(Y, Z.shape[-1]) == 1), "numpy.asarray(targets, dtype=float)"
+    with pytest.raises(TypeError) as caught:
+        sx.cross_entropy(Z, targets)
+    assert str(caught.value).endswith(f", {remedy} for one-hot labels)")
+    targets = eval(remedy, {"targets": targets, "numpy": np})
+    assert sx.cross_entropy(Z, targets) == sx.cross_entropy(Z, Y)

@@ -134,9 +134,9 @@ def _no_labels(
 ) -> TypeError:
     text = f"{name} has dtype {_described(array.dtype, obj)}, expected {expected}"
     if array.dtype.kind == "b":
-        remedy = f"use {name}.astype(numpy.int64) for the classes 0 and 1"
+        remedy = f"pass numpy.asarray({name}, dtype=int) for the classes 0 and 1"
         if ", or" in expected:  # probabilities
-            remedy += f", {name}.astype(float) for one-hot labels"
+            remedy += f", numpy.asarray({name}, dtype=float) for one-hot labels"
     return TypeError(f"{text} ({remedy})" if remedy else text)
 
 

@@ -26,8 +26,6 @@ from smoothxent._types import NDArray
 _NAMES = {"logits": "input", "targets": "target", "class_weight": "weight"}
 # Remedies that its errors suggest, and what they are in PyTorch.
 _REMEDIES = (
-    (r"\.astype\(numpy\.int64\)", ".long()"),
-    (r"\.astype\(float\)", ".float()"),
     (r"numpy\.asarray\((\w+), dtype=int\)", r"\1.long()"),
     (r"numpy\.asarray\((\w+), dtype=float\)", r"\1.float()"),
     (r"numpy\.(argmax|squeeze)\((\w+), axis=(\d+)\)", r"\2.\1(\3)"),

@@ -109,7 +109,7 @@ REFUSED = [
         {},
         TypeError,
         "target has dtype bool, expected integer labels, or probabilities in float16, bfloat16, "
-        "float32 or float64 (use target.long() for the classes 0 and 1, target.float() for one-hot labels)",
+        "float32 or float64 (pass target.long() for the classes 0 and 1, target.float() for one-hot labels)",
     ),
     (
         (Z, changed(Y, 2, 5)),
