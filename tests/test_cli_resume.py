@@ -11,10 +11,12 @@ import time
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet
 import pytest
 
 import smoothxent as sx
-from cli_runs import OUTPUTS, ROWS, Y, Z, failed, in_folder, main, names, scored
+from cli_runs import CLASSES, OUTPUTS, ROWS, Y, Z, failed, in_folder, main, names, scored
 from smoothxent import _cli_job
 
 folder = in_folder
@@ -184,9 +186,13 @@ class TestResume:
             patch.setattr(_cli_job, "score_chunks", stop)
             assert main(*arguments) == 130
 
-    def test_changed_input(self, capsys, monkeypatch):
+    @pytest.mark.parametrize("change", ["time", "size"])
+    def test_changed_input(self, capsys, monkeypatch, change):
         self.interrupt(monkeypatch, *JOB)
-        np.save("y.npy", Y[::-1])
+        before = os.stat("y.npy")
+        np.save("y.npy", Y[::-1] if change == "time" else np.int32(Y))
+        later = 1000 if change == "time" else 0  # some file systems have units of 100 nanoseconds
+        os.utime("y.npy", ns=(before.st_atime_ns, before.st_mtime_ns + later))
         assert "y.npy has changed since the run that left smoothxent-score-" in failed(
             capsys, 1, *JOB, "--resume"
         )
@@ -246,10 +252,28 @@ class TestResume:
         assert "g.npy.part " in failed(capsys, 1, *JOB, "--resume")
         assert "g.npy.part" in names()
 
-    def test_another_job_is_not_resumed(self, capsys, monkeypatch):
-        self.interrupt(monkeypatch, *JOB)
-        assert main("z.npy", "y.npy", "--label-smoothing", "0.2", *OUTPUTS, "--resume") == 0
+    @pytest.mark.parametrize(
+        "other",
+        [("--label-smoothing", 0.2), ("--top-k", 2), ("--logits-column", "b"), ("--grad-out", "h")],
+    )
+    def test_another_job_is_not_resumed(self, capsys, monkeypatch, other):
+        columns = {
+            name: pa.array(list(Z), pa.list_(pa.float32(), CLASSES)) for name in ("logits", "b")
+        }
+        pa.parquet.write_table(pa.table(columns), "file")
+        job = ("file", *JOB[1:])
+        self.interrupt(monkeypatch, *job)
+        assert main(*job, *other, "--resume") == 0
         assert "starting at row 0" in capsys.readouterr().err
+
+    def test_files_under_other_names_are_those_of_the_job(self, capsys, monkeypatch):
+        expected = self.expected(capsys)
+        self.interrupt(monkeypatch, *JOB)
+        Path("link.npy").symlink_to("y.npy")
+        capsys.readouterr()
+        assert main(Path("z.npy").resolve(), "link.npy", *JOB[2:], "--json", "--resume") == 0
+        printed = capsys.readouterr()
+        assert (json.loads(printed.out), printed.err) == (expected[0], "")
 
     def test_an_earlier_progress_is_gone_when_its_outputs_are(self, capsys, monkeypatch):
         """Otherwise a new run that is killed at once would be resumed at a row that it never reached."""
