@@ -17,7 +17,7 @@ import pytest
 
 import smoothxent as sx
 from cli_runs import CLASSES, OUTPUTS, ROWS, Y, Z, failed, in_folder, main, names, scored
-from smoothxent import _cli_job
+from smoothxent import _cli, _cli_job
 
 folder = in_folder
 JOB = ("z.npy", "y.npy", "--label-smoothing", "0.1", *OUTPUTS)
@@ -102,6 +102,14 @@ class TestResume:
 
         monkeypatch.setattr(_cli_job, "score_chunks", stop)
         assert failed(capsys, 130, *JOB) == "smoothxent score: interrupted at row 0"
+
+    def test_interrupted_while_files_are_opened(self, capsys, monkeypatch):
+        def stop(*arguments):
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(_cli, "open_rows", stop)
+        assert main(*JOB) == 130
+        assert capsys.readouterr() == ("", "")
 
     def test_interrupted_again_and_again(self, capsys, monkeypatch):
         """Within a chunk and between two; progress is saved at the interrupt, not after each chunk."""
