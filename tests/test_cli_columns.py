@@ -32,6 +32,14 @@ def test_column_with_the_name_of_a_field_of_a_struct(capsys):
     assert figures == sx.score(Z, Y).as_dict()
 
 
+@pytest.mark.parametrize("kind", ["uint8", "uint64", "int16", "float16", "float64"])
+def test_types_of_columns(capsys, kind):
+    """Integers are labels, or logits that are converted; floats of any width are read as they are."""
+    z, y = (4 * abs(Z)).astype(kind), Y.astype(kind if "int" in kind else np.int8)
+    pa.parquet.write_table(pa.table({"logits": lists(z), "targets": y}), "file")
+    assert scored(capsys, "file", "file") == sx.score(z, y).as_dict()
+
+
 def write_arrow(*pieces):
     batches = [pa.record_batch({"logits": lists(piece)}) for piece in pieces]
     with pa.ipc.new_file("file", pa.schema({"logits": lists(Z).type})) as file:
