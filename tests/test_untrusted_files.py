@@ -144,6 +144,18 @@ def test_batches_that_cannot_be_read(capsys, monkeypatch, error, code, said):
     assert failed(capsys, code, "file", "y.npy") == f"smoothxent score: error: {said}"
 
 
+@pytest.mark.parametrize("file", FILES)
+@pytest.mark.parametrize("said", ["Unable to allocate 1. KiB", ""])
+def test_a_file_for_which_there_is_no_memory_is_not_malformed(capsys, monkeypatch, file, said):
+    def lacking(path, **how):
+        raise MemoryError(said)
+
+    write(of(), bytes(500 * 20 * 4))
+    monkeypatch.setattr(np.lib.format, "open_memmap", lacking)
+    text = f"smoothxent score: error: {said or 'not enough memory'}"
+    assert failed(capsys, 3, *given(file)) == text
+
+
 @pytest.mark.parametrize("batch", [pa.array(Z.ravel()[:-1]), lists(Z[:, 1:])])
 def test_batches_of_another_shape(capsys, monkeypatch, batch):
     write_arrow()
