@@ -81,6 +81,11 @@ def test_every_length(classes, dtype):
     check(z, few, [1e20] if many else [0.7, 1e20], where=where)
 
 
+@pytest.mark.parametrize("dtype", STORED)
+def test_as_many_classes_as_a_vector_has_lanes_and_one_more(dtype):
+    check(rows_of_all_kinds(300, dtype), [2, 3, 4, 5, 8, 9, 16, 17])
+
+
 @pytest.mark.parametrize(
     "threads, dtype", [(1, np.float32), (3, np.float16), (3, np.float32), (3, np.float64)]
 )
