@@ -41,6 +41,17 @@ def test_a_keyword_of_other_libraries(function, weight):
         function(Z, Y, weigth=weight)
 
 
+@pytest.mark.parametrize(
+    "wrong", [{"z_loss": "0"}, {"label_smoothing": "0"}, {"log_probs_out": np.zeros(Z.shape, int)}]
+)
+@pytest.mark.parametrize("writes", [False, True])
+def test_a_score_refuses_wrong_types_before_it_writes(wrong, writes):
+    grad = np.full_like(Z, 7)
+    with pytest.raises(TypeError):
+        sx.score(Z, Y, grad_out=grad if writes else None, **wrong)
+    assert (grad == 7).all()
+
+
 class TestPriorSum:
     """A prior sums to 1 within 1e-6 max(1, sqrt(K)); it is used as given."""
 
