@@ -28,7 +28,7 @@ CASES = {
     "prior": (Y, {"label_smoothing": 0.1, "prior": U}),
     "prior of each row": (Y, {"label_smoothing": 0.1, "prior": U_ROWS}),
     "class weights": (Y, {"class_weight": C}),
-    "sample weights": (Y, {"sample_weight": S}),
+    "sample weights": (SOME_IGNORED, {"sample_weight": S}),
     "one weight": (Y, {"sample_weight": 0.5}),
     "where": (Y, {"where": KEPT}),
     "where of classes": (np.minimum(Y, 9), {"where": np.arange(CLASSES) < 10}),
