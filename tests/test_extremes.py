@@ -87,6 +87,30 @@ def test_z_loss_of_the_largest_logits(classes):
             assert (grad[0, 2:] == 0).all()
 
 
+@pytest.mark.parametrize("classes", [3, 65, 20000])
+@pytest.mark.parametrize("sign", [1, -1])
+def test_z_loss_where_lse_overflows(classes, sign):
+    """The gradient is infinite at the maximum, and has no nan where p is 0."""
+    z = np.full((1, classes), 0.0 if sign > 0 else -2e300)
+    z[:, 0] = sign * 1e300
+    for target in ([1], np.eye(1, classes, 1)):
+        loss, grad = sx.cross_entropy_value_and_grad(z, target, z_loss=1.0, temperature=1e-30)
+        assert loss == np.inf
+        assert grad[0, 0] == sign * np.inf
+        assert_within(2, grad[0, 1:2], np.array([-1e30], np.longdouble))
+        assert (grad[0, 2:] == 0).all()
+
+
+@pytest.mark.parametrize("classes", [3, 65, 20000])
+def test_z_loss_that_overflows_until_it_is_weighted(classes):
+    z = np.zeros((1, classes))
+    z[:, :2] = 1.5e308, -1.5e308
+    options = {"z_loss": 1e-300, "sample_weight": [1e-10], "reduction": "none"}
+    loss = sx.cross_entropy(z, [1], **options)
+    exact = np.longdouble(1.5e308) * 1e-10 * (2 + np.longdouble(1e-300) * 1.5e308)
+    assert_within(ulp.LOSS, loss, np.array([exact]))
+
+
 @every_float
 def test_largest_numbers(dtype):
     big = np.finfo(dtype).max
