@@ -183,6 +183,16 @@ def test_weights_far_from_one(weight, classes):
     assert_within(ulp.HESSIAN, hessian, exact)
 
 
+@pytest.mark.parametrize("classes", [3, 100])
+def test_numbers_below_the_smallest_normal_one_are_zero(classes):
+    """Also where the probability is in range, and only its product with the weight is not."""
+    z = np.full((2, classes), -20, np.float32)
+    z[:, 0] = 0
+    for result in lightgbm_objective()(np.zeros(2), z, np.array([1e-20, 1e-30])):
+        assert (abs(result[0, 1:]) > 1e-30).all()
+        assert (result[1, 1:] == 0).all()
+
+
 @every_objective
 @pytest.mark.parametrize("dtype", ["f2", "f4", "f8", "i1", "u4", "i8", "?"])
 def test_labels_of_any_type(objective, dtype):
