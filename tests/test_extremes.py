@@ -65,6 +65,20 @@ def test_quotients_by_the_temperature_beyond_the_range(classes):
         assert_within(2, grad[0], expected.astype(np.longdouble))
 
 
+@every_float
+@pytest.mark.parametrize("power", [-90, 90])
+@pytest.mark.parametrize("classes", [3, 65, 20000])
+def test_losses_of_temperatures_far_from_one(dtype, power, classes):
+    """A power of two, by which the logits are multiplied, too."""
+    z, labels, _ = problem(classes, dtype)
+    scaled = {"temperature": 2.0**power, "reduction": "none"}
+    loss, grad = sx.cross_entropy_value_and_grad(np.ldexp(z, power), labels, **scaled)
+    assert_within(ulp.LOSS, loss, reference.cross_entropy(z, labels))
+    p, smoothed = reference.softmax(z), reference.smoothed(labels, classes)
+    exact = np.ldexp(p - smoothed, -power)
+    assert_within(ulp.GRADIENT, grad, exact, at=np.ldexp(np.maximum(p, smoothed), -power))
+
+
 @pytest.mark.parametrize("classes", [3, 65, 20000])
 def test_differences_beyond_the_range_that_the_temperature_brings_back(classes):
     z = np.zeros((1, classes))
