@@ -99,6 +99,11 @@ def test_z_loss_of_the_largest_logits(classes):
             assert_within(2, grad[0, :1], np.array([first], np.longdouble))
             assert grad[0, 1] == -1
             assert (grad[0, 2:] == 0).all()
+            _, grad = sx.cross_entropy_value_and_grad(
+                z, target, z_loss=z_loss, label_smoothing=0.5, reduction="none"
+            )
+            smoothed = reference.smoothed(np.array([1]), classes, 0.5)
+            assert_within(ulp.GRADIENT, grad[0, 1:], -smoothed[0, 1:])
 
 
 @pytest.mark.parametrize("classes", [3, 65, 20000])
