@@ -79,6 +79,17 @@ def test_losses_of_temperatures_far_from_one(dtype, power, classes):
     assert_within(ulp.GRADIENT, grad, exact, at=np.ldexp(np.maximum(p, smoothed), -power))
 
 
+@pytest.mark.parametrize("first", [0, 16000, 19000])
+def test_maximum_behind_another_quotient_beyond_the_range(first):
+    """The logits are scaled before they are compared, and 1e25 overflows, too."""
+    z = np.zeros((1, 20000), np.float32)
+    z[0, first], z[0, -2:] = 1e25, 1e30
+    log_p = sx.log_softmax(z, temperature=1e-20)
+    assert_within(ulp.LOG_SOFTMAX, log_p[0, -2:], -np.log(np.full(2, 2, np.longdouble)))
+    assert (log_p[0, :-2] == -np.inf).all()
+    assert sx.cross_entropy(z, [19999], temperature=1e-20) == pytest.approx(np.log(2))
+
+
 @pytest.mark.parametrize("classes", [3, 65, 20000])
 def test_differences_beyond_the_range_that_the_temperature_brings_back(classes):
     z = np.zeros((1, classes))
