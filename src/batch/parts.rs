@@ -32,6 +32,10 @@ const READ_PER_ROW: usize = 32;
 /// Numbers that are converted at a time.
 const CHUNK: usize = 1 << 10;
 
+/// A function of the index of the first value of a part, and of the part. By reference, so that what runs it is compiled
+/// once for each type.
+type Body<'b, T, R> = &'b (dyn Fn(usize, &mut [T]) -> Result<R, Error> + Sync);
+
 /// The number of rows whose scalars are added first: a multiple of the rows of all tiles that are computed together, so
 /// that these are rarely divided (unless each tile has its own targets).
 pub(crate) fn rows_per_sum(classes: usize) -> usize {
@@ -58,7 +62,7 @@ impl Run<'_> {
         &mut self,
         values: &mut [T],
         len: usize,
-        body: &(dyn Fn(usize, &mut [T]) -> Result<R, Error> + Sync),
+        body: Body<'_, T, R>,
         join: &mut dyn FnMut(R),
     ) -> Result<(), Error> {
         let part_bytes = len.min(values.len()) * size_of::<f64>();

@@ -54,7 +54,7 @@ pub fn read_labels(
         }))
     };
     run.on_parts(&mut labels.many, NUMBERS_PER_PART, &check, &mut |ignored| {
-        labels.counted -= ignored
+        labels.counted -= ignored;
     })
 }
 
