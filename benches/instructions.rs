@@ -36,6 +36,8 @@ enum Operation {
     LossAndGrad,
     /// To a prior of its own, the same for all rows.
     SharedPrior,
+    /// To a prior for each row.
+    RowPriors,
     /// Of probabilities, which are read and checked on the way.
     SoftTargets,
     Apply(smoothxent::Operation),
@@ -60,9 +62,9 @@ const fn lying(name: &'static str, storage: Storage, layout: Layout) -> Kernel {
     Kernel { name, operation: Operation::LossAndGrad, storage, layout, classes: 1000 }
 }
 
-const KERNELS: [Kernel; 20] = {
+const KERNELS: [Kernel; 21] = {
     use Layout::{ClassMajor, Dense};
-    use Operation::{Apply, Loss, LossAndGrad, MaskedSoftmax, SharedPrior, SoftTargets};
+    use Operation::{Apply, Loss, LossAndGrad, MaskedSoftmax, RowPriors, SharedPrior, SoftTargets};
     use Storage::{Bf16, F32, F64};
     use smoothxent::Operation::{LogSoftmax, Softmax};
     [
@@ -81,6 +83,7 @@ const KERNELS: [Kernel; 20] = {
         f32_kernel("log_softmax f32 1000", Apply(LogSoftmax), 1000),
         f32_kernel("log_softmax f32 32000", Apply(LogSoftmax), 32000),
         f32_kernel("loss_and_grad f32 1000 shared prior", SharedPrior, 1000),
+        f32_kernel("loss_and_grad f32 10 priors of rows", RowPriors, 10),
         f32_kernel("loss_and_grad f32 10 soft targets", SoftTargets, 10),
         f32_kernel("loss_and_grad f32 1000 soft targets", SoftTargets, 1000),
         lying("loss_and_grad f64 1000", F64, Dense),
@@ -123,7 +126,9 @@ fn target(operation: Operation, row: usize, class: usize, classes: usize) -> f64
 /// u
 fn prior(operation: Operation, classes: usize) -> Vec<f64> {
     let weight = |k: usize| match operation {
-        Operation::SharedPrior => f64::from(u32::try_from(k + 1).expect("few classes")),
+        Operation::SharedPrior | Operation::RowPriors => {
+            f64::from(u32::try_from(k + 1).expect("few classes"))
+        }
         _ => 1.0,
     };
     let sum: f64 = (0..classes).map(weight).sum();
@@ -161,15 +166,12 @@ impl Kernel {
         let (elements, mut labels) = (Rows::from_slice(&values, 1), Labels::default());
         read_labels(&elements, "targets", classes, None, &mut labels, &mut run)
             .expect("good labels");
-        let own = Buffer::from_values(
-            Storage::F64,
-            Layout::Dense,
-            classes,
-            &prior(self.operation, classes),
-        );
+        let is_of_rows = matches!(self.operation, Operation::RowPriors);
+        let own = prior(self.operation, classes).repeat(if is_of_rows { rows } else { 1 });
+        let own = Buffer::from_values(Storage::F32, Layout::Dense, classes, &own);
         let own = read_prior(own.rows(), &mut run).expect("a distribution");
         let prior = match self.operation {
-            Operation::SharedPrior => &own,
+            Operation::SharedPrior | Operation::RowPriors => &own,
             _ => &Prior::Uniform,
         };
         let q = |index: usize| target(self.operation, index / classes, index % classes, classes);
@@ -199,7 +201,7 @@ impl Kernel {
                 let loss = CrossEntropy { targets, ..loss };
                 loss.run(&batch, None, Some(&mut output), None, &mut run)
             }
-            Operation::LossAndGrad | Operation::SharedPrior => {
+            Operation::LossAndGrad | Operation::SharedPrior | Operation::RowPriors => {
                 loss.run(&batch, None, Some(&mut output), None, &mut run)
             }
         };
