@@ -205,7 +205,12 @@ impl<'a, F: Float> SmoothedTargets<'a, F> {
     /// The target with its spike: that of a label, or of the only class of probabilities, where q·c is `mass`.
     #[inline(always)]
     pub(crate) fn with_spike<'r>(&self, target: RowTarget<'r, F>, mass: f64) -> RowTarget<'r, F> {
-        let (spike, lost) = self.mass(mass, RunningSum::default());
+        let (spike, lost) = if F::IS_DOUBLE {
+            self.mass(mass, RunningSum::default())
+        } else {
+            // Without a multiply-add: this is compiled for any processor.
+            (mass * self.terms.label_weight().sum, 0.0)
+        };
         RowTarget { spike, mass_lost: target.mass_lost + lost, ..target }
     }
 

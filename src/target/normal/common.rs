@@ -62,9 +62,10 @@ impl<F: Float> SmoothedTargets<'_, F> {
     #[inline(always)]
     pub(crate) fn labels_alone(&self) -> Option<(&Labels, RowTarget<'_, F>)> {
         let Targets::Labels(labels) = self.targets else { return None };
-        let are_alone = self.kept.is_none() && self.is_unweighted();
-        let are_same = are_alone && self.weights_of_all().is_some();
-        are_same.then(|| (labels, self.with_spike(self.smooth(0), 1.0)))
+        if self.kept.is_some() || !self.is_unweighted() || self.weights_of_all().is_none() {
+            return None;
+        }
+        Some((labels, self.with_spike(self.smooth(0), 1.0)))
     }
 
     /// The labels, and the target that all rows have except for the label and its weights, if the rows differ in nothing
@@ -92,8 +93,10 @@ impl<F: Float> SmoothedTargets<'_, F> {
         };
         for (row, (mass, lost)) in (first..).zip(masses.iter_mut().zip(lost)) {
             let of_prior = summary[self.terms.prior.place(row)].mass;
-            let smooth = RunningSum::of_product(self.terms.label_smoothing, of_prior);
-            (*mass, *lost) = (*mass + smooth.sum, *lost + smooth.lost);
+            if F::IS_DOUBLE {
+                *lost += RunningSum::of_product(self.terms.label_smoothing, of_prior).lost;
+            }
+            *mass += self.terms.label_smoothing * of_prior;
         }
     }
 }
