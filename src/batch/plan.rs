@@ -232,8 +232,8 @@ fn may_be_in_tiles<F: Float>(job: &Job<'_, F>, is_simple: bool, bytes: usize) ->
     let have_masses = || job.targets.is_some_and(SmoothedTargets::have_masses);
     let are_labels = || job.targets.is_none_or(|targets| targets.labels().is_some());
     let most_bytes = match job.panel.mask {
-        _ if classes > 128 => CACHED_BYTES_IN_WIDE_TILES,
         None if !is_simple && !have_masses() => CACHED_BYTES_IN_WIDE_TILES / 4,
+        _ if classes > 128 => CACHED_BYTES_IN_WIDE_TILES,
         _ => CACHED_BYTES,
     };
     !F::IS_DOUBLE
