@@ -226,7 +226,7 @@ impl<'p, F: Float> Plan<'p, F> {
 /// May f32 rows with some more classes than tiles are meant for use tiles too? That takes as little as half of the time
 /// (256 rows of 65 classes; 4096 of 128: 0.66 to 0.8; of 150: 0.84 to 0.9; with masks 0.5 to 0.8); from 192 classes on it
 /// takes longer, and from main memory with AVX2, and for more than 128 classes already from 24 MB on (1.03 to 1.15); for
-/// labels with weights or priors of their rows from 5 MB on (Zen 4: 1.1 to 1.4).
+/// labels with weights, or with priors of each row, already from 5 MB on in a cache that others use too (1.1 to 1.4).
 fn may_be_in_tiles<F: Float>(job: &Job<'_, F>, is_simple: bool, bytes: usize) -> bool {
     let classes = job.panel.logits.classes();
     let have_masses = || job.targets.is_some_and(SmoothedTargets::have_masses);

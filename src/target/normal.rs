@@ -208,7 +208,7 @@ impl<'a, F: Float> SmoothedTargets<'a, F> {
         let (spike, lost) = if F::IS_DOUBLE {
             self.mass(mass, RunningSum::default())
         } else {
-            // Without a multiply-add: this is compiled for any processor.
+            // Without a multiply-add, which would be a call: this is compiled for any processor.
             (mass * self.terms.label_weight().sum, 0.0)
         };
         RowTarget { spike, mass_lost: target.mass_lost + lost, ..target }
