@@ -82,13 +82,20 @@ impl<F: Float> Panel<'_, F> {
         own
     }
 
-    /// If all rows have the same mask, copies it to the first `count` rows of each tile of `len` elements.
-    #[inline(never)] // rare
+    /// Copies the mask of row 0 to the first `count` rows of each tile of `len` elements.
+    #[cold]
     pub(crate) fn keep_alike(&self, tiles: &mut [F], len: usize, count: usize) {
-        let Some(mask) = self.mask.filter(|mask| mask.are_repeated()) else { return };
-        for tile in tiles.chunks_exact_mut(len) {
-            let rows = tile.chunks_exact_mut(mask.classes()).take(count);
-            rows.for_each(|row| mask.gather_from(0, 0, row));
+        let Some(mask) = self.mask else { return };
+        let (mut done, all) = (mask.classes(), count * mask.classes());
+        mask.gather_from(0, 0, &mut tiles[..done]);
+        while done < all {
+            // Twice as many rows each time.
+            let more = done.min(all - done);
+            tiles.copy_within(..more, done);
+            done += more;
+        }
+        for tile in (len..tiles.len()).step_by(len) {
+            tiles.copy_within(..all, tile);
         }
     }
 

@@ -107,7 +107,9 @@ impl<F: Float> Block<'_, F> {
                 }
             }
             let kept = take(tiles.len() * len);
-            job.panel.keep_alike(kept, len, V::LANES.min(range.len()));
+            if job.panel.has_one_mask() {
+                job.panel.keep_alike(kept, len, V::LANES.min(range.len()));
+            }
             let scratch = &mut Scratch {
                 plan,
                 kept,
