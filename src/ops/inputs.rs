@@ -276,7 +276,8 @@ fn masses(
     run: &mut Run<'_>,
 ) -> Result<Vec<Option<f64>>, Error> {
     let (classes, level) = (mask.classes(), run.level);
-    if prior.is_none() && classes <= LONG_ROW {
+    let are_bytes = mask.storage() == Storage::Bool;
+    if prior.is_none() && are_bytes && classes <= LONG_ROW {
         let (mut masses, part) = (run.defaults(mask.rows())?, run.rows_per_part(mask));
         let read = |first: usize, masses: &mut [Option<f64>]| {
             level.compiled(inlined!(|| {
