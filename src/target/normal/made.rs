@@ -6,9 +6,11 @@ use crate::math::{RunningSum, count, two_sum};
 use crate::simd::{Aligned, ExactSum, Float, Sink, Vector, outlined};
 use crate::target::{LossTerms, NO_CLASS, Prior, Targets};
 
-/// Classes whose weights are computed at a time, even if there are fewer: loops of a fixed length are vectorised. Their
-/// numbers begin with a cache line: reading back a vector that was just written across two would wait.
-const PART: usize = 32;
+/// Classes whose weights are computed at a time. Their numbers begin with a cache line: reading back a vector that was
+/// just written across two would wait.
+const PART: usize = 64;
+/// Loops run over a multiple of so many, so that they are vectorised without a rest.
+const LOOP: usize = 16;
 
 impl<F: Float> SmoothedTargets<'_, F> {
     /// Computes w of a row for the classes from `start` on. Classes that `kept` excludes have weight 0, or an infinite
@@ -67,43 +69,46 @@ impl<F: Float> SmoothedTargets<'_, F> {
             }
             let uniform = positive(if is_uniform { 1.0 / prior_unit } else { 0.0 });
             let (infinite, mut sum) = (F::from_f64(f64::INFINITY), ExactSum::default());
+            let (mut made, mut terms) = (Aligned([uniform; PART]), Aligned([0.0; PART]));
             for (part, w) in w.chunks_mut(PART).enumerate() {
                 let (start, len) = (start + part * PART, w.len());
                 let kept = kept.chunks(PART).nth(part).unwrap_or_default();
-                let mut made = Aligned([uniform; PART]);
+                let all = len.next_multiple_of(LOOP);
+                let (made, terms) = (&mut made.0[..all], &mut terms.0[..all]);
                 if smooths && !is_uniform {
                     // u·c, in units of a power of two, in the type of the row.
-                    let (mut u, inverse) = (Aligned([0.0; PART]), 1.0 / prior_unit);
-                    self.terms.prior.copy(row, start, &mut u.0[..len]);
-                    self.terms.weigh(start, &mut u.0[..len]);
-                    made = Aligned(u.0.map(|u| positive(u * inverse)));
+                    let inverse = 1.0 / prior_unit;
+                    self.terms.prior.copy(row, start, &mut terms[..len]);
+                    self.terms.weigh(start, &mut terms[..len]);
+                    made.iter_mut()
+                        .zip(&*terms)
+                        .for_each(|(made, u)| *made = positive(u * inverse));
+                } else {
+                    made.fill(uniform);
                 }
-                fill_masked(kept, &mut made.0, F::default());
+                fill_masked(kept, made, F::default());
                 if let Some(targets) = targets {
-                    let mut q = Aligned([0.0; PART]);
-                    targets.rows.gather::<V, f64>(token, row, start, &mut q.0[..len]);
-                    self.terms.weigh(start, &mut q.0[..len]);
-                    for k in 0..PART {
+                    targets.rows.gather::<V, f64>(token, row, start, &mut terms[..len]);
+                    self.terms.weigh(start, &mut terms[..len]);
+                    for (made, q) in made.iter_mut().zip(&*terms) {
                         // A q·c that overflowed must not be multiplied by 0.
-                        let low = q.0[k].min(f64::MAX) * low;
-                        let smooth = made.0[k].to_f64().mul_add(beta, low);
-                        made.0[k] = positive(q.0[k].mul_add(high, smooth));
+                        let low = q.min(f64::MAX) * low;
+                        let smooth = made.to_f64().mul_add(beta, low);
+                        *made = positive(q.mul_add(high, smooth));
                     }
                 }
                 if is_weighted {
                     // Including the probabilities of masked classes.
-                    sum.add::<V>(token, &Aligned(made.0.map(F::to_f64)).0[..len]);
+                    terms.iter_mut().zip(&*made).for_each(|(term, w)| *term = w.to_f64());
+                    sum.add::<V>(token, &terms[..len]);
                 }
                 if targets.is_some() {
-                    for (kept, w) in kept.iter().zip(&mut made.0) {
+                    for (kept, w) in kept.iter().zip(&mut *made) {
                         let is_lost = kept.to_f64() == 0.0 && w.to_f64() != 0.0;
                         *w = if is_lost { infinite } else { *w };
                     }
                 }
-                match <&mut [F; PART]>::try_from(&mut *w) {
-                    Ok(w) => *w = made.0,
-                    Err(_) => w.iter_mut().zip(&made.0).for_each(|(w, made)| *w = *made),
-                }
+                w.copy_from_slice(&made[..len]);
             }
             if is_weighted { sum.value() } else { 0.0 }
         })
