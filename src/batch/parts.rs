@@ -70,6 +70,20 @@ impl Run<'_> {
         self.in_parts(parts, part_bytes, |(part, values)| body(part * len, values), join)
     }
 
+    /// The same for `results`, one for each of the `rows`, which are read.
+    #[inline(never)] // as above
+    pub(crate) fn on_rows<T: Send>(
+        &mut self,
+        rows: &Rows<'_>,
+        results: &mut [T],
+        body: Body<'_, T, ()>,
+    ) -> Result<(), Error> {
+        let len = self.rows_per_part(rows);
+        let part_bytes = len.min(results.len()) * rows.classes() * size_of::<f64>();
+        let parts = results.chunks_mut(len).enumerate();
+        self.in_parts(parts, part_bytes, |(part, results)| body(part * len, results), |()| {})
+    }
+
     /// Σ of `count` terms, which are ≥ 0 or NaN. First `len` terms at a time are added, then `sums` of these sums at a
     /// time, then what results. `fill(first, terms)` writes the terms from index `first` on.
     #[inline(never)] // inlined, its stack frame of several KiB would be part of every loss

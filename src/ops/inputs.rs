@@ -157,8 +157,8 @@ fn read_entries(
             }
             Ok(())
         };
-        let (mut results, part) = (run.defaults(rows.rows())?, run.rows_per_part(rows));
-        run.on_parts(&mut results, part, &read, &mut |()| {})?;
+        let mut results = run.defaults(rows.rows())?;
+        run.on_rows(rows, &mut results, &read)?;
         return Ok(results);
     }
     let read = |(first, start), values: &[f64], partial: &mut PartialRow, rows: &mut [_]| {
@@ -278,7 +278,7 @@ fn masses(
     let (classes, level) = (mask.classes(), run.level);
     let are_bytes = mask.storage() == Storage::Bool;
     if prior.is_none() && are_bytes && classes <= LONG_ROW {
-        let (mut masses, part) = (run.defaults(mask.rows())?, run.rows_per_part(mask));
+        let mut masses = run.defaults(mask.rows())?;
         let read = |first: usize, masses: &mut [Option<f64>]| {
             level.compiled(inlined!(|| {
                 for (row, mass) in (first..).zip(masses) {
@@ -288,7 +288,7 @@ fn masses(
                 Ok(())
             }))
         };
-        run.on_parts(&mut masses, part, &read, &mut |()| {})?;
+        run.on_rows(mask, &mut masses, &read)?;
         return Ok(masses);
     }
     let read = |(first, start), mask: &[f64], state: &mut (usize, ExactSum), masses: &mut [_]| {

@@ -130,14 +130,18 @@ fn one_row_is_given_up() {
     assert_eq!(odd - plain, formed, "{plain} and {odd} looks in {formed} segments");
 }
 
-/// Labels and probabilities of many rows.
+/// Labels and probabilities of many rows, and of long rows, also where numbers are read in place.
 #[test]
 fn validation_is_given_up() {
-    let ones = vec![1f64; 2_000_000];
-    let probabilities =
-        looks(|run| read_probabilities(Rows::from_slice(&ones, 1000), Storage::F32, None, run));
-    let labels = looks(|run| labels(&vec![0; ones.len()], 1, None, run));
-    assert!(probabilities >= 16 && labels >= 16, "{probabilities} and {labels} looks");
+    let (doubles, floats) = (vec![1f64; 2_000_000], vec![1f32; 2_000_000]);
+    for classes in [1000, 100_000] {
+        for q in [Rows::from_slice(&doubles, classes), Rows::from_slice(&floats, classes)] {
+            let looks = looks(|run| read_probabilities(q.clone(), Storage::F32, None, run));
+            assert!(looks >= 8, "{looks} looks at {classes} classes of {:?}", q.storage());
+        }
+    }
+    let labels = looks(|run| labels(&vec![0; doubles.len()], 1, None, run));
+    assert!(labels >= 16, "{labels} looks");
 }
 
 /// Parts are checked by several threads, in any order.
