@@ -12,7 +12,7 @@ use crate::target::{Labels, RowTarget, SmoothedTargets};
 
 /// Bytes of logits for each additional thread: some 50 µs of work. Waking a thread costs 6 to 12 µs, and two
 /// threads were faster than one from 40 to 50 µs of work on (empty and timed blocks, 2 cores).
-/// Masks, and targets that differ in more than the label, are at least four times the work.
+/// Masks, and targets that differ in more than the label, count as four times the work; they take 1.3 to 12 times.
 const BYTES_PER_THREAD: usize = 1 << 19;
 /// The same for threads that share one row, which must wait for each other two or three times. If a row has
 /// enough work for all threads, they share it instead of taking a row each: 8 rows of 2^20 classes took 2.19 ms
@@ -226,7 +226,8 @@ impl<'p, F: Float> Plan<'p, F> {
 /// May f32 rows with some more classes than tiles are meant for use tiles too? That takes as little as half of the time
 /// (256 rows of 65 classes; 4096 of 128: 0.66 to 0.8; of 150: 0.84 to 0.9; with masks 0.5 to 0.8); from 192 classes on it
 /// takes longer, and from main memory with AVX2, and for more than 128 classes already from 24 MB on (1.03 to 1.15); for
-/// labels with weights, or with priors of each row, already from 5 MB on in a cache that others use too (1.1 to 1.4).
+/// labels with weights, or with priors of each row, already from 5 MB on if others use the cache too (1.1 to 1.4), so
+/// their limit is 2 MB.
 fn may_be_in_tiles<F: Float>(job: &Job<'_, F>, is_simple: bool, bytes: usize) -> bool {
     let classes = job.panel.logits.classes();
     let have_masses = || job.targets.is_some_and(SmoothedTargets::have_masses);

@@ -244,16 +244,17 @@ pub(super) fn kept_masses(
 ) -> Result<Vec<Option<f64>>, Error> {
     let LossTerms { prior, sample_weight, .. } = *terms;
     // Without smoothing the prior is not read.
-    let is_read = terms.label_smoothing > 0.0 && !matches!(prior, Prior::Uniform);
-    let read = is_read.then_some(prior);
+    let has_prior = terms.label_smoothing > 0.0 && !matches!(prior, Prior::Uniform);
+    let prior = has_prior.then_some(prior);
     let (distinct, places) = mask.distinct();
     // A row that is repeated is read once, unless each row has its own prior.
-    let are_read = distinct.rows() == mask.rows() || matches!(read, Some(Prior::PerRow { .. }));
-    let mut of_distinct = masses(if are_read { mask } else { &distinct }, read, run)?;
-    let mut kept = if are_read { take(&mut of_distinct) } else { run.defaults(mask.rows())? };
+    let each_is_read =
+        distinct.rows() == mask.rows() || matches!(prior, Some(Prior::PerRow { .. }));
+    let mut of_distinct = masses(if each_is_read { mask } else { &distinct }, prior, run)?;
+    let mut kept = if each_is_read { take(&mut of_distinct) } else { run.defaults(mask.rows())? };
     let set = |first: usize, kept: &mut [Option<f64>]| {
         for (row, kept) in (first..).zip(kept) {
-            if !are_read {
+            if !each_is_read {
                 *kept = of_distinct[places.offset(row).cast_unsigned()];
             }
             let has_weight = || sample_weight.is_none_or(|weights| weights.get(row) != 0.0);
@@ -263,7 +264,7 @@ pub(super) fn kept_masses(
         }
         Ok(())
     };
-    if is_read || !are_read {
+    if has_prior || !each_is_read {
         run.on_parts(&mut kept, NUMBERS_PER_PART, &set, &mut |()| {})?;
     }
     Ok(kept)

@@ -1,7 +1,7 @@
 //! The normal form of a row's target, and how it is made from targets, ε, prior and weights.
 
-mod common;
 mod made;
+mod shared;
 
 use super::{LossTerms, NO_CLASS, Prior, ProbabilityRow, Targets, unit_of};
 use crate::error::Error;
