@@ -150,6 +150,14 @@ def test_a_row_that_is_sorted_by_one_thread():
         assert_within_promise(lambda: late(lambda: sx.top_k_log_softmax(z, z.size), 0.03))
 
 
+def test_while_masks_of_long_rows_are_read():
+    """Their elements count, not only the rows. These overlap, so they take no memory."""
+    where = np.lib.stride_tricks.sliding_window_view(np.ones(2**19, bool), 2**18)[:20_000, ::2]
+    z, labels = np.broadcast_to(np.float32(0), where.shape), np.zeros(len(where), int)
+    with sx.num_threads(1):
+        assert_within_promise(lambda: late(lambda: sx.cross_entropy(z, labels, where=where), 0.03))
+
+
 class Label:
     """An integer by its `__index__` method."""
 
