@@ -145,6 +145,17 @@ impl<'j, F: Float> Job<'j, F> {
         let share = if divisor > 1.0 { weight * unit / divisor } else { weight / divisor * unit };
         (share * inverse).min(f64::MAX)
     }
+
+    /// [`Job::scale`] for one row after another: a quotient, so it is computed again only where the weight is another.
+    fn scales(&self) -> impl FnMut(f64) -> f64 {
+        let (mut last, mut scale) = (f64::NAN, 0.0);
+        move |weight| {
+            if weight != last {
+                (last, scale) = (weight, self.scale(weight));
+            }
+            scale
+        }
+    }
 }
 
 /// A block of rows, to be computed at some instruction-set level.

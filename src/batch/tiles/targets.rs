@@ -108,9 +108,7 @@ impl<F: Float> Scratch<'_, F> {
         if fill.is_some() {
             self.writer.rows.fill(F::default());
         }
-        // The scale is a quotient, so it is computed again only where the weight of a row is another.
-        let (mut weight, mut scale) = (f64::NAN, 0.0);
-        let mut has_weights = false;
+        let (mut scale, mut has_weights) = (job.scales(), false);
         let own = self.writer.rows.chunks_exact_mut(classes);
         let own = own.zip(self.kept[kept..].chunks_exact(classes));
         for (lane, (weights, kept)) in own.enumerate().take(count) {
@@ -135,10 +133,7 @@ impl<F: Float> Scratch<'_, F> {
             if row.spike != 0.0 && panel.keeps(number, row.class) {
                 tile.labels[lane] = F::from_f64(math::count(row.class));
             }
-            if row.weight != weight {
-                (weight, scale) = (row.weight, job.scale(row.weight));
-            }
-            target.set(lane, &row, scale);
+            target.set(lane, &row, scale(row.weight));
         }
         has_weights
     }
@@ -159,18 +154,13 @@ impl<F: Float> Scratch<'_, F> {
         let TargetLanes { weight, smooth_mass, mass_lost, .. } = target;
         targets.weights(first, &mut weight[..labels.len()]);
         targets.add_smooth_masses(first, &mut smooth_mass[..labels.len()], mass_lost);
-        // The scale is a quotient, so it is computed again only where the weight of a row is another.
-        let (mut weight, mut scale) = (f64::NAN, 0.0);
+        let mut scale = job.scales();
         for (lane, (&label, of_tile)) in labels.iter().zip(&mut tile.labels).enumerate() {
             if label == NO_CLASS || target.weight[lane] == 0.0 {
                 (*of_tile, self.has_ignored) = (F::from_f64(IGNORED.into()), true);
                 continue;
             }
-            if target.weight[lane] != weight {
-                weight = target.weight[lane];
-                scale = job.scale(weight);
-            }
-            target.scale[lane] = scale;
+            target.scale[lane] = scale(target.weight[lane]);
             let class = label as usize;
             if targets.have_class_weights() {
                 let row = targets.with_spike(row, targets.class_weight(class));
