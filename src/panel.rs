@@ -7,7 +7,6 @@
 //! ```
 
 use crate::simd::{Cache, Float, Rows, RowsMut, Sink, Source, Vector, outlined, transpose};
-use crate::target::fill_masked;
 
 /// Where the rows of a call are read and written.
 #[derive(Clone, Copy)]
@@ -254,5 +253,14 @@ impl<F: Float> Panel<'_, F> {
                 }
             }
         });
+    }
+}
+
+/// Sets every class that is not kept to `value`.
+#[inline(always)]
+fn fill_masked<F: Float>(kept: &[F], values: &mut [F], value: F) {
+    for (kept, target) in kept.iter().zip(values) {
+        // Without a branch, so that the loop is vectorised.
+        *target = if kept.to_f64() == 0.0 { value } else { *target };
     }
 }

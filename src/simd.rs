@@ -29,6 +29,13 @@ macro_rules! outlined {
 }
 pub(crate) use outlined;
 
+/// The same in small code only. Other code does it in place.
+macro_rules! outlined_if_compact {
+    ($vector:ident, $token:expr, $job:expr) => {
+        if $vector::IS_COMPACT { $crate::simd::outlined!($vector, $token, $job) } else { $job }
+    };
+}
+
 /// An array with a value for each index. It is a plain loop, since a closure that is not inlined would be compiled
 /// without the instruction set of its vectors, and inlining is not guaranteed.
 macro_rules! each {
@@ -61,6 +68,7 @@ pub use element::{Element, Float, Slices, Storage};
 pub(crate) use instruction_set::fence;
 pub use lanes::{LaneSum, Widened};
 pub use level::Level;
+pub(crate) use memory::AsDoubles;
 pub use memory::{Rows, RowsMut};
 pub use outer::Outer;
 pub(crate) use row::{Lines, QUAD, Sink, Source, transpose, with_value};

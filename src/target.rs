@@ -15,10 +15,10 @@
 
 mod normal;
 
-pub(crate) use normal::{RowTarget, SmoothedTargets, Weights, fill_masked, positive};
+pub(crate) use normal::{RowTarget, SmoothedTargets, Weights, positive};
 
 use crate::math::{Real, count};
-use crate::simd::{Float, Outer, Rows};
+use crate::simd::{AsDoubles, Float, Outer, Rows, Source, Vector, outlined};
 
 /// An ignored row, and "no or more than one class" in [`ProbabilityRow`].
 pub(crate) const NO_CLASS: u32 = u32::MAX;
@@ -142,6 +142,18 @@ impl Prior<'_> {
         }
     }
 
+    /// The same of `len` classes.
+    #[inline(always)]
+    pub(crate) fn part(&self, (row, start): (usize, usize), len: usize) -> AsDoubles<'_> {
+        match self {
+            Prior::Uniform => AsDoubles::Same(1.0),
+            Prior::Shared { values, .. } => {
+                AsDoubles::Doubles(Source::from_slice(&values[start..][..len]))
+            }
+            Prior::PerRow { rows, .. } => AsDoubles::of_row(rows, (row, start), len),
+        }
+    }
+
     /// The number of the distinct row of [`Prior::PerRow`] for row `row`; 0 for other priors.
     pub(crate) fn place(&self, row: usize) -> usize {
         match self {
@@ -193,12 +205,19 @@ impl WeightValues {
         (weight * self.inverse_unit).max(weight.min(f64::SMALLEST))
     }
 
-    /// Multiplies numbers by the weights from `first` on, in units.
-    #[inline(never)] // it is called from code for each instruction set
-    pub(crate) fn multiply(&self, first: usize, numbers: &mut [f64]) {
-        for (number, weight) in numbers.iter_mut().zip(&self.values[first..]) {
-            *number *= self.in_units(*weight);
+    /// The weights from `first` on, in units: 0 after the last.
+    #[inline(always)]
+    pub(crate) fn vector<V: Vector>(&self, token: V::Token, first: usize) -> V::Doubles {
+        let weights = AsDoubles::Doubles(Source::from_slice(&self.values));
+        let weights = weights.vector::<V>(token, first);
+        if self.unit == 1.0 {
+            return weights;
         }
+        outlined!(V, token, {
+            let (scaled, zero) = (weights * weights.like(self.inverse_unit), weights.like(0.0));
+            let tiny = V::Doubles::pick(weights.eq(zero), zero, weights.like(f64::SMALLEST));
+            V::Doubles::pick(scaled.ge(zero.like(f64::SMALLEST)), scaled, tiny)
+        })
     }
 }
 

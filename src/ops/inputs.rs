@@ -9,11 +9,13 @@ mod many;
 use crate::batch::{LONG_ROW, NUMBERS_PER_PART, Run, TERMS_PER_PART};
 use crate::error::Error;
 use crate::kernel::MOST_CLASSES;
-use crate::math::{RunningSum, count};
-use crate::simd::{ExactSum, Float, Level, Rows, Source, Storage, inlined};
+use crate::math::{Real, RunningSum, count};
+use crate::simd::{
+    ExactSum, Float, Level, Rows, Source, Storage, Vector, VectorJob, Widened, inlined,
+};
 use crate::target::{
-    FEW_LABELS, Labels, LossTerms, NO_CLASS, Prior, Probabilities, ProbabilityRow, Targets,
-    WeightValues, fill_masked, positive, prior_tolerance,
+    FEW_LABELS, Labels, LossTerms, NO_CLASS, Prior, Probabilities, ProbabilityRow, SmoothedTargets,
+    Targets, WeightValues, prior_tolerance,
 };
 use few::read_few;
 use labels::{MANY_LABELS, check_labels};
@@ -133,16 +135,15 @@ fn read_entries(
     let are_few = (1..=MOST_CLASSES).contains(&classes);
     // Many float32 numbers, one after another in memory, are read in place.
     let are_many = (MOST_CLASSES + 1..=LONG_ROW).contains(&classes) && rows.rows() > 0;
-    let may_be_direct = are_many && class_weight.is_none();
-    let direct = if may_be_direct { rows.run::<f32>(0, rows.rows()) } else { None };
+    let direct = if are_many { rows.run::<f32>(0, rows.rows()) } else { None };
     if are_few || direct.is_some() {
         let is_double = rows.storage() == Storage::F64;
         let read = |first: usize, results: &mut [ProbabilityRow]| {
             let may_be_bad = if let Some(all) = direct {
                 let values = all.part(first * classes, results.len() * classes);
                 let partial = &mut PartialRow::default();
-                let (start, weights, rows) = (0, None, &mut *results);
-                level.run(Many { level, start, values, classes, weights, exact, partial, rows })
+                let (start, rows) = (0, &mut *results);
+                level.run(Many { start, values, classes, class_weight, exact, partial, rows })
             } else {
                 let read = if is_double { read_few::<f64> } else { read_few::<f32> };
                 read(rows, (class_weight, exact), level, first, results)?
@@ -163,9 +164,8 @@ fn read_entries(
     }
     let read = |(first, start), values: &[f64], partial: &mut PartialRow, rows: &mut [_]| {
         let len = values.len() / rows.len();
-        let weights = class_weight.map(|weights| (weights, values));
         let (row, rows) = (Source::from_slice(values), &mut *rows);
-        let part = Many { level, start, values: row, classes, weights, exact, partial, rows };
+        let part = Many { start, values: row, classes, class_weight, exact, partial, rows };
         let may_be_bad = level.run(part);
         for (i, read) in rows.iter().enumerate() {
             if may_be_bad {
@@ -292,27 +292,52 @@ fn masses(
         run.on_rows(mask, &mut masses, &read)?;
         return Ok(masses);
     }
-    let read = |(first, start), mask: &[f64], state: &mut (usize, ExactSum), masses: &mut [_]| {
-        let (len, (kept, sum)) = (mask.len() / masses.len(), state);
-        level.compiled(inlined!(|| {
-            for ((row, mask), mass) in (first..).zip(mask.chunks(len.max(1))).zip(masses) {
-                *kept += mask.iter().filter(|is_kept| **is_kept != 0.0).count();
-                if let Some(prior) = prior {
-                    level.add_terms(sum, mask.len(), |at, u| {
-                        prior.copy(row, start + at, u);
-                        fill_masked(&mask[at..], u, 0.0);
-                    });
-                }
-                if start + len == classes {
-                    let (kept, sum) = (take(kept), take(sum));
-                    let of_kept = || if prior.is_some() { sum.value() } else { count(kept) };
-                    *mass = (kept > 0).then(of_kept);
-                }
-            }
-            Ok(())
-        }))
+    let read = |(row, start), mask: &[f64], partial: &mut (usize, ExactSum), masses: &mut [_]| {
+        level.run(MaskedMasses { row, start, classes, mask, prior, partial, masses });
+        Ok(())
     };
     run.read_chunks(mask, read)
+}
+
+/// The masks of rows from `row` on, one after another; or those of one row from class `start` on.
+struct MaskedMasses<'m> {
+    row: usize,
+    start: usize,
+    classes: usize,
+    mask: &'m [f64],
+    prior: Option<&'m Prior<'m>>,
+    /// Of a row, as far as it has been read: the number of the classes that are kept, and Σ u.
+    partial: &'m mut (usize, ExactSum),
+    /// Set with the last class.
+    masses: &'m mut [Option<f64>],
+}
+
+/// With vectors of f32, so that priors of both types are read in place.
+impl VectorJob<f32> for MaskedMasses<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<V: Vector<Scalar = f32>>(self, token: V::Token) {
+        let Self { row, start, classes, mask, prior, partial: (kept, sum), masses } = self;
+        let len = mask.len() / masses.len();
+        for ((row, mask), mass) in (row..).zip(mask.chunks(len.max(1))).zip(masses) {
+            *kept += mask.iter().filter(|is_kept| **is_kept != 0.0).count();
+            if let Some(prior) = prior {
+                let (u, mask) = (prior.part((row, start), len), Source::from_slice(mask));
+                let of_kept = inlined!(|at: usize| {
+                    let is_kept = V::Doubles::load(token, mask, at);
+                    let (u, zero) = (u.vector::<V>(token, at), is_kept.like(0.0));
+                    Some(V::Doubles::pick(is_kept.eq(zero), zero, u))
+                });
+                sum.add_vectors::<V>(token, len, of_kept);
+            }
+            if start + len == classes {
+                let (kept, sum) = (take(kept), take(sum));
+                let of_kept = || if prior.is_some() { sum.value() } else { count(kept) };
+                *mass = (kept > 0).then(of_kept);
+            }
+        }
+    }
 }
 
 /// u·c, which is the same for all rows, and its sum, or 0 without class weights, since it is known then.
@@ -325,26 +350,27 @@ pub(super) fn shared_weights<F: Float>(
     run: &mut Run<'_>,
 ) -> Result<(Vec<F>, f64), Error> {
     let (mut shared, mut mass) = (run.defaults(classes)?, RunningSum::default());
-    let level = run.level;
-    let fill = |start: usize, w: &mut [F]| {
-        if let (None, Prior::Shared { values, .. }) = (terms.class_weight, terms.prior) {
-            let all = w.iter_mut().zip(&values[start..]);
-            level.compiled(inlined!(|| all.for_each(|(w, u)| *w = positive(*u))));
-            return Ok(0.0);
-        }
-        let mut sum = ExactSum::default();
-        level.add_terms(&mut sum, w.len(), |first, u| {
-            terms.prior.copy(0, start + first, u);
-            terms.weigh(start + first, u);
-            for (w, u) in w[first..].iter_mut().zip(u) {
-                *w = positive(*u);
-                *u = w.to_f64();
-            }
-        });
-        Ok(sum.value())
-    };
+    let (level, none) = (run.level, Targets::none());
+    let of = &SmoothedTargets::new(&none, terms, None, classes, false, || Ok((vec![], 0.0)))?;
+    let fill = |start: usize, w: &mut [F]| Ok(level.run(SharedWeights { of, start, w }));
     run.on_parts(&mut shared, TERMS_PER_PART, &fill, &mut |part| mass.add(part))?;
     Ok((shared, mass.value()))
+}
+
+/// Computes them for the classes from `start` on; returns their sum.
+struct SharedWeights<'s, F> {
+    of: &'s SmoothedTargets<'s, F>,
+    start: usize,
+    w: &'s mut [F],
+}
+
+impl<F: Float> VectorJob<F> for SharedWeights<'_, F> {
+    type Output = f64;
+
+    #[inline(always)]
+    fn run<V: Vector<Scalar = F>>(self, token: V::Token) -> f64 {
+        self.of.fill::<V>(token, (0, self.start), &[], self.w)
+    }
 }
 
 #[cfg(test)]

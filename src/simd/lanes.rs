@@ -1,7 +1,7 @@
 //! Several doubles side by side: the scalars of several rows, and accumulators for sums of vectors.
 
 use super::instruction_set::InstructionSet;
-use super::{Float, MOST_LANES, Vector};
+use super::{Float, MOST_LANES, Source, Vector};
 use crate::math::{EXPONENT, HALF, Real, RunningSum, SIGNIFICAND, UNIT, in_halves};
 use fearless_simd::{Bytes, f32x16, f64x8, mask64x8, u64x8};
 use std::ops::{Add, Div, Mul, Sub};
@@ -103,6 +103,12 @@ pub trait Widened<V: Vector>: Real<Token = V::Token> {
     fn widen(vector: V) -> Self;
     /// Converts doubles to lanes, rounded to nearest; 0 in lanes that have no double.
     fn narrow(self) -> V;
+    /// The doubles from number `at` of a row on, 0 after its last.
+    fn load(token: V::Token, row: Source<'_, f64>, at: usize) -> Self;
+    /// The same from floats.
+    fn load_floats(token: V::Token, row: Source<'_, f32>, at: usize) -> Self;
+    /// Adds each eight lanes to `sum`, one after another.
+    fn add_to(self, sum: &mut RunningSum<V::Eight>);
     /// The sums of lanes i and i + 8, if there are so many.
     fn folded(self) -> V::Eight;
 }
@@ -115,6 +121,18 @@ impl<S: InstructionSet> Widened<f64x8<S>> for Doubles<S, 1> {
     #[inline(always)]
     fn narrow(self) -> f64x8<S> {
         self.0[0]
+    }
+    #[inline(always)]
+    fn load(token: S, row: Source<'_, f64>, at: usize) -> Self {
+        Self([row.vector(token, at, 0.0)])
+    }
+    #[inline(always)]
+    fn load_floats(token: S, row: Source<'_, f32>, at: usize) -> Self {
+        <Self as Widened<f32x16<S>>>::widen(row.vector(token, at, 0.0))
+    }
+    #[inline(always)]
+    fn add_to(self, sum: &mut RunningSum<Self>) {
+        sum.add(self);
     }
     #[inline(always)]
     fn folded(self) -> Self {
@@ -133,6 +151,22 @@ impl<S: InstructionSet, const N: usize> Widened<f32x16<S>> for Doubles<S, N> {
     fn narrow(self) -> f32x16<S> {
         let (low, zero) = (self.0[0], f64x8::splat(self.0[0].simd, 0.0));
         low.simd.narrow_f64x8(low, if N == 1 { zero } else { self.0[N - 1] })
+    }
+    #[inline(always)]
+    fn load(token: S, row: Source<'_, f64>, at: usize) -> Self {
+        let eight = inlined!(|i: usize| (at + i * f64x8::<S>::LANES).min(row.len()));
+        Self(each!(N, |i| row.vector(token, eight(i), 0.0)))
+    }
+    #[inline(always)]
+    fn load_floats(token: S, row: Source<'_, f32>, at: usize) -> Self {
+        Self::widen(row.vector(token, at, 0.0))
+    }
+    #[inline(always)]
+    fn add_to(self, sum: &mut RunningSum<Doubles<S, 1>>) {
+        sum.add(Doubles([self.0[0]]));
+        if N > 1 {
+            sum.add(Doubles([self.0[N - 1]]));
+        }
     }
     #[inline(always)]
     fn folded(self) -> Doubles<S, 1> {

@@ -5,12 +5,14 @@
 //! creator of a view promises once that its addresses are valid. All methods check their arguments against the lengths
 //! of the view.
 
+mod doubles;
 mod elements;
 
 use super::element::{Element, Float, Storage};
 use super::outer::Outer;
 use super::row::{Sink, Source};
 use super::storage::read;
+pub(crate) use doubles::AsDoubles;
 use std::iter;
 use std::marker::PhantomData;
 

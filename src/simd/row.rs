@@ -58,7 +58,7 @@ pub(crate) fn transpose<V: Vector>(
 
 /// A row that is read: `len` neighbouring elements.
 #[derive(Clone, Copy)]
-pub(crate) struct Source<'a, F> {
+pub struct Source<'a, F> {
     start: *const F,
     len: usize,
     memory: PhantomData<&'a F>,

@@ -37,6 +37,27 @@ impl ExactSum {
         }
     }
 
+    /// Adds the vectors of `len` values: `vector(at)` is that from value `at` on, with zeros after the last; or None if
+    /// they are not added.
+    #[inline(always)]
+    pub(crate) fn add_vectors<V: Vector>(
+        &mut self,
+        token: V::Token,
+        len: usize,
+        mut vector: impl FnMut(usize) -> Option<V::Doubles>,
+    ) {
+        let [high, low] = [&self.high, &self.low];
+        let (sum, lost) = (V::Eight::from_slice(token, high), V::Eight::from_slice(token, low));
+        let mut sum = RunningSum { sum, lost };
+        for at in (0..len).step_by(V::LANES) {
+            if let Some(vector) = vector(at) {
+                outlined_if_compact!(V, token, vector.add_to(&mut sum));
+            }
+        }
+        sum.sum.to_slice(&mut self.high);
+        sum.lost.to_slice(&mut self.low);
+    }
+
     /// Adds values four at a time, which takes half of the time: so the sum may have an error of 2^-53 of itself before
     /// it is rounded. Unless it is to be `exact`, it is not compensated. Numbers of any type are added in the same order.
     /// Calls `see` on each quad of vectors, with zeros after the last value. Returns false if a value may be negative,

@@ -7,7 +7,7 @@ use super::{LossTerms, NO_CLASS, Prior, ProbabilityRow, Targets, unit_of};
 use crate::error::Error;
 use crate::math::{RunningSum, count};
 use crate::simd::{Float, Rows, Source};
-pub(crate) use made::{UniformSmoothing, fill_masked, positive};
+pub(crate) use made::{UniformSmoothing, positive};
 
 /// The weights w of `dot`.
 #[derive(Clone, Copy, Default)]
@@ -219,7 +219,9 @@ impl<'a, F: Float> SmoothedTargets<'a, F> {
     pub(crate) fn weights(&self, first: usize, weights: &mut [f64]) {
         weights.fill(1.0);
         match self.terms.sample_weight {
-            Some(all) if self.are_units => all.multiply(first, weights),
+            Some(all) if self.are_units => {
+                (first..).zip(&mut *weights).for_each(|(row, weight)| *weight = all.get(row));
+            }
             Some(all) => weights.copy_from_slice(&all.values[first..][..weights.len()]),
             None => {}
         }

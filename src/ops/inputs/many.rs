@@ -1,6 +1,6 @@
 //! Reads rows of many classes: several rows, or a part of one, at a time.
 
-use crate::simd::{ExactSum, Float, Level, Source, Vector, VectorJob, each, inlined};
+use crate::simd::{ExactSum, Float, Source, Vector, VectorJob, Widened, each, inlined};
 use crate::target::{NO_CLASS, ProbabilityRow, WeightValues};
 use std::mem::take;
 
@@ -15,12 +15,10 @@ pub(super) struct PartialRow {
 
 /// Rows of probabilities, one after another; or those of one row from class `start` on, to be added to `partial`.
 pub(super) struct Many<'p, F> {
-    pub(super) level: Level,
     pub(super) start: usize,
     pub(super) values: Source<'p, F>,
     pub(super) classes: usize,
-    /// The class weights, and the same values as doubles.
-    pub(super) weights: Option<(&'p WeightValues, &'p [f64])>,
+    pub(super) class_weight: Option<&'p WeightValues>,
     /// Is the sum compensated?
     pub(super) exact: bool,
     pub(super) partial: &'p mut PartialRow,
@@ -34,7 +32,7 @@ impl<F: Float> VectorJob<F> for Many<'_, F> {
 
     #[inline(always)]
     fn run<V: Vector<Scalar = F>>(self, token: V::Token) -> bool {
-        let Self { level, start, values, classes, weights, exact, partial, rows } = self;
+        let Self { start, values, classes, class_weight, exact, partial, rows } = self;
         let (len, mut may_be_bad) = (values.len() / rows.len(), false);
         let least = V::splat(token, F::SMALLEST);
         for (i, row) in rows.iter_mut().enumerate() {
@@ -53,12 +51,13 @@ impl<F: Float> VectorJob<F> for Many<'_, F> {
                 class += 4 * V::LANES;
             });
             may_be_bad |= !sum.add_positive::<V>(token, values, exact, see);
-            if let Some((weights, doubles)) = weights {
+            if let Some(weights) = class_weight {
                 *sum = before;
-                level.add_terms(sum, len, |at, terms| {
-                    terms.copy_from_slice(&doubles[i * len + at..][..terms.len()]);
-                    weights.multiply(start + at, terms);
+                let product = inlined!(|at: usize| {
+                    let q = V::Doubles::widen(values.vector(token, at, F::default()));
+                    Some(q * weights.vector::<V>(token, start + at))
                 });
+                sum.add_vectors::<V>(token, len, product);
             }
             if start + len == classes {
                 let PartialRow { first, has_others, sum } = take(partial);

@@ -2,15 +2,11 @@
 //! class weights or masks, and from priors of another type than the rows.
 
 use super::SmoothedTargets;
-use crate::math::{RunningSum, count, two_sum};
-use crate::simd::{Aligned, ExactSum, Float, Sink, Vector, outlined};
-use crate::target::{LossTerms, NO_CLASS, Prior, Targets};
-
-/// Classes whose weights are computed at a time. Their numbers begin with a cache line: reading back a vector that was
-/// just written across two would wait.
-const PART: usize = 64;
-/// Loops run over a multiple of so many, so that they are vectorised without a rest.
-const LOOP: usize = 16;
+use crate::math::{Real, RunningSum, count, two_sum};
+use crate::simd::{
+    AsDoubles, ExactSum, Float, Sink, Source, Storage, Vector, Widened, inlined, outlined,
+};
+use crate::target::{LossTerms, NO_CLASS, Targets};
 
 impl<F: Float> SmoothedTargets<'_, F> {
     /// Computes w of a row for the classes from `start` on. Classes that `kept` excludes have weight 0, or an infinite
@@ -24,92 +20,81 @@ impl<F: Float> SmoothedTargets<'_, F> {
         w: &mut [F],
     ) -> f64 {
         outlined!(V, token, {
-            let label_smoothing = self.terms.label_smoothing;
-            let targets = match self.targets {
-                Targets::Probabilities(targets)
-                    if targets.summary[row].only == NO_CLASS && label_smoothing < 1.0 =>
-                {
-                    Some(targets)
-                }
-                _ => None,
-            };
-            let unit = targets.map_or(1.0, |targets| self.unit_of(targets.summary[row].mass));
-            if let (Some(targets), true) = (targets, unit == 1.0) {
-                if let Some(smoothing) = self.smoothing() {
-                    let direct = targets.rows.direct::<F>(row);
+            let LossTerms { label_smoothing, prior, class_weight, .. } = *self.terms;
+            let (len, smooths, is_weighted) =
+                (w.len(), label_smoothing > 0.0, class_weight.is_some());
+            let (mut q, mut unit, mut overflows) = (None, 1.0, false);
+            if let Targets::Probabilities(targets) = self.targets
+                && targets.summary[row].only == NO_CLASS
+                && label_smoothing < 1.0
+            {
+                let (rows, mass) = (&targets.rows, targets.summary[row].mass);
+                (unit, overflows) = (self.unit_of(mass), mass.is_infinite());
+                let are_exact = F::IS_DOUBLE || rows.storage() != Storage::F64;
+                let (smoothing, direct) = (self.smoothing(), rows.direct::<F>(row));
+                if unit == 1.0 && (smoothing.is_some() || are_exact && self.are_targets_plain()) {
+                    // No double is needed.
                     if direct.is_none() {
-                        targets.rows.gather::<V, F>(token, row, start, w);
+                        rows.gather::<V, F>(token, row, start, w);
                     }
-                    let (len, mut w) = (w.len(), Sink::from_slice(w));
+                    let mut w = Sink::from_slice(w);
                     let q = direct.map_or(w.as_source(), |q| q.part(start, len));
                     for at in (0..len).step_by(V::LANES) {
-                        w.set_vector(at, smoothing.of(q.vector::<V>(token, at, F::default())));
+                        let q = q.vector::<V>(token, at, F::default());
+                        w.set_vector(at, if let Some(some) = smoothing { some.of(q) } else { q });
                     }
                     return 0.0;
                 }
-                if self.are_targets_plain() {
-                    for (part, w) in w.chunks_mut(PART).enumerate() {
-                        let mut q = Aligned([0.0; PART]);
-                        let (start, to) = (start + part * PART, &mut q.0[..w.len()]);
-                        targets.rows.gather::<V, f64>(token, row, start, to);
-                        w.iter_mut().zip(&q.0).for_each(|(w, q)| *w = positive(*q));
-                    }
-                    return 0.0;
-                }
+                q = Some(AsDoubles::of_row(rows, (row, start), len));
             }
-            let (beta, prior_unit) = self.prior_factor(row);
-            let (beta, label_weight) = (beta / unit, self.terms.label_weight());
-            let [high, low] = [label_weight.sum, label_weight.lost].map(|weight| weight / unit);
-            let (smooths, is_weighted) = (label_smoothing > 0.0, self.terms.class_weight.is_some());
-            let is_uniform = smooths && !is_weighted && matches!(self.terms.prior, Prior::Uniform);
-            if is_uniform && targets.is_none() {
+            let u = prior.part((row, start), len);
+            if smooths && !is_weighted && q.is_none() && matches!(u, AsDoubles::Same(_)) {
                 // The classes that are kept have the weight 1, as in the mask.
                 w.copy_from_slice(kept);
                 return 0.0;
             }
-            let uniform = positive(if is_uniform { 1.0 / prior_unit } else { 0.0 });
-            let (infinite, mut sum) = (F::from_f64(f64::INFINITY), ExactSum::default());
-            let (mut made, mut terms) = (Aligned([uniform; PART]), Aligned([0.0; PART]));
-            for (part, w) in w.chunks_mut(PART).enumerate() {
-                let (start, len) = (start + part * PART, w.len());
-                let kept = kept.chunks(PART).nth(part).unwrap_or_default();
-                let all = len.next_multiple_of(LOOP);
-                let (made, terms) = (&mut made.0[..all], &mut terms.0[..all]);
-                if smooths && !is_uniform {
-                    // u·c, in units of a power of two, in the type of the row.
-                    let inverse = 1.0 / prior_unit;
-                    self.terms.prior.copy(row, start, &mut terms[..len]);
-                    self.terms.weigh(start, &mut terms[..len]);
-                    made.iter_mut()
-                        .zip(&*terms)
-                        .for_each(|(made, u)| *made = positive(u * inverse));
-                } else {
-                    made.fill(uniform);
-                }
-                fill_masked(kept, made, F::default());
-                if let Some(targets) = targets {
-                    targets.rows.gather::<V, f64>(token, row, start, &mut terms[..len]);
-                    self.terms.weigh(start, &mut terms[..len]);
-                    for (made, q) in made.iter_mut().zip(&*terms) {
+            let mut w = Sink::from_slice(w);
+            let label_weight = self.terms.label_weight();
+            let (beta, prior_unit) = if smooths { self.prior_factor(row) } else { (0.0, 1.0) };
+            // Quotients by a power of two are the products with its inverse.
+            let number = inlined!(|number: f64| V::Doubles::splat(token, number));
+            let in_units = inlined!(|factor: f64| number(factor * (1.0 / unit)));
+            let (beta, inverse) = (in_units(beta), number(1.0 / prior_unit));
+            let (high, low) = (in_units(label_weight.sum), in_units(label_weight.lost));
+            let constant = inlined!(|number: f64| V::splat(token, F::from_f64(number)));
+            let (zero, infinite) = (constant(0.0), constant(f64::INFINITY));
+            let (kept, has_mask) = (Source::from_slice(kept), !kept.is_empty());
+            let (mut sum, one) = (ExactSum::default(), F::from_f64(1.0));
+            // Σ w includes the probabilities of masked classes.
+            sum.add_vectors::<V>(
+                token,
+                len,
+                inlined!(|at: usize| {
+                    let c = class_weight.map(|c| c.vector::<V>(token, start + at));
+                    let weigh = inlined!(|x: V::Doubles| if let Some(c) = c { x * c } else { x });
+                    let kept = if has_mask { kept.vector(token, at, one) } else { infinite };
+                    let is_masked = kept.eq(zero);
+                    let mut made = zero;
+                    if smooths {
+                        // u·c in units of a power of two, in the type of the row.
+                        made = positive_lanes::<V>(weigh(u.vector::<V>(token, at)) * inverse);
+                        made = V::select(is_masked, zero, made);
+                    }
+                    let mut written = made;
+                    if let Some(q) = &q {
+                        let q = weigh(q.vector::<V>(token, at));
+                        let most = q.like(f64::MAX);
                         // A q·c that overflowed must not be multiplied by 0.
-                        let low = q.min(f64::MAX) * low;
-                        let smooth = made.to_f64().mul_add(beta, low);
-                        *made = positive(q.mul_add(high, smooth));
+                        let finite =
+                            if overflows { V::Doubles::pick(most.ge(q), q, most) } else { q };
+                        let smooth = V::Doubles::widen(made).mul_add(beta, finite * low);
+                        made = positive_lanes::<V>(q.mul_add(high, smooth));
+                        written = V::select(is_masked & !made.eq(zero), infinite, made);
                     }
-                }
-                if is_weighted {
-                    // Including the probabilities of masked classes.
-                    terms.iter_mut().zip(&*made).for_each(|(term, w)| *term = w.to_f64());
-                    sum.add::<V>(token, &terms[..len]);
-                }
-                if targets.is_some() {
-                    for (kept, w) in kept.iter().zip(&mut *made) {
-                        let is_lost = kept.to_f64() == 0.0 && w.to_f64() != 0.0;
-                        *w = if is_lost { infinite } else { *w };
-                    }
-                }
-                w.copy_from_slice(&made[..len]);
-            }
+                    w.set_vector(at, written);
+                    is_weighted.then(|| V::Doubles::widen(made))
+                }),
+            );
             if is_weighted { sum.value() } else { 0.0 }
         })
     }
@@ -152,13 +137,23 @@ impl LossTerms<'_> {
     pub(super) fn smoothing_per(&self, mass: f64) -> f64 {
         (self.label_smoothing / mass).max(f64::SMALLEST)
     }
+}
 
-    /// Multiplies numbers of the classes from `start` on by c.
-    pub(crate) fn weigh(&self, start: usize, numbers: &mut [f64]) {
-        if let Some(weights) = self.class_weight {
-            weights.multiply(start, numbers);
-        }
+/// Weights ≥ 0 in the type of the row; positive ones stay positive.
+#[inline(always)]
+fn positive_lanes<V: Vector>(weights: V::Doubles) -> V {
+    if V::Scalar::IS_DOUBLE {
+        return weights.narrow();
     }
+    let (rounded, smallest) = (weights.narrow(), V::Scalar::SMALLEST);
+    if V::all(rounded.ge(V::splat(rounded.token(), smallest))) {
+        return rounded;
+    }
+    outlined!(V, rounded.token(), {
+        let least = weights.like(smallest.to_f64());
+        let tiny = V::Doubles::pick(weights.eq(least.like(0.0)), weights, least);
+        V::Doubles::pick(weights.ge(least), weights, tiny).narrow()
+    })
 }
 
 /// `weight` in the type of the row; a positive weight stays positive.
@@ -166,13 +161,4 @@ impl LossTerms<'_> {
 pub(crate) fn positive<F: Float>(weight: f64) -> F {
     let rounded = F::from_f64(weight);
     if weight > 0.0 && rounded.to_f64() == 0.0 { F::SMALLEST } else { rounded }
-}
-
-/// Sets every class that is not kept to `value`.
-#[inline(always)]
-pub(crate) fn fill_masked<F: Float>(kept: &[F], values: &mut [F], value: F) {
-    for (kept, target) in kept.iter().zip(values) {
-        // Without a branch, so that the loop is vectorised.
-        *target = if kept.to_f64() == 0.0 { value } else { *target };
-    }
 }
