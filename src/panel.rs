@@ -142,7 +142,11 @@ impl<F: Float> Panel<'_, F> {
             fill_masked(kept, values, self.masked);
         }
         for (row, values) in (row..).zip(values.chunks(output.at_once(values.len()))) {
-            outlined!(V, token, output.scatter_part(token, row, class, values));
+            if V::IS_COMPACT {
+                output.scatter_from(row, class, values);
+            } else {
+                outlined!(V, token, output.scatter_part(token, row, class, values));
+            }
         }
     }
 

@@ -30,7 +30,11 @@ impl Rows<'_> {
         target: &mut [F],
     ) {
         for (row, target) in (row..).zip(target.chunks_mut(self.at_once(target.len()))) {
-            outlined!(V, token, self.gather_part(token, row, class, target));
+            if V::IS_COMPACT {
+                self.gather_from(row, class, target);
+            } else {
+                outlined!(V, token, self.gather_part(token, row, class, target));
+            }
         }
     }
 
