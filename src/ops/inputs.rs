@@ -312,12 +312,11 @@ struct MaskedMasses<'m> {
     masses: &'m mut [Option<f64>],
 }
 
-/// With vectors of f32, so that priors of both types are read in place.
-impl VectorJob<f32> for MaskedMasses<'_> {
+impl VectorJob<f64> for MaskedMasses<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn run<V: Vector<Scalar = f32>>(self, token: V::Token) {
+    fn run<V: Vector<Scalar = f64>>(self, token: V::Token) {
         let Self { row, start, classes, mask, prior, partial: (kept, sum), masses } = self;
         let len = mask.len() / masses.len();
         for ((row, mask), mass) in (row..).zip(mask.chunks(len.max(1))).zip(masses) {

@@ -147,7 +147,7 @@ impl<'a, F: Float> SmoothedTargets<'a, F> {
     }
 
     /// Do all rows count, with neither class weights nor sample weights?
-    fn is_unweighted(&self) -> bool {
+    pub(crate) fn is_unweighted(&self) -> bool {
         let LossTerms { class_weight, sample_weight, .. } = self.terms;
         self.divisor != 0.0 && class_weight.is_none() && sample_weight.is_none()
     }
@@ -215,8 +215,13 @@ impl<'a, F: Float> SmoothedTargets<'a, F> {
     }
 
     /// The factors of the losses of rows from `first` on, if they are not ignored; 0 where a row does not count.
-    #[inline(always)]
+    #[inline(never)] // once for all tiles
     pub(crate) fn weights(&self, first: usize, weights: &mut [f64]) {
+        self.put_weights(first, weights);
+    }
+
+    #[inline(always)]
+    fn put_weights(&self, first: usize, weights: &mut [f64]) {
         weights.fill(1.0);
         match self.terms.sample_weight {
             Some(all) if self.are_units => {
@@ -243,7 +248,7 @@ impl<'a, F: Float> SmoothedTargets<'a, F> {
     /// The normal form of row `row`; `None` where it does not count.
     pub(crate) fn row(&self, row: usize) -> Option<RowTarget<'_, F>> {
         let mut weight = [0.0];
-        self.weights(row, &mut weight);
+        self.put_weights(row, &mut weight);
         if self.targets.is_ignored(row) || weight == [0.0] {
             return None;
         }

@@ -3,7 +3,7 @@
 use super::{Scratch, tile_len};
 use crate::kernel::{IGNORED, NO_LABEL, TargetLanes, WeightKind, from_own, load};
 use crate::math;
-use crate::simd::{Float, Vector, outlined};
+use crate::simd::{Float, Storage, Vector, outlined};
 use crate::target::{Labels, NO_CLASS, RowTarget, SmoothedTargets, Weights};
 use std::ops::Range;
 
@@ -64,12 +64,20 @@ impl<F: Float> Scratch<'_, F> {
         let (own, of_tile) = (&mut *self.writer.rows, &mut self.tiles[tile]);
         let weight_rows = targets.weight_rows(rows.clone());
         if let Some((all, smoothing, row)) = weight_rows {
-            if !load::<V>(token, all, (first, rows.len()), own, of_tile.weights) {
-                for (row, own) in rows.clone().zip(own.chunks_exact_mut(classes)) {
-                    fill(row, &[], own);
+            let is_exact = F::IS_DOUBLE || all.storage() != Storage::F64;
+            let mut is_loaded = load::<V>(token, all, (first, rows.len()), own, of_tile.weights);
+            if !is_loaded {
+                is_loaded = labels.is_none() && (is_exact || smoothing.is_some());
+                if is_loaded {
+                    all.gather::<V, F>(token, first, 0, &mut own[..rows.len() * classes]);
+                } else {
+                    for (row, own) in rows.clone().zip(own.chunks_exact_mut(classes)) {
+                        fill(row, &[], own);
+                    }
                 }
                 from_own::<V>(token, own, classes, of_tile.weights);
-            } else if let Some(smoothing) = smoothing {
+            }
+            if let Some(smoothing) = smoothing.filter(|_| is_loaded) {
                 for w in of_tile.weights[..classes * V::LANES].chunks_exact_mut(V::LANES) {
                     smoothing.of(V::from_slice(token, w)).to_slice(w);
                 }
@@ -78,9 +86,12 @@ impl<F: Float> Scratch<'_, F> {
                 return true;
             }
             if let Some(row) = row {
-                self.targets[tile] = TargetLanes::of_all(&row, job.scale(row.weight));
-                let TargetLanes { smooth_mass, mass_lost, .. } = &mut self.targets[tile];
-                targets.masses(rows, smooth_mass, mass_lost);
+                let target = &mut self.targets[tile];
+                *target = TargetLanes::of_all(&row, job.scale(row.weight));
+                targets.masses(rows.clone(), &mut target.smooth_mass, &mut target.mass_lost);
+                if !targets.is_unweighted() {
+                    self.weights_of_tile(targets, (tile, rows));
+                }
                 return true;
             }
         }
@@ -136,6 +147,25 @@ impl<F: Float> Scratch<'_, F> {
             target.set(lane, &row, scale(row.weight));
         }
         has_weights
+    }
+
+    /// Sets the factors of the losses of probabilities, and which rows do not count.
+    #[inline(never)]
+    fn weights_of_tile(
+        &mut self,
+        targets: &SmoothedTargets<'_, F>,
+        (tile, rows): (usize, Range<usize>),
+    ) {
+        let (mut scale, tile, target) =
+            (self.plan.job.scales(), &mut self.tiles[tile], &mut self.targets[tile]);
+        let weights = &mut target.weight[..rows.len()];
+        targets.weights(rows.start, weights);
+        for (lane, weight) in weights.iter().enumerate() {
+            target.scale[lane] = scale(*weight);
+            if *weight == 0.0 {
+                (tile.labels[lane], self.has_ignored) = (F::from_f64(IGNORED.into()), true);
+            }
+        }
     }
 
     /// Sets the targets of labels with weights that differ. `row` is the rest of the target of all rows.

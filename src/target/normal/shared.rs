@@ -11,8 +11,8 @@ type WeightRows<'r, F> = (&'r Rows<'r>, Option<UniformSmoothing<F>>, Option<RowT
 
 impl<F: Float> SmoothedTargets<'_, F> {
     /// The weights of these rows where they lie in memory; how they are smoothed if they are not yet; and the target that
-    /// all rows have, except for their weights and Q, if they differ in nothing else. None if some weights have to be
-    /// computed in another way.
+    /// all rows have, except for their weights, Q and the factor of the loss, if they differ in nothing else. None if
+    /// some weights have to be computed in another way.
     pub(crate) fn weight_rows(&self, rows: Range<usize>) -> Option<WeightRows<'_, F>> {
         let targets = match (self.targets, &self.smooth) {
             (Targets::Labels(_), Smooth::Rows(rows)) => return Some((rows, None, None)),
@@ -30,14 +30,14 @@ impl<F: Float> SmoothedTargets<'_, F> {
             have_many &= row.only == NO_CLASS;
         }
         let row = RowTarget { beta: 1.0, ..RowTarget::none() };
-        let row = (self.is_unweighted() && have_many).then_some(row);
+        let row = have_many.then_some(row);
         (are_ordinary && (have_many || !smooths)).then_some((&targets.rows, smoothing, row))
     }
 
-    /// May rows with [`SmoothedTargets::weight_rows`] be probabilities that differ in nothing else but their masses?
+    /// May rows with [`SmoothedTargets::weight_rows`] be probabilities that differ in nothing else but their masses and the
+    /// factors of their losses?
     pub(crate) fn have_masses(&self) -> bool {
-        let are_probabilities = matches!(self.targets, Targets::Probabilities(_));
-        are_probabilities && self.is_unweighted() && self.are_plain()
+        matches!(self.targets, Targets::Probabilities(_)) && self.are_plain()
     }
 
     /// Q of these rows, and its rounding error.
