@@ -39,9 +39,15 @@ def distributions(classes, seed=0):
 @some_classes
 @pytest.mark.parametrize("kind", [*KINDS, "every kind"])
 @pytest.mark.parametrize("label_smoothing", [0.0, 0.1, 1.0])
-@pytest.mark.parametrize("weights", [{}, {"sample_weight": np.arange(ROWS) % 4 / 2}])
+@pytest.mark.parametrize(
+    "weights",
+    [{}, {"sample_weight": np.arange(ROWS) % 4 / 2}, {"sample_weight": np.arange(ROWS) * 1e-35}],
+    ids=["no weights", "weights", "tiny weights"],
+)
 def test_a_row_alone_has_the_same_bits(classes, kind, label_smoothing, weights):
     z = np.random.default_rng(1).standard_normal((ROWS, classes), dtype=np.float32) * 5
+    for weight in weights.values():
+        z[weight == 0] = np.nan  # never read
     q = distributions(classes)
     kinds = [KINDS[kind]] if kind in KINDS else list(KINDS.values())
     targets = np.empty_like(q)

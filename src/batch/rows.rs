@@ -206,7 +206,10 @@ impl<F: Float> Group<'_, F> {
         let (keeps, is_direct) = (job.operation.keeps(), panel.writes_directly());
         for at in 0..self.len {
             let (number, part, case) = (self.first + at, &mut rows.parts[at], rows.cases[at]);
-            let exps = part.exps.as_source();
+            let (exps, epilogue) = (part.exps.as_source(), reduced.epilogue(at));
+            if reduced.some_are_tiny && !matches!(case, Case::Filled { .. }) {
+                epilogue.flush(&part.weights, &mut part.exps);
+            }
             let mut out = part.exps.reborrow();
             if is_direct {
                 out = panel.sink(number);
@@ -215,7 +218,6 @@ impl<F: Float> Group<'_, F> {
                 self.fill(at, value, out, hessians);
                 continue;
             }
-            let epilogue = reduced.epilogue(at);
             let values = if keeps { exps } else { part.z };
             if let Some(Hessian { factor, .. }) = job.hessian {
                 let mut out = self.hessian(at, hessians);

@@ -29,27 +29,34 @@ pub(crate) struct Formula<'f, F> {
     pub(crate) z_loss: f64,
 }
 
-/// Finishes the first `count` rows, eight at a time; in compact code, all rows.
+/// Finishes the first `count` rows, eight at a time; in compact code, all rows. Returns whether some gradients
+/// [`are_tiny`].
 pub(super) fn finish_lanes<V: Vector>(
     token: V::Token,
     formula: Formula<'_, V::Scalar>,
     (rows, count): (&ReducedLanes, usize),
     target: &TargetLanes,
     finished: &mut FinishedLanes,
-) {
+) -> bool {
+    let mut some_are_tiny = false;
     if V::IS_COMPACT {
         for lane in 0..MOST_LANES {
             let (row, target) = (rows.vectors((), lane), target.vectors((), lane));
-            finish::<_, f64>(formula, &row, (&target, None)).put(finished, lane);
+            let row = finish::<_, f64>(formula, &row, (&target, None));
+            row.put(finished, lane);
+            some_are_tiny |= are_tiny::<V::Scalar, _>(row.minus, row.unit);
         }
-        return;
+        return some_are_tiny;
     }
     for first in (0..count).step_by(8) {
-        outlined!(V, token, {
+        some_are_tiny |= outlined!(V, token, {
             let (rows, target) = (rows.vectors(token, first), target.vectors(token, first));
-            finish::<_, V::Eight>(formula, &rows, (&target, None)).put(finished, first);
+            let rows = finish::<_, V::Eight>(formula, &rows, (&target, None));
+            rows.put(finished, first);
+            are_tiny::<V::Scalar, _>(rows.minus, rows.unit)
         });
     }
+    some_are_tiny
 }
 
 /// Finishes rows. The slopes of their targets are computed unless they are known.
@@ -198,13 +205,16 @@ impl<D: Real> Slopes<D> {
         Self { spike, beta, smooth, scale, factor, factor_lost, minus, unit }
     }
 
-    /// The same without z_loss, if the gradients are in units of 1; None otherwise.
+    /// The same without z_loss, if the gradients are in units of 1 and β·scale is not tiny; None otherwise.
     #[inline(always)]
     pub(super) fn ordinary<F: Float>(target: &TargetLanes<D>) -> Option<Self> {
         let not_read = target.spike;
         let slopes = Self::new::<F>(target, 0.0, not_read);
         let unit = slopes.unit.like(1.0);
-        if D::all(slopes.unit.eq(unit)) { Some(Self { unit, ..slopes }) } else { None }
+        let is_unsmoothed = D::all(target.beta.eq(unit.like(0.0)));
+        let is_tiny = !is_unsmoothed && are_tiny::<F, _>(slopes.minus, unit);
+        let is_ordinary = !is_tiny && D::all(slopes.unit.eq(unit));
+        is_ordinary.then_some(Self { unit, ..slopes })
     }
 }
 
@@ -265,6 +275,7 @@ pub(super) fn inverse_of<F: Float, D: Real>(sum: D, lost: D) -> D {
 /// Factors from 2^-40 to 2^100, divided by S, which is between 2^29 and 2^63, are well within the range of f32.
 const LARGEST_FACTOR: f64 = 1_267_650_600_228_229_401_496_703_205_376.0;
 const SMALLEST_FACTOR: f64 = 1.0 / 1_099_511_627_776.0;
+const TWO_TO_56: f64 = f64::from_bits((1023 + 56) << 52);
 const TWO_TO_600: f64 = f64::from_bits((1023 + 600) << 52);
 
 /// 1 if the size of a factor is ordinary or 0. If it is small, a power of two near it; if it is large, one some 2^100
@@ -280,6 +291,13 @@ fn unit_of<D: Real>(size: D) -> D {
     let from_below = D::pick(size.ge(size.like(SMALLEST_FACTOR)), one, power);
     let from_above = power * size.like(1.0 / LARGEST_FACTOR);
     D::pick(size.like(LARGEST_FACTOR).ge(size), from_below, from_above)
+}
+
+/// May a p below the smallest normal number not be negligible beside the number that is added to it?
+#[inline(always)]
+pub(super) fn are_tiny<F: Float, D: Real>(minus: D, unit: D) -> bool {
+    let lowest = unit.like(-F::MIN_POSITIVE * TWO_TO_56);
+    !D::all(lowest.ge(minus * unit))
 }
 
 /// Smaller exponentials are written as 0, since their product with `factor` and `unit` would be below the smallest

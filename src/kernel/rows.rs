@@ -36,6 +36,8 @@ pub(crate) struct ReducedRows<'f, F> {
     /// The logits at the labels in the sweep; −inf if the label's class is masked.
     swept_label: [f64; MOST_ROWS],
     pub(crate) done: FinishedLanes,
+    /// Are some gradients tiny, so that exponentials have to be flushed?
+    pub(crate) some_are_tiny: bool,
 }
 
 impl<'f, F: Float> ReducedRows<'f, F> {
@@ -48,6 +50,7 @@ impl<'f, F: Float> ReducedRows<'f, F> {
             swept_max: zeros,
             swept_label: zeros,
             done: FinishedLanes { unit: ones, ..FinishedLanes::default() },
+            some_are_tiny: false,
         }
     }
 
@@ -108,7 +111,8 @@ impl<F: Float> VectorJob<F> for &mut ReducedRows<'_, F> {
 
     #[inline(always)]
     fn run<V: Vector<Scalar = F>>(self, token: V::Token) {
-        let ReducedRows { formula, lanes, targets, swept_max, swept_label, done } = self;
+        let ReducedRows { formula, lanes, targets, swept_max, swept_label, done, some_are_tiny } =
+            self;
         let Formula { operation, temperature, .. } = *formula;
         if !operation.splits() {
             return;
@@ -124,7 +128,7 @@ impl<F: Float> VectorJob<F> for &mut ReducedRows<'_, F> {
             lost.to_slice(&mut lanes.wide_top_lost);
             V::Eight::widen(exp.of(z_label, base)).to_slice(&mut lanes.exp_label);
         });
-        finish_lanes::<V>(token, *formula, (lanes, MOST_ROWS), targets, done);
+        *some_are_tiny = finish_lanes::<V>(token, *formula, (lanes, MOST_ROWS), targets, done);
         if operation == Operation::LogSoftmax {
             // Rounded like the constant of the epilogue.
             done.scalar = done.scalar.map(|excess| F::from_f64(excess).to_f64());

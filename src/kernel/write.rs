@@ -1,7 +1,7 @@
 //! The epilogues: they compute the output of each class from its exponential or its logit, and write it.
 
 use super::exp::Temperature;
-use super::finish::least;
+use super::finish::{are_tiny, least};
 use super::special::shifted_log_probability;
 use crate::simd::{Float, Sink, Source, Vector, inlined, outlined};
 use crate::target::Weights;
@@ -15,6 +15,18 @@ pub(crate) enum Epilogue<F> {
     LogProbability { max: F, inverse: F, excess: F },
     /// (e·factor + minus·w)·unit, and `label`·unit at the label. The unit is 1, except for factors far from 1.
     Gradient { factor: F, minus: F, label: F, unit: f64 },
+}
+
+impl<F: Float> Epilogue<F> {
+    /// Sets exponentials whose p is below the smallest normal number to 0, if that is not negligible in the gradient.
+    #[inline(never)] // rare
+    pub(crate) fn flush(&self, weights: &Weights<'_, F>, exps: &mut Sink<'_, F>) {
+        if let (Epilogue::Gradient { factor, minus, unit, .. }, Weights::Ones) = (*self, weights)
+            && are_tiny::<F, f64>(minus.to_f64(), unit)
+        {
+            exps.flush(least(factor, unit));
+        }
+    }
 }
 
 /// A row to be written, or a part of one.
@@ -104,7 +116,7 @@ fn write_values<V: Vector, const STREAM: bool>(token: V::Token, row: Output<'_, 
             fill!([factor, least], [values], probability(values, factor, least));
         }
         (Epilogue::Gradient { factor, minus, .. }, Weights::Absent | Weights::Ones) => {
-            // A p below the smallest normal number is negligible beside `minus`, unless that is as small.
+            // A p below the smallest normal number is negligible beside `minus`, or has been flushed.
             fill!([factor, minus], [values], values.mul_add(factor, minus));
         }
         (Epilogue::Gradient { factor, minus, .. }, Weights::Row(weights)) => {

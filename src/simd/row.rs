@@ -211,6 +211,15 @@ impl<'a, F: Float> Sink<'a, F> {
         }
     }
 
+    /// Sets elements below `least` to 0.
+    pub(crate) fn flush(&mut self, least: F) {
+        for index in 0..self.row.len {
+            if self.row.get(index) < least {
+                self.set(index, F::default());
+            }
+        }
+    }
+
     pub(crate) fn set(&mut self, index: usize, value: F) {
         check(index, 1, self.row.len);
         // SAFETY: index < len, and `len` elements are writable.

@@ -3,7 +3,7 @@
 use super::special::mark;
 use super::{IGNORED, Tile, Tiles, is_in_row_order};
 use crate::kernel::Operation;
-use crate::kernel::finish::{Formula, Slopes, finish, finish_lanes, inverse_of};
+use crate::kernel::finish::{Formula, Slopes, are_tiny, finish, finish_lanes, inverse_of, least};
 use crate::kernel::hessian::hessian;
 use crate::kernel::reduce::WeightKind;
 use crate::kernel::scalars::{FinishedLanes, ReducedLanes, TargetLanes};
@@ -54,7 +54,11 @@ impl<F: Float> Tiles<'_, F> {
         } else {
             let (formula, mut lanes) =
                 (Formula { operation, ..self.formula }, FinishedLanes::default());
-            finish_lanes::<V>(token, formula, (&tile.reduced, V::LANES), target, &mut lanes);
+            let (rows, lanes_of_all) = ((&tile.reduced, V::LANES), &mut lanes);
+            let are_tiny = finish_lanes::<V>(token, formula, rows, target, lanes_of_all);
+            if are_tiny && operation == Operation::Gradient && weights == WeightKind::Ones {
+                flush(&lanes, V::LANES, &mut tile.out[..self.len]);
+            }
             lanes.vectors(token, 0)
         };
         let unit = finished.unit;
@@ -158,6 +162,20 @@ impl<F: Float> Tiles<'_, F> {
         if out.len() == V::LANES && self.formula.z_loss == 0.0 {
             // If there is one class, p = 1 and q' = Σ q', so the gradient is 0, whatever the rounding of 1/S.
             replace_numbers(out, F::default());
+        }
+    }
+}
+
+/// Sets exponentials whose p is below the smallest normal number to 0, in lanes where that is not negligible.
+#[cold]
+#[inline(never)]
+fn flush<F: Float>(rows: &FinishedLanes, lanes: usize, exps: &mut [F]) {
+    for lane in 0..lanes {
+        let (factor, minus, unit) = (rows.factor[lane], rows.minus[lane], rows.unit[lane]);
+        if are_tiny::<F, f64>(minus, unit) {
+            let least = least(F::from_f64(factor), unit);
+            let exps = exps[lane..].iter_mut().step_by(lanes);
+            exps.filter(|e| **e < least).for_each(|e| *e = F::default());
         }
     }
 }
