@@ -64,20 +64,19 @@ impl<F: Float> Scratch<'_, F> {
         let (own, of_tile) = (&mut *self.writer.rows, &mut self.tiles[tile]);
         let weight_rows = targets.weight_rows(rows.clone());
         if let Some((all, smoothing, row)) = weight_rows {
-            let is_exact = F::IS_DOUBLE || all.storage() != Storage::F64;
-            let mut is_loaded = load::<V>(token, all, (first, rows.len()), own, of_tile.weights);
-            if !is_loaded {
-                is_loaded = labels.is_none() && (is_exact || smoothing.is_some());
-                if is_loaded {
+            if !load::<V>(token, all, (first, rows.len()), own, of_tile.weights) {
+                let is_exact = F::IS_DOUBLE || all.storage() != Storage::F64;
+                if is_exact || smoothing.is_some() {
                     all.gather::<V, F>(token, first, 0, &mut own[..rows.len() * classes]);
                 } else {
+                    // Tiny probabilities must not be rounded to 0.
                     for (row, own) in rows.clone().zip(own.chunks_exact_mut(classes)) {
                         fill(row, &[], own);
                     }
                 }
                 from_own::<V>(token, own, classes, of_tile.weights);
             }
-            if let Some(smoothing) = smoothing.filter(|_| is_loaded) {
+            if let Some(smoothing) = smoothing {
                 for w in of_tile.weights[..classes * V::LANES].chunks_exact_mut(V::LANES) {
                     smoothing.of(V::from_slice(token, w)).to_slice(w);
                 }
