@@ -189,3 +189,55 @@ def test_no_bit_of_a_score_depends_on_the_layout(layout):
     z, q = rng.normal(size=(ROWS, 20)), rng.random((ROWS, 20)).astype(np.float32)
     options = {"class_weight": rng.random(20)}
     assert sx.score(z, LAYOUTS[layout](q), **options) == sx.score(z, q, **options)
+
+
+@pytest.mark.parametrize("classes", [10, 300])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"class_weight": 2.0},
+        {"label_smoothing": 0.1, "prior": "float64"},
+        {"label_smoothing": 0.1, "prior": "float64", "class_weight": 2.0},
+        {"label_smoothing": 0.1, "prior": "float64", "where": True},
+    ],
+    ids=str,
+)
+def test_a_tiny_weight_is_not_rounded_to_0(classes, options):
+    """A logit of -inf costs +inf if its class has a share of q', which may be none in the type of the logits."""
+    z = np.zeros((ROWS, classes), np.float32)
+    z[:, 1] = -np.inf
+    tiny = np.full((ROWS, classes), 1 / (classes - 1))
+    tiny[:, 1] = 1e-60
+    options = options.copy()
+    if "class_weight" in options:
+        options["class_weight"] = np.full(classes, options["class_weight"])
+    if "where" in options:
+        options["where"] = np.ones((ROWS, classes), bool)
+    targets = [tiny]
+    if "prior" in options:
+        options["prior"] = tiny
+        q = np.where(np.arange(classes) == 1, 0, tiny)
+        targets = [np.zeros(ROWS, int), q, q.astype(np.float32)]
+    for target in targets:
+        losses = sx.cross_entropy(z, target, reduction="none", **options)
+        assert_same_bits(losses, np.full(ROWS, np.inf, np.float32))
+
+
+@some_classes
+@pytest.mark.parametrize("label_smoothing", [1e-25, 1e-30, 1e-44])
+def test_a_tiny_smoothing_of_labels(classes, label_smoothing):
+    """A p below the smallest normal number is not negligible beside eps / K, but has the same bits in any batch."""
+    z = np.random.default_rng(1).uniform(-100, 0, (ROWS, classes)).astype(np.float32)
+    labels = np.arange(ROWS) % classes
+    options = {"label_smoothing": label_smoothing, "reduction": "sum"}
+    _, grad = sx.cross_entropy_value_and_grad(z, labels, **options)
+    _, of_one_hot = sx.cross_entropy_value_and_grad(
+        np.concatenate([z, z]),
+        np.concatenate([np.eye(classes)[labels], distributions(classes)]),
+        **options,
+    )
+    assert_same_bits(of_one_hot[:ROWS], grad)
+    for row in range(ROWS):
+        own, label = z[row : row + 1], labels[row : row + 1]
+        assert_same_bits(sx.cross_entropy_value_and_grad(own, label, **options)[1][0], grad[row])

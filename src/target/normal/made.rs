@@ -62,7 +62,7 @@ impl<F: Float> SmoothedTargets<'_, F> {
             let (beta, inverse) = (in_units(beta), number(1.0 / prior_unit));
             let (high, low) = (in_units(label_weight.sum), in_units(label_weight.lost));
             let constant = inlined!(|number: f64| V::splat(token, F::from_f64(number)));
-            let (zero, infinite) = (constant(0.0), constant(f64::INFINITY));
+            let [zero, all, infinite] = [constant(0.0), constant(1.0), constant(f64::INFINITY)];
             let (kept, has_mask) = (Source::from_slice(kept), !kept.is_empty());
             let (mut sum, one) = (ExactSum::default(), F::from_f64(1.0));
             // Σ w includes the probabilities of masked classes.
@@ -72,8 +72,8 @@ impl<F: Float> SmoothedTargets<'_, F> {
                 inlined!(|at: usize| {
                     let c = class_weight.map(|c| c.vector::<V>(token, start + at));
                     let weigh = inlined!(|x: V::Doubles| if let Some(c) = c { x * c } else { x });
-                    let kept = if has_mask { kept.vector(token, at, one) } else { infinite };
-                    let is_masked = kept.eq(zero);
+                    let is_masked =
+                        if has_mask { kept.vector(token, at, one) } else { all }.eq(zero);
                     let mut made = zero;
                     if smooths {
                         // u·c in units of a power of two, in the type of the row.
