@@ -241,3 +241,35 @@ def test_a_tiny_smoothing_of_labels(classes, label_smoothing):
     for row in range(ROWS):
         own, label = z[row : row + 1], labels[row : row + 1]
         assert_same_bits(sx.cross_entropy_value_and_grad(own, label, **options)[1][0], grad[row])
+
+
+@pytest.mark.parametrize("classes", [2, 70, 300])
+def test_a_class_weight_that_is_tiny_beside_others_stays_positive(classes):
+    """5e-324 times a power of two near 1e-300 would be 0."""
+    z, q = np.zeros((ROWS, classes)), np.zeros((ROWS, classes))
+    z[:, 1] = -np.inf
+    q[:, :2] = 0.25, 0.75
+    weights = np.full(classes, 1e300)
+    weights[1] = 5e-324
+    losses = sx.cross_entropy(z, q, class_weight=weights, reduction="none")
+    assert_same_bits(losses, np.full(ROWS, np.inf))
+
+
+def test_weights_that_overflow_are_not_tiny():
+    """The product q c is infinite, and (1 - eps)/2^1022 is 0."""
+    q = np.full((1, 3), 1.7e308)
+    options = {"class_weight": [2.0] * 3, "label_smoothing": 1 - 2.0**-53, "reduction": "none"}
+    for dtype in [np.float32, np.float64]:
+        z = np.array([[0, 2, 0]], dtype)
+        assert np.isnan(sx.cross_entropy(z, q, **options, sample_weight=[1e-290]))
+
+
+@pytest.mark.parametrize("classes", [3, 10, 64])
+def test_a_tiny_mass_beside_others(classes):
+    """Where a logit is -inf, its class has no share of q'."""
+    z, q = np.zeros((2, classes)), np.full((2, classes), 1 / classes)
+    z[:, 1], z[0, 2], q[0] = 5, -np.inf, 0
+    q[0, 0] = 1e-310
+    loss = sx.cross_entropy(z[:1], q[:1], reduction="none")
+    assert_same_bits(sx.cross_entropy(z, q, reduction="none")[:1], loss)
+    assert loss > 0

@@ -44,7 +44,7 @@ pub(super) fn finish_lanes<V: Vector>(
             let (row, target) = (rows.vectors((), lane), target.vectors((), lane));
             let row = finish::<_, f64>(formula, &row, (&target, None));
             row.put(finished, lane);
-            some_are_tiny |= are_tiny::<V::Scalar, _>(row.minus, row.unit);
+            some_are_tiny |= are_tiny::<V::Scalar, _>(row.factor, row.minus, row.unit);
         }
         return some_are_tiny;
     }
@@ -53,7 +53,7 @@ pub(super) fn finish_lanes<V: Vector>(
             let (rows, target) = (rows.vectors(token, first), target.vectors(token, first));
             let rows = finish::<_, V::Eight>(formula, &rows, (&target, None));
             rows.put(finished, first);
-            are_tiny::<V::Scalar, _>(rows.minus, rows.unit)
+            are_tiny::<V::Scalar, _>(rows.factor, rows.minus, rows.unit)
         });
     }
     some_are_tiny
@@ -212,7 +212,7 @@ impl<D: Real> Slopes<D> {
         let slopes = Self::new::<F>(target, 0.0, not_read);
         let unit = slopes.unit.like(1.0);
         let is_unsmoothed = D::all(target.beta.eq(unit.like(0.0)));
-        let is_tiny = !is_unsmoothed && are_tiny::<F, _>(slopes.minus, unit);
+        let is_tiny = !is_unsmoothed && are_tiny::<F, _>(slopes.factor, slopes.minus, unit);
         let is_ordinary = !is_tiny && D::all(slopes.unit.eq(unit));
         is_ordinary.then_some(Self { unit, ..slopes })
     }
@@ -293,11 +293,14 @@ fn unit_of<D: Real>(size: D) -> D {
     D::pick(size.like(LARGEST_FACTOR).ge(size), from_below, from_above)
 }
 
-/// May a p below the smallest normal number not be negligible beside the number that is added to it?
+/// May a p below the smallest normal number not be negligible beside the number that is added to it? Not in rows that do
+/// not count or are missing, whose factor is 0 or NaN.
 #[inline(always)]
-pub(super) fn are_tiny<F: Float, D: Real>(minus: D, unit: D) -> bool {
+pub(super) fn are_tiny<F: Float, D: Real>(factor: D, minus: D, unit: D) -> bool {
     let lowest = unit.like(-F::MIN_POSITIVE * TWO_TO_56);
-    !D::all(lowest.ge(minus * unit))
+    let added = D::pick(factor.eq(unit.like(0.0)), lowest, minus * unit);
+    let added = D::pick(factor.eq(factor), added, lowest);
+    !D::all(lowest.ge(added))
 }
 
 /// Smaller exponentials are written as 0, since their product with `factor` and `unit` would be below the smallest

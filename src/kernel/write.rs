@@ -19,10 +19,11 @@ pub(crate) enum Epilogue<F> {
 
 impl<F: Float> Epilogue<F> {
     /// Sets exponentials whose p is below the smallest normal number to 0, if that is not negligible in the gradient.
+    /// Rows of several segments do without: they are never in a tile, beside rows with other weights.
     #[inline(never)] // rare
     pub(crate) fn flush(&self, weights: &Weights<'_, F>, exps: &mut Sink<'_, F>) {
         if let (Epilogue::Gradient { factor, minus, unit, .. }, Weights::Ones) = (*self, weights)
-            && are_tiny::<F, f64>(minus.to_f64(), unit)
+            && are_tiny::<F, f64>(factor.to_f64(), minus.to_f64(), unit)
         {
             exps.flush(least(factor, unit));
         }

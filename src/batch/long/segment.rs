@@ -106,7 +106,6 @@ impl<F: Float> VectorJob<F> for SegmentStep<'_, '_, F> {
                 if how.keeps {
                     how.rows::<V>(token, &mut [Part::new(z, max, exps.reborrow())]);
                 }
-                epilogue.flush(&weights, &mut exps);
                 let values = if keeps { exps.as_source() } else { z };
                 let label = label.map(|class| class.wrapping_sub(start));
                 match (*shifted_by, epilogue) {

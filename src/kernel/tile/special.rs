@@ -99,6 +99,11 @@ impl<F: Float> Tiles<'_, F> {
                 WeightKind::Ones => 1.0,
                 WeightKind::Each => tile.weights[class * V::LANES + lane].to_f64(),
             };
+            if !is_special && (0..classes).all(|class| weight(class) == 0.0) {
+                // As for a row without weights, which this is if it is alone.
+                dots[lane] = 0.0;
+                continue;
+            }
             dots[lane] = special::weighted_gaps(row, max, weight) * prescale;
             let label = tile.labels[lane].to_f64();
             let of_label = |class: usize| math::count(class) == label;

@@ -172,7 +172,7 @@ impl<F: Float> Tiles<'_, F> {
 fn flush<F: Float>(rows: &FinishedLanes, lanes: usize, exps: &mut [F]) {
     for lane in 0..lanes {
         let (factor, minus, unit) = (rows.factor[lane], rows.minus[lane], rows.unit[lane]);
-        if are_tiny::<F, f64>(minus, unit) {
+        if are_tiny::<F, f64>(factor, minus, unit) {
             let least = least(F::from_f64(factor), unit);
             let exps = exps[lane..].iter_mut().step_by(lanes);
             exps.filter(|e| **e < least).for_each(|e| *e = F::default());

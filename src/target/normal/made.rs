@@ -152,7 +152,7 @@ fn positive_lanes<V: Vector>(weights: V::Doubles) -> V {
     outlined!(V, rounded.token(), {
         let least = weights.like(smallest.to_f64());
         let tiny = V::Doubles::pick(weights.eq(least.like(0.0)), weights, least);
-        V::Doubles::pick(weights.ge(least), weights, tiny).narrow()
+        V::Doubles::pick(least.ge(weights), tiny, weights).narrow()
     })
 }
 
