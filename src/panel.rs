@@ -141,13 +141,7 @@ impl<F: Float> Panel<'_, F> {
         if self.mask.is_some() {
             fill_masked(kept, values, self.masked);
         }
-        for (row, values) in (row..).zip(values.chunks(output.at_once(values.len()))) {
-            if V::IS_COMPACT {
-                output.scatter_from(row, class, values);
-            } else {
-                outlined!(V, token, output.scatter_part(token, row, class, values));
-            }
-        }
+        output.scatter::<V, F>(token, row, class, values);
     }
 
     /// The number of rows from `first` on that are neighbours in memory class by class, where they are read, where they

@@ -201,8 +201,12 @@ impl WeightValues {
         self.in_units(self.values[index])
     }
 
-    fn in_units(&self, weight: f64) -> f64 {
-        (weight * self.inverse_unit).max(weight.min(f64::SMALLEST))
+    #[inline(always)]
+    fn in_units<D: Real>(&self, weight: D) -> D {
+        let (zero, smallest) = (weight.like(0.0), weight.like(f64::SMALLEST));
+        let scaled = weight * weight.like(self.inverse_unit);
+        let tiny = D::pick(weight.eq(zero), zero, smallest);
+        D::pick(scaled.ge(smallest), scaled, tiny)
     }
 
     /// The weights from `first` on, in units: 0 after the last.
@@ -210,14 +214,7 @@ impl WeightValues {
     pub(crate) fn vector<V: Vector>(&self, token: V::Token, first: usize) -> V::Doubles {
         let weights = AsDoubles::Doubles(Source::from_slice(&self.values));
         let weights = weights.vector::<V>(token, first);
-        if self.unit == 1.0 {
-            return weights;
-        }
-        outlined!(V, token, {
-            let (scaled, zero) = (weights * weights.like(self.inverse_unit), weights.like(0.0));
-            let tiny = V::Doubles::pick(weights.eq(zero), zero, weights.like(f64::SMALLEST));
-            V::Doubles::pick(scaled.ge(zero.like(f64::SMALLEST)), scaled, tiny)
-        })
+        if self.unit == 1.0 { weights } else { outlined!(V, token, self.in_units(weights)) }
     }
 }
 

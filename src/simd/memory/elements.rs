@@ -160,6 +160,23 @@ impl RowsMut<'_> {
         self.scatter_part(Fallback::new(), row, class, values);
     }
 
+    /// The same for row `row` and the next rows, with the vectors of a level, in a separate function.
+    pub(crate) fn scatter<V: Vector, F: Float>(
+        &self,
+        token: V::Token,
+        row: usize,
+        class: usize,
+        values: &[F],
+    ) {
+        for (row, values) in (row..).zip(values.chunks(self.at_once(values.len()))) {
+            if V::IS_COMPACT {
+                self.scatter_from(row, class, values);
+            } else {
+                outlined!(V, token, self.scatter_part(token, row, class, values));
+            }
+        }
+    }
+
     /// Writes `values`, rounded to the storage type, to the classes of row `row` from `class` on. It continues with the
     /// next rows if all rows follow one another in memory.
     #[inline(always)]
