@@ -15,7 +15,7 @@
 
 mod normal;
 
-pub(crate) use normal::{RowTarget, SmoothedTargets, Weights, positive};
+pub(crate) use normal::{RowTarget, SmoothedTargets, Weights};
 
 use crate::math::{Real, count};
 use crate::simd::{AsDoubles, Float, Outer, Rows, Source, Vector, outlined};
@@ -142,16 +142,25 @@ impl Prior<'_> {
         }
     }
 
-    /// The same of `len` classes.
+    /// The same of `len` classes, as doubles: in place, or else copied to `copy`.
     #[inline(always)]
-    pub(crate) fn part(&self, (row, start): (usize, usize), len: usize) -> AsDoubles<'_> {
+    pub(crate) fn part<'r>(
+        &'r self,
+        (row, start): (usize, usize),
+        (len, copy): (usize, &'r mut [f64]),
+    ) -> AsDoubles<'r> {
         match self {
             Prior::Uniform => AsDoubles::Same(1.0),
             Prior::Shared { values, .. } => {
                 AsDoubles::Doubles(Source::from_slice(&values[start..][..len]))
             }
-            Prior::PerRow { rows, .. } => AsDoubles::of_row(rows, (row, start), len),
+            Prior::PerRow { rows, .. } => AsDoubles::of_row(rows, (row, start), (len, copy)),
         }
+    }
+
+    /// Can [`Prior::part`] read u in place?
+    pub(crate) fn is_in_place(&self) -> bool {
+        !matches!(self, Prior::PerRow { rows, .. } if !rows.are_in_place())
     }
 
     /// The number of the distinct row of [`Prior::PerRow`] for row `row`; 0 for other priors.

@@ -6,7 +6,7 @@ use crate::batch::{CHUNK_ROW, ROW_CONSTANTS, Run, SEGMENT_SUMS};
 use crate::error::Error;
 use crate::kernel::{Operation, SEGMENT};
 use crate::simd::{Rows, RowsMut, Source, Storage};
-use crate::target::{RowTarget, Weights, positive};
+use crate::target::{RowTarget, Weights};
 
 /// What smoothing adds to the loss of a label.
 #[derive(Clone, Copy)]
@@ -53,7 +53,7 @@ impl Batch<'_> {
                 Smoothing::Prior(prior) => {
                     assert!(prior.rows() == 1 && prior.classes() == classes);
                     own = zeros::<F>(classes)?;
-                    prior.visit(0, 0, classes, |k, u| own[k] = positive(u));
+                    prior.gather_from(0, 0, &mut own);
                     Weights::Row(Source::from_slice(&own))
                 }
             };

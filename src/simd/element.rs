@@ -109,6 +109,12 @@ pub trait Float: Element + PartialOrd + Default + Send + Sync + 'static {
 
     /// Converts a double, rounded to nearest.
     fn from_f64(value: f64) -> Self;
+    /// The same, but what is not 0 does not become 0.
+    #[inline(always)]
+    fn nonzero(value: f64) -> Self {
+        let rounded = Self::from_f64(value);
+        if value != 0.0 && rounded.to_f64() == 0.0 { Self::SMALLEST } else { rounded }
+    }
     /// Converts to a double, exactly.
     fn to_f64(self) -> f64;
     /// Scratch memory of earlier calls, for the next call.

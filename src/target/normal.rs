@@ -7,7 +7,7 @@ use super::{LossTerms, NO_CLASS, Prior, ProbabilityRow, Targets, unit_of};
 use crate::error::Error;
 use crate::math::{RunningSum, count};
 use crate::simd::{Float, Rows, Source};
-pub(crate) use made::{UniformSmoothing, positive};
+pub(crate) use made::UniformSmoothing;
 
 /// The weights w of `dot`.
 #[derive(Clone, Copy, Default)]

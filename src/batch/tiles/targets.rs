@@ -3,7 +3,7 @@
 use super::{Scratch, tile_len};
 use crate::kernel::{IGNORED, NO_LABEL, TargetLanes, WeightKind, from_own, load};
 use crate::math;
-use crate::simd::{Float, Storage, Vector, outlined};
+use crate::simd::{Float, Vector, outlined};
 use crate::target::{Labels, NO_CLASS, RowTarget, SmoothedTargets, Weights};
 use std::ops::Range;
 
@@ -65,15 +65,7 @@ impl<F: Float> Scratch<'_, F> {
         let weight_rows = targets.weight_rows(rows.clone());
         if let Some((all, smoothing, row)) = weight_rows {
             if !load::<V>(token, all, (first, rows.len()), own, of_tile.weights) {
-                let is_exact = F::IS_DOUBLE || all.storage() != Storage::F64;
-                if is_exact || smoothing.is_some() {
-                    all.gather::<V, F>(token, first, 0, &mut own[..rows.len() * classes]);
-                } else {
-                    // Tiny probabilities must not be rounded to 0.
-                    for (row, own) in rows.clone().zip(own.chunks_exact_mut(classes)) {
-                        fill(row, &[], own);
-                    }
-                }
+                all.gather::<V, F>(token, first, 0, &mut own[..rows.len() * classes]);
                 from_own::<V>(token, own, classes, of_tile.weights);
             }
             if let Some(smoothing) = smoothing {

@@ -2,7 +2,7 @@
 
 use super::Rows;
 use crate::math::Real;
-use crate::simd::{MOST_LANES, Source, Vector, Widened};
+use crate::simd::{Source, Vector, Widened};
 
 /// Numbers that are read as doubles, one for each of some neighbouring classes.
 pub(crate) enum AsDoubles<'r> {
@@ -10,25 +10,27 @@ pub(crate) enum AsDoubles<'r> {
     Same(f64),
     Floats(Source<'r, f32>),
     Doubles(Source<'r, f64>),
-    /// Not in place: `len` classes of row `row` from `start` on.
-    Others {
-        rows: &'r Rows<'r>,
-        row: usize,
-        start: usize,
-        len: usize,
-    },
 }
 
 impl<'r> AsDoubles<'r> {
-    /// Those of `len` classes of row `row` from `start` on.
+    /// The classes that can be copied at once.
+    pub(crate) const COPIED: usize = 64;
+
+    /// Those of `len` classes of row `row` from `start` on: in place, or else copied to `copy`.
     #[inline(always)]
-    pub(crate) fn of_row(rows: &'r Rows<'r>, (row, start): (usize, usize), len: usize) -> Self {
+    pub(crate) fn of_row(
+        rows: &Rows<'r>,
+        (row, start): (usize, usize),
+        (len, copy): (usize, &'r mut [f64]),
+    ) -> Self {
         if let Some(floats) = rows.direct::<f32>(row) {
             Self::Floats(floats.part(start, len))
         } else if let Some(doubles) = rows.direct::<f64>(row) {
             Self::Doubles(doubles.part(start, len))
         } else {
-            Self::Others { rows, row, start, len }
+            let copy = &mut copy[..len];
+            rows.gather_from(row, start, copy);
+            Self::Doubles(Source::from_slice(copy))
         }
     }
 
@@ -42,12 +44,6 @@ impl<'r> AsDoubles<'r> {
                 Self::Same(number) => V::Doubles::splat(token, number),
                 Self::Floats(numbers) => V::Doubles::load_floats(token, numbers, at),
                 Self::Doubles(numbers) => V::Doubles::load(token, numbers, at),
-                Self::Others { rows, row, start, len } => {
-                    let mut numbers = [0.0; MOST_LANES];
-                    let some = &mut numbers[..V::LANES.min(len - at)];
-                    rows.gather::<V, f64>(token, row, start + at, some);
-                    V::Doubles::from_slice(token, &numbers)
-                }
             }
         )
     }

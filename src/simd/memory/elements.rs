@@ -38,8 +38,8 @@ impl Rows<'_> {
         }
     }
 
-    /// Copies the classes of row `row` from `class` on to `target`, converted to `F`. It continues with the next rows
-    /// if all rows follow one another in memory.
+    /// Copies the classes of row `row` from `class` on to `target`, converted to `F`; what is not 0 does not become 0.
+    /// It continues with the next rows if all rows follow one another in memory.
     #[inline(always)]
     pub(crate) fn gather_part<F: Float>(
         &self,
@@ -61,7 +61,7 @@ impl Rows<'_> {
             Storage::Bf16 if is_dense && F::STORAGE == Storage::F32 => unsafe {
                 convert(start.cast(), floats, len, widen_bf16);
             },
-            _ => self.visit(row, class, len, |k, value| target[k] = F::from_f64(value)),
+            _ => self.visit(row, class, len, |k, value| target[k] = F::nonzero(value)),
         }
     }
 

@@ -4,9 +4,9 @@
 use super::SmoothedTargets;
 use crate::math::{Real, RunningSum, count, two_sum};
 use crate::simd::{
-    AsDoubles, ExactSum, Float, Sink, Source, Storage, Vector, Widened, inlined, outlined,
+    AsDoubles, ExactSum, Float, Rows, Sink, Source, Vector, Widened, inlined, outlined,
 };
-use crate::target::{LossTerms, NO_CLASS, Targets};
+use crate::target::{LossTerms, NO_CLASS, Prior, Targets};
 
 impl<F: Float> SmoothedTargets<'_, F> {
     /// Computes w of a row for the classes from `start` on. Classes that `kept` excludes have weight 0, or an infinite
@@ -21,18 +21,16 @@ impl<F: Float> SmoothedTargets<'_, F> {
     ) -> f64 {
         outlined!(V, token, {
             let LossTerms { label_smoothing, prior, class_weight, .. } = *self.terms;
-            let (len, smooths, is_weighted) =
-                (w.len(), label_smoothing > 0.0, class_weight.is_some());
-            let (mut q, mut unit, mut overflows) = (None, 1.0, false);
+            let (is_weighted, smooths) = (class_weight.is_some(), label_smoothing > 0.0);
+            let (len, mut q, mut unit) = (w.len(), None, 1.0);
             if let Targets::Probabilities(targets) = self.targets
                 && targets.summary[row].only == NO_CLASS
                 && label_smoothing < 1.0
             {
-                let (rows, mass) = (&targets.rows, targets.summary[row].mass);
-                (unit, overflows) = (self.unit_of(mass), mass.is_infinite());
-                let are_exact = F::IS_DOUBLE || rows.storage() != Storage::F64;
+                let rows = &targets.rows;
+                unit = self.unit_of(targets.summary[row].mass);
                 let (smoothing, direct) = (self.smoothing(), rows.direct::<F>(row));
-                if unit == 1.0 && (smoothing.is_some() || are_exact && self.are_targets_plain()) {
+                if unit == 1.0 && self.are_plain() {
                     // No double is needed.
                     if direct.is_none() {
                         rows.gather::<V, F>(token, row, start, w);
@@ -45,58 +43,91 @@ impl<F: Float> SmoothedTargets<'_, F> {
                     }
                     return 0.0;
                 }
-                q = Some(AsDoubles::of_row(rows, (row, start), len));
+                q = Some(rows);
             }
-            let u = prior.part((row, start), len);
-            if smooths && !is_weighted && q.is_none() && matches!(u, AsDoubles::Same(_)) {
+            let is_uniform = matches!(prior, Prior::Uniform);
+            if smooths && is_uniform && !is_weighted && q.is_none() {
                 // The classes that are kept have the weight 1, as in the mask.
                 w.copy_from_slice(kept);
                 return 0.0;
             }
-            let mut w = Sink::from_slice(w);
-            let label_weight = self.terms.label_weight();
-            let (beta, prior_unit) = if smooths { self.prior_factor(row) } else { (0.0, 1.0) };
-            // Quotients by a power of two are the products with its inverse.
-            let number = inlined!(|number: f64| V::Doubles::splat(token, number));
-            let in_units = inlined!(|factor: f64| number(factor * (1.0 / unit)));
-            let (beta, inverse) = (in_units(beta), number(1.0 / prior_unit));
-            let (high, low) = (in_units(label_weight.sum), in_units(label_weight.lost));
-            let constant = inlined!(|number: f64| V::splat(token, F::from_f64(number)));
-            let [zero, all, infinite] = [constant(0.0), constant(1.0), constant(f64::INFINITY)];
-            let (kept, has_mask) = (Source::from_slice(kept), !kept.is_empty());
-            let (mut sum, one) = (ExactSum::default(), F::from_f64(1.0));
-            // Σ w includes the probabilities of masked classes.
-            sum.add_vectors::<V>(
-                token,
-                len,
-                inlined!(|at: usize| {
-                    let c = class_weight.map(|c| c.vector::<V>(token, start + at));
-                    let weigh = inlined!(|x: V::Doubles| if let Some(c) = c { x * c } else { x });
-                    let is_masked =
-                        if has_mask { kept.vector(token, at, one) } else { all }.eq(zero);
-                    let mut made = zero;
-                    if smooths {
-                        // u·c in units of a power of two, in the type of the row.
-                        made = positive_lanes::<V>(weigh(u.vector::<V>(token, at)) * inverse);
-                        made = V::select(is_masked, zero, made);
-                    }
-                    let mut written = made;
-                    if let Some(q) = &q {
-                        let q = weigh(q.vector::<V>(token, at));
-                        let most = q.like(f64::MAX);
-                        // A q·c that overflowed must not be multiplied by 0.
-                        let finite =
-                            if overflows { V::Doubles::pick(most.ge(q), q, most) } else { q };
-                        let smooth = V::Doubles::widen(made).mul_add(beta, finite * low);
-                        made = positive_lanes::<V>(q.mul_add(high, smooth));
-                        written = V::select(is_masked & !made.eq(zero), infinite, made);
-                    }
-                    w.set_vector(at, written);
-                    is_weighted.then(|| V::Doubles::widen(made))
-                }),
-            );
+            // Without smoothing the prior is not read.
+            let prior = if smooths { prior } else { &Prior::Uniform };
+            let (mut sum, mut from, mut copies) = (ExactSum::default(), 0, None);
+            if !(q.is_none_or(Rows::are_in_place) && prior.is_in_place()) {
+                copies = Some([[0.0; AsDoubles::COPIED]; 2]);
+            }
+            while from < len {
+                let (mut part_len, mut to) = (len - from, [&mut [][..], &mut []]);
+                if let Some(copies) = &mut copies {
+                    part_len = part_len.min(AsDoubles::COPIED);
+                    to = copies.each_mut().map(|copy| &mut copy[..part_len]);
+                }
+                let (start, [of_q, of_u]) = (start + from, to);
+                let q = q.map(|q| AsDoubles::of_row(q, (row, start), (part_len, of_q)));
+                let u = prior.part((row, start), (part_len, of_u));
+                let kept = if kept.is_empty() { kept } else { &kept[from..][..part_len] };
+                let w = &mut w[from..][..part_len];
+                self.make::<V>(token, (row, start), (q, u, unit), kept, w, &mut sum);
+                from += part_len;
+            }
             if is_weighted { sum.value() } else { 0.0 }
         })
+    }
+
+    /// Computes w of some classes of a row from q, if they have a share of it, and u. `unit` is that of the weights. Adds
+    /// w to the sum if there are class weights.
+    #[inline(always)]
+    fn make<V: Vector<Scalar = F>>(
+        &self,
+        token: V::Token,
+        (row, start): (usize, usize),
+        (q, u, unit): (Option<AsDoubles<'_>>, AsDoubles<'_>, f64),
+        kept: &[F],
+        w: &mut [F],
+        sum: &mut ExactSum,
+    ) {
+        let LossTerms { label_smoothing, class_weight, .. } = *self.terms;
+        let (len, smooths) = (w.len(), label_smoothing > 0.0);
+        let mut w = Sink::from_slice(w);
+        let label_weight = self.terms.label_weight();
+        let (beta, prior_unit) = if smooths { self.prior_factor(row) } else { (0.0, 1.0) };
+        // Quotients by a power of two are the products with its inverse.
+        let number = inlined!(|number: f64| V::Doubles::splat(token, number));
+        let in_units = inlined!(|factor: f64| number(factor * (1.0 / unit)));
+        let (beta, inverse) = (in_units(beta), number(1.0 / prior_unit));
+        let (high, low) = (in_units(label_weight.sum), in_units(label_weight.lost));
+        let constant = inlined!(|number: f64| V::splat(token, F::from_f64(number)));
+        let [zero, all, infinite] = [constant(0.0), constant(1.0), constant(f64::INFINITY)];
+        let (kept, has_mask) = (Source::from_slice(kept), !kept.is_empty());
+        let one = F::from_f64(1.0);
+        // Σ w includes the probabilities of masked classes.
+        sum.add_vectors::<V>(
+            token,
+            len,
+            inlined!(|at: usize| {
+                let c = class_weight.map(|c| c.vector::<V>(token, start + at));
+                let weigh = inlined!(|x: V::Doubles| if let Some(c) = c { x * c } else { x });
+                let is_masked = if has_mask { kept.vector(token, at, one) } else { all }.eq(zero);
+                let mut made = zero;
+                if smooths {
+                    // u·c in units of a power of two, in the type of the row.
+                    made = positive_lanes::<V>(weigh(u.vector::<V>(token, at)) * inverse);
+                    made = V::select(is_masked, zero, made);
+                }
+                let mut written = made;
+                if let Some(q) = &q {
+                    let (q, most) = (weigh(q.vector::<V>(token, at)), number(f64::MAX));
+                    // A q·c that overflowed must not be multiplied by 0.
+                    let finite = V::Doubles::pick(most.ge(q), q, most);
+                    let smooth = V::Doubles::widen(made).mul_add(beta, finite * low);
+                    made = positive_lanes::<V>(q.mul_add(high, smooth));
+                    written = V::select(is_masked & !made.eq(zero), infinite, made);
+                }
+                w.set_vector(at, written);
+                class_weight.is_some().then(|| V::Doubles::widen(made))
+            }),
+        );
     }
 }
 
@@ -113,7 +144,7 @@ impl<F: Float> UniformSmoothing<F> {
         let RunningSum { sum, lost } = terms.label_weight();
         let high = F::from_f64(sum);
         let low = F::from_f64((sum - high.to_f64()) + lost);
-        let beta = positive(terms.smoothing_per(count(classes)));
+        let beta = F::nonzero(terms.smoothing_per(count(classes)));
         Self { label_weight: [high, low], beta }
     }
 
@@ -139,7 +170,7 @@ impl LossTerms<'_> {
     }
 }
 
-/// Weights ≥ 0 in the type of the row; positive ones stay positive.
+/// Weights ≥ 0 in the type of the row, like [`Float::nonzero`].
 #[inline(always)]
 fn positive_lanes<V: Vector>(weights: V::Doubles) -> V {
     if V::Scalar::IS_DOUBLE {
@@ -154,11 +185,4 @@ fn positive_lanes<V: Vector>(weights: V::Doubles) -> V {
         let tiny = V::Doubles::pick(weights.eq(least.like(0.0)), weights, least);
         V::Doubles::pick(least.ge(weights), tiny, weights).narrow()
     })
-}
-
-/// `weight` in the type of the row; a positive weight stays positive.
-#[inline(always)]
-pub(crate) fn positive<F: Float>(weight: f64) -> F {
-    let rounded = F::from_f64(weight);
-    if weight > 0.0 && rounded.to_f64() == 0.0 { F::SMALLEST } else { rounded }
 }
