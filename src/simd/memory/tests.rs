@@ -121,6 +121,15 @@ fn strided_rows_are_gathered() {
 }
 
 #[test]
+fn what_is_not_0_does_not_become_0() {
+    let values = [1e-50, 0.0, 5e-324, -0.0, 0.1, 1e-40];
+    let rows = Rows::from_slice(&values, 6);
+    let mut singles = [7f32; 6];
+    rows.gather_from(0, 0, &mut singles);
+    assert_eq!(singles, [f32::from_bits(1), 0.0, f32::from_bits(1), 0.0, 0.1, 1e-40]);
+}
+
+#[test]
 fn strided_rows_are_scattered() {
     for storage in [Storage::F32, Storage::F64] {
         let size = storage.size();
