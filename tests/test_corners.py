@@ -75,6 +75,18 @@ class TestSizeOfTargets:
                     mean = sx.cross_entropy(z, size * ones, **options)
                     assert mean == pytest.approx(loss, rel=1e-6 if dtype == f32 else 1e-12)
 
+    @pytest.mark.parametrize("dtype", FLOATS)
+    @pytest.mark.parametrize("classes", [3, 65, 20000])
+    def test_below_the_normal_numbers_in_a_mean(self, dtype, classes):
+        """The gradient is that of the same targets times a power of two."""
+        z, q = np.zeros((2, classes), dtype), np.zeros((2, classes))
+        z[:, :2] = [[1.25, 1.5], [-0.25, 0.5]]
+        q[:, :3] = [[0, 5e-316, 3e-316], [9e-301, 1e-301, 0]]
+        _, grad = sx.cross_entropy_value_and_grad(z, q)
+        _, expected = sx.cross_entropy_value_and_grad(z, q * 2.0**900)
+        assert (expected != 0).all()
+        np.testing.assert_allclose(grad, expected, rtol=1e-6 if dtype == f32 else 1e-14)
+
     @pytest.mark.parametrize("label_smoothing", [0.0, 0.1])
     def test_no_mass_at_all(self, label_smoothing):
         """Nothing counts: the mean is nan, the gradient 0."""
@@ -107,6 +119,20 @@ class TestUnderflow:
         weights = {"class_weight": np.full(3, 1e-200), "sample_weight": np.full(rows, 1e-200)}
         loss = sx.cross_entropy(z, np.ones(rows, int), reduction="none", **weights)
         assert (loss == np.inf).all()
+
+    @pytest.mark.parametrize("dtype", FLOATS)
+    @pytest.mark.parametrize("classes", [3, 65, 20000])
+    @pytest.mark.parametrize("label_smoothing", [0.0, 0.1])
+    def test_gradients_of_subnormal_sample_weights(self, dtype, classes, label_smoothing):
+        z = np.zeros((2, classes), dtype)
+        z[:, :2] = [[1, 2], [3, 0.5]]
+        options = {"label_smoothing": label_smoothing, "reduction": "none"}
+        _, plain = sx.cross_entropy_value_and_grad(z, [0, 1], **options)
+        for weight in (5e-324, 5e-323):
+            weights = [1, weight]
+            _, grad = sx.cross_entropy_value_and_grad(z, [0, 1], sample_weight=weights, **options)
+            assert (grad[0] == plain[0]).all()
+            assert (np.abs(grad[1]) <= weight).all()
 
 
 @pytest.mark.parametrize("dtype, gap", [(f32, 90.0), (np.float64, 720.0)])

@@ -141,6 +141,29 @@ def test_z_loss_that_overflows_until_it_is_weighted(classes):
     assert_within(ulp.LOSS, loss, np.array([exact]))
 
 
+@pytest.mark.parametrize("classes", [3, 65, 20000])
+@pytest.mark.parametrize("label_smoothing", [0.0, 0.1])
+def test_gradient_of_z_loss_that_overflows_everywhere(classes, label_smoothing):
+    """It is infinite at the label too, and never nan."""
+    z = np.full((1, classes), 1e5)
+    options = {"z_loss": 1.7e308, "sample_weight": [1e258], "reduction": "none"}
+    _, grad = sx.cross_entropy_value_and_grad(z, [0], label_smoothing=label_smoothing, **options)
+    assert (grad == np.inf).all()
+
+
+@pytest.mark.parametrize("classes", [3, 65, 20000])
+def test_z_loss_that_overflows_until_it_is_divided(classes):
+    """2 z_loss lse overflows; its quotient by the sum of the targets, the divisor of the mean, does not."""
+    z, q = np.full((1, classes), -1.7e308), np.zeros((1, classes))
+    q[0, :2] = 1e299, 1e300
+    mass = q.sum(dtype=np.longdouble)
+    for label_smoothing in (0.0, 0.1):
+        _, grad = sx.cross_entropy_value_and_grad(z, q, z_loss=1.0, label_smoothing=label_smoothing)
+        share = (1 - np.longdouble(label_smoothing)) * q / mass
+        exact = (share.sum() - 2 * np.longdouble(1.7e308) / mass) / classes - share
+        assert_within(ulp.GRADIENT, grad, exact)
+
+
 @every_float
 def test_largest_numbers(dtype):
     big = np.finfo(dtype).max
