@@ -315,6 +315,16 @@ class TestSpecialRows:
         assert np.isfinite(loss).all()
         assert_same_bits(loss, expected)
 
+    def test_float64_gap_of_the_label_that_overflows_until_it_is_smoothed(self):
+        most = np.finfo(np.float64).max
+        logits, prior = np.full((1, 2 * SEGMENT), -most), np.eye(1, 2 * SEGMENT)[0]
+        logits[0, 0] = most
+        z, y = both(logits, np.array([1]), (1, SEGMENT))
+        options = {"label_smoothing": 0.9, "prior": prior, "reduction": "none"}
+        loss = sxd.cross_entropy(z, y, **options).compute()
+        assert np.isfinite(loss).all()
+        assert_same_bits(loss, sx.cross_entropy(logits, [1], **options))
+
 
 def test_sixteen_bits_are_rounded_once():
     logits, labels, _ = problem(1000, ml_dtypes.bfloat16)
