@@ -98,15 +98,11 @@ impl<F: Float> Job<'_, F> {
             let mut run = |step, segment: &mut Segment| {
                 level.run(SegmentStep { of: &of, index, step, segment, scratch });
             };
-            // The steps of `run_row` for one segment.
-            if of.shifted_by.is_none() {
-                run(Step::Reduce, &mut segment);
-            }
+            // The steps of `run_row` for one segment. If the maximum is not finite, their results are not read.
+            run(Step::Reduce, &mut segment);
             if of.shifted_by.is_some() || is_exact != 0.0 || !segment.partial.is_ordinary() {
                 run(Step::ExactMax, &mut segment);
-                if max.is_finite() {
-                    run(Step::Special(max), &mut segment);
-                }
+                run(Step::Special(max), &mut segment);
             }
             let Partial { sum, lost, dot, unit } = segment.partial;
             let logit = if segment.max.is_finite() { 0.0 } else { segment.max };
