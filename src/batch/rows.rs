@@ -83,7 +83,7 @@ enum Case<F> {
 /// The label of a row.
 #[derive(Clone, Copy, Default)]
 struct Label {
-    /// Its class, if the target has a spike there and the class is not masked.
+    /// Its class, if the target has a spike there.
     class: Option<usize>,
     /// Its logit; −inf if its class is masked.
     z: f64,
@@ -184,10 +184,9 @@ impl<F: Float> Group<'_, F> {
             part.weights = weights;
             if let Some(class) = class {
                 // Before exponentials are written over the logits.
-                rows.labels[at] = Label { class: Some(class), z: part.z.get(class).to_f64() };
-                if !panel.keeps(number, class) {
-                    rows.labels[at] = Label { class: None, z: f64::NEG_INFINITY };
-                }
+                let z = part.z.get(class).to_f64();
+                let z = if panel.keeps(number, class) { z } else { f64::NEG_INFINITY };
+                rows.labels[at] = Label { class: Some(class), z };
             }
         }
     }
@@ -207,7 +206,7 @@ impl<F: Float> Group<'_, F> {
         for at in 0..self.len {
             let (number, part, case) = (self.first + at, &mut rows.parts[at], rows.cases[at]);
             let (exps, epilogue) = (part.exps.as_source(), reduced.epilogue(at));
-            if reduced.some_are_tiny && !matches!(case, Case::Filled { .. }) {
+            if reduced.some_are_tiny {
                 epilogue.flush(&part.weights, &mut part.exps);
             }
             let mut out = part.exps.reborrow();
