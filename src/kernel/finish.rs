@@ -193,7 +193,7 @@ impl<D: Real> Slopes<D> {
             let least_of_scale = scale * scale.like(2.0 * f64::MIN_POSITIVE);
             let least = pull.mul_add(pull.like(2.0 * F::MIN_POSITIVE), least_of_scale);
             let larger = D::pick(size.ge(least), size, least);
-            unit = unit_of(D::pick(size.eq(zero), size, larger));
+            unit = unit_of(D::pick(size.eq(zero), one, larger));
             scale = scale / unit;
         }
         let (pull, most) = (beta * scale, one.like(1.0 / F::MIN_POSITIVE));
@@ -232,9 +232,8 @@ fn gradient<F: Float, D: Real>(
     let lost = rows.lost + from_top;
     let inverse = inverse_of::<F, _>(sum, lost);
     finished.factor = factor * inverse;
-    let mut rest = sum - rows.exp_label;
+    let rest = sum - rows.exp_label;
     if F::IS_DOUBLE {
-        rest = rest + lost;
         // Rounded once, unless it overflows.
         let left = finished.factor.mul_add(zero - sum, factor) - finished.factor * lost;
         let once = (left + factor_lost).mul_add(inverse, finished.factor);
@@ -278,7 +277,7 @@ const SMALLEST_FACTOR: f64 = 1.0 / 1_099_511_627_776.0;
 const TWO_TO_56: f64 = f64::from_bits((1023 + 56) << 52);
 const TWO_TO_600: f64 = f64::from_bits((1023 + 600) << 52);
 
-/// 1 if the size of a factor is ordinary or 0. If it is small, a power of two near it; if it is large, one some 2^100
+/// 1 if the size of a factor is ordinary. If it is small, a power of two near it; if it is large, one some 2^100
 /// times smaller, so that terms that are much smaller than others keep their digits.
 #[inline(always)]
 fn unit_of<D: Real>(size: D) -> D {
@@ -287,7 +286,6 @@ fn unit_of<D: Real>(size: D) -> D {
     let (least, most) = (size.like(f64::MIN_POSITIVE), size.like(f64::MAX));
     let clamped = D::pick(most.ge(size), D::pick(size.ge(least), size, least), most);
     let power = clamped.power();
-    let power = D::pick(size.eq(size.like(0.0)), one, power);
     let from_below = D::pick(size.ge(size.like(SMALLEST_FACTOR)), one, power);
     let from_above = power * size.like(1.0 / LARGEST_FACTOR);
     D::pick(size.like(LARGEST_FACTOR).ge(size), from_below, from_above)
