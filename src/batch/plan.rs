@@ -242,5 +242,5 @@ fn may_be_in_tiles<F: Float>(job: &Job<'_, F>, is_simple: bool, bytes: usize) ->
     !F::IS_DOUBLE
         && classes <= MOST_IN_TILES
         && bytes < most_bytes
-        && (is_simple || have_masses() || are_labels())
+        && (have_masses() || are_labels())
 }
