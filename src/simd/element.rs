@@ -111,6 +111,7 @@ pub trait Float: Element + PartialOrd + Default + Send + Sync + 'static {
     fn from_f64(value: f64) -> Self;
     /// The same, but what is not 0 does not become 0.
     #[inline(always)]
+    #[must_use]
     fn nonzero(value: f64) -> Self {
         let rounded = Self::from_f64(value);
         if value != 0.0 && rounded.to_f64() == 0.0 { Self::SMALLEST } else { rounded }
