@@ -66,7 +66,7 @@ mod transpose;
 
 pub use element::{Element, Float, Slices, Storage};
 pub(crate) use instruction_set::fence;
-pub use lanes::{LaneSum, Widened};
+pub use lanes::{Eights, LaneSum, Widened};
 pub use level::Level;
 pub(crate) use memory::AsDoubles;
 pub use memory::{Rows, RowsMut};

@@ -11,7 +11,7 @@ use crate::error::Error;
 use crate::kernel::MOST_CLASSES;
 use crate::math::{Real, RunningSum, count};
 use crate::simd::{
-    AsDoubles, ExactSum, Float, Level, Rows, Source, Storage, Vector, VectorJob, Widened, inlined,
+    AsDoubles, Eights, ExactSum, Float, Level, Rows, Source, Storage, Vector, VectorJob, inlined,
 };
 use crate::target::{
     FEW_LABELS, Labels, LossTerms, NO_CLASS, Prior, Probabilities, ProbabilityRow, SmoothedTargets,

@@ -97,20 +97,55 @@ impl<S: InstructionSet, const N: usize> Real for Doubles<S, N> {
     }
 }
 
+/// Vectors of eight doubles.
+pub trait Eights: Real {
+    /// One such vector.
+    type Eight: Real;
+    /// The doubles from number `at` of a row on, 0 after its last.
+    fn load(token: Self::Token, row: Source<'_, f64>, at: usize) -> Self;
+    /// The same from floats.
+    fn load_floats(token: Self::Token, row: Source<'_, f32>, at: usize) -> Self;
+    /// Adds each eight lanes to `sum`, one after another.
+    fn add_to(self, sum: &mut RunningSum<Self::Eight>);
+    /// The sums of lanes i and i + 8, if there are so many.
+    fn folded(self) -> Self::Eight;
+}
+
+/// `N` is 1 or 2.
+impl<S: InstructionSet, const N: usize> Eights for Doubles<S, N> {
+    type Eight = Doubles<S, 1>;
+
+    #[inline(always)]
+    fn load(token: S, row: Source<'_, f64>, at: usize) -> Self {
+        let eight = inlined!(|i: usize| (at + i * f64x8::<S>::LANES).min(row.len()));
+        Self(each!(N, |i| row.vector(token, eight(i), 0.0)))
+    }
+
+    #[inline(always)]
+    fn load_floats(token: S, row: Source<'_, f32>, at: usize) -> Self {
+        <Self as Widened<f32x16<S>>>::widen(row.vector(token, at, 0.0))
+    }
+
+    #[inline(always)]
+    fn add_to(self, sum: &mut RunningSum<Doubles<S, 1>>) {
+        sum.add(Doubles([self.0[0]]));
+        if N > 1 {
+            sum.add(Doubles([self.0[N - 1]]));
+        }
+    }
+
+    #[inline(always)]
+    fn folded(self) -> Doubles<S, 1> {
+        Doubles([if N == 1 { self.0[0] } else { self.0[0] + self.0[N - 1] }])
+    }
+}
+
 /// The lanes of a vector as doubles, all lanes or the first eight.
-pub trait Widened<V: Vector>: Real<Token = V::Token> {
+pub trait Widened<V: Vector>: Eights<Token = V::Token, Eight = V::Eight> {
     /// Converts lanes to doubles, exactly.
     fn widen(vector: V) -> Self;
     /// Converts doubles to lanes, rounded to nearest; 0 in lanes that have no double.
     fn narrow(self) -> V;
-    /// The doubles from number `at` of a row on, 0 after its last.
-    fn load(token: V::Token, row: Source<'_, f64>, at: usize) -> Self;
-    /// The same from floats.
-    fn load_floats(token: V::Token, row: Source<'_, f32>, at: usize) -> Self;
-    /// Adds each eight lanes to `sum`, one after another.
-    fn add_to(self, sum: &mut RunningSum<V::Eight>);
-    /// The sums of lanes i and i + 8, if there are so many.
-    fn folded(self) -> V::Eight;
 }
 
 impl<S: InstructionSet> Widened<f64x8<S>> for Doubles<S, 1> {
@@ -121,22 +156,6 @@ impl<S: InstructionSet> Widened<f64x8<S>> for Doubles<S, 1> {
     #[inline(always)]
     fn narrow(self) -> f64x8<S> {
         self.0[0]
-    }
-    #[inline(always)]
-    fn load(token: S, row: Source<'_, f64>, at: usize) -> Self {
-        Self([row.vector(token, at, 0.0)])
-    }
-    #[inline(always)]
-    fn load_floats(token: S, row: Source<'_, f32>, at: usize) -> Self {
-        <Self as Widened<f32x16<S>>>::widen(row.vector(token, at, 0.0))
-    }
-    #[inline(always)]
-    fn add_to(self, sum: &mut RunningSum<Self>) {
-        sum.add(self);
-    }
-    #[inline(always)]
-    fn folded(self) -> Self {
-        self
     }
 }
 
@@ -151,26 +170,6 @@ impl<S: InstructionSet, const N: usize> Widened<f32x16<S>> for Doubles<S, N> {
     fn narrow(self) -> f32x16<S> {
         let (low, zero) = (self.0[0], f64x8::splat(self.0[0].simd, 0.0));
         low.simd.narrow_f64x8(low, if N == 1 { zero } else { self.0[N - 1] })
-    }
-    #[inline(always)]
-    fn load(token: S, row: Source<'_, f64>, at: usize) -> Self {
-        let eight = inlined!(|i: usize| (at + i * f64x8::<S>::LANES).min(row.len()));
-        Self(each!(N, |i| row.vector(token, eight(i), 0.0)))
-    }
-    #[inline(always)]
-    fn load_floats(token: S, row: Source<'_, f32>, at: usize) -> Self {
-        Self::widen(row.vector(token, at, 0.0))
-    }
-    #[inline(always)]
-    fn add_to(self, sum: &mut RunningSum<Doubles<S, 1>>) {
-        sum.add(Doubles([self.0[0]]));
-        if N > 1 {
-            sum.add(Doubles([self.0[N - 1]]));
-        }
-    }
-    #[inline(always)]
-    fn folded(self) -> Doubles<S, 1> {
-        Doubles([if N == 1 { self.0[0] } else { self.0[0] + self.0[N - 1] }])
     }
 }
 

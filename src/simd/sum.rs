@@ -1,6 +1,6 @@
 //! Sums of doubles with some 100 bits, rounded once at the end.
 
-use super::{Float, Level, QUAD, Source, Vector, VectorJob, Widened};
+use super::{Eights, Float, Level, QUAD, Source, Vector, VectorJob, Widened};
 use crate::math::{Real, RunningSum, in_halves, two_sum};
 use std::array::from_fn;
 

@@ -2,7 +2,7 @@
 
 use super::Rows;
 use crate::math::Real;
-use crate::simd::{Source, Vector, Widened};
+use crate::simd::{Eights, Source, Vector};
 
 /// Numbers that are read as doubles, one for each of some neighbouring classes.
 pub(crate) enum AsDoubles<'r> {
