@@ -9,7 +9,6 @@ use crate::math::RunningSum;
 use crate::pool::lock;
 use crate::simd::{ExactSum, MOST_LANES, Rows};
 use std::array::from_fn;
-use std::ops::Range;
 use std::sync::Mutex;
 
 /// Bytes of new memory that are first touched at a time: some milliseconds.
@@ -56,32 +55,52 @@ impl Run<'_> {
     }
 
     /// Divides `values` into parts of `len`, runs `body(first, part)` on each part, where `first` is the index of its
-    /// first value, and runs `join` on the results in the order of the parts.
+    /// first value, and runs `join` on the results in the order of the parts. Each value is read from so many `numbers`.
     #[inline(never)] // for the stack of its closures, as below
     pub(crate) fn on_parts<T: Send, R: Send>(
         &mut self,
         values: &mut [T],
-        len: usize,
+        (len, numbers): (usize, usize),
         body: Body<'_, T, R>,
         join: &mut dyn FnMut(R),
     ) -> Result<(), Error> {
-        let part_bytes = len.min(values.len()) * size_of::<f64>();
-        let parts = values.chunks_mut(len).enumerate();
-        self.in_parts(parts, part_bytes, |(part, values)| body(part * len, values), join)
+        let part_bytes = len.min(values.len()) * numbers * size_of::<f64>();
+        if (1..=len).contains(&values.len()) {
+            // The most frequent case, and small: it is run without the pool.
+            self.poll(part_bytes)?;
+            return body(0, values).map(join);
+        }
+        let mut parts = values.chunks_mut(len).enumerate();
+        while parts.len() > 0 {
+            // On the stack, where no allocation can fail.
+            let count = parts.len().min(PARTS_AT_ONCE);
+            let bunch: [_; PARTS_AT_ONCE] = from_fn(|_| Mutex::new((parts.next(), None)));
+            self.each(self.threads, count, part_bytes, &|index| {
+                let (part, result) = &mut *lock(&bunch[index]);
+                // Boxed: an error is large, and some threads have little stack.
+                let run = |(part, values)| body(part * len, values).map_err(Box::new);
+                *result = part.take().map(run);
+            })?;
+            for result in bunch.iter().filter_map(|part| lock(part).1.take()) {
+                join(result.map_err(|error| *error)?);
+            }
+        }
+        Ok(())
     }
 
     /// The same for `results`, one for each of the `rows`, which are read.
-    #[inline(never)] // as above
     pub(crate) fn on_rows<T: Send>(
         &mut self,
         rows: &Rows<'_>,
         results: &mut [T],
         body: Body<'_, T, ()>,
     ) -> Result<(), Error> {
-        let len = self.rows_per_part(rows);
-        let part_bytes = len.min(results.len()) * rows.classes() * size_of::<f64>();
-        let parts = results.chunks_mut(len).enumerate();
-        self.in_parts(parts, part_bytes, |(part, results)| body(part * len, results), |()| {})
+        let numbers = rows.rows().saturating_mul(rows.classes() + READ_PER_ROW);
+        let parts = numbers.div_ceil(READ_PER_PART);
+        // As many for each thread.
+        let parts = if parts > 1 { parts.next_multiple_of(self.threads) } else { 1 };
+        let len = rows.rows().div_ceil(parts).max(1);
+        self.on_parts(results, (len, rows.classes()), body, &mut |()| {})
     }
 
     /// Σ of `count` terms, which are ≥ 0 or NaN. First `len` terms at a time are added, then `sums` of these sums at a
@@ -93,63 +112,25 @@ impl Run<'_> {
         (len, sums): (usize, usize),
         fill: &(dyn Fn(usize, &mut [f64]) + Sync),
     ) -> Result<f64, Error> {
-        let (level, part_len, mut all) = (self.level, len * sums, RunningSum::default());
-        let sum_of = |part: Range<usize>| {
-            let (mut sum, mut term) = (RunningSum::default(), [0.0]);
-            for start in part.clone().step_by(len) {
+        let (level, mut all) = (self.level, RunningSum::default());
+        let sum_of = |first: usize, part: &mut [()]| {
+            let (end, mut sum, mut term) = (first + part.len(), RunningSum::default(), [0.0]);
+            for start in (first..end).step_by(len) {
                 if len == 1 {
                     fill(start, &mut term);
                     sum.add(term[0]);
                     continue;
                 }
-                let (count, mut of_terms) = (len.min(part.end - start), ExactSum::default());
+                let (count, mut of_terms) = (len.min(end - start), ExactSum::default());
                 level.add_terms(&mut of_terms, count, |at, terms| fill(start + at, terms));
                 sum.add(of_terms.value());
             }
             Ok(sum.value())
         };
-        let parts = (0..count).step_by(part_len);
-        let parts = parts.map(|first| first..count.min(first + part_len));
-        self.in_parts(parts, part_len.min(count) * size_of::<f64>(), sum_of, |sum| all.add(sum))?;
+        // They take no memory.
+        let mut terms = vec![(); count];
+        self.on_parts(&mut terms, (len * sums, 1), &sum_of, &mut |sum| all.add(sum))?;
         Ok(all.value())
-    }
-
-    /// Runs `body` on each part, and `join` on the results in the order of the parts.
-    fn in_parts<P: Send, R: Send>(
-        &mut self,
-        mut parts: impl ExactSizeIterator<Item = P>,
-        part_bytes: usize,
-        body: impl Fn(P) -> Result<R, Error> + Sync,
-        mut join: impl FnMut(R),
-    ) -> Result<(), Error> {
-        if parts.len() == 1 {
-            // The most frequent case, and small: it is run without the pool.
-            self.poll(part_bytes)?;
-            return parts.next().map_or(Ok(()), |part| body(part).map(join));
-        }
-        while parts.len() > 0 {
-            // On the stack, where no allocation can fail.
-            let count = parts.len().min(PARTS_AT_ONCE);
-            let bunch: [_; PARTS_AT_ONCE] = from_fn(|_| Mutex::new((parts.next(), None)));
-            self.each(self.threads, count, part_bytes, &|index| {
-                let (part, result) = &mut *lock(&bunch[index]);
-                // Boxed: an error is large, and some threads have little stack.
-                *result = part.take().map(|part| body(part).map_err(Box::new));
-            })?;
-            for result in bunch.iter().filter_map(|part| lock(part).1.take()) {
-                join(result.map_err(|error| *error)?);
-            }
-        }
-        Ok(())
-    }
-
-    /// The number of rows in a part that one thread reads.
-    pub(crate) fn rows_per_part(&self, rows: &Rows<'_>) -> usize {
-        let numbers = rows.rows().saturating_mul(rows.classes() + READ_PER_ROW);
-        let parts = numbers.div_ceil(READ_PER_PART);
-        // As many for each thread.
-        let parts = if parts > 1 { parts.next_multiple_of(self.threads) } else { 1 };
-        rows.rows().div_ceil(parts).max(1)
     }
 
     /// Calls `read((first row, first class), values, state, results)` for each chunk of the values, one row after
@@ -166,10 +147,9 @@ impl Run<'_> {
         let (classes, level) = (rows.classes(), self.level);
         let rows_at_once = (CHUNK / classes.max(1)).max(1);
         let mut results = self.defaults(rows.rows())?;
-        let rows_per_part = self.rows_per_part(rows);
-        let read_part = |(part, results): (usize, &mut [R]), mut polled: Option<&mut Run<'_>>| {
+        let read_part = |first: usize, results: &mut [R], mut polled: Option<&mut Run<'_>>| {
             let mut buffer = zeros((rows_at_once.min(results.len()) * classes).min(CHUNK))?;
-            let firsts = (part * rows_per_part..).step_by(rows_at_once);
+            let firsts = (first..).step_by(rows_at_once);
             for (first, results) in firsts.zip(results.chunks_mut(rows_at_once)) {
                 let mut state = S::default();
                 // Rows without classes have a chunk too.
@@ -186,12 +166,10 @@ impl Run<'_> {
             Ok(())
         };
         if classes > LONG_ROW {
-            read_part((0, &mut results), Some(self))?;
-            return Ok(results);
+            read_part(0, &mut results, Some(self))?;
+        } else {
+            self.on_rows(rows, &mut results, &|first, results| read_part(first, results, None))?;
         }
-        let part_bytes = rows_per_part.min(results.len()) * classes * size_of::<f64>();
-        let parts = results.chunks_mut(rows_per_part).enumerate();
-        self.in_parts(parts, part_bytes, |part| read_part(part, None), |()| {})?;
         Ok(results)
     }
 }

@@ -55,7 +55,7 @@ pub fn read_labels(
             Ok(ignored)
         }))
     };
-    run.on_parts(&mut labels.many, NUMBERS_PER_PART, &check, &mut |ignored| {
+    run.on_parts(&mut labels.many, (NUMBERS_PER_PART, 1), &check, &mut |ignored| {
         labels.counted -= ignored;
     })
 }
@@ -202,7 +202,7 @@ pub fn read_prior<'a>(rows: Rows<'a>, run: &mut Run<'_>) -> Result<Prior<'a>, Er
         rows.gather_at(level, 0, start, values);
         Ok(())
     };
-    run.on_parts(&mut values, NUMBERS_PER_PART, &copy, &mut |()| {})?;
+    run.on_parts(&mut values, (NUMBERS_PER_PART, 1), &copy, &mut |()| {})?;
     Ok(Prior::Shared { values, mass })
 }
 
@@ -225,7 +225,9 @@ pub fn read_weights(
         check_entries(level, name, weights, |k| vec![first + k])?;
         Ok(weights.iter().copied().fold(0.0, f64::max))
     };
-    run.on_parts(&mut values, NUMBERS_PER_PART, &copy, &mut |most| largest = largest.max(most))?;
+    run.on_parts(&mut values, (NUMBERS_PER_PART, 1), &copy, &mut |most| {
+        largest = largest.max(most);
+    })?;
     Ok(WeightValues::new(values, largest))
 }
 
@@ -265,7 +267,7 @@ pub(super) fn kept_masses(
         Ok(())
     };
     if has_prior || !each_is_read {
-        run.on_parts(&mut kept, NUMBERS_PER_PART, &set, &mut |()| {})?;
+        run.on_parts(&mut kept, (NUMBERS_PER_PART, 1), &set, &mut |()| {})?;
     }
     Ok(kept)
 }
@@ -358,7 +360,7 @@ pub(super) fn shared_weights<F: Float>(
     let (level, none) = (run.level, Targets::none());
     let of = &SmoothedTargets::new(&none, terms, None, classes, false, || Ok((vec![], 0.0)))?;
     let fill = |start: usize, w: &mut [F]| Ok(level.run(SharedWeights { of, start, w }));
-    run.on_parts(&mut shared, TERMS_PER_PART, &fill, &mut |part| mass.add(part))?;
+    run.on_parts(&mut shared, (TERMS_PER_PART, 1), &fill, &mut |part| mass.add(part))?;
     Ok((shared, mass.value()))
 }
 
