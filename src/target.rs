@@ -132,17 +132,8 @@ pub fn prior_tolerance(classes: usize) -> f64 {
 }
 
 impl Prior<'_> {
-    /// u of the classes from `start` on, not divided by K if it is uniform.
-    #[inline(never)] // it is called from code for each instruction set
-    pub(crate) fn copy(&self, row: usize, start: usize, u: &mut [f64]) {
-        match self {
-            Prior::Uniform => u.fill(1.0),
-            Prior::Shared { values, .. } => u.copy_from_slice(&values[start..][..u.len()]),
-            Prior::PerRow { rows, .. } => rows.gather_from(row, start, u),
-        }
-    }
-
-    /// The same of `len` classes, as doubles: in place, or else copied to `copy`.
+    /// u of `len` classes from `start` on, not divided by K if it is uniform, as doubles: in place, or else copied to
+    /// `copy`.
     #[inline(always)]
     pub(crate) fn part<'r>(
         &'r self,

@@ -112,12 +112,14 @@ fn kept_entropy(
     mask: &Rows<'_>,
     run: &mut Run<'_>,
 ) -> Result<f64, Error> {
-    if matches!(prior, Prior::Uniform) {
-        return Ok(math::log(mass));
-    }
     let classes = mask.classes();
+    let (rows, place) = match prior {
+        Prior::Uniform => return Ok(math::log(mass)),
+        Prior::Shared { values, .. } => (&Rows::from_slice(values, classes), 0),
+        Prior::PerRow { rows, .. } => (rows, row),
+    };
     let copy = |first: usize, u: &mut [f64]| {
-        prior.copy(row, first, u);
+        rows.gather_from(place, first, u);
         for (k, u) in (first..).zip(u) {
             *u = if mask.get(row, k) == 0.0 { 0.0 } else { *u };
         }

@@ -44,8 +44,12 @@ fn a_long_sum_loses_nothing() {
 fn kept(prior: &Prior<'_>, row: usize, is_kept: &dyn Fn(usize) -> bool, classes: usize) -> f64 {
     let mask = (0..classes).map(|k| f32::from(u8::from(is_kept(k)))).collect::<Vec<_>>().repeat(2);
     let mask = Rows::from_slice(&mask, classes);
-    let mut u = vec![0.0; classes];
-    prior.copy(row, 0, &mut u);
+    let mut u = vec![1.0; classes];
+    match prior {
+        Prior::Uniform => {}
+        Prior::Shared { values, .. } => u.copy_from_slice(values),
+        Prior::PerRow { rows, .. } => rows.gather_from(row, 0, &mut u),
+    }
     let mass = (0..classes).filter(|k| is_kept(*k)).map(|k| u[k]).sum();
     Run::with_defaults(|run| kept_entropy(prior, (row, mass), &mask, run)).expect("no error")
 }
