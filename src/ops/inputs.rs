@@ -285,7 +285,10 @@ fn masses(
         let read = |first: usize, masses: &mut [Option<f64>]| {
             level.compiled(inlined!(|| {
                 for (row, mass) in (first..).zip(masses) {
-                    let kept = mask.count_true(row);
+                    assert!(mask.storage() == Storage::Bool, "so that one loop is compiled");
+                    let mut kept = 0;
+                    let see = inlined!(|_, is_kept| kept += usize::from(is_kept != 0.0));
+                    mask.visit(row, 0, classes, see);
                     *mass = (kept > 0).then(|| count(kept));
                 }
                 Ok(())

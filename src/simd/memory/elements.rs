@@ -95,21 +95,6 @@ impl Rows<'_> {
         }
     }
 
-    /// The number of elements of row `row`, which are booleans, that are true.
-    #[inline(always)]
-    pub(crate) fn count_true(&self, row: usize) -> usize {
-        assert!(self.storage == Storage::Bool);
-        let start = self.start_of_part(row, 0, self.classes);
-        let count = inlined!(|stride: isize| {
-            let at = |class: usize| start.wrapping_offset(class.cast_signed() * stride);
-            // SAFETY: an element of this row, readable by the promise of `from_raw`.
-            let is_true = |class: &usize| unsafe { read(at(*class), Storage::Bool) } != 0.0;
-            (0..self.classes).filter(is_true).count()
-        });
-        // A loop over neighbours is vectorized.
-        if self.class_stride == 1 { count(1) } else { count(self.class_stride) }
-    }
-
     /// Copies the only element of each row from `first` on, an integer, to 64 bits, sign-extended.
     #[inline(always)]
     pub(crate) fn gather_integers(&self, first: usize, target: &mut [u64]) {
