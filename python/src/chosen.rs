@@ -63,7 +63,7 @@ fn at_indices<'py>(
     let output = Output::fresh(py, given, logits.array.storage())?;
     let mut out = output.rows_mut(py, axis)?;
     let labels = (&labels, given[axis + 1..].iter().product());
-    let bytes = logits.array.bytes().max(indices.bytes());
-    logits.run_on(py, bytes, |batch, run| batch.log_softmax_at(labels, &mut out, run))?;
+    logits.index_bytes = indices.bytes();
+    logits.run(py, |batch, run| batch.log_softmax_at(labels, &mut out, run))?;
     output.finish(py)
 }

@@ -18,6 +18,8 @@ pub(super) struct Logits<'py> {
     /// The axis of the classes.
     pub(super) axis: usize,
     pub(super) compute: Storage,
+    /// Bytes of the indices of classes, if there are some.
+    pub(super) index_bytes: usize,
     pub(super) temperature: f64,
     pub(super) mask: Option<Array<'py>>,
 }
@@ -30,8 +32,8 @@ impl<'py> Logits<'py> {
         let from_front = if given < 0 { given + found.ndim() as i128 } else { given };
         let place = usize::try_from(from_front).ok().filter(|place| *place < found.ndim());
         let Some(axis) = place else { return Err(axis_error(axis, found.ndim())) };
-        let compute = found.compute();
-        Ok(Self { array: found.view(), axis, compute, temperature: 1.0, mask: None })
+        let (compute, temperature, mask) = (found.compute(), 1.0, None);
+        Ok(Self { array: found.view(), axis, compute, index_bytes: 0, temperature, mask })
     }
 
     /// Reads the options that all functions of logits have, after refusing logits without classes.
@@ -87,17 +89,6 @@ impl<'py> Logits<'py> {
     pub(super) fn run<R: Send>(
         &self,
         py: Python<'_>,
-        body: impl FnMut(&Batch<'_>, &mut Run<'_>) -> Result<R, Error> + Send,
-    ) -> Result<R> {
-        self.run_on(py, self.array.bytes(), body)
-    }
-
-    /// The same on `bytes` of numbers.
-    #[inline(always)]
-    pub(super) fn run_on<R: Send>(
-        &self,
-        py: Python<'_>,
-        bytes: usize,
         mut body: impl FnMut(&Batch<'_>, &mut Run<'_>) -> Result<R, Error> + Send,
     ) -> Result<R> {
         let (logits, temperature) = (self.array.rows(self.axis), self.temperature);
@@ -106,6 +97,7 @@ impl<'py> Logits<'py> {
             batch.mask = Some(mask.rows_broadcast(self.axis, self.shape()));
         }
         let place = Place { shape: self.shape(), axis: self.axis, own: &[] };
+        let bytes = self.array.bytes().max(self.index_bytes);
         run(py, bytes, Some(&place), |run| body(&batch, run))
     }
 
