@@ -34,7 +34,8 @@ pub(super) struct Output<'py> {
 
 impl<'py> Output<'py> {
     /// A new array of `shape`, or the caller's `out` if it is given; made in `place`, so that it is not copied. Without
-    /// `storage` the type of a new array is that of the logits, and that of `out` may be any.
+    /// `storage` the type of a new array is that of the logits, and that of `out` may be any. The logits and `others` are
+    /// read while it is written.
     #[inline(never)] // its code would be in a loss twice
     pub(super) fn new<'p>(
         place: &'p mut Option<Self>,
@@ -42,10 +43,11 @@ impl<'py> Output<'py> {
         name: &str,
         shape: &[usize],
         storage: Option<Storage>,
-        inputs: &Inputs<'_, 'py>,
+        logits: &Logits<'py>,
+        others: &[Option<&Array<'py>>],
     ) -> Result<&'p mut Self> {
         let (py, is_any) = (out.py(), storage.is_none());
-        let storage = storage.unwrap_or(inputs.logits.array.storage());
+        let storage = storage.unwrap_or(logits.array.storage());
         if out.is_none() {
             return Ok(place.insert(Self::fresh(py, shape, storage)?));
         }
@@ -54,7 +56,6 @@ impl<'py> Output<'py> {
         let output = place.insert(output);
         output.array.refuse_output(py, name, shape)?;
         let array = &output.array;
-        let Inputs { logits, others } = inputs;
         let is_in_place = array.is_alias_of(&logits.array);
         let read = (!is_in_place).then_some(&logits.array);
         let mut read = others.iter().copied().flatten().chain(&logits.mask).chain(read);
@@ -116,12 +117,6 @@ impl<'py> Output<'py> {
         }
         Ok(object.clone())
     }
-}
-
-/// The arrays that are read while outputs are written.
-pub(super) struct Inputs<'a, 'py> {
-    pub(super) logits: &'a Logits<'py>,
-    pub(super) others: [Option<&'a Array<'py>>; 2],
 }
 
 /// Runs a whole call in the default floating-point environment, and restores that of the caller. A panic is turned into

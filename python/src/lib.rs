@@ -57,7 +57,7 @@ mod threads;
 use arguments::{flag, is_one_axis};
 use arrays::Array;
 use builtin::Native;
-use call::{Inputs, Output, guard};
+use call::{Output, guard};
 use dtype::requested;
 use errors::Result;
 use logits::Logits;
@@ -113,9 +113,8 @@ fn activation<'py>(
     if let Some(storage) = storage {
         logits.compute = logits.array.storage().compute_with(storage);
     }
-    let inputs = Inputs { logits, others: [None; 2] };
     let mut output = None;
-    let output = Output::new(&mut output, out, "out", logits.shape(), storage, &inputs)?;
+    let output = Output::new(&mut output, out, "out", logits.shape(), storage, logits, &[])?;
     hold!(p = output.rows_mut(out.py(), logits.axis));
     logits.run(out.py(), |batch, run| batch.apply(operation, p, run))?;
     output.finish(out.py())
@@ -143,9 +142,8 @@ fn logsumexp_of<'py>(
     if flag(keepdims, "keepdims")? {
         shape.insert(logits.axis, 1);
     }
-    let inputs = Inputs { logits, others: [None; 2] };
     let mut output = None;
-    let output = Output::new(&mut output, out, "out", &shape, None, &inputs)?;
+    let output = Output::new(&mut output, out, "out", &shape, None, logits, &[])?;
     let mut lse = output.array.elements_mut();
     logits.run(out.py(), |batch, run| batch.apply(Operation::LogSumExp, &mut lse, run))?;
     let lse = output.finish(out.py())?;

@@ -2,7 +2,7 @@
 
 use super::arguments;
 use super::arrays::Array;
-use super::call::{Inputs, Output};
+use super::call::Output;
 use super::errors::{Result, value_error};
 use super::logits::Logits;
 use super::objects::{Pair, float, tuple};
@@ -111,8 +111,7 @@ fn evaluate<'py>(
     let mut place = Targets::none();
     let targets = logits.targets(py, target_array, ignored.as_ref(), class_weight, &mut place)?;
 
-    let others = [prior_array.as_ref(), Some(target_array)];
-    let inputs = Inputs { logits, others };
+    let read = &[prior_array.as_ref(), Some(target_array)];
     let (mut losses, mut scalar, mut grad) = (None, None, None);
     match reduction {
         _ if row_losses => {
@@ -120,7 +119,7 @@ fn evaluate<'py>(
         }
         Reduction::None => {
             let (shape, per_row) = (logits.row_shape(), logits.compute);
-            Output::new(&mut losses, out, "out", &shape, Some(per_row), &inputs)?;
+            Output::new(&mut losses, out, "out", &shape, Some(per_row), logits, read)?;
         }
         _ if out.is_none() => {}
         // A scalar is accumulated in float64 and rounded once, to whatever `out` holds.
@@ -130,7 +129,7 @@ fn evaluate<'py>(
         }
     }
     if let Some(out) = grad_out {
-        Output::new(&mut grad, out, "grad_out", logits.shape(), None, &inputs)?;
+        Output::new(&mut grad, out, "grad_out", logits.shape(), None, logits, read)?;
     }
     let new = || Output::fresh(py, logits.shape(), logits.array.storage());
     let hess = if factor.is_some() { Some(new()?) } else { None };
