@@ -64,8 +64,11 @@ impl<'py> Output<'py> {
         if takes_it && !read.any(|input| array.may_overlap(input)) {
             return Ok(output);
         }
-        // In other memory, but rounded to the caller's type by the core: NumPy might round a second time.
-        output.set_aside(if takes_it { array.storage() } else { storage })?;
+        // In other memory, and copied at the end; but rounded to the caller's type by the core: NumPy might round a second
+        // time.
+        let aside = Array::empty(py, shape, if takes_it { array.storage() } else { storage })?;
+        output.wanted = Some(Box::new(replace(&mut output.array, aside)));
+        output.is_new = true;
         Ok(output)
     }
 
@@ -95,15 +98,6 @@ impl<'py> Output<'py> {
     /// The array that the caller gets.
     pub(super) fn result(&self) -> &Array<'py> {
         self.wanted.as_deref().unwrap_or(&self.array)
-    }
-
-    /// Has the results computed in other memory, of type `storage`; they are copied to the caller's array at the end.
-    #[inline(never)] // rare
-    fn set_aside(&mut self, storage: Storage) -> Result<()> {
-        let aside = Array::empty(self.object.py(), self.array.shape(), storage)?;
-        self.wanted = Some(Box::new(replace(&mut self.array, aside)));
-        self.is_new = true;
-        Ok(())
     }
 
     /// The finished array. Nothing can fail except by Ctrl-C: a copy needs no memory, and neither does the lookup of the
