@@ -203,11 +203,11 @@ impl<V: Vector> Exponential<V> {
     /// off.
     #[inline(always)]
     pub(super) fn wide<D: Widened<V>>(&self, max: V, base: Base<V>) -> Pair<D> {
+        let ([n], [rest], [scale]) = self.reduced([base.cut.max(max)], base);
+        let (r, c1) = ((-n).mul_add(self.ln2_low, rest), self.coefficients[0]);
+        let [q2] = self.series([r], 1);
+        let q = q2.mul_add(r, c1);
         if !V::Scalar::IS_DOUBLE {
-            let ([n], [rest], [scale]) = self.reduced([base.cut.max(max)], base);
-            let (r, c1) = ((-n).mul_add(self.ln2_low, rest), self.coefficients[0]);
-            let [q2] = self.series([r], 1);
-            let q = q2.mul_add(r, c1);
             let one = V::splat(self.log2e.token(), V::Scalar::from_f64(1.0));
             let e = q.mul_add(r, one);
             // 1 + r·(c1 + r·q2), less e
@@ -215,21 +215,12 @@ impl<V: Vector> Exponential<V> {
             let top = D::widen(e * scale) + D::widen(lost * scale);
             return [top, top.like(0.0)];
         }
-        let ([n], [rest], [scale]) = self.reduced([max], base);
-        let (n, rest, scale) = (D::widen(n), D::widen(rest), D::widen(scale));
-        let (low, zero) = (D::widen(-self.ln2_low), rest.like(0.0));
-        let r = n.mul_add(low, rest);
-        let last = const { V::Scalar::EXP.coefficients.len() - 1 };
-        let (first, mut q2) = (D::widen(self.coefficients[0]), D::widen(self.coefficients[last]));
-        for c in (1..last).rev() {
-            q2 = q2.mul_add(r, D::widen(self.coefficients[c]));
-        }
-        let q = q2.mul_add(r, first);
         let s = r * q;
         let top = s.mul_add(scale, scale);
         // The rounding errors of r, q and s; the derivative of s is that of the exponential.
-        let (r_lost, q_lost) = (n.mul_add(low, rest - r), q2.mul_add(r, first - q));
-        let lost = r.mul_add(q, zero - s) + r_lost.mul_add(s.mul_add(first, first), r * q_lost);
-        [top, lost.mul_add(scale, s.mul_add(scale, scale - top))]
+        let (r_lost, q_lost) = ((-n).mul_add(self.ln2_low, rest - r), q2.mul_add(r, c1 - q));
+        let lost = r.mul_add(q, -s) + r_lost.mul_add(s.mul_add(c1, c1), r * q_lost);
+        let lost = lost.mul_add(scale, s.mul_add(scale, scale - top));
+        [D::widen(top), D::widen(lost)]
     }
 }
