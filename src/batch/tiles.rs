@@ -247,8 +247,8 @@ impl<F: Float> Scratch<'_, F> {
     ) {
         let (panel, z) = (&self.plan.job.panel, &mut *self.tiles[tile].z);
         let (classes, own) = (panel.logits.classes(), &mut *self.writer.rows);
-        if panel.is_plain() && load::<V>(token, panel.logits, (first, count), own, z) {
-            return;
+        if panel.is_plain() {
+            return load::<V>(token, panel.logits, (first, count), own, z);
         }
         let kept = &mut self.kept[tile * tile_len(classes, V::LANES)..][..count * classes];
         if !panel.has_one_mask() {

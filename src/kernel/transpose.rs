@@ -4,16 +4,16 @@ use super::tile::MOST_TILES;
 use crate::simd::{Cache, Rows, RowsMut, Sink, Source, Vector, outlined, transpose};
 use std::hint::black_box;
 
-/// Loads rows from `first` on, at most LANES, into a tile, if they follow one another in memory or are neighbours class
-/// by class; otherwise returns false. The last of all rows are copied to the workspace `own` first, which has [`room`].
-/// Lanes without a row have arbitrary numbers.
+/// Loads rows from `first` on, at most LANES, into a tile. They are copied to the workspace `own` first, which has
+/// [`room`], unless they follow one another in memory or are neighbours class by class. Lanes without a row have arbitrary
+/// numbers.
 pub(crate) fn load<V: Vector>(
     token: V::Token,
     rows: &Rows<'_>,
     (first, count): (usize, usize),
     own: &mut [V::Scalar],
     tile: &mut [V::Scalar],
-) -> bool {
+) {
     outlined!(V, token, {
         let (classes, zero) = (rows.classes(), V::Scalar::default());
         if let Some(column) = rows.columns::<V::Scalar>(first, count) {
@@ -24,7 +24,7 @@ pub(crate) fn load<V: Vector>(
                 column.prefetch(Cache::First, const { MOST_TILES * V::LANES });
                 column.vector::<V>(token, 0, zero).to_slice(target);
             }
-            return true;
+            return;
         }
         if count == 1
             && let Some(row) = rows.direct::<V::Scalar>(first)
@@ -33,20 +33,22 @@ pub(crate) fn load<V: Vector>(
             for (class, target) in (0..row.len()).zip(tile.chunks_exact_mut(V::LANES)) {
                 V::splat(token, row.get(class)).to_slice(target);
             }
-            return true;
+            return;
         }
         // Up to the last row: vectors may read beyond the end of their own row; these elements are not used.
-        let Some(run) = rows.run(first, rows.rows() - first) else { return false };
-        if run.len() < room(classes, V::LANES) {
-            for at in (0..run.len()).step_by(V::LANES) {
-                run.vector::<V>(token, at, zero).to_slice(&mut own[at..]);
+        match rows.run(first, rows.rows() - first) {
+            Some(run) if run.len() >= room(classes, V::LANES) => {
+                return from_run::<V>(token, run, classes, tile);
             }
-            from_own::<V>(token, own, classes, tile);
-            return true;
+            Some(run) => {
+                for at in (0..run.len()).step_by(V::LANES) {
+                    run.vector::<V>(token, at, zero).to_slice(&mut own[at..]);
+                }
+            }
+            None => rows.gather::<V, _>(token, first, 0, &mut own[..count * classes]),
         }
-        from_run::<V>(token, run, classes, tile);
-        true
-    })
+        from_own::<V>(token, own, classes, tile);
+    });
 }
 
 /// Elements of LANES rows, of which the last is padded to whole blocks.

@@ -64,10 +64,7 @@ impl<F: Float> Scratch<'_, F> {
         let (own, of_tile) = (&mut *self.writer.rows, &mut self.tiles[tile]);
         let weight_rows = targets.weight_rows(rows.clone());
         if let Some((all, smoothing, row)) = weight_rows {
-            if !load::<V>(token, all, (first, rows.len()), own, of_tile.weights) {
-                all.gather::<V, F>(token, first, 0, &mut own[..rows.len() * classes]);
-                from_own::<V>(token, own, classes, of_tile.weights);
-            }
+            load::<V>(token, all, (first, rows.len()), own, of_tile.weights);
             if let Some(smoothing) = smoothing {
                 for w in of_tile.weights[..classes * V::LANES].chunks_exact_mut(V::LANES) {
                     smoothing.of(V::from_slice(token, w)).to_slice(w);

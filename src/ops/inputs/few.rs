@@ -3,7 +3,7 @@
 
 use crate::batch::Workspace;
 use crate::error::Error;
-use crate::kernel::{MOST_CLASSES, from_own, load};
+use crate::kernel::{MOST_CLASSES, load};
 use crate::math::{Real, RunningSum, count};
 use crate::simd::{Float, Level, MOST_LANES, Rows, Vector, VectorJob, Widened, inlined};
 use crate::target::{NO_CLASS, ProbabilityRow, WeightValues};
@@ -50,11 +50,7 @@ impl<F: Float> VectorJob<F> for Few<'_, F> {
         let zeros = V::Doubles::splat(token, 0.0);
         let (mut first, mut all_finite) = (self.first, true);
         for results in self.results.chunks_mut(V::LANES) {
-            if !load::<V>(token, self.rows, (first, results.len()), own, tile) {
-                let rows = &mut own[..results.len() * classes];
-                self.rows.gather::<V, F>(token, first, 0, rows);
-                from_own::<V>(token, own, classes, tile);
-            }
+            load::<V>(token, self.rows, (first, results.len()), own, tile);
             first += results.len();
             let mut sum = RunningSum { sum: zeros, lost: zeros };
             // Has a row a probability other than 0, or more than one? A bit for each row; and the last such class.
