@@ -209,10 +209,7 @@ impl<F: Float> Group<'_, F> {
             if reduced.some_are_tiny {
                 epilogue.flush(&part.weights, &mut part.exps);
             }
-            let mut out = part.exps.reborrow();
-            if is_direct {
-                out = panel.sink(number);
-            }
+            let out = if is_direct { panel.sink(number) } else { part.exps.reborrow() };
             if let Case::Filled { value, .. } = case {
                 self.fill(at, value, out, hessians);
                 continue;
