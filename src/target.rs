@@ -18,7 +18,7 @@ mod normal;
 pub(crate) use normal::{RowTarget, SmoothedTargets, Weights};
 
 use crate::math::{Real, count};
-use crate::simd::{AsDoubles, Float, Outer, Rows, Source, Vector, outlined};
+use crate::simd::{AsDoubles, Copied, Float, Outer, Rows, Source, Vector, outlined};
 
 /// An ignored row, and "no or more than one class" in [`ProbabilityRow`].
 pub(crate) const NO_CLASS: u32 = u32::MAX;
@@ -138,7 +138,7 @@ impl Prior<'_> {
     pub(crate) fn part<'r>(
         &'r self,
         (row, start): (usize, usize),
-        (len, copy): (usize, &'r mut [f64]),
+        (len, copy): (usize, &'r mut Copied),
     ) -> AsDoubles<'r> {
         match self {
             Prior::Uniform => AsDoubles::Same(1.0),

@@ -11,7 +11,7 @@ use crate::error::Error;
 use crate::kernel::MOST_CLASSES;
 use crate::math::{Real, RunningSum, count};
 use crate::simd::{
-    AsDoubles, Eights, ExactSum, Float, Level, Rows, Source, Storage, Vector, VectorJob, inlined,
+    COPIED, Eights, ExactSum, Float, Level, Rows, Source, Storage, Vector, VectorJob, inlined,
 };
 use crate::target::{
     FEW_LABELS, Labels, LossTerms, NO_CLASS, Prior, Probabilities, ProbabilityRow, SmoothedTargets,
@@ -324,14 +324,13 @@ impl VectorJob<f64> for MaskedMasses<'_> {
     fn run<V: Vector<Scalar = f64>>(self, token: V::Token) {
         let Self { row, start, classes, mask, prior, partial: (kept, sum), masses } = self;
         let len = mask.len() / masses.len();
-        let mut copy = [0.0; AsDoubles::COPIED];
+        let mut copy = None;
         for ((row, mask), mass) in (row..).zip(mask.chunks(len.max(1))).zip(masses) {
             *kept += mask.iter().filter(|is_kept| **is_kept != 0.0).count();
             if let Some(prior) = prior {
-                let at_once = if prior.is_in_place() { len.max(1) } else { AsDoubles::COPIED };
+                let at_once = if prior.is_in_place() { len.max(1) } else { COPIED };
                 for (start, mask) in (start..).step_by(at_once).zip(mask.chunks(at_once)) {
-                    let part = (mask.len(), &mut copy[..]);
-                    let u = prior.part((row, start), part);
+                    let u = prior.part((row, start), (mask.len(), &mut copy));
                     let mask = Source::from_slice(mask);
                     let of_kept = inlined!(|at: usize| {
                         let is_kept = V::Doubles::load(token, mask, at);

@@ -12,23 +12,26 @@ pub(crate) enum AsDoubles<'r> {
     Doubles(Source<'r, f64>),
 }
 
-impl<'r> AsDoubles<'r> {
-    /// The classes that can be copied at once.
-    pub(crate) const COPIED: usize = 64;
+/// Memory for a copy of some classes.
+pub(crate) type Copied = Option<[f64; COPIED]>;
 
+/// The classes that can be copied at once.
+pub(crate) const COPIED: usize = 64;
+
+impl<'r> AsDoubles<'r> {
     /// Those of `len` classes of row `row` from `start` on: in place, or else copied to `copy`.
     #[inline(always)]
     pub(crate) fn of_row(
         rows: &Rows<'r>,
         (row, start): (usize, usize),
-        (len, copy): (usize, &'r mut [f64]),
+        (len, copy): (usize, &'r mut Copied),
     ) -> Self {
         if let Some(floats) = rows.direct::<f32>(row) {
             Self::Floats(floats.part(start, len))
         } else if let Some(doubles) = rows.direct::<f64>(row) {
             Self::Doubles(doubles.part(start, len))
         } else {
-            let copy = &mut copy[..len];
+            let copy = &mut copy.insert([0.0; _])[..len];
             rows.gather_from(row, start, copy);
             Self::Doubles(Source::from_slice(copy))
         }

@@ -4,7 +4,7 @@
 use super::SmoothedTargets;
 use crate::math::{Real, RunningSum, count, two_sum};
 use crate::simd::{
-    AsDoubles, ExactSum, Float, Rows, Sink, Source, Vector, Widened, inlined, outlined,
+    AsDoubles, COPIED, ExactSum, Float, Rows, Sink, Source, Vector, Widened, inlined, outlined,
 };
 use crate::target::{LossTerms, NO_CLASS, Prior, Targets};
 
@@ -53,23 +53,16 @@ impl<F: Float> SmoothedTargets<'_, F> {
             }
             // Without smoothing the prior is not read.
             let prior = if smooths { prior } else { &Prior::Uniform };
-            let (mut sum, mut from, mut copies) = (ExactSum::default(), 0, None);
-            if !(q.is_none_or(Rows::are_in_place) && prior.is_in_place()) {
-                copies = Some([[0.0; AsDoubles::COPIED]; 2]);
-            }
-            while from < len {
-                let (mut part_len, mut to) = (len - from, [&mut [][..], &mut []]);
-                if let Some(copies) = &mut copies {
-                    part_len = part_len.min(AsDoubles::COPIED);
-                    to = copies.each_mut().map(|copy| &mut copy[..part_len]);
-                }
-                let (start, [of_q, of_u]) = (start + from, to);
-                let q = q.map(|q| AsDoubles::of_row(q, (row, start), (part_len, of_q)));
-                let u = prior.part((row, start), (part_len, of_u));
+            let are_in_place = q.is_none_or(Rows::are_in_place) && prior.is_in_place();
+            let at_once = if are_in_place { len.max(1) } else { COPIED };
+            let (mut sum, [mut of_q, mut of_u]) = (ExactSum::default(), [None; 2]);
+            for from in (0..len).step_by(at_once) {
+                let (part_len, start) = (at_once.min(len - from), start + from);
+                let q = q.map(|q| AsDoubles::of_row(q, (row, start), (part_len, &mut of_q)));
+                let u = prior.part((row, start), (part_len, &mut of_u));
                 let kept = if kept.is_empty() { kept } else { &kept[from..][..part_len] };
                 let w = &mut w[from..][..part_len];
                 self.make::<V>(token, (row, start), (q, u, unit), kept, w, &mut sum);
-                from += part_len;
             }
             if is_weighted { sum.value() } else { 0.0 }
         })
