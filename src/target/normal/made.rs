@@ -53,74 +53,51 @@ impl<F: Float> SmoothedTargets<'_, F> {
             }
             // Without smoothing the prior is not read.
             let prior = if smooths { prior } else { &Prior::Uniform };
+            let label_weight = self.terms.label_weight();
+            let (beta, prior_unit) = if smooths { self.prior_factor(row) } else { (0.0, 1.0) };
+            // Quotients by a power of two are the products with its inverse.
+            let number = inlined!(|number: f64| V::Doubles::splat(token, number));
+            let in_units = inlined!(|factor: f64| number(factor * (1.0 / unit)));
+            let (beta, inverse) = (in_units(beta), number(1.0 / prior_unit));
+            let (high, low) = (in_units(label_weight.sum), in_units(label_weight.lost));
+            let constant = inlined!(|number: f64| V::splat(token, F::from_f64(number)));
+            let [zero, all, infinite] = [constant(0.0), constant(1.0), constant(f64::INFINITY)];
+            let (mut w, has_mask, one) = (Sink::from_slice(w), !kept.is_empty(), F::from_f64(1.0));
+            let kept = Source::from_slice(kept);
             let are_in_place = q.is_none_or(Rows::are_in_place) && prior.is_in_place();
             let at_once = if are_in_place { len.max(1) } else { COPIED };
             let (mut sum, [mut of_q, mut of_u]) = (ExactSum::default(), [None; 2]);
             for from in (0..len).step_by(at_once) {
-                let (part_len, start) = (at_once.min(len - from), start + from);
-                let q = q.map(|q| AsDoubles::of_row(q, (row, start), (part_len, &mut of_q)));
-                let u = prior.part((row, start), (part_len, &mut of_u));
-                let kept = if kept.is_empty() { kept } else { &kept[from..][..part_len] };
-                let w = &mut w[from..][..part_len];
-                self.make::<V>(token, (row, start), (q, u, unit), kept, w, &mut sum);
+                let (len, start) = (at_once.min(len - from), start + from);
+                let q = q.map(|q| AsDoubles::of_row(q, (row, start), (len, &mut of_q)));
+                let u = prior.part((row, start), (len, &mut of_u));
+                // From q, if there is a share of it, and u. Σ w includes the probabilities of masked classes.
+                let make = inlined!(|at: usize| {
+                    let c = class_weight.map(|c| c.vector::<V>(token, start + at));
+                    let weigh = inlined!(|x: V::Doubles| if let Some(c) = c { x * c } else { x });
+                    let kept = if has_mask { kept.vector(token, from + at, one) } else { all };
+                    let (is_masked, mut made) = (kept.eq(zero), zero);
+                    if smooths {
+                        // u·c in units of a power of two, in the type of the row.
+                        made = positive_lanes::<V>(weigh(u.vector::<V>(token, at)) * inverse);
+                        made = V::select(is_masked, zero, made);
+                    }
+                    let mut written = made;
+                    if let Some(q) = &q {
+                        let (q, most) = (weigh(q.vector::<V>(token, at)), number(f64::MAX));
+                        // A q·c that overflowed must not be multiplied by 0.
+                        let finite = V::Doubles::pick(most.ge(q), q, most);
+                        let smooth = V::Doubles::widen(made).mul_add(beta, finite * low);
+                        made = positive_lanes::<V>(q.mul_add(high, smooth));
+                        written = V::select(is_masked & !made.eq(zero), infinite, made);
+                    }
+                    w.set_vector(from + at, written);
+                    is_weighted.then(|| V::Doubles::widen(made))
+                });
+                sum.add_vectors::<V>(token, len, make);
             }
             if is_weighted { sum.value() } else { 0.0 }
         })
-    }
-
-    /// Computes w of some classes of a row from q, if they have a share of it, and u. `unit` is that of the weights. Adds
-    /// w to the sum if there are class weights.
-    #[inline(always)]
-    fn make<V: Vector<Scalar = F>>(
-        &self,
-        token: V::Token,
-        (row, start): (usize, usize),
-        (q, u, unit): (Option<AsDoubles<'_>>, AsDoubles<'_>, f64),
-        kept: &[F],
-        w: &mut [F],
-        sum: &mut ExactSum,
-    ) {
-        let LossTerms { label_smoothing, class_weight, .. } = *self.terms;
-        let (len, smooths) = (w.len(), label_smoothing > 0.0);
-        let mut w = Sink::from_slice(w);
-        let label_weight = self.terms.label_weight();
-        let (beta, prior_unit) = if smooths { self.prior_factor(row) } else { (0.0, 1.0) };
-        // Quotients by a power of two are the products with its inverse.
-        let number = inlined!(|number: f64| V::Doubles::splat(token, number));
-        let in_units = inlined!(|factor: f64| number(factor * (1.0 / unit)));
-        let (beta, inverse) = (in_units(beta), number(1.0 / prior_unit));
-        let (high, low) = (in_units(label_weight.sum), in_units(label_weight.lost));
-        let constant = inlined!(|number: f64| V::splat(token, F::from_f64(number)));
-        let [zero, all, infinite] = [constant(0.0), constant(1.0), constant(f64::INFINITY)];
-        let (kept, has_mask) = (Source::from_slice(kept), !kept.is_empty());
-        let one = F::from_f64(1.0);
-        // Σ w includes the probabilities of masked classes.
-        sum.add_vectors::<V>(
-            token,
-            len,
-            inlined!(|at: usize| {
-                let c = class_weight.map(|c| c.vector::<V>(token, start + at));
-                let weigh = inlined!(|x: V::Doubles| if let Some(c) = c { x * c } else { x });
-                let is_masked = if has_mask { kept.vector(token, at, one) } else { all }.eq(zero);
-                let mut made = zero;
-                if smooths {
-                    // u·c in units of a power of two, in the type of the row.
-                    made = positive_lanes::<V>(weigh(u.vector::<V>(token, at)) * inverse);
-                    made = V::select(is_masked, zero, made);
-                }
-                let mut written = made;
-                if let Some(q) = &q {
-                    let (q, most) = (weigh(q.vector::<V>(token, at)), number(f64::MAX));
-                    // A q·c that overflowed must not be multiplied by 0.
-                    let finite = V::Doubles::pick(most.ge(q), q, most);
-                    let smooth = V::Doubles::widen(made).mul_add(beta, finite * low);
-                    made = positive_lanes::<V>(q.mul_add(high, smooth));
-                    written = V::select(is_masked & !made.eq(zero), infinite, made);
-                }
-                w.set_vector(at, written);
-                class_weight.is_some().then(|| V::Doubles::widen(made))
-            }),
-        );
     }
 }
 
