@@ -361,24 +361,19 @@ pub(super) fn shared_weights<F: Float>(
     let (mut shared, mut mass) = (run.defaults(classes)?, RunningSum::default());
     let (level, none) = (run.level, Targets::none());
     let of = &SmoothedTargets::new(&none, terms, None, classes, false, || Ok((vec![], 0.0)))?;
-    let fill = |start: usize, w: &mut [F]| Ok(level.run(SharedWeights { of, start, w }));
+    let fill = |start: usize, w: &mut [F]| Ok(level.run((of, start, w)));
     run.on_parts(&mut shared, (TERMS_PER_PART, 1), &fill, &mut |part| mass.add(part))?;
     Ok((shared, mass.value()))
 }
 
-/// Computes them for the classes from `start` on; returns their sum.
-struct SharedWeights<'s, F> {
-    of: &'s SmoothedTargets<'s, F>,
-    start: usize,
-    w: &'s mut [F],
-}
-
-impl<F: Float> VectorJob<F> for SharedWeights<'_, F> {
+/// Computes them for the classes from a first one on; returns their sum.
+impl<F: Float> VectorJob<F> for (&SmoothedTargets<'_, F>, usize, &mut [F]) {
     type Output = f64;
 
     #[inline(always)]
     fn run<V: Vector<Scalar = F>>(self, token: V::Token) -> f64 {
-        self.of.fill::<V>(token, (0, self.start), &[], self.w)
+        let (of, start, w) = self;
+        of.fill::<V>(token, (0, start), &[], w)
     }
 }
 
