@@ -151,7 +151,8 @@ impl<F: Float> Group<'_, F> {
         }
     }
 
-    /// Sets up the rows: finds their targets, and copies to scratch memory what has to be there.
+    /// Sets up the rows: finds their targets, and copies to scratch memory what has to be there: their masks, their logits if
+    /// the group `loads`, and their weights if they are computed.
     #[inline(always)]
     fn set_up<'m, V: Vector<Scalar = F>>(
         &'m self,
@@ -168,8 +169,24 @@ impl<F: Float> Group<'_, F> {
             let own = self.classes(own.next());
             let target = if gathers {
                 let [kept, weights] = [kept.next(), weights.next()].map(|row| self.classes(row));
-                let memory = (&mut *own, kept, weights);
-                outlined!(V, token, self.gather::<V>(token, at, memory, reduced))
+                outlined!(V, token, {
+                    let (shared, mut target) = (self.shared_target(number)?, None);
+                    if let Some(targets) = plan.own_targets() {
+                        target = Some(targets.row(number)?);
+                    }
+                    let kept = panel.kept::<V>(token, number, 0, kept);
+                    if self.loads {
+                        panel.load::<V>(token, number, 0, kept, own);
+                    }
+                    let Some(mut target) = target else { return Some(shared) };
+                    let mut own_weights = target.weights;
+                    if let Some(maker) = target.made_by {
+                        target.set_mass(maker.fill::<V>(token, (number, 0), kept, weights));
+                        own_weights = Weights::Row(Source::from_slice(weights));
+                    }
+                    reduced.targets.set(at, &target, plan.job.scale(target.weight));
+                    Some((own_weights, (target.spike != 0.0).then_some(target.class)))
+                })
             } else {
                 self.shared_target(number)
             };
@@ -245,35 +262,6 @@ impl<F: Float> Group<'_, F> {
         let class = labels.classes()[row];
         let label = (target.spike != 0.0).then_some(class as usize);
         (class != NO_CLASS).then_some((target.weights, label))
-    }
-
-    /// Copies to scratch memory what has to be there of a row: its mask, its logits if the group `loads`, and its weights
-    /// if they are computed. Returns its weights and its label; None if it does not count.
-    #[inline(always)]
-    fn gather<'m, V: Vector<Scalar = F>>(
-        &'m self,
-        token: V::Token,
-        at: usize,
-        (own, kept, own_weights): (&mut [F], &mut [F], &'m mut [F]),
-        reduced: &mut ReducedRows<'_, F>,
-    ) -> Option<(Weights<'m, F>, Option<usize>)> {
-        let (job, number) = (self.plan.job, self.first + at);
-        let (shared, mut target) = (self.shared_target(number)?, None);
-        if let Some(targets) = self.plan.own_targets() {
-            target = Some(targets.row(number)?);
-        }
-        let kept = job.panel.kept::<V>(token, number, 0, kept);
-        if self.loads {
-            job.panel.load::<V>(token, number, 0, kept, own);
-        }
-        let Some(mut target) = target else { return Some(shared) };
-        let mut weights = target.weights;
-        if let Some(maker) = target.made_by {
-            target.set_mass(maker.fill::<V>(token, (number, 0), kept, own_weights));
-            weights = Weights::Row(Source::from_slice(own_weights));
-        }
-        reduced.targets.set(at, &target, job.scale(target.weight));
-        Some((weights, (target.spike != 0.0).then_some(target.class)))
     }
 
     /// Fills all outputs of a row with one value.
