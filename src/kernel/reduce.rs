@@ -156,7 +156,16 @@ impl<F: Float> Reducer<'_, F> {
             // Compiled for each named case separately, without the code that it does not need.
             macro_rules! sweep {
                 ($keeps:expr, $kind:expr) => {
-                    outlined!(V, token, sweep_parts::<V>($keeps, $kind, token, self, parts))
+                    outlined!(V, token, {
+                        for part in &mut *parts {
+                            if !self.temperature.is_in_range(part.max) {
+                                part.partial.sum = f64::NAN;
+                            } else if part.z.len() > 0 {
+                                part.partial = sweep_part::<V>($keeps, $kind, token, self, part);
+                            }
+                            self.next.advance();
+                        }
+                    })
                 };
             }
             match (self.keeps, kind(&parts[0])) {
@@ -168,7 +177,6 @@ impl<F: Float> Reducer<'_, F> {
                 (true, Ones) => sweep!(true, Ones),
                 (true, Each) => sweep!(true, Each),
             }
-            self.next = self.next.of_row(parts.len());
         }
     }
 
@@ -205,25 +213,6 @@ impl<F: Float> Reducer<'_, F> {
             part.partial = self.part::<V>(token, shifted);
         }
         (part.partial.dot, part.partial.unit) = (dot, GAP_UNIT);
-    }
-}
-
-/// Reduces parts with weights of one kind.
-#[inline(always)]
-fn sweep_parts<V: Vector>(
-    keeps: bool,
-    kind: WeightKind,
-    token: V::Token,
-    mut how: Reducer<'_, V::Scalar>,
-    parts: &mut [Part<'_, V::Scalar>],
-) {
-    for part in parts {
-        if !how.temperature.is_in_range(part.max) {
-            part.partial.sum = f64::NAN;
-        } else if part.z.len() > 0 {
-            part.partial = sweep_part::<V>(keeps, kind, token, how, part);
-        }
-        how.next = how.next.of_row(1);
     }
 }
 

@@ -26,10 +26,9 @@ impl Lines {
         Self { start: rows.start_of(row, 1, class), width, stride: rows.outer.inner().1, cache }
     }
 
-    /// The lines of the row that comes `row` rows later.
-    pub(crate) fn of_row(&self, row: usize) -> Self {
-        let offset = row.cast_signed().wrapping_mul(self.stride);
-        Self { start: self.start.wrapping_offset(offset), ..*self }
+    /// Goes on to the next row.
+    pub(crate) fn advance(&mut self) {
+        self.start = self.start.wrapping_offset(self.stride);
     }
 
     /// Is anything prefetched?
