@@ -165,9 +165,18 @@ impl<F: Float> Scratch<'_, F> {
                 from_run::<V>(token, run.part(i * len, usize::MAX), classes, tile.z);
             }
         }
-        if run.is_none() {
-            for (i, first) in (first..end).step_by(V::LANES).enumerate() {
-                self.load::<V>(token, i, (first, V::LANES.min(end - first)));
+        for (i, tile) in self.tiles[..tiles].iter_mut().enumerate().filter(|_| run.is_none()) {
+            let (count, own) = (V::LANES.min(end - tile.first), &mut *self.writer.rows);
+            if panel.is_plain() {
+                load::<V>(token, panel.logits, (tile.first, count), own, tile.z);
+            } else {
+                let kept = &mut self.kept[i * tile_len(classes, V::LANES)..][..count * classes];
+                if !panel.has_one_mask() {
+                    panel.kept::<V>(token, tile.first, 0, kept);
+                }
+                let kept = if panel.mask.is_some() { &*kept } else { &[] };
+                panel.load::<V>(token, tile.first, 0, kept, &mut own[..count * classes]);
+                from_own::<V>(token, own, classes, tile.z);
             }
         }
         // After these have been read: loads would wait for prefetches before them.
@@ -235,28 +244,6 @@ impl<F: Float> Scratch<'_, F> {
         if job.hessian.is_some() {
             self.store_hessian::<V>(token, (first, count));
         }
-    }
-
-    /// Loads the logits of `count` rows from `first` on into a tile.
-    #[inline(always)]
-    fn load<V: Vector<Scalar = F>>(
-        &mut self,
-        token: V::Token,
-        tile: usize,
-        (first, count): (usize, usize),
-    ) {
-        let (panel, z) = (&self.plan.job.panel, &mut *self.tiles[tile].z);
-        let (classes, own) = (panel.logits.classes(), &mut *self.writer.rows);
-        if panel.is_plain() {
-            return load::<V>(token, panel.logits, (first, count), own, z);
-        }
-        let kept = &mut self.kept[tile * tile_len(classes, V::LANES)..][..count * classes];
-        if !panel.has_one_mask() {
-            panel.kept::<V>(token, first, 0, kept);
-        }
-        let kept = if panel.mask.is_some() { &*kept } else { &[] };
-        panel.load::<V>(token, first, 0, kept, &mut own[..count * classes]);
-        from_own::<V>(token, own, classes, z);
     }
 
     /// Writes the Hessian. It is a separate function so that calls without a Hessian only test for it.
