@@ -22,9 +22,19 @@ impl ExactSum {
     /// Adds values with the vectors of a level.
     #[inline(always)]
     pub(crate) fn add<V: Vector>(&mut self, token: V::Token, values: &[f64]) {
-        let values = Source::from_slice(values);
-        let vector = inlined!(|at: usize| Some(V::Doubles::load(token, values, at)));
-        self.add_vectors::<V>(token, values.len(), vector);
+        let (chunks, rest) = values.as_chunks::<SUMS>();
+        let mut high = V::Eight::from_slice(token, &self.high);
+        let mut low = V::Eight::from_slice(token, &self.low);
+        for chunk in chunks {
+            let (sum, lost) = two_sum(high, V::Eight::from_slice(token, chunk));
+            (high, low) = (sum, low + lost);
+        }
+        high.to_slice(&mut self.high);
+        low.to_slice(&mut self.low);
+        for ((high, low), value) in self.high.iter_mut().zip(&mut self.low).zip(rest) {
+            let (sum, lost) = two_sum(*high, *value);
+            (*high, *low) = (sum, *low + lost);
+        }
     }
 
     /// Adds the vectors of `len` values: `vector(at)` is that from value `at` on, with zeros after the last; or None if
