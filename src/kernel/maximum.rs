@@ -83,7 +83,12 @@ fn first_maximum<V: Vector>(
     }
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a class")]
     let at = (first.to_f64() as usize).min(z.len().saturating_sub(quad_len));
-    let quad = each!(QUAD, |i| z.vector::<V>(token, z.len().min(at + i * V::LANES), lowest));
+    let quad = if z.len() >= quad_len {
+        let row = z.quad::<V>(at);
+        each!(QUAD, |i| row.nth::<V>(token, i))
+    } else {
+        each!(QUAD, |i| z.vector::<V>(token, z.len().min(i * V::LANES), lowest))
+    };
     let [b0, b1, b2, b3] = each!(QUAD, |i| V::bits(quad[i].ge(largest)) << (i * V::LANES));
     (max, at + ((b0 | b1) | (b2 | b3)).trailing_zeros() as usize)
 }
