@@ -31,7 +31,7 @@ impl<'r> AsDoubles<'r> {
         } else if let Some(doubles) = rows.direct::<f64>(row) {
             Self::Doubles(doubles.part(start, len))
         } else {
-            let copy = &mut copy.get_or_insert([0.0; _])[..len];
+            let copy = &mut copy.get_or_insert([0.0; COPIED])[..len];
             rows.gather_from(row, start, copy);
             Self::Doubles(Source::from_slice(copy))
         }
