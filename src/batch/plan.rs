@@ -230,17 +230,14 @@ impl<'p, F: Float> Plan<'p, F> {
 /// their limit is 2 MB.
 fn may_be_in_tiles<F: Float>(job: &Job<'_, F>, is_simple: bool, bytes: usize) -> bool {
     let classes = job.panel.logits.classes();
-    let have_masses = || job.targets.is_some_and(SmoothedTargets::have_masses);
+    let have_masses = job.targets.is_some_and(SmoothedTargets::have_masses);
     let are_labels = || job.targets.is_none_or(|targets| targets.labels().is_some());
     let most_bytes = match job.panel.mask {
-        None if !is_simple && !have_masses() => CACHED_BYTES_IN_WIDE_TILES / 4,
+        None if !is_simple && !have_masses => CACHED_BYTES_IN_WIDE_TILES / 4,
         _ if classes > 128 => CACHED_BYTES_IN_WIDE_TILES,
         _ => CACHED_BYTES,
     };
     // Probabilities are read as well: 12000 rows of 150 classes took 1.1 to 1.26 times as long in tiles.
-    let bytes = if have_masses() { bytes.saturating_mul(2) } else { bytes };
-    !F::IS_DOUBLE
-        && classes <= MOST_IN_TILES
-        && bytes < most_bytes
-        && (have_masses() || are_labels())
+    let bytes = if have_masses { bytes.saturating_mul(2) } else { bytes };
+    !F::IS_DOUBLE && classes <= MOST_IN_TILES && bytes < most_bytes && (have_masses || are_labels())
 }

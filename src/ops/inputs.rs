@@ -11,7 +11,7 @@ use crate::error::Error;
 use crate::kernel::MOST_CLASSES;
 use crate::math::{Real, RunningSum, count};
 use crate::simd::{
-    COPIED, Eights, ExactSum, Float, Level, Rows, Source, Storage, Vector, VectorJob, inlined,
+    AsDoubles, Eights, ExactSum, Float, Level, Rows, Source, Storage, Vector, VectorJob, inlined,
 };
 use crate::target::{
     FEW_LABELS, Labels, LossTerms, NO_CLASS, Prior, Probabilities, ProbabilityRow, SmoothedTargets,
@@ -328,7 +328,7 @@ impl VectorJob<f64> for MaskedMasses<'_> {
         for ((row, mask), mass) in (row..).zip(mask.chunks(len.max(1))).zip(masses) {
             *kept += mask.iter().filter(|is_kept| **is_kept != 0.0).count();
             if let Some(prior) = prior {
-                let at_once = if prior.is_in_place() { len.max(1) } else { COPIED };
+                let at_once = AsDoubles::at_once(prior.is_in_place(), len);
                 for (start, mask) in (start..).step_by(at_once).zip(mask.chunks(at_once)) {
                     let u = prior.part((row, start), (mask.len(), &mut copy));
                     let mask = Source::from_slice(mask);

@@ -12,7 +12,7 @@ use super::element::{Element, Float, Storage};
 use super::outer::Outer;
 use super::row::{Sink, Source};
 use super::storage::read;
-pub(crate) use doubles::{AsDoubles, COPIED, Copied};
+pub(crate) use doubles::{AsDoubles, Copied};
 use std::iter;
 use std::marker::PhantomData;
 

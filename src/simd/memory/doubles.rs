@@ -15,10 +15,16 @@ pub(crate) enum AsDoubles<'r> {
 /// Memory for a copy of some classes.
 pub(crate) type Copied = Option<[f64; COPIED]>;
 
-/// The classes that can be copied at once.
-pub(crate) const COPIED: usize = 64;
+/// The classes that are copied at once.
+const COPIED: usize = 64;
 
 impl<'r> AsDoubles<'r> {
+    /// The number of `len` classes that are read at once, if they `are_in_place` or else have to be copied; at least 1.
+    #[inline(always)]
+    pub(crate) fn at_once(are_in_place: bool, len: usize) -> usize {
+        if are_in_place { len.max(1) } else { COPIED }
+    }
+
     /// Those of `len` classes of row `row` from `start` on: in place, or else copied to `copy`.
     #[inline(always)]
     pub(crate) fn of_row(

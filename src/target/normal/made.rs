@@ -4,7 +4,7 @@
 use super::SmoothedTargets;
 use crate::math::{Real, RunningSum, count, two_sum};
 use crate::simd::{
-    AsDoubles, COPIED, ExactSum, Float, Rows, Sink, Source, Vector, Widened, inlined, outlined,
+    AsDoubles, ExactSum, Float, Rows, Sink, Source, Vector, Widened, inlined, outlined,
 };
 use crate::target::{LossTerms, NO_CLASS, Prior, Targets};
 
@@ -65,7 +65,7 @@ impl<F: Float> SmoothedTargets<'_, F> {
             let (mut w, has_mask, one) = (Sink::from_slice(w), !kept.is_empty(), F::from_f64(1.0));
             let kept = Source::from_slice(kept);
             let are_in_place = q.is_none_or(Rows::are_in_place) && prior.is_in_place();
-            let at_once = if are_in_place { len.max(1) } else { COPIED };
+            let at_once = AsDoubles::at_once(are_in_place, len);
             let (mut sum, [mut of_q, mut of_u]) = (ExactSum::default(), [None; 2]);
             for from in (0..len).step_by(at_once) {
                 let (len, start) = (at_once.min(len - from), start + from);
