@@ -198,7 +198,8 @@ impl WeightValues {
 
     /// One weight, in units. A positive weight stays positive, since rows of weight 0 do not count.
     pub(crate) fn get(&self, index: usize) -> f64 {
-        self.in_units(self.values[index])
+        let weight = self.values[index];
+        if self.unit == 1.0 { weight } else { self.in_units(weight) }
     }
 
     #[inline(always)]

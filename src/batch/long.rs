@@ -38,7 +38,7 @@ struct Segment {
     /// The first class with the maximum, once it is known.
     apart: Option<usize>,
     partial: Partial,
-    /// Σ w, if the weights are made.
+    /// Σ u·c, if Q is known only from it.
     mass: f64,
     /// The weight of the label's class, if that is in this segment.
     weight_label: f64,
@@ -180,7 +180,7 @@ fn run_row<F: Float>(
         if target.made_by.is_some() {
             let mut mass = RunningSum::default();
             all().for_each(|segment| mass.add(segment.mass));
-            target.set_mass(mass.value());
+            target.set_mass(row, mass.value());
         }
         let mut z_label = [F::default()];
         if target.spike != 0.0 {

@@ -181,7 +181,8 @@ impl<F: Float> Group<'_, F> {
                     let Some(mut target) = target else { return Some(shared) };
                     let mut own_weights = target.weights;
                     if let Some(maker) = target.made_by {
-                        target.set_mass(maker.fill::<V>(token, (number, 0), kept, weights));
+                        let sum = maker.fill::<V>(token, (number, 0), kept, weights);
+                        target.set_mass(number, sum);
                         own_weights = Weights::Row(Source::from_slice(weights));
                     }
                     reduced.targets.set(at, &target, plan.job.scale(target.weight));

@@ -360,7 +360,7 @@ pub(super) fn shared_weights<F: Float>(
 ) -> Result<(Vec<F>, f64), Error> {
     let (mut shared, mut mass) = (run.defaults(classes)?, RunningSum::default());
     let (level, none) = (run.level, Targets::none());
-    let of = &SmoothedTargets::new(&none, terms, None, classes, false, || Ok((vec![], 0.0)))?;
+    let of = &SmoothedTargets::unshared(&none, terms, None, classes);
     let fill = |start: usize, w: &mut [F]| Ok(level.run((of, start, w)));
     run.on_parts(&mut shared, (TERMS_PER_PART, 1), &fill, &mut |part| mass.add(part))?;
     Ok((shared, mass.value()))

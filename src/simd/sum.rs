@@ -60,8 +60,8 @@ impl ExactSum {
 
     /// Adds values four at a time, which takes half of the time: so the sum may have an error of 2^-53 of itself before
     /// it is rounded. Unless it is to be `exact`, it is not compensated. Numbers of any type are added in the same order.
-    /// Calls `see` on each quad of vectors, with zeros after the last value. Returns false if a value may be negative,
-    /// infinite or NaN, or if the sum overflows.
+    /// Calls `see` on each quad of vectors, with zeros after the last value, and adds what `weigh` makes of those from a
+    /// value on. Returns false if a value may be negative, infinite or NaN, or if the sum overflows.
     #[inline(always)]
     pub(crate) fn add_positive<V: Vector>(
         &mut self,
@@ -69,6 +69,7 @@ impl ExactSum {
         values: Source<'_, V::Scalar>,
         exact: bool,
         mut see: impl FnMut([V; QUAD]),
+        weigh: impl Fn(usize, V::Doubles) -> V::Doubles,
     ) -> bool {
         let number = inlined!(|number: f64| V::Scalar::from_f64(number));
         let (zero, nan) = (V::splat(token, number(0.0)), V::splat(token, number(f64::NAN)));
@@ -85,7 +86,8 @@ impl ExactSum {
             };
             see(terms);
             let terms = each!(QUAD, |i| V::select(terms[i].ge(zero), terms[i], nan));
-            let [a, b, c, d] = each!(QUAD, |i| V::Doubles::widen(terms[i]));
+            let terms = each!(QUAD, |i| weigh(at + i * V::LANES, V::Doubles::widen(terms[i])));
+            let [a, b, c, d] = terms;
             let (mut sums, mut count) = ([a.folded() + b.folded(), c.folded() + d.folded()], 2);
             if V::Scalar::IS_DOUBLE {
                 (sums[0], count) = (sums[0] + sums[1], 1);

@@ -47,7 +47,7 @@ pub(crate) struct RowTarget<'r, F> {
     pub(crate) spike: f64,
     pub(crate) weights: Weights<'r, F>,
     pub(crate) beta: f64,
-    /// Q = Σ β·w; NaN if it is known only after [`SmoothedTargets::fill`].
+    /// Q; NaN if it is known only after [`SmoothedTargets::fill`].
     pub(crate) smooth_mass: f64,
     /// What spike + Q is less than the exact Σ q', because 1 − ε, its product with q or c, and Q are rounded.
     pub(crate) mass_lost: f64,
@@ -58,12 +58,11 @@ pub(crate) struct RowTarget<'r, F> {
 }
 
 impl<F: Float> RowTarget<'_, F> {
-    /// Sets Q, if it is known only from Σ w.
-    #[inline(always)]
-    pub(crate) fn set_mass(&mut self, sum_of_weights: f64) {
-        if self.smooth_mass.is_nan() {
-            let mass = RunningSum::of_product(self.beta, sum_of_weights);
-            (self.smooth_mass, self.mass_lost) = (mass.sum, self.mass_lost + mass.lost);
+    /// Sets Q of row `row`, if it is known only from Σ u·c.
+    pub(crate) fn set_mass(&mut self, row: usize, sum: f64) {
+        if let Some(maker) = self.made_by.filter(|_| self.smooth_mass.is_nan()) {
+            let (mass, lost) = maker.mass_of_row(row, self.beta, sum);
+            (self.smooth_mass, self.mass_lost) = (mass, self.mass_lost + lost);
         }
     }
 
@@ -115,7 +114,9 @@ impl<'a, F: Float> SmoothedTargets<'a, F> {
         share: impl FnOnce() -> Result<(Vec<F>, f64), Error>,
     ) -> Result<Self, Error> {
         let is_unweighted = terms.class_weight.is_none();
-        let smooth = match terms.prior {
+        let mut all = Self::unshared(targets, terms, kept, classes);
+        all.are_units = are_units;
+        all.smooth = match terms.prior {
             _ if terms.label_smoothing == 0.0 => Smooth::Absent,
             _ if kept.is_some() => Smooth::Made,
             Prior::Uniform if is_unweighted => {
@@ -132,7 +133,18 @@ impl<'a, F: Float> SmoothedTargets<'a, F> {
                 Smooth::Shared(weights, mass)
             }
         };
-        Ok(Self { targets, terms, kept, smooth, classes, are_units, divisor: 1.0, unit: 1.0 })
+        Ok(all)
+    }
+
+    /// With u·c computed for each row.
+    pub(crate) fn unshared(
+        targets: &'a Targets<'a>,
+        terms: &'a LossTerms<'a>,
+        kept: Option<&'a [Option<f64>]>,
+        classes: usize,
+    ) -> Self {
+        let (smooth, are_units) = (Smooth::Made, false);
+        Self { targets, terms, kept, smooth, classes, are_units, divisor: 1.0, unit: 1.0 }
     }
 
     /// The weight of lse² in the loss, in the units of the class weights if there are any.
@@ -174,6 +186,11 @@ impl<'a, F: Float> SmoothedTargets<'a, F> {
     /// Are the weights of rows the probabilities, smoothed alike or as they are, unless their sum is not ordinary?
     fn are_plain(&self) -> bool {
         self.smoothing().is_some() || self.are_targets_plain()
+    }
+
+    /// u·c, if it is the same for all rows and has been computed.
+    fn shared(&self) -> Option<&[F]> {
+        if let Smooth::Shared(weights, _) = &self.smooth { Some(weights) } else { None }
     }
 
     /// Are they the probabilities as they are?
@@ -245,6 +262,20 @@ impl<'a, F: Float> SmoothedTargets<'a, F> {
         }
     }
 
+    /// Q of a row from Σ u·c, and its rounding error. `beta` is that of a label.
+    #[inline(never)]
+    fn mass_of_row(&self, row: usize, beta: f64, sum: f64) -> (f64, f64) {
+        let smooth = |beta| RunningSum::of_product(beta, sum);
+        if let Targets::Probabilities(targets) = self.targets
+            && targets.summary[row].only == NO_CLASS
+            && self.terms.label_smoothing < 1.0
+        {
+            return self.mass(targets.summary[row].mass, smooth(self.prior_factor(row).0));
+        }
+        let RunningSum { sum, lost } = smooth(beta);
+        (sum, lost)
+    }
+
     /// The normal form of row `row`; `None` where it does not count.
     pub(crate) fn row(&self, row: usize) -> Option<RowTarget<'_, F>> {
         let mut weight = [0.0];
@@ -260,8 +291,7 @@ impl<'a, F: Float> SmoothedTargets<'a, F> {
             }
             Targets::Probabilities(targets) => targets,
         };
-        let LossTerms { label_smoothing, class_weight, .. } = *self.terms;
-        if label_smoothing == 1.0 {
+        if self.terms.label_smoothing == 1.0 {
             // q' = u: the target is not read.
             return Some(target);
         }
@@ -270,11 +300,9 @@ impl<'a, F: Float> SmoothedTargets<'a, F> {
             target.class = only as usize;
             return Some(self.with_spike(target, mass));
         }
-        let smooth = RunningSum { sum: target.smooth_mass, lost: target.mass_lost };
-        (target.smooth_mass, target.mass_lost) = self.mass(mass, smooth);
-        if label_smoothing > 0.0 && class_weight.is_some() {
-            // Summed by `fill`, so that it is the same whether the prior is that of all rows or of this one.
-            (target.smooth_mass, target.mass_lost) = (f64::NAN, 0.0);
+        if !target.smooth_mass.is_nan() {
+            let smooth = RunningSum { sum: target.smooth_mass, lost: target.mass_lost };
+            (target.smooth_mass, target.mass_lost) = self.mass(mass, smooth);
         }
         // Probabilities whose sum is not ordinary are divided by a power of two, so they are not read in place.
         target.beta = self.unit_of(mass);

@@ -7,7 +7,7 @@ use crate::simd::{Float, Vector, outlined};
 use crate::target::{Labels, NO_CLASS, RowTarget, SmoothedTargets, Weights};
 use std::ops::Range;
 
-/// Writes the weights of a row, of which `kept` are not masked; returns their sum: see [`SmoothedTargets::fill`].
+/// Writes the weights of a row, of which `kept` are not masked; returns a sum: see [`SmoothedTargets::fill`].
 type Fill<'f, F> = &'f dyn Fn(usize, &[F], &mut [F]) -> f64;
 
 impl<F: Float> Scratch<'_, F> {
@@ -62,51 +62,66 @@ impl<F: Float> Scratch<'_, F> {
         }
         // The weights overwrite the logits of the rows, which have been transposed into lanes by now.
         let (own, of_tile) = (&mut *self.writer.rows, &mut self.tiles[tile]);
-        let weight_rows = targets.weight_rows(rows.clone());
-        if let Some((all, smoothing, row)) = weight_rows {
+        if let Some((all, has_one_hot)) = targets.weight_rows(rows.clone()) {
             load::<V>(token, all, (first, rows.len()), own, of_tile.weights);
-            if let Some(smoothing) = smoothing {
-                for w in of_tile.weights[..classes * V::LANES].chunks_exact_mut(V::LANES) {
-                    smoothing.of(V::from_slice(token, w)).to_slice(w);
-                }
-            }
             if labels.is_some() {
                 return true;
             }
-            if let Some(row) = row {
-                let target = &mut self.targets[tile];
-                *target = TargetLanes::of_all(&row, job.scale(row.weight));
-                targets.masses(rows.clone(), &mut target.smooth_mass, &mut target.mass_lost);
-                if !targets.is_unweighted() {
-                    self.weights_of_tile(targets, (tile, rows));
-                }
-                return true;
+            targets.fill_lanes::<V>(token, &mut of_tile.weights[..classes * V::LANES]);
+            let row = RowTarget::<F> { beta: 1.0, ..RowTarget::none() };
+            let target = &mut self.targets[tile];
+            *target = TargetLanes::of_all(&row, job.scale(row.weight));
+            targets.masses(rows.clone(), &mut target.smooth_mass, &mut target.mass_lost);
+            if has_one_hot {
+                self.one_hot_rows(targets, (tile, rows.clone()), V::LANES);
             }
+            if !targets.is_unweighted() {
+                self.weights_of_tile(targets, (tile, rows));
+            }
+            return true;
         }
-        let is_loaded = self.weight_kind.is_some() || weight_rows.is_some();
-        let fill: Option<Fill<'_, F>> = if is_loaded { None } else { Some(&fill) };
-        let has_weights = self.set_rows(targets, (first, rows.len()), (tile, kept), fill);
-        if has_weights && !is_loaded {
+        let has_weights = self.set_rows(targets, (first, rows.len()), (tile, kept), &fill);
+        if has_weights {
             from_own::<V>(token, self.writer.rows, classes, self.tiles[tile].weights);
         }
         has_weights
     }
 
-    /// Sets the targets of a tile one by one, and writes their weights to the workspace for rows if there is something
-    /// to `fill` it. Returns whether there are weights.
+    /// Sets the targets of rows of probabilities whose only class has all of them.
+    #[inline(never)]
+    fn one_hot_rows(
+        &mut self,
+        targets: &SmoothedTargets<'_, F>,
+        (tile, rows): (usize, Range<usize>),
+        lanes: usize,
+    ) {
+        let (job, target, tile) = (self.plan.job, &mut self.targets[tile], &mut self.tiles[tile]);
+        for (lane, row) in rows.enumerate() {
+            let Some(row) = targets.one_hot_row(row) else { continue };
+            target.set(lane, &row, job.scale(row.weight));
+            if row.spike != 0.0 {
+                tile.labels[lane] = F::from_f64(math::count(row.class));
+            }
+            let weights = tile.weights.chunks_exact_mut(lanes).enumerate();
+            for (class, w) in weights.take(job.panel.logits.classes()) {
+                w[lane] = F::from_f64(row.weights.get(class));
+            }
+        }
+    }
+
+    /// Sets the targets of a tile one by one, and writes their weights to the workspace for rows. Returns whether there are
+    /// weights.
     #[inline(never)]
     fn set_rows(
         &mut self,
         rows: &SmoothedTargets<'_, F>,
         (first, count): (usize, usize),
         (tile, kept): (usize, usize),
-        fill: Option<Fill<'_, F>>,
+        fill: Fill<'_, F>,
     ) -> bool {
         let (job, target, tile) = (self.plan.job, &mut self.targets[tile], &mut self.tiles[tile]);
         let (panel, classes) = (&job.panel, job.panel.logits.classes());
-        if fill.is_some() {
-            self.writer.rows.fill(F::default());
-        }
+        self.writer.rows.fill(F::default());
         let (mut scale, mut has_weights) = (job.scales(), false);
         let own = self.writer.rows.chunks_exact_mut(classes);
         let own = own.zip(self.kept[kept..].chunks_exact(classes));
@@ -117,15 +132,13 @@ impl<F: Float> Scratch<'_, F> {
                 self.has_ignored = true;
                 continue;
             };
-            if let Some(fill) = fill {
-                if row.made_by.is_some() {
-                    // The masks were loaded with the logits.
-                    let kept = if panel.mask.is_some() { kept } else { &[] };
-                    row.set_mass(fill(number, kept, weights));
-                } else if !matches!(row.weights, Weights::Absent) {
-                    for (class, w) in weights.iter_mut().enumerate() {
-                        *w = F::from_f64(row.weights.get(class));
-                    }
+            if row.made_by.is_some() {
+                // The masks were loaded with the logits.
+                let kept = if panel.mask.is_some() { kept } else { &[] };
+                row.set_mass(number, fill(number, kept, weights));
+            } else if !matches!(row.weights, Weights::Absent) {
+                for (class, w) in weights.iter_mut().enumerate() {
+                    *w = F::from_f64(row.weights.get(class));
                 }
             }
             has_weights |= row.made_by.is_some() || !matches!(row.weights, Weights::Absent);

@@ -1,6 +1,6 @@
 //! Reads rows of many classes: several rows, or a part of one, at a time.
 
-use crate::simd::{ExactSum, Float, Source, Vector, VectorJob, Widened, each, inlined};
+use crate::simd::{ExactSum, Float, Source, Vector, VectorJob, each, inlined};
 use crate::target::{NO_CLASS, ProbabilityRow, WeightValues};
 use std::mem::take;
 
@@ -38,7 +38,7 @@ impl<F: Float> VectorJob<F> for Many<'_, F> {
         for (i, row) in rows.iter_mut().enumerate() {
             let values = values.part(i * len, len);
             let PartialRow { first, has_others, sum } = &mut *partial;
-            let (before, mut class) = (*sum, start);
+            let mut class = start;
             let see = inlined!(|terms: [V; 4]| {
                 if !*has_others {
                     let bits = each!(4, |i| V::bits(terms[i].ge(least)) << (i * V::LANES));
@@ -50,15 +50,11 @@ impl<F: Float> VectorJob<F> for Many<'_, F> {
                 }
                 class += 4 * V::LANES;
             });
-            may_be_bad |= !sum.add_positive::<V>(token, values, exact, see);
-            if let Some(weights) = class_weight {
-                *sum = before;
-                let product = inlined!(|at: usize| {
-                    let q = V::Doubles::widen(values.vector(token, at, F::default()));
-                    Some(q * weights.vector::<V>(token, start + at))
-                });
-                sum.add_vectors::<V>(token, len, product);
-            }
+            let weigh = inlined!(|at: usize, q: V::Doubles| match class_weight {
+                Some(weights) => q * weights.vector::<V>(token, start + at),
+                None => q,
+            });
+            may_be_bad |= !sum.add_positive::<V>(token, values, exact, see, weigh);
             if start + len == classes {
                 let PartialRow { first, has_others, sum } = take(partial);
                 let only = first.filter(|_| !has_others);

@@ -10,8 +10,8 @@ use crate::target::{LossTerms, NO_CLASS, Prior, Targets};
 
 impl<F: Float> SmoothedTargets<'_, F> {
     /// Computes w of a row for the classes from `start` on. Classes that `kept` excludes have weight 0, or an infinite
-    /// weight if they have a share of q: then the loss is infinite. Returns Σ w, to which these add their share of q; or
-    /// 0 without class weights, since it is known then.
+    /// weight if they have a share of q: then the loss is infinite. Returns Σ u·c over the classes that are kept, if that
+    /// is not known yet; else 0.
     pub(crate) fn fill<V: Vector<Scalar = F>>(
         &self,
         token: V::Token,
@@ -53,13 +53,12 @@ impl<F: Float> SmoothedTargets<'_, F> {
             }
             // Without smoothing the prior is not read.
             let prior = if smooths { prior } else { &Prior::Uniform };
-            let label_weight = self.terms.label_weight();
             let (beta, prior_unit) = if smooths { self.prior_factor(row) } else { (0.0, 1.0) };
-            // Quotients by a power of two are the products with its inverse.
-            let number = inlined!(|number: f64| V::Doubles::splat(token, number));
-            let in_units = inlined!(|factor: f64| number(factor * (1.0 / unit)));
-            let (beta, inverse) = (in_units(beta), number(1.0 / prior_unit));
-            let (high, low) = (in_units(label_weight.sum), in_units(label_weight.lost));
+            let smoother = Smoother::<V>::new(token, self.terms, (beta, unit));
+            // A quotient by a power of two is the product with its inverse.
+            let inverse = V::Doubles::splat(token, 1.0 / prior_unit);
+            let shared = self.shared().map(|weights| Source::from_slice(weights).part(start, len));
+            let sums = is_weighted && smooths && shared.is_none();
             let constant = inlined!(|number: f64| V::splat(token, F::from_f64(number)));
             let [zero, all, infinite] = [constant(0.0), constant(1.0), constant(f64::INFINITY)];
             let (mut w, has_mask, one) = (Sink::from_slice(w), !kept.is_empty(), F::from_f64(1.0));
@@ -71,33 +70,84 @@ impl<F: Float> SmoothedTargets<'_, F> {
                 let (len, start) = (at_once.min(len - from), start + from);
                 let q = q.map(|q| AsDoubles::of_row(q, (row, start), (len, &mut of_q)));
                 let u = prior.part((row, start), (len, &mut of_u));
-                // From q, if there is a share of it, and u. Σ w includes the probabilities of masked classes.
+                // From q, if there is a share of it, and u.
                 let make = inlined!(|at: usize| {
                     let c = class_weight.map(|c| c.vector::<V>(token, start + at));
                     let weigh = inlined!(|x: V::Doubles| if let Some(c) = c { x * c } else { x });
                     let kept = if has_mask { kept.vector(token, from + at, one) } else { all };
-                    let (is_masked, mut made) = (kept.eq(zero), zero);
-                    if smooths {
+                    let (is_masked, mut smooth) = (kept.eq(zero), zero);
+                    if let Some(weights) = shared {
+                        smooth = weights.vector(token, from + at, F::default());
+                    } else if smooths {
                         // u·c in units of a power of two, in the type of the row.
-                        made = positive_lanes::<V>(weigh(u.vector::<V>(token, at)) * inverse);
-                        made = V::select(is_masked, zero, made);
+                        smooth = positive_lanes::<V>(weigh(u.vector::<V>(token, at)) * inverse);
+                        smooth = V::select(is_masked, zero, smooth);
                     }
-                    let mut written = made;
+                    let mut made = smooth;
                     if let Some(q) = &q {
-                        let (q, most) = (weigh(q.vector::<V>(token, at)), number(f64::MAX));
-                        // A q·c that overflowed must not be multiplied by 0.
-                        let finite = V::Doubles::pick(most.ge(q), q, most);
-                        let smooth = V::Doubles::widen(made).mul_add(beta, finite * low);
-                        made = positive_lanes::<V>(q.mul_add(high, smooth));
-                        written = V::select(is_masked & !made.eq(zero), infinite, made);
+                        made = smoother.of(weigh(q.vector::<V>(token, at)), smooth);
+                        made = V::select(is_masked & !made.eq(zero), infinite, made);
                     }
-                    w.set_vector(from + at, written);
-                    is_weighted.then(|| V::Doubles::widen(made))
+                    w.set_vector(from + at, made);
+                    sums.then(|| V::Doubles::widen(smooth))
                 });
                 sum.add_vectors::<V>(token, len, make);
             }
-            if is_weighted { sum.value() } else { 0.0 }
+            if sums { sum.value() } else { 0.0 }
         })
+    }
+
+    /// Computes w of LANES rows, with the same bits as [`SmoothedTargets::fill`], from their probabilities: those of
+    /// class 0, of class 1, ... For rows with [`SmoothedTargets::weight_rows`].
+    #[inline(always)]
+    pub(crate) fn fill_lanes<V: Vector<Scalar = F>>(&self, token: V::Token, w: &mut [F]) {
+        let lanes = w.chunks_exact_mut(V::LANES);
+        if let Some(smoothing) = self.smoothing() {
+            for w in lanes {
+                smoothing.of(V::from_slice(token, w)).to_slice(w);
+            }
+        } else if !self.are_targets_plain() {
+            let shared = self.shared().unwrap_or_default();
+            let beta = if shared.is_empty() { 0.0 } else { self.prior_factor(0).0 };
+            let smoother = Smoother::<V>::new(token, self.terms, (beta, 1.0));
+            for (class, w) in lanes.enumerate() {
+                let q = V::Doubles::widen(V::from_slice(token, w));
+                let smooth = shared.get(class).copied().unwrap_or_default();
+                let weight = q.like(self.class_weight(class));
+                smoother.of(q * weight, V::splat(token, smooth)).to_slice(w);
+            }
+        }
+    }
+}
+
+/// Smoothing by any prior, with class weights, in doubles: (1 − ε)·q·c + β·u·c.
+struct Smoother<V: Vector> {
+    /// 1 − ε, rounded, and its rounding error.
+    label_weight: [V::Doubles; 2],
+    beta: V::Doubles,
+}
+
+impl<V: Vector> Smoother<V> {
+    /// In units of a power of two.
+    #[inline(always)]
+    fn new(token: V::Token, terms: &LossTerms<'_>, (beta, unit): (f64, f64)) -> Self {
+        let RunningSum { sum, lost } = terms.label_weight();
+        let in_units = inlined!(|factor: f64| V::Doubles::splat(token, factor * (1.0 / unit)));
+        Self { label_weight: [in_units(sum), in_units(lost)], beta: in_units(beta) }
+    }
+
+    /// w from q·c and u·c.
+    #[inline(always)]
+    fn of(&self, q: V::Doubles, smooth: V) -> V {
+        let ([high, low], mut smooth) = (self.label_weight, V::Doubles::widen(smooth));
+        if V::Scalar::IS_DOUBLE {
+            // A q·c that overflowed must not be multiplied by 0.
+            let most = q.like(f64::MAX);
+            smooth = smooth.mul_add(self.beta, V::Doubles::pick(most.ge(q), q, most) * low);
+        } else {
+            smooth = smooth * self.beta;
+        }
+        positive_lanes::<V>(q.mul_add(high, smooth))
     }
 }
 

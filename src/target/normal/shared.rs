@@ -1,50 +1,51 @@
 //! What several rows have in common: their weights, or all of their targets but labels, weights or Q.
 
-use super::{RowTarget, Smooth, SmoothedTargets, UniformSmoothing, Weights};
+use super::{RowTarget, Smooth, SmoothedTargets, Weights};
 use crate::math::RunningSum;
 use crate::simd::{Float, Rows};
 use crate::target::{Labels, LossTerms, NO_CLASS, ORDINARY, Prior, Targets, is_ordinary};
 use std::ops::Range;
 
-/// The result of [`SmoothedTargets::weight_rows`].
-type WeightRows<'r, F> = (&'r Rows<'r>, Option<UniformSmoothing<F>>, Option<RowTarget<'r, F>>);
-
 impl<F: Float> SmoothedTargets<'_, F> {
-    /// The weights of these rows where they lie in memory; how they are smoothed if they are not yet; and the target that
-    /// all rows have, except for their weights, Q and the factor of the loss, if they differ in nothing else. None if
-    /// some weights have to be computed in another way.
-    pub(crate) fn weight_rows(&self, rows: Range<usize>) -> Option<WeightRows<'_, F>> {
+    /// Are targets probabilities that become weights in the same way in all rows whose masses are ordinary?
+    pub(crate) fn have_masses(&self) -> bool {
+        matches!(self.targets, Targets::Probabilities(_))
+            && !matches!(self.smooth, Smooth::Rows(_) | Smooth::Made)
+            && self.kept.is_none()
+            && self.terms.label_smoothing < 1.0
+    }
+
+    /// Where the weights of these rows lie in memory, or the probabilities of which [`SmoothedTargets::fill_lanes`] makes
+    /// weights; and whether there is a row whose only class has all of them. None if some weights have to be computed in
+    /// another way.
+    pub(crate) fn weight_rows(&self, rows: Range<usize>) -> Option<(&Rows<'_>, bool)> {
         let targets = match (self.targets, &self.smooth) {
-            (Targets::Labels(_), Smooth::Rows(rows)) => return Some((rows, None, None)),
-            (Targets::Probabilities(targets), Smooth::Absent | Smooth::Uniform(_)) => targets,
+            (Targets::Labels(_), Smooth::Rows(rows)) => return Some((rows, false)),
+            (Targets::Probabilities(targets), _) if self.have_masses() => targets,
             _ => return None,
         };
-        if !self.are_plain() {
-            return None;
-        }
-        let smoothing = self.smoothing();
-        let (mut are_ordinary, mut have_many, smooths) = (true, true, smoothing.is_some());
+        let smooths = self.terms.label_smoothing > 0.0;
+        let (mut are_ordinary, mut has_one_hot) = (true, false);
         for row in &targets.summary[rows] {
             // Masses lie on both sides of 1, so a branch on that could not be predicted.
             are_ordinary &= if smooths { row.mass <= ORDINARY } else { is_ordinary(row.mass) };
-            have_many &= row.only == NO_CLASS;
+            has_one_hot |= row.only != NO_CLASS;
         }
-        let row = RowTarget { beta: 1.0, ..RowTarget::none() };
-        let row = have_many.then_some(row);
-        (are_ordinary && (have_many || !smooths)).then_some((&targets.rows, smoothing, row))
+        are_ordinary.then_some((&targets.rows, has_one_hot))
     }
 
-    /// May rows with [`SmoothedTargets::weight_rows`] be probabilities that differ in nothing else but their masses and the
-    /// factors of their losses?
-    pub(crate) fn have_masses(&self) -> bool {
-        matches!(self.targets, Targets::Probabilities(_)) && self.are_plain()
+    /// The normal form of a row whose only class has all of its probabilities, if it is such a row and counts.
+    pub(crate) fn one_hot_row(&self, row: usize) -> Option<RowTarget<'_, F>> {
+        let Targets::Probabilities(targets) = self.targets else { return None };
+        if targets.summary[row].only == NO_CLASS { None } else { self.row(row) }
     }
 
     /// Q of these rows, and its rounding error.
     #[inline(always)]
     pub(crate) fn masses(&self, rows: Range<usize>, masses: &mut [f64], lost: &mut [f64]) {
         let Targets::Probabilities(targets) = self.targets else { return };
-        let smooth = RunningSum { sum: self.terms.label_smoothing, lost: 0.0 };
+        let of_all = self.smooth(0);
+        let smooth = RunningSum { sum: of_all.smooth_mass, lost: of_all.mass_lost };
         for ((mass, lost), row) in masses.iter_mut().zip(lost).zip(&targets.summary[rows]) {
             (*mass, *lost) = self.mass(row.mass, smooth);
         }
