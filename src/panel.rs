@@ -147,8 +147,8 @@ impl<F: Float> Panel<'_, F> {
     /// The number of rows from `first` on that are neighbours in memory class by class, where they are read, where they
     /// are written, or both. None if the innermost axis of the rows is shorter than `rows`, or not contiguous.
     pub(crate) fn neighbours_from(&self, first: usize, rows: usize) -> Option<usize> {
-        let read = self.logits.neighbours_from::<F>(first, rows);
-        let written = self.output.and_then(|output| output.neighbours_from::<F>(first, rows));
+        let read = self.logits.neighbours_from(first, rows);
+        let written = self.output.and_then(|output| output.neighbours_from(first, rows));
         read.into_iter().chain(written).min()
     }
 
@@ -165,29 +165,24 @@ impl<F: Float> Panel<'_, F> {
     ) -> bool {
         let len = count.next_multiple_of(V::LANES);
         let has_room = len * pitch <= rows.len() && len * V::LANES <= columns.len();
-        let column = self.logits.columns::<F>(first, count);
-        let Some(column) = column.filter(|_| self.is_plain() && has_room) else { return false };
+        let all = self.logits.transposed(first, count);
+        let Some(all) = all.filter(|_| self.is_plain() && has_room) else { return false };
         outlined!(V, token, {
             let classes = self.logits.classes();
             for class in (0..classes).step_by(V::LANES) {
                 // One class after another: the cache lines of a class are consecutive.
                 let some = V::LANES.min(classes - class);
-                for (i, values) in columns.chunks_exact_mut(len).enumerate().take(some) {
-                    let column = column(class + i);
-                    for (row, values) in values.chunks_exact_mut(V::LANES).enumerate() {
-                        column.vector::<V>(token, row * V::LANES, F::default()).to_slice(values);
-                    }
-                }
+                all.gather_rows::<V>(token, class, len, &mut columns[..some * len]);
                 // The lines of the next classes are far away, so the processor does not prefetch them by itself. In the
                 // first-level cache they would not last until they are read. A class that does not begin a line has
                 // one line more than vectors: that of its last row.
                 let end = if prefetches { classes.min(class + 2 * V::LANES) } else { 0 };
                 for class in class + V::LANES..end {
-                    column(class).prefetch(Cache::Second, count - 1);
+                    all.prefetch(Cache::Second, class, count - 1);
                 }
                 for row in (0..count).step_by(V::LANES) {
                     for class in class + V::LANES..end {
-                        column(class).prefetch(Cache::Second, row);
+                        all.prefetch(Cache::Second, class, row);
                     }
                     let rows = &mut rows[row * pitch + class..];
                     let columns = Source::from_slice(&columns[row..]);
@@ -214,8 +209,8 @@ impl<F: Float> Panel<'_, F> {
         let Some(output) = self.output.filter(|_| !self.writes_directly()) else { return };
         let len = count.next_multiple_of(V::LANES);
         let has_room = len * pitch <= rows.len() && len * V::LANES <= columns.len();
-        let column = output.columns::<F>(first, count);
-        let Some(column) = column.filter(|_| self.mask.is_none() && has_room) else {
+        let all = output.transposed(first, count);
+        let Some(all) = all.filter(|_| self.mask.is_none() && has_room) else {
             for (i, row) in rows.chunks_exact_mut(pitch).take(count).enumerate() {
                 let kept = kept.get(i * pitch..).unwrap_or_default();
                 self.store::<V>(token, first + i, 0, kept, &mut row[..output.classes()]);
@@ -227,11 +222,11 @@ impl<F: Float> Panel<'_, F> {
             for class in (0..classes).step_by(V::LANES) {
                 let end = if prefetches { classes.min(class + 2 * V::LANES) } else { 0 };
                 for class in class + V::LANES..end {
-                    column(class).as_source().prefetch(Cache::Second, count - 1);
+                    all.prefetch(Cache::Second, class, count - 1);
                 }
                 for row in (0..count).step_by(V::LANES) {
                     for class in class + V::LANES..end {
-                        column(class).as_source().prefetch(Cache::Second, row);
+                        all.prefetch(Cache::Second, class, row);
                     }
                     let rows = Source::from_slice(&rows[row * pitch + class..]);
                     let columns = &mut columns[row..];
@@ -239,14 +234,14 @@ impl<F: Float> Panel<'_, F> {
                     transpose::<V>(token, rows, (pitch, V::LANES), columns, len);
                 }
                 let some = V::LANES.min(classes - class);
-                for (i, values) in columns.chunks_exact(len).enumerate().take(some) {
-                    let mut column = column(class + i);
-                    if streams {
+                let columns = &columns[..some * len];
+                if !streams || !all.is_direct::<F>() {
+                    all.scatter_rows::<V>(token, class, len, columns);
+                    continue;
+                }
+                for (class, values) in (class..).zip(columns.chunks_exact(len)) {
+                    if let Some(mut column) = all.direct(class) {
                         column.stream_from::<V>(token, Source::from_slice(&values[..count]));
-                        continue;
-                    }
-                    for (row, values) in values.chunks_exact(V::LANES).enumerate() {
-                        column.set_vector(row * V::LANES, V::from_slice(token, values));
                     }
                 }
             }

@@ -48,6 +48,23 @@ def test_float32_rounded_once(dtype, classes):
 
 
 @every_type
+@pytest.mark.parametrize("classes", [3, 64, 300])
+@pytest.mark.parametrize("rows", [5, 16, 100])
+def test_rows_stored_class_by_class(dtype, classes, rows):
+    z, labels, _ = problem(classes, rows=rows)
+    z = z.astype(dtype)
+    by_class, out = z.copy(order="F"), np.zeros_like(z, order="F")
+    for function in (sx.softmax, sx.log_softmax):
+        assert function(by_class, out=out) is out
+        assert_same_bits(out, function(z))
+    assert_same_bits(sx.logsumexp(by_class), sx.logsumexp(z))
+    loss, _ = sx.cross_entropy_value_and_grad(by_class, labels, grad_out=out, **SMOOTH)
+    expected, grad = sx.cross_entropy_value_and_grad(z, labels, **SMOOTH)
+    assert_same_bits(loss, expected)
+    assert_same_bits(out, grad)
+
+
+@every_type
 @pytest.mark.parametrize("source", [np.float32, np.float64])
 def test_as_dtype_and_out(dtype, source):
     """`dtype=`, `out=` and `grad_out=`: computed in the wider type, rounded once."""

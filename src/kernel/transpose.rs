@@ -26,6 +26,11 @@ pub(crate) fn load<V: Vector>(
             }
             return;
         }
+        if let Some(columns) = rows.transposed(first, count) {
+            // Of another type.
+            let tile = &mut tile[..classes * V::LANES];
+            return columns.gather_rows::<V>(token, 0, V::LANES, tile);
+        }
         if count == 1
             && let Some(row) = rows.direct::<V::Scalar>(first)
         {
@@ -137,7 +142,12 @@ pub(crate) fn store_neighbours<V: Vector>(
         }
         return true;
     }
-    let Some(column) = rows.columns::<V::Scalar>(first, count) else { return false };
+    let Some(column) = rows.columns::<V::Scalar>(first, count) else {
+        let Some(columns) = rows.transposed(first, count) else { return false };
+        let tile = &tile[..classes * V::LANES];
+        columns.scatter_rows::<V>(token, 0, V::LANES, tile);
+        return true;
+    };
     for (class, source) in tile.chunks_exact(V::LANES).enumerate().take(classes) {
         let mut column = column(class);
         if streams && column.as_source().elements_to_line() == 0 {

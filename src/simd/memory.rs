@@ -8,7 +8,9 @@
 mod doubles;
 mod elements;
 
+use super::Cache;
 use super::element::{Element, Float, Storage};
+use super::instruction_set::prefetch;
 use super::outer::Outer;
 use super::row::{Sink, Source};
 use super::storage::read;
@@ -106,12 +108,25 @@ macro_rules! view {
                 self.is_direct::<F>().then(direct)
             }
 
-            /// The number of rows from `first` on that are neighbours in memory, class by class, as type `F`. None if
-            /// the innermost axis of the rows is shorter than `rows`, or not contiguous.
-            pub(crate) fn neighbours_from<F: Float>(&self, first: usize, rows: usize) -> Option<usize> {
+            /// The number of rows from `first` on that are neighbours in memory, class by class. None if the innermost axis
+            /// of the rows is shorter than `rows`, or not contiguous.
+            pub(crate) fn neighbours_from(&self, first: usize, rows: usize) -> Option<usize> {
                 let (len, stride) = self.outer.inner();
-                let is_dense = stride == F::STORAGE.size().cast_signed();
-                (self.storage == F::STORAGE && is_dense && len >= rows).then(|| len - first % len)
+                let is_dense = stride == self.storage.size().cast_signed();
+                (is_dense && len >= rows).then(|| len - first % len)
+            }
+
+            /// `count` rows, if they are neighbours in memory, class by class, with rows and classes exchanged: then each
+            /// row has neighbouring elements.
+            pub(crate) fn transposed(&self, first: usize, count: usize) -> Option<Self> {
+                if self.neighbours_from(first, 1)? < count {
+                    return None;
+                }
+                let start = self.start_of(first, count, 0);
+                let elements = (count, self.storage.size().cast_signed());
+                let axes = iter::once((self.classes, self.class_stride));
+                // SAFETY: elements of these rows.
+                Some(unsafe { Self::from_raw(start, self.storage, elements, axes) })
             }
 
             /// `count` rows as a single row, if they follow one another in memory and have neighbouring elements of
@@ -156,7 +171,7 @@ macro_rules! view {
                 first: usize,
                 count: usize,
             ) -> Option<impl Fn(usize) -> $row<'a, F> + use<'a, F>> {
-                if self.neighbours_from::<F>(first, 1)? < count {
+                if self.storage != F::STORAGE || self.neighbours_from(first, 1)? < count {
                     return None;
                 }
                 let start = self.start_of(first, count, 0);
@@ -167,6 +182,13 @@ macro_rules! view {
                     // SAFETY: an element of each of these rows, one after another.
                     unsafe { $row::from_raw(start.cast(), count) }
                 }))
+            }
+
+            /// Prefetches the cache line of an element, if it exists.
+            #[inline(always)]
+            pub(crate) fn prefetch(&self, cache: Cache, row: usize, class: usize) {
+                let start = self.start.wrapping_offset(self.outer.offset(row));
+                prefetch(cache, start.wrapping_offset(class.cast_signed() * self.class_stride).cast());
             }
 
             /// An element, as a double.

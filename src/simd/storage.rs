@@ -3,11 +3,13 @@
 //! bfloat16 is the upper half of an f32. float16 is converted by instructions of the level, or by the `half` crate.
 //! Rows are converted in registers, one vector at a time.
 
+use super::MOST_LANES;
 use super::element::{Float, Storage};
+use super::instruction_set::InstructionSet;
+use fearless_simd::{
+    Bytes, Select, SimdBase, SimdCombine, SimdFrom, SimdSplit, f32x16, u16x16, u32x16,
+};
 use half::{bf16, f16};
-
-/// The number of bfloat16 numbers that are converted at a time: a shorter loop would be unrolled and not vectorized.
-const BF16_CHUNK: usize = 64;
 
 /// Converts neighbouring numbers, as many at a time as `of_chunk` does.
 ///
@@ -42,21 +44,24 @@ pub(super) unsafe fn convert<A: Copy + Default, B, const CHUNK: usize>(
 
 /// Widens bfloat16 numbers, exactly.
 #[inline(always)]
-pub(super) fn widen_bf16(bits: [u16; BF16_CHUNK]) -> [f32; BF16_CHUNK] {
-    bits.map(inlined!(|bits| f32::from_bits(u32::from(bits) << 16)))
+pub(super) fn widen_bf16<S: InstructionSet>(simd: S, bits: [u16; MOST_LANES]) -> [f32; MOST_LANES] {
+    let (low, high) = simd.widen_u16x16(u16x16::simd_from(simd, bits));
+    (low.combine(high) << 16).bitcast::<f32x16<S>>().into()
 }
 
-/// Rounds each number to the nearest bfloat16, ties to even, without a branch. `half` has a branch, which prevents
-/// vectorization of a loop.
-#[allow(clippy::cast_possible_truncation, reason = "the upper half is what is wanted")]
+/// Rounds each number to the nearest bfloat16, ties to even.
 #[inline(always)]
-pub(super) fn narrow_bf16(values: [f32; BF16_CHUNK]) -> [u16; BF16_CHUNK] {
-    values.map(inlined!(|value: f32| {
-        let bits = value.to_bits();
-        let rounded = bits.wrapping_add(0x7fff + (bits >> 16 & 1)) >> 16;
-        let quiet = bits >> 16 | 0x40;
-        (if value.is_nan() { quiet } else { rounded }) as u16
-    }))
+pub(super) fn narrow_bf16<S: InstructionSet>(
+    simd: S,
+    values: [f32; MOST_LANES],
+) -> [u16; MOST_LANES] {
+    let values = f32x16::simd_from(simd, values);
+    let bits = values.bitcast::<u32x16<S>>();
+    let upper = bits >> 16;
+    let rounded = (bits + (upper & 1) + 0x7fff) >> 16;
+    let (is_number, quiet_nan) = (values.simd_eq(values), upper | 0x40);
+    let (low, high) = is_number.select(rounded, quiet_nan).split();
+    simd.narrow_u32x8(low, high).into()
 }
 
 /// # Safety

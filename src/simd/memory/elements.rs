@@ -1,6 +1,6 @@
 //! Reads and writes elements of rows, one by one or many at once, of any storage type and in any layout.
 
-use super::{Rows, RowsMut, Storage};
+use super::{Rows, RowsMut, Sink, Source, Storage};
 use crate::simd::instruction_set::InstructionSet;
 use crate::simd::storage::{convert, narrow_bf16, read, widen_bf16, write};
 use crate::simd::{Element, Float, Level, Vector};
@@ -38,6 +38,26 @@ impl Rows<'_> {
         }
     }
 
+    /// Copies whole rows from `row` on, with the vectors of a level. In `target` they begin `pitch` elements apart.
+    pub(crate) fn gather_rows<V: Vector>(
+        &self,
+        token: V::Token,
+        row: usize,
+        pitch: usize,
+        target: &mut [V::Scalar],
+    ) {
+        outlined!(V, token, {
+            for (row, target) in (row..).zip(target.chunks_exact_mut(pitch)) {
+                let target = &mut target[..self.classes];
+                if let Some(source) = self.direct(row) {
+                    Sink::from_slice(target).copy_from::<V>(token, source);
+                } else if V::IS_COMPACT || !self.widen_part(token, row, 0, target) {
+                    self.gather_from(row, 0, target);
+                }
+            }
+        });
+    }
+
     /// Copies the classes of row `row` from `class` on to `target`, converted to `F`; what is not 0 does not become 0.
     /// It continues with the next rows if all rows follow one another in memory.
     #[inline(always)]
@@ -48,6 +68,20 @@ impl Rows<'_> {
         class: usize,
         target: &mut [F],
     ) {
+        if !self.widen_part(token, row, class, target) {
+            self.visit(row, class, target.len(), |k, value| target[k] = F::nonzero(value));
+        }
+    }
+
+    /// The same for neighbouring elements of 16 bits that are converted to f32; returns false for others.
+    #[inline(always)]
+    fn widen_part<F: Float>(
+        &self,
+        token: impl InstructionSet,
+        row: usize,
+        class: usize,
+        target: &mut [F],
+    ) -> bool {
         let (start, len) = (self.start_of_part(row, class, target.len()), target.len());
         let is_dense = self.class_stride == self.storage.size().cast_signed();
         let floats = target.as_mut_ptr().cast::<f32>();
@@ -55,14 +89,15 @@ impl Rows<'_> {
             // SAFETY: neighbouring elements of this row, readable by the promise of `from_raw`, to as many `f32`: no
             // other type has their storage.
             Storage::F16 if is_dense && F::STORAGE == Storage::F32 => unsafe {
-                convert(start.cast(), floats, len, |bits| token.widen_f16(bits));
+                convert(start.cast(), floats, len, inlined!(|bits| token.widen_f16(bits)));
             },
             // SAFETY: as above.
             Storage::Bf16 if is_dense && F::STORAGE == Storage::F32 => unsafe {
-                convert(start.cast(), floats, len, widen_bf16);
+                convert(start.cast(), floats, len, inlined!(|bits| widen_bf16(token, bits)));
             },
-            _ => self.visit(row, class, len, |k, value| target[k] = F::nonzero(value)),
+            _ => return false,
         }
+        true
     }
 
     /// Visits `count` classes of row `row` from `first` on: `visit(0, value)`, `visit(1, value)`, ...
@@ -162,6 +197,26 @@ impl RowsMut<'_> {
         }
     }
 
+    /// Writes whole rows from `row` on, with the vectors of a level. In `values` they begin `pitch` elements apart.
+    pub(crate) fn scatter_rows<V: Vector>(
+        &self,
+        token: V::Token,
+        row: usize,
+        pitch: usize,
+        values: &[V::Scalar],
+    ) {
+        outlined!(V, token, {
+            for (row, values) in (row..).zip(values.chunks_exact(pitch)) {
+                let values = &values[..self.classes];
+                if let Some(mut target) = self.direct(row) {
+                    target.copy_from::<V>(token, Source::from_slice(values));
+                } else if V::IS_COMPACT || !self.narrow_part(token, row, 0, values) {
+                    self.scatter_from(row, 0, values);
+                }
+            }
+        });
+    }
+
     /// Writes `values`, rounded to the storage type, to the classes of row `row` from `class` on. It continues with the
     /// next rows if all rows follow one another in memory.
     #[inline(always)]
@@ -172,6 +227,22 @@ impl RowsMut<'_> {
         class: usize,
         values: &[F],
     ) {
+        if !self.narrow_part(token, row, class, values) {
+            let start = self.start_of_part(row, class, values.len());
+            // SAFETY: elements of this row, at its stride, writable by the promise of `from_raw`.
+            unsafe { write_all(start, self.storage, self.class_stride, values) };
+        }
+    }
+
+    /// The same for neighbouring elements of 16 bits that are rounded from f32; returns false for others.
+    #[inline(always)]
+    fn narrow_part<F: Float>(
+        &self,
+        token: impl InstructionSet,
+        row: usize,
+        class: usize,
+        values: &[F],
+    ) -> bool {
         let start = self.start_of_part(row, class, values.len());
         let is_dense = self.class_stride == self.storage.size().cast_signed();
         let (floats, len) = (values.as_ptr().cast::<f32>(), values.len());
@@ -179,15 +250,15 @@ impl RowsMut<'_> {
             // SAFETY: neighbouring elements of this row, writable by the promise of `from_raw`, from as many `f32`: no
             // other type has their storage.
             Storage::F16 if is_dense && F::STORAGE == Storage::F32 => unsafe {
-                convert(floats, start.cast(), len, |chunk| token.narrow_f16(chunk));
+                convert(floats, start.cast(), len, inlined!(|chunk| token.narrow_f16(chunk)));
             },
             // SAFETY: as above.
             Storage::Bf16 if is_dense && F::STORAGE == Storage::F32 => unsafe {
-                convert(floats, start.cast(), len, narrow_bf16);
+                convert(floats, start.cast(), len, inlined!(|chunk| narrow_bf16(token, chunk)));
             },
-            // SAFETY: elements of this row, at its stride, writable by the promise of `from_raw`.
-            storage => unsafe { write_all(start, storage, self.class_stride, values) },
+            _ => return false,
         }
+        true
     }
 
     /// Writes `values`, rounded to the storage type, to the only element of each row from `first` on.

@@ -212,8 +212,7 @@ fn rows_that_are_read_and_written_at_once() {
     let axes = [(2, 48), (6, 4)];
     // SAFETY: elements 0 to 23 of the 24 in `values`.
     let rows = unsafe { Rows::from_raw(start.cast(), Storage::F32, (2, 24), axes.into_iter()) };
-    let are_neighbours = (rows.neighbours_from::<f32>(8, 1), rows.neighbours_from::<f64>(8, 1));
-    assert_eq!(are_neighbours, (Some(4), None));
+    assert_eq!(rows.neighbours_from(8, 1), Some(4));
     for first in 0..12 {
         for count in 1..=12 - first {
             let is_within = first / 6 == (first + count - 1) / 6;
@@ -222,6 +221,11 @@ fn rows_that_are_read_and_written_at_once() {
     }
     let column = rows.columns::<f32>(8, 4).expect("neighbours")(1);
     assert_eq!((column.len(), column.get(0), column.get(3)), (4, 20.0, 23.0));
+    // Each class of these rows becomes a row.
+    assert!(rows.transposed(8, 5).is_none());
+    let classes = rows.transposed(8, 4).expect("neighbours");
+    let class = classes.direct::<f32>(1).expect("one after another");
+    assert_eq!((classes.rows(), class.len(), class.get(0), class.get(3)), (2, 4, 20.0, 23.0));
     assert!(rows.run::<f32>(0, 2).is_none());
     // SAFETY: as for `rows`, and no two elements share memory.
     let out = unsafe { RowsMut::from_raw(start.cast(), Storage::F32, (2, 24), axes.into_iter()) };
