@@ -81,20 +81,56 @@ impl<F: Float> Panel<'_, F> {
         own
     }
 
-    /// Copies the mask of row 0 to the first `count` rows of each tile of `len` elements.
+    /// Writes the mask of row 0 to tiles of `len` elements, with `lanes` of each class.
     #[cold]
-    pub(crate) fn keep_alike(&self, tiles: &mut [F], len: usize, count: usize) {
+    pub(crate) fn keep_alike(&self, tiles: &mut [F], len: usize, lanes: usize) {
         let Some(mask) = self.mask else { return };
-        let (mut done, all) = (mask.classes(), count * mask.classes());
-        mask.gather_from(0, 0, &mut tiles[..done]);
-        while done < all {
-            // Twice as many rows each time.
-            let more = done.min(all - done);
-            tiles.copy_within(..more, done);
-            done += more;
+        for tile in tiles.chunks_exact_mut(len) {
+            mask.visit(0, 0, mask.classes(), |class, is_kept| {
+                tile[class * lanes..][..lanes].fill(F::from_f64(is_kept));
+            });
         }
-        for tile in (len..tiles.len()).step_by(len) {
-            tiles.copy_within(..all, tile);
+    }
+
+    /// Does to the logits of a tile what [`Panel::load`] does to those of a row.
+    pub(crate) fn mask_logits<V: Vector<Scalar = F>>(
+        &self,
+        token: V::Token,
+        kept: &[F],
+        z: &mut [F],
+    ) {
+        if self.prescale != 1.0 {
+            Sink::from_slice(z).multiply(self.prescale);
+        }
+        self.mask_lanes::<V>(token, kept, z, F::from_f64(LOWEST));
+    }
+
+    /// Does to the outputs of a tile what [`Panel::store`] does to those of a row.
+    pub(crate) fn mask_outputs<V: Vector<Scalar = F>>(
+        &self,
+        token: V::Token,
+        kept: &[F],
+        values: &mut [F],
+    ) {
+        self.mask_lanes::<V>(token, kept, values, self.masked);
+    }
+
+    fn mask_lanes<V: Vector<Scalar = F>>(
+        &self,
+        token: V::Token,
+        kept: &[F],
+        values: &mut [F],
+        masked: F,
+    ) {
+        if self.mask.is_some() {
+            outlined!(V, token, {
+                let (zero, masked) = (V::splat(token, F::default()), V::splat(token, masked));
+                let kept = kept.chunks_exact(V::LANES);
+                for (kept, values) in kept.zip(values.chunks_exact_mut(V::LANES)) {
+                    let is_masked = V::from_slice(token, kept).eq(zero);
+                    V::select(is_masked, masked, V::from_slice(token, values)).to_slice(values);
+                }
+            });
         }
     }
 

@@ -5,8 +5,8 @@ mod targets;
 
 use super::{Block, Plan, rows_per_sum};
 use crate::kernel::{
-    MOST_TILES, NO_LABEL, Operation, TargetLanes, Tile, Tiles, WeightKind, from_own, from_run,
-    load, room, tiles_at_once, to_run,
+    MOST_TILES, NO_LABEL, Operation, TargetLanes, Tile, Tiles, WeightKind, from_run, load, room,
+    tiles_at_once, to_run,
 };
 use crate::simd::{Aligned, Cache, ExactSum, Float, MOST_LANES, Sink, Source, Vector, outlined};
 use crate::target::{NO_CLASS, SmoothedTargets, Weights};
@@ -93,7 +93,7 @@ impl<F: Float> Block<'_, F> {
                 Some((_, target)) => TargetLanes::of_all(target, job.scale(target.weight)),
                 None => TargetLanes::default(),
             }; OWN];
-            let outputs = job.panel.output.filter(|_| job.panel.mask.is_none());
+            let outputs = job.panel.output;
             // Where the outputs are streamed, five tiles at a time take longer than four: more cache lines are prefetched
             // at once.
             let have_own = plan.own_targets().is_some();
@@ -108,7 +108,7 @@ impl<F: Float> Block<'_, F> {
             }
             let kept = take(tiles.len() * len);
             if job.panel.has_one_mask() {
-                job.panel.keep_alike(kept, len, V::LANES.min(range.len()));
+                job.panel.keep_alike(kept, len, V::LANES);
             }
             let scratch = &mut Scratch {
                 plan,
@@ -166,17 +166,15 @@ impl<F: Float> Scratch<'_, F> {
             }
         }
         for (i, tile) in self.tiles[..tiles].iter_mut().enumerate().filter(|_| run.is_none()) {
-            let (count, own) = (V::LANES.min(end - tile.first), &mut *self.writer.rows);
-            if panel.is_plain() {
-                load::<V>(token, panel.logits, (tile.first, count), own, tile.z);
-            } else {
-                let kept = &mut self.kept[i * tile_len(classes, V::LANES)..][..count * classes];
-                if !panel.has_one_mask() {
-                    panel.kept::<V>(token, tile.first, 0, kept);
+            let (rows, own) =
+                ((tile.first, V::LANES.min(end - tile.first)), &mut *self.writer.rows);
+            load::<V>(token, panel.logits, rows, own, tile.z);
+            if !panel.is_plain() {
+                let kept = &mut self.kept[i * tile_len(classes, V::LANES)..];
+                if let Some(mask) = panel.mask.filter(|_| !panel.has_one_mask()) {
+                    load::<V>(token, mask, rows, own, kept);
                 }
-                let kept = if panel.mask.is_some() { &*kept } else { &[] };
-                panel.load::<V>(token, tile.first, 0, kept, &mut own[..count * classes]);
-                from_own::<V>(token, own, classes, tile.z);
+                panel.mask_logits::<V>(token, kept, &mut tile.z[..len]);
             }
         }
         // After these have been read: loads would wait for prefetches before them.
@@ -228,17 +226,22 @@ impl<F: Float> Scratch<'_, F> {
                 job.put_rows(job.lse, first, &mut tile.lse()[..count]);
             }
         }
+        if panel.mask.is_some() && panel.output.is_some() {
+            let kept = self.kept.chunks_exact(tile_len(classes, V::LANES));
+            for (tile, kept) in self.tiles[..tiles].iter_mut().zip(kept) {
+                panel.mask_outputs::<V>(token, kept, &mut tile.out[..len]);
+            }
+        }
         if let Some(all) = self.all_outputs.as_mut().filter(|_| count > 1 && !plan.streams) {
             let mut outs = [&[][..]; MOST_TILES];
             outs.iter_mut().zip(&*self.tiles).for_each(|(out, tile)| *out = &*tile.out);
             let mut rows = all.reborrow().part(first * classes, count * classes);
             to_run::<V>(token, &outs[..tiles], classes, &mut rows);
         } else if panel.output.is_some() {
-            let kept = self.kept.chunks_exact(tile_len(classes, V::LANES));
-            for (tile, kept) in self.tiles[..tiles].iter().zip(kept) {
+            for tile in &self.tiles[..tiles] {
                 let all = self.all_outputs.as_mut().map(Sink::reborrow);
                 let rows = (tile.first, V::LANES.min(end - tile.first));
-                self.writer.write::<V>(token, (panel, all), rows, (&*tile.out, kept), plan.streams);
+                self.writer.write::<V>(token, (panel, all), rows, &*tile.out, plan.streams);
             }
         }
         if job.hessian.is_some() {
@@ -250,7 +253,8 @@ impl<F: Float> Scratch<'_, F> {
     #[inline(never)]
     fn store_hessian<V: Vector<Scalar = F>>(&mut self, token: V::Token, rows: (usize, usize)) {
         let Some(panel) = self.plan.job.hessian_panel() else { return };
-        let tile = (&*self.tiles[0].z, &*self.kept);
+        let tile = &mut *self.tiles[0].z;
+        panel.mask_outputs::<V>(token, self.kept, tile);
         outlined!(V, token, self.writer.write::<V>(token, (&panel, None), rows, tile, false));
     }
 }

@@ -30,22 +30,19 @@ impl<'m, F: Float> Writer<'m, F> {
         token: V::Token,
         (panel, all): (&Panel<'_, F>, Option<Sink<'_, F>>),
         (first, count): (usize, usize),
-        (tile, kept): (&[F], &[F]),
+        tile: &[F],
         streams: bool,
     ) {
         let Some(output) = panel.output else { return };
         let classes = output.classes();
-        if panel.mask.is_none() {
-            if let (Some(all), true) = (all, streams) {
-                return self.stream::<V>(token, (all, classes), (first, count), tile);
-            }
-            if store_neighbours::<V>(token, tile, output, first, count, streams) {
-                return;
-            }
+        if let (Some(all), true) = (all, streams) {
+            return self.stream::<V>(token, (all, classes), (first, count), tile);
+        }
+        if store_neighbours::<V>(token, tile, output, first, count, streams) {
+            return;
         }
         to_run::<V>(token, &[tile], classes, &mut Sink::from_slice(self.rows));
-        let rows = &mut self.rows[..count * classes];
-        panel.store::<V>(token, first, 0, kept, rows);
+        output.scatter::<V, F>(token, first, 0, &self.rows[..count * classes]);
     }
 
     /// Writes a tile to contiguous rows by streaming stores of whole cache lines.

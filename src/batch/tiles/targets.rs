@@ -1,9 +1,9 @@
 //! The targets of the rows of a tile, if they differ in more than their labels.
 
-use super::{Scratch, tile_len};
-use crate::kernel::{IGNORED, NO_LABEL, TargetLanes, WeightKind, from_own, load};
+use super::{Scratch, lanes, tile_len};
+use crate::kernel::{IGNORED, NO_LABEL, TargetLanes, WeightKind, from_own, load, to_run};
 use crate::math;
-use crate::simd::{Float, Vector, outlined};
+use crate::simd::{Float, Sink, Vector, outlined};
 use crate::target::{Labels, NO_CLASS, RowTarget, SmoothedTargets, Weights};
 use std::ops::Range;
 
@@ -54,7 +54,8 @@ impl<F: Float> Scratch<'_, F> {
             let is_masked = job.panel.mask.is_some();
             if is_masked && self.weight_kind.is_none() {
                 // The mask was loaded with the logits.
-                from_own::<V>(token, &self.kept[kept..], classes, self.tiles[tile].weights);
+                let len = classes * V::LANES;
+                self.tiles[tile].weights[..len].copy_from_slice(&self.kept[kept..][..len]);
             }
             if is_masked || self.weight_kind.is_some() {
                 return is_masked;
@@ -80,7 +81,12 @@ impl<F: Float> Scratch<'_, F> {
             }
             return true;
         }
-        let has_weights = self.set_rows(targets, (first, rows.len()), (tile, kept), &fill);
+        if job.panel.mask.is_some() {
+            // As rows. The memory for the outputs is not used yet.
+            let (kept, out) = (&self.kept[kept..], &mut *self.tiles[tile].out);
+            to_run::<V>(token, &[kept], classes, &mut Sink::from_slice(out));
+        }
+        let has_weights = self.set_rows(targets, (first, rows.len()), tile, &fill);
         if has_weights {
             from_own::<V>(token, self.writer.rows, classes, self.tiles[tile].weights);
         }
@@ -116,15 +122,14 @@ impl<F: Float> Scratch<'_, F> {
         &mut self,
         rows: &SmoothedTargets<'_, F>,
         (first, count): (usize, usize),
-        (tile, kept): (usize, usize),
+        tile: usize,
         fill: Fill<'_, F>,
     ) -> bool {
         let (job, target, tile) = (self.plan.job, &mut self.targets[tile], &mut self.tiles[tile]);
         let (panel, classes) = (&job.panel, job.panel.logits.classes());
         self.writer.rows.fill(F::default());
         let (mut scale, mut has_weights) = (job.scales(), false);
-        let own = self.writer.rows.chunks_exact_mut(classes);
-        let own = own.zip(self.kept[kept..].chunks_exact(classes));
+        let own = self.writer.rows.chunks_exact_mut(classes).zip(tile.out.chunks_exact(classes));
         for (lane, (weights, kept)) in own.enumerate().take(count) {
             let number = first + lane;
             let Some(mut row) = rows.row(number) else {
@@ -133,7 +138,6 @@ impl<F: Float> Scratch<'_, F> {
                 continue;
             };
             if row.made_by.is_some() {
-                // The masks were loaded with the logits.
                 let kept = if panel.mask.is_some() { kept } else { &[] };
                 row.set_mass(number, fill(number, kept, weights));
             } else if !matches!(row.weights, Weights::Absent) {
@@ -178,7 +182,7 @@ impl<F: Float> Scratch<'_, F> {
         (tile, kept): (usize, usize),
     ) {
         let (job, target, tile) = (self.plan.job, &mut self.targets[tile], &mut self.tiles[tile]);
-        let (is_masked, classes) = (job.panel.mask.is_some(), job.panel.logits.classes());
+        let is_masked = job.panel.mask.is_some();
         let (labels, first, kept) =
             (&labels.classes()[rows.clone()], rows.start, &self.kept[kept..]);
         *target = TargetLanes::of_all(&targets.with_spike(row, 1.0), 0.0);
@@ -199,7 +203,7 @@ impl<F: Float> Scratch<'_, F> {
             }
             if is_masked {
                 target.beta[lane] = targets.beta(first + lane);
-                if kept[lane * classes + class].to_f64() == 0.0 {
+                if kept[class * lanes::<F>() + lane].to_f64() == 0.0 {
                     continue;
                 }
             }
