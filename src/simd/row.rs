@@ -232,18 +232,6 @@ impl<'a, F: Float> Sink<'a, F> {
         }
     }
 
-    /// Writes `values`, which are as many as the row has elements.
-    #[inline(always)]
-    pub(crate) fn copy_from<V: Vector<Scalar = F>>(
-        &mut self,
-        token: V::Token,
-        values: Source<'_, F>,
-    ) {
-        for at in (0..self.row.len).step_by(V::LANES) {
-            self.set_vector(at, values.vector::<V>(token, at, F::default()));
-        }
-    }
-
     /// Like [`Source::quad`].
     #[inline(always)]
     pub(crate) fn quad<V: Vector<Scalar = F>>(&mut self, at: usize) -> Sink<'_, F> {

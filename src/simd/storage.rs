@@ -36,10 +36,13 @@ pub(super) unsafe fn convert<A: Copy + Default, B, const CHUNK: usize>(
     if len < CHUNK {
         return convert_chunk(0, len);
     }
-    for at in (0..len).step_by(CHUNK) {
-        // The last chunk may overlap the previous one.
-        convert_chunk(at.min(len - CHUNK), CHUNK);
+    let (mut at, last) = (0, len - CHUNK);
+    while at < last {
+        convert_chunk(at, CHUNK);
+        at += CHUNK;
     }
+    // It may overlap the previous one.
+    convert_chunk(last, CHUNK);
 }
 
 /// Widens bfloat16 numbers, exactly.

@@ -54,7 +54,13 @@ impl<F: Float> VectorJob<F> for Many<'_, F> {
                 Some(weights) => q * weights.vector::<V>(token, start + at),
                 None => q,
             });
-            may_be_bad |= !sum.add_positive::<V>(token, values, exact, see, weigh);
+            // For the usual f32 numbers without weights: a branch in the loop costs registers.
+            let is_general = V::IS_COMPACT || F::IS_DOUBLE || class_weight.is_some();
+            may_be_bad |= !if is_general {
+                sum.add_positive::<V>(token, values, exact, see, weigh)
+            } else {
+                sum.add_positive::<V>(token, values, exact, see, inlined!(|_, q| q))
+            };
             if start + len == classes {
                 let PartialRow { first, has_others, sum } = take(partial);
                 let only = first.filter(|_| !has_others);

@@ -1,6 +1,6 @@
 //! Reads and writes elements of rows, one by one or many at once, of any storage type and in any layout.
 
-use super::{Rows, RowsMut, Sink, Source, Storage};
+use super::{Rows, RowsMut, Storage};
 use crate::simd::instruction_set::InstructionSet;
 use crate::simd::storage::{convert, narrow_bf16, read, widen_bf16, write};
 use crate::simd::{Element, Float, Level, Vector};
@@ -38,7 +38,8 @@ impl Rows<'_> {
         }
     }
 
-    /// Copies whole rows from `row` on, with the vectors of a level. In `target` they begin `pitch` elements apart.
+    /// Copies whole rows from `row` on, with the vectors of a level. In `target` they begin `pitch` elements apart, and are
+    /// padded to whole vectors.
     pub(crate) fn gather_rows<V: Vector>(
         &self,
         token: V::Token,
@@ -48,10 +49,16 @@ impl Rows<'_> {
     ) {
         outlined!(V, token, {
             for (row, target) in (row..).zip(target.chunks_exact_mut(pitch)) {
+                if let Some(source) = self.direct::<V::Scalar>(row) {
+                    for (i, values) in target.chunks_exact_mut(V::LANES).enumerate() {
+                        source
+                            .vector::<V>(token, i * V::LANES, Float::from_f64(0.0))
+                            .to_slice(values);
+                    }
+                    continue;
+                }
                 let target = &mut target[..self.classes];
-                if let Some(source) = self.direct(row) {
-                    Sink::from_slice(target).copy_from::<V>(token, source);
-                } else if V::IS_COMPACT || !self.widen_part(token, row, 0, target) {
+                if V::IS_COMPACT || !self.widen_part(token, row, 0, target) {
                     self.gather_from(row, 0, target);
                 }
             }
@@ -197,7 +204,8 @@ impl RowsMut<'_> {
         }
     }
 
-    /// Writes whole rows from `row` on, with the vectors of a level. In `values` they begin `pitch` elements apart.
+    /// Writes whole rows from `row` on, with the vectors of a level. In `values` they begin `pitch` elements apart, and are
+    /// padded to whole vectors.
     pub(crate) fn scatter_rows<V: Vector>(
         &self,
         token: V::Token,
@@ -207,10 +215,14 @@ impl RowsMut<'_> {
     ) {
         outlined!(V, token, {
             for (row, values) in (row..).zip(values.chunks_exact(pitch)) {
-                let values = &values[..self.classes];
                 if let Some(mut target) = self.direct(row) {
-                    target.copy_from::<V>(token, Source::from_slice(values));
-                } else if V::IS_COMPACT || !self.narrow_part(token, row, 0, values) {
+                    for (i, values) in values.chunks_exact(V::LANES).enumerate() {
+                        target.set_vector(i * V::LANES, V::from_slice(token, values));
+                    }
+                    continue;
+                }
+                let values = &values[..self.classes];
+                if V::IS_COMPACT || !self.narrow_part(token, row, 0, values) {
                     self.scatter_from(row, 0, values);
                 }
             }
