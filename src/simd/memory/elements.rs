@@ -49,7 +49,9 @@ impl Rows<'_> {
     ) {
         outlined!(V, token, {
             for (row, target) in (row..).zip(target.chunks_exact_mut(pitch)) {
-                if let Some(source) = self.direct::<V::Scalar>(row) {
+                if !V::IS_COMPACT
+                    && let Some(source) = self.direct::<V::Scalar>(row)
+                {
                     for (i, values) in target.chunks_exact_mut(V::LANES).enumerate() {
                         source
                             .vector::<V>(token, i * V::LANES, Float::from_f64(0.0))
@@ -215,7 +217,9 @@ impl RowsMut<'_> {
     ) {
         outlined!(V, token, {
             for (row, values) in (row..).zip(values.chunks_exact(pitch)) {
-                if let Some(mut target) = self.direct(row) {
+                if !V::IS_COMPACT
+                    && let Some(mut target) = self.direct(row)
+                {
                     for (i, values) in values.chunks_exact(V::LANES).enumerate() {
                         target.set_vector(i * V::LANES, V::from_slice(token, values));
                     }
