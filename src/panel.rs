@@ -67,7 +67,7 @@ impl<F: Float> Panel<'_, F> {
         self.output.and_then(|output| output.direct(row)).expect("written directly")
     }
 
-    /// Copies the mask of row `row` from `class` on, or of this row and the next rows, to `own`: 1 for a kept class,
+    /// Copies the mask of row `row` from `class` on to `own`: 1 for a kept class,
     /// 0 for a masked one. Returns an empty slice without a mask.
     pub(crate) fn kept<'k, V: Vector<Scalar = F>>(
         &self,
@@ -134,7 +134,7 @@ impl<F: Float> Panel<'_, F> {
         }
     }
 
-    /// Copies the logits of row `row` from `class` on, or of this row and the next rows, to `z`. `kept` is empty
+    /// Copies the logits of row `row` from `class` on to `z`. `kept` is empty
     /// without a mask.
     pub(crate) fn load<V: Vector<Scalar = F>>(
         &self,
@@ -163,7 +163,7 @@ impl<F: Float> Panel<'_, F> {
         }
     }
 
-    /// Writes `values` to row `row` from `class` on, or to this row and the next rows. Without a mask, `kept` is not
+    /// Writes `values` to row `row` from `class` on. Without a mask, `kept` is not
     /// read.
     pub(crate) fn store<V: Vector<Scalar = F>>(
         &self,
