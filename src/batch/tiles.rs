@@ -134,11 +134,9 @@ impl<F: Float> Scratch<'_, F> {
         let job = self.plan.job;
         let sums = job.scalars.filter(|_| job.are_summed);
         let sums = sums.map(|sums| (sums, rows_per_sum(job.panel.logits.classes())));
+        let per_sum = sums.map_or(usize::MAX, |(_, per_sum)| per_sum);
         while first < end {
-            let mut count = (end - first).min(self.tiles.len() * V::LANES);
-            if let Some((_, per_sum)) = sums {
-                count = count.min(per_sum - first % per_sum);
-            }
+            let count = self.together(first..end, per_sum);
             outlined!(V, token, self.tiles::<V>(token, (first, count)));
             first += count;
             if let Some((sums, per_sum)) = sums {
@@ -148,6 +146,20 @@ impl<F: Float> Scratch<'_, F> {
                 }
             }
         }
+    }
+
+    /// The number of rows at the beginning of `rows` that are computed together.
+    #[inline(never)] // once for all instruction sets
+    fn together(&self, rows: Range<usize>, per_sum: usize) -> usize {
+        let (first, most) = (rows.start, self.tiles.len() * lanes::<F>());
+        let count = rows.len().min(most).min(per_sum - first % per_sum);
+        // A tile of doubles is computed in no less time than its rows are gathered.
+        if self.all_outputs.is_some() || F::IS_DOUBLE {
+            return count;
+        }
+        // Up to the end of the innermost axis, so that the rows of each tile are neighbours class by class.
+        let near = self.plan.job.panel.neighbours_from(first, lanes::<F>() / 2);
+        near.map_or(count, |near| count.min(near))
     }
 
     /// Computes `count` rows from `first` on, which are those of at most so many tiles as there are.

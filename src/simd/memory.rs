@@ -113,7 +113,7 @@ macro_rules! view {
             pub(crate) fn neighbours_from(&self, first: usize, rows: usize) -> Option<usize> {
                 let (len, stride) = self.outer.inner();
                 let is_dense = stride == self.storage.size().cast_signed();
-                (is_dense && len >= rows).then(|| len - first % len)
+                (is_dense && len >= rows).then(|| self.outer.left_from(first))
             }
 
             /// `count` rows, if they are neighbours in memory, class by class, with rows and classes exchanged: then each

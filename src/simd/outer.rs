@@ -39,6 +39,12 @@ impl Outer {
         (self.len, self.stride)
     }
 
+    /// The number of rows from `row` on along the innermost axis.
+    pub(crate) fn left_from(&self, row: usize) -> usize {
+        let place = if self.others.is_empty() { row } else { row % self.len };
+        self.len - place
+    }
+
     /// The stride from each row to the next, if it is the same for all rows.
     pub(crate) fn step(&self) -> Option<isize> {
         self.others.is_empty().then_some(self.stride)
@@ -58,11 +64,12 @@ impl Outer {
     fn grid_offset(&self, mut row: usize) -> isize {
         let mut offset = (row % self.len).cast_signed() * self.stride;
         row /= self.len;
-        for (len, stride) in self.others.iter().rev() {
+        let Some(((_, outermost), others)) = self.others.split_first() else { return offset };
+        for (len, stride) in others.iter().rev() {
             offset += (row % len).cast_signed() * stride;
             row /= len;
         }
-        offset
+        offset + row.cast_signed() * outermost
     }
 
     fn axes(&self) -> impl Iterator<Item = (usize, isize)> {
