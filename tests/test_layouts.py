@@ -96,9 +96,9 @@ def test_layout_of_the_logits(layout, classes, dtype):
 @every_float
 @pytest.mark.parametrize("classes", [5, 16, 33, 300])
 def test_class_axis_anywhere(dtype, classes):
-    z, labels, u = problem(classes, dtype, rows=24)
+    z, labels, u = problem(classes, dtype, rows=306)
     flat = everything(z, labels, u)
-    for batch in ((24,), (4, 6), (2, 3, 4)):
+    for batch in ((306,), (18, 17), (51, 6), (2, 9, 17)):
         expected = [r.reshape(batch + r.shape[1:]) for r in flat]
         for axis in range(len(batch) + 1):
             moved = np.moveaxis(z.reshape(*batch, classes), -1, axis)

@@ -57,3 +57,23 @@ def test_a_prior_that_is_repeated_is_as_one_written_out(shape):
         for one, two, three in zip(*results):
             assert_same_bits(one, three)
             assert_same_bits(two, three)
+
+
+@pytest.mark.parametrize("classes, inner", [(2, 9), (3, 31), (10, 17)])
+def test_tiles_end_with_the_innermost_axis(classes, inner):
+    """The classes of the logits are an axis before the last one, those of the outputs are contiguous. So partial
+    tiles are written one after another; large outputs by streaming stores, in whole cache lines.
+    """
+    for size in (2**12, 2**22):
+        batches = size // (classes * inner)
+        z, labels, _ = problem(classes, rows=batches * inner)
+        moved = np.moveaxis(np.moveaxis(z.reshape(batches, inner, classes), 2, 1).copy(), 1, 2)
+        labels, options = labels.reshape(batches, inner), {"label_smoothing": 0.1}
+        expected = sx.softmax(z)
+        loss, grad = sx.cross_entropy_value_and_grad(z, labels.ravel(), **options)
+        out = np.full(moved.shape, np.nan, np.float32)
+        sx.softmax(moved, out=out)
+        assert_same_bits(out.reshape(z.shape), expected)
+        got, _ = sx.cross_entropy_value_and_grad(moved, labels, grad_out=out, **options)
+        assert_same_bits(got, loss)
+        assert_same_bits(out.reshape(z.shape), grad)

@@ -157,7 +157,7 @@ impl<F: Float> Scratch<'_, F> {
             count = count.min(per_sum - first % per_sum);
         }
         // A tile of doubles is computed in no less time than its rows are gathered.
-        if count > 1 && self.all_outputs.is_none() && !F::IS_DOUBLE {
+        if count > 1 && !F::IS_DOUBLE {
             // Up to the end of the innermost axis, so that the rows of each tile are neighbours class by class.
             let near = self.plan.job.panel.neighbours_from(first, lanes::<F>() / 2);
             count = near.map_or(count, |near| count.min(near));
