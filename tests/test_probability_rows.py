@@ -76,6 +76,35 @@ def test_a_row_alone_has_the_same_bits(classes, kind, label_smoothing, weights):
 
 
 @some_classes
+@pytest.mark.parametrize("label_smoothing", [0.0, 0.1])
+@pytest.mark.parametrize("is_weighted", [False, True], ids=["no weights", "class weights"])
+def test_doubles_that_are_no_floats(classes, label_smoothing, is_weighted):
+    rng = np.random.default_rng(2)
+    z = rng.standard_normal((ROWS, classes), dtype=np.float32)
+    q = rng.random((ROWS, classes)) / classes
+    prior = rng.random(classes) + 0.1
+    options = {"label_smoothing": label_smoothing, "reduction": "none"}
+    if is_weighted:
+        options["class_weight"] = rng.random(classes) + 0.1
+        q[:, 0], options["class_weight"][0] = 1e40, 1e-30  # infinite as a float
+
+    def of_rows(rows, prior):
+        return sx.cross_entropy_value_and_grad(z[rows], q[rows], prior=prior, **options)
+
+    loss, grad = of_rows(slice(None), prior / prior.sum())
+    assert np.isfinite(loss).all()
+    assert np.isfinite(grad).all()
+    priors = np.tile(prior / prior.sum(), (ROWS, 1))
+    alone = [of_rows(row, prior / prior.sum()) for row in range(ROWS)]
+    for own_loss, own_grad in [
+        of_rows(slice(None), priors),
+        map(np.stack, zip(*alone, strict=True)),
+    ]:
+        assert_same_bits(own_loss, loss)
+        assert_same_bits(own_grad, grad)
+
+
+@some_classes
 def test_prior_of_each_row_in_any_layout(classes):
     z = np.random.default_rng(1).standard_normal((ROWS, classes), dtype=np.float32) * 5
     labels, prior = np.arange(ROWS) % classes, distributions(classes)

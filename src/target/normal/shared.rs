@@ -2,14 +2,16 @@
 
 use super::{RowTarget, Smooth, SmoothedTargets, Weights};
 use crate::math::RunningSum;
-use crate::simd::{Float, Rows};
+use crate::simd::{Float, Rows, Storage};
 use crate::target::{Labels, LossTerms, NO_CLASS, ORDINARY, Prior, Targets, is_ordinary};
 use std::ops::Range;
 
 impl<F: Float> SmoothedTargets<'_, F> {
-    /// Are targets probabilities that become weights in the same way in all rows whose masses are ordinary?
+    /// Are targets probabilities that become weights in the same way in all rows whose masses are ordinary? Not doubles
+    /// from which [`SmoothedTargets::fill`] makes the weights of floats: they would be rounded when they are loaded.
     pub(crate) fn have_masses(&self) -> bool {
-        matches!(self.targets, Targets::Probabilities(_))
+        let Targets::Probabilities(targets) = self.targets else { return false };
+        (F::IS_DOUBLE || targets.rows.storage() != Storage::F64 || self.are_plain())
             && !matches!(self.smooth, Smooth::Rows(_) | Smooth::Made)
             && self.kept.is_none()
             && self.terms.label_smoothing < 1.0
