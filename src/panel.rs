@@ -81,15 +81,13 @@ impl<F: Float> Panel<'_, F> {
         own
     }
 
-    /// Writes the mask of row 0 to tiles of `len` elements, with `lanes` of each class.
+    /// Writes the mask of row 0 to a tile, with `lanes` of each class.
     #[cold]
-    pub(crate) fn keep_alike(&self, tiles: &mut [F], len: usize, lanes: usize) {
+    pub(crate) fn keep_alike(&self, tile: &mut [F], lanes: usize) {
         let Some(mask) = self.mask else { return };
-        for tile in tiles.chunks_exact_mut(len) {
-            mask.visit(0, 0, mask.classes(), |class, is_kept| {
-                tile[class * lanes..][..lanes].fill(F::from_f64(is_kept));
-            });
-        }
+        mask.visit(0, 0, mask.classes(), |class, is_kept| {
+            tile[class * lanes..][..lanes].fill(F::from_f64(is_kept));
+        });
     }
 
     /// Does to the logits of a tile what [`Panel::load`] does to those of a row.

@@ -42,7 +42,6 @@ struct Scratch<'t, F: Float> {
     tiles: &'t mut [Tile<'t, F>],
     /// The kind of the weights, if they are the same for all rows. Then the tiles have them.
     weight_kind: Option<WeightKind>,
-    kept: &'t mut [F],
     writer: Writer<'t, F>,
     /// For each tile the targets of its rows; only for the first if those of all rows are the same.
     targets: &'t mut [TargetLanes],
@@ -106,13 +105,14 @@ impl<F: Float> Block<'_, F> {
                     lanes.take(weights.len()).for_each(|(class, w)| w.fill(weights.get(class)));
                 }
             }
-            let kept = take(tiles.len() * len);
-            if job.panel.has_one_mask() {
-                job.panel.keep_alike(kept, len, V::LANES);
+            for tile in &mut *tiles {
+                tile.kept = take(len);
+                if job.panel.has_one_mask() {
+                    job.panel.keep_alike(tile.kept, V::LANES);
+                }
             }
             let scratch = &mut Scratch {
                 plan,
-                kept,
                 tiles,
                 weight_kind: shared.as_ref().map(WeightKind::of),
                 writer: Writer::new(take(len + 3 * V::LANES), range.end),
@@ -180,16 +180,15 @@ impl<F: Float> Scratch<'_, F> {
                 from_run::<V>(token, run.part(i * len, usize::MAX), classes, tile.z);
             }
         }
-        for (i, tile) in self.tiles[..tiles].iter_mut().enumerate().filter(|_| run.is_none()) {
+        for tile in self.tiles[..tiles].iter_mut().filter(|_| run.is_none()) {
             let (rows, own) =
                 ((tile.first, V::LANES.min(end - tile.first)), &mut *self.writer.rows);
             load::<V>(token, panel.logits, rows, own, tile.z);
             if !panel.is_plain() {
-                let kept = &mut self.kept[i * tile_len(classes, V::LANES)..];
                 if let Some(mask) = panel.mask.filter(|_| !panel.has_one_mask()) {
-                    load::<V>(token, mask, rows, own, kept);
+                    load::<V>(token, mask, rows, own, tile.kept);
                 }
-                panel.mask_logits::<V>(token, kept, &mut tile.z[..len]);
+                panel.mask_logits::<V>(token, tile.kept, &mut tile.z[..len]);
             }
         }
         // After these have been read: loads would wait for prefetches before them.
@@ -242,9 +241,8 @@ impl<F: Float> Scratch<'_, F> {
             }
         }
         if panel.mask.is_some() && panel.output.is_some() {
-            let kept = self.kept.chunks_exact(tile_len(classes, V::LANES));
-            for (tile, kept) in self.tiles[..tiles].iter_mut().zip(kept) {
-                panel.mask_outputs::<V>(token, kept, &mut tile.out[..len]);
+            for tile in &mut self.tiles[..tiles] {
+                panel.mask_outputs::<V>(token, tile.kept, &mut tile.out[..len]);
             }
         }
         if let Some(all) = self.all_outputs.as_mut().filter(|_| count > 1 && !plan.streams) {
@@ -268,8 +266,8 @@ impl<F: Float> Scratch<'_, F> {
     #[inline(never)]
     fn store_hessian<V: Vector<Scalar = F>>(&mut self, token: V::Token, rows: (usize, usize)) {
         let Some(panel) = self.plan.job.hessian_panel() else { return };
-        let tile = &mut *self.tiles[0].z;
-        panel.mask_outputs::<V>(token, self.kept, tile);
-        outlined!(V, token, self.writer.write::<V>(token, (&panel, None), rows, tile, false));
+        let tile = &mut self.tiles[0];
+        panel.mask_outputs::<V>(token, tile.kept, tile.z);
+        outlined!(V, token, self.writer.write::<V>(token, (&panel, None), rows, tile.z, false));
     }
 }

@@ -90,6 +90,8 @@ pub(crate) struct Tile<'m, F> {
     pub(crate) out: &'m mut [F],
     /// The weights in the same order; read only if they differ.
     pub(crate) weights: &'m mut [F],
+    /// The mask in the same order, for the layers above.
+    pub(crate) kept: &'m mut [F],
     specials: Option<Specials>,
 }
 
@@ -112,6 +114,7 @@ impl<F: Float> Tile<'_, F> {
             z: &mut [],
             out: &mut [],
             weights: &mut [],
+            kept: &mut [],
             specials: None,
         }
     }

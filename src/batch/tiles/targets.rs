@@ -1,6 +1,6 @@
 //! The targets of the rows of a tile, if they differ in more than their labels.
 
-use super::{Scratch, lanes, tile_len};
+use super::{Scratch, lanes};
 use crate::kernel::{IGNORED, NO_LABEL, TargetLanes, WeightKind, from_own, load, to_run};
 use crate::math;
 use crate::simd::{Float, Sink, Vector, outlined};
@@ -45,17 +45,16 @@ impl<F: Float> Scratch<'_, F> {
         (tile, rows): (usize, Range<usize>),
     ) -> bool {
         let (job, classes) = (self.plan.job, self.plan.job.panel.logits.classes());
-        let (first, kept) = (rows.start, tile * tile_len(classes, V::LANES));
         let fill =
             |row: usize, kept: &[F], own: &mut [F]| targets.fill::<V>(token, (row, 0), kept, own);
         self.tiles[tile].labels.fill(F::from_f64(NO_LABEL.into()));
         if let Some((labels, row)) = labels {
-            self.labels_of_tile(targets, (labels, rows.clone()), row, (tile, kept));
+            self.labels_of_tile(targets, (labels, row), (tile, rows.clone()));
             let is_masked = job.panel.mask.is_some();
             if is_masked && self.weight_kind.is_none() {
                 // The mask was loaded with the logits.
-                let len = classes * V::LANES;
-                self.tiles[tile].weights[..len].copy_from_slice(&self.kept[kept..][..len]);
+                let (len, tile) = (classes * V::LANES, &mut self.tiles[tile]);
+                tile.weights[..len].copy_from_slice(&tile.kept[..len]);
             }
             if is_masked || self.weight_kind.is_some() {
                 return is_masked;
@@ -64,7 +63,7 @@ impl<F: Float> Scratch<'_, F> {
         // The weights overwrite the logits of the rows, which have been transposed into lanes by now.
         let (own, of_tile) = (&mut *self.writer.rows, &mut self.tiles[tile]);
         if let Some((all, has_one_hot)) = targets.weight_rows(rows.clone()) {
-            load::<V>(token, all, (first, rows.len()), own, of_tile.weights);
+            load::<V>(token, all, (rows.start, rows.len()), own, of_tile.weights);
             if labels.is_some() {
                 return true;
             }
@@ -83,10 +82,9 @@ impl<F: Float> Scratch<'_, F> {
         }
         if job.panel.mask.is_some() {
             // As rows. The memory for the outputs is not used yet.
-            let (kept, out) = (&self.kept[kept..], &mut *self.tiles[tile].out);
-            to_run::<V>(token, &[kept], classes, &mut Sink::from_slice(out));
+            to_run::<V>(token, &[of_tile.kept], classes, &mut Sink::from_slice(of_tile.out));
         }
-        let has_weights = self.set_rows(targets, (first, rows.len()), tile, &fill);
+        let has_weights = self.set_rows(targets, (tile, rows), &fill);
         if has_weights {
             from_own::<V>(token, self.writer.rows, classes, self.tiles[tile].weights);
         }
@@ -120,9 +118,8 @@ impl<F: Float> Scratch<'_, F> {
     #[inline(never)]
     fn set_rows(
         &mut self,
-        rows: &SmoothedTargets<'_, F>,
-        (first, count): (usize, usize),
-        tile: usize,
+        targets: &SmoothedTargets<'_, F>,
+        (tile, rows): (usize, Range<usize>),
         fill: Fill<'_, F>,
     ) -> bool {
         let (job, target, tile) = (self.plan.job, &mut self.targets[tile], &mut self.tiles[tile]);
@@ -130,9 +127,8 @@ impl<F: Float> Scratch<'_, F> {
         self.writer.rows.fill(F::default());
         let (mut scale, mut has_weights) = (job.scales(), false);
         let own = self.writer.rows.chunks_exact_mut(classes).zip(tile.out.chunks_exact(classes));
-        for (lane, (weights, kept)) in own.enumerate().take(count) {
-            let number = first + lane;
-            let Some(mut row) = rows.row(number) else {
+        for ((lane, number), (weights, kept)) in rows.enumerate().zip(own) {
+            let Some(mut row) = targets.row(number) else {
                 tile.labels[lane] = F::from_f64(IGNORED.into());
                 self.has_ignored = true;
                 continue;
@@ -177,14 +173,12 @@ impl<F: Float> Scratch<'_, F> {
     fn labels_of_tile(
         &mut self,
         targets: &SmoothedTargets<'_, F>,
-        (labels, rows): (&Labels, Range<usize>),
-        row: RowTarget<'_, F>,
-        (tile, kept): (usize, usize),
+        (labels, row): (&Labels, RowTarget<'_, F>),
+        (tile, rows): (usize, Range<usize>),
     ) {
         let (job, target, tile) = (self.plan.job, &mut self.targets[tile], &mut self.tiles[tile]);
         let is_masked = job.panel.mask.is_some();
-        let (labels, first, kept) =
-            (&labels.classes()[rows.clone()], rows.start, &self.kept[kept..]);
+        let (labels, first) = (&labels.classes()[rows.clone()], rows.start);
         *target = TargetLanes::of_all(&targets.with_spike(row, 1.0), 0.0);
         let TargetLanes { weight, smooth_mass, mass_lost, .. } = target;
         targets.weights(first, &mut weight[..labels.len()]);
@@ -203,7 +197,7 @@ impl<F: Float> Scratch<'_, F> {
             }
             if is_masked {
                 target.beta[lane] = targets.beta(first + lane);
-                if kept[class * lanes::<F>() + lane].to_f64() == 0.0 {
+                if tile.kept[class * lanes::<F>() + lane].to_f64() == 0.0 {
                     continue;
                 }
             }
