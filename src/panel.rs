@@ -6,7 +6,7 @@
 //! a temperature far from 1    the logits are multiplied by a power of two
 //! ```
 
-use crate::simd::{Cache, Float, Rows, RowsMut, Sink, Source, Vector, outlined, transpose};
+use crate::simd::{Float, Rows, RowsMut, Sink, Source, Vector, outlined, transpose};
 
 /// Where the rows of a call are read and written.
 #[derive(Clone, Copy)]
@@ -211,13 +211,10 @@ impl<F: Float> Panel<'_, F> {
                 // first-level cache they would not last until they are read. A class that does not begin a line has
                 // one line more than vectors: that of its last row.
                 let end = if prefetches { classes.min(class + 2 * V::LANES) } else { 0 };
-                for class in class + V::LANES..end {
-                    all.prefetch(Cache::Second, class, count - 1);
-                }
+                let next = class + V::LANES..end;
+                all.prefetch(next.clone(), count - 1);
                 for row in (0..count).step_by(V::LANES) {
-                    for class in class + V::LANES..end {
-                        all.prefetch(Cache::Second, class, row);
-                    }
+                    all.prefetch(next.clone(), row);
                     let rows = &mut rows[row * pitch + class..];
                     let columns = Source::from_slice(&columns[row..]);
                     let rows = &mut Sink::from_slice(rows);
@@ -255,13 +252,10 @@ impl<F: Float> Panel<'_, F> {
             let classes = output.classes();
             for class in (0..classes).step_by(V::LANES) {
                 let end = if prefetches { classes.min(class + 2 * V::LANES) } else { 0 };
-                for class in class + V::LANES..end {
-                    all.prefetch(Cache::Second, class, count - 1);
-                }
+                let next = class + V::LANES..end;
+                all.prefetch(next.clone(), count - 1);
                 for row in (0..count).step_by(V::LANES) {
-                    for class in class + V::LANES..end {
-                        all.prefetch(Cache::Second, class, row);
-                    }
+                    all.prefetch(next.clone(), row);
                     let rows = Source::from_slice(&rows[row * pitch + class..]);
                     let columns = &mut columns[row..];
                     let columns = &mut Sink::from_slice(columns);

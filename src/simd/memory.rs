@@ -17,6 +17,7 @@ use super::storage::read;
 pub(crate) use doubles::{AsDoubles, Copied};
 use std::iter;
 use std::marker::PhantomData;
+use std::ops::Range;
 
 macro_rules! view {
     ($(#[$attribute:meta])* $name:ident, $pointer:ty, $row:ident, $slice:ty, $start_of_slice:ident, { $($(#[$field_doc:meta])* $field:ident: $type:ty = $initial:expr)? }, $validity:literal) => {
@@ -184,11 +185,14 @@ macro_rules! view {
                 }))
             }
 
-            /// Prefetches the cache line of an element, if it exists.
+            /// Prefetches the cache line of a class of each of these rows, if they exist.
             #[inline(always)]
-            pub(crate) fn prefetch(&self, cache: Cache, row: usize, class: usize) {
-                let start = self.start.wrapping_offset(self.outer.offset(row));
-                prefetch(cache, start.wrapping_offset(class.cast_signed() * self.class_stride).cast());
+            pub(crate) fn prefetch(&self, rows: Range<usize>, class: usize) {
+                for row in rows {
+                    let start = self.start.wrapping_offset(self.outer.offset(row));
+                    let element = start.wrapping_offset(class.cast_signed() * self.class_stride);
+                    prefetch(Cache::Second, element.cast());
+                }
             }
 
             /// An element, as a double.
