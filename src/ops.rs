@@ -239,9 +239,8 @@ impl CrossEntropy<'_> {
         let operation = if grad.is_some() { Operation::Gradient } else { Operation::Loss };
         computed_in!(batch.compute, F => {
             let share = || shared_weights::<F>(&self.terms, classes, run);
-            let mut rows =
-                SmoothedTargets::new(targets, &self.terms, kept, classes, are_units, share)?;
-            (rows.divisor, rows.unit) = (divisor, unit);
+            let mut rows = SmoothedTargets::new(targets, &self.terms, kept, classes, share)?;
+            (rows.are_units, rows.divisor, rows.unit) = (are_units, divisor, unit);
             let mut job = batch.job::<F>(operation, grad);
             job.targets = Some(&rows);
             job.hessian = hessian;

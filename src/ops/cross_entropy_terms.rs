@@ -48,7 +48,7 @@ impl Batch<'_> {
             let (terms, kept) = (LossTerms::new(label_smoothing, prior), kept.as_deref());
             computed_in!(self.compute, F => {
                 let share = || shared_weights::<F>(&terms, classes, run);
-                let targets = SmoothedTargets::new(targets, &terms, kept, classes, false, share)?;
+                let targets = SmoothedTargets::new(targets, &terms, kept, classes, share)?;
                 let job = self.job::<F>(Operation::Loss, None);
                 Job { targets: Some(&targets), scalars: Some(losses), lse, ..job }.run(run)
             })

@@ -81,7 +81,7 @@ pub(crate) struct SmoothedTargets<'a, F> {
     smooth: Smooth<'a, F>,
     classes: usize,
     /// Are weights left in their units, for a quotient of sums?
-    are_units: bool,
+    pub(crate) are_units: bool,
     /// The divisor of the gradient: 1, except in a mean. If it is 0, no row counts, so the gradient is 0.
     pub(crate) divisor: f64,
     /// A factor by which loss and gradient are multiplied after the division.
@@ -110,12 +110,10 @@ impl<'a, F: Float> SmoothedTargets<'a, F> {
         terms: &'a LossTerms<'a>,
         kept: Option<&'a [Option<f64>]>,
         classes: usize,
-        are_units: bool,
         share: impl FnOnce() -> Result<(Vec<F>, f64), Error>,
     ) -> Result<Self, Error> {
         let is_unweighted = terms.class_weight.is_none();
         let mut all = Self::unshared(targets, terms, kept, classes);
-        all.are_units = are_units;
         all.smooth = match terms.prior {
             _ if terms.label_smoothing == 0.0 => Smooth::Absent,
             _ if kept.is_some() => Smooth::Made,
