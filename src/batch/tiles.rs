@@ -134,9 +134,8 @@ impl<F: Float> Scratch<'_, F> {
         let job = self.plan.job;
         let sums = job.scalars.filter(|_| job.are_summed);
         let sums = sums.map(|sums| (sums, rows_per_sum(job.panel.logits.classes())));
-        let per_sum = sums.map(|(_, per_sum)| per_sum);
         while first < end {
-            let count = self.together(first..end, per_sum);
+            let count = self.together(first..end, sums.map(|(_, per_sum)| per_sum));
             outlined!(V, token, self.tiles::<V>(token, (first, count)));
             first += count;
             if let Some((sums, per_sum)) = sums {
@@ -151,18 +150,15 @@ impl<F: Float> Scratch<'_, F> {
     /// The number of rows at the beginning of `rows` that are computed together.
     #[inline(never)] // once for all instruction sets
     fn together(&self, rows: Range<usize>, per_sum: Option<usize>) -> usize {
-        let first = rows.start;
-        let mut count = rows.len().min(self.tiles.len() * lanes::<F>());
-        if let Some(per_sum) = per_sum {
-            count = count.min(per_sum - first % per_sum);
-        }
+        let (first, most) = (rows.start, rows.len().min(self.tiles.len() * lanes::<F>()));
+        let count = per_sum.map_or(most, |per_sum| most.min(per_sum - first % per_sum));
         // A tile of doubles is computed in no less time than its rows are gathered.
-        if count > 1 && !F::IS_DOUBLE {
-            // Up to the end of the innermost axis, so that the rows of each tile are neighbours class by class.
-            let near = self.plan.job.panel.neighbours_from(first, lanes::<F>() / 2);
-            count = near.map_or(count, |near| count.min(near));
+        if count == 1 || F::IS_DOUBLE {
+            return count;
         }
-        count
+        // Up to the end of the innermost axis, so that the rows of each tile are neighbours class by class.
+        let near = self.plan.job.panel.neighbours_from(first, lanes::<F>() / 2);
+        near.map_or(count, |near| count.min(near))
     }
 
     /// Computes `count` rows from `first` on, which are those of at most so many tiles as there are.
