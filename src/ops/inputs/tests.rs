@@ -54,6 +54,27 @@ fn labels_are_classes_or_ignored() {
     }
 }
 
+#[test]
+fn the_lowest_bad_label_is_reported() {
+    let num_classes = 10;
+    for ignore_index in [None, Some(-100)] {
+        for value in [10, -1, i64::from(u32::MAX), 1 << 31, 1 << 32, i64::MAX, i64::MIN] {
+            let result = labels(&[0, 9, value, -7], num_classes, ignore_index);
+            let (name, index, value) = ("targets", vec![2], Box::new(value.into()));
+            let ignore_index = ignore_index.map(Box::new);
+            assert_eq!(result, Err(Error::Label { name, index, value, num_classes, ignore_index }));
+        }
+    }
+    let error = Error::Label {
+        name: "targets",
+        index: vec![0],
+        value: Box::new(-100),
+        num_classes,
+        ignore_index: None,
+    };
+    assert_eq!(labels(&[-100], num_classes, None), Err(error));
+}
+
 /// Among many labels, which are checked in blocks.
 #[test]
 fn every_place_among_many_labels_is_looked_at() {
@@ -62,7 +83,7 @@ fn every_place_among_many_labels_is_looked_at() {
     assert_eq!(labels(&plain, 10, Some(7)), Ok(540.0));
     for row in 0..plain.len() {
         let mut values = plain.clone();
-        for value in [10, -1, 1 << 31, i64::from(u32::MAX), 5 + (1 << 32), i64::MIN] {
+        for value in [10, -1, 1 << 31, 5 + (1 << 32), i64::MIN] {
             values[row] = value;
             let result = labels(&values, 10, Some(-100));
             assert!(
@@ -141,6 +162,17 @@ fn the_first_bad_row_of_a_prior_is_reported() {
 
 fn weights(values: &[f64]) -> Result<WeightValues, Error> {
     Run::with_defaults(|run| read_weights(&Rows::from_slice(values, 1), "w", run))
+}
+
+#[test]
+fn weights_are_finite_and_not_negative() {
+    for bad in [-0.5, f64::NAN, f64::INFINITY] {
+        let found = weights(&[1.0, 0.0, bad, -7.0]);
+        let Err(Error::Entry { name: "w", index, value }) = found else {
+            panic!("{bad} was accepted: {found:?}")
+        };
+        assert_eq!((index, value.to_bits()), (vec![2], bad.to_bits()));
+    }
 }
 
 /// If weights are not ordinary, the largest is in [1, 4) units. `given` returns each as it was given.

@@ -1,6 +1,7 @@
-//! Views address the same elements as a loop over all axes.
+//! Views address the same elements as a loop over all axes, and copies are rounded once.
 
 use super::{Outer, Rows, RowsMut, Storage};
+use fearless_simd::Fallback;
 
 /// Length and byte stride.
 type Axis = (usize, isize);
@@ -82,6 +83,43 @@ fn repetitions_are_left_out() {
     }
 }
 
+/// 24 elements, misaligned by one byte.
+fn strided_bytes<const SIZE: usize>(element: impl Fn(usize) -> [u8; SIZE]) -> Vec<u8> {
+    std::iter::once(0xAA).chain((0..24).flat_map(element)).collect()
+}
+
+/// Start and axes of 2 rows, 12 elements apart, with 4 classes each, 3 elements apart, backwards from element 9.
+fn strided_view(size: usize) -> (usize, Axis, [Axis; 1]) {
+    let size_signed = size.cast_signed();
+    (1 + 9 * size, (4, -3 * size_signed), [(2, 12 * size_signed)])
+}
+
+#[test]
+fn strided_rows_are_gathered() {
+    let f32s = strided_bytes(|i| (f32::from(u8::try_from(i).unwrap()) + 0.5).to_ne_bytes());
+    let f64s = strided_bytes(|i| (f64::from(u8::try_from(i).unwrap()) + 0.1).to_ne_bytes());
+    for (storage, bytes, part) in [(Storage::F32, &f32s, 0.5), (Storage::F64, &f64s, 0.1)] {
+        let (start, class_axis, axes) = strided_view(storage.size());
+        // SAFETY: elements 0 to 21 of the 24 in `bytes`.
+        let rows = unsafe {
+            Rows::from_raw(bytes.as_ptr().add(start), storage, class_axis, axes.into_iter())
+        };
+        for row in 0..2 {
+            let wanted = [9.0, 6.0, 3.0, 0.0].map(|i: f64| i + 12.0 * f64::from(row) + part);
+            let row = usize::try_from(row).unwrap();
+            let mut doubles = [0f64; 4];
+            rows.gather_from(row, 0, &mut doubles);
+            assert_eq!(doubles, wanted, "{storage:?}");
+            let mut singles = [0f32; 4];
+            assert!(rows.direct::<f32>(row).is_none() && rows.direct::<f64>(row).is_none());
+            rows.gather_from(row, 0, &mut singles);
+            #[allow(clippy::cast_possible_truncation, reason = "rounded like the view's")]
+            let rounded = wanted.map(|value| value as f32);
+            assert_eq!(singles, rounded, "{storage:?}");
+        }
+    }
+}
+
 #[test]
 fn what_is_not_0_does_not_become_0() {
     let values = [1e-50, 0.0, 5e-324, -0.0, 0.1, 1e-40];
@@ -89,6 +127,41 @@ fn what_is_not_0_does_not_become_0() {
     let mut singles = [7f32; 6];
     rows.gather_from(0, 0, &mut singles);
     assert_eq!(singles, [f32::from_bits(1), 0.0, f32::from_bits(1), 0.0, 0.1, 1e-40]);
+}
+
+#[test]
+fn strided_rows_are_scattered() {
+    for storage in [Storage::F32, Storage::F64] {
+        let size = storage.size();
+        let mut bytes = vec![0xAA; 1 + 24 * size];
+        let (start, class_axis, axes) = strided_view(size);
+        let pointer = bytes.as_mut_ptr();
+        // SAFETY: elements 0 to 21 of the 24 in `bytes`, which is not used while the view is.
+        let rows =
+            unsafe { RowsMut::from_raw(pointer.add(start), storage, class_axis, axes.into_iter()) };
+        assert!(rows.direct::<f32>(0).is_none() && rows.direct::<f64>(0).is_none());
+        rows.scatter_part(Fallback::new(), 0, 0, &[9.0f64, 6.0, 3.0, 0.1]);
+        rows.scatter_part(Fallback::new(), 1, 0, &[21.0f32, 18.0, 15.0, 12.5]);
+        for (i, element) in bytes[1..].chunks(size).enumerate() {
+            let wanted = match i {
+                0 => 0.1,
+                12 => 12.5,
+                3 | 6 | 9 | 15 | 18 | 21 => f64::from(u8::try_from(i).unwrap()),
+                _ => {
+                    assert!(element.iter().all(|byte| *byte == 0xAA), "element {i} was written");
+                    continue;
+                }
+            };
+            #[allow(clippy::cast_possible_truncation, reason = "rounded like the view's")]
+            let is_wanted = match storage {
+                Storage::F32 => element == (wanted as f32).to_ne_bytes(),
+                Storage::F64 => element == wanted.to_ne_bytes(),
+                _ => unreachable!("not among the views of this test"),
+            };
+            assert!(is_wanted, "element {i} of {storage:?}: {element:?}");
+        }
+        assert_eq!(bytes[0], 0xAA);
+    }
 }
 
 /// Neighbouring elements of the compute type are used in place, and so is a single class at any stride.
