@@ -67,8 +67,8 @@ impl<F: Float> Panel<'_, F> {
         self.output.and_then(|output| output.direct(row)).expect("written directly")
     }
 
-    /// Copies the mask of row `row` from `class` on to `own`: 1 for a kept class,
-    /// 0 for a masked one. Returns an empty slice without a mask.
+    /// Copies the mask of row `row` from `class` on to `own`: 1 for a kept class, 0 for a masked one. Returns an empty
+    /// slice without a mask.
     pub(crate) fn kept<'k, V: Vector<Scalar = F>>(
         &self,
         token: V::Token,
@@ -132,8 +132,7 @@ impl<F: Float> Panel<'_, F> {
         }
     }
 
-    /// Copies the logits of row `row` from `class` on to `z`. `kept` is empty
-    /// without a mask.
+    /// Copies the logits of row `row` from `class` on to `z`. `kept` is empty without a mask.
     pub(crate) fn load<V: Vector<Scalar = F>>(
         &self,
         token: V::Token,
@@ -161,8 +160,7 @@ impl<F: Float> Panel<'_, F> {
         }
     }
 
-    /// Writes `values` to row `row` from `class` on. Without a mask, `kept` is not
-    /// read.
+    /// Writes `values` to row `row` from `class` on. Without a mask, `kept` is not read.
     pub(crate) fn store<V: Vector<Scalar = F>>(
         &self,
         token: V::Token,

@@ -53,9 +53,8 @@ impl Rows<'_> {
                     && let Some(source) = self.direct::<V::Scalar>(row)
                 {
                     for (i, values) in target.chunks_exact_mut(V::LANES).enumerate() {
-                        source
-                            .vector::<V>(token, i * V::LANES, Float::from_f64(0.0))
-                            .to_slice(values);
+                        let zero = V::Scalar::default();
+                        source.vector::<V>(token, i * V::LANES, zero).to_slice(values);
                     }
                     continue;
                 }
