@@ -244,7 +244,7 @@ impl<F: Float> Group<'_, F> {
                 }
                 _ => {
                     let (weights, label) = (part.weights, rows.labels[at].class);
-                    let output = Output { epilogue, values, weights, label, out };
+                    let output = Output { epilogue: &epilogue, values, weights, label, out };
                     write::<V>(token, output, plan.streams && is_direct);
                 }
             }

@@ -32,7 +32,8 @@ impl<F: Float> Epilogue<F> {
 
 /// A row to be written, or a part of one.
 pub(crate) struct Output<'o, F> {
-    pub(crate) epilogue: Epilogue<F>,
+    /// By reference: a copy would be read before the parts that it was written in have reached the cache.
+    pub(crate) epilogue: &'o Epilogue<F>,
     /// The exponentials, or the logits for [`Epilogue::LogProbability`].
     pub(crate) values: Source<'o, F>,
     pub(crate) weights: Weights<'o, F>,
@@ -62,7 +63,7 @@ pub(crate) fn log_probability<V: Vector>(z: V, max: V, inverse: V, excess: V) ->
 /// Writes a row, or a part of one; if `streams`, by streaming stores where possible.
 pub(crate) fn write<V: Vector>(token: V::Token, row: Output<'_, V::Scalar>, streams: bool) {
     outlined!(V, token, {
-        let has_unit = matches!(row.epilogue, Epilogue::Gradient { unit, .. } if unit != 1.0);
+        let has_unit = matches!(*row.epilogue, Epilogue::Gradient { unit, .. } if unit != 1.0);
         if streams && !has_unit && row.out.has_lines::<V>() {
             write_values::<V, true>(token, row);
         } else {
@@ -86,7 +87,7 @@ pub(crate) fn write_shifted<F: Float>(
 fn write_values<V: Vector, const STREAM: bool>(token: V::Token, row: Output<'_, V::Scalar>) {
     let Output { epilogue, values, weights, label, mut out } = row;
     assert!(values.len() == out.as_source().len());
-    let (label, unit) = match epilogue {
+    let (label, unit) = match *epilogue {
         Epilogue::Gradient { label: value, unit, .. } => (label.map(|class| (class, value)), unit),
         _ => (None, 1.0),
     };
@@ -103,7 +104,7 @@ fn write_values<V: Vector, const STREAM: bool>(token: V::Token, row: Output<'_, 
         }};
     }
     // Without weights the gradient is a multiple of p, except at the label.
-    let epilogue = match (epilogue, weights) {
+    let epilogue = match (*epilogue, weights) {
         (Epilogue::Gradient { factor, .. }, Weights::Absent) => {
             Epilogue::Probability { factor, least: least(factor, unit) }
         }

@@ -113,7 +113,8 @@ impl<F: Float> VectorJob<F> for SegmentStep<'_, '_, F> {
                         write_shifted(temperature, (own_z, max, excess), out(exps));
                     }
                     _ => {
-                        let output = Output { epilogue, values, weights, label, out: out(exps) };
+                        let (epilogue, out) = (&epilogue, out(exps));
+                        let output = Output { epilogue, values, weights, label, out };
                         write::<V>(token, output, plan.streams && is_direct);
                     }
                 }
