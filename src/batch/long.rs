@@ -24,7 +24,6 @@ use crate::pool::lock;
 use crate::simd::{Float, Level};
 use crate::target::RowTarget;
 use segment::SegmentStep;
-use std::array::from_fn;
 use std::ops::Range;
 use std::sync::Mutex;
 
@@ -32,7 +31,7 @@ use std::sync::Mutex;
 const MOST_KEPT: usize = 32;
 
 /// The results of a segment.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy)]
 struct Segment {
     max: f64,
     /// The first class with the maximum, once it is known.
@@ -42,6 +41,17 @@ struct Segment {
     mass: f64,
     /// The weight of the label's class, if that is in this segment.
     weight_label: f64,
+}
+
+impl Segment {
+    /// No results yet: a constant, so that many of them are made as one block of zeros.
+    const NONE: Self = Self {
+        max: 0.0,
+        apart: None,
+        partial: Partial { sum: 0.0, lost: 0.0, dot: 0.0, unit: 0.0 },
+        mass: 0.0,
+        weight_label: 0.0,
+    };
 }
 
 /// Runs a function on each segment, with the scratch memory of the thread that runs it.
@@ -59,7 +69,7 @@ pub(super) fn share_rows<F: Float>(
     let mut segments = with_capacity(count)?;
     let level = run.level;
     run.ready(plan.threads)?;
-    segments.resize_with(count, Mutex::default);
+    segments.resize_with(count, || Mutex::new(Segment::NONE));
     for row in 0..logits.rows() {
         let mut outcome = Ok(());
         let mut each = |body: &(dyn Fn(usize, &mut [F]) + Sync)| {
@@ -87,7 +97,7 @@ pub(super) fn rows<F: Float>(
     scratch: &mut [F],
 ) {
     let count = plan.job.panel.logits.classes().div_ceil(SEGMENT);
-    let segments: [Mutex<Segment>; MOST_KEPT] = from_fn(|_| Mutex::default());
+    let segments = [const { Mutex::new(Segment::NONE) }; MOST_KEPT];
     for row in range {
         let mut each = |body: &(dyn Fn(usize, &mut [F]) + Sync)| {
             (0..count).for_each(|segment| body(segment, scratch));

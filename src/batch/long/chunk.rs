@@ -94,7 +94,7 @@ impl<F: Float> Job<'_, F> {
             }
             let mut of = Row::of_chunk(plan, row, max, weights);
             of.first = index_below(first, usize::MAX).unwrap_or(usize::MAX);
-            let mut segment = Segment::default();
+            let mut segment = Segment::NONE;
             let mut run = |step, segment: &mut Segment| {
                 level.run(SegmentStep { of: &of, index, step, segment, scratch });
             };
@@ -135,7 +135,7 @@ impl<F: Float> Job<'_, F> {
                 };
                 Step::Write(epilogue, None)
             };
-            let mut segment = Segment::default();
+            let mut segment = Segment::NONE;
             level.run(SegmentStep { of, index, step, segment: &mut segment, scratch });
         })
     }
