@@ -2,7 +2,7 @@
 
 use super::errors::{Result, answer, error, type_error};
 use super::known::Known;
-use super::objects::{call, dtype_name, numbers, repr};
+use super::objects::{call, dtype_name, new_array, numbers, repr};
 use pyo3::exceptions::{PyMemoryError, PyValueError};
 use pyo3::prelude::*;
 use smoothxent::Storage;
@@ -63,18 +63,17 @@ pub(super) fn requested(obj: &Bound<'_, PyAny>) -> Result<Storage> {
     }
 }
 
-/// numpy.empty(shape, dtype) with elements of this type.
+/// A new C-contiguous array with elements of this type.
 pub(super) fn empty<'py>(
     py: Python<'py>,
     shape: &[usize],
     storage: Storage,
 ) -> Result<Bound<'py, PyAny>> {
-    let (known, size) = (Known::get(), numbers(py, shape)?);
-    let dtype = known.dtype_of(storage).bind(py);
-    match call(known.empty.bind(py), [&size, dtype]) {
+    let dtype = Known::get().dtype_of(storage).bind(py);
+    match new_array(dtype, shape) {
         // The shape of an existing array is refused only if it has more bytes than there are addresses.
         Err(raised) if raised.0.is_instance_of::<PyValueError>(py) => {
-            let (name, shape) = (dtype_name(dtype)?, repr(&size)?);
+            let (name, shape) = (dtype_name(dtype)?, repr(&numbers(py, shape)?)?);
             let message = format_args!("cannot allocate {name} of shape {shape}");
             Err(error::<PyMemoryError>(py, message))
         }

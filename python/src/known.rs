@@ -6,7 +6,7 @@ use super::arrays::check_fields;
 use super::call::warn;
 use super::dtype::STORAGES;
 use super::errors::Result;
-use super::objects::refuse_subinterpreters;
+use super::objects::{NewArray, refuse_subinterpreters};
 use pyo3::prelude::*;
 use pyo3::types::PyString;
 use smoothxent::{Level, Storage, pool};
@@ -38,6 +38,7 @@ macro_rules! known {
         pub(super) struct Known {
             $(pub(super) $object: Py<PyAny>,)*
             $(pub(super) $name: Py<PyString>,)*
+            pub(super) new_array: NewArray,
             /// The dtypes of [`STORAGES`], except for bfloat16.
             dtypes: Vec<(Py<PyAny>, Storage)>,
             /// The dtype of bfloat16, once one has been seen: its package is not looked up before.
@@ -53,6 +54,7 @@ macro_rules! known {
                 Ok(Self {
                     $($object: found($object_of, $object_name)?.unbind(),)*
                     $($name: PyString::intern(py, stringify!($name).trim_start_matches("r#")).unbind(),)*
+                    new_array: NewArray::find(py)?,
                     dtypes: own.map(dtype).collect::<Result<_>>()?,
                     bfloat16: OnceLock::new(),
                 })
@@ -73,7 +75,6 @@ known! {
         label_error: "smoothxent._errors"."LabelError",
         internal_error: "smoothxent._errors"."InternalError",
         dtype_type: "numpy"."dtype",
-        empty: "numpy"."empty",
         as_logits: "smoothxent._arrays"."as_logits",
         as_real: "smoothxent._arrays"."as_real",
         as_targets: "smoothxent._arrays"."as_targets",
