@@ -35,6 +35,7 @@ macro_rules! outlined_if_compact {
         if $vector::IS_COMPACT { $crate::simd::outlined!($vector, $token, $job) } else { $job }
     };
 }
+pub(crate) use outlined_if_compact;
 
 /// An array with a value for each index. It is a plain loop, since a closure that is not inlined would be compiled
 /// without the instruction set of its vectors, and inlining is not guaranteed.

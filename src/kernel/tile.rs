@@ -29,7 +29,7 @@ use super::finish::{Formula, Slopes};
 use super::reduce::{MOST_IN_TILES, WeightKind};
 use super::scalars::{ReducedLanes, TargetLanes};
 use crate::math::{Real, two_sum};
-use crate::simd::{Float, MOST_LANES, Vector, Widened, inlined, outlined};
+use crate::simd::{Float, MOST_LANES, Vector, Widened, inlined, outlined, outlined_if_compact};
 use special::{Specials, mark_nans};
 
 /// Rows of at most so many classes are computed in tiles, in the order of summation of tiles.
@@ -233,18 +233,19 @@ impl<F: Float> Tiles<'_, F> {
             outlined!(V, token, self.exponentials::<V>(token, tiles));
         }
         for tile in &mut *tiles {
-            self.reduce::<V>(what, token, tile);
+            outlined_if_compact!(V, token, self.reduce::<V>(what, token, tile));
         }
-        // The target and its slopes, which are used only if all rows have this target; not in compact code, nor for f64.
+        // The target and its slopes, which are used only if all rows have this target.
         let target = self.targets[0].splat::<V::Eight>(token, 0);
-        let may_share = const { !V::IS_COMPACT && !F::IS_DOUBLE };
-        let shares_slopes = may_share && self.has_one_target && self.formula.z_loss == 0.0;
-        let slopes = if shares_slopes { Slopes::ordinary::<F>(&target) } else { None };
-        let shared = slopes.map(|slopes| (&target, slopes));
+        let mut shared = None;
+        if const { may_share::<V>() } && self.has_one_target && self.formula.z_loss == 0.0 {
+            shared = Slopes::ordinary::<F>(&target).map(|slopes| (&target, slopes));
+        }
         let scalars = scalars.chunks_exact_mut(V::LANES);
         for (i, (tile, scalars)) in tiles.iter_mut().zip(scalars).enumerate() {
             let target = &self.targets[if self.has_one_target { 0 } else { i }];
-            self.write::<V>(what, token, (target, shared), tile, scalars);
+            let target = (target, shared);
+            outlined_if_compact!(V, token, self.write::<V>(what, token, target, tile, scalars));
         }
     }
 
@@ -319,6 +320,12 @@ impl<F: Float> Tiles<'_, F> {
             self.take_care_of_specials::<V>(tile);
         }
     }
+}
+
+/// May rows with one target be finished with its slopes? Not in compact code, nor for f64. Where a condition is a
+/// constant in itself, the compiler never sees the code that is not needed, which takes long to compile.
+const fn may_share<V: Vector>() -> bool {
+    !V::IS_COMPACT && !V::Scalar::IS_DOUBLE
 }
 
 /// Are the classes of this tile summed in the order of rows?

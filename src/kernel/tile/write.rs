@@ -1,7 +1,7 @@
 //! The last step of tiles: their rows are finished, and the outputs written.
 
 use super::special::mark;
-use super::{IGNORED, Tile, Tiles, is_in_row_order};
+use super::{IGNORED, Tile, Tiles, is_in_row_order, may_share};
 use crate::kernel::Operation;
 use crate::kernel::finish::{Formula, Slopes, are_tiny, finish, finish_lanes, inverse_of, least};
 use crate::kernel::hessian::hessian;
@@ -43,7 +43,9 @@ impl<F: Float> Tiles<'_, F> {
             return;
         }
         // Each case has its own array: the compiler leaves out the zeros of the first, all of which are overwritten.
-        let mut finished: FinishedLanes<V::Doubles> = if let Some((target, slopes)) = shared {
+        let mut finished: FinishedLanes<V::Doubles> = if const { may_share::<V>() }
+            && let Some((target, slopes)) = shared
+        {
             let (formula, mut lanes) =
                 (Formula { operation, z_loss: 0.0, ..self.formula }, FinishedLanes::default());
             for first in (0..V::LANES).step_by(8) {
