@@ -188,7 +188,7 @@ impl<V: Vector> LaneSum<V> {
     pub fn add(&mut self, vector: V) {
         let term = V::Doubles::widen(vector);
         if V::Scalar::IS_DOUBLE {
-            self.0.add(term);
+            outlined_if_compact!(V, vector.token(), self.0.add(term));
         } else {
             self.0.sum = self.0.sum + term;
         }
@@ -214,7 +214,8 @@ impl<V: Vector> LaneSum<V> {
             return self.add(a[1].mul_add(b[1], product));
         }
         for i in 0..2 {
-            self.0.add_product(V::Doubles::widen(a[i]), V::Doubles::widen(b[i]));
+            let (a, b) = (V::Doubles::widen(a[i]), V::Doubles::widen(b[i]));
+            outlined_if_compact!(V, lost.token(), self.0.add_product(a, b));
         }
     }
     /// The sum of each lane, and its rounding errors.
