@@ -186,12 +186,14 @@ impl<V: Vector> LaneSum<V> {
     }
     #[inline(always)]
     pub fn add(&mut self, vector: V) {
-        let term = V::Doubles::widen(vector);
-        if V::Scalar::IS_DOUBLE {
-            outlined_if_compact!(V, vector.token(), self.0.add(term));
-        } else {
-            self.0.sum = self.0.sum + term;
-        }
+        outlined_if_compact!(V, vector.token(), {
+            let term = V::Doubles::widen(vector);
+            if V::Scalar::IS_DOUBLE {
+                self.0.add(term);
+            } else {
+                self.0.sum = self.0.sum + term;
+            }
+        });
     }
     /// Adds two terms. For f32 their sum is rounded to f32 first; for f64 they are added one by one.
     #[inline(always)]
