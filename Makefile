@@ -71,7 +71,7 @@ build:
 endif
 
 $(VENV)/maturin:
-	@echo 'First build, about 90 seconds on two cores: packages from PyPI ($(EXTRAS)) into $(VENV), and the Rust extension.'
+	@echo 'First build, about 70 seconds on two cores: packages from PyPI ($(EXTRAS)) into $(VENV), and the Rust extension.'
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "smoothxent needs Python >= 3.11")'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --upgrade pip 'maturin>=1.16,<2'
