@@ -216,3 +216,20 @@ except ImportError as error:
 """
     child = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert child.stdout.strip() == "smoothxent cannot be used in a subinterpreter", child.stderr
+
+
+def test_another_binary_interface_of_numpy_is_refused():
+    code = """
+import ctypes
+import numpy._core._multiarray_umath as umath
+
+version = ctypes.CFUNCTYPE(ctypes.c_uint)(lambda: 0x03000000)
+table = (ctypes.c_void_p * 100)(ctypes.cast(version, ctypes.c_void_p).value)
+capsule = ctypes.pythonapi.PyCapsule_New
+capsule.restype, capsule.argtypes = ctypes.py_object, 3 * [ctypes.c_void_p]
+umath._ARRAY_API = capsule(ctypes.addressof(table), None, None)
+import smoothxent
+"""
+    child = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    message = "ImportError: smoothxent does not know how the arrays of this version of NumPy are made"
+    assert child.stderr.strip().endswith(message), child.stderr

@@ -17,8 +17,8 @@ mod checked;
 use super::dtype::empty;
 use super::errors::Result;
 use super::known::Known;
+use super::objects::unknown_arrays;
 use pyo3::buffer::PyUntypedBuffer;
-use pyo3::exceptions::PyImportError;
 use pyo3::ffi;
 use pyo3::prelude::*;
 use smoothxent::{Rows, RowsMut, Storage};
@@ -54,8 +54,7 @@ pub(super) fn check_fields(py: Python<'_>) -> Result<()> {
     let is_known = bytes >= size_of::<Fields>()
         && unsafe { ((*at).data.cast(), (*at).ndim, (*at).dtype) }
             == (buffer.buf_ptr(), 2, Known::get().dtype_of(Storage::F32).as_ptr());
-    let message = "smoothxent does not know how the arrays of this version of NumPy are made";
-    if is_known { Ok(()) } else { Err(PyImportError::new_err(message).into()) }
+    if is_known { Ok(()) } else { Err(unknown_arrays()) }
 }
 
 /// An array of numbers that the native code reads or writes in place.

@@ -11,7 +11,7 @@ use pyo3::exceptions::PyImportError;
 use pyo3::ffi::{self, PyObject, PyTypeObject};
 use pyo3::prelude::*;
 use pyo3::types::{PyCapsule, PyDict, PyInt, PyString, PyTuple};
-use std::ffi::{c_int, c_void};
+use std::ffi::{c_int, c_uint, c_void};
 use std::hint::black_box;
 use std::mem::{forget, transmute};
 use std::ptr::{null, null_mut};
@@ -126,7 +126,7 @@ fn put<'py>(tuple: &Bound<'py, PyTuple>, place: isize, item: Bound<'py, PyAny>) 
     assert_eq!(outcome, 0, "a place of a new tuple");
 }
 
-/// PyArray_NewFromDescr of NumPy's C API: it makes new arrays. A call of `numpy.empty` took three times as long.
+/// PyArray_NewFromDescr of NumPy's C API: it makes new arrays. A call of `numpy.empty` took 0.15 µs more.
 #[repr(transparent)]
 pub(super) struct NewArray(NewFromDescr);
 
@@ -142,15 +142,28 @@ type NewFromDescr = unsafe extern "C" fn(
 ) -> *mut PyObject;
 
 impl NewArray {
-    /// Its place in the table of the C API, the same since NumPy 1.0.
+    /// The version of the binary interface of NumPy 2, which the first function of its table returns.
+    const VERSION: c_uint = 0x0200_0000;
+    /// The place of this function in the table.
     const PLACE: usize = 94;
 
     pub(super) fn find(py: Python<'_>) -> Result<Self> {
         let table = py.import("numpy._core._multiarray_umath")?.getattr("_ARRAY_API")?;
         let table = table.cast_into::<PyCapsule>().map_err(PyErr::from)?.pointer_checked(None)?;
-        // SAFETY: the table has this entry, the address of a function of this type.
+        // SAFETY: such a table begins with the address of this function, in every version of NumPy.
+        let version = unsafe { table.cast::<unsafe extern "C" fn() -> c_uint>().read()() };
+        if version != Self::VERSION {
+            return Err(unknown_arrays());
+        }
+        // SAFETY: in this version, the table has this entry, the address of a function of this type.
         Ok(unsafe { table.cast::<Self>().add(Self::PLACE).read() })
     }
+}
+
+/// The error for a NumPy whose arrays are not those of NumPy 2.
+pub(super) fn unknown_arrays() -> Raised {
+    let message = "smoothxent does not know how the arrays of this version of NumPy are made";
+    PyImportError::new_err(message).into()
 }
 
 /// A new C-contiguous array, with elements of any value.
