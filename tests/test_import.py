@@ -231,5 +231,7 @@ umath._ARRAY_API = capsule(ctypes.addressof(table), None, None)
 import smoothxent
 """
     child = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
-    message = "ImportError: smoothxent does not know how the arrays of this version of NumPy are made"
+    message = (
+        "ImportError: smoothxent does not know how the arrays of this version of NumPy are made"
+    )
     assert child.stderr.strip().endswith(message), child.stderr
