@@ -32,7 +32,7 @@ impl<F: Float> Epilogue<F> {
 
 /// A row to be written, or a part of one.
 pub(crate) struct Output<'o, F> {
-    /// By reference: a copy would be read before the parts that it was written in have reached the cache.
+    /// By reference: copying an epilogue that has just been made would wait for the stores of its fields.
     pub(crate) epilogue: &'o Epilogue<F>,
     /// The exponentials, or the logits for [`Epilogue::LogProbability`].
     pub(crate) values: Source<'o, F>,
