@@ -47,15 +47,19 @@ macro_rules! known {
 
         impl Known {
             fn of(py: Python<'_>) -> Result<Self> {
-                let found = |module: &str, name: &str| py.import(module)?.getattr(name);
-                let dtype = found("numpy", "dtype")?;
-                let dtype = |(storage, name)| Ok((dtype.call1((name,))?.unbind(), storage));
+                let found = |(module, name)| Ok(py.import(module)?.getattr(name)?.unbind());
+                let objects = [$(($object_of, $object_name)),*].into_iter().map(found);
+                // One error for all, so that there is code to release the objects once, not for each of them.
+                let objects = objects.collect::<Result<Vec<Py<PyAny>>>>()?;
+                let Ok([$($object),*]) = <[_; _]>::try_from(objects) else { unreachable!() };
+                let dtype = found(("numpy", "dtype"))?;
+                let dtype = |(storage, name)| Ok((dtype.call1(py, (name,))?, storage));
                 let own = STORAGES.into_iter().filter(|(storage, _)| *storage != Storage::Bf16);
                 Ok(Self {
-                    $($object: found($object_of, $object_name)?.unbind(),)*
                     $($name: PyString::intern(py, stringify!($name).trim_start_matches("r#")).unbind(),)*
                     new_array: NewArray::find(py)?,
                     dtypes: own.map(dtype).collect::<Result<_>>()?,
+                    $($object,)*
                     bfloat16: OnceLock::new(),
                 })
             }
