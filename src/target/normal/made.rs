@@ -29,17 +29,18 @@ impl<F: Float> SmoothedTargets<'_, F> {
             {
                 let rows = &targets.rows;
                 unit = self.unit_of(targets.summary[row].mass);
-                let (smoothing, direct) = (self.smoothing(), rows.direct::<F>(row));
                 if unit == 1.0 && self.are_plain() {
                     // No double is needed.
+                    let smoothing = self.smoothing();
+                    let direct = rows.direct::<F>(row).filter(|_| smoothing.is_some());
                     if direct.is_none() {
                         rows.gather::<V, F>(token, row, start, w);
                     }
-                    let mut w = Sink::from_slice(w);
-                    let q = direct.map_or(w.as_source(), |q| q.part(start, len));
-                    for at in (0..len).step_by(V::LANES) {
-                        let q = q.vector::<V>(token, at, F::default());
-                        w.set_vector(at, if let Some(some) = smoothing { some.of(q) } else { q });
+                    if let Some(smoothing) = smoothing {
+                        let mut w = Sink::from_slice(w);
+                        let q = direct.map_or(w.as_source(), |q| q.part(start, len));
+                        let smoothed = inlined!(|[q]: [V; 1]| smoothing.of(q));
+                        w.fill_from::<V, false, 1>(token, [q], None, smoothed);
                     }
                     return 0.0;
                 }
