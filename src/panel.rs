@@ -90,7 +90,7 @@ impl<F: Float> Panel<'_, F> {
         });
     }
 
-    /// Does to the logits of a tile what [`Panel::load`] does to those of a row.
+    /// Multiplies logits by the power of two, and masks them.
     pub(crate) fn mask_logits<V: Vector<Scalar = F>>(
         &self,
         token: V::Token,
@@ -103,7 +103,7 @@ impl<F: Float> Panel<'_, F> {
         self.mask_lanes::<V>(token, kept, z, F::from_f64(LOWEST));
     }
 
-    /// Does to the outputs of a tile what [`Panel::store`] does to those of a row.
+    /// Sets the outputs of masked classes.
     pub(crate) fn mask_outputs<V: Vector<Scalar = F>>(
         &self,
         token: V::Token,
@@ -113,6 +113,7 @@ impl<F: Float> Panel<'_, F> {
         self.mask_lanes::<V>(token, kept, values, self.masked);
     }
 
+    /// Sets the classes that are not kept to `masked`. Without a mask, `kept` is not read.
     fn mask_lanes<V: Vector<Scalar = F>>(
         &self,
         token: V::Token,
@@ -122,17 +123,15 @@ impl<F: Float> Panel<'_, F> {
     ) {
         if self.mask.is_some() {
             outlined!(V, token, {
-                let (zero, masked) = (V::splat(token, F::default()), V::splat(token, masked));
-                let kept = kept.chunks_exact(V::LANES);
-                for (kept, values) in kept.zip(values.chunks_exact_mut(V::LANES)) {
-                    let is_masked = V::from_slice(token, kept).eq(zero);
-                    V::select(is_masked, masked, V::from_slice(token, values)).to_slice(values);
+                for (kept, value) in kept.iter().zip(values) {
+                    // Without a branch, so that the loop is vectorised.
+                    *value = if kept.to_f64() == 0.0 { masked } else { *value };
                 }
             });
         }
     }
 
-    /// Copies the logits of row `row` from `class` on to `z`. `kept` is empty without a mask.
+    /// Copies the logits of row `row` from `class` on to `z`.
     pub(crate) fn load<V: Vector<Scalar = F>>(
         &self,
         token: V::Token,
@@ -142,10 +141,7 @@ impl<F: Float> Panel<'_, F> {
         z: &mut [F],
     ) {
         self.logits.gather::<V, F>(token, row, class, z);
-        if self.prescale != 1.0 {
-            Sink::from_slice(z).multiply(self.prescale);
-        }
-        fill_masked(kept, z, F::from_f64(LOWEST));
+        self.mask_logits::<V>(token, kept, z);
     }
 
     /// Copies the logits of a row as they are in memory, but −inf for masked classes.
@@ -170,9 +166,7 @@ impl<F: Float> Panel<'_, F> {
         values: &mut [F],
     ) {
         let Some(output) = self.output else { return };
-        if self.mask.is_some() {
-            fill_masked(kept, values, self.masked);
-        }
+        self.mask_outputs::<V>(token, kept, values);
         output.scatter::<V, F>(token, row, class, values);
     }
 
@@ -272,14 +266,5 @@ impl<F: Float> Panel<'_, F> {
                 }
             }
         });
-    }
-}
-
-/// Sets every class that is not kept to `value`.
-#[inline(always)]
-fn fill_masked<F: Float>(kept: &[F], values: &mut [F], value: F) {
-    for (kept, target) in kept.iter().zip(values) {
-        // Without a branch, so that the loop is vectorised.
-        *target = if kept.to_f64() == 0.0 { value } else { *target };
     }
 }
