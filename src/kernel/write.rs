@@ -25,7 +25,8 @@ impl<F: Float> Epilogue<F> {
         if let (Epilogue::Gradient { factor, minus, unit, .. }, Weights::Ones) = (*self, weights)
             && are_tiny::<F, f64>(factor.to_f64(), minus.to_f64(), unit)
         {
-            exps.flush(least(factor, unit));
+            let least = least(factor, unit);
+            exps.update(|e| if e < least { F::default() } else { e });
         }
     }
 }

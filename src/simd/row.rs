@@ -203,21 +203,14 @@ impl<'a, F: Float> Sink<'a, F> {
         self.row
     }
 
-    /// Multiplies every element by a factor.
-    pub(crate) fn multiply(&mut self, factor: f64) {
-        for index in 0..self.row.len {
-            let value = self.row.get(index);
-            self.set(index, F::from_f64(value.to_f64() * factor));
-        }
+    /// Replaces every element.
+    pub(crate) fn update(&mut self, new: impl Fn(F) -> F) {
+        (0..self.row.len).for_each(|index| self.set(index, new(self.row.get(index))));
     }
 
-    /// Sets elements below `least` to 0.
-    pub(crate) fn flush(&mut self, least: F) {
-        for index in 0..self.row.len {
-            if self.row.get(index) < least {
-                self.set(index, F::default());
-            }
-        }
+    /// Multiplies every element by a factor.
+    pub(crate) fn multiply(&mut self, factor: f64) {
+        self.update(|value| F::from_f64(value.to_f64() * factor));
     }
 
     pub(crate) fn set(&mut self, index: usize, value: F) {
