@@ -14,6 +14,7 @@
 pub(super) mod chunk;
 mod segment;
 
+use super::plan::BYTES_OF_KEPT_ROW;
 use super::workspace::Workspace;
 use super::{Heaps, Path, Plan, Run};
 use crate::alloc::with_capacity;
@@ -28,7 +29,7 @@ use std::ops::Range;
 use std::sync::Mutex;
 
 /// The largest number of segments of a row whose exponentials are kept.
-const MOST_KEPT: usize = 32;
+const MOST_KEPT: usize = (BYTES_OF_KEPT_ROW / size_of::<f32>()).div_ceil(SEGMENT);
 
 /// The results of a segment.
 #[derive(Clone, Copy)]

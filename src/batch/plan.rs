@@ -20,7 +20,7 @@ const BYTES_PER_THREAD: usize = 1 << 19;
 const BYTES_PER_ROW_THREAD: usize = 1 << 20;
 /// For rows of more bytes, exponentials are computed twice instead of being kept: one row of 2^22 classes, on
 /// one thread, took 1.8 ms instead of 17.9, of which 16 were for new memory.
-const BYTES_OF_KEPT_ROW: usize = 1 << 21;
+pub(super) const BYTES_OF_KEPT_ROW: usize = 1 << 21;
 /// Bytes of logits in a block: small enough to balance the threads, large enough that claiming a block costs
 /// nothing in comparison.
 const BYTES_PER_BLOCK: usize = 1 << 17;
