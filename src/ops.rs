@@ -87,10 +87,11 @@ impl Batch<'_> {
         let is_log = operation == Operation::LogSoftmax;
         let masked = if is_log { F::NEG_INFINITY } else { F::default() };
         let (logits, mask) = (&self.logits, self.mask.as_ref());
-        let mut job = Job {
+        let temperature = Temperature::new(self.temperature);
+        Job {
             operation,
-            temperature: Temperature::new(self.temperature),
-            panel: Panel { logits, mask, output, prescale: 1.0, masked },
+            temperature,
+            panel: Panel { logits, mask, output, prescale: temperature.prescale, masked },
             targets: None,
             scalars: None,
             are_summed: false,
@@ -98,9 +99,7 @@ impl Batch<'_> {
             hessian: None,
             top: None,
             rounds: false,
-        };
-        job.panel.prescale = job.temperature.prescale;
-        job
+        }
     }
 
     fn assert_same_shape(&self, out: Option<&RowsMut<'_>>) {

@@ -164,8 +164,7 @@ pub(super) fn wrong_shape(
 ) -> Raised {
     made(|| {
         let (shape, given) = (repr(&numbers(py, shape)?)?, repr(&numbers(py, given)?)?);
-        let message = written(py, format_args!("{must_have} {shape}, got {given}"))?;
-        call(&py.get_type::<PyValueError>(), [&message])
+        Err(value_error!(py, "{must_have} {shape}, got {given}"))
     })
 }
 
