@@ -268,6 +268,11 @@ class TestArguments:
     def test_one_row_without_a_batch_axis(self):
         assert dense(Q[0], Z[0], 2.0) == sparse(0, Z[0], 2.0) == 2 * sparse(Y[:1], Z[:1])
 
+    def test_index_in_a_column_of_labels(self):
+        with pytest.raises(sx.LabelError) as error:
+            sparse(9 * Y[:, None], Z)
+        assert error.value.index == (1, 0)
+
     def test_ignore_index_means_nothing(self):
         with pytest.raises(sx.LabelError, match=r"^labels\[2\] is -100, but there are 3 classes$"):
             sparse([0, 1, -100, 0], Z, [1.0, 1.0, 0.0, 1.0])

@@ -21,7 +21,7 @@ from typing import Any, Literal, SupportsFloat, overload
 import numpy as np
 
 from smoothxent._arrays import as_labels, as_logits, as_numpy_real, as_real
-from smoothxent._errors import reworded
+from smoothxent._errors import LabelError, reworded
 from smoothxent._exact import ExactSum, exact_sum
 from smoothxent._losses import cross_entropy
 from smoothxent._options import not_one_of
@@ -295,9 +295,22 @@ def sparse_softmax_cross_entropy(
             f"got {y.shape}"
         )
     w = as_numpy_real(weights, "weights")
-    if w.ndim == len(rows) + 1 and w.shape[-1] == 1:
-        w = w[..., 0]
-    return _weighted("labels", z, y.reshape(rows), w, 0.0, reduction)
+    columns = {"labels": y.ndim > len(rows), "weights": w.ndim > len(rows) and w.shape[-1] == 1}
+    w = w[..., 0] if columns["weights"] else w
+
+    def with_column(text: str) -> str:
+        match = re.match(r"(labels|weights)(?:\[([\d, ]+)\])? is ", text)
+        if match is None or not columns[match[1]]:
+            return text
+        index = f"{match[2]}, 0" if match[2] else "0"
+        return f"{match[1]}[{index}] is {text[match.end() :]}"
+
+    try:
+        with reworded(with_column):
+            return _weighted("labels", z, y.reshape(rows), w, 0.0, reduction)
+    except LabelError as error:
+        error.index += (0,) * columns["labels"]
+        raise
 
 
 def _weighted(
