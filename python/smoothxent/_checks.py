@@ -260,10 +260,12 @@ def weights(
 
 def generator(rng: np.random.Generator | int | None) -> np.random.Generator:
     """Return the generator that was given, or a new one from a seed."""
+    expected = "rng must be a numpy.random.Generator, a non-negative seed or None"
+    if isinstance(rng, (bool, np.bool)):
+        raise TypeError(f"{expected}, got {rng!r}")
     try:
         return np.random.default_rng(rng)
     except (TypeError, ValueError) as error:
-        expected = "rng must be a numpy.random.Generator, a non-negative seed or None"
         raise type(error)(f"{expected}, got {rng!r}") from None
 
 

@@ -87,8 +87,9 @@ def label_dropout(
         label. If it is one of the classes, such as the number of a padding token, a draw from u may
         be this label, and the entry is then ignored: give this class the prior 0 to prevent that.
     rng : numpy.random.Generator or int, optional
-        The random generator, or a seed for a new one. By default a new generator with an
-        unpredictable seed is used.
+        The random generator, or a seed for a new one: anything but a bool that
+        `numpy.random.default_rng` accepts. By default a new generator with an unpredictable seed is
+        used.
 
     Returns
     -------
