@@ -162,7 +162,8 @@ impl NewArray {
 
 /// The error for a NumPy whose arrays are not those of NumPy 2.
 pub(super) fn unknown_arrays() -> Raised {
-    let message = "smoothxent does not know how the arrays of this version of NumPy are made";
+    let message =
+        "smoothxent needs NumPy 2, whose arrays are made in another way: install 'numpy>=2,<3'";
     PyImportError::new_err(message).into()
 }
 
