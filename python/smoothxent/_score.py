@@ -80,7 +80,7 @@ class Score:
     top_k: int | None = None
     """The k of `top_k_accuracy`."""
     _sums: Sums = field(default_factory=Sums)
-    _gaps: tuple[ExactSum, ...] = (_NONE,) * BINS
+    _gaps: tuple[ExactSum, ...] = field(default_factory=lambda: (_NONE,) * BINS)
     """For each bin, the sum over its rows of hits minus confidences, times sample weights."""
 
     def __add__(self, other: Score) -> Score:
