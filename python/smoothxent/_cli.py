@@ -44,7 +44,7 @@ exit codes:
 """
 NUMBERS = {
     "label_smoothing": (float, "EPS", "label smoothing, in [0, 1]"),
-    "temperature": (float, "T", "divides the logits"),
+    "temperature": (float, "T", "divides the logits; 1 by default"),
     "z_loss": (float, "LAMBDA", "weight of logsumexp^2 in the loss"),
 }
 ARRAYS = {
@@ -113,7 +113,9 @@ def _parsers() -> tuple[argparse.ArgumentParser, argparse.ArgumentParser]:
         text = f'"{name}" by default, or the only column'
         score.add_argument(f"--{name}-column", metavar="NAME", help=text)
     score.add_argument("--top-k", type=int, metavar="NUMBER", help="top-k accuracy for this k, too")
-    score.add_argument("--chunk-rows", type=int, metavar="ROWS", help="rows read at once")
+    score.add_argument(
+        "--chunk-rows", type=int, metavar="ROWS", help="rows read at once; by default some 16 MB"
+    )
     score.add_argument("--json", action="store_true", help="print the figures as JSON")
     score.add_argument("--resume", action="store_true", help="continue an interrupted run")
     return parser, score

@@ -191,7 +191,7 @@ def cross_entropy(
         s c_k q(k) over the classes of all rows that count. For labels without weights this is the
         number of rows that count; for probabilities without weights it is the sum of all
         probabilities. "sum_by_nonzero_weights" divides the sum of the losses by the number of rows
-        that count and have a weight s other than 0. "none" returns the loss of each row.
+        that count. "none" returns the loss of each row.
     normalizer : float, optional
         A divisor that replaces the one of "mean" or "sum_by_nonzero_weights": a positive finite
         number, for example the number of tokens in all parts of a batch. It is an error with "sum"
@@ -212,8 +212,8 @@ def cross_entropy(
     LabelError
         If a label is neither in [0, K) nor `ignore_index`.
     TypeError
-        If an argument has an unsupported type, also if integers are passed where probabilities are
-        expected, or the reverse.
+        If an argument has an unsupported type, also if `targets` are integers with another number
+        of axes than labels have, or floating-point numbers with another number than probabilities.
     ValueError
         If the shape or value of an argument is not as described. `out` is then unchanged.
 
@@ -229,9 +229,9 @@ def cross_entropy(
     -----
     Special values:
 
-    - A row counts unless it is ignored or `where` removes all of its classes. A row that does not
-      count, and a row of weight 0, has loss exactly 0, whatever its logits are.
-    - If no row counts, or all weights are 0, "mean" is nan, or 0 with a `normalizer`. "sum" and
+    - A row counts unless it is ignored, has sample weight 0, or `where` removes all of its classes.
+      A row that does not count has loss exactly 0, whatever its logits are.
+    - If no row counts, "mean" is nan, or 0 with a `normalizer`. "sum" and
       "sum_by_nonzero_weights" are 0. "mean" is also nan if its divisor is 0 for another reason:
       the weights of all labels are 0, or all probability targets.
     - If the smoothed target has mass on a class with logit -inf, or on one that `where` removes,

@@ -125,8 +125,8 @@ def cross_entropy_terms(
     LabelError
         If a label is neither in [0, K) nor `ignore_index`.
     TypeError
-        If an argument has an unsupported type, also if integers are passed where probabilities are
-        expected, or the reverse.
+        If an argument has an unsupported type, also if `targets` are integers with another number
+        of axes than labels have, or floating-point numbers with another number than probabilities.
     ValueError
         If the shape or value of an argument is not as described.
 

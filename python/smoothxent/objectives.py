@@ -141,11 +141,11 @@ def xgboost_objective(
     .. math::
        g_k = s\, [Q\, p(k) - c_k\, q'(k)],
 
-       h_k = \max\{2 s\, Q\, p(k)\, (1 - p(k)),\, 10^{-16}\},
+       h_k = \max\{2 s\, Q\, p(k)\, (1 - p(k)),\, h_0\},
 
        Q = \sum_{k=1}^K c_k\, q'(k).
 
-    The factor 2 and the lower bound of the Hessian are XGBoost's. With one score for each row there
+    The factor 2 and the lower bound of the Hessian, h_0 = 1e-16 in float32, are XGBoost's. With one score for each row there
     are two classes, z is the logit of class 1, and the factor is 1, as for "binary:logistic".
 
     Parameters
