@@ -196,8 +196,8 @@ impl Drop for Stop {
     }
 }
 
-/// Calls `function`, and returns or stops the thread. All Python functions are called by this. Other Python code runs
-/// where an attribute is looked up, and in handlers of signals.
+/// Calls `function`, and returns or stops the thread. Functions written in Python are called by this. Other Python code
+/// runs where an attribute is looked up, and in handlers of signals.
 ///
 /// While Python shuts down, a daemon thread that is about to run Python code again is terminated: before CPython 3.14,
 /// by `pthread_exit`, for which the C library of Linux unwinds the stack. In Rust's frames, which catch panics and own

@@ -88,7 +88,7 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// The same for `results`, one for each of the `rows`, which are read.
+    /// The same for `results`, one for each of the `rows`: parts have about as many numbers to read.
     pub(crate) fn on_rows<T: Send>(
         &mut self,
         rows: &Rows<'_>,

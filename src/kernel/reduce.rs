@@ -16,8 +16,8 @@
 //!
 //! ```text
 //! for each segment of 16384 classes:
-//!     for each pair of vectors, LANES classes each, those of the quad with the maximum first (a quad has four vectors; not
-//!     if it is the last and not whole, nor in f32 rows of at most 160 classes):
+//!     for each pair of vectors, LANES classes each, in their order; but the four vectors, a quad, that hold the maximum come
+//!     first, unless they are the last and not whole, or the row is f32 with at most 160 classes:
 //!         f32: lanes[i] += v0[i] + v1[i]                      dot: w0·g0 is rounded, fma(w1, g1, w0·g0) is added;
 //!                                                             the rounding errors of w0·g0 are added at the end
 //!         f64: lanes[i] += v0[i], lanes[i] += v1[i]           compensated

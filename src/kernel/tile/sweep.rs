@@ -102,7 +102,7 @@ impl<F: Float> Tiles<'_, F> {
         max: V,
         tile: &mut Tile<'_, F>,
     ) -> (V::Doubles, V::Doubles) {
-        // The vectors of f32 have as many lanes.
+        // All rows here are f32, whose vectors have MOST_LANES lanes.
         let (z, _) = tile.z[..self.len].as_chunks::<MOST_LANES>();
         let (e, _) = tile.out[..self.len].as_chunks_mut::<MOST_LANES>();
         let (token, one) = (max.token(), V::splat(max.token(), F::from_f64(1.0)));
