@@ -54,6 +54,44 @@ PYTHON_CODE = [
         except TypeError: pass""",
 ]
 
+# A daemon thread that is in Python code called by the extension, without the interpreter lock, when the
+# interpreter ends. The end takes a moment.
+IN_PYTHON_CODE = """
+import sys, threading, time
+import numpy as np
+import smoothxent as sx
+
+class Last:
+    def __init__(self):
+        self.sleep = time.sleep
+
+    def __del__(self):
+        self.sleep(1)
+
+class Axis:
+    def __getattr__(self, name):
+        reach()
+
+def reach(reached=threading.Event(), sleep=time.sleep):
+    reached.set()
+    sleep(0.5)
+
+def profile(frame, event, argument, reach=reach):
+    if event == "call" and frame.f_code.co_name == "ident" and running:
+        reach()
+
+def work():
+    running.append(True)
+    {work}
+
+sys.last = Last()
+running, z = [], np.broadcast_to(np.float32(0), (2**16, 2**16))
+sx.set_num_threads(1)
+threading.setprofile(profile)
+threading.Thread(target=work, daemon=True).start()
+reach.__defaults__[0].wait()
+"""
+
 # A long call by the thread that ends the interpreter, from a destructor.
 DESTRUCTOR = """
 import numpy as np
@@ -110,6 +148,12 @@ def test_daemon_threads_in_python_code_of_calls(call):
     """CPython before 3.14 ends these threads by unwinding their stack, even where Rust calls Python code."""
     work = f"while True:\n        {call}"
     ended = run(DAEMONS.format(exits=10, threads=4, work=work, seconds=0.02))
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "", "")
+
+
+@pytest.mark.parametrize("call", ["sx.logsumexp(z)", "sx.logsumexp(z, axis=Axis())"])
+def test_daemon_threads_in_attributes_that_python_code_computes(call):
+    ended = run(IN_PYTHON_CODE.format(work=call))
     assert (ended.returncode, ended.stdout, ended.stderr) == (0, "", "")
 
 

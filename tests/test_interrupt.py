@@ -51,6 +51,27 @@ def test_ctrl_c(threads, options):
     assert (run.returncode, run.stdout) == (0, "KeyboardInterrupt\n" * 3), run.stderr
 
 
+def test_ctrl_c_while_the_message_of_an_error_is_written():
+    script = """
+import signal
+import smoothxent as sx
+
+signal.signal(signal.SIGALRM, signal.default_int_handler)
+try:
+    signal.setitimer(signal.ITIMER_REAL, 0.02)
+    try:
+        sx.cross_entropy([[1.0]], [0], reduction=bytes(2**26))  # its repr takes longer
+    except ValueError:
+        for _ in range(10): pass  # here Python runs handlers
+except KeyboardInterrupt:
+    print("KeyboardInterrupt")
+"""
+    run = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=WATCHDOG
+    )
+    assert (run.returncode, run.stdout) == (0, "KeyboardInterrupt\n"), run.stderr[:1000]
+
+
 def test_handler_of_the_program_runs_during_the_call():
     """A signal handler that raises an exception of its own ends the call with that exception."""
     script = """

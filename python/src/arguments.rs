@@ -2,7 +2,7 @@
 
 use super::errors::{Raised, Result, answer, type_error, value_error};
 use super::known::Known;
-use super::objects::{int, read, repr};
+use super::objects::{Str, call, int, read, repr};
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyFloat, PyInt};
 use smoothxent::{Number, Reduction};
@@ -10,8 +10,12 @@ use smoothxent::{Number, Reduction};
 /// Is `axis` one integer, rather than None, a tuple or anything else?
 #[inline]
 pub(super) fn is_one_axis(axis: &Bound<'_, PyAny>) -> Result<bool> {
-    Ok(axis.is_exact_instance_of::<PyInt>()
-        || (!axis.is_instance_of::<PyBool>() && axis.hasattr(&Known::get().__index__)?))
+    let is_int = axis.is_exact_instance_of::<PyInt>();
+    if is_int || axis.is_instance_of::<PyBool>() {
+        return Ok(is_int);
+    }
+    let (py, known) = (axis.py(), Known::get());
+    Ok(call(known.hasattr.bind(py), [axis, known.__index__.bind(py)])?.is_truthy()?)
 }
 
 /// An integer; bool is refused. All axes and counts fit 64 bits; an integer that does not fit 128 bits is refused here.
@@ -144,6 +148,6 @@ pub(super) fn flag(obj: &Bound<'_, PyAny>, name: &str) -> Result<bool> {
     if obj.is_instance_of::<PyBool>() || obj.get_type().is(&Known::get().numpy_bool) {
         return Ok(obj.is_truthy()?);
     }
-    let given = obj.get_type().name()?;
+    let given = Str(obj.get_type().name()?);
     Err(type_error!(obj.py(), "{name} must be a bool, got {given}"))
 }

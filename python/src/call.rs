@@ -7,7 +7,7 @@ use super::arrays::Array;
 use super::errors::{Place, Raised, Result, internal, raise};
 use super::known::Known;
 use super::logits::Logits;
-use super::objects::{call, text};
+use super::objects::{attribute, call, text};
 use super::threads::width;
 use pyo3::exceptions::PyMemoryError;
 use pyo3::prelude::*;
@@ -213,7 +213,7 @@ fn run_silently(
 /// the interpreter lock, for as long as threads that run Python code keep it.
 fn is_main_thread(py: Python<'_>) -> Result<bool> {
     let known = Known::get();
-    let main = call(known.main_thread.bind(py), [])?.getattr(&known.ident)?;
+    let main = attribute(&call(known.main_thread.bind(py), [])?, &known.ident)?;
     Ok(call(known.get_ident.bind(py), [])?.eq(main)?)
 }
 

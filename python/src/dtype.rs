@@ -2,7 +2,7 @@
 
 use super::errors::{Result, answer, error, type_error};
 use super::known::Known;
-use super::objects::{call, dtype_name, new_array, numbers, repr};
+use super::objects::{Str, attribute, call, dtype_name, new_array, numbers, repr};
 use pyo3::exceptions::{PyMemoryError, PyValueError};
 use pyo3::prelude::*;
 use smoothxent::Storage;
@@ -34,7 +34,7 @@ pub(super) fn storage_of(dtype: &Bound<'_, PyAny>) -> Result<Option<Storage>> {
         return Ok(Some(storage));
     }
     // The name is computed by Python code in NumPy.
-    let name = call(known.getattr.bind(dtype.py()), [dtype, known.name.bind(dtype.py())])?;
+    let name = attribute(dtype, &known.name)?;
     let (name, size) = (name.extract()?, dtype.getattr(&known.itemsize)?.extract()?);
     let is_native = dtype.getattr(&known.isnative)?.is_truthy()?;
     let is_such = |known: &&(Storage, &str)| (known.1, known.0.size()) == (name, size);
@@ -50,7 +50,7 @@ pub(super) fn storage_of(dtype: &Bound<'_, PyAny>) -> Result<Option<Storage>> {
 /// The `dtype=` of a result.
 pub(super) fn requested(obj: &Bound<'_, PyAny>) -> Result<Storage> {
     let py = obj.py();
-    let refuse = |what: Bound<'_, PyAny>| {
+    let refuse = |what: Str<'_>| {
         type_error!(py, "dtype must be float16, bfloat16, float32 or float64, got {what}")
     };
     let Some(dtype) = answer(py, call(Known::get().dtype_type.bind(py), [obj]))? else {

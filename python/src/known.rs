@@ -70,6 +70,7 @@ macro_rules! known {
 known! {
     objects {
         getattr: "builtins"."getattr",
+        hasattr: "builtins"."hasattr",
         repr: "builtins"."repr",
         ndarray: "numpy"."ndarray",
         numpy_bool: "numpy"."bool",

@@ -119,7 +119,7 @@ impl<'py> Logits<'py> {
             let (shape, given) = (numbers(py, shape)?, numbers(py, given)?);
             let kind = objects::dtype_name(Known::get().dtype_of(array.storage()).bind(py))?;
             let axis = objects::integer(py, axis as i128)?;
-            let error = call(Known::get().shape_error.bind(py), [&given, &kind, &shape, &axis])?;
+            let error = call(Known::get().shape_error.bind(py), [&given, &kind.0, &shape, &axis])?;
             return Err(PyErr::from_value(error).into());
         }
         let validate = |run: &mut Run<'_>| {

@@ -12,6 +12,7 @@ use pyo3::ffi::{self, PyObject, PyTypeObject};
 use pyo3::prelude::*;
 use pyo3::types::{PyCapsule, PyDict, PyInt, PyString, PyTuple};
 use std::ffi::{c_int, c_uint, c_void};
+use std::fmt::{self, Display, Formatter};
 use std::hint::black_box;
 use std::mem::{forget, transmute};
 use std::ptr::{null, null_mut};
@@ -196,8 +197,8 @@ impl Drop for Stop {
     }
 }
 
-/// Calls `function`, and returns or stops the thread. Functions written in Python are called by this. Other Python code
-/// runs where an attribute is looked up, and in handlers of signals.
+/// Calls `function`, and returns or stops the thread. All functions that may run Python code are called by this. Other
+/// Python code runs only in handlers of signals.
 ///
 /// While Python shuts down, a daemon thread that is about to run Python code again is terminated: before CPython 3.14,
 /// by `pthread_exit`, for which the C library of Linux unwinds the stack. In Rust's frames, which catch panics and own
@@ -231,14 +232,35 @@ pub(super) fn call<'py, const N: usize>(
     call_with(function, &tuple(function.py(), arguments.map(Clone::clone))?, None)
 }
 
+/// The attribute of an object, if Python code may compute it.
+pub(super) fn attribute<'py>(
+    object: &Bound<'py, PyAny>,
+    name: &Py<PyString>,
+) -> Result<Bound<'py, PyAny>> {
+    let py = object.py();
+    call(Known::get().getattr.bind(py), [object, name.bind(py)])
+}
+
+/// A Python string in a message. The `Display` of `Bound` would call `str`, which first runs the handlers of signals,
+/// and drop the exception of a handler.
+pub(super) struct Str<'py>(pub(super) Bound<'py, PyString>);
+
+impl Display for Str<'_> {
+    fn fmt(&self, formatter: &mut Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.0.to_string_lossy())
+    }
+}
+
 /// `repr(object)`
-pub(super) fn repr<'py>(object: &Bound<'py, PyAny>) -> Result<Bound<'py, PyAny>> {
-    call(Known::get().repr.bind(object.py()), [object])
+pub(super) fn repr<'py>(object: &Bound<'py, PyAny>) -> Result<Str<'py>> {
+    let text = call(Known::get().repr.bind(object.py()), [object])?;
+    Ok(Str(text.cast_into().map_err(PyErr::from)?))
 }
 
 /// `str(dtype)`
-pub(super) fn dtype_name<'py>(dtype: &Bound<'py, PyAny>) -> Result<Bound<'py, PyAny>> {
-    call(dtype.py().get_type::<PyString>().as_any(), [dtype])
+pub(super) fn dtype_name<'py>(dtype: &Bound<'py, PyAny>) -> Result<Str<'py>> {
+    let text = call(dtype.py().get_type::<PyString>().as_any(), [dtype])?;
+    Ok(Str(text.cast_into().map_err(PyErr::from)?))
 }
 
 /// The result of a function of the package for an argument, with its name for error messages; or the error.
