@@ -88,8 +88,8 @@ def label_dropout(
         be this label, and the entry is then ignored: give this class the prior 0 to prevent that.
     rng : numpy.random.Generator or int, optional
         The random generator, or a seed for a new one: anything but a bool that
-        `numpy.random.default_rng` accepts. By default a new generator with an unpredictable seed is
-        used.
+        ``numpy.random.default_rng`` accepts. By default a new generator with an unpredictable seed
+        is used.
 
     Returns
     -------
