@@ -22,11 +22,14 @@ use crate::error::Error;
 use crate::kernel::{Epilogue, GAP_UNIT, Partial, Reduced, ReducedRows, SEGMENT};
 use crate::math::RunningSum;
 use crate::pool::lock;
-use crate::simd::{Float, Level};
+use crate::simd::{Float, Level, RowsMut, Sink, Vector, VectorJob, fence};
 use crate::target::RowTarget;
 use segment::SegmentStep;
 use std::ops::Range;
 use std::sync::Mutex;
+
+/// Segments of scratch memory for the steps of one row.
+pub(super) const SEGMENTS_OF_SCRATCH: usize = 4;
 
 /// The largest number of segments of a row whose exponentials are kept.
 const MOST_KEPT: usize = (BYTES_OF_KEPT_ROW / size_of::<f32>()).div_ceil(SEGMENT);
@@ -80,7 +83,7 @@ pub(super) fn share_rows<F: Float>(
                 });
             }
         };
-        run_row(plan, level, row, &segments, &mut each);
+        run_row(plan, level, (row, None), &segments, &mut each);
         outcome?;
         if let Some(heaps) = heaps {
             heaps.of_row(job, row, workspace, plan.threads, run)?;
@@ -89,7 +92,9 @@ pub(super) fn share_rows<F: Float>(
     Ok(())
 }
 
-/// Computes rows on one thread. It is a separate function so that other paths do not reserve the stack it needs.
+/// Computes rows on one thread. Rows that are neighbours in memory are copied to scratch memory together, and their
+/// outputs from there: reading them one by one would load each cache line again for each row. It is a separate function
+/// so that other paths do not reserve the stack it needs.
 #[inline(never)]
 pub(super) fn rows<F: Float>(
     plan: &Plan<'_, F>,
@@ -97,13 +102,78 @@ pub(super) fn rows<F: Float>(
     range: Range<usize>,
     scratch: &mut [F],
 ) {
-    let count = plan.job.panel.logits.classes().div_ceil(SEGMENT);
+    let (panel, most, pitch) = (&plan.job.panel, plan.panel_rows, plan.pitch);
+    let count = panel.logits.classes().div_ceil(SEGMENT);
     let segments = [const { Mutex::new(Segment::NONE) }; MOST_KEPT];
-    for row in range {
+    let run = |row: usize, own: Option<OwnRow<'_>>, scratch: &mut [F]| {
         let mut each = |body: &(dyn Fn(usize, &mut [F]) + Sync)| {
             (0..count).for_each(|segment| body(segment, scratch));
         };
-        run_row(plan, level, row, &segments[..count], &mut each);
+        run_row(plan, level, (row, own), &segments[..count], &mut each);
+    };
+    if most == 1 {
+        return range.for_each(|row| run(row, None, scratch));
+    }
+    let (scratch, memory) = scratch.split_at_mut(SEGMENTS_OF_SCRATCH * SEGMENT);
+    let (memory, columns) = memory.split_at_mut(most * pitch);
+    let mut first = range.start;
+    while first < range.end {
+        let len = most.min(range.end - first);
+        let len = panel.neighbours_from(first, most / 2).map_or(len, |near| near.min(len));
+        let place = (first, len, pitch);
+        let is_loaded = level.run(Move { plan, place, memory, columns, stores: false });
+        let rows = &RowsMut::from_slice(&mut *memory, pitch);
+        for at in 0..len {
+            run(first + at, Some(OwnRow { rows, at, is_loaded }), scratch);
+        }
+        level.run(Move { plan, place, memory, columns, stores: true });
+        first += len;
+    }
+}
+
+/// A row in scratch memory: its logits, which are overwritten by exponentials and then by outputs.
+#[derive(Clone, Copy)]
+struct OwnRow<'r> {
+    rows: &'r RowsMut<'r>,
+    at: usize,
+    /// Are the logits there, too? Otherwise they are read where they are.
+    is_loaded: bool,
+}
+
+impl<'r> OwnRow<'r> {
+    fn part<F: Float>(self, start: usize, len: usize) -> Sink<'r, F> {
+        self.rows.direct(self.at).expect("rows of scratch memory").part(start, len)
+    }
+}
+
+/// Copies the logits of rows that are neighbours in memory to scratch memory, if they have to be, or `stores` the
+/// outputs. Returns whether the logits were copied.
+struct Move<'m, F: Float> {
+    plan: &'m Plan<'m, F>,
+    /// The first row, the number of rows, and the elements from one to the next in scratch memory.
+    place: (usize, usize, usize),
+    memory: &'m mut [F],
+    columns: &'m mut [F],
+    stores: bool,
+}
+
+impl<F: Float> VectorJob<F> for Move<'_, F> {
+    type Output = bool;
+
+    #[inline(always)]
+    fn run<V: Vector<Scalar = F>>(self, token: V::Token) -> bool {
+        let Self { plan, place, memory, columns, stores } = self;
+        let (panel, prefetches) = (&plan.job.panel, plan.prefetches_into.is_some());
+        if !stores {
+            return plan.own_logits
+                && panel.load_neighbours::<V>(token, place, memory, columns, prefetches);
+        }
+        let hints = (plan.streams, prefetches && !plan.streams);
+        panel.store_rows::<V>(token, place, hints, (memory, &[]), columns);
+        if plan.streams {
+            fence();
+        }
+        true
     }
 }
 
@@ -112,6 +182,8 @@ struct Row<'r, F: Float> {
     plan: &'r Plan<'r, F>,
     number: usize,
     target: Option<RowTarget<'r, F>>,
+    /// The row in scratch memory, if it is copied with others.
+    own: Option<OwnRow<'r>>,
     /// The maximum in the sweep: M, or 0 if M was subtracted from the logits.
     swept_max: f64,
     /// M, as it is in memory, if it was subtracted from the logits.
@@ -137,13 +209,14 @@ enum Step<F> {
 fn run_row<F: Float>(
     plan: &Plan<'_, F>,
     level: Level,
-    row: usize,
+    (row, own): (usize, Option<OwnRow<'_>>),
     segments: &[Mutex<Segment>],
     each: &mut Each<'_, F>,
 ) {
     let (job, temperature) = (plan.job, &plan.job.temperature);
     let target = job.targets.and_then(|targets| targets.row(row));
-    let mut of = Row { plan, number: row, target, swept_max: 0.0, shifted_by: None, first: 0 };
+    let (swept_max, shifted_by) = (0.0, None);
+    let mut of = Row { plan, number: row, target, own, swept_max, shifted_by, first: 0 };
     let mut run = |of: &Row<'_, F>, step: Step<F>| {
         each(&|index, scratch| {
             let segment = &mut *lock(&segments[index]);

@@ -4,6 +4,7 @@
 //! else that is decided here can change a bit: threads, blocks and groups may be any, but a block has all rows of its
 //! sums.
 
+use super::long::SEGMENTS_OF_SCRATCH;
 use super::tiles::{lanes, scratch_len};
 use super::{Job, rows_per_sum};
 use crate::kernel::{MOST_CLASSES, MOST_IN_TILES, MOST_ROWS, SEGMENT};
@@ -118,25 +119,15 @@ impl<'p, F: Float> Plan<'p, F> {
         let threads = 1 + bytes.saturating_mul(if is_simple { 1 } else { 4 }) / BYTES_PER_THREAD;
         // The segments of a chunk are independent: their threads do not wait for each other.
         let most_threads_of_rows = if is_chunk { most_threads } else { most_threads.min(rows) };
-        let threads = most_threads_of_rows.min(threads);
+        let mut threads = most_threads_of_rows.min(threads);
         let is_near = bytes <= NEAR_BYTES;
         let row_threads = most_threads.min(1 + row_bytes / BYTES_PER_ROW_THREAD);
-        let path = if is_chunk {
-            Path::SharedRows
-        } else if classes <= MOST_CLASSES
-            || rows >= 2 * lanes && may_be_in_tiles(job, is_simple, bytes)
-        {
-            Path::Tiles
-        } else if classes <= SEGMENT {
-            Path::Rows
-        } else if job.top.is_some_and(|top| top.len > MOST_SORTED)
-            || row_threads > 1 && row_threads >= threads
-            || row_bytes > BYTES_OF_KEPT_ROW
-        {
-            Path::SharedRows
-        } else {
-            Path::LongRows
-        };
+        // Rows that are neighbours in memory are gathered together, LANES classes at a time. If fewer rows than half of
+        // the lanes are neighbours, reading their elements one by one takes less time.
+        let are_neighbours = || panel.neighbours_from(0, lanes / 2).is_some();
+        let are_long_neighbours = classes > SEGMENT && panel.is_plain() && are_neighbours();
+        let chosen = || path(job, is_simple, bytes, (threads, row_threads), are_long_neighbours);
+        let path = if is_chunk { Path::SharedRows } else { chosen() };
         let has_outputs = panel.output.is_some() && !panel.is_in_place();
         let cached_bytes = match path {
             Path::Tiles if classes > MOST_CLASSES => CACHED_BYTES_IN_WIDE_TILES,
@@ -174,9 +165,7 @@ impl<'p, F: Float> Plan<'p, F> {
                 group_rows = (BYTES_PER_GROUP / bytes_in_group.max(1)).clamp(1, MOST_ROWS);
                 let mut columns = 0;
                 panel_rows = group_rows;
-                // Rows that are neighbours in memory are gathered together, LANES classes at a time. If fewer rows than
-                // half of the lanes are neighbours, reading their elements one by one takes less time.
-                if panel.neighbours_from(0, lanes / 2).is_some() {
+                if are_neighbours() {
                     let most = (BYTES_PER_PANEL / (row_bytes * lanes) * lanes).min(MOST_NEIGHBOURS);
                     panel_rows = most.min(rows.div_ceil(threads).next_multiple_of(lanes));
                     columns = panel_rows * lanes;
@@ -188,20 +177,27 @@ impl<'p, F: Float> Plan<'p, F> {
                 let count = memory.iter().filter(|is_needed| **is_needed).count();
                 (panel_rows, (count * panel_rows + 1) * pitch + columns)
             }
+            Path::LongRows if are_long_neighbours => {
+                panel_rows = lanes;
+                (lanes, SEGMENTS_OF_SCRATCH * SEGMENT + lanes * (pitch + lanes))
+            }
             Path::LongRows if keeps && own_output => (1, 3 * SEGMENT + classes),
-            Path::LongRows | Path::SharedRows => (1, 4 * SEGMENT),
+            Path::LongRows | Path::SharedRows => (1, SEGMENTS_OF_SCRATCH * SEGMENT),
         };
         let mut block_rows = rows;
-        if bytes > BYTES_PER_BLOCK {
+        if recomputes {
+            threads = if is_chunk { threads } else { row_threads };
+        } else if bytes > BYTES_PER_BLOCK {
             // As many blocks for each thread, before they are rounded up.
             let blocks = bytes.div_ceil(BYTES_PER_BLOCK).next_multiple_of(threads);
             block_rows = rows.div_ceil(blocks).next_multiple_of(rows_at_once);
+            threads = threads.min(rows.div_ceil(block_rows));
         }
         Self {
             job,
             same,
             path,
-            threads: if recomputes && !is_chunk { row_threads } else { threads },
+            threads,
             block_rows,
             block_bytes: block_rows.min(rows).saturating_mul(row_bytes),
             panel_rows,
@@ -220,6 +216,31 @@ impl<'p, F: Float> Plan<'p, F> {
     /// The targets of the rows, if they differ in more than the label.
     pub(super) fn own_targets(&self) -> Option<&'p SmoothedTargets<'p, F>> {
         self.job.targets.filter(|_| self.same.is_none())
+    }
+}
+
+/// The path of whole rows, of which `bytes` are read, by as many threads at most: for all rows, or for one.
+#[inline(always)]
+fn path<F: Float>(
+    job: &Job<'_, F>,
+    is_simple: bool,
+    bytes: usize,
+    (threads, row_threads): (usize, usize),
+    are_long_neighbours: bool,
+) -> Path {
+    let (rows, classes) = (job.panel.logits.rows(), job.panel.logits.classes());
+    if classes <= MOST_CLASSES || rows >= 2 * lanes::<F>() && may_be_in_tiles(job, is_simple, bytes)
+    {
+        Path::Tiles
+    } else if classes <= SEGMENT {
+        Path::Rows
+    } else if job.top.is_some_and(|top| top.len > MOST_SORTED)
+        || row_threads > 1 && row_threads >= threads && !are_long_neighbours
+        || classes.saturating_mul(size_of::<F>()) > BYTES_OF_KEPT_ROW
+    {
+        Path::SharedRows
+    } else {
+        Path::LongRows
     }
 }
 

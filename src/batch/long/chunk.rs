@@ -55,7 +55,7 @@ impl<'r, F: Float> Row<'r, F> {
         let target = (plan.job.operation == Operation::Loss).then_some(target);
         let is_in_range = plan.job.temperature.is_in_range(F::from_f64(max));
         let (swept_max, shifted_by) = if is_in_range { (max, None) } else { (0.0, Some(max)) };
-        Row { plan, number, target, swept_max, shifted_by, first: usize::MAX }
+        Row { plan, number, target, own: None, swept_max, shifted_by, first: usize::MAX }
     }
 }
 

@@ -5,7 +5,7 @@ use crate::kernel::{
     Epilogue, Output, Part, Reducer, SEGMENT, exact_max, find_maxima, shift, write, write_shifted,
 };
 use crate::simd::{Float, Lines, Sink, Source, Vector, VectorJob, fence};
-use crate::target::Weights;
+use crate::target::{RowTarget, Weights};
 use std::slice::from_mut;
 
 /// A step of one segment.
@@ -40,20 +40,16 @@ impl<F: Float> VectorJob<F> for SegmentStep<'_, '_, F> {
         }
         let kept = panel.kept::<V>(token, row, start, kept);
         let has_weights = matches!(step, Step::Reduce | Step::Special(_) | Step::Write(..));
-        let mut weights = Weights::Absent;
-        if let Some(target) = target.as_ref().filter(|_| has_weights) {
-            weights = target.weights.part(start, len);
-            if let Some(maker) = target.made_by {
-                segment.mass = maker.fill::<V>(token, (row, start), kept, own_weights);
-                weights = Weights::Row(Source::from_slice(own_weights));
-            }
-            let class = target.class.wrapping_sub(start);
-            if class < len {
-                segment.weight_label = weights.get(class);
-            }
-        }
+        let target = target.as_ref().filter(|_| has_weights);
+        let weights = target.map_or(Weights::Absent, |target| {
+            weights::<V>(token, target, (row, start), kept, own_weights, segment)
+        });
         let sink = || panel.sink(row).part(start, len);
-        let mut exps = if plan.own_output { Sink::from_slice(own_output) } else { sink() };
+        let mut exps = match of.own {
+            _ if !plan.own_output => sink(),
+            Some(own) => own.part(start, len),
+            None => Sink::from_slice(own_output),
+        };
         let (max, keeps) = (F::from_f64(*swept_max), job.operation.keeps());
         let recomputes = plan.path == Path::SharedRows;
         let how = Reducer {
@@ -75,6 +71,8 @@ impl<F: Float> VectorJob<F> for SegmentStep<'_, '_, F> {
                 shift(own_z, max, temperature.prescale);
             }
             z = Source::from_slice(own_z);
+        } else if let Some(own) = of.own.filter(|own| own.is_loaded) {
+            z = own.part(start, len).as_source();
         } else if panel.reads_directly() {
             z = panel.direct(row).part(start, len);
         } else {
@@ -123,8 +121,30 @@ impl<F: Float> VectorJob<F> for SegmentStep<'_, '_, F> {
                 }
             }
         }
-        if matches!(step, Step::Fill(_) | Step::Write(..)) && !is_direct {
+        if matches!(step, Step::Fill(_) | Step::Write(..)) && !is_direct && of.own.is_none() {
             panel.store::<V>(token, row, start, kept, own_output);
         }
     }
+}
+
+/// The weights of a segment, which begins with class `start`: those of the target, or made in `own`.
+#[inline(always)]
+fn weights<'w, V: Vector>(
+    token: V::Token,
+    target: &RowTarget<'w, V::Scalar>,
+    (row, start): (usize, usize),
+    kept: &[V::Scalar],
+    own: &'w mut [V::Scalar],
+    segment: &mut Segment,
+) -> Weights<'w, V::Scalar> {
+    let mut weights = target.weights.part(start, own.len());
+    if let Some(maker) = target.made_by {
+        segment.mass = maker.fill::<V>(token, (row, start), kept, own);
+        weights = Weights::Row(Source::from_slice(own));
+    }
+    let class = target.class.wrapping_sub(start);
+    if class < own.len() {
+        segment.weight_label = weights.get(class);
+    }
+    weights
 }
