@@ -48,10 +48,13 @@ fn at_indices<'py>(
     let (axis, shape, given) = (logits.axis, logits.shape(), indices.shape());
     let are_equal = |at: usize| at == axis || shape[at] == given[at];
     if given.len() != shape.len() || !(0..shape.len()).all(are_equal) {
+        let are_labels = *logits.row_shape() == *given;
+        let remedy = if are_labels { " (pass numpy.expand_dims(indices, axis))" } else { "" };
         let (shape, given) = (repr(&numbers(py, shape)?)?, repr(&numbers(py, given)?)?);
+        let must = "indices must have the shape of logits";
         return Err(value_error!(
             py,
-            "indices must have the shape of logits, {shape}, except along axis {axis}, got {given}"
+            "{must}, {shape}, except along axis {axis}, got {given}{remedy}"
         ));
     }
     let mut labels = Labels::default();
