@@ -271,7 +271,15 @@ class TestResume:
         pa.parquet.write_table(pa.table(columns), "file")
         job = ("file", *JOB[1:])
         self.interrupt(monkeypatch, *job)
-        assert main(*job, *other, "--resume") == 0
+        parts = {name: Path(name).read_bytes() for name in ("p.npy.part", "g.npy.part")}
+        capsys.readouterr()
+        said = failed(capsys, 3, *job, *other, "--resume")
+        assert "p.npy.part is there, but not its progress" in said
+        assert parts == {name: Path(name).read_bytes() for name in parts}
+        assert main(*job, *other) == 0
+
+    def test_there_is_nothing_to_resume(self, capsys):
+        assert main(*JOB, "--resume") == 0
         assert "starting at row 0" in capsys.readouterr().err
 
     def test_files_under_other_names_are_those_of_the_job(self, capsys, monkeypatch):

@@ -30,8 +30,8 @@ arrays (mapped into memory, not copied), or Parquet and Arrow files with fixed-s
 pyarrow; with several columns, those called "logits" and "targets"). The other arrays are .npy files.
 
 Outputs are written to FILE.part and renamed when everything is done. The progress is saved in the current
-directory every 5 seconds, and when Ctrl-C or SIGTERM ends the run. The same command with --resume continues
-from there; the results are the same bits. If the progress cannot be written, a warning says so and the run
+directory every 5 seconds, and when Ctrl-C or SIGTERM ends the run. The same command with --resume, in the same
+directory, continues from there; the results are the same bits. If the progress cannot be written, a warning says so and the run
 goes on.
 
 exit codes:
@@ -114,7 +114,10 @@ def _parsers() -> tuple[argparse.ArgumentParser, argparse.ArgumentParser]:
         score.add_argument(f"--{name}-column", metavar="NAME", help=text)
     score.add_argument("--top-k", type=int, metavar="NUMBER", help="top-k accuracy for this k, too")
     score.add_argument(
-        "--chunk-rows", type=int, metavar="ROWS", help="rows read at once; by default some 16 MB"
+        "--chunk-rows",
+        type=_positive,
+        metavar="ROWS",
+        help="rows read at once; by default some 16 MB",
     )
     score.add_argument("--json", action="store_true", help="print the figures as JSON")
     score.add_argument("--resume", action="store_true", help="continue an interrupted run")
@@ -131,6 +134,12 @@ def _integer_or_none(text: str) -> int | None:
     except ValueError:
         expected = f'must be an integer or "none", got {text!r}'
         raise argparse.ArgumentTypeError(expected) from None
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"must be a positive integer, got {text!r}")
+    return int(text)
 
 
 def _score(given: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
@@ -155,6 +164,11 @@ def _score(given: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
         },
     )
     if given.resume and not job.resume():
+        for part in filter(Path.exists, map(part_of, outputs.values())):
+            raise OSError(
+                f"{part} is there, but not its progress: --resume needs the same command in the same "
+                "directory; without --resume the job starts anew"
+            )
         print("smoothxent score: nothing to resume, starting at row 0", file=sys.stderr)
     signal.signal(signal.SIGTERM, _terminate)
     try:

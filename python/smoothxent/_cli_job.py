@@ -20,7 +20,7 @@ import os
 import sys
 import time
 import traceback
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,11 @@ from smoothxent._score import Score, from_state, to_state
 from smoothxent._scoring import score_chunks
 from smoothxent._smoothxent import __version__
 from smoothxent._types import NDArray, Rows
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
 
 SAVE_EVERY = 5.0
 """Seconds."""
@@ -70,6 +75,13 @@ class Job:
 
     def run(self, on_chunk: Callable[[Score, int], object]) -> Score:
         """Return the score; `on_chunk` is called with the score of all rows so far."""
+        with contextlib.ExitStack() as locks:
+            for part in map(part_of, self.outputs.values()):
+                if self.reached[0] is None or part.exists():
+                    locks.enter_context(_locked(part))
+            return self._run(on_chunk)
+
+    def _run(self, on_chunk: Callable[[Score, int], object]) -> Score:
         (before, start), last = self.reached, time.monotonic()
 
         def whole(score: Score) -> Score:
@@ -103,9 +115,11 @@ class Job:
                 log_probs_out=self._open.get("log_probs_out"),
                 grad_out=self._open.get("grad_out"),
             )
-        except (TypeError, ValueError) as error:  # bad data: resuming would not help
-            _forget_arrays(error)
-            self._discard()
+        except BaseException as error:
+            # Bad data, which resuming would meet again; or there is nothing to resume yet.
+            if isinstance(error, (TypeError, ValueError)) or self.reached[0] is None:
+                _forget_arrays(error)
+                self._discard()
             raise
         score = whole(rest)
         self.reached = (score, self.logits.shape[0])
@@ -163,7 +177,7 @@ class Job:
                 raise ValueError
         except FileNotFoundError:
             return False
-        except (KeyError, TypeError, ValueError, RecursionError):
+        except (KeyError, TypeError, ValueError, OverflowError, RecursionError):
             raise BadFile(f"{self.progress} holds no progress") from None
         if version != __version__:
             raise BadFile(f"{self.progress} is of version {version}, this is {__version__}")
@@ -173,9 +187,9 @@ class Job:
         return True
 
     def _discard(self) -> None:
-        for name in list(self._open):
-            del self._open[name]
-            part_of(self.outputs[name]).unlink(missing_ok=True)
+        self._open.clear()
+        for path in self.outputs.values():
+            part_of(path).unlink(missing_ok=True)
         self._forget()
 
     def _forget(self) -> None:
@@ -192,12 +206,15 @@ class Job:
             if score is None:
                 self._open[name] = None  # from here on there is a part to discard
                 self._open[name] = _created(part, dtype, self.logits.shape)
-            elif part.exists() or not path.exists() or row < self.logits.shape[0]:
-                # It is checked before it is opened for writing, which would extend a file that is too short.
-                if _digest(open_array(part), row) != self._written.get(name):
-                    raise BadFile(f"{part} is not the output that {self.progress} goes on from")
+                continue
+            # It may have been renamed already.
+            is_renamed = row == self.logits.shape[0] and path.exists() and not part.exists()
+            file = path if is_renamed else part
+            # It is checked before it is opened for writing, which would extend a file that is too short.
+            if _digest(open_array(file), row) != self._written.get(name):
+                raise BadFile(f"{file} is not the output that {self.progress} goes on from")
+            if not is_renamed:
                 self._open[name] = np.lib.format.open_memmap(part, "r+")
-            # else it has already been renamed
 
 
 def _forget_arrays(error: BaseException) -> None:
@@ -221,9 +238,34 @@ def part_of(path: Path) -> Path:
 
 
 def _digest(output: NDArray[Any], row: int) -> str:
-    """Return a hash that distinguishes an output, written up to a row, from those of other jobs."""
+    """Return a hash of the type, the shape and the last row before `row`; earlier rows are not read."""
     text = f"{output.dtype} {output.shape}"
     return hashlib.sha256(text.encode() + output[:row][-1:].tobytes()).hexdigest()
+
+
+@contextlib.contextmanager
+def _locked(part: Path) -> Iterator[None]:
+    """Lock an output against other runs, which would write to the same file."""
+    if fcntl is None:  # Windows neither truncates nor renames a file that another process maps
+        yield
+        return
+    with part.open("ab") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            is_ours = os.path.samestat(os.fstat(file.fileno()), part.stat())
+        except (BlockingIOError, FileNotFoundError):  # it is locked, or has been renamed meanwhile
+            is_ours = False
+        except OSError as error:
+            if error.errno not in (errno.ENOLCK, errno.EINVAL, errno.EOPNOTSUPP):  # unsupported
+                raise
+            is_ours = True
+        if not is_ours:
+            raise OSError(errno.EBUSY, "another run is writing it", str(part))
+        try:
+            yield
+        finally:
+            if part.exists() and part.stat().st_size == 0:  # made here, for nothing
+                part.unlink()
 
 
 def _created(path: Path, dtype: np.dtype[Any], shape: tuple[int, ...]) -> NDArray[Any]:
