@@ -187,7 +187,7 @@ def as_ndarray(obj: object, name: str, fill: str | None) -> NDArray[Any]:
     """Return `obj` as a base-class ndarray of any dtype, sharing memory where it can."""
     _refuse_masked(obj, name, fill)
     if isinstance(obj, (list, tuple)):
-        _refuse_items(obj, name, fill, set(), name)
+        _refuse_items(obj, name, fill, {np.ndarray}, name)
     if isinstance(obj, np.ndarray):
         return np.ndarray.view(obj, np.ndarray)  # not the method of a subclass
     _refuse_dask(obj, name)
@@ -196,6 +196,7 @@ def as_ndarray(obj: object, name: str, fill: str | None) -> NDArray[Any]:
     if lists is not None:
         return _array_of_lists(lists, name)
     _refuse_missing(obj, name, fill)
+    obj = _numbers_of_frame(obj)
     if getattr(obj, "requires_grad", False) is True:
         raise TypeError(
             f"{name} is a tensor that requires a gradient, which a NumPy result cannot carry; pass "
@@ -286,6 +287,16 @@ def _refuse_missing(obj: object, name: str, fill: str | None) -> None:
         raise TypeError(f"{name} has missing values; {decide}")
 
 
+def _numbers_of_frame(obj: Any) -> object:
+    """Return a data frame of nullable numbers as an array, of which NumPy would make one of objects; else `obj`."""
+    dtypes = _pandas_dtypes(obj) if isinstance(obj, DATA_FRAME()) else []
+    if all(isinstance(dtype, np.dtype) for dtype in dtypes):
+        return obj
+    if not all(dtype.kind in "biuf" for dtype in dtypes):
+        return obj
+    return obj.to_numpy(np.result_type(*(getattr(dtype, "numpy_dtype", dtype) for dtype in dtypes)))
+
+
 def _has_nulls(columns: Any) -> bool:
     """Tell whether columns of polars have nulls, also within their lists."""
     while hasattr(getattr(columns, "dtype", None), "inner"):
@@ -357,10 +368,11 @@ def _refuse_items(
     for index, item in enumerate(items):
         if type(item) in others:  # most items are of one type
             continue
-        _refuse_dask(item, f"{place}[{index}]")
         if isinstance(item, (list, tuple)):
             _refuse_items(item, name, fill, others, f"{place}[{index}]")
-        elif isinstance(item, np.ndarray) or _pandas_dtypes(item) or _pyarrow_columns(item):
+            continue
+        _refuse_dask(item, f"{place}[{index}]")
+        if isinstance(item, np.ndarray) or _pandas_dtypes(item) or _pyarrow_columns(item):
             _refuse_masked(item, name, fill)
             _refuse_missing(item, name, fill)
         elif hasattr(item, "__array__") and not isinstance(item, np.generic):

@@ -86,6 +86,9 @@ class Score:
     def __add__(self, other: Score) -> Score:
         if not isinstance(other, Score):
             return NotImplemented
+        nothing = Score()
+        if nothing in (self, other):
+            return other if self == nothing else self
         if self.top_k != other.top_k:
             raise ValueError(
                 f"scores with top_k {self.top_k} and {other.top_k} cannot be added to one another"
