@@ -26,7 +26,7 @@ from smoothxent._errors import LabelError, reworded
 from smoothxent._options import between, integer, number
 from smoothxent._outputs import as_output, count_change
 from smoothxent._pieces import LEN, Index, allocated, copied, first, pieces
-from smoothxent._types import ArrayLike, DTypeLike, NDArray
+from smoothxent._types import ArrayLike, DTypeLike, NDArray, Rng
 
 _MOST_AXES = 64  # the limit of NumPy 2
 _SUMMED = 1 << 14
@@ -258,7 +258,7 @@ def weights(
     return weight
 
 
-def generator(rng: np.random.Generator | int | None) -> np.random.Generator:
+def generator(rng: Rng) -> np.random.Generator:
     """Return the generator that was given, or a new one from a seed."""
     expected = "rng must be a numpy.random.Generator, a non-negative seed or None"
     if isinstance(rng, (bool, np.bool)):

@@ -19,7 +19,7 @@ import numpy as np
 from smoothxent import _checks, _options
 from smoothxent._exact import ExactSum, exact_sum
 from smoothxent._pieces import FAR, allocated, pieces
-from smoothxent._types import ArrayLike, NDArray
+from smoothxent._types import ArrayLike, NDArray, Rng
 
 _Label = TypeVar("_Label", bound=np.integer[Any])
 
@@ -34,7 +34,7 @@ def label_dropout(
     rate: SupportsFloat,
     prior: ArrayLike | None = None,
     ignore_index: SupportsIndex | None = -100,
-    rng: np.random.Generator | int | None = None,
+    rng: Rng = None,
 ) -> NDArray[_Label]: ...
 @overload
 def label_dropout(
@@ -44,7 +44,7 @@ def label_dropout(
     rate: SupportsFloat,
     prior: ArrayLike | None = None,
     ignore_index: SupportsIndex | None = -100,
-    rng: np.random.Generator | int | None = None,
+    rng: Rng = None,
 ) -> NDArray[np.integer[Any]]: ...
 @np.errstate(all="ignore")  # floating-point warnings would only repeat what errors and results say
 def label_dropout(
@@ -54,7 +54,7 @@ def label_dropout(
     rate: SupportsFloat,
     prior: ArrayLike | None = None,
     ignore_index: SupportsIndex | None = -100,
-    rng: np.random.Generator | int | None = None,
+    rng: Rng = None,
 ) -> NDArray[Any]:
     r"""Return the labels, each replaced with probability `rate` by a draw from the prior.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal, Protocol, SupportsIndex, TypeVar
 
 import numpy as np
@@ -23,11 +24,22 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray as NDArray
 
     Number = typing_extensions.TypeVar("Number", bound=np.floating[Any], default=np.floating[Any])
+    # What numpy.random.default_rng accepts.
+    Rng = (
+        np.random.Generator
+        | np.random.BitGenerator
+        | np.random.SeedSequence
+        | np.random.RandomState
+        | int
+        | np.integer[Any]
+        | Sequence[int]
+        | None
+    )
 else:
     # What typing.get_type_hints finds. The import of numpy.typing would take a millisecond.
     Number = TypeVar("Number")
     NDArray = np.ndarray[Any, np.dtype[Number]]
-    ArrayLike = DTypeLike = Any
+    ArrayLike = DTypeLike = Rng = Any
 
 
 class Rows(Protocol):
