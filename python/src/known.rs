@@ -48,20 +48,17 @@ macro_rules! known {
         impl Known {
             fn of(py: Python<'_>) -> Result<Self> {
                 let found = |(module, name)| Ok(py.import(module)?.getattr(name)?.unbind());
-                let objects = [$(($object_of, $object_name)),*].into_iter().map(found);
-                // One error for all, so that there is code to release the objects once, not for each of them.
-                let objects = objects.collect::<Result<Vec<Py<PyAny>>>>()?;
-                let Ok([$($object),*]) = <[_; _]>::try_from(objects) else { unreachable!() };
                 let dtype = found(("numpy", "dtype"))?;
                 let dtype = |(storage, name)| Ok((dtype.call1(py, (name,))?, storage));
                 let own = STORAGES.into_iter().filter(|(storage, _)| *storage != Storage::Bf16);
-                Ok(Self {
-                    $($name: PyString::intern(py, stringify!($name).trim_start_matches("r#")).unbind(),)*
-                    new_array: NewArray::find(py)?,
-                    dtypes: own.map(dtype).collect::<Result<_>>()?,
-                    $($object,)*
-                    bfloat16: OnceLock::new(),
-                })
+                let (new_array, dtypes) = (NewArray::find(py)?, own.map(dtype).collect::<Result<_>>()?);
+                $(let $name = PyString::intern(py, stringify!($name).trim_start_matches("r#")).unbind();)*
+                // Collected first, and last of all: otherwise there would be code for each object that releases those
+                // before it if something fails.
+                let objects = [$(($object_of, $object_name)),*].into_iter().map(found);
+                let objects = objects.collect::<Result<Vec<Py<PyAny>>>>()?;
+                let Ok([$($object),*]) = <[_; _]>::try_from(objects) else { unreachable!() };
+                Ok(Self { $($object,)* $($name,)* new_array, dtypes, bfloat16: OnceLock::new() })
             }
         }
     };
