@@ -9,6 +9,7 @@ import pytest
 import reference
 import smoothxent as sx
 import ulp
+from options_reference import Problem
 from problems import FLOATS, problem
 from ulp import assert_same_bits, assert_within
 
@@ -204,3 +205,15 @@ def test_ties_for_the_maximum(dtype, classes):
     for label in (0, classes - 1):
         check(z, np.full(7, label))
         check(z, np.full(7, label), label_smoothing=0.1)
+
+
+@every_float
+@pytest.mark.parametrize("classes", [3, 100, 20000])
+def test_large_z_loss_of_tiny_weights(dtype, classes):
+    """The factor of the label's exponential, which holds a power of two, would overflow."""
+    z = np.zeros((2, classes), dtype)
+    z[0, 0] = 1
+    options = {"z_loss": 1e300, "sample_weight": [1e-300, 1e-300]}
+    _, grad = sx.cross_entropy_value_and_grad(z, [0, 1], reduction="none", **options)
+    exact = Problem(z, np.array([0, 1]), **options)
+    assert_within(8, grad, exact.gradient(), at=exact.gradient_size())

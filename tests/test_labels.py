@@ -174,6 +174,15 @@ class TestLabelDropout:
         assert drawn.shape == (self.n,)
         return np.bincount(drawn, minlength=classes)
 
+    @pytest.mark.parametrize("variate, drawn", [(0.0, 1), (1 - 2.0**-53, 2)])
+    def test_a_class_of_probability_0_is_never_drawn(self, variate, drawn):
+        class Extreme(np.random.Generator):
+            def random(self, size):
+                return np.full(size, variate)
+
+        rng = Extreme(np.random.PCG64(0))
+        assert sx.label_dropout([0], 4, rate=1, prior=[0, 0.5, 0.5, 0], rng=rng) == [drawn]
+
     @pytest.mark.parametrize("rate", [0.1, 0.5, 1.0])
     @pytest.mark.parametrize("prior", [None, [0.5, 0.25, 0.1, 0.15, 0.0]])
     def test_distribution(self, rate, prior):

@@ -364,3 +364,16 @@ def test_the_first_row_that_counts_is_named_if_rows_share_a_mask():
         sx.cross_entropy(z, labels, where=where, **options)
     labels[1][2] = -100
     assert np.isnan(sx.cross_entropy(z, labels, where=where, **options))
+
+
+@pytest.mark.parametrize("options", [{"prior": True}, {"class_weight": True}], ids=str)
+def test_the_label_of_a_long_row_has_its_own_weight(options):
+    classes = 20000
+    z, labels, u = problem(classes, rows=3)
+    where = np.arange(classes) % 5 != 2
+    labels = labels - (labels % 5 == 2)
+    options = dict.fromkeys(options, u) | {"where": where, "label_smoothing": 0.9}
+    losses, grad = sx.cross_entropy_value_and_grad(z, labels, reduction="none", **options)
+    exact = Problem(z, labels, **options)
+    assert_within(4, losses, exact.losses())
+    assert_within(8, grad, exact.gradient(), at=exact.gradient_size())

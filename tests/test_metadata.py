@@ -15,7 +15,8 @@ CITATION = (ROOT / "CITATION.cff").read_text("utf-8")
 
 def test_notices_are_those_of_the_lock():
     command = [sys.executable, ROOT / "tools" / "notices.py", "--check"]
-    assert subprocess.run(command, stderr=subprocess.PIPE, text=True).stderr == ""
+    # Cargo may say on stderr that it waits for another cargo.
+    assert subprocess.run(command).returncode == 0
 
 
 def test_every_linked_crate_of_the_lock_is_noticed():

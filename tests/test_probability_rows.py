@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import smoothxent as sx
+from options_reference import Problem
 from reference import Real
 from ulp import assert_same_bits, assert_within
 
@@ -303,3 +304,23 @@ def test_a_tiny_mass_beside_others(classes):
     loss = sx.cross_entropy(z[:1], q[:1], reduction="none")
     assert_same_bits(sx.cross_entropy(z, q, reduction="none")[:1], loss)
     assert loss > 0
+
+
+@pytest.mark.parametrize("mass", [1e-39, 1e-41, 1e-44])
+@pytest.mark.parametrize("option", ["where", "prior"])
+@pytest.mark.parametrize("classes", [3, 64, 100, 20000])
+def test_smoothed_rows_of_subnormal_mass(classes, option, mass):
+    """Beside eps u, they are nothing; in a unit of their size, eps u would be infinite."""
+    rng = np.random.default_rng(5)
+    z = rng.normal(0, 3, (4, classes)).astype(np.float32)
+    q = np.maximum(rng.dirichlet(np.ones(classes), 4) * mass, 2e-45).astype(np.float32)
+    options = {"where": np.arange(classes) != 1} if option == "where" else {}
+    if option == "prior":
+        options = {"prior": rng.dirichlet(np.ones(classes), 4)}
+    q[:, 1] = 0
+    losses, grad = sx.cross_entropy_value_and_grad(
+        z, q, label_smoothing=0.1, reduction="none", **options
+    )
+    exact = Problem(z, q, label_smoothing=0.1, **options)
+    assert_within(4, losses, exact.losses())
+    assert_within(8, grad, exact.gradient(), at=exact.gradient_size())

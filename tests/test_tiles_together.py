@@ -145,3 +145,19 @@ def test_log_softmax_of_large_logits_in_tiles_and_alone(classes):
         steps = max(0.25, 2.0 ** (exponent - 23)) * rng.integers(0, 40, (64, classes))
         z = (2.0**exponent + steps).astype(np.float32)
         assert_same_bits(sx.log_softmax(z), np.stack([sx.log_softmax(row) for row in z]))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_tiles_without_weights_beside_tiles_with_weights(dtype):
+    """After a group whose weights are infinite: their memory is used again."""
+    z, q = np.zeros((400, 3), dtype), np.tile(np.array([1, 0, 0], dtype), (400, 1))
+    where = np.ones(z.shape, bool)
+    q[:160], where[:160, 2] = [0.5, 0.25, 0.25], False  # a probability of a masked class
+    q[176::32] = [0.5, 0.5, 0]
+    _, grad = sx.cross_entropy_value_and_grad(z, q, where=where, reduction="none")
+    for row in range(400):
+        one = slice(row, row + 1)
+        _, alone = sx.cross_entropy_value_and_grad(
+            z[one], q[one], where=where[one], reduction="none"
+        )
+        assert_same_bits(grad[one], alone)

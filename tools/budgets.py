@@ -30,7 +30,9 @@ def lines() -> int:
     """Return the number of lines of code."""
     files = [file for home in ("src", "python/src") for file in (ROOT / home).rglob("*.rs")]
     sources = (
-        TESTS.sub("", file.read_text("utf-8")) for file in files if "tests" not in file.as_posix()
+        TESTS.sub("", file.read_text("utf-8"))
+        for file in files
+        if "tests" not in file.relative_to(ROOT).as_posix()
     )
     return sum(
         not BLANK_OR_COMMENT.match(line) for source in sources for line in source.splitlines()
