@@ -372,12 +372,6 @@ def test_missing_values_are_looked_for_where_there_can_be_some():
     """nan in a float column is nan, as in NumPy; a nullable type without nulls is accepted."""
     assert np.isnan(sx.logsumexp(pd.Series([0.0, np.nan])))
     assert sx.logsumexp(pd.Series([0.5, 0.5], dtype="Float64")) == sx.logsumexp([0.5, 0.5])
-    frame = pd.DataFrame(Z[:, :8])
-    for dtype in ("Float32", "float[pyarrow]", {0: "Float32", 1: "Float64"}):
-        assert_same_bits(
-            sx.softmax(frame.astype(dtype)),
-            sx.softmax(np.asarray(frame, np.float64 if isinstance(dtype, dict) else np.float32)),
-        )
     assert sx.logsumexp(pa.table({"a": [0.5], "b": [0.5]})) == sx.logsumexp([0.5, 0.5])
 
 

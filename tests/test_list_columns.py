@@ -144,3 +144,11 @@ class TestOthersAreRefused:
                 sx.softmax(given)
             assert str(caught.value).endswith(f" (pass {remedy})")
             assert_same_bits(sx.softmax(eval(remedy, {"logits": given})), sx.softmax(z))
+
+
+@pytest.mark.parametrize("dtype", ["Float32", "float[pyarrow]", {0: "Float32", 1: "Float64"}])
+def test_data_frames_of_nullable_numbers(dtype):
+    """NumPy alone would make arrays of objects."""
+    z = problem(8, np.float32).logits
+    wide = z.astype(np.float64) if isinstance(dtype, dict) else z
+    assert_same_bits(sx.softmax(pd.DataFrame(z).astype(dtype)), sx.softmax(wide))

@@ -27,7 +27,16 @@ from typing import Any
 
 import numpy as np
 
-from smoothxent._imported import ARROW, ARROW_COLUMN, DATA_FRAME, MASKED_ARRAY, PANDAS, SPARSE
+from smoothxent._columns import (
+    array_of_lists,
+    decide,
+    fixed_size_lists,
+    numbers_of_frame,
+    pandas_dtypes,
+    pyarrow_columns,
+    refuse_missing,
+)
+from smoothxent._imported import MASKED_ARRAY, SPARSE
 from smoothxent._pieces import SEQUENCES, cast, of_sequence
 from smoothxent._types import NDArray
 
@@ -159,7 +168,7 @@ def _remedy_of_columns(array: NDArray[Any], obj: object, name: str) -> str:
     if hasattr(getattr(obj, "type", None), "shape"):  # tensors of pyarrow
         in_one = "combine_chunks()." if hasattr(obj, "chunks") else ""
         return f"pass {name}.{in_one}to_numpy_ndarray()"
-    if _pyarrow_columns(obj):
+    if pyarrow_columns(obj):
         lists = f"pyarrow.list_({name}.type.value_type, {len(first)})"
         return f"of lists of equal lengths pass {name}.cast({lists})"
     return f"of lists of equal lengths pass numpy.stack({name})"
@@ -192,11 +201,11 @@ def as_ndarray(obj: object, name: str, fill: str | None) -> NDArray[Any]:
         return np.ndarray.view(obj, np.ndarray)  # not the method of a subclass
     _refuse_dask(obj, name)
     _refuse_sparse(obj, name)
-    lists = _fixed_size_lists(obj)
+    lists = fixed_size_lists(obj)
     if lists is not None:
-        return _array_of_lists(lists, name)
-    _refuse_missing(obj, name, fill)
-    obj = _numbers_of_frame(obj)
+        return array_of_lists(lists, name)
+    refuse_missing(obj, name, fill)
+    obj = numbers_of_frame(obj)
     if getattr(obj, "requires_grad", False) is True:
         raise TypeError(
             f"{name} is a tensor that requires a gradient, which a NumPy result cannot carry; pass "
@@ -252,7 +261,7 @@ def _refuse_sparse(obj: object, name: str) -> None:
         for dense in ("toarray", "to_dense", "todense"):
             if callable(getattr(obj, dense, None)):
                 raise TypeError(f"{name} is a sparse array; pass {name}.{dense}()")
-    if any(isinstance(dtype, SPARSE()) for dtype in _pandas_dtypes(obj)):
+    if any(isinstance(dtype, SPARSE()) for dtype in pandas_dtypes(obj)):
         dense = "sparse.to_dense" if hasattr(obj, "sparse") else "to_dense"
         raise TypeError(f"{name} is a sparse array; pass {name}.{dense}()")
 
@@ -270,95 +279,9 @@ def _refuse_dask(obj: object, name: str) -> None:
         )
 
 
-def _refuse_missing(obj: object, name: str, fill: str | None) -> None:
-    """Refuse missing values, which NumPy would read as nan, converting integers to floats."""
-    nullable = [dtype for dtype in _pandas_dtypes(obj) if not isinstance(dtype, np.dtype)]
-    if nullable:
-        has_missing = bool(np.any(sys.modules["pandas"].isna(obj)))
-        remedy, are_numbers = "fillna", all(dtype.kind in "biuf" for dtype in nullable)
-    elif hasattr(obj, "__array__") and callable(getattr(obj, "null_count", None)):  # of polars
-        has_missing, remedy, are_numbers = _has_nulls(obj), "fill_null", True
-    else:
-        columns = _pyarrow_columns(obj)
-        has_missing = any(_has_missing(column) for column in columns)
-        remedy, are_numbers = "fill_null", all(_is_primitive(column) for column in columns)
-    if has_missing:
-        decide = _decide(remedy, fill if are_numbers else None)  # not for categories and lists
-        raise TypeError(f"{name} has missing values; {decide}")
-
-
-def _numbers_of_frame(obj: Any) -> object:
-    """Return a data frame of nullable numbers as an array, of which NumPy would make one of objects; else `obj`."""
-    dtypes = _pandas_dtypes(obj) if isinstance(obj, DATA_FRAME()) else []
-    if all(isinstance(dtype, np.dtype) for dtype in dtypes):
-        return obj
-    if not all(dtype.kind in "biuf" for dtype in dtypes):
-        return obj
-    return obj.to_numpy(np.result_type(*(getattr(dtype, "numpy_dtype", dtype) for dtype in dtypes)))
-
-
-def _has_nulls(columns: Any) -> bool:
-    """Tell whether columns of polars have nulls, also within their lists."""
-    while hasattr(getattr(columns, "dtype", None), "inner"):
-        columns = columns.explode()
-    return bool(np.any(np.asarray(columns.null_count())))
-
-
-def _has_missing(column: Any) -> bool:
-    """Tell whether a pyarrow column has nulls, including those that are encoded as a value."""
-    return bool(column.null_count if _is_primitive(column) else np.any(column.is_null()))
-
-
-def _is_primitive(column: Any) -> bool:
-    return bool(sys.modules["pyarrow"].types.is_primitive(column.type))
-
-
-def _pandas_dtypes(obj: object) -> list[Any]:
-    """Return the dtypes of a pandas object, none for all others."""
-    if not isinstance(obj, PANDAS()):
-        return []
-    one: Any = obj
-    return list(one.dtypes) if isinstance(obj, DATA_FRAME()) else [one.dtype]
-
-
-def _pyarrow_columns(obj: object) -> list[Any]:
-    """Return the columns of a pyarrow object, none for all others."""
-    if not isinstance(obj, ARROW()):
-        return []
-    one: Any = obj
-    return [one] if isinstance(obj, ARROW_COLUMN()) else list(one.columns)
-
-
-def _fixed_size_lists(obj: object) -> Any:
-    """Return `obj` as a pyarrow column of fixed-size lists, also from pandas; None for all other objects."""
-    if any(hasattr(dtype, "pyarrow_dtype") for dtype in _pandas_dtypes(obj)):
-        obj = getattr(obj, "array", obj)
-        obj = obj.__arrow_array__() if hasattr(obj, "__arrow_array__") else obj
-    if not isinstance(obj, ARROW_COLUMN()):
-        return None
-    column: Any = obj
-    return column if sys.modules["pyarrow"].types.is_fixed_size_list(column.type) else None
-
-
-def _array_of_lists(column: Any, name: str) -> NDArray[Any]:
-    """Return fixed-size lists as an array, without a copy unless they are in several chunks."""
-    if hasattr(column, "chunks"):
-        chunks = column.chunks
-        column = chunks[0] if len(chunks) == 1 else column.combine_chunks()
-    shape, kind = [len(column)], column.type
-    has_missing = column.null_count > 0
-    while hasattr(kind, "list_size"):
-        shape.append(kind.list_size)
-        column, kind = column.flatten(), kind.value_type
-        has_missing |= _has_missing(column)
-    if has_missing:
-        raise TypeError(f"{name} has missing values; {_decide('fill_null', None)}")
-    return np.asarray(column).reshape(shape)
-
-
 def _refuse_masked(obj: object, name: str, fill: str | None) -> None:
     if isinstance(obj, MASKED_ARRAY()) and np.ma.is_masked(obj):
-        raise TypeError(f"{name} is a masked array with masked values; {_decide('filled', fill)}")
+        raise TypeError(f"{name} is a masked array with masked values; {decide('filled', fill)}")
 
 
 def _refuse_items(
@@ -372,12 +295,12 @@ def _refuse_items(
             _refuse_items(item, name, fill, others, f"{place}[{index}]")
             continue
         _refuse_dask(item, f"{place}[{index}]")
-        if isinstance(item, np.ndarray) or _pandas_dtypes(item) or _pyarrow_columns(item):
+        if isinstance(item, np.ndarray) or pandas_dtypes(item) or pyarrow_columns(item):
             _refuse_masked(item, name, fill)
-            _refuse_missing(item, name, fill)
+            refuse_missing(item, name, fill)
         elif hasattr(item, "__array__") and not isinstance(item, np.generic):
             _refuse_masked(_as_it_says(item), name, fill)
-            _refuse_missing(item, name, fill)
+            refuse_missing(item, name, fill)
         else:
             others.add(type(item))
 
@@ -388,11 +311,6 @@ def _as_it_says(obj: Any) -> object:
         return np.asanyarray(obj) if "numpy.ma" in sys.modules else None
     except (TypeError, ValueError, RuntimeError, BufferError):
         return None  # the error is raised when all items are read
-
-
-def _decide(method: str, fill: str | None) -> str:
-    example = "" if fill is None else f", for example with .{method}({fill})"
-    return f"decide what they mean{example}"
 
 
 def _refuse_other_device(obj: object, name: str) -> None:
