@@ -87,11 +87,10 @@ impl Batch<'_> {
         let is_log = operation == Operation::LogSoftmax;
         let masked = if is_log { F::NEG_INFINITY } else { F::default() };
         let (logits, mask) = (&self.logits, self.mask.as_ref());
-        let temperature = Temperature::new(self.temperature);
-        Job {
+        let mut job = Job {
             operation,
-            temperature,
-            panel: Panel { logits, mask, output, prescale: temperature.prescale, masked },
+            temperature: Temperature::new(self.temperature),
+            panel: Panel { logits, mask, output, prescale: 1.0, masked },
             targets: None,
             scalars: None,
             are_summed: false,
@@ -99,7 +98,10 @@ impl Batch<'_> {
             hessian: None,
             top: None,
             rounds: false,
-        }
+        };
+        // Afterwards, so that the temperature is made in its final place.
+        job.panel.prescale = job.temperature.prescale;
+        job
     }
 
     fn assert_same_shape(&self, out: Option<&RowsMut<'_>>) {

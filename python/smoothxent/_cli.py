@@ -30,9 +30,9 @@ arrays (mapped into memory, not copied), or Parquet and Arrow files with fixed-s
 pyarrow; with several columns, those called "logits" and "targets"). The other arrays are .npy files.
 
 Outputs are written to FILE.part and renamed when everything is done. The progress is saved in the current
-directory every 5 seconds, and when Ctrl-C or SIGTERM ends the run. The same command with --resume, in the same
-directory, continues from there; the results are the same bits. If the progress cannot be written, a warning says so and the run
-goes on.
+directory every 5 seconds, and when Ctrl-C or SIGTERM ends the run. The same command with --resume, in the
+same directory, continues from there; the results are the same bits. If the progress cannot be written, a
+warning says so and the run goes on.
 
 exit codes:
     0   done

@@ -76,8 +76,8 @@ def score(
         Divided by ``score.divisor``, it is the gradient of the mean. The rules are those for
         `grad_out` of `cross_entropy_value_and_grad`, but it must not share memory with an argument.
     top_k : int, optional
-        From 1 to K. If it is given, ``top_k_accuracy`` is computed too: the share of rows whose target class is
-        among the `top_k` most probable classes.
+        From 1 to K. If it is given, ``top_k_accuracy`` is computed too: the share of rows whose
+        target class is among the `top_k` most probable classes.
     **loss_options
         `label_smoothing`, `prior`, `class_weight`, `sample_weight`, `ignore_index`, `where`,
         `temperature` and `z_loss`, as for `cross_entropy`. Arrays with an axis of N rows are read

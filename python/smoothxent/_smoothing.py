@@ -88,8 +88,8 @@ def smooth_labels(
     ----------
     targets : array_like
         Integer labels in [0, `num_classes`) of any shape S (there is no `ignore_index`: leave out
-        ignored rows), or probabilities with the classes
-        along `axis`, finite and non-negative. Probabilities that do not sum to 1 are used as given.
+        ignored rows), or probabilities with the classes along `axis`, finite and non-negative.
+        Probabilities that do not sum to 1 are used as given.
     num_classes : int, optional
         The number of classes K, at least 1. It is required for labels. For probabilities, K is
         their length along `axis`, and a different number is an error.

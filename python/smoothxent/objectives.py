@@ -145,8 +145,9 @@ def xgboost_objective(
 
        Q = \sum_{k=1}^K c_k\, q'(k).
 
-    The factor 2 and the lower bound of the Hessian, h_0 = 1e-16 in float32, are XGBoost's. With one score for each row there
-    are two classes, z is the logit of class 1, and the factor is 1, as for "binary:logistic".
+    The factor 2 and the lower bound of the Hessian, h_0 = 1e-16 in float32, are XGBoost's. With one
+    score for each row there are two classes, z is the logit of class 1, and the factor is 1, as for
+    "binary:logistic".
 
     Parameters
     ----------
