@@ -19,7 +19,7 @@ pub(crate) enum Epilogue<F> {
 
 impl<F: Float> Epilogue<F> {
     /// Sets exponentials whose p is below the smallest normal number to 0, if that is not negligible in the gradient.
-    /// Only rows of one segment need it: in a tile they may be beside rows that need it, and get the same bits.
+    /// Rows of several segments do without: they are never in a tile, beside rows with other weights.
     #[inline(never)] // rare
     pub(crate) fn flush(&self, weights: &Weights<'_, F>, exps: &mut Sink<'_, F>) {
         if let (Epilogue::Gradient { factor, minus, unit, .. }, Weights::Ones) = (*self, weights)
