@@ -152,11 +152,12 @@ impl<'p, F: Float> Plan<'p, F> {
         let (mut group_rows, mut panel_rows, mut memory) = (1, 1, [false; 4]);
         let pitch = classes.next_multiple_of(MOST_LANES);
         let is_prefetched = !recomputes && (is_far || has_rows && !is_near);
-        // A prefetched line evicts another from the first-level cache. So prefetching into that cache is faster than
-        // into the second-level cache only if all lines of a group have room (Zen 4: 0.74 to 0.91 of the time for 200
-        // and 1000 classes).
-        let is_large = is_far && bytes_in_group > BYTES_PER_GROUP;
-        let cache = if is_large { Cache::Second } else { Cache::First };
+        // A prefetched line evicts another from the first-level cache, so all lines of a group must have room.
+        let cache = match is_far {
+            true if bytes_in_group > BYTES_PER_GROUP => Cache::Second,
+            true => Cache::for_main_memory(),
+            false => Cache::First,
+        };
         let prefetches_into = is_prefetched.then_some(cache);
         let (rows_at_once, scratch) = match path {
             Path::Tiles => {
