@@ -185,8 +185,8 @@ macro_rules! view {
                 }))
             }
 
-            /// Prefetches the cache line of a class of each of these rows, if they exist.
-            #[inline(always)]
+            /// Prefetches the cache line of a class of each of these rows, if they exist. Compiled once.
+            #[inline(never)]
             pub(crate) fn prefetch(&self, rows: Range<usize>, class: usize) {
                 for row in rows {
                     let start = self.start.wrapping_offset(self.outer.offset(row));
