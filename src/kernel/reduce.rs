@@ -248,7 +248,13 @@ fn sweep_part<V: Vector>(
             quad = quad.in_one_register();
         }
         if prefetches {
-            next.prefetch_quad::<V>();
+            // With AVX-512 the other pair follows in between the exponentials: loss and gradient of rows of 32000 classes
+            // from main memory take 0.68 to 0.80 and 0.82 to 0.88 of the time that they take if four lines are prefetched
+            // here (Granite Rapids).
+            next.prefetch_pair::<V>();
+            if !is_put_off {
+                next.prefetch_pair::<V>();
+            }
             for i in (0..QUAD).filter(|_| prefetches_outputs) {
                 let at = at + (OUTPUTS_AHEAD + i) * V::LANES;
                 exps.as_source().prefetch(Cache::First, at);
@@ -262,6 +268,7 @@ fn sweep_part<V: Vector>(
             base,
             inlined!(|| {
                 if is_put_off {
+                    next.prefetch_pair::<V>();
                     sum.add(pairs[0]);
                     sum.add(pairs[1]);
                 }

@@ -2,7 +2,6 @@
 
 use super::super::instruction_set::prefetch;
 use super::super::{Cache, LINE, Rows, Vector};
-use super::QUAD;
 
 /// The cache lines of a row of logits that is read later.
 #[derive(Clone, Copy)]
@@ -36,16 +35,14 @@ impl Lines {
         self.cache.is_some()
     }
 
-    /// Prefetches the next four vectors, of elements as wide as the scalars or half as wide.
+    /// Prefetches the next two vectors, of elements as wide as the scalars or half as wide.
     #[inline(always)]
-    pub(crate) fn prefetch_quad<V: Vector>(&mut self) {
+    pub(crate) fn prefetch_pair<V: Vector>(&mut self) {
         let Some(cache) = self.cache else { return };
-        let pair = self.width * const { QUAD * V::LANES / 2 };
-        // Four lines. For elements of half the width these are two lines, the second twice, and the line after: this
-        // avoids a branch.
-        for line in [0, LINE, pair, pair + LINE] {
+        // Two lines. For elements of half the width these are one line and the line after: this avoids a branch.
+        for line in [0, LINE] {
             prefetch(cache, self.start.wrapping_add(line));
         }
-        self.start = self.start.wrapping_add(2 * pair);
+        self.start = self.start.wrapping_add(self.width * const { 2 * V::LANES });
     }
 }
