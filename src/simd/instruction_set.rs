@@ -76,7 +76,7 @@ pub fn fence() {
 
 impl Cache {
     /// The cache into which lines from main memory are prefetched that are needed soon. On processors by Intel,
-    /// prefetches into the first-level cache wait for its fill buffers, which streaming stores use too. (Granite Rapids,
+    /// prefetches into the first-level cache wait for its fill buffers, which streaming stores use too. (Xeon, model 167,
     /// 250 to 1000 classes: with the second-level cache, softmax takes 0.81 to 0.90 of the time, loss and gradient 0.73
     /// to 0.92, the loss 0.92 to 1; Zen 4, 200 and 1000 classes: 1.1 to 1.35.)
     pub(crate) fn for_main_memory() -> Self {
