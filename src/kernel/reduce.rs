@@ -248,9 +248,9 @@ fn sweep_part<V: Vector>(
             quad = quad.in_one_register();
         }
         if prefetches {
-            // With AVX-512 the other pair follows in between the exponentials: the loss of rows of 32000 classes from main
-            // memory takes 0.68 to 0.80 of the time that it takes if four lines are prefetched here, with the gradient 0.82
-            // to 0.88 (Xeon, model 167).
+            // For f32 with AVX-512 the other pair follows in between the exponentials: the loss of rows of 32000 classes from
+            // main memory takes 0.68 to 0.80 of the time that it takes if four lines are prefetched here, with the gradient
+            // 0.82 to 0.88 (Xeon, model 167). If the compiler moves the pairs together, nothing is gained.
             next.prefetch_pair::<V>();
             if !is_put_off {
                 next.prefetch_pair::<V>();
