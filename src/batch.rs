@@ -27,7 +27,9 @@ use crate::simd::{Float, RowsMut, Vector, VectorJob, fence};
 use crate::target::SmoothedTargets;
 pub(crate) use long::chunk::finish_chunks;
 pub use long::chunk::{CHUNK_ROW, ROW_CONSTANTS, SEGMENT_SUMS};
-pub(crate) use parts::{LONG_ROW, NUMBERS_PER_PART, SUMS_PER_PART, TERMS_PER_PART, rows_per_sum};
+pub(crate) use parts::{
+    LONG_ROW, NUMBERS_PER_PART, SUMS_PER_PART, TERMS_PER_PART, are_near, rows_per_sum,
+};
 use plan::{Path, Plan};
 pub use run::{Checkpoint, Run};
 use std::ops::Range;
@@ -130,6 +132,14 @@ impl<'j, F: Float> Job<'j, F> {
     /// The panel with the Hessian as its output.
     fn hessian_panel(&self) -> Option<Panel<'j, F>> {
         self.hessian.map(|hessian| Panel { output: Some(&hessian.out), ..self.panel })
+    }
+
+    /// The number of rows from `first` on that are neighbours in memory class by class, wherever they are: see
+    /// [`Panel::neighbours_from`].
+    fn neighbours_from(&self, first: usize, rows: usize) -> Option<usize> {
+        let probabilities = self.targets.and_then(SmoothedTargets::probabilities);
+        let of_targets = probabilities.and_then(|all| all.neighbours_from(first, rows));
+        self.panel.neighbours_from(first, rows).into_iter().chain(of_targets).min()
     }
 
     fn formula(&self) -> Formula<'_, F> {

@@ -6,7 +6,7 @@
 //! a temperature far from 1    the logits are multiplied by a power of two
 //! ```
 
-use crate::simd::{Float, Rows, RowsMut, Sink, Source, Vector, outlined, transpose};
+use crate::simd::{Float, Neighbours, Rows, RowsMut, Sink, Source, Vector, outlined};
 
 /// Where the rows of a call are read and written.
 #[derive(Clone, Copy)]
@@ -123,8 +123,9 @@ impl<F: Float> Panel<'_, F> {
     ) {
         if self.mask.is_some() {
             outlined!(V, token, {
+                // A choice between values is vectorised, but not one between references: so this is a copy.
+                let masked = { masked };
                 for (kept, value) in kept.iter().zip(values) {
-                    // Without a branch, so that the loop is vectorised.
                     *value = if kept.to_f64() == 0.0 { masked } else { *value };
                 }
             });
@@ -170,101 +171,34 @@ impl<F: Float> Panel<'_, F> {
         output.scatter::<V, F>(token, row, class, values);
     }
 
-    /// The number of rows from `first` on that are neighbours in memory class by class, where they are read, where they
-    /// are written, or both. None if the innermost axis of the rows is shorter than `rows`, or not contiguous.
+    /// The number of rows from `first` on that are neighbours in memory class by class, wherever they are neighbours: in
+    /// the logits, the mask or the output. None if nowhere: if the innermost axis of the rows is shorter than `rows`, or
+    /// not contiguous.
     pub(crate) fn neighbours_from(&self, first: usize, rows: usize) -> Option<usize> {
         let read = self.logits.neighbours_from(first, rows);
+        let masked = self.mask.and_then(|mask| mask.neighbours_from(first, rows));
         let written = self.output.and_then(|output| output.neighbours_from(first, rows));
-        read.into_iter().chain(written).min()
+        read.into_iter().chain(masked).chain(written).min()
     }
 
-    /// Copies `count` rows from `first` on, which are neighbours class by class, to contiguous rows that begin `pitch`
-    /// elements apart, through `columns`. Returns false if they are not neighbours, or if `rows` has no room for LANES
-    /// rows at a time. If it `prefetches`, memory of the next classes is prefetched.
-    pub(crate) fn load_neighbours<V: Vector<Scalar = F>>(
-        &self,
-        token: V::Token,
-        (first, count, pitch): (usize, usize, usize),
-        rows: &mut [F],
-        columns: &mut [F],
-        prefetches: bool,
-    ) -> bool {
-        let len = count.next_multiple_of(V::LANES);
-        let has_room = len * pitch <= rows.len() && len * V::LANES <= columns.len();
-        let all = self.logits.transposed(first, count);
-        let Some(all) = all.filter(|_| self.is_plain() && has_room) else { return false };
-        outlined!(V, token, {
-            let classes = self.logits.classes();
-            for class in (0..classes).step_by(V::LANES) {
-                // One class after another: the cache lines of a class are consecutive.
-                let some = V::LANES.min(classes - class);
-                all.gather_rows::<V>(token, class, len, &mut columns[..some * len]);
-                // The lines of the next classes are far away, so the processor does not prefetch them by itself. In the
-                // first-level cache they would not last until they are read. A class that does not begin a line has
-                // one line more than vectors: that of its last row.
-                let end = if prefetches { classes.min(class + 2 * V::LANES) } else { 0 };
-                let next = class + V::LANES..end;
-                all.prefetch(next.clone(), count - 1);
-                for row in (0..count).step_by(V::LANES) {
-                    all.prefetch(next.clone(), row);
-                    let rows = &mut rows[row * pitch + class..];
-                    let columns = Source::from_slice(&columns[row..]);
-                    let rows = &mut Sink::from_slice(rows);
-                    transpose::<V>(token, columns, (len, V::LANES), rows, pitch);
-                }
-            }
-        });
-        true
-    }
-
-    /// Copies contiguous rows, which begin `pitch` elements apart, to `count` rows of the output from `first` on, unless
-    /// they were written there directly. Rows that are neighbours class by class are copied like
-    /// [`Panel::load_neighbours`] does, others one by one.
-    #[inline(always)]
+    /// Copies contiguous rows to the output, unless they were written there directly: all together if they are neighbours
+    /// class by class, others one by one.
     pub(crate) fn store_rows<V: Vector<Scalar = F>>(
         &self,
         token: V::Token,
-        (first, count, pitch): (usize, usize, usize),
-        (streams, prefetches): (bool, bool),
+        place: Neighbours,
+        hints: (bool, bool),
         (rows, kept): (&mut [F], &[F]),
         columns: &mut [F],
     ) {
         let Some(output) = self.output.filter(|_| !self.writes_directly()) else { return };
-        let len = count.next_multiple_of(V::LANES);
-        let has_room = len * pitch <= rows.len() && len * V::LANES <= columns.len();
-        let all = output.transposed(first, count);
-        let Some(all) = all.filter(|_| self.mask.is_none() && has_room) else {
-            for (i, row) in rows.chunks_exact_mut(pitch).take(count).enumerate() {
-                let kept = kept.get(i * pitch..).unwrap_or_default();
-                self.store::<V>(token, first + i, 0, kept, &mut row[..output.classes()]);
+        let Neighbours { first, count, pitch } = place;
+        let kept = kept.get(..count * pitch).unwrap_or_default();
+        self.mask_outputs::<V>(token, kept, rows);
+        if !output.scatter_neighbours::<V>(token, place, (rows, columns), hints) {
+            for (row, values) in (first..).zip(rows.chunks_exact(pitch)).take(count) {
+                output.scatter::<V, F>(token, row, 0, &values[..output.classes()]);
             }
-            return;
-        };
-        outlined!(V, token, {
-            let classes = output.classes();
-            for class in (0..classes).step_by(V::LANES) {
-                let end = if prefetches { classes.min(class + 2 * V::LANES) } else { 0 };
-                let next = class + V::LANES..end;
-                all.prefetch(next.clone(), count - 1);
-                for row in (0..count).step_by(V::LANES) {
-                    all.prefetch(next.clone(), row);
-                    let rows = Source::from_slice(&rows[row * pitch + class..]);
-                    let columns = &mut columns[row..];
-                    let columns = &mut Sink::from_slice(columns);
-                    transpose::<V>(token, rows, (pitch, V::LANES), columns, len);
-                }
-                let some = V::LANES.min(classes - class);
-                let columns = &columns[..some * len];
-                if !streams || !all.is_direct::<F>() {
-                    all.scatter_rows::<V>(token, class, len, columns);
-                    continue;
-                }
-                for (class, values) in (class..).zip(columns.chunks_exact(len)) {
-                    if let Some(mut column) = all.direct(class) {
-                        column.stream_from::<V>(token, Source::from_slice(&values[..count]));
-                    }
-                }
-            }
-        });
+        }
     }
 }

@@ -69,7 +69,7 @@ pub use element::{Element, Float, Slices, Storage};
 pub(crate) use instruction_set::fence;
 pub use lanes::{Eights, LaneSum, Widened};
 pub use level::Level;
-pub(crate) use memory::{AsDoubles, Copied};
+pub(crate) use memory::{AsDoubles, Copied, GatherNeighbours, Neighbours};
 pub use memory::{Rows, RowsMut};
 pub use outer::Outer;
 pub(crate) use row::{Lines, QUAD, Sink, Source, transpose, with_value};

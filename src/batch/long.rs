@@ -22,7 +22,7 @@ use crate::error::Error;
 use crate::kernel::{Epilogue, GAP_UNIT, Partial, Reduced, ReducedRows, SEGMENT};
 use crate::math::RunningSum;
 use crate::pool::lock;
-use crate::simd::{Float, Level, RowsMut, Sink, Vector, VectorJob, fence};
+use crate::simd::{Float, Level, Neighbours, RowsMut, Sink, Vector, VectorJob, fence};
 use crate::target::RowTarget;
 use segment::SegmentStep;
 use std::ops::Range;
@@ -120,7 +120,7 @@ pub(super) fn rows<F: Float>(
     while first < range.end {
         let len = most.min(range.end - first);
         let len = panel.neighbours_from(first, most / 2).map_or(len, |near| near.min(len));
-        let place = (first, len, pitch);
+        let place = Neighbours { first, count: len, pitch };
         let is_loaded = level.run(Move { plan, place, memory, columns, stores: false });
         let rows = &RowsMut::from_slice(&mut *memory, pitch);
         for at in 0..len {
@@ -150,8 +150,7 @@ impl<'r> OwnRow<'r> {
 /// outputs. Returns whether the logits were copied.
 struct Move<'m, F: Float> {
     plan: &'m Plan<'m, F>,
-    /// The first row, the number of rows, and the elements from one to the next in scratch memory.
-    place: (usize, usize, usize),
+    place: Neighbours,
     memory: &'m mut [F],
     columns: &'m mut [F],
     stores: bool,
@@ -165,8 +164,9 @@ impl<F: Float> VectorJob<F> for Move<'_, F> {
         let Self { plan, place, memory, columns, stores } = self;
         let (panel, prefetches) = (&plan.job.panel, plan.prefetches_into.is_some());
         if !stores {
+            let (classes, memory) = (0..panel.logits.classes(), (memory, columns));
             return plan.own_logits
-                && panel.load_neighbours::<V>(token, place, memory, columns, prefetches);
+                && panel.logits.gather_neighbours::<V>(token, place, classes, memory, prefetches);
         }
         let hints = (plan.streams, prefetches && !plan.streams);
         panel.store_rows::<V>(token, place, hints, (memory, &[]), columns);

@@ -4,10 +4,10 @@
 use super::Run;
 use crate::alloc::{with_capacity, zeros};
 use crate::error::Error;
-use crate::kernel::tiles_at_once;
+use crate::kernel::{MOST_CLASSES, tiles_at_once};
 use crate::math::RunningSum;
 use crate::pool::lock;
-use crate::simd::{ExactSum, MOST_LANES, Rows};
+use crate::simd::{ExactSum, GatherNeighbours, MOST_LANES, Neighbours, Rows};
 use std::array::from_fn;
 use std::sync::Mutex;
 
@@ -30,15 +30,29 @@ const READ_PER_PART: usize = 1 << 17;
 const READ_PER_ROW: usize = 32;
 /// Numbers that are converted at a time.
 const CHUNK: usize = 1 << 10;
+/// The largest number of rows that are neighbours in memory, class by class, and are converted together; and the number
+/// of their classes at a time.
+const MOST_NEAR: usize = 64;
+const CHUNK_OF_NEAR: usize = 1 << 7;
+/// Lanes of doubles.
+const LANES: usize = MOST_LANES / 2;
 
 /// A function of the index of the first value of a part, and of the part. By reference, so that what runs it is compiled
 /// once for each type.
 type Body<'b, T, R> = &'b (dyn Fn(usize, &mut [T]) -> Result<R, Error> + Sync);
+/// The same, with a call that polls for signals if it may take long.
+type PolledBody<'b, T> =
+    &'b (dyn Fn(usize, &mut [T], Option<&mut Run<'_>>) -> Result<(), Error> + Sync);
 
 /// The number of rows whose scalars are added first: a multiple of the rows of all tiles that are computed together, so
 /// that these are rarely divided (unless each tile has its own targets).
 pub(crate) fn rows_per_sum(classes: usize) -> usize {
     8 * MOST_LANES * tiles_at_once(classes)
+}
+
+/// Are rows of many classes neighbours in memory, class by class, so that copying several together takes less time?
+pub(crate) fn are_near(rows: &Rows<'_>) -> bool {
+    rows.classes() > MOST_CLASSES && rows.neighbours_from(0, LANES / 2).is_some()
 }
 
 impl Run<'_> {
@@ -99,7 +113,7 @@ impl Run<'_> {
         let parts = numbers.div_ceil(READ_PER_PART);
         // As many for each thread.
         let parts = if parts > 1 { parts.next_multiple_of(self.threads) } else { 1 };
-        let len = rows.rows().div_ceil(parts).max(1);
+        let len = rows.rows().div_ceil(parts).max(if are_near(rows) { MOST_NEAR } else { 1 });
         self.on_parts(results, (len, rows.classes()), body, &mut |()| {})
     }
 
@@ -135,33 +149,59 @@ impl Run<'_> {
 
     /// Calls `read((first row, first class), values, state, results)` for each chunk of the values, one row after
     /// another: a chunk has all classes of some rows, or a part of those of a single row. The results are one for each
-    /// row. The state is that of these rows.
+    /// row. The state is that of these rows; after their last class it must be the default again.
     ///
     /// # Errors
     /// The first error of the first row that has one; [`Error::OutOfMemory`]; or the error of the checkpoint.
-    pub(crate) fn read_chunks<S: Default, R: Clone + Default + Send>(
+    pub(crate) fn read_chunks<S: Clone + Default, R: Clone + Default + Send>(
         &mut self,
         rows: &Rows<'_>,
         read: impl Fn((usize, usize), &[f64], &mut S, &mut [R]) -> Result<(), Error> + Sync,
     ) -> Result<Vec<R>, Error> {
         let (classes, level) = (rows.classes(), self.level);
-        let rows_at_once = (CHUNK / classes.max(1)).max(1);
+        // Rows that are neighbours are copied together, but each is a chunk of its own.
+        let are_near = are_near(rows);
+        let together = if are_near { 1 } else { (CHUNK / classes.max(1)).max(1) };
+        let rows_at_once = if are_near { MOST_NEAR } else { together };
+        let most = classes.clamp(1, if are_near { CHUNK_OF_NEAR } else { CHUNK });
+        let pitch = if are_near { most.next_multiple_of(MOST_LANES) } else { most };
         let mut results = self.defaults(rows.rows())?;
-        let read_part = |first: usize, results: &mut [R], mut polled: Option<&mut Run<'_>>| {
-            let mut buffer = zeros((rows_at_once.min(results.len()) * classes).min(CHUNK))?;
-            let firsts = (first..).step_by(rows_at_once);
-            for (first, results) in firsts.zip(results.chunks_mut(rows_at_once)) {
-                let mut state = S::default();
+        // By reference, so that it is compiled once.
+        let read_part: PolledBody<'_, R> = &|first, results, mut polled| {
+            let count = rows_at_once.min(results.len().next_multiple_of(MOST_LANES));
+            let (mut buffer, mut columns) = (zeros(count * pitch)?, [0.0; MOST_NEAR * LANES]);
+            let mut states = with_capacity(count)?;
+            states.resize(count.div_ceil(together), S::default());
+            for (first, results) in (first..).step_by(count).zip(results.chunks_mut(count)) {
+                // The rows before the first that has an error.
+                let (mut left, mut error) = (results.len(), None);
                 // Rows without classes have a chunk too.
-                for start in (0..classes.max(1)).step_by(CHUNK) {
-                    let len = CHUNK.min(classes - start);
-                    let values = &mut buffer[..results.len() * len];
-                    if let Some(run) = &mut polled {
-                        run.poll(size_of_val(values))?;
+                for start in (0..classes.max(1)).step_by(most) {
+                    if left == 0 {
+                        break;
                     }
-                    rows.gather_at(level, first, start, values);
-                    read((first, start), values, &mut state, results)?;
+                    let len = most.min(classes - start);
+                    if let Some(run) = &mut polled {
+                        run.poll(left * len * size_of::<f64>())?;
+                    }
+                    let place = Neighbours { first, count: left, pitch };
+                    let (classes, memory) = (start..start + len, (&mut *buffer, &mut columns[..]));
+                    let is_copied =
+                        are_near && level.run(GatherNeighbours { rows, place, classes, memory });
+                    let parts = results[..left].chunks_mut(together).zip(&mut states);
+                    let parts = parts.zip(buffer.chunks_mut(together * pitch)).enumerate();
+                    for (part, ((results, state), values)) in parts {
+                        let (at, values) = (part * together, &mut values[..results.len() * len]);
+                        if !is_copied {
+                            rows.gather_at(level, first + at, start, values);
+                        }
+                        if let Err(found) = read((first + at, start), values, state, results) {
+                            (left, error) = (at, Some(found));
+                            break;
+                        }
+                    }
                 }
+                error.map_or(Ok(()), Err)?;
             }
             Ok(())
         };

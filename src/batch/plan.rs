@@ -126,7 +126,7 @@ impl<'p, F: Float> Plan<'p, F> {
         let row_threads = most_threads.min(1 + row_bytes / BYTES_PER_ROW_THREAD);
         // Rows that are neighbours in memory are gathered together, LANES classes at a time. If fewer rows than half of
         // the lanes are neighbours, reading their elements one by one takes less time.
-        let are_neighbours = || panel.neighbours_from(0, lanes / 2).is_some();
+        let are_neighbours = || job.neighbours_from(0, lanes / 2).is_some();
         let are_long_neighbours = classes > SEGMENT && panel.is_plain() && are_neighbours();
         let chosen = || path(job, is_simple, bytes, (threads, row_threads), are_long_neighbours);
         let path = if is_chunk { Path::SharedRows } else { chosen() };

@@ -5,8 +5,8 @@ use crate::kernel::{
     Epilogue, MOST_ROWS, Output, Part, Reduced, ReducedRows, Reducer, TargetLanes, exact_max,
     find_maxima, write, write_hessian, write_shifted,
 };
-use crate::simd::{Float, Lines, Sink, Source, Vector, VectorJob, outlined};
-use crate::target::{NO_CLASS, Weights};
+use crate::simd::{Float, Lines, Neighbours, Sink, Source, Vector, VectorJob, outlined};
+use crate::target::{NO_CLASS, SmoothedTargets, Weights};
 use std::array::from_fn;
 
 /// Scratch memory for some rows, `pitch` elements each, of four kinds: their logits, which are overwritten by
@@ -34,19 +34,26 @@ impl<F: Float> Block<'_, F> {
             if let Some((_, target)) = &plan.same {
                 reduced.targets = TargetLanes::of_all(target, job.scale(target.weight));
             }
+            let logits = plan.own_logits.then_some(panel.logits);
+            let probabilities = job.targets.and_then(SmoothedTargets::probabilities);
             let mut first = range.start;
             while first < range.end {
                 let mut count = plan.panel_rows.min(range.end - first);
                 if !columns.is_empty() {
-                    count = count.min(panel.neighbours_from(first, V::LANES / 2).unwrap_or(count));
+                    count = count.min(job.neighbours_from(first, V::LANES / 2).unwrap_or(count));
                 }
-                let place = (first, count, plan.pitch);
+                let place = Neighbours { first, count, pitch: plan.pitch };
                 let prefetches = plan.prefetches_into.is_some();
-                let loads = plan.own_logits
-                    && !panel.load_neighbours::<V>(token, place, memory[0], columns, prefetches);
+                let mut loaded = [false; 3];
+                for (i, rows) in [logits, panel.mask, probabilities].into_iter().enumerate() {
+                    let Some(rows) = rows else { continue };
+                    let (classes, memory) = (0..rows.classes(), (&mut *memory[i], &mut *columns));
+                    loaded[i] =
+                        rows.gather_neighbours::<V>(token, place, classes, memory, prefetches);
+                }
                 for at in (0..count).step_by(plan.group_rows) {
                     let (first, len) = (first + at, plan.group_rows.min(count - at));
-                    let group = Group { plan, first, len, loads };
+                    let group = Group { plan, first, len, loaded };
                     let memory = memory
                         .each_mut()
                         .map(|rows| rows.get_mut(at * plan.pitch..).unwrap_or_default());
@@ -56,9 +63,7 @@ impl<F: Float> Block<'_, F> {
                 let hints = (plan.streams, prefetches && !plan.streams);
                 panel.store_rows::<V>(token, place, hints, (values, kept), columns);
                 if let Some(panel) = &job.hessian_panel() {
-                    outlined!(V, token, {
-                        panel.store_rows::<V>(token, place, hints, (hessian, kept), columns);
-                    });
+                    panel.store_rows::<V>(token, place, hints, (hessian, kept), columns);
                 }
                 first += count;
             }
@@ -101,8 +106,9 @@ struct Group<'g, F: Float> {
     plan: &'g Plan<'g, F>,
     first: usize,
     len: usize,
-    /// Are the logits still to be copied to scratch memory?
-    loads: bool,
+    /// Do the logits, the masks and the weights of the rows have copies in scratch memory, for the weights those of the
+    /// probabilities?
+    loaded: [bool; 3],
 }
 
 impl<F: Float> Group<'_, F> {
@@ -152,7 +158,7 @@ impl<F: Float> Group<'_, F> {
     }
 
     /// Sets up the rows: finds their targets, and copies to scratch memory what has to be there: their masks, their logits if
-    /// the group `loads`, and their weights if they are computed.
+    /// not yet there, and their weights if they are computed.
     #[inline(always)]
     fn set_up<'m, V: Vector<Scalar = F>>(
         &'m self,
@@ -162,7 +168,9 @@ impl<F: Float> Group<'_, F> {
         reduced: &mut ReducedRows<'_, F>,
     ) {
         let (plan, panel) = (self.plan, &self.plan.job.panel);
-        let gathers = plan.own_targets().is_some() || self.loads || panel.mask.is_some();
+        let [has_logits, has_mask, has_probabilities] = self.loaded;
+        let loads = plan.own_logits && !has_logits;
+        let gathers = plan.own_targets().is_some() || loads || !panel.is_plain();
         let [mut own, mut kept, mut weights] = memory.map(|rows| rows.chunks_mut(plan.pitch));
         for at in 0..self.len {
             let (number, part) = (self.first + at, &mut rows.parts[at]);
@@ -174,14 +182,18 @@ impl<F: Float> Group<'_, F> {
                     if let Some(targets) = plan.own_targets() {
                         target = Some(targets.row(number)?);
                     }
-                    let kept = panel.kept::<V>(token, number, 0, kept);
-                    if self.loads {
+                    let kept =
+                        if has_mask { kept } else { panel.kept::<V>(token, number, 0, kept) };
+                    if loads {
                         panel.load::<V>(token, number, 0, kept, own);
+                    } else if has_logits {
+                        panel.mask_logits::<V>(token, kept, own);
                     }
                     let Some(mut target) = target else { return Some(shared) };
                     let mut own_weights = target.weights;
                     if let Some(maker) = target.made_by {
-                        let sum = maker.fill::<V>(token, (number, 0), kept, weights);
+                        let (place, own) = ((number, 0), (&mut *weights, has_probabilities));
+                        let sum = maker.fill::<V>(token, place, kept, own);
                         target.set_mass(number, sum);
                         own_weights = Weights::Row(Source::from_slice(weights));
                     }

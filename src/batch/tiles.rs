@@ -157,7 +157,7 @@ impl<F: Float> Scratch<'_, F> {
             return count;
         }
         // Up to the end of the innermost axis, so that the rows of each tile are neighbours class by class.
-        let near = self.plan.job.panel.neighbours_from(first, lanes::<F>() / 2);
+        let near = self.plan.job.neighbours_from(first, lanes::<F>() / 2);
         near.map_or(count, |near| count.min(near))
     }
 

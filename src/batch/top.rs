@@ -4,13 +4,16 @@
 //! are below the logit of that class, and need only a comparison. Classes with equal logits are ordered by their
 //! numbers, so it does not matter which thread finds a class, or when.
 
-use super::{Job, Run, Workspace};
+use super::{Job, Run, Workspace, are_near};
 use crate::alloc::with_capacity;
 use crate::error::Error;
 use crate::kernel::SEGMENT;
 use crate::math::count;
 use crate::pool::{lock, try_lock};
-use crate::simd::{Float, Level, QUAD, RowsMut, Source, Vector, VectorJob};
+use crate::simd::{
+    Float, GatherNeighbours, Level, MOST_LANES, Neighbours, QUAD, RowsMut, Source, Vector,
+    VectorJob,
+};
 use std::collections::BinaryHeap;
 use std::ops::Range;
 use std::sync::Mutex;
@@ -123,15 +126,30 @@ impl<'t> Heaps<'t> {
         job: &Job<'_, F>,
         level: Level,
         rows: Range<usize>,
-        scratch: &mut [F],
+        mut scratch: &mut [F],
     ) {
-        let segments = 0..job.panel.logits.classes().div_ceil(SEGMENT);
+        let (logits, classes) = (job.panel.logits, job.panel.logits.classes());
+        let segments = 0..classes.div_ceil(SEGMENT);
+        // Rows that are neighbours in memory are copied together, if there is memory for it and for one more.
+        let (pitch, mut near) = (classes.next_multiple_of(MOST_LANES), &mut [][..]);
+        let has_room = scratch.len() >= (MOST_LANES + 1) * pitch;
+        if has_room && job.panel.mask.is_none() && are_near(logits) {
+            (near, scratch) = scratch.split_at_mut(MOST_LANES * pitch);
+        }
         self.with(|best| {
-            for row in rows {
-                let (segments, scratch) = (segments.clone(), &mut *scratch);
-                level.run(Scan { job, row, segments, best, scratch });
-                best.fill();
-                self.put(row, best, usize::MAX);
+            for first in rows.clone().step_by(MOST_LANES) {
+                let count = MOST_LANES.min(rows.end - first);
+                let place = Neighbours { first, count, pitch };
+                let (classes, memory) = (0..classes, (&mut *near, &mut *scratch));
+                let gather = GatherNeighbours { rows: logits, place, classes, memory };
+                let is_copied = level.run(gather);
+                for (at, row) in (first..first + count).enumerate() {
+                    let own = if is_copied { &near[at * pitch..] } else { &[] };
+                    let (segments, scratch) = (segments.clone(), &mut *scratch);
+                    level.run(Scan { job, row, segments, own, best, scratch });
+                    best.fill();
+                    self.put(row, best, usize::MAX);
+                }
             }
         });
     }
@@ -149,7 +167,8 @@ impl<'t> Heaps<'t> {
         run.each(threads, segments, SEGMENT * size_of::<F>(), &|segment| {
             let segments = segment..segment + 1;
             workspace.with(|scratch| {
-                self.with(|best| level.run(Scan { job, row, segments, best, scratch }));
+                let own = &[][..];
+                self.with(|best| level.run(Scan { job, row, segments, own, best, scratch }));
             });
         })?;
         let Some((all, others)) = self.each.split_first() else { return Ok(()) };
@@ -177,6 +196,8 @@ struct Scan<'s, 'j, F: Float> {
     job: &'s Job<'j, F>,
     row: usize,
     segments: Range<usize>,
+    /// The row, if it was copied.
+    own: &'s [F],
     best: &'s mut Best,
     scratch: &'s mut [F],
 }
@@ -186,13 +207,14 @@ impl<F: Float> VectorJob<F> for Scan<'_, '_, F> {
 
     #[inline(always)]
     fn run<V: Vector<Scalar = F>>(self, token: V::Token) {
-        let Self { job, row, segments, best, scratch } = self;
+        let Self { job, row, segments, own, best, scratch } = self;
         let panel = &job.panel;
         let direct = panel.logits.direct(row).filter(|_| panel.mask.is_none());
         for start in segments.map(|segment| segment * SEGMENT) {
             let len = SEGMENT.min(panel.logits.classes() - start);
             let z = match direct {
                 Some(row) => row.part(start, len),
+                None if !own.is_empty() => Source::from_slice(&own[start..][..len]),
                 None => {
                     let own = &mut scratch[..len];
                     if panel.mask.is_some() {

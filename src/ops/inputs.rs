@@ -6,7 +6,7 @@ mod few;
 mod labels;
 mod many;
 
-use crate::batch::{LONG_ROW, NUMBERS_PER_PART, Run, TERMS_PER_PART};
+use crate::batch::{LONG_ROW, NUMBERS_PER_PART, Run, TERMS_PER_PART, are_near};
 use crate::error::Error;
 use crate::kernel::MOST_CLASSES;
 use crate::math::{Real, RunningSum, count};
@@ -280,7 +280,7 @@ fn masses(
 ) -> Result<Vec<Option<f64>>, Error> {
     let (classes, level) = (mask.classes(), run.level);
     let are_bytes = mask.storage() == Storage::Bool;
-    if prior.is_none() && are_bytes && classes <= LONG_ROW {
+    if prior.is_none() && are_bytes && classes <= LONG_ROW && !are_near(mask) {
         let mut masses = run.defaults(mask.rows())?;
         let read = |first: usize, masses: &mut [Option<f64>]| {
             level.compiled(inlined!(|| {
@@ -373,7 +373,7 @@ impl<F: Float> VectorJob<F> for (&SmoothedTargets<'_, F>, usize, &mut [F]) {
     #[inline(always)]
     fn run<V: Vector<Scalar = F>>(self, token: V::Token) -> f64 {
         let (of, start, w) = self;
-        of.fill::<V>(token, (0, start), &[], w)
+        of.fill::<V>(token, (0, start), &[], (w, false))
     }
 }
 

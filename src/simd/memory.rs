@@ -7,6 +7,7 @@
 
 mod doubles;
 mod elements;
+mod neighbours;
 
 use super::Cache;
 use super::element::{Element, Float, Storage};
@@ -15,6 +16,7 @@ use super::outer::Outer;
 use super::row::{Sink, Source};
 use super::storage::read;
 pub(crate) use doubles::{AsDoubles, Copied};
+pub(crate) use neighbours::{GatherNeighbours, Neighbours};
 use std::iter;
 use std::marker::PhantomData;
 use std::ops::Range;

@@ -139,7 +139,7 @@ fn weights<'w, V: Vector>(
 ) -> Weights<'w, V::Scalar> {
     let mut weights = target.weights.part(start, own.len());
     if let Some(maker) = target.made_by {
-        segment.mass = maker.fill::<V>(token, (row, start), kept, own);
+        segment.mass = maker.fill::<V>(token, (row, start), kept, (own, false));
         weights = Weights::Row(Source::from_slice(own));
     }
     let class = target.class.wrapping_sub(start);

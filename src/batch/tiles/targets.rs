@@ -45,8 +45,9 @@ impl<F: Float> Scratch<'_, F> {
         (tile, rows): (usize, Range<usize>),
     ) -> bool {
         let (job, classes) = (self.plan.job, self.plan.job.panel.logits.classes());
-        let fill =
-            |row: usize, kept: &[F], own: &mut [F]| targets.fill::<V>(token, (row, 0), kept, own);
+        let fill = |row: usize, kept: &[F], own: &mut [F]| {
+            targets.fill::<V>(token, (row, 0), kept, (own, false))
+        };
         self.tiles[tile].labels.fill(F::from_f64(NO_LABEL.into()));
         if let Some((labels, row)) = labels {
             self.labels_of_tile(targets, (labels, row), (tile, rows.clone()));

@@ -5,7 +5,7 @@ use crate::target::{NO_CLASS, ProbabilityRow, WeightValues};
 use std::mem::take;
 
 /// A row of probabilities, as far as it has been read.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(super) struct PartialRow {
     /// The first class with a probability other than 0.
     first: Option<usize>,

@@ -58,10 +58,7 @@ impl Rows<'_> {
                     }
                     continue;
                 }
-                let target = &mut target[..self.classes];
-                if V::IS_COMPACT || !self.widen_part(token, row, 0, target) {
-                    self.gather_from(row, 0, target);
-                }
+                self.gather::<V, _>(token, row, 0, &mut target[..self.classes]);
             }
         });
     }
@@ -224,10 +221,7 @@ impl RowsMut<'_> {
                     }
                     continue;
                 }
-                let values = &values[..self.classes];
-                if V::IS_COMPACT || !self.narrow_part(token, row, 0, values) {
-                    self.scatter_from(row, 0, values);
-                }
+                self.scatter::<V, _>(token, row, 0, &values[..self.classes]);
             }
         });
     }

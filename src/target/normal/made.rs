@@ -4,25 +4,25 @@
 use super::SmoothedTargets;
 use crate::math::{Real, RunningSum, count, two_sum};
 use crate::simd::{
-    AsDoubles, ExactSum, Float, Rows, Sink, Source, Vector, Widened, inlined, outlined,
+    AsDoubles, ExactSum, Float, Rows, Sink, Source, Storage, Vector, Widened, inlined, outlined,
 };
 use crate::target::{LossTerms, NO_CLASS, Prior, Targets};
 
 impl<F: Float> SmoothedTargets<'_, F> {
     /// Computes w of a row for the classes from `start` on. Classes that `kept` excludes have weight 0, or an infinite
-    /// weight if they have a share of q: then the loss is infinite. Returns Σ u·c over the classes that are kept, if that
-    /// is not known yet; else 0.
+    /// weight if they have a share of q: then the loss is infinite. `w` may be set to [`SmoothedTargets::probabilities`].
+    /// Returns Σ u·c over the classes that are kept, if that is not known yet; else 0.
     pub(crate) fn fill<V: Vector<Scalar = F>>(
         &self,
         token: V::Token,
         (row, start): (usize, usize),
         kept: &[F],
-        w: &mut [F],
+        (w, is_set): (&mut [F], bool),
     ) -> f64 {
         outlined!(V, token, {
             let LossTerms { label_smoothing, prior, class_weight, .. } = *self.terms;
             let (is_weighted, smooths) = (class_weight.is_some(), label_smoothing > 0.0);
-            let (len, mut q, mut unit) = (w.len(), None, 1.0);
+            let (len, mut q, mut unit, mut has_q) = (w.len(), None, 1.0, false);
             if let Targets::Probabilities(targets) = self.targets
                 && targets.summary[row].only == NO_CLASS
                 && label_smoothing < 1.0
@@ -32,8 +32,8 @@ impl<F: Float> SmoothedTargets<'_, F> {
                 if unit == 1.0 && self.are_plain() {
                     // No double is needed.
                     let smoothing = self.smoothing();
-                    let direct = rows.direct::<F>(row).filter(|_| smoothing.is_some());
-                    if direct.is_none() {
+                    let direct = rows.direct::<F>(row).filter(|_| smoothing.is_some() && !is_set);
+                    if direct.is_none() && !is_set {
                         rows.gather::<V, F>(token, row, start, w);
                     }
                     if let Some(smoothing) = smoothing {
@@ -44,10 +44,12 @@ impl<F: Float> SmoothedTargets<'_, F> {
                     }
                     return 0.0;
                 }
-                q = Some(rows);
+                // Rounded doubles are for plain weights only.
+                has_q = is_set && (F::IS_DOUBLE || rows.storage() != Storage::F64);
+                q = (!has_q).then_some(rows);
             }
             let is_uniform = matches!(prior, Prior::Uniform);
-            if smooths && is_uniform && !is_weighted && q.is_none() {
+            if smooths && is_uniform && !is_weighted && q.is_none() && !has_q {
                 // The classes that are kept have the weight 1, as in the mask.
                 w.copy_from_slice(kept);
                 return 0.0;
@@ -85,8 +87,16 @@ impl<F: Float> SmoothedTargets<'_, F> {
                         smooth = V::select(is_masked, zero, smooth);
                     }
                     let mut made = smooth;
-                    if let Some(q) = &q {
-                        made = smoother.of(weigh(q.vector::<V>(token, at)), smooth);
+                    if has_q || q.is_some() {
+                        let q = match &q {
+                            Some(q) => q.vector::<V>(token, at),
+                            None => V::Doubles::widen(w.as_source().vector::<V>(
+                                token,
+                                from + at,
+                                F::default(),
+                            )),
+                        };
+                        made = smoother.of(weigh(q), smooth);
                         made = V::select(is_masked & !made.eq(zero), infinite, made);
                     }
                     w.set_vector(from + at, made);

@@ -7,14 +7,20 @@ use crate::target::{Labels, LossTerms, NO_CLASS, ORDINARY, Prior, Targets, is_or
 use std::ops::Range;
 
 impl<F: Float> SmoothedTargets<'_, F> {
-    /// Are targets probabilities that become weights in the same way in all rows whose masses are ordinary? Not doubles
-    /// from which [`SmoothedTargets::fill`] makes the weights of floats: they would be rounded when they are loaded.
+    /// The probabilities, if [`SmoothedTargets::fill`] can make weights of them in the type of the rows. It makes those of
+    /// floats from doubles, unless the weights are plain.
+    pub(crate) fn probabilities(&self) -> Option<&Rows<'_>> {
+        let Targets::Probabilities(targets) = self.targets else { return None };
+        let is_exact = F::IS_DOUBLE || targets.rows.storage() != Storage::F64;
+        let are_read = self.terms.label_smoothing < 1.0 && (is_exact || self.are_plain());
+        are_read.then_some(&targets.rows)
+    }
+
+    /// Are targets probabilities that become weights in the same way in all rows whose masses are ordinary?
     pub(crate) fn have_masses(&self) -> bool {
-        let Targets::Probabilities(targets) = self.targets else { return false };
-        (F::IS_DOUBLE || targets.rows.storage() != Storage::F64 || self.are_plain())
+        self.probabilities().is_some()
             && !matches!(self.smooth, Smooth::Rows(_) | Smooth::Made)
             && self.kept.is_none()
-            && self.terms.label_smoothing < 1.0
     }
 
     /// Where the weights of these rows lie in memory, or the probabilities of which [`SmoothedTargets::fill_lanes`] makes
