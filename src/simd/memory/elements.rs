@@ -3,7 +3,7 @@
 use super::{Rows, RowsMut, Storage};
 use crate::simd::instruction_set::InstructionSet;
 use crate::simd::storage::{convert, narrow_bf16, read, widen_bf16, write};
-use crate::simd::{Element, Float, Level, Vector};
+use crate::simd::{Element, Float, Level, Vector, VectorJob};
 use fearless_simd::Fallback;
 
 impl Rows<'_> {
@@ -13,15 +13,13 @@ impl Rows<'_> {
         self.gather_part(Fallback::new(), row, class, target);
     }
 
-    /// The same for row `row` and the next rows, as doubles, compiled for each level.
+    /// The same for row `row` and the next rows, as doubles, with the vectors of `level`.
     #[inline(never)]
     pub(crate) fn gather_at(&self, level: Level, row: usize, class: usize, target: &mut [f64]) {
-        for (row, target) in (row..).zip(target.chunks_mut(self.at_once(target.len()))) {
-            level.compiled(inlined!(|| self.gather_part(Fallback::new(), row, class, target)));
-        }
+        level.run((self, row, class, target));
     }
 
-    /// The same with the vectors of a level, in a separate function.
+    /// The same with the vectors of a token, in a separate function.
     pub(crate) fn gather<V: Vector, F: Float>(
         &self,
         token: V::Token,
@@ -176,6 +174,16 @@ impl Rows<'_> {
                 *value = read(self.start_of(row, 1, 0));
             }
         }
+    }
+}
+
+impl VectorJob<f64> for (&Rows<'_>, usize, usize, &mut [f64]) {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<V: Vector<Scalar = f64>>(self, token: V::Token) {
+        let (rows, row, class, target) = self;
+        rows.gather::<V, f64>(token, row, class, target);
     }
 }
 
