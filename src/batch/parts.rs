@@ -47,7 +47,7 @@ type PolledBody<'b, T> =
 /// The number of rows whose scalars are added first: a multiple of the rows of all tiles that are computed together, so
 /// that these are rarely divided (unless each tile has its own targets).
 pub(crate) fn rows_per_sum(classes: usize) -> usize {
-    8 * MOST_LANES * tiles_at_once(classes)
+    8 * MOST_LANES * tiles_at_once(classes.min(MOST_CLASSES))
 }
 
 /// Are rows of many classes neighbours in memory, class by class, so that copying several together takes less time?

@@ -35,10 +35,12 @@ const CACHED_BYTES_OF_EACH: usize = CACHED_BYTES / 4 * 3;
 const CACHED_BYTES_IN_TILES: usize = CACHED_BYTES / 8 * 3;
 /// The same for tiles of more than [`MOST_CLASSES`] (10 MB of each: 0.46 to 0.95; for ten classes 1.02 to 1.14).
 const CACHED_BYTES_IN_WIDE_TILES: usize = CACHED_BYTES / 4;
-/// If there are more bytes of logits, they are not in a second-level cache, and rows prefetch them. Tiles read
-/// memory in order, which the prefetcher of the processor recognizes within a page; so they prefetch logits
-/// only if these come from main memory.
+/// If there are more bytes of logits, they are not in a second-level cache, and are prefetched.
 const NEAR_BYTES: usize = 1 << 19;
+/// The same for tiles. They read memory in order, which the prefetcher of the processor recognizes within a page, so
+/// they gain less (Xeon of model 167 with 2 MB: 0.8 MB of ten classes take 1.03 to 1.05 of the time if they are
+/// prefetched, 2.6 MB of 32 classes 0.81 to 0.86).
+const NEAR_BYTES_IN_TILES: usize = 1 << 20;
 /// For rows of at most so many bytes, if these are not whole cache lines, exponentials are kept in scratch memory in
 /// which each row begins a cache line: reading back a vector that was just stored across two lines takes longer
 /// (Zen 4: softmax takes 0.90 to 0.96 of the time for 65 to 200 classes, loss and gradient 0.94 to 0.99). It is not
@@ -94,8 +96,8 @@ pub(super) struct Plan<'p, F: Float> {
     pub(super) streams: bool,
     /// Is memory that is needed next prefetched, and into which cache?
     pub(super) prefetches_into: Option<Cache>,
-    /// Does a sweep prefetch the outputs too? Not if they are written by streaming stores, or copied from scratch
-    /// memory.
+    /// Does a sweep prefetch the outputs too? Not if they are written over the logits, by streaming stores, or copied
+    /// from scratch memory.
     pub(super) prefetches_outputs: bool,
     /// Are the logits copied to scratch memory before they are read?
     pub(super) own_logits: bool,
@@ -122,7 +124,6 @@ impl<'p, F: Float> Plan<'p, F> {
         // The segments of a chunk are independent: their threads do not wait for each other.
         let most_threads_of_rows = if is_chunk { most_threads } else { most_threads.min(rows) };
         let mut threads = most_threads_of_rows.min(threads);
-        let is_near = bytes <= NEAR_BYTES;
         let row_threads = most_threads.min(1 + row_bytes / BYTES_PER_ROW_THREAD);
         // Rows that are neighbours in memory are gathered together, LANES classes at a time. If fewer rows than half of
         // the lanes are neighbours, reading their elements one by one takes less time.
@@ -130,6 +131,7 @@ impl<'p, F: Float> Plan<'p, F> {
         let are_long_neighbours = classes > SEGMENT && panel.is_plain() && are_neighbours();
         let chosen = || path(job, is_simple, bytes, (threads, row_threads), are_long_neighbours);
         let path = if is_chunk { Path::SharedRows } else { chosen() };
+        let is_near = bytes <= if path == Path::Tiles { NEAR_BYTES_IN_TILES } else { NEAR_BYTES };
         let has_outputs = panel.output.is_some() && !panel.is_in_place();
         let cached_bytes = match path {
             Path::Tiles if classes > MOST_CLASSES => CACHED_BYTES_IN_WIDE_TILES,
@@ -151,7 +153,7 @@ impl<'p, F: Float> Plan<'p, F> {
         let bytes_in_group = row_bytes.saturating_mul(rows_of_each);
         let (mut group_rows, mut panel_rows, mut memory) = (1, 1, [false; 4]);
         let pitch = classes.next_multiple_of(MOST_LANES);
-        let is_prefetched = !recomputes && (is_far || has_rows && !is_near);
+        let is_prefetched = !recomputes && !is_near;
         // A prefetched line evicts another from the first-level cache, so all lines of a group must have room.
         let cache = match is_far {
             true if bytes_in_group > BYTES_PER_GROUP => Cache::Second,
@@ -208,7 +210,7 @@ impl<'p, F: Float> Plan<'p, F> {
             pitch,
             streams,
             prefetches_into,
-            prefetches_outputs: prefetches_into.is_some() && !(streams || own_output),
+            prefetches_outputs: is_prefetched && has_outputs && !(streams || own_output),
             own_logits,
             own_output,
             memory,

@@ -8,7 +8,7 @@ use crate::kernel::{
     MOST_TILES, NO_LABEL, Operation, TargetLanes, Tile, Tiles, WeightKind, from_run, load, room,
     tiles_at_once, to_run,
 };
-use crate::simd::{Aligned, Cache, ExactSum, Float, MOST_LANES, Sink, Source, Vector, outlined};
+use crate::simd::{Aligned, ExactSum, Float, MOST_LANES, Sink, Source, Vector, outlined};
 use crate::target::{NO_CLASS, SmoothedTargets, Weights};
 use std::mem::take;
 use std::ops::Range;
@@ -29,10 +29,6 @@ pub(super) const fn lanes<F>() -> usize {
 pub(super) fn scratch_len(classes: usize, lanes: usize) -> usize {
     (4 * tiles_at_once(classes) + 1) * tile_len(classes, lanes) + 3 * lanes
 }
-
-/// The distance at which memory is prefetched: at least the tiles that are computed together, which take half a
-/// microsecond or more.
-const BYTES_AHEAD: usize = 1 << 13;
 
 /// Scratch memory for tiles, with LANES rows side by side, and for the same rows one after another; and what is kept
 /// from tile to tile.
@@ -187,12 +183,6 @@ impl<F: Float> Scratch<'_, F> {
                 panel.mask_logits::<V>(token, tile.kept, &mut tile.z[..len]);
             }
         }
-        // After these have been read: loads would wait for prefetches before them.
-        if let Some(all) = self.all.filter(|_| plan.prefetches_into.is_some()) {
-            for at in (first * classes..end * classes).step_by(V::LANES) {
-                all.prefetch(Cache::First, at + const { BYTES_AHEAD / size_of::<F>() });
-            }
-        }
         let weight_kind = if let Some((labels, target)) = &plan.same {
             let labels = &labels.classes()[first..][..count];
             let has_spike = target.spike != 0.0;
@@ -213,6 +203,12 @@ impl<F: Float> Scratch<'_, F> {
         // After the last row there is another copy of it.
         let reread = |row: usize, z: &mut [F]| panel.reload(row.min(end - 1), 0, z);
         let formula = job.formula();
+        let prefetched = plan.prefetches_into.and_then(|_| {
+            let outputs = self.all_outputs.as_ref().filter(|_| plan.prefetches_outputs);
+            let outputs = outputs.map(|all| all.as_source().part(first * classes, usize::MAX));
+            let next = self.all.map(|all| all.part(end * classes, usize::MAX));
+            Some([next.or(outputs)?, outputs.or(next)?])
+        });
         let kernel = Tiles {
             formula,
             has_lse: job.lse.is_some()
@@ -225,6 +221,7 @@ impl<F: Float> Scratch<'_, F> {
             has_ignored: self.has_ignored,
             weight_kind,
             reread: &reread,
+            prefetched,
         };
         kernel.run::<V>(token, &mut self.tiles[..tiles], self.scalars);
         if !job.are_summed {

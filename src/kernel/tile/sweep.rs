@@ -5,25 +5,32 @@ use crate::kernel::Operation;
 use crate::kernel::exp::{Base, Exponential};
 use crate::kernel::reduce::{WeightKind, add_terms};
 use crate::math::{Real, count, in_halves};
-use crate::simd::{Float, LaneSum, MOST_LANES, Vector, inlined, outlined};
+use crate::simd::{Cache, Float, LaneSum, MOST_LANES, Vector, inlined, outlined};
 use std::mem::swap;
 
 impl<F: Float> Tiles<'_, F> {
-    /// Writes the exponentials of the tiles to the memory for their outputs.
+    /// Writes the exponentials of the tiles to the memory for their outputs, and prefetches memory if it
+    /// `PREFETCHES`.
     #[inline(always)]
-    pub(super) fn exponentials<V: Vector<Scalar = F>>(
+    pub(super) fn exponentials<V: Vector<Scalar = F>, const PREFETCHES: bool>(
         &self,
         token: V::Token,
         tiles: &mut [Tile<'_, F>],
     ) {
         let temperature = self.formula.temperature;
         let exp = Exponential::<V>::new(token, temperature);
+        let mut at = 0;
         for tile in tiles {
             let (z, out) = (&tile.z[..self.len], &mut tile.out[..self.len]);
             let base = Base::<V>::new(temperature, V::from_slice(token, &tile.max));
             base.cut.to_slice(&mut tile.cut);
             base.magic.to_slice(&mut tile.magic);
             for (z, e) in z.chunks_exact(V::LANES).zip(out.chunks_exact_mut(V::LANES)) {
+                if PREFETCHES && let Some([next, outputs]) = self.prefetched {
+                    next.prefetch(Cache::First, at);
+                    outputs.prefetch(Cache::First, at);
+                    at += V::LANES;
+                }
                 exp.of(V::from_slice(token, z), base).to_slice(e);
             }
         }
