@@ -128,7 +128,9 @@ impl<'p, F: Float> Plan<'p, F> {
         // Rows that are neighbours in memory are gathered together, LANES classes at a time. If fewer rows than half of
         // the lanes are neighbours, reading their elements one by one takes less time.
         let are_neighbours = || job.neighbours_from(0, lanes / 2).is_some();
-        let are_long_neighbours = classes > SEGMENT && panel.is_plain() && are_neighbours();
+        // Long rows are so gathered only for their logits and outputs.
+        let are_long_neighbours =
+            classes > SEGMENT && panel.is_plain() && panel.neighbours_from(0, lanes / 2).is_some();
         let chosen = || path(job, is_simple, bytes, (threads, row_threads), are_long_neighbours);
         let path = if is_chunk { Path::SharedRows } else { chosen() };
         let is_near = bytes <= if path == Path::Tiles { NEAR_BYTES_IN_TILES } else { NEAR_BYTES };
