@@ -161,10 +161,13 @@ impl Run<'_> {
         let (classes, level) = (rows.classes(), self.level);
         // Rows that are neighbours are copied together, but each is a chunk of its own.
         let are_near = are_near(rows);
-        let together = if are_near { 1 } else { (CHUNK / classes.max(1)).max(1) };
-        let rows_at_once = if are_near { MOST_NEAR } else { together };
-        let most = classes.clamp(1, if are_near { CHUNK_OF_NEAR } else { CHUNK });
-        let pitch = if are_near { most.next_multiple_of(MOST_LANES) } else { most };
+        let (rows_at_once, together, most, pitch) = if are_near {
+            let most = classes.min(CHUNK_OF_NEAR);
+            (MOST_NEAR, 1, most, most.next_multiple_of(MOST_LANES))
+        } else {
+            let (together, most) = ((CHUNK / classes.max(1)).max(1), classes.clamp(1, CHUNK));
+            (together, together, most, most)
+        };
         let mut results = self.defaults(rows.rows())?;
         // By reference, so that it is compiled once.
         let read_part: PolledBody<'_, R> = &|first, results, mut polled| {

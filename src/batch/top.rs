@@ -133,7 +133,8 @@ impl<'t> Heaps<'t> {
         // Rows that are neighbours in memory are copied together, if there is memory for it and for one more.
         let (pitch, mut near) = (classes.next_multiple_of(MOST_LANES), &mut [][..]);
         let has_room = scratch.len() >= (MOST_LANES + 1) * pitch;
-        if has_room && job.panel.mask.is_none() && are_near(logits) {
+        let has_near = has_room && job.panel.mask.is_none() && are_near(logits);
+        if has_near {
             (near, scratch) = scratch.split_at_mut(MOST_LANES * pitch);
         }
         self.with(|best| {
@@ -142,7 +143,7 @@ impl<'t> Heaps<'t> {
                 let place = Neighbours { first, count, pitch };
                 let (classes, memory) = (0..classes, (&mut *near, &mut *scratch));
                 let gather = GatherNeighbours { rows: logits, place, classes, memory };
-                let is_copied = level.run(gather);
+                let is_copied = has_near && level.run(gather);
                 for (at, row) in (first..first + count).enumerate() {
                     let own = if is_copied { &near[at * pitch..] } else { &[] };
                     let (segments, scratch) = (segments.clone(), &mut *scratch);
@@ -167,7 +168,7 @@ impl<'t> Heaps<'t> {
         run.each(threads, segments, SEGMENT * size_of::<F>(), &|segment| {
             let segments = segment..segment + 1;
             workspace.with(|scratch| {
-                let own = &[][..];
+                let own = &[];
                 self.with(|best| level.run(Scan { job, row, segments, own, best, scratch }));
             });
         })?;

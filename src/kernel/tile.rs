@@ -239,6 +239,7 @@ impl<F: Float> Tiles<'_, F> {
             }
         }
         // The registers of AVX2 hold little more than the constants of the exponential: so this is a function of its own.
+        // Compact code does not prefetch.
         if self.prefetched.is_some() && !V::IS_COMPACT {
             outlined!(V, token, self.exponentials::<V, true>(token, tiles));
         } else {

@@ -21,6 +21,12 @@ impl Neighbours {
     }
 }
 
+/// The LANES classes after those from `class` on, at most up to `end`; none unless it `prefetches` them.
+fn next<V: Vector>(class: usize, end: usize, prefetches: bool) -> Range<usize> {
+    let end = if prefetches { end.min(class + 2 * V::LANES) } else { 0 };
+    class + V::LANES..end
+}
+
 impl Rows<'_> {
     /// Copies some classes of neighbours to contiguous rows, through `columns`. Returns false if they are not neighbours,
     /// or if there is no room for LANES rows and LANES classes at a time. If it `prefetches`, memory of the next classes
@@ -44,8 +50,7 @@ impl Rows<'_> {
                 // The lines of the next classes are far away, so the processor does not prefetch them by itself. In the
                 // first-level cache they would not last until they are read. A class that does not begin a line has
                 // one line more than vectors: that of its last row.
-                let end = if prefetches { classes.end.min(class + 2 * V::LANES) } else { 0 };
-                let next = class + V::LANES..end;
+                let next = next::<V>(class, classes.end, prefetches);
                 all.prefetch(next.clone(), count - 1);
                 for row in (0..count).step_by(V::LANES) {
                     all.prefetch(next.clone(), row);
@@ -93,8 +98,7 @@ impl RowsMut<'_> {
         outlined!(V, token, {
             let classes = self.classes();
             for class in (0..classes).step_by(V::LANES) {
-                let end = if prefetches { classes.min(class + 2 * V::LANES) } else { 0 };
-                let next = class + V::LANES..end;
+                let next = next::<V>(class, classes, prefetches);
                 all.prefetch(next.clone(), count - 1);
                 for row in (0..count).step_by(V::LANES) {
                     all.prefetch(next.clone(), row);
