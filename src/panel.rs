@@ -150,9 +150,9 @@ impl<F: Float> Panel<'_, F> {
         self.logits.gather_from(row, class, z);
         if let Some(mask) = self.mask {
             mask.visit(row, class, z.len(), |k, is_kept| {
-                if is_kept == 0.0 {
-                    z[k] = F::NEG_INFINITY;
-                }
+                // Read in either case, so that there is no branch and the loop is vectorised.
+                let logit = z[k];
+                z[k] = if is_kept == 0.0 { F::NEG_INFINITY } else { logit };
             });
         }
     }
