@@ -109,42 +109,44 @@ impl<F: Float> VectorJob<F> for At<'_, F> {
     fn run<V: Vector<Scalar = F>>(self, token: V::Token) {
         let Self { temperature, given, out, .. } = self;
         let Batch { logits, mask, .. } = self.batch;
-        let (mut next, many) = (self.part * PART, out.classes());
+        let (mut next, many, prescale) = (self.part * PART, out.classes(), temperature.prescale);
+        let inverse = V::splat(token, F::from_f64(temperature.inverse));
+        let logit = |row, place| {
+            let logit = match self.is_sorted {
+                true => out.get(row, place),
+                false => logits.get(row, given(row, place)),
+            };
+            // −0 is 0, as in M.
+            logit + 0.0
+        };
         let end = (next + PART).min(out.rows() * many);
         while next < end {
-            let (row, first) = (next / many, next % many);
-            let len = V::LANES.min(many - first).min(end - next);
-            next += len;
-            let (mut z, mut log_p) = ([F::default(); MOST_LANES], [F::NAN; MOST_LANES]);
-            for (place, z) in (first..).zip(&mut z).take(len) {
-                let logit = if self.is_sorted {
-                    out.get(row, place)
-                } else {
-                    logits.get(row, given(row, place))
-                };
-                // −0 is 0, as in M.
-                *z = F::from_f64(logit + 0.0);
+            // Of several rows, if their outputs follow one another.
+            let (row, place) = (next / many, next % many);
+            let left = if out.are_one() { V::LANES } else { many - place };
+            let len = V::LANES.min(left).min(end - next);
+            let places = || (next..next + len).map(|index| (index / many, index % many));
+            let [mut z, mut max, mut excess, mut log_p] = [[F::default(); MOST_LANES]; 4];
+            for (lane, (row, place)) in places().enumerate() {
+                z[lane] = F::from_f64(logit(row, place) * prescale);
+                max[lane] = F::from_f64(self.maxima[row] * prescale);
+                excess[lane] = F::from_f64(self.excesses[row]);
             }
-            let (max, excess, prescale) =
-                (self.maxima[row], self.excesses[row], temperature.prescale);
-            let swept_max = F::from_f64(max * prescale);
-            if temperature.is_in_range(swept_max) {
-                let z = z.map(|z| F::from_f64(z.to_f64() * prescale));
-                let [max, inverse, excess] = [max * prescale, temperature.inverse, excess]
-                    .map(|x| V::splat(token, F::from_f64(x)));
-                let z = V::from_slice(token, &z);
-                log_probability(z, max, inverse, excess).to_slice(&mut log_p);
-            } else if max.is_finite() {
-                log_p = z.map(|z| shifted_log_probability(z, max, &temperature, excess));
-            }
-            if let Some(mask) = mask {
-                for (place, log_p) in (first..).zip(&mut log_p).take(len) {
-                    if mask.get(row, given(row, place)) == 0.0 {
-                        *log_p = F::NEG_INFINITY;
-                    }
+            let [z, max, excess] = [z, max, excess].map(|lanes| V::from_slice(token, &lanes));
+            log_probability(z, max, inverse, excess).to_slice(&mut log_p);
+            for (log_p, (row, place)) in log_p[..len].iter_mut().zip(places()) {
+                let (max, excess) = (self.maxima[row], self.excesses[row]);
+                if mask.as_ref().is_some_and(|mask| mask.get(row, given(row, place)) == 0.0) {
+                    *log_p = F::NEG_INFINITY;
+                } else if excess.is_nan() || !max.is_finite() {
+                    *log_p = F::NAN;
+                } else if !temperature.is_in_range(F::from_f64(max * prescale)) {
+                    let z = F::from_f64(logit(row, place));
+                    *log_p = shifted_log_probability(z, max, &temperature, excess);
                 }
             }
-            out.scatter_from(row, first, &log_p[..len]);
+            out.scatter_from(row, place, &log_p[..len]);
+            next += len;
         }
     }
 }
