@@ -7,15 +7,16 @@
 use super::{Job, Run, Workspace, are_near};
 use crate::alloc::with_capacity;
 use crate::error::Error;
-use crate::kernel::SEGMENT;
+use crate::kernel::{Part, SEGMENT, find_maxima};
 use crate::math::count;
 use crate::pool::{lock, try_lock};
 use crate::simd::{
-    Float, GatherNeighbours, Level, MOST_LANES, Neighbours, QUAD, RowsMut, Source, Vector,
+    Float, GatherNeighbours, Level, MOST_LANES, Neighbours, QUAD, RowsMut, Sink, Source, Vector,
     VectorJob,
 };
 use std::collections::BinaryHeap;
 use std::ops::Range;
+use std::slice::from_mut;
 use std::sync::Mutex;
 
 /// Classes that are sorted between two polls for signals.
@@ -28,7 +29,8 @@ const QUADS_BEFORE: usize = 64;
 pub(crate) struct Top<'t> {
     /// The number of classes of each row, at least one.
     pub(crate) len: usize,
-    /// Output for the largest logit of each row, as it is in memory: NaN if one is NaN, or if all are masked.
+    /// Output for the largest logit of each row, as it is in memory. Arbitrary if one is NaN, or if all are masked: then L
+    /// is NaN.
     pub(crate) max: &'t RowsMut<'t>,
     /// Outputs for the classes of each row, the one with the largest logit first, and for their logits.
     pub(crate) sorted: Option<(&'t RowsMut<'t>, &'t RowsMut<'t>)>,
@@ -226,7 +228,13 @@ impl<F: Float> VectorJob<F> for Scan<'_, '_, F> {
                     Source::from_slice(own)
                 }
             };
-            scan::<V>(token, z, start, best, |class| panel.keeps(row, class));
+            if job.top.is_some_and(|top| top.sorted.is_some()) {
+                scan::<V>(token, z, start, best, |class| panel.keeps(row, class));
+            } else {
+                let mut part = Part::new(z, F::NEG_INFINITY, Sink::from_slice(&mut []));
+                find_maxima::<V>(token, false, from_mut(&mut part));
+                best.offer((order(part.max.to_f64()), start));
+            }
         }
     }
 }

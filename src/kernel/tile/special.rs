@@ -64,10 +64,8 @@ impl<F: Float> Tiles<'_, F> {
                 continue;
             }
             tile.reduced.max[lane] = max;
-            if operation != Operation::LogSoftmax {
-                let is_lse = operation == Operation::LogSumExp;
-                scalars[lane] = if is_lse { max } else { f64::NAN };
-            }
+            let is_lse = operation == Operation::LogSumExp;
+            scalars[lane] = if is_lse { max } else { f64::NAN };
         }
         mark::<V>(specials, &mut tile.out[..self.len]);
         if self.hessian.is_some() {
