@@ -8,13 +8,14 @@ use super::{Job, Run, Workspace, are_near};
 use crate::alloc::with_capacity;
 use crate::error::Error;
 use crate::kernel::{Part, SEGMENT, find_maxima};
-use crate::math::count;
+use crate::math::{count, in_halves};
 use crate::pool::{lock, try_lock};
 use crate::simd::{
     Float, GatherNeighbours, Level, MOST_LANES, Neighbours, QUAD, RowsMut, Sink, Source, Vector,
-    VectorJob,
+    VectorJob, each, inlined,
 };
 use std::collections::BinaryHeap;
+use std::hint::select_unpredictable;
 use std::ops::Range;
 use std::slice::from_mut;
 use std::sync::Mutex;
@@ -252,9 +253,59 @@ fn least<V: Vector>(token: V::Token, z: Source<'_, V::Scalar>, len: usize) -> f6
         // `best` comes last, so that no NaN is kept.
         best = vector(0).max(vector(1)).max(vector(2).max(vector(3))).max(best);
     }
-    let mut lanes = best.to_array().map(V::Scalar::to_f64);
-    lanes[..V::LANES].sort_unstable_by(|a, b| b.total_cmp(a));
-    below(lanes[len - 1])
+    let (mut best, mut bar) = ([best], V::Scalar::NEG_INFINITY);
+    (0..len).for_each(|_| bar = take_largest(token, &mut best).0);
+    below(bar.to_f64())
+}
+
+/// Takes the largest lanes, whose values become −inf; returns their value, and a bit for each.
+#[inline(always)]
+fn take_largest<V: Vector, const N: usize>(
+    token: V::Token,
+    vectors: &mut [V; N],
+) -> (V::Scalar, u64) {
+    let lowest = V::splat(token, V::Scalar::NEG_INFINITY);
+    let best = vectors.iter().fold(lowest, inlined!(|best: V, vector: &V| best.max(*vector)));
+    let larger = inlined!(|a: V::Scalar, b| select_unpredictable(b > a, b, a));
+    let max = in_halves(&mut best.to_array()[..V::LANES], larger);
+    let (largest, mut lanes) = (V::splat(token, max), 0);
+    for (i, vector) in vectors.iter_mut().enumerate() {
+        let are_largest = vector.ge(largest);
+        lanes |= V::bits(are_largest) << (i * V::LANES);
+        *vector = V::select(are_largest, lowest, *vector);
+    }
+    (max, lanes)
+}
+
+/// Offers the best classes of a row of at most QUAD vectors, one after another; does nothing and returns false if that
+/// is not possible, since there is a NaN, or there are too few logits above −inf.
+#[inline(always)]
+fn take_best<V: Vector>(
+    token: V::Token,
+    z: Source<'_, V::Scalar>,
+    start: usize,
+    best: &mut Best,
+) -> bool {
+    let lowest = V::Scalar::NEG_INFINITY;
+    let mut quad = each!(QUAD, |i| z.vector::<V>(token, z.len().min(i * V::LANES), lowest));
+    let [a, b, c, d] = each!(QUAD, |i| quad[i].eq(quad[i]));
+    if !V::all((a & b) & (c & d)) {
+        return false;
+    }
+    let (mut entries, mut count) = ([(0, 0); MOST_LANES], 0);
+    while count < best.len {
+        let (max, mut lanes) = take_largest(token, &mut quad);
+        if max == lowest {
+            return false;
+        }
+        while lanes != 0 && count < best.len {
+            entries[count] = (order(max.to_f64()), start + lanes.trailing_zeros() as usize);
+            (lanes, count) = (lanes & (lanes - 1), count + 1);
+        }
+    }
+    // The worst first, which takes the least time.
+    best.heap.extend(entries[..count].iter().rev());
+    true
 }
 
 #[inline(always)]
@@ -265,6 +316,10 @@ fn scan<V: Vector>(
     best: &mut Best,
     is_kept: impl Fn(usize) -> bool,
 ) {
+    let is_short = z.len() <= QUAD * V::LANES && best.len <= V::LANES && !V::IS_COMPACT;
+    if is_short && best.heap.is_empty() && take_best::<V>(token, z, start, best) {
+        return;
+    }
     let all_lanes = (1 << V::LANES) - 1;
     let least = if best.heap.is_empty() { least::<V>(token, z, best.len) } else { f64::NAN };
     // A logit: no class from `at` on with this logit or a smaller one is among the best.
