@@ -133,6 +133,7 @@ impl<F: Float> Panel<'_, F> {
     }
 
     /// Copies the logits of row `row` from `class` on to `z`.
+    #[inline(never)] // a loop of several kinds, called in several places
     pub(crate) fn load<V: Vector<Scalar = F>>(
         &self,
         token: V::Token,

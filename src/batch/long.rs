@@ -218,6 +218,10 @@ fn run_row<F: Float>(
     let (swept_max, shifted_by) = (0.0, None);
     let mut of = Row { plan, number: row, target, own, swept_max, shifted_by, first: 0 };
     let mut run = |of: &Row<'_, F>, step: Step<F>| {
+        if matches!(step, Step::Fill(_)) && job.panel.output.is_none() {
+            // For example a row that does not count, in a loss without a gradient.
+            return;
+        }
         each(&|index, scratch| {
             let segment = &mut *lock(&segments[index]);
             level.run(SegmentStep { of, index, step, segment, scratch });

@@ -119,7 +119,8 @@ impl<'p, F: Float> Plan<'p, F> {
         let bytes = rows.saturating_mul(row_bytes);
         let same = job.targets.and_then(SmoothedTargets::labels_alone);
         let keeps = job.operation.keeps();
-        let is_simple = panel.mask.is_none() && (job.targets.is_none() || same.is_some());
+        let has_mask = panel.mask.is_some();
+        let is_simple = !has_mask && (job.targets.is_none() || same.is_some());
         let threads = 1 + bytes.saturating_mul(if is_simple { 1 } else { 4 }) / BYTES_PER_THREAD;
         // The segments of a chunk are independent: their threads do not wait for each other.
         let most_threads_of_rows = if is_chunk { most_threads } else { most_threads.min(rows) };
@@ -180,7 +181,7 @@ impl<'p, F: Float> Plan<'p, F> {
                 let are_made = job.targets.is_some_and(SmoothedTargets::are_made);
                 let hessian = job.hessian_panel().is_some_and(|panel| !panel.writes_directly());
                 let own_row = own_logits || own_output && panel.output.is_some();
-                memory = [own_row, panel.mask.is_some(), are_made, hessian];
+                memory = [own_row, has_mask, are_made, hessian];
                 let count = memory.iter().filter(|is_needed| **is_needed).count();
                 (panel_rows, (count * panel_rows + 1) * pitch + columns)
             }
@@ -188,7 +189,7 @@ impl<'p, F: Float> Plan<'p, F> {
                 panel_rows = lanes;
                 (lanes, SEGMENTS_OF_SCRATCH * SEGMENT + lanes * (pitch + lanes))
             }
-            Path::LongRows if keeps && own_output => (1, 3 * SEGMENT + classes),
+            Path::LongRows if keeps && own_output || has_mask => (1, 3 * SEGMENT + classes),
             Path::LongRows | Path::SharedRows => (1, SEGMENTS_OF_SCRATCH * SEGMENT),
         };
         let mut block_rows = rows;
@@ -218,6 +219,12 @@ impl<'p, F: Float> Plan<'p, F> {
             memory,
             scratch,
         }
+    }
+
+    /// Are the masked logits of a long row kept in scratch memory, in which its exponentials and outputs are written over
+    /// them? Otherwise they are copied and masked again wherever they are read.
+    pub(super) fn keeps_masked(&self) -> bool {
+        self.path == Path::LongRows && self.job.panel.mask.is_some()
     }
 
     /// The targets of the rows, if they differ in more than the label.

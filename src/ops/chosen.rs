@@ -112,12 +112,12 @@ impl<F: Float> VectorJob<F> for At<'_, F> {
         let (mut next, many, prescale) = (self.part * PART, out.classes(), temperature.prescale);
         let inverse = V::splat(token, F::from_f64(temperature.inverse));
         let logit = |row, place| {
-            let logit = match self.is_sorted {
-                true => out.get(row, place),
-                false => logits.get(row, given(row, place)),
-            };
             // −0 is 0, as in M.
-            logit + 0.0
+            0.0 + if self.is_sorted {
+                out.get(row, place)
+            } else {
+                logits.get(row, given(row, place))
+            }
         };
         let end = (next + PART).min(out.rows() * many);
         while next < end {

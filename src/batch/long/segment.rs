@@ -34,11 +34,10 @@ impl<F: Float> VectorJob<F> for SegmentStep<'_, '_, F> {
         // The rest is for outputs of the whole row, or of one segment.
         let place = start % scratch.len();
         let own_output = &mut scratch[place..][..len];
-        if matches!(step, Step::Fill(_)) && panel.output.is_none() {
-            // For example a row that does not count, in a loss without a gradient.
-            return;
-        }
         let kept = panel.kept::<V>(token, row, start, kept);
+        if plan.keeps_masked() && matches!(step, Step::Max) {
+            panel.load::<V>(token, row, start, kept, own_output);
+        }
         let has_weights = matches!(step, Step::Reduce | Step::Special(_) | Step::Write(..));
         let target = target.as_ref().filter(|_| has_weights);
         let weights = target.map_or(Weights::Absent, |target| {
@@ -73,6 +72,8 @@ impl<F: Float> VectorJob<F> for SegmentStep<'_, '_, F> {
             z = Source::from_slice(own_z);
         } else if let Some(own) = of.own.filter(|own| own.is_loaded) {
             z = own.part(start, len).as_source();
+        } else if plan.keeps_masked() {
+            z = exps.as_source();
         } else if panel.reads_directly() {
             z = panel.direct(row).part(start, len);
         } else {
