@@ -121,16 +121,13 @@ pub struct Number(pub f64);
 
 impl fmt::Display for Number {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let value = self.0;
-        if value.is_nan() {
-            f.write_str("nan")
-        } else if value != 0.0 && value.is_finite() && !(1e-4..1e16).contains(&value.abs()) {
+        let text = format!("{:?}", self.0).to_ascii_lowercase(); // NaN is nan
+        match text.split_once('e') {
             // Python writes exponents with a sign and at least two digits.
-            let text = format!("{value:e}");
-            let (digits, exponent) = text.split_once('e').unwrap_or((&text, "0"));
-            write!(f, "{digits}e{:+03}", exponent.parse::<i32>().unwrap_or_default())
-        } else {
-            write!(f, "{value:?}")
+            Some((digits, exponent)) => {
+                write!(f, "{digits}e{:+03}", exponent.parse::<i32>().unwrap_or_default())
+            }
+            None => f.write_str(&text),
         }
     }
 }
