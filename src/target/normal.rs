@@ -58,12 +58,20 @@ pub(crate) struct RowTarget<'r, F> {
 }
 
 impl<F: Float> RowTarget<'_, F> {
-    /// Sets Q of row `row`, if it is known only from Σ u·c.
+    /// Sets Q of row `row` from Σ u·c, if it is known only from that.
+    #[inline(never)]
     pub(crate) fn set_mass(&mut self, row: usize, sum: f64) {
-        if let Some(maker) = self.made_by.filter(|_| self.smooth_mass.is_nan()) {
-            let (mass, lost) = maker.mass_of_row(row, self.beta, sum);
-            (self.smooth_mass, self.mass_lost) = (mass, self.mass_lost + lost);
-        }
+        let Some(maker) = self.made_by.filter(|_| self.smooth_mass.is_nan()) else { return };
+        let smooth = |beta| RunningSum::of_product(beta, sum);
+        let (mass, lost) = match maker.distribution(row) {
+            // Its β is not that of a label.
+            Some((_, mass)) => maker.mass(mass, smooth(maker.prior_factor(row).0)),
+            None => {
+                let RunningSum { sum, lost } = smooth(self.beta);
+                (sum, lost)
+            }
+        };
+        (self.smooth_mass, self.mass_lost) = (mass, self.mass_lost + lost);
     }
 
     /// Without a label and smoothing: the loss is 0.
@@ -260,18 +268,13 @@ impl<'a, F: Float> SmoothedTargets<'a, F> {
         }
     }
 
-    /// Q of a row from Σ u·c, and its rounding error. `beta` is that of a label.
-    #[inline(never)]
-    fn mass_of_row(&self, row: usize, beta: f64, sum: f64) -> (f64, f64) {
-        let smooth = |beta| RunningSum::of_product(beta, sum);
-        if let Targets::Probabilities(targets) = self.targets
-            && targets.summary[row].only == NO_CLASS
-            && self.terms.label_smoothing < 1.0
-        {
-            return self.mass(targets.summary[row].mass, smooth(self.prior_factor(row).0));
-        }
-        let RunningSum { sum, lost } = smooth(beta);
-        (sum, lost)
+    /// The probabilities that are read for a row, and their sum: None if it has one class only, or if q' = u.
+    #[inline(always)]
+    fn distribution(&self, row: usize) -> Option<(&Rows<'_>, f64)> {
+        let Targets::Probabilities(targets) = self.targets else { return None };
+        let ProbabilityRow { only, mass } = targets.summary[row];
+        let is_read = only == NO_CLASS && self.terms.label_smoothing < 1.0;
+        is_read.then_some((&targets.rows, mass))
     }
 
     /// The normal form of row `row`; `None` where it does not count.

@@ -6,7 +6,7 @@ use crate::math::{Real, RunningSum, count, two_sum};
 use crate::simd::{
     AsDoubles, ExactSum, Float, Rows, Sink, Source, Storage, Vector, Widened, inlined, outlined,
 };
-use crate::target::{LossTerms, NO_CLASS, Prior, Targets};
+use crate::target::{LossTerms, Prior};
 
 impl<F: Float> SmoothedTargets<'_, F> {
     /// Computes w of a row for the classes from `start` on. Classes that `kept` excludes have weight 0, or an infinite
@@ -23,12 +23,8 @@ impl<F: Float> SmoothedTargets<'_, F> {
             let LossTerms { label_smoothing, prior, class_weight, .. } = *self.terms;
             let (is_weighted, smooths) = (class_weight.is_some(), label_smoothing > 0.0);
             let (len, mut q, mut unit, mut has_q) = (w.len(), None, 1.0, false);
-            if let Targets::Probabilities(targets) = self.targets
-                && targets.summary[row].only == NO_CLASS
-                && label_smoothing < 1.0
-            {
-                let rows = &targets.rows;
-                unit = self.unit_of(targets.summary[row].mass);
+            if let Some((rows, mass)) = self.distribution(row) {
+                unit = self.unit_of(mass);
                 if unit == 1.0 && self.are_plain() {
                     // No double is needed.
                     let smoothing = self.smoothing();
