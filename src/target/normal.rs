@@ -238,13 +238,8 @@ impl<'a, F: Float> SmoothedTargets<'a, F> {
     }
 
     /// The factors of the losses of rows from `first` on, if they are not ignored; 0 where a row does not count.
-    #[inline(never)] // once for all tiles
+    #[inline(never)]
     pub(crate) fn weights(&self, first: usize, weights: &mut [f64]) {
-        self.put_weights(first, weights);
-    }
-
-    #[inline(always)]
-    fn put_weights(&self, first: usize, weights: &mut [f64]) {
         weights.fill(1.0);
         match self.terms.sample_weight {
             Some(all) if self.are_units => {
@@ -280,7 +275,7 @@ impl<'a, F: Float> SmoothedTargets<'a, F> {
     /// The normal form of row `row`; `None` where it does not count.
     pub(crate) fn row(&self, row: usize) -> Option<RowTarget<'_, F>> {
         let mut weight = [0.0];
-        self.put_weights(row, &mut weight);
+        self.weights(row, &mut weight);
         if self.targets.is_ignored(row) || weight == [0.0] {
             return None;
         }
