@@ -116,9 +116,7 @@ pub enum Prior<'a> {
     PerRow {
         /// u
         rows: Rows<'a>,
-        /// The distinct rows, of which the others are repetitions.
-        distinct: Rows<'a>,
-        /// The distinct row for each row, as an offset.
+        /// The distinct row for each row, as an offset: see [`Rows::distinct`].
         places: Outer,
         /// What was read of each distinct row: its mass is Σ u.
         summary: Vec<ProbabilityRow>,
@@ -170,7 +168,6 @@ pub struct WeightValues {
     pub(crate) values: Vec<f64>,
     /// A power of two near the largest weight; 1 if that is ordinary.
     pub(crate) unit: f64,
-    inverse_unit: f64,
 }
 
 /// Sizes within this and its inverse are ordinary: with such weights nothing over- or underflows.
@@ -192,8 +189,7 @@ fn unit_of(size: f64) -> f64 {
 impl WeightValues {
     /// From checked weights and the largest of them.
     pub(crate) fn new(values: Vec<f64>, largest: f64) -> Self {
-        let unit = unit_of(largest);
-        Self { values, unit, inverse_unit: 1.0 / unit }
+        Self { values, unit: unit_of(largest) }
     }
 
     /// One weight, in units. A positive weight stays positive, since rows of weight 0 do not count.
@@ -205,7 +201,7 @@ impl WeightValues {
     #[inline(always)]
     fn in_units<D: Real>(&self, weight: D) -> D {
         let (zero, smallest) = (weight.like(0.0), weight.like(f64::SMALLEST));
-        let scaled = weight * weight.like(self.inverse_unit);
+        let scaled = weight * weight.like(1.0 / self.unit);
         let tiny = D::pick(weight.eq(zero), zero, smallest);
         D::pick(scaled.ge(smallest), scaled, tiny)
     }

@@ -85,7 +85,7 @@ fn entropies(prior: &Prior<'_>, classes: usize, run: &mut Run<'_>) -> Result<Vec
     let rows = match prior {
         Prior::Uniform => return Ok(vec![math::log(count(classes))]),
         Prior::Shared { values, .. } => &Rows::from_slice(values, classes),
-        Prior::PerRow { distinct, .. } => distinct,
+        Prior::PerRow { rows, .. } => &rows.distinct().0,
     };
     let level = run.level;
     let read = |(_, start), values: &[f64], sum: &mut ExactSum, results: &mut [f64]| {

@@ -195,7 +195,7 @@ pub fn read_prior<'a>(rows: Rows<'a>, run: &mut Run<'_>) -> Result<Prior<'a>, Er
     let tolerance = Some(prior_tolerance(classes));
     let summary = read_entries(&distinct, ("prior", &number), (None, true), tolerance, run)?;
     let [ProbabilityRow { mass, .. }] = summary[..] else {
-        return Ok(Prior::PerRow { rows, distinct, places, summary });
+        return Ok(Prior::PerRow { rows, places, summary });
     };
     let (mut values, level) = (run.defaults(classes)?, run.level);
     let copy = |start: usize, values: &mut [f64]| {
