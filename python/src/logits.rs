@@ -92,10 +92,8 @@ impl<'py> Logits<'py> {
         mut body: impl FnMut(&Batch<'_>, &mut Run<'_>) -> Result<R, Error> + Send,
     ) -> Result<R> {
         let (logits, temperature) = (self.array.rows(self.axis), self.temperature);
-        let mut batch = Batch { logits, mask: None, temperature, compute: self.compute };
-        if let Some(mask) = &self.mask {
-            batch.mask = Some(mask.rows_broadcast(self.axis, self.shape()));
-        }
+        let mask = self.mask.as_ref().map(|mask| mask.rows_broadcast(self.axis, self.shape()));
+        let batch = Batch { logits, mask, temperature, compute: self.compute };
         let place = Place { shape: self.shape(), axis: self.axis, own: &[] };
         let bytes = self.array.bytes().max(self.index_bytes);
         run(py, bytes, Some(&place), |run| body(&batch, run))
