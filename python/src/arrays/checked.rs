@@ -81,9 +81,7 @@ impl<'py> Array<'py> {
 
     /// A new C-contiguous array.
     pub(crate) fn empty(py: Python<'py>, shape: &[usize], storage: Storage) -> Result<Self> {
-        let object = dtype::empty(py, shape, storage)?;
-        let storage = storage_in(&object)?.expect("numpy.empty returns an array of numbers");
-        Ok(Self::view(object, storage))
+        Ok(Self::view(dtype::empty(py, shape, storage)?, storage))
     }
 
     /// The view of an array.
