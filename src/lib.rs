@@ -47,4 +47,4 @@ pub use ops::{
     read_probabilities, read_weights, touch,
 };
 pub use simd::{Element, Float, Level, Rows, RowsMut, Storage, fpenv};
-pub use target::{Labels, LossTerms, Prior, Probabilities, Targets, WeightValues, prior_tolerance};
+pub use target::{Labels, LossTerms, Prior, Probabilities, Targets, WeightValues};

@@ -52,8 +52,7 @@ impl Targets<'_> {
     }
 
     /// Number of rows.
-    #[must_use]
-    pub fn rows(&self) -> usize {
+    pub(crate) fn rows(&self) -> usize {
         match self {
             Targets::Labels(labels) => labels.rows,
             Targets::Probabilities(targets) => targets.summary.len(),
@@ -124,8 +123,7 @@ pub enum Prior<'a> {
 }
 
 /// How far the sum of a prior of K classes may be from 1: 1e-6·max(1, √K), room for float32.
-#[must_use]
-pub fn prior_tolerance(classes: usize) -> f64 {
+pub(crate) fn prior_tolerance(classes: usize) -> f64 {
     1e-6 * count(classes).sqrt().max(1.0)
 }
 

@@ -181,7 +181,7 @@ fn read_entries(
 }
 
 /// Reads and checks every row, repeated rows only once: finite, ≥ 0, summing to 1 within
-/// [`prior_tolerance`](crate::prior_tolerance).
+/// 1e-6·max(1, √K).
 ///
 /// # Errors
 /// [`Error::Entry`], [`Error::PriorSum`] for the first bad row; [`Error::OutOfMemory`], or the error of
