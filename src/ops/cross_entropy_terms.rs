@@ -10,9 +10,6 @@ use crate::simd::{ExactSum, Rows, RowsMut, Storage};
 use crate::target::{LossTerms, Prior, SmoothedTargets, Targets};
 use std::mem::take;
 
-/// Classes of a prior that are read at a time.
-const PART: usize = 64;
-
 impl Batch<'_> {
     /// Computes the terms of the loss for targets q and prior u, each with one element a row: H(q, p), H(u, p),
     /// D_KL(u‖p), H(u) and log Σ exp(z). Ignored rows are 0.
@@ -118,28 +115,19 @@ fn kept_entropy(
         Prior::Shared { values, .. } => (&Rows::from_slice(values, classes), 0),
         Prior::PerRow { rows, .. } => (rows, row),
     };
-    let copy = |first: usize, u: &mut [f64]| {
-        rows.gather_from(place, first, u);
-        for (k, u) in (first..).zip(u) {
-            *u = if mask.get(row, k) == 0.0 { 0.0 } else { *u };
-        }
-    };
-    let large = (0..classes).step_by(PART).find_map(|first| {
-        let u = &mut [0.0; PART][..PART.min(classes - first)];
-        copy(first, u);
-        Some(first + u.iter().position(|u| *u > mass / 2.0)?)
-    });
+    let kept = |k| if mask.get(row, k) == 0.0 { 0.0 } else { rows.get(place, k) };
+    let large = (0..classes).find(|k| kept(*k) > mass / 2.0);
     let mut others = 0.0;
-    if let Some(large) = large {
-        others = run.sum_of_terms(classes, (TERMS_PER_PART, 1), &|first, u| {
-            copy(first, u);
-            (first..).zip(u).filter(|(k, _)| *k == large).for_each(|(_, u)| *u = 0.0);
+    if large.is_some() {
+        others = run.sum_of_terms(classes, (TERMS_PER_PART, 1), &|first, terms| {
+            for (k, term) in (first..).zip(terms) {
+                *term = if Some(k) == large { 0.0 } else { kept(k) };
+            }
         })?;
     }
     run.sum_of_terms(classes, (TERMS_PER_PART, 1), &|first, terms| {
-        copy(first, terms);
         for (k, term) in (first..).zip(terms) {
-            let u = *term / mass;
+            let u = kept(k) / mass;
             *term = if Some(k) == large {
                 math::log_quotient([others / mass, 0.0], [u, 0.0], true)[0] * u
             } else {
