@@ -64,27 +64,13 @@ impl Rows<'_> {
     /// Copies the classes of row `row` from `class` on to `target`, converted to `F`; what is not 0 does not become 0.
     /// It continues with the next rows if all rows follow one another in memory.
     #[inline(always)]
-    pub(crate) fn gather_part<F: Float>(
+    fn gather_part<F: Float>(
         &self,
         token: impl InstructionSet,
         row: usize,
         class: usize,
         target: &mut [F],
     ) {
-        if !self.widen_part(token, row, class, target) {
-            self.visit(row, class, target.len(), |k, value| target[k] = F::nonzero(value));
-        }
-    }
-
-    /// The same for neighbouring elements of 16 bits that are converted to f32; returns false for others.
-    #[inline(always)]
-    fn widen_part<F: Float>(
-        &self,
-        token: impl InstructionSet,
-        row: usize,
-        class: usize,
-        target: &mut [F],
-    ) -> bool {
         let (start, len) = (self.start_of_part(row, class, target.len()), target.len());
         let is_dense = self.class_stride == self.storage.size().cast_signed();
         let floats = target.as_mut_ptr().cast::<f32>();
@@ -98,9 +84,8 @@ impl Rows<'_> {
             Storage::Bf16 if is_dense && F::STORAGE == Storage::F32 => unsafe {
                 convert(start.cast(), floats, len, inlined!(|bits| widen_bf16(token, bits)));
             },
-            _ => return false,
+            _ => self.visit(row, class, len, |k, value| target[k] = F::nonzero(value)),
         }
-        true
     }
 
     /// Visits `count` classes of row `row` from `first` on: `visit(0, value)`, `visit(1, value)`, ...
@@ -188,7 +173,8 @@ impl VectorJob<f64> for (&Rows<'_>, usize, usize, &mut [f64]) {
 }
 
 impl RowsMut<'_> {
-    /// Like [`RowsMut::scatter_part`], without the vectors of a level.
+    /// Like [`RowsMut::scatter_part`], without the vectors of a level. Compiled once.
+    #[inline(never)]
     pub(crate) fn scatter_from<F: Float>(&self, row: usize, class: usize, values: &[F]) {
         self.scatter_part(Fallback::new(), row, class, values);
     }
@@ -237,29 +223,13 @@ impl RowsMut<'_> {
     /// Writes `values`, rounded to the storage type, to the classes of row `row` from `class` on. It continues with the
     /// next rows if all rows follow one another in memory.
     #[inline(always)]
-    pub(crate) fn scatter_part<F: Float>(
+    fn scatter_part<F: Float>(
         &self,
         token: impl InstructionSet,
         row: usize,
         class: usize,
         values: &[F],
     ) {
-        if !self.narrow_part(token, row, class, values) {
-            let start = self.start_of_part(row, class, values.len());
-            // SAFETY: elements of this row, at its stride, writable by the promise of `from_raw`.
-            unsafe { write_all(start, self.storage, self.class_stride, values) };
-        }
-    }
-
-    /// The same for neighbouring elements of 16 bits that are rounded from f32; returns false for others.
-    #[inline(always)]
-    fn narrow_part<F: Float>(
-        &self,
-        token: impl InstructionSet,
-        row: usize,
-        class: usize,
-        values: &[F],
-    ) -> bool {
         let start = self.start_of_part(row, class, values.len());
         let is_dense = self.class_stride == self.storage.size().cast_signed();
         let (floats, len) = (values.as_ptr().cast::<f32>(), values.len());
@@ -273,9 +243,9 @@ impl RowsMut<'_> {
             Storage::Bf16 if is_dense && F::STORAGE == Storage::F32 => unsafe {
                 convert(floats, start.cast(), len, inlined!(|chunk| narrow_bf16(token, chunk)));
             },
-            _ => return false,
+            // SAFETY: elements of this row, at its stride, writable by the promise of `from_raw`.
+            _ => unsafe { write_all(start, self.storage, self.class_stride, values) },
         }
-        true
     }
 
     /// Writes `values`, rounded to the storage type, to the only element of each row from `first` on.
