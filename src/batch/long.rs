@@ -259,8 +259,7 @@ fn run_row<F: Float>(
             (of.first, of.swept_max, of.shifted_by) = (first, 0.0, Some(max));
         }
         run(&of, Step::Special(max));
-        let (is_shifted, partial) = (!is_in_range, joined(GAP_UNIT));
-        found = Reduced { max, is_shifted, partial, ..Reduced::default() };
+        found = Reduced { max, partial: joined(GAP_UNIT), ..Reduced::default() };
     }
     let mut reduced = ReducedRows::new(job.formula());
     let mut label = None;

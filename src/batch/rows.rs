@@ -307,16 +307,15 @@ impl<F: Float> Group<'_, F> {
     ) -> (Reduced, Case<F>) {
         self.plan.job.panel.reload(self.first + at, 0, z);
         let max = exact_max(z);
-        let is_shifted = max.is_finite() && !how.temperature.is_in_range(part.max);
         let case = if max.is_finite() {
             label.z = label.class.map_or(label.z, |class| z[class].to_f64());
-            how.special::<V>(token, part, z, max, is_shifted);
-            if is_shifted { Case::Shifted(max) } else { Case::Ordinary }
+            how.special::<V>(token, part, z, max);
+            if how.temperature.shifts(max) { Case::Shifted(max) } else { Case::Ordinary }
         } else {
             // The lse is the maximum; everything else is NaN.
             let scalar = if self.plan.job.targets.is_some() { f64::NAN } else { max };
             Case::Filled { value: F::NAN, scalar, lse: max }
         };
-        (Reduced { max, is_shifted, partial: part.partial, ..Reduced::default() }, case)
+        (Reduced { max, partial: part.partial, ..Reduced::default() }, case)
     }
 }

@@ -86,6 +86,11 @@ impl<F: Float> Temperature<F> {
     pub(crate) fn is_in_range(&self, max: F) -> bool {
         max.to_f64().abs() <= self.limit.to_f64()
     }
+
+    /// Is a row with this maximum, as it is in memory, shifted by it? True for NaN.
+    pub(crate) fn shifts(&self, max: f64) -> bool {
+        !self.is_in_range(F::from_f64(max * self.prescale))
+    }
 }
 
 /// The constants of the exponential, as numbers or in all lanes of vectors.

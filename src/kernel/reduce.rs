@@ -194,7 +194,7 @@ impl<F: Float> Reducer<'_, F> {
     }
 
     /// Reduces again a part of a row that is not ordinary, from its logits as they are in memory and the maximum of the
-    /// row: its weighted gaps, in [`GAP_UNIT`]s, and its sum if the row `is_shifted` by the maximum. Then the logits in
+    /// row: its weighted gaps, in [`GAP_UNIT`]s, and its sum if the row is shifted by the maximum. Then the logits in
     /// `z` are shifted as well.
     #[inline(always)]
     pub(crate) fn special<V: Vector<Scalar = F>>(
@@ -203,10 +203,9 @@ impl<F: Float> Reducer<'_, F> {
         part: &mut Part<'_, F>,
         z: &mut [F],
         max: f64,
-        is_shifted: bool,
     ) {
         let dot = weighted_gaps(z, max, |class| part.weights.get(class));
-        if is_shifted {
+        if self.temperature.shifts(max) {
             shift(z, max, self.temperature.prescale);
             // The exponentials do not need the weights. The maximum is 0 now.
             let shifted = Part::new(Source::from_slice(z), F::default(), part.exps.reborrow());

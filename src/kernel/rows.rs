@@ -10,14 +10,12 @@ use super::write::Epilogue;
 use crate::math::{Real, two_sum};
 use crate::simd::{Float, MOST_LANES, Vector, VectorJob, Widened, outlined};
 
-/// A reduced row; by default not shifted, and without a label.
+/// A reduced row; by default without a label.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Reduced {
     /// The maximum: that of the swept logits, or for a special row, whose unit is not 1, that of the logits in memory.
     /// `partial.dot` belongs to the same logits.
     pub(crate) max: f64,
-    /// Was the maximum subtracted from the logits before the sweep?
-    pub(crate) is_shifted: bool,
     pub(crate) partial: Partial,
     /// The logit at the label, from the same logits as the maximum; −inf if it is masked.
     pub(crate) z_label: f64,
@@ -57,12 +55,13 @@ impl<'f, F: Float> ReducedRows<'f, F> {
     /// Sets row `i`.
     #[inline(always)]
     pub(crate) fn set(&mut self, i: usize, row: &Reduced) {
-        let Reduced { max, is_shifted, z_label, weight_label, .. } = *row;
+        let Reduced { max, z_label, weight_label, .. } = *row;
         let Partial { sum, lost, dot, unit } = row.partial;
-        let lanes = &mut self.lanes;
+        let (lanes, temperature) = (&mut self.lanes, self.formula.temperature);
         // From these logits to those of the sweep.
-        let prescale = if unit == 1.0 { 1.0 } else { self.formula.temperature.prescale };
+        let prescale = if unit == 1.0 { 1.0 } else { temperature.prescale };
         let gap = if unit == 1.0 { max - z_label } else { gap(max, z_label) * prescale };
+        let is_shifted = unit != 1.0 && temperature.shifts(max);
         (lanes.max[i], lanes.gap[i], lanes.unit[i]) = (max * prescale, gap, unit);
         (lanes.sum[i], lanes.lost[i], lanes.dot[i]) = (sum, lost, dot * prescale);
         lanes.weight_label[i] = weight_label;

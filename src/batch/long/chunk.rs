@@ -53,8 +53,8 @@ impl<'r, F: Float> Row<'r, F> {
     fn of_chunk(plan: &'r Plan<'r, F>, number: usize, max: f64, weights: Weights<'r, F>) -> Self {
         let target = RowTarget { weights, ..RowTarget::none() };
         let target = (plan.job.operation == Operation::Loss).then_some(target);
-        let is_in_range = plan.job.temperature.is_in_range(F::from_f64(max));
-        let (swept_max, shifted_by) = if is_in_range { (max, None) } else { (0.0, Some(max)) };
+        let is_shifted = plan.job.temperature.shifts(max);
+        let (swept_max, shifted_by) = if is_shifted { (0.0, Some(max)) } else { (max, None) };
         Row { plan, number, target, own: None, swept_max, shifted_by, first: usize::MAX }
     }
 }
@@ -172,10 +172,9 @@ pub(crate) fn finish_chunks<F: Float>(
             partial = joined(partials(), GAP_UNIT);
         }
         let max = rows.get(row, 0);
-        let is_shifted = !temperature.is_in_range(F::from_f64(max));
         let mut reduced = ReducedRows::new(formula);
         reduced.targets.set(0, target, 0.0);
-        reduced.set(0, &Reduced { max, is_shifted, partial, z_label, ..Reduced::default() });
+        reduced.set(0, &Reduced { max, partial, z_label, ..Reduced::default() });
         level.run(&mut reduced);
         let constants = match operation {
             // It is not read.

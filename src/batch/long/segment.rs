@@ -97,7 +97,7 @@ impl<F: Float> VectorJob<F> for SegmentStep<'_, '_, F> {
             Step::Special(max) => {
                 let partial = segment.partial;
                 let mut part = Part { weights, exps, partial, ..Part::none() };
-                how.special::<V>(token, &mut part, own_z, max, shifted_by.is_some());
+                how.special::<V>(token, &mut part, own_z, max);
                 segment.partial = part.partial;
             }
             Step::Fill(value) => out(exps).fill(value),
