@@ -150,10 +150,9 @@ impl<'j, F: Float> Job<'j, F> {
     /// The factor of the gradient of a row with this weight.
     fn scale(&self, weight: f64) -> f64 {
         let Some(&SmoothedTargets { divisor, unit, .. }) = self.targets else { return 0.0 };
-        let inverse = self.temperature.inverse * self.temperature.prescale;
         // The unit is a power of two, and the order is the one in which nothing underflows that is in range at the end.
         let share = if divisor > 1.0 { weight * unit / divisor } else { weight / divisor * unit };
-        (share * inverse).min(f64::MAX)
+        (share * self.temperature.of_memory()).min(f64::MAX)
     }
 
     /// [`Job::scale`] for one row after another: a quotient, so it is computed again only where the weight is another.

@@ -38,7 +38,7 @@ pub(crate) use scalars::TargetLanes;
 pub(crate) use special::{GAP_UNIT, exact_max, larger, shift, shifted_log_probability};
 pub(crate) use tile::{IGNORED, MOST_CLASSES, MOST_TILES, NO_LABEL, Tile, Tiles, tiles_at_once};
 pub(crate) use transpose::{from_own, from_run, load, room, store_neighbours, to_run};
-pub(crate) use write::{Epilogue, Output, log_probability, write, write_shifted};
+pub(crate) use write::{Epilogue, Output, log_probability, write};
 
 /// What is computed for rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -203,7 +203,6 @@ enum Step<F> {
     Special(f64),
     /// The outputs, given the class of the label.
     Write(Epilogue<F>, Option<usize>),
-    Fill(F),
 }
 
 fn run_row<F: Float>(
@@ -218,7 +217,7 @@ fn run_row<F: Float>(
     let (swept_max, shifted_by) = (0.0, None);
     let mut of = Row { plan, number: row, target, own, swept_max, shifted_by, first: 0 };
     let mut run = |of: &Row<'_, F>, step: Step<F>| {
-        if matches!(step, Step::Fill(_)) && job.panel.output.is_none() {
+        if matches!(step, Step::Write(..)) && job.panel.output.is_none() {
             // For example a row that does not count, in a loss without a gradient.
             return;
         }
@@ -237,7 +236,7 @@ fn run_row<F: Float>(
     };
     if job.targets.is_some() && of.target.is_none() {
         job.put(row, 0.0, 0.0);
-        return run(&of, Step::Fill(F::default()));
+        return run(&of, Step::Write(Epilogue::Filled(F::default()), None));
     }
     run(&of, Step::Max);
     (of.first, of.swept_max) = first_max();
@@ -253,7 +252,7 @@ fn run_row<F: Float>(
         let (first, max) = first_max();
         if !max.is_finite() {
             job.put(row, if of.target.is_some() { f64::NAN } else { max }, max);
-            return run(&of, Step::Fill(F::NAN));
+            return run(&of, Step::Write(Epilogue::Filled(F::NAN), None));
         }
         if !is_in_range {
             (of.first, of.swept_max, of.shifted_by) = (first, 0.0, Some(max));

@@ -3,7 +3,7 @@
 use super::{Block, Hessian, Plan};
 use crate::kernel::{
     Epilogue, MOST_ROWS, Output, Part, Reduced, ReducedRows, Reducer, TargetLanes, exact_max,
-    find_maxima, write, write_hessian, write_shifted,
+    find_maxima, write, write_hessian,
 };
 use crate::simd::{Float, Lines, Neighbours, Sink, Source, Vector, VectorJob, outlined};
 use crate::target::{NO_CLASS, SmoothedTargets, Weights};
@@ -71,18 +71,12 @@ impl<F: Float> Block<'_, F> {
     }
 }
 
-/// What differs between a row and an ordinary one.
+/// A row that does not count, or whose maximum is not finite: all its outputs are `value`.
 #[derive(Clone, Copy)]
-enum Case<F> {
-    Ordinary,
-    /// It does not count, or its maximum is not finite: all its outputs are `value`.
-    Filled {
-        value: F,
-        scalar: f64,
-        lse: f64,
-    },
-    /// Its maximum, as it is in memory, was subtracted from its logits.
-    Shifted(f64),
+struct Filled<F> {
+    value: F,
+    scalar: f64,
+    lse: f64,
 }
 
 /// The label of a row.
@@ -98,7 +92,7 @@ struct Label {
 struct GroupRows<'m, F> {
     parts: [Part<'m, F>; MOST_ROWS],
     labels: [Label; MOST_ROWS],
-    cases: [Case<F>; MOST_ROWS],
+    filled: [Option<Filled<F>>; MOST_ROWS],
 }
 
 /// Rows that are reduced, finished and written together.
@@ -125,8 +119,8 @@ impl<F: Float> Group<'_, F> {
         let (job, prefetches_outputs) = (plan.job, plan.prefetches_outputs);
         let (splits, keeps) = (job.operation.splits(), job.operation.keeps());
         let parts = from_fn(|_| Part::none());
-        let (labels, cases) = ([Label::default(); MOST_ROWS], [Case::Ordinary; MOST_ROWS]);
-        let mut rows = GroupRows { parts, labels, cases };
+        let (labels, filled) = ([Label::default(); MOST_ROWS], [None; MOST_ROWS]);
+        let mut rows = GroupRows { parts, labels, filled };
         self.set_up::<V>(token, &mut rows, [own, kept, weights], reduced);
         let next = Lines::of(job.panel.logits, first + plan.group_rows, 0, plan.prefetches_into);
         let temperature = &job.temperature;
@@ -138,15 +132,15 @@ impl<F: Float> Group<'_, F> {
             let mut found =
                 Reduced { max: part.max.to_f64(), partial: part.partial, ..Reduced::default() };
             if !part.partial.is_ordinary() {
-                (found, rows.cases[at]) = self.special::<V>(token, at, label, part, how, special);
+                (found, rows.filled[at]) = self.special::<V>(token, at, label, part, how, special);
             }
             found.z_label = label.z;
             found.weight_label = label.class.map_or(0.0, |class| part.weights.get(class));
             reduced.set(at, &found);
         }
         reduced.run::<V>(token);
-        for (at, case) in rows.cases.iter().enumerate() {
-            if let Case::Filled { scalar, lse, .. } = *case {
+        for (at, filled) in rows.filled.iter().enumerate() {
+            if let Some(Filled { scalar, lse, .. }) = *filled {
                 (reduced.done.scalar[at], reduced.done.lse[at]) = (scalar, lse);
             }
         }
@@ -207,7 +201,7 @@ impl<F: Float> Group<'_, F> {
             let own_logits = own.as_source();
             part.exps = if plan.own_output { own } else { panel.sink(number) };
             let Some((weights, class)) = target else {
-                rows.cases[at] = Case::Filled { value: F::default(), scalar: 0.0, lse: 0.0 };
+                rows.filled[at] = Some(Filled { value: F::default(), scalar: 0.0, lse: 0.0 });
                 continue;
             };
             part.z = if plan.own_logits { own_logits } else { panel.direct(number) };
@@ -234,32 +228,31 @@ impl<F: Float> Group<'_, F> {
         let (plan, job, panel) = (self.plan, self.plan.job, &self.plan.job.panel);
         let (keeps, is_direct) = (job.operation.keeps(), panel.writes_directly());
         for at in 0..self.len {
-            let (number, part, case) = (self.first + at, &mut rows.parts[at], rows.cases[at]);
-            let (exps, epilogue) = (part.exps.as_source(), reduced.epilogue(at));
+            let (number, part) = (self.first + at, &mut rows.parts[at]);
+            let epilogue = &match rows.filled[at] {
+                Some(Filled { value, .. }) => Epilogue::Filled(value),
+                None => reduced.epilogue(at),
+            };
+            let exps = part.exps.as_source();
             if reduced.some_are_tiny {
                 epilogue.flush(&part.weights, &mut part.exps);
             }
             let out = if is_direct { panel.sink(number) } else { part.exps.reborrow() };
-            if let Case::Filled { value, .. } = case {
-                self.fill(at, value, out, hessians);
-                continue;
-            }
-            let values = if keeps { exps } else { part.z };
+            let values = match epilogue {
+                Epilogue::ShiftedLogProbability { .. } => {
+                    panel.reload(number, 0, special);
+                    Source::from_slice(special)
+                }
+                _ if keeps => exps,
+                _ => part.z,
+            };
             if let Some(Hessian { factor, .. }) = job.hessian {
                 let mut out = self.hessian(at, hessians);
-                write_hessian::<V>(token, *factor, (reduced, at), &epilogue, values, &mut out);
+                write_hessian::<V>(token, *factor, (reduced, at), epilogue, values, &mut out);
             }
-            match (case, epilogue) {
-                (Case::Shifted(max), Epilogue::LogProbability { excess, .. }) => {
-                    panel.reload(number, 0, special);
-                    write_shifted(&job.temperature, (special, max, excess), out);
-                }
-                _ => {
-                    let (weights, label) = (part.weights, rows.labels[at].class);
-                    let output = Output { epilogue: &epilogue, values, weights, label, out };
-                    write::<V>(token, output, plan.streams && is_direct);
-                }
-            }
+            let (weights, label) = (part.weights, rows.labels[at].class);
+            let output = Output { epilogue, values, weights, label, out };
+            write::<V>(token, output, plan.streams && is_direct);
         }
     }
 
@@ -275,15 +268,6 @@ impl<F: Float> Group<'_, F> {
         let class = labels.classes()[row];
         let label = (target.spike != 0.0).then_some(class as usize);
         (class != NO_CLASS).then_some((target.weights, label))
-    }
-
-    /// Fills all outputs of a row with one value.
-    #[cold]
-    fn fill(&self, at: usize, value: F, mut out: Sink<'_, F>, hessians: &mut [F]) {
-        out.fill(value);
-        if self.plan.job.hessian.is_some() {
-            self.hessian(at, hessians).fill(value);
-        }
     }
 
     /// Where the Hessian of a row is written: to its final place, or to scratch memory.
@@ -304,18 +288,16 @@ impl<F: Float> Group<'_, F> {
         part: &mut Part<'_, F>,
         how: Reducer<'_, F>,
         z: &mut [F],
-    ) -> (Reduced, Case<F>) {
+    ) -> (Reduced, Option<Filled<F>>) {
         self.plan.job.panel.reload(self.first + at, 0, z);
         let max = exact_max(z);
-        let case = if max.is_finite() {
+        if max.is_finite() {
             label.z = label.class.map_or(label.z, |class| z[class].to_f64());
             how.special::<V>(token, part, z, max);
-            if how.temperature.shifts(max) { Case::Shifted(max) } else { Case::Ordinary }
-        } else {
-            // The lse is the maximum; everything else is NaN.
-            let scalar = if self.plan.job.targets.is_some() { f64::NAN } else { max };
-            Case::Filled { value: F::NAN, scalar, lse: max }
-        };
-        (Reduced { max, partial: part.partial, ..Reduced::default() }, case)
+        }
+        // The lse is the maximum; everything else is NaN.
+        let scalar = if self.plan.job.targets.is_some() { f64::NAN } else { max };
+        let filled = (!max.is_finite()).then_some(Filled { value: F::NAN, scalar, lse: max });
+        (Reduced { max, partial: part.partial, ..Reduced::default() }, filled)
     }
 }

@@ -82,6 +82,11 @@ impl<F: Float> Temperature<F> {
         }
     }
 
+    /// 1/T for logits as they are in memory.
+    pub(crate) fn of_memory(&self) -> f64 {
+        self.inverse * self.prescale
+    }
+
     /// May a row with this maximum be reduced without a shift by it? False for NaN.
     pub(crate) fn is_in_range(&self, max: F) -> bool {
         max.to_f64().abs() <= self.limit.to_f64()

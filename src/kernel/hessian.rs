@@ -39,7 +39,11 @@ pub(crate) fn write_hessian<V: Vector>(
     e: Source<'_, V::Scalar>,
     out: &mut Sink<'_, V::Scalar>,
 ) {
-    let Epilogue::Gradient { factor, unit, .. } = *epilogue else { return };
+    let (factor, unit) = match *epilogue {
+        Epilogue::Gradient { factor, unit, .. } => (factor, unit),
+        Epilogue::Filled(value) => return out.fill(value),
+        _ => return,
+    };
     outlined!(V, token, {
         let sums = [&lanes.sum, &lanes.lost, &lanes.top].map(|x| V::Doubles::splat(token, x[i]));
         let factors = [factor, least(factor, unit)].map(|factor| V::splat(token, factor));

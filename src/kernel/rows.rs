@@ -33,6 +33,8 @@ pub(crate) struct ReducedRows<'f, F> {
     swept_max: [f64; MOST_ROWS],
     /// The logits at the labels in the sweep; −inf if the label's class is masked.
     swept_label: [f64; MOST_ROWS],
+    /// The maxima by which rows were shifted.
+    shifted_by: [Option<f64>; MOST_ROWS],
     pub(crate) done: FinishedLanes,
     /// Are some gradients tiny, so that exponentials have to be flushed?
     pub(crate) some_are_tiny: bool,
@@ -47,6 +49,7 @@ impl<'f, F: Float> ReducedRows<'f, F> {
             targets: TargetLanes { spike: ones, scale: ones, ..TargetLanes::default() },
             swept_max: zeros,
             swept_label: zeros,
+            shifted_by: [None; MOST_ROWS],
             done: FinishedLanes { unit: ones, ..FinishedLanes::default() },
             some_are_tiny: false,
         }
@@ -62,6 +65,7 @@ impl<'f, F: Float> ReducedRows<'f, F> {
         let prescale = if unit == 1.0 { 1.0 } else { temperature.prescale };
         let gap = if unit == 1.0 { max - z_label } else { gap(max, z_label) * prescale };
         let is_shifted = unit != 1.0 && temperature.shifts(max);
+        self.shifted_by[i] = is_shifted.then_some(max);
         (lanes.max[i], lanes.gap[i], lanes.unit[i]) = (max * prescale, gap, unit);
         (lanes.sum[i], lanes.lost[i], lanes.dot[i]) = (sum, lost, dot * prescale);
         lanes.weight_label[i] = weight_label;
@@ -88,11 +92,15 @@ impl<'f, F: Float> ReducedRows<'f, F> {
                 let [factor, least] = self.probability(i);
                 Epilogue::Probability { factor, least }
             }
-            Operation::LogSoftmax => Epilogue::LogProbability {
-                max: number(swept_max[i]),
-                inverse: number(temperature.inverse),
-                excess: number(done.scalar[i]),
-            },
+            Operation::LogSoftmax => {
+                let excess = number(done.scalar[i]);
+                if let Some(max) = self.shifted_by[i] {
+                    let inverse = temperature.of_memory();
+                    return Epilogue::ShiftedLogProbability { max, inverse, excess };
+                }
+                let [max, inverse] = [swept_max[i], temperature.inverse].map(number);
+                Epilogue::LogProbability { max, inverse, excess }
+            }
             Operation::Gradient => Epilogue::Gradient {
                 factor: number(done.factor[i]),
                 minus: number(done.minus[i]),
@@ -110,8 +118,7 @@ impl<F: Float> VectorJob<F> for &mut ReducedRows<'_, F> {
 
     #[inline(always)]
     fn run<V: Vector<Scalar = F>>(self, token: V::Token) {
-        let ReducedRows { formula, lanes, targets, swept_max, swept_label, done, some_are_tiny } =
-            self;
+        let ReducedRows { formula, lanes, targets, swept_max, swept_label, done, .. } = self;
         let Formula { operation, temperature, .. } = *formula;
         if !operation.splits() {
             return;
@@ -127,7 +134,7 @@ impl<F: Float> VectorJob<F> for &mut ReducedRows<'_, F> {
             lost.to_slice(&mut lanes.wide_top_lost);
             V::Eight::widen(exp.of(z_label, base)).to_slice(&mut lanes.exp_label);
         });
-        *some_are_tiny = finish_lanes::<V>(token, *formula, (lanes, MOST_ROWS), targets, done);
+        self.some_are_tiny = finish_lanes::<V>(token, *formula, (lanes, MOST_ROWS), targets, done);
         if operation == Operation::LogSoftmax {
             // Rounded like the constant of the epilogue.
             done.scalar = done.scalar.map(|excess| F::from_f64(excess).to_f64());

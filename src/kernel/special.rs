@@ -1,7 +1,6 @@
 //! Rows that leave the fast path: those with NaN, infinities or huge logits, or with an infinite weighted sum. NaN is
 //! detected in the sum of the exponentials, since the maximum ignores it.
 
-use super::exp::Temperature;
 use crate::math::RunningSum;
 use crate::simd::Float;
 
@@ -44,14 +43,10 @@ pub(crate) fn weighted_gaps<F: Float>(z: &[F], max: f64, weight: impl Fn(usize) 
     sum.value()
 }
 
-/// log p of a logit as it is in memory, in a row with a finite maximum. z − M is computed from halves, so that it does
-/// not overflow.
-pub(crate) fn shifted_log_probability<F: Float>(
-    z: F,
-    max: f64,
-    temperature: &Temperature<F>,
-    excess: f64,
-) -> F {
-    let inverse = temperature.inverse * temperature.prescale;
+/// log p of a logit as it is in memory, in a row with a finite maximum, given [`Temperature::of_memory`]. z − M is
+/// computed from halves, so that it does not overflow.
+///
+/// [`Temperature::of_memory`]: super::exp::Temperature::of_memory
+pub(crate) fn shifted_log_probability<F: Float>(z: F, max: f64, inverse: f64, excess: f64) -> F {
     F::from_f64((z.to_f64() / 2.0 - max / 2.0) * (2.0 * inverse) - excess)
 }

@@ -1,6 +1,5 @@
 //! The epilogues: they compute the output of each class from its exponential or its logit, and write it.
 
-use super::exp::Temperature;
 use super::finish::{are_tiny, least};
 use super::special::shifted_log_probability;
 use crate::simd::{Float, Sink, Source, Vector, inlined, outlined};
@@ -13,8 +12,12 @@ pub(crate) enum Epilogue<F> {
     Probability { factor: F, least: F },
     /// log p = (z − M)/T − L
     LogProbability { max: F, inverse: F, excess: F },
+    /// The same of a row that was shifted by its maximum, from its logits as they are in memory.
+    ShiftedLogProbability { max: f64, inverse: f64, excess: F },
     /// (e·factor + minus·w)·unit, and `label`·unit at the label. The unit is 1, except for factors far from 1.
     Gradient { factor: F, minus: F, label: F, unit: f64 },
+    /// The same number for all classes.
+    Filled(F),
 }
 
 impl<F: Float> Epilogue<F> {
@@ -35,7 +38,7 @@ impl<F: Float> Epilogue<F> {
 pub(crate) struct Output<'o, F> {
     /// By reference: copying an epilogue that has just been made would wait for the stores of its fields.
     pub(crate) epilogue: &'o Epilogue<F>,
-    /// The exponentials, or the logits for [`Epilogue::LogProbability`].
+    /// The exponentials, or the logits for log-probabilities.
     pub(crate) values: Source<'o, F>,
     pub(crate) weights: Weights<'o, F>,
     /// The class of the label; it has no effect if it is not in this part.
@@ -73,17 +76,6 @@ pub(crate) fn write<V: Vector>(token: V::Token, row: Output<'_, V::Scalar>, stre
     });
 }
 
-/// Writes the log-probabilities of a shifted row, from its logits as they are in memory, their maximum, and L.
-pub(crate) fn write_shifted<F: Float>(
-    temperature: &Temperature<F>,
-    (z, max, excess): (&[F], f64, F),
-    mut out: Sink<'_, F>,
-) {
-    for (class, z) in z.iter().enumerate() {
-        out.set(class, shifted_log_probability(*z, max, temperature, excess.to_f64()));
-    }
-}
-
 #[inline(always)]
 fn write_values<V: Vector, const STREAM: bool>(token: V::Token, row: Output<'_, V::Scalar>) {
     let Output { epilogue, values, weights, label, mut out } = row;
@@ -115,6 +107,13 @@ fn write_values<V: Vector, const STREAM: bool>(token: V::Token, row: Output<'_, 
         (Epilogue::LogProbability { max, inverse, excess }, _) => {
             fill!([max, inverse, excess], [values], log_probability(values, max, inverse, excess));
         }
+        (Epilogue::ShiftedLogProbability { max, inverse, excess }, _) => {
+            for class in 0..values.len() {
+                let z = values.get(class);
+                out.set(class, shifted_log_probability(z, max, inverse, excess.to_f64()));
+            }
+        }
+        (Epilogue::Filled(value), _) => out.fill(value),
         (Epilogue::Probability { factor, least }, _) => {
             fill!([factor, least], [values], probability(values, factor, least));
         }

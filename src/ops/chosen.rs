@@ -142,7 +142,7 @@ impl<F: Float> VectorJob<F> for At<'_, F> {
                     *log_p = F::NAN;
                 } else if !temperature.is_in_range(F::from_f64(max * prescale)) {
                     let z = F::from_f64(logit(row, place));
-                    *log_p = shifted_log_probability(z, max, &temperature, excess);
+                    *log_p = shifted_log_probability(z, max, temperature.of_memory(), excess);
                 }
             }
             out.scatter_from(row, place, &log_p[..len]);

@@ -2,7 +2,7 @@
 
 use super::{Path, Row, Segment, Step};
 use crate::kernel::{
-    Epilogue, Output, Part, Reducer, SEGMENT, exact_max, find_maxima, shift, write, write_shifted,
+    Epilogue, Output, Part, Reducer, SEGMENT, exact_max, find_maxima, shift, write,
 };
 use crate::simd::{Float, Lines, Sink, Source, Vector, VectorJob, fence};
 use crate::target::{RowTarget, Weights};
@@ -38,6 +38,7 @@ impl<F: Float> VectorJob<F> for SegmentStep<'_, '_, F> {
         if plan.keeps_masked() && matches!(step, Step::Max) {
             panel.load::<V>(token, row, start, kept, own_output);
         }
+        let is_filled = matches!(step, Step::Write(Epilogue::Filled(_), _));
         let has_weights = matches!(step, Step::Reduce | Step::Special(_) | Step::Write(..));
         let target = target.as_ref().filter(|_| has_weights);
         let weights = target.map_or(Weights::Absent, |target| {
@@ -61,7 +62,7 @@ impl<F: Float> VectorJob<F> for SegmentStep<'_, '_, F> {
         let mut z = Source::from_slice(&[]);
         if matches!(step, Step::ExactMax | Step::Special(_)) {
             panel.reload(row, start, own_z);
-        } else if matches!(step, Step::Fill(_)) {
+        } else if is_filled {
             // The logits are not read.
         } else if let Some(max) = *shifted_by {
             panel.reload(row, start, own_z);
@@ -100,29 +101,21 @@ impl<F: Float> VectorJob<F> for SegmentStep<'_, '_, F> {
                 how.special::<V>(token, &mut part, own_z, max);
                 segment.partial = part.partial;
             }
-            Step::Fill(value) => out(exps).fill(value),
             Step::Write(epilogue, label) => {
                 if how.keeps {
                     how.rows::<V>(token, &mut [Part::new(z, max, exps.reborrow())]);
                 }
-                let values = if keeps { exps.as_source() } else { z };
+                let values = if keeps || is_filled { exps.as_source() } else { z };
                 let label = label.map(|class| class.wrapping_sub(start));
-                match (*shifted_by, epilogue) {
-                    (Some(max), Epilogue::LogProbability { excess, .. }) => {
-                        write_shifted(temperature, (own_z, max, excess), out(exps));
-                    }
-                    _ => {
-                        let (epilogue, out) = (&epilogue, out(exps));
-                        let output = Output { epilogue, values, weights, label, out };
-                        write::<V>(token, output, plan.streams && is_direct);
-                    }
-                }
+                let (epilogue, out) = (&epilogue, out(exps));
+                let output = Output { epilogue, values, weights, label, out };
+                write::<V>(token, output, plan.streams && is_direct);
                 if plan.streams {
                     fence();
                 }
             }
         }
-        if matches!(step, Step::Fill(_) | Step::Write(..)) && !is_direct && of.own.is_none() {
+        if matches!(step, Step::Write(..)) && !is_direct && of.own.is_none() {
             panel.store::<V>(token, row, start, kept, own_output);
         }
     }

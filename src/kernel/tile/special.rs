@@ -55,9 +55,9 @@ impl<F: Float> Tiles<'_, F> {
             if max.is_finite() {
                 if operation == Operation::LogSoftmax {
                     (self.reread)(tile.first + lane, row);
-                    let (temperature, excess) = (self.formula.temperature, scalars[lane]);
+                    let (inverse, excess) = (self.formula.temperature.of_memory(), scalars[lane]);
                     for (class, z) in row.iter().enumerate() {
-                        let log_p = special::shifted_log_probability(*z, max, temperature, excess);
+                        let log_p = special::shifted_log_probability(*z, max, inverse, excess);
                         tile.out[class * V::LANES + lane] = log_p;
                     }
                 }
