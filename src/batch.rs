@@ -96,6 +96,9 @@ impl<'j, F: Float> Job<'j, F> {
             } else {
                 level.run(Block { plan: &plan, range: range.clone(), scratch });
             }
+            if plan.streams {
+                fence();
+            }
             if let Some(heaps) = &heaps {
                 heaps.of_rows(self, level, range, scratch);
             }
@@ -182,9 +185,6 @@ impl<F: Float> VectorJob<F> for Block<'_, F> {
         match self.plan.path {
             Path::Tiles => self.tiles::<V>(token),
             _ => self.rows::<V>(token),
-        }
-        if self.plan.streams {
-            fence();
         }
     }
 }

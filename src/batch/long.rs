@@ -22,7 +22,7 @@ use crate::error::Error;
 use crate::kernel::{Epilogue, GAP_UNIT, Partial, Reduced, ReducedRows, SEGMENT};
 use crate::math::RunningSum;
 use crate::pool::lock;
-use crate::simd::{Float, Level, Neighbours, RowsMut, Sink, Vector, VectorJob, fence};
+use crate::simd::{Float, GatherNeighbours, Level, Neighbours, RowsMut, Sink, Vector, VectorJob};
 use crate::target::RowTarget;
 use segment::SegmentStep;
 use std::ops::Range;
@@ -121,12 +121,15 @@ pub(super) fn rows<F: Float>(
         let len = most.min(range.end - first);
         let len = panel.neighbours_from(first, most / 2).map_or(len, |near| near.min(len));
         let place = Neighbours { first, count: len, pitch };
-        let is_loaded = level.run(Move { plan, place, memory, columns, stores: false });
+        let (rows, classes) = (panel.logits, 0..panel.logits.classes());
+        let loaded = (&mut *memory, &mut *columns);
+        let gather = GatherNeighbours { rows, place, classes, memory: loaded };
+        let is_loaded = plan.own_logits && level.run(gather);
         let rows = &RowsMut::from_slice(&mut *memory, pitch);
         for at in 0..len {
             run(first + at, Some(OwnRow { rows, at, is_loaded }), scratch);
         }
-        level.run(Move { plan, place, memory, columns, stores: true });
+        level.run(Store { plan, place, memory, columns });
         first += len;
     }
 }
@@ -146,34 +149,23 @@ impl<'r> OwnRow<'r> {
     }
 }
 
-/// Copies the logits of rows that are neighbours in memory to scratch memory, if they have to be, or `stores` the
-/// outputs. Returns whether the logits were copied.
-struct Move<'m, F: Float> {
+/// Copies the outputs of rows that are neighbours in memory from scratch memory.
+struct Store<'m, F: Float> {
     plan: &'m Plan<'m, F>,
     place: Neighbours,
     memory: &'m mut [F],
     columns: &'m mut [F],
-    stores: bool,
 }
 
-impl<F: Float> VectorJob<F> for Move<'_, F> {
-    type Output = bool;
+impl<F: Float> VectorJob<F> for Store<'_, F> {
+    type Output = ();
 
     #[inline(always)]
-    fn run<V: Vector<Scalar = F>>(self, token: V::Token) -> bool {
-        let Self { plan, place, memory, columns, stores } = self;
-        let (panel, prefetches) = (&plan.job.panel, plan.prefetches_into.is_some());
-        if !stores {
-            let (classes, memory) = (0..panel.logits.classes(), (memory, columns));
-            return plan.own_logits
-                && panel.logits.gather_neighbours::<V>(token, place, classes, memory, prefetches);
-        }
-        let hints = (plan.streams, prefetches && !plan.streams);
-        panel.store_rows::<V>(token, place, hints, (memory, &[]), columns);
-        if plan.streams {
-            fence();
-        }
-        true
+    fn run<V: Vector<Scalar = F>>(self, token: V::Token) {
+        let Self { plan, place, memory, columns } = self;
+        // So many rows of this length are more than a second-level cache holds.
+        let hints = (plan.streams, !plan.streams);
+        plan.job.panel.store_rows::<V>(token, place, hints, (memory, &[]), columns);
     }
 }
 
