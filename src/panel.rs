@@ -100,21 +100,12 @@ impl<F: Float> Panel<'_, F> {
         if self.prescale != 1.0 {
             Sink::from_slice(z).multiply(self.prescale);
         }
-        self.mask_lanes::<V>(token, kept, z, F::from_f64(LOWEST));
+        self.mask_values::<V>(token, kept, z, F::from_f64(LOWEST));
     }
 
-    /// Sets the outputs of masked classes.
-    pub(crate) fn mask_outputs<V: Vector<Scalar = F>>(
-        &self,
-        token: V::Token,
-        kept: &[F],
-        values: &mut [F],
-    ) {
-        self.mask_lanes::<V>(token, kept, values, self.masked);
-    }
-
-    /// Sets the classes that are not kept to `masked`. Without a mask, `kept` is not read.
-    fn mask_lanes<V: Vector<Scalar = F>>(
+    /// Sets the classes that are not kept to `masked`, which for outputs is [`Panel::masked`]. Without a mask, `kept` is
+    /// not read.
+    pub(crate) fn mask_values<V: Vector<Scalar = F>>(
         &self,
         token: V::Token,
         kept: &[F],
@@ -168,7 +159,7 @@ impl<F: Float> Panel<'_, F> {
         values: &mut [F],
     ) {
         let Some(output) = self.output else { return };
-        self.mask_outputs::<V>(token, kept, values);
+        self.mask_values::<V>(token, kept, values, self.masked);
         output.scatter::<V, F>(token, row, class, values);
     }
 
@@ -195,7 +186,7 @@ impl<F: Float> Panel<'_, F> {
         let Some(output) = self.output.filter(|_| !self.writes_directly()) else { return };
         let Neighbours { first, count, pitch } = place;
         let kept = kept.get(..count * pitch).unwrap_or_default();
-        self.mask_outputs::<V>(token, kept, rows);
+        self.mask_values::<V>(token, kept, rows, self.masked);
         if !output.scatter_neighbours::<V>(token, place, (rows, columns), hints) {
             for (row, values) in (first..).zip(rows.chunks_exact(pitch)).take(count) {
                 output.scatter::<V, F>(token, row, 0, &values[..output.classes()]);

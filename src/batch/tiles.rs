@@ -235,7 +235,7 @@ impl<F: Float> Scratch<'_, F> {
         }
         if panel.mask.is_some() && panel.output.is_some() {
             for tile in &mut self.tiles[..tiles] {
-                panel.mask_outputs::<V>(token, tile.kept, &mut tile.out[..len]);
+                panel.mask_values::<V>(token, tile.kept, &mut tile.out[..len], panel.masked);
             }
         }
         if let Some(all) = self.all_outputs.as_mut().filter(|_| count > 1 && !plan.streams) {
@@ -260,7 +260,7 @@ impl<F: Float> Scratch<'_, F> {
     fn store_hessian<V: Vector<Scalar = F>>(&mut self, token: V::Token, rows: (usize, usize)) {
         let Some(panel) = self.plan.job.hessian_panel() else { return };
         let tile = &mut self.tiles[0];
-        panel.mask_outputs::<V>(token, tile.kept, tile.z);
+        panel.mask_values::<V>(token, tile.kept, tile.z, panel.masked);
         outlined!(V, token, self.writer.write::<V>(token, (&panel, None), rows, tile.z, false));
     }
 }
