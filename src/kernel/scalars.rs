@@ -39,7 +39,7 @@ macro_rules! scalars {
         impl<D: Real> $name<D> {
             /// Stores the numbers of the rows from `first` on.
             #[inline(always)]
-            #[allow(dead_code, reason = "of finished rows")]
+            #[allow(dead_code, reason = "not of reduced rows")]
             pub(super) fn put(&self, lanes: &mut $name, first: usize) {
                 $(self.$field.to_slice(&mut lanes.$field[first..]);)*
             }
@@ -101,12 +101,8 @@ impl TargetLanes {
 
     /// Sets the target of the row in a lane. The loss is multiplied by `target.weight`, the gradient by `scale`.
     pub(crate) fn set<F: Float>(&mut self, lane: usize, target: &RowTarget<'_, F>, scale: f64) {
-        self.spike[lane] = target.spike;
-        self.beta[lane] = target.beta;
-        self.smooth_mass[lane] = target.smooth_mass;
-        self.mass_lost[lane] = target.mass_lost;
-        self.weight[lane] = target.weight;
-        self.scale[lane] = scale;
+        let RowTarget { spike, beta, smooth_mass, mass_lost, weight, .. } = *target;
+        TargetLanes { spike, beta, smooth_mass, mass_lost, weight, scale }.put(self, lane);
     }
 }
 
