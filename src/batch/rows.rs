@@ -79,19 +79,12 @@ struct Filled<F> {
     lse: f64,
 }
 
-/// The label of a row.
-#[derive(Clone, Copy, Default)]
-struct Label {
-    /// Its class, if the target has a spike there.
-    class: Option<usize>,
-    /// Its logit; −inf if its class is masked.
-    z: f64,
-}
-
 /// The rows of a group.
 struct GroupRows<'m, F> {
     parts: [Part<'m, F>; MOST_ROWS],
-    labels: [Label; MOST_ROWS],
+    found: [Reduced; MOST_ROWS],
+    /// The class of the label, if the target has a spike there.
+    labels: [Option<usize>; MOST_ROWS],
     filled: [Option<Filled<F>>; MOST_ROWS],
 }
 
@@ -119,8 +112,8 @@ impl<F: Float> Group<'_, F> {
         let (job, prefetches_outputs) = (plan.job, plan.prefetches_outputs);
         let (splits, keeps) = (job.operation.splits(), job.operation.keeps());
         let parts = from_fn(|_| Part::none());
-        let (labels, filled) = ([Label::default(); MOST_ROWS], [None; MOST_ROWS]);
-        let mut rows = GroupRows { parts, labels, filled };
+        let (found, labels, filled) = ([Reduced::default(); _], [None; _], [None; _]);
+        let mut rows = GroupRows { parts, found, labels, filled };
         self.set_up::<V>(token, &mut rows, [own, kept, weights], reduced);
         let next = Lines::of(job.panel.logits, first + plan.group_rows, 0, plan.prefetches_into);
         let temperature = &job.temperature;
@@ -128,15 +121,13 @@ impl<F: Float> Group<'_, F> {
         find_maxima::<V>(token, splits, &mut rows.parts[..len]);
         how.rows::<V>(token, &mut rows.parts[..len]);
         for at in 0..len {
-            let (part, label) = (&mut rows.parts[at], &mut rows.labels[at]);
-            let mut found =
-                Reduced { max: part.max.to_f64(), partial: part.partial, ..Reduced::default() };
+            let (part, found) = (&rows.parts[at], &mut rows.found[at]);
+            (found.max, found.partial) = (part.max.to_f64(), part.partial);
+            found.weight_label = rows.labels[at].map_or(0.0, |class| part.weights.get(class));
             if !part.partial.is_ordinary() {
-                (found, rows.filled[at]) = self.special::<V>(token, at, label, part, how, special);
+                self.special::<V>(token, at, &mut rows, how, special);
             }
-            found.z_label = label.z;
-            found.weight_label = label.class.map_or(0.0, |class| part.weights.get(class));
-            reduced.set(at, &found);
+            reduced.set(at, &rows.found[at]);
         }
         reduced.run::<V>(token);
         for (at, filled) in rows.filled.iter().enumerate() {
@@ -210,7 +201,7 @@ impl<F: Float> Group<'_, F> {
                 // Before exponentials are written over the logits.
                 let z = part.z.get(class).to_f64();
                 let z = if panel.keeps(number, class) { z } else { f64::NEG_INFINITY };
-                rows.labels[at] = Label { class: Some(class), z };
+                (rows.labels[at], rows.found[at].z_label) = (Some(class), z);
             }
         }
     }
@@ -250,7 +241,7 @@ impl<F: Float> Group<'_, F> {
                 let mut out = self.hessian(at, hessians);
                 write_hessian::<V>(token, *factor, (reduced, at), epilogue, values, &mut out);
             }
-            let (weights, label) = (part.weights, rows.labels[at].class);
+            let (weights, label) = (part.weights, rows.labels[at]);
             let output = Output { epilogue, values, weights, label, out };
             write::<V>(token, output, plan.streams && is_direct);
         }
@@ -284,20 +275,21 @@ impl<F: Float> Group<'_, F> {
         &self,
         token: V::Token,
         at: usize,
-        label: &mut Label,
-        part: &mut Part<'_, F>,
+        rows: &mut GroupRows<'_, F>,
         how: Reducer<'_, F>,
         z: &mut [F],
-    ) -> (Reduced, Option<Filled<F>>) {
+    ) {
+        let (part, found) = (&mut rows.parts[at], &mut rows.found[at]);
         self.plan.job.panel.reload(self.first + at, 0, z);
         let max = exact_max(z);
         if max.is_finite() {
-            label.z = label.class.map_or(label.z, |class| z[class].to_f64());
+            let z_label = rows.labels[at].map_or(found.z_label, |class| z[class].to_f64());
             how.special::<V>(token, part, z, max);
+            (found.max, found.partial, found.z_label) = (max, part.partial, z_label);
+        } else {
+            // The lse is the maximum; everything else is NaN.
+            let scalar = if self.plan.job.targets.is_some() { f64::NAN } else { max };
+            rows.filled[at] = Some(Filled { value: F::NAN, scalar, lse: max });
         }
-        // The lse is the maximum; everything else is NaN.
-        let scalar = if self.plan.job.targets.is_some() { f64::NAN } else { max };
-        let filled = (!max.is_finite()).then_some(Filled { value: F::NAN, scalar, lse: max });
-        (Reduced { max, partial: part.partial, ..Reduced::default() }, filled)
     }
 }
