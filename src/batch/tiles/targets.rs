@@ -74,7 +74,7 @@ impl<F: Float> Scratch<'_, F> {
             *target = TargetLanes::of_all(&row, job.scale(row.weight));
             targets.masses(rows.clone(), &mut target.smooth_mass, &mut target.mass_lost);
             if has_one_hot {
-                self.one_hot_rows(targets, (tile, rows.clone()), V::LANES);
+                self.one_hot_rows(targets, (tile, rows.clone()));
             }
             if !targets.is_unweighted() {
                 self.weights_of_tile(targets, (tile, rows));
@@ -98,7 +98,6 @@ impl<F: Float> Scratch<'_, F> {
         &mut self,
         targets: &SmoothedTargets<'_, F>,
         (tile, rows): (usize, Range<usize>),
-        lanes: usize,
     ) {
         let (job, target, tile) = (self.plan.job, &mut self.targets[tile], &mut self.tiles[tile]);
         for (lane, row) in rows.enumerate() {
@@ -107,7 +106,7 @@ impl<F: Float> Scratch<'_, F> {
             if row.spike != 0.0 {
                 tile.labels[lane] = F::from_f64(math::count(row.class));
             }
-            let weights = tile.weights.chunks_exact_mut(lanes).enumerate();
+            let weights = tile.weights.chunks_exact_mut(lanes::<F>()).enumerate();
             for (class, w) in weights.take(job.panel.logits.classes()) {
                 w[lane] = F::from_f64(row.weights.get(class));
             }
