@@ -23,7 +23,7 @@ mod workspace;
 use crate::error::Error;
 use crate::kernel::{Formula, Operation, Temperature};
 use crate::panel::Panel;
-use crate::simd::{Float, RowsMut, Vector, VectorJob, fence};
+use crate::simd::{Float, Level, RowsMut, Vector, VectorJob, fence};
 use crate::target::SmoothedTargets;
 pub(crate) use long::chunk::finish_chunks;
 pub use long::chunk::{CHUNK_ROW, ROW_CONSTANTS, SEGMENT_SUMS};
@@ -91,14 +91,7 @@ impl<'j, F: Float> Job<'j, F> {
         let block = |block: usize, scratch: &mut [F]| {
             let start = block * plan.block_rows;
             let range = start..rows.min(start + plan.block_rows);
-            if plan.path == Path::LongRows {
-                long::rows(&plan, level, range.clone(), scratch);
-            } else {
-                level.run(Block { plan: &plan, range: range.clone(), scratch });
-            }
-            if plan.streams {
-                fence();
-            }
+            level.run(Block { plan: &plan, level, range: range.clone(), scratch });
             if let Some(heaps) = &heaps {
                 heaps.of_rows(self, level, range, scratch);
             }
@@ -173,6 +166,7 @@ impl<'j, F: Float> Job<'j, F> {
 /// A block of rows, to be computed at some instruction-set level.
 struct Block<'b, F: Float> {
     plan: &'b Plan<'b, F>,
+    level: Level,
     range: Range<usize>,
     scratch: &'b mut [F],
 }
@@ -184,7 +178,11 @@ impl<F: Float> VectorJob<F> for Block<'_, F> {
     fn run<V: Vector<Scalar = F>>(mut self, token: V::Token) {
         match self.plan.path {
             Path::Tiles => self.tiles::<V>(token),
-            _ => self.rows::<V>(token),
+            Path::Rows => self.rows::<V>(token),
+            _ => self.long_rows::<V>(token),
+        }
+        if self.plan.streams {
+            fence();
         }
     }
 }

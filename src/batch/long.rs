@@ -16,16 +16,15 @@ mod segment;
 
 use super::plan::BYTES_OF_KEPT_ROW;
 use super::workspace::Workspace;
-use super::{Heaps, Path, Plan, Run};
+use super::{Block, Heaps, Path, Plan, Run};
 use crate::alloc::with_capacity;
 use crate::error::Error;
 use crate::kernel::{Epilogue, GAP_UNIT, Partial, Reduced, ReducedRows, SEGMENT};
 use crate::math::RunningSum;
 use crate::pool::lock;
-use crate::simd::{Float, GatherNeighbours, Level, Neighbours, RowsMut, Sink, Vector, VectorJob};
+use crate::simd::{Float, Level, Neighbours, RowsMut, Sink, Vector};
 use crate::target::RowTarget;
 use segment::SegmentStep;
-use std::ops::Range;
 use std::sync::Mutex;
 
 /// Segments of scratch memory for the steps of one row.
@@ -92,45 +91,44 @@ pub(super) fn share_rows<F: Float>(
     Ok(())
 }
 
-/// Computes rows on one thread. Rows that are neighbours in memory are copied to scratch memory together, and their
-/// outputs from there: reading them one by one would load each cache line again for each row. It is a separate function
-/// so that other paths do not reserve the stack it needs.
-#[inline(never)]
-pub(super) fn rows<F: Float>(
-    plan: &Plan<'_, F>,
-    level: Level,
-    range: Range<usize>,
-    scratch: &mut [F],
-) {
-    let (panel, most, pitch) = (&plan.job.panel, plan.panel_rows, plan.pitch);
-    let count = panel.logits.classes().div_ceil(SEGMENT);
-    let segments = [const { Mutex::new(Segment::NONE) }; MOST_KEPT];
-    let run = |row: usize, own: Option<OwnRow<'_>>, scratch: &mut [F]| {
-        let mut each = |body: &(dyn Fn(usize, &mut [F]) + Sync)| {
-            (0..count).for_each(|segment| body(segment, scratch));
+impl<F: Float> Block<'_, F> {
+    /// Computes rows on one thread. Rows that are neighbours in memory are copied to scratch memory together, and their
+    /// outputs from there: reading them one by one would load each cache line again for each row. It is a separate function
+    /// so that other paths do not reserve the stack it needs.
+    #[inline(never)]
+    pub(super) fn long_rows<V: Vector<Scalar = F>>(&mut self, token: V::Token) {
+        let Self { plan, level, range, scratch } = self;
+        let (panel, most, pitch) = (&plan.job.panel, plan.panel_rows, plan.pitch);
+        let count = panel.logits.classes().div_ceil(SEGMENT);
+        let segments = [const { Mutex::new(Segment::NONE) }; MOST_KEPT];
+        let run = |row: usize, own: Option<OwnRow<'_>>, scratch: &mut [F]| {
+            let mut each = |body: &(dyn Fn(usize, &mut [F]) + Sync)| {
+                (0..count).for_each(|segment| body(segment, scratch));
+            };
+            run_row(plan, *level, (row, own), &segments[..count], &mut each);
         };
-        run_row(plan, level, (row, own), &segments[..count], &mut each);
-    };
-    if most == 1 {
-        return range.for_each(|row| run(row, None, scratch));
-    }
-    let (scratch, memory) = scratch.split_at_mut(SEGMENTS_OF_SCRATCH * SEGMENT);
-    let (memory, columns) = memory.split_at_mut(most * pitch);
-    let mut first = range.start;
-    while first < range.end {
-        let len = most.min(range.end - first);
-        let len = panel.neighbours_from(first, most / 2).map_or(len, |near| near.min(len));
-        let place = Neighbours { first, count: len, pitch };
-        let (rows, classes) = (panel.logits, 0..panel.logits.classes());
-        let loaded = (&mut *memory, &mut *columns);
-        let gather = GatherNeighbours { rows, place, classes, memory: loaded };
-        let is_loaded = plan.own_logits && level.run(gather);
-        let rows = &RowsMut::from_slice(&mut *memory, pitch);
-        for at in 0..len {
-            run(first + at, Some(OwnRow { rows, at, is_loaded }), scratch);
+        if most == 1 {
+            return range.for_each(|row| run(row, None, scratch));
         }
-        level.run(Store { plan, place, memory, columns });
-        first += len;
+        let (scratch, memory) = scratch.split_at_mut(SEGMENTS_OF_SCRATCH * SEGMENT);
+        let (memory, columns) = memory.split_at_mut(most * pitch);
+        let mut first = range.start;
+        while first < range.end {
+            let len = most.min(range.end - first);
+            let len = panel.neighbours_from(first, most / 2).map_or(len, |near| near.min(len));
+            let place = Neighbours { first, count: len, pitch };
+            // So many rows of this length are more than a second-level cache holds: both directions prefetch.
+            let (logits, copies) = (panel.logits, (&mut *memory, &mut *columns));
+            let is_loaded = plan.own_logits
+                && logits.gather_neighbours::<V>(token, place, 0..logits.classes(), copies, true);
+            let rows = &RowsMut::from_slice(&mut *memory, pitch);
+            for at in 0..len {
+                run(first + at, Some(OwnRow { rows, at, is_loaded }), scratch);
+            }
+            let hints = (plan.streams, !plan.streams);
+            panel.store_rows::<V>(token, place, hints, (&mut *memory, &[]), columns);
+            first += len;
+        }
     }
 }
 
@@ -146,26 +144,6 @@ struct OwnRow<'r> {
 impl<'r> OwnRow<'r> {
     fn part<F: Float>(self, start: usize, len: usize) -> Sink<'r, F> {
         self.rows.direct(self.at).expect("rows of scratch memory").part(start, len)
-    }
-}
-
-/// Copies the outputs of rows that are neighbours in memory from scratch memory.
-struct Store<'m, F: Float> {
-    plan: &'m Plan<'m, F>,
-    place: Neighbours,
-    memory: &'m mut [F],
-    columns: &'m mut [F],
-}
-
-impl<F: Float> VectorJob<F> for Store<'_, F> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<V: Vector<Scalar = F>>(self, token: V::Token) {
-        let Self { plan, place, memory, columns } = self;
-        // So many rows of this length are more than a second-level cache holds.
-        let hints = (plan.streams, !plan.streams);
-        plan.job.panel.store_rows::<V>(token, place, hints, (memory, &[]), columns);
     }
 }
 
