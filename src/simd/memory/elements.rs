@@ -64,7 +64,7 @@ impl Rows<'_> {
     /// Copies the classes of row `row` from `class` on to `target`, converted to `F`; what is not 0 does not become 0.
     /// It continues with the next rows if all rows follow one another in memory.
     #[inline(always)]
-    fn gather_part<F: Float>(
+    pub(crate) fn gather_part<F: Float>(
         &self,
         token: impl InstructionSet,
         row: usize,
@@ -223,7 +223,7 @@ impl RowsMut<'_> {
     /// Writes `values`, rounded to the storage type, to the classes of row `row` from `class` on. It continues with the
     /// next rows if all rows follow one another in memory.
     #[inline(always)]
-    fn scatter_part<F: Float>(
+    pub(crate) fn scatter_part<F: Float>(
         &self,
         token: impl InstructionSet,
         row: usize,
