@@ -145,11 +145,6 @@ impl Prior<'_> {
         }
     }
 
-    /// Can [`Prior::part`] read u in place?
-    pub(crate) fn is_in_place(&self) -> bool {
-        !matches!(self, Prior::PerRow { rows, .. } if !rows.are_in_place())
-    }
-
     /// The number of the distinct row of [`Prior::PerRow`] for row `row`; 0 for other priors.
     pub(crate) fn place(&self, row: usize) -> usize {
         match self {

@@ -328,8 +328,8 @@ impl VectorJob<f64> for MaskedMasses<'_> {
         for ((row, mask), mass) in (row..).zip(mask.chunks(len.max(1))).zip(masses) {
             *kept += mask.iter().filter(|is_kept| **is_kept != 0.0).count();
             if let Some(prior) = prior {
-                let at_once = AsDoubles::at_once(prior.is_in_place(), len);
-                for (start, mask) in (start..).step_by(at_once).zip(mask.chunks(at_once)) {
+                let parts = mask.chunks(AsDoubles::AT_ONCE);
+                for (start, mask) in (start..).step_by(AsDoubles::AT_ONCE).zip(parts) {
                     let u = prior.part((row, start), (mask.len(), &mut copy));
                     let mask = Source::from_slice(mask);
                     let of_kept = inlined!(|at: usize| {

@@ -257,11 +257,6 @@ view!(
 );
 
 impl Rows<'_> {
-    /// Can parts of rows be read as doubles in place?
-    pub(crate) fn are_in_place(&self) -> bool {
-        self.is_direct::<f32>() || self.is_direct::<f64>()
-    }
-
     /// Are all rows the same one, repeated by a stride of 0?
     pub(crate) fn are_repeated(&self) -> bool {
         self.outer.step() == Some(0)

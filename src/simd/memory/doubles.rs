@@ -13,17 +13,11 @@ pub(crate) enum AsDoubles<'r> {
 }
 
 /// Memory for a copy of some classes.
-pub(crate) type Copied = Option<[f64; COPIED]>;
-
-/// The classes that are copied at once.
-const COPIED: usize = 64;
+pub(crate) type Copied = Option<[f64; AsDoubles::AT_ONCE]>;
 
 impl<'r> AsDoubles<'r> {
-    /// The number of `len` classes that are read at once, if they `are_in_place` or else have to be copied; at least 1.
-    #[inline(always)]
-    pub(crate) fn at_once(are_in_place: bool, len: usize) -> usize {
-        if are_in_place { len.max(1) } else { COPIED }
-    }
+    /// The number of classes that are read at once.
+    pub(crate) const AT_ONCE: usize = 256;
 
     /// Those of `len` classes of row `row` from `start` on: in place, or else copied to `copy`.
     #[inline(always)]
@@ -37,7 +31,7 @@ impl<'r> AsDoubles<'r> {
         } else if let Some(doubles) = rows.direct::<f64>(row) {
             Self::Doubles(doubles.part(start, len))
         } else {
-            let copy = &mut copy.get_or_insert([0.0; COPIED])[..len];
+            let copy = &mut copy.get_or_insert([0.0; Self::AT_ONCE])[..len];
             rows.gather_from(row, start, copy);
             Self::Doubles(Source::from_slice(copy))
         }

@@ -4,7 +4,7 @@
 use super::SmoothedTargets;
 use crate::math::{Real, RunningSum, count, two_sum};
 use crate::simd::{
-    AsDoubles, ExactSum, Float, Rows, Sink, Source, Storage, Vector, Widened, inlined, outlined,
+    AsDoubles, ExactSum, Float, Sink, Source, Storage, Vector, Widened, inlined, outlined,
 };
 use crate::target::{LossTerms, Prior};
 
@@ -62,11 +62,9 @@ impl<F: Float> SmoothedTargets<'_, F> {
             let [zero, all, infinite] = [constant(0.0), constant(1.0), constant(f64::INFINITY)];
             let (mut w, has_mask, one) = (Sink::from_slice(w), !kept.is_empty(), F::from_f64(1.0));
             let kept = Source::from_slice(kept);
-            let are_in_place = q.is_none_or(Rows::are_in_place) && prior.is_in_place();
-            let at_once = AsDoubles::at_once(are_in_place, len);
             let (mut sum, [mut of_q, mut of_u]) = (ExactSum::default(), [None; 2]);
-            for from in (0..len).step_by(at_once) {
-                let (len, start) = (at_once.min(len - from), start + from);
+            for from in (0..len).step_by(AsDoubles::AT_ONCE) {
+                let (len, start) = (AsDoubles::AT_ONCE.min(len - from), start + from);
                 let q = q.map(|q| AsDoubles::of_row(q, (row, start), (len, &mut of_q)));
                 let u = prior.part((row, start), (len, &mut of_u));
                 // From q, if there is a share of it, and u.
