@@ -83,7 +83,7 @@ impl<F: Float> RowTarget<'_, F> {
 /// q' of every row: targets, ε, u, c and s.
 pub(crate) struct SmoothedTargets<'a, F> {
     targets: &'a Targets<'a>,
-    terms: &'a LossTerms<'a>,
+    pub(crate) terms: &'a LossTerms<'a>,
     /// For each row, Σ u over the classes that a mask keeps, or their number if u is uniform; None where it keeps none.
     kept: Option<&'a [Option<f64>]>,
     smooth: Smooth<'a, F>,
@@ -213,11 +213,6 @@ impl<'a, F: Float> SmoothedTargets<'a, F> {
     /// β of a row with a mask, which keeps some classes.
     pub(crate) fn beta(&self, row: usize) -> f64 {
         if self.terms.label_smoothing == 0.0 { 0.0 } else { self.prior_factor(row).0 }
-    }
-
-    /// Do the classes have weights c?
-    pub(crate) fn have_class_weights(&self) -> bool {
-        self.terms.class_weight.is_some()
     }
 
     /// c of a class.

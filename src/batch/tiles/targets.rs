@@ -191,8 +191,8 @@ impl<F: Float> Scratch<'_, F> {
             }
             target.scale[lane] = scale(target.weight[lane]);
             let class = label as usize;
-            if targets.have_class_weights() {
-                let row = targets.with_spike(row, targets.class_weight(class));
+            if let Some(class_weight) = targets.terms.class_weight {
+                let row = targets.with_spike(row, class_weight.get(class));
                 (target.spike[lane], target.mass_lost[lane]) = (row.spike, row.mass_lost);
             }
             if is_masked {
