@@ -1,11 +1,14 @@
 """Calls from a thread with the smallest stack that Python allows."""
 
 import contextlib
+import os
 import subprocess
 import sys
 import threading
 
 import pytest
+
+import smoothxent as sx
 
 # A process for each number of classes: too small a stack ends it, and it has printed which calls passed.
 SCRIPT = """
@@ -67,10 +70,15 @@ def smallest():
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="the system rounds stacks up")
+@pytest.mark.parametrize("level", sx.show_config("dicts")["simd"]["available"])
 @pytest.mark.parametrize("classes", [10, 64, 1000, 300_000])
-def test_small_stacks(classes):
+def test_small_stacks(classes, level):
     script = SCRIPT.format(classes=classes, stack=smallest())
     run = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, timeout=120
+        [sys.executable, "-c", script],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env=os.environ | {"SMOOTHXENT_MAX_ISA": level},
     )
     assert (run.returncode, run.stdout.splitlines()) == (0, PASSED), run.stderr

@@ -58,41 +58,54 @@ impl<F: Float> Block<'_, F> {
         // Hessian, nor in compact code, whose functions need more stack.
         let are_many = self.range.len() >= const { 4 * V::LANES };
         if self.plan.job.hessian.is_some() || !are_many || V::IS_COMPACT {
-            self.in_tiles::<V, 1, 1>(token);
-        } else if const { V::LANES == MOST_LANES } {
-            self.in_tiles::<V, MOST_TILES, 3>(token);
-        } else {
-            self.in_tiles::<V, { MOST_TILES - 1 }, 3>(token);
+            return self.in_tiles::<V, 1, 1>(token);
+        }
+        let have_own = self.plan.own_targets().is_some();
+        match (const { V::LANES == MOST_LANES }, have_own) {
+            (true, false) => self.in_tiles::<V, MOST_TILES, 1>(token),
+            (true, true) => self.in_tiles::<V, 3, 3>(token),
+            (false, false) => self.in_tiles::<V, { MOST_TILES - 1 }, 1>(token),
+            (false, true) => self.in_tiles::<V, 2, 2>(token),
         }
     }
 
-    /// A separate function for each number of tiles, so that calls reserve no more stack than they need: `N` tiles, or
-    /// `OWN` if each has its own targets. More of these, or more tiles of doubles, would need more than the smallest
-    /// stack of a thread.
+    /// A separate function for each number of tiles, `N`, so that calls reserve no more stack than they need. More tiles,
+    /// or more that have targets of their own, would need more than the smallest stack of a thread.
     #[inline(never)]
-    fn in_tiles<V: Vector<Scalar = F>, const N: usize, const OWN: usize>(
+    fn in_tiles<V: Vector<Scalar = F>, const N: usize, const TARGETS: usize>(
         &mut self,
         token: V::Token,
     ) {
         outlined!(V, token, {
-            let (plan, job, range) = (self.plan, self.plan.job, &self.range);
+            let mut tiles = [const { Tile::empty() }; N];
+            let mut scalars = Aligned([[0.0; MOST_LANES]; N]);
+            let mut targets = [TargetLanes::default(); TARGETS];
+            // Where the outputs are streamed, five tiles at a time take longer than four: more cache lines are prefetched
+            // at once.
+            let most = N - usize::from(self.plan.streams && N > 4);
+            let memory = (&mut tiles[..most], scalars.0.as_flattened_mut(), &mut targets[..]);
+            self.with_tiles::<V>(token, memory);
+        });
+    }
+
+    /// Compiled once for all numbers of tiles.
+    fn with_tiles<'t, V: Vector<Scalar = F>>(
+        &'t mut self,
+        token: V::Token,
+        (tiles, scalars, targets): (&'t mut [Tile<'t, F>], &'t mut [f64], &'t mut [TargetLanes]),
+    ) {
+        outlined!(V, token, {
+            let (plan, job, range) = (self.plan, self.plan.job, self.range.clone());
             let logits = &job.panel.logits;
             let len = tile_len(logits.classes(), V::LANES);
             let mut scratch = &mut *self.scratch;
             let mut take = |len| scratch.split_off_mut(..len).expect("as many as are had");
             let shared = job.targets.and_then(SmoothedTargets::weights_of_all);
-            // Two statements: the elements of a tuple would be copied, and would need the stack twice.
-            let mut tiles = [const { Tile::empty() }; N];
-            let mut scalars = Aligned([[0.0; MOST_LANES]; N]);
-            let mut targets = [match &plan.same {
-                Some((_, target)) => TargetLanes::of_all(target, job.scale(target.weight)),
-                None => TargetLanes::default(),
-            }; OWN];
-            // Where the outputs are streamed, five tiles at a time take longer than four: more cache lines are prefetched
-            // at once.
-            let have_own = plan.own_targets().is_some();
-            let most = if have_own { OWN } else { N - usize::from(plan.streams && N > 4) };
-            let tiles = &mut tiles[..most.min(tiles_at_once(logits.classes()))];
+            if let Some((_, target)) = &plan.same {
+                targets[0] = TargetLanes::of_all(target, job.scale(target.weight));
+            }
+            let most = tiles.len().min(tiles_at_once(logits.classes()));
+            let tiles = &mut tiles[..most];
             for tile in &mut *tiles {
                 (tile.z, tile.out, tile.weights) = (take(len), take(len), take(len));
                 if let Some(Weights::Row(weights)) = shared {
@@ -107,18 +120,18 @@ impl<F: Float> Block<'_, F> {
                     job.panel.keep_alike(tile.kept, V::LANES);
                 }
             }
-            let scratch = &mut Scratch {
+            let mut scratch = Scratch {
                 plan,
                 tiles,
                 weight_kind: shared.as_ref().map(WeightKind::of),
                 writer: Writer::new(take(len + 3 * V::LANES), range.end),
-                targets: &mut targets,
-                scalars: scalars.0.as_flattened_mut(),
+                targets,
+                scalars,
                 has_ignored: plan.same.is_some_and(|(labels, _)| labels.counted < labels.rows),
                 all: logits.run(0, logits.rows()).filter(|_| job.panel.is_plain()),
                 all_outputs: job.panel.output.and_then(|output| output.run(0, output.rows())),
             };
-            scratch.run::<V>(token, range.clone());
+            scratch.run::<V>(token, range);
         });
     }
 }
