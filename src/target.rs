@@ -131,8 +131,9 @@ impl Prior<'_> {
     /// u of `len` classes from `start` on, not divided by K if it is uniform, as doubles: in place, or else copied to
     /// `copy`.
     #[inline(always)]
-    pub(crate) fn part<'r>(
+    pub(crate) fn part<'r, V: Vector>(
         &'r self,
+        token: V::Token,
         (row, start): (usize, usize),
         (len, copy): (usize, &'r mut Copied),
     ) -> AsDoubles<'r> {
@@ -141,7 +142,9 @@ impl Prior<'_> {
             Prior::Shared { values, .. } => {
                 AsDoubles::Doubles(Source::from_slice(&values[start..][..len]))
             }
-            Prior::PerRow { rows, .. } => AsDoubles::of_row(rows, (row, start), (len, copy)),
+            Prior::PerRow { rows, .. } => {
+                AsDoubles::of_row::<V>(token, rows, (row, start), (len, copy))
+            }
         }
     }
 

@@ -330,7 +330,7 @@ impl VectorJob<f64> for MaskedMasses<'_> {
             if let Some(prior) = prior {
                 let parts = mask.chunks(AsDoubles::AT_ONCE);
                 for (start, mask) in (start..).step_by(AsDoubles::AT_ONCE).zip(parts) {
-                    let u = prior.part((row, start), (mask.len(), &mut copy));
+                    let u = prior.part::<V>(token, (row, start), (mask.len(), &mut copy));
                     let mask = Source::from_slice(mask);
                     let of_kept = inlined!(|at: usize| {
                         let is_kept = V::Doubles::load(token, mask, at);

@@ -118,6 +118,8 @@ pub trait Float: Element + PartialOrd + Default + Send + Sync + 'static {
     }
     /// Converts to a double, exactly.
     fn to_f64(self) -> f64;
+    /// Converts floats, exactly.
+    fn from_floats<const N: usize>(floats: [f32; N]) -> [Self; N];
     /// Scratch memory of earlier calls, for the next call.
     #[doc(hidden)]
     fn kept() -> &'static [Mutex<Slices<Self>>; 2];
@@ -139,6 +141,10 @@ macro_rules! float {
             }
             fn to_f64(self) -> f64 {
                 f64::from(self)
+            }
+            #[inline(always)]
+            fn from_floats<const N: usize>(floats: [f32; N]) -> [$float; N] {
+                each!(N, |i| $float::from(floats[i]))
             }
             fn kept() -> &'static [Mutex<Slices<$float>>; 2] {
                 static KEPT: [Mutex<Slices<$float>>; 2] = [const { Mutex::new(Vec::new()) }; 2];

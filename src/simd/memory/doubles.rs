@@ -2,7 +2,7 @@
 
 use super::Rows;
 use crate::math::Real;
-use crate::simd::{Eights, Source, Vector};
+use crate::simd::{Eights, Float, Source, Vector};
 
 /// Numbers that are read as doubles, one for each of some neighbouring classes.
 pub(crate) enum AsDoubles<'r> {
@@ -21,7 +21,8 @@ impl<'r> AsDoubles<'r> {
 
     /// Those of `len` classes of row `row` from `start` on: in place, or else copied to `copy`.
     #[inline(always)]
-    pub(crate) fn of_row(
+    pub(crate) fn of_row<V: Vector>(
+        token: V::Token,
         rows: &Rows<'r>,
         (row, start): (usize, usize),
         (len, copy): (usize, &'r mut Copied),
@@ -32,7 +33,7 @@ impl<'r> AsDoubles<'r> {
             Self::Doubles(doubles.part(start, len))
         } else {
             let copy = &mut copy.get_or_insert([0.0; Self::AT_ONCE])[..len];
-            rows.gather_from(row, start, copy);
+            rows.gather::<<f64 as Float>::Vector<V::Token>, f64>(token, row, start, copy);
             Self::Doubles(Source::from_slice(copy))
         }
     }

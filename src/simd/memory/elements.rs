@@ -73,16 +73,16 @@ impl Rows<'_> {
     ) {
         let (start, len) = (self.start_of_part(row, class, target.len()), target.len());
         let is_dense = self.class_stride == self.storage.size().cast_signed();
-        let floats = target.as_mut_ptr().cast::<f32>();
         match self.storage {
-            // SAFETY: neighbouring elements of this row, readable by the promise of `from_raw`, to as many `f32`: no
-            // other type has their storage.
-            Storage::F16 if is_dense && F::STORAGE == Storage::F32 => unsafe {
-                convert(start.cast(), floats, len, inlined!(|bits| token.widen_f16(bits)));
+            // SAFETY: neighbouring elements of this row, readable by the promise of `from_raw`, to as many numbers.
+            Storage::F16 if is_dense => unsafe {
+                let widen = inlined!(|bits| F::from_floats(token.widen_f16(bits)));
+                convert(start.cast(), target.as_mut_ptr(), len, widen);
             },
             // SAFETY: as above.
-            Storage::Bf16 if is_dense && F::STORAGE == Storage::F32 => unsafe {
-                convert(start.cast(), floats, len, inlined!(|bits| widen_bf16(token, bits)));
+            Storage::Bf16 if is_dense => unsafe {
+                let widen = inlined!(|bits| F::from_floats(widen_bf16(token, bits)));
+                convert(start.cast(), target.as_mut_ptr(), len, widen);
             },
             _ => self.visit(row, class, len, |k, value| target[k] = F::nonzero(value)),
         }

@@ -65,8 +65,8 @@ impl<F: Float> SmoothedTargets<'_, F> {
             let (mut sum, [mut of_q, mut of_u]) = (ExactSum::default(), [None; 2]);
             for from in (0..len).step_by(AsDoubles::AT_ONCE) {
                 let (len, start) = (AsDoubles::AT_ONCE.min(len - from), start + from);
-                let q = q.map(|q| AsDoubles::of_row(q, (row, start), (len, &mut of_q)));
-                let u = prior.part((row, start), (len, &mut of_u));
+                let q = q.map(|q| AsDoubles::of_row::<V>(token, q, (row, start), (len, &mut of_q)));
+                let u = prior.part::<V>(token, (row, start), (len, &mut of_u));
                 // From q, if there is a share of it, and u.
                 let make = inlined!(|at: usize| {
                     let c = class_weight.map(|c| c.vector::<V>(token, start + at));
