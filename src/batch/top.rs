@@ -253,8 +253,11 @@ fn least<V: Vector>(token: V::Token, z: Source<'_, V::Scalar>, len: usize) -> f6
         // `best` comes last, so that no NaN is kept.
         best = vector(0).max(vector(1)).max(vector(2).max(vector(3))).max(best);
     }
-    let (mut best, mut bar) = ([best], V::Scalar::NEG_INFINITY);
-    (0..len).for_each(|_| bar = take_largest(token, &mut best).0);
+    let (mut best, mut bar, mut found) = ([best], V::Scalar::NEG_INFINITY, 0);
+    while found < len {
+        let (max, lanes) = take_largest(token, &mut best);
+        (bar, found) = (max, found + lanes.count_ones() as usize);
+    }
     below(bar.to_f64())
 }
 
@@ -277,8 +280,8 @@ fn take_largest<V: Vector, const N: usize>(
     (max, lanes)
 }
 
-/// Offers the best classes of a row of at most QUAD vectors, one after another; does nothing and returns false if that
-/// is not possible, since there is a NaN, or there are too few logits above −inf.
+/// Takes the best classes of a row of at most QUAD vectors, one after another, if there are none yet; does nothing and
+/// returns false if that is not possible, since there is a NaN, or there are too few logits above −inf.
 #[inline(always)]
 fn take_best<V: Vector>(
     token: V::Token,
