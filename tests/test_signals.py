@@ -346,6 +346,12 @@ def no_numbers():
     return call
 
 
+def terms_under_a_mask():
+    z, kept = (np.broadcast_to(scalar, (1, 2**25)) for scalar in (np.float32(0), np.True_))
+    prior = np.broadcast_to(np.float32(2**-25), z.shape)
+    return lambda: sx.cross_entropy_terms(z, np.zeros(1, int), prior=prior, where=kept)
+
+
 WHOLE = [
     floats_of_several_types,
     no_numbers,
@@ -362,6 +368,7 @@ WHOLE = [
     smoothed_anywhere,
     counted,
     weighted_mean,
+    terms_under_a_mask,
 ]
 
 

@@ -116,8 +116,13 @@ fn kept_entropy(
         Prior::PerRow { rows, .. } => (rows, row),
     };
     let kept = |k| if mask.get(row, k) == 0.0 { 0.0 } else { rows.get(place, k) };
-    let large = (0..classes).find(|k| kept(*k) > mass / 2.0);
-    let mut others = 0.0;
+    let (mut large, mut others) = (None, 0.0);
+    // They take no memory.
+    let of_part =
+        |first, part: &mut [()]| Ok((first..first + part.len()).find(|k| kept(*k) > mass / 2.0));
+    run.on_parts(&mut vec![(); classes], (TERMS_PER_PART, 1), &of_part, &mut |found| {
+        large = large.or(found);
+    })?;
     if large.is_some() {
         others = run.sum_of_terms(classes, (TERMS_PER_PART, 1), &|first, terms| {
             for (k, term) in (first..).zip(terms) {
