@@ -166,6 +166,7 @@ impl<'j, F: Float> Job<'j, F> {
 /// A block of rows, to be computed at some instruction-set level.
 struct Block<'b, F: Float> {
     plan: &'b Plan<'b, F>,
+    /// The level at which it is run.
     level: Level,
     range: Range<usize>,
     scratch: &'b mut [F],
@@ -179,7 +180,8 @@ impl<F: Float> VectorJob<F> for Block<'_, F> {
         match self.plan.path {
             Path::Tiles => self.tiles::<V>(token),
             Path::Rows => self.rows::<V>(token),
-            _ => self.long_rows::<V>(token),
+            Path::LongRows => self.long_rows::<V>(token),
+            Path::SharedRows => unreachable!("segments are run one by one"),
         }
         if self.plan.streams {
             fence();

@@ -122,20 +122,20 @@ impl<F: Float> Job<'_, F> {
         self.each_segment(run, |plan, row, index, scratch| {
             let [max, first, second] = numbers(rows, row, 0);
             let of = &Row::of_chunk(plan, row, max, Weights::Absent);
-            let [swept_max, one, excess, least] =
-                [of.swept_max, 1.0, first, second].map(F::from_f64);
+            let (is_nan, [first, second]) = (first.is_nan(), [first, second].map(F::from_f64));
             let epilogue = match (self.operation, of.shifted_by) {
-                _ if first.is_nan() => Epilogue::Filled(F::NAN),
+                _ if is_nan => Epilogue::Filled(F::NAN),
                 (Operation::LogSoftmax, Some(max)) => {
-                    Epilogue::ShiftedLogProbability { max, inverse: 1.0, excess }
+                    Epilogue::ShiftedLogProbability { max, inverse: 1.0, excess: first }
                 }
                 (Operation::LogSoftmax, None) => {
-                    Epilogue::LogProbability { max: swept_max, inverse: one, excess }
+                    let [max, inverse] = [of.swept_max, 1.0].map(F::from_f64);
+                    Epilogue::LogProbability { max, inverse, excess: first }
                 }
-                _ => Epilogue::Probability { factor: excess, least },
+                _ => Epilogue::Probability { factor: first, least: second },
             };
-            let (step, segment) = (Step::Write(epilogue, None), &mut { Segment::NONE });
-            level.run(SegmentStep { of, index, step, segment, scratch });
+            let (step, mut segment) = (Step::Write(epilogue, None), Segment::NONE);
+            level.run(SegmentStep { of, index, step, segment: &mut segment, scratch });
         })
     }
 }

@@ -40,7 +40,7 @@ impl<F: Float> VectorJob<F> for SegmentStep<'_, '_, F> {
         }
         let is_filled = matches!(step, Step::Write(Epilogue::Filled(_), _));
         let has_weights = matches!(step, Step::Reduce | Step::Special(_) | Step::Write(..));
-        let target = target.as_ref().filter(|_| has_weights);
+        let target = target.as_ref().filter(|_| has_weights && !is_filled);
         let weights = target.map_or(Weights::Absent, |target| {
             weights::<V>(token, target, (row, start), kept, own_weights, segment)
         });
