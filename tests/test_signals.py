@@ -8,7 +8,6 @@ import faulthandler
 import inspect
 import os
 import signal
-import threading
 import time
 
 import numpy as np
@@ -376,32 +375,3 @@ WHOLE = [
 def test_no_part_of_a_call_is_deaf(prepare):
     """Calls of several parts, run to the end."""
     assert_within_promise(lambda: longest_silence(prepare()))
-
-
-def longest_wait_of_another_thread(call):
-    times, done = [], threading.Event()
-
-    def tick():
-        while not done.is_set():
-            times.append(time.perf_counter())
-            time.sleep(0.001)
-
-    other = threading.Thread(target=tick)
-    other.start()
-    try:
-        call()
-    finally:
-        done.set()
-        other.join()
-    return np.diff(times).max()
-
-
-def test_other_threads_run_while_few_priors_are_read_for_many_rows():
-    """A prior is read only once, and without holding the interpreter lock."""
-    z, labels = many(0, 8, 64_000, 1000), many(0, 8, 64_000, **LABEL)
-    options = {"label_smoothing": 0.1, "prior": np.full((8, 1, 1000), 1e-3)}
-
-    def call():
-        sx.cross_entropy(z, labels, **options)
-
-    assert_within_promise(lambda: longest_wait_of_another_thread(call))

@@ -12,6 +12,7 @@ import pytest
 import smoothxent as sx
 from digest import arrays, calls, large_problem, option_calls, results
 from problems import FLOATS, problem
+from test_signals import LABEL, assert_within_promise, many
 from ulp import assert_same_bits
 
 every_float = pytest.mark.parametrize("dtype", FLOATS)
@@ -306,3 +307,32 @@ class TestCallers:
             sys.setswitchinterval(before)
         assert went_on
         other.join(60)
+
+
+def longest_wait_of_another_thread(call):
+    times, done = [], threading.Event()
+
+    def tick():
+        while not done.is_set():
+            times.append(time.perf_counter())
+            time.sleep(0.001)
+
+    other = threading.Thread(target=tick)
+    other.start()
+    try:
+        call()
+    finally:
+        done.set()
+        other.join()
+    return np.diff(times).max()
+
+
+def test_other_threads_run_while_few_priors_are_read_for_many_rows():
+    """A prior is read only once, and without holding the interpreter lock."""
+    z, labels = many(0, 8, 64_000, 1000), many(0, 8, 64_000, **LABEL)
+    options = {"label_smoothing": 0.1, "prior": np.full((8, 1, 1000), 1e-3)}
+
+    def call():
+        sx.cross_entropy(z, labels, **options)
+
+    assert_within_promise(lambda: longest_wait_of_another_thread(call))
