@@ -62,8 +62,9 @@ def test_numbers_of_numpy(name):
         assert sx.cross_entropy(Z, Y, **{name: np.dtype(dtype).type(1)}) == expected
     assert sx.cross_entropy(Z, Y, **{name: np.array(1.0)}) == expected
     refused = [True, np.True_, "0.5", b"0.5", np.complex64(0.5), np.complex128(0.1 + 2j)]
+    refused.append(np.timedelta64(1))
     for value in (*refused, *map(np.array, refused), *(np.array(one, object) for one in refused)):
-        with pytest.raises(TypeError, match=f"^{name} must be a real number, got [bsc]"):
+        with pytest.raises(TypeError, match=f"^{name} must be a real number, got [bsct]"):
             sx.cross_entropy(Z, Y, **{name: value})
 
 

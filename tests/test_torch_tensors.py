@@ -280,6 +280,18 @@ def test_gradients_are_refused(a_torch):
         assert sx.softmax(tensor.detach()).shape == Z.shape
 
 
+@pytest.mark.parametrize("name", ["label_smoothing", "temperature", "z_loss"])
+def test_gradients_of_options_are_refused(a_torch, name):
+    option = a_torch.from_numpy(np.asarray(0.5)).requires_grad_()
+    with pytest.raises(TypeError) as caught:
+        sx.cross_entropy(Z, Y, **{name: option})
+    assert str(caught.value) == (
+        f"{name} is a tensor that requires a gradient, which a NumPy result cannot carry; "
+        f"pass {name}.item()"
+    )
+    sx.cross_entropy(Z, Y, **{name: option.detach()})
+
+
 def test_sparse_tensors_are_refused(a_torch):
     for tensor in (a_torch.from_numpy(Z), a_torch.from_numpy(Z).bfloat16()):
         with pytest.raises(

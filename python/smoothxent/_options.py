@@ -27,6 +27,11 @@ def number(value: SupportsFloat, name: str) -> float:
         return float(value)
     if isinstance(value, np.ndarray) and value.ndim == 0:
         value = value[()]
+    if getattr(value, "requires_grad", False) is True:
+        raise TypeError(
+            f"{name} is a tensor that requires a gradient, which a NumPy result cannot carry; pass "
+            f"{name}.item()"
+        )
     is_real = hasattr(value, "__float__") or hasattr(value, "__index__")
     if is_real and not isinstance(value, _NOT_REAL) and _may_be_real(value):
         try:
@@ -57,9 +62,10 @@ def integer(value: SupportsIndex, name: str) -> int:
 
 
 def _may_be_real(value: object) -> bool:
-    """Tell whether an object of any library declares no axes and neither bools nor complex numbers."""
+    """Tell whether an object of any library declares no axes, and no bools, complex numbers or durations."""
     dtype = str(getattr(value, "dtype", ""))
-    return not (getattr(value, "shape", ()) or "bool" in dtype or "complex" in dtype)
+    is_other = any(kind in dtype for kind in ("bool", "complex", "timedelta"))
+    return not (getattr(value, "shape", ()) or is_other)
 
 
 def between(value: SupportsIndex, name: str, least: int, most: int | None = None) -> int:
