@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import smoothxent as sx
+from smoothxent import _imported
 
 CALLS = {
     "a list": lambda: sx.softmax([[1.0, 2.0]]),
@@ -44,3 +45,37 @@ def test_a_part_of_a_library_is_there(monkeypatch):
     pandas.DataFrame = pandas.Series = pandas.Index = type("DataFrame", (), {})
     monkeypatch.setitem(sys.modules, "pandas", pandas)
     assert sx.softmax([0.0, 0.0]).tolist() == [0.5, 0.5]
+
+
+def test_attribute_error_of_a_signal_handler():
+    """A handler runs between any two instructions of the lookup; here a trace function stands for it."""
+    assert isinstance(np.ma.masked, _imported.MASKED_ARRAY())
+    place, reached = 0, True
+
+    def trace(frame, event, argument):
+        if frame.f_code is not _imported.MASKED_ARRAY.__code__:
+            return None
+        frame.f_trace_opcodes, left = True, place
+
+        def at(frame, event, argument):
+            nonlocal left, reached
+            left -= event == "opcode"
+            if left < 0:
+                reached = True
+                raise AttributeError("stop")
+            return at
+
+        return at
+
+    while reached:
+        reached, raised = False, None
+        sys.settrace(trace)
+        try:
+            _imported.MASKED_ARRAY()
+        except AttributeError as error:
+            raised = str(error)
+        finally:
+            sys.settrace(None)
+        assert raised == ("stop" if reached else None), place
+        place += 1
+    assert place > 10

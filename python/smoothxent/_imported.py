@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from operator import attrgetter
 from typing import Any
 
 
@@ -14,16 +13,19 @@ def classes(module: str, *names: str) -> Callable[[], Any]:
     There are none, since there can be no objects of them, if the module has not been imported, or if another
     thread is importing it and has not come to one of them.
     """
-    of = attrgetter(*names)
+    paths = [name.split(".") for name in names]
 
     def found() -> Any:
-        imported = sys.modules.get(module)
-        if imported is None:
-            return ()
-        try:
-            return of(imported)
-        except AttributeError:
-            return ()
+        classes = []
+        for path in paths:
+            # Not by attributes: an AttributeError may also be that of a signal handler.
+            one: Any = sys.modules.get(module)
+            for name in path:
+                one = getattr(one, "__dict__", {}).get(name)
+            if one is None:
+                return ()
+            classes.append(one)
+        return tuple(classes)
 
     return found
 
