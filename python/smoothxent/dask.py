@@ -34,7 +34,7 @@ from smoothxent._activations import softmax as _softmax
 from smoothxent._arrays import as_labels, as_logits
 from smoothxent._logsumexp import logsumexp as _row_logsumexp
 from smoothxent._options import not_one_of
-from smoothxent._types import ArrayLike, NDArray
+from smoothxent._types import ArrayLike, NDArray, Reduction
 
 try:
     import dask.array as da
@@ -199,6 +199,8 @@ def logsumexp(logits: da.Array, *, axis: SupportsIndex = -1, keepdims: bool = Fa
     array([1.386, 1.386])
     """
     place, dtype = _checked(logits, axis)
+    if not isinstance(keepdims, (bool, np.bool)):
+        raise TypeError(f"keepdims must be a bool, got {type(keepdims).__name__}")
     z = da.moveaxis(together_if_few(logits, place), place, -1)
     if z.numblocks[-1] == 1:
         result = of_whole_rows(_row_logsumexp, z, dtype=dtype)
@@ -216,7 +218,7 @@ def cross_entropy(
     prior: ArrayLike | None = None,
     ignore_index: SupportsIndex | None = -100,
     axis: SupportsIndex = -1,
-    reduction: str = "mean",
+    reduction: Reduction = "mean",
 ) -> da.Array:
     r"""Return the cross-entropy loss of a dask array of logits, with label smoothing, lazily.
 

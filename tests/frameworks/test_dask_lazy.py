@@ -186,6 +186,14 @@ class TestErrors:
             function(*arrays, **options)
         assert str(error.value) == text
 
+    @pytest.mark.parametrize("keepdims", ["no", 1, None])
+    def test_keepdims_that_are_no_bool(self, keepdims):
+        with pytest.raises(TypeError) as expected:
+            sx.logsumexp(np.zeros((2, 3)), keepdims=keepdims)
+        with pytest.raises(TypeError) as error:
+            sxd.logsumexp(self.z, keepdims=keepdims)
+        assert str(error.value) == str(expected.value)
+
     @pytest.mark.parametrize("said, made", [(np.float64, np.float32), (np.float32, np.float64)])
     def test_chunks_of_another_type_than_dask_was_told(self, said, made):
         """Their sums, in other units, would be read wrongly: the logsumexp of zeros was 1e-7."""
