@@ -212,12 +212,12 @@ def as_ndarray(obj: object, name: str, fill: str | None) -> NDArray[Any]:
             f"{name}.detach().cpu()"
         )
     _refuse_other_device(obj, name)
-    bfloat16 = _bfloat16_of_tensor(obj, name)
+    of_tensor = _bfloat16_of_tensor(obj, name)
     try:
-        if bfloat16 is not None:
+        if of_tensor is not None:
             # torch does not share bfloat16 with NumPy, but it shares the same bits as int16.
             bits: Any = obj
-            return np.asarray(bits.view(sys.modules["torch"].int16)).view(bfloat16)
+            return np.asarray(bits.view(sys.modules["torch"].int16)).view(of_tensor)
         # NumPy itself tries the buffer protocol and __array__, both without a copy. It does not try
         # DLPack, and would read an object that has only DLPack element by element.
         if hasattr(obj, "__dlpack__") and not hasattr(obj, "__array__") and not _is_buffer(obj):
@@ -244,12 +244,18 @@ def _bfloat16_of_tensor(obj: object, name: str) -> np.dtype[Any] | None:
     if str(getattr(obj, "dtype", None)) != "torch.bfloat16":
         return None
     try:
-        import ml_dtypes
+        return bfloat16()
     except ImportError:
         raise TypeError(
             f"{name} is a tensor of dtype bfloat16, which NumPy does not have; install ml_dtypes, "
             f"or pass {name}.float()"
         ) from None
+
+
+def bfloat16() -> np.dtype[Any]:
+    """Return the dtype of ml_dtypes, imported now."""
+    import ml_dtypes
+
     dtype: np.dtype[Any] = np.dtype(ml_dtypes.bfloat16)
     return dtype
 

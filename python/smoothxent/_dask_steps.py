@@ -164,7 +164,7 @@ def finish(
     sums: Doubles, rows: Doubles, *, operation: Operation, dtype: np.dtype[Any], target: Target
 ) -> NDArray[Any]:
     """Return for each row the loss, the logsumexp in `dtype`, or what `write` needs."""
-    largest = np.ascontiguousarray(rows[..., :1])
+    largest = rows[..., :1]
     is_double = dtype == np.float64
     constants = _native._finish_chunks(operation, sums, largest, is_double, target)
     if operation == "loss":

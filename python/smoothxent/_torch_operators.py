@@ -13,10 +13,10 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
+from smoothxent._arrays import bfloat16
 from smoothxent._errors import reworded
 from smoothxent._gradients import cross_entropy_value_and_grad
 from smoothxent._losses import cross_entropy
@@ -184,15 +184,11 @@ def memory(tensor: Tensor) -> NDArray[Any]:
     is_bfloat16 = tensor.dtype is torch.bfloat16
     bits = tensor.detach().view(torch.int16) if is_bfloat16 else tensor.detach()
     array: NDArray[Any] = bits.numpy()
-    return array.view(_bfloat16()) if is_bfloat16 else array
-
-
-def _bfloat16() -> np.dtype[Any]:
+    if not is_bfloat16:
+        return array
     try:
-        import ml_dtypes
+        return array.view(bfloat16())
     except ImportError as error:
         raise ImportError(
             "bfloat16 tensors need ml_dtypes: pip install 'smoothxent[torch]'"
         ) from error
-    dtype: np.dtype[Any] = np.dtype(ml_dtypes.bfloat16)
-    return dtype
