@@ -28,7 +28,7 @@ WALLS = [
     ("pyo3", r"\bpyo3\b", ["python/src/"]),
     (
         "std::arch",
-        r"\b(std|core)\s*::\s*(\{[^}]*\b)?arch\b|\b(global_)?asm!|\bis_\w+_feature_detected!",
+        r"\b(global_)?asm!|\bis_\w+_feature_detected!",
         ["src/simd.rs", "src/simd/", LIMITS],
     ),
     ("half", r"\bhalf\s*::", ["src/simd/storage.rs", "src/simd/instruction_set.rs"]),
@@ -50,6 +50,9 @@ WALLS = [
         ],
     ),
 ]
+
+# Walled modules of other crates, whose paths may be in groups: `use std::{fmt::{self, Write}, arch::x86_64}`.
+WALLED_PATHS = {"std::arch": (r"std|core", "arch")}
 
 # A module of src/ may name modules of its own layer and of lower layers. python/ is a crate above.
 LAYERS = [
@@ -128,13 +131,43 @@ def in_trait_impl(code: list[str], line: int) -> bool:
     return re.search(r"\bimpl\b.*\bfor\b", header) is not None
 
 
+def named(text: str, start: int, ups: int = 0) -> Iterator[tuple[int, str, int]]:
+    """Yield the place and the name of what follows `root::`, of each item if it is a group, and how many `super` precede."""
+    start = re.compile(r"\s*").match(text, start).end()  # type: ignore[union-attr]
+    if up := re.compile(r"super\s*::|self\s*::").match(text, start):
+        yield from named(text, up.end(), ups + up[0].startswith("super"))
+    elif text[start : start + 1] == "{":
+        depth = 1
+        yield from named(text, start + 1, ups)
+        for match in re.compile(r"[{},;]").finditer(text, start + 1):
+            if depth == 1 and match[0] == ",":
+                yield from named(text, match.end(), ups)
+            depth += {"{": 1, "}": -1}.get(match[0], 0)
+            if depth == 0 or match[0] == ";":
+                break
+    elif name := re.compile(r"\w+").match(text, start):
+        yield start, name[0], ups
+
+
+def paths(code: list[str], root: str) -> Iterator[tuple[int, str, int]]:
+    """Yield the line and the first name of each path that begins with `root`, and how many `super` are in it."""
+    text = "\n".join(code)
+    for match in re.finditer(rf"(?<!::)(?<!:: )\b({root})\s*::", text):
+        for place, name, ups in named(text, match.end(), int(match[1] == "super")):
+            yield text.count("\n", 0, place), name, ups
+
+
 def wall_violations(path: str, code: list[str]) -> Iterator[tuple[int, str]]:
     for name, words, homes in WALLS:
         if any(path == home or (home.endswith("/") and path.startswith(home)) for home in homes):
             continue
+        outside = f"{name} outside {' and '.join(homes)}"
         for line, text in enumerate(code):
             if re.search(words, text):
-                yield line, f"{name} outside {' and '.join(homes)}"
+                yield line, outside
+        if name in WALLED_PATHS:
+            root, walled = WALLED_PATHS[name]
+            yield from ((line, outside) for line, found, _ in paths(code, root) if found == walled)
 
 
 def arrow_violations(path: str, code: list[str]) -> Iterator[tuple[int, str]]:
@@ -145,10 +178,12 @@ def arrow_violations(path: str, code: list[str]) -> Iterator[tuple[int, str]]:
     if not depths:
         yield 0, f"module {module} has no layer in tools/walls.py"
         return
-    above = "|".join(name for layer in LAYERS[: depths[0]] for name in layer)
-    for line, text in enumerate(code):
-        if above and (match := re.search(rf"\bcrate::(?:\{{[^}}]*\b)?({above})\b", text)):
-            yield line, f"crate::{match[1]} is in a higher layer"
+    above = {name for layer in LAYERS[: depths[0]] for name in layer}
+    # `super` as often as there are modules on the path of the file is the crate.
+    depth = len(Path(path).with_suffix("").parts) - 1
+    for line, name, ups in paths(code, "crate|super"):
+        if name in above and (ups == 0 or ups >= depth):
+            yield line, f"crate::{name} is in a higher layer"
 
 
 def contract_violations(code: list[str], comments: list[str]) -> Iterator[tuple[int, str]]:
