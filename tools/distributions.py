@@ -21,24 +21,22 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 MANIFEST = tomllib.loads((ROOT / "Cargo.toml").read_text("utf-8"))
+EXCLUDED = tuple(MANIFEST["package"]["exclude"])
 VERSION = MANIFEST["workspace"]["package"]["version"]
 MOST_BYTES = {".whl": 1_200_000, ".gz": 1_000_000}
 
 IN_WHEEL = {
     "the extension": r"smoothxent/_smoothxent\.([\w-]+\.so|([\w-]+\.)?pyd)",
-    "the types": r"smoothxent/py\.typed",
-    "the types of the extension": r"smoothxent/_smoothxent\.pyi",
-    "the licences": r"[\w.-]+\.dist-info/licenses/LICENSE-(MIT|APACHE)",
+    "the licence MIT": r"[\w.-]+\.dist-info/licenses/LICENSE-MIT",
+    "the licence Apache-2.0": r"[\w.-]+\.dist-info/licenses/LICENSE-APACHE",
     "the notices": r"[\w.-]+\.dist-info/licenses/THIRD_PARTY_NOTICES\.txt",
     "the bill of materials": r"[\w.-]+\.dist-info/sboms/smoothxent-python\.cyclonedx\.json",
+    "the command": r"[\w.-]+\.dist-info/entry_points\.txt",
 }
 NOT_IN_WHEEL = {"what is not the package": r"(?!smoothxent/|smoothxent-[\w.]+\.dist-info/).*"}
 IN_SDIST = {
-    "the manifests": r"(python/)?Cargo\.toml|Cargo\.lock|pyproject\.toml|PKG-INFO",
-    "the core": r"src/lib\.rs",
-    "the binding": r"python/src/lib\.rs",
-    "the package": r"python/smoothxent/__init__\.py",
-    "the tests": r"tests/test_values\.py",
+    name: re.escape(name)
+    for name in ("Cargo.toml", "Cargo.lock", "python/Cargo.toml", "pyproject.toml", "PKG-INFO")
 }
 NOT_IN_SDIST = {
     "pictures, archives, built files": r".*\.(png|svg|npz|so|pyd|pyc)",
@@ -48,6 +46,14 @@ TAG = re.compile(
     r"(cp311-abi3|cp314-cp314t)"
     r"-(manylinux\d+_\w+\.)?(manylinux_2_17|musllinux_1_2|macosx_\d+_\d+|win)_(amd64|arm64|x86_64|aarch64)"
 )
+
+
+def files(home: str, *suffixes: str, prefix: str = "") -> dict[str, str]:
+    """Return the patterns of the files of a folder with these suffixes."""
+    found = (file for file in (ROOT / home).rglob("*") if file.suffix in suffixes)
+    names = [file.relative_to(ROOT / home).as_posix() for file in found]
+    names = [name for name in names if not f"/{home}/{name}".startswith(EXCLUDED)]
+    return {prefix + name: re.escape(prefix + name) for name in names}
 
 
 def missing_and_extra(
@@ -62,13 +68,23 @@ def missing_and_extra(
             yield f"has {what}: {', '.join(found[:5])}"
 
 
+def is_empty_extension(one: zipfile.ZipInfo) -> bool:
+    """Tell whether a file of a wheel is an extension without contents."""
+    return one.filename.endswith((".so", ".pyd")) and one.file_size == 0
+
+
 def wrong_with_wheel(file: Path) -> Iterator[str]:
     """Yield the problems of a wheel, apart from its size."""
     tag = file.stem.partition("-")[2].partition("-")[2]
     if not TAG.fullmatch(tag):
         yield f"has the tag {tag}, expected {TAG.pattern}"
     with zipfile.ZipFile(file) as wheel:
-        yield from missing_and_extra(wheel.namelist(), IN_WHEEL, NOT_IN_WHEEL)
+        needed = IN_WHEEL | files(
+            "python/smoothxent", ".py", ".pyi", ".typed", prefix="smoothxent/"
+        )
+        yield from missing_and_extra(wheel.namelist(), needed, NOT_IN_WHEEL)
+        if empty := [one.filename for one in wheel.infolist() if is_empty_extension(one)]:
+            yield f"has an empty {empty[0]}"
     if "linux" in tag:
         command = [sys.executable, "-m", "auditwheel", "show", "--json", str(file)]
         process = subprocess.run(command, stdout=subprocess.PIPE, check=False)
@@ -84,7 +100,11 @@ def wrong_with_sdist(file: Path) -> Iterator[str]:
     """Yield the problems of a source distribution, apart from its size."""
     with tarfile.open(file) as sdist:
         names = [name.partition("/")[2] for name in sdist.getnames()]
-    yield from missing_and_extra(names, IN_SDIST, NOT_IN_SDIST)
+    needed = IN_SDIST | files("src", ".rs", prefix="src/")
+    needed |= files("python/src", ".rs", prefix="python/src/")
+    needed |= files("python/smoothxent", ".py", ".pyi", ".typed", prefix="python/smoothxent/")
+    needed |= files("tests", ".py", ".rs", ".txt", prefix="tests/")
+    yield from missing_and_extra(names, needed, NOT_IN_SDIST)
 
 
 def main() -> int:
@@ -97,13 +117,16 @@ def main() -> int:
     if options.tag not in (None, f"v{VERSION}"):
         print(f"distributions: the tag is {options.tag}, the version of Cargo.toml is {VERSION}")
         wrong += 1
+    for suffix in MOST_BYTES.keys() - {file.suffix for file in options.files}:
+        print(f"distributions: no file *{suffix} is given")
+        wrong += 1
     for file in options.files:
         check = {".whl": wrong_with_wheel, ".gz": wrong_with_sdist}[file.suffix]
         most, size = MOST_BYTES[file.suffix], file.stat().st_size
         problems = list(check(file))
         if size > most:
             problems.append("is too large")
-        if not file.name.startswith(f"smoothxent-{VERSION}"):
+        if not file.name.startswith((f"smoothxent-{VERSION}-", f"smoothxent-{VERSION}.tar.gz")):
             problems.append(f"is not of version {VERSION}")
         print(f"distributions: {file.name}: {size} bytes, at most {most}")
         for problem in problems:
