@@ -38,8 +38,9 @@ BIN    := $(VENV)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
 AUDIT  := .venv-audit/$(notdir $(BIN))
 FRAMEWORKS := .venv-frameworks/$(notdir $(BIN))
 DOCS   := .venv-docs/$(notdir $(BIN))
-WHEEL := $(abspath .venv-wheel)/$(notdir $(BIN))
-INSTALLED := $(abspath .venv-installed)/$(notdir $(BIN))
+# Absolute, and quoted in recipes: the path may have spaces, at which functions of make would split it.
+WHEEL := $(CURDIR)/.venv-wheel/$(notdir $(BIN))
+INSTALLED := $(CURDIR)/.venv-installed/$(notdir $(BIN))
 TMPDIR ?= /tmp
 FIRST_CALL := "import sys, smoothxent as sx; assert sx.__file__.startswith(sys.prefix); print(sx.cross_entropy([[0.0, 0.0]], [1]))"
 # The C library here is newer than those of many users; zig links for an old one. zig would also link its own unwinder,
@@ -48,7 +49,7 @@ OLD_LIBC := $(if $(filter Linux,$(shell uname -s)),--zig --compatibility manylin
 SYSTEM_UNWINDER = $(if $(OLD_LIBC),-C link-arg=$(shell cc -print-file-name=libgcc_s.so.1))
 
 # maturin installs into this environment; pyo3 must not look for another Python.
-export VIRTUAL_ENV := $(abspath $(VENV))
+export VIRTUAL_ENV := $(if $(filter /%,$(VENV)),,$(CURDIR)/)$(VENV)
 unexport CONDA_PREFIX
 # Python imports the installed packages, or those that a recipe names.
 unexport PYTHONPATH
@@ -139,28 +140,28 @@ docs: build .venv-docs/installed
 # called with only NumPy installed, then tested from another folder. The installed source distribution is tested by
 # its own files of tests/: all are collected, those of SDIST_TESTS run.
 # Cargo starts with an empty folder: all files of a source distribution have one date, so it would use older builds.
-wheel: export CARGO_TARGET_DIR := $(abspath target/wheel)
+wheel: export CARGO_TARGET_DIR := $(CURDIR)/target/wheel
 wheel: .venv-wheel/installed
 	rm -rf dist target/sdist target/wheel
-	VIRTUAL_ENV=$(abspath .venv-wheel) PATH="$(WHEEL):$$PATH" RUSTFLAGS="$(SYSTEM_UNWINDER)" \
+	VIRTUAL_ENV="$(CURDIR)/.venv-wheel" PATH="$(WHEEL):$$PATH" RUSTFLAGS="$(SYSTEM_UNWINDER)" \
 		maturin build --release --sdist $(OLD_LIBC) --compression-level 9 --out dist
-	$(WHEEL)/python tools/distributions.py dist/*
-	$(WHEEL)/abi3audit --strict dist/*.whl
+	"$(WHEEL)/python" tools/distributions.py dist/*
+	"$(WHEEL)/abi3audit" --strict dist/*.whl
 	$(PYTHON) -m venv --clear .venv-installed
-	PATH=$(INSTALLED) $(INSTALLED)/python -m pip install dist/*.whl
-	cd $(TMPDIR) && $(INSTALLED)/python -c $(FIRST_CALL)
-	$(INSTALLED)/python -m pip install "$$(ls dist/*.whl)[$(EXTRAS)]"
-	cd $(TMPDIR) && $(INSTALLED)/python -m pytest $(WORKERS) $(or $(addprefix $(CURDIR)/tests/,$(WHEEL_TESTS)),$(CURDIR)/tests)
+	PATH="$(INSTALLED)" "$(INSTALLED)/python" -m pip install dist/*.whl
+	cd "$(TMPDIR)" && "$(INSTALLED)/python" -c $(FIRST_CALL)
+	"$(INSTALLED)/python" -m pip install "$$(ls dist/*.whl)[$(EXTRAS)]"
+	cd "$(TMPDIR)" && "$(INSTALLED)/python" -m pytest $(WORKERS) $(or $(foreach file,$(WHEEL_TESTS),"$(CURDIR)/tests/$(file)"),"$(CURDIR)/tests")
 	$(PYTHON) -m venv --clear .venv-installed
-	$(INSTALLED)/python -m pip install "$$(ls dist/*.tar.gz)[$(EXTRAS)]"
+	"$(INSTALLED)/python" -m pip install "$$(ls dist/*.tar.gz)[$(EXTRAS)]"
 	mkdir target/sdist && tar -xzf dist/*.tar.gz -C target/sdist --strip-components=1
-	cd target/sdist && $(INSTALLED)/python -m pytest --collect-only --quiet --quiet
-	cd target/sdist/tests && $(INSTALLED)/python -m pytest $(WORKERS) $(SDIST_TESTS)
+	cd target/sdist && "$(INSTALLED)/python" -m pytest --collect-only --quiet --quiet
+	cd target/sdist/tests && "$(INSTALLED)/python" -m pytest $(WORKERS) $(SDIST_TESTS)
 
 .venv-wheel/installed: pyproject.toml
 	$(PYTHON) -m venv .venv-wheel
-	$(WHEEL)/python -m pip install --upgrade pip
-	$(WHEEL)/python -m pip install --upgrade --group wheel
+	"$(WHEEL)/python" -m pip install --upgrade pip
+	"$(WHEEL)/python" -m pip install --upgrade --group wheel
 	touch $@
 
 lint: build $(VENV)/linters
