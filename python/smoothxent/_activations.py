@@ -15,7 +15,7 @@ import numpy as np
 from smoothxent import _axes
 from smoothxent import _smoothxent as _native
 from smoothxent._builtin import as_builtin
-from smoothxent._types import ArrayLike, Axis, DTypeLike, Float, NDArray, Out
+from smoothxent._types import ArrayLike, Axis, DTypeLike, Float, NDArray, Out, Output
 
 
 @overload
@@ -66,8 +66,8 @@ def softmax(
     temperature: SupportsFloat = 1.0,
     where: ArrayLike | None = None,
     dtype: DTypeLike | None = None,
-    out: NDArray[Any] | None = None,
-) -> NDArray[np.floating[Any]]:
+    out: Output | None = None,
+) -> Output:
     r"""Return the softmax of the logits along an axis.
 
     Use it for probabilities. For their logarithms use `log_softmax`, which is accurate even where a
@@ -225,8 +225,8 @@ def log_softmax(
     temperature: SupportsFloat = 1.0,
     where: ArrayLike | None = None,
     dtype: DTypeLike | None = None,
-    out: NDArray[Any] | None = None,
-) -> NDArray[np.floating[Any]]:
+    out: Output | None = None,
+) -> Output:
     r"""Return the logarithm of the softmax of the logits along an axis.
 
     Use it for log-probabilities. Unlike the logarithm of `softmax`, it neither underflows nor loses

@@ -22,7 +22,7 @@ from smoothxent import _checks, _options
 from smoothxent import _smoothxent as _native
 from smoothxent._arrays import as_logits, as_mask
 from smoothxent._pieces import allocated, copied, copy
-from smoothxent._types import ArrayLike, DTypeLike, NDArray
+from smoothxent._types import ArrayLike, DTypeLike, NDArray, Output
 
 
 def softmax(
@@ -32,8 +32,8 @@ def softmax(
     temperature: SupportsFloat,
     where: ArrayLike | None,
     dtype: DTypeLike | None,
-    out: NDArray[Any] | None,
-) -> NDArray[Any]:
+    out: Output | None,
+) -> Output:
     """Return what `function`, the softmax or its logarithm, gives along several axes."""
     array = as_logits(logits, "logits")
     axes = _axes(axis, array.ndim)
@@ -64,8 +64,8 @@ def logsumexp(
     temperature: SupportsFloat,
     where: ArrayLike | None,
     keepdims: bool,
-    out: NDArray[Any] | None,
-) -> NDArray[Any]:
+    out: Output | None,
+) -> Output:
     """Return the logsumexp along any axes, which may have no classes."""
     array = as_logits(logits, "logits")
     axes = _axes(axis, array.ndim)

@@ -26,7 +26,7 @@ from smoothxent._errors import LabelError, reworded
 from smoothxent._options import between, integer, number
 from smoothxent._outputs import as_output, count_change
 from smoothxent._pieces import LEN, Index, allocated, copied, first, pieces
-from smoothxent._types import ArrayLike, DTypeLike, NDArray, Rng
+from smoothxent._types import ArrayLike, DTypeLike, NDArray, Output, Rng
 
 _MOST_AXES = 64  # the limit of NumPy 2
 _SUMMED = 1 << 14
@@ -269,7 +269,7 @@ def generator(rng: Rng) -> np.random.Generator:
         raise type(error)(f"{expected}, got {rng!r}") from None
 
 
-def result(out: NDArray[Any] | None, shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
+def result(out: Output | None, shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
     """Return the memory of `out` if a floating result of `shape` fits it, or a new array."""
     try:
         new = None if dtype is None else np.dtype(dtype)
@@ -290,7 +290,7 @@ def result(out: NDArray[Any] | None, shape: tuple[int, ...], dtype: DTypeLike) -
     return output(out, shape)
 
 
-def output(out: NDArray[Any], shape: tuple[int, ...], name: str = "out") -> NDArray[Any]:
+def output(out: Output, shape: tuple[int, ...], name: str = "out") -> NDArray[Any]:
     """Return the array of `out` if a floating result of `shape` can be written to it."""
     array = as_output(out, name)
     if array.shape != shape:

@@ -13,7 +13,7 @@ import numpy as np
 
 from smoothxent import _smoothxent as _native
 from smoothxent._builtin import as_builtin
-from smoothxent._types import ArrayLike, Float, NDArray, Out, Reduction, Row, Scalar
+from smoothxent._types import ArrayLike, Float, NDArray, Out, Output, Reduction, Row, Scalar
 
 
 @overload
@@ -32,7 +32,7 @@ def cross_entropy_value_and_grad(
     axis: SupportsIndex = -1,
     reduction: Scalar = "mean",
     normalizer: SupportsFloat | None = None,
-    out: NDArray[Any] | None = None,
+    out: Output | None = None,
     grad_out: Out,
 ) -> tuple[float, Out]: ...
 @overload
@@ -51,7 +51,7 @@ def cross_entropy_value_and_grad(
     axis: SupportsIndex = -1,
     reduction: Scalar = "mean",
     normalizer: SupportsFloat | None = None,
-    out: NDArray[Any] | None = None,
+    out: Output | None = None,
     grad_out: None = None,
 ) -> tuple[float, NDArray[Float]]: ...
 @overload
@@ -70,7 +70,7 @@ def cross_entropy_value_and_grad(
     axis: SupportsIndex = -1,
     reduction: Scalar = "mean",
     normalizer: SupportsFloat | None = None,
-    out: NDArray[Any] | None = None,
+    out: Output | None = None,
     grad_out: None = None,
 ) -> tuple[float, NDArray[np.floating[Any]]]: ...
 @overload
@@ -127,9 +127,9 @@ def cross_entropy_value_and_grad(
     axis: SupportsIndex = -1,
     reduction: Reduction = "mean",
     normalizer: SupportsFloat | None = None,
-    out: NDArray[Any] | None = None,
-    grad_out: NDArray[Any] | None = None,
-) -> tuple[float | NDArray[np.floating[Any]], NDArray[np.floating[Any]]]:
+    out: Output | None = None,
+    grad_out: Output | None = None,
+) -> tuple[float | Output, Output]:
     r"""Return the cross-entropy loss and its gradient with respect to the logits.
 
     Use it for training: one pass computes both. For the loss alone use `cross_entropy`, which

@@ -22,7 +22,7 @@ import numpy as np
 
 from smoothxent._linear_chunks import Job, Settings
 from smoothxent._loss_options import LossOptions
-from smoothxent._types import ArrayLike, NDArray, Number, Reduction, Row, Scalar
+from smoothxent._types import ArrayLike, NDArray, Number, Output, Reduction, Row, Scalar
 
 
 class LinearCrossEntropy(NamedTuple, Generic[Number]):
@@ -234,9 +234,9 @@ def linear_cross_entropy_value_and_grad(
     progress: Callable[[int, int], object] | None = None,
     reduction: Reduction = "mean",
     normalizer: SupportsFloat | None = None,
-    hidden_grad_out: NDArray[Any] | None = None,
-    weight_grad_out: NDArray[Any] | None = None,
-    bias_grad_out: NDArray[Any] | None = None,
+    hidden_grad_out: Output | None = None,
+    weight_grad_out: Output | None = None,
+    bias_grad_out: Output | None = None,
     **loss_options: Unpack[LossOptions],
 ) -> LinearCrossEntropy | Any: ...  # as for top_k_log_softmax
 def linear_cross_entropy_value_and_grad(
@@ -249,9 +249,9 @@ def linear_cross_entropy_value_and_grad(
     progress: Callable[[int, int], object] | None = None,
     reduction: Reduction = "mean",
     normalizer: SupportsFloat | None = None,
-    hidden_grad_out: NDArray[Any] | None = None,
-    weight_grad_out: NDArray[Any] | None = None,
-    bias_grad_out: NDArray[Any] | None = None,
+    hidden_grad_out: Output | None = None,
+    weight_grad_out: Output | None = None,
+    bias_grad_out: Output | None = None,
     **loss_options: Unpack[LossOptions],
 ) -> LinearCrossEntropy | Any:
     r"""Return the loss of a linear layer and its gradients without storing all of its logits.

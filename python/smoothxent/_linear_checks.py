@@ -16,7 +16,7 @@ from smoothxent._loss_options import LossOptions, refuse_others
 from smoothxent._losses import cross_entropy
 from smoothxent._outputs import as_output, count_change, is_same_memory, refuse_shared_memory
 from smoothxent._pieces import allocated, copied
-from smoothxent._types import ArrayLike, NDArray, Reduction
+from smoothxent._types import ArrayLike, NDArray, Output, Reduction
 
 _ARRAYS = {"prior": as_real, "class_weight": as_real, "sample_weight": as_real, "where": as_mask}
 _WIDE = "float32 or float64"
@@ -106,7 +106,7 @@ def targets(
 
 
 def outputs(
-    given: Mapping[str, NDArray[Any] | None],
+    given: Mapping[str, Output | None],
     layer: Layer,
     others: Mapping[str, object],
 ) -> list[Any]:

@@ -26,7 +26,7 @@ from smoothxent._loss_options import LossOptions, counted_rows, target_masses
 from smoothxent._losses import cross_entropy
 from smoothxent._options import between
 from smoothxent._pieces import allocated
-from smoothxent._types import ArrayLike, NDArray, Reduction
+from smoothxent._types import ArrayLike, NDArray, Output, Reduction
 
 _Index = tuple[slice | NDArray[np.intp], ...]
 
@@ -77,9 +77,9 @@ class Job:
             self._divisor = self._rows.divisor(settings.reduction, settings.normalizer)
 
     def loss_and_gradients(
-        self, given: dict[str, NDArray[Any] | None]
-    ) -> tuple[float | NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any] | None]:
-        """Return the loss and the gradients, in the given arrays."""
+        self, given: dict[str, Output | None]
+    ) -> tuple[float | NDArray[Any], Any, Any, Any]:
+        """Return the loss and the gradients, in the given arrays or tensors."""
         layer = self._layer
         outs = checks.outputs(given, layer, {"targets": self._targets, **self._options})
         hidden_grad, weight_grad, bias_grad = outs

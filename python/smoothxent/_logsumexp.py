@@ -14,7 +14,7 @@ import numpy as np
 from smoothxent import _axes
 from smoothxent import _smoothxent as _native
 from smoothxent._builtin import as_builtin
-from smoothxent._types import ArrayLike, Axis, Float, NDArray, Out
+from smoothxent._types import ArrayLike, Axis, Float, NDArray, Out, Output
 
 
 @overload
@@ -85,8 +85,8 @@ def logsumexp(
     temperature: SupportsFloat = 1.0,
     where: ArrayLike | None = None,
     keepdims: bool = False,
-    out: NDArray[Any] | None = None,
-) -> np.floating[Any] | NDArray[np.floating[Any]]:
+    out: Output | None = None,
+) -> np.floating[Any] | Output:
     r"""Return the logarithm of the sum of exponentials of the logits along an axis.
 
     Use it for the logarithm of the normalizer of a softmax. For log-probabilities use

@@ -13,7 +13,7 @@ import numpy as np
 
 from smoothxent import _smoothxent as _native
 from smoothxent._builtin import as_builtin
-from smoothxent._types import ArrayLike, NDArray, Out, Reduction, Row, Scalar
+from smoothxent._types import ArrayLike, NDArray, Out, Output, Reduction, Row, Scalar
 
 
 def sum_arguments(
@@ -53,7 +53,7 @@ def cross_entropy(
     axis: SupportsIndex = -1,
     reduction: Scalar = "mean",
     normalizer: SupportsFloat | None = None,
-    out: NDArray[Any] | None = None,
+    out: Output | None = None,
 ) -> float: ...
 @overload
 def cross_entropy(
@@ -125,8 +125,8 @@ def cross_entropy(
     axis: SupportsIndex = -1,
     reduction: Reduction = "mean",
     normalizer: SupportsFloat | None = None,
-    out: NDArray[Any] | None = None,
-) -> float | NDArray[np.floating[Any]]:
+    out: Output | None = None,
+) -> float | Output:
     r"""Return the cross-entropy loss of the logits, with label smoothing.
 
     Use it for evaluation. For training use `cross_entropy_value_and_grad`, which computes the

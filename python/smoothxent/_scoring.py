@@ -24,7 +24,7 @@ from smoothxent._outputs import as_output, count_change
 from smoothxent._pieces import SEQUENCES
 from smoothxent._score import Score
 from smoothxent._scored_rows import score_rows
-from smoothxent._types import ArrayLike, NDArray, Rows
+from smoothxent._types import ArrayLike, NDArray, Output, Rows
 
 # A chunk is read from memory once and then from the caches, and so are the results for its rows.
 _CHUNK_BYTES = 1 << 24
@@ -38,8 +38,8 @@ def score(
     chunk_rows: SupportsIndex | None = None,
     start: SupportsIndex = 0,
     on_chunk: Callable[[Score, int], object] | None = None,
-    log_probs_out: NDArray[Any] | None = None,
-    grad_out: NDArray[Any] | None = None,
+    log_probs_out: Output | None = None,
+    grad_out: Output | None = None,
     top_k: SupportsIndex | None = None,
     **loss_options: Unpack[LossOptions],
 ) -> Score:
@@ -190,8 +190,8 @@ def score_chunks(
     chunk_rows: SupportsIndex | None = None,
     start: SupportsIndex = 0,
     on_chunk: Callable[[Score, int], object] | None = None,
-    log_probs_out: NDArray[Any] | None = None,
-    grad_out: NDArray[Any] | None = None,
+    log_probs_out: Output | None = None,
+    grad_out: Output | None = None,
     top_k: SupportsIndex | None = None,
 ) -> Score:
     """Return what `score` returns, for any `Rows`."""

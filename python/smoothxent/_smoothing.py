@@ -13,7 +13,7 @@ from smoothxent import _checks
 from smoothxent._arrays import as_numpy_targets
 from smoothxent._outputs import is_same_memory
 from smoothxent._pieces import FAR, copied, pieces
-from smoothxent._types import ArrayLike, DTypeLike, Float, NDArray, Out
+from smoothxent._types import ArrayLike, DTypeLike, Float, NDArray, Out, Output
 
 
 @overload
@@ -73,8 +73,8 @@ def smooth_labels(
     where: ArrayLike | None = None,
     axis: SupportsIndex = -1,
     dtype: DTypeLike = np.float32,
-    out: NDArray[Any] | None = None,
-) -> NDArray[Any]:
+    out: Output | None = None,
+) -> Output:
     r"""Return the smoothed target distributions.
 
     Use it to pass smoothed targets to another library, or to inspect them. For the loss itself pass

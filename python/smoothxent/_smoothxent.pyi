@@ -7,7 +7,7 @@ from typing import Any, SupportsFloat, SupportsIndex
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from smoothxent._types import Axis
+from smoothxent._types import Axis, Output
 
 __all__ = [
     "_SEGMENT",
@@ -108,7 +108,7 @@ def softmax(
     temperature: SupportsFloat,
     where: ArrayLike | None,
     dtype: DTypeLike | None,
-    out: NDArray[Any] | None,
+    out: Output | None,
     /,
 ) -> NDArray[np.floating[Any]]: ...
 def log_softmax(
@@ -117,7 +117,7 @@ def log_softmax(
     temperature: SupportsFloat,
     where: ArrayLike | None,
     dtype: DTypeLike | None,
-    out: NDArray[Any] | None,
+    out: Output | None,
     /,
 ) -> NDArray[np.floating[Any]]: ...
 def logsumexp(
@@ -126,7 +126,7 @@ def logsumexp(
     temperature: SupportsFloat,
     where: ArrayLike | None,
     keepdims: bool,
-    out: NDArray[Any] | None,
+    out: Output | None,
     /,
 ) -> NDArray[np.floating[Any]]: ...
 def top_k_log_softmax(
@@ -159,7 +159,7 @@ def cross_entropy(
     axis: SupportsIndex,
     reduction: str,
     normalizer: SupportsFloat | None,
-    out: NDArray[Any] | None,
+    out: Output | None,
     /,
 ) -> float | NDArray[np.floating[Any]]: ...
 def cross_entropy_value_and_grad(
@@ -176,8 +176,8 @@ def cross_entropy_value_and_grad(
     axis: SupportsIndex,
     reduction: str,
     normalizer: SupportsFloat | None,
-    out: NDArray[Any] | None,
-    grad_out: NDArray[Any] | None,
+    out: Output | None,
+    grad_out: Output | None,
     /,
 ) -> tuple[float | NDArray[np.floating[Any]], NDArray[np.floating[Any]]]: ...
 def cross_entropy_terms(

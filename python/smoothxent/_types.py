@@ -14,7 +14,22 @@ Reduction = Scalar | Literal["none"]
 Float = TypeVar("Float", np.float16, np.float32, np.float64)
 # Types of logits in which rows are computed, so that losses have the same type.
 Row = TypeVar("Row", np.float32, np.float64)
-Out = TypeVar("Out", bound=np.ndarray[Any, Any])
+
+
+class Tensor(Protocol):
+    """A tensor of PyTorch, which need not be installed."""
+
+    @property
+    def requires_grad(self) -> bool:
+        """Whether operations on it are recorded."""
+
+    def is_inference(self) -> bool:
+        """Return whether it was made in inference mode."""
+
+
+# What results can be written to.
+Output = np.ndarray[Any, Any] | Tensor
+Out = TypeVar("Out", bound=Output)
 
 # Number: for classes that are generic in the type of their numbers, by default any floating type.
 if TYPE_CHECKING:

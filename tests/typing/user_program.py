@@ -4,7 +4,7 @@ float32 stays float32. What is refused at run time is refused by both type check
 if a comment ignores an error that it does not report.
 """
 
-from typing import Any, Literal, assert_type
+from typing import TYPE_CHECKING, Any, Literal, assert_type
 
 import numpy as np
 from numpy.typing import NDArray
@@ -141,6 +141,21 @@ def configuration() -> None:
     with sx.num_threads(np.int8(1)):
         assert_type(sx.get_num_threads(), int)
     assert_type(sx.show_config(mode="dicts"), dict[str, Any])
+
+
+if TYPE_CHECKING:
+    from smoothxent._types import Tensor
+
+    def outputs_that_are_tensors(tensor: Tensor) -> None:
+        """PyTorch need not be installed: tensors are recognised by their methods."""
+        assert_type(sx.softmax(z32, out=tensor), Tensor)
+        assert_type(sx.logsumexp(z32, out=tensor), Tensor)
+        assert_type(sx.cross_entropy(z32, labels, reduction="none", out=tensor), Tensor)
+        assert_type(sx.cross_entropy(z32, labels, out=tensor), float)
+        pair = sx.cross_entropy_value_and_grad(z32, labels, grad_out=tensor)
+        assert_type(pair, tuple[float, Tensor])
+        sx.linear_cross_entropy_value_and_grad(z32, z32, labels, weight_grad_out=tensor)
+        sx.score(z32, labels, grad_out=tensor)
 
 
 def refused_axis_as_a_list() -> None:
