@@ -180,6 +180,16 @@ class TestLabelError:
         assert f"[1, 2, 1] is {value}, but" in str(error)
         assert error.args == (str(error),)
 
+    @pytest.mark.parametrize("call", CALLS)
+    @pytest.mark.parametrize("value", [2**63, 2**64, -(2**70)])
+    def test_integers_in_lists_of_more_than_64_bits(self, call, value):
+        """NumPy makes floats or objects of them."""
+        labels = (self.LABELS - self.LABELS - 1).tolist()
+        labels[1][2][1] = value
+        with pytest.raises(sx.LabelError) as caught:
+            call(labels)
+        assert (caught.value.index, caught.value.value) == ((1, 2, 1), value)
+
     def test_of_a_single_label(self):
         for call in (
             lambda: sx.cross_entropy(Z[0], 10),

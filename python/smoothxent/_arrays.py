@@ -36,8 +36,9 @@ from smoothxent._columns import (
     pyarrow_columns,
     refuse_missing,
 )
+from smoothxent._errors import LabelError
 from smoothxent._imported import MASKED_ARRAY, SPARSE
-from smoothxent._pieces import SEQUENCES, cast, of_sequence
+from smoothxent._pieces import SEQUENCES, Index, cast, first, of_sequence
 from smoothxent._types import NDArray
 
 # DLPack device types whose memory the processor can read: kDLCPU and the page-locked or managed
@@ -67,6 +68,7 @@ def as_targets(obj: object, name: str, fill: str | None = "ignore_index") -> NDA
     labels = _labels(array, obj)
     if labels is not None:
         return labels
+    _refuse_large_integer(array, obj, name)
     if is_supported_float(array.dtype):
         return _native_endian(array)
     expected = f"integer labels, or probabilities in {FLOATS}"
@@ -80,6 +82,7 @@ def as_labels(
     array = as_ndarray(obj, name, fill)
     labels = _labels(array, obj)
     if labels is None:
+        _refuse_large_integer(array, obj, name)
         raise _no_labels(array, obj, name, expected, _remedy_of_columns(array, obj, name))
     return labels
 
@@ -136,6 +139,29 @@ def _labels(array: NDArray[Any], obj: object) -> NDArray[Any] | None:
         # NumPy reads [] as float64, but these are labels: each row of probabilities would have classes.
         return array.astype(np.int64)
     return _native_endian(array) if array.dtype.kind in "iu" else None
+
+
+def _refuse_large_integer(array: NDArray[Any], obj: Any, name: str) -> None:
+    """Refuse a list with an integer of more than 64 bits, of which NumPy makes objects, or floats."""
+    if not isinstance(obj, (*SEQUENCES, int)) or array.dtype not in (np.float64, np.object_):
+        return
+    of_object = np.frompyfunc(lambda item: isinstance(item, int) and abs(item) >= 2**63, 1, 1)
+
+    def is_large(at: Index) -> NDArray[np.bool_]:
+        are = of_object(array[at]) if array.dtype == object else np.abs(array[at]) >= 2.0**63
+        return np.asarray(are, np.bool_)
+
+    place = first(array.shape, is_large)
+    item: Any = obj
+    for index in place or ():
+        item = item[index]
+    if place is not None and isinstance(item, int):
+        shown = f"[{', '.join(map(str, place))}]" if place else ""
+        raise LabelError(
+            f"{name}{shown} is {item}, expected integers of 64 bits (signed if any is negative)",
+            place,
+            item,
+        )
 
 
 def _no_labels(
